@@ -1,0 +1,92 @@
+package flow
+
+import "time"
+
+// State is what Plan decides on and hands back: the service's document, and
+// what was decided about it that oned does not know or has not confirmed.
+type State struct {
+	Service Service `json:"service"`
+	// Intents are the VMs to be created, oldest first.
+	Intents []Intent `json:"intents,omitempty"`
+	// Asked are the requests to VMs whose effect has not been seen, by VM id.
+	Asked map[int]Asked `json:"asked,omitempty"`
+	// CooldownUntil is when a service in COOLDOWN goes on.
+	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+	// Deadlines are the times at which to look again, by timer name.
+	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
+}
+
+// Intent is a VM that was decided on. It is stored before the VM is created,
+// and removed when the VM is known or was refused.
+type Intent struct {
+	// Key is unique for all time; the VM carries it as FLOWJET_KEY.
+	Key     string `json:"key"`
+	Role    string `json:"role"`
+	Ordinal int    `json:"ordinal"`
+	Name    string `json:"name"`
+	// TemplateID is the VM template's.
+	TemplateID int  `json:"template_id"`
+	Hold       bool `json:"hold,omitempty"`
+	// Attempts counts the calls whose outcome is unknown: with more than none
+	// the VM is looked for by its key before it is created.
+	Attempts int `json:"attempts,omitempty"`
+}
+
+// Asked is a request to a VM.
+type Asked struct {
+	// Action is oned's name for what was asked ("terminate"), or "recover".
+	Action string `json:"action"`
+	// At is when it was asked.
+	At time.Time `json:"at"`
+}
+
+// ActionKind is what an Action does.
+type ActionKind string
+
+// The kinds of action.
+const (
+	// ActionCreateVM creates the VM of Action.Intent.
+	ActionCreateVM ActionKind = "create_vm"
+	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume).
+	ActionVM ActionKind = "vm"
+	// ActionRecoverVM asks oned to retry what failed on Action.VM.
+	ActionRecoverVM ActionKind = "recover_vm"
+	// ActionDeleteDocument removes the service's document: the last of its actions.
+	ActionDeleteDocument ActionKind = "delete_document"
+)
+
+// Action is one call to oned that the worker is to carry out, in the order
+// given, as the service's owner.
+type Action struct {
+	Kind   ActionKind
+	Intent Intent
+	VM     int
+	Call   string
+	// Role is the role the action is for.
+	Role string
+}
+
+// Change is one transition that happened, for the history.
+type Change struct {
+	// Kind is "service", "role" or "vm".
+	Kind string `json:"kind"`
+	Role string `json:"role,omitempty"`
+	VM   int    `json:"vm,omitempty"`
+	// Old and New are state names; for a VM New is what happened to it
+	// (created, adopted, removed, terminated, refused).
+	Old string `json:"old,omitempty"`
+	New string `json:"new"`
+	// Reason is for the operator who asks why; empty where the cause says it all.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Decision is what Plan returns.
+type Decision struct {
+	State   State
+	Actions []Action
+	Changes []Change
+}
+
+// Facts are the VMs as last observed, by id. A VM that oned says it does not
+// have is there in state DONE; a VM that nobody asked about is missing.
+type Facts map[int]VM

@@ -1,0 +1,182 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Document types of oned under which services and their templates are kept.
+const (
+	DocumentTypeService         = 100
+	DocumentTypeServiceTemplate = 101
+)
+
+// The two orders in which roles can be deployed.
+const (
+	DeploymentNone     = "none"
+	DeploymentStraight = "straight"
+)
+
+// The two types of role.
+const (
+	RoleTypeVM = "vm"
+	RoleTypeVR = "vr"
+)
+
+// Body is the JSON text in a document's TEMPLATE/BODY: a service template's,
+// or, with State set, a service's. Attributes that Flowjet does not know are
+// kept as they are.
+type Body struct {
+	Name              string          `json:"name"`
+	Deployment        string          `json:"deployment,omitempty"`
+	Roles             []Role          `json:"roles"`
+	ShutdownAction    string          `json:"shutdown_action,omitempty"`
+	ReadyStatusGate   *bool           `json:"ready_status_gate,omitempty"`
+	AutomaticDeletion *bool           `json:"automatic_deletion,omitempty"`
+	OnHold            *bool           `json:"on_hold,omitempty"`
+	UserInputs        json.RawMessage `json:"user_inputs,omitempty"`
+	UserInputsValues  json.RawMessage `json:"user_inputs_values,omitempty"`
+	Networks          json.RawMessage `json:"networks,omitempty"`
+	NetworksValues    json.RawMessage `json:"networks_values,omitempty"`
+	Description       *string         `json:"description,omitempty"`
+	// RegistrationTime is in unix seconds; it cannot be changed.
+	RegistrationTime int64 `json:"registration_time,omitempty"`
+	// State is nil in a template.
+	State *ServiceState `json:"state,omitempty"`
+	// StartTime is when the service was instantiated, in unix seconds.
+	StartTime int64      `json:"start_time,omitempty"`
+	Log       []LogEntry `json:"log,omitempty"`
+
+	Extra map[string]json.RawMessage `json:"-"`
+}
+
+// Role is one role of a Body.
+type Role struct {
+	Name               string          `json:"name"`
+	Type               string          `json:"type,omitempty"`
+	Cardinality        int             `json:"cardinality"`
+	TemplateID         int             `json:"template_id"`
+	Parents            []string        `json:"parents,omitempty"`
+	ShutdownAction     string          `json:"shutdown_action,omitempty"`
+	MinVMs             *int            `json:"min_vms,omitempty"`
+	MaxVMs             *int            `json:"max_vms,omitempty"`
+	UserInputs         json.RawMessage `json:"user_inputs,omitempty"`
+	UserInputsValues   json.RawMessage `json:"user_inputs_values,omitempty"`
+	ElasticityPolicies json.RawMessage `json:"elasticity_policies,omitempty"`
+	ScheduledPolicies  json.RawMessage `json:"scheduled_policies,omitempty"`
+	// Cooldown is in seconds; nil means the configuration's.
+	Cooldown *int `json:"cooldown,omitempty"`
+	// State is nil in a template.
+	State *RoleState `json:"state,omitempty"`
+	// Nodes is nil until the service has been looked at for the first time.
+	Nodes            []Node          `json:"nodes,omitempty"`
+	OnHold           *bool           `json:"on_hold,omitempty"`
+	TemplateContents json.RawMessage `json:"template_contents,omitempty"`
+	// LastVMName is the ordinal that the role's next VM gets; it never goes back.
+	LastVMName *int `json:"last_vmname,omitempty"`
+	// ScaleWay is set while the role scales.
+	ScaleWay *ScaleWay `json:"scale_way,omitempty"`
+
+	Extra map[string]json.RawMessage `json:"-"`
+}
+
+// ScaleWay is the direction in which a role scales, as OneFlow writes it.
+type ScaleWay int
+
+// The two directions.
+const (
+	ScaleUp   ScaleWay = 0
+	ScaleDown ScaleWay = 1
+)
+
+// Node is one VM of a role.
+type Node struct {
+	DeployID int      `json:"deploy_id"`
+	VMInfo   NodeInfo `json:"vm_info"`
+
+	Extra map[string]json.RawMessage `json:"-"`
+}
+
+// NodeInfo is what clients are shown of a node's VM.
+type NodeInfo struct {
+	VM NodeVM `json:"VM"`
+}
+
+// NodeVM carries oned's attributes as text, as OneFlow keeps them.
+type NodeVM struct {
+	ID    string `json:"ID"`
+	UID   string `json:"UID"`
+	GID   string `json:"GID"`
+	UName string `json:"UNAME"`
+	GName string `json:"GNAME"`
+	Name  string `json:"NAME"`
+}
+
+// LogEntry is one line of a service's log.
+type LogEntry struct {
+	// Timestamp is in unix seconds.
+	Timestamp int64  `json:"timestamp"`
+	Severity  string `json:"severity"`
+	Message   string `json:"message"`
+}
+
+// Service is a service as Plan sees it: its document.
+type Service struct {
+	ID    int      `json:"id"`
+	Owner Identity `json:"owner"`
+	Body  Body     `json:"body"`
+}
+
+// ParseBody reads a document's body. A missing deployment means none.
+func ParseBody(text []byte) (Body, error) {
+	var body Body
+	if err := json.Unmarshal(text, &body); err != nil {
+		return Body{}, fmt.Errorf("read the document's body: %w", err)
+	}
+	return body, nil
+}
+
+// bodyFields and its siblings have the fields but not the methods, so that
+// marshalling does not call itself.
+type (
+	bodyFields Body
+	roleFields Role
+	nodeFields Node
+)
+
+// UnmarshalJSON reads the known attributes and keeps the others in Extra.
+func (b *Body) UnmarshalJSON(text []byte) error {
+	extra, err := unmarshalKeeping(text, (*bodyFields)(b))
+	b.Extra = extra
+	return err
+}
+
+// MarshalJSON writes the known attributes first, then the others by name.
+func (b Body) MarshalJSON() ([]byte, error) { return marshalKeeping(bodyFields(b), b.Extra) }
+
+// UnmarshalJSON reads the known attributes and keeps the others in Extra.
+func (r *Role) UnmarshalJSON(text []byte) error {
+	extra, err := unmarshalKeeping(text, (*roleFields)(r))
+	r.Extra = extra
+	return err
+}
+
+// MarshalJSON writes the known attributes first, then the others by name. A
+// role that has been looked at shows its nodes even when there are none.
+func (r Role) MarshalJSON() ([]byte, error) {
+	extra := r.Extra
+	if r.Nodes != nil && len(r.Nodes) == 0 {
+		extra = withAttribute(extra, "nodes", "[]")
+	}
+	return marshalKeeping(roleFields(r), extra)
+}
+
+// UnmarshalJSON reads the known attributes and keeps the others in Extra.
+func (n *Node) UnmarshalJSON(text []byte) error {
+	extra, err := unmarshalKeeping(text, (*nodeFields)(n))
+	n.Extra = extra
+	return err
+}
+
+// MarshalJSON writes the known attributes first, then the others by name.
+func (n Node) MarshalJSON() ([]byte, error) { return marshalKeeping(nodeFields(n), n.Extra) }

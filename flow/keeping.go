@@ -1,0 +1,81 @@
+package flow
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// unmarshalKeeping reads a JSON object into the struct that known points to
+// and returns the attributes for which the struct has no field, nil if none.
+func unmarshalKeeping(text []byte, known any) (map[string]json.RawMessage, error) {
+	if err := json.Unmarshal(text, known); err != nil {
+		return nil, err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(text, &all); err != nil {
+		return nil, err
+	}
+	for name := range attributeNames(reflect.TypeOf(known).Elem()) {
+		delete(all, name)
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return all, nil
+}
+
+// marshalKeeping writes the struct and then the extra attributes by name.
+func marshalKeeping(known any, extra map[string]json.RawMessage) ([]byte, error) {
+	text, err := json.Marshal(known)
+	if err != nil || len(extra) == 0 {
+		return text, err
+	}
+	out := bytes.NewBuffer(text[:len(text)-1])
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		if out.Len() > 1 {
+			out.WriteByte(',')
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		out.Write(key)
+		out.WriteByte(':')
+		out.Write(extra[name])
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
+}
+
+// withAttribute is extra with one attribute more; extra itself is left alone.
+func withAttribute(extra map[string]json.RawMessage, name, value string) map[string]json.RawMessage {
+	more := maps.Clone(extra)
+	if more == nil {
+		more = map[string]json.RawMessage{}
+	}
+	more[name] = json.RawMessage(value)
+	return more
+}
+
+var attributeNameCache sync.Map // reflect.Type -> map[string]bool
+
+// attributeNames are the JSON names of a struct's fields.
+func attributeNames(t reflect.Type) map[string]bool {
+	if names, ok := attributeNameCache.Load(t); ok {
+		return names.(map[string]bool)
+	}
+	names := map[string]bool{}
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if name != "" && name != "-" {
+			names[name] = true
+		}
+	}
+	attributeNameCache.Store(t, names)
+	return names
+}

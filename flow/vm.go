@@ -1,0 +1,57 @@
+package flow
+
+// Identity is a user of OpenNebula as it stands in documents and VMs.
+type Identity struct {
+	UID   int    `json:"uid"`
+	GID   int    `json:"gid"`
+	UName string `json:"uname"`
+	GName string `json:"gname"`
+}
+
+// VM is what the domain knows of one VM of a service.
+type VM struct {
+	ID       int      `json:"id"`
+	Name     string   `json:"name,omitempty"`
+	Owner    Identity `json:"owner"`
+	State    VMState  `json:"state"`
+	LCMState LCMState `json:"lcm_state"`
+	// Ready says that USER_TEMPLATE/READY is YES.
+	Ready bool `json:"ready,omitempty"`
+	// Service is USER_TEMPLATE/SERVICE_ID, -1 without one.
+	Service int `json:"service"`
+	// Role is USER_TEMPLATE/ROLE_NAME.
+	Role string `json:"role,omitempty"`
+	// Key is USER_TEMPLATE/FLOWJET_KEY: the intent that the VM was created for.
+	Key string `json:"key,omitempty"`
+}
+
+// Running says that the VM is up: (ACTIVE, RUNNING).
+func (v VM) Running() bool { return v.State == VMActive && v.LCMState == LCMRunning }
+
+// Gone says that the VM has ended for good.
+func (v VM) Gone() bool { return v.State == VMDone }
+
+// Failed says that OneFlow would call the VM failed.
+func (v VM) Failed() bool {
+	return v.State == VMFailed || v.State == VMActive && failedLCMStates[v.LCMState]
+}
+
+// Ending says that the VM is on its way to DONE, or there.
+func (v VM) Ending() bool {
+	return v.Gone() || v.State == VMActive && endingLCMStates[v.LCMState]
+}
+
+// Arrived says that a role waiting for the VM need not wait longer although it
+// is not running: somebody stopped it on purpose.
+func (v VM) Arrived() bool {
+	switch v.State {
+	case VMStopped, VMSuspended, VMPoweroff, VMUndeployed:
+		return true
+	}
+	return false
+}
+
+// Troubled says that the VM puts a running service into WARNING.
+func (v VM) Troubled() bool {
+	return v.Failed() || v.State == VMPoweroff || v.State == VMActive && v.LCMState == LCMUnknown
+}

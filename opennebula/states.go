@@ -1,0 +1,32 @@
+package opennebula
+
+import "github.com/flowjet/flowjet/flow"
+
+// VMState and LCMState are oned's states of a VM. The domain defines them; they
+// are repeated here for code that speaks oned's wire and knows no services.
+type (
+	VMState  = flow.VMState
+	LCMState = flow.LCMState
+)
+
+// ParseVMState and ParseLCMState read the names that stand in hook events.
+var (
+	ParseVMState  = flow.ParseVMState
+	ParseLCMState = flow.ParseLCMState
+)
+
+// Code is oned's error number, the third element of a refusal.
+type Code int
+
+// The error numbers of oned.
+const (
+	CodeAuthentication Code = 0x0100
+	CodeAuthorization  Code = 0x0200
+	CodeNoExists       Code = 0x0400
+	CodeAction         Code = 0x0800
+	CodeXMLRPC         Code = 0x1000
+	CodeInternal       Code = 0x2000
+	CodeAllocate       Code = 0x4000
+	CodeLocked         Code = 0x8000
+	CodeReplication    Code = 0x10000
+)

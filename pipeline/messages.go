@@ -1,0 +1,154 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// Version is the schema version of every message and record that this
+// package writes. Readers accept it and every older one.
+const Version = 1
+
+// Event is a message on StreamONE: a hook event, reduced to what services and
+// people who watch need. No template text but READY, SERVICE_ID, ROLE_NAME and
+// FLOWJET_KEY passes.
+type Event struct {
+	Version int `json:"v"`
+	Zone    int `json:"zone"`
+	// Object is vm, net, host, image or api.
+	Object string `json:"object"`
+	ID     int    `json:"id"`
+	// State and LCMState are names, as in the hook event.
+	State    string `json:"state,omitempty"`
+	LCMState string `json:"lcm_state,omitempty"`
+	// VM is set for object vm.
+	VM *flow.VM `json:"vm,omitempty"`
+	// Host is the REMOTE_HOST of a VM event.
+	Host string `json:"host,omitempty"`
+	// Call and OK are set for object api; ID is then the object's that was called for.
+	Call string `json:"call,omitempty"`
+	OK   bool   `json:"ok,omitempty"`
+	// Ready is set where a one.vm.update wrote READY.
+	Ready *bool `json:"ready,omitempty"`
+	// Resync says that the event was found by comparing, not heard.
+	Resync bool `json:"resync,omitempty"`
+	// Heard is when the bridge received it.
+	Heard time.Time `json:"heard"`
+}
+
+// Work is a message on StreamWork: something that wakes one service. Exactly
+// one of Event, Command and Timer is set, or none for a bare wake-up.
+type Work struct {
+	Version int           `json:"v"`
+	Service int           `json:"service"`
+	Event   *Event        `json:"event,omitempty"`
+	Command *flow.Command `json:"command,omitempty"`
+	Timer   *Timer        `json:"timer,omitempty"`
+	// Reason says why a bare wake-up was sent.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Timer is a scheduled wake-up that has come due.
+type Timer struct {
+	Name string `json:"name"`
+	// Generation grows each time the timer is set; an older one is ignored.
+	Generation uint64 `json:"generation"`
+	// Due is when the timer was set to fire.
+	Due time.Time `json:"due"`
+}
+
+// Cause is why something happened.
+type Cause struct {
+	// Kind is event, command, timer or wake.
+	Kind string `json:"kind"`
+	// ID is the command's id, the timer's name, or the event's subject-like
+	// name ("vm 21 ACTIVE/RUNNING").
+	ID string `json:"id,omitempty"`
+	// Sequence is the input's in StreamWork.
+	Sequence uint64 `json:"sequence"`
+	// User is who sent the command.
+	User string `json:"user,omitempty"`
+}
+
+// Transition is a message on StreamFlow.
+type Transition struct {
+	Version int `json:"v"`
+	Service int `json:"service"`
+	flow.Change
+	Cause Cause     `json:"cause"`
+	Time  time.Time `json:"time"`
+}
+
+// Reply is a worker's answer to a command, sent to its HeaderReplyTo inbox and
+// kept in BucketCommands.
+type Reply struct {
+	Version int    `json:"v"`
+	Command string `json:"command"`
+	// Refused is empty when the command was accepted.
+	Refused flow.RefusalKind `json:"refused,omitempty"`
+	Message string           `json:"message,omitempty"`
+	Time    time.Time        `json:"time"`
+}
+
+// CommandStatus is what BucketCommands holds under a command's id.
+type CommandStatus struct {
+	Version int    `json:"v"`
+	ID      string `json:"id"`
+	// State is queued, done or refused.
+	State   string    `json:"state"`
+	Verb    flow.Verb `json:"verb"`
+	Service int       `json:"service"`
+	// UID is the user's who may ask about it.
+	UID     int        `json:"uid"`
+	Message string     `json:"message,omitempty"`
+	Queued  time.Time  `json:"queued"`
+	Ended   *time.Time `json:"ended,omitempty"`
+}
+
+// Record is what BucketState holds of a service: what was decided but is not
+// yet in its document, so that any worker can go on.
+type Record struct {
+	Version int `json:"v"`
+	// Applied is the sequence of the last input that the record includes.
+	Applied uint64 `json:"applied"`
+	// State is the service as decided.
+	State flow.State `json:"state"`
+	// Saved is the digest of the document's body last written to oned. Unless
+	// it is State's, the document is still to be written.
+	Saved string `json:"saved,omitempty"`
+	// Outbox is what is still to be told: kept until the next commit, sent
+	// with deterministic message ids, so that sending it again is harmless.
+	Outbox Outbox `json:"outbox"`
+	// Timers are the timers set, by name.
+	Timers map[string]TimerState `json:"timers,omitempty"`
+	// Replies are the latest command replies, newest last.
+	Replies []Reply `json:"replies,omitempty"`
+	// Deleted says that the service has ended and its document is gone.
+	Deleted bool `json:"deleted,omitempty"`
+}
+
+// TimerState is a timer as set.
+type TimerState struct {
+	Generation uint64    `json:"generation"`
+	Due        time.Time `json:"due"`
+}
+
+// Outbox is what a commit has to tell.
+type Outbox struct {
+	Transitions []Transition `json:"transitions,omitempty"`
+	// First is the number of the first transition, counted per service: it
+	// makes the message ids.
+	First uint64 `json:"first,omitempty"`
+}
+
+// Encode writes any message of this package.
+func Encode(message any) []byte {
+	text, err := json.Marshal(message)
+	if err != nil {
+		// Only our own plain structs come here; failing means a programming error.
+		panic("pipeline: encode " + err.Error())
+	}
+	return text
+}

@@ -1,0 +1,145 @@
+package pipeline
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+)
+
+// The streams. Every name that Flowjet uses on NATS is in this file.
+const (
+	// StreamONE holds every bridged event in feed order, subjects one.>, 72 h.
+	StreamONE = "ONE"
+	// StreamWork holds what wakes services, in order per service, and the
+	// timers. It has no MaxBytes: that would evict timers.
+	StreamWork = "WORK"
+	// StreamFlow holds what happened to services, 90 days.
+	StreamFlow = "FLOW"
+	// StreamDead holds what could not be understood or done, 30 days.
+	StreamDead = "DLQ"
+)
+
+// The key-value buckets.
+const (
+	// BucketState holds a service's Record under its id.
+	BucketState = "FLOW_STATE"
+	// BucketCheckpoint holds a reader's cursor: "work-<partition>", "router".
+	BucketCheckpoint = "FLOW_CHECKPOINT"
+	// BucketOwners holds "vm-<id>" -> service id.
+	BucketOwners = "FLOW_OWNERS"
+	// BucketCommands holds a CommandStatus under the command's id, 24 h.
+	BucketCommands = "FLOW_COMMANDS"
+)
+
+// Headers of our own.
+const (
+	// HeaderReplyTo is the inbox that a command's reply is sent to. (A core
+	// NATS reply subject would be answered by the stream's own ack.)
+	HeaderReplyTo = "Flowjet-Reply-To"
+	// HeaderHash is the hash of a hook event's key and body.
+	HeaderHash = "Flowjet-Hash"
+	// HeaderResync marks an event that was found by comparing, not heard.
+	HeaderResync = "Flowjet-Resync"
+	// HeaderReason says why a message is in the dead-letter stream.
+	HeaderReason = "Flowjet-Reason"
+)
+
+// Partitions is how many parts the work is split into. It cannot change
+// without draining the stream: the partition stands in stored subjects.
+const Partitions = 16
+
+// Subject filters, one for each stream and kind.
+const (
+	SubjectsONE    = "one.>"
+	SubjectsWork   = "flow.work.*"
+	SubjectsTimer  = "flow.timer.>"
+	SubjectsFlow   = "flow.event.>"
+	SubjectsDead   = "flow.dlq.>"
+	SubjectsWorker = "flow.worker.*"
+)
+
+// VMSubject is where a VM's state change is published: one.0.vm.21.ACTIVE.RUNNING.
+func VMSubject(zone, id int, state, lcmState string) string {
+	return fmt.Sprintf("one.%d.vm.%d.%s.%s", zone, id, token(state), token(lcmState))
+}
+
+// ObjectSubject is where a network's, host's or image's state change is
+// published; object is net, host or image.
+func ObjectSubject(zone int, object string, id int, state string) string {
+	return fmt.Sprintf("one.%d.%s.%d.%s", zone, token(object), id, token(state))
+}
+
+// CallSubject is where an API call is published; call is "one.vm.update".
+func CallSubject(zone int, call string, ok bool) string {
+	outcome := "failed"
+	if ok {
+		outcome = "ok"
+	}
+	object, action, _ := strings.Cut(strings.TrimPrefix(call, "one."), ".")
+	return fmt.Sprintf("one.%d.api.%s.%s.%s", zone, token(object), token(action), outcome)
+}
+
+// LeaseSubject is where the bridge that publishes a feed holds its lease.
+func LeaseSubject(feed string) string { return "one.lease." + token(feed) }
+
+// WorkSubject is where a service is woken. The stream stores it under
+// StoredWorkSubject.
+func WorkSubject(service int) string { return "flow.work." + strconv.Itoa(service) }
+
+// StoredWorkSubject is a service's work subject as it stands in the stream.
+func StoredWorkSubject(service int) string {
+	return fmt.Sprintf("flow.work.%d.%d", Partition(service), service)
+}
+
+// PartitionSubjects is the filter for one partition of the work.
+func PartitionSubjects(partition int) string { return fmt.Sprintf("flow.work.%d.*", partition) }
+
+// Partition is where the stream's transform partition(16,1) puts a service:
+// FNV-1a-32 of its id as text, modulo 16.
+func Partition(service int) int {
+	hash := fnv.New32a()
+	hash.Write([]byte(strconv.Itoa(service)))
+	return int(hash.Sum32() % Partitions)
+}
+
+// TimerSubject is where a service's timer is scheduled.
+func TimerSubject(service int, name string) string {
+	return fmt.Sprintf("flow.timer.%d.%s", service, token(name))
+}
+
+// ServiceEventSubject is where a service's change of state is told.
+func ServiceEventSubject(service int, state string) string {
+	return fmt.Sprintf("flow.event.%d.service.%s", service, token(state))
+}
+
+// RoleEventSubject is where a role's change of state is told.
+func RoleEventSubject(service int, role, state string) string {
+	return fmt.Sprintf("flow.event.%d.role.%s.%s", service, token(role), token(state))
+}
+
+// VMEventSubject is where it is told what happened to a service's VM.
+func VMEventSubject(service, vm int, what string) string {
+	return fmt.Sprintf("flow.event.%d.vm.%d.%s", service, vm, token(what))
+}
+
+// DeadSubject is where a message goes that where could not handle.
+func DeadSubject(where string) string { return "flow.dlq." + token(where) }
+
+// WorkerSubject is where a worker says that it is alive.
+func WorkerSubject(worker string) string { return "flow.worker." + token(worker) }
+
+// token makes one subject token of a name: what NATS would read as structure
+// becomes '_', and nothing becomes "_".
+func token(name string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r <= ' ' || r == '.' || r == '*' || r == '>' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, name)
+	if clean == "" {
+		return "_"
+	}
+	return clean
+}
