@@ -38,6 +38,9 @@ type Asked struct {
 	Action string `json:"action"`
 	// At is when it was asked.
 	At time.Time `json:"at"`
+	// State and LCMState are the VM's when it was asked.
+	State    VMState  `json:"state"`
+	LCMState LCMState `json:"lcm_state"`
 }
 
 // ActionKind is what an Action does.
@@ -47,6 +50,9 @@ type ActionKind string
 const (
 	// ActionCreateVM creates the VM of Action.Intent.
 	ActionCreateVM ActionKind = "create_vm"
+	// ActionFindVM looks for the VM of Action.Intent: found, it becomes a fact;
+	// not found, the intent is given up.
+	ActionFindVM ActionKind = "find_vm"
 	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume).
 	ActionVM ActionKind = "vm"
 	// ActionRecoverVM asks oned to retry what failed on Action.VM.

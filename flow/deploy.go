@@ -1,0 +1,163 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// deploy starts the roles whose turn it is and waits for those started.
+func (p *planner) deploy() {
+	for progressed := true; progressed; {
+		progressed = false
+		for i := range p.roles() {
+			progressed = p.deployRole(&p.roles()[i]) || progressed
+		}
+	}
+	switch {
+	case p.anyRole(RoleFailedDeploying):
+		p.to(ServiceFailedDeploying)
+	case p.everyRole(RoleRunning, RoleWarning):
+		p.to(ServiceRunning)
+	}
+}
+
+// deployRole says whether the role changed its state.
+func (p *planner) deployRole(role *Role) bool {
+	switch role.state() {
+	case RolePending:
+		if !p.mayStart(role) {
+			return false
+		}
+		p.start(role)
+		p.roleTo(role, RoleDeploying, "")
+		return true
+	case RoleDeploying:
+		p.fill(role)
+		return p.arrive(role, RoleRunning, RoleFailedDeploying)
+	}
+	return false
+}
+
+// mayStart: with the strategy straight, a role waits for its parents.
+func (p *planner) mayStart(role *Role) bool {
+	if p.Service.Body.Deployment != DeploymentStraight {
+		return true
+	}
+	for _, name := range role.Parents {
+		parent := p.role(name)
+		if parent == nil || parent.state() != RoleRunning && parent.state() != RoleWarning {
+			return false
+		}
+	}
+	return true
+}
+
+// start gives a role the attributes that it has from its first VM on.
+func (p *planner) start(role *Role) {
+	if role.TemplateContents == nil {
+		role.TemplateContents = emptyObject
+	}
+	if role.LastVMName == nil {
+		role.LastVMName = new(int)
+	}
+}
+
+// fill decides on the VMs that the role lacks and has those decided on created.
+func (p *planner) fill(role *Role) {
+	for range p.missing(role) {
+		p.Intents = append(p.Intents, p.newIntent(role))
+	}
+	for _, intent := range p.Intents {
+		if intent.Role == role.Name && !p.creating(intent.Key) {
+			p.actions = append(p.actions, Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name})
+		}
+	}
+}
+
+func (p *planner) creating(key string) bool {
+	return slices.ContainsFunc(p.actions, func(a Action) bool {
+		return a.Kind == ActionCreateVM && a.Intent.Key == key
+	})
+}
+
+// newIntent takes the role's next ordinal. The time makes the key unique even
+// where a role of the same name was removed and added again.
+func (p *planner) newIntent(role *Role) Intent {
+	p.start(role)
+	ordinal := *role.LastVMName
+	next := ordinal + 1
+	role.LastVMName = &next
+	stamp := strconv.FormatInt(p.now.UnixMicro(), 36)
+	return Intent{
+		Key:        fmt.Sprintf("%d-%s-%d-%s", p.Service.ID, role.Name, ordinal, stamp),
+		Role:       role.Name,
+		Ordinal:    ordinal,
+		Name:       p.vmName(role, ordinal),
+		TemplateID: role.TemplateID,
+	}
+}
+
+func (p *planner) vmName(role *Role, ordinal int) string {
+	return strings.NewReplacer(
+		"$SERVICE_ID", strconv.Itoa(p.Service.ID),
+		"$SERVICE_NAME", p.Service.Body.Name,
+		"$ROLE_NAME", role.Name,
+		"$VM_NUMBER", strconv.Itoa(ordinal),
+	).Replace(p.settings.VMNameTemplate)
+}
+
+// arrive takes the role on when all its VMs have come, or one has failed. It
+// says whether the role changed its state.
+func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
+	if p.intended(role) > 0 {
+		return false
+	}
+	waiting := false
+	for _, node := range role.Nodes {
+		vm, known := p.facts[node.DeployID]
+		switch {
+		case !known:
+			waiting = true
+		case vm.Failed() && !p.retrying(vm):
+			p.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
+			return true
+		case !p.come(vm):
+			waiting = true
+		}
+	}
+	if waiting {
+		return false
+	}
+	p.roleTo(role, arrived, "")
+	return true
+}
+
+// come says that a role need not wait longer for the VM.
+func (p *planner) come(vm VM) bool {
+	if vm.Running() {
+		return vm.Ready || !flag(p.Service.Body.ReadyStatusGate)
+	}
+	return vm.Arrived()
+}
+
+// retrying says that oned has been asked to retry what failed on the VM, and
+// has had no time to do so.
+func (p *planner) retrying(vm VM) bool {
+	asked, pending := p.Asked[vm.ID]
+	return pending && asked.Action == "recover" && p.now.Before(asked.At.Add(p.settings.Look))
+}
+
+func (p *planner) failRole(role *Role, state RoleState, reason string) {
+	p.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
+	p.roleTo(role, state, reason)
+}
+
+// stateText is STATE, or in ACTIVE the LCM_STATE, which says more.
+func (v VM) stateText() string {
+	if v.State == VMActive {
+		return v.LCMState.String()
+	}
+	return v.State.String()
+}

@@ -1,0 +1,186 @@
+package flow
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+)
+
+// observe brings the state up to the facts: VMs that were decided on become
+// nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
+func (p *planner) observe() {
+	for _, id := range slices.Sorted(maps.Keys(p.facts)) {
+		vm := p.facts[id]
+		p.adopt(vm)
+		p.settleAsked(vm)
+	}
+	for i := range p.roles() {
+		p.dropGone(&p.roles()[i])
+	}
+}
+
+// adopt makes a node of the VM that an intent stands for. A second VM with the
+// same key, or one that no role has room for, is a call that took effect after
+// it had been given up: it is ended before anybody uses it.
+func (p *planner) adopt(vm VM) {
+	if vm.Key == "" || vm.Service != p.Service.ID || p.node(vm.ID) != nil {
+		return
+	}
+	at := slices.IndexFunc(p.Intents, func(i Intent) bool { return i.Key == vm.Key })
+	if at >= 0 {
+		intent := p.Intents[at]
+		p.Intents = slices.Delete(p.Intents, at, at+1)
+		if !vm.Gone() {
+			p.addNode(p.role(intent.Role), vm)
+		}
+		return
+	}
+	role := p.role(vm.Role)
+	if role != nil && p.growing(role) && p.missing(role) > 0 {
+		p.addNode(role, vm)
+		return
+	}
+	p.endStray(vm)
+}
+
+func (p *planner) endStray(vm VM) {
+	if vm.Ending() {
+		return
+	}
+	known := p.Asked[vm.ID].Action != ""
+	p.ask(vm, "terminate-hard", vm.Role)
+	if known {
+		return
+	}
+	p.changes = append(p.changes, Change{Kind: "vm", VM: vm.ID, Role: vm.Role, New: "terminated",
+		Reason: "the VM was created twice or too late: no role has a place for it"})
+}
+
+func (p *planner) addNode(role *Role, vm VM) {
+	if role == nil {
+		p.endStray(vm)
+		return
+	}
+	role.Nodes = append(role.Nodes, NewNode(vm))
+	slices.SortStableFunc(role.Nodes, func(a, b Node) int { return a.DeployID - b.DeployID })
+	p.changes = append(p.changes, Change{Kind: "vm", VM: vm.ID, Role: role.Name, New: "created"})
+}
+
+// NewNode is how a VM stands in a role's nodes.
+func NewNode(vm VM) Node {
+	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: NodeVM{
+		ID:    strconv.Itoa(vm.ID),
+		UID:   strconv.Itoa(vm.Owner.UID),
+		GID:   strconv.Itoa(vm.Owner.GID),
+		UName: vm.Owner.UName,
+		GName: vm.Owner.GName,
+		Name:  vm.Name,
+	}}}
+}
+
+// dropGone removes the nodes whose VMs are DONE. Where fewer are left than the
+// role should have, somebody else ended them: the cardinality follows.
+func (p *planner) dropGone(role *Role) {
+	before := len(role.Nodes)
+	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool {
+		vm, known := p.facts[n.DeployID]
+		gone := known && vm.Gone()
+		if gone {
+			p.changes = append(p.changes, Change{Kind: "vm", VM: n.DeployID, Role: role.Name, New: "removed"})
+			delete(p.Asked, n.DeployID)
+		}
+		return gone
+	})
+	if len(role.Nodes) == before || p.leaving(role) {
+		return
+	}
+	if have := len(role.Nodes) + p.intended(role); have < role.Cardinality {
+		p.log("I", fmt.Sprintf("Role %s scaling down from %d to %d nodes", role.Name, role.Cardinality, have))
+		role.Cardinality = have
+	}
+}
+
+// leaving says that the role's VMs are meant to end, or failed to come: their
+// end does not change how many the role should have.
+func (p *planner) leaving(role *Role) bool {
+	switch role.state() {
+	case RoleUndeploying, RoleFailedUndeploying, RoleDone, RoleFailedDeploying, RoleFailedScaling:
+		return true
+	}
+	return p.state() == ServiceUndeploying || p.state() == ServiceFailedUndeploying
+}
+
+// growing says that the role may be given VMs.
+func (p *planner) growing(role *Role) bool {
+	switch role.state() {
+	case RoleDeploying, RoleFailedDeploying, RoleFailedScaling:
+		return true
+	case RoleScaling:
+		return role.ScaleWay != nil && *role.ScaleWay == ScaleUp
+	}
+	return false
+}
+
+// intended counts the role's VMs that are decided on but not there.
+func (p *planner) intended(role *Role) int {
+	count := 0
+	for _, intent := range p.Intents {
+		if intent.Role == role.Name {
+			count++
+		}
+	}
+	return count
+}
+
+// missing is how many VMs the role lacks that are not decided on either.
+func (p *planner) missing(role *Role) int {
+	return role.Cardinality - len(role.Nodes) - p.intended(role)
+}
+
+func (p *planner) node(vm int) *Node {
+	for i := range p.roles() {
+		for j := range p.roles()[i].Nodes {
+			if p.roles()[i].Nodes[j].DeployID == vm {
+				return &p.roles()[i].Nodes[j]
+			}
+		}
+	}
+	return nil
+}
+
+// ask adds a request to a VM to the actions, once: until its effect is seen, or
+// it has had as long as a look, it is not repeated.
+func (p *planner) ask(vm VM, call, role string) {
+	if asked, pending := p.Asked[vm.ID]; pending && asked.Action == call && !p.unanswered(asked, vm) {
+		return
+	}
+	if p.Asked == nil {
+		p.Asked = map[int]Asked{}
+	}
+	p.Asked[vm.ID] = Asked{Action: call, At: p.now, State: vm.State, LCMState: vm.LCMState}
+	kind := ActionVM
+	if call == "recover" {
+		kind = ActionRecoverVM
+	}
+	p.actions = append(p.actions, Action{Kind: kind, VM: vm.ID, Call: call, Role: role})
+}
+
+// unanswered says that a request may be made again: the VM has moved on without
+// ending, or has not moved for as long as a look.
+func (p *planner) unanswered(asked Asked, vm VM) bool {
+	moved := vm.State != asked.State || vm.LCMState != asked.LCMState
+	return moved || !p.now.Before(asked.At.Add(p.settings.Look))
+}
+
+// settleAsked forgets a request whose effect is seen.
+func (p *planner) settleAsked(vm VM) {
+	asked, pending := p.Asked[vm.ID]
+	if !pending {
+		return
+	}
+	recovered := (asked.Action == "recover" || asked.Action == "resume") && !vm.Troubled()
+	if vm.Gone() || recovered {
+		delete(p.Asked, vm.ID)
+	}
+}

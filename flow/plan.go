@@ -1,0 +1,252 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// maxLog is how many log entries a document keeps, as OneFlow does.
+const maxLog = 50
+
+// maxSteps bounds how many transitions one decision can make; the longest way
+// through the tables is far shorter.
+const maxSteps = 100
+
+// DeadlineLook and DeadlineCooldown are the names of a service's timers.
+const (
+	DeadlineLook     = "look"
+	DeadlineCooldown = "cooldown"
+)
+
+// Plan decides what the service needs next, from its state, the VMs as
+// observed, and the time. It carries every transition that is due, and stops
+// where something has to happen outside first: then there are actions, or a
+// deadline. Planning again with the same facts decides nothing new.
+func Plan(state State, facts Facts, now time.Time, settings Settings) Decision {
+	p := newPlanner(state, facts, now, settings)
+	p.settle()
+	return p.decision()
+}
+
+// Apply carries out a command and plans what follows. A refused command gives
+// a *Refusal and changes nothing.
+func Apply(state State, command Command, facts Facts, now time.Time, settings Settings) (Decision, error) {
+	p := newPlanner(state, facts, now, settings)
+	p.observe()
+	if err := p.apply(command); err != nil {
+		return Decision{State: state}, err
+	}
+	p.settle()
+	return p.decision(), nil
+}
+
+// planner works on a copy of the state.
+type planner struct {
+	State
+	facts    Facts
+	now      time.Time
+	settings Settings
+	entered  bool // the service changed its state in this decision
+	actions  []Action
+	changes  []Change
+}
+
+func newPlanner(state State, facts Facts, now time.Time, settings Settings) *planner {
+	return &planner{State: state.clone(), facts: facts, now: now, settings: settings}
+}
+
+// clone copies what a planner may change.
+func (s State) clone() State {
+	s.Service.Body.Roles = slices.Clone(s.Service.Body.Roles)
+	for i := range s.Service.Body.Roles {
+		s.Service.Body.Roles[i].Nodes = slices.Clone(s.Service.Body.Roles[i].Nodes)
+	}
+	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
+	s.Intents = slices.Clone(s.Intents)
+	s.Asked = maps.Clone(s.Asked)
+	s.Deadlines = maps.Clone(s.Deadlines)
+	return s
+}
+
+func (p *planner) decision() Decision {
+	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
+}
+
+// settle makes every step that is due, then sets the deadlines.
+func (p *planner) settle() {
+	p.observe()
+	for range maxSteps {
+		before := p.state()
+		p.step()
+		if p.state() == before {
+			p.setDeadlines()
+			return
+		}
+	}
+	panic(fmt.Sprintf("flow: service %d does not settle in %s", p.Service.ID, p.state()))
+}
+
+// step does what the service's state asks for.
+func (p *planner) step() {
+	switch p.state() {
+	case ServicePending:
+		p.prepare()
+		p.to(ServiceDeployingNets)
+	case ServiceDeployingNets:
+		p.to(ServiceDeploying)
+	case ServiceDeploying:
+		p.deploy()
+	case ServiceRunning, ServiceWarning:
+		p.watch()
+	case ServiceScaling:
+		p.scale()
+	case ServiceCooldown:
+		p.cool()
+	case ServiceUndeploying:
+		p.undeploy()
+	case ServiceUndeployingNets:
+		p.to(ServiceDone)
+	case ServiceDone:
+		p.actions = append(p.actions, Action{Kind: ActionDeleteDocument})
+	}
+}
+
+// prepare gives every role the attributes that a looked-at role has.
+func (p *planner) prepare() {
+	for i := range p.roles() {
+		role := &p.roles()[i]
+		if role.Nodes == nil {
+			role.Nodes = []Node{}
+		}
+		if role.OnHold == nil {
+			role.OnHold = new(bool)
+		}
+		if role.Cooldown == nil {
+			seconds := int(p.settings.Cooldown / time.Second)
+			role.Cooldown = &seconds
+		}
+		if role.State == nil {
+			pending := RolePending
+			role.State = &pending
+		}
+	}
+}
+
+// to takes the service along its table of transitions.
+func (p *planner) to(next ServiceState) {
+	old := p.state()
+	if !old.CanBecome(next) {
+		panic(fmt.Sprintf("flow: service %d cannot go from %s to %s", p.Service.ID, old, next))
+	}
+	p.Service.Body.State = &next
+	p.entered = true
+	delete(p.Deadlines, DeadlineLook)
+	p.log("I", "New state: "+next.String())
+	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
+}
+
+// roleTo takes a role along its table of transitions.
+func (p *planner) roleTo(role *Role, next RoleState, reason string) {
+	old := role.state()
+	if !old.CanBecome(next) {
+		panic(fmt.Sprintf("flow: service %d: role %s cannot go from %s to %s", p.Service.ID, role.Name, old, next))
+	}
+	role.State = &next
+	p.changes = append(p.changes, Change{Kind: "role", Role: role.Name, Old: old.String(), New: next.String(), Reason: reason})
+}
+
+func (p *planner) log(severity, message string) {
+	entry := LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message}
+	log := append(p.Service.Body.Log, entry)
+	p.Service.Body.Log = log[max(0, len(log)-maxLog):]
+}
+
+// state is the service's; a document without one is PENDING.
+func (p *planner) state() ServiceState { return p.Service.State() }
+
+func (p *planner) roles() []Role { return p.Service.Body.Roles }
+
+// State is the service's state; a document without one is PENDING.
+func (s Service) State() ServiceState {
+	if s.Body.State == nil {
+		return ServicePending
+	}
+	return *s.Body.State
+}
+
+// state is the role's; a role without one is PENDING.
+func (r *Role) state() RoleState {
+	if r.State == nil {
+		return RolePending
+	}
+	return *r.State
+}
+
+func (p *planner) role(name string) *Role {
+	for i := range p.roles() {
+		if p.roles()[i].Name == name {
+			return &p.roles()[i]
+		}
+	}
+	return nil
+}
+
+// everyRole says that all roles are in one of the states.
+func (p *planner) everyRole(states ...RoleState) bool {
+	for i := range p.roles() {
+		if !slices.Contains(states, p.roles()[i].state()) {
+			return false
+		}
+	}
+	return true
+}
+
+// anyRole says that a role is in the state.
+func (p *planner) anyRole(state RoleState) bool {
+	return slices.ContainsFunc(p.roles(), func(r Role) bool { return r.state() == state })
+}
+
+// setDeadlines names when to look again. A deadline that stands is kept, so
+// that a stream of events cannot put it off for ever.
+func (p *planner) setDeadlines() {
+	for name, due := range p.Deadlines {
+		if !due.After(p.now) {
+			delete(p.Deadlines, name)
+		}
+	}
+	if p.state() == ServiceCooldown {
+		p.setDeadline(DeadlineCooldown, p.CooldownUntil)
+	} else {
+		delete(p.Deadlines, DeadlineCooldown)
+	}
+	if p.looksAgain() {
+		if _, set := p.Deadlines[DeadlineLook]; !set {
+			p.setDeadline(DeadlineLook, p.now.Add(p.settings.Look))
+		}
+	} else if !p.entered && p.state() != ServiceRunning {
+		delete(p.Deadlines, DeadlineLook)
+	}
+}
+
+// looksAgain: while waiting or in trouble, and once after coming to rest, in
+// case the last event told an older truth.
+func (p *planner) looksAgain() bool {
+	state := p.state()
+	return state.Waiting() || state == ServiceWarning || len(p.Asked) > 0 || p.entered && !state.Failed()
+}
+
+func (p *planner) setDeadline(name string, due time.Time) {
+	if p.Deadlines == nil {
+		p.Deadlines = map[string]time.Time{}
+	}
+	p.Deadlines[name] = due
+}
+
+// flag reads an optional boolean.
+func flag(b *bool) bool { return b != nil && *b }
+
+// emptyObject is what OneFlow writes for a role that has no template_contents.
+var emptyObject = json.RawMessage("{}")

@@ -1,0 +1,110 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// scale takes the scaling roles on.
+func (p *planner) scale() {
+	for i := range p.roles() {
+		role := &p.roles()[i]
+		if role.state() != RoleScaling {
+			continue
+		}
+		if role.ScaleWay != nil && *role.ScaleWay == ScaleDown {
+			p.shrink(role)
+		} else {
+			p.fill(role)
+			p.arrive(role, RoleCooldown, RoleFailedScaling)
+		}
+		if role.state() == RoleCooldown {
+			p.startCooldown(role)
+		}
+	}
+	switch {
+	case p.anyRole(RoleFailedScaling):
+		p.to(ServiceFailedScaling)
+	case !p.anyRole(RoleScaling):
+		p.to(ServiceCooldown)
+	}
+}
+
+// shrink ends the role's oldest VMs until its cardinality is reached.
+func (p *planner) shrink(role *Role) {
+	p.Intents = slices.DeleteFunc(p.Intents, func(i Intent) bool {
+		return i.Role == role.Name && i.Attempts == 0
+	})
+	leaving := p.victims(role)
+	for _, node := range leaving {
+		vm, known := p.facts[node.DeployID]
+		if !known || vm.Ending() {
+			continue
+		}
+		if p.failedToEnd(vm) {
+			p.failRole(role, RoleFailedScaling, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
+			return
+		}
+		p.ask(vm, p.shutdownAction(role), role.Name)
+	}
+	if len(leaving) == 0 {
+		p.roleTo(role, RoleCooldown, "")
+	}
+}
+
+// victims are the nodes that a shrinking role is to lose: those asked to end
+// already, and of the others the oldest.
+func (p *planner) victims(role *Role) []Node {
+	surplus := len(role.Nodes) - role.Cardinality
+	var chosen, others []Node
+	for _, node := range role.Nodes {
+		asked := p.Asked[node.DeployID].Action
+		if asked != "" && asked != "recover" && asked != "resume" {
+			chosen = append(chosen, node)
+		} else {
+			others = append(others, node)
+		}
+	}
+	if more := surplus - len(chosen); more > 0 {
+		chosen = append(chosen, others[:min(more, len(others))]...)
+	}
+	return chosen
+}
+
+func (p *planner) startCooldown(role *Role) {
+	role.ScaleWay = nil
+	wait := p.settings.Cooldown
+	if role.Cooldown != nil {
+		wait = time.Duration(*role.Cooldown) * time.Second
+	}
+	if until := p.now.Add(wait); until.After(p.CooldownUntil) {
+		p.CooldownUntil = until
+	}
+}
+
+// cool ends the cooldown when its time has come. A service found in COOLDOWN
+// without a time (another server started it) gets its whole cooldown again.
+func (p *planner) cool() {
+	if p.CooldownUntil.IsZero() {
+		for i := range p.roles() {
+			if p.roles()[i].state() == RoleCooldown {
+				p.startCooldown(&p.roles()[i])
+			}
+		}
+	}
+	if p.now.Before(p.CooldownUntil) {
+		return
+	}
+	p.endCooldown()
+}
+
+func (p *planner) endCooldown() {
+	for i := range p.roles() {
+		if p.roles()[i].state() == RoleCooldown {
+			p.roleTo(&p.roles()[i], RoleRunning, "")
+		}
+	}
+	p.CooldownUntil = time.Time{}
+	p.to(ServiceRunning)
+}

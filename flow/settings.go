@@ -1,0 +1,30 @@
+package flow
+
+import "time"
+
+// Settings are the parts of the configuration that decisions depend on.
+type Settings struct {
+	// Cooldown is how long a service waits after scaling where the role does
+	// not say, default 300 s.
+	Cooldown time.Duration
+	// ShutdownAction is what a VM is asked when neither its role nor its
+	// service says, default terminate.
+	ShutdownAction string
+	// VMNameTemplate names VMs; it may hold $SERVICE_ID, $SERVICE_NAME,
+	// $ROLE_NAME and $VM_NUMBER.
+	VMNameTemplate string
+	// Look is after how long a waiting service is looked at again with fresh
+	// facts, default 30 s. It is also how long a request to a VM may take
+	// before it is repeated.
+	Look time.Duration
+}
+
+// DefaultSettings are those of a configuration that says nothing.
+func DefaultSettings() Settings {
+	return Settings{
+		Cooldown:       300 * time.Second,
+		ShutdownAction: "terminate",
+		VMNameTemplate: "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)",
+		Look:           30 * time.Second,
+	}
+}

@@ -1,0 +1,68 @@
+package flow
+
+import "slices"
+
+// serviceTransitions are the only ways from one state of a service to another.
+var serviceTransitions = map[ServiceState][]ServiceState{
+	ServicePending:               {ServiceDeployingNets, ServiceUndeploying},
+	ServiceDeployingNets:         {ServiceDeploying, ServiceFailedDeployingNets, ServiceUndeploying},
+	ServiceDeploying:             {ServiceRunning, ServiceFailedDeploying, ServiceHold, ServiceUndeploying},
+	ServiceHold:                  {ServiceDeploying, ServiceUndeploying},
+	ServiceRunning:               {ServiceWarning, ServiceScaling, ServiceDeploying, ServiceUndeploying},
+	ServiceWarning:               {ServiceRunning, ServiceScaling, ServiceUndeploying},
+	ServiceScaling:               {ServiceCooldown, ServiceFailedScaling, ServiceUndeploying},
+	ServiceCooldown:              {ServiceRunning, ServiceUndeploying},
+	ServiceUndeploying:           {ServiceUndeployingNets, ServiceDone, ServiceFailedUndeploying, ServiceRunning},
+	ServiceUndeployingNets:       {ServiceDone, ServiceFailedUndeployingNets, ServiceUndeploying},
+	ServiceFailedDeployingNets:   {ServiceDeployingNets, ServiceUndeploying},
+	ServiceFailedDeploying:       {ServiceDeploying, ServiceUndeploying},
+	ServiceFailedScaling:         {ServiceScaling, ServiceUndeploying},
+	ServiceFailedUndeploying:     {ServiceUndeploying},
+	ServiceFailedUndeployingNets: {ServiceUndeployingNets, ServiceUndeploying},
+	ServiceDone:                  {},
+}
+
+// roleTransitions are the only ways from one state of a role to another.
+var roleTransitions = map[RoleState][]RoleState{
+	RolePending:           {RoleDeploying, RoleHold, RoleUndeploying},
+	RoleHold:              {RoleDeploying, RoleUndeploying},
+	RoleDeploying:         {RoleRunning, RoleFailedDeploying, RoleUndeploying},
+	RoleRunning:           {RoleWarning, RoleScaling, RoleUndeploying},
+	RoleWarning:           {RoleRunning, RoleScaling, RoleUndeploying},
+	RoleScaling:           {RoleCooldown, RoleFailedScaling, RoleUndeploying},
+	RoleCooldown:          {RoleRunning, RoleUndeploying},
+	RoleUndeploying:       {RoleDone, RoleFailedUndeploying},
+	RoleFailedDeploying:   {RoleDeploying, RoleUndeploying},
+	RoleFailedScaling:     {RoleScaling, RoleUndeploying},
+	RoleFailedUndeploying: {RoleUndeploying},
+	RoleDone:              {},
+}
+
+// CanBecome says whether a service may go from one state to the other.
+func (s ServiceState) CanBecome(next ServiceState) bool {
+	return slices.Contains(serviceTransitions[s], next)
+}
+
+// CanBecome says whether a role may go from one state to the other.
+func (s RoleState) CanBecome(next RoleState) bool { return slices.Contains(roleTransitions[s], next) }
+
+// Failed says that the service waits for somebody to recover it.
+func (s ServiceState) Failed() bool {
+	switch s {
+	case ServiceFailedDeploying, ServiceFailedScaling, ServiceFailedUndeploying,
+		ServiceFailedDeployingNets, ServiceFailedUndeployingNets:
+		return true
+	}
+	return false
+}
+
+// Waiting says that the service is on its way to another state by itself, and
+// so has to be looked at again even if no event comes.
+func (s ServiceState) Waiting() bool {
+	switch s {
+	case ServicePending, ServiceDeployingNets, ServiceDeploying, ServiceScaling, ServiceCooldown,
+		ServiceUndeploying, ServiceUndeployingNets, ServiceDone:
+		return true
+	}
+	return false
+}

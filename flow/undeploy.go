@@ -1,0 +1,119 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+)
+
+// undeploy ends the roles, children first with the strategy straight.
+func (p *planner) undeploy() {
+	p.dropIntents()
+	for progressed := true; progressed; {
+		progressed = false
+		for i := len(p.roles()) - 1; i >= 0; i-- {
+			progressed = p.undeployRole(&p.roles()[i]) || progressed
+		}
+	}
+	switch {
+	case p.anyRole(RoleFailedUndeploying):
+		p.to(ServiceFailedUndeploying)
+	case p.everyRole(RoleDone):
+		p.to(ServiceDone)
+	}
+}
+
+// dropIntents gives up the VMs that no call was made for. One whose call may
+// have been applied is looked for first: it is created or given up by what the
+// worker finds.
+func (p *planner) dropIntents() {
+	p.Intents = slices.DeleteFunc(p.Intents, func(i Intent) bool { return i.Attempts == 0 })
+	for _, intent := range p.Intents {
+		if !p.finding(intent.Key) {
+			p.actions = append(p.actions, Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
+		}
+	}
+}
+
+func (p *planner) finding(key string) bool {
+	return slices.ContainsFunc(p.actions, func(a Action) bool {
+		return a.Kind == ActionFindVM && a.Intent.Key == key
+	})
+}
+
+// undeployRole says whether the role changed its state.
+func (p *planner) undeployRole(role *Role) bool {
+	switch role.state() {
+	case RoleDone, RoleFailedUndeploying:
+		return false
+	case RoleUndeploying:
+		return p.endRole(role)
+	}
+	if !p.mayEnd(role) {
+		return false
+	}
+	role.ScaleWay = nil
+	p.roleTo(role, RoleUndeploying, "")
+	return true
+}
+
+// mayEnd: with the strategy straight, a role waits for the roles that have it
+// as a parent.
+func (p *planner) mayEnd(role *Role) bool {
+	if p.Service.Body.Deployment != DeploymentStraight {
+		return true
+	}
+	for _, other := range p.roles() {
+		if slices.Contains(other.Parents, role.Name) && other.state() != RoleDone {
+			return false
+		}
+	}
+	return true
+}
+
+// endRole asks the role's VMs to end, and is done when none is left.
+func (p *planner) endRole(role *Role) bool {
+	if len(role.Nodes) == 0 && p.intended(role) == 0 {
+		p.roleTo(role, RoleDone, "")
+		return true
+	}
+	for _, node := range role.Nodes {
+		vm, known := p.facts[node.DeployID]
+		if !known || vm.Ending() {
+			continue
+		}
+		if p.failedToEnd(vm) {
+			p.failRole(role, RoleFailedUndeploying, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
+			return true
+		}
+		p.ask(vm, p.shutdownAction(role), role.Name)
+	}
+	return false
+}
+
+// failedToEnd: the VM was asked to end, and failed on the way.
+func (p *planner) failedToEnd(vm VM) bool {
+	asked, pending := p.Asked[vm.ID]
+	if !pending || asked.Action == "recover" || asked.Action == "resume" || !vm.Failed() {
+		return false
+	}
+	return vm.State != asked.State || vm.LCMState != asked.LCMState
+}
+
+// shutdownAction is the role's, the service's or the configuration's. OneFlow's
+// old names mean what oned now calls terminate.
+func (p *planner) shutdownAction(role *Role) string {
+	action := p.settings.ShutdownAction
+	if p.Service.Body.ShutdownAction != "" {
+		action = p.Service.Body.ShutdownAction
+	}
+	if role.ShutdownAction != "" {
+		action = role.ShutdownAction
+	}
+	switch action {
+	case "shutdown-hard":
+		return "terminate-hard"
+	case "shutdown", "":
+		return "terminate"
+	}
+	return action
+}

@@ -1,0 +1,56 @@
+package flow
+
+import "fmt"
+
+// watch follows the VMs of a running service: trouble is a WARNING, and its
+// end is the WARNING's end.
+func (p *planner) watch() {
+	for i := range p.roles() {
+		p.watchRole(&p.roles()[i])
+	}
+	if flag(p.Service.Body.AutomaticDeletion) && p.empty() {
+		p.to(ServiceUndeploying)
+		return
+	}
+	warned := p.anyRole(RoleWarning)
+	if warned && p.state() == ServiceRunning {
+		p.to(ServiceWarning)
+	}
+	if !warned && p.state() == ServiceWarning {
+		p.to(ServiceRunning)
+	}
+}
+
+func (p *planner) watchRole(role *Role) {
+	trouble := p.trouble(role)
+	switch {
+	case trouble != "" && role.state() == RoleRunning:
+		p.roleTo(role, RoleWarning, trouble)
+	case trouble == "" && role.state() == RoleWarning:
+		p.roleTo(role, RoleRunning, "")
+	}
+}
+
+// trouble names the first of the role's VMs that is in trouble.
+func (p *planner) trouble(role *Role) string {
+	for _, node := range role.Nodes {
+		vm, known := p.facts[node.DeployID]
+		if known && vm.Troubled() {
+			return fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
+		}
+		if !known && role.state() == RoleWarning {
+			return "not all VMs are known"
+		}
+	}
+	return ""
+}
+
+// empty says that no role has a VM or is to get one.
+func (p *planner) empty() bool {
+	for i := range p.roles() {
+		if len(p.roles()[i].Nodes) > 0 {
+			return false
+		}
+	}
+	return len(p.Intents) == 0
+}
