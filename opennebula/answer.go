@@ -1,0 +1,153 @@
+package opennebula
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/kolo/xmlrpc"
+)
+
+// decodeAnswer takes oned's answer apart: [true, value, errno, ...] or
+// [false, message, errno, ...].
+func decodeAnswer(method string, answer []byte) (any, error) {
+	answer = cleanXML(answer)
+	if err := fault(answer); err != nil {
+		return nil, &TransportError{Method: method, Sent: true, Err: err}
+	}
+	var elements []any
+	if err := xmlrpc.Response(answer).Unmarshal(&elements); err != nil {
+		return nil, &TransportError{Method: method, Sent: true, Err: fmt.Errorf("read the answer: %w", err)}
+	}
+	if len(elements) < 2 {
+		return nil, unexpected(method, elements)
+	}
+	if accepted, isBool := elements[0].(bool); !isBool {
+		return nil, unexpected(method, elements[0])
+	} else if accepted {
+		return elements[1], nil
+	}
+	return nil, refusal(method, elements)
+}
+
+func refusal(method string, elements []any) error {
+	message, _ := elements[1].(string)
+	code := int64(CodeInternal)
+	if len(elements) > 2 {
+		if number, isNumber := elements[2].(int64); isNumber {
+			code = number
+		}
+	}
+	return &Error{Method: method, Code: Code(code), Message: message}
+}
+
+// fault is an XML-RPC fault: the server knows no such method, or could not
+// read the call. The decoder's own check for one is too slow for big answers.
+func fault(answer []byte) error {
+	if !bytes.Contains(answer, []byte("<fault>")) {
+		return nil
+	}
+	return xmlrpc.Response(answer).Err()
+}
+
+func unexpected(method string, value any) error {
+	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("the answer has an unexpected shape (%T)", value)}
+}
+
+// unmarshal reads XML made by oned into a small struct. It is lenient: oned
+// does not escape everything that it should.
+func unmarshal(text []byte, target any) error {
+	return decoder(text).Decode(target)
+}
+
+func decoder(text []byte) *xml.Decoder {
+	decoder := xml.NewDecoder(bytes.NewReader(cleanXML(text)))
+	decoder.Strict = false
+	decoder.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
+	return decoder
+}
+
+// object reads an object's XML that came as the value of a call.
+func object(method, text string, target any) error {
+	err := unmarshal([]byte(text), target)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("read the object's XML: %w", err)}
+}
+
+// cleanXML replaces what XML does not allow, and Go's decoder refuses, by
+// U+FFFD: bytes that are not UTF-8, control characters, and references to
+// them. Users can put them into templates, and oned passes them on.
+func cleanXML(text []byte) []byte {
+	if clean(text) {
+		return text
+	}
+	cleaned := make([]byte, 0, len(text)+16)
+	for i := 0; i < len(text); {
+		if size := badReference(text[i:]); size > 0 {
+			cleaned = utf8.AppendRune(cleaned, utf8.RuneError)
+			i += size
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		if !allowed(r) {
+			r = utf8.RuneError
+		}
+		cleaned = utf8.AppendRune(cleaned, r)
+		i += size
+	}
+	return cleaned
+}
+
+func clean(text []byte) bool {
+	for i := 0; i < len(text); {
+		if b := text[i]; b < utf8.RuneSelf {
+			if b < ' ' && b != '\t' && b != '\n' && b != '\r' || b == '&' && badReference(text[i:]) > 0 {
+				return false
+			}
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && size == 1 || !allowed(r) {
+			return false
+		}
+		i += size
+	}
+	return true
+}
+
+// allowed is XML 1.0's production Char.
+func allowed(r rune) bool {
+	return r == '\t' || r == '\n' || r == '\r' ||
+		r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= 0x10FFFF
+}
+
+// badReference is the length of a numeric character reference at the start of
+// text that names a character that XML does not allow, or 0.
+func badReference(text []byte) int {
+	if len(text) < 4 || text[0] != '&' || text[1] != '#' {
+		return 0
+	}
+	end := bytes.IndexByte(text[:min(len(text), 12)], ';')
+	if end < 0 {
+		return 0
+	}
+	digits, base := string(text[2:end]), 10
+	if digits != "" && (digits[0] == 'x' || digits[0] == 'X') {
+		digits, base = digits[1:], 16
+	}
+	number, err := strconv.ParseUint(digits, base, 32)
+	if err != nil || allowed(rune(number)) {
+		return 0
+	}
+	return end + 1
+}

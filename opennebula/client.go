@@ -1,0 +1,206 @@
+package opennebula
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/kolo/xmlrpc"
+)
+
+// Config says where oned is and how to speak to it.
+type Config struct {
+	// Endpoint is oned's XML-RPC address, http://127.0.0.1:2633/RPC2.
+	Endpoint    string
+	Credentials Credentials
+	// Timeout bounds each call; 60 s unless given. An instantiate can wait
+	// seconds behind others.
+	Timeout time.Duration
+	// MaxConnections bounds the calls in flight; 8 unless given. oned keeps 30
+	// connections open in all, for everybody.
+	MaxConnections int
+	Logger         *slog.Logger
+}
+
+const (
+	maxAnswerSize = 64 << 20
+	dialTimeout   = 5 * time.Second
+	// oned closes an idle connection after 15 s: be first, so that no call is
+	// written to one that is being closed.
+	idleTimeout = 10 * time.Second
+)
+
+// Client is a connection pool to one oned.
+type Client struct {
+	endpoint  string
+	timeout   time.Duration
+	limit     int64
+	tokens    *serverTokens
+	transport *http.Transport
+	http      *http.Client
+	logger    *slog.Logger
+}
+
+// NewClient makes a client. It connects when the first call is made.
+func NewClient(config Config) *Client {
+	if config.Timeout <= 0 {
+		config.Timeout = time.Minute
+	}
+	if config.MaxConnections <= 0 {
+		config.MaxConnections = 8
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	client := &Client{
+		endpoint:  config.Endpoint,
+		timeout:   config.Timeout,
+		limit:     maxAnswerSize,
+		tokens:    newServerTokens(config.Credentials, time.Now),
+		transport: newTransport(config.MaxConnections),
+		logger:    config.Logger,
+	}
+	client.http = &http.Client{
+		Transport:     client.transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return client
+}
+
+// newTransport ignores the proxy settings of the environment: a session must
+// go to oned and nobody else.
+func newTransport(connections int) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &http.Transport{
+		Proxy: nil,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &countedConn{Conn: conn}, nil
+		},
+		MaxConnsPerHost:     connections,
+		MaxIdleConns:        connections,
+		MaxIdleConnsPerHost: connections,
+		IdleConnTimeout:     idleTimeout,
+		TLSHandshakeTimeout: dialTimeout,
+		DisableCompression:  true,
+	}
+}
+
+// Close lets go of the connections that are not in use.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// countedConn counts the bytes written, to know whether a call has left.
+type countedConn struct {
+	net.Conn
+	written atomic.Int64
+}
+
+func (c *countedConn) Write(data []byte) (int, error) {
+	n, err := c.Conn.Write(data)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// departure watches one call leave. The transport may take another connection
+// when a kept one turns out to be closed, so the latest counts.
+type departure struct {
+	conn   atomic.Pointer[countedConn]
+	before atomic.Int64
+	seen   atomic.Bool
+}
+
+func (d *departure) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		d.seen.Store(true)
+		if conn, counted := info.Conn.(*countedConn); counted {
+			d.before.Store(conn.written.Load())
+			d.conn.Store(conn)
+		}
+	}}
+}
+
+// sent says whether the call may have left. After a cancellation the
+// connection's writer may still be at work, so a count proves nothing then;
+// under TLS there is no countedConn to ask.
+func (d *departure) sent(err error) bool {
+	if !d.seen.Load() {
+		return false
+	}
+	conn := d.conn.Load()
+	if conn == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	return conn.written.Load() > d.before.Load()
+}
+
+// call makes one XML-RPC call and returns the second element of oned's answer:
+// a string, an int64, a bool or nil. Arguments and session are never logged.
+func (c *Client) call(ctx context.Context, method, session string, arguments []any) (any, error) {
+	started := time.Now()
+	value, err := c.exchange(ctx, method, append([]any{session}, arguments...))
+	c.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", err)
+	return value, err
+}
+
+func (c *Client) exchange(ctx context.Context, method string, arguments []any) (any, error) {
+	body, err := xmlrpc.EncodeMethodCall(method, arguments...)
+	if err != nil {
+		return nil, &TransportError{Method: method, Err: fmt.Errorf("encode the call: %w", err)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	answer, sent, err := c.post(ctx, body)
+	if err != nil {
+		return nil, &TransportError{Method: method, Sent: sent, Err: err}
+	}
+	return decodeAnswer(method, answer)
+}
+
+// post sends a call and reads the whole answer.
+func (c *Client) post(ctx context.Context, body []byte) (answer []byte, sent bool, err error) {
+	var leaving departure
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, leaving.trace()),
+		http.MethodPost, c.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, false, fmt.Errorf("oned's endpoint is not a valid address: %w", withoutURL(err))
+	}
+	request.Header.Set("Content-Type", "text/xml")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, leaving.sent(err), withoutURL(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
+	}
+	answer, err = io.ReadAll(io.LimitReader(response.Body, c.limit+1))
+	if err != nil {
+		return nil, true, fmt.Errorf("read the answer: %w", err)
+	}
+	if int64(len(answer)) > c.limit {
+		return nil, true, fmt.Errorf("the answer is larger than %d MiB: ask for fewer objects", c.limit>>20)
+	}
+	return answer, true, nil
+}
+
+// withoutURL leaves out the address that net/http puts before its errors: it
+// may hold a password.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}

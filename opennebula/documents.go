@@ -1,0 +1,206 @@
+package opennebula
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// Document is one of OpenNebula's generic documents. OneFlow keeps services as
+// type 100 and service templates as type 101.
+type Document struct {
+	ID          int
+	Owner       flow.Identity
+	Name        string
+	Type        int
+	Permissions Permissions
+	// Body is TEMPLATE/BODY as it stands, whether or not it is JSON.
+	Body []byte
+}
+
+// Permissions are an object's nine permission bits, 0 or 1. In JSON they are
+// texts, as OneFlow shows them.
+type Permissions struct {
+	OwnerU int `xml:"OWNER_U" json:"OWNER_U,string"`
+	OwnerM int `xml:"OWNER_M" json:"OWNER_M,string"`
+	OwnerA int `xml:"OWNER_A" json:"OWNER_A,string"`
+	GroupU int `xml:"GROUP_U" json:"GROUP_U,string"`
+	GroupM int `xml:"GROUP_M" json:"GROUP_M,string"`
+	GroupA int `xml:"GROUP_A" json:"GROUP_A,string"`
+	OtherU int `xml:"OTHER_U" json:"OTHER_U,string"`
+	OtherM int `xml:"OTHER_M" json:"OTHER_M,string"`
+	OtherA int `xml:"OTHER_A" json:"OTHER_A,string"`
+}
+
+// ownerXML is what all of oned's objects begin with.
+type ownerXML struct {
+	ID          int         `xml:"ID"`
+	UID         int         `xml:"UID"`
+	GID         int         `xml:"GID"`
+	UName       string      `xml:"UNAME"`
+	GName       string      `xml:"GNAME"`
+	Name        string      `xml:"NAME"`
+	Permissions Permissions `xml:"PERMISSIONS"`
+}
+
+func (o ownerXML) identity() flow.Identity {
+	return flow.Identity{UID: o.UID, GID: o.GID, UName: o.UName, GName: o.GName}
+}
+
+type documentXML struct {
+	ownerXML
+	Type int    `xml:"TYPE"`
+	Body []byte `xml:"TEMPLATE>BODY"`
+}
+
+func (d documentXML) document() Document {
+	return Document{
+		ID: d.ID, Owner: d.identity(), Name: d.Name, Type: d.Type, Permissions: d.Permissions, Body: d.Body,
+	}
+}
+
+// AllocateDocument creates a document and returns its id
+// (one.document.allocate). Body should be JSON.
+func (s *Session) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
+	var escaped bytes.Buffer
+	if err := xml.EscapeText(&escaped, []byte(name)); err != nil {
+		return 0, fmt.Errorf("escape the document's name %q: %w", name, err)
+	}
+	text := "<TEMPLATE><NAME>" + escaped.String() + "</NAME>" + bodyElement(body) + "</TEMPLATE>"
+	return s.callID(ctx, "one.document.allocate", text, documentType)
+}
+
+// Document reads a document (one.document.info).
+func (s *Session) Document(ctx context.Context, id int) (Document, error) {
+	const method = "one.document.info"
+	text, err := s.call(ctx, method, id, false)
+	if err != nil {
+		return Document{}, err
+	}
+	var found documentXML
+	if err := object(method, text, &found); err != nil {
+		return Document{}, err
+	}
+	return found.document(), nil
+}
+
+// Documents lists documents of a type (one.documentpool.info). Filter is -2 for
+// all that the user may see, -3 for the user's own, -1 for those of the user's
+// groups too; start and end are ids, -1 and -1 for no bound. A document whose
+// XML is broken is returned with as much as could be read.
+func (s *Session) Documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
+	text, err := s.call(ctx, "one.documentpool.info", filter, start, end, documentType)
+	if err != nil {
+		return nil, err
+	}
+	return readDocuments(text), nil
+}
+
+func readDocuments(text string) []Document {
+	var pool struct {
+		Documents []documentXML `xml:"DOCUMENT"`
+	}
+	if err := unmarshal([]byte(text), &pool); err != nil {
+		return salvageDocuments(text)
+	}
+	documents := make([]Document, len(pool.Documents))
+	for i, found := range pool.Documents {
+		documents[i] = found.document()
+	}
+	return documents
+}
+
+// salvageDocuments reads a pool that is not well-formed, one document at a
+// time, and leaves out only those of which not even the id can be read. oned
+// writes bodies into CDATA as they are, so one "]]>" in one breaks the whole.
+func salvageDocuments(text string) []Document {
+	const start = "<DOCUMENT><ID>"
+	var documents []Document
+	pieces := strings.Split(text, start)
+	for _, piece := range pieces[1:] {
+		header, rest, _ := strings.Cut(piece, "<TEMPLATE>")
+		var found documentXML
+		if err := unmarshal([]byte(start+header+"</DOCUMENT>"), &found); err != nil {
+			continue
+		}
+		found.Body = []byte(salvageBody(rest))
+		documents = append(documents, found.document())
+	}
+	return documents
+}
+
+func salvageBody(text string) string {
+	_, body, _ := strings.Cut(text, "<BODY>")
+	if end := strings.LastIndex(body, "</BODY>"); end >= 0 {
+		body = body[:end]
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(body, "<![CDATA["), "]]>")
+}
+
+// UpdateDocument replaces a document's body (one.document.update, 0).
+func (s *Session) UpdateDocument(ctx context.Context, id int, body []byte) error {
+	return s.do(ctx, "one.document.update", id, "<TEMPLATE>"+bodyElement(body)+"</TEMPLATE>", 0)
+}
+
+// bodyElement wraps a body in CDATA. oned repeats values in CDATA without
+// looking into them, so "]]>" must not be in one: in JSON it can only stand in
+// a string, where "\u003e" means the same.
+func bodyElement(body []byte) string {
+	text := string(body)
+	if json.Valid(body) {
+		text = strings.ReplaceAll(text, "]]>", `]]\u003e`)
+	}
+	text = strings.ReplaceAll(text, "]]>", "]]]]><![CDATA[>")
+	return "<BODY><![CDATA[" + text + "]]></BODY>"
+}
+
+// DeleteDocument removes a document (one.document.delete).
+func (s *Session) DeleteDocument(ctx context.Context, id int) error {
+	return s.do(ctx, "one.document.delete", id)
+}
+
+// RenameDocument gives a document another name (one.document.rename).
+func (s *Session) RenameDocument(ctx context.Context, id int, name string) error {
+	return s.do(ctx, "one.document.rename", id, name)
+}
+
+// ChownDocument changes a document's user and group; -1 leaves one as it is
+// (one.document.chown).
+func (s *Session) ChownDocument(ctx context.Context, id, uid, gid int) error {
+	return s.do(ctx, "one.document.chown", id, uid, gid)
+}
+
+// ChmodDocument sets a document's permissions from three octal digits, "664"
+// (one.document.chmod).
+func (s *Session) ChmodDocument(ctx context.Context, id int, octet string) error {
+	bits, err := permissionBits(octet)
+	if err != nil {
+		return fmt.Errorf("change permissions of document %d: %w", id, err)
+	}
+	return s.do(ctx, "one.document.chmod", append([]any{id}, bits...)...)
+}
+
+// permissionBits are the nine of one.*.chmod: use, manage and admin for owner,
+// group and others.
+func permissionBits(octet string) ([]any, error) {
+	if len(octet) != 3 || strings.Trim(octet, "01234567") != "" {
+		return nil, fmt.Errorf("%q is not three octal digits such as 640", octet)
+	}
+	var bits []any
+	for _, digit := range octet {
+		value := int(digit - '0')
+		bits = append(bits, value>>2&1, value>>1&1, value&1)
+	}
+	return bits, nil
+}
+
+// CloneDocument copies a document under a new name and returns the copy's id
+// (one.document.clone).
+func (s *Session) CloneDocument(ctx context.Context, id int, name string) (int, error) {
+	return s.callID(ctx, "one.document.clone", id, name)
+}

@@ -1,0 +1,83 @@
+package opennebula
+
+import (
+	"context"
+	"strconv"
+	"strings"
+)
+
+// Session makes calls as one user. It is cheap, and safe for concurrent use.
+type Session struct {
+	client *Client
+	// current gives the session string, which may be renewed between calls.
+	current func() string
+	// secret is the user's own password or token; empty in server sessions.
+	secret string
+	// group is the group that a scoped target names, or -1.
+	group int
+}
+
+// Server is the session of the server user itself.
+func (c *Client) Server() *Session { return c.For(c.tokens.user) }
+
+// For is the session in which the server user acts for another. A target of
+// the form "name:gid" keeps the group of a scoped login token.
+func (c *Client) For(user string) *Session {
+	name, group := user, -1
+	if left, right, found := strings.Cut(user, ":"); found {
+		if gid, err := strconv.Atoi(right); err == nil && gid >= 0 {
+			name, group = left, gid
+		}
+	}
+	target := escape(name)
+	if group >= 0 {
+		target += ":" + strconv.Itoa(group)
+	}
+	return &Session{client: c, group: group, current: func() string { return c.tokens.session(target) }}
+}
+
+// With is a user's own session, with a password or a login token. Making calls
+// for one user alternately in such a session and in one of For's costs 200-320
+// ms a call in oned, so use it to check a secret and for nothing else.
+func (c *Client) With(name, secret string) *Session {
+	session := escape(name) + ":" + escape(secret)
+	return &Session{client: c, secret: secret, group: -1, current: func() string { return session }}
+}
+
+// call makes a call whose answer is a text.
+func (s *Session) call(ctx context.Context, method string, arguments ...any) (string, error) {
+	value, err := s.client.call(ctx, method, s.current(), arguments)
+	if err != nil {
+		return "", err
+	}
+	switch v := value.(type) {
+	case string:
+		return v, nil
+	case nil:
+		return "", nil
+	}
+	return "", unexpected(method, value)
+}
+
+// callID makes a call whose answer is an object's id.
+func (s *Session) callID(ctx context.Context, method string, arguments ...any) (int, error) {
+	value, err := s.client.call(ctx, method, s.current(), arguments)
+	if err != nil {
+		return 0, err
+	}
+	if id, isID := value.(int64); isID {
+		return int(id), nil
+	}
+	return 0, unexpected(method, value)
+}
+
+// do makes a call whose answer does not matter.
+func (s *Session) do(ctx context.Context, method string, arguments ...any) error {
+	_, err := s.client.call(ctx, method, s.current(), arguments)
+	return err
+}
+
+// Version is oned's, "7.4.0" (one.system.version).
+func (s *Session) Version(ctx context.Context) (string, error) {
+	return s.call(ctx, "one.system.version")
+}

@@ -1,0 +1,111 @@
+package opennebula
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// RecoverRetry is the operation of RecoverVM that tries the failed step again.
+const RecoverRetry = 2
+
+// Filters of pool calls that are used here: whose objects, and in which state.
+const (
+	// FilterAll is all objects that the session may see.
+	FilterAll = -2
+	// StateAny is VMs in any state, DONE too.
+	StateAny = -2
+	// StateNotDone is VMs in any state but DONE.
+	StateNotDone = -1
+)
+
+// vmXML is the part of a VM's XML that is read; oned sends the same shape in
+// one.vm.info, one.vmpool.infoextended and hook events.
+type vmXML struct {
+	ownerXML
+	State    int `xml:"STATE"`
+	LCMState int `xml:"LCM_STATE"`
+	User     struct {
+		Ready   string `xml:"READY"`
+		Service string `xml:"SERVICE_ID"`
+		Role    string `xml:"ROLE_NAME"`
+		Key     string `xml:"FLOWJET_KEY"`
+	} `xml:"USER_TEMPLATE"`
+}
+
+func (v vmXML) vm() flow.VM {
+	service, err := strconv.Atoi(strings.TrimSpace(v.User.Service))
+	if err != nil || service < 0 {
+		service = -1
+	}
+	return flow.VM{
+		ID: v.ID, Name: v.Name, Owner: v.identity(),
+		State: flow.VMState(v.State), LCMState: flow.LCMState(v.LCMState),
+		Ready: isYes(v.User.Ready), Service: service, Role: v.User.Role, Key: v.User.Key,
+	}
+}
+
+// VM reads a VM (one.vm.info).
+func (s *Session) VM(ctx context.Context, id int) (flow.VM, error) {
+	const method = "one.vm.info"
+	text, err := s.call(ctx, method, id, false)
+	if err != nil {
+		return flow.VM{}, err
+	}
+	var found vmXML
+	if err := object(method, text, &found); err != nil {
+		return flow.VM{}, err
+	}
+	return found.vm(), nil
+}
+
+// VMs lists VMs with their whole user templates (one.vmpool.infoextended; the
+// plain vmpool.info leaves SERVICE_ID out). Start and end are ids, -1 and -1
+// for no bound; state is StateAny, StateNotDone or one of oned's.
+func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flow.VM, error) {
+	const method = "one.vmpool.infoextended"
+	text, err := s.call(ctx, method, filter, start, end, state, "")
+	if err != nil {
+		return nil, err
+	}
+	var pool struct {
+		VMs []vmXML `xml:"VM"`
+	}
+	if err := object(method, text, &pool); err != nil {
+		return nil, err
+	}
+	vms := make([]flow.VM, len(pool.VMs))
+	for i, found := range pool.VMs {
+		vms[i] = found.vm()
+	}
+	return vms, nil
+}
+
+// ActOnVM asks for a life-cycle action: terminate, terminate-hard, poweroff,
+// resume, release, ... (one.vm.action).
+func (s *Session) ActOnVM(ctx context.Context, action string, id int) error {
+	return s.do(ctx, "one.vm.action", action, id)
+}
+
+// RecoverVM gets a stuck or failed VM going; RecoverRetry is the usual
+// operation (one.vm.recover).
+func (s *Session) RecoverVM(ctx context.Context, id, operation int) error {
+	return s.do(ctx, "one.vm.recover", id, operation)
+}
+
+// UpdateVM changes a VM's user template, by appending or by replacing the
+// whole of it (one.vm.update).
+func (s *Session) UpdateVM(ctx context.Context, id int, template string, appendTo bool) error {
+	how := 0
+	if appendTo {
+		how = 1
+	}
+	return s.do(ctx, "one.vm.update", id, template, how)
+}
+
+// ChownVM changes a VM's user and group; -1 leaves one as it is (one.vm.chown).
+func (s *Session) ChownVM(ctx context.Context, id, uid, gid int) error {
+	return s.do(ctx, "one.vm.chown", id, uid, gid)
+}
