@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -36,6 +37,17 @@ type Event struct {
 	Resync bool `json:"resync,omitempty"`
 	// Heard is when the bridge received it.
 	Heard time.Time `json:"heard"`
+}
+
+// Title says in a few words what the event is: "vm 21 ACTIVE/RUNNING".
+func (e Event) Title() string {
+	switch {
+	case e.Call != "":
+		return fmt.Sprintf("%s %d", e.Call, e.ID)
+	case e.LCMState != "":
+		return fmt.Sprintf("%s %d %s/%s", e.Object, e.ID, e.State, e.LCMState)
+	}
+	return fmt.Sprintf("%s %d %s", e.Object, e.ID, e.State)
 }
 
 // Work is a message on StreamWork: something that wakes one service. Exactly
@@ -92,6 +104,13 @@ type Reply struct {
 	Time    time.Time        `json:"time"`
 }
 
+// The states of a CommandStatus.
+const (
+	CommandQueued  = "queued"
+	CommandDone    = "done"
+	CommandRefused = "refused"
+)
+
 // CommandStatus is what BucketCommands holds under a command's id.
 type CommandStatus struct {
 	Version int    `json:"v"`
@@ -121,6 +140,8 @@ type Record struct {
 	// Outbox is what is still to be told: kept until the next commit, sent
 	// with deterministic message ids, so that sending it again is harmless.
 	Outbox Outbox `json:"outbox"`
+	// Generation numbers the timers of the service.
+	Generation uint64 `json:"generation,omitempty"`
 	// Timers are the timers set, by name.
 	Timers map[string]TimerState `json:"timers,omitempty"`
 	// Replies are the latest command replies, newest last.
@@ -138,8 +159,8 @@ type TimerState struct {
 // Outbox is what a commit has to tell.
 type Outbox struct {
 	Transitions []Transition `json:"transitions,omitempty"`
-	// First is the number of the first transition, counted per service: it
-	// makes the message ids.
+	// First is the number of the first transition, counted per service from 1:
+	// it makes the message ids.
 	First uint64 `json:"first,omitempty"`
 }
 

@@ -49,6 +49,13 @@ const (
 // without draining the stream: the partition stands in stored subjects.
 const Partitions = 16
 
+// The keys that workers share out among themselves: one a partition, and one
+// for whoever routes events. They also name cursors in BucketCheckpoint.
+const (
+	PartitionKeyPrefix = "work-"
+	RouterKey          = "router"
+)
+
 // Subject filters, one for each stream and kind.
 const (
 	SubjectsONE    = "one.>"

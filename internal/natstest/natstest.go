@@ -1,0 +1,172 @@
+// Package natstest runs NATS servers with JetStream inside tests: one, or a
+// cluster of several, that can be stopped and started again on their data.
+//
+// Everything listens on 127.0.0.1 with ports the system chose, stores in the
+// test's temporary folder and is gone when the test ends. Nothing is synced to
+// disk at once: that is for speed, and no test of power loss.
+package natstest
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+const (
+	ready      = 15 * time.Second
+	maxPayload = 8 << 20
+)
+
+// Server starts one server and returns its URL.
+func Server(t testing.TB) string {
+	t.Helper()
+	return NewNode(t).URL()
+}
+
+// Node is one server. Its address and its data stay through Stop and Start.
+type Node struct {
+	t       testing.TB
+	options server.Options
+	running *server.Server
+}
+
+// NewNode starts one server that can be stopped and started again.
+func NewNode(t testing.TB) *Node {
+	t.Helper()
+	node := &Node{t: t, options: baseOptions(t, "node")}
+	node.Start()
+	t.Cleanup(node.Stop)
+	return node
+}
+
+// URL is where clients connect to.
+func (n *Node) URL() string { return fmt.Sprintf("nats://%s:%d", n.options.Host, n.options.Port) }
+
+// Server is the running server; nil after Stop.
+func (n *Node) Server() *server.Server { return n.running }
+
+// Start starts a stopped node on the address and the data it had.
+func (n *Node) Start() {
+	n.t.Helper()
+	if n.running != nil {
+		return
+	}
+	options := n.options
+	started, err := server.NewServer(&options)
+	if err != nil {
+		n.t.Fatalf("start the test's NATS server: %v", err)
+	}
+	started.Start()
+	if !started.ReadyForConnections(ready) {
+		n.t.Fatalf("the test's NATS server on port %d is not ready after %v", n.options.Port, ready)
+	}
+	n.running = started
+}
+
+// Stop ends the node and waits until it has.
+func (n *Node) Stop() {
+	if n.running == nil {
+		return
+	}
+	n.running.Shutdown()
+	n.running.WaitForShutdown()
+	n.running = nil
+}
+
+// Nodes is a cluster.
+type Nodes []*Node
+
+// Cluster starts a cluster of so many servers and waits until it has elected
+// its leader, so that replicated streams can be made.
+func Cluster(t testing.TB, size int) Nodes {
+	t.Helper()
+	routes := make([]*url.URL, size)
+	ports := freePorts(t, size)
+	for i, port := range ports {
+		routes[i] = &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)}
+	}
+	nodes := make(Nodes, size)
+	for i := range nodes {
+		options := baseOptions(t, fmt.Sprintf("node%d", i+1))
+		options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
+		options.Routes = routes
+		nodes[i] = &Node{t: t, options: options}
+		t.Cleanup(nodes[i].Stop)
+	}
+	for _, node := range nodes {
+		node.Start()
+	}
+	nodes.waitForLeader(t)
+	return nodes
+}
+
+// URL names all nodes, separated by commas, as clients of a cluster do.
+func (n Nodes) URL() string {
+	urls := make([]string, len(n))
+	for i, node := range n {
+		urls[i] = node.URL()
+	}
+	return strings.Join(urls, ",")
+}
+
+// Leader is the node that leads the stream of the global account, nil while
+// none does.
+func (n Nodes) Leader(stream string) *Node {
+	for _, node := range n {
+		if node.running != nil && node.running.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) {
+			return node
+		}
+	}
+	return nil
+}
+
+func (n Nodes) waitForLeader(t testing.TB) {
+	t.Helper()
+	poll.Until(t, "the cluster's leader and all its peers", func() bool {
+		for _, node := range n {
+			if node.running.JetStreamIsLeader() {
+				return len(node.running.JetStreamClusterPeers()) == len(n)
+			}
+		}
+		return false
+	})
+}
+
+func baseOptions(t testing.TB, name string) server.Options {
+	t.Helper()
+	return server.Options{
+		ServerName:         name,
+		Host:               "127.0.0.1",
+		Port:               freePorts(t, 1)[0],
+		NoSigs:             true,
+		NoLog:              true,
+		JetStream:          true,
+		StoreDir:           t.TempDir(),
+		MaxPayload:         maxPayload,
+		JetStreamMaxStore:  64 << 30,
+		JetStreamMaxMemory: 256 << 20,
+	}
+}
+
+// freePorts asks the system for ports. The servers take them a moment later:
+// a node has to keep its port when it is started again, so 0 will not do.
+func freePorts(t testing.TB, count int) []int {
+	t.Helper()
+	ports := make([]int, count)
+	for i := range ports {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("ask for a free port: %v", err)
+		}
+		defer listener.Close()
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return ports
+}

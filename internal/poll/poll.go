@@ -1,0 +1,38 @@
+// Package poll waits in tests for something that gives no signal of its own.
+//
+// Safety: a wait never outlives its limit. Liveness: a condition that holds is
+// noticed within a few milliseconds.
+package poll
+
+import (
+	"testing"
+	"time"
+)
+
+// Limit is how long Until waits before it fails the test.
+const Limit = 20 * time.Second
+
+const interval = 5 * time.Millisecond
+
+// Until waits for the condition and fails the test, naming what was waited
+// for, when it does not hold within Limit.
+func Until(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	Within(t, Limit, what, condition)
+}
+
+// Within is Until with another limit.
+func Within(t testing.TB, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited %v in vain for %s", limit, what)
+		}
+	}
+}

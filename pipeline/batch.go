@@ -1,0 +1,104 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+// The headers of an atomic batch, which nats.go has no names for.
+const (
+	headerBatchID       = "Nats-Batch-Id"
+	headerBatchSequence = "Nats-Batch-Sequence"
+	headerBatchCommit   = "Nats-Batch-Commit"
+)
+
+const (
+	// maxBatch is half of what the server takes in one batch.
+	maxBatch      = 500
+	maxBatchBytes = 4 << 20
+	// worthBatching is from how many messages on a batch is faster than one
+	// publish after the other on a stream of one replica.
+	worthBatching = 24
+)
+
+// chunk is how many of the messages go into the next batch; 1 means none.
+func chunk(messages []*nats.Msg, replicated bool) int {
+	if !replicated && len(messages) < worthBatching {
+		return 1
+	}
+	count, size := 0, 0
+	for count < min(len(messages), maxBatch) {
+		size += messages[count].Size()
+		if count > 0 && size > maxBatchBytes {
+			break
+		}
+		count++
+	}
+	return count
+}
+
+// publishBatch stores all messages or none, in their order.
+func (p *Pipeline) publishBatch(ctx context.Context, messages []*nats.Msg) error {
+	return persist(ctx, func(ctx context.Context) error { return p.tryBatch(ctx, messages) })
+}
+
+// tryBatch sends all but the last message without waiting, and asks for an
+// answer to the last, which commits. A message that was lost on the way makes
+// the server refuse the commit.
+func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) error {
+	id := nuid.Next()
+	last := len(messages) - 1
+	for i, message := range messages[:last] {
+		if err := p.conn.PublishMsg(inBatch(message, id, i+1)); err != nil {
+			return err
+		}
+	}
+	commit := inBatch(messages[last], id, last+1)
+	commit.Header.Set(headerBatchCommit, "1")
+	answer, err := p.conn.RequestMsgWithContext(ctx, commit)
+	if err != nil {
+		return err
+	}
+	return batchOutcome(answer.Data)
+}
+
+func inBatch(message *nats.Msg, id string, sequence int) *nats.Msg {
+	member := nats.NewMsg(message.Subject)
+	member.Data = message.Data
+	for key, values := range message.Header {
+		member.Header[key] = values
+	}
+	member.Header.Set(headerBatchID, id)
+	member.Header.Set(headerBatchSequence, strconv.Itoa(sequence))
+	return member
+}
+
+// batchError is JetStream's refusal, in the form that codeOf reads.
+type batchError struct{ refusal *jetstream.APIError }
+
+func (e *batchError) Error() string                 { return e.refusal.Error() }
+func (e *batchError) APIError() *jetstream.APIError { return e.refusal }
+
+func batchOutcome(answer []byte) error {
+	var outcome struct {
+		Error *jetstream.APIError `json:"error"`
+		Count int                 `json:"count"`
+	}
+	if err := json.Unmarshal(answer, &outcome); err != nil {
+		return fmt.Errorf("read the answer to a batch: %w", err)
+	}
+	if outcome.Error != nil {
+		return &batchError{outcome.Error}
+	}
+	if outcome.Count == 0 {
+		return errors.New("the server does not know atomic batches; nats-server 2.12 or newer is needed")
+	}
+	return nil
+}

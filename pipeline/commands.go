@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// SubmitCommand queues a command for the service's worker and waits so long for
+// its answer. ErrNoReply says that there was none in time: the command stays
+// queued and CommandStatus tells of it. ErrConflict says that a command of this
+// id was submitted before.
+func (p *Pipeline) SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (Reply, error) {
+	if err := p.register(ctx, command); err != nil {
+		return Reply{}, err
+	}
+	replyTo, replies, forget := p.replies.expect()
+	defer forget()
+	work := Work{Service: command.Service, Command: &command}
+	if _, err := p.publishWork(ctx, work, "command-"+command.ID, replyTo); err != nil {
+		return Reply{}, p.withdraw(command, err)
+	}
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	select {
+	case reply := <-replies:
+		return reply, nil
+	case <-limit.C:
+		return Reply{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, ErrNoReply)
+	case <-ctx.Done():
+		return Reply{}, fmt.Errorf("command %s for service %d: %w: %w", command.ID, command.Service, ErrNoReply, ctx.Err())
+	}
+}
+
+// register notes the command as queued, before it is: who asks about a
+// command that was answered must find it.
+func (p *Pipeline) register(ctx context.Context, command flow.Command) error {
+	status := CommandStatus{
+		Version: Version, ID: command.ID, State: CommandQueued, Verb: command.Verb,
+		Service: command.Service, UID: command.User.UID, Queued: time.Now().UTC(),
+	}
+	err := persist(ctx, func(ctx context.Context) error {
+		_, err := p.commands.Create(ctx, command.ID, Encode(status))
+		return err
+	})
+	if isConflict(err) {
+		err = ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("register command %s for service %d: %w", command.ID, command.Service, err)
+	}
+	return nil
+}
+
+// withdraw takes back the registration of a command that was certainly not
+// queued. After a lost answer it may be, and the registration stays.
+func (p *Pipeline) withdraw(command flow.Command, failure error) error {
+	failure = fmt.Errorf("queue command %s: %w", command.ID, failure)
+	if transient(failure) || errors.Is(failure, context.Canceled) {
+		return failure
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), attempt)
+	defer cancel()
+	return errors.Join(failure, p.commands.Purge(ctx, command.ID))
+}
+
+// CommandStatus is what became of a command in the last 24 hours; ErrNotFound
+// for one that was never submitted or ended longer ago.
+func (p *Pipeline) CommandStatus(ctx context.Context, id string) (CommandStatus, error) {
+	text, err := getText(ctx, p.commands, id)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+		return CommandStatus{}, fmt.Errorf("command %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return CommandStatus{}, fmt.Errorf("look up command %s: %w", id, err)
+	}
+	var status CommandStatus
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		return CommandStatus{}, fmt.Errorf("look up command %s: its status cannot be read: %w", id, err)
+	}
+	return status, nil
+}
+
+// FinishCommand stores what became of a command and then answers who waits for it at
+// replyTo, if anybody does. Doing it again is harmless: the first reply counts.
+func (p *Pipeline) FinishCommand(ctx context.Context, replyTo string, status CommandStatus, reply Reply) error {
+	status.Version, reply.Version = Version, Version
+	if err := putText(ctx, p.commands, status.ID, string(Encode(status))); err != nil {
+		return fmt.Errorf("finish command %s: %w", status.ID, err)
+	}
+	if !isInbox(replyTo) {
+		return nil
+	}
+	if err := p.conn.Publish(replyTo, Encode(reply)); err != nil {
+		// Who waits will look the status up.
+		p.log.Warn("a command's reply was not sent", "command", status.ID, "error", err)
+	}
+	return nil
+}
+
+// isInbox keeps replies away from our own streams and the server's, whatever
+// stands in a message's header.
+func isInbox(subject string) bool {
+	if subject == "" || strings.ContainsAny(subject, " \t\r\n*>") {
+		return false
+	}
+	for _, reserved := range []string{"one.", "flow.", "$"} {
+		if strings.HasPrefix(subject, reserved) {
+			return false
+		}
+	}
+	return true
+}
+
+// inbox is one subscription for all replies that a pipeline waits for.
+type inbox struct {
+	prefix       string
+	subscription *nats.Subscription
+
+	mu      sync.Mutex
+	waiting map[string]chan Reply
+}
+
+func openInbox(conn *nats.Conn) (*inbox, error) {
+	i := &inbox{prefix: conn.NewInbox() + ".", waiting: map[string]chan Reply{}}
+	var err error
+	i.subscription, err = conn.Subscribe(i.prefix+"*", i.deliver)
+	return i, err
+}
+
+// expect opens an address for one reply. The reply comes on the channel at
+// most once; forget closes the address.
+func (i *inbox) expect() (address string, replies <-chan Reply, forget func()) {
+	name, channel := nuid.Next(), make(chan Reply, 1)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.waiting[name] = channel
+	return i.prefix + name, channel, func() { i.take(name) }
+}
+
+// take hands out who waits at the address, once.
+func (i *inbox) take(name string) chan Reply {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	channel := i.waiting[name]
+	delete(i.waiting, name)
+	return channel
+}
+
+func (i *inbox) deliver(message *nats.Msg) {
+	var reply Reply
+	if json.Unmarshal(message.Data, &reply) != nil {
+		return
+	}
+	if channel := i.take(strings.TrimPrefix(message.Subject, i.prefix)); channel != nil {
+		channel <- reply
+	}
+}
+
+func (i *inbox) close() {
+	if i != nil && i.subscription != nil {
+		_ = i.subscription.Unsubscribe()
+	}
+}

@@ -1,0 +1,119 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	// ErrConflict says that somebody else wrote first: load again and decide again.
+	ErrConflict = errors.New("changed by another writer in between")
+	// ErrNotFound says that there is no such thing.
+	ErrNotFound = errors.New("not found")
+	// ErrNoReply says that no worker answered in time; the command stays queued.
+	ErrNoReply = errors.New("no worker answered in time, the command stays queued")
+	// ErrSuperseded says that another bridge has taken the feed over.
+	ErrSuperseded = errors.New("another bridge has taken the feed over")
+	// ErrClosed says that the reader was stopped or the pipeline closed.
+	ErrClosed = errors.New("closed")
+)
+
+// JetStream's error codes that nats.go has no names for.
+const (
+	codeNotAvailable     jetstream.ErrorCode = 10008
+	codeNotLeader        jetstream.ErrorCode = 10009
+	codeBatchIncomplete  jetstream.ErrorCode = 10176
+	codeBatchDuplicate   jetstream.ErrorCode = 10201
+	codeBatchesInflight  jetstream.ErrorCode = 10210
+	codeDuplicateInAir   jetstream.ErrorCode = 10158
+	codeSequenceNotReady jetstream.ErrorCode = 10163
+	codeNoStorage        jetstream.ErrorCode = 10047
+	codeNoResources      jetstream.ErrorCode = 10023
+	codeNoPeers          jetstream.ErrorCode = 10005
+	codeWrongSequence                        = jetstream.JSErrCodeStreamWrongLastSequence
+	codeSequenceInFlight                     = jetstream.JSErrCodeStreamWrongLastSequenceConstant
+)
+
+const (
+	// patience is how long a call goes on trying by itself when nothing but
+	// time is missing: a leader's election, a reconnect. The server's own
+	// election after a kill takes 5 to 8 seconds.
+	patience = 15 * time.Second
+	// attempt is how long one request waits for its answer.
+	attempt      = 3 * time.Second
+	firstBackoff = 5 * time.Millisecond
+	maxBackoff   = 500 * time.Millisecond
+)
+
+// codeOf is the JetStream error code in err, 0 without one.
+func codeOf(err error) jetstream.ErrorCode {
+	var refused jetstream.JetStreamError
+	if errors.As(err, &refused) && refused.APIError() != nil {
+		return refused.APIError().ErrorCode
+	}
+	return 0
+}
+
+// transient says that the same request may succeed a little later. The
+// request may have been carried out all the same: only its answer was lost.
+func transient(err error) bool {
+	switch codeOf(err) {
+	case codeSequenceInFlight, codeSequenceNotReady, codeNotAvailable, codeNotLeader,
+		codeBatchIncomplete, codeBatchesInflight, codeDuplicateInAir:
+		// 10164: on a replicated stream another write to the subject is on
+		// its way. Who wins is known a moment later.
+		return true
+	case 0:
+	default:
+		return false
+	}
+	for _, passing := range []error{
+		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrReconnectBufExceeded,
+		nats.ErrConnectionReconnecting, nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
+}
+
+// persist calls try until it succeeds, fails for good, or ctx or the patience
+// ends. Each call gets a context of its own that ends after one attempt's time.
+func persist(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	wait := firstBackoff
+	for {
+		err := once(ctx, try)
+		if err == nil || !transient(err) || ctx.Err() != nil {
+			return err
+		}
+		if pause(ctx, wait) != nil {
+			return err
+		}
+		wait = min(2*wait, maxBackoff)
+	}
+}
+
+func once(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, attempt)
+	defer cancel()
+	return try(ctx)
+}
+
+// pause waits, or returns ctx's error when that ends first.
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,57 @@
+package pipeline
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/flowjet/flowjet/internal/natstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// limited is a context for a test's calls.
+func limited(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// open opens a pipeline that is closed with the test.
+func open(t testing.TB, url string, change ...func(*Config)) *Pipeline {
+	t.Helper()
+	config := Config{URL: url, Name: t.Name()}
+	for _, apply := range change {
+		apply(&config)
+	}
+	p, err := Open(limited(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func replicas(count int) func(*Config) { return func(c *Config) { c.Replicas = count } }
+
+// single is a pipeline on a server of its own.
+func single(t testing.TB) *Pipeline {
+	t.Helper()
+	return open(t, natstest.Server(t))
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func logTo(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

@@ -1,0 +1,223 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+)
+
+const (
+	// beat is how often a worker says that it is alive.
+	beat = 200 * time.Millisecond
+	// deadAfter is how long a worker may be silent.
+	deadAfter = 800 * time.Millisecond
+	// settle is how long a worker that joins waits for the others' answers
+	// before it takes anything.
+	settle = 100 * time.Millisecond
+	// maxWorkers bounds what a membership remembers.
+	maxWorkers = 1024
+)
+
+// heartbeatMessage is what workers tell each other on WorkerSubject.
+type heartbeatMessage struct {
+	Version int    `json:"v"`
+	Worker  string `json:"worker"`
+	// Process tells two processes of one worker id apart.
+	Process string `json:"process"`
+	// State is joining, alive or leaving.
+	State string `json:"state"`
+}
+
+const (
+	stateJoining = "joining"
+	stateAlive   = "alive"
+	stateLeaving = "leaving"
+)
+
+// Membership is a worker's place among the live ones.
+//
+// Safety: none; two workers may both believe to own a key for a second. That
+// costs wasted work, and the records' compare-and-set keeps it harmless.
+// Liveness: a worker that is gone, hangs or is cut off loses its keys to the
+// others after 800 ms, and a worker that leaves at once. A worker counts
+// itself by the same rule: what it owns depends on hearing its own heartbeat
+// come back from the server, so one that is cut off or was suspended owns nothing.
+type Membership struct {
+	pipeline     *Pipeline
+	worker       string
+	process      string
+	log          *slog.Logger
+	subscription *nats.Subscription
+	changes      chan struct{}
+	leave        context.CancelFunc
+	done         chan struct{}
+	joined       time.Time
+
+	mu    sync.Mutex
+	seen  map[string]time.Time
+	owned map[string]bool
+	twin  bool
+}
+
+// Join announces a worker and keeps it announced until Leave, or until ctx
+// ends. Its id has to be its own.
+func (p *Pipeline) Join(ctx context.Context, worker string) (*Membership, error) {
+	m := &Membership{
+		pipeline: p, worker: token(worker), process: nuid.Next(), log: p.log, joined: time.Now(),
+		changes: make(chan struct{}, 1), done: make(chan struct{}),
+		seen: map[string]time.Time{}, owned: map[string]bool{},
+	}
+	var err error
+	if m.subscription, err = p.conn.Subscribe(SubjectsWorker, m.hear); err != nil {
+		return nil, fmt.Errorf("join the workers as %s: %w", worker, err)
+	}
+	ctx, m.leave = context.WithCancel(ctx)
+	m.say(stateJoining)
+	go m.run(ctx)
+	return m, nil
+}
+
+// Owned is the set of keys that are this worker's now: "work-0" to "work-15"
+// and "router".
+func (m *Membership) Owned() map[string]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.owned)
+}
+
+// Changes gets a signal when what Owned returns has changed. Signals that
+// nobody takes merge into one.
+func (m *Membership) Changes() <-chan struct{} { return m.changes }
+
+// Workers lists the live workers, sorted, this one among them.
+func (m *Membership) Workers() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.live(time.Now())
+}
+
+// Leave tells the others that the worker is gone, so that they take over at
+// once, and ends the membership. It owns nothing afterwards.
+func (m *Membership) Leave(ctx context.Context) {
+	m.leave()
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+	}
+}
+
+func (m *Membership) run(ctx context.Context) {
+	defer close(m.done)
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	settled := time.NewTimer(settle)
+	defer settled.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			m.goodbye()
+			return
+		case <-settled.C:
+			m.refresh()
+		case <-ticker.C:
+			m.say(stateAlive)
+			m.refresh()
+		}
+	}
+}
+
+func (m *Membership) goodbye() {
+	_ = m.subscription.Unsubscribe()
+	m.say(stateLeaving)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen = map[string]time.Time{}
+	m.apply(map[string]bool{})
+}
+
+// say sends a heartbeat. Without a connection there is nobody to hear it, and
+// a stale one sent later would tell a lie.
+func (m *Membership) say(state string) {
+	if !m.pipeline.conn.IsConnected() {
+		return
+	}
+	message := heartbeatMessage{Version: Version, Worker: m.worker, Process: m.process, State: state}
+	if err := m.pipeline.conn.Publish(WorkerSubject(m.worker), Encode(message)); err != nil {
+		m.log.Debug("a heartbeat was not sent", "worker", m.worker, "error", err)
+	}
+}
+
+// hear is called with every worker's heartbeats, one after the other.
+func (m *Membership) hear(message *nats.Msg) {
+	var heard heartbeatMessage
+	if json.Unmarshal(message.Data, &heard) != nil || heard.Worker == "" {
+		return
+	}
+	if heard.State == stateJoining && heard.Process != m.process {
+		m.say(stateAlive) // Now, so that the new one knows whom it joins.
+	}
+	m.note(heard)
+	m.refresh()
+}
+
+func (m *Membership) note(heard heartbeatMessage) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if heard.Worker == m.worker && heard.Process != m.process {
+		m.warnTwin()
+		return
+	}
+	if heard.State == stateLeaving {
+		delete(m.seen, heard.Worker)
+		return
+	}
+	if _, known := m.seen[heard.Worker]; known || len(m.seen) < maxWorkers {
+		m.seen[heard.Worker] = time.Now()
+	}
+}
+
+// warnTwin is called with mu held.
+func (m *Membership) warnTwin() {
+	if !m.twin {
+		m.log.Error("another worker has the same id; give each its own", "worker", m.worker)
+	}
+	m.twin = true
+}
+
+// refresh works out anew what is owned, and signals a change.
+func (m *Membership) refresh() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if now.Sub(m.joined) < settle {
+		return
+	}
+	m.apply(share(m.worker, m.live(now)))
+}
+
+// live is called with mu held.
+func (m *Membership) live(now time.Time) []string {
+	maps.DeleteFunc(m.seen, func(_ string, heard time.Time) bool { return now.Sub(heard) >= deadAfter })
+	return slices.Sorted(maps.Keys(m.seen))
+}
+
+// apply is called with mu held.
+func (m *Membership) apply(owned map[string]bool) {
+	if maps.Equal(owned, m.owned) {
+		return
+	}
+	m.owned = owned
+	m.log.Debug("this worker's share has changed", "worker", m.worker, "keys", len(owned))
+	select {
+	case m.changes <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,47 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// PutOwner notes which service an object belongs to; kind is vm or net.
+func (p *Pipeline) PutOwner(ctx context.Context, kind string, id, service int) error {
+	if err := putText(ctx, p.owners, ownerKey(kind, id), strconv.Itoa(service)); err != nil {
+		return fmt.Errorf("note that %s %d belongs to service %d: %w", kind, id, service, err)
+	}
+	return nil
+}
+
+// Owner is the service that an object belongs to; false when none is known.
+func (p *Pipeline) Owner(ctx context.Context, kind string, id int) (int, bool, error) {
+	text, err := getText(ctx, p.owners, ownerKey(kind, id))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("look up whose %s %d is: %w", kind, id, err)
+	}
+	service, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, false, fmt.Errorf("look up whose %s %d is: %q is not a service's id", kind, id, text)
+	}
+	return service, true, nil
+}
+
+// ForgetOwner removes what PutOwner noted, once the object is gone.
+func (p *Pipeline) ForgetOwner(ctx context.Context, kind string, id int) error {
+	err := persist(ctx, func(ctx context.Context) error {
+		return p.owners.Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(markerTTL))
+	})
+	if err != nil {
+		return fmt.Errorf("forget whose %s %d was: %w", kind, id, err)
+	}
+	return nil
+}
+
+func ownerKey(kind string, id int) string { return fmt.Sprintf("%s-%d", token(kind), id) }

@@ -1,0 +1,121 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Config is how a Pipeline finds NATS.
+type Config struct {
+	// URL is nats://host:port, or several separated by commas.
+	URL string
+	// Conn is used instead of URL, and not closed by Close.
+	Conn *nats.Conn
+	// Options are added to the connection's own: credentials, TLS, in-process.
+	Options []nats.Option
+	// Replicas is how many servers keep each stream: 1 (or 0), 3 or 5. Streams
+	// that have more already keep them.
+	Replicas int
+	// Zone is the OpenNebula zone's id.
+	Zone int
+	// Name is the connection's name in NATS's own listings.
+	Name   string
+	Logger *slog.Logger
+}
+
+// Pipeline is a connection to JetStream with Flowjet's streams and buckets in
+// place. It is safe for use by several goroutines.
+type Pipeline struct {
+	conn  *nats.Conn
+	owned bool
+	js    jetstream.JetStream
+	zone  int
+	log   *slog.Logger
+
+	state       jetstream.KeyValue
+	checkpoints jetstream.KeyValue
+	owners      jetstream.KeyValue
+	commands    jetstream.KeyValue
+	// streams are the handles of the streams, and of those under the buckets.
+	streams map[string]jetstream.Stream
+
+	watch   *connectionWatch
+	replies *inbox
+	close   sync.Once
+}
+
+// Open connects and makes the streams and buckets that are missing or differ.
+// It waits for NATS until ctx ends; an error then names what was missing.
+func Open(ctx context.Context, config Config) (*Pipeline, error) {
+	log := loggerOr(config.Logger)
+	conn, watch, err := connect(ctx, config, log)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pipeline{
+		conn: conn, owned: config.Conn == nil, zone: config.Zone, log: log, watch: watch,
+		streams: map[string]jetstream.Stream{},
+	}
+	if err := p.prepare(ctx, max(config.Replicas, 1)); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Pipeline) prepare(ctx context.Context, replicas int) error {
+	var err error
+	if p.js, err = jetstream.New(p.conn); err != nil {
+		return fmt.Errorf("use JetStream on %s: %w", p.server(), err)
+	}
+	if err := p.provision(ctx, replicas); err != nil {
+		return fmt.Errorf("prepare the streams on %s: %w", p.server(), explain(err))
+	}
+	if p.replies, err = openInbox(p.conn); err != nil {
+		return fmt.Errorf("listen for command replies on %s: %w", p.server(), err)
+	}
+	return nil
+}
+
+// explain adds what mends an error that a person has to mend.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("%w; enable JetStream on the server and for the account", err)
+	case noRoom(err):
+		return fmt.Errorf("%w; give JetStream more room on the disk", err)
+	case codeOf(err) == codeNoPeers:
+		return fmt.Errorf("%w; fewer servers are up than replicas are asked for", err)
+	}
+	return err
+}
+
+// Close ends the connection and everything that was opened on it.
+func (p *Pipeline) Close() {
+	p.close.Do(func() {
+		p.replies.close()
+		p.watch.stop()
+		if p.owned {
+			p.conn.Close()
+		}
+	})
+}
+
+// Conn is the connection, for core NATS.
+func (p *Pipeline) Conn() *nats.Conn { return p.conn }
+
+// JetStream is the context of all streams.
+func (p *Pipeline) JetStream() jetstream.JetStream { return p.js }
+
+// replicated says that a stream is kept by more than one server.
+func (p *Pipeline) replicated(stream string) bool {
+	return p.streams[stream].CachedInfo().Config.Replicas > 1
+}
+
+func (p *Pipeline) server() string { return p.conn.ConnectedUrlRedacted() }

@@ -1,0 +1,224 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	day = 24 * time.Hour
+
+	keepEvents   = 3 * day
+	keepWork     = 7 * day
+	keepHistory  = 90 * day
+	keepDead     = 30 * day
+	keepCommands = day
+
+	// Each bounded stream loses its oldest messages when it is full. An event
+	// takes about 700 bytes: 2 GiB are three days of 12 a second. JetStream
+	// sets the bytes aside and refuses a stream that it has no room for; then
+	// half as many will do, down to leastBytes.
+	eventBytes   = 2 << 30
+	historyBytes = 1 << 30
+	deadBytes    = 128 << 20
+	leastBytes   = 16 << 20
+
+	// Windows of de-duplication cost 134 bytes of memory a message id. Events
+	// come at 10,000/s in bursts; transitions may be told again only after a
+	// take-over.
+	eventWindow   = time.Minute
+	workWindow    = 2 * time.Minute
+	historyWindow = 10 * time.Minute
+	deadWindow    = time.Minute
+
+	// markerTTL is how long a deleted key leaves a trace.
+	markerTTL = day
+)
+
+// streams is what every stream is to look like.
+func streams(replicas int) []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		{
+			Name: StreamONE, Description: "OpenNebula's events, in the order of each feed",
+			Subjects: []string{SubjectsONE}, MaxAge: keepEvents, MaxBytes: eventBytes, Duplicates: eventWindow,
+			Replicas: replicas, AllowDirect: true, AllowAtomicPublish: true,
+		},
+		{
+			// No MaxBytes: it would evict timers. No transform of flow.timer.>:
+			// the source pattern below does not match it, and what a transform
+			// does not match is stored as it is. A schedule's target is
+			// transformed when it fires, as any message is (nats-server
+			// 2.15: the fired message goes through processJetStreamMsg).
+			Name: StreamWork, Description: "what wakes services, and their timers",
+			Subjects: []string{SubjectsWork, SubjectsTimer}, MaxAge: keepWork, MaxBytes: -1, Duplicates: workWindow,
+			Replicas: replicas, AllowDirect: true, AllowMsgSchedules: true, AllowMsgTTL: true, AllowRollup: true,
+			SubjectTransform: &jetstream.SubjectTransformConfig{
+				Source:      SubjectsWork,
+				Destination: fmt.Sprintf("flow.work.{{partition(%d,1)}}.{{wildcard(1)}}", Partitions),
+			},
+		},
+		{
+			Name: StreamFlow, Description: "what happened to services",
+			Subjects: []string{SubjectsFlow}, MaxAge: keepHistory, MaxBytes: historyBytes, Duplicates: historyWindow,
+			Replicas: replicas, AllowDirect: true, AllowAtomicPublish: true,
+		},
+		{
+			Name: StreamDead, Description: "what could not be understood or done",
+			Subjects: []string{SubjectsDead}, MaxAge: keepDead, MaxBytes: deadBytes, Duplicates: deadWindow,
+			Replicas: replicas, AllowDirect: true,
+		},
+	}
+}
+
+func buckets(replicas int) []jetstream.KeyValueConfig {
+	return []jetstream.KeyValueConfig{
+		{Bucket: BucketState, Description: "services' records", History: 1, Replicas: replicas, LimitMarkerTTL: markerTTL},
+		{Bucket: BucketCheckpoint, Description: "readers' cursors", History: 1, Replicas: replicas},
+		{Bucket: BucketOwners, Description: "which service a VM belongs to", History: 1, Replicas: replicas, LimitMarkerTTL: markerTTL},
+		{Bucket: BucketCommands, Description: "commands and their outcome", History: 1, Replicas: replicas, TTL: keepCommands},
+	}
+}
+
+// provision makes what is missing and extends what is smaller. Several
+// processes may do so at once.
+func (p *Pipeline) provision(ctx context.Context, replicas int) error {
+	for _, wanted := range streams(replicas) {
+		err := persist(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", wanted.Name, err)
+		}
+	}
+	places := []*jetstream.KeyValue{&p.state, &p.checkpoints, &p.owners, &p.commands}
+	for i, wanted := range buckets(replicas) {
+		err := persist(ctx, func(ctx context.Context) (err error) {
+			*places[i], err = p.ensureBucket(ctx, wanted)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("bucket %s: %w", wanted.Bucket, err)
+		}
+	}
+	return nil
+}
+
+func (p *Pipeline) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+	stream, err := p.js.Stream(ctx, wanted.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = p.createStream(ctx, wanted)
+	}
+	if err != nil {
+		return err
+	}
+	p.streams[wanted.Name] = stream
+	return p.extendStream(ctx, stream.CachedInfo().Config, wanted)
+}
+
+// createStream makes a stream. Making one that is there with the same
+// configuration succeeds; another process may be making it now.
+func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConfig) (jetstream.Stream, error) {
+	for {
+		stream, err := p.js.CreateStream(ctx, wanted)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
+			return p.js.Stream(ctx, wanted.Name)
+		case !noRoom(err) || wanted.MaxBytes/2 < leastBytes:
+			return stream, err
+		}
+		wanted.MaxBytes /= 2
+		p.log.Warn("little room for a stream: it keeps less", "stream", wanted.Name, "bytes", wanted.MaxBytes)
+	}
+}
+
+func (p *Pipeline) extendStream(ctx context.Context, has, wanted jetstream.StreamConfig) error {
+	merged := extend(has, wanted)
+	if reflect.DeepEqual(merged, has) {
+		return nil
+	}
+	stream, err := p.js.UpdateStream(ctx, merged)
+	if noRoom(err) && merged.MaxBytes != has.MaxBytes {
+		wanted.MaxBytes = has.MaxBytes
+		return p.extendStream(ctx, has, wanted)
+	}
+	if err != nil {
+		return err
+	}
+	p.streams[wanted.Name] = stream
+	p.log.Info("extended a stream", "stream", wanted.Name)
+	return nil
+}
+
+func noRoom(err error) bool {
+	return codeOf(err) == codeNoStorage || codeOf(err) == codeNoResources
+}
+
+// extend is the configuration that a stream has with what it lacks of the one
+// wanted. What an operator has made larger stays; nothing that is stored is
+// lost by it.
+func extend(has, wanted jetstream.StreamConfig) jetstream.StreamConfig {
+	merged := has
+	merged.Subjects = slices.Clone(has.Subjects)
+	for _, subject := range wanted.Subjects {
+		if !slices.Contains(merged.Subjects, subject) {
+			merged.Subjects = append(merged.Subjects, subject)
+		}
+	}
+	merged.MaxAge = larger(has.MaxAge, wanted.MaxAge)
+	merged.MaxBytes = larger(has.MaxBytes, wanted.MaxBytes)
+	merged.Duplicates = max(has.Duplicates, wanted.Duplicates)
+	merged.Replicas = max(has.Replicas, wanted.Replicas)
+	merged.AllowDirect = has.AllowDirect || wanted.AllowDirect
+	merged.AllowAtomicPublish = has.AllowAtomicPublish || wanted.AllowAtomicPublish
+	merged.AllowMsgSchedules = has.AllowMsgSchedules || wanted.AllowMsgSchedules
+	merged.AllowMsgTTL = has.AllowMsgTTL || wanted.AllowMsgTTL
+	merged.AllowRollup = has.AllowRollup || wanted.AllowRollup
+	if wanted.SubjectTransform != nil {
+		merged.SubjectTransform = wanted.SubjectTransform
+	}
+	return merged
+}
+
+// larger is the larger of two limits, of which 0 and less mean none.
+func larger[T ~int64](has, wanted T) T {
+	if has <= 0 || wanted <= 0 {
+		return min(has, wanted)
+	}
+	return max(has, wanted)
+}
+
+func (p *Pipeline) ensureBucket(ctx context.Context, wanted jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	bucket, err := p.js.KeyValue(ctx, wanted.Bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		bucket, err = p.js.CreateKeyValue(ctx, wanted)
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			bucket, err = p.js.KeyValue(ctx, wanted.Bucket)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bucket, p.extendBucket(ctx, wanted)
+}
+
+// extendBucket gives the stream under a bucket the replicas wanted.
+func (p *Pipeline) extendBucket(ctx context.Context, wanted jetstream.KeyValueConfig) error {
+	name := "KV_" + wanted.Bucket
+	stream, err := p.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	p.streams[name] = stream
+	config := stream.CachedInfo().Config
+	if config.Replicas >= wanted.Replicas {
+		return nil
+	}
+	p.log.Info("extending a bucket", "bucket", wanted.Bucket, "replicas", wanted.Replicas)
+	config.Replicas = wanted.Replicas
+	p.streams[name], err = p.js.UpdateStream(ctx, config)
+	return err
+}

@@ -1,0 +1,135 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// maxDeadBytes is how much of a message the dead-letter stream keeps.
+	maxDeadBytes = 256 << 10
+	maxReason    = 1 << 10
+)
+
+// PublishWork wakes a service and returns the work's sequence in StreamWork.
+// The same messageID within two minutes is stored once; an empty one is no id.
+func (p *Pipeline) PublishWork(ctx context.Context, work Work, messageID string) (uint64, error) {
+	return p.publishWork(ctx, work, messageID, "")
+}
+
+func (p *Pipeline) publishWork(ctx context.Context, work Work, messageID, replyTo string) (uint64, error) {
+	work.Version = Version
+	message := nats.NewMsg(WorkSubject(work.Service))
+	message.Data = Encode(work)
+	if messageID != "" {
+		message.Header.Set(jetstream.MsgIDHeader, messageID)
+	}
+	if replyTo != "" {
+		message.Header.Set(HeaderReplyTo, replyTo)
+	}
+	sequence, err := p.publish(ctx, message)
+	if err != nil {
+		return 0, fmt.Errorf("wake service %d: %w", work.Service, err)
+	}
+	return sequence, nil
+}
+
+// PublishTransitions tells what happened to a service, in order. The first
+// transition has the number first; numbers are counted per service and make
+// the message ids, so telling the same again within ten minutes stores nothing.
+func (p *Pipeline) PublishTransitions(ctx context.Context, transitions []Transition, first uint64) error {
+	messages := make([]*nats.Msg, len(transitions))
+	for i, transition := range transitions {
+		transition.Version = Version
+		message := nats.NewMsg(TransitionSubject(transition))
+		message.Data = Encode(transition)
+		message.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%d-%d", transition.Service, first+uint64(i)))
+		messages[i] = message
+	}
+	if err := p.publishOrdered(ctx, messages, p.replicated(StreamFlow)); err != nil {
+		return fmt.Errorf("tell what happened to service %d: %w", transitions[0].Service, err)
+	}
+	return nil
+}
+
+// TransitionSubject is where a transition is told.
+func TransitionSubject(transition Transition) string {
+	switch transition.Kind {
+	case "role":
+		return RoleEventSubject(transition.Service, transition.Role, transition.New)
+	case "vm":
+		return VMEventSubject(transition.Service, transition.VM, transition.New)
+	}
+	return ServiceEventSubject(transition.Service, transition.New)
+}
+
+// DeadLetter keeps what where could not handle, with the reason. Data beyond
+// 256 KiB is cut off.
+func (p *Pipeline) DeadLetter(ctx context.Context, where, reason string, data []byte) error {
+	message := nats.NewMsg(DeadSubject(where))
+	message.Data = data[:min(len(data), maxDeadBytes)]
+	message.Header.Set(HeaderReason, oneLine(reason))
+	if _, err := p.publish(ctx, message); err != nil {
+		return fmt.Errorf("keep a dead letter of %s: %w", where, err)
+	}
+	return nil
+}
+
+// oneLine makes a text fit for a header.
+func oneLine(text string) string {
+	text = strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// publish stores one message and returns its sequence.
+func (p *Pipeline) publish(ctx context.Context, message *nats.Msg) (uint64, error) {
+	var sequence uint64
+	err := persist(ctx, func(ctx context.Context) error {
+		ack, err := p.js.PublishMsg(ctx, message)
+		if err != nil {
+			return err
+		}
+		sequence = ack.Sequence
+		return nil
+	})
+	return sequence, err
+}
+
+// publishOrdered stores the messages in their order and returns when all are
+// stored. Every message has a message id. On an error a first part of them may be stored.
+func (p *Pipeline) publishOrdered(ctx context.Context, messages []*nats.Msg, replicated bool) error {
+	for len(messages) > 0 {
+		count := chunk(messages, replicated)
+		if err := p.publishChunk(ctx, messages[:count]); err != nil {
+			return err
+		}
+		messages = messages[count:]
+	}
+	return nil
+}
+
+func (p *Pipeline) publishChunk(ctx context.Context, messages []*nats.Msg) error {
+	if len(messages) > 1 {
+		err := p.publishBatch(ctx, messages)
+		if err == nil || codeOf(err) != codeBatchDuplicate {
+			return err
+		}
+		// A batch with one message that is stored already is refused as a
+		// whole. One by one the server drops those it has.
+	}
+	for _, message := range messages {
+		if _, err := p.publish(ctx, message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isConflict(err error) bool {
+	return codeOf(err) == codeWrongSequence || errors.Is(err, jetstream.ErrKeyExists)
+}

@@ -1,0 +1,205 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// MaxPayload is the largest message that the embedded server takes, in
+	// bytes: a service of 10,000 VMs has a record of about 3 MB. More than
+	// 8 MiB is what nats-server warns of.
+	MaxPayload = 8 << 20
+
+	lockFile    = "flowjet.lock"
+	serverReady = 30 * time.Second
+)
+
+// ServerConfig is what the embedded server needs to know.
+type ServerConfig struct {
+	// StoreDir is the folder for the streams. It is made if it is missing.
+	StoreDir string
+	// Listen is host:port; port 0 or an empty text means a port of the
+	// system's choice on 127.0.0.1.
+	Listen string
+	// SyncAlways puts every message on the disk before it is acknowledged.
+	// Without it up to two minutes are lost with the power, not with the process.
+	SyncAlways bool
+	// MaxStore is how many bytes the streams may take; 0 is three quarters of the
+	// free disk space.
+	MaxStore int64
+	Logger   *slog.Logger
+}
+
+// Server is a NATS server with JetStream inside this process.
+type Server struct {
+	nats *server.Server
+	lock *flock.Flock
+	stop sync.Once
+	done chan struct{}
+}
+
+// StartServer starts the embedded server and returns when clients can connect.
+// A folder that cannot be written or that another server uses, and a port that
+// is taken, are errors of one line that name it.
+func StartServer(config ServerConfig) (*Server, error) {
+	options, err := serverOptions(config)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockStore(config.StoreDir)
+	if err != nil {
+		return nil, err
+	}
+	running, err := runServer(options, loggerOr(config.Logger))
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &Server{nats: running, lock: lock, done: make(chan struct{})}, nil
+}
+
+// URL is where clients connect to: nats://127.0.0.1:4222.
+func (s *Server) URL() string { return s.nats.ClientURL() }
+
+// InProcess is the option for Config.Options with which this process talks to
+// its server through memory instead of TCP.
+func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.nats) }
+
+// Stop ends the server: it takes no more messages, writes what it has and
+// unlocks the folder. When ctx ends first Stop returns its error and the rest
+// is done in the background.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stop.Do(func() { go s.shutdown() })
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the embedded NATS server: %w", ctx.Err())
+	}
+}
+
+func (s *Server) shutdown() {
+	defer close(s.done)
+	s.nats.Shutdown()
+	s.nats.WaitForShutdown()
+	_ = s.lock.Close()
+}
+
+func serverOptions(config ServerConfig) (*server.Options, error) {
+	if config.StoreDir == "" {
+		return nil, errors.New("start the embedded NATS server: no data folder given")
+	}
+	host, port, err := splitListen(config.Listen)
+	if err != nil {
+		return nil, err
+	}
+	return &server.Options{
+		ServerName:        "flowjet",
+		Host:              host,
+		Port:              port,
+		NoSigs:            true, // Ctrl-C is the application's to handle.
+		JetStream:         true,
+		StoreDir:          config.StoreDir,
+		SyncAlways:        config.SyncAlways,
+		MaxPayload:        MaxPayload,
+		JetStreamMaxStore: config.MaxStore,
+		WriteDeadline:     10 * time.Second,
+	}, nil
+}
+
+func splitListen(listen string) (string, int, error) {
+	if listen == "" {
+		return "127.0.0.1", server.RANDOM_PORT, nil
+	}
+	host, text, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("start the embedded NATS server: the address %q is not host:port: %w", listen, err)
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("start the embedded NATS server: the port in %q is not a number up to 65535", listen)
+	}
+	if port == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(port), nil
+}
+
+// lockStore keeps a second server out of the folder: two on one store both
+// start, and destroy each other's streams. The lock goes with the process, so
+// nothing is left to clean up after a kill.
+func lockStore(dir string) (*flock.Flock, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("start the embedded NATS server: cannot make the data folder %s: %w", dir, err)
+	}
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o640))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded NATS server: cannot write to the data folder %s: %w", dir, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("start the embedded NATS server: the data folder %s is in use by another Flowjet; stop it or choose another folder", dir)
+	}
+	return lock, nil
+}
+
+// runServer starts the server. What it finds wrong on the way it tells its
+// logger only, in Fatalf: the first such line becomes the error.
+func runServer(options *server.Options, logger *slog.Logger) (*server.Server, error) {
+	if err := checkPort(options); err != nil {
+		return nil, err
+	}
+	running, err := server.NewServer(options)
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded NATS server: %w", err)
+	}
+	bridge := newServerLogger(logger)
+	running.SetLoggerV2(bridge, false, false, false)
+	started := make(chan bool, 1)
+	go running.Start()
+	go func() { started <- running.ReadyForConnections(serverReady) }()
+	var failure error
+	select {
+	case reason := <-bridge.fatal:
+		failure = fmt.Errorf("start the embedded NATS server on %s: %s", options.StoreDir, reason)
+	case ok := <-started:
+		if ok {
+			return running, nil
+		}
+		failure = fmt.Errorf("start the embedded NATS server on %s: not ready after %v", options.StoreDir, serverReady)
+	}
+	running.Shutdown()
+	return nil, failure
+}
+
+// checkPort says in one line what the server would say in three.
+func checkPort(options *server.Options) error {
+	if options.Port == server.RANDOM_PORT {
+		return nil
+	}
+	address := net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("start the embedded NATS server: cannot listen on %s: %w; choose another address with --nats-listen", address, err)
+	}
+	return listener.Close()
+}
+
+func loggerOr(logger *slog.Logger) *slog.Logger {
+	if logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return logger
+}
