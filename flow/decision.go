@@ -30,6 +30,9 @@ type Intent struct {
 	// Attempts counts the calls whose outcome is unknown: with more than none
 	// the VM is looked for by its key before it is created.
 	Attempts int `json:"attempts,omitempty"`
+	// Floor is a VM id that was in use when the intent was decided on: its VM
+	// has a higher one. The worker sets it.
+	Floor int `json:"floor,omitempty"`
 }
 
 // Asked is a request to a VM.

@@ -1,0 +1,164 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// recoverRetry is one.vm.recover's operation "retry".
+const recoverRetry = 2
+
+// act makes the calls of a decision, one after the other, and plans with what
+// they brought. A refusal ends the list: what is left of it is decided anew.
+func (l *lane) act(ctx context.Context, actions []flow.Action, cause pipeline.Cause) (flow.Decision, error) {
+	for _, action := range actions {
+		refused, err := l.actOnce(ctx, action)
+		if err != nil {
+			return flow.Decision{}, err
+		}
+		if refused != nil {
+			return *refused, nil
+		}
+	}
+	if l.record.Deleted {
+		return flow.Decision{}, nil
+	}
+	return l.plan(), nil
+}
+
+// actOnce makes one call under the bound on all calls.
+func (l *lane) actOnce(ctx context.Context, action flow.Action) (*flow.Decision, error) {
+	if err := l.worker.calls.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer l.worker.calls.Release(1)
+	l.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
+	switch action.Kind {
+	case flow.ActionCreateVM:
+		return l.create(ctx, action.Intent)
+	case flow.ActionFindVM:
+		return l.findOrGiveUp(ctx, action.Intent)
+	case flow.ActionVM:
+		return l.request(ctx, action.VM, l.session().ActOnVM(ctx, action.Call, action.VM))
+	case flow.ActionRecoverVM:
+		return l.recoverVM(ctx, action.VM)
+	case flow.ActionDeleteDocument:
+		return nil, l.deleteDocument(ctx)
+	}
+	return nil, fmt.Errorf("%w: service %d: unknown action %q", errPoison, l.service, action.Kind)
+}
+
+// create makes a VM, once: where an earlier call may have made it, it is looked
+// for first, and where this one's answer is lost, that is noted before anything else.
+func (l *lane) create(ctx context.Context, intent flow.Intent) (*flow.Decision, error) {
+	if intent.Attempts > 0 {
+		found, err := l.find(ctx, intent)
+		if err != nil || found {
+			return nil, err
+		}
+	}
+	id, err := l.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, flow.ExtraTemplate(l.service, intent))
+	switch {
+	case err == nil:
+		l.created(id, intent)
+		return nil, nil
+	case opennebula.Ambiguous(err):
+		return nil, errors.Join(fmt.Errorf("create VM %s of service %d: %w", intent.Name, l.service, err), l.noteAttempt(ctx, intent.Key))
+	case opennebula.Temporary(err):
+		return nil, fmt.Errorf("create VM %s of service %d: %w", intent.Name, l.service, err)
+	}
+	decision := flow.RefuseIntent(l.record.State, intent.Key, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
+	return &decision, nil
+}
+
+func (l *lane) created(id int, intent flow.Intent) {
+	l.worker.raiseNewest(id)
+	if _, seen := l.facts[id]; seen {
+		return
+	}
+	l.facts[id] = flow.VM{
+		ID: id, Name: intent.Name, Owner: l.record.State.Service.Owner, State: flow.VMPending,
+		Service: l.service, Role: intent.Role, Key: intent.Key,
+	}
+}
+
+// noteAttempt commits that a VM may exist although no answer came.
+func (l *lane) noteAttempt(ctx context.Context, key string) error {
+	for i := range l.record.State.Intents {
+		if l.record.State.Intents[i].Key == key {
+			l.record.State.Intents[i].Attempts++
+		}
+	}
+	return l.store(ctx)
+}
+
+// findOrGiveUp settles an intent that is no longer wanted.
+func (l *lane) findOrGiveUp(ctx context.Context, intent flow.Intent) (*flow.Decision, error) {
+	found, err := l.find(ctx, intent)
+	if err != nil || found {
+		return nil, err
+	}
+	decision := flow.GiveUpIntent(l.record.State, intent.Key, l.facts, time.Now(), l.worker.config.Settings)
+	return &decision, nil
+}
+
+// recoverVM has oned retry what failed. oned lets only administrators do that,
+// so it is done as the server, and only to a VM that says it is the service's.
+func (l *lane) recoverVM(ctx context.Context, vm int) (*flow.Decision, error) {
+	if l.facts[vm].Service != l.service {
+		return nil, nil
+	}
+	return l.request(ctx, vm, l.server().RecoverVM(ctx, vm, recoverRetry))
+}
+
+// request takes the answer to what a VM was asked. A refusal counts only if the
+// VM, looked at again, has not done it anyway.
+func (l *lane) request(ctx context.Context, vm int, err error) (*flow.Decision, error) {
+	if err == nil {
+		return nil, nil
+	}
+	if opennebula.Temporary(err) {
+		return nil, fmt.Errorf("ask VM %d of service %d: %w", vm, l.service, err)
+	}
+	if _, lookErr := l.observe(ctx, vm); lookErr != nil {
+		return nil, lookErr
+	}
+	decision := flow.RefuseVM(l.record.State, vm, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
+	return &decision, nil
+}
+
+// tolerate lets a refusal pass that no decision depends on.
+func (l *lane) tolerate(_ context.Context, vm int, err error) error {
+	if err == nil {
+		return nil
+	}
+	if opennebula.Temporary(err) {
+		return fmt.Errorf("ask VM %d of service %d: %w", vm, l.service, err)
+	}
+	l.worker.config.Logger.Warn("oned refused a request to a VM", "service", l.service, "vm", vm, "error", err)
+	return nil
+}
+
+func (l *lane) deleteDocument(ctx context.Context) error {
+	err := l.server().DeleteDocument(ctx, l.service)
+	if err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+		return fmt.Errorf("delete the document of service %d: %w", l.service, err)
+	}
+	l.record.Deleted = true
+	return nil
+}
+
+// refusalText is what oned said, for the service's log.
+func refusalText(err error) string {
+	var refusal *opennebula.Error
+	if errors.As(err, &refusal) {
+		return refusal.Message
+	}
+	return err.Error()
+}

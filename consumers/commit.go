@@ -1,0 +1,203 @@
+package consumers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// commit makes a decision durable. Where nothing was decided there is nothing
+// to commit: the input is read again after a crash, and decides nothing again.
+func (l *lane) commit(ctx context.Context, decision flow.Decision, cause pipeline.Cause, must bool) error {
+	decision.State.Intents = l.withFloors(decision.State.Intents)
+	if !must && len(decision.Changes) == 0 && sameState(decision.State, l.record.State) {
+		return nil
+	}
+	l.record.State = decision.State
+	l.addTransitions(decision.Changes, cause)
+	l.setDueTimers()
+	return l.store(ctx)
+}
+
+// store writes the record; it fails if anybody else has written it since.
+func (l *lane) store(ctx context.Context) error {
+	l.record.Version = pipeline.Version
+	revision, err := l.worker.pipe.SaveRecord(ctx, l.service, l.record, l.revision)
+	if err != nil {
+		return fmt.Errorf("commit service %d: %w", l.service, err)
+	}
+	l.revision = revision
+	l.worker.metrics.commits.Inc()
+	return nil
+}
+
+// withFloors notes on new intents which VM ids were in use when they were made.
+func (l *lane) withFloors(intents []flow.Intent) []flow.Intent {
+	for i := range intents {
+		if intents[i].Floor == 0 {
+			intents[i].Floor = int(l.worker.newest.Load())
+		}
+	}
+	return intents
+}
+
+func sameState(a, b flow.State) bool {
+	left, leftErr := json.Marshal(a)
+	right, rightErr := json.Marshal(b)
+	return leftErr == nil && rightErr == nil && bytes.Equal(left, right)
+}
+
+func (l *lane) addTransitions(changes []flow.Change, cause pipeline.Cause) {
+	now := time.Now().UTC()
+	l.record.Outbox.First = max(1, l.record.Outbox.First)
+	for _, change := range changes {
+		l.record.Outbox.Transitions = append(l.record.Outbox.Transitions, pipeline.Transition{
+			Version: pipeline.Version, Service: l.service, Change: change, Cause: cause, Time: now,
+		})
+	}
+}
+
+// setDueTimers brings the record's timers up to the state's deadlines. The
+// generation tells a timer that was replaced from the one that counts.
+func (l *lane) setDueTimers() {
+	timers := make(map[string]pipeline.TimerState, len(l.record.State.Deadlines))
+	for name, due := range l.record.State.Deadlines {
+		timer := l.record.Timers[name]
+		if !timer.Due.Equal(due) {
+			timer = pipeline.TimerState{Generation: l.nextGeneration(), Due: due}
+		}
+		timers[name] = timer
+	}
+	l.changedTimers(timers)
+	l.record.Timers = timers
+}
+
+// nextGeneration never repeats for a service, even for a timer that was
+// cancelled and set again.
+func (l *lane) nextGeneration() uint64 {
+	l.record.Generation++
+	return l.record.Generation
+}
+
+// changedTimers remembers which timers are to be set or cancelled on NATS.
+func (l *lane) changedTimers(timers map[string]pipeline.TimerState) {
+	if l.dirtyTimers == nil {
+		l.dirtyTimers = map[string]bool{}
+	}
+	for name, timer := range timers {
+		if l.record.Timers[name] != timer {
+			l.dirtyTimers[name] = true
+		}
+	}
+	for name := range l.record.Timers {
+		if _, kept := timers[name]; !kept {
+			l.dirtyTimers[name] = true
+		}
+	}
+}
+
+// saveEarly saves the document before a decision's calls where clients would
+// otherwise see the old service state while the calls take their time.
+func (l *lane) saveEarly(ctx context.Context, decision flow.Decision) error {
+	for _, change := range decision.Changes {
+		if change.Kind == "service" {
+			return l.saveDocument(ctx)
+		}
+	}
+	return nil
+}
+
+// finish ends a turn: the document is saved, what happened is told, and the
+// timers are set.
+func (l *lane) finish(ctx context.Context) error {
+	if err := l.saveDocument(ctx); err != nil {
+		return err
+	}
+	if err := l.tell(ctx); err != nil {
+		return err
+	}
+	for name := range l.dirtyTimers {
+		if err := l.syncTimer(ctx, name); err != nil {
+			return err
+		}
+		delete(l.dirtyTimers, name)
+	}
+	return nil
+}
+
+func (l *lane) syncTimer(ctx context.Context, name string) error {
+	if timer, set := l.record.Timers[name]; set {
+		return l.setTimer(ctx, name, timer)
+	}
+	if err := l.worker.pipe.CancelTimer(ctx, l.service, name); err != nil {
+		return fmt.Errorf("cancel the timer %s of service %d: %w", name, l.service, err)
+	}
+	return nil
+}
+
+// saveDocument writes the document unless it is what was written last.
+func (l *lane) saveDocument(ctx context.Context) error {
+	body := l.record.State.Service.Body
+	wanted := digest(body)
+	if wanted == l.record.Saved {
+		return nil
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, l.service, err)
+	}
+	err = l.server().UpdateDocument(ctx, l.service, text)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		l.loaded = false // somebody has deleted it: the next input finds out what that means
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("save the document of service %d: %w", l.service, err)
+	}
+	l.record.Saved = wanted
+	return nil
+}
+
+// tell publishes the transitions that are committed but not told.
+func (l *lane) tell(ctx context.Context) error {
+	outbox := &l.record.Outbox
+	if len(outbox.Transitions) == 0 {
+		return nil
+	}
+	if err := l.worker.pipe.PublishTransitions(ctx, outbox.Transitions, outbox.First); err != nil {
+		return fmt.Errorf("tell what happened to service %d: %w", l.service, err)
+	}
+	outbox.First += uint64(len(outbox.Transitions))
+	outbox.Transitions = nil
+	return nil
+}
+
+// bidFarewell ends a service whose document is gone. Its record stays as a
+// tombstone, so that VMs which come too late are known for what they are.
+func (l *lane) bidFarewell(ctx context.Context, cause pipeline.Cause) error {
+	owner := l.record.State.Service.Owner
+	l.record.State = flow.State{Service: flow.Service{ID: l.service, Owner: owner}}
+	l.record.Saved = ""
+	l.exists = false
+	l.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, cause)
+	l.setDueTimers()
+	if err := l.store(ctx); err != nil {
+		return err
+	}
+	if err := l.tell(ctx); err != nil {
+		return err
+	}
+	for name := range l.dirtyTimers {
+		if err := l.syncTimer(ctx, name); err != nil {
+			return err
+		}
+		delete(l.dirtyTimers, name)
+	}
+	return nil
+}

@@ -1,0 +1,15 @@
+// Package consumers are the workers: they own services, plan each service's
+// next step and carry it out.
+//
+// A worker reads the partitions of the work that membership gives it, and runs
+// one lane a service: services in parallel, one service strictly in order. For
+// each input a lane plans, commits what was decided by compare-and-set, makes
+// the calls to oned, saves the document and tells what happened.
+//
+// Safety: no call is made for what is not committed, so a worker that has lost
+// its services without knowing fails at its next commit and changes nothing
+// more; a call whose answer was lost is looked up by its key before it is made
+// again. Liveness: an input that cannot be handled now is tried again with
+// back-off; one that never can be goes to the dead letters; and a cursor moves
+// only past what is committed, so whoever takes over reads the rest again.
+package consumers

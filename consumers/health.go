@@ -1,0 +1,56 @@
+package consumers
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// health is whether the worker can do its work, told once at each change.
+type health struct {
+	mutex   sync.Mutex
+	held    map[int]string // what holds a service up, by service
+	reason  string         // the first thing that held one up
+	changed time.Time
+}
+
+// note takes the end of a service's turn into account.
+func (h *health) note(logger *slog.Logger, service int, err error) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if outcomeOf(err) == retry {
+		h.hold(logger, service, err.Error())
+		return
+	}
+	if _, held := h.held[service]; held {
+		delete(h.held, service)
+		h.release(logger)
+	}
+}
+
+func (h *health) hold(logger *slog.Logger, service int, reason string) {
+	if h.held == nil {
+		h.held = map[int]string{}
+	}
+	h.held[service] = reason
+	if h.reason == "" {
+		h.reason, h.changed = reason, time.Now()
+		logger.Warn("the worker is held up and tries again; nothing is lost", "reason", reason)
+	}
+}
+
+func (h *health) release(logger *slog.Logger) {
+	if len(h.held) > 0 {
+		return
+	}
+	logger.Info("the worker works again", "held_up_for", time.Since(h.changed).Round(time.Millisecond))
+	h.reason, h.changed = "", time.Now()
+}
+
+// Degraded says since when and why services are held up; reason is empty while
+// none is.
+func (w *Worker) Degraded() (reason string, since time.Time) {
+	w.health.mutex.Lock()
+	defer w.health.mutex.Unlock()
+	return w.health.reason, w.health.changed
+}

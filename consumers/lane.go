@@ -1,0 +1,158 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// laneQueue bounds how many inputs wait for one service.
+const laneQueue = 256
+
+// lane carries the inputs of one service, one after the other.
+type lane struct {
+	worker    *Worker
+	partition *partition
+	service   int
+	queue     chan pipeline.Input
+	claimed   int // inputs on their way into the queue; the partition's mutex guards it
+
+	// What is known of the service; valid while loaded.
+	loaded   bool
+	record   pipeline.Record
+	revision uint64
+	exists   bool // the service has a document
+	facts    flow.Facts
+	// dirtyTimers are the timers that differ from what NATS was last told.
+	dirtyTimers map[string]bool
+}
+
+func newLane(w *Worker, p *partition, service int) *lane {
+	return &lane{worker: w, partition: p, service: service, queue: make(chan pipeline.Input, laneQueue)}
+}
+
+// push hands the lane an input, waiting while its queue is full.
+func (l *lane) push(ctx context.Context, input pipeline.Input) error {
+	defer func() {
+		l.partition.mutex.Lock()
+		l.claimed--
+		l.partition.mutex.Unlock()
+	}()
+	select {
+	case l.queue <- input:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run handles inputs until ctx ends or nothing has come for a while.
+func (l *lane) run(ctx context.Context) {
+	idle := time.NewTimer(l.worker.config.LaneIdle)
+	defer idle.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case input := <-l.queue:
+			if l.handle(ctx, input) {
+				l.partition.cursor.ended(input.Sequence)
+			}
+		case <-idle.C:
+			if l.partition.retire(l) {
+				return
+			}
+		}
+		idle.Reset(l.worker.config.LaneIdle)
+	}
+}
+
+// outcome is how the handling of an input ended: the closed set.
+type outcome int
+
+const (
+	done   outcome = iota // committed, or nothing to commit
+	later                 // the state changed under us: load it and try again
+	retry                 // something outside is away: wait, load and try again
+	reject                // it can never be handled: dead letter
+)
+
+// outcomeOf sorts an error.
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return done
+	case errors.Is(err, pipeline.ErrConflict):
+		return later
+	case errors.Is(err, errPoison):
+		return reject
+	}
+	return retry
+}
+
+// errPoison marks an input that no repetition will help.
+var errPoison = errors.New("the input cannot be handled")
+
+// handle brings one input to an end. It is false only when ctx ended first.
+func (l *lane) handle(ctx context.Context, input pipeline.Input) bool {
+	wait := newBackoff()
+	for ctx.Err() == nil {
+		err := l.guarded(ctx, input)
+		if ctx.Err() != nil && err != nil {
+			return false
+		}
+		l.worker.health.note(l.worker.config.Logger, l.service, err)
+		switch outcomeOf(err) {
+		case done:
+			return true
+		case reject:
+			l.loaded = false
+			if l.bury(ctx, input, err) {
+				return true
+			}
+		case later:
+			l.worker.metrics.conflicts.Inc()
+		case retry:
+			l.worker.metrics.retries.Inc()
+		}
+		l.loaded = false
+		wait.wait(ctx)
+	}
+	return false
+}
+
+// guarded turns a panic into an error, so that one service's trouble stays its own.
+func (l *lane) guarded(ctx context.Context, input pipeline.Input) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			l.worker.metrics.panics.Inc()
+			l.worker.config.Logger.Error("a decision failed", "service", l.service, "sequence", input.Sequence,
+				"cause", cause, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %v", errPoison, cause)
+		}
+	}()
+	return l.turn(ctx, input)
+}
+
+// bury puts the input into the dead letters.
+func (l *lane) bury(ctx context.Context, input pipeline.Input, cause error) bool {
+	l.worker.metrics.dead.Inc()
+	err := l.worker.pipe.DeadLetter(ctx, "worker", cause.Error(), pipeline.Encode(input.Work))
+	return err == nil
+}
+
+// session is oned's for the service's owner: everything done to VMs is done as
+// the owner, with the owner's rights and no more.
+func (l *lane) session() *opennebula.Session {
+	return l.worker.oned.For(l.record.State.Service.Owner.UName)
+}
+
+// server is oned's session for Flowjet's own bookkeeping: reading, and the
+// service's document, which the owner may have closed to himself.
+func (l *lane) server() *opennebula.Session { return l.worker.oned.Server() }

@@ -1,0 +1,155 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// rangeGap is how many foreign VMs between two of ours make one call for both
+// dearer than two calls.
+const rangeGap = 16
+
+// anyState and allUsers are the filters of one.vmpool.infoextended.
+const (
+	anyState    = -2
+	activeState = -1
+	allUsers    = -2
+)
+
+// learn takes over what the input tells and, where a decision will rest on
+// more, asks oned.
+func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) error {
+	work := input.Work
+	switch {
+	case work.Event != nil:
+		return l.learnEvent(ctx, work.Event, fresh)
+	case fresh:
+		return nil
+	case work.Command != nil && work.Command.Verb != flow.VerbRecover:
+		return l.refreshDocument(ctx)
+	}
+	if err := l.refreshDocument(ctx); err != nil || !l.exists {
+		return err
+	}
+	return l.refreshFacts(ctx)
+}
+
+// learnEvent takes over what an event tells. What has just been read from oned
+// is newer than any event.
+func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
+	if _, known := l.facts[event.ID]; known && fresh {
+		return nil
+	}
+	switch {
+	case event.VM != nil && event.VM.Service == l.service:
+		return l.learnVM(ctx, *event.VM)
+	case event.Ready != nil:
+		_, err := l.observe(ctx, event.ID)
+		return err
+	}
+	return nil
+}
+
+// learnVM believes good news, and that a VM is gone: both are cheap to be wrong
+// about, or final. Bad news, and a step back from RUNNING, may be an old event
+// that comes late: oned is asked.
+func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
+	before, known := l.facts[vm.ID]
+	stepBack := known && before.Running() && !vm.Running() && !vm.Ending()
+	if known && before.Gone() {
+		return nil
+	}
+	if vm.Troubled() || stepBack {
+		_, err := l.observe(ctx, vm.ID)
+		return err
+	}
+	l.facts[vm.ID] = vm
+	return nil
+}
+
+// observe asks oned for one VM and notes it. A VM that oned does not have is gone.
+func (l *lane) observe(ctx context.Context, id int) (flow.VM, error) {
+	vm, err := l.server().VM(ctx, id)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		vm, err = flow.VM{ID: id, State: flow.VMDone, Service: l.service}, nil
+	}
+	if err != nil {
+		return flow.VM{}, fmt.Errorf("look at VM %d of service %d: %w", id, l.service, err)
+	}
+	l.facts[id] = vm
+	return vm, nil
+}
+
+// refreshFacts asks oned for all VMs that matter to the service.
+func (l *lane) refreshFacts(ctx context.Context) error {
+	ids := l.relevantVMs()
+	facts := make(flow.Facts, len(ids))
+	for _, span := range spans(ids) {
+		vms, err := l.server().VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
+		if err != nil {
+			return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], l.service, err)
+		}
+		for _, vm := range vms {
+			if vm.Service == l.service || slices.Contains(span, vm.ID) {
+				facts[vm.ID] = vm
+			}
+		}
+		for _, id := range span {
+			if _, found := facts[id]; !found {
+				facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: l.service}
+			}
+		}
+	}
+	l.facts = facts
+	return nil
+}
+
+// relevantVMs are the nodes, and the VMs that something was asked of, ascending.
+func (l *lane) relevantVMs() []int {
+	ids := map[int]bool{}
+	for _, role := range l.record.State.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			ids[node.DeployID] = true
+		}
+	}
+	for id := range l.record.State.Asked {
+		ids[id] = true
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// spans cuts ascending ids where the gap is wide.
+func spans(ids []int) [][]int {
+	var out [][]int
+	for _, id := range ids {
+		last := len(out) - 1
+		if last >= 0 && id-out[last][len(out[last])-1] <= rangeGap {
+			out[last] = append(out[last], id)
+			continue
+		}
+		out = append(out, []int{id})
+	}
+	return out
+}
+
+// find looks for the VM of an intent among those created since it was decided on.
+func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
+	vms, err := l.server().VMs(ctx, allUsers, intent.Floor, -1, anyState)
+	if err != nil {
+		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, l.service, err)
+	}
+	found := false
+	for _, vm := range vms {
+		if vm.Service == l.service && vm.Key != "" {
+			l.facts[vm.ID] = vm
+			found = found || vm.Key == intent.Key
+		}
+	}
+	return found, nil
+}

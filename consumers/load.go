@@ -1,0 +1,135 @@
+package consumers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// load fetches everything known of the service: the record, the document and
+// the VMs. What a former owner left unfinished is part of it.
+func (l *lane) load(ctx context.Context) error {
+	if l.loaded {
+		return nil
+	}
+	record, revision, err := l.worker.pipe.LoadRecord(ctx, l.service)
+	if err != nil {
+		return fmt.Errorf("load the record of service %d: %w", l.service, err)
+	}
+	l.record, l.revision, l.facts = record, revision, flow.Facts{}
+	if record.Deleted {
+		l.exists, l.loaded = false, true
+		return nil
+	}
+	if err := l.refreshDocument(ctx); err != nil {
+		return err
+	}
+	if !l.exists {
+		l.loaded = true
+		return nil
+	}
+	l.doubtIntents()
+	if err := l.refreshFacts(ctx); err != nil {
+		return err
+	}
+	if err := l.resend(ctx); err != nil {
+		return err
+	}
+	l.loaded = true
+	return nil
+}
+
+// doubtIntents: the former owner may have made any call that it had committed
+// to, so that each VM is looked for before it is created.
+func (l *lane) doubtIntents() {
+	for i := range l.record.State.Intents {
+		l.record.State.Intents[i].Attempts = max(1, l.record.State.Intents[i].Attempts)
+	}
+}
+
+// refreshDocument reads the document and holds it against the record. Whose
+// text it is decides: ours as last saved, ours as last decided, or somebody
+// else's, which then is the truth.
+func (l *lane) refreshDocument(ctx context.Context) error {
+	document, err := l.server().Document(ctx, l.service)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		l.exists = false
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the document of service %d: %w", l.service, err)
+	}
+	if document.Type != flow.DocumentTypeService {
+		l.exists = false
+		return nil
+	}
+	body, err := flow.ParseBody(document.Body)
+	if err != nil {
+		return fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
+	}
+	l.exists = true
+	state := &l.record.State
+	state.Service.ID = l.service
+	state.Service.Owner = document.Owner
+	switch found := digest(body); {
+	case l.revision == 0:
+		state.Service.Body = body
+		l.record.Saved = found
+	case found == digest(state.Service.Body):
+		l.record.Saved = found
+	case found != l.record.Saved:
+		l.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", l.service)
+		state.Service.Body = body
+		l.record.Saved = found
+	}
+	return nil
+}
+
+// digest tells bodies apart by what they mean, not by how they are spelled.
+func digest(body flow.Body) string {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// resend tells again what the last commit had to tell, as far as it was not
+// told, and sets its timers.
+func (l *lane) resend(ctx context.Context) error {
+	outbox := &l.record.Outbox
+	if len(outbox.Transitions) > 0 {
+		told, err := l.worker.pipe.LastTransition(ctx, l.service)
+		if err != nil {
+			return fmt.Errorf("find the last told transition of service %d: %w", l.service, err)
+		}
+		for len(outbox.Transitions) > 0 && outbox.First <= told {
+			outbox.Transitions = outbox.Transitions[1:]
+			outbox.First++
+		}
+	}
+	if err := l.tell(ctx); err != nil {
+		return err
+	}
+	for name, timer := range l.record.Timers {
+		if err := l.setTimer(ctx, name, timer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lane) setTimer(ctx context.Context, name string, timer pipeline.TimerState) error {
+	err := l.worker.pipe.SetTimer(ctx, l.service, pipeline.Timer{Name: name, Generation: timer.Generation, Due: timer.Due})
+	if err != nil {
+		return fmt.Errorf("set the timer %s of service %d: %w", name, l.service, err)
+	}
+	return nil
+}

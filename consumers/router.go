@@ -1,0 +1,204 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// maxKnownVMs bounds the router's memory of which VM is whose.
+const maxKnownVMs = 100_000
+
+// router gives each event to the service that it concerns. Two routers at once
+// do no harm: their messages have the same ids, and what comes twice or late
+// only makes a service look again.
+type router struct {
+	worker *Worker
+	owners map[int]int // VM -> service
+}
+
+// route reads the events from the saved cursor on until ctx ends.
+func (w *Worker) route(ctx context.Context) error {
+	after, err := w.pipe.LoadCursor(ctx, pipeline.RouterKey)
+	if err != nil {
+		return fmt.Errorf("load the router's cursor: %w", err)
+	}
+	reader, err := w.pipe.ReadEvents(ctx, after)
+	if err != nil {
+		return fmt.Errorf("read the events after %d: %w", after, err)
+	}
+	defer reader.Stop()
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go w.scanRegularly(life)
+	r := &router{worker: w, owners: map[int]int{}}
+	return r.run(life, reader, after)
+}
+
+func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved uint64) error {
+	savedAt := time.Now()
+	position := saved
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
+		defer cancel()
+		_ = r.worker.pipe.SaveCursor(last, pipeline.RouterKey, position)
+	}()
+	for {
+		sequence, event, err := reader.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("read the events after %d: %w", position, err)
+		}
+		if err := r.pass(ctx, sequence, event); err != nil {
+			return err
+		}
+		position = sequence
+		if time.Since(savedAt) >= saveCursorEvery {
+			if err := r.worker.pipe.SaveCursor(ctx, pipeline.RouterKey, position); err != nil {
+				return fmt.Errorf("save the router's cursor at %d: %w", position, err)
+			}
+			savedAt = time.Now()
+		}
+	}
+}
+
+// pass publishes one event as work of its service, if it has one.
+func (r *router) pass(ctx context.Context, sequence uint64, event pipeline.Event) error {
+	r.worker.sawVM(&event)
+	service, err := r.serviceOf(ctx, event)
+	if err != nil || service < 0 {
+		return err
+	}
+	work := pipeline.Work{Version: pipeline.Version, Service: service, Event: &event}
+	if _, err := r.worker.pipe.PublishWork(ctx, work, "one-"+strconv.FormatUint(sequence, 10)); err != nil {
+		return fmt.Errorf("route event %d (%s) to service %d: %w", sequence, event.Title(), service, err)
+	}
+	r.worker.metrics.routed.Inc()
+	return r.remember(ctx, event, service)
+}
+
+// serviceOf is the service that an event concerns, -1 for none. A VM's event
+// says it itself; READY is written by a call that names the VM only.
+func (r *router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
+	switch {
+	case event.VM != nil:
+		return event.VM.Service, nil
+	case event.Ready == nil || !event.OK:
+		return -1, nil
+	}
+	if service, known := r.owners[event.ID]; known {
+		return service, nil
+	}
+	service, known, err := r.worker.pipe.Owner(ctx, "vm", event.ID)
+	if err != nil || known {
+		return service, err
+	}
+	vm, err := r.worker.oned.Server().VM(ctx, event.ID)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		return -1, nil
+	case err != nil:
+		return -1, fmt.Errorf("find the service of VM %d: %w", event.ID, err)
+	}
+	return vm.Service, nil
+}
+
+// remember notes whose a VM is, for events that do not say so.
+func (r *router) remember(ctx context.Context, event pipeline.Event, service int) error {
+	if event.VM == nil {
+		return nil
+	}
+	if event.VM.Gone() {
+		delete(r.owners, event.ID)
+		return nil
+	}
+	if r.owners[event.ID] == service {
+		return nil
+	}
+	if len(r.owners) >= maxKnownVMs {
+		clear(r.owners)
+	}
+	r.owners[event.ID] = service
+	if err := r.worker.pipe.PutOwner(ctx, "vm", event.ID, service); err != nil {
+		return fmt.Errorf("note that VM %d belongs to service %d: %w", event.ID, service, err)
+	}
+	return nil
+}
+
+// sawVM raises the highest VM id known.
+func (w *Worker) sawVM(event *pipeline.Event) {
+	if event.VM != nil {
+		w.raiseNewest(event.ID)
+	}
+}
+
+func (w *Worker) raiseNewest(id int) {
+	for {
+		known := w.newest.Load()
+		if int64(id) <= known || w.newest.CompareAndSwap(known, int64(id)) {
+			return
+		}
+	}
+}
+
+// learnNewest asks oned for the newest VM, so that a VM whose creation got lost
+// right after the start need not be looked for among all.
+func (w *Worker) learnNewest(ctx context.Context) {
+	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	const pageOfTwo = -2 // a negative end is a page size, the newest first
+	vms, err := w.oned.Server().VMs(ask, allUsers, 0, pageOfTwo, anyState)
+	if err != nil {
+		w.config.Logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)
+		return
+	}
+	for _, vm := range vms {
+		w.raiseNewest(vm.ID)
+	}
+}
+
+// scanRegularly wakes the services that wait although nothing is set to wake
+// them: left behind by another server, by a lost stream, or by an API that died
+// between creating a document and queueing its command.
+func (w *Worker) scanRegularly(ctx context.Context) {
+	ticker := time.NewTicker(w.config.ScanInterval)
+	defer ticker.Stop()
+	for {
+		if err := w.scan(ctx); err != nil && ctx.Err() == nil {
+			w.config.Logger.Warn("the services could not be looked through; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (w *Worker) scan(ctx context.Context) error {
+	documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, allUsers, -1, -1)
+	if err != nil {
+		return fmt.Errorf("list the services: %w", err)
+	}
+	for _, document := range documents {
+		body, err := flow.ParseBody(document.Body)
+		if err != nil {
+			w.config.Logger.Warn("a service's document cannot be read and is left alone", "service", document.ID, "error", err)
+			continue
+		}
+		state := flow.Service{Body: body}.State()
+		if !state.Waiting() && state != flow.ServiceWarning {
+			continue
+		}
+		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "found in " + state.String()}
+		id := fmt.Sprintf("scan-%d-%d", document.ID, time.Now().UnixNano())
+		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
+			return fmt.Errorf("wake service %d: %w", document.ID, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// turn handles one input: learn, decide, commit, answer, act, save, tell.
+func (l *lane) turn(ctx context.Context, input pipeline.Input) error {
+	fresh := !l.loaded
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	if input.Sequence <= l.record.Applied {
+		return l.repeat(ctx, input, fresh)
+	}
+	if !l.exists {
+		return l.absent(ctx, input)
+	}
+	if l.outdated(input) {
+		return nil
+	}
+	if err := l.learn(ctx, input, fresh); err != nil {
+		return err
+	}
+	if !l.exists {
+		return l.absent(ctx, input)
+	}
+	return l.decide(ctx, input)
+}
+
+// repeat meets an input that is part of the record already: a reader that
+// starts over sees the last ones again. Its answer is given again, and what the
+// record left unfinished is finished.
+func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) error {
+	if command := input.Work.Command; command != nil {
+		for _, reply := range l.record.Replies {
+			if reply.Command == command.ID {
+				if err := l.answer(ctx, input, reply); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if !fresh || !l.exists {
+		return nil
+	}
+	cause := pipeline.Cause{Kind: "wake", ID: "take-over", Sequence: input.Sequence}
+	return l.proceed(ctx, l.plan(), cause, nil)
+}
+
+// outdated says that the input is a timer that has been set anew or cancelled.
+func (l *lane) outdated(input pipeline.Input) bool {
+	timer := input.Work.Timer
+	return timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation
+}
+
+// decide plans what the input leads to and sees it through.
+func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
+	cause := causeOf(input)
+	command := input.Work.Command
+	if command == nil {
+		l.record.Applied = input.Sequence
+		return l.proceed(ctx, l.plan(), cause, nil)
+	}
+	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
+	decision, err := flow.Apply(l.record.State, *command, l.facts, time.Now(), l.worker.config.Settings)
+	var refusal *flow.Refusal
+	if errors.As(err, &refusal) {
+		reply.Refused, reply.Message = refusal.Kind, refusal.Message
+		decision = l.plan()
+	} else if err != nil {
+		return fmt.Errorf("%w: service %d: %s: %w", errPoison, l.service, command.Verb, err)
+	}
+	l.record.Applied = input.Sequence
+	l.keepReply(reply)
+	return l.proceed(ctx, decision, cause, func() error { return l.answer(ctx, input, reply) })
+}
+
+// plan decides with what is known now.
+func (l *lane) plan() flow.Decision {
+	return flow.Plan(l.record.State, l.facts, time.Now(), l.worker.config.Settings)
+}
+
+// keptReplies bounds the replies in a record.
+const keptReplies = 8
+
+func (l *lane) keepReply(reply pipeline.Reply) {
+	replies := append(l.record.Replies, reply)
+	l.record.Replies = replies[max(0, len(replies)-keptReplies):]
+}
+
+// answer gives a command's result to whoever waits for it.
+func (l *lane) answer(ctx context.Context, input pipeline.Input, reply pipeline.Reply) error {
+	command := input.Work.Command
+	ended := reply.Time
+	status := pipeline.CommandStatus{
+		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandDone, Verb: command.Verb,
+		Service: command.Service, UID: command.User.UID, Message: reply.Message,
+		Queued: input.Published, Ended: &ended,
+	}
+	if reply.Refused != "" {
+		status.State = pipeline.CommandRefused
+	}
+	if err := l.worker.pipe.FinishCommand(ctx, input.ReplyTo, status, reply); err != nil {
+		return fmt.Errorf("answer command %s to service %d: %w", command.ID, l.service, err)
+	}
+	return nil
+}
+
+// proceed sees a decision through: commit, act, and plan again until nothing is
+// left to do; then the document is saved and the history told.
+func (l *lane) proceed(ctx context.Context, decision flow.Decision, cause pipeline.Cause, answer func() error) error {
+	for {
+		if err := l.commit(ctx, decision, cause, answer != nil); err != nil {
+			return err
+		}
+		if answer != nil {
+			if err := answer(); err != nil {
+				return err
+			}
+			answer = nil
+		}
+		if len(decision.Actions) == 0 {
+			return l.finish(ctx)
+		}
+		if err := l.saveEarly(ctx, decision); err != nil {
+			return err
+		}
+		next, err := l.act(ctx, decision.Actions, cause)
+		if err != nil {
+			return err
+		}
+		if l.record.Deleted {
+			return l.bidFarewell(ctx, cause)
+		}
+		decision = next
+	}
+}
+
+// absent meets an input for a service that has no document.
+func (l *lane) absent(ctx context.Context, input pipeline.Input) error {
+	if command := input.Work.Command; command != nil {
+		reply := pipeline.Reply{
+			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedMissing,
+			Message: fmt.Sprintf("service %d does not exist", l.service), Time: time.Now().UTC(),
+		}
+		if err := l.answer(ctx, input, reply); err != nil {
+			return err
+		}
+	}
+	if l.revision != 0 && !l.record.Deleted {
+		l.record.Deleted = true
+		return l.bidFarewell(ctx, causeOf(input))
+	}
+	if event := input.Work.Event; event != nil && event.VM != nil {
+		return l.endLatecomer(ctx, *event.VM)
+	}
+	return nil
+}
+
+// endLatecomer ends a VM that was created for a service that has ended since: a
+// call that took effect after it had been given up.
+func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
+	if !l.record.Deleted || vm.Key == "" || vm.Service != l.service || vm.Ending() {
+		return nil
+	}
+	known, err := l.observe(ctx, vm.ID)
+	if err != nil || known.Ending() {
+		return err
+	}
+	l.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", l.service, "vm", vm.ID)
+	return l.tolerate(ctx, vm.ID, l.session().ActOnVM(ctx, "terminate-hard", vm.ID))
+}
+
+func causeOf(input pipeline.Input) pipeline.Cause {
+	cause := pipeline.Cause{Kind: "wake", ID: input.Work.Reason, Sequence: input.Sequence}
+	switch work := input.Work; {
+	case work.Command != nil:
+		cause.Kind, cause.ID, cause.User = "command", string(work.Command.Verb)+" "+work.Command.ID, work.Command.User.UName
+	case work.Timer != nil:
+		cause.Kind, cause.ID = "timer", work.Timer.Name
+	case work.Event != nil:
+		cause.Kind, cause.ID = "event", work.Event.Title()
+	}
+	return cause
+}

@@ -1,0 +1,207 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// Config is what a worker needs to know.
+type Config struct {
+	// ID is the worker's name among all workers; it must be unique.
+	ID string
+	// Settings are the domain's.
+	Settings flow.Settings
+	// MaxCalls bounds the calls to oned under way at once, default 10.
+	MaxCalls int64
+	// ScanInterval is how often all service documents are looked through for
+	// services that nothing wakes, default 5 minutes.
+	ScanInterval time.Duration
+	// LaneIdle is after how long without work a service is forgotten, default
+	// 5 minutes.
+	LaneIdle time.Duration
+	Logger   *slog.Logger
+	// Registerer receives the worker's metrics; nil keeps them private.
+	Registerer prometheus.Registerer
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxCalls <= 0 {
+		c.MaxCalls = 10
+	}
+	if c.ScanInterval <= 0 {
+		c.ScanInterval = 5 * time.Minute
+	}
+	if c.LaneIdle <= 0 {
+		c.LaneIdle = 5 * time.Minute
+	}
+	if c.Settings == (flow.Settings{}) {
+		c.Settings = flow.DefaultSettings()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Worker drives the services that it owns.
+type Worker struct {
+	config  Config
+	pipe    *pipeline.Pipeline
+	oned    *opennebula.Client
+	calls   *semaphore.Weighted
+	metrics *metrics
+	health  health
+	// newest is the highest VM id seen, so that a lost VM is looked for only
+	// among those created since.
+	newest atomic.Int64
+
+	mutex   sync.Mutex
+	running map[string]*task // by ownership key
+	stop    context.CancelFunc
+	done    chan struct{}
+}
+
+// task is something that runs while its key is ours.
+type task struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New makes a worker that is not running.
+func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worker {
+	config = config.withDefaults()
+	return &Worker{
+		config:  config,
+		pipe:    pipe,
+		oned:    oned,
+		calls:   semaphore.NewWeighted(config.MaxCalls),
+		metrics: newMetrics(config.Registerer),
+		running: map[string]*task{},
+	}
+}
+
+// Start joins the workers and takes what this one is to own. Starting a
+// running worker does nothing.
+func (w *Worker) Start(ctx context.Context) error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.done != nil {
+		return nil
+	}
+	members, err := w.pipe.Join(ctx, w.config.ID)
+	if err != nil {
+		return fmt.Errorf("join the workers as %s: %w", w.config.ID, err)
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	w.stop, w.done = stop, make(chan struct{})
+	go w.follow(life, members, w.done)
+	return nil
+}
+
+// Stop leaves the workers and waits, no longer than ctx, for what is under way.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.mutex.Lock()
+	stop, done := w.stop, w.done
+	w.stop, w.done = nil, nil
+	w.mutex.Unlock()
+	if done == nil {
+		return nil
+	}
+	stop()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop worker %s: %w", w.config.ID, ctx.Err())
+	}
+}
+
+// follow runs a task for every key that is ours, for as long as it is.
+func (w *Worker) follow(ctx context.Context, members *pipeline.Membership, done chan struct{}) {
+	defer close(done)
+	defer w.stopTasks(nil)
+	w.learnNewest(ctx)
+	for {
+		w.adjust(ctx, members.Owned())
+		select {
+		case <-ctx.Done():
+			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			members.Leave(leave)
+			return
+		case <-members.Changes():
+		}
+	}
+}
+
+// adjust stops what is no longer ours and starts what has become ours.
+func (w *Worker) adjust(ctx context.Context, owned map[string]bool) {
+	w.stopTasks(owned)
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	for key := range owned {
+		if w.running[key] != nil {
+			continue
+		}
+		life, cancel := context.WithCancel(ctx)
+		started := &task{cancel: cancel, done: make(chan struct{})}
+		w.running[key] = started
+		go func() {
+			defer close(started.done)
+			w.run(life, key)
+		}()
+	}
+	w.metrics.owned.Set(float64(len(owned)))
+}
+
+// stopTasks ends the tasks whose keys are not kept and waits for them.
+func (w *Worker) stopTasks(keep map[string]bool) {
+	w.mutex.Lock()
+	var ending []*task
+	for key, running := range w.running {
+		if !keep[key] {
+			running.cancel()
+			ending = append(ending, running)
+			delete(w.running, key)
+		}
+	}
+	w.mutex.Unlock()
+	for _, stopping := range ending {
+		<-stopping.done
+	}
+}
+
+// run does what owning the key means, again and again with back-off until the
+// key is no longer ours.
+func (w *Worker) run(ctx context.Context, key string) {
+	job := w.jobOf(key)
+	retry := newBackoff()
+	for ctx.Err() == nil {
+		err := job(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		w.config.Logger.Warn("the worker's task stopped and starts again", "task", key, "error", err)
+		retry.wait(ctx)
+	}
+}
+
+func (w *Worker) jobOf(key string) func(context.Context) error {
+	if key == pipeline.RouterKey {
+		return w.route
+	}
+	number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
+	return func(ctx context.Context) error { return w.runPartition(ctx, number) }
+}
