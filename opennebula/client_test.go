@@ -189,7 +189,7 @@ func TestErrorsAndLogsHoldNoSecret(t *testing.T) {
 		oned.says("garbage")
 		try(session.DeleteDocument(t.Context(), 1))
 	}
-	oned.Server.Close()
+	oned.Close()
 	for _, session := range sessions {
 		try(session.DeleteDocument(t.Context(), 1))
 	}

@@ -57,7 +57,7 @@ type fakeOned struct {
 func newFakeOned(t *testing.T) *fakeOned {
 	oned := &fakeOned{}
 	oned.Server = httptest.NewServer(http.HandlerFunc(oned.serve))
-	t.Cleanup(oned.Server.Close)
+	t.Cleanup(oned.Close)
 	return oned
 }
 

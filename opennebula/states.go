@@ -2,12 +2,12 @@ package opennebula
 
 import "github.com/flowjet/flowjet/flow"
 
-// VMState and LCMState are oned's states of a VM. The domain defines them; they
-// are repeated here for code that speaks oned's wire and knows no services.
-type (
-	VMState  = flow.VMState
-	LCMState = flow.LCMState
-)
+// VMState is oned's STATE of a VM. The domain defines it; it is repeated here
+// for code that speaks oned's wire and knows no services.
+type VMState = flow.VMState
+
+// LCMState is oned's LCM_STATE of a VM, for the same readers.
+type LCMState = flow.LCMState
 
 // ParseVMState and ParseLCMState read the names that stand in hook events.
 var (

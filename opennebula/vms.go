@@ -56,6 +56,9 @@ func (s *Session) VM(ctx context.Context, id int) (flow.VM, error) {
 	}
 	var found vmXML
 	if err := object(method, text, &found); err != nil {
+		if vms := salvageVMs(text); len(vms) == 1 && vms[0].ID == id {
+			return vms[0].vm(), nil
+		}
 		return flow.VM{}, err
 	}
 	return found.vm(), nil
@@ -73,14 +76,34 @@ func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flo
 	var pool struct {
 		VMs []vmXML `xml:"VM"`
 	}
-	if err := object(method, text, &pool); err != nil {
-		return nil, err
+	if unmarshal([]byte(text), &pool) != nil {
+		pool.VMs = salvageVMs(text)
+	}
+	if len(pool.VMs) == 0 && !strings.Contains(text, "VM_POOL") {
+		return nil, unexpected(method, text)
 	}
 	vms := make([]flow.VM, len(pool.VMs))
 	for i, found := range pool.VMs {
 		vms[i] = found.vm()
 	}
 	return vms, nil
+}
+
+// salvageVMs reads a pool that is not well-formed one VM at a time, so that one
+// user's strange template does not hide everybody's VMs. Of a broken VM the
+// head, with its states, is read, and of its user template what comes before
+// the break.
+func salvageVMs(text string) []vmXML {
+	const start = "<VM><ID>"
+	var vms []vmXML
+	for _, piece := range strings.Split(text, start)[1:] {
+		found := vmXML{ownerXML: ownerXML{ID: -1}}
+		// The decoder fills in what it reads until it fails.
+		if err := unmarshal([]byte(start+piece), &found); err == nil || found.ID >= 0 {
+			vms = append(vms, found)
+		}
+	}
+	return vms
 }
 
 // ActOnVM asks for a life-cycle action: terminate, terminate-hard, poweroff,

@@ -1,0 +1,171 @@
+package opennebula
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// HookEvent is a hook event, reduced to what a service needs to know.
+type HookEvent struct {
+	// Object is vm, net, host, image or api.
+	Object string
+	// ID is the object's; for api the one that the call was made for (its
+	// first argument after the session), -1 where that is no id.
+	ID              int
+	State, LCMState string
+	// VM is set for object vm.
+	VM *flow.VM
+	// Host is a VM's REMOTE_HOST.
+	Host string
+	// Call and OK are set for object api.
+	Call string
+	OK   bool
+	// Ready is set where a successful one.vm.update wrote READY, or removed it
+	// by replacing the whole user template.
+	Ready *bool
+}
+
+// MaxEventSize bounds the decoded body of a hook event, in bytes. Bodies of
+// big VMs have some hundreds of KB.
+const MaxEventSize = 16 << 20
+
+const maxKeySize = 512
+
+// Reason says why a hook event could not be decoded.
+type Reason string
+
+// The reasons of a DecodeError.
+const (
+	ReasonKey        Reason = "the key is not one that oned publishes"
+	ReasonObject     Reason = "the key names an object that is not known"
+	ReasonNotCarried Reason = "this form of key is not carried on"
+	ReasonSize       Reason = "the body is too large"
+	ReasonBase64     Reason = "the body is not base64"
+	ReasonXML        Reason = "the body is not the XML that was expected"
+	ReasonMismatch   Reason = "the body is about something else than the key"
+)
+
+// DecodeError is a hook event that could not be understood. It names the key
+// and never repeats the body, which may hold secrets.
+type DecodeError struct {
+	Key    string
+	Reason Reason
+	Err    error
+}
+
+// Error is one line.
+func (e *DecodeError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("hook event %q: %s: %v", e.Key, e.Reason, e.Err)
+	}
+	return fmt.Sprintf("hook event %q: %s", e.Key, e.Reason)
+}
+
+// Unwrap is the cause, which may be nil.
+func (e *DecodeError) Unwrap() error { return e.Err }
+
+func decodeError(key string, reason Reason, err error) error {
+	return &DecodeError{Key: shortKey(key), Reason: reason, Err: err}
+}
+
+// shortKey is a key as it can be shown: short and printable.
+func shortKey(key string) string {
+	const longest = 120
+	if len(key) > longest {
+		key = key[:longest] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, key)
+}
+
+// DecodeEvent reads a hook event from its two frames. Only the forms "EVENT
+// STATE ..." and "EVENT API ..." carry an event on: the others repeat it. The
+// error is a *DecodeError.
+func DecodeEvent(key string, body []byte) (HookEvent, error) {
+	parsed, err := ParseKey(key)
+	if err != nil {
+		return HookEvent{}, err
+	}
+	if parsed.Kind != KeyState && parsed.Kind != KeyAPI {
+		return HookEvent{}, decodeError(key, ReasonNotCarried, nil)
+	}
+	text, reason, err := decodeBody(body)
+	if err != nil {
+		return HookEvent{}, decodeError(key, reason, err)
+	}
+	event := HookEvent{
+		Object: parsed.Object, ID: parsed.ID, State: parsed.State, LCMState: parsed.LCMState,
+		Call: parsed.Call, OK: parsed.OK,
+	}
+	switch {
+	case parsed.Kind == KeyAPI:
+		reason, err = event.readCall(text)
+	case parsed.Object == "vm":
+		reason, err = event.readVM(text)
+	default:
+		reason, err = event.checkObject(text)
+	}
+	if err != nil {
+		return HookEvent{}, decodeError(key, reason, err)
+	}
+	return event, nil
+}
+
+func decodeBody(body []byte) ([]byte, Reason, error) {
+	if size := base64.StdEncoding.DecodedLen(len(body)); size > MaxEventSize+3 {
+		return nil, ReasonSize, fmt.Errorf("it has %d bytes of at most %d", size, MaxEventSize)
+	}
+	text := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
+	n, err := base64.StdEncoding.Decode(text, body)
+	if err != nil {
+		return nil, ReasonBase64, err
+	}
+	return text[:n], "", nil
+}
+
+// readVM takes the VM out of a state event's body.
+func (e *HookEvent) readVM(text []byte) (Reason, error) {
+	var message struct {
+		Host string `xml:"REMOTE_HOST"`
+		VM   *vmXML `xml:"VM"`
+	}
+	if err := unmarshal(text, &message); err != nil {
+		return ReasonXML, plainXMLError(err)
+	}
+	if message.VM == nil {
+		return ReasonXML, errors.New("it has no VM")
+	}
+	vm := message.VM.vm()
+	if vm.ID != e.ID {
+		return ReasonMismatch, fmt.Errorf("it is about VM %d", vm.ID)
+	}
+	e.Host, e.VM = message.Host, &vm
+	return "", nil
+}
+
+// checkObject makes sure that a network's, host's or image's event is whole;
+// everything that is passed on stands in the key.
+func (e *HookEvent) checkObject(text []byte) (Reason, error) {
+	var message struct {
+		ID *int `xml:"RESOURCE_ID"`
+	}
+	if err := unmarshal(text, &message); err != nil {
+		return ReasonXML, plainXMLError(err)
+	}
+	if message.ID == nil || *message.ID != e.ID {
+		return ReasonMismatch, fmt.Errorf("its RESOURCE_ID is not %d", e.ID)
+	}
+	return "", nil
+}
+
+// plainXMLError leaves out the decoder's message, which can quote the text.
+func plainXMLError(error) error { return errors.New("it is not well-formed") }

@@ -1,0 +1,155 @@
+package opennebula
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The kinds of hook-event key. The short forms of an object's state change
+// ("EVENT VM 21/ACTIVE/RUNNING ", "EVENT NET 2/READY/ ") have the object as
+// their kind: vm, net, host, image.
+const (
+	KeyState   = "state"
+	KeyService = "service"
+	KeyAPI     = "api"
+	KeyRetry   = "retry"
+)
+
+// HookKey is the first frame of a hook event.
+type HookKey struct {
+	Kind string
+	// Object is vm, net, host or image in state changes of both forms.
+	Object string
+	// ID is the object's, or the service's for KeyService.
+	ID              int
+	State, LCMState string
+	// Call and OK are set for KeyAPI.
+	Call string
+	OK   bool
+}
+
+// StateSubscription is the ZeroMQ subscription for every object's state
+// changes, each once. With CallSubscription it covers all that DecodeEvent
+// understands.
+const StateSubscription = "EVENT STATE "
+
+// CallSubscription is the ZeroMQ subscription for one API call.
+func CallSubscription(call string) string { return "EVENT API " + call + " " }
+
+var hookObjects = map[string]string{"VM": "vm", "NET": "net", "HOST": "host", "IMAGE": "image"}
+
+// ParseKey reads any key that oned publishes; the error is a *DecodeError.
+// Real keys end with a blank, except those of API calls.
+func ParseKey(key string) (HookKey, error) {
+	if len(key) > maxKeySize {
+		return HookKey{}, decodeError(key, ReasonKey, fmt.Errorf("it has %d bytes", len(key)))
+	}
+	words := strings.Fields(key)
+	switch {
+	case len(words) > 0 && words[0] == "RETRY":
+		return HookKey{Kind: KeyRetry}, nil
+	case len(words) < 3 || words[0] != "EVENT":
+		return HookKey{}, decodeError(key, ReasonKey, nil)
+	}
+	parsed, err := parseEventKey(words[1], words[2:])
+	if err != nil {
+		return HookKey{}, decodeError(key, ReasonKey, err)
+	}
+	if parsed.Kind == "" {
+		return HookKey{}, decodeError(key, ReasonObject, nil)
+	}
+	return parsed, nil
+}
+
+func parseEventKey(kind string, words []string) (HookKey, error) {
+	switch {
+	case kind == "API":
+		return parseCallKey(words)
+	case len(words) != 1:
+		return HookKey{}, fmt.Errorf("it has %d words", len(words)+2)
+	case kind == "SERVICE":
+		id, err := parseID(words[0])
+		return HookKey{Kind: KeyService, ID: id}, err
+	case kind == "STATE":
+		return parseStateKey(strings.Split(words[0], "/"))
+	}
+	return parseShortKey(kind, strings.Split(words[0], "/"))
+}
+
+func parseCallKey(words []string) (HookKey, error) {
+	if len(words) != 2 || words[1] != "0" && words[1] != "1" {
+		return HookKey{}, fmt.Errorf("a call and 0 or 1 should follow EVENT API")
+	}
+	if !strings.HasPrefix(words[0], "one.") {
+		return HookKey{}, fmt.Errorf("the name of a call should begin with \"one.\"")
+	}
+	return HookKey{Kind: KeyAPI, Call: words[0], OK: words[1] == "1"}, nil
+}
+
+// parseStateKey reads VM/ACTIVE/RUNNING/21 and NET/READY//2. An object that is
+// not known leaves the kind empty.
+func parseStateKey(parts []string) (HookKey, error) {
+	if len(parts) < 3 || len(parts) > 4 {
+		return HookKey{}, fmt.Errorf("OBJECT/STATE/LCM_STATE/id should follow EVENT STATE")
+	}
+	object, known := hookObjects[parts[0]]
+	if !known {
+		return HookKey{}, nil
+	}
+	id, err := parseID(parts[len(parts)-1])
+	if err != nil {
+		return HookKey{}, err
+	}
+	lcmState := ""
+	if len(parts) == 4 {
+		lcmState = parts[2]
+	}
+	return checkStates(HookKey{Kind: KeyState, Object: object, ID: id, State: parts[1], LCMState: lcmState})
+}
+
+// parseShortKey reads 21/ACTIVE/RUNNING and 2/READY/.
+func parseShortKey(kind string, parts []string) (HookKey, error) {
+	object, known := hookObjects[kind]
+	if !known {
+		return HookKey{}, nil
+	}
+	if len(parts) < 2 || len(parts) > 3 {
+		return HookKey{}, fmt.Errorf("id/STATE/LCM_STATE should follow EVENT %s", kind)
+	}
+	id, err := parseID(parts[0])
+	if err != nil {
+		return HookKey{}, err
+	}
+	lcmState := ""
+	if len(parts) == 3 {
+		lcmState = parts[2]
+	}
+	return checkStates(HookKey{Kind: object, Object: object, ID: id, State: parts[1], LCMState: lcmState})
+}
+
+// checkStates lets only names through: they become parts of subjects.
+func checkStates(key HookKey) (HookKey, error) {
+	if !stateLike(key.State) || key.LCMState != "" && !stateLike(key.LCMState) {
+		return HookKey{}, fmt.Errorf("%q and %q are not names of states", key.State, key.LCMState)
+	}
+	if key.Object == "vm" && key.LCMState == "" {
+		return HookKey{}, fmt.Errorf("a VM's key should have an LCM_STATE")
+	}
+	return key, nil
+}
+
+func stateLike(name string) bool {
+	if name == "" || len(name) > 64 {
+		return false
+	}
+	return strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == ""
+}
+
+func parseID(text string) (int, error) {
+	id, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not an id", text)
+	}
+	return int(id), nil
+}
