@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -45,8 +46,8 @@ func newServerTokens(credentials Credentials, now func() time.Time) *serverToken
 	}
 }
 
-// session is the session string in which the server user acts for target,
-// which is escaped already.
+// session is the session string in which the server user acts for target, a
+// user's name or "name:gid". oned unescapes the session but not the token.
 func (t *serverTokens) session(target string) string {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -59,7 +60,7 @@ func (t *serverTokens) session(target string) string {
 		t.makeRoom(now)
 		t.made[target] = token
 	}
-	return t.user + ":" + target + ":" + token.text
+	return escape(t.user) + ":" + escapeTarget(target) + ":" + token.text
 }
 
 // makeRoom forgets expired tokens, and all of them where that is not enough.
@@ -112,6 +113,24 @@ func escape(text string) string {
 		escaped.Write([]byte{'%', digits[b>>4], digits[b&15]})
 	}
 	return escaped.String()
+}
+
+// escapeTarget escapes the name in "name" or "name:gid".
+func escapeTarget(target string) string {
+	if name, group := splitTarget(target); group >= 0 {
+		return escape(name) + ":" + strconv.Itoa(group)
+	}
+	return escape(target)
+}
+
+// splitTarget takes the group off "name:gid"; -1 without one.
+func splitTarget(target string) (name string, group int) {
+	if left, right, found := strings.Cut(target, ":"); found {
+		if gid, err := strconv.ParseUint(right, 10, 31); err == nil {
+			return left, int(gid)
+		}
+	}
+	return target, -1
 }
 
 func unreserved(b byte) bool {

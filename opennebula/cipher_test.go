@@ -59,7 +59,7 @@ func TestSessionsNameTheirTarget(t *testing.T) {
 			t.Errorf("session of %q does not begin with %q", user, prefix)
 			continue
 		}
-		if text := decryptToken(t, testCredentials.Password, token); !strings.HasPrefix(text, prefix) {
+		if text := decryptToken(t, testCredentials.Password, token); !strings.HasPrefix(text, "serveradmin:"+user+":") {
 			t.Errorf("token of %q holds %q", user, text)
 		}
 	}

@@ -1,10 +1,6 @@
 package opennebula
 
-import (
-	"context"
-	"strconv"
-	"strings"
-)
+import "context"
 
 // Session makes calls as one user. It is cheap, and safe for concurrent use.
 type Session struct {
@@ -23,17 +19,8 @@ func (c *Client) Server() *Session { return c.For(c.tokens.user) }
 // For is the session in which the server user acts for another. A target of
 // the form "name:gid" keeps the group of a scoped login token.
 func (c *Client) For(user string) *Session {
-	name, group := user, -1
-	if left, right, found := strings.Cut(user, ":"); found {
-		if gid, err := strconv.Atoi(right); err == nil && gid >= 0 {
-			name, group = left, gid
-		}
-	}
-	target := escape(name)
-	if group >= 0 {
-		target += ":" + strconv.Itoa(group)
-	}
-	return &Session{client: c, group: group, current: func() string { return c.tokens.session(target) }}
+	_, group := splitTarget(user)
+	return &Session{client: c, group: group, current: func() string { return c.tokens.session(user) }}
 }
 
 // With is a user's own session, with a password or a login token. Making calls
