@@ -190,7 +190,7 @@ func (c *Client) post(ctx context.Context, body []byte) (answer []byte, sent boo
 		return nil, true, fmt.Errorf("read the answer: %w", err)
 	}
 	if int64(len(answer)) > c.limit {
-		return nil, true, fmt.Errorf("the answer is larger than %d MiB: ask for fewer objects", c.limit>>20)
+		return nil, true, fmt.Errorf("%w (%d MiB): ask for fewer objects", ErrTooLarge, c.limit>>20)
 	}
 	return answer, true, nil
 }

@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// ErrTooLarge is the cause of a TransportError when an answer was larger than
+// the client reads; asking for a smaller range helps.
+var ErrTooLarge = errors.New("the answer is larger than is read")
+
 // codeNames are what OpenNebula's documentation calls the error numbers.
 var codeNames = map[Code]string{
 	CodeAuthentication: "AUTHENTICATION", CodeAuthorization: "AUTHORIZATION", CodeNoExists: "NO_EXISTS",

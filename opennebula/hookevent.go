@@ -138,7 +138,7 @@ func (e *HookEvent) readVM(text []byte) (Reason, error) {
 		Host string `xml:"REMOTE_HOST"`
 		VM   *vmXML `xml:"VM"`
 	}
-	if err := unmarshal(text, &message); err != nil {
+	if err := unmarshal(skim(text), &message); err != nil {
 		return ReasonXML, plainXMLError(err)
 	}
 	if message.VM == nil {

@@ -76,7 +76,7 @@ func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flo
 	var pool struct {
 		VMs []vmXML `xml:"VM"`
 	}
-	if unmarshal([]byte(text), &pool) != nil {
+	if unmarshal(skim([]byte(text)), &pool) != nil {
 		pool.VMs = salvageVMs(text)
 	}
 	if len(pool.VMs) == 0 && !strings.Contains(text, "VM_POOL") {

@@ -1,0 +1,83 @@
+package opennebula
+
+import "bytes"
+
+// unread are the elements of a VM that nobody here reads: nine tenths of its
+// XML.
+var unread = map[string]bool{
+	"TEMPLATE": true, "MONITORING": true, "HISTORY_RECORDS": true, "SCHED_ACTIONS": true, "BACKUPS": true,
+	"PERMISSIONS": true,
+}
+
+// skim leaves the unread elements out of a text with VMs in it, which makes
+// decoding several times as fast. Text in CDATA is never taken for tags. What
+// it does not understand it leaves to the decoder, as it is.
+func skim(text []byte) []byte {
+	skimmed := make([]byte, 0, len(text)/4)
+	for rest := text; ; {
+		tag, start, end := nextTag(rest)
+		if end == 0 {
+			return append(skimmed, rest...)
+		}
+		if !unread[string(tag)] {
+			skimmed = append(skimmed, rest[:end]...)
+			rest = rest[end:]
+			continue
+		}
+		size := elementSize(rest[start:])
+		if size == 0 {
+			return append(skimmed, rest...)
+		}
+		skimmed = append(skimmed, rest[:start]...)
+		rest = rest[start+size:]
+	}
+}
+
+// elementSize is the length of the element at the start of a text, 0 if it
+// does not end.
+func elementSize(text []byte) int {
+	depth, size := 0, 0
+	for {
+		tag, _, end := nextTag(text[size:])
+		if end == 0 {
+			return 0
+		}
+		size += end
+		switch {
+		case tag[0] == '/':
+			depth--
+		case tag[len(tag)-1] != '/':
+			depth++
+		}
+		if depth == 0 {
+			return size
+		}
+	}
+}
+
+// nextTag is the next tag's text between "<" and ">", where it begins and
+// where what follows it begins; end is 0 if there is none.
+func nextTag(text []byte) (tag []byte, start, end int) {
+	const open, closing = "<![CDATA[", "]]>"
+	at := 0
+	for {
+		next := bytes.IndexByte(text[at:], '<')
+		if next < 0 {
+			return nil, 0, 0
+		}
+		at += next
+		if !bytes.HasPrefix(text[at:], []byte(open)) {
+			break
+		}
+		length := bytes.Index(text[at:], []byte(closing))
+		if length < 0 {
+			return nil, 0, 0
+		}
+		at += length + len(closing)
+	}
+	length := bytes.IndexByte(text[at:], '>')
+	if length < 2 {
+		return nil, 0, 0
+	}
+	return text[at+1 : at+length], at, at + length + 1
+}

@@ -1,0 +1,71 @@
+package opennebula
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/internal/fixtures"
+)
+
+func TestSkim(t *testing.T) {
+	texts := map[string]string{
+		"":     "",
+		"text": "text",
+		"<VM><ID>1</ID><TEMPLATE><A>x</A><B/></TEMPLATE><S>2</S></VM>":     "<VM><ID>1</ID><S>2</S></VM>",
+		"<VM><TEMPLATE/><S>2</S></VM>":                                     "<VM><TEMPLATE/><S>2</S></VM>",
+		"<VM><TEMPLATE><A><![CDATA[</TEMPLATE><VM>]]></A></TEMPLATE></VM>": "<VM></VM>",
+		"<VM><U><![CDATA[<TEMPLATE>]]></U><TEMPLATE></TEMPLATE></VM>":      "<VM><U><![CDATA[<TEMPLATE>]]></U></VM>",
+		"<VM><TEMPLATE><TEMPLATE>x</TEMPLATE></TEMPLATE><X/></VM>":         "<VM><X/></VM>",
+		"<VM><TEMPLATE><A>":          "<VM><TEMPLATE><A>",
+		"<VM><TEMPLATE><A><![CDATA[": "<VM><TEMPLATE><A><![CDATA[",
+		"<VM><>":                     "<VM><>",
+		"<USER_TEMPLATE><A>1</A></USER_TEMPLATE><MONITORING><A>1</A></MONITORING>end": "<USER_TEMPLATE><A>1</A></USER_TEMPLATE>end",
+	}
+	for text, want := range texts {
+		if got := string(skim([]byte(text))); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Of recorded pools the same VMs are read with skimming and without.
+func TestSkimKeepsWhatIsRead(t *testing.T) {
+	oned := newFakeOned(t)
+	session := newTestClient(t, oned.URL).Server()
+	for _, call := range fixtures.Lines[recordedCall](t, "xmlrpc.jsonl") {
+		if call.Method != "one.vmpool.infoextended" {
+			continue
+		}
+		oned.says(call.Response)
+		text, err := session.call(t.Context(), call.Method)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var full, skimmed struct {
+			VMs []vmXML `xml:"VM"`
+		}
+		if err := unmarshal([]byte(text), &full); err != nil {
+			t.Fatal(err)
+		}
+		if err := unmarshal(skim([]byte(text)), &skimmed); err != nil {
+			t.Fatal(err)
+		}
+		for i := range full.VMs {
+			full.VMs[i].Permissions = Permissions{}
+		}
+		if len(full.VMs) == 0 || !reflect.DeepEqual(full, skimmed) || strings.Contains(string(skim([]byte(text))), "<TEMPLATE>") {
+			t.Errorf("%d VMs became %d", len(full.VMs), len(skimmed.VMs))
+		}
+	}
+}
+
+func FuzzSkim(f *testing.F) {
+	f.Add([]byte(vmMessage(7, "<A><![CDATA[<TEMPLATE>]]></A>")))
+	f.Add([]byte("<a></TEMPLATE><TEMPLATE></a>"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if skimmed := skim(text); len(skimmed) > len(text) {
+			t.Fatalf("%q grew to %q", text, skimmed)
+		}
+	})
+}
