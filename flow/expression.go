@@ -1,0 +1,215 @@
+package flow
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Expression is an elasticity policy's condition as a tree.
+type Expression interface {
+	// String writes the condition in one form, with all parentheses.
+	String() string
+}
+
+// Either holds if one of its sides does.
+type Either struct{ Left, Right Expression }
+
+// Both holds if both of its sides do.
+type Both struct{ Left, Right Expression }
+
+// Not holds if what is in it does not.
+type Not struct{ Of Expression }
+
+// Comparison compares two values.
+type Comparison struct {
+	Left Operand
+	// Operator is one of == != >= > <= <, whatever was written for it.
+	Operator string
+	Right    Operand
+}
+
+// Operand is a number, or an attribute's value.
+type Operand struct {
+	// Attribute is empty for a number.
+	Attribute string
+	Number    float64
+}
+
+// String writes the condition in one form, with all parentheses.
+func (e Either) String() string { return "(" + e.Left.String() + " || " + e.Right.String() + ")" }
+
+// String writes the condition in one form, with all parentheses.
+func (b Both) String() string { return "(" + b.Left.String() + " && " + b.Right.String() + ")" }
+
+// String writes the condition in one form, with all parentheses.
+func (n Not) String() string { return "!" + n.Of.String() }
+
+// String writes the condition in one form, with all parentheses.
+func (c Comparison) String() string {
+	return "(" + c.Left.String() + " " + c.Operator + " " + c.Right.String() + ")"
+}
+
+// String is the attribute's name or the number.
+func (o Operand) String() string {
+	if o.Attribute != "" {
+		return o.Attribute
+	}
+	return strconv.FormatFloat(o.Number, 'g', -1, 64)
+}
+
+// maxExpressionDepth bounds how deep parentheses and negations are nested.
+const maxExpressionDepth = 100
+
+// ParseExpression reads a condition: comparisons of numbers and attribute
+// names with = == != <> >= > <= <, joined by && or & and by || or |, with ! and
+// parentheses; "and" binds stronger than "or". Errors name the character.
+func ParseExpression(text string) (Expression, error) {
+	parser := expressionParser{text: text}
+	expression, err := parser.either()
+	if err != nil {
+		return nil, err
+	}
+	if parser.peek() != 0 {
+		return nil, parser.expected("&&, || or the end")
+	}
+	return expression, nil
+}
+
+type expressionParser struct {
+	text     string
+	position int
+	depth    int
+}
+
+// peek is the next character that is not blank, 0 at the end.
+func (p *expressionParser) peek() byte {
+	for p.position < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.position]) >= 0 {
+		p.position++
+	}
+	if p.position == len(p.text) {
+		return 0
+	}
+	return p.text[p.position]
+}
+
+// take moves past the first of the symbols that comes next.
+func (p *expressionParser) take(symbols ...string) string {
+	p.peek()
+	for _, symbol := range symbols {
+		if strings.HasPrefix(p.text[p.position:], symbol) {
+			p.position += len(symbol)
+			return symbol
+		}
+	}
+	return ""
+}
+
+func (p *expressionParser) expected(what string) error {
+	found := "the end"
+	if p.peek() != 0 {
+		found = strconv.Quote(string([]rune(p.text[p.position:])[:1]))
+	}
+	return fmt.Errorf("at character %d: %s was expected, not %s", 1+len([]rune(p.text[:p.position])), what, found)
+}
+
+func (p *expressionParser) either() (Expression, error) {
+	left, err := p.both()
+	for err == nil && p.take("||", "|") != "" {
+		var right Expression
+		right, err = p.both()
+		left = Either{Left: left, Right: right}
+	}
+	return left, err
+}
+
+func (p *expressionParser) both() (Expression, error) {
+	left, err := p.single()
+	for err == nil && p.take("&&", "&") != "" {
+		var right Expression
+		right, err = p.single()
+		left = Both{Left: left, Right: right}
+	}
+	return left, err
+}
+
+// single reads a comparison, a negation or what is in parentheses.
+func (p *expressionParser) single() (Expression, error) {
+	p.depth++
+	defer func() { p.depth-- }()
+	if p.depth > maxExpressionDepth {
+		return nil, fmt.Errorf("at character %d: nested deeper than %d levels", p.position+1, maxExpressionDepth)
+	}
+	if p.take("!") != "" {
+		inner, err := p.single()
+		return Not{Of: inner}, err
+	}
+	if p.take("(") == "" {
+		return p.comparison()
+	}
+	inner, err := p.either()
+	if err == nil && p.take(")") == "" {
+		err = p.expected("a closing parenthesis")
+	}
+	return inner, err
+}
+
+func (p *expressionParser) comparison() (Expression, error) {
+	left, err := p.operand()
+	if err != nil {
+		return nil, err
+	}
+	operator := p.take("==", "!=", "<>", ">=", "<=", "=", ">", "<")
+	if operator == "" {
+		return nil, p.expected("a comparison such as > or ==")
+	}
+	right, err := p.operand()
+	return Comparison{Left: left, Operator: canonical(operator), Right: right}, err
+}
+
+func canonical(operator string) string {
+	switch operator {
+	case "=":
+		return "=="
+	case "<>":
+		return "!="
+	}
+	return operator
+}
+
+func (p *expressionParser) operand() (Operand, error) {
+	switch c := p.peek(); {
+	case isLetter(c):
+		return Operand{Attribute: p.word()}, nil
+	case c == '-' || c == '.' || isDigit(c):
+		return p.number()
+	}
+	return Operand{}, p.expected("a number or an attribute's name")
+}
+
+// word reads an attribute's name: letters, digits, _ and, inside, dots.
+func (p *expressionParser) word() string {
+	start := p.position
+	for p.position < len(p.text) && (isLetter(p.text[p.position]) || isDigit(p.text[p.position]) || p.text[p.position] == '.') {
+		p.position++
+	}
+	return p.text[start:p.position]
+}
+
+func (p *expressionParser) number() (Operand, error) {
+	start := p.position
+	p.position++
+	for p.position < len(p.text) && (isDigit(p.text[p.position]) || p.text[p.position] == '.') {
+		p.position++
+	}
+	value, err := strconv.ParseFloat(p.text[start:p.position], 64)
+	if err != nil {
+		p.position = start
+		return Operand{}, p.expected("a number or an attribute's name")
+	}
+	return Operand{Number: value}, nil
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }

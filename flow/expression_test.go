@@ -1,0 +1,66 @@
+package flow
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseExpression(t *testing.T) {
+	for text, want := range map[string]string{
+		"CPU>10":    "(CPU > 10)",
+		" CPU = 1":  "(CPU == 1)",
+		"CPU <> .5": "(CPU != 0.5)",
+		"(CPU > 80.5 && MEMORY != 3) || !(A < -2)": "(((CPU > 80.5) && (MEMORY != 3)) || !(A < -2))",
+		"A>1|B>=2&C<=3":     "((A > 1) || ((B >= 2) && (C <= 3)))",
+		"A>1 && B>2 && C>3": "(((A > 1) && (B > 2)) && (C > 3))",
+		"!!A==B":            "!!(A == B)",
+		"3 < GUEST.LOAD_1":  "(3 < GUEST.LOAD_1)",
+		"((A==1))":          "(A == 1)",
+	} {
+		expression, err := ParseExpression(text)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if got := expression.String(); got != want {
+			t.Errorf("%q: got %s, want %s", text, got, want)
+		}
+		if again, err := ParseExpression(expression.String()); err != nil || again.String() != want {
+			t.Errorf("%s is not read as itself: %v, %v", want, again, err)
+		}
+	}
+}
+
+func TestParseExpressionRefuses(t *testing.T) {
+	for text, message := range map[string]string{
+		"":             `at character 1: a number or an attribute's name was expected, not the end`,
+		"CPU":          `at character 4: a comparison such as > or == was expected, not the end`,
+		"CPU >> 10 )":  `at character 6: a number or an attribute's name was expected, not ">"`,
+		"CPU > 10 )":   `at character 10: &&, || or the end was expected, not ")"`,
+		"(CPU > 1":     `at character 9: a closing parenthesis was expected`,
+		"CPU > 1 &&":   `at character 11`,
+		"CPU > 1.2.3":  `at character 7`,
+		"CPU > -":      `at character 7`,
+		"CPU > \"up\"": `not "\""`,
+		"é > 1":        `at character 1: a number or an attribute's name was expected, not "é"`,
+		strings.Repeat("(", 200) + "A>1" + strings.Repeat(")", 200): `nested deeper`,
+		strings.Repeat("!", 200) + "A>1":                            `nested deeper`,
+	} {
+		if _, err := ParseExpression(text); err == nil || !strings.Contains(err.Error(), message) {
+			t.Errorf("%q: got %v, want %s", text, err, message)
+		}
+	}
+}
+
+func FuzzParseExpression(f *testing.F) {
+	f.Add("(CPU > 80.5 && MEMORY != 3) || !(A < -2)")
+	f.Fuzz(func(t *testing.T, text string) {
+		expression, err := ParseExpression(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseExpression(expression.String()); err != nil || again.String() != expression.String() {
+			t.Fatalf("%q is read as %s, which is read as %v (%v)", text, expression, again, err)
+		}
+	})
+}

@@ -1,0 +1,156 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// NewService makes a service's body from a template's and from what the user
+// gave for instantiating it (a JSON object merged over the template; empty for
+// nothing). The service and its roles are PENDING. The error is a Violations or
+// a *SyntaxError.
+func NewService(template Body, given json.RawMessage, now time.Time) (Body, error) {
+	text, err := json.Marshal(template)
+	if err != nil {
+		return Body{}, fmt.Errorf("write template %q: %w", template.Name, err)
+	}
+	return InstantiateTemplate(text, given, now)
+}
+
+// InstantiateTemplate is NewService for a template's body as oned holds it,
+// which may be in the form of OneFlow 6.
+func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) (Body, error) {
+	whole, err := readObject(template)
+	if err != nil {
+		return Body{}, fmt.Errorf("read the template: %w", err)
+	}
+	registered := registrationTime(whole, now)
+	if len(given) > 0 && kindOf(given) != kindNull {
+		merge, err := readObject(given)
+		if err != nil {
+			return Body{}, fmt.Errorf("read merge_template: %w", err)
+		}
+		upgradeForMerge(whole)
+		upgradeForMerge(merge)
+		mergeTemplates(whole, merge)
+	}
+	body, found := normalise(whole, registered)
+	found.addOthers(Validate(body))
+	found.checkInputs(body)
+	found.chooseNetworks(&body)
+	if err := found.err(); err != nil {
+		return Body{}, err
+	}
+	start(&body, now)
+	return body, nil
+}
+
+// start gives the body what makes it a service's.
+func start(body *Body, now time.Time) {
+	pending := ServicePending
+	body.State = &pending
+	body.StartTime = now.Unix()
+	for i := range body.Roles {
+		role := RolePending
+		body.Roles[i].State = &role
+	}
+}
+
+// upgradeForMerge brings both sides of a merge to the same names. What is wrong
+// with them is found when the result is read.
+func upgradeForMerge(whole object) {
+	upgradeBody(whole)
+	var roles []object
+	if json.Unmarshal(whole["roles"], &roles) != nil || roles == nil {
+		return
+	}
+	for _, role := range roles {
+		if kept := maps.Clone(role); upgradeRole(role) != nil {
+			maps.Copy(role, kept)
+		}
+	}
+	whole["roles"] = mustMarshal(roles)
+}
+
+// checkInputs holds that every user input has a value.
+func (f *findings) checkInputs(body Body) {
+	f.checkInputsOf("", body.UserInputs, body.UserInputsValues)
+	for i, role := range body.Roles {
+		f.checkInputsOf(fmt.Sprintf("roles[%d].", i), role.UserInputs, role.UserInputsValues)
+	}
+}
+
+func (f *findings) checkInputsOf(path string, inputs, values json.RawMessage) {
+	asked, given := attributesOf(inputs), attributesOf(values)
+	var missing []string
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		if _, has := given[name]; !has {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		f.add(path+"user_inputs_values", "lacks a value for %s", strings.Join(missing, ", "))
+	}
+}
+
+func attributesOf(value json.RawMessage) object {
+	var attributes object
+	if json.Unmarshal(value, &attributes) != nil {
+		return nil
+	}
+	return attributes
+}
+
+// chooseNetworks writes what the template proposes into networks_values for
+// each network for which the user chose nothing.
+func (f *findings) chooseNetworks(body *Body) {
+	var networks map[string]string
+	if json.Unmarshal(body.Networks, &networks) != nil {
+		return
+	}
+	values, err := readNetworkValues(body.NetworksValues)
+	if err != nil {
+		return
+	}
+	chosen := map[string]bool{}
+	for _, value := range values {
+		for name := range value {
+			chosen[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(networks)) {
+		if chosen[name] {
+			continue
+		}
+		value, mandatory := proposal(networks[name])
+		if value == nil {
+			if mandatory {
+				f.add("networks."+name, "is mandatory and proposes no network; choose one in networks_values")
+			}
+			continue
+		}
+		values = append(values, networkValue{name: value})
+	}
+	if len(values) > 0 {
+		body.NetworksValues = mustMarshal(values)
+	}
+}
+
+// proposal is what a network's description proposes, nil if it proposes
+// nothing, and whether a network has to be had.
+func proposal(description string) (value object, mandatory bool) {
+	parts := networkPattern.FindStringSubmatch(strings.TrimSpace(description))
+	mandatory = strings.HasPrefix(strings.TrimSpace(description), "M|")
+	if parts == nil || parts[2] == "" {
+		return nil, mandatory
+	}
+	value = object{parts[1]: mustMarshal(parts[2])}
+	if extra := strings.TrimPrefix(parts[3], ":"); strings.TrimSpace(extra) != "" {
+		value["extra"] = mustMarshal(extra)
+	}
+	return value, mandatory
+}

@@ -1,0 +1,132 @@
+package flow
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+const twoRoles = `{"name":"svc","deployment":"straight","roles":[
+	{"name":"Master","type":"vm","cardinality":1,"template_id":0,"min_vms":1,"max_vms":4,"cooldown":3},
+	{"name":"Slave","type":"vm","cardinality":1,"template_id":0,"parents":["Master"]}],
+	"description":"dd","registration_time":1795382501}`
+
+// started is the body of a service made from a template's text.
+func started(t *testing.T, template, given string) string {
+	t.Helper()
+	body, err := InstantiateTemplate([]byte(template), json.RawMessage(given), time.Unix(1_900_000_000, 0))
+	if err != nil {
+		t.Fatalf("%s: %v", given, err)
+	}
+	written, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(written)
+}
+
+func TestNewServiceIsPending(t *testing.T) {
+	template, err := ParseBody([]byte(twoRoles))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := NewService(template, nil, time.Unix(1_900_000_000, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *body.State != ServicePending || body.StartTime != 1_900_000_000 || body.RegistrationTime != 1795382501 {
+		t.Errorf("got state %v, start_time %d, registration_time %d", *body.State, body.StartTime, body.RegistrationTime)
+	}
+	for _, role := range body.Roles {
+		if *role.State != RolePending || role.Nodes != nil {
+			t.Errorf("role %s: state %v, nodes %v", role.Name, *role.State, role.Nodes)
+		}
+	}
+}
+
+func TestInstantiateMerges(t *testing.T) {
+	const roles = `{"name":"Master","type":"vm","cardinality":2,"template_id":0,"min_vms":1,"max_vms":4,"cooldown":3,"state":0},{"name":"Slave","type":"vm","cardinality":1,"template_id":0,"parents":["Master"],"state":0}`
+	got := started(t, twoRoles, `{"name":"merged","roles":[{"name":"Master","cardinality":"2"}],"registration_time":5,"state":2}`)
+	want := `{"name":"merged","deployment":"straight","roles":[` + roles + `],"description":"dd","registration_time":1795382501,"state":0,"start_time":1900000000}`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestInstantiateMergesDeeply(t *testing.T) {
+	template := `{"name":"s","registration_time":1,"roles":[{"name":"a","type":"vm","template_id":0,"template_contents":{"CPU":"1","CONTEXT":{"A":"1"},"NIC":[{"NAME":"N0"}]}}],
+		"networks_values":[{"Pub":{"id":"0"}}],"x":[1,{"a":1}]}`
+	given := `{"roles":[{"name":"a","template_contents":{"CPU":"2","CONTEXT":{"B":"2"},"NIC":[{"NAME":"N0"},{"NAME":"N1"}]}},{"name":"b","vm_template":1}],
+		"networks_values":[{"Pub":{"extra":"SIZE=1"}},{"Priv":{"reserve_from":"3"}}],"x":[1,{"a":1},{"a":2}]}`
+	got := started(t, template, given)
+	for _, want := range []string{
+		`"template_contents":{"CONTEXT":{"A":"1","B":"2"},"CPU":"2","NIC":[{"NAME":"N0"},{"NAME":"N1"}]}`,
+		`{"name":"b","type":"vm","cardinality":0,"template_id":1,"state":0}`,
+		`"networks_values":[{"Pub":{"extra":"SIZE=1","id":"0"}},{"Priv":{"reserve_from":"3"}}]`,
+		`"x":[1,{"a":1},1,{"a":2}]`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
+		}
+	}
+}
+
+func TestInstantiateChoosesNetworks(t *testing.T) {
+	template := `{"name":"s","registration_time":1,"roles":[],"networks":{"Public":"M|network|Public| |id:0","Res":"M|network| | |reserve_from:7:SIZE=5","Free":"O|network| | |id:"}}`
+	got := started(t, template, `{"networks_values":[{"Res":{"reserve_from":"9"}}]}`)
+	if want := `"networks_values":[{"Res":{"reserve_from":"9"}},{"Public":{"id":"0"}}]`; !strings.Contains(got, want) {
+		t.Errorf("%s is not in %s", want, got)
+	}
+	got = started(t, template, ``)
+	if want := `"networks_values":[{"Public":{"id":"0"}},{"Res":{"extra":"SIZE=5","reserve_from":"7"}}]`; !strings.Contains(got, want) {
+		t.Errorf("%s is not in %s", want, got)
+	}
+}
+
+func TestInstantiateRefuses(t *testing.T) {
+	inputs := `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"user_inputs":{"R":"M|text"}}],"user_inputs":{"B":"M|text","A":"M|text"}}`
+	for name, test := range map[string]struct{ template, given, message string }{
+		"inputs without values": {inputs, `{"user_inputs_values":{}}`, `"user_inputs_values" lacks a value for A, B`},
+		"role's inputs":         {inputs, `{"user_inputs_values":{"A":"1","B":"2"}}`, `role "a": "user_inputs_values" lacks a value for R`},
+		"open network":          {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:"}}`, ``, `"networks.P" is mandatory`},
+		"odd cardinality":       {twoRoles, `{"roles":[{"name":"Master","cardinality":9}]}`, `is 9, more than max_vms 4`},
+		"new circle":            {twoRoles, `{"roles":[{"name":"Master","parents":["Slave"]}]}`, `wait for each other`},
+		"not an object":         {twoRoles, `[]`, `read merge_template: the body is an array`},
+		"roles broken":          {twoRoles, `{"roles":[null]}`, `element 2 is null`},
+		"template broken":       {`{`, ``, `read the template`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := InstantiateTemplate([]byte(test.template), json.RawMessage(test.given), registered)
+			if err == nil || !strings.Contains(err.Error(), test.message) {
+				t.Errorf("got %v, want %s", err, test.message)
+			}
+		})
+	}
+}
+
+func TestReplaceAndAppend(t *testing.T) {
+	body, err := AppendTemplate([]byte(twoRoles), []byte(`{"description":"new","foo":1}`), registered)
+	if err != nil || *body.Description != "new" || len(body.Roles) != 2 || body.RegistrationTime != 1795382501 {
+		t.Errorf("got %+v, %v", body, err)
+	}
+	body, err = ReplaceTemplate([]byte(twoRoles), []byte(`{"name":"n","roles":[],"registration_time":1795382501}`), registered)
+	if err != nil || body.Name != "n" || body.RegistrationTime != 1795382501 {
+		t.Errorf("got %+v, %v", body, err)
+	}
+	if body, err = ReplaceTemplate([]byte(`broken`), []byte(`{"name":"n","roles":[]}`), registered); err != nil || body.RegistrationTime != registered.Unix() {
+		t.Errorf("got %+v, %v", body, err)
+	}
+	var immutable *ImmutableError
+	if _, err = AppendTemplate([]byte(twoRoles), []byte(`{"registration_time":5}`), registered); !errors.As(err, &immutable) {
+		t.Errorf("append: got %v", err)
+	}
+	if _, err = ReplaceTemplate([]byte(twoRoles), []byte(`{"name":"n","roles":[],"registration_time":1}`), registered); !errors.As(err, &immutable) {
+		t.Errorf("replace: got %v", err)
+	}
+	var found Violations
+	if _, err = ReplaceTemplate([]byte(twoRoles), []byte(`{"name":"z"}`), registered); !errors.As(err, &found) {
+		t.Errorf("replace without roles: got %v", err)
+	}
+}

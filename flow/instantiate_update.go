@@ -1,0 +1,71 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// ImmutableError is an attempt to change what cannot be changed.
+type ImmutableError struct{ Attribute string }
+
+// Error names the attribute.
+func (e *ImmutableError) Error() string {
+	return fmt.Sprintf("%q cannot be changed after the template was made; leave it out", e.Attribute)
+}
+
+// ReplaceTemplate reads a body that is to take the place of a template's body
+// as oned holds it. The error is a Violations, a *SyntaxError or an
+// *ImmutableError.
+func ReplaceTemplate(held, text []byte, now time.Time) (Body, error) {
+	replacement, err := readObject(text)
+	if err != nil {
+		return Body{}, err
+	}
+	// What oned holds may be unreadable: replacing it is then the mend.
+	old, err := readObject(held)
+	if err != nil {
+		old = object{}
+	}
+	return change(old, replacement, now)
+}
+
+// AppendTemplate reads attributes that are to be set in a template's body as
+// oned holds it; the others stay. The errors are ReplaceTemplate's.
+func AppendTemplate(held, text []byte, now time.Time) (Body, error) {
+	addition, err := readObject(text)
+	if err != nil {
+		return Body{}, err
+	}
+	old, err := readObject(held)
+	if err != nil {
+		return Body{}, fmt.Errorf("read the template as it is: %w", err)
+	}
+	merged := object{}
+	for name, value := range old {
+		merged[name] = value
+	}
+	for name, value := range addition {
+		merged[name] = value
+	}
+	return change(old, merged, now)
+}
+
+func change(old, replacement object, now time.Time) (Body, error) {
+	const attribute = "registration_time"
+	was, given := old[attribute], replacement[attribute]
+	if len(was) > 0 && len(given) > 0 && !equalJSON(was, given) {
+		return Body{}, &ImmutableError{Attribute: attribute}
+	}
+	return readTemplate(replacement, registrationTime(old, now))
+}
+
+// registrationTime is when a template was registered; now for one that does
+// not say.
+func registrationTime(template object, now time.Time) time.Time {
+	var seconds int64
+	if json.Unmarshal(template["registration_time"], &seconds) != nil || seconds <= 0 {
+		return now
+	}
+	return time.Unix(seconds, 0)
+}

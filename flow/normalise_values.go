@@ -1,0 +1,149 @@
+package flow
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// rule brings a value into its form, or says what is wrong with it.
+type rule func(value json.RawMessage) (converted json.RawMessage, wrong string)
+
+var bodyRules = map[string]rule{
+	"name": textRule, "deployment": textRule, "description": textRule, "shutdown_action": textRule,
+	"ready_status_gate": booleanRule, "automatic_deletion": booleanRule, "on_hold": booleanRule,
+	"user_inputs": objectRule, "user_inputs_values": objectRule,
+	"networks": objectRule, "networks_values": objectsRule, "roles": objectsRule,
+}
+
+var roleRules = map[string]rule{
+	"name": textRule, "type": textRule, "shutdown_action": textRule, "parents": textsRule,
+	"cardinality": wholeRule, "template_id": wholeRule, "min_vms": wholeRule, "max_vms": wholeRule,
+	"cooldown": wholeRule, "on_hold": booleanRule, "template_contents": objectRule,
+	"user_inputs": objectRule, "user_inputs_values": objectRule,
+	"elasticity_policies": objectsRule, "scheduled_policies": objectsRule,
+}
+
+var elasticityRules = map[string]rule{
+	"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "expression": textRule,
+	"period": wholeRule, "period_number": wholeRule, "cooldown": wholeRule,
+}
+
+var scheduledRules = map[string]rule{
+	"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "recurrence": textRule,
+}
+
+func textRule(value json.RawMessage) (json.RawMessage, string) {
+	return ofKind(value, kindText, "a text")
+}
+
+func booleanRule(value json.RawMessage) (json.RawMessage, string) {
+	return ofKind(value, kindBoolean, "true or false")
+}
+
+func objectRule(value json.RawMessage) (json.RawMessage, string) {
+	return ofKind(value, kindObject, "an object")
+}
+
+func ofKind(value json.RawMessage, want kind, name string) (json.RawMessage, string) {
+	if kindOf(value) == want {
+		return value, ""
+	}
+	return nil, fmt.Sprintf("is %s; it must be %s", short(value), name)
+}
+
+// objectsRule is an array of objects.
+func objectsRule(value json.RawMessage) (json.RawMessage, string) {
+	return arrayOf(value, kindObject, "an array of objects")
+}
+
+// textsRule is an array of texts.
+func textsRule(value json.RawMessage) (json.RawMessage, string) {
+	return arrayOf(value, kindText, "an array of texts")
+}
+
+func arrayOf(value json.RawMessage, want kind, name string) (json.RawMessage, string) {
+	var elements []json.RawMessage
+	if kindOf(value) != kindArray || json.Unmarshal(value, &elements) != nil {
+		return nil, fmt.Sprintf("is %s; it must be %s", short(value), name)
+	}
+	for i, element := range elements {
+		if kindOf(element) != want {
+			return nil, fmt.Sprintf("must be %s; element %d is %s", name, i, short(element))
+		}
+	}
+	return value, ""
+}
+
+// wholeRule is a whole number. Clients write numbers as texts too, and 2.0.
+func wholeRule(value json.RawMessage) (json.RawMessage, string) {
+	text := string(value)
+	if kindOf(value) == kindText {
+		text = strings.TrimSpace(textOf(value))
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {
+		return nil, fmt.Sprintf("is %s; it must be a whole number", short(value))
+	}
+	return json.RawMessage(strconv.Itoa(int(n))), ""
+}
+
+// kind is a kind of JSON value, as it is named to people.
+type kind string
+
+// The kinds of JSON value.
+const (
+	kindObject  kind = "an object"
+	kindArray   kind = "an array"
+	kindText    kind = "a text"
+	kindBoolean kind = "a boolean"
+	kindNull    kind = "null"
+	kindNumber  kind = "a number"
+)
+
+// kindOf tells a valid JSON value's kind by its first byte.
+func kindOf(value []byte) kind {
+	value = bytes.TrimLeft(value, " \t\r\n")
+	if len(value) == 0 {
+		return kindNull
+	}
+	switch value[0] {
+	case '{':
+		return kindObject
+	case '[':
+		return kindArray
+	case '"':
+		return kindText
+	case 't', 'f':
+		return kindBoolean
+	case 'n':
+		return kindNull
+	}
+	return kindNumber
+}
+
+// textOf is a JSON text's value; empty if it is something else.
+func textOf(value json.RawMessage) string {
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// short is a value for a message: as it is, or its kind if it is long.
+func short(value json.RawMessage) string {
+	if len(value) <= 40 {
+		return string(value)
+	}
+	return string(kindOf(value))
+}
+
+// isFilledArray says that a value is an array that is not empty.
+func isFilledArray(value json.RawMessage) bool {
+	var elements []json.RawMessage
+	return json.Unmarshal(value, &elements) == nil && len(elements) > 0
+}

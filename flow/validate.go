@@ -1,0 +1,155 @@
+package flow
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Violation is one thing wrong with a template.
+type Violation struct {
+	// Path is where, as in "roles[1].elasticity_policies[0].expression"; empty
+	// for the whole.
+	Path string `json:"path"`
+	// Message says what is wrong, names the role and the attribute, and can be
+	// read without Path.
+	Message string `json:"message"`
+}
+
+// Violations are everything that is wrong with a template.
+type Violations []Violation
+
+// Error is one line a violation; the first line says how many follow.
+func (v Violations) Error() string {
+	if len(v) == 0 {
+		return "nothing is wrong"
+	}
+	text := v[0].Message
+	if more := len(v) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	for _, violation := range v[1:] {
+		text += "\n" + violation.Message
+	}
+	return text
+}
+
+// ReadTemplate reads a new service template as clients send it: Normalise,
+// then Validate. The error is a Violations with everything that is wrong, or a
+// *SyntaxError. A body that oned holds already is changed with ReplaceTemplate
+// and AppendTemplate.
+func ReadTemplate(text []byte, now time.Time) (Body, error) {
+	whole, err := readObject(text)
+	if err != nil {
+		return Body{}, err
+	}
+	return readTemplate(whole, now)
+}
+
+func readTemplate(whole object, registered time.Time) (Body, error) {
+	body, found := normalise(whole, registered)
+	found.addOthers(Validate(body))
+	return body, found.err()
+}
+
+// Validate returns everything that is wrong with a template's or a service's
+// body, nil if nothing is.
+func Validate(body Body) Violations {
+	found := newFindings(roleNames(body.Roles))
+	policies := readPolicies(body.Roles)
+	found.checkShape(body, policies)
+	found.checkRoleNames(body.Roles)
+	found.checkParents(body.Roles)
+	for i, role := range body.Roles {
+		found.checkLimits(fmt.Sprintf("roles[%d]", i), role)
+		found.checkPolicies(fmt.Sprintf("roles[%d]", i), policies[i])
+		found.checkRouter(fmt.Sprintf("roles[%d]", i), role)
+	}
+	found.checkNetworks(body)
+	return found.violations
+}
+
+func roleNames(roles []Role) []string {
+	names := make([]string, len(roles))
+	for i, role := range roles {
+		names[i] = role.Name
+	}
+	return names
+}
+
+// findings collects violations, one for each path.
+type findings struct {
+	roles      []string
+	violations Violations
+	seen       map[string]bool
+}
+
+func newFindings(roles []string) *findings {
+	return &findings{roles: roles, seen: map[string]bool{}}
+}
+
+// add notes what is wrong at a path; the message goes on from the attribute's
+// name ("is missing"). The first violation of a path hides the later ones,
+// which are mostly its consequences.
+func (f *findings) add(path, format string, arguments ...any) {
+	message := f.describe(path) + " " + fmt.Sprintf(format, arguments...)
+	f.addOthers(Violations{{Path: path, Message: message}})
+}
+
+func (f *findings) addOthers(others Violations) {
+	for _, violation := range others {
+		if !f.hides(violation.Path) {
+			f.seen[violation.Path] = true
+			f.violations = append(f.violations, violation)
+		}
+	}
+}
+
+// hides says that the path, or what it is in, has a violation.
+func (f *findings) hides(path string) bool {
+	for end := len(path); end > 0; end = strings.LastIndexAny(path[:end], ".[") {
+		if f.seen[path[:end]] {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *findings) err() error {
+	if len(f.violations) == 0 {
+		return nil
+	}
+	return f.violations
+}
+
+var rolePath = regexp.MustCompile(`^roles\[(\d+)\](?:\.(elasticity|scheduled)_policies\[(\d+)\])?(?:\.(.+))?$`)
+
+// describe names a path for people: role "Slave", scheduled policy 0: "type".
+func (f *findings) describe(path string) string {
+	if path == "" {
+		return "the body"
+	}
+	parts := rolePath.FindStringSubmatch(path)
+	if parts == nil {
+		return strconv.Quote(path)
+	}
+	text := "role " + f.roleName(parts[1])
+	if parts[2] != "" {
+		text += ", " + parts[2] + " policy " + parts[3]
+	}
+	if parts[4] != "" {
+		text += ": " + strconv.Quote(parts[4])
+	}
+	return text
+}
+
+// roleName is a role's name in quotes, or its place in the list.
+func (f *findings) roleName(index string) string {
+	i, err := strconv.Atoi(index)
+	if err != nil || i >= len(f.roles) || f.roles[i] == "" {
+		return "number " + index
+	}
+	return strconv.Quote(f.roles[i])
+}

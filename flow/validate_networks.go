@@ -1,0 +1,68 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// networkPattern is how a service asks for a network:
+// "M|network|Public network| |id:0". The last field may be left open, to be
+// chosen when the service is instantiated.
+var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id|template_id|reserve_from):(\d*)(.*))?$`)
+
+// checkNetworks holds the shapes of networks and networks_values.
+func (f *findings) checkNetworks(body Body) {
+	var networks map[string]string
+	if len(body.Networks) > 0 && json.Unmarshal(body.Networks, &networks) != nil {
+		f.add("networks", "must be an object of texts such as {\"Public\": \"M|network|Public| |id:0\"}")
+	}
+	for _, name := range slices.Sorted(maps.Keys(networks)) {
+		if !networkPattern.MatchString(strings.TrimSpace(networks[name])) {
+			f.add("networks."+name, "is %q; it must look like \"M|network|description| |id:0\", with id, template_id or reserve_from last", networks[name])
+		}
+	}
+	if _, err := readNetworkValues(body.NetworksValues); err != nil {
+		f.add("networks_values", "%v", err)
+	}
+}
+
+// networkValue is one element of networks_values: what is to be had for one
+// network.
+type networkValue map[string]object
+
+// readNetworkValues reads networks_values and holds its shape.
+func readNetworkValues(text json.RawMessage) ([]networkValue, error) {
+	if len(text) == 0 {
+		return nil, nil
+	}
+	var values []networkValue
+	if json.Unmarshal(text, &values) != nil {
+		return nil, fmt.Errorf("must be an array such as [{\"Public\": {\"id\": \"0\"}}]")
+	}
+	for i, value := range values {
+		if len(value) != 1 {
+			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
+		}
+		for name, choice := range value {
+			if !choice.hasOne("id", "template_id", "reserve_from") {
+				return nil, fmt.Errorf("must say one of id, template_id and reserve_from for network %q", name)
+			}
+		}
+	}
+	return values, nil
+}
+
+// hasOne says that the object has exactly one of the attributes.
+func (o object) hasOne(attributes ...string) bool {
+	count := 0
+	for _, attribute := range attributes {
+		if _, has := o[attribute]; has {
+			count++
+		}
+	}
+	return count == 1
+}

@@ -1,0 +1,100 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// rolePolicies are a role's policies as far as the rules know them.
+type rolePolicies struct {
+	elasticity []elasticityShape
+	scheduled  []scheduledShape
+	// broken names the attribute that is not an array of policies.
+	broken map[string]string
+}
+
+// readPolicies reads every role's policies.
+func readPolicies(roles []Role) []rolePolicies {
+	all := make([]rolePolicies, len(roles))
+	for i, role := range roles {
+		all[i].broken = map[string]string{}
+		all[i].read("elasticity_policies", role.ElasticityPolicies, &all[i].elasticity)
+		all[i].read("scheduled_policies", role.ScheduledPolicies, &all[i].scheduled)
+	}
+	return all
+}
+
+func (p *rolePolicies) read(attribute string, text json.RawMessage, into any) {
+	if len(text) == 0 {
+		return
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		p.broken[attribute] = "is not an array of policies: " + err.Error()
+	}
+}
+
+// checkPolicies holds the rules that look at several attributes, and parses.
+func (f *findings) checkPolicies(path string, policies rolePolicies) {
+	for attribute, message := range policies.broken {
+		f.add(path+"."+attribute, "%s", message)
+	}
+	for i, policy := range policies.elasticity {
+		f.checkExpression(fmt.Sprintf("%s.elasticity_policies[%d].expression", path, i), policy.Expression)
+	}
+	for i, policy := range policies.scheduled {
+		f.checkStart(fmt.Sprintf("%s.scheduled_policies[%d]", path, i), policy)
+	}
+}
+
+func (f *findings) checkExpression(path, text string) {
+	if text == "" {
+		return
+	}
+	if _, err := ParseExpression(text); err != nil {
+		f.add(path, "%q cannot be read: %v", text, err)
+	}
+}
+
+// checkStart holds that a scheduled policy has one way to start.
+func (f *findings) checkStart(path string, policy scheduledShape) {
+	once, again := len(policy.StartTime) > 0, policy.Recurrence != ""
+	if once == again {
+		f.add(path, "needs either \"start_time\" or \"recurrence\", and not both")
+		return
+	}
+	if !once {
+		return
+	}
+	if _, err := ParseStartTime(policy.StartTime); err != nil {
+		f.add(path+".start_time", "%v", err)
+	}
+}
+
+// startTimeLayouts are the ways in which a time can be written. Without a zone
+// it is in UTC: a service must not start at another time on another front-end.
+var startTimeLayouts = []string{
+	time.RFC3339Nano, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
+	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC,
+}
+
+// ParseStartTime reads a scheduled policy's start_time: unix seconds as a
+// number or a text, or a date with time such as "2030-01-31 09:00:00".
+func ParseStartTime(value json.RawMessage) (time.Time, error) {
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		text = string(value)
+	}
+	text = strings.TrimSpace(text)
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && seconds >= 0 {
+		return time.Unix(seconds, 0).UTC(), nil
+	}
+	for _, layout := range startTimeLayouts {
+		if start, err := time.Parse(layout, text); err == nil {
+			return start, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("is %s, which is not a time such as \"2030-01-31 09:00:00\" or unix seconds", value)
+}
