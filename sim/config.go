@@ -1,0 +1,72 @@
+package sim
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config says where the simulator listens and how fast it is. The zero value
+// works: memory only, free ports of loopback, 2 ms a boot step.
+type Config struct {
+	// StateFile keeps everything over restarts; "" is memory only.
+	StateFile string
+	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free
+	// port of 127.0.0.1.
+	XMLRPCListen, HooksListen, ControlListen string
+	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and
+	// anything negative (NoDelay) is at once.
+	BootDelay time.Duration
+	// CallDelay is added to every call, CallDelays to those of a method instead.
+	CallDelay  time.Duration
+	CallDelays map[string]time.Duration
+	// SerialisedWrites has writes wait for each other, delays included, as
+	// oned's have to for its database.
+	SerialisedWrites bool
+	// OneadminPassword, ServerPassword and AlicePassword are those of a new
+	// zone; "" is opennebula, a random one, and alice. A state file keeps its
+	// own, but for the server's.
+	OneadminPassword, ServerPassword, AlicePassword string
+	// HostCPUs and HostMemory (MiB) are the capacity of each of the four hosts;
+	// 0 is 10,000 cores and 64 TiB.
+	HostCPUs, HostMemory int
+	// KeepDone is how many ended VMs are remembered; 0 is 10,000.
+	KeepDone int
+	// HooksHighWater is how many messages may wait for one subscriber before it
+	// loses them; 0 is 100,000. oned's own default is 1000.
+	HooksHighWater int
+	// Peers are the endpoints of the zone's other servers. With any this one
+	// starts as their leader, without it is alone.
+	Peers []string
+	// Logger takes what goes wrong; nil is silent.
+	Logger *slog.Logger
+}
+
+// NoDelay is a BootDelay of nothing at all.
+const NoDelay time.Duration = -1
+
+func (c Config) withDefaults() Config {
+	c.XMLRPCListen = orElse(c.XMLRPCListen, anyPort)
+	c.HooksListen = orElse(c.HooksListen, anyPort)
+	c.ControlListen = orElse(c.ControlListen, anyPort)
+	c.BootDelay = orElse(c.BootDelay, 2*time.Millisecond)
+	c.OneadminPassword = orElse(c.OneadminPassword, "opennebula")
+	c.AlicePassword = orElse(c.AlicePassword, "alice")
+	c.HostCPUs = orElse(c.HostCPUs, 10_000)
+	c.HostMemory = orElse(c.HostMemory, 64<<20)
+	c.KeepDone = orElse(c.KeepDone, 10_000)
+	c.HooksHighWater = orElse(c.HooksHighWater, 100_000)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+const anyPort = "127.0.0.1:0"
+
+func orElse[T comparable](given, fallback T) T {
+	var none T
+	if given == none {
+		return fallback
+	}
+	return given
+}

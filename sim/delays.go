@@ -1,0 +1,99 @@
+package sim
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// delays are how slow the simulator is on purpose.
+type delays struct {
+	mu         sync.Mutex
+	bootStep   time.Duration
+	call       time.Duration
+	methods    map[string]time.Duration
+	serialised bool
+	// lane is held by a write where they are serialised.
+	lane chan struct{}
+}
+
+func newDelays(config Config) *delays {
+	d := &delays{
+		bootStep: max(config.BootDelay, 0), call: config.CallDelay, methods: map[string]time.Duration{},
+		serialised: config.SerialisedWrites, lane: make(chan struct{}, 1),
+	}
+	for name, delay := range config.CallDelays {
+		d.methods[name] = delay
+	}
+	return d
+}
+
+func (d *delays) boot() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.bootStep
+}
+
+func (d *delays) of(method string) (time.Duration, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if delay, own := d.methods[method]; own {
+		return delay, d.serialised
+	}
+	return d.call, d.serialised
+}
+
+// pass waits as long as the call takes; where writes are serialised only one
+// of them is on its way at a time, until it leaves.
+func (d *delays) pass(ctx context.Context, method string, writes bool) (leave func(), err error) {
+	delay, serialised := d.of(method)
+	leave = func() {}
+	if serialised && writes {
+		select {
+		case d.lane <- struct{}{}:
+			leave = func() { <-d.lane }
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if delay <= 0 {
+		return leave, nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return leave, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// SetBootDelay sets how long each step of a VM or network takes from now on;
+// 0 is at once.
+func (s *Sim) SetBootDelay(delay time.Duration) {
+	s.delays.mu.Lock()
+	defer s.delays.mu.Unlock()
+	s.delays.bootStep = max(delay, 0)
+}
+
+// SetCallDelay sets how long every call of a method takes from now on, or of
+// all that have no own delay where method is "".
+func (s *Sim) SetCallDelay(method string, delay time.Duration) {
+	s.delays.mu.Lock()
+	defer s.delays.mu.Unlock()
+	if method == "" {
+		s.delays.call = delay
+		return
+	}
+	s.delays.methods[method] = delay
+}
+
+// SetSerialisedWrites makes writes wait for each other, as oned's database has
+// them do.
+func (s *Sim) SetSerialisedWrites(yes bool) {
+	s.delays.mu.Lock()
+	defer s.delays.mu.Unlock()
+	s.delays.serialised = yes
+}

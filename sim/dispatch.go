@@ -1,0 +1,269 @@
+package sim
+
+import (
+	"context"
+	"strings"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// method is one call of oned.
+type method struct {
+	// takes are the types of the parameters behind the session, s i or b each;
+	// those behind a | may be missing.
+	takes string
+	// secrets are positions (the session is 0) that events do not show.
+	secrets []int
+	// writes: followers refuse it, and it is serialised where that was asked for.
+	writes bool
+	// silent: a read, which publishes nothing.
+	silent bool
+	run    func(r *request) answer
+}
+
+func reads(takes string, run func(r *request) answer) method {
+	return method{takes: takes, silent: true, run: run}
+}
+
+func writes(takes string, run func(r *request) answer, secrets ...int) method {
+	return method{takes: takes, writes: true, run: run, secrets: secrets}
+}
+
+// methods are the calls that are simulated. What is published as the password
+// of one.user.allocate is what oned 7.4 publishes: in the clear.
+var methods = map[string]method{
+	"one.system.version":      reads("", func(*request) answer { return textAnswer(Version) }),
+	"one.zone.info":           reads("i|b", zoneInfo),
+	"one.zone.raftstatus":     reads("", zoneRaftStatus),
+	"one.hostpool.info":       reads("", hostPoolInfo),
+	"one.document.info":       reads("i|b", documentInfo),
+	"one.documentpool.info":   reads("iiii", documentPoolInfo),
+	"one.user.info":           reads("i|b", userInfo),
+	"one.userpool.info":       reads("", userPoolInfo),
+	"one.template.info":       reads("i|bb", templateInfo),
+	"one.templatepool.info":   reads("iii", templatePoolInfo),
+	"one.vm.info":             reads("i|b", vmInfo),
+	"one.vmpool.info":         reads("iiii|s", vmPoolInfo),
+	"one.vmpool.infoextended": reads("iiii|s", vmPoolInfoExtended),
+	"one.vmpool.monitoring":   {takes: "i|i", run: vmPoolMonitoring},
+	"one.vn.info":             reads("i|b", networkInfo),
+	"one.vnpool.info":         reads("iii", networkPoolInfo),
+	"one.vntemplate.info":     reads("i|b", vnTemplateInfo),
+	"one.vrouter.info":        reads("i|b", vrouterInfo),
+
+	"one.document.allocate": writes("si", documentAllocate),
+	"one.document.update":   writes("isi", documentUpdate),
+	"one.document.delete":   writes("i", documentDelete),
+	"one.document.chown":    writes("iii", documentChown),
+	"one.document.chmod":    writes("iiiiiiiiii", documentChmod),
+	"one.document.rename":   writes("is", documentRename),
+	"one.document.clone":    writes("is", documentClone),
+	"one.document.lock":     writes("i|ib", documentLockCall),
+	"one.document.unlock":   writes("i", documentUnlock),
+
+	"one.user.allocate":  writes("ss|s", userAllocate),
+	"one.user.delete":    writes("i", userDelete),
+	"one.user.passwd":    writes("is", userPassword, 2),
+	"one.user.update":    writes("isi", userUpdate),
+	"one.user.login":     writes("ssi|i", userLogin, 2),
+	"one.user.chgrp":     writes("ii", groupChange(changeGroup)),
+	"one.user.addgroup":  writes("ii", groupChange(addGroup)),
+	"one.user.delgroup":  writes("ii", groupChange(deleteGroup)),
+	"one.group.allocate": writes("s", groupAllocate),
+
+	"one.template.allocate":    writes("s", templateAllocate),
+	"one.template.instantiate": writes("i|sbsb", templateInstantiate),
+	"one.template.clone":       writes("is|b", templateClone),
+	"one.template.delete":      writes("i|b", templateDelete),
+	"one.template.update":      writes("isi", templateUpdate),
+	"one.template.chmod":       writes("iiiiiiiiii|b", templateChmod),
+
+	"one.vm.action":      writes("si", vmAction),
+	"one.vm.recover":     writes("ii", vmRecover),
+	"one.vm.update":      writes("isi", vmUpdate),
+	"one.vm.chown":       writes("iii", vmChown),
+	"one.vm.chmod":       writes("iiiiiiiiii", vmChmod),
+	"one.vm.rename":      writes("is", vmRename),
+	"one.vm.deploy":      writes("ii|bis", vmDeploy),
+	"one.vm.schedadd":    writes("is", vmScheduleAdd),
+	"one.vm.scheddelete": writes("ii", vmScheduleDelete),
+
+	"one.vn.reserve":             writes("is", networkReserve),
+	"one.vn.delete":              writes("i", networkDelete),
+	"one.vn.chmod":               writes("iiiiiiiiii", networkChmod),
+	"one.vntemplate.allocate":    writes("s", vnTemplateAllocate),
+	"one.vntemplate.instantiate": writes("i|ss", vnTemplateInstantiate),
+
+	"one.vrouter.allocate":    writes("s", vrouterAllocate),
+	"one.vrouter.instantiate": writes("iiis|bs", vrouterInstantiate),
+	"one.vrouter.chown":       writes("iii", vrouterChown),
+	"one.vrouter.delete":      writes("i", vrouterDelete),
+}
+
+// fits says whether the parameters behind the session are what a method takes.
+func (m method) fits(parameters []value) bool {
+	needed, optional, _ := strings.Cut(m.takes, "|")
+	given := len(parameters) - 1
+	if given < len(needed) || parameters[0].kind != kindString {
+		return false
+	}
+	types := needed + optional
+	for i := 0; i < given && i < len(types); i++ {
+		if typeLetters[parameters[i+1].kind] != types[i] {
+			return false
+		}
+	}
+	return true
+}
+
+var typeLetters = map[valueKind]byte{kindString: 's', kindInt: 'i', kindBool: 'b'}
+
+// request is a call that is being carried out, under the lock.
+type request struct {
+	sim        *Sim
+	cloud      *cloud
+	tx         *tx
+	who        identity
+	parameters []value
+	// extra is the object that the call made or removed, for its event.
+	extra string
+}
+
+func (r *request) has(i int) bool { return i < len(r.parameters) }
+
+func (r *request) int(i int) int { return r.intOr(i, 0) }
+
+func (r *request) intOr(i, fallback int) int {
+	if r.has(i) {
+		return r.parameters[i].number
+	}
+	return fallback
+}
+
+func (r *request) text(i int) string {
+	if r.has(i) {
+		return r.parameters[i].text
+	}
+	return ""
+}
+
+func (r *request) flag(i int) bool { return r.flagOr(i, false) }
+
+func (r *request) flagOr(i int, fallback bool) bool {
+	if r.has(i) {
+		return r.parameters[i].number == 1
+	}
+	return fallback
+}
+
+// bits are chmod's nine numbers, from position i on.
+func (r *request) bits(i int) (bits [9]int) {
+	for n := range bits {
+		bits[n] = r.intOr(i+n, -1)
+	}
+	return bits
+}
+
+// page is the start and end of a pool call, at position i and behind.
+func (r *request) page(i int) page { return page{r.intOr(i, -1), r.intOr(i+1, -1)} }
+
+// Version is the version of OpenNebula that is simulated.
+const Version = "7.4.0"
+
+var (
+	notAuthenticated = refuse(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
+	notLeader        = refuse(opennebula.CodeReplication, "This server does not lead the zone: ask the leader.")
+)
+
+// carryOut runs a call against the cloud and says which user it acted for.
+func (s *Sim) carryOut(name string, m method, parameters []value) (answer, string) {
+	if m.silent {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		r := &request{sim: s, cloud: s.cloud, parameters: parameters}
+		a := s.run(r, m)
+		return a, r.userName()
+	}
+	var (
+		a   answer
+		who string
+	)
+	wait := s.update(func(t *tx) {
+		r := &request{sim: s, cloud: s.cloud, tx: t, parameters: parameters}
+		a = s.run(r, m)
+		who = r.userName()
+		if r.who.user != nil && s.leads() {
+			t.afterCall = false
+			t.emit(apiEvent(name, parameters, m.secrets, a, r.extra))
+		}
+	})
+	if err := wait(); err != nil {
+		return refusedAnswer(refuse(opennebula.CodeInternal, "The state file cannot be written: "+err.Error())), who
+	}
+	return a, who
+}
+
+func (s *Sim) run(r *request, m method) answer {
+	who, known := s.cloud.authenticate(r.parameters[0].text)
+	if !known {
+		return refusedAnswer(notAuthenticated)
+	}
+	r.who = who
+	if m.writes && !s.leads() {
+		return refusedAnswer(notLeader)
+	}
+	return m.run(r)
+}
+
+func (r *request) userName() string {
+	if r.who.user == nil {
+		return ""
+	}
+	return r.who.user.Name
+}
+
+// outcome is what becomes of a call: an answer, a fault below oned's methods,
+// or a connection that is closed without one.
+type outcome struct {
+	body    []byte
+	dropped bool
+}
+
+// call takes a decoded call through delays and faults to its answer.
+func (s *Sim) call(ctx context.Context, name string, parameters []value) outcome {
+	m, known := methods[name]
+	if !known {
+		return outcome{body: encodeFault(faultNoMethod, "Method '"+name+"' not defined")}
+	}
+	if len(parameters) == 0 || !m.fits(parameters) {
+		return outcome{body: encodeFault(faultTypeMissing, "Parameters of "+name+" are not a session and "+typeWords(m.takes))}
+	}
+	entry := s.calls.begin(name, parameters, m.secrets)
+	s.requests.Add(1)
+	leave, err := s.delays.pass(ctx, name, m.writes)
+	if err != nil {
+		return outcome{dropped: true}
+	}
+	planned := s.callFaults.next(name)
+	var (
+		a   answer
+		who string
+	)
+	if planned.refusal != nil {
+		a = refusedAnswer(planned.refusal)
+	} else {
+		a, who = s.carryOut(name, m, parameters)
+	}
+	leave()
+	s.calls.finish(entry, who, a)
+	return outcome{body: encodeAnswer(name, a), dropped: planned.drop}
+}
+
+// typeWords explains a signature such as "is|b".
+func typeWords(takes string) string {
+	if takes == "" {
+		return "nothing else"
+	}
+	words := strings.NewReplacer("s", "string ", "i", "int ", "b", "boolean ", "|", "and perhaps ").Replace(takes)
+	return strings.TrimSpace(words)
+}

@@ -1,0 +1,34 @@
+// Package sim is a simulated OpenNebula: oned's XML-RPC interface, the hook
+// manager's ZeroMQ publisher, four hosts that boot VMs in milliseconds, and a
+// control API that breaks all of it on demand. It serves `up --sim`, the tests
+// and the benchmarks. The wire forms are those of OpenNebula 7.4.0.
+//
+// What is safe: a call's effect is in the state file before the call is
+// answered and before its events are published, ids are never given twice, and
+// a process killed with -9 loses no answered call. What will happen: a VM that
+// is on its way (booting, shutting down) goes on after every restart, and a
+// subscriber that is connected and reads gets every event in order, unless a
+// fault was asked for.
+//
+// # Control API
+//
+// JSON over HTTP on ControlURL, for loopback only: it asks nobody for a
+// password. Durations are texts such as "15ms". Answers are {"ok":true} or
+// {"error":"..."}; every route has a method of *Sim behind it.
+//
+//	GET    /state                      what there is: counts, leadership, delays, addresses
+//	GET    /vms                        every VM: id, name, state, service, role, key
+//	GET    /calls?method=M&after=N     the call log, oldest first, with counts and times
+//	DELETE /calls                      forget the call log
+//	POST   /delays                     {"boot":"2ms","call":"0s","methods":{"one.vm.info":"3ms"},"serialised":true}
+//	POST   /faults/calls               {"method":"one.vm.action","nth":1,"count":1,"code":8192,"message":"..."}
+//	POST   /faults/answers             {"method":"one.template.instantiate","nth":1}: applied, then the connection is closed
+//	DELETE /faults                     no call or answer fails any longer
+//	POST   /vms/{id}/break             {"state":"BOOT_FAILURE"}
+//	POST   /vms/{id}/{what}            lose, delete, poweroff, resume, ready
+//	POST   /boots/pause, /boots/resume VMs stay in BOOT meanwhile
+//	POST   /boots/fail                 {"count":1}: so many of the next boots end in BOOT_FAILURE
+//	POST   /events                     {"drop":1,"double":1,"reorder":2,"delay":"50ms"}
+//	POST   /leadership/{lose,gain}     a follower refuses writes and publishes nothing
+//	POST   /restart                    {"down":"100ms"}: sockets close, events are lost, the same ports come back
+package sim

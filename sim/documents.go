@@ -1,0 +1,206 @@
+package sim
+
+import (
+	"bytes"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// document is a document: a service (type 100), a service template (101) or
+// anything else.
+type document struct {
+	object
+	Type     int           `json:"type"`
+	Template template      `json:"template"`
+	Lock     *documentLock `json:"lock,omitempty"`
+}
+
+// documentLock is one.document.lock: from the level on, only the owner of the
+// lock and oneadmin may.
+type documentLock struct {
+	Level   int   `json:"level"`
+	Owner   int   `json:"owner"`
+	Time    int64 `json:"time"`
+	Request int   `json:"request"`
+}
+
+func (d *document) write(b *bytes.Buffer) {
+	open(b, "DOCUMENT")
+	d.head(b)
+	number(b, "TYPE", d.Type)
+	d.Permissions.write(b)
+	if d.Lock != nil {
+		open(b, "LOCK")
+		number(b, "LOCKED", d.Lock.Level)
+		number(b, "OWNER", d.Lock.Owner)
+		moment(b, "TIME", d.Lock.Time)
+		number(b, "REQ_ID", d.Lock.Request)
+		shut(b, "LOCK")
+	}
+	d.Template.write(b, "TEMPLATE")
+	shut(b, "DOCUMENT")
+}
+
+func (d *document) xml() string {
+	var b bytes.Buffer
+	d.write(&b)
+	return b.String()
+}
+
+// lockLevels are the lowest lock level that stops a right: a lock at level 1
+// (USE) stops everything, at 2 MANAGE and ADMIN, at 3 ADMIN.
+func (d *document) lockedFor(r right) bool {
+	return d.Lock != nil && int(r)+1 >= d.Lock.Level
+}
+
+// documentFor finds the document of parameter 1 that the caller has a right
+// on and that is not locked for it.
+func documentFor(r *request, needed right) (*document, *refusal) {
+	found := r.cloud.documents[r.int(1)]
+	if found == nil {
+		return nil, notFound("document", r.int(1))
+	}
+	if refused := r.who.authorize(needed, "DOCUMENT", &found.object); refused != nil {
+		return nil, refused
+	}
+	if needed != use && found.lockedFor(needed) && !r.who.isAdmin() && r.who.user.ID != found.Lock.Owner {
+		return nil, &refusal{code: opennebula.CodeLocked, object: found.ID, message: "The resource is locked"}
+	}
+	return found, nil
+}
+
+func (r *request) keepDocument(d *document) {
+	r.cloud.documents[d.ID] = d
+	r.tx.save(kindDocument, d.ID, d)
+}
+
+func documentAllocate(r *request) answer {
+	parsed, err := parseTemplate(r.text(1))
+	if err != nil {
+		return refusedAnswer(badTemplate(err))
+	}
+	id := r.tx.nextID(kindDocument)
+	name := parsed.text("NAME")
+	if name == "" {
+		name = "document-" + itoa(id)
+	}
+	made := &document{object: r.cloud.owned(id, name, r.who), Type: r.int(2), Template: parsed.without("NAME")}
+	r.keepDocument(made)
+	r.extra = made.xml()
+	return idAnswer(id)
+}
+
+func documentInfo(r *request) answer {
+	found, refused := documentFor(r, use)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	return textAnswer(found.xml())
+}
+
+// documentPoolInfo is one.documentpool.info(filter, start, end, type), newest
+// first.
+func documentPoolInfo(r *request) answer {
+	var b bytes.Buffer
+	open(&b, "DOCUMENT_POOL")
+	for _, id := range r.page(2).cut(newestFirst(r.cloud.documents)) {
+		item := r.cloud.documents[id]
+		if item.Type == r.int(4) && r.who.listed(r.int(1), &item.object) {
+			item.write(&b)
+		}
+	}
+	shut(&b, "DOCUMENT_POOL")
+	return textAnswer(b.String())
+}
+
+// changeDocument lets the change have the document and keeps the outcome.
+func changeDocument(r *request, needed right, change func(d *document) *refusal) answer {
+	found, refused := documentFor(r, needed)
+	if refused == nil {
+		refused = change(found)
+	}
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	r.keepDocument(found)
+	return idAnswer(found.ID)
+}
+
+func documentUpdate(r *request) answer {
+	return changeDocument(r, manage, func(d *document) *refusal {
+		updated, refused := updatedTemplate(d.Template, r.text(2), r.int(3))
+		if refused == nil {
+			d.Template = updated.without("NAME")
+		}
+		return refused
+	})
+}
+
+func documentRename(r *request) answer {
+	return changeDocument(r, manage, func(d *document) *refusal {
+		if r.text(2) == "" {
+			return refuse(opennebula.CodeAction, "Invalid name: it is empty.")
+		}
+		d.Name = r.text(2)
+		return nil
+	})
+}
+
+func documentChmod(r *request) answer {
+	return changeDocument(r, manage, func(d *document) *refusal {
+		return chmod(r.who, &d.object, "DOCUMENT", r.bits(2))
+	})
+}
+
+func documentChown(r *request) answer {
+	return changeDocument(r, manage, func(d *document) *refusal {
+		return r.cloud.chown(r.who, &d.object, "DOCUMENT", r.int(2), r.int(3))
+	})
+}
+
+func documentClone(r *request) answer {
+	source, refused := documentFor(r, use)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	id := r.tx.nextID(kindDocument)
+	r.keepDocument(&document{object: r.cloud.owned(id, r.text(2), r.who), Type: source.Type, Template: source.Template})
+	return idAnswer(id)
+}
+
+func documentDelete(r *request) answer {
+	found, refused := documentFor(r, manage)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	r.extra = found.xml()
+	delete(r.cloud.documents, found.ID)
+	r.tx.remove(kindDocument, found.ID)
+	return idAnswer(found.ID)
+}
+
+// documentLockCall is one.document.lock(id, level, test): level 1 USE, 2
+// MANAGE, 3 ADMIN, 4 all of them.
+func documentLockCall(r *request) answer {
+	return changeDocument(r, manage, func(d *document) *refusal {
+		level := r.int(2)
+		if level < 1 || level > 4 {
+			return refuse(opennebula.CodeAction, "Wrong lock level specified")
+		}
+		if level == 4 {
+			level = 1
+		}
+		if r.flag(3) && d.Lock != nil {
+			return &refusal{code: opennebula.CodeLocked, object: d.ID, message: "The resource is locked"}
+		}
+		d.Lock = &documentLock{Level: level, Owner: r.who.user.ID, Time: now(), Request: int(r.sim.requests.Load()) % 10_000}
+		return nil
+	})
+}
+
+func documentUnlock(r *request) answer {
+	return changeDocument(r, manage, func(d *document) *refusal {
+		d.Lock = nil
+		return nil
+	})
+}

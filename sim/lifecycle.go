@@ -1,0 +1,191 @@
+package sim
+
+import "github.com/flowjet/flowjet/opennebula"
+
+// enter brings a VM into a state: its figures and history follow, the event is
+// emitted, and the next step is set where there is one.
+func (t *tx) enter(v *vm, to status) {
+	v.PrevState, v.PrevLCM = v.State, v.LCM
+	v.State, v.LCM = to.state, to.lcm
+	v.generation++
+	t.recordStay(v, to)
+	t.settleResources(v, to)
+	t.emit(vmEvent(v, v.hostName()))
+	v.PrevState, v.PrevLCM = v.State, v.LCM
+	t.save(kindVM, v.ID, v)
+	t.sim.scheduleStep(v)
+}
+
+func (v *vm) hostName() string {
+	if stay := v.last(); stay != nil && v.State != vmPending && v.State != vmHold {
+		return stay.Host
+	}
+	return ""
+}
+
+// recordStay keeps the times of the VM's stay on its host.
+func (t *tx) recordStay(v *vm, to status) {
+	stay, at := v.last(), now()
+	if to.state == vmDone {
+		v.End = at
+	}
+	if stay == nil {
+		return
+	}
+	switch to {
+	case active(lcmProlog), active(lcmPrologResume), active(lcmPrologUndeploy):
+		stay.PlanID, stay.ActionID = -1, 0
+		stay.Start, stay.PrologStart = at, at
+	case active(lcmBoot), active(lcmBootStopped), active(lcmBootUndeploy):
+		stay.PrologEnd, stay.RunningStart = at, at
+	case active(lcmRunning):
+		v.DeployID = stay.Host + ":" + v.Name + ":" + dummyDriver
+		stay.Action, stay.ActionUID, stay.ActionGID, stay.ActionRequest = 0, -1, -1, -1
+	case active(lcmEpilog), active(lcmEpilogStop), active(lcmEpilogUndeploy):
+		stay.RunningEnd, stay.EpilogStart = at, at
+	case status{vmPoweroff, lcmInit}, status{vmSuspended, lcmInit}:
+		stay.RunningEnd = at
+	case status{vmDone, lcmInit}, status{vmStopped, lcmInit}, status{vmUndeployed, lcmInit}:
+		stay.End, stay.EpilogEnd = at, at
+	}
+}
+
+// settleResources gives back what the state no longer needs: the host's
+// capacity, and at the end the addresses.
+func (t *tx) settleResources(v *vm, to status) {
+	switch to.state {
+	case vmDone, vmStopped, vmUndeployed, vmPending:
+		t.cloud.freeHost(v)
+		t.wakeWaiting()
+	}
+	if to.state != vmDone {
+		return
+	}
+	for _, nic := range v.Template.vectors("NIC") {
+		t.cloud.releaseNIC(nic, holder{holderVM, v.ID})
+	}
+	t.cloud.done = append(t.cloud.done, v.ID)
+	t.forgetOldest()
+}
+
+// forgetOldest drops the VMs that ended longest ago, beyond the kept number.
+func (t *tx) forgetOldest() {
+	for len(t.cloud.done) > t.sim.config.KeepDone {
+		oldest := t.cloud.done[0]
+		t.cloud.done = t.cloud.done[1:]
+		delete(t.cloud.vms, oldest)
+		t.remove(kindVM, oldest)
+	}
+}
+
+// wakeWaiting lets the pending VMs look for room again.
+func (t *tx) wakeWaiting() {
+	waiting := t.cloud.waiting
+	t.cloud.waiting = nil
+	for _, id := range waiting {
+		if v := t.cloud.vms[id]; v != nil {
+			t.sim.scheduleStep(v)
+		}
+	}
+}
+
+// scheduleStep sets the timer of a VM's next step. The caller holds the lock.
+func (s *Sim) scheduleStep(v *vm) {
+	if !moves(v) {
+		return
+	}
+	id, generation := v.ID, v.generation
+	s.clock.after(s.delays.boot(), func() {
+		s.update(func(t *tx) { t.step(id, generation) })
+	})
+}
+
+// moves says that a VM does not stay where it is.
+func moves(v *vm) bool {
+	if v.State == vmPending {
+		return true
+	}
+	if v.State != vmActive {
+		return false
+	}
+	_, found := followUps[v.LCM]
+	return found || v.LCM == lcmInit
+}
+
+// step is a VM's next step, unless something else has happened to it, the
+// boots are paused, or this server does not lead (a follower changes nothing;
+// the step is taken up again when it leads).
+func (t *tx) step(id int, generation uint64) {
+	v := t.cloud.vms[id]
+	if v == nil || v.generation != generation || !t.sim.leads() {
+		return
+	}
+	if v.State == vmPending {
+		t.place(v)
+		return
+	}
+	if v.LCM == lcmInit {
+		t.enter(v, active(prologOf(v)))
+		return
+	}
+	if bootStates[v.LCM] {
+		if t.sim.faults.bootsPaused {
+			return
+		}
+		if end, ok := failures[v.LCM]; ok && t.sim.faults.bootFails() {
+			t.enter(v, end)
+			return
+		}
+	}
+	if to, found := followUps[v.LCM]; found {
+		t.enter(v, to)
+	}
+}
+
+// place finds a host for a pending VM; without room the VM stays pending until
+// another one leaves.
+func (t *tx) place(v *vm) {
+	h := t.cloud.pickHost(v)
+	if h == nil {
+		t.cloud.waiting = append(t.cloud.waiting, v.ID)
+		return
+	}
+	t.occupy(v, h)
+}
+
+// occupy puts a VM on a host.
+func (t *tx) occupy(v *vm, h *host) {
+	h.take(v)
+	v.Wanted = -1
+	v.History = append(v.History, newHistory(len(v.History), h))
+	if !v.Template.has("TM_MAD_SYSTEM") {
+		v.setTemplate(v.Template.with(single("TM_MAD_SYSTEM", dummyDriver)))
+	}
+	t.enter(v, active(lcmInit))
+}
+
+func prologOf(v *vm) opennebula.LCMState {
+	origin := v.Origin
+	v.Origin = 0
+	switch origin {
+	case vmStopped:
+		return lcmPrologResume
+	case vmUndeployed:
+		return lcmPrologUndeploy
+	}
+	return lcmProlog
+}
+
+// resumeSteps sets the timers of all VMs and networks that are on their way:
+// after a restart, a pause, or the return to leadership.
+func (s *Sim) resumeSteps() {
+	s.cloud.waiting = nil
+	for _, id := range oldestFirst(s.cloud.vms) {
+		v := s.cloud.vms[id]
+		v.generation++
+		s.scheduleStep(v)
+	}
+	for _, id := range oldestFirst(s.cloud.networks) {
+		s.scheduleNetwork(s.cloud.networks[id])
+	}
+}

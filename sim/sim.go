@@ -1,0 +1,296 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Sim is a simulated OpenNebula. Its methods may be called from anywhere, once
+// it has been started.
+type Sim struct {
+	config Config
+
+	// mu guards the cloud, the faults of VMs, and whether changes are taken.
+	mu     sync.RWMutex
+	open   bool
+	cloud  *cloud
+	faults vmFaults
+
+	store      *store
+	committer  *committer
+	clock      *clock
+	hooks      *hooks
+	delays     *delays
+	calls      *callLog
+	callFaults callFaults
+
+	requests atomic.Int64
+	raft     atomic.Int32
+	term     atomic.Int32
+
+	// lifeMu guards starting, stopping and restarting, and what listens.
+	lifeMu  sync.Mutex
+	running bool
+	zone    *zoneSockets
+	control *endpointServer
+	// addresses stay the same over a restart.
+	rpcAddress, hooksAddress, controlAddress string
+	quit                                     chan struct{}
+}
+
+// New prepares a simulator; nothing is opened before Start.
+func New(config Config) (*Sim, error) {
+	if config.HostCPUs < 0 || config.HostMemory < 0 || config.KeepDone < 0 || config.HooksHighWater < 0 {
+		return nil, errors.New("configure the simulator: sizes cannot be negative")
+	}
+	if config.ServerPassword == "" {
+		config.ServerPassword = randomHex(16)
+	}
+	config = config.withDefaults()
+	s := &Sim{config: config, delays: newDelays(config), calls: newCallLog()}
+	if len(config.Peers) > 0 {
+		s.raft.Store(int32(raftLeader))
+		s.term.Store(1)
+	}
+	return s, nil
+}
+
+// Start opens the state file and the sockets, and lets what was on its way go
+// on. It may be called again after Stop.
+func (s *Sim) Start(ctx context.Context) error {
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	if s.running {
+		return errors.New("start the simulator: it is running")
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("start the simulator: %w", err)
+	}
+	if err := s.openState(); err != nil {
+		return err
+	}
+	if err := s.openSockets(); err != nil {
+		s.closeState()
+		return err
+	}
+	s.running = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resumeSteps()
+	for _, v := range s.cloud.vms {
+		for _, a := range v.Scheduled {
+			s.scheduleAction(v.ID, a)
+		}
+	}
+	return nil
+}
+
+// openState reads the state file, or makes a new zone.
+func (s *Sim) openState() error {
+	if s.config.StateFile == "" && s.cloud != nil {
+		s.startInside(&store{})
+		return nil
+	}
+	opened, err := openStore(s.config.StateFile)
+	if err != nil {
+		return err
+	}
+	fresh := newCloud(s.config)
+	found, err := fresh.restore(opened)
+	if err != nil {
+		return errors.Join(err, opened.close())
+	}
+	fresh.rebuild()
+	s.cloud = fresh
+	s.startInside(opened)
+	begin := func(t *tx) { t.seed(s.config) }
+	if found {
+		begin = func(t *tx) { t.setServerPassword(s.config.ServerPassword) }
+	}
+	if err := s.update(begin)(); err != nil {
+		s.closeState()
+		return fmt.Errorf("write the zone to the state file: %w", err)
+	}
+	return nil
+}
+
+// startInside starts what works behind the sockets.
+func (s *Sim) startInside(opened *store) {
+	s.store = opened
+	s.quit = make(chan struct{})
+	s.hooks = newHooks()
+	s.committer = newCommitter(opened, s.publish, s.config.Logger)
+	s.clock = newClock()
+	s.setOpen(true)
+}
+
+// setOpen says whether changes of the cloud are taken.
+func (s *Sim) setOpen(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = yes
+}
+
+// publish hands events on; a follower publishes nothing.
+func (s *Sim) publish(events []event) {
+	if s.leads() {
+		s.hooks.publish(events)
+	}
+}
+
+// closeState ends what startInside started.
+func (s *Sim) closeState() {
+	s.setOpen(false)
+	s.clock.stop()
+	s.committer.stop()
+	s.hooks.stop()
+	if err := s.store.close(); err != nil {
+		s.config.Logger.Error("close the simulator's state file", "error", err)
+	}
+}
+
+// openSockets listens on all three addresses, or on none.
+func (s *Sim) openSockets() error {
+	control, err := listen("control API", "--sim-control-listen", orElse(s.controlAddress, s.config.ControlListen))
+	if err != nil {
+		return err
+	}
+	if err := s.openZoneSockets(); err != nil {
+		return errors.Join(err, control.Close())
+	}
+	s.controlAddress = control.Addr().String()
+	s.control = serve(control, s.controlHandler(), s.config.Logger)
+	return nil
+}
+
+// openZoneSockets listens on oned's two addresses.
+func (s *Sim) openZoneSockets() error {
+	rpc, err := listen("XML-RPC", "--sim-xmlrpc-listen", orElse(s.rpcAddress, s.config.XMLRPCListen))
+	if err != nil {
+		return err
+	}
+	events, err := listen("hook events", "--sim-hooks-listen", orElse(s.hooksAddress, s.config.HooksListen))
+	if err != nil {
+		return errors.Join(err, rpc.Close())
+	}
+	s.rpcAddress, s.hooksAddress = rpc.Addr().String(), events.Addr().String()
+	s.zone = &zoneSockets{
+		rpc:    serve(rpc, s.rpcHandler(), s.config.Logger),
+		events: newPublisher(events, s.config.HooksHighWater, s.config.Logger),
+	}
+	s.hooks.attach(s.zone.events)
+	return nil
+}
+
+// listen opens a TCP port; the error names what for, where, and the mend.
+func listen(what, flag, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen for the simulator's %s on %s: the port is taken: "+
+			"stop what uses it or choose another with %s", what, address, flag)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for the simulator's %s on %s: %w: choose another address with %s",
+			what, address, err, flag)
+	}
+	return listener, nil
+}
+
+// Stop closes the sockets, ends what is going on and closes the state file; an
+// open call has until the context's end to finish.
+func (s *Sim) Stop(ctx context.Context) error {
+	s.lifeMu.Lock()
+	if !s.running {
+		s.lifeMu.Unlock()
+		return nil
+	}
+	s.running = false
+	close(s.quit)
+	control, zone := s.control, s.takeZoneSockets()
+	s.lifeMu.Unlock()
+	control.stop(ctx)
+	zone.close(ctx)
+	s.closeState()
+	return nil
+}
+
+// zoneSockets are oned's two sockets; nil while they are closed.
+type zoneSockets struct {
+	rpc    *endpointServer
+	events *publisher
+}
+
+// takeZoneSockets detaches the sockets so that they can be closed.
+func (s *Sim) takeZoneSockets() *zoneSockets {
+	taken := s.zone
+	s.zone = nil
+	s.hooks.attach(nil)
+	return taken
+}
+
+func (z *zoneSockets) close(ctx context.Context) {
+	if z == nil {
+		return
+	}
+	z.rpc.stop(ctx)
+	z.events.close()
+}
+
+// Restart is a restart of oned: its sockets close, events are lost while it is
+// down, and it comes back on the same ports. It returns once it is back.
+func (s *Sim) Restart(down time.Duration) error {
+	s.lifeMu.Lock()
+	if !s.running || s.zone == nil {
+		s.lifeMu.Unlock()
+		return errors.New("restart the simulator: it is not running")
+	}
+	zone, quit := s.takeZoneSockets(), s.quit
+	s.lifeMu.Unlock()
+	atOnce, cancel := context.WithCancel(context.Background())
+	cancel()
+	zone.close(atOnce)
+	timer := time.NewTimer(down)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-quit:
+	}
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	if !s.running {
+		return errors.New("restart the simulator: it was stopped meanwhile")
+	}
+	return s.openZoneSockets()
+}
+
+// Endpoint is the URL of XML-RPC.
+func (s *Sim) Endpoint() string { return "http://" + s.rpcAddress + "/RPC2" }
+
+// HooksEndpoint is the ZeroMQ address of the hook events.
+func (s *Sim) HooksEndpoint() string { return "tcp://" + s.hooksAddress }
+
+// ControlURL is the root of the control API.
+func (s *Sim) ControlURL() string { return "http://" + s.controlAddress }
+
+// ServerCredentials are "serveradmin:password", as they stand in a real
+// front-end's oneflow_auth. A configured password replaces the state file's;
+// without one there is a new random one after every New.
+func (s *Sim) ServerCredentials() string { return "serveradmin:" + s.config.ServerPassword }
+
+// WaitSubscribed blocks until a subscriber of the hook events would get a
+// message with the key; what was published before it is lost for it.
+func (s *Sim) WaitSubscribed(ctx context.Context, key string) error {
+	s.lifeMu.Lock()
+	zone := s.zone
+	s.lifeMu.Unlock()
+	if zone == nil {
+		return errors.New("wait for a subscriber: the simulator is not running")
+	}
+	return zone.events.wait(ctx, key)
+}

@@ -1,0 +1,161 @@
+package sim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// recordKey names a record of the state file: a kind of object and its id.
+type recordKey struct {
+	kind string
+	id   int
+}
+
+func (k recordKey) bytes() []byte { return []byte(fmt.Sprintf("%s/%010d", k.kind, k.id)) }
+
+// The kinds of records.
+const (
+	kindUser       = "user"
+	kindGroup      = "group"
+	kindDocument   = "document"
+	kindTemplate   = "template"
+	kindVM         = "vm"
+	kindNetwork    = "network"
+	kindVNTemplate = "vntemplate"
+	kindVRouter    = "vrouter"
+	kindNext       = "next"
+)
+
+var recordBucket = []byte("records")
+
+// lockWait is how long a state file may be held by a dying process.
+const lockWait = 2 * time.Second
+
+// store is the state file, or nothing where the simulator forgets.
+type store struct{ db *bbolt.DB }
+
+// openStore opens the state file; "" keeps nothing. Writes are not synced to
+// the disk: they survive the end of the process, not of the machine.
+func openStore(path string) (*store, error) {
+	if path == "" {
+		return &store{}, nil
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, NoSync: true, NoFreelistSync: true})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open the simulator's state file %s: another simulator uses it: stop that one or choose another data directory", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the simulator's state file %s: %w: repair or remove it", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(recordBucket)
+		return err
+	})
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("prepare the simulator's state file %s: %w", path, err)
+	}
+	return &store{db: db}, nil
+}
+
+// write stores records in one transaction; nil content removes one.
+func (s *store) write(batches []*commit) error {
+	if s.db == nil {
+		return nil
+	}
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(recordBucket)
+		for _, batch := range batches {
+			for _, record := range batch.records {
+				if err := putRecord(bucket, record); err != nil {
+					return fmt.Errorf("store %s %d: %w", record.key.kind, record.key.id, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func putRecord(bucket *bbolt.Bucket, record record) error {
+	if record.content == nil {
+		return bucket.Delete(record.key.bytes())
+	}
+	return bucket.Put(record.key.bytes(), record.content)
+}
+
+// load hands every record to the function.
+func (s *store) load(each func(kind, id string, content []byte) error) error {
+	if s.db == nil {
+		return nil
+	}
+	return s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(recordBucket).ForEach(func(key, content []byte) error {
+			kind, id, _ := strings.Cut(string(key), "/")
+			return each(kind, id, content)
+		})
+	})
+}
+
+func (s *store) close() error {
+	if s.db == nil {
+		return nil
+	}
+	return s.db.Close()
+}
+
+// restore reads the state file into the cloud; false where it is new.
+func (c *cloud) restore(s *store) (bool, error) {
+	found := false
+	err := s.load(func(kind, idText string, content []byte) error {
+		found = true
+		id, err := strconv.Atoi(idText)
+		if err == nil {
+			err = c.restoreRecord(kind, id, content)
+		}
+		if err != nil {
+			return fmt.Errorf("read %s %s of the state file: %w: remove the file to begin anew", kind, idText, err)
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (c *cloud) restoreRecord(kind string, id int, content []byte) error {
+	switch kind {
+	case kindUser:
+		return restoreInto(c.users, id, content)
+	case kindGroup:
+		return restoreInto(c.groups, id, content)
+	case kindDocument:
+		return restoreInto(c.documents, id, content)
+	case kindTemplate:
+		return restoreInto(c.templates, id, content)
+	case kindVM:
+		return restoreInto(c.vms, id, content)
+	case kindNetwork:
+		return restoreInto(c.networks, id, content)
+	case kindVNTemplate:
+		return restoreInto(c.vnTemplates, id, content)
+	case kindVRouter:
+		return restoreInto(c.vrouters, id, content)
+	case kindNext:
+		return json.Unmarshal(content, &c.next)
+	}
+	return fmt.Errorf("unknown kind %q", kind)
+}
+
+func restoreInto[T any](pool map[int]*T, id int, content []byte) error {
+	item := new(T)
+	if err := json.Unmarshal(content, item); err != nil {
+		return err
+	}
+	pool[id] = item
+	return nil
+}

@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+const vmWords = "virtual machine"
+
+// vmFor finds a VM that the caller has a right on.
+func (r *request) vmFor(id int, needed right) (*vm, *refusal) {
+	found := r.cloud.vms[id]
+	if found == nil {
+		return nil, notFound(vmWords, id)
+	}
+	return found, r.who.authorize(needed, "VM", &found.object)
+}
+
+func vmInfo(r *request) answer {
+	found, refused := r.vmFor(r.int(1), use)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	var b bytes.Buffer
+	b.Grow(6 << 10)
+	found.write(&b, true)
+	return textAnswer(b.String())
+}
+
+// changeVM lets the change have the VM and keeps the outcome.
+func changeVM(r *request, id int, needed right, change func(v *vm) *refusal) answer {
+	found, refused := r.vmFor(id, needed)
+	if refused == nil {
+		refused = change(found)
+	}
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	r.tx.save(kindVM, found.ID, found)
+	return idAnswer(found.ID)
+}
+
+func vmAction(r *request) answer {
+	return changeVM(r, r.int(2), manage, func(v *vm) *refusal { return r.tx.act(r.who, r.text(1), v) })
+}
+
+func vmRecover(r *request) answer {
+	return changeVM(r, r.int(1), admin, func(v *vm) *refusal { return r.tx.recoverVM(v, r.int(2)) })
+}
+
+func vmUpdate(r *request) answer {
+	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
+		updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
+		if refused == nil {
+			v.UserTemplate = updated
+		}
+		return refused
+	})
+}
+
+func vmChown(r *request) answer {
+	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
+		return r.cloud.chown(r.who, &v.object, "VM", r.int(2), r.int(3))
+	})
+}
+
+func vmChmod(r *request) answer {
+	return changeVM(r, r.int(1), manage, func(v *vm) *refusal { return chmod(r.who, &v.object, "VM", r.bits(2)) })
+}
+
+func vmRename(r *request) answer {
+	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
+		if r.text(2) == "" {
+			return refuse(opennebula.CodeAction, "Invalid name: it is empty.")
+		}
+		v.Name = r.text(2)
+		return nil
+	})
+}
+
+// vmDeploy is one.vm.deploy(vm, host, ...): a pending VM gets a host at once.
+func vmDeploy(r *request) answer {
+	return changeVM(r, r.int(1), admin, func(v *vm) *refusal {
+		if v.State != vmPending && v.State != vmHold {
+			return refuse(opennebula.CodeAction,
+				fmt.Sprintf("Deploy action is not available for state %s", v.LCM))
+		}
+		if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts) {
+			return notFound("host", r.int(2))
+		}
+		chosen := r.cloud.hosts[r.int(2)]
+		if !chosen.fits(v) && !r.flagOr(3, false) {
+			return refuse(opennebula.CodeAction, fmt.Sprintf("Not enough capacity in host %d.", chosen.ID))
+		}
+		r.tx.afterCall = true
+		r.tx.occupy(v, chosen)
+		r.tx.afterCall = false
+		return nil
+	})
+}
+
+// vmScheduleAdd is one.vm.schedadd; its answer is the action's id.
+func vmScheduleAdd(r *request) answer {
+	found, refused := r.vmFor(r.int(1), manage)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	added, refused := parseScheduled(r.text(2), found.Start)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	added.ID = r.tx.nextID("schedaction")
+	found.Scheduled = append(found.Scheduled, added)
+	r.tx.save(kindVM, found.ID, found)
+	r.sim.scheduleAction(found.ID, added)
+	return idAnswer(added.ID)
+}
+
+func vmScheduleDelete(r *request) answer {
+	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
+		for i, a := range v.Scheduled {
+			if a.ID == r.int(2) {
+				v.Scheduled = append(v.Scheduled[:i:i], v.Scheduled[i+1:]...)
+				return nil
+			}
+		}
+		return refuse(opennebula.CodeAction, fmt.Sprintf("Scheduled action %d does not exist.", r.int(2)))
+	})
+}
+
+// vmStates are the state filters of the pool calls.
+const (
+	anyState   = -2
+	anyButDone = -1
+)
+
+// poolVMs are the VMs of a pool call (filter, start, end, state), newest first.
+func (r *request) poolVMs() []*vm {
+	state := r.intOr(4, anyButDone)
+	var matching []int
+	for _, id := range newestFirst(r.cloud.vms) {
+		v := r.cloud.vms[id]
+		wanted := state == anyState || state == anyButDone && v.State != vmDone || state == int(v.State)
+		if wanted && r.who.listed(r.int(1), &v.object) {
+			matching = append(matching, id)
+		}
+	}
+	var found []*vm
+	for _, id := range r.page(2).cut(matching) {
+		found = append(found, r.cloud.vms[id])
+	}
+	return found
+}
+
+func vmPoolInfo(r *request) answer {
+	return r.vmPool(func(b *bytes.Buffer, v *vm) { v.writeShort(b) })
+}
+
+func vmPoolInfoExtended(r *request) answer {
+	return r.vmPool(func(b *bytes.Buffer, v *vm) { v.write(b, false) })
+}
+
+func (r *request) vmPool(write func(b *bytes.Buffer, v *vm)) answer {
+	var b bytes.Buffer
+	open(&b, "VM_POOL")
+	for _, v := range r.poolVMs() {
+		write(&b, v)
+	}
+	shut(&b, "VM_POOL")
+	return textAnswer(b.String())
+}
+
+// vmPoolMonitoring is one.vmpool.monitoring(filter, seconds): the last figures
+// of every running VM, whatever the seconds.
+func vmPoolMonitoring(r *request) answer {
+	var b bytes.Buffer
+	open(&b, "MONITORING_DATA")
+	for _, id := range oldestFirst(r.cloud.vms) {
+		v := r.cloud.vms[id]
+		if !v.monitored() || !r.who.listed(r.int(1), &v.object) {
+			continue
+		}
+		open(&b, "MONITORING")
+		v.writeMonitoring(&b, now())
+		shut(&b, "MONITORING")
+	}
+	shut(&b, "MONITORING_DATA")
+	return textAnswer(b.String())
+}

@@ -1,0 +1,186 @@
+package sim
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// vrouter is a virtual router: addresses that float over its VMs.
+type vrouter struct {
+	object
+	VMs      []int    `json:"vms"`
+	Template template `json:"template"`
+}
+
+func (v *vrouter) xml() string {
+	var b bytes.Buffer
+	open(&b, "VROUTER")
+	v.headAndPermissions(&b)
+	identifiers(&b, "VMS", v.VMs)
+	v.Template.write(&b, "TEMPLATE")
+	shut(&b, "VROUTER")
+	return b.String()
+}
+
+const vrouterWords = "virtual router"
+
+// vrouterFor finds the router of parameter 1 that the caller has a right on.
+func vrouterFor(r *request, needed right) (*vrouter, *refusal) {
+	found := r.cloud.vrouters[r.int(1)]
+	if found == nil {
+		return nil, notFound(vrouterWords, r.int(1))
+	}
+	return found, r.who.authorize(needed, "VROUTER", &found.object)
+}
+
+func vrouterInfo(r *request) answer {
+	found, refused := vrouterFor(r, use)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	return textAnswer(found.xml())
+}
+
+// vrouterAllocate is one.vrouter.allocate: NICs with FLOATING_IP get their
+// addresses now.
+func vrouterAllocate(r *request) answer {
+	parsed, err := parseTemplate(r.text(1))
+	if err != nil {
+		return refusedAnswer(badTemplate(err))
+	}
+	id := r.cloud.next[kindVRouter]
+	var nics []attribute
+	for i, nic := range parsed.vectors("NIC") {
+		full, refused := r.floatingNIC(id, i, nic.inner())
+		if refused != nil {
+			for _, earlier := range nics {
+				r.cloud.releaseNIC(earlier, holder{holderVRouter, id})
+			}
+			return refusedAnswer(refused)
+		}
+		nics = append(nics, full)
+	}
+	name := parsed.text("NAME")
+	if name == "" {
+		name = "vr-" + itoa(id)
+	}
+	r.tx.nextID(kindVRouter)
+	made := &vrouter{object: r.cloud.owned(id, name, r.who), Template: parsed.without("NAME", "NIC").with(nics...)}
+	r.keepRouter(made)
+	r.extra = made.xml()
+	return idAnswer(id)
+}
+
+func (r *request) keepRouter(v *vrouter) {
+	r.cloud.vrouters[v.ID] = v
+	r.tx.save(kindVRouter, v.ID, v)
+}
+
+// floatingNIC is a router's NIC with its network and its floating address.
+func (r *request) floatingNIC(id, index int, nic template) (attribute, *refusal) {
+	n, refused := r.cloud.networkOf(r.who, nic)
+	if refused != nil {
+		return attribute{}, refused
+	}
+	if refused := r.who.authorize(use, "NET", &n.object); refused != nil {
+		return attribute{}, refused
+	}
+	full := nic.merged(template{
+		single("NETWORK", n.Name), single("NETWORK_ID", itoa(n.ID)), single("NIC_ID", itoa(index)),
+	})
+	if strings.EqualFold(nic.text("FLOATING_IP"), "YES") {
+		given, refused := n.take(holder{holderVRouter, id}, nic.text("IP"))
+		if refused != nil {
+			return attribute{}, refused
+		}
+		full = full.merged(template{
+			single("AR_ID", itoa(given.rangeID)), single("VROUTER_IP", given.ip), single("VROUTER_MAC", given.mac),
+		})
+	}
+	return attribute{Name: "NIC", Vector: full, IsVector: true}, nil
+}
+
+// maxRouterVMs bounds the VMs of one instantiation.
+const maxRouterVMs = 64
+
+// vrouterInstantiate is one.vrouter.instantiate(router, VMs, VM template, name,
+// hold, extra): the router's NICs become those of its VMs. %i in the name is
+// the number of the VM.
+func vrouterInstantiate(r *request) answer {
+	router, refused := vrouterFor(r, manage)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	from := r.cloud.templates[r.int(3)]
+	if from == nil {
+		return refusedAnswer(notFound(templateWords, r.int(3)))
+	}
+	if refused := r.who.authorize(use, "TEMPLATE", &from.object); refused != nil {
+		return refusedAnswer(refused)
+	}
+	extra, err := parseTemplate(r.text(6))
+	if err != nil {
+		return refusedAnswer(badTemplate(err))
+	}
+	count := r.int(2)
+	if count < 0 || count > maxRouterVMs {
+		return refusedAnswer(refuse(opennebula.CodeAction, "Wrong number of VMs: 0 to "+itoa(maxRouterVMs)+"."))
+	}
+	extra = extra.without("NIC", "VROUTER").with(router.Template.vectors("NIC")...).
+		with(single("VROUTER_ID", itoa(router.ID)))
+	for i := 0; i < count; i++ {
+		name := strings.ReplaceAll(r.text(4), "%i", itoa(i))
+		made, refused := r.tx.newVM(r.who, order{from: from, name: name, hold: r.flag(5), extra: extra, router: router})
+		if refused != nil {
+			return refusedAnswer(refused)
+		}
+		router.VMs = append(router.VMs, made.ID)
+	}
+	router.Template = router.Template.set("TEMPLATE_ID", itoa(from.ID))
+	r.keepRouter(router)
+	return idAnswer(router.ID)
+}
+
+func vrouterChown(r *request) answer {
+	found, refused := vrouterFor(r, manage)
+	if refused == nil {
+		refused = r.cloud.chown(r.who, &found.object, "VROUTER", r.int(2), r.int(3))
+	}
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	for _, id := range found.VMs {
+		if v := r.cloud.vms[id]; v != nil {
+			v.UID, v.GID, v.UName, v.GName = found.UID, found.GID, found.UName, found.GName
+			r.tx.save(kindVM, id, v)
+		}
+	}
+	r.keepRouter(found)
+	return idAnswer(found.ID)
+}
+
+// vrouterDelete removes a router and terminates its VMs, in whatever state.
+func vrouterDelete(r *request) answer {
+	found, refused := vrouterFor(r, manage)
+	if refused != nil {
+		return refusedAnswer(refused)
+	}
+	r.extra = found.xml()
+	for _, id := range found.VMs {
+		v := r.cloud.vms[id]
+		if v == nil || v.State == vmDone {
+			continue
+		}
+		if refused := r.tx.act(r.who, "terminate-hard", v); refused != nil {
+			_ = r.tx.recoverVM(v, recoverDelete) // only a VM that is gone refuses it
+		}
+	}
+	for _, nic := range found.Template.vectors("NIC") {
+		r.cloud.releaseNIC(nic, holder{holderVRouter, found.ID})
+	}
+	delete(r.cloud.vrouters, found.ID)
+	r.tx.remove(kindVRouter, found.ID)
+	return idAnswer(found.ID)
+}
