@@ -8,7 +8,6 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
-	"github.com/flowjet/flowjet/pipeline"
 )
 
 // recoverRetry is one.vm.recover's operation "retry".
@@ -16,7 +15,7 @@ const recoverRetry = 2
 
 // act makes the calls of a decision, one after the other, and plans with what
 // they brought. A refusal ends the list: what is left of it is decided anew.
-func (l *lane) act(ctx context.Context, actions []flow.Action, cause pipeline.Cause) (flow.Decision, error) {
+func (l *lane) act(ctx context.Context, actions []flow.Action) (flow.Decision, error) {
 	for _, action := range actions {
 		refused, err := l.actOnce(ctx, action)
 		if err != nil {
@@ -134,7 +133,7 @@ func (l *lane) request(ctx context.Context, vm int, err error) (*flow.Decision, 
 }
 
 // tolerate lets a refusal pass that no decision depends on.
-func (l *lane) tolerate(_ context.Context, vm int, err error) error {
+func (l *lane) tolerate(vm int, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -22,10 +22,14 @@ func (h *health) note(logger *slog.Logger, service int, err error) {
 		h.hold(logger, service, err.Error())
 		return
 	}
-	if _, held := h.held[service]; held {
-		delete(h.held, service)
-		h.release(logger)
-	}
+	h.release(logger, service)
+}
+
+// forget leaves out a service that is no longer driven here.
+func (h *health) forget(logger *slog.Logger, service int) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.release(logger, service)
 }
 
 func (h *health) hold(logger *slog.Logger, service int, reason string) {
@@ -39,7 +43,11 @@ func (h *health) hold(logger *slog.Logger, service int, reason string) {
 	}
 }
 
-func (h *health) release(logger *slog.Logger) {
+func (h *health) release(logger *slog.Logger, service int) {
+	if _, held := h.held[service]; !held {
+		return
+	}
+	delete(h.held, service)
 	if len(h.held) > 0 {
 		return
 	}

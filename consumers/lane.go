@@ -54,6 +54,7 @@ func (l *lane) push(ctx context.Context, input pipeline.Input) error {
 
 // run handles inputs until ctx ends or nothing has come for a while.
 func (l *lane) run(ctx context.Context) {
+	defer l.worker.health.forget(l.worker.config.Logger, l.service)
 	idle := time.NewTimer(l.worker.config.LaneIdle)
 	defer idle.Stop()
 	for {

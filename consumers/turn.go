@@ -91,8 +91,10 @@ func (l *lane) plan() flow.Decision {
 const keptReplies = 8
 
 func (l *lane) keepReply(reply pipeline.Reply) {
-	replies := append(l.record.Replies, reply)
-	l.record.Replies = replies[max(0, len(replies)-keptReplies):]
+	l.record.Replies = append(l.record.Replies, reply)
+	if surplus := len(l.record.Replies) - keptReplies; surplus > 0 {
+		l.record.Replies = l.record.Replies[surplus:]
+	}
 }
 
 // answer gives a command's result to whoever waits for it.
@@ -132,7 +134,7 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, cause pipeli
 		if err := l.saveEarly(ctx, decision); err != nil {
 			return err
 		}
-		next, err := l.act(ctx, decision.Actions, cause)
+		next, err := l.act(ctx, decision.Actions)
 		if err != nil {
 			return err
 		}
@@ -175,7 +177,7 @@ func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
 		return err
 	}
 	l.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", l.service, "vm", vm.ID)
-	return l.tolerate(ctx, vm.ID, l.session().ActOnVM(ctx, "terminate-hard", vm.ID))
+	return l.tolerate(vm.ID, l.session().ActOnVM(ctx, "terminate-hard", vm.ID))
 }
 
 func causeOf(input pipeline.Input) pipeline.Cause {

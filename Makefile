@@ -1,0 +1,62 @@
+# Flowjet's tasks. `make help` lists them.
+
+GO        ?= go
+BIN       ?= bin/flowjet
+DATA      ?= flowjet-data
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+LINT      := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+# The packages of this module; the tools have modules of their own.
+PACKAGES  := ./...
+
+.PHONY: help
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/flowjet
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/flowjet
+
+.PHONY: run
+run: build ## Run everything in one process with a simulated OpenNebula
+	exec $(BIN) up --sim --data-dir $(DATA)
+
+.PHONY: demo
+demo: build ## Drive a running `make run` through a service's whole life
+	$(BIN) demo
+
+.PHONY: test
+test: ## Run all tests with the race detector
+	$(GO) test -race -timeout 10m $(PACKAGES)
+
+.PHONY: bench
+bench: ## Run every benchmark once and print its figures
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench/...
+
+.PHONY: fuzz
+fuzz: ## Fuzz the decoding of hook events for FUZZTIME (default 60s) each
+	.ci/fuzz
+
+.PHONY: fmt
+fmt: ## Format the code
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: fmt-check
+fmt-check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run 'make fmt':"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet $(PACKAGES)
+
+.PHONY: lint
+lint: ## Lint, with the linter pinned in tools/lint
+	$(LINT) run $(PACKAGES)
+
+.PHONY: demo-ci
+demo-ci: build
+	.ci/demo
+
+.PHONY: ci
+ci: fmt-check vet lint test demo-ci bench ## Everything that CI checks

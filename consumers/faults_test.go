@@ -1,0 +1,125 @@
+package consumers_test
+
+import (
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim"
+)
+
+func TestLostAnswerMakesNoSecondVM(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	for nth := 1; nth <= 3; nth++ {
+		must(t, w.sim.DropAnswer("one.template.instantiate", nth))
+	}
+	service := w.service(masterSlave, 3, 3)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 6)
+}
+
+func TestLostAnswersToBookkeepingAreMadeGood(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	must(t, w.sim.DropAnswer("one.document.update", 1))
+	must(t, w.sim.DropAnswer("one.document.update", 3))
+	must(t, w.sim.DropAnswer("one.vm.action", 1))
+	must(t, w.sim.DropAnswer("one.document.delete", 1))
+	service := w.service(masterSlave, 1, 1)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 2)
+	w.command(service, flow.VerbUndeploy, nil)
+	poll.Until(t, "the document to be gone", func() bool { _, exists := w.body(service); return !exists })
+	if left := w.vms(service); len(left) > 0 {
+		t.Errorf("%d VMs are left behind", len(left))
+	}
+}
+
+func TestUnreachableOnedIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(masterSlave, 1, 1)
+	must(t, w.sim.FailCall(sim.CallFailure{Method: "one.template.instantiate", Count: 3, Code: opennebula.CodeReplication}))
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 2)
+}
+
+func TestNoEventIsNeeded(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	service := w.service(masterSlave, 1, 1)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 2)
+}
+
+func TestPendingServiceWithoutCommandIsFound(t *testing.T) {
+	w := newWorld(t)
+	service := w.service(masterSlave, 1, 1)
+	w.startWorker("one", quick())
+	w.hear()
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 2)
+}
+
+func TestServiceGoesOnWithAnotherWorker(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	stop := w.startWorker("one", quick())
+	w.sim.PauseBoots()
+	service := w.service(masterSlave, 2, 2)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceDeploying)
+	stop()
+	w.sim.ResumeBoots()
+	w.startWorker("two", quick())
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 4)
+}
+
+func TestTwoWorkersDoNotActTwice(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	w.startWorker("one", quick())
+	w.startWorker("two", quick())
+	services := make([]int, 12)
+	for i := range services {
+		services[i] = w.service(masterSlave, 1, 2)
+		w.command(services[i], flow.VerbDeploy, nil)
+	}
+	for _, service := range services {
+		w.await(service, flow.ServiceRunning)
+		w.exactly(service, 3)
+	}
+}
+
+func TestForeignChangeOfTheDocumentCounts(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(masterSlave, 1, 1)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	document, err := w.oned.Server().Document(t.Context(), service)
+	must(t, err)
+	body, err := flow.ParseBody(document.Body)
+	must(t, err)
+	text := "by hand"
+	body.Description = &text
+	must(t, w.oned.Server().UpdateDocument(t.Context(), service, encode(t, body)))
+	w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 2})
+	w.await(service, flow.ServiceRunning)
+	after, _ := w.body(service)
+	if after.Description == nil || *after.Description != text {
+		t.Error("what somebody else wrote into the document is lost")
+	}
+	w.exactly(service, 3)
+}

@@ -1,0 +1,216 @@
+package consumers_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/consumers"
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
+)
+
+// world is a simulated OpenNebula, a NATS server, and what is between them. Its
+// events are those that a test lets through: hear tells the workers of every
+// VM's state, as a bridge would.
+type world struct {
+	t    *testing.T
+	sim  *sim.Sim
+	oned *opennebula.Client
+	pipe *pipeline.Pipeline
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	simulated, err := sim.New(sim.Config{
+		XMLRPCListen: "127.0.0.1:0", HooksListen: "127.0.0.1:0", ControlListen: "127.0.0.1:0", BootDelay: time.Millisecond,
+	})
+	must(t, err)
+	must(t, simulated.Start(t.Context()))
+	t.Cleanup(func() { must(t, simulated.Stop(context.Background())) })
+	credentials, err := opennebula.ParseCredentials(simulated.ServerCredentials())
+	must(t, err)
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: simulated.Endpoint(), Credentials: credentials, Timeout: 5 * time.Second})
+	t.Cleanup(oned.Close)
+	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: natstest.Server(t), Name: t.Name()})
+	must(t, err)
+	t.Cleanup(pipe.Close)
+	return &world{t: t, sim: simulated, oned: oned, pipe: pipe}
+}
+
+// startWorker starts a worker that stops with the test, or by the function.
+func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
+	w.t.Helper()
+	worker := consumers.New(consumers.Config{ID: id, Settings: settings, Logger: slog.New(slog.DiscardHandler)}, w.pipe, w.oned)
+	must(w.t, worker.Start(w.t.Context()))
+	stop = func() {
+		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		must(w.t, worker.Stop(ending))
+	}
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// quick are settings under which nothing has to be waited for long.
+func quick() flow.Settings {
+	settings := flow.DefaultSettings()
+	settings.Look = time.Second
+	settings.Cooldown = 0
+	return settings
+}
+
+// hear publishes the state of every VM that has changed, until the test ends.
+func (w *world) hear() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	w.t.Cleanup(func() { cancel(); <-done })
+	lease, err := w.pipe.AcquireFeed(ctx, "test", "test")
+	must(w.t, err)
+	go func() {
+		defer close(done)
+		told := map[int]string{}
+		ticker := time.NewTicker(2 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			vms, err := w.oned.Server().VMs(ctx, -2, -1, -1, -2)
+			if err != nil {
+				continue
+			}
+			var events []pipeline.FeedEvent
+			for _, vm := range vms {
+				state := fmt.Sprintf("%s/%s", vm.State, vm.LCMState)
+				if told[vm.ID] != state {
+					told[vm.ID] = state
+					events = append(events, eventOf(vm))
+				}
+			}
+			if len(events) > 0 {
+				_ = lease.Publish(ctx, events)
+			}
+		}
+	}()
+}
+
+func eventOf(vm flow.VM) pipeline.FeedEvent {
+	event := pipeline.Event{
+		Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Heard: time.Now(),
+	}
+	return pipeline.FeedEvent{
+		Subject: pipeline.VMSubject(0, vm.ID, event.State, event.LCMState), MessageID: nuid.Next(), Event: event,
+	}
+}
+
+const masterSlave = `{"name":"svc","deployment":"straight","state":0,"roles":[
+ {"name":"Master","type":"vm","cardinality":%d,"template_id":0,"cooldown":0,"state":0},
+ {"name":"Slave","type":"vm","cardinality":%d,"template_id":0,"parents":["Master"],"cooldown":0,"state":0}]}`
+
+// service creates the document of a pending service, as alice.
+func (w *world) service(body string, arguments ...any) int {
+	w.t.Helper()
+	id, err := w.oned.For("alice").AllocateDocument(w.t.Context(), flow.DocumentTypeService, "svc", fmt.Appendf(nil, body, arguments...))
+	must(w.t, err)
+	return id
+}
+
+// command sends a command and returns the worker's answer.
+func (w *world) command(service int, verb flow.Verb, arguments any) pipeline.Reply {
+	w.t.Helper()
+	text, err := json.Marshal(arguments)
+	must(w.t, err)
+	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
+	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, 10*time.Second)
+	must(w.t, err)
+	return reply
+}
+
+func (w *world) body(service int) (flow.Body, bool) {
+	document, err := w.oned.Server().Document(context.Background(), service)
+	if err != nil {
+		return flow.Body{}, false
+	}
+	body, err := flow.ParseBody(document.Body)
+	must(w.t, err)
+	return body, true
+}
+
+// await waits until the service's document says the state.
+func (w *world) await(service int, state flow.ServiceState) {
+	w.t.Helper()
+	poll.Until(w.t, fmt.Sprintf("service %d to be %s", service, state), func() bool {
+		body, exists := w.body(service)
+		return exists && (flow.Service{Body: body}).State() == state
+	})
+}
+
+// vms are the service's VMs at oned that have not ended.
+func (w *world) vms(service int) []flow.VM {
+	w.t.Helper()
+	all, err := w.oned.Server().VMs(w.t.Context(), -2, -1, -1, -1)
+	must(w.t, err)
+	var ours []flow.VM
+	for _, vm := range all {
+		if vm.Service == service {
+			ours = append(ours, vm)
+		}
+	}
+	return ours
+}
+
+// exactly makes sure that the service has so many VMs, that each is a node, and
+// that no two stand for the same intent.
+func (w *world) exactly(service, count int) {
+	w.t.Helper()
+	nodes := map[int]bool{}
+	body, _ := w.body(service)
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			nodes[node.DeployID] = true
+		}
+	}
+	keys := map[string]bool{}
+	vms := w.vms(service)
+	for _, vm := range vms {
+		if !nodes[vm.ID] {
+			w.t.Errorf("VM %d (%s) is no node of service %d: an orphan", vm.ID, vm.Key, service)
+		}
+		if keys[vm.Key] {
+			w.t.Errorf("two VMs of service %d carry the key %s", service, vm.Key)
+		}
+		keys[vm.Key] = true
+		if vm.Owner.UName != "alice" {
+			w.t.Errorf("VM %d belongs to %s, not to the service's owner", vm.ID, vm.Owner.UName)
+		}
+	}
+	if len(vms) != count || len(nodes) != count {
+		w.t.Errorf("service %d has %d VMs and %d nodes, want %d of both", service, len(vms), len(nodes), count)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func encode(t *testing.T, body flow.Body) []byte {
+	t.Helper()
+	text, err := json.Marshal(body)
+	must(t, err)
+	return text
+}
