@@ -22,6 +22,9 @@ var (
 	ErrClosed = errors.New("closed")
 )
 
+// errUnsettled says that another process is making the same thing just now.
+var errUnsettled = errors.New("another process is making it and has not finished")
+
 // JetStream's error codes that nats.go has no names for.
 const (
 	codeNotAvailable     jetstream.ErrorCode = 10008
@@ -74,6 +77,7 @@ func transient(err error) bool {
 	for _, passing := range []error{
 		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrReconnectBufExceeded,
 		nats.ErrConnectionReconnecting, nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+		errUnsettled,
 	} {
 		if errors.Is(err, passing) {
 			return true

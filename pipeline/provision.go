@@ -37,6 +37,9 @@ const (
 	historyWindow = 10 * time.Minute
 	deadWindow    = time.Minute
 
+	// beyondCursors is how far a record may be ahead of its partition's cursor.
+	beyondCursors = 1_000_000
+
 	// markerTTL is how long a deleted key leaves a trace.
 	markerTTL = day
 )
@@ -88,15 +91,9 @@ func buckets(replicas int) []jetstream.KeyValueConfig {
 // provision makes what is missing and extends what is smaller. Several
 // processes may do so at once.
 func (p *Pipeline) provision(ctx context.Context, replicas int) error {
-	for _, wanted := range streams(replicas) {
-		err := persist(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", wanted.Name, err)
-		}
-	}
 	places := []*jetstream.KeyValue{&p.state, &p.checkpoints, &p.owners, &p.commands}
 	for i, wanted := range buckets(replicas) {
-		err := persist(ctx, func(ctx context.Context) (err error) {
+		err := settleFirst(ctx, func(ctx context.Context) (err error) {
 			*places[i], err = p.ensureBucket(ctx, wanted)
 			return err
 		})
@@ -104,7 +101,26 @@ func (p *Pipeline) provision(ctx context.Context, replicas int) error {
 			return fmt.Errorf("bucket %s: %w", wanted.Bucket, err)
 		}
 	}
+	for _, wanted := range streams(replicas) {
+		err := settleFirst(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", wanted.Name, err)
+		}
+	}
 	return nil
+}
+
+// settleFirst is persist for what several processes make at once: on a
+// cluster a stream that another process is just making is in use and not
+// found at the same time.
+func settleFirst(ctx context.Context, try func(context.Context) error) error {
+	return persist(ctx, func(ctx context.Context) error {
+		err := try(ctx)
+		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+			return errUnsettled
+		}
+		return err
+	})
 }
 
 func (p *Pipeline) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
@@ -122,6 +138,14 @@ func (p *Pipeline) ensureStream(ctx context.Context, wanted jetstream.StreamConf
 // createStream makes a stream. Making one that is there with the same
 // configuration succeeds; another process may be making it now.
 func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConfig) (jetstream.Stream, error) {
+	read, err := p.furthestCursor(ctx, wanted.Name)
+	if err != nil {
+		return nil, err
+	}
+	if read > 0 {
+		p.log.Warn("a stream was lost and is made anew", "stream", wanted.Name, "read_up_to", read)
+		wanted.FirstSeq = read + beyondCursors
+	}
 	for {
 		stream, err := p.js.CreateStream(ctx, wanted)
 		switch {
@@ -151,6 +175,30 @@ func (p *Pipeline) extendStream(ctx context.Context, has, wanted jetstream.Strea
 	p.streams[wanted.Name] = stream
 	p.log.Info("extended a stream", "stream", wanted.Name)
 	return nil
+}
+
+// furthestCursor is the highest cursor of a stream's readers. A stream made
+// anew has to number on from there: readers wait for what comes behind their
+// cursors, and records skip what is numbered as before.
+func (p *Pipeline) furthestCursor(ctx context.Context, stream string) (uint64, error) {
+	var names []string
+	switch stream {
+	case StreamONE:
+		names = []string{RouterKey}
+	case StreamWork:
+		for partition := range Partitions {
+			names = append(names, PartitionKey(partition))
+		}
+	}
+	var furthest uint64
+	for _, name := range names {
+		cursor, err := p.LoadCursor(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		furthest = max(furthest, cursor)
+	}
+	return furthest, nil
 }
 
 func noRoom(err error) bool {

@@ -87,6 +87,9 @@ func (r *reader) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadat
 }
 
 func (r *reader) take(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
+	if r.stopped.Err() != nil {
+		return nil, nil, ErrClosed
+	}
 	messages, err := r.current(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -135,18 +138,23 @@ func (r *reader) current(ctx context.Context) (jetstream.MessagesContext, error)
 		return nil, err
 	}
 	r.delivered, r.pending = 0, consumer.CachedInfo().NumPending
-	return messages, r.adopt(name, messages)
+	if !r.adopt(name, messages) {
+		messages.Stop()
+		r.forget(name)
+		return nil, ErrClosed
+	}
+	return messages, nil
 }
 
-func (r *reader) adopt(name string, messages jetstream.MessagesContext) error {
+// adopt keeps the consumer, unless Stop came first.
+func (r *reader) adopt(name string, messages jetstream.MessagesContext) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped.Err() != nil {
-		messages.Stop()
-		return ErrClosed
+		return false
 	}
 	r.consumer, r.messages = name, messages
-	return nil
+	return true
 }
 
 func (r *reader) config(name string) jetstream.ConsumerConfig {
@@ -183,6 +191,12 @@ func (r *reader) Stop() {
 	name := r.consumer
 	r.mu.Unlock()
 	r.drop()
+	r.forget(name)
+}
+
+// forget tells the server that the consumer is not needed any more. Where
+// that fails the server finds out after a minute.
+func (r *reader) forget(name string) {
 	if name == "" || !r.pipeline.conn.IsConnected() {
 		return
 	}

@@ -25,6 +25,8 @@ const (
 
 	lockFile    = "flowjet.lock"
 	serverReady = 30 * time.Second
+	// readyStep is how long one look at a starting server takes.
+	readyStep = 100 * time.Millisecond
 )
 
 // ServerConfig is what the embedded server needs to know.
@@ -167,21 +169,26 @@ func runServer(options *server.Options, logger *slog.Logger) (*server.Server, er
 	}
 	bridge := newServerLogger(logger)
 	running.SetLoggerV2(bridge, false, false, false)
-	started := make(chan bool, 1)
 	go running.Start()
-	go func() { started <- running.ReadyForConnections(serverReady) }()
-	var failure error
-	select {
-	case reason := <-bridge.fatal:
-		failure = fmt.Errorf("start the embedded NATS server on %s: %s", options.StoreDir, reason)
-	case ok := <-started:
-		if ok {
-			return running, nil
-		}
-		failure = fmt.Errorf("start the embedded NATS server on %s: not ready after %v", options.StoreDir, serverReady)
+	if err := awaitReady(running, bridge.fatal); err != nil {
+		running.Shutdown()
+		return nil, fmt.Errorf("start the embedded NATS server on %s: %w", options.StoreDir, err)
 	}
-	running.Shutdown()
-	return nil, failure
+	return running, nil
+}
+
+func awaitReady(running *server.Server, fatal <-chan string) error {
+	for deadline := time.Now().Add(serverReady); time.Now().Before(deadline); {
+		if running.ReadyForConnections(readyStep) {
+			return nil
+		}
+		select {
+		case reason := <-fatal:
+			return errors.New(reason)
+		default:
+		}
+	}
+	return fmt.Errorf("not ready after %v", serverReady)
 }
 
 // checkPort says in one line what the server would say in three.
@@ -190,7 +197,7 @@ func checkPort(options *server.Options) error {
 		return nil
 	}
 	address := net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return fmt.Errorf("start the embedded NATS server: cannot listen on %s: %w; choose another address with --nats-listen", address, err)
 	}

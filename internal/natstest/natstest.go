@@ -161,7 +161,7 @@ func freePorts(t testing.TB, count int) []int {
 	t.Helper()
 	ports := make([]int, count)
 	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatalf("ask for a free port: %v", err)
 		}

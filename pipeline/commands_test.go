@@ -1,0 +1,116 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+func command(id string) flow.Command {
+	return flow.Command{ID: id, Verb: flow.VerbScale, Service: 42, User: flow.Identity{UID: 3, UName: "alice"}}
+}
+
+// answer reads one command and finishes it so many times.
+func answer(t testing.TB, p *Pipeline, times int) {
+	t.Helper()
+	reader := readPartition(t, p, Partition(42), 0)
+	go func() {
+		input, err := reader.Next(context.Background())
+		if err != nil {
+			return
+		}
+		ended := time.Now().UTC()
+		status := CommandStatus{
+			ID: input.Work.Command.ID, State: CommandDone, Verb: input.Work.Command.Verb,
+			Service: 42, UID: input.Work.Command.User.UID, Queued: input.Published, Ended: &ended,
+		}
+		for range times {
+			if err := p.FinishCommand(context.Background(), input.ReplyTo, status, Reply{Command: status.ID, Time: ended}); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+}
+
+func TestACommandIsAnswered(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p *Pipeline) {
+		ctx := limited(t)
+		answer(t, p, 2)
+		reply, err := p.SubmitCommand(ctx, command("c1"), 10*time.Second)
+		must(t, err)
+		if reply.Command != "c1" || reply.Refused != "" {
+			t.Errorf("the reply is %+v", reply)
+		}
+		status, err := p.CommandStatus(ctx, "c1")
+		must(t, err)
+		if status.State != CommandDone || status.UID != 3 || status.Ended == nil {
+			t.Errorf("the status is %+v", status)
+		}
+		if _, err := p.SubmitCommand(ctx, command("c1"), time.Second); !errors.Is(err, ErrConflict) {
+			t.Errorf("submitted twice: %v", err)
+		}
+		must(t, p.conn.Flush())
+		poll.Until(t, "no address to be left", func() bool {
+			p.replies.mu.Lock()
+			defer p.replies.mu.Unlock()
+			return len(p.replies.waiting) == 0
+		})
+	})
+}
+
+func TestACommandWithoutAnAnswerStaysQueued(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	if _, err := p.SubmitCommand(ctx, command("c1"), 20*time.Millisecond); !errors.Is(err, ErrNoReply) {
+		t.Fatalf("got %v", err)
+	}
+	cancelled, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if _, err := p.SubmitCommand(cancelled, command("c2"), time.Hour); !errors.Is(err, ErrNoReply) {
+		t.Fatalf("got %v", err)
+	}
+	for _, id := range []string{"c1", "c2"} {
+		status, err := p.CommandStatus(ctx, id)
+		must(t, err)
+		if status.State != CommandQueued || status.Service != 42 || status.Verb != flow.VerbScale {
+			t.Errorf("the status is %+v", status)
+		}
+	}
+	input, err := readPartition(t, p, Partition(42), 0).Next(ctx)
+	must(t, err)
+	if input.Work.Command == nil || input.Work.Command.ID != "c1" || input.ReplyTo == "" {
+		t.Fatalf("the queue has %+v", input)
+	}
+	status, _ := p.CommandStatus(ctx, "c1")
+	status.State, status.Message = CommandRefused, "no such role"
+	late := Reply{Command: "c1", Refused: flow.RefusedMissing, Message: "no such role"}
+	must(t, p.FinishCommand(ctx, input.ReplyTo, status, late))
+	status, err = p.CommandStatus(ctx, "c1")
+	must(t, err)
+	if status.State != CommandRefused || status.Message != "no such role" {
+		t.Errorf("the status is %+v", status)
+	}
+}
+
+func TestCommandsThatNobodySubmittedAreNotFound(t *testing.T) {
+	p := single(t)
+	for _, id := range []string{"unknown", "", "a b", "a.*", "x.."} {
+		if _, err := p.CommandStatus(limited(t), id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("command %q: %v", id, err)
+		}
+	}
+}
+
+func TestRepliesGoToInboxesOnly(t *testing.T) {
+	for subject, want := range map[string]bool{
+		"_INBOX.abc.def": true, "custom.abc": true,
+		"": false, "flow.work.1": false, "one.lease.x": false, "$JS.API.STREAM.DELETE.WORK": false, "a.*": false, "a b": false,
+	} {
+		if isInbox(subject) != want {
+			t.Errorf("isInbox(%q) is %v", subject, !want)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+func join(t testing.TB, p *Pipeline, worker string) *Membership {
+	t.Helper()
+	m, err := p.Join(context.Background(), worker)
+	must(t, err)
+	t.Cleanup(func() { m.Leave(limited(t)) })
+	return m
+}
+
+// shared says that all keys are owned, each by one of the members.
+func shared(members ...*Membership) bool {
+	owners := map[string]int{}
+	for _, m := range members {
+		for key := range m.Owned() {
+			owners[key]++
+		}
+	}
+	for _, key := range Keys() {
+		if owners[key] != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestWorkersShareTheKeys(t *testing.T) {
+	url := natstest.Server(t)
+	first, second, third := open(t, url), open(t, url), open(t, url)
+	a := join(t, first, "a")
+	poll.Until(t, "a to own all", func() bool { return shared(a) })
+	<-a.Changes()
+
+	b, c := join(t, second, "b"), join(t, third, "c")
+	poll.Until(t, "a, b and c to share", func() bool {
+		return shared(a, b, c) && len(a.Workers()) == 3 && len(b.Owned()) > 0 && len(c.Owned()) > 0
+	})
+	<-a.Changes()
+
+	begin := time.Now()
+	b.Leave(limited(t))
+	poll.Until(t, "a and c to share", func() bool { return shared(a, c) })
+	if took := time.Since(begin); took > deadAfter/2 {
+		t.Errorf("taking over from one that left took %v", took)
+	}
+	if len(b.Owned()) != 0 || len(b.Workers()) != 0 {
+		t.Errorf("b owns %v after leaving", b.Owned())
+	}
+
+	third.Conn().Close() // As after kill -9: silence.
+	poll.Until(t, "a to own all again", func() bool { return shared(a) })
+	poll.Until(t, "c, cut off, to own nothing", func() bool { return len(c.Owned()) == 0 })
+	if !slices.Equal(a.Workers(), []string{"a"}) {
+		t.Errorf("a sees %v", a.Workers())
+	}
+}
+
+func TestAWorkerCutOffOwnsNothingUntilItIsBack(t *testing.T) {
+	node := natstest.NewNode(t)
+	m := join(t, open(t, node.URL()), "a")
+	poll.Until(t, "a to own all", func() bool { return shared(m) })
+	node.Stop()
+	begin := time.Now()
+	poll.Until(t, "a to own nothing", func() bool { return len(m.Owned()) == 0 })
+	if took := time.Since(begin); took > 3*deadAfter {
+		t.Errorf("it took %v", took)
+	}
+	node.Start()
+	poll.Until(t, "a to own all again", func() bool { return shared(m) })
+}
+
+func TestAWorkerLeavesWithItsContext(t *testing.T) {
+	p := single(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	m, err := p.Join(ctx, "a")
+	must(t, err)
+	poll.Until(t, "a to own all", func() bool { return shared(m) })
+	cancel()
+	<-m.done
+	if len(m.Owned()) != 0 {
+		t.Error("it still owns keys")
+	}
+}
+
+func TestRendezvousMovesOnlyTheShareOfWhoGoes(t *testing.T) {
+	workers := []string{"a", "b", "c", "d"}
+	counts := map[string]int{}
+	for i := range 4000 {
+		key := fmt.Sprint(i)
+		owner := heaviest(key, workers)
+		counts[owner]++
+		if owner != "d" && heaviest(key, workers[:3]) != owner {
+			t.Fatalf("key %s moved although its owner stayed", key)
+		}
+	}
+	for worker, count := range counts {
+		if count < 800 || count > 1200 {
+			t.Errorf("%s has %d of 4000", worker, count)
+		}
+	}
+	if heaviest("x", nil) != "" {
+		t.Error("nobody owns something")
+	}
+}

@@ -1,0 +1,148 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+func TestSeveralProcessesProvisionAtOnce(t *testing.T) {
+	url, ctx := natstest.Server(t), limited(t)
+	opened := make([]*Pipeline, 6)
+	var group errgroup.Group
+	for i := range opened {
+		group.Go(func() (err error) {
+			opened[i], err = Open(ctx, Config{URL: url})
+			return err
+		})
+	}
+	must(t, group.Wait())
+	for _, p := range opened {
+		p.Close()
+	}
+	p := open(t, url)
+	for _, wanted := range streams(1) {
+		info, err := p.streams[wanted.Name].Info(ctx)
+		must(t, err)
+		if info.Config.MaxAge != wanted.MaxAge || info.Config.MaxBytes != wanted.MaxBytes || info.Config.Duplicates != wanted.Duplicates {
+			t.Errorf("stream %s is %+v", wanted.Name, info.Config)
+		}
+	}
+}
+
+func TestSeveralProcessesProvisionAClusterAtOnce(t *testing.T) {
+	url, ctx := natstest.Cluster(t, 3).URL(), limited(t)
+	var group errgroup.Group
+	for range 3 {
+		group.Go(func() error {
+			p, err := Open(ctx, Config{URL: url, Replicas: 3})
+			if err == nil {
+				p.Close()
+			}
+			return err
+		})
+	}
+	must(t, group.Wait())
+	p := open(t, url) // Asks for one replica: nothing shrinks.
+	for name := range p.streams {
+		info, err := p.streams[name].Info(ctx)
+		must(t, err)
+		if info.Config.Replicas != 3 {
+			t.Errorf("%s has %d replicas", name, info.Config.Replicas)
+		}
+	}
+}
+
+func TestProvisioningExtendsAndNeverShrinks(t *testing.T) {
+	url, ctx := natstest.Server(t), limited(t)
+	p := open(t, url)
+	config := p.streams[StreamFlow].CachedInfo().Config
+	config.MaxAge, config.MaxBytes, config.Description = 365*day, -1, "kept longer here"
+	config.Subjects = append(config.Subjects, "somebody.elses")
+	config.AllowAtomicPublish, config.AllowDirect = false, false
+	_, err := p.js.UpdateStream(ctx, config)
+	must(t, err)
+
+	got := open(t, url).streams[StreamFlow].CachedInfo().Config
+	if got.MaxAge != 365*day || got.MaxBytes != -1 || len(got.Subjects) != 2 || got.Description != "kept longer here" {
+		t.Errorf("the operator's changes are gone: %+v", got)
+	}
+	if !got.AllowAtomicPublish || !got.AllowDirect {
+		t.Errorf("what was missing is missing still: %+v", got)
+	}
+}
+
+func TestALittleDiskHoldsLess(t *testing.T) {
+	server := startServer(t, ServerConfig{StoreDir: t.TempDir(), MaxStore: 700 << 20})
+	for range 2 {
+		p := open(t, server.URL())
+		if kept := p.streams[StreamONE].CachedInfo().Config.MaxBytes; kept >= 700<<20 || kept < leastBytes {
+			t.Errorf("ONE keeps %d bytes", kept)
+		}
+	}
+}
+
+func TestOpenSaysWhatIsMissing(t *testing.T) {
+	node := natstest.NewNode(t)
+	url := strings.Replace(node.URL(), "nats://", "nats://user:geheim@", 1)
+	node.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	_, err := Open(ctx, Config{URL: url})
+	if err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(node.URL(), "nats://")) {
+		t.Fatalf("got %v", err)
+	}
+	if strings.Contains(err.Error(), "geheim") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("the error is %q", err)
+	}
+}
+
+func TestOpenWaitsForAServerThatComesLate(t *testing.T) {
+	node := natstest.NewNode(t)
+	node.Stop()
+	ctx := limited(t)
+	opened := make(chan error, 1)
+	go func() {
+		p, err := Open(ctx, Config{URL: node.URL(), Logger: logTo(t.Output())})
+		if err == nil {
+			p.Close()
+		}
+		opened <- err
+	}()
+	node.Start()
+	must(t, <-opened)
+}
+
+func TestStateFollowsTheConnection(t *testing.T) {
+	node := natstest.NewNode(t)
+	p := open(t, node.URL())
+	if state := p.State(); !state.Connected || state.Server == "" {
+		t.Fatalf("%+v", state)
+	}
+	node.Stop()
+	poll.Until(t, "the loss of the connection", func() bool { return !p.State().Connected && p.State().Error != "" })
+	node.Start()
+	poll.Until(t, "the connection", func() bool { return p.State().Connected && p.State().Error == "" })
+}
+
+func TestAGivenConnectionStaysOpen(t *testing.T) {
+	first := single(t)
+	second, err := Open(limited(t), Config{Conn: first.Conn()})
+	must(t, err)
+	second.Close()
+	second.Close()
+	if first.Conn().IsClosed() {
+		t.Error("closing the second pipeline closed the first's connection")
+	}
+	if _, err := first.JetStream().Stream(limited(t), StreamWork); errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Error(err)
+	}
+}
