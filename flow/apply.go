@@ -159,13 +159,17 @@ func (p *planner) retryRoles(from, to RoleState) {
 	}
 }
 
-// retryVMs has oned retry what failed, and resumes what was powered off.
+// retryVMs has oned retry what failed, and resumes what was powered off. A role
+// that shrinks is left alone: its failed VMs are asked to end again.
 func (p *planner) retryVMs() {
 	if p.state() == ServiceUndeploying || p.state() == ServiceFailedUndeploying {
 		return
 	}
 	for i := range p.roles() {
 		role := &p.roles()[i]
+		if role.shrinking() {
+			continue
+		}
 		for _, node := range role.Nodes {
 			vm := p.facts[node.DeployID]
 			switch {
@@ -235,7 +239,9 @@ func GiveUpIntent(state State, key string, facts Facts, now time.Time, settings 
 // as the facts say, has not done what was asked.
 func RefuseVM(state State, vm int, message string, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
-	p.refuseVM(facts[vm], message)
+	if known, ok := facts[vm]; ok {
+		p.refuseVM(known, message)
+	}
 	p.settle()
 	return p.decision()
 }
@@ -260,7 +266,7 @@ func (p *planner) refuseVM(vm VM, message string) {
 		switch {
 		case role.state() == RoleUndeploying:
 			p.failRole(role, RoleFailedUndeploying, reason)
-		case role.state() == RoleScaling && role.ScaleWay != nil && *role.ScaleWay == ScaleDown:
+		case role.state() == RoleScaling && role.shrinking():
 			p.failRole(role, RoleFailedScaling, reason)
 		}
 	}
@@ -268,7 +274,10 @@ func (p *planner) refuseVM(vm VM, message string) {
 
 // between says that oned is at work on the VM.
 func (p *planner) between(vm VM) bool {
-	return vm.State == VMActive && !vm.Running() && !vm.Failed() && vm.LCMState != LCMUnknown
+	if vm.State == VMInit || vm.State == VMCloning {
+		return true
+	}
+	return vm.State == VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
 }
 
 func (r *Role) has(vm int) bool {

@@ -20,7 +20,21 @@ func (p *planner) deploy() {
 		p.to(ServiceFailedDeploying)
 	case p.everyRole(RoleRunning, RoleWarning):
 		p.to(ServiceRunning)
+	case p.everyRole(RolePending, RoleRunning, RoleWarning):
+		p.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+p.pendingRoles())
+		p.to(ServiceFailedDeploying)
 	}
+}
+
+// pendingRoles names the roles that have not started.
+func (p *planner) pendingRoles() string {
+	var names []string
+	for _, role := range p.roles() {
+		if role.state() == RolePending {
+			names = append(names, role.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // deployRole says whether the role changed its state.
@@ -64,9 +78,14 @@ func (p *planner) start(role *Role) {
 	}
 }
 
+// maxIntents is how many VMs of a role are decided on at once. The others
+// follow as these come, so that the stored state stays small however large a
+// role is.
+const maxIntents = 100
+
 // fill decides on the VMs that the role lacks and has those decided on created.
 func (p *planner) fill(role *Role) {
-	for range p.missing(role) {
+	for range min(p.missing(role), maxIntents-p.intended(role)) {
 		p.Intents = append(p.Intents, p.newIntent(role))
 	}
 	for _, intent := range p.Intents {
@@ -111,7 +130,7 @@ func (p *planner) vmName(role *Role, ordinal int) string {
 // arrive takes the role on when all its VMs have come, or one has failed. It
 // says whether the role changed its state.
 func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
-	if p.intended(role) > 0 {
+	if p.intended(role) > 0 || p.missing(role) > 0 {
 		return false
 	}
 	waiting := false
@@ -123,7 +142,7 @@ func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
 		case vm.Failed() && !p.retrying(vm):
 			p.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
 			return true
-		case !p.come(vm):
+		case !p.come(role, vm):
 			waiting = true
 		}
 	}
@@ -134,12 +153,13 @@ func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
 	return true
 }
 
-// come says that a role need not wait longer for the VM.
-func (p *planner) come(vm VM) bool {
+// come says that a role need not wait longer for the VM. A role that scales does
+// not wait for a host to come back: it has been running without it before.
+func (p *planner) come(role *Role, vm VM) bool {
 	if vm.Running() {
 		return vm.Ready || !flag(p.Service.Body.ReadyStatusGate)
 	}
-	return vm.Arrived()
+	return vm.Arrived() || role.state() == RoleScaling && vm.Lost()
 }
 
 // retrying says that oned has been asked to retry what failed on the VM, and

@@ -13,20 +13,44 @@ import (
 // unmarshalKeeping reads a JSON object into the struct that known points to
 // and returns the attributes for which the struct has no field, nil if none.
 func unmarshalKeeping(text []byte, known any) (map[string]json.RawMessage, error) {
+	var extra map[string]json.RawMessage
+	if err := json.Unmarshal(text, &extra); err != nil {
+		return nil, err
+	}
+	names := attributeNames(reflect.TypeOf(known).Elem())
+	exact := make(map[string]json.RawMessage, len(names))
+	for name := range names {
+		if value, ok := extra[name]; ok {
+			exact[name] = value
+			delete(extra, name)
+		}
+	}
+	if resembles(extra, names) {
+		var err error
+		if text, err = json.Marshal(exact); err != nil {
+			return nil, err
+		}
+	}
 	if err := json.Unmarshal(text, known); err != nil {
 		return nil, err
 	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, err
-	}
-	for name := range attributeNames(reflect.TypeOf(known).Elem()) {
-		delete(all, name)
-	}
-	if len(all) == 0 {
+	if len(extra) == 0 {
 		return nil, nil
 	}
-	return all, nil
+	return extra, nil
+}
+
+// resembles says that an extra attribute differs from a known one in case only.
+// encoding/json would take the one for the other.
+func resembles(extra map[string]json.RawMessage, names map[string]bool) bool {
+	for name := range extra {
+		for known := range names {
+			if strings.EqualFold(name, known) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // marshalKeeping writes the struct and then the extra attributes by name.

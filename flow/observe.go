@@ -20,9 +20,11 @@ func (p *planner) observe() {
 	}
 }
 
-// adopt makes a node of the VM that an intent stands for. A second VM with the
-// same key, or one that no role has room for, is a call that took effect after
-// it had been given up: it is ended before anybody uses it.
+// adopt makes a node of the VM that an intent stands for, or, where the intents
+// were lost, of one that a role lacks. A second VM with the same key, or one
+// that no role has room for, is a call that took effect after it had been given
+// up: it is ended before anybody uses it. Of two that are seen together the
+// younger is ended, since VMs are looked at in the order of their ids.
 func (p *planner) adopt(vm VM) {
 	if vm.Key == "" || vm.Service != p.Service.ID || p.node(vm.ID) != nil {
 		return
@@ -37,11 +39,27 @@ func (p *planner) adopt(vm VM) {
 		return
 	}
 	role := p.role(vm.Role)
-	if role != nil && p.growing(role) && p.missing(role) > 0 {
+	switch {
+	case vm.Ending():
+	case role == nil || !p.growing(role) || p.missing(role) <= 0 || p.keyTaken(role, vm.Key):
+		p.endStray(vm)
+	case p.everyNodeKnown(role):
 		p.addNode(role, vm)
-		return
 	}
-	p.endStray(vm)
+}
+
+// keyTaken says that one of the role's nodes has the key.
+func (p *planner) keyTaken(role *Role, key string) bool {
+	return slices.ContainsFunc(role.Nodes, func(n Node) bool { return p.facts[n.DeployID].Key == key })
+}
+
+// everyNodeKnown says that the keys of all the role's nodes are known; before
+// that nobody can tell a VM that the role lacks from one that it has twice.
+func (p *planner) everyNodeKnown(role *Role) bool {
+	return !slices.ContainsFunc(role.Nodes, func(n Node) bool {
+		_, known := p.facts[n.DeployID]
+		return !known
+	})
 }
 
 func (p *planner) endStray(vm VM) {
@@ -105,8 +123,10 @@ func (p *planner) dropGone(role *Role) {
 // end does not change how many the role should have.
 func (p *planner) leaving(role *Role) bool {
 	switch role.state() {
-	case RoleUndeploying, RoleFailedUndeploying, RoleDone, RoleFailedDeploying, RoleFailedScaling:
+	case RoleUndeploying, RoleFailedUndeploying, RoleDone, RoleFailedDeploying:
 		return true
+	case RoleFailedScaling:
+		return !role.shrinking()
 	}
 	return p.state() == ServiceUndeploying || p.state() == ServiceFailedUndeploying
 }
@@ -114,13 +134,16 @@ func (p *planner) leaving(role *Role) bool {
 // growing says that the role may be given VMs.
 func (p *planner) growing(role *Role) bool {
 	switch role.state() {
-	case RoleDeploying, RoleFailedDeploying, RoleFailedScaling:
+	case RoleDeploying, RoleFailedDeploying:
 		return true
-	case RoleScaling:
-		return role.ScaleWay != nil && *role.ScaleWay == ScaleUp
+	case RoleScaling, RoleFailedScaling:
+		return !role.shrinking()
 	}
 	return false
 }
+
+// shrinking says that the role scales down, or failed to.
+func (r *Role) shrinking() bool { return r.ScaleWay != nil && *r.ScaleWay == ScaleDown }
 
 // intended counts the role's VMs that are decided on but not there.
 func (p *planner) intended(role *Role) int {

@@ -13,7 +13,7 @@ func (p *planner) scale() {
 		if role.state() != RoleScaling {
 			continue
 		}
-		if role.ScaleWay != nil && *role.ScaleWay == ScaleDown {
+		if role.shrinking() {
 			p.shrink(role)
 		} else {
 			p.fill(role)

@@ -38,13 +38,19 @@ var roleTransitions = map[RoleState][]RoleState{
 	RoleDone:              {},
 }
 
-// CanBecome says whether a service may go from one state to the other.
+// CanBecome says whether a service may go from one state to the other. From a
+// state that only another server knows there is one way: to be undeployed.
 func (s ServiceState) CanBecome(next ServiceState) bool {
-	return slices.Contains(serviceTransitions[s], next)
+	ways, known := serviceTransitions[s]
+	return slices.Contains(ways, next) || !known && next == ServiceUndeploying
 }
 
-// CanBecome says whether a role may go from one state to the other.
-func (s RoleState) CanBecome(next RoleState) bool { return slices.Contains(roleTransitions[s], next) }
+// CanBecome says whether a role may go from one state to the other. From a
+// state that only another server knows there is one way: to be undeployed.
+func (s RoleState) CanBecome(next RoleState) bool {
+	ways, known := roleTransitions[s]
+	return slices.Contains(ways, next) || !known && next == RoleUndeploying
+}
 
 // Failed says that the service waits for somebody to recover it.
 func (s ServiceState) Failed() bool {

@@ -13,6 +13,7 @@ func (p *planner) undeploy() {
 		for i := len(p.roles()) - 1; i >= 0; i-- {
 			progressed = p.undeployRole(&p.roles()[i]) || progressed
 		}
+		progressed = progressed || p.breakCircle()
 	}
 	switch {
 	case p.anyRole(RoleFailedUndeploying):
@@ -51,9 +52,29 @@ func (p *planner) undeployRole(role *Role) bool {
 	if !p.mayEnd(role) {
 		return false
 	}
+	p.beginEnd(role)
+	return true
+}
+
+// breakCircle begins with the last role where every role waits for another.
+// Parents that wait for each other cannot be deployed, but other servers took
+// them. It says whether a role changed its state.
+func (p *planner) breakCircle() bool {
+	if p.anyRole(RoleUndeploying) || p.anyRole(RoleFailedUndeploying) || p.everyRole(RoleDone) {
+		return false
+	}
+	for i := len(p.roles()) - 1; i >= 0; i-- {
+		if role := &p.roles()[i]; role.state() != RoleDone {
+			p.beginEnd(role)
+			return true
+		}
+	}
+	return false
+}
+
+func (p *planner) beginEnd(role *Role) {
 	role.ScaleWay = nil
 	p.roleTo(role, RoleUndeploying, "")
-	return true
 }
 
 // mayEnd: with the strategy straight, a role waits for the roles that have it

@@ -31,9 +31,10 @@ func (v VM) Running() bool { return v.State == VMActive && v.LCMState == LCMRunn
 // Gone says that the VM has ended for good.
 func (v VM) Gone() bool { return v.State == VMDone }
 
-// Failed says that OneFlow would call the VM failed.
+// Failed says that the VM goes no further by itself: what OneFlow calls failed,
+// and CLONING_FAILURE, in which OneFlow waits for ever.
 func (v VM) Failed() bool {
-	return v.State == VMFailed || v.State == VMActive && failedLCMStates[v.LCMState]
+	return v.State == VMFailed || v.State == VMCloningFailure || v.State == VMActive && failedLCMStates[v.LCMState]
 }
 
 // Ending says that the VM is on its way to DONE, or there.
@@ -51,7 +52,8 @@ func (v VM) Arrived() bool {
 	return false
 }
 
+// Lost says that oned does not know what became of the VM: its host is silent.
+func (v VM) Lost() bool { return v.State == VMActive && v.LCMState == LCMUnknown }
+
 // Troubled says that the VM puts a running service into WARNING.
-func (v VM) Troubled() bool {
-	return v.Failed() || v.State == VMPoweroff || v.State == VMActive && v.LCMState == LCMUnknown
-}
+func (v VM) Troubled() bool { return v.Failed() || v.State == VMPoweroff || v.Lost() }

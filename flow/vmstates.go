@@ -6,16 +6,18 @@ type VMState int
 // The states of a VM that the domain tells apart; the others have numbers and
 // names only.
 const (
-	VMInit       VMState = 0
-	VMPending    VMState = 1
-	VMHold       VMState = 2
-	VMActive     VMState = 3
-	VMStopped    VMState = 4
-	VMSuspended  VMState = 5
-	VMDone       VMState = 6
-	VMFailed     VMState = 7
-	VMPoweroff   VMState = 8
-	VMUndeployed VMState = 9
+	VMInit           VMState = 0
+	VMPending        VMState = 1
+	VMHold           VMState = 2
+	VMActive         VMState = 3
+	VMStopped        VMState = 4
+	VMSuspended      VMState = 5
+	VMDone           VMState = 6
+	VMFailed         VMState = 7
+	VMPoweroff       VMState = 8
+	VMUndeployed     VMState = 9
+	VMCloning        VMState = 10
+	VMCloningFailure VMState = 11
 )
 
 var vmStateNames = [...]string{

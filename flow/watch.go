@@ -45,12 +45,14 @@ func (p *planner) trouble(role *Role) string {
 	return ""
 }
 
-// empty says that no role has a VM or is to get one.
+// empty says that the service has had VMs, and none is left or to come.
 func (p *planner) empty() bool {
-	for i := range p.roles() {
-		if len(p.roles()[i].Nodes) > 0 {
+	had := false
+	for _, role := range p.roles() {
+		if len(role.Nodes) > 0 {
 			return false
 		}
+		had = had || role.LastVMName != nil && *role.LastVMName > 0
 	}
-	return len(p.Intents) == 0
+	return had && len(p.Intents) == 0
 }

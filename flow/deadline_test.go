@@ -1,0 +1,187 @@
+package flow_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+func (s *stage) wantDeadline(name string, want time.Time) {
+	s.t.Helper()
+	got, set := s.state.Deadlines[name]
+	if want.IsZero() != !set || !got.Equal(want) {
+		s.t.Fatalf("deadline %s is %v, want %v (in %s; all: %v)", name, got, want, s.state.Service.State(), s.state.Deadlines)
+	}
+}
+
+func TestWaitingServiceIsLookedAtAgain(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.plan()
+	first := s.now.Add(s.settings.Look)
+	s.wantDeadline(flow.DeadlineLook, first)
+	s.create()
+	for range 29 {
+		s.planAfter(time.Second)
+		s.wantDeadline(flow.DeadlineLook, first)
+	}
+	s.planAfter(time.Second)
+	s.wantDeadline(flow.DeadlineLook, first.Add(s.settings.Look))
+}
+
+// Every change of state starts the wait anew, and the last event before
+// RUNNING may have told an older truth: there is one look more.
+func TestRunningServiceIsLookedAtOnceMore(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.plan()
+	s.create()
+	s.now = s.now.Add(10 * time.Second)
+	s.run(100)
+	look := s.now.Add(s.settings.Look)
+	s.wantDeadline(flow.DeadlineLook, look)
+	s.planAfter(time.Second)
+	s.wantDeadline(flow.DeadlineLook, look)
+	s.planAfter(s.settings.Look)
+	s.wantDeadline(flow.DeadlineLook, time.Time{})
+	s.planAfter(time.Second)
+	s.wantDeadline(flow.DeadlineLook, time.Time{})
+}
+
+func TestWarningIsLookedAtAgainAndAgain(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.plan()
+	for range 3 {
+		s.wantDeadline(flow.DeadlineLook, s.now.Add(s.settings.Look))
+		s.planAfter(s.settings.Look)
+	}
+}
+
+func TestCooldownIsKeptUnderAStreamOfEvents(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 2)
+	s.create()
+	s.run(101)
+	end := s.now.Add(300 * time.Second)
+	for range 299 {
+		s.planAfter(time.Second)
+		s.wantState(flow.ServiceCooldown)
+		s.wantDeadline(flow.DeadlineCooldown, end)
+	}
+	s.state = afterCrash(t, s.state)
+	s.planAfter(time.Second)
+	s.wantState(flow.ServiceRunning)
+	s.wantDeadline(flow.DeadlineCooldown, time.Time{})
+}
+
+func TestRecoveredCooldownLeavesNoDeadline(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 0)
+	s.end(100)
+	s.recover()
+	s.wantState(flow.ServiceRunning)
+	s.wantDeadline(flow.DeadlineCooldown, time.Time{})
+}
+
+func TestWhichStatesHaveADeadline(t *testing.T) {
+	rests := map[flow.ServiceState]bool{
+		flow.ServiceHold: true, flow.ServiceFailedDeploying: true, flow.ServiceFailedScaling: true,
+		flow.ServiceFailedDeployingNets: true, flow.ServiceFailedUndeployingNets: true,
+	}
+	for state, s := range stagesInEveryState(t) {
+		t.Run(state.String(), func(t *testing.T) {
+			s.plan()
+			_, set := s.state.Deadlines[flow.DeadlineLook]
+			if set == rests[state] {
+				t.Fatalf("looked at again: %v, want %v", set, !rests[state])
+			}
+		})
+	}
+}
+
+// A request whose effect is not seen is repeated after a look, not before, and
+// at once where the VM has come to where it can be obeyed.
+func TestRequestsAreRepeated(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 100")
+	s.planAfter(s.settings.Look - 1)
+	s.wantActions()
+	s.planAfter(1)
+	s.wantActions("terminate 100")
+	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.plan()
+	s.wantActions("terminate 100")
+	s.plan()
+	s.wantActions()
+}
+
+func TestVMRefusesWhileItBoots(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.plan()
+	s.create()
+	s.recoverDelete()
+	s.wantActions("terminate 100")
+	s.take(flow.RefuseVM(s.state, 100, "wrong state BOOT", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceUndeploying)
+	s.wantActions()
+	s.run(100)
+	s.wantActions("terminate 100")
+}
+
+func TestVMRefusesForGood(t *testing.T) {
+	for name, act := range map[string]func(s *stage){
+		"undeploy": func(s *stage) { s.command(flow.VerbUndeploy, nil) },
+		"scale":    func(s *stage) { s.scale("a", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, oneRole(2))
+			act(s)
+			s.take(flow.RefuseVM(s.state, 100, "not yours", s.facts, s.now, s.settings))
+			if !s.state.Service.State().Failed() {
+				t.Fatalf("service is %s", s.state.Service.State())
+			}
+			s.wantLog("E Role a : VM 100 does not end: not yours", "I New state: "+s.state.Service.State().String())
+			s.recover()
+			if describeAction(s.actions[0]) != "terminate 100" {
+				t.Fatalf("recovered with %v", s.actions)
+			}
+		})
+	}
+}
+
+func TestRefusalOfAVMThatHasEndedIsNone(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.command(flow.VerbUndeploy, nil)
+	s.set(flow.VMDone, flow.LCMInit, 100)
+	s.take(flow.RefuseVM(s.state, 100, "no such VM", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceDone)
+}
+
+// VM 0 is oned's first. A refusal about a VM that nothing is known of is not its.
+func TestRefusalOfAnUnknownVMIsNotVMZeros(t *testing.T) {
+	s := newStage(t, oneRole(2))
+	s.created = 0
+	s.bringUp()
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 0", "terminate 1")
+	delete(s.facts, 1)
+	s.take(flow.RefuseVM(s.state, 1, "timeout", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceUndeploying)
+	s.take(flow.RefuseVM(s.state, 77, "no such VM", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceUndeploying)
+}
+
+func TestRefusedHelpIsForgotten(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.plan()
+	s.recover()
+	s.wantActions("resume 100")
+	s.take(flow.RefuseVM(s.state, 100, "no host", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceWarning)
+	s.wantActions()
+	if len(s.state.Asked) > 0 {
+		t.Fatalf("still asked: %+v", s.state.Asked)
+	}
+}

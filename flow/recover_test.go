@@ -1,0 +1,240 @@
+package flow_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// stagesInEveryState has a service with a role "a" in each of the states.
+func stagesInEveryState(t *testing.T) map[flow.ServiceState]*stage {
+	t.Helper()
+	stages := map[flow.ServiceState]*stage{flow.ServicePending: newStage(t, oneRole(2))}
+	add := func(state flow.ServiceState, s *stage) {
+		t.Helper()
+		s.wantState(state)
+		stages[state] = s
+	}
+	from := func(act func(s *stage)) *stage {
+		t.Helper()
+		s := runningStage(t, oneRole(2))
+		act(s)
+		return s
+	}
+	deploying := newStage(t, oneRole(2))
+	deploying.plan()
+	add(flow.ServiceDeploying, deploying)
+	failed := newStage(t, oneRole(2))
+	failed.plan()
+	failed.create()
+	failed.set(flow.VMActive, flow.LCMPrologFailure, 100)
+	failed.plan()
+	add(flow.ServiceFailedDeploying, failed)
+	add(flow.ServiceRunning, from(func(*stage) {}))
+	add(flow.ServiceWarning, from(func(s *stage) { s.set(flow.VMPoweroff, flow.LCMInit, 100); s.plan() }))
+	add(flow.ServiceScaling, from(func(s *stage) { s.scale("a", 3) }))
+	add(flow.ServiceCooldown, from(func(s *stage) { s.scale("a", 1); s.end(100) }))
+	add(flow.ServiceFailedScaling, from(func(s *stage) {
+		s.scale("a", 3)
+		s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
+	}))
+	add(flow.ServiceUndeploying, from(func(s *stage) { s.command(flow.VerbUndeploy, nil) }))
+	add(flow.ServiceFailedUndeploying, from(func(s *stage) {
+		s.command(flow.VerbUndeploy, nil)
+		s.take(flow.RefuseVM(s.state, 100, "no", s.facts, s.now, s.settings))
+	}))
+	add(flow.ServiceDone, from(func(s *stage) { s.command(flow.VerbUndeploy, nil); s.end(100, 101) }))
+	// These states are entered by what deploys networks and holds VMs.
+	for state, role := range map[flow.ServiceState]string{
+		flow.ServiceDeployingNets: "0", flow.ServiceFailedDeployingNets: "0", flow.ServiceHold: "11",
+		flow.ServiceUndeployingNets: "5", flow.ServiceFailedUndeployingNets: "5",
+	} {
+		s := newStage(t, strings.Replace(oneRole(2), `"type"`, `"nodes":[],"on_hold":false,"state":`+role+`,"type"`, 1))
+		s.state.Service.Body.State = &state
+		add(state, s)
+	}
+	if len(stages) != len(flow.ServiceStates()) {
+		t.Fatalf("%d of %d states", len(stages), len(flow.ServiceStates()))
+	}
+	return stages
+}
+
+func TestRecoverDeleteEndsAServiceFromEveryState(t *testing.T) {
+	for state, s := range stagesInEveryState(t) {
+		t.Run(state.String(), func(t *testing.T) {
+			s.recoverDelete()
+			for range 3 {
+				for id := range s.facts {
+					s.set(flow.VMDone, flow.LCMInit, id)
+				}
+				s.plan()
+			}
+			s.wantState(flow.ServiceDone)
+			s.wantActions("delete document")
+			if len(s.state.Intents) > 0 || len(s.state.Asked) > 0 {
+				t.Fatalf("left over: intents %+v, asked %+v", s.state.Intents, s.state.Asked)
+			}
+		})
+	}
+}
+
+func TestRecoverDeleteAsksEveryVMToEnd(t *testing.T) {
+	for state, s := range stagesInEveryState(t) {
+		live := 0
+		for _, vm := range s.facts {
+			if !vm.Gone() {
+				live++
+			}
+		}
+		s.recoverDelete()
+		asked := 0
+		for _, action := range s.actions {
+			if action.Kind == flow.ActionVM && action.Call == "terminate" {
+				asked++
+			}
+		}
+		if asked != live {
+			t.Errorf("from %s: %d of %d VMs asked to end: %v", state, asked, live, s.actions)
+		}
+	}
+}
+
+func TestNothingToRecover(t *testing.T) {
+	for state, s := range stagesInEveryState(t) {
+		switch state {
+		case flow.ServiceRunning, flow.ServiceDone, flow.ServiceHold:
+			s.wantRefusal(flow.RefusedState, state.String(), flow.VerbRecover, flow.RecoverArguments{})
+		default:
+			s.recover()
+		}
+	}
+}
+
+func TestRecoverLeavesEveryFailure(t *testing.T) {
+	for state, want := range map[flow.ServiceState]flow.ServiceState{
+		flow.ServiceFailedDeploying:       flow.ServiceDeploying,
+		flow.ServiceFailedScaling:         flow.ServiceScaling,
+		flow.ServiceFailedUndeploying:     flow.ServiceUndeploying,
+		flow.ServiceFailedDeployingNets:   flow.ServiceDeploying,
+		flow.ServiceFailedUndeployingNets: flow.ServiceDone,
+		flow.ServiceCooldown:              flow.ServiceRunning,
+	} {
+		s := stagesInEveryState(t)[state]
+		s.recover()
+		if got := s.state.Service.State(); got != want {
+			t.Errorf("recovered from %s to %s, want %s", state, got, want)
+		}
+	}
+}
+
+func TestFailedVMFailsTheDeploy(t *testing.T) {
+	s := newStage(t, masterSlave)
+	s.plan()
+	s.create()
+	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.plan()
+	s.wantState(flow.ServiceFailedDeploying)
+	s.wantRole("Master", flow.RoleFailedDeploying)
+	s.wantRole("Slave", flow.RolePending)
+	s.wantActions()
+	s.wantLog("E Role Master : VM 100 is in BOOT_FAILURE", "I New state: FAILED_DEPLOYING")
+	wantReason(t, s, "role", "VM 100 is in BOOT_FAILURE")
+
+	s.recover()
+	s.wantState(flow.ServiceDeploying)
+	s.wantActions("recover 100")
+	s.plan()
+	s.wantState(flow.ServiceDeploying)
+	s.wantActions()
+	s.run(100)
+	s.wantActions("create Slave/0")
+}
+
+// oned's retry may fail as well, whether or not anybody saw it begin.
+func TestRecoveredVMThatFailsAgain(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.plan()
+	s.create()
+	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.plan()
+	s.recover()
+	s.set(flow.VMActive, flow.LCMBoot, 100)
+	s.plan()
+	s.wantState(flow.ServiceDeploying)
+	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.plan()
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.planAfter(s.settings.Look)
+	s.wantState(flow.ServiceFailedDeploying)
+}
+
+func TestRecoverCreatesWhatWasRefusedOrLost(t *testing.T) {
+	s := newStage(t, oneRole(3))
+	s.plan()
+	refused := s.state.Intents[0]
+	s.take(flow.RefuseIntent(s.state, refused.Key, "no such template", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceFailedDeploying)
+	s.wantLog("E Role a : VM 0 could not be created from template 0: no such template", "I New state: FAILED_DEPLOYING")
+	s.wantActions()
+	s.recover()
+	s.wantActions("create a/3", "create a/4", "create a/5")
+	s.create()
+	s.set(flow.VMFailed, flow.LCMInit, 100)
+	s.run(101, 102)
+	s.wantState(flow.ServiceFailedDeploying)
+	s.end(100)
+	s.wantNodes("a", 3, 101, 102)
+	s.recover()
+	s.wantActions("create a/6")
+	s.bringUp()
+	s.wantState(flow.ServiceRunning)
+}
+
+func TestOtherRolesGoOnAfterARefusal(t *testing.T) {
+	s := newStage(t, strings.Replace(masterSlave, "straight", "none", 1))
+	s.plan()
+	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no", s.facts, s.now, s.settings))
+	s.wantRole("Master", flow.RoleFailedDeploying)
+	s.wantRole("Slave", flow.RoleDeploying)
+	if len(s.state.Intents) != 1 || s.state.Intents[0].Role != "Slave" {
+		t.Fatalf("intents %+v, want the other role's", s.state.Intents)
+	}
+	s.recover()
+	s.wantActions("create Master/1", "create Slave/0")
+}
+
+func TestRecoverInWarningResumesAndRetries(t *testing.T) {
+	s := runningStage(t, oneRole(3))
+	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(flow.VMActive, flow.LCMBootFailure, 102)
+	s.plan()
+	s.recover()
+	s.wantState(flow.ServiceWarning)
+	s.wantActions("resume 100", "recover 102")
+	s.run(100, 102)
+	s.wantState(flow.ServiceRunning)
+	if len(s.state.Asked) > 0 {
+		t.Fatalf("still asked: %+v", s.state.Asked)
+	}
+}
+
+// Roles whose parents wait for each other cannot be deployed, and say so.
+func TestDeployWithParentsInACircleFails(t *testing.T) {
+	for name, body := range map[string]string{
+		"circle":  strings.Replace(masterSlave, `"type":"vm"`, `"type":"vm","parents":["Slave"]`, 1),
+		"unknown": strings.Replace(masterSlave, `["Master"]`, `["Nobody"]`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, body)
+			s.bringUp()
+			s.wantState(flow.ServiceFailedDeploying)
+			if !strings.Contains(s.messages(), "Slave") {
+				t.Fatalf("the log does not name the role: %s", s.messages())
+			}
+			s.recover()
+			s.wantState(flow.ServiceFailedDeploying)
+		})
+	}
+}

@@ -1,0 +1,238 @@
+package flow_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+func TestScaleUpCreatesCoolsDownAndRuns(t *testing.T) {
+	s := runningStage(t, masterSlave)
+	s.scale("Master", 3)
+	s.wantState(flow.ServiceScaling)
+	s.wantRole("Master", flow.RoleScaling)
+	s.wantRole("Slave", flow.RoleRunning)
+	s.wantActions("create Master/1", "create Master/2")
+	s.wantLog("I Role Master scaling up from 1 to 3 nodes", "I New state: SCALING")
+	wantScaleWay(t, s, `0`)
+
+	s.create()
+	s.run(102)
+	s.wantState(flow.ServiceScaling)
+	s.run(103)
+	s.wantState(flow.ServiceCooldown)
+	s.wantRole("Master", flow.RoleCooldown)
+	wantScaleWay(t, s, ``)
+	s.planAfter(2999 * time.Millisecond)
+	s.wantState(flow.ServiceCooldown)
+	s.planAfter(time.Millisecond)
+	s.wantState(flow.ServiceRunning)
+	s.wantRole("Master", flow.RoleRunning)
+	s.wantNodes("Master", 3, 100, 102, 103)
+	s.wantLog("I New state: SCALING", "I New state: COOLDOWN", "I New state: RUNNING")
+}
+
+func TestScaleDownEndsTheOldestFirst(t *testing.T) {
+	s := runningStage(t, oneRole(4))
+	s.scale("a", 2)
+	s.wantActions("terminate 100", "terminate 101")
+	s.wantLog("I Role a scaling down from 4 to 2 nodes", "I New state: SCALING")
+	wantScaleWay(t, s, `1`)
+	s.set(flow.VMActive, flow.LCMShutdown, 100)
+	s.plan()
+	s.wantActions()
+	s.end(101)
+	s.wantState(flow.ServiceScaling)
+	s.wantActions()
+	s.end(100)
+	s.wantState(flow.ServiceCooldown)
+	s.wantNodes("a", 2, 102, 103)
+	wantScaleWay(t, s, ``)
+}
+
+func TestScaleDownToNothing(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 0)
+	s.end(100)
+	s.wantState(flow.ServiceCooldown)
+	s.planAfter(300 * time.Second)
+	s.wantState(flow.ServiceRunning)
+	s.wantNodes("a", 0)
+}
+
+func TestCooldownIsTheRolesOrTheSettings(t *testing.T) {
+	for _, c := range []struct {
+		name, attribute string
+		settings        time.Duration
+		want            time.Duration
+	}{
+		{"role's", `"cooldown":7,`, 300 * time.Second, 7 * time.Second},
+		{"settings'", ``, 40 * time.Second, 40 * time.Second},
+		{"default", ``, flow.DefaultSettings().Cooldown, 300 * time.Second},
+		{"role's none", `"cooldown":0,`, 300 * time.Second, 0},
+		{"settings' none", ``, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, strings.Replace(oneRole(1), `"type"`, c.attribute+`"type"`, 1))
+			s.settings.Cooldown = c.settings
+			s.bringUp()
+			s.scale("a", 2)
+			s.create()
+			s.run(101)
+			if c.want == 0 {
+				s.wantState(flow.ServiceRunning)
+				s.wantLog("I New state: COOLDOWN", "I New state: RUNNING")
+				return
+			}
+			s.planAfter(c.want - 1)
+			s.wantState(flow.ServiceCooldown)
+			s.planAfter(1)
+			s.wantState(flow.ServiceRunning)
+		})
+	}
+}
+
+// A service that another server left in COOLDOWN names no time for its end.
+func TestCooldownWithoutItsTimeStartsAgain(t *testing.T) {
+	s := newStage(t, `{"name":"web","roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0,"cooldown":9,"state":10,"nodes":[]}],"state":10}`)
+	s.plan()
+	s.wantState(flow.ServiceCooldown)
+	s.planAfter(9 * time.Second)
+	s.wantState(flow.ServiceRunning)
+}
+
+func TestScaleRefusals(t *testing.T) {
+	limited := strings.Replace(oneRole(2), `"type"`, `"min_vms":1,"max_vms":4,"type"`, 1)
+	for _, c := range []struct {
+		name      string
+		arguments flow.ScaleArguments
+		kind      flow.RefusalKind
+		names     string
+	}{
+		{"unknown role", flow.ScaleArguments{Role: "zz", Cardinality: 1}, flow.RefusedMissing, `"zz"`},
+		{"same", flow.ScaleArguments{Role: "a", Cardinality: 2}, flow.RefusedState, "2"},
+		{"same with force", flow.ScaleArguments{Role: "a", Cardinality: 2, Force: true}, flow.RefusedState, "2"},
+		{"under min", flow.ScaleArguments{Role: "a", Cardinality: 0}, flow.RefusedState, "min_vms is 1"},
+		{"over max", flow.ScaleArguments{Role: "a", Cardinality: 5}, flow.RefusedState, "max_vms is 4"},
+		{"negative", flow.ScaleArguments{Role: "a", Cardinality: -1}, flow.RefusedInput, "-1"},
+		{"negative with force", flow.ScaleArguments{Role: "a", Cardinality: -1, Force: true}, flow.RefusedInput, "-1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := runningStage(t, limited)
+			s.wantRefusal(c.kind, c.names, flow.VerbScale, c.arguments)
+		})
+	}
+}
+
+func TestForceLeavesTheLimitsOutOfAccount(t *testing.T) {
+	for _, cardinality := range []int{0, 6} {
+		s := runningStage(t, strings.Replace(oneRole(2), `"type"`, `"min_vms":1,"max_vms":4,"type"`, 1))
+		s.command(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: cardinality, Force: true})
+		s.wantState(flow.ServiceScaling)
+	}
+}
+
+func TestScaleIsRefusedWhereTheServiceIsOnItsWayOrFailed(t *testing.T) {
+	for state, s := range stagesInEveryState(t) {
+		if state == flow.ServiceRunning || state == flow.ServiceWarning {
+			continue
+		}
+		t.Run(state.String(), func(t *testing.T) {
+			s.wantRefusal(flow.RefusedState, state.String(), flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 9})
+		})
+	}
+}
+
+func TestScaleInWarningReplacesNothingAndWarnsAgain(t *testing.T) {
+	s := runningStage(t, oneRole(2))
+	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.plan()
+	s.wantState(flow.ServiceWarning)
+	s.scale("a", 3)
+	s.create()
+	s.run(102)
+	s.wantState(flow.ServiceCooldown)
+	s.planAfter(300 * time.Second)
+	s.wantState(flow.ServiceWarning)
+	s.wantNodes("a", 3, 100, 101, 102)
+}
+
+func TestVMLostWhileScalingUp(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 3)
+	s.create()
+	s.run(101)
+	s.end(102)
+	s.wantState(flow.ServiceCooldown)
+	s.wantNodes("a", 2, 100, 101)
+	s.wantLog("I Role a scaling down from 3 to 2 nodes", "I New state: COOLDOWN")
+}
+
+// A VM that ends by itself while its role shrinks takes a victim's place, and
+// is never replaced.
+func TestVMLostWhileScalingDown(t *testing.T) {
+	s := runningStage(t, oneRole(3))
+	s.scale("a", 2)
+	s.wantActions("terminate 100")
+	s.end(100, 101)
+	s.wantState(flow.ServiceCooldown)
+	s.wantNodes("a", 1, 102)
+}
+
+func TestFailedScaleUpIsRecovered(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 2)
+	s.create()
+	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.plan()
+	s.wantState(flow.ServiceFailedScaling)
+	s.wantRole("a", flow.RoleFailedScaling)
+	s.wantLog("E Role a : VM 101 is in BOOT_FAILURE", "I New state: FAILED_SCALING")
+	s.recover()
+	s.wantState(flow.ServiceScaling)
+	s.wantActions("recover 101")
+	s.run(101)
+	s.wantState(flow.ServiceCooldown)
+	s.wantNodes("a", 2, 100, 101)
+}
+
+func TestFailedScaleDownIsRecovered(t *testing.T) {
+	s := runningStage(t, oneRole(2))
+	s.scale("a", 1)
+	s.set(flow.VMActive, flow.LCMEpilogFailure, 100)
+	s.plan()
+	s.wantState(flow.ServiceFailedScaling)
+	s.wantLog("E Role a : VM 100 does not end: it is in EPILOG_FAILURE", "I New state: FAILED_SCALING")
+	s.recover()
+	s.wantActions("terminate 100")
+	s.end(100)
+	s.wantState(flow.ServiceCooldown)
+	s.wantNodes("a", 1, 101)
+}
+
+// Whoever ends VMs while a scale-down waits to be recovered has lowered the
+// cardinality: RUNNING never counts VMs that are not there.
+func TestVMsLostInAFailedScaleDownLowerTheCardinality(t *testing.T) {
+	s := runningStage(t, oneRole(3))
+	s.scale("a", 2)
+	s.set(flow.VMActive, flow.LCMEpilogFailure, 100)
+	s.plan()
+	s.wantState(flow.ServiceFailedScaling)
+	s.end(101, 102)
+	s.recover()
+	s.wantState(flow.ServiceCooldown)
+	s.wantNodes("a", 1, 100)
+}
+
+func wantScaleWay(t *testing.T, s *stage, want string) {
+	t.Helper()
+	name := s.state.Service.Body.Roles[0].Name
+	text := asJSON(t, s.role(name))
+	has := strings.Contains(text, `"scale_way"`)
+	if want == "" && has || want != "" && !strings.Contains(text, fmt.Sprintf(`"scale_way":%s`, want)) {
+		t.Fatalf("scale_way is not %q in %s", want, text)
+	}
+}

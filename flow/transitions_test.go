@@ -1,0 +1,169 @@
+package flow_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// Every way that a service may go, by the names of the states; what is not here
+// is not allowed.
+var serviceWays = map[string]string{
+	"PENDING":                 "DEPLOYING_NETS UNDEPLOYING",
+	"DEPLOYING_NETS":          "DEPLOYING FAILED_DEPLOYING_NETS UNDEPLOYING",
+	"DEPLOYING":               "RUNNING FAILED_DEPLOYING HOLD UNDEPLOYING",
+	"HOLD":                    "DEPLOYING UNDEPLOYING",
+	"RUNNING":                 "WARNING SCALING DEPLOYING UNDEPLOYING",
+	"WARNING":                 "RUNNING SCALING UNDEPLOYING",
+	"SCALING":                 "COOLDOWN FAILED_SCALING UNDEPLOYING",
+	"COOLDOWN":                "RUNNING UNDEPLOYING",
+	"UNDEPLOYING":             "UNDEPLOYING_NETS DONE FAILED_UNDEPLOYING RUNNING",
+	"UNDEPLOYING_NETS":        "DONE FAILED_UNDEPLOYING_NETS UNDEPLOYING",
+	"FAILED_DEPLOYING_NETS":   "DEPLOYING_NETS UNDEPLOYING",
+	"FAILED_DEPLOYING":        "DEPLOYING UNDEPLOYING",
+	"FAILED_SCALING":          "SCALING UNDEPLOYING",
+	"FAILED_UNDEPLOYING":      "UNDEPLOYING",
+	"FAILED_UNDEPLOYING_NETS": "UNDEPLOYING_NETS UNDEPLOYING",
+	"DONE":                    "",
+}
+
+var roleWays = map[string]string{
+	"PENDING":            "DEPLOYING HOLD UNDEPLOYING",
+	"HOLD":               "DEPLOYING UNDEPLOYING",
+	"DEPLOYING":          "RUNNING FAILED_DEPLOYING UNDEPLOYING",
+	"RUNNING":            "WARNING SCALING UNDEPLOYING",
+	"WARNING":            "RUNNING SCALING UNDEPLOYING",
+	"SCALING":            "COOLDOWN FAILED_SCALING UNDEPLOYING",
+	"COOLDOWN":           "RUNNING UNDEPLOYING",
+	"UNDEPLOYING":        "DONE FAILED_UNDEPLOYING",
+	"FAILED_DEPLOYING":   "DEPLOYING UNDEPLOYING",
+	"FAILED_SCALING":     "SCALING UNDEPLOYING",
+	"FAILED_UNDEPLOYING": "UNDEPLOYING",
+	"DONE":               "",
+}
+
+func TestEveryPairOfServiceStates(t *testing.T) {
+	for _, from := range flow.ServiceStates() {
+		allowed, listed := serviceWays[from.String()]
+		if !listed {
+			t.Errorf("%s is in no table", from)
+		}
+		for _, to := range flow.ServiceStates() {
+			want := slices.Contains(strings.Fields(allowed), to.String())
+			if got := from.CanBecome(to); got != want {
+				t.Errorf("%s to %s: %v, want %v", from, to, got, want)
+			}
+		}
+	}
+}
+
+func TestEveryPairOfRoleStates(t *testing.T) {
+	for _, from := range flow.RoleStates() {
+		allowed, listed := roleWays[from.String()]
+		if !listed {
+			t.Errorf("%s is in no table", from)
+		}
+		for _, to := range flow.RoleStates() {
+			want := slices.Contains(strings.Fields(allowed), to.String())
+			if got := from.CanBecome(to); got != want {
+				t.Errorf("%s to %s: %v, want %v", from, to, got, want)
+			}
+		}
+	}
+}
+
+// The numbers are what OneFlow writes into documents.
+func TestStateNumbers(t *testing.T) {
+	for n, name := range []string{
+		"PENDING", "DEPLOYING", "RUNNING", "UNDEPLOYING", "WARNING", "DONE", "FAILED_UNDEPLOYING", "FAILED_DEPLOYING", "SCALING",
+		"FAILED_SCALING", "COOLDOWN", "DEPLOYING_NETS", "UNDEPLOYING_NETS", "FAILED_DEPLOYING_NETS", "FAILED_UNDEPLOYING_NETS", "HOLD",
+	} {
+		if got := flow.ServiceState(n).String(); got != name {
+			t.Errorf("service state %d is %s, want %s", n, got, name)
+		}
+		if role := flow.RoleState(n).String(); n <= 10 && role != name {
+			t.Errorf("role state %d is %s, want %s", n, role, name)
+		}
+	}
+	if got := flow.RoleState(11).String(); got != "HOLD" {
+		t.Errorf("role state 11 is %s, want HOLD", got)
+	}
+	if got := flow.ServiceState(16).String(); got != "UNKNOWN_16" {
+		t.Errorf("service state 16 is %s", got)
+	}
+}
+
+// A command leads out of every state but DONE, or an event will.
+func TestEveryStateHasAWayOutByACommand(t *testing.T) {
+	for state, s := range stagesInEveryState(t) {
+		if state == flow.ServiceDone {
+			continue
+		}
+		s.recoverDelete()
+		if got := s.state.Service.State(); got == state && state != flow.ServiceUndeploying {
+			t.Errorf("recover with delete leaves the service in %s", got)
+		}
+	}
+}
+
+// A state that this version does not know, written by another server, can only
+// be undeployed.
+func TestUnknownStatesCanBeUndeployed(t *testing.T) {
+	s := newStage(t, `{"name":"web","state":99,"roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0,"state":77,"nodes":[]}]}`)
+	s.plan()
+	s.wantActions()
+	if err := s.tryCommand(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1}); err == nil {
+		t.Fatal("a service in an unknown state was scaled")
+	}
+	s.recoverDelete()
+	s.wantState(flow.ServiceDone)
+}
+
+func TestVMStateNames(t *testing.T) {
+	for name, want := range map[string]int{"INIT": 0, "PENDING": 1, "ACTIVE": 3, "DONE": 6, "POWEROFF": 8, "CLONING_FAILURE": 11} {
+		got, ok := flow.ParseVMState(name)
+		if !ok || int(got) != want || got.String() != name {
+			t.Errorf("%s is %d (%v), want %d", name, got, ok, want)
+		}
+	}
+	for name, want := range map[string]int{
+		"LCM_INIT": 0, "RUNNING": 3, "EPILOG": 11, "UNKNOWN": 16, "BOOT_FAILURE": 36, "PROLOG_UNDEPLOY_FAILURE": 50,
+		"PROLOG_MIGRATE_UNKNOWN_FAILURE": 61, "BACKUP": 69, "RESTORE": 71,
+	} {
+		got, ok := flow.ParseLCMState(name)
+		if !ok || int(got) != want || got.String() != name {
+			t.Errorf("%s is %d (%v), want %d", name, got, ok, want)
+		}
+	}
+	if _, ok := flow.ParseVMState("running"); ok {
+		t.Error("a name that oned does not have was read")
+	}
+}
+
+// The failed states are those whose names say so.
+func TestFailedLifeCycleStates(t *testing.T) {
+	for n := range 72 {
+		vm := flow.VM{State: flow.VMActive, LCMState: flow.LCMState(n)}
+		if want := strings.HasSuffix(vm.LCMState.String(), "_FAILURE"); vm.Failed() != want {
+			t.Errorf("%s failed: %v, want %v", vm.LCMState, vm.Failed(), want)
+		}
+		if vm.Failed() && vm.Running() || vm.Ending() && vm.Failed() {
+			t.Errorf("%s is two things at once", vm.LCMState)
+		}
+		stopped := flow.VM{State: flow.VMPoweroff, LCMState: flow.LCMState(n)}
+		if stopped.Failed() || stopped.Running() || stopped.Ending() {
+			t.Errorf("the LCM_STATE %s counts outside ACTIVE", vm.LCMState)
+		}
+	}
+}
+
+func TestCommandsThatMakeNoSense(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.wantRefusal(flow.RefusedInput, `"dance"`, "dance", nil)
+	for _, verb := range []flow.Verb{flow.VerbScale, flow.VerbRecover} {
+		s.wantRefusal(flow.RefusedInput, string(verb), verb, json.RawMessage(`[1]`))
+	}
+}
