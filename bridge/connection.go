@@ -1,0 +1,212 @@
+package bridge
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/go-zeromq/zmq4"
+	"github.com/go-zeromq/zmq4/security/null"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+const (
+	dialTimeout      = 5 * time.Second
+	handshakeTimeout = 10 * time.Second
+)
+
+// connection is a SUB's to one publisher, one level below zmq4's sockets. Those
+// tell of a lost connection only after it has been made again, stop for good
+// when a publisher accepts and then fails the handshake, and allocate whatever
+// size a frame claims to have. Here a loss is known at once, every wait has an
+// end, and frames are bounded.
+type connection struct {
+	net  net.Conn
+	zmtp *zmq4.Conn
+	stop func() bool
+}
+
+// subscribe connects to a publisher and sends the subscriptions. The end of
+// ctx closes the connection.
+func subscribe(ctx context.Context, address string, topics []string) (*connection, error) {
+	dialer := net.Dialer{
+		Timeout: dialTimeout,
+		// A publisher says nothing while nothing happens: only this finds out
+		// that its host has gone.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+	}
+	raw, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{net: raw, stop: context.AfterFunc(ctx, func() { raw.Close() })}
+	if err := c.greet(topics); err != nil {
+		c.close()
+		return nil, fmt.Errorf("speak ZeroMQ with %s: %w", address, err)
+	}
+	return c, nil
+}
+
+func (c *connection) greet(topics []string) error {
+	if err := c.net.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return err
+	}
+	zmtp, err := openZMTP(&boundedConn{Conn: c.net, reader: bufio.NewReaderSize(c.net, 64<<10)}, zmq4.Sub, false)
+	if err != nil {
+		return err
+	}
+	c.zmtp = zmtp
+	for _, topic := range topics {
+		if err := zmtp.SendMsg(zmq4.NewMsg(append([]byte{1}, topic...))); err != nil {
+			return err
+		}
+	}
+	return c.net.SetDeadline(time.Time{})
+}
+
+func (c *connection) close() {
+	c.stop()
+	c.net.Close()
+}
+
+// receive waits for the next message and returns its frames.
+func (c *connection) receive() (frames [][]byte, err error) {
+	defer recoverTo(&err)
+	for {
+		message, err := c.zmtp.RecvMsg()
+		if err != nil {
+			return nil, err
+		}
+		if message.Type == zmq4.UsrMsg {
+			return message.Frames, nil
+		}
+	}
+}
+
+// openZMTP shakes hands as a socket of that kind.
+func openZMTP(conn net.Conn, kind zmq4.SocketType, server bool) (zmtp *zmq4.Conn, err error) {
+	defer recoverTo(&err)
+	return zmq4.Open(conn, null.Security(), kind, zmq4.SocketIdentity("flowjet"), server, nil)
+}
+
+// recoverTo turns a panic into an error: zmq4 reads properties and commands
+// without looking at their lengths.
+func recoverTo(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("the peer does not follow the protocol: %v", cause)
+	}
+}
+
+const (
+	greetingSize = 64
+	// maxMessageSize leaves a body that is too large just large enough to be
+	// told from one that is not.
+	maxMessageSize = opennebula.MaxEventSize/3*4 + 1024
+	// maxDiscard is the size of a frame that is not worth reading past.
+	maxDiscard = 1 << 30
+	maxFrames  = 64
+
+	flagMore = 1
+	flagLong = 2
+)
+
+var errFrame = errors.New("a frame has an impossible size")
+
+// boundedConn reads ahead, and cuts off what a message has above
+// maxMessageSize: its reader never sees a larger one.
+type boundedConn struct {
+	net.Conn
+	reader *bufio.Reader
+	// greeted counts the greeting's bytes, which are not in frames.
+	greeted int
+	// header is what is left of the current frame's header.
+	header []byte
+	// body and discard are what is left of its body: for the reader, and not.
+	body, discard int64
+	// frames and room belong to the current message.
+	frames int
+	room   int64
+}
+
+func (b *boundedConn) Read(data []byte) (int, error) {
+	if len(data) == 0 {
+		return 0, nil
+	}
+	if b.greeted < greetingSize {
+		n, err := b.reader.Read(data[:min(len(data), greetingSize-b.greeted)])
+		b.greeted += n
+		return n, err
+	}
+	for len(b.header) == 0 && b.body == 0 {
+		if err := b.nextFrame(); err != nil {
+			return 0, err
+		}
+	}
+	if len(b.header) > 0 {
+		n := copy(data, b.header)
+		b.header = b.header[n:]
+		return n, nil
+	}
+	n, err := b.reader.Read(data[:min(int64(len(data)), b.body)])
+	b.body -= int64(n)
+	return n, err
+}
+
+// nextFrame reads a frame's header and makes the one that the reader sees.
+func (b *boundedConn) nextFrame() error {
+	if err := b.skip(); err != nil {
+		return err
+	}
+	flags, size, err := b.readHeader()
+	if err != nil {
+		return err
+	}
+	if b.frames == 0 {
+		b.room = maxMessageSize
+	}
+	b.frames++
+	if size < 0 || size > maxDiscard || b.frames > maxFrames {
+		return errFrame
+	}
+	b.body = min(size, b.room)
+	b.discard = size - b.body
+	b.room -= b.body
+	b.header = binary.BigEndian.AppendUint64([]byte{flags | flagLong}, uint64(b.body))
+	if flags&flagMore == 0 {
+		b.frames = 0
+	}
+	return nil
+}
+
+func (b *boundedConn) readHeader() (flags byte, size int64, err error) {
+	if flags, err = b.reader.ReadByte(); err != nil {
+		return 0, 0, err
+	}
+	length := 1
+	if flags&flagLong != 0 {
+		length = 8
+	}
+	var digits [8]byte
+	for i := 8 - length; i < 8; i++ {
+		if digits[i], err = b.reader.ReadByte(); err != nil {
+			return 0, 0, err
+		}
+	}
+	return flags, int64(binary.BigEndian.Uint64(digits[:])), nil
+}
+
+func (b *boundedConn) skip() error {
+	for b.discard > 0 {
+		n, err := b.reader.Discard(int(min(b.discard, 1<<20)))
+		b.discard -= int64(n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

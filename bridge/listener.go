@@ -1,0 +1,139 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	firstPause   = 50 * time.Millisecond
+	longestPause = 2 * time.Second
+	// steady is how long a connection has to last to count as a good one.
+	steady = time.Second
+)
+
+// listener hears one publisher.
+type listener struct {
+	endpoint, address string
+	topics            []string
+	log               *slog.Logger
+	// lost is called when events may have been lost.
+	lost    func(cause string)
+	metrics *metrics
+
+	mu     sync.Mutex
+	status FeedStatus
+}
+
+// run hears the publisher until ctx ends.
+func (l *listener) run(ctx context.Context, q *queue) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := l.hear(ctx, q)
+		l.disconnected(ctx, err)
+		if time.Since(began) > steady {
+			pause = firstPause
+		}
+		if sleep(ctx, pause/2+rand.N(pause/2)) != nil {
+			return
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// hear connects and reads until the connection breaks.
+func (l *listener) hear(ctx context.Context, q *queue) error {
+	conn, err := subscribe(ctx, l.address, l.topics)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	l.connected()
+	for {
+		frames, err := conn.receive()
+		if err != nil {
+			return err
+		}
+		if err := l.pass(ctx, q, frames); err != nil {
+			return err
+		}
+	}
+}
+
+// pass queues a message. Waiting for room leaves the publisher to its
+// high-water mark, above which it drops without a word.
+func (l *listener) pass(ctx context.Context, q *queue, frames [][]byte) error {
+	now := time.Now().UTC()
+	l.mu.Lock()
+	l.status.Heard++
+	l.status.LastHeard = now
+	l.mu.Unlock()
+	waited, err := q.push(ctx, item{heard: now, from: l, frames: frames})
+	l.overflown(waited && err == nil)
+	return err
+}
+
+func (l *listener) overflown(waited bool) {
+	l.mu.Lock()
+	before := l.status.overflowing
+	l.status.overflowing = waited
+	if waited {
+		l.status.Overflows++
+	}
+	l.mu.Unlock()
+	if waited {
+		l.metrics.overflows.Inc()
+		l.lost("the queue was full")
+	}
+	if waited && !before {
+		l.log.Warn("the queue of hook events was full: oned may have dropped some, they are looked up", "endpoint", l.endpoint)
+	}
+}
+
+func (l *listener) connected() {
+	l.mu.Lock()
+	again := !l.status.Since.IsZero()
+	gap := time.Since(l.status.Since)
+	l.status.Connected, l.status.Since, l.status.Error = true, time.Now(), ""
+	l.mu.Unlock()
+	l.metrics.connected.WithLabelValues(l.endpoint).Set(1)
+	if again {
+		l.log.Info("hearing hook events again; what happened in between is looked up", "endpoint", l.endpoint, "gap", gap.Round(time.Millisecond))
+	} else {
+		l.log.Info("hearing hook events", "endpoint", l.endpoint)
+	}
+	l.lost("connected to " + l.endpoint)
+}
+
+func (l *listener) disconnected(ctx context.Context, err error) {
+	l.mu.Lock()
+	first := l.status.Error == ""
+	if l.status.Connected || l.status.Since.IsZero() {
+		l.status.Connected, l.status.Since = false, time.Now()
+	}
+	if err != nil {
+		l.status.Error = err.Error()
+	}
+	l.mu.Unlock()
+	l.metrics.connected.WithLabelValues(l.endpoint).Set(0)
+	if first && ctx.Err() == nil {
+		l.log.Warn("cannot hear hook events, trying again until it works", "endpoint", l.endpoint, "error", err,
+			"mend", "is oned's hook manager running, and bound to this address (HM_MAD's -b)?")
+	}
+}
+
+// sleep waits, or returns ctx's error when that ends first.
+func sleep(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,130 @@
+package bridge
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// ReplayConfig says what to replay, where and how fast.
+type ReplayConfig struct {
+	// File has one hook event a line, as JSON: t in unix seconds, key, body_b64
+	// (the second frame as it was) and, for messages that are not as they
+	// should be, more, a list of further frames.
+	File string
+	// Listen is host:port; port 0 is one of the system's choice.
+	Listen string
+	// Speed is 1 for the recorded pace, 10 for ten times that, and 0 for as
+	// fast as the subscribers read.
+	Speed float64
+	// Out is told what happens, in lines for people; nil tells nobody.
+	Out io.Writer
+}
+
+// recorded is one line of a recording.
+type recorded struct {
+	Time float64  `json:"t"`
+	Key  string   `json:"key"`
+	Body *string  `json:"body_b64"`
+	More []string `json:"more"`
+}
+
+func (r recorded) frames() [][]byte {
+	frames := [][]byte{[]byte(r.Key)}
+	if r.Body != nil {
+		frames = append(frames, []byte(*r.Body))
+	}
+	for _, more := range r.More {
+		frames = append(frames, []byte(more))
+	}
+	return frames
+}
+
+// maxLine bounds a recording's lines, in bytes.
+const maxLine = 64 << 20
+
+// Replay publishes a recording over a ZeroMQ PUB socket, once somebody has
+// subscribed, and returns when the last event is written.
+func Replay(ctx context.Context, config ReplayConfig) error {
+	if config.Speed < 0 {
+		return fmt.Errorf("replay at speed %g: a speed is 0 or more", config.Speed)
+	}
+	file, err := os.Open(config.File)
+	if err != nil {
+		return fmt.Errorf("open the recording: %w", err)
+	}
+	defer file.Close()
+	publisher, err := newPublisher(ctx, config.Listen)
+	if err != nil {
+		return err
+	}
+	defer publisher.close()
+	if config.Out == nil {
+		config.Out = io.Discard
+	}
+	fmt.Fprintf(config.Out, "publishing on tcp://%s when somebody has subscribed\n", publisher.address())
+	keys := []string{opennebula.StateSubscription, opennebula.CallSubscription("one.vm.update")}
+	if err := publisher.waitForSubscriber(ctx, keys); err != nil {
+		return fmt.Errorf("wait for a subscriber to replay %s to: %w", config.File, err)
+	}
+	sent, wanted, err := replay(ctx, file, publisher, config.Speed)
+	fmt.Fprintf(config.Out, "published %d events, of which %d had a subscriber\n", sent, wanted)
+	if err != nil {
+		return fmt.Errorf("replay %s behind event %d: %w", config.File, sent, err)
+	}
+	return nil
+}
+
+// replay sends a recording's events and counts them, and those that somebody
+// had subscribed to.
+func replay(ctx context.Context, from io.Reader, to *publisher, speed float64) (sent, wanted int, err error) {
+	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, maxLine)
+	pace := pacer{speed: speed}
+	for number := 1; lines.Scan(); number++ {
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		var event recorded
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+			return sent, wanted, fmt.Errorf("line %d is not a recorded event: %w", number, err)
+		}
+		if err := pace.wait(ctx, event.Time); err != nil {
+			return sent, wanted, err
+		}
+		sent++
+		if to.send(event.frames()) > 0 {
+			wanted++
+		}
+	}
+	if err := lines.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("a line is longer than %d MiB", maxLine>>20)
+		}
+		return sent, wanted, err
+	}
+	return sent, wanted, nil
+}
+
+// pacer keeps the distances in time between events.
+type pacer struct {
+	speed float64
+	last  float64
+}
+
+func (p *pacer) wait(ctx context.Context, t float64) error {
+	gap := t - p.last
+	first := p.last == 0
+	p.last = t
+	if p.speed == 0 || first || gap <= 0 {
+		return ctx.Err()
+	}
+	return sleep(ctx, time.Duration(gap/p.speed*float64(time.Second)))
+}
