@@ -160,8 +160,8 @@ func (p *planner) roleTo(role *Role, next RoleState, reason string) {
 
 func (p *planner) log(severity, message string) {
 	entry := LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message}
-	log := append(p.Service.Body.Log, entry)
-	p.Service.Body.Log = log[max(0, len(log)-maxLog):]
+	p.Service.Body.Log = append(p.Service.Body.Log, entry)
+	p.Service.Body.Log = p.Service.Body.Log[max(0, len(p.Service.Body.Log)-maxLog):]
 }
 
 // state is the service's; a document without one is PENDING.

@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -265,8 +266,8 @@ func (s *stage) wantRefusal(kind flow.RefusalKind, names string, verb flow.Verb,
 	s.t.Helper()
 	before := asJSON(s.t, s.state)
 	err := s.tryCommand(verb, arguments)
-	refusal, ok := err.(*flow.Refusal)
-	if !ok {
+	var refusal *flow.Refusal
+	if !errors.As(err, &refusal) {
 		s.t.Fatalf("%s in %s gave %v, want a refusal", verb, s.state.Service.State(), err)
 	}
 	if refusal.Kind != kind || !strings.Contains(refusal.Error(), names) {
