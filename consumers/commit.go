@@ -38,9 +38,14 @@ func (l *lane) store(ctx context.Context) error {
 }
 
 // withFloors notes on new intents which VM ids were in use when they were made.
+// An older intent keeps its own: its VM may be among those that came since.
 func (l *lane) withFloors(intents []flow.Intent) []flow.Intent {
+	known := map[string]bool{}
+	for _, intent := range l.record.State.Intents {
+		known[intent.Key] = true
+	}
 	for i := range intents {
-		if intents[i].Floor == 0 {
+		if !known[intents[i].Key] {
 			intents[i].Floor = int(l.worker.newest.Load())
 		}
 	}

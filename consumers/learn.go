@@ -140,7 +140,7 @@ func spans(ids []int) [][]int {
 
 // find looks for the VM of an intent among those created since it was decided on.
 func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
-	vms, err := l.server().VMs(ctx, allUsers, intent.Floor, -1, anyState)
+	vms, err := l.server().VMs(ctx, allUsers, l.floor(intent.Key), -1, anyState)
 	if err != nil {
 		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, l.service, err)
 	}
@@ -152,4 +152,15 @@ func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
 		}
 	}
 	return found, nil
+}
+
+// floor is the VM id from which on an intent's VM is to be found; the record
+// knows it, the plan that made the intent did not.
+func (l *lane) floor(key string) int {
+	for _, intent := range l.record.State.Intents {
+		if intent.Key == key {
+			return intent.Floor
+		}
+	}
+	return 0
 }
