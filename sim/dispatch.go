@@ -156,10 +156,10 @@ func (r *request) flagOr(i int, fallback bool) bool {
 	return fallback
 }
 
-// bits are chmod's nine numbers, from position i on.
-func (r *request) bits(i int) (bits [9]int) {
+// bits are chmod's nine numbers, behind the session and the id.
+func (r *request) bits() (bits [9]int) {
 	for n := range bits {
-		bits[n] = r.intOr(i+n, -1)
+		bits[n] = r.intOr(n+2, -1)
 	}
 	return bits
 }

@@ -47,8 +47,8 @@ func (d *document) xml() string {
 	return b.String()
 }
 
-// lockLevels are the lowest lock level that stops a right: a lock at level 1
-// (USE) stops everything, at 2 MANAGE and ADMIN, at 3 ADMIN.
+// lockedFor says whether the lock stops a right: at level 1 (USE) it stops
+// everything, at 2 MANAGE and ADMIN, at 3 ADMIN.
 func (d *document) lockedFor(r right) bool {
 	return d.Lock != nil && int(r)+1 >= d.Lock.Level
 }
@@ -114,8 +114,8 @@ func documentPoolInfo(r *request) answer {
 }
 
 // changeDocument lets the change have the document and keeps the outcome.
-func changeDocument(r *request, needed right, change func(d *document) *refusal) answer {
-	found, refused := documentFor(r, needed)
+func changeDocument(r *request, change func(d *document) *refusal) answer {
+	found, refused := documentFor(r, manage)
 	if refused == nil {
 		refused = change(found)
 	}
@@ -127,7 +127,7 @@ func changeDocument(r *request, needed right, change func(d *document) *refusal)
 }
 
 func documentUpdate(r *request) answer {
-	return changeDocument(r, manage, func(d *document) *refusal {
+	return changeDocument(r, func(d *document) *refusal {
 		updated, refused := updatedTemplate(d.Template, r.text(2), r.int(3))
 		if refused == nil {
 			d.Template = updated.without("NAME")
@@ -137,7 +137,7 @@ func documentUpdate(r *request) answer {
 }
 
 func documentRename(r *request) answer {
-	return changeDocument(r, manage, func(d *document) *refusal {
+	return changeDocument(r, func(d *document) *refusal {
 		if r.text(2) == "" {
 			return refuse(opennebula.CodeAction, "Invalid name: it is empty.")
 		}
@@ -147,13 +147,13 @@ func documentRename(r *request) answer {
 }
 
 func documentChmod(r *request) answer {
-	return changeDocument(r, manage, func(d *document) *refusal {
-		return chmod(r.who, &d.object, "DOCUMENT", r.bits(2))
+	return changeDocument(r, func(d *document) *refusal {
+		return chmod(r.who, &d.object, "DOCUMENT", r.bits())
 	})
 }
 
 func documentChown(r *request) answer {
-	return changeDocument(r, manage, func(d *document) *refusal {
+	return changeDocument(r, func(d *document) *refusal {
 		return r.cloud.chown(r.who, &d.object, "DOCUMENT", r.int(2), r.int(3))
 	})
 }
@@ -182,7 +182,7 @@ func documentDelete(r *request) answer {
 // documentLockCall is one.document.lock(id, level, test): level 1 USE, 2
 // MANAGE, 3 ADMIN, 4 all of them.
 func documentLockCall(r *request) answer {
-	return changeDocument(r, manage, func(d *document) *refusal {
+	return changeDocument(r, func(d *document) *refusal {
 		level := r.int(2)
 		if level < 1 || level > 4 {
 			return refuse(opennebula.CodeAction, "Wrong lock level specified")
@@ -199,7 +199,7 @@ func documentLockCall(r *request) answer {
 }
 
 func documentUnlock(r *request) answer {
-	return changeDocument(r, manage, func(d *document) *refusal {
+	return changeDocument(r, func(d *document) *refusal {
 		d.Lock = nil
 		return nil
 	})

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -56,7 +57,7 @@ func (t *tx) newVM(who identity, o order) (*vm, *refusal) {
 		own = own.set("SUBMIT_ON_HOLD", "YES")
 		v.State = vmHold
 	}
-	v.setTemplate(completedTemplate(own, nics, v.ID, o.from.ID))
+	v.setTemplate(completedTemplate(own, nics, v.ID, o.from.ID, v.variables(own)))
 	t.cloud.vms[id] = v
 	t.enter(v, v.status())
 	return v, nil
@@ -134,7 +135,7 @@ func (t *tx) leaseNIC(who identity, vmID, index int, nic template, router *vrout
 }
 
 // completedTemplate adds what oned adds to a VM's template.
-func completedTemplate(own template, nics []attribute, id, from int) template {
+func completedTemplate(own template, nics []attribute, id, from int, variables template) template {
 	osAttribute := template{}
 	if given := own.vectors("OS"); len(given) > 0 {
 		osAttribute = given[0].inner()
@@ -151,10 +152,37 @@ func completedTemplate(own template, nics []attribute, id, from int) template {
 	)
 	if len(context) > 0 {
 		disks := len(own.vectors("DISK"))
-		full = full.with(attribute{Name: "CONTEXT", Vector: vmContext(context[0].inner(), nics, disks), IsVector: true})
+		all := vmContext(joinedContext(context, variables), nics, disks)
+		full = full.with(attribute{Name: "CONTEXT", Vector: all, IsVector: true})
 	}
 	return full
 }
+
+// variables are what $NAME in a context may stand for: the VM's head and its
+// own and the user's single attributes.
+func (v *vm) variables(own template) template {
+	return template{
+		single("NAME", v.Name), single("VMID", itoa(v.ID)), single("UID", itoa(v.UID)), single("UNAME", v.UName),
+		single("GID", itoa(v.GID)), single("GNAME", v.GName),
+	}.with(own...).with(v.UserTemplate...)
+}
+
+// joinedContext makes one of several CONTEXTs, the later ones winning, and puts
+// the values of variables in.
+func joinedContext(contexts []attribute, variables template) template {
+	var joined template
+	for _, one := range contexts {
+		joined = joined.merged(one.inner())
+	}
+	for i, a := range joined {
+		joined[i].Value = variable.ReplaceAllStringFunc(a.Value, func(found string) string {
+			return variables.text(strings.ToUpper(found[1:]))
+		})
+	}
+	return joined
+}
+
+var variable = regexp.MustCompile(`\$[A-Za-z_][A-Za-z0-9_]*`)
 
 func securityRule(direction string) attribute {
 	return vector("SECURITY_GROUP_RULE", single("PROTOCOL", "ALL"), single("RULE_TYPE", direction),

@@ -63,6 +63,15 @@ func (r *addressRange) take(h holder) (index int, ok bool) {
 	return 0, false
 }
 
+// takeWanted gives the wanted address, or the first free one where it is "".
+func (r *addressRange) takeWanted(h holder, wanted string) (index int, ok bool) {
+	ip, isIP := parseIP(wanted)
+	if !isIP {
+		return r.take(h)
+	}
+	return int(ip) - int(r.IP), r.takeAddress(ip, h)
+}
+
 // takeAddress gives one particular address to a holder.
 func (r *addressRange) takeAddress(ip uint32, h holder) bool {
 	index := int(ip) - int(r.IP)

@@ -177,7 +177,7 @@ func (r *request) returnReservation(n *network) {
 func networkChmod(r *request) answer {
 	found, refused := networkFor(r, manage)
 	if refused == nil {
-		refused = chmod(r.who, &found.object, "NET", r.bits(2))
+		refused = chmod(r.who, &found.object, "NET", r.bits())
 	}
 	if refused != nil {
 		return refusedAnswer(refused)

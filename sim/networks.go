@@ -128,13 +128,7 @@ type lease struct {
 func (n *network) take(h holder, wanted string) (lease, *refusal) {
 	for i := range n.Ranges {
 		r := &n.Ranges[i]
-		index, ok := 0, false
-		if ip, isIP := parseIP(wanted); isIP {
-			index, ok = int(ip)-int(r.IP), r.takeAddress(ip, h)
-		} else {
-			index, ok = r.take(h)
-		}
-		if ok {
+		if index, ok := r.takeWanted(h, wanted); ok {
 			return lease{n, r.ID, ipText(r.IP + uint32(index)), macText(r.MAC + uint64(index))}, nil
 		}
 	}

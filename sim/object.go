@@ -68,7 +68,5 @@ func (o *object) headAndPermissions(b *bytes.Buffer) {
 	o.Permissions.write(b)
 }
 
-func (o *object) common() *object { return o }
-
 // now is the time as oned stores it.
 func now() int64 { return time.Now().Unix() }

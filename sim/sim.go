@@ -75,7 +75,7 @@ func (s *Sim) Start(ctx context.Context) error {
 	if err := s.openState(); err != nil {
 		return err
 	}
-	if err := s.openSockets(); err != nil {
+	if err := s.openSockets(ctx); err != nil {
 		s.closeState()
 		return err
 	}
@@ -156,12 +156,12 @@ func (s *Sim) closeState() {
 }
 
 // openSockets listens on all three addresses, or on none.
-func (s *Sim) openSockets() error {
-	control, err := listen("control API", "--sim-control-listen", orElse(s.controlAddress, s.config.ControlListen))
+func (s *Sim) openSockets(ctx context.Context) error {
+	control, err := listen(ctx, "control API", "--sim-control-listen", orElse(s.controlAddress, s.config.ControlListen))
 	if err != nil {
 		return err
 	}
-	if err := s.openZoneSockets(); err != nil {
+	if err := s.openZoneSockets(ctx); err != nil {
 		return errors.Join(err, control.Close())
 	}
 	s.controlAddress = control.Addr().String()
@@ -170,12 +170,12 @@ func (s *Sim) openSockets() error {
 }
 
 // openZoneSockets listens on oned's two addresses.
-func (s *Sim) openZoneSockets() error {
-	rpc, err := listen("XML-RPC", "--sim-xmlrpc-listen", orElse(s.rpcAddress, s.config.XMLRPCListen))
+func (s *Sim) openZoneSockets(ctx context.Context) error {
+	rpc, err := listen(ctx, "XML-RPC", "--sim-xmlrpc-listen", orElse(s.rpcAddress, s.config.XMLRPCListen))
 	if err != nil {
 		return err
 	}
-	events, err := listen("hook events", "--sim-hooks-listen", orElse(s.hooksAddress, s.config.HooksListen))
+	events, err := listen(ctx, "hook events", "--sim-hooks-listen", orElse(s.hooksAddress, s.config.HooksListen))
 	if err != nil {
 		return errors.Join(err, rpc.Close())
 	}
@@ -189,8 +189,9 @@ func (s *Sim) openZoneSockets() error {
 }
 
 // listen opens a TCP port; the error names what for, where, and the mend.
-func listen(what, flag, address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
+func listen(ctx context.Context, what, flag, address string) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("listen for the simulator's %s on %s: the port is taken: "+
 			"stop what uses it or choose another with %s", what, address, flag)
@@ -266,7 +267,7 @@ func (s *Sim) Restart(down time.Duration) error {
 	if !s.running {
 		return errors.New("restart the simulator: it was stopped meanwhile")
 	}
-	return s.openZoneSockets()
+	return s.openZoneSockets(context.Background())
 }
 
 // Endpoint is the URL of XML-RPC.

@@ -67,7 +67,7 @@ func vmChown(r *request) answer {
 }
 
 func vmChmod(r *request) answer {
-	return changeVM(r, r.int(1), manage, func(v *vm) *refusal { return chmod(r.who, &v.object, "VM", r.bits(2)) })
+	return changeVM(r, r.int(1), manage, func(v *vm) *refusal { return chmod(r.who, &v.object, "VM", r.bits()) })
 }
 
 func vmRename(r *request) answer {

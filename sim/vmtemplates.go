@@ -136,7 +136,7 @@ func updatedTemplate(old template, text string, mode int) (template, *refusal) {
 func templateChmod(r *request) answer {
 	found, refused := templateFor(r, manage)
 	if refused == nil {
-		refused = chmod(r.who, &found.object, "TEMPLATE", r.bits(2))
+		refused = chmod(r.who, &found.object, "TEMPLATE", r.bits())
 	}
 	if refused != nil {
 		return refusedAnswer(refused)
