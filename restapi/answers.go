@@ -1,0 +1,94 @@
+package restapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+const (
+	// textType is OneFlow's content type, whatever the content.
+	textType = "text/html;charset=utf-8"
+	jsonType = "application/json"
+)
+
+// answer is what an endpoint says.
+type answer struct {
+	status int
+	// contentType is textType if it is empty.
+	contentType string
+	location    string
+	body        []byte
+}
+
+// done is the answer without a body.
+var done = answer{status: http.StatusNoContent}
+
+func (a answer) write(w http.ResponseWriter) {
+	header := w.Header()
+	if a.location != "" {
+		header.Set("Location", a.location)
+	}
+	if a.status == http.StatusNoContent {
+		w.WriteHeader(a.status)
+		return
+	}
+	header.Set("Content-Type", orDefault(a.contentType, textType))
+	w.WriteHeader(a.status)
+	// An error here means that the client has gone.
+	_, _ = w.Write(a.body)
+}
+
+// pretty is an answer in JSON as OneFlow lays it out, by two blanks.
+func pretty(status int, contentType string, value any) (answer, error) {
+	var compact, indented bytes.Buffer
+	encoder := json.NewEncoder(&compact)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return answer{}, err
+	}
+	if err := json.Indent(&indented, bytes.TrimSpace(compact.Bytes()), "", "  "); err != nil {
+		return answer{}, err
+	}
+	return answer{status: status, contentType: contentType, body: indented.Bytes()}, nil
+}
+
+// readable is a JSON text with <, > and & as themselves, where they were
+// written as \u003c and the like: an elasticity expression should look like one.
+func readable(text []byte) []byte {
+	if !bytes.Contains(text, []byte(`\u00`)) {
+		return text
+	}
+	var out bytes.Buffer
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 == len(text) {
+			out.WriteByte(text[i])
+			continue
+		}
+		if plain, found := htmlEscape(text[i:]); found {
+			out.WriteByte(plain)
+			i += len(`\u003c`) - 1
+			continue
+		}
+		// An escaped character, \\ above all, is copied with its backslash.
+		out.Write(text[i : i+2])
+		i++
+	}
+	return out.Bytes()
+}
+
+func htmlEscape(text []byte) (plain byte, found bool) {
+	if len(text) < len(`\u003c`) {
+		return 0, false
+	}
+	switch strings.ToLower(string(text[:len(`\u003c`)])) {
+	case `\u003c`:
+		return '<', true
+	case `\u003e`:
+		return '>', true
+	case `\u0026`:
+		return '&', true
+	}
+	return 0, false
+}

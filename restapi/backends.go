@@ -1,0 +1,50 @@
+package restapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// session is what the API asks of oned as one user.
+type session interface {
+	Version(ctx context.Context) (string, error)
+	User(ctx context.Context, id int) (opennebula.User, error)
+	AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error)
+	Document(ctx context.Context, id int) (opennebula.Document, error)
+	Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error)
+	UpdateDocument(ctx context.Context, id int, body []byte) error
+	DeleteDocument(ctx context.Context, id int) error
+	RenameDocument(ctx context.Context, id int, name string) error
+	ChownDocument(ctx context.Context, id, uid, gid int) error
+	ChmodDocument(ctx context.Context, id int, octet string) error
+	VM(ctx context.Context, id int) (flow.VM, error)
+	ChownVM(ctx context.Context, id, uid, gid int) error
+}
+
+// sessions hands out sessions of users.
+type sessions interface {
+	// server is the server user's own.
+	server() session
+	// as acts for a user with the server's credentials.
+	as(user string) session
+	// with has the user's own secret.
+	with(name, secret string) session
+}
+
+// queue is what the API needs of the pipeline.
+type queue interface {
+	SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error)
+	CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error)
+	State() pipeline.ConnectionState
+}
+
+// oned hands out sessions of the real client.
+type oned struct{ client *opennebula.Client }
+
+func (o oned) server() session                  { return o.client.Server() }
+func (o oned) as(user string) session           { return o.client.For(user) }
+func (o oned) with(name, secret string) session { return o.client.With(name, secret) }

@@ -1,0 +1,86 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// statusError is an error that knows its status.
+type statusError struct {
+	status  int
+	message string
+}
+
+func (e *statusError) Error() string { return e.message }
+
+func badRequest(format string, arguments ...any) error {
+	return &statusError{http.StatusBadRequest, fmt.Sprintf(format, arguments...)}
+}
+
+// queueError is a failure of JetStream to take or tell something.
+type queueError struct{ err error }
+
+func (e *queueError) Error() string { return e.err.Error() + "; try again when NATS is back" }
+func (e *queueError) Unwrap() error { return e.err }
+
+// fail answers with an error: its status by what it is, its text as the body.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := statusOf(err)
+	noteError(r.Context(), err)
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "2")
+	}
+	answer{status: status, body: []byte(err.Error())}.write(w)
+}
+
+// statusOf maps errors to statuses as OneFlow does.
+func statusOf(err error) int {
+	var known *statusError
+	var refusal *opennebula.Error
+	var transport *opennebula.TransportError
+	var queued *queueError
+	switch {
+	case errors.As(err, &known):
+		return known.status
+	case isBadInput(err):
+		return http.StatusBadRequest
+	case errors.As(err, &refusal):
+		return statusOfCode(refusal.Code)
+	case errors.As(err, &transport), errors.As(err, &queued), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+func isBadInput(err error) bool {
+	var wrong flow.Violations
+	var syntax *flow.SyntaxError
+	var immutable *flow.ImmutableError
+	return errors.As(err, &wrong) || errors.As(err, &syntax) || errors.As(err, &immutable)
+}
+
+// statusOfCode is OneFlow's status for an error number of oned.
+func statusOfCode(code opennebula.Code) int {
+	switch code {
+	case opennebula.CodeAuthorization:
+		return http.StatusUnauthorized
+	case opennebula.CodeAuthentication:
+		return http.StatusForbidden
+	case opennebula.CodeNoExists:
+		return http.StatusNotFound
+	}
+	return http.StatusInternalServerError
+}
+
+// refusalStatus is OneFlow's status for a command that its worker refused.
+func refusalStatus(kind flow.RefusalKind) int {
+	if kind == flow.RefusedInput {
+		return http.StatusBadRequest
+	}
+	return http.StatusInternalServerError
+}

@@ -1,0 +1,87 @@
+package restapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+)
+
+const (
+	// probeTTL is for how long an answer of oned about its version stands: the
+	// path needs no credentials, and must not be a way to load oned.
+	probeTTL     = 2 * time.Second
+	probeTimeout = 2 * time.Second
+)
+
+// healthView is what /flowjet/v1/health says.
+type healthView struct {
+	// Live says that the process works at all.
+	Live bool `json:"live"`
+	// Ready says that requests can be served; Reasons say why not.
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons"`
+}
+
+// health answers 200 if everything is there and 503 if not.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	view := healthView{Live: true, Reasons: s.reasons(r.Context())}
+	status := http.StatusServiceUnavailable
+	if view.Ready = len(view.Reasons) == 0; view.Ready {
+		status = http.StatusOK
+	}
+	s.tell(w, r, status, view)
+}
+
+// reasons are why requests cannot be served.
+func (s *Server) reasons(ctx context.Context) []string {
+	reasons := []string{}
+	if state := s.queue.State(); !state.Connected {
+		reasons = append(reasons, fmt.Sprintf("NATS is out of reach since %s: %s", state.Since.UTC().Format(time.RFC3339), orDefault(state.Error, "the connection was lost")))
+	}
+	if err := s.probe.check(ctx); err != nil {
+		reasons = append(reasons, fmt.Sprintf("oned does not answer: %v", err))
+	}
+	return append(reasons, s.config.NotReady()...)
+}
+
+func (s *Server) version(w http.ResponseWriter, r *http.Request) {
+	s.tell(w, r, http.StatusOK, map[string]string{"version": s.config.Version, "go": runtime.Version()})
+}
+
+func (s *Server) tell(w http.ResponseWriter, r *http.Request, status int, view any) {
+	reply, err := pretty(status, jsonType, view)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	reply.write(w)
+}
+
+// probe asks oned whether it is there, not more often than every probeTTL.
+type probe struct {
+	oned session
+
+	mu    sync.Mutex
+	asked time.Time
+	err   error
+}
+
+func newProbe(oned session) *probe { return &probe{oned: oned} }
+
+// check holds the lock while it asks, so that one asks and the others wait for
+// its answer.
+func (p *probe) check(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.asked.IsZero() && time.Since(p.asked) < probeTTL {
+		return p.err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
+	_, p.err = p.oned.Version(ctx)
+	p.asked = time.Now()
+	return p.err
+}

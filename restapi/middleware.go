@@ -1,0 +1,148 @@
+package restapi
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"regexp"
+	"runtime/debug"
+	"time"
+)
+
+// note collects what the access log says about a request.
+type note struct {
+	id   string
+	user string
+	err  error
+}
+
+type noteKey struct{}
+
+func noteOf(ctx context.Context) *note {
+	if n, found := ctx.Value(noteKey{}).(*note); found {
+		return n
+	}
+	return &note{}
+}
+
+func noteUser(ctx context.Context, name string) { noteOf(ctx).user = name }
+
+func noteError(ctx context.Context, err error) { noteOf(ctx).err = err }
+
+// wrap puts around all paths what every request gets.
+func (s *Server) wrap(next http.Handler) http.Handler {
+	return s.logged(s.recovered(s.admitted(next)))
+}
+
+// givenID is what is taken for a request id from outside; anything else would
+// let clients write into the log.
+var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// logged gives the request its id, counts it and writes its line.
+func (s *Server) logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		about := &note{id: r.Header.Get("X-Request-Id")}
+		if !givenID.MatchString(about.id) {
+			about.id = rand.Text()
+		}
+		header := w.Header()
+		header.Set("X-Request-Id", about.id)
+		// The content type is OneFlow's and says HTML; nothing in it may act.
+		header.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Cache-Control", "no-store")
+		recorded := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), noteKey{}, about))
+		next.ServeHTTP(recorded, r)
+		s.metrics.served(r, recorded.status, time.Since(began))
+		s.logRequest(r, recorded, about, time.Since(began))
+	})
+}
+
+// logRequest writes the access line: reads that worked are for debugging only.
+func (s *Server) logRequest(r *http.Request, recorded *recorder, about *note, took time.Duration) {
+	level := slog.LevelInfo
+	switch {
+	case recorded.status >= http.StatusInternalServerError:
+		level = slog.LevelWarn
+	case r.Method == http.MethodGet && recorded.status < http.StatusBadRequest:
+		level = slog.LevelDebug
+	}
+	attributes := []slog.Attr{
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", recorded.status),
+		slog.Int("bytes", recorded.bytes), slog.Duration("took", took), slog.String("user", about.user),
+		slog.String("from", r.RemoteAddr), slog.String("request", about.id),
+	}
+	if about.err != nil {
+		attributes = append(attributes, slog.String("error", about.err.Error()))
+	}
+	s.logger.LogAttrs(r.Context(), level, "request", attributes...)
+}
+
+// recovered turns a panic into a 500 that names the request, not its innards.
+func (s *Server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			s.metrics.panics.Inc()
+			id := noteOf(r.Context()).id
+			s.logger.Error("a request handler panicked", "request", id, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			if recorded, ok := w.(*recorder); !ok || recorded.status == 0 {
+				s.fail(w, r, fmt.Errorf("something went wrong inside Flowjet; its log tells what under request %s", id))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admitted turns away what is too much, and paths that the mux would redirect.
+func (s *Server) admitted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path.Clean(r.URL.Path) != r.URL.Path {
+			s.notFound(w, r)
+			return
+		}
+		select {
+		case s.slots <- struct{}{}:
+			defer func() { <-s.slots }()
+			next.ServeHTTP(w, r)
+		default:
+			s.fail(w, r, &statusError{http.StatusServiceUnavailable, fmt.Sprintf("%d requests are being worked on already; try again", cap(s.slots))})
+		}
+	})
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int
+}
+
+// WriteHeader remembers the first status.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts the bytes.
+func (r *recorder) Write(text []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(text)
+	r.bytes += n
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

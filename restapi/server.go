@@ -1,0 +1,143 @@
+package restapi
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second
+	// writeTimeout ends what every other limit has missed.
+	writeTimeout   = 2 * time.Minute
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+)
+
+// Server is the HTTP API.
+type Server struct {
+	config  Config
+	oned    sessions
+	queue   queue
+	gate    *gate
+	probe   *probe
+	metrics *metrics
+	logger  *slog.Logger
+	now     func() time.Time
+	slots   chan struct{}
+
+	handler http.Handler
+	tls     *tls.Config
+
+	mu       sync.Mutex
+	http     *http.Server
+	listener net.Listener
+	served   chan struct{}
+}
+
+// New makes an API over the given pipeline and oned. It does not listen yet.
+func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Server, error) {
+	return newServer(config, p, oned{client})
+}
+
+func newServer(config Config, commands queue, users sessions) (*Server, error) {
+	config = config.withDefaults()
+	secure, err := config.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		config: config, oned: users, queue: commands, logger: config.Logger, now: time.Now,
+		slots: make(chan struct{}, config.Limits.Requests), metrics: newMetrics(), tls: secure,
+		probe: newProbe(users.server()),
+	}
+	if s.gate, err = newGate(users, config.CredentialTTL, config.Limits.Verdicts, s.metrics); err != nil {
+		return nil, err
+	}
+	if err := s.metrics.register(config.Registerer); err != nil {
+		return nil, fmt.Errorf("register the API's metrics: %w", err)
+	}
+	s.handler = s.wrap(s.routes())
+	return s, nil
+}
+
+// Handler is the API without a listener.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Start listens, and returns when it does. Requests are then served until Stop.
+// A second Start does nothing.
+func (s *Server) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http != nil {
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.Listen)
+	if err != nil {
+		return listenError(s.config.Listen, err)
+	}
+	if s.tls != nil {
+		listener = tls.NewListener(listener, s.tls)
+	}
+	s.listener, s.served = listener, make(chan struct{})
+	s.http = &http.Server{
+		Handler: s.handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	go s.serve(s.http, listener, s.served)
+	return nil
+}
+
+func (s *Server) serve(server *http.Server, listener net.Listener, served chan<- struct{}) {
+	defer close(served)
+	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		s.logger.Error("the API has stopped listening", "address", listener.Addr().String(), "error", err)
+	}
+}
+
+// listenError names the address and what mends it.
+func listenError(address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("the API cannot listen on %s: the port is taken; stop what is using it or choose another address with --api-listen", address)
+	}
+	return fmt.Errorf("the API cannot listen on %s: %w; choose another address with --api-listen", address, err)
+}
+
+// Addr is the address that is listened on, with the real port; empty before Start.
+func (s *Server) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
+
+// Stop takes no more requests, waits for those under way until ctx ends, and
+// then cuts the rest off.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http == nil {
+		return nil
+	}
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = fmt.Errorf("stop the API: %w; requests under way were cut off", errors.Join(err, s.http.Close()))
+	}
+	<-s.served
+	s.http = nil
+	return err
+}

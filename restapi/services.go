@@ -1,0 +1,106 @@
+package restapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+func (s *Server) listServices(ctx context.Context, r *request) (answer, error) {
+	return s.list(ctx, r, flow.DocumentTypeService)
+}
+
+func (s *Server) showService(ctx context.Context, r *request) (answer, error) {
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.show(http.StatusOK, document)
+}
+
+func (s *Server) undeploy(ctx context.Context, r *request) (answer, error) {
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.command(ctx, r, document, flow.VerbUndeploy, nil)
+}
+
+func (s *Server) scale(ctx context.Context, r *request) (answer, error) {
+	body, err := r.object()
+	if err != nil {
+		return answer{}, err
+	}
+	arguments, err := scaleArguments(body)
+	if err != nil {
+		return answer{}, err
+	}
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.command(ctx, r, document, flow.VerbScale, arguments)
+}
+
+func scaleArguments(body attributes) (flow.ScaleArguments, error) {
+	role, roleErr := body.text("role_name")
+	cardinality, cardinalityErr := body.whole("cardinality")
+	force, forceErr := body.flag("force")
+	arguments := flow.ScaleArguments{Role: role, Cardinality: cardinality, Force: force}
+	for _, err := range []error{roleErr, cardinalityErr, forceErr} {
+		if err != nil {
+			return arguments, badRequest(`scale: %v; the body must look like {"role_name": "Master", "cardinality": 2, "force": false}`, err)
+		}
+	}
+	return arguments, nil
+}
+
+func (s *Server) serviceActions() map[string]documentAction {
+	return map[string]documentAction{
+		"recover": s.recoverService, "rename": rename, "chmod": chmod, "chown": s.chownService, "chgrp": s.chgrpService,
+	}
+}
+
+// actOnService does not answer 400 where OneFlow answers an action that it
+// does not know, or a parameter that is missing, with 500 and a text.
+func (s *Server) actOnService(ctx context.Context, r *request) (answer, error) {
+	asked, err := r.action()
+	if err != nil {
+		return answer{}, err
+	}
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	actions := s.serviceActions()
+	act, known := actions[asked.perform]
+	if !known {
+		return answer{}, unsupported(http.StatusInternalServerError, "service", asked.perform, actions)
+	}
+	reply, err := act(ctx, r, document, asked.params)
+	var wrong *statusError
+	if asked.perform != "recover" && errors.As(err, &wrong) && wrong.status == http.StatusBadRequest {
+		err = &statusError{http.StatusInternalServerError, asked.perform + ": " + wrong.message}
+	}
+	return reply, err
+}
+
+func (s *Server) recoverService(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+	remove, err := params.flag("delete")
+	if err != nil {
+		return answer{}, err
+	}
+	return s.command(ctx, r, document, flow.VerbRecover, flow.RecoverArguments{Delete: remove})
+}
+
+// encodeArguments writes a command's arguments, none for nil.
+func encodeArguments(arguments any) (json.RawMessage, error) {
+	if arguments == nil {
+		return nil, nil
+	}
+	return json.Marshal(arguments)
+}

@@ -1,0 +1,191 @@
+package restapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// documentAction carries out an action on a document that the caller can see.
+type documentAction func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error)
+
+func (s *Server) templateActions() map[string]documentAction {
+	return map[string]documentAction{
+		"instantiate": s.instantiate, "clone": s.cloneTemplate, "update": s.updateTemplate,
+		"rename": rename, "chmod": chmod, "chown": chownTemplate, "chgrp": chgrpTemplate,
+	}
+}
+
+func (s *Server) actOnTemplate(ctx context.Context, r *request) (answer, error) {
+	asked, err := r.action()
+	if err != nil {
+		return answer{}, err
+	}
+	actions := s.templateActions()
+	act, known := actions[asked.perform]
+	if !known {
+		return answer{}, unsupported(http.StatusBadRequest, "service template", asked.perform, actions)
+	}
+	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	if err != nil {
+		return answer{}, err
+	}
+	return act(ctx, r, document, asked.params)
+}
+
+// unsupported names the actions that there are.
+func unsupported(status int, kind, perform string, actions map[string]documentAction) error {
+	return &statusError{status, fmt.Sprintf("action %q of a %s is not supported; supported are %s",
+		perform, kind, strings.Join(slices.Sorted(maps.Keys(actions)), ", "))}
+}
+
+// instantiate creates the service's document as the caller and queues its
+// deployment. The answer waits until the command is stored, not until it is
+// carried out. Should the command get lost on the way, the service is PENDING
+// in oned, where the workers' scan finds it.
+func (s *Server) instantiate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+	var given json.RawMessage
+	if params.has("merge_template") {
+		given = params["merge_template"]
+	}
+	body, err := flow.InstantiateTemplate(template.Body, given, s.now())
+	if err != nil {
+		return answer{}, fmt.Errorf("instantiate service template %d: %w", template.ID, err)
+	}
+	if err := s.queueIsThere(); err != nil {
+		return answer{}, err
+	}
+	id, err := r.oned.AllocateDocument(ctx, flow.DocumentTypeService, body.Name, encodeBody(body))
+	if err != nil {
+		return answer{}, fmt.Errorf("create the service of service template %d: %w", template.ID, err)
+	}
+	// A client that goes away now must not leave a service without its command.
+	ctx = context.WithoutCancel(ctx)
+	service, err := r.read(ctx, flow.DocumentTypeService, id)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := s.queueOnly(ctx, r.caller, id, flow.VerbDeploy); err != nil {
+		return answer{}, fmt.Errorf("service %d is created and PENDING, and will be deployed when a worker finds it, so do not instantiate again: %w", id, err)
+	}
+	return s.show(http.StatusCreated, service)
+}
+
+// cloneTemplate copies a template under another name. The copy is registered
+// now, which one.document.clone could not say.
+func (s *Server) cloneTemplate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+	name, err := params.text("name")
+	if err == nil && params.has("recursive") {
+		err = params.none("recursive")
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	body := template.Body
+	if parsed, err := flow.ParseBody(body); err == nil {
+		parsed.RegistrationTime = s.now().Unix()
+		body = encodeBody(parsed)
+	}
+	return s.newTemplate(ctx, r, name, body)
+}
+
+// updateTemplate sets attributes (append) or replaces the whole body.
+func (s *Server) updateTemplate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+	text, err := updateText(params)
+	if err != nil {
+		return answer{}, err
+	}
+	appendTo, err := params.flag("append")
+	if err != nil {
+		return answer{}, err
+	}
+	change := flow.ReplaceTemplate
+	if appendTo {
+		change = flow.AppendTemplate
+	}
+	body, err := change(template.Body, text, s.now())
+	if err != nil {
+		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
+	}
+	if err := r.oned.UpdateDocument(ctx, template.ID, encodeBody(body)); err != nil {
+		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
+	}
+	return done, nil
+}
+
+// updateText is the JSON in template_json or template_raw, as a text or as it is.
+func updateText(params attributes) ([]byte, error) {
+	for _, name := range []string{"template_json", "template_raw"} {
+		if !params.has(name) {
+			continue
+		}
+		var text string
+		if json.Unmarshal(params[name], &text) == nil {
+			return []byte(text), nil
+		}
+		return params[name], nil
+	}
+	return nil, badRequest(`"template_json" is missing; it must be the attributes to set, as a JSON object in a text`)
+}
+
+func rename(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+	name, err := params.text("name")
+	if err != nil {
+		return answer{}, err
+	}
+	if len([]rune(name)) > 128 || strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return answer{}, badRequest(`"name" must have at most 128 characters, none of them control characters`)
+	}
+	return finished(r.oned.RenameDocument(ctx, document.ID, name), "rename", document)
+}
+
+func chmod(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+	if !params.has("octet") {
+		return answer{}, badRequest(`"octet" is missing; it must be three octal digits such as "640"`)
+	}
+	octet := strings.Trim(string(params["octet"]), `"`)
+	if len(octet) != 3 || strings.Trim(octet, "01234567") != "" {
+		return answer{}, badRequest(`"octet" must be three octal digits such as "640"`)
+	}
+	return finished(r.oned.ChmodDocument(ctx, document.ID, octet), "change the permissions of", document)
+}
+
+func chownTemplate(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+	uid, gid, err := chownParams(params)
+	if err != nil {
+		return answer{}, err
+	}
+	return finished(r.oned.ChownDocument(ctx, document.ID, uid, gid), "change the owner of", document)
+}
+
+func chgrpTemplate(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+	gid, err := params.whole("group_id")
+	if err != nil {
+		return answer{}, err
+	}
+	return finished(r.oned.ChownDocument(ctx, document.ID, -1, gid), "change the group of", document)
+}
+
+// chownParams are owner_id and, if it is there, group_id.
+func chownParams(params attributes) (uid, gid int, err error) {
+	if uid, err = params.whole("owner_id"); err != nil {
+		return 0, 0, err
+	}
+	gid, err = params.wholeOr("group_id", -1)
+	return uid, gid, err
+}
+
+// finished is the answer after a call that has nothing to say.
+func finished(err error, what string, document opennebula.Document) (answer, error) {
+	if err != nil {
+		return answer{}, fmt.Errorf("%s %s %d: %w", what, kindNames[document.Type], document.ID, err)
+	}
+	return done, nil
+}

@@ -1,0 +1,127 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// allVisible is the pool filter for all documents that the user may see.
+const allVisible = -2
+
+func (s *Server) listTemplates(ctx context.Context, r *request) (answer, error) {
+	return s.list(ctx, r, flow.DocumentTypeServiceTemplate)
+}
+
+func (s *Server) list(ctx context.Context, r *request, documentType int) (answer, error) {
+	documents, err := r.oned.Documents(ctx, documentType, allVisible, -1, -1)
+	if err != nil {
+		return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
+	}
+	return s.showAll(http.StatusOK, documents)
+}
+
+func (s *Server) showTemplate(ctx context.Context, r *request) (answer, error) {
+	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.show(http.StatusOK, document)
+}
+
+func (s *Server) createTemplate(ctx context.Context, r *request) (answer, error) {
+	text, err := r.body()
+	if err != nil {
+		return answer{}, err
+	}
+	body, err := flow.ReadTemplate(text, s.now())
+	if err != nil {
+		return answer{}, err
+	}
+	return s.newTemplate(ctx, r, body.Name, encodeBody(body))
+}
+
+// newTemplate makes a template's document and shows it.
+func (s *Server) newTemplate(ctx context.Context, r *request, name string, body []byte) (answer, error) {
+	id, err := r.oned.AllocateDocument(ctx, flow.DocumentTypeServiceTemplate, name, body)
+	if err != nil {
+		return answer{}, fmt.Errorf("create service template %q: %w", name, err)
+	}
+	return s.showNew(ctx, r, id, http.StatusCreated)
+}
+
+func (s *Server) showNew(ctx context.Context, r *request, id, status int) (answer, error) {
+	document, err := r.read(ctx, flow.DocumentTypeServiceTemplate, id)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.show(status, document)
+}
+
+func (s *Server) replaceTemplate(ctx context.Context, r *request) (answer, error) {
+	text, err := r.body()
+	if err != nil {
+		return answer{}, err
+	}
+	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	if err != nil {
+		return answer{}, err
+	}
+	body, err := flow.ReplaceTemplate(document.Body, text, s.now())
+	var immutable *flow.ImmutableError
+	if errors.As(err, &immutable) {
+		// OneFlow answers this one with 500, and clients know it.
+		return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	if err := r.oned.UpdateDocument(ctx, document.ID, encodeBody(body)); err != nil {
+		return answer{}, fmt.Errorf("update service template %d: %w", document.ID, err)
+	}
+	return s.showNew(ctx, r, document.ID, http.StatusOK)
+}
+
+func (s *Server) deleteTemplate(ctx context.Context, r *request) (answer, error) {
+	if err := r.onlyTheDocument(); err != nil {
+		return answer{}, err
+	}
+	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := r.oned.DeleteDocument(ctx, document.ID); err != nil {
+		return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
+	}
+	return done, nil
+}
+
+// onlyTheDocument reads {"delete_type": "none"}, which may be left out. To
+// delete VM templates and images with the service template would have to be
+// asked for, and refusing is better than doing half of it.
+func (r *request) onlyTheDocument() error {
+	text, err := r.body()
+	if err != nil || len(text) == 0 {
+		return err
+	}
+	body, err := readAttributes("the body", text)
+	if err != nil || !body.has("delete_type") {
+		return err
+	}
+	return body.none("delete_type")
+}
+
+// none reads how far an action goes; only "none" is supported.
+func (a attributes) none(name string) error {
+	value, err := a.text(name)
+	if err != nil {
+		return err
+	}
+	if value != "none" {
+		return badRequest("%s %q is not supported; the supported value is \"none\"", name, value)
+	}
+	return nil
+}
