@@ -1,0 +1,267 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/flowjet/flowjet/bridge"
+	"github.com/flowjet/flowjet/consumers"
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/restapi"
+	"github.com/flowjet/flowjet/sim"
+)
+
+// App is one process with every part of Flowjet in it.
+type App struct {
+	config  Config
+	version string
+	logger  *slog.Logger
+	out     io.Writer
+	metrics *prometheus.Registry
+
+	server  *pipeline.Server
+	sim     *sim.Sim
+	oned    *opennebula.Client
+	pipe    *pipeline.Pipeline
+	bridge  *bridge.Bridge
+	worker  *consumers.Worker
+	api     *restapi.Server
+	release []func(context.Context) error // in the order of acquiring
+}
+
+// New makes an app that is not running; out receives what people read, and
+// version is what the API says it is.
+func New(config Config, version string, out io.Writer, logger *slog.Logger) *App {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &App{config: config, version: version, out: out, logger: logger, metrics: metrics}
+}
+
+// Start starts every part in the order in which they need each other.
+func (a *App) Start(ctx context.Context) error {
+	parts := []func(context.Context) error{
+		a.startServer, a.startSim, a.connectOned, a.openPipeline, a.startNarrator, a.startWorker, a.startBridge, a.startAPI,
+	}
+	for _, start := range parts {
+		if err := start(ctx); err != nil {
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			return errors.Join(err, a.Stop(undo))
+		}
+	}
+	return nil
+}
+
+// Stop releases what Start acquired, in reverse.
+func (a *App) Stop(ctx context.Context) error {
+	var failed []error
+	for _, release := range slices.Backward(a.release) {
+		if err := release(ctx); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	a.release = nil
+	return errors.Join(failed...)
+}
+
+// APIAddress is where the API listens, host:port; valid after Start.
+func (a *App) APIAddress() string { return a.api.Addr() }
+
+// NATSURL is the embedded server's, empty without one; valid after Start.
+func (a *App) NATSURL() string {
+	if a.server == nil {
+		return ""
+	}
+	return a.server.URL()
+}
+
+// Sim is the simulated OpenNebula, nil without one; valid after Start.
+func (a *App) Sim() *sim.Sim { return a.sim }
+
+func (a *App) onStop(release func(context.Context) error) { a.release = append(a.release, release) }
+
+func (a *App) startServer(context.Context) error {
+	if a.config.NATS.URL != "" {
+		return nil
+	}
+	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data folder %s: %w: choose another with --data-dir", a.config.DataDir, err)
+	}
+	server, err := pipeline.StartServer(pipeline.ServerConfig{
+		StoreDir:   filepath.Join(a.config.DataDir, "jetstream"),
+		Listen:     a.config.NATS.Listen,
+		SyncAlways: a.config.NATS.Sync,
+		Logger:     a.logger.With("part", "nats"),
+	})
+	if err != nil {
+		return err
+	}
+	a.server = server
+	a.onStop(server.Stop)
+	return nil
+}
+
+func (a *App) startSim(ctx context.Context) error {
+	if !a.config.Sim.Enabled {
+		return nil
+	}
+	simulated, err := sim.New(sim.Config{
+		StateFile:     filepath.Join(a.config.DataDir, "simulated-opennebula.db"),
+		XMLRPCListen:  a.config.Sim.XMLRPCListen,
+		HooksListen:   a.config.Sim.HooksListen,
+		ControlListen: a.config.Sim.ControlListen,
+		BootDelay:     a.config.Sim.BootDelay,
+		CallDelay:     a.config.Sim.CallDelay,
+		Logger:        a.logger.With("part", "sim"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := simulated.Start(ctx); err != nil {
+		return err
+	}
+	a.sim = simulated
+	a.onStop(simulated.Stop)
+	a.config.One.XMLRPC = simulated.Endpoint()
+	a.config.One.Hooks = []string{simulated.HooksEndpoint()}
+	return nil
+}
+
+func (a *App) connectOned(context.Context) error {
+	credentials, err := a.credentials()
+	if err != nil {
+		return err
+	}
+	a.oned = opennebula.NewClient(opennebula.Config{
+		Endpoint:    a.config.One.XMLRPC,
+		Credentials: credentials,
+		Timeout:     a.config.One.Timeout,
+		Logger:      a.logger.With("part", "oned"),
+	})
+	a.onStop(func(context.Context) error { a.oned.Close(); return nil })
+	return nil
+}
+
+// credentials are the server user's: the simulator's own, or the auth file's.
+func (a *App) credentials() (opennebula.Credentials, error) {
+	if a.sim != nil {
+		return opennebula.ParseCredentials(a.sim.ServerCredentials())
+	}
+	return opennebula.ReadCredentials(a.config.One.AuthFile)
+}
+
+func (a *App) openPipeline(ctx context.Context) error {
+	url := a.config.NATS.URL
+	if a.server != nil {
+		url = a.server.URL()
+	}
+	pipe, err := pipeline.Open(ctx, pipeline.Config{
+		URL:      url,
+		Replicas: a.config.NATS.Replicas,
+		Zone:     a.config.Zone,
+		Name:     "flowjet",
+		Logger:   a.logger.With("part", "nats"),
+	})
+	if err != nil {
+		return err
+	}
+	a.pipe = pipe
+	a.onStop(func(context.Context) error { pipe.Close(); return nil })
+	return nil
+}
+
+func (a *App) startNarrator(context.Context) error {
+	narrator, err := startNarrator(a.pipe.Conn(), a.out)
+	if err != nil {
+		return err
+	}
+	a.onStop(func(context.Context) error { return narrator.stop() })
+	return nil
+}
+
+func (a *App) startWorker(ctx context.Context) error {
+	a.worker = consumers.New(consumers.Config{
+		ID: name("worker"),
+		Settings: flow.Settings{
+			Cooldown:       a.config.Worker.Cooldown,
+			ShutdownAction: a.config.Worker.ShutdownAction,
+			VMNameTemplate: a.config.Worker.VMNameTemplate,
+			Look:           a.config.Worker.Look,
+		},
+		MaxCalls:   a.config.Worker.MaxCalls,
+		Logger:     a.logger.With("part", "worker"),
+		Registerer: a.metrics,
+	}, a.pipe, a.oned)
+	if err := a.worker.Start(ctx); err != nil {
+		return err
+	}
+	a.onStop(a.worker.Stop)
+	return nil
+}
+
+func (a *App) startBridge(ctx context.Context) error {
+	a.bridge = bridge.New(bridge.Config{
+		Zone:       a.config.Zone,
+		Endpoints:  a.config.One.Hooks,
+		Holder:     name("bridge"),
+		Logger:     a.logger.With("part", "bridge"),
+		Registerer: a.metrics,
+	}, a.pipe, a.oned)
+	if err := a.bridge.Start(ctx); err != nil {
+		return err
+	}
+	a.onStop(a.bridge.Stop)
+	return nil
+}
+
+func (a *App) startAPI(ctx context.Context) error {
+	api, err := restapi.New(restapi.Config{
+		Listen:        a.config.API.Listen,
+		CredentialTTL: a.config.API.CredentialTTL,
+		ReplyWait:     a.config.API.ReplyWait,
+		Version:       a.version,
+		Metrics:       a.metrics,
+		Registerer:    a.metrics,
+		NotReady:      a.notReady,
+		Logger:        a.logger.With("part", "api"),
+	}, a.pipe, a.oned)
+	if err != nil {
+		return err
+	}
+	if err := api.Start(ctx); err != nil {
+		return err
+	}
+	a.api = api
+	a.onStop(api.Stop)
+	return nil
+}
+
+// notReady are the reasons why requests would wait.
+func (a *App) notReady() []string {
+	if reason, since := a.worker.Degraded(); reason != "" {
+		return []string{fmt.Sprintf("the worker is held up since %s: %s", since.UTC().Format(time.RFC3339), reason)}
+	}
+	return nil
+}
+
+// name is a part's name in this process, unique among all.
+func name(part string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%s-%s", part, host, nuid.Next()[16:])
+}

@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// stand is a whole Flowjet over the simulator, without boot or call delays.
+type stand struct {
+	app  *app.App
+	oned *opennebula.Client
+	http *http.Client
+}
+
+func newStand(b *testing.B) *stand {
+	b.Helper()
+	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+	app.AddFlags(flags)
+	must(b, flags.Parse([]string{
+		"--sim", "--data-dir", b.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+		"--sim-boot-delay", "0s", "--sim-call-delay", "0s",
+	}))
+	config, err := app.ReadConfig("", flags)
+	must(b, err)
+	flowjet := app.New(config, "bench", io.Discard, slog.New(slog.DiscardHandler))
+	must(b, flowjet.Start(b.Context()))
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = flowjet.Stop(ctx)
+	})
+	credentials, err := opennebula.ParseCredentials(flowjet.Sim().ServerCredentials())
+	must(b, err)
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: flowjet.Sim().Endpoint(), Credentials: credentials})
+	b.Cleanup(oned.Close)
+	return &stand{app: flowjet, oned: oned, http: &http.Client{Timeout: 30 * time.Second}}
+}
+
+// post sends a request as oneadmin and returns the answer's body.
+func (s *stand) post(b *testing.B, path, body string) string {
+	b.Helper()
+	request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+s.app.APIAddress()+path, strings.NewReader(body))
+	must(b, err)
+	request.SetBasicAuth("oneadmin", "opennebula")
+	response, err := s.http.Do(request)
+	must(b, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	must(b, err)
+	if response.StatusCode >= 300 {
+		b.Fatalf("POST %s: %s: %s", path, response.Status, text)
+	}
+	return string(text)
+}
+
+const instantiate = `{"action": {"perform": "instantiate"}}`
+
+// template registers a template and returns the path that instantiates it.
+func (s *stand) template(b *testing.B, body string) string {
+	b.Helper()
+	answer := s.post(b, "/service_template", body)
+	_, rest, _ := strings.Cut(answer, `"ID": "`)
+	id, _, _ := strings.Cut(rest, `"`)
+	return "/service_template/" + id + "/action"
+}
+
+// quantile is the q-th part of the sorted samples.
+func quantile(samples []time.Duration, q float64) time.Duration {
+	if len(samples) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(samples))
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
+
+// report prints a row of the table and hands the figures to the benchmark.
+func report(b *testing.B, what string, ours, floor []time.Duration) {
+	b.Helper()
+	p50, p99, least := quantile(ours, 0.50), quantile(ours, 0.99), quantile(floor, 0.50)
+	fmt.Printf("%-58s p50 %8s  p99 %8s  floor p50 %8s  ratio %.1f  (%d samples)\n",
+		what, p50.Round(10*time.Microsecond), p99.Round(10*time.Microsecond), least.Round(10*time.Microsecond),
+		float64(p50)/float64(max(least, 1)), len(ours))
+	b.ReportMetric(float64(p50.Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(p99.Microseconds())/1000, "p99-ms")
+	b.ReportMetric(float64(p50)/float64(max(least, 1)), "x-floor")
+	b.ReportMetric(0, "ns/op")
+}
+
+func must(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/app/demo"
+)
+
+func newDemo() *cobra.Command {
+	var config demo.Config
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Drive a running `flowjet up --sim` through a service's whole life",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config.Out = cmd.OutOrStdout()
+			return demo.Run(cmd.Context(), config)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&config.API, "api", "http://127.0.0.1:2474", "URL of the OneFlow API")
+	flags.StringVar(&config.NATS, "nats", "nats://127.0.0.1:4222", "URL of the NATS server, for the timeline")
+	flags.StringVar(&config.XMLRPC, "one-xmlrpc", "http://127.0.0.1:2633/RPC2", "oned's XML-RPC endpoint, for powering a VM off")
+	flags.StringVar(&config.User, "user", "oneadmin", "OpenNebula user")
+	flags.StringVar(&config.PasswordFile, "password-file", "", "file with the user's password (default: the simulator's)")
+	flags.DurationVar(&config.Patience, "patience", 30*time.Second, "how long each step may take")
+	return cmd
+}

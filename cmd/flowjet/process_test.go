@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+// process is a flowjet of its own.
+type process struct {
+	t       *testing.T
+	command *exec.Cmd
+	output  *buffer
+	ended   chan struct{}
+	err     error // valid once ended is closed
+}
+
+// start runs flowjet with the arguments; the test's end kills what still runs.
+func start(t *testing.T, arguments ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, output: &buffer{}, ended: make(chan struct{})}
+	p.command = exec.CommandContext(context.Background(), self, arguments...)
+	p.command.Env = append(os.Environ(), asCommand+"=1")
+	p.command.Stdout, p.command.Stderr = p.output, p.output
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.command.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("flowjet %s printed:\n%s", strings.Join(arguments, " "), p.output.tail())
+		}
+	})
+	return p
+}
+
+// kill is kill -9.
+func (p *process) kill() {
+	_ = p.command.Process.Kill()
+	<-p.ended
+}
+
+// interrupt is Ctrl-C; it returns how long the process took to end, and its error.
+func (p *process) interrupt() (time.Duration, error) {
+	p.t.Helper()
+	began := time.Now()
+	if err := p.command.Process.Signal(syscall.SIGINT); err != nil {
+		p.t.Fatal(err)
+	}
+	<-p.ended
+	return time.Since(began), p.err
+}
+
+// says waits until the process has printed the text.
+func (p *process) says(text string) {
+	p.t.Helper()
+	poll.Until(p.t, "flowjet to print "+text, func() bool {
+		select {
+		case <-p.ended:
+			if !strings.Contains(p.output.String(), text) {
+				p.t.Fatalf("flowjet ended (%v) and had not printed %q:\n%s", p.err, text, p.output.String())
+			}
+		default:
+		}
+		return strings.Contains(p.output.String(), text)
+	})
+}
+
+// buffer is a bytes.Buffer for several goroutines.
+type buffer struct {
+	mutex sync.Mutex
+	bytes bytes.Buffer
+}
+
+func (b *buffer) Write(text []byte) (int, error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.bytes.Write(text)
+}
+
+func (b *buffer) String() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.bytes.String()
+}
+
+func (b *buffer) tail() string {
+	text := b.String()
+	return text[max(0, len(text)-8000):]
+}
+
+// cloud is where one `up --sim` of a test listens and stores; a restart uses
+// the same.
+type cloud struct {
+	data, api, nats, xmlrpc, hooks, control string
+}
+
+func newCloud(t *testing.T) cloud {
+	t.Helper()
+	ports := freeAddresses(t, 5)
+	return cloud{data: t.TempDir(), api: ports[0], nats: ports[1], xmlrpc: ports[2], hooks: ports[3], control: ports[4]}
+}
+
+// freeAddresses are addresses that nobody listened on a moment ago.
+func freeAddresses(t *testing.T, count int) []string {
+	t.Helper()
+	addresses := make([]string, count)
+	for i := range addresses {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		addresses[i] = listener.Addr().String()
+	}
+	return addresses
+}
+
+func (c cloud) up(t *testing.T, more ...string) *process {
+	t.Helper()
+	p := start(t, append([]string{
+		"up", "--sim", "--data-dir", c.data, "--api-listen", c.api, "--nats-listen", c.nats,
+		"--sim-xmlrpc-listen", c.xmlrpc, "--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control,
+	}, more...)...)
+	p.says("Ctrl-C stops")
+	return p
+}

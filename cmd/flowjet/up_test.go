@@ -1,0 +1,243 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+func TestDemoRunsAgainstUp(t *testing.T) {
+	c := newCloud(t)
+	up := c.up(t)
+	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
+	<-demo.ended
+	if demo.err != nil {
+		t.Fatalf("the demo failed: %v\n%s", demo.err, demo.output.String())
+	}
+	for _, line := range []string{"7/7", "DEPLOYING -> RUNNING", "SCALING -> COOLDOWN", "RUNNING -> WARNING", "DELETED"} {
+		if !strings.Contains(demo.output.String(), line) {
+			t.Errorf("the demo does not show %q:\n%s", line, demo.output.String())
+		}
+	}
+	up.says("DELETED")
+	if took, err := up.interrupt(); err != nil || took > 2*time.Second {
+		t.Errorf("Ctrl-C took %s and ended with %v, want at most 2 s and no error", took, err)
+	}
+}
+
+// TestKillInTheMiddleOfADeploy kills everything with -9 at several moments of a
+// deploy; a new start brings the service to RUNNING with exactly its VMs.
+func TestKillInTheMiddleOfADeploy(t *testing.T) {
+	for _, moment := range []int{1, 3, 5, 8} {
+		t.Run(fmt.Sprintf("after %d VMs", moment), func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t)
+			// Slow steps, so that the kill comes between them.
+			slow := []string{"--sim-boot-delay", "20ms", "--sim-call-delay", "5ms"}
+			up := c.up(t, slow...)
+			service := c.instantiate(t, `{"name": "kill", "deployment": "straight", "roles": [
+				{"name": "Master", "type": "vm", "cardinality": 4, "template_id": 0},
+				{"name": "Slave", "type": "vm", "cardinality": 4, "template_id": 0, "parents": ["Master"]}]}`)
+			poll.Until(t, "the moment to kill", func() bool { return len(c.vms(t, service)) >= moment })
+			up.kill()
+
+			c.up(t, slow...)
+			poll.Until(t, "the service to be RUNNING", func() bool { return c.state(t, service) == 2 })
+			vms := c.vms(t, service)
+			if len(vms) != 8 {
+				t.Errorf("the service has %d VMs, want 8: %v", len(vms), vms)
+			}
+			keys := map[string]bool{}
+			for _, vm := range vms {
+				if vm.State != "RUNNING" || keys[vm.Key] {
+					t.Errorf("VM %d (%s) is %s; its key was seen before: %t", vm.ID, vm.Key, vm.State, keys[vm.Key])
+				}
+				keys[vm.Key] = true
+			}
+		})
+	}
+}
+
+func TestRestartCarriesOn(t *testing.T) {
+	c := newCloud(t)
+	up := c.up(t)
+	service := c.instantiate(t, `{"name": "stay", "roles": [{"name": "a", "type": "vm", "cardinality": 2, "template_id": 0}]}`)
+	poll.Until(t, "the service to be RUNNING", func() bool { return c.state(t, service) == 2 })
+	if took, err := up.interrupt(); err != nil || took > 2*time.Second {
+		t.Errorf("Ctrl-C took %s and ended with %v, want at most 2 s and no error", took, err)
+	}
+	c.up(t)
+	if state := c.state(t, service); state != 2 {
+		t.Errorf("after the restart the service is in state %d, want 2", state)
+	}
+	c.request(t, "DELETE", fmt.Sprintf("/service/%d", service), "", http.StatusNoContent)
+	poll.Until(t, "the service to be gone", func() bool { return len(c.vms(t, service)) == 0 })
+}
+
+func TestBadStartsSayWhatToMend(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	folder := t.TempDir()
+	broken := filepath.Join(folder, "broken.yaml")
+	unknown := filepath.Join(folder, "unknown.yaml")
+	for path, text := range map[string]string{broken: "api: [", unknown: "api:\n  lisen: 127.0.0.1:1\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := newCloud(t)
+	sim := func(more ...string) []string {
+		return append([]string{
+			"up", "--sim", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+			"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+		}, more...)
+	}
+	for name, bad := range map[string]struct {
+		arguments []string
+		says      []string
+	}{
+		"an unknown flag":         {[]string{"up", "--simm"}, []string{"unknown flag: --simm"}},
+		"an unknown command":      {[]string{"upp"}, []string{"unknown command"}},
+		"a missing configuration": {sim("--config", "/nowhere.yaml"), []string{"/nowhere.yaml", "does not exist"}},
+		"a broken configuration":  {sim("--config", broken), []string{broken}},
+		"an unknown key":          {sim("--config", unknown), []string{"api.lisen"}},
+		"a wrong value":           {sim("--look-again", "soon"), []string{"look-again"}},
+		"a taken API port":        {sim("--api-listen", address), []string{address, "--api-listen"}},
+		"a taken NATS port":       {sim("--nats-listen", address), []string{address, "--nats-listen"}},
+		"a taken XML-RPC port":    {sim("--sim-xmlrpc-listen", address), []string{address, "--sim-xmlrpc-listen"}},
+		"a taken hooks port":      {sim("--sim-hooks-listen", address), []string{address, "--sim-hooks-listen"}},
+		"a taken control port":    {sim("--sim-control-listen", address), []string{address, "--sim-control-listen"}},
+		"a missing auth file": {
+			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", c.api, "--nats-listen", "127.0.0.1:0", "--one-auth-file", "/nowhere"},
+			[]string{"/nowhere", "--one-auth-file"},
+		},
+		"no recording": {[]string{"replay", "/nowhere.jsonl"}, []string{"/nowhere.jsonl"}},
+		"no server":    {[]string{"demo", "--nats", "nats://" + c.nats}, []string{c.nats, "flowjet up --sim"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, bad.arguments...)
+			<-p.ended
+			if p.err == nil {
+				t.Error("it ended without an error")
+			}
+			said := p.output.String()
+			if lines := strings.Count(strings.TrimSpace(said), "\n") + 1; lines != 1 {
+				t.Errorf("it said %d lines, want one:\n%s", lines, said)
+			}
+			for _, part := range bad.says {
+				if !strings.Contains(said, part) {
+					t.Errorf("it does not name %q: %s", part, said)
+				}
+			}
+		})
+	}
+}
+
+// instantiate registers a template and starts a service of it.
+func (c cloud) instantiate(t *testing.T, template string) int {
+	t.Helper()
+	id := c.id(t, c.request(t, "POST", "/service_template", template, http.StatusCreated))
+	path := fmt.Sprintf("/service_template/%d/action", id)
+	return c.id(t, c.request(t, "POST", path, `{"action": {"perform": "instantiate"}}`, http.StatusCreated))
+}
+
+func (c cloud) request(t *testing.T, method, path, body string, want int) []byte {
+	t.Helper()
+	status, text := c.try(t, method, "http://"+c.api+path, body)
+	if status != want {
+		t.Fatalf("%s %s answered %d, want %d: %s", method, path, status, want, text)
+	}
+	return text
+}
+
+func (c cloud) try(t *testing.T, method, url, body string) (int, []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth("oneadmin", "opennebula")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, text
+}
+
+func (c cloud) id(t *testing.T, answer []byte) int {
+	t.Helper()
+	var document struct {
+		Document struct {
+			ID int `json:"ID,string"`
+		} `json:"DOCUMENT"`
+	}
+	if err := json.Unmarshal(answer, &document); err != nil {
+		t.Fatal(err)
+	}
+	return document.Document.ID
+}
+
+// state is the service's, -1 while it cannot be read.
+func (c cloud) state(t *testing.T, service int) int {
+	t.Helper()
+	status, answer := c.try(t, "GET", fmt.Sprintf("http://%s/service/%d", c.api, service), "")
+	if status != http.StatusOK {
+		return -1
+	}
+	var document struct {
+		Document struct {
+			Template struct {
+				Body struct {
+					State int `json:"state"`
+				} `json:"BODY"`
+			} `json:"TEMPLATE"`
+		} `json:"DOCUMENT"`
+	}
+	if err := json.Unmarshal(answer, &document); err != nil {
+		t.Fatal(err)
+	}
+	return document.Document.Template.Body.State
+}
+
+type vm struct {
+	ID      int    `json:"id"`
+	State   string `json:"state"`
+	Service string `json:"service"`
+	Key     string `json:"key"`
+}
+
+// vms are the service's VMs that have not ended, as the simulator sees them.
+func (c cloud) vms(t *testing.T, service int) []vm {
+	t.Helper()
+	_, answer := c.try(t, "GET", "http://"+c.control+"/vms", "")
+	var all []vm
+	if err := json.Unmarshal(answer, &all); err != nil {
+		t.Fatalf("%v: %s", err, answer)
+	}
+	var ours []vm
+	for _, one := range all {
+		if one.Service == fmt.Sprint(service) && one.State != "DONE" {
+			ours = append(ours, one)
+		}
+	}
+	return ours
+}
