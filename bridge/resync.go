@@ -206,10 +206,11 @@ const lastID = 1<<31 - 1
 
 // listVMs lists all VMs that are not DONE, in ranges of ids. Behind a range
 // without VMs it asks for all the rest at once, which mostly is nothing; only
-// when that is too large does it go on in ranges, of growing size.
+// when that is too large does it go on in ranges, of growing size, to the next
+// VM.
 func listVMs(ctx context.Context, oned cloud, page int) ([]flow.VM, error) {
 	var all []flow.VM
-	width := page
+	width, askRest := page, true
 	for start := 0; start <= lastID; {
 		end := min(start+width-1, lastID)
 		vms, err := oned.VMs(ctx, opennebula.FilterAll, start, end, opennebula.StateNotDone)
@@ -223,7 +224,11 @@ func listVMs(ctx context.Context, oned cloud, page int) ([]flow.VM, error) {
 		all = append(all, vms...)
 		start = end + 1
 		if len(vms) > 0 {
-			width = page
+			width, askRest = page, true
+			continue
+		}
+		width *= 2
+		if !askRest {
 			continue
 		}
 		rest, err := oned.VMs(ctx, opennebula.FilterAll, start, -1, opennebula.StateNotDone)
@@ -233,7 +238,7 @@ func listVMs(ctx context.Context, oned cloud, page int) ([]flow.VM, error) {
 		if !errors.Is(err, opennebula.ErrTooLarge) {
 			return nil, err
 		}
-		width *= 2
+		askRest = false
 	}
 	return all, nil
 }

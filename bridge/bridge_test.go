@@ -1,0 +1,378 @@
+package bridge
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-zeromq/zmq4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// vmFrames are a VM's event as oned publishes it.
+func vmFrames(vm flow.VM) [][]byte {
+	body := fmt.Sprintf("<HOOK_MESSAGE><RESOURCE_ID>%d</RESOURCE_ID><REMOTE_HOST></REMOTE_HOST><VM><ID>%d</ID><NAME>%s</NAME><STATE>%d</STATE><LCM_STATE>%d</LCM_STATE>"+
+		"<USER_TEMPLATE><SERVICE_ID>%d</SERVICE_ID><ROLE_NAME>%s</ROLE_NAME></USER_TEMPLATE></VM></HOOK_MESSAGE>",
+		vm.ID, vm.ID, vm.Name, vm.State, vm.LCMState, vm.Service, vm.Role)
+	key := fmt.Sprintf("EVENT STATE VM/%s/%s/%d ", vm.State, vm.LCMState, vm.ID)
+	return [][]byte{[]byte(key), []byte(base64.StdEncoding.EncodeToString([]byte(body)))}
+}
+
+func running(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMRunning) }
+func booting(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMBoot) }
+
+// storesSoon waits until exactly these are stored.
+func storesSoon(t testing.TB, store *fakeStore, want ...string) {
+	t.Helper()
+	var have []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("stored %q, want %q", have, want)
+		}
+	}()
+	poll.Until(t, fmt.Sprintf("%q to be stored", want), func() bool {
+		have = store.stored()
+		return slices.Equal(have, want)
+	})
+}
+
+// quietly is a configuration in which nothing happens by the clock.
+func quietly(endpoints ...string) Config {
+	return Config{Endpoints: endpoints, Standby: time.Millisecond, Resync: ResyncConfig{Every: time.Hour, Settle: time.Hour}}
+}
+
+// hearing starts a bridge on a fake store and a publisher of ours.
+func hearing(t testing.TB, change ...func(*Config)) (*Bridge, *fakeStore, *publisher) {
+	t.Helper()
+	store, publisher := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
+	config := quietly("tcp://" + publisher.address())
+	for _, apply := range change {
+		apply(&config)
+	}
+	b := newBridge(config, store, nil)
+	startBridge(t, b)
+	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	return b, store, publisher
+}
+
+func TestRepetitionsAreEventsAndRetriesAreNot(t *testing.T) {
+	_, store, publisher := hearing(t)
+	store.set(func(f *fakeStore) { f.lostAck = true })
+	publisher.send(vmFrames(booting(1)))
+	publisher.send(vmFrames(running(1)))
+	publisher.send(vmFrames(booting(1)))
+	storesSoon(t, store, "1 BOOT", "1 RUNNING", "1 BOOT")
+}
+
+func TestEventsWaitInOrderWhileJetStreamIsAway(t *testing.T) {
+	var log lockedBuffer
+	b, store, publisher := hearing(t, func(c *Config) { c.Logger = log.logger() })
+	store.set(func(f *fakeStore) { f.fail = errors.New("no JetStream today") })
+	var want []string
+	for id := range 40 {
+		publisher.send(vmFrames(running(id)))
+		want = append(want, fmt.Sprint(id, " RUNNING"))
+	}
+	poll.Until(t, "some attempts to publish", func() bool { return store.attempted() > 3 && b.Status()[0].Heard == 40 })
+	status := b.Status()[0]
+	if status.Published != 0 || status.StoreError == "" || status.QueueBytes == 0 {
+		t.Errorf("status %+v", status)
+	}
+	store.set(func(f *fakeStore) { f.fail = nil })
+	storesSoon(t, store, want...)
+	poll.Until(t, "the queue to be empty", func() bool { return b.Status()[0].QueueBytes == 0 })
+	if told := strings.Count(log.String(), "JetStream does not take events"); told != 1 {
+		t.Errorf("the outage was told %d times", told)
+	}
+}
+
+func TestFullQueueHoldsThePublisherUpAndAsksForAComparison(t *testing.T) {
+	cloud := &fakeCloud{vms: map[int]flow.VM{}, hidden: map[int]bool{}}
+	for id := range 30 {
+		cloud.hidden[id] = true
+	}
+	store, publisher := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
+	config := quietly("tcp://" + publisher.address())
+	config.MaxQueueBytes = 4096
+	b := newBridge(config, store, cloud)
+	startBridge(t, b)
+	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	poll.Until(t, "the first comparisons", func() bool { return !b.Status()[0].LastResync.IsZero() })
+
+	block := make(chan struct{})
+	store.set(func(f *fakeStore) { f.block = block })
+	for id := range 30 {
+		publisher.send(vmFrames(running(id)))
+	}
+	poll.Until(t, "the queue to be full", func() bool { return b.Status()[0].QueueBytes > 3500 })
+	if status := b.Status()[0]; status.QueueBytes > 4096 {
+		t.Errorf("%d bytes are queued", status.QueueBytes)
+	}
+	before := b.Status()[0].LastResync
+	close(block)
+	poll.Until(t, "all to be stored", func() bool { return len(store.stored()) == 30 })
+	poll.Until(t, "another comparison", func() bool { return b.Status()[0].LastResync.After(before) })
+	if b.Status()[0].Overflows == 0 {
+		t.Error("the overflow is not told")
+	}
+}
+
+func TestPublisherRestart(t *testing.T) {
+	var log lockedBuffer
+	store, first := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
+	cloud := &fakeCloud{vms: map[int]flow.VM{1: running(1)}}
+	config := quietly("tcp://" + first.address())
+	config.Logger = log.logger()
+	b := newBridge(config, store, cloud)
+	startBridge(t, b)
+	must(t, first.waitForSubscriber(limited(t), b.config.topics()))
+	first.send(vmFrames(running(1)))
+	poll.Until(t, "the event", func() bool { return slices.Contains(store.stored(), "1 RUNNING") })
+	poll.Until(t, "a comparison", func() bool { return !b.Status()[0].LastResync.IsZero() })
+
+	first.close()
+	poll.Until(t, "the loss to be noticed", func() bool { return !b.Status()[0].Connected })
+	cloud.set(func(f *fakeCloud) { f.vms[2] = booting(2) }) // told to nobody
+	second := newTestPublisher(t, first.address())
+	must(t, second.waitForSubscriber(limited(t), b.config.topics()))
+	poll.Until(t, "what was lost", func() bool { return slices.Contains(store.stored(), "2 BOOT resync") })
+	second.send(vmFrames(running(2)))
+	poll.Until(t, "live events to go on", func() bool { return slices.Contains(store.stored(), "2 RUNNING") })
+	if told := strings.Count(log.String(), "cannot hear hook events"); told != 1 {
+		t.Errorf("the loss was told %d times", told)
+	}
+}
+
+// zmq4's own PUB socket, for there is nothing of ours in it.
+func TestHearsARealPUBSocket(t *testing.T) {
+	pub := zmq4.NewPub(context.Background())
+	must(t, pub.Listen("tcp://127.0.0.1:0"))
+	store := newFakeStore()
+	b := newBridge(quietly("tcp://"+pub.Addr().String()), store, nil)
+	startBridge(t, b)
+	poll.Until(t, "the subscriptions", func() bool {
+		return slices.Equal(pub.(zmq4.Topics).Topics(), []string{"EVENT API one.vm.update ", "EVENT STATE "})
+	})
+	must(t, pub.SendMulti(zmq4.NewMsgFrom([]byte("EVENT SERVICE 42 "), []byte("not wanted"))))
+	must(t, pub.Send(zmq4.NewMsgFrom(vmFrames(booting(1))...)))
+	must(t, pub.SendMulti(zmq4.NewMsgFrom(vmFrames(running(1))...)))
+	storesSoon(t, store, "1 BOOT", "1 RUNNING")
+	must(t, pub.Close())
+}
+
+func TestHearsSeveralEndpoints(t *testing.T) {
+	other := newTestPublisher(t, "127.0.0.1:0")
+	b, store, publisher := hearing(t, func(c *Config) { c.Endpoints = append(c.Endpoints, "tcp://"+other.address()) })
+	must(t, other.waitForSubscriber(limited(t), b.config.topics()))
+	publisher.send(vmFrames(booting(1)))
+	storesSoon(t, store, "1 BOOT")
+	other.send(vmFrames(running(1)))
+	storesSoon(t, store, "1 BOOT", "1 RUNNING")
+	for _, status := range b.Status() {
+		if !status.Connected || status.Heard != 1 || status.Published != 2 || !status.Holding {
+			t.Errorf("status %+v", status)
+		}
+	}
+}
+
+func TestSupersededBridgeStandsBackAndComesBack(t *testing.T) {
+	b, store, publisher := hearing(t)
+	store.set(func(f *fakeStore) { f.fail = fmt.Errorf("publish: %w", pipeline.ErrSuperseded) })
+	publisher.send(vmFrames(booting(1)))
+	poll.Until(t, "the feed to be taken back", func() bool {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		return store.acquired > 1
+	})
+	store.set(func(f *fakeStore) { f.fail = nil })
+	poll.Until(t, "events to be stored again", func() bool {
+		publisher.send(vmFrames(running(1)))
+		return len(store.stored()) > 0
+	})
+	if !b.Status()[0].Holding {
+		t.Error("the feed is not held")
+	}
+}
+
+func TestOnlyOneOfTwoBridgesPublishes(t *testing.T) {
+	p, publisher := newPipeline(t), newTestPublisher(t, "127.0.0.1:0")
+	config := quietly("tcp://" + publisher.address())
+	config.Standby = time.Hour
+	old := New(config, p, nil)
+	startBridge(t, old)
+	must(t, publisher.waitForSubscriber(limited(t), old.config.topics()))
+	current := New(config, p, nil)
+	startBridge(t, current)
+	poll.Until(t, "the new one to publish", func() bool {
+		publisher.send(vmFrames(running(1)))
+		return current.Status()[0].Published > 0 && !old.Status()[0].Holding
+	})
+	before := old.Status()[0].Published
+	sent := current.Status()[0].Published + 5
+	poll.Until(t, "the new one to go on", func() bool {
+		publisher.send(vmFrames(running(2)))
+		return current.Status()[0].Published > sent
+	})
+	if after := old.Status()[0]; after.Published != before || after.Connected {
+		t.Errorf("the old bridge goes on: %+v", after)
+	}
+}
+
+func TestEventsSurviveARestartOfNATS(t *testing.T) {
+	node := natstest.NewNode(t)
+	p, publisher := openPipeline(t, node.URL()), newTestPublisher(t, "127.0.0.1:0")
+	b := New(quietly("tcp://"+publisher.address()), p, nil)
+	startBridge(t, b)
+	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	var want []string
+	send := func(from, to int) {
+		for id := from; id < to; id++ {
+			publisher.send(vmFrames(running(id)))
+			want = append(want, fmt.Sprintf("one.0.vm.%d.ACTIVE.RUNNING", id))
+		}
+	}
+	send(0, 20)
+	poll.Until(t, "the first events", func() bool { return b.Status()[0].Published == 20 })
+	node.Stop()
+	send(20, 60)
+	poll.Until(t, "the rest to be heard", func() bool { return b.Status()[0].Heard == 60 })
+	node.Start()
+	poll.Until(t, "all events", func() bool { return b.Status()[0].Published == 60 })
+	var have []string
+	for _, message := range everything(t, p, pipeline.StreamONE) {
+		have = append(have, message.Subject)
+	}
+	if !reflect.DeepEqual(have, want) {
+		t.Errorf("stored %q", have)
+	}
+}
+
+func TestStopStoresWhatWasHeard(t *testing.T) {
+	b, store, publisher := hearing(t)
+	block := make(chan struct{})
+	store.set(func(f *fakeStore) { f.block = block })
+	for id := range 600 { // more than a batch
+		publisher.send(vmFrames(running(id)))
+	}
+	poll.Until(t, "all to be heard", func() bool { return b.Status()[0].Heard == 600 })
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.Stop(limited(t)) }()
+	<-b.hearing.Done()
+	close(block)
+	must(t, <-stopped)
+	if count := len(store.stored()); count != 600 {
+		t.Errorf("%d of 600 are stored", count)
+	}
+}
+
+func TestStopIsBounded(t *testing.T) {
+	b, store, publisher := hearing(t)
+	store.set(func(f *fakeStore) { f.fail = errors.New("never") })
+	publisher.send(vmFrames(running(1)))
+	poll.Until(t, "an attempt", func() bool { return store.attempted() > 0 })
+	began := time.Now()
+	must(t, b.Stop(limited(t)))
+	if took := time.Since(began); took > 2*drainTime {
+		t.Errorf("Stop took %v", took)
+	}
+	must(t, b.Stop(limited(t)))
+}
+
+func TestStopWithoutAnybodyThere(t *testing.T) {
+	store := newFakeStore()
+	store.fail = errors.New("no JetStream")
+	b := newBridge(quietly("tcp://127.0.0.1:1"), store, &fakeCloud{fail: errors.New("no oned")})
+	must(t, b.Stop(limited(t))) // not started
+	startBridge(t, b)
+	poll.Until(t, "JetStream to be missed", func() bool { return b.Status()[0].StoreError != "" })
+	store.set(func(f *fakeStore) { f.fail = nil })
+	poll.Until(t, "publisher and oned to be missed", func() bool {
+		status := b.Status()[0]
+		return status.Error != "" && status.ResyncError != "" && status.Holding && !status.Connected
+	})
+	if err := b.Start(limited(t)); err == nil {
+		t.Error("started twice")
+	}
+}
+
+func TestStartRefusesEndpointsThatAreNone(t *testing.T) {
+	for _, endpoint := range []string{"", "127.0.0.1:2101", "udp://a:1", "tcp://a", "tcp://:1", "tcp://a:"} {
+		if err := newBridge(Config{Endpoints: []string{endpoint}}, newFakeStore(), nil).Start(limited(t)); err == nil {
+			t.Errorf("%q was accepted", endpoint)
+		}
+	}
+	if err := newBridge(Config{}, newFakeStore(), nil).Start(limited(t)); err == nil {
+		t.Error("no endpoint at all was accepted")
+	}
+}
+
+func TestFeedNames(t *testing.T) {
+	loopback := feedName(0, []string{"tcp://127.0.0.1:2101"})
+	if loopback != "zone0-127.0.0.1:2101@"+hostname() {
+		t.Errorf("loopback feed %q", loopback)
+	}
+	if a, b := feedName(1, []string{"tcp://b:1", "tcp://a:1"}), feedName(1, []string{"tcp://a:1", "tcp://b:1"}); a != b || a != "zone1-a:1+b:1" {
+		t.Errorf("feeds %q and %q", a, b)
+	}
+}
+
+func TestChosenObjectsAndCallsOnly(t *testing.T) {
+	b, store, publisher := hearing(t, func(c *Config) {
+		c.Objects, c.Calls = []string{"net"}, []string{"one.vm.chown"}
+	})
+	if topics := b.config.topics(); !slices.Equal(topics, []string{opennebula.StateSubscription, "EVENT API one.vm.chown "}) {
+		t.Errorf("topics %q", topics)
+	}
+	publisher.send(vmFrames(running(1)))
+	body := base64.StdEncoding.EncodeToString([]byte("<HOOK_MESSAGE><RESOURCE_ID>3</RESOURCE_ID></HOOK_MESSAGE>"))
+	publisher.send([][]byte{[]byte("EVENT STATE NET/READY//3 "), []byte(body)})
+	storesSoon(t, store, "3 ")
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	b, store, publisher := hearing(t, func(c *Config) { c.Registerer = registry })
+	publisher.send(vmFrames(running(1)))
+	publisher.send([][]byte{[]byte("EVENT STATE nonsense"), nil})
+	publisher.send(vmFrames(running(2)))
+	storesSoon(t, store, "1 RUNNING", "2 RUNNING")
+	poll.Until(t, "an empty queue", func() bool { return b.Status()[0].QueueBytes == 0 && metric(t, registry, "queue_bytes") == 0 })
+	if events := metric(t, registry, "events_total"); events != 2 {
+		t.Errorf("%g events", events)
+	}
+	if letters := metric(t, registry, "dead_letters_total"); letters != 1 || len(store.dead) != 1 {
+		t.Errorf("%g dead letters", letters)
+	}
+	if last := metric(t, registry, "last_event_timestamp_seconds"); time.Since(time.UnixMicro(int64(last*1e6))) > time.Minute {
+		t.Errorf("last event at %g", last)
+	}
+	again := newMetrics(registry)
+	if again.events != b.metrics.events {
+		t.Error("a second bridge has counters of its own")
+	}
+}
+
+// metric is the value of a metric with one series, -1 where there is none.
+func metric(t testing.TB, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	must(t, err)
+	for _, family := range families {
+		if family.GetName() == "flowjet_bridge_"+name && len(family.Metric) == 1 {
+			return family.Metric[0].GetCounter().GetValue() + family.Metric[0].GetGauge().GetValue()
+		}
+	}
+	return -1
+}

@@ -1,0 +1,186 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// fakeStore is JetStream with its failures at hand.
+type fakeStore struct {
+	mu sync.Mutex
+	// events are what was stored, without doubles.
+	events []pipeline.FeedEvent
+	ids    map[string]bool
+	dead   []string
+	// fail is what Publish, acquire and LastVMEvents return.
+	fail error
+	// lostAck stores the first event of a batch and then fails, once.
+	lostAck  bool
+	acquired int
+	attempts int
+	// block holds Publish up until it is closed.
+	block chan struct{}
+	last  map[int]pipeline.Event
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{ids: map[string]bool{}, last: map[int]pipeline.Event{}}
+}
+
+func (f *fakeStore) acquire(context.Context, string, string) (lease, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil && !errors.Is(f.fail, pipeline.ErrSuperseded) {
+		return nil, f.fail
+	}
+	f.acquired++
+	return f, nil
+}
+
+func (f *fakeStore) Publish(ctx context.Context, events []pipeline.FeedEvent) error {
+	f.mu.Lock()
+	f.attempts++
+	block := f.block
+	f.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lostAck {
+		f.lostAck = false
+		f.keep(events[:1])
+		return errors.New("the ack was lost")
+	}
+	if f.fail != nil {
+		return f.fail
+	}
+	f.keep(events)
+	return nil
+}
+
+func (f *fakeStore) keep(events []pipeline.FeedEvent) {
+	for _, event := range events {
+		if f.ids[event.MessageID] {
+			continue
+		}
+		f.ids[event.MessageID] = true
+		f.events = append(f.events, event)
+		if event.Event.Object == "vm" {
+			f.last[event.Event.ID] = event.Event
+		}
+	}
+}
+
+func (f *fakeStore) LastVMEvents(context.Context) (map[int]pipeline.Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := map[int]pipeline.Event{}
+	for id, event := range f.last {
+		last[id] = event
+	}
+	return last, f.fail
+}
+
+func (f *fakeStore) DeadLetter(_ context.Context, _, reason string, _ []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead = append(f.dead, reason)
+	return nil
+}
+
+func (f *fakeStore) set(change func(*fakeStore)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *fakeStore) attempted() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.attempts
+}
+
+// stored describes what is stored: "7 RUNNING", "7 RUNNING resync".
+func (f *fakeStore) stored() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []string
+	for _, event := range f.events {
+		text := fmt.Sprintf("%d %s", event.Event.ID, event.Event.LCMState)
+		if event.Event.State == "DONE" {
+			text = fmt.Sprintf("%d DONE", event.Event.ID)
+		}
+		if event.Event.Resync {
+			text += " resync"
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+// fakeCloud is oned with a set of VMs.
+type fakeCloud struct {
+	mu    sync.Mutex
+	vms   map[int]flow.VM
+	fail  error
+	most  int // VMs in one answer; 0 for any number
+	asked [][2]int
+	// listing is called while a list is made, before it is answered.
+	listing func()
+	hidden  map[int]bool
+}
+
+func (f *fakeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, error) {
+	f.mu.Lock()
+	f.asked = append(f.asked, [2]int{start, end})
+	var found []flow.VM
+	for id, vm := range f.vms {
+		if id >= start && (end < 0 || id <= end) && !vm.Gone() && !f.hidden[id] {
+			found = append(found, vm)
+		}
+	}
+	most, fail, listing := f.most, f.fail, f.listing
+	f.listing = nil
+	f.mu.Unlock()
+	if listing != nil {
+		listing()
+	}
+	if most > 0 && len(found) > most {
+		return nil, &opennebula.TransportError{Method: "one.vmpool.infoextended", Sent: true, Err: opennebula.ErrTooLarge}
+	}
+	return found, fail
+}
+
+func (f *fakeCloud) VM(_ context.Context, id int) (flow.VM, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hidden[id] {
+		return flow.VM{}, &opennebula.Error{Method: "one.vm.info", Code: opennebula.CodeAuthorization}
+	}
+	vm, found := f.vms[id]
+	if !found {
+		return flow.VM{}, &opennebula.Error{Method: "one.vm.info", Code: opennebula.CodeNoExists}
+	}
+	return vm, f.fail
+}
+
+func (f *fakeCloud) set(change func(*fakeCloud)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func serviceVM(id int, state flow.VMState, lcmState flow.LCMState) flow.VM {
+	return flow.VM{ID: id, Name: fmt.Sprint("vm", id), State: state, LCMState: lcmState, Service: 42, Role: "web"}
+}

@@ -1,0 +1,227 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// storedAs is a VM's event as it was stored at a time.
+func storedAs(vm flow.VM, heard time.Time) pipeline.Event {
+	return pipeline.Event{Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Heard: heard}
+}
+
+func TestDifferences(t *testing.T) {
+	began := time.Now()
+	before, after := began.Add(-time.Minute), began.Add(time.Second)
+	foreign := running(1)
+	foreign.Service = -1
+	ready := running(1)
+	ready.Ready = true
+	cases := map[string]struct {
+		listed  []flow.VM
+		stored  map[int]pipeline.Event
+		found   []flow.VM
+		missing []int
+	}{
+		"nothing":                           {},
+		"the same":                          {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: storedAs(running(1), before)}},
+		"another state":                     {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: storedAs(booting(1), before)}, found: []flow.VM{running(1)}},
+		"another state, but news are newer": {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: storedAs(booting(1), after)}},
+		"ready":                             {listed: []flow.VM{ready}, stored: map[int]pipeline.Event{1: storedAs(running(1), before)}, found: []flow.VM{ready}},
+		"never seen":                        {listed: []flow.VM{running(1)}, found: []flow.VM{running(1)}},
+		"never seen, of no service":         {listed: []flow.VM{foreign}},
+		"seen, of no service any more":      {listed: []flow.VM{foreign}, stored: map[int]pipeline.Event{1: storedAs(running(1), before)}, found: []flow.VM{foreign}},
+		"without its VM":                    {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: {ID: 1, State: "ACTIVE", LCMState: "RUNNING", Heard: before}}, found: []flow.VM{running(1)}},
+		"gone":                              {stored: map[int]pipeline.Event{3: storedAs(running(3), before), 1: storedAs(running(1), before)}, missing: []int{1, 3}},
+		"gone, which is known":              {stored: map[int]pipeline.Event{1: storedAs(serviceVM(1, flow.VMDone, 0), before)}},
+		"made after the list":               {stored: map[int]pipeline.Event{1: storedAs(running(1), after)}},
+	}
+	for name, c := range cases {
+		found, missing := differences(c.listed, c.stored, began)
+		if !reflect.DeepEqual(found, c.found) || !reflect.DeepEqual(missing, c.missing) {
+			t.Errorf("%s: found %+v, missing %v", name, found, missing)
+		}
+	}
+}
+
+// comparing starts a bridge with an oned that nobody publishes for.
+func comparing(t testing.TB, cloud *fakeCloud, store *fakeStore) (*Bridge, *publisher) {
+	t.Helper()
+	publisher := newTestPublisher(t, "127.0.0.1:0")
+	b := newBridge(quietly("tcp://"+publisher.address()), store, cloud)
+	startBridge(t, b)
+	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	compared(t, b)
+	return b, publisher
+}
+
+// compared waits for the next comparison to succeed.
+func compared(t testing.TB, b *Bridge) {
+	t.Helper()
+	before := b.Status()[0].LastResync
+	b.ask("a test")
+	poll.Until(t, "a comparison", func() bool { return b.Status()[0].LastResync.After(before) })
+}
+
+func TestResyncPublishesOnlyDifferences(t *testing.T) {
+	foreign := running(9)
+	foreign.Service = -1
+	cloud := &fakeCloud{vms: map[int]flow.VM{1: running(1), 2: running(2), 9: foreign}}
+	store := newFakeStore()
+	store.last[2] = storedAs(booting(2), time.Now().Add(-time.Hour))
+	store.last[3] = storedAs(running(3), time.Now().Add(-time.Hour))
+	b, _ := comparing(t, cloud, store)
+	storesSoon(t, store, "1 RUNNING resync", "2 RUNNING resync", "3 DONE resync")
+	if gone := store.events[2]; gone.Subject != "one.0.vm.3.DONE.LCM_INIT" || gone.Event.VM.Role != "web" || !gone.Event.VM.Gone() {
+		t.Errorf("the VM that is gone: %+v of %+v", gone, gone.Event.VM)
+	}
+	compared(t, b)
+	compared(t, b)
+	storesSoon(t, store, "1 RUNNING resync", "2 RUNNING resync", "3 DONE resync")
+	if differences := b.Status()[0].ResyncDifferences; differences != 3 {
+		t.Errorf("%d differences counted", differences)
+	}
+}
+
+// While oned makes its list the VM goes on. The list, which is older, must not
+// come after the event.
+func TestOldListNeverOverridesNewerEvent(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+	b, publisher := comparing(t, cloud, store)
+	for round := range 20 {
+		id := 100 + round
+		cloud.set(func(f *fakeCloud) {
+			f.vms = map[int]flow.VM{id: booting(id), id + 1000: booting(id + 1000)}
+			f.listing = func() {
+				heard := b.Status()[0].Heard
+				publisher.send(vmFrames(running(id)))
+				poll.Until(t, "the event to be heard", func() bool { return b.Status()[0].Heard == heard+1 })
+			}
+		})
+		store.set(func(f *fakeStore) { f.events, f.last = nil, map[int]pipeline.Event{} })
+		compared(t, b)
+		storesSoon(t, store, fmt.Sprint(id, " RUNNING"), fmt.Sprint(id+1000, " BOOT resync"))
+	}
+}
+
+// What another bridge has stored since the list was asked for is newer too.
+func TestOldListNeverOverridesAnotherBridge(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: booting(1)}}, newFakeStore()
+	cloud.listing = func() {
+		store.set(func(f *fakeStore) { f.last[1] = storedAs(running(1), time.Now().Add(time.Millisecond)) })
+	}
+	comparing(t, cloud, store)
+	if stored := store.stored(); slices.Contains(stored, "1 BOOT resync") {
+		t.Errorf("stored %q", stored)
+	}
+}
+
+func TestResyncWaitsForWhatWasHeardBefore(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: running(1)}}, newFakeStore()
+	store.last[1] = storedAs(running(1), time.Now().Add(-time.Hour))
+	b, publisher := comparing(t, cloud, store)
+	block := make(chan struct{})
+	store.set(func(f *fakeStore) { f.block = block })
+	publisher.send(vmFrames(booting(1)))
+	publisher.send(vmFrames(running(1)))
+	poll.Until(t, "the events to be heard", func() bool { return b.Status()[0].Heard == 2 })
+	asked := len(cloud.asked)
+	b.ask("a test")
+	poll.Until(t, "the barrier", func() bool { return b.Status()[0].QueueLength > 0 || store.attempted() > 1 })
+	if len(cloud.asked) != asked {
+		t.Error("oned was asked before the events were stored")
+	}
+	close(block)
+	compared(t, b)
+	storesSoon(t, store, "1 BOOT", "1 RUNNING")
+}
+
+func TestHiddenVMIsNotDone(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{}, hidden: map[int]bool{1: true}}, newFakeStore()
+	store.last[1] = storedAs(running(1), time.Now().Add(-time.Hour))
+	comparing(t, cloud, store)
+	if stored := store.stored(); len(stored) != 0 {
+		t.Errorf("stored %q", stored)
+	}
+}
+
+func TestVMThatWasMissedInTheListIsTakenAsItIs(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: serviceVM(1, flow.VMDone, 0)}}, newFakeStore()
+	store.last[1] = storedAs(running(1), time.Now().Add(-time.Hour))
+	comparing(t, cloud, store)
+	storesSoon(t, store, "1 DONE resync")
+}
+
+func TestResyncIsTriedAgain(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: running(1)}, fail: errors.New("oned is restarting")}, newFakeStore()
+	b := newBridge(quietly("tcp://127.0.0.1:1"), store, cloud)
+	startBridge(t, b)
+	poll.Until(t, "a comparison to fail", func() bool { return b.Status()[0].ResyncError != "" })
+	cloud.set(func(f *fakeCloud) { f.fail = nil })
+	storesSoon(t, store, "1 RUNNING resync")
+	poll.Until(t, "the error to go", func() bool { return b.Status()[0].ResyncError == "" })
+}
+
+func TestResyncGoesByTheClock(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+	config := quietly("tcp://127.0.0.1:1")
+	config.Resync.Every, config.Resync.Settle = 10*time.Millisecond, 10*time.Millisecond
+	b := newBridge(config, store, cloud)
+	startBridge(t, b)
+	poll.Until(t, "a comparison", func() bool { return !b.Status()[0].LastResync.IsZero() })
+	cloud.set(func(f *fakeCloud) { f.vms[1] = running(1) })
+	storesSoon(t, store, "1 RUNNING resync")
+}
+
+func TestListingInPages(t *testing.T) {
+	cases := map[string]struct {
+		ids        []int
+		page, most int
+		calls      int
+	}{
+		"no VM":                      {page: 10, calls: 2},
+		"one page":                   {ids: []int{0, 3, 9}, page: 10, calls: 3},
+		"several pages":              {ids: sequence(0, 95), page: 10, calls: 12},
+		"a gap":                      {ids: append(sequence(0, 10), 5000), page: 10, calls: 3},
+		"a gap and many behind":      {ids: append(sequence(0, 10), sequence(5000, 5100)...), page: 10, most: 20, calls: 40},
+		"pages too large":            {ids: sequence(0, 50), page: 40, most: 7, calls: 60},
+		"the last ids there can be ": {ids: []int{lastID - 1, lastID}, page: 1000, most: 1, calls: 100},
+	}
+	for name, c := range cases {
+		cloud := &fakeCloud{vms: map[int]flow.VM{}, most: c.most}
+		for _, id := range c.ids {
+			cloud.vms[id] = running(id)
+		}
+		vms, err := listVMs(limited(t), cloud, c.page)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var got []int
+		for _, vm := range vms {
+			got = append(got, vm.ID)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, c.ids) {
+			t.Errorf("%s: got %v", name, got)
+		}
+		if len(cloud.asked) > c.calls {
+			t.Errorf("%s: %d calls: %v", name, len(cloud.asked), cloud.asked)
+		}
+	}
+}
+
+func sequence(from, to int) []int {
+	var list []int
+	for id := from; id < to; id++ {
+		list = append(list, id)
+	}
+	return list
+}
