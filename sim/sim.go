@@ -39,7 +39,7 @@ type Sim struct {
 	running bool
 	zone    *zoneSockets
 	control *endpointServer
-	// addresses stay the same over a restart.
+	// The addresses are set by the first start and stay the same ever after.
 	rpcAddress, hooksAddress, controlAddress string
 	quit                                     chan struct{}
 }
@@ -164,7 +164,9 @@ func (s *Sim) openSockets(ctx context.Context) error {
 	if err := s.openZoneSockets(ctx); err != nil {
 		return errors.Join(err, control.Close())
 	}
-	s.controlAddress = control.Addr().String()
+	if s.controlAddress == "" {
+		s.controlAddress = control.Addr().String()
+	}
 	s.control = serve(control, s.controlHandler(), s.config.Logger)
 	return nil
 }
@@ -179,7 +181,9 @@ func (s *Sim) openZoneSockets(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, rpc.Close())
 	}
-	s.rpcAddress, s.hooksAddress = rpc.Addr().String(), events.Addr().String()
+	if s.rpcAddress == "" {
+		s.rpcAddress, s.hooksAddress = rpc.Addr().String(), events.Addr().String()
+	}
 	s.zone = &zoneSockets{
 		rpc:    serve(rpc, s.rpcHandler(), s.config.Logger),
 		events: newPublisher(events, s.config.HooksHighWater, s.config.Logger),

@@ -1,0 +1,132 @@
+package sim_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/sim"
+)
+
+// serverSession is a session of the server user, made as a front-end makes it.
+func serverSession(t testing.TB, credentials, target string, expiry time.Time) string {
+	t.Helper()
+	name, password, _ := strings.Cut(credentials, ":")
+	sum := sha256.Sum256([]byte(password))
+	key := []byte(hex.EncodeToString(sum[:])[:32])
+	plain := []byte(fmt.Sprintf("%s:%s:%d", name, target, expiry.Unix()))
+	missing := aes.BlockSize - len(plain)%aes.BlockSize
+	plain = append(plain, bytes.Repeat([]byte{byte(missing)}, missing)...)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher.NewCBCEncrypter(block, key[:16]).CryptBlocks(plain, plain)
+	return name + ":" + target + ":" + base64.StdEncoding.EncodeToString(plain)
+}
+
+// whoIs is the user a session acts for, "" where it is refused.
+func whoIs(t testing.TB, s *sim.Sim, session string) string {
+	t.Helper()
+	r := call(t, s, "one.user.info", session, -1, false)
+	if !r.ok {
+		if r.code != 0x0100 {
+			t.Fatalf("refused with %d: %s", r.code, r.text)
+		}
+		return ""
+	}
+	_, after, _ := strings.Cut(r.text, "<NAME>")
+	name, _, _ := strings.Cut(after, "</NAME>")
+	return name
+}
+
+func TestSessions(t *testing.T) {
+	s := start(t, sim.Config{})
+	server, soon := s.ServerCredentials(), time.Now().Add(time.Minute)
+	_, password, _ := strings.Cut(server, ":")
+	blanks := must(t, s, "one.user.allocate", oneadmin, "a b", "p%:w", "core").id(t)
+	if blanks != 3 {
+		t.Errorf("the first new user has id %d", blanks)
+	}
+	for session, want := range map[string]string{
+		oneadmin:       "oneadmin",
+		"alice:alice":  "alice",
+		"alice:wrong":  "",
+		"nobody:alice": "",
+		"alice":        "",
+		"":             "",
+		url.PathEscape("a b") + ":" + url.PathEscape("p%:w"):                                 "a b",
+		"serveradmin:" + password:                                                            "",
+		serverSession(t, server, "alice", soon):                                              "alice",
+		serverSession(t, server, "alice:1", soon):                                            "alice",
+		serverSession(t, server, "alice:0", soon):                                            "",
+		serverSession(t, server, "nobody", soon):                                             "",
+		serverSession(t, server, "serveradmin", soon):                                        "serveradmin",
+		serverSession(t, server, "alice", time.Now()):                                        "",
+		serverSession(t, "serveradmin:guess", "alice", soon):                                 "",
+		strings.Replace(serverSession(t, server, "alice", soon), ":alice:", ":oneadmin:", 1): "",
+		"serveradmin:alice:bm90IGEgdG9rZW4=":                                                 "",
+	} {
+		if got := whoIs(t, s, session); got != want {
+			t.Errorf("the session %q is %q, not %q", session, got, want)
+		}
+	}
+}
+
+func TestPasswordChange(t *testing.T) {
+	s := start(t, sim.Config{})
+	events := subscribe(t, s, "EVENT API one.user.")
+	must(t, s, "one.user.passwd", "alice:alice", 2, "other")
+	if whoIs(t, s, "alice:alice") != "" || whoIs(t, s, "alice:other") != "alice" {
+		t.Error("the old password still counts, or the new one does not")
+	}
+	if r := call(t, s, "one.user.passwd", "alice:other", 0, "mine"); r.code != 0x0200 {
+		t.Errorf("alice changed oneadmin's password: %s", r.raw)
+	}
+	events.await(t, "EVENT API one.user.passwd 1", 1)
+	for _, m := range events.all() {
+		if strings.Contains(m.body, "other") {
+			t.Errorf("a password was published: %s", m.body)
+		}
+	}
+}
+
+func TestLoginTokens(t *testing.T) {
+	s := start(t, sim.Config{})
+	must(t, s, "one.user.addgroup", oneadmin, 2, must(t, s, "one.group.allocate", oneadmin, "devs").id(t))
+	token := must(t, s, "one.user.login", "alice:alice", "alice", "", 600, -1).text
+	scoped := must(t, s, "one.user.login", "alice:alice", "alice", "", 600, 100).text
+	if whoIs(t, s, "alice:"+token) != "alice" || whoIs(t, s, "alice:"+scoped) != "alice" {
+		t.Fatal("a token does not let alice in")
+	}
+	info := must(t, s, "one.user.info", "alice:"+scoped, -1, false).text
+	if !strings.Contains(info, "<LOGIN_TOKEN>") || !strings.Contains(info, "<EGID>100</EGID>") {
+		t.Errorf("the scope of the token is not shown: %s", info)
+	}
+	text := "<TEMPLATE><NAME>d</NAME></TEMPLATE>"
+	id := must(t, s, "one.document.allocate", "alice:"+scoped, text, 100).id(t)
+	if shown := must(t, s, "one.document.info", oneadmin, id).text; !strings.Contains(shown, "<GID>100</GID>") {
+		t.Errorf("a scoped token's document is not its group's: %s", shown)
+	}
+	if r := call(t, s, "one.user.login", "alice:alice", "alice", "", 600, 0); r.ok {
+		t.Error("a token for a group that alice is not in")
+	}
+	must(t, s, "one.user.login", "alice:alice", "alice", token, 0, -1)
+	if whoIs(t, s, "alice:"+token) != "" {
+		t.Error("an ended token lets alice in")
+	}
+}
+
+// serverSessionOf is a session in which the server user acts for alice.
+func serverSessionOf(t testing.TB, s *sim.Sim) string {
+	t.Helper()
+	return serverSession(t, s.ServerCredentials(), "alice", time.Now().Add(time.Minute))
+}
