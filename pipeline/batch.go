@@ -24,8 +24,9 @@ const (
 	maxBatch      = 500
 	maxBatchBytes = 4 << 20
 	// worthBatching is from how many messages on a batch is faster than one
-	// publish after the other on a stream of one replica.
-	worthBatching = 24
+	// publish after the other on a stream of one replica: a batch costs about
+	// 3 ms more there, and a publish 0.28 ms (both with an fsync).
+	worthBatching = 12
 )
 
 // chunk is how many of the messages go into the next batch; 1 means none.

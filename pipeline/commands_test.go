@@ -18,7 +18,10 @@ func command(id string) flow.Command {
 func answer(t testing.TB, p *Pipeline, times int) {
 	t.Helper()
 	reader := readPartition(t, p, Partition(42), 0)
+	finished := make(chan struct{})
+	t.Cleanup(func() { <-finished })
 	go func() {
+		defer close(finished)
 		input, err := reader.Next(context.Background())
 		if err != nil {
 			return

@@ -90,6 +90,8 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 		nats.MaxPingsOutstanding(2),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
+		// Whoever changes a password on the server first must not stop us for ever.
+		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { watch.failed(err) }),
 		nats.ErrorHandler(watch.report),

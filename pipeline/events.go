@@ -8,17 +8,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// subjectsEvents are all events of all zones: four tokens and more, which
-// leaves the leases out.
-const subjectsEvents = "one.*.*.>"
-
 // EventReader reads the bridged events in order. Next is for one goroutine at a
 // time; Stop may be called from any.
 type EventReader struct{ *reader }
 
 // ReadEvents reads all events behind the sequence after (0 reads all).
 func (p *Pipeline) ReadEvents(ctx context.Context, after uint64) (*EventReader, error) {
-	r := &EventReader{p.newReader(StreamONE, subjectsEvents, after)}
+	r := &EventReader{p.newReader(StreamONE, SubjectsEvents, after)}
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}

@@ -153,6 +153,22 @@ func TestPublishWaitsForARestartOfTheServer(t *testing.T) {
 	inOrder(t, stored(t, p, 60))
 }
 
+func TestAFeedKeepsItsOrderWhileTheClustersLeadersGo(t *testing.T) {
+	nodes := natstest.Cluster(t, 3)
+	p, ctx := open(t, nodes.URL(), replicas(3)), limited(t)
+	lease, err := p.AcquireFeed(ctx, "fe1", "bridge-a")
+	must(t, err)
+	const count = 300
+	for i := 0; i < count; i += 3 {
+		if i == 99 {
+			leader := nodes.Leader(StreamONE)
+			leader.Stop()
+		}
+		must(t, lease.Publish(ctx, feedEvents(i, i+3)))
+	}
+	inOrder(t, stored(t, p, count))
+}
+
 func TestPublishEndsWithItsContext(t *testing.T) {
 	node := natstest.NewNode(t)
 	p := open(t, node.URL())

@@ -65,23 +65,28 @@ type Membership struct {
 	seen  map[string]time.Time
 	owned map[string]bool
 	twin  bool
+	left  bool
 }
 
-// Join announces a worker and keeps it announced until Leave, or until ctx
-// ends. Its id has to be its own.
+// Join announces a worker and keeps it announced until Leave or until the
+// pipeline closes; ctx is for joining only. The worker's id has to be its own.
 func (p *Pipeline) Join(ctx context.Context, worker string) (*Membership, error) {
 	m := &Membership{
 		pipeline: p, worker: token(worker), process: nuid.Next(), log: p.log, joined: time.Now(),
 		changes: make(chan struct{}, 1), done: make(chan struct{}),
 		seen: map[string]time.Time{}, owned: map[string]bool{},
 	}
-	var err error
-	if m.subscription, err = p.conn.Subscribe(SubjectsWorker, m.hear); err != nil {
+	err := ctx.Err()
+	if err == nil {
+		m.subscription, err = p.conn.Subscribe(SubjectsWorker, m.hear)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("join the workers as %s: %w", worker, err)
 	}
-	ctx, m.leave = context.WithCancel(ctx)
+	life, leave := context.WithCancel(p.life)
+	m.leave = leave
 	m.say(stateJoining)
-	go m.run(ctx)
+	go m.run(life)
 	return m, nil
 }
 
@@ -139,7 +144,7 @@ func (m *Membership) goodbye() {
 	m.say(stateLeaving)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen = map[string]time.Time{}
+	m.seen, m.left = map[string]time.Time{}, true
 	m.apply(map[string]bool{})
 }
 
@@ -197,8 +202,8 @@ func (m *Membership) refresh() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if now.Sub(m.joined) < settle {
-		return
+	if m.left || now.Sub(m.joined) < settle {
+		return // A heartbeat heard late does not bring back who has left.
 	}
 	m.apply(share(m.worker, m.live(now)))
 }

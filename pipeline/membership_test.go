@@ -80,17 +80,44 @@ func TestAWorkerCutOffOwnsNothingUntilItIsBack(t *testing.T) {
 	poll.Until(t, "a to own all again", func() bool { return shared(m) })
 }
 
-func TestAWorkerLeavesWithItsContext(t *testing.T) {
+func TestAMembershipOutlivesTheContextOfJoinAndEndsWithThePipeline(t *testing.T) {
 	p := single(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	m, err := p.Join(ctx, "a")
 	must(t, err)
-	poll.Until(t, "a to own all", func() bool { return shared(m) })
 	cancel()
+	poll.Until(t, "a to own all", func() bool { return shared(m) })
+	p.Close()
 	<-m.done
 	if len(m.Owned()) != 0 {
 		t.Error("it still owns keys")
 	}
+	m.Leave(limited(t))
+	if _, err := p.Join(ctx, "a"); err == nil {
+		t.Error("joined with a context that has ended")
+	}
+}
+
+func TestTwoWorkersOfOneNameAreReported(t *testing.T) {
+	url := natstest.Server(t)
+	var log lines
+	a := join(t, open(t, url, func(c *Config) { c.Logger = logTo(&log) }), "twin")
+	join(t, open(t, url), "twin")
+	poll.Until(t, "the report", func() bool { return log.has("another worker has the same id") })
+	if !slices.Equal(a.Workers(), []string{"twin"}) {
+		t.Errorf("%v", a.Workers())
+	}
+}
+
+// A heartbeat that nobody of ours sent does no harm.
+func TestNonsenseIsNoWorker(t *testing.T) {
+	p := single(t)
+	m := join(t, p, "a")
+	for _, nonsense := range []string{"", "{", `{"worker":""}`, `[]`} {
+		must(t, p.conn.Publish(WorkerSubject("b"), []byte(nonsense)))
+	}
+	must(t, p.conn.Flush())
+	poll.Until(t, "a to own all", func() bool { return shared(m) })
 }
 
 func TestRendezvousMovesOnlyTheShareOfWhoGoes(t *testing.T) {

@@ -41,6 +41,8 @@ const (
 	HeaderHash = "Flowjet-Hash"
 	// HeaderResync marks an event that was found by comparing, not heard.
 	HeaderResync = "Flowjet-Resync"
+	// HeaderNonce tells one write of a service's record from all others.
+	HeaderNonce = "Flowjet-Nonce"
 	// HeaderReason says why a message is in the dead-letter stream.
 	HeaderReason = "Flowjet-Reason"
 )
@@ -58,7 +60,10 @@ const (
 
 // Subject filters, one for each stream and kind.
 const (
-	SubjectsONE    = "one.>"
+	SubjectsONE = "one.>"
+	// SubjectsEvents are all events of all zones: four tokens and more, which
+	// leaves the leases out.
+	SubjectsEvents = "one.*.*.>"
 	SubjectsWork   = "flow.work.*"
 	SubjectsTimer  = "flow.timer.>"
 	SubjectsFlow   = "flow.event.>"

@@ -47,7 +47,10 @@ type Pipeline struct {
 
 	watch   *connectionWatch
 	replies *inbox
-	close   sync.Once
+	// life ends with Close.
+	life context.Context
+	end  context.CancelFunc
+	once sync.Once
 }
 
 // Open connects and makes the streams and buckets that are missing or differ.
@@ -62,6 +65,7 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 		conn: conn, owned: config.Conn == nil, zone: config.Zone, log: log, watch: watch,
 		streams: map[string]jetstream.Stream{},
 	}
+	p.life, p.end = context.WithCancel(context.Background())
 	if err := p.prepare(ctx, max(config.Replicas, 1)); err != nil {
 		p.Close()
 		return nil, err
@@ -96,9 +100,11 @@ func explain(err error) error {
 	return err
 }
 
-// Close ends the connection and everything that was opened on it.
+// Close ends the connection and everything that was opened on it. A Conn that
+// Open was given stays open.
 func (p *Pipeline) Close() {
-	p.close.Do(func() {
+	p.once.Do(func() {
+		p.end()
 		p.replies.close()
 		p.watch.stop()
 		if p.owned {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -81,9 +82,9 @@ func TestProvisioningExtendsAndNeverShrinks(t *testing.T) {
 }
 
 func TestALittleDiskHoldsLess(t *testing.T) {
-	server := startServer(t, ServerConfig{StoreDir: t.TempDir(), MaxStore: 700 << 20})
+	small := startServer(t, ServerConfig{StoreDir: t.TempDir(), MaxStore: 700 << 20})
 	for range 2 {
-		p := open(t, server.URL())
+		p := open(t, small.URL())
 		if kept := p.streams[StreamONE].CachedInfo().Config.MaxBytes; kept >= 700<<20 || kept < leastBytes {
 			t.Errorf("ONE keeps %d bytes", kept)
 		}
@@ -121,9 +122,31 @@ func TestOpenWaitsForAServerThatComesLate(t *testing.T) {
 	must(t, <-opened)
 }
 
+func TestProvisioningAgainChangesNothing(t *testing.T) {
+	url := natstest.Server(t)
+	open(t, url)
+	var log lines
+	open(t, url, func(c *Config) { c.Logger = logTo(&log) })
+	if log.has("extended") {
+		t.Error("a second provisioning changed something")
+	}
+}
+
+func TestARefusedPasswordIsNamedAndNotShown(t *testing.T) {
+	node := natstest.NewNode(t, func(o *server.Options) { o.Username, o.Password = "flowjet", "richtig" })
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	_, err := Open(ctx, Config{URL: strings.Replace(node.URL(), "nats://", "nats://flowjet:falsch@", 1)})
+	if err == nil || !strings.Contains(err.Error(), "Authorization Violation") || strings.Contains(err.Error(), "falsch") {
+		t.Fatalf("got %v", err)
+	}
+	open(t, strings.Replace(node.URL(), "nats://", "nats://flowjet:richtig@", 1))
+}
+
 func TestStateFollowsTheConnection(t *testing.T) {
 	node := natstest.NewNode(t)
-	p := open(t, node.URL())
+	var log lines
+	p := open(t, node.URL(), func(c *Config) { c.Logger = logTo(&log) })
 	if state := p.State(); !state.Connected || state.Server == "" {
 		t.Fatalf("%+v", state)
 	}
@@ -131,6 +154,11 @@ func TestStateFollowsTheConnection(t *testing.T) {
 	poll.Until(t, "the loss of the connection", func() bool { return !p.State().Connected && p.State().Error != "" })
 	node.Start()
 	poll.Until(t, "the connection", func() bool { return p.State().Connected && p.State().Error == "" })
+	for text, want := range map[string]int{"lost the connection": 1, "cannot reach": 1, "msg=\"connected to NATS": 2} {
+		if count := log.count(text); count != want {
+			t.Errorf("%q is logged %d times", text, count)
+		}
+	}
 }
 
 func TestAGivenConnectionStaysOpen(t *testing.T) {

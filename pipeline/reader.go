@@ -18,7 +18,7 @@ const (
 	// pullExpiry is how long a request for messages stands.
 	pullExpiry = 30 * time.Second
 	// prefetch is how many messages a reader holds at most.
-	prefetch = 256
+	prefetch = 128
 	// forgetConsumer is how long the server keeps a reader that asks no more.
 	forgetConsumer = time.Minute
 	stopPatience   = time.Second

@@ -12,12 +12,8 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-const (
-	// headerNonce tells one call of SaveRecord from all others.
-	headerNonce = "Flowjet-Nonce"
-	// stateStream is the stream under BucketState.
-	stateStream = "KV_" + BucketState
-)
+// stateStream is the stream under BucketState.
+const stateStream = "KV_" + BucketState
 
 // LoadRecord reads a service's record with its revision, which SaveRecord
 // wants back. Without a record it returns the zero Record and revision 0.
@@ -80,7 +76,7 @@ type recordWrite struct {
 func (p *Pipeline) compareAndSet(ctx context.Context, write recordWrite, revision uint64) (uint64, error) {
 	message := nats.NewMsg(recordSubject(write.service))
 	message.Data = write.data
-	message.Header.Set(headerNonce, write.nonce)
+	message.Header.Set(HeaderNonce, write.nonce)
 	message.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	return p.publish(ctx, message)
 }
@@ -94,7 +90,7 @@ func (p *Pipeline) resolve(ctx context.Context, write recordWrite, revision uint
 		return 0, ErrConflict
 	case err != nil:
 		return 0, err
-	case last.Header.Get(headerNonce) == write.nonce:
+	case last.Header.Get(HeaderNonce) == write.nonce:
 		return last.Sequence, nil
 	case revision == 0 && len(last.Data) == 0:
 		return p.compareAndSet(ctx, write, last.Sequence)

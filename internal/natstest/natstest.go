@@ -37,10 +37,14 @@ type Node struct {
 	running *server.Server
 }
 
-// NewNode starts one server that can be stopped and started again.
-func NewNode(t testing.TB) *Node {
+// NewNode starts one server that can be stopped and started again. Changes are
+// made to its options first.
+func NewNode(t testing.TB, changes ...func(*server.Options)) *Node {
 	t.Helper()
 	node := &Node{t: t, options: baseOptions(t, "node")}
+	for _, change := range changes {
+		change(&node.options)
+	}
 	node.Start()
 	t.Cleanup(node.Stop)
 	return node
