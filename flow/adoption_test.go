@@ -112,6 +112,22 @@ func TestVMThatComesTooLateIsEnded(t *testing.T) {
 	s.wantActions("terminate-hard 401")
 }
 
+// While a VM that was made twice has not begun to end, somebody has to go on asking.
+func TestServiceOutlastsTheVMsThatNoRoleHas(t *testing.T) {
+	s := runningStage(t, oneRole(0))
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMBoot, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.plan()
+	s.take(flow.RefuseVM(s.state, 400, "wrong state BOOT", s.facts, s.now, s.settings))
+	s.command(flow.VerbUndeploy, nil)
+	s.wantState(flow.ServiceUndeploying)
+	s.run(400)
+	s.wantState(flow.ServiceUndeploying)
+	s.wantActions("terminate-hard 400")
+	s.set(flow.VMActive, flow.LCMCleanupDelete, 400)
+	s.plan()
+	s.wantState(flow.ServiceDone)
+}
+
 // Where the intents were lost with their bucket, the VMs that the role lacks
 // are recognised all the same.
 func TestVMsOfLostIntentsAreAdopted(t *testing.T) {

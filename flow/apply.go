@@ -250,7 +250,7 @@ func RefuseVM(state State, vm int, message string, facts Facts, now time.Time, s
 // asked again when it has moved on; a request that was only meant to help is
 // forgotten.
 func (p *planner) refuseVM(vm VM, message string) {
-	if asked := p.Asked[vm.ID].Action; asked == "recover" || asked == "resume" {
+	if p.Asked[vm.ID].helps() {
 		delete(p.Asked, vm.ID)
 		return
 	}

@@ -85,7 +85,7 @@ func TestRecoveredCooldownLeavesNoDeadline(t *testing.T) {
 
 func TestWhichStatesHaveADeadline(t *testing.T) {
 	rests := map[flow.ServiceState]bool{
-		flow.ServiceHold: true, flow.ServiceFailedDeploying: true, flow.ServiceFailedScaling: true,
+		flow.ServiceHold: true, flow.ServiceFailedDeploying: true, flow.ServiceFailedScaling: true, flow.ServiceFailedUndeploying: true,
 		flow.ServiceFailedDeployingNets: true, flow.ServiceFailedUndeployingNets: true,
 	}
 	for state, s := range stagesInEveryState(t) {
@@ -170,6 +170,21 @@ func TestRefusalOfAnUnknownVMIsNotVMZeros(t *testing.T) {
 	s.wantState(flow.ServiceUndeploying)
 	s.take(flow.RefuseVM(s.state, 77, "no such VM", s.facts, s.now, s.settings))
 	s.wantState(flow.ServiceUndeploying)
+}
+
+func TestHelpThatIsNotSeenToWorkIsForgotten(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.plan()
+	s.recover()
+	s.planAfter(s.settings.Look - 1)
+	s.recover()
+	s.wantActions("resume 100")
+	s.planAfter(s.settings.Look)
+	s.wantActions()
+	if len(s.state.Asked) > 0 {
+		t.Fatalf("still asked: %+v", s.state.Asked)
+	}
 }
 
 func TestRefusedHelpIsForgotten(t *testing.T) {

@@ -46,6 +46,9 @@ type Asked struct {
 	LCMState LCMState `json:"lcm_state"`
 }
 
+// helps says that the VM was asked to run again, and not to end.
+func (a Asked) helps() bool { return a.Action == "recover" || a.Action == "resume" }
+
 // ActionKind is what an Action does.
 type ActionKind string
 

@@ -10,13 +10,19 @@ import (
 // observe brings the state up to the facts: VMs that were decided on become
 // nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
 func (p *planner) observe() {
+	var poorer []*Role
+	for i := range p.roles() {
+		if role := &p.roles()[i]; p.dropGone(role) {
+			poorer = append(poorer, role)
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(p.facts)) {
 		vm := p.facts[id]
 		p.adopt(vm)
 		p.settleAsked(vm)
 	}
-	for i := range p.roles() {
-		p.dropGone(&p.roles()[i])
+	for _, role := range poorer {
+		p.followLoss(role)
 	}
 }
 
@@ -41,7 +47,7 @@ func (p *planner) adopt(vm VM) {
 	role := p.role(vm.Role)
 	switch {
 	case vm.Ending():
-	case role == nil || !p.growing(role) || p.missing(role) <= 0 || p.keyTaken(role, vm.Key):
+	case p.Asked[vm.ID].Action != "" || role == nil || !p.growing(role) || p.missing(role) <= 0 || p.keyTaken(role, vm.Key):
 		p.endStray(vm)
 	case p.everyNodeKnown(role):
 		p.addNode(role, vm)
@@ -97,9 +103,8 @@ func NewNode(vm VM) Node {
 	}}}
 }
 
-// dropGone removes the nodes whose VMs are DONE. Where fewer are left than the
-// role should have, somebody else ended them: the cardinality follows.
-func (p *planner) dropGone(role *Role) {
+// dropGone removes the nodes whose VMs are DONE. It says whether there were any.
+func (p *planner) dropGone(role *Role) bool {
 	before := len(role.Nodes)
 	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool {
 		vm, known := p.facts[n.DeployID]
@@ -110,7 +115,13 @@ func (p *planner) dropGone(role *Role) {
 		}
 		return gone
 	})
-	if len(role.Nodes) == before || p.leaving(role) {
+	return len(role.Nodes) < before
+}
+
+// followLoss: where fewer VMs are left than the role should have, somebody else
+// ended them, and the cardinality follows.
+func (p *planner) followLoss(role *Role) {
+	if p.leaving(role) {
 		return
 	}
 	if have := len(role.Nodes) + p.intended(role); have < role.Cardinality {
@@ -196,14 +207,25 @@ func (p *planner) unanswered(asked Asked, vm VM) bool {
 	return moved || !p.now.Before(asked.At.Add(p.settings.Look))
 }
 
-// settleAsked forgets a request whose effect is seen.
+// forgetAskedOfNodes: a failed service waits for somebody to recover it, and
+// not for its VMs. Those that it does not want are still asked to end.
+func (p *planner) forgetAskedOfNodes() {
+	for _, role := range p.roles() {
+		for _, node := range role.Nodes {
+			delete(p.Asked, node.DeployID)
+		}
+	}
+}
+
+// settleAsked forgets a request whose effect is seen, and one that was only meant
+// to help once it has had its time: whoever asked may ask again.
 func (p *planner) settleAsked(vm VM) {
 	asked, pending := p.Asked[vm.ID]
 	if !pending {
 		return
 	}
-	recovered := (asked.Action == "recover" || asked.Action == "resume") && !vm.Troubled()
-	if vm.Gone() || recovered {
+	timely := p.now.Before(asked.At.Add(p.settings.Look))
+	if vm.Gone() || asked.helps() && (!vm.Troubled() || !timely) {
 		delete(p.Asked, vm.ID)
 	}
 }

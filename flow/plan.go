@@ -144,6 +144,9 @@ func (p *planner) to(next ServiceState) {
 	p.Service.Body.State = &next
 	p.entered = true
 	delete(p.Deadlines, DeadlineLook)
+	if next.Failed() {
+		p.forgetAskedOfNodes()
+	}
 	p.log("I", "New state: "+next.String())
 	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
 }

@@ -59,8 +59,7 @@ func (p *planner) victims(role *Role) []Node {
 	surplus := len(role.Nodes) - role.Cardinality
 	var chosen, others []Node
 	for _, node := range role.Nodes {
-		asked := p.Asked[node.DeployID].Action
-		if asked != "" && asked != "recover" && asked != "resume" {
+		if asked, pending := p.Asked[node.DeployID]; pending && !asked.helps() {
 			chosen = append(chosen, node)
 		} else {
 			others = append(others, node)

@@ -18,9 +18,22 @@ func (p *planner) undeploy() {
 	switch {
 	case p.anyRole(RoleFailedUndeploying):
 		p.to(ServiceFailedUndeploying)
-	case p.everyRole(RoleDone):
+	case p.everyRole(RoleDone) && !p.straysLeft():
 		p.to(ServiceDone)
 	}
+}
+
+// straysLeft says that a VM that no role has was asked to end and has not begun
+// to. Once the service is gone nobody asks again. One that failed on its way
+// would keep the service for ever, and is left to the operator.
+func (p *planner) straysLeft() bool {
+	for id := range p.Asked {
+		vm, known := p.facts[id]
+		if !known || !vm.Ending() && !vm.Failed() {
+			return true
+		}
+	}
+	return false
 }
 
 // dropIntents gives up the VMs that no call was made for. One whose call may
@@ -114,7 +127,7 @@ func (p *planner) endRole(role *Role) bool {
 // failedToEnd: the VM was asked to end, and failed on the way.
 func (p *planner) failedToEnd(vm VM) bool {
 	asked, pending := p.Asked[vm.ID]
-	if !pending || asked.Action == "recover" || asked.Action == "resume" || !vm.Failed() {
+	if !pending || asked.helps() || !vm.Failed() {
 		return false
 	}
 	return vm.State != asked.State || vm.LCMState != asked.LCMState

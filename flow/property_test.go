@@ -1,0 +1,208 @@
+package flow_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"pgregory.net/rapid"
+)
+
+// TestAnyHistoryKeepsTheInvariants lets a service live through anything: every
+// decision is checked, and once the world is quiet the service comes to rest,
+// with exactly the VMs that it counts, and can be deleted.
+func TestAnyHistoryKeepsTheInvariants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := newPlayer(t)
+		p.turn()
+		for range rapid.IntRange(0, 60).Draw(t, "steps") {
+			if p.ended {
+				break
+			}
+			p.happen()
+		}
+		p.quieten()
+		if p.ended {
+			return
+		}
+		p.order(flow.VerbRecover, flow.RecoverArguments{Delete: true})
+		p.quieten()
+		if state := p.state.Service.State(); !p.ended {
+			p.Fatalf("deleted, the service rests in %s", state)
+		}
+	})
+}
+
+// TestHealthyServiceReachesRunning: where nothing goes wrong, the service
+// reaches RUNNING, follows every scaling, and ends.
+func TestHealthyServiceReachesRunning(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := newPlayer(t)
+		deleting := false
+		p.state.Service.Body.AutomaticDeletion = &deleting
+		p.trouble = false
+		p.turn()
+		p.quieten()
+		for range rapid.IntRange(0, 4).Draw(t, "scalings") {
+			p.wantRunning()
+			role := p.drawRole()
+			wanted := rapid.IntRange(0, 5).Draw(t, "to")
+			done := p.order(flow.VerbScale, flow.ScaleArguments{Role: role.Name, Cardinality: wanted})
+			if done == (role.Cardinality == wanted) {
+				p.Fatalf("scaling from %d to %d: accepted %v", role.Cardinality, wanted, done)
+			}
+			p.quieten()
+			if got := p.findRole(role.Name).Cardinality; got != wanted {
+				p.Fatalf("role %s has cardinality %d, want %d", role.Name, got, wanted)
+			}
+		}
+		p.wantRunning()
+		if !p.order(flow.VerbUndeploy, nil) {
+			p.Fatalf("a RUNNING service was not undeployed")
+		}
+		p.quieten()
+		if !p.ended {
+			p.Fatalf("the service rests in %s", p.state.Service.State())
+		}
+	})
+}
+
+func (p *player) wantRunning() {
+	if got := p.state.Service.State(); got != flow.ServiceRunning {
+		p.Fatalf("a healthy service rests in %s; log: %+v", got, p.state.Service.Body.Log)
+	}
+}
+
+func (p *player) drawRole() flow.Role {
+	return rapid.SampledFrom(p.state.Service.Body.Roles).Draw(p.T, "role")
+}
+
+func (p *player) findRole(name string) flow.Role {
+	for _, role := range p.state.Service.Body.Roles {
+		if role.Name == name {
+			return role
+		}
+	}
+	return flow.Role{}
+}
+
+// happen is one thing that happens: to the VMs, to the messages about them, to
+// the worker, or by a person's command.
+func (p *player) happen() {
+	switch rapid.SampledFrom([]string{
+		"advance", "advance", "advance", "tell", "tell", "tell", "old news", "meddle", "late call", "crash", "time", "command", "plan",
+	}).Draw(p.T, "step") {
+	case "advance":
+		p.onSomeVM(func(id int) {
+			p.advance(id, !p.chance(10, "amiss"))
+			if rapid.Bool().Draw(p.T, "told") {
+				p.hear(p.vms[id])
+				p.turn()
+			}
+		})
+	case "tell":
+		for _, id := range p.live() {
+			p.hear(p.vms[id])
+		}
+		p.turn()
+	case "old news":
+		if len(p.history) > 0 {
+			p.hear(rapid.SampledFrom(p.history).Draw(p.T, "news"))
+			p.turn()
+		}
+	case "meddle":
+		p.onSomeVM(func(id int) { p.meddle(p.T, id) })
+	case "late call":
+		p.applyWire()
+	case "crash":
+		p.crash()
+		p.turn()
+	case "time":
+		p.pass(time.Duration(rapid.IntRange(1, 40).Draw(p.T, "seconds")) * time.Second)
+	case "command":
+		p.someCommand()
+	case "plan":
+		p.turn()
+	}
+}
+
+func (p *player) onSomeVM(act func(id int)) {
+	if live := p.live(); len(live) > 0 {
+		act(rapid.SampledFrom(live).Draw(p.T, "VM"))
+	}
+}
+
+func (p *player) applyWire() {
+	for _, intent := range p.wire {
+		p.late[p.create(intent)] = true
+	}
+	p.wire = nil
+}
+
+func (p *player) someCommand() {
+	switch rapid.SampledFrom([]string{"scale", "scale", "scale", "recover", "recover", "undeploy", "delete", "deploy"}).Draw(p.T, "command") {
+	case "scale":
+		p.order(flow.VerbScale, flow.ScaleArguments{Role: p.drawRole().Name, Cardinality: rapid.IntRange(0, 4).Draw(p.T, "to")})
+	case "recover":
+		p.order(flow.VerbRecover, flow.RecoverArguments{})
+	case "undeploy":
+		p.order(flow.VerbUndeploy, nil)
+	case "delete":
+		p.order(flow.VerbRecover, flow.RecoverArguments{Delete: true})
+	case "deploy":
+		p.order(flow.VerbDeploy, nil)
+	}
+}
+
+// quieten ends all trouble: calls succeed, every VM comes to where it stays and
+// is told of, and the time moves from deadline to deadline. The service must
+// come to rest.
+func (p *player) quieten() {
+	p.trouble = false
+	p.applyWire()
+	for range 60 {
+		if p.ended {
+			p.checkRest()
+			return
+		}
+		p.heal()
+		p.refresh()
+		for id, vm := range p.vms {
+			p.facts[id] = vm
+		}
+		p.turn()
+		due, waits := p.nextDeadline()
+		if p.rests(waits) {
+			p.checkRest()
+			return
+		}
+		if !waits && !p.ended && !p.stirs() {
+			p.Fatalf("nothing will ever wake the service in %s: %+v", p.state.Service.State(), p.state)
+		}
+		if due.After(p.now) {
+			p.now = due
+		}
+	}
+	p.Fatalf("the service does not come to rest in %s: %s", p.state.Service.State(), asJSON(p, p.state))
+}
+
+// stirs says that a VM is on its way, so that an event will come.
+func (p *player) stirs() bool {
+	for _, id := range p.live() {
+		vm := p.vms[id]
+		if vm.State == flow.VMPending || vm.State == flow.VMActive && onward[vm.LCMState] != 0 || vm.Ending() {
+			return true
+		}
+	}
+	return false
+}
+
+// rests says that the service is in a state in which it may stay, and waits for
+// nothing. In WARNING it goes on looking for the warning's end.
+func (p *player) rests(waits bool) bool {
+	state := p.state.Service.State()
+	if state == flow.ServiceWarning {
+		return len(p.state.Asked) == 0 && !p.stirs()
+	}
+	return (state == flow.ServiceRunning || state.Failed()) && len(p.state.Asked) == 0 && !waits
+}

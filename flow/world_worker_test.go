@@ -1,0 +1,264 @@
+package flow_test
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"pgregory.net/rapid"
+)
+
+// player does with the engine's decisions what a worker does: it stores the
+// state, makes the calls in order, and plans again with what they brought.
+type player struct {
+	*rapid.T
+	*world
+	state    flow.State
+	facts    flow.Facts
+	now      time.Time
+	settings flow.Settings
+	// trouble says that calls may go wrong.
+	trouble bool
+	ended   bool
+	keys    map[string]bool
+}
+
+func newPlayer(t *rapid.T) *player {
+	body, err := flow.ParseBody([]byte(drawBody(t)))
+	if err != nil {
+		t.Fatalf("the drawn body: %v", err)
+	}
+	settings := flow.DefaultSettings()
+	return &player{
+		T: t, world: newWorld(), now: stageStart, settings: settings, facts: flow.Facts{}, keys: map[string]bool{}, trouble: true,
+		state: flow.State{Service: flow.Service{ID: 27, Owner: stageOwner, Body: body}},
+	}
+}
+
+// drawBody is one to three roles; a role's parents are among those before it.
+func drawBody(t *rapid.T) string {
+	names := []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "roles")]
+	roles := []map[string]any{}
+	for i, name := range names {
+		role := map[string]any{"name": name, "type": "vm", "template_id": 0, "cardinality": rapid.IntRange(0, 3).Draw(t, "cardinality")}
+		role["cooldown"] = rapid.SampledFrom([]int{0, 5, 45}).Draw(t, "cooldown")
+		if i > 0 {
+			role["parents"] = rapid.SliceOfNDistinct(rapid.SampledFrom(names[:i]), 0, i, rapid.ID[string]).Draw(t, "parents")
+		}
+		roles = append(roles, role)
+	}
+	return asJSON(t, map[string]any{
+		"name": "web", "roles": roles, "deployment": rapid.SampledFrom([]string{"none", "straight"}).Draw(t, "deployment"),
+		"ready_status_gate": rapid.Bool().Draw(t, "gate"), "automatic_deletion": rapid.Bool().Draw(t, "automatic deletion"),
+	})
+}
+
+// chance draws whether something happens that goes wrong in one of so many cases.
+func (p *player) chance(of int, label string) bool {
+	return p.trouble && rapid.IntRange(1, of).Draw(p.T, label) == of
+}
+
+func (p *player) plan() flow.Decision { return flow.Plan(p.state, p.facts, p.now, p.settings) }
+
+// turn plans and sees the decision through.
+func (p *player) turn() {
+	p.pursue(p.checked("plan", p.plan))
+}
+
+// checked makes a decision and holds it against the invariants.
+func (p *player) checked(what string, decide func() flow.Decision) flow.Decision {
+	before, beforeText, factsText := p.state, asJSON(p, p.state), asJSON(p, p.facts)
+	decision := decide()
+	if after := asJSON(p, before); after != beforeText {
+		p.Fatalf("%s changed the state it was given from\n%s\nto\n%s", what, beforeText, after)
+	}
+	if after := asJSON(p, p.facts); after != factsText {
+		p.Fatalf("%s changed the facts it was given from\n%s\nto\n%s", what, factsText, after)
+	}
+	p.checkDecision(before, decision)
+	return decision
+}
+
+// pursue carries out decisions until nothing is left to do. Where a call is in
+// doubt, everything is read anew, as after a crash.
+func (p *player) pursue(decision flow.Decision) {
+	for range 60 {
+		p.state = decision.State
+		if len(decision.Actions) == 0 {
+			return
+		}
+		if p.chance(15, "crash before the calls") {
+			p.crash()
+			return
+		}
+		next, sure := p.act(decision.Actions)
+		if p.ended {
+			return
+		}
+		if !sure {
+			p.crash()
+			return
+		}
+		decision = next
+	}
+	p.Fatalf("60 rounds of calls and no rest in %s", p.state.Service.State())
+}
+
+// act makes the calls; a refusal ends the list. It is not sure where an answer
+// was lost.
+func (p *player) act(actions []flow.Action) (decision flow.Decision, sure bool) {
+	for _, action := range actions {
+		var refused *flow.Decision
+		switch action.Kind {
+		case flow.ActionCreateVM:
+			refused, sure = p.carryOutCreate(action.Intent)
+		case flow.ActionFindVM:
+			refused, sure = p.carryOutFind(action.Intent), true
+		case flow.ActionDeleteDocument:
+			p.ended, sure = true, true
+		default:
+			refused, sure = p.carryOutRequest(action), true
+		}
+		if !sure {
+			return flow.Decision{}, false
+		}
+		if refused != nil {
+			return *refused, true
+		}
+	}
+	if p.ended {
+		return flow.Decision{}, true
+	}
+	return p.checked("plan", p.plan), true
+}
+
+func (p *player) carryOutCreate(intent flow.Intent) (*flow.Decision, bool) {
+	p.checkIntentStored(intent)
+	if intent.Attempts > 0 && p.find(intent.Key) {
+		return nil, true
+	}
+	switch {
+	case p.chance(8, "refuse"):
+		decision := p.checked("refuse intent", func() flow.Decision {
+			return flow.RefuseIntent(p.state, intent.Key, "no quota", p.facts, p.now, p.settings)
+		})
+		return &decision, true
+	case p.chance(6, "lose the answer"):
+		switch rapid.IntRange(0, 2).Draw(p.T, "applied") {
+		case 0:
+			p.create(intent)
+		case 1:
+			p.wire = append(p.wire, intent)
+		}
+		return nil, false
+	}
+	id := p.create(intent)
+	p.facts[id] = p.vms[id]
+	return nil, true
+}
+
+// find looks for the VMs of a key in oned.
+func (p *player) find(key string) bool {
+	found := false
+	for id, vm := range p.vms {
+		if vm.Key == key {
+			p.facts[id], found = vm, true
+		}
+	}
+	return found
+}
+
+func (p *player) carryOutFind(intent flow.Intent) *flow.Decision {
+	if p.find(intent.Key) {
+		return nil
+	}
+	decision := p.checked("give up intent", func() flow.Decision {
+		return flow.GiveUpIntent(p.state, intent.Key, p.facts, p.now, p.settings)
+	})
+	return &decision
+}
+
+func (p *player) carryOutRequest(action flow.Action) *flow.Decision {
+	if !p.chance(20, "refuse a request") && p.ask(action.VM, action.Call) {
+		return nil
+	}
+	p.facts[action.VM] = p.vms[action.VM]
+	decision := p.checked("refuse VM", func() flow.Decision {
+		return flow.RefuseVM(p.state, action.VM, "not allowed", p.facts, p.now, p.settings)
+	})
+	return &decision
+}
+
+// hear takes over what an event tells; what may be old news of the bad kind is
+// asked about, and an end is final.
+func (p *player) hear(vm flow.VM) {
+	before, known := p.facts[vm.ID]
+	if known && before.Gone() {
+		return
+	}
+	if vm.Troubled() || known && before.Running() && !vm.Running() && !vm.Ending() {
+		vm = p.vms[vm.ID]
+	}
+	p.facts[vm.ID] = vm
+}
+
+// refresh asks oned for the VMs that matter.
+func (p *player) refresh() {
+	facts := flow.Facts{}
+	for _, role := range p.state.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			facts[node.DeployID] = p.vms[node.DeployID]
+		}
+	}
+	for id := range p.state.Asked {
+		facts[id] = p.vms[id]
+	}
+	p.facts = facts
+}
+
+// crash loses everything that was not stored; another worker takes over.
+func (p *player) crash() {
+	p.state = afterCrash(p, p.state)
+	p.refresh()
+}
+
+// pass lets time go by, and has due deadlines looked at with fresh facts.
+func (p *player) pass(wait time.Duration) {
+	p.now = p.now.Add(wait)
+	for _, due := range p.state.Deadlines {
+		if !due.After(p.now) {
+			p.refresh()
+			p.turn()
+			return
+		}
+	}
+}
+
+// order gives a command. A refused one changes nothing.
+func (p *player) order(verb flow.Verb, arguments any) bool {
+	command := flow.Command{ID: "c", Verb: verb, Service: 27, User: stageOwner, Arguments: json.RawMessage(asJSON(p, arguments))}
+	if verb == flow.VerbRecover {
+		p.refresh()
+	}
+	var refusal error
+	decision := p.checked(string(verb), func() flow.Decision {
+		decision, err := flow.Apply(p.state, command, p.facts, p.now, p.settings)
+		if refusal = err; err != nil {
+			return flow.Plan(p.state, p.facts, p.now, p.settings)
+		}
+		return decision
+	})
+	p.pursue(decision)
+	return refusal == nil
+}
+
+// nextDeadline is the earliest; false where the service waits for nothing.
+func (p *player) nextDeadline() (time.Time, bool) {
+	due := slices.SortedFunc(maps.Values(p.state.Deadlines), time.Time.Compare)
+	if len(due) == 0 {
+		return time.Time{}, false
+	}
+	return due[0], true
+}
