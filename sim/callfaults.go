@@ -50,7 +50,7 @@ func (f *callFaults) clear() {
 }
 
 // next says what becomes of the call that comes now.
-func (f *callFaults) next(method string) (now plannedFault) {
+func (f *callFaults) next(method string) (due plannedFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	kept := f.planned[:0]
@@ -62,16 +62,16 @@ func (f *callFaults) next(method string) (now plannedFault) {
 		default:
 			p.count--
 			if p.refusal != nil {
-				now.refusal = p.refusal
+				due.refusal = p.refusal
 			}
-			now.drop = now.drop || p.drop
+			due.drop = due.drop || p.drop
 		}
 		if p.count > 0 {
 			kept = append(kept, p)
 		}
 	}
 	f.planned = kept
-	return now
+	return due
 }
 
 // FailCall has calls refused without being applied.

@@ -43,10 +43,12 @@ type EventCounts struct {
 // maxQueuedEvents bounds the events that wait for their delay.
 const maxQueuedEvents = 200_000
 
-func newHooks() *hooks {
-	h := &hooks{wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
-	go h.run()
-	return h
+func newHooks() *hooks { return &hooks{wake: make(chan struct{}, 1)} }
+
+// start has events go out; what was asked for before it holds.
+func (h *hooks) start() {
+	h.quit, h.ended = make(chan struct{}), make(chan struct{})
+	go h.run(h.quit, h.ended)
 }
 
 // publish takes events in order.
@@ -113,8 +115,8 @@ func (h *hooks) stop() {
 }
 
 // run publishes what is due, in order.
-func (h *hooks) run() {
-	defer close(h.ended)
+func (h *hooks) run(quit, ended chan struct{}) {
+	defer close(ended)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -129,7 +131,7 @@ func (h *hooks) run() {
 		select {
 		case <-h.wake:
 		case <-timer.C:
-		case <-h.quit:
+		case <-quit:
 			return
 		}
 	}

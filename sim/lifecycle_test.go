@@ -1,7 +1,9 @@
 package sim_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/sim"
 )
@@ -12,4 +14,113 @@ func TestVMBootsAndEnds(t *testing.T) {
 	awaitState(t, s, id, "RUNNING")
 	must(t, s, "one.vm.action", oneadmin, "terminate", id)
 	awaitState(t, s, id, "DONE")
+}
+
+func TestActionsAndTheirStates(t *testing.T) {
+	s := start(t, sim.Config{})
+	id := runningVM(t, s)
+	for _, step := range [][2]string{
+		{"suspend", "SUSPENDED"}, {"resume", "RUNNING"}, {"stop", "STOPPED"}, {"resume", "RUNNING"},
+		{"undeploy", "UNDEPLOYED"}, {"resume", "RUNNING"}, {"reboot", "RUNNING"}, {"poweroff-hard", "POWEROFF"},
+		{"undeploy-hard", "UNDEPLOYED"}, {"terminate-hard", "DONE"},
+	} {
+		must(t, s, "one.vm.action", oneadmin, step[0], id)
+		awaitState(t, s, id, step[1])
+	}
+	for _, action := range []string{"terminate", "resume", "hold"} {
+		if r := call(t, s, "one.vm.action", oneadmin, action, id); r.code != 2048 {
+			t.Errorf("%s of an ended VM: %s", action, r.raw)
+		}
+	}
+	if r := call(t, s, "one.vm.action", oneadmin, "explode", id); r.code != 2048 {
+		t.Errorf("an unknown action: %s", r.raw)
+	}
+}
+
+func TestHeldVMWaits(t *testing.T) {
+	s := start(t, sim.Config{BootDelay: time.Hour})
+	id := instantiate(t, s, "vm", "")
+	must(t, s, "one.vm.action", oneadmin, "hold", id)
+	if stateOf(s, id) != "HOLD" {
+		t.Errorf("a held VM is %s", stateOf(s, id))
+	}
+	must(t, s, "one.vm.action", oneadmin, "release", id)
+	must(t, s, "one.vm.action", oneadmin, "terminate", id)
+	if stateOf(s, id) != "DONE" {
+		t.Errorf("a pending VM that was terminated is %s", stateOf(s, id))
+	}
+}
+
+func TestVMsWaitForRoom(t *testing.T) {
+	s := start(t, sim.Config{HostMemory: 16})
+	var ids []int
+	for range 5 {
+		ids = append(ids, instantiate(t, s, "vm", ""))
+	}
+	for _, id := range ids[:4] {
+		awaitState(t, s, id, "RUNNING")
+	}
+	within(t, "the fifth VM found no room", func() bool { return s.State().Waiting == 1 })
+	hosts := map[string]bool{}
+	for _, v := range s.VMs()[:4] {
+		hosts[v.Host] = true
+	}
+	if stateOf(s, ids[4]) != "PENDING" || len(hosts) != 4 {
+		t.Errorf("the fifth VM is %s, the others are on %v", stateOf(s, ids[4]), hosts)
+	}
+	must(t, s, "one.vm.action", oneadmin, "terminate", ids[1])
+	awaitState(t, s, ids[4], "RUNNING")
+}
+
+func TestScheduledActionIsCarriedOut(t *testing.T) {
+	s := start(t, sim.Config{})
+	id := runningVM(t, s)
+	must(t, s, "one.vm.schedadd", oneadmin, id, "SCHED_ACTION = [ ACTION = \"poweroff\", TIME = \"1\" ]")
+	awaitState(t, s, id, "POWEROFF")
+	if info := must(t, s, "one.vm.info", oneadmin, id).text; strings.Contains(info, "<DONE>-1</DONE>") {
+		t.Errorf("the action does not count as done: %s", info)
+	}
+}
+
+func TestEndedVMsAreForgotten(t *testing.T) {
+	s := start(t, sim.Config{KeepDone: 2})
+	for range 4 {
+		must(t, s, "one.vm.action", oneadmin, "terminate", runningVM(t, s))
+	}
+	within(t, "two of four ended VMs are left", func() bool {
+		vms := s.VMs()
+		return len(vms) == 2 && vms[0].ID == 2 && vms[0].StateText == "DONE" && vms[1].StateText == "DONE"
+	})
+	if r := call(t, s, "one.vm.info", oneadmin, 0); r.code != 1024 {
+		t.Errorf("a forgotten VM: %s", r.raw)
+	}
+}
+
+func TestPoolOfVMs(t *testing.T) {
+	s := start(t, sim.Config{})
+	for range 5 {
+		runningVM(t, s)
+	}
+	must(t, s, "one.vm.action", oneadmin, "terminate", 1)
+	awaitState(t, s, 1, "DONE")
+	for _, one := range []struct {
+		start, end, state int
+		want              string
+	}{
+		{-1, -1, -2, "4 3 2 1 0"}, {-1, -1, -1, "4 3 2 0"}, {-1, -1, 6, "1"}, {3, -1, -1, "4 3"}, {0, 2, -2, "2 1 0"}, {1, -2, -2, "3 2"},
+	} {
+		text := must(t, s, "one.vmpool.infoextended", oneadmin, -2, one.start, one.end, one.state, "").text
+		var ids []string
+		for _, part := range strings.Split(text, "<VM><ID>")[1:] {
+			id, _, _ := strings.Cut(part, "<")
+			ids = append(ids, id)
+		}
+		if got := strings.Join(ids, " "); got != one.want {
+			t.Errorf("%+v listed %s", one, got)
+		}
+	}
+	short := must(t, s, "one.vmpool.info", oneadmin, -2, -1, -1, -1).text
+	if strings.Contains(short, "SERVICE_ID") || !strings.Contains(short, "<VM><ID>4</ID>") {
+		t.Errorf("one.vmpool.info shows %s", short)
+	}
 }

@@ -108,10 +108,9 @@ func greet(t *testing.T, conn net.Conn) {
 	greeting[0], greeting[9], greeting[10] = 0xff, 0x7f, 3
 	copy(greeting[12:], "NULL")
 	ready := "\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
-	frames := append(greeting, append([]byte{4, byte(len(ready))}, ready...)...)
-	frames = append(frames, 0, 1, 1)
+	frames := string(greeting) + string([]byte{4, byte(len(ready))}) + ready + "\x00\x01\x01"
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := conn.Write(frames); err != nil {
+	if _, err := io.WriteString(conn, frames); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadFull(conn, make([]byte, 64)); err != nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Sim is a simulated OpenNebula. Its methods may be called from anywhere, once
-// it has been started.
+// Sim is a simulated OpenNebula. Its methods may be called from anywhere; what
+// changes VMs and what says where it listens needs it to have been started.
 type Sim struct {
 	config Config
 
@@ -53,7 +53,10 @@ func New(config Config) (*Sim, error) {
 		config.ServerPassword = randomHex(16)
 	}
 	config = config.withDefaults()
-	s := &Sim{config: config, delays: newDelays(config), calls: newCallLog()}
+	s := &Sim{
+		config: config, delays: newDelays(config), calls: newCallLog(),
+		cloud: newCloud(config), hooks: newHooks(),
+	}
 	if len(config.Peers) > 0 {
 		s.raft.Store(int32(raftLeader))
 		s.term.Store(1)
@@ -93,7 +96,7 @@ func (s *Sim) Start(ctx context.Context) error {
 
 // openState reads the state file, or makes a new zone.
 func (s *Sim) openState() error {
-	if s.config.StateFile == "" && s.cloud != nil {
+	if s.config.StateFile == "" && len(s.cloud.users) > 0 {
 		s.startInside(&store{})
 		return nil
 	}
@@ -107,7 +110,9 @@ func (s *Sim) openState() error {
 		return errors.Join(err, opened.close())
 	}
 	fresh.rebuild()
+	s.mu.Lock()
 	s.cloud = fresh
+	s.mu.Unlock()
 	s.startInside(opened)
 	begin := func(t *tx) { t.seed(s.config) }
 	if found {
@@ -124,7 +129,7 @@ func (s *Sim) openState() error {
 func (s *Sim) startInside(opened *store) {
 	s.store = opened
 	s.quit = make(chan struct{})
-	s.hooks = newHooks()
+	s.hooks.start()
 	s.committer = newCommitter(opened, s.publish, s.config.Logger)
 	s.clock = newClock()
 	s.setOpen(true)

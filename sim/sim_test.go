@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,7 +18,13 @@ import (
 	"github.com/flowjet/flowjet/sim"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childState) != "" {
+		child()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const oneadmin = "oneadmin:opennebula"
 

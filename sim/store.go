@@ -36,7 +36,7 @@ const (
 var recordBucket = []byte("records")
 
 // lockWait is how long a state file may be held by a dying process.
-const lockWait = 2 * time.Second
+const lockWait = time.Second
 
 // store is the state file, or nothing where the simulator forgets.
 type store struct{ db *bbolt.DB }
