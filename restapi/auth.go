@@ -123,6 +123,10 @@ func (g *gate) ask(ctx context.Context, print fingerprint, name, secret string) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	found, err, _ := g.checks.Do(string(print[:]), func() (any, error) {
+		// Who missed the verdict by a hair finds it here.
+		if found, known := g.recall(print); known {
+			return found, nil
+		}
 		user, err := g.oned.with(name, secret).User(ctx, -1)
 		return g.judge(print, user, err)
 	})

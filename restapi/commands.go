@@ -66,7 +66,7 @@ func newCommand(who caller, service int, verb flow.Verb) flow.Command {
 // queueIsThere spares the client the wait for a NATS that is known to be away.
 func (s *Server) queueIsThere() error {
 	if state := s.queue.State(); !state.Connected {
-		return &queueError{fmt.Errorf("NATS has been out of reach since %s, so nothing can be changed", state.Since.UTC().Format(time.RFC3339))}
+		return &queueError{fmt.Errorf("NATS has been out of reach since %s, so nothing can be changed; try again when it is back", state.Since.UTC().Format(time.RFC3339))}
 	}
 	return nil
 }

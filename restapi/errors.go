@@ -25,14 +25,28 @@ func badRequest(format string, arguments ...any) error {
 // queueError is a failure of JetStream to take or tell something.
 type queueError struct{ err error }
 
-func (e *queueError) Error() string { return e.err.Error() + "; try again when NATS is back" }
+func (e *queueError) Error() string { return e.err.Error() }
 func (e *queueError) Unwrap() error { return e.err }
+
+// pendingError is a service that was made and whose command was not stored.
+// Unlike with other failures, trying again would make a second one.
+type pendingError struct {
+	service int
+	err     error
+}
+
+func (e *pendingError) Error() string {
+	return fmt.Sprintf("service %d is made and PENDING, and will be deployed when a worker finds it, so do not instantiate again: %v", e.service, e.err)
+}
+
+func (e *pendingError) Unwrap() error { return e.err }
 
 // fail answers with an error: its status by what it is, its text as the body.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	noteError(r.Context(), err)
-	if status == http.StatusServiceUnavailable {
+	var pending *pendingError
+	if status == http.StatusServiceUnavailable && !errors.As(err, &pending) {
 		w.Header().Set("Retry-After", "2")
 	}
 	answer{status: status, body: []byte(err.Error())}.write(w)

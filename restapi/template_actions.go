@@ -70,10 +70,10 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 	ctx = context.WithoutCancel(ctx)
 	service, err := r.read(ctx, flow.DocumentTypeService, id)
 	if err != nil {
-		return answer{}, err
+		return answer{}, &pendingError{service: id, err: err}
 	}
 	if err := s.queueOnly(ctx, r.caller, id, flow.VerbDeploy); err != nil {
-		return answer{}, fmt.Errorf("service %d is created and PENDING, and will be deployed when a worker finds it, so do not instantiate again: %w", id, err)
+		return answer{}, &pendingError{service: id, err: err}
 	}
 	return s.show(http.StatusCreated, service)
 }

@@ -1,0 +1,204 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// fakeOned knows one user, bob with the secret "right", and counts who asks.
+type fakeOned struct {
+	session
+	checks atomic.Int32
+	down   atomic.Bool
+	hold   chan struct{}
+	scoped int
+}
+
+type fakeSession struct {
+	session
+	oned   *fakeOned
+	secret string
+}
+
+func (f *fakeOned) server() session                         { return f }
+func (f *fakeOned) as(string) session                       { return f }
+func (f *fakeOned) with(_, secret string) session           { return &fakeSession{oned: f, secret: secret} }
+func (f *fakeOned) Version(context.Context) (string, error) { return "7.4.0", nil }
+
+func (s *fakeSession) User(context.Context, int) (opennebula.User, error) {
+	s.oned.checks.Add(1)
+	if s.oned.hold != nil {
+		<-s.oned.hold
+	}
+	if s.oned.down.Load() {
+		return opennebula.User{}, &opennebula.TransportError{Method: "one.user.info", Err: errors.New("connection refused")}
+	}
+	if s.secret != "right" {
+		return opennebula.User{}, &opennebula.Error{Method: "one.user.info", Code: opennebula.CodeAuthentication, Message: "no"}
+	}
+	return opennebula.User{Identity: flow.Identity{UID: 7, GID: 1, UName: "bob"}, EffectiveGID: max(s.oned.scoped, 1)}, nil
+}
+
+func asking(secret string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/service", http.NoBody)
+	r.SetBasicAuth("bob", secret)
+	return r
+}
+
+func newTestGate(t *testing.T, users *fakeOned, most int) (*gate, *time.Time) {
+	t.Helper()
+	g, err := newGate(users, 10*time.Second, most, newMetrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_800_000_000, 0)
+	g.now = func() time.Time { return now }
+	return g, &now
+}
+
+func TestVerdictsAreRememberedForAWhile(t *testing.T) {
+	users := &fakeOned{}
+	g, now := newTestGate(t, users, 10)
+	steps := []struct {
+		secret string
+		after  time.Duration
+		fails  bool
+		checks int32
+	}{
+		{"right", 0, false, 1},
+		{"right", 9 * time.Second, false, 1},
+		{"right", 2 * time.Second, false, 2},
+		{"wrong", 0, true, 3},
+		{"wrong", 900 * time.Millisecond, true, 3},
+		{"wrong", 200 * time.Millisecond, true, 4},
+	}
+	for i, step := range steps {
+		*now = now.Add(step.after)
+		who, err := g.caller(asking(step.secret))
+		if (err != nil) != step.fails || users.checks.Load() != step.checks {
+			t.Errorf("step %d: %v after %d checks", i, err, users.checks.Load())
+		}
+		if err == nil && who.Identity.UName != "bob" {
+			t.Errorf("step %d: %+v", i, who)
+		}
+		if err != nil && err.Error() != "Invalid credentials" {
+			t.Errorf("step %d: %v", i, err)
+		}
+	}
+}
+
+func TestMissingCredentials(t *testing.T) {
+	g, _ := newTestGate(t, &fakeOned{}, 10)
+	bare := httptest.NewRequest(http.MethodGet, "/service", http.NoBody)
+	odd := httptest.NewRequest(http.MethodGet, "/service", http.NoBody)
+	odd.Header.Set("Authorization", "Bearer x")
+	for _, r := range []*http.Request{bare, odd, asking("")} {
+		if _, err := g.caller(r); err == nil || err.Error() != "A username and password must be provided" || statusOf(err) != 401 {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestAFailedCheckIsNoVerdict(t *testing.T) {
+	users := &fakeOned{}
+	users.down.Store(true)
+	g, _ := newTestGate(t, users, 10)
+	if _, err := g.caller(asking("right")); statusOf(err) != 503 {
+		t.Errorf("got %v", err)
+	}
+	users.down.Store(false)
+	if _, err := g.caller(asking("right")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheCacheIsBoundedAndHoldsNoSecret(t *testing.T) {
+	g, _ := newTestGate(t, &fakeOned{}, 5)
+	for i := range 50 {
+		_, _ = g.caller(asking(fmt.Sprintf("guess-%d", i)))
+	}
+	if _, err := g.caller(asking("right")); err != nil {
+		t.Error(err)
+	}
+	if len(g.verdicts) > 5 {
+		t.Errorf("%d verdicts are kept", len(g.verdicts))
+	}
+	if text := fmt.Sprintf("%+v", g.verdicts); strings.Contains(text, "guess") || strings.Contains(text, "right") {
+		t.Errorf("a secret is in %s", text)
+	}
+	other, err := newGate(&fakeOned{}, time.Second, 5, newMetrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.fingerprint("a", "b") == other.fingerprint("a", "b") || g.fingerprint("ab", "c") == g.fingerprint("a", "bc") {
+		t.Error("fingerprints can be made elsewhere, or are the same for different credentials")
+	}
+}
+
+func TestManyAtOnceAreOneCheck(t *testing.T) {
+	users := &fakeOned{hold: make(chan struct{})}
+	g, _ := newTestGate(t, users, 10)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if _, err := g.caller(asking("right")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(users.hold)
+	all.Wait()
+	// Who comes after the first verdict finds it; who comes before shares it.
+	if n := users.checks.Load(); n != 1 {
+		t.Errorf("oned was asked %d times", n)
+	}
+}
+
+func TestAClientThatGoesAwayDoesNotSpoilTheVerdict(t *testing.T) {
+	users := &fakeOned{}
+	g, _ := newTestGate(t, users, 10)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.caller(asking("right").WithContext(gone)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAScopedTokenKeepsItsGroup(t *testing.T) {
+	g, _ := newTestGate(t, &fakeOned{scoped: 105}, 10)
+	who, err := g.caller(asking("right"))
+	if err != nil || who.target() != "bob:105" {
+		t.Errorf("got %q, %v", who.target(), err)
+	}
+	if plain := (caller{opennebula.User{Identity: flow.Identity{GID: 1, UName: "bob"}, EffectiveGID: 1}}); plain.target() != "bob" {
+		t.Errorf("got %q", plain.target())
+	}
+}
+
+// TestCredentialsWithRealSessions is the same over the simulator's XML-RPC.
+func TestCredentialsWithRealSessions(t *testing.T) {
+	w := newWorld(t, Config{})
+	for range 5 {
+		w.expect(admin, "GET", "/service", "", 200, "DOCUMENT_POOL")
+	}
+	w.expect("oneadmin:wrong-secret", "GET", "/service", "", 401, "Invalid credentials")
+	w.expect("nobody:wrong-secret", "GET", "/service", "", 401, "Invalid credentials")
+	w.expect("", "GET", "/service", "", 401, "A username and password must be provided")
+	if n := w.sim.CallCounts()["one.user.info"]; n != 3 {
+		t.Errorf("oned checked credentials %d times", n)
+	}
+	if log := w.log.String(); strings.Contains(log, "wrong-secret") || strings.Contains(log, "opennebula\"") {
+		t.Errorf("a secret is in the log: %s", log)
+	}
+}

@@ -1,0 +1,221 @@
+package restapi
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
+)
+
+func TestInstantiateQueuesAndAnswersPending(t *testing.T) {
+	w := newWorld(t, Config{})
+	action := w.template(alice) + "/action"
+	got := w.expect(alice, "POST", action, perform("instantiate", `{"merge_template":{"name":"mine","roles":[{"name":"Master","cardinality":2}]}}`), 201, `"TYPE": "100"`)
+	_, body := w.document(got)
+	if body.Name != "mine" || *body.State != flow.ServicePending || body.Roles[0].Cardinality != 2 || body.StartTime == 0 {
+		t.Errorf("got %+v", body)
+	}
+	// Nobody worked so far: the command is there for whoever comes.
+	command := <-w.worker(accept)
+	if command.Verb != flow.VerbDeploy || command.User.UName != "alice" || len(command.Arguments) > 0 {
+		t.Errorf("queued %+v", command)
+	}
+	if got.header.Get("Content-Type") != "text/html;charset=utf-8" {
+		t.Errorf("content type %q", got.header.Get("Content-Type"))
+	}
+}
+
+func TestCommandsReachTheirWorker(t *testing.T) {
+	w := newWorld(t, Config{})
+	seen := w.worker(accept)
+	service := w.service(alice)
+	<-seen
+	for _, test := range []struct {
+		method, path, body string
+		verb               flow.Verb
+		arguments          string
+	}{
+		{"POST", "/scale", `{"role_name":"Master","cardinality":"2"}`, flow.VerbScale, `{"role_name":"Master","cardinality":2,"force":false}`},
+		{"POST", "/scale", `{"role_name":"Master","cardinality":9,"force":true}`, flow.VerbScale, `{"role_name":"Master","cardinality":9,"force":true}`},
+		{"POST", "/action", `{"action":{"perform":"recover"}}`, flow.VerbRecover, `{"delete":false}`},
+		{"POST", "/action", perform("recover", `{"delete":true}`), flow.VerbRecover, `{"delete":true}`},
+		{"DELETE", "", "", flow.VerbUndeploy, ``},
+	} {
+		got := w.expect(alice, test.method, service+test.path, test.body, 204, "")
+		if got.body != "" || got.header.Get("Content-Type") != "" {
+			t.Errorf("%s: 204 with %q of %q", test.verb, got.body, got.header.Get("Content-Type"))
+		}
+		command := <-seen
+		if command.Verb != test.verb || string(command.Arguments) != test.arguments || "/service/"+itoa(command.Service) != service {
+			t.Errorf("queued %+v with %s", command, command.Arguments)
+		}
+	}
+}
+
+func TestRefusalsHaveOneFlowsStatuses(t *testing.T) {
+	w := newWorld(t, Config{})
+	refusals := map[string]flow.RefusalKind{"state": flow.RefusedState, "missing": flow.RefusedMissing, "input": flow.RefusedInput}
+	w.worker(func(command flow.Command) pipeline.Reply {
+		var arguments flow.ScaleArguments
+		_ = json.Unmarshal(command.Arguments, &arguments)
+		return pipeline.Reply{Refused: refusals[arguments.Role], Message: "no: " + arguments.Role}
+	})
+	service := w.service(alice)
+	for role, status := range map[string]int{"state": 500, "missing": 500, "input": 400} {
+		w.expect(alice, "POST", service+"/scale", `{"role_name":"`+role+`","cardinality":2}`, status, "no: "+role)
+	}
+}
+
+func TestACommandWithoutAnAnswerCanBeAskedAfter(t *testing.T) {
+	w := newWorld(t, Config{ReplyWait: 10 * time.Millisecond})
+	service := w.service(alice)
+	got := w.expect(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`, 202, "queued")
+	where := got.header.Get("Location")
+	if !strings.HasPrefix(where, "/flowjet/v1/commands/") || strings.Count(strings.TrimSpace(got.body), "\n") != 0 {
+		t.Errorf("got Location %q and %q", where, got.body)
+	}
+	for _, user := range []string{alice, admin} {
+		if got := w.expect(user, "GET", where, "", 200, `"state": "queued"`); got.header.Get("Content-Type") != "application/json" {
+			t.Errorf("content type %q", got.header.Get("Content-Type"))
+		}
+	}
+	// oneadmin's are not alice's business.
+	got = w.expect(admin, "DELETE", service, "", 202, "")
+	w.expect(alice, "GET", got.header.Get("Location"), "", 404, "there is no command")
+	w.expect(alice, "GET", "/flowjet/v1/commands/nope", "", 404, "there is no command")
+	w.expect(alice, "GET", "/flowjet/v1/commands/a.b%2F*", "", 404, "")
+}
+
+func TestRightsAreOneds(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.worker(accept)
+	service := w.service(admin)
+	scale := `{"role_name":"Master","cardinality":2}`
+	w.expect(alice, "GET", service, "", 401, "Not authorized")
+	w.expect(alice, "POST", service+"/scale", scale, 401, "Not authorized")
+	w.expect(alice, "DELETE", service, "", 401, "Not authorized")
+	w.expect(alice, "POST", service+"/action", perform("rename", `{"name":"x"}`), 401, "Not authorized")
+	if got := w.expect(alice, "GET", "/service", "", 200, ""); strings.Contains(got.body, "svc") {
+		t.Errorf("alice sees %s", got.body)
+	}
+	// USE lets her look, and nothing more.
+	w.expect(admin, "POST", service+"/action", perform("chmod", `{"octet":"604"}`), 204, "")
+	w.expect(alice, "GET", service, "", 200, `"NAME": "svc"`)
+	w.expect(alice, "POST", service+"/scale", scale, 401, "MANAGE")
+	w.expect(alice, "DELETE", service, "", 401, "MANAGE")
+	w.expect(alice, "POST", service+"/action", perform("recover", `{"delete":true}`), 401, "MANAGE")
+	w.expect(admin, "POST", service+"/action", perform("chmod", `{"octet":"606"}`), 204, "")
+	w.expect(alice, "POST", service+"/scale", scale, 204, "")
+}
+
+func TestADocumentOfAnotherTypeIsNotThere(t *testing.T) {
+	w := newWorld(t, Config{})
+	template, service := w.template(admin), w.service(admin)
+	asService := strings.Replace(template, "/service_template/", "/service/", 1)
+	asTemplate := strings.Replace(service, "/service/", "/service_template/", 1)
+	for path, body := range map[string]string{
+		asService + "/scale": `{"role_name":"a","cardinality":1}`, asService + "/action": perform("recover", "{}"),
+		asTemplate + "/action": perform("instantiate", "{}"),
+	} {
+		w.expect(admin, "POST", path, body, 404, "there is no service")
+	}
+	for _, path := range []string{asService, asTemplate} {
+		w.expect(admin, "GET", path, "", 404, "there is no service")
+		w.expect(admin, "DELETE", path, "", 404, "there is no service")
+	}
+	w.expect(admin, "PUT", asTemplate, twoRoles, 404, "there is no service template")
+}
+
+func TestServiceInputIsHeldUpFirst(t *testing.T) {
+	w := newWorld(t, Config{})
+	service := w.service(admin)
+	for _, test := range []struct {
+		path, body string
+		status     int
+		part       string
+	}{
+		{"/scale", `not json`, 400, "must be a JSON object"},
+		{"/scale", `[]`, 400, "must be a JSON object"},
+		{"/scale", `null`, 400, "must be a JSON object"},
+		{"/scale", `{}`, 400, `"role_name" is missing`},
+		{"/scale", `{"role_name":"Master"}`, 400, `"cardinality" is missing`},
+		{"/scale", `{"role_name":"Master","cardinality":-1}`, 400, `"cardinality" must be a whole number`},
+		{"/scale", `{"role_name":"Master","cardinality":1.5}`, 400, `"cardinality" must be a whole number`},
+		{"/scale", `{"role_name":"Master","cardinality":1,"force":"yes"}`, 400, `"force" must be true or false`},
+		{"/action", `{}`, 400, `"action" is missing`},
+		{"/action", `{"action":{}}`, 400, `"perform" is missing`},
+		{"/action", `{"action":[]}`, 400, `"action" must be a JSON object`},
+		{"/action", perform("recover", `[]`), 400, `"params" must be a JSON object`},
+		{"/action", perform("recover", `{"delete":"yes"}`), 400, `"delete" must be true or false`},
+		{"/action", perform("bogus", `{}`), 500, `supported are chgrp, chmod, chown, recover, rename`},
+		{"/action", perform("release", `{}`), 500, `"release" of a service is not supported`},
+		{"/action", perform("rename", `{}`), 500, `"name" is missing`},
+		{"/action", strings.Repeat(`{"a":`, 100), 400, `nested deeper`},
+	} {
+		w.expect(admin, "POST", service+test.path, test.body, test.status, test.part)
+	}
+}
+
+func TestServiceActionsOnTheDocument(t *testing.T) {
+	w := newWorld(t, Config{})
+	service := w.service(admin)
+	w.expect(admin, "POST", service+"/action", perform("rename", `{"name":"other"}`), 204, "")
+	w.expect(admin, "POST", service+"/action", perform("chgrp", `{"group_id":"1"}`), 204, "")
+	w.expect(admin, "POST", service+"/action", perform("chmod", `{"octet":"660"}`), 204, "")
+	got := w.expect(admin, "GET", service, "", 200, `"NAME": "other"`)
+	for _, part := range []string{`"GID": "1"`, `"GROUP_M": "1"`, `"name": "svc"`} {
+		if !strings.Contains(got.body, part) {
+			t.Errorf("%s is not in %s", part, got.body)
+		}
+	}
+}
+
+// TestChownMovesAllOrNothing gives a service two VMs by hand.
+func TestChownMovesAllOrNothing(t *testing.T) {
+	w := newWorld(t, Config{})
+	service := w.service(admin)
+	owner := w.oned.For("oneadmin")
+	first, err := owner.InstantiateTemplate(t.Context(), 0, "one", false, "")
+	w.must(err)
+	second, err := owner.InstantiateTemplate(t.Context(), 0, "two", false, "")
+	w.must(err)
+	body := `{"name":"svc","roles":[{"name":"a","type":"vm","cardinality":2,"template_id":0,"nodes":[{"deploy_id":` +
+		itoa(first) + `},{"deploy_id":` + itoa(second) + `},{"deploy_id":99999}]}],"state":2}`
+	w.must(owner.UpdateDocument(t.Context(), idOf(t, service), []byte(body)))
+	aliceID := w.userID("alice")
+	chown := perform("chown", `{"owner_id":`+itoa(aliceID)+`,"group_id":1}`)
+
+	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.vm.chown", Nth: 2}))
+	w.expect(admin, "POST", service+"/action", chown, 500, "move VM "+itoa(second))
+	if uids := w.owners(service, first, second); uids != [3]int{0, 0, 0} {
+		t.Errorf("after a failure the owners are %v", uids)
+	}
+	w.sim.ClearFaults()
+	w.expect(admin, "POST", service+"/action", chown, 204, "")
+	if uids := w.owners(service, first, second); uids != [3]int{aliceID, aliceID, aliceID} {
+		t.Errorf("the owners are %v, want %d", uids, aliceID)
+	}
+}
+
+func (w *world) userID(name string) int {
+	user, err := w.oned.For(name).User(w.t.Context(), -1)
+	w.must(err)
+	return user.Identity.UID
+}
+
+// owners are the user ids of a service's document and of two VMs.
+func (w *world) owners(service string, first, second int) [3]int {
+	w.t.Helper()
+	oned := w.oned.For("oneadmin")
+	document, err := oned.Document(w.t.Context(), idOf(w.t, service))
+	w.must(err)
+	one, err := oned.VM(w.t.Context(), first)
+	w.must(err)
+	two, err := oned.VM(w.t.Context(), second)
+	w.must(err)
+	return [3]int{document.Owner.UID, one.Owner.UID, two.Owner.UID}
+}

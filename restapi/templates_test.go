@@ -1,0 +1,115 @@
+package restapi
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// idOf is the id at the end of a path.
+func idOf(t testing.TB, path string) int {
+	t.Helper()
+	id, err := strconv.Atoi(path[strings.LastIndexByte(path, '/')+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestTemplateActionsRefuse(t *testing.T) {
+	w := newWorld(t, Config{})
+	template := w.template(admin)
+	for _, test := range []struct{ body, part string }{
+		{`{bad`, "must be a JSON object"},
+		{`{}`, `"action" is missing`},
+		{`{"action":null}`, `"action" is missing`},
+		{perform("bogus", `{}`), `supported are chgrp, chmod, chown, clone, instantiate, rename, update`},
+		{perform("rename", `{}`), `"name" is missing`},
+		{perform("rename", `{"name":" "}`), `"name" is empty`},
+		{perform("rename", `{"name":"a\u0007"}`), `none of them control characters`},
+		{perform("chmod", `{}`), `"octet" is missing`},
+		{perform("chmod", `{"octet":"999"}`), `three octal digits`},
+		{perform("chown", `{}`), `"owner_id" is missing`},
+		{perform("chown", `{"owner_id":"x"}`), `"owner_id" must be a whole number`},
+		{perform("chgrp", `{}`), `"group_id" is missing`},
+		{perform("clone", `{}`), `"name" is missing`},
+		{perform("clone", `{"name":"c","recursive":"all"}`), `the supported value is "none"`},
+		{perform("update", `{}`), `"template_json" is missing`},
+		{perform("update", `{"template_json":"{bad"}`), `not JSON`},
+		{perform("update", `{"append":true,"template_json":"{\"registration_time\":5}"}`), `cannot be changed`},
+		{perform("update", `{"append":true,"template_json":"{\"deployment\":\"x\"}"}`), `none or straight`},
+		{perform("instantiate", `{"merge_template":[]}`), `merge_template`},
+		{perform("instantiate", `{"merge_template":{"user_inputs":{"A":"M|text"}}}`), `lacks a value for A`},
+	} {
+		w.expect(admin, "POST", template+"/action", test.body, 400, test.part)
+	}
+	w.expect(admin, "DELETE", template, `{"delete_type":"all"}`, 400, `the supported value is "none"`)
+	w.expect(admin, "DELETE", template, `{"delete_type":"none"}`, 204, "")
+	w.expect(admin, "DELETE", template, "", 404, "")
+}
+
+func TestTemplateUpdate(t *testing.T) {
+	w := newWorld(t, Config{})
+	template := w.template(alice)
+	w.expect(alice, "POST", template+"/action", perform("update", `{"append":true,"template_json":{"description":"a<b & c","x":[1]}}`), 204, "")
+	got := w.expect(alice, "GET", template, "", 200, `"description": "a<b & c"`)
+	if _, body := w.document(got); len(body.Roles) != 2 || string(body.Extra["x"]) == "" {
+		t.Errorf("got %s", got.body)
+	}
+	w.expect(alice, "POST", template+"/action", perform("update", `{"template_json":"{\"name\":\"n\",\"roles\":[]}"}`), 204, "")
+	if got := w.expect(alice, "GET", template, "", 200, `"name": "n"`); strings.Contains(got.body, "a<b") {
+		t.Errorf("got %s", got.body)
+	}
+	stored, err := w.oned.For("alice").Document(t.Context(), idOf(t, template))
+	w.must(err)
+	if stored.Name != "svc" {
+		t.Errorf("the document is now called %q", stored.Name)
+	}
+}
+
+func TestOneUnreadableBodyDoesNotBreakTheList(t *testing.T) {
+	w := newWorld(t, Config{})
+	broken, good := w.service(admin), w.service(admin)
+	for _, body := range []string{"not json", "[]", `"x"`, strings.Repeat("[", 200) + strings.Repeat("]", 200), `{"a":`} {
+		w.must(w.oned.For("oneadmin").UpdateDocument(t.Context(), idOf(t, broken), []byte(body)))
+		for _, path := range []string{"/service", broken} {
+			got := w.expect(admin, "GET", path, "", 200, "cannot be read as JSON")
+			if path == "/service" && !strings.Contains(got.body, `"ID": "`+itoa(idOf(t, good))+`"`) {
+				t.Errorf("the other service is missing in %s", got.body)
+			}
+		}
+	}
+}
+
+func TestReadableUndoesOnlyWhatWasEscaped(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"a":"CPU \u003e 1 \u0026\u0026 B \u003c 2"}`: `{"a":"CPU > 1 && B < 2"}`,
+		`{"a":"\\u003e"}`:                  `{"a":"\\u003e"}`,
+		`{"a":"\\\u003E"}`:                 `{"a":"\\>"}`,
+		`{"a":"\u0000\u00e9\"\u003c"}`:     `{"a":"\u0000\u00e9\"<"}`,
+		`{"a":"\u003`:                      `{"a":"\u003`,
+		`{"a":"x\`:                         `{"a":"x\`,
+		`{"plain":1}`:                      `{"plain":1}`,
+		`{"a":"\u00`:                       `{"a":"\u00`,
+		`{"expression":"A \u003c= \"B\""}`: `{"expression":"A <= \"B\""}`,
+	} {
+		if got := string(readable([]byte(text))); got != want {
+			t.Errorf("%s becomes %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestExpressionsAreKeptReadable(t *testing.T) {
+	w := newWorld(t, Config{})
+	body := `{"name":"s","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"min_vms":1,"max_vms":3,"elasticity_policies":[{"type":"CHANGE","adjust":1,"expression":"CPU > 1 && !(A <= 2)"}]}]}`
+	w.expect(admin, "POST", "/service_template", body, 201, `"expression": "CPU > 1 && !(A <= 2)"`)
+	documents, err := w.oned.For("oneadmin").Documents(t.Context(), flow.DocumentTypeServiceTemplate, allVisible, -1, -1)
+	w.must(err)
+	if text := string(documents[0].Body); !strings.Contains(text, "CPU > 1 && !(A <= 2)") {
+		t.Errorf("oned holds %s", text)
+	}
+}
