@@ -45,11 +45,17 @@ func (e *pendingError) Unwrap() error { return e.err }
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	noteError(r.Context(), err)
-	var pending *pendingError
-	if status == http.StatusServiceUnavailable && !errors.As(err, &pending) {
+	if status == http.StatusServiceUnavailable && repeatable(err) {
 		w.Header().Set("Retry-After", "2")
 	}
 	answer{status: status, body: []byte(err.Error())}.write(w)
+}
+
+// repeatable says that the same request can be sent again without doing
+// something twice.
+func repeatable(err error) bool {
+	var pending *pendingError
+	return !errors.As(err, &pending) && !opennebula.Ambiguous(err)
 }
 
 // statusOf maps errors to statuses as OneFlow does.

@@ -134,6 +134,23 @@ func TestAServiceWithoutItsCommandIsNotMadeTwice(t *testing.T) {
 	w.expect(admin, "GET", "/service", "", 200, `"state": 0`)
 }
 
+// TestADroppedAnswerIsNotToBeRepeated has oned create a document and say nothing.
+func TestADroppedAnswerIsNotToBeRepeated(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.must(w.sim.DropAnswer("one.document.allocate", 1))
+	if got := w.call(admin, "POST", "/service_template", twoRoles); got.status != 503 || got.header.Get("Retry-After") != "" || !strings.Contains(got.body, "may have carried") {
+		t.Errorf("got %+v", got)
+	}
+	// The service's command goes out even if it cannot be shown.
+	seen := w.worker(accept)
+	template := w.template(admin)
+	w.must(w.sim.DropAnswer("one.document.info", 2))
+	w.expect(admin, "POST", template+"/action", perform("instantiate", "{}"), 503, "do not instantiate again")
+	if command := <-seen; command.Verb != flow.VerbDeploy {
+		t.Errorf("queued %+v", command)
+	}
+}
+
 func TestOnedAway(t *testing.T) {
 	w := newWorld(t, Config{})
 	w.expect(admin, "GET", "/service", "", 200, "")

@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -68,11 +69,10 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 	}
 	// A client that goes away now must not leave a service without its command.
 	ctx = context.WithoutCancel(ctx)
+	// It is read before it is queued, to be shown as it began; a read that fails
+	// must not keep the command back.
 	service, err := r.read(ctx, flow.DocumentTypeService, id)
-	if err != nil {
-		return answer{}, &pendingError{service: id, err: err}
-	}
-	if err := s.queueOnly(ctx, r.caller, id, flow.VerbDeploy); err != nil {
+	if err = errors.Join(err, s.queueOnly(ctx, r.caller, id, flow.VerbDeploy)); err != nil {
 		return answer{}, &pendingError{service: id, err: err}
 	}
 	return s.show(http.StatusCreated, service)
