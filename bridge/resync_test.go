@@ -117,6 +117,7 @@ func TestOldListNeverOverridesAnotherBridge(t *testing.T) {
 	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: booting(1)}}, newFakeStore()
 	cloud.listing = func() {
 		store.set(func(f *fakeStore) { f.last[1] = storedAs(running(1), time.Now().Add(time.Millisecond)) })
+		cloud.set(func(f *fakeCloud) { f.vms[1] = running(1) }) // too late for this list
 	}
 	comparing(t, cloud, store)
 	if stored := store.stored(); slices.Contains(stored, "1 BOOT resync") {

@@ -1,0 +1,119 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
+)
+
+// zone is a simulated OpenNebula, bridged into a JetStream of its own.
+type zone struct {
+	oned   *sim.Sim
+	client *opennebula.Client
+	p      *pipeline.Pipeline
+	bridge *Bridge
+}
+
+func newZone(t *testing.T) *zone {
+	t.Helper()
+	oned, err := sim.New(sim.Config{BootDelay: sim.NoDelay})
+	must(t, err)
+	must(t, oned.Start(limited(t)))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		must(t, oned.Stop(ctx))
+	})
+	credentials, err := opennebula.ParseCredentials(oned.ServerCredentials())
+	must(t, err)
+	z := &zone{oned: oned, p: newPipeline(t)}
+	z.client = opennebula.NewClient(opennebula.Config{Endpoint: oned.Endpoint(), Credentials: credentials})
+	t.Cleanup(z.client.Close)
+	z.bridge = New(quietly(oned.HooksEndpoint()), z.p, z.client)
+	startBridge(t, z.bridge)
+	must(t, oned.WaitSubscribed(limited(t), "EVENT API one.vm.update 1"))
+	return z
+}
+
+// instantiate makes a VM of service 42 and returns its id.
+func (z *zone) instantiate(t *testing.T) int {
+	t.Helper()
+	id, err := z.client.For("oneadmin").InstantiateTemplate(limited(t), 0, "web", false, "SERVICE_ID=\"42\"\nROLE_NAME=\"web\"\n")
+	must(t, err)
+	return id
+}
+
+// last is a VM's newest stored event.
+func (z *zone) last(t *testing.T, id int) pipeline.Event {
+	t.Helper()
+	last, err := z.p.LastVMEvents(limited(t))
+	must(t, err)
+	return last[id]
+}
+
+func TestLifeOfASimulatedVM(t *testing.T) {
+	z := newZone(t)
+	id := z.instantiate(t)
+	poll.Until(t, "the VM to run", func() bool { return z.last(t, id).LCMState == "RUNNING" })
+	event := z.last(t, id)
+	if event.VM == nil || event.VM.Service != 42 || event.VM.Role != "web" || event.Resync {
+		t.Errorf("event %+v of %+v", event, event.VM)
+	}
+	must(t, z.oned.ReadyVM(id))
+	poll.Until(t, "the VM to be ready", func() bool {
+		for _, message := range everything(t, z.p, pipeline.StreamONE) {
+			var event pipeline.Event
+			must(t, json.Unmarshal(message.Data, &event))
+			if event.Object == "api" && event.ID == id && event.Ready != nil && *event.Ready {
+				return true
+			}
+		}
+		return false
+	})
+	must(t, z.client.For("oneadmin").ActOnVM(limited(t), "terminate-hard", id))
+	poll.Until(t, "the VM to end", func() bool { return z.last(t, id).State == flow.VMDone.String() })
+	if letters := z.bridge.Status()[0].DeadLetters; letters != 0 {
+		t.Errorf("%d dead letters", letters)
+	}
+}
+
+// All events are lost: the comparison alone has to find out.
+func TestLostEventsAreFoundBySimulatedComparison(t *testing.T) {
+	z := newZone(t)
+	first := z.instantiate(t)
+	poll.Until(t, "the first VM to run", func() bool { return z.last(t, first).LCMState == "RUNNING" })
+	poll.Until(t, "a comparison", func() bool { return !z.bridge.Status()[0].LastResync.IsZero() })
+	z.oned.DropEvents(1_000_000)
+	must(t, z.client.For("oneadmin").ActOnVM(limited(t), "terminate-hard", first))
+	second := z.instantiate(t)
+	poll.Until(t, "the VMs to change", func() bool {
+		one, err := z.client.Server().VM(limited(t), first)
+		must(t, err)
+		two, err := z.client.Server().VM(limited(t), second)
+		must(t, err)
+		return one.Gone() && two.Running()
+	})
+	compared(t, z.bridge)
+	poll.Until(t, "the differences", func() bool {
+		return z.last(t, first).State == "DONE" && z.last(t, second).LCMState == "RUNNING"
+	})
+	if event := z.last(t, second); !event.Resync || event.VM.Service != 42 {
+		t.Errorf("event %+v of %+v", event, event.VM)
+	}
+}
+
+func TestRestartOfTheSimulatedZone(t *testing.T) {
+	z := newZone(t)
+	poll.Until(t, "a comparison", func() bool { return !z.bridge.Status()[0].LastResync.IsZero() })
+	must(t, z.oned.Restart(20*time.Millisecond))
+	must(t, z.oned.WaitSubscribed(limited(t), "EVENT STATE VM/ACTIVE/RUNNING/1 "))
+	id := z.instantiate(t)
+	poll.Until(t, "the VM to run", func() bool { return z.last(t, id).LCMState == "RUNNING" })
+}

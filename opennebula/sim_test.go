@@ -1,0 +1,154 @@
+package opennebula_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim"
+)
+
+// simulated is a simulated OpenNebula with a client to it.
+func simulated(t *testing.T) (*sim.Sim, *opennebula.Client) {
+	t.Helper()
+	oned, err := sim.New(sim.Config{BootDelay: sim.NoDelay})
+	must(t, err)
+	must(t, oned.Start(t.Context()))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		must(t, oned.Stop(ctx))
+	})
+	credentials, err := opennebula.ParseCredentials(oned.ServerCredentials())
+	must(t, err)
+	client := opennebula.NewClient(opennebula.Config{Endpoint: oned.Endpoint(), Credentials: credentials})
+	t.Cleanup(client.Close)
+	return oned, client
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAWholeConversation(t *testing.T) {
+	_, client := simulated(t)
+	ctx := t.Context()
+	alice := client.For("alice")
+	own, err := client.With("alice", "alice").User(ctx, -1)
+	must(t, err)
+	user, err := alice.User(ctx, -1)
+	must(t, err)
+	if user.Identity != own.Identity || user.Identity.UName != "alice" || user.EffectiveGID != user.Identity.GID || !user.Enabled {
+		t.Fatalf("alice is %+v, and %+v by her own session", user, own)
+	}
+	if _, err := client.With("alice", "wrong").User(ctx, -1); !opennebula.IsCode(err, opennebula.CodeAuthentication) {
+		t.Fatalf("a wrong password: %v", err)
+	}
+	version, err := client.Server().Version(ctx)
+	must(t, err)
+	if !strings.HasPrefix(version, "7.") {
+		t.Errorf("version %q", version)
+	}
+	documents(t, alice)
+	vms(t, client)
+}
+
+func documents(t *testing.T, session *opennebula.Session) {
+	t.Helper()
+	ctx := t.Context()
+	id, err := session.AllocateDocument(ctx, flow.DocumentTypeService, "first", []byte(`{"name":"]]> <&"}`))
+	must(t, err)
+	must(t, session.UpdateDocument(ctx, id, []byte(`{"name":"two ]]>"}`)))
+	must(t, session.RenameDocument(ctx, id, "second"))
+	must(t, session.ChmodDocument(ctx, id, "640"))
+	copied, err := session.CloneDocument(ctx, id, "third")
+	must(t, err)
+	document, err := session.Document(ctx, id)
+	must(t, err)
+	var body struct{ Name string }
+	must(t, json.Unmarshal(document.Body, &body))
+	if body.Name != "two ]]>" || document.Name != "second" || document.Owner.UName != "alice" || document.Type != flow.DocumentTypeService {
+		t.Errorf("document %+v with body %s", document, document.Body)
+	}
+	if want := (opennebula.Permissions{OwnerU: 1, OwnerM: 1, GroupU: 1}); document.Permissions != want {
+		t.Errorf("permissions %+v", document.Permissions)
+	}
+	list, err := session.Documents(ctx, flow.DocumentTypeService, opennebula.FilterAll, -1, -1)
+	must(t, err)
+	if len(list) != 2 {
+		t.Errorf("%d documents", len(list))
+	}
+	must(t, session.DeleteDocument(ctx, id))
+	must(t, session.DeleteDocument(ctx, copied))
+	if _, err := session.Document(ctx, id); !opennebula.IsCode(err, opennebula.CodeNoExists) {
+		t.Errorf("a deleted document: %v", err)
+	}
+}
+
+func vms(t *testing.T, client *opennebula.Client) {
+	t.Helper()
+	ctx := t.Context()
+	session := client.For("oneadmin")
+	template, err := session.VMTemplate(ctx, 0)
+	must(t, err)
+	if template.Name != "alpine" || !strings.Contains(string(template.Template), "<MEMORY>") {
+		t.Errorf("template %+v", template)
+	}
+	extra := "SERVICE_ID = \"42\"\nROLE_NAME = \"web\"\nFLOWJET_KEY = \"42-web-0\"\n"
+	id, err := session.InstantiateTemplate(ctx, 0, "web_0", false, extra)
+	must(t, err)
+	running := func(id int) bool {
+		vm, err := session.VM(ctx, id)
+		must(t, err)
+		return vm.Running()
+	}
+	poll.Until(t, "the VM to run", func() bool { return running(id) })
+	must(t, session.UpdateVM(ctx, id, "READY=YES", true))
+	listed, err := client.Server().VMs(ctx, opennebula.FilterAll, 0, 1000, opennebula.StateNotDone)
+	must(t, err)
+	vm, err := session.VM(ctx, id)
+	must(t, err)
+	if len(listed) != 1 || listed[0] != vm || !vm.Ready || vm.Service != 42 || vm.Role != "web" || vm.Key != "42-web-0" || vm.Name != "web_0" {
+		t.Errorf("VM %+v, listed as %+v", vm, listed)
+	}
+	must(t, session.ActOnVM(ctx, "terminate-hard", id))
+	poll.Until(t, "the VM to end", func() bool {
+		listed, err := client.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateNotDone)
+		must(t, err)
+		return len(listed) == 0
+	})
+	if err := session.ActOnVM(ctx, "resume", id); !opennebula.IsCode(err, opennebula.CodeAction) {
+		t.Errorf("resuming a VM that is DONE: %v", err)
+	}
+}
+
+func TestAnAnswerThatIsDroppedLeavesDoubt(t *testing.T) {
+	oned, client := simulated(t)
+	must(t, oned.DropAnswer("one.template.instantiate", 1))
+	_, err := client.For("oneadmin").InstantiateTemplate(t.Context(), 0, "web", true, "FLOWJET_KEY=\"k\"")
+	if !opennebula.Ambiguous(err) {
+		t.Fatalf("got %v", err)
+	}
+	found, err := client.Server().VMs(t.Context(), opennebula.FilterAll, -1, -1, opennebula.StateAny)
+	must(t, err)
+	if len(found) != 1 || found[0].Key != "k" {
+		t.Errorf("the call that was carried out left %+v", found)
+	}
+}
+
+func TestAServerThatDoesNotLeadIsTemporary(t *testing.T) {
+	oned, client := simulated(t)
+	oned.LoseLeadership()
+	_, err := client.For("oneadmin").InstantiateTemplate(t.Context(), 0, "web", true, "")
+	if !opennebula.IsCode(err, opennebula.CodeReplication) || !opennebula.Temporary(err) {
+		t.Fatalf("got %v", err)
+	}
+}
