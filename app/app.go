@@ -123,7 +123,7 @@ func (a *App) startSim(ctx context.Context) error {
 		XMLRPCListen:  a.config.Sim.XMLRPCListen,
 		HooksListen:   a.config.Sim.HooksListen,
 		ControlListen: a.config.Sim.ControlListen,
-		BootDelay:     a.config.Sim.BootDelay,
+		BootDelay:     simulatedDelay(a.config.Sim.BootDelay),
 		CallDelay:     a.config.Sim.CallDelay,
 		Logger:        a.logger.With("part", "sim"),
 	})
@@ -138,6 +138,14 @@ func (a *App) startSim(ctx context.Context) error {
 	a.config.One.XMLRPC = simulated.Endpoint()
 	a.config.One.Hooks = []string{simulated.HooksEndpoint()}
 	return nil
+}
+
+// simulatedDelay: to the simulator 0 is "not set".
+func simulatedDelay(delay time.Duration) time.Duration {
+	if delay == 0 {
+		return sim.NoDelay
+	}
+	return delay
 }
 
 func (a *App) connectOned(context.Context) error {
@@ -160,7 +168,11 @@ func (a *App) credentials() (opennebula.Credentials, error) {
 	if a.sim != nil {
 		return opennebula.ParseCredentials(a.sim.ServerCredentials())
 	}
-	return opennebula.ReadCredentials(a.config.One.AuthFile)
+	credentials, err := opennebula.ReadCredentials(a.config.One.AuthFile)
+	if err != nil {
+		return opennebula.Credentials{}, fmt.Errorf("%w: name the right file with --one-auth-file", err)
+	}
+	return credentials, nil
 }
 
 func (a *App) openPipeline(ctx context.Context) error {

@@ -152,9 +152,8 @@ func (w *Worker) learnNewest(ctx context.Context) {
 	defer cancel()
 	const pageOfTwo = -2 // a negative end is a page size, the newest first
 	vms, err := w.oned.Server().VMs(ask, allUsers, 0, pageOfTwo, anyState)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		w.config.Logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)
-		return
 	}
 	for _, vm := range vms {
 		w.raiseNewest(vm.ID)

@@ -35,7 +35,7 @@ func (p *planner) watchRole(role *Role) {
 func (p *planner) trouble(role *Role) string {
 	for _, node := range role.Nodes {
 		vm, known := p.facts[node.DeployID]
-		if known && vm.Troubled() {
+		if known && (vm.Troubled() || role.state() == RoleWarning && vm.underway()) {
 			return fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
 		}
 		if !known && role.state() == RoleWarning {
@@ -43,6 +43,12 @@ func (p *planner) trouble(role *Role) string {
 		}
 	}
 	return ""
+}
+
+// underway says that the VM is between states. It does not put a role into
+// WARNING, but a role that is there waits for it: a VM that boots is not back yet.
+func (v VM) underway() bool {
+	return v.State == VMPending || v.State == VMActive && !v.Running() && !v.Ending()
 }
 
 // empty says that the service has had VMs, and none is left or to come.

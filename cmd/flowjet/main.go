@@ -35,6 +35,8 @@ func newRoot() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// An error is one line.
+		DisableSuggestions: true,
 	}
 	root.AddCommand(newUp(), newDemo(), newReplay())
 	return root

@@ -51,6 +51,18 @@ func start(t *testing.T, arguments ...string) *process {
 	return p
 }
 
+// wait waits for the process to end by itself.
+func (p *process) wait() {
+	p.t.Helper()
+	limit := time.NewTimer(poll.Limit)
+	defer limit.Stop()
+	select {
+	case <-p.ended:
+	case <-limit.C:
+		p.t.Fatalf("flowjet does not end:\n%s", p.output.tail())
+	}
+}
+
 // kill is kill -9.
 func (p *process) kill() {
 	_ = p.command.Process.Kill()
@@ -64,7 +76,7 @@ func (p *process) interrupt() (time.Duration, error) {
 	if err := p.command.Process.Signal(syscall.SIGINT); err != nil {
 		p.t.Fatal(err)
 	}
-	<-p.ended
+	p.wait()
 	return time.Since(began), p.err
 }
 

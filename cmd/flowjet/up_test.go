@@ -19,7 +19,7 @@ func TestDemoRunsAgainstUp(t *testing.T) {
 	c := newCloud(t)
 	up := c.up(t)
 	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
-	<-demo.ended
+	demo.wait()
 	if demo.err != nil {
 		t.Fatalf("the demo failed: %v\n%s", demo.err, demo.output.String())
 	}
@@ -88,7 +88,7 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { taken.Close() })
 	address := taken.Addr().String()
 	folder := t.TempDir()
 	broken := filepath.Join(folder, "broken.yaml")
@@ -130,7 +130,7 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, bad.arguments...)
-			<-p.ended
+			p.wait()
 			if p.err == nil {
 				t.Error("it ended without an error")
 			}
