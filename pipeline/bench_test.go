@@ -93,3 +93,17 @@ func BenchmarkFeedBurst(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkLoadRecord(b *testing.B) {
+	p, ctx := durable(b), b.Context()
+	_, err := p.SaveRecord(ctx, 42, recordOf(42, 1), 0)
+	must(b, err)
+	took := make([]time.Duration, 0, b.N)
+	for b.Loop() {
+		begin := time.Now()
+		_, _, err := p.LoadRecord(ctx, 42)
+		must(b, err)
+		took = append(took, time.Since(begin))
+	}
+	spread(b, took)
+}

@@ -36,6 +36,10 @@ const (
 	workWindow    = 2 * time.Minute
 	historyWindow = 10 * time.Minute
 	deadWindow    = time.Minute
+	bucketWindow  = time.Second // Buckets take no message ids.
+
+	// bucketPrefix makes the name of a bucket's stream.
+	bucketPrefix = "KV_"
 
 	// beyondCursors is how far a record may be ahead of its partition's cursor.
 	beyondCursors = 1_000_000
@@ -48,9 +52,11 @@ const (
 func streams(replicas int) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
+			// No direct reads: a bridge that asks for its lease must hear of a
+			// newer one, from the leader.
 			Name: StreamONE, Description: "OpenNebula's events, in the order of each feed",
 			Subjects: []string{SubjectsONE}, MaxAge: keepEvents, MaxBytes: eventBytes, Duplicates: eventWindow,
-			Replicas: replicas, AllowDirect: true, AllowAtomicPublish: true,
+			Replicas: replicas, AllowAtomicPublish: true,
 		},
 		{
 			// No MaxBytes: it would evict timers. No transform of flow.timer.>:
@@ -79,29 +85,52 @@ func streams(replicas int) []jetstream.StreamConfig {
 	}
 }
 
-func buckets(replicas int) []jetstream.KeyValueConfig {
-	return []jetstream.KeyValueConfig{
-		{Bucket: BucketState, Description: "services' records", History: 1, Replicas: replicas, LimitMarkerTTL: markerTTL},
-		{Bucket: BucketCheckpoint, Description: "readers' cursors", History: 1, Replicas: replicas},
-		{Bucket: BucketOwners, Description: "which service a VM belongs to", History: 1, Replicas: replicas, LimitMarkerTTL: markerTTL},
-		{Bucket: BucketCommands, Description: "commands and their outcome", History: 1, Replicas: replicas, TTL: keepCommands},
+// buckets is what the stream under every bucket is to look like. It is
+// nats.go's own layout, but for direct reads: those are answered by any replica,
+// also one that lags behind, and then a worker finds an old record, or none, where it
+// has just written one. Without them the leader answers (found on three servers).
+func buckets(replicas int) []jetstream.StreamConfig {
+	layout := []jetstream.StreamConfig{
+		{Name: BucketState, Description: "services' records", SubjectDeleteMarkerTTL: markerTTL},
+		{Name: BucketCheckpoint, Description: "readers' cursors"},
+		{Name: BucketOwners, Description: "which service a VM belongs to", SubjectDeleteMarkerTTL: markerTTL},
+		{Name: BucketCommands, Description: "commands and their outcome", MaxAge: keepCommands},
 	}
+	for i := range layout {
+		bucket := &layout[i]
+		bucket.Subjects = []string{"$KV." + bucket.Name + ".>"}
+		bucket.Name = bucketPrefix + bucket.Name
+		bucket.MaxMsgsPerSubject, bucket.MaxBytes, bucket.Discard = 1, -1, jetstream.DiscardNew
+		bucket.AllowRollup, bucket.DenyDelete = true, true
+		bucket.AllowMsgTTL = bucket.SubjectDeleteMarkerTTL > 0
+		bucket.Duplicates, bucket.Replicas = bucketWindow, replicas
+	}
+	return layout
 }
 
 // provision makes what is missing and extends what is smaller. Several
-// processes may do so at once.
+// processes may do so at once. The buckets come first: a stream made anew is
+// numbered by the cursors in them.
 func (p *Pipeline) provision(ctx context.Context, replicas int) error {
-	places := []*jetstream.KeyValue{&p.state, &p.checkpoints, &p.owners, &p.commands}
-	for i, wanted := range buckets(replicas) {
+	if err := p.ensureStreams(ctx, buckets(replicas)); err != nil {
+		return err
+	}
+	for bucket, place := range map[string]*jetstream.KeyValue{
+		BucketState: &p.state, BucketCheckpoint: &p.checkpoints, BucketOwners: &p.owners, BucketCommands: &p.commands,
+	} {
 		err := settleFirst(ctx, func(ctx context.Context) (err error) {
-			*places[i], err = p.ensureBucket(ctx, wanted)
+			*place, err = p.js.KeyValue(ctx, bucket)
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("bucket %s: %w", wanted.Bucket, err)
+			return fmt.Errorf("bucket %s: %w", bucket, err)
 		}
 	}
-	for _, wanted := range streams(replicas) {
+	return p.ensureStreams(ctx, streams(replicas))
+}
+
+func (p *Pipeline) ensureStreams(ctx context.Context, all []jetstream.StreamConfig) error {
+	for _, wanted := range all {
 		err := settleFirst(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", wanted.Name, err)
@@ -220,7 +249,7 @@ func extend(has, wanted jetstream.StreamConfig) jetstream.StreamConfig {
 	merged.MaxBytes = larger(has.MaxBytes, wanted.MaxBytes)
 	merged.Duplicates = max(has.Duplicates, wanted.Duplicates)
 	merged.Replicas = max(has.Replicas, wanted.Replicas)
-	merged.AllowDirect = has.AllowDirect || wanted.AllowDirect
+	merged.AllowDirect = wanted.AllowDirect
 	merged.AllowAtomicPublish = has.AllowAtomicPublish || wanted.AllowAtomicPublish
 	merged.AllowMsgSchedules = has.AllowMsgSchedules || wanted.AllowMsgSchedules
 	merged.AllowMsgTTL = has.AllowMsgTTL || wanted.AllowMsgTTL
@@ -237,36 +266,4 @@ func larger[T ~int64](has, wanted T) T {
 		return min(has, wanted)
 	}
 	return max(has, wanted)
-}
-
-func (p *Pipeline) ensureBucket(ctx context.Context, wanted jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
-	bucket, err := p.js.KeyValue(ctx, wanted.Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		bucket, err = p.js.CreateKeyValue(ctx, wanted)
-		if errors.Is(err, jetstream.ErrBucketExists) {
-			bucket, err = p.js.KeyValue(ctx, wanted.Bucket)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return bucket, p.extendBucket(ctx, wanted)
-}
-
-// extendBucket gives the stream under a bucket the replicas wanted.
-func (p *Pipeline) extendBucket(ctx context.Context, wanted jetstream.KeyValueConfig) error {
-	name := "KV_" + wanted.Bucket
-	stream, err := p.js.Stream(ctx, name)
-	if err != nil {
-		return err
-	}
-	p.streams[name] = stream
-	config := stream.CachedInfo().Config
-	if config.Replicas >= wanted.Replicas {
-		return nil
-	}
-	p.log.Info("extending a bucket", "bucket", wanted.Bucket, "replicas", wanted.Replicas)
-	config.Replicas = wanted.Replicas
-	p.streams[name], err = p.js.UpdateStream(ctx, config)
-	return err
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // stateStream is the stream under BucketState.
-const stateStream = "KV_" + BucketState
+const stateStream = bucketPrefix + BucketState
 
 // LoadRecord reads a service's record with its revision, which SaveRecord
 // wants back. Without a record it returns the zero Record and revision 0.

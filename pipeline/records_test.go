@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/natstest"
 )
 
 func recordOf(service int, applied uint64) Record {
@@ -97,6 +98,27 @@ func TestADeletedRecordIsGoneAndCanBeMadeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// A record that was written a moment ago is read as written, whichever replica
+// the reader is connected to.
+func TestAReadIsNeverBehindAWrite(t *testing.T) {
+	nodes := natstest.Cluster(t, 3)
+	writer, ctx := open(t, nodes.URL(), replicas(3)), limited(t)
+	for _, node := range nodes {
+		reader := open(t, node.URL())
+		for round := range uint64(100) {
+			_, now, err := writer.LoadRecord(ctx, 42)
+			must(t, err)
+			revision, err := writer.SaveRecord(ctx, 42, recordOf(42, round), now)
+			must(t, err)
+			_, found, err := reader.LoadRecord(ctx, 42)
+			must(t, err)
+			if found != revision {
+				t.Fatalf("round %d: revision %d was read after %d was written", round, found, revision)
+			}
+		}
+	}
 }
 
 func TestRecordedServicesListsAll(t *testing.T) {
