@@ -122,6 +122,17 @@ func TestOpenWaitsForAServerThatComesLate(t *testing.T) {
 	must(t, <-opened)
 }
 
+// What decides who may write is read from the leader: a direct read may be
+// answered by a replica that lags behind.
+func TestWhatDecidesIsNotReadFromReplicas(t *testing.T) {
+	p := single(t)
+	for _, name := range []string{StreamONE, bucketPrefix + BucketState, bucketPrefix + BucketCheckpoint, bucketPrefix + BucketOwners, bucketPrefix + BucketCommands} {
+		if p.streams[name].CachedInfo().Config.AllowDirect {
+			t.Errorf("%s allows direct reads", name)
+		}
+	}
+}
+
 func TestProvisioningAgainChangesNothing(t *testing.T) {
 	url := natstest.Server(t)
 	open(t, url)
