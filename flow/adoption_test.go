@@ -112,6 +112,49 @@ func TestVMThatComesTooLateIsEnded(t *testing.T) {
 	s.wantActions("terminate-hard 401")
 }
 
+// What was asked to end is nobody's, even if there is room for it later.
+func TestVMThatWasAskedToEndIsNotAdopted(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.plan()
+	s.wantActions("terminate-hard 400")
+	s.scale("a", 2)
+	s.wantActions("create a/1")
+	s.wantNodes("a", 2, 100)
+}
+
+func TestShrinkingRoleTakesNobodyIn(t *testing.T) {
+	s := runningStage(t, oneRole(3))
+	s.scale("a", 2)
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.end(100, 101)
+	s.wantActions("terminate-hard 400")
+	s.wantNodes("a", 1, 102)
+}
+
+// The order of a role's VMs is that of their ages, whichever was seen first.
+func TestNodesStandInTheOrderOfTheirIDs(t *testing.T) {
+	s := newStage(t, oneRole(2))
+	s.plan()
+	elder, younger := s.vmOf(s.state.Intents[1]), s.vmOf(s.state.Intents[0])
+	s.facts[younger.ID] = younger
+	s.plan()
+	s.facts[elder.ID] = elder
+	s.plan()
+	s.wantNodes("a", 2, elder.ID, younger.ID)
+}
+
+func TestVMLostWhileOthersAreToCome(t *testing.T) {
+	s := newStage(t, oneRole(2))
+	s.plan()
+	vm := s.vmOf(s.state.Intents[0])
+	s.facts[vm.ID] = vm
+	s.plan()
+	s.end(vm.ID)
+	s.wantNodes("a", 1)
+	s.wantActions("create a/1")
+}
+
 // While a VM that was made twice has not begun to end, somebody has to go on asking.
 func TestServiceOutlastsTheVMsThatNoRoleHas(t *testing.T) {
 	s := runningStage(t, oneRole(0))

@@ -70,7 +70,6 @@ func (p *planner) applyDelete() error {
 	case ServiceDone:
 	case ServiceUndeploying, ServiceUndeployingNets:
 	default:
-		p.prepare()
 		p.to(ServiceUndeploying)
 	}
 	p.retryRoles(RoleFailedUndeploying, RoleUndeploying)
@@ -92,7 +91,6 @@ func (p *planner) applyScale(arguments ScaleArguments) error {
 	p.log("I", fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, arguments.Cardinality))
 	role.Cardinality = arguments.Cardinality
 	role.ScaleWay = &way
-	p.CooldownUntil = p.now
 	p.roleTo(role, RoleScaling, "")
 	p.to(ServiceScaling)
 	return nil

@@ -129,6 +129,32 @@ func TestVMRefusesWhileItBoots(t *testing.T) {
 	s.wantActions("terminate 100")
 }
 
+func TestVMRefusesBeforeOnedHasBegunWithIt(t *testing.T) {
+	for _, state := range []flow.VMState{flow.VMInit, flow.VMCloning} {
+		s := runningStage(t, oneRole(1))
+		s.command(flow.VerbUndeploy, nil)
+		s.set(state, flow.LCMInit, 100)
+		s.take(flow.RefuseVM(s.state, 100, "wrong state", s.facts, s.now, s.settings))
+		s.wantState(flow.ServiceUndeploying)
+	}
+}
+
+// Whoever waits for a VM to end looks, even in RUNNING.
+func TestServiceLooksUntilAVMThatNobodyWantsHasEnded(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.planAfter(s.settings.Look)
+	s.wantDeadline(flow.DeadlineLook, time.Time{})
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
+	for range 3 {
+		s.plan()
+		s.wantDeadline(flow.DeadlineLook, s.now.Add(s.settings.Look))
+		s.now = s.now.Add(s.settings.Look)
+	}
+	s.end(400)
+	s.planAfter(s.settings.Look)
+	s.wantDeadline(flow.DeadlineLook, time.Time{})
+}
+
 func TestVMRefusesForGood(t *testing.T) {
 	for name, act := range map[string]func(s *stage){
 		"undeploy": func(s *stage) { s.command(flow.VerbUndeploy, nil) },

@@ -130,7 +130,7 @@ func (p *planner) vmName(role *Role, ordinal int) string {
 // arrive takes the role on when all its VMs have come, or one has failed. It
 // says whether the role changed its state.
 func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
-	if p.intended(role) > 0 || p.missing(role) > 0 {
+	if p.intended(role) > 0 {
 		return false
 	}
 	waiting := false

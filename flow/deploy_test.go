@@ -112,6 +112,34 @@ func TestStoppedVMHasArrived(t *testing.T) {
 	}
 }
 
+// A VM of which nothing is known keeps its role waiting.
+func TestMissingFactsKeepARoleWaiting(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.plan()
+	s.create()
+	known := s.facts
+	s.facts = flow.Facts{}
+	s.plan()
+	s.wantState(flow.ServiceDeploying)
+	s.facts = known
+	s.run(100)
+	s.wantState(flow.ServiceRunning)
+}
+
+// Two decisions from one state have nothing in common that either could change.
+func TestDecisionsFromOneStateAreApart(t *testing.T) {
+	s := runningStage(t, oneRole(2))
+	s.state.Service.Body.Log = append(make([]flow.LogEntry, 0, 40), s.state.Service.Body.Log...)
+	start := s.state
+	s.scale("a", 1)
+	first, text := s.state, asJSON(t, s.state)
+	s.state = start
+	s.command(flow.VerbUndeploy, nil)
+	if after := asJSON(t, first); after != text {
+		t.Fatalf("the second decision changed the first from\n%s\nto\n%s", text, after)
+	}
+}
+
 func TestIntentSaysWhatToCreate(t *testing.T) {
 	s := newStage(t, masterSlave)
 	s.settings.VMNameTemplate = "$SERVICE_NAME-$SERVICE_ID-$ROLE_NAME-$VM_NUMBER"

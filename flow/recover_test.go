@@ -220,6 +220,19 @@ func TestRecoverInWarningResumesAndRetries(t *testing.T) {
 	}
 }
 
+// A VM that was powered off before its service ran was so on purpose.
+func TestRecoverOfADeployResumesNothing(t *testing.T) {
+	s := newStage(t, strings.Replace(masterSlave, "straight", "none", 1))
+	s.plan()
+	s.create()
+	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.plan()
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.wantActions("recover 101")
+}
+
 // Roles whose parents wait for each other cannot be deployed, and say so.
 func TestDeployWithParentsInACircleFails(t *testing.T) {
 	for name, body := range map[string]string{

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -33,9 +32,6 @@ func (p *planner) scale() {
 
 // shrink ends the role's oldest VMs until its cardinality is reached.
 func (p *planner) shrink(role *Role) {
-	p.Intents = slices.DeleteFunc(p.Intents, func(i Intent) bool {
-		return i.Role == role.Name && i.Attempts == 0
-	})
 	leaving := p.victims(role)
 	for _, node := range leaving {
 		vm, known := p.facts[node.DeployID]

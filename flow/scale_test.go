@@ -50,6 +50,15 @@ func TestScaleDownEndsTheOldestFirst(t *testing.T) {
 	s.end(100)
 	s.wantState(flow.ServiceCooldown)
 	s.wantNodes("a", 2, 102, 103)
+	s.wantLog("I Role a scaling down from 4 to 2 nodes", "I New state: SCALING", "I New state: COOLDOWN")
+	wantScaleWay(t, s, ``)
+}
+
+func TestUndeployEndsTheScaling(t *testing.T) {
+	s := runningStage(t, oneRole(2))
+	s.scale("a", 3)
+	s.recoverDelete()
+	s.wantRole("a", flow.RoleUndeploying)
 	wantScaleWay(t, s, ``)
 }
 
@@ -97,11 +106,35 @@ func TestCooldownIsTheRolesOrTheSettings(t *testing.T) {
 
 // A service that another server left in COOLDOWN names no time for its end.
 func TestCooldownWithoutItsTimeStartsAgain(t *testing.T) {
-	s := newStage(t, `{"name":"web","roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0,"cooldown":9,"state":10,"nodes":[]}],"state":10}`)
+	s := newStage(t, `{"name":"web","state":10,"roles":[
+		{"name":"a","type":"vm","cardinality":0,"template_id":0,"cooldown":9,"state":10,"nodes":[]},
+		{"name":"b","type":"vm","cardinality":0,"template_id":0,"cooldown":3,"state":10,"nodes":[]}]}`)
 	s.plan()
+	s.planAfter(9*time.Second - 1)
 	s.wantState(flow.ServiceCooldown)
-	s.planAfter(9 * time.Second)
+	s.planAfter(1)
 	s.wantState(flow.ServiceRunning)
+}
+
+// A cooldown that was cut short says nothing about the next one.
+func TestCooldownsAreApart(t *testing.T) {
+	s := runningStage(t, strings.Replace(masterSlave, `"cooldown":3`, `"cooldown":600`, 1))
+	s.scale("Master", 2)
+	s.create()
+	s.run(102)
+	s.recover()
+	s.wantState(flow.ServiceRunning)
+	s.scale("Slave", 0)
+	s.end(101)
+	s.planAfter(3 * time.Second)
+	s.wantState(flow.ServiceRunning)
+}
+
+func TestOtherRolesOfAFailedServiceAreNotScaled(t *testing.T) {
+	s := runningStage(t, masterSlave)
+	s.scale("Master", 2)
+	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
+	s.wantRefusal(flow.RefusedState, "FAILED_SCALING", flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
 }
 
 func TestScaleRefusals(t *testing.T) {

@@ -51,7 +51,7 @@ func (v VM) underway() bool {
 	return v.State == VMPending || v.State == VMActive && !v.Running() && !v.Ending()
 }
 
-// empty says that the service has had VMs, and none is left or to come.
+// empty says that the service has had VMs, and none is left.
 func (p *planner) empty() bool {
 	had := false
 	for _, role := range p.roles() {
@@ -60,5 +60,5 @@ func (p *planner) empty() bool {
 		}
 		had = had || role.LastVMName != nil && *role.LastVMName > 0
 	}
-	return had && len(p.Intents) == 0
+	return had
 }
