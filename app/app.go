@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -176,12 +177,13 @@ func (a *App) credentials() (opennebula.Credentials, error) {
 }
 
 func (a *App) openPipeline(ctx context.Context) error {
-	url := a.config.NATS.URL
+	url, options := a.config.NATS.URL, []nats.Option(nil)
 	if a.server != nil {
-		url = a.server.URL()
+		url, options = a.server.URL(), append(options, a.server.InProcess())
 	}
 	pipe, err := pipeline.Open(ctx, pipeline.Config{
 		URL:      url,
+		Options:  options,
 		Replicas: a.config.NATS.Replicas,
 		Zone:     a.config.Zone,
 		Name:     "flowjet",

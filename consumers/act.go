@@ -16,8 +16,8 @@ const recoverRetry = 2
 // act makes the calls of a decision, one after the other, and plans with what
 // they brought. A refusal ends the list: what is left of it is decided anew.
 func (l *lane) act(ctx context.Context, actions []flow.Action) (flow.Decision, error) {
-	for _, action := range actions {
-		refused, err := l.actOnce(ctx, action)
+	for i, action := range actions {
+		refused, err := l.actOnce(ctx, action, actions[i+1:])
 		if err != nil {
 			return flow.Decision{}, err
 		}
@@ -31,13 +31,29 @@ func (l *lane) act(ctx context.Context, actions []flow.Action) (flow.Decision, e
 	return l.plan(), nil
 }
 
-// actOnce makes one call under the bound on all calls.
-func (l *lane) actOnce(ctx context.Context, action flow.Action) (*flow.Decision, error) {
+// actOnce makes one call under the bound on all calls. A refusal is decided on at
+// once; what was to follow then is unasked, so that it is decided on again.
+func (l *lane) actOnce(ctx context.Context, action flow.Action, following []flow.Action) (*flow.Decision, error) {
 	if err := l.worker.calls.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
 	defer l.worker.calls.Release(1)
 	l.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
+	refusal, err := l.call(ctx, action)
+	if err != nil || refusal == nil {
+		return nil, err
+	}
+	for _, other := range following {
+		delete(l.record.State.Asked, other.VM)
+	}
+	decision := refusal()
+	return &decision, nil
+}
+
+// verdict decides with a refusal taken into account.
+type verdict func() flow.Decision
+
+func (l *lane) call(ctx context.Context, action flow.Action) (verdict, error) {
 	switch action.Kind {
 	case flow.ActionCreateVM:
 		return l.create(ctx, action.Intent)
@@ -55,7 +71,7 @@ func (l *lane) actOnce(ctx context.Context, action flow.Action) (*flow.Decision,
 
 // create makes a VM, once: where an earlier call may have made it, it is looked
 // for first, and where this one's answer is lost, that is noted before anything else.
-func (l *lane) create(ctx context.Context, intent flow.Intent) (*flow.Decision, error) {
+func (l *lane) create(ctx context.Context, intent flow.Intent) (verdict, error) {
 	if intent.Attempts > 0 {
 		found, err := l.find(ctx, intent)
 		if err != nil || found {
@@ -72,8 +88,9 @@ func (l *lane) create(ctx context.Context, intent flow.Intent) (*flow.Decision, 
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("create VM %s of service %d: %w", intent.Name, l.service, err)
 	}
-	decision := flow.RefuseIntent(l.record.State, intent.Key, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
-	return &decision, nil
+	return func() flow.Decision {
+		return flow.RefuseIntent(l.record.State, intent.Key, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
+	}, nil
 }
 
 func (l *lane) created(id int, intent flow.Intent) {
@@ -98,18 +115,19 @@ func (l *lane) noteAttempt(ctx context.Context, key string) error {
 }
 
 // findOrGiveUp settles an intent that is no longer wanted.
-func (l *lane) findOrGiveUp(ctx context.Context, intent flow.Intent) (*flow.Decision, error) {
+func (l *lane) findOrGiveUp(ctx context.Context, intent flow.Intent) (verdict, error) {
 	found, err := l.find(ctx, intent)
 	if err != nil || found {
 		return nil, err
 	}
-	decision := flow.GiveUpIntent(l.record.State, intent.Key, l.facts, time.Now(), l.worker.config.Settings)
-	return &decision, nil
+	return func() flow.Decision {
+		return flow.GiveUpIntent(l.record.State, intent.Key, l.facts, time.Now(), l.worker.config.Settings)
+	}, nil
 }
 
 // recoverVM has oned retry what failed. oned lets only administrators do that,
 // so it is done as the server, and only to a VM that says it is the service's.
-func (l *lane) recoverVM(ctx context.Context, vm int) (*flow.Decision, error) {
+func (l *lane) recoverVM(ctx context.Context, vm int) (verdict, error) {
 	if l.facts[vm].Service != l.service {
 		return nil, nil
 	}
@@ -118,7 +136,7 @@ func (l *lane) recoverVM(ctx context.Context, vm int) (*flow.Decision, error) {
 
 // request takes the answer to what a VM was asked. A refusal counts only if the
 // VM, looked at again, has not done it anyway.
-func (l *lane) request(ctx context.Context, vm int, err error) (*flow.Decision, error) {
+func (l *lane) request(ctx context.Context, vm int, err error) (verdict, error) {
 	if err == nil {
 		return nil, nil
 	}
@@ -128,8 +146,9 @@ func (l *lane) request(ctx context.Context, vm int, err error) (*flow.Decision, 
 	if _, lookErr := l.observe(ctx, vm); lookErr != nil {
 		return nil, lookErr
 	}
-	decision := flow.RefuseVM(l.record.State, vm, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
-	return &decision, nil
+	return func() flow.Decision {
+		return flow.RefuseVM(l.record.State, vm, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
+	}, nil
 }
 
 // tolerate lets a refusal pass that no decision depends on.

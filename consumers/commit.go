@@ -107,8 +107,9 @@ func (l *lane) changedTimers(timers map[string]pipeline.TimerState) {
 	}
 }
 
-// saveEarly saves the document before a decision's calls where clients would
-// otherwise see the old service state while the calls take their time.
+// saveEarly saves the document as soon as the service's state has changed: who
+// is answered that scaling has begun must not read that the service is RUNNING,
+// and nobody is to see an old state for as long as the calls take.
 func (l *lane) saveEarly(ctx context.Context, decision flow.Decision) error {
 	for _, change := range decision.Changes {
 		if change.Kind == "service" {
@@ -118,20 +119,44 @@ func (l *lane) saveEarly(ctx context.Context, decision flow.Decision) error {
 	return nil
 }
 
-// finish ends a turn: the document is saved, what happened is told, and the
-// timers are set.
-func (l *lane) finish(ctx context.Context) error {
-	if err := l.saveDocument(ctx); err != nil {
-		return err
+// flush brings outside what is committed: the document is saved, what happened
+// is told, and the timers are set. A lane that lost its state on the way loads
+// it first, which finds what is left to be done. Unless all is forced, an input
+// that comes meanwhile goes first; flush then is not complete.
+func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
+	if err := l.load(ctx); err != nil {
+		return false, err
 	}
-	if err := l.tell(ctx); err != nil {
-		return err
+	for {
+		if !all && len(l.queue) > 0 {
+			return false, nil
+		}
+		step := l.nextFlush()
+		if step == nil {
+			return true, nil
+		}
+		if err := step(ctx); err != nil {
+			return false, err
+		}
+	}
+}
+
+// nextFlush is the first thing that is left to be flushed, nil when nothing is.
+func (l *lane) nextFlush() func(context.Context) error {
+	if l.exists && digest(l.record.State.Service.Body) != l.record.Saved {
+		return l.saveDocument
+	}
+	if len(l.record.Outbox.Transitions) > 0 {
+		return l.tellNext
 	}
 	for name := range l.dirtyTimers {
-		if err := l.syncTimer(ctx, name); err != nil {
-			return err
+		return func(ctx context.Context) error {
+			if err := l.syncTimer(ctx, name); err != nil {
+				return err
+			}
+			delete(l.dirtyTimers, name)
+			return nil
 		}
-		delete(l.dirtyTimers, name)
 	}
 	return nil
 }
@@ -159,7 +184,8 @@ func (l *lane) saveDocument(ctx context.Context) error {
 	}
 	err = l.server().UpdateDocument(ctx, l.service, text)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		l.loaded = false // somebody has deleted it: the next input finds out what that means
+		l.exists = false // somebody has deleted it: the next input finds out what that means
+		l.loaded = false
 		return nil
 	}
 	if err != nil {
@@ -169,17 +195,14 @@ func (l *lane) saveDocument(ctx context.Context) error {
 	return nil
 }
 
-// tell publishes the transitions that are committed but not told.
-func (l *lane) tell(ctx context.Context) error {
+// tellNext publishes the first transition that is committed but not told.
+func (l *lane) tellNext(ctx context.Context) error {
 	outbox := &l.record.Outbox
-	if len(outbox.Transitions) == 0 {
-		return nil
-	}
-	if err := l.worker.pipe.PublishTransitions(ctx, outbox.Transitions, outbox.First); err != nil {
+	if err := l.worker.pipe.PublishTransitions(ctx, outbox.Transitions[:1], outbox.First); err != nil {
 		return fmt.Errorf("tell what happened to service %d: %w", l.service, err)
 	}
-	outbox.First += uint64(len(outbox.Transitions))
-	outbox.Transitions = nil
+	outbox.First++
+	outbox.Transitions = outbox.Transitions[1:]
 	return nil
 }
 
@@ -192,17 +215,5 @@ func (l *lane) bidFarewell(ctx context.Context, cause pipeline.Cause) error {
 	l.exists = false
 	l.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, cause)
 	l.setDueTimers()
-	if err := l.store(ctx); err != nil {
-		return err
-	}
-	if err := l.tell(ctx); err != nil {
-		return err
-	}
-	for name := range l.dirtyTimers {
-		if err := l.syncTimer(ctx, name); err != nil {
-			return err
-		}
-		delete(l.dirtyTimers, name)
-	}
-	return nil
+	return l.store(ctx)
 }

@@ -29,6 +29,8 @@ type lane struct {
 	revision uint64
 	exists   bool // the service has a document
 	facts    flow.Facts
+	// open are the inputs that are handled but whose outcome is not flushed.
+	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.
 	dirtyTimers map[string]bool
 }
@@ -62,9 +64,7 @@ func (l *lane) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case input := <-l.queue:
-			if l.handle(ctx, input) {
-				l.partition.cursor.ended(input.Sequence)
-			}
+			l.handle(ctx, input)
 		case <-idle.C:
 			if l.partition.retire(l) {
 				return
@@ -100,11 +100,36 @@ func outcomeOf(err error) outcome {
 // errPoison marks an input that no repetition will help.
 var errPoison = errors.New("the input cannot be handled")
 
-// handle brings one input to an end. It is false only when ctx ended first.
-func (l *lane) handle(ctx context.Context, input pipeline.Input) bool {
+// maxUnflushed bounds how many inputs share one saving of the document.
+const maxUnflushed = 32
+
+// handle brings one input to an end, or leaves it open when ctx ends first. An
+// input counts as ended when the document is saved and the history told: inputs
+// that come close together share that, because oned is the bottleneck.
+func (l *lane) handle(ctx context.Context, input pipeline.Input) {
+	l.open = append(l.open, input.Sequence)
+	if !l.persist(ctx, input, func() error { return l.turn(ctx, input) }) {
+		return
+	}
+	complete := false
+	flush := func() (err error) {
+		complete, err = l.flush(ctx, len(l.open) >= maxUnflushed)
+		return err
+	}
+	if !l.persist(ctx, input, flush) || !complete {
+		return
+	}
+	for _, sequence := range l.open {
+		l.partition.cursor.ended(sequence)
+	}
+	l.open = l.open[:0]
+}
+
+// persist repeats a step until it is done. It is false only when ctx ended first.
+func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() error) bool {
 	wait := newBackoff()
 	for ctx.Err() == nil {
-		err := l.guarded(ctx, input)
+		err := l.guarded(input, step)
 		if ctx.Err() != nil && err != nil {
 			return false
 		}
@@ -129,7 +154,7 @@ func (l *lane) handle(ctx context.Context, input pipeline.Input) bool {
 }
 
 // guarded turns a panic into an error, so that one service's trouble stays its own.
-func (l *lane) guarded(ctx context.Context, input pipeline.Input) (err error) {
+func (l *lane) guarded(input pipeline.Input, step func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			l.worker.metrics.panics.Inc()
@@ -138,7 +163,7 @@ func (l *lane) guarded(ctx context.Context, input pipeline.Input) (err error) {
 			err = fmt.Errorf("%w: %v", errPoison, cause)
 		}
 	}()
-	return l.turn(ctx, input)
+	return step()
 }
 
 // bury puts the input into the dead letters.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -34,7 +35,7 @@ func (l *lane) load(ctx context.Context) error {
 		l.loaded = true
 		return nil
 	}
-	l.doubtIntents()
+	l.doubtCalls()
 	if err := l.refreshFacts(ctx); err != nil {
 		return err
 	}
@@ -45,11 +46,17 @@ func (l *lane) load(ctx context.Context) error {
 	return nil
 }
 
-// doubtIntents: the former owner may have made any call that it had committed
-// to, so that each VM is looked for before it is created.
-func (l *lane) doubtIntents() {
-	for i := range l.record.State.Intents {
-		l.record.State.Intents[i].Attempts = max(1, l.record.State.Intents[i].Attempts)
+// doubtCalls: the former owner may have made any call that it had committed to,
+// or none. Each VM is looked for before it is created, and one that was to end
+// is asked again.
+func (l *lane) doubtCalls() {
+	state := &l.record.State
+	for i := range state.Intents {
+		state.Intents[i].Attempts = max(1, state.Intents[i].Attempts)
+	}
+	for vm, asked := range state.Asked {
+		asked.At = time.Time{}
+		state.Asked[vm] = asked
 	}
 }
 
@@ -101,8 +108,8 @@ func digest(body flow.Body) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// resend tells again what the last commit had to tell, as far as it was not
-// told, and sets its timers.
+// resend finds out what of the last commit was not told, and has its timers set
+// again: the next flush does both.
 func (l *lane) resend(ctx context.Context) error {
 	outbox := &l.record.Outbox
 	if len(outbox.Transitions) > 0 {
@@ -115,13 +122,9 @@ func (l *lane) resend(ctx context.Context) error {
 			outbox.First++
 		}
 	}
-	if err := l.tell(ctx); err != nil {
-		return err
-	}
-	for name, timer := range l.record.Timers {
-		if err := l.setTimer(ctx, name, timer); err != nil {
-			return err
-		}
+	l.dirtyTimers = map[string]bool{}
+	for name := range l.record.Timers {
+		l.dirtyTimers[name] = true
 	}
 	return nil
 }

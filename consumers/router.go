@@ -11,15 +11,15 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// maxKnownVMs bounds the router's memory of which VM is whose.
-const maxKnownVMs = 100_000
+// routerBatch bounds how many events are passed on at a time.
+const routerBatch = 256
 
 // router gives each event to the service that it concerns. Two routers at once
 // do no harm: their messages have the same ids, and what comes twice or late
 // only makes a service look again.
 type router struct {
 	worker *Worker
-	owners map[int]int // VM -> service
+	owners *owners
 }
 
 // route reads the events from the saved cursor on until ctx ends.
@@ -36,27 +36,41 @@ func (w *Worker) route(ctx context.Context) error {
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go w.scanRegularly(life)
-	r := &router{worker: w, owners: map[int]int{}}
+	r := &router{worker: w, owners: newOwners(w.pipe, w.config.Logger)}
+	go r.owners.run(life)
 	return r.run(life, reader, after)
 }
 
+// heard is an event with its sequence in the stream.
+type heard struct {
+	sequence uint64
+	event    pipeline.Event
+}
+
+// run passes on what has come, as much at a time as there is: while the router
+// was busy with one burst, the next has been waiting.
 func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved uint64) error {
-	savedAt := time.Now()
-	position := saved
+	incoming := make(chan heard, routerBatch)
+	failed := make(chan error, 1)
+	go func() { failed <- read(ctx, reader, incoming) }()
+	savedAt, position := time.Now(), saved
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 		defer cancel()
 		_ = r.worker.pipe.SaveCursor(last, pipeline.RouterKey, position)
 	}()
 	for {
-		sequence, event, err := reader.Next(ctx)
-		if err != nil {
+		var first heard
+		select {
+		case first = <-incoming:
+		case err := <-failed:
 			return fmt.Errorf("read the events after %d: %w", position, err)
 		}
-		if err := r.pass(ctx, sequence, event); err != nil {
+		batch := waiting(first, incoming)
+		if err := r.passAll(ctx, batch); err != nil {
 			return err
 		}
-		position = sequence
+		position = batch[len(batch)-1].sequence
 		if time.Since(savedAt) >= saveCursorEvery {
 			if err := r.worker.pipe.SaveCursor(ctx, pipeline.RouterKey, position); err != nil {
 				return fmt.Errorf("save the router's cursor at %d: %w", position, err)
@@ -64,6 +78,56 @@ func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved ui
 			savedAt = time.Now()
 		}
 	}
+}
+
+func read(ctx context.Context, reader *pipeline.EventReader, into chan<- heard) error {
+	for {
+		sequence, event, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case into <- heard{sequence, event}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// waiting is the first event and what can be had without waiting.
+func waiting(first heard, incoming <-chan heard) []heard {
+	batch := []heard{first}
+	for len(batch) < routerBatch {
+		select {
+		case next := <-incoming:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// passAll passes a batch on. Of the state changes of one VM in it only the last
+// is: a service is woken to look at how things are, not at how they were.
+func (r *router) passAll(ctx context.Context, batch []heard) error {
+	last := map[int]uint64{}
+	for _, one := range batch {
+		if one.event.VM != nil {
+			last[one.event.ID] = one.sequence
+		}
+	}
+	for _, one := range batch {
+		if one.event.VM != nil && last[one.event.ID] != one.sequence {
+			r.worker.sawVM(&one.event)
+			continue
+		}
+		if err := r.pass(ctx, one.sequence, one.event); err != nil {
+			return err
+		}
+	}
+	r.owners.note(batch)
+	return nil
 }
 
 // pass publishes one event as work of its service, if it has one.
@@ -78,22 +142,20 @@ func (r *router) pass(ctx context.Context, sequence uint64, event pipeline.Event
 		return fmt.Errorf("route event %d (%s) to service %d: %w", sequence, event.Title(), service, err)
 	}
 	r.worker.metrics.routed.Inc()
-	return r.remember(ctx, event, service)
+	return nil
 }
 
 // serviceOf is the service that an event concerns, -1 for none. A VM's event
-// says it itself; READY is written by a call that names the VM only.
+// says it itself; READY is written by a call that names the VM only. A state
+// that a VM only passes through concerns nobody.
 func (r *router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
 	switch {
-	case event.VM != nil:
+	case event.VM != nil && event.VM.Decisive():
 		return event.VM.Service, nil
 	case event.Ready == nil || !event.OK:
 		return -1, nil
 	}
-	if service, known := r.owners[event.ID]; known {
-		return service, nil
-	}
-	service, known, err := r.worker.pipe.Owner(ctx, "vm", event.ID)
+	service, known, err := r.owners.of(ctx, event.ID)
 	if err != nil || known {
 		return service, err
 	}
@@ -105,28 +167,6 @@ func (r *router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 		return -1, fmt.Errorf("find the service of VM %d: %w", event.ID, err)
 	}
 	return vm.Service, nil
-}
-
-// remember notes whose a VM is, for events that do not say so.
-func (r *router) remember(ctx context.Context, event pipeline.Event, service int) error {
-	if event.VM == nil {
-		return nil
-	}
-	if event.VM.Gone() {
-		delete(r.owners, event.ID)
-		return nil
-	}
-	if r.owners[event.ID] == service {
-		return nil
-	}
-	if len(r.owners) >= maxKnownVMs {
-		clear(r.owners)
-	}
-	r.owners[event.ID] = service
-	if err := r.worker.pipe.PutOwner(ctx, "vm", event.ID, service); err != nil {
-		return fmt.Errorf("note that VM %d belongs to service %d: %w", event.ID, service, err)
-	}
-	return nil
 }
 
 // sawVM raises the highest VM id known.

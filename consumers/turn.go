@@ -10,7 +10,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// turn handles one input: learn, decide, commit, answer, act, save, tell.
+// turn handles one input: learn, decide, commit, answer, act.
 func (l *lane) turn(ctx context.Context, input pipeline.Input) error {
 	fresh := !l.loaded
 	if err := l.load(ctx); err != nil {
@@ -116,10 +116,13 @@ func (l *lane) answer(ctx context.Context, input pipeline.Input, reply pipeline.
 }
 
 // proceed sees a decision through: commit, act, and plan again until nothing is
-// left to do; then the document is saved and the history told.
+// left to do.
 func (l *lane) proceed(ctx context.Context, decision flow.Decision, cause pipeline.Cause, answer func() error) error {
 	for {
 		if err := l.commit(ctx, decision, cause, answer != nil); err != nil {
+			return err
+		}
+		if err := l.saveEarly(ctx, decision); err != nil {
 			return err
 		}
 		if answer != nil {
@@ -129,10 +132,7 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, cause pipeli
 			answer = nil
 		}
 		if len(decision.Actions) == 0 {
-			return l.finish(ctx)
-		}
-		if err := l.saveEarly(ctx, decision); err != nil {
-			return err
+			return nil
 		}
 		next, err := l.act(ctx, decision.Actions)
 		if err != nil {

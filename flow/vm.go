@@ -57,3 +57,9 @@ func (v VM) Lost() bool { return v.State == VMActive && v.LCMState == LCMUnknown
 
 // Troubled says that the VM puts a running service into WARNING.
 func (v VM) Troubled() bool { return v.Failed() || v.State == VMPoweroff || v.Lost() }
+
+// Decisive says that the VM's state can change a decision. On its way from one
+// such state to the next a VM passes others, which wake nobody.
+func (v VM) Decisive() bool {
+	return v.State != VMActive || v.Running() || v.Lost() || v.Failed()
+}
