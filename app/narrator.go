@@ -79,17 +79,14 @@ func (n *narrator) dead(msg *nats.Msg) {
 
 // Sentence says in one line what a transition is and what caused it.
 func Sentence(t pipeline.Transition) string {
-	what := ""
-	switch t.Kind {
-	case "vm":
+	what := t.New
+	switch {
+	case t.Kind == "vm":
 		what = fmt.Sprintf("role %s: VM %d %s", t.Role, t.VM, t.New)
-	case "role":
+	case t.Kind == "role":
 		what = fmt.Sprintf("role %s: %s -> %s", t.Role, t.Old, t.New)
-	default:
+	case t.Old != "":
 		what = fmt.Sprintf("%s -> %s", t.Old, t.New)
-		if t.Old == "" {
-			what = t.New
-		}
 	}
 	if t.Reason != "" {
 		what += " (" + t.Reason + ")"
