@@ -15,6 +15,14 @@ const (
 	VerbScale Verb = "scale"
 	// VerbRecover continues a failed or transient service; arguments: RecoverArguments.
 	VerbRecover Verb = "recover"
+	// VerbRelease lets VMs on hold start; arguments: ReleaseArguments.
+	VerbRelease Verb = "release"
+	// VerbAddRole adds a role to a running service and deploys it; arguments: AddRoleArguments.
+	VerbAddRole Verb = "add_role"
+	// VerbRemoveRole undeploys a role and removes it; arguments: RemoveRoleArguments.
+	VerbRemoveRole Verb = "remove_role"
+	// VerbUpdate changes the service's document; arguments: UpdateArguments.
+	VerbUpdate Verb = "update"
 )
 
 // Command is a validated and authorised request to change one service. It
@@ -39,6 +47,32 @@ type ScaleArguments struct {
 type RecoverArguments struct {
 	// Delete undeploys the service whatever state it is in.
 	Delete bool `json:"delete"`
+}
+
+// ReleaseArguments are VerbRelease's.
+type ReleaseArguments struct {
+	// Role is the role to release; empty means every role that is in HOLD.
+	Role string `json:"role_name,omitempty"`
+}
+
+// AddRoleArguments are VerbAddRole's.
+type AddRoleArguments struct {
+	// Role is the role as in a service template.
+	Role json.RawMessage `json:"role"`
+}
+
+// RemoveRoleArguments are VerbRemoveRole's.
+type RemoveRoleArguments struct {
+	Role string `json:"role_name"`
+}
+
+// UpdateArguments are VerbUpdate's.
+type UpdateArguments struct {
+	// Append sets the template's attributes and leaves the others; without it
+	// the template takes the place of what the service has.
+	Append bool `json:"append"`
+	// Template is a JSON object in a service template's form.
+	Template json.RawMessage `json:"template"`
 }
 
 // RefusalKind says why a command was refused; the API turns it into a status.
