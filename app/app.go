@@ -149,7 +149,11 @@ func simulatedDelay(delay time.Duration) time.Duration {
 	return delay
 }
 
-func (a *App) connectOned(context.Context) error {
+// startPatience is how long a start waits for what it needs before it says what
+// is missing.
+const startPatience = 5 * time.Second
+
+func (a *App) connectOned(ctx context.Context) error {
 	credentials, err := a.credentials()
 	if err != nil {
 		return err
@@ -161,7 +165,22 @@ func (a *App) connectOned(context.Context) error {
 		Logger:      a.logger.With("part", "oned"),
 	})
 	a.onStop(func(context.Context) error { a.oned.Close(); return nil })
-	return nil
+	return a.checkOned(ctx)
+}
+
+// checkOned makes sure that oned answers, and to us: later its absence is waited
+// for, but a start with a wrong address or password should say so.
+func (a *App) checkOned(ctx context.Context) error {
+	asking, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	_, err := a.oned.Server().User(asking, -1)
+	switch {
+	case err == nil:
+		return nil
+	case opennebula.IsCode(err, opennebula.CodeAuthentication):
+		return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or name another file with --one-auth-file", a.config.One.XMLRPC, a.config.One.AuthFile)
+	}
+	return fmt.Errorf("ask oned at %s who we are: %w: start oned, or name the right endpoint with --one-xmlrpc", a.config.One.XMLRPC, err)
 }
 
 // credentials are the server user's: the simulator's own, or the auth file's.
@@ -181,7 +200,9 @@ func (a *App) openPipeline(ctx context.Context) error {
 	if a.server != nil {
 		url, options = a.server.URL(), append(options, a.server.InProcess())
 	}
-	pipe, err := pipeline.Open(ctx, pipeline.Config{
+	opening, cancel := context.WithTimeout(ctx, 2*startPatience)
+	defer cancel()
+	pipe, err := pipeline.Open(opening, pipeline.Config{
 		URL:      url,
 		Options:  options,
 		Replicas: a.config.NATS.Replicas,
@@ -190,7 +211,7 @@ func (a *App) openPipeline(ctx context.Context) error {
 		Logger:   a.logger.With("part", "nats"),
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (the address is --nats-url's)", err)
 	}
 	a.pipe = pipe
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })

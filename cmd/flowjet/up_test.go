@@ -93,12 +93,16 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 	folder := t.TempDir()
 	broken := filepath.Join(folder, "broken.yaml")
 	unknown := filepath.Join(folder, "unknown.yaml")
-	for path, text := range map[string]string{broken: "api: [", unknown: "api:\n  lisen: 127.0.0.1:1\n"} {
+	auth, empty := filepath.Join(folder, "auth"), filepath.Join(folder, "empty")
+	for path, text := range map[string]string{
+		broken: "api: [", unknown: "api:\n  lisen: 127.0.0.1:1\n", auth: "serveradmin:wrong\n", empty: "serveradmin\n",
+	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c := newCloud(t)
+	c, running := newCloud(t), newCloud(t)
+	running.up(t)
 	sim := func(more ...string) []string {
 		return append([]string{
 			"up", "--sim", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
@@ -124,6 +128,21 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", c.api, "--nats-listen", "127.0.0.1:0", "--one-auth-file", "/nowhere"},
 			[]string{"/nowhere", "--one-auth-file"},
 		},
+		"no oned": {
+			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+				"--one-auth-file", auth, "--one-xmlrpc", "http://" + c.xmlrpc + "/RPC2"},
+			[]string{c.xmlrpc, "--one-xmlrpc"},
+		},
+		"refused credentials": {
+			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+				"--one-auth-file", auth, "--one-xmlrpc", "http://" + running.xmlrpc + "/RPC2"},
+			[]string{auth, "--one-auth-file"},
+		},
+		"an auth file without a password": {
+			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--one-auth-file", empty},
+			[]string{empty, "--one-auth-file"},
+		},
+		"no NATS":      {sim("--nats-url", "nats://"+c.nats), []string{c.nats, "--nats-url"}},
 		"no recording": {[]string{"replay", "/nowhere.jsonl"}, []string{"/nowhere.jsonl"}},
 		"no server":    {[]string{"demo", "--nats", "nats://" + c.nats}, []string{c.nats, "flowjet up --sim"}},
 	} {
@@ -134,7 +153,7 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 			if p.err == nil {
 				t.Error("it ended without an error")
 			}
-			said := p.output.String()
+			said := withoutLog(p.output.String())
 			if lines := strings.Count(strings.TrimSpace(said), "\n") + 1; lines != 1 {
 				t.Errorf("it said %d lines, want one:\n%s", lines, said)
 			}
@@ -145,6 +164,17 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withoutLog leaves out the lines of the log, which say what is waited for.
+func withoutLog(output string) string {
+	var lines []string
+	for line := range strings.Lines(output) {
+		if !strings.HasPrefix(line, "time=") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
 }
 
 // instantiate registers a template and starts a service of it.
