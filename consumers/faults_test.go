@@ -1,11 +1,13 @@
 package consumers_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -122,4 +124,30 @@ func TestForeignChangeOfTheDocumentCounts(t *testing.T) {
 		t.Error("what somebody else wrote into the document is lost")
 	}
 	w.exactly(service, 3)
+}
+
+// TestUnreadableServiceBlocksNobody: what wakes a service whose document cannot
+// be read goes to the dead letters, and its partition moves on.
+func TestUnreadableServiceBlocksNobody(t *testing.T) {
+	w := newWorld(t)
+	stop := w.startWorker("one", quick())
+	w.hear()
+	broken := w.service(`not JSON`)
+	first, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: broken, Reason: "test"}, "")
+	must(t, err)
+	dead, err := w.pipe.JetStream().Stream(t.Context(), pipeline.StreamDead)
+	must(t, err)
+	poll.Until(t, "the dead letter", func() bool {
+		letter, err := dead.GetLastMsgForSubject(t.Context(), pipeline.DeadSubject("worker"))
+		return err == nil && letter.Header.Get(pipeline.HeaderReason) != ""
+	})
+	service := w.service(masterSlave, 1, 1)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	stop()
+	cursor, err := w.pipe.LoadCursor(t.Context(), fmt.Sprintf("%s%d", pipeline.PartitionKeyPrefix, pipeline.Partition(broken)))
+	must(t, err)
+	if cursor < first {
+		t.Errorf("the cursor stands at %d, before the dead letter's %d", cursor, first)
+	}
 }

@@ -108,39 +108,44 @@ const maxUnflushed = 32
 // that come close together share that, because oned is the bottleneck.
 func (l *lane) handle(ctx context.Context, input pipeline.Input) {
 	l.open = append(l.open, input.Sequence)
-	if !l.persist(ctx, input, func() error { return l.turn(ctx, input) }) {
-		return
-	}
 	complete := false
-	flush := func() (err error) {
-		complete, err = l.flush(ctx, len(l.open) >= maxUnflushed)
-		return err
+	end := l.persist(ctx, input, func() error { return l.turn(ctx, input) })
+	if end == done {
+		end = l.persist(ctx, input, func() (err error) {
+			complete, err = l.flush(ctx, len(l.open) >= maxUnflushed)
+			return err
+		})
 	}
-	if !l.persist(ctx, input, flush) || !complete {
-		return
+	if complete || end == reject {
+		l.endOpen()
 	}
+}
+
+// endOpen lets the cursor pass what was handled.
+func (l *lane) endOpen() {
 	for _, sequence := range l.open {
 		l.partition.cursor.ended(sequence)
 	}
 	l.open = l.open[:0]
 }
 
-// persist repeats a step until it is done. It is false only when ctx ended first.
-func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() error) bool {
+// persist repeats a step until it is done, or is given up and buried. It is
+// retry only when ctx ended first.
+func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() error) outcome {
 	wait := newBackoff()
 	for ctx.Err() == nil {
 		err := l.guarded(input, step)
 		if ctx.Err() != nil && err != nil {
-			return false
+			return retry
 		}
 		l.worker.health.note(l.worker.config.Logger, l.service, err)
 		switch outcomeOf(err) {
 		case done:
-			return true
+			return done
 		case reject:
 			l.loaded = false
 			if l.bury(ctx, input, err) {
-				return true
+				return reject
 			}
 		case later:
 			l.worker.metrics.conflicts.Inc()
@@ -150,7 +155,7 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() er
 		l.loaded = false
 		wait.wait(ctx)
 	}
-	return false
+	return retry
 }
 
 // guarded turns a panic into an error, so that one service's trouble stays its own.
