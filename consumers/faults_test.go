@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -150,4 +151,32 @@ func TestUnreadableServiceBlocksNobody(t *testing.T) {
 	if cursor < first {
 		t.Errorf("the cursor stands at %d, before the dead letter's %d", cursor, first)
 	}
+}
+
+// TestWorkGoesOnWhenNATSComesBack stops the server in the middle of a deploy.
+func TestWorkGoesOnWhenNATSComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.sim.PauseBoots()
+	service := w.service(masterSlave, 2, 2)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceDeploying)
+	w.nats.Stop()
+	w.sim.ResumeBoots()
+	w.nats.Start()
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 4)
+}
+
+// TestWorkGoesOnWhenOnedComesBack restarts oned in the middle of a deploy, which
+// loses every event of the meantime.
+func TestWorkGoesOnWhenOnedComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(masterSlave, 3, 3)
+	w.command(service, flow.VerbDeploy, nil)
+	must(t, w.sim.Restart(200*time.Millisecond))
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 6)
 }

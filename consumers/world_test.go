@@ -26,6 +26,7 @@ type world struct {
 	t    *testing.T
 	sim  *sim.Sim
 	oned *opennebula.Client
+	nats *natstest.Node
 	pipe *pipeline.Pipeline
 }
 
@@ -41,10 +42,11 @@ func newWorld(t *testing.T) *world {
 	must(t, err)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: simulated.Endpoint(), Credentials: credentials, Timeout: 5 * time.Second})
 	t.Cleanup(oned.Close)
-	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: natstest.Server(t), Name: t.Name()})
+	node := natstest.NewNode(t)
+	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: node.URL(), Name: t.Name()})
 	must(t, err)
 	t.Cleanup(pipe.Close)
-	return &world{t: t, sim: simulated, oned: oned, pipe: pipe}
+	return &world{t: t, sim: simulated, oned: oned, nats: node, pipe: pipe}
 }
 
 // startWorker starts a worker that stops with the test, or by the function.
