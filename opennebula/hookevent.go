@@ -134,22 +134,33 @@ func decodeBody(body []byte) ([]byte, Reason, error) {
 
 // readVM takes the VM out of a state event's body.
 func (e *HookEvent) readVM(text []byte) (Reason, error) {
+	host, vm, understood := scanVM(text)
+	if !understood {
+		var err error
+		if host, vm, err = decodeVM(text); err != nil {
+			return ReasonXML, err
+		}
+	}
+	if vm.ID != e.ID {
+		return ReasonMismatch, fmt.Errorf("it is about VM %d", vm.ID)
+	}
+	e.Host, e.VM = host, &vm
+	return "", nil
+}
+
+// decodeVM is scanVM for every VM that can be understood at all.
+func decodeVM(text []byte) (host string, vm flow.VM, err error) {
 	var message struct {
 		Host string `xml:"REMOTE_HOST"`
 		VM   *vmXML `xml:"VM"`
 	}
 	if err := unmarshal(skim(text), &message); err != nil {
-		return ReasonXML, plainXMLError(err)
+		return "", flow.VM{}, plainXMLError(err)
 	}
 	if message.VM == nil {
-		return ReasonXML, errors.New("it has no VM")
+		return "", flow.VM{}, errors.New("it has no VM")
 	}
-	vm := message.VM.vm()
-	if vm.ID != e.ID {
-		return ReasonMismatch, fmt.Errorf("it is about VM %d", vm.ID)
-	}
-	e.Host, e.VM = message.Host, &vm
-	return "", nil
+	return message.Host, message.VM.vm(), nil
 }
 
 // checkObject makes sure that a network's, host's or image's event is whole;
