@@ -25,9 +25,36 @@ import (
 	"github.com/flowjet/flowjet/sim"
 )
 
-// App is one process with every part of Flowjet in it.
+// Part is a part of Flowjet that a process can run.
+type Part string
+
+// The parts, in the order in which they start.
+const (
+	PartNATS     Part = "nats"
+	PartSim      Part = "sim"
+	PartNarrator Part = "narrator"
+	PartWorker   Part = "worker"
+	PartBridge   Part = "bridge"
+	PartAPI      Part = "api"
+)
+
+// Everything are the parts of `flowjet up`: NATS unless there is another, the
+// simulator if asked for, and all of Flowjet.
+func Everything(config Config) []Part {
+	parts := []Part{PartNarrator, PartWorker, PartBridge, PartAPI}
+	if config.NATS.URL == "" {
+		parts = append(parts, PartNATS)
+	}
+	if config.Sim.Enabled {
+		parts = append(parts, PartSim)
+	}
+	return parts
+}
+
+// App is one process with some or all parts of Flowjet in it.
 type App struct {
 	config  Config
+	parts   []Part
 	version string
 	logger  *slog.Logger
 	out     io.Writer
@@ -43,21 +70,35 @@ type App struct {
 	release []func(context.Context) error // in the order of acquiring
 }
 
-// New makes an app that is not running; out receives what people read, and
-// version is what the API says it is.
-func New(config Config, version string, out io.Writer, logger *slog.Logger) *App {
+// New makes an app of the parts that is not running; out receives what people
+// read, and version is what the API says it is.
+func New(config Config, parts []Part, version string, out io.Writer, logger *slog.Logger) *App {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &App{config: config, version: version, out: out, logger: logger, metrics: metrics}
+	return &App{config: config, parts: parts, version: version, out: out, logger: logger, metrics: metrics}
 }
 
-// Start starts every part in the order in which they need each other.
+// Start starts the parts in the order in which they need each other.
 func (a *App) Start(ctx context.Context) error {
-	parts := []func(context.Context) error{
-		a.startServer, a.startSim, a.connectOned, a.openPipeline, a.startNarrator, a.startWorker, a.startBridge, a.startAPI,
+	working := a.has(PartWorker) || a.has(PartBridge) || a.has(PartAPI)
+	steps := []struct {
+		wanted bool
+		start  func(context.Context) error
+	}{
+		{a.has(PartNATS), a.startServer},
+		{a.has(PartSim), a.startSim},
+		{working, a.connectOned},
+		{working, a.openPipeline},
+		{a.has(PartNarrator), a.startNarrator},
+		{a.has(PartWorker), a.startWorker},
+		{a.has(PartBridge), a.startBridge},
+		{a.has(PartAPI), a.startAPI},
 	}
-	for _, start := range parts {
-		if err := start(ctx); err != nil {
+	for _, step := range steps {
+		if !step.wanted {
+			continue
+		}
+		if err := step.start(ctx); err != nil {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
 			return errors.Join(err, a.Stop(undo))
@@ -65,6 +106,8 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	return nil
 }
+
+func (a *App) has(part Part) bool { return slices.Contains(a.parts, part) }
 
 // Stop releases what Start acquired, in reverse.
 func (a *App) Stop(ctx context.Context) error {
@@ -78,8 +121,14 @@ func (a *App) Stop(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// APIAddress is where the API listens, host:port; valid after Start.
-func (a *App) APIAddress() string { return a.api.Addr() }
+// APIAddress is where the API listens, host:port, empty without one; valid after
+// Start.
+func (a *App) APIAddress() string {
+	if a.api == nil {
+		return ""
+	}
+	return a.api.Addr()
+}
 
 // NATSURL is the embedded server's, empty without one; valid after Start.
 func (a *App) NATSURL() string {
@@ -95,16 +144,15 @@ func (a *App) Sim() *sim.Sim { return a.sim }
 func (a *App) onStop(release func(context.Context) error) { a.release = append(a.release, release) }
 
 func (a *App) startServer(context.Context) error {
-	if a.config.NATS.URL != "" {
-		return nil
-	}
-	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
-		return fmt.Errorf("make the data folder %s: %w: choose another with --data-dir", a.config.DataDir, err)
+	if err := a.makeDataDir(); err != nil {
+		return err
 	}
 	server, err := pipeline.StartServer(pipeline.ServerConfig{
 		StoreDir:   filepath.Join(a.config.DataDir, "jetstream"),
 		Listen:     a.config.NATS.Listen,
 		SyncAlways: a.config.NATS.Sync,
+		Name:       a.config.NATS.Name,
+		Cluster:    a.cluster(),
 		Logger:     a.logger.With("part", "nats"),
 	})
 	if err != nil {
@@ -115,9 +163,24 @@ func (a *App) startServer(context.Context) error {
 	return nil
 }
 
-func (a *App) startSim(ctx context.Context) error {
-	if !a.config.Sim.Enabled {
+func (a *App) makeDataDir() error {
+	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data folder %s: %w: choose another with --data-dir", a.config.DataDir, err)
+	}
+	return nil
+}
+
+// cluster is the embedded server's place among others, nil for a server alone.
+func (a *App) cluster() *pipeline.ClusterConfig {
+	if a.config.NATS.Cluster == "" {
 		return nil
+	}
+	return &pipeline.ClusterConfig{Name: a.config.NATS.Cluster, Listen: a.config.NATS.ClusterListen, Routes: a.config.NATS.Routes}
+}
+
+func (a *App) startSim(ctx context.Context) error {
+	if err := a.makeDataDir(); err != nil {
+		return err
 	}
 	simulated, err := sim.New(sim.Config{
 		StateFile:     filepath.Join(a.config.DataDir, "simulated-opennebula.db"),
@@ -138,6 +201,12 @@ func (a *App) startSim(ctx context.Context) error {
 	a.onStop(simulated.Stop)
 	a.config.One.XMLRPC = simulated.Endpoint()
 	a.config.One.Hooks = []string{simulated.HooksEndpoint()}
+	if a.config.Sim.AuthFile == "" {
+		return nil
+	}
+	if err := os.WriteFile(a.config.Sim.AuthFile, []byte(simulated.ServerCredentials()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the simulator's credentials: %w: choose another file with --sim-auth-file", err)
+	}
 	return nil
 }
 
@@ -151,7 +220,10 @@ func simulatedDelay(delay time.Duration) time.Duration {
 
 // startPatience is how long a start waits for what it needs before it says what
 // is missing.
-const startPatience = 5 * time.Second
+const (
+	startPatience   = 5 * time.Second
+	clusterPatience = time.Minute
+)
 
 func (a *App) connectOned(ctx context.Context) error {
 	credentials, err := a.credentials()
@@ -200,7 +272,11 @@ func (a *App) openPipeline(ctx context.Context) error {
 	if a.server != nil {
 		url, options = a.server.URL(), append(options, a.server.InProcess())
 	}
-	opening, cancel := context.WithTimeout(ctx, 2*startPatience)
+	patience := 2 * startPatience
+	if a.config.NATS.Replicas > 1 {
+		patience = clusterPatience // the servers have to find each other first
+	}
+	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	pipe, err := pipeline.Open(opening, pipeline.Config{
 		URL:      url,
@@ -286,6 +362,9 @@ func (a *App) startAPI(ctx context.Context) error {
 
 // notReady are the reasons why requests would wait.
 func (a *App) notReady() []string {
+	if a.worker == nil {
+		return nil
+	}
 	if reason, since := a.worker.Degraded(); reason != "" {
 		return []string{fmt.Sprintf("the worker is held up since %s: %s", since.UTC().Format(time.RFC3339), reason)}
 	}

@@ -11,26 +11,37 @@ func (a *App) PrintWelcome() {
 	row := func(what, where, note string) { fmt.Fprintf(table, "  %s\t%s\t%s\n", what, where, note) }
 	fmt.Fprintln(a.out, "Flowjet is running.")
 	fmt.Fprintln(a.out)
-	row("OneFlow API", "http://"+a.api.Addr(), "")
+	if a.api != nil {
+		row("OneFlow API", "http://"+a.api.Addr(), "")
+	}
 	if a.server != nil {
 		row("NATS", a.server.URL(), "watch: nats sub 'flow.event.>'")
-	} else {
+	} else if a.pipe != nil {
 		row("NATS", a.config.NATS.URL, "external")
 	}
-	row("oned", a.config.One.XMLRPC, "")
-	for _, endpoint := range a.config.One.Hooks {
-		row("hook events", endpoint, "")
+	if a.oned != nil || a.sim != nil {
+		row("oned", a.config.One.XMLRPC, "")
+	}
+	if a.bridge != nil || a.sim != nil {
+		for _, endpoint := range a.config.One.Hooks {
+			row("hook events", endpoint, "")
+		}
 	}
 	if a.sim != nil {
 		row("simulator", a.sim.ControlURL(), "oned and its hosts are simulated")
 	}
-	row("data", a.config.DataDir, "")
+	if a.server != nil || a.sim != nil {
+		row("data", a.config.DataDir, "")
+	}
 	_ = table.Flush()
-	if a.sim != nil {
+	if a.sim != nil && a.api != nil {
 		a.printExample()
 	}
 	fmt.Fprintln(a.out)
-	fmt.Fprintln(a.out, "What happens follows, a line each. Ctrl-C stops.")
+	if a.has(PartNarrator) {
+		fmt.Fprint(a.out, "What happens follows, a line each. ")
+	}
+	fmt.Fprintln(a.out, "Ctrl-C stops.")
 }
 
 // printExample is a template and its instantiation, ready to be pasted.

@@ -31,6 +31,11 @@ type Config struct {
 		URL      string `koanf:"url"`
 		Replicas int    `koanf:"replicas"`
 		Sync     bool   `koanf:"sync_always"`
+		// Name, Cluster, ClusterListen and Routes make the embedded server one of several.
+		Name          string   `koanf:"name"`
+		Cluster       string   `koanf:"cluster"`
+		ClusterListen string   `koanf:"cluster_listen"`
+		Routes        []string `koanf:"routes"`
 	} `koanf:"nats"`
 	One struct {
 		XMLRPC   string        `koanf:"xmlrpc"`
@@ -52,6 +57,7 @@ type Config struct {
 		ControlListen string        `koanf:"control_listen"`
 		BootDelay     time.Duration `koanf:"boot_delay"`
 		CallDelay     time.Duration `koanf:"call_delay"`
+		AuthFile      string        `koanf:"auth_file"`
 	} `koanf:"sim"`
 	Log struct {
 		Level string `koanf:"level"`
@@ -76,6 +82,10 @@ var options = []option{
 	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", ""},
 	{"nats-replicas", "nats.replicas", "copies of each stream; more than 1 needs an external cluster", 1},
 	{"nats-sync-always", "nats.sync_always", "have the embedded server write each message to disk before it acknowledges it", true},
+	{"nats-name", "nats.name", "name of the embedded server, its own in a cluster", "flowjet"},
+	{"nats-cluster", "nats.cluster", "name of the cluster that the embedded server joins; empty for a server alone", ""},
+	{"nats-cluster-listen", "nats.cluster_listen", "host:port of the embedded server for the others of its cluster", "127.0.0.1:6222"},
+	{"nats-routes", "nats.routes", "cluster addresses of the others, nats://host:port, comma separated", []string(nil)},
 	{"one-xmlrpc", "one.xmlrpc", "oned's XML-RPC endpoint", "http://127.0.0.1:2633/RPC2"},
 	{"one-hooks", "one.hooks", "oned's hook-event endpoints, one a front-end", []string{"tcp://127.0.0.1:2101"}},
 	{"one-auth-file", "one.auth_file", "file with serveradmin:password", "/var/lib/one/.one/oneflow_auth"},
@@ -91,6 +101,7 @@ var options = []option{
 	{"sim-control-listen", "sim.control_listen", "host:port of the simulator's control API", "127.0.0.1:2634"},
 	{"sim-boot-delay", "sim.boot_delay", "how long each step of a simulated VM takes", 2 * time.Millisecond},
 	{"sim-call-delay", "sim.call_delay", "how long each call to the simulated oned takes", time.Duration(0)},
+	{"sim-auth-file", "sim.auth_file", "file that the simulator writes serveradmin's name and password to, for other processes", ""},
 	{"log-level", "log.level", "debug, info (with every request), warn or error", "warn"},
 }
 
@@ -195,7 +206,7 @@ func (c Config) check() error {
 	switch {
 	case c.NATS.Replicas < 1 || c.NATS.Replicas > 5:
 		return fmt.Errorf("nats.replicas is %d: it must be 1 to 5", c.NATS.Replicas)
-	case c.NATS.Replicas > 1 && c.NATS.URL == "":
+	case c.NATS.Replicas > 1 && c.NATS.URL == "" && c.NATS.Cluster == "":
 		return fmt.Errorf("nats.replicas is %d, but the embedded server is alone: set nats.url to a cluster", c.NATS.Replicas)
 	case c.Worker.Look < time.Second:
 		return fmt.Errorf("worker.look_again is %s: it must be 1s or more", c.Worker.Look)

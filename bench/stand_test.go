@@ -35,7 +35,7 @@ func newStand(b *testing.B) *stand {
 	}))
 	config, err := app.ReadConfig("", flags)
 	must(b, err)
-	flowjet := app.New(config, "bench", io.Discard, slog.New(slog.DiscardHandler))
+	flowjet := app.New(config, app.Everything(config), "bench", io.Discard, slog.New(slog.DiscardHandler))
 	must(b, flowjet.Start(b.Context()))
 	b.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,7 +44,21 @@ type ServerConfig struct {
 	// MaxStore is how many bytes the streams may take; 0 is three quarters of the
 	// free disk space.
 	MaxStore int64
-	Logger   *slog.Logger
+	// Name tells the servers of a cluster apart; default flowjet.
+	Name string
+	// Cluster joins servers into one; nil for a server alone.
+	Cluster *ClusterConfig
+	Logger  *slog.Logger
+}
+
+// ClusterConfig is a server's place in a cluster.
+type ClusterConfig struct {
+	// Name is the cluster's, the same on every server.
+	Name string
+	// Listen is host:port for the other servers.
+	Listen string
+	// Routes are the other servers' cluster addresses, nats://host:port.
+	Routes []string
 }
 
 // Server is a NATS server with JetStream inside this process.
@@ -107,8 +123,8 @@ func serverOptions(config ServerConfig) (*server.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server.Options{
-		ServerName:        "flowjet",
+	options := &server.Options{
+		ServerName:        cmp.Or(config.Name, "flowjet"),
 		Host:              host,
 		Port:              port,
 		NoSigs:            true, // Ctrl-C is the application's to handle.
@@ -118,7 +134,24 @@ func serverOptions(config ServerConfig) (*server.Options, error) {
 		MaxPayload:        MaxPayload,
 		JetStreamMaxStore: config.MaxStore,
 		WriteDeadline:     10 * time.Second,
-	}, nil
+	}
+	if config.Cluster == nil {
+		return options, nil
+	}
+	return options, joinCluster(options, *config.Cluster)
+}
+
+func joinCluster(options *server.Options, cluster ClusterConfig) error {
+	host, port, err := splitListen(cluster.Listen)
+	if err != nil {
+		return err
+	}
+	options.Cluster = server.ClusterOpts{Name: cluster.Name, Host: host, Port: port}
+	options.Routes = server.RoutesFromStr(strings.Join(cluster.Routes, ","))
+	if len(options.Routes) != len(cluster.Routes) {
+		return fmt.Errorf("start the embedded NATS server: the cluster's routes %v are not all nats://host:port", cluster.Routes)
+	}
+	return nil
 }
 
 func splitListen(listen string) (string, int, error) {

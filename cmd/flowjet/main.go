@@ -39,5 +39,6 @@ func newRoot() *cobra.Command {
 		DisableSuggestions: true,
 	}
 	root.AddCommand(newUp(), newDemo(), newReplay())
+	root.AddCommand(newParts()...)
 	return root
 }
