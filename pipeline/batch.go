@@ -20,8 +20,9 @@ const (
 )
 
 const (
-	// maxBatch is half of what the server takes in one batch.
-	maxBatch      = 500
+	// maxBatch is what the server takes in one batch. The fsync at its end is
+	// most of what a batch costs: 1000 are stored at 1.4 times the rate of 500.
+	maxBatch      = 1000
 	maxBatchBytes = 4 << 20
 	// worthBatching is from how many messages on a batch is faster than one
 	// publish after the other on a stream of one replica: a batch costs about

@@ -26,6 +26,8 @@ type FeedEvent struct {
 	// Hash is the hash of the hook event's key and body.
 	Hash  string
 	Event Event
+	// Data is Event as Encode writes it; nil has it encoded when it is stored.
+	Data []byte
 }
 
 // Lease is the message on a feed's lease subject.
@@ -35,6 +37,8 @@ type Lease struct {
 	Holder  string    `json:"holder"`
 	Token   string    `json:"token"`
 	Time    time.Time `json:"time"`
+	// Released says that the holder has given the feed up.
+	Released bool `json:"released,omitempty"`
 }
 
 // FeedLease is the right to publish a feed's events. It ends when somebody
@@ -48,16 +52,58 @@ type FeedLease struct {
 	mu       sync.Mutex
 	sequence uint64
 	renewed  time.Time
+	released bool
 }
 
 // AcquireFeed takes a feed over from whoever had it. From then on only what is
 // published through the lease returned, or a later one, is stored.
 func (p *Pipeline) AcquireFeed(ctx context.Context, feed, holder string) (*FeedLease, error) {
+	return p.acquireFeed(ctx, feed, holder, nil)
+}
+
+// TakeFeed is AcquireFeed for as long as nobody else has taken the feed:
+// expected is the sequence of the last lease, as LastLease told it, 0 for none.
+// ErrConflict says that somebody was faster.
+func (p *Pipeline) TakeFeed(ctx context.Context, feed, holder string, expected uint64) (*FeedLease, error) {
+	return p.acquireFeed(ctx, feed, holder, &expected)
+}
+
+func (p *Pipeline) acquireFeed(ctx context.Context, feed, holder string, expected *uint64) (*FeedLease, error) {
 	lease := &FeedLease{pipeline: p, feed: feed, holder: holder, token: nuid.Next()}
-	if err := lease.write(ctx, nil); err != nil {
+	err := lease.write(ctx, expected)
+	if isConflict(err) {
+		// It may be our own, stored by a first attempt whose ack was lost.
+		if last, sequence, asked := p.LastLease(ctx, feed); asked == nil && last.Token == lease.token {
+			lease.sequence, lease.renewed = sequence, time.Now()
+			return lease, nil
+		}
+		err = ErrConflict
+	}
+	if err != nil {
 		return nil, fmt.Errorf("take feed %s over: %w", feed, err)
 	}
 	return lease, nil
+}
+
+// LastLease is the newest lease of a feed with its sequence; 0 means that there
+// is none.
+func (p *Pipeline) LastLease(ctx context.Context, feed string) (Lease, uint64, error) {
+	lease, sequence, err := p.lastLease(ctx, feed)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Lease{}, 0, nil
+	case err != nil:
+		return Lease{}, 0, fmt.Errorf("ask who publishes feed %s: %w", feed, err)
+	}
+	return lease, sequence, nil
+}
+
+// Release gives the feed up, so that another bridge can take it at once.
+func (l *FeedLease) Release(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.released = true
+	return l.failed(l.write(ctx, &l.sequence))
 }
 
 // Sequence is the lease's own in StreamONE.
@@ -72,6 +118,7 @@ func (l *FeedLease) Sequence() uint64 {
 // nothing more is stored. After any other error the first events may have been
 // stored and the caller gives the same events again: those are stored once.
 //
+// A batch is fenced by its first message: all of it is stored or nothing.
 // One event or a few go one after the other (0.3 ms each with an fsync), many
 // and those to a replicated stream in atomic batches: fenced publishes that
 // overtake each other are refused there with 10164. Events are never
@@ -105,21 +152,53 @@ func (l *FeedLease) failed(err error) error {
 func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) error {
 	messages := make([]*nats.Msg, len(events))
 	for i, event := range events {
-		messages[i] = l.message(event)
+		messages[i] = event.message()
+		messages[i].Header.Set(HeaderFeed, l.feed)
 	}
-	return l.pipeline.publishOrdered(ctx, messages, l.pipeline.replicated(StreamONE))
+	replicated := l.pipeline.replicated(StreamONE)
+	for len(messages) > 0 {
+		count := chunk(messages, replicated)
+		if err := l.publishChunk(ctx, messages[:count]); err != nil {
+			return err
+		}
+		messages = messages[count:]
+	}
+	return nil
 }
 
-func (l *FeedLease) message(event FeedEvent) *nats.Msg {
-	event.Event.Version = Version
-	message := nats.NewMsg(event.Subject)
-	message.Data = Encode(event.Event)
-	message.Header.Set(jetstream.MsgIDHeader, event.MessageID)
-	message.Header.Set(HeaderHash, event.Hash)
-	if event.Event.Resync {
+// publishChunk stores a batch, or where the server has some of it already
+// (an ack was lost) one message after the other.
+func (l *FeedLease) publishChunk(ctx context.Context, messages []*nats.Msg) error {
+	subject := LeaseSubject(l.feed)
+	expectLast(messages[0], subject, l.sequence)
+	if len(messages) > 1 {
+		err := l.pipeline.publishBatch(ctx, messages)
+		if codeOf(err) != codeBatchDuplicate {
+			return err
+		}
+	}
+	for _, message := range messages {
+		expectLast(message, subject, l.sequence)
+		if _, err := l.pipeline.publish(ctx, message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message is the event as it is stored, without a fence.
+func (e FeedEvent) message() *nats.Msg {
+	message := nats.NewMsg(e.Subject)
+	message.Data = e.Data
+	if message.Data == nil {
+		e.Event.Version = Version
+		message.Data = Encode(e.Event)
+	}
+	message.Header.Set(jetstream.MsgIDHeader, e.MessageID)
+	message.Header.Set(HeaderHash, e.Hash)
+	if e.Event.Resync {
 		message.Header.Set(HeaderResync, "true")
 	}
-	expectLast(message, LeaseSubject(l.feed), l.sequence)
 	return message
 }
 
@@ -146,7 +225,7 @@ func (l *FeedLease) renew(ctx context.Context) error {
 // restore finds out why the server does not know the lease as the last: it is
 // ours under another sequence (its ack was lost), forgotten, or superseded.
 func (l *FeedLease) restore(ctx context.Context) error {
-	last, sequence, err := l.last(ctx)
+	last, sequence, err := l.pipeline.lastLease(ctx, l.feed)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return l.write(ctx, new(uint64))
@@ -159,11 +238,11 @@ func (l *FeedLease) restore(ctx context.Context) error {
 	return nil
 }
 
-func (l *FeedLease) last(ctx context.Context) (Lease, uint64, error) {
+func (p *Pipeline) lastLease(ctx context.Context, feed string) (Lease, uint64, error) {
 	var lease Lease
 	var sequence uint64
 	err := persist(ctx, func(ctx context.Context) error {
-		message, err := l.pipeline.streams[StreamONE].GetLastMsgForSubject(ctx, LeaseSubject(l.feed))
+		message, err := p.streams[StreamONE].GetLastMsgForSubject(ctx, LeaseSubject(feed))
 		if err != nil {
 			return err
 		}
@@ -178,7 +257,9 @@ func (l *FeedLease) last(ctx context.Context) (Lease, uint64, error) {
 func (l *FeedLease) write(ctx context.Context, expected *uint64) error {
 	subject := LeaseSubject(l.feed)
 	message := nats.NewMsg(subject)
-	message.Data = Encode(Lease{Version: Version, Feed: l.feed, Holder: l.holder, Token: l.token, Time: time.Now().UTC()})
+	message.Data = Encode(Lease{
+		Version: Version, Feed: l.feed, Holder: l.holder, Token: l.token, Time: time.Now().UTC(), Released: l.released,
+	})
 	if expected != nil {
 		expectLast(message, subject, *expected)
 	}

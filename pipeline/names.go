@@ -39,6 +39,8 @@ const (
 	HeaderReplyTo = "Flowjet-Reply-To"
 	// HeaderHash is the hash of a hook event's key and body.
 	HeaderHash = "Flowjet-Hash"
+	// HeaderFeed is the feed that an event was heard on.
+	HeaderFeed = "Flowjet-Feed"
 	// HeaderResync marks an event that was found by comparing, not heard.
 	HeaderResync = "Flowjet-Resync"
 	// HeaderNonce tells one write of a service's record from all others.
@@ -94,6 +96,10 @@ func CallSubject(zone int, call string, ok bool) string {
 
 // LeaseSubject is where the bridge that publishes a feed holds its lease.
 func LeaseSubject(feed string) string { return "one.lease." + token(feed) }
+
+// BridgeSubject is where the bridge that publishes a feed says that it is
+// alive. It is core NATS: no stream stores it.
+func BridgeSubject(feed string) string { return "flow.bridge." + token(feed) }
 
 // WorkSubject is where a service is woken. The stream stores it under
 // StoredWorkSubject.
