@@ -1,0 +1,79 @@
+package pipeline
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+func foundVM(vm, number int, after uint64) FoundVM {
+	event := vmEvent(vm, number)
+	event.Event.Resync = true
+	event.MessageID = fmt.Sprintf("found-%d-%d", vm, after)
+	return FoundVM{FeedEvent: event, After: after}
+}
+
+func TestTheIndexKnowsTheNewestEventOfEachVM(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	lease, err := p.AcquireFeed(ctx, "fe1", "a")
+	must(t, err)
+	index := p.NewVMIndex()
+	must(t, index.CatchUp(ctx))
+	for _, upTo := range []int{300, 600} {
+		must(t, lease.Publish(ctx, feedEvents(upTo-300, upTo)))
+		must(t, index.CatchUp(ctx))
+		count := 0
+		index.All(func(vm int, stored StoredVM) {
+			count++
+			event, found, err := index.Event(ctx, vm)
+			if err != nil || !found || event.VM.Service < upTo-7 || !index.Same(stored, *event.VM) || !event.Heard.Equal(stored.Heard) {
+				t.Errorf("VM %d has %+v (%+v, %v)", vm, stored, event.VM, err)
+			}
+			if index.Same(stored, flow.VM{ID: vm}) {
+				t.Errorf("VM %d is the same as any", vm)
+			}
+		})
+		if count != 7 {
+			t.Errorf("%d VMs", count)
+		}
+	}
+	must(t, p.js.DeleteStream(ctx, StreamONE))
+	must(t, p.provision(ctx, 1))
+	must(t, index.CatchUp(ctx))
+	if _, known := index.Of(1); known {
+		t.Error("a lost stream's events are remembered")
+	}
+	if _, found, err := index.Event(ctx, 1); found || err != nil {
+		t.Errorf("an event of a lost stream: %v", err)
+	}
+}
+
+func TestFoundEventsNeverOverrideNewerOnes(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p *Pipeline) {
+		ctx := limited(t)
+		lease, err := p.AcquireFeed(ctx, "fe1", "a")
+		must(t, err)
+		must(t, lease.Publish(ctx, feedEvents(0, 7)))
+		index := p.NewVMIndex()
+		must(t, index.CatchUp(ctx))
+		must(t, lease.Publish(ctx, feedEvents(7, 8))) // newer news of VM 0
+		var found []FoundVM
+		for vm := range 30 {
+			stored, _ := index.Of(vm)
+			found = append(found, foundVM(vm, 100+vm, stored.Sequence))
+		}
+		stored, err := p.PublishFound(ctx, found)
+		must(t, err)
+		if stored != 29 {
+			t.Errorf("%d of 29 were stored", stored)
+		}
+		again, err := p.PublishFound(ctx, found[1:3])
+		must(t, err)
+		last, err := p.LastVMEvents(ctx)
+		must(t, err)
+		if last[0].VM.Service != 7 || last[3].VM.Service != 103 || !last[3].Resync || eventCount(t, p) != 37 {
+			t.Errorf("last are %+v and %+v of %d; %d again", last[0].VM, last[3].VM, eventCount(t, p), again)
+		}
+	})
+}
