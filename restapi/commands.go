@@ -41,8 +41,11 @@ func (s *Server) command(ctx context.Context, r *request, service opennebula.Doc
 	if err != nil {
 		return answer{}, &queueError{fmt.Errorf("%s service %d: %w", verb, service.ID, err)}
 	}
+	if verb == flow.VerbUndeploy && reply.Refused == flow.RefusedMissing {
+		return done, nil // it was there when it was read: it has gone, as asked
+	}
 	if reply.Refused != "" {
-		return answer{}, &statusError{refusalStatus(reply.Refused), reply.Message}
+		return answer{}, &statusError{r.refusalStatus(reply.Refused), reply.Message}
 	}
 	return done, nil
 }

@@ -45,7 +45,7 @@ func (e *pendingError) Unwrap() error { return e.err }
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	noteError(r.Context(), err)
-	if status == http.StatusServiceUnavailable && repeatable(err) {
+	if status == http.StatusServiceUnavailable && (r.Method == http.MethodGet || repeatable(err)) {
 		w.Header().Set("Retry-After", "2")
 	}
 	answer{status: status, body: []byte(err.Error())}.write(w)
@@ -97,10 +97,17 @@ func statusOfCode(code opennebula.Code) int {
 	return http.StatusInternalServerError
 }
 
-// refusalStatus is OneFlow's status for a command that its worker refused.
-func refusalStatus(kind flow.RefusalKind) int {
-	if kind == flow.RefusedInput {
+// refusalStatus is OneFlow's status for a command that its worker refused. Its
+// clients know 500 for a state that does not allow it; Flowjet's own API says
+// what it is.
+func (r *request) refusalStatus(kind flow.RefusalKind) int {
+	switch {
+	case kind == flow.RefusedInput:
 		return http.StatusBadRequest
+	case r.own && kind == flow.RefusedMissing:
+		return http.StatusNotFound
+	case r.own:
+		return http.StatusConflict
 	}
 	return http.StatusInternalServerError
 }

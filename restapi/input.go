@@ -99,6 +99,24 @@ func (a attributes) wholeOr(name string, missing int) (int, error) {
 	return a.whole(name)
 }
 
+// wholeUnlessEmpty is like wholeOr, and takes an empty text for none: forms
+// send what was not filled in.
+func (a attributes) wholeUnlessEmpty(name string, missing int) (int, error) {
+	if string(bytes.TrimSpace(a[name])) == `""` {
+		return missing, nil
+	}
+	return a.wholeOr(name, missing)
+}
+
+// textOr is an attribute that has to be a text, which may be empty.
+func (a attributes) textOr(name, missing string) (string, error) {
+	value := missing
+	if a.has(name) && json.Unmarshal(a[name], &value) != nil {
+		return "", badRequest("%q must be a text", name)
+	}
+	return value, nil
+}
+
 // flag is an attribute that has to be true or false; false if it is not there.
 func (a attributes) flag(name string) (bool, error) {
 	var value bool
@@ -111,7 +129,8 @@ func (a attributes) flag(name string) (bool, error) {
 // action is {"action": {"perform": P, "params": {...}}}.
 type action struct {
 	perform string
-	params  attributes
+	// params is nil if there were none.
+	params attributes
 }
 
 // action reads the body as an action.
@@ -127,7 +146,7 @@ func (r *request) action() (action, error) {
 	if err != nil {
 		return action{}, err
 	}
-	read := action{params: attributes{}}
+	var read action
 	if read.perform, err = inner.text("perform"); err != nil {
 		return action{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -14,35 +15,70 @@ type request struct {
 	caller caller
 	// oned is the session in which the caller's calls are made.
 	oned session
+	// own says that it came by Flowjet's own API.
+	own bool
 }
 
 // endpoint answers a request of an authenticated user.
 type endpoint func(ctx context.Context, r *request) (answer, error)
 
-// routes are all paths. What does not match exactly is not found, other
+// ownPrefix is where Flowjet's own API is.
+const ownPrefix = "/flowjet/v1"
+
+// oneflow are OneFlow's calls. Under ownPrefix there are the same again, with
+// statuses that say what they mean.
+func (s *Server) oneflow() map[string]endpoint {
+	return map[string]endpoint{
+		"GET /service":                                        s.listServices,
+		"GET /service/{id}":                                   s.showService,
+		"PUT /service/{id}":                                   s.updateService,
+		"DELETE /service/{id}":                                s.undeploy,
+		"POST /service/{id}/action":                           s.actOnService,
+		"POST /service/{id}/scale":                            s.scale,
+		"POST /service/{id}/role_action":                      s.changeRoles,
+		"POST /service/{id}/role/{role}/action":               s.actOnRole,
+		"DELETE /service/{id}/sched_action/{sid}":             s.unscheduleOnService,
+		"DELETE /service/{id}/role/{role}/sched_action/{sid}": s.unscheduleOnRole,
+		"POST /service_pool/purge_done":                       s.purgeDone,
+		"GET /service_template":                               s.listTemplates,
+		"POST /service_template":                              s.createTemplate,
+		"GET /service_template/{id}":                          s.showTemplate,
+		"PUT /service_template/{id}":                          s.replaceTemplate,
+		"DELETE /service_template/{id}":                       s.deleteTemplate,
+		"POST /service_template/{id}/action":                  s.actOnTemplate,
+	}
+}
+
+// own are the calls that only Flowjet has.
+func (s *Server) own() map[string]http.Handler {
+	calls := map[string]http.Handler{
+		"GET /flowjet/v1/commands/{id}": s.authenticated(s.showCommand, true),
+		"GET /flowjet/v1/health":        http.HandlerFunc(s.health),
+		"GET /flowjet/v1/version":       http.HandlerFunc(s.version),
+	}
+	if s.config.Metrics != nil {
+		calls["GET /metrics"] = promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{})
+	}
+	return calls
+}
+
+// patterns are all paths with what serves them.
+func (s *Server) patterns() map[string]http.Handler {
+	all := s.own()
+	for pattern, serve := range s.oneflow() {
+		method, path, _ := strings.Cut(pattern, " ")
+		all[pattern] = s.authenticated(serve, false)
+		all[method+" "+ownPrefix+path] = s.authenticated(serve, true)
+	}
+	return all
+}
+
+// routes serve all paths. What does not match exactly is not found, other
 // methods and trailing slashes included, as with OneFlow.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, serve := range map[string]endpoint{
-		"GET /service":                       s.listServices,
-		"GET /service/{id}":                  s.showService,
-		"DELETE /service/{id}":               s.undeploy,
-		"POST /service/{id}/action":          s.actOnService,
-		"POST /service/{id}/scale":           s.scale,
-		"GET /service_template":              s.listTemplates,
-		"POST /service_template":             s.createTemplate,
-		"GET /service_template/{id}":         s.showTemplate,
-		"PUT /service_template/{id}":         s.replaceTemplate,
-		"DELETE /service_template/{id}":      s.deleteTemplate,
-		"POST /service_template/{id}/action": s.actOnTemplate,
-		"GET /flowjet/v1/commands/{id}":      s.showCommand,
-	} {
-		mux.Handle(pattern, s.authenticated(serve))
-	}
-	mux.HandleFunc("GET /flowjet/v1/health", s.health)
-	mux.HandleFunc("GET /flowjet/v1/version", s.version)
-	if s.config.Metrics != nil {
-		mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}))
+	for pattern, handler := range s.patterns() {
+		mux.Handle(pattern, handler)
 	}
 	mux.HandleFunc("/", s.notFound)
 	return mux
@@ -53,7 +89,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 }
 
 // authenticated lets a request through whose user oned knows.
-func (s *Server) authenticated(serve endpoint) http.Handler {
+func (s *Server) authenticated(serve endpoint, own bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.gate.caller(r)
 		if err != nil {
@@ -62,7 +98,7 @@ func (s *Server) authenticated(serve endpoint) http.Handler {
 		}
 		noteUser(r.Context(), who.Identity.UName)
 		r.Body = http.MaxBytesReader(w, r.Body, s.config.Limits.Body)
-		reply, err := serve(r.Context(), &request{Request: r, caller: who, oned: s.oned.as(who.target())})
+		reply, err := serve(r.Context(), &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: own})
 		if err != nil {
 			s.fail(w, r, err)
 			return

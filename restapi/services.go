@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -60,10 +61,18 @@ func scaleArguments(body attributes) (flow.ScaleArguments, error) {
 }
 
 func (s *Server) serviceActions() map[string]documentAction {
-	return map[string]documentAction{
-		"recover": s.recoverService, "rename": rename, "chmod": chmod, "chown": s.chownService, "chgrp": s.chgrpService,
+	actions := map[string]documentAction{
+		"recover": s.recoverService, "release": s.releaseService,
+		"rename": rename, "chmod": chmod, "chown": s.chownService, "chgrp": s.chgrpService,
 	}
+	for _, perform := range vmActions {
+		actions[perform] = s.scheduleOnService(perform)
+	}
+	return actions
 }
+
+// clientError are the actions whose bad parameters OneFlow answers with 500.
+var clientError = []string{"rename", "chmod", "chown", "chgrp"}
 
 // actOnService does not answer 400 where OneFlow answers an action that it
 // does not know, or a parameter that is missing, with 500 and a text.
@@ -79,11 +88,11 @@ func (s *Server) actOnService(ctx context.Context, r *request) (answer, error) {
 	actions := s.serviceActions()
 	act, known := actions[asked.perform]
 	if !known {
-		return answer{}, unsupported(http.StatusInternalServerError, "service", asked.perform, actions)
+		return answer{}, r.conflicting(unsupported(http.StatusInternalServerError, "service", asked.perform, actions), http.StatusBadRequest)
 	}
 	reply, err := act(ctx, r, document, asked.params)
 	var wrong *statusError
-	if asked.perform != "recover" && errors.As(err, &wrong) && wrong.status == http.StatusBadRequest {
+	if !r.own && slices.Contains(clientError, asked.perform) && errors.As(err, &wrong) && wrong.status == http.StatusBadRequest {
 		err = &statusError{http.StatusInternalServerError, asked.perform + ": " + wrong.message}
 	}
 	return reply, err

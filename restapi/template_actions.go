@@ -82,18 +82,28 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 // now, which one.document.clone could not say.
 func (s *Server) cloneTemplate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
 	name, err := params.text("name")
-	if err == nil && params.has("recursive") {
-		err = params.none("recursive")
-	}
 	if err != nil {
 		return answer{}, err
 	}
-	body := template.Body
-	if parsed, err := flow.ParseBody(body); err == nil {
-		parsed.RegistrationTime = s.now().Unix()
-		body = encodeBody(parsed)
+	// As with OneFlow, who does not say otherwise gets copies of the VM templates.
+	far, err := params.reach("recursive", reachTemplates)
+	if err != nil {
+		return answer{}, err
 	}
-	return s.newTemplate(ctx, r, name, body)
+	parsed, err := flow.ParseBody(template.Body)
+	if err != nil {
+		return answer{}, fmt.Errorf("clone service template %d: %w", template.ID, err)
+	}
+	parsed.RegistrationTime = s.now().Unix()
+	undo, err := cloneVMTemplates(ctx, r.oned, &parsed, name, far)
+	if err != nil {
+		return answer{}, errors.Join(fmt.Errorf("clone service template %d: %w", template.ID, err), putBack(ctx, undo))
+	}
+	reply, err := s.newTemplate(ctx, r, name, encodeBody(parsed))
+	if err != nil && !opennebula.Ambiguous(err) {
+		err = errors.Join(err, putBack(ctx, undo))
+	}
+	return reply, err
 }
 
 // updateTemplate sets attributes (append) or replaces the whole body.

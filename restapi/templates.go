@@ -85,13 +85,19 @@ func (s *Server) replaceTemplate(ctx context.Context, r *request) (answer, error
 	return s.showNew(ctx, r, document.ID, http.StatusOK)
 }
 
+// deleteTemplate removes a template and, if asked to, what its roles are made
+// from, which goes first: if that fails, the template is still there to try again.
 func (s *Server) deleteTemplate(ctx context.Context, r *request) (answer, error) {
-	if err := r.onlyTheDocument(); err != nil {
+	far, err := r.deleteReach()
+	if err != nil {
 		return answer{}, err
 	}
 	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
+	}
+	if err := deleteVMTemplates(ctx, r.oned, document, far); err != nil {
+		return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
 	}
 	if err := r.oned.DeleteDocument(ctx, document.ID); err != nil {
 		return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
@@ -99,29 +105,15 @@ func (s *Server) deleteTemplate(ctx context.Context, r *request) (answer, error)
 	return done, nil
 }
 
-// onlyTheDocument reads {"delete_type": "none"}, which may be left out. To
-// delete VM templates and images with the service template would have to be
-// asked for, and refusing is better than doing half of it.
-func (r *request) onlyTheDocument() error {
+// deleteReach reads {"delete_type": "none"}, which may be left out.
+func (r *request) deleteReach() (reach, error) {
 	text, err := r.body()
 	if err != nil || len(text) == 0 {
-		return err
+		return reachNone, err
 	}
 	body, err := readAttributes("the body", text)
-	if err != nil || !body.has("delete_type") {
-		return err
-	}
-	return body.none("delete_type")
-}
-
-// none reads how far an action goes; only "none" is supported.
-func (a attributes) none(name string) error {
-	value, err := a.text(name)
 	if err != nil {
-		return err
+		return reachNone, err
 	}
-	if value != "none" {
-		return badRequest("%s %q is not supported; the supported value is \"none\"", name, value)
-	}
-	return nil
+	return body.reach("delete_type", reachNone)
 }

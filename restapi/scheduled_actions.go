@@ -1,0 +1,199 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// vmActions are what a service's VMs can be scheduled to do.
+var vmActions = []string{
+	"terminate", "terminate-hard", "undeploy", "undeploy-hard", "hold", "stop", "suspend", "resume",
+	"reboot", "reboot-hard", "poweroff", "poweroff-hard", "snapshot-create", "snapshot-revert", "snapshot-delete",
+	"disk-snapshot-create", "disk-snapshot-revert", "disk-snapshot-delete",
+}
+
+const (
+	// defaultPeriod and defaultNumber are OneFlow's action_period (seconds) and
+	// action_number.
+	defaultPeriod = 60
+	defaultNumber = 1
+	maxArguments  = 4 << 10
+	// maxActionPeriod keeps the time of the last VM within what oned stores.
+	maxActionPeriod = 365 * 24 * 60 * 60
+)
+
+// batch is a scheduled action for many VMs: number of them at a time, one
+// period apart.
+type batch struct {
+	action string
+	args   string
+	period int
+	number int
+}
+
+func readBatch(perform string, params attributes) (batch, error) {
+	read := batch{action: perform}
+	if params == nil {
+		return read, badRequest(`"params" is missing; it must be an object, such as {"period": 60, "number": 1, "args": ""}, and may be empty`)
+	}
+	var err error
+	if read.period, err = params.wholeUnlessEmpty("period", defaultPeriod); err != nil {
+		return read, err
+	}
+	if read.number, err = params.wholeUnlessEmpty("number", defaultNumber); err != nil {
+		return read, err
+	}
+	if read.number == 0 || read.period > maxActionPeriod {
+		return read, badRequest(`"number" must be at least 1 and "period" at most %d seconds`, maxActionPeriod)
+	}
+	read.args, err = params.textOr("args", "")
+	if err == nil && (len(read.args) > maxArguments || strings.ContainsFunc(read.args, func(c rune) bool { return c < ' ' })) {
+		err = badRequest(`"args" must have at most %d bytes and no control characters`, maxArguments)
+	}
+	return read, err
+}
+
+// at is when the VM at an index gets its turn.
+func (b batch) at(now time.Time, index int) time.Time {
+	return now.Add(time.Duration(index/b.number) * time.Duration(b.period) * time.Second)
+}
+
+// scheduleOnService schedules an action for every role's VMs.
+//
+// It is done here, as the calling user, and not by the service's worker: it
+// changes VMs only, nothing of the service, whose worker learns what becomes of
+// them from their events.
+func (s *Server) scheduleOnService(perform string) documentAction {
+	return func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
+		return s.schedule(ctx, r, service, perform, params, nil)
+	}
+}
+
+// schedule gives each VM of one role, or without a name of all, its time. Each
+// role counts its VMs from 0, so that roles go on side by side.
+func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Document, perform string, params attributes, only *string) (answer, error) {
+	wanted, err := readBatch(perform, params)
+	if err != nil {
+		return answer{}, err
+	}
+	roles, err := rolesOf(service, only)
+	if err != nil {
+		return answer{}, err
+	}
+	now := s.now()
+	var failures []error
+	for _, role := range roles {
+		for index, node := range role.Nodes {
+			_, err := r.oned.ScheduleAction(ctx, node.DeployID, wanted.action, wanted.args, wanted.at(now, index))
+			if err != nil {
+				failures = append(failures, fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, node.DeployID, role.Name, err))
+			}
+		}
+	}
+	return done, errors.Join(failures...)
+}
+
+// rolesOf are the roles of a service, or the one of a name.
+func rolesOf(service opennebula.Document, only *string) ([]flow.Role, error) {
+	body, err := flow.ParseBody(service.Body)
+	if err != nil {
+		return nil, fmt.Errorf("find the VMs of service %d: %w", service.ID, err)
+	}
+	if only == nil {
+		return body.Roles, nil
+	}
+	for _, role := range body.Roles {
+		if role.Name == *only {
+			return []flow.Role{role}, nil
+		}
+	}
+	return nil, &statusError{http.StatusInternalServerError, fmt.Sprintf("service %d has no role %q", service.ID, *only)}
+}
+
+// actOnRole is actOnService for one role.
+func (s *Server) actOnRole(ctx context.Context, r *request) (answer, error) {
+	asked, err := r.action()
+	if err != nil {
+		return answer{}, err
+	}
+	service, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	role := r.PathValue("role")
+	if _, err := rolesOf(service, &role); err != nil {
+		return answer{}, r.conflicting(err, http.StatusNotFound)
+	}
+	actions := s.roleActions(role)
+	act, known := actions[asked.perform]
+	if !known {
+		return answer{}, unsupported(http.StatusBadRequest, "role", asked.perform, actions)
+	}
+	return act(ctx, r, service, asked.params)
+}
+
+func (s *Server) roleActions(role string) map[string]documentAction {
+	actions := map[string]documentAction{
+		"release": func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
+			return s.command(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role})
+		},
+	}
+	for _, perform := range vmActions {
+		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
+			return s.schedule(ctx, r, service, perform, params, &role)
+		}
+	}
+	return actions
+}
+
+func (s *Server) unscheduleOnService(ctx context.Context, r *request) (answer, error) {
+	return s.unschedule(ctx, r, nil)
+}
+
+func (s *Server) unscheduleOnRole(ctx context.Context, r *request) (answer, error) {
+	role := r.PathValue("role")
+	return s.unschedule(ctx, r, &role)
+}
+
+// unschedule takes a scheduled action back from whichever VM has it. That none
+// has it any more is what was asked for.
+func (s *Server) unschedule(ctx context.Context, r *request, only *string) (answer, error) {
+	text := r.PathValue("sid")
+	id, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || id < 0 {
+		return answer{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no scheduled action %q: ids are whole numbers from 0 on", text)}
+	}
+	service, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	roles, err := rolesOf(service, only)
+	if err != nil {
+		return answer{}, r.conflicting(err, http.StatusNotFound)
+	}
+	var failures []error
+	for _, role := range roles {
+		for _, node := range role.Nodes {
+			if err := r.oned.UnscheduleAction(ctx, node.DeployID, int(id)); err != nil && !notThere(err) {
+				failures = append(failures, fmt.Errorf("take scheduled action %d back from VM %d: %w", id, node.DeployID, err))
+			}
+		}
+	}
+	return done, errors.Join(failures...)
+}
+
+// notThere says that the VM, or its action, does not exist. oned's code for
+// the latter depends on its version, so all are taken for it that are neither
+// about rights nor about oned's own state.
+func notThere(err error) bool {
+	return opennebula.IsCode(err, opennebula.CodeNoExists) || opennebula.IsCode(err, opennebula.CodeAction) ||
+		opennebula.IsCode(err, opennebula.CodeXMLRPC) || opennebula.IsCode(err, opennebula.CodeInternal)
+}
