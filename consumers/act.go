@@ -78,7 +78,11 @@ func (l *lane) create(ctx context.Context, intent flow.Intent) (verdict, error) 
 			return nil, err
 		}
 	}
-	id, err := l.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, flow.ExtraTemplate(l.service, intent))
+	extra, refused, err := l.extraTemplate(ctx, intent)
+	if err != nil || refused != nil {
+		return refused, err
+	}
+	id, err := l.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, extra)
 	switch {
 	case err == nil:
 		l.created(id, intent)
@@ -88,9 +92,13 @@ func (l *lane) create(ctx context.Context, intent flow.Intent) (verdict, error) 
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("create VM %s of service %d: %w", intent.Name, l.service, err)
 	}
+	return l.refuseIntent(intent, err), nil
+}
+
+func (l *lane) refuseIntent(intent flow.Intent, err error) verdict {
 	return func() flow.Decision {
 		return flow.RefuseIntent(l.record.State, intent.Key, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
-	}, nil
+	}
 }
 
 func (l *lane) created(id int, intent flow.Intent) {

@@ -2,23 +2,48 @@ package flow
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
 // KeyAttribute is the user-template attribute that carries an intent's key.
 const KeyAttribute = "FLOWJET_KEY"
 
-// ExtraTemplate is the template text that a VM is instantiated with, over its
-// VM template.
-func ExtraTemplate(service int, intent Intent) string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "SERVICE_ID = \"%d\"\n", service)
-	fmt.Fprintf(&text, "ROLE_NAME = \"%s\"\n", templateValue(intent.Role))
-	fmt.Fprintf(&text, "%s = \"%s\"\n", KeyAttribute, templateValue(intent.Key))
-	return text.String()
+// NeedsTemplate says that a role's VMs are made with more than their VM
+// template, so that it has to be read first.
+func NeedsTemplate(service Service, role string) bool {
+	held := service.role(role)
+	return held != nil && len(attributesOf(held.TemplateContents)) > 0
 }
 
-// templateValue escapes what would end a quoted value of a template.
-func templateValue(value string) string {
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value)
+// ExtraTemplate is the template text that a VM is instantiated with, over its
+// VM template. Base is that template, needed only where NeedsTemplate says so;
+// values are what the references to parents' VMs stand for, by their texts.
+func ExtraTemplate(service Service, intent Intent, base Template, values map[string]string) (string, error) {
+	text := Template{}
+	if NeedsTemplate(service, intent.Role) {
+		contents, err := readContents(expand(service.role(intent.Role), values))
+		if err != nil {
+			return "", fmt.Errorf("role %s: %w", intent.Role, err)
+		}
+		text = base.without("NAME").merged(contents)
+	}
+	return text.without("SERVICE_ID", "ROLE_NAME", KeyAttribute).with(
+		Attribute{Name: "SERVICE_ID", Value: strconv.Itoa(service.ID)},
+		Attribute{Name: "ROLE_NAME", Value: intent.Role},
+		Attribute{Name: KeyAttribute, Value: intent.Key},
+	).Text(), nil
+}
+
+func (t Template) with(more ...Attribute) Template { return append(t, more...) }
+
+// expand is a role's template_contents with every known reference replaced. The
+// values stand within JSON texts, so they are written as such.
+func expand(role *Role, values map[string]string) []byte {
+	text := string(role.TemplateContents)
+	for reference, value := range values {
+		quoted := string(mustMarshal(value))
+		text = strings.ReplaceAll(text, reference, quoted[1:len(quoted)-1])
+	}
+	return []byte(text)
 }

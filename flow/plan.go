@@ -96,7 +96,7 @@ func (p *planner) step() {
 		p.prepare()
 		p.to(ServiceDeployingNets)
 	case ServiceDeployingNets:
-		p.to(ServiceDeploying)
+		p.beginDeploying()
 	case ServiceDeploying:
 		p.deploy()
 	case ServiceRunning, ServiceWarning:
@@ -133,6 +133,14 @@ func (p *planner) prepare() {
 			role.State = &pending
 		}
 	}
+}
+
+// beginDeploying gives every role what its VMs are made with.
+func (p *planner) beginDeploying() {
+	for i := range p.roles() {
+		p.fillContents(&p.roles()[i])
+	}
+	p.to(ServiceDeploying)
 }
 
 // to takes the service along its table of transitions.

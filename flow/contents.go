@@ -1,0 +1,136 @@
+package flow
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// contentsEntry is one attribute of template_contents: what an object, an array
+// of objects or a text stands for.
+type contentsEntry struct {
+	name       string
+	object     bool
+	attributes []Attribute
+}
+
+// readContents reads template_contents in its order, which the template text
+// keeps. Anything but an object is an error.
+func readContents(text json.RawMessage) ([]contentsEntry, error) {
+	var entries []contentsEntry
+	err := eachMember(text, func(name string, value json.RawMessage) error {
+		attributes, err := attributesFrom(name, value)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, contentsEntry{name: name, object: kindOf(value) == kindObject, attributes: attributes})
+		return nil
+	})
+	return entries, err
+}
+
+// attributesFrom are the attributes that one value of template_contents makes.
+func attributesFrom(name string, value json.RawMessage) ([]Attribute, error) {
+	switch kindOf(value) {
+	case kindNull:
+		return nil, nil
+	case kindArray:
+		var attributes []Attribute
+		for _, element := range elementsOf(value) {
+			more, err := attributesFrom(name, element)
+			if err != nil {
+				return nil, err
+			}
+			attributes = append(attributes, more...)
+		}
+		return attributes, nil
+	case kindObject:
+		vector := Template{}
+		err := eachMember(value, func(key string, inner json.RawMessage) error {
+			vector = append(vector, Attribute{Name: key, Value: plainText(inner)})
+			return nil
+		})
+		return []Attribute{{Name: name, Vector: vector}}, err
+	}
+	return []Attribute{{Name: name, Value: plainText(value)}}, nil
+}
+
+// plainText is a text itself, and of any other value its JSON.
+func plainText(value json.RawMessage) string {
+	switch kindOf(value) {
+	case kindText:
+		return textOf(value)
+	case kindNull:
+		return ""
+	}
+	return string(value)
+}
+
+// eachMember visits the members of a JSON object in their order. No text is an
+// object without members.
+func eachMember(text json.RawMessage, visit func(name string, value json.RawMessage) error) error {
+	if len(text) == 0 {
+		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	opening, err := decoder.Token()
+	if err != nil {
+		return fmt.Errorf("read template_contents: %w", err)
+	}
+	if opening != json.Delim('{') {
+		return fmt.Errorf("read template_contents: it is %s and must be an object", kindOf(text))
+	}
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return fmt.Errorf("read template_contents: %w", err)
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return fmt.Errorf("read template_contents: %v: %w", name, err)
+		}
+		if err := visit(fmt.Sprint(name), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldInputs writes the values of user inputs into a role's template_contents:
+// as attributes, and into the context as a reference to them, so that the guest
+// is told. The role's values win over the service's, both over what the
+// contents say already; a context that names the input itself stays.
+func (p *planner) foldInputs(role *Role) {
+	values := object{}
+	for _, given := range []json.RawMessage{p.Service.Body.UserInputsValues, role.UserInputsValues} {
+		for name, value := range attributesOf(given) {
+			values[name] = value
+		}
+	}
+	if len(values) == 0 {
+		return
+	}
+	contents := attributesOf(role.TemplateContents)
+	if contents == nil {
+		contents = object{}
+	}
+	context := attributesOf(contents["CONTEXT"])
+	if context == nil {
+		context = object{}
+	}
+	for name, value := range values {
+		contents[name] = value
+		setDefault(context, name, string(mustMarshal("$"+name)))
+	}
+	contents["CONTEXT"] = context.text()
+	role.TemplateContents = contents.text()
+}
+
+// fillContents gives a role's template_contents everything that is known when
+// deploying begins.
+func (p *planner) fillContents(role *Role) {
+	if role.TemplateContents == nil {
+		role.TemplateContents = emptyObject
+	}
+	p.foldInputs(role)
+}

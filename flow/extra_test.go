@@ -1,0 +1,180 @@
+package flow_test
+
+import (
+	"encoding/xml"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/fixtures"
+)
+
+// alpine is a VM template with a context and one NIC.
+var alpine = flow.Template{
+	{Name: "CONTEXT", Vector: flow.Template{{Name: "NETWORK", Value: "YES"}, {Name: "REPORT_READY", Value: "YES"}}},
+	{Name: "CPU", Value: "0.01"}, {Name: "MEMORY", Value: "16"}, {Name: "NAME", Value: "alpine"},
+	{Name: "NIC", Vector: flow.Template{{Name: "NETWORK", Value: "private"}}},
+}
+
+// extraOf is the extra template of the first VM of the service's first role.
+func extraOf(t *testing.T, body string, base flow.Template, values map[string]string) string {
+	t.Helper()
+	parsed, err := flow.ParseBody([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := flow.Service{ID: 27, Body: parsed}
+	text, err := flow.ExtraTemplate(service, flow.Intent{Role: parsed.Roles[0].Name, Key: "k"}, base, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+const marks = "SERVICE_ID = \"27\"\nROLE_NAME = \"a\"\nFLOWJET_KEY = \"k\"\n"
+
+func TestExtraTemplateMergesContents(t *testing.T) {
+	const unmerged = "CPU = \"0.01\"\nMEMORY = \"16\"\n"
+	const context = "CONTEXT = [\nNETWORK = \"YES\",\nREPORT_READY = \"YES\"\n]\n"
+	const nic = "NIC = [\nNETWORK = \"private\"\n]\n"
+	for name, test := range map[string]struct{ contents, want string }{
+		"nothing":              {`{}`, ""},
+		"an attribute more":    {`{"LOGO":"x"}`, context + unmerged + nic + "LOGO = \"x\"\n"},
+		"an attribute instead": {`{"MEMORY":32}`, context + "CPU = \"0.01\"\nMEMORY = \"32\"\n" + nic},
+		"objects merge": {
+			`{"CONTEXT":{"NETWORK":"NO","DBUSER":"$DBUSER"}}`,
+			"CONTEXT = [\nNETWORK = \"NO\",\nREPORT_READY = \"YES\",\nDBUSER = \"$DBUSER\"\n]\n" + unmerged + nic,
+		},
+		"arrays replace": {
+			`{"NIC":[{"NAME":"N0","NETWORK_ID":1},{"NAME":"N1","NETWORK_ID":"2"}]}`,
+			context + unmerged + "NIC = [\nNAME = \"N0\",\nNETWORK_ID = \"1\"\n]\nNIC = [\nNAME = \"N1\",\nNETWORK_ID = \"2\"\n]\n",
+		},
+		"an object instead of a text":    {`{"CPU":{"A":"1"}}`, context + "CPU = [\nA = \"1\"\n]\nMEMORY = \"16\"\n" + nic},
+		"quotes are escaped":             {`{"MEMORY":"say \"hi\"","CPU":"C:\\"}`, context + "CPU = \"C:\\ \"\nMEMORY = \"say \\\"hi\\\"\"\n" + nic},
+		"names in any case":              {`{"nic":[]}`, context + unmerged},
+		"marks cannot be forged":         {`{"service_id":"1","FLOWJET_KEY":"x","MEMORY":1}`, context + "CPU = \"0.01\"\nMEMORY = \"1\"\n" + nic},
+		"booleans, nothing and no value": {`{"A":true,"B":null,"CONTEXT":{}}`, context + unmerged + nic + "A = \"true\"\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"name":"x","roles":[{"name":"a","template_contents":` + test.contents + `}]}`
+			if got := extraOf(t, body, alpine, nil); got != test.want+marks {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want+marks)
+			}
+		})
+	}
+}
+
+func TestExtraTemplateOfSeveralNICs(t *testing.T) {
+	twice := flow.Template{
+		{Name: "NIC", Vector: flow.Template{{Name: "NETWORK_ID", Value: "1"}}}, {Name: "CPU", Value: "1"},
+		{Name: "NIC", Vector: flow.Template{{Name: "NETWORK_ID", Value: "2"}}},
+	}
+	got := extraOf(t, `{"name":"x","roles":[{"name":"a","template_contents":{"NIC":{"NETWORK_ID":"3"}}}]}`, twice, nil)
+	if want := "NIC = [\nNETWORK_ID = \"3\"\n]\nCPU = \"1\"\n" + marks; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestUnreadableContentsAreAnError(t *testing.T) {
+	service := flow.Service{Body: flow.Body{Roles: []flow.Role{{Name: "a", TemplateContents: []byte(`{"A":1}`)}}}}
+	values := map[string]string{}
+	if _, err := flow.ExtraTemplate(service, flow.Intent{Role: "a"}, nil, values); err != nil {
+		t.Errorf("readable contents: %v", err)
+	}
+	service.Body.Roles[0].TemplateContents = []byte(`{"A":}`)
+	if flow.NeedsTemplate(service, "a") {
+		t.Error("contents that are not JSON need a template")
+	}
+}
+
+func TestReferencesToParents(t *testing.T) {
+	body := `{"name":"x","deployment":"straight","roles":[
+		{"name":"a","parents":["db"],"template_contents":{"ETCD":"http://${db.template.context.ETH0_IP}:1","SAME":"${db.template.context.ETH0_IP}",
+			"OTHER":"${HOME} ${zz.x}","N":"${DB.NAME}"}},{"name":"db"}]}`
+	parsed, err := flow.ParseBody([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := flow.Service{ID: 27, Body: parsed}
+	vm := flow.Template{
+		{Name: "NAME", Value: `q"uote`},
+		{Name: "TEMPLATE", Vector: flow.Template{{Name: "CONTEXT", Vector: flow.Template{{Name: "ETH0_IP", Value: "10.0.0.7"}}}}},
+		{Name: "USER_TEMPLATE", Vector: flow.Template{{Name: "TOKEN", Value: "t"}}},
+	}
+	values := map[string]string{}
+	for _, reference := range flow.References(service, "a") {
+		if reference.Parent != "db" {
+			t.Errorf("%+v", reference)
+		}
+		values[reference.Text], _ = reference.Value(vm)
+	}
+	if len(values) != 2 {
+		t.Fatalf("references: %v", values)
+	}
+	want := "ETCD = \"http://10.0.0.7:1\"\nSAME = \"10.0.0.7\"\nOTHER = \"${HOME} ${zz.x}\"\nN = \"q\\\"uote\"\n" + marks
+	if got := extraOf(t, body, nil, values); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	token := flow.Reference{Path: []string{"token"}}
+	if value, found := token.Value(vm); !found || value != "t" {
+		t.Errorf("USER_TEMPLATE/TOKEN is %q, %v", value, found)
+	}
+	if _, found := (flow.Reference{Path: []string{"nope"}}).Value(vm); found {
+		t.Error("what the VM has not was found")
+	}
+}
+
+func TestUserInputsReachTheContents(t *testing.T) {
+	s := newStage(t, `{"name":"web","user_inputs_values":{"DBUSER":"bob","PORT":80},"roles":[
+		{"name":"a","type":"vm","cardinality":1,"template_id":0,"user_inputs_values":{"PORT":"81"},"template_contents":{"CONTEXT":{"DBUSER":"own"}}},
+		{"name":"b","type":"vm","cardinality":0,"template_id":0}]}`)
+	s.plan()
+	for role, want := range map[string]string{
+		"a": `{"CONTEXT":{"DBUSER":"own","PORT":"$PORT"},"DBUSER":"bob","PORT":"81"}`,
+		"b": `{"CONTEXT":{"DBUSER":"$DBUSER","PORT":"$PORT"},"DBUSER":"bob","PORT":80}`,
+	} {
+		if got := string(s.role(role).TemplateContents); got != want {
+			t.Errorf("role %s: got %s, want %s", role, got, want)
+		}
+	}
+}
+
+// call is a recorded XML-RPC call.
+type call struct {
+	Method  string `json:"method"`
+	Request string `json:"request"`
+}
+
+// texts are the text parameters of a recorded call.
+func (c call) texts(t *testing.T) []string {
+	t.Helper()
+	var request struct {
+		Values []string `xml:"params>param>value>string"`
+	}
+	if err := xml.Unmarshal([]byte(c.Request), &request); err != nil {
+		t.Fatal(err)
+	}
+	return request.Values
+}
+
+func TestExtraTemplateAsRecorded(t *testing.T) {
+	named := regexp.MustCompile(`^(\w+)_\d+_\(service_(\d+)\)$`)
+	for _, call := range fixtures.Lines[call](t, "xmlrpc.jsonl") {
+		if call.Method != "one.template.instantiate" {
+			continue
+		}
+		texts := call.texts(t)
+		parts := named.FindStringSubmatch(texts[1])
+		var service flow.Service
+		if _, err := fmt.Sscan(parts[2], &service.ID); err != nil {
+			t.Fatal(err)
+		}
+		service.Body.Roles = []flow.Role{{Name: parts[1]}}
+		got, err := flow.ExtraTemplate(service, flow.Intent{Role: parts[1], Key: "k"}, nil, nil)
+		if err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\n") != texts[2] {
+			t.Errorf("got %q, %v, want %q", got, err, texts[2])
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package flow
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Reference is a text such as ${Master.TEMPLATE.CONTEXT.ETH0_IP} in a role's
+// template_contents: a value of a VM of one of its parents.
+type Reference struct {
+	// Text is the reference as it stands there.
+	Text string
+	// Parent is the parent role's name.
+	Parent string
+	// Path leads to the value in the VM's XML.
+	Path []string
+}
+
+var referencePattern = regexp.MustCompile(`\$\{([^${}.]+)\.([^${}]+)\}`)
+
+// References are those in a role's template_contents, each once. ${X.path}
+// where X is no parent of the role stays what it is: it may be meant for the
+// guest.
+func References(service Service, role string) []Reference {
+	held := service.role(role)
+	if held == nil {
+		return nil
+	}
+	var found []Reference
+	for _, match := range referencePattern.FindAllStringSubmatch(string(held.TemplateContents), -1) {
+		parent := parentNamed(held, match[1])
+		if parent == "" || slices.ContainsFunc(found, func(r Reference) bool { return r.Text == match[0] }) {
+			continue
+		}
+		found = append(found, Reference{Text: match[0], Parent: parent, Path: strings.Split(match[2], ".")})
+	}
+	return found
+}
+
+func parentNamed(role *Role, name string) string {
+	for _, parent := range role.Parents {
+		if strings.EqualFold(parent, name) {
+			return parent
+		}
+	}
+	return ""
+}
+
+// Value is what the reference stands for in a VM's XML: its path is looked for
+// from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
+func (r Reference) Value(vm Template) (string, bool) {
+	for _, root := range [][]string{nil, {"TEMPLATE"}, {"USER_TEMPLATE"}} {
+		if value, found := vm.Lookup(append(root, r.Path...)...); found {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// role finds a role by its name, nil if the service has none of it.
+func (s Service) role(name string) *Role {
+	for i := range s.Body.Roles {
+		if s.Body.Roles[i].Name == name {
+			return &s.Body.Roles[i]
+		}
+	}
+	return nil
+}
+
+// RoleNodes are the ids of a role's VMs, oldest first.
+func (s Service) RoleNodes(name string) []int {
+	role := s.role(name)
+	if role == nil {
+		return nil
+	}
+	ids := make([]int, len(role.Nodes))
+	for i, node := range role.Nodes {
+		ids[i] = node.DeployID
+	}
+	slices.Sort(ids)
+	return ids
+}
