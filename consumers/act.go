@@ -106,8 +106,12 @@ func (l *lane) created(id int, intent flow.Intent) {
 	if _, seen := l.facts[id]; seen {
 		return
 	}
+	state := flow.VMPending
+	if intent.Hold {
+		state = flow.VMHold
+	}
 	l.facts[id] = flow.VM{
-		ID: id, Name: intent.Name, Owner: l.record.State.Service.Owner, State: flow.VMPending,
+		ID: id, Name: intent.Name, Owner: l.record.State.Service.Owner, State: state,
 		Service: l.service, Role: intent.Role, Key: intent.Key,
 	}
 }

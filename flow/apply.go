@@ -20,6 +20,12 @@ func (p *planner) apply(command Command) error {
 			return err
 		}
 		return p.applyScale(arguments)
+	case VerbRelease:
+		var arguments ReleaseArguments
+		if err := readArguments(command, &arguments); err != nil {
+			return err
+		}
+		return p.applyRelease(arguments)
 	case VerbRecover:
 		var arguments RecoverArguments
 		if err := readArguments(command, &arguments); err != nil {
@@ -128,7 +134,7 @@ func (p *planner) applyRecover() error {
 	}
 	p.forgetAsked()
 	p.retryVMs()
-	p.retryRoles(RoleFailedDeploying, RoleDeploying)
+	p.retryDeploying()
 	p.retryRoles(RoleFailedScaling, RoleScaling)
 	p.retryRoles(RoleFailedUndeploying, RoleUndeploying)
 	p.leaveFailure()
@@ -212,7 +218,7 @@ func (p *planner) refuseIntent(refused Intent, message string) {
 	}
 	reason := fmt.Sprintf("VM %d could not be created from template %d: %s", refused.Ordinal, refused.TemplateID, message)
 	switch role.state() {
-	case RoleDeploying:
+	case RoleDeploying, RoleHold:
 		p.failRole(role, RoleFailedDeploying, reason)
 	case RoleScaling:
 		p.failRole(role, RoleFailedScaling, reason)
@@ -248,8 +254,11 @@ func RefuseVM(state State, vm int, message string, facts Facts, now time.Time, s
 // asked again when it has moved on; a request that was only meant to help is
 // forgotten.
 func (p *planner) refuseVM(vm VM, message string) {
-	if p.Asked[vm.ID].helps() {
+	if asked := p.Asked[vm.ID]; asked.helps() {
 		delete(p.Asked, vm.ID)
+		if asked.Action == callRelease {
+			p.failRelease(vm, message)
+		}
 		return
 	}
 	if vm.Ending() || p.between(vm) {
@@ -266,6 +275,16 @@ func (p *planner) refuseVM(vm VM, message string) {
 			p.failRole(role, RoleFailedUndeploying, reason)
 		case role.state() == RoleScaling && role.shrinking():
 			p.failRole(role, RoleFailedScaling, reason)
+		}
+	}
+}
+
+// failRelease fails the role whose VM cannot be started.
+func (p *planner) failRelease(vm VM, message string) {
+	for i := range p.roles() {
+		role := &p.roles()[i]
+		if role.has(vm.ID) && role.state() == RoleDeploying && vm.State == VMHold {
+			p.failRole(role, RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
 		}
 	}
 }

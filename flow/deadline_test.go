@@ -85,7 +85,7 @@ func TestRecoveredCooldownLeavesNoDeadline(t *testing.T) {
 
 func TestWhichStatesHaveADeadline(t *testing.T) {
 	rests := map[flow.ServiceState]bool{
-		flow.ServiceHold: true, flow.ServiceFailedDeploying: true, flow.ServiceFailedScaling: true, flow.ServiceFailedUndeploying: true,
+		flow.ServiceFailedDeploying: true, flow.ServiceFailedScaling: true, flow.ServiceFailedUndeploying: true,
 		flow.ServiceFailedDeployingNets: true, flow.ServiceFailedUndeployingNets: true,
 	}
 	for state, s := range stagesInEveryState(t) {

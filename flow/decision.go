@@ -10,6 +10,8 @@ type State struct {
 	Intents []Intent `json:"intents,omitempty"`
 	// Asked are the requests to VMs whose effect has not been seen, by VM id.
 	Asked map[int]Asked `json:"asked,omitempty"`
+	// Released are the roles that may leave HOLD as soon as their parents run.
+	Released []string `json:"released,omitempty"`
 	// CooldownUntil is when a service in COOLDOWN goes on.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
 	// Deadlines are the times at which to look again, by timer name.
@@ -47,7 +49,17 @@ type Asked struct {
 }
 
 // helps says that the VM was asked to run again, and not to end.
-func (a Asked) helps() bool { return a.Action == "recover" || a.Action == "resume" }
+func (a Asked) helps() bool {
+	return a.Action == "recover" || a.Action == "resume" || a.Action == callRelease
+}
+
+// answered says that what was meant to help the VM has done so.
+func (a Asked) answered(vm VM) bool {
+	if a.Action == callRelease {
+		return vm.State != VMHold
+	}
+	return !vm.Troubled()
+}
 
 // ActionKind is what an Action does.
 type ActionKind string
@@ -59,7 +71,7 @@ const (
 	// ActionFindVM looks for the VM of Action.Intent: found, it becomes a fact;
 	// not found, the intent is given up.
 	ActionFindVM ActionKind = "find_vm"
-	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume).
+	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume, release).
 	ActionVM ActionKind = "vm"
 	// ActionRecoverVM asks oned to retry what failed on Action.VM.
 	ActionRecoverVM ActionKind = "recover_vm"

@@ -18,9 +18,15 @@ func (p *planner) deploy() {
 	switch {
 	case p.anyRole(RoleFailedDeploying):
 		p.to(ServiceFailedDeploying)
+	case p.state() == ServiceHold && (p.anyRole(RoleDeploying) || p.everyRole(RoleRunning, RoleWarning)):
+		p.to(ServiceDeploying)
 	case p.everyRole(RoleRunning, RoleWarning):
 		p.to(ServiceRunning)
-	case p.everyRole(RolePending, RoleRunning, RoleWarning):
+	case p.everyRole(RoleRunning, RoleWarning, RoleHold):
+		if p.state() != ServiceHold {
+			p.to(ServiceHold)
+		}
+	case p.everyRole(RolePending, RoleRunning, RoleWarning, RoleHold):
 		p.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+p.pendingRoles())
 		p.to(ServiceFailedDeploying)
 	}
@@ -45,10 +51,17 @@ func (p *planner) deployRole(role *Role) bool {
 			return false
 		}
 		p.start(role)
-		p.roleTo(role, RoleDeploying, "")
+		if p.holds(role) {
+			p.beginHold(role)
+		} else {
+			p.roleTo(role, RoleDeploying, "")
+		}
 		return true
+	case RoleHold:
+		return p.hold(role)
 	case RoleDeploying:
 		p.fill(role)
+		p.releaseHeld(role)
 		return p.arrive(role, RoleRunning, RoleFailedDeploying)
 	}
 	return false
@@ -56,12 +69,21 @@ func (p *planner) deployRole(role *Role) bool {
 
 // mayStart: with the strategy straight, a role waits for its parents.
 func (p *planner) mayStart(role *Role) bool {
+	if p.holds(role) {
+		return p.parentsAre(role, RoleRunning, RoleWarning, RoleHold)
+	}
+	return p.parentsAre(role, RoleRunning, RoleWarning)
+}
+
+// parentsAre says that all the roles that the role waits for are in one of the
+// states.
+func (p *planner) parentsAre(role *Role, states ...RoleState) bool {
 	if p.Service.Body.Deployment != DeploymentStraight {
 		return true
 	}
 	for _, name := range role.Parents {
 		parent := p.role(name)
-		if parent == nil || parent.state() != RoleRunning && parent.state() != RoleWarning {
+		if parent == nil || !slices.Contains(states, parent.state()) {
 			return false
 		}
 	}
@@ -115,6 +137,7 @@ func (p *planner) newIntent(role *Role) Intent {
 		Ordinal:    ordinal,
 		Name:       p.vmName(role, ordinal),
 		TemplateID: role.TemplateID,
+		Hold:       role.state() == RoleHold,
 	}
 }
 

@@ -145,7 +145,7 @@ func (p *planner) leaving(role *Role) bool {
 // growing says that the role may be given VMs.
 func (p *planner) growing(role *Role) bool {
 	switch role.state() {
-	case RoleDeploying, RoleFailedDeploying:
+	case RoleDeploying, RoleFailedDeploying, RoleHold:
 		return true
 	case RoleScaling, RoleFailedScaling:
 		return !role.shrinking()
@@ -225,7 +225,7 @@ func (p *planner) settleAsked(vm VM) {
 		return
 	}
 	timely := p.now.Before(asked.At.Add(p.settings.Look))
-	if vm.Gone() || asked.helps() && (!vm.Troubled() || !timely) {
+	if vm.Gone() || asked.helps() && (asked.answered(vm) || !timely) {
 		delete(p.Asked, vm.ID)
 	}
 }

@@ -66,6 +66,7 @@ func (s State) clone() State {
 	}
 	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
 	s.Intents = slices.Clone(s.Intents)
+	s.Released = slices.Clone(s.Released)
 	s.Asked = maps.Clone(s.Asked)
 	s.Deadlines = maps.Clone(s.Deadlines)
 	return s
@@ -97,7 +98,7 @@ func (p *planner) step() {
 		p.to(ServiceDeployingNets)
 	case ServiceDeployingNets:
 		p.beginDeploying()
-	case ServiceDeploying:
+	case ServiceDeploying, ServiceHold:
 		p.deploy()
 	case ServiceRunning, ServiceWarning:
 		p.watch()
@@ -140,6 +141,10 @@ func (p *planner) beginDeploying() {
 	for i := range p.roles() {
 		p.fillContents(&p.roles()[i])
 	}
+	if p.everyRoleHolds() {
+		p.to(ServiceHold)
+		return
+	}
 	p.to(ServiceDeploying)
 }
 
@@ -166,6 +171,9 @@ func (p *planner) roleTo(role *Role, next RoleState, reason string) {
 		panic(fmt.Sprintf("flow: service %d: role %s cannot go from %s to %s", p.Service.ID, role.Name, old, next))
 	}
 	role.State = &next
+	if next == RoleRunning {
+		p.Released = slices.DeleteFunc(p.Released, func(name string) bool { return name == role.Name })
+	}
 	p.changes = append(p.changes, Change{Kind: "role", Role: role.Name, Old: old.String(), New: next.String(), Reason: reason})
 }
 
@@ -246,7 +254,7 @@ func (p *planner) setDeadlines() {
 // case the last event told an older truth.
 func (p *planner) looksAgain() bool {
 	state := p.state()
-	return state.Waiting() || state == ServiceWarning || len(p.Asked) > 0 || p.entered && !state.Failed()
+	return state.Waiting() || state == ServiceWarning || state == ServiceHold || len(p.Asked) > 0 || p.entered && !state.Failed()
 }
 
 func (p *planner) setDeadline(name string, due time.Time) {

@@ -68,6 +68,10 @@ func TestHealthyServiceReachesRunning(t *testing.T) {
 }
 
 func (p *player) wantRunning() {
+	if p.state.Service.State() == flow.ServiceHold {
+		p.order(flow.VerbRelease, nil)
+		p.quieten()
+	}
 	if got := p.state.Service.State(); got != flow.ServiceRunning {
 		p.Fatalf("a healthy service rests in %s; log: %+v", got, p.state.Service.Body.Log)
 	}
@@ -140,7 +144,7 @@ func (p *player) applyWire() {
 }
 
 func (p *player) someCommand() {
-	switch rapid.SampledFrom([]string{"scale", "scale", "scale", "recover", "recover", "undeploy", "delete", "deploy"}).Draw(p.T, "command") {
+	switch rapid.SampledFrom([]string{"scale", "scale", "scale", "recover", "recover", "undeploy", "delete", "deploy", "release", "release"}).Draw(p.T, "command") {
 	case "scale":
 		p.order(flow.VerbScale, flow.ScaleArguments{Role: p.drawRole().Name, Cardinality: rapid.IntRange(0, 4).Draw(p.T, "to")})
 	case "recover":
@@ -151,6 +155,8 @@ func (p *player) someCommand() {
 		p.order(flow.VerbRecover, flow.RecoverArguments{Delete: true})
 	case "deploy":
 		p.order(flow.VerbDeploy, nil)
+	case "release":
+		p.order(flow.VerbRelease, flow.ReleaseArguments{Role: rapid.SampledFrom([]string{"", "a"}).Draw(p.T, "released")})
 	}
 }
 
@@ -201,7 +207,7 @@ func (p *player) stirs() bool {
 // nothing. In WARNING it goes on looking for the warning's end.
 func (p *player) rests(waits bool) bool {
 	state := p.state.Service.State()
-	if state == flow.ServiceWarning {
+	if state == flow.ServiceWarning || state == flow.ServiceHold {
 		return len(p.state.Asked) == 0 && !p.stirs()
 	}
 	return (state == flow.ServiceRunning || state.Failed()) && len(p.state.Asked) == 0 && !waits

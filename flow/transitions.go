@@ -5,9 +5,9 @@ import "slices"
 // serviceTransitions are the only ways from one state of a service to another.
 var serviceTransitions = map[ServiceState][]ServiceState{
 	ServicePending:               {ServiceDeployingNets, ServiceUndeploying},
-	ServiceDeployingNets:         {ServiceDeploying, ServiceFailedDeployingNets, ServiceUndeploying},
+	ServiceDeployingNets:         {ServiceDeploying, ServiceHold, ServiceFailedDeployingNets, ServiceUndeploying},
 	ServiceDeploying:             {ServiceRunning, ServiceFailedDeploying, ServiceHold, ServiceUndeploying},
-	ServiceHold:                  {ServiceDeploying, ServiceUndeploying},
+	ServiceHold:                  {ServiceDeploying, ServiceFailedDeploying, ServiceUndeploying},
 	ServiceRunning:               {ServiceWarning, ServiceScaling, ServiceDeploying, ServiceUndeploying},
 	ServiceWarning:               {ServiceRunning, ServiceScaling, ServiceUndeploying},
 	ServiceScaling:               {ServiceCooldown, ServiceFailedScaling, ServiceUndeploying},
@@ -25,14 +25,14 @@ var serviceTransitions = map[ServiceState][]ServiceState{
 // roleTransitions are the only ways from one state of a role to another.
 var roleTransitions = map[RoleState][]RoleState{
 	RolePending:           {RoleDeploying, RoleHold, RoleUndeploying},
-	RoleHold:              {RoleDeploying, RoleUndeploying},
+	RoleHold:              {RoleDeploying, RoleFailedDeploying, RoleUndeploying},
 	RoleDeploying:         {RoleRunning, RoleFailedDeploying, RoleUndeploying},
 	RoleRunning:           {RoleWarning, RoleScaling, RoleUndeploying},
 	RoleWarning:           {RoleRunning, RoleScaling, RoleUndeploying},
 	RoleScaling:           {RoleCooldown, RoleFailedScaling, RoleUndeploying},
 	RoleCooldown:          {RoleRunning, RoleUndeploying},
 	RoleUndeploying:       {RoleDone, RoleFailedUndeploying},
-	RoleFailedDeploying:   {RoleDeploying, RoleUndeploying},
+	RoleFailedDeploying:   {RoleDeploying, RoleHold, RoleUndeploying},
 	RoleFailedScaling:     {RoleScaling, RoleUndeploying},
 	RoleFailedUndeploying: {RoleUndeploying},
 	RoleDone:              {},

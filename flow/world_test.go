@@ -25,8 +25,12 @@ func newWorld() *world { return &world{vms: map[int]flow.VM{}, late: map[int]boo
 func (w *world) create(intent flow.Intent) int {
 	id := w.next
 	w.next++
+	state := flow.VMPending
+	if intent.Hold {
+		state = flow.VMHold
+	}
 	w.put(flow.VM{
-		ID: id, Name: intent.Name, Owner: stageOwner, State: flow.VMPending,
+		ID: id, Name: intent.Name, Owner: stageOwner, State: state,
 		Service: 27, Role: intent.Role, Key: intent.Key,
 	})
 	return id
@@ -86,7 +90,7 @@ func (w *world) advance(id int, well bool) bool {
 // meddle has somebody else, or a failing host, do something to a VM.
 func (w *world) meddle(t *rapid.T, id int) {
 	vm := w.vms[id]
-	switch rapid.SampledFrom([]string{"delete", "poweroff", "lose", "find", "resume", "fail", "suspend"}).Draw(t, "meddle") {
+	switch rapid.SampledFrom([]string{"delete", "poweroff", "lose", "find", "resume", "fail", "suspend", "release"}).Draw(t, "meddle") {
 	case "delete":
 		w.become(id, flow.VMDone, flow.LCMInit)
 	case "poweroff":
@@ -96,6 +100,10 @@ func (w *world) meddle(t *rapid.T, id int) {
 	case "lose":
 		if vm.Running() {
 			w.become(id, flow.VMActive, flow.LCMUnknown)
+		}
+	case "release":
+		if vm.State == flow.VMHold {
+			w.become(id, flow.VMPending, flow.LCMInit)
 		}
 	case "find":
 		if vm.Lost() {
@@ -129,6 +137,12 @@ func (w *world) ask(id int, call string) bool {
 			next = flow.LCMEpilog
 		}
 		w.become(id, flow.VMActive, next)
+		return true
+	case "release":
+		if vm.State != flow.VMHold {
+			return false
+		}
+		w.become(id, flow.VMPending, flow.LCMInit)
 		return true
 	case "resume":
 		if vm.State != flow.VMPoweroff {

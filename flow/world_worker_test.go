@@ -44,6 +44,7 @@ func drawBody(t *rapid.T) string {
 	for i, name := range names {
 		role := map[string]any{"name": name, "type": "vm", "template_id": 0, "cardinality": rapid.IntRange(0, 3).Draw(t, "cardinality")}
 		role["cooldown"] = rapid.SampledFrom([]int{0, 5, 45}).Draw(t, "cooldown")
+		role["on_hold"] = rapid.IntRange(0, 5).Draw(t, "role on hold") == 5
 		if i > 0 {
 			role["parents"] = rapid.SliceOfNDistinct(rapid.SampledFrom(names[:i]), 0, i, rapid.ID[string]).Draw(t, "parents")
 		}
@@ -52,6 +53,7 @@ func drawBody(t *rapid.T) string {
 	return asJSON(t, map[string]any{
 		"name": "web", "roles": roles, "deployment": rapid.SampledFrom([]string{"none", "straight"}).Draw(t, "deployment"),
 		"ready_status_gate": rapid.Bool().Draw(t, "gate"), "automatic_deletion": rapid.Bool().Draw(t, "automatic deletion"),
+		"on_hold": rapid.IntRange(0, 9).Draw(t, "on hold") == 9,
 	})
 }
 

@@ -1,0 +1,146 @@
+package flow_test
+
+import (
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+const heldService = `{"name":"web","deployment":"straight","on_hold":true,"roles":[
+	{"name":"Master","type":"vm","cardinality":1,"template_id":0,"cooldown":3},
+	{"name":"Slave","type":"vm","cardinality":1,"template_id":7,"parents":["Master"],"cooldown":3}]}`
+
+// createHeld carries out the creations of the last decision: VMs in HOLD.
+func (s *stage) createHeld() {
+	s.t.Helper()
+	for _, action := range s.actions {
+		if action.Kind != flow.ActionCreateVM {
+			continue
+		}
+		if !action.Intent.Hold {
+			s.t.Fatalf("%s is not to be created on hold", describeAction(action))
+		}
+		vm := s.vmOf(action.Intent)
+		vm.State, vm.LCMState = flow.VMHold, flow.LCMInit
+		s.facts[vm.ID] = vm
+	}
+	s.plan()
+}
+
+func TestServiceOnHoldAndItsRelease(t *testing.T) {
+	s := newStage(t, heldService)
+	s.plan()
+	s.wantState(flow.ServiceHold)
+	s.wantActions("create Master/0", "create Slave/0")
+	s.createHeld()
+	s.wantRole("Master", flow.RoleHold)
+	s.wantRole("Slave", flow.RoleHold)
+	s.wantNodes("Slave", 1, 101)
+	s.wantActions()
+	s.wantLog("I New state: DEPLOYING_NETS", "I New state: HOLD")
+	if !*s.role("Slave").OnHold {
+		t.Error("the roles do not say that they are on hold")
+	}
+
+	s.command(flow.VerbRelease, flow.ReleaseArguments{})
+	s.wantState(flow.ServiceDeploying)
+	s.wantActions("release 100")
+	s.wantRole("Slave", flow.RoleHold)
+	s.run(100)
+	s.wantRole("Master", flow.RoleRunning)
+	s.wantActions("release 101")
+	s.run(101)
+	s.wantState(flow.ServiceRunning)
+	s.wantLog("I New state: HOLD", "I New state: DEPLOYING", "I New state: RUNNING")
+}
+
+func TestRoleOnHoldHoldsItsChildren(t *testing.T) {
+	s := newStage(t, `{"name":"web","deployment":"straight","roles":[
+		{"name":"a","type":"vm","cardinality":1,"template_id":0},
+		{"name":"b","type":"vm","cardinality":1,"template_id":0,"parents":["a"],"on_hold":true},
+		{"name":"c","type":"vm","cardinality":1,"template_id":0,"parents":["b"]}]}`)
+	s.plan()
+	s.wantState(flow.ServiceDeploying)
+	s.wantActions("create a/0")
+	s.create()
+	s.run(100)
+	s.wantActions("create b/0", "create c/0")
+	s.createHeld()
+	s.wantState(flow.ServiceHold)
+	s.wantRole("a", flow.RoleRunning)
+
+	s.command(flow.VerbRelease, flow.ReleaseArguments{Role: "c"})
+	s.wantState(flow.ServiceHold)
+	s.wantActions()
+	s.command(flow.VerbRelease, flow.ReleaseArguments{Role: "b"})
+	s.wantState(flow.ServiceDeploying)
+	s.wantActions("release 101")
+	s.run(101)
+	s.wantActions("release 102")
+	s.run(102)
+	s.wantState(flow.ServiceRunning)
+}
+
+func TestReleaseOfARoleLeavesTheOthers(t *testing.T) {
+	s := newStage(t, heldService)
+	s.plan()
+	s.createHeld()
+	s.command(flow.VerbRelease, flow.ReleaseArguments{Role: "Master"})
+	s.run(100)
+	s.wantRole("Master", flow.RoleRunning)
+	s.wantRole("Slave", flow.RoleHold)
+	s.wantState(flow.ServiceHold)
+}
+
+func TestReleaseByHand(t *testing.T) {
+	s := newStage(t, heldService)
+	s.plan()
+	s.createHeld()
+	s.run(100)
+	s.wantRole("Master", flow.RoleRunning)
+	s.wantRole("Slave", flow.RoleHold)
+	s.wantState(flow.ServiceHold)
+	s.run(101)
+	s.wantState(flow.ServiceRunning)
+}
+
+func TestReleaseRefusals(t *testing.T) {
+	s := runningStage(t, masterSlave)
+	s.wantRefusal(flow.RefusedState, "no roles in HOLD", flow.VerbRelease, flow.ReleaseArguments{})
+	s.wantRefusal(flow.RefusedState, "Master", flow.VerbRelease, flow.ReleaseArguments{Role: "Master"})
+	s.wantRefusal(flow.RefusedMissing, "zz", flow.VerbRelease, flow.ReleaseArguments{Role: "zz"})
+	s.wantRefusal(flow.RefusedInput, "release", flow.VerbRelease, []int{1})
+}
+
+func TestHeldServiceIsUndeployed(t *testing.T) {
+	s := newStage(t, heldService)
+	s.plan()
+	s.createHeld()
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 101")
+	s.end(101)
+	s.end(100)
+	s.wantActions("delete document")
+}
+
+func TestFailedHoldIsRecovered(t *testing.T) {
+	s := newStage(t, heldService)
+	s.plan()
+	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.wantState(flow.ServiceHold)
+	s.createHeld()
+	s.wantRole("Master", flow.RoleHold)
+}
+
+func TestRefusedReleaseFailsTheRole(t *testing.T) {
+	s := newStage(t, heldService)
+	s.plan()
+	s.createHeld()
+	s.command(flow.VerbRelease, nil)
+	s.take(flow.RefuseVM(s.state, 100, "no right", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.wantActions("release 100")
+}
