@@ -27,7 +27,7 @@ func (p *Pipeline) SubmitCommand(ctx context.Context, command flow.Command, wait
 	replyTo, replies, forget := p.replies.expect()
 	defer forget()
 	work := Work{Service: command.Service, Command: &command}
-	if _, err := p.publishWork(ctx, work, "command-"+command.ID, replyTo); err != nil {
+	if _, err := p.publishWork(ctx, work, commandMessage(command), replyTo); err != nil {
 		return Reply{}, p.withdraw(command, err)
 	}
 	limit := time.NewTimer(wait)
@@ -40,6 +40,27 @@ func (p *Pipeline) SubmitCommand(ctx context.Context, command flow.Command, wait
 	case <-ctx.Done():
 		return Reply{}, fmt.Errorf("command %s for service %d: %w: %w", command.ID, command.Service, ErrNoReply, ctx.Err())
 	}
+}
+
+// commandMessage is the message id under which a command is queued.
+func commandMessage(command flow.Command) string { return "command-" + command.ID }
+
+// storedStatus is a CommandStatus as it is kept: with the kind of a refusal, so
+// that its reply can be given again.
+type storedStatus struct {
+	CommandStatus
+	Refused flow.RefusalKind `json:"refused,omitempty"`
+}
+
+func (s storedStatus) reply() Reply {
+	reply := Reply{Version: Version, Command: s.ID, Message: s.Message, Refused: s.Refused}
+	if s.State == CommandRefused && reply.Refused == "" {
+		reply.Refused = flow.RefusedState // an older Flowjet wrote it
+	}
+	if s.Ended != nil {
+		reply.Time = *s.Ended
+	}
+	return reply
 }
 
 // register notes the command as queued, before it is: who asks about a
@@ -77,16 +98,34 @@ func (p *Pipeline) withdraw(command flow.Command, failure error) error {
 // CommandStatus is what became of a command in the last 24 hours; ErrNotFound
 // for one that was never submitted or ended longer ago.
 func (p *Pipeline) CommandStatus(ctx context.Context, id string) (CommandStatus, error) {
+	status, err := p.storedStatus(ctx, id)
+	return status.CommandStatus, err
+}
+
+// CommandReply is the reply of a command that has ended, to be given again;
+// ended is false while it is queued. The errors are CommandStatus's.
+func (p *Pipeline) CommandReply(ctx context.Context, id string) (reply Reply, verb flow.Verb, ended bool, err error) {
+	status, err := p.storedStatus(ctx, id)
+	if err != nil || status.State == CommandQueued {
+		return Reply{}, status.Verb, false, err
+	}
+	return status.reply(), status.Verb, true, nil
+}
+
+func (p *Pipeline) storedStatus(ctx context.Context, id string) (storedStatus, error) {
 	text, err := getText(ctx, p.commands, id)
 	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
-		return CommandStatus{}, fmt.Errorf("command %s: %w", id, ErrNotFound)
+		return storedStatus{}, fmt.Errorf("command %s: %w", id, ErrNotFound)
 	}
 	if err != nil {
-		return CommandStatus{}, fmt.Errorf("look up command %s: %w", id, err)
+		return storedStatus{}, fmt.Errorf("look up command %s: %w", id, err)
 	}
-	var status CommandStatus
+	var status storedStatus
 	if err := json.Unmarshal([]byte(text), &status); err != nil {
-		return CommandStatus{}, fmt.Errorf("look up command %s: its status cannot be read: %w", id, err)
+		return storedStatus{}, fmt.Errorf("look up command %s: its status cannot be read: %w", id, err)
+	}
+	if status.ID != id {
+		return storedStatus{}, fmt.Errorf("command %s: %w", id, ErrNotFound) // a reservation
 	}
 	return status, nil
 }
@@ -95,7 +134,7 @@ func (p *Pipeline) CommandStatus(ctx context.Context, id string) (CommandStatus,
 // replyTo, if anybody does. Doing it again is harmless: the first reply counts.
 func (p *Pipeline) FinishCommand(ctx context.Context, replyTo string, status CommandStatus, reply Reply) error {
 	status.Version, reply.Version = Version, Version
-	if err := putText(ctx, p.commands, status.ID, string(Encode(status))); err != nil {
+	if err := putText(ctx, p.commands, status.ID, string(Encode(storedStatus{status, reply.Refused}))); err != nil {
 		return fmt.Errorf("finish command %s: %w", status.ID, err)
 	}
 	if !isInbox(replyTo) {

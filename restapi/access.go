@@ -23,7 +23,11 @@ func (r *request) document(ctx context.Context, documentType int) (opennebula.Do
 	if err != nil {
 		return opennebula.Document{}, err
 	}
-	return r.read(ctx, documentType, id)
+	found, err := r.read(ctx, documentType, id)
+	if err == nil {
+		err = r.unchanged(found)
+	}
+	return found, err
 }
 
 func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Document, error) {

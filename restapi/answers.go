@@ -19,7 +19,10 @@ type answer struct {
 	// contentType is textType if it is empty.
 	contentType string
 	location    string
-	body        []byte
+	etag        string
+	// replayed says that it was given before, to a request with the same key.
+	replayed bool
+	body     []byte
 }
 
 // done is the answer without a body.
@@ -30,7 +33,13 @@ func (a answer) write(w http.ResponseWriter) {
 	if a.location != "" {
 		header.Set("Location", a.location)
 	}
-	if a.status == http.StatusNoContent {
+	if a.etag != "" {
+		header.Set("ETag", a.etag)
+	}
+	if a.replayed {
+		header.Set("Idempotent-Replayed", "true")
+	}
+	if a.status == http.StatusNoContent || a.status == http.StatusNotModified {
 		w.WriteHeader(a.status)
 		return
 	}

@@ -30,40 +30,76 @@ func (s *Server) command(ctx context.Context, r *request, service opennebula.Doc
 	if err := s.queueIsThere(); err != nil {
 		return answer{}, err
 	}
-	command := newCommand(r.caller, service.ID, verb)
+	command := r.newCommand(service.ID, verb)
 	command.Arguments = encoded
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout+s.config.ReplyWait)
 	defer cancel()
-	reply, err := s.queue.SubmitCommand(ctx, command, s.config.ReplyWait)
+	reply, err := s.submit(ctx, r, command, s.config.ReplyWait)
 	if errors.Is(err, pipeline.ErrNoReply) {
 		return queued(command), nil
 	}
 	if err != nil {
-		return answer{}, &queueError{fmt.Errorf("%s service %d: %w", verb, service.ID, err)}
+		return answer{}, submitError(command, err)
 	}
-	if verb == flow.VerbUndeploy && reply.Refused == flow.RefusedMissing {
+	return r.outcome(verb, reply)
+}
+
+// outcome is the answer that a worker's reply makes.
+func (r *request) outcome(verb flow.Verb, reply pipeline.Reply) (answer, error) {
+	switch {
+	case reply.Refused == "":
+		return done, nil
+	case verb == flow.VerbUndeploy && reply.Refused == flow.RefusedMissing:
 		return done, nil // it was there when it was read: it has gone, as asked
 	}
-	if reply.Refused != "" {
-		return answer{}, &statusError{r.refusalStatus(reply.Refused), reply.Message}
+	return answer{}, &statusError{r.refusalStatus(reply.Refused), reply.Message}
+}
+
+// submit queues a command, within the bounds of what may wait, and goes on with
+// one that an earlier request with the same key may have queued.
+func (s *Server) submit(ctx context.Context, r *request, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
+	if err := s.backlog.enter(ctx, command.ID, command.User.UID); err != nil {
+		return pipeline.Reply{}, err
 	}
-	return done, nil
+	send := s.queue.SubmitCommand
+	if r.keyed != nil && r.keyed.again {
+		send = s.queue.ResumeCommand
+	}
+	reply, err := send(ctx, command, wait)
+	if !errors.Is(err, pipeline.ErrNoReply) {
+		s.backlog.leave(command.ID)
+	}
+	return reply, err
+}
+
+func submitError(command flow.Command, err error) error {
+	var busy *busyError
+	if errors.As(err, &busy) {
+		return err
+	}
+	return &queueError{fmt.Errorf("%s service %d: %w", command.Verb, command.Service, err)}
 }
 
 // queueOnly stores a command and does not wait for its worker.
-func (s *Server) queueOnly(ctx context.Context, who caller, service int, verb flow.Verb) error {
+func (s *Server) queueOnly(ctx context.Context, r *request, service int, verb flow.Verb) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	_, err := s.queue.SubmitCommand(ctx, newCommand(who, service, verb), 0)
+	command := r.newCommand(service, verb)
+	_, err := s.submit(ctx, r, command, 0)
 	if err != nil && !errors.Is(err, pipeline.ErrNoReply) {
-		return &queueError{fmt.Errorf("%s service %d: %w", verb, service, err)}
+		return submitError(command, err)
 	}
 	return nil
 }
 
-// newCommand has an id that cannot be guessed.
-func newCommand(who caller, service int, verb flow.Verb) flow.Command {
-	return flow.Command{ID: rand.Text(), Verb: verb, Service: service, User: who.Identity}
+// newCommand has an id that cannot be guessed; a request with a key has had its
+// id since the key was reserved.
+func (r *request) newCommand(service int, verb flow.Verb) flow.Command {
+	id := rand.Text()
+	if r.keyed != nil {
+		id = r.keyed.command
+	}
+	return flow.Command{ID: id, Verb: verb, Service: service, User: r.caller.Identity}
 }
 
 // queueIsThere spares the client the wait for a NATS that is known to be away.

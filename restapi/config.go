@@ -2,7 +2,6 @@ package restapi
 
 import (
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -21,7 +20,8 @@ type Config struct {
 	// ReplyWait is how long a request waits for the worker's answer before it
 	// is answered with 202, default 5 s.
 	ReplyWait time.Duration
-	// CertificateFile and KeyFile turn TLS on; PEM.
+	// CertificateFile and KeyFile turn TLS on; PEM. They are read again when
+	// they change.
 	CertificateFile string
 	KeyFile         string
 	// Version is what /flowjet/v1/version says.
@@ -43,6 +43,17 @@ type Limits struct {
 	// Requests is how many requests are worked on at once, default 512. More
 	// are turned away with 503.
 	Requests int
+	// Reads and Changes are how many requests of each kind a user may send a
+	// second, 5,000 and 200 by default, and twice as many at once.
+	Reads, Changes float64
+	// Queued and QueuedOfUser are how many commands of this API may wait for
+	// their workers, 2,000 and 500 by default.
+	Queued, QueuedOfUser int
+	// HeaderTimeout is how long a client may take to send a request's header,
+	// default 5 s, and RequestTimeout for the whole of it, default 30 s.
+	HeaderTimeout, RequestTimeout time.Duration
+	// Streams is how many clients may follow events at once, default 200.
+	Streams int
 	// Verdicts is how many checked credentials are remembered, default 10,000.
 	Verdicts int
 }
@@ -54,6 +65,13 @@ func (c Config) withDefaults() Config {
 	c.Version = orDefault(c.Version, "unknown")
 	c.Limits.Body = orDefault(c.Limits.Body, 1<<20)
 	c.Limits.Requests = orDefault(c.Limits.Requests, 512)
+	c.Limits.Reads = orDefault(c.Limits.Reads, 5000)
+	c.Limits.Changes = orDefault(c.Limits.Changes, 200)
+	c.Limits.Queued = orDefault(c.Limits.Queued, 2000)
+	c.Limits.QueuedOfUser = orDefault(c.Limits.QueuedOfUser, 500)
+	c.Limits.HeaderTimeout = orDefault(c.Limits.HeaderTimeout, 5*time.Second)
+	c.Limits.RequestTimeout = orDefault(c.Limits.RequestTimeout, 30*time.Second)
+	c.Limits.Streams = orDefault(c.Limits.Streams, 200)
 	c.Limits.Verdicts = orDefault(c.Limits.Verdicts, 10_000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -77,9 +95,9 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 	if c.CertificateFile == "" && c.KeyFile == "" {
 		return nil, nil
 	}
-	certificate, err := tls.LoadX509KeyPair(c.CertificateFile, c.KeyFile)
+	read, err := readCertificate(c.CertificateFile, c.KeyFile, c.Logger)
 	if err != nil {
-		return nil, fmt.Errorf("read the API's certificate %q and key %q: %w (both must be PEM files that belong together)", c.CertificateFile, c.KeyFile, err)
+		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: read.get}, nil
 }

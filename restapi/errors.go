@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -48,6 +49,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusServiceUnavailable && (r.Method == http.MethodGet || repeatable(err)) {
 		w.Header().Set("Retry-After", "2")
 	}
+	var busy *busyError
+	if errors.As(err, &busy) {
+		w.Header().Set("Retry-After", strconv.Itoa(busy.seconds()))
+	}
 	answer{status: status, body: []byte(err.Error())}.write(w)
 }
 
@@ -64,7 +69,10 @@ func statusOf(err error) int {
 	var refusal *opennebula.Error
 	var transport *opennebula.TransportError
 	var queued *queueError
+	var busy *busyError
 	switch {
+	case errors.As(err, &busy):
+		return busy.status
 	case errors.As(err, &known):
 		return known.status
 	case isBadInput(err):

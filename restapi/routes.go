@@ -15,6 +15,8 @@ type request struct {
 	caller caller
 	// oned is the session in which the caller's calls are made.
 	oned session
+	// keyed is set for a request with an Idempotency-Key.
+	keyed *keyed
 	// own says that it came by Flowjet's own API.
 	own bool
 }
@@ -90,8 +92,12 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 
 // authenticated lets a request through whose user oned knows.
 func (s *Server) authenticated(serve endpoint, own bool) http.Handler {
+	serve = s.once(serve)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.gate.caller(r)
+		if err == nil {
+			err = s.rated(who, r.Method)
+		}
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -106,6 +112,9 @@ func (s *Server) authenticated(serve endpoint, own bool) http.Handler {
 		reply.write(w)
 	})
 }
+
+// dryRun says that the request is to change nothing.
+func (r *request) dryRun() bool { return r.URL.Query().Get("dry_run") == "true" }
 
 // id is the document's id in the path. What is not a number is the id of nothing.
 func (r *request) id(what string) (int, error) {

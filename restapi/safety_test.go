@@ -28,6 +28,7 @@ import (
 
 // fakeQueue is a pipeline that panics, fails or is away.
 type fakeQueue struct {
+	queue
 	away bool
 	err  error
 }

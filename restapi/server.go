@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	headerTimeout = 5 * time.Second
-	readTimeout   = 30 * time.Second
 	// writeTimeout ends what every other limit has missed.
 	writeTimeout   = 2 * time.Minute
 	idleTimeout    = 2 * time.Minute
@@ -36,6 +34,9 @@ type Server struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	slots   chan struct{}
+	// throttle and backlog bound what users ask for and what waits.
+	throttle *throttle
+	backlog  *backlog
 
 	handler http.Handler
 	tls     *tls.Config
@@ -60,7 +61,8 @@ func newServer(config Config, commands queue, users sessions) (*Server, error) {
 	s := &Server{
 		config: config, oned: users, queue: commands, logger: config.Logger, now: time.Now,
 		slots: make(chan struct{}, config.Limits.Requests), metrics: newMetrics(), tls: secure,
-		probe: newProbe(users.server()),
+		probe: newProbe(users.server()), throttle: newThrottle(config.Limits.Verdicts),
+		backlog: newBacklog(commands, config.Limits.Queued, config.Limits.QueuedOfUser),
 	}
 	if s.gate, err = newGate(users, config.CredentialTTL, config.Limits.Verdicts, s.metrics); err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.listener, s.served = listener, make(chan struct{})
 	s.http = &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		Handler: s.handler, ReadHeaderTimeout: s.config.Limits.HeaderTimeout, ReadTimeout: s.config.Limits.RequestTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}

@@ -20,7 +20,7 @@ func (s *Server) showService(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return s.show(http.StatusOK, document)
+	return s.showRead(r, document)
 }
 
 func (s *Server) undeploy(ctx context.Context, r *request) (answer, error) {

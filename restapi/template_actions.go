@@ -63,7 +63,7 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 	if err := s.queueIsThere(); err != nil {
 		return answer{}, err
 	}
-	id, err := r.oned.AllocateDocument(ctx, flow.DocumentTypeService, body.Name, encodeBody(body))
+	id, err := r.allocate(ctx, flow.DocumentTypeService, body.Name, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("create the service of service template %d: %w", template.ID, err)
 	}
@@ -72,7 +72,7 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 	// It is read before it is queued, to be shown as it began; a read that fails
 	// must not keep the command back.
 	service, err := r.read(ctx, flow.DocumentTypeService, id)
-	if err = errors.Join(err, s.queueOnly(ctx, r.caller, id, flow.VerbDeploy)); err != nil {
+	if err = errors.Join(err, s.queueOnly(ctx, r, id, flow.VerbDeploy)); err != nil {
 		return answer{}, &pendingError{service: id, err: err}
 	}
 	return s.show(http.StatusCreated, service)
@@ -95,11 +95,16 @@ func (s *Server) cloneTemplate(ctx context.Context, r *request, template openneb
 		return answer{}, fmt.Errorf("clone service template %d: %w", template.ID, err)
 	}
 	parsed.RegistrationTime = s.now().Unix()
+	if id, found, err := r.made(ctx, flow.DocumentTypeServiceTemplate); err != nil {
+		return answer{}, err
+	} else if found {
+		return s.showNew(ctx, r, id, http.StatusCreated)
+	}
 	undo, err := cloneVMTemplates(ctx, r.oned, &parsed, name, far)
 	if err != nil {
 		return answer{}, errors.Join(fmt.Errorf("clone service template %d: %w", template.ID, err), putBack(ctx, undo))
 	}
-	reply, err := s.newTemplate(ctx, r, name, encodeBody(parsed))
+	reply, err := s.newTemplate(ctx, r, name, parsed)
 	if err != nil && !opennebula.Ambiguous(err) {
 		err = errors.Join(err, putBack(ctx, undo))
 	}

@@ -29,7 +29,7 @@ func (s *Server) showTemplate(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return s.show(http.StatusOK, document)
+	return s.showRead(r, document)
 }
 
 func (s *Server) createTemplate(ctx context.Context, r *request) (answer, error) {
@@ -41,12 +41,12 @@ func (s *Server) createTemplate(ctx context.Context, r *request) (answer, error)
 	if err != nil {
 		return answer{}, err
 	}
-	return s.newTemplate(ctx, r, body.Name, encodeBody(body))
+	return s.newTemplate(ctx, r, body.Name, body)
 }
 
 // newTemplate makes a template's document and shows it.
-func (s *Server) newTemplate(ctx context.Context, r *request, name string, body []byte) (answer, error) {
-	id, err := r.oned.AllocateDocument(ctx, flow.DocumentTypeServiceTemplate, name, body)
+func (s *Server) newTemplate(ctx context.Context, r *request, name string, body flow.Body) (answer, error) {
+	id, err := r.allocate(ctx, flow.DocumentTypeServiceTemplate, name, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("create service template %q: %w", name, err)
 	}

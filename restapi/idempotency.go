@@ -1,0 +1,248 @@
+package restapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// keyedTimeout bounds a request with a key; keyLease is after how long
+	// another API may take it over from one that has died. The difference is
+	// how far apart their clocks may be.
+	keyedTimeout = 30 * time.Second
+	keyLease     = time.Minute
+	maxKey       = 255
+	// maxKeptBody is the largest answer that is kept. A larger one is made anew.
+	maxKeptBody = 512 << 10
+	// keyLook is how often a request looks whether the one with the same key,
+	// which was first, has been answered.
+	keyLook = 50 * time.Millisecond
+	// madeBy is the attribute by which what a request with a key has made is
+	// found again.
+	madeBy = "flowjet_command"
+	// ownOnly is the pool filter for the caller's own documents.
+	ownOnly = -3
+)
+
+// keyed is a request that carries an Idempotency-Key.
+type keyed struct {
+	// command is the id of the command that it leads to.
+	command string
+	// again says that somebody else has worked on it before and has not
+	// finished: what it made has to be looked for.
+	again bool
+}
+
+// once has a request with an Idempotency-Key act once, whichever API it comes
+// to and however often; all get the first one's answer, for 24 hours.
+//
+// The key is reserved before anything is done, with the id of the command that
+// the request will lead to. What a request makes carries that id. So who finds a
+// reservation that nobody works on any more can go on from where it stopped.
+// Refusals are answers; failures that may pass are not, and free the key.
+// VM actions that a dying process had begun to schedule are scheduled again.
+func (s *Server) once(serve endpoint) endpoint {
+	return func(ctx context.Context, r *request) (answer, error) {
+		key := r.Header.Get("Idempotency-Key")
+		if key == "" || r.Method == http.MethodGet || r.dryRun() {
+			return serve(ctx, r)
+		}
+		digest, err := r.digest(key)
+		if err != nil {
+			return answer{}, err
+		}
+		// A client that goes away must not stop what it will ask for again.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyedTimeout)
+		defer cancel()
+		name := keyName(r.caller, key)
+		held, revision, err := s.take(ctx, r, name, digest)
+		if err != nil || held.Answer != nil {
+			return replayed(held), err
+		}
+		reply, err := s.carryOut(ctx, r, serve)
+		s.settle(ctx, name, held, revision, kept(reply, err))
+		return reply, err
+	}
+}
+
+// keyName hides the key, which is the client's, and keeps users apart.
+func keyName(who caller, key string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", who.Identity.UID, key))
+	return "key-" + hex.EncodeToString(sum[:])
+}
+
+// digest stands for all that makes the request, which it reads.
+func (r *request) digest(key string) (string, error) {
+	if len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return "", badRequest("Idempotency-Key must be 1 to %d printable ASCII characters without blanks", maxKey)
+	}
+	text, err := r.body()
+	if err != nil {
+		return "", err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s\n%s", r.Method, r.URL.RequestURI(), text))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// take makes the request this process's to carry out, or finds its answer.
+func (s *Server) take(ctx context.Context, r *request, name, digest string) (pipeline.Reservation, uint64, error) {
+	mine := pipeline.Reservation{Command: rand.Text(), Request: digest, Taken: time.Now().UTC()}
+	held, revision, err := s.queue.Reserve(ctx, name, mine)
+	if err != nil {
+		return held, 0, &queueError{err}
+	}
+	if held.Request != digest {
+		return pipeline.Reservation{}, 0, &statusError{http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request; take a new one for each"}
+	}
+	if held.Command == mine.Command {
+		r.keyed = &keyed{command: held.Command}
+		return held, revision, nil
+	}
+	held, revision, err = s.inherit(ctx, name, held, revision)
+	r.keyed = &keyed{command: held.Command, again: true}
+	return held, revision, err
+}
+
+// inherit waits for the answer of a request that is being worked on, and takes
+// over one that nobody works on any more.
+func (s *Server) inherit(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (pipeline.Reservation, uint64, error) {
+	limit := time.NewTimer(s.config.ReplyWait)
+	defer limit.Stop()
+	look := time.NewTicker(keyLook)
+	defer look.Stop()
+	for held.Answer == nil {
+		if time.Since(held.Taken) > keyLease {
+			held.Taken = time.Now().UTC()
+			taken, err := s.queue.UpdateReservation(ctx, name, held, revision)
+			if !errors.Is(err, pipeline.ErrConflict) {
+				return held, taken, asQueueError(err)
+			}
+		}
+		select {
+		case <-look.C:
+		case <-limit.C:
+			return pipeline.Reservation{}, 0, &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still being worked on; ask again"}
+		}
+		var err error
+		if held, revision, err = s.queue.Reservation(ctx, name); err != nil {
+			return held, 0, &queueError{err}
+		}
+	}
+	return held, revision, nil
+}
+
+func asQueueError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &queueError{err}
+}
+
+// carryOut serves a request, unless its command has been carried out already:
+// then what it was for may be gone, and only its reply is left.
+func (s *Server) carryOut(ctx context.Context, r *request, serve endpoint) (answer, error) {
+	if !r.keyed.again {
+		return serve(ctx, r)
+	}
+	result, verb, ended, err := s.queue.CommandReply(ctx, r.keyed.command)
+	if err != nil && !errors.Is(err, pipeline.ErrNotFound) {
+		return answer{}, &queueError{err}
+	}
+	if ended && verb != flow.VerbDeploy {
+		return r.outcome(verb, result)
+	}
+	reply, err := serve(ctx, r)
+	if err != nil && r.Method == http.MethodDelete && statusOf(err) == http.StatusNotFound {
+		return done, nil // the first attempt got that far
+	}
+	return reply, err
+}
+
+// kept is the answer to be given from now on; nil if the request may come
+// again and act.
+func kept(reply answer, err error) *pipeline.KeptAnswer {
+	if err != nil {
+		status := statusOf(err)
+		if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests || status == http.StatusPreconditionFailed {
+			return nil
+		}
+		return &pipeline.KeptAnswer{Status: status, Body: []byte(err.Error())}
+	}
+	if reply.status == http.StatusAccepted || len(reply.body) > maxKeptBody {
+		return nil
+	}
+	return &pipeline.KeptAnswer{Status: reply.status, ContentType: reply.contentType, Location: reply.location, Body: reply.body}
+}
+
+// settle stores the answer or frees the key. Where that fails the lease ends
+// by itself, and who comes then finds what was done.
+func (s *Server) settle(ctx context.Context, name string, held pipeline.Reservation, revision uint64, kept *pipeline.KeptAnswer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	held.Answer, held.Taken = kept, time.Time{}
+	if _, err := s.queue.UpdateReservation(ctx, name, held, revision); err != nil {
+		s.logger.Warn("the answer to a request with an Idempotency-Key was not kept; a repetition has to wait for its lease", "error", err)
+	}
+}
+
+// replayed is an answer that was given before.
+func replayed(held pipeline.Reservation) answer {
+	if held.Answer == nil {
+		return answer{}
+	}
+	kept := held.Answer
+	return answer{status: kept.Status, contentType: kept.ContentType, location: kept.Location, body: kept.Body, replayed: true}
+}
+
+// allocate makes a document as the caller, once for a request with a key.
+func (r *request) allocate(ctx context.Context, documentType int, name string, body flow.Body) (int, error) {
+	if r.keyed != nil {
+		if body.Extra == nil {
+			body.Extra = map[string]json.RawMessage{}
+		}
+		body.Extra[madeBy] = json.RawMessage(`"` + r.keyed.command + `"`)
+		if id, found, err := r.made(ctx, documentType); found || err != nil {
+			return id, err
+		}
+	} else {
+		delete(body.Extra, madeBy)
+	}
+	return r.oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
+}
+
+// made finds the document that an earlier attempt has made.
+func (r *request) made(ctx context.Context, documentType int) (id int, found bool, err error) {
+	if r.keyed == nil || !r.keyed.again {
+		return 0, false, nil
+	}
+	documents, err := r.oned.Documents(ctx, documentType, ownOnly, -1, -1)
+	if err != nil {
+		return 0, false, fmt.Errorf("look for what the first request made: %w", err)
+	}
+	for _, document := range documents {
+		if !bytes.Contains(document.Body, []byte(r.keyed.command)) {
+			continue
+		}
+		var mark struct {
+			Command string `json:"flowjet_command"`
+		}
+		if json.Unmarshal(document.Body, &mark) == nil && mark.Command == r.keyed.command {
+			return document.ID, true, nil
+		}
+	}
+	return 0, false, nil
+}

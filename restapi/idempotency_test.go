@@ -1,0 +1,245 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// second is another API over the same NATS and oned.
+func (w *world) second(config Config) *world {
+	w.t.Helper()
+	other := *w
+	var err error
+	other.api, err = New(config, w.pipe, w.oned)
+	w.must(err)
+	server := httptest.NewServer(other.api.Handler())
+	w.t.Cleanup(server.Close)
+	other.url = server.URL
+	return &other
+}
+
+func (w *world) services(user string) int {
+	return strings.Count(w.call(user, "GET", "/service", "").body, `"TYPE": "100"`)
+}
+
+const key = "Idempotency-Key"
+
+func TestAKeyMakesOneService(t *testing.T) {
+	w := newWorld(t, Config{})
+	seen := w.worker(accept)
+	other := w.second(Config{})
+	action, body := w.template(alice)+"/action", perform("instantiate", `{}`)
+	var group sync.WaitGroup
+	replies := make([]reply, 8)
+	for i := range replies {
+		from := []*world{w, other}[i%2]
+		group.Go(func() { replies[i] = from.call(alice, "POST", action, body, key, "k1") })
+	}
+	group.Wait()
+	for _, got := range replies {
+		if got.status != 201 || got.body != replies[0].body {
+			t.Errorf("got %d %.200s", got.status, got.body)
+		}
+	}
+	if <-seen; w.services(alice) != 1 || len(seen) != 0 {
+		t.Errorf("%d services, %d more commands", w.services(alice), len(seen))
+	}
+	again := other.call(alice, "POST", action, body, key, "k1")
+	if again.header.Get("Idempotent-Replayed") != "true" || again.header.Get("Content-Type") != textType {
+		t.Errorf("the repetition has %v", again.header)
+	}
+	if got := w.call(alice, "POST", action, perform("instantiate", `{"merge_template":{"name":"x"}}`), key, "k1"); got.status != 422 {
+		t.Errorf("another request with the key: %+v", got)
+	}
+	// Another user's key of the same name is another key.
+	if got := w.call(admin, "POST", action, body, key, "k1"); got.status != 201 || w.services(alice) != 1 {
+		t.Errorf("another user: %d", got.status)
+	}
+	if got := w.call(alice, "POST", action, body, key, "a b"); got.status != 400 {
+		t.Errorf("a bad key: %+v", got)
+	}
+}
+
+func TestARefusalIsAnAnswerForItsKey(t *testing.T) {
+	w := newWorld(t, Config{})
+	seen := w.worker(func(flow.Command) pipeline.Reply {
+		return pipeline.Reply{Refused: flow.RefusedState, Message: "not now"}
+	})
+	service := w.service(alice)
+	<-seen
+	for range 3 {
+		got := w.call(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`, key, "k2")
+		if got.status != 500 || got.body != "not now" {
+			t.Errorf("got %+v", got)
+		}
+	}
+	if <-seen; len(seen) != 0 {
+		t.Errorf("%d more commands", len(seen))
+	}
+}
+
+func TestAKeyFindsItsCommandWhenTheWorkerComesLate(t *testing.T) {
+	w := newWorld(t, Config{ReplyWait: 20 * time.Millisecond})
+	service := w.service(alice)
+	scale := func() reply {
+		return w.call(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`, key, "k3")
+	}
+	first, second := scale(), scale()
+	if first.status != 202 || second.status != 202 || first.header.Get("Location") != second.header.Get("Location") {
+		t.Fatalf("got %+v and %+v", first, second)
+	}
+	seen := w.worker(accept)
+	<-seen // deploy
+	<-seen // scale
+	if got := scale(); got.status != 204 || len(seen) != 0 {
+		t.Errorf("got %+v and %d more commands", got, len(seen))
+	}
+}
+
+// TestALostAnswerOfOnedMakesNothingTwice has oned create the document and say
+// nothing; the client, told 503, tries again.
+func TestALostAnswerOfOnedMakesNothingTwice(t *testing.T) {
+	w := newWorld(t, Config{})
+	seen := w.worker(accept)
+	action := w.template(alice) + "/action"
+	w.must(w.sim.DropAnswer("one.document.allocate", 1))
+	instantiate := func() reply {
+		return w.call(alice, "POST", action, perform("instantiate", `{}`), key, "k4")
+	}
+	if got := instantiate(); got.status != 503 {
+		t.Fatalf("got %+v", got)
+	}
+	if got := instantiate(); got.status != 201 || w.services(alice) != 1 {
+		t.Errorf("got %d and %d services", got.status, w.services(alice))
+	}
+	<-seen
+	w.must(w.sim.DropAnswer("one.document.allocate", 1))
+	for _, status := range []int{503, 201} {
+		if got := w.call(alice, "POST", "/service_template", twoRoles, key, "k5"); got.status != status {
+			t.Errorf("got %+v", got)
+		}
+	}
+	if list := w.call(alice, "GET", "/service_template", "").body; strings.Count(list, `"TYPE": "101"`) != 2 {
+		t.Errorf("the templates are %s", list)
+	}
+}
+
+// dyingQueue loses the API between the reservation and the command, as kill -9
+// does: nothing is settled.
+type dyingQueue struct {
+	queue
+	dead bool
+}
+
+func (q *dyingQueue) SubmitCommand(context.Context, flow.Command, time.Duration) (pipeline.Reply, error) {
+	q.dead = true
+	return pipeline.Reply{}, errors.New("killed")
+}
+
+func (q *dyingQueue) UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error) {
+	if q.dead {
+		return 0, errors.New("killed")
+	}
+	return q.queue.UpdateReservation(ctx, name, held, revision)
+}
+
+func TestAnotherAPIGoesOnForOneThatDied(t *testing.T) {
+	w := newWorld(t, Config{ReplyWait: 50 * time.Millisecond})
+	dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned})
+	w.must(err)
+	server := httptest.NewServer(dying.Handler())
+	defer server.Close()
+	action, body := w.template(alice)+"/action", perform("instantiate", `{}`)
+	here := w.url
+	w.url = server.URL
+	if got := w.call(alice, "POST", action, body, key, "k6"); got.status != 503 {
+		t.Fatalf("got %+v", got)
+	}
+	w.url = here
+	if got := w.call(alice, "POST", action, body, key, "k6"); got.status != 409 || got.header.Get("Retry-After") == "" {
+		t.Fatalf("while the dead one's lease lasts: %+v", got)
+	}
+	w.expire("k6", alice)
+	seen := w.worker(accept)
+	if got := w.call(alice, "POST", action, body, key, "k6"); got.status != 201 || w.services(alice) != 1 {
+		t.Errorf("got %d and %d services", got.status, w.services(alice))
+	}
+	if command := <-seen; command.Verb != flow.VerbDeploy {
+		t.Errorf("queued %+v", command)
+	}
+}
+
+// expire ends the lease of a key's reservation.
+func (w *world) expire(key, user string) {
+	w.t.Helper()
+	name, _, _ := strings.Cut(user, ":")
+	who, err := w.oned.For(name).User(w.t.Context(), -1)
+	w.must(err)
+	stored := keyName(caller{who}, key)
+	held, revision, err := w.pipe.Reservation(w.t.Context(), stored)
+	w.must(err)
+	held.Taken = held.Taken.Add(-2 * keyLease)
+	_, err = w.pipe.UpdateReservation(w.t.Context(), stored, held, revision)
+	w.must(err)
+}
+
+func TestAKeyedUndeployIsAnsweredAfterTheServiceHasGone(t *testing.T) {
+	w := newWorld(t, Config{})
+	seen := w.worker(accept)
+	service := w.service(alice)
+	<-seen
+	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned})
+	w.must(err)
+	server := httptest.NewServer(dying.Handler())
+	defer server.Close()
+	here := w.url
+	w.url = server.URL
+	if got := w.call(alice, "DELETE", service, "", key, "k7"); got.status != 204 {
+		t.Fatalf("got %+v", got)
+	}
+	w.url = here
+	w.must(w.oned.Server().DeleteDocument(t.Context(), idOf(t, service)))
+	w.expire("k7", alice)
+	if got := w.call(alice, "DELETE", service, "", key, "k7"); got.status != 204 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// unsettled never stores an answer.
+type unsettled struct{ queue }
+
+func (q *unsettled) UpdateReservation(context.Context, string, pipeline.Reservation, uint64) (uint64, error) {
+	return 0, errors.New("killed")
+}
+
+func TestETags(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.worker(accept)
+	service := w.service(alice)
+	etag := w.call(alice, "GET", service, "").header.Get("ETag")
+	if etag == "" || w.call(alice, "GET", service, "", "If-None-Match", etag).status != 304 {
+		t.Fatalf("the ETag is %q", etag)
+	}
+	scale := `{"role_name":"Master","cardinality":2}`
+	for given, status := range map[string]int{etag: 204, `"other", ` + etag: 204, "*": 204, `"other"`: 412} {
+		if got := w.call(alice, "POST", service+"/scale", scale, "If-Match", given); got.status != status {
+			t.Errorf("If-Match %s: %+v", given, got)
+		}
+	}
+	if got := w.call(alice, "POST", service+"/action", perform("rename", `{"name":"new"}`), "If-Match", etag); got.status != 204 {
+		t.Errorf("got %+v", got)
+	}
+	for method, path := range map[string]string{"DELETE": "", "PUT": "", "POST": "/scale"} {
+		if got := w.call(alice, method, service+path, scale, "If-Match", etag); got.status != 412 {
+			t.Errorf("%s after a change: %+v", method, got)
+		}
+	}
+}

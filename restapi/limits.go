@@ -1,0 +1,169 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// busyError asks the client to come again.
+type busyError struct {
+	status  int
+	after   time.Duration
+	message string
+}
+
+func (e *busyError) Error() string { return e.message }
+
+// seconds is Retry-After's, at least one.
+func (e *busyError) seconds() int { return max(1, int(math.Ceil(e.after.Seconds()))) }
+
+// throttle gives every user so many requests a second, and twice as many at
+// once. Changes and reads count apart.
+type throttle struct {
+	now func() time.Time
+	max int
+
+	mu      sync.Mutex
+	buckets map[bucketKey]*bucket
+}
+
+type bucketKey struct {
+	uid     int
+	changes bool
+}
+
+// bucket holds what a user may still ask for.
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+func newThrottle(most int) *throttle {
+	return &throttle{now: time.Now, max: most, buckets: map[bucketKey]*bucket{}}
+}
+
+// admit takes one request out of the user's bucket, or says when to come again.
+func (t *throttle) admit(key bucketKey, rate float64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, burst := t.now(), 2*rate
+	b := t.buckets[key]
+	if b == nil {
+		t.makeRoom(now)
+		b = &bucket{tokens: burst, at: now}
+		t.buckets[key] = b
+	}
+	b.tokens = min(burst, b.tokens+now.Sub(b.at).Seconds()*rate)
+	b.at = now
+	if b.tokens >= 1 {
+		b.tokens--
+		return nil
+	}
+	wait := time.Duration((1 - b.tokens) / rate * float64(time.Second))
+	return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; ask again in a moment", rate)}
+}
+
+// makeRoom forgets who has not asked for a while: their buckets are full.
+func (t *throttle) makeRoom(now time.Time) {
+	if len(t.buckets) < t.max {
+		return
+	}
+	for key, b := range t.buckets {
+		if now.Sub(b.at) > 2*time.Second {
+			delete(t.buckets, key)
+		}
+	}
+	for key := range t.buckets {
+		if len(t.buckets) < t.max {
+			return
+		}
+		delete(t.buckets, key)
+	}
+}
+
+// rated holds a user to the rate.
+func (s *Server) rated(who caller, method string) error {
+	key := bucketKey{who.Identity.UID, method != http.MethodGet}
+	rate := s.config.Limits.Reads
+	if key.changes {
+		rate = s.config.Limits.Changes
+	}
+	return s.throttle.admit(key, rate)
+}
+
+// backlog knows the commands that this API has queued and that nobody has
+// answered yet, and bounds them.
+type backlog struct {
+	queue  queue
+	all    int
+	ofUser int
+
+	mu      sync.Mutex
+	waiting map[string]int // command id to uid
+}
+
+func newBacklog(commands queue, all, ofUser int) *backlog {
+	return &backlog{queue: commands, all: all, ofUser: ofUser, waiting: map[string]int{}}
+}
+
+// lookups bounds how many commands one request asks after.
+const lookups = 64
+
+// enter notes a command, or refuses it when too many wait.
+func (b *backlog) enter(ctx context.Context, id string, uid int) error {
+	if b.add(id, uid) {
+		return nil
+	}
+	b.forgetEnded(ctx)
+	if b.add(id, uid) {
+		return nil
+	}
+	return &busyError{http.StatusTooManyRequests, 2 * time.Second, "too many commands wait for their workers already; ask again when some have been carried out"}
+}
+
+func (b *backlog) add(id string, uid int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	own := 0
+	for _, other := range b.waiting {
+		if other == uid {
+			own++
+		}
+	}
+	if len(b.waiting) >= b.all || own >= b.ofUser {
+		return false
+	}
+	b.waiting[id] = uid
+	return true
+}
+
+func (b *backlog) leave(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.waiting, id)
+}
+
+// forgetEnded asks after commands that were left waiting.
+func (b *backlog) forgetEnded(ctx context.Context) {
+	b.mu.Lock()
+	var ids []string
+	for id := range b.waiting {
+		if ids = append(ids, id); len(ids) == lookups {
+			break
+		}
+	}
+	b.mu.Unlock()
+	for _, id := range ids {
+		_, _, ended, err := b.queue.CommandReply(ctx, id)
+		if ended || errors.Is(err, pipeline.ErrNotFound) {
+			b.leave(id)
+		}
+	}
+}

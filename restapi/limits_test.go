@@ -1,0 +1,155 @@
+package restapi
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func TestAUsersRateIsBounded(t *testing.T) {
+	s, _ := fakeServer(t, Config{Limits: Limits{Reads: 1, Changes: 0.5}}, &fakeQueue{err: pipeline.ErrNotFound})
+	now := time.Unix(1_800_000_000, 0)
+	s.throttle.now = func() time.Time { return now }
+	get := func() int { return ask(s, "GET", "/flowjet/v1/commands/x", "").Code }
+	if a, b, c := get(), get(), get(); a != 404 || b != 404 || c != 429 {
+		t.Errorf("got %d %d %d", a, b, c)
+	}
+	// Changes are counted apart.
+	if w := ask(s, "POST", "/service/x/scale", "{"); w.Code != 400 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if w := ask(s, "POST", "/service/x/scale", "{"); w.Code != 429 || w.Header().Get("Retry-After") != "2" {
+		t.Errorf("got %d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+	}
+	now = now.Add(time.Second)
+	if a, b := get(), get(); a != 404 || b != 429 {
+		t.Errorf("a second later: %d %d", a, b)
+	}
+}
+
+func TestTheThrottleIsBounded(t *testing.T) {
+	limit := newThrottle(10)
+	for uid := range 100 {
+		if err := limit.admit(bucketKey{uid: uid}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(limit.buckets) > 10 {
+		t.Errorf("%d buckets", len(limit.buckets))
+	}
+}
+
+func TestWaitingCommandsAreBounded(t *testing.T) {
+	w := newWorld(t, Config{ReplyWait: time.Millisecond, Limits: Limits{QueuedOfUser: 2}})
+	service := w.service(alice)
+	scale := func() reply {
+		return w.call(alice, "POST", service+"/scale", `{"role_name":"Master","cardinality":2}`)
+	}
+	if got := scale(); got.status != 202 {
+		t.Fatalf("got %+v", got)
+	}
+	if got := scale(); got.status != 429 || got.header.Get("Retry-After") == "" {
+		t.Fatalf("got %+v", got)
+	}
+	seen := w.worker(accept)
+	<-seen
+	<-seen
+	if got := scale(); got.status != 202 && got.status != 204 {
+		t.Errorf("when the others have ended: %+v", got)
+	}
+}
+
+func TestASlowClientIsCutOff(t *testing.T) {
+	s, _ := fakeServer(t, Config{Listen: "127.0.0.1:0", Limits: Limits{HeaderTimeout: 50 * time.Millisecond, RequestTimeout: 100 * time.Millisecond}}, &fakeQueue{})
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, begin := range map[string]string{
+		"nothing":     "",
+		"half a head": "GET /service HTTP/1.1\r\nHost: x\r\n",
+		"half a body": "POST /service_template HTTP/1.1\r\nHost: x\r\nAuthorization: Basic Ym9iOnJpZ2h0\r\nContent-Length: 100\r\n\r\n{",
+	} {
+		conn, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(conn, begin); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection is kept", name)
+		}
+		conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestACertificateIsReadAnew(t *testing.T) {
+	certificateFile, keyFile, _ := selfSigned(t)
+	read, err := readCertificate(certificateFile, keyFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	read.now = func() time.Time { return now }
+	current := func() *tls.Certificate {
+		now = now.Add(certificateLook)
+		c, err := read.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := current()
+	if current() != first {
+		t.Error("it was read although nothing changed")
+	}
+	write := func(path, content string) {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(certificateFile, "half a certificate")
+	if current() != first {
+		t.Error("a broken certificate was taken")
+	}
+	newCertificate, newKey, _ := selfSigned(t)
+	for from, to := range map[string]string{newCertificate: certificateFile, newKey: keyFile} {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(to, string(text)+"\n")
+	}
+	if current() == first {
+		t.Error("the new certificate was not taken")
+	}
+}
+
+func TestDeepAndLargeBodiesAreRefusedEverywhere(t *testing.T) {
+	w := newWorld(t, Config{Limits: Limits{Body: 2000}})
+	service, template := w.service(admin), w.template(admin)
+	for _, call := range []string{
+		"PUT " + service, "POST " + service + "/action", "POST " + service + "/scale", "POST " + service + "/role_action",
+		"POST " + service + "/role/Master/action", "POST /service_template", "PUT " + template, "DELETE " + template, "POST " + template + "/action",
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		w.expect(admin, method, path, strings.Repeat(`{"a":`, 300), http.StatusBadRequest, "nested deeper")
+		w.expect(admin, method, path, `"`+strings.Repeat("x", 3000), http.StatusRequestEntityTooLarge, "larger than 2000 bytes")
+	}
+}
