@@ -1,39 +1,21 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
-	"text/tabwriter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nats-io/nats.go"
 )
 
 // PrintWelcome says what listens where and what to try first.
 func (a *App) PrintWelcome() {
-	table := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	row := func(what, where, note string) { fmt.Fprintf(table, "  %s\t%s\t%s\n", what, where, note) }
-	fmt.Fprintln(a.out, "Flowjet is running.")
-	fmt.Fprintln(a.out)
-	if a.api != nil {
-		row("OneFlow API", "http://"+a.api.Addr(), "")
+	fmt.Fprintf(a.out, "Flowjet %s is running.\n\n", a.version)
+	for _, row := range a.whereabouts() {
+		fmt.Fprintf(a.out, "  %-13s%s\n", row.what, row.where)
 	}
-	if a.server != nil {
-		row("NATS", a.server.URL(), "watch: nats sub 'flow.event.>'")
-	} else if a.pipe != nil {
-		row("NATS", a.config.NATS.URL, "external")
-	}
-	if a.oned != nil || a.sim != nil {
-		row("oned", a.config.One.XMLRPC, "")
-	}
-	if a.bridge != nil || a.sim != nil {
-		for _, endpoint := range a.config.One.Hooks {
-			row("hook events", endpoint, "")
-		}
-	}
-	if a.sim != nil {
-		row("simulator", a.sim.ControlURL(), "oned and its hosts are simulated")
-	}
-	if a.server != nil || a.sim != nil {
-		row("data", a.config.DataDir, "")
-	}
-	_ = table.Flush()
 	if a.sim != nil && a.api != nil {
 		a.printExample()
 	}
@@ -44,10 +26,57 @@ func (a *App) PrintWelcome() {
 	fmt.Fprintln(a.out, "Ctrl-C stops.")
 }
 
-// printExample is a template and its instantiation, ready to be pasted.
+// externalNATS are the servers that nats.go connects to.
+func (a *App) externalNATS() string { return cmp.Or(a.config.NATS.URL, nats.DefaultURL) }
+
+type whereabout struct{ what, where string }
+
+// whereabouts are the addresses that this process listens on or speaks to.
+func (a *App) whereabouts() []whereabout {
+	var rows []whereabout
+	add := func(what, where string) { rows = append(rows, whereabout{what, where}) }
+	if a.api != nil {
+		add("OneFlow API", "http://"+a.api.Addr())
+	}
+	if a.server != nil {
+		add("NATS", a.server.URL())
+	} else if a.pipe != nil {
+		add("NATS", a.externalNATS()+" (external)")
+	}
+	simulated := ""
+	if a.sim != nil {
+		simulated = " (simulated)"
+	}
+	if a.oned != nil || a.sim != nil {
+		add("oned", a.config.One.XMLRPC+simulated)
+	}
+	if a.bridge != nil || a.sim != nil {
+		for _, endpoint := range a.config.One.Hooks {
+			add("hook events", endpoint+simulated)
+		}
+	}
+	if a.sim != nil {
+		add("simulator", a.sim.ControlURL()+" (breaks VMs and calls on demand)")
+	}
+	if a.server != nil || a.sim != nil {
+		add("data", absolute(a.config.DataDir))
+	}
+	return rows
+}
+
+// absolute is a folder as a person in another one finds it.
+func absolute(folder string) string {
+	if path, err := filepath.Abs(folder); err == nil {
+		return path
+	}
+	return folder
+}
+
+// printExample is a template and its instantiation, ready to be pasted, and
+// what shows more.
 func (a *App) printExample() {
 	fmt.Fprintf(a.out, `
-Try this in another terminal (user oneadmin, password opennebula):
+Paste this into another terminal to start a service (user oneadmin, password opennebula):
 
   api=http://%s
   id=$(curl -s -u oneadmin:opennebula $api/service_template -d '{
@@ -58,4 +87,28 @@ Try this in another terminal (user oneadmin, password opennebula):
     ]}' | sed -n 's/.*"ID": "\([0-9]*\)".*/\1/p' | head -1)
   curl -s -u oneadmin:opennebula $api/service_template/$id/action -d '{"action": {"perform": "instantiate"}}'
 `, a.api.Addr())
+	fmt.Fprintf(a.out, "\nOr see a service's whole life:  %s demo%s\n", os.Args[0], a.demoFlags())
+	if a.server != nil {
+		fmt.Fprintf(a.out, "And what NATS carries:          nats%s sub 'flow.event.>'\n", unless(a.server.URL(), "nats://127.0.0.1:4222", "-s"))
+	}
+}
+
+// demoFlags are what the demo has to be told of where it finds everything.
+func (a *App) demoFlags() string {
+	flags := unless("http://"+a.api.Addr(), "http://127.0.0.1:2474", "--api")
+	if a.server != nil {
+		flags += unless(a.server.URL(), "nats://127.0.0.1:4222", "--nats")
+	} else {
+		first, _, _ := strings.Cut(a.externalNATS(), ",")
+		flags += unless(first, "nats://127.0.0.1:4222", "--nats")
+	}
+	return flags + unless(a.config.One.XMLRPC, "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
+}
+
+// unless is a flag with its value where the default will not do.
+func unless(value, standard, flag string) string {
+	if value == standard {
+		return ""
+	}
+	return " " + flag + " " + value
 }
