@@ -63,6 +63,12 @@ func (l *lane) call(ctx context.Context, action flow.Action) (verdict, error) {
 		return l.request(ctx, action.VM, l.session().ActOnVM(ctx, action.Call, action.VM))
 	case flow.ActionRecoverVM:
 		return l.recoverVM(ctx, action.VM)
+	case flow.ActionCreateNetwork:
+		return l.createNetwork(ctx, action.Network)
+	case flow.ActionFindNetwork:
+		return l.findOrGiveUpNetwork(ctx, action.Network)
+	case flow.ActionDeleteNetwork:
+		return l.deleteNetwork(ctx, action.Network)
 	case flow.ActionDeleteDocument:
 		return nil, l.deleteDocument(ctx)
 	}

@@ -43,6 +43,9 @@ func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) erro
 // learnEvent takes over what an event tells. What has just been read from oned
 // is newer than any event.
 func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
+	if event.Object == ownedNetwork {
+		return l.learnNetwork(ctx, event.ID)
+	}
 	if _, known := l.facts[event.ID]; known && fresh {
 		return nil
 	}
@@ -107,7 +110,7 @@ func (l *lane) refreshFacts(ctx context.Context) error {
 		}
 	}
 	l.facts = facts
-	return nil
+	return l.refreshNetworks(ctx)
 }
 
 // relevantVMs are the nodes, and the VMs that something was asked of, ascending.

@@ -58,6 +58,7 @@ func (l *lane) doubtCalls() {
 		asked.At = time.Time{}
 		state.Asked[vm] = asked
 	}
+	*state = flow.DoubtNetworks(*state)
 }
 
 // refreshDocument reads the document and holds it against the record. Whose

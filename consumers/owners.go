@@ -71,6 +71,15 @@ func (o *owners) of(ctx context.Context, vm int) (int, bool, error) {
 	return o.pipe.Owner(ctx, "vm", vm)
 }
 
+// ofNetwork is the service that made a network for itself, -1 for none.
+func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
+	service, known, err := o.pipe.Owner(ctx, ownedNetwork, network)
+	if err != nil || !known {
+		return -1, err
+	}
+	return service, nil
+}
+
 // run stores the notes until ctx ends.
 func (o *owners) run(ctx context.Context) {
 	for {

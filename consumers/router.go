@@ -152,6 +152,8 @@ func (r *router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 	switch {
 	case event.VM != nil && event.VM.Decisive():
 		return event.VM.Service, nil
+	case event.Object == ownedNetwork:
+		return r.owners.ofNetwork(ctx, event.ID)
 	case event.Ready == nil || !event.OK:
 		return -1, nil
 	}

@@ -187,7 +187,10 @@ func (p *planner) retryVMs() {
 }
 
 // forgetAsked lets every request be made again.
-func (p *planner) forgetAsked() { p.Asked = nil }
+func (p *planner) forgetAsked() {
+	p.Asked = nil
+	p.forgetNetworksAsked()
+}
 
 // RefuseIntent tells the state that oned refused to create a VM. The role fails
 // as it would have for a failed VM; recovering it decides on a new one.

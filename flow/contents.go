@@ -133,4 +133,5 @@ func (p *planner) fillContents(role *Role) {
 		role.TemplateContents = emptyObject
 	}
 	p.foldInputs(role)
+	p.fillNetworks(role)
 }

@@ -8,6 +8,8 @@ type State struct {
 	Service Service `json:"service"`
 	// Intents are the VMs to be created, oldest first.
 	Intents []Intent `json:"intents,omitempty"`
+	// Networks are the virtual networks that the service makes for itself.
+	Networks []Network `json:"networks,omitempty"`
 	// Asked are the requests to VMs whose effect has not been seen, by VM id.
 	Asked map[int]Asked `json:"asked,omitempty"`
 	// Released are the roles that may leave HOLD as soon as their parents run.
@@ -75,6 +77,12 @@ const (
 	ActionVM ActionKind = "vm"
 	// ActionRecoverVM asks oned to retry what failed on Action.VM.
 	ActionRecoverVM ActionKind = "recover_vm"
+	// ActionCreateNetwork makes Action.Network, or finds that it is there.
+	ActionCreateNetwork ActionKind = "create_network"
+	// ActionFindNetwork looks whether Action.Network was made.
+	ActionFindNetwork ActionKind = "find_network"
+	// ActionDeleteNetwork deletes Action.Network.
+	ActionDeleteNetwork ActionKind = "delete_network"
 	// ActionDeleteDocument removes the service's document: the last of its actions.
 	ActionDeleteDocument ActionKind = "delete_document"
 )
@@ -86,6 +94,8 @@ type Action struct {
 	Intent Intent
 	VM     int
 	Call   string
+	// Network is set for the actions on networks.
+	Network Network
 	// Role is the role the action is for.
 	Role string
 }

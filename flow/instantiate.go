@@ -112,7 +112,7 @@ func (f *findings) chooseNetworks(body *Body) {
 	if json.Unmarshal(body.Networks, &networks) != nil {
 		return
 	}
-	values, err := readNetworkValues(body.NetworksValues)
+	values, err := readNetworkValues(body.NetworksValues, false)
 	if err != nil {
 		return
 	}

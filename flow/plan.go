@@ -66,6 +66,7 @@ func (s State) clone() State {
 	}
 	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
 	s.Intents = slices.Clone(s.Intents)
+	s.Networks = slices.Clone(s.Networks)
 	s.Released = slices.Clone(s.Released)
 	s.Asked = maps.Clone(s.Asked)
 	s.Deadlines = maps.Clone(s.Deadlines)
@@ -79,6 +80,7 @@ func (p *planner) decision() Decision {
 // settle makes every step that is due, then sets the deadlines.
 func (p *planner) settle() {
 	p.observe()
+	p.syncNetworks()
 	for range maxSteps {
 		before := p.state()
 		p.step()
@@ -97,7 +99,9 @@ func (p *planner) step() {
 		p.prepare()
 		p.to(ServiceDeployingNets)
 	case ServiceDeployingNets:
-		p.beginDeploying()
+		p.deployNetworks()
+	case ServiceFailedDeployingNets:
+		p.removeNetworks()
 	case ServiceDeploying, ServiceHold:
 		p.deploy()
 	case ServiceRunning, ServiceWarning:
@@ -109,7 +113,7 @@ func (p *planner) step() {
 	case ServiceUndeploying:
 		p.undeploy()
 	case ServiceUndeployingNets:
-		p.to(ServiceDone)
+		p.undeployNetworks()
 	case ServiceDone:
 		p.actions = append(p.actions, Action{Kind: ActionDeleteDocument})
 	}
@@ -254,7 +258,8 @@ func (p *planner) setDeadlines() {
 // case the last event told an older truth.
 func (p *planner) looksAgain() bool {
 	state := p.state()
-	return state.Waiting() || state == ServiceWarning || state == ServiceHold || len(p.Asked) > 0 || p.entered && !state.Failed()
+	return state.Waiting() || state == ServiceWarning || state == ServiceHold || len(p.Asked) > 0 ||
+		state == ServiceFailedDeployingNets && p.networksLeft() || p.entered && !state.Failed()
 }
 
 func (p *planner) setDeadline(name string, due time.Time) {

@@ -94,7 +94,7 @@ func (p *player) findRole(name string) flow.Role {
 // the worker, or by a person's command.
 func (p *player) happen() {
 	switch rapid.SampledFrom([]string{
-		"advance", "advance", "advance", "tell", "tell", "tell", "old news", "meddle", "late call", "crash", "time", "command", "plan",
+		"advance", "advance", "advance", "tell", "tell", "tell", "old news", "meddle", "late call", "crash", "time", "command", "plan", "network",
 	}).Draw(p.T, "step") {
 	case "advance":
 		p.onSomeVM(func(id int) {
@@ -116,6 +116,10 @@ func (p *player) happen() {
 		}
 	case "meddle":
 		p.onSomeVM(func(id int) { p.meddle(p.T, id) })
+	case "network":
+		for id := range p.networks {
+			p.advanceNetwork(id, !p.chance(4, "network amiss"))
+		}
 	case "late call":
 		p.applyWire()
 	case "crash":

@@ -226,13 +226,15 @@ func (s *stage) wantActions(want ...string) {
 }
 
 // describeAction: "create Master/0", "find Master/0", "terminate 100",
-// "recover 100", "delete document".
+// "recover 100", "create_network Priv", "delete document".
 func describeAction(action flow.Action) string {
 	switch action.Kind {
 	case flow.ActionCreateVM:
 		return fmt.Sprintf("create %s/%d", action.Intent.Role, action.Intent.Ordinal)
 	case flow.ActionFindVM:
 		return fmt.Sprintf("find %s/%d", action.Intent.Role, action.Intent.Ordinal)
+	case flow.ActionCreateNetwork, flow.ActionFindNetwork, flow.ActionDeleteNetwork:
+		return fmt.Sprintf("%s %s", action.Kind, action.Network.Name)
 	case flow.ActionDeleteDocument:
 		return "delete document"
 	}

@@ -18,7 +18,10 @@ func (p *planner) undeploy() {
 	switch {
 	case p.anyRole(RoleFailedUndeploying):
 		p.to(ServiceFailedUndeploying)
-	case p.everyRole(RoleDone) && !p.straysLeft():
+	case !p.everyRole(RoleDone) || p.straysLeft():
+	case p.networksLeft():
+		p.to(ServiceUndeployingNets)
+	default:
 		p.to(ServiceDone)
 	}
 }

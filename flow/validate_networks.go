@@ -25,7 +25,7 @@ func (f *findings) checkNetworks(body Body) {
 			f.add("networks."+name, "is %q; it must look like \"M|network|description| |id:0\", with id, template_id or reserve_from last", networks[name])
 		}
 	}
-	if _, err := readNetworkValues(body.NetworksValues); err != nil {
+	if _, err := readNetworkValues(body.NetworksValues, body.State != nil); err != nil {
 		f.add("networks_values", "%v", err)
 	}
 }
@@ -34,8 +34,9 @@ func (f *findings) checkNetworks(body Body) {
 // network.
 type networkValue map[string]object
 
-// readNetworkValues reads networks_values and holds its shape.
-func readNetworkValues(text json.RawMessage) ([]networkValue, error) {
+// readNetworkValues reads networks_values and holds its shape. In a running
+// service's, a network that was made has its id beside what it was made from.
+func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, error) {
 	if len(text) == 0 {
 		return nil, nil
 	}
@@ -48,7 +49,9 @@ func readNetworkValues(text json.RawMessage) ([]networkValue, error) {
 			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
 		}
 		for name, choice := range value {
-			if !choice.hasOne("id", "template_id", "reserve_from") {
+			_, made := choice["id"]
+			fromOne := choice.hasOne("template_id", "reserve_from")
+			if !choice.hasOne("id", "template_id", "reserve_from") && !(running && made && fromOne) {
 				return nil, fmt.Errorf("must say one of id, template_id and reserve_from for network %q", name)
 			}
 		}

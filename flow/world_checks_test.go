@@ -177,6 +177,7 @@ func (p *player) checkIntentStored(intent flow.Intent) {
 // checkRest: at rest the service's VMs are those that live, each key once. A VM
 // that comes after its service has ended is ended by whoever hears of it.
 func (p *player) checkRest() {
+	p.checkNetworks()
 	keys := map[string]int{}
 	for _, id := range p.live() {
 		vm := p.vms[id]

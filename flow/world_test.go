@@ -18,9 +18,13 @@ type world struct {
 	wire []flow.Intent
 	// late are the VMs that such calls made.
 	late map[int]bool
+	// networks are the service's own, by id.
+	networks map[int]flow.Network
 }
 
-func newWorld() *world { return &world{vms: map[int]flow.VM{}, late: map[int]bool{}} }
+func newWorld() *world {
+	return &world{vms: map[int]flow.VM{}, late: map[int]bool{}, networks: map[int]flow.Network{}}
+}
 
 func (w *world) create(intent flow.Intent) int {
 	id := w.next
@@ -165,6 +169,9 @@ func (w *world) ask(id int, call string) bool {
 
 // heal brings every VM to where it stays, and every host to answer.
 func (w *world) heal() {
+	for id := range w.networks {
+		w.advanceNetwork(id, true)
+	}
 	for _, id := range w.live() {
 		if w.vms[id].Lost() {
 			w.become(id, flow.VMActive, flow.LCMRunning)

@@ -53,7 +53,8 @@ func drawBody(t *rapid.T) string {
 	return asJSON(t, map[string]any{
 		"name": "web", "roles": roles, "deployment": rapid.SampledFrom([]string{"none", "straight"}).Draw(t, "deployment"),
 		"ready_status_gate": rapid.Bool().Draw(t, "gate"), "automatic_deletion": rapid.Bool().Draw(t, "automatic deletion"),
-		"on_hold": rapid.IntRange(0, 9).Draw(t, "on hold") == 9,
+		"networks_values": drawNetworks(t),
+		"on_hold":         rapid.IntRange(0, 9).Draw(t, "on hold") == 9,
 	})
 }
 
@@ -118,6 +119,12 @@ func (p *player) act(actions []flow.Action) (decision flow.Decision, sure bool) 
 			refused, sure = p.carryOutCreate(action.Intent)
 		case flow.ActionFindVM:
 			refused, sure = p.carryOutFind(action.Intent), true
+		case flow.ActionCreateNetwork:
+			refused, sure = p.carryOutNetwork(action.Network)
+		case flow.ActionFindNetwork:
+			refused, sure = p.carryOutFindNetwork(action.Network), true
+		case flow.ActionDeleteNetwork:
+			refused, sure = p.carryOutDeleteNetwork(action.Network), true
 		case flow.ActionDeleteDocument:
 			p.ended, sure = true, true
 		default:
@@ -218,6 +225,7 @@ func (p *player) refresh() {
 		facts[id] = p.vms[id]
 	}
 	p.facts = facts
+	p.refreshNetworks()
 }
 
 // crash loses everything that was not stored; another worker takes over.

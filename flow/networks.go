@@ -1,0 +1,295 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// NetworkSource is what a service's own network is made from.
+type NetworkSource string
+
+// The sources, as they stand in networks_values.
+const (
+	// FromTemplate: a network template is instantiated.
+	FromTemplate NetworkSource = "template_id"
+	// FromReservation: addresses of another network are reserved.
+	FromReservation NetworkSource = "reserve_from"
+)
+
+// noNetwork is the id of a network that is not there.
+const noNetwork = -1
+
+// Network is a virtual network that the service has made for itself, or is to.
+// Its name at oned holds the service's id, and oned gives a name to one network
+// of a user only: that makes creating it safe to repeat.
+type Network struct {
+	// Name is what the service calls it, in networks_values.
+	Name   string        `json:"name"`
+	Source NetworkSource `json:"source"`
+	// From is the network template's or the parent network's id.
+	From int `json:"from"`
+	// Called is the network's name at oned: <Name>-<service id>.
+	Called string `json:"called"`
+	// Extra is the template text that it is made with.
+	Extra string `json:"extra,omitempty"`
+	// ID is oned's, -1 while there is none.
+	ID int `json:"id"`
+	// State is as last observed.
+	State NetworkState `json:"state"`
+	// Attempted says that a call to make it may have been sent.
+	Attempted bool `json:"attempted,omitempty"`
+	// Asked is when its deletion was asked for.
+	Asked time.Time `json:"asked,omitzero"`
+}
+
+// syncNetworks brings the list of the service's own networks up to what its
+// document says. Networks that were there before the service are not its own.
+func (p *planner) syncNetworks() {
+	if p.state() == ServiceDone || len(p.Service.Body.NetworksValues) == 0 {
+		return
+	}
+	values, err := readNetworkValues(p.Service.Body.NetworksValues, true)
+	if err != nil {
+		return // it was refused when the service was instantiated, or is another server's
+	}
+	for _, value := range values {
+		for name, choice := range value {
+			p.syncNetwork(name, choice)
+		}
+	}
+}
+
+func (p *planner) syncNetwork(name string, choice object) {
+	network, own := p.wantedNetwork(name, choice)
+	if !own {
+		return
+	}
+	known := p.network(name)
+	if known == nil {
+		p.Networks = append(p.Networks, network)
+		return
+	}
+	if known.ID == noNetwork {
+		known.ID = network.ID
+	}
+}
+
+// wantedNetwork is the network that an element of networks_values asks for.
+func (p *planner) wantedNetwork(name string, choice object) (Network, bool) {
+	for _, source := range []NetworkSource{FromTemplate, FromReservation} {
+		from, named := wholeOf(choice[string(source)])
+		if !named {
+			continue
+		}
+		network := Network{
+			Name: name, Source: source, From: from, Called: name + "-" + strconv.Itoa(p.Service.ID),
+			Extra: textOf(choice["extra"]), ID: noNetwork,
+		}
+		if id, made := wholeOf(choice["id"]); made {
+			network.ID, network.Attempted = id, true
+		} else if source == FromReservation {
+			network.Extra += fmt.Sprintf("\nNAME=\"%s\"\n", templateValue(network.Called))
+		}
+		return network, true
+	}
+	return Network{}, false
+}
+
+// wholeOf reads a whole number, which clients write as a text too.
+func wholeOf(value json.RawMessage) (int, bool) {
+	number, err := strconv.Atoi(plainText(value))
+	return number, err == nil
+}
+
+func (p *planner) network(name string) *Network {
+	at := slices.IndexFunc(p.Networks, func(n Network) bool { return n.Name == name })
+	if at < 0 {
+		return nil
+	}
+	return &p.Networks[at]
+}
+
+// deployNetworks makes the service's own networks and waits until they are
+// READY. What an earlier failure left is removed first.
+func (p *planner) deployNetworks() {
+	waiting := false
+	for i := range p.Networks {
+		network := &p.Networks[i]
+		switch {
+		case !network.Asked.IsZero():
+			p.removeNetwork(network)
+		case network.ID == noNetwork:
+			network.Attempted = true
+			p.actions = append(p.actions, Action{Kind: ActionCreateNetwork, Network: *network})
+		case network.State == NetworkReady:
+			continue
+		case network.State == NetworkError || network.State == NetworkUpdateFailure:
+			p.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
+			return
+		}
+		waiting = true
+	}
+	if !waiting {
+		p.beginDeploying()
+	}
+}
+
+func (p *planner) failNetworks(reason string) {
+	p.log("E", reason)
+	p.actions = slices.DeleteFunc(p.actions, func(a Action) bool { return a.Kind == ActionCreateNetwork })
+	p.to(ServiceFailedDeployingNets)
+}
+
+// removeNetworks removes the service's own networks. It says whether any is left.
+func (p *planner) removeNetworks() bool {
+	left := false
+	for i := range p.Networks {
+		left = p.removeNetwork(&p.Networks[i]) || left
+	}
+	return left
+}
+
+// removeNetwork says whether the network is there, or may be.
+func (p *planner) removeNetwork(network *Network) bool {
+	switch {
+	case network.ID == noNetwork && !network.Attempted:
+		network.Asked = time.Time{}
+		return false
+	case network.ID == noNetwork:
+		p.actions = append(p.actions, Action{Kind: ActionFindNetwork, Network: *network})
+	case network.State != NetworkLockDelete && !p.now.Before(network.Asked.Add(p.settings.Look)):
+		network.Asked = p.now
+		p.actions = append(p.actions, Action{Kind: ActionDeleteNetwork, Network: *network})
+	}
+	return true
+}
+
+// networksLeft says that the service has networks of its own, or may have.
+func (p *planner) networksLeft() bool {
+	return slices.ContainsFunc(p.Networks, func(n Network) bool { return n.ID != noNetwork || n.Attempted })
+}
+
+// undeployNetworks ends a service whose VMs have ended.
+func (p *planner) undeployNetworks() {
+	if !p.removeNetworks() {
+		p.to(ServiceDone)
+	}
+}
+
+// forgetNetworksAsked lets every deletion be asked for again.
+func (p *planner) forgetNetworksAsked() {
+	for i := range p.Networks {
+		if !p.Networks[i].Asked.IsZero() {
+			p.Networks[i].Asked = time.Unix(0, 0)
+		}
+	}
+}
+
+// DoubtNetworks is the state in which nothing that was asked of networks is
+// taken for done: after a crash it is asked again.
+func DoubtNetworks(state State) State {
+	p := planner{State: state.clone()}
+	p.forgetNetworksAsked()
+	return p.State
+}
+
+// WatchesNetworks says that decisions wait for the service's own networks.
+func WatchesNetworks(state State) bool {
+	switch state.Service.State() {
+	case ServiceDeployingNets, ServiceUndeployingNets, ServiceFailedDeployingNets, ServiceFailedUndeployingNets:
+		return true
+	}
+	return false
+}
+
+// SeeNetwork is the state with a network of the service's own as oned shows it.
+// One that is DONE, or that oned does not have, is gone: it can be made again.
+func SeeNetwork(state State, name string, id int, seen NetworkState) State {
+	p := planner{State: state.clone()}
+	network := p.network(name)
+	if network == nil {
+		return state
+	}
+	if seen != NetworkDone {
+		network.ID, network.State, network.Attempted = id, seen, true
+		p.writeNetwork(*network)
+		return p.State
+	}
+	network.ID, network.State, network.Attempted, network.Asked = noNetwork, NetworkInit, false, time.Time{}
+	p.writeNetwork(*network)
+	return p.State
+}
+
+// writeNetwork writes into the document which network it is, as OneFlow does.
+func (p *planner) writeNetwork(network Network) {
+	values, err := readNetworkValues(p.Service.Body.NetworksValues, true)
+	if err != nil {
+		return
+	}
+	for _, value := range values {
+		choice, is := value[network.Name]
+		if !is {
+			continue
+		}
+		if network.ID == noNetwork {
+			delete(choice, "id")
+		} else {
+			choice["id"] = mustMarshal(network.ID)
+		}
+		if network.Source == FromReservation {
+			choice["extra"] = mustMarshal(network.Extra)
+		}
+	}
+	p.Service.Body.NetworksValues = mustMarshal(values)
+}
+
+// RefuseNetwork tells the state that oned refused to make a network. The service
+// fails, and what was made is removed.
+func RefuseNetwork(state State, name, message string, facts Facts, now time.Time, settings Settings) Decision {
+	p := newPlanner(state, facts, now, settings)
+	if network := p.network(name); network != nil && p.state() == ServiceDeployingNets {
+		network.Attempted = false
+		p.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", name, network.Source, network.From, message))
+	}
+	p.settle()
+	return p.decision()
+}
+
+// RefuseNetworkEnd tells the state that oned refused to delete a network that,
+// looked at again, is there.
+func RefuseNetworkEnd(state State, name, message string, facts Facts, now time.Time, settings Settings) Decision {
+	p := newPlanner(state, facts, now, settings)
+	if network := p.network(name); network != nil && network.ID != noNetwork {
+		p.refuseNetworkEnd(fmt.Sprintf("Network %s (%d) cannot be deleted: %s", name, network.ID, message))
+	}
+	p.settle()
+	return p.decision()
+}
+
+func (p *planner) refuseNetworkEnd(reason string) {
+	switch p.state() {
+	case ServiceUndeployingNets:
+		p.log("E", reason)
+		p.to(ServiceFailedUndeployingNets)
+	case ServiceDeployingNets:
+		p.failNetworks(reason)
+	case ServiceFailedDeployingNets:
+		log := p.Service.Body.Log
+		if len(log) == 0 || log[len(log)-1].Message != reason {
+			p.log("E", reason)
+		}
+	}
+}
+
+// GiveUpNetwork tells the state that a network was not made after all.
+func GiveUpNetwork(state State, name string, facts Facts, now time.Time, settings Settings) Decision {
+	p := newPlanner(state, facts, now, settings)
+	if network := p.network(name); network != nil && network.ID == noNetwork {
+		network.Attempted = false
+	}
+	p.settle()
+	return p.decision()
+}

@@ -1,0 +1,171 @@
+package flow_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+const netsService = `{"name":"nets","networks_values":[{"Priv":{"template_id":"0","extra":"AR=[SIZE=20]"}},{"Res":{"reserve_from":0,"extra":"SIZE=5"}},{"Old":{"id":"7"}}],
+	"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,
+	"template_contents":{"NIC":[{"NETWORK_ID":"$Priv"},{"NETWORK_ID":"$Res"},{"NETWORK_ID":"$Old"},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}}]}`
+
+// see lets a network be in a state and plans.
+func (s *stage) see(name string, id int, state flow.NetworkState) {
+	s.state = flow.SeeNetwork(s.state, name, id, state)
+	s.plan()
+}
+
+// endNetworks has every network that is to end gone, and none found that may
+// have been made.
+func (s *stage) endNetworks() {
+	for _, network := range s.state.Networks {
+		switch {
+		case network.ID < 0 && network.Attempted:
+			s.take(flow.GiveUpNetwork(s.state, network.Name, s.facts, s.now, s.settings))
+		case !network.Asked.IsZero():
+			s.see(network.Name, network.ID, flow.NetworkDone)
+		}
+	}
+}
+
+func (s *stage) refuseNetwork(name string) {
+	s.take(flow.RefuseNetwork(s.state, name, "no addresses", s.facts, s.now, s.settings))
+}
+
+func TestNetworksComeBeforeRoles(t *testing.T) {
+	s := newStage(t, netsService)
+	s.plan()
+	s.wantState(flow.ServiceDeployingNets)
+	s.wantActions("create_network Priv", "create_network Res")
+	res := s.actions[1].Network
+	if res.Called != "Res-27" || res.Extra != "SIZE=5\nNAME=\"Res-27\"\n" || res.From != 0 || res.Source != flow.FromReservation {
+		t.Errorf("the reservation is %+v", res)
+	}
+	if priv := s.actions[0].Network; priv.Called != "Priv-27" || priv.Extra != "AR=[SIZE=20]" || priv.Source != flow.FromTemplate {
+		t.Errorf("the network is %+v", priv)
+	}
+	s.see("Priv", 1, flow.NetworkLockCreate)
+	s.wantActions("create_network Res")
+	s.see("Res", 2, flow.NetworkReady)
+	s.wantActions()
+	s.see("Priv", 1, flow.NetworkReady)
+	s.wantState(flow.ServiceDeploying)
+	s.wantActions("create a/0")
+	want := `{"NIC":[{"NETWORK_ID":1},{"NETWORK_ID":2},{"NETWORK_ID":7},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}`
+	if got := string(s.role("a").TemplateContents); got != want {
+		t.Errorf("template_contents %s, want %s", got, want)
+	}
+	values := string(s.state.Service.Body.NetworksValues)
+	want = `[{"Priv":{"extra":"AR=[SIZE=20]","id":1,"template_id":"0"}},{"Res":{"extra":"SIZE=5\nNAME=\"Res-27\"\n","id":2,"reserve_from":0}},{"Old":{"id":"7"}}]`
+	if values != want {
+		t.Errorf("networks_values\n%s, want\n%s", values, want)
+	}
+}
+
+// withNetworks is a stage whose service runs with its networks 1 and 2.
+func withNetworks(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t, netsService)
+	s.plan()
+	s.see("Priv", 1, flow.NetworkReady)
+	s.see("Res", 2, flow.NetworkReady)
+	s.create()
+	s.run(100)
+	s.wantState(flow.ServiceRunning)
+	return s
+}
+
+func TestNetworksEndAfterTheLastVM(t *testing.T) {
+	s := withNetworks(t)
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 100")
+	s.end(100)
+	s.wantState(flow.ServiceUndeployingNets)
+	s.wantActions("delete_network Priv", "delete_network Res")
+	s.see("Priv", 1, flow.NetworkDone)
+	s.see("Res", 2, flow.NetworkLockDelete)
+	s.wantState(flow.ServiceUndeployingNets)
+	s.wantActions()
+	s.see("Res", 2, flow.NetworkDone)
+	s.wantState(flow.ServiceDone)
+	s.wantActions("delete document")
+}
+
+func TestRefusedReservationLeavesNothing(t *testing.T) {
+	s := newStage(t, netsService)
+	s.plan()
+	s.see("Priv", 1, flow.NetworkReady)
+	s.refuseNetwork("Res")
+	s.wantState(flow.ServiceFailedDeployingNets)
+	s.wantActions("delete_network Priv")
+	s.wantLog("E Network Res could not be made from reserve_from 0: no addresses", "I New state: FAILED_DEPLOYING_NETS")
+	s.see("Priv", 1, flow.NetworkDone)
+	s.wantActions()
+	if strings.Contains(string(s.state.Service.Body.NetworksValues), `"id":1`) {
+		t.Error("the document still names a network that is gone")
+	}
+	s.recover()
+	s.wantState(flow.ServiceDeployingNets)
+	s.wantActions("create_network Priv", "create_network Res")
+}
+
+func TestRecoveredWhileNetworksEnd(t *testing.T) {
+	s := newStage(t, netsService)
+	s.plan()
+	s.see("Priv", 1, flow.NetworkReady)
+	s.refuseNetwork("Res")
+	s.recover()
+	s.wantActions("delete_network Priv", "create_network Res")
+	s.see("Priv", 1, flow.NetworkDone)
+	s.wantActions("create_network Priv", "create_network Res")
+}
+
+func TestBrokenNetworkFailsTheService(t *testing.T) {
+	s := newStage(t, netsService)
+	s.plan()
+	s.see("Priv", 1, flow.NetworkError)
+	s.wantState(flow.ServiceFailedDeployingNets)
+	s.wantActions("delete_network Priv", "find_network Res")
+	s.take(flow.GiveUpNetwork(s.state, "Res", s.facts, s.now, s.settings))
+	s.wantActions()
+	s.take(flow.RefuseNetworkEnd(s.state, "Priv", "in use", s.facts, s.now, s.settings))
+	s.take(flow.RefuseNetworkEnd(s.state, "Priv", "in use", s.facts, s.now, s.settings))
+	s.wantLog("I New state: FAILED_DEPLOYING_NETS", "E Network Priv (1) cannot be deleted: in use")
+	s.planAfter(s.settings.Look)
+	s.wantActions("delete_network Priv")
+}
+
+func TestNetworkThatCannotEnd(t *testing.T) {
+	s := withNetworks(t)
+	s.command(flow.VerbUndeploy, nil)
+	s.end(100)
+	s.take(flow.RefuseNetworkEnd(s.state, "Priv", "in use", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceFailedUndeployingNets)
+	s.recover()
+	s.wantState(flow.ServiceUndeployingNets)
+	s.wantActions("delete_network Priv", "delete_network Res")
+}
+
+func TestDeletedWhileNetworksAreMade(t *testing.T) {
+	s := newStage(t, netsService)
+	s.plan()
+	s.recoverDelete()
+	s.wantState(flow.ServiceUndeployingNets)
+	s.wantActions("find_network Priv", "find_network Res")
+	s.see("Priv", 1, flow.NetworkReady)
+	s.wantActions("delete_network Priv", "find_network Res")
+	s.take(flow.GiveUpNetwork(s.state, "Res", s.facts, s.now, s.settings))
+	s.see("Priv", 1, flow.NetworkDone)
+	s.wantActions("delete document")
+}
+
+func TestDeletionIsDoubtedAfterACrash(t *testing.T) {
+	s := withNetworks(t)
+	s.command(flow.VerbUndeploy, nil)
+	s.end(100)
+	s.state = flow.DoubtNetworks(s.state)
+	s.plan()
+	s.wantActions("delete_network Priv", "delete_network Res")
+}

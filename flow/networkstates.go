@@ -1,0 +1,22 @@
+package flow
+
+// NetworkState is oned's STATE of a virtual network.
+type NetworkState int
+
+// The states of a virtual network.
+const (
+	NetworkInit NetworkState = iota
+	NetworkReady
+	NetworkLockCreate
+	NetworkLockDelete
+	NetworkDone
+	NetworkError
+	NetworkUpdateFailure
+)
+
+var networkStateNames = [...]string{
+	"INIT", "READY", "LOCK_CREATE", "LOCK_DELETE", "DONE", "ERROR", "UPDATE_FAILURE",
+}
+
+// String is the state's name as it stands in hook events.
+func (s NetworkState) String() string { return stateName(int(s), networkStateNames[:]) }
