@@ -61,9 +61,10 @@ func hearing(t testing.TB, change ...func(*Config)) (*Bridge, *fakeStore, *publi
 	for _, apply := range change {
 		apply(&config)
 	}
-	b := newBridge(config, store, nil)
+	b := newBridge(config, store, nil, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	poll.Until(t, "the feed to be held", func() bool { return b.Status()[0].Holding })
 	return b, store, publisher
 }
 
@@ -98,15 +99,13 @@ func TestEventsWaitInOrderWhileJetStreamIsAway(t *testing.T) {
 	}
 }
 
-func TestFullQueueHoldsThePublisherUpAndAsksForAComparison(t *testing.T) {
-	cloud := &fakeCloud{vms: map[int]flow.VM{}, hidden: map[int]bool{}}
-	for id := range 30 {
-		cloud.hidden[id] = true
-	}
+// With neither memory nor disk left, events are dropped, and made up for.
+func TestFullWindowDropsAndCompares(t *testing.T) {
+	cloud := &fakeCloud{vms: map[int]flow.VM{}}
 	store, publisher := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
 	config := quietly("tcp://" + publisher.address())
 	config.MaxQueueBytes = 4096
-	b := newBridge(config, store, cloud)
+	b := newBridge(config, store, cloud, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
 	poll.Until(t, "the first comparisons", func() bool { return !b.Status()[0].LastResync.IsZero() })
@@ -115,17 +114,38 @@ func TestFullQueueHoldsThePublisherUpAndAsksForAComparison(t *testing.T) {
 	store.set(func(f *fakeStore) { f.block = block })
 	for id := range 30 {
 		publisher.send(vmFrames(running(id)))
+		cloud.set(func(f *fakeCloud) { f.vms[id] = running(id) })
 	}
-	poll.Until(t, "the queue to be full", func() bool { return b.Status()[0].QueueBytes > 3500 })
+	poll.Until(t, "the window to be full", func() bool { return b.Status()[0].Dropped > 0 && b.Status()[0].Heard == 30 })
 	if status := b.Status()[0]; status.QueueBytes > 4096 {
 		t.Errorf("%d bytes are queued", status.QueueBytes)
 	}
-	before := b.Status()[0].LastResync
 	close(block)
 	poll.Until(t, "all to be stored", func() bool { return len(store.stored()) == 30 })
-	poll.Until(t, "another comparison", func() bool { return b.Status()[0].LastResync.After(before) })
-	if b.Status()[0].Overflows == 0 {
-		t.Error("the overflow is not told")
+	stored := store.stored()
+	if stored[0] != "0 RUNNING" || stored[29] != "29 RUNNING resync" {
+		t.Errorf("stored %q", stored)
+	}
+}
+
+func TestSpillFileKeepsOrder(t *testing.T) {
+	b, store, publisher := hearing(t, func(c *Config) { c.MaxQueueBytes, c.SpillDir = 4096, t.TempDir() })
+	block := make(chan struct{})
+	store.set(func(f *fakeStore) { f.block = block })
+	var want []string
+	send := func(from, to int) {
+		for id := from; id < to; id++ {
+			publisher.send(vmFrames(running(id)))
+			want = append(want, fmt.Sprint(id, " RUNNING"))
+		}
+	}
+	send(0, 300)
+	poll.Until(t, "the spill file to be used", func() bool { return b.Status()[0].Spilled > 250 && b.Status()[0].Heard == 300 })
+	close(block)
+	send(300, 600)
+	storesSoon(t, store, want...)
+	if status := b.Status()[0]; status.Dropped != 0 || status.Spilled != 0 {
+		t.Errorf("status %+v", status)
 	}
 }
 
@@ -135,7 +155,7 @@ func TestPublisherRestart(t *testing.T) {
 	cloud := &fakeCloud{vms: map[int]flow.VM{1: running(1)}}
 	config := quietly("tcp://" + first.address())
 	config.Logger = log.logger()
-	b := newBridge(config, store, cloud)
+	b := newBridge(config, store, cloud, nil)
 	startBridge(t, b)
 	must(t, first.waitForSubscriber(limited(t), b.config.topics()))
 	first.send(vmFrames(running(1)))
@@ -160,7 +180,7 @@ func TestHearsARealPUBSocket(t *testing.T) {
 	pub := zmq4.NewPub(context.Background())
 	must(t, pub.Listen("tcp://127.0.0.1:0"))
 	store := newFakeStore()
-	b := newBridge(quietly("tcp://"+pub.Addr().String()), store, nil)
+	b := newBridge(quietly("tcp://"+pub.Addr().String()), store, nil, nil)
 	startBridge(t, b)
 	poll.Until(t, "the subscriptions", func() bool {
 		return slices.Equal(pub.(zmq4.Topics).Topics(), []string{"EVENT API one.vm.update ", "EVENT STATE "})
@@ -181,7 +201,7 @@ func TestHearsSeveralEndpoints(t *testing.T) {
 	other.send(vmFrames(running(1)))
 	storesSoon(t, store, "1 BOOT", "1 RUNNING")
 	for _, status := range b.Status() {
-		if !status.Connected || status.Heard != 1 || status.Published != 2 || !status.Holding {
+		if !status.Connected || status.Heard != 1 || status.Published != 1 || !status.Holding {
 			t.Errorf("status %+v", status)
 		}
 	}
@@ -206,27 +226,47 @@ func TestSupersededBridgeStandsBackAndComesBack(t *testing.T) {
 	}
 }
 
-func TestOnlyOneOfTwoBridgesPublishes(t *testing.T) {
+func TestAStandbyKeepsAwayUntilTheHolderLeaves(t *testing.T) {
 	p, publisher := newPipeline(t), newTestPublisher(t, "127.0.0.1:0")
 	config := quietly("tcp://" + publisher.address())
-	config.Standby = time.Hour
-	old := New(config, p, nil)
-	startBridge(t, old)
-	must(t, publisher.waitForSubscriber(limited(t), old.config.topics()))
-	current := New(config, p, nil)
-	startBridge(t, current)
-	poll.Until(t, "the new one to publish", func() bool {
-		publisher.send(vmFrames(running(1)))
-		return current.Status()[0].Published > 0 && !old.Status()[0].Holding
-	})
-	before := old.Status()[0].Published
-	sent := current.Status()[0].Published + 5
-	poll.Until(t, "the new one to go on", func() bool {
-		publisher.send(vmFrames(running(2)))
-		return current.Status()[0].Published > sent
-	})
-	if after := old.Status()[0]; after.Published != before || after.Connected {
-		t.Errorf("the old bridge goes on: %+v", after)
+	config.Standby = 200 * time.Millisecond
+	first := New(config, p, nil)
+	startBridge(t, first)
+	poll.Until(t, "the first to hold the feed", func() bool { return first.Status()[0].Holding })
+	second := New(config, p, nil)
+	startBridge(t, second)
+	must(t, publisher.waitForSubscribers(limited(t), 2))
+	sent := 0
+	send := func(count int) {
+		for range count {
+			publisher.send(vmFrames(running(sent)))
+			sent++
+		}
+	}
+	for range 20 { // a second and more
+		send(5)
+		must(t, sleep(limited(t), 30*time.Millisecond))
+	}
+	poll.Until(t, "all to be stored", func() bool { return first.Status()[0].Published == uint64(sent) })
+	if status := second.Status()[0]; status.Holding || status.Published != 0 || !status.Connected || status.Kept != sent {
+		t.Fatalf("the standby does not stand by: %+v", status)
+	}
+	must(t, first.Stop(limited(t)))
+	send(5)
+	poll.Until(t, "the second to go on", func() bool { return second.Status()[0].Published == 5 })
+	checkSequence(t, everything(t, p, pipeline.StreamONE), sent)
+}
+
+// checkSequence makes sure that VMs 0 to count-1 are stored, each once, in order.
+func checkSequence(t testing.TB, messages []stored, count int) {
+	t.Helper()
+	for i, message := range messages {
+		if want := fmt.Sprintf("one.0.vm.%d.ACTIVE.RUNNING", i); message.Subject != want {
+			t.Fatalf("event %d of %d is %s, want %s", i, len(messages), message.Subject, want)
+		}
+	}
+	if len(messages) != count {
+		t.Fatalf("%d events are stored, want %d", len(messages), count)
 	}
 }
 
@@ -293,7 +333,7 @@ func TestStopIsBounded(t *testing.T) {
 func TestStopWithoutAnybodyThere(t *testing.T) {
 	store := newFakeStore()
 	store.fail = errors.New("no JetStream")
-	b := newBridge(quietly("tcp://127.0.0.1:1"), store, &fakeCloud{fail: errors.New("no oned")})
+	b := newBridge(quietly("tcp://127.0.0.1:1"), store, &fakeCloud{fail: errors.New("no oned")}, nil)
 	must(t, b.Stop(limited(t))) // not started
 	startBridge(t, b)
 	poll.Until(t, "JetStream to be missed", func() bool { return b.Status()[0].StoreError != "" })
@@ -309,22 +349,21 @@ func TestStopWithoutAnybodyThere(t *testing.T) {
 
 func TestStartRefusesEndpointsThatAreNone(t *testing.T) {
 	for _, endpoint := range []string{"", "127.0.0.1:2101", "udp://a:1", "tcp://a", "tcp://:1", "tcp://a:"} {
-		if err := newBridge(Config{Endpoints: []string{endpoint}}, newFakeStore(), nil).Start(limited(t)); err == nil {
+		if err := newBridge(Config{Endpoints: []string{endpoint}}, newFakeStore(), nil, nil).Start(limited(t)); err == nil {
 			t.Errorf("%q was accepted", endpoint)
 		}
 	}
-	if err := newBridge(Config{}, newFakeStore(), nil).Start(limited(t)); err == nil {
+	if err := newBridge(Config{}, newFakeStore(), nil, nil).Start(limited(t)); err == nil {
 		t.Error("no endpoint at all was accepted")
 	}
 }
 
 func TestFeedNames(t *testing.T) {
-	loopback := feedName(0, []string{"tcp://127.0.0.1:2101"})
-	if loopback != "zone0-127.0.0.1:2101@"+hostname() {
-		t.Errorf("loopback feed %q", loopback)
+	if name := feedName(0, "tcp://127.0.0.1:2101"); name != "zone0-127.0.0.1:2101@"+hostname() {
+		t.Errorf("loopback feed %q", name)
 	}
-	if a, b := feedName(1, []string{"tcp://b:1", "tcp://a:1"}), feedName(1, []string{"tcp://a:1", "tcp://b:1"}); a != b || a != "zone1-a:1+b:1" {
-		t.Errorf("feeds %q and %q", a, b)
+	if name := feedName(1, "tcp://b:1"); name != "zone1-b:1" {
+		t.Errorf("feed %q", name)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,18 +28,28 @@ type Config struct {
 	// Calls are the API calls that pass; one.vm.update only. The bodies of API
 	// events hold what users sent, but no more than READY is ever taken from one.
 	Calls []string
-	// Feed names what is heard: only one bridge at a time publishes a feed. The
-	// endpoints' name by default.
-	Feed string
-	// Holder names this bridge to people who look at the feed's lease; the
+	// Holder names this bridge to people who look at a feed's lease; the
 	// host's name by default.
 	Holder string
-	// MaxQueueBytes bounds the events in memory; 64 MiB, about 10,000 events.
+	// MaxQueueBytes bounds the events of a feed in memory; 48 MiB, about 60,000
+	// events.
 	MaxQueueBytes int64
+	// SpillDir is a folder for the events of a feed that find no room in memory
+	// while JetStream is away, MaxSpillBytes their bound; 1 GiB. Without a
+	// folder, and beyond the bound, events are dropped, and made up for by
+	// comparing oned with what is stored.
+	SpillDir      string
+	MaxSpillBytes int64
 	Resync        ResyncConfig
-	// Standby is how long a bridge keeps away from a feed that another has
-	// taken over before it takes it back; 1 min.
-	Standby    time.Duration
+	// Standby is the silence after which a bridge takes a feed over from the
+	// one that publishes it; 1 s. Five times as often the latter says that it
+	// is alive.
+	Standby time.Duration
+	// Keep is how long a bridge on standby keeps what it hears; 30 s.
+	Keep time.Duration
+	// Quiet is the silence of a publisher after which it is made to say
+	// something (see probe); 30 s.
+	Quiet      time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -58,8 +67,11 @@ type ResyncConfig struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.MaxQueueBytes, 64<<20)
-	setDefault(&c.Standby, time.Minute)
+	setDefault(&c.MaxQueueBytes, 48<<20)
+	setDefault(&c.MaxSpillBytes, 1<<30)
+	setDefault(&c.Standby, time.Second)
+	setDefault(&c.Keep, 30*time.Second)
+	setDefault(&c.Quiet, 30*time.Second)
 	setDefault(&c.Resync.Every, 5*time.Minute)
 	setDefault(&c.Resync.Settle, 2*time.Second)
 	setDefault(&c.Resync.PageSize, 1000)
@@ -71,9 +83,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Holder == "" {
 		c.Holder = hostname() + "-" + nuid.Next()
-	}
-	if c.Feed == "" {
-		c.Feed = feedName(c.Zone, c.Endpoints)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -92,16 +101,12 @@ func setDefault[T int | int64 | time.Duration](value *T, standard T) {
 
 // feedName is the same for bridges that hear the same. A loopback address is
 // another one on each host.
-func feedName(zone int, endpoints []string) string {
-	names := make([]string, len(endpoints))
-	for i, endpoint := range endpoints {
-		names[i] = strings.TrimPrefix(endpoint, "tcp://")
-		if host, _, err := net.SplitHostPort(names[i]); err == nil && isLoopback(host) {
-			names[i] += "@" + hostname()
-		}
+func feedName(zone int, endpoint string) string {
+	name := strings.TrimPrefix(endpoint, "tcp://")
+	if host, _, err := net.SplitHostPort(name); err == nil && isLoopback(host) {
+		name += "@" + hostname()
 	}
-	slices.Sort(names)
-	return fmt.Sprintf("zone%d-%s", zone, strings.Join(names, "+"))
+	return fmt.Sprintf("zone%d-%s", zone, name)
 }
 
 func isLoopback(host string) bool {

@@ -184,7 +184,7 @@ func TestSilentPeerHoldsNothingUp(t *testing.T) {
 		t.Error("it was taken for a publisher")
 	}
 	store := newFakeStore()
-	b := newBridge(quietly("tcp://"+address), store, nil)
+	b := newBridge(quietly("tcp://"+address), store, nil, nil)
 	startBridge(t, b)
 	poll.Until(t, "the feed", func() bool { return b.Status()[0].Holding })
 	must(t, b.Stop(limited(t)))

@@ -1,15 +1,23 @@
 // Package bridge carries OpenNebula's hook events from ZeroMQ to JetStream.
 //
-// Safety: the events of a feed are stored in the order in which they were
-// heard, each once, by one bridge at a time; none leaves the bridge's memory
-// before JetStream has acknowledged it. Of an event only states, ids and the
-// few attributes that services need are passed on, never template text,
-// documents or secrets. What cannot be understood goes to the dead letters,
-// by its key, length and hash, and holds nothing up.
+// Safety: what each publisher says is a feed. Its events are stored in the order
+// in which they were heard, each once, by one bridge at a time; none leaves the
+// bridge before JetStream has acknowledged it. Of an event only states, ids and
+// the few attributes that services need are passed on, never template text,
+// documents or secrets. What cannot be understood goes to the dead letters, by
+// its key, length and hash, and holds nothing up.
+//
+// Several bridges may hear the same feed. One publishes it and says so five
+// times a second; the others keep what they heard lately. When it leaves or falls
+// silent, JetStream lets one of the others in and refuses the former from
+// then on; the new one looks up the last stored events in what it has heard, and
+// goes on right behind them.
 //
 // Liveness: ZeroMQ loses messages without a word when nobody listens, or
-// nobody listens fast enough. After each connect, after an overflow of the
-// queue and every few minutes, the bridge compares oned's VMs with what is
-// stored and publishes the differences, marked as resync: what was lost is made
-// up for as long as oned and JetStream can be reached.
+// nobody listens fast enough. After each connect, take-over, change of the
+// zone's leader and overflow, and every few minutes, the bridge compares oned's
+// VMs with what is stored and publishes the differences, marked as resync: what was
+// lost is made up for as long as oned and JetStream can be reached. While
+// JetStream cannot, events wait in memory, then in a file; beyond that they are
+// dropped and made up for in the same way.
 package bridge

@@ -2,9 +2,12 @@ package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -18,12 +21,13 @@ type fakeStore struct {
 	events []pipeline.FeedEvent
 	ids    map[string]bool
 	dead   []string
-	// fail is what Publish, acquire and LastVMEvents return.
+	// fail is what Publish, take and the index return.
 	fail error
 	// lostAck stores the first event of a batch and then fails, once.
 	lostAck  bool
 	acquired int
 	attempts int
+	released int
 	// block holds Publish up until it is closed.
 	block chan struct{}
 	last  map[int]pipeline.Event
@@ -33,14 +37,103 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{ids: map[string]bool{}, last: map[int]pipeline.Event{}}
 }
 
-func (f *fakeStore) acquire(context.Context, string, string) (lease, error) {
+func (f *fakeStore) take(context.Context, string, string, uint64) (lease, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil && !errors.Is(f.fail, pipeline.ErrSuperseded) {
 		return nil, f.fail
 	}
 	f.acquired++
-	return f, nil
+	return fakeLease{f}, nil
+}
+
+func (f *fakeStore) LastLease(context.Context, string) (pipeline.Lease, uint64, error) {
+	return pipeline.Lease{}, 0, nil
+}
+
+func (f *fakeStore) watch(string) (watch, error) { return fakeWatch{}, nil }
+
+// fakeWatch hears nobody.
+type fakeWatch struct{}
+
+func (fakeWatch) Changed() <-chan struct{} { return nil }
+func (fakeWatch) Last() pipeline.FeedBeat  { return pipeline.FeedBeat{} }
+func (fakeWatch) Silence() time.Duration   { return time.Hour }
+func (fakeWatch) Close()                   {}
+
+type fakeLease struct{ *fakeStore }
+
+func (fakeLease) Beat(bool) error  { return nil }
+func (fakeLease) Sequence() uint64 { return 1 }
+func (fakeLease) Token() string    { return "" }
+func (l fakeLease) Release(context.Context) error {
+	l.set(func(f *fakeStore) { f.released++ })
+	return nil
+}
+
+func (l fakeLease) Tail(context.Context, int) ([]pipeline.StoredEvent, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var tail []pipeline.StoredEvent
+	for i, event := range l.events {
+		tail = append(tail, pipeline.StoredEvent{Sequence: uint64(i + 1), Hash: event.Hash, Heard: event.Event.Heard})
+	}
+	return tail, nil
+}
+
+// fakeIndex reads the store's last events.
+type fakeIndex struct {
+	store *fakeStore
+	last  map[int]pipeline.Event
+}
+
+func (f *fakeStore) index() index { return &fakeIndex{store: f} }
+
+func (x *fakeIndex) CatchUp(context.Context) error {
+	x.store.mu.Lock()
+	defer x.store.mu.Unlock()
+	x.last = map[int]pipeline.Event{}
+	for id, event := range x.store.last {
+		x.last[id] = event
+	}
+	return x.store.fail
+}
+
+func (x *fakeIndex) Forget() {}
+
+func (x *fakeIndex) Of(vm int) (pipeline.StoredVM, bool) {
+	event, known := x.last[vm]
+	return pipeline.StoredVM{Sequence: uint64(vm), Heard: event.Heard, Done: event.State == "DONE"}, known
+}
+
+func (x *fakeIndex) Same(stored pipeline.StoredVM, vm flow.VM) bool {
+	last := x.last[int(stored.Sequence)]
+	return last.VM != nil && *last.VM == vm
+}
+
+func (x *fakeIndex) All(visit func(int, pipeline.StoredVM)) {
+	for id := range x.last {
+		stored, _ := x.Of(id)
+		visit(id, stored)
+	}
+}
+
+func (x *fakeIndex) Event(_ context.Context, vm int) (pipeline.Event, bool, error) {
+	event, known := x.last[vm]
+	return event, known, nil
+}
+
+func (f *fakeStore) PublishFound(_ context.Context, found []pipeline.FoundVM) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return 0, f.fail
+	}
+	for _, one := range found {
+		f.events = append(f.events, one.FeedEvent)
+		f.last[one.Event.ID] = one.Event
+	}
+	return len(found), nil
 }
 
 func (f *fakeStore) Publish(ctx context.Context, events []pipeline.FeedEvent) error {
@@ -75,21 +168,14 @@ func (f *fakeStore) keep(events []pipeline.FeedEvent) {
 			continue
 		}
 		f.ids[event.MessageID] = true
+		if err := json.Unmarshal(event.Data, &event.Event); err != nil {
+			panic(err)
+		}
 		f.events = append(f.events, event)
 		if event.Event.Object == "vm" {
 			f.last[event.Event.ID] = event.Event
 		}
 	}
-}
-
-func (f *fakeStore) LastVMEvents(context.Context) (map[int]pipeline.Event, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	last := map[int]pipeline.Event{}
-	for id, event := range f.last {
-		last[id] = event
-	}
-	return last, f.fail
 }
 
 func (f *fakeStore) DeadLetter(_ context.Context, _, reason string, _ []byte) error {
@@ -151,7 +237,13 @@ func (f *fakeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, err
 		}
 	}
 	most, fail, listing := f.most, f.fail, f.listing
-	f.listing = nil
+	slices.SortFunc(found, func(a, b flow.VM) int { return b.ID - a.ID })
+	if end == newestTwo {
+		found, most, listing = found[:min(2, len(found))], 0, nil
+	} else {
+		f.listing = nil
+		slices.Reverse(found)
+	}
 	f.mu.Unlock()
 	if listing != nil {
 		listing()

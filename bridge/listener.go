@@ -26,6 +26,7 @@ type listener struct {
 
 	mu     sync.Mutex
 	status FeedStatus
+	conn   *connection
 }
 
 // run hears the publisher until ctx ends.
@@ -53,6 +54,7 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 	}
 	defer conn.close()
 	l.connected()
+	defer l.using(conn)()
 	for {
 		frames, err := conn.receive()
 		if err != nil {
@@ -64,17 +66,41 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 	}
 }
 
+// using notes the connection for reconnect, until the result is called.
+func (l *listener) using(conn *connection) (end func()) {
+	l.mu.Lock()
+	l.conn = conn
+	l.mu.Unlock()
+	return func() {
+		l.mu.Lock()
+		l.conn = nil
+		l.mu.Unlock()
+	}
+}
+
+// reconnect gives up a connection over which nothing is heard.
+func (l *listener) reconnect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != nil {
+		l.conn.net.Close()
+	}
+}
+
 // pass queues a message. Waiting for room leaves the publisher to its
 // high-water mark, above which it drops without a word.
 func (l *listener) pass(ctx context.Context, q *queue, frames [][]byte) error {
 	now := time.Now().UTC()
+	waited, err := q.push(ctx, item{heard: now, frames: frames})
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	l.status.Heard++
 	l.status.LastHeard = now
 	l.mu.Unlock()
-	waited, err := q.push(ctx, item{heard: now, from: l, frames: frames})
-	l.overflown(waited && err == nil)
-	return err
+	l.overflown(waited)
+	return nil
 }
 
 func (l *listener) overflown(waited bool) {
@@ -83,6 +109,9 @@ func (l *listener) overflown(waited bool) {
 	l.status.overflowing = waited
 	if waited {
 		l.status.Overflows++
+		if !before {
+			l.status.Gaps++
+		}
 	}
 	l.mu.Unlock()
 	if waited {
@@ -98,6 +127,9 @@ func (l *listener) connected() {
 	l.mu.Lock()
 	again := !l.status.Since.IsZero()
 	gap := time.Since(l.status.Since)
+	if again {
+		l.status.Gaps++
+	}
 	l.status.Connected, l.status.Since, l.status.Error = true, time.Now(), ""
 	l.mu.Unlock()
 	l.metrics.connected.WithLabelValues(l.endpoint).Set(1)

@@ -76,6 +76,23 @@ func newTestPublisher(t testing.TB, listen string) *publisher {
 	return p
 }
 
+// waitForSubscribers returns when so many have subscribed to something.
+func (p *publisher) waitForSubscribers(ctx context.Context, count int) error {
+	for {
+		p.mu.Lock()
+		changed, has := p.changed, len(p.subscribers)
+		p.mu.Unlock()
+		if has >= count {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // startBridge starts a bridge that is stopped with the test.
 func startBridge(t testing.TB, b *Bridge) {
 	t.Helper()

@@ -2,10 +2,10 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -24,34 +24,36 @@ const (
 	longestResyncPause = 30 * time.Second
 )
 
-// resyncs compares, when asked to and from time to time, until ctx ends.
-func (b *Bridge) resyncs(ctx context.Context, q *queue) {
-	if b.cloud == nil {
-		return
-	}
+// compareRegularly compares, when asked to and from time to time, until ctx ends.
+// A bridge on standby leaves that to the one that publishes.
+func (b *Bridge) compareRegularly(ctx context.Context) {
 	timer := time.NewTimer(b.config.Resync.Every)
 	defer timer.Stop()
+	r := &resync{bridge: b, index: b.store.index()}
 	for {
 		next := b.config.Resync.Every
+		var wanted bool
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.asked:
-			next = b.config.Resync.Settle
+			next, wanted = b.config.Resync.Settle, b.holdsAny()
 		case <-timer.C:
+			wanted = b.holdsFirst()
 		}
-		if b.resyncUntilDone(ctx, q) != nil {
+		if wanted && b.compareUntilDone(ctx, r) != nil {
 			return
 		}
 		timer.Reset(next*9/10 + rand.N(next/5+1))
 	}
 }
 
-// resyncUntilDone tries a comparison until it succeeds or ctx ends.
-func (b *Bridge) resyncUntilDone(ctx context.Context, q *queue) error {
+// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge
+// publishes no more.
+func (b *Bridge) compareUntilDone(ctx context.Context, r *resync) error {
 	pause := firstResyncPause
-	for {
-		err := b.resync(ctx, q)
+	for b.holdsAny() {
+		err := r.run(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -64,128 +66,215 @@ func (b *Bridge) resyncUntilDone(ctx context.Context, q *queue) error {
 		}
 		pause = min(2*pause, longestResyncPause)
 	}
+	return nil
 }
 
-// resync lists oned's VMs and publishes in what they differ from what is
-// stored. The list is asked for first and the stored events after it, so that
+// resync compares oned's VMs with what is stored. Its memory is the index, about
+// 100 bytes a VM, and one page of VMs.
+type resync struct {
+	bridge *Bridge
+	index  index
+
+	began time.Time
+	// seen are the VMs that oned has listed.
+	seen map[int]bool
+	// found waits to be stored, at most a page of it; stored counts.
+	found  []pipeline.FoundVM
+	stored int
+	// overtaken says that news of a VM was on its way when it was found to
+	// differ, or was stored before it.
+	overtaken bool
+}
+
+// run compares once and publishes the differences. Everything heard before is
+// stored first; the list is asked for next, and what is stored after it, so that
 // whatever was heard meanwhile, by any bridge, is seen to be newer.
-func (b *Bridge) resync(ctx context.Context, q *queue) error {
-	if err := q.beginResync(ctx); err != nil {
+func (r *resync) run(ctx context.Context) error {
+	b := r.bridge
+	if err := r.understand(ctx); err != nil {
 		return err
 	}
-	defer q.endResync()
-	began := time.Now().UTC()
-	listed, err := listVMs(ctx, b.cloud, b.config.Resync.PageSize)
-	if err != nil {
-		return fmt.Errorf("list VMs to compare them with the stored events: %w", err)
-	}
-	stored, err := b.store.LastVMEvents(ctx)
-	if err != nil {
-		return err
-	}
-	found, missing := differences(listed, stored, began)
-	gone, err := b.lookUp(ctx, missing)
-	if err != nil {
-		return err
-	}
-	return b.publishFound(ctx, q, append(found, gone...), stored, began)
-}
-
-// differences are the VMs that are in another state than stored, and the ids
-// of stored ones that are not in the list. VMs of no service count only when
-// they have been stored before. Stored news from after the listing's
-// beginning is newer than the list.
-func differences(listed []flow.VM, stored map[int]pipeline.Event, began time.Time) (found []flow.VM, missing []int) {
-	present := map[int]bool{}
-	for _, vm := range listed {
-		present[vm.ID] = true
-		last, known := stored[vm.ID]
-		switch {
-		case known && !last.Heard.Before(began):
-		case known && !same(vm, last), !known && vm.Service >= 0:
-			found = append(found, vm)
-		}
-	}
-	for id, last := range stored {
-		if !present[id] && last.Heard.Before(began) && last.State != flow.VMDone.String() {
-			missing = append(missing, id)
-		}
-	}
-	slices.Sort(missing)
-	return found, missing
-}
-
-// same says that an event tells everything that is known of a VM now.
-func same(vm flow.VM, last pipeline.Event) bool {
-	return last.State == vm.State.String() && last.LCMState == vm.LCMState.String() && last.VM != nil && *last.VM == vm
-}
-
-// lookUp asks for VMs that are not in the list of those that are not DONE. They
-// should be DONE, but absence alone is no proof: the server user may be kept
-// from seeing them.
-func (b *Bridge) lookUp(ctx context.Context, missing []int) (found []flow.VM, err error) {
-	for _, id := range missing {
-		vm, err := b.cloud.VM(ctx, id)
-		switch {
-		case err == nil:
-			found = append(found, vm)
-		case opennebula.IsCode(err, opennebula.CodeNoExists):
-			found = append(found, flow.VM{ID: id, State: flow.VMDone, Service: -1})
-		case opennebula.IsCode(err, opennebula.CodeAuthorization):
-			b.log.Warn("the server user may not see a VM that is in the stored events", "vm", id, "error", err)
-		default:
-			return nil, fmt.Errorf("look up VM %d, which is no longer listed: %w", id, err)
-		}
-	}
-	return found, nil
-}
-
-// publishFound queues the differences, marked as found and not heard.
-func (b *Bridge) publishFound(ctx context.Context, q *queue, found []flow.VM, stored map[int]pipeline.Event, began time.Time) error {
-	slices.SortFunc(found, func(a, b flow.VM) int { return a.ID - b.ID })
-	count := 0
-	for _, vm := range found {
-		event := b.foundEvent(vm, stored[vm.ID])
-		pushed, err := q.pushFound(ctx, event, began)
-		if err != nil {
+	for _, f := range b.feeds {
+		if err := f.window.allStored(ctx); err != nil {
 			return err
 		}
-		if pushed {
-			count++
-		}
 	}
-	b.metrics.resyncDifferences.Add(float64(count))
-	b.mu.Lock()
-	b.state.differences += uint64(count)
-	b.mu.Unlock()
-	if count > 0 {
-		b.log.Info("oned's VMs differ from the stored events; the differences are published", "vms", count)
+	r.began, r.seen, r.found, r.stored, r.overtaken = time.Now().UTC(), map[int]bool{}, nil, 0, false
+	defer func() { r.seen = nil }()
+	err := pages(ctx, b.cloud, b.config.Resync.PageSize, func(vms []flow.VM) error { return r.page(ctx, vms) })
+	if err != nil {
+		return fmt.Errorf("compare oned's VMs with the stored events: %w", err)
+	}
+	if err := r.lookUp(ctx); err != nil {
+		return err
+	}
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	if r.stored > 0 {
+		b.log.Info("oned's VMs differ from the stored events; the differences are published", "vms", r.stored)
+	}
+	if r.overtaken {
+		r.index.Forget()
 	}
 	return nil
 }
 
-// foundEvent keeps of a VM that is gone without a trace what was known of it.
-func (b *Bridge) foundEvent(vm flow.VM, last pipeline.Event) pipeline.Event {
-	if vm.Gone() && vm.Name == "" && last.VM != nil {
-		known := *last.VM
-		known.State, known.LCMState = vm.State, vm.LCMState
-		vm = known
+// understand waits until it is known what was heard so far.
+func (r *resync) understand(ctx context.Context) error {
+	for _, f := range r.bridge.feeds {
+		_, heard, _ := f.listener.silence()
+		if err := f.window.allUnderstood(ctx, heard); err != nil {
+			return err
+		}
 	}
-	return pipeline.Event{
+	return nil
+}
+
+// page compares a page of VMs. Those of no service count only when they have been
+// stored before. Stored news from after the beginning is newer than the list.
+func (r *resync) page(ctx context.Context, vms []flow.VM) error {
+	if err := r.understand(ctx); err != nil {
+		return err
+	}
+	if err := r.index.CatchUp(ctx); err != nil {
+		return err
+	}
+	for _, vm := range vms {
+		r.seen[vm.ID] = true
+		stored, known := r.index.Of(vm.ID)
+		switch {
+		case known && !stored.Heard.Before(r.began):
+		case known && !r.index.Same(stored, vm), !known && vm.Service >= 0:
+			if err := r.differs(ctx, vm, stored.Sequence, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return r.flush(ctx)
+}
+
+// lookUp asks for VMs that are stored and not in the list of those that are not
+// DONE. They should be DONE, but absence alone is no proof: the server user may
+// be kept from seeing them.
+func (r *resync) lookUp(ctx context.Context) error {
+	if err := r.index.CatchUp(ctx); err != nil {
+		return err
+	}
+	var missing []int
+	r.index.All(func(vm int, stored pipeline.StoredVM) {
+		if !r.seen[vm] && !stored.Done && stored.Heard.Before(r.began) {
+			missing = append(missing, vm)
+		}
+	})
+	slices.Sort(missing)
+	for _, id := range missing {
+		if err := r.lookUpOne(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *resync) lookUpOne(ctx context.Context, id int) error {
+	b := r.bridge
+	stored, _ := r.index.Of(id)
+	asked := time.Now()
+	vm, err := b.cloud.VM(ctx, id)
+	switch {
+	case err == nil && r.index.Same(stored, vm):
+		return nil
+	case err == nil:
+		err = r.differs(ctx, vm, stored.Sequence, "")
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		err = r.gone(ctx, id, stored)
+	case opennebula.IsCode(err, opennebula.CodeAuthorization):
+		b.log.Warn("the server user may not see a VM that is in the stored events", "vm", id, "error", err)
+		return nil
+	default:
+		return fmt.Errorf("look up VM %d, which is no longer listed: %w", id, err)
+	}
+	if err != nil {
+		return err
+	}
+	return sleep(ctx, throttle(time.Since(asked)))
+}
+
+// gone keeps of a VM that is gone without a trace what was known of it.
+func (r *resync) gone(ctx context.Context, id int, stored pipeline.StoredVM) error {
+	vm := flow.VM{ID: id, Service: -1}
+	last, known, err := r.index.Event(ctx, id)
+	if err != nil {
+		return err
+	}
+	if known && last.VM != nil {
+		vm = *last.VM
+	}
+	vm.State, vm.LCMState = flow.VMDone, 0
+	return r.differs(ctx, vm, stored.Sequence, last.Host)
+}
+
+// differs notes a difference, marked as found and not heard, unless news of the
+// VM is on its way: that comes first, and the next comparison sees.
+func (r *resync) differs(ctx context.Context, vm flow.VM, after uint64, host string) error {
+	b := r.bridge
+	for _, f := range b.feeds {
+		if f.window.awaits(vm.ID) {
+			r.overtaken = true
+			b.askLater()
+			return nil
+		}
+	}
+	event := pipeline.Event{
 		Version: pipeline.Version, Zone: b.config.Zone, Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(),
-		VM: &vm, Host: last.Host, Resync: true, Heard: time.Now().UTC(),
+		VM: &vm, Host: host, Resync: true, Heard: time.Now().UTC(),
 	}
+	hash := hashOf([][]byte{[]byte("resync"), pipeline.Encode(event)})
+	id := "resync-" + strconv.Itoa(b.config.Zone) + "-" + strconv.Itoa(vm.ID) + "-" + strconv.FormatUint(after, 10)
+	r.found = append(r.found, pipeline.FoundVM{
+		FeedEvent: pipeline.FeedEvent{Subject: subject(event), MessageID: id, Hash: hash, Event: event}, After: after,
+	})
+	if len(r.found) >= b.config.Resync.PageSize {
+		return r.flush(ctx)
+	}
+	return nil
+}
+
+// flush stores what was found.
+func (r *resync) flush(ctx context.Context) error {
+	if len(r.found) == 0 {
+		return nil
+	}
+	b := r.bridge
+	stored, err := b.store.PublishFound(ctx, r.found)
+	r.overtaken = r.overtaken || stored < len(r.found)
+	r.stored += stored
+	r.found = r.found[:0]
+	b.metrics.resyncDifferences.Add(float64(stored))
+	b.mu.Lock()
+	b.resyncs.differences += uint64(stored)
+	b.mu.Unlock()
+	return err
+}
+
+// askLater has another comparison made when the present one has settled.
+func (b *Bridge) askLater() {
+	time.AfterFunc(b.config.Resync.Settle, func() {
+		if b.hearing.Err() == nil {
+			b.ask("news was on its way")
+		}
+	})
 }
 
 // compared notes a comparison's outcome, and logs when that changes.
 func (b *Bridge) compared(err error) {
 	b.mu.Lock()
-	before := b.state.resyncError
-	b.state.resyncError = ""
+	before := b.resyncs.failed
+	b.resyncs.failed = ""
 	if err != nil {
-		b.state.resyncError = err.Error()
+		b.resyncs.failed = err.Error()
 	} else {
-		b.state.lastResync = time.Now()
+		b.resyncs.last = time.Now()
 	}
 	b.mu.Unlock()
 	if err == nil {
@@ -199,46 +288,4 @@ func (b *Bridge) compared(err error) {
 	if before == "" {
 		b.log.Warn("cannot compare oned's VMs with the stored events, trying again until it works", "error", err)
 	}
-}
-
-// lastID is the largest id that oned can give.
-const lastID = 1<<31 - 1
-
-// listVMs lists all VMs that are not DONE, in ranges of ids. Behind a range
-// without VMs it asks for all the rest at once, which mostly is nothing; only
-// when that is too large does it go on in ranges, of growing size, to the next
-// VM.
-func listVMs(ctx context.Context, oned cloud, page int) ([]flow.VM, error) {
-	var all []flow.VM
-	width, askRest := page, true
-	for start := 0; start <= lastID; {
-		end := min(start+width-1, lastID)
-		vms, err := oned.VMs(ctx, opennebula.FilterAll, start, end, opennebula.StateNotDone)
-		switch {
-		case errors.Is(err, opennebula.ErrTooLarge) && width > 1:
-			width /= 2
-			continue
-		case err != nil:
-			return nil, err
-		}
-		all = append(all, vms...)
-		start = end + 1
-		if len(vms) > 0 {
-			width, askRest = page, true
-			continue
-		}
-		width *= 2
-		if !askRest {
-			continue
-		}
-		rest, err := oned.VMs(ctx, opennebula.FilterAll, start, -1, opennebula.StateNotDone)
-		if err == nil {
-			return append(all, rest...), nil
-		}
-		if !errors.Is(err, opennebula.ErrTooLarge) {
-			return nil, err
-		}
-		askRest = false
-	}
-	return all, nil
 }

@@ -3,7 +3,6 @@ package bridge
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -19,35 +18,40 @@ func storedAs(vm flow.VM, heard time.Time) pipeline.Event {
 }
 
 func TestDifferences(t *testing.T) {
-	began := time.Now()
-	before, after := began.Add(-time.Minute), began.Add(time.Second)
+	before, after := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	foreign := running(1)
 	foreign.Service = -1
 	ready := running(1)
 	ready.Ready = true
 	cases := map[string]struct {
-		listed  []flow.VM
-		stored  map[int]pipeline.Event
-		found   []flow.VM
-		missing []int
+		listed, stored flow.VM
+		heard          time.Time
+		found          bool
 	}{
-		"nothing":                           {},
-		"the same":                          {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: storedAs(running(1), before)}},
-		"another state":                     {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: storedAs(booting(1), before)}, found: []flow.VM{running(1)}},
-		"another state, but news are newer": {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: storedAs(booting(1), after)}},
-		"ready":                             {listed: []flow.VM{ready}, stored: map[int]pipeline.Event{1: storedAs(running(1), before)}, found: []flow.VM{ready}},
-		"never seen":                        {listed: []flow.VM{running(1)}, found: []flow.VM{running(1)}},
-		"never seen, of no service":         {listed: []flow.VM{foreign}},
-		"seen, of no service any more":      {listed: []flow.VM{foreign}, stored: map[int]pipeline.Event{1: storedAs(running(1), before)}, found: []flow.VM{foreign}},
-		"without its VM":                    {listed: []flow.VM{running(1)}, stored: map[int]pipeline.Event{1: {ID: 1, State: "ACTIVE", LCMState: "RUNNING", Heard: before}}, found: []flow.VM{running(1)}},
-		"gone":                              {stored: map[int]pipeline.Event{3: storedAs(running(3), before), 1: storedAs(running(1), before)}, missing: []int{1, 3}},
-		"gone, which is known":              {stored: map[int]pipeline.Event{1: storedAs(serviceVM(1, flow.VMDone, 0), before)}},
-		"made after the list":               {stored: map[int]pipeline.Event{1: storedAs(running(1), after)}},
+		"the same":                          {listed: running(1), stored: running(1), heard: before},
+		"another state":                     {listed: running(1), stored: booting(1), heard: before, found: true},
+		"another state, but news are newer": {listed: running(1), stored: booting(1), heard: after},
+		"ready":                             {listed: ready, stored: running(1), heard: before, found: true},
+		"never seen":                        {listed: running(1), found: true},
+		"never seen, of no service":         {listed: foreign},
+		"seen, of no service any more":      {listed: foreign, stored: running(1), heard: before, found: true},
+		"gone":                              {stored: running(1), heard: before, found: true},
+		"gone, which is known":              {stored: serviceVM(1, flow.VMDone, 0), heard: before},
+		"made after the list":               {stored: running(1), heard: after},
 	}
 	for name, c := range cases {
-		found, missing := differences(c.listed, c.stored, began)
-		if !reflect.DeepEqual(found, c.found) || !reflect.DeepEqual(missing, c.missing) {
-			t.Errorf("%s: found %+v, missing %v", name, found, missing)
+		cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+		if c.listed.Name != "" {
+			cloud.vms[1] = c.listed
+		}
+		if c.stored.Name != "" {
+			store.last[1] = storedAs(c.stored, c.heard)
+		}
+		b := newBridge(quietly(), store, cloud, nil)
+		r := &resync{bridge: b, index: store.index()}
+		must(t, r.run(limited(t)))
+		if (len(store.events) == 1) != c.found || len(store.events) > 1 {
+			t.Errorf("%s: found %+v", name, store.events)
 		}
 	}
 }
@@ -56,10 +60,12 @@ func TestDifferences(t *testing.T) {
 func comparing(t testing.TB, cloud *fakeCloud, store *fakeStore) (*Bridge, *publisher) {
 	t.Helper()
 	publisher := newTestPublisher(t, "127.0.0.1:0")
-	b := newBridge(quietly("tcp://"+publisher.address()), store, cloud)
+	b := newBridge(quietly("tcp://"+publisher.address()), store, cloud, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	poll.Until(t, "the feed to be held", func() bool { return b.Status()[0].Holding })
 	compared(t, b)
+	compared(t, b) // nothing is asked for any more
 	return b, publisher
 }
 
@@ -163,7 +169,7 @@ func TestVMThatWasMissedInTheListIsTakenAsItIs(t *testing.T) {
 
 func TestResyncIsTriedAgain(t *testing.T) {
 	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: running(1)}, fail: errors.New("oned is restarting")}, newFakeStore()
-	b := newBridge(quietly("tcp://127.0.0.1:1"), store, cloud)
+	b := newBridge(quietly("tcp://127.0.0.1:1"), store, cloud, nil)
 	startBridge(t, b)
 	poll.Until(t, "a comparison to fail", func() bool { return b.Status()[0].ResyncError != "" })
 	cloud.set(func(f *fakeCloud) { f.fail = nil })
@@ -175,7 +181,7 @@ func TestResyncGoesByTheClock(t *testing.T) {
 	cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
 	config := quietly("tcp://127.0.0.1:1")
 	config.Resync.Every, config.Resync.Settle = 10*time.Millisecond, 10*time.Millisecond
-	b := newBridge(config, store, cloud)
+	b := newBridge(config, store, cloud, nil)
 	startBridge(t, b)
 	poll.Until(t, "a comparison", func() bool { return !b.Status()[0].LastResync.IsZero() })
 	cloud.set(func(f *fakeCloud) { f.vms[1] = running(1) })
@@ -191,7 +197,7 @@ func TestListingInPages(t *testing.T) {
 		"no VM":                      {page: 10, calls: 2},
 		"one page":                   {ids: []int{0, 3, 9}, page: 10, calls: 3},
 		"several pages":              {ids: sequence(0, 95), page: 10, calls: 12},
-		"a gap":                      {ids: append(sequence(0, 10), 5000), page: 10, calls: 3},
+		"a gap":                      {ids: append(sequence(0, 10), 5000), page: 10, calls: 12},
 		"a gap and many behind":      {ids: append(sequence(0, 10), sequence(5000, 5100)...), page: 10, most: 20, calls: 40},
 		"pages too large":            {ids: sequence(0, 50), page: 40, most: 7, calls: 60},
 		"the last ids there can be ": {ids: []int{lastID - 1, lastID}, page: 1000, most: 1, calls: 100},
@@ -201,13 +207,15 @@ func TestListingInPages(t *testing.T) {
 		for _, id := range c.ids {
 			cloud.vms[id] = running(id)
 		}
-		vms, err := listVMs(limited(t), cloud, c.page)
+		var got []int
+		err := pages(limited(t), cloud, c.page, func(vms []flow.VM) error {
+			for _, vm := range vms {
+				got = append(got, vm.ID)
+			}
+			return nil
+		})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
-		}
-		var got []int
-		for _, vm := range vms {
-			got = append(got, vm.ID)
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, c.ids) {

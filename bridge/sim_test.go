@@ -13,15 +13,15 @@ import (
 	"github.com/flowjet/flowjet/sim"
 )
 
-// zone is a simulated OpenNebula, bridged into a JetStream of its own.
-type zone struct {
+// simulated is a simulated OpenNebula, bridged into a JetStream of its own.
+type simulated struct {
 	oned   *sim.Sim
 	client *opennebula.Client
 	p      *pipeline.Pipeline
 	bridge *Bridge
 }
 
-func newZone(t *testing.T) *zone {
+func newZone(t *testing.T) *simulated {
 	t.Helper()
 	oned, err := sim.New(sim.Config{BootDelay: sim.NoDelay})
 	must(t, err)
@@ -33,7 +33,7 @@ func newZone(t *testing.T) *zone {
 	})
 	credentials, err := opennebula.ParseCredentials(oned.ServerCredentials())
 	must(t, err)
-	z := &zone{oned: oned, p: newPipeline(t)}
+	z := &simulated{oned: oned, p: newPipeline(t)}
 	z.client = opennebula.NewClient(opennebula.Config{Endpoint: oned.Endpoint(), Credentials: credentials})
 	t.Cleanup(z.client.Close)
 	z.bridge = New(quietly(oned.HooksEndpoint()), z.p, z.client)
@@ -43,7 +43,7 @@ func newZone(t *testing.T) *zone {
 }
 
 // instantiate makes a VM of service 42 and returns its id.
-func (z *zone) instantiate(t *testing.T) int {
+func (z *simulated) instantiate(t *testing.T) int {
 	t.Helper()
 	id, err := z.client.For("oneadmin").InstantiateTemplate(limited(t), 0, "web", false, "SERVICE_ID=\"42\"\nROLE_NAME=\"web\"\n")
 	must(t, err)
@@ -51,7 +51,7 @@ func (z *zone) instantiate(t *testing.T) int {
 }
 
 // last is a VM's newest stored event.
-func (z *zone) last(t *testing.T, id int) pipeline.Event {
+func (z *simulated) last(t *testing.T, id int) pipeline.Event {
 	t.Helper()
 	last, err := z.p.LastVMEvents(limited(t))
 	must(t, err)

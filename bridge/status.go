@@ -2,25 +2,29 @@ package bridge
 
 import "time"
 
-// FeedStatus is what is known of one endpoint and of the feed that it is
-// part of.
+// FeedStatus is what is known of one endpoint, which is a feed of its own.
 type FeedStatus struct {
-	// Endpoint is the publisher's address, Feed the name of the lease.
+	// Endpoint is the publisher's address, Feed the name of its lease.
 	Endpoint, Feed string
 	// Connected says whether the publisher is connected, Since when that has
 	// been so, Error why it is not.
 	Connected bool
 	Since     time.Time
 	Error     string
+	// Role is what the endpoint's oned is in its zone: leader, follower, solo
+	// or candidate; empty as long as it has not said.
+	Role string
 	// Heard counts the messages of this endpoint.
 	Heard     uint64
 	LastHeard time.Time
+	// Rate is the number of messages a second, over the last seconds.
+	Rate float64
+	// Gaps counts the times in which events may have been lost: the connection
+	// was lost, or the queue full.
+	Gaps uint64
 	// Overflows counts the messages that found the queue full: oned may have
 	// dropped others meanwhile.
 	Overflows uint64
-
-	// The rest is the feed's, the same for all its endpoints.
-
 	// Holding says that this bridge has the feed's lease.
 	Holding bool
 	// Published counts the stored events; LastPublished is when the newest of
@@ -29,10 +33,19 @@ type FeedStatus struct {
 	LastPublished time.Time
 	// StoreError says why JetStream takes no events; empty when it does.
 	StoreError string
-	// QueueLength and QueueBytes are what waits to be stored.
+	// QueueLength and QueueBytes are what waits to be stored, of which Spilled
+	// events are in the spill file (and not in QueueBytes).
 	QueueLength int
 	QueueBytes  int64
+	Spilled     int
+	// Kept is how many events are kept for a take-over.
+	Kept int
+	// Dropped counts the events for which there was no room anywhere.
+	Dropped     uint64
 	DeadLetters uint64
+
+	// The rest is the bridge's, the same for all its feeds.
+
 	// LastResync is when the last comparison with oned succeeded, and
 	// ResyncError why the latest did not.
 	LastResync        time.Time
@@ -42,46 +55,72 @@ type FeedStatus struct {
 	overflowing bool
 }
 
-// state is what the endpoints of a bridge have in common.
-type state struct {
+// feedState is what changes of a feed besides its connection.
+type feedState struct {
 	holding       bool
 	published     uint64
 	lastPublished time.Time
 	storeError    string
 	deadLetters   uint64
-	lastResync    time.Time
-	resyncError   string
-	differences   uint64
+	role          string
+	meter         meter
 }
 
-// Status tells how each endpoint is doing. It is safe to call at any time after
+// resyncState is what changes with comparisons.
+type resyncState struct {
+	last        time.Time
+	failed      string
+	differences uint64
+}
+
+// meter measures a rate over the seconds between two looks, or longer.
+type meter struct {
+	at    time.Time
+	count uint64
+	rate  float64
+}
+
+// rateOver is the shortest time that a rate is measured over.
+const rateOver = 5 * time.Second
+
+func (m *meter) look(now time.Time, count uint64) float64 {
+	if m.at.IsZero() {
+		m.at = now
+	}
+	if passed := now.Sub(m.at); passed >= rateOver {
+		m.rate = float64(count-m.count) / passed.Seconds()
+		m.at, m.count = now, count
+	}
+	return m.rate
+}
+
+// Status tells how each feed is doing. It is safe to call at any time after
 // Start.
 func (b *Bridge) Status() []FeedStatus {
 	b.mu.Lock()
-	common, q := b.state, b.queue
+	compared := b.resyncs
 	b.mu.Unlock()
-	var length int
-	var bytes int64
-	if q != nil {
-		length, bytes = q.length()
-	}
-	all := make([]FeedStatus, len(b.listeners))
-	for i, listener := range b.listeners {
-		listener.mu.Lock()
-		status := listener.status
-		listener.mu.Unlock()
-		status.Endpoint, status.Feed = listener.endpoint, b.config.Feed
-		status.Holding, status.Published, status.LastPublished = common.holding, common.published, common.lastPublished
-		status.StoreError, status.QueueLength, status.QueueBytes = common.storeError, length, bytes
-		status.DeadLetters, status.LastResync, status.ResyncError = common.deadLetters, common.lastResync, common.resyncError
-		status.ResyncDifferences = common.differences
-		all[i] = status
+	all := make([]FeedStatus, len(b.feeds))
+	for i, f := range b.feeds {
+		all[i] = f.status()
+		all[i].LastResync, all[i].ResyncError, all[i].ResyncDifferences = compared.last, compared.failed, compared.differences
 	}
 	return all
 }
 
-func (b *Bridge) holding(holds bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.state.holding = holds
+func (f *feed) status() FeedStatus {
+	f.listener.mu.Lock()
+	status := f.listener.status
+	f.listener.mu.Unlock()
+	window := f.window.state()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	status.Endpoint, status.Feed, status.Role = f.listener.endpoint, f.name, f.state.role
+	status.Rate = f.state.meter.look(time.Now(), status.Heard)
+	status.Holding, status.Published, status.LastPublished = f.state.holding, f.state.published, f.state.lastPublished
+	status.StoreError, status.DeadLetters = f.state.storeError, f.state.deadLetters
+	status.QueueLength, status.QueueBytes = window.waiting, window.bytes
+	status.QueueLength += int(status.Heard - min(status.Heard, window.understood))
+	status.Spilled, status.Kept, status.Dropped = window.spilled, window.kept, window.dropped
+	return status
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,13 +14,12 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// translator makes events of what was heard.
+// translator makes events of what was heard at an endpoint.
 type translator struct {
-	zone    int
-	objects []string
-	calls   []string
-	// epoch tells this process's numbers from another's.
-	epoch string
+	zone     int
+	objects  []string
+	calls    []string
+	endpoint string
 }
 
 // deadLetter is what is kept of a message that could not be understood. The
@@ -35,31 +35,40 @@ type deadLetter struct {
 	reason string
 }
 
-// translate makes an event of an item. Both results are nil for what is not
-// passed on.
-func (t *translator) translate(i item) (*pipeline.FeedEvent, *deadLetter) {
-	if i.found != nil {
-		return t.fromFound(i), nil
-	}
+// translate makes an event, or a dead letter, of a message; false means that it
+// is neither, because nobody wants it.
+func (t *translator) translate(i item) (e entry, passes bool) {
 	if len(i.frames) != 2 {
-		return nil, dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))
+		return letter(t.dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))), true
 	}
-	key, err := opennebula.ParseKey(string(i.frames[0]))
+	text := string(i.frames[0])
+	key, err := opennebula.ParseKey(text)
 	if err != nil {
-		return nil, dead(i, err)
+		return letter(t.dead(i, err)), true
 	}
 	if !t.passes(key) {
-		return nil, nil
+		return entry{}, false
 	}
-	hook, err := opennebula.DecodeEvent(string(i.frames[0]), i.frames[1])
+	hook, err := opennebula.DecodeEvent(text, i.frames[1])
 	if err != nil {
-		return nil, dead(i, err)
+		return letter(t.dead(i, err)), true
+	}
+	if isProbe(hook) {
+		return entry{}, false
 	}
 	event := pipeline.Event{
 		Version: pipeline.Version, Zone: t.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
-	return t.feedEvent(event, hashOf(i.frames), i.number), nil
+	return entryOf(event, hashOf(i.frames)), true
+}
+
+func entryOf(event pipeline.Event, hash string) entry {
+	e := entry{subject: subject(event), hash: hash, object: event.Object, data: pipeline.Encode(event), heard: event.Heard, vm: -1}
+	if event.Object == "vm" {
+		e.vm = event.ID
+	}
+	return e
 }
 
 func (t *translator) passes(key opennebula.HookKey) bool {
@@ -72,20 +81,15 @@ func (t *translator) passes(key opennebula.HookKey) bool {
 	return false // another form of the same event
 }
 
-func (t *translator) fromFound(i item) *pipeline.FeedEvent {
-	text := pipeline.Encode(i.found)
-	return t.feedEvent(*i.found, hashOf([][]byte{[]byte("resync"), text}), i.number)
-}
-
-// feedEvent gives an event its subject and its message id: the hash says what
-// happened, the number which time. Storing it again changes nothing, and the
-// same thing happening again is stored.
-func (t *translator) feedEvent(event pipeline.Event, hash string, number uint64) *pipeline.FeedEvent {
-	return &pipeline.FeedEvent{
-		Subject:   subject(event),
-		MessageID: fmt.Sprintf("%s-%s-%d", hash[:16], t.epoch, number),
-		Hash:      hash,
-		Event:     event,
+// message gives an entry its message id: the hash says what happened, the
+// number which time. Storing it again changes nothing, and the same thing
+// happening again is stored.
+func (e entry) message(epoch string, number uint64) pipeline.FeedEvent {
+	return pipeline.FeedEvent{
+		Subject:   e.subject,
+		MessageID: e.hash[:16] + "-" + epoch + "-" + strconv.FormatUint(number, 10),
+		Hash:      e.hash,
+		Data:      e.data,
 	}
 }
 
@@ -103,17 +107,15 @@ func subject(event pipeline.Event) string {
 func hashOf(frames [][]byte) string {
 	digest := sha256.New()
 	for _, frame := range frames {
-		fmt.Fprintf(digest, "%d:", len(frame))
+		digest.Write(strconv.AppendInt(nil, int64(len(frame)), 10))
+		digest.Write([]byte{':'})
 		digest.Write(frame)
 	}
 	return hex.EncodeToString(digest.Sum(nil)[:16])
 }
 
-func dead(i item, reason error) *deadLetter {
-	letter := &deadLetter{Frames: len(i.frames), Heard: i.heard, reason: reason.Error()}
-	if i.from != nil {
-		letter.Endpoint = i.from.endpoint
-	}
+func (t *translator) dead(i item, reason error) *deadLetter {
+	letter := &deadLetter{Endpoint: t.endpoint, Frames: len(i.frames), Heard: i.heard, reason: reason.Error()}
 	if len(i.frames) > 0 {
 		const longest = 120
 		letter.Key = strings.ToValidUTF8(string(i.frames[0][:min(len(i.frames[0]), longest)]), "?")

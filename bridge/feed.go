@@ -1,0 +1,159 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// feed is what one publisher says. Every bridge hears it; one publishes it.
+type feed struct {
+	name     string
+	config   *Config
+	store    store
+	log      *slog.Logger
+	metrics  *metrics
+	listener *listener
+	queue    *queue
+	window   *window
+	// epoch tells this process's numbers from another's.
+	epoch      string
+	translator *translator
+	// lost is called when events may be missing in what is stored.
+	lost func(cause string)
+
+	mu    sync.Mutex
+	state feedState
+}
+
+// rawBytes bounds the messages that are heard and not yet understood.
+const rawBytes = 16 << 20
+
+func newFeed(b *Bridge, endpoint, address string) *feed {
+	c := &b.config
+	name := feedName(c.Zone, endpoint)
+	log := b.log.With("feed", name)
+	f := &feed{
+		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), lost: b.ask,
+		queue:      newQueue(rawBytes),
+		window:     newWindow(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes)),
+		translator: &translator{zone: c.Zone, objects: c.Objects, calls: c.Calls, endpoint: endpoint},
+	}
+	f.listener = &listener{endpoint: endpoint, address: address, topics: c.topics(), log: log, lost: b.ask, metrics: b.metrics}
+	return f
+}
+
+// run hears until hearing ends, and publishes whenever it holds the feed until
+// publishing ends or all that was heard is stored.
+func (f *feed) run(hearing, publishing context.Context) {
+	heardAll, all := context.WithCancel(publishing)
+	defer all()
+	var producing, holding sync.WaitGroup
+	producing.Go(func() { f.listener.run(hearing, f.queue) })
+	producing.Go(func() { decode(hearing, f.queue, f.translator, f.pass) })
+	holding.Go(func() { f.hold(hearing, heardAll, publishing) })
+	producing.Wait()
+	all()
+	holding.Wait()
+	f.window.standBy()
+}
+
+// pass takes over what became of so many messages.
+func (f *feed) pass(entries []entry, messages int) {
+	if lost, err := f.window.add(entries, messages); lost {
+		f.log.Error("there is no room left for hook events: they are dropped until JetStream has taken those that wait, and looked up then",
+			"error", err, "mend", "is JetStream slow or away?")
+	}
+}
+
+// hold publishes the feed whenever it is this bridge's turn. heardAll ends when
+// nothing more will be heard.
+func (f *feed) hold(hearing, heardAll, publishing context.Context) {
+	watch := f.watchUntilDone(hearing)
+	if watch == nil {
+		return
+	}
+	defer watch.Close()
+	for hearing.Err() == nil {
+		l, err := f.contend(hearing, watch)
+		if err != nil {
+			return // hearing has ended
+		}
+		err = f.serve(heardAll, publishing, watch, l)
+		f.holding(false)
+		f.window.standBy()
+		if errors.Is(err, pipeline.ErrSuperseded) {
+			f.log.Warn("another bridge publishes this feed now; this one stands by", "holder", f.config.Holder)
+		}
+	}
+}
+
+// serve goes on where the stream ends and publishes for as long as the lease
+// lasts.
+func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease) error {
+	ctx, cancel := context.WithCancelCause(publishing)
+	defer cancel(nil)
+	var beating sync.WaitGroup
+	beating.Go(func() { f.beat(ctx, watch, l, cancel) })
+	defer beating.Wait()
+	defer cancel(nil)
+	if err := f.resume(ctx, l); err != nil {
+		return cause(ctx, err)
+	}
+	f.holding(true)
+	err := f.publish(ctx, heardAll, l)
+	if err != nil {
+		return cause(ctx, err)
+	}
+	cancel(nil)
+	beating.Wait()
+	f.release(publishing, l)
+	return nil
+}
+
+// cause is why ctx ended, or else err.
+func cause(ctx context.Context, err error) error {
+	if reason := context.Cause(ctx); reason != nil && !errors.Is(err, pipeline.ErrSuperseded) {
+		return reason
+	}
+	return err
+}
+
+// resume finds the place behind the last stored event in what was heard.
+func (f *feed) resume(ctx context.Context, l lease) error {
+	pause := firstPause
+	for {
+		tail, err := l.Tail(ctx, tailLength)
+		if err == nil {
+			exact := f.window.hold(tail)
+			f.log.Info("this bridge publishes the feed", "holder", f.config.Holder, "without_a_gap", exact)
+			f.lost("the feed was taken")
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		f.storing(err)
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+func (f *feed) holding(holds bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state.holding = holds
+}
+
+func (f *feed) holds() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.holding
+}

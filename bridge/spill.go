@@ -1,0 +1,152 @@
+package bridge
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// spill is a file that holds, in order, the events for which there is no room in
+// memory while JetStream is away. It does not outlive the process: after a
+// restart the comparison with oned tells the same in fewer events.
+//
+// A nil spill is one that is full.
+type spill struct {
+	folder string
+	limit  int64
+
+	file    *os.File
+	reader  *bufio.Reader
+	writer  *bufio.Writer
+	written int64
+	count   int
+}
+
+var errSpillFull = errors.New("memory and the spill file are full")
+
+// newSpill makes a spill in a folder; an empty one, or no limit, means none.
+func newSpill(folder string, limit int64) *spill {
+	if folder == "" || limit <= 0 {
+		return nil
+	}
+	return &spill{folder: folder, limit: limit}
+}
+
+func (s *spill) length() int {
+	if s == nil {
+		return 0
+	}
+	return s.count
+}
+
+// spilled is an entry in the file.
+type spilled struct {
+	Subject string    `json:"s"`
+	Hash    string    `json:"h"`
+	Object  string    `json:"o"`
+	Heard   time.Time `json:"t"`
+	VM      int       `json:"v"`
+	Data    []byte    `json:"d"`
+}
+
+// write appends an entry.
+func (s *spill) write(e entry) error {
+	if s == nil {
+		return errSpillFull
+	}
+	if s.file == nil {
+		if err := s.open(); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(spilled{e.subject, e.hash, e.object, e.heard, e.vm, e.data})
+	if err != nil {
+		return err
+	}
+	size := int64(len(text)) + 4
+	if s.written+size > s.limit {
+		return errSpillFull
+	}
+	_, err = s.writer.Write(binary.BigEndian.AppendUint32(nil, uint32(len(text))))
+	if err == nil {
+		_, err = s.writer.Write(text)
+	}
+	if err != nil {
+		return fmt.Errorf("write to the spill file: %w", err)
+	}
+	s.written += size
+	s.count++
+	return nil
+}
+
+// open makes the file. It has no name from then on: whatever ends the process
+// removes it too.
+func (s *spill) open() error {
+	if err := os.MkdirAll(s.folder, 0o700); err != nil {
+		return fmt.Errorf("make the folder for the spill file: %w", err)
+	}
+	file, err := os.CreateTemp(s.folder, "bridge-*.spill")
+	if err != nil {
+		return fmt.Errorf("make the spill file: %w", err)
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		file.Close()
+		return fmt.Errorf("keep the spill file %s out of sight: %w", filepath.Base(file.Name()), err)
+	}
+	s.file, s.writer = file, bufio.NewWriterSize(file, 256<<10)
+	s.reader = bufio.NewReaderSize(&following{file: file}, 256<<10)
+	return nil
+}
+
+// following reads a file from its beginning while it is appended to.
+type following struct {
+	file *os.File
+	at   int64
+}
+
+func (f *following) Read(data []byte) (int, error) {
+	n, err := f.file.ReadAt(data, f.at)
+	f.at += int64(n)
+	if n > 0 {
+		return n, nil
+	}
+	return 0, err
+}
+
+// read takes the oldest entry out. With the last one the file goes.
+func (s *spill) read() (entry, error) {
+	if err := s.writer.Flush(); err != nil {
+		return entry{}, fmt.Errorf("write to the spill file: %w", err)
+	}
+	var header [4]byte
+	if _, err := io.ReadFull(s.reader, header[:]); err != nil {
+		return entry{}, fmt.Errorf("read the spill file: %w", err)
+	}
+	text := make([]byte, binary.BigEndian.Uint32(header[:]))
+	if _, err := io.ReadFull(s.reader, text); err != nil {
+		return entry{}, fmt.Errorf("read the spill file: %w", err)
+	}
+	var e spilled
+	if err := json.Unmarshal(text, &e); err != nil {
+		return entry{}, fmt.Errorf("read the spill file: %w", err)
+	}
+	if s.count--; s.count == 0 {
+		s.reset()
+	}
+	return entry{e.Subject, e.Hash, e.Object, e.Data, e.Heard, e.VM}, nil
+}
+
+// reset gives up what is in the file.
+func (s *spill) reset() {
+	if s == nil || s.file == nil {
+		return
+	}
+	s.file.Close()
+	s.file, s.reader, s.writer, s.written, s.count = nil, nil, nil, 0, 0
+}

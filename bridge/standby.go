@@ -1,0 +1,109 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// beats is how many times within Config.Standby a holder says that it is alive.
+const beats = 5
+
+// watchUntilDone listens for the feed's holder; nil when ctx ends first.
+func (f *feed) watchUntilDone(ctx context.Context) watch {
+	for {
+		w, err := f.store.watch(f.name)
+		if err == nil {
+			return w
+		}
+		f.storing(err)
+		if sleep(ctx, longestPause) != nil {
+			return nil
+		}
+	}
+}
+
+// contend stands by until the feed is this bridge's: nobody had it, or the one
+// who had it gave it up or fell silent. Of several that take it at once
+// JetStream lets one. An error is ctx's.
+func (f *feed) contend(ctx context.Context, watch watch) (lease, error) {
+	// Not all bridges find the silence in the same instant.
+	patience := f.config.Standby + rand.N(f.config.Standby/beats+1)
+	interval := max(f.config.Standby/beats, time.Millisecond)
+	silent := true // at first, the lease itself is asked
+	for {
+		if silent {
+			l, err := f.tryToTake(ctx, watch.Silence() > patience)
+			if l != nil {
+				f.storing(nil)
+				return l, nil
+			}
+			f.storing(err)
+		}
+		if err := waitFor(ctx, watch.Changed(), interval); err != nil {
+			return nil, err
+		}
+		silent = watch.Silence() > patience || watch.Last().Leaving
+	}
+}
+
+// tryToTake takes the feed if nobody has it, or whoever has it is dead. nil
+// without an error says that somebody has.
+func (f *feed) tryToTake(ctx context.Context, dead bool) (lease, error) {
+	last, sequence, err := f.store.LastLease(ctx, f.name)
+	if err != nil || sequence > 0 && !last.Released && !dead {
+		return nil, err
+	}
+	l, err := f.store.take(ctx, f.name, f.config.Holder, sequence)
+	switch {
+	case errors.Is(err, pipeline.ErrConflict):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return l, nil
+}
+
+func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// beat says that the holder lives, until ctx ends or a newer holder is heard:
+// that one has been let in by JetStream, and this one is over.
+func (f *feed) beat(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
+	interval := max(f.config.Standby/beats, time.Millisecond)
+	for {
+		if err := l.Beat(false); err != nil {
+			f.log.Debug("the other bridges were not told that this one lives", "error", err)
+		}
+		if err := waitFor(ctx, watch.Changed(), interval); err != nil {
+			return
+		}
+		if last := watch.Last(); last.Token != l.Token() && last.Lease > l.Sequence() {
+			over(pipeline.ErrSuperseded)
+			return
+		}
+	}
+}
+
+// release lets another bridge take the feed at once.
+func (f *feed) release(ctx context.Context, l lease) {
+	if err := l.Release(ctx); err != nil {
+		f.log.Debug("the feed was not given up; others take it when this bridge is silent", "error", err)
+		return
+	}
+	if err := l.Beat(true); err != nil {
+		f.log.Debug("the other bridges were not told that this one leaves", "error", err)
+	}
+}

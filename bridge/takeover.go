@@ -1,0 +1,61 @@
+package bridge
+
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// placeBehind is where in what was heard the events begin that are not stored.
+// Equal events are told apart by what was stored before them, and where even
+// that is equal by when they were heard. When the newest stored event is not
+// among those heard, the newest that is counts; without any, all that was heard
+// is new. exact says that nothing of that had to be assumed.
+func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact bool) {
+	places := map[string][]int{}
+	for i, e := range heard {
+		if !e.isLetter() {
+			places[e.hash] = append(places[e.hash], i)
+		}
+	}
+	for last := len(stored) - 1; last >= 0; last-- {
+		candidates := places[stored[last].Hash]
+		if len(candidates) == 0 {
+			continue
+		}
+		best := candidates[0]
+		for _, candidate := range candidates[1:] {
+			if closer(heard, stored, last, candidate, best) {
+				best = candidate
+			}
+		}
+		return best + 1, last == len(stored)-1
+	}
+	return 0, len(stored) == 0
+}
+
+// closer says that the stored event is rather the one heard at a than at b.
+func closer(heard []entry, stored []pipeline.StoredEvent, last, a, b int) bool {
+	runA, runB := commonRun(heard[:a+1], stored[:last+1]), commonRun(heard[:b+1], stored[:last+1])
+	if runA != runB {
+		return runA > runB
+	}
+	return apart(heard[a].heard, stored[last].Heard) < apart(heard[b].heard, stored[last].Heard)
+}
+
+// commonRun is how many events at the end of both are the same.
+func commonRun(heard []entry, stored []pipeline.StoredEvent) int {
+	run := 0
+	for i := len(heard) - 1; i >= 0 && run < len(stored); i-- {
+		if heard[i].isLetter() {
+			continue
+		}
+		if heard[i].hash != stored[len(stored)-1-run].Hash {
+			break
+		}
+		run++
+	}
+	return run
+}
+
+func apart(a, b time.Time) time.Duration { return a.Sub(b).Abs() }

@@ -1,0 +1,87 @@
+package opennebula
+
+import "context"
+
+// Zone is an OpenNebula zone with its servers.
+type Zone struct {
+	ID   int    `xml:"ID"`
+	Name string `xml:"NAME"`
+	// Endpoint is the XML-RPC address that clients are to use.
+	Endpoint string `xml:"TEMPLATE>ENDPOINT"`
+	// Servers are the zone's oneds; none where there is only one.
+	Servers []ZoneServer `xml:"SERVER_POOL>SERVER"`
+}
+
+// ZoneServer is one oned of a zone.
+type ZoneServer struct {
+	ID   int    `xml:"ID"`
+	Name string `xml:"NAME"`
+	// Endpoint is its own XML-RPC address.
+	Endpoint string `xml:"ENDPOINT"`
+}
+
+// RaftState is what a oned is in its zone.
+type RaftState int
+
+// oned's Raft states.
+const (
+	RaftSolo RaftState = iota
+	RaftCandidate
+	RaftFollower
+	RaftLeader
+)
+
+// String is solo, candidate, follower or leader.
+func (s RaftState) String() string {
+	names := []string{"solo", "candidate", "follower", "leader"}
+	if s < 0 || int(s) >= len(names) {
+		return "unknown"
+	}
+	return names[s]
+}
+
+// Leads says that a oned in this state changes things and publishes events.
+func (s RaftState) Leads() bool { return s == RaftSolo || s == RaftLeader }
+
+// RaftStatus is what a oned says about itself.
+type RaftStatus struct {
+	ServerID int       `xml:"SERVER_ID"`
+	State    RaftState `xml:"STATE"`
+	Term     int       `xml:"TERM"`
+	LogIndex int       `xml:"LOG_INDEX"`
+}
+
+// Zone reads a zone with its servers (one.zone.info).
+func (s *Session) Zone(ctx context.Context, id int) (Zone, error) {
+	const method = "one.zone.info"
+	text, err := s.call(ctx, method, id, false)
+	if err != nil {
+		return Zone{}, err
+	}
+	var zone Zone
+	return zone, object(method, text, &zone)
+}
+
+// RaftStatus asks the oned that is called for its own status, which needs no
+// right beyond being logged in (one.zone.raftstatus).
+func (s *Session) RaftStatus(ctx context.Context) (RaftStatus, error) {
+	const method = "one.zone.raftstatus"
+	text, err := s.call(ctx, method)
+	if err != nil {
+		return RaftStatus{}, err
+	}
+	var status RaftStatus
+	return status, object(method, text, &status)
+}
+
+// At is a client for another oned of the same zone, as the same user. It is
+// closed on its own.
+func (c *Client) At(endpoint string) *Client {
+	other := *c
+	other.endpoint = endpoint
+	other.transport = newTransport(c.transport.MaxConnsPerHost)
+	http := *c.http
+	http.Transport = other.transport
+	other.http = &http
+	return &other
+}
