@@ -4,12 +4,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 const root = "../.."
@@ -147,4 +151,31 @@ func demoLines(text string) map[string]bool {
 		lines[number.ReplaceAllString(match[1], "VM N")] = true
 	}
 	return lines
+}
+
+// TestInspectPageExplainsEveryName holds the page against the messages, headers,
+// streams and buckets.
+func TestInspectPageExplainsEveryName(t *testing.T) {
+	page := pages(t)[filepath.Join(root, "docs", "inspect.md")]
+	_, page, _ = strings.Cut(page, "## Every subject")
+	wanted := []string{
+		pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamDead,
+		pipeline.BucketState, pipeline.BucketCheckpoint, pipeline.BucketOwners, pipeline.BucketCommands,
+		pipeline.HeaderReplyTo, pipeline.HeaderHash, pipeline.HeaderFeed, pipeline.HeaderResync, pipeline.HeaderNonce, pipeline.HeaderReason,
+	}
+	for _, message := range []any{
+		pipeline.Event{}, pipeline.Work{}, pipeline.Timer{}, pipeline.Cause{}, pipeline.Transition{}, flow.Change{}, flow.Command{}, flow.VM{},
+		pipeline.Reply{}, pipeline.CommandStatus{}, pipeline.Record{}, pipeline.TimerState{}, pipeline.Outbox{}, pipeline.Lease{}, pipeline.FeedBeat{},
+	} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(message)) {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+				wanted = append(wanted, "`"+name+"`")
+			}
+		}
+	}
+	for _, name := range wanted {
+		if !strings.Contains(page, name) {
+			t.Errorf("docs/inspect.md does not explain %s", name)
+		}
+	}
 }
