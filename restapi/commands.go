@@ -32,6 +32,9 @@ func (s *Server) command(ctx context.Context, r *request, service opennebula.Doc
 	}
 	command := r.newCommand(service.ID, verb)
 	command.Arguments = encoded
+	if r.dryRun() {
+		return s.plan(ctx, r, service, command)
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout+s.config.ReplyWait)
 	defer cancel()
 	reply, err := s.submit(ctx, r, command, s.config.ReplyWait)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/flow"
 )
 
 // Config is how the API behaves. The zero value works.
@@ -24,6 +26,9 @@ type Config struct {
 	// they change.
 	CertificateFile string
 	KeyFile         string
+	// Settings are the workers', for the plans of dry runs; OneFlow's defaults
+	// if they are left out.
+	Settings flow.Settings
 	// Version is what /flowjet/v1/version says.
 	Version string
 	// Metrics is what GET /metrics shows; without it there is no such path.
@@ -75,6 +80,9 @@ func (c Config) withDefaults() Config {
 	c.Limits.Verdicts = orDefault(c.Limits.Verdicts, 10_000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Settings == (flow.Settings{}) {
+		c.Settings = flow.DefaultSettings()
 	}
 	if c.NotReady == nil {
 		c.NotReady = func() []string { return nil }

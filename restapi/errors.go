@@ -63,6 +63,12 @@ func repeatable(err error) bool {
 	return !errors.As(err, &pending) && !opennebula.Ambiguous(err)
 }
 
+// asRefusal is a worker's refusal in err, if there is one.
+func asRefusal(err error) (*flow.Refusal, bool) {
+	var refusal *flow.Refusal
+	return refusal, errors.As(err, &refusal)
+}
+
 // statusOf maps errors to statuses as OneFlow does.
 func statusOf(err error) int {
 	var known *statusError

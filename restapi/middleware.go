@@ -109,6 +109,10 @@ func (s *Server) admitted(next http.Handler) http.Handler {
 			s.notFound(w, r)
 			return
 		}
+		if r.URL.Path == ownPrefix+"/events" {
+			next.ServeHTTP(w, r) // streams last, and have a bound of their own
+			return
+		}
 		select {
 		case s.slots <- struct{}{}:
 			defer func() { <-s.slots }()

@@ -55,6 +55,7 @@ func (s *Server) oneflow() map[string]endpoint {
 func (s *Server) own() map[string]http.Handler {
 	calls := map[string]http.Handler{
 		"GET /flowjet/v1/commands/{id}": s.authenticated(s.showCommand, true),
+		"GET /flowjet/v1/events":        http.HandlerFunc(s.events),
 		"GET /flowjet/v1/health":        http.HandlerFunc(s.health),
 		"GET /flowjet/v1/version":       http.HandlerFunc(s.version),
 	}
@@ -104,7 +105,11 @@ func (s *Server) authenticated(serve endpoint, own bool) http.Handler {
 		}
 		noteUser(r.Context(), who.Identity.UName)
 		r.Body = http.MaxBytesReader(w, r.Body, s.config.Limits.Body)
-		reply, err := serve(r.Context(), &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: own})
+		asked := &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: own}
+		if asked.dryRun() {
+			asked.oned = readOnly{asked.oned}
+		}
+		reply, err := serve(r.Context(), asked)
 		if err != nil {
 			s.fail(w, r, err)
 			return

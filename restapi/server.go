@@ -34,6 +34,10 @@ type Server struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	slots   chan struct{}
+	// streams are the places of clients that follow events; stopping ends them.
+	streams  chan struct{}
+	stopping context.Context
+	stop     context.CancelFunc
 	// throttle and backlog bound what users ask for and what waits.
 	throttle *throttle
 	backlog  *backlog
@@ -64,6 +68,8 @@ func newServer(config Config, commands queue, users sessions) (*Server, error) {
 		probe: newProbe(users.server()), throttle: newThrottle(config.Limits.Verdicts),
 		backlog: newBacklog(commands, config.Limits.Queued, config.Limits.QueuedOfUser),
 	}
+	s.streams = make(chan struct{}, config.Limits.Streams)
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.gate, err = newGate(users, config.CredentialTTL, config.Limits.Verdicts, s.metrics); err != nil {
 		return nil, err
 	}
@@ -135,6 +141,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.http == nil {
 		return nil
 	}
+	s.stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("stop the API: %w; requests under way were cut off", errors.Join(err, s.http.Close()))

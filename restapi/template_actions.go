@@ -63,6 +63,10 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 	if err := s.queueIsThere(); err != nil {
 		return answer{}, err
 	}
+	if r.dryRun() {
+		imagined := opennebula.Document{Owner: r.caller.Identity, Type: flow.DocumentTypeService, Name: body.Name, Body: encodeBody(body)}
+		return s.plan(ctx, r, imagined, r.newCommand(0, flow.VerbDeploy))
+	}
 	id, err := r.allocate(ctx, flow.DocumentTypeService, body.Name, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("create the service of service template %d: %w", template.ID, err)

@@ -1,0 +1,101 @@
+package restapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// planned is a plan in a few words a step.
+func (w *world) planned(r reply) string {
+	w.t.Helper()
+	if r.status != 200 || r.header.Get("Content-Type") != jsonType {
+		w.t.Fatalf("got %d %s", r.status, r.body)
+	}
+	var view planView
+	w.must(json.Unmarshal([]byte(r.body), &view))
+	var steps []string
+	for _, step := range view.Steps {
+		var actions []string
+		for _, action := range step.Actions {
+			actions = append(actions, strings.TrimSpace(fmt.Sprintf("%s %s %s", action.Do, action.Call, action.Name)))
+		}
+		steps = append(steps, strings.Join(actions, ", "))
+	}
+	return fmt.Sprintf("%s -> %s %v", strings.Join(steps, " | "), view.EndsIn, view.Complete)
+}
+
+func TestADryRunSaysWhatWouldHappenAndChangesNothing(t *testing.T) {
+	w := newWorld(t, Config{})
+	action := w.template(alice) + "/action"
+	got := w.planned(w.call(alice, "POST", action+"?dry_run=true", perform("instantiate", `{}`)))
+	if want := "create_vm  Master_0_(service_0) | create_vm  Slave_0_(service_0) | "; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "-> RUNNING true") {
+		t.Errorf("got %q", got)
+	}
+	if w.services(alice) != 0 {
+		t.Error("a service was made")
+	}
+	service, vms := w.serviceOf(admin, 2)
+	before := w.call(admin, "GET", service, "").body
+	for _, test := range []struct{ method, path, body, want string }{
+		{"POST", "/scale", `{"role_name":"r0","cardinality":3}`, "create_vm  r0_0"},
+		{"POST", "/scale", `{"role_name":"r0","cardinality":1}`, "vm terminate"},
+		{"DELETE", "", "", "vm terminate"},
+		{"POST", "/action", perform("recover", `{"delete":true}`), "vm terminate"},
+	} {
+		got := w.planned(w.call(admin, test.method, service+test.path+"?dry_run=true", test.body))
+		if !strings.HasPrefix(got, test.want) || !strings.HasSuffix(got, "true") {
+			t.Errorf("%s %s: %q", test.method, test.path, got)
+		}
+	}
+	cooled := w.call(admin, "POST", service+"/scale?dry_run=true", `{"role_name":"r0","cardinality":1}`).body
+	if !strings.Contains(cooled, `"waits_for": "cooldown of 5m0s"`) || !strings.Contains(cooled, `is DONE`) {
+		t.Errorf("got %s", cooled)
+	}
+	if after := w.call(admin, "GET", service, "").body; after != before {
+		t.Errorf("it was changed to %s", after)
+	}
+	for _, id := range vms[0] {
+		if vm, err := w.oned.For("oneadmin").VM(t.Context(), id); err != nil || vm.Gone() {
+			t.Errorf("VM %d: %+v, %v", id, vm, err)
+		}
+	}
+	if ids := w.commandsSent(); ids != 0 {
+		t.Errorf("%d commands were queued", ids)
+	}
+}
+
+// commandsSent is how many messages the work stream holds.
+func (w *world) commandsSent() int {
+	stream, err := w.pipe.JetStream().Stream(w.t.Context(), "WORK")
+	w.must(err)
+	// serviceOf makes its service through the API: that is one.
+	return int(stream.CachedInfo().State.Msgs) - 1
+}
+
+func TestADryRunRefusesAsTheRealOne(t *testing.T) {
+	w := newWorld(t, Config{})
+	service, _ := w.serviceOf(admin, 1)
+	scale := "/scale?dry_run=true"
+	w.expect(admin, "POST", service+scale, `{"role_name":"zz","cardinality":1}`, 500, `no role "zz"`)
+	w.expect(admin, "POST", "/flowjet/v1"+service+scale, `{"role_name":"zz","cardinality":1}`, 404, `no role "zz"`)
+	w.expect(admin, "POST", "/flowjet/v1"+service+scale, `{"role_name":"r0","cardinality":1}`, 409, "")
+	w.expect(admin, "POST", "/flowjet/v1"+service+scale, `{"role_name":"r0"}`, 400, "cardinality")
+	w.expect(alice, "POST", service+scale, `{"role_name":"r0","cardinality":2}`, 401, "")
+	template := w.template(admin)
+	w.expect(admin, "POST", template+"/action?dry_run=true", perform("instantiate", `{"merge_template":[]}`), 400, "merge_template")
+	for _, call := range []string{
+		"POST " + service + "/action rename {\"name\":\"x\"}", "POST " + service + "/action chown {\"owner_id\":0}",
+		"POST " + service + "/action reboot {}", "POST " + service + "/action chmod {\"octet\":\"600\"}",
+		"POST " + template + "/action clone {\"name\":\"x\"}",
+	} {
+		parts := strings.SplitN(call, " ", 4)
+		got := w.call(admin, parts[0], "/flowjet/v1"+parts[1]+"?dry_run=true", perform(parts[2], parts[3]))
+		if got.status != 400 || !strings.Contains(got.body, "dry_run is for") {
+			t.Errorf("%s: %+v", call, got)
+		}
+	}
+	w.expect(admin, "DELETE", template+"?dry_run=true", "", 400, "dry_run is for")
+	w.expect(admin, "GET", template, "", 200, "")
+}

@@ -1,0 +1,196 @@
+package restapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// aliveEvery is how often a quiet stream says that it is there.
+	aliveEvery = 15 * time.Second
+	// eventPatience is how long a client may take to take an event.
+	eventPatience = 20 * time.Second
+	// rightsTTL is for how long a right to see a service stands.
+	rightsTTL = 5 * time.Second
+	// maxRights bounds how many services' rights a stream remembers.
+	maxRights = 10_000
+)
+
+// transitions is what events are read from.
+type transitions interface {
+	Next(ctx context.Context) (uint64, pipeline.Transition, error)
+	Stop()
+}
+
+// follower is one client that follows events.
+type follower struct {
+	*request
+	server *Server
+	out    http.ResponseWriter
+	flush  *http.ResponseController
+	// rights are the services that the caller may or may not see.
+	rights map[int]right
+}
+
+type right struct {
+	granted bool
+	until   time.Time
+}
+
+// events tells what happens to services as server-sent events, of those that
+// the caller may USE: ?service=N for one, ?since=SEQ or Last-Event-ID for what
+// came behind that event; else what happens from now on. An event's id is its
+// sequence in the stream FLOW.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	who, err := s.gate.caller(r)
+	if err == nil {
+		err = s.rated(who, r.Method)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	noteUser(r.Context(), who.Identity.UName)
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+	default:
+		s.fail(w, r, &busyError{http.StatusTooManyRequests, 5 * time.Second, fmt.Sprintf("%d clients follow events already", cap(s.streams))})
+		return
+	}
+	asked := &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: true}
+	f := &follower{request: asked, server: s, out: w, flush: http.NewResponseController(w), rights: map[int]right{}}
+	if err := f.follow(r.Context()); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// follow returns an error only as long as nothing has been answered.
+func (f *follower) follow(ctx context.Context) error {
+	service, after, err := f.from(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(f.server.stopping, cancel)()
+	reader, err := f.server.queue.ReadTransitions(ctx, service, after)
+	if err != nil {
+		return &queueError{err}
+	}
+	defer reader.Stop()
+	// The server's limits are for requests that end.
+	_ = f.flush.SetReadDeadline(time.Time{})
+	f.out.Header().Set("Content-Type", "text/event-stream")
+	f.out.WriteHeader(http.StatusOK)
+	if f.write([]byte(": what happens to services\n\n")) == nil {
+		f.tell(ctx, reader)
+	}
+	return nil
+}
+
+// from is where to begin, for which service.
+func (f *follower) from(ctx context.Context) (service int, after uint64, err error) {
+	query := f.URL.Query()
+	service = -1
+	if text := query.Get("service"); text != "" {
+		id, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || id < 0 {
+			return 0, 0, badRequest("service must be a service's id")
+		}
+		service = int(id)
+		if err := f.mayFollow(ctx, service); err != nil {
+			return 0, 0, err
+		}
+	}
+	text := orDefault(f.Header.Get("Last-Event-ID"), query.Get("since"))
+	if text == "" {
+		after, err = f.server.queue.LastTransitionSequence(ctx)
+		return service, after, asQueueError(err)
+	}
+	after, err = strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, 0, badRequest("since, and Last-Event-ID, must be the id of an event, or 0")
+	}
+	return service, after, nil
+}
+
+// mayFollow refuses a service that the caller may not see. One that has ended
+// is only there for administrators.
+func (f *follower) mayFollow(ctx context.Context, service int) error {
+	if f.caller.isAdmin() {
+		return nil
+	}
+	_, err := f.oned.Document(ctx, service)
+	if err != nil {
+		return fmt.Errorf("read service %d: %w", service, err)
+	}
+	return nil
+}
+
+// tell writes events until the client goes or the server stops.
+func (f *follower) tell(ctx context.Context, reader transitions) {
+	for {
+		quiet, cancel := context.WithTimeout(ctx, aliveEvery)
+		sequence, transition, err := reader.Next(quiet)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && f.mayUse(ctx, transition.Service):
+			err = f.write(eventText(sequence, transition))
+		case err == nil:
+			continue
+		case quiet.Err() != nil:
+			err = f.write([]byte(": alive\n\n"))
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// mayUse asks oned, whose answer to one.document.info is the right to USE. A
+// service whose document has gone stays visible to who saw it before.
+func (f *follower) mayUse(ctx context.Context, service int) bool {
+	if f.caller.isAdmin() {
+		return true
+	}
+	known := f.rights[service]
+	if f.server.now().Before(known.until) {
+		return known.granted
+	}
+	_, err := f.oned.Document(ctx, service)
+	granted := err == nil || opennebula.IsCode(err, opennebula.CodeNoExists) && known.granted
+	if len(f.rights) >= maxRights {
+		clear(f.rights)
+	}
+	f.rights[service] = right{granted, f.server.now().Add(rightsTTL)}
+	return granted
+}
+
+func eventText(sequence uint64, transition pipeline.Transition) []byte {
+	var text bytes.Buffer
+	data, err := json.Marshal(transition)
+	if err != nil {
+		return nil // plain values: it does not happen
+	}
+	fmt.Fprintf(&text, "id: %d\nevent: %s\ndata: %s\n\n", sequence, transition.Kind, data)
+	return text.Bytes()
+}
+
+func (f *follower) write(text []byte) error {
+	_ = f.flush.SetWriteDeadline(time.Now().Add(eventPatience))
+	if _, err := f.out.Write(text); err != nil {
+		return err
+	}
+	return f.flush.Flush()
+}

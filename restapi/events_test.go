@@ -1,0 +1,140 @@
+package restapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// happened publishes a change of a service's state.
+func (w *world) happened(service int, state string) {
+	w.t.Helper()
+	last, err := w.pipe.LastTransitionSequence(w.t.Context())
+	w.must(err)
+	change := flow.Change{Kind: "service", New: state}
+	w.must(w.pipe.PublishTransitions(w.t.Context(), []pipeline.Transition{{Service: service, Change: change, Time: time.Now()}}, last+1))
+}
+
+// following is an open stream of events.
+type following struct {
+	w     *world
+	lines *bufio.Scanner
+}
+
+func (w *world) follow(user, query string, headers ...string) *following {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	w.t.Cleanup(cancel)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/flowjet/v1/events"+query, http.NoBody)
+	w.must(err)
+	name, secret, _ := strings.Cut(user, ":")
+	request.SetBasicAuth(name, secret)
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	w.must(err)
+	w.t.Cleanup(func() { response.Body.Close() })
+	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
+		w.t.Fatalf("GET events%s: %s", query, response.Status)
+	}
+	return &following{w: w, lines: bufio.NewScanner(response.Body)}
+}
+
+// next is the next event as "id kind service state".
+func (f *following) next() string {
+	f.w.t.Helper()
+	var id, kind, data string
+	for f.lines.Scan() {
+		field, value, _ := strings.Cut(f.lines.Text(), ": ")
+		switch {
+		case field == "id":
+			id = value
+		case field == "event":
+			kind = value
+		case field == "data":
+			data = value
+		case f.lines.Text() == "" && id != "":
+			_, service, _ := strings.Cut(data, `"service":`)
+			service, _, _ = strings.Cut(service, ",")
+			_, state, _ := strings.Cut(data, `"new":"`)
+			state, _, _ = strings.Cut(state, `"`)
+			return fmt.Sprintf("%s %s %s %s", id, kind, service, state)
+		}
+	}
+	f.w.t.Fatalf("the stream has ended: %v", f.lines.Err())
+	return ""
+}
+
+func TestEventsAreResumable(t *testing.T) {
+	w := newWorld(t, Config{})
+	mine, other := idOf(t, w.service(alice)), idOf(t, w.service(admin))
+	w.happened(mine, "DEPLOYING")
+	w.happened(other, "DEPLOYING")
+	w.happened(mine, "RUNNING")
+	all := w.follow(admin, "?since=0")
+	for _, want := range []string{
+		fmt.Sprintf("1 service %d DEPLOYING", mine), fmt.Sprintf("2 service %d DEPLOYING", other), fmt.Sprintf("3 service %d RUNNING", mine),
+	} {
+		if got := all.next(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	// alice sees her own only, wherever she starts; Last-Event-ID counts more.
+	hers, resumed := w.follow(alice, "?since=0"), w.follow(alice, "?since=0", "Last-Event-ID", "1")
+	one := w.follow(alice, fmt.Sprintf("?service=%d&since=1", mine))
+	live := w.follow(alice, "")
+	if got := hers.next(); got != fmt.Sprintf("1 service %d DEPLOYING", mine) {
+		t.Errorf("got %q", got)
+	}
+	for _, stream := range []*following{hers, resumed, one} {
+		if got := stream.next(); got != fmt.Sprintf("3 service %d RUNNING", mine) {
+			t.Errorf("got %q", got)
+		}
+	}
+	w.happened(other, "RUNNING")
+	w.happened(mine, "SCALING")
+	for _, stream := range []*following{hers, resumed, one, live} {
+		if got := stream.next(); got != fmt.Sprintf("5 service %d SCALING", mine) {
+			t.Errorf("got %q", got)
+		}
+	}
+	// The end of a service is told to who saw it live.
+	w.must(w.oned.Server().DeleteDocument(t.Context(), mine))
+	w.happened(mine, "DELETED")
+	if got := live.next(); got != fmt.Sprintf("6 service %d DELETED", mine) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestEventsRefuse(t *testing.T) {
+	w := newWorld(t, Config{Limits: Limits{Streams: 1}})
+	service := w.service(admin)
+	id := itoa(idOf(t, service))
+	w.expect("", "GET", "/flowjet/v1/events", "", 401, "")
+	w.expect(alice, "GET", "/flowjet/v1/events?service="+id, "", 401, "read service "+id)
+	w.expect(alice, "GET", "/flowjet/v1/events?service=x", "", 400, "service must be")
+	w.expect(alice, "GET", "/flowjet/v1/events?since=-1", "", 400, "since")
+	w.follow(alice, "")
+	w.expect(alice, "GET", "/flowjet/v1/events", "", 429, "1 clients follow")
+}
+
+func TestAStoppingServerEndsItsStreams(t *testing.T) {
+	w := newWorld(t, Config{Listen: "127.0.0.1:0"})
+	w.must(w.api.Start(t.Context()))
+	w.url = "http://" + w.api.Addr()
+	stream := w.follow(admin, "")
+	w.bounded(w.api.Stop)
+	for stream.lines.Scan() {
+		if strings.HasPrefix(stream.lines.Text(), "id:") {
+			t.Errorf("got %q", stream.lines.Text())
+		}
+	}
+}
