@@ -15,38 +15,35 @@ func (p *planner) apply(command Command) error {
 	case VerbUndeploy:
 		return p.applyUndeploy()
 	case VerbScale:
-		var arguments ScaleArguments
-		if err := readArguments(command, &arguments); err != nil {
-			return err
-		}
-		return p.applyScale(arguments)
+		return applyWith(command, p.applyScale)
 	case VerbRelease:
-		var arguments ReleaseArguments
-		if err := readArguments(command, &arguments); err != nil {
-			return err
-		}
-		return p.applyRelease(arguments)
+		return applyWith(command, p.applyRelease)
+	case VerbAddRole:
+		return applyWith(command, p.applyAddRole)
+	case VerbRemoveRole:
+		return applyWith(command, p.applyRemoveRole)
+	case VerbUpdate:
+		return applyWith(command, p.applyUpdate)
 	case VerbRecover:
-		var arguments RecoverArguments
-		if err := readArguments(command, &arguments); err != nil {
-			return err
-		}
-		if arguments.Delete {
-			return p.applyDelete()
-		}
-		return p.applyRecover()
+		return applyWith(command, func(arguments RecoverArguments) error {
+			if arguments.Delete {
+				return p.applyDelete()
+			}
+			return p.applyRecover()
+		})
 	}
 	return refuse(RefusedInput, "service %d: %q is not a command that this worker knows", p.Service.ID, command.Verb)
 }
 
-func readArguments(command Command, into any) error {
-	if len(command.Arguments) == 0 {
-		return nil
+// applyWith reads a command's arguments and carries it out with them.
+func applyWith[T any](command Command, apply func(T) error) error {
+	var arguments T
+	if len(command.Arguments) > 0 {
+		if err := json.Unmarshal(command.Arguments, &arguments); err != nil {
+			return refuse(RefusedInput, "service %d: the arguments of %s cannot be read: %v", command.Service, command.Verb, err)
+		}
 	}
-	if err := json.Unmarshal(command.Arguments, into); err != nil {
-		return refuse(RefusedInput, "service %d: the arguments of %s cannot be read: %v", command.Service, command.Verb, err)
-	}
-	return nil
+	return apply(arguments)
 }
 
 func refuse(kind RefusalKind, format string, arguments ...any) error {
@@ -58,6 +55,9 @@ func refuse(kind RefusalKind, format string, arguments ...any) error {
 func (p *planner) applyUndeploy() error {
 	state := p.state()
 	switch {
+	case state == ServiceUndeploying && p.Removing != "":
+		p.Removing = "" // from one role's end to the whole service's
+		return nil
 	case state == ServiceUndeploying || state == ServiceUndeployingNets || state == ServiceDone:
 		return nil
 	case state.Failed():
@@ -72,6 +72,7 @@ func (p *planner) applyUndeploy() error {
 // applyDelete undeploys from any state.
 func (p *planner) applyDelete() error {
 	p.forgetAsked()
+	p.Removing = ""
 	switch p.state() {
 	case ServiceDone:
 	case ServiceUndeploying, ServiceUndeployingNets:

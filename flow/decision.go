@@ -14,6 +14,9 @@ type State struct {
 	Asked map[int]Asked `json:"asked,omitempty"`
 	// Released are the roles that may leave HOLD as soon as their parents run.
 	Released []string `json:"released,omitempty"`
+	// Removing is the role that is to be taken out of the service in UNDEPLOYING;
+	// empty where the whole service ends.
+	Removing string `json:"removing,omitempty"`
 	// CooldownUntil is when a service in COOLDOWN goes on.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
 	// Deadlines are the times at which to look again, by timer name.

@@ -7,10 +7,17 @@ import (
 )
 
 // ImmutableError is an attempt to change what cannot be changed.
-type ImmutableError struct{ Attribute string }
+type ImmutableError struct {
+	Attribute string
+	// Live says that it is a running service's and not a template's.
+	Live bool
+}
 
 // Error names the attribute.
 func (e *ImmutableError) Error() string {
+	if e.Live {
+		return fmt.Sprintf("%q cannot be changed in a running service; leave it out", e.Attribute)
+	}
 	return fmt.Sprintf("%q cannot be changed after the template was made; leave it out", e.Attribute)
 }
 

@@ -139,7 +139,7 @@ func (p *planner) leaving(role *Role) bool {
 	case RoleFailedScaling:
 		return !role.shrinking()
 	}
-	return p.state() == ServiceUndeploying || p.state() == ServiceFailedUndeploying
+	return p.ending()
 }
 
 // growing says that the role may be given VMs.

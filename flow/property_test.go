@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -56,6 +57,16 @@ func TestHealthyServiceReachesRunning(t *testing.T) {
 				p.Fatalf("role %s has cardinality %d, want %d", role.Name, got, wanted)
 			}
 		}
+		p.wantRunning()
+		if !p.addRole() {
+			p.Fatalf("a role cannot be added to a RUNNING service")
+		}
+		p.quieten()
+		p.wantRunning()
+		if !p.removeRole() {
+			p.Fatalf("a role cannot be removed from a RUNNING service")
+		}
+		p.quieten()
 		p.wantRunning()
 		if !p.order(flow.VerbUndeploy, nil) {
 			p.Fatalf("a RUNNING service was not undeployed")
@@ -148,7 +159,7 @@ func (p *player) applyWire() {
 }
 
 func (p *player) someCommand() {
-	switch rapid.SampledFrom([]string{"scale", "scale", "scale", "recover", "recover", "undeploy", "delete", "deploy", "release", "release"}).Draw(p.T, "command") {
+	switch rapid.SampledFrom([]string{"scale", "scale", "scale", "recover", "recover", "undeploy", "delete", "deploy", "release", "release", "add", "remove", "update"}).Draw(p.T, "command") {
 	case "scale":
 		p.order(flow.VerbScale, flow.ScaleArguments{Role: p.drawRole().Name, Cardinality: rapid.IntRange(0, 4).Draw(p.T, "to")})
 	case "recover":
@@ -159,9 +170,31 @@ func (p *player) someCommand() {
 		p.order(flow.VerbRecover, flow.RecoverArguments{Delete: true})
 	case "deploy":
 		p.order(flow.VerbDeploy, nil)
+	case "add":
+		p.addRole()
+	case "remove":
+		p.removeRole()
+	case "update":
+		p.order(flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{"description": "d"}})
 	case "release":
 		p.order(flow.VerbRelease, flow.ReleaseArguments{Role: rapid.SampledFrom([]string{"", "a"}).Draw(p.T, "released")})
 	}
+}
+
+// addRole adds a role with a name that was never there.
+func (p *player) addRole() bool {
+	p.added++
+	role := map[string]any{"name": fmt.Sprintf("n%d", p.added), "type": "vm", "template_id": 0, "cardinality": 1}
+	role["parents"] = []string{p.drawRole().Name}
+	return p.order(flow.VerbAddRole, map[string]any{"role": role})
+}
+
+// removeRole removes a role and leaves at least one.
+func (p *player) removeRole() bool {
+	if len(p.state.Service.Body.Roles) < 2 {
+		return false
+	}
+	return p.order(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: p.drawRole().Name})
 }
 
 // quieten ends all trouble: calls succeed, every VM comes to where it stays and

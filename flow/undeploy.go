@@ -8,6 +8,10 @@ import (
 // undeploy ends the roles, children first with the strategy straight.
 func (p *planner) undeploy() {
 	p.dropIntents()
+	if role := p.removing(); role != nil {
+		p.removeRole(role)
+		return
+	}
 	for progressed := true; progressed; {
 		progressed = false
 		for i := len(p.roles()) - 1; i >= 0; i-- {

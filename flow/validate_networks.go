@@ -51,7 +51,7 @@ func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, erro
 		for name, choice := range value {
 			_, made := choice["id"]
 			fromOne := choice.hasOne("template_id", "reserve_from")
-			if !choice.hasOne("id", "template_id", "reserve_from") && !(running && made && fromOne) {
+			if !choice.hasOne("id", "template_id", "reserve_from") && (!running || !made || !fromOne) {
 				return nil, fmt.Errorf("must say one of id, template_id and reserve_from for network %q", name)
 			}
 		}

@@ -33,6 +33,9 @@ func (p *player) checkWays(before flow.State, decision flow.Decision) {
 			continue
 		}
 		who := change.Kind + " " + change.Role
+		if at[who] == "" { // a role that was just added
+			at[who] = "PENDING"
+		}
 		if change.Old != at[who] || !slices.Contains(strings.Fields(ways[change.Old]), change.New) {
 			p.Fatalf("%s was %s and is said to go from %s to %s", who, at[who], change.Old, change.New)
 		}

@@ -23,6 +23,7 @@ type player struct {
 	trouble bool
 	ended   bool
 	keys    map[string]bool
+	added   int
 }
 
 func newPlayer(t *rapid.T) *player {

@@ -1,0 +1,41 @@
+package consumers_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+func TestRolesComeAndGo(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(masterSlave, 1, 1)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+
+	extra := flow.AddRoleArguments{Role: json.RawMessage(`{"name":"Extra","type":"vm","cardinality":2,"template_id":0,"parents":["Slave"]}`)}
+	if reply := w.command(service, flow.VerbAddRole, extra); reply.Refused != "" {
+		t.Fatalf("add_role was refused: %s", reply.Message)
+	}
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 4)
+	if reply := w.command(service, flow.VerbAddRole, extra); reply.Refused != flow.RefusedState {
+		t.Errorf("adding it twice: refused %q", reply.Refused)
+	}
+
+	update := flow.UpdateArguments{Append: true, Template: json.RawMessage(`{"description":"new"}`)}
+	if reply := w.command(service, flow.VerbUpdate, update); reply.Refused != "" {
+		t.Fatalf("update was refused: %s", reply.Message)
+	}
+	if reply := w.command(service, flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Slave"}); reply.Refused != "" {
+		t.Fatalf("remove_role was refused: %s", reply.Message)
+	}
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 3)
+	body, _ := w.body(service)
+	if *body.Description != "new" || len(body.Roles) != 2 || len(body.Roles[1].Parents) != 0 {
+		t.Errorf("the document is %s", encode(t, body))
+	}
+}

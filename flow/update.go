@@ -1,0 +1,140 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// fixedAttributes cannot be changed while a service lives: what they say has
+// been carried out, or is the engine's to say.
+var fixedAttributes = []string{
+	"name", "deployment", "ready_status_gate", "networks", "networks_values", "user_inputs", "user_inputs_values",
+	"custom_attrs", "custom_attrs_values", "state", "log", "start_time", "registration_time",
+}
+
+// fixedRoleAttributes are the same of a role; cardinality is changed by scaling.
+var fixedRoleAttributes = []string{
+	"type", "cardinality", "parents", "state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips",
+}
+
+// applyUpdate changes the service's document.
+func (p *planner) applyUpdate(arguments UpdateArguments) error {
+	body, err := updated(p.Service.Body, arguments)
+	if err != nil {
+		return asRefusal(err, "service %d cannot be updated: %v", p.Service.ID, err)
+	}
+	p.Service.Body = body
+	return nil
+}
+
+// updated is a service's body with what an update sets. Where it replaces,
+// attributes that can be changed and are not in it go; the others stay.
+func updated(held Body, arguments UpdateArguments) (Body, error) {
+	text := arguments.Template
+	if kindOf(text) == kindText {
+		text = json.RawMessage(textOf(text))
+	}
+	given, err := readObject(text)
+	if err != nil {
+		return Body{}, err
+	}
+	old := attributesOf(mustMarshal(held))
+	changed, err := overlay(old, given, fixedAttributes, arguments.Append)
+	if err != nil {
+		return Body{}, err
+	}
+	if changed["roles"], err = updatedRoles(old["roles"], given["roles"], arguments.Append); err != nil {
+		return Body{}, err
+	}
+	return checkUpdated(held, changed)
+}
+
+// overlay lays given over old: attributes that are fixed may be repeated but
+// not changed.
+func overlay(old, given object, fixed []string, appendTo bool) (object, error) {
+	result := object{}
+	for name, value := range old {
+		if _, again := given[name]; appendTo || again || slices.Contains(fixed, name) {
+			result[name] = value
+		}
+	}
+	for name, value := range given {
+		if slices.Contains(fixed, name) {
+			if !sameValue(old[name], value) {
+				return nil, &ImmutableError{Attribute: name, Live: true}
+			}
+			continue
+		}
+		result[name] = value
+	}
+	return result, nil
+}
+
+// sameValue compares values, numbers with numbers written as texts too.
+func sameValue(old, given json.RawMessage) bool {
+	return len(old) > 0 && (equalJSON(old, given) || plainText(old) == plainText(given))
+}
+
+// updatedRoles updates each role by its name. The roles stay the same: they are
+// added and removed by commands of their own.
+func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, error) {
+	if len(given) == 0 {
+		return old, nil
+	}
+	if kindOf(given) != kindArray {
+		return nil, fmt.Errorf("\"roles\" is %s; it must be an array", kindOf(given))
+	}
+	changes := map[string]object{}
+	for _, element := range elementsOf(given) {
+		changes[roleKey(element)] = attributesOf(element)
+	}
+	roles := elementsOf(old)
+	for i := range roles {
+		name := roleKey(roles[i])
+		change, has := changes[name]
+		if !has && !appendTo {
+			return nil, fmt.Errorf("\"roles\" lacks role %s; roles are removed with remove_role", name)
+		}
+		delete(changes, name)
+		role, err := overlay(attributesOf(roles[i]), change, fixedRoleAttributes, appendTo)
+		if err != nil {
+			return nil, fmt.Errorf("role %s: %w", name, err)
+		}
+		if has {
+			roles[i] = role.text()
+		}
+	}
+	if len(changes) > 0 {
+		return nil, fmt.Errorf("the service has no role %q; roles are added with add_role", strings.Join(slices.Sorted(maps.Keys(changes)), ", "))
+	}
+	return mustMarshal(roles), nil
+}
+
+// checkUpdated reads the result. What was wrong before the update is no reason
+// to refuse it.
+func checkUpdated(held Body, changed object) (Body, error) {
+	found := newFindings(roleNames(held.Roles))
+	found.convert("", changed, bodyRules)
+	roles := elementsOf(changed["roles"])
+	for i := range roles {
+		role, path := attributesOf(roles[i]), fmt.Sprintf("roles[%d].", i)
+		found.convert(path, role, roleRules)
+		found.convertPolicies(path, "elasticity_policies", role, elasticityRules)
+		found.convertPolicies(path, "scheduled_policies", role, scheduledRules)
+		roles[i] = role.text()
+	}
+	changed["roles"] = mustMarshal(roles)
+	if err := found.err(); err != nil {
+		return Body{}, err
+	}
+	body, err := ParseBody(changed.text())
+	if err != nil {
+		return Body{}, err
+	}
+	before := Validate(held)
+	found.addOthers(slices.DeleteFunc(Validate(body), func(v Violation) bool { return slices.Contains(before, v) }))
+	return body, found.err()
+}
