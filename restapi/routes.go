@@ -58,6 +58,7 @@ func (s *Server) own() map[string]http.Handler {
 		"GET /flowjet/v1/events":        http.HandlerFunc(s.events),
 		"GET /flowjet/v1/health":        http.HandlerFunc(s.health),
 		"GET /flowjet/v1/version":       http.HandlerFunc(s.version),
+		"GET /flowjet/v1/openapi.json":  http.HandlerFunc(s.describe),
 	}
 	if s.config.Metrics != nil {
 		calls["GET /metrics"] = promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{})
