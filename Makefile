@@ -34,7 +34,7 @@ bench: ## Run every benchmark once and print its figures
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench/...
 
 .PHONY: fuzz
-fuzz: ## Fuzz the decoding of hook events for FUZZTIME (default 60s) each
+fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	.ci/fuzz
 
 .PHONY: fmt
