@@ -37,6 +37,11 @@ bench: ## Run every benchmark once and print its figures
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	.ci/fuzz
 
+.PHONY: chaos
+chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 1)
+	FLOWJET_CHAOS_SEED=$(or $(SEED),1) FLOWJET_CHAOS_LENGTH=$(or $(MINUTES),1)m \
+	  $(GO) test -run TestChaos -count 1 -timeout 0 -v ./cmd/flowjet | grep -v 'process_test.go'
+
 .PHONY: fmt
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')

@@ -69,6 +69,12 @@ func (l *lane) call(ctx context.Context, action flow.Action) (verdict, error) {
 		return l.findOrGiveUpNetwork(ctx, action.Network)
 	case flow.ActionDeleteNetwork:
 		return l.deleteNetwork(ctx, action.Network)
+	case flow.ActionCreateRouter:
+		return l.createRouter(ctx, action.Router)
+	case flow.ActionFindRouter:
+		return l.findOrGiveUpRouter(ctx, action.Router)
+	case flow.ActionDeleteRouter:
+		return l.deleteRouter(ctx, action.Role)
 	case flow.ActionDeleteDocument:
 		return nil, l.deleteDocument(ctx)
 	}
@@ -88,10 +94,9 @@ func (l *lane) create(ctx context.Context, intent flow.Intent) (verdict, error) 
 	if err != nil || refused != nil {
 		return refused, err
 	}
-	id, err := l.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, extra)
+	err = l.instantiate(ctx, intent, extra)
 	switch {
 	case err == nil:
-		l.created(id, intent)
 		return nil, nil
 	case opennebula.Ambiguous(err):
 		return nil, errors.Join(fmt.Errorf("create VM %s of service %d: %w", intent.Name, l.service, err), l.noteAttempt(ctx, intent.Key))

@@ -58,7 +58,7 @@ func (l *lane) doubtCalls() {
 		asked.At = time.Time{}
 		state.Asked[vm] = asked
 	}
-	*state = flow.DoubtNetworks(*state)
+	*state = flow.DoubtRequests(*state)
 }
 
 // refreshDocument reads the document and holds it against the record. Whose
