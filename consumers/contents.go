@@ -8,32 +8,42 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// extraTemplate is what a VM is made with over its VM template, which is read
-// as the owner only where something is merged into it.
+// extraTemplate is what a VM is made with over its VM template.
 func (l *lane) extraTemplate(ctx context.Context, intent flow.Intent) (string, verdict, error) {
 	service := l.record.State.Service
-	var base flow.Template
-	values := map[string]string{}
-	if flow.NeedsTemplate(service, intent.Role) {
-		template, err := l.session().VMTemplate(ctx, intent.TemplateID)
-		if err == nil {
-			base, err = template.Tree()
-		}
-		if opennebula.Temporary(err) {
-			return "", nil, fmt.Errorf("read VM template %d for VM %s of service %d: %w", intent.TemplateID, intent.Name, l.service, err)
-		}
-		if err != nil {
-			return "", l.refuseIntent(intent, err), nil
-		}
-		if values, err = l.referenceValues(ctx, intent.Role); err != nil {
-			return "", nil, err
-		}
+	base, refused, err := l.baseTemplate(ctx, service, intent.Role)
+	if err != nil {
+		return "", nil, err
+	}
+	if refused != nil {
+		return "", l.refuseIntent(intent, refused), nil
+	}
+	values, err := l.referenceValues(ctx, intent.Role)
+	if err != nil {
+		return "", nil, err
 	}
 	text, err := flow.ExtraTemplate(service, intent, base, values)
 	if err != nil {
 		return "", l.refuseIntent(intent, err), nil
 	}
 	return text, nil, nil
+}
+
+// baseTemplate is a role's VM template, read as the owner, and only where
+// something is merged into it. Refused says why it cannot be had.
+func (l *lane) baseTemplate(ctx context.Context, service flow.Service, role string) (base flow.Template, refused, err error) {
+	id, needed := flow.NeedsTemplate(service, role)
+	if !needed {
+		return nil, nil, nil
+	}
+	template, err := l.session().VMTemplate(ctx, id)
+	if err == nil {
+		base, err = template.Tree()
+	}
+	if opennebula.Temporary(err) {
+		return nil, nil, fmt.Errorf("read VM template %d for role %s of service %d: %w", id, role, l.service, err)
+	}
+	return base, err, nil
 }
 
 // referenceValues finds what a role's references to its parents stand for: the

@@ -112,6 +112,8 @@ func (p *planner) mayScale(role *Role, arguments ScaleArguments) error {
 		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", p.Service.ID, state)
 	case !role.state().CanBecome(RoleScaling) || role.state() == RoleFailedScaling:
 		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.state())
+	case role.isRouter():
+		return refuse(RefusedState, "role %s is a virtual router, which cannot be scaled", role.Name)
 	case wanted == role.Cardinality:
 		return refuse(RefusedState, "role %s has %d VMs already", role.Name, wanted)
 	case arguments.Force:
@@ -191,6 +193,7 @@ func (p *planner) retryVMs() {
 func (p *planner) forgetAsked() {
 	p.Asked = nil
 	p.forgetNetworksAsked()
+	p.forgetRoutersAsked()
 }
 
 // RefuseIntent tells the state that oned refused to create a VM. The role fails

@@ -134,4 +134,5 @@ func (p *planner) fillContents(role *Role) {
 	}
 	p.foldInputs(role)
 	p.fillNetworks(role)
+	p.nameRouter(role)
 }

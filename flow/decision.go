@@ -10,6 +10,8 @@ type State struct {
 	Intents []Intent `json:"intents,omitempty"`
 	// Networks are the virtual networks that the service makes for itself.
 	Networks []Network `json:"networks,omitempty"`
+	// Routers are the virtual routers that roles have, or are to have.
+	Routers []Router `json:"routers,omitempty"`
 	// Asked are the requests to VMs whose effect has not been seen, by VM id.
 	Asked map[int]Asked `json:"asked,omitempty"`
 	// Released are the roles that may leave HOLD as soon as their parents run.
@@ -86,6 +88,12 @@ const (
 	ActionFindNetwork ActionKind = "find_network"
 	// ActionDeleteNetwork deletes Action.Network.
 	ActionDeleteNetwork ActionKind = "delete_network"
+	// ActionCreateRouter makes Action.Router, the virtual router of Action.Role.
+	ActionCreateRouter ActionKind = "create_router"
+	// ActionFindRouter looks whether Action.Router was made.
+	ActionFindRouter ActionKind = "find_router"
+	// ActionDeleteRouter deletes the virtual router of Action.Role with its VMs.
+	ActionDeleteRouter ActionKind = "delete_router"
 	// ActionDeleteDocument removes the service's document: the last of its actions.
 	ActionDeleteDocument ActionKind = "delete_document"
 )
@@ -99,6 +107,8 @@ type Action struct {
 	Call   string
 	// Network is set for the actions on networks.
 	Network Network
+	// Router is set for the actions on virtual routers.
+	Router Router
 	// Role is the role the action is for.
 	Role string
 }

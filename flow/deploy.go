@@ -107,6 +107,9 @@ const maxIntents = 100
 
 // fill decides on the VMs that the role lacks and has those decided on created.
 func (p *planner) fill(role *Role) {
+	if p.lacksRouter(role) {
+		return
+	}
 	for range min(p.missing(role), maxIntents-p.intended(role)) {
 		p.Intents = append(p.Intents, p.newIntent(role))
 	}
@@ -153,7 +156,7 @@ func (p *planner) vmName(role *Role, ordinal int) string {
 // arrive takes the role on when all its VMs have come, or one has failed. It
 // says whether the role changed its state.
 func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
-	if p.intended(role) > 0 {
+	if p.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
 		return false
 	}
 	waiting := false

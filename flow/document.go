@@ -74,6 +74,10 @@ type Role struct {
 	TemplateContents json.RawMessage `json:"template_contents,omitempty"`
 	// LastVMName is the ordinal that the role's next VM gets; it never goes back.
 	LastVMName *int `json:"last_vmname,omitempty"`
+	// VRouterID is the virtual router of a role of type vr, VRouterIPs the addresses
+	// that its VMs share.
+	VRouterID  *int            `json:"vrouter_id,omitempty"`
+	VRouterIPs json.RawMessage `json:"vrouter_ips,omitempty"`
 	// ScaleWay is set while the role scales.
 	ScaleWay *ScaleWay `json:"scale_way,omitempty"`
 

@@ -143,6 +143,7 @@ func TestRecordedServicesCanBeTakenOver(t *testing.T) {
 		s.recoverDelete()
 		for range 10 {
 			s.endNetworks()
+			s.endRouters()
 			for _, role := range s.state.Service.Body.Roles {
 				for _, node := range role.Nodes {
 					s.set(flow.VMDone, flow.LCMInit, node.DeployID)

@@ -9,11 +9,14 @@ import (
 // KeyAttribute is the user-template attribute that carries an intent's key.
 const KeyAttribute = "FLOWJET_KEY"
 
-// NeedsTemplate says that a role's VMs are made with more than their VM
-// template, so that it has to be read first.
-func NeedsTemplate(service Service, role string) bool {
+// NeedsTemplate says that something is merged into a role's VM template, which
+// has to be read for that, and which it is.
+func NeedsTemplate(service Service, role string) (id int, needed bool) {
 	held := service.role(role)
-	return held != nil && len(attributesOf(held.TemplateContents)) > 0
+	if held == nil || len(attributesOf(held.TemplateContents)) == 0 {
+		return 0, false
+	}
+	return held.TemplateID, true
 }
 
 // ExtraTemplate is the template text that a VM is instantiated with, over its
@@ -21,7 +24,7 @@ func NeedsTemplate(service Service, role string) bool {
 // values are what the references to parents' VMs stand for, by their texts.
 func ExtraTemplate(service Service, intent Intent, base Template, values map[string]string) (string, error) {
 	text := Template{}
-	if NeedsTemplate(service, intent.Role) {
+	if _, needed := NeedsTemplate(service, intent.Role); needed {
 		contents, err := readContents(expand(service.role(intent.Role), values))
 		if err != nil {
 			return "", fmt.Errorf("role %s: %w", intent.Role, err)

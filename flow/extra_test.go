@@ -84,7 +84,7 @@ func TestUnreadableContentsAreAnError(t *testing.T) {
 		t.Errorf("readable contents: %v", err)
 	}
 	service.Body.Roles[0].TemplateContents = []byte(`{"A":}`)
-	if flow.NeedsTemplate(service, "a") {
+	if _, needed := flow.NeedsTemplate(service, "a"); needed {
 		t.Error("contents that are not JSON need a template")
 	}
 }

@@ -47,7 +47,7 @@ func (p *planner) beginHold(role *Role) {
 // or by hand, VM by VM. It says whether the role changed its state.
 func (p *planner) hold(role *Role) bool {
 	p.fill(role)
-	if p.intended(role) > 0 {
+	if p.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
 		return false
 	}
 	held := len(role.Nodes) == 0

@@ -188,11 +188,22 @@ func (p *planner) forgetNetworksAsked() {
 	}
 }
 
-// DoubtNetworks is the state in which nothing that was asked of networks is
-// taken for done: after a crash it is asked again.
-func DoubtNetworks(state State) State {
+// forgetRoutersAsked lets every deletion be asked for again.
+func (p *planner) forgetRoutersAsked() {
+	for i := range p.Routers {
+		p.Routers[i].Asked = time.Time{}
+	}
+}
+
+// DoubtRequests is the state in which nothing that was asked of networks and
+// virtual routers is taken for done: after a crash it is looked for, or asked again.
+func DoubtRequests(state State) State {
 	p := planner{State: state.clone()}
 	p.forgetNetworksAsked()
+	p.forgetRoutersAsked()
+	for i := range p.Routers {
+		p.Routers[i].Attempts = max(1, p.Routers[i].Attempts)
+	}
 	return p.State
 }
 

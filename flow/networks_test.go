@@ -165,7 +165,7 @@ func TestDeletionIsDoubtedAfterACrash(t *testing.T) {
 	s := withNetworks(t)
 	s.command(flow.VerbUndeploy, nil)
 	s.end(100)
-	s.state = flow.DoubtNetworks(s.state)
+	s.state = flow.DoubtRequests(s.state)
 	s.plan()
 	s.wantActions("delete_network Priv", "delete_network Res")
 }

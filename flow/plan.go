@@ -67,6 +67,7 @@ func (s State) clone() State {
 	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
 	s.Intents = slices.Clone(s.Intents)
 	s.Networks = slices.Clone(s.Networks)
+	s.Routers = slices.Clone(s.Routers)
 	s.Released = slices.Clone(s.Released)
 	s.Asked = maps.Clone(s.Asked)
 	s.Deadlines = maps.Clone(s.Deadlines)
@@ -129,7 +130,7 @@ func (p *planner) prepare() {
 		if role.OnHold == nil {
 			role.OnHold = new(bool)
 		}
-		if role.Cooldown == nil {
+		if role.Cooldown == nil && !role.isRouter() {
 			seconds := int(p.settings.Cooldown / time.Second)
 			role.Cooldown = &seconds
 		}

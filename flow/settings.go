@@ -13,6 +13,9 @@ type Settings struct {
 	// VMNameTemplate names VMs; it may hold $SERVICE_ID, $SERVICE_NAME,
 	// $ROLE_NAME and $VM_NUMBER.
 	VMNameTemplate string
+	// VRNameTemplate names virtual routers; it may hold what VMNameTemplate may
+	// but $VM_NUMBER. Default $ROLE_NAME(service_$SERVICE_ID).
+	VRNameTemplate string
 	// Look is after how long a waiting service is looked at again with fresh
 	// facts, default 30 s. It is also how long a request to a VM may take
 	// before it is repeated.
@@ -25,6 +28,17 @@ func DefaultSettings() Settings {
 		Cooldown:       300 * time.Second,
 		ShutdownAction: "terminate",
 		VMNameTemplate: "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)",
+		VRNameTemplate: defaultRouterName,
 		Look:           30 * time.Second,
 	}
+}
+
+const defaultRouterName = "$ROLE_NAME(service_$SERVICE_ID)"
+
+// routerNameTemplate is VRNameTemplate or its default.
+func (s Settings) routerNameTemplate() string {
+	if s.VRNameTemplate == "" {
+		return defaultRouterName
+	}
+	return s.VRNameTemplate
 }

@@ -235,6 +235,8 @@ func describeAction(action flow.Action) string {
 		return fmt.Sprintf("find %s/%d", action.Intent.Role, action.Intent.Ordinal)
 	case flow.ActionCreateNetwork, flow.ActionFindNetwork, flow.ActionDeleteNetwork:
 		return fmt.Sprintf("%s %s", action.Kind, action.Network.Name)
+	case flow.ActionCreateRouter, flow.ActionFindRouter, flow.ActionDeleteRouter:
+		return fmt.Sprintf("%s %s", action.Kind, action.Role)
 	case flow.ActionDeleteDocument:
 		return "delete document"
 	}

@@ -113,9 +113,13 @@ func (p *planner) mayEnd(role *Role) bool {
 
 // endRole asks the role's VMs to end, and is done when none is left.
 func (p *planner) endRole(role *Role) bool {
-	if len(role.Nodes) == 0 && p.intended(role) == 0 {
+	routed := p.endRouter(role)
+	if len(role.Nodes) == 0 && p.intended(role) == 0 && !routed {
 		p.roleTo(role, RoleDone, "")
 		return true
+	}
+	if role.isRouter() {
+		return false // its VMs end with the router
 	}
 	for _, node := range role.Nodes {
 		vm, known := p.facts[node.DeployID]

@@ -1,0 +1,61 @@
+package consumers_test
+
+import (
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+const routerService = `{"name":"vr","deployment":"straight","state":0,"roles":[
+ {"name":"vr","type":"vr","cardinality":2,"template_id":1,"state":0,"template_contents":{"NIC":[{"NETWORK_ID":"0","FLOATING_IP":"yes"}]}},
+ {"name":"app","type":"vm","cardinality":1,"template_id":0,"parents":["vr"],"state":0}]}`
+
+func TestRoleOfAVirtualRouter(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(routerService)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 3)
+	body, _ := w.body(service)
+	id := body.Roles[0].VRouterID
+	if id == nil {
+		t.Fatalf("the role has no router: %s", encode(t, body))
+	}
+	router, err := w.oned.Server().Router(t.Context(), *id)
+	must(t, err)
+	if len(router.VMs) != 2 || len(router.Addresses) != 1 || router.Owner.UName != "alice" {
+		t.Errorf("the router is %+v", router)
+	}
+	w.undeployed(service)
+	if _, err := w.oned.Server().Router(t.Context(), *id); !opennebula.IsCode(err, opennebula.CodeNoExists) {
+		t.Errorf("the router is left behind: %v", err)
+	}
+}
+
+func TestRefusedRouterFailsTheRole(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(`{"name":"vr","state":0,"roles":[{"name":"vr","type":"vr","cardinality":1,"template_id":1,"state":0,
+	 "template_contents":{"NIC":[{"NETWORK_ID":"99","FLOATING_IP":"yes"}]}}]}`)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceFailedDeploying)
+	w.undeployed(service)
+}
+
+func TestLostAnswerMakesNoSecondRouterVM(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	for _, method := range []string{"one.vrouter.instantiate", "one.vrouter.delete"} {
+		must(t, w.sim.DropAnswer(method, 1))
+	}
+	service := w.service(routerService)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 3)
+	w.undeployed(service)
+}

@@ -1,0 +1,120 @@
+package flow_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/fixtures"
+)
+
+const routerService = `{"name":"vr","deployment":"straight","roles":[
+	{"name":"vr","type":"vr","cardinality":2,"template_id":3,"template_contents":{"NIC":[{"NETWORK_ID":"0","FLOATING_IP":"yes"}]}},
+	{"name":"app","type":"vm","cardinality":1,"template_id":0,"parents":["vr"]}]}`
+
+// endRouters has every router that is to end gone.
+func (s *stage) endRouters() {
+	for _, router := range s.state.Routers {
+		if !router.Asked.IsZero() {
+			s.state = flow.RouterGone(s.state, router.Role)
+			s.plan()
+		}
+	}
+}
+
+// routed is a stage whose router exists and whose VMs are to be made.
+func routed(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t, routerService)
+	s.plan()
+	s.wantActions("create_router vr")
+	s.state = flow.SeeRouter(s.state, "vr", 0, []flow.FloatingIP{{NetworkID: 0, Address: "10.0.0.40"}})
+	s.plan()
+	s.wantActions("create vr/0", "create vr/1")
+	return s
+}
+
+func TestRouterComesBeforeItsVMs(t *testing.T) {
+	s := routed(t)
+	s.create()
+	s.run(100, 101)
+	s.wantRole("vr", flow.RoleRunning)
+	s.wantActions("create app/0")
+	role := s.role("vr")
+	if *role.VRouterID != 0 || string(role.VRouterIPs) != `[{"NETWORK_ID":0,"VROUTER_IP":"10.0.0.40"}]` || role.Cooldown != nil {
+		t.Errorf("the role is %s", asJSON(t, role))
+	}
+	s.create()
+	s.run(102)
+	s.wantState(flow.ServiceRunning)
+	s.wantRefusal(flow.RefusedState, "virtual router", flow.VerbScale, flow.ScaleArguments{Role: "vr", Cardinality: 1})
+
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 102")
+	s.end(102)
+	s.wantActions("delete_router vr")
+	s.state = flow.RouterGone(s.state, "vr")
+	s.plan()
+	s.wantState(flow.ServiceUndeploying)
+	s.end(100, 101)
+	s.wantActions("delete document")
+}
+
+func TestRefusedRouterIsRecovered(t *testing.T) {
+	s := newStage(t, routerService)
+	s.plan()
+	s.take(flow.RefuseRouter(s.state, "vr", "no address", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.wantActions("create_router vr")
+	s.state = flow.DoubtRouter(s.state, "vr")
+	s.recoverDelete()
+	s.wantActions("find_router vr")
+	s.state = flow.RouterGone(s.state, "vr")
+	s.plan()
+	s.wantActions("delete document")
+}
+
+func TestRouterThatCannotEnd(t *testing.T) {
+	s := routed(t)
+	s.create()
+	s.recoverDelete()
+	s.wantActions("delete_router vr")
+	s.take(flow.RefuseRouterEnd(s.state, "vr", "locked", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceFailedUndeploying)
+	s.recover()
+	s.wantActions("delete_router vr")
+}
+
+func TestRouterOnHold(t *testing.T) {
+	s := newStage(t, `{"name":"vr","on_hold":true,"roles":[{"name":"vr","type":"vr","cardinality":1,"template_id":3}]}`)
+	s.plan()
+	s.wantState(flow.ServiceHold)
+	s.wantActions("create_router vr")
+	s.state = flow.SeeRouter(s.state, "vr", 4, nil)
+	s.plan()
+	s.createHeld()
+	s.command(flow.VerbRelease, nil)
+	s.wantActions("release 100")
+}
+
+func TestRouterTemplateAsRecorded(t *testing.T) {
+	base := flow.Template{{Name: "CPU", Value: "0.01"}, {Name: "MEMORY", Value: "16"}, {Name: "VROUTER", Value: "YES"}}
+	seen := false
+	for _, call := range fixtures.Lines[call](t, "xmlrpc.jsonl") {
+		if call.Method != "one.vrouter.allocate" {
+			continue
+		}
+		seen = true
+		s := newStage(t, routerService)
+		s.state.Service.ID = 41
+		s.plan()
+		got, err := flow.RouterTemplate(s.state.Service, flow.Router{Role: "vr", Key: "k"}, base, nil)
+		if want := call.texts(t)[1]; err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\n") != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	if !seen {
+		t.Error("no router in the recording")
+	}
+}
