@@ -38,6 +38,9 @@ func (l *lane) actOnce(ctx context.Context, action flow.Action, following []flow
 		return nil, err
 	}
 	defer l.worker.calls.Release(1)
+	if err := l.stillOurs(ctx); err != nil {
+		return nil, err
+	}
 	l.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
 	refusal, err := l.call(ctx, action)
 	if err != nil || refusal == nil {

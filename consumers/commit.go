@@ -28,12 +28,47 @@ func (l *lane) commit(ctx context.Context, decision flow.Decision, cause pipelin
 // store writes the record; it fails if anybody else has written it since.
 func (l *lane) store(ctx context.Context) error {
 	l.record.Version = pipeline.Version
+	l.keepDigest()
 	revision, err := l.worker.pipe.SaveRecord(ctx, l.service, l.record, l.revision)
 	if err != nil {
 		return fmt.Errorf("commit service %d: %w", l.service, err)
 	}
-	l.revision = revision
+	l.revision, l.confirmed = revision, time.Now()
 	l.worker.metrics.commits.Inc()
+	return nil
+}
+
+// keptDigests bounds how many bodies a late worker may be behind.
+const keptDigests = 64
+
+func (l *lane) keepDigest() {
+	decided := digest(l.record.State.Service.Body)
+	if digests := l.record.Digests; len(digests) > 0 && digests[len(digests)-1] == decided {
+		return
+	}
+	l.record.Digests = append(l.record.Digests, decided)
+	l.record.Digests = l.record.Digests[max(0, len(l.record.Digests)-keptDigests):]
+}
+
+// trustCommit is for how long after a commit no other worker can have taken the
+// service over: less than the silence after which a worker counts as dead.
+const trustCommit = 500 * time.Millisecond
+
+// stillOurs makes sure, before oned is told anything, that nobody else has
+// committed since we did. A worker that was suspended for longer than its lease
+// finds out here, and does nothing more.
+func (l *lane) stillOurs(ctx context.Context) error {
+	if time.Since(l.confirmed) < trustCommit {
+		return nil
+	}
+	_, revision, err := l.worker.pipe.LoadRecord(ctx, l.service)
+	if err != nil {
+		return fmt.Errorf("make sure that service %d is still ours: %w", l.service, err)
+	}
+	if revision != l.revision {
+		return fmt.Errorf("service %d was taken over: %w", l.service, pipeline.ErrConflict)
+	}
+	l.confirmed = time.Now()
 	return nil
 }
 
@@ -181,6 +216,9 @@ func (l *lane) saveDocument(ctx context.Context) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, l.service, err)
+	}
+	if err := l.stillOurs(ctx); err != nil {
+		return err
 	}
 	err = l.server().UpdateDocument(ctx, l.service, text)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {

@@ -180,3 +180,26 @@ func TestWorkGoesOnWhenOnedComesBack(t *testing.T) {
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 6)
 }
+
+// TestLateSaveOfAFormerOwnerIsUndone: a worker that was suspended before it saved
+// a document saves it when it wakes, over what its heir has saved since.
+func TestLateSaveOfAFormerOwnerIsUndone(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(masterSlave, 1, 1)
+	w.command(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	old, err := w.oned.Server().Document(t.Context(), service)
+	must(t, err)
+	w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 2})
+	w.await(service, flow.ServiceRunning)
+	must(t, w.oned.Server().UpdateDocument(t.Context(), service, old.Body))
+	_, err = w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "test"}, "")
+	must(t, err)
+	poll.Until(t, "the newer document to be back", func() bool {
+		body, exists := w.body(service)
+		return exists && body.Roles[0].Cardinality == 2
+	})
+	w.exactly(service, 3)
+}

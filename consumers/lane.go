@@ -28,7 +28,9 @@ type lane struct {
 	record   pipeline.Record
 	revision uint64
 	exists   bool // the service has a document
-	facts    flow.Facts
+	// confirmed is when the revision was last known to be the newest.
+	confirmed time.Time
+	facts     flow.Facts
 	// open are the inputs that are handled but whose outcome is not flushed.
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.

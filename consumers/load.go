@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -62,8 +63,8 @@ func (l *lane) doubtCalls() {
 }
 
 // refreshDocument reads the document and holds it against the record. Whose
-// text it is decides: ours as last saved, ours as last decided, or somebody
-// else's, which then is the truth.
+// text it is decides: ours as last saved or decided, one of ours that a former
+// owner saved too late, or somebody else's, which then is the truth.
 func (l *lane) refreshDocument(ctx context.Context) error {
 	document, err := l.server().Document(ctx, l.service)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
@@ -90,6 +91,9 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 		state.Service.Body = body
 		l.record.Saved = found
 	case found == digest(state.Service.Body):
+		l.record.Saved = found
+	case slices.Contains(l.record.Digests, found):
+		// An earlier owner saved late what it had decided: ours is saved again.
 		l.record.Saved = found
 	case found != l.record.Saved:
 		l.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", l.service)

@@ -137,6 +137,9 @@ type Record struct {
 	// Saved is the digest of the document's body last written to oned. Unless
 	// it is State's, the document is still to be written.
 	Saved string `json:"saved,omitempty"`
+	// Digests are those of the bodies decided on lately, newest last: a document
+	// found with one of them was written by a worker that came too late.
+	Digests []string `json:"digests,omitempty"`
 	// Outbox is what is still to be told: kept until the next commit, sent
 	// with deterministic message ids, so that sending it again is harmless.
 	Outbox Outbox `json:"outbox"`

@@ -60,8 +60,8 @@ func (c *cluster) part(t *testing.T, name string, more ...string) *process {
 }
 
 const pair = `{"name": "pair", "deployment": "straight", "roles": [
-	{"name": "Master", "type": "vm", "cardinality": 2, "template_id": 0},
-	{"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}]}`
+	{"name": "Master", "type": "vm", "cardinality": 2, "template_id": 0, "cooldown": 0},
+	{"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "cooldown": 0, "parents": ["Master"]}]}`
 
 // TestAnyProcessMayDie kills one process of each kind with -9 while services are
 // deployed, and every service comes to RUNNING with exactly its VMs.

@@ -17,11 +17,13 @@ import (
 
 // process is a flowjet of its own.
 type process struct {
-	t       *testing.T
-	command *exec.Cmd
-	output  *buffer
-	ended   chan struct{}
-	err     error // valid once ended is closed
+	t         *testing.T
+	self      string
+	arguments []string
+	command   *exec.Cmd
+	output    *buffer
+	ended     chan struct{}
+	err       error // valid once ended is closed
 }
 
 // start runs flowjet with the arguments; the test's end kills what still runs.
@@ -31,17 +33,8 @@ func start(t *testing.T, arguments ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, output: &buffer{}, ended: make(chan struct{})}
-	p.command = exec.CommandContext(context.Background(), self, arguments...)
-	p.command.Env = append(os.Environ(), asCommand+"=1")
-	p.command.Stdout, p.command.Stderr = p.output, p.output
-	if err := p.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		p.err = p.command.Wait()
-		close(p.ended)
-	}()
+	p := &process{t: t, self: self, arguments: arguments, output: &buffer{}}
+	p.again()
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -49,6 +42,34 @@ func start(t *testing.T, arguments ...string) *process {
 		}
 	})
 	return p
+}
+
+// again starts a process that has ended once more.
+func (p *process) again() {
+	p.t.Helper()
+	ended := make(chan struct{})
+	p.ended = ended
+	p.command = exec.CommandContext(context.Background(), p.self, p.arguments...)
+	p.command.Env = append(os.Environ(), asCommand+"=1")
+	p.command.Stdout, p.command.Stderr = p.output, p.output
+	if err := p.command.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	command := p.command
+	go func() {
+		p.err = command.Wait()
+		close(ended)
+	}()
+}
+
+// gone says that the process has ended.
+func (p *process) gone() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // wait waits for the process to end by itself.

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// check waits until every service has come to rest and compares, independently
+// of how Flowjet works, what documents, VMs and history say.
+func (c *chaos) check() {
+	c.t.Helper()
+	c.awaitQuiet()
+	documents := c.documents()
+	nodes := map[int]int{} // VM -> service
+	for _, document := range documents {
+		c.checkService(document, nodes)
+	}
+	c.checkVMs(nodes)
+	c.checkRemoved(documents)
+	c.checkHistory()
+}
+
+// awaitQuiet waits for rest, and says which services do not come to it.
+func (c *chaos) awaitQuiet() {
+	c.t.Helper()
+	limit := time.NewTimer(90 * time.Second)
+	defer limit.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !c.quiet() {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			for _, document := range c.documents() {
+				if body := document.Document.Template.Body; body.State != 2 {
+					c.t.Errorf("service %d is stuck in state %d: %+v", document.Document.ID, body.State, body.Roles)
+				}
+			}
+			c.t.FailNow()
+		}
+	}
+}
+
+func (c *chaos) documents() []serviceDocument {
+	c.t.Helper()
+	status, answer := c.try(c.t, "GET", "http://"+c.cloud.api+"/service", "")
+	if status != 200 {
+		return nil
+	}
+	var pool struct {
+		Pool struct {
+			Documents []json.RawMessage `json:"DOCUMENT"`
+		} `json:"DOCUMENT_POOL"`
+	}
+	if err := json.Unmarshal(answer, &pool); err != nil {
+		c.t.Fatal(err)
+	}
+	documents := make([]serviceDocument, len(pool.Pool.Documents))
+	for i, text := range pool.Pool.Documents {
+		if err := json.Unmarshal(text, &documents[i].Document); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	return documents
+}
+
+// quiet recovers what a fault has made fail, as an operator would, and says
+// whether all services run.
+func (c *chaos) quiet() bool {
+	quiet := true
+	for _, document := range c.documents() {
+		switch state := document.Document.Template.Body.State; state {
+		case 2:
+		case 4, 6, 7, 9:
+			path := fmt.Sprintf("http://%s/service/%d/action", c.cloud.api, document.Document.ID)
+			c.try(c.t, "POST", path, `{"action": {"perform": "recover", "params": {}}}`)
+			quiet = false
+		default:
+			quiet = false
+		}
+	}
+	return quiet
+}
+
+// checkService: every role has as many nodes as its cardinality says, no VM is
+// in two places, and the last accepted scaling counts.
+func (c *chaos) checkService(document serviceDocument, nodes map[int]int) {
+	id := document.Document.ID
+	for _, role := range document.Document.Template.Body.Roles {
+		if len(role.Nodes) != role.Cardinality {
+			c.t.Errorf("service %d: role %s has %d nodes and cardinality %d", id, role.Name, len(role.Nodes), role.Cardinality)
+		}
+		for _, node := range role.Nodes {
+			if other, taken := nodes[node.DeployID]; taken {
+				c.t.Errorf("VM %d is a node of services %d and %d", node.DeployID, other, id)
+			}
+			nodes[node.DeployID] = id
+		}
+		wanted, known := c.log.wanted[id]
+		if role.Name == "Master" && known && !slices.Contains(wanted, role.Cardinality) {
+			c.t.Errorf("service %d: role Master has cardinality %d, but %v was accepted last", id, role.Cardinality, wanted)
+		}
+	}
+}
+
+// checkVMs: every VM that lives is a node and runs, every node lives, no two
+// VMs stand for the same intent.
+func (c *chaos) checkVMs(nodes map[int]int) {
+	_, answer := c.try(c.t, "GET", "http://"+c.control+"/vms", "")
+	var all []vm
+	if err := json.Unmarshal(answer, &all); err != nil {
+		c.t.Fatal(err)
+	}
+	keys := map[string]int{}
+	for _, one := range all {
+		if one.State == "DONE" || one.Service == "" {
+			continue
+		}
+		service, isNode := nodes[one.ID]
+		switch {
+		case !isNode:
+			c.t.Errorf("VM %d (%s, %s) of service %s is nobody's node: an orphan", one.ID, one.Key, one.State, one.Service)
+		case fmt.Sprint(service) != one.Service || one.State != "RUNNING":
+			c.t.Errorf("VM %d of service %s is %s and a node of service %d", one.ID, one.Service, one.State, service)
+		}
+		if other, twice := keys[one.Key]; twice {
+			c.t.Errorf("VMs %d and %d carry the same key %s", other, one.ID, one.Key)
+		}
+		keys[one.Key] = one.ID
+		delete(nodes, one.ID)
+	}
+	for id, service := range nodes {
+		c.t.Errorf("node %d of service %d does not live", id, service)
+	}
+}
+
+func (c *chaos) checkRemoved(documents []serviceDocument) {
+	for _, document := range documents {
+		if c.log.removed[document.Document.ID] {
+			c.t.Errorf("service %d is still there although its removal was accepted", document.Document.ID)
+		}
+	}
+}
+
+// checkHistory: the transitions of each service are told once each, in order,
+// and each begins where the last ended.
+func (c *chaos) checkHistory() {
+	c.t.Helper()
+	states, ids := map[string]string{}, map[string]bool{}
+	eachTransition(c.t, c.urls, func(id string, t pipeline.Transition) {
+		if ids[id] {
+			c.t.Errorf("transition %s was told twice", id)
+		}
+		ids[id] = true
+		if t.Kind == "vm" || t.New == "DELETED" {
+			return
+		}
+		what := fmt.Sprintf("%d %s %s", t.Service, t.Kind, t.Role)
+		if before, known := states[what]; known && before != t.Old {
+			c.t.Errorf("%s: transition %s goes from %s to %s, but the last led to %s", what, id, t.Old, t.New, before)
+		}
+		states[what] = t.New
+	})
+	if len(ids) == 0 {
+		c.t.Error("no history was told")
+	}
+}
+
+// eachTransition reads the whole history in order.
+func eachTransition(t *testing.T, urls string, visit func(id string, t pipeline.Transition)) {
+	t.Helper()
+	conn, err := nats.Connect(urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var consumer jetstream.Consumer
+	var stream jetstream.Stream
+	poll.Until(t, "the history to be readable", func() bool {
+		stream, err = js.Stream(ctx, pipeline.StreamFlow)
+		if err != nil {
+			return false
+		}
+		consumer, err = js.OrderedConsumer(ctx, pipeline.StreamFlow, jetstream.OrderedConsumerConfig{})
+		return err == nil
+	})
+	for left := stream.CachedInfo().State.Msgs; left > 0; left-- {
+		var message jetstream.Msg
+		poll.Until(t, "the next transition of the history", func() bool {
+			message, err = consumer.Next(jetstream.FetchMaxWait(time.Second))
+			return err == nil
+		})
+		var transition pipeline.Transition
+		if err := json.Unmarshal(message.Data(), &transition); err != nil {
+			t.Fatal(err)
+		}
+		visit(message.Headers().Get(jetstream.MsgIDHeader), transition)
+	}
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+// The campaign's length and seed are set by `make chaos`; without it a short one
+// with a fixed seed runs with the other tests.
+const (
+	chaosLength = "FLOWJET_CHAOS_LENGTH"
+	chaosSeed   = "FLOWJET_CHAOS_SEED"
+)
+
+// chaos is a campaign: faults at random while clients create, scale, break and
+// remove services. The seed gives the faults and their order.
+type chaos struct {
+	*cluster
+	t      *testing.T
+	random *rand.Rand // the faults' goroutine only
+	log    *journal
+}
+
+// TestChaos runs the campaign, then heals everything, waits for quiet, and has
+// the checker compare documents, VMs and history.
+func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a campaign of faults")
+	}
+	length, seed := campaign(t)
+	t.Logf("seed %d, %s; replay with make chaos SEED=%d", seed, length, seed)
+	c := &chaos{cluster: startCluster(t, 3), t: t, random: rand.New(rand.NewPCG(seed, seed)), log: &journal{}}
+	template := c.id(t, c.request(t, "POST", "/service_template", pair, 201))
+	ctx, cancel := context.WithTimeout(t.Context(), length)
+	defer cancel()
+	var clients sync.WaitGroup
+	for n := range 4 {
+		clients.Go(func() {
+			(&client{chaos: c, random: rand.New(rand.NewPCG(seed, uint64(n)+1)), template: template}).run(ctx)
+		})
+	}
+	faults := c.inject(ctx)
+	clients.Wait()
+	c.heal()
+	t.Logf("%d faults; %s", faults, c.log)
+	c.check()
+}
+
+func campaign(t *testing.T) (length time.Duration, seed uint64) {
+	t.Helper()
+	length, seed = 15*time.Second, 1
+	var err error
+	if text := os.Getenv(chaosLength); text != "" {
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("%s: %v", chaosLength, err)
+		}
+	}
+	if text := os.Getenv(chaosSeed); text != "" {
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s: %v", chaosSeed, err)
+		}
+	}
+	return length, seed
+}
+
+// inject brings one fault after the other until ctx ends, and counts them.
+func (c *chaos) inject(ctx context.Context) (count int) {
+	faults := []func(context.Context){
+		c.killOne, c.killOne, c.killOne, c.suspendOne, c.suspendOne, c.disturbEvents, c.disturbEvents,
+		c.dropAnswer, c.dropAnswer, c.refuseCall, c.slowDown, c.restartOned, c.changeLeader,
+	}
+	for {
+		pause := time.NewTimer(time.Duration(100+c.random.IntN(900)) * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return count
+		case <-pause.C:
+		}
+		faults[c.random.IntN(len(faults))](ctx)
+		count++
+	}
+}
+
+// members are all processes that may die; of the NATS servers one at a time.
+func (c *chaos) members() []*process {
+	var all []*process
+	for _, parts := range [][]*process{c.nats, c.bridges, c.workers, c.api} {
+		all = append(all, parts...)
+	}
+	return all
+}
+
+// killOne kills a process with -9 and starts it again a little later.
+func (c *chaos) killOne(ctx context.Context) {
+	victim := c.members()[c.random.IntN(12)]
+	victim.kill()
+	c.rest(ctx, 200, 1500)
+	victim.again()
+}
+
+// suspendOne stops a bridge or worker for longer than its lease.
+func (c *chaos) suspendOne(ctx context.Context) {
+	candidates := append(append([]*process{}, c.bridges...), c.workers...)
+	victim := candidates[c.random.IntN(len(candidates))]
+	_ = victim.command.Process.Signal(syscall.SIGSTOP)
+	c.rest(ctx, 300, 2500)
+	_ = victim.command.Process.Signal(syscall.SIGCONT)
+}
+
+// rest waits between so many milliseconds.
+func (c *chaos) rest(ctx context.Context, least, most int) {
+	pause := time.NewTimer(time.Duration(least+c.random.IntN(most-least)) * time.Millisecond)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+	case <-pause.C:
+	}
+}
+
+func (c *chaos) disturbEvents(context.Context) {
+	kind := []string{"drop", "double", "reorder"}[c.random.IntN(3)]
+	c.tell("/events", fmt.Sprintf(`{%q: %d}`, kind, 1+c.random.IntN(6)))
+}
+
+func (c *chaos) dropAnswer(context.Context) {
+	method := []string{"template.instantiate", "template.instantiate", "document.update", "vm.action", "document.allocate", "document.delete"}[c.random.IntN(6)]
+	c.tell("/faults/answers", fmt.Sprintf(`{"method": "one.%s", "nth": %d}`, method, 1+c.random.IntN(3)))
+}
+
+// refuseCall has oned answer as a follower does, for a call or a few.
+func (c *chaos) refuseCall(context.Context) {
+	method := []string{"template.instantiate", "document.update", "vm.action", "vm.info", "vmpool.infoextended"}[c.random.IntN(5)]
+	const replication = 65536
+	c.tell("/faults/calls", fmt.Sprintf(`{"method": "one.%s", "nth": 1, "count": %d, "code": %d, "message": "not the leader"}`,
+		method, 1+c.random.IntN(4), replication))
+}
+
+func (c *chaos) slowDown(ctx context.Context) {
+	c.tell("/delays", fmt.Sprintf(`{"call": "%dms"}`, 10+c.random.IntN(80)))
+	c.rest(ctx, 300, 1500)
+	c.tell("/delays", `{"call": "1ms"}`)
+}
+
+func (c *chaos) restartOned(context.Context) {
+	c.tell("/restart", fmt.Sprintf(`{"down": "%dms"}`, 50+c.random.IntN(500)))
+}
+
+func (c *chaos) changeLeader(ctx context.Context) {
+	c.tell("/leadership/lose", "")
+	c.rest(ctx, 100, 800)
+	c.tell("/leadership/gain", "")
+}
+
+// tell gives the simulator an order.
+func (c *chaos) tell(path, body string) {
+	if status, answer := c.try(c.t, "POST", "http://"+c.control+path, body); status != 200 {
+		c.t.Errorf("the simulator does not take %s %s: %d %s", path, body, status, answer)
+	}
+}
+
+// heal ends every fault and has every process run.
+func (c *chaos) heal() {
+	c.t.Helper()
+	if status, _ := c.try(c.t, "DELETE", "http://"+c.control+"/faults", ""); status != 200 {
+		c.t.Error("the simulator keeps its faults")
+	}
+	c.tell("/delays", `{"call": "1ms"}`)
+	c.tell("/leadership/gain", "")
+	for _, member := range c.members() {
+		_ = member.command.Process.Signal(syscall.SIGCONT)
+		if member.gone() {
+			member.again()
+		}
+	}
+	poll.Within(c.t, time.Minute, "the API to be ready", func() bool {
+		status, _ := c.try(c.t, "GET", "http://"+c.apis[0]+"/flowjet/v1/health", "")
+		return status == 200
+	})
+	c.cloud.api = c.apis[0]
+}
