@@ -51,22 +51,5 @@ var scaledMaster = []meantDifference{
 // awaiting are the lines that are not yet answered as recorded, with what is
 // missing. Each is tried and told of in the test's log.
 var awaiting = map[int]string{
-	110: "the engine does not know release yet",
-	120: "the engine does not know update yet",
-	121: "the engine does not know update yet",
-	123: "the engine does not know add_role yet",
-	125: "add_role and update of lines 120 and 123",
-	126: "the engine does not know add_role yet",
-	127: "the engine does not know remove_role yet",
-	128: "the engine does not know remove_role yet",
-	129: "update of line 120",
-	132: "update of line 120",
-	133: "update of line 120",
-	144: "the engine does not hold roles yet",
-	145: "the engine does not know release yet",
-	147: "the engine does not hold roles yet",
-	171: "the engine does not make networks yet",
-	172: "the service of line 171 did not get its networks",
-	174: "the service of line 171 did not get its networks",
 	178: "the engine does not make virtual routers yet",
 }

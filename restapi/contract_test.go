@@ -182,8 +182,8 @@ func (r *replay) line(line int, call exchange) []string {
 	return r.compare(line, call, got)
 }
 
-// settled repeats a look at a service until it is in the state that was
-// recorded. States in passing are not waited for.
+// settled repeats a look at a service until it is as it was recorded. States in
+// passing are not waited for.
 func (r *replay) settled(line int, call exchange, status int, got reply) reply {
 	wanted := stateIn(call.Response)
 	if passing(wanted) && status == http.StatusOK {
@@ -197,7 +197,8 @@ func (r *replay) settled(line int, call exchange, status int, got reply) reply {
 	defer limit.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for got.status != status || status == http.StatusOK && stateIn(got.body) != wanted {
+	// A service is in its state a moment before its document tells everything.
+	for got.status != status || status == http.StatusOK && (stateIn(got.body) != wanted || len(r.compare(line, call, got)) > 0) {
 		select {
 		case <-tick.C:
 			got = r.send(call)
