@@ -23,6 +23,8 @@ type session interface {
 	ChmodDocument(ctx context.Context, id int, octet string) error
 	VM(ctx context.Context, id int) (flow.VM, error)
 	ChownVM(ctx context.Context, id, uid, gid int) error
+	Router(ctx context.Context, id int) (opennebula.Router, error)
+	ChownRouter(ctx context.Context, id, uid, gid int) error
 	ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error)
 	UnscheduleAction(ctx context.Context, vm, action int) error
 	VMTemplate(ctx context.Context, id int) (opennebula.VMTemplate, error)

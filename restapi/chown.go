@@ -29,11 +29,11 @@ func (s *Server) chgrpService(ctx context.Context, r *request, service opennebul
 	return finished(s.moveService(ctx, r, service, -1, gid), "change the group of", service)
 }
 
-// moveService gives the service's document and its VMs to another user or
-// group, as the caller. If one of them cannot be moved, those that were are
+// moveService gives the service's document, its VMs and virtual routers to
+// another user or group, as the caller. If one of them cannot be moved, those that were are
 // moved back.
 func (s *Server) moveService(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
-	owners, err := vmOwners(ctx, r.oned, service)
+	owned, err := possessions(ctx, r.oned, service)
 	if err != nil {
 		return err
 	}
@@ -49,10 +49,9 @@ func (s *Server) moveService(ctx context.Context, r *request, service opennebula
 	if err := move(document, service.Owner); err != nil {
 		return err
 	}
-	for _, vm := range owners {
-		one := func(ctx context.Context, uid, gid int) error { return r.oned.ChownVM(ctx, vm.ID, uid, gid) }
-		if err := move(one, vm.Owner); err != nil {
-			return fmt.Errorf("move VM %d: %w", vm.ID, err)
+	for _, each := range owned {
+		if err := move(each.chown, each.owner); err != nil {
+			return fmt.Errorf("move %s: %w", each.name, err)
 		}
 	}
 	return nil
@@ -71,24 +70,60 @@ func putBack(ctx context.Context, undo []func(context.Context) error) error {
 	return errors.Join(failures...)
 }
 
-// vmOwners are the VMs of a service that there still are.
-func vmOwners(ctx context.Context, oned session, service opennebula.Document) ([]flow.VM, error) {
+// possession is something of a service that has an owner of its own.
+type possession struct {
+	name  string
+	owner flow.Identity
+	chown func(ctx context.Context, uid, gid int) error
+}
+
+// possessions are a service's virtual routers, which take their VMs along, and
+// the VMs of its other roles, as far as they still exist.
+func possessions(ctx context.Context, oned session, service opennebula.Document) ([]possession, error) {
 	body, err := flow.ParseBody(service.Body)
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
-	var owners []flow.VM
+	var all []possession
 	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			vm, err := oned.VM(ctx, node.DeployID)
-			if opennebula.IsCode(err, opennebula.CodeNoExists) || err == nil && vm.Gone() {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("read VM %d: %w", node.DeployID, err)
-			}
-			owners = append(owners, vm)
+		of := vmsOf
+		if role.VRouterID != nil {
+			of = routerOf
 		}
+		found, err := of(ctx, oned, role)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
 	}
-	return owners, nil
+	return all, nil
+}
+
+func routerOf(ctx context.Context, oned session, role flow.Role) ([]possession, error) {
+	id := *role.VRouterID
+	router, err := oned.Router(ctx, id)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read virtual router %d: %w", id, err)
+	}
+	move := func(ctx context.Context, uid, gid int) error { return oned.ChownRouter(ctx, id, uid, gid) }
+	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
+}
+
+func vmsOf(ctx context.Context, oned session, role flow.Role) ([]possession, error) {
+	var vms []possession
+	for _, node := range role.Nodes {
+		vm, err := oned.VM(ctx, node.DeployID)
+		if opennebula.IsCode(err, opennebula.CodeNoExists) || err == nil && vm.Gone() {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read VM %d: %w", node.DeployID, err)
+		}
+		move := func(ctx context.Context, uid, gid int) error { return oned.ChownVM(ctx, vm.ID, uid, gid) }
+		vms = append(vms, possession{fmt.Sprintf("VM %d", vm.ID), vm.Owner, move})
+	}
+	return vms, nil
 }

@@ -44,6 +44,7 @@ type planAction struct {
 	Name     string          `json:"name,omitempty"`
 	Template *int            `json:"template_id,omitempty"`
 	OnHold   bool            `json:"on_hold,omitempty"`
+	Network  string          `json:"network,omitempty"`
 }
 
 const (
@@ -135,10 +136,12 @@ func (w *imagination) foresee(decision flow.Decision) planView {
 	waits := ""
 	for range maxPlanSteps {
 		step := planStep{WaitsFor: waits, Changes: presentable(decision.Changes), Actions: []planAction{}}
-		certain := true
+		state, certain := decision.State, true
 		for _, action := range decision.Actions {
 			step.Actions = append(step.Actions, w.present(action))
-			certain = w.happen(decision.State.Service, action) && certain
+			var known bool
+			state, known = w.happen(state, action)
+			certain = certain && known
 		}
 		if len(step.Changes)+len(step.Actions) > 0 {
 			view.Steps = append(view.Steps, step)
@@ -158,7 +161,7 @@ func (w *imagination) foresee(decision flow.Decision) planView {
 		default:
 			waits = waitsFor(step)
 		}
-		decision = flow.Plan(decision.State, w.facts, w.now, w.settings)
+		decision = flow.Plan(state, w.facts, w.now, w.settings)
 	}
 	return view
 }
@@ -170,6 +173,15 @@ func waitsFor(step planStep) string {
 		what := orDefault(action.Name, fmt.Sprintf("VM %d", action.VM))
 		part := what + " is RUNNING"
 		switch {
+		case action.Do == flow.ActionCreateNetwork:
+			part = "network " + action.Network + " is READY"
+		case action.Do == flow.ActionDeleteNetwork:
+			part = "network " + action.Network + " is DONE"
+		case action.Do == flow.ActionCreateRouter, action.Do == flow.ActionDeleteRouter:
+			part = "the virtual router of role " + action.Role + " is there"
+			if action.Do == flow.ActionDeleteRouter {
+				part = "the virtual router of role " + action.Role + " is gone"
+			}
 		case action.OnHold:
 			part = what + " is in HOLD"
 		case action.Do == flow.ActionVM && strings.HasPrefix(action.Call, "terminate"):
@@ -180,9 +192,10 @@ func waitsFor(step planStep) string {
 	return strings.Join(parts, ", ")
 }
 
-// happen has an action succeed. It returns false for one whose outcome cannot
-// be imagined.
-func (w *imagination) happen(service flow.Service, action flow.Action) bool {
+// happen has an action succeed, and returns the state that knows of it; false
+// for an action whose outcome cannot be imagined.
+func (w *imagination) happen(state flow.State, action flow.Action) (flow.State, bool) {
+	service := state.Service
 	switch action.Kind {
 	case flow.ActionCreateVM:
 		vm := flow.VM{
@@ -201,16 +214,37 @@ func (w *imagination) happen(service flow.Service, action flow.Action) bool {
 			vm.State, vm.LCMState = flow.VMDone, 0
 		}
 		w.facts[action.VM] = vm
+	case flow.ActionCreateNetwork:
+		w.next++
+		return flow.SeeNetwork(state, action.Network.Name, w.next-1, flow.NetworkReady), true
+	case flow.ActionDeleteNetwork:
+		return flow.SeeNetwork(state, action.Network.Name, action.Network.ID, flow.NetworkDone), true
+	case flow.ActionCreateRouter:
+		w.next++
+		return flow.SeeRouter(state, action.Router.Role, w.next-1, nil), true
+	case flow.ActionDeleteRouter:
+		w.endRole(action.Role)
+		return flow.RouterGone(state, action.Role), true
 	case flow.ActionDeleteDocument:
 	default:
-		return false
+		return state, false
 	}
-	return true
+	return state, true
+}
+
+// endRole ends a role's VMs, as oned does with those of a virtual router.
+func (w *imagination) endRole(role string) {
+	for id, vm := range w.facts {
+		if vm.Role == role {
+			vm.State, vm.LCMState = flow.VMDone, 0
+			w.facts[id] = vm
+		}
+	}
 }
 
 // present is an action as it is shown: VMs that are only imagined by their names.
 func (w *imagination) present(action flow.Action) planAction {
-	shown := planAction{Do: action.Kind, Role: orDefault(action.Role, action.Intent.Role), Call: action.Call, Name: action.Intent.Name, OnHold: action.Intent.Hold}
+	shown := planAction{Do: action.Kind, Role: orDefault(orDefault(action.Role, action.Intent.Role), action.Router.Role), Call: action.Call, Name: action.Intent.Name, OnHold: action.Intent.Hold, Network: action.Network.Called}
 	switch {
 	case action.Kind == flow.ActionCreateVM || action.Kind == flow.ActionFindVM:
 		id := action.Intent.TemplateID
@@ -248,6 +282,7 @@ func (readOnly) UpdateDocument(context.Context, int, []byte) error { return errN
 func (readOnly) DeleteDocument(context.Context, int) error         { return errNoDryRun }
 func (readOnly) RenameDocument(context.Context, int, string) error { return errNoDryRun }
 func (readOnly) ChmodDocument(context.Context, int, string) error  { return errNoDryRun }
+func (readOnly) ChownRouter(context.Context, int, int, int) error  { return errNoDryRun }
 func (readOnly) ChownVM(context.Context, int, int, int) error      { return errNoDryRun }
 func (readOnly) UnscheduleAction(context.Context, int, int) error  { return errNoDryRun }
 func (readOnly) DeleteVMTemplate(context.Context, int, bool) error { return errNoDryRun }

@@ -66,6 +66,21 @@ func TestADryRunSaysWhatWouldHappenAndChangesNothing(t *testing.T) {
 	}
 }
 
+func TestADryRunForeseesNetworksAndRouters(t *testing.T) {
+	w := newWorld(t, Config{})
+	for body, want := range map[string]string{
+		`{"name":"n","networks":{"Priv":"M|network| | |template_id:0"},"networks_values":[{"Priv":{"template_id":"0"}}],
+			"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"template_contents":{"NIC":[{"NETWORK_ID":"$Priv"}]}}]}`: "create_network |",
+		`{"name":"r","roles":[{"name":"vr","type":"vr","cardinality":1,"template_id":1,"template_contents":{"NIC":[{"NETWORK_ID":"0","FLOATING_IP":"yes"}]}}]}`: "create_router",
+	} {
+		id, _ := w.document(w.expect(admin, "POST", "/service_template", body, 201, ""))
+		got := w.planned(w.call(admin, "POST", "/service_template/"+id+"/action?dry_run=true", perform("instantiate", `{}`)))
+		if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "-> RUNNING true") {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
 // commandsSent is how many messages the work stream holds.
 func (w *world) commandsSent() int {
 	stream, err := w.pipe.JetStream().Stream(w.t.Context(), "WORK")

@@ -38,6 +38,10 @@ func (calmOned) VM(_ context.Context, id int) (flow.VM, error) {
 	return flow.VM{ID: id, State: flow.VMActive, LCMState: flow.LCMRunning, Service: 2, Role: "Master"}, nil
 }
 
+func (calmOned) Router(_ context.Context, id int) (opennebula.Router, error) {
+	return opennebula.Router{ID: id}, nil
+}
+
 func (calmOned) VMTemplate(_ context.Context, id int) (opennebula.VMTemplate, error) {
 	return opennebula.VMTemplate{ID: id, Name: "alpine"}, nil
 }
@@ -50,6 +54,7 @@ func (calmOned) DeleteDocument(context.Context, int) error                      
 func (calmOned) RenameDocument(context.Context, int, string) error               { return nil }
 func (calmOned) ChownDocument(context.Context, int, int, int) error              { return nil }
 func (calmOned) ChmodDocument(context.Context, int, string) error                { return nil }
+func (calmOned) ChownRouter(context.Context, int, int, int) error                { return nil }
 func (calmOned) ChownVM(context.Context, int, int, int) error                    { return nil }
 func (calmOned) UnscheduleAction(context.Context, int, int) error                { return nil }
 func (calmOned) DeleteVMTemplate(context.Context, int, bool) error               { return nil }

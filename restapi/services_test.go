@@ -234,3 +234,18 @@ func (w *world) owners(service string, first, second int) [3]int {
 	w.must(err)
 	return [3]int{document.Owner.UID, one.Owner.UID, two.Owner.UID}
 }
+
+func TestChownMovesVirtualRouters(t *testing.T) {
+	w := newWorld(t, Config{})
+	service := w.service(admin)
+	owner := w.oned.For("oneadmin")
+	router, err := owner.AllocateRouter(t.Context(), `NAME="vr"`)
+	w.must(err)
+	body := `{"name":"svc","roles":[{"name":"a","type":"vr","cardinality":1,"template_id":1,"vrouter_id":` + itoa(router) + `,"nodes":[{"deploy_id":99999}]}],"state":2}`
+	w.must(owner.UpdateDocument(t.Context(), idOf(t, service), []byte(body)))
+	aliceID := w.userID("alice")
+	w.expect(admin, "POST", service+"/action", perform("chown", `{"owner_id":`+itoa(aliceID)+`}`), 204, "")
+	if moved, err := owner.Router(t.Context(), router); err != nil || moved.Owner.UID != aliceID {
+		t.Errorf("the router is %+v, %v", moved, err)
+	}
+}
