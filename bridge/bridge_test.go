@@ -30,6 +30,13 @@ func vmFrames(vm flow.VM) [][]byte {
 	return [][]byte{[]byte(key), []byte(base64.StdEncoding.EncodeToString([]byte(body)))}
 }
 
+// callFrames are a successful API call as oned publishes it.
+func callFrames(call, parameters string) [][]byte {
+	body := "<HOOK_MESSAGE><HOOK_TYPE>API</HOOK_TYPE><CALL>" + call + "</CALL><CALL_INFO><RESULT>1</RESULT><PARAMETERS>" + parameters +
+		"</PARAMETERS><EXTRA></EXTRA></CALL_INFO></HOOK_MESSAGE>"
+	return [][]byte{[]byte("EVENT API " + call + " 1"), []byte(base64.StdEncoding.EncodeToString([]byte(body)))}
+}
+
 func running(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMRunning) }
 func booting(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMBoot) }
 

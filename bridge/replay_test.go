@@ -44,7 +44,7 @@ func carry(t *testing.T, file string) carried {
 	must(t, err)
 	poll.Until(t, "everything to be stored", func() bool {
 		status := b.Status()[0]
-		return status.Heard == uint64(wanted) && status.QueueLength == 0
+		return status.Holding && status.Heard == uint64(wanted) && status.QueueLength == 0
 	})
 	return carried{
 		p: p, events: everything(t, p, pipeline.StreamONE), dead: everything(t, p, pipeline.StreamDead),

@@ -10,7 +10,7 @@ import (
 // Equal events are told apart by what was stored before them, and where even
 // that is equal by when they were heard. When the newest stored event is not
 // among those heard, the newest that is counts; without any, all that was heard
-// is new. exact says that nothing of that had to be assumed.
+// is new. Bodies of VM events hold times, so equal ones are few: READY, mostly. exact says that nothing of that had to be assumed.
 func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact bool) {
 	places := map[string][]int{}
 	for i, e := range heard {
@@ -36,26 +36,31 @@ func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact
 
 // closer says that the stored event is rather the one heard at a than at b.
 func closer(heard []entry, stored []pipeline.StoredEvent, last, a, b int) bool {
-	runA, runB := commonRun(heard[:a+1], stored[:last+1]), commonRun(heard[:b+1], stored[:last+1])
-	if runA != runB {
+	runA, fitsA := commonRun(heard[:a+1], stored[:last+1])
+	runB, fitsB := commonRun(heard[:b+1], stored[:last+1])
+	switch {
+	case fitsA != fitsB:
+		return fitsA
+	case !fitsA && runA != runB:
 		return runA > runB
 	}
 	return apart(heard[a].heard, stored[last].Heard) < apart(heard[b].heard, stored[last].Heard)
 }
 
-// commonRun is how many events at the end of both are the same.
-func commonRun(heard []entry, stored []pipeline.StoredEvent) int {
-	run := 0
+// commonRun is how many events at the end of both are the same. They fit when
+// that is all there is of one of them: what was heard begins somewhere, and so
+// does what was read of the stream.
+func commonRun(heard []entry, stored []pipeline.StoredEvent) (run int, fits bool) {
 	for i := len(heard) - 1; i >= 0 && run < len(stored); i-- {
 		if heard[i].isLetter() {
 			continue
 		}
 		if heard[i].hash != stored[len(stored)-1-run].Hash {
-			break
+			return run, false
 		}
 		run++
 	}
-	return run
+	return run, true
 }
 
 func apart(a, b time.Time) time.Duration { return a.Sub(b).Abs() }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,6 +54,8 @@ type FeedLease struct {
 	sequence uint64
 	renewed  time.Time
 	released bool
+	// shown is sequence for those who must not wait for a Publish.
+	shown atomic.Uint64
 }
 
 // AcquireFeed takes a feed over from whoever had it. From then on only what is
@@ -74,7 +77,7 @@ func (p *Pipeline) acquireFeed(ctx context.Context, feed, holder string, expecte
 	if isConflict(err) {
 		// It may be our own, stored by a first attempt whose ack was lost.
 		if last, sequence, asked := p.LastLease(ctx, feed); asked == nil && last.Token == lease.token {
-			lease.sequence, lease.renewed = sequence, time.Now()
+			lease.wrote(sequence)
 			return lease, nil
 		}
 		err = ErrConflict
@@ -108,9 +111,13 @@ func (l *FeedLease) Release(ctx context.Context) error {
 
 // Sequence is the lease's own in StreamONE.
 func (l *FeedLease) Sequence() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.sequence
+	return l.shown.Load()
+}
+
+// wrote notes that the lease stands in the stream.
+func (l *FeedLease) wrote(sequence uint64) {
+	l.sequence, l.renewed = sequence, time.Now()
+	l.shown.Store(sequence)
 }
 
 // Publish stores the events in their order and returns when JetStream has
@@ -234,7 +241,7 @@ func (l *FeedLease) restore(ctx context.Context) error {
 	case last.Token != l.token:
 		return ErrSuperseded
 	}
-	l.sequence, l.renewed = sequence, time.Now()
+	l.wrote(sequence)
 	return nil
 }
 
@@ -267,6 +274,6 @@ func (l *FeedLease) write(ctx context.Context, expected *uint64) error {
 	if err != nil {
 		return err
 	}
-	l.sequence, l.renewed = sequence, time.Now()
+	l.wrote(sequence)
 	return nil
 }

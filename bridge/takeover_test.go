@@ -1,0 +1,130 @@
+package bridge
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// heardAs is a letter an event, a second each; '-' is a dead letter.
+func heardAs(hashes string) []entry {
+	var heard []entry
+	for i, hash := range hashes {
+		e := entry{hash: string(hash), heard: noon.Add(time.Duration(i) * time.Second), vm: -1}
+		if hash == '-' {
+			e.hash = ""
+		}
+		heard = append(heard, e)
+	}
+	return heard
+}
+
+func storedTail(hashes string, first int) []pipeline.StoredEvent {
+	var stored []pipeline.StoredEvent
+	for _, e := range heardAs(hashes) {
+		stored = append(stored, pipeline.StoredEvent{Hash: e.hash, Heard: e.heard.Add(time.Duration(first) * time.Second)})
+	}
+	return stored
+}
+
+func TestPlaceBehindWhatIsStored(t *testing.T) {
+	cases := map[string]struct {
+		heard, stored string
+		first         int // the place of the first stored in what was heard
+		place         int
+		exact         bool
+	}{
+		"a new feed":                      {heard: "abc", place: 0, exact: true},
+		"nothing new":                     {heard: "abc", stored: "abc", place: 3, exact: true},
+		"something new":                   {heard: "abcde", stored: "abc", place: 3, exact: true},
+		"heard from the middle on":        {heard: "cde", stored: "abcd", first: -2, place: 2, exact: true},
+		"a repetition":                    {heard: "yny", stored: "y", place: 1, exact: true},
+		"a repetition, all stored":        {heard: "yny", stored: "yny", place: 3, exact: true},
+		"a repetition with a history":     {heard: "aybyc", stored: "ayb", place: 3, exact: true},
+		"one of many the same":            {heard: "aaaaaa", stored: "aa", first: 2, place: 4, exact: true},
+		"a dead letter between":           {heard: "a-by-by", stored: "aby", place: 4, exact: true},
+		"dead letters are never places":   {heard: "--a", stored: "z", place: 0},
+		"the last was not heard here":     {heard: "abd", stored: "abc", place: 2},
+		"none was heard here":             {heard: "xyz", stored: "abc", place: 0},
+		"nothing was heard here":          {stored: "abc", place: 0},
+		"something before was heard here": {heard: "abxcd", stored: "abc", place: 4, exact: true},
+	}
+	for name, c := range cases {
+		place, exact := placeBehind(heardAs(c.heard), storedTail(c.stored, c.first))
+		if place != c.place || exact != c.exact {
+			t.Errorf("%s: %d, %t", name, place, exact)
+		}
+	}
+}
+
+// Of a stream with many repetitions, any cut is found again.
+func TestEveryPlaceIsFoundAgain(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		text := make([]byte, 1+random.IntN(60))
+		for i := range text {
+			text[i] = 'a' + byte(random.IntN(3))
+		}
+		cut, from := random.IntN(len(text)), random.IntN(len(text))
+		from = min(from, cut)
+		stored := storedTail(string(text[:cut+1]), 0)
+		place, exact := placeBehind(heardAs(string(text))[from:], stored)
+		if place != cut+1-from || !exact {
+			t.Fatalf("%s from %d, cut behind %d: %d, %t", text, from, cut, place, exact)
+		}
+	}
+}
+
+// READY=YES, READY=NO and READY=YES are three events, though two are the same.
+func TestRealRepetitionsAreStored(t *testing.T) {
+	p, publisher := newPipeline(t), newTestPublisher(t, "127.0.0.1:0")
+	b := New(quietly("tcp://"+publisher.address()), p, nil)
+	startBridge(t, b)
+	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	for _, ready := range []string{"YES", "NO", "YES"} {
+		publisher.send(readyFrames(7, ready))
+	}
+	poll.Until(t, "three events", func() bool { return b.Status()[0].Published == 3 })
+	if stored := everything(t, p, pipeline.StreamONE); len(stored) != 3 {
+		t.Errorf("%d events are stored", len(stored))
+	}
+}
+
+// readyFrames are what oned publishes when a guest reports READY.
+func readyFrames(vm int, ready string) [][]byte {
+	parameter := func(position int, value string) string {
+		return fmt.Sprintf("<PARAMETER><POSITION>%d</POSITION><TYPE>IN</TYPE><VALUE>%s</VALUE></PARAMETER>", position, value)
+	}
+	return callFrames("one.vm.update", parameter(1, "****")+parameter(2, fmt.Sprint(vm))+parameter(3, "READY="+ready+"\n")+parameter(4, "1"))
+}
+
+func TestWindowOnStandbyKeepsWhatIsYoungAndFits(t *testing.T) {
+	w := newWindow(10*1000, time.Minute, nil)
+	old := entry{hash: "old", heard: time.Now().Add(-time.Hour), vm: -1}
+	if _, err := w.add([]entry{old, old}, 2); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		_, _ = w.add([]entry{{hash: fmt.Sprint(i), data: make([]byte, 800), heard: time.Now(), vm: i}}, 1)
+	}
+	state := w.state()
+	if state.kept == 0 || state.kept > 10 || w.bytes > w.limit || w.entries[len(w.entries)-1].hash != "99" {
+		t.Errorf("kept %d of %d bytes", state.kept, w.bytes)
+	}
+	if !w.hold([]pipeline.StoredEvent{{Hash: "97"}}) {
+		t.Error("the place was not found")
+	}
+	if w.state().waiting != 2 || !w.awaits(98) || w.awaits(97) {
+		t.Errorf("%+v waits", w.state())
+	}
+	w.standBy()
+	if w.awaits(98) {
+		t.Error("a bridge on standby stores nothing")
+	}
+}
