@@ -312,9 +312,10 @@ func (a *App) startWorker(ctx context.Context) error {
 			VMNameTemplate: a.config.Worker.VMNameTemplate,
 			Look:           a.config.Worker.Look,
 		},
-		MaxCalls:   a.config.Worker.MaxCalls,
-		Logger:     a.logger.With("part", "worker"),
-		Registerer: a.metrics,
+		MaxCalls:     a.config.Worker.MaxCalls,
+		ScanInterval: a.config.Worker.ScanInterval,
+		Logger:       a.logger.With("part", "worker"),
+		Registerer:   a.metrics,
 	}, a.pipe, a.oned)
 	if err := a.worker.Start(ctx); err != nil {
 		return err

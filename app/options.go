@@ -49,6 +49,7 @@ type Config struct {
 		VMNameTemplate string        `koanf:"vm_name_template"`
 		Look           time.Duration `koanf:"look_again"`
 		MaxCalls       int64         `koanf:"max_calls"`
+		ScanInterval   time.Duration `koanf:"scan_interval"`
 	} `koanf:"worker"`
 	Sim struct {
 		Enabled       bool          `koanf:"enabled"`
@@ -94,6 +95,7 @@ var options = []option{
 	{"shutdown-action", "worker.shutdown_action", "what ends a VM where neither role nor service says: terminate or terminate-hard", "terminate"},
 	{"vm-name-template", "worker.vm_name_template", "names of VMs; $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER are filled in", "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)"},
 	{"look-again", "worker.look_again", "after how long a waiting service is looked at again although nothing was heard", 30 * time.Second},
+	{"scan-interval", "worker.scan_interval", "how often all services are looked through for one that nothing wakes", 2 * time.Minute},
 	{"max-calls", "worker.max_calls", "how many calls to oned a worker makes at once", 10},
 	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", false},
 	{"sim-xmlrpc-listen", "sim.xmlrpc_listen", "host:port of the simulated oned", "127.0.0.1:2633"},
@@ -210,6 +212,8 @@ func (c Config) check() error {
 		return fmt.Errorf("nats.replicas is %d, but the embedded server is alone: set nats.url to a cluster", c.NATS.Replicas)
 	case c.Worker.Look < time.Second:
 		return fmt.Errorf("worker.look_again is %s: it must be 1s or more", c.Worker.Look)
+	case c.Worker.ScanInterval < time.Second:
+		return fmt.Errorf("worker.scan_interval is %s: it must be 1s or more", c.Worker.ScanInterval)
 	case len(c.One.Hooks) == 0:
 		return errors.New("one.hooks is empty: give at least one tcp://host:2101")
 	}

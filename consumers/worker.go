@@ -26,7 +26,7 @@ type Config struct {
 	// MaxCalls bounds the calls to oned under way at once, default 10.
 	MaxCalls int64
 	// ScanInterval is how often all service documents are looked through for
-	// services that nothing wakes, default 5 minutes.
+	// services that nothing wakes, default 2 minutes.
 	ScanInterval time.Duration
 	// LaneIdle is after how long without work a service is forgotten, default
 	// 5 minutes.
@@ -41,7 +41,7 @@ func (c Config) withDefaults() Config {
 		c.MaxCalls = 10
 	}
 	if c.ScanInterval <= 0 {
-		c.ScanInterval = 5 * time.Minute
+		c.ScanInterval = 2 * time.Minute
 	}
 	if c.LaneIdle <= 0 {
 		c.LaneIdle = 5 * time.Minute

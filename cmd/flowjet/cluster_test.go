@@ -55,7 +55,7 @@ func (c *cluster) part(t *testing.T, name string, more ...string) *process {
 	t.Helper()
 	return start(t, append([]string{
 		name, "--nats-url", c.urls, "--nats-replicas", fmt.Sprint(len(c.nats)), "--one-auth-file", c.auth,
-		"--one-xmlrpc", "http://" + c.xmlrpc + "/RPC2", "--one-hooks", "tcp://" + c.hooks, "--look-again", "3s",
+		"--one-xmlrpc", "http://" + c.xmlrpc + "/RPC2", "--one-hooks", "tcp://" + c.hooks, "--look-again", "3s", "--scan-interval", "5s",
 	}, more...)...)
 }
 
