@@ -18,7 +18,7 @@ func afterCrash(t fataler, state flow.State) flow.State {
 	for i := range read.Intents {
 		read.Intents[i].Attempts++
 	}
-	return read
+	return flow.DoubtRequests(read)
 }
 
 func TestVMIsAdoptedByItsKey(t *testing.T) {

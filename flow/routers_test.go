@@ -54,8 +54,11 @@ func TestRouterComesBeforeItsVMs(t *testing.T) {
 	s.end(102)
 	s.wantActions("delete_router vr")
 	s.state = flow.RouterGone(s.state, "vr")
+	s.set(flow.VMActive, flow.LCMEpilog, 100)
+	s.set(flow.VMActive, flow.LCMEpilogFailure, 101)
 	s.plan()
 	s.wantState(flow.ServiceUndeploying)
+	s.wantActions("terminate 101")
 	s.end(100, 101)
 	s.wantActions("delete document")
 }

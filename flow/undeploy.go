@@ -118,8 +118,8 @@ func (p *planner) endRole(role *Role) bool {
 		p.roleTo(role, RoleDone, "")
 		return true
 	}
-	if role.isRouter() {
-		return false // its VMs end with the router
+	if routed {
+		return false // the VMs end with their router, and only what that leaves is asked to
 	}
 	for _, node := range role.Nodes {
 		vm, known := p.facts[node.DeployID]

@@ -181,6 +181,7 @@ func (p *player) checkIntentStored(intent flow.Intent) {
 // that comes after its service has ended is ended by whoever hears of it.
 func (p *player) checkRest() {
 	p.checkNetworks()
+	p.checkRouters()
 	keys := map[string]int{}
 	for _, id := range p.live() {
 		vm := p.vms[id]

@@ -20,10 +20,12 @@ type world struct {
 	late map[int]bool
 	// networks are the service's own, by id.
 	networks map[int]flow.Network
+	// routers are those of its roles, by id.
+	routers map[int]flow.Router
 }
 
 func newWorld() *world {
-	return &world{vms: map[int]flow.VM{}, late: map[int]bool{}, networks: map[int]flow.Network{}}
+	return &world{vms: map[int]flow.VM{}, late: map[int]bool{}, networks: map[int]flow.Network{}, routers: map[int]flow.Router{}}
 }
 
 func (w *world) create(intent flow.Intent) int {

@@ -46,6 +46,9 @@ func drawBody(t *rapid.T) string {
 		role := map[string]any{"name": name, "type": "vm", "template_id": 0, "cardinality": rapid.IntRange(0, 3).Draw(t, "cardinality")}
 		role["cooldown"] = rapid.SampledFrom([]int{0, 5, 45}).Draw(t, "cooldown")
 		role["on_hold"] = rapid.IntRange(0, 5).Draw(t, "role on hold") == 5
+		if rapid.IntRange(0, 5).Draw(t, "router") == 5 {
+			role["type"] = "vr"
+		}
 		if i > 0 {
 			role["parents"] = rapid.SliceOfNDistinct(rapid.SampledFrom(names[:i]), 0, i, rapid.ID[string]).Draw(t, "parents")
 		}
@@ -126,6 +129,13 @@ func (p *player) act(actions []flow.Action) (decision flow.Decision, sure bool) 
 			refused, sure = p.carryOutFindNetwork(action.Network), true
 		case flow.ActionDeleteNetwork:
 			refused, sure = p.carryOutDeleteNetwork(action.Network), true
+		case flow.ActionCreateRouter:
+			refused, sure = p.carryOutRouter(action.Router)
+		case flow.ActionFindRouter:
+			p.carryOutFindRouter(action.Router)
+			sure = true
+		case flow.ActionDeleteRouter:
+			refused, sure = p.carryOutDeleteRouter(action.Role), true
 		case flow.ActionDeleteDocument:
 			p.ended, sure = true, true
 		default:
