@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -177,7 +178,7 @@ func (s *Server) carryOut(ctx context.Context, r *request, serve endpoint) (answ
 func kept(reply answer, err error) *pipeline.KeptAnswer {
 	if err != nil {
 		status := statusOf(err)
-		if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests || status == http.StatusPreconditionFailed {
+		if opennebula.Temporary(err) || status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests || status == http.StatusPreconditionFailed {
 			return nil
 		}
 		return &pipeline.KeptAnswer{Status: status, Body: []byte(err.Error())}

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // second is another API over the same NATS and oned.
@@ -128,6 +130,19 @@ func TestALostAnswerOfOnedMakesNothingTwice(t *testing.T) {
 		}
 	}
 	if list := w.call(alice, "GET", "/service_template", "").body; strings.Count(list, `"TYPE": "101"`) != 2 {
+		t.Errorf("the templates are %s", list)
+	}
+}
+
+func TestAFailureThatMayPassFreesItsKey(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.document.allocate", Nth: 1, Code: opennebula.CodeInternal, Message: "later"}))
+	for _, status := range []int{500, 201, 201} {
+		if got := w.call(alice, "POST", "/service_template", twoRoles, key, "k8"); got.status != status {
+			t.Errorf("got %+v, want %d", got, status)
+		}
+	}
+	if list := w.call(alice, "GET", "/service_template", "").body; strings.Count(list, `"TYPE": "101"`) != 1 {
 		t.Errorf("the templates are %s", list)
 	}
 }
