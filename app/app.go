@@ -329,6 +329,7 @@ func (a *App) startBridge(ctx context.Context) error {
 		Zone:       a.config.Zone,
 		Endpoints:  a.config.One.Hooks,
 		Holder:     name("bridge"),
+		SpillDir:   filepath.Join(a.config.DataDir, "bridge"),
 		Logger:     a.logger.With("part", "bridge"),
 		Registerer: a.metrics,
 	}, a.pipe, a.oned)

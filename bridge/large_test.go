@@ -1,0 +1,70 @@
+package bridge
+
+import (
+	"context"
+	"runtime"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// largeCloud is an oned with so many running VMs, of which it makes a page when
+// it is asked for one.
+type largeCloud struct{ count int }
+
+func (l largeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, error) {
+	if end == newestTwo {
+		return []flow.VM{running(l.count - 1)}, nil
+	}
+	if end < 0 {
+		end = l.count - 1
+	}
+	var page []flow.VM
+	for id := start; id <= min(end, l.count-1); id++ {
+		page = append(page, running(id))
+	}
+	return page, nil
+}
+
+func (l largeCloud) VM(_ context.Context, id int) (flow.VM, error) { return running(id), nil }
+
+func heapInUse() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// A comparison of 100,000 VMs keeps about 100 bytes a VM, and publishes nothing
+// the second time.
+func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
+	cloud := largeCloud{count: 100_000}
+	if testing.Short() || raceEnabled {
+		cloud.count = 10_000
+	}
+	p := newPipeline(t)
+	b := newBridge(quietly(), pipelineStore{p}, cloud, nil)
+	r := &resync{bridge: b, index: b.store.index()}
+	must(t, r.run(limited(t)))
+	if r.stored != cloud.count {
+		t.Errorf("%d of %d differences were stored", r.stored, cloud.count)
+	}
+	must(t, r.run(limited(t)))
+	if r.stored != 0 {
+		t.Errorf("%d differences the second time", r.stored)
+	}
+	known := 0
+	r.index.All(func(int, pipeline.StoredVM) { known++ })
+	if known != cloud.count {
+		t.Errorf("%d VMs are known", known)
+	}
+	// The server is in this process too: what counts is what goes with the index.
+	with := heapInUse()
+	r.index = nil
+	held := int64(with) - int64(heapInUse())
+	t.Logf("%d VMs: %d KiB", cloud.count, held>>10)
+	if held > int64(cloud.count)*250 {
+		t.Errorf("%d bytes a VM", held/int64(cloud.count))
+	}
+}
