@@ -102,7 +102,7 @@ func (l *lane) sawNetwork(ctx context.Context, name string, id int) error {
 	if _, err := l.observeNetwork(ctx, name, id); err != nil {
 		return err
 	}
-	return l.store(ctx)
+	return l.storeOrUndo(ctx, "network", id, l.session().DeleteNetwork)
 }
 
 // observeNetwork asks oned for one network and takes over what it says. A

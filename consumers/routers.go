@@ -69,7 +69,7 @@ func (l *lane) sawRouter(ctx context.Context, role string, id int) error {
 		return errors.Join(fmt.Errorf("look at virtual router %d of service %d: %w", id, l.service, err), l.store(ctx))
 	}
 	l.record.State = flow.SeeRouter(l.record.State, role, id, router.Addresses)
-	return l.store(ctx)
+	return l.storeOrUndo(ctx, "virtual router", id, l.session().DeleteRouter)
 }
 
 // findRouter looks for a role's router among its owner's.
