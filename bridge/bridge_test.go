@@ -37,6 +37,13 @@ func callFrames(call, parameters string) [][]byte {
 	return [][]byte{[]byte("EVENT API " + call + " 1"), []byte(base64.StdEncoding.EncodeToString([]byte(body)))}
 }
 
+// changedFrames are frames with another key and a change in the body.
+func changedFrames(frames [][]byte, key, before, after string) [][]byte {
+	body, _ := base64.StdEncoding.DecodeString(string(frames[1]))
+	changed := strings.Replace(string(body), before, after, 1)
+	return [][]byte{[]byte(key), []byte(base64.StdEncoding.EncodeToString([]byte(changed)))}
+}
+
 func running(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMRunning) }
 func booting(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMBoot) }
 

@@ -1,0 +1,146 @@
+package bridge
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// fakeZone is a zone with one oned that says what it is told to.
+type fakeZone struct {
+	mu     sync.Mutex
+	status opennebula.RaftStatus
+	probed int
+	// tell is called for each probe.
+	tell func()
+}
+
+func (z *fakeZone) hookEndpoints(context.Context, int) ([]string, error) {
+	return []string{"tcp://127.0.0.1:1"}, nil
+}
+func (z *fakeZone) beside(context.Context, int, string) (server, error) { return z, nil }
+func (z *fakeZone) close()                                              {}
+
+func (z *fakeZone) RaftStatus(context.Context) (opennebula.RaftStatus, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.status, nil
+}
+
+func (z *fakeZone) UpdateVM(_ context.Context, id int, template string, _ bool) error {
+	z.mu.Lock()
+	z.probed++
+	tell := z.tell
+	z.mu.Unlock()
+	if tell != nil && id == probeID && template == "" {
+		tell()
+	}
+	return &opennebula.Error{Method: probeCall, Code: opennebula.CodeNoExists}
+}
+
+func (z *fakeZone) probes() int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.probed
+}
+
+func attended(t *testing.T, z *fakeZone) (*Bridge, *fakeStore, *publisher) {
+	t.Helper()
+	store, publisher := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
+	config := quietly("tcp://" + publisher.address())
+	config.Quiet = 60 * time.Millisecond
+	b := newBridge(config, store, nil, z)
+	startBridge(t, b)
+	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	return b, store, publisher
+}
+
+func TestADeadPublisherIsConnectedToAnew(t *testing.T) {
+	z := &fakeZone{}
+	b, _, _ := attended(t, z)
+	poll.Until(t, "a new connection", func() bool { return b.Status()[0].Gaps >= 1 && b.Status()[0].Connected })
+	// An oned that never tells of probes is believed in the end.
+	poll.Until(t, "the probes", func() bool { return z.probes() == maxInVain })
+	if role := b.Status()[0].Role; role != "solo" {
+		t.Errorf("role %q", role)
+	}
+}
+
+func TestAnIdlePublisherIsLeftAlone(t *testing.T) {
+	z := &fakeZone{}
+	b, store, publisher := attended(t, z)
+	z.mu.Lock()
+	z.tell = func() {
+		frames := callFrames(probeCall, "<PARAMETER><POSITION>2</POSITION><TYPE>IN</TYPE><VALUE>2147483647</VALUE></PARAMETER>"+
+			"<PARAMETER><POSITION>3</POSITION><TYPE>IN</TYPE><VALUE></VALUE></PARAMETER><PARAMETER><POSITION>4</POSITION><TYPE>IN</TYPE><VALUE>1</VALUE></PARAMETER>")
+		refused := changedFrames(frames, "EVENT API "+probeCall+" 0", "<RESULT>1", "<RESULT>0")
+		publisher.send(refused)
+	}
+	z.mu.Unlock()
+	poll.Until(t, "some probes", func() bool { return z.probes() > 4 })
+	if status := b.Status()[0]; status.Gaps != 0 || len(store.stored()) != 0 || status.DeadLetters != 0 {
+		t.Errorf("status %+v, stored %q", status, store.stored())
+	}
+}
+
+func TestAFollowerIsNotProbedAndANewLeaderIsComparedWith(t *testing.T) {
+	z := &fakeZone{status: opennebula.RaftStatus{State: opennebula.RaftFollower, Term: 1}}
+	b, _, _ := attended(t, z)
+	poll.Until(t, "the role", func() bool { return b.Status()[0].Role == "follower" })
+	select {
+	case <-b.asked: // from connecting
+	default:
+	}
+	z.mu.Lock()
+	probed := z.probed
+	z.status = opennebula.RaftStatus{State: opennebula.RaftLeader, Term: 2}
+	z.mu.Unlock()
+	if probed != 0 {
+		t.Error("a follower was probed")
+	}
+	select {
+	case <-b.asked:
+	case <-limited(t).Done():
+		t.Error("no comparison is asked for")
+	}
+}
+
+func TestEndpointsAreFoundInTheZone(t *testing.T) {
+	z := &fakeZone{}
+	b := newBridge(quietly(), newFakeStore(), nil, z)
+	startBridge(t, b)
+	if endpoint := b.Status()[0].Endpoint; endpoint != "tcp://127.0.0.1:1" {
+		t.Errorf("endpoint %q", endpoint)
+	}
+}
+
+// The simulated oned answers as a real one: the probe is told of, and passes to
+// nobody.
+func TestProbingTheSimulatedZone(t *testing.T) {
+	z := newZone(t)
+	found, err := onedZone{z.client}.hookEndpoints(limited(t), 0)
+	must(t, err)
+	if !slices.Equal(found, []string{"tcp://127.0.0.1:2101"}) {
+		t.Errorf("endpoints %q", found)
+	}
+	config := quietly(z.oned.HooksEndpoint())
+	config.Quiet = 120 * time.Millisecond
+	b := New(config, openPipeline(t, z.p.Conn().ConnectedUrl()), z.client)
+	startBridge(t, b)
+	poll.Until(t, "two probes to be heard", func() bool { return b.Status()[0].Heard >= 2 })
+	if status := b.Status()[0]; status.Gaps != 0 || status.Role != "solo" {
+		t.Errorf("status %+v", status)
+	}
+	for _, message := range everything(t, z.p, pipeline.StreamONE) {
+		if strings.Contains(string(message.Data), "2147483647") {
+			t.Errorf("a probe is stored: %s", message.Data)
+		}
+	}
+}
