@@ -170,6 +170,9 @@ func checkNoSecrets(t *testing.T, got carried) {
 			t.Errorf("a secret has passed: %s", all)
 		}
 	}
+	if len(got.events) == 0 || len(got.dead) == 0 {
+		t.Error("nothing was looked through")
+	}
 	if strings.Contains(got.log, secret) {
 		t.Errorf("a secret is in the log:\n%s", got.log)
 	}
