@@ -38,6 +38,13 @@ func (l *lane) turn(ctx context.Context, input pipeline.Input) error {
 // starts over sees the last ones again. Its answer is given again, and what the
 // record left unfinished is finished.
 func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) error {
+	if fresh && l.exists {
+		// As with a first answer: who is told that a change has begun must not
+		// read the document of before.
+		if err := l.saveDocument(ctx); err != nil {
+			return err
+		}
+	}
 	if command := input.Work.Command; command != nil {
 		for _, reply := range l.record.Replies {
 			if reply.Command == command.ID {

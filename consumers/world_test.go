@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -89,12 +90,8 @@ func (w *world) hear() {
 				return
 			case <-ticker.C:
 			}
-			vms, err := w.oned.Server().VMs(ctx, -2, -1, -1, -2)
-			if err != nil {
-				continue
-			}
 			var events []pipeline.FeedEvent
-			for _, vm := range vms {
+			for _, vm := range w.sim.VMs() {
 				state := fmt.Sprintf("%s/%s", vm.State, vm.LCMState)
 				if told[vm.ID] != state {
 					told[vm.ID] = state
@@ -108,7 +105,15 @@ func (w *world) hear() {
 	}()
 }
 
-func eventOf(vm flow.VM) pipeline.FeedEvent {
+func eventOf(seen sim.VM) pipeline.FeedEvent {
+	service, err := strconv.Atoi(seen.Service)
+	if err != nil {
+		service = -1
+	}
+	vm := flow.VM{
+		ID: seen.ID, Name: seen.Name, Owner: flow.Identity{UName: seen.UName}, State: seen.State, LCMState: seen.LCMState,
+		Ready: seen.Ready == "YES", Service: service, Role: seen.Role, Key: seen.Key,
+	}
 	event := pipeline.Event{
 		Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Heard: time.Now(),
 	}
