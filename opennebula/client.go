@@ -119,11 +119,13 @@ type departure struct {
 	conn   atomic.Pointer[countedConn]
 	before atomic.Int64
 	seen   atomic.Bool
+	reused atomic.Bool
 }
 
 func (d *departure) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		d.seen.Store(true)
+		d.reused.Store(info.Reused)
 		if conn, counted := info.Conn.(*countedConn); counted {
 			d.before.Store(conn.written.Load())
 			d.conn.Store(conn)
@@ -161,16 +163,24 @@ func (c *Client) exchange(ctx context.Context, method string, arguments []any) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	answer, sent, err := c.post(ctx, body)
-	if err != nil {
-		return nil, &TransportError{Method: method, Sent: sent, Err: err}
+	for tries := 1; ; tries++ {
+		var leaving departure
+		answer, sent, err := c.post(ctx, body, &leaving)
+		switch {
+		case err == nil:
+			return decodeAnswer(method, answer)
+		case sent || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
+			return nil, &TransportError{Method: method, Sent: sent, Err: err}
+		}
+		// oned closed a kept connection just when it was taken: nothing has left.
 	}
-	return decodeAnswer(method, answer)
 }
 
+// maxStale is how many connections one call may find closed by oned.
+const maxStale = 4
+
 // post sends a call and reads the whole answer.
-func (c *Client) post(ctx context.Context, body []byte) (answer []byte, sent bool, err error) {
-	var leaving departure
+func (c *Client) post(ctx context.Context, body []byte, leaving *departure) (answer []byte, sent bool, err error) {
 	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, leaving.trace()),
 		http.MethodPost, c.endpoint, bytes.NewReader(body))
 	if err != nil {
