@@ -18,7 +18,6 @@ import (
 
 	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/consumers"
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/restapi"
@@ -305,13 +304,8 @@ func (a *App) startNarrator(context.Context) error {
 
 func (a *App) startWorker(ctx context.Context) error {
 	a.worker = consumers.New(consumers.Config{
-		ID: name("worker"),
-		Settings: flow.Settings{
-			Cooldown:       a.config.Worker.Cooldown,
-			ShutdownAction: a.config.Worker.ShutdownAction,
-			VMNameTemplate: a.config.Worker.VMNameTemplate,
-			Look:           a.config.Worker.Look,
-		},
+		ID:           name("worker"),
+		Settings:     a.config.settings(),
 		MaxCalls:     a.config.Worker.MaxCalls,
 		ScanInterval: a.config.Worker.ScanInterval,
 		Logger:       a.logger.With("part", "worker"),
@@ -342,14 +336,17 @@ func (a *App) startBridge(ctx context.Context) error {
 
 func (a *App) startAPI(ctx context.Context) error {
 	api, err := restapi.New(restapi.Config{
-		Listen:        a.config.API.Listen,
-		CredentialTTL: a.config.API.CredentialTTL,
-		ReplyWait:     a.config.API.ReplyWait,
-		Version:       a.version,
-		Metrics:       a.metrics,
-		Registerer:    a.metrics,
-		NotReady:      a.notReady,
-		Logger:        a.logger.With("part", "api"),
+		Listen:          a.config.API.Listen,
+		CredentialTTL:   a.config.API.CredentialTTL,
+		ReplyWait:       a.config.API.ReplyWait,
+		CertificateFile: a.config.API.CertificateFile,
+		KeyFile:         a.config.API.KeyFile,
+		Settings:        a.config.settings(),
+		Version:         a.version,
+		Metrics:         a.metrics,
+		Registerer:      a.metrics,
+		NotReady:        a.notReady,
+		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/flow"
 )
 
 // Config is everything that can be set. The options table below gives each
@@ -25,6 +27,9 @@ type Config struct {
 		Listen        string        `koanf:"listen"`
 		CredentialTTL time.Duration `koanf:"credential_ttl"`
 		ReplyWait     time.Duration `koanf:"reply_wait"`
+		// CertificateFile and KeyFile turn TLS on.
+		CertificateFile string `koanf:"certificate_file"`
+		KeyFile         string `koanf:"key_file"`
 	} `koanf:"api"`
 	NATS struct {
 		Listen   string `koanf:"listen"`
@@ -47,6 +52,7 @@ type Config struct {
 		Cooldown       time.Duration `koanf:"default_cooldown"`
 		ShutdownAction string        `koanf:"shutdown_action"`
 		VMNameTemplate string        `koanf:"vm_name_template"`
+		VRNameTemplate string        `koanf:"vr_name_template"`
 		Look           time.Duration `koanf:"look_again"`
 		MaxCalls       int64         `koanf:"max_calls"`
 		ScanInterval   time.Duration `koanf:"scan_interval"`
@@ -79,6 +85,8 @@ var options = []option{
 	{"api-listen", "api.listen", "host:port of the OneFlow API", "127.0.0.1:2474"},
 	{"api-credential-ttl", "api.credential_ttl", "how long a checked user and password are believed", 30 * time.Second},
 	{"api-reply-wait", "api.reply_wait", "how long a request waits for the worker before it answers 202", 5 * time.Second},
+	{"api-certificate-file", "api.certificate_file", "PEM certificate of the OneFlow API; with it the API speaks TLS", ""},
+	{"api-key-file", "api.key_file", "PEM key that belongs to the certificate", ""},
 	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "127.0.0.1:4222"},
 	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", ""},
 	{"nats-replicas", "nats.replicas", "copies of each stream; more than 1 needs an external cluster", 1},
@@ -94,6 +102,7 @@ var options = []option{
 	{"default-cooldown", "worker.default_cooldown", "how long a service waits after scaling where its role does not say", 300 * time.Second},
 	{"shutdown-action", "worker.shutdown_action", "what ends a VM where neither role nor service says: terminate or terminate-hard", "terminate"},
 	{"vm-name-template", "worker.vm_name_template", "names of VMs; $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER are filled in", "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)"},
+	{"vr-name-template", "worker.vr_name_template", "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are filled in", "$ROLE_NAME(service_$SERVICE_ID)"},
 	{"look-again", "worker.look_again", "after how long a waiting service is looked at again although nothing was heard", 30 * time.Second},
 	{"scan-interval", "worker.scan_interval", "how often all services are looked through for one that nothing wakes", 2 * time.Minute},
 	{"max-calls", "worker.max_calls", "how many calls to oned a worker makes at once", 10},
@@ -201,6 +210,17 @@ func decode(values *koanf.Koanf, path string) (Config, error) {
 		return Config{}, fmt.Errorf("the configuration (file %q, FLOWJET_ variables, flags) cannot be used: %w", path, err)
 	}
 	return config, config.check()
+}
+
+// settings are the domain's part of the configuration.
+func (c Config) settings() flow.Settings {
+	return flow.Settings{
+		Cooldown:       c.Worker.Cooldown,
+		ShutdownAction: c.Worker.ShutdownAction,
+		VMNameTemplate: c.Worker.VMNameTemplate,
+		VRNameTemplate: c.Worker.VRNameTemplate,
+		Look:           c.Worker.Look,
+	}
 }
 
 // check finds what would fail later in a less clear way.
