@@ -64,7 +64,9 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 	r.index = nil
 	held := int64(with) - int64(heapInUse())
 	t.Logf("%d VMs: %d KiB", cloud.count, held>>10)
-	if held > int64(cloud.count)*250 {
+	// Other parts of the process let go of memory meanwhile: a fixed share of it.
+	const elsewhere = 4 << 20
+	if held > elsewhere+int64(cloud.count)*150 {
 		t.Errorf("%d bytes a VM", held/int64(cloud.count))
 	}
 }
