@@ -162,13 +162,18 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 	if err := l.load(ctx); err != nil {
 		return false, err
 	}
-	for {
-		if !all && len(l.queue) > 0 {
+	for lulled := all; ; {
+		if !all && l.waiting() {
 			return false, nil
 		}
-		step := l.nextFlush()
+		step, urgent := l.nextFlush()
 		if step == nil {
 			return true, nil
+		}
+		if !urgent && !lulled {
+			l.lull(ctx)
+			lulled = true
+			continue
 		}
 		if err := step(ctx); err != nil {
 			return false, err
@@ -176,13 +181,14 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 	}
 }
 
-// nextFlush is the first thing that is left to be flushed, nil when nothing is.
-func (l *lane) nextFlush() func(context.Context) error {
+// nextFlush is the first thing that is left to be flushed, nil when nothing is;
+// clients read the document, so it is urgent.
+func (l *lane) nextFlush() (step func(context.Context) error, urgent bool) {
 	if l.exists && digest(l.record.State.Service.Body) != l.record.Saved {
-		return l.saveDocument
+		return l.saveDocument, true
 	}
 	if len(l.record.Outbox.Transitions) > 0 {
-		return l.tellNext
+		return l.tellNext, false
 	}
 	for name := range l.dirtyTimers {
 		return func(ctx context.Context) error {
@@ -191,9 +197,9 @@ func (l *lane) nextFlush() func(context.Context) error {
 			}
 			delete(l.dirtyTimers, name)
 			return nil
-		}
+		}, false
 	}
-	return nil
+	return nil, false
 }
 
 func (l *lane) syncTimer(ctx context.Context, name string) error {

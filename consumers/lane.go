@@ -21,7 +21,8 @@ type lane struct {
 	partition *partition
 	service   int
 	queue     chan pipeline.Input
-	claimed   int // inputs on their way into the queue; the partition's mutex guards it
+	next      *pipeline.Input // taken from the queue by lull, not yet handled
+	claimed   int             // inputs on their way into the queue; the partition's mutex guards it
 
 	// What is known of the service; valid while loaded.
 	loaded   bool
@@ -62,6 +63,11 @@ func (l *lane) run(ctx context.Context) {
 	idle := time.NewTimer(l.worker.config.LaneIdle)
 	defer idle.Stop()
 	for {
+		if next := l.next; next != nil && ctx.Err() == nil {
+			l.next = nil
+			l.handle(ctx, *next)
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -120,6 +126,29 @@ func (l *lane) handle(ctx context.Context, input pipeline.Input) {
 	}
 	if complete || end == reject {
 		l.endOpen()
+	}
+}
+
+// lullLength is how long history and timers wait for an input to come first.
+const lullLength = 3 * time.Millisecond
+
+// waiting says that an input is there to be handled.
+func (l *lane) waiting() bool { return l.next != nil || len(l.queue) > 0 }
+
+// lull waits a moment for the next input. Every message that is published is
+// written to the disk, and in a burst the telling of the last step would hold up
+// the events of the next.
+func (l *lane) lull(ctx context.Context) {
+	if l.next != nil {
+		return
+	}
+	timer := time.NewTimer(lullLength)
+	defer timer.Stop()
+	select {
+	case input := <-l.queue:
+		l.next = &input
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
