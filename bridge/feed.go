@@ -105,7 +105,9 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 	if err := f.resume(ctx, l); err != nil {
 		return cause(ctx, err)
 	}
+	// In this order: who does not hold a feed leaves comparing to the holder.
 	f.holding(true)
+	f.lost("the feed was taken")
 	err := f.publish(ctx, heardAll, l)
 	if err != nil {
 		return cause(ctx, err)
@@ -132,7 +134,6 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 		if err == nil {
 			exact := f.window.hold(tail)
 			f.log.Info("this bridge publishes the feed", "holder", f.config.Holder, "without_a_gap", exact)
-			f.lost("the feed was taken")
 			return nil
 		}
 		if ctx.Err() != nil {
