@@ -162,18 +162,24 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 	if err := l.load(ctx); err != nil {
 		return false, err
 	}
-	for lulled := all; ; {
+	if !all && l.waiting() {
+		return false, nil
+	}
+	if l.exists {
+		if err := l.saveDocument(ctx); err != nil {
+			return false, err
+		}
+	}
+	if !all && l.nextFlush() != nil {
+		l.lull(ctx)
+	}
+	for {
 		if !all && l.waiting() {
 			return false, nil
 		}
-		step, urgent := l.nextFlush()
+		step := l.nextFlush()
 		if step == nil {
 			return true, nil
-		}
-		if !urgent && !lulled {
-			l.lull(ctx)
-			lulled = true
-			continue
 		}
 		if err := step(ctx); err != nil {
 			return false, err
@@ -181,14 +187,11 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 	}
 }
 
-// nextFlush is the first thing that is left to be flushed, nil when nothing is;
-// clients read the document, so it is urgent.
-func (l *lane) nextFlush() (step func(context.Context) error, urgent bool) {
-	if l.exists && digest(l.record.State.Service.Body) != l.record.Saved {
-		return l.saveDocument, true
-	}
+// nextFlush is what is to be told or set next, nil when nothing is. The document
+// comes before, since clients read it.
+func (l *lane) nextFlush() func(context.Context) error {
 	if len(l.record.Outbox.Transitions) > 0 {
-		return l.tellNext, false
+		return l.tellNext
 	}
 	for name := range l.dirtyTimers {
 		return func(ctx context.Context) error {
@@ -197,9 +200,9 @@ func (l *lane) nextFlush() (step func(context.Context) error, urgent bool) {
 			}
 			delete(l.dirtyTimers, name)
 			return nil
-		}, false
+		}
 	}
-	return nil, false
+	return nil
 }
 
 func (l *lane) syncTimer(ctx context.Context, name string) error {

@@ -38,10 +38,7 @@ func TestLostAnswersToBookkeepingAreMadeGood(t *testing.T) {
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 2)
 	w.command(service, flow.VerbUndeploy, nil)
-	poll.Until(t, "the document to be gone", func() bool { _, exists := w.body(service); return !exists })
-	if left := w.vms(service); len(left) > 0 {
-		t.Errorf("%d VMs are left behind", len(left))
-	}
+	w.gone(service)
 }
 
 func TestUnreachableOnedIsWaitedFor(t *testing.T) {

@@ -17,9 +17,8 @@ const rangeGap = 16
 
 // anyState and allUsers are the filters of one.vmpool.infoextended.
 const (
-	anyState    = -2
-	activeState = -1
-	allUsers    = -2
+	anyState = -2
+	allUsers = -2
 )
 
 // learn takes over what the input tells and, where a decision will rest on

@@ -38,10 +38,7 @@ func TestServiceLivesFromDeployToUndeploy(t *testing.T) {
 	if reply := w.command(service, flow.VerbUndeploy, nil); reply.Refused != "" {
 		t.Fatalf("undeploy was refused: %s", reply.Message)
 	}
-	poll.Until(t, "the document to be gone", func() bool { _, exists := w.body(service); return !exists })
-	if left := w.vms(service); len(left) > 0 {
-		t.Errorf("%d VMs are left behind", len(left))
-	}
+	w.gone(service)
 }
 
 func TestRefusalsChangeNothing(t *testing.T) {

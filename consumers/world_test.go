@@ -208,6 +208,16 @@ func (w *world) exactly(service, count int) {
 	}
 }
 
+// gone waits until the service has no document, and makes sure that none of its
+// VMs is left.
+func (w *world) gone(service int) {
+	w.t.Helper()
+	poll.Until(w.t, "the document to be gone", func() bool { _, exists := w.body(service); return !exists })
+	if left := w.vms(service); len(left) > 0 {
+		w.t.Errorf("%d VMs are left behind", len(left))
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
