@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
 )
 
 // cluster is Flowjet on three front-ends, a process for each part of each: NATS
@@ -28,8 +29,8 @@ func startCluster(t *testing.T, hosts int) *cluster {
 	c := &cluster{cloud: newCloud(t), auth: filepath.Join(t.TempDir(), "auth")}
 	start(t, "sim", "--data-dir", c.data, "--sim-auth-file", c.auth, "--sim-boot-delay", "10ms", "--sim-call-delay", "1ms",
 		"--sim-xmlrpc-listen", c.xmlrpc, "--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control).says("Ctrl-C stops")
-	clients, routes := freeAddresses(t, hosts), freeAddresses(t, hosts)
-	c.apis = freeAddresses(t, hosts)
+	clients, routes := ports.Free(t, hosts), ports.Free(t, hosts)
+	c.apis = ports.Free(t, hosts)
 	for i := range hosts {
 		c.nats = append(c.nats, start(t, "nats", "--data-dir", t.TempDir(), "--nats-listen", clients[i],
 			"--nats-name", fmt.Sprintf("front-end-%d", i), "--nats-cluster", "flowjet", "--nats-cluster-listen", routes[i],

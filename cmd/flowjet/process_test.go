@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
 )
 
 // process is a flowjet of its own.
@@ -147,23 +147,8 @@ type cloud struct {
 
 func newCloud(t *testing.T) cloud {
 	t.Helper()
-	ports := freeAddresses(t, 5)
-	return cloud{data: t.TempDir(), api: ports[0], nats: ports[1], xmlrpc: ports[2], hooks: ports[3], control: ports[4]}
-}
-
-// freeAddresses are addresses that nobody listened on a moment ago.
-func freeAddresses(t *testing.T, count int) []string {
-	t.Helper()
-	addresses := make([]string, count)
-	for i := range addresses {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		addresses[i] = listener.Addr().String()
-	}
-	return addresses
+	at := ports.Free(t, 5)
+	return cloud{data: t.TempDir(), api: at[0], nats: at[1], xmlrpc: at[2], hooks: at[3], control: at[4]}
 }
 
 func (c cloud) up(t *testing.T, more ...string) *process {
