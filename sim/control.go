@@ -26,6 +26,8 @@ func (s *Sim) controlHandler() http.Handler {
 	mux.HandleFunc("POST /faults/answers", does(s.controlAnswerFault))
 	mux.HandleFunc("DELETE /faults", does(func(*http.Request) error { s.ClearFaults(); return nil }))
 	mux.HandleFunc("POST /vms/{id}/{what}", does(s.controlVM))
+	mux.HandleFunc("POST /hosts/{id}/{what}", does(s.controlHost))
+	mux.HandleFunc("POST /population", does(s.controlPopulation))
 	mux.HandleFunc("POST /boots/{what}", does(s.controlBoots))
 	mux.HandleFunc("POST /events", does(s.controlEvents))
 	mux.HandleFunc("POST /leadership/{what}", does(s.controlLeadership))

@@ -26,6 +26,8 @@
 //	DELETE /faults                     no call or answer fails any longer
 //	POST   /vms/{id}/break             {"state":"BOOT_FAILURE"}
 //	POST   /vms/{id}/{what}            lose, delete, poweroff, resume, ready
+//	POST   /hosts/{id}/fail, recover   all its running VMs become UNKNOWN, or run again
+//	POST   /population                 {"services":100,"roles":2,"vms":5}: services that run, with 5 VMs a role
 //	POST   /boots/pause, /boots/resume VMs stay in BOOT meanwhile
 //	POST   /boots/fail                 {"count":1}: so many of the next boots end in BOOT_FAILURE
 //	POST   /events                     {"drop":1,"double":1,"reorder":2,"delay":"50ms"}

@@ -37,6 +37,15 @@ func templateInstantiate(r *request) answer {
 
 // newVM makes a VM with its addresses; its first event is PENDING or HOLD.
 func (t *tx) newVM(who identity, o order) (*vm, *refusal) {
+	v, refused := t.makeVM(who, o)
+	if refused == nil {
+		t.enter(v, v.status())
+	}
+	return v, refused
+}
+
+// makeVM makes a VM that nobody has heard of yet.
+func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
 	merged := o.from.Template.merged(o.extra)
 	if merged.number("MEMORY", 0) <= 0 {
 		return nil, refuse(opennebula.CodeAllocate,
@@ -59,7 +68,6 @@ func (t *tx) newVM(who identity, o order) (*vm, *refusal) {
 	}
 	v.setTemplate(completedTemplate(own, nics, v.ID, o.from.ID, v.variables(own)))
 	t.cloud.vms[id] = v
-	t.enter(v, v.status())
 	return v, nil
 }
 
