@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,10 +64,12 @@ type App struct {
 	sim     *sim.Sim
 	oned    *opennebula.Client
 	pipe    *pipeline.Pipeline
-	bridge  *bridge.Bridge
+	bridge  atomic.Pointer[bridge.Bridge]
 	worker  *consumers.Worker
 	api     *restapi.Server
 	release []func(context.Context) error // in the order of acquiring
+
+	statusAddress string
 }
 
 // New makes an app of the parts that is not running; out receives what people
@@ -92,6 +95,7 @@ func (a *App) Start(ctx context.Context) error {
 		{a.has(PartWorker), a.startWorker},
 		{a.has(PartBridge), a.startBridge},
 		{a.has(PartAPI), a.startAPI},
+		{a.config.Status.Listen != "", a.startStatus},
 	}
 	for _, step := range steps {
 		if !step.wanted {
@@ -318,22 +322,6 @@ func (a *App) startWorker(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) startBridge(ctx context.Context) error {
-	a.bridge = bridge.New(bridge.Config{
-		Zone:       a.config.Zone,
-		Endpoints:  a.config.One.Hooks,
-		Holder:     name("bridge"),
-		SpillDir:   filepath.Join(a.config.DataDir, "bridge"),
-		Logger:     a.logger.With("part", "bridge"),
-		Registerer: a.metrics,
-	}, a.pipe, a.oned)
-	if err := a.bridge.Start(ctx); err != nil {
-		return err
-	}
-	a.onStop(a.bridge.Stop)
-	return nil
-}
-
 func (a *App) startAPI(ctx context.Context) error {
 	api, err := restapi.New(restapi.Config{
 		Listen:          a.config.API.Listen,
@@ -346,6 +334,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		Metrics:         a.metrics,
 		Registerer:      a.metrics,
 		NotReady:        a.notReady,
+		Feeds:           a.feeds,
 		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)
 	if err != nil {

@@ -38,6 +38,9 @@ func (a *App) whereabouts() []whereabout {
 	if a.api != nil {
 		add("OneFlow API", "http://"+a.api.Addr())
 	}
+	if a.statusAddress != "" {
+		add("metrics", "http://"+a.statusAddress+"/metrics")
+	}
 	if a.server != nil {
 		add("NATS", a.server.URL())
 	} else if a.pipe != nil {
@@ -50,8 +53,8 @@ func (a *App) whereabouts() []whereabout {
 	if a.oned != nil || a.sim != nil {
 		add("oned", a.config.One.XMLRPC+simulated)
 	}
-	if a.bridge != nil || a.sim != nil {
-		for _, endpoint := range a.config.One.Hooks {
+	if a.bridge.Load() != nil || a.sim != nil {
+		for _, endpoint := range a.feedEndpoints() {
 			add("hook events", endpoint+simulated)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,10 @@ type Config struct {
 		CallDelay     time.Duration `koanf:"call_delay"`
 		AuthFile      string        `koanf:"auth_file"`
 	} `koanf:"sim"`
+	Bridge BridgeConfig `koanf:"bridge"`
+	Status struct {
+		Listen string `koanf:"listen"`
+	} `koanf:"status"`
 	Log struct {
 		Level string `koanf:"level"`
 	} `koanf:"log"`
@@ -79,7 +84,9 @@ type option struct {
 	standard         any
 }
 
-var options = []option{
+var options = slices.Concat(commonOptions, bridgeOptions)
+
+var commonOptions = []option{
 	{"data-dir", "data_dir", "folder for JetStream's files and the simulator's state", "./flowjet-data"},
 	{"zone", "zone", "id of the OpenNebula zone", 0},
 	{"api-listen", "api.listen", "host:port of the OneFlow API", "127.0.0.1:2474"},
@@ -96,7 +103,7 @@ var options = []option{
 	{"nats-cluster-listen", "nats.cluster_listen", "host:port of the embedded server for the others of its cluster", "127.0.0.1:6222"},
 	{"nats-routes", "nats.routes", "cluster addresses of the others, nats://host:port, comma separated", []string(nil)},
 	{"one-xmlrpc", "one.xmlrpc", "oned's XML-RPC endpoint", "http://127.0.0.1:2633/RPC2"},
-	{"one-hooks", "one.hooks", "oned's hook-event endpoints, one a front-end", []string{"tcp://127.0.0.1:2101"}},
+	{"one-hooks", "one.hooks", "oned's hook-event endpoints, tcp://host:2101, one a front-end; without any, port 2101 of each server of the zone", []string(nil)},
 	{"one-auth-file", "one.auth_file", "file with serveradmin:password", "/var/lib/one/.one/oneflow_auth"},
 	{"one-timeout", "one.timeout", "how long a call to oned may take", 30 * time.Second},
 	{"default-cooldown", "worker.default_cooldown", "how long a service waits after scaling where its role does not say", 300 * time.Second},
@@ -113,6 +120,7 @@ var options = []option{
 	{"sim-boot-delay", "sim.boot_delay", "how long each step of a simulated VM takes", 2 * time.Millisecond},
 	{"sim-call-delay", "sim.call_delay", "how long each call to the simulated oned takes", time.Duration(0)},
 	{"sim-auth-file", "sim.auth_file", "file that the simulator writes serveradmin's name and password to, for other processes", ""},
+	{"status-listen", "status.listen", "host:port for /metrics and /health of a process without an API; empty for none", ""},
 	{"log-level", "log.level", "debug, info (with every request), warn or error", "warn"},
 }
 
@@ -234,8 +242,6 @@ func (c Config) check() error {
 		return fmt.Errorf("worker.look_again is %s: it must be 1s or more", c.Worker.Look)
 	case c.Worker.ScanInterval < time.Second:
 		return fmt.Errorf("worker.scan_interval is %s: it must be 1s or more", c.Worker.ScanInterval)
-	case len(c.One.Hooks) == 0:
-		return errors.New("one.hooks is empty: give at least one tcp://host:2101")
 	}
-	return nil
+	return c.Bridge.check()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type Bridge struct {
 	zone    zone
 	log     *slog.Logger
 	metrics *metrics
+	filter  filter
 	feeds   []*feed
 	// asked has room for one request to compare.
 	asked chan struct{}
@@ -39,14 +41,16 @@ func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
 	var asked cloud
 	var z zone
 	if oned != nil {
-		asked, z = oned.Server(), onedZone{oned}
+		asked, z = oned.Server(), onedZone{oned, config.XMLRPC}
 	}
 	return newBridge(config, pipelineStore{p}, asked, z)
 }
 
 func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 	config = config.withDefaults()
+	pass, _ := newFilter(config) // Start tells what is wrong with it
 	return &Bridge{
+		filter:  pass,
 		config:  config,
 		store:   s,
 		cloud:   oned,
@@ -59,18 +63,24 @@ func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 
 // Start begins to hear and to publish, and returns at once: the publishers need
 // not be there yet. ctx bounds nothing but the start. The error is that of an
-// endpoint which is no address, or that nobody is to be listened to: without
-// endpoints in the configuration oned is asked for those of its zone.
+// endpoint which is no address, of a filter that names what does not exist, or that
+// nobody is to be listened to: without endpoints in the configuration oned is asked
+// for those of its zone.
 func (b *Bridge) Start(ctx context.Context) error {
 	if b.ended != nil {
 		return errors.New("the bridge is started already")
+	}
+	var err error
+	if b.filter, err = newFilter(b.config); err != nil {
+		return err
 	}
 	endpoints, err := b.endpoints(ctx)
 	if err != nil {
 		return err
 	}
+	b.filter.warn(b.log)
 	b.feeds = nil
-	for _, endpoint := range endpoints {
+	for _, endpoint := range distinct(endpoints) {
 		address, err := address(endpoint)
 		if err != nil {
 			return err
@@ -81,8 +91,17 @@ func (b *Bridge) Start(ctx context.Context) error {
 	b.publishing, b.stopPublishing = context.WithCancel(detached)
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
 	b.ended = make(chan struct{})
+	if err := b.config.Registerer.Register(b.collector()); err != nil {
+		b.log.Debug("another bridge of this process tells how its feeds are", "error", err)
+	}
 	go b.run()
 	return nil
+}
+
+// distinct leaves out what is there twice: two servers of one host.
+func distinct(list []string) []string {
+	sorted := slices.Sorted(slices.Values(list))
+	return slices.Compact(sorted)
 }
 
 // endpoints are the configured ones, or else those of the zone's servers.
@@ -100,6 +119,8 @@ func (b *Bridge) endpoints(ctx context.Context) ([]string, error) {
 	return found, nil
 }
 
+func (b *Bridge) collector() *statusCollector { return &statusCollector{b} }
+
 // drainTime bounds how long Stop waits for JetStream to take what was heard.
 const drainTime = time.Second
 
@@ -111,6 +132,7 @@ func (b *Bridge) Stop(ctx context.Context) error {
 		return nil
 	}
 	b.stopHearing()
+	b.config.Registerer.Unregister(b.collector())
 	drain, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
 	select {

@@ -20,13 +20,21 @@ type Config struct {
 	// Zone is the OpenNebula zone's id; it stands in every subject.
 	Zone int
 	// Endpoints are the hook managers' addresses, tcp://host:2101, one for
-	// each oned of the zone.
+	// each oned of the zone. Without any, oned is asked for the zone's servers,
+	// and the usual port of each is taken.
 	Endpoints []string
-	// Objects are the kinds of object whose state changes pass: vm, net, host
-	// and image.
+	// XMLRPC is the address at which oned answers. A zone that lists no servers
+	// has its hook manager there.
+	XMLRPC string
+	// Objects are the kinds of object whose state changes pass; nil is vm, net,
+	// host and image.
 	Objects []string
-	// Calls are the API calls that pass; one.vm.update only. The bodies of API
-	// events hold what users sent, but no more than READY is ever taken from one.
+	// States are the states that pass, as vm/DONE, vm/ACTIVE/RUNNING or
+	// host/ERROR. Of an object that none is given for all pass.
+	States []string
+	// Calls are the API calls that pass; nil is one.vm.update only. The bodies of
+	// API events hold what users sent, but no more than the id and READY is ever
+	// taken from one.
 	Calls []string
 	// Holder names this bridge to people who look at a feed's lease; the
 	// host's name by default.
@@ -36,8 +44,8 @@ type Config struct {
 	MaxQueueBytes int64
 	// SpillDir is a folder for the events of a feed that find no room in memory
 	// while JetStream is away, MaxSpillBytes their bound; 1 GiB. Without a
-	// folder, and beyond the bound, events are dropped, and made up for by
-	// comparing oned with what is stored.
+	// folder, with a negative bound, and beyond the bound, events are dropped,
+	// and made up for by comparing oned with what is stored.
 	SpillDir      string
 	MaxSpillBytes int64
 	Resync        ResyncConfig
@@ -68,7 +76,9 @@ type ResyncConfig struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxQueueBytes, 48<<20)
-	setDefault(&c.MaxSpillBytes, 1<<30)
+	if c.MaxSpillBytes == 0 {
+		c.MaxSpillBytes = 1 << 30
+	}
 	setDefault(&c.Standby, time.Second)
 	setDefault(&c.Keep, 30*time.Second)
 	setDefault(&c.Quiet, 30*time.Second)
@@ -76,10 +86,10 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Resync.Settle, 2*time.Second)
 	setDefault(&c.Resync.PageSize, 1000)
 	if c.Objects == nil {
-		c.Objects = []string{"vm", "net", "host", "image"}
+		c.Objects = knownObjects
 	}
 	if c.Calls == nil {
-		c.Calls = []string{"one.vm.update"}
+		c.Calls = []string{callReady}
 	}
 	if c.Holder == "" {
 		c.Holder = hostname() + "-" + nuid.Next()
@@ -123,11 +133,13 @@ func hostname() string {
 }
 
 // topics are the ZeroMQ subscriptions: each state change in one of its three
-// forms, and the chosen calls.
+// forms, the chosen calls, and the one that probes are made with.
 func (c Config) topics() []string {
-	topics := []string{opennebula.StateSubscription}
+	topics := []string{opennebula.StateSubscription, opennebula.CallSubscription(probeCall)}
 	for _, call := range c.Calls {
-		topics = append(topics, opennebula.CallSubscription(call))
+		if call != probeCall {
+			topics = append(topics, opennebula.CallSubscription(call))
+		}
 	}
 	return topics
 }

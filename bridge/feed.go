@@ -42,7 +42,7 @@ func newFeed(b *Bridge, endpoint, address string) *feed {
 		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), lost: b.ask,
 		queue:      newQueue(rawBytes),
 		window:     newWindow(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes)),
-		translator: &translator{zone: c.Zone, objects: c.Objects, calls: c.Calls, endpoint: endpoint},
+		translator: &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint},
 	}
 	f.listener = &listener{endpoint: endpoint, address: address, topics: c.topics(), log: log, lost: b.ask, metrics: b.metrics}
 	return f

@@ -132,7 +132,6 @@ func (l *listener) connected() {
 	}
 	l.status.Connected, l.status.Since, l.status.Error = true, time.Now(), ""
 	l.mu.Unlock()
-	l.metrics.connected.WithLabelValues(l.endpoint).Set(1)
 	if again {
 		l.log.Info("hearing hook events again; what happened in between is looked up", "endpoint", l.endpoint, "gap", gap.Round(time.Millisecond))
 	} else {
@@ -151,7 +150,6 @@ func (l *listener) disconnected(ctx context.Context, err error) {
 		l.status.Error = err.Error()
 	}
 	l.mu.Unlock()
-	l.metrics.connected.WithLabelValues(l.endpoint).Set(0)
 	if first && ctx.Err() == nil {
 		l.log.Warn("cannot hear hook events, trying again until it works", "endpoint", l.endpoint, "error", err,
 			"mend", "is oned's hook manager running, and bound to this address (HM_MAD's -b)?")

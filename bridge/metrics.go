@@ -1,6 +1,10 @@
 package bridge
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	events            *prometheus.CounterVec
@@ -10,7 +14,6 @@ type metrics struct {
 	resyncs           *prometheus.CounterVec
 	resyncDifferences prometheus.Counter
 	lastEvent         prometheus.Gauge
-	connected         *prometheus.GaugeVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -31,9 +34,6 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		resyncs:           counters("resyncs_total", "Comparisons of oned's VMs with the stored events.", "outcome"),
 		resyncDifferences: counter("resync_differences_total", "Events that were published because a comparison found them missing."),
 		lastEvent:         gauge("last_event_timestamp_seconds", "When the newest stored event was heard, in unix seconds."),
-		connected: register(registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "flowjet_bridge_connected", Help: "1 while the hook manager's publisher is connected.",
-		}, []string{"endpoint"})),
 	}
 }
 
@@ -47,4 +47,72 @@ func register[C prometheus.Collector](registerer prometheus.Registerer, collecto
 		}
 	}
 	return collector
+}
+
+// statusCollector tells Prometheus what Status tells, one series a feed.
+type statusCollector struct{ bridge *Bridge }
+
+// feedGauge is one of its series.
+type feedGauge struct {
+	description *prometheus.Desc
+	kind        prometheus.ValueType
+	value       func(s FeedStatus, now time.Time) float64
+}
+
+var feedGauges = []feedGauge{
+	gaugeOf("connected", "1 while the hook manager's publisher is connected.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Connected) }),
+	gaugeOf("silent_seconds", "How long nothing was heard.", func(s FeedStatus, now time.Time) float64 { return s.SilentFor(now).Seconds() }),
+	gaugeOf("leads", "1 while the endpoint's oned leads its zone, or is alone in it.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Leads()) }),
+	gaugeOf("holding", "1 while this bridge publishes the feed.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Holding) }),
+	gaugeOf("heard_per_second", "Messages a second, over the last seconds.", func(s FeedStatus, _ time.Time) float64 { return s.Rate }),
+	gaugeOf("waiting_events", "Events that are not stored yet.", func(s FeedStatus, _ time.Time) float64 { return float64(s.QueueLength) }),
+	gaugeOf("spilled_events", "Events that wait in the spill file.", func(s FeedStatus, _ time.Time) float64 { return float64(s.Spilled) }),
+	gaugeOf("last_resync_timestamp_seconds", "When oned was last compared with what is stored, in unix seconds; 0 for never.",
+		func(s FeedStatus, _ time.Time) float64 { return unixSeconds(s.LastResync) }),
+	counterOf("heard_total", "Messages heard.", func(s FeedStatus) uint64 { return s.Heard }),
+	counterOf("published_total", "Events stored by this bridge.", func(s FeedStatus) uint64 { return s.Published }),
+	counterOf("gaps_total", "Times in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) uint64 { return s.Gaps }),
+	counterOf("dropped_total", "Events for which there was no room, and which are made up for by comparing.", func(s FeedStatus) uint64 { return s.Dropped }),
+}
+
+func gaugeOf(name, help string, value func(FeedStatus, time.Time) float64) feedGauge {
+	return feedGauge{prometheus.NewDesc("flowjet_bridge_"+name, help, []string{"endpoint"}, nil), prometheus.GaugeValue, value}
+}
+
+func counterOf(name, help string, value func(FeedStatus) uint64) feedGauge {
+	return feedGauge{
+		prometheus.NewDesc("flowjet_bridge_feed_"+name, help, []string{"endpoint"}, nil), prometheus.CounterValue,
+		func(s FeedStatus, _ time.Time) float64 { return float64(value(s)) },
+	}
+}
+
+func boolean(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMicro()) / 1e6
+}
+
+// Describe is part of prometheus.Collector.
+func (c *statusCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, gauge := range feedGauges {
+		to <- gauge.description
+	}
+}
+
+// Collect is part of prometheus.Collector.
+func (c *statusCollector) Collect(to chan<- prometheus.Metric) {
+	now := time.Now()
+	for _, status := range c.bridge.Status() {
+		for _, gauge := range feedGauges {
+			to <- prometheus.MustNewConstMetric(gauge.description, gauge.kind, gauge.value(status, now), status.Endpoint)
+		}
+	}
 }

@@ -218,6 +218,9 @@ func (r *resync) gone(ctx context.Context, id int, stored pipeline.StoredVM) err
 // VM is on its way: that comes first, and the next comparison sees.
 func (r *resync) differs(ctx context.Context, vm flow.VM, after uint64, host string) error {
 	b := r.bridge
+	if !b.filter.passesState(objectVM, vm.State.String(), vm.LCMState.String()) {
+		return nil
+	}
 	for _, f := range b.feeds {
 		if f.window.awaits(vm.ID) {
 			r.overtaken = true

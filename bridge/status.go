@@ -2,6 +2,22 @@ package bridge
 
 import "time"
 
+// Leads says that the endpoint's oned is the one that publishes.
+func (s FeedStatus) Leads() bool { return s.Role == "leader" || s.Role == "solo" }
+
+// SilentFor is how long nothing was heard: since the last message, or since the
+// connection was made or lost.
+func (s FeedStatus) SilentFor(now time.Time) time.Duration {
+	since := s.Since
+	if s.LastHeard.After(since) {
+		since = s.LastHeard
+	}
+	if since.IsZero() {
+		return 0
+	}
+	return max(now.Sub(since), 0)
+}
+
 // FeedStatus is what is known of one endpoint, which is a feed of its own.
 type FeedStatus struct {
 	// Endpoint is the publisher's address, Feed the name of its lease.

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +16,7 @@ import (
 // translator makes events of what was heard at an endpoint.
 type translator struct {
 	zone     int
-	objects  []string
-	calls    []string
+	filter   filter
 	endpoint string
 }
 
@@ -46,7 +44,7 @@ func (t *translator) translate(i item) (e entry, passes bool) {
 	if err != nil {
 		return letter(t.dead(i, err)), true
 	}
-	if !t.passes(key) {
+	if !t.filter.passes(key) {
 		return entry{}, false
 	}
 	hook, err := opennebula.DecodeEvent(text, i.frames[1])
@@ -69,16 +67,6 @@ func entryOf(event pipeline.Event, hash string) entry {
 		e.vm = event.ID
 	}
 	return e
-}
-
-func (t *translator) passes(key opennebula.HookKey) bool {
-	switch key.Kind {
-	case opennebula.KeyState:
-		return slices.Contains(t.objects, key.Object)
-	case opennebula.KeyAPI:
-		return slices.Contains(t.calls, key.Call)
-	}
-	return false // another form of the same event
 }
 
 // message gives an entry its message id: the hash says what happened, the

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +30,11 @@ type server interface {
 	close()
 }
 
-// onedZone asks the oned that the bridge knows.
-type onedZone struct{ client *opennebula.Client }
+// onedZone asks the oned that the bridge knows, at xmlrpc.
+type onedZone struct {
+	client *opennebula.Client
+	xmlrpc string
+}
 
 func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
 	zone, err := z.client.Server().Zone(ctx, id)
@@ -39,7 +43,8 @@ func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
 	}
 	servers := zone.Servers
 	if len(servers) == 0 {
-		servers = []opennebula.ZoneServer{{Endpoint: zone.Endpoint}}
+		// The zone's own endpoint is what users are told; oned was reached here.
+		servers = []opennebula.ZoneServer{{Endpoint: cmp.Or(z.xmlrpc, zone.Endpoint)}}
 	}
 	var endpoints []string
 	for _, server := range servers {
@@ -92,7 +97,7 @@ func hostOf(address string) (string, error) {
 const (
 	// probeID is the largest id that oned can give: no VM has it.
 	probeID   = lastID
-	probeCall = "one.vm.update"
+	probeCall = callReady
 	// probeAnswer is how long a publisher has to tell of a probe.
 	probeAnswer = 5 * time.Second
 	// attention is how many times within Config.Quiet a oned is asked for its role.

@@ -11,6 +11,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // fakeZone is a zone with one oned that says what it is told to.
@@ -125,7 +126,7 @@ func TestEndpointsAreFoundInTheZone(t *testing.T) {
 // nobody.
 func TestProbingTheSimulatedZone(t *testing.T) {
 	z := newZone(t)
-	found, err := onedZone{z.client}.hookEndpoints(limited(t), 0)
+	found, err := onedZone{client: z.client}.hookEndpoints(limited(t), 0)
 	must(t, err)
 	if !slices.Equal(found, []string{"tcp://127.0.0.1:2101"}) {
 		t.Errorf("endpoints %q", found)
@@ -142,5 +143,31 @@ func TestProbingTheSimulatedZone(t *testing.T) {
 		if strings.Contains(string(message.Data), "2147483647") {
 			t.Errorf("a probe is stored: %s", message.Data)
 		}
+	}
+}
+
+// In a zone of several servers each has a hook manager of its own.
+func TestEachServerOfAZoneHasAnEndpoint(t *testing.T) {
+	oned, err := sim.New(sim.Config{Peers: []string{"http://front-2.example:2633/RPC2", "http://[fd00::3]:2633/RPC2"}})
+	must(t, err)
+	must(t, oned.Start(limited(t)))
+	t.Cleanup(func() { must(t, oned.Stop(limited(t))) })
+	credentials, err := opennebula.ParseCredentials(oned.ServerCredentials())
+	must(t, err)
+	client := opennebula.NewClient(opennebula.Config{Endpoint: oned.Endpoint(), Credentials: credentials})
+	t.Cleanup(client.Close)
+	found, err := onedZone{client: client, xmlrpc: "http://one-of-them:2633/RPC2"}.hookEndpoints(limited(t), 0)
+	must(t, err)
+	if want := []string{"tcp://127.0.0.1:2101", "tcp://front-2.example:2101", "tcp://[fd00::3]:2101"}; !slices.Equal(found, want) {
+		t.Errorf("endpoints %q, want %q", found, want)
+	}
+}
+
+func TestAZoneWithoutServersHasItsEndpointWhereOnedAnswers(t *testing.T) {
+	z := newZone(t)
+	found, err := onedZone{client: z.client, xmlrpc: "http://oned.example:2633/RPC2"}.hookEndpoints(limited(t), 0)
+	must(t, err)
+	if !slices.Equal(found, []string{"tcp://oned.example:2101"}) {
+		t.Errorf("endpoints %q", found)
 	}
 }

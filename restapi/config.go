@@ -37,8 +37,10 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// NotReady adds reasons why this process is not ready; nil for none.
 	NotReady func() []string
-	Limits   Limits
-	Logger   *slog.Logger
+	// Feeds tells how the bridge of this process hears hook events; nil for none.
+	Feeds  func() []FeedHealth
+	Limits Limits
+	Logger *slog.Logger
 }
 
 // Limits bound what clients can take.
@@ -83,6 +85,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Settings == (flow.Settings{}) {
 		c.Settings = flow.DefaultSettings()
+	}
+	if c.Feeds == nil {
+		c.Feeds = func() []FeedHealth { return nil }
 	}
 	if c.NotReady == nil {
 		c.NotReady = func() []string { return nil }

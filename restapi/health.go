@@ -23,11 +23,36 @@ type healthView struct {
 	// Ready says that requests can be served; Reasons say why not.
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons"`
+	// Feeds are the endpoints of hook events that this process listens to.
+	Feeds []FeedHealth `json:"feeds"`
+}
+
+// FeedHealth says how a bridge hears one endpoint of hook events. Feeds that are
+// not connected hold no request up, and do not make the API unready.
+type FeedHealth struct {
+	Endpoint  string `json:"endpoint"`
+	Connected bool   `json:"connected"`
+	// SilentSeconds is how long nothing was heard.
+	SilentSeconds   int     `json:"silent_seconds"`
+	EventsPerSecond float64 `json:"events_per_second"`
+	// Gaps counts the times in which events may have been lost, and been made up
+	// for by a comparison with oned; LastResync is when the last one succeeded.
+	Gaps       uint64    `json:"gaps"`
+	LastResync time.Time `json:"last_resync,omitzero"`
+	// Role is solo, leader, follower, candidate, or empty while unknown.
+	Role  string `json:"role"`
+	Leads bool   `json:"leads"`
+	// Publishes says that this bridge stores the events, and no other one.
+	Publishes bool `json:"publishes"`
+	// Waiting counts the events not stored yet, of which Spilled are on disk.
+	Waiting int    `json:"waiting"`
+	Spilled int    `json:"spilled"`
+	Error   string `json:"error,omitempty"`
 }
 
 // health answers 200 if everything is there and 503 if not.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	view := healthView{Live: true, Reasons: s.reasons(r.Context())}
+	view := healthView{Live: true, Reasons: s.reasons(r.Context()), Feeds: append([]FeedHealth{}, s.config.Feeds()...)}
 	status := http.StatusServiceUnavailable
 	if view.Ready = len(view.Reasons) == 0; view.Ready {
 		status = http.StatusOK

@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/flowjet/flowjet/bridge"
+	"github.com/flowjet/flowjet/restapi"
+)
+
+// bridgeOptions are those of the bridge.
+var bridgeOptions = []option{
+	{"bridge-objects", "bridge.objects", "objects whose state changes are stored: vm, net, host, image; services need vm and net", []string{"vm", "net", "host", "image"}},
+	{"bridge-states", "bridge.states", "the only states stored of the objects named here, as vm/DONE, vm/ACTIVE/RUNNING or host/ERROR; without any, all", []string(nil)},
+	{"bridge-calls", "bridge.calls", "API calls whose success or failure is stored, with the object's id and no argument but READY; services need one.vm.update", []string{"one.vm.update"}},
+	{"bridge-queue-mib", "bridge.queue_mib", "memory for the events of one endpoint while JetStream is away, in MiB", 48},
+	{"bridge-spill-mib", "bridge.spill_mib", "disk for those that find no room there, in MiB, under the data folder; 0 for none", 1024},
+	{"bridge-standby", "bridge.standby", "silence after which a bridge takes an endpoint over from the one that publishes it", time.Second},
+	{"bridge-keep", "bridge.keep", "how long a bridge on standby keeps what it hears", 30 * time.Second},
+	{"bridge-quiet", "bridge.quiet", "silence of an endpoint after which its oned is made to say something", 30 * time.Second},
+	{"bridge-resync-interval", "bridge.resync_interval", "how often oned's VMs and networks are compared with the stored events", 5 * time.Minute},
+	{"bridge-resync-page", "bridge.resync_page", "how many VMs a comparison asks for at a time", 1000},
+}
+
+// BridgeConfig is the bridge's part of Config.
+type BridgeConfig struct {
+	Objects        []string      `koanf:"objects"`
+	States         []string      `koanf:"states"`
+	Calls          []string      `koanf:"calls"`
+	QueueMiB       int           `koanf:"queue_mib"`
+	SpillMiB       int           `koanf:"spill_mib"`
+	Standby        time.Duration `koanf:"standby"`
+	Keep           time.Duration `koanf:"keep"`
+	Quiet          time.Duration `koanf:"quiet"`
+	ResyncInterval time.Duration `koanf:"resync_interval"`
+	ResyncPage     int           `koanf:"resync_page"`
+}
+
+func (c BridgeConfig) check() error {
+	switch {
+	case c.QueueMiB < 1 || c.SpillMiB < 0:
+		return fmt.Errorf("bridge.queue_mib is %d and bridge.spill_mib %d: the first must be 1 or more, the second 0 or more", c.QueueMiB, c.SpillMiB)
+	case c.Standby < 100*time.Millisecond || c.Keep < c.Standby:
+		return fmt.Errorf("bridge.standby is %s and bridge.keep %s: the first must be 100ms or more, the second no less than it", c.Standby, c.Keep)
+	case c.Quiet < time.Second || c.ResyncInterval < time.Second:
+		return fmt.Errorf("bridge.quiet is %s and bridge.resync_interval %s: both must be 1s or more", c.Quiet, c.ResyncInterval)
+	case c.ResyncPage < 1:
+		return fmt.Errorf("bridge.resync_page is %d: it must be 1 or more", c.ResyncPage)
+	}
+	return nil
+}
+
+func (a *App) startBridge(ctx context.Context) error {
+	c := a.config.Bridge
+	spill := int64(c.SpillMiB) << 20
+	if spill == 0 {
+		spill = -1
+	}
+	b := bridge.New(bridge.Config{
+		Zone:          a.config.Zone,
+		Endpoints:     a.config.One.Hooks,
+		XMLRPC:        a.config.One.XMLRPC,
+		Objects:       append([]string{}, c.Objects...), // none given is none, not the default
+		States:        c.States,
+		Calls:         append([]string{}, c.Calls...),
+		Holder:        name("bridge"),
+		MaxQueueBytes: int64(c.QueueMiB) << 20,
+		SpillDir:      filepath.Join(a.config.DataDir, "bridge"),
+		MaxSpillBytes: spill,
+		Resync:        bridge.ResyncConfig{Every: c.ResyncInterval, PageSize: c.ResyncPage},
+		Standby:       c.Standby,
+		Keep:          c.Keep,
+		Quiet:         c.Quiet,
+		Logger:        a.logger.With("part", "bridge"),
+		Registerer:    a.metrics,
+	}, a.pipe, a.oned)
+	if err := b.Start(ctx); err != nil {
+		return fmt.Errorf("%w (see --one-hooks and --bridge-…)", err)
+	}
+	a.bridge.Store(b)
+	a.onStop(b.Stop)
+	return nil
+}
+
+// feeds tells how the bridge of this process hears each endpoint.
+func (a *App) feeds() []restapi.FeedHealth {
+	b := a.bridge.Load()
+	if b == nil {
+		return nil
+	}
+	var feeds []restapi.FeedHealth
+	now := time.Now()
+	for _, status := range b.Status() {
+		feeds = append(feeds, restapi.FeedHealth{
+			Endpoint: status.Endpoint, Connected: status.Connected, SilentSeconds: int(status.SilentFor(now).Seconds()),
+			EventsPerSecond: status.Rate, Gaps: status.Gaps, LastResync: status.LastResync, Role: status.Role, Leads: status.Leads(),
+			Publishes: status.Holding, Waiting: status.QueueLength, Spilled: status.Spilled, Error: firstOf(status.Error, status.StoreError, status.ResyncError),
+		})
+	}
+	return feeds
+}
+
+func firstOf(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// feedEndpoints are the addresses at which hook events are heard.
+func (a *App) feedEndpoints() []string {
+	b := a.bridge.Load()
+	if b == nil {
+		return a.config.One.Hooks
+	}
+	var endpoints []string
+	for _, status := range b.Status() {
+		endpoints = append(endpoints, status.Endpoint)
+	}
+	return endpoints
+}

@@ -1,0 +1,75 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/flowjet/flowjet/restapi"
+)
+
+// statusView is what GET /health of a process without an API says.
+type statusView struct {
+	Ready   bool                 `json:"ready"`
+	Reasons []string             `json:"reasons"`
+	Feeds   []restapi.FeedHealth `json:"feeds"`
+}
+
+// startStatus serves /metrics and /health for processes that have no API.
+func (a *App) startStatus(ctx context.Context) error {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", a.config.Status.Listen)
+	if err != nil {
+		return fmt.Errorf("serve metrics on %s: %w: choose another address with --status-listen", a.config.Status.Listen, err)
+	}
+	a.statusAddress = listener.Addr().String()
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /health", a.showStatus)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			a.logger.Error("metrics are served no longer", "error", err)
+		}
+	}()
+	a.onStop(server.Shutdown)
+	return nil
+}
+
+func (a *App) showStatus(w http.ResponseWriter, _ *http.Request) {
+	view := statusView{Reasons: a.heldUp(), Feeds: a.feeds()}
+	view.Ready = len(view.Reasons) == 0
+	w.Header().Set("Content-Type", "application/json")
+	if !view.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(view) // the client has gone
+}
+
+// heldUp are the reasons why this process does not do its work at the moment.
+func (a *App) heldUp() []string {
+	reasons := append([]string{}, a.notReady()...)
+	if a.pipe != nil {
+		if state := a.pipe.State(); !state.Connected {
+			reasons = append(reasons, "NATS is out of reach since "+state.Since.UTC().Format(time.RFC3339))
+		}
+	}
+	feeds, connected := a.feeds(), false
+	for _, feed := range feeds {
+		connected = connected || feed.Connected
+	}
+	if len(feeds) > 0 && !connected {
+		reasons = append(reasons, "no endpoint of hook events is connected: "+feeds[0].Error)
+	}
+	return reasons
+}
+
+// StatusAddress is where metrics and health are served without an API, host:port;
+// empty without --status-listen.
+func (a *App) StatusAddress() string { return a.statusAddress }

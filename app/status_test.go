@@ -1,0 +1,60 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// A process without an API tells how its bridge hears each endpoint, and its
+// metrics.
+func TestStatusOfABridgeAlone(t *testing.T) {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	AddFlags(flags)
+	must(t, flags.Parse([]string{
+		"--sim", "--data-dir", t.TempDir(), "--nats-listen", "127.0.0.1:0", "--status-listen", "127.0.0.1:0",
+		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+	}))
+	config, err := ReadConfig("", flags)
+	must(t, err)
+	a := New(config, []Part{PartNATS, PartSim, PartBridge}, "test", io.Discard, slog.New(slog.DiscardHandler))
+	must(t, a.Start(t.Context()))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		must(t, a.Stop(ctx))
+	})
+	must(t, a.Sim().WaitSubscribed(t.Context(), "EVENT STATE VM/ACTIVE/RUNNING/1 "))
+	var view statusView
+	must(t, json.Unmarshal([]byte(get(t, "http://"+a.StatusAddress()+"/health")), &view))
+	if len(view.Feeds) != 1 || view.Feeds[0].Endpoint != a.Sim().HooksEndpoint() || !view.Feeds[0].Connected || !view.Ready {
+		t.Errorf("health %+v", view)
+	}
+	if text := get(t, "http://"+a.StatusAddress()+"/metrics"); !strings.Contains(text, `flowjet_bridge_connected{endpoint="`+view.Feeds[0].Endpoint+`"} 1`) {
+		t.Error("the metrics do not tell of the endpoint")
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	must(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	must(t, err)
+	return string(text)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

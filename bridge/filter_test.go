@@ -1,0 +1,67 @@
+package bridge
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+func TestFilter(t *testing.T) {
+	cases := []struct {
+		name   string
+		config Config
+		key    string
+		passes bool
+	}{
+		{"a VM by default", Config{}, "EVENT STATE VM/ACTIVE/BOOT/1 ", true},
+		{"a host by default", Config{}, "EVENT STATE HOST/ERROR//1 ", true},
+		{"a call that services need", Config{}, "EVENT API one.vm.update 1", true},
+		{"any other call by default", Config{}, "EVENT API one.user.passwd 1", false},
+		{"the short form, which repeats", Config{}, "EVENT VM 1/ACTIVE/RUNNING ", false},
+		{"an object left out", Config{Objects: []string{"vm"}}, "EVENT STATE NET/READY//1 ", false},
+		{"no object at all", Config{Objects: []string{}}, "EVENT STATE VM/ACTIVE/RUNNING/1 ", false},
+		{"a state that is named", Config{States: []string{"vm/done", "vm/ACTIVE/RUNNING"}}, "EVENT STATE VM/ACTIVE/RUNNING/1 ", true},
+		{"a state named without its LCM state", Config{States: []string{"vm/DONE"}}, "EVENT STATE VM/DONE/LCM_INIT/1 ", true},
+		{"a state that is not named", Config{States: []string{"vm/DONE"}}, "EVENT STATE VM/ACTIVE/BOOT/1 ", false},
+		{"an object without named states", Config{States: []string{"vm/DONE"}}, "EVENT STATE NET/READY//1 ", true},
+		{"a call that is named", Config{Calls: []string{"one.vm.chown"}}, "EVENT API one.vm.chown 0", true},
+		{"READY when another call is named", Config{Calls: []string{"one.vm.chown"}}, "EVENT API one.vm.update 1", false},
+	}
+	for _, c := range cases {
+		f, err := newFilter(c.config.withDefaults())
+		must(t, err)
+		key, err := opennebula.ParseKey(c.key)
+		must(t, err)
+		if f.passes(key) != c.passes {
+			t.Errorf("%s: %q passes: %v", c.name, c.key, !c.passes)
+		}
+	}
+}
+
+func TestFilterThatCannotBe(t *testing.T) {
+	for want, config := range map[string]Config{
+		"there are vm, net, host, image": {Objects: []string{"vms"}},
+		"has the form one.vm.update":     {Calls: []string{"vm.update"}},
+		"write vm/DONE":                  {States: []string{"DONE"}},
+	} {
+		config.Endpoints = []string{"tcp://127.0.0.1:1"}
+		err := newBridge(config, newFakeStore(), nil, nil).Start(limited(t))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+}
+
+// A state that is filtered out is not let in by a comparison either.
+func TestComparisonsAreFilteredToo(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: booting(1), 2: running(2)}}, newFakeStore()
+	config := quietly("tcp://127.0.0.1:1")
+	config.States = []string{"vm/ACTIVE/RUNNING"}
+	b := newBridge(config, store, cloud, nil)
+	startBridge(t, b)
+	poll.Until(t, "a comparison", func() bool { return !b.Status()[0].LastResync.IsZero() })
+	storesSoon(t, store, "2 RUNNING resync")
+}
