@@ -19,9 +19,7 @@ func TestLostAnswerMakesNoSecondVM(t *testing.T) {
 	for nth := 1; nth <= 3; nth++ {
 		must(t, w.sim.DropAnswer("one.template.instantiate", nth))
 	}
-	service := w.service(masterSlave, 3, 3)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 3, 3)
 	w.exactly(service, 6)
 }
 
@@ -33,9 +31,7 @@ func TestLostAnswersToBookkeepingAreMadeGood(t *testing.T) {
 	must(t, w.sim.DropAnswer("one.document.update", 3))
 	must(t, w.sim.DropAnswer("one.vm.action", 1))
 	must(t, w.sim.DropAnswer("one.document.delete", 1))
-	service := w.service(masterSlave, 1, 1)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 1, 1)
 	w.exactly(service, 2)
 	w.command(service, flow.VerbUndeploy, nil)
 	w.gone(service)
@@ -55,9 +51,7 @@ func TestUnreachableOnedIsWaitedFor(t *testing.T) {
 func TestNoEventIsNeeded(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
-	service := w.service(masterSlave, 1, 1)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 1, 1)
 	w.exactly(service, 2)
 }
 
@@ -105,9 +99,7 @@ func TestForeignChangeOfTheDocumentCounts(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(masterSlave, 1, 1)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 1, 1)
 	document, err := w.oned.Server().Document(t.Context(), service)
 	must(t, err)
 	body, err := flow.ParseBody(document.Body)
@@ -139,9 +131,7 @@ func TestUnreadableServiceBlocksNobody(t *testing.T) {
 		letter, err := dead.GetLastMsgForSubject(t.Context(), pipeline.DeadSubject("worker"))
 		return err == nil && letter.Header.Get(pipeline.HeaderReason) != ""
 	})
-	service := w.service(masterSlave, 1, 1)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.deployed(masterSlave, 1, 1)
 	stop()
 	cursor, err := w.pipe.LoadCursor(t.Context(), fmt.Sprintf("%s%d", pipeline.PartitionKeyPrefix, pipeline.Partition(broken)))
 	must(t, err)
@@ -184,9 +174,7 @@ func TestLateSaveOfAFormerOwnerIsUndone(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(masterSlave, 1, 1)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 1, 1)
 	old, err := w.oned.Server().Document(t.Context(), service)
 	must(t, err)
 	w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 2})

@@ -166,25 +166,17 @@ func (w *world) liveThrough(at moment) bool {
 func (w *world) life(at moment) {
 	w.t.Helper()
 	service := w.service(masterSlave, 1, 1)
-	w.obey(service, flow.VerbDeploy, nil)
+	w.accepted(service, flow.VerbDeploy, nil)
 	w.settled(service, at, 2)
-	w.obey(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
 	w.settled(service, at, 4)
-	w.obey(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
 	w.settled(service, at, 2)
-	w.obey(service, flow.VerbUndeploy, nil)
+	w.accepted(service, flow.VerbUndeploy, nil)
 	poll.Until(w.t, fmt.Sprintf("service %d to be gone (death %s)", service, at), func() bool {
 		_, exists := w.body(service)
 		return !exists && len(w.vms(service)) == 0
 	})
-}
-
-// obey sends a command that has to be accepted.
-func (w *world) obey(service int, verb flow.Verb, arguments any) {
-	w.t.Helper()
-	if reply := w.command(service, verb, arguments); reply.Refused != "" {
-		w.t.Fatalf("%s of service %d was refused: %s", verb, service, reply.Message)
-	}
 }
 
 func (w *world) settled(service int, at moment, count int) {

@@ -5,27 +5,20 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 func TestServiceLivesFromDeployToUndeploy(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(masterSlave, 1, 2)
-	if reply := w.command(service, flow.VerbDeploy, nil); reply.Refused != "" {
-		t.Fatalf("deploy was refused: %s", reply.Message)
-	}
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 1, 2)
 	w.exactly(service, 3)
 
-	if reply := w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 4}); reply.Refused != "" {
-		t.Fatalf("scaling up was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 4})
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 5)
-	if reply := w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1}); reply.Refused != "" {
-		t.Fatalf("scaling down was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 2)
 
@@ -35,9 +28,7 @@ func TestServiceLivesFromDeployToUndeploy(t *testing.T) {
 	must(t, w.sim.ResumeVM(vm))
 	w.await(service, flow.ServiceRunning)
 
-	if reply := w.command(service, flow.VerbUndeploy, nil); reply.Refused != "" {
-		t.Fatalf("undeploy was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbUndeploy, nil)
 	w.gone(service)
 }
 
@@ -45,9 +36,7 @@ func TestRefusalsChangeNothing(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(masterSlave, 1, 1)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 1, 1)
 	for name, c := range map[string]struct {
 		verb      flow.Verb
 		arguments any
@@ -82,9 +71,7 @@ func TestFailureIsToldAndRecovered(t *testing.T) {
 	if reply := w.command(service, flow.VerbUndeploy, nil); reply.Refused != flow.RefusedState {
 		t.Errorf("undeploying a failed service: refused %q, want %q", reply.Refused, flow.RefusedState)
 	}
-	if reply := w.command(service, flow.VerbRecover, flow.RecoverArguments{}); reply.Refused != "" {
-		t.Fatalf("recover was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{})
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 3)
 }
@@ -101,8 +88,35 @@ func TestRefusedCreationFailsTheRole(t *testing.T) {
 	if last.Severity != "E" {
 		t.Errorf("the log does not say why: %+v", body.Log)
 	}
-	if reply := w.command(service, flow.VerbRecover, flow.RecoverArguments{Delete: true}); reply.Refused != "" {
-		t.Fatalf("recover with delete was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{Delete: true})
 	poll.Until(t, "the document to be gone", func() bool { _, exists := w.body(service); return !exists })
+}
+
+// TestANewOwnerIsActedFor: after chown the service goes on as its new owner's.
+func TestANewOwnerIsActedFor(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	must(t, w.oned.Server().ChownDocument(t.Context(), service, 0, 0))
+	for _, vm := range w.vms(service) {
+		must(t, w.oned.Server().ChownVM(t.Context(), vm.ID, 0, 0))
+	}
+	_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "its owner was changed"}, "")
+	must(t, err)
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(service, flow.ServiceRunning)
+	body, _ := w.body(service)
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			if node.VMInfo.VM.UName != "oneadmin" {
+				t.Errorf("VM %d of role %s is shown as %s's", node.DeployID, role.Name, node.VMInfo.VM.UName)
+			}
+		}
+	}
+	for _, vm := range w.vms(service) {
+		if vm.Owner.UName != "oneadmin" {
+			t.Errorf("VM %d is %s's, not the new owner's", vm.ID, vm.Owner.UName)
+		}
+	}
 }

@@ -43,9 +43,7 @@ func (w *world) awaitNoNetworks() {
 // undeployed ends a service and holds that nothing of it stays.
 func (w *world) undeployed(service int) {
 	w.t.Helper()
-	if reply := w.command(service, flow.VerbRecover, flow.RecoverArguments{Delete: true}); reply.Refused != "" {
-		w.t.Fatalf("recover with delete was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{Delete: true})
 	poll.Until(w.t, "the document to be gone", func() bool { _, exists := w.body(service); return !exists })
 	if left := w.vms(service); len(left) > 0 {
 		w.t.Errorf("%d VMs are left behind", len(left))
@@ -59,9 +57,7 @@ func TestServiceMakesItsNetworks(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(netsService)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(netsService)
 	names := map[string]bool{}
 	for _, network := range w.networks() {
 		name, _, _ := strings.Cut(network.Name, "-")
@@ -86,9 +82,7 @@ func TestRefusedReservationLeavesNothing(t *testing.T) {
 	w.command(service, flow.VerbDeploy, nil)
 	w.await(service, flow.ServiceFailedDeployingNets)
 	w.awaitNoNetworks()
-	if reply := w.command(service, flow.VerbRecover, flow.RecoverArguments{}); reply.Refused != "" {
-		t.Fatalf("recover was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{})
 	w.await(service, flow.ServiceFailedDeployingNets)
 	w.undeployed(service)
 }
@@ -100,9 +94,7 @@ func TestLostAnswersMakeNoSecondNetwork(t *testing.T) {
 	for _, method := range []string{"one.vntemplate.instantiate", "one.vn.reserve", "one.vn.delete"} {
 		must(t, w.sim.DropAnswer(method, 1))
 	}
-	service := w.service(netsService)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(netsService)
 	if made := w.networks(); len(made) != 2 {
 		t.Errorf("the networks are %+v", made)
 	}
@@ -128,9 +120,7 @@ func TestNetworkInUseFailsTheEnd(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(netsService)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(netsService)
 	must(t, w.sim.FailCall(sim.CallFailure{Method: "one.vn.delete", Code: opennebula.CodeAction, Message: "in use"}))
 	w.command(service, flow.VerbUndeploy, nil)
 	w.await(service, flow.ServiceFailedUndeployingNets)

@@ -11,14 +11,10 @@ func TestRolesComeAndGo(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(masterSlave, 1, 1)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(masterSlave, 1, 1)
 
 	extra := flow.AddRoleArguments{Role: json.RawMessage(`{"name":"Extra","type":"vm","cardinality":2,"template_id":0,"parents":["Slave"]}`)}
-	if reply := w.command(service, flow.VerbAddRole, extra); reply.Refused != "" {
-		t.Fatalf("add_role was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbAddRole, extra)
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 4)
 	if reply := w.command(service, flow.VerbAddRole, extra); reply.Refused != flow.RefusedState {
@@ -26,12 +22,8 @@ func TestRolesComeAndGo(t *testing.T) {
 	}
 
 	update := flow.UpdateArguments{Append: true, Template: json.RawMessage(`{"description":"new"}`)}
-	if reply := w.command(service, flow.VerbUpdate, update); reply.Refused != "" {
-		t.Fatalf("update was refused: %s", reply.Message)
-	}
-	if reply := w.command(service, flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Slave"}); reply.Refused != "" {
-		t.Fatalf("remove_role was refused: %s", reply.Message)
-	}
+	w.accepted(service, flow.VerbUpdate, update)
+	w.accepted(service, flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Slave"})
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 3)
 	body, _ := w.body(service)

@@ -232,7 +232,7 @@ func (w *Worker) scan(ctx context.Context) error {
 			continue
 		}
 		state := flow.Service{Body: body}.State()
-		if !state.Waiting() && state != flow.ServiceWarning {
+		if !state.Watched() {
 			continue
 		}
 		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "found in " + state.String()}

@@ -15,9 +15,7 @@ func TestRoleOfAVirtualRouter(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	service := w.service(routerService)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(routerService)
 	w.exactly(service, 3)
 	body, _ := w.body(service)
 	id := body.Roles[0].VRouterID
@@ -46,16 +44,27 @@ func TestRefusedRouterFailsTheRole(t *testing.T) {
 	w.undeployed(service)
 }
 
-func TestLostAnswerMakesNoSecondRouterVM(t *testing.T) {
+func TestLostAnswerMakesNoSecondRouterOrVM(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	w.hear()
-	for _, method := range []string{"one.vrouter.instantiate", "one.vrouter.delete"} {
+	for _, method := range []string{"one.vrouter.allocate", "one.vrouter.instantiate", "one.vrouter.delete"} {
 		must(t, w.sim.DropAnswer(method, 1))
 	}
-	service := w.service(routerService)
-	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	service := w.deployed(routerService)
 	w.exactly(service, 3)
+	if routers := w.routers(); len(routers) != 1 {
+		t.Errorf("there are %d virtual routers, want one", len(routers))
+	}
 	w.undeployed(service)
+	if routers := w.routers(); len(routers) != 0 {
+		t.Errorf("virtual routers are left behind: %+v", routers)
+	}
+}
+
+func (w *world) routers() []opennebula.Router {
+	w.t.Helper()
+	routers, err := w.oned.Server().Routers(w.t.Context(), opennebula.FilterAll)
+	must(w.t, err)
+	return routers
 }

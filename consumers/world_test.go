@@ -134,6 +134,23 @@ func (w *world) service(body string, arguments ...any) int {
 	return id
 }
 
+// deployed creates a service and waits until it runs.
+func (w *world) deployed(body string, arguments ...any) int {
+	w.t.Helper()
+	service := w.service(body, arguments...)
+	w.accepted(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	return service
+}
+
+// accepted sends a command that must not be refused.
+func (w *world) accepted(service int, verb flow.Verb, arguments any) {
+	w.t.Helper()
+	if reply := w.command(service, verb, arguments); reply.Refused != "" {
+		w.t.Fatalf("%s of service %d was refused: %s", verb, service, reply.Message)
+	}
+}
+
 // command sends a command and returns the worker's answer.
 func (w *world) command(service int, verb flow.Verb, arguments any) pipeline.Reply {
 	w.t.Helper()

@@ -118,7 +118,8 @@ type Change struct {
 	// Kind is "service", "role" or "vm".
 	Kind string `json:"kind"`
 	Role string `json:"role,omitempty"`
-	VM   int    `json:"vm,omitempty"`
+	// VM is the VM's id, nil unless Kind is "vm": the first VM of a cloud is number 0.
+	VM *int `json:"vm,omitempty"`
 	// Old and New are state names; for a VM New is what happened to it
 	// (created, adopted, removed, terminated, refused).
 	Old string `json:"old,omitempty"`

@@ -18,6 +18,7 @@ func (p *planner) observe() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(p.facts)) {
 		vm := p.facts[id]
+		p.showOwner(vm)
 		p.adopt(vm)
 		p.settleAsked(vm)
 	}
@@ -77,7 +78,7 @@ func (p *planner) endStray(vm VM) {
 	if known {
 		return
 	}
-	p.changes = append(p.changes, Change{Kind: "vm", VM: vm.ID, Role: vm.Role, New: "terminated",
+	p.changes = append(p.changes, Change{Kind: "vm", VM: &vm.ID, Role: vm.Role, New: "terminated",
 		Reason: "the VM was created twice or too late: no role has a place for it"})
 }
 
@@ -88,7 +89,18 @@ func (p *planner) addNode(role *Role, vm VM) {
 	}
 	role.Nodes = append(role.Nodes, NewNode(vm))
 	slices.SortStableFunc(role.Nodes, func(a, b Node) int { return a.DeployID - b.DeployID })
-	p.changes = append(p.changes, Change{Kind: "vm", VM: vm.ID, Role: role.Name, New: "created"})
+	p.changes = append(p.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
+}
+
+// showOwner writes into a VM's node whose it is, which chown may have changed.
+func (p *planner) showOwner(vm VM) {
+	complete := vm.Owner.UName != "" && vm.Owner.GName != ""
+	node := p.node(vm.ID)
+	if node == nil || !complete {
+		return
+	}
+	shown, seen := &node.VMInfo.VM, NewNode(vm).VMInfo.VM
+	shown.UID, shown.GID, shown.UName, shown.GName = seen.UID, seen.GID, seen.UName, seen.GName
 }
 
 // NewNode is how a VM stands in a role's nodes.
@@ -110,7 +122,7 @@ func (p *planner) dropGone(role *Role) bool {
 		vm, known := p.facts[n.DeployID]
 		gone := known && vm.Gone()
 		if gone {
-			p.changes = append(p.changes, Change{Kind: "vm", VM: n.DeployID, Role: role.Name, New: "removed"})
+			p.changes = append(p.changes, Change{Kind: "vm", VM: &n.DeployID, Role: role.Name, New: "removed"})
 			delete(p.Asked, n.DeployID)
 		}
 		return gone

@@ -62,6 +62,12 @@ func (s ServiceState) Failed() bool {
 	return false
 }
 
+// Watched says that the service has to be looked at from time to time even if
+// nobody commands anything: it waits, or for something that may be missed.
+func (s ServiceState) Watched() bool {
+	return s.Waiting() || s == ServiceWarning || s == ServiceHold || s == ServiceFailedDeployingNets
+}
+
 // Waiting says that the service is on its way to another state by itself, and
 // so has to be looked at again even if no event comes.
 func (s ServiceState) Waiting() bool {

@@ -108,7 +108,7 @@ func TestLostNodesAreToldInTheChanges(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.end(100)
 	for _, change := range s.changes {
-		if change.Kind == "vm" && change.VM == 100 && change.Role == "a" && change.New == "removed" {
+		if change.Kind == "vm" && *change.VM == 100 && change.Role == "a" && change.New == "removed" {
 			return
 		}
 	}

@@ -63,7 +63,9 @@ func TransitionSubject(transition Transition) string {
 	case "role":
 		return RoleEventSubject(transition.Service, transition.Role, transition.New)
 	case "vm":
-		return VMEventSubject(transition.Service, transition.VM, transition.New)
+		if transition.VM != nil {
+			return VMEventSubject(transition.Service, *transition.VM, transition.New)
+		}
 	}
 	return ServiceEventSubject(transition.Service, transition.New)
 }

@@ -45,6 +45,7 @@ type sessions interface {
 // queue is what the API needs of the pipeline.
 type queue interface {
 	SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error)
+	PublishWork(ctx context.Context, work pipeline.Work, messageID string) (uint64, error)
 	CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error)
 	ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error)
 	CommandReply(ctx context.Context, id string) (reply pipeline.Reply, verb flow.Verb, ended bool, err error)

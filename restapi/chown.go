@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // undoTimeout bounds putting back what a failed change of owner had moved.
@@ -18,7 +19,7 @@ func (s *Server) chownService(ctx context.Context, r *request, service opennebul
 	if err != nil {
 		return answer{}, err
 	}
-	return finished(s.moveService(ctx, r, service, uid, gid), "change the owner of", service)
+	return finished(s.changeOwner(ctx, r, service, uid, gid), "change the owner of", service)
 }
 
 func (s *Server) chgrpService(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
@@ -26,7 +27,21 @@ func (s *Server) chgrpService(ctx context.Context, r *request, service opennebul
 	if err != nil {
 		return answer{}, err
 	}
-	return finished(s.moveService(ctx, r, service, -1, gid), "change the group of", service)
+	return finished(s.changeOwner(ctx, r, service, -1, gid), "change the group of", service)
+}
+
+// changeOwner moves the service and wakes it, so that its worker acts for the
+// new owner from now on, and the document shows whose the VMs are. The service
+// has been moved even if it cannot be woken: then its next look finds it out.
+func (s *Server) changeOwner(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
+	if err := s.moveService(ctx, r, service, uid, gid); err != nil {
+		return err
+	}
+	work := pipeline.Work{Service: service.ID, Reason: "its owner was changed"}
+	if _, err := s.queue.PublishWork(ctx, work, ""); err != nil {
+		s.logger.Warn("a service whose owner was changed could not be woken", "service", service.ID, "error", err)
+	}
+	return nil
 }
 
 // moveService gives the service's document, its VMs and virtual routers to

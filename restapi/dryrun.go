@@ -262,8 +262,8 @@ func (w *imagination) present(action flow.Action) planAction {
 func presentable(changes []flow.Change) []flow.Change {
 	shown := slices.Clone(changes)
 	for i := range shown {
-		if shown[i].VM >= firstImagined {
-			shown[i].VM = 0
+		if vm := shown[i].VM; vm != nil && *vm >= firstImagined {
+			shown[i].VM = nil
 		}
 	}
 	return append([]flow.Change{}, shown...)

@@ -65,6 +65,8 @@ func (calmOned) ScheduleAction(context.Context, int, string, string, time.Time) 
 // calmQueue accepts every command.
 type calmQueue struct{ queue }
 
+func (calmQueue) PublishWork(context.Context, pipeline.Work, string) (uint64, error) { return 1, nil }
+
 func (calmQueue) State() pipeline.ConnectionState { return pipeline.ConnectionState{Connected: true} }
 func (calmQueue) SubmitCommand(context.Context, flow.Command, time.Duration) (pipeline.Reply, error) {
 	return pipeline.Reply{}, nil

@@ -50,6 +50,7 @@ var methods = map[string]method{
 	"one.vnpool.info":         reads("iii", networkPoolInfo),
 	"one.vntemplate.info":     reads("i|b", vnTemplateInfo),
 	"one.vrouter.info":        reads("i|b", vrouterInfo),
+	"one.vrouterpool.info":    reads("iii", vrouterPoolInfo),
 
 	"one.document.allocate": writes("si", documentAllocate),
 	"one.document.update":   writes("isi", documentUpdate),

@@ -16,12 +16,16 @@ type vrouter struct {
 
 func (v *vrouter) xml() string {
 	var b bytes.Buffer
-	open(&b, "VROUTER")
-	v.headAndPermissions(&b)
-	identifiers(&b, "VMS", v.VMs)
-	v.Template.write(&b, "TEMPLATE")
-	shut(&b, "VROUTER")
+	v.write(&b)
 	return b.String()
+}
+
+func (v *vrouter) write(b *bytes.Buffer) {
+	open(b, "VROUTER")
+	v.headAndPermissions(b)
+	identifiers(b, "VMS", v.VMs)
+	v.Template.write(b, "TEMPLATE")
+	shut(b, "VROUTER")
 }
 
 const vrouterWords = "virtual router"
@@ -41,6 +45,19 @@ func vrouterInfo(r *request) answer {
 		return refusedAnswer(refused)
 	}
 	return textAnswer(found.xml())
+}
+
+// vrouterPoolInfo is one.vrouterpool.info(filter, start, end).
+func vrouterPoolInfo(r *request) answer {
+	var b bytes.Buffer
+	open(&b, "VROUTER_POOL")
+	for _, id := range r.page(2).cut(newestFirst(r.cloud.vrouters)) {
+		if v := r.cloud.vrouters[id]; r.who.listed(r.int(1), &v.object) {
+			v.write(&b)
+		}
+	}
+	shut(&b, "VROUTER_POOL")
+	return textAnswer(b.String())
 }
 
 // vrouterAllocate is one.vrouter.allocate: NICs with FLOATING_IP get their
