@@ -335,6 +335,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		Registerer:      a.metrics,
 		NotReady:        a.notReady,
 		Feeds:           a.feeds,
+		Limits:          a.config.apiLimits(),
 		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)
 	if err != nil {

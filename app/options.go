@@ -31,6 +31,17 @@ type Config struct {
 		// CertificateFile and KeyFile turn TLS on.
 		CertificateFile string `koanf:"certificate_file"`
 		KeyFile         string `koanf:"key_file"`
+		// What clients can take; restapi.Limits says more of each.
+		MaxBody           int           `koanf:"max_body"`
+		MaxRequests       int           `koanf:"max_requests"`
+		UserReads         int           `koanf:"user_reads"`
+		UserChanges       int           `koanf:"user_changes"`
+		MaxCommands       int           `koanf:"max_commands"`
+		MaxCommandsOfUser int           `koanf:"max_commands_of_user"`
+		HeaderTimeout     time.Duration `koanf:"header_timeout"`
+		RequestTimeout    time.Duration `koanf:"request_timeout"`
+		MaxFollowers      int           `koanf:"max_followers"`
+		MaxCredentials    int           `koanf:"max_credentials"`
 	} `koanf:"api"`
 	NATS struct {
 		Listen   string `koanf:"listen"`
@@ -94,6 +105,16 @@ var commonOptions = []option{
 	{"api-reply-wait", "api.reply_wait", "how long a request waits for the worker before it answers 202", 5 * time.Second},
 	{"api-certificate-file", "api.certificate_file", "PEM certificate of the OneFlow API; with it the API speaks TLS", ""},
 	{"api-key-file", "api.key_file", "PEM key that belongs to the certificate", ""},
+	{"api-max-body", "api.max_body", "largest body of a request, in bytes", 1 << 20},
+	{"api-max-requests", "api.max_requests", "requests worked on at once; more are turned away with 503", 512},
+	{"api-user-reads", "api.user_reads", "reads that a user may make a second, and twice as many at once", 5000},
+	{"api-user-changes", "api.user_changes", "changes that a user may make a second, and twice as many at once", 200},
+	{"api-max-commands", "api.max_commands", "commands that may wait for their workers, of all APIs together", 2000},
+	{"api-max-commands-of-user", "api.max_commands_of_user", "commands of one user that may wait for their workers", 500},
+	{"api-header-timeout", "api.header_timeout", "how long a client may take to send a request's header", 5 * time.Second},
+	{"api-request-timeout", "api.request_timeout", "how long a client may take to send a whole request", 30 * time.Second},
+	{"api-max-followers", "api.max_followers", "clients that may follow events at once", 200},
+	{"api-max-credentials", "api.max_credentials", "checked credentials that are remembered at once", 10000},
 	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "127.0.0.1:4222"},
 	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", ""},
 	{"nats-replicas", "nats.replicas", "copies of each stream; more than 1 needs an external cluster", 1},
@@ -242,6 +263,9 @@ func (c Config) check() error {
 		return fmt.Errorf("worker.look_again is %s: it must be 1s or more", c.Worker.Look)
 	case c.Worker.ScanInterval < time.Second:
 		return fmt.Errorf("worker.scan_interval is %s: it must be 1s or more", c.Worker.ScanInterval)
+	}
+	if err := c.checkLimits(); err != nil {
+		return err
 	}
 	return c.Bridge.check()
 }

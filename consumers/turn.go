@@ -76,17 +76,33 @@ func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
 		return l.proceed(ctx, l.plan(), cause, nil)
 	}
 	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
-	decision, err := flow.Apply(l.record.State, *command, l.facts, time.Now(), l.worker.config.Settings)
-	var refusal *flow.Refusal
-	if errors.As(err, &refusal) {
+	decision, refusal, err := l.apply(ctx, *command)
+	if err != nil {
+		return err
+	}
+	if refusal != nil {
 		reply.Refused, reply.Message = refusal.Kind, refusal.Message
 		decision = l.plan()
-	} else if err != nil {
-		return fmt.Errorf("%w: service %d: %s: %w", errPoison, l.service, command.Verb, err)
 	}
 	l.record.Applied = input.Sequence
 	l.keepReply(reply)
 	return l.proceed(ctx, decision, cause, func() error { return l.answer(ctx, input, reply) })
+}
+
+// apply decides what a command leads to, or why it is refused.
+func (l *lane) apply(ctx context.Context, command flow.Command) (flow.Decision, *flow.Refusal, error) {
+	refusal, err := l.precondition(ctx, command)
+	if refusal != nil || err != nil {
+		return flow.Decision{}, refusal, err
+	}
+	decision, err := flow.Apply(l.record.State, command, l.facts, time.Now(), l.worker.config.Settings)
+	if errors.As(err, &refusal) {
+		return flow.Decision{}, refusal, nil
+	}
+	if err != nil {
+		return flow.Decision{}, nil, fmt.Errorf("%w: service %d: %s: %w", errPoison, l.service, command.Verb, err)
+	}
+	return decision, nil, nil
 }
 
 // plan decides with what is known now.

@@ -33,6 +33,9 @@ type Command struct {
 	Service   int             `json:"service"`
 	User      Identity        `json:"user"`
 	Arguments json.RawMessage `json:"arguments,omitempty"`
+	// IfMatch are entity tags, of which the service's has to be one when the
+	// command is carried out; "*" is any. None asks for nothing.
+	IfMatch []string `json:"if_match,omitempty"`
 }
 
 // ScaleArguments are VerbScale's.
@@ -86,6 +89,8 @@ const (
 	RefusedMissing RefusalKind = "missing"
 	// RefusedInput: the command does not make sense.
 	RefusedInput RefusalKind = "input"
+	// RefusedChanged: the service is not any more what the client has seen.
+	RefusedChanged RefusalKind = "changed"
 )
 
 // Refusal is the error of a command that changes nothing.

@@ -12,6 +12,9 @@ type State struct {
 	Networks []Network `json:"networks,omitempty"`
 	// Routers are the virtual routers that roles have, or are to have.
 	Routers []Router `json:"routers,omitempty"`
+	// Ordinals are those that the next VMs of virtual routers' roles get, by
+	// role. Other roles have them in last_vmname, which OneFlow leaves at 0 here.
+	Ordinals map[string]int `json:"ordinals,omitempty"`
 	// Asked are the requests to VMs whose effect has not been seen, by VM id.
 	Asked map[int]Asked `json:"asked,omitempty"`
 	// Released are the roles that may leave HOLD as soon as their parents run.

@@ -130,9 +130,8 @@ func (p *planner) creating(key string) bool {
 // where a role of the same name was removed and added again.
 func (p *planner) newIntent(role *Role) Intent {
 	p.start(role)
-	ordinal := *role.LastVMName
-	next := ordinal + 1
-	role.LastVMName = &next
+	ordinal := p.ordinal(role)
+	p.setOrdinal(role, ordinal+1)
 	stamp := strconv.FormatInt(p.now.UnixMicro(), 36)
 	return Intent{
 		Key:        fmt.Sprintf("%d-%s-%d-%s", p.Service.ID, role.Name, ordinal, stamp),
@@ -142,6 +141,30 @@ func (p *planner) newIntent(role *Role) Intent {
 		TemplateID: role.TemplateID,
 		Hold:       role.state() == RoleHold,
 	}
+}
+
+// ordinal is what the role's next VM gets. For a virtual router's role it is
+// never less than what its document shows, should the record have been lost.
+func (p *planner) ordinal(role *Role) int {
+	ordinal := 0
+	if role.LastVMName != nil {
+		ordinal = *role.LastVMName
+	}
+	if role.isRouter() {
+		ordinal = max(ordinal, p.Ordinals[role.Name], len(role.Nodes))
+	}
+	return ordinal
+}
+
+func (p *planner) setOrdinal(role *Role, next int) {
+	if !role.isRouter() {
+		role.LastVMName = &next
+		return
+	}
+	if p.Ordinals == nil {
+		p.Ordinals = map[string]int{}
+	}
+	p.Ordinals[role.Name] = next
 }
 
 func (p *planner) vmName(role *Role, ordinal int) string {

@@ -73,6 +73,7 @@ type Role struct {
 	OnHold           *bool           `json:"on_hold,omitempty"`
 	TemplateContents json.RawMessage `json:"template_contents,omitempty"`
 	// LastVMName is the ordinal that the role's next VM gets; it never goes back.
+	// A virtual router's role keeps 0, as with OneFlow: see State.Ordinals.
 	LastVMName *int `json:"last_vmname,omitempty"`
 	// VRouterID is the virtual router of a role of type vr, VRouterIPs the addresses
 	// that its VMs share.

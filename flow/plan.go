@@ -69,6 +69,7 @@ func (s State) clone() State {
 	s.Networks = slices.Clone(s.Networks)
 	s.Routers = slices.Clone(s.Routers)
 	s.Released = slices.Clone(s.Released)
+	s.Ordinals = maps.Clone(s.Ordinals)
 	s.Asked = maps.Clone(s.Asked)
 	s.Deadlines = maps.Clone(s.Deadlines)
 	return s

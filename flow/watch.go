@@ -58,7 +58,7 @@ func (p *planner) empty() bool {
 		if len(role.Nodes) > 0 {
 			return false
 		}
-		had = had || role.LastVMName != nil && *role.LastVMName > 0
+		had = had || p.ordinal(&role) > 0
 	}
 	return had
 }

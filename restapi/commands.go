@@ -32,6 +32,9 @@ func (s *Server) command(ctx context.Context, r *request, service opennebula.Doc
 	}
 	command := r.newCommand(service.ID, verb)
 	command.Arguments = encoded
+	if command.IfMatch, err = r.ifMatch(); err != nil {
+		return answer{}, err
+	}
 	if r.dryRun() {
 		return s.plan(ctx, r, service, command)
 	}

@@ -47,9 +47,3 @@ var scaledMaster = []meantDifference{
 	{".TEMPLATE.BODY.roles[0].last_vmname", scaledInWarning},
 	{".TEMPLATE.BODY.roles[0].nodes", scaledInWarning},
 }
-
-// awaiting are the lines that are not yet answered as recorded, with what is
-// missing. Each is tried and told of in the test's log.
-var awaiting = map[int]string{
-	178: "last_vmname of a virtual router's role counts its VMs; OneFlow leaves it at 0",
-}

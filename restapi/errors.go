@@ -118,6 +118,8 @@ func (r *request) refusalStatus(kind flow.RefusalKind) int {
 	switch {
 	case kind == flow.RefusedInput:
 		return http.StatusBadRequest
+	case kind == flow.RefusedChanged:
+		return http.StatusPreconditionFailed
 	case r.own && kind == flow.RefusedMissing:
 		return http.StatusNotFound
 	case r.own:

@@ -95,7 +95,7 @@ func (r *request) digest(key string) (string, error) {
 		return "", err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(text))
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s\n%s", r.Method, r.URL.RequestURI(), text))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q\n%s", r.Method, r.URL.RequestURI(), r.Header.Values("If-Match"), text))
 	return hex.EncodeToString(sum[:]), nil
 }
 
@@ -178,7 +178,7 @@ func (s *Server) carryOut(ctx context.Context, r *request, serve endpoint) (answ
 func kept(reply answer, err error) *pipeline.KeptAnswer {
 	if err != nil {
 		status := statusOf(err)
-		if opennebula.Temporary(err) || status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests || status == http.StatusPreconditionFailed {
+		if opennebula.Temporary(err) || status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 			return nil
 		}
 		return &pipeline.KeptAnswer{Status: status, Body: []byte(err.Error())}

@@ -234,27 +234,3 @@ type unsettled struct{ queue }
 func (q *unsettled) UpdateReservation(context.Context, string, pipeline.Reservation, uint64) (uint64, error) {
 	return 0, errors.New("killed")
 }
-
-func TestETags(t *testing.T) {
-	w := newWorld(t, Config{})
-	w.worker(accept)
-	service := w.service(alice)
-	etag := w.call(alice, "GET", service, "").header.Get("ETag")
-	if etag == "" || w.call(alice, "GET", service, "", "If-None-Match", etag).status != 304 {
-		t.Fatalf("the ETag is %q", etag)
-	}
-	scale := `{"role_name":"Master","cardinality":2}`
-	for given, status := range map[string]int{etag: 204, `"other", ` + etag: 204, "*": 204, `"other"`: 412} {
-		if got := w.call(alice, "POST", service+"/scale", scale, "If-Match", given); got.status != status {
-			t.Errorf("If-Match %s: %+v", given, got)
-		}
-	}
-	if got := w.call(alice, "POST", service+"/action", perform("rename", `{"name":"new"}`), "If-Match", etag); got.status != 204 {
-		t.Errorf("got %+v", got)
-	}
-	for method, path := range map[string]string{"DELETE": "", "PUT": "", "POST": "/scale"} {
-		if got := w.call(alice, method, service+path, scale, "If-Match", etag); got.status != 412 {
-			t.Errorf("%s after a change: %+v", method, got)
-		}
-	}
-}

@@ -1,57 +1,142 @@
 package restapi
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
-// etagOf is a document's, with everything that is shown of it.
-func etagOf(document opennebula.Document) string {
-	text, err := json.Marshal(document)
-	if err != nil {
-		return "" // plain values: it does not happen
+// maxTags bounds how many entity tags a request may name.
+const maxTags = 32
+
+// ifMatch are the entity tags of a changing request's If-Match; none without it.
+func (r *request) ifMatch() ([]string, error) {
+	if r.Method == http.MethodGet {
+		return nil, nil
 	}
-	sum := sha256.Sum256(text)
-	return `"` + hex.EncodeToString(sum[:16]) + `"`
+	tags := entityTags(r.Header.Values("If-Match"))
+	if len(tags) > maxTags {
+		return nil, badRequest("If-Match names %d entity tags; name at most %d", len(tags), maxTags)
+	}
+	return tags, nil
 }
 
-// unchanged holds a changing request's If-Match against the document as it is
-// now: 412 if it has changed. A change between this look and the worker's turn
-// is not seen; the worker then decides by the state it finds.
-func (r *request) unchanged(document opennebula.Document) error {
-	wanted := r.Header.Values("If-Match")
-	if len(wanted) == 0 || r.Method == http.MethodGet || matches(wanted, etagOf(document)) {
-		return nil
-	}
-	return &statusError{http.StatusPreconditionFailed, fmt.Sprintf("%s %d has changed since it was read (its ETag is %s now): read it again and decide again",
-		kindNames[document.Type], document.ID, etagOf(document))}
-}
-
-// matches says that a list of entity tags names this one, or any.
-func matches(headers []string, etag string) bool {
+func entityTags(headers []string) []string {
+	var tags []string
 	for _, header := range headers {
-		tags := strings.Split(header, ",")
-		if slices.ContainsFunc(tags, func(tag string) bool {
-			tag = strings.TrimSpace(tag)
-			return tag == "*" || tag == etag
-		}) {
-			return true
+		for tag := range strings.SplitSeq(header, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" {
+				tags = append(tags, tag)
+			}
 		}
 	}
-	return false
+	return tags
+}
+
+// unchanged holds a changing request's If-Match against the document as it was
+// just read: 412 if it has changed. This spares others the wait. What counts is
+// the second look: the worker's when it carries the command out, or alone's.
+func (r *request) unchanged(document opennebula.Document) error {
+	tags, err := r.ifMatch()
+	if err != nil || document.Matches(tags) {
+		return err
+	}
+	if r.keyed != nil && r.keyed.again {
+		return nil // an earlier attempt may have changed it: the second look tells
+	}
+	return changed(document)
+}
+
+func changed(document opennebula.Document) error {
+	return &statusError{http.StatusPreconditionFailed, fmt.Sprintf("%s %d has changed since it was read (its ETag is %s now): read it again and decide again",
+		kindNames[document.Type], document.ID, document.ETag())}
+}
+
+// alone makes a change that goes to oned directly, and not through a worker,
+// safe for requests with If-Match: oned has no compare-and-set on documents, so
+// of those requests, whichever API they come to, one is worked on at a time,
+// and the document is held against the tag in that time.
+func (s *Server) alone(act documentAction) documentAction {
+	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+		tags, err := r.ifMatch()
+		if err != nil {
+			return answer{}, err
+		}
+		if len(tags) == 0 || r.dryRun() {
+			return act(ctx, r, document, params)
+		}
+		ctx, cancel := context.WithTimeout(ctx, keyedTimeout)
+		defer cancel()
+		release, err := s.lock(ctx, document)
+		if err != nil {
+			return answer{}, err
+		}
+		defer release()
+		if document, err = r.read(ctx, document.Type, document.ID); err != nil {
+			return answer{}, err
+		}
+		if !document.Matches(tags) {
+			return answer{}, changed(document)
+		}
+		return act(ctx, r, document, params)
+	}
+}
+
+// lock makes a document this request's alone among those with If-Match, until
+// release is called or the lease ends.
+func (s *Server) lock(ctx context.Context, document opennebula.Document) (release func(), err error) {
+	name := fmt.Sprintf("lock-%d", document.ID)
+	mine := pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}
+	limit := time.NewTimer(s.config.ReplyWait)
+	defer limit.Stop()
+	look := time.NewTicker(keyLook)
+	defer look.Stop()
+	held, revision, err := s.queue.Reserve(ctx, name, mine)
+	for err == nil && held.Command != mine.Command {
+		if time.Since(held.Taken) > keyLease {
+			mine.Taken = time.Now().UTC()
+			revision, err = s.queue.UpdateReservation(ctx, name, mine, revision)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, pipeline.ErrConflict) {
+				return nil, &queueError{err}
+			}
+		}
+		select {
+		case <-look.C:
+		case <-limit.C:
+			return nil, &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; ask again", kindNames[document.Type], document.ID)}
+		}
+		held, revision, err = s.queue.Reservation(ctx, name)
+	}
+	if err != nil {
+		return nil, &queueError{err}
+	}
+	return func() { s.unlock(ctx, name, mine, revision) }, nil
+}
+
+func (s *Server) unlock(ctx context.Context, name string, mine pipeline.Reservation, revision uint64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	mine.Taken = time.Time{}
+	if _, err := s.queue.UpdateReservation(ctx, name, mine, revision); err != nil && !errors.Is(err, pipeline.ErrConflict) {
+		s.logger.Warn("a document stays locked for requests with If-Match until its lease ends", "lock", name, "error", err)
+	}
 }
 
 // showRead is a document as the answer to a read, or 304 for who has it.
 func (s *Server) showRead(r *request, document opennebula.Document) (answer, error) {
-	etag := etagOf(document)
-	if given := r.Header.Values("If-None-Match"); len(given) > 0 && matches(given, etag) {
+	etag := document.ETag()
+	if given := entityTags(r.Header.Values("If-None-Match")); slices.Contains(given, "*") || slices.Contains(given, etag) {
 		return answer{status: http.StatusNotModified, etag: etag}, nil
 	}
 	reply, err := s.show(http.StatusOK, document)

@@ -19,8 +19,8 @@ type documentAction func(ctx context.Context, r *request, document opennebula.Do
 
 func (s *Server) templateActions() map[string]documentAction {
 	return map[string]documentAction{
-		"instantiate": s.instantiate, "clone": s.cloneTemplate, "update": s.updateTemplate,
-		"rename": rename, "chmod": chmod, "chown": chownTemplate, "chgrp": chgrpTemplate,
+		"instantiate": s.instantiate, "clone": s.cloneTemplate, "update": s.alone(s.updateTemplate),
+		"rename": s.alone(rename), "chmod": s.alone(chmod), "chown": s.alone(chownTemplate), "chgrp": s.alone(chgrpTemplate),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 // allVisible is the pool filter for all documents that the user may see.
@@ -70,7 +71,13 @@ func (s *Server) replaceTemplate(ctx context.Context, r *request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := flow.ReplaceTemplate(document.Body, text, s.now())
+	return s.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
+		return s.replaceBody(ctx, r, document, text)
+	})(ctx, r, document, nil)
+}
+
+func (s *Server) replaceBody(ctx context.Context, r *request, template opennebula.Document, text []byte) (answer, error) {
+	body, err := flow.ReplaceTemplate(template.Body, text, s.now())
 	var immutable *flow.ImmutableError
 	if errors.As(err, &immutable) {
 		// OneFlow answers this one with 500, and clients know it.
@@ -79,10 +86,10 @@ func (s *Server) replaceTemplate(ctx context.Context, r *request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
-	if err := r.oned.UpdateDocument(ctx, document.ID, encodeBody(body)); err != nil {
-		return answer{}, fmt.Errorf("update service template %d: %w", document.ID, err)
+	if err := r.oned.UpdateDocument(ctx, template.ID, encodeBody(body)); err != nil {
+		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
 	}
-	return s.showNew(ctx, r, document.ID, http.StatusOK)
+	return s.showNew(ctx, r, template.ID, http.StatusOK)
 }
 
 // deleteTemplate removes a template and, if asked to, what its roles are made
@@ -96,13 +103,12 @@ func (s *Server) deleteTemplate(ctx context.Context, r *request) (answer, error)
 	if err != nil {
 		return answer{}, err
 	}
-	if err := deleteVMTemplates(ctx, r.oned, document, far); err != nil {
-		return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
-	}
-	if err := r.oned.DeleteDocument(ctx, document.ID); err != nil {
-		return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
-	}
-	return done, nil
+	return s.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
+		if err := deleteVMTemplates(ctx, r.oned, document, far); err != nil {
+			return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
+		}
+		return finished(r.oned.DeleteDocument(ctx, document.ID), "delete", document)
+	})(ctx, r, document, nil)
 }
 
 // deleteReach reads {"delete_type": "none"}, which may be left out.
