@@ -38,20 +38,6 @@ type BridgeConfig struct {
 	ResyncPage     int           `koanf:"resync_page"`
 }
 
-func (c BridgeConfig) check() error {
-	switch {
-	case c.QueueMiB < 1 || c.SpillMiB < 0:
-		return fmt.Errorf("bridge.queue_mib is %d and bridge.spill_mib %d: the first must be 1 or more, the second 0 or more", c.QueueMiB, c.SpillMiB)
-	case c.Standby < 100*time.Millisecond || c.Keep < c.Standby:
-		return fmt.Errorf("bridge.standby is %s and bridge.keep %s: the first must be 100ms or more, the second no less than it", c.Standby, c.Keep)
-	case c.Quiet < time.Second || c.ResyncInterval < time.Second:
-		return fmt.Errorf("bridge.quiet is %s and bridge.resync_interval %s: both must be 1s or more", c.Quiet, c.ResyncInterval)
-	case c.ResyncPage < 1:
-		return fmt.Errorf("bridge.resync_page is %d: it must be 1 or more", c.ResyncPage)
-	}
-	return nil
-}
-
 func (a *App) startBridge(ctx context.Context) error {
 	c := a.config.Bridge
 	spill := int64(c.SpillMiB) << 20

@@ -1,91 +1,12 @@
 package app
 
 import (
-	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/go-viper/mapstructure/v2"
-	"github.com/knadh/koanf/parsers/yaml"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
-	"github.com/knadh/koanf/providers/posflag"
-	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
-
-	"github.com/flowjet/flowjet/flow"
 )
-
-// Config is everything that can be set. The options table below gives each
-// field its flag, its environment variable and its meaning.
-type Config struct {
-	DataDir string `koanf:"data_dir"`
-	Zone    int    `koanf:"zone"`
-	API     struct {
-		Listen        string        `koanf:"listen"`
-		CredentialTTL time.Duration `koanf:"credential_ttl"`
-		ReplyWait     time.Duration `koanf:"reply_wait"`
-		// CertificateFile and KeyFile turn TLS on.
-		CertificateFile string `koanf:"certificate_file"`
-		KeyFile         string `koanf:"key_file"`
-		// What clients can take; restapi.Limits says more of each.
-		MaxBody           int           `koanf:"max_body"`
-		MaxRequests       int           `koanf:"max_requests"`
-		UserReads         int           `koanf:"user_reads"`
-		UserChanges       int           `koanf:"user_changes"`
-		MaxCommands       int           `koanf:"max_commands"`
-		MaxCommandsOfUser int           `koanf:"max_commands_of_user"`
-		HeaderTimeout     time.Duration `koanf:"header_timeout"`
-		RequestTimeout    time.Duration `koanf:"request_timeout"`
-		MaxFollowers      int           `koanf:"max_followers"`
-		MaxCredentials    int           `koanf:"max_credentials"`
-	} `koanf:"api"`
-	NATS struct {
-		Listen   string `koanf:"listen"`
-		URL      string `koanf:"url"`
-		Replicas int    `koanf:"replicas"`
-		Sync     bool   `koanf:"sync_always"`
-		// Name, Cluster, ClusterListen and Routes make the embedded server one of several.
-		Name          string   `koanf:"name"`
-		Cluster       string   `koanf:"cluster"`
-		ClusterListen string   `koanf:"cluster_listen"`
-		Routes        []string `koanf:"routes"`
-	} `koanf:"nats"`
-	One struct {
-		XMLRPC   string        `koanf:"xmlrpc"`
-		Hooks    []string      `koanf:"hooks"`
-		AuthFile string        `koanf:"auth_file"`
-		Timeout  time.Duration `koanf:"timeout"`
-	} `koanf:"one"`
-	Worker struct {
-		Cooldown       time.Duration `koanf:"default_cooldown"`
-		ShutdownAction string        `koanf:"shutdown_action"`
-		VMNameTemplate string        `koanf:"vm_name_template"`
-		VRNameTemplate string        `koanf:"vr_name_template"`
-		Look           time.Duration `koanf:"look_again"`
-		MaxCalls       int64         `koanf:"max_calls"`
-		ScanInterval   time.Duration `koanf:"scan_interval"`
-	} `koanf:"worker"`
-	Sim struct {
-		Enabled       bool          `koanf:"enabled"`
-		XMLRPCListen  string        `koanf:"xmlrpc_listen"`
-		HooksListen   string        `koanf:"hooks_listen"`
-		ControlListen string        `koanf:"control_listen"`
-		BootDelay     time.Duration `koanf:"boot_delay"`
-		CallDelay     time.Duration `koanf:"call_delay"`
-		AuthFile      string        `koanf:"auth_file"`
-	} `koanf:"sim"`
-	Bridge BridgeConfig `koanf:"bridge"`
-	Status struct {
-		Listen string `koanf:"listen"`
-	} `koanf:"status"`
-	Log struct {
-		Level string `koanf:"level"`
-	} `koanf:"log"`
-}
 
 // option is one thing that can be set: by --flag, by FLOWJET_FLAG, or under its
 // key in the configuration file; the flag wins over the environment, the
@@ -123,6 +44,13 @@ var commonOptions = []option{
 	{"nats-cluster", "nats.cluster", "name of the cluster that the embedded server joins; empty for a server alone", ""},
 	{"nats-cluster-listen", "nats.cluster_listen", "host:port of the embedded server for the others of its cluster", "127.0.0.1:6222"},
 	{"nats-routes", "nats.routes", "cluster addresses of the others, nats://host:port, comma separated", []string(nil)},
+	{"nats-server-file", "nats.server_file", "nats-server configuration file with what the embedded server is to have besides: accounts, users, TLS", ""},
+	{"nats-credentials-file", "nats.credentials_file", "credentials (JWT and seed) with which this process connects to NATS", ""},
+	{"nats-nkey-file", "nats.nkey_file", "nkey seed with which this process connects to NATS", ""},
+	{"nats-ca-file", "nats.ca_file", "PEM certificates of who may have signed the NATS servers'; with it the connection is TLS", ""},
+	{"nats-certificate-file", "nats.certificate_file", "PEM certificate that this process shows to NATS", ""},
+	{"nats-key-file", "nats.key_file", "PEM key that belongs to it", ""},
+	{"nats-provision", "nats.provision", "have a start make the streams that are missing; false where only an operator may, with `flowjet nats provision`", true},
 	{"one-xmlrpc", "one.xmlrpc", "oned's XML-RPC endpoint", "http://127.0.0.1:2633/RPC2"},
 	{"one-hooks", "one.hooks", "oned's hook-event endpoints, tcp://host:2101, one a front-end; without any, port 2101 of each server of the zone", []string(nil)},
 	{"one-auth-file", "one.auth_file", "file with serveradmin:password", "/var/lib/one/.one/oneflow_auth"},
@@ -141,8 +69,11 @@ var commonOptions = []option{
 	{"sim-boot-delay", "sim.boot_delay", "how long each step of a simulated VM takes", 2 * time.Millisecond},
 	{"sim-call-delay", "sim.call_delay", "how long each call to the simulated oned takes", time.Duration(0)},
 	{"sim-auth-file", "sim.auth_file", "file that the simulator writes serveradmin's name and password to, for other processes", ""},
-	{"status-listen", "status.listen", "host:port for /metrics and /health of a process without an API; empty for none", ""},
+	{"status-listen", "status.listen", "host:port for /metrics, /health and /debug/pprof, without a password: keep it on a loopback address; empty for none", ""},
 	{"log-level", "log.level", "debug, info (with every request), warn or error", "warn"},
+	{"log-format", "log.format", "text, json, journal (text without times and with journald's priorities) or auto: journal under systemd, else text", "auto"},
+	{"trace-otlp-endpoint", "trace.otlp_endpoint", "where OpenTelemetry traces go, http://host:4318 (OTLP over HTTP); empty for none", ""},
+	{"trace-sample-percent", "trace.sample_percent", "how many of a hundred traces are kept", 100},
 }
 
 // AddFlags defines a flag for every option.
@@ -166,106 +97,4 @@ func AddFlags(flags *pflag.FlagSet) {
 
 func envName(flag string) string {
 	return "FLOWJET_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// ReadConfig puts the configuration together: defaults, the file at path if one
-// is given, FLOWJET_… variables, and the flags that were set.
-func ReadConfig(path string, flags *pflag.FlagSet) (Config, error) {
-	keyOf := map[string]string{}
-	for _, o := range options {
-		keyOf[o.flag] = o.key
-		keyOf[envName(o.flag)] = o.key
-	}
-	values := koanf.New(".")
-	if path != "" {
-		if err := loadFile(values, path); err != nil {
-			return Config{}, err
-		}
-	}
-	environment := env.Provider(".", env.Opt{
-		Prefix: "FLOWJET_",
-		TransformFunc: func(name, value string) (string, any) {
-			return keyOf[name], value
-		},
-	})
-	if err := values.Load(environment, nil); err != nil {
-		return Config{}, fmt.Errorf("read the FLOWJET_ variables: %w", err)
-	}
-	given := posflag.ProviderWithFlag(flags, ".", values, func(f *pflag.Flag) (string, any) {
-		key := keyOf[f.Name]
-		if !f.Changed && values.Exists(key) {
-			return "", nil
-		}
-		return key, posflag.FlagVal(flags, f)
-	})
-	if err := values.Load(given, nil); err != nil {
-		return Config{}, fmt.Errorf("read the flags: %w", err)
-	}
-	return decode(values, path)
-}
-
-func loadFile(values *koanf.Koanf, path string) error {
-	err := values.Load(file.Provider(path), yaml.Parser())
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("the configuration file %s does not exist: create it or leave --config out", path)
-	case err != nil:
-		return fmt.Errorf("read the configuration file %s: %w", path, err)
-	}
-	known := map[string]bool{}
-	for _, o := range options {
-		known[o.key] = true
-	}
-	for _, key := range values.Keys() {
-		if !known[key] {
-			return fmt.Errorf("the configuration file %s sets %q, which does not exist: see `flowjet up --help` for what does", path, key)
-		}
-	}
-	return nil
-}
-
-func decode(values *koanf.Koanf, path string) (Config, error) {
-	var config Config
-	err := values.UnmarshalWithConf("", &config, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
-		Result:           &config,
-		TagName:          "koanf",
-		WeaklyTypedInput: true,
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(),
-			mapstructure.StringToSliceHookFunc(","),
-		),
-	}})
-	if err != nil {
-		return Config{}, fmt.Errorf("the configuration (file %q, FLOWJET_ variables, flags) cannot be used: %w", path, err)
-	}
-	return config, config.check()
-}
-
-// settings are the domain's part of the configuration.
-func (c Config) settings() flow.Settings {
-	return flow.Settings{
-		Cooldown:       c.Worker.Cooldown,
-		ShutdownAction: c.Worker.ShutdownAction,
-		VMNameTemplate: c.Worker.VMNameTemplate,
-		VRNameTemplate: c.Worker.VRNameTemplate,
-		Look:           c.Worker.Look,
-	}
-}
-
-// check finds what would fail later in a less clear way.
-func (c Config) check() error {
-	switch {
-	case c.NATS.Replicas < 1 || c.NATS.Replicas > 5:
-		return fmt.Errorf("nats.replicas is %d: it must be 1 to 5", c.NATS.Replicas)
-	case c.NATS.Replicas > 1 && c.NATS.URL == "" && c.NATS.Cluster == "":
-		return fmt.Errorf("nats.replicas is %d, but the embedded server is alone: set nats.url to a cluster", c.NATS.Replicas)
-	case c.Worker.Look < time.Second:
-		return fmt.Errorf("worker.look_again is %s: it must be 1s or more", c.Worker.Look)
-	case c.Worker.ScanInterval < time.Second:
-		return fmt.Errorf("worker.scan_interval is %s: it must be 1s or more", c.Worker.ScanInterval)
-	}
-	if err := c.checkLimits(); err != nil {
-		return err
-	}
-	return c.Bridge.check()
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -85,22 +83,19 @@ func TestPagesNameMakeTargetsThatExist(t *testing.T) {
 var commandLine = regexp.MustCompile("(?m)(?:^|`)(?:bin/)?flowjet ([a-z]+)([^`\n]*)")
 
 func TestPagesNameCommandsAndFlagsThatExist(t *testing.T) {
-	commands := map[string]*cobra.Command{}
-	for _, command := range newRoot().Commands() {
-		commands[command.Name()] = command
-	}
 	for path, text := range pages(t) {
 		for _, match := range commandLine.FindAllStringSubmatch(text, -1) {
-			command := commands[match[1]]
-			if command == nil {
+			words := append([]string{match[1]}, strings.Fields(match[2])...)
+			command, _, err := newRoot().Find(words)
+			if err != nil || !command.HasParent() {
 				t.Errorf("%s names `flowjet %s`, which does not exist", path, match[1])
 				continue
 			}
-			for word := range strings.FieldsSeq(match[2]) {
+			for _, word := range words {
 				name, isFlag := strings.CutPrefix(word, "--")
 				name, _, _ = strings.Cut(name, "=")
-				if isFlag && command.Flags().Lookup(name) == nil {
-					t.Errorf("%s gives `flowjet %s` the flag --%s, which it does not have", path, match[1], name)
+				if isFlag && command.Flags().Lookup(name) == nil && command.InheritedFlags().Lookup(name) == nil {
+					t.Errorf("%s gives `%s` the flag --%s, which it does not have", path, command.CommandPath(), name)
 				}
 			}
 		}

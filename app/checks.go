@@ -1,0 +1,228 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// check says what is wrong with a value, with what mends it; empty for nothing.
+type check func(value any) string
+
+// checks are those of single options; what several have to agree on is in
+// Config.check.
+var checks = map[string]check{
+	"zone":                     atLeast(0),
+	"api.listen":               address,
+	"api.credential_ttl":       atLeastTime(time.Second),
+	"api.reply_wait":           atLeastTime(time.Millisecond),
+	"api.max_body":             atLeast(1),
+	"api.max_requests":         atLeast(1),
+	"api.user_reads":           atLeast(1),
+	"api.user_changes":         atLeast(1),
+	"api.max_commands":         atLeast(1),
+	"api.max_commands_of_user": atLeast(1),
+	"api.max_followers":        atLeast(1),
+	"api.max_credentials":      atLeast(1),
+	"api.header_timeout":       atLeastTime(time.Second),
+	"api.request_timeout":      atLeastTime(time.Second),
+	"nats.listen":              address,
+	"nats.url":                 each("nats, tls, ws or wss", "nats", "tls", "ws", "wss"),
+	"nats.replicas":            between(1, 5),
+	"nats.name":                notEmpty,
+	"nats.cluster_listen":      address,
+	"nats.routes":              each("nats", "nats", "nats-route", "tls"),
+	"one.xmlrpc":               each("http or https", "http", "https"),
+	"one.hooks":                each("tcp", "tcp"),
+	"one.auth_file":            notEmpty,
+	"one.timeout":              atLeastTime(time.Second),
+	"worker.shutdown_action":   oneOf("terminate", "terminate-hard"),
+	"worker.look_again":        atLeastTime(time.Second),
+	"worker.scan_interval":     atLeastTime(time.Second),
+	"worker.max_calls":         between(1, 1000),
+	"sim.xmlrpc_listen":        address,
+	"sim.hooks_listen":         address,
+	"sim.control_listen":       address,
+	"log.level":                oneOf("debug", "info", "warn", "error"),
+	"log.format":               oneOf("auto", "text", "json", "journal"),
+	"status.listen":            orEmpty(address),
+	"bridge.queue_mib":         atLeast(1),
+	"bridge.spill_mib":         atLeast(0),
+	"bridge.standby":           atLeastTime(100 * time.Millisecond),
+	"bridge.quiet":             atLeastTime(time.Second),
+	"bridge.resync_interval":   atLeastTime(time.Second),
+	"bridge.resync_page":       atLeast(1),
+	"trace.otlp_endpoint":      orEmpty(each("http or https", "http", "https")),
+	"trace.sample_percent":     between(0, 100),
+}
+
+func atLeast(least int) check {
+	return func(value any) string {
+		if number, is := value.(int); is && number < least {
+			return fmt.Sprintf("it must be %d or more", least)
+		}
+		return ""
+	}
+}
+
+func between(least, most int) check {
+	return func(value any) string {
+		if number, is := value.(int); is && (number < least || number > most) {
+			return fmt.Sprintf("it must be %d to %d", least, most)
+		}
+		return ""
+	}
+}
+
+func atLeastTime(least time.Duration) check {
+	return func(value any) string {
+		if length, is := value.(time.Duration); is && length < least {
+			return fmt.Sprintf("it must be %s or more", least)
+		}
+		return ""
+	}
+}
+
+func oneOf(allowed ...string) check {
+	return func(value any) string {
+		if text, is := value.(string); is && !slices.Contains(allowed, text) {
+			return "it must be one of " + strings.Join(allowed, ", ") + suggestion(text, allowed)
+		}
+		return ""
+	}
+}
+
+func orEmpty(wanted check) check {
+	return func(value any) string {
+		if value == "" {
+			return ""
+		}
+		return wanted(value)
+	}
+}
+
+func notEmpty(value any) string {
+	if value == "" {
+		return "it must not be empty"
+	}
+	return ""
+}
+
+func address(value any) string {
+	text, _ := value.(string)
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return "it must be host:port, such as 127.0.0.1:2474"
+	}
+	return ""
+}
+
+// each checks one URL, several with commas, or a list of them. Passwords have
+// no place in them: they would stand in process lists and logs.
+func each(said string, schemes ...string) check {
+	return func(value any) string {
+		list, is := value.([]string)
+		if text, single := value.(string); single && text != "" {
+			list, is = strings.Split(text, ","), true
+		}
+		if !is {
+			return ""
+		}
+		for _, text := range list {
+			if complaint := checkURL(strings.TrimSpace(text), said, schemes); complaint != "" {
+				return complaint
+			}
+		}
+		return ""
+	}
+}
+
+func checkURL(text, said string, schemes []string) string {
+	if !strings.Contains(text, "://") && slices.Contains(schemes, "nats") {
+		text = "nats://" + text // NATS servers may be named without it
+	}
+	parsed, err := url.Parse(text)
+	switch {
+	case err != nil || parsed.Host == "" || !slices.Contains(schemes, parsed.Scheme):
+		return fmt.Sprintf("it must be %s://host:port", strings.ReplaceAll(said, " or ", ":// or "))
+	case parsed.User != nil:
+		return "it holds a user or password: take it out and name a file that holds it (one.auth_file, nats.nkey_file, nats.credentials_file)"
+	}
+	return ""
+}
+
+// loopback says that only this host reaches the address.
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// check finds what would fail later in a less clear way.
+func (c Config) check(all *layers) problems {
+	var found problems
+	for _, o := range options {
+		if checked := checks[o.key]; checked != nil {
+			if complaint := checked(all.values[o.key]); complaint != "" {
+				found = append(found, problem{all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(o.key, all.values[o.key]), complaint)})
+			}
+		}
+	}
+	return append(found, c.checkTogether()...)
+}
+
+// quoted shows a value, unless it may hold a secret.
+func quoted(key string, value any) string {
+	switch typed := value.(type) {
+	case string:
+		if strings.Contains(typed, "@") && strings.Contains(typed, "://") {
+			return "an address with a user"
+		}
+		return fmt.Sprintf("%q", typed)
+	case []string:
+		if strings.Contains(strings.Join(typed, ""), "@") {
+			return "a list with a user in an address of " + key
+		}
+	}
+	return fmt.Sprint(value)
+}
+
+// checkTogether finds options that contradict each other.
+func (c Config) checkTogether() problems {
+	var found problems
+	add := func(key, format string, arguments ...any) {
+		found = append(found, problem{c.origins[key], fmt.Sprintf(format, arguments...)})
+	}
+	if c.NATS.Replicas > 1 && c.NATS.URL == "" && c.NATS.Cluster == "" {
+		add("nats.replicas", "nats.replicas is %d, but the embedded server is alone: set nats.url or nats.cluster to a cluster's", c.NATS.Replicas)
+	}
+	if c.Bridge.Keep < c.Bridge.Standby {
+		add("bridge.keep", "bridge.keep is %s, less than bridge.standby (%s): a standby has to know what it heard when it takes over", c.Bridge.Keep, c.Bridge.Standby)
+	}
+	pairs := []struct{ key, certificate, certificateFile, keyFile string }{
+		{"api.key_file", "api.certificate_file", c.API.CertificateFile, c.API.KeyFile},
+		{"nats.key_file", "nats.certificate_file", c.NATS.CertificateFile, c.NATS.KeyFile},
+	}
+	for _, pair := range pairs {
+		if (pair.certificateFile == "") != (pair.keyFile == "") {
+			add(pair.key, "%s and %s belong together: set both or none", pair.certificate, pair.key)
+		}
+	}
+	if c.NATS.CredentialsFile != "" && c.NATS.NkeyFile != "" {
+		add("nats.nkey_file", "nats.credentials_file and nats.nkey_file are both set: NATS knows a process by one of them")
+	}
+	if c.NATS.Cluster != "" && len(c.NATS.Routes) == 0 {
+		add("nats.cluster", "nats.cluster is %q, but nats.routes names no other server of it", c.NATS.Cluster)
+	}
+	return found
+}

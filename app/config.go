@@ -1,0 +1,106 @@
+package app
+
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// Config is everything that can be set. The options table below gives each
+// field its flag, its environment variable and its meaning.
+type Config struct {
+	// origins say where each key was set, for messages.
+	origins map[string]string
+
+	DataDir string `koanf:"data_dir"`
+	Zone    int    `koanf:"zone"`
+	API     struct {
+		Listen        string        `koanf:"listen"`
+		CredentialTTL time.Duration `koanf:"credential_ttl"`
+		ReplyWait     time.Duration `koanf:"reply_wait"`
+		// CertificateFile and KeyFile turn TLS on.
+		CertificateFile string `koanf:"certificate_file"`
+		KeyFile         string `koanf:"key_file"`
+		// What clients can take; restapi.Limits says more of each.
+		MaxBody           int           `koanf:"max_body"`
+		MaxRequests       int           `koanf:"max_requests"`
+		UserReads         int           `koanf:"user_reads"`
+		UserChanges       int           `koanf:"user_changes"`
+		MaxCommands       int           `koanf:"max_commands"`
+		MaxCommandsOfUser int           `koanf:"max_commands_of_user"`
+		HeaderTimeout     time.Duration `koanf:"header_timeout"`
+		RequestTimeout    time.Duration `koanf:"request_timeout"`
+		MaxFollowers      int           `koanf:"max_followers"`
+		MaxCredentials    int           `koanf:"max_credentials"`
+	} `koanf:"api"`
+	NATS struct {
+		Listen   string `koanf:"listen"`
+		URL      string `koanf:"url"`
+		Replicas int    `koanf:"replicas"`
+		Sync     bool   `koanf:"sync_always"`
+		// Name, Cluster, ClusterListen and Routes make the embedded server one of several.
+		Name          string   `koanf:"name"`
+		Cluster       string   `koanf:"cluster"`
+		ClusterListen string   `koanf:"cluster_listen"`
+		Routes        []string `koanf:"routes"`
+		// ServerFile gives the embedded server what has no option of its own:
+		// accounts, users, TLS.
+		ServerFile string `koanf:"server_file"`
+		// CredentialsFile or NkeyFile say who this process is to NATS.
+		CredentialsFile string `koanf:"credentials_file"`
+		NkeyFile        string `koanf:"nkey_file"`
+		// CAFile, CertificateFile and KeyFile are for TLS to NATS.
+		CAFile          string `koanf:"ca_file"`
+		CertificateFile string `koanf:"certificate_file"`
+		KeyFile         string `koanf:"key_file"`
+		// Provision has a start make the streams that are missing.
+		Provision bool `koanf:"provision"`
+	} `koanf:"nats"`
+	One struct {
+		XMLRPC   string        `koanf:"xmlrpc"`
+		Hooks    []string      `koanf:"hooks"`
+		AuthFile string        `koanf:"auth_file"`
+		Timeout  time.Duration `koanf:"timeout"`
+	} `koanf:"one"`
+	Worker struct {
+		Cooldown       time.Duration `koanf:"default_cooldown"`
+		ShutdownAction string        `koanf:"shutdown_action"`
+		VMNameTemplate string        `koanf:"vm_name_template"`
+		VRNameTemplate string        `koanf:"vr_name_template"`
+		Look           time.Duration `koanf:"look_again"`
+		MaxCalls       int64         `koanf:"max_calls"`
+		ScanInterval   time.Duration `koanf:"scan_interval"`
+	} `koanf:"worker"`
+	Sim struct {
+		Enabled       bool          `koanf:"enabled"`
+		XMLRPCListen  string        `koanf:"xmlrpc_listen"`
+		HooksListen   string        `koanf:"hooks_listen"`
+		ControlListen string        `koanf:"control_listen"`
+		BootDelay     time.Duration `koanf:"boot_delay"`
+		CallDelay     time.Duration `koanf:"call_delay"`
+		AuthFile      string        `koanf:"auth_file"`
+	} `koanf:"sim"`
+	Bridge BridgeConfig `koanf:"bridge"`
+	Status struct {
+		Listen string `koanf:"listen"`
+	} `koanf:"status"`
+	Log struct {
+		Level  string `koanf:"level"`
+		Format string `koanf:"format"`
+	} `koanf:"log"`
+	Trace struct {
+		Endpoint string `koanf:"otlp_endpoint"`
+		Percent  int    `koanf:"sample_percent"`
+	} `koanf:"trace"`
+}
+
+// settings are the domain's part of the configuration.
+func (c Config) settings() flow.Settings {
+	return flow.Settings{
+		Cooldown:       c.Worker.Cooldown,
+		ShutdownAction: c.Worker.ShutdownAction,
+		VMNameTemplate: c.Worker.VMNameTemplate,
+		VRNameTemplate: c.Worker.VRNameTemplate,
+		Look:           c.Worker.Look,
+	}
+}

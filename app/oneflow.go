@@ -1,0 +1,217 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// imported is what became of a key of oneflow-server.conf.
+type imported struct {
+	// key of ours that takes the value over; empty for none.
+	key string
+	// convert makes our value of OneFlow's; nil takes it as it is.
+	convert func(text string) (string, error)
+	// why says what became of a key that is not taken over, or what differs.
+	why string
+}
+
+// oneflowKeys are all keys of OneFlow 5.12 to 7.4.
+var oneflowKeys = map[string]imported{
+	"one_xmlrpc":          {key: "one.xmlrpc"},
+	"subscriber_endpoint": {key: "one.hooks"},
+	"host":                {why: "becomes api.listen, together with port"},
+	"port":                {why: "becomes api.listen, together with host"},
+	"default_cooldown":    {key: "worker.default_cooldown", convert: seconds},
+	"shutdown_action":     {key: "worker.shutdown_action", convert: shutdownAction},
+	"vm_name_template":    {key: "worker.vm_name_template"},
+	"vr_name_template":    {key: "worker.vr_name_template"},
+	"concurrency":         {key: "worker.max_calls", why: "there it counts calls to oned, not VMs"},
+	"log.level":           {key: "log.level", convert: logLevel},
+	"wait_timeout":        {key: "worker.look_again", convert: seconds, why: "nothing waits for it: it only repairs what was not heard"},
+	"autoscaler_interval": {key: "worker.autoscaler_interval", convert: seconds},
+	"action_number":       {key: "api.action_number"},
+	"action_period":       {key: "api.action_period", convert: seconds},
+	"page_size":           {why: "no use: lists are read in pages of Flowjet's choice"},
+	"retries":             {why: "no use: what needs only time is tried again until it works"},
+	"force_deletion":      {why: "no use: a service that does not end is deleted with `recover` and delete"},
+	"core_auth":           {why: "no use: Flowjet always acts for users with the server's cipher"},
+	"log":                 {why: "see log.level"},
+	"log.system":          {why: "no use: the log goes to standard error, and under systemd to the journal"},
+	"lcm_interval":        {why: "no use: services are driven by events"},
+	"tmpdir":              {why: "no use"},
+	"debug_level":         {key: "log.level", convert: logLevel},
+}
+
+// Import reads OneFlow's oneflow-server.conf and writes the same as a
+// configuration file of Flowjet's; report says of each key what became of it.
+func Import(conf io.Reader, out, report io.Writer) error {
+	text, err := io.ReadAll(io.LimitReader(conf, maxFileSize))
+	if err != nil {
+		return fmt.Errorf("read OneFlow's configuration: %w", err)
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return fmt.Errorf("read OneFlow's configuration: %w: it has to be YAML whose keys begin with a colon", err)
+	}
+	given := map[string]string{}
+	var order []string
+	if len(document.Content) > 0 {
+		order = symbols(document.Content[0], "", given)
+	}
+	values, err := translate(order, given, report)
+	if err != nil {
+		return err
+	}
+	return writeConfig(out, values)
+}
+
+// symbols collects the keys without their colons, and their values.
+func symbols(node *yaml.Node, prefix string, into map[string]string) (order []string) {
+	for i := 0; node.Kind == yaml.MappingNode && i+1 < len(node.Content); i += 2 {
+		name := prefix + strings.Trim(node.Content[i].Value, ":")
+		value := node.Content[i+1]
+		if value.Kind == yaml.MappingNode {
+			order = append(order, symbols(value, name+".", into)...)
+			continue
+		}
+		into[name] = strings.TrimPrefix(value.Value, ":")
+		if value.Kind == yaml.SequenceNode {
+			into[name] = "a list"
+		}
+		order = append(order, name)
+	}
+	return order
+}
+
+func translate(order []string, given map[string]string, report io.Writer) (map[string]string, error) {
+	values := map[string]string{}
+	for _, name := range order {
+		rule, known := oneflowKeys[name]
+		_, exists := optionOf(rule.key)
+		switch {
+		case !known:
+			fmt.Fprintf(report, ":%s  unknown here, left out: OneFlow 7.4 has no such key\n", name)
+		case rule.key == "":
+			fmt.Fprintf(report, ":%s  %s\n", name, rule.why)
+		case !exists:
+			fmt.Fprintf(report, ":%s  no use: Flowjet has nothing like it\n", name)
+		default:
+			value, err := converted(rule, given[name])
+			if err != nil {
+				return nil, fmt.Errorf("key :%s: of OneFlow's configuration is %q: %w", name, given[name], err)
+			}
+			values[rule.key] = value
+			fmt.Fprintf(report, ":%s  -> %s: %s%s\n", name, rule.key, value, remark(rule.why))
+		}
+	}
+	if given["host"] != "" || given["port"] != "" {
+		values["api.listen"] = net.JoinHostPort(orText(given["host"], "127.0.0.1"), orText(given["port"], "2474"))
+		fmt.Fprintf(report, ":host, :port  -> api.listen: %s\n", values["api.listen"])
+	}
+	return values, nil
+}
+
+func converted(rule imported, text string) (string, error) {
+	if rule.convert == nil {
+		return text, nil
+	}
+	return rule.convert(text)
+}
+
+func remark(why string) string {
+	if why == "" {
+		return ""
+	}
+	return " (" + why + ")"
+}
+
+func orText(text, standard string) string {
+	if text == "" {
+		return standard
+	}
+	return text
+}
+
+func seconds(text string) (string, error) {
+	count, err := strconv.Atoi(text)
+	if err != nil {
+		return "", fmt.Errorf("it must be a whole number of seconds")
+	}
+	return (time.Duration(count) * time.Second).String(), nil
+}
+
+// shutdownAction knows the names of OneFlow before 5.0, too.
+func shutdownAction(text string) (string, error) {
+	switch text {
+	case "shutdown", "terminate":
+		return "terminate", nil
+	case "shutdown-hard", "terminate-hard":
+		return "terminate-hard", nil
+	}
+	return "", fmt.Errorf("it must be terminate or terminate-hard")
+}
+
+// logLevel: OneFlow counts from 0, errors only, to 3, everything.
+func logLevel(text string) (string, error) {
+	levels := []string{"error", "warn", "info", "debug"}
+	if level, err := strconv.Atoi(text); err == nil && level >= 0 && level < len(levels) {
+		return levels[level], nil
+	}
+	if name := strings.ToLower(text); slices.Contains(levels, name) {
+		return name, nil
+	}
+	return "", fmt.Errorf("it must be 0 (errors) to 3 (debug)")
+}
+
+// writeConfig writes values under their keys, in the order of the options.
+func writeConfig(out io.Writer, values map[string]string) error {
+	root := &yaml.Node{Kind: yaml.MappingNode}
+	sections := map[string]*yaml.Node{"": root}
+	for _, o := range options {
+		text, set := values[o.key]
+		if !set {
+			continue
+		}
+		parsed, complaint := parse(o.standard, text)
+		if complaint == "" && checks[o.key] != nil {
+			if wrong := checks[o.key](parsed); wrong != "" {
+				complaint = fmt.Sprintf("is %q: %s", text, wrong)
+			}
+		}
+		if complaint != "" {
+			return fmt.Errorf("%s %s", o.key, complaint)
+		}
+		name, key := "", o.key
+		if before, after, nested := strings.Cut(o.key, "."); nested {
+			name, key = before, after
+		}
+		if sections[name] == nil {
+			sections[name] = &yaml.Node{Kind: yaml.MappingNode}
+			root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, sections[name])
+		}
+		value := &yaml.Node{}
+		if duration, is := parsed.(time.Duration); is {
+			parsed = duration.String()
+		}
+		if err := value.Encode(parsed); err != nil {
+			return fmt.Errorf("write %s: %w", o.key, err)
+		}
+		sections[name].Content = append(sections[name].Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, value)
+	}
+	encoder := yaml.NewEncoder(out)
+	encoder.SetIndent(2)
+	if len(root.Content) == 0 {
+		return nil
+	}
+	if err := encoder.Encode(root); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	return encoder.Close()
+}

@@ -1,0 +1,186 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// ReadConfig puts the configuration together: defaults, the file at path if one
+// is given, FLOWJET_… variables, and the flags that were set. The error names
+// everything that is wrong, a line each, with the line of the file and what
+// mends it.
+func ReadConfig(path string, flags *pflag.FlagSet) (Config, error) {
+	config, problems := read(path, flags)
+	return config, problems.err()
+}
+
+// CheckConfig is ReadConfig for who wants to know beforehand: it also looks at
+// the files that are named, and finds what is only doubtful.
+func CheckConfig(path string, flags *pflag.FlagSet) (wrong, doubtful []string) {
+	config, problems := read(path, flags)
+	for _, problem := range append(problems, config.checkFiles()...) {
+		wrong = append(wrong, problem.String())
+	}
+	for _, problem := range append(unknownVariables(), config.doubts()...) {
+		doubtful = append(doubtful, problem.String())
+	}
+	return wrong, doubtful
+}
+
+// layers are the values of all sources, the stronger over the weaker, each with
+// where it was set.
+type layers struct {
+	values  map[string]any
+	origins map[string]string
+}
+
+func (l *layers) set(key string, value any, origin string) {
+	l.values[key], l.origins[key] = value, origin
+}
+
+func read(path string, flags *pflag.FlagSet) (Config, problems) {
+	all := &layers{values: map[string]any{}, origins: map[string]string{}}
+	for _, o := range options {
+		all.set(o.key, o.standard, "the default")
+	}
+	var found problems
+	if path != "" {
+		found = append(found, all.readFile(path)...)
+	}
+	found = append(found, all.readVariables()...)
+	all.readFlags(flags)
+	config, err := decode(all.values)
+	if err != nil {
+		return Config{}, append(found, problem{what: fmt.Sprintf("the configuration cannot be used: %v", err)})
+	}
+	config.origins = all.origins
+	return config, append(found, config.check(all)...)
+}
+
+// readVariables takes what FLOWJET_ variables say. Unknown ones are left alone.
+func (l *layers) readVariables() problems {
+	var found problems
+	for _, o := range options {
+		text, is := os.LookupEnv(envName(o.flag))
+		if !is {
+			continue
+		}
+		value, complaint := parse(o.standard, text)
+		if complaint != "" {
+			found = append(found, problem{where: envName(o.flag), what: complaint})
+			continue
+		}
+		l.set(o.key, value, envName(o.flag))
+	}
+	return found
+}
+
+// readFlags takes the flags that were set; their form was checked when they
+// were parsed.
+func (l *layers) readFlags(flags *pflag.FlagSet) {
+	for _, o := range options {
+		given := flags.Lookup(o.flag)
+		if given == nil || !given.Changed {
+			continue
+		}
+		text := given.Value.String()
+		if list, is := given.Value.(pflag.SliceValue); is {
+			text = strings.Join(list.GetSlice(), ",")
+		}
+		value, _ := parse(o.standard, text)
+		l.set(o.key, value, "--"+o.flag)
+	}
+}
+
+func decode(flat map[string]any) (Config, error) {
+	values := koanf.New(".")
+	var config Config
+	if err := values.Load(confmap.Provider(maps.Clone(flat), "."), nil); err != nil {
+		return config, err
+	}
+	err := values.UnmarshalWithConf("", &config, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{Result: &config, TagName: "koanf"}})
+	return config, err
+}
+
+// unknownVariables are FLOWJET_ variables that mean nothing, perhaps mistyped.
+func unknownVariables() problems {
+	var names []string
+	for _, o := range options {
+		names = append(names, envName(o.flag))
+	}
+	var found problems
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(names, name) {
+			found = append(found, problem{where: name, what: "no option has this variable" + suggestion(name, names)})
+		}
+	}
+	return found
+}
+
+// checkFiles looks whether the files that are named are there.
+func (c Config) checkFiles() problems {
+	var found problems
+	for key, path := range c.files() {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names the file %s, which does not exist: create it or name another", key, path)})
+		case err != nil:
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names the file %s: %v", key, path, err)})
+		case info.IsDir():
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names %s, which is a folder: name a file in it", key, path)})
+		}
+	}
+	found.sort()
+	return found
+}
+
+// files are the files that have to be there, by key.
+func (c Config) files() map[string]string {
+	named := map[string]string{
+		"api.certificate_file": c.API.CertificateFile, "api.key_file": c.API.KeyFile,
+		"nats.server_file": c.NATS.ServerFile, "nats.credentials_file": c.NATS.CredentialsFile, "nats.nkey_file": c.NATS.NkeyFile,
+		"nats.ca_file": c.NATS.CAFile, "nats.certificate_file": c.NATS.CertificateFile, "nats.key_file": c.NATS.KeyFile,
+	}
+	if !c.Sim.Enabled {
+		named["one.auth_file"] = c.One.AuthFile
+	}
+	maps.DeleteFunc(named, func(_, path string) bool { return path == "" })
+	return named
+}
+
+// secretFiles are the keys of those files that hold a secret.
+var secretFiles = []string{"api.key_file", "nats.credentials_file", "nats.nkey_file", "nats.key_file", "one.auth_file"}
+
+// doubts are what works and may yet be a mistake.
+func (c Config) doubts() problems {
+	var found problems
+	named := c.files()
+	for _, key := range secretFiles {
+		info, err := os.Stat(named[key])
+		if err == nil && info.Mode().Perm()&0o007 != 0 {
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s: everybody on this host can read %s: chmod o= it", key, filepath.Clean(named[key]))})
+		}
+	}
+	for key, listen := range map[string]string{"status.listen": c.Status.Listen, "nats.listen": c.NATS.Listen} {
+		if key == "nats.listen" && (c.NATS.ServerFile != "" || c.NATS.URL != "") {
+			continue
+		}
+		if listen != "" && !loopback(listen) {
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s: whoever reaches it needs no password there; use a loopback address, or a firewall", key, listen)})
+		}
+	}
+	found.sort()
+	return found
+}

@@ -1,0 +1,138 @@
+package app
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// write puts a text into a file of the test's.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func flagsOf(t *testing.T, arguments ...string) *pflag.FlagSet {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	AddFlags(flags)
+	if err := flags.Parse(arguments); err != nil {
+		t.Fatal(err)
+	}
+	return flags
+}
+
+func TestTheStrongerSourceWins(t *testing.T) {
+	path := write(t, "flowjet.yaml", "zone: 1\napi:\n  reply_wait: 1s\n  user_reads: 7\none:\n  hooks: [tcp://a:1, tcp://b:2]\nnats:\n  provision: false\n")
+	t.Setenv("FLOWJET_API_REPLY_WAIT", "2s")
+	t.Setenv("FLOWJET_API_USER_READS", "8")
+	config, err := ReadConfig(path, flagsOf(t, "--api-user-reads", "9"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Zone != 1 || config.API.ReplyWait != 2*time.Second || config.API.UserReads != 9 || config.NATS.Provision || len(config.One.Hooks) != 2 {
+		t.Errorf("zone %d, reply_wait %s, reads %d, provision %t, hooks %v", config.Zone, config.API.ReplyWait, config.API.UserReads, config.NATS.Provision, config.One.Hooks)
+	}
+	if config.API.UserChanges != 200 {
+		t.Errorf("what nobody sets is %d and not the default", config.API.UserChanges)
+	}
+}
+
+func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
+	cases := map[string]struct{ text, want string }{
+		"a mistyped key":      {"api:\n  listn: 127.0.0.1:1\n", `flowjet.yaml:2: "api.listn" does not exist; did you mean api.listen?`},
+		"a mistyped section":  {"zone: 0\n\nwroker:\n  look_again: 3s\n", `flowjet.yaml:3: "wroker" does not exist; did you mean worker?`},
+		"no section":          {"look_again: 3s\n", `flowjet.yaml:1: "look_again" does not exist; did you mean worker.look_again?`},
+		"nothing like it":     {"colour_of_the_sky: blue\n", `"colour_of_the_sky" does not exist; `},
+		"no time":             {"api:\n\n  reply_wait: 5 sec\n", `flowjet.yaml:3: api.reply_wait is "5 sec": it must be a length of time such as 300ms, 30s or 5m`},
+		"no number":           {"zone: first\n", `flowjet.yaml:1: zone is "first": it must be a whole number`},
+		"no yes or no":        {"sim:\n  enabled: maybe\n", `flowjet.yaml:2: sim.enabled is "maybe": it must be true or false`},
+		"too many":            {"nats:\n  url: nats://a:1\n  replicas: 9\n", "flowjet.yaml:3: nats.replicas is 9: it must be 1 to 5"},
+		"a list for one":      {"api:\n  listen: [a, b]\n", "flowjet.yaml:2: api.listen has keys or a list below it"},
+		"a value for keys":    {"api: 127.0.0.1:2474\n", "flowjet.yaml:1: api holds keys of its own"},
+		"no mapping":          {"- a\n- b\n", "a configuration file holds keys of its own"},
+		"a password":          {"nats:\n  password: hunter2\n", `flowjet.yaml:2: "nats.password" looks like a secret`},
+		"a password in a URL": {"nats:\n  url: nats://joe:hunter2@h:4222\n", "flowjet.yaml:2: nats.url is an address with a user: it holds a user or password: take it out"},
+		"one of oned's":       {"one:\n  xmlrpc: http://joe:hunter2@h:2633/RPC2\n", "flowjet.yaml:2: one.xmlrpc is an address with a user"},
+		"no port":             {"api:\n  listen: localhost\n", "flowjet.yaml:2: api.listen is \"localhost\": it must be host:port"},
+		"another scheme":      {"one:\n  hooks: [http://h:2101]\n", "it must be tcp://host:port"},
+		"no hooks":            {"one:\n  hooks: []\n", "flowjet.yaml:2: one.hooks is empty"},
+		"a level":             {"log:\n  level: warning\n", `flowjet.yaml:2: log.level is "warning": it must be one of debug, info, warn, error; did you mean warn?`},
+		"alone":               {"nats:\n  replicas: 3\n", "flowjet.yaml:2: nats.replicas is 3, but the embedded server is alone"},
+		"half a pair":         {"api:\n  certificate_file: a.pem\n", "api.certificate_file and api.key_file belong together"},
+		"two names":           {"nats:\n  nkey_file: a\n  credentials_file: b\n", "nats.credentials_file and nats.nkey_file are both set"},
+		"twice":               {"zone: 0\nzone: 1\n", "flowjet.yaml:2: zone is set a second time, after line 1"},
+		"a tab":               {"api:\n\tlisten: x\n", "line 2"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := ReadConfig(write(t, "flowjet.yaml", c.text), flagsOf(t))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("got %v\nwant %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error repeats a secret: %v", err)
+			}
+		})
+	}
+}
+
+func TestFaultsOfVariablesAndFlagsAreNamed(t *testing.T) {
+	t.Setenv("FLOWJET_ZONE", "one")
+	_, err := ReadConfig("", flagsOf(t, "--nats-replicas", "7", "--nats-url", "nats://h:1"))
+	for _, want := range []string{`FLOWJET_ZONE: is "one": it must be a whole number`, "--nats-replicas: nats.replicas is 7: it must be 1 to 5"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestAFileThatIsNotThereIsNamed(t *testing.T) {
+	_, err := ReadConfig(filepath.Join(t.TempDir(), "none.yaml"), flagsOf(t))
+	if err == nil || !strings.Contains(err.Error(), "none.yaml does not exist: create it or leave --config out") {
+		t.Error(err)
+	}
+}
+
+func TestCheckLooksAtTheFilesThatAreNamed(t *testing.T) {
+	seed, auth := write(t, "seed", "SU…"), write(t, "auth", "serveradmin:x")
+	if err := os.Chmod(seed, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FLOWJET_ZOEN", "0")
+	wrong, doubtful := CheckConfig("", flagsOf(t, "--nats-nkey-file", seed, "--one-auth-file", auth, "--nats-ca-file", auth+".pem", "--status-listen", "0.0.0.0:0"))
+	if len(wrong) != 1 || !strings.Contains(wrong[0], "--nats-ca-file: nats.ca_file names the file "+auth+".pem, which does not exist") {
+		t.Errorf("wrong: %q", wrong)
+	}
+	all := strings.Join(doubtful, "\n")
+	for _, want := range []string{"nats.nkey_file: everybody on this host can read", "FLOWJET_ZOEN: no option has this variable; did you mean FLOWJET_ZONE?", "--status-listen: status.listen is 0.0.0.0:0: whoever reaches it"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("got %s\nwant %s", all, want)
+		}
+	}
+	if strings.Contains(all, "one.auth_file") {
+		t.Errorf("a file for one user is doubted: %s", all)
+	}
+}
+
+// TestEveryCheckIsOfAnOption and lets the default pass.
+func TestEveryCheckIsOfAnOption(t *testing.T) {
+	for key, checked := range checks {
+		o, known := optionOf(key)
+		if !known {
+			t.Errorf("there is a check of %s, which is no option", key)
+			continue
+		}
+		if complaint := checked(o.standard); complaint != "" {
+			t.Errorf("the default of %s is refused: %s", key, complaint)
+		}
+	}
+}

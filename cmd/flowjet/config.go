@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/app"
+)
+
+// newConfig is the command that helps to write a configuration.
+func newConfig() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Check a configuration, or make one of OneFlow's", Args: cobra.NoArgs}
+	cmd.AddCommand(newConfigCheck(), newConfigImport())
+	return cmd
+}
+
+func newConfigCheck() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check a configuration file, the FLOWJET_ variables and flags",
+		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as a start would take them:\n" +
+			"unknown keys, values of the wrong form, what contradicts each other, files that are missing.\n" +
+			"It ends with 1 if something is wrong, and names the line and what mends it.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			wrong, doubtful := app.CheckConfig(path, cmd.Flags())
+			for _, line := range doubtful {
+				fmt.Fprintln(cmd.OutOrStdout(), "perhaps:", line)
+			}
+			for _, line := range wrong {
+				fmt.Fprintln(cmd.OutOrStdout(), "wrong:", line)
+			}
+			if len(wrong) > 0 {
+				return fmt.Errorf("the configuration has %d faults", len(wrong))
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is good.")
+			return nil
+		},
+	}
+	app.AddFlags(cmd.Flags())
+	cmd.Flags().StringVar(&path, "config", "", "YAML configuration file")
+	return cmd
+}
+
+func newConfigImport() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Make a configuration file of OneFlow's oneflow-server.conf",
+		Long: "Read OneFlow's /etc/one/oneflow-server.conf and write the same as a configuration file for --config.\n" +
+			"What became of each key is told on standard error.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := os.Open(args[0])
+			if err != nil {
+				return fmt.Errorf("read OneFlow's configuration: %w", err)
+			}
+			defer file.Close()
+			if out == "" {
+				return app.Import(file, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			}
+			return importInto(out, file, cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "file to write instead of standard output; it must not exist yet")
+	return cmd
+}
+
+// importInto never writes over a file: it may have been edited.
+func importInto(path string, conf io.Reader, report io.Writer) (err error) {
+	made, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s exists already: remove it or choose another file", path)
+	}
+	if err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	defer func() {
+		if closed := made.Close(); err == nil && closed != nil {
+			err = fmt.Errorf("write the configuration: %w", closed)
+		}
+		if err != nil {
+			_ = os.Remove(path)
+		}
+	}()
+	return app.Import(conf, made, report)
+}
