@@ -64,7 +64,7 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"one of oned's":       {"one:\n  xmlrpc: http://joe:hunter2@h:2633/RPC2\n", "flowjet.yaml:2: one.xmlrpc is an address with a user"},
 		"no port":             {"api:\n  listen: localhost\n", "flowjet.yaml:2: api.listen is \"localhost\": it must be host:port"},
 		"another scheme":      {"one:\n  hooks: [http://h:2101]\n", "it must be tcp://host:port"},
-		"no hooks":            {"one:\n  hooks: []\n", "flowjet.yaml:2: one.hooks is empty"},
+		"too little kept":     {"bridge:\n  keep: 500ms\n", "flowjet.yaml:2: bridge.keep is 500ms, less than bridge.standby (1s)"},
 		"a level":             {"log:\n  level: warning\n", `flowjet.yaml:2: log.level is "warning": it must be one of debug, info, warn, error; did you mean warn?`},
 		"alone":               {"nats:\n  replicas: 3\n", "flowjet.yaml:2: nats.replicas is 3, but the embedded server is alone"},
 		"half a pair":         {"api:\n  certificate_file: a.pem\n", "api.certificate_file and api.key_file belong together"},
