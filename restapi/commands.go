@@ -64,7 +64,7 @@ func (r *request) outcome(verb flow.Verb, reply pipeline.Reply) (answer, error) 
 // submit queues a command, within the bounds of what may wait, and goes on with
 // one that an earlier request with the same key may have queued.
 func (s *Server) submit(ctx context.Context, r *request, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
-	if err := s.backlog.enter(ctx, command.ID, command.User.UID); err != nil {
+	if err := s.backlog.enter(command.ID, command.User.UID); err != nil {
 		return pipeline.Reply{}, err
 	}
 	send := s.queue.SubmitCommand

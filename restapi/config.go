@@ -53,8 +53,8 @@ type Limits struct {
 	// Reads and Changes are how many requests of each kind a user may send a
 	// second, 5,000 and 200 by default, and twice as many at once.
 	Reads, Changes float64
-	// Queued and QueuedOfUser are how many commands of this API may wait for
-	// their workers, 2,000 and 500 by default.
+	// Queued and QueuedOfUser are how many commands of all APIs together, and of
+	// one user, may wait for their workers, 2,000 and 500 by default.
 	Queued, QueuedOfUser int
 	// HeaderTimeout is how long a client may take to send a request's header,
 	// default 5 s, and RequestTimeout for the whole of it, default 30 s.

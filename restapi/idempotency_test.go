@@ -22,6 +22,8 @@ func (w *world) second(config Config) *world {
 	var err error
 	other.api, err = New(config, w.pipe, w.oned)
 	w.must(err)
+	other.api.begin()
+	w.t.Cleanup(other.api.end)
 	server := httptest.NewServer(other.api.Handler())
 	w.t.Cleanup(server.Close)
 	other.url = server.URL

@@ -1,15 +1,11 @@
 package restapi
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/flowjet/flowjet/pipeline"
 )
 
 // busyError asks the client to come again.
@@ -96,74 +92,4 @@ func (s *Server) rated(who caller, method string) error {
 		rate = s.config.Limits.Changes
 	}
 	return s.throttle.admit(key, rate)
-}
-
-// backlog knows the commands that this API has queued and that nobody has
-// answered yet, and bounds them.
-type backlog struct {
-	queue  queue
-	all    int
-	ofUser int
-
-	mu      sync.Mutex
-	waiting map[string]int // command id to uid
-}
-
-func newBacklog(commands queue, all, ofUser int) *backlog {
-	return &backlog{queue: commands, all: all, ofUser: ofUser, waiting: map[string]int{}}
-}
-
-// lookups bounds how many commands one request asks after.
-const lookups = 64
-
-// enter notes a command, or refuses it when too many wait.
-func (b *backlog) enter(ctx context.Context, id string, uid int) error {
-	if b.add(id, uid) {
-		return nil
-	}
-	b.forgetEnded(ctx)
-	if b.add(id, uid) {
-		return nil
-	}
-	return &busyError{http.StatusTooManyRequests, 2 * time.Second, "too many commands wait for their workers already; ask again when some have been carried out"}
-}
-
-func (b *backlog) add(id string, uid int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	own := 0
-	for _, other := range b.waiting {
-		if other == uid {
-			own++
-		}
-	}
-	if len(b.waiting) >= b.all || own >= b.ofUser {
-		return false
-	}
-	b.waiting[id] = uid
-	return true
-}
-
-func (b *backlog) leave(id string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.waiting, id)
-}
-
-// forgetEnded asks after commands that were left waiting.
-func (b *backlog) forgetEnded(ctx context.Context) {
-	b.mu.Lock()
-	var ids []string
-	for id := range b.waiting {
-		if ids = append(ids, id); len(ids) == lookups {
-			break
-		}
-	}
-	b.mu.Unlock()
-	for _, id := range ids {
-		_, _, ended, err := b.queue.CommandReply(ctx, id)
-		if ended || errors.Is(err, pipeline.ErrNotFound) {
-			b.leave(id)
-		}
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -64,7 +65,36 @@ func TestWaitingCommandsAreBounded(t *testing.T) {
 	seen := w.worker(accept)
 	<-seen
 	<-seen
+	poll.Until(t, "the others to have ended", func() bool { return w.api.backlog.size() == 0 })
 	if got := scale(); got.status != 202 && got.status != 204 {
+		t.Errorf("when the others have ended: %+v", got)
+	}
+}
+
+// TestWaitingCommandsAreBoundedAcrossAPIs: what one API has queued counts at the
+// others, those that start later included, and a dead one's counts on.
+func TestWaitingCommandsAreBoundedAcrossAPIs(t *testing.T) {
+	limits := Config{ReplyWait: time.Millisecond, Limits: Limits{Queued: 3}}
+	w := newWorld(t, limits)
+	early := w.second(limits)
+	service := w.service(alice)
+	scale := `{"role_name":"Master","cardinality":2}`
+	for range 2 {
+		if got := w.call(alice, "POST", service+"/scale", scale); got.status != 202 {
+			t.Fatalf("got %+v", got)
+		}
+	}
+	w.api.end()
+	late := w.second(limits)
+	for name, other := range map[string]*world{"early": early, "late": late} {
+		poll.Until(t, name+" to know of the commands", func() bool { return other.api.backlog.size() == 3 })
+		if got := other.call(admin, "POST", service+"/scale", scale); got.status != 429 || !strings.Contains(got.body, "3 commands wait") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	w.worker(accept)
+	poll.Until(t, "the commands to end", func() bool { return early.api.backlog.size()+late.api.backlog.size() == 0 })
+	if got := late.call(admin, "POST", service+"/scale", scale); got.status != 202 && got.status != 204 {
 		t.Errorf("when the others have ended: %+v", got)
 	}
 }

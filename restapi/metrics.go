@@ -14,6 +14,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	panics   prometheus.Counter
 	checks   *prometheus.CounterVec
+	backlog  prometheus.Collector
 }
 
 func newMetrics() *metrics {
@@ -34,11 +35,18 @@ func newMetrics() *metrics {
 	}
 }
 
+// waiting shows how many commands wait for their workers.
+func (m *metrics) waiting(count func() int) {
+	m.backlog = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flowjet_api_commands_waiting", Help: "Commands of all APIs that wait for their workers, as this API knows.",
+	}, func() float64 { return float64(count()) })
+}
+
 func (m *metrics) register(registerer prometheus.Registerer) error {
 	if registerer == nil {
 		return nil
 	}
-	for _, collector := range []prometheus.Collector{m.requests, m.seconds, m.panics, m.checks} {
+	for _, collector := range []prometheus.Collector{m.requests, m.seconds, m.panics, m.checks, m.backlog} {
 		if err := registerer.Register(collector); err != nil {
 			return err
 		}

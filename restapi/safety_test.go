@@ -44,6 +44,10 @@ func (q *fakeQueue) CommandStatus(_ context.Context, id string) (pipeline.Comman
 	return pipeline.CommandStatus{}, q.err
 }
 
+func (q *fakeQueue) ReadCommandChanges(context.Context) (*pipeline.CommandReader, error) {
+	return nil, pipeline.ErrClosed
+}
+
 func (q *fakeQueue) State() pipeline.ConnectionState {
 	return pipeline.ConnectionState{Connected: !q.away, Error: "nobody there"}
 }

@@ -49,6 +49,8 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	served   chan struct{}
+	// following is what begin has started.
+	following sync.WaitGroup
 }
 
 // New makes an API over the given pipeline and oned. It does not listen yet.
@@ -66,13 +68,14 @@ func newServer(config Config, commands queue, users sessions) (*Server, error) {
 		config: config, oned: users, queue: commands, logger: config.Logger, now: time.Now,
 		slots: make(chan struct{}, config.Limits.Requests), metrics: newMetrics(), tls: secure,
 		probe: newProbe(users.server()), throttle: newThrottle(config.Limits.Verdicts),
-		backlog: newBacklog(commands, config.Limits.Queued, config.Limits.QueuedOfUser),
+		backlog: newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),
 	}
 	s.streams = make(chan struct{}, config.Limits.Streams)
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.gate, err = newGate(users, config.CredentialTTL, config.Limits.Verdicts, s.metrics); err != nil {
 		return nil, err
 	}
+	s.metrics.waiting(s.backlog.size)
 	if err := s.metrics.register(config.Registerer); err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
 	}
@@ -104,8 +107,19 @@ func (s *Server) Start(ctx context.Context) error {
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
+	s.begin()
 	go s.serve(s.http, listener, s.served)
 	return nil
+}
+
+// begin starts what goes on beside requests; end ends it, and event streams.
+func (s *Server) begin() {
+	s.following.Go(func() { s.backlog.follow(s.stopping, s.queue, s.logger) })
+}
+
+func (s *Server) end() {
+	s.stop()
+	s.following.Wait()
 }
 
 func (s *Server) serve(server *http.Server, listener net.Listener, served chan<- struct{}) {
@@ -141,7 +155,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.http == nil {
 		return nil
 	}
-	s.stop()
+	s.end()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("stop the API: %w; requests under way were cut off", errors.Join(err, s.http.Close()))

@@ -63,6 +63,8 @@ func newWorld(t testing.TB, config Config) *world {
 	config.Registerer, config.Metrics = w.metrics, w.metrics
 	w.api, err = New(config, w.pipe, w.oned)
 	w.must(err)
+	w.api.begin()
+	t.Cleanup(w.api.end)
 	server := httptest.NewServer(w.api.Handler())
 	t.Cleanup(server.Close)
 	w.url = server.URL
