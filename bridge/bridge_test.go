@@ -385,13 +385,13 @@ func TestChosenObjectsAndCallsOnly(t *testing.T) {
 	b, store, publisher := hearing(t, func(c *Config) {
 		c.Objects, c.Calls = []string{"net"}, []string{"one.vm.chown"}
 	})
-	if topics := b.config.topics(); !slices.Equal(topics, []string{opennebula.StateSubscription, "EVENT API one.vm.chown "}) {
+	if topics := b.config.topics(); !slices.Equal(topics, []string{opennebula.StateSubscription, "EVENT API one.vm.update ", "EVENT API one.vm.chown "}) {
 		t.Errorf("topics %q", topics)
 	}
 	publisher.send(vmFrames(running(1)))
 	body := base64.StdEncoding.EncodeToString([]byte("<HOOK_MESSAGE><RESOURCE_ID>3</RESOURCE_ID></HOOK_MESSAGE>"))
 	publisher.send([][]byte{[]byte("EVENT STATE NET/READY//3 "), []byte(body)})
-	storesSoon(t, store, "3 ")
+	storesSoon(t, store, "net 3 READY")
 }
 
 func TestMetrics(t *testing.T) {

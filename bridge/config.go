@@ -62,7 +62,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// ResyncConfig says when oned's VMs are compared with the stored events.
+// ResyncConfig says when oned's VMs and networks are compared with the stored events.
 type ResyncConfig struct {
 	// Every is the time between two comparisons; 5 min.
 	Every time.Duration

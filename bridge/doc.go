@@ -16,7 +16,7 @@
 // Liveness: ZeroMQ loses messages without a word when nobody listens, or
 // nobody listens fast enough. After each connect, take-over, change of the
 // zone's leader and overflow, and every few minutes, the bridge compares oned's
-// VMs with what is stored and publishes the differences, marked as resync: what was
+// VMs and networks with what is stored and publishes the differences, marked as resync: what was
 // lost is made up for as long as oned and JetStream can be reached. While
 // JetStream cannot, events wait in memory, then in a file; beyond that they are
 // dropped and made up for in the same way.

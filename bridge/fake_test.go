@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,10 +32,22 @@ type fakeStore struct {
 	// block holds Publish up until it is closed.
 	block chan struct{}
 	last  map[int]pipeline.Event
+	nets  map[int]pipeline.Event
 }
 
 func newFakeStore() *fakeStore {
-	return &fakeStore{ids: map[string]bool{}, last: map[int]pipeline.Event{}}
+	return &fakeStore{ids: map[string]bool{}, last: map[int]pipeline.Event{}, nets: map[int]pipeline.Event{}}
+}
+
+// lastOf are the last events of a kind of object. The caller holds the lock.
+func (f *fakeStore) lastOf(object string) map[int]pipeline.Event {
+	switch object {
+	case objectVM:
+		return f.last
+	case objectNet:
+		return f.nets
+	}
+	return map[int]pipeline.Event{}
 }
 
 func (f *fakeStore) take(context.Context, string, string, uint64) (lease, error) {
@@ -83,17 +96,18 @@ func (l fakeLease) Tail(context.Context, int) ([]pipeline.StoredEvent, error) {
 
 // fakeIndex reads the store's last events.
 type fakeIndex struct {
-	store *fakeStore
-	last  map[int]pipeline.Event
+	store  *fakeStore
+	object string
+	last   map[int]pipeline.Event
 }
 
-func (f *fakeStore) index() index { return &fakeIndex{store: f} }
+func (f *fakeStore) index(object string) index { return &fakeIndex{store: f, object: object} }
 
 func (x *fakeIndex) CatchUp(context.Context) error {
 	x.store.mu.Lock()
 	defer x.store.mu.Unlock()
 	x.last = map[int]pipeline.Event{}
-	for id, event := range x.store.last {
+	for id, event := range x.store.lastOf(x.object) {
 		x.last[id] = event
 	}
 	return x.store.fail
@@ -101,17 +115,20 @@ func (x *fakeIndex) CatchUp(context.Context) error {
 
 func (x *fakeIndex) Forget() {}
 
-func (x *fakeIndex) Of(vm int) (pipeline.StoredVM, bool) {
-	event, known := x.last[vm]
-	return pipeline.StoredVM{Sequence: uint64(vm), Heard: event.Heard, Done: event.State == "DONE"}, known
+func (x *fakeIndex) Of(id int) (pipeline.StoredObject, bool) {
+	event, known := x.last[id]
+	return pipeline.StoredObject{Sequence: uint64(id), Heard: event.Heard, Done: event.State == "DONE"}, known
 }
 
-func (x *fakeIndex) Same(stored pipeline.StoredVM, vm flow.VM) bool {
+func (x *fakeIndex) Same(stored pipeline.StoredObject, event pipeline.Event) bool {
 	last := x.last[int(stored.Sequence)]
-	return last.VM != nil && *last.VM == vm
+	if last.VM == nil || event.VM == nil {
+		return last.VM == event.VM && last.State == event.State
+	}
+	return *last.VM == *event.VM
 }
 
-func (x *fakeIndex) All(visit func(int, pipeline.StoredVM)) {
+func (x *fakeIndex) All(visit func(int, pipeline.StoredObject)) {
 	for id := range x.last {
 		stored, _ := x.Of(id)
 		visit(id, stored)
@@ -123,7 +140,7 @@ func (x *fakeIndex) Event(_ context.Context, vm int) (pipeline.Event, bool, erro
 	return event, known, nil
 }
 
-func (f *fakeStore) PublishFound(_ context.Context, found []pipeline.FoundVM) (int, error) {
+func (f *fakeStore) PublishFound(_ context.Context, found []pipeline.FoundEvent) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {
@@ -131,7 +148,7 @@ func (f *fakeStore) PublishFound(_ context.Context, found []pipeline.FoundVM) (i
 	}
 	for _, one := range found {
 		f.events = append(f.events, one.FeedEvent)
-		f.last[one.Event.ID] = one.Event
+		f.lastOf(one.Event.Object)[one.Event.ID] = one.Event
 	}
 	return len(found), nil
 }
@@ -172,9 +189,7 @@ func (f *fakeStore) keep(events []pipeline.FeedEvent) {
 			panic(err)
 		}
 		f.events = append(f.events, event)
-		if event.Event.Object == "vm" {
-			f.last[event.Event.ID] = event.Event
-		}
+		f.lastOf(event.Event.Object)[event.Event.ID] = event.Event
 	}
 }
 
@@ -204,7 +219,9 @@ func (f *fakeStore) stored() []string {
 	var list []string
 	for _, event := range f.events {
 		text := fmt.Sprintf("%d %s", event.Event.ID, event.Event.LCMState)
-		if event.Event.State == "DONE" {
+		if event.Event.Object == objectNet {
+			text = fmt.Sprintf("net %d %s", event.Event.ID, event.Event.State)
+		} else if event.Event.State == "DONE" {
 			text = fmt.Sprintf("%d DONE", event.Event.ID)
 		}
 		if event.Event.Resync {
@@ -223,8 +240,28 @@ type fakeCloud struct {
 	most  int // VMs in one answer; 0 for any number
 	asked [][2]int
 	// listing is called while a list is made, before it is answered.
-	listing func()
-	hidden  map[int]bool
+	listing  func()
+	hidden   map[int]bool
+	networks map[int]flow.NetworkState
+}
+
+func (f *fakeCloud) Networks(context.Context, int) ([]opennebula.Network, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []opennebula.Network
+	for _, id := range slices.Sorted(maps.Keys(f.networks)) {
+		found = append(found, opennebula.Network{ID: id, State: f.networks[id]})
+	}
+	return found, f.fail
+}
+
+func (f *fakeCloud) Network(_ context.Context, id int) (opennebula.Network, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if state, found := f.networks[id]; found {
+		return opennebula.Network{ID: id, State: state}, f.fail
+	}
+	return opennebula.Network{}, &opennebula.Error{Method: "one.vn.info", Code: opennebula.CodeNoExists}
 }
 
 func (f *fakeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, error) {

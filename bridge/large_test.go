@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -29,6 +30,11 @@ func (l largeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, err
 
 func (l largeCloud) VM(_ context.Context, id int) (flow.VM, error) { return running(id), nil }
 
+func (l largeCloud) Networks(context.Context, int) ([]opennebula.Network, error) { return nil, nil }
+func (l largeCloud) Network(context.Context, int) (opennebula.Network, error) {
+	return opennebula.Network{}, nil
+}
+
 func heapInUse() uint64 {
 	runtime.GC()
 	var stats runtime.MemStats
@@ -45,7 +51,8 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 	}
 	p := newPipeline(t)
 	b := newBridge(quietly(), pipelineStore{p}, cloud, nil)
-	r := &resync{bridge: b, index: b.store.index()}
+	r := b.newResync()
+	index := r.kinds[0].index
 	must(t, r.run(limited(t)))
 	if r.stored != cloud.count {
 		t.Errorf("%d of %d differences were stored", r.stored, cloud.count)
@@ -55,13 +62,13 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 		t.Errorf("%d differences the second time", r.stored)
 	}
 	known := 0
-	r.index.All(func(int, pipeline.StoredVM) { known++ })
+	index.All(func(int, pipeline.StoredObject) { known++ })
 	if known != cloud.count {
 		t.Errorf("%d VMs are known", known)
 	}
 	// The server is in this process too: what counts is what goes with the index.
 	with := heapInUse()
-	r.index = nil
+	r, index = nil, nil
 	held := int64(with) - int64(heapInUse())
 	t.Logf("%d VMs: %d KiB", cloud.count, held>>10)
 	// Other parts of the process let go of memory meanwhile: a fixed share of it.

@@ -31,7 +31,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		deadLetters:       counter("dead_letters_total", "Hook events that could not be understood."),
 		overflows:         counter("overflows_total", "Hook events that had to wait because the queue was full."),
 		queueBytes:        gauge("queue_bytes", "Memory taken by hook events that are not stored yet."),
-		resyncs:           counters("resyncs_total", "Comparisons of oned's VMs with the stored events.", "outcome"),
+		resyncs:           counters("resyncs_total", "Comparisons of oned with the stored events.", "outcome"),
 		resyncDifferences: counter("resync_differences_total", "Events that were published because a comparison found them missing."),
 		lastEvent:         gauge("last_event_timestamp_seconds", "When the newest stored event was heard, in unix seconds."),
 	}

@@ -3,9 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -17,73 +15,36 @@ import (
 type cloud interface {
 	VMs(ctx context.Context, filter, start, end, state int) ([]flow.VM, error)
 	VM(ctx context.Context, id int) (flow.VM, error)
+	Networks(ctx context.Context, filter int) ([]opennebula.Network, error)
+	Network(ctx context.Context, id int) (opennebula.Network, error)
 }
 
-const (
-	firstResyncPause   = 500 * time.Millisecond
-	longestResyncPause = 30 * time.Second
-)
-
-// compareRegularly compares, when asked to and from time to time, until ctx ends.
-// A bridge on standby leaves that to the one that publishes.
-func (b *Bridge) compareRegularly(ctx context.Context) {
-	timer := time.NewTimer(b.config.Resync.Every)
-	defer timer.Stop()
-	r := &resync{bridge: b, index: b.store.index()}
-	for {
-		next := b.config.Resync.Every
-		var wanted bool
-		select {
-		case <-ctx.Done():
-			return
-		case <-b.asked:
-			next, wanted = b.config.Resync.Settle, b.holdsAny()
-		case <-timer.C:
-			wanted = b.holdsFirst()
-		}
-		if wanted && b.compareUntilDone(ctx, r) != nil {
-			return
-		}
-		timer.Reset(next*9/10 + rand.N(next/5+1))
-	}
-}
-
-// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge
-// publishes no more.
-func (b *Bridge) compareUntilDone(ctx context.Context, r *resync) error {
-	pause := firstResyncPause
-	for b.holdsAny() {
-		err := r.run(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		b.compared(err)
-		if err == nil {
-			return nil
-		}
-		if err := sleep(ctx, pause/2+rand.N(pause/2)); err != nil {
-			return err
-		}
-		pause = min(2*pause, longestResyncPause)
-	}
-	return nil
-}
-
-// resync compares oned's VMs with what is stored. Its memory is the index, about
-// 100 bytes a VM, and one page of VMs.
+// resync compares oned's VMs and networks with what is stored. Its memory is the
+// indexes, about 100 bytes an object, one page of VMs and the list of networks.
 type resync struct {
 	bridge *Bridge
-	index  index
+	kinds  []kind
 
 	began time.Time
-	// seen are the VMs that oned has listed.
+	// seen are the objects of the present kind that oned has listed.
 	seen map[int]bool
 	// found waits to be stored, at most a page of it; stored counts.
-	found  []pipeline.FoundVM
+	found  []pipeline.FoundEvent
 	stored int
-	// overtaken says that news of a VM was on its way when it was found to
+	// overtaken says that news of an object was on its way when it was found to
 	// differ, or was stored before it.
 	overtaken bool
+}
+
+func (b *Bridge) newResync() *resync {
+	r := &resync{bridge: b}
+	for _, k := range b.kinds() {
+		if slices.Contains(b.filter.objects, k.object) {
+			k.index = b.store.index(k.object)
+			r.kinds = append(r.kinds, k)
+		}
+	}
+	return r
 }
 
 // run compares once and publishes the differences. Everything heard before is
@@ -91,31 +52,41 @@ type resync struct {
 // whatever was heard meanwhile, by any bridge, is seen to be newer.
 func (r *resync) run(ctx context.Context) error {
 	b := r.bridge
+	r.stored = 0
+	for _, k := range r.kinds {
+		if err := r.compare(ctx, k); err != nil {
+			return err
+		}
+	}
+	if r.stored > 0 {
+		b.log.Info("oned differs from the stored events; the differences are published", "objects", r.stored)
+	}
+	return nil
+}
+
+// compare compares the objects of one kind.
+func (r *resync) compare(ctx context.Context, k kind) error {
 	if err := r.understand(ctx); err != nil {
 		return err
 	}
-	for _, f := range b.feeds {
+	for _, f := range r.bridge.feeds {
 		if err := f.window.allStored(ctx); err != nil {
 			return err
 		}
 	}
-	r.began, r.seen, r.found, r.stored, r.overtaken = time.Now().UTC(), map[int]bool{}, nil, 0, false
+	r.began, r.seen, r.found, r.overtaken = time.Now().UTC(), map[int]bool{}, nil, false
 	defer func() { r.seen = nil }()
-	err := pages(ctx, b.cloud, b.config.Resync.PageSize, func(vms []flow.VM) error { return r.page(ctx, vms) })
-	if err != nil {
-		return fmt.Errorf("compare oned's VMs with the stored events: %w", err)
+	if err := k.list(ctx, func(page []pipeline.Event) error { return r.page(ctx, k, page) }); err != nil {
+		return fmt.Errorf("compare oned's objects of kind %s with the stored events: %w", k.object, err)
 	}
-	if err := r.lookUp(ctx); err != nil {
+	if err := r.lookUp(ctx, k); err != nil {
 		return err
 	}
 	if err := r.flush(ctx); err != nil {
 		return err
 	}
-	if r.stored > 0 {
-		b.log.Info("oned's VMs differ from the stored events; the differences are published", "vms", r.stored)
-	}
 	if r.overtaken {
-		r.index.Forget()
+		k.index.Forget()
 	}
 	return nil
 }
@@ -131,22 +102,22 @@ func (r *resync) understand(ctx context.Context) error {
 	return nil
 }
 
-// page compares a page of VMs. Those of no service count only when they have been
-// stored before. Stored news from after the beginning is newer than the list.
-func (r *resync) page(ctx context.Context, vms []flow.VM) error {
+// page compares a page of objects. VMs of no service count only when they have
+// been stored before. Stored news from after the beginning is newer than the list.
+func (r *resync) page(ctx context.Context, k kind, page []pipeline.Event) error {
 	if err := r.understand(ctx); err != nil {
 		return err
 	}
-	if err := r.index.CatchUp(ctx); err != nil {
+	if err := k.index.CatchUp(ctx); err != nil {
 		return err
 	}
-	for _, vm := range vms {
-		r.seen[vm.ID] = true
-		stored, known := r.index.Of(vm.ID)
+	for _, event := range page {
+		r.seen[event.ID] = true
+		stored, known := k.index.Of(event.ID)
 		switch {
 		case known && !stored.Heard.Before(r.began):
-		case known && !r.index.Same(stored, vm), !known && vm.Service >= 0:
-			if err := r.differs(ctx, vm, stored.Sequence, ""); err != nil {
+		case known && !k.index.Same(stored, event), !known && (event.VM == nil || event.VM.Service >= 0):
+			if err := r.differs(ctx, event, stored.Sequence); err != nil {
 				return err
 			}
 		}
@@ -154,45 +125,44 @@ func (r *resync) page(ctx context.Context, vms []flow.VM) error {
 	return r.flush(ctx)
 }
 
-// lookUp asks for VMs that are stored and not in the list of those that are not
-// DONE. They should be DONE, but absence alone is no proof: the server user may
-// be kept from seeing them.
-func (r *resync) lookUp(ctx context.Context) error {
-	if err := r.index.CatchUp(ctx); err != nil {
+// lookUp asks for objects that are stored and not in the list of those that are
+// not DONE. They should be DONE, but absence alone is no proof: the server user
+// may be kept from seeing them.
+func (r *resync) lookUp(ctx context.Context, k kind) error {
+	if err := k.index.CatchUp(ctx); err != nil {
 		return err
 	}
 	var missing []int
-	r.index.All(func(vm int, stored pipeline.StoredVM) {
-		if !r.seen[vm] && !stored.Done && stored.Heard.Before(r.began) {
-			missing = append(missing, vm)
+	k.index.All(func(id int, stored pipeline.StoredObject) {
+		if !r.seen[id] && !stored.Done && stored.Heard.Before(r.began) {
+			missing = append(missing, id)
 		}
 	})
 	slices.Sort(missing)
 	for _, id := range missing {
-		if err := r.lookUpOne(ctx, id); err != nil {
+		if err := r.lookUpOne(ctx, k, id); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *resync) lookUpOne(ctx context.Context, id int) error {
-	b := r.bridge
-	stored, _ := r.index.Of(id)
+func (r *resync) lookUpOne(ctx context.Context, k kind, id int) error {
+	stored, _ := k.index.Of(id)
 	asked := time.Now()
-	vm, err := b.cloud.VM(ctx, id)
+	event, err := k.one(ctx, id)
 	switch {
-	case err == nil && r.index.Same(stored, vm):
+	case err == nil && k.index.Same(stored, event):
 		return nil
 	case err == nil:
-		err = r.differs(ctx, vm, stored.Sequence, "")
+		err = r.differs(ctx, event, stored.Sequence)
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
-		err = r.gone(ctx, id, stored)
+		err = r.gone(ctx, k, id, stored)
 	case opennebula.IsCode(err, opennebula.CodeAuthorization):
-		b.log.Warn("the server user may not see a VM that is in the stored events", "vm", id, "error", err)
+		r.bridge.log.Warn("the server user may not see an object that is in the stored events", "object", k.object, "id", id, "error", err)
 		return nil
 	default:
-		return fmt.Errorf("look up VM %d, which is no longer listed: %w", id, err)
+		return fmt.Errorf("look up %s %d, which is no longer listed: %w", k.object, id, err)
 	}
 	if err != nil {
 		return err
@@ -200,41 +170,33 @@ func (r *resync) lookUpOne(ctx context.Context, id int) error {
 	return sleep(ctx, throttle(time.Since(asked)))
 }
 
-// gone keeps of a VM that is gone without a trace what was known of it.
-func (r *resync) gone(ctx context.Context, id int, stored pipeline.StoredVM) error {
-	vm := flow.VM{ID: id, Service: -1}
-	last, known, err := r.index.Event(ctx, id)
+// gone keeps of an object that is gone without a trace what was known of it.
+func (r *resync) gone(ctx context.Context, k kind, id int, stored pipeline.StoredObject) error {
+	last, _, err := k.index.Event(ctx, id)
 	if err != nil {
 		return err
 	}
-	if known && last.VM != nil {
-		vm = *last.VM
-	}
-	vm.State, vm.LCMState = flow.VMDone, 0
-	return r.differs(ctx, vm, stored.Sequence, last.Host)
+	return r.differs(ctx, k.gone(id, last), stored.Sequence)
 }
 
 // differs notes a difference, marked as found and not heard, unless news of the
-// VM is on its way: that comes first, and the next comparison sees.
-func (r *resync) differs(ctx context.Context, vm flow.VM, after uint64, host string) error {
+// object is on its way: that comes first, and the next comparison sees.
+func (r *resync) differs(ctx context.Context, event pipeline.Event, after uint64) error {
 	b := r.bridge
-	if !b.filter.passesState(objectVM, vm.State.String(), vm.LCMState.String()) {
+	if !b.filter.passesState(event.Object, event.State, event.LCMState) {
 		return nil
 	}
 	for _, f := range b.feeds {
-		if f.window.awaits(vm.ID) {
+		if f.window.awaits(objectID{event.Object, event.ID}) {
 			r.overtaken = true
 			b.askLater()
 			return nil
 		}
 	}
-	event := pipeline.Event{
-		Version: pipeline.Version, Zone: b.config.Zone, Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(),
-		VM: &vm, Host: host, Resync: true, Heard: time.Now().UTC(),
-	}
+	event.Version, event.Zone, event.Resync, event.Heard = pipeline.Version, b.config.Zone, true, time.Now().UTC()
 	hash := hashOf([][]byte{[]byte("resync"), pipeline.Encode(event)})
-	id := "resync-" + strconv.Itoa(b.config.Zone) + "-" + strconv.Itoa(vm.ID) + "-" + strconv.FormatUint(after, 10)
-	r.found = append(r.found, pipeline.FoundVM{
+	id := fmt.Sprintf("resync-%d-%s-%d-%d", b.config.Zone, event.Object, event.ID, after)
+	r.found = append(r.found, pipeline.FoundEvent{
 		FeedEvent: pipeline.FeedEvent{Subject: subject(event), MessageID: id, Hash: hash, Event: event}, After: after,
 	})
 	if len(r.found) >= b.config.Resync.PageSize {
@@ -258,37 +220,4 @@ func (r *resync) flush(ctx context.Context) error {
 	b.resyncs.differences += uint64(stored)
 	b.mu.Unlock()
 	return err
-}
-
-// askLater has another comparison made when the present one has settled.
-func (b *Bridge) askLater() {
-	time.AfterFunc(b.config.Resync.Settle, func() {
-		if b.hearing.Err() == nil {
-			b.ask("news was on its way")
-		}
-	})
-}
-
-// compared notes a comparison's outcome, and logs when that changes.
-func (b *Bridge) compared(err error) {
-	b.mu.Lock()
-	before := b.resyncs.failed
-	b.resyncs.failed = ""
-	if err != nil {
-		b.resyncs.failed = err.Error()
-	} else {
-		b.resyncs.last = time.Now()
-	}
-	b.mu.Unlock()
-	if err == nil {
-		b.metrics.resyncs.WithLabelValues("done").Inc()
-		if before != "" {
-			b.log.Info("oned's VMs could be compared with the stored events again")
-		}
-		return
-	}
-	b.metrics.resyncs.WithLabelValues("failed").Inc()
-	if before == "" {
-		b.log.Warn("cannot compare oned's VMs with the stored events, trying again until it works", "error", err)
-	}
 }

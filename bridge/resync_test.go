@@ -48,7 +48,7 @@ func TestDifferences(t *testing.T) {
 			store.last[1] = storedAs(c.stored, c.heard)
 		}
 		b := newBridge(quietly(), store, cloud, nil)
-		r := &resync{bridge: b, index: store.index()}
+		r := b.newResync()
 		must(t, r.run(limited(t)))
 		if (len(store.events) == 1) != c.found || len(store.events) > 1 {
 			t.Errorf("%s: found %+v", name, store.events)
@@ -233,4 +233,19 @@ func sequence(from, to int) []int {
 		list = append(list, id)
 	}
 	return list
+}
+
+// Networks are compared by their state: a service waits for READY.
+func TestResyncOfNetworks(t *testing.T) {
+	cloud, store := &fakeCloud{networks: map[int]flow.NetworkState{1: flow.NetworkReady, 2: flow.NetworkReady, 3: flow.NetworkError}}, newFakeStore()
+	at := time.Now().Add(-time.Hour)
+	store.nets = map[int]pipeline.Event{
+		2: {Object: "net", ID: 2, State: "READY", Heard: at}, 3: {Object: "net", ID: 3, State: "LOCK_CREATE", Heard: at},
+		4: {Object: "net", ID: 4, State: "READY", Heard: at}, 5: {Object: "net", ID: 5, State: "DONE", Heard: at},
+	}
+	want := []string{"net 1 READY resync", "net 3 ERROR resync", "net 4 DONE resync"}
+	b, _ := comparing(t, cloud, store)
+	storesSoon(t, store, want...)
+	compared(t, b)
+	storesSoon(t, store, want...)
 }

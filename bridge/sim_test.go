@@ -109,6 +109,25 @@ func TestLostEventsAreFoundBySimulatedComparison(t *testing.T) {
 	}
 }
 
+// A network's READY is lost: the service that waits for it is woken all the same.
+func TestLostNetworksAreFoundBySimulatedComparison(t *testing.T) {
+	z := newZone(t)
+	poll.Until(t, "a comparison", func() bool { return !z.bridge.Status()[0].LastResync.IsZero() })
+	z.oned.DropEvents(1_000_000)
+	id, err := z.client.For("oneadmin").ReserveNetwork(limited(t), 0, "SIZE=2\nNAME=\"part\"\n")
+	must(t, err)
+	poll.Until(t, "the network to be ready", func() bool {
+		network, err := z.client.Server().Network(limited(t), id)
+		must(t, err)
+		return network.State == flow.NetworkReady
+	})
+	compared(t, z.bridge)
+	poll.Until(t, "the network to be stored", func() bool { return isStored(t, z.p, pipeline.ObjectSubject(0, "net", id, "READY")) })
+	must(t, z.client.For("oneadmin").DeleteNetwork(limited(t), id))
+	compared(t, z.bridge)
+	poll.Until(t, "its end to be stored", func() bool { return isStored(t, z.p, pipeline.ObjectSubject(0, "net", id, "DONE")) })
+}
+
 func TestRestartOfTheSimulatedZone(t *testing.T) {
 	z := newZone(t)
 	poll.Until(t, "a comparison", func() bool { return !z.bridge.Status()[0].LastResync.IsZero() })

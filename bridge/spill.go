@@ -51,7 +51,7 @@ type spilled struct {
 	Hash    string    `json:"h"`
 	Object  string    `json:"o"`
 	Heard   time.Time `json:"t"`
-	VM      int       `json:"v"`
+	ID      int       `json:"i"`
 	Data    []byte    `json:"d"`
 }
 
@@ -65,7 +65,7 @@ func (s *spill) write(e entry) error {
 			return err
 		}
 	}
-	text, err := json.Marshal(spilled{e.subject, e.hash, e.object, e.heard, e.vm, e.data})
+	text, err := json.Marshal(spilled{e.subject, e.hash, e.object, e.heard, e.id, e.data})
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (s *spill) read() (entry, error) {
 	if s.count--; s.count == 0 {
 		s.reset()
 	}
-	return entry{e.Subject, e.Hash, e.Object, e.Data, e.Heard, e.VM}, nil
+	return entry{e.Subject, e.Hash, objectID{e.Object, e.ID}, e.Data, e.Heard}, nil
 }
 
 // reset gives up what is in the file.

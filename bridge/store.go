@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -13,8 +12,8 @@ type store interface {
 	watch(feed string) (watch, error)
 	LastLease(ctx context.Context, feed string) (pipeline.Lease, uint64, error)
 	take(ctx context.Context, feed, holder string, expected uint64) (lease, error)
-	index() index
-	PublishFound(ctx context.Context, found []pipeline.FoundVM) (int, error)
+	index(object string) index
+	PublishFound(ctx context.Context, found []pipeline.FoundEvent) (int, error)
 	DeadLetter(ctx context.Context, where, reason string, data []byte) error
 }
 
@@ -36,14 +35,14 @@ type lease interface {
 	Token() string
 }
 
-// index is what is stored of each VM.
+// index is what is stored of each VM, or of each network.
 type index interface {
 	CatchUp(ctx context.Context) error
 	Forget()
-	Of(vm int) (pipeline.StoredVM, bool)
-	Same(stored pipeline.StoredVM, vm flow.VM) bool
-	All(visit func(vm int, stored pipeline.StoredVM))
-	Event(ctx context.Context, vm int) (pipeline.Event, bool, error)
+	Of(id int) (pipeline.StoredObject, bool)
+	Same(stored pipeline.StoredObject, event pipeline.Event) bool
+	All(visit func(id int, stored pipeline.StoredObject))
+	Event(ctx context.Context, id int) (pipeline.Event, bool, error)
 }
 
 // pipelineStore is the store that is used outside of tests.
@@ -55,4 +54,4 @@ func (p pipelineStore) take(ctx context.Context, feed, holder string, expected u
 	return p.TakeFeed(ctx, feed, holder, expected)
 }
 
-func (p pipelineStore) index() index { return p.NewVMIndex() }
+func (p pipelineStore) index(object string) index { return p.NewIndex(object) }

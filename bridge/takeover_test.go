@@ -16,7 +16,7 @@ var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 func heardAs(hashes string) []entry {
 	var heard []entry
 	for i, hash := range hashes {
-		e := entry{hash: string(hash), heard: noon.Add(time.Duration(i) * time.Second), vm: -1}
+		e := entry{hash: string(hash), heard: noon.Add(time.Duration(i) * time.Second)}
 		if hash == '-' {
 			e.hash = ""
 		}
@@ -106,12 +106,12 @@ func readyFrames(vm int, ready string) [][]byte {
 
 func TestWindowOnStandbyKeepsWhatIsYoungAndFits(t *testing.T) {
 	w := newWindow(10*1000, time.Minute, nil)
-	old := entry{hash: "old", heard: time.Now().Add(-time.Hour), vm: -1}
+	old := entry{hash: "old", heard: time.Now().Add(-time.Hour)}
 	if _, err := w.add([]entry{old, old}, 2); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 100 {
-		_, _ = w.add([]entry{{hash: fmt.Sprint(i), data: make([]byte, 800), heard: time.Now(), vm: i}}, 1)
+		_, _ = w.add([]entry{{hash: fmt.Sprint(i), data: make([]byte, 800), heard: time.Now(), objectID: objectID{objectVM, i}}}, 1)
 	}
 	state := w.state()
 	if state.kept == 0 || state.kept > 10 || w.bytes > w.limit || w.entries[len(w.entries)-1].hash != "99" {
@@ -120,11 +120,11 @@ func TestWindowOnStandbyKeepsWhatIsYoungAndFits(t *testing.T) {
 	if !w.hold([]pipeline.StoredEvent{{Hash: "97"}}) {
 		t.Error("the place was not found")
 	}
-	if w.state().waiting != 2 || !w.awaits(98) || w.awaits(97) {
+	if w.state().waiting != 2 || !w.awaits(objectID{objectVM, 98}) || w.awaits(objectID{objectVM, 97}) {
 		t.Errorf("%+v waits", w.state())
 	}
 	w.standBy()
-	if w.awaits(98) {
+	if w.awaits(objectID{objectVM, 98}) {
 		t.Error("a bridge on standby stores nothing")
 	}
 }

@@ -62,11 +62,7 @@ func (t *translator) translate(i item) (e entry, passes bool) {
 }
 
 func entryOf(event pipeline.Event, hash string) entry {
-	e := entry{subject: subject(event), hash: hash, object: event.Object, data: pipeline.Encode(event), heard: event.Heard, vm: -1}
-	if event.Object == "vm" {
-		e.vm = event.ID
-	}
-	return e
+	return entry{subject: subject(event), hash: hash, objectID: objectID{event.Object, event.ID}, data: pipeline.Encode(event), heard: event.Heard}
 }
 
 // message gives an entry its message id: the hash says what happened, the

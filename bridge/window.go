@@ -10,16 +10,24 @@ import (
 
 // entry is an event of a feed as it will be stored.
 type entry struct {
-	subject, hash, object string
-	data                  []byte
-	heard                 time.Time
-	// vm is the VM's id, -1 for other objects.
-	vm int
+	subject, hash string
+	objectID
+	data  []byte
+	heard time.Time
 }
+
+// objectID is an event's object: vm, net, host, image or api, with its id.
+type objectID struct {
+	object string
+	id     int
+}
+
+// compared says that objects of this kind are compared with oned.
+func (o objectID) compared() bool { return o.object == objectVM || o.object == objectNet }
 
 // letter is a dead letter's place among the events. It has no hash.
 func letter(l *deadLetter) entry {
-	return entry{subject: l.reason, data: l.encode(), heard: l.Heard, vm: -1}
+	return entry{subject: l.reason, data: l.encode(), heard: l.Heard}
 }
 
 func (e entry) isLetter() bool { return e.hash == "" }
@@ -56,8 +64,8 @@ type window struct {
 	// full says that events are dropped until everything is stored.
 	full    bool
 	dropped uint64
-	// pending counts the entries of each VM that are not stored.
-	pending map[int]int
+	// pending counts the entries of each VM and network that are not stored.
+	pending map[objectID]int
 	// understood counts the messages that went through the decoders.
 	understood uint64
 	// moved is closed and replaced when next or understood has moved.
@@ -67,7 +75,7 @@ type window struct {
 
 func newWindow(limit int64, keep time.Duration, s *spill) *window {
 	return &window{
-		limit: limit, keep: keep, spill: s, pending: map[int]int{},
+		limit: limit, keep: keep, spill: s, pending: map[objectID]int{},
 		moved: make(chan struct{}), ready: make(chan struct{}, 1),
 	}
 }
@@ -115,8 +123,8 @@ func (w *window) append(e entry) {
 
 func (w *window) await(e entry) {
 	w.waiting += e.size()
-	if e.vm >= 0 {
-		w.pending[e.vm]++
+	if e.compared() {
+		w.pending[e.objectID]++
 	}
 }
 
@@ -148,11 +156,11 @@ func (w *window) drop(count int) {
 
 func (w *window) settle(e entry) {
 	w.waiting -= e.size()
-	if e.vm < 0 {
+	if !e.compared() {
 		return
 	}
-	if w.pending[e.vm]--; w.pending[e.vm] <= 0 {
-		delete(w.pending, e.vm)
+	if w.pending[e.objectID]--; w.pending[e.objectID] <= 0 {
+		delete(w.pending, e.objectID)
 	}
 }
 
@@ -291,11 +299,11 @@ func (w *window) waitUntil(ctx context.Context, condition func() bool) error {
 	}
 }
 
-// awaits says that an event of the VM is still to be stored.
-func (w *window) awaits(vm int) bool {
+// awaits says that an event of the object is still to be stored.
+func (w *window) awaits(object objectID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.holding && (w.pending[vm] > 0 || w.full || w.spill.length() > 0)
+	return w.holding && (w.pending[object] > 0 || w.full || w.spill.length() > 0)
 }
 
 // windowState is what Status tells of a window.

@@ -7,30 +7,30 @@ import (
 	"github.com/flowjet/flowjet/flow"
 )
 
-func foundVM(vm, number int, after uint64) FoundVM {
+func foundVM(vm, number int, after uint64) FoundEvent {
 	event := vmEvent(vm, number)
 	event.Event.Resync = true
 	event.MessageID = fmt.Sprintf("found-%d-%d", vm, after)
-	return FoundVM{FeedEvent: event, After: after}
+	return FoundEvent{FeedEvent: event, After: after}
 }
 
 func TestTheIndexKnowsTheNewestEventOfEachVM(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	lease, err := p.AcquireFeed(ctx, "fe1", "a")
 	must(t, err)
-	index := p.NewVMIndex()
+	index := p.NewIndex("vm")
 	must(t, index.CatchUp(ctx))
 	for _, upTo := range []int{300, 600} {
 		must(t, lease.Publish(ctx, feedEvents(upTo-300, upTo)))
 		must(t, index.CatchUp(ctx))
 		count := 0
-		index.All(func(vm int, stored StoredVM) {
+		index.All(func(vm int, stored StoredObject) {
 			count++
 			event, found, err := index.Event(ctx, vm)
-			if err != nil || !found || event.VM.Service < upTo-7 || !index.Same(stored, *event.VM) || !event.Heard.Equal(stored.Heard) {
+			if err != nil || !found || event.VM.Service < upTo-7 || !index.Same(stored, event) || !event.Heard.Equal(stored.Heard) {
 				t.Errorf("VM %d has %+v (%+v, %v)", vm, stored, event.VM, err)
 			}
-			if index.Same(stored, flow.VM{ID: vm}) {
+			if index.Same(stored, Event{VM: &flow.VM{ID: vm}}) {
 				t.Errorf("VM %d is the same as any", vm)
 			}
 		})
@@ -55,10 +55,10 @@ func TestFoundEventsNeverOverrideNewerOnes(t *testing.T) {
 		lease, err := p.AcquireFeed(ctx, "fe1", "a")
 		must(t, err)
 		must(t, lease.Publish(ctx, feedEvents(0, 7)))
-		index := p.NewVMIndex()
+		index := p.NewIndex("vm")
 		must(t, index.CatchUp(ctx))
 		must(t, lease.Publish(ctx, feedEvents(7, 8))) // newer news of VM 0
-		var found []FoundVM
+		var found []FoundEvent
 		for vm := range 30 {
 			stored, _ := index.Of(vm)
 			found = append(found, foundVM(vm, 100+vm, stored.Sequence))
@@ -76,4 +76,29 @@ func TestFoundEventsNeverOverrideNewerOnes(t *testing.T) {
 			t.Errorf("last are %+v and %+v of %d; %d again", last[0].VM, last[3].VM, eventCount(t, p), again)
 		}
 	})
+}
+
+// An index of networks knows their states, and nothing of VMs with the same ids.
+func TestTheIndexOfNetworks(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	lease, err := p.AcquireFeed(ctx, "fe1", "a")
+	must(t, err)
+	events := feedEvents(0, 7)
+	for i, state := range []string{"LOCK_CREATE", "READY"} {
+		events = append(events, FeedEvent{
+			Subject: ObjectSubject(0, "net", 3, state), MessageID: fmt.Sprint("net-", i), Hash: fmt.Sprint(i),
+			Event: Event{Object: "net", ID: 3, State: state},
+		})
+	}
+	must(t, lease.Publish(ctx, events))
+	index := p.NewIndex("net")
+	must(t, index.CatchUp(ctx))
+	index.All(func(id int, stored StoredObject) {
+		if id != 3 || stored.Done || !index.Same(stored, Event{State: "READY"}) || index.Same(stored, Event{State: "ERROR"}) {
+			t.Errorf("network %d: %+v", id, stored)
+		}
+	})
+	if _, known := index.Of(3); !known {
+		t.Error("the network is not known")
+	}
 }

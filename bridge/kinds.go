@@ -1,0 +1,80 @@
+package bridge
+
+import (
+	"context"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// kind is a kind of object that is compared, and how oned is asked about it.
+type kind struct {
+	object string
+	index  index
+	// list hands over what is not DONE, a page after the other, as events.
+	list func(ctx context.Context, hand func([]pipeline.Event) error) error
+	one  func(ctx context.Context, id int) (pipeline.Event, error)
+	// gone is the event of an object that no longer exists; last may be empty.
+	gone func(id int, last pipeline.Event) pipeline.Event
+}
+
+func (b *Bridge) kinds() []kind {
+	return []kind{
+		{object: objectVM, list: b.listVMs, one: b.lookAtVM, gone: goneVM},
+		{object: objectNet, list: b.listNetworks, one: b.lookAtNetwork, gone: goneNetwork},
+	}
+}
+
+func (b *Bridge) listVMs(ctx context.Context, hand func([]pipeline.Event) error) error {
+	return pages(ctx, b.cloud, b.config.Resync.PageSize, func(vms []flow.VM) error {
+		events := make([]pipeline.Event, len(vms))
+		for i, vm := range vms {
+			events[i] = foundVM(vm, "")
+		}
+		return hand(events)
+	})
+}
+
+func (b *Bridge) lookAtVM(ctx context.Context, id int) (pipeline.Event, error) {
+	vm, err := b.cloud.VM(ctx, id)
+	return foundVM(vm, ""), err
+}
+
+func foundVM(vm flow.VM, host string) pipeline.Event {
+	return pipeline.Event{Object: objectVM, ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Host: host}
+}
+
+// goneVM is DONE, and otherwise what it was: its service learns of it.
+func goneVM(id int, last pipeline.Event) pipeline.Event {
+	vm := flow.VM{ID: id, Service: -1}
+	if last.VM != nil {
+		vm = *last.VM
+	}
+	vm.State, vm.LCMState = flow.VMDone, 0
+	return foundVM(vm, last.Host)
+}
+
+// listNetworks lists all networks at once: a zone has many fewer than VMs.
+func (b *Bridge) listNetworks(ctx context.Context, hand func([]pipeline.Event) error) error {
+	networks, err := b.cloud.Networks(ctx, opennebula.FilterAll)
+	if err != nil {
+		return err
+	}
+	var events []pipeline.Event
+	for _, network := range networks {
+		events = append(events, foundNetwork(network.ID, network.State))
+	}
+	return hand(events)
+}
+
+func (b *Bridge) lookAtNetwork(ctx context.Context, id int) (pipeline.Event, error) {
+	network, err := b.cloud.Network(ctx, id)
+	return foundNetwork(id, network.State), err
+}
+
+func foundNetwork(id int, state flow.NetworkState) pipeline.Event {
+	return pipeline.Event{Object: objectNet, ID: id, State: state.String()}
+}
+
+func goneNetwork(id int, _ pipeline.Event) pipeline.Event { return foundNetwork(id, flow.NetworkDone) }
