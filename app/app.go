@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -190,6 +191,7 @@ func (a *App) startSim(ctx context.Context) error {
 		XMLRPCListen:  a.config.Sim.XMLRPCListen,
 		HooksListen:   a.config.Sim.HooksListen,
 		ControlListen: a.config.Sim.ControlListen,
+		Others:        otherServers(a.config.Sim.Others),
 		BootDelay:     simulatedDelay(a.config.Sim.BootDelay),
 		CallDelay:     a.config.Sim.CallDelay,
 		Logger:        a.logger.With("part", "sim"),
@@ -202,8 +204,11 @@ func (a *App) startSim(ctx context.Context) error {
 	}
 	a.sim = simulated
 	a.onStop(simulated.Stop)
-	a.config.One.XMLRPC = simulated.Endpoint()
-	a.config.One.Hooks = []string{simulated.HooksEndpoint()}
+	a.config.One.XMLRPC, a.config.One.Hooks = nil, nil
+	for _, server := range simulated.Servers() {
+		a.config.One.XMLRPC = append(a.config.One.XMLRPC, server.Endpoint)
+		a.config.One.Hooks = append(a.config.One.Hooks, server.Hooks)
+	}
 	if a.config.Sim.AuthFile == "" {
 		return nil
 	}
@@ -211,6 +216,14 @@ func (a *App) startSim(ctx context.Context) error {
 		return fmt.Errorf("write the simulator's credentials: %w: choose another file with --sim-auth-file", err)
 	}
 	return nil
+}
+
+// otherServers takes the addresses of further servers two by two.
+func otherServers(addresses []string) (others []sim.ServerAddress) {
+	for pair := range slices.Chunk(addresses, 2) {
+		others = append(others, sim.ServerAddress{XMLRPCListen: pair[0], HooksListen: pair[1]})
+	}
+	return others
 }
 
 // simulatedDelay: to the simulator 0 is "not set".
@@ -234,7 +247,8 @@ func (a *App) connectOned(ctx context.Context) error {
 		return err
 	}
 	a.oned = opennebula.NewClient(opennebula.Config{
-		Endpoint:    a.config.One.XMLRPC,
+		Endpoint:    a.config.One.XMLRPC[0],
+		Others:      a.config.One.XMLRPC[1:],
 		Credentials: credentials,
 		Timeout:     a.config.One.Timeout,
 		Logger:      a.logger.With("part", "oned"),
@@ -248,14 +262,16 @@ func (a *App) connectOned(ctx context.Context) error {
 func (a *App) checkOned(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
+	a.oned.Follow(asking, a.config.Zone)
+	endpoints := strings.Join(a.config.One.XMLRPC, ", ")
 	_, err := a.oned.Server().User(asking, -1)
 	switch {
 	case err == nil:
 		return nil
 	case opennebula.IsCode(err, opennebula.CodeAuthentication):
-		return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or name another file with --one-auth-file", a.config.One.XMLRPC, a.config.One.AuthFile)
+		return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or name another file with --one-auth-file", endpoints, a.config.One.AuthFile)
 	}
-	return fmt.Errorf("ask oned at %s who we are: %w: start oned, or name the right endpoint with --one-xmlrpc", a.config.One.XMLRPC, err)
+	return fmt.Errorf("ask oned at %s who we are: %w: start oned, or name the right endpoint with --one-xmlrpc", endpoints, err)
 }
 
 // credentials are the server user's: the simulator's own, or the auth file's.

@@ -51,7 +51,9 @@ func (a *App) whereabouts() []whereabout {
 		simulated = " (simulated)"
 	}
 	if a.oned != nil || a.sim != nil {
-		add("oned", a.config.One.XMLRPC+simulated)
+		for _, endpoint := range a.config.One.XMLRPC {
+			add("oned", endpoint+simulated)
+		}
 	}
 	if a.bridge.Load() != nil || a.sim != nil {
 		for _, endpoint := range a.feedEndpoints() {
@@ -105,7 +107,7 @@ func (a *App) demoFlags() string {
 		first, _, _ := strings.Cut(a.externalNATS(), ",")
 		flags += unless(first, "nats://127.0.0.1:4222", "--nats")
 	}
-	return flags + unless(a.config.One.XMLRPC, "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
+	return flags + unless(a.config.One.XMLRPC[0], "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
 }
 
 // unless is a flag with its value where the default will not do.

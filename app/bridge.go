@@ -47,7 +47,7 @@ func (a *App) startBridge(ctx context.Context) error {
 	b := bridge.New(bridge.Config{
 		Zone:          a.config.Zone,
 		Endpoints:     a.config.One.Hooks,
-		XMLRPC:        a.config.One.XMLRPC,
+		XMLRPC:        a.config.One.XMLRPC[0],
 		Objects:       append([]string{}, c.Objects...), // none given is none, not the default
 		States:        c.States,
 		Calls:         append([]string{}, c.Calls...),

@@ -174,7 +174,7 @@ func (c Config) check(all *layers) problems {
 	for _, o := range options {
 		if checked := checks[o.key]; checked != nil {
 			if complaint := checked(all.values[o.key]); complaint != "" {
-				found = append(found, problem{all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(o.key, all.values[o.key]), complaint)})
+				found = append(found, problem{all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(all.values[o.key]), complaint)})
 			}
 		}
 	}
@@ -182,7 +182,7 @@ func (c Config) check(all *layers) problems {
 }
 
 // quoted shows a value, unless it may hold a secret.
-func quoted(key string, value any) string {
+func quoted(value any) string {
 	switch typed := value.(type) {
 	case string:
 		if strings.Contains(typed, "@") && strings.Contains(typed, "://") {
@@ -191,7 +191,7 @@ func quoted(key string, value any) string {
 		return fmt.Sprintf("%q", typed)
 	case []string:
 		if strings.Contains(strings.Join(typed, ""), "@") {
-			return "a list with a user in an address of " + key
+			return "a list with a user in an address"
 		}
 	}
 	return fmt.Sprint(value)
@@ -205,6 +205,12 @@ func (c Config) checkTogether() problems {
 	}
 	if c.NATS.Replicas > 1 && c.NATS.URL == "" && c.NATS.Cluster == "" {
 		add("nats.replicas", "nats.replicas is %d, but the embedded server is alone: set nats.url or nats.cluster to a cluster's", c.NATS.Replicas)
+	}
+	if len(c.One.XMLRPC) == 0 {
+		add("one.xmlrpc", "one.xmlrpc is empty: give at least one http://host:2633/RPC2")
+	}
+	if len(c.Sim.Others)%2 != 0 {
+		add("sim.others", "sim.others names an odd number of addresses: each server has two, XML-RPC's and that of the hook events")
 	}
 	if c.Bridge.Keep < c.Bridge.Standby {
 		add("bridge.keep", "bridge.keep is %s, less than bridge.standby (%s): a standby has to know what it heard when it takes over", c.Bridge.Keep, c.Bridge.Standby)

@@ -57,7 +57,7 @@ type Config struct {
 		Provision bool `koanf:"provision"`
 	} `koanf:"nats"`
 	One struct {
-		XMLRPC   string        `koanf:"xmlrpc"`
+		XMLRPC   []string      `koanf:"xmlrpc"`
 		Hooks    []string      `koanf:"hooks"`
 		AuthFile string        `koanf:"auth_file"`
 		Timeout  time.Duration `koanf:"timeout"`
@@ -75,6 +75,7 @@ type Config struct {
 		Enabled       bool          `koanf:"enabled"`
 		XMLRPCListen  string        `koanf:"xmlrpc_listen"`
 		HooksListen   string        `koanf:"hooks_listen"`
+		Others        []string      `koanf:"others"`
 		ControlListen string        `koanf:"control_listen"`
 		BootDelay     time.Duration `koanf:"boot_delay"`
 		CallDelay     time.Duration `koanf:"call_delay"`

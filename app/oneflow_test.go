@@ -42,7 +42,7 @@ func TestOneFlowsConfigurationIsTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, made.String())
 	}
-	if config.One.XMLRPC != "http://oned.example:2633/RPC2" || config.One.Hooks[0] != "tcp://oned.example:2101" ||
+	if config.One.XMLRPC[0] != "http://oned.example:2633/RPC2" || config.One.Hooks[0] != "tcp://oned.example:2101" ||
 		config.API.Listen != "0.0.0.0:2475" || config.Log.Level != "debug" {
 		t.Errorf("addresses or log level are lost:\n%s", made.String())
 	}

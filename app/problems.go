@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+	"github.com/spf13/pflag"
 )
 
 // problem is one thing that is wrong with a configuration.
@@ -37,6 +38,20 @@ func (p problems) err() error {
 
 func (p problems) sort() {
 	slices.SortFunc(p, func(a, b problem) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// FlagError words an error of the command line's for people.
+func FlagError(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	for _, o := range options {
+		if _, complaint := parse(o.standard, bad.GetValue()); o.flag == bad.GetFlag().Name && complaint != "" {
+			return fmt.Errorf("--%s %s", o.flag, complaint)
+		}
+	}
+	return err
 }
 
 // suggestion names the nearest of what there is, if one is near.

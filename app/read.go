@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -35,6 +36,15 @@ func CheckConfig(path string, flags *pflag.FlagSet) (wrong, doubtful []string) {
 		doubtful = append(doubtful, problem.String())
 	}
 	return wrong, doubtful
+}
+
+// UnknownVariables are the FLOWJET_ variables that set nothing, a line each:
+// most likely one is misspelt.
+func UnknownVariables() (lines []string) {
+	for _, problem := range unknownVariables() {
+		lines = append(lines, problem.String())
+	}
+	return lines
 }
 
 // layers are the values of all sources, the stronger over the weaker, each with
@@ -112,6 +122,10 @@ func decode(flat map[string]any) (Config, error) {
 	return config, err
 }
 
+// fromKubernetes are the variables that Kubernetes sets for services whose names
+// begin with flowjet.
+var fromKubernetes = regexp.MustCompile(`^FLOWJET(_.*)?_(SERVICE_HOST|SERVICE_PORT|PORT)(_.*)?$`)
+
 // unknownVariables are FLOWJET_ variables that mean nothing, perhaps mistyped.
 func unknownVariables() problems {
 	var names []string
@@ -121,7 +135,7 @@ func unknownVariables() problems {
 	var found problems
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(names, name) {
+		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(names, name) && !fromKubernetes.MatchString(name) {
 			found = append(found, problem{where: name, what: "no option has this variable" + suggestion(name, names)})
 		}
 	}

@@ -61,7 +61,7 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"no mapping":          {"- a\n- b\n", "a configuration file holds keys of its own"},
 		"a password":          {"nats:\n  password: hunter2\n", `flowjet.yaml:2: "nats.password" looks like a secret`},
 		"a password in a URL": {"nats:\n  url: nats://joe:hunter2@h:4222\n", "flowjet.yaml:2: nats.url is an address with a user: it holds a user or password: take it out"},
-		"one of oned's":       {"one:\n  xmlrpc: http://joe:hunter2@h:2633/RPC2\n", "flowjet.yaml:2: one.xmlrpc is an address with a user"},
+		"one of oned's":       {"one:\n  xmlrpc: http://joe:hunter2@h:2633/RPC2\n", "flowjet.yaml:2: one.xmlrpc is a list with a user in an address"},
 		"no port":             {"api:\n  listen: localhost\n", "flowjet.yaml:2: api.listen is \"localhost\": it must be host:port"},
 		"another scheme":      {"one:\n  hooks: [http://h:2101]\n", "it must be tcp://host:port"},
 		"too little kept":     {"bridge:\n  keep: 500ms\n", "flowjet.yaml:2: bridge.keep is 500ms, less than bridge.standby (1s)"},

@@ -148,7 +148,9 @@ func TestProbingTheSimulatedZone(t *testing.T) {
 
 // In a zone of several servers each has a hook manager of its own.
 func TestEachServerOfAZoneHasAnEndpoint(t *testing.T) {
-	oned, err := sim.New(sim.Config{Peers: []string{"http://front-2.example:2633/RPC2", "http://[fd00::3]:2633/RPC2"}})
+	oned, err := sim.New(sim.Config{Others: []sim.ServerAddress{
+		{XMLRPCListen: "127.0.0.2:0", HooksListen: "127.0.0.2:0"}, {XMLRPCListen: "127.0.0.3:0", HooksListen: "127.0.0.3:0"},
+	}})
 	must(t, err)
 	must(t, oned.Start(limited(t)))
 	t.Cleanup(func() { must(t, oned.Stop(limited(t))) })
@@ -158,7 +160,7 @@ func TestEachServerOfAZoneHasAnEndpoint(t *testing.T) {
 	t.Cleanup(client.Close)
 	found, err := onedZone{client: client, xmlrpc: "http://one-of-them:2633/RPC2"}.hookEndpoints(limited(t), 0)
 	must(t, err)
-	if want := []string{"tcp://127.0.0.1:2101", "tcp://front-2.example:2101", "tcp://[fd00::3]:2101"}; !slices.Equal(found, want) {
+	if want := []string{"tcp://127.0.0.1:2101", "tcp://127.0.0.2:2101", "tcp://127.0.0.3:2101"}; !slices.Equal(found, want) {
 		t.Errorf("endpoints %q, want %q", found, want)
 	}
 }

@@ -20,7 +20,10 @@ import (
 // Config says where oned is and how to speak to it.
 type Config struct {
 	// Endpoint is oned's XML-RPC address, http://127.0.0.1:2633/RPC2.
-	Endpoint    string
+	Endpoint string
+	// Others are those of the zone's other oneds. With any, calls go to the one
+	// that leads; without, see Follow.
+	Others      []string
 	Credentials Credentials
 	// Timeout bounds each call; 60 s unless given. An instantiate can wait
 	// seconds behind others.
@@ -39,9 +42,10 @@ const (
 	idleTimeout = 10 * time.Second
 )
 
-// Client is a connection pool to one oned.
+// Client is a connection pool to the oneds of a zone. Every call, also one that
+// only reads, goes to the one that leads.
 type Client struct {
-	endpoint  string
+	leader    *leader
 	timeout   time.Duration
 	limit     int64
 	tokens    *serverTokens
@@ -62,7 +66,6 @@ func NewClient(config Config) *Client {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	client := &Client{
-		endpoint:  config.Endpoint,
 		timeout:   config.Timeout,
 		limit:     maxAnswerSize,
 		tokens:    newServerTokens(config.Credentials, time.Now),
@@ -73,8 +76,17 @@ func NewClient(config Config) *Client {
 		Transport:     client.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	client.leader = newLeader(client, append([]string{config.Endpoint}, config.Others...), config.Logger)
 	return client
 }
+
+// Follow has calls go to whichever oned of the zone leads it, as the zone itself
+// lists them (one.zone.info); with Config.Others, as they do. It asks once and
+// returns; who leads is asked again by itself.
+func (c *Client) Follow(ctx context.Context, zone int) { c.leader.follow(ctx, zone) }
+
+// Endpoint is the XML-RPC address that the next call goes to.
+func (c *Client) Endpoint() string { return c.leader.endpoint() }
 
 // newTransport ignores the proxy settings of the environment: a session must
 // go to oned and nobody else.
@@ -156,6 +168,9 @@ func (c *Client) call(ctx context.Context, method, session string, arguments []a
 	return value, err
 }
 
+// exchange makes the call at the leader. Where another oned leads, or none
+// does for a moment, it is made again only if it cannot have been carried out or
+// changes nothing: whoever asked for the rest has to look first.
 func (c *Client) exchange(ctx context.Context, method string, arguments []any) (any, error) {
 	body, err := xmlrpc.EncodeMethodCall(method, arguments...)
 	if err != nil {
@@ -163,9 +178,44 @@ func (c *Client) exchange(ctx context.Context, method string, arguments []any) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	endpoint := c.leader.endpoint()
+	if !c.leader.hasChoice() {
+		return c.exchangeAt(ctx, endpoint, method, body)
+	}
+	for patience := time.Now().Add(electionPatience); ; {
+		value, err := c.watched(ctx, endpoint, method, body)
+		if !elsewhere(err) || ctx.Err() != nil {
+			return value, err
+		}
+		next := c.leader.find(ctx)
+		again := notBegun(err) && time.Now().Before(patience) || reads(method) && next != endpoint
+		if !again || ctx.Err() != nil {
+			return value, err
+		}
+		endpoint = next
+	}
+}
+
+var errMoved = errors.New("another oned leads the zone by now")
+
+// watched gives a call up when its oned hangs and another leads.
+func (c *Client) watched(ctx context.Context, endpoint, method string, body []byte) (any, error) {
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer c.leader.watch(endpoint, func() { cancel(errMoved) })()
+	value, err := c.exchangeAt(waiting, endpoint, method, body)
+	var transport *TransportError
+	if errors.Is(context.Cause(waiting), errMoved) && errors.As(err, &transport) {
+		transport.Err = errMoved
+	}
+	return value, err
+}
+
+// exchangeAt makes the call at one oned.
+func (c *Client) exchangeAt(ctx context.Context, endpoint, method string, body []byte) (any, error) {
 	for tries := 1; ; tries++ {
 		var leaving departure
-		answer, sent, err := c.post(ctx, body, &leaving)
+		answer, sent, err := c.post(ctx, endpoint, body, &leaving)
 		switch {
 		case err == nil:
 			return decodeAnswer(method, answer)
@@ -180,9 +230,9 @@ func (c *Client) exchange(ctx context.Context, method string, arguments []any) (
 const maxStale = 4
 
 // post sends a call and reads the whole answer.
-func (c *Client) post(ctx context.Context, body []byte, leaving *departure) (answer []byte, sent bool, err error) {
+func (c *Client) post(ctx context.Context, endpoint string, body []byte, leaving *departure) (answer []byte, sent bool, err error) {
 	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, leaving.trace()),
-		http.MethodPost, c.endpoint, bytes.NewReader(body))
+		http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, false, fmt.Errorf("oned's endpoint is not a valid address: %w", withoutURL(err))
 	}

@@ -42,10 +42,23 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("oned refused %s: %s (%s)", e.Method, reason, e.Code)
 }
 
+// asError is the refusal in err, if it is one.
+func asError(err error) (*Error, bool) {
+	var refusal *Error
+	refused := errors.As(err, &refusal)
+	return refusal, refused
+}
+
+// unsent says that not a byte of the call has left.
+func unsent(err error) bool {
+	var transport *TransportError
+	return errors.As(err, &transport) && !transport.Sent
+}
+
 // IsCode says whether err is a refusal by oned with that code.
 func IsCode(err error, code Code) bool {
-	var refusal *Error
-	return errors.As(err, &refusal) && refusal.Code == code
+	refusal, refused := asError(err)
+	return refused && refusal.Code == code
 }
 
 // TransportError is a call without an answer that could be used.

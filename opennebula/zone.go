@@ -1,6 +1,11 @@
 package opennebula
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"github.com/kolo/xmlrpc"
+)
 
 // Zone is an OpenNebula zone with its servers.
 type Zone struct {
@@ -78,10 +83,41 @@ func (s *Session) RaftStatus(ctx context.Context) (RaftStatus, error) {
 // closed on its own.
 func (c *Client) At(endpoint string) *Client {
 	other := *c
-	other.endpoint = endpoint
+	other.leader = newLeader(c, []string{endpoint}, c.logger)
 	other.transport = newTransport(c.transport.MaxConnsPerHost)
 	http := *c.http
 	http.Transport = other.transport
 	other.http = &http
 	return &other
+}
+
+// raftStatus asks one oned for its own status.
+func (c *Client) raftStatus(ctx context.Context, endpoint string) (RaftStatus, error) {
+	var status RaftStatus
+	err := c.objectAt(ctx, endpoint, "one.zone.raftstatus", &status)
+	return status, err
+}
+
+// zoneServers asks one oned for all of the zone.
+func (c *Client) zoneServers(ctx context.Context, endpoint string, id int) ([]ZoneServer, error) {
+	var zone Zone
+	err := c.objectAt(ctx, endpoint, "one.zone.info", &zone, id, false)
+	return zone.Servers, err
+}
+
+// objectAt reads an object from one oned, whether it leads or not.
+func (c *Client) objectAt(ctx context.Context, endpoint, method string, target any, arguments ...any) error {
+	body, err := xmlrpc.EncodeMethodCall(method, append([]any{c.tokens.session(c.tokens.user)}, arguments...)...)
+	if err != nil {
+		return &TransportError{Method: method, Err: fmt.Errorf("encode the call: %w", err)}
+	}
+	value, err := c.exchangeAt(ctx, endpoint, method, body)
+	if err != nil {
+		return err
+	}
+	text, isText := value.(string)
+	if !isText {
+		return unexpected(method, value)
+	}
+	return object(method, text, target)
 }

@@ -34,12 +34,22 @@ type Config struct {
 	// HooksHighWater is how many messages may wait for one subscriber before it
 	// loses them; 0 is 100,000. oned's own default is 1000.
 	HooksHighWater int
-	// Peers are the endpoints of the zone's other servers. With any this one
-	// starts as their leader, without it is alone.
-	Peers []string
+	// Others are the zone's further servers, beside the one of XMLRPCListen and
+	// HooksListen, which starts as their leader. Without any that one is alone.
+	Others []ServerAddress
+	// ForwardWrites has a follower pass a write on to the leader, as oned does
+	// where its followers can reach it; else it refuses.
+	ForwardWrites bool
+	// ElectionTime is how long the zone has no leader when the leader is
+	// stopped; 0 is 200 ms.
+	ElectionTime time.Duration
 	// Logger takes what goes wrong; nil is silent.
 	Logger *slog.Logger
 }
+
+// ServerAddress is where one server of the zone listens, host:port each; "" is
+// a free port of 127.0.0.1.
+type ServerAddress struct{ XMLRPCListen, HooksListen string }
 
 // NoDelay is a BootDelay of nothing at all.
 const NoDelay time.Duration = -1
@@ -54,6 +64,7 @@ func (c Config) withDefaults() Config {
 	c.HostCPUs = orElse(c.HostCPUs, 10_000)
 	c.HostMemory = orElse(c.HostMemory, 64<<20)
 	c.KeepDone = orElse(c.KeepDone, 10_000)
+	c.ElectionTime = orElse(c.ElectionTime, 200*time.Millisecond)
 	c.HooksHighWater = orElse(c.HooksHighWater, 100_000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -31,6 +31,7 @@ func (s *Sim) controlHandler() http.Handler {
 	mux.HandleFunc("POST /boots/{what}", does(s.controlBoots))
 	mux.HandleFunc("POST /events", does(s.controlEvents))
 	mux.HandleFunc("POST /leadership/{what}", does(s.controlLeadership))
+	mux.HandleFunc("POST /servers/{n}/{what}", does(s.controlServer))
 	mux.HandleFunc("POST /restart", does(s.controlRestart))
 	return mux
 }
@@ -202,10 +203,29 @@ func (s *Sim) controlLeadership(r *http.Request) error {
 		s.LoseLeadership()
 	case "gain":
 		s.GainLeadership()
+	case "move":
+		return s.MoveLeadership()
 	default:
-		return fmt.Errorf("%q is nothing to do to the leadership: lose or gain", what)
+		return fmt.Errorf("%q is nothing to do to the leadership: lose, gain or move", what)
 	}
 	return nil
+}
+
+func (s *Sim) controlServer(r *http.Request) error {
+	n, err := strconv.Atoi(r.PathValue("n"))
+	if err != nil {
+		return fmt.Errorf("%q is no server's number", r.PathValue("n"))
+	}
+	switch what := r.PathValue("what"); what {
+	case "stop":
+		return s.StopServer(n)
+	case "start":
+		return s.StartServer(n)
+	case "lead":
+		return s.Lead(n)
+	default:
+		return fmt.Errorf("%q is nothing to do to a server: stop, start or lead", what)
+	}
 }
 
 func (s *Sim) controlRestart(r *http.Request) error {

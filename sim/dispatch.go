@@ -121,7 +121,9 @@ var typeLetters = map[valueKind]byte{kindString: 's', kindInt: 'i', kindBool: 'b
 
 // request is a call that is being carried out, under the lock.
 type request struct {
-	sim        *Sim
+	sim *Sim
+	// server is the one that was called.
+	server     int
 	cloud      *cloud
 	tx         *tx
 	who        identity
@@ -174,14 +176,15 @@ const Version = "7.4.0"
 var (
 	notAuthenticated = refuse(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
 	notLeader        = refuse(opennebula.CodeReplication, "This server does not lead the zone: ask the leader.")
+	noLeader         = refuse(opennebula.CodeInternal, "Cannot process request, oned cluster in election period")
 )
 
 // carryOut runs a call against the cloud and says which user it acted for.
-func (s *Sim) carryOut(name string, m method, parameters []value) (answer, string) {
+func (s *Sim) carryOut(server int, name string, m method, parameters []value) (answer, string) {
 	if m.silent {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
-		r := &request{sim: s, cloud: s.cloud, parameters: parameters}
+		r := &request{sim: s, server: server, cloud: s.cloud, parameters: parameters}
 		a := s.run(r, m)
 		return a, r.userName()
 	}
@@ -190,10 +193,10 @@ func (s *Sim) carryOut(name string, m method, parameters []value) (answer, strin
 		who string
 	)
 	wait := s.update(func(t *tx) {
-		r := &request{sim: s, cloud: s.cloud, tx: t, parameters: parameters}
+		r := &request{sim: s, server: server, cloud: s.cloud, tx: t, parameters: parameters}
 		a = s.run(r, m)
 		who = r.userName()
-		if r.who.user != nil && s.leads() {
+		if r.who.user != nil && s.mayWrite(server) == nil {
 			t.afterCall = false
 			t.emit(apiEvent(name, parameters, m.secrets, a, r.extra))
 		}
@@ -210,10 +213,23 @@ func (s *Sim) run(r *request, m method) answer {
 		return refusedAnswer(notAuthenticated)
 	}
 	r.who = who
-	if m.writes && !s.leads() {
-		return refusedAnswer(notLeader)
+	if refused := s.mayWrite(r.server); m.writes && refused != nil {
+		return refusedAnswer(refused)
 	}
 	return m.run(r)
+}
+
+// mayWrite is why a write that came to the server is refused, nil if it is not.
+func (s *Sim) mayWrite(server int) *refusal {
+	switch {
+	case s.raft.leads(server):
+		return nil
+	case !s.config.ForwardWrites:
+		return notLeader
+	case s.raft.leader() < 0:
+		return noLeader
+	}
+	return nil
 }
 
 func (r *request) userName() string {
@@ -231,7 +247,7 @@ type outcome struct {
 }
 
 // call takes a decoded call through delays and faults to its answer.
-func (s *Sim) call(ctx context.Context, name string, parameters []value) outcome {
+func (s *Sim) call(ctx context.Context, server int, name string, parameters []value) outcome {
 	m, known := methods[name]
 	if !known {
 		return outcome{body: encodeFault(faultNoMethod, "Method '"+name+"' not defined")}
@@ -253,7 +269,7 @@ func (s *Sim) call(ctx context.Context, name string, parameters []value) outcome
 	if planned.refusal != nil {
 		a = refusedAnswer(planned.refusal)
 	} else {
-		a, who = s.carryOut(name, m, parameters)
+		a, who = s.carryOut(server, name, m, parameters)
 	}
 	leave()
 	s.calls.finish(entry, who, a)

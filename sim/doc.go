@@ -31,6 +31,8 @@
 //	POST   /boots/pause, /boots/resume VMs stay in BOOT meanwhile
 //	POST   /boots/fail                 {"count":1}: so many of the next boots end in BOOT_FAILURE
 //	POST   /events                     {"drop":1,"double":1,"reorder":2,"delay":"50ms"}
-//	POST   /leadership/{lose,gain}     a follower refuses writes and publishes nothing
+//	POST   /leadership/{lose,gain}     no server leads: followers refuse writes and publish nothing
+//	POST   /leadership/move            the next server leads, in a new term
+//	POST   /servers/{n}/{what}         of a zone with several servers: stop, start, lead
 //	POST   /restart                    {"down":"100ms"}: sockets close, events are lost, the same ports come back
 package sim

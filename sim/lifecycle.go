@@ -113,11 +113,11 @@ func moves(v *vm) bool {
 }
 
 // step is a VM's next step, unless something else has happened to it, the
-// boots are paused, or this server does not lead (a follower changes nothing;
-// the step is taken up again when it leads).
+// boots are paused, or the zone has no leader (a follower changes nothing; the
+// step is taken up again when one leads).
 func (t *tx) step(id int, generation uint64) {
 	v := t.cloud.vms[id]
-	if v == nil || v.generation != generation || !t.sim.leads() {
+	if v == nil || v.generation != generation || t.sim.raft.leader() < 0 {
 		return
 	}
 	if v.State == vmPending {

@@ -64,7 +64,7 @@ func (s *Sim) scheduleNetwork(n *network) {
 // networkStep is LOCK_CREATE to READY, or LOCK_DELETE to DONE and away.
 func (t *tx) networkStep(id int) {
 	n := t.cloud.networks[id]
-	if n == nil || !t.sim.leads() {
+	if n == nil || t.sim.raft.leader() < 0 {
 		return
 	}
 	switch n.State {

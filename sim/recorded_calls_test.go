@@ -133,7 +133,7 @@ func TestAnswersHaveTheRecordedStructure(t *testing.T) {
 	for i, recorded := range fixtures.Lines[recordedCall](t, "xmlrpc.jsonl") {
 		t.Run(strconv.Itoa(i)+" "+recorded.Method, func(t *testing.T) {
 			s := start(t, sim.Config{BootDelay: sim.NoDelay})
-			got, err := post(t, s, similar(t, s, recorded))
+			got, err := post(t, s.Endpoint(), similar(t, s, recorded))
 			if err != nil {
 				t.Fatal(err)
 			}

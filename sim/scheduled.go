@@ -93,7 +93,7 @@ func (s *Sim) scheduleAction(vmID int, a scheduledAction) {
 // runScheduled carries a scheduled action out where it still stands.
 func (t *tx) runScheduled(vmID, actionID int) {
 	v := t.cloud.vms[vmID]
-	if v == nil || v.State == vmDone || !t.sim.leads() {
+	if v == nil || v.State == vmDone || t.sim.raft.leader() < 0 {
 		return
 	}
 	for i := range v.Scheduled {

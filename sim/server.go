@@ -42,20 +42,20 @@ func (e *endpointServer) stop(ctx context.Context) {
 	<-e.ended
 }
 
-// rpcHandler answers XML-RPC on /RPC2.
-func (s *Sim) rpcHandler() http.Handler {
+// rpcHandler answers XML-RPC on /RPC2 as one of the zone's servers.
+func (s *Sim) rpcHandler(server int) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /RPC2", s.serveRPC)
+	mux.HandleFunc("POST /RPC2", func(w http.ResponseWriter, r *http.Request) { s.serveRPC(w, r, server) })
 	return mux
 }
 
-func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request) {
+func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	if err != nil {
 		http.Error(w, "the call is too long or ended early", http.StatusRequestEntityTooLarge)
 		return
 	}
-	result := s.answerRPC(r.Context(), body)
+	result := s.answerRPC(r.Context(), body, server)
 	if result.dropped {
 		// The one way of net/http to close a connection without an answer.
 		panic(http.ErrAbortHandler)
@@ -65,10 +65,10 @@ func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(result.body)
 }
 
-func (s *Sim) answerRPC(ctx context.Context, body []byte) outcome {
+func (s *Sim) answerRPC(ctx context.Context, body []byte, server int) outcome {
 	method, parameters, err := decodeRequest(body)
 	if err != nil {
 		return outcome{body: encodeFault(faultParse, err.Error())}
 	}
-	return s.call(ctx, method, parameters)
+	return s.call(ctx, server, method, parameters)
 }

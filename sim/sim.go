@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 // Sim is a simulated OpenNebula. Its methods may be called from anywhere; what
@@ -31,17 +30,16 @@ type Sim struct {
 	callFaults callFaults
 
 	requests atomic.Int64
-	raft     atomic.Int32
-	term     atomic.Int32
+	raft     raft
 
 	// lifeMu guards starting, stopping and restarting, and what listens.
 	lifeMu  sync.Mutex
 	running bool
-	zone    *zoneSockets
+	servers []*server
 	control *endpointServer
-	// The addresses are set by the first start and stay the same ever after.
-	rpcAddress, hooksAddress, controlAddress string
-	quit                                     chan struct{}
+	// controlAddress is set by the first start and stays the same ever after.
+	controlAddress string
+	quit           chan struct{}
 }
 
 // New prepares a simulator; nothing is opened before Start.
@@ -55,11 +53,10 @@ func New(config Config) (*Sim, error) {
 	config = config.withDefaults()
 	s := &Sim{
 		config: config, delays: newDelays(config), calls: newCallLog(),
-		cloud: newCloud(config), hooks: newHooks(),
+		cloud: newCloud(config), hooks: newHooks(), servers: newServers(config),
 	}
-	if len(config.Peers) > 0 {
-		s.raft.Store(int32(raftLeader))
-		s.term.Store(1)
+	if len(s.servers) > 1 {
+		s.raft.elected(0)
 	}
 	return s, nil
 }
@@ -142,9 +139,9 @@ func (s *Sim) setOpen(yes bool) {
 	s.open = yes
 }
 
-// publish hands events on; a follower publishes nothing.
+// publish hands events on; a zone without a leader publishes nothing.
 func (s *Sim) publish(events []event) {
-	if s.leads() {
+	if s.raft.leader() >= 0 {
 		s.hooks.publish(events)
 	}
 }
@@ -176,27 +173,6 @@ func (s *Sim) openSockets(ctx context.Context) error {
 	return nil
 }
 
-// openZoneSockets listens on oned's two addresses.
-func (s *Sim) openZoneSockets(ctx context.Context) error {
-	rpc, err := listen(ctx, "XML-RPC", "--sim-xmlrpc-listen", orElse(s.rpcAddress, s.config.XMLRPCListen))
-	if err != nil {
-		return err
-	}
-	events, err := listen(ctx, "hook events", "--sim-hooks-listen", orElse(s.hooksAddress, s.config.HooksListen))
-	if err != nil {
-		return errors.Join(err, rpc.Close())
-	}
-	if s.rpcAddress == "" {
-		s.rpcAddress, s.hooksAddress = rpc.Addr().String(), events.Addr().String()
-	}
-	s.zone = &zoneSockets{
-		rpc:    serve(rpc, s.rpcHandler(), s.config.Logger),
-		events: newPublisher(events, s.config.HooksHighWater, s.config.Logger),
-	}
-	s.hooks.attach(s.zone.events)
-	return nil
-}
-
 // listen opens a TCP port; the error names what for, where, and the mend.
 func listen(ctx context.Context, what, flag, address string) (net.Listener, error) {
 	var config net.ListenConfig
@@ -225,65 +201,10 @@ func (s *Sim) Stop(ctx context.Context) error {
 	control, zone := s.control, s.takeZoneSockets()
 	s.lifeMu.Unlock()
 	control.stop(ctx)
-	zone.close(ctx)
+	closeSockets(ctx, zone)
 	s.closeState()
 	return nil
 }
-
-// zoneSockets are oned's two sockets; nil while they are closed.
-type zoneSockets struct {
-	rpc    *endpointServer
-	events *publisher
-}
-
-// takeZoneSockets detaches the sockets so that they can be closed.
-func (s *Sim) takeZoneSockets() *zoneSockets {
-	taken := s.zone
-	s.zone = nil
-	s.hooks.attach(nil)
-	return taken
-}
-
-func (z *zoneSockets) close(ctx context.Context) {
-	if z == nil {
-		return
-	}
-	z.rpc.stop(ctx)
-	z.events.close()
-}
-
-// Restart is a restart of oned: its sockets close, events are lost while it is
-// down, and it comes back on the same ports. It returns once it is back.
-func (s *Sim) Restart(down time.Duration) error {
-	s.lifeMu.Lock()
-	if !s.running || s.zone == nil {
-		s.lifeMu.Unlock()
-		return errors.New("restart the simulator: it is not running")
-	}
-	zone, quit := s.takeZoneSockets(), s.quit
-	s.lifeMu.Unlock()
-	atOnce, cancel := context.WithCancel(context.Background())
-	cancel()
-	zone.close(atOnce)
-	timer := time.NewTimer(down)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-quit:
-	}
-	s.lifeMu.Lock()
-	defer s.lifeMu.Unlock()
-	if !s.running {
-		return errors.New("restart the simulator: it was stopped meanwhile")
-	}
-	return s.openZoneSockets(context.Background())
-}
-
-// Endpoint is the URL of XML-RPC.
-func (s *Sim) Endpoint() string { return "http://" + s.rpcAddress + "/RPC2" }
-
-// HooksEndpoint is the ZeroMQ address of the hook events.
-func (s *Sim) HooksEndpoint() string { return "tcp://" + s.hooksAddress }
 
 // ControlURL is the root of the control API.
 func (s *Sim) ControlURL() string { return "http://" + s.controlAddress }
@@ -292,15 +213,3 @@ func (s *Sim) ControlURL() string { return "http://" + s.controlAddress }
 // front-end's oneflow_auth. A configured password replaces the state file's;
 // without one there is a new random one after every New.
 func (s *Sim) ServerCredentials() string { return "serveradmin:" + s.config.ServerPassword }
-
-// WaitSubscribed blocks until a subscriber of the hook events would get a
-// message with the key; what was published before it is lost for it.
-func (s *Sim) WaitSubscribed(ctx context.Context, key string) error {
-	s.lifeMu.Lock()
-	zone := s.zone
-	s.lifeMu.Unlock()
-	if zone == nil {
-		return errors.New("wait for a subscriber: the simulator is not running")
-	}
-	return zone.events.wait(ctx, key)
-}

@@ -111,12 +111,12 @@ func requestBody(method string, parameters ...any) string {
 
 func try(t testing.TB, s *sim.Sim, method string, parameters ...any) (reply, error) {
 	t.Helper()
-	return post(t, s, requestBody(method, parameters...))
+	return post(t, s.Endpoint(), requestBody(method, parameters...))
 }
 
-func post(t testing.TB, s *sim.Sim, body string) (reply, error) {
+func post(t testing.TB, endpoint, body string) (reply, error) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Endpoint(), strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

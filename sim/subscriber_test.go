@@ -28,9 +28,19 @@ type listener struct {
 // returns.
 func subscribe(t testing.TB, s *sim.Sim, prefix string) *listener {
 	t.Helper()
+	l := subscribeAt(t, s.HooksEndpoint(), prefix)
+	if err := s.WaitSubscribed(t.Context(), prefix); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// subscribeAt listens to one server; it may not have subscribed when it returns.
+func subscribeAt(t testing.TB, endpoint, prefix string) *listener {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	socket := zmq4.NewSub(ctx)
-	if err := socket.Dial(s.HooksEndpoint()); err != nil {
+	if err := socket.Dial(endpoint); err != nil {
 		cancel()
 		t.Fatal(err)
 	}
@@ -49,9 +59,6 @@ func subscribe(t testing.TB, s *sim.Sim, prefix string) *listener {
 		_ = socket.Close()
 		<-ended
 	})
-	if err := s.WaitSubscribed(t.Context(), prefix); err != nil {
-		t.Fatal(err)
-	}
 	return l
 }
 

@@ -6,6 +6,7 @@ type Summary struct {
 	Endpoint  string         `json:"endpoint"`
 	Hooks     string         `json:"hooks"`
 	Leader    bool           `json:"leader"`
+	Servers   []ServerState  `json:"servers"`
 	VMs       map[string]int `json:"vms"`
 	Documents map[string]int `json:"documents"`
 	Networks  int            `json:"networks"`
@@ -25,8 +26,9 @@ func (s *Sim) State() Summary {
 	boot := s.delays.boot()
 	call, _ := s.delays.of("")
 	summary := Summary{
-		Version: Version, Endpoint: s.Endpoint(), Hooks: s.HooksEndpoint(), Leader: s.leads(),
-		VMs: map[string]int{}, Documents: map[string]int{}, BootDelay: boot.String(), CallDelay: call.String(),
+		Version: Version, Endpoint: s.Endpoint(), Hooks: s.HooksEndpoint(), Leader: s.raft.leader() >= 0,
+		Servers: s.Servers(),
+		VMs:     map[string]int{}, Documents: map[string]int{}, BootDelay: boot.String(), CallDelay: call.String(),
 		Calls: s.CallCounts(), Events: s.Events(),
 	}
 	s.mu.RLock()

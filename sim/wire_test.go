@@ -21,7 +21,7 @@ func TestFaultsBelowOnedsMethods(t *testing.T) {
 		"<methodCall><methodName>one.vm.info":     "-503",
 		strings.Replace(requestBody("one.vm.info", oneadmin, 0), "i4", "double", 2): "-503",
 	} {
-		r, err := post(t, s, body)
+		r, err := post(t, s.Endpoint(), body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +39,7 @@ func TestTypesOfOtherClients(t *testing.T) {
 		{"i4>", "int>"}, {"i4>", "i8>"}, {"<string>" + oneadmin + "</string>", oneadmin},
 		{`<?xml version="1.0" ?>`, `<?xml version="1.0" encoding="UTF-8"?>`},
 	} {
-		r, err := post(t, s, strings.ReplaceAll(body, replaced[0], replaced[1]))
+		r, err := post(t, s.Endpoint(), strings.ReplaceAll(body, replaced[0], replaced[1]))
 		if err != nil || !r.ok {
 			t.Errorf("with %q: %v %s", replaced[1], err, r.raw)
 		}

@@ -1,21 +1,70 @@
 package sim
 
-import "bytes"
-
-// raftState is a server's STATE in one.zone.raftstatus.
-type raftState int32
-
-const (
-	raftSolo     raftState = 0
-	raftFollower raftState = 2
-	raftLeader   raftState = 3
+import (
+	"bytes"
+	"sync/atomic"
 )
 
-// leads says that this server may change things.
-func (s *Sim) leads() bool { return raftState(s.raft.Load()) != raftFollower }
+// raftState is a server's STATE in one.zone.raftstatus.
+type raftState int
 
-// zoneInfo is one.zone.info: one zone, whose servers are this one and its
-// peers.
+const (
+	raftSolo      raftState = 0
+	raftCandidate raftState = 1
+	raftFollower  raftState = 2
+	raftLeader    raftState = 3
+)
+
+// raft is who leads the zone. What the servers have is one and the same state,
+// as if every log entry were replicated at once. It changes under the
+// simulator's lock and is read without.
+type raft struct {
+	// zone says that there is, or was, an election: a server alone has none.
+	zone atomic.Bool
+	// deposed says that nobody leads.
+	deposed atomic.Bool
+	// last is the server that leads or has led last.
+	last atomic.Int32
+	term atomic.Int32
+}
+
+// leader is the leading server, -1 while none does.
+func (r *raft) leader() int {
+	if r.deposed.Load() {
+		return -1
+	}
+	return int(r.last.Load())
+}
+
+func (r *raft) leads(server int) bool { return r.leader() == server }
+
+func (r *raft) elected(server int) {
+	r.zone.Store(true)
+	r.last.Store(int32(server)) //nolint:gosec // a zone has a handful of servers
+	r.term.Add(1)
+	r.deposed.Store(false)
+}
+
+func (r *raft) depose() {
+	r.zone.Store(true)
+	r.deposed.Store(true)
+}
+
+// state is what a server says of itself; while nobody leads, the servers of a
+// zone are candidates, and one that has no others follows nobody.
+func (r *raft) state(server, servers int) raftState {
+	switch {
+	case !r.zone.Load():
+		return raftSolo
+	case r.leads(server):
+		return raftLeader
+	case r.leader() < 0 && servers > 1:
+		return raftCandidate
+	}
+	return raftFollower
+}
+
+// zoneInfo is one.zone.info: one zone with its servers.
 func zoneInfo(r *request) answer {
 	if r.int(1) != 0 {
 		return refusedAnswer(notFound("zone", r.int(1)))
@@ -27,12 +76,12 @@ func zoneInfo(r *request) answer {
 	number(&b, "STATE", 0)
 	template{single("ENDPOINT", r.sim.Endpoint())}.write(&b, "TEMPLATE")
 	open(&b, "SERVER_POOL")
-	if raftState(r.sim.raft.Load()) != raftSolo {
-		for i, endpoint := range append([]string{r.sim.Endpoint()}, r.sim.config.Peers...) {
+	if r.sim.raft.zone.Load() {
+		for _, server := range r.sim.servers {
 			open(&b, "SERVER")
-			element(&b, "ENDPOINT", endpoint)
-			number(&b, "ID", i)
-			element(&b, "NAME", "server-"+itoa(i))
+			element(&b, "ENDPOINT", server.endpoint())
+			number(&b, "ID", server.index)
+			element(&b, "NAME", "server-"+itoa(server.index))
 			shut(&b, "SERVER")
 		}
 	}
@@ -41,40 +90,24 @@ func zoneInfo(r *request) answer {
 	return textAnswer(b.String())
 }
 
+// zoneRaftStatus is one.zone.raftstatus, which each server answers for itself.
 func zoneRaftStatus(r *request) answer {
 	var b bytes.Buffer
-	state := raftState(r.sim.raft.Load())
-	serverID, votedFor := 0, 0
+	state := r.sim.raft.state(r.server, len(r.sim.servers))
+	serverID, votedFor := r.server, int(r.sim.raft.last.Load())
 	if state == raftSolo {
 		serverID, votedFor = -1, -1
 	}
+	term := int(r.sim.raft.term.Load())
 	open(&b, "RAFT")
 	number(&b, "SERVER_ID", serverID)
 	number(&b, "STATE", int(state))
-	number(&b, "TERM", int(r.sim.term.Load()))
+	number(&b, "TERM", term)
 	number(&b, "VOTEDFOR", votedFor)
 	number(&b, "COMMIT", int(r.sim.requests.Load()))
 	number(&b, "LOG_INDEX", int(r.sim.requests.Load()))
-	number(&b, "LOG_TERM", int(r.sim.term.Load()))
+	number(&b, "LOG_TERM", term)
 	number(&b, "FEDLOG_INDEX", -1)
 	shut(&b, "RAFT")
 	return textAnswer(b.String())
-}
-
-// LoseLeadership makes this server a follower: it refuses writes, publishes
-// nothing, and its VMs stay where they are.
-func (s *Sim) LoseLeadership() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.raft.Store(int32(raftFollower))
-}
-
-// GainLeadership makes this server the leader, in a new term; what was on its
-// way goes on.
-func (s *Sim) GainLeadership() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.raft.Store(int32(raftLeader))
-	s.term.Add(1)
-	s.resumeSteps()
 }

@@ -53,6 +53,7 @@ func newRunner(use, short, long string, parts func(app.Config) []app.Part) *cobr
 		},
 	}
 	app.AddFlags(cmd.Flags())
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return app.FlagError(err) })
 	cmd.Flags().StringVar(&path, "config", "", "YAML configuration file")
 	return cmd
 }
@@ -61,6 +62,9 @@ func runParts(ctx context.Context, config app.Config, parts []app.Part) error {
 	logger, err := newLogger(config.Log.Level)
 	if err != nil {
 		return err
+	}
+	for _, line := range app.UnknownVariables() {
+		logger.Warn(line)
 	}
 	flowjet := app.New(config, parts, version, os.Stdout, logger)
 	if err := flowjet.Start(ctx); err != nil {
