@@ -14,13 +14,14 @@ import (
 
 // commit makes a decision durable. Where nothing was decided there is nothing
 // to commit: the input is read again after a crash, and decides nothing again.
-func (l *lane) commit(ctx context.Context, decision flow.Decision, cause pipeline.Cause, must bool) error {
+func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) error {
 	decision.State.Intents = l.withFloors(decision.State.Intents)
 	if !must && len(decision.Changes) == 0 && sameState(decision.State, l.record.State) {
 		return nil
 	}
 	l.record.State = decision.State
-	l.addTransitions(decision.Changes, cause)
+	l.addNodeTransitions()
+	l.addTransitions(decision.Changes, flow.Describe(decision.Actions))
 	l.setDueTimers()
 	return l.store(ctx)
 }
@@ -29,11 +30,13 @@ func (l *lane) commit(ctx context.Context, decision flow.Decision, cause pipelin
 func (l *lane) store(ctx context.Context) error {
 	l.record.Version = pipeline.Version
 	l.keepDigest()
+	l.addNodeTransitions()
 	revision, err := l.worker.pipe.SaveRecord(ctx, l.service, l.record, l.revision)
 	if err != nil {
 		return fmt.Errorf("commit service %d: %w", l.service, err)
 	}
 	l.revision, l.confirmed = revision, time.Now()
+	l.told = l.record.State
 	l.worker.metrics.commits.Inc()
 	return nil
 }
@@ -91,16 +94,6 @@ func sameState(a, b flow.State) bool {
 	left, leftErr := json.Marshal(a)
 	right, rightErr := json.Marshal(b)
 	return leftErr == nil && rightErr == nil && bytes.Equal(left, right)
-}
-
-func (l *lane) addTransitions(changes []flow.Change, cause pipeline.Cause) {
-	now := time.Now().UTC()
-	l.record.Outbox.First = max(1, l.record.Outbox.First)
-	for _, change := range changes {
-		l.record.Outbox.Transitions = append(l.record.Outbox.Transitions, pipeline.Transition{
-			Version: pipeline.Version, Service: l.service, Change: change, Cause: cause, Time: now,
-		})
-	}
 }
 
 // setDueTimers brings the record's timers up to the state's deadlines. The
@@ -242,25 +235,15 @@ func (l *lane) saveDocument(ctx context.Context) error {
 	return nil
 }
 
-// tellNext publishes the first transition that is committed but not told.
-func (l *lane) tellNext(ctx context.Context) error {
-	outbox := &l.record.Outbox
-	if err := l.worker.pipe.PublishTransitions(ctx, outbox.Transitions[:1], outbox.First); err != nil {
-		return fmt.Errorf("tell what happened to service %d: %w", l.service, err)
-	}
-	outbox.First++
-	outbox.Transitions = outbox.Transitions[1:]
-	return nil
-}
-
 // bidFarewell ends a service whose document is gone. Its record stays as a
 // tombstone, so that VMs which come too late are known for what they are.
-func (l *lane) bidFarewell(ctx context.Context, cause pipeline.Cause) error {
+func (l *lane) bidFarewell(ctx context.Context) error {
 	owner := l.record.State.Service.Owner
 	l.record.State = flow.State{Service: flow.Service{ID: l.service, Owner: owner}}
 	l.record.Saved = ""
 	l.exists = false
-	l.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, cause)
+	l.told = l.record.State // what is left of networks is nobody's any more
+	l.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, nil)
 	l.setDueTimers()
 	return l.store(ctx)
 }

@@ -177,6 +177,7 @@ func (w *world) life(at moment) {
 		_, exists := w.body(service)
 		return !exists && len(w.vms(service)) == 0
 	})
+	w.historyHolds(service, fmt.Sprintf(" (death %s)", at))
 }
 
 func (w *world) settled(service int, at moment, count int) {

@@ -29,6 +29,10 @@ type lane struct {
 	record   pipeline.Record
 	revision uint64
 	exists   bool // the service has a document
+	// cause is the input that is being handled, and told the state whose networks
+	// and routers the history has.
+	cause pipeline.Cause
+	told  flow.State
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
 	facts     flow.Facts

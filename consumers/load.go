@@ -24,7 +24,7 @@ func (l *lane) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the record of service %d: %w", l.service, err)
 	}
-	l.record, l.revision, l.facts = record, revision, flow.Facts{}
+	l.record, l.revision, l.facts, l.told = record, revision, flow.Facts{}, record.State
 	if record.Deleted {
 		l.exists, l.loaded = false, true
 		return nil

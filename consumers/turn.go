@@ -13,6 +13,7 @@ import (
 // turn handles one input: learn, decide, commit, answer, act.
 func (l *lane) turn(ctx context.Context, input pipeline.Input) error {
 	fresh := !l.loaded
+	l.cause = causeOf(input)
 	if err := l.load(ctx); err != nil {
 		return err
 	}
@@ -54,11 +55,14 @@ func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) err
 			}
 		}
 	}
-	if !fresh || !l.exists {
+	if !l.exists {
+		return l.noteEnd(ctx)
+	}
+	if !fresh {
 		return nil
 	}
-	cause := pipeline.Cause{Kind: "wake", ID: "take-over", Sequence: input.Sequence}
-	return l.proceed(ctx, l.plan(), cause, nil)
+	l.cause.Kind, l.cause.ID, l.cause.User = "wake", "take-over", ""
+	return l.proceed(ctx, l.plan(), nil)
 }
 
 // outdated says that the input is a timer that has been set anew or cancelled.
@@ -69,11 +73,10 @@ func (l *lane) outdated(input pipeline.Input) bool {
 
 // decide plans what the input leads to and sees it through.
 func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
-	cause := causeOf(input)
 	command := input.Work.Command
 	if command == nil {
 		l.record.Applied = input.Sequence
-		return l.proceed(ctx, l.plan(), cause, nil)
+		return l.proceed(ctx, l.plan(), nil)
 	}
 	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
 	decision, refusal, err := l.apply(ctx, *command)
@@ -86,7 +89,7 @@ func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
 	}
 	l.record.Applied = input.Sequence
 	l.keepReply(reply)
-	return l.proceed(ctx, decision, cause, func() error { return l.answer(ctx, input, reply) })
+	return l.proceed(ctx, decision, func() error { return l.answer(ctx, input, reply) })
 }
 
 // apply decides what a command leads to, or why it is refused.
@@ -140,9 +143,9 @@ func (l *lane) answer(ctx context.Context, input pipeline.Input, reply pipeline.
 
 // proceed sees a decision through: commit, act, and plan again until nothing is
 // left to do.
-func (l *lane) proceed(ctx context.Context, decision flow.Decision, cause pipeline.Cause, answer func() error) error {
+func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func() error) error {
 	for {
-		if err := l.commit(ctx, decision, cause, answer != nil); err != nil {
+		if err := l.commit(ctx, decision, answer != nil); err != nil {
 			return err
 		}
 		if err := l.saveEarly(ctx, decision); err != nil {
@@ -162,7 +165,7 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, cause pipeli
 			return err
 		}
 		if l.record.Deleted {
-			return l.bidFarewell(ctx, cause)
+			return l.bidFarewell(ctx)
 		}
 		decision = next
 	}
@@ -180,13 +183,22 @@ func (l *lane) absent(ctx context.Context, input pipeline.Input) error {
 		}
 	}
 	if l.revision != 0 && !l.record.Deleted {
-		l.record.Deleted = true
-		return l.bidFarewell(ctx, causeOf(input))
+		return l.noteEnd(ctx)
 	}
 	if event := input.Work.Event; event != nil && event.VM != nil {
 		return l.endLatecomer(ctx, *event.VM)
 	}
 	return nil
+}
+
+// noteEnd commits that a service has ended whose document is gone: a worker may
+// have died between deleting it and noting that, or somebody else deleted it.
+func (l *lane) noteEnd(ctx context.Context) error {
+	if l.revision == 0 || l.record.Deleted {
+		return nil
+	}
+	l.record.Deleted = true
+	return l.bidFarewell(ctx)
 }
 
 // endLatecomer ends a VM that was created for a service that has ended since: a
@@ -201,17 +213,4 @@ func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
 	}
 	l.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", l.service, "vm", vm.ID)
 	return l.tolerate(vm.ID, l.session().ActOnVM(ctx, "terminate-hard", vm.ID))
-}
-
-func causeOf(input pipeline.Input) pipeline.Cause {
-	cause := pipeline.Cause{Kind: "wake", ID: input.Work.Reason, Sequence: input.Sequence}
-	switch work := input.Work; {
-	case work.Command != nil:
-		cause.Kind, cause.ID, cause.User = "command", string(work.Command.Verb)+" "+work.Command.ID, work.Command.User.UName
-	case work.Timer != nil:
-		cause.Kind, cause.ID = "timer", work.Timer.Name
-	case work.Event != nil:
-		cause.Kind, cause.ID = "event", work.Event.Title()
-	}
-	return cause
 }

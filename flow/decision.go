@@ -118,13 +118,17 @@ type Action struct {
 
 // Change is one transition that happened, for the history.
 type Change struct {
-	// Kind is "service", "role" or "vm".
+	// Kind is "service", "role", "vm", "network" or "router".
 	Kind string `json:"kind"`
 	Role string `json:"role,omitempty"`
+	// Network is the service's name for a network, ID oned's id of a network or
+	// virtual router.
+	Network string `json:"network,omitempty"`
+	ID      *int   `json:"id,omitempty"`
 	// VM is the VM's id, nil unless Kind is "vm": the first VM of a cloud is number 0.
 	VM *int `json:"vm,omitempty"`
-	// Old and New are state names; for a VM New is what happened to it
-	// (created, adopted, removed, terminated, refused).
+	// Old and New are state names; for a VM New is what happened to it (created,
+	// removed, terminated), for a virtual router created or deleted.
 	Old string `json:"old,omitempty"`
 	New string `json:"new"`
 	// Reason is for the operator who asks why; empty where the cause says it all.

@@ -50,6 +50,7 @@ type planner struct {
 	now      time.Time
 	settings Settings
 	entered  bool // the service changed its state in this decision
+	errors   []string
 	actions  []Action
 	changes  []Change
 }
@@ -76,6 +77,7 @@ func (s State) clone() State {
 }
 
 func (p *planner) decision() Decision {
+	p.giveReasons()
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
 }
 
@@ -184,6 +186,9 @@ func (p *planner) roleTo(role *Role, next RoleState, reason string) {
 }
 
 func (p *planner) log(severity, message string) {
+	if severity == "E" {
+		p.errors = append(p.errors, message)
+	}
 	entry := LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message}
 	p.Service.Body.Log = append(p.Service.Body.Log, entry)
 	p.Service.Body.Log = p.Service.Body.Log[max(0, len(p.Service.Body.Log)-maxLog):]

@@ -75,8 +75,8 @@ type Timer struct {
 type Cause struct {
 	// Kind is event, command, timer or wake.
 	Kind string `json:"kind"`
-	// ID is the command's id, the timer's name, or the event's subject-like
-	// name ("vm 21 ACTIVE/RUNNING").
+	// ID is the command's verb and id, the timer's name, the event's
+	// subject-like name ("vm 21 ACTIVE/RUNNING"), or why the service was woken.
 	ID string `json:"id,omitempty"`
 	// Sequence is the input's in StreamWork.
 	Sequence uint64 `json:"sequence"`
@@ -89,8 +89,13 @@ type Transition struct {
 	Version int `json:"v"`
 	Service int `json:"service"`
 	flow.Change
-	Cause Cause     `json:"cause"`
-	Time  time.Time `json:"time"`
+	Cause Cause `json:"cause"`
+	// Did is what the decision had done next, a few words each: "create VM
+	// Slave_0_(service_42)". Only the decision's last transition has it.
+	Did []string `json:"did,omitempty"`
+	// Next is what an operator can do about a service in trouble.
+	Next string    `json:"next,omitempty"`
+	Time time.Time `json:"time"`
 }
 
 // Reply is a worker's answer to a command, sent to its HeaderReplyTo inbox and

@@ -141,6 +141,17 @@ func VMEventSubject(service, vm int, what string) string {
 	return fmt.Sprintf("flow.event.%d.vm.%d.%s", service, vm, token(what))
 }
 
+// NetworkEventSubject is where it is told what became of a network that the
+// service made for itself; network is the service's name for it.
+func NetworkEventSubject(service int, network, state string) string {
+	return fmt.Sprintf("flow.event.%d.network.%s.%s", service, token(network), token(state))
+}
+
+// RouterEventSubject is where it is told what became of a role's virtual router.
+func RouterEventSubject(service int, role, what string) string {
+	return fmt.Sprintf("flow.event.%d.router.%s.%s", service, token(role), token(what))
+}
+
 // DeadSubject is where a message goes that where could not handle.
 func DeadSubject(where string) string { return "flow.dlq." + token(where) }
 

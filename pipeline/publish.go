@@ -66,6 +66,10 @@ func TransitionSubject(transition Transition) string {
 		if transition.VM != nil {
 			return VMEventSubject(transition.Service, *transition.VM, transition.New)
 		}
+	case "network":
+		return NetworkEventSubject(transition.Service, transition.Network, transition.New)
+	case "router":
+		return RouterEventSubject(transition.Service, transition.Role, transition.New)
 	}
 	return ServiceEventSubject(transition.Service, transition.New)
 }

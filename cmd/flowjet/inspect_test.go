@@ -30,8 +30,12 @@ var promises = map[string][]string{
 	"nats sub 'flow.event.1.service.>' --stream FLOW --all --wait=1s --raw": {
 		`"old":"DEPLOYING","new":"RUNNING"`, `"old":"RUNNING","new":"WARNING"`, `"new":"DELETED"`,
 	},
-	"nats sub 'flow.event.1.role.*.WARNING' --stream FLOW --last --wait=1s": {
-		"flow.event.1.role.Slave.WARNING", `"reason":"VM 1 is in POWEROFF"`, `"cause":{"kind":"event","id":"vm 1 POWEROFF/LCM_INIT"`,
+	"nats stream get FLOW --last-for 'flow.event.3.service.>'": {
+		"flow.event.3.service.COOLDOWN", `"new":"COOLDOWN"`, `"cause":{`,
+	},
+	"nats sub 'flow.event.1.service.WARNING' --stream FLOW --last --wait=1s": {
+		"flow.event.1.service.WARNING", `"reason":"role Slave: VM 1 is in POWEROFF"`, `"cause":{"kind":"event","id":"vm 1 POWEROFF/LCM_INIT"`,
+		"`oneflow recover 1`",
 	},
 	"nats sub 'flow.work.*.3' --stream WORK --all --wait=1s --raw": {
 		`"verb":"deploy"`, `"verb":"scale"`, `"arguments":{"role_name":"Slave","cardinality":3`, `"event":{`,

@@ -1,0 +1,123 @@
+package flow_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// explained is what an explanation says, a line each.
+func explained(e flow.Explanation) string {
+	var text strings.Builder
+	for _, trouble := range e.Failed {
+		text.WriteString("failed: " + trouble.Message + "\n")
+	}
+	for _, trouble := range e.Waits {
+		text.WriteString("waits: " + trouble.Message + "\n")
+	}
+	for _, next := range e.Next {
+		text.WriteString("next: " + next + "\n")
+	}
+	return text.String()
+}
+
+func stateOf(t *testing.T, body string) flow.State {
+	t.Helper()
+	parsed, err := flow.ParseBody([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return flow.State{Service: flow.Service{ID: 42, Body: parsed}}
+}
+
+func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	running := flow.VM{ID: 5, State: flow.VMActive, LCMState: flow.LCMRunning}
+	for name, test := range map[string]struct {
+		body  string
+		facts flow.Facts
+		more  func(*flow.State)
+		want  []string
+	}{
+		"warning": {
+			body:  `{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":2,"state":4,"nodes":[{"deploy_id":5},{"deploy_id":6}]}]}`,
+			facts: flow.Facts{5: running, 6: {ID: 6, State: flow.VMPoweroff}},
+			want:  []string{"failed: VM 6 is in POWEROFF", "next: repair", "`oneflow recover 42`"},
+		},
+		"a creation that was refused": {
+			body: `{"name":"a","state":7,"roles":[{"name":"Slave","cardinality":1,"state":7}],"log":[
+			 {"severity":"E","message":"Role Slave : an old story"},{"severity":"I","message":"New state: DEPLOYING"},
+			 {"severity":"E","message":"Role Slave : VM 0 could not be created from template 9: no quota"},{"severity":"I","message":"New state: FAILED_DEPLOYING"}]}`,
+			want: []string{"failed: Role Slave : VM 0 could not be created from template 9: no quota", "failed: role Slave has 0 of 1 VMs"},
+		},
+		"the ready gate": {
+			body:  `{"name":"a","state":1,"ready_status_gate":true,"roles":[{"name":"Slave","cardinality":1,"state":1,"nodes":[{"deploy_id":5}]}]}`,
+			facts: flow.Facts{5: running},
+			want:  []string{"waits: VM 5 runs and has not reported READY=YES"},
+		},
+		"parents": {
+			body: `{"name":"a","state":1,"deployment":"straight","roles":[{"name":"M","cardinality":1,"state":1},{"name":"S","cardinality":1,"state":0,"parents":["M"]}]}`,
+			more: func(s *flow.State) {
+				s.Intents = []flow.Intent{{Role: "M", Name: "M_0", Attempts: 1}}
+			},
+			want: []string{"waits: VM M_0 is to be created; an earlier call had no answer", "waits: role S waits for its parent M, which is DEPLOYING"},
+		},
+		"networks": {
+			body: `{"name":"a","state":11,"roles":[]}`,
+			more: func(s *flow.State) {
+				s.Networks = []flow.Network{{Name: "Priv", Called: "Priv-42", ID: 3, State: flow.NetworkLockCreate}, {Name: "Bad", Called: "Bad-42", ID: 4, State: flow.NetworkError}}
+			},
+			want: []string{"failed: network Bad-42 (4) is in ERROR", "waits: network Priv-42 (3) is in LOCK_CREATE and has to become READY"},
+		},
+		"cooldown": {
+			body: `{"name":"a","state":10,"roles":[]}`,
+			more: func(s *flow.State) { s.CooldownUntil = now.Add(time.Minute) },
+			want: []string{"waits: the cooldown after scaling, until 2026-11-23T12:01:00Z"},
+		},
+		"undeploying": {
+			body: `{"name":"a","state":3,"roles":[{"name":"S","cardinality":2,"state":3,"nodes":[{"deploy_id":5},{"deploy_id":6}]}]}`,
+			more: func(s *flow.State) {
+				s.Asked = map[int]flow.Asked{5: {Action: "terminate", At: now}}
+			},
+			facts: flow.Facts{5: {ID: 5, State: flow.VMActive, LCMState: flow.LCMEpilog}},
+			want:  []string{"waits: VM 5 was asked to terminate at 2026-11-23T12:00:00Z and is in EPILOG", "waits: 1 VMs of role S are to end"},
+		},
+		"hold":    {body: `{"name":"a","state":15,"roles":[{"name":"S","state":11}]}`, want: []string{"waits: role S is on hold", "next: `oneflow release 42`"}},
+		"running": {body: `{"name":"a","state":2,"roles":[{"name":"S","state":2}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := stateOf(t, test.body)
+			if test.more != nil {
+				test.more(&state)
+			}
+			got := explained(flow.Explain(state, test.facts, now))
+			for _, want := range test.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("it does not say %q:\n%s", want, got)
+				}
+			}
+			if len(test.want) == 0 && got != "" {
+				t.Errorf("nothing is wrong, and it says:\n%s", got)
+			}
+			if strings.Contains(got, "old story") {
+				t.Errorf("it tells of an earlier failure:\n%s", got)
+			}
+		})
+	}
+}
+
+func TestExplanationIsBounded(t *testing.T) {
+	state := stateOf(t, `{"name":"a","state":4,"roles":[{"name":"S","state":4,"nodes":[]}]}`)
+	facts := flow.Facts{}
+	for id := range 1000 {
+		vm := flow.VM{ID: id, State: flow.VMPoweroff}
+		facts[id] = vm
+		state.Service.Body.Roles[0].Nodes = append(state.Service.Body.Roles[0].Nodes, flow.NewNode(vm))
+	}
+	failed := flow.Explain(state, facts, time.Now()).Failed
+	if len(failed) > 25 || failed[len(failed)-1].Message != "and 980 more" {
+		t.Errorf("%d troubles are named, the last is %+v", len(failed), failed[len(failed)-1])
+	}
+}
