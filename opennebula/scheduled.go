@@ -25,3 +25,29 @@ var quoteTemplate = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 func (s *Session) UnscheduleAction(ctx context.Context, vm, action int) error {
 	return s.do(ctx, "one.vm.scheddelete", vm, action)
 }
+
+// ScheduledAction is something that a VM is to do, or has done, at a time.
+type ScheduledAction struct {
+	ID     int    `xml:"ID"`
+	Action string `xml:"ACTION"`
+	Args   string `xml:"ARGS"`
+	// Time is in unix seconds.
+	Time int64 `xml:"TIME"`
+}
+
+// ScheduledActions lists a VM's scheduled actions, those that were carried out
+// included (one.vm.info).
+func (s *Session) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
+	const method = "one.vm.info"
+	text, err := s.call(ctx, method, vm, false)
+	if err != nil {
+		return nil, err
+	}
+	var found struct {
+		Actions []ScheduledAction `xml:"TEMPLATE>SCHED_ACTION"`
+	}
+	if err := object(method, text, &found); err != nil {
+		return nil, err
+	}
+	return found.Actions, nil
+}

@@ -24,6 +24,9 @@ type Reservation struct {
 	Request string `json:"request"`
 	// Taken is since when the request is being worked on; zero when nobody is.
 	Taken time.Time `json:"taken,omitzero"`
+	// Began is when the first attempt was taken: what a request does at a time
+	// counts from then, in every attempt.
+	Began time.Time `json:"began,omitzero"`
 	// Answer is the request's, once there is one.
 	Answer *KeptAnswer `json:"answer,omitempty"`
 }

@@ -26,6 +26,7 @@ type session interface {
 	Router(ctx context.Context, id int) (opennebula.Router, error)
 	ChownRouter(ctx context.Context, id, uid, gid int) error
 	ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error)
+	ScheduledActions(ctx context.Context, vm int) ([]opennebula.ScheduledAction, error)
 	UnscheduleAction(ctx context.Context, vm, action int) error
 	VMTemplate(ctx context.Context, id int) (opennebula.VMTemplate, error)
 	CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error)

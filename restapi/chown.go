@@ -2,7 +2,6 @@ package restapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -55,7 +54,7 @@ func (s *Server) moveService(ctx context.Context, r *request, service opennebula
 	var undo []func(context.Context) error
 	move := func(do func(ctx context.Context, uid, gid int) error, was flow.Identity) error {
 		if err := do(ctx, uid, gid); err != nil {
-			return errors.Join(err, putBack(ctx, undo))
+			return together(err, putBack(ctx, undo))
 		}
 		undo = append(undo, func(ctx context.Context) error { return do(ctx, was.UID, was.GID) })
 		return nil
@@ -82,7 +81,7 @@ func putBack(ctx context.Context, undo []func(context.Context) error) error {
 			failures = append(failures, fmt.Errorf("and it could not be put back: %w", err))
 		}
 	}
-	return errors.Join(failures...)
+	return together(failures...)
 }
 
 // possession is something of a service that has an owner of its own.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -127,3 +129,35 @@ func (r *request) refusalStatus(kind flow.RefusalKind) int {
 	}
 	return http.StatusInternalServerError
 }
+
+// together makes one line of what failed, for clients show it as it is. Those
+// that are nil have not.
+func together(failures ...error) error {
+	failures = slices.DeleteFunc(failures, func(err error) bool { return err == nil })
+	switch len(failures) {
+	case 0:
+		return nil
+	case 1:
+		return failures[0]
+	}
+	return &joinedError{failures}
+}
+
+// maxListed bounds how many failures one answer tells of.
+const maxListed = 10
+
+// joinedError are several failures in one line.
+type joinedError struct{ failures []error }
+
+func (e *joinedError) Error() string {
+	texts := make([]string, 0, maxListed+1)
+	for _, failure := range e.failures[:min(len(e.failures), maxListed)] {
+		texts = append(texts, failure.Error())
+	}
+	if more := len(e.failures) - maxListed; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e *joinedError) Unwrap() []error { return e.failures }

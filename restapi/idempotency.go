@@ -45,6 +45,8 @@ type keyed struct {
 	// again says that somebody else has worked on it before and has not
 	// finished: what it made has to be looked for.
 	again bool
+	// began is when the first attempt was.
+	began time.Time
 }
 
 // once has a request with an Idempotency-Key act once, whichever API it comes
@@ -54,7 +56,6 @@ type keyed struct {
 // the request will lead to. What a request makes carries that id. So who finds a
 // reservation that nobody works on any more can go on from where it stopped.
 // Refusals are answers; failures that may pass are not, and free the key.
-// VM actions that a dying process had begun to schedule are scheduled again.
 func (s *Server) once(serve endpoint) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		key := r.Header.Get("Idempotency-Key")
@@ -101,7 +102,7 @@ func (r *request) digest(key string) (string, error) {
 
 // take makes the request this process's to carry out, or finds its answer.
 func (s *Server) take(ctx context.Context, r *request, name, digest string) (pipeline.Reservation, uint64, error) {
-	mine := pipeline.Reservation{Command: rand.Text(), Request: digest, Taken: time.Now().UTC()}
+	mine := pipeline.Reservation{Command: rand.Text(), Request: digest, Taken: time.Now().UTC(), Began: s.now().UTC()}
 	held, revision, err := s.queue.Reserve(ctx, name, mine)
 	if err != nil {
 		return held, 0, &queueError{err}
@@ -110,11 +111,11 @@ func (s *Server) take(ctx context.Context, r *request, name, digest string) (pip
 		return pipeline.Reservation{}, 0, &statusError{http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request; take a new one for each"}
 	}
 	if held.Command == mine.Command {
-		r.keyed = &keyed{command: held.Command}
+		r.keyed = &keyed{command: held.Command, began: held.Began}
 		return held, revision, nil
 	}
 	held, revision, err = s.inherit(ctx, name, held, revision)
-	r.keyed = &keyed{command: held.Command, again: true}
+	r.keyed = &keyed{command: held.Command, again: true, began: held.Began}
 	return held, revision, err
 }
 

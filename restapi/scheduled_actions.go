@@ -2,9 +2,9 @@ package restapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,17 +88,44 @@ func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Do
 	if err != nil {
 		return answer{}, err
 	}
-	now := s.now()
+	began := r.began(s.now())
 	var failures []error
 	for _, role := range roles {
 		for index, node := range role.Nodes {
-			_, err := r.oned.ScheduleAction(ctx, node.DeployID, wanted.action, wanted.args, wanted.at(now, index))
-			if err != nil {
+			if err := r.scheduleOnce(ctx, node.DeployID, wanted, wanted.at(began, index)); err != nil {
 				failures = append(failures, fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, node.DeployID, role.Name, err))
 			}
 		}
 	}
-	return done, errors.Join(failures...)
+	return done, together(failures...)
+}
+
+// scheduleOnce schedules an action of a VM, unless an earlier attempt of this
+// request has: its action has the very same time, which counts from the first
+// attempt.
+func (r *request) scheduleOnce(ctx context.Context, vm int, wanted batch, at time.Time) error {
+	if r.keyed != nil && r.keyed.again {
+		have, err := r.oned.ScheduledActions(ctx, vm)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(have, func(known opennebula.ScheduledAction) bool {
+			return known.Action == wanted.action && known.Args == wanted.args && known.Time == at.Unix()
+		}) {
+			return nil
+		}
+	}
+	_, err := r.oned.ScheduleAction(ctx, vm, wanted.action, wanted.args, at)
+	return err
+}
+
+// began is when the request was first taken up: for one with a key that may
+// have been before now, and by another API.
+func (r *request) began(now time.Time) time.Time {
+	if r.keyed == nil || r.keyed.began.IsZero() {
+		return now
+	}
+	return r.keyed.began
 }
 
 // rolesOf are the roles of a service, or the one of a name.
@@ -187,7 +214,7 @@ func (s *Server) unschedule(ctx context.Context, r *request, only *string) (answ
 			}
 		}
 	}
-	return done, errors.Join(failures...)
+	return done, together(failures...)
 }
 
 // notThere says that the VM, or its action, does not exist. oned's code for

@@ -1,13 +1,17 @@
 package restapi
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -33,6 +37,66 @@ func (w *world) serviceOf(user string, sizes ...int) (path string, vms [][]int) 
 	body := `{"name":"svc","state":2,"roles":[` + strings.Join(roles, ",") + `]}`
 	w.must(owner.UpdateDocument(w.t.Context(), idOf(w.t, path), []byte(body)))
 	return path, vms
+}
+
+// lostAnswer has the answer to the second action get lost on its way from oned,
+// and none reach oned after it.
+type lostAnswer struct {
+	sessions
+	count int
+}
+
+func (l *lostAnswer) as(user string) session { return &lossySession{l.sessions.as(user), l} }
+
+type lossySession struct {
+	session
+	of *lostAnswer
+}
+
+func (l *lossySession) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error) {
+	cut := &opennebula.TransportError{Method: "one.vm.schedadd", Sent: true, Err: errors.New("cut off")}
+	if l.of.count++; l.of.count > 2 {
+		return 0, cut
+	}
+	id, err := l.session.ScheduleAction(ctx, vm, action, args, at)
+	if l.of.count == 2 {
+		return 0, cut
+	}
+	return id, err
+}
+
+// TestAKeyedBatchActsOnce: of a batch of VM actions that broke off, a repetition
+// schedules only what is missing, at the times of the first attempt.
+func TestAKeyedBatchActsOnce(t *testing.T) {
+	w := newWorld(t, Config{})
+	service, vms := w.serviceOf(admin, 4)
+	added := w.calls("one.vm.schedadd")
+	dying, err := newServer(Config{}, w.pipe, &lostAnswer{sessions: oned{w.oned}})
+	w.must(err)
+	server := httptest.NewServer(dying.Handler())
+	defer server.Close()
+	began := time.Unix(1_900_000_000, 0)
+	dying.now = func() time.Time { return began }
+	w.api.now = func() time.Time { return began.Add(time.Hour) }
+	broken := *w
+	broken.url = server.URL
+	batch := perform("reboot", `{"period":60,"number":1}`)
+	if got := broken.call(admin, "POST", service+"/action", batch, key, "k9"); got.status != 503 || strings.Contains(got.body, "\n") {
+		t.Fatalf("got %+v", got)
+	}
+	if got := w.call(admin, "POST", service+"/action", batch, key, "k9"); got.status != 204 {
+		t.Fatalf("the repetition: %+v", got)
+	}
+	if len(added()) != len(vms[0]) {
+		t.Errorf("%d calls for %d VMs", len(added()), len(vms[0]))
+	}
+	for i, vm := range vms[0] {
+		have, err := w.oned.Server().ScheduledActions(t.Context(), vm)
+		w.must(err)
+		if len(have) != 1 || have[0].Time != began.Unix()+int64(60*i) || have[0].Action != "reboot" {
+			t.Errorf("VM %d has %+v", vm, have)
+		}
+	}
 }
 
 // calls collects the calls of a method that reach oned.

@@ -107,7 +107,7 @@ func (s *Server) purgeDone(ctx context.Context, r *request) (answer, error) {
 			failures = append(failures, fmt.Errorf("delete the document of service %d: %w", service.ID, err))
 		}
 	}
-	return done, errors.Join(failures...)
+	return done, together(failures...)
 }
 
 // conflicting gives an error of OneFlow's API, where it is a 500 for clients

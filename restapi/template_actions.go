@@ -3,7 +3,6 @@ package restapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -76,7 +75,7 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 	// It is read before it is queued, to be shown as it began; a read that fails
 	// must not keep the command back.
 	service, err := r.read(ctx, flow.DocumentTypeService, id)
-	if err = errors.Join(err, s.queueOnly(ctx, r, id, flow.VerbDeploy)); err != nil {
+	if err = together(err, s.queueOnly(ctx, r, id, flow.VerbDeploy)); err != nil {
 		return answer{}, &pendingError{service: id, err: err}
 	}
 	return s.show(http.StatusCreated, service)
@@ -106,11 +105,11 @@ func (s *Server) cloneTemplate(ctx context.Context, r *request, template openneb
 	}
 	undo, err := cloneVMTemplates(ctx, r.oned, &parsed, name, far)
 	if err != nil {
-		return answer{}, errors.Join(fmt.Errorf("clone service template %d: %w", template.ID, err), putBack(ctx, undo))
+		return answer{}, together(fmt.Errorf("clone service template %d: %w", template.ID, err), putBack(ctx, undo))
 	}
 	reply, err := s.newTemplate(ctx, r, name, parsed)
 	if err != nil && !opennebula.Ambiguous(err) {
-		err = errors.Join(err, putBack(ctx, undo))
+		err = together(err, putBack(ctx, undo))
 	}
 	return reply, err
 }
