@@ -2,8 +2,10 @@ package consumers
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -46,13 +48,22 @@ func (o *owners) note(batch []heard) {
 			delete(o.known, vm.ID)
 			o.later(ownerNote{vm: vm.ID, gone: true})
 		case !known || service != vm.Service:
-			if len(o.known) >= maxKnownVMs {
-				clear(o.known)
-			}
-			o.known[vm.ID] = vm.Service
-			o.later(ownerNote{vm: vm.ID, service: vm.Service})
+			o.learn(vm.ID, vm.Service)
 		}
 	}
+}
+
+// learn remembers whose a VM is, and leaves a note of it; -1 is nobody's, and
+// not noted.
+func (o *owners) learn(vm, service int) {
+	if len(o.known) >= maxKnownVMs {
+		clear(o.known)
+	}
+	if service < 0 {
+		return
+	}
+	o.known[vm] = service
+	o.later(ownerNote{vm: vm, service: service})
 }
 
 // later leaves a note to be stored; while too many wait, it is left out.
@@ -68,7 +79,7 @@ func (o *owners) of(ctx context.Context, vm int) (int, bool, error) {
 	if service, known := o.known[vm]; known {
 		return service, true, nil
 	}
-	return o.pipe.Owner(ctx, "vm", vm)
+	return o.pipe.Owner(ctx, ownedVM, vm)
 }
 
 // ofNetwork is the service that made a network for itself, -1 for none.
@@ -79,6 +90,67 @@ func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
 	}
 	return service, nil
 }
+
+// rebuildOwners puts back the notes that are missing, out of the services'
+// documents: the bucket may have been lost, and events were not heard while
+// nobody routed. It is tried until it succeeds.
+func (w *Worker) rebuildOwners(ctx context.Context) {
+	pause := newBackoff()
+	for ctx.Err() == nil {
+		count, err := w.tryToRebuildOwners(ctx)
+		if err == nil {
+			w.config.Logger.Debug("the notes of whose each VM and network is are complete", "put_back", count)
+			return
+		}
+		if ctx.Err() == nil {
+			w.config.Logger.Warn("the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
+		}
+		pause.wait(ctx)
+	}
+}
+
+func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) {
+	noted, err := w.pipe.Owners(ctx)
+	if err != nil {
+		return 0, err
+	}
+	documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, allUsers, -1, -1)
+	if err != nil {
+		return 0, fmt.Errorf("list the services: %w", err)
+	}
+	for _, document := range documents {
+		body, err := flow.ParseBody(document.Body)
+		if err != nil {
+			continue // the scan tells of it
+		}
+		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
+			for _, id := range ids {
+				if service, known := noted[kind][id]; known && service == document.ID {
+					continue
+				}
+				if err := w.pipe.PutOwner(ctx, kind, id, document.ID); err != nil {
+					return count, err
+				}
+				count++
+			}
+		}
+	}
+	return count, nil
+}
+
+// vmsOf are the VMs that a service's document names.
+func vmsOf(body flow.Body) []int {
+	var ids []int
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
+	return ids
+}
+
+// ownedVM is what notes of owners call a VM.
+const ownedVM = "vm"
 
 // run stores the notes until ctx ends.
 func (o *owners) run(ctx context.Context) {
@@ -96,7 +168,7 @@ func (o *owners) run(ctx context.Context) {
 
 func (o *owners) store(ctx context.Context, note ownerNote) error {
 	if note.gone {
-		return o.pipe.ForgetOwner(ctx, "vm", note.vm)
+		return o.pipe.ForgetOwner(ctx, ownedVM, note.vm)
 	}
-	return o.pipe.PutOwner(ctx, "vm", note.vm, note.service)
+	return o.pipe.PutOwner(ctx, ownedVM, note.vm, note.service)
 }

@@ -36,6 +36,7 @@ func (w *Worker) route(ctx context.Context) error {
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go w.scanRegularly(life)
+	go w.rebuildOwners(life)
 	r := &router{worker: w, owners: newOwners(w.pipe, w.config.Logger)}
 	go r.owners.run(life)
 	return r.run(life, reader, after)
@@ -161,12 +162,25 @@ func (r *router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 	if err != nil || known {
 		return service, err
 	}
-	vm, err := r.worker.oned.Server().VM(ctx, event.ID)
+	return r.askWhose(ctx, event.ID)
+}
+
+// askWhose asks oned for the service of a VM that was heard of for the first
+// time, and notes it. What oned does not tell now and will not tell later
+// holds nobody up: the service looks again by itself.
+func (r *router) askWhose(ctx context.Context, id int) (int, error) {
+	vm, err := r.worker.oned.Server().VM(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return -1, nil
+	case err != nil && (ctx.Err() != nil || opennebula.Temporary(err)):
+		return -1, fmt.Errorf("find the service of VM %d: %w", id, err)
 	case err != nil:
-		return -1, fmt.Errorf("find the service of VM %d: %w", event.ID, err)
+		r.worker.config.Logger.Warn("oned does not tell whose VM this is; its service looks again by itself", "vm", id, "error", err)
+		return -1, nil
+	}
+	if !vm.Gone() {
+		r.owners.learn(vm.ID, vm.Service)
 	}
 	return vm.Service, nil
 }

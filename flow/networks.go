@@ -98,6 +98,24 @@ func (p *planner) wantedNetwork(name string, choice object) (Network, bool) {
 	return Network{}, false
 }
 
+// OwnNetworks are the ids of the networks that a service has made for itself, as
+// its document says; none where it cannot be understood.
+func OwnNetworks(body Body) []int {
+	values, err := readNetworkValues(body.NetworksValues, true)
+	if err != nil {
+		return nil
+	}
+	var ids []int
+	for _, value := range values {
+		for _, choice := range value {
+			if id, made := wholeOf(choice["id"]); made && choice.hasOne(string(FromTemplate), string(FromReservation)) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
 // wholeOf reads a whole number, which clients write as a text too.
 func wholeOf(value json.RawMessage) (int, bool) {
 	number, err := strconv.Atoi(plainText(value))

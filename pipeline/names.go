@@ -26,7 +26,7 @@ const (
 	BucketState = "FLOW_STATE"
 	// BucketCheckpoint holds a reader's cursor: "work-<partition>", "router".
 	BucketCheckpoint = "FLOW_CHECKPOINT"
-	// BucketOwners holds "vm-<id>" -> service id.
+	// BucketOwners holds "vm-<id>" and "net-<id>" -> service id.
 	BucketOwners = "FLOW_OWNERS"
 	// BucketCommands holds a CommandStatus under the command's id, 24 h.
 	BucketCommands = "FLOW_COMMANDS"

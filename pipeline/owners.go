@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -45,3 +46,41 @@ func (p *Pipeline) ForgetOwner(ctx context.Context, kind string, id int) error {
 }
 
 func ownerKey(kind string, id int) string { return fmt.Sprintf("%s-%d", token(kind), id) }
+
+// Owners is everything that PutOwner noted and ForgetOwner did not remove, kind
+// by kind: vm or net -> id -> service. What cannot be understood is left out.
+func (p *Pipeline) Owners(ctx context.Context) (map[string]map[int]int, error) {
+	watcher, err := p.owners.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, fmt.Errorf("read whose each VM and network is: %w", err)
+	}
+	defer func() { _ = watcher.Stop() }()
+	all := map[string]map[int]int{}
+	for {
+		select {
+		case entry, open := <-watcher.Updates():
+			if entry == nil && open {
+				return all, nil
+			}
+			if !open {
+				return nil, errors.New("read whose each VM and network is: the connection to NATS was closed")
+			}
+			note(all, entry)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("read whose each VM and network is: %w", ctx.Err())
+		}
+	}
+}
+
+func note(all map[string]map[int]int, entry jetstream.KeyValueEntry) {
+	kind, number, _ := strings.Cut(entry.Key(), "-")
+	id, keyErr := strconv.Atoi(number)
+	service, valueErr := strconv.Atoi(string(entry.Value()))
+	if keyErr != nil || valueErr != nil {
+		return
+	}
+	if all[kind] == nil {
+		all[kind] = map[int]int{}
+	}
+	all[kind][id] = service
+}
