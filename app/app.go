@@ -157,6 +157,7 @@ func (a *App) startServer(context.Context) error {
 		SyncAlways: a.config.NATS.Sync,
 		Name:       a.config.NATS.Name,
 		Cluster:    a.cluster(),
+		File:       a.config.NATS.ServerFile,
 		Logger:     a.logger.With("part", "nats"),
 	})
 	if err != nil {
@@ -297,13 +298,13 @@ func (a *App) openPipeline(ctx context.Context) error {
 	}
 	opening, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	pipe, err := pipeline.Open(opening, pipeline.Config{
-		URL:      url,
-		Options:  options,
-		Replicas: a.config.NATS.Replicas,
-		Zone:     a.config.Zone,
-		Name:     "flowjet",
-		Logger:   a.logger.With("part", "nats"),
+	pipe, err := a.config.Open(opening, pipeline.Config{
+		URL:     url,
+		Options: options,
+		Bound:   !a.config.NATS.Provision,
+		Role:    a.role(),
+		Name:    "flowjet " + string(a.role()),
+		Logger:  a.logger.With("part", "nats"),
 	})
 	if err != nil {
 		return fmt.Errorf("%w (the address is --nats-url's)", err)

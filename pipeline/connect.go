@@ -96,6 +96,9 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { watch.failed(err) }),
 		nats.ErrorHandler(watch.report),
 	}
+	if config.Role != "" {
+		options = append(options, nats.CustomInboxPrefix(config.Role.InboxPrefix()))
+	}
 	return append(options, config.Options...)
 }
 

@@ -18,6 +18,8 @@ var (
 	ErrNoReply = errors.New("no worker answered in time, the command stays queued")
 	// ErrSuperseded says that another bridge has taken the feed over.
 	ErrSuperseded = errors.New("another bridge has taken the feed over")
+	// ErrNotProvisioned says that a stream is missing and that it is not ours to make.
+	ErrNotProvisioned = errors.New("it is missing, and an operator has to make it: `flowjet nats provision`")
 	// ErrClosed says that the reader was stopped or the pipeline closed.
 	ErrClosed = errors.New("closed")
 )

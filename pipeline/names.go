@@ -71,6 +71,7 @@ const (
 	SubjectsFlow   = "flow.event.>"
 	SubjectsDead   = "flow.dlq.>"
 	SubjectsWorker = "flow.worker.*"
+	SubjectsBridge = "flow.bridge.*"
 )
 
 // VMSubject is where a VM's state change is published: one.0.vm.21.ACTIVE.RUNNING.

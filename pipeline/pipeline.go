@@ -22,6 +22,11 @@ type Config struct {
 	// Replicas is how many servers keep each stream: 1 (or 0), 3 or 5. Streams
 	// that have more already keep them.
 	Replicas int
+	// Bound has Open take the streams as they are and make none: for a user
+	// who may not. ErrNotProvisioned says that one is missing.
+	Bound bool
+	// Role is who this is to NATS; empty where nobody asks.
+	Role Role
 	// Zone is the OpenNebula zone's id.
 	Zone int
 	// Name is the connection's name in NATS's own listings.
@@ -66,19 +71,23 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 		streams: map[string]jetstream.Stream{},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
-	if err := p.prepare(ctx, max(config.Replicas, 1)); err != nil {
+	if err := p.prepare(ctx, config); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *Pipeline) prepare(ctx context.Context, replicas int) error {
+func (p *Pipeline) prepare(ctx context.Context, config Config) error {
 	var err error
 	if p.js, err = jetstream.New(p.conn); err != nil {
 		return fmt.Errorf("use JetStream on %s: %w", p.server(), err)
 	}
-	if err := p.provision(ctx, replicas); err != nil {
+	if config.Bound {
+		if err := p.bind(ctx); err != nil {
+			return fmt.Errorf("find the streams on %s: %w", p.server(), err)
+		}
+	} else if err := p.provision(ctx, max(config.Replicas, 1)); err != nil {
 		return fmt.Errorf("prepare the streams on %s: %w", p.server(), explain(err))
 	}
 	if p.replies, err = openInbox(p.conn); err != nil {

@@ -115,6 +115,32 @@ func (p *Pipeline) provision(ctx context.Context, replicas int) error {
 	if err := p.ensureStreams(ctx, buckets(replicas)); err != nil {
 		return err
 	}
+	if err := p.bindBuckets(ctx); err != nil {
+		return err
+	}
+	return p.ensureStreams(ctx, streams(replicas))
+}
+
+// bind takes the streams and buckets as they are. One that is missing may be
+// on its way.
+func (p *Pipeline) bind(ctx context.Context) error {
+	for _, name := range allStreams() {
+		err := settleFirst(ctx, func(ctx context.Context) error {
+			stream, err := p.js.Stream(ctx, name)
+			p.streams[name] = stream
+			return err
+		})
+		if errors.Is(err, errUnsettled) {
+			err = ErrNotProvisioned
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", name, err)
+		}
+	}
+	return p.bindBuckets(ctx)
+}
+
+func (p *Pipeline) bindBuckets(ctx context.Context) error {
 	for bucket, place := range map[string]*jetstream.KeyValue{
 		BucketState: &p.state, BucketCheckpoint: &p.checkpoints, BucketOwners: &p.owners, BucketCommands: &p.commands,
 	} {
@@ -126,7 +152,7 @@ func (p *Pipeline) provision(ctx context.Context, replicas int) error {
 			return fmt.Errorf("bucket %s: %w", bucket, err)
 		}
 	}
-	return p.ensureStreams(ctx, streams(replicas))
+	return nil
 }
 
 func (p *Pipeline) ensureStreams(ctx context.Context, all []jetstream.StreamConfig) error {

@@ -48,7 +48,10 @@ type ServerConfig struct {
 	Name string
 	// Cluster joins servers into one; nil for a server alone.
 	Cluster *ClusterConfig
-	Logger  *slog.Logger
+	// File is a nats-server configuration file with what is to be had besides:
+	// accounts, users, TLS, limits. What is given here wins over it.
+	File   string
+	Logger *slog.Logger
 }
 
 // ClusterConfig is a server's place in a cluster.
@@ -63,10 +66,11 @@ type ClusterConfig struct {
 
 // Server is a NATS server with JetStream inside this process.
 type Server struct {
-	nats *server.Server
-	lock *flock.Flock
-	stop sync.Once
-	done chan struct{}
+	config ServerConfig
+	nats   *server.Server
+	lock   *flock.Flock
+	stop   sync.Once
+	done   chan struct{}
 }
 
 // StartServer starts the embedded server and returns when clients can connect.
@@ -85,7 +89,24 @@ func StartServer(config ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{nats: running, lock: lock, done: make(chan struct{})}, nil
+	return &Server{config: config, nats: running, lock: lock, done: make(chan struct{})}, nil
+}
+
+// Reload reads the server's file again: users, permissions and certificates
+// change without a restart. What cannot change that way is an error, and then
+// nothing changes.
+func (s *Server) Reload() error {
+	if s.config.File == "" {
+		return nil
+	}
+	options, err := serverOptions(s.config)
+	if err == nil {
+		err = s.nats.ReloadOptions(options)
+	}
+	if err != nil {
+		return fmt.Errorf("reload the NATS server's file %s: %w", s.config.File, err)
+	}
+	return nil
 }
 
 // URL is where clients connect to: nats://127.0.0.1:4222.
@@ -123,22 +144,33 @@ func serverOptions(config ServerConfig) (*server.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &server.Options{
-		ServerName:        cmp.Or(config.Name, "flowjet"),
-		Host:              host,
-		Port:              port,
-		NoSigs:            true, // Ctrl-C is the application's to handle.
-		JetStream:         true,
-		StoreDir:          config.StoreDir,
-		SyncAlways:        config.SyncAlways,
-		MaxPayload:        MaxPayload,
-		JetStreamMaxStore: config.MaxStore,
-		WriteDeadline:     10 * time.Second,
+	options, err := fileOptions(config.File)
+	if err != nil {
+		return nil, err
 	}
+	options.ServerName = cmp.Or(config.Name, options.ServerName, "flowjet")
+	options.Host, options.Port = host, port
+	options.NoSigs = true // Ctrl-C is the application's to handle.
+	options.JetStream, options.StoreDir, options.SyncAlways = true, config.StoreDir, config.SyncAlways
+	options.MaxPayload = max(options.MaxPayload, MaxPayload)
+	options.JetStreamMaxStore = cmp.Or(config.MaxStore, options.JetStreamMaxStore)
+	options.WriteDeadline = cmp.Or(options.WriteDeadline, 10*time.Second)
 	if config.Cluster == nil {
 		return options, nil
 	}
 	return options, joinCluster(options, *config.Cluster)
+}
+
+// fileOptions are those of a nats-server configuration file; without one, none.
+func fileOptions(path string) (*server.Options, error) {
+	if path == "" {
+		return &server.Options{}, nil
+	}
+	options, err := server.ProcessConfigFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the NATS server's file: %w", err)
+	}
+	return options, nil
 }
 
 func joinCluster(options *server.Options, cluster ClusterConfig) error {
@@ -146,7 +178,7 @@ func joinCluster(options *server.Options, cluster ClusterConfig) error {
 	if err != nil {
 		return err
 	}
-	options.Cluster = server.ClusterOpts{Name: cluster.Name, Host: host, Port: port}
+	options.Cluster.Name, options.Cluster.Host, options.Cluster.Port = cluster.Name, host, port
 	options.Routes = server.RoutesFromStr(strings.Join(cluster.Routes, ","))
 	if len(options.Routes) != len(cluster.Routes) {
 		return fmt.Errorf("start the embedded NATS server: the cluster's routes %v are not all nats://host:port", cluster.Routes)

@@ -32,7 +32,7 @@ func newParts() []*cobra.Command {
 		newRunner("bridge", "Run a bridge from hook events to NATS", "Run a bridge from OpenNebula's hook events to NATS JetStream.", only(app.PartBridge)),
 		newRunner("worker", "Run a worker", "Run a worker, which drives the services that fall to it among all workers.", only(app.PartWorker)),
 		newRunner("api", "Run the OneFlow API", "Run the OneFlow API. Any number of them serve the same services.", only(app.PartAPI)),
-		newRunner("nats", "Run a NATS server, alone or in a cluster", "Run the NATS server that Flowjet embeds, alone or with --nats-cluster in a cluster.", only(app.PartNATS)),
+		addNATSCommands(newRunner("nats", "Run a NATS server, alone or in a cluster", "Run the NATS server that Flowjet embeds, alone or with --nats-cluster in a cluster.", only(app.PartNATS))),
 		newRunner("sim", "Run the simulated OpenNebula", "Run the simulated OpenNebula alone, for other processes to use.", only(app.PartSim)),
 	}
 }

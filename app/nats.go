@@ -1,0 +1,61 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// role is who this process is to NATS.
+func (a *App) role() pipeline.Role {
+	working := slices.DeleteFunc(slices.Clone(a.parts), func(part Part) bool {
+		return part != PartWorker && part != PartBridge && part != PartAPI
+	})
+	if len(working) != 1 {
+		return pipeline.RoleAll
+	}
+	return map[Part]pipeline.Role{
+		PartWorker: pipeline.RoleWorker, PartBridge: pipeline.RoleBridge, PartAPI: pipeline.RoleAPI,
+	}[working[0]]
+}
+
+// Open connects to NATS as the configuration says. What changes in the files of
+// credentials and certificates is used from the next connection on.
+func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pipeline, error) {
+	options, err := c.natsOptions()
+	if err != nil {
+		return nil, err
+	}
+	config.Options = append(options, config.Options...)
+	config.Replicas, config.Zone = c.NATS.Replicas, c.Zone
+	if config.URL == "" {
+		config.URL = c.NATS.URL
+	}
+	return pipeline.Open(ctx, config)
+}
+
+// natsOptions are how NATS knows this process, for a connection of one's own.
+func (c Config) natsOptions() ([]nats.Option, error) {
+	var options []nats.Option
+	if c.NATS.CAFile != "" {
+		options = append(options, nats.RootCAs(c.NATS.CAFile))
+	}
+	if c.NATS.CertificateFile != "" {
+		options = append(options, nats.ClientCert(c.NATS.CertificateFile, c.NATS.KeyFile))
+	}
+	if c.NATS.CredentialsFile != "" {
+		options = append(options, nats.UserCredentials(c.NATS.CredentialsFile))
+	}
+	if c.NATS.NkeyFile != "" {
+		seed, err := nats.NkeyOptionFromSeed(c.NATS.NkeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the nkey seed %s: %w: it should hold one line that begins with SU, as `flowjet nats keys` makes it", c.NATS.NkeyFile, err)
+		}
+		options = append(options, seed)
+	}
+	return options, nil
+}

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// The account that everything of Flowjet is in, and the server's own.
+const (
+	account       = "FLOWJET"
+	systemAccount = "SYS"
+	systemUser    = "system"
+	// AccountsFile is what MakeKeys writes for NATS servers to include.
+	AccountsFile = "accounts.conf"
+)
+
+// MakeKeys makes a user of NATS for each role: a seed in the folder, <role>.nk,
+// that nobody but its owner can read, and accounts.conf for the servers, with the
+// public keys and what each role may do. Seeds that are there are kept, so that
+// it can be run again after an upgrade.
+func MakeKeys(folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("make the folder of NATS keys: %w", err)
+	}
+	public := map[string]string{}
+	for _, name := range append(roleNames(), systemUser) {
+		key, err := seedIn(filepath.Join(folder, name+".nk"))
+		if err != nil {
+			return err
+		}
+		public[name] = key
+	}
+	path := filepath.Join(folder, AccountsFile)
+	if err := os.WriteFile(path, []byte(Accounts(public)), 0o644); err != nil {
+		return fmt.Errorf("write the NATS accounts: %w", err)
+	}
+	return nil
+}
+
+func roleNames() []string {
+	var names []string
+	for _, role := range pipeline.Roles {
+		names = append(names, string(role))
+	}
+	return names
+}
+
+// seedIn is the public key of the seed in a file, which is made if it is missing.
+func seedIn(path string) (string, error) {
+	seed, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return newSeed(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the NATS key %s: %w", path, err)
+	}
+	pair, err := nkeys.ParseDecoratedNKey(seed)
+	if err != nil {
+		return "", fmt.Errorf("read the NATS key %s: it holds no seed: remove it to have a new one made", path)
+	}
+	defer pair.Wipe()
+	return pair.PublicKey()
+}
+
+func newSeed(path string) (string, error) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		return "", fmt.Errorf("make a NATS key: %w", err)
+	}
+	defer pair.Wipe()
+	seed, err := pair.Seed()
+	if err != nil {
+		return "", fmt.Errorf("make a NATS key: %w", err)
+	}
+	if err := os.WriteFile(path, append(seed, '\n'), 0o600); err != nil {
+		return "", fmt.Errorf("write the NATS key: %w", err)
+	}
+	return pair.PublicKey()
+}
+
+// Accounts is the servers' configuration of users, by the public key of each
+// role and of the user system, who sees how the servers are.
+func Accounts(public map[string]string) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "# Made by `flowjet nats keys`: the users of Flowjet and what each may do. Run it again after\n"+
+		"# an upgrade, and then reload the servers. docs/security.md explains each role.\n\naccounts {\n  %s {\n    jetstream: enabled\n    users: [\n", account)
+	for _, role := range pipeline.Roles {
+		allowed := role.Permissions()
+		fmt.Fprintf(&text, "      { # %s\n        nkey: %s\n        permissions: {\n", role, public[string(role)])
+		fmt.Fprintf(&text, "          publish: { allow: [\n%s          ] }\n", list(allowed.Publish))
+		fmt.Fprintf(&text, "          subscribe: { allow: [\n%s          ] }\n        }\n      }\n", list(allowed.Subscribe))
+	}
+	fmt.Fprintf(&text, "    ]\n  }\n  %s { users: [ { nkey: %s } ] }\n}\nsystem_account: %s\n", systemAccount, public[systemUser], systemAccount)
+	return text.String()
+}
+
+func list(subjects []string) string {
+	var text strings.Builder
+	for _, subject := range subjects {
+		fmt.Fprintf(&text, "            %q\n", subject)
+	}
+	return text.String()
+}

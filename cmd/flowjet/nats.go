@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// provisionWithin bounds how long a cluster may take to make the streams: its
+// servers may have to find each other first.
+const provisionWithin = time.Minute
+
+// addNATSCommands puts what prepares NATS under the command that runs it.
+func addNATSCommands(parent *cobra.Command) *cobra.Command {
+	parent.AddCommand(newProvision(), newKeys())
+	return parent
+}
+
+func newProvision() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "provision",
+		Short: "Make the streams and buckets on NATS, as an operator",
+		Long: "Make the streams and buckets that are missing, and extend those that are smaller than wanted. Nothing that is\n" +
+			"stored is lost. It is needed once, and after upgrades, where bridge, worker and API run with --nats-provision=false.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := app.ReadConfig(path, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			logger, err := newLogger(config.Log.Level)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), provisionWithin)
+			defer cancel()
+			pipe, err := config.Open(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet nats provision", Logger: logger})
+			if err != nil {
+				return err
+			}
+			pipe.Close()
+			fmt.Fprintln(cmd.OutOrStdout(), "The streams are as they should be.")
+			return nil
+		},
+	}
+	app.AddFlags(cmd.Flags())
+	cmd.Flags().StringVar(&path, "config", "", "YAML configuration file")
+	return cmd
+}
+
+func newKeys() *cobra.Command {
+	var folder string
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "Make a NATS user for each role, and the accounts file for the servers",
+		Long: "Make a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, which says what\n" +
+			"each role may do. Seeds that exist are kept.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := app.MakeKeys(folder); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Keys and %s are in %s. Each process gets its own .nk file and no other.\n", app.AccountsFile, folder)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&folder, "out", "/etc/flowjet/nats", "folder to write to")
+	return cmd
+}

@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Role is who somebody is to NATS. Each has its own user there and may do what
+// its part has to do, and nothing else.
+type Role string
+
+// The roles. RoleAll is for `flowjet up`: one process that is bridge, worker
+// and API, and that makes its streams itself.
+const (
+	RoleBridge   Role = "bridge"
+	RoleWorker   Role = "worker"
+	RoleAPI      Role = "api"
+	RoleAll      Role = "flowjet"
+	RoleOperator Role = "operator"
+	RoleReader   Role = "reader"
+)
+
+// Roles are all of them.
+var Roles = []Role{RoleBridge, RoleWorker, RoleAPI, RoleAll, RoleOperator, RoleReader}
+
+// Permissions are the subjects that a role may publish to and subscribe to. All
+// others are denied.
+type Permissions struct{ Publish, Subscribe []string }
+
+// InboxPrefix is what the role's inboxes begin with: nobody else may listen
+// there. (Without one of its own everybody could read everybody's answers.)
+func (r Role) InboxPrefix() string { return "_INBOX." + string(r) }
+
+// Permissions are exact where JetStream's API is: a name for each stream.
+// What they cannot say is in docs/adr/0050-who-may-do-what-on-nats.md.
+func (r Role) Permissions() Permissions {
+	switch r {
+	case RoleBridge:
+		return own(r, bridgeSubjects())
+	case RoleWorker:
+		return own(r, workerSubjects())
+	case RoleAPI:
+		return own(r, apiSubjects())
+	case RoleAll:
+		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), provisionSubjects())
+	case RoleOperator:
+		return Permissions{
+			Publish:   []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
+			Subscribe: []string{"one.>", "flow.>", "$KV.>", "$JS.EVENT.>", r.InboxPrefix() + ".>"},
+		}
+	case RoleReader:
+		return own(r, readerSubjects())
+	}
+	return Permissions{}
+}
+
+// own puts together what parts may do, and the role's own inbox.
+func own(r Role, parts ...Permissions) Permissions {
+	all := Permissions{Subscribe: []string{r.InboxPrefix() + ".>"}}
+	for _, part := range append(parts, openSubjects()) {
+		all.Publish = append(all.Publish, part.Publish...)
+		all.Subscribe = append(all.Subscribe, part.Subscribe...)
+	}
+	slices.Sort(all.Publish)
+	slices.Sort(all.Subscribe)
+	return Permissions{Publish: slices.Compact(all.Publish), Subscribe: slices.Compact(all.Subscribe)}
+}
+
+// openSubjects: everybody looks the streams up once.
+func openSubjects() Permissions {
+	return Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams()...)}
+}
+
+// bridgeSubjects: events and leases, its dead letters, and reading ONE.
+func bridgeSubjects() Permissions {
+	return Permissions{
+		Publish: slices.Concat(
+			[]string{SubjectsONE, SubjectsBridge, DeadSubject("bridge")},
+			readings(StreamONE),
+		),
+		Subscribe: []string{SubjectsBridge},
+	}
+}
+
+// workerSubjects: wake-ups, timers, history and records, and the API's inboxes.
+func workerSubjects() Permissions {
+	return Permissions{
+		Publish: slices.Concat(
+			[]string{
+				SubjectsWork, SubjectsTimer, SubjectsFlow, DeadSubject("worker"), DeadSubject("work"), DeadSubject("events"), SubjectsWorker,
+				keys(BucketState), keys(BucketCheckpoint), keys(BucketOwners), keys(BucketCommands),
+				RoleAPI.InboxPrefix() + ".>", RoleAll.InboxPrefix() + ".>",
+			},
+			// A timer is cancelled by purging its subject.
+			onStreams("STREAM.PURGE.%s", StreamWork),
+			readings(StreamONE), readings(StreamWork), readings(StreamFlow),
+			readings(bucketPrefix+BucketState), readings(bucketPrefix+BucketCheckpoint),
+			readings(bucketPrefix+BucketOwners), readings(bucketPrefix+BucketCommands),
+		),
+		Subscribe: []string{SubjectsWorker},
+	}
+}
+
+// apiSubjects: commands, which wake a service, and reading what became of them.
+func apiSubjects() Permissions {
+	return Permissions{
+		Publish: slices.Concat(
+			[]string{SubjectsWork, keys(BucketCommands)},
+			readings(StreamFlow), readings(StreamWork),
+			readings(bucketPrefix+BucketState), readings(bucketPrefix+BucketCommands),
+		),
+		Subscribe: []string{SubjectsFlow, SubjectsWorker, SubjectsBridge},
+	}
+}
+
+// readerSubjects: everything that is stored, and nothing to change it.
+func readerSubjects() Permissions {
+	all := Permissions{
+		Publish:   apiCalls("INFO", "STREAM.LIST", "STREAM.NAMES"),
+		Subscribe: []string{SubjectsONE, "flow.>", "$KV.FLOW_STATE.>", "$KV.FLOW_OWNERS.>", "$KV.FLOW_CHECKPOINT.>", "$KV.FLOW_COMMANDS.>"},
+	}
+	for _, stream := range allStreams() {
+		all.Publish = append(all.Publish, readings(stream)...)
+		all.Publish = append(all.Publish, onStreams("CONSUMER.LIST.%s", stream)...)
+		all.Publish = append(all.Publish, onStreams("CONSUMER.NAMES.%s", stream)...)
+	}
+	return all
+}
+
+// provisionSubjects: making and extending our streams, no others.
+func provisionSubjects() Permissions {
+	return Permissions{Publish: slices.Concat(
+		onStreams("STREAM.CREATE.%s", allStreams()...), onStreams("STREAM.UPDATE.%s", allStreams()...),
+	)}
+}
+
+// readings are the calls to read a stream: message by message, and by an
+// ordered consumer of one's own.
+func readings(stream string) []string {
+	var subjects []string
+	for _, call := range []string{
+		"STREAM.MSG.GET.%s", "DIRECT.GET.%s", "DIRECT.GET.%s.>",
+		"CONSUMER.CREATE.%s.>", "CONSUMER.INFO.%s.*", "CONSUMER.MSG.NEXT.%s.*", "CONSUMER.DELETE.%s.*",
+	} {
+		subjects = append(subjects, onStreams(call, stream)...)
+	}
+	return subjects
+}
+
+func onStreams(call string, streams ...string) []string {
+	var subjects []string
+	for _, stream := range streams {
+		subjects = append(subjects, "$JS.API."+fmt.Sprintf(call, stream))
+	}
+	return subjects
+}
+
+func apiCalls(calls ...string) []string {
+	var subjects []string
+	for _, call := range calls {
+		subjects = append(subjects, "$JS.API."+call)
+	}
+	return subjects
+}
+
+func keys(bucket string) string { return "$KV." + bucket + ".>" }
+
+// allStreams are the streams, and those under the buckets.
+func allStreams() []string {
+	return []string{
+		StreamONE, StreamWork, StreamFlow, StreamDead,
+		bucketPrefix + BucketState, bucketPrefix + BucketCheckpoint, bucketPrefix + BucketOwners, bucketPrefix + BucketCommands,
+	}
+}
