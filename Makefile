@@ -35,8 +35,17 @@ bench: ## Run every benchmark once and print its figures
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench/...
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
+fuzz: ## Run every fuzz target for FUZZTIME (default 1s)
 	.ci/fuzz
+
+.PHONY: soak
+soak: ## Kill bridges, oned and JetStream at random under load, MINUTES=m (default 10)
+	FLOWJET_SOAK=$(or $(MINUTES),10)m $(GO) test -run 'TestSoak' -count 1 -timeout 0 -v ./bridge
+
+.PHONY: nightly
+nightly: ## What takes long: every fuzz target for a minute, and the soak
+	NIGHTLY=1 .ci/fuzz
+	$(MAKE) soak
 
 .PHONY: chaos
 chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 1)
@@ -65,4 +74,4 @@ demo-ci: build
 	.ci/demo
 
 .PHONY: ci
-ci: fmt-check vet lint test demo-ci bench ## Everything that CI checks
+ci: fmt-check vet lint test fuzz demo-ci bench ## Everything that CI checks

@@ -55,7 +55,7 @@ func (o Operand) String() string {
 	if o.Attribute != "" {
 		return o.Attribute
 	}
-	return strconv.FormatFloat(o.Number, 'g', -1, 64)
+	return strconv.FormatFloat(o.Number, 'f', -1, 64) // an exponent could not be read again
 }
 
 // maxExpressionDepth bounds how deep parentheses and negations are nested.

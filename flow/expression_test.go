@@ -54,6 +54,7 @@ func TestParseExpressionRefuses(t *testing.T) {
 
 func FuzzParseExpression(f *testing.F) {
 	f.Add("(CPU > 80.5 && MEMORY != 3) || !(A < -2)")
+	f.Add("1000000<0")
 	f.Fuzz(func(t *testing.T, text string) {
 		expression, err := ParseExpression(text)
 		if err != nil {
