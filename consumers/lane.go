@@ -209,7 +209,9 @@ func (l *lane) guarded(input pipeline.Input, step func() error) (err error) {
 // bury puts the input into the dead letters.
 func (l *lane) bury(ctx context.Context, input pipeline.Input, cause error) bool {
 	l.worker.metrics.dead.Inc()
-	err := l.worker.pipe.DeadLetter(ctx, "worker", cause.Error(), pipeline.Encode(input.Work))
+	err := l.worker.pipe.Bury(ctx, pipeline.Letter{
+		Where: "worker", Reason: cause.Error(), Data: pipeline.Encode(input.Work), Origin: pipeline.WorkSubject(l.service),
+	})
 	return err == nil
 }
 

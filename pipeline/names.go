@@ -47,6 +47,9 @@ const (
 	HeaderNonce = "Flowjet-Nonce"
 	// HeaderReason says why a message is in the dead-letter stream.
 	HeaderReason = "Flowjet-Reason"
+	// HeaderOrigin is the subject that a dead letter was on, where it can be sent
+	// there again.
+	HeaderOrigin = "Flowjet-Origin"
 )
 
 // Partitions is how many parts the work is split into. It cannot change

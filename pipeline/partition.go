@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -82,6 +83,12 @@ func decodeWork(data []byte) (Work, error) {
 	return work, nil
 }
 
+// publishedOn is the subject that a message of StreamWork was published on,
+// before the stream put its partition in.
+func publishedOn(stored string) string {
+	return "flow.work." + stored[strings.LastIndexByte(stored, '.')+1:]
+}
+
 // bury moves a message that cannot be understood to the dead-letter stream. It
 // waits for a missing server as long as ctx allows.
 func (p *Pipeline) bury(ctx context.Context, where string, message jetstream.Msg, metadata *jetstream.MsgMetadata, why error) error {
@@ -89,7 +96,7 @@ func (p *Pipeline) bury(ctx context.Context, where string, message jetstream.Msg
 	p.log.Warn("a message goes to the dead letters", "where", where, "subject", message.Subject(),
 		"sequence", metadata.Sequence.Stream, "reason", why)
 	for {
-		err := p.DeadLetter(ctx, where, reason, message.Data())
+		err := p.Bury(ctx, Letter{Where: where, Reason: reason, Data: message.Data(), Origin: publishedOn(message.Subject())})
 		switch {
 		case err == nil || ctx.Err() != nil || p.conn.IsClosed():
 			return err

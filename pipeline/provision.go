@@ -141,9 +141,7 @@ func (p *Pipeline) bind(ctx context.Context) error {
 }
 
 func (p *Pipeline) bindBuckets(ctx context.Context) error {
-	for bucket, place := range map[string]*jetstream.KeyValue{
-		BucketState: &p.state, BucketCheckpoint: &p.checkpoints, BucketOwners: &p.owners, BucketCommands: &p.commands,
-	} {
+	for bucket, place := range p.bucketPlaces() {
 		err := settleFirst(ctx, func(ctx context.Context) (err error) {
 			*place, err = p.js.KeyValue(ctx, bucket)
 			return err

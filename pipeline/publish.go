@@ -74,18 +74,6 @@ func TransitionSubject(transition Transition) string {
 	return ServiceEventSubject(transition.Service, transition.New)
 }
 
-// DeadLetter keeps what where could not handle, with the reason. Data beyond
-// 256 KiB is cut off.
-func (p *Pipeline) DeadLetter(ctx context.Context, where, reason string, data []byte) error {
-	message := nats.NewMsg(DeadSubject(where))
-	message.Data = data[:min(len(data), maxDeadBytes)]
-	message.Header.Set(HeaderReason, oneLine(reason))
-	if _, err := p.publish(ctx, message); err != nil {
-		return fmt.Errorf("keep a dead letter of %s: %w", where, err)
-	}
-	return nil
-}
-
 // oneLine makes a text fit for a header.
 func oneLine(text string) string {
 	text = strings.ToValidUTF8(text[:min(len(text), maxReason)], "")

@@ -54,6 +54,7 @@ type queue interface {
 	Reserve(ctx context.Context, name string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error)
 	Reservation(ctx context.Context, name string) (pipeline.Reservation, uint64, error)
 	UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error)
+	Why(ctx context.Context, service int) (pipeline.Why, error)
 	LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error)
 	ReadTransitions(ctx context.Context, service int, after uint64) (*pipeline.TransitionReader, error)
 	LastTransitionSequence(ctx context.Context) (uint64, error)

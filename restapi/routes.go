@@ -54,11 +54,12 @@ func (s *Server) oneflow() map[string]endpoint {
 // own are the calls that only Flowjet has.
 func (s *Server) own() map[string]http.Handler {
 	calls := map[string]http.Handler{
-		"GET /flowjet/v1/commands/{id}": s.authenticated(s.showCommand, true),
-		"GET /flowjet/v1/events":        http.HandlerFunc(s.events),
-		"GET /flowjet/v1/health":        http.HandlerFunc(s.health),
-		"GET /flowjet/v1/version":       http.HandlerFunc(s.version),
-		"GET /flowjet/v1/openapi.json":  http.HandlerFunc(s.describe),
+		"GET /flowjet/v1/commands/{id}":     s.authenticated(s.showCommand, true),
+		"GET /flowjet/v1/services/{id}/why": s.authenticated(s.why, true),
+		"GET /flowjet/v1/events":            http.HandlerFunc(s.events),
+		"GET /flowjet/v1/health":            http.HandlerFunc(s.health),
+		"GET /flowjet/v1/version":           http.HandlerFunc(s.version),
+		"GET /flowjet/v1/openapi.json":      http.HandlerFunc(s.describe),
 	}
 	if s.config.Metrics != nil {
 		calls["GET /metrics"] = promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{})

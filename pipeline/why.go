@@ -1,0 +1,330 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+const (
+	// maxLookedAt bounds how many VMs of a service are looked up for an explanation.
+	maxLookedAt = 200
+	// keptPath is how many of the last transitions an explanation shows, found
+	// among so many messages of all services.
+	keptPath    = 10
+	searchedFor = 5000
+	// maxLetters is how many dead letters are looked through for the service's.
+	maxLetters = 500
+)
+
+// Deleted is what stands for the state of a service that has ended.
+const Deleted = "DELETED"
+
+// Why says why a service is in its state, from what NATS holds: it can be asked
+// while no worker and no oned is there.
+type Why struct {
+	Version int    `json:"v"`
+	Service int    `json:"service"`
+	Name    string `json:"name,omitempty"`
+	Owner   string `json:"owner,omitempty"`
+	// State is the state's name, DELETED for a service that has ended.
+	State string `json:"state"`
+	// Since is when the service came to the state.
+	Since *time.Time `json:"since,omitempty"`
+	// Summary is all of it in one sentence.
+	Summary string `json:"summary"`
+	// Reason is what the transition to the state says, Cause what led to it.
+	Reason string `json:"reason,omitempty"`
+	Cause  *Cause `json:"cause,omitempty"`
+	// Failed is what went wrong, Waits what has to happen for the service to go
+	// on, Next what an operator can do.
+	Failed []flow.Trouble `json:"failed"`
+	Waits  []flow.Trouble `json:"waits"`
+	Next   []string       `json:"next"`
+	Roles  []RoleStanding `json:"roles"`
+	// Timers are when the service is looked at again, by timer.
+	Timers map[string]time.Time `json:"timers,omitempty"`
+	// Backlog is what has woken the service and is not handled yet.
+	Backlog Backlog `json:"backlog"`
+	// DeadLetters is how many inputs of the service were given up.
+	DeadLetters int `json:"dead_letters"`
+	// Path are the last transitions, oldest first.
+	Path []Transition `json:"path"`
+}
+
+// RoleStanding is how one role stands.
+type RoleStanding struct {
+	Name        string `json:"name"`
+	State       string `json:"state"`
+	Cardinality int    `json:"cardinality"`
+	VMs         int    `json:"vms"`
+}
+
+// Backlog is how much waits to be handled.
+type Backlog struct {
+	Count uint64 `json:"count"`
+	// Oldest is since when the first of it waits.
+	Oldest *time.Time `json:"oldest,omitempty"`
+}
+
+// Why explains a service. ErrNotFound says that NATS knows nothing of it.
+func (p *Pipeline) Why(ctx context.Context, service int) (Why, error) {
+	record, revision, err := p.LoadRecord(ctx, service)
+	if err != nil {
+		return Why{}, err
+	}
+	path, err := p.lastTransitions(ctx, service)
+	if err != nil {
+		return Why{}, fmt.Errorf("read what happened to service %d: %w", service, err)
+	}
+	if revision == 0 && len(path) == 0 {
+		return Why{}, fmt.Errorf("service %d: %w", service, ErrNotFound)
+	}
+	facts, err := p.heardVMs(ctx, record.State)
+	if err != nil {
+		return Why{}, fmt.Errorf("read what was heard of the VMs of service %d: %w", service, err)
+	}
+	why := Explain(service, record, facts, path, time.Now())
+	if why.Backlog, err = p.backlogOf(ctx, service, record.Applied); err != nil {
+		return Why{}, fmt.Errorf("read what waits for service %d: %w", service, err)
+	}
+	if why.DeadLetters, err = p.lettersOf(ctx, service); err != nil {
+		return Why{}, fmt.Errorf("look for dead letters of service %d: %w", service, err)
+	}
+	why.advise(time.Now())
+	return why, nil
+}
+
+// Explain puts an explanation together from a service's record, what was heard
+// of its VMs, and its last transitions, oldest first.
+func Explain(service int, record Record, facts flow.Facts, path []Transition, now time.Time) Why {
+	state := record.State
+	state.Service.ID = service
+	explained := flow.Explain(state, facts, now)
+	why := Why{
+		Version: Version, Service: service, Name: state.Service.Body.Name, Owner: state.Service.Owner.UName,
+		State: explained.State.String(), Failed: list(explained.Failed), Waits: list(explained.Waits),
+		Next: list(explained.Next), Roles: standings(state.Service), Path: list(path),
+	}
+	if record.Deleted || len(path) > 0 && path[len(path)-1].New == Deleted {
+		why.State, why.Failed, why.Waits, why.Next = Deleted, []flow.Trouble{}, []flow.Trouble{}, []string{}
+	}
+	if len(record.Timers) > 0 {
+		why.Timers = map[string]time.Time{}
+		for name, timer := range record.Timers {
+			why.Timers[name] = timer.Due
+		}
+	}
+	why.blame(state.Service.Body.Log)
+	why.Summary = why.summary()
+	return why
+}
+
+// list is never null in JSON.
+func list[T any](items []T) []T { return append([]T{}, items...) }
+
+func standings(service flow.Service) []RoleStanding {
+	roles := []RoleStanding{}
+	for _, role := range service.Body.Roles {
+		state := flow.RolePending
+		if role.State != nil {
+			state = *role.State
+		}
+		roles = append(roles, RoleStanding{Name: role.Name, State: state.String(), Cardinality: role.Cardinality, VMs: len(role.Nodes)})
+	}
+	return roles
+}
+
+// blame finds what led to the state: the service's last transition, or, where
+// history has none, its log.
+func (w *Why) blame(log []flow.LogEntry) {
+	for i := len(w.Path) - 1; i >= 0; i-- {
+		last := w.Path[i]
+		if last.Kind == "service" {
+			if last.New == w.State {
+				w.Since, w.Cause, w.Reason = &last.Time, &last.Cause, last.Reason
+			}
+			return
+		}
+	}
+	for i := len(log) - 1; i >= 0; i-- {
+		if log[i].Message == "New state: "+w.State {
+			since := time.Unix(log[i].Timestamp, 0).UTC()
+			w.Since = &since
+			return
+		}
+	}
+}
+
+func (w *Why) summary() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "service %d is %s", w.Service, w.State)
+	if w.Since != nil {
+		fmt.Fprintf(&text, " since %s", w.Since.UTC().Format(time.RFC3339))
+	}
+	switch {
+	case w.Reason != "":
+		text.WriteString(" because " + w.Reason)
+	case len(w.Failed) > 0:
+		text.WriteString(" because " + w.Failed[0].Message)
+	case len(w.Waits) > 0:
+		text.WriteString(" and waits: " + w.Waits[0].Message)
+	}
+	if w.Cause != nil {
+		text.WriteString("; what led there: " + w.Cause.Title())
+	}
+	return text.String()
+}
+
+// Title says in a few words what the cause is.
+func (c Cause) Title() string {
+	title := strings.TrimSpace(c.Kind + " " + c.ID)
+	if c.User != "" {
+		title += " of " + c.User
+	}
+	return title
+}
+
+// lateAfter is how long something may wait for its worker before that is worth
+// a word.
+const lateAfter = 10 * time.Second
+
+// advise adds what to do about what is not the service's own fault.
+func (w *Why) advise(now time.Time) {
+	if oldest := w.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
+		w.Next = append(w.Next, fmt.Sprintf("%d inputs wait for the service's worker since %s: `flowjet doctor` says whether one is there and what holds it up",
+			w.Backlog.Count, oldest.UTC().Format(time.RFC3339)))
+	}
+	if w.DeadLetters > 0 {
+		w.Next = append(w.Next, fmt.Sprintf("%d inputs of the service could not be handled: `flowjet dlq ls --service %d`", w.DeadLetters, w.Service))
+	}
+}
+
+// lastTransitions are the service's, oldest first.
+func (p *Pipeline) lastTransitions(ctx context.Context, service int) ([]Transition, error) {
+	last, err := p.lastMessage(ctx, StreamFlow, fmt.Sprintf("flow.event.%d.>", service))
+	if last == nil || err != nil {
+		return nil, err
+	}
+	after := last.Sequence - min(last.Sequence, searchedFor)
+	r := p.newReader(StreamFlow, fmt.Sprintf("flow.event.%d.>", service), after)
+	defer r.Stop()
+	var path []Transition
+	err = r.drain(ctx, func(message jetstream.Msg, _ *jetstream.MsgMetadata) {
+		if transition, ok := decodeTransition(message); ok {
+			path = append(path, transition)
+		}
+	})
+	return path[max(0, len(path)-keptPath):], err
+}
+
+// lastMessage is the newest on a subject, nil if there is none.
+func (p *Pipeline) lastMessage(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
+	var last *jetstream.RawStreamMsg
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		last, err = p.streams[stream].GetLastMsgForSubject(ctx, subject)
+		return err
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	return last, err
+}
+
+// drain reads what there is now.
+func (r *reader) drain(ctx context.Context, visit func(jetstream.Msg, *jetstream.MsgMetadata)) error {
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	for pending := r.pending; pending > 0; {
+		message, metadata, err := r.take(ctx)
+		if err != nil {
+			return err
+		}
+		pending = metadata.NumPending
+		visit(message, metadata)
+	}
+	return nil
+}
+
+// heardVMs are the VMs of roles that are not simply running, as their last
+// events told. What was heard of a VM is kept for three days.
+func (p *Pipeline) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
+	facts := flow.Facts{}
+	for _, role := range state.Service.Body.Roles {
+		if role.State == nil || *role.State == flow.RoleRunning {
+			continue
+		}
+		for _, node := range role.Nodes {
+			if len(facts) >= maxLookedAt {
+				return facts, nil
+			}
+			vm, heard, err := p.heardVM(ctx, node.DeployID)
+			if err != nil {
+				return nil, err
+			}
+			if heard {
+				facts[vm.ID] = vm
+			}
+		}
+	}
+	return facts, nil
+}
+
+func (p *Pipeline) heardVM(ctx context.Context, id int) (flow.VM, bool, error) {
+	message, err := p.lastMessage(ctx, StreamONE, fmt.Sprintf("one.%d.vm.%d.>", p.zone, id))
+	if message == nil || err != nil {
+		return flow.VM{}, false, err
+	}
+	if event, err := decodeEvent(message.Data); err == nil && event.VM != nil {
+		return *event.VM, true, nil
+	}
+	return flow.VM{}, false, nil // what cannot be understood tells nothing
+}
+
+// backlogOf is what has woken the service behind the input applied last.
+func (p *Pipeline) backlogOf(ctx context.Context, service int, applied uint64) (Backlog, error) {
+	r := p.newReader(StreamWork, StoredWorkSubject(service), applied)
+	defer r.Stop()
+	if err := r.open(ctx); err != nil || r.pending == 0 {
+		return Backlog{}, err
+	}
+	backlog := Backlog{Count: r.pending}
+	_, metadata, err := r.take(ctx)
+	if err != nil {
+		return Backlog{}, err
+	}
+	oldest := metadata.Timestamp.UTC()
+	backlog.Oldest = &oldest
+	return backlog, nil
+}
+
+// lettersOf counts the dead letters of the service's inputs, among the last ones.
+func (p *Pipeline) lettersOf(ctx context.Context, service int) (int, error) {
+	letters, err := p.DeadLetters(ctx, maxLetters)
+	count := 0
+	for _, letter := range letters {
+		if letter.Service() == service {
+			count++
+		}
+	}
+	return count, err
+}
+
+// decodeService finds out which service a message is about, -1 for none.
+func decodeService(data []byte) int {
+	about := struct {
+		Service *int `json:"service"`
+	}{}
+	if json.Unmarshal(data, &about) != nil || about.Service == nil {
+		return -1
+	}
+	return *about.Service
+}

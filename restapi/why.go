@@ -1,0 +1,40 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// why says why a service is in its state, to who may see the service. It asks
+// oned for nothing but the document, which is how the right is checked.
+func (s *Server) why(ctx context.Context, r *request) (answer, error) {
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	why, err := s.queue.Why(ctx, document.ID)
+	if errors.Is(err, pipeline.ErrNotFound) {
+		why, err = explainUnknown(document)
+	}
+	if err != nil {
+		return answer{}, asQueueError(err)
+	}
+	return pretty(http.StatusOK, jsonType, why)
+}
+
+// explainUnknown explains a service that no worker has seen: all there is of it is
+// the document.
+func explainUnknown(document opennebula.Document) (pipeline.Why, error) {
+	body, err := flow.ParseBody(document.Body)
+	if err != nil {
+		return pipeline.Why{}, &statusError{http.StatusInternalServerError, err.Error()}
+	}
+	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
+	return pipeline.Explain(document.ID, record, nil, nil, time.Now()), nil
+}

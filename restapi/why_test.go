@@ -1,0 +1,60 @@
+package restapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func TestWhyNamesWhatFailedAndTheCause(t *testing.T) {
+	w := newWorld(t, Config{})
+	id := w.bareService("alice", `{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":1,"state":4,"nodes":[{"deploy_id":6}]}]}`)
+	body, err := flow.ParseBody([]byte(`{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":1,"state":4,"nodes":[{"deploy_id":6}]}]}`))
+	w.must(err)
+	_, err = w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Body: body}}}, 0)
+	w.must(err)
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	w.must(w.pipe.PublishTransitions(t.Context(), []pipeline.Transition{{
+		Service: id, Change: flow.Change{Kind: "service", Old: "RUNNING", New: "WARNING", Reason: "role Slave: VM 6 is in POWEROFF"},
+		Cause: pipeline.Cause{Kind: "event", ID: "vm 6 POWEROFF/LCM_INIT", Sequence: 3}, Time: at,
+	}}, 1))
+	said := w.why(alice, id, 200)
+	if said.State != "WARNING" || said.Since == nil || !said.Since.Equal(at) || said.Cause == nil || said.Cause.Sequence != 3 || len(said.Path) != 1 || len(said.Next) == 0 {
+		t.Errorf("it says %+v", said)
+	}
+	w.why(alice, w.bareService("oneadmin", `{"name":"b","roles":[]}`), 401)
+	w.why(alice, id+1000, 404)
+}
+
+func TestWhyOfAServiceThatNoWorkerHasSeen(t *testing.T) {
+	w := newWorld(t, Config{})
+	id := w.bareService("alice", `{"name":"a","roles":[{"name":"Slave","cardinality":1,"template_id":0}]}`)
+	said := w.why(alice, id, 200)
+	if said.State != "PENDING" || len(said.Waits) == 0 || len(said.Roles) != 1 {
+		t.Errorf("it says %+v", said)
+	}
+}
+
+func (w *world) bareService(user, body string) int {
+	w.t.Helper()
+	id, err := w.oned.For(user).AllocateDocument(w.t.Context(), flow.DocumentTypeService, "a", []byte(body))
+	w.must(err)
+	return id
+}
+
+func (w *world) why(user string, id, status int) pipeline.Why {
+	w.t.Helper()
+	got := w.call(user, "GET", fmt.Sprintf("/flowjet/v1/services/%d/why", id), "")
+	if got.status != status {
+		w.t.Fatalf("%s gets %d: %s", user, got.status, got.body)
+	}
+	var said pipeline.Why
+	if status == 200 {
+		w.must(json.Unmarshal([]byte(got.body), &said))
+	}
+	return said
+}
