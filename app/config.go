@@ -11,6 +11,8 @@ import (
 type Config struct {
 	// origins say where each key was set, for messages.
 	origins map[string]string
+	// values are what was read, by key.
+	values map[string]any
 
 	DataDir string `koanf:"data_dir"`
 	Zone    int    `koanf:"zone"`

@@ -73,7 +73,7 @@ func read(path string, flags *pflag.FlagSet) (Config, problems) {
 	if err != nil {
 		return Config{}, append(found, problem{what: fmt.Sprintf("the configuration cannot be used: %v", err)})
 	}
-	config.origins = all.origins
+	config.origins, config.values = all.origins, all.values
 	return config, append(found, config.check(all)...)
 }
 

@@ -87,9 +87,17 @@ func (t *throttle) makeRoom(now time.Time) {
 // rated holds a user to the rate.
 func (s *Server) rated(who caller, method string) error {
 	key := bucketKey{who.Identity.UID, method != http.MethodGet}
-	rate := s.config.Limits.Reads
+	rates := s.rates.Load()
+	rate := rates.reads
 	if key.changes {
-		rate = s.config.Limits.Changes
+		rate = rates.changes
 	}
 	return s.throttle.admit(key, rate)
 }
+
+// rates are requests a second and user.
+type rates struct{ reads, changes float64 }
+
+// SetRates changes how many requests a second each user may send, from the next
+// request on.
+func (s *Server) SetRates(reads, changes float64) { s.rates.Store(&rates{reads, changes}) }

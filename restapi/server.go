@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,6 +41,7 @@ type Server struct {
 	stop     context.CancelFunc
 	// throttle and backlog bound what users ask for and what waits.
 	throttle *throttle
+	rates    atomic.Pointer[rates]
 	backlog  *backlog
 
 	handler http.Handler
@@ -70,6 +72,7 @@ func newServer(config Config, commands queue, users sessions) (*Server, error) {
 		probe: newProbe(users.server()), throttle: newThrottle(config.Limits.Verdicts),
 		backlog: newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),
 	}
+	s.SetRates(config.Limits.Reads, config.Limits.Changes)
 	s.streams = make(chan struct{}, config.Limits.Streams)
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.gate, err = newGate(users, config.CredentialTTL, config.Limits.Verdicts, s.metrics); err != nil {

@@ -34,13 +34,13 @@ func newProvision() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			logger, err := newLogger(config.Log.Level)
+			log, err := app.NewLog(config, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), provisionWithin)
 			defer cancel()
-			pipe, err := config.Open(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet nats provision", Logger: logger})
+			pipe, err := config.Open(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet nats provision", Logger: log.Logger})
 			if err != nil {
 				return err
 			}

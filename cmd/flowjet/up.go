@@ -3,13 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/internal/systemd"
 )
 
 // stopWithin bounds how long Ctrl-C takes.
@@ -45,11 +47,12 @@ func newRunner(use, short, long string, parts func(app.Config) []app.Part) *cobr
 		Long:  long + "\n\nEach flag can be set as the environment variable behind it, or in the file of --config.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := app.ReadConfig(path, cmd.Flags())
+			read := func() (app.Config, error) { return app.ReadConfig(path, cmd.Flags()) }
+			config, err := read()
 			if err != nil {
 				return err
 			}
-			return runParts(cmd.Context(), config, parts(config))
+			return runParts(cmd.Context(), config, parts(config), read)
 		},
 	}
 	app.AddFlags(cmd.Flags())
@@ -58,30 +61,50 @@ func newRunner(use, short, long string, parts func(app.Config) []app.Part) *cobr
 	return cmd
 }
 
-func runParts(ctx context.Context, config app.Config, parts []app.Part) error {
-	logger, err := newLogger(config.Log.Level)
+// runParts runs until ctx ends; on SIGHUP it reads the configuration again.
+func runParts(ctx context.Context, config app.Config, parts []app.Part, read func() (app.Config, error)) error {
+	log, err := app.NewLog(config, os.Stderr)
 	if err != nil {
 		return err
 	}
 	for _, line := range app.UnknownVariables() {
-		logger.Warn(line)
+		log.Warn(line)
 	}
-	flowjet := app.New(config, parts, version, os.Stdout, logger)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	flowjet := app.New(config, parts, version, os.Stdout, log.Logger)
 	if err := flowjet.Start(ctx); err != nil {
 		return err
 	}
 	flowjet.PrintWelcome()
-	<-ctx.Done()
+	systemd.Ready("running")
+	go systemd.Watch(ctx, flowjet.Alive, func(err error) { log.Error(err.Error()) })
+	for ctx.Err() == nil {
+		select {
+		case <-hangups:
+			reload(flowjet, read, log)
+		case <-ctx.Done():
+		}
+	}
 	fmt.Println("Stopping.")
+	systemd.Stopping()
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	return flowjet.Stop(stopping)
 }
 
-func newLogger(level string) (*slog.Logger, error) {
-	var parsed slog.Level
-	if err := parsed.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("log level %q is none of debug, info, warn and error", level)
+// reload leaves everything as it is where the new configuration has faults.
+func reload(flowjet *app.App, read func() (app.Config, error), log app.Log) {
+	systemd.Reloading()
+	defer systemd.Ready("running")
+	config, err := read()
+	if err == nil {
+		err = flowjet.Reload(config, log)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: parsed})), nil
+	if err != nil {
+		log.Error("the configuration was not taken over: everything stays as it is", "error", err)
+		return
+	}
+	log.Warn("the configuration was read again")
 }

@@ -1,0 +1,68 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// reloadable are the keys that a running process takes over on SIGHUP. The files
+// of certificates, keys and credentials are read again by themselves.
+var reloadable = map[string]func(*App, Config, Log) error{
+	"log.level":        func(_ *App, config Config, log Log) error { return setLevel(log.level, config.Log.Level) },
+	"api.user_reads":   (*App).reloadRates,
+	"api.user_changes": (*App).reloadRates,
+}
+
+func (a *App) reloadRates(config Config, _ Log) error {
+	if a.api != nil {
+		a.api.SetRates(float64(config.API.UserReads), float64(config.API.UserChanges))
+	}
+	return nil
+}
+
+// Reload takes over what of a new configuration a running process can, reads the
+// NATS server's file again, and logs each change and each that waits for a restart.
+func (a *App) Reload(config Config, log Log) error {
+	var waiting []string
+	for _, o := range options {
+		was, is := a.config.values[o.key], config.values[o.key]
+		if reflect.DeepEqual(was, is) {
+			continue
+		}
+		apply := reloadable[o.key]
+		if apply == nil {
+			waiting = append(waiting, o.key)
+			continue
+		}
+		if err := apply(a, config, log); err != nil {
+			return fmt.Errorf("reload %s: %w", o.key, err)
+		}
+		a.config.values[o.key] = is
+		a.logger.Warn("a changed option was taken over", "option", o.key, "was", was, "is", is)
+	}
+	if len(waiting) > 0 {
+		a.logger.Warn("changed options wait for a restart", "options", strings.Join(waiting, ", "))
+	}
+	if a.server != nil {
+		return a.server.Reload()
+	}
+	return nil
+}
+
+// Alive says that the process is not stuck: every part answers what only needs
+// its own locks. It returns the first reason, or ctx's end.
+func (a *App) Alive(ctx context.Context) error {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		_ = a.heldUp()
+	}()
+	select {
+	case <-answered:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the process does not answer its own question: %w", ctx.Err())
+	}
+}

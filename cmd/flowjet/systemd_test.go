@@ -1,0 +1,116 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+// manager stands in for systemd: it hears what a process notifies it of.
+type manager struct {
+	t    *testing.T
+	conn *net.UnixConn
+}
+
+// newManager has processes that start from now on find it.
+func newManager(t *testing.T) *manager {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "notify") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	address := &net.UnixAddr{Name: filepath.Join(folder, "s"), Net: "unixgram"}
+	conn, err := net.ListenUnixgram("unixgram", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", address.Name)
+	t.Setenv("WATCHDOG_USEC", "400000")
+	t.Setenv("JOURNAL_STREAM", "8:1")
+	return &manager{t: t, conn: conn}
+}
+
+// hears waits for a notification that has the line.
+func (m *manager) hears(line string) string {
+	m.t.Helper()
+	if err := m.conn.SetReadDeadline(time.Now().Add(poll.Limit)); err != nil {
+		m.t.Fatal(err)
+	}
+	text := make([]byte, 4096)
+	for {
+		count, err := m.conn.Read(text)
+		if err != nil {
+			m.t.Fatalf("wait for the notification %s: %v", line, err)
+		}
+		if said := string(text[:count]); strings.Contains("\n"+said+"\n", "\n"+line+"\n") {
+			return said
+		}
+	}
+}
+
+// TestUnderAServiceManager: ready when it is, the watchdog fed, reloaded on
+// SIGHUP with what can be and an old configuration kept when the new one is
+// wrong, and said to be stopping.
+func TestUnderAServiceManager(t *testing.T) {
+	systemd := newManager(t)
+	c := newCloud(t)
+	config := filepath.Join(t.TempDir(), "flowjet.yaml")
+	set := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("log:\n  level: warn\n")
+	process := start(t, "up", "--sim", "--config", config, "--data-dir", c.data, "--api-listen", c.api, "--nats-listen", c.nats,
+		"--sim-xmlrpc-listen", c.xmlrpc, "--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control)
+	systemd.hears("READY=1")
+	systemd.hears("WATCHDOG=1")
+	systemd.hears("WATCHDOG=1")
+
+	set("log:\n  level: debug\napi:\n  user_reads: 1\n  max_body: 5\n")
+	hangUp(t, process)
+	if said := systemd.hears("RELOADING=1"); !strings.Contains(said, "MONOTONIC_USEC=") {
+		t.Errorf("when the reload began is missing: %q", said)
+	}
+	systemd.hears("READY=1")
+	process.says(`option=log.level was=warn is=debug`)
+	process.says(`<4>msg="changed options wait for a restart" options=api.max_body`)
+	process.says("<7>")
+	refused := false
+	for range 10 {
+		status, _ := c.try(t, "GET", "http://"+c.api+"/service", "")
+		refused = refused || status == 429
+	}
+	if !refused {
+		t.Error("the new limit of reads is not held")
+	}
+
+	set("log:\n  level: loud\n")
+	hangUp(t, process)
+	process.says(`flowjet.yaml:2: log.level is \"loud\"`)
+	systemd.hears("READY=1")
+	if err := process.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	systemd.hears("STOPPING=1")
+	process.wait()
+	if process.err != nil {
+		t.Errorf("SIGTERM ends it with %v", process.err)
+	}
+}
+
+func hangUp(t *testing.T, process *process) {
+	t.Helper()
+	if err := process.command.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,56 @@
+// Package systemd tells the service manager how a process is doing, by the
+// notification protocol of sd_notify(3). Outside of systemd (without
+// NOTIFY_SOCKET) it does nothing.
+//
+// Safety: the watchdog is fed only when the process has just proved to be
+// alive. Liveness: it is fed twice in each of its periods.
+package systemd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// Ready tells that the start is done, and status what a person reads in
+// `systemctl status`.
+func Ready(status string) { notify(daemon.SdNotifyReady + "\nSTATUS=" + status) }
+
+// Stopping tells that the end has begun.
+func Stopping() { notify(daemon.SdNotifyStopping) }
+
+// Reloading tells that the configuration is being read again; Ready ends it.
+func Reloading() {
+	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+}
+
+// notify: nobody can be told that telling has failed.
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// Watch feeds the watchdog until ctx ends, as long as alive returns no error;
+// failed is told of each time that it does. It returns at once where systemd
+// expects nothing.
+func Watch(ctx context.Context, alive func(context.Context) error, failed func(error)) {
+	period, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || period == 0 {
+		return
+	}
+	ticker := time.NewTicker(period / 2)
+	defer ticker.Stop()
+	for {
+		asking, cancel := context.WithTimeout(ctx, period/4)
+		if err := alive(asking); err != nil && ctx.Err() == nil {
+			failed(fmt.Errorf("the watchdog is not fed: %w", err))
+		} else {
+			notify(daemon.SdNotifyWatchdog)
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
