@@ -72,6 +72,7 @@ type Config struct {
 		Look           time.Duration `koanf:"look_again"`
 		MaxCalls       int64         `koanf:"max_calls"`
 		ScanInterval   time.Duration `koanf:"scan_interval"`
+		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 	} `koanf:"worker"`
 	Sim struct {
 		Enabled       bool          `koanf:"enabled"`
@@ -105,5 +106,7 @@ func (c Config) settings() flow.Settings {
 		VMNameTemplate: c.Worker.VMNameTemplate,
 		VRNameTemplate: c.Worker.VRNameTemplate,
 		Look:           c.Worker.Look,
+
+		AutoscalerInterval: c.Worker.Autoscaler,
 	}
 }

@@ -61,6 +61,7 @@ var commonOptions = []option{
 	{"vr-name-template", "worker.vr_name_template", "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are filled in", "$ROLE_NAME(service_$SERVICE_ID)"},
 	{"look-again", "worker.look_again", "after how long a waiting service is looked at again although nothing was heard", 30 * time.Second},
 	{"scan-interval", "worker.scan_interval", "how often all services are looked through for one that nothing wakes", 2 * time.Minute},
+	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; roles below their min_vms are filled up after as long", 90 * time.Second},
 	{"max-calls", "worker.max_calls", "how many calls to oned a worker makes at once", 10},
 	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", false},
 	{"sim-xmlrpc-listen", "sim.xmlrpc_listen", "host:port of the simulated oned", "127.0.0.1:2633"},

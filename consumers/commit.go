@@ -16,7 +16,7 @@ import (
 // to commit: the input is read again after a crash, and decides nothing again.
 func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) error {
 	decision.State.Intents = l.withFloors(decision.State.Intents)
-	if !must && len(decision.Changes) == 0 && sameState(decision.State, l.record.State) {
+	if !must && len(decision.Changes) == 0 && !l.unarmed(decision.State) && sameState(decision.State, l.record.State) {
 		return nil
 	}
 	l.record.State = decision.State
@@ -24,6 +24,16 @@ func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) er
 	l.addTransitions(decision.Changes, flow.Describe(decision.Actions))
 	l.setDueTimers()
 	return l.store(ctx)
+}
+
+// unarmed says that a deadline has no timer.
+func (l *lane) unarmed(state flow.State) bool {
+	for name := range state.Deadlines {
+		if _, set := l.record.Timers[name]; !set {
+			return true
+		}
+	}
+	return false
 }
 
 // store writes the record; it fails if anybody else has written it since.

@@ -21,6 +21,8 @@ func causeOf(input pipeline.Input) pipeline.Cause {
 		cause.Kind, cause.ID, cause.User = "command", string(work.Command.Verb)+" "+work.Command.ID, work.Command.User.UName
 	case work.Timer != nil:
 		cause.Kind, cause.ID = "timer", work.Timer.Name
+	case work.Measures != nil:
+		cause.Kind, cause.ID = "measures", work.Measures.At.UTC().Format(time.RFC3339)
 	case work.Event != nil:
 		cause.Kind, cause.ID = "event", work.Event.Title()
 	}

@@ -30,7 +30,7 @@ func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) erro
 		return l.learnEvent(ctx, work.Event, fresh)
 	case fresh:
 		return nil
-	case work.Command != nil && work.Command.Verb != flow.VerbRecover:
+	case work.Command != nil && work.Command.Verb != flow.VerbRecover, work.Measures != nil:
 		return l.refreshDocument(ctx)
 	}
 	if err := l.refreshDocument(ctx); err != nil || !l.exists {

@@ -216,7 +216,7 @@ func (w *Worker) learnNewest(ctx context.Context) {
 	}
 }
 
-// scanRegularly wakes the services that wait although nothing is set to wake
+// scanRegularly wakes the services that wait, or are overdue, although nothing is set to wake
 // them: left behind by another server, by a lost stream, or by an API that died
 // between creating a document and queueing its command.
 func (w *Worker) scanRegularly(ctx context.Context) {
@@ -246,7 +246,7 @@ func (w *Worker) scan(ctx context.Context) error {
 			continue
 		}
 		state := flow.Service{Body: body}.State()
-		if !state.Watched() {
+		if !state.Watched() && !flow.Overdue(flow.Service{ID: document.ID, Body: body}, time.Now()) {
 			continue
 		}
 		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "found in " + state.String()}

@@ -76,7 +76,7 @@ func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
 	command := input.Work.Command
 	if command == nil {
 		l.record.Applied = input.Sequence
-		return l.proceed(ctx, l.plan(), nil)
+		return l.proceed(ctx, l.planFor(input), nil)
 	}
 	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
 	decision, refusal, err := l.apply(ctx, *command)
@@ -106,6 +106,19 @@ func (l *lane) apply(ctx context.Context, command flow.Command) (flow.Decision, 
 		return flow.Decision{}, nil, fmt.Errorf("%w: service %d: %s: %w", errPoison, l.service, command.Verb, err)
 	}
 	return decision, nil, nil
+}
+
+// planFor decides on an input that is no command. A timer that has come is no
+// longer set: it is set again if its time has not come after all, because NATS's
+// clock is ahead of ours.
+func (l *lane) planFor(input pipeline.Input) flow.Decision {
+	if timer := input.Work.Timer; timer != nil {
+		delete(l.record.Timers, timer.Name)
+	}
+	if measures := input.Work.Measures; measures != nil {
+		return flow.Evaluate(l.record.State, *measures, l.facts, time.Now(), l.worker.config.Settings)
+	}
+	return l.plan()
 }
 
 // plan decides with what is known now.

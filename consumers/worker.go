@@ -49,6 +49,9 @@ func (c Config) withDefaults() Config {
 	if c.Settings == (flow.Settings{}) {
 		c.Settings = flow.DefaultSettings()
 	}
+	if c.Settings.AutoscalerInterval <= 0 {
+		c.Settings.AutoscalerInterval = flow.DefaultSettings().AutoscalerInterval
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -199,8 +202,11 @@ func (w *Worker) run(ctx context.Context, key string) {
 }
 
 func (w *Worker) jobOf(key string) func(context.Context) error {
-	if key == pipeline.RouterKey {
+	switch key {
+	case pipeline.RouterKey:
 		return w.route
+	case pipeline.AutoscalerKey:
+		return w.autoscale
 	}
 	number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
 	return func(ctx context.Context) error { return w.runPartition(ctx, number) }

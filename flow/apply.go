@@ -91,16 +91,23 @@ func (p *planner) applyScale(arguments ScaleArguments) error {
 	if err := p.mayScale(role, arguments); err != nil {
 		return err
 	}
-	way, direction := ScaleUp, "up"
-	if arguments.Cardinality < role.Cardinality {
-		way, direction = ScaleDown, "down"
-	}
-	p.log("I", fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, arguments.Cardinality))
-	role.Cardinality = arguments.Cardinality
-	role.ScaleWay = &way
-	p.roleTo(role, RoleScaling, "")
+	p.beginScale(role, arguments.Cardinality, "")
 	p.to(ServiceScaling)
 	return nil
+}
+
+// beginScale has the role scale; the service is to follow.
+func (p *planner) beginScale(role *Role, cardinality int, reason string) {
+	way, direction := ScaleUp, "up"
+	if cardinality < role.Cardinality {
+		way, direction = ScaleDown, "down"
+	}
+	p.log("I", fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, cardinality))
+	role.Cardinality = cardinality
+	role.ScaleWay = &way
+	forgetTrueEvals(role)
+	delete(p.PolicyCooldowns, role.Name)
+	p.roleTo(role, RoleScaling, reason)
 }
 
 func (p *planner) mayScale(role *Role, arguments ScaleArguments) error {

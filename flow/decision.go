@@ -24,6 +24,9 @@ type State struct {
 	Removing string `json:"removing,omitempty"`
 	// CooldownUntil is when a service in COOLDOWN goes on.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that
+	// have roles scale just now.
+	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
 	// Deadlines are the times at which to look again, by timer name.
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }

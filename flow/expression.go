@@ -10,6 +10,9 @@ import (
 type Expression interface {
 	// String writes the condition in one form, with all parentheses.
 	String() string
+	// evaluate says whether the condition holds for the attributes' values, by
+	// name in upper case, and writes it with them.
+	evaluate(values map[string]float64) (holds bool, written string)
 }
 
 // Either holds if one of its sides does.
@@ -20,6 +23,9 @@ type Both struct{ Left, Right Expression }
 
 // Not holds if what is in it does not.
 type Not struct{ Of Expression }
+
+// Group is what was written in parentheses.
+type Group struct{ Of Expression }
 
 // Comparison compares two values.
 type Comparison struct {
@@ -46,6 +52,9 @@ func (b Both) String() string { return "(" + b.Left.String() + " && " + b.Right.
 func (n Not) String() string { return "!" + n.Of.String() }
 
 // String writes the condition in one form, with all parentheses.
+func (g Group) String() string { return g.Of.String() }
+
+// String writes the condition in one form, with all parentheses.
 func (c Comparison) String() string {
 	return "(" + c.Left.String() + " " + c.Operator + " " + c.Right.String() + ")"
 }
@@ -62,7 +71,7 @@ func (o Operand) String() string {
 const maxExpressionDepth = 100
 
 // ParseExpression reads a condition: comparisons of numbers and attribute
-// names with = == != <> >= > <= <, joined by && or & and by || or |, with ! and
+// names, which may be quoted, with = == != <> >= > <= <, joined by && or & and by || or |, with ! and
 // parentheses; "and" binds stronger than "or". Errors name the character.
 func ParseExpression(text string) (Expression, error) {
 	parser := expressionParser{text: text}
@@ -151,7 +160,7 @@ func (p *expressionParser) single() (Expression, error) {
 	if err == nil && p.take(")") == "" {
 		err = p.expected("a closing parenthesis")
 	}
-	return inner, err
+	return Group{Of: inner}, err
 }
 
 func (p *expressionParser) comparison() (Expression, error) {
@@ -181,6 +190,8 @@ func (p *expressionParser) operand() (Operand, error) {
 	switch c := p.peek(); {
 	case isLetter(c):
 		return Operand{Attribute: p.word()}, nil
+	case c == '"' || c == '\'':
+		return p.quotedWord(string(c))
 	case c == '-' || c == '.' || isDigit(c):
 		return p.number()
 	}
@@ -194,6 +205,20 @@ func (p *expressionParser) word() string {
 		p.position++
 	}
 	return p.text[start:p.position]
+}
+
+// quotedWord reads a name in quotes, as OneFlow's grammar has them.
+func (p *expressionParser) quotedWord(quote string) (Operand, error) {
+	start := p.position
+	p.position++
+	if p.position < len(p.text) && isLetter(p.text[p.position]) {
+		if word := p.word(); strings.HasPrefix(p.text[p.position:], quote) {
+			p.position++
+			return Operand{Attribute: word}, nil
+		}
+	}
+	p.position = start
+	return Operand{}, p.expected("a number or an attribute's name")
 }
 
 func (p *expressionParser) number() (Operand, error) {

@@ -33,16 +33,16 @@ func TestParseExpression(t *testing.T) {
 
 func TestParseExpressionRefuses(t *testing.T) {
 	for text, message := range map[string]string{
-		"":             `at character 1: a number or an attribute's name was expected, not the end`,
-		"CPU":          `at character 4: a comparison such as > or == was expected, not the end`,
-		"CPU >> 10 )":  `at character 6: a number or an attribute's name was expected, not ">"`,
-		"CPU > 10 )":   `at character 10: &&, || or the end was expected, not ")"`,
-		"(CPU > 1":     `at character 9: a closing parenthesis was expected`,
-		"CPU > 1 &&":   `at character 11`,
-		"CPU > 1.2.3":  `at character 7`,
-		"CPU > -":      `at character 7`,
-		"CPU > \"up\"": `not "\""`,
-		"é > 1":        `at character 1: a number or an attribute's name was expected, not "é"`,
+		"":              `at character 1: a number or an attribute's name was expected, not the end`,
+		"CPU":           `at character 4: a comparison such as > or == was expected, not the end`,
+		"CPU >> 10 )":   `at character 6: a number or an attribute's name was expected, not ">"`,
+		"CPU > 10 )":    `at character 10: &&, || or the end was expected, not ")"`,
+		"(CPU > 1":      `at character 9: a closing parenthesis was expected`,
+		"CPU > 1 &&":    `at character 11`,
+		"CPU > 1.2.3":   `at character 7`,
+		"CPU > -":       `at character 7`,
+		"CPU > \"4up\"": `not "\""`,
+		"é > 1":         `at character 1: a number or an attribute's name was expected, not "é"`,
 		strings.Repeat("(", 200) + "A>1" + strings.Repeat(")", 200): `nested deeper`,
 		strings.Repeat("!", 200) + "A>1":                            `nested deeper`,
 	} {

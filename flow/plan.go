@@ -73,6 +73,7 @@ func (s State) clone() State {
 	s.Ordinals = maps.Clone(s.Ordinals)
 	s.Asked = maps.Clone(s.Asked)
 	s.Deadlines = maps.Clone(s.Deadlines)
+	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
 	return s
 }
 
@@ -141,6 +142,7 @@ func (p *planner) prepare() {
 			pending := RolePending
 			role.State = &pending
 		}
+		p.noticeSchedules(role)
 	}
 }
 
@@ -252,12 +254,27 @@ func (p *planner) setDeadlines() {
 	} else {
 		delete(p.Deadlines, DeadlineCooldown)
 	}
+	p.setPolicyDeadlines()
 	if p.looksAgain() {
 		if _, set := p.Deadlines[DeadlineLook]; !set {
 			p.setDeadline(DeadlineLook, p.now.Add(p.settings.Look))
 		}
 	} else if !p.entered && p.state() != ServiceRunning {
 		delete(p.Deadlines, DeadlineLook)
+	}
+}
+
+// setPolicyDeadlines: policies are for services that run.
+func (p *planner) setPolicyDeadlines() {
+	due, has := p.Service.nextSchedule(p.now)
+	if state := p.state(); state != ServiceRunning && state != ServiceWarning {
+		has = false
+		delete(p.Deadlines, DeadlineRefill)
+	}
+	if has {
+		p.setDeadline(DeadlineSchedule, due)
+	} else {
+		delete(p.Deadlines, DeadlineSchedule)
 	}
 }
 

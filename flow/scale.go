@@ -73,9 +73,21 @@ func (p *planner) startCooldown(role *Role) {
 	if role.Cooldown != nil {
 		wait = time.Duration(*role.Cooldown) * time.Second
 	}
+	if asked, has := p.PolicyCooldowns[role.Name]; has {
+		wait = asked
+		delete(p.PolicyCooldowns, role.Name)
+	}
 	if until := p.now.Add(wait); until.After(p.CooldownUntil) {
 		p.CooldownUntil = until
 	}
+}
+
+// setRoleCooldown notes how long the cooldown of the scaling that begins is to be.
+func (p *planner) setRoleCooldown(role string, wait time.Duration) {
+	if p.PolicyCooldowns == nil {
+		p.PolicyCooldowns = map[string]time.Duration{}
+	}
+	p.PolicyCooldowns[role] = wait
 }
 
 // cool ends the cooldown when its time has come. A service found in COOLDOWN

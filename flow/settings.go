@@ -20,6 +20,18 @@ type Settings struct {
 	// facts, default 30 s. It is also how long a request to a VM may take
 	// before it is repeated.
 	Look time.Duration
+	// AutoscalerInterval is how often elasticity policies are evaluated, default
+	// 90 s. Roles below their minimum are filled up after as long.
+	AutoscalerInterval time.Duration
+}
+
+const defaultAutoscalerInterval = 90 * time.Second
+
+func (s Settings) autoscalerInterval() time.Duration {
+	if s.AutoscalerInterval <= 0 {
+		return defaultAutoscalerInterval
+	}
+	return s.AutoscalerInterval
 }
 
 // DefaultSettings are those of a configuration that says nothing.
@@ -30,6 +42,8 @@ func DefaultSettings() Settings {
 		VMNameTemplate: "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)",
 		VRNameTemplate: defaultRouterName,
 		Look:           30 * time.Second,
+
+		AutoscalerInterval: defaultAutoscalerInterval,
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/adhocore/gronx"
 )
 
 // rolePolicies are a role's policies as far as the rules know them.
@@ -66,33 +68,46 @@ func (f *findings) checkStart(path string, policy scheduledShape) {
 		return
 	}
 	if !once {
+		f.checkRecurrence(path+".recurrence", policy.Recurrence)
 		return
 	}
-	if _, err := ParseStartTime(policy.StartTime); err != nil {
+	if _, err := ParseStartTime(policy.StartTime, time.UTC); err != nil {
 		f.add(path+".start_time", "%v", err)
 	}
 }
 
+// checkRecurrence finds dates that do not exist, such as 31 February.
+func (f *findings) checkRecurrence(path, recurrence string) {
+	if f.hides(path) {
+		return
+	}
+	reference := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+	if _, err := gronx.NextTickAfter(recurrence, reference, false); err != nil {
+		f.add(path, "is %q, which never comes due: there is no such date", recurrence)
+	}
+}
+
 // startTimeLayouts are the ways in which a time can be written. Without a zone
-// it is in UTC: a service must not start at another time on another front-end.
+// it is in the server's, as in OneFlow.
 var startTimeLayouts = []string{
 	time.RFC3339Nano, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
 	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC,
 }
 
 // ParseStartTime reads a scheduled policy's start_time: unix seconds as a
-// number or a text, or a date with time such as "2030-01-31 09:00:00".
-func ParseStartTime(value json.RawMessage) (time.Time, error) {
+// number or a text, or a date with time such as "2030-01-31 09:00:00", which
+// without a zone of its own is in the one given.
+func ParseStartTime(value json.RawMessage, zone *time.Location) (time.Time, error) {
 	var text string
 	if json.Unmarshal(value, &text) != nil {
 		text = string(value)
 	}
 	text = strings.TrimSpace(text)
 	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && seconds >= 0 {
-		return time.Unix(seconds, 0).UTC(), nil
+		return time.Unix(seconds, 0).In(zone), nil
 	}
 	for _, layout := range startTimeLayouts {
-		if start, err := time.Parse(layout, text); err == nil {
+		if start, err := time.ParseInLocation(layout, text, zone); err == nil {
 			return start, nil
 		}
 	}

@@ -158,7 +158,7 @@ func TestParseStartTime(t *testing.T) {
 		`"2030-01-01 00:00:00"`: 1893456000, `1893456000`: 1893456000, `"1893456000"`: 1893456000,
 		`"2030-01-01T01:00:00+01:00"`: 1893456000, `"2030-01-01 01:00:00 +0100"`: 1893456000,
 	} {
-		got, err := ParseStartTime(json.RawMessage(text))
+		got, err := ParseStartTime(json.RawMessage(text), time.UTC)
 		if err != nil || got.Unix() != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}

@@ -12,6 +12,13 @@ func (p *planner) watch() {
 		p.to(ServiceUndeploying)
 		return
 	}
+	if p.runSchedules(); !p.anyRole(RoleScaling) {
+		p.refill()
+	}
+	if p.anyRole(RoleScaling) {
+		p.followRoles()
+		return
+	}
 	warned := p.anyRole(RoleWarning)
 	if warned && p.state() == ServiceRunning {
 		p.to(ServiceWarning)

@@ -51,13 +51,15 @@ func (e Event) Title() string {
 }
 
 // Work is a message on StreamWork: something that wakes one service. Exactly
-// one of Event, Command and Timer is set, or none for a bare wake-up.
+// one of Event, Command, Timer and Measures is set, or none for a bare wake-up.
 type Work struct {
 	Version int           `json:"v"`
 	Service int           `json:"service"`
 	Event   *Event        `json:"event,omitempty"`
 	Command *flow.Command `json:"command,omitempty"`
 	Timer   *Timer        `json:"timer,omitempty"`
+	// Measures are what the autoscaler found for the service's policies.
+	Measures *flow.Measures `json:"measures,omitempty"`
 	// Reason says why a bare wake-up was sent.
 	Reason string `json:"reason,omitempty"`
 }
@@ -73,7 +75,7 @@ type Timer struct {
 
 // Cause is why something happened.
 type Cause struct {
-	// Kind is event, command, timer or wake.
+	// Kind is event, command, timer, measures or wake.
 	Kind string `json:"kind"`
 	// ID is the command's verb and id, the timer's name, the event's
 	// subject-like name ("vm 21 ACTIVE/RUNNING"), or why the service was woken.

@@ -56,11 +56,13 @@ const (
 // without draining the stream: the partition stands in stored subjects.
 const Partitions = 16
 
-// The keys that workers share out among themselves: one a partition, and one
-// for whoever routes events. They also name cursors in BucketCheckpoint.
+// The keys that workers share out among themselves: one a partition, one for
+// whoever routes events, and one for whoever measures for elasticity policies.
+// Those of readers also name their cursors in BucketCheckpoint.
 const (
 	PartitionKeyPrefix = "work-"
 	RouterKey          = "router"
+	AutoscalerKey      = "autoscaler"
 )
 
 // Subject filters, one for each stream and kind.

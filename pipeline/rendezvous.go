@@ -11,11 +11,11 @@ func PartitionKey(partition int) string { return PartitionKeyPrefix + strconv.It
 
 // Keys are all keys that the live workers share out among them.
 func Keys() []string {
-	keys := make([]string, 0, Partitions+1)
+	keys := make([]string, 0, Partitions+2)
 	for partition := range Partitions {
 		keys = append(keys, PartitionKey(partition))
 	}
-	return append(keys, RouterKey)
+	return append(keys, RouterKey, AutoscalerKey)
 }
 
 // share is the keys that fall to the worker. Each key goes to the worker with

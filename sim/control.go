@@ -25,6 +25,7 @@ func (s *Sim) controlHandler() http.Handler {
 	mux.HandleFunc("POST /faults/calls", does(s.controlCallFault))
 	mux.HandleFunc("POST /faults/answers", does(s.controlAnswerFault))
 	mux.HandleFunc("DELETE /faults", does(func(*http.Request) error { s.ClearFaults(); return nil }))
+	mux.HandleFunc("POST /vms/{id}/monitoring", does(s.controlMonitoring))
 	mux.HandleFunc("POST /vms/{id}/{what}", does(s.controlVM))
 	mux.HandleFunc("POST /hosts/{id}/{what}", does(s.controlHost))
 	mux.HandleFunc("POST /population", does(s.controlPopulation))
@@ -151,6 +152,23 @@ func (s *Sim) controlVM(r *http.Request) error {
 	default:
 		return fmt.Errorf("%q is nothing to do to a VM: break, lose, delete, poweroff, resume or ready", what)
 	}
+}
+
+// controlMonitoring takes figures as texts or as numbers.
+func (s *Sim) controlMonitoring(r *http.Request) error {
+	id, err := strconv.Atoi(r.PathValue("id"))
+	if err != nil {
+		return fmt.Errorf("%q is no VM id", r.PathValue("id"))
+	}
+	var asked map[string]json.RawMessage
+	if err := readJSON(r, &asked); err != nil {
+		return err
+	}
+	figures := map[string]string{}
+	for name, value := range asked {
+		figures[name] = strings.Trim(string(value), `"`)
+	}
+	return s.SetMonitoring(id, figures)
 }
 
 func (s *Sim) controlBoots(r *http.Request) error {

@@ -25,6 +25,7 @@
 //	POST   /faults/answers             {"method":"one.template.instantiate","nth":1}: applied, then the connection is closed
 //	DELETE /faults                     no call or answer fails any longer
 //	POST   /vms/{id}/break             {"state":"BOOT_FAILURE"}
+//	POST   /vms/{id}/monitoring        {"CPU":85.5,"LOAD":"3"}: shown while the VM runs
 //	POST   /vms/{id}/{what}            lose, delete, poweroff, resume, ready
 //	POST   /hosts/{id}/fail, recover   all its running VMs become UNKNOWN, or run again
 //	POST   /population                 {"services":100,"roles":2,"vms":5}: services that run, with 5 VMs a role

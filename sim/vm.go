@@ -2,6 +2,8 @@ package sim
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +25,8 @@ type vm struct {
 	UserTemplate template            `json:"user_template"`
 	History      []history           `json:"history,omitempty"`
 	Scheduled    []scheduledAction   `json:"scheduled,omitempty"`
+	// Monitoring are figures that were set by hand; they take the place of made-up ones.
+	Monitoring map[string]string `json:"monitoring,omitempty"`
 	// Origin is STOPPED or UNDEPLOYED while a VM comes back from there.
 	Origin opennebula.VMState `json:"origin,omitempty"`
 	// Host is the host whose capacity the VM holds, -1 without one.
@@ -125,7 +129,8 @@ func (v *vm) writeStatus(b *bytes.Buffer, monitored bool) {
 // monitored says that the driver would report figures.
 func (v *vm) monitored() bool { return v.status() == active(lcmRunning) }
 
-// writeMonitoring makes figures up that depend on nothing but the VM's id.
+// writeMonitoring makes figures up that depend on nothing but the VM's id, where
+// none were set by hand.
 func (v *vm) writeMonitoring(b *bytes.Buffer, at int64) {
 	figures := []struct {
 		name  string
@@ -137,7 +142,12 @@ func (v *vm) writeMonitoring(b *bytes.Buffer, at int64) {
 		{"NETRX", 2000 + int64(v.ID)%100}, {"NETTX", 3000 + int64(v.ID)%100}, {"TIMESTAMP", at},
 	}
 	for _, figure := range figures {
-		cdata(b, figure.name, strconv.FormatInt(figure.value, 10))
+		if _, byHand := v.Monitoring[figure.name]; !byHand {
+			cdata(b, figure.name, strconv.FormatInt(figure.value, 10))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.Monitoring)) {
+		cdata(b, name, v.Monitoring[name])
 	}
 }
 

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -116,6 +118,26 @@ func (s *Sim) actByHand(id int, name string) error {
 		return nil
 	})
 }
+
+// SetMonitoring sets figures that a VM's monitoring shows while it runs, by
+// their names such as CPU; those not named stay as they are.
+func (s *Sim) SetMonitoring(id int, figures map[string]string) error {
+	for name := range figures {
+		if !attributeName.MatchString(name) || name == "ID" || name == "TIMESTAMP" {
+			return fmt.Errorf("set the monitoring of VM %d: %q is no name of a figure, such as CPU", id, name)
+		}
+	}
+	return s.changeByHand(id, "set the monitoring of", func(t *tx, v *vm) error {
+		if v.Monitoring == nil {
+			v.Monitoring = map[string]string{}
+		}
+		maps.Copy(v.Monitoring, figures)
+		t.save(kindVM, id, v)
+		return nil
+	})
+}
+
+var attributeName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 
 // ReadyVM reports READY=YES as the guest of a VM does: by one.vm.update, in
 // the name of the VM's owner, with the event of that call.

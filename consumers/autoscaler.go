@@ -1,0 +1,94 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// sampledAtOnce bounds the VMs that one call of the autoscaler is to cover.
+const sampledAtOnce = 1000
+
+// autoscale measures, once an interval, the VMs of all services that have
+// elasticity policies, and passes each service its own figures. It decides
+// nothing: that is for the service's worker.
+//
+// A pass belongs to a round, which is a multiple of the interval since 1970. A
+// worker that takes over goes through the current round again: what was passed
+// on in it already is recognised, by the message's id and by the policies.
+func (w *Worker) autoscale(ctx context.Context) error {
+	interval := w.config.Settings.AutoscalerInterval
+	for {
+		round := time.Now().Truncate(interval)
+		if err := w.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
+			w.config.Logger.Warn("the services could not be measured; it is tried again", "error", err)
+		}
+		next := time.NewTimer(time.Until(round.Add(interval)))
+		select {
+		case <-ctx.Done():
+			next.Stop()
+			return ctx.Err()
+		case <-next.C:
+		}
+	}
+}
+
+// measure makes one pass over all services.
+func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
+	services, err := w.measuredServices(ctx)
+	if err != nil || len(services) == 0 {
+		return err
+	}
+	wanted := map[int][]string{}
+	for _, service := range services {
+		for role, names := range flow.MeasuredAttributes(service) {
+			for _, vm := range service.RoleNodes(role) {
+				wanted[vm] = names
+			}
+		}
+	}
+	var calls [][]int
+	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
+		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
+	}
+	samples, err := w.oned.Server().Samples(ctx, calls, wanted)
+	if err != nil {
+		return fmt.Errorf("measure the VMs of %d services: %w", len(services), err)
+	}
+	for _, service := range services {
+		measures := flow.Measure(service, samples, at, until)
+		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
+		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
+		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
+			return fmt.Errorf("pass service %d what was measured: %w", service.ID, err)
+		}
+		w.metrics.measured.Inc()
+	}
+	return nil
+}
+
+// measuredServices are those that have elasticity policies and run.
+func (w *Worker) measuredServices(ctx context.Context) ([]flow.Service, error) {
+	documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, opennebula.FilterAll, -1, -1)
+	if err != nil {
+		return nil, fmt.Errorf("list the services to be measured: %w", err)
+	}
+	var services []flow.Service
+	for _, document := range documents {
+		body, err := flow.ParseBody(document.Body)
+		if err != nil {
+			continue // the scan says so
+		}
+		service := flow.Service{ID: document.ID, Owner: document.Owner, Body: body}
+		if flow.MeasuredAttributes(service) != nil {
+			services = append(services, service)
+		}
+	}
+	return services, nil
+}

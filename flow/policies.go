@@ -1,0 +1,153 @@
+package flow
+
+import (
+	"encoding/json"
+	"math"
+	"time"
+)
+
+// policy is an elasticity or scheduled policy as far as decisions need it. What
+// another server wrote is read as leniently as it may have been written.
+type policy struct {
+	Type          string
+	Adjust        int
+	MinAdjustStep int
+	// Cooldown is in seconds; nil means the role's.
+	Cooldown *int
+	// LastEval is when the policy was last looked at, in unix seconds; 0 for never.
+	LastEval int64
+
+	// Expression, Period (seconds), PeriodNumber and TrueEvals are an elasticity policy's.
+	Expression   string
+	Period       int
+	PeriodNumber int
+	TrueEvals    int
+
+	// Recurrence and StartTime are a scheduled policy's.
+	Recurrence string
+	StartTime  json.RawMessage
+}
+
+// The types of policy: by how much a cardinality is changed.
+const (
+	changeBy        = "CHANGE"
+	changeTo        = "CARDINALITY"
+	changeByPercent = "PERCENTAGE_CHANGE"
+)
+
+// policiesOf reads a role's policies; what is none is an empty one, which never
+// asks for anything.
+func policiesOf(text json.RawMessage) []policy {
+	if !isFilledArray(text) {
+		return nil
+	}
+	elements := elementsOf(text)
+	policies := make([]policy, len(elements))
+	for i, element := range elements {
+		policies[i] = policyOf(attributesOf(element))
+	}
+	return policies
+}
+
+func policyOf(given object) policy {
+	whole := func(name string) int {
+		number, _ := wholeOf(given[name])
+		return number
+	}
+	read := policy{
+		Type: textOf(given["type"]), Adjust: whole("adjust"), MinAdjustStep: whole("min_adjust_step"),
+		LastEval: int64(whole("last_eval")), Expression: textOf(given["expression"]), Period: whole("period"),
+		PeriodNumber: whole("period_number"), TrueEvals: whole("true_evals"),
+		Recurrence: textOf(given["recurrence"]), StartTime: given["start_time"],
+	}
+	if cooldown, has := wholeOf(given["cooldown"]); has {
+		read.Cooldown = &cooldown
+	}
+	return read
+}
+
+// withPolicy is a role's policies with attributes of one of them set.
+func withPolicy(text json.RawMessage, index int, set map[string]any) json.RawMessage {
+	elements := elementsOf(text)
+	changed := attributesOf(elements[index])
+	if changed == nil {
+		return text // no policy: another server's
+	}
+	for name, value := range set {
+		changed[name] = mustMarshal(value)
+	}
+	elements[index] = changed.text()
+	return mustMarshal(elements)
+}
+
+// forgetTrueEvals has the role's elasticity policies start to count anew, as
+// OneFlow does when a role begins to scale.
+func forgetTrueEvals(role *Role) {
+	elements := elementsOf(role.ElasticityPolicies)
+	counted := false
+	for i, element := range elements {
+		evaluated := attributesOf(element)
+		if _, has := evaluated["true_evals"]; has {
+			delete(evaluated, "true_evals")
+			elements[i], counted = evaluated.text(), true
+		}
+	}
+	if counted {
+		role.ElasticityPolicies = mustMarshal(elements)
+	}
+}
+
+// adjusted is the cardinality that the policy asks of the role, within the
+// role's limits. A role that was forced beyond a limit is not taken further
+// out, and comes back by the policy's steps.
+func (r *Role) adjusted(by policy) int {
+	wanted := r.Cardinality
+	switch by.Type {
+	case changeBy:
+		wanted += by.Adjust
+	case changeTo:
+		wanted = by.Adjust
+	case changeByPercent:
+		wanted += percentage(r.Cardinality, by)
+	}
+	lowest, highest := 0, max(r.Cardinality, wanted)
+	if r.MinVMs != nil {
+		lowest = min(*r.MinVMs, r.Cardinality)
+	}
+	if r.MaxVMs != nil {
+		highest = max(*r.MaxVMs, r.Cardinality)
+	}
+	return max(0, lowest, min(wanted, highest))
+}
+
+// percentage is a part of the cardinality, rounded towards none but at least
+// one and the policy's step.
+func percentage(cardinality int, by policy) int {
+	if by.Adjust == 0 {
+		return 0
+	}
+	part := int(math.Abs(float64(cardinality) * float64(by.Adjust) / 100))
+	change := max(1, part, by.MinAdjustStep)
+	if by.Adjust < 0 {
+		return -change
+	}
+	return change
+}
+
+// mayAdjust says that policies can scale the role now.
+func (p *planner) mayAdjust(role *Role) bool {
+	return !role.isRouter() && (role.state() == RoleRunning || role.state() == RoleWarning)
+}
+
+// adjust scales the role to what a policy wants of it; it says whether the role
+// scales. The service follows when all roles have been looked at.
+func (p *planner) adjust(role *Role, wanted int, cooldown *int, reason string) bool {
+	if wanted == role.Cardinality {
+		return false
+	}
+	p.beginScale(role, wanted, reason)
+	if cooldown != nil {
+		p.setRoleCooldown(role.Name, time.Duration(*cooldown)*time.Second)
+	}
+	return true
+}

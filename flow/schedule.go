@@ -1,0 +1,96 @@
+package flow
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/adhocore/gronx"
+)
+
+// DeadlineSchedule is the timer of the scheduled policy that is due next.
+const DeadlineSchedule = "schedule"
+
+// nextStart is the policy's first start behind the time that it was last looked
+// at; false if there is none. Times without a zone are the server's, as are
+// cron's: now carries it.
+func (by policy) nextStart(now time.Time) (time.Time, bool) {
+	last := time.Unix(by.LastEval, 0).In(now.Location())
+	if by.Recurrence != "" {
+		start, err := gronx.NextTickAfter(by.Recurrence, last, false)
+		return start, err == nil
+	}
+	start, err := ParseStartTime(by.StartTime, now.Location())
+	return start, err == nil && start.After(last)
+}
+
+// runSchedules has the roles scale whose scheduled policies have come due. A
+// policy is due when its start lies behind the time it was last looked at: so
+// it fires once, and also when nobody was there at the time. When it is seen
+// for the first time, what lies behind is none of its business.
+func (p *planner) runSchedules() {
+	for i := range p.roles() {
+		role := &p.roles()[i]
+		p.noticeSchedules(role)
+		for j, each := range policiesOf(role.ScheduledPolicies) {
+			start, has := each.nextStart(p.now)
+			if !has || start.After(p.now) || !p.mayAdjust(role) {
+				continue
+			}
+			p.lookedAt(role, j)
+			reason := fmt.Sprintf("scheduled policy %d was due at %s", j, start.Format(time.RFC3339))
+			if p.adjust(role, role.adjusted(each), each.Cooldown, reason) {
+				break
+			}
+		}
+	}
+}
+
+// noticeSchedules notes since when the role has its scheduled policies.
+func (p *planner) noticeSchedules(role *Role) {
+	for i, each := range policiesOf(role.ScheduledPolicies) {
+		if each.LastEval == 0 {
+			p.lookedAt(role, i)
+		}
+	}
+}
+
+func (p *planner) lookedAt(role *Role, policy int) {
+	role.ScheduledPolicies = withPolicy(role.ScheduledPolicies, policy, map[string]any{"last_eval": p.now.Unix()})
+}
+
+// nextSchedule is when the next scheduled policy is due.
+func (s Service) nextSchedule(now time.Time) (next time.Time, has bool) {
+	for _, role := range s.Body.Roles {
+		for _, each := range policiesOf(role.ScheduledPolicies) {
+			if each.LastEval == 0 || role.isRouter() {
+				continue
+			}
+			if start, due := each.nextStart(now); due && (!has || start.Before(next)) {
+				next, has = start, true
+			}
+		}
+	}
+	return next, has
+}
+
+// Overdue says that a service that rests should have done something by now:
+// a schedule was missed, or a role has stayed below its minimum. Its timer has
+// been lost, or another server has left it so.
+func Overdue(service Service, now time.Time) bool {
+	if state := service.State(); state != ServiceRunning && state != ServiceWarning {
+		return false
+	}
+	for i := range service.Body.Roles {
+		role := &service.Body.Roles[i]
+		if role.belowMinimum() {
+			return true
+		}
+		for _, each := range policiesOf(role.ScheduledPolicies) {
+			if each.LastEval == 0 {
+				return true
+			}
+		}
+	}
+	next, has := service.nextSchedule(now)
+	return has && next.Before(now)
+}

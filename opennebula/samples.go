@@ -1,0 +1,141 @@
+package opennebula
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// Samples reads attributes of VMs that run: of each VM in wanted those named
+// there, in upper case. Spans are ascending ids that one call is to cover each.
+// A value is taken from the first place that has it (the user template, the
+// last monitoring, the template, the VM itself) and left out if it is no number.
+//
+// However many services there are, it makes one call of one.vmpool.monitoring
+// and one of one.vmpool.infoextended for each span.
+func (s *Session) Samples(ctx context.Context, spans [][]int, wanted map[int][]string) (map[int]flow.Sample, error) {
+	const lastOnly = 0
+	text, err := s.call(ctx, "one.vmpool.monitoring", FilterAll, lastOnly)
+	if err != nil {
+		return nil, err
+	}
+	monitored := monitoringOf([]byte(text), wanted)
+	samples := map[int]flow.Sample{}
+	for _, span := range spans {
+		text, err := s.call(ctx, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
+		if err != nil {
+			return nil, err
+		}
+		eachElement([]byte(text), "VM", func(element []byte) {
+			id := idOf(element)
+			names, asked := wanted[id]
+			if !asked {
+				return
+			}
+			if sample, runs := sampleOf(element, names, monitored[id]); runs {
+				samples[id] = sample
+			}
+		})
+	}
+	return samples, nil
+}
+
+// monitoringOf reads the last figures of the VMs wanted; of several of one VM the
+// last one counts.
+func monitoringOf(text []byte, wanted map[int][]string) map[int]flow.Template {
+	figures := map[int]flow.Template{}
+	eachElement(text, "MONITORING", func(element []byte) {
+		tree, err := readTree(element)
+		if err != nil {
+			return
+		}
+		id, err := strconv.Atoi(strings.TrimSpace(plain(tree, "ID")))
+		if _, asked := wanted[id]; err == nil && asked {
+			figures[id] = tree
+		}
+	})
+	return figures
+}
+
+// sampleOf reads one VM's element; false if the VM does not run.
+func sampleOf(element []byte, names []string, monitoring flow.Template) (flow.Sample, bool) {
+	tree, err := readTree(element)
+	if err != nil || plain(tree, "STATE") != "3" || plain(tree, "LCM_STATE") != "3" {
+		return nil, false
+	}
+	sample := flow.Sample{}
+	for _, name := range names {
+		for _, place := range []flow.Template{inside(tree, "USER_TEMPLATE"), monitoring, inside(tree, "TEMPLATE"), tree} {
+			if value, has := numberIn(place, name); has {
+				sample[name] = value
+				break
+			}
+		}
+	}
+	return sample, true
+}
+
+// eachElement hands over every element of the name, outermost ones only. Text in
+// CDATA is never taken for tags.
+func eachElement(text []byte, name string, take func(element []byte)) {
+	for {
+		tag, start, end := nextTag(text)
+		if end == 0 {
+			return
+		}
+		if string(tag) != name {
+			text = text[end:]
+			continue
+		}
+		size := elementSize(text[start:])
+		if size == 0 {
+			return
+		}
+		take(text[start : start+size])
+		text = text[start+size:]
+	}
+}
+
+// idOf is the number in a VM's first ID element, -1 without one.
+func idOf(element []byte) int {
+	_, rest, found := bytes.Cut(element, []byte("<ID>"))
+	digits, _, closed := bytes.Cut(rest, []byte("</ID>"))
+	id, err := strconv.Atoi(string(digits))
+	if !found || !closed || err != nil {
+		return -1
+	}
+	return id
+}
+
+func plain(tree flow.Template, name string) string {
+	for _, attribute := range tree {
+		if attribute.Name == name && attribute.Vector == nil {
+			return attribute.Value
+		}
+	}
+	return ""
+}
+
+func inside(tree flow.Template, name string) flow.Template {
+	for _, attribute := range tree {
+		if attribute.Name == name {
+			return attribute.Vector
+		}
+	}
+	return nil
+}
+
+func numberIn(tree flow.Template, name string) (float64, bool) {
+	for _, attribute := range tree {
+		if !strings.EqualFold(attribute.Name, name) || attribute.Vector != nil {
+			continue
+		}
+		value, err := strconv.ParseFloat(strings.TrimSpace(attribute.Value), 64)
+		return value, err == nil && !math.IsInf(value, 0) && !math.IsNaN(value)
+	}
+	return 0, false
+}
