@@ -21,6 +21,10 @@ build: ## Build bin/flowjet
 run: build ## Run everything in one process with a simulated OpenNebula
 	exec $(BIN) up --sim --data-dir $(DATA)
 
+.PHONY: cluster
+cluster: build ## Run three front-ends on this machine, to break parts of it and watch
+	exec $(BIN) cluster --data-dir $(DATA)-cluster
+
 .PHONY: demo
 demo: build ## Drive a running `make run` through a service's whole life
 	$(BIN) demo

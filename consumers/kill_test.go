@@ -1,6 +1,7 @@
 package consumers_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -31,6 +32,11 @@ type mortal struct {
 	dead    atomic.Bool
 	died    chan struct{}
 	forward *httputil.ReverseProxy
+	// hangs has calls get no answer until quit is closed.
+	hangs atomic.Bool
+	quit  chan struct{}
+	// deployed counts the VMs that were asked for.
+	deployed atomic.Int64
 }
 
 // moment is when a mortal dies: at its nth call, before oned sees it or after.
@@ -51,7 +57,7 @@ func (w *world) startMortal(id string, at moment) *mortal {
 	target, err := url.Parse(w.sim.Endpoint())
 	must(w.t, err)
 	target.Path = ""
-	m := &mortal{died: make(chan struct{}), forward: httputil.NewSingleHostReverseProxy(target)}
+	m := &mortal{died: make(chan struct{}), quit: make(chan struct{}), forward: httputil.NewSingleHostReverseProxy(target)}
 	address := m.listen(w.t, at)
 	credentials, err := opennebula.ParseCredentials(w.sim.ServerCredentials())
 	must(w.t, err)
@@ -93,6 +99,10 @@ func (m *mortal) pass(out http.ResponseWriter, in *http.Request, at moment) {
 	if m.dead.Load() {
 		panic(http.ErrAbortHandler)
 	}
+	if m.hangs.Load() {
+		m.hang(in)
+	}
+	m.count(in)
 	last := m.calls.Add(1) == at.nth
 	if last && at.before {
 		m.die()
@@ -103,6 +113,18 @@ func (m *mortal) pass(out http.ResponseWriter, in *http.Request, at moment) {
 	}
 	m.forward.ServeHTTP(discard{header: http.Header{}}, in)
 	m.die()
+}
+
+// count looks for calls that make VMs.
+func (m *mortal) count(in *http.Request) {
+	text, err := io.ReadAll(in.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if bytes.Contains(text, []byte("template.instantiate")) {
+		m.deployed.Add(1)
+	}
+	in.Body = io.NopCloser(bytes.NewReader(text))
 }
 
 // die cuts the worker off and ends the request that it waits for.

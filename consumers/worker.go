@@ -69,6 +69,8 @@ type Worker struct {
 	// newest is the highest VM id seen, so that a lost VM is looked for only
 	// among those created since.
 	newest atomic.Int64
+	// blind is for watchOned only.
+	blind bool
 
 	mutex   sync.Mutex
 	running map[string]*task // by ownership key
@@ -136,6 +138,12 @@ func (w *Worker) follow(ctx context.Context, members *pipeline.Membership, done 
 	defer close(done)
 	defer w.stopTasks(nil)
 	w.learnNewest(ctx)
+	watching := make(chan struct{})
+	defer func() { <-watching }()
+	go func() {
+		defer close(watching)
+		w.watchOned(ctx, members)
+	}()
 	for {
 		w.adjust(ctx, members.Owned())
 		select {

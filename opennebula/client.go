@@ -46,6 +46,7 @@ const (
 // only reads, goes to the one that leads.
 type Client struct {
 	leader    *leader
+	pulse     *pulse
 	timeout   time.Duration
 	limit     int64
 	tokens    *serverTokens
@@ -66,6 +67,7 @@ func NewClient(config Config) *Client {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	client := &Client{
+		pulse:     &pulse{},
 		timeout:   config.Timeout,
 		limit:     maxAnswerSize,
 		tokens:    newServerTokens(config.Credentials, time.Now),
@@ -163,7 +165,10 @@ func (d *departure) sent(err error) bool {
 // a string, an int64, a bool or nil. Arguments and session are never logged.
 func (c *Client) call(ctx context.Context, method, session string, arguments []any) (any, error) {
 	started := time.Now()
+	c.pulse.begin()
 	value, err := c.exchange(ctx, method, append([]any{session}, arguments...))
+	_, refused := asError(err)
+	c.pulse.end(err == nil || refused)
 	c.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", err)
 	return value, err
 }
@@ -188,7 +193,7 @@ func (c *Client) exchange(ctx context.Context, method string, arguments []any) (
 			return value, err
 		}
 		next := c.leader.find(ctx)
-		again := notBegun(err) && time.Now().Before(patience) || reads(method) && next != endpoint
+		again := (notBegun(err) || reads(method)) && (next != endpoint || time.Now().Before(patience))
 		if !again || ctx.Err() != nil {
 			return value, err
 		}

@@ -83,6 +83,7 @@ func (s *Session) RaftStatus(ctx context.Context) (RaftStatus, error) {
 // closed on its own.
 func (c *Client) At(endpoint string) *Client {
 	other := *c
+	other.pulse = &pulse{}
 	other.leader = newLeader(c, []string{endpoint}, c.logger)
 	other.transport = newTransport(c.transport.MaxConnsPerHost)
 	http := *c.http

@@ -34,6 +34,14 @@ type heartbeatMessage struct {
 	Process string `json:"process"`
 	// State is joining, alive or leaving.
 	State string `json:"state"`
+	// Blind says that the worker lives and cannot reach oned.
+	Blind bool `json:"blind,omitempty"`
+}
+
+// sighting is what was last heard of a worker.
+type sighting struct {
+	at    time.Time
+	blind bool
 }
 
 const (
@@ -49,7 +57,8 @@ const (
 // Liveness: a worker that is gone, hangs or is cut off loses its keys to the
 // others after 800 ms, and a worker that leaves at once. A worker counts
 // itself by the same rule: what it owns depends on hearing its own heartbeat
-// come back from the server, so one that is cut off or was suspended owns nothing.
+// come back from the server, so one that is cut off or was suspended owns
+// nothing. One that says it is blind owns nothing while another is not.
 type Membership struct {
 	pipeline     *Pipeline
 	worker       string
@@ -62,8 +71,9 @@ type Membership struct {
 	joined       time.Time
 
 	mu    sync.Mutex
-	seen  map[string]time.Time
+	seen  map[string]sighting
 	owned map[string]bool
+	blind bool
 	twin  bool
 	left  bool
 }
@@ -74,7 +84,7 @@ func (p *Pipeline) Join(ctx context.Context, worker string) (*Membership, error)
 	m := &Membership{
 		pipeline: p, worker: token(worker), process: nuid.Next(), log: p.log, joined: time.Now(),
 		changes: make(chan struct{}, 1), done: make(chan struct{}),
-		seen: map[string]time.Time{}, owned: map[string]bool{},
+		seen: map[string]sighting{}, owned: map[string]bool{},
 	}
 	err := ctx.Err()
 	if err == nil {
@@ -107,6 +117,18 @@ func (m *Membership) Workers() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.live(time.Now())
+}
+
+// SetBlind tells the others whether this worker can reach oned: they take over
+// from one that cannot, unless nobody can.
+func (m *Membership) SetBlind(blind bool) {
+	m.mu.Lock()
+	changed := m.blind != blind && !m.left
+	m.blind = blind
+	m.mu.Unlock()
+	if changed {
+		m.say(stateAlive)
+	}
 }
 
 // Leave tells the others that the worker is gone, so that they take over at
@@ -144,7 +166,7 @@ func (m *Membership) goodbye() {
 	m.say(stateLeaving)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen, m.left = map[string]time.Time{}, true
+	m.seen, m.left = map[string]sighting{}, true
 	m.apply(map[string]bool{})
 }
 
@@ -154,7 +176,9 @@ func (m *Membership) say(state string) {
 	if !m.pipeline.conn.IsConnected() {
 		return
 	}
-	message := heartbeatMessage{Version: Version, Worker: m.worker, Process: m.process, State: state}
+	m.mu.Lock()
+	message := heartbeatMessage{Version: Version, Worker: m.worker, Process: m.process, State: state, Blind: m.blind}
+	m.mu.Unlock()
 	if err := m.pipeline.conn.Publish(WorkerSubject(m.worker), Encode(message)); err != nil {
 		m.log.Debug("a heartbeat was not sent", "worker", m.worker, "error", err)
 	}
@@ -185,7 +209,7 @@ func (m *Membership) note(heard heartbeatMessage) {
 		return
 	}
 	if _, known := m.seen[heard.Worker]; known || len(m.seen) < maxWorkers {
-		m.seen[heard.Worker] = time.Now()
+		m.seen[heard.Worker] = sighting{at: time.Now(), blind: heard.Blind}
 	}
 }
 
@@ -205,12 +229,23 @@ func (m *Membership) refresh() {
 	if m.left || now.Sub(m.joined) < settle {
 		return // A heartbeat heard late does not bring back who has left.
 	}
-	m.apply(share(m.worker, m.live(now)))
+	m.apply(share(m.worker, m.able(now)))
+}
+
+// able are the workers that share the keys: those that are not blind, or all
+// where everybody is. It is called with mu held.
+func (m *Membership) able(now time.Time) []string {
+	all := m.live(now)
+	seeing := slices.DeleteFunc(slices.Clone(all), func(worker string) bool { return m.seen[worker].blind })
+	if len(seeing) == 0 {
+		return all
+	}
+	return seeing
 }
 
 // live is called with mu held.
 func (m *Membership) live(now time.Time) []string {
-	maps.DeleteFunc(m.seen, func(_ string, heard time.Time) bool { return now.Sub(heard) >= deadAfter })
+	maps.DeleteFunc(m.seen, func(_ string, heard sighting) bool { return now.Sub(heard.at) >= deadAfter })
 	return slices.Sorted(maps.Keys(m.seen))
 }
 

@@ -140,3 +140,23 @@ func TestRendezvousMovesOnlyTheShareOfWhoGoes(t *testing.T) {
 		t.Error("nobody owns something")
 	}
 }
+
+// TestABlindWorkerOwnsNothingWhileAnotherSees: it can reach NATS and not oned.
+func TestABlindWorkerOwnsNothingWhileAnotherSees(t *testing.T) {
+	url := natstest.Server(t)
+	a, b := join(t, open(t, url), "a"), join(t, open(t, url), "b")
+	poll.Until(t, "a and b to share", func() bool { return shared(a, b) && len(b.Owned()) > 0 })
+	a.SetBlind(true)
+	poll.Until(t, "b to own all", func() bool { return shared(b) && len(a.Owned()) == 0 })
+	b.SetBlind(true)
+	poll.Until(t, "the two blind ones to share", func() bool { return shared(a, b) && len(a.Owned()) > 0 })
+	b.SetBlind(false)
+	a.SetBlind(false)
+	poll.Until(t, "a and b to share again", func() bool { return shared(a, b) && len(a.Owned()) > 0 })
+	if len(a.Workers()) != 2 {
+		t.Errorf("a sees %v", a.Workers())
+	}
+	a.Leave(limited(t))
+	a.SetBlind(true)
+	poll.Until(t, "b to own all that a left", func() bool { return shared(b) })
+}

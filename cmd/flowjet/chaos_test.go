@@ -24,7 +24,7 @@ const (
 // chaos is a campaign: faults at random while clients create, scale, break and
 // remove services. The seed gives the faults and their order.
 type chaos struct {
-	*cluster
+	*fleet
 	t      *testing.T
 	random *rand.Rand // the faults' goroutine only
 	log    *journal
@@ -38,7 +38,7 @@ func TestChaos(t *testing.T) {
 	}
 	length, seed := campaign(t)
 	t.Logf("seed %d, %s; replay with make chaos SEED=%d", seed, length, seed)
-	c := &chaos{cluster: startCluster(t, 3), t: t, random: rand.New(rand.NewPCG(seed, seed)), log: &journal{}}
+	c := &chaos{fleet: startFleet(t), t: t, random: rand.New(rand.NewPCG(seed, seed)), log: &journal{}}
 	template := c.id(t, c.request(t, "POST", "/service_template", pair, 201))
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()

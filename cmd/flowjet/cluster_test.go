@@ -2,62 +2,113 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/app/cluster"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/ports"
 )
 
-// cluster is Flowjet on three front-ends, a process for each part of each: NATS
-// server, bridge, worker and API, over one simulated oned.
-type cluster struct {
+// fleet is Flowjet on three front-ends, a process for each part of each: NATS
+// server, bridge, worker and API, over a simulated zone of three oneds.
+type fleet struct {
 	cloud
-	auth                        string
+	plan                        cluster.Plan
+	network                     *cluster.Network // nil on the loopback interface
 	urls                        string
 	apis                        []string
 	nats, bridges, workers, api []*process
 }
 
-func startCluster(t *testing.T, hosts int) *cluster {
+// startFleet starts the processes on the loopback interface, each front-end on
+// an address of its own.
+func startFleet(t *testing.T) *fleet {
 	t.Helper()
-	c := &cluster{cloud: newCloud(t), auth: filepath.Join(t.TempDir(), "auth")}
-	start(t, "sim", "--data-dir", c.data, "--sim-auth-file", c.auth, "--sim-boot-delay", "10ms", "--sim-call-delay", "1ms",
-		"--sim-xmlrpc-listen", c.xmlrpc, "--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control).says("Ctrl-C stops")
-	clients, routes := ports.Free(t, hosts), ports.Free(t, hosts)
-	c.apis = ports.Free(t, hosts)
-	for i := range hosts {
-		c.nats = append(c.nats, start(t, "nats", "--data-dir", t.TempDir(), "--nats-listen", clients[i],
-			"--nats-name", fmt.Sprintf("front-end-%d", i), "--nats-cluster", "flowjet", "--nats-cluster-listen", routes[i],
-			"--nats-routes", "nats://"+strings.Join(routes, ",nats://")))
-	}
-	c.urls = "nats://" + strings.Join(clients, ",nats://")
-	for i := range hosts {
-		c.workers = append(c.workers, c.part(t, "worker"))
-		c.bridges = append(c.bridges, c.part(t, "bridge"))
-		c.api = append(c.api, c.part(t, "api", "--api-listen", c.apis[i]))
-	}
-	for _, parts := range [][]*process{c.workers, c.bridges, c.api} {
-		for _, part := range parts {
-			part.says("Ctrl-C stops")
-		}
-	}
-	c.cloud.api = c.apis[0]
-	return c
+	addresses := cluster.Loopback(3)
+	return startPlan(t, cluster.Plan{FrontEnds: addresses, Oneds: addresses, Ports: freePorts(t)}, nil)
 }
 
-// part starts one part on the cluster.
-func (c *cluster) part(t *testing.T, name string, more ...string) *process {
+// startSplitFleet starts them in network namespaces.
+func startSplitFleet(t *testing.T) *fleet {
 	t.Helper()
-	return start(t, append([]string{
-		name, "--nats-url", c.urls, "--nats-replicas", fmt.Sprint(len(c.nats)), "--one-auth-file", c.auth,
-		"--one-xmlrpc", "http://" + c.xmlrpc + "/RPC2", "--one-hooks", "tcp://" + c.hooks, "--look-again", "3s", "--scan-interval", "5s",
-	}, more...)...)
+	network, err := cluster.NewNetwork(t.Context(), 3)
+	if errors.Is(err, cluster.ErrNoNamespaces) {
+		t.Skip("cutting front-ends off from each other: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := network.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return startPlan(t, cluster.Plan{FrontEnds: network.FrontEnds(), Oneds: network.Oneds(), Ports: cluster.StandardPorts}, network)
+}
+
+func freePorts(t *testing.T) cluster.Ports {
+	t.Helper()
+	var list []int
+	for _, address := range ports.Free(t, 6) {
+		_, text, _ := net.SplitHostPort(address)
+		port, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, port)
+	}
+	return cluster.Ports{API: list[0], NATS: list[1], Route: list[2], XMLRPC: list[3], Hooks: list[4], Control: list[5]}
+}
+
+func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet {
+	t.Helper()
+	plan.DataDir = t.TempDir()
+	plan.Common = []string{"--look-again", "3s", "--scan-interval", "5s"}
+	plan.Simulator = []string{"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms"}
+	f := &fleet{plan: plan, network: network, urls: plan.NATS()}
+	f.control = strings.TrimPrefix(plan.Control(), "http://")
+	var parts []*process
+	for _, member := range plan.Members() {
+		part := f.start(t, member)
+		switch kind := member.Arguments[0]; kind {
+		case "sim":
+			part.says("Ctrl-C stops")
+			continue
+		case "nats":
+			f.nats = append(f.nats, part)
+		case "worker":
+			f.workers = append(f.workers, part)
+		case "bridge":
+			f.bridges = append(f.bridges, part)
+		case "api":
+			f.api = append(f.api, part)
+			f.apis = append(f.apis, strings.TrimPrefix(member.Listens, "http://"))
+		}
+		parts = append(parts, part)
+	}
+	for _, part := range parts {
+		part.says("Ctrl-C stops")
+	}
+	f.cloud.api = f.apis[0]
+	return f
+}
+
+// start runs a member where it belongs.
+func (f *fleet) start(t *testing.T, member cluster.Member) *process {
+	t.Helper()
+	if f.network == nil || member.FrontEnd == 0 {
+		return start(t, member.Arguments...)
+	}
+	return startUnder(t, []string{"ip", "netns", "exec", f.network.Namespace(member.FrontEnd - 1)}, member.Arguments...)
 }
 
 const pair = `{"name": "pair", "deployment": "straight", "roles": [
@@ -70,7 +121,7 @@ func TestAnyProcessMayDie(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts thirteen processes")
 	}
-	c := startCluster(t, 3)
+	c := startFleet(t)
 	template := c.id(t, c.request(t, "POST", "/service_template", pair, http.StatusCreated))
 	var services []int
 	instantiate := func(count int) {
@@ -91,6 +142,12 @@ func TestAnyProcessMayDie(t *testing.T) {
 	for _, service := range services {
 		poll.Within(t, time.Minute, fmt.Sprintf("service %d to be RUNNING", service), func() bool { return c.state(t, service) == 2 })
 	}
+	c.fourEach(t, services)
+}
+
+// fourEach holds that each service of the template pair has its VMs, once.
+func (c *fleet) fourEach(t *testing.T, services []int) {
+	t.Helper()
 	for _, service := range services {
 		vms := c.vms(t, service)
 		keys := map[string]bool{}
@@ -106,7 +163,7 @@ func TestAnyProcessMayDie(t *testing.T) {
 // anywhere instantiates at whichever API answers, as a client behind a load
 // balancer does. A try that got no answer may have made a service all the same:
 // it counts for nothing here.
-func (c *cluster) anywhere(t *testing.T, template int) int {
+func (c *fleet) anywhere(t *testing.T, template int) int {
 	t.Helper()
 	service := -1
 	poll.Within(t, time.Minute, "an API to take a service", func() bool {

@@ -7,7 +7,7 @@ import (
 
 // asCommand makes the test binary behave as flowjet itself, so that tests can
 // start, kill and restart real processes without building another binary.
-const asCommand = "FLOWJET_TEST_AS_COMMAND"
+const asCommand = "TEST_AS_FLOWJET"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) == "1" {

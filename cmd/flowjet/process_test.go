@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 type process struct {
 	t         *testing.T
 	self      string
+	under     []string // what runs it, empty for nothing
 	arguments []string
 	command   *exec.Cmd
 	output    *buffer
@@ -29,11 +31,17 @@ type process struct {
 // start runs flowjet with the arguments; the test's end kills what still runs.
 func start(t *testing.T, arguments ...string) *process {
 	t.Helper()
+	return startUnder(t, nil, arguments...)
+}
+
+// startUnder is start with a command that runs flowjet in its own place.
+func startUnder(t *testing.T, under []string, arguments ...string) *process {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, self: self, arguments: arguments, output: &buffer{}}
+	p := &process{t: t, self: self, under: under, arguments: arguments, output: &buffer{}}
 	p.again()
 	t.Cleanup(func() {
 		p.kill()
@@ -49,7 +57,8 @@ func (p *process) again() {
 	p.t.Helper()
 	ended := make(chan struct{})
 	p.ended = ended
-	p.command = exec.CommandContext(context.Background(), p.self, p.arguments...)
+	words := slices.Concat(p.under, []string{p.self}, p.arguments)
+	p.command = exec.CommandContext(context.Background(), words[0], words[1:]...)
 	p.command.Env = append(os.Environ(), asCommand+"=1")
 	p.command.Stdout, p.command.Stderr = p.output, p.output
 	if err := p.command.Start(); err != nil {

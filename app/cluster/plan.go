@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Ports are those that every front-end uses, each on its own address.
+type Ports struct{ API, NATS, Route, XMLRPC, Hooks, Control int }
+
+// StandardPorts are those of OneFlow, NATS and oned.
+var StandardPorts = Ports{API: 2474, NATS: 4222, Route: 6222, XMLRPC: 2633, Hooks: 2101, Control: 2634}
+
+// Plan says which processes there are and where each listens.
+type Plan struct {
+	// FrontEnds are the front-ends' addresses.
+	FrontEnds []string
+	// Oneds are the addresses of the simulated oneds, as many.
+	Oneds []string
+	Ports Ports
+	// DataDir takes a folder for each front-end, and the logs.
+	DataDir string
+	// Common are flags for every worker, bridge and API, Simulator for the
+	// simulated zone.
+	Common, Simulator []string
+}
+
+// Member is one process of the cluster.
+type Member struct {
+	// Name is worker-2, or sim.
+	Name string
+	// FrontEnd is where it runs, counted from 1; 0 is nowhere in particular.
+	FrontEnd int
+	// Listens is the address that people use, empty without one.
+	Listens string
+	// Arguments are flowjet's.
+	Arguments []string
+}
+
+// Loopback are so many addresses of the loopback interface. Linux has them all;
+// elsewhere those behind the first have to be added to the interface.
+func Loopback(count int) []string {
+	addresses := make([]string, count)
+	for i := range addresses {
+		addresses[i] = fmt.Sprintf("127.0.0.%d", i+1)
+	}
+	return addresses
+}
+
+func at(address string, port int) string { return net.JoinHostPort(address, strconv.Itoa(port)) }
+
+// API is the URL of a front-end's API; front-ends count from 0 here.
+func (p Plan) API(frontEnd int) string { return "http://" + at(p.FrontEnds[frontEnd], p.Ports.API) }
+
+// NATS are the URLs of all NATS servers, with commas.
+func (p Plan) NATS() string {
+	return p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.NATS) })
+}
+
+// Control is the URL of the simulator's control API.
+func (p Plan) Control() string { return "http://" + at(p.Oneds[0], p.Ports.Control) }
+
+// AuthFile is where the simulator puts its credentials.
+func (p Plan) AuthFile() string { return filepath.Join(p.DataDir, "one_auth") }
+
+func (p Plan) all(addresses []string, form func(address string) string) string {
+	formed := make([]string, len(addresses))
+	for i, address := range addresses {
+		formed[i] = form(address)
+	}
+	return strings.Join(formed, ",")
+}
+
+// Members are all processes, in the order in which they need each other.
+func (p Plan) Members() []Member {
+	members := []Member{p.simulator()}
+	for i := range p.FrontEnds {
+		members = append(members, p.server(i))
+	}
+	for i := range p.FrontEnds {
+		members = append(members,
+			p.part("worker", i), p.part("bridge", i),
+			p.part("api", i, "--api-listen", at(p.FrontEnds[i], p.Ports.API)))
+	}
+	return members
+}
+
+func (p Plan) simulator() Member {
+	arguments := []string{
+		"sim", "--data-dir", filepath.Join(p.DataDir, "zone"), "--sim-auth-file", p.AuthFile(),
+		"--sim-xmlrpc-listen", at(p.Oneds[0], p.Ports.XMLRPC), "--sim-hooks-listen", at(p.Oneds[0], p.Ports.Hooks),
+		"--sim-control-listen", at(p.Oneds[0], p.Ports.Control),
+	}
+	if others := p.Oneds[1:]; len(others) > 0 {
+		arguments = append(arguments, "--sim-others", p.all(others, func(address string) string {
+			return at(address, p.Ports.XMLRPC) + "," + at(address, p.Ports.Hooks)
+		}))
+	}
+	return Member{Name: "sim", Listens: p.Control(), Arguments: append(arguments, p.Simulator...)}
+}
+
+func (p Plan) server(i int) Member {
+	name := fmt.Sprintf("front-end-%d", i+1)
+	return Member{
+		Name: fmt.Sprintf("nats-%d", i+1), FrontEnd: i + 1, Listens: "nats://" + at(p.FrontEnds[i], p.Ports.NATS),
+		Arguments: []string{
+			"nats", "--data-dir", filepath.Join(p.DataDir, name), "--nats-listen", at(p.FrontEnds[i], p.Ports.NATS),
+			"--nats-name", name, "--nats-cluster", "flowjet", "--nats-cluster-listen", at(p.FrontEnds[i], p.Ports.Route),
+			"--nats-routes", p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.Route) }),
+		},
+	}
+}
+
+// part is a worker, bridge or API on a front-end.
+func (p Plan) part(kind string, i int, more ...string) Member {
+	name := fmt.Sprintf("%s-%d", kind, i+1)
+	arguments := []string{
+		kind, "--data-dir", filepath.Join(p.DataDir, name), "--nats-url", p.NATS(), "--nats-replicas", strconv.Itoa(len(p.FrontEnds)),
+		"--one-auth-file", p.AuthFile(),
+		"--one-xmlrpc", p.all(p.Oneds, func(address string) string { return "http://" + at(address, p.Ports.XMLRPC) + "/RPC2" }),
+		"--one-hooks", p.all(p.Oneds, func(address string) string { return "tcp://" + at(address, p.Ports.Hooks) }),
+	}
+	member := Member{Name: name, FrontEnd: i + 1, Arguments: append(append(arguments, p.Common...), more...)}
+	if kind == "api" {
+		member.Listens = p.API(i)
+	}
+	return member
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/app/cluster"
+)
+
+// clusterOptions are the flags of `flowjet cluster`.
+type clusterOptions struct {
+	dataDir, namespaces string
+	frontEnds           int
+	restartAfter, boot  time.Duration
+}
+
+func newCluster() *cobra.Command {
+	var options clusterOptions
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Run Flowjet on three front-ends on this machine, to break parts of it and watch",
+		Long: "Run Flowjet on three front-ends on this machine, each part of each in a process of its own, over a simulated\n" +
+			"OpenNebula zone of as many oneds. As root each front-end has a network namespace and can be cut off from the others.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runCluster(cmd.Context(), options) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&options.dataDir, "data-dir", "./flowjet-cluster", "folder for everything that the processes store, and their logs")
+	flags.StringVar(&options.namespaces, "namespaces", "auto", "network namespaces for the front-ends: yes, no, or auto: if root can make them")
+	flags.IntVar(&options.frontEnds, "front-ends", 3, "number of front-ends: 1, 3 or 5")
+	flags.DurationVar(&options.restartAfter, "restart-after", 5*time.Second, "how long a process that has ended stays so; 0 is for ever")
+	flags.DurationVar(&options.boot, "sim-boot-delay", 20*time.Millisecond, "how long each step of a simulated VM takes")
+	return cmd
+}
+
+func runCluster(ctx context.Context, options clusterOptions) error {
+	if options.frontEnds != 1 && options.frontEnds != 3 && options.frontEnds != 5 {
+		return fmt.Errorf("--front-ends is %d: it must be 1, 3 or 5, so that a majority is one", options.frontEnds)
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find flowjet's own file: %w", err)
+	}
+	folder, err := filepath.Abs(options.dataDir)
+	if err != nil {
+		return fmt.Errorf("find the data folder: %w", err)
+	}
+	config := cluster.Config{Binary: binary, RestartAfter: options.restartAfter, Out: os.Stdout}
+	config.Plan = cluster.Plan{
+		Ports: cluster.StandardPorts, DataDir: folder, Simulator: []string{"--sim-boot-delay", options.boot.String()},
+	}
+	if config.Network, err = options.network(ctx); err != nil {
+		return err
+	}
+	if config.Network == nil {
+		config.Plan.FrontEnds = cluster.Loopback(options.frontEnds)
+		config.Plan.Oneds = config.Plan.FrontEnds
+		return cluster.Run(ctx, config)
+	}
+	config.Plan.FrontEnds, config.Plan.Oneds = config.Network.FrontEnds(), config.Network.Oneds()
+	return errors.Join(cluster.Run(ctx, config), config.Network.Close())
+}
+
+// network makes the namespaces, nil where there are to be none.
+func (o clusterOptions) network(ctx context.Context) (*cluster.Network, error) {
+	switch o.namespaces {
+	case "no":
+		return nil, nil
+	case "yes", "auto":
+	default:
+		return nil, fmt.Errorf("--namespaces is %q: it must be yes, no or auto", o.namespaces)
+	}
+	network, err := cluster.NewNetwork(ctx, o.frontEnds)
+	if err != nil && o.namespaces == "auto" && errors.Is(err, cluster.ErrNoNamespaces) {
+		fmt.Printf("All front-ends share this machine's network: %v.\n", err)
+		return nil, nil
+	}
+	return network, err
+}

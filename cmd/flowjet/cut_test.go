@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+// TestFrontEndsMayBeCutOff cuts front-ends off while services deploy, wholly and
+// from parts of the others: every service comes to RUNNING with its VMs once.
+func TestFrontEndsMayBeCutOff(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts thirteen processes in network namespaces")
+	}
+	f := startSplitFleet(t)
+	f.cloud.api = f.apis[2]
+	template := f.id(t, f.request(t, "POST", "/service_template", pair, 201))
+	var services []int
+	instantiate := func(count int) {
+		for range count {
+			services = append(services, f.anywhere(t, template))
+		}
+	}
+	oned := strings.TrimSuffix(f.plan.Oneds[0], "/32")
+	cuts := []struct {
+		name string
+		cut  func(cut bool) error
+	}{
+		{"front-end 1 from everything", func(cut bool) error { return f.network.CutOff(t.Context(), 0, cut) }},
+		{"front-end 2 from the leading oned", func(cut bool) error { return f.network.CutBetween(t.Context(), 1, oned, cut) }},
+		{"front-end 1 from the NATS server of 2", func(cut bool) error { return f.network.CutBetween(t.Context(), 0, f.plan.FrontEnds[1], cut) }},
+	}
+	for _, one := range cuts {
+		instantiate(3)
+		if err := one.cut(true); err != nil {
+			t.Fatal(err)
+		}
+		instantiate(3)
+		f.running(t, services, "cut: "+one.name)
+		if err := one.cut(false); err != nil {
+			t.Fatal(err)
+		}
+		instantiate(1)
+		f.running(t, services, "mended: "+one.name)
+	}
+	f.fourEach(t, services)
+}
+
+// running waits until all services run.
+func (f *fleet) running(t *testing.T, services []int, when string) {
+	t.Helper()
+	began := time.Now()
+	for _, service := range services {
+		poll.Within(t, time.Minute, fmt.Sprintf("service %d to be RUNNING (%s)", service, when), func() bool { return f.state(t, service) == 2 })
+	}
+	t.Logf("%s: all %d services run after %s", when, len(services), time.Since(began).Round(time.Millisecond))
+}
