@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,14 +15,15 @@ import (
 // poolSize is how many services the reads are measured with.
 const poolSize = 1000
 
+var poolBody = []byte(`{"name":"pool","deployment":"straight","state":2,"start_time":1,"registration_time":1,"log":[{"timestamp":1,"severity":"I","message":"New state: RUNNING"}],
+	"roles":[{"name":"Master","type":"vm","cardinality":0,"template_id":0,"state":2,"nodes":[]},{"name":"Slave","type":"vm","cardinality":0,"template_id":0,"parents":["Master"],"state":2,"nodes":[]}]}`)
+
 // pool fills the stand with services that nobody works on, and returns their ids.
 func (s *stand) pool(b *testing.B) []int {
 	b.Helper()
-	body := []byte(`{"name":"pool","deployment":"straight","state":2,"start_time":1,"registration_time":1,"log":[{"timestamp":1,"severity":"I","message":"New state: RUNNING"}],
-		"roles":[{"name":"Master","type":"vm","cardinality":0,"template_id":0,"state":2,"nodes":[]},{"name":"Slave","type":"vm","cardinality":0,"template_id":0,"parents":["Master"],"state":2,"nodes":[]}]}`)
 	ids := make([]int, poolSize)
 	for i := range ids {
-		id, err := s.oned.For("oneadmin").AllocateDocument(b.Context(), 100, fmt.Sprintf("pool-%d", i), body)
+		id, err := s.oned.For("oneadmin").AllocateDocument(b.Context(), 100, fmt.Sprintf("pool-%d", i), poolBody)
 		must(b, err)
 		ids[i] = id
 	}
@@ -30,11 +32,16 @@ func (s *stand) pool(b *testing.B) []int {
 
 // get reads a path as oneadmin and returns how many bytes it has.
 func (s *stand) get(client *http.Client, path string) (int64, error) {
+	return s.getAs("oneadmin:opennebula", client, path)
+}
+
+func (s *stand) getAs(user string, client *http.Client, path string) (int64, error) {
 	request, err := http.NewRequest(http.MethodGet, "http://"+s.app.APIAddress()+path, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
-	request.SetBasicAuth("oneadmin", "opennebula")
+	name, secret, _ := strings.Cut(user, ":")
+	request.SetBasicAuth(name, secret)
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, err
@@ -92,6 +99,36 @@ func BenchmarkListServices(b *testing.B) {
 		}
 	}
 	report(b, "GET /service, 1,000 services", ours, floor)
+}
+
+// BenchmarkListsOfOne is the time of GET /service for a user who sees some of
+// 1,000 services more: it is to grow with what the user sees. The floor is the
+// one call to oned.
+func BenchmarkListsOfOne(b *testing.B) {
+	s := newStand(b)
+	s.pool(b)
+	seen := 0
+	for b.Loop() {
+		for _, size := range []int{10, 100, 1000} {
+			for ; seen < size; seen++ {
+				_, err := s.oned.For("alice").AllocateDocument(b.Context(), 100, "own", poolBody)
+				must(b, err)
+			}
+			var ours, floor []time.Duration
+			for range rounds / 5 {
+				began := time.Now()
+				_, err := s.getAs("alice:alice", s.http, "/service")
+				ours = append(ours, time.Since(began))
+				must(b, err)
+
+				began = time.Now()
+				_, err = s.oned.For("alice").Documents(b.Context(), 100, opennebula.FilterAll, -1, -1)
+				floor = append(floor, time.Since(began))
+				must(b, err)
+			}
+			report(b, fmt.Sprintf("GET /service of one who sees %d of %d", size, poolSize+size), ours, floor)
+		}
+	}
 }
 
 // clients is how many read at the same time.

@@ -16,6 +16,9 @@ import (
 // [false, message, errno, ...].
 func decodeAnswer(method string, answer []byte) (any, error) {
 	answer = cleanXML(answer)
+	if text, ok := answerText(answer); ok {
+		return text, nil
+	}
 	if err := fault(answer); err != nil {
 		return nil, &TransportError{Method: method, Sent: true, Err: err}
 	}

@@ -82,6 +82,9 @@ func (s *Session) Document(ctx context.Context, id int) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
+	if plain, ok := plainDocument(cleanXML([]byte(text))); ok {
+		return plain, nil
+	}
 	var found documentXML
 	if err := object(method, text, &found); err != nil {
 		return Document{}, err
@@ -102,6 +105,9 @@ func (s *Session) Documents(ctx context.Context, documentType, filter, start, en
 }
 
 func readDocuments(text string) []Document {
+	if plain, ok := plainDocuments(cleanXML([]byte(text))); ok {
+		return plain
+	}
 	var pool struct {
 		Documents []documentXML `xml:"DOCUMENT"`
 	}

@@ -5,60 +5,151 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// documentView is a document as OneFlow shows it: ids are texts outside BODY.
-type documentView struct {
-	ID          string                 `json:"ID"`
-	UID         string                 `json:"UID"`
-	GID         string                 `json:"GID"`
-	UName       string                 `json:"UNAME"`
-	GName       string                 `json:"GNAME"`
-	Name        string                 `json:"NAME"`
-	Type        string                 `json:"TYPE"`
-	Permissions opennebula.Permissions `json:"PERMISSIONS"`
-	Template    templateView           `json:"TEMPLATE"`
-}
-
-type templateView struct {
-	Body json.RawMessage `json:"BODY"`
-}
-
 // show is one document as an answer.
 func (s *Server) show(status int, document opennebula.Document) (answer, error) {
-	return pretty(status, textType, map[string]any{"DOCUMENT": s.view(document)})
+	p := printer{now: s.now()}
+	p.line(0, `{`)
+	p.text(1, `"DOCUMENT": `)
+	p.document(1, document)
+	p.text(0, "\n}")
+	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
 }
 
 // showAll is a list of documents as an answer.
 func (s *Server) showAll(status int, documents []opennebula.Document) (answer, error) {
-	views := make([]documentView, len(documents))
+	p := printer{now: s.now()}
+	size := 0
+	for _, document := range documents {
+		size += 2*len(document.Body) + documentFrame
+	}
+	p.out.Grow(size)
+	p.line(0, `{`)
+	p.line(1, `"DOCUMENT_POOL": {`)
+	p.text(2, `"DOCUMENT": [`)
 	for i, document := range documents {
-		views[i] = s.view(document)
+		if i > 0 {
+			p.text(0, `,`)
+		}
+		p.text(0, "\n")
+		p.text(3, ``)
+		p.document(3, document)
 	}
-	return pretty(status, textType, map[string]any{"DOCUMENT_POOL": map[string]any{"DOCUMENT": views}})
+	if len(documents) > 0 {
+		p.text(0, "\n")
+		p.text(2, ``)
+	}
+	p.line(0, `]`)
+	p.line(1, `}`)
+	p.text(0, `}`)
+	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
 }
 
-func (s *Server) view(document opennebula.Document) documentView {
-	return documentView{
-		ID: strconv.Itoa(document.ID), UID: strconv.Itoa(document.Owner.UID), GID: strconv.Itoa(document.Owner.GID),
-		UName: document.Owner.UName, GName: document.Owner.GName, Name: document.Name, Type: strconv.Itoa(document.Type),
-		Permissions: document.Permissions, Template: templateView{Body: s.bodyOf(document)},
-	}
+// documentFrame is about what a document takes beside its body.
+const documentFrame = 640
+
+// printer writes documents as OneFlow lays them out: indented by two blanks,
+// with ids as texts outside of BODY. It writes them as they come, because to
+// build a tree of a thousand services, encode it and indent it takes longer than
+// oned takes to send them.
+type printer struct {
+	out bytes.Buffer
+	now time.Time
 }
 
-// bodyOf is a document's body, made readable. One that is not a JSON object is
+const indent = "  "
+
+// text writes at a level of indentation.
+func (p *printer) text(level int, text string) {
+	for range level {
+		p.out.WriteString(indent)
+	}
+	p.out.WriteString(text)
+}
+
+func (p *printer) line(level int, text string) {
+	p.text(level, text)
+	p.out.WriteByte('\n')
+}
+
+// member writes one attribute whose value is a text.
+func (p *printer) member(level int, name, value, end string) {
+	p.text(level, `"`)
+	p.out.WriteString(name)
+	p.out.WriteString(`": `)
+	p.out.Write(quoted(value))
+	p.out.WriteString(end)
+}
+
+func (p *printer) document(level int, document opennebula.Document) {
+	inner := level + 1
+	p.line(0, `{`)
+	for _, attribute := range []struct{ name, value string }{
+		{"ID", strconv.Itoa(document.ID)}, {"UID", strconv.Itoa(document.Owner.UID)}, {"GID", strconv.Itoa(document.Owner.GID)},
+		{"UNAME", document.Owner.UName}, {"GNAME", document.Owner.GName}, {"NAME", document.Name}, {"TYPE", strconv.Itoa(document.Type)},
+	} {
+		p.member(inner, attribute.name, attribute.value, ",\n")
+	}
+	p.permissions(inner, document.Permissions)
+	p.line(inner, `"TEMPLATE": {`)
+	p.text(inner+1, `"BODY": `)
+	p.body(inner+1, document)
+	p.text(0, "\n")
+	p.line(inner, `}`)
+	p.text(level, `}`)
+}
+
+func (p *printer) permissions(level int, bits opennebula.Permissions) {
+	p.line(level, `"PERMISSIONS": {`)
+	for i, bit := range []struct {
+		name  string
+		value int
+	}{
+		{"OWNER_U", bits.OwnerU}, {"OWNER_M", bits.OwnerM}, {"OWNER_A", bits.OwnerA},
+		{"GROUP_U", bits.GroupU}, {"GROUP_M", bits.GroupM}, {"GROUP_A", bits.GroupA},
+		{"OTHER_U", bits.OtherU}, {"OTHER_M", bits.OtherM}, {"OTHER_A", bits.OtherA},
+	} {
+		if i > 0 {
+			p.out.WriteString(",\n")
+		}
+		p.member(level+1, bit.name, strconv.Itoa(bit.value), "")
+	}
+	p.text(0, "\n")
+	p.line(level, `},`)
+}
+
+// quoted is a text in JSON, with <, > and & as themselves.
+func quoted(text string) []byte {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(text); err != nil {
+		return []byte(`""`) // a text can always be encoded
+	}
+	return bytes.TrimRight(out.Bytes(), "\n")
+}
+
+// body writes a document's body, made readable. One that is not a JSON object is
 // replaced by one that says so in its log: a client that lists a thousand
 // services must not fail because of one.
-func (s *Server) bodyOf(document opennebula.Document) json.RawMessage {
-	text := bytes.ToValidUTF8(bytes.TrimSpace(document.Body), []byte("\uFFFD"))
-	if len(text) > 0 && text[0] == '{' && json.Valid(text) && flow.CheckNesting(text) == nil {
-		return readable(text)
+func (p *printer) body(level int, document opennebula.Document) {
+	text := bytes.TrimSpace(document.Body)
+	if !utf8.Valid(text) {
+		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
 	}
-	return unreadable(document, s.now())
+	prefix := strings.Repeat(indent, level)
+	if len(text) > 0 && text[0] == '{' && flow.CheckNesting(text) == nil &&
+		json.Indent(&p.out, readable(text), prefix, indent) == nil {
+		return
+	}
+	_ = json.Indent(&p.out, unreadable(document, p.now), prefix, indent) // it is our own
 }
 
 func unreadable(document opennebula.Document, now time.Time) json.RawMessage {

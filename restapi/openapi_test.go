@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -120,7 +123,15 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 	if err := json.Unmarshal(openAPI, &document); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]any{"Health": healthView{}, "Plan": planView{}, "DocumentBody": documentView{Template: templateView{Body: []byte("{}")}}} {
+	shown, err := (&Server{now: time.Now}).show(200, opennebula.Document{Body: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outer struct{ Document any }
+	if err := json.Unmarshal(shown.body, &outer); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]any{"Health": healthView{}, "Plan": planView{}, "DocumentBody": outer.Document} {
 		text, err := json.Marshal(value)
 		if err != nil {
 			t.Fatal(err)
