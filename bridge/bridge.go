@@ -100,8 +100,13 @@ func (b *Bridge) Start(ctx context.Context) error {
 
 // distinct leaves out what is there twice: two servers of one host.
 func distinct(list []string) []string {
-	sorted := slices.Sorted(slices.Values(list))
-	return slices.Compact(sorted)
+	var kept []string
+	for _, one := range list {
+		if !slices.Contains(kept, one) {
+			kept = append(kept, one)
+		}
+	}
+	return kept
 }
 
 // endpoints are the configured ones, or else those of the zone's servers.
@@ -170,7 +175,7 @@ func (b *Bridge) run() {
 }
 
 // holdsAny says that this bridge publishes a feed; holdsFirst that it publishes
-// the first, and compares from time to time for all.
+// the first by name, and compares from time to time for all.
 func (b *Bridge) holdsAny() bool {
 	for _, f := range b.feeds {
 		if f.holds() {
@@ -180,4 +185,12 @@ func (b *Bridge) holdsAny() bool {
 	return false
 }
 
-func (b *Bridge) holdsFirst() bool { return b.feeds[0].holds() }
+func (b *Bridge) holdsFirst() bool {
+	first := b.feeds[0]
+	for _, f := range b.feeds {
+		if f.name < first.name {
+			first = f
+		}
+	}
+	return first.holds()
+}

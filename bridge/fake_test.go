@@ -33,6 +33,21 @@ type fakeStore struct {
 	block chan struct{}
 	last  map[int]pipeline.Event
 	nets  map[int]pipeline.Event
+	// compared is the cursor.
+	compared uint64
+}
+
+func (f *fakeStore) LoadCursor(context.Context, string) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.compared, f.fail
+}
+
+func (f *fakeStore) SaveCursor(_ context.Context, _ string, cursor uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.compared = cursor
+	return f.fail
 }
 
 func newFakeStore() *fakeStore {
@@ -264,12 +279,12 @@ func (f *fakeCloud) Network(_ context.Context, id int) (opennebula.Network, erro
 	return opennebula.Network{}, &opennebula.Error{Method: "one.vn.info", Code: opennebula.CodeNoExists}
 }
 
-func (f *fakeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, error) {
+func (f *fakeCloud) VMs(_ context.Context, _, start, end, state int) ([]flow.VM, error) {
 	f.mu.Lock()
 	f.asked = append(f.asked, [2]int{start, end})
 	var found []flow.VM
 	for id, vm := range f.vms {
-		if id >= start && (end < 0 || id <= end) && !vm.Gone() && !f.hidden[id] {
+		if id >= start && (end < 0 || id <= end) && listed(vm, state) && !f.hidden[id] {
 			found = append(found, vm)
 		}
 	}
@@ -289,6 +304,17 @@ func (f *fakeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, err
 		return nil, &opennebula.TransportError{Method: "one.vmpool.infoextended", Sent: true, Err: opennebula.ErrTooLarge}
 	}
 	return found, fail
+}
+
+// listed says that a VM is in a list of those in a state.
+func listed(vm flow.VM, state int) bool {
+	switch state {
+	case opennebula.StateAny:
+		return true
+	case opennebula.StateNotDone:
+		return !vm.Gone()
+	}
+	return int(vm.State) == state
 }
 
 func (f *fakeCloud) VM(_ context.Context, id int) (flow.VM, error) {

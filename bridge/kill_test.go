@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,14 +15,18 @@ import (
 
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 // asBridge makes the test binary behave as a bridge, so that tests can kill real
-// processes. Its value is the publisher's endpoint, natsAddress's that of NATS.
+// processes. Its value is the publishers' endpoints, natsAddress's that of NATS.
+// With onedAddress, and its user in onedUser, there is an oned to compare with.
 const (
 	asBridge    = "FLOWJET_TEST_AS_BRIDGE"
 	natsAddress = "FLOWJET_TEST_NATS"
+	onedAddress = "FLOWJET_TEST_ONED"
+	onedUser    = "FLOWJET_TEST_ONED_USER"
 )
 
 // runAsBridge is a bridge that runs until its process is killed or its input
@@ -33,9 +38,14 @@ func runAsBridge() int {
 		fmt.Println(err)
 		return 1
 	}
-	config := quietly(os.Getenv(asBridge))
+	config := quietly(strings.Split(os.Getenv(asBridge), ",")...)
 	config.Standby = time.Second // a busy machine may pause a process for some time
-	b := New(config, p, nil)
+	oned, err := onedOfProcess(&config)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	b := New(config, p, oned)
 	if err := b.Start(ctx); err != nil {
 		fmt.Println(err)
 		return 1
@@ -59,6 +69,24 @@ func runAsBridge() int {
 	return 0
 }
 
+// onedOfProcess is the oned that a bridge under test compares with, nil for none.
+func onedOfProcess(config *Config) (*opennebula.Client, error) {
+	endpoint := os.Getenv(onedAddress)
+	if endpoint == "" {
+		return nil, nil
+	}
+	credentials, err := opennebula.ParseCredentials(os.Getenv(onedUser))
+	if err != nil {
+		return nil, err
+	}
+	config.Resync = ResyncConfig{Every: 2 * time.Second, Settle: 300 * time.Millisecond}
+	config.Quiet, config.SpillDir = 3*time.Second, os.TempDir()
+	endpoints := strings.Split(endpoint, ",")
+	return opennebula.NewClient(opennebula.Config{
+		Endpoint: endpoints[0], Others: endpoints[1:], Credentials: credentials, Timeout: 5 * time.Second,
+	}), nil
+}
+
 // bridgeProcess is a bridge in a process of its own.
 type bridgeProcess struct {
 	command *exec.Cmd
@@ -67,10 +95,10 @@ type bridgeProcess struct {
 	holding, hearing chan struct{}
 }
 
-func startBridgeProcess(t testing.TB, endpoint, nats string) *bridgeProcess {
+func startBridgeProcess(t testing.TB, endpoint, nats string, more ...string) *bridgeProcess {
 	t.Helper()
 	b := &bridgeProcess{command: exec.Command(os.Args[0]), holding: make(chan struct{}), hearing: make(chan struct{})}
-	b.command.Env = append(os.Environ(), asBridge+"="+endpoint, natsAddress+"="+nats)
+	b.command.Env = append(append(os.Environ(), asBridge+"="+endpoint, natsAddress+"="+nats), more...)
 	b.command.Stderr = os.Stderr
 	_, err := b.command.StdinPipe() // closes with this process
 	must(t, err)

@@ -26,14 +26,37 @@ func (b *Bridge) kinds() []kind {
 	}
 }
 
+// listVMs lists the VMs that are not DONE, and those that came and went since
+// the last comparison: nobody may have heard of them at all.
 func (b *Bridge) listVMs(ctx context.Context, hand func([]pipeline.Event) error) error {
-	return pages(ctx, b.cloud, b.config.Resync.PageSize, func(vms []flow.VM) error {
+	compared, err := b.store.LoadCursor(ctx, pipeline.ComparedKey)
+	if err != nil {
+		return err
+	}
+	newest, err := newestVM(ctx, b.cloud, opennebula.StateAny)
+	if err != nil {
+		return err
+	}
+	pass := func(vms []flow.VM) error {
 		events := make([]pipeline.Event, len(vms))
 		for i, vm := range vms {
 			events[i] = foundVM(vm, "")
 		}
 		return hand(events)
-	})
+	}
+	if err := pages(ctx, b.cloud, 0, opennebula.StateNotDone, b.config.Resync.PageSize, pass); err != nil {
+		return err
+	}
+	next := uint64(newest + 1) //nolint:gosec // -1 or an id
+	if compared > 0 && compared < next {
+		if err := pages(ctx, b.cloud, int(compared), int(flow.VMDone), b.config.Resync.PageSize, pass); err != nil { //nolint:gosec // an id
+			return err
+		}
+	}
+	if next == compared {
+		return nil
+	}
+	return b.store.SaveCursor(ctx, pipeline.ComparedKey, max(next, 1))
 }
 
 func (b *Bridge) lookAtVM(ctx context.Context, id int) (pipeline.Event, error) {

@@ -52,7 +52,6 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 	p := newPipeline(t)
 	b := newBridge(quietly(), pipelineStore{p}, cloud, nil)
 	r := b.newResync()
-	index := r.kinds[0].index
 	must(t, r.run(limited(t)))
 	if r.stored != cloud.count {
 		t.Errorf("%d of %d differences were stored", r.stored, cloud.count)
@@ -62,13 +61,13 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 		t.Errorf("%d differences the second time", r.stored)
 	}
 	known := 0
-	index.All(func(int, pipeline.StoredObject) { known++ })
+	r.kinds[0].index.All(func(int, pipeline.StoredObject) { known++ })
 	if known != cloud.count {
 		t.Errorf("%d VMs are known", known)
 	}
 	// The server is in this process too: what counts is what goes with the index.
 	with := heapInUse()
-	r.kinds, index = nil, nil
+	r.kinds = nil
 	held := int64(with) - int64(heapInUse())
 	t.Logf("%d VMs: %d KiB", cloud.count, held>>10)
 	// Other parts of the process let go of memory meanwhile: a fixed share of it.

@@ -23,26 +23,32 @@ const longestThrottle = 2 * time.Second
 // most half of oned's time.
 func throttle(took time.Duration) time.Duration { return min(took, longestThrottle) }
 
-// pages lists all VMs that are not DONE, in ranges of ids that hold about
-// size VMs each, and hands over one range after the other.
-func pages(ctx context.Context, oned cloud, size int, hand func([]flow.VM) error) error {
-	newest, err := oned.VMs(ctx, opennebula.FilterAll, 0, newestTwo, opennebula.StateNotDone)
-	if err != nil {
-		return err
-	}
+// newestVM is the highest id of a VM in a state, -1 for none.
+func newestVM(ctx context.Context, oned cloud, state int) (int, error) {
+	newest, err := oned.VMs(ctx, opennebula.FilterAll, 0, newestTwo, state)
 	last := -1
 	for _, vm := range newest {
 		last = max(last, vm.ID)
 	}
+	return last, err
+}
+
+// pages lists all VMs in a state with ids from start on, in ranges of ids that
+// hold about size VMs each, and hands over one range after the other.
+func pages(ctx context.Context, oned cloud, start, state, size int, hand func([]flow.VM) error) error {
+	last, err := newestVM(ctx, oned, state)
+	if err != nil {
+		return err
+	}
 	width := size
-	for start := 0; start <= last; {
+	for start <= last {
 		end := min(start+width-1, last)
 		asked := time.Now()
 		bound := end
 		if end == last {
 			bound = -1 // and whatever came since
 		}
-		vms, err := oned.VMs(ctx, opennebula.FilterAll, start, bound, opennebula.StateNotDone)
+		vms, err := oned.VMs(ctx, opennebula.FilterAll, start, bound, state)
 		switch {
 		case errors.Is(err, opennebula.ErrTooLarge) && width > 1:
 			width /= 2

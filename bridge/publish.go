@@ -78,6 +78,8 @@ func (f *feed) storing(err error) {
 		f.log.Warn("JetStream does not take events; they wait, in order", "error", err)
 	case err == nil && before != "":
 		f.log.Info("JetStream takes events again")
+		// What two feeds told of one VM meanwhile may be stored in either order.
+		f.lost("JetStream was away")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -208,7 +209,7 @@ func TestListingInPages(t *testing.T) {
 			cloud.vms[id] = running(id)
 		}
 		var got []int
-		err := pages(limited(t), cloud, c.page, func(vms []flow.VM) error {
+		err := pages(limited(t), cloud, 0, opennebula.StateNotDone, c.page, func(vms []flow.VM) error {
 			for _, vm := range vms {
 				got = append(got, vm.ID)
 			}
@@ -248,4 +249,22 @@ func TestResyncOfNetworks(t *testing.T) {
 	storesSoon(t, store, want...)
 	compared(t, b)
 	storesSoon(t, store, want...)
+}
+
+// A VM that came and went while nobody heard is in no list of those that live. Its
+// service is told all the same, by a bridge that has just started too.
+func TestVMThatCameAndWentUnheard(t *testing.T) {
+	ended := func(id int) flow.VM { return serviceVM(id, flow.VMDone, 0) }
+	foreign := ended(7)
+	foreign.Service = -1
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: ended(1), 2: running(2), 3: ended(3)}}, newFakeStore()
+	b := newBridge(quietly(), store, cloud, nil)
+	must(t, b.newResync().run(limited(t)))
+	storesSoon(t, store, "2 RUNNING resync") // what ended before anybody compared is history
+	cloud.set(func(f *fakeCloud) { f.vms[4], f.vms[5], f.vms[6], f.vms[7] = ended(4), running(5), ended(6), foreign })
+	for range 2 {
+		b := newBridge(quietly(), store, cloud, nil)
+		must(t, b.newResync().run(limited(t)))
+		storesSoon(t, store, "2 RUNNING resync", "5 RUNNING resync", "4 DONE resync", "6 DONE resync")
+	}
 }

@@ -13,6 +13,8 @@ type store interface {
 	LastLease(ctx context.Context, feed string) (pipeline.Lease, uint64, error)
 	take(ctx context.Context, feed, holder string, expected uint64) (lease, error)
 	index(object string) index
+	LoadCursor(ctx context.Context, name string) (uint64, error)
+	SaveCursor(ctx context.Context, name string, cursor uint64) error
 	PublishFound(ctx context.Context, found []pipeline.FoundEvent) (int, error)
 	DeadLetter(ctx context.Context, where, reason string, data []byte) error
 }

@@ -19,8 +19,9 @@ const hookPort = "2101"
 type zone interface {
 	// hookEndpoints are where the zone's oneds publish, if at the usual port.
 	hookEndpoints(ctx context.Context, zone int) ([]string, error)
-	// beside is the oned that publishes on an endpoint.
-	beside(ctx context.Context, zone int, endpoint string) (server, error)
+	// beside is the oned that publishes on an endpoint; before is how many
+	// endpoints of the same host come before it.
+	beside(ctx context.Context, zone int, endpoint string, before int) (server, error)
 }
 
 // server is one oned.
@@ -57,7 +58,9 @@ func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
 	return endpoints, nil
 }
 
-func (z onedZone) beside(ctx context.Context, id int, endpoint string) (server, error) {
+// beside goes by the host. Servers of one host belong to its endpoints in the
+// order of both lists.
+func (z onedZone) beside(ctx context.Context, id int, endpoint string, before int) (server, error) {
 	zone, err := z.client.Server().Zone(ctx, id)
 	if err != nil {
 		return nil, err
@@ -70,10 +73,15 @@ func (z onedZone) beside(ctx context.Context, id int, endpoint string) (server, 
 		return nil, err
 	}
 	for _, candidate := range zone.Servers {
-		if host, err := hostOf(candidate.Endpoint); err == nil && host == wanted {
-			client := z.client.At(candidate.Endpoint)
-			return onedServer{client.Server(), client.Close}, nil
+		if host, err := hostOf(candidate.Endpoint); err != nil || host != wanted {
+			continue
 		}
+		if before > 0 {
+			before--
+			continue
+		}
+		client := z.client.At(candidate.Endpoint)
+		return onedServer{client.Server(), client.Close}, nil
 	}
 	return nil, fmt.Errorf("no server of zone %d has the address %s", id, wanted)
 }
@@ -133,6 +141,20 @@ func (b *Bridge) attend(ctx context.Context, f *feed) {
 	}
 }
 
+// before counts the endpoints of the same host that come before a feed's.
+func (b *Bridge) before(f *feed) (count int) {
+	host, _ := hostOf(f.listener.endpoint)
+	for _, other := range b.feeds {
+		if other == f {
+			return count
+		}
+		if same, err := hostOf(other.listener.endpoint); err == nil && same == host {
+			count++
+		}
+	}
+	return count
+}
+
 // attendant is what is known of a oned from look to look.
 type attendant struct {
 	bridge *Bridge
@@ -161,7 +183,7 @@ func (a *attendant) set(role string) {
 
 func (a *attendant) look(ctx context.Context) error {
 	if a.server == nil {
-		server, err := a.bridge.zone.beside(ctx, a.bridge.config.Zone, a.feed.listener.endpoint)
+		server, err := a.bridge.zone.beside(ctx, a.bridge.config.Zone, a.feed.listener.endpoint, a.bridge.before(a.feed))
 		if err != nil {
 			return err
 		}

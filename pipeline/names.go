@@ -24,7 +24,8 @@ const (
 const (
 	// BucketState holds a service's Record under its id.
 	BucketState = "FLOW_STATE"
-	// BucketCheckpoint holds a reader's cursor: "work-<partition>", "router".
+	// BucketCheckpoint holds a reader's cursor: "work-<partition>", "router"; and
+	// under "compared" the id below which all VMs were compared with oned.
 	BucketCheckpoint = "FLOW_CHECKPOINT"
 	// BucketOwners holds "vm-<id>" and "net-<id>" -> service id.
 	BucketOwners = "FLOW_OWNERS"
@@ -63,6 +64,8 @@ const (
 	PartitionKeyPrefix = "work-"
 	RouterKey          = "router"
 	AutoscalerKey      = "autoscaler"
+	// ComparedKey names the bridges' own cursor.
+	ComparedKey = "compared"
 )
 
 // Subject filters, one for each stream and kind.

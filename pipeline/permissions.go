@@ -71,12 +71,12 @@ func openSubjects() Permissions {
 	return Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams()...)}
 }
 
-// bridgeSubjects: events and leases, its dead letters, and reading ONE.
+// bridgeSubjects: events and leases, its dead letters, reading ONE, and one cursor.
 func bridgeSubjects() Permissions {
 	return Permissions{
 		Publish: slices.Concat(
-			[]string{SubjectsONE, SubjectsBridge, DeadSubject("bridge")},
-			readings(StreamONE),
+			[]string{SubjectsONE, SubjectsBridge, DeadSubject("bridge"), "$KV." + BucketCheckpoint + "." + ComparedKey},
+			readings(StreamONE), readings(bucketPrefix+BucketCheckpoint),
 		),
 		Subscribe: []string{SubjectsBridge},
 	}

@@ -43,6 +43,10 @@ type Config struct {
 	// ElectionTime is how long the zone has no leader when the leader is
 	// stopped; 0 is 200 ms.
 	ElectionTime time.Duration
+	// Published is told of every hook event that has gone to a publisher, in
+	// order, whether or not anybody hears it: the publisher's address, one of the
+	// event's keys, and the second frame. It must not wait for the simulator.
+	Published func(endpoint, key string, body []byte)
 	// Logger takes what goes wrong; nil is silent.
 	Logger *slog.Logger
 }

@@ -17,6 +17,7 @@ type hooks struct {
 	socket  *publisher
 	faults  eventFaults
 	counted EventCounts
+	told    func(endpoint, key string, body []byte)
 }
 
 // dueEvent is an event and when it may go out.
@@ -43,7 +44,9 @@ type EventCounts struct {
 // maxQueuedEvents bounds the events that wait for their delay.
 const maxQueuedEvents = 200_000
 
-func newHooks() *hooks { return &hooks{wake: make(chan struct{}, 1)} }
+func newHooks(told func(endpoint, key string, body []byte)) *hooks {
+	return &hooks{wake: make(chan struct{}, 1), told: told}
+}
 
 // start has events go out; what was asked for before it holds.
 func (h *hooks) start() {
@@ -173,6 +176,9 @@ func (h *hooks) send(e event) {
 	body := make([]byte, base64.StdEncoding.EncodedLen(len(e.body)))
 	base64.StdEncoding.Encode(body, e.body)
 	for _, key := range e.keys {
+		if h.told != nil {
+			h.told("tcp://"+socket.listener.Addr().String(), key, body)
+		}
 		socket.send([]byte(key), body)
 	}
 }

@@ -53,7 +53,7 @@ func New(config Config) (*Sim, error) {
 	config = config.withDefaults()
 	s := &Sim{
 		config: config, delays: newDelays(config), calls: newCallLog(),
-		cloud: newCloud(config), hooks: newHooks(), servers: newServers(config),
+		cloud: newCloud(config), hooks: newHooks(config.Published), servers: newServers(config),
 	}
 	if len(s.servers) > 1 {
 		s.raft.elected(0)
