@@ -53,7 +53,7 @@ nightly: ## What takes long: every fuzz target for a minute, and the soak
 
 .PHONY: chaos
 chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 1)
-	FLOWJET_CHAOS_SEED=$(or $(SEED),1) FLOWJET_CHAOS_LENGTH=$(or $(MINUTES),1)m \
+	CHAOS_SEED=$(or $(SEED),1) CHAOS_LENGTH=$(or $(MINUTES),1)m \
 	  $(GO) test -run TestChaos -count 1 -timeout 0 -v ./cmd/flowjet | grep -v 'process_test.go'
 
 .PHONY: fmt

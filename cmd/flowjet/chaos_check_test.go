@@ -11,7 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -26,6 +28,7 @@ func (c *chaos) check() {
 		c.checkService(document, nodes)
 	}
 	c.checkVMs(nodes)
+	c.checkNetworks(documents)
 	c.checkRemoved(documents)
 	c.checkHistory()
 }
@@ -142,6 +145,50 @@ func (c *chaos) checkVMs(nodes map[int]int) {
 	for id, service := range nodes {
 		c.t.Errorf("node %d of service %d does not live", id, service)
 	}
+}
+
+// checkNetworks: a service of the template netted has its network once, and no
+// network is left behind.
+func (c *chaos) checkNetworks(documents []serviceDocument) {
+	c.t.Helper()
+	wanted := map[string]int{}
+	for _, document := range documents {
+		if body := document.Document.Template.Body; len(body.Networks) > 0 {
+			wanted[fmt.Sprintf("Priv-%d", document.Document.ID)] = document.Document.ID
+		}
+	}
+	for _, network := range c.networks() {
+		if network.ID == 0 {
+			continue // the zone's own
+		}
+		service, known := wanted[network.Name]
+		switch {
+		case !known:
+			c.t.Errorf("network %d (%s) is nobody's, or there twice: an orphan", network.ID, network.Name)
+		case network.State != flow.NetworkReady:
+			c.t.Errorf("network %d of service %d is in state %d", network.ID, service, network.State)
+		}
+		delete(wanted, network.Name)
+	}
+	for name, service := range wanted {
+		c.t.Errorf("service %d has no network %s", service, name)
+	}
+}
+
+// networks asks oned itself.
+func (c *chaos) networks() []opennebula.Network {
+	c.t.Helper()
+	credentials, err := opennebula.ReadCredentials(c.plan.AuthFile())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: fmt.Sprintf("http://%s:%d/RPC2", c.plan.Oneds[0], c.plan.Ports.XMLRPC), Credentials: credentials})
+	defer oned.Close()
+	networks, err := oned.Server().Networks(c.t.Context(), opennebula.FilterAll)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return networks
 }
 
 func (c *chaos) checkRemoved(documents []serviceDocument) {

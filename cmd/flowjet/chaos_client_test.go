@@ -43,8 +43,8 @@ func (j *journal) remove(service int) {
 // client is one user of the campaign, with services of its own.
 type client struct {
 	*chaos
-	random   *rand.Rand
-	template int
+	random    *rand.Rand
+	templates []int
 }
 
 // run takes service after service through its life until ctx ends.
@@ -71,7 +71,7 @@ func (c *client) run(ctx context.Context) {
 
 // create instantiates; -1 when it is not known to have done so.
 func (c *client) create(ctx context.Context) int {
-	status, answer := c.send(ctx, http.MethodPost, fmt.Sprintf("/service_template/%d/action", c.template), `{"action": {"perform": "instantiate"}}`)
+	status, answer := c.send(ctx, http.MethodPost, fmt.Sprintf("/service_template/%d/action", c.templates[c.random.IntN(len(c.templates))]), `{"action": {"perform": "instantiate"}}`)
 	if status != http.StatusCreated {
 		return -1
 	}
@@ -182,8 +182,9 @@ type serviceDocument struct {
 		ID       int `json:"ID,string"`
 		Template struct {
 			Body struct {
-				State int `json:"state"`
-				Roles []struct {
+				State    int               `json:"state"`
+				Networks []json.RawMessage `json:"networks_values"`
+				Roles    []struct {
 					Name        string `json:"name"`
 					State       int    `json:"state"`
 					Cardinality int    `json:"cardinality"`

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,8 +19,8 @@ import (
 // The campaign's length and seed are set by `make chaos`; without it a short one
 // with a fixed seed runs with the other tests.
 const (
-	chaosLength = "FLOWJET_CHAOS_LENGTH"
-	chaosSeed   = "FLOWJET_CHAOS_SEED"
+	chaosLength = "CHAOS_LENGTH"
+	chaosSeed   = "CHAOS_SEED"
 )
 
 // chaos is a campaign: faults at random while clients create, scale, break and
@@ -28,6 +30,8 @@ type chaos struct {
 	t      *testing.T
 	random *rand.Rand // the faults' goroutine only
 	log    *journal
+	// brought counts the faults by their names.
+	brought map[string]int
 }
 
 // TestChaos runs the campaign, then heals everything, waits for quiet, and has
@@ -38,18 +42,22 @@ func TestChaos(t *testing.T) {
 	}
 	length, seed := campaign(t)
 	t.Logf("seed %d, %s; replay with make chaos SEED=%d", seed, length, seed)
-	c := &chaos{fleet: startFleet(t), t: t, random: rand.New(rand.NewPCG(seed, seed)), log: &journal{}}
-	template := c.id(t, c.request(t, "POST", "/service_template", pair, 201))
+	c := &chaos{fleet: startChaosFleet(t), t: t, random: rand.New(rand.NewPCG(seed, seed)), log: &journal{}, brought: map[string]int{}}
+	templates := []int{
+		c.id(t, c.request(t, "POST", "/service_template", pair, 201)),
+		c.id(t, c.request(t, "POST", "/service_template", netted, 201)),
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	var clients sync.WaitGroup
 	for n := range 4 {
 		clients.Go(func() {
-			(&client{chaos: c, random: rand.New(rand.NewPCG(seed, uint64(n)+1)), template: template}).run(ctx)
+			(&client{chaos: c, random: rand.New(rand.NewPCG(seed, uint64(n)+1)), templates: templates}).run(ctx)
 		})
 	}
 	faults := c.inject(ctx)
 	clients.Wait()
+	t.Logf("%s", c.faults())
 	c.heal()
 	t.Logf("%d faults; %s", faults, c.log)
 	c.check()
@@ -72,11 +80,34 @@ func campaign(t *testing.T) (length time.Duration, seed uint64) {
 	return length, seed
 }
 
+// fault is something that goes wrong, and how often it does among the others.
+type fault struct {
+	name   string
+	weight int
+	bring  func(context.Context)
+}
+
+// kinds are the faults; those that cut need namespaces.
+func (c *chaos) kinds() []fault {
+	kinds := []fault{
+		{"kill -9", 4, c.killOne}, {"suspend", 3, c.suspendOne}, {"disturb events", 2, c.disturbEvents},
+		{"lose an answer", 2, c.dropAnswer}, {"refuse a call", 1, c.refuseCall}, {"slow oned", 1, c.slowDown},
+		{"restart all oneds", 1, c.restartOned}, {"no leader", 1, c.loseLeader}, {"move the leader", 2, c.moveLeader},
+		{"stop a oned", 2, c.stopOned},
+	}
+	if c.network != nil {
+		kinds = append(kinds, fault{"cut a front-end off", 2, c.cutOff}, fault{"cut a connection", 3, c.cutBetween})
+	}
+	return kinds
+}
+
 // inject brings one fault after the other until ctx ends, and counts them.
 func (c *chaos) inject(ctx context.Context) (count int) {
-	faults := []func(context.Context){
-		c.killOne, c.killOne, c.killOne, c.suspendOne, c.suspendOne, c.disturbEvents, c.disturbEvents,
-		c.dropAnswer, c.dropAnswer, c.refuseCall, c.slowDown, c.restartOned, c.changeLeader,
+	var lots []fault
+	for _, kind := range c.kinds() {
+		for range kind.weight {
+			lots = append(lots, kind)
+		}
 	}
 	for {
 		pause := time.NewTimer(time.Duration(100+c.random.IntN(900)) * time.Millisecond)
@@ -86,9 +117,20 @@ func (c *chaos) inject(ctx context.Context) (count int) {
 			return count
 		case <-pause.C:
 		}
-		faults[c.random.IntN(len(faults))](ctx)
+		next := lots[c.random.IntN(len(lots))]
+		c.brought[next.name]++
+		next.bring(ctx)
 		count++
 	}
+}
+
+// faults says how many there were of each kind.
+func (c *chaos) faults() string {
+	var said []string
+	for _, kind := range c.kinds() {
+		said = append(said, fmt.Sprintf("%s %d", kind.name, c.brought[kind.name]))
+	}
+	return strings.Join(said, ", ")
 }
 
 // members are all processes that may die; of the NATS servers one at a time.
@@ -108,10 +150,9 @@ func (c *chaos) killOne(ctx context.Context) {
 	victim.again()
 }
 
-// suspendOne stops a bridge or worker for longer than its lease.
+// suspendOne stops a process for longer than its lease.
 func (c *chaos) suspendOne(ctx context.Context) {
-	candidates := append(append([]*process{}, c.bridges...), c.workers...)
-	victim := candidates[c.random.IntN(len(candidates))]
+	victim := c.members()[c.random.IntN(12)]
 	_ = victim.command.Process.Signal(syscall.SIGSTOP)
 	c.rest(ctx, 300, 2500)
 	_ = victim.command.Process.Signal(syscall.SIGCONT)
@@ -155,10 +196,45 @@ func (c *chaos) restartOned(context.Context) {
 	c.tell("/restart", fmt.Sprintf(`{"down": "%dms"}`, 50+c.random.IntN(500)))
 }
 
-func (c *chaos) changeLeader(ctx context.Context) {
+func (c *chaos) loseLeader(ctx context.Context) {
 	c.tell("/leadership/lose", "")
 	c.rest(ctx, 100, 800)
 	c.tell("/leadership/gain", "")
+}
+
+func (c *chaos) moveLeader(context.Context) { c.tell("/leadership/move", "") }
+
+// stopOned stops one oned, perhaps the leader, and has it back a little later.
+func (c *chaos) stopOned(ctx context.Context) {
+	server := c.random.IntN(len(c.plan.Oneds))
+	c.tell(fmt.Sprintf("/servers/%d/stop", server), "")
+	c.rest(ctx, 100, 3000)
+	c.tell(fmt.Sprintf("/servers/%d/start", server), "")
+}
+
+// cutOff cuts a front-end off from everything.
+func (c *chaos) cutOff(ctx context.Context) {
+	frontEnd := c.random.IntN(len(c.plan.FrontEnds))
+	c.cut(ctx, func(cut bool) error { return c.network.CutOff(context.Background(), frontEnd, cut) })
+}
+
+// cutBetween cuts a front-end off from another one or from a oned.
+func (c *chaos) cutBetween(ctx context.Context) {
+	frontEnd := c.random.IntN(len(c.plan.FrontEnds))
+	others := slices.Concat(c.plan.Oneds, slices.Delete(slices.Clone(c.plan.FrontEnds), frontEnd, frontEnd+1))
+	other := others[c.random.IntN(len(others))]
+	c.cut(ctx, func(cut bool) error { return c.network.CutBetween(context.Background(), frontEnd, other, cut) })
+}
+
+func (c *chaos) cut(ctx context.Context, cut func(bool) error) {
+	if err := cut(true); err != nil {
+		c.t.Error(err)
+		return
+	}
+	c.rest(ctx, 300, 5000)
+	if err := cut(false); err != nil {
+		c.t.Error(err)
+	}
 }
 
 // tell gives the simulator an order.
@@ -175,7 +251,7 @@ func (c *chaos) heal() {
 		c.t.Error("the simulator keeps its faults")
 	}
 	c.tell("/delays", `{"call": "1ms"}`)
-	c.tell("/leadership/gain", "")
+	c.tell("/leadership/move", "")
 	for _, member := range c.members() {
 		_ = member.command.Process.Signal(syscall.SIGCONT)
 		if member.gone() {

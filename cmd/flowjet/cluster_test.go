@@ -47,6 +47,22 @@ func startSplitFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startIn(t, network)
+}
+
+// startChaosFleet starts them where they can be cut off, if that can be.
+func startChaosFleet(t *testing.T) *fleet {
+	t.Helper()
+	network, err := cluster.NewNetwork(t.Context(), 3)
+	if err != nil {
+		t.Logf("nothing is cut off: %v", err)
+		return startFleet(t)
+	}
+	return startIn(t, network)
+}
+
+func startIn(t *testing.T, network *cluster.Network) *fleet {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := network.Close(); err != nil {
 			t.Error(err)
@@ -110,6 +126,13 @@ func (f *fleet) start(t *testing.T, member cluster.Member) *process {
 	}
 	return startUnder(t, []string{"ip", "netns", "exec", f.network.Namespace(member.FrontEnd - 1)}, member.Arguments...)
 }
+
+// netted is like pair, with a network of the service's own.
+const netted = `{"name": "netted", "deployment": "straight", "networks": {"Priv": "M|network| | |template_id:0"},
+	"networks_values": [{"Priv": {"template_id": "0", "extra": "AR=[TYPE=IP4,IP=10.7.0.1,SIZE=50]"}}], "roles": [
+	{"name": "Master", "type": "vm", "cardinality": 2, "template_id": 0, "cooldown": 0,
+	 "template_contents": {"NIC": [{"NAME": "NIC0", "NETWORK_ID": "$Priv"}]}},
+	{"name": "Slave", "type": "vm", "cardinality": 1, "template_id": 0, "cooldown": 0, "parents": ["Master"]}]}`
 
 const pair = `{"name": "pair", "deployment": "straight", "roles": [
 	{"name": "Master", "type": "vm", "cardinality": 2, "template_id": 0, "cooldown": 0},
