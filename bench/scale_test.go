@@ -1,0 +1,327 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// scaleVariable makes the large benchmarks large.
+const scaleVariable = "FLOWJET_BENCH_SCALE"
+
+// size is how much there is of everything.
+type size struct {
+	services, roles, vms int           // vms a role
+	idle                 time.Duration // how long the idle zone is watched
+}
+
+func (s size) allVMs() int { return s.services * s.roles * s.vms }
+
+func sizeNow() size {
+	if os.Getenv(scaleVariable) == "" {
+		return size{services: 200, roles: 2, vms: 5, idle: 2 * time.Second}
+	}
+	return size{services: 10_000, roles: 2, vms: 5, idle: 30 * time.Second}
+}
+
+// zone is a simulated OpenNebula in a process of its own, full of services, and
+// a Flowjet in another.
+type zone struct {
+	size    size
+	sim     *process
+	flowjet *process
+	control string
+	api     string
+	common  []string // flags of every process
+	pipe    *pipeline.Pipeline
+	oned    *opennebula.Client
+	http    *http.Client
+}
+
+// newZone starts the simulator and fills it.
+func newZone(b *testing.B, s size) *zone {
+	b.Helper()
+	at := ports.Free(b, 5)
+	folder := b.TempDir()
+	auth := filepath.Join(folder, "auth")
+	z := &zone{size: s, control: "http://" + at[4], api: "http://" + at[0], http: &http.Client{Timeout: 10 * time.Minute}}
+	z.common = []string{
+		"--data-dir", folder, "--api-listen", at[0], "--nats-listen", at[1], "--one-auth-file", auth,
+		"--sim-xmlrpc-listen", at[2], "--sim-hooks-listen", at[3], "--sim-control-listen", at[4],
+		"--one-xmlrpc", "http://" + at[2] + "/RPC2", "--one-hooks", "tcp://" + at[3],
+	}
+	z.sim = launch(b, nil, []app.Part{app.PartSim},
+		append(z.common, "--sim", "--sim-auth-file", auth, "--sim-boot-delay", "0s")...)
+	z.tell(b, "/population", fmt.Sprintf(`{"services":%d,"roles":%d,"vms":%d}`, s.services, s.roles, s.vms))
+	credentials, err := opennebula.ReadCredentials(auth)
+	must(b, err)
+	z.oned = opennebula.NewClient(opennebula.Config{Endpoint: "http://" + at[2] + "/RPC2", Credentials: credentials})
+	b.Cleanup(z.oned.Close)
+	return z
+}
+
+// startFlowjet starts all of Flowjet but the simulator.
+func (z *zone) startFlowjet(b *testing.B) {
+	b.Helper()
+	z.flowjet = launch(b, nil, []app.Part{app.PartNATS, app.PartWorker, app.PartBridge, app.PartAPI}, z.common...)
+	opened, err := pipeline.Open(b.Context(), pipeline.Config{URL: "nats://" + z.common[5], Name: "bench"})
+	must(b, err)
+	z.pipe = opened
+}
+
+func (z *zone) stopFlowjet() {
+	z.pipe.Close()
+	z.flowjet.stop()
+}
+
+// tell asks the simulator's control API for something.
+func (z *zone) tell(b *testing.B, path, body string) {
+	b.Helper()
+	response, err := z.http.Post(z.control+path, "application/json", strings.NewReader(body))
+	must(b, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	must(b, err)
+	if response.StatusCode != http.StatusOK {
+		b.Fatalf("POST %s: %s: %s", path, response.Status, text)
+	}
+}
+
+// caughtUp says that at least so many events are stored, and that everything
+// that is stored has been worked off.
+func (z *zone) caughtUp(b *testing.B, events uint64) bool {
+	b.Helper()
+	one, err := z.pipe.JetStream().Stream(b.Context(), pipeline.StreamONE)
+	must(b, err)
+	info, err := one.Info(b.Context())
+	must(b, err)
+	if info.State.LastSeq < events || !z.readTo(b, pipeline.StreamONE, "one.0.vm.>", pipeline.RouterKey) {
+		return false
+	}
+	for partition := range pipeline.Partitions {
+		if !z.readTo(b, pipeline.StreamWork, pipeline.PartitionSubjects(partition), pipeline.PartitionKey(partition)) {
+			return false
+		}
+	}
+	return true
+}
+
+// readTo says that a cursor stands at the last message of a subject.
+func (z *zone) readTo(b *testing.B, stream, subject, cursor string) (ok bool) {
+	b.Helper()
+	defer func() {
+		if !ok && os.Getenv("DEBUG") != "" && rand.IntN(300) == 0 {
+			d, _ := z.pipe.LoadCursor(b.Context(), cursor)
+			handle, _ := z.pipe.JetStream().Stream(b.Context(), stream)
+			last, _ := handle.GetLastMsgForSubject(b.Context(), subject)
+			fmt.Println(time.Now(), cursor, d, last.Sequence, last.Subject, string(last.Data))
+		}
+	}()
+	handle, err := z.pipe.JetStream().Stream(b.Context(), stream)
+	must(b, err)
+	last, err := handle.GetLastMsgForSubject(b.Context(), subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true
+	}
+	must(b, err)
+	done, err := z.pipe.LoadCursor(b.Context(), cursor)
+	must(b, err)
+	return done >= last.Sequence
+}
+
+// lastEvent is the sequence of the event stored last.
+func (z *zone) lastEvent(b *testing.B) uint64 {
+	b.Helper()
+	one, err := z.pipe.JetStream().Stream(b.Context(), pipeline.StreamONE)
+	must(b, err)
+	info, err := one.Info(b.Context())
+	must(b, err)
+	return info.State.LastSeq
+}
+
+// states counts the services by state, reading their documents in pages.
+func (z *zone) states(b *testing.B) map[flow.ServiceState]int {
+	b.Helper()
+	counts := map[flow.ServiceState]int{}
+	const page = 1000
+	for offset := 0; ; offset += page {
+		documents, err := z.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, offset, -page)
+		must(b, err)
+		for _, document := range documents {
+			body, err := flow.ParseBody(document.Body)
+			must(b, err)
+			counts[(flow.Service{Body: body}).State()]++
+		}
+		if len(documents) < page {
+			return counts
+		}
+	}
+}
+
+// commands sends commands, one after the other, to services at random until ctx
+// ends, and returns how long each took. Each changes a description: a command
+// that a worker carries out in any state.
+func (z *zone) commands(b *testing.B, ctx context.Context) (took []time.Duration) {
+	b.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for n := 0; ; n++ {
+		began := time.Now()
+		if err := z.describe(ctx, rand.IntN(z.size.services), n); err != nil {
+			if ctx.Err() == nil {
+				b.Error(err)
+			}
+			return took
+		}
+		took = append(took, time.Since(began))
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return took
+		}
+	}
+}
+
+func (z *zone) describe(ctx context.Context, service, n int) error {
+	body := fmt.Sprintf(`{"append":true,"template":"{\"description\":\"number %d\"}"}`, n)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("%s/service/%d", z.api, service), strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.SetBasicAuth("oneadmin", "opennebula")
+	response, err := z.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusNoContent {
+		err = fmt.Errorf("update service %d: %s: %s", service, response.Status, text)
+	}
+	return err
+}
+
+// limits are what is to be reached with 10,000 services and 100,000 VMs.
+const (
+	startLimit   = 60 * time.Second
+	memoryLimit  = 1 << 30
+	idleLimit    = 0.05 // of a core
+	stormLimit   = 5000 // events a second
+	commandLimit = 250 * time.Millisecond
+)
+
+// row prints a figure next to its target.
+func row(what, figure, target string) { fmt.Printf("%-72s %14s   target %s\n", what, figure, target) }
+
+// BenchmarkScale has a Flowjet start over a zone full of services, be idle, and
+// work off the failure of every host. With FLOWJET_BENCH_SCALE=1 these are
+// 10,000 services with 100,000 VMs.
+func BenchmarkScale(b *testing.B) {
+	for b.Loop() {
+		z := newZone(b, sizeNow())
+		fmt.Printf("%d services with %d VMs; the simulator is a process of its own\n", z.size.services, z.size.allVMs())
+		z.measureColdStart(b)
+		z.measureIdle(b)
+		z.measureStorm(b)
+		z.measureWarmStart(b)
+		z.stopFlowjet()
+		z.sim.stop()
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// measureColdStart starts without any data: every VM and service is news.
+func (z *zone) measureColdStart(b *testing.B) {
+	b.Helper()
+	began := time.Now()
+	z.startFlowjet(b)
+	poll.Within(b, 10*time.Minute, "the start to be caught up", func() bool { return z.caughtUp(b, uint64(z.size.allVMs())) })
+	took := time.Since(began)
+	row("start on an empty data folder, until every VM is known and worked off", took.Round(10*time.Millisecond).String(), "< "+startLimit.String())
+	z.reportMemory(b, "after the start")
+	b.ReportMetric(took.Seconds(), "start-s")
+}
+
+func (z *zone) reportMemory(b *testing.B, when string) {
+	b.Helper()
+	now, peak := z.flowjet.memory(b)
+	row("memory of bridge, worker, API and NATS "+when+" (at most so far)",
+		fmt.Sprintf("%d (%d) MiB", now>>20, peak>>20), fmt.Sprintf("< %d MiB", memoryLimit>>20))
+}
+
+// measureIdle watches a zone in which nothing happens.
+func (z *zone) measureIdle(b *testing.B) {
+	b.Helper()
+	before, began := z.flowjet.busy(b), time.Now()
+	timer := time.NewTimer(z.size.idle)
+	<-timer.C
+	share := (z.flowjet.busy(b) - before).Seconds() / time.Since(began).Seconds()
+	row("idle, share of a core", fmt.Sprintf("%.1f %%", 100*share), fmt.Sprintf("< %.0f %%", 100*idleLimit))
+	b.ReportMetric(100*share, "idle-%")
+}
+
+// measureStorm has all hosts fail, and sends commands meanwhile.
+func (z *zone) measureStorm(b *testing.B) {
+	b.Helper()
+	var quiet, took []time.Duration
+	calm, cancel := context.WithTimeout(b.Context(), time.Second)
+	quiet = z.commands(b, calm)
+	cancel()
+	before := z.lastEvent(b)
+	ctx, end := context.WithCancel(b.Context())
+	var client sync.WaitGroup
+	client.Go(func() { took = z.commands(b, ctx) })
+	began := time.Now()
+	for host := range 4 {
+		z.tell(b, fmt.Sprintf("/hosts/%d/fail", host), "")
+	}
+	published := time.Since(began)
+	poll.Within(b, 10*time.Minute, "the storm to be worked off", func() bool { return z.caughtUp(b, before+uint64(z.size.allVMs())) })
+	elapsed := time.Since(began)
+	end()
+	client.Wait()
+	rate := float64(z.size.allVMs()) / elapsed.Seconds()
+	row(fmt.Sprintf("storm of %d VM events, worked off in %s (published in %s)", z.size.allVMs(),
+		elapsed.Round(10*time.Millisecond), published.Round(10*time.Millisecond)), fmt.Sprintf("%.0f/s", rate), fmt.Sprintf("> %d/s", stormLimit))
+	row(fmt.Sprintf("a command meanwhile (%d samples), p50 and p99", len(took)),
+		fmt.Sprintf("%s %s", quantile(took, 0.5).Round(time.Millisecond), quantile(took, 0.99).Round(time.Millisecond)), "p99 < "+commandLimit.String())
+	row("the same in a quiet zone, p50 and p99",
+		fmt.Sprintf("%s %s", quantile(quiet, 0.5).Round(time.Millisecond), quantile(quiet, 0.99).Round(time.Millisecond)), "-")
+	z.reportMemory(b, "after the storm")
+	if states := z.states(b); states[flow.ServiceWarning] != z.size.services {
+		b.Errorf("after the storm the services are %v, want all in WARNING", states)
+	}
+	b.ReportMetric(rate, "events/s")
+	b.ReportMetric(float64(quantile(took, 0.99).Milliseconds()), "command-p99-ms")
+}
+
+// measureWarmStart has a host come back while Flowjet is down.
+func (z *zone) measureWarmStart(b *testing.B) {
+	b.Helper()
+	before := z.lastEvent(b)
+	z.stopFlowjet()
+	z.tell(b, "/hosts/0/recover", "")
+	began := time.Now()
+	z.startFlowjet(b)
+	poll.Within(b, 10*time.Minute, "the restart to be caught up", func() bool { return z.caughtUp(b, before+uint64(z.size.allVMs()/4)) })
+	row("restart, until what a quarter of the VMs did meanwhile is worked off", time.Since(began).Round(10*time.Millisecond).String(), "< "+startLimit.String())
+	z.reportMemory(b, "after the restart")
+}
