@@ -125,16 +125,8 @@ func (z *zone) caughtUp(b *testing.B, events uint64) bool {
 }
 
 // readTo says that a cursor stands at the last message of a subject.
-func (z *zone) readTo(b *testing.B, stream, subject, cursor string) (ok bool) {
+func (z *zone) readTo(b *testing.B, stream, subject, cursor string) bool {
 	b.Helper()
-	defer func() {
-		if !ok && os.Getenv("DEBUG") != "" && rand.IntN(300) == 0 {
-			d, _ := z.pipe.LoadCursor(b.Context(), cursor)
-			handle, _ := z.pipe.JetStream().Stream(b.Context(), stream)
-			last, _ := handle.GetLastMsgForSubject(b.Context(), subject)
-			fmt.Println(time.Now(), cursor, d, last.Sequence, last.Subject, string(last.Data))
-		}
-	}()
 	handle, err := z.pipe.JetStream().Stream(b.Context(), stream)
 	must(b, err)
 	last, err := handle.GetLastMsgForSubject(b.Context(), subject)
@@ -179,7 +171,7 @@ func (z *zone) states(b *testing.B) map[flow.ServiceState]int {
 // commands sends commands, one after the other, to services at random until ctx
 // ends, and returns how long each took. Each changes a description: a command
 // that a worker carries out in any state.
-func (z *zone) commands(b *testing.B, ctx context.Context) (took []time.Duration) {
+func (z *zone) commands(ctx context.Context, b *testing.B) (took []time.Duration) {
 	b.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -283,12 +275,12 @@ func (z *zone) measureStorm(b *testing.B) {
 	b.Helper()
 	var quiet, took []time.Duration
 	calm, cancel := context.WithTimeout(b.Context(), time.Second)
-	quiet = z.commands(b, calm)
+	quiet = z.commands(calm, b)
 	cancel()
 	before := z.lastEvent(b)
 	ctx, end := context.WithCancel(b.Context())
 	var client sync.WaitGroup
-	client.Go(func() { took = z.commands(b, ctx) })
+	client.Go(func() { took = z.commands(ctx, b) })
 	began := time.Now()
 	for host := range 4 {
 		z.tell(b, fmt.Sprintf("/hosts/%d/fail", host), "")

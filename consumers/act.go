@@ -169,7 +169,7 @@ func (l *lane) request(ctx context.Context, vm int, err error) (verdict, error) 
 	if opennebula.Temporary(err) {
 		return nil, fmt.Errorf("ask VM %d of service %d: %w", vm, l.service, err)
 	}
-	if _, lookErr := l.observe(ctx, vm); lookErr != nil {
+	if _, lookErr := l.observe(ctx, vm, l.facts); lookErr != nil {
 		return nil, lookErr
 	}
 	return func() flow.Decision {

@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -12,19 +13,25 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// laneQueue bounds how many inputs wait for one service.
-const laneQueue = 256
-
-// lane carries the inputs of one service, one after the other.
+// lane carries the inputs of one service, one after the other. Its goroutine is
+// there only while there is work, and has a place among those that may work.
 type lane struct {
 	worker    *Worker
 	partition *partition
 	service   int
-	queue     chan pipeline.Input
-	next      *pipeline.Input // taken from the queue by lull, not yet handled
-	claimed   int             // inputs on their way into the queue; the partition's mutex guards it
+	// wake gets a signal with each input, for who waits a moment for one.
+	wake chan struct{}
 
-	// What is known of the service; valid while loaded.
+	// The partition's mutex guards these.
+	inbox  inbox
+	turn   *ticket       // asked for or granted; nil while the lane rests
+	urgent bool          // somebody waits for an answer
+	room   chan struct{} // closed when a full inbox has room again
+	rests  *list.Element // among the lanes that rest
+	since  time.Time     // when it came to rest
+
+	// The rest is the running goroutine's. What is known of the service is valid
+	// while loaded.
 	loaded   bool
 	record   pipeline.Record
 	revision uint64
@@ -36,54 +43,45 @@ type lane struct {
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
 	facts     flow.Facts
+	// looked are the VMs that were looked at while events about them waited, with
+	// the sequence up to which those are old.
+	looked map[int]uint64
 	// open are the inputs that are handled but whose outcome is not flushed.
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.
 	dirtyTimers map[string]bool
+	// away says that the lane has given its place back while it waits.
+	away bool
 }
 
 func newLane(w *Worker, p *partition, service int) *lane {
-	return &lane{worker: w, partition: p, service: service, queue: make(chan pipeline.Input, laneQueue)}
+	return &lane{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
 }
 
-// push hands the lane an input, waiting while its queue is full.
-func (l *lane) push(ctx context.Context, input pipeline.Input) error {
-	defer func() {
-		l.partition.mutex.Lock()
-		l.claimed--
-		l.partition.mutex.Unlock()
-	}()
-	select {
-	case l.queue <- input:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// turnLength bounds how many inputs a lane handles before it lets others work.
+const turnLength = 32
 
-// run handles inputs until ctx ends or nothing has come for a while.
+// run handles what waits; then the lane rests, or asks for another turn. Once it
+// has said so, another goroutine may run it.
 func (l *lane) run(ctx context.Context) {
-	defer l.worker.health.forget(l.worker.config.Logger, l.service)
-	idle := time.NewTimer(l.worker.config.LaneIdle)
-	defer idle.Stop()
-	for {
-		if next := l.next; next != nil && ctx.Err() == nil {
-			l.next = nil
-			l.handle(ctx, *next)
-			continue
-		}
-		select {
-		case <-ctx.Done():
+	l.away = false
+	for range turnLength {
+		next, waits := l.partition.take(l)
+		if !waits {
+			l.worker.turns.leave()
 			return
-		case input := <-l.queue:
-			l.handle(ctx, input)
-		case <-idle.C:
-			if l.partition.retire(l) {
-				return
-			}
 		}
-		idle.Reset(l.worker.config.LaneIdle)
+		l.handle(ctx, next)
+		if ctx.Err() != nil {
+			if !l.away {
+				l.worker.turns.leave()
+			}
+			l.partition.end(l)
+			return
+		}
 	}
+	l.worker.turns.leave()
+	l.partition.again(l)
 }
 
 // outcome is how the handling of an input ended: the closed set.
@@ -118,10 +116,11 @@ const maxUnflushed = 32
 // handle brings one input to an end, or leaves it open when ctx ends first. An
 // input counts as ended when the document is saved and the history told: inputs
 // that come close together share that, because oned is the bottleneck.
-func (l *lane) handle(ctx context.Context, input pipeline.Input) {
-	l.open = append(l.open, input.Sequence)
+func (l *lane) handle(ctx context.Context, next delivery) {
+	input := next.Input
+	l.open = append(l.open, next.sequences...)
 	complete := false
-	end := l.persist(ctx, input, func() error { return l.turn(ctx, input) })
+	end := l.persist(ctx, input, func() error { return l.handleOnce(ctx, input) })
 	if end == done {
 		end = l.persist(ctx, input, func() (err error) {
 			complete, err = l.flush(ctx, len(l.open) >= maxUnflushed)
@@ -137,20 +136,23 @@ func (l *lane) handle(ctx context.Context, input pipeline.Input) {
 const lullLength = 3 * time.Millisecond
 
 // waiting says that an input is there to be handled.
-func (l *lane) waiting() bool { return l.next != nil || len(l.queue) > 0 }
+func (l *lane) waiting() bool { return l.partition.waiting(l) }
 
 // lull waits a moment for the next input. Every message that is published is
 // written to the disk, and in a burst the telling of the last step would hold up
-// the events of the next.
+// the events of the next. Where others wait to work there is no time for that.
 func (l *lane) lull(ctx context.Context) {
-	if l.next != nil {
+	select {
+	case <-l.wake:
+	default:
+	}
+	if l.waiting() || l.worker.turns.crowded() {
 		return
 	}
 	timer := time.NewTimer(lullLength)
 	defer timer.Stop()
 	select {
-	case input := <-l.queue:
-		l.next = &input
+	case <-l.wake:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -188,9 +190,16 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() er
 			l.worker.metrics.retries.Inc()
 		}
 		l.loaded = false
-		wait.wait(ctx)
+		l.standAside(ctx, wait)
 	}
 	return retry
+}
+
+// standAside waits without keeping others from working.
+func (l *lane) standAside(ctx context.Context, wait *backoff) {
+	l.worker.turns.leave()
+	wait.wait(ctx)
+	l.away = l.worker.turns.enter(ctx, l.partition.isUrgent(l)) != nil
 }
 
 // guarded turns a panic into an error, so that one service's trouble stays its own.

@@ -52,8 +52,78 @@ func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool
 	case event.VM != nil && event.VM.Service == l.service:
 		return l.learnVM(ctx, *event.VM)
 	case event.Ready != nil:
-		_, err := l.observe(ctx, event.ID)
+		return l.look(ctx, event.ID)
+	}
+	return nil
+}
+
+// loadAhead loads the service. What it finds is newer than the events that wait.
+func (l *lane) loadAhead(ctx context.Context) error {
+	if l.loaded {
+		return nil
+	}
+	last, waiting := l.partition.awaited(l)
+	if err := l.load(ctx); err != nil {
 		return err
+	}
+	l.noteLook(waiting, last)
+	return nil
+}
+
+// look asks oned about a VM, and in the same calls about the other VMs of which
+// events wait: where one host's VMs fail, one look at a service sees them all.
+func (l *lane) look(ctx context.Context, vm int) error {
+	last, waiting := l.partition.awaited(l)
+	wanted := map[int]bool{vm: true}
+	for _, other := range waiting {
+		if _, known := l.facts[other]; known {
+			wanted[other] = true
+		}
+	}
+	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
+		if err := l.lookAt(ctx, span, l.facts); err != nil {
+			return err
+		}
+	}
+	l.noteLook(waiting, last)
+	return nil
+}
+
+// noteLook remembers which of the VMs are known, and from when.
+func (l *lane) noteLook(vms []int, last uint64) {
+	l.looked = map[int]uint64{}
+	for _, vm := range vms {
+		if _, known := l.facts[vm]; known {
+			l.looked[vm] = last
+		}
+	}
+}
+
+// isOldNews says that the input is an event about a VM that has been looked at
+// since: it tells nothing, and what was seen has been decided on.
+func (l *lane) isOldNews(input pipeline.Input) bool {
+	event := input.Work.Event
+	return event != nil && (event.VM != nil || event.Ready != nil) && input.Sequence <= l.looked[event.ID]
+}
+
+// lookAt asks oned about VMs whose ids are close together and notes what it
+// says. One that oned does not have is gone.
+func (l *lane) lookAt(ctx context.Context, span []int, facts flow.Facts) error {
+	if len(span) == 1 {
+		_, err := l.observe(ctx, span[0], facts)
+		return err
+	}
+	vms, err := l.server().VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
+	if err != nil {
+		return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], l.service, err)
+	}
+	for _, id := range span {
+		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: l.service}
+	}
+	for _, vm := range vms {
+		if vm.Service == l.service || slices.Contains(span, vm.ID) {
+			facts[vm.ID] = vm
+		}
 	}
 	return nil
 }
@@ -68,15 +138,14 @@ func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
 		return nil
 	}
 	if vm.Troubled() || stepBack {
-		_, err := l.observe(ctx, vm.ID)
-		return err
+		return l.look(ctx, vm.ID)
 	}
 	l.facts[vm.ID] = vm
 	return nil
 }
 
 // observe asks oned for one VM and notes it. A VM that oned does not have is gone.
-func (l *lane) observe(ctx context.Context, id int) (flow.VM, error) {
+func (l *lane) observe(ctx context.Context, id int, facts flow.Facts) (flow.VM, error) {
 	vm, err := l.server().VM(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		vm, err = flow.VM{ID: id, State: flow.VMDone, Service: l.service}, nil
@@ -84,7 +153,7 @@ func (l *lane) observe(ctx context.Context, id int) (flow.VM, error) {
 	if err != nil {
 		return flow.VM{}, fmt.Errorf("look at VM %d of service %d: %w", id, l.service, err)
 	}
-	l.facts[id] = vm
+	facts[id] = vm
 	return vm, nil
 }
 
@@ -93,19 +162,8 @@ func (l *lane) refreshFacts(ctx context.Context) error {
 	ids := l.relevantVMs()
 	facts := make(flow.Facts, len(ids))
 	for _, span := range spans(ids) {
-		vms, err := l.server().VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
-		if err != nil {
-			return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], l.service, err)
-		}
-		for _, vm := range vms {
-			if vm.Service == l.service || slices.Contains(span, vm.ID) {
-				facts[vm.ID] = vm
-			}
-		}
-		for _, id := range span {
-			if _, found := facts[id]; !found {
-				facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: l.service}
-			}
+		if err := l.lookAt(ctx, span, facts); err != nil {
+			return err
 		}
 	}
 	l.facts = facts

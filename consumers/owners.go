@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxKnownVMs bounds the router's memory of which VM is whose.
-	maxKnownVMs = 100_000
+	maxKnownVMs = 250_000
 	// maxNotes bounds the notes that wait to be stored.
 	maxNotes = 1024
 )
@@ -35,7 +35,8 @@ func newOwners(pipe *pipeline.Pipeline, logger *slog.Logger) *owners {
 	return &owners{pipe: pipe, logger: logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
 }
 
-// note takes over what a batch of events says.
+// note takes over what a batch of events says. A VM that was found by comparing
+// is not noted: at a first start these are all VMs, and rebuildOwners has them.
 func (o *owners) note(batch []heard) {
 	for _, one := range batch {
 		vm := one.event.VM
@@ -48,7 +49,10 @@ func (o *owners) note(batch []heard) {
 			delete(o.known, vm.ID)
 			o.later(ownerNote{vm: vm.ID, gone: true})
 		case !known || service != vm.Service:
-			o.learn(vm.ID, vm.Service)
+			o.remember(vm.ID, vm.Service)
+			if !one.event.Resync {
+				o.later(ownerNote{vm: vm.ID, service: vm.Service})
+			}
 		}
 	}
 }
@@ -56,14 +60,18 @@ func (o *owners) note(batch []heard) {
 // learn remembers whose a VM is, and leaves a note of it; -1 is nobody's, and
 // not noted.
 func (o *owners) learn(vm, service int) {
-	if len(o.known) >= maxKnownVMs {
-		clear(o.known)
-	}
 	if service < 0 {
 		return
 	}
-	o.known[vm] = service
+	o.remember(vm, service)
 	o.later(ownerNote{vm: vm, service: service})
+}
+
+func (o *owners) remember(vm, service int) {
+	if len(o.known) >= maxKnownVMs {
+		clear(o.known)
+	}
+	o.known[vm] = service
 }
 
 // later leaves a note to be stored; while too many wait, it is left out.

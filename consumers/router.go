@@ -12,7 +12,7 @@ import (
 )
 
 // routerBatch bounds how many events are passed on at a time.
-const routerBatch = 256
+const routerBatch = 1000
 
 // router gives each event to the service that it concerns. Two routers at once
 // do no harm: their messages have the same ids, and what comes twice or late
@@ -54,29 +54,32 @@ func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved ui
 	incoming := make(chan heard, routerBatch)
 	failed := make(chan error, 1)
 	go func() { failed <- read(ctx, reader, incoming) }()
-	savedAt, position := time.Now(), saved
+	position := saved
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 		defer cancel()
 		_ = r.worker.pipe.SaveCursor(last, pipeline.RouterKey, position)
 	}()
+	ticker := time.NewTicker(saveCursorEvery)
+	defer ticker.Stop()
 	for {
-		var first heard
 		select {
-		case first = <-incoming:
-		case err := <-failed:
-			return fmt.Errorf("read the events after %d: %w", position, err)
-		}
-		batch := waiting(first, incoming)
-		if err := r.passAll(ctx, batch); err != nil {
-			return err
-		}
-		position = batch[len(batch)-1].sequence
-		if time.Since(savedAt) >= saveCursorEvery {
+		case first := <-incoming:
+			batch := waiting(first, incoming)
+			if err := r.passAll(ctx, batch); err != nil {
+				return err
+			}
+			position = batch[len(batch)-1].sequence
+		case <-ticker.C:
+			if position == saved {
+				continue
+			}
 			if err := r.worker.pipe.SaveCursor(ctx, pipeline.RouterKey, position); err != nil {
 				return fmt.Errorf("save the router's cursor at %d: %w", position, err)
 			}
-			savedAt = time.Now()
+			saved = position
+		case err := <-failed:
+			return fmt.Errorf("read the events after %d: %w", position, err)
 		}
 	}
 }
@@ -118,32 +121,34 @@ func (r *router) passAll(ctx context.Context, batch []heard) error {
 			last[one.event.ID] = one.sequence
 		}
 	}
+	wakes := make([]pipeline.Wake, 0, len(batch))
 	for _, one := range batch {
+		r.worker.sawVM(&one.event)
 		if one.event.VM != nil && last[one.event.ID] != one.sequence {
-			r.worker.sawVM(&one.event)
 			continue
 		}
-		if err := r.pass(ctx, one.sequence, one.event); err != nil {
+		service, err := r.serviceOf(ctx, one.event)
+		if err != nil {
 			return err
 		}
+		if service >= 0 {
+			wakes = append(wakes, wakeOf(service, one))
+		}
 	}
+	if err := r.worker.pipe.PublishWakes(ctx, wakes); err != nil {
+		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
+	}
+	r.worker.metrics.routed.Add(float64(len(wakes)))
 	r.owners.note(batch)
 	return nil
 }
 
-// pass publishes one event as work of its service, if it has one.
-func (r *router) pass(ctx context.Context, sequence uint64, event pipeline.Event) error {
-	r.worker.sawVM(&event)
-	service, err := r.serviceOf(ctx, event)
-	if err != nil || service < 0 {
-		return err
+// wakeOf is an event as work of a service.
+func wakeOf(service int, one heard) pipeline.Wake {
+	return pipeline.Wake{
+		Work:      pipeline.Work{Service: service, Event: &one.event},
+		MessageID: "one-" + strconv.FormatUint(one.sequence, 10),
 	}
-	work := pipeline.Work{Version: pipeline.Version, Service: service, Event: &event}
-	if _, err := r.worker.pipe.PublishWork(ctx, work, "one-"+strconv.FormatUint(sequence, 10)); err != nil {
-		return fmt.Errorf("route event %d (%s) to service %d: %w", sequence, event.Title(), service, err)
-	}
-	r.worker.metrics.routed.Inc()
-	return nil
 }
 
 // serviceOf is the service that an event concerns, -1 for none. A VM's event

@@ -10,11 +10,11 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// turn handles one input: learn, decide, commit, answer, act.
-func (l *lane) turn(ctx context.Context, input pipeline.Input) error {
+// handleOnce handles one input: learn, decide, commit, answer, act.
+func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 	fresh := !l.loaded
 	l.cause = causeOf(input)
-	if err := l.load(ctx); err != nil {
+	if err := l.loadAhead(ctx); err != nil {
 		return err
 	}
 	if input.Sequence <= l.record.Applied {
@@ -23,7 +23,7 @@ func (l *lane) turn(ctx context.Context, input pipeline.Input) error {
 	if !l.exists {
 		return l.absent(ctx, input)
 	}
-	if l.outdated(input) {
+	if l.outdated(input) || l.isOldNews(input) {
 		return nil
 	}
 	if err := l.learn(ctx, input, fresh); err != nil {
@@ -220,7 +220,7 @@ func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
 	if !l.record.Deleted || vm.Key == "" || vm.Service != l.service || vm.Ending() {
 		return nil
 	}
-	known, err := l.observe(ctx, vm.ID)
+	known, err := l.observe(ctx, vm.ID, l.facts)
 	if err != nil || known.Ending() {
 		return err
 	}

@@ -58,12 +58,17 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// lanesPerCall is how many lanes may work for each call that may be under way:
+// a lane also waits for NATS, and oned is not to wait for it meanwhile.
+const lanesPerCall = 2
+
 // Worker drives the services that it owns.
 type Worker struct {
 	config  Config
 	pipe    *pipeline.Pipeline
 	oned    *opennebula.Client
 	calls   *semaphore.Weighted
+	turns   *turns
 	metrics *metrics
 	health  health
 	// newest is the highest VM id seen, so that a lost VM is looked for only
@@ -92,6 +97,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		pipe:    pipe,
 		oned:    oned,
 		calls:   semaphore.NewWeighted(config.MaxCalls),
+		turns:   newTurns(int(config.MaxCalls)*lanesPerCall, int(config.MaxCalls)),
 		metrics: newMetrics(config.Registerer),
 		running: map[string]*task{},
 	}

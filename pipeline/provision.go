@@ -67,6 +67,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 			Name: StreamWork, Description: "what wakes services, and their timers",
 			Subjects: []string{SubjectsWork, SubjectsTimer}, MaxAge: keepWork, MaxBytes: -1, Duplicates: workWindow,
 			Replicas: replicas, AllowDirect: true, AllowMsgSchedules: true, AllowMsgTTL: true, AllowRollup: true,
+			AllowAtomicPublish: true,
 			SubjectTransform: &jetstream.SubjectTransformConfig{
 				Source:      SubjectsWork,
 				Destination: fmt.Sprintf("flow.work.{{partition(%d,1)}}.{{wildcard(1)}}", Partitions),

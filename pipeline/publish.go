@@ -23,12 +23,7 @@ func (p *Pipeline) PublishWork(ctx context.Context, work Work, messageID string)
 }
 
 func (p *Pipeline) publishWork(ctx context.Context, work Work, messageID, replyTo string) (uint64, error) {
-	work.Version = Version
-	message := nats.NewMsg(WorkSubject(work.Service))
-	message.Data = Encode(work)
-	if messageID != "" {
-		message.Header.Set(jetstream.MsgIDHeader, messageID)
-	}
+	message := workMessage(work, messageID)
 	if replyTo != "" {
 		message.Header.Set(HeaderReplyTo, replyTo)
 	}
@@ -37,6 +32,36 @@ func (p *Pipeline) publishWork(ctx context.Context, work Work, messageID, replyT
 		return 0, fmt.Errorf("wake service %d: %w", work.Service, err)
 	}
 	return sequence, nil
+}
+
+func workMessage(work Work, messageID string) *nats.Msg {
+	work.Version = Version
+	message := nats.NewMsg(WorkSubject(work.Service))
+	message.Data = Encode(work)
+	if messageID != "" {
+		message.Header.Set(jetstream.MsgIDHeader, messageID)
+	}
+	return message
+}
+
+// Wake is work with its message id.
+type Wake struct {
+	Work      Work
+	MessageID string
+}
+
+// PublishWakes wakes services in the order given, many at the cost of a few: on
+// a stream of one replica each message on its own is an fsync. On an error a
+// first part may be stored; the message ids make it harmless to try all again.
+func (p *Pipeline) PublishWakes(ctx context.Context, wakes []Wake) error {
+	messages := make([]*nats.Msg, len(wakes))
+	for i, wake := range wakes {
+		messages[i] = workMessage(wake.Work, wake.MessageID)
+	}
+	if err := p.publishOrdered(ctx, messages, p.replicated(StreamWork)); err != nil {
+		return fmt.Errorf("wake %d services: %w", len(wakes), err)
+	}
+	return nil
 }
 
 // PublishTransitions tells what happened to a service, in order. The first

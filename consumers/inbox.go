@@ -1,0 +1,108 @@
+package consumers
+
+import (
+	"slices"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// maxWaiting bounds the inputs that wait for one service.
+const maxWaiting = 256
+
+// inbox holds what waits for one service, in order. Of events about the same
+// thing between two commands only the newest is kept: a service is woken to
+// look at how things are, not at how they were. Where there still are too many,
+// a look at everything takes their place.
+type inbox struct{ waiting []delivery }
+
+// delivery is an input, and the sequences of those that it stands for, its own
+// last.
+type delivery struct {
+	pipeline.Input
+	sequences []uint64
+}
+
+// put adds an input; false says that there is no room.
+func (b *inbox) put(input pipeline.Input) bool {
+	added := delivery{Input: input, sequences: []uint64{input.Sequence}}
+	first := b.mergeable(input)
+	if first < 0 {
+		if len(b.waiting) >= maxWaiting {
+			return false
+		}
+		b.waiting = append(b.waiting, added)
+		return true
+	}
+	for i := first; i < len(b.waiting); i++ {
+		if sameSubject(b.waiting[i].Work, input.Work) {
+			added.sequences = slices.Concat(b.waiting[i].sequences, added.sequences)
+			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			break
+		}
+	}
+	if b.waiting = append(b.waiting, added); len(b.waiting) > maxWaiting {
+		b.condense(first)
+	}
+	return true
+}
+
+// mergeable is the place from which on there are only inputs that carry nothing
+// but news; -1 for an input that carries more.
+func (b *inbox) mergeable(input pipeline.Input) int {
+	if !isNews(input.Work) {
+		return -1
+	}
+	first := len(b.waiting)
+	for first > 0 && isNews(b.waiting[first-1].Work) {
+		first--
+	}
+	return first
+}
+
+// isNews says that the work only makes the service look.
+func isNews(work pipeline.Work) bool { return work.Command == nil && work.Timer == nil }
+
+// sameSubject says that the later of two pieces of news makes the earlier
+// superfluous.
+func sameSubject(earlier, later pipeline.Work) bool {
+	a, b := earlier.Event, later.Event
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Object == b.Object && a.ID == b.ID
+}
+
+// condense puts one look at everything in the place of the news from first on.
+func (b *inbox) condense(first int) {
+	var all []uint64
+	for _, one := range b.waiting[first:] {
+		all = append(all, one.sequences...)
+	}
+	last := b.waiting[len(b.waiting)-1].Input
+	last.Work = pipeline.Work{Version: pipeline.Version, Service: last.Work.Service, Reason: "more events than can wait"}
+	b.waiting = append(b.waiting[:first], delivery{Input: last, sequences: all})
+}
+
+// take removes the first.
+func (b *inbox) take() (delivery, bool) {
+	if len(b.waiting) == 0 {
+		return delivery{}, false
+	}
+	first := b.waiting[0]
+	b.waiting[0] = delivery{}
+	if b.waiting = b.waiting[1:]; len(b.waiting) == 0 {
+		b.waiting = nil
+	}
+	return first, true
+}
+
+// vms are the VMs that events which wait tell about, and the sequence of the last
+// of these events.
+func (b *inbox) vms() (last uint64, ids []int) {
+	for _, one := range b.waiting {
+		if event := one.Work.Event; event != nil && (event.VM != nil || event.Ready != nil) {
+			last, ids = one.Sequence, append(ids, event.ID)
+		}
+	}
+	return last, ids
+}

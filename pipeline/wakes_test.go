@@ -1,0 +1,49 @@
+package pipeline
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/flowjet/flowjet/internal/natstest"
+)
+
+// TestWakesKeepTheirOrder: many wakes at once arrive as if sent one by one, each
+// in its partition, and none twice.
+func TestWakesKeepTheirOrder(t *testing.T) {
+	for name, p := range map[string]*Pipeline{"one server": single(t), "three servers": open(t, natstest.Cluster(t, 3).URL(), replicas(3))} {
+		t.Run(name, func(t *testing.T) {
+			ctx := limited(t)
+			const services, rounds = 40, 30
+			var wakes []Wake
+			for round := range rounds {
+				for service := range services {
+					wakes = append(wakes, Wake{
+						Work: Work{Service: service, Reason: fmt.Sprint(round)}, MessageID: fmt.Sprintf("%d-%d", service, round),
+					})
+				}
+			}
+			must(t, p.PublishWakes(ctx, wakes[:5]))
+			must(t, p.PublishWakes(ctx, wakes)) // the first five once more
+			next := map[int]int{}
+			for partition := range Partitions {
+				reader, err := p.ReadPartition(ctx, partition, 0)
+				must(t, err)
+				for range reader.pending {
+					input, err := reader.Next(ctx)
+					must(t, err)
+					service := input.Work.Service
+					if Partition(service) != partition || input.Work.Reason != fmt.Sprint(next[service]) {
+						t.Fatalf("service %d in partition %d is woken by %q, want %d", service, partition, input.Work.Reason, next[service])
+					}
+					next[service]++
+				}
+				reader.Stop()
+			}
+			for service := range services {
+				if next[service] != rounds {
+					t.Errorf("service %d was woken %d times, want %d", service, next[service], rounds)
+				}
+			}
+		})
+	}
+}
