@@ -75,20 +75,13 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 
 // measuredServices are those that have elasticity policies and run.
 func (w *Worker) measuredServices(ctx context.Context) ([]flow.Service, error) {
-	documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, opennebula.FilterAll, -1, -1)
-	if err != nil {
-		return nil, fmt.Errorf("list the services to be measured: %w", err)
-	}
 	var services []flow.Service
-	for _, document := range documents {
-		body, err := flow.ParseBody(document.Body)
-		if err != nil {
-			continue // the scan says so
-		}
+	err := w.eachService(ctx, func(document opennebula.Document, body flow.Body) error {
 		service := flow.Service{ID: document.ID, Owner: document.Owner, Body: body}
 		if flow.MeasuredAttributes(service) != nil {
 			services = append(services, service)
 		}
-	}
-	return services, nil
+		return nil
+	})
+	return services, err
 }

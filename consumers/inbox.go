@@ -60,7 +60,9 @@ func (b *inbox) mergeable(input pipeline.Input) int {
 }
 
 // isNews says that the work only makes the service look.
-func isNews(work pipeline.Work) bool { return work.Command == nil && work.Timer == nil }
+func isNews(work pipeline.Work) bool {
+	return work.Command == nil && work.Timer == nil && work.Measures == nil
+}
 
 // sameSubject says that the later of two pieces of news makes the earlier
 // superfluous.

@@ -2,10 +2,10 @@ package consumers
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -122,28 +122,21 @@ func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, allUsers, -1, -1)
-	if err != nil {
-		return 0, fmt.Errorf("list the services: %w", err)
-	}
-	for _, document := range documents {
-		body, err := flow.ParseBody(document.Body)
-		if err != nil {
-			continue // the scan tells of it
-		}
+	var missing []pipeline.OwnerNote
+	err = w.eachService(ctx, func(document opennebula.Document, body flow.Body) error {
 		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
 			for _, id := range ids {
-				if service, known := noted[kind][id]; known && service == document.ID {
-					continue
+				if service, known := noted[kind][id]; !known || service != document.ID {
+					missing = append(missing, pipeline.OwnerNote{Kind: kind, ID: id, Service: document.ID})
 				}
-				if err := w.pipe.PutOwner(ctx, kind, id, document.ID); err != nil {
-					return count, err
-				}
-				count++
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
 	}
-	return count, nil
+	return len(missing), w.pipe.PutOwners(ctx, missing)
 }
 
 // vmsOf are the VMs that a service's document names.

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -219,46 +218,4 @@ func (w *Worker) learnNewest(ctx context.Context) {
 	for _, vm := range vms {
 		w.raiseNewest(vm.ID)
 	}
-}
-
-// scanRegularly wakes the services that wait, or are overdue, although nothing is set to wake
-// them: left behind by another server, by a lost stream, or by an API that died
-// between creating a document and queueing its command.
-func (w *Worker) scanRegularly(ctx context.Context) {
-	ticker := time.NewTicker(w.config.ScanInterval)
-	defer ticker.Stop()
-	for {
-		if err := w.scan(ctx); err != nil && ctx.Err() == nil {
-			w.config.Logger.Warn("the services could not be looked through; it is tried again", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-func (w *Worker) scan(ctx context.Context) error {
-	documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, allUsers, -1, -1)
-	if err != nil {
-		return fmt.Errorf("list the services: %w", err)
-	}
-	for _, document := range documents {
-		body, err := flow.ParseBody(document.Body)
-		if err != nil {
-			w.config.Logger.Warn("a service's document cannot be read and is left alone", "service", document.ID, "error", err)
-			continue
-		}
-		state := flow.Service{Body: body}.State()
-		if !state.Watched() && !flow.Overdue(flow.Service{ID: document.ID, Body: body}, time.Now()) {
-			continue
-		}
-		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "found in " + state.String()}
-		id := fmt.Sprintf("scan-%d-%d", document.ID, time.Now().UnixNano())
-		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
-			return fmt.Errorf("wake service %d: %w", document.ID, err)
-		}
-	}
-	return nil
 }

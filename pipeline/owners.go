@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -14,6 +15,25 @@ import (
 func (p *Pipeline) PutOwner(ctx context.Context, kind string, id, service int) error {
 	if err := putText(ctx, p.owners, ownerKey(kind, id), strconv.Itoa(service)); err != nil {
 		return fmt.Errorf("note that %s %d belongs to service %d: %w", kind, id, service, err)
+	}
+	return nil
+}
+
+// OwnerNote says which service an object belongs to; Kind is vm or net.
+type OwnerNote struct {
+	Kind        string
+	ID, Service int
+}
+
+// PutOwners is PutOwner for many objects at once.
+func (p *Pipeline) PutOwners(ctx context.Context, notes []OwnerNote) error {
+	messages := make([]*nats.Msg, len(notes))
+	for i, note := range notes {
+		messages[i] = nats.NewMsg("$KV." + BucketOwners + "." + ownerKey(note.Kind, note.ID))
+		messages[i].Data = []byte(strconv.Itoa(note.Service))
+	}
+	if err := p.publishOrdered(ctx, messages, p.replicated(bucketPrefix+BucketOwners)); err != nil {
+		return fmt.Errorf("note whose %d objects are: %w", len(notes), err)
 	}
 	return nil
 }

@@ -105,6 +105,7 @@ func buckets(replicas int) []jetstream.StreamConfig {
 		bucket.AllowRollup, bucket.DenyDelete = true, true
 		bucket.AllowMsgTTL = bucket.SubjectDeleteMarkerTTL > 0
 		bucket.Duplicates, bucket.Replicas = bucketWindow, replicas
+		bucket.AllowAtomicPublish = layout[i].Name == bucketPrefix+BucketOwners
 	}
 	return layout
 }

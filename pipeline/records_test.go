@@ -156,7 +156,7 @@ func TestOwners(t *testing.T) {
 		t.Fatalf("%v, %v", known, err)
 	}
 	must(t, p.PutOwner(ctx, "vm", 21, 42))
-	must(t, p.PutOwner(ctx, "net", 21, 43))
+	must(t, p.PutOwners(ctx, []OwnerNote{{Kind: "net", ID: 21, Service: 43}}))
 	service, known, err := p.Owner(ctx, "vm", 21)
 	if service != 42 || !known || err != nil {
 		t.Fatalf("%d, %v, %v", service, known, err)

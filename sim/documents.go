@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -99,15 +100,20 @@ func documentInfo(r *request) answer {
 }
 
 // documentPoolInfo is one.documentpool.info(filter, start, end, type), newest
-// first.
+// first. A page is one of those documents that would be listed without it.
 func documentPoolInfo(r *request) answer {
+	var listed []int
+	for id, item := range r.cloud.documents {
+		if item.Type == r.int(4) && r.who.listed(r.int(1), &item.object) {
+			listed = append(listed, id)
+		}
+	}
+	slices.Sort(listed)
+	slices.Reverse(listed)
 	var b bytes.Buffer
 	open(&b, "DOCUMENT_POOL")
-	for _, id := range r.page(2).cut(newestFirst(r.cloud.documents)) {
-		item := r.cloud.documents[id]
-		if item.Type == r.int(4) && r.who.listed(r.int(1), &item.object) {
-			item.write(&b)
-		}
+	for _, id := range r.page(2).cut(listed) {
+		r.cloud.documents[id].write(&b)
 	}
 	shut(&b, "DOCUMENT_POOL")
 	return textAnswer(b.String())

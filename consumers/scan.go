@@ -1,0 +1,80 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// servicesPage is how many services are listed by one call: oned puts an
+	// answer together as a whole, and with ten VMs a service has 4 KB.
+	servicesPage = 500
+	// scanShare bounds what scanning takes of the time: after a scan there is a
+	// pause so many times as long.
+	scanShare = 100
+)
+
+// scanRegularly wakes the services that wait, or are overdue, although nothing is set to wake
+// them: left behind by another server, by a lost stream, or by an API that died
+// between creating a document and queueing its command.
+func (w *Worker) scanRegularly(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		began := time.Now()
+		if err := w.scan(ctx); err != nil && ctx.Err() == nil {
+			w.config.Logger.Warn("the services could not be looked through; it is tried again", "error", err)
+		}
+		timer.Reset(max(w.config.ScanInterval, scanShare*time.Since(began)))
+	}
+}
+
+func (w *Worker) scan(ctx context.Context) error {
+	return w.eachService(ctx, func(document opennebula.Document, body flow.Body) error {
+		state := flow.Service{Body: body}.State()
+		if !state.Watched() && !flow.Overdue(flow.Service{ID: document.ID, Body: body}, time.Now()) {
+			return nil
+		}
+		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "found in " + state.String()}
+		id := fmt.Sprintf("scan-%d-%d", document.ID, time.Now().UnixNano())
+		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
+			return fmt.Errorf("wake service %d: %w", document.ID, err)
+		}
+		return nil
+	})
+}
+
+// eachService goes through all services, a page at a time and the newest first.
+// One that is made or deleted meanwhile may be visited twice or left out. One
+// that cannot be read is left out.
+func (w *Worker) eachService(ctx context.Context, visit func(opennebula.Document, flow.Body) error) error {
+	for offset := 0; ; offset += servicesPage {
+		documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, allUsers, offset, -servicesPage)
+		if err != nil {
+			return fmt.Errorf("list the services: %w", err)
+		}
+		for _, document := range documents {
+			body, err := flow.ParseBody(document.Body)
+			if err != nil {
+				w.config.Logger.Warn("a service's document cannot be read and is left alone", "service", document.ID, "error", err)
+				continue
+			}
+			if err := visit(document, body); err != nil {
+				return err
+			}
+		}
+		if len(documents) == 0 {
+			return nil
+		}
+	}
+}
