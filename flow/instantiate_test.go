@@ -88,9 +88,9 @@ func TestInstantiateChoosesNetworks(t *testing.T) {
 func TestInstantiateRefuses(t *testing.T) {
 	inputs := `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"user_inputs":{"R":"M|text"}}],"user_inputs":{"B":"M|text","A":"M|text"}}`
 	for name, test := range map[string]struct{ template, given, message string }{
-		"inputs without values": {inputs, `{"user_inputs_values":{}}`, `"user_inputs_values" lacks a value for A, B`},
-		"role's inputs":         {inputs, `{"user_inputs_values":{"A":"1","B":"2"}}`, `role "a": "user_inputs_values" lacks a value for R`},
-		"open network":          {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:"}}`, ``, `"networks.P" is mandatory`},
+		"inputs without values": {inputs, `{"user_inputs_values":{}}`, `user_inputs_values: lacks a value for A, B`},
+		"role's inputs":         {inputs, `{"user_inputs_values":{"A":"1","B":"2"}}`, `roles[0].user_inputs_values (role "a"): lacks a value for R`},
+		"open network":          {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:"}}`, ``, `networks.P: is mandatory`},
 		"odd cardinality":       {twoRoles, `{"roles":[{"name":"Master","cardinality":9}]}`, `is 9, more than max_vms 4`},
 		"new circle":            {twoRoles, `{"roles":[{"name":"Master","parents":["Slave"]}]}`, `wait for each other`},
 		"not an object":         {twoRoles, `[]`, `read merge_template: the body is an array`},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -45,9 +46,26 @@ func readRole(text json.RawMessage, others []Role, now time.Time) (Role, error) 
 	}
 	body, err := readTemplate(object{"name": json.RawMessage(`"service"`), "roles": mustMarshal(roles)}, now)
 	if err != nil {
-		return Role{}, err
+		return Role{}, ofRole(err)
 	}
 	return body.Roles[0], nil
+}
+
+// ofRole tells what is wrong with a role that came alone by its own paths:
+// role.type, where readTemplate says roles[0].type.
+func ofRole(err error) error {
+	var wrong Violations
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	const alone, first = "role", "roles[0]"
+	told := slices.Clone(wrong)
+	for i, violation := range told {
+		if rest, found := strings.CutPrefix(violation.Path, first); found {
+			told[i] = Violation{Path: alone + rest, Message: strings.Replace(violation.Message, first, alone, 1)}
+		}
+	}
+	return told
 }
 
 // applyRemoveRole has a role end; once its VMs are DONE it is taken out.

@@ -43,7 +43,7 @@ func TestRolesThatCannotBeAdded(t *testing.T) {
 		kind        flow.RefusalKind
 	}{
 		"a name twice":       {`{"name":"Slave","type":"vm","template_id":0}`, "Slave", flow.RefusedState},
-		"no type":            {`{"name":"x","template_id":0}`, `"type" is missing`, flow.RefusedInput},
+		"no type":            {`{"name":"x","template_id":0}`, `role.type (role "x"): is missing`, flow.RefusedInput},
 		"an unknown parent":  {`{"name":"x","type":"vm","template_id":0,"parents":["zz"]}`, "zz", flow.RefusedInput},
 		"its own parent":     {`{"name":"x","type":"vm","template_id":0,"parents":["x"]}`, "itself", flow.RefusedInput},
 		"no object":          {`[]`, "array", flow.RefusedInput},

@@ -13,8 +13,8 @@ type Violation struct {
 	// Path is where, as in "roles[1].elasticity_policies[0].expression"; empty
 	// for the whole.
 	Path string `json:"path"`
-	// Message says what is wrong, names the role and the attribute, and can be
-	// read without Path.
+	// Message says what is wrong and where: it begins with the path and the
+	// role's name, and can be read by itself.
 	Message string `json:"message"`
 }
 
@@ -90,11 +90,10 @@ func newFindings(roles []string) *findings {
 	return &findings{roles: roles, seen: map[string]bool{}}
 }
 
-// add notes what is wrong at a path; the message goes on from the attribute's
-// name ("is missing"). The first violation of a path hides the later ones,
+// add notes what is wrong at a path ("is missing"); the message begins with it. The first violation of a path hides the later ones,
 // which are mostly its consequences.
 func (f *findings) add(path, format string, arguments ...any) {
-	message := f.describe(path) + " " + fmt.Sprintf(format, arguments...)
+	message := f.describe(path) + ": " + fmt.Sprintf(format, arguments...)
 	f.addOthers(Violations{{Path: path, Message: message}})
 }
 
@@ -124,32 +123,29 @@ func (f *findings) err() error {
 	return f.violations
 }
 
-var rolePath = regexp.MustCompile(`^roles\[(\d+)\](?:\.(elasticity|scheduled)_policies\[(\d+)\])?(?:\.(.+))?$`)
+var rolePath = regexp.MustCompile(`^roles\[(\d+)\](\..+)?$`)
 
-// describe names a path for people: role "Slave", scheduled policy 0: "type".
+// describe is a path for people, who know roles by their names and not by their
+// places: roles[1].cardinality (role "Slave").
 func (f *findings) describe(path string) string {
 	if path == "" {
 		return "the body"
 	}
 	parts := rolePath.FindStringSubmatch(path)
 	if parts == nil {
-		return strconv.Quote(path)
+		return path
 	}
-	text := "role " + f.roleName(parts[1])
-	if parts[2] != "" {
-		text += ", " + parts[2] + " policy " + parts[3]
+	if name := f.roleName(parts[1]); name != "" {
+		return path + " (role " + name + ")"
 	}
-	if parts[4] != "" {
-		text += ": " + strconv.Quote(parts[4])
-	}
-	return text
+	return path
 }
 
-// roleName is a role's name in quotes, or its place in the list.
+// roleName is a role's name in quotes; empty if it has none.
 func (f *findings) roleName(index string) string {
 	i, err := strconv.Atoi(index)
 	if err != nil || i >= len(f.roles) || f.roles[i] == "" {
-		return "number " + index
+		return ""
 	}
 	return strconv.Quote(f.roles[i])
 }

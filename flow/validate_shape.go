@@ -116,7 +116,7 @@ func shapeOf(body Body, policies []rolePolicies) bodyShape {
 func complaint(field validator.FieldError) string {
 	switch field.Tag() {
 	case "required", "present":
-		return "is missing" + required[field.Field()]
+		return "is missing" + requirement(field)
 	case "oneof":
 		return fmt.Sprintf("is %q; it can be %s", field.Value(), choices(strings.Fields(field.Param())))
 	case "shutdown":
@@ -128,7 +128,7 @@ func complaint(field validator.FieldError) string {
 	case "plain":
 		return fmt.Sprintf("is %q; control characters cannot be in a name", field.Value())
 	case "fivefields":
-		return fmt.Sprintf("is %q, which is not a cron expression of five fields such as \"0 9 * * mon,tue\"", field.Value())
+		return cronComplaint(fmt.Sprint(field.Value()))
 	case "max":
 		return fmt.Sprintf("is too long; at most %s are possible", field.Param())
 	}
@@ -139,9 +139,39 @@ func complaint(field validator.FieldError) string {
 var required = map[string]string{
 	"name":       "; it must be a text",
 	"roles":      "; it must be an array, which may be empty",
-	"type":       "; see the documentation for the possible types",
 	"adjust":     "; it must be a whole number",
 	"expression": "; give a condition such as \"CPU > 80\"",
+}
+
+// requirement says what to write where an attribute is missing. A type is a
+// role's or a policy's.
+func requirement(field validator.FieldError) string {
+	switch {
+	case field.Field() != "type":
+		return required[field.Field()]
+	case strings.Contains(field.Namespace(), "_policies["):
+		return "; it can be CHANGE, CARDINALITY or PERCENTAGE_CHANGE"
+	}
+	return "; it can be vm or vr"
+}
+
+// cronFields are what the fields of a recurrence are called.
+var cronFields = []string{"minute", "hour", "day of the month", "month", "day of the week"}
+
+// cronComplaint says which field of a recurrence is wrong.
+func cronComplaint(recurrence string) string {
+	const example = `a recurrence has five fields, such as "0 9 * * mon,tue"`
+	fields := strings.Fields(recurrence)
+	if len(fields) != len(cronFields) {
+		return fmt.Sprintf("is %q, with %d fields; %s", recurrence, len(fields), example)
+	}
+	for i, name := range cronFields {
+		alone := []string{"*", "*", "*", "*", "*"}
+		if alone[i] = fields[i]; !gronx.IsValid(strings.Join(alone, " ")) {
+			return fmt.Sprintf("is %q, whose field %d (%s) cannot be %q; %s", recurrence, i+1, name, fields[i], example)
+		}
+	}
+	return fmt.Sprintf("is %q, which cannot be read; %s", recurrence, example)
 }
 
 func number(value any) any {

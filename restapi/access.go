@@ -33,6 +33,9 @@ func (r *request) document(ctx context.Context, documentType int) (opennebula.Do
 func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Document, error) {
 	kind := kindNames[documentType]
 	found, err := r.oned.Document(ctx, id)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		return opennebula.Document{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no %s %d", kind, id)}
+	}
 	if err != nil {
 		return opennebula.Document{}, fmt.Errorf("read %s %d: %w", kind, id, err)
 	}

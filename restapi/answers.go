@@ -49,8 +49,8 @@ func (a answer) write(w http.ResponseWriter) {
 	_, _ = w.Write(a.body)
 }
 
-// pretty is an answer in JSON as OneFlow lays it out, by two blanks.
-func pretty(status int, contentType string, value any) (answer, error) {
+// pretty is an answer in JSON that people can read, too.
+func pretty(status int, value any) (answer, error) {
 	var compact, indented bytes.Buffer
 	encoder := json.NewEncoder(&compact)
 	encoder.SetEscapeHTML(false)
@@ -60,7 +60,7 @@ func pretty(status int, contentType string, value any) (answer, error) {
 	if err := json.Indent(&indented, bytes.TrimSpace(compact.Bytes()), "", "  "); err != nil {
 		return answer{}, err
 	}
-	return answer{status: status, contentType: contentType, body: indented.Bytes()}, nil
+	return answer{status: status, contentType: jsonType, body: indented.Bytes()}, nil
 }
 
 // readable is a JSON text with <, > and & as themselves, where they were

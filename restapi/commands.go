@@ -135,5 +135,5 @@ func (s *Server) showCommand(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, &queueError{err}
 	}
-	return pretty(http.StatusOK, jsonType, status)
+	return pretty(http.StatusOK, status)
 }

@@ -85,7 +85,7 @@ func (s *Server) plan(ctx context.Context, r *request, service opennebula.Docume
 	imagined := imagination{facts: facts, now: now, settings: s.config.Settings, next: firstImagined}
 	view := imagined.foresee(first)
 	view.Verb, view.Service = command.Verb, service.ID
-	return pretty(http.StatusOK, jsonType, view)
+	return pretty(http.StatusOK, view)
 }
 
 // facts are the VMs of a service as the caller sees them. One that is gone is

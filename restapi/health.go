@@ -77,7 +77,7 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) tell(w http.ResponseWriter, r *http.Request, status int, view any) {
-	reply, err := pretty(status, jsonType, view)
+	reply, err := pretty(status, view)
 	if err != nil {
 		s.fail(w, r, err)
 		return

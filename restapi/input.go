@@ -67,13 +67,13 @@ func (a attributes) has(name string) bool {
 func (a attributes) text(name string) (string, error) {
 	var value string
 	if !a.has(name) {
-		return "", badRequest("%q is missing", name)
+		return "", badRequest("%q is missing; it must be a text", name)
 	}
 	if json.Unmarshal(a[name], &value) != nil {
 		return "", badRequest("%q must be a text", name)
 	}
 	if strings.TrimSpace(value) == "" {
-		return "", badRequest("%q is empty", name)
+		return "", badRequest("%q is empty; it must be a text", name)
 	}
 	return value, nil
 }
@@ -81,7 +81,7 @@ func (a attributes) text(name string) (string, error) {
 // whole is an attribute that has to be a whole number from 0 on, or a text of one.
 func (a attributes) whole(name string) (int, error) {
 	if !a.has(name) {
-		return 0, badRequest("%q is missing", name)
+		return 0, badRequest("%q is missing; it must be a whole number from 0 on", name)
 	}
 	text := strings.TrimSpace(strings.Trim(string(a[name]), `"`))
 	value, err := strconv.ParseInt(text, 10, 64)

@@ -25,7 +25,7 @@ func (s *Server) why(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, asQueueError(err)
 	}
-	return pretty(http.StatusOK, jsonType, why)
+	return pretty(http.StatusOK, why)
 }
 
 // explainUnknown explains a service that no worker has seen: all there is of it is
