@@ -6,6 +6,7 @@ DATA      ?= flowjet-data
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 LINT      := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+NFPM      := $(GO) tool -modfile=tools/nfpm/go.mod nfpm
 # The packages of this module; the tools have modules of their own.
 PACKAGES  := ./...
 
@@ -73,9 +74,19 @@ vet:
 lint: ## Lint, with the linter pinned in tools/lint
 	$(LINT) run $(PACKAGES)
 
+.PHONY: packages
+packages: ## Build the .deb and the .rpm into dist/, VERSION=1.2.3
+	CGO_ENABLED=0 $(MAKE) --no-print-directory build VERSION=$(VERSION)
+	mkdir -p dist
+	for kind in deb rpm; do VERSION=$(patsubst v%,%,$(VERSION)) ARCH=$$($(GO) env GOARCH) $(NFPM) package -f deployments/package/nfpm.yaml -p $$kind -t dist/ || exit 1; done
+
+.PHONY: packages-ci
+packages-ci:
+	.ci/package
+
 .PHONY: demo-ci
 demo-ci: build
 	.ci/demo
 
 .PHONY: ci
-ci: fmt-check vet lint test fuzz demo-ci bench ## Everything that CI checks
+ci: fmt-check vet lint test fuzz demo-ci packages-ci bench ## Everything that CI checks
