@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/consumers"
-	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -39,18 +37,27 @@ type mortal struct {
 	deployed atomic.Int64
 }
 
-// moment is when a mortal dies: at its nth call, before oned sees it or after.
-type moment struct {
-	nth    int64
-	before bool
+// death is how a mortal dies at a call.
+type death int
+
+const (
+	beforeCall   death = iota // oned never sees the call
+	beforeAnswer              // oned carries it out, and the answer is lost
+	beforeCommit              // the answer comes, and nothing can be stored any more
+	deaths
+)
+
+func (d death) String() string {
+	return []string{"before", "before the answer of", "before the commit after"}[d]
 }
 
-func (m moment) String() string {
-	if m.before {
-		return fmt.Sprintf("before call %d", m.nth)
-	}
-	return fmt.Sprintf("after call %d", m.nth)
+// moment is when a mortal dies: at its nth call.
+type moment struct {
+	nth int64
+	how death
 }
+
+func (m moment) String() string { return fmt.Sprintf("%s call %d", m.how, m.nth) }
 
 func (w *world) startMortal(id string, at moment) *mortal {
 	w.t.Helper()
@@ -104,15 +111,20 @@ func (m *mortal) pass(out http.ResponseWriter, in *http.Request, at moment) {
 	}
 	m.count(in)
 	last := m.calls.Add(1) == at.nth
-	if last && at.before {
-		m.die()
-	}
-	if !last {
+	switch {
+	case !last:
 		m.forward.ServeHTTP(out, in)
-		return
+	case at.how == beforeCall:
+		m.die()
+		panic(http.ErrAbortHandler)
+	case at.how == beforeAnswer:
+		m.forward.ServeHTTP(discard{header: http.Header{}}, in)
+		m.die()
+		panic(http.ErrAbortHandler)
+	default:
+		m.die()
+		m.forward.ServeHTTP(out, in)
 	}
-	m.forward.ServeHTTP(discard{header: http.Header{}}, in)
-	m.die()
 }
 
 // count looks for calls that make VMs.
@@ -127,12 +139,11 @@ func (m *mortal) count(in *http.Request) {
 	in.Body = io.NopCloser(bytes.NewReader(text))
 }
 
-// die cuts the worker off and ends the request that it waits for.
+// die cuts the worker off.
 func (m *mortal) die() {
 	m.dead.Store(true)
 	m.pipe.Conn().Close()
 	close(m.died)
-	panic(http.ErrAbortHandler)
 }
 
 // discard is where the answer of an applied call goes that nobody hears.
@@ -141,75 +152,3 @@ type discard struct{ header http.Header }
 func (d discard) Header() http.Header          { return d.header }
 func (discard) Write(text []byte) (int, error) { return len(text), nil }
 func (discard) WriteHeader(int)                {}
-
-// TestWorkerDiesAtAnyCall kills the worker of a service at every call that it
-// makes while the service is deployed, scaled up and down and undeployed,
-// before oned sees the call and after. Another worker brings it to the same end.
-func TestWorkerDiesAtAnyCall(t *testing.T) {
-	w := newWorld(t)
-	w.hear()
-	for _, before := range []bool{true, false} {
-		for nth := int64(1); ; nth++ {
-			at := moment{nth: nth, before: before}
-			if !w.liveThrough(at) {
-				t.Logf("%d calls to die at, before or after: %t", nth-1, before)
-				break
-			}
-		}
-	}
-}
-
-// liveThrough takes a service through its life with a worker that dies at the
-// moment, and another that starts then; it is false when the first made fewer
-// calls than that.
-func (w *world) liveThrough(at moment) bool {
-	w.t.Helper()
-	first := w.startMortal("mortal "+at.String(), at)
-	heir := consumers.New(consumers.Config{ID: "heir " + at.String(), Settings: quick()}, w.pipe, w.oned)
-	finished, inherited := make(chan struct{}), make(chan error, 1)
-	go func() {
-		select {
-		case <-first.died:
-			inherited <- heir.Start(context.Background())
-		case <-finished:
-			inherited <- nil
-		}
-	}()
-	w.life(at)
-	close(finished)
-	must(w.t, <-inherited)
-	reached := first.dead.Load()
-	first.bury(w.t)
-	must(w.t, heir.Stop(context.Background()))
-	return reached
-}
-
-// life is what happens to a service, whoever drives it.
-func (w *world) life(at moment) {
-	w.t.Helper()
-	service := w.service(masterSlave, 1, 1)
-	w.accepted(service, flow.VerbDeploy, nil)
-	w.settled(service, at, 2)
-	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
-	w.settled(service, at, 4)
-	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
-	w.settled(service, at, 2)
-	w.accepted(service, flow.VerbUndeploy, nil)
-	poll.Until(w.t, fmt.Sprintf("service %d to be gone (death %s)", service, at), func() bool {
-		_, exists := w.body(service)
-		return !exists && len(w.vms(service)) == 0
-	})
-	w.historyHolds(service, fmt.Sprintf(" (death %s)", at))
-}
-
-func (w *world) settled(service int, at moment, count int) {
-	w.t.Helper()
-	poll.Until(w.t, fmt.Sprintf("service %d to be RUNNING (death %s)", service, at), func() bool {
-		body, exists := w.body(service)
-		return exists && (flow.Service{Body: body}).State() == flow.ServiceRunning
-	})
-	w.exactly(service, count)
-	if w.t.Failed() {
-		w.t.Fatalf("death %s", at)
-	}
-}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -54,10 +53,6 @@ func (l *lane) doubtCalls() {
 	state := &l.record.State
 	for i := range state.Intents {
 		state.Intents[i].Attempts = max(1, state.Intents[i].Attempts)
-	}
-	for vm, asked := range state.Asked {
-		asked.At = time.Time{}
-		state.Asked[vm] = asked
 	}
 	*state = flow.DoubtRequests(*state)
 }

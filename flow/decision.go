@@ -59,6 +59,9 @@ type Asked struct {
 	// State and LCMState are the VM's when it was asked.
 	State    VMState  `json:"state"`
 	LCMState LCMState `json:"lcm_state"`
+	// Doubt says that the request may not have been made: whoever decided on it
+	// was not heard of again.
+	Doubt bool `json:"doubt,omitempty"`
 }
 
 // helps says that the VM was asked to run again, and not to end.

@@ -213,10 +213,14 @@ func (p *planner) forgetRoutersAsked() {
 	}
 }
 
-// DoubtRequests is the state in which nothing that was asked of networks and
+// DoubtRequests is the state in which nothing that was asked of VMs, networks and
 // virtual routers is taken for done: after a crash it is looked for, or asked again.
 func DoubtRequests(state State) State {
 	p := planner{State: state.clone()}
+	for id, asked := range p.Asked {
+		asked.At, asked.Doubt = time.Time{}, asked.helps()
+		p.Asked[id] = asked
+	}
 	p.forgetNetworksAsked()
 	p.forgetRoutersAsked()
 	for i := range p.Routers {

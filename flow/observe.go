@@ -233,11 +233,23 @@ func (p *planner) forgetAskedOfNodes() {
 // to help once it has had its time: whoever asked may ask again.
 func (p *planner) settleAsked(vm VM) {
 	asked, pending := p.Asked[vm.ID]
-	if !pending {
+	if !pending || p.askAgain(asked, vm) {
 		return
 	}
 	timely := p.now.Before(asked.At.Add(p.settings.Look))
 	if vm.Gone() || asked.helps() && (asked.answered(vm) || !timely) {
 		delete(p.Asked, vm.ID)
 	}
+}
+
+// askAgain repeats a request that was to help the VM and may not have been made:
+// the VM stands where it stood. Otherwise somebody who was told that his recover
+// had begun would wait for nothing.
+func (p *planner) askAgain(asked Asked, vm VM) bool {
+	if !asked.Doubt || vm.State != asked.State || vm.LCMState != asked.LCMState {
+		return false
+	}
+	delete(p.Asked, vm.ID)
+	p.ask(vm, asked.Action, vm.Role)
+	return true
 }

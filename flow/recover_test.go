@@ -251,3 +251,31 @@ func TestDeployWithParentsInACircleFails(t *testing.T) {
 		})
 	}
 }
+
+// TestRecoverOutlivesWhoDecidedOnIt: a worker that dies between the commit of a
+// recover and its calls has promised something that its heir does.
+func TestRecoverOutlivesWhoDecidedOnIt(t *testing.T) {
+	s := newStage(t, oneRole(2))
+	s.plan()
+	s.create()
+	s.set(flow.VMActive, flow.LCMPrologFailure, 100)
+	s.plan()
+	s.wantState(flow.ServiceFailedDeploying)
+	s.command(flow.VerbRecover, nil)
+	s.state = flow.DoubtRequests(s.state)
+	s.plan()
+	s.wantState(flow.ServiceDeploying)
+	if len(s.actions) != 1 || s.actions[0].Kind != flow.ActionRecoverVM || s.actions[0].VM != 100 {
+		t.Errorf("the heir does %+v, want it to recover VM 100", s.actions)
+	}
+	s.plan()
+	if len(s.actions) != 0 {
+		t.Errorf("it does so again: %+v", s.actions)
+	}
+	s.state = flow.DoubtRequests(s.state)
+	s.set(flow.VMActive, flow.LCMBoot, 100)
+	s.plan()
+	if len(s.actions) != 0 {
+		t.Errorf("although oned has done so: %+v", s.actions)
+	}
+}
