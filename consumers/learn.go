@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -26,6 +27,8 @@ const (
 func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work := input.Work
 	switch {
+	case work.Event != nil && l.healingDue():
+		return l.refreshFacts(ctx)
 	case work.Event != nil:
 		return l.learnEvent(ctx, work.Event, fresh)
 	case fresh:
@@ -39,6 +42,13 @@ func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) erro
 	return l.refreshFacts(ctx)
 }
 
+// healingDue says that a decision may end a VM because it is in trouble: whether
+// it still is, is then asked anew.
+func (l *lane) healingDue() bool {
+	due, set := l.record.State.Deadlines[flow.DeadlineHeal]
+	return set && !due.After(time.Now())
+}
+
 // learnEvent takes over what an event tells. What has just been read from oned
 // is newer than any event.
 func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
@@ -50,7 +60,9 @@ func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool
 	}
 	switch {
 	case event.VM != nil && event.VM.Service == l.service:
-		return l.learnVM(ctx, *event.VM)
+		vm := *event.VM
+		vm.Host = event.Host
+		return l.learnVM(ctx, vm)
 	case event.Ready != nil:
 		return l.look(ctx, event.ID)
 	}

@@ -119,6 +119,8 @@ func (p *planner) mayScale(role *Role, arguments ScaleArguments) error {
 		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", p.Service.ID, state)
 	case !role.state().CanBecome(RoleScaling) || role.state() == RoleFailedScaling:
 		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.state())
+	case p.intended(role) > 0:
+		return refuse(RefusedState, "role %s cannot be scaled while a VM of it is being replaced", role.Name)
 	case role.isRouter():
 		return refuse(RefusedState, "role %s is a virtual router, which cannot be scaled", role.Name)
 	case wanted == role.Cardinality:
@@ -143,6 +145,7 @@ func (p *planner) applyRecover() error {
 		return nil
 	}
 	p.forgetAsked()
+	p.Heals = nil
 	p.retryVMs()
 	p.retryDeploying()
 	p.retryRoles(RoleFailedScaling, RoleScaling)
@@ -236,6 +239,8 @@ func (p *planner) refuseIntent(refused Intent, message string) {
 		p.failRole(role, RoleFailedDeploying, reason)
 	case RoleScaling:
 		p.failRole(role, RoleFailedScaling, reason)
+	case RoleRunning, RoleWarning:
+		p.delayReplacement(role, reason)
 	}
 }
 

@@ -27,6 +27,8 @@ type State struct {
 	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that
 	// have roles scale just now.
 	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
+	// Heals are what was done to keep roles whole, by role.
+	Heals map[string]Heal `json:"heals,omitempty"`
 	// Deadlines are the times at which to look again, by timer name.
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }

@@ -60,6 +60,7 @@ func (p *planner) deployRole(role *Role) bool {
 	case RoleHold:
 		return p.hold(role)
 	case RoleDeploying:
+		p.healRole(role)
 		p.fill(role)
 		p.releaseHeld(role)
 		return p.arrive(role, RoleRunning, RoleFailedDeploying)
@@ -188,7 +189,7 @@ func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
 		switch {
 		case !known:
 			waiting = true
-		case vm.Failed() && !p.retrying(vm):
+		case vm.Failed() && !p.retrying(vm) && !p.mended[vm.ID]:
 			p.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
 			return true
 		case !p.come(role, vm):

@@ -64,6 +64,8 @@ type Role struct {
 	UserInputsValues   json.RawMessage `json:"user_inputs_values,omitempty"`
 	ElasticityPolicies json.RawMessage `json:"elasticity_policies,omitempty"`
 	ScheduledPolicies  json.RawMessage `json:"scheduled_policies,omitempty"`
+	// Heal says how the role is kept whole; OneFlow ignores it.
+	Heal json.RawMessage `json:"heal,omitempty"`
 	// Cooldown is in seconds; nil means the configuration's.
 	Cooldown *int `json:"cooldown,omitempty"`
 	// State is nil in a template.

@@ -10,11 +10,9 @@ import (
 // observe brings the state up to the facts: VMs that were decided on become
 // nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
 func (p *planner) observe() {
-	var poorer []*Role
+	lost := make([]int, len(p.roles()))
 	for i := range p.roles() {
-		if role := &p.roles()[i]; p.dropGone(role) {
-			poorer = append(poorer, role)
-		}
+		lost[i] = p.dropGone(&p.roles()[i])
 	}
 	for _, id := range slices.Sorted(maps.Keys(p.facts)) {
 		vm := p.facts[id]
@@ -22,8 +20,10 @@ func (p *planner) observe() {
 		p.adopt(vm)
 		p.settleAsked(vm)
 	}
-	for _, role := range poorer {
-		p.followLoss(role)
+	for i, count := range lost {
+		if count > 0 {
+			p.followLoss(&p.roles()[i], count)
+		}
 	}
 }
 
@@ -115,8 +115,8 @@ func NewNode(vm VM) Node {
 	}}}
 }
 
-// dropGone removes the nodes whose VMs are DONE. It says whether there were any.
-func (p *planner) dropGone(role *Role) bool {
+// dropGone removes the nodes whose VMs are DONE. It says how many there were.
+func (p *planner) dropGone(role *Role) int {
 	before := len(role.Nodes)
 	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool {
 		vm, known := p.facts[n.DeployID]
@@ -127,16 +127,21 @@ func (p *planner) dropGone(role *Role) bool {
 		}
 		return gone
 	})
-	return len(role.Nodes) < before
+	return before - len(role.Nodes)
 }
 
 // followLoss: where fewer VMs are left than the role should have, somebody else
-// ended them, and the cardinality follows.
-func (p *planner) followLoss(role *Role) {
+// ended them, and the cardinality follows. A role that is being healed may lack
+// more than were lost just now.
+func (p *planner) followLoss(role *Role, lost int) {
 	if p.leaving(role) {
 		return
 	}
-	if have := len(role.Nodes) + p.intended(role); have < role.Cardinality {
+	have := len(role.Nodes) + p.intended(role)
+	if _, heals := healRuleOf(role); heals {
+		have = max(have, role.Cardinality-lost)
+	}
+	if have < role.Cardinality {
 		p.log("I", fmt.Sprintf("Role %s scaling down from %d to %d nodes", role.Name, role.Cardinality, have))
 		role.Cardinality = have
 	}
@@ -161,6 +166,9 @@ func (p *planner) growing(role *Role) bool {
 		return true
 	case RoleScaling, RoleFailedScaling:
 		return !role.shrinking()
+	case RoleRunning, RoleWarning:
+		_, heals := healRuleOf(role)
+		return heals
 	}
 	return false
 }

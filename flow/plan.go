@@ -53,6 +53,8 @@ type planner struct {
 	errors   []string
 	actions  []Action
 	changes  []Change
+	// mended are VMs in trouble whose healing is under way or to come.
+	mended map[int]bool
 }
 
 func newPlanner(state State, facts Facts, now time.Time, settings Settings) *planner {
@@ -74,6 +76,7 @@ func (s State) clone() State {
 	s.Asked = maps.Clone(s.Asked)
 	s.Deadlines = maps.Clone(s.Deadlines)
 	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
+	s.Heals = maps.Clone(s.Heals)
 	return s
 }
 
@@ -86,6 +89,7 @@ func (p *planner) decision() Decision {
 func (p *planner) settle() {
 	p.observe()
 	p.syncNetworks()
+	delete(p.Deadlines, DeadlineHeal)
 	for range maxSteps {
 		before := p.state()
 		p.step()

@@ -136,7 +136,7 @@ func percentage(cardinality int, by policy) int {
 
 // mayAdjust says that policies can scale the role now.
 func (p *planner) mayAdjust(role *Role) bool {
-	return !role.isRouter() && (role.state() == RoleRunning || role.state() == RoleWarning)
+	return !role.isRouter() && p.intended(role) == 0 && (role.state() == RoleRunning || role.state() == RoleWarning)
 }
 
 // adjust scales the role to what a policy wants of it; it says whether the role

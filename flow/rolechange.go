@@ -101,6 +101,7 @@ func (p *planner) removeRole(role *Role) {
 // for it no longer.
 func (p *planner) dropRole(name string) {
 	p.Removing = ""
+	delete(p.Heals, name)
 	delete(p.Ordinals, name)
 	p.Service.Body.Roles = slices.DeleteFunc(p.roles(), func(r Role) bool { return r.Name == name })
 	for i := range p.roles() {

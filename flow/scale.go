@@ -15,6 +15,7 @@ func (p *planner) scale() {
 		if role.shrinking() {
 			p.shrink(role)
 		} else {
+			p.healRole(role)
 			p.fill(role)
 			p.arrive(role, RoleCooldown, RoleFailedScaling)
 		}

@@ -65,6 +65,7 @@ func Validate(body Body) Violations {
 	for i, role := range body.Roles {
 		found.checkLimits(fmt.Sprintf("roles[%d]", i), role)
 		found.checkPolicies(fmt.Sprintf("roles[%d]", i), policies[i])
+		found.checkHeal(fmt.Sprintf("roles[%d]", i), role)
 		found.checkRouter(fmt.Sprintf("roles[%d]", i), role)
 	}
 	found.checkNetworks(body)

@@ -29,6 +29,8 @@ func (p *planner) watch() {
 }
 
 func (p *planner) watchRole(role *Role) {
+	p.healRole(role)
+	p.refillHealed(role)
 	trouble := p.trouble(role)
 	switch {
 	case trouble != "" && role.state() == RoleRunning:
@@ -40,8 +42,15 @@ func (p *planner) watchRole(role *Role) {
 
 // trouble names the first of the role's VMs that is in trouble.
 func (p *planner) trouble(role *Role) string {
+	_, heals := healRuleOf(role)
+	if have := len(role.Nodes); heals && have < role.Cardinality {
+		return fmt.Sprintf("the role has %d of %d VMs", have, role.Cardinality)
+	}
 	for _, node := range role.Nodes {
 		vm, known := p.facts[node.DeployID]
+		if heals && known && role.state() == RoleWarning && vm.Running() && !p.come(role, vm) {
+			return fmt.Sprintf("VM %d has not reported READY", vm.ID)
+		}
 		if known && (vm.Troubled() || role.state() == RoleWarning && vm.underway()) {
 			return fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
 		}

@@ -160,7 +160,9 @@ func decodeVM(text []byte) (host string, vm flow.VM, err error) {
 	if message.VM == nil {
 		return "", flow.VM{}, errors.New("it has no VM")
 	}
-	return message.Host, message.VM.vm(), nil
+	vm = message.VM.vm()
+	vm.Host = "" // the event says where the VM is
+	return message.Host, vm, nil
 }
 
 // checkObject makes sure that a network's, host's or image's event is whole;

@@ -29,8 +29,26 @@ func skim(text []byte) []byte {
 			return append(skimmed, rest...)
 		}
 		skimmed = append(skimmed, rest[:start]...)
+		skimmed = append(skimmed, lastHost(string(tag), rest[start:start+size])...)
 		rest = rest[start+size:]
 	}
+}
+
+// lastHost is all that is read of a VM's history, as an element of its own.
+func lastHost(tag string, element []byte) string {
+	const open, closing = "<HOSTNAME>", "</HOSTNAME>"
+	if tag != "HISTORY_RECORDS" {
+		return ""
+	}
+	at := bytes.LastIndex(element, []byte(open))
+	if at < 0 {
+		return ""
+	}
+	name, _, closed := bytes.Cut(element[at+len(open):], []byte(closing))
+	if !closed {
+		return ""
+	}
+	return "<LAST_HOST>" + string(name) + "</LAST_HOST>"
 }
 
 // elementSize is the length of the element at the start of a text, 0 if it

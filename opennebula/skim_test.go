@@ -53,6 +53,7 @@ func TestSkimKeepsWhatIsRead(t *testing.T) {
 		}
 		for i := range full.VMs {
 			full.VMs[i].Permissions = Permissions{}
+			full.VMs[i].LastHost, full.VMs[i].Hosts = full.VMs[i].host(), nil
 		}
 		if len(full.VMs) == 0 || !reflect.DeepEqual(full, skimmed) || strings.Contains(string(skim([]byte(text))), "<TEMPLATE>") {
 			t.Errorf("%d VMs became %d", len(full.VMs), len(skimmed.VMs))

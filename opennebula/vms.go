@@ -27,6 +27,10 @@ type vmXML struct {
 	ownerXML
 	State    int `xml:"STATE"`
 	LCMState int `xml:"LCM_STATE"`
+	// Hosts are those of the VM's stays, the last one last; LastHost is what skim
+	// leaves of them.
+	Hosts    []string `xml:"HISTORY_RECORDS>HISTORY>HOSTNAME"`
+	LastHost string   `xml:"LAST_HOST"`
 	User     struct {
 		Ready   string `xml:"READY"`
 		Service string `xml:"SERVICE_ID"`
@@ -43,8 +47,15 @@ func (v vmXML) vm() flow.VM {
 	return flow.VM{
 		ID: v.ID, Name: v.Name, Owner: v.identity(),
 		State: flow.VMState(v.State), LCMState: flow.LCMState(v.LCMState),
-		Ready: isYes(v.User.Ready), Service: service, Role: v.User.Role, Key: v.User.Key,
+		Ready: isYes(v.User.Ready), Service: service, Role: v.User.Role, Key: v.User.Key, Host: v.host(),
 	}
+}
+
+func (v vmXML) host() string {
+	if count := len(v.Hosts); count > 0 {
+		return v.Hosts[count-1]
+	}
+	return v.LastHost
 }
 
 // VM reads a VM (one.vm.info).

@@ -113,7 +113,9 @@ func (x *Index) All(visit func(id int, stored StoredObject)) {
 // digest is of what an event says: a VM with its owner and READY, or a state.
 func (x *Index) digest(event Event) uint64 {
 	if event.VM != nil {
-		return maphash.Comparable(x.seed, *event.VM)
+		vm := *event.VM
+		vm.Host = "" // which stored events do not say
+		return maphash.Comparable(x.seed, vm)
 	}
 	return maphash.String(x.seed, event.State)
 }

@@ -1,0 +1,228 @@
+package flow_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// healing is a body of one role of three VMs that is kept whole by the rule.
+func healing(rule string) string {
+	return fmt.Sprintf(`{"name":"web","roles":[{"name":"a","type":"vm","cardinality":3,"template_id":0,"cooldown":0,"heal":%s}]}`, rule)
+}
+
+// on says on which hosts the VMs 100, 101, ... are.
+func (s *stage) on(hosts ...string) {
+	for i, host := range hosts {
+		vm := s.facts[100+i]
+		vm.Host = host
+		s.facts[100+i] = vm
+	}
+}
+
+func TestFailedVMIsReplaced(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":"60s","max":2}`))
+	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.plan()
+	s.wantState(flow.ServiceWarning)
+	s.wantActions()
+	if due := s.state.Deadlines[flow.DeadlineHeal]; !due.Equal(s.now.Add(time.Minute)) {
+		t.Fatalf("the VM is replaced at %s", due)
+	}
+	s.planAfter(time.Minute)
+	s.wantActions("terminate-hard 101", "create a/3")
+	s.wantNodes("a", 3, 100, 102)
+	s.wantState(flow.ServiceWarning)
+	s.create()
+	s.wantState(flow.ServiceWarning)
+	s.run(103)
+	s.wantState(flow.ServiceRunning)
+	s.end(101)
+	s.wantNodes("a", 3, 100, 102, 103)
+	s.wantState(flow.ServiceRunning)
+}
+
+// TestVMThatComesBackIsLeftAlone: what ends in time is no reason to heal.
+func TestVMThatComesBackIsLeftAlone(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":60}`))
+	s.set(flow.VMActive, flow.LCMUnknown, 101)
+	s.plan()
+	s.planAfter(50 * time.Second)
+	s.run(101)
+	s.wantState(flow.ServiceRunning)
+	s.planAfter(time.Hour)
+	s.wantActions()
+	s.set(flow.VMPoweroff, flow.LCMInit, 101)
+	s.plan()
+	s.planAfter(time.Hour)
+	s.wantState(flow.ServiceWarning)
+	s.wantNodes("a", 3, 100, 101, 102)
+}
+
+func TestFailedVMIsRecovered(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recover","after":"10s","max":3}`))
+	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.set(flow.VMActive, flow.LCMPrologFailure, 102)
+	s.plan()
+	s.planAfter(10 * time.Second)
+	s.wantActions("resume 100")
+	s.planAfter(10 * time.Second)
+	s.wantActions("recover 102")
+	s.run(100, 102)
+	s.wantState(flow.ServiceRunning)
+}
+
+// TestHealingIsLimited: so many times an hour, one VM after the other, and the
+// log says when it is given up.
+func TestHealingIsLimited(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":"60s","max":2}`))
+	replaced := 0
+	for range 60 {
+		for _, id := range s.state.Service.RoleNodes("a") {
+			s.set(flow.VMActive, flow.LCMBootFailure, id)
+		}
+		s.plan()
+		s.planAfter(30 * time.Second)
+		for _, change := range s.changes {
+			if change.New == "replaced" {
+				replaced++
+			}
+		}
+		s.create()
+	}
+	if replaced != 2 {
+		t.Errorf("%d VMs were replaced within half an hour, want 2", replaced)
+	}
+	s.wantState(flow.ServiceWarning)
+	told := 0
+	for _, entry := range s.state.Service.Body.Log {
+		if strings.Contains(entry.Message, "left to the operator") {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("it is said %d times that the operator has to do it: %s", told, s.messages())
+	}
+	s.planAfter(time.Hour)
+	if !slices.ContainsFunc(s.changes, func(c flow.Change) bool { return c.New == "replaced" }) {
+		t.Errorf("an hour later the role is not healed again: %s", s.messages())
+	}
+}
+
+// TestFailedHostIsGivenTime: all of the service's VMs on a host are in trouble.
+func TestFailedHostIsGivenTime(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":"60s"}`))
+	s.on("h1", "h1", "h2")
+	s.set(flow.VMActive, flow.LCMUnknown, 100, 101)
+	s.plan()
+	s.planAfter(5 * time.Minute)
+	s.wantActions()
+	if !strings.Contains(s.messages(), "host h1") {
+		t.Errorf("nobody is told: %s", s.messages())
+	}
+	s.run(100)
+	s.wantActions("terminate-hard 101", "create a/3")
+	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.create()
+	s.run(103)
+	s.end(101)
+	s.planAfter(2 * time.Minute)
+	s.wantActions("terminate-hard 100", "create a/4")
+}
+
+// TestFailedHostIsReplacedInTheEnd, one VM at a time.
+func TestFailedHostIsReplacedInTheEnd(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":"60s"}`))
+	s.on("h1", "h1", "h1")
+	s.set(flow.VMActive, flow.LCMUnknown, 100, 101, 102)
+	s.plan()
+	s.planAfter(6 * time.Minute)
+	s.wantActions("terminate-hard 100", "create a/3")
+	s.create()
+	s.run(103)
+	s.end(100)
+	s.planAfter(6 * time.Minute)
+	s.wantActions("terminate-hard 101", "create a/4")
+	s.create()
+	s.run(104)
+	s.end(101)
+	s.planAfter(time.Minute)
+	s.wantActions("terminate-hard 102", "create a/5")
+	s.create()
+	s.run(105)
+	s.end(102)
+	s.wantState(flow.ServiceRunning)
+	s.wantNodes("a", 3, 103, 104, 105)
+}
+
+// TestHealingHelpsADeployment: a role that is healed does not fail at once.
+func TestHealingHelpsADeployment(t *testing.T) {
+	s := newStage(t, healing(`{"action":"recreate","after":"5s","max":1}`))
+	s.plan()
+	s.create()
+	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.run(101, 102)
+	s.wantState(flow.ServiceDeploying)
+	s.planAfter(5 * time.Second)
+	s.wantActions("terminate-hard 100", "create a/3")
+	s.create()
+	s.set(flow.VMActive, flow.LCMBootFailure, 103)
+	s.end(100)
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.wantActions("recover 103")
+	s.run(103)
+	s.wantState(flow.ServiceRunning)
+}
+
+// TestRefusedReplacementIsTriedAgain and the role is not whole until it is there.
+func TestRefusedReplacementIsTriedAgain(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":"60s"}`))
+	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.plan()
+	s.planAfter(time.Minute)
+	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
+	s.wantActions()
+	s.wantState(flow.ServiceWarning)
+	s.end(101)
+	s.wantNodes("a", 3, 100, 102)
+	s.end(102)
+	s.wantNodes("a", 2, 100)
+	s.wantState(flow.ServiceWarning)
+	s.planAfter(time.Minute)
+	s.wantActions("create a/4")
+	s.create()
+	s.run(103)
+	s.wantState(flow.ServiceRunning)
+}
+
+func TestHealRulesAreChecked(t *testing.T) {
+	for rule, want := range map[string]string{
+		`"yes"`: "must be an object", `{}`: "it can be", `{"action":"restart"}`: "it can be",
+		`{"action":"recover","after":"soon"}`: "after", `{"action":"recover","after":0}`: "after",
+		`{"action":"recover","max":0}`: "max", `{"action":"recreate","max":"3","after":"90"}`: "",
+		`{"action":"recover","after":"5m","max":10}`: "",
+	} {
+		body, err := flow.ParseBody([]byte(healing(rule)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := flow.Validate(body)
+		if want == "" && found != nil || want != "" && (len(found) != 1 || !strings.Contains(found[0].Message, want)) {
+			t.Errorf("%s: found %v", rule, found)
+		}
+	}
+}
+
+// TestVMsThatAreMissingLowerTheCardinality: a service found RUNNING with fewer
+// VMs than it should have tells the truth, unless it is to be healed.
+func TestVMsThatAreMissingLowerTheCardinality(t *testing.T) {
+	s := runningStage(t, oneRole(3))
+	s.state.Service.Body.Roles[0].Nodes = s.state.Service.Body.Roles[0].Nodes[:2]
+	s.plan()
+	s.wantNodes("a", 2, 100, 101)
+}
