@@ -101,13 +101,14 @@ func workerSubjects() Permissions {
 	}
 }
 
-// apiSubjects: commands, which wake a service, and reading what became of them.
+// apiSubjects: commands, which wake a service, and reading what became of them,
+// and why a service and the work stand as they do.
 func apiSubjects() Permissions {
 	return Permissions{
 		Publish: slices.Concat(
 			[]string{SubjectsWork, keys(BucketCommands)},
-			readings(StreamFlow), readings(StreamWork),
-			readings(bucketPrefix+BucketState), readings(bucketPrefix+BucketCommands),
+			readings(StreamFlow), readings(StreamWork), readings(StreamONE), readings(StreamDead),
+			readings(bucketPrefix+BucketState), readings(bucketPrefix+BucketCommands), readings(bucketPrefix+BucketCheckpoint),
 		),
 		Subscribe: []string{SubjectsFlow, SubjectsWorker, SubjectsBridge},
 	}

@@ -58,6 +58,7 @@ type queue interface {
 	LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error)
 	ReadTransitions(ctx context.Context, service int, after uint64) (*pipeline.TransitionReader, error)
 	LastTransitionSequence(ctx context.Context) (uint64, error)
+	Observe() (*pipeline.Observer, error)
 	State() pipeline.ConnectionState
 }
 

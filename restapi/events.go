@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -38,6 +39,8 @@ type follower struct {
 	flush  *http.ResponseController
 	// rights are the services that the caller may or may not see.
 	rights map[int]right
+	// recheck is when the caller's credentials are to be checked again.
+	recheck time.Time
 }
 
 type right struct {
@@ -67,7 +70,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked := &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: true}
-	f := &follower{request: asked, server: s, out: w, flush: http.NewResponseController(w), rights: map[int]right{}}
+	f := &follower{request: asked, server: s, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: s.now().Add(s.config.CredentialTTL)}
 	if err := f.follow(r.Context()); err != nil {
 		s.fail(w, r, err)
 	}
@@ -123,17 +126,13 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 	return service, after, nil
 }
 
-// mayFollow refuses a service that the caller may not see. One that has ended
-// is only there for administrators.
+// mayFollow refuses a service that the caller may not see.
 func (f *follower) mayFollow(ctx context.Context, service int) error {
-	if f.caller.isAdmin() {
+	if f.mayUse(ctx, service) {
 		return nil
 	}
-	_, err := f.oned.Document(ctx, service)
-	if err != nil {
-		return fmt.Errorf("read service %d: %w", service, err)
-	}
-	return nil
+	_, err := f.read(ctx, flow.DocumentTypeService, service)
+	return err
 }
 
 // tell writes events until the client goes or the server stops.
@@ -143,7 +142,7 @@ func (f *follower) tell(ctx context.Context, reader transitions) {
 		sequence, transition, err := reader.Next(quiet)
 		cancel()
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || !f.vouched():
 			return
 		case err == nil && f.mayUse(ctx, transition.Service):
 			err = f.write(eventText(sequence, transition))
@@ -159,7 +158,8 @@ func (f *follower) tell(ctx context.Context, reader transitions) {
 }
 
 // mayUse asks oned, whose answer to one.document.info is the right to USE. A
-// service whose document has gone stays visible to who saw it before.
+// service whose document has gone stays visible to who saw it before, and to its
+// owner.
 func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if f.caller.isAdmin() {
 		return true
@@ -168,13 +168,34 @@ func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if f.server.now().Before(known.until) {
 		return known.granted
 	}
-	_, err := f.oned.Document(ctx, service)
-	granted := err == nil || opennebula.IsCode(err, opennebula.CodeNoExists) && known.granted
+	_, err := f.read(ctx, flow.DocumentTypeService, service)
+	granted := err == nil || statusOf(err) == http.StatusNotFound && (known.granted || f.owned(ctx, service))
 	if len(f.rights) >= maxRights {
 		clear(f.rights)
 	}
 	f.rights[service] = right{granted, f.server.now().Add(rightsTTL)}
 	return granted
+}
+
+// owned says that the service has ended and was the caller's: what is kept of it
+// tells.
+func (f *follower) owned(ctx context.Context, service int) bool {
+	record, _, err := f.server.queue.LoadRecord(ctx, service)
+	return err == nil && record.Deleted && record.State.Service.ID == service && record.State.Service.Owner.UID == f.caller.Identity.UID
+}
+
+// vouched says that the caller's credentials are good still: a stream may last
+// for weeks, and a changed password is to end it as it ends everything else.
+func (f *follower) vouched() bool {
+	now := f.server.now()
+	if now.Before(f.recheck) {
+		return true
+	}
+	who, err := f.server.gate.caller(f.Request)
+	if err == nil {
+		f.caller, f.recheck = who, now.Add(f.server.config.CredentialTTL)
+	}
+	return !errors.Is(err, errBadCredentials)
 }
 
 func eventText(sequence uint64, transition pipeline.Transition) []byte {

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -9,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kolo/xmlrpc"
+
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -132,6 +136,49 @@ func TestAStoppingServerEndsItsStreams(t *testing.T) {
 	w.url = "http://" + w.api.Addr()
 	stream := w.follow(admin, "")
 	w.bounded(w.api.Stop)
+	for stream.lines.Scan() {
+		if strings.HasPrefix(stream.lines.Text(), "id:") {
+			t.Errorf("got %q", stream.lines.Text())
+		}
+	}
+}
+
+// TestAnEndedServiceIsToldToItsOwner: of what is kept of services that have gone,
+// everybody sees what was theirs.
+func TestAnEndedServiceIsToldToItsOwner(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	mine, other := w.running(alice), w.running(admin)
+	for _, service := range []string{mine, other} {
+		w.expect(admin, "DELETE", service, "", 204, "")
+		poll.Until(t, service+" to end", func() bool { return w.call(admin, "GET", service, "").status == 404 })
+	}
+	id := fmt.Sprintf(" %d ", idOf(t, mine))
+	hers := w.follow(alice, "?since=0")
+	for got := ""; !strings.HasSuffix(got, " DELETED"); {
+		if got = hers.next(); !strings.Contains(got, id) {
+			t.Fatalf("got %q", got)
+		}
+	}
+	w.follow(alice, "?service="+itoa(idOf(t, mine)))
+	w.expect(alice, "GET", "/flowjet/v1/events?service="+itoa(idOf(t, other)), "", 404, "there is no service")
+}
+
+// TestAChangedPasswordEndsStreams within the time in which it ends everything else.
+func TestAChangedPasswordEndsStreams(t *testing.T) {
+	w := newWorld(t, Config{CredentialTTL: time.Millisecond})
+	service := idOf(t, w.service(alice))
+	stream := w.follow(alice, "")
+	w.happened(service, "DEPLOYING")
+	if got := stream.next(); !strings.HasSuffix(got, "DEPLOYING") {
+		t.Fatalf("got %q", got)
+	}
+	call, err := xmlrpc.EncodeMethodCall("one.user.passwd", admin, 2, "another")
+	w.must(err)
+	response, err := http.Post(w.sim.Endpoint(), "text/xml", bytes.NewReader(call))
+	w.must(err)
+	w.must(response.Body.Close())
+	w.happened(service, "RUNNING")
 	for stream.lines.Scan() {
 		if strings.HasPrefix(stream.lines.Text(), "id:") {
 			t.Errorf("got %q", stream.lines.Text())

@@ -131,7 +131,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 	if err := json.Unmarshal(shown.body, &outer); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]any{"Health": healthView{}, "Plan": planView{}, "DocumentBody": outer.Document} {
+	for name, value := range map[string]any{"Health": healthView{}, "Work": workView{}, "Plan": planView{}, "DocumentBody": outer.Document} {
 		text, err := json.Marshal(value)
 		if err != nil {
 			t.Fatal(err)

@@ -56,6 +56,7 @@ func (s *Server) own() map[string]http.Handler {
 	calls := map[string]http.Handler{
 		"GET /flowjet/v1/commands/{id}":     s.authenticated(s.showCommand, true),
 		"GET /flowjet/v1/services/{id}/why": s.authenticated(s.why, true),
+		"GET /flowjet/v1/work":              s.authenticated(s.work, true),
 		"GET /flowjet/v1/events":            http.HandlerFunc(s.events),
 		"GET /flowjet/v1/health":            http.HandlerFunc(s.health),
 		"GET /flowjet/v1/version":           http.HandlerFunc(s.version),

@@ -43,6 +43,7 @@ type Server struct {
 	throttle *throttle
 	rates    atomic.Pointer[rates]
 	backlog  *backlog
+	standing standings
 
 	handler http.Handler
 	tls     *tls.Config
@@ -123,6 +124,7 @@ func (s *Server) begin() {
 func (s *Server) end() {
 	s.stop()
 	s.following.Wait()
+	s.standing.stop()
 }
 
 func (s *Server) serve(server *http.Server, listener net.Listener, served chan<- struct{}) {

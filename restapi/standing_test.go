@@ -1,0 +1,41 @@
+package restapi
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func TestWorkIsToldToAdministrators(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.expect(alice, "GET", "/flowjet/v1/work", "", 401, "oneadmin")
+	look := func() workView {
+		var view workView
+		w.must(json.Unmarshal([]byte(w.expect(admin, "GET", "/flowjet/v1/work", "", 200, "").body), &view))
+		return view
+	}
+	w.service(alice)
+	before := look()
+	if len(before.Workers) != 0 || before.Router != "" || len(before.Partitions) != pipeline.Partitions {
+		t.Errorf("without a worker: %+v", before)
+	}
+	waiting := uint64(0)
+	for _, partition := range before.Partitions {
+		waiting += partition.Waiting
+	}
+	if waiting != 1 || before.CommandsWaiting != 1 {
+		t.Errorf("%d wake-ups and %d commands wait, want the deployment", waiting, before.CommandsWaiting)
+	}
+	w.whole()
+	poll.Until(t, "the worker to be seen with nothing left to do", func() bool {
+		view := look()
+		for _, partition := range view.Partitions {
+			if partition.Worker != "worker" || partition.Waiting != 0 {
+				return false
+			}
+		}
+		return len(view.Workers) == 1 && view.Router == "worker" && view.CommandsWaiting == 0
+	})
+}
