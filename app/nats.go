@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -58,4 +59,22 @@ func (c Config) natsOptions() ([]nats.Option, error) {
 		options = append(options, seed)
 	}
 	return options, nil
+}
+
+// Reach tries whether the NATS servers of the configuration let this process in.
+func (c Config) Reach(ctx context.Context) error {
+	options, err := c.natsOptions()
+	if err != nil {
+		return err
+	}
+	wait := time.Second
+	if deadline, set := ctx.Deadline(); set {
+		wait = time.Until(deadline)
+	}
+	conn, err := nats.Connect(c.NATS.URL, append(options, nats.Timeout(wait))...)
+	if err != nil {
+		return fmt.Errorf("connect to NATS at %s: %w", c.NATS.URL, err)
+	}
+	conn.Close()
+	return nil
 }

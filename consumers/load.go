@@ -2,9 +2,6 @@ package consumers
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -98,15 +95,7 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 	return nil
 }
 
-// digest tells bodies apart by what they mean, not by how they are spelled.
-func digest(body flow.Body) string {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
-}
+func digest(body flow.Body) string { return body.Digest() }
 
 // resend finds out what of the last commit was not told, and has its timers set
 // again: the next flush does both.

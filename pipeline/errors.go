@@ -20,6 +20,8 @@ var (
 	ErrSuperseded = errors.New("another bridge has taken the feed over")
 	// ErrNotProvisioned says that a stream is missing and that it is not ours to make.
 	ErrNotProvisioned = errors.New("it is missing, and an operator has to make it: `flowjet nats provision`")
+	// ErrInUse says that another server has the data folder.
+	ErrInUse = errors.New("in use by another Flowjet; stop it or choose another folder")
 	// ErrClosed says that the reader was stopped or the pipeline closed.
 	ErrClosed = errors.New("closed")
 )

@@ -217,7 +217,7 @@ func lockStore(dir string) (*flock.Flock, error) {
 		return nil, fmt.Errorf("start the embedded NATS server: cannot write to the data folder %s: %w", dir, err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("start the embedded NATS server: the data folder %s is in use by another Flowjet; stop it or choose another folder", dir)
+		return nil, fmt.Errorf("start the embedded NATS server: the data folder %s is %w", dir, ErrInUse)
 	}
 	return lock, nil
 }

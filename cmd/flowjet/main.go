@@ -38,7 +38,7 @@ func newRoot() *cobra.Command {
 		// An error is one line.
 		DisableSuggestions: true,
 	}
-	root.AddCommand(newUp(), newConfig(), newDemo(), newReplay(), newCluster())
+	root.AddCommand(newUp(), newConfig(), newMigrate(), newDemo(), newReplay(), newCluster())
 	root.AddCommand(newParts()...)
 	return root
 }

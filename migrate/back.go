@@ -1,0 +1,182 @@
+package migrate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// Return is one service with what giving it back means.
+type Return struct {
+	ID    int
+	State string
+	// Body is what its document is to hold; nil where it holds that already.
+	Body []byte
+	// What is to be known of it, in words.
+	What string
+	// found is the digest of the document that the plan was made from.
+	found string
+}
+
+// PlanBack compares each service's document with what Flowjet has decided, and
+// finds the VMs that were created and not yet noted. Flowjet should have stopped:
+// what it decides later is not in the plan.
+func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline) ([]Return, error) {
+	documents, err := oned.Server().Documents(ctx, flow.DocumentTypeService, everybody, all, all)
+	if err != nil {
+		return nil, fmt.Errorf("list the services: %w", err)
+	}
+	vms, err := oned.Server().VMs(ctx, everybody, all, all, anyState)
+	if err != nil {
+		return nil, fmt.Errorf("list the VMs: %w", err)
+	}
+	var returns []Return
+	for _, document := range documents {
+		record, revision, err := pipe.LoadRecord(ctx, document.ID)
+		if err != nil {
+			return nil, fmt.Errorf("give service %d back: %w", document.ID, err)
+		}
+		one, err := giveBack(document, record, revision, vms)
+		if err != nil {
+			return nil, err
+		}
+		returns = append(returns, one)
+	}
+	slices.SortFunc(returns, func(a, b Return) int { return a.ID - b.ID })
+	return returns, nil
+}
+
+func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, vms []flow.VM) (Return, error) {
+	one := Return{ID: document.ID}
+	body, err := flow.ParseBody(document.Body)
+	if err != nil {
+		one.State, one.What = "unreadable", "left as it is: its document cannot be read"
+		return one, nil //nolint:nilerr // it is told in What
+	}
+	one.found = body.Digest()
+	one.State = flow.Service{Body: body}.State().String()
+	switch ours := record.Saved == one.found || slices.Contains(record.Digests, one.found) || record.State.Service.Body.Digest() == one.found; {
+	case revision == 0:
+		one.What = "left as it is: Flowjet has never touched it"
+		return one, nil
+	case record.Deleted:
+		one.What = "left as it is: it has ended"
+		return one, nil
+	case !ours:
+		one.What = "left as it is: somebody else has changed it since"
+		return one, nil
+	}
+	decided := record.State.Service.Body
+	decided.Roles = slices.Clone(decided.Roles)
+	noted := noteVMs(&decided, document.ID, vms)
+	one.State = flow.Service{Body: decided}.State().String()
+	if decided.Digest() == one.found {
+		one.What = "as decided" + remark(one.State)
+		return one, nil
+	}
+	if one.Body, err = json.Marshal(decided); err != nil {
+		return one, fmt.Errorf("write the document of service %d: %w", document.ID, err)
+	}
+	one.What = "is written as decided"
+	if noted > 0 {
+		one.What = fmt.Sprintf("%s, with %d VMs that were created and not yet noted", one.What, noted)
+	}
+	one.What += remark(one.State)
+	return one, nil
+}
+
+// remark: OneFlow goes on with what is in transition when it starts, and asks for
+// a recover where something has failed.
+func remark(state string) string {
+	for _, transient := range []flow.ServiceState{
+		flow.ServicePending, flow.ServiceDeploying, flow.ServiceDeployingNets, flow.ServiceUndeploying, flow.ServiceUndeployingNets,
+		flow.ServiceScaling, flow.ServiceHold,
+	} {
+		if transient.String() == state {
+			return "; it is in transition: start Flowjet again and let it finish, or recover it when OneFlow runs"
+		}
+	}
+	return ""
+}
+
+// noteVMs puts into the roles the VMs that carry a key of the service's and
+// stand nowhere: their worker died between the call and the note.
+func noteVMs(body *flow.Body, service int, vms []flow.VM) (noted int) {
+	known := map[int]bool{}
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			known[node.DeployID] = true
+		}
+	}
+	for _, vm := range vms {
+		if vm.Service != service || vm.Key == "" || vm.Gone() || vm.Ending() || known[vm.ID] {
+			continue
+		}
+		for i := range body.Roles {
+			role := &body.Roles[i]
+			if role.Name != vm.Role || len(role.Nodes) >= role.Cardinality {
+				continue
+			}
+			role.Nodes = append(slices.Clone(role.Nodes), flow.NewNode(vm))
+			noted++
+		}
+	}
+	return noted
+}
+
+// Flush writes the documents that are to be written, each only if it is still as
+// it was found. It returns how many it wrote.
+func Flush(ctx context.Context, oned *opennebula.Client, returns []Return) (written int, err error) {
+	for _, one := range returns {
+		if one.Body == nil {
+			continue
+		}
+		document, err := oned.Server().Document(ctx, one.ID)
+		if opennebula.IsCode(err, opennebula.CodeNoExists) {
+			continue
+		}
+		if err != nil {
+			return written, fmt.Errorf("give service %d back: %w", one.ID, err)
+		}
+		body, err := flow.ParseBody(document.Body)
+		if err != nil || body.Digest() != one.found {
+			return written, fmt.Errorf("give service %d back: its document has changed since the plan was made: stop Flowjet on every front-end, and try again", one.ID)
+		}
+		if err := oned.Server().UpdateDocument(ctx, one.ID, one.Body); err != nil {
+			return written, fmt.Errorf("give service %d back: %w", one.ID, err)
+		}
+		written++
+	}
+	return written, nil
+}
+
+// StillRunning lists the workers that are alive: each says so five times a second.
+func StillRunning(ctx context.Context, pipe *pipeline.Pipeline) ([]string, error) {
+	subscription, err := pipe.Conn().SubscribeSync(pipeline.SubjectsWorker)
+	if err != nil {
+		return nil, fmt.Errorf("listen for workers: %w", err)
+	}
+	defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
+	listening, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var workers []string
+	for {
+		message, err := subscription.NextMsgWithContext(listening)
+		if err != nil {
+			return workers, ctx.Err()
+		}
+		var heard struct {
+			Worker string `json:"worker"`
+			State  string `json:"state"`
+		}
+		if json.Unmarshal(message.Data, &heard) == nil && heard.State != "leaving" && !slices.Contains(workers, heard.Worker) {
+			workers = append(workers, heard.Worker)
+		}
+	}
+}

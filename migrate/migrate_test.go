@@ -1,0 +1,354 @@
+package migrate_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/fixtures"
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/migrate"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// zone is a simulated OpenNebula with a stopped OneFlow.
+type zone struct {
+	t    *testing.T
+	sim  *sim.Sim
+	oned *opennebula.Client
+	pipe *pipeline.Pipeline
+}
+
+func newZone(t *testing.T) *zone {
+	t.Helper()
+	simulated, err := sim.New(sim.Config{
+		XMLRPCListen: "127.0.0.1:0", HooksListen: "127.0.0.1:0", ControlListen: "127.0.0.1:0", BootDelay: time.Millisecond,
+	})
+	must(t, err)
+	must(t, simulated.Start(t.Context()))
+	t.Cleanup(func() { must(t, simulated.Stop(context.Background())) })
+	credentials, err := opennebula.ParseCredentials(simulated.ServerCredentials())
+	must(t, err)
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: simulated.Endpoint(), Credentials: credentials})
+	t.Cleanup(oned.Close)
+	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: natstest.Server(t)})
+	must(t, err)
+	t.Cleanup(pipe.Close)
+	return &zone{t: t, sim: simulated, oned: oned, pipe: pipe}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// document puts a service's document to oned, as OneFlow has left it.
+func (z *zone) document(body string) int {
+	z.t.Helper()
+	id, err := z.oned.For("oneadmin").AllocateDocument(z.t.Context(), flow.DocumentTypeService, "service", []byte(body))
+	must(z.t, err)
+	return id
+}
+
+func (z *zone) body(id int) flow.Body {
+	z.t.Helper()
+	document, err := z.oned.Server().Document(z.t.Context(), id)
+	must(z.t, err)
+	body, err := flow.ParseBody(document.Body)
+	must(z.t, err)
+	return body
+}
+
+// recordedServices are the bodies of service documents in the recording, each once.
+func recordedServices(t *testing.T) []string {
+	t.Helper()
+	type document struct {
+		Template struct {
+			Body json.RawMessage `json:"BODY"`
+		} `json:"TEMPLATE"`
+	}
+	var bodies []string
+	seen := map[string]bool{}
+	for _, exchange := range fixtures.Lines[struct {
+		ResponseBody string `json:"response_body"`
+	}](t, "rest.jsonl") {
+		var answer struct {
+			Document document `json:"DOCUMENT"`
+			Pool     struct {
+				Document []document `json:"DOCUMENT"`
+			} `json:"DOCUMENT_POOL"`
+		}
+		if json.Unmarshal([]byte(exchange.ResponseBody), &answer) != nil {
+			continue // an error's text
+		}
+		for _, found := range append(answer.Pool.Document, answer.Document) {
+			text := string(found.Template.Body)
+			body, err := flow.ParseBody([]byte(text))
+			if text == "" || seen[text] || err != nil || body.State == nil {
+				continue
+			}
+			seen[text] = true
+			bodies = append(bodies, text)
+		}
+	}
+	if len(bodies) < 50 {
+		t.Fatalf("only %d services in the recording", len(bodies))
+	}
+	return bodies
+}
+
+// TestEveryRecordedServiceHasAPlan: documents as a real OneFlow has left them,
+// in every state, are read and foreseen, and then each is woken once.
+func TestEveryRecordedServiceHasAPlan(t *testing.T) {
+	z := newZone(t)
+	bodies := recordedServices(t)
+	want := map[int]string{}
+	for _, body := range bodies {
+		parsed, err := flow.ParseBody([]byte(body))
+		must(t, err)
+		want[z.document(body)] = flow.Service{Body: parsed}.State().String()
+	}
+	services, err := migrate.Plan(t.Context(), z.oned, flow.DefaultSettings(), time.Now())
+	must(t, err)
+	if len(services) != len(bodies) {
+		t.Fatalf("%d services are planned of %d", len(services), len(bodies))
+	}
+	states := map[string]int{}
+	for _, service := range services {
+		if service.Unreadable != "" || len(service.Next) == 0 || service.State != want[service.ID] || service.Owner != "oneadmin" {
+			t.Errorf("service %d: %+v, want state %s", service.ID, service, want[service.ID])
+		}
+		states[service.State]++
+	}
+	if len(states) < 6 {
+		t.Errorf("the recording has only the states %v", states)
+	}
+	count, err := migrate.Adopt(t.Context(), z.pipe, services)
+	must(t, err)
+	info, err := z.pipe.JetStream().Stream(t.Context(), pipeline.StreamWork)
+	must(t, err)
+	if count != len(services) || info.CachedInfo().State.Msgs != uint64(count) {
+		t.Errorf("%d services were woken, and %d wake-ups wait", count, info.CachedInfo().State.Msgs)
+	}
+}
+
+func TestThePlanSaysWhatIsDoneFirst(t *testing.T) {
+	z := newZone(t)
+	pending := z.document(`{"name": "a", "deployment": "none", "state": 0, "roles": [{"name": "r", "type": "vm", "cardinality": 2, "template_id": 0}]}`)
+	z.document(`not a document at all`)
+	services, err := migrate.Plan(t.Context(), z.oned, flow.DefaultSettings(), time.Now())
+	must(t, err)
+	if said := fmt.Sprint(services[0].Next); services[0].ID != pending || !strings.Contains(said, "goes from PENDING to DEPLOYING_NETS") ||
+		!strings.Contains(said, "create vm of role r (2 times)") {
+		t.Errorf("%+v", services[0])
+	}
+	if services[1].Unreadable == "" {
+		t.Errorf("%+v", services[1])
+	}
+	count, err := migrate.Adopt(t.Context(), z.pipe, services)
+	must(t, err)
+	if count != 1 {
+		t.Errorf("%d services are woken, the unreadable one among them", count)
+	}
+}
+
+// TestEveryRecordedServiceIsGivenBack: what Flowjet has decided on a recorded
+// document and not yet saved is written, and OneFlow finds nothing in it that it
+// does not know.
+func TestEveryRecordedServiceIsGivenBack(t *testing.T) {
+	z := newZone(t)
+	bodies := recordedServices(t)
+	known := attributes(t, bodies)
+	decided := map[int]string{}
+	for _, text := range bodies {
+		id := z.document(text)
+		before := z.body(id)
+		decision := flow.Plan(flow.State{Service: flow.Service{ID: id, Body: before}}, flow.Facts{}, time.Now(), flow.DefaultSettings())
+		record := pipeline.Record{State: decision.State, Saved: before.Digest()}
+		_, err := z.pipe.SaveRecord(t.Context(), id, record, 0)
+		must(t, err)
+		decided[id] = decision.State.Service.Body.Digest()
+	}
+	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	written, err := migrate.Flush(t.Context(), z.oned, returns)
+	must(t, err)
+	if written == 0 || written == len(bodies) {
+		t.Errorf("%d of %d documents were written: some differ and some do not", written, len(bodies))
+	}
+	for id, want := range decided {
+		body := z.body(id)
+		if body.Digest() != want {
+			t.Errorf("service %d is not as it was decided", id)
+		}
+		text, err := json.Marshal(body)
+		must(t, err)
+		for name := range attributes(t, []string{string(text)}) {
+			if !known[name] {
+				t.Errorf("the document of service %d has %s, which OneFlow has never written", id, name)
+			}
+		}
+	}
+	again, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	for _, one := range again {
+		if one.Body != nil {
+			t.Errorf("service %d is written a second time", one.ID)
+		}
+	}
+}
+
+// attributes are the paths of all attributes in bodies, but for those within what
+// users choose the names of.
+func attributes(t *testing.T, bodies []string) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	for _, text := range bodies {
+		var body any
+		must(t, json.Unmarshal([]byte(text), &body))
+		collect("", body, found)
+	}
+	return found
+}
+
+var usersOwn = map[string]bool{
+	".networks": true, ".networks_values": true, ".user_inputs": true, ".user_inputs_values": true, ".roles.template_contents": true,
+	".roles.user_inputs": true, ".roles.user_inputs_values": true,
+}
+
+func collect(path string, value any, into map[string]bool) {
+	into[path] = true
+	if usersOwn[path] {
+		return
+	}
+	switch typed := value.(type) {
+	case map[string]any:
+		for name, inner := range typed {
+			collect(path+"."+name, inner, into)
+		}
+	case []any:
+		for _, inner := range typed {
+			collect(path, inner, into)
+		}
+	}
+}
+
+// TestAVMThatWasCreatedAndNotNotedIsGivenBack: its worker died in between.
+func TestAVMThatWasCreatedAndNotNotedIsGivenBack(t *testing.T) {
+	z := newZone(t)
+	const text = `{"name": "a", "deployment": "none", "state": 1, "roles": [{"name": "r", "type": "vm", "cardinality": 1, "template_id": 0, "state": 1, "nodes": []}]}`
+	id := z.document(text)
+	vm, err := z.oned.For("oneadmin").InstantiateTemplate(t.Context(), 0, "r_0", false,
+		fmt.Sprintf("SERVICE_ID = \"%d\"\nROLE_NAME = \"r\"\nFLOWJET_KEY = \"%d-r-0-1\"\n", id, id))
+	must(t, err)
+	body := z.body(id)
+	record := pipeline.Record{Saved: body.Digest(), State: flow.State{Service: flow.Service{ID: id, Body: body}}}
+	_, err = z.pipe.SaveRecord(t.Context(), id, record, 0)
+	must(t, err)
+	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	if !strings.Contains(returns[0].What, "with 1 VMs that were created") || !strings.Contains(returns[0].What, "in transition") {
+		t.Errorf("%+v", returns[0])
+	}
+	_, err = migrate.Flush(t.Context(), z.oned, returns)
+	must(t, err)
+	if nodes := z.body(id).Roles[0].Nodes; len(nodes) != 1 || nodes[0].DeployID != vm {
+		t.Errorf("the role has the nodes %+v, want VM %d", nodes, vm)
+	}
+}
+
+func TestWhatOthersHaveChangedIsLeftAlone(t *testing.T) {
+	z := newZone(t)
+	const text = `{"name": "a", "deployment": "none", "state": 2, "roles": [{"name": "r", "type": "vm", "cardinality": 0, "template_id": 0, "state": 2, "nodes": []}]}`
+	foreign, untouched, ended := z.document(text), z.document(text), z.document(text)
+	decided := z.body(foreign)
+	description := "decided"
+	decided.Description = &description
+	record := pipeline.Record{Saved: "something else", State: flow.State{Service: flow.Service{ID: foreign, Body: decided}}}
+	_, err := z.pipe.SaveRecord(t.Context(), foreign, record, 0)
+	must(t, err)
+	_, err = z.pipe.SaveRecord(t.Context(), ended, pipeline.Record{Deleted: true}, 0)
+	must(t, err)
+	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	for i, want := range []string{"somebody else has changed it", "never touched", "has ended"} {
+		if returns[i].Body != nil || !strings.Contains(returns[i].What, want) {
+			t.Errorf("%d of %v: %+v", i, []int{foreign, untouched, ended}, returns[i])
+		}
+	}
+	// Between plan and flush a document changes: nothing is written over it.
+	record.Saved = z.body(foreign).Digest()
+	_, revision, err := z.pipe.LoadRecord(t.Context(), foreign)
+	must(t, err)
+	_, err = z.pipe.SaveRecord(t.Context(), foreign, record, revision)
+	must(t, err)
+	returns, err = migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	must(t, z.oned.Server().UpdateDocument(t.Context(), foreign, []byte(strings.Replace(text, `"a"`, `"b"`, 1))))
+	if _, err := migrate.Flush(t.Context(), z.oned, returns); err == nil || !strings.Contains(err.Error(), "has changed since the plan was made") {
+		t.Error(err)
+	}
+	if z.body(foreign).Description != nil {
+		t.Error("a document that had changed was written over")
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	z := newZone(t)
+	good := migrate.Preflight{
+		Oned: z.oned, XMLRPC: z.sim.Endpoint(), Hooks: []string{z.sim.HooksEndpoint()}, OneFlow: "http://127.0.0.1:1", Now: time.Now,
+		ConnectNATS: func(context.Context) error { return nil },
+	}
+	checks := good.Run(t.Context())
+	if migrate.Failed(checks) || len(checks) != 6 {
+		t.Errorf("%+v", checks)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // something that is no ZeroMQ
+	must(t, err)
+	defer listener.Close()
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			conn.Close()
+		}
+	}()
+	oneflow := httptest.NewServer(http.NotFoundHandler())
+	defer oneflow.Close()
+	wrong, err := opennebula.ParseCredentials("serveradmin:wrong")
+	must(t, err)
+	refused := opennebula.NewClient(opennebula.Config{Endpoint: z.sim.Endpoint(), Credentials: wrong})
+	defer refused.Close()
+	cases := map[string]struct {
+		change func(*migrate.Preflight)
+		want   string
+	}{
+		"another publisher":    {func(p *migrate.Preflight) { p.Hooks = []string{"tcp://" + listener.Addr().String()} }, "does not speak ZeroMQ"},
+		"no publisher":         {func(p *migrate.Preflight) { p.Hooks = []string{"tcp://127.0.0.1:1"} }, "connection refused"},
+		"OneFlow runs":         {func(p *migrate.Preflight) { p.OneFlow = oneflow.URL }, "stop it on every front-end"},
+		"a wrong password":     {func(p *migrate.Preflight) { p.Oned = refused }, "oneflow_auth"},
+		"NATS is away":         {func(p *migrate.Preflight) { p.ConnectNATS = func(context.Context) error { return net.ErrClosed } }, "--nats-url"},
+		"a clock an hour late": {func(p *migrate.Preflight) { p.Now = func() time.Time { return time.Now().Add(-time.Hour) } }, "set both by NTP"},
+	}
+	for name, c := range cases {
+		looked := good
+		c.change(&looked)
+		checks := looked.Run(t.Context())
+		if !migrate.Failed(checks) || !strings.Contains(fmt.Sprintf("%+v", checks), c.want) {
+			t.Errorf("%s: %+v", name, checks)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// Service is one service with what taking it over means.
+type Service struct {
+	ID    int
+	Name  string
+	Owner string
+	State string
+	// Next is what Flowjet does with it first, in words.
+	Next []string
+	// Unreadable is why its document cannot be read; then it is left alone.
+	Unreadable string
+}
+
+// everybody are the documents and VMs of all users, from the first to the last.
+const (
+	everybody = -2
+	all       = -1
+	anyState  = -2
+)
+
+// Plan looks at every service and foresees what its worker will do with it: the
+// same decision, from the same documents and VMs.
+func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, now time.Time) ([]Service, error) {
+	documents, err := oned.Server().Documents(ctx, flow.DocumentTypeService, everybody, all, all)
+	if err != nil {
+		return nil, fmt.Errorf("list the services: %w", err)
+	}
+	facts, err := nodesOf(ctx, oned, documents)
+	if err != nil {
+		return nil, err
+	}
+	services := make([]Service, len(documents))
+	for i, document := range documents {
+		services[i] = foresee(document, facts, settings, now)
+	}
+	slices.SortFunc(services, func(a, b Service) int { return a.ID - b.ID })
+	return services, nil
+}
+
+// nodesOf are the VMs that stand in documents, read a range at a time. What oned
+// does not have is gone.
+func nodesOf(ctx context.Context, oned *opennebula.Client, documents []opennebula.Document) (flow.Facts, error) {
+	facts := flow.Facts{}
+	for _, document := range documents {
+		body, err := flow.ParseBody(document.Body)
+		if err != nil {
+			continue
+		}
+		for _, role := range body.Roles {
+			for _, node := range role.Nodes {
+				facts[node.DeployID] = flow.VM{ID: node.DeployID, State: flow.VMDone, Service: -1}
+			}
+		}
+	}
+	if len(facts) == 0 {
+		return facts, nil
+	}
+	vms, err := oned.Server().VMs(ctx, everybody, all, all, anyState)
+	if err != nil {
+		return nil, fmt.Errorf("list the VMs: %w", err)
+	}
+	for _, vm := range vms {
+		if _, wanted := facts[vm.ID]; wanted {
+			facts[vm.ID] = vm
+		}
+	}
+	return facts, nil
+}
+
+func foresee(document opennebula.Document, facts flow.Facts, settings flow.Settings, now time.Time) Service {
+	service := Service{ID: document.ID, Name: document.Name, Owner: document.Owner.UName}
+	body, err := flow.ParseBody(document.Body)
+	if err != nil {
+		service.State, service.Unreadable = "unreadable", err.Error()
+		return service
+	}
+	state := flow.State{Service: flow.Service{ID: document.ID, Owner: document.Owner, Body: body}}
+	service.State = state.Service.State().String()
+	own := flow.Facts{}
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			own[node.DeployID] = facts[node.DeployID]
+		}
+	}
+	service.Next = inWords(flow.Plan(state, own, now, settings))
+	return service
+}
+
+// inWords says what a decision does; calls of a kind are counted.
+func inWords(decision flow.Decision) []string {
+	var said []string
+	for _, change := range decision.Changes {
+		if change.Kind == "service" && change.Old != "" {
+			said = append(said, fmt.Sprintf("goes from %s to %s", change.Old, change.New))
+		}
+	}
+	counts := map[string]int{}
+	for _, action := range decision.Actions {
+		what := strings.ReplaceAll(string(action.Kind), "_", " ")
+		if action.Call != "" {
+			what = action.Call
+		}
+		if action.Role != "" {
+			what += " of role " + action.Role
+		}
+		if counts[what]++; counts[what] == 1 {
+			said = append(said, what)
+		}
+	}
+	for i, what := range said {
+		if counts[what] > 1 {
+			said[i] = fmt.Sprintf("%s (%d times)", what, counts[what])
+		}
+	}
+	if len(said) == 0 {
+		return []string{"watched on, nothing to do"}
+	}
+	return said
+}
+
+// Adopt wakes every service once, so that its worker takes it over. It may be
+// repeated. The wake-ups wait in JetStream until a worker runs.
+func Adopt(ctx context.Context, pipe *pipeline.Pipeline, services []Service) (int, error) {
+	woken := 0
+	for _, service := range services {
+		if service.Unreadable != "" {
+			continue
+		}
+		work := pipeline.Work{Service: service.ID, Reason: "taken over from OneFlow in " + service.State}
+		if _, err := pipe.PublishWork(ctx, work, ""); err != nil {
+			return woken, fmt.Errorf("take service %d over: %w", service.ID, err)
+		}
+		woken++
+	}
+	return woken, nil
+}

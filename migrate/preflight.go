@@ -1,0 +1,234 @@
+package migrate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// Check is one thing that was looked at beforehand.
+type Check struct {
+	// What was looked at, and Found what was seen.
+	What, Found string
+	// Mend is what to do; empty where all is well.
+	Mend string
+	// Doubt says that it can be gone on without mending.
+	Doubt bool
+}
+
+// Preflight is what the checks look at.
+type Preflight struct {
+	Oned *opennebula.Client
+	// XMLRPC is oned's endpoint, Hooks the endpoints of its hook events.
+	XMLRPC string
+	Hooks  []string
+	// OneFlow is where the old server answers while it runs, http://host:2474.
+	OneFlow string
+	// ConnectNATS tries the connection; nil leaves NATS out.
+	ConnectNATS func(context.Context) error
+	Now         func() time.Time
+}
+
+const (
+	// step bounds each check.
+	step = 5 * time.Second
+	// maxSkew is how far clocks may be apart: oned's tokens name an end.
+	maxSkew = 30 * time.Second
+	// oldest is the OpenNebula whose documents and calls are known.
+	oldestMajor, oldestMinor = 6, 0
+	testedMajor              = 7
+)
+
+// Run makes all checks, one after the other.
+func (p Preflight) Run(ctx context.Context) []Check {
+	var checks []Check
+	steps := []func(context.Context) []Check{p.checkOned, p.checkActing, p.checkClock, p.checkHooks, p.checkOneFlow, p.checkNATS}
+	for _, look := range steps {
+		limited, cancel := context.WithTimeout(ctx, step)
+		checks = append(checks, look(limited)...)
+		cancel()
+	}
+	return checks
+}
+
+// Failed says that something has to be mended first.
+func Failed(checks []Check) bool {
+	for _, check := range checks {
+		if check.Mend != "" && !check.Doubt {
+			return true
+		}
+	}
+	return false
+}
+
+func (p Preflight) checkOned(ctx context.Context) []Check {
+	check := Check{What: "oned at " + p.XMLRPC}
+	version, err := p.Oned.Server().Version(ctx)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeAuthentication):
+		check.Found, check.Mend = "refuses the server user", "put serveradmin's name and password into the file of --one-auth-file (OneFlow's is /var/lib/one/.one/oneflow_auth)"
+	case err != nil:
+		check.Found, check.Mend = err.Error(), "start oned, or name its endpoint with --one-xmlrpc"
+	default:
+		check.Found = "OpenNebula " + version
+		check.Mend, check.Doubt = judge(version)
+	}
+	return []Check{check}
+}
+
+// judge says what is to be done about a version of OpenNebula.
+func judge(version string) (mend string, doubt bool) {
+	parts := strings.Split(version, ".")
+	if len(parts) < 2 {
+		return "its version cannot be read: Flowjet is tested with 7.4", true
+	}
+	major, _ := strconv.Atoi(parts[0])
+	minor, _ := strconv.Atoi(parts[1])
+	switch {
+	case major < oldestMajor || (major == oldestMajor && minor < oldestMinor):
+		return fmt.Sprintf("upgrade OpenNebula: %d.%d is the oldest that Flowjet knows", oldestMajor, oldestMinor), false
+	case major != testedMajor:
+		return "Flowjet is tested with OpenNebula 7.4: try it on a copy first", true
+	}
+	return "", false
+}
+
+// checkActing: everything is done for a service as its owner.
+func (p Preflight) checkActing(ctx context.Context) []Check {
+	check := Check{What: "the server user"}
+	const oneadmin = 0
+	user, err := p.Oned.For("oneadmin").User(ctx, -1)
+	switch {
+	case err != nil:
+		check.Found, check.Mend = fmt.Sprintf("cannot act for oneadmin: %v", err), "give serveradmin the driver server_cipher (oneuser chauth) and its password in --one-auth-file"
+	case user.Identity.UID != oneadmin:
+		check.Found, check.Mend = fmt.Sprintf("acts as user %d in the place of oneadmin", user.Identity.UID), "give serveradmin the driver server_cipher (oneuser chauth)"
+	default:
+		check.Found = "acts for oneadmin"
+	}
+	return []Check{check}
+}
+
+// checkClock compares with the date of oned's HTTP answers.
+func (p Preflight) checkClock(ctx context.Context) []Check {
+	check := Check{What: "clocks"}
+	began := p.Now()
+	theirs, err := dateOf(ctx, p.XMLRPC)
+	if err != nil {
+		check.Found, check.Mend, check.Doubt = fmt.Sprintf("oned's cannot be read: %v", err), "make sure that this host's clock and oned's are set by NTP", true
+		return []Check{check}
+	}
+	skew := theirs.Sub(began.Add(p.Now().Sub(began) / 2)).Round(time.Second).Abs()
+	check.Found = fmt.Sprintf("%s apart from oned's", skew)
+	if skew > maxSkew {
+		check.Mend = "set both by NTP: sessions are valid for a while that both must agree on"
+	}
+	return []Check{check}
+}
+
+// dateOf is the date in an HTTP answer.
+func dateOf(ctx context.Context, endpoint string) (time.Time, error) {
+	body := []byte(`<?xml version="1.0"?><methodCall><methodName>system.listMethods</methodName><params/></methodCall>`)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
+	if err != nil {
+		return time.Time{}, err
+	}
+	request.Header.Set("Content-Type", "text/xml")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Do(request)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20))
+	return http.ParseTime(answer.Header.Get("Date"))
+}
+
+// checkHooks connects to each publisher: ZeroMQ greets first.
+func (p Preflight) checkHooks(ctx context.Context) []Check {
+	var checks []Check
+	for _, endpoint := range p.Hooks {
+		check := Check{What: "hook events at " + endpoint}
+		if err := greeted(ctx, endpoint); err != nil {
+			check.Found, check.Mend = err.Error(), "let HM_MAD of oned.conf listen there (-b 0.0.0.0 for other hosts), open the port, or correct --one-hooks"
+		} else {
+			check.Found = "a publisher answers"
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}
+
+// greeting is the first octet of ZeroMQ's.
+const greeting = 0xff
+
+func greeted(ctx context.Context, endpoint string) error {
+	parsed, err := url.Parse(endpoint)
+	if err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", parsed.Host)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if deadline, set := ctx.Deadline(); set {
+		_ = conn.SetDeadline(deadline)
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(conn, first); err != nil || first[0] != greeting {
+		return fmt.Errorf("what listens there does not speak ZeroMQ")
+	}
+	return nil
+}
+
+// checkOneFlow: two servers must not drive the same services.
+func (p Preflight) checkOneFlow(ctx context.Context) []Check {
+	check := Check{What: "OneFlow at " + p.OneFlow, Found: "is stopped"}
+	switch who := answering(ctx, p.OneFlow); who {
+	case "":
+	case "Flowjet":
+		check.What, check.Found = "the API at "+p.OneFlow, "is Flowjet's already"
+	default:
+		check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not drive the same services"
+	}
+	return []Check{check}
+}
+
+// answering is who serves HTTP at an address: Flowjet, another, or nobody.
+func answering(ctx context.Context, address string) string {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/flowjet/v1/version", nil)
+	if err != nil {
+		return ""
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Do(request)
+	if err != nil {
+		return ""
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusOK {
+		return "Flowjet"
+	}
+	return "another"
+}
+
+func (p Preflight) checkNATS(ctx context.Context) []Check {
+	if p.ConnectNATS == nil {
+		return nil
+	}
+	check := Check{What: "NATS", Found: "answers"}
+	if err := p.ConnectNATS(ctx); err != nil {
+		check.Found, check.Mend = err.Error(), "start the servers, or correct --nats-url"
+	}
+	return []Check{check}
+}
