@@ -61,7 +61,7 @@ func (b *inbox) mergeable(input pipeline.Input) int {
 
 // isNews says that the work only makes the service look.
 func isNews(work pipeline.Work) bool {
-	return work.Command == nil && work.Timer == nil && work.Measures == nil
+	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Newer
 }
 
 // sameSubject says that the later of two pieces of news makes the earlier

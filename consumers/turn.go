@@ -20,6 +20,9 @@ func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 	if input.Sequence <= l.record.Applied {
 		return l.repeat(ctx, input, fresh)
 	}
+	if input.Work.Newer {
+		return fmt.Errorf("handle input %d of service %d: %w", input.Sequence, l.service, pipeline.ErrNewer)
+	}
 	if !l.exists {
 		return l.absent(ctx, input)
 	}

@@ -22,6 +22,9 @@ var (
 	ErrNotProvisioned = errors.New("it is missing, and an operator has to make it: `flowjet nats provision`")
 	// ErrInUse says that another server has the data folder.
 	ErrInUse = errors.New("in use by another Flowjet; stop it or choose another folder")
+	// ErrNewer says that a newer Flowjet wrote it: it is left as it is, for a
+	// worker of that version.
+	ErrNewer = errors.New("a newer Flowjet wrote it: it waits for a worker of that version")
 	// ErrClosed says that the reader was stopped or the pipeline closed.
 	ErrClosed = errors.New("closed")
 )

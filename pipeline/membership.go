@@ -42,6 +42,8 @@ type heartbeatMessage struct {
 type sighting struct {
 	at    time.Time
 	blind bool
+	// schema is the newest schema version that it knows.
+	schema int
 }
 
 const (
@@ -58,7 +60,9 @@ const (
 // others after 800 ms, and a worker that leaves at once. A worker counts
 // itself by the same rule: what it owns depends on hearing its own heartbeat
 // come back from the server, so one that is cut off or was suspended owns
-// nothing. One that says it is blind owns nothing while another is not.
+// nothing. One that says it is blind owns nothing while another is not, and one
+// of an older version nothing while there is a newer one, whose records it could
+// not read.
 type Membership struct {
 	pipeline     *Pipeline
 	worker       string
@@ -177,7 +181,7 @@ func (m *Membership) say(state string) {
 		return
 	}
 	m.mu.Lock()
-	message := heartbeatMessage{Version: Version, Worker: m.worker, Process: m.process, State: state, Blind: m.blind}
+	message := heartbeatMessage{Version: m.pipeline.schema, Worker: m.worker, Process: m.process, State: state, Blind: m.blind}
 	m.mu.Unlock()
 	if err := m.pipeline.conn.Publish(WorkerSubject(m.worker), Encode(message)); err != nil {
 		m.log.Debug("a heartbeat was not sent", "worker", m.worker, "error", err)
@@ -209,7 +213,7 @@ func (m *Membership) note(heard heartbeatMessage) {
 		return
 	}
 	if _, known := m.seen[heard.Worker]; known || len(m.seen) < maxWorkers {
-		m.seen[heard.Worker] = sighting{at: time.Now(), blind: heard.Blind}
+		m.seen[heard.Worker] = sighting{at: time.Now(), blind: heard.Blind, schema: heard.Version}
 	}
 }
 
@@ -233,14 +237,18 @@ func (m *Membership) refresh() {
 }
 
 // able are the workers that share the keys: those that are not blind, or all
-// where everybody is. It is called with mu held.
+// where everybody is, and of these the newest. It is called with mu held.
 func (m *Membership) able(now time.Time) []string {
 	all := m.live(now)
 	seeing := slices.DeleteFunc(slices.Clone(all), func(worker string) bool { return m.seen[worker].blind })
 	if len(seeing) == 0 {
-		return all
+		seeing = all
 	}
-	return seeing
+	newest := 0
+	for _, worker := range seeing {
+		newest = max(newest, m.seen[worker].schema)
+	}
+	return slices.DeleteFunc(seeing, func(worker string) bool { return m.seen[worker].schema < newest })
 }
 
 // live is called with mu held.

@@ -9,7 +9,9 @@ import (
 )
 
 // Version is the schema version of every message and record that this
-// package writes. Readers accept it and every older one.
+// package writes. Readers accept it and every older one, and leave newer ones to
+// a newer Flowjet. It grows with every change that an older one would misread,
+// or lose by writing a record again: a new field of a record is one.
 const Version = 1
 
 // Event is a message on StreamONE: a hook event, reduced to what services and
@@ -62,6 +64,9 @@ type Work struct {
 	Measures *flow.Measures `json:"measures,omitempty"`
 	// Reason says why a bare wake-up was sent.
 	Reason string `json:"reason,omitempty"`
+	// Newer says that a newer Flowjet wrote the work: all that is known here is
+	// whose it is. It is not to be passed over.
+	Newer bool `json:"-"`
 }
 
 // Timer is a scheduled wake-up that has come due.

@@ -43,7 +43,8 @@ func (p *Pipeline) ReadPartition(ctx context.Context, partition int, after uint6
 }
 
 // Next waits for the next input. What cannot be understood goes to the
-// dead-letter stream and is skipped. It returns ctx's error, or ErrClosed
+// dead-letter stream and is skipped; what a newer Flowjet wrote comes as
+// Work.Newer. It returns ctx's error, or ErrClosed
 // after Stop.
 func (r *PartitionReader) Next(ctx context.Context) (Input, error) {
 	for {
@@ -51,7 +52,7 @@ func (r *PartitionReader) Next(ctx context.Context) (Input, error) {
 		if err != nil {
 			return Input{}, err
 		}
-		work, err := decodeWork(message.Data())
+		work, err := r.pipeline.decodeWork(message.Data())
 		if err == nil {
 			return Input{
 				Sequence: metadata.Sequence.Stream, Work: work,
@@ -72,15 +73,23 @@ func (r *reader) rewind(metadata *jetstream.MsgMetadata) {
 	r.last = metadata.Sequence.Stream - 1
 }
 
-func decodeWork(data []byte) (Work, error) {
-	var work Work
-	if err := json.Unmarshal(data, &work); err != nil {
+func (p *Pipeline) decodeWork(data []byte) (Work, error) {
+	var head struct {
+		Version int `json:"v"`
+		Service int `json:"service"`
+	}
+	err := json.Unmarshal(data, &head)
+	switch {
+	case err != nil:
 		return Work{}, err
+	case head.Version < 1:
+		return Work{}, fmt.Errorf("schema version %d is not known here", head.Version)
+	case head.Version > p.schema:
+		return Work{Version: head.Version, Service: head.Service, Newer: true}, nil
 	}
-	if work.Version < 1 || work.Version > Version {
-		return Work{}, fmt.Errorf("schema version %d is not known here", work.Version)
-	}
-	return work, nil
+	var work Work
+	err = json.Unmarshal(data, &work)
+	return work, err
 }
 
 // publishedOn is the subject that a message of StreamWork was published on,

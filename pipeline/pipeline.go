@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type Config struct {
 	Role Role
 	// Zone is the OpenNebula zone's id.
 	Zone int
+	// Schema is the schema version that is written, and the newest that is
+	// read; 0 is Version. A test plays another Flowjet with it.
+	Schema int
 	// Name is the connection's name in NATS's own listings.
 	Name   string
 	Logger *slog.Logger
@@ -41,7 +45,9 @@ type Pipeline struct {
 	owned bool
 	js    jetstream.JetStream
 	zone  int
-	log   *slog.Logger
+	// schema is Version, or what a test has set.
+	schema int
+	log    *slog.Logger
 
 	state       jetstream.KeyValue
 	checkpoints jetstream.KeyValue
@@ -67,7 +73,7 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 		return nil, err
 	}
 	p := &Pipeline{
-		conn: conn, owned: config.Conn == nil, zone: config.Zone, log: log, watch: watch,
+		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
 		streams: map[string]jetstream.Stream{},
 	}
 	p.life, p.end = context.WithCancel(context.Background())

@@ -23,7 +23,7 @@ func (p *Pipeline) PublishWork(ctx context.Context, work Work, messageID string)
 }
 
 func (p *Pipeline) publishWork(ctx context.Context, work Work, messageID, replyTo string) (uint64, error) {
-	message := workMessage(work, messageID)
+	message := p.workMessage(work, messageID)
 	if replyTo != "" {
 		message.Header.Set(HeaderReplyTo, replyTo)
 	}
@@ -34,8 +34,8 @@ func (p *Pipeline) publishWork(ctx context.Context, work Work, messageID, replyT
 	return sequence, nil
 }
 
-func workMessage(work Work, messageID string) *nats.Msg {
-	work.Version = Version
+func (p *Pipeline) workMessage(work Work, messageID string) *nats.Msg {
+	work.Version = p.schema
 	message := nats.NewMsg(WorkSubject(work.Service))
 	message.Data = Encode(work)
 	if messageID != "" {
@@ -56,7 +56,7 @@ type Wake struct {
 func (p *Pipeline) PublishWakes(ctx context.Context, wakes []Wake) error {
 	messages := make([]*nats.Msg, len(wakes))
 	for i, wake := range wakes {
-		messages[i] = workMessage(wake.Work, wake.MessageID)
+		messages[i] = p.workMessage(wake.Work, wake.MessageID)
 	}
 	if err := p.publishOrdered(ctx, messages, p.replicated(StreamWork)); err != nil {
 		return fmt.Errorf("wake %d services: %w", len(wakes), err)

@@ -135,7 +135,7 @@ func TestAReaderMovesWithTheClustersLeader(t *testing.T) {
 func TestWhatCannotBeReadIsBuriedAndSkipped(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	reader := readPartition(t, p, Partition(42), 0)
-	for _, poison := range []string{"not json", `{"v":99,"service":42}`, `{}`} {
+	for _, poison := range []string{"not json", `{"v":0,"service":42}`, `{}`} {
 		_, err := p.js.Publish(ctx, WorkSubject(42), []byte(poison))
 		must(t, err)
 	}
@@ -271,4 +271,18 @@ func TestReadersLoseAndDoubleNothingWhileConsumersVanish(t *testing.T) {
 		}
 	}
 	readers.Wait()
+}
+
+// TestWhatANewerFlowjetWroteIsHandedOnAsSuch: it is for its reader to wait.
+func TestWhatANewerFlowjetWroteIsHandedOnAsSuch(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	reader := readPartition(t, p, Partition(42), 0)
+	_, err := p.js.Publish(ctx, WorkSubject(42), []byte(`{"v":99,"service":42,"command":"of another form"}`))
+	must(t, err)
+	input, err := reader.Next(ctx)
+	must(t, err)
+	if !input.Work.Newer || input.Work.Service != 42 || input.Work.Version != 99 {
+		t.Errorf("got %+v", input)
+	}
+	noMessage(t, p, StreamDead, DeadSubject("work"))
 }

@@ -33,8 +33,8 @@ func (p *Pipeline) LoadRecord(ctx context.Context, service int) (Record, uint64,
 	if err := json.Unmarshal(entry.Value(), &record); err != nil {
 		return Record{}, 0, fmt.Errorf("load the record of service %d: it cannot be read: %w", service, err)
 	}
-	if record.Version > Version {
-		return Record{}, 0, fmt.Errorf("load the record of service %d: a newer Flowjet wrote it (version %d); upgrade this one", service, record.Version)
+	if record.Version > p.schema {
+		return Record{}, 0, fmt.Errorf("load the record of service %d: %w (version %d, this one knows %d)", service, ErrNewer, record.Version, p.schema)
 	}
 	return record, entry.Revision(), nil
 }
@@ -44,7 +44,7 @@ func (p *Pipeline) LoadRecord(ctx context.Context, service int) (Record, uint64,
 // somebody else wrote in between. After any other error the record may have
 // been written: load it again.
 func (p *Pipeline) SaveRecord(ctx context.Context, service int, record Record, revision uint64) (uint64, error) {
-	record.Version = Version
+	record.Version = p.schema
 	data := Encode(record)
 	write := recordWrite{service: service, data: data, nonce: nuid.Next()}
 	saved, err := p.compareAndSet(ctx, write, revision)

@@ -27,7 +27,7 @@ const (
 // like any other, so the target is WorkSubject, and removes the schedule.
 func (p *Pipeline) SetTimer(ctx context.Context, service int, timer Timer) error {
 	message := nats.NewMsg(TimerSubject(service, timer.Name))
-	message.Data = Encode(Work{Version: Version, Service: service, Timer: &timer})
+	message.Data = Encode(Work{Version: p.schema, Service: service, Timer: &timer})
 	message.Header.Set(headerSchedule, "@at "+timer.Due.UTC().Format(time.RFC3339Nano))
 	message.Header.Set(headerScheduleTarget, WorkSubject(service))
 	// The stream's MaxAge of 7 d would remove a later timer before it fires.
