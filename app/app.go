@@ -24,6 +24,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/restapi"
 	"github.com/flowjet/flowjet/sim"
+	"github.com/flowjet/flowjet/webhooks"
 )
 
 // Part is a part of Flowjet that a process can run.
@@ -61,14 +62,15 @@ type App struct {
 	out     io.Writer
 	metrics *prometheus.Registry
 
-	server  *pipeline.Server
-	sim     *sim.Sim
-	oned    *opennebula.Client
-	pipe    *pipeline.Pipeline
-	bridge  atomic.Pointer[bridge.Bridge]
-	worker  *consumers.Worker
-	api     *restapi.Server
-	release []func(context.Context) error // in the order of acquiring
+	server   *pipeline.Server
+	sim      *sim.Sim
+	oned     *opennebula.Client
+	pipe     *pipeline.Pipeline
+	bridge   atomic.Pointer[bridge.Bridge]
+	worker   *consumers.Worker
+	webhooks *webhooks.Deliverer
+	api      *restapi.Server
+	release  []func(context.Context) error // in the order of acquiring
 
 	statusAddress string
 }
@@ -336,7 +338,7 @@ func (a *App) startWorker(ctx context.Context) error {
 		return err
 	}
 	a.onStop(a.worker.Stop)
-	return nil
+	return a.startWebhooks(ctx)
 }
 
 func (a *App) startAPI(ctx context.Context) error {

@@ -74,6 +74,9 @@ type Config struct {
 		ScanInterval   time.Duration `koanf:"scan_interval"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 	} `koanf:"worker"`
+	Webhooks struct {
+		File string `koanf:"file"`
+	} `koanf:"webhooks"`
 	Sim struct {
 		Enabled       bool          `koanf:"enabled"`
 		XMLRPCListen  string        `koanf:"xmlrpc_listen"`

@@ -63,6 +63,7 @@ var commonOptions = []option{
 	{"scan-interval", "worker.scan_interval", "how often all services are looked through for one that nothing wakes", 2 * time.Minute},
 	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; roles below their min_vms are filled up after as long", 90 * time.Second},
 	{"max-calls", "worker.max_calls", "how many calls to oned a worker makes at once", 10},
+	{"webhooks-file", "webhooks.file", "YAML file that says which webhooks are told what happens to services; empty for none", ""},
 	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", false},
 	{"sim-xmlrpc-listen", "sim.xmlrpc_listen", "host:port of the simulated oned", "127.0.0.1:2633"},
 	{"sim-hooks-listen", "sim.hooks_listen", "host:port of the simulated hook events", "127.0.0.1:2101"},

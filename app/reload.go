@@ -23,7 +23,7 @@ func (a *App) reloadRates(config Config, _ Log) error {
 }
 
 // Reload takes over what of a new configuration a running process can, reads the
-// NATS server's file again, and logs each change and each that waits for a restart.
+// NATS server's file and the webhooks file again, and logs each change and each that waits for a restart.
 func (a *App) Reload(config Config, log Log) error {
 	var waiting []string
 	for _, o := range options {
@@ -44,6 +44,9 @@ func (a *App) Reload(config Config, log Log) error {
 	}
 	if len(waiting) > 0 {
 		a.logger.Warn("changed options wait for a restart", "options", strings.Join(waiting, ", "))
+	}
+	if err := a.reloadWebhooks(); err != nil {
+		return err
 	}
 	if a.server != nil {
 		return a.server.Reload()

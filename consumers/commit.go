@@ -20,6 +20,7 @@ func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) er
 		return nil
 	}
 	l.record.State = decision.State
+	l.record.Outbox.Webhooks = flow.Webhooks(decision.State.Service.Body)
 	l.addNodeTransitions()
 	l.addTransitions(decision.Changes, flow.Describe(decision.Actions))
 	l.setDueTimers()

@@ -73,7 +73,9 @@ func (l *lane) tellNext(ctx context.Context) error {
 		return err
 	}
 	outbox := &l.record.Outbox
-	if err := l.worker.pipe.PublishTransitions(ctx, outbox.Transitions[:1], outbox.First); err != nil {
+	next := outbox.Transitions[0]
+	next.Webhooks = outbox.Webhooks
+	if err := l.worker.pipe.PublishTransitions(ctx, []pipeline.Transition{next}, outbox.First); err != nil {
 		return fmt.Errorf("tell what happened to service %d: %w", l.service, err)
 	}
 	outbox.First++

@@ -225,3 +225,10 @@ func (w *Worker) jobOf(key string) func(context.Context) error {
 	number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
 	return func(ctx context.Context) error { return w.runPartition(ctx, number) }
 }
+
+// Owns says that this worker does now what the key stands for.
+func (w *Worker) Owns(key string) bool {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.running[key] != nil
+}

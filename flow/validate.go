@@ -69,6 +69,7 @@ func Validate(body Body) Violations {
 		found.checkRouter(fmt.Sprintf("roles[%d]", i), role)
 	}
 	found.checkNetworks(body)
+	found.checkWebhooks(body)
 	return found.violations
 }
 

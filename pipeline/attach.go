@@ -74,5 +74,6 @@ func (p *Pipeline) findBuckets(ctx context.Context) error {
 func (p *Pipeline) bucketPlaces() map[string]*jetstream.KeyValue {
 	return map[string]*jetstream.KeyValue{
 		BucketState: &p.state, BucketCheckpoint: &p.checkpoints, BucketOwners: &p.owners, BucketCommands: &p.commands,
+		BucketHooks: &p.hooks,
 	}
 }

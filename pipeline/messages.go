@@ -103,6 +103,10 @@ type Transition struct {
 	// Next is what an operator can do about a service in trouble.
 	Next string    `json:"next,omitempty"`
 	Time time.Time `json:"time"`
+	// MessageID is the message's id, "<service>-<number>", and Webhooks are the receivers
+	// that the service named. They stand in headers.
+	MessageID string         `json:"-"`
+	Webhooks  []flow.Webhook `json:"-"`
 }
 
 // Reply is a worker's answer to a command, sent to its HeaderReplyTo inbox and
@@ -177,6 +181,8 @@ type Outbox struct {
 	// First is the number of the first transition, counted per service from 1:
 	// it makes the message ids.
 	First uint64 `json:"first,omitempty"`
+	// Webhooks are the receivers that the service names; kept when it ends.
+	Webhooks []flow.Webhook `json:"webhooks,omitempty"`
 }
 
 // Encode writes any message of this package.

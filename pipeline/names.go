@@ -16,6 +16,8 @@ const (
 	StreamWork = "WORK"
 	// StreamFlow holds what happened to services, 90 days.
 	StreamFlow = "FLOW"
+	// StreamHook holds what is to be delivered to webhooks, until it is.
+	StreamHook = "HOOK"
 	// StreamDead holds what could not be understood or done, 30 days.
 	StreamDead = "DLQ"
 )
@@ -29,6 +31,9 @@ const (
 	BucketCheckpoint = "FLOW_CHECKPOINT"
 	// BucketOwners holds "vm-<id>" and "net-<id>" -> service id.
 	BucketOwners = "FLOW_OWNERS"
+	// BucketHooks holds the Attempts of the webhook deliveries that have failed,
+	// under "<receiver>.<service>".
+	BucketHooks = "FLOW_HOOKS"
 	// BucketCommands holds a CommandStatus under the command's id, 24 h.
 	BucketCommands = "FLOW_COMMANDS"
 )
@@ -46,6 +51,9 @@ const (
 	HeaderResync = "Flowjet-Resync"
 	// HeaderNonce tells one write of a service's record from all others.
 	HeaderNonce = "Flowjet-Nonce"
+	// HeaderWebhooks holds the receivers that a service named when a transition
+	// was told, in JSON.
+	HeaderWebhooks = "Flowjet-Webhooks"
 	// HeaderReason says why a message is in the dead-letter stream.
 	HeaderReason = "Flowjet-Reason"
 	// HeaderOrigin is the subject that a dead letter was on, where it can be sent
@@ -68,6 +76,9 @@ const (
 	ComparedKey = "compared"
 )
 
+// WebhooksCursor is the cursor of whoever finds the receivers of transitions.
+const WebhooksCursor = "webhooks"
+
 // Subject filters, one for each stream and kind.
 const (
 	SubjectsONE = "one.>"
@@ -77,6 +88,7 @@ const (
 	SubjectsWork   = "flow.work.*"
 	SubjectsTimer  = "flow.timer.>"
 	SubjectsFlow   = "flow.event.>"
+	SubjectsHook   = "flow.hook.>"
 	SubjectsDead   = "flow.dlq.>"
 	SubjectsWorker = "flow.worker.*"
 	SubjectsBridge = "flow.bridge.*"
@@ -159,6 +171,12 @@ func NetworkEventSubject(service int, network, state string) string {
 // RouterEventSubject is where it is told what became of a role's virtual router.
 func RouterEventSubject(service int, role, what string) string {
 	return fmt.Sprintf("flow.event.%d.router.%s.%s", service, token(role), token(what))
+}
+
+// HookSubject is where it waits what is to be delivered to a receiver about a
+// service.
+func HookSubject(receiver string, service int) string {
+	return fmt.Sprintf("flow.hook.%s.%d", token(receiver), service)
 }
 
 // DeadSubject is where a message goes that where could not handle.

@@ -90,12 +90,15 @@ func workerSubjects() Permissions {
 				SubjectsWork, SubjectsTimer, SubjectsFlow, DeadSubject("worker"), DeadSubject("work"), DeadSubject("events"), SubjectsWorker,
 				keys(BucketState), keys(BucketCheckpoint), keys(BucketOwners), keys(BucketCommands),
 				RoleAPI.InboxPrefix() + ".>", RoleAll.InboxPrefix() + ".>",
+				SubjectsHook, keys(BucketHooks), DeadSubject("webhook"),
 			},
 			// A timer is cancelled by purging its subject.
 			onStreams("STREAM.PURGE.%s", StreamWork),
 			readings(StreamONE), readings(StreamWork), readings(StreamFlow),
 			readings(bucketPrefix+BucketState), readings(bucketPrefix+BucketCheckpoint),
 			readings(bucketPrefix+BucketOwners), readings(bucketPrefix+BucketCommands),
+			// What is delivered to a webhook is deleted.
+			readings(StreamHook), readings(bucketPrefix+BucketHooks), onStreams("STREAM.MSG.DELETE.%s", StreamHook),
 		),
 		Subscribe: []string{SubjectsWorker},
 	}
@@ -118,7 +121,7 @@ func apiSubjects() Permissions {
 func readerSubjects() Permissions {
 	all := Permissions{
 		Publish:   apiCalls("INFO", "STREAM.LIST", "STREAM.NAMES"),
-		Subscribe: []string{SubjectsONE, "flow.>", "$KV.FLOW_STATE.>", "$KV.FLOW_OWNERS.>", "$KV.FLOW_CHECKPOINT.>", "$KV.FLOW_COMMANDS.>"},
+		Subscribe: []string{SubjectsONE, "flow.>", "$KV.FLOW_STATE.>", "$KV.FLOW_OWNERS.>", "$KV.FLOW_CHECKPOINT.>", "$KV.FLOW_COMMANDS.>", "$KV.FLOW_HOOKS.>"},
 	}
 	for _, stream := range allStreams() {
 		all.Publish = append(all.Publish, readings(stream)...)
@@ -169,7 +172,8 @@ func keys(bucket string) string { return "$KV." + bucket + ".>" }
 // allStreams are the streams, and those under the buckets.
 func allStreams() []string {
 	return []string{
-		StreamONE, StreamWork, StreamFlow, StreamDead,
+		StreamONE, StreamWork, StreamFlow, StreamHook, StreamDead,
 		bucketPrefix + BucketState, bucketPrefix + BucketCheckpoint, bucketPrefix + BucketOwners, bucketPrefix + BucketCommands,
+		bucketPrefix + BucketHooks,
 	}
 }

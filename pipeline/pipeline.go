@@ -53,6 +53,7 @@ type Pipeline struct {
 	checkpoints jetstream.KeyValue
 	owners      jetstream.KeyValue
 	commands    jetstream.KeyValue
+	hooks       jetstream.KeyValue
 	// streams are the handles of the streams, and of those under the buckets.
 	streams map[string]jetstream.Stream
 

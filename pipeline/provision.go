@@ -18,6 +18,7 @@ const (
 	keepWork     = 7 * day
 	keepHistory  = 90 * day
 	keepDead     = 30 * day
+	keepHooks    = 7 * day
 	keepCommands = day
 
 	// Each bounded stream loses its oldest messages when it is full. An event
@@ -27,6 +28,7 @@ const (
 	eventBytes   = 2 << 30
 	historyBytes = 1 << 30
 	deadBytes    = 128 << 20
+	hookBytes    = 256 << 20
 	leastBytes   = 16 << 20
 
 	// Windows of de-duplication cost 134 bytes of memory a message id. Events
@@ -36,7 +38,12 @@ const (
 	workWindow    = 2 * time.Minute
 	historyWindow = 10 * time.Minute
 	deadWindow    = time.Minute
+	hookWindow    = 10 * time.Minute
 	bucketWindow  = time.Second // Buckets take no message ids.
+
+	// hooksOfService is how many deliveries about one service may wait for one
+	// receiver: one that is away for long must not take the others' room.
+	hooksOfService = 1000
 
 	// bucketPrefix makes the name of a bucket's stream.
 	bucketPrefix = "KV_"
@@ -79,6 +86,14 @@ func streams(replicas int) []jetstream.StreamConfig {
 			Replicas: replicas, AllowDirect: true, AllowAtomicPublish: true,
 		},
 		{
+			// No direct reads: the next delivery is the oldest one that the leader has.
+			// What finds no room is refused and not thrown away in silence.
+			Name: StreamHook, Description: "what is to be delivered to webhooks",
+			Subjects: []string{SubjectsHook}, MaxAge: keepHooks, MaxBytes: hookBytes, Duplicates: hookWindow,
+			MaxMsgsPerSubject: hooksOfService, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+			Replicas: replicas,
+		},
+		{
 			Name: StreamDead, Description: "what could not be understood or done",
 			Subjects: []string{SubjectsDead}, MaxAge: keepDead, MaxBytes: deadBytes, Duplicates: deadWindow,
 			Replicas: replicas, AllowDirect: true,
@@ -95,6 +110,7 @@ func buckets(replicas int) []jetstream.StreamConfig {
 		{Name: BucketState, Description: "services' records", SubjectDeleteMarkerTTL: markerTTL},
 		{Name: BucketCheckpoint, Description: "readers' cursors"},
 		{Name: BucketOwners, Description: "which service a VM belongs to", SubjectDeleteMarkerTTL: markerTTL},
+		{Name: BucketHooks, Description: "webhook deliveries that have failed", MaxAge: keepHooks},
 		{Name: BucketCommands, Description: "commands and their outcome", MaxAge: keepCommands},
 	}
 	for i := range layout {

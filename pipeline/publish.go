@@ -74,6 +74,9 @@ func (p *Pipeline) PublishTransitions(ctx context.Context, transitions []Transit
 		message := nats.NewMsg(TransitionSubject(transition))
 		message.Data = Encode(transition)
 		message.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%d-%d", transition.Service, first+uint64(i)))
+		if len(transition.Webhooks) > 0 {
+			message.Header.Set(HeaderWebhooks, string(Encode(transition.Webhooks)))
+		}
 		messages[i] = message
 	}
 	if err := p.publishOrdered(ctx, messages, p.replicated(StreamFlow)); err != nil {

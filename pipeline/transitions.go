@@ -65,5 +65,9 @@ func (r *TransitionReader) Next(ctx context.Context) (uint64, Transition, error)
 func decodeTransition(message jetstream.Msg) (Transition, bool) {
 	var transition Transition
 	err := json.Unmarshal(message.Data(), &transition)
+	transition.MessageID = message.Headers().Get(jetstream.MsgIDHeader)
+	if named := message.Headers().Get(HeaderWebhooks); named != "" && err == nil {
+		err = json.Unmarshal([]byte(named), &transition.Webhooks)
+	}
 	return transition, err == nil && transition.Version >= 1 && transition.Version <= Version
 }

@@ -154,16 +154,17 @@ func TestInspectPageExplainsEveryName(t *testing.T) {
 	page := pages(t)[filepath.Join(root, "docs", "inspect.md")]
 	_, page, _ = strings.Cut(page, "## Every subject")
 	wanted := []string{
-		pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamDead,
-		pipeline.BucketState, pipeline.BucketCheckpoint, pipeline.BucketOwners, pipeline.BucketCommands,
-		pipeline.HeaderReplyTo, pipeline.HeaderHash, pipeline.HeaderFeed, pipeline.HeaderResync, pipeline.HeaderNonce, pipeline.HeaderReason, pipeline.HeaderOrigin,
+		pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamDead, pipeline.StreamHook,
+		pipeline.BucketState, pipeline.BucketCheckpoint, pipeline.BucketOwners, pipeline.BucketCommands, pipeline.BucketHooks,
+		pipeline.HeaderReplyTo, pipeline.HeaderHash, pipeline.HeaderFeed, pipeline.HeaderResync, pipeline.HeaderNonce, pipeline.HeaderReason, pipeline.HeaderOrigin, pipeline.HeaderWebhooks,
 	}
 	for _, message := range []any{
 		pipeline.Event{}, pipeline.Work{}, pipeline.Timer{}, pipeline.Cause{}, pipeline.Transition{}, flow.Change{}, flow.Command{}, flow.VM{},
 		pipeline.Reply{}, pipeline.CommandStatus{}, pipeline.Record{}, pipeline.TimerState{}, pipeline.Outbox{}, pipeline.Lease{}, pipeline.FeedBeat{},
+		pipeline.Delivery{}, pipeline.Attempts{}, flow.Webhook{},
 	} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(message)) {
-			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
 				wanted = append(wanted, "`"+name+"`")
 			}
 		}

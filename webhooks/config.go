@@ -1,0 +1,187 @@
+package webhooks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// Settings are what the webhooks file says.
+type Settings struct {
+	// Receivers are told of the transitions of all services.
+	Receivers []Receiver `yaml:"receivers"`
+	// Services says that services may name receivers of their own, in the
+	// attribute flowjet_webhooks of their templates. It is off unless it is set:
+	// whoever may write a template could then have the workers post to any address that
+	// they reach and that is not denied.
+	Services bool `yaml:"services"`
+	// Secrets are those that services may name.
+	Secrets []Secret `yaml:"secrets"`
+	// AllowAddresses are networks (10.0.0.0/8) that may be posted to although they
+	// are of this host or link-local; DenyAddresses ones that may not.
+	AllowAddresses []netip.Prefix `yaml:"allow_addresses"`
+	DenyAddresses  []netip.Prefix `yaml:"deny_addresses"`
+	// Timeout is how long one attempt may take, default 10 s; GiveUpAfter how old
+	// a delivery may become before it is a dead letter, default 24 h; FirstPause the pause
+	// after the first failure, default 1 s: each is twice the one before it, up to
+	// LongestPause, default 10 min.
+	Timeout      time.Duration `yaml:"timeout"`
+	GiveUpAfter  time.Duration `yaml:"give_up_after"`
+	FirstPause   time.Duration `yaml:"first_pause"`
+	LongestPause time.Duration `yaml:"longest_pause"`
+}
+
+// Receiver is one of the configuration.
+type Receiver struct {
+	Name string `yaml:"name"`
+	URL  string `yaml:"url"`
+	// SecretFile holds what deliveries are signed with; empty for unsigned ones.
+	SecretFile string `yaml:"secret_file"`
+	// Kinds are service (if there are none), role, vm, network and router.
+	Kinds []string `yaml:"kinds"`
+	// States are the only new states to be told of; all if there are none.
+	States []string `yaml:"states"`
+}
+
+// Secret is one that services may name.
+type Secret struct {
+	Name string `yaml:"name"`
+	File string `yaml:"file"`
+	// Users are the owners of the services that may name it; all if there are none.
+	Users []string `yaml:"users"`
+}
+
+// maxSettings bounds the file.
+const maxSettings = 1 << 20
+
+// ReadSettings reads a webhooks file.
+func ReadSettings(path string) (Settings, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return Settings{}, fmt.Errorf("read the webhooks file: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSettings))
+	if err != nil {
+		return Settings{}, fmt.Errorf("read the webhooks file %s: %w", path, err)
+	}
+	var settings Settings
+	reader := yaml.NewDecoder(bytes.NewReader(text))
+	reader.KnownFields(true)
+	if err := reader.Decode(&settings); err != nil && !errors.Is(err, io.EOF) {
+		return Settings{}, fmt.Errorf("read the webhooks file %s: %w", path, err)
+	}
+	if err := settings.check(); err != nil {
+		return Settings{}, fmt.Errorf("the webhooks file %s: %w", path, err)
+	}
+	return settings.withDefaults(), nil
+}
+
+var receiverName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+func (s Settings) check() error {
+	seen := map[string]bool{}
+	for i, receiver := range s.Receivers {
+		if err := receiver.check(); err != nil {
+			return fmt.Errorf("receivers[%d]: %w", i, err)
+		}
+		if seen[receiver.Name] {
+			return fmt.Errorf("receivers[%d]: there is another receiver %q: give each its own name", i, receiver.Name)
+		}
+		seen[receiver.Name] = true
+	}
+	for i, secret := range s.Secrets {
+		if !receiverName.MatchString(secret.Name) {
+			return fmt.Errorf("secrets[%d]: the name %q must be letters, digits, _ and -", i, secret.Name)
+		}
+		if err := checkSecretFile(secret.File); err != nil {
+			return fmt.Errorf("secrets[%d] %s: %w", i, secret.Name, err)
+		}
+	}
+	if s.Timeout < 0 || s.GiveUpAfter < 0 || s.FirstPause < 0 || s.LongestPause < 0 {
+		return errors.New("times must not be negative")
+	}
+	return nil
+}
+
+func (r Receiver) check() error {
+	if !receiverName.MatchString(r.Name) {
+		return fmt.Errorf("the name %q must be letters, digits, _ and -", r.Name)
+	}
+	if err := r.webhook().Check(); err != nil {
+		return fmt.Errorf("%s: %w", r.Name, err)
+	}
+	if r.SecretFile != "" {
+		if err := checkSecretFile(r.SecretFile); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
+	for _, state := range r.States {
+		if !knownState(state) {
+			return fmt.Errorf("%s: states names %q, which is no state of a service or role", r.Name, state)
+		}
+	}
+	return nil
+}
+
+func knownState(name string) bool {
+	known := []string{"DELETED"}
+	for _, state := range flow.ServiceStates() {
+		known = append(known, state.String())
+	}
+	for _, state := range flow.RoleStates() {
+		known = append(known, state.String())
+	}
+	return slices.Contains(known, name)
+}
+
+func (r Receiver) webhook() flow.Webhook { return flow.Webhook{URL: r.URL, Kinds: r.Kinds} }
+
+// wants says that the receiver is to be told of a change.
+func (r Receiver) wants(change flow.Change) bool {
+	return r.webhook().Wants(change.Kind) && (len(r.States) == 0 || slices.Contains(r.States, change.New))
+}
+
+func (s Settings) withDefaults() Settings {
+	for place, standard := range map[*time.Duration]time.Duration{
+		&s.Timeout: 10 * time.Second, &s.GiveUpAfter: 24 * time.Hour, &s.FirstPause: time.Second, &s.LongestPause: 10 * time.Minute,
+	} {
+		if *place == 0 {
+			*place = standard
+		}
+	}
+	return s
+}
+
+// receiver is the one of a name, false if the configuration has none any more.
+func (s Settings) receiver(name string) (Receiver, bool) {
+	at := slices.IndexFunc(s.Receivers, func(r Receiver) bool { return r.Name == name })
+	if at < 0 {
+		return Receiver{}, false
+	}
+	return s.Receivers[at], true
+}
+
+// secretFile is where the secret of a name is, for a service of the owner.
+func (s Settings) secretFile(name, owner string) (string, error) {
+	for _, secret := range s.Secrets {
+		if secret.Name != name {
+			continue
+		}
+		if len(secret.Users) > 0 && !slices.Contains(secret.Users, owner) {
+			return "", fmt.Errorf("the secret %s is not for services of %s", name, owner)
+		}
+		return secret.File, nil
+	}
+	return "", fmt.Errorf("the configuration has no secret %s", name)
+}

@@ -1,0 +1,228 @@
+package webhooks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func TestDeliveriesComeSignedAndInOrder(t *testing.T) {
+	w, r := newWorld(t), newReceiver(t, nil)
+	w.start(settings(Receiver{Name: "ops", URL: r.URL + "/hook", SecretFile: w.secret()}))
+	for number := range 20 {
+		w.tell(7, fmt.Sprintf("STATE%d", number))
+	}
+	first := r.next(t)
+	if want := Sign([]byte(secretText), "7-1", first.at, []byte(first.body)); first.signature != want || first.id != "7-1" || first.attempt != 1 {
+		t.Errorf("the first is %+v, its signature should be %s", first, want)
+	}
+	var said struct {
+		Type string
+		ID   string
+		Data pipeline.Transition
+	}
+	w.must(json.Unmarshal([]byte(first.body), &said))
+	if said.Type != "service.STATE0" || said.ID != "7-1" || said.Data.Service != 7 {
+		t.Errorf("it says %+v", said)
+	}
+	for number := 2; number <= 20; number++ {
+		if came := r.next(t); came.id != fmt.Sprintf("7-%d", number) {
+			t.Fatalf("%s came as number %d", came.id, number)
+		}
+	}
+	poll.Until(t, "nothing to wait", func() bool {
+		waiting, err := w.pipe.PendingDeliveries(context.Background())
+		return err == nil && waiting == 0
+	})
+}
+
+func TestAFailingReceiverGetsEachInOrder(t *testing.T) {
+	w := newWorld(t)
+	r := newReceiver(t, func(number int, out http.ResponseWriter, _ *http.Request) {
+		if number%3 != 0 {
+			out.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	w.start(settings(Receiver{Name: "ops", URL: r.URL}))
+	for range 5 {
+		w.tell(7, "RUNNING")
+	}
+	r.inOrder(t, 7, 5)
+	if last := r.next(t); last.attempt < 2 {
+		t.Errorf("a repeated delivery says that it is attempt %d", last.attempt)
+	}
+}
+
+func TestAHangingReceiverHoldsUpNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	slow := newReceiver(t, func(_ int, _ http.ResponseWriter, in *http.Request) {
+		select {
+		case <-release:
+		case <-in.Context().Done():
+		}
+	})
+	defer close(release)
+	quick := newReceiver(t, nil)
+	w.start(settings(Receiver{Name: "slow", URL: slow.URL}, Receiver{Name: "quick", URL: quick.URL}))
+	const services = 3 * maxPostsOfReceiver
+	for service := range services {
+		w.tell(service, "RUNNING")
+		w.tell(service, "WARNING")
+	}
+	seen := map[string]bool{}
+	for len(seen) < 2*services {
+		seen[quick.next(t).id] = true
+	}
+}
+
+func TestReceiversThatServicesName(t *testing.T) {
+	w, r := newWorld(t), newReceiver(t, nil)
+	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: 7, Owner: flow.Identity{UName: "alice"}}}}
+	_, err := w.pipe.SaveRecord(t.Context(), 7, record, 0)
+	w.must(err)
+	allowed := settings()
+	allowed.Secrets = []Secret{{Name: "team", File: w.secret(), Users: []string{"alice"}}, {Name: "others", File: w.secret(), Users: []string{"bob"}}}
+	allowed.GiveUpAfter = time.Nanosecond
+	w.start(allowed)
+	w.tell(7, "RUNNING", flow.Webhook{URL: r.URL + "/a", Secret: "team"}, flow.Webhook{URL: r.URL + "/b", Kinds: []string{"vm"}})
+	if came := r.next(t); came.signature != Sign([]byte(secretText), "7-1", came.at, []byte(came.body)) {
+		t.Errorf("it is signed %q", came.signature)
+	}
+	w.tell(7, "WARNING", flow.Webhook{URL: r.URL + "/c", Secret: "others"})
+	if letter := w.letter(); !strings.Contains(letter.Reason, "the secret others is not for services of alice") || letter.Service() != 7 {
+		t.Errorf("the dead letter says %q", letter.Reason)
+	}
+	if len(r.came) > 0 {
+		t.Error("it was posted all the same")
+	}
+}
+
+// letter waits for a dead letter and returns the last.
+func (w *world) letter() pipeline.Letter {
+	w.t.Helper()
+	var letters []pipeline.Letter
+	poll.Until(w.t, "a dead letter", func() bool {
+		var err error
+		letters, err = w.pipe.DeadLetters(context.Background(), 10)
+		return err == nil && len(letters) > 0
+	})
+	return letters[len(letters)-1]
+}
+
+func TestWhatIsTooOldBecomesADeadLetterAndCanBeRetried(t *testing.T) {
+	w := newWorld(t)
+	var healthy atomic.Bool
+	r := newReceiver(t, func(_ int, out http.ResponseWriter, _ *http.Request) {
+		if !healthy.Load() {
+			out.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	impatient := settings(Receiver{Name: "ops", URL: r.URL, States: []string{"WARNING"}})
+	impatient.GiveUpAfter = time.Nanosecond
+	w.start(impatient)
+	w.tell(7, "RUNNING")
+	w.tell(7, "WARNING")
+	letter := w.letter()
+	if letter.Where != "webhook" || !strings.Contains(letter.Reason, "500 Internal Server Error") || letter.Origin != "flow.hook.ops.7" {
+		t.Fatalf("the letter is %+v", letter)
+	}
+	healthy.Store(true)
+	w.must(w.pipe.RetryLetter(t.Context(), letter))
+	poll.Until(t, "the delivery after the retry", func() bool {
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		return len(r.posts) >= 2 && r.posts[len(r.posts)-1].id == "7-2"
+	})
+	if left, err := w.pipe.DeadLetters(t.Context(), 10); err != nil || len(left) > 0 {
+		t.Errorf("the letter is left: %v %v", left, err)
+	}
+}
+
+func TestDeliveriesGoOnWithAnotherWorker(t *testing.T) {
+	w := newWorld(t)
+	w.begin()
+	doomed := w.open()
+	dying := make(chan struct{})
+	var once sync.Once
+	r := newReceiver(t, func(number int, _ http.ResponseWriter, _ *http.Request) {
+		if number == 3 {
+			// The worker dies after the receiver has taken it, before it can note that.
+			once.Do(func() { doomed.Conn().Close(); close(dying) })
+		}
+	})
+	first := New(Config{Settings: settings(Receiver{Name: "ops", URL: r.URL}), Owns: func(string) bool { return true }}, doomed)
+	w.must(first.Start(t.Context()))
+	for range 6 {
+		w.tell(7, "RUNNING")
+	}
+	<-dying
+	doomed.Close()
+	w.stop(first)
+	w.start(settings(Receiver{Name: "ops", URL: r.URL}))
+	r.inOrder(t, 7, 6)
+	seen := map[string]int{}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	for _, came := range r.posts {
+		seen[came.id]++
+	}
+	if seen["7-3"] < 2 {
+		t.Errorf("the one that was not noted came %d times", seen["7-3"])
+	}
+}
+
+func TestPausesOutliveTheWorker(t *testing.T) {
+	w := newWorld(t)
+	r := newReceiver(t, func(_ int, out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusBadGateway) })
+	patient := settings(Receiver{Name: "ops", URL: r.URL})
+	patient.FirstPause, patient.LongestPause = time.Hour, time.Hour
+	d := w.start(patient)
+	w.tell(7, "RUNNING")
+	subject := pipeline.HookSubject("ops", 7)
+	var attempts pipeline.Attempts
+	poll.Until(t, "the failure to be kept", func() bool {
+		var err error
+		attempts, err = w.pipe.LoadAttempts(context.Background(), subject)
+		return err == nil && attempts.Count == 1
+	})
+	if attempts.Error != "502 Bad Gateway" || time.Until(attempts.Next) < 30*time.Minute {
+		t.Errorf("kept is %+v", attempts)
+	}
+	w.stop(d)
+	w.start(patient)
+	w.tell(8, "RUNNING") // another service's is delivered, this one's waits
+	poll.Until(t, "the other service's", func() bool {
+		other, err := w.pipe.LoadAttempts(context.Background(), pipeline.HookSubject("ops", 8))
+		return err == nil && other.Count == 1
+	})
+	if again, err := w.pipe.LoadAttempts(t.Context(), subject); err != nil || again.Count != 1 {
+		t.Errorf("it was tried again before its time: %+v %v", again, err)
+	}
+}
+
+func TestABacklogIsBounded(t *testing.T) {
+	w := newWorld(t)
+	d := New(Config{Settings: settings()}, w.pipe)
+	subject := pipeline.HookSubject("ops", 7)
+	for number := range 1001 {
+		delivery := pipeline.Delivery{ID: fmt.Sprintf("7-%d", number), Service: 7, Receiver: "ops", Body: []byte(`{}`)}
+		w.must(d.queueOne(t.Context(), subject, delivery))
+	}
+	if letter := w.letter(); !strings.Contains(letter.Reason, "7-1000 for receiver ops: too much waits") {
+		t.Errorf("the letter says %q", letter.Reason)
+	}
+	if waiting, err := w.pipe.PendingDeliveries(t.Context()); err != nil || waiting != 1000 {
+		t.Errorf("%d wait, %v", waiting, err)
+	}
+}

@@ -1,0 +1,236 @@
+package webhooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// lookEvery is how often a deliverer looks what it owns.
+	lookEvery = 250 * time.Millisecond
+	// maxPosts bounds the attempts under way, maxPostsOfReceiver those to one
+	// receiver: one that hangs leaves room for the others.
+	maxPosts           = 256
+	maxPostsOfReceiver = 8
+	// maxLanes bounds the pairs of receiver and service that have something
+	// waiting here; more wait in the stream.
+	maxLanes = 20_000
+)
+
+// Config is what a Deliverer needs to know.
+type Config struct {
+	Settings Settings
+	// Owns says whether this process does now what an ownership key stands for:
+	// the router's finds receivers, a partition's delivers.
+	Owns func(key string) bool
+	// Version is what receivers are told as the user agent.
+	Version string
+	Logger  *slog.Logger
+	// Registerer receives the metrics; nil keeps them private.
+	Registerer prometheus.Registerer
+}
+
+// Deliverer delivers to webhooks what falls to its process. It is safe for use
+// by several goroutines.
+type Deliverer struct {
+	config   Config
+	pipe     *pipeline.Pipeline
+	logger   *slog.Logger
+	metrics  *metrics
+	client   *http.Client
+	settings atomic.Pointer[Settings]
+	posts    *semaphore.Weighted
+
+	mutex sync.Mutex
+	lanes map[string]*lane // by subject
+	// perReceiver bounds the posts to each receiver that has lanes.
+	perReceiver map[string]*receiverSlots
+	room        *semaphore.Weighted
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// receiverSlots bounds the posts to one receiver for as long as it has lanes.
+type receiverSlots struct {
+	slots *semaphore.Weighted
+	lanes int
+}
+
+// New makes a deliverer that is not running.
+func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Deliverer{
+		config: config, pipe: pipe, logger: config.Logger, metrics: newMetrics(config.Registerer),
+		posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLanes),
+		lanes: map[string]*lane{}, perReceiver: map[string]*receiverSlots{},
+	}
+	d.Reload(config.Settings)
+	d.client = newClient(d.current)
+	return d
+}
+
+// Reload takes new settings over; what is under way ends by the old ones.
+func (d *Deliverer) Reload(settings Settings) {
+	settings = settings.withDefaults()
+	d.settings.Store(&settings)
+}
+
+func (d *Deliverer) current() Settings { return *d.settings.Load() }
+
+// Start begins to deliver. Starting a running deliverer does nothing.
+func (d *Deliverer) Start(ctx context.Context) error {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.done != nil {
+		return nil
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d.stop, d.done = stop, make(chan struct{})
+	go d.run(life, d.done)
+	return nil
+}
+
+// Stop ends the attempts under way and waits for that no longer than ctx.
+func (d *Deliverer) Stop(ctx context.Context) error {
+	d.mutex.Lock()
+	stop, done := d.stop, d.done
+	d.stop, d.done = nil, nil
+	d.mutex.Unlock()
+	if done == nil {
+		return nil
+	}
+	stop()
+	select {
+	case <-done:
+		d.client.CloseIdleConnections()
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the webhooks: %w", ctx.Err())
+	}
+}
+
+// run keeps up two tasks, each for as long as this process owns what it is for.
+func (d *Deliverer) run(ctx context.Context, done chan<- struct{}) {
+	defer close(done)
+	finding, delivering := newTask(d.find), newTask(d.deliver)
+	defer finding.end()
+	defer delivering.end()
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	owned := ""
+	for {
+		finding.follow(ctx, d.config.Owns(pipeline.RouterKey))
+		if now := d.ownedPartitions(); now != owned {
+			// What was passed over because another process owned it is read again.
+			delivering.end()
+			owned = now
+		}
+		delivering.follow(ctx, owned != "")
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// ownedPartitions is which partitions are ours, as a text to compare.
+func (d *Deliverer) ownedPartitions() string {
+	owned := ""
+	for partition := range pipeline.Partitions {
+		if key := pipeline.PartitionKey(partition); d.config.Owns(key) {
+			owned += key + " "
+		}
+	}
+	return owned
+}
+
+func (d *Deliverer) owns(service int) bool {
+	return d.config.Owns(pipeline.PartitionKey(pipeline.Partition(service)))
+}
+
+// task is something that runs, again after a failure, while it is wanted.
+type task struct {
+	job    func(context.Context) error
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func newTask(job func(context.Context) error) *task { return &task{job: job} }
+
+// follow starts or ends the task.
+func (t *task) follow(ctx context.Context, wanted bool) {
+	if !wanted || ctx.Err() != nil {
+		t.end()
+		return
+	}
+	if t.done != nil {
+		select {
+		case <-t.done: // it failed; looking is slow enough a pause
+		default:
+			return
+		}
+	}
+	life, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	t.cancel, t.done = cancel, done
+	go func() {
+		defer close(done)
+		_ = t.job(life)
+	}()
+}
+
+func (t *task) end() {
+	if t.done == nil {
+		return
+	}
+	t.cancel()
+	<-t.done
+	t.cancel, t.done = nil, nil
+}
+
+// deliver hands every subject on which something waits to its lane.
+func (d *Deliverer) deliver(ctx context.Context) (err error) {
+	defer func() { d.logUnlessOver(ctx, "delivering to webhooks", err) }()
+	reader, err := d.pipe.ReadDeliveries(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.Stop()
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		subject, service, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if d.owns(service) {
+			if err := d.wake(life, &lanes, subject, service); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// logUnlessOver logs a task's failure; that it was ended is none.
+func (d *Deliverer) logUnlessOver(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, pipeline.ErrClosed) {
+		d.logger.Warn(what+" stopped and starts again", "error", err)
+	}
+}

@@ -1,0 +1,198 @@
+package webhooks
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// lane delivers what waits on one subject, about one service for one receiver,
+// one after the other.
+type lane struct {
+	*Deliverer
+	subject  string
+	service  int
+	receiver string
+	slots    *semaphore.Weighted
+	again    bool // something came while it ran; the deliverer's mutex guards it
+}
+
+// wake has a subject's lane look what waits.
+func (d *Deliverer) wake(ctx context.Context, lanes *sync.WaitGroup, subject string, service int) error {
+	d.mutex.Lock()
+	if running := d.lanes[subject]; running != nil {
+		running.again = true
+		d.mutex.Unlock()
+		return nil
+	}
+	d.mutex.Unlock()
+	if err := d.room.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	l := d.open(subject, service)
+	lanes.Go(func() {
+		defer d.room.Release(1)
+		defer d.close(l)
+		l.run(ctx)
+	})
+	return nil
+}
+
+func (d *Deliverer) open(subject string, service int) *lane {
+	receiver := strings.Split(subject, ".")[2]
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	shared := d.perReceiver[receiver]
+	if shared == nil {
+		shared = &receiverSlots{slots: semaphore.NewWeighted(maxPostsOfReceiver)}
+		d.perReceiver[receiver] = shared
+	}
+	shared.lanes++
+	l := &lane{Deliverer: d, subject: subject, service: service, receiver: receiver, slots: shared.slots}
+	d.lanes[subject] = l
+	return l
+}
+
+func (d *Deliverer) close(l *lane) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.lanes[l.subject] == l {
+		delete(d.lanes, l.subject)
+	}
+	if shared := d.perReceiver[l.receiver]; shared != nil {
+		if shared.lanes--; shared.lanes == 0 {
+			delete(d.perReceiver, l.receiver)
+		}
+	}
+}
+
+// retire ends a lane on whose subject nothing waits, unless something came just now.
+func (l *lane) retire() bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.again {
+		l.again = false
+		return false
+	}
+	delete(l.lanes, l.subject)
+	return true
+}
+
+func (l *lane) run(ctx context.Context) {
+	pause := l.current().FirstPause
+	for ctx.Err() == nil && l.owns(l.service) {
+		delivery, found, err := l.pipe.NextDelivery(ctx, l.subject)
+		if err == nil && !found {
+			if l.retire() {
+				return
+			}
+			continue
+		}
+		if err == nil {
+			err = l.handle(ctx, delivery)
+		}
+		if err != nil && ctx.Err() == nil {
+			l.logger.Warn("a webhook waits for NATS", "receiver", l.receiver, "service", l.service, "error", err)
+			sleep(ctx, pause)
+		}
+	}
+}
+
+// handle makes one attempt at a delivery, when its time has come, and keeps what
+// came of it.
+func (l *lane) handle(ctx context.Context, delivery pipeline.Delivery) error {
+	if len(delivery.Body) == 0 {
+		return l.giveUp(ctx, delivery, "the delivery cannot be read")
+	}
+	attempts, err := l.pipe.LoadAttempts(ctx, l.subject)
+	if err != nil {
+		return err
+	}
+	failedBefore := attempts.Sequence != 0
+	if attempts.Sequence != delivery.Sequence {
+		attempts = pipeline.Attempts{Sequence: delivery.Sequence}
+	}
+	if !sleep(ctx, time.Until(attempts.Next)) || !l.owns(l.service) {
+		return nil
+	}
+	failure, err := l.attempt(ctx, delivery, attempts.Count+1)
+	if err != nil {
+		return err
+	}
+	if failure != nil && ctx.Err() != nil {
+		return ctx.Err() // cut off by ourselves
+	}
+	if failure != nil {
+		return l.failed(ctx, delivery, attempts, failure)
+	}
+	l.metrics.outcome(delivery, "delivered")
+	if failedBefore {
+		if err := l.pipe.ForgetAttempts(ctx, l.subject); err != nil {
+			return err
+		}
+	}
+	return l.pipe.DropDelivery(ctx, delivery.Sequence)
+}
+
+// failed keeps a failure and when to try again, or gives up.
+func (l *lane) failed(ctx context.Context, delivery pipeline.Delivery, attempts pipeline.Attempts, failure *failure) error {
+	l.metrics.outcome(delivery, "failed")
+	settings, now := l.current(), time.Now()
+	attempts.Count++
+	attempts.Error = failure.text
+	if attempts.First.IsZero() {
+		attempts.First = now
+	}
+	if failure.final || now.Sub(delivery.Queued) > settings.GiveUpAfter {
+		return l.giveUp(ctx, delivery, fmt.Sprintf("after %d attempts: %s", attempts.Count, failure.text))
+	}
+	attempts.Next = now.Add(max(pauseAfter(attempts.Count, settings), min(failure.after, settings.LongestPause)))
+	l.logger.Info("a webhook failed and is tried again", "receiver", title(delivery), "id", delivery.ID,
+		"attempt", attempts.Count, "next", attempts.Next, "error", failure.text)
+	return l.pipe.SaveAttempts(ctx, l.subject, attempts)
+}
+
+// pauseAfter doubles with each failure, and is spread by a fifth so that many
+// services do not come back to a receiver at once.
+func pauseAfter(failures int, settings Settings) time.Duration {
+	pause := settings.LongestPause
+	if failures <= 30 {
+		pause = min(pause, settings.FirstPause<<(failures-1))
+	}
+	return pause*4/5 + rand.N(pause*2/5+1)
+}
+
+// giveUp makes a dead letter of a delivery.
+func (l *lane) giveUp(ctx context.Context, delivery pipeline.Delivery, reason string) error {
+	l.metrics.outcome(delivery, "dead")
+	l.logger.Warn("a webhook is given up and becomes a dead letter", "receiver", title(delivery), "id", delivery.ID, "reason", reason)
+	if err := l.pipe.BuryDelivery(ctx, l.subject, fmt.Sprintf("%s for %s, %s", delivery.ID, title(delivery), reason), delivery); err != nil {
+		return err
+	}
+	if err := l.pipe.ForgetAttempts(ctx, l.subject); err != nil {
+		return err
+	}
+	return l.pipe.DropDelivery(ctx, delivery.Sequence)
+}
+
+// sleep says whether the time has passed before ctx ended.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	if pause <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

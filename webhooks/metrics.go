@@ -1,0 +1,71 @@
+package webhooks
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// servicesLabel stands for all receivers that services name: a label for each
+// would have no bound.
+const servicesLabel = "services"
+
+type metrics struct {
+	outcomes *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	pending  prometheus.Gauge
+	lastLook time.Time // the finder's only
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	if registerer == nil {
+		registerer = prometheus.NewRegistry()
+	}
+	m := &metrics{
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "flowjet", Subsystem: "webhooks", Name: "attempts_total",
+			Help: "Deliveries to webhooks by receiver (services: all that services name) and outcome: delivered, failed (to be tried again), dead.",
+		}, []string{"receiver", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "flowjet", Subsystem: "webhooks", Name: "attempt_seconds",
+			Help: "How long receivers took to answer.", Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 30},
+		}, []string{"receiver"}),
+		pending: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "flowjet", Subsystem: "webhooks", Name: "pending",
+			Help: "Deliveries that wait, as the worker that routes sees them.",
+		}),
+	}
+	registerer.MustRegister(m.outcomes, m.seconds, m.pending)
+	return m
+}
+
+func labelOf(delivery pipeline.Delivery) string {
+	if delivery.Receiver == "" {
+		return servicesLabel
+	}
+	return delivery.Receiver
+}
+
+func (m *metrics) outcome(delivery pipeline.Delivery, outcome string) {
+	m.outcomes.WithLabelValues(labelOf(delivery), outcome).Inc()
+}
+
+func (m *metrics) took(delivery pipeline.Delivery, time time.Duration) {
+	m.seconds.WithLabelValues(labelOf(delivery)).Observe(time.Seconds())
+}
+
+// countEvery is how often it is counted what waits.
+const countEvery = 5 * time.Second
+
+func (m *metrics) countPending(ctx context.Context, pipe *pipeline.Pipeline) {
+	if time.Since(m.lastLook) < countEvery {
+		return
+	}
+	m.lastLook = time.Now()
+	if waiting, err := pipe.PendingDeliveries(ctx); err == nil {
+		m.pending.Set(float64(waiting))
+	}
+}
