@@ -78,3 +78,18 @@ func (c Config) Reach(ctx context.Context) error {
 	conn.Close()
 	return nil
 }
+
+// Attach connects to NATS as the configuration says, to look: nothing is made or
+// changed. Missing names streams and buckets that are not there.
+func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipeline.Pipeline, missing []string, err error) {
+	options, err := c.natsOptions()
+	if err != nil {
+		return nil, nil, err
+	}
+	config.Options, config.Zone = append(options, config.Options...), c.Zone
+	config.URL = c.NATS.URL
+	if config.URL == "" {
+		config.URL = "nats://" + c.NATS.Listen
+	}
+	return pipeline.Attach(ctx, config)
+}

@@ -249,7 +249,7 @@ func TestWhatARoleMustNotDoIsDenied(t *testing.T) {
 		pipeline.RoleAPI: {
 			"one.0.vm.1.ACTIVE.RUNNING", "one.lease.feed", "flow.timer.1.look", "flow.event.1.service.DONE", "flow.worker.w", "flow.bridge.feed", "flow.dlq.worker",
 			"$KV.FLOW_STATE.1", "$KV.FLOW_OWNERS.vm-1", "$KV.FLOW_CHECKPOINT.router", "$JS.API.STREAM.PURGE.WORK", "$JS.API.STREAM.DELETE.KV_FLOW_COMMANDS",
-			"$JS.API.STREAM.MSG.GET.ONE", "$JS.API.CONSUMER.CREATE.ONE.x",
+			"$JS.API.STREAM.MSG.GET.KV_FLOW_OWNERS", "$JS.API.CONSUMER.CREATE.KV_FLOW_OWNERS.x",
 		},
 		pipeline.RoleAll: {"$JS.API.STREAM.DELETE.ONE", "$JS.API.STREAM.PURGE.FLOW", "$JS.API.STREAM.CREATE.OTHER", "$JS.API.ACCOUNT.PURGE.FLOWJET", "other"},
 		pipeline.RoleReader: {
