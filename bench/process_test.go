@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,8 +27,8 @@ import (
 const (
 	// partsVariable makes the test binary a Flowjet with these parts.
 	partsVariable = "FLOWJET_BENCH_PARTS"
-	// profileVariable is the host:port on which a Flowjet of a benchmark serves
-	// its profiles.
+	// profileVariable is the host:port on which a worker's process serves its
+	// profiles.
 	profileVariable = "FLOWJET_BENCH_PROFILE"
 	readyLine       = "ready"
 )
@@ -60,7 +61,7 @@ func runParts(names []string) error {
 	for _, name := range names {
 		parts = append(parts, app.Part(name))
 	}
-	if address := os.Getenv(profileVariable); address != "" {
+	if address := os.Getenv(profileVariable); address != "" && slices.Contains(parts, app.PartWorker) {
 		go func() { _ = http.ListenAndServe(address, nil) }() //nolint:gosec // a benchmark's, on loopback
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
