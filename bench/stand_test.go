@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/opennebula"
@@ -26,27 +23,22 @@ type stand struct {
 
 func newStand(b *testing.B) *stand {
 	b.Helper()
-	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
-	app.AddFlags(flags)
-	must(b, flags.Parse([]string{
-		"--sim", "--data-dir", b.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+	parts := []app.Part{app.PartNATS, app.PartSim, app.PartNarrator, app.PartWorker, app.PartBridge, app.PartAPI}
+	flowjet := startApp(b, parts, "--sim", "--data-dir", b.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
-		"--sim-boot-delay", "0s", "--sim-call-delay", "0s",
-	}))
-	config, err := app.ReadConfig("", flags)
-	must(b, err)
-	flowjet := app.New(config, app.Everything(config), "bench", io.Discard, slog.New(slog.DiscardHandler))
-	must(b, flowjet.Start(b.Context()))
-	b.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		_ = flowjet.Stop(ctx)
-	})
+		"--sim-boot-delay", "0s", "--sim-call-delay", "0s")
 	credentials, err := opennebula.ParseCredentials(flowjet.Sim().ServerCredentials())
 	must(b, err)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: flowjet.Sim().Endpoint(), Credentials: credentials})
 	b.Cleanup(oned.Close)
 	return &stand{app: flowjet, oned: oned, http: &http.Client{Timeout: 30 * time.Second}}
+}
+
+// stopApp releases what an app has acquired.
+func stopApp(running *app.App) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_ = running.Stop(ctx)
 }
 
 // post sends a request as oneadmin and returns the answer's body.

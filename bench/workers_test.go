@@ -1,0 +1,121 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// slowCall is what every call to oned takes here, any number at once: it is
+	// the workers that have to do more at a time.
+	slowCall = 50 * time.Millisecond
+	// growthTarget is how much faster twice as many workers have to be.
+	growthTarget = 1.8
+)
+
+// BenchmarkWorkers deploys services with 1, 2 and, with FLOWJET_BENCH_SCALE, 4
+// workers over an oned whose calls take their time. The floor of each is the
+// worker before it.
+func BenchmarkWorkers(b *testing.B) {
+	counts, services := []int{1, 2}, 60
+	if os.Getenv(scaleVariable) != "" {
+		counts, services = []int{1, 2, 4}, 240
+	}
+	for b.Loop() {
+		before := 0.0
+		for _, workers := range counts {
+			rate := deployWith(b, workers, services)
+			line := fmt.Sprintf("%d two-role services, calls of %s, %d workers", services, slowCall, workers)
+			if before == 0 {
+				fmt.Printf("%-72s %12.1f/s\n", line, rate)
+			} else {
+				row(line, fmt.Sprintf("%.1f/s, x %.2f", rate, rate/before), fmt.Sprintf("> x %.1f", growthTarget))
+				b.ReportMetric(rate/before, fmt.Sprintf("x-at-%d", workers))
+			}
+			before = rate
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// deployWith is how many services a second so many workers bring to RUNNING,
+// until nine of ten are: the last ones are a matter of how the services happen
+// to fall to the workers.
+func deployWith(b *testing.B, workers, services int) float64 {
+	b.Helper()
+	folder := b.TempDir()
+	auth := filepath.Join(folder, "auth")
+	base := startApp(b, []app.Part{app.PartNATS, app.PartSim, app.PartBridge},
+		"--sim", "--data-dir", folder, "--nats-listen", "127.0.0.1:0", "--sim-auth-file", auth,
+		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+		"--sim-boot-delay", "0s")
+	for range workers {
+		startApp(b, []app.Part{app.PartWorker}, "--nats-url", base.NATSURL(), "--one-xmlrpc", base.Sim().Endpoint(),
+			"--one-auth-file", auth, "--data-dir", folder)
+	}
+	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Name: "bench"})
+	must(b, err)
+	b.Cleanup(pipe.Close)
+	wakes := pendingServices(b, base, auth, services)
+	reader, err := pipe.ReadTransitions(b.Context(), -1, 0)
+	must(b, err)
+	defer reader.Stop()
+	base.Sim().SetCallDelay("", slowCall)
+	defer base.Sim().SetCallDelay("", 0)
+	began := time.Now()
+	must(b, pipe.PublishWakes(b.Context(), wakes))
+	wanted := services * 9 / 10
+	for running := 0; running < wanted; {
+		_, told, err := reader.Next(b.Context())
+		must(b, err)
+		if told.Kind == "service" && told.New == flow.ServiceRunning.String() {
+			running++
+		}
+	}
+	return float64(wanted) / time.Since(began).Seconds()
+}
+
+// pendingServices makes services that nobody has been told of, and what tells.
+func pendingServices(b *testing.B, base *app.App, auth string, services int) []pipeline.Wake {
+	b.Helper()
+	credentials, err := opennebula.ReadCredentials(auth)
+	must(b, err)
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: base.Sim().Endpoint(), Credentials: credentials})
+	b.Cleanup(oned.Close)
+	const body = `{"name":"bench","deployment":"straight","state":0,"roles":[
+		{"name":"Master","type":"vm","cardinality":1,"template_id":0,"state":0},
+		{"name":"Slave","type":"vm","cardinality":1,"template_id":0,"parents":["Master"],"state":0}]}`
+	wakes := make([]pipeline.Wake, services)
+	for i := range wakes {
+		id, err := oned.For("oneadmin").AllocateDocument(b.Context(), flow.DocumentTypeService, "bench", []byte(body))
+		must(b, err)
+		wakes[i] = pipeline.Wake{Work: pipeline.Work{Service: id, Reason: "bench"}, MessageID: fmt.Sprintf("bench-%d", id)}
+	}
+	return wakes
+}
+
+// startApp runs parts in this process until the benchmark ends.
+func startApp(b *testing.B, parts []app.Part, arguments ...string) *app.App {
+	b.Helper()
+	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+	app.AddFlags(flags)
+	must(b, flags.Parse(arguments))
+	config, err := app.ReadConfig("", flags)
+	must(b, err)
+	started := app.New(config, parts, "bench", io.Discard, slog.New(slog.DiscardHandler))
+	must(b, started.Start(b.Context()))
+	b.Cleanup(func() { stopApp(started) })
+	return started
+}
