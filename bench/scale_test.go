@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// scaleVariable makes the large benchmarks large.
+// scaleVariable makes the large benchmarks large: it is how many services there
+// are, of ten VMs each.
 const scaleVariable = "FLOWJET_BENCH_SCALE"
 
 // size is how much there is of everything.
@@ -32,10 +34,11 @@ type size struct {
 func (s size) allVMs() int { return s.services * s.roles * s.vms }
 
 func sizeNow() size {
-	if os.Getenv(scaleVariable) == "" {
+	services, err := strconv.Atoi(os.Getenv(scaleVariable))
+	if err != nil || services < 1 {
 		return size{services: 200, roles: 2, vms: 5, idle: 2 * time.Second}
 	}
-	return size{services: 10_000, roles: 2, vms: 5, idle: 30 * time.Second}
+	return size{services: services, roles: 2, vms: 5, idle: 30 * time.Second}
 }
 
 // zone is a simulated OpenNebula in a process of its own, full of services, and
@@ -258,8 +261,8 @@ const (
 func row(what, figure, target string) { fmt.Printf("%-72s %14s   target %s\n", what, figure, target) }
 
 // BenchmarkScaleStart has a Flowjet start over a zone full of services that it
-// knows nothing of, and then be idle. With FLOWJET_BENCH_SCALE=1 these are 10,000
-// services with 100,000 VMs.
+// knows nothing of, and then be idle. With FLOWJET_BENCH_SCALE=10000 these
+// are 10,000 services with 100,000 VMs.
 func BenchmarkScaleStart(b *testing.B) {
 	for b.Loop() {
 		z := newZone(b, sizeNow())

@@ -76,7 +76,7 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 // measuredServices are those that have elasticity policies and run.
 func (w *Worker) measuredServices(ctx context.Context) ([]flow.Service, error) {
 	var services []flow.Service
-	err := w.eachService(ctx, func(document opennebula.Document, body flow.Body) error {
+	err := w.eachService(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
 		service := flow.Service{ID: document.ID, Owner: document.Owner, Body: body}
 		if flow.MeasuredAttributes(service) != nil {
 			services = append(services, service)

@@ -123,7 +123,7 @@ func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 		return 0, err
 	}
 	var missing []pipeline.OwnerNote
-	err = w.eachService(ctx, func(document opennebula.Document, body flow.Body) error {
+	err = w.eachService(ctx, nil, func(document opennebula.Document, body flow.Body) error {
 		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
 			for _, id := range ids {
 				if service, known := noted[kind][id]; !known || service != document.ID {

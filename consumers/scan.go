@@ -40,7 +40,7 @@ func (w *Worker) scanRegularly(ctx context.Context) {
 }
 
 func (w *Worker) scan(ctx context.Context) error {
-	return w.eachService(ctx, func(document opennebula.Document, body flow.Body) error {
+	return w.eachService(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
 		state := flow.Service{Body: body}.State()
 		if !state.Watched() && !flow.Overdue(flow.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
@@ -56,14 +56,17 @@ func (w *Worker) scan(ctx context.Context) error {
 
 // eachService goes through all services, a page at a time and the newest first.
 // One that is made or deleted meanwhile may be visited twice or left out. One
-// that cannot be read is left out.
-func (w *Worker) eachService(ctx context.Context, visit func(opennebula.Document, flow.Body) error) error {
+// that cannot be read is left out, and so is one whose text skip knows.
+func (w *Worker) eachService(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, flow.Body) error) error {
 	for offset := 0; ; offset += servicesPage {
 		documents, err := w.oned.Server().Documents(ctx, flow.DocumentTypeService, allUsers, offset, -servicesPage)
 		if err != nil {
 			return fmt.Errorf("list the services: %w", err)
 		}
 		for _, document := range documents {
+			if skip != nil && skip(document.Body) {
+				continue
+			}
 			body, err := flow.ParseBody(document.Body)
 			if err != nil {
 				w.config.Logger.Warn("a service's document cannot be read and is left alone", "service", document.ID, "error", err)

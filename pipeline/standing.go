@@ -113,9 +113,10 @@ const standingReads = 4
 // Standing looks at who does the work now and at what waits.
 func (o *Observer) Standing(ctx context.Context) (Standing, error) {
 	live, able := o.workers()
+	owner := owners(able)
 	standing := Standing{
 		Version: Version, Workers: live, Partitions: make([]PartitionStanding, Partitions),
-		Router: heaviest(RouterKey, able), Autoscaler: heaviest(AutoscalerKey, able),
+		Router: owner[RouterKey], Autoscaler: owner[AutoscalerKey],
 	}
 	looks, ctx := errgroup.WithContext(ctx)
 	looks.SetLimit(standingReads)
@@ -123,7 +124,7 @@ func (o *Observer) Standing(ctx context.Context) (Standing, error) {
 		key := PartitionKey(partition)
 		looks.Go(func() (err error) {
 			at := &standing.Partitions[partition]
-			at.Partition, at.Worker = partition, heaviest(key, able)
+			at.Partition, at.Worker = partition, owner[key]
 			at.Waiting, err = o.pipeline.waiting(ctx, StreamWork, PartitionSubjects(partition), key)
 			return err
 		})
