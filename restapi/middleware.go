@@ -105,7 +105,7 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 // admitted turns away what is too much, and paths that the mux would redirect.
 func (s *Server) admitted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path.Clean(r.URL.Path) != r.URL.Path {
+		if path.Clean(r.URL.Path) != r.URL.Path && r.URL.Path != pageRoot {
 			s.notFound(w, r)
 			return
 		}

@@ -86,6 +86,9 @@ func (s *Server) routes() http.Handler {
 	for pattern, handler := range s.patterns() {
 		mux.Handle(pattern, handler)
 	}
+	for pattern, handler := range s.pages() {
+		mux.Handle(pattern, handler)
+	}
 	mux.HandleFunc("/", s.notFound)
 	return mux
 }

@@ -1,0 +1,53 @@
+package restapi
+
+import (
+	"embed"
+	"net/http"
+	"path"
+	"strings"
+)
+
+// pageFiles are the live page: hand-written, without anything from outside, and
+// used as they are.
+//
+//go:embed page
+var pageFiles embed.FS
+
+// pageRoot is where the live page is. Its files are below it, in page/.
+const pageRoot = "/flowjet/"
+
+// pagePolicy lets the page load its own files and ask its own server, and
+// nothing else: no text that users wrote can become markup or script in it.
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+var pageTypes = map[string]string{
+	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+	".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+}
+
+// pages are the live page's paths. They need no user: the page asks for one,
+// and what it shows is asked of the API as that user.
+func (s *Server) pages() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /flowjet": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, pageRoot, http.StatusPermanentRedirect)
+		},
+		"GET /flowjet/{$}":         func(w http.ResponseWriter, r *http.Request) { s.page(w, r, "index.html") },
+		"GET /flowjet/page/{file}": func(w http.ResponseWriter, r *http.Request) { s.page(w, r, r.PathValue("file")) },
+	}
+}
+
+func (s *Server) page(w http.ResponseWriter, r *http.Request, name string) {
+	text, err := pageFiles.ReadFile("page/" + name)
+	if err != nil || strings.ContainsAny(name, `/\`) {
+		s.notFound(w, r)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", pageTypes[path.Ext(name)])
+	header.Set("Content-Security-Policy", pagePolicy)
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	_, _ = w.Write(text) // an error means that the client has gone
+}
