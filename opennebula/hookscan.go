@@ -57,8 +57,8 @@ func (s *vmScan) take(tag []byte, start, end int) bool {
 		return s.shut(tag[1:], s.rest[:start], end)
 	case !plainName(tag):
 		return false
-	case unread[string(tag)]:
-		size := elementSize(s.rest[start:])
+	case unread(tag):
+		size := elementSize(s.rest[start:], tag)
 		s.rest = s.rest[start+size:]
 		s.leaf = false
 		return size > 0 && s.depth > 0

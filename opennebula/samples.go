@@ -91,7 +91,7 @@ func eachElement(text []byte, name string, take func(element []byte)) {
 			text = text[end:]
 			continue
 		}
-		size := elementSize(text[start:])
+		size := countedSize(text[start:])
 		if size == 0 {
 			return
 		}

@@ -1,6 +1,8 @@
 package opennebula
 
 import (
+	"bytes"
+	"encoding/xml"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,11 +14,15 @@ func TestSkim(t *testing.T) {
 	texts := map[string]string{
 		"":     "",
 		"text": "text",
-		"<VM><ID>1</ID><TEMPLATE><A>x</A><B/></TEMPLATE><S>2</S></VM>":     "<VM><ID>1</ID><S>2</S></VM>",
-		"<VM><TEMPLATE/><S>2</S></VM>":                                     "<VM><TEMPLATE/><S>2</S></VM>",
-		"<VM><TEMPLATE><A><![CDATA[</TEMPLATE><VM>]]></A></TEMPLATE></VM>": "<VM></VM>",
-		"<VM><U><![CDATA[<TEMPLATE>]]></U><TEMPLATE></TEMPLATE></VM>":      "<VM><U><![CDATA[<TEMPLATE>]]></U></VM>",
-		"<VM><TEMPLATE><TEMPLATE>x</TEMPLATE></TEMPLATE><X/></VM>":         "<VM><X/></VM>",
+		"<VM><ID>1</ID><TEMPLATE><A>x</A><B/></TEMPLATE><S>2</S></VM>":                                "<VM><ID>1</ID><S>2</S></VM>",
+		"<VM><TEMPLATE/><S>2</S></VM>":                                                                "<VM><TEMPLATE/><S>2</S></VM>",
+		"<VM><TEMPLATE><A><![CDATA[</TEMPLATE><VM>]]></A></TEMPLATE></VM>":                            "<VM></VM>",
+		"<VM><U><![CDATA[<TEMPLATE>]]></U><TEMPLATE></TEMPLATE></VM>":                                 "<VM><U><![CDATA[<TEMPLATE>]]></U></VM>",
+		"<VM><TEMPLATE><TEMPLATE>x</TEMPLATE></TEMPLATE><X/></VM>":                                    "<VM><X/></VM>",
+		"<VM><TEMPLATE><A><![CDATA[</TEMPLATE>]]></A></TEMPLATE><TEMPLATE><B>]]></B></TEMPLATE></VM>": "<VM></VM>",
+		"<VM><TEMPLATE><TEMPLATE_ID>3</TEMPLATE_ID><TEMPLATE/></TEMPLATE><X/></VM>":                   "<VM><X/></VM>",
+		"<VM><TEMPLATE><A><![CDATA[<![CDATA[ ]]></A></TEMPLATE><X/></VM>":                             "<VM><X/></VM>",
+		"<VM><TEMPLATE><A><![CDATA[ <TEMPLATE> ]]></A></TEMPLATE><X/></VM>":                           "<VM><X/></VM>",
 		"<VM><TEMPLATE><A>":          "<VM><TEMPLATE><A>",
 		"<VM><TEMPLATE><A><![CDATA[": "<VM><TEMPLATE><A><![CDATA[",
 		"<VM><>":                     "<VM><>",
@@ -59,6 +65,23 @@ func TestSkimKeepsWhatIsRead(t *testing.T) {
 			t.Errorf("%d VMs became %d", len(full.VMs), len(skimmed.VMs))
 		}
 	}
+}
+
+// Of a well-formed element both ways find the same end.
+func FuzzElementSize(f *testing.F) {
+	for _, seed := range []string{"<A>x</A>", "<A><![CDATA[</A>]]></A>", "<A><A></A></A>", "<A><AB></AB></A>", "<![CDATA[<![CDATA[]]>"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, inside []byte) {
+		text := append(append([]byte("<TEMPLATE>"), inside...), "</TEMPLATE><END/>"...)
+		if xml.Unmarshal(text[:len(text)-len("<END/>")], new(struct{})) != nil || bytes.Contains(inside, []byte("<!--")) ||
+			bytes.Contains(inside, []byte("<?")) || bytes.Contains(inside, []byte("<!")) && !bytes.Contains(inside, []byte("<![CDATA[")) || bytes.ContainsAny(inside, `"'`) {
+			return
+		}
+		if fast, slow := elementSize(text, []byte("TEMPLATE")), countedSize(text); fast != slow {
+			t.Fatalf("%q: %d by name, %d by counting", text, fast, slow)
+		}
+	})
 }
 
 func FuzzSkim(f *testing.F) {
