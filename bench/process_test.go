@@ -34,6 +34,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if is, err := asBridge(); is {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if parts := os.Getenv(partsVariable); parts != "" {
 		if err := runParts(strings.Split(parts, ",")); err != nil {
 			fmt.Fprintln(os.Stderr, err)

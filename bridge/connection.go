@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -28,6 +29,9 @@ const (
 type connection struct {
 	net  net.Conn
 	zmtp *zmq4.Conn
+	// from is what zmtp reads from; messages are read past it.
+	from *boundedConn
+	slab *slab
 	stop func() bool
 }
 
@@ -56,11 +60,12 @@ func (c *connection) greet(topics []string) error {
 	if err := c.net.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return err
 	}
-	zmtp, err := openZMTP(&boundedConn{Conn: c.net, reader: bufio.NewReaderSize(c.net, 64<<10)}, zmq4.Sub, false)
+	c.from = &boundedConn{Conn: c.net, reader: bufio.NewReaderSize(c.net, readAhead)}
+	zmtp, err := openZMTP(c.from, zmq4.Sub, false)
 	if err != nil {
 		return err
 	}
-	c.zmtp = zmtp
+	c.zmtp, c.slab = zmtp, newSlab()
 	for _, topic := range topics {
 		if err := zmtp.SendMsg(zmq4.NewMsg(append([]byte{1}, topic...))); err != nil {
 			return err
@@ -88,6 +93,58 @@ func (c *connection) receive() (frames [][]byte, err error) {
 	}
 }
 
+// read waits for the next message. Commands, which are rare, are left to zmq4;
+// of messages, which come by the ten thousand, each byte is copied once.
+func (c *connection) read() (item, error) {
+	for {
+		command, err := c.from.atCommand()
+		if err != nil {
+			return item{}, err
+		}
+		if !command {
+			return c.readMessage()
+		}
+		if err := c.obey(); err != nil {
+			return item{}, err
+		}
+	}
+}
+
+// obey has zmq4 answer a command.
+func (c *connection) obey() (err error) {
+	defer recoverTo(&err)
+	message, err := c.zmtp.RecvMsg()
+	if err == nil && message.Type == zmq4.UsrMsg {
+		err = errFrame
+	}
+	return err
+}
+
+func (c *connection) readMessage() (item, error) {
+	if c.slab.left() < slabSize/16 {
+		c.slab.release()
+		c.slab = newSlab()
+	}
+	i := item{frames: make([][]byte, 0, 2), slab: c.slab}
+	c.slab.share()
+	for more := true; more; {
+		var err error
+		if more, err = c.from.message(); err != nil {
+			return item{}, err
+		}
+		frame, fits := c.slab.take(int(c.from.body))
+		if !fits {
+			frame = make([]byte, c.from.body)
+		}
+		if _, err := io.ReadFull(c.from.reader, frame); err != nil {
+			return item{}, err
+		}
+		c.from.body = 0
+		i.frames = append(i.frames, frame)
+	}
+	return i, nil
+}
+
 // openZMTP shakes hands as a socket of that kind.
 func openZMTP(conn net.Conn, kind zmq4.SocketType, server bool) (zmtp *zmq4.Conn, err error) {
 	defer recoverTo(&err)
@@ -110,9 +167,12 @@ const (
 	// maxDiscard is the size of a frame that is not worth reading past.
 	maxDiscard = 1 << 30
 	maxFrames  = 64
+	// readAhead is what is asked of the system at a time.
+	readAhead = 256 << 10
 
-	flagMore = 1
-	flagLong = 2
+	flagMore    = 1
+	flagLong    = 2
+	flagCommand = 4
 )
 
 var errFrame = errors.New("a frame has an impossible size")
@@ -124,8 +184,9 @@ type boundedConn struct {
 	reader *bufio.Reader
 	// greeted counts the greeting's bytes, which are not in frames.
 	greeted int
-	// header is what is left of the current frame's header.
+	// header is what is left of the current frame's header, in space.
 	header []byte
+	space  [9]byte
 	// body and discard are what is left of its body: for the reader, and not.
 	body, discard int64
 	// frames and room belong to the current message.
@@ -176,11 +237,37 @@ func (b *boundedConn) nextFrame() error {
 	b.body = min(size, b.room)
 	b.discard = size - b.body
 	b.room -= b.body
-	b.header = binary.BigEndian.AppendUint64([]byte{flags | flagLong}, uint64(b.body))
+	b.space[0] = flags | flagLong
+	b.header = binary.BigEndian.AppendUint64(b.space[:1], uint64(b.body))
 	if flags&flagMore == 0 {
 		b.frames = 0
 	}
 	return nil
+}
+
+// atCommand says that the next frame is a command.
+func (b *boundedConn) atCommand() (bool, error) {
+	if err := b.skip(); err != nil {
+		return false, err
+	}
+	flags, err := b.reader.Peek(1)
+	if err != nil {
+		return false, err
+	}
+	return flags[0]&flagCommand != 0, nil
+}
+
+// message goes to the next frame of a message, whose body is then b.body, and
+// says whether more follow.
+func (b *boundedConn) message() (more bool, err error) {
+	if command, err := b.atCommand(); err != nil || command {
+		return false, errors.Join(err, errFrame)
+	}
+	if err := b.nextFrame(); err != nil {
+		return false, err
+	}
+	b.header = nil
+	return b.frames > 0, nil
 }
 
 func (b *boundedConn) readHeader() (flags byte, size int64, err error) {

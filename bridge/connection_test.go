@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -55,6 +56,21 @@ func readFrames(wire []byte) (bodies [][]byte, err error) {
 	}
 }
 
+// readMessages reads the same, as a bridge does once hands are shaken.
+func readMessages(wire []byte) (bodies [][]byte, err error) {
+	c := connection{from: &boundedConn{reader: bufio.NewReaderSize(bytes.NewReader(wire), 16)}, slab: newSlab()}
+	if _, err := io.ReadFull(c.from, make([]byte, greetingSize)); err != nil {
+		return nil, err
+	}
+	for {
+		message, err := c.read()
+		if err != nil {
+			return bodies, err
+		}
+		bodies = append(bodies, message.frames...)
+	}
+}
+
 func TestFramesAreBounded(t *testing.T) {
 	large := bytes.Repeat([]byte("x"), maxMessageSize+5000)
 	wire := bytes.Join([][]byte{
@@ -62,18 +78,50 @@ func TestFramesAreBounded(t *testing.T) {
 		frame(true, []byte("key")), frame(true, large), frame(false, []byte("third")),
 		shortFrame(true, "next"), shortFrame(false, "one"),
 	}, nil)
-	bodies, err := readFrames(wire)
-	if !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
 	want := []string{"key", "body", "", "key", string(large[:maxMessageSize-3]), "", "next", "one"}
-	if len(bodies) != len(want) {
-		t.Fatalf("%d frames", len(bodies))
-	}
-	for i := range want {
-		if string(bodies[i]) != want[i] {
-			t.Errorf("frame %d has %d bytes, want %d", i, len(bodies[i]), len(want[i]))
+	for name, read := range map[string]func([]byte) ([][]byte, error){"zmq4": readFrames, "bridge": readMessages} {
+		bodies, err := read(wire)
+		if !errors.Is(err, io.EOF) {
+			t.Fatal(name, err)
 		}
+		if len(bodies) != len(want) {
+			t.Fatalf("%s: %d frames", name, len(bodies))
+		}
+		for i := range want {
+			if string(bodies[i]) != want[i] {
+				t.Errorf("%s: frame %d has %d bytes, want %d", name, i, len(bodies[i]), len(want[i]))
+			}
+		}
+	}
+}
+
+// Messages that are waited for keep what they hold while others are read into
+// the memory of those that were understood.
+func TestMemoryOfMessagesIsUsedAgainOnlyWhenTheyAreUnderstood(t *testing.T) {
+	wire := bytes.NewBuffer(greeting())
+	const count = 1000
+	for i := range count {
+		wire.Write(shortFrame(true, fmt.Sprint("key ", i)))
+		wire.Write(frame(false, bytes.Repeat([]byte{byte(i)}, 1000+i)))
+	}
+	c := connection{from: &boundedConn{reader: bufio.NewReader(wire)}, slab: newSlab()}
+	_, err := io.ReadFull(c.from, make([]byte, greetingSize))
+	must(t, err)
+	var waiting []item
+	for i := range count {
+		message, err := c.read()
+		must(t, err)
+		waiting = append(waiting, message)
+		if i%3 == 0 {
+			continue
+		}
+		first := waiting[0]
+		waiting = waiting[1:]
+		number := i - len(waiting)
+		if string(first.frames[0]) != fmt.Sprint("key ", number) || !bytes.Equal(first.frames[1], bytes.Repeat([]byte{byte(number)}, 1000+number)) {
+			t.Fatalf("message %d is %q of %d bytes", number, first.frames[0], len(first.frames[1]))
+		}
+		first.slab.release()
 	}
 }
 
@@ -84,6 +132,9 @@ func TestImpossibleFramesEndTheConnection(t *testing.T) {
 	for name, frames := range map[string][]byte{"huge": huge, "negative": negative, "endless": endless} {
 		if _, err := readFrames(append(greeting(), frames...)); !errors.Is(err, errFrame) {
 			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := readMessages(append(greeting(), frames...)); !errors.Is(err, errFrame) {
+			t.Errorf("%s, as the bridge reads: %v", name, err)
 		}
 	}
 }
@@ -96,6 +147,18 @@ func FuzzBoundedConn(f *testing.F) {
 		bodies, err := readFrames(wire)
 		if err == nil {
 			t.Fatal("it never ends")
+		}
+		messages, err := readMessages(wire)
+		if err == nil {
+			t.Fatal("it never ends, as the bridge reads")
+		}
+		if len(messages) > len(bodies) {
+			t.Fatalf("%d frames of %d", len(messages), len(bodies))
+		}
+		for i := range messages {
+			if !bytes.Equal(messages[i], bodies[i]) {
+				t.Fatalf("frame %d is %q and %q", i, messages[i], bodies[i])
+			}
 		}
 		for _, body := range bodies {
 			if len(body) > maxMessageSize {

@@ -28,8 +28,9 @@ func decode(ctx context.Context, q *queue, t *translator, pass func(entries []en
 	var group sync.WaitGroup
 	for range decoders {
 		group.Go(func() {
+			d := t.decoder()
 			for j := range todo {
-				t.run(j)
+				d.run(j)
 			}
 		})
 	}
@@ -55,12 +56,13 @@ func decode(ctx context.Context, q *queue, t *translator, pass func(entries []en
 	group.Wait()
 }
 
-func (t *translator) run(j *job) {
+func (t *decoder) run(j *job) {
 	defer close(j.done)
 	j.entries = make([]entry, 0, len(j.items))
 	for _, i := range j.items {
 		if e, passes := t.translate(i); passes {
 			j.entries = append(j.entries, e)
 		}
+		i.slab.release()
 	}
 }

@@ -91,6 +91,10 @@ func (fakeWatch) Close()                   {}
 
 type fakeLease struct{ *fakeStore }
 
+func (l fakeLease) Stage(events []pipeline.FeedEvent) func(context.Context) error {
+	return func(ctx context.Context) error { return l.Publish(ctx, events) }
+}
+
 func (fakeLease) Beat(bool) error  { return nil }
 func (fakeLease) Sequence() uint64 { return 1 }
 func (fakeLease) Token() string    { return "" }

@@ -56,11 +56,11 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 	l.connected()
 	defer l.using(conn)()
 	for {
-		frames, err := conn.receive()
+		message, err := conn.read()
 		if err != nil {
 			return err
 		}
-		if err := l.pass(ctx, q, frames); err != nil {
+		if err := l.pass(ctx, q, message); err != nil {
 			return err
 		}
 	}
@@ -89,9 +89,10 @@ func (l *listener) reconnect() {
 
 // pass queues a message. Waiting for room leaves the publisher to its
 // high-water mark, above which it drops without a word.
-func (l *listener) pass(ctx context.Context, q *queue, frames [][]byte) error {
+func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	now := time.Now().UTC()
-	waited, err := q.push(ctx, item{heard: now, frames: frames})
+	message.heard = now
+	waited, err := q.push(ctx, message)
 	if err != nil {
 		return err
 	}

@@ -15,39 +15,82 @@ const (
 	maxBatchBytes = 4 << 20
 )
 
+// batch is some entries of the window on their way into the stream.
+type batch struct {
+	entries []entry
+	letters []entry
+	events  int
+	// store stores the events.
+	store func(context.Context) error
+}
+
+// newBatch begins to store entries, of which the first has a number.
+func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
+	b := &batch{entries: entries}
+	events := make([]pipeline.FeedEvent, 0, len(entries))
+	for i, e := range entries {
+		if e.isLetter() {
+			b.letters = append(b.letters, e)
+			continue
+		}
+		events = append(events, e.message(f.epoch, number+uint64(i)))
+	}
+	b.events = len(events)
+	commit := l.Stage(events)
+	b.store = func(ctx context.Context) error { return f.storeAll(ctx, l, events, commit) }
+	return b
+}
+
 // publish stores what is in the window until ctx ends, another bridge takes the
-// feed over, or heardAll has ended and nothing is left (nil).
+// feed over, or heardAll has ended and nothing is left (nil). While one batch is
+// being stored the next is sent.
 func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
+	var next *batch
 	for {
-		entries, number, err := f.window.take(heardAll, maxBatch, maxBatchBytes)
-		if err != nil {
-			if entries, number = f.window.takeNow(maxBatch, maxBatchBytes); len(entries) == 0 {
-				return ctx.Err()
+		current := next
+		if current == nil {
+			entries, number, err := f.window.take(heardAll, maxBatch, maxBatchBytes)
+			if err != nil {
+				if entries, number = f.window.takeNow(0, maxBatch, maxBatchBytes); len(entries) == 0 {
+					return ctx.Err()
+				}
 			}
+			current = f.newBatch(l, entries, number)
 		}
-		events := make([]pipeline.FeedEvent, 0, len(entries))
-		var letters []entry
-		for i, e := range entries {
-			if e.isLetter() {
-				letters = append(letters, e)
-				continue
-			}
-			events = append(events, e.message(f.epoch, number+uint64(i)))
-		}
-		if err := f.publishAll(ctx, l, events); err != nil {
+		stored := make(chan error, 1)
+		go func() { stored <- current.store(ctx) }()
+		var err error
+		if next, err = f.prepare(l, len(current.entries), stored); err != nil {
 			return err
 		}
-		f.bury(ctx, letters)
-		f.published(entries, len(events))
+		f.bury(ctx, current.letters)
+		f.published(current.entries, current.events)
 	}
 }
 
-// publishAll tries until all events are stored. Only a lost feed or the end of
+// prepare waits for a batch to be stored. When a whole further batch has been
+// heard before that, it is sent ahead.
+func (f *feed) prepare(l lease, behind int, stored <-chan error) (next *batch, err error) {
+	for {
+		if f.window.waitingBehind(behind) >= maxBatch {
+			entries, number := f.window.takeNow(behind, maxBatch, maxBatchBytes)
+			next = f.newBatch(l, entries, number)
+			return next, <-stored
+		}
+		select {
+		case err := <-stored:
+			return nil, err
+		case <-f.window.ready:
+		}
+	}
+}
+
+// storeAll tries until all events are stored. Only a lost feed or the end of
 // ctx make it give up: everything else passes, and order must be kept.
-func (f *feed) publishAll(ctx context.Context, l lease, events []pipeline.FeedEvent) error {
+func (f *feed) storeAll(ctx context.Context, l lease, events []pipeline.FeedEvent, commit func(context.Context) error) error {
 	pause := firstPause
 	for len(events) > 0 {
-		err := l.Publish(ctx, events)
+		err := commit(ctx)
 		if err == nil {
 			f.storing(nil)
 			return nil
@@ -60,6 +103,7 @@ func (f *feed) publishAll(ctx context.Context, l lease, events []pipeline.FeedEv
 			return err
 		}
 		pause = min(2*pause, longestPause)
+		commit = func(ctx context.Context) error { return l.Publish(ctx, events) }
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 type item struct {
 	heard  time.Time
 	frames [][]byte
+	// slab has the frames, if not nil.
+	slab *slab
 }
 
 // itemOverhead is about what an item takes besides its frames, in bytes.

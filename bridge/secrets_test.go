@@ -60,6 +60,7 @@ func TestNoSecretPassesTheWidestFilter(t *testing.T) {
 	b := New(config, p, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
+	poll.Until(t, "the feed to be held", func() bool { return b.Status()[0].Holding }) // else the small window forgets
 	events := tellingEverything()
 	for _, frames := range events {
 		publisher.send(frames)

@@ -30,6 +30,7 @@ type watch interface {
 // lease is the right to publish a feed.
 type lease interface {
 	Publish(ctx context.Context, events []pipeline.FeedEvent) error
+	Stage(events []pipeline.FeedEvent) (commit func(context.Context) error)
 	Tail(ctx context.Context, most int) ([]pipeline.StoredEvent, error)
 	Beat(leaving bool) error
 	Release(ctx context.Context) error

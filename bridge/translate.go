@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"strconv"
 	"strings"
 	"time"
@@ -33,9 +34,18 @@ type deadLetter struct {
 	reason string
 }
 
+// decoder is a translator at work, in memory of its own.
+type decoder struct {
+	*translator
+	events opennebula.EventDecoder
+	digest hash.Hash
+}
+
+func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: sha256.New()} }
+
 // translate makes an event, or a dead letter, of a message; false means that it
 // is neither, because nobody wants it.
-func (t *translator) translate(i item) (e entry, passes bool) {
+func (t *decoder) translate(i item) (e entry, passes bool) {
 	if len(i.frames) != 2 {
 		return letter(t.dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))), true
 	}
@@ -47,7 +57,7 @@ func (t *translator) translate(i item) (e entry, passes bool) {
 	if !t.filter.passes(key) {
 		return entry{}, false
 	}
-	hook, err := opennebula.DecodeEvent(text, i.frames[1])
+	hook, err := t.events.Decode(text, key, i.frames[1])
 	if err != nil {
 		return letter(t.dead(i, err)), true
 	}
@@ -58,11 +68,12 @@ func (t *translator) translate(i item) (e entry, passes bool) {
 		Version: pipeline.Version, Zone: t.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
-	return entryOf(event, hashOf(i.frames)), true
+	t.digest.Reset()
+	return entryOf(event, hashInto(t.digest, i.frames)), true
 }
 
 func entryOf(event pipeline.Event, hash string) entry {
-	return entry{subject: subject(event), hash: hash, objectID: objectID{event.Object, event.ID}, data: pipeline.Encode(event), heard: event.Heard}
+	return entry{subject: subject(event), hash: hash, objectID: objectID{event.Object, event.ID}, data: pipeline.EncodeEvent(event), heard: event.Heard}
 }
 
 // message gives an entry its message id: the hash says what happened, the
@@ -88,14 +99,15 @@ func subject(event pipeline.Event) string {
 }
 
 // hashOf is the first half of the frames' SHA-256, in hex.
-func hashOf(frames [][]byte) string {
-	digest := sha256.New()
+func hashOf(frames [][]byte) string { return hashInto(sha256.New(), frames) }
+
+func hashInto(digest hash.Hash, frames [][]byte) string {
+	var space [sha256.Size]byte
 	for _, frame := range frames {
-		digest.Write(strconv.AppendInt(nil, int64(len(frame)), 10))
-		digest.Write([]byte{':'})
+		digest.Write(append(strconv.AppendInt(space[:0], int64(len(frame)), 10), ':'))
 		digest.Write(frame)
 	}
-	return hex.EncodeToString(digest.Sum(nil)[:16])
+	return hex.EncodeToString(digest.Sum(space[:0])[:16])
 }
 
 func (t *translator) dead(i item, reason error) *deadLetter {

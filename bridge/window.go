@@ -198,7 +198,7 @@ func (w *window) standBy() {
 // the first. They stay until stored is called.
 func (w *window) take(ctx context.Context, most int, mostBytes int64) ([]entry, uint64, error) {
 	for {
-		if entries, number := w.takeNow(most, mostBytes); len(entries) > 0 {
+		if entries, number := w.takeNow(0, most, mostBytes); len(entries) > 0 {
 			return entries, number, nil
 		}
 		select {
@@ -209,16 +209,29 @@ func (w *window) take(ctx context.Context, most int, mostBytes int64) ([]entry, 
 	}
 }
 
-func (w *window) takeNow(most int, mostBytes int64) ([]entry, uint64) {
+// takeNow is take without waiting, of the entries behind so many that are on
+// their way already.
+func (w *window) takeNow(behind, most int, mostBytes int64) ([]entry, uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	waiting := w.entries[w.next-w.first:]
+	first := int(w.next-w.first) + behind //nolint:gosec // an index
+	if first >= len(w.entries) {
+		return nil, 0
+	}
+	waiting := w.entries[first:]
 	count, size := 0, int64(0)
 	for count < min(most, len(waiting)) && (count == 0 || size < mostBytes) {
 		size += waiting[count].size()
 		count++
 	}
-	return append([]entry(nil), waiting[:count]...), w.next
+	return append([]entry(nil), waiting[:count]...), w.next + uint64(behind) //nolint:gosec // not negative
+}
+
+// waitingBehind counts the entries behind so many that are on their way.
+func (w *window) waitingBehind(behind int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unstored() - behind
 }
 
 // stored lets go of the next entries: they are in JetStream. relieved says that

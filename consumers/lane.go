@@ -118,6 +118,7 @@ const maxUnflushed = 32
 // that come close together share that, because oned is the bottleneck.
 func (l *lane) handle(ctx context.Context, next delivery) {
 	input := next.Input
+	l.worker.config.Handling(input.Work)
 	l.open = append(l.open, next.sequences...)
 	complete := false
 	end := l.persist(ctx, input, func() error { return l.handleOnce(ctx, input) })

@@ -31,6 +31,9 @@ type Config struct {
 	// LaneIdle is after how long without work a service is forgotten, default
 	// 5 minutes.
 	LaneIdle time.Duration
+	// Handling is told of each input just before it is handled; nil for nobody.
+	// It must not block.
+	Handling func(work pipeline.Work)
 	Logger   *slog.Logger
 	// Registerer receives the worker's metrics; nil keeps them private.
 	Registerer prometheus.Registerer
@@ -51,6 +54,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Settings.AutoscalerInterval <= 0 {
 		c.Settings.AutoscalerInterval = flow.DefaultSettings().AutoscalerInterval
+	}
+	if c.Handling == nil {
+		c.Handling = func(pipeline.Work) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

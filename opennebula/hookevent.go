@@ -95,10 +95,22 @@ func DecodeEvent(key string, body []byte) (HookEvent, error) {
 	if err != nil {
 		return HookEvent{}, err
 	}
+	return new(EventDecoder).Decode(key, parsed, body)
+}
+
+// EventDecoder decodes one event after the other in the same memory. It is for
+// one goroutine.
+type EventDecoder struct{ text []byte }
+
+// maxKept is the memory that a decoder keeps for the next event.
+const maxKept = 1 << 20
+
+// Decode is DecodeEvent of a key that has been read.
+func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEvent, error) {
 	if parsed.Kind != KeyState && parsed.Kind != KeyAPI {
 		return HookEvent{}, decodeError(key, ReasonNotCarried, nil)
 	}
-	text, reason, err := decodeBody(body)
+	text, reason, err := d.decodeBody(body)
 	if err != nil {
 		return HookEvent{}, decodeError(key, reason, err)
 	}
@@ -120,12 +132,20 @@ func DecodeEvent(key string, body []byte) (HookEvent, error) {
 	return event, nil
 }
 
-func decodeBody(body []byte) ([]byte, Reason, error) {
-	if size := base64.StdEncoding.DecodedLen(len(body)); size > MaxEventSize+3 {
+// decodeBody's result lasts until the next event.
+func (d *EventDecoder) decodeBody(body []byte) ([]byte, Reason, error) {
+	size := base64.StdEncoding.DecodedLen(len(body))
+	if size > MaxEventSize+3 {
 		return nil, ReasonSize, fmt.Errorf("it has %d bytes of at most %d", size, MaxEventSize)
 	}
-	text := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
-	n, err := base64.StdEncoding.Decode(text, body)
+	text := d.text
+	if cap(text) < size {
+		text = make([]byte, size)
+		if size <= maxKept {
+			d.text = text
+		}
+	}
+	n, err := base64.StdEncoding.Decode(text[:size], body)
 	if err != nil {
 		return nil, ReasonBase64, err
 	}

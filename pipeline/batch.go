@@ -55,14 +55,29 @@ func (p *Pipeline) publishBatch(ctx context.Context, messages []*nats.Msg) error
 // answer to the last, which commits. A message that was lost on the way makes
 // the server refuse the commit.
 func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) error {
-	id := nuid.Next()
+	id, err := p.stageBatch(messages)
+	if err != nil {
+		return err
+	}
+	return p.commitBatch(ctx, messages, id)
+}
+
+// stageBatch sends all but the last message. Nothing of it is stored before
+// commitBatch; a batch that is not committed the server forgets after 10 s.
+func (p *Pipeline) stageBatch(messages []*nats.Msg) (id string, err error) {
+	id = nuid.Next()
 	last := len(messages) - 1
 	for i, message := range messages[:last] {
 		if err := p.conn.PublishMsg(inBatch(message, id, i+1)); err != nil {
-			return err
+			return id, err
 		}
 	}
-	commit := inBatch(messages[last], id, last+1)
+	return id, nil
+}
+
+// commitBatch sends the last message and waits until all are stored.
+func (p *Pipeline) commitBatch(ctx context.Context, messages []*nats.Msg, id string) error {
+	commit := inBatch(messages[len(messages)-1], id, len(messages))
 	commit.Header.Set(headerBatchCommit, "1")
 	answer, err := p.conn.RequestMsgWithContext(ctx, commit)
 	if err != nil {
@@ -71,15 +86,20 @@ func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) error {
 	return batchOutcome(answer.Data)
 }
 
+// inBatch makes a message a member of a batch, and of no other.
 func inBatch(message *nats.Msg, id string, sequence int) *nats.Msg {
-	member := nats.NewMsg(message.Subject)
-	member.Data = message.Data
-	for key, values := range message.Header {
-		member.Header[key] = values
-	}
-	member.Header.Set(headerBatchID, id)
-	member.Header.Set(headerBatchSequence, strconv.Itoa(sequence))
-	return member
+	message.Header[headerBatchID] = []string{id}
+	message.Header[headerBatchSequence] = []string{strconv.Itoa(sequence)}
+	delete(message.Header, headerBatchCommit)
+	return message
+}
+
+// alone takes a message out of its batch.
+func alone(message *nats.Msg) *nats.Msg {
+	delete(message.Header, headerBatchID)
+	delete(message.Header, headerBatchSequence)
+	delete(message.Header, headerBatchCommit)
+	return message
 }
 
 // batchError is JetStream's refusal, in the form that codeOf reads.

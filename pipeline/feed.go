@@ -157,11 +157,7 @@ func (l *FeedLease) failed(err error) error {
 }
 
 func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) error {
-	messages := make([]*nats.Msg, len(events))
-	for i, event := range events {
-		messages[i] = event.message()
-		messages[i].Header.Set(HeaderFeed, l.feed)
-	}
+	messages := l.messages(events)
 	replicated := l.pipeline.replicated(StreamONE)
 	for len(messages) > 0 {
 		count := chunk(messages, replicated)
@@ -171,6 +167,16 @@ func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) error {
 		messages = messages[count:]
 	}
 	return nil
+}
+
+func (l *FeedLease) messages(events []FeedEvent) []*nats.Msg {
+	messages := make([]*nats.Msg, len(events))
+	feed := []string{l.feed}
+	for i, event := range events {
+		messages[i] = event.message()
+		messages[i].Header[HeaderFeed] = feed
+	}
+	return messages
 }
 
 // publishChunk stores a batch, or where the server has some of it already
@@ -185,7 +191,7 @@ func (l *FeedLease) publishChunk(ctx context.Context, messages []*nats.Msg) erro
 		}
 	}
 	for _, message := range messages {
-		expectLast(message, subject, l.sequence)
+		expectLast(alone(message), subject, l.sequence)
 		if _, err := l.pipeline.publish(ctx, message); err != nil {
 			return err
 		}
@@ -195,16 +201,15 @@ func (l *FeedLease) publishChunk(ctx context.Context, messages []*nats.Msg) erro
 
 // message is the event as it is stored, without a fence.
 func (e FeedEvent) message() *nats.Msg {
-	message := nats.NewMsg(e.Subject)
-	message.Data = e.Data
+	message := &nats.Msg{Subject: e.Subject, Data: e.Data, Header: make(nats.Header, 8)}
 	if message.Data == nil {
 		e.Event.Version = Version
-		message.Data = Encode(e.Event)
+		message.Data = EncodeEvent(e.Event)
 	}
-	message.Header.Set(jetstream.MsgIDHeader, e.MessageID)
-	message.Header.Set(HeaderHash, e.Hash)
+	message.Header[jetstream.MsgIDHeader] = []string{e.MessageID}
+	message.Header[HeaderHash] = []string{e.Hash}
 	if e.Event.Resync {
-		message.Header.Set(HeaderResync, "true")
+		message.Header[HeaderResync] = []string{"true"}
 	}
 	return message
 }

@@ -110,7 +110,7 @@ func (x *Index) All(visit func(id int, stored StoredObject)) {
 	}
 }
 
-// digest is of what an event says: a VM with its owner and READY, or a state.
+// digest is of what a stored event says: a VM with its owner and READY, or a state.
 func (x *Index) digest(event Event) uint64 {
 	if event.VM != nil {
 		vm := *event.VM
@@ -184,7 +184,7 @@ func (p *Pipeline) publishFoundChunk(ctx context.Context, messages []*nats.Msg) 
 		}
 	}
 	for _, message := range messages {
-		_, err := p.publish(ctx, message)
+		_, err := p.publish(ctx, alone(message))
 		switch {
 		case err == nil:
 			stored++

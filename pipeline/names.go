@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // The streams. Every name that Flowjet uses on NATS is in this file.
@@ -96,13 +97,13 @@ const (
 
 // VMSubject is where a VM's state change is published: one.0.vm.21.ACTIVE.RUNNING.
 func VMSubject(zone, id int, state, lcmState string) string {
-	return fmt.Sprintf("one.%d.vm.%d.%s.%s", zone, id, token(state), token(lcmState))
+	return ObjectSubject(zone, "vm", id, state) + "." + token(lcmState)
 }
 
 // ObjectSubject is where a network's, host's or image's state change is
 // published; object is net, host or image.
 func ObjectSubject(zone int, object string, id int, state string) string {
-	return fmt.Sprintf("one.%d.%s.%d.%s", zone, token(object), id, token(state))
+	return "one." + strconv.Itoa(zone) + "." + token(object) + "." + strconv.Itoa(id) + "." + token(state)
 }
 
 // CallSubject is where an API call is published; call is "one.vm.update".
@@ -188,8 +189,11 @@ func WorkerSubject(worker string) string { return "flow.worker." + token(worker)
 // token makes one subject token of a name: what NATS would read as structure
 // becomes '_', and nothing becomes "_".
 func token(name string) string {
+	if name != "" && strings.IndexFunc(name, structural) < 0 && utf8.ValidString(name) {
+		return name
+	}
 	clean := strings.Map(func(r rune) rune {
-		if r <= ' ' || r == '.' || r == '*' || r == '>' || r == 0x7f {
+		if structural(r) {
 			return '_'
 		}
 		return r
@@ -199,3 +203,5 @@ func token(name string) string {
 	}
 	return clean
 }
+
+func structural(r rune) bool { return r <= ' ' || r == '.' || r == '*' || r == '>' || r == 0x7f }

@@ -145,7 +145,7 @@ func (p *Pipeline) publishChunk(ctx context.Context, messages []*nats.Msg) error
 		// whole. One by one the server drops those it has.
 	}
 	for _, message := range messages {
-		if _, err := p.publish(ctx, message); err != nil {
+		if _, err := p.publish(ctx, alone(message)); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,95 @@
+package pipeline
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// EncodeEvent is Encode of an event, byte for byte, at a fifth of its cost:
+// events come in bursts of tens of thousands.
+func EncodeEvent(event Event) []byte {
+	w := writer{make([]byte, 0, 512)}
+	w.number(`{"v":`, event.Version)
+	w.number(`,"zone":`, event.Zone)
+	w.text(`,"object":`, event.Object)
+	w.number(`,"id":`, event.ID)
+	w.unlessEmpty(`,"state":`, event.State)
+	w.unlessEmpty(`,"lcm_state":`, event.LCMState)
+	if event.VM != nil {
+		w.vm(*event.VM)
+	}
+	w.unlessEmpty(`,"host":`, event.Host)
+	w.unlessEmpty(`,"call":`, event.Call)
+	w.ifTrue(`,"ok":true`, event.OK)
+	if event.Ready != nil {
+		w.raw(`,"ready":`)
+		w.out = strconv.AppendBool(w.out, *event.Ready)
+	}
+	w.ifTrue(`,"resync":true`, event.Resync)
+	w.raw(`,"heard":"`)
+	w.out = event.Heard.AppendFormat(w.out, time.RFC3339Nano)
+	w.raw(`"}`)
+	return w.out
+}
+
+// writer appends JSON to a text.
+type writer struct{ out []byte }
+
+func (w *writer) vm(vm flow.VM) {
+	w.number(`,"vm":{"id":`, vm.ID)
+	w.unlessEmpty(`,"name":`, vm.Name)
+	w.number(`,"owner":{"uid":`, vm.Owner.UID)
+	w.number(`,"gid":`, vm.Owner.GID)
+	w.text(`,"uname":`, vm.Owner.UName)
+	w.text(`,"gname":`, vm.Owner.GName)
+	w.number(`},"state":`, int(vm.State))
+	w.number(`,"lcm_state":`, int(vm.LCMState))
+	w.ifTrue(`,"ready":true`, vm.Ready)
+	w.number(`,"service":`, vm.Service)
+	w.unlessEmpty(`,"role":`, vm.Role)
+	w.unlessEmpty(`,"key":`, vm.Key)
+	w.raw("}")
+}
+
+func (w *writer) raw(text string) { w.out = append(w.out, text...) }
+
+func (w *writer) number(before string, number int) {
+	w.raw(before)
+	w.out = strconv.AppendInt(w.out, int64(number), 10)
+}
+
+func (w *writer) ifTrue(text string, is bool) {
+	if is {
+		w.raw(text)
+	}
+}
+
+func (w *writer) unlessEmpty(before, text string) {
+	if text != "" {
+		w.text(before, text)
+	}
+}
+
+// text leaves whatever has to be escaped to the general encoder.
+func (w *writer) text(before, text string) {
+	w.raw(before)
+	if !plain(text) {
+		w.out = append(w.out, Encode(text)...)
+		return
+	}
+	w.out = append(w.out, '"')
+	w.raw(text)
+	w.out = append(w.out, '"')
+}
+
+func plain(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ', c >= 0x7f, c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
+}
