@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 		return nil, nil, err
 	}
 	p = &Pipeline{
-		conn: conn, owned: config.Conn == nil, zone: config.Zone, log: log, watch: watch,
+		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
 		streams: map[string]jetstream.Stream{},
 	}
 	p.life, p.end = context.WithCancel(context.Background())

@@ -39,6 +39,7 @@ func newRoot() *cobra.Command {
 		DisableSuggestions: true,
 	}
 	root.AddCommand(newUp(), newConfig(), newMigrate(), newDemo(), newReplay(), newCluster())
+	root.AddCommand(newOperatorCommands()...)
 	root.AddCommand(newParts()...)
 	return root
 }

@@ -1,0 +1,128 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// looking are the options by which those who only look find everything.
+var looking = []string{"nats-", "one-xmlrpc", "one-auth-file", "api-listen", "api-certificate-file", "zone", "data-dir"}
+
+// AddLookFlags defines a flag for every option, but shows only those that
+// matter to who looks: the others may stand in the file or the environment.
+func AddLookFlags(flags *pflag.FlagSet) {
+	AddFlags(flags)
+	for _, o := range options {
+		shown := false
+		for _, prefix := range looking {
+			shown = shown || strings.HasPrefix(o.flag, prefix)
+		}
+		if !shown {
+			_ = flags.MarkHidden(o.flag) // it was defined just now
+		}
+	}
+}
+
+// AskOned asks oned who we are, as a start does.
+func (c Config) AskOned(ctx context.Context) error {
+	credentials, err := opennebula.ReadCredentials(c.One.AuthFile)
+	if err != nil {
+		return err
+	}
+	if len(c.One.XMLRPC) == 0 {
+		return errors.New("no endpoint of oned is set")
+	}
+	client := opennebula.NewClient(opennebula.Config{
+		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials, Timeout: c.One.Timeout,
+	})
+	defer client.Close()
+	_, err = client.Server().User(ctx, -1)
+	switch {
+	case err == nil:
+		return nil
+	case opennebula.IsCode(err, opennebula.CodeAuthentication):
+		return fmt.Errorf("oned at %s refuses the server user of %s", strings.Join(c.One.XMLRPC, ", "), c.One.AuthFile)
+	}
+	return fmt.Errorf("oned at %s does not answer: %w", strings.Join(c.One.XMLRPC, ", "), err)
+}
+
+// OnedTime is the time that oned's HTTP server tells, in whole seconds.
+func (c Config) OnedTime(ctx context.Context) (time.Time, error) {
+	if len(c.One.XMLRPC) == 0 {
+		return time.Time{}, errors.New("no endpoint of oned is set")
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.One.XMLRPC[0], http.NoBody)
+	if err != nil {
+		return time.Time{}, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask oned for its time: %w", err)
+	}
+	defer answer.Body.Close()
+	return http.ParseTime(answer.Header.Get("Date"))
+}
+
+// maxHealth bounds what is read of the API's answer.
+const maxHealth = 64 << 10
+
+// AskAPI asks the API of this host why it is not ready; empty when it is.
+func (c Config) AskAPI(ctx context.Context) ([]string, error) {
+	client, scheme, err := c.apiClient()
+	if err != nil {
+		return nil, err
+	}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+c.API.Listen+"/flowjet/v1/health", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("the API does not answer on %s: %w", c.API.Listen, err)
+	}
+	defer answer.Body.Close()
+	var health struct {
+		Ready   bool     `json:"ready"`
+		Reasons []string `json:"reasons"`
+	}
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxHealth)).Decode(&health); err != nil {
+		return nil, fmt.Errorf("what listens on %s is not Flowjet's API", c.API.Listen)
+	}
+	return health.Reasons, nil
+}
+
+// apiClient trusts the certificate that the API on this host has.
+func (c Config) apiClient() (*http.Client, string, error) {
+	if c.API.CertificateFile == "" {
+		return &http.Client{Transport: &http.Transport{}}, "http", nil
+	}
+	certificate, err := os.ReadFile(c.API.CertificateFile)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the API's certificate: %w", err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificate)
+	// The address asked is where it listens, not the name in the certificate: it is
+	// this host's own file that is trusted.
+	verify := func(state tls.ConnectionState) error {
+		_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: trusted})
+		return err
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, VerifyConnection: verify,
+	}}}, "https", nil
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/operate"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// newOperatorCommands are what an operator types. They take the same options and
+// the same configuration file as the parts, and find everything as these do.
+func newOperatorCommands() []*cobra.Command {
+	configOf := func(cmd *cobra.Command) (app.Config, error) {
+		path, _ := cmd.Flags().GetString("config")
+		return app.ReadConfig(path, cmd.Flags())
+	}
+	return operate.Commands(operate.Environment{
+		Flags: func(cmd *cobra.Command) {
+			app.AddLookFlags(cmd.Flags())
+			cmd.Flags().String("config", "", "YAML configuration file")
+		},
+		Attach: func(ctx context.Context, cmd *cobra.Command) (*pipeline.Pipeline, []string, error) {
+			config, err := configOf(cmd)
+			if err != nil {
+				return nil, nil, err
+			}
+			return config.Attach(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: cmd.CommandPath()})
+		},
+		Surroundings: func(cmd *cobra.Command) (operate.Surroundings, error) {
+			config, err := configOf(cmd)
+			if err != nil {
+				return operate.Surroundings{}, err
+			}
+			return surroundings(config), nil
+		},
+	})
+}
+
+func surroundings(config app.Config) operate.Surroundings {
+	around := operate.Surroundings{Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI}
+	if config.NATS.URL == "" {
+		around.DataDir = config.DataDir
+	}
+	return around
+}

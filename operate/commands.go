@@ -1,0 +1,123 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// Environment is what the commands need of the program that they are part of.
+type Environment struct {
+	// Flags adds the flags by which a command finds NATS and oned.
+	Flags func(*cobra.Command)
+	// Attach connects to NATS by these flags; missing names streams and buckets
+	// that are not there.
+	Attach func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
+	// Surroundings tells what doctor looks at beside NATS.
+	Surroundings func(*cobra.Command) (Surroundings, error)
+}
+
+// connectWithin is how long a command waits for NATS.
+const connectWithin = 5 * time.Second
+
+// Commands are all that an operator types.
+func Commands(environment Environment) []*cobra.Command {
+	t := tool{environment}
+	service := &cobra.Command{Use: "service", Short: "List, show, explain and watch services", Args: cobra.NoArgs}
+	service.AddCommand(t.serviceList(), t.serviceShow(), t.serviceWhy(), t.serviceWatch())
+	letters := &cobra.Command{Use: "dlq", Short: "List, show, retry and drop dead letters", Args: cobra.NoArgs}
+	letters.AddCommand(t.letterList(), t.letterShow(), t.letterRetry(), t.letterDrop())
+	return []*cobra.Command{t.status(), service, t.events(), t.commands(), letters, t.doctor()}
+}
+
+type tool struct{ Environment }
+
+// job is what a command does once it is connected.
+type job func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error
+
+// command makes a command that looks at what NATS holds.
+func (t tool) command(use, short, long string, args cobra.PositionalArgs, run job) *cobra.Command {
+	format := "table"
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: strings.TrimSpace(short + ".\n\n" + long), Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := newConsole(cmd.OutOrStdout(), format)
+			if err != nil {
+				return err
+			}
+			pipe, err := t.attach(cmd)
+			if err != nil {
+				return err
+			}
+			defer pipe.Close()
+			return run(cmd.Context(), c, pipe, args)
+		},
+	}
+	t.Flags(cmd)
+	addFormat(cmd, &format)
+	return cmd
+}
+
+func addFormat(cmd *cobra.Command, format *string) {
+	cmd.Flags().StringVarP(format, "output", "o", "table", "table for people, json for scripts")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// attach connects, and refuses a server on which Flowjet has never run.
+func (t tool) attach(cmd *cobra.Command) (*pipeline.Pipeline, error) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), connectWithin)
+	defer cancel()
+	pipe, missing, err := t.Attach(ctx, cmd)
+	if err != nil {
+		return nil, fmt.Errorf("%w; `flowjet doctor` looks closer", err)
+	}
+	if len(missing) > 0 {
+		pipe.Close()
+		return nil, fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", "))
+	}
+	return pipe, nil
+}
+
+// serviceID reads a service's id.
+func serviceID(text string) (int, error) {
+	id, err := strconv.Atoi(text)
+	if err != nil || id < 0 {
+		return 0, fmt.Errorf("%q is no service's id: `flowjet service ls` lists them", text)
+	}
+	return id, nil
+}
+
+// unknownService is the error for a service that NATS does not know.
+func unknownService(id int, err error) error {
+	if errors.Is(err, pipeline.ErrNotFound) {
+		return fmt.Errorf("there is no service %d, or no worker has looked at it yet: `flowjet service ls` lists those known", id)
+	}
+	return err
+}
+
+// serviceIDs completes ids of services.
+func (t tool) serviceIDs(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	pipe, err := t.attach(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer pipe.Close()
+	var ids []cobra.Completion
+	_ = pipe.EachRecord(cmd.Context(), func(id int, record pipeline.Record) {
+		if !record.Deleted {
+			service := record.State.Service
+			ids = append(ids, cobra.CompletionWithDesc(strconv.Itoa(id), service.Body.Name+" "+service.State().String()))
+		}
+	})
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,233 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// Surroundings are what doctor looks at beside NATS. A nil function is left out.
+type Surroundings struct {
+	// Oned asks oned who we are; OnedTime is its clock, as its HTTP server tells it.
+	Oned     func(context.Context) error
+	OnedTime func(context.Context) (time.Time, error)
+	// API is why the OneFlow API is not ready; empty when it is.
+	API func(context.Context) ([]string, error)
+	// DataDir is where the embedded NATS server's files are on this host, if they are.
+	DataDir string
+}
+
+// The weights of a finding.
+const (
+	fine    = "ok"
+	warning = "warning"
+	problem = "problem"
+)
+
+// finding is what a check found.
+type finding struct {
+	// Check is what was looked at, Weight ok, warning or problem.
+	Check   string `json:"check"`
+	Weight  string `json:"weight"`
+	Message string `json:"message"`
+	// Mend is what to do; empty where nothing is.
+	Mend string `json:"mend,omitempty"`
+}
+
+// diagnosis collects findings.
+type diagnosis struct {
+	findings []finding
+	now      time.Time
+}
+
+func (d *diagnosis) add(check, weight, mend, format string, arguments ...any) {
+	d.findings = append(d.findings, finding{check, weight, fmt.Sprintf(format, arguments...), mend})
+}
+
+func (t tool) doctor() *cobra.Command {
+	format := "table"
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out what is wrong, and say what mends it",
+		Long: "Find out what is wrong, and say what mends it.\n\n" +
+			"It looks at NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, at oned and\n" +
+			"the OneFlow API, at clocks and disks. It ends with 0 if there is no problem (there may be warnings), else with 1.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := newConsole(cmd.OutOrStdout(), format)
+			if err != nil {
+				return err
+			}
+			d := diagnosis{now: time.Now()}
+			if err := t.examine(cmd, &d); err != nil {
+				return err
+			}
+			return c.diagnosis(d.findings)
+		},
+	}
+	t.Flags(cmd)
+	addFormat(cmd, &format)
+	return cmd
+}
+
+// examine makes every check that can be made.
+func (t tool) examine(cmd *cobra.Command, d *diagnosis) error {
+	surroundings, err := t.Surroundings(cmd)
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	d.checkNATS(ctx, cmd, t)
+	d.checkOned(ctx, surroundings)
+	d.checkAPI(ctx, surroundings)
+	d.checkDisk(surroundings.DataDir)
+	return ctx.Err()
+}
+
+func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
+	connecting, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	pipe, missing, err := t.Attach(connecting, cmd)
+	if err != nil {
+		d.add("NATS", problem, mendNATS(err), "%v", err)
+		return
+	}
+	defer pipe.Close()
+	survey, err := pipe.TakeSurvey(ctx, missing)
+	if err != nil {
+		d.add("NATS", problem, "see that JetStream is on and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
+		return
+	}
+	d.add("NATS", fine, "", "connected to %s", survey.Server)
+	d.checkStreams(survey)
+	d.checkWorkers(survey)
+	d.checkFeeds(ctx, pipe, survey)
+	d.checkReaders(survey)
+	d.checkTimers(survey)
+	if len(missing) > 0 {
+		return
+	}
+	d.checkServices(ctx, pipe)
+	d.checkLetters(survey)
+	d.checkWebhooks(ctx, pipe)
+	d.checkClock(ctx, pipe)
+	d.checkStorage(ctx, pipe)
+}
+
+// mendNATS says what helps, as far as the error tells.
+func mendNATS(err error) string {
+	text := strings.ToLower(err.Error())
+	switch {
+	case strings.Contains(text, "authorization"), strings.Contains(text, "permissions"):
+		return "use credentials of the operator: --nats-nkey-file or --nats-credentials-file"
+	case strings.Contains(text, "certificate"), strings.Contains(text, "tls"):
+		return "name the servers' certificate authority with --nats-ca-file"
+	case strings.Contains(text, "jetstream not enabled"):
+		return "enable JetStream on the server and for the account"
+	}
+	return "start it (`flowjet up`, or your NATS cluster), or name the right servers with --nats-url"
+}
+
+// diagnosis writes what was found, and fails if there is a problem.
+func (c *console) diagnosis(findings []finding) error {
+	problems := 0
+	for _, found := range findings {
+		if found.Weight == problem {
+			problems++
+		}
+	}
+	if c.json {
+		if err := c.show(findings); err != nil {
+			return err
+		}
+	} else {
+		for _, found := range findings {
+			c.say("%s%s %s: %s", c.state(found.Weight), strings.Repeat(" ", len(warning)-len(found.Weight)), found.Check, found.Message)
+			if found.Mend != "" {
+				c.say("        %s", c.paint("1", "mend: ")+found.Mend)
+			}
+		}
+	}
+	if problems == 0 {
+		return nil
+	}
+	return fmt.Errorf("doctor found %d of %d checks in trouble", problems, len(findings))
+}
+
+func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
+	if around.Oned == nil {
+		return
+	}
+	asking, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	if err := around.Oned(asking); err != nil {
+		mend := "start oned, or name the right endpoint with --one-xmlrpc"
+		if strings.Contains(err.Error(), "auth") || strings.Contains(err.Error(), "refuses") {
+			mend = "put serveradmin's name and password into the file of --one-auth-file, readable by you"
+		}
+		d.add("oned", problem, mend, "%v", err)
+		return
+	}
+	d.add("oned", fine, "", "answers, and knows the server user")
+	if around.OnedTime == nil {
+		return
+	}
+	if theirs, err := around.OnedTime(asking); err == nil {
+		d.compareClocks("oned's clock", theirs, time.Now(), 2*time.Second)
+	}
+}
+
+func (d *diagnosis) checkAPI(ctx context.Context, around Surroundings) {
+	if around.API == nil {
+		return
+	}
+	asking, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	reasons, err := around.API(asking)
+	switch {
+	case errors.Is(err, context.Canceled):
+	case err != nil:
+		d.add("API", warning, "start it (`flowjet api`), or name where it is with --api-listen; on a host without an API this is as it should be", "%v", err)
+	case len(reasons) > 0:
+		d.add("API", problem, "see the other findings: it serves again when they are mended", "it is not ready: %s", strings.Join(reasons, "; "))
+	default:
+		d.add("API", fine, "", "ready")
+	}
+}
+
+// compareClocks tells of a clock that is off. Theirs may be cut to whole seconds.
+func (d *diagnosis) compareClocks(check string, theirs, ours time.Time, most time.Duration) {
+	skew := ours.Sub(theirs).Round(time.Millisecond)
+	if skew.Abs() <= most {
+		d.add(check, fine, "", "like this host's")
+		return
+	}
+	d.add(check, problem, "set both by NTP (`timedatectl`): timers, sessions and cooldowns go by the clock", "it differs from this host's by %s", skew)
+}
+
+func (d *diagnosis) checkClock(ctx context.Context, pipe *pipeline.Pipeline) {
+	before := time.Now()
+	theirs, err := pipe.ServerTime(ctx)
+	if err != nil || theirs.IsZero() {
+		return
+	}
+	ours := before.Add(time.Since(before) / 2)
+	d.compareClocks("NATS's clock", theirs, ours, time.Second)
+}
+
+// names lists what there is of, shortened.
+func names(all []string) string {
+	all = slices.Clone(all)
+	slices.Sort(all)
+	if len(all) > 5 {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:5], ", "), len(all)-5)
+	}
+	return strings.Join(all, ", ")
+}

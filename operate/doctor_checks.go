@@ -1,0 +1,223 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// slowAfter is how long something may wait before it counts as stuck.
+	slowAfter = 30 * time.Second
+	// stuckAfter is how long a service may be on its way somewhere.
+	stuckAfter = 30 * time.Minute
+	// resyncsLookedAt is among how many of the last events lost ones are looked for.
+	resyncsLookedAt = 5000
+	// resyncsTolerated is how many of these may have been found by comparing: a
+	// bridge's start finds some.
+	resyncsTolerated = 100
+	// nearlyFull is which part of a disk may be used.
+	nearlyFull = 0.9
+)
+
+func (d *diagnosis) checkStreams(survey pipeline.Survey) {
+	if len(survey.Missing) > 0 {
+		d.add("streams", problem, "start Flowjet, or run `flowjet nats provision`; if they were there before, the data is lost, services are not: they are at oned",
+			"missing: %s", strings.Join(survey.Missing, ", "))
+		return
+	}
+	troubled := 0
+	for _, stream := range survey.Streams {
+		if stream.Trouble == "" {
+			continue
+		}
+		troubled++
+		weight, mend := warning, "give JetStream more room and run `flowjet nats provision`"
+		if strings.Contains(stream.Trouble, "leader") || strings.Contains(stream.Trouble, "away") {
+			weight, mend = problem, "start the NATS servers that are down: `nats server list`"
+		}
+		d.add("stream "+stream.Name, weight, mend, "%s", stream.Trouble)
+	}
+	if troubled == 0 {
+		d.add("streams", fine, "", "all %d are there and as large as they should be", len(survey.Streams))
+	}
+}
+
+func (d *diagnosis) checkWorkers(survey pipeline.Survey) {
+	var blind []string
+	for _, worker := range survey.Workers {
+		if worker.Blind {
+			blind = append(blind, worker.Worker)
+		}
+	}
+	switch {
+	case len(survey.Workers) == 0:
+		d.add("workers", problem, "start one: `flowjet worker`, or `flowjet up`", "none is alive: services stand still, commands stay queued")
+		return
+	case len(survey.Unowned) > 0:
+		d.add("workers", problem, "start another one: `flowjet worker`", "nobody owns %s", names(survey.Unowned))
+	case len(blind) == len(survey.Workers):
+		d.add("workers", problem, "see that oned answers them: their log says what it said", "none of them can reach oned")
+	case len(blind) > 0:
+		d.add("workers", warning, "see the network between it and oned", "%s cannot reach oned; the others do the work", names(blind))
+	default:
+		d.add("workers", fine, "", "%d alive, every partition has an owner", len(survey.Workers))
+	}
+}
+
+func (d *diagnosis) checkFeeds(ctx context.Context, pipe *pipeline.Pipeline, survey pipeline.Survey) {
+	if slices.Contains(survey.Missing, pipeline.StreamONE) {
+		return
+	}
+	alive := 0
+	for _, feed := range survey.Feeds {
+		if feed.Alive {
+			alive++
+		}
+	}
+	switch {
+	case len(survey.Feeds) == 0:
+		d.add("bridges", problem, "start one: `flowjet bridge`, or `flowjet up`", "none has ever published: no event of OpenNebula is heard")
+		return
+	case alive == 0:
+		d.add("bridges", problem, "start one: `flowjet bridge`; its first comparison with oned makes up for what was missed", "none is alive: events are being missed")
+	case alive < len(survey.Feeds):
+		d.add("bridges", warning, "start a bridge that hears it, unless its front-end is gone for good", "%d of %d feeds have a live bridge", alive, len(survey.Feeds))
+	default:
+		d.add("bridges", fine, "", "every feed (%d) has a live bridge", alive)
+	}
+	d.checkEvents(ctx, pipe)
+}
+
+// checkEvents looks for lost events and for silence.
+func (d *diagnosis) checkEvents(ctx context.Context, pipe *pipeline.Pipeline) {
+	heard, err := pipe.HeardLately(ctx, resyncsLookedAt)
+	if err != nil {
+		d.add("events", warning, "", "they cannot be read: %v", err)
+		return
+	}
+	switch {
+	case heard.Last.IsZero():
+		d.add("events", warning, "see that oned publishes hook events (hm.log) and that --one-hooks names its port", "none was ever heard")
+	case heard.Resynced > resyncsTolerated && d.now.Sub(heard.LastResynced) < time.Hour:
+		d.add("events", warning, "nothing is lost; if the number grows while no bridge starts, ZeroMQ loses events: see the bridges' metrics and log",
+			"%d of the last %d were not heard but found by comparing with oned, the last %s ago", heard.Resynced, heard.Looked, span(d.now.Sub(heard.LastResynced)))
+	default:
+		d.add("events", fine, "", "the last came %s ago", span(d.now.Sub(heard.Last)))
+	}
+}
+
+func (d *diagnosis) checkReaders(survey pipeline.Survey) {
+	late := 0
+	for _, reader := range survey.Readers {
+		if reader.Oldest == nil || d.now.Sub(*reader.Oldest) < slowAfter {
+			continue
+		}
+		late++
+		d.add("reader "+reader.Reader, problem, "its worker is held up: its log and /flowjet/v1/health say by what (oned away, NATS slow)",
+			"%d messages wait, the oldest for %s", reader.Lag, span(d.now.Sub(*reader.Oldest)))
+	}
+	if late == 0 && len(survey.Readers) > 0 {
+		d.add("readers", fine, "", "nothing waits for longer than %s", slowAfter)
+	}
+}
+
+func (d *diagnosis) checkTimers(survey pipeline.Survey) {
+	if survey.Timers.Overdue > 0 {
+		d.add("timers", problem, "see the workers and readers above; `flowjet service ls` and `flowjet service why ID` tell of single services",
+			"%d of %d are overdue", survey.Timers.Overdue, survey.Timers.Set)
+		return
+	}
+	d.add("timers", fine, "", "%d set, none overdue", survey.Timers.Set)
+}
+
+// checkServices names services that failed, and those on their way for too long.
+func (d *diagnosis) checkServices(ctx context.Context, pipe *pipeline.Pipeline) {
+	var failed, stuck []string
+	count := 0
+	err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
+		if record.Deleted {
+			return
+		}
+		count++
+		row := rowOf(id, record.State.Service)
+		state := record.State.Service.State()
+		switch {
+		case state.Failed() || state == flow.ServiceWarning:
+			failed = append(failed, fmt.Sprintf("%d (%s)", id, row.State))
+		case state.Waiting() && state != flow.ServiceCooldown && row.Since != nil && d.now.Sub(*row.Since) > stuckAfter:
+			stuck = append(stuck, fmt.Sprintf("%d (%s for %s)", id, row.State, span(d.now.Sub(*row.Since))))
+		}
+	})
+	if err != nil {
+		d.add("services", warning, "", "they cannot be read: %v", err)
+		return
+	}
+	if len(failed) > 0 {
+		d.add("services", warning, "`flowjet service why ID` says what failed and what to do", "%d of %d need somebody: %s", len(failed), count, names(failed))
+	}
+	if len(stuck) > 0 {
+		d.add("services", warning, "`flowjet service why ID` says what each waits for", "%d wait for long: %s", len(stuck), names(stuck))
+	}
+	if len(failed)+len(stuck) == 0 {
+		d.add("services", fine, "", "%d, none failed or stuck", count)
+	}
+}
+
+func (d *diagnosis) checkLetters(survey pipeline.Survey) {
+	if letters := counts(survey.DeadLetters, ""); letters != "" {
+		d.add("dead letters", warning, "`flowjet dlq ls` and `flowjet dlq show NUMBER` say why; then retry or drop them", "%s", letters)
+		return
+	}
+	d.add("dead letters", fine, "", "none")
+}
+
+func (d *diagnosis) checkWebhooks(ctx context.Context, pipe *pipeline.Pipeline) {
+	failing, err := pipe.FailingHooks(ctx)
+	if err != nil {
+		return
+	}
+	var troubled []string
+	for key, attempts := range failing {
+		if attempts.Count > 1 {
+			troubled = append(troubled, fmt.Sprintf("%s (%d times: %s)", key, attempts.Count, abridged(attempts.Error, 60)))
+		}
+	}
+	if len(troubled) > 0 {
+		d.add("webhooks", warning, "see that the receiver answers with 2xx; deliveries are tried again by themselves", "failing: %s", names(troubled))
+	}
+}
+
+func (d *diagnosis) checkStorage(ctx context.Context, pipe *pipeline.Pipeline) {
+	used, most, err := pipe.Storage(ctx)
+	if err != nil || most <= 0 {
+		return // without a limit the disk's is the server's
+	}
+	share := float64(used) / float64(most)
+	if share > nearlyFull {
+		d.add("JetStream's storage", problem, "give the account more storage, or the streams less", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
+		return
+	}
+	d.add("JetStream's storage", fine, "", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
+}
+
+// checkDisk looks at the disk of the embedded server, if it is on this host.
+func (d *diagnosis) checkDisk(folder string) {
+	var disk syscall.Statfs_t
+	if folder == "" || syscall.Statfs(folder, &disk) != nil || disk.Blocks == 0 {
+		return
+	}
+	used := 1 - float64(disk.Bavail)/float64(disk.Blocks)
+	free := disk.Bavail * uint64(disk.Bsize)
+	if used > nearlyFull {
+		d.add("disk", problem, "make room: without it NATS stores nothing and Flowjet stands still", "%.0f %% of the disk of %s are used, %s are free", used*100, folder, bytesText(free))
+		return
+	}
+	d.add("disk", fine, "", "%s free for %s", bytesText(free), folder)
+}

@@ -1,0 +1,213 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// maxLetters is how many dead letters a command looks at.
+const maxLetters = 10_000
+
+// letterView is a dead letter in JSON. Data is text: what is kept of a letter is
+// almost always JSON itself.
+type letterView struct {
+	pipeline.Letter
+	Service int    `json:"service"`
+	Data    string `json:"data,omitempty"`
+	// Retry says that it can be sent again.
+	Retry bool `json:"retry"`
+}
+
+func viewOf(letter pipeline.Letter) letterView {
+	return letterView{Letter: letter, Service: letter.Service(), Retry: letter.Origin != ""}
+}
+
+func (t tool) letterList() *cobra.Command {
+	var service int
+	cmd := t.command("ls", "List the dead letters", "What could not be understood or done, with the reason. Kept are 30 days.", cobra.NoArgs,
+		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+			letters, err := pipe.DeadLetters(ctx, maxLetters)
+			if err != nil {
+				return err
+			}
+			views := []letterView{}
+			for _, letter := range letters {
+				if service < 0 || letter.Service() == service {
+					views = append(views, viewOf(letter))
+				}
+			}
+			return c.letters(views)
+		})
+	cmd.Flags().IntVar(&service, "service", -1, "only those about the service")
+	return cmd
+}
+
+func (c *console) letters(views []letterView) error {
+	if c.json {
+		return c.show(views)
+	}
+	if len(views) == 0 {
+		c.say("There are no dead letters.")
+		return nil
+	}
+	var rows [][]string
+	for _, view := range views {
+		service := "-"
+		if view.Service >= 0 {
+			service = strconv.Itoa(view.Service)
+		}
+		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), view.Time.Local().Format(time.DateTime), view.Where, service, abridged(view.Reason, 100)})
+	}
+	c.table([]string{"NUMBER", "TIME", "WHERE", "SERVICE", "REASON"}, rows)
+	return nil
+}
+
+func (t tool) letterShow() *cobra.Command {
+	cmd := t.command("show NUMBER", "Show a dead letter: its reason and the message", "", cobra.ExactArgs(1),
+		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+			letter, err := findLetter(ctx, pipe, args[0])
+			if err != nil {
+				return err
+			}
+			view := viewOf(letter)
+			view.Data = string(letter.Data)
+			if c.json {
+				return c.show(view)
+			}
+			c.title("Dead letter %d", view.Sequence)
+			c.say("given up by  %s, %s ago", view.Where, c.ago(view.Time))
+			c.say("because      %s", view.Reason)
+			c.say("it was on    %s", orDash(view.Origin))
+			if view.Retry {
+				c.say("what to do   remove the cause, then `flowjet dlq retry %d`, or `flowjet dlq drop %d`", view.Sequence, view.Sequence)
+			} else {
+				c.say("what to do   it cannot be sent again; `flowjet dlq drop %d` when it is understood", view.Sequence)
+			}
+			c.say("")
+			c.say("%s", compact(letter.Data))
+			return nil
+		})
+	cmd.ValidArgsFunction = t.letterNumbers
+	return cmd
+}
+
+func findLetter(ctx context.Context, pipe *pipeline.Pipeline, text string) (pipeline.Letter, error) {
+	number, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || number == 0 {
+		return pipeline.Letter{}, fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text)
+	}
+	letter, err := pipe.DeadLetterAt(ctx, number)
+	if errors.Is(err, pipeline.ErrNotFound) {
+		return pipeline.Letter{}, fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number)
+	}
+	return letter, err
+}
+
+// outcome is what became of a dead letter.
+type outcome struct {
+	Sequence uint64 `json:"sequence"`
+	Done     bool   `json:"done"`
+	Error    string `json:"error,omitempty"`
+}
+
+func (t tool) letterRetry() *cobra.Command {
+	return t.letterChange("retry", "Send dead letters again where they came from, and drop them",
+		"What a message asks for is harmless to repeat: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
+		func(ctx context.Context, pipe *pipeline.Pipeline, letter pipeline.Letter) error {
+			return pipe.RetryLetter(ctx, letter)
+		})
+}
+
+func (t tool) letterDrop() *cobra.Command {
+	return t.letterChange("drop", "Delete dead letters", "Nothing remembers them.", "dropped",
+		func(ctx context.Context, pipe *pipeline.Pipeline, letter pipeline.Letter) error {
+			return pipe.DropLetter(ctx, letter.Sequence)
+		})
+}
+
+// letterChange makes a command that changes single letters, or all.
+func (t tool) letterChange(verb, short, long, done string, change func(context.Context, *pipeline.Pipeline, pipeline.Letter) error) *cobra.Command {
+	var all bool
+	cmd := t.command(verb+" NUMBER...", short, long, func(_ *cobra.Command, args []string) error {
+		if all == (len(args) > 0) {
+			return fmt.Errorf("name the numbers of dead letters, as `flowjet dlq ls` lists them, or --all")
+		}
+		return nil
+	}, func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+		letters, err := chosen(ctx, pipe, args, all)
+		if err != nil {
+			return err
+		}
+		return c.changed(letters, done, func(letter pipeline.Letter) error { return change(ctx, pipe, letter) })
+	})
+	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
+	cmd.ValidArgsFunction = t.letterNumbers
+	return cmd
+}
+
+func chosen(ctx context.Context, pipe *pipeline.Pipeline, args []string, all bool) ([]pipeline.Letter, error) {
+	if all {
+		return pipe.DeadLetters(ctx, maxLetters)
+	}
+	var letters []pipeline.Letter
+	for _, text := range args {
+		letter, err := findLetter(ctx, pipe, text)
+		if err != nil {
+			return nil, err
+		}
+		letters = append(letters, letter)
+	}
+	return letters, nil
+}
+
+// changed changes letters and tells of each; it fails if one could not be.
+func (c *console) changed(letters []pipeline.Letter, done string, change func(pipeline.Letter) error) error {
+	outcomes := []outcome{}
+	failed := 0
+	for _, letter := range letters {
+		result := outcome{Sequence: letter.Sequence, Done: true}
+		if err := change(letter); err != nil {
+			result.Done, result.Error = false, err.Error()
+			failed++
+		}
+		outcomes = append(outcomes, result)
+		switch {
+		case c.json:
+		case result.Done:
+			c.say("dead letter %d: %s", letter.Sequence, done)
+		default:
+			c.say("%s", result.Error)
+		}
+	}
+	if c.json {
+		if err := c.show(outcomes); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d dead letters could not be %s", failed, len(letters), done)
+	}
+	return nil
+}
+
+// letterNumbers completes numbers of dead letters.
+func (t tool) letterNumbers(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	pipe, err := t.attach(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer pipe.Close()
+	letters, _ := pipe.DeadLetters(cmd.Context(), 100)
+	var numbers []cobra.Completion
+	for _, letter := range letters {
+		numbers = append(numbers, cobra.CompletionWithDesc(strconv.FormatUint(letter.Sequence, 10), abridged(letter.Reason, 60)))
+	}
+	return numbers, cobra.ShellCompDirectiveNoFileComp
+}

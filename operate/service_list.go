@@ -1,0 +1,95 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// serviceRow is one service of the list.
+type serviceRow struct {
+	ID    int    `json:"id"`
+	Name  string `json:"name"`
+	Owner string `json:"owner"`
+	State string `json:"state"`
+	// Since is when it came to the state, as its log says.
+	Since *time.Time `json:"since,omitempty"`
+	Roles int        `json:"roles"`
+	VMs   int        `json:"vms"`
+	// Wanted is the sum of the roles' cardinalities.
+	Wanted int `json:"wanted"`
+}
+
+func (t tool) serviceList() *cobra.Command {
+	var state, owner string
+	cmd := t.command("ls", "List the services", "Services that have ended are left out.", cobra.NoArgs,
+		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+			rows := []serviceRow{}
+			err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
+				row := rowOf(id, record.State.Service)
+				if !record.Deleted && matches(row.State, state) && matches(row.Owner, owner) {
+					rows = append(rows, row)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			slices.SortFunc(rows, func(a, b serviceRow) int { return a.ID - b.ID })
+			return c.services(rows)
+		})
+	cmd.Flags().StringVar(&state, "state", "", "only those in the state, or in one that begins so (FAILED)")
+	cmd.Flags().StringVar(&owner, "owner", "", "only those of the user")
+	var states []string
+	for _, known := range flow.ServiceStates() {
+		states = append(states, known.String())
+	}
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// matches says that a value is, or begins with, what is looked for, if anything is.
+func matches(value, wanted string) bool {
+	return wanted == "" || strings.HasPrefix(strings.ToUpper(value), strings.ToUpper(wanted))
+}
+
+func rowOf(id int, service flow.Service) serviceRow {
+	row := serviceRow{ID: id, Name: service.Body.Name, Owner: service.Owner.UName, State: service.State().String(), Roles: len(service.Body.Roles)}
+	for _, role := range service.Body.Roles {
+		row.VMs += len(role.Nodes)
+		row.Wanted += role.Cardinality
+	}
+	for _, entry := range slices.Backward(service.Body.Log) {
+		if entry.Message == "New state: "+row.State {
+			since := time.Unix(entry.Timestamp, 0).UTC()
+			row.Since = &since
+			break
+		}
+	}
+	return row
+}
+
+func (c *console) services(rows []serviceRow) error {
+	if c.json {
+		return c.show(rows)
+	}
+	if len(rows) == 0 {
+		c.say("There are no such services.")
+		return nil
+	}
+	var cells [][]string
+	for _, row := range rows {
+		cells = append(cells, []string{
+			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, agoOf(c, row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted),
+		})
+	}
+	c.table([]string{"ID", "NAME", "OWNER", "STATE", "FOR", "ROLES", "VMS"}, cells)
+	return nil
+}

@@ -1,0 +1,164 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func (t tool) serviceShow() *cobra.Command {
+	cmd := t.command("show ID", "Show a service: its roles, VMs, networks, timers and log",
+		"With -o json it is the service's record, as docs/inspect.md describes it.", cobra.ExactArgs(1),
+		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+			id, err := serviceID(args[0])
+			if err != nil {
+				return err
+			}
+			record, revision, err := pipe.LoadRecord(ctx, id)
+			if err == nil && revision == 0 {
+				err = pipeline.ErrNotFound
+			}
+			if err != nil {
+				return unknownService(id, err)
+			}
+			if c.json {
+				return c.show(record)
+			}
+			c.service(id, record)
+			return nil
+		})
+	cmd.ValidArgsFunction = t.serviceIDs
+	return cmd
+}
+
+func (c *console) service(id int, record pipeline.Record) {
+	service := record.State.Service
+	if record.Deleted {
+		c.title("Service %d has ended", id)
+		c.say("`flowjet events --service %d` tells its history.", id)
+		return
+	}
+	row := rowOf(id, service)
+	c.title("Service %d  %s", id, row.Name)
+	c.say("owner       %s", row.Owner)
+	c.say("state       %s for %s", c.state(row.State), agoOf(c, row.Since))
+	c.say("deployment  %s", service.Body.Deployment)
+	c.say("")
+	c.roles(service.Body.Roles)
+	c.nodes(record.State)
+	c.timers(record)
+	c.log(service.Body.Log)
+}
+
+func (c *console) roles(roles []flow.Role) {
+	var cells [][]string
+	for _, role := range roles {
+		state := flow.RolePending
+		if role.State != nil {
+			state = *role.State
+		}
+		var vms []string
+		for _, node := range role.Nodes {
+			vms = append(vms, strconv.Itoa(node.DeployID))
+		}
+		cells = append(cells, []string{
+			role.Name, state.String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), orDash(strings.Join(role.Parents, ",")), orDash(abridged(strings.Join(vms, " "), 60)),
+		})
+	}
+	c.table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)
+}
+
+func (c *console) nodes(state flow.State) {
+	var cells [][]string
+	for _, network := range state.Networks {
+		id := "-"
+		if network.ID >= 0 {
+			id = strconv.Itoa(network.ID)
+		}
+		cells = append(cells, []string{"network", network.Name, id, network.State.String()})
+	}
+	for _, role := range state.Service.Body.Roles {
+		if role.VRouterID != nil {
+			cells = append(cells, []string{"router", role.Name, strconv.Itoa(*role.VRouterID), "-"})
+		}
+	}
+	for _, intent := range state.Intents {
+		cells = append(cells, []string{"VM to come", intent.Name, "-", fmt.Sprintf("%d attempts without an answer", intent.Attempts)})
+	}
+	if len(cells) > 0 {
+		c.say("")
+		c.table([]string{"KIND", "NAME", "ID", "STATE"}, cells)
+	}
+}
+
+func (c *console) timers(record pipeline.Record) {
+	if len(record.Timers) == 0 {
+		return
+	}
+	c.say("")
+	for _, name := range slices.Sorted(maps.Keys(record.Timers)) {
+		timer := record.Timers[name]
+		c.say("timer %-9s due %s", name, due(c, timer.Due))
+	}
+}
+
+func due(c *console, at time.Time) string {
+	if left := at.Sub(c.now()); left > 0 {
+		return "in " + span(left)
+	}
+	return c.ago(at) + " ago"
+}
+
+// shownLog is how many of the log's last entries are shown.
+const shownLog = 8
+
+func (c *console) log(log []flow.LogEntry) {
+	if len(log) == 0 {
+		return
+	}
+	c.say("")
+	for _, entry := range log[max(0, len(log)-shownLog):] {
+		text := entry.Message
+		if entry.Severity == "E" {
+			text = c.paint("31", text)
+		}
+		c.say("%s  %s  %s", time.Unix(entry.Timestamp, 0).Format("2006-01-02 15:04:05"), entry.Severity, text)
+	}
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// abridged cuts a text that is too long for a column.
+func abridged(text string, most int) string {
+	runes := []rune(text)
+	if len(runes) <= most {
+		return text
+	}
+	return string(runes[:most-1]) + "…"
+}
+
+// compact is a JSON text without the blanks in it.
+func compact(data []byte) string {
+	if !json.Valid(data) {
+		return string(data)
+	}
+	var value any
+	_ = json.Unmarshal(data, &value)
+	text, _ := json.Marshal(value)
+	return string(text)
+}

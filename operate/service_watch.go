@@ -1,0 +1,159 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func (t tool) serviceWatch() *cobra.Command {
+	var until []string
+	var within time.Duration
+	cmd := t.command("watch ID", "Follow what happens to a service",
+		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n"+
+			"With --until it fails when the service comes to a failed state that is not among them, or when --timeout is over.", cobra.ExactArgs(1),
+		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+			id, err := serviceID(args[0])
+			if err != nil {
+				return err
+			}
+			for i := range until {
+				until[i] = strings.ToUpper(until[i])
+				if !knownState(until[i]) {
+					return fmt.Errorf("--until %s: there is no such state of a service", until[i])
+				}
+			}
+			if within > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeoutCause(ctx, within, fmt.Errorf("service %d was in none of the states %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id))
+				defer cancel()
+			}
+			return watcher{c, pipe, id, until}.watch(ctx)
+		})
+	cmd.Flags().StringSliceVar(&until, "until", nil, "end when the service is in one of these states (RUNNING,DELETED)")
+	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after so long; 0 for never")
+	cmd.ValidArgsFunction = t.serviceIDs
+	return cmd
+}
+
+func knownState(name string) bool {
+	return name == pipeline.Deleted || slices.ContainsFunc(flow.ServiceStates(), func(s flow.ServiceState) bool { return s.String() == name })
+}
+
+type watcher struct {
+	*console
+	pipe    *pipeline.Pipeline
+	service int
+	until   []string
+}
+
+func (w watcher) watch(ctx context.Context) error {
+	// What happens from here on is read; what was before is in the record.
+	last, err := w.pipe.LastTransitionSequence(ctx)
+	if err != nil {
+		return err
+	}
+	why, err := w.pipe.Why(ctx, w.service)
+	if err != nil {
+		return unknownService(w.service, err)
+	}
+	if !w.json {
+		w.say("Service %d  %s  %s", w.service, why.Name, w.state(why.State))
+	}
+	if over, err := w.over(why.State); over {
+		return err
+	}
+	reader, err := w.pipe.ReadTransitions(ctx, w.service, last)
+	if err != nil {
+		return err
+	}
+	defer reader.Stop()
+	for {
+		_, transition, err := reader.Next(ctx)
+		if err != nil {
+			return stopped(ctx, err)
+		}
+		if err := w.transition(transition); err != nil {
+			return err
+		}
+		if transition.Kind == "service" {
+			if over, err := w.over(transition.New); over {
+				return err
+			}
+		}
+	}
+}
+
+// stopped is nil where a person has had enough, and the reason of a limit.
+func stopped(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, context.Canceled):
+		return nil
+	}
+	return cause
+}
+
+// over says that the state ends the watching, and as what.
+func (w watcher) over(state string) (bool, error) {
+	switch {
+	case slices.Contains(w.until, state):
+		return true, nil
+	case len(w.until) > 0 && (strings.HasPrefix(state, "FAILED_") || state == pipeline.Deleted):
+		return true, fmt.Errorf("service %d is %s: `flowjet service why %d`", w.service, state, w.service)
+	}
+	return state == pipeline.Deleted, nil
+}
+
+// transition writes what happened, on one line.
+func (c *console) transition(transition pipeline.Transition) error {
+	if c.json {
+		return c.line(transition)
+	}
+	c.say("%s  %-5d %s  [%s]", transition.Time.Local().Format("15:04:05.000"), transition.Service, c.said(transition), transition.Cause.Title())
+	return nil
+}
+
+// said is what a transition says, with the new state coloured.
+func (c *console) said(transition pipeline.Transition) string {
+	text := what(transition)
+	if transition.Kind != "service" && transition.Kind != "role" {
+		return text
+	}
+	return strings.Replace(text, transition.New, c.state(transition.New), 1)
+}
+
+// what says in a few words what happened.
+func what(t pipeline.Transition) string {
+	text := t.New
+	if t.Old != "" {
+		text = t.Old + " -> " + t.New
+	}
+	switch t.Kind {
+	case "role":
+		text = "role " + t.Role + ": " + text
+	case "network":
+		text = "network " + t.Network + ": " + text
+	case "router":
+		text = "virtual router of role " + t.Role + " " + t.New
+	case "vm":
+		text = "VM " + t.New
+		if t.VM != nil {
+			text = fmt.Sprintf("VM %d %s (role %s)", *t.VM, t.New, t.Role)
+		}
+	}
+	if t.Reason != "" && t.Kind != "network" {
+		text += " (" + t.Reason + ")"
+	}
+	return text
+}

@@ -1,0 +1,91 @@
+package operate
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func (t tool) serviceWhy() *cobra.Command {
+	cmd := t.command("why ID", "Say why a service is in its state",
+		"It says since when, what failed (which role, which VM, oned's words), what led there, what the service waits for, and what to do.\n"+
+			"The API answers the same at /flowjet/v1/services/ID/why.", cobra.ExactArgs(1),
+		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+			id, err := serviceID(args[0])
+			if err != nil {
+				return err
+			}
+			why, err := pipe.Why(ctx, id)
+			if err != nil {
+				return unknownService(id, err)
+			}
+			if c.json {
+				return c.show(why)
+			}
+			c.why(why)
+			return nil
+		})
+	cmd.ValidArgsFunction = t.serviceIDs
+	return cmd
+}
+
+func (c *console) why(why pipeline.Why) {
+	c.title("Service %d  %s", why.Service, why.Name)
+	since := ""
+	if why.Since != nil {
+		since = " for " + c.ago(*why.Since) + ", since " + why.Since.Local().Format("2006-01-02 15:04:05")
+	}
+	c.say("is in        %s%s", c.state(why.State), since)
+	if why.Cause != nil {
+		c.say("led there    %s", why.Cause.Title())
+	}
+	if why.Reason != "" {
+		c.say("because      %s", why.Reason)
+	}
+	c.troubles("failed", why.Failed)
+	c.troubles("waits for", why.Waits)
+	if len(why.Failed)+len(why.Waits) == 0 && why.State == "RUNNING" {
+		c.say("waits for    nothing: all is well")
+	}
+	for _, name := range slices.Sorted(maps.Keys(why.Timers)) {
+		at := why.Timers[name]
+		c.say("looks again  %s (timer %s)", due(c, at), name)
+	}
+	if why.Backlog.Count > 0 {
+		c.say("not handled  %d inputs, the oldest for %s", why.Backlog.Count, agoOf(c, why.Backlog.Oldest))
+	}
+	for _, next := range why.Next {
+		c.say("what to do   %s", next)
+	}
+	if len(why.Path) > 0 {
+		c.say("")
+		c.say("What happened last:")
+		c.transitions(why.Path)
+	}
+}
+
+// troubles are listed under a label that stands before the first.
+func (c *console) troubles(label string, troubles []flow.Trouble) {
+	for _, trouble := range troubles {
+		text := trouble.Message
+		if trouble.Role != "" && trouble.VM != nil {
+			text += " (role " + trouble.Role + ")"
+		}
+		c.say("%-12s %s", label, text)
+		label = ""
+	}
+}
+
+func (c *console) transitions(path []pipeline.Transition) {
+	var rows [][]string
+	for _, transition := range path {
+		rows = append(rows, []string{transition.Time.Local().Format(time.TimeOnly), what(transition), transition.Cause.Title()})
+	}
+	c.table([]string{"TIME", "WHAT", "CAUSE"}, rows)
+}

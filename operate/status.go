@@ -1,0 +1,130 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func (t tool) status() *cobra.Command {
+	return t.command("status", "Show how everything stands",
+		"Who is alive and does what, how far everybody is, what waits and what was given up. `flowjet doctor` says what to do about it.", cobra.NoArgs,
+		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+			survey, err := pipe.TakeSurvey(ctx, nil)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.show(survey)
+			}
+			c.survey(survey)
+			return nil
+		})
+}
+
+func (c *console) survey(survey pipeline.Survey) {
+	c.title("Flowjet on %s", survey.Server)
+	c.say("services      %s", counts(survey.Services, "none"))
+	c.say("timers        %d set, %d overdue", survey.Timers.Set, survey.Timers.Overdue)
+	c.say("webhooks      %d deliveries wait, %d receivers of services fail", survey.Webhooks.Waiting, survey.Webhooks.Failing)
+	c.say("dead letters  %s", counts(survey.DeadLetters, "none"))
+	c.say("")
+	c.workers(survey)
+	c.feeds(survey)
+	c.readers(survey)
+	c.streams(survey)
+}
+
+// counts lists how many there are of each.
+func counts[N int | uint64](many map[string]N, none string) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(many)) {
+		if many[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", many[name], name))
+		}
+	}
+	if len(parts) == 0 {
+		return none
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (c *console) workers(survey pipeline.Survey) {
+	var rows [][]string
+	for _, worker := range survey.Workers {
+		var does []string
+		if worker.Router {
+			does = append(does, "routes")
+		}
+		if worker.Autoscaler {
+			does = append(does, "scales")
+		}
+		if worker.Blind {
+			does = append(does, "cannot reach oned")
+		}
+		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), orDash(strings.Join(does, ", "))})
+	}
+	if len(rows) == 0 {
+		c.say("%s", c.paint("31", "No worker is alive: services stand still."))
+		return
+	}
+	c.table([]string{"WORKER", "PARTITIONS", "AND"}, rows)
+}
+
+func (c *console) feeds(survey pipeline.Survey) {
+	c.say("")
+	var rows [][]string
+	for _, feed := range survey.Feeds {
+		alive := "silent"
+		if feed.Alive {
+			alive = "ok"
+		}
+		rows = append(rows, []string{feed.Feed, feed.Holder, alive, c.ago(feed.Since)})
+	}
+	if len(rows) == 0 {
+		c.say("%s", c.paint("31", "No bridge has ever published: events are not heard."))
+		return
+	}
+	c.table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
+}
+
+// readers are added up for the partitions: sixteen lines say no more than one.
+func (c *console) readers(survey pipeline.Survey) {
+	c.say("")
+	var rows [][]string
+	var work pipeline.ReaderStanding
+	for _, reader := range survey.Readers {
+		if !strings.HasPrefix(reader.Reader, pipeline.PartitionKeyPrefix) {
+			rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), agoOf(c, reader.Oldest)})
+			continue
+		}
+		work.Lag += reader.Lag
+		if work.Oldest == nil || reader.Oldest != nil && reader.Oldest.Before(*work.Oldest) {
+			work.Oldest = reader.Oldest
+		}
+	}
+	rows = append(rows, []string{"workers", strconv.FormatUint(work.Lag, 10), agoOf(c, work.Oldest)})
+	c.table([]string{"READER", "BEHIND", "OLDEST WAITS"}, rows)
+}
+
+func (c *console) streams(survey pipeline.Survey) {
+	c.say("")
+	var rows [][]string
+	for _, stream := range survey.Streams {
+		limit := "-"
+		if stream.MaxBytes > 0 {
+			limit = bytesText(stream.MaxBytes)
+		}
+		rows = append(rows, []string{
+			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), agoOf(c, stream.Last), stream.Trouble,
+		})
+	}
+	c.table([]string{"STREAM", "MESSAGES", "SIZE", "AT MOST", "COPIES", "LAST", "TROUBLE"}, rows)
+}
