@@ -57,6 +57,10 @@ chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_LENGTH=$(or $(MINUTES),1)m \
 	  $(GO) test -run TestChaos -count 1 -timeout 0 -v ./cmd/flowjet | grep -v 'process_test.go'
 
+.PHONY: man
+man: build ## Write man pages into man/
+	$(BIN) man man
+
 .PHONY: fmt
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')

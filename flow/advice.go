@@ -16,6 +16,8 @@ func (s ServiceState) Advice(service int) string {
 		return fmt.Sprintf("correct the network template or the reservation, then `oneflow recover %d`; `oneflow recover --delete %d` ends the service", service, service)
 	case ServiceFailedUndeployingNets:
 		return fmt.Sprintf("free the network (its leases are in use), then `oneflow recover %d`", service)
+	case ServiceCooldown:
+		return fmt.Sprintf("nothing: it ends by itself; `oneflow recover %d` ends it now", service)
 	case ServiceHold:
 		return fmt.Sprintf("`oneflow release %d` lets the VMs on hold start", service)
 	case ServicePending:

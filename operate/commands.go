@@ -30,11 +30,29 @@ const connectWithin = 5 * time.Second
 // Commands are all that an operator types.
 func Commands(environment Environment) []*cobra.Command {
 	t := tool{environment}
-	service := &cobra.Command{Use: "service", Short: "List, show, explain and watch services", Args: cobra.NoArgs}
+	service := group("service", "List, show, explain and watch services")
 	service.AddCommand(t.serviceList(), t.serviceShow(), t.serviceWhy(), t.serviceWatch())
-	letters := &cobra.Command{Use: "dlq", Short: "List, show, retry and drop dead letters", Args: cobra.NoArgs}
+	letters := group("dlq", "List, show, retry and drop dead letters")
 	letters.AddCommand(t.letterList(), t.letterShow(), t.letterRetry(), t.letterDrop())
 	return []*cobra.Command{t.status(), service, t.events(), t.commands(), letters, t.doctor()}
+}
+
+// group is a command that only holds others. A wrong one is an error, and not a
+// reason to show the help and to succeed.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			var known []string
+			for _, command := range cmd.Commands() {
+				known = append(known, command.Name())
+			}
+			return fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", "))
+		},
+	}
 }
 
 type tool struct{ Environment }

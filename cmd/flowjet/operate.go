@@ -10,6 +10,9 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
+// operators is the part of the help with the commands for them.
+var operators = &cobra.Group{ID: "operate", Title: "To see and to mend:"}
+
 // newOperatorCommands are what an operator types. They take the same options and
 // the same configuration file as the parts, and find everything as these do.
 func newOperatorCommands() []*cobra.Command {
@@ -17,7 +20,7 @@ func newOperatorCommands() []*cobra.Command {
 		path, _ := cmd.Flags().GetString("config")
 		return app.ReadConfig(path, cmd.Flags())
 	}
-	return operate.Commands(operate.Environment{
+	commands := operate.Commands(operate.Environment{
 		Flags: func(cmd *cobra.Command) {
 			app.AddLookFlags(cmd.Flags())
 			cmd.Flags().String("config", "", "YAML configuration file")
@@ -37,6 +40,10 @@ func newOperatorCommands() []*cobra.Command {
 			return surroundings(config), nil
 		},
 	})
+	for _, command := range commands {
+		command.GroupID = operators.ID
+	}
+	return commands
 }
 
 func surroundings(config app.Config) operate.Surroundings {
