@@ -39,6 +39,10 @@ test: ## Run all tests with the race detector
 bench: ## Run every benchmark once and print its figures
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench/...
 
+.PHONY: bench-scale
+bench-scale: ## The large benchmarks, with SERVICES=10000 of ten VMs each
+	FLOWJET_BENCH_SCALE=$(or $(SERVICES),10000) $(GO) test -run '^$$' -bench 'Scale|Workers' -benchtime 1x -timeout 60m ./bench
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 1s)
 	.ci/fuzz

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -75,7 +76,7 @@ func (l *lane) stillOurs(ctx context.Context) error {
 	if time.Since(l.confirmed) < trustCommit {
 		return nil
 	}
-	_, revision, err := l.worker.pipe.LoadRecord(ctx, l.service)
+	revision, err := l.worker.pipe.RecordRevision(ctx, l.service)
 	if err != nil {
 		return fmt.Errorf("make sure that service %d is still ours: %w", l.service, err)
 	}
@@ -102,6 +103,9 @@ func (l *lane) withFloors(intents []flow.Intent) []flow.Intent {
 }
 
 func sameState(a, b flow.State) bool {
+	if reflect.DeepEqual(a, b) {
+		return true
+	}
 	left, leftErr := json.Marshal(a)
 	right, rightErr := json.Marshal(b)
 	return leftErr == nil && rightErr == nil && bytes.Equal(left, right)

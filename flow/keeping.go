@@ -13,11 +13,14 @@ import (
 // unmarshalKeeping reads a JSON object into the struct that known points to
 // and returns the attributes for which the struct has no field, nil if none.
 func unmarshalKeeping(text []byte, known any) (map[string]json.RawMessage, error) {
+	names := attributeNames(reflect.TypeOf(known).Elem())
+	if onlyNames(text, names) {
+		return nil, json.Unmarshal(text, known)
+	}
 	var extra map[string]json.RawMessage
 	if err := json.Unmarshal(text, &extra); err != nil {
 		return nil, err
 	}
-	names := attributeNames(reflect.TypeOf(known).Elem())
 	exact := make(map[string]json.RawMessage, len(names))
 	for name := range names {
 		if value, ok := extra[name]; ok {

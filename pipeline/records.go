@@ -39,6 +39,22 @@ func (p *Pipeline) LoadRecord(ctx context.Context, service int) (Record, uint64,
 	return record, entry.Revision(), nil
 }
 
+// RecordRevision is the revision of a service's record, 0 without one.
+func (p *Pipeline) RecordRevision(ctx context.Context, service int) (uint64, error) {
+	var revision uint64
+	err := persist(ctx, func(ctx context.Context) error {
+		entry, err := p.state.Get(ctx, strconv.Itoa(service))
+		if err == nil {
+			revision = entry.Revision()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, fmt.Errorf("look at the record of service %d: %w", service, err)
+	}
+	return revision, nil
+}
+
 // SaveRecord writes a service's record if its revision is still the one given
 // (0: if there is none), and returns the new revision. ErrConflict says that
 // somebody else wrote in between. After any other error the record may have
