@@ -79,17 +79,38 @@ func (n *narrator) dead(msg *nats.Msg) {
 
 // Sentence says in one line what a transition is and what caused it.
 func Sentence(t pipeline.Transition) string {
-	what := t.New
+	what := subject(t)
 	switch {
-	case t.Kind == "vm":
-		what = fmt.Sprintf("role %s: VM %d %s", t.Role, t.VM, t.New)
-	case t.Kind == "role":
-		what = fmt.Sprintf("role %s: %s -> %s", t.Role, t.Old, t.New)
 	case t.Old != "":
-		what = fmt.Sprintf("%s -> %s", t.Old, t.New)
+		what += fmt.Sprintf("%s -> %s", t.Old, t.New)
+	default:
+		what += t.New
 	}
 	if t.Reason != "" {
 		what += " (" + t.Reason + ")"
 	}
 	return fmt.Sprintf("%-52s [%s %s]", what, t.Cause.Kind, t.Cause.ID)
+}
+
+// subject names what a transition happened to; the service itself needs no name.
+func subject(t pipeline.Transition) string {
+	switch {
+	case t.Kind == "vm" && t.VM != nil:
+		return fmt.Sprintf("role %s: VM %d ", t.Role, *t.VM)
+	case t.Kind == "role":
+		return fmt.Sprintf("role %s: ", t.Role)
+	case t.Kind == "network":
+		return fmt.Sprintf("network %s%s: ", t.Network, numbered(t.ID))
+	case t.Kind == "router":
+		return fmt.Sprintf("role %s: virtual router%s: ", t.Role, numbered(t.ID))
+	}
+	return ""
+}
+
+// numbered is the id of what may not have one yet.
+func numbered(id *int) string {
+	if id == nil {
+		return ""
+	}
+	return fmt.Sprintf(" %d", *id)
 }
