@@ -86,7 +86,7 @@ func (p *planner) applyDelete() error {
 func (p *planner) applyScale(arguments ScaleArguments) error {
 	role := p.role(arguments.Role)
 	if role == nil {
-		return refuse(RefusedMissing, "service %d has no role %q", p.Service.ID, arguments.Role)
+		return refuse(RefusedMissing, "%s", p.Service.NoRole(arguments.Role))
 	}
 	if err := p.mayScale(role, arguments); err != nil {
 		return err

@@ -100,7 +100,7 @@ func (p *planner) applyRelease(arguments ReleaseArguments) error {
 	case arguments.Role == "":
 		return refuse(RefusedState, "service %d is %s and has no roles in HOLD", p.Service.ID, p.state())
 	case p.role(arguments.Role) == nil:
-		return refuse(RefusedMissing, "service %d has no role %q", p.Service.ID, arguments.Role)
+		return refuse(RefusedMissing, "%s", p.Service.NoRole(arguments.Role))
 	default:
 		return refuse(RefusedState, "role %s is %s and not in HOLD", arguments.Role, p.role(arguments.Role).state())
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,6 +67,22 @@ func (s Service) role(name string) *Role {
 		}
 	}
 	return nil
+}
+
+// maxNamed bounds how many roles a refusal names.
+const maxNamed = 20
+
+// NoRole says that the service has no role of a name, and which it has.
+func (s Service) NoRole(name string) string {
+	text := fmt.Sprintf("service %d has no role %q", s.ID, name)
+	names := roleNames(s.Body.Roles)
+	if len(names) == 0 {
+		return text + "; it has none at all"
+	}
+	if len(names) > maxNamed {
+		names = append(names[:maxNamed], "…")
+	}
+	return text + "; it has " + strings.Join(names, ", ")
 }
 
 // RoleNodes are the ids of a role's VMs, oldest first.

@@ -73,7 +73,7 @@ func (p *planner) applyRemoveRole(arguments RemoveRoleArguments) error {
 	role, state := p.role(arguments.Role), p.state()
 	switch {
 	case role == nil:
-		return refuse(RefusedMissing, "service %d has no role %q", p.Service.ID, arguments.Role)
+		return refuse(RefusedMissing, "%s", p.Service.NoRole(arguments.Role))
 	case state != ServiceRunning && state != ServiceWarning:
 		return refuse(RefusedState, "service %d is %s: roles can be removed when it is RUNNING", p.Service.ID, state)
 	}

@@ -37,7 +37,7 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 		return opennebula.Document{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no %s %d", kind, id)}
 	}
 	if err != nil {
-		return opennebula.Document{}, fmt.Errorf("read %s %d: %w", kind, id, err)
+		return opennebula.Document{}, granting(fmt.Errorf("read %s %d: %w", kind, id, err))
 	}
 	if found.Type != documentType {
 		return opennebula.Document{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no %s %d: the document of that id is something else", kind, id)}
@@ -62,9 +62,17 @@ func (r *request) mayManage(ctx context.Context, document opennebula.Document) e
 		return nil
 	}
 	if err := r.oned.ChownDocument(ctx, document.ID, -1, -1); err != nil {
-		return fmt.Errorf("change %s %d: %w", kindNames[document.Type], document.ID, err)
+		return granting(fmt.Errorf("change %s %d: %w", kindNames[document.Type], document.ID, err))
 	}
 	return nil
+}
+
+// granting says to who may not do something who can change that.
+func granting(err error) error {
+	if !opennebula.IsCode(err, opennebula.CodeAuthorization) {
+		return err
+	}
+	return fmt.Errorf("%w; its owner or an administrator can grant the right", err)
 }
 
 // bitsGrantManage looks at the groups that certainly count: a scoped token

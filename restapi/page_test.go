@@ -139,7 +139,7 @@ func (w *world) deployed(user, template string) string {
 func TestPage(t *testing.T) {
 	w := newWorld(t, Config{})
 	w.whole()
-	w.deployed(alice, strings.Replace(twoRoles, `"svc"`, `"<img src=x onerror=alert(1)>"`, 1))
+	wiki := w.deployed(alice, strings.Replace(twoRoles, `"svc"`, `"wiki"`, 1))
 	broken := w.deployed(admin, strings.Replace(twoRoles, `"svc"`, `"mail"`, 1))
 	id := w.deployed(admin, shop)
 	_, body := w.document(w.call(admin, "GET", "/service/"+broken, ""))
@@ -153,7 +153,6 @@ func TestPage(t *testing.T) {
 	b.do(chromedp.WaitVisible("#board"))
 	b.shows("#connection", "Live")
 	b.shows("#count", "(3)")
-	b.shows("#services", "<img src=x onerror=alert(1)>")
 	b.shows("#services", "warning")
 	b.shows("#workers", "alive")
 	b.shows("#workers", "shares events out")
@@ -187,7 +186,13 @@ func TestPage(t *testing.T) {
 	b.shows("#reasons", "POWEROFF")
 	b.picture("page-warning.png", 1360, 900, scheme("light"))
 	b.picture("page-narrow.png", 420, 900, scheme("dark"))
+	b.picture("page-system.png", 1360, 560, scheme("light"), chromedp.ScrollIntoView("#workers table"))
 	b.checkReadable()
+
+	// Whatever users write is text.
+	w.expect(admin, "POST", "/service/"+wiki+"/action", perform("rename", `{"name":"<img src=x onerror=alert(1)>"}`), 204, "")
+	w.expect(alice, "POST", "/service/"+wiki+"/scale", `{"role_name":"Master","cardinality":2}`, 204, "")
+	b.shows("#services", "<img src=x onerror=alert(1)>")
 
 	w.expect(admin, "DELETE", "/service/"+id, "", 204, "")
 	b.shows("#count", "(2)")

@@ -142,7 +142,7 @@ func rolesOf(service opennebula.Document, only *string) ([]flow.Role, error) {
 			return []flow.Role{role}, nil
 		}
 	}
-	return nil, &statusError{http.StatusInternalServerError, fmt.Sprintf("service %d has no role %q", service.ID, *only)}
+	return nil, &statusError{http.StatusInternalServerError, flow.Service{ID: service.ID, Body: body}.NoRole(*only)}
 }
 
 // actOnRole is actOnService for one role.

@@ -92,7 +92,7 @@ func (s *Server) actOnService(ctx context.Context, r *request) (answer, error) {
 	}
 	reply, err := act(ctx, r, document, asked.params)
 	var wrong *statusError
-	if !r.own && slices.Contains(clientError, asked.perform) && errors.As(err, &wrong) && wrong.status == http.StatusBadRequest {
+	if !r.own && slices.Contains(clientError, asked.perform) && errors.As(err, &wrong) && wrong.status == http.StatusBadRequest && wrong != errNoDryRun {
 		err = &statusError{http.StatusInternalServerError, asked.perform + ": " + wrong.message}
 	}
 	return reply, err
