@@ -53,7 +53,10 @@ const (
 	// time is missing: a leader's election, a reconnect. The server's own
 	// election after a kill takes 5 to 8 seconds.
 	patience = 15 * time.Second
-	// attempt is how long one request waits for its answer.
+	// firstAttempt is how long the first request waits for its answer, and
+	// attempt how long later ones do. A leader that steps down answers nothing to
+	// what it had not finished: found on three servers.
+	firstAttempt = time.Second
 	attempt      = 3 * time.Second
 	firstBackoff = 5 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
@@ -98,21 +101,21 @@ func transient(err error) bool {
 func persist(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	wait := firstBackoff
+	wait, limit := firstBackoff, firstAttempt
 	for {
-		err := once(ctx, try)
+		err := once(ctx, limit, try)
 		if err == nil || !transient(err) || ctx.Err() != nil {
 			return err
 		}
 		if pause(ctx, wait) != nil {
 			return err
 		}
-		wait = min(2*wait, maxBackoff)
+		wait, limit = min(2*wait, maxBackoff), attempt
 	}
 }
 
-func once(ctx context.Context, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attempt)
+func once(ctx context.Context, limit time.Duration, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return try(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -272,8 +273,16 @@ func (p *Pipeline) furthestCursor(ctx context.Context, stream string) (uint64, e
 	return furthest, nil
 }
 
+// noRoom says that there is too little space for a stream's bytes: on this
+// server, or in a cluster on too few.
 func noRoom(err error) bool {
-	return codeOf(err) == codeNoStorage || codeOf(err) == codeNoResources
+	switch codeOf(err) {
+	case codeNoStorage, codeNoResources:
+		return true
+	case codeNoPeers:
+		return strings.Contains(err.Error(), "insufficient storage")
+	}
+	return false
 }
 
 // extend is the configuration that a stream has with what it lacks of the one

@@ -247,16 +247,22 @@ func eachTransition(t *testing.T, urls string, visit func(id string, t pipeline.
 		consumer, err = js.OrderedConsumer(ctx, pipeline.StreamFlow, jetstream.OrderedConsumerConfig{})
 		return err == nil
 	})
-	for left := stream.CachedInfo().State.Msgs; left > 0; left-- {
-		var message jetstream.Msg
-		poll.Until(t, "the next transition of the history", func() bool {
-			message, err = consumer.Next(jetstream.FetchMaxWait(time.Second))
+	for left := int64(stream.CachedInfo().State.Msgs); left > 0; { //nolint:gosec // a campaign tells thousands
+		var batch jetstream.MessageBatch
+		poll.Until(t, "the next transitions of the history", func() bool {
+			batch, err = consumer.FetchNoWait(500)
 			return err == nil
 		})
-		var transition pipeline.Transition
-		if err := json.Unmarshal(message.Data(), &transition); err != nil {
-			t.Fatal(err)
+		for message := range batch.Messages() {
+			left--
+			var transition pipeline.Transition
+			if err := json.Unmarshal(message.Data(), &transition); err != nil {
+				t.Fatal(err)
+			}
+			visit(message.Headers().Get(jetstream.MsgIDHeader), transition)
 		}
-		visit(message.Headers().Get(jetstream.MsgIDHeader), transition)
+		if ctx.Err() != nil {
+			t.Fatalf("%d transitions cannot be read", left)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,6 +167,33 @@ func TestAnyProcessMayDie(t *testing.T) {
 		poll.Within(t, time.Minute, fmt.Sprintf("service %d to be RUNNING", service), func() bool { return c.state(t, service) == 2 })
 	}
 	c.fourEach(t, services)
+	c.api[0].again()
+	c.commandsOutliveTheirAPI(t, services[0])
+}
+
+// commandsOutliveTheirAPI kills an API right after it has accepted a command: one
+// that was queued and one that was answered by its worker. Another API then shows
+// that it was carried out.
+func (c *fleet) commandsOutliveTheirAPI(t *testing.T, service int) {
+	t.Helper()
+	c.workers[0].again()
+	path := fmt.Sprintf("/service/%d/scale", service)
+	all := func(signal syscall.Signal) {
+		for _, worker := range c.workers {
+			_ = worker.command.Process.Signal(signal)
+		}
+	}
+	all(syscall.SIGSTOP)
+	c.request(t, "POST", path, `{"role_name": "Master", "cardinality": 3}`, http.StatusAccepted)
+	c.api[1].kill()
+	all(syscall.SIGCONT)
+	c.cloud.api = c.apis[2]
+	poll.Until(t, "the queued command to be carried out", func() bool { return len(c.vms(t, service)) == 5 && c.state(t, service) == 2 })
+	c.request(t, "POST", path, `{"role_name": "Master", "cardinality": 4}`, http.StatusNoContent)
+	c.api[2].kill()
+	c.cloud.api = c.apis[0]
+	c.api[0].says("Ctrl-C stops")
+	poll.Until(t, "the answered command to be carried out", func() bool { return len(c.vms(t, service)) == 6 && c.state(t, service) == 2 })
 }
 
 // fourEach holds that each service of the template pair has its VMs, once.
