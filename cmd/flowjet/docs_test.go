@@ -83,10 +83,13 @@ func TestPagesNameMakeTargetsThatExist(t *testing.T) {
 var commandLine = regexp.MustCompile("(?m)(?:^|`)(?:bin/)?flowjet ([a-z]+)([^`\n]*)")
 
 func TestPagesNameCommandsAndFlagsThatExist(t *testing.T) {
+	root := newRoot()
+	root.InitDefaultHelpCmd() // cobra adds these two when it runs
+	root.InitDefaultCompletionCmd()
 	for path, text := range pages(t) {
 		for _, match := range commandLine.FindAllStringSubmatch(text, -1) {
 			words := append([]string{match[1]}, strings.Fields(match[2])...)
-			command, _, err := newRoot().Find(words)
+			command, _, err := root.Find(words)
 			if err != nil || !command.HasParent() {
 				t.Errorf("%s names `flowjet %s`, which does not exist", path, match[1])
 				continue

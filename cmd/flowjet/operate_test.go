@@ -1,0 +1,272 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+// operatePage is what an operator reads first; its commands are run here.
+const operatePage = "../../docs/operate.md"
+
+// operatePromises are what the page's commands show, on the page and when they
+// are run.
+var operatePromises = map[string][]string{
+	"flowjet status":         {"services      1 WARNING", "dead letters  none", "routes, scales", "zone0-", "router ", "ONE  ", "HOOK  "},
+	"flowjet doctor":         {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      oned: answers", "ok      API: ready"},
+	"flowjet service ls":     {"ID  NAME   OWNER     STATE", "3   hello  oneadmin  WARNING", "3/3"},
+	"flowjet service why 3":  {"is in        WARNING for ", "led there    event vm 5 POWEROFF/LCM_INIT", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
+	"flowjet service show 3": {"Master  RUNNING  1/1", "Slave   WARNING  2/2  Master   5 6", "timer look", "I  New state: WARNING"},
+	"flowjet service watch 3 --until WARNING,RUNNING --timeout 5m": {"Service 3  hello  WARNING"},
+	"flowjet events --service 3 -n 2": {
+		"role Slave: RUNNING -> WARNING (VM 5 is in POWEROFF)  [event vm 5 POWEROFF/LCM_INIT]",
+	},
+	"flowjet events --kind service --since 24h -n 1 -o json": {`"new":"WARNING","reason":"role Slave: VM 5 is in POWEROFF"`},
+	"flowjet commands":        {"undeploy  1        0    done", "deploy    3        0    done"},
+	"flowjet dlq ls":          {"work   3        message ", "cannot be read"},
+	"flowjet dlq show 1":      {"it was on    flow.work.3", "`flowjet dlq retry 1`", "not a wake-up"},
+	"flowjet dlq drop 1":      {"dead letter 1: dropped"},
+	"flowjet completion bash": {"# bash completion V2 for flowjet"},
+}
+
+// operator types commands at a cloud.
+type operator struct {
+	t           *testing.T
+	environment []string
+}
+
+func newOperator(t *testing.T, c cloud, auth string) operator {
+	t.Helper()
+	clean := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "FLOWJET_") })
+	return operator{t, append(clean, asCommand+"=1", "FLOWJET_NATS_LISTEN="+c.nats, "FLOWJET_API_LISTEN="+c.api,
+		"FLOWJET_ONE_XMLRPC=http://"+c.xmlrpc+"/RPC2", "FLOWJET_ONE_AUTH_FILE="+auth)}
+}
+
+// types runs a command and returns what it wrote to both outputs.
+func (o operator) types(arguments ...string) (out, failed string, err error) {
+	o.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	command := exec.CommandContext(o.t.Context(), self, arguments...)
+	var stdout, stderr strings.Builder
+	command.Env, command.Stdout, command.Stderr = o.environment, &stdout, &stderr
+	err = command.Run()
+	return stdout.String(), stderr.String(), err
+}
+
+// shows runs a command of the page until it shows what is promised.
+func (o operator) shows(line string) string {
+	o.t.Helper()
+	var out, failed string
+	var err error
+	poll.Until(o.t, fmt.Sprintf("%s to show %q", line, operatePromises[line]), func() bool {
+		out, failed, err = o.types(strings.Fields(line)[1:]...)
+		done := err == nil && len(missingFrom(out, operatePromises[line])) == 0
+		if !done {
+			o.t.Logf("%s: %v %s\n%s", line, err, failed, out)
+		}
+		return done
+	})
+	return out
+}
+
+// TestOperatePage runs every command of docs/operate.md, in the page's order.
+func TestOperatePage(t *testing.T) {
+	examples := readCommands(t, operatePage, "flowjet ")
+	documented := map[string]bool{}
+	for _, example := range examples {
+		documented[example.command] = true
+		if missing := missingFrom(example.output, operatePromises[example.command]); operatePromises[example.command] == nil || len(missing) > 0 {
+			t.Errorf("%s: the page does not show %q, or the test has no promise for it", example.command, missing)
+		}
+	}
+	for command := range operatePromises {
+		if !documented[command] {
+			t.Errorf("%s does not document: %s", operatePage, command)
+		}
+	}
+	c, auth := newCloud(t), filepath.Join(t.TempDir(), "auth")
+	c.up(t, "--sim-auth-file", auth)
+	if demo := c.demo(t); demo.err != nil {
+		t.Fatalf("the demo failed: %v\n%s", demo.err, demo.output.String())
+	}
+	c.warn(t)
+	o := newOperator(t, c, auth)
+	for _, example := range examples {
+		if example.command == "flowjet dlq ls" {
+			c.publish(t, "flow.work.3", "not a wake-up")
+		}
+		o.shows(example.command)
+	}
+	o.checkJSON()
+	o.checkErrors()
+}
+
+// warn starts the service that the page speaks of and powers off its VM 5.
+func (c cloud) warn(t *testing.T) {
+	t.Helper()
+	service := c.instantiate(t, `{"name": "hello", "deployment": "straight", "roles": [
+		{"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
+		{"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}]}`)
+	const running, warning = 2, 4
+	poll.Until(t, "the service to be RUNNING", func() bool { return c.state(t, service) == running })
+	answer, err := http.Post("http://"+c.control+"/vms/5/poweroff", "application/json", http.NoBody) //nolint:noctx // a test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	poll.Until(t, "the service to be in WARNING", func() bool { return c.state(t, service) == warning })
+}
+
+func (c cloud) publish(t *testing.T, subject, text string) {
+	t.Helper()
+	conn, err := nats.Connect("nats://" + c.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Publish(subject, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkJSON holds the shapes that scripts rely on.
+func (o operator) checkJSON() {
+	o.t.Helper()
+	for line, fields := range map[string][]string{
+		"status -o json":         {"workers", "unowned", "feeds", "readers", "services", "timers", "dead_letters", "webhooks", "streams", "missing"},
+		"doctor -o json":         {"check", "weight", "message"},
+		"service ls -o json":     {"id", "name", "owner", "state", "since", "roles", "vms", "wanted"},
+		"service show 3 -o json": {"applied", "state", "timers"},
+		"service why 3 -o json":  {"service", "state", "since", "summary", "reason", "cause", "failed", "waits", "next", "roles", "path"},
+		"commands -o json":       {"id", "verb", "service", "state", "uid", "queued"},
+	} {
+		out, failed, err := o.types(strings.Fields(line)...)
+		if err != nil {
+			o.t.Errorf("%s: %v %s", line, err, failed)
+			continue
+		}
+		var value any
+		if err := json.Unmarshal([]byte(out), &value); err != nil {
+			o.t.Errorf("%s is no JSON: %v\n%s", line, err, out)
+			continue
+		}
+		if list, is := value.([]any); is && len(list) > 0 {
+			value = list[0]
+		}
+		for _, field := range fields {
+			if object, is := value.(map[string]any); !is || object[field] == nil {
+				o.t.Errorf("%s has no %s: %s", line, field, out)
+			}
+		}
+		if strings.Contains(out, "\x1b[") {
+			o.t.Errorf("%s has colours", line)
+		}
+	}
+	if out, _, _ := o.types("dlq", "ls", "-o", "json"); strings.TrimSpace(out) != "[]" {
+		o.t.Errorf("no dead letters are %q in JSON, want an empty array", out)
+	}
+	if out, _, _ := o.types("__complete", "service", "why", ""); !strings.Contains(out, "3\thello WARNING") {
+		o.t.Errorf("the completion of service why is %q", out)
+	}
+}
+
+// checkErrors holds that an error is one line that says what to do, and a failure.
+func (o operator) checkErrors() {
+	o.t.Helper()
+	for line, want := range map[string]string{
+		"servce":                           "did you mean `flowjet service`?",
+		"service shw":                      "there are ls, show, watch, why",
+		"service why abc":                  "`flowjet service ls` lists them",
+		"service why 999":                  "there is no service 999",
+		"service ls -o xml":                "it must be table or json",
+		"dlq show 77":                      "`flowjet dlq ls` lists them",
+		"dlq retry":                        "or --all",
+		"events --kind all":                "there are [service role",
+		"status --nats-listen 127.0.0.1:1": "`flowjet doctor` looks closer",
+		"service watch 3 --until HOLD --timeout 200ms":      "`flowjet service why 3`",
+		"service watch 3 --until HAPPY":                     "there is no such state",
+		"doctor --nats-listen 127.0.0.1:1":                  "doctor found ",
+		"doctor --one-auth-file /nowhere --log-level debug": "doctor found 1 of ",
+		"doctor --one-xmlrpc http://127.0.0.1:1/RPC2":       "doctor found 1 of ",
+	} {
+		out, failed, err := o.types(strings.Fields(line)...)
+		if err == nil || !strings.Contains(failed, want) || strings.Count(failed, "\n") != 1 {
+			o.t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
+		}
+	}
+}
+
+// readCommands finds the commands in a page's sh blocks that begin so, with the
+// text block behind each.
+func readCommands(t *testing.T, path, prefix string) []example {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var examples []example
+	block := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\n")
+		language, fence := strings.CutPrefix(line, "```")
+		switch {
+		case fence && block != "":
+			block = ""
+		case fence:
+			block = language
+		case block == "sh" && strings.HasPrefix(line, prefix):
+			examples = append(examples, example{command: line})
+		case block == "text" && len(examples) > 0:
+			examples[len(examples)-1].output += line + "\n"
+		}
+	}
+	return examples
+}
+
+func TestManPagesAndCompletion(t *testing.T) {
+	folder := t.TempDir()
+	o := operator{t, append(os.Environ(), asCommand+"=1")}
+	if _, failed, err := o.types("man", folder); err != nil {
+		t.Fatalf("%v %s", err, failed)
+	}
+	for _, name := range []string{"flowjet.1", "flowjet-up.1", "flowjet-status.1", "flowjet-service-why.1", "flowjet-dlq-retry.1", "flowjet-doctor.1"} {
+		page, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil || !strings.HasPrefix(string(page), ".nh\n.TH \"FLOWJET") {
+			t.Errorf("%s: %v %.60q", name, err, page)
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		out, failed, err := o.types("completion", shell)
+		if err != nil || !strings.Contains(out, "completion") || !strings.Contains(out, "flowjet") {
+			t.Errorf("completion %s: %v %s", shell, err, failed)
+		}
+		if program, err := exec.LookPath(shell); err == nil {
+			script := filepath.Join(folder, shell)
+			if err := os.WriteFile(script, []byte(out), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if said, err := exec.CommandContext(t.Context(), program, "-n", script).CombinedOutput(); err != nil {
+				t.Errorf("%s does not read its completion: %v %s", shell, err, said)
+			}
+		}
+	}
+	if out, _, _ := o.types("__complete", "dlq", ""); !strings.Contains(out, "retry") {
+		t.Errorf("the completion of dlq is %q", out)
+	}
+}
