@@ -44,5 +44,5 @@ func (l *FeedLease) commit(ctx context.Context, messages []*nats.Msg, id string)
 	if err := l.renew(ctx); err != nil {
 		return err
 	}
-	return once(ctx, func(ctx context.Context) error { return l.pipeline.commitBatch(ctx, messages, id) })
+	return once(ctx, attempt, func(ctx context.Context) error { return l.pipeline.commitBatch(ctx, messages, id) })
 }
