@@ -137,7 +137,8 @@ func (w *world) deployed(user, template string) string {
 
 // TestPage goes through the live page as its user does.
 func TestPage(t *testing.T) {
-	w := newWorld(t, Config{})
+	heard := FeedHealth{Endpoint: "tcp://127.0.0.1:2101", Connected: true, EventsPerSecond: 2.5, Role: "solo", Leads: true, Publishes: true}
+	w := newWorld(t, Config{Feeds: func() []FeedHealth { return []FeedHealth{heard} }})
 	w.whole()
 	wiki := w.deployed(alice, strings.Replace(twoRoles, `"svc"`, `"wiki"`, 1))
 	broken := w.deployed(admin, strings.Replace(twoRoles, `"svc"`, `"mail"`, 1))
@@ -154,6 +155,7 @@ func TestPage(t *testing.T) {
 	b.shows("#connection", "Live")
 	b.shows("#count", "(3)")
 	b.shows("#services", "warning")
+	b.shows("#feeds", heard.Endpoint)
 	b.shows("#workers", "alive")
 	b.shows("#workers", "shares events out")
 
