@@ -16,7 +16,7 @@ func (p *planner) deploy() {
 		}
 	}
 	switch {
-	case p.anyRole(RoleFailedDeploying):
+	case p.anyRole(RoleFailedDeploying) || p.misfit():
 		p.to(ServiceFailedDeploying)
 	case p.state() == ServiceHold && (p.anyRole(RoleDeploying) || p.everyRole(RoleRunning, RoleWarning)):
 		p.to(ServiceDeploying)
@@ -64,6 +64,12 @@ func (p *planner) deployRole(role *Role) bool {
 		p.fill(role)
 		p.releaseHeld(role)
 		return p.arrive(role, RoleRunning, RoleFailedDeploying)
+	case RoleScaling:
+		p.scaleRole(role)
+		return role.state() != RoleScaling
+	case RoleCooldown:
+		p.roleTo(role, RoleRunning, "")
+		return true
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // with exactly the VMs that it counts, and can be deleted.
 func TestAnyHistoryKeepsTheInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := newPlayer(t)
+		p := newRichPlayer(t)
 		p.turn()
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
 			if p.ended {
@@ -108,7 +109,7 @@ func (p *player) findRole(name string) flow.Role {
 // the worker, or by a person's command.
 func (p *player) happen() {
 	switch rapid.SampledFrom([]string{
-		"advance", "advance", "advance", "tell", "tell", "tell", "old news", "meddle", "late call", "crash", "time", "command", "plan", "network",
+		"advance", "advance", "advance", "tell", "tell", "tell", "old news", "meddle", "late call", "crash", "time", "command", "plan", "network", "measure",
 	}).Draw(p.T, "step") {
 	case "advance":
 		p.onSomeVM(func(id int) {
@@ -134,6 +135,8 @@ func (p *player) happen() {
 		for id := range p.networks {
 			p.advanceNetwork(id, !p.chance(4, "network amiss"))
 		}
+	case "measure":
+		p.measure(rapid.SampledFrom([]float64{1, 50, 99}).Draw(p.T, "CPU"))
 	case "late call":
 		p.applyWire()
 	case "crash":
@@ -248,7 +251,11 @@ func (p *player) stirs() bool {
 func (p *player) rests(waits bool) bool {
 	state := p.state.Service.State()
 	if state == flow.ServiceWarning || state == flow.ServiceHold {
-		return len(p.state.Asked) == 0 && !p.stirs()
+		comes := slices.ContainsFunc([]string{flow.DeadlineHeal, flow.DeadlineSchedule, flow.DeadlineRefill}, func(name string) bool {
+			_, set := p.state.Deadlines[name]
+			return set
+		})
+		return len(p.state.Asked) == 0 && !p.stirs() && !comes
 	}
 	return (state == flow.ServiceRunning || state.Failed()) && len(p.state.Asked) == 0 && !waits
 }

@@ -76,6 +76,8 @@ func (p *planner) applyRemoveRole(arguments RemoveRoleArguments) error {
 		return refuse(RefusedMissing, "%s", p.Service.NoRole(arguments.Role))
 	case state != ServiceRunning && state != ServiceWarning:
 		return refuse(RefusedState, "service %d is %s: roles can be removed when it is RUNNING", p.Service.ID, state)
+	case !role.state().CanBecome(RoleUndeploying):
+		return refuse(RefusedState, "role %s is %s already", role.Name, role.state())
 	}
 	p.Removing = role.Name
 	p.beginEnd(role)

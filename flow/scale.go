@@ -8,26 +8,30 @@ import (
 // scale takes the scaling roles on.
 func (p *planner) scale() {
 	for i := range p.roles() {
-		role := &p.roles()[i]
-		if role.state() != RoleScaling {
-			continue
-		}
-		if role.shrinking() {
-			p.shrink(role)
-		} else {
-			p.healRole(role)
-			p.fill(role)
-			p.arrive(role, RoleCooldown, RoleFailedScaling)
-		}
-		if role.state() == RoleCooldown {
-			p.startCooldown(role)
-		}
+		p.scaleRole(&p.roles()[i])
 	}
 	switch {
 	case p.anyRole(RoleFailedScaling):
 		p.to(ServiceFailedScaling)
 	case !p.anyRole(RoleScaling):
 		p.to(ServiceCooldown)
+	}
+}
+
+// scaleRole takes a scaling role on.
+func (p *planner) scaleRole(role *Role) {
+	switch {
+	case role.state() != RoleScaling:
+		return
+	case role.shrinking():
+		p.shrink(role)
+	default:
+		p.healRole(role)
+		p.fill(role)
+		p.arrive(role, RoleCooldown, RoleFailedScaling)
+	}
+	if role.state() == RoleCooldown {
+		p.startCooldown(role)
 	}
 }
 

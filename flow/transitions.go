@@ -9,7 +9,7 @@ var serviceTransitions = map[ServiceState][]ServiceState{
 	ServiceDeploying:             {ServiceRunning, ServiceFailedDeploying, ServiceHold, ServiceUndeploying},
 	ServiceHold:                  {ServiceDeploying, ServiceFailedDeploying, ServiceUndeploying},
 	ServiceRunning:               {ServiceWarning, ServiceScaling, ServiceDeploying, ServiceUndeploying},
-	ServiceWarning:               {ServiceRunning, ServiceScaling, ServiceUndeploying},
+	ServiceWarning:               {ServiceRunning, ServiceScaling, ServiceDeploying, ServiceUndeploying},
 	ServiceScaling:               {ServiceCooldown, ServiceFailedScaling, ServiceUndeploying},
 	ServiceCooldown:              {ServiceRunning, ServiceUndeploying},
 	ServiceUndeploying:           {ServiceUndeployingNets, ServiceDone, ServiceFailedUndeploying, ServiceRunning},

@@ -5,6 +5,9 @@ import "fmt"
 // watch follows the VMs of a running service: trouble is a WARNING, and its
 // end is the WARNING's end.
 func (p *planner) watch() {
+	if p.putRight() {
+		return
+	}
 	for i := range p.roles() {
 		p.watchRole(&p.roles()[i])
 	}

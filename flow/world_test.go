@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -36,7 +37,7 @@ func (w *world) create(intent flow.Intent) int {
 		state = flow.VMHold
 	}
 	w.put(flow.VM{
-		ID: id, Name: intent.Name, Owner: stageOwner, State: state,
+		ID: id, Name: intent.Name, Owner: stageOwner, State: state, Host: fmt.Sprintf("h%d", id%2),
 		Service: 27, Role: intent.Role, Key: intent.Key,
 	})
 	return id

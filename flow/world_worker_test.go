@@ -13,8 +13,10 @@ import (
 // player does with the engine's decisions what a worker does: it stores the
 // state, makes the calls in order, and plans again with what they brought.
 type player struct {
-	*rapid.T
+	fataler
 	*world
+	// T draws what happens.
+	T        *rapid.T
 	state    flow.State
 	facts    flow.Facts
 	now      time.Time
@@ -27,19 +29,49 @@ type player struct {
 }
 
 func newPlayer(t *rapid.T) *player {
-	body, err := flow.ParseBody([]byte(drawBody(t)))
+	return playerOf(t, t, drawBody(t))
+}
+
+func newRichPlayer(t *rapid.T) *player { return playerOf(t, t, drawRich(t)) }
+
+// playerOf plays a body; who only watches needs no draws.
+func playerOf(t fataler, draw *rapid.T, text string) *player {
+	body, err := flow.ParseBody([]byte(text))
 	if err != nil {
 		t.Fatalf("the drawn body: %v", err)
 	}
 	settings := flow.DefaultSettings()
 	return &player{
-		T: t, world: newWorld(), now: stageStart, settings: settings, facts: flow.Facts{}, keys: map[string]bool{}, trouble: true,
+		fataler: t, T: draw, world: newWorld(), now: stageStart, settings: settings, facts: flow.Facts{}, keys: map[string]bool{}, trouble: true,
 		state: flow.State{Service: flow.Service{ID: 27, Owner: stageOwner, Body: body}},
 	}
 }
 
 // drawBody is one to three roles; a role's parents are among those before it.
-func drawBody(t *rapid.T) string {
+func drawBody(t *rapid.T) string { return asJSON(t, drawService(t)) }
+
+// drawRich is a body whose roles may also have limits, policies and healing.
+func drawRich(t *rapid.T) string {
+	service := drawService(t)
+	for _, role := range service["roles"].([]map[string]any) {
+		if rapid.Bool().Draw(t, "healed") {
+			role["heal"] = map[string]any{"action": rapid.SampledFrom([]string{"recreate", "recover"}).Draw(t, "heal"), "after": "20s", "max": 2}
+		}
+		if rapid.Bool().Draw(t, "has policies") {
+			cardinality := role["cardinality"].(int)
+			role["min_vms"], role["max_vms"] = rapid.IntRange(0, cardinality).Draw(t, "min"), rapid.IntRange(cardinality, 5).Draw(t, "max")
+			role["elasticity_policies"] = []any{
+				map[string]any{"type": "CHANGE", "adjust": 1, "expression": "CPU > 80", "period_number": 2, "cooldown": 3},
+				map[string]any{"type": "PERCENTAGE_CHANGE", "adjust": -50, "expression": "CPU < 20"},
+			}
+			start := stageStart.Add(time.Duration(rapid.IntRange(-60, 600).Draw(t, "start")) * time.Second)
+			role["scheduled_policies"] = []any{map[string]any{"type": "CARDINALITY", "adjust": 2, "start_time": start.Unix()}}
+		}
+	}
+	return asJSON(t, service)
+}
+
+func drawService(t *rapid.T) map[string]any {
 	names := []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "roles")]
 	roles := []map[string]any{}
 	for i, name := range names {
@@ -54,12 +86,12 @@ func drawBody(t *rapid.T) string {
 		}
 		roles = append(roles, role)
 	}
-	return asJSON(t, map[string]any{
+	return map[string]any{
 		"name": "web", "roles": roles, "deployment": rapid.SampledFrom([]string{"none", "straight"}).Draw(t, "deployment"),
 		"ready_status_gate": rapid.Bool().Draw(t, "gate"), "automatic_deletion": rapid.Bool().Draw(t, "automatic deletion"),
 		"networks_values": drawNetworks(t),
 		"on_hold":         rapid.IntRange(0, 9).Draw(t, "on hold") == 9,
-	})
+	}
 }
 
 // chance draws whether something happens that goes wrong in one of so many cases.
@@ -76,6 +108,12 @@ func (p *player) turn() {
 
 // checked makes a decision and holds it against the invariants.
 func (p *player) checked(what string, decide func() flow.Decision) flow.Decision {
+	if p.T == nil { // that nothing given is changed is held where histories are drawn
+		before := p.state
+		decision := decide()
+		p.checkDecision(before, decision)
+		return decision
+	}
 	before, beforeText, factsText := p.state, asJSON(p, p.state), asJSON(p, p.facts)
 	decision := decide()
 	if after := asJSON(p, before); after != beforeText {
@@ -255,6 +293,20 @@ func (p *player) pass(wait time.Duration) {
 			return
 		}
 	}
+}
+
+// measure lets a pass of the autoscaler come to its end.
+func (p *player) measure(cpu float64) {
+	samples := map[int]flow.Sample{}
+	for id, vm := range p.vms {
+		if vm.Running() {
+			samples[id] = flow.Sample{"CPU": cpu}
+		}
+	}
+	measures := flow.Measure(p.state.Service, samples, p.now, p.now.Add(time.Minute))
+	p.pursue(p.checked("evaluate", func() flow.Decision {
+		return flow.Evaluate(p.state, measures, p.facts, p.now, p.settings)
+	}))
 }
 
 // order gives a command. A refused one changes nothing.
