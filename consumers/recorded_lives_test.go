@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func TestRecordedLives(t *testing.T) {
 				if call.Path != fmt.Sprintf("/service/%d", id) && !strings.HasPrefix(call.Path, fmt.Sprintf("/service/%d/", id)) {
 					continue
 				}
-				if call.Method == "GET" {
+				if call.Method == http.MethodGet {
 					checked++
 					l.reach(i, call)
 					continue
@@ -137,7 +138,7 @@ func newLife(t *testing.T, id int, calls []recordedCall, events []opennebula.Hoo
 func (l *life) learn(calls []recordedCall) []document {
 	var documents []document
 	for _, call := range calls {
-		if call.Method != "GET" || call.Path != fmt.Sprintf("/service/%d", l.id) || call.Status != 200 {
+		if call.Method != http.MethodGet || call.Path != fmt.Sprintf("/service/%d", l.id) || call.Status != 200 {
 			continue
 		}
 		read := recordedDocument(l.t, call)
@@ -466,9 +467,9 @@ func commandOf(t *testing.T, call recordedCall) (flow.Verb, any, bool) {
 	}
 	readable := json.Unmarshal([]byte(request), &asked) == nil
 	switch {
-	case call.Method == "DELETE" && strings.Count(call.Path, "/") == 2:
+	case call.Method == http.MethodDelete && strings.Count(call.Path, "/") == 2:
 		return flow.VerbUndeploy, nil, true
-	case call.Method == "PUT" && readable:
+	case call.Method == http.MethodPut && readable:
 		return flow.VerbUpdate, json.RawMessage(request), true
 	case strings.HasSuffix(call.Path, "/scale"):
 		return flow.VerbScale, json.RawMessage(request), true
