@@ -18,8 +18,9 @@ func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact
 			places[e.hash] = append(places[e.hash], i)
 		}
 	}
+	least := earliest(heard, places, stored)
 	for last := len(stored) - 1; last >= 0; last-- {
-		candidates := places[stored[last].Hash]
+		candidates := notBefore(places[stored[last].Hash], least[last])
 		if len(candidates) == 0 {
 			continue
 		}
@@ -32,6 +33,40 @@ func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact
 		return best + 1, last == len(stored)-1
 	}
 	return 0, len(stored) == 0
+}
+
+// sameMoment is how far apart two bridges may have heard one event for it to be
+// told by that, too, from an equal one.
+const sameMoment = time.Second
+
+// earliest is for each stored event the place before which it cannot have been
+// heard: behind those that were stored before it and are not to be mistaken. An
+// equal event that lies before that is another one, and what this one was has not
+// been heard here.
+func earliest(heard []entry, places map[string][]int, stored []pipeline.StoredEvent) []int {
+	times := map[string]int{}
+	for _, event := range stored {
+		times[event.Hash]++
+	}
+	least, reached := make([]int, len(stored)), 0
+	for i, event := range stored {
+		least[i] = reached
+		at := places[event.Hash]
+		if len(at) == 1 && times[event.Hash] == 1 && apart(heard[at[0]].heard, event.Heard) < sameMoment {
+			reached = max(reached, at[0])
+		}
+	}
+	return least
+}
+
+// notBefore are those of the ascending places that are not before a place.
+func notBefore(places []int, least int) []int {
+	for i, place := range places {
+		if place >= least {
+			return places[i:]
+		}
+	}
+	return nil
 }
 
 // closer says that the stored event is rather the one heard at a than at b.

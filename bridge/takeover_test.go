@@ -40,20 +40,22 @@ func TestPlaceBehindWhatIsStored(t *testing.T) {
 		place         int
 		exact         bool
 	}{
-		"a new feed":                      {heard: "abc", place: 0, exact: true},
-		"nothing new":                     {heard: "abc", stored: "abc", place: 3, exact: true},
-		"something new":                   {heard: "abcde", stored: "abc", place: 3, exact: true},
-		"heard from the middle on":        {heard: "cde", stored: "abcd", first: -2, place: 2, exact: true},
-		"a repetition":                    {heard: "yny", stored: "y", place: 1, exact: true},
-		"a repetition, all stored":        {heard: "yny", stored: "yny", place: 3, exact: true},
-		"a repetition with a history":     {heard: "aybyc", stored: "ayb", place: 3, exact: true},
-		"one of many the same":            {heard: "aaaaaa", stored: "aa", first: 2, place: 4, exact: true},
-		"a dead letter between":           {heard: "a-by-by", stored: "aby", place: 4, exact: true},
-		"dead letters are never places":   {heard: "--a", stored: "z", place: 0},
-		"the last was not heard here":     {heard: "abd", stored: "abc", place: 2},
-		"none was heard here":             {heard: "xyz", stored: "abc", place: 0},
-		"nothing was heard here":          {stored: "abc", place: 0},
-		"something before was heard here": {heard: "abxcd", stored: "abc", place: 4, exact: true},
+		"a new feed":                                  {heard: "abc", place: 0, exact: true},
+		"nothing new":                                 {heard: "abc", stored: "abc", place: 3, exact: true},
+		"something new":                               {heard: "abcde", stored: "abc", place: 3, exact: true},
+		"heard from the middle on":                    {heard: "cde", stored: "abcd", first: -2, place: 2, exact: true},
+		"a repetition":                                {heard: "yny", stored: "y", place: 1, exact: true},
+		"a repetition, all stored":                    {heard: "yny", stored: "yny", place: 3, exact: true},
+		"a repetition with a history":                 {heard: "aybyc", stored: "ayb", place: 3, exact: true},
+		"one of many the same":                        {heard: "aaaaaa", stored: "aa", first: 2, place: 4, exact: true},
+		"a dead letter between":                       {heard: "a-by-by", stored: "aby", place: 4, exact: true},
+		"dead letters are never places":               {heard: "--a", stored: "z", place: 0},
+		"the last was not heard here":                 {heard: "abd", stored: "abc", place: 2},
+		"none was heard here":                         {heard: "xyz", stored: "abc", place: 0},
+		"nothing was heard here":                      {stored: "abc", place: 0},
+		"an equal one before, the last not heard":     {heard: "xcdfg", stored: "xcdx", place: 3},
+		"an equal one before, and no history in both": {heard: "xfg", stored: "abx", first: -2, place: 1, exact: true},
+		"something before was heard here":             {heard: "abxcd", stored: "abc", place: 4, exact: true},
 	}
 	for name, c := range cases {
 		place, exact := placeBehind(heardAs(c.heard), storedTail(c.stored, c.first))
