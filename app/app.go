@@ -313,6 +313,10 @@ func (a *App) openPipeline(ctx context.Context) error {
 	}
 	a.pipe = pipe
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })
+	a.measureProcess()
+	if a.has(PartAPI) {
+		return a.measureWhole()
+	}
 	return nil
 }
 

@@ -23,7 +23,7 @@ func newMetrics() *metrics {
 			Name: "flowjet_api_requests_total", Help: "Requests answered, by route and status.",
 		}, []string{"route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "flowjet_api_request_seconds", Help: "Time to answer a request, by route.",
+			Name: "flowjet_api_request_duration_seconds", Help: "Time to answer a request, by route.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{

@@ -1,0 +1,122 @@
+package app
+
+import (
+	"context"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// measureProcess registers what every process tells of itself.
+func (a *App) measureProcess() {
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "flowjet_build_info", Help: "1, with the version as a label."}, []string{"version", "go"})
+	build.WithLabelValues(a.version, runtime.Version()).Set(1)
+	a.metrics.MustRegister(build,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "flowjet_nats_connected", Help: "1 while the process is connected to NATS."}, func() float64 {
+			return oneIf(a.pipe.State().Connected)
+		}),
+	)
+	if a.has(PartWorker) {
+		a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "flowjet_worker_held_up", Help: "1 while services wait because oned or NATS is away or refuses.",
+		}, func() float64 { return oneIf(len(a.notReady()) > 0) }))
+	}
+}
+
+func oneIf(condition bool) float64 {
+	if condition {
+		return 1
+	}
+	return 0
+}
+
+const (
+	// standingTTL is for how long an answer about the whole stands: every API
+	// tells the same, and each answer costs about twenty questions to NATS.
+	standingTTL      = 10 * time.Second
+	standingPatience = 3 * time.Second
+)
+
+// standing tells of the whole of Flowjet what any API sees on NATS.
+type standing struct {
+	observer *pipeline.Observer
+	workers, blind, events, dead,
+	wakeups *prometheus.Desc
+
+	mutex sync.Mutex
+	last  pipeline.Standing
+	asked time.Time
+}
+
+// measureWhole registers what the API tells of all parts together.
+func (a *App) measureWhole() error {
+	observer, err := a.pipe.Observe()
+	if err != nil {
+		return err
+	}
+	a.onStop(func(context.Context) error { observer.Stop(); return nil })
+	describe := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("flowjet_"+name, help, labels, nil)
+	}
+	return a.metrics.Register(&standing{
+		observer: observer,
+		workers:  describe("workers", "Workers that are alive."),
+		blind:    describe("workers_blind", "Workers that cannot reach oned."),
+		events:   describe("events_waiting", "Stored events that the router has not looked at yet."),
+		dead:     describe("dead_letters", "Messages that were given up and are kept."),
+		wakeups:  describe("wakeups_waiting", "Wake-ups of services that are not handled yet, by partition of the work.", "partition"),
+	})
+}
+
+// Describe is prometheus.Collector's.
+func (s *standing) Describe(into chan<- *prometheus.Desc) {
+	for _, description := range []*prometheus.Desc{s.workers, s.blind, s.events, s.dead, s.wakeups} {
+		into <- description
+	}
+}
+
+// Collect is prometheus.Collector's. While NATS does not answer there is nothing
+// to tell: an old figure would look like a good one.
+func (s *standing) Collect(into chan<- prometheus.Metric) {
+	seen, ok := s.now()
+	if !ok {
+		return
+	}
+	tell := func(description *prometheus.Desc, value float64, labels ...string) {
+		into <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
+	}
+	blind := 0
+	for _, worker := range seen.Workers {
+		if worker.Blind {
+			blind++
+		}
+	}
+	tell(s.workers, float64(len(seen.Workers)))
+	tell(s.blind, float64(blind))
+	tell(s.events, float64(seen.EventsWaiting))
+	tell(s.dead, float64(seen.DeadLetters))
+	for _, partition := range seen.Partitions {
+		tell(s.wakeups, float64(partition.Waiting), strconv.Itoa(partition.Partition))
+	}
+}
+
+func (s *standing) now() (pipeline.Standing, bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if time.Since(s.asked) < standingTTL {
+		return s.last, true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), standingPatience)
+	defer cancel()
+	seen, err := s.observer.Standing(ctx)
+	if err != nil {
+		return pipeline.Standing{}, false
+	}
+	s.last, s.asked = seen, time.Now()
+	return seen, true
+}
