@@ -119,6 +119,8 @@ const maxUnflushed = 32
 func (l *lane) handle(ctx context.Context, next delivery) {
 	input := next.Input
 	l.worker.config.Handling(input.Work)
+	ctx, span := traceInput(ctx, l.service, input)
+	defer span.End()
 	l.open = append(l.open, next.sequences...)
 	complete := false
 	end := l.persist(ctx, input, func() error { return l.handleOnce(ctx, input) })

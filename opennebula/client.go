@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/kolo/xmlrpc"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config says where oned is and how to speak to it.
@@ -161,14 +164,23 @@ func (d *departure) sent(err error) bool {
 	return conn.written.Load() > d.before.Load()
 }
 
+// tracer is OpenTelemetry's for this package; without a provider it does nothing.
+// Spans hold a call's name and outcome, never its arguments.
+func tracer() trace.Tracer { return otel.Tracer("github.com/flowjet/flowjet/opennebula") }
+
 // call makes one XML-RPC call and returns the second element of oned's answer:
 // a string, an int64, a bool or nil. Arguments and session are never logged.
 func (c *Client) call(ctx context.Context, method, session string, arguments []any) (any, error) {
 	started := time.Now()
+	ctx, span := tracer().Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
 	c.pulse.begin()
 	value, err := c.exchange(ctx, method, append([]any{session}, arguments...))
 	_, refused := asError(err)
 	c.pulse.end(err == nil || refused)
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
 	c.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", err)
 	return value, err
 }

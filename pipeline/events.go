@@ -32,6 +32,7 @@ func (r *EventReader) Next(ctx context.Context) (uint64, Event, error) {
 		}
 		event, err := decodeEvent(message.Data())
 		if err == nil {
+			event.Trace = traceOf(message.Headers())
 			return metadata.Sequence.Stream, event, nil
 		}
 		if err := r.pipeline.bury(ctx, "events", message, metadata, err); err != nil {

@@ -156,8 +156,10 @@ func (l *FeedLease) failed(err error) error {
 	return fmt.Errorf("publish feed %s as %s: %w", l.feed, l.holder, err)
 }
 
-func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) error {
+func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) (err error) {
 	messages := l.messages(events)
+	stored := traceEvents(ctx, events, messages)
+	defer func() { stored(err) }()
 	replicated := l.pipeline.replicated(StreamONE)
 	for len(messages) > 0 {
 		count := chunk(messages, replicated)

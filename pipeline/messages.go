@@ -39,6 +39,8 @@ type Event struct {
 	Resync bool `json:"resync,omitempty"`
 	// Heard is when the bridge received it.
 	Heard time.Time `json:"heard"`
+	// Trace is the trace that began with it, for WithTrace; it stands in a header.
+	Trace string `json:"-"`
 }
 
 // Title says in a few words what the event is: "vm 21 ACTIVE/RUNNING".

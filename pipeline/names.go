@@ -55,6 +55,9 @@ const (
 	// HeaderWebhooks holds the receivers that a service named when a transition
 	// was told, in JSON.
 	HeaderWebhooks = "Flowjet-Webhooks"
+	// HeaderTrace is the trace that a message belongs to, as the W3C's Trace
+	// Context defines it. Only with tracing.
+	HeaderTrace = "traceparent"
 	// HeaderReason says why a message is in the dead-letter stream.
 	HeaderReason = "Flowjet-Reason"
 	// HeaderOrigin is the subject that a dead letter was on, where it can be sent

@@ -19,6 +19,8 @@ type Input struct {
 	// ReplyTo is the inbox that a command's reply goes to; empty without one.
 	ReplyTo   string
 	Published time.Time
+	// Trace is the trace that the input belongs to, for WithTrace.
+	Trace string
 }
 
 // PartitionReader reads one partition's work in order. Next is for one
@@ -56,7 +58,7 @@ func (r *PartitionReader) Next(ctx context.Context) (Input, error) {
 		if err == nil {
 			return Input{
 				Sequence: metadata.Sequence.Stream, Work: work,
-				ReplyTo: message.Headers().Get(HeaderReplyTo), Published: metadata.Timestamp,
+				ReplyTo: message.Headers().Get(HeaderReplyTo), Published: metadata.Timestamp, Trace: traceOf(message.Headers()),
 			}, nil
 		}
 		if err := r.pipeline.bury(ctx, "work", message, metadata, err); err != nil {

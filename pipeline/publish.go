@@ -38,6 +38,9 @@ func (p *Pipeline) workMessage(work Work, messageID string) *nats.Msg {
 	work.Version = p.schema
 	message := nats.NewMsg(WorkSubject(work.Service))
 	message.Data = Encode(work)
+	if work.Event != nil && work.Event.Trace != "" {
+		message.Header.Set(HeaderTrace, work.Event.Trace)
+	}
 	if messageID != "" {
 		message.Header.Set(jetstream.MsgIDHeader, messageID)
 	}
@@ -110,6 +113,9 @@ func oneLine(text string) string {
 
 // publish stores one message and returns its sequence.
 func (p *Pipeline) publish(ctx context.Context, message *nats.Msg) (uint64, error) {
+	if message.Header != nil && isTraced(ctx) && traceOf(message.Header) == "" {
+		noteTrace(ctx, message.Header)
+	}
 	var sequence uint64
 	err := persist(ctx, func(ctx context.Context) error {
 		ack, err := p.js.PublishMsg(ctx, message)

@@ -56,8 +56,10 @@ func (s *Server) logged(next http.Handler) http.Handler {
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Cache-Control", "no-store")
 		recorded := &recorder{ResponseWriter: w}
-		r = r.WithContext(context.WithValue(r.Context(), noteKey{}, about))
+		ctx, span := traceRequest(r)
+		r = r.WithContext(context.WithValue(ctx, noteKey{}, about))
 		next.ServeHTTP(recorded, r)
+		endRequest(span, r, recorded.status, about)
 		s.metrics.served(r, recorded.status, time.Since(began))
 		s.logRequest(r, recorded, about, time.Since(began))
 	})
