@@ -23,7 +23,7 @@ const (
 	// a service that nothing happens to.
 	failoverCall = 100 * time.Millisecond
 	// failoverRounds is how often a worker is taken away in each way.
-	failoverRounds = 3
+	failoverRounds = 2
 	// tookOver is the pause in the actions on a service from which on it counts as
 	// one of the worker that was taken away.
 	tookOver = 500 * time.Millisecond

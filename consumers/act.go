@@ -87,7 +87,7 @@ func (l *lane) call(ctx context.Context, action flow.Action) (verdict, error) {
 // create makes a VM, once: where an earlier call may have made it, it is looked
 // for first, and where this one's answer is lost, that is noted before anything else.
 func (l *lane) create(ctx context.Context, intent flow.Intent) (verdict, error) {
-	if intent.Attempts > 0 {
+	if intent.Attempts > 0 && !l.searchedInVain(intent.Key) {
 		found, err := l.find(ctx, intent)
 		if err != nil || found {
 			return nil, err

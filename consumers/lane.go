@@ -43,6 +43,8 @@ type lane struct {
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
 	facts     flow.Facts
+	// searched is the last look for VMs that an earlier call may have made.
+	searched search
 	// looked are the VMs that were looked at while events about them waited, with
 	// the sequence up to which those are old.
 	looked map[int]uint64

@@ -212,7 +212,8 @@ func spans(ids []int) [][]int {
 
 // find looks for the VM of an intent among those created since it was decided on.
 func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
-	vms, err := l.server().VMs(ctx, allUsers, l.floor(intent.Key), -1, anyState)
+	done := search{at: time.Now(), floor: l.floor(intent.Key), keys: map[string]bool{}}
+	vms, err := l.server().VMs(ctx, allUsers, done.floor, -1, anyState)
 	if err != nil {
 		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, l.service, err)
 	}
@@ -220,10 +221,29 @@ func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	for _, vm := range vms {
 		if vm.Service == l.service && vm.Key != "" {
 			l.facts[vm.ID] = vm
+			done.keys[vm.Key] = true
 			found = found || vm.Key == intent.Key
 		}
 	}
+	l.searched = done
 	return found, nil
+}
+
+// search is one look for the VMs of a service's intents.
+type search struct {
+	at    time.Time
+	floor int
+	keys  map[string]bool // what was found
+}
+
+// trustSearch is for how long a search answers for all intents of a service that
+// has been taken over: each on its own would read the same VMs again and again.
+const trustSearch = 500 * time.Millisecond
+
+// searchedInVain says that the intent's VM was among those that were looked
+// through just now, and was not there.
+func (l *lane) searchedInVain(key string) bool {
+	return time.Since(l.searched.at) < trustSearch && l.floor(key) >= l.searched.floor && !l.searched.keys[key]
 }
 
 // floor is the VM id from which on an intent's VM is to be found; the record

@@ -21,6 +21,7 @@ func (l *lane) load(ctx context.Context) error {
 		return fmt.Errorf("load the record of service %d: %w", l.service, err)
 	}
 	l.record, l.revision, l.facts, l.told = record, revision, flow.Facts{}, record.State
+	l.searched = search{}
 	if record.Deleted {
 		l.exists, l.loaded = false, true
 		return nil
