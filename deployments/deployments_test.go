@@ -56,7 +56,7 @@ func accepts(t *testing.T, what string, variables map[string]string, arguments [
 	said, _ := check.CombinedOutput()
 	for line := range strings.Lines(string(said)) {
 		missing := strings.Contains(line, "names the file") && strings.Contains(line, "does not exist")
-		if strings.HasPrefix(line, "wrong:") && !missing || strings.HasPrefix(line, "flowjet:") && !strings.Contains(line, "the configuration has") ||
+		if strings.HasPrefix(line, "wrong:") && !missing || strings.HasPrefix(line, "flowjet:") && !strings.Contains(line, "the configuration cannot be used") ||
 			strings.Contains(line, "no option has this variable") {
 			t.Errorf("%s: flowjet %s says %s", what, strings.Join(arguments, " "), line)
 		}

@@ -80,6 +80,9 @@ func transient(err error) bool {
 		// 10164: on a replicated stream another write to the subject is on
 		// its way. Who wins is known a moment later.
 		return true
+	case codeNoPeers:
+		// Of servers that start together one comes last; but no wait makes a disk larger.
+		return !noRoom(err)
 	case 0:
 	default:
 		return false

@@ -8,7 +8,6 @@ package natstest
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
 )
 
 const (
@@ -92,14 +92,14 @@ type Nodes []*Node
 func Cluster(t testing.TB, size int) Nodes {
 	t.Helper()
 	routes := make([]*url.URL, size)
-	ports := freePorts(t, size)
-	for i, port := range ports {
+	routed := ports.FreeNumbers(t, size)
+	for i, port := range routed {
 		routes[i] = &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)}
 	}
 	nodes := make(Nodes, size)
 	for i := range nodes {
 		options := baseOptions(t, fmt.Sprintf("node%d", i+1))
-		options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
+		options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: routed[i]}
 		options.Routes = routes
 		nodes[i] = &Node{t: t, options: options}
 		t.Cleanup(nodes[i].Stop)
@@ -148,7 +148,7 @@ func baseOptions(t testing.TB, name string) server.Options {
 	return server.Options{
 		ServerName:         name,
 		Host:               "127.0.0.1",
-		Port:               freePorts(t, 1)[0],
+		Port:               ports.FreeNumbers(t, 1)[0],
 		NoSigs:             true,
 		NoLog:              true,
 		JetStream:          true,
@@ -157,20 +157,4 @@ func baseOptions(t testing.TB, name string) server.Options {
 		JetStreamMaxStore:  64 << 30,
 		JetStreamMaxMemory: 256 << 20,
 	}
-}
-
-// freePorts asks the system for ports. The servers take them a moment later:
-// a node has to keep its port when it is started again, so 0 will not do.
-func freePorts(t testing.TB, count int) []int {
-	t.Helper()
-	ports := make([]int, count)
-	for i := range ports {
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatalf("ask for a free port: %v", err)
-		}
-		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
-	}
-	return ports
 }

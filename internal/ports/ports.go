@@ -22,19 +22,29 @@ const (
 // Free are addresses (host:port) on which nobody listens.
 func Free(t testing.TB, count int) []string {
 	t.Helper()
-	addresses := make([]string, 0, count)
+	addresses := make([]string, count)
+	for i, port := range FreeNumbers(t, count) {
+		addresses[i] = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	return addresses
+}
+
+// FreeNumbers are the port numbers of such addresses.
+func FreeNumbers(t testing.TB, count int) []int {
+	t.Helper()
+	free := make([]int, 0, count)
 	for range tries {
-		if len(addresses) == count {
-			return addresses
+		if len(free) == count {
+			return free
 		}
-		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(beyond-lowest)) //nolint:gosec // Nothing secret is drawn here.
-		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+		port := lowest + rand.IntN(beyond-lowest) //nolint:gosec // Nothing secret is drawn here.
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
 		defer listener.Close() // Only at the end, so that none is drawn twice.
-		addresses = append(addresses, address)
+		free = append(free, port)
 	}
-	t.Fatalf("find %d free ports from %d to %d: %d were free", count, lowest, beyond-1, len(addresses))
+	t.Fatalf("find %d free ports from %d to %d: %d were free", count, lowest, beyond-1, len(free))
 	return nil
 }
