@@ -29,6 +29,7 @@ type session interface {
 	ScheduledActions(ctx context.Context, vm int) ([]opennebula.ScheduledAction, error)
 	UnscheduleAction(ctx context.Context, vm, action int) error
 	VMTemplate(ctx context.Context, id int) (opennebula.VMTemplate, error)
+	VMTemplates(ctx context.Context, filter int) ([]opennebula.TemplateEntry, error)
 	CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error)
 	DeleteVMTemplate(ctx context.Context, id int, images bool) error
 }

@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -36,11 +37,15 @@ func (a attributes) reach(name string, missing reach) (reach, error) {
 
 // cloneVMTemplates copies each VM template once and points the roles to the
 // copies. What it returns undoes it.
-func cloneVMTemplates(ctx context.Context, oned session, body *flow.Body, name string, far reach) ([]func(context.Context) error, error) {
+func (r *request) cloneVMTemplates(ctx context.Context, body *flow.Body, name string, far reach) ([]func(context.Context) error, error) {
 	if far == reachNone {
 		return nil, nil
 	}
 	images := far == reachAll
+	before, err := r.copiedBefore(ctx)
+	if err != nil {
+		return nil, err
+	}
 	copies := map[int]int{}
 	var undo []func(context.Context) error
 	for i := range body.Roles {
@@ -48,25 +53,52 @@ func cloneVMTemplates(ctx context.Context, oned session, body *flow.Body, name s
 		copied, known := copies[role.TemplateID]
 		if !known {
 			var err error
-			if copied, err = cloneVMTemplate(ctx, oned, role.TemplateID, name, images); err != nil {
+			if copied, err = cloneVMTemplate(ctx, r.oned, role.TemplateID, name, images, before); err != nil {
 				return undo, fmt.Errorf("role %s: %w", role.Name, err)
 			}
 			copies[role.TemplateID] = copied
-			undo = append(undo, func(ctx context.Context) error { return oned.DeleteVMTemplate(ctx, copied, images) })
+			undo = append(undo, func(ctx context.Context) error { return r.oned.DeleteVMTemplate(ctx, copied, images) })
 		}
 		role.TemplateID = copied
 	}
 	return undo, nil
 }
 
+// clocksApart is how far oned's clock may be behind ours.
+const clocksApart = time.Minute
+
+// copiedBefore are the caller's VM templates, by name, that an earlier attempt at
+// this request can have made: a name is an owner's only once, so that a copy of
+// that name would be refused now.
+func (r *request) copiedBefore(ctx context.Context) (map[string]int, error) {
+	if r.keyed == nil || !r.keyed.again {
+		return nil, nil
+	}
+	own, err := r.oned.VMTemplates(ctx, ownOnly)
+	if err != nil {
+		return nil, fmt.Errorf("look for what the first request copied: %w", err)
+	}
+	before := map[string]int{}
+	for _, template := range own {
+		if template.Registered.After(r.keyed.began.Add(-clocksApart)) {
+			before[template.Name] = template.ID
+		}
+	}
+	return before, nil
+}
+
 // cloneVMTemplate names the copy as OneFlow does: the original's name, a dash
-// and the new service template's.
-func cloneVMTemplate(ctx context.Context, oned session, id int, name string, images bool) (int, error) {
+// and the new service template's. One that was made before is taken.
+func cloneVMTemplate(ctx context.Context, oned session, id int, name string, images bool, before map[string]int) (int, error) {
 	original, err := oned.VMTemplate(ctx, id)
 	if err != nil {
 		return 0, fmt.Errorf("read VM template %d: %w", id, err)
 	}
-	copied, err := oned.CloneVMTemplate(ctx, id, original.Name+"-"+name, images)
+	name = original.Name + "-" + name
+	if copied, made := before[name]; made {
+		return copied, nil
+	}
+	copied, err := oned.CloneVMTemplate(ctx, id, name, images)
 	if err != nil {
 		return 0, fmt.Errorf("clone VM template %d: %w", id, err)
 	}

@@ -103,7 +103,7 @@ func (s *Server) cloneTemplate(ctx context.Context, r *request, template openneb
 	} else if found {
 		return s.showNew(ctx, r, id, http.StatusCreated)
 	}
-	undo, err := cloneVMTemplates(ctx, r.oned, &parsed, name, far)
+	undo, err := r.cloneVMTemplates(ctx, &parsed, name, far)
 	if err != nil {
 		return answer{}, together(fmt.Errorf("clone service template %d: %w", template.ID, err), putBack(ctx, undo))
 	}
