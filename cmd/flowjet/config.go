@@ -36,7 +36,7 @@ func newConfigCheck() *cobra.Command {
 				fmt.Fprintln(cmd.OutOrStdout(), "wrong:", line)
 			}
 			if len(wrong) > 0 {
-				return fmt.Errorf("the configuration cannot be used: %d of its settings are wrong", len(wrong))
+				return fmt.Errorf("the configuration cannot be used; wrong settings: %d", len(wrong))
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is good.")
 			return nil
