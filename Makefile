@@ -97,5 +97,4 @@ demo-ci: build
 	.ci/demo
 
 .PHONY: ci
-ci: export CHAOS_LENGTH = 60s
 ci: fmt-check vet lint test fuzz demo-ci packages-ci bench ## Everything that CI checks

@@ -15,8 +15,10 @@ const (
 	// answer together as a whole, and with ten VMs a service has 4 KB.
 	servicesPage = 500
 	// scanShare bounds what scanning takes of the time: after a scan there is a
-	// pause so many times as long.
-	scanShare = 100
+	// pause so many times as long, if that is within longestPause intervals. A
+	// scan that hung while oned was away says nothing about its cost.
+	scanShare    = 100
+	longestPause = 4
 )
 
 // scanRegularly wakes the services that wait, or are overdue, although nothing is set to wake
@@ -35,8 +37,13 @@ func (w *Worker) scanRegularly(ctx context.Context) {
 		if err := w.scan(ctx); err != nil && ctx.Err() == nil {
 			w.config.Logger.Warn("the services could not be looked through; it is tried again", "error", err)
 		}
-		timer.Reset(max(w.config.ScanInterval, scanShare*time.Since(began)))
+		timer.Reset(scanPause(w.config.ScanInterval, time.Since(began)))
 	}
+}
+
+// scanPause is how long to wait after a scan that took so long.
+func scanPause(interval, took time.Duration) time.Duration {
+	return min(max(interval, scanShare*took), longestPause*interval)
 }
 
 func (w *Worker) scan(ctx context.Context) error {
