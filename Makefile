@@ -43,6 +43,10 @@ bench: ## Run every benchmark once and print its figures
 bench-scale: ## The large benchmarks, with SERVICES=10000 of ten VMs each
 	FLOWJET_BENCH_SCALE=$(or $(SERVICES),10000) $(GO) test -run '^$$' -bench 'Scale|Workers' -benchtime 1x -timeout 60m ./bench
 
+.PHONY: bench-failover
+bench-failover: ## Take workers away from services that deploy, and time what follows
+	FLOWJET_BENCH_FAILOVER=1 $(GO) test -run '^$$' -bench Failover -benchtime 1x -timeout 10m ./bench
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 1s)
 	.ci/fuzz

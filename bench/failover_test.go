@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -77,6 +78,9 @@ func (a *actions) pauses(services []int, moment time.Time) (pauses []time.Durati
 // BenchmarkFailover takes the worker away from services that deploy, by kill -9
 // and by suspending it, and measures how long they wait for their next action.
 func BenchmarkFailover(b *testing.B) {
+	if os.Getenv("FLOWJET_BENCH_FAILOVER") == "" {
+		b.Skip("takes minutes: make bench-failover")
+	}
 	for b.Loop() {
 		folder := b.TempDir()
 		auth := filepath.Join(folder, "auth")
