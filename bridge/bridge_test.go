@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -259,7 +260,7 @@ func TestAStandbyKeepsAwayUntilTheHolderLeaves(t *testing.T) {
 	}
 	for range 20 { // a second and more
 		send(5)
-		must(t, sleep(limited(t), 30*time.Millisecond))
+		must(t, idle.For(limited(t), 30*time.Millisecond))
 	}
 	poll.Until(t, "all to be stored", func() bool { return first.Status()[0].Published == uint64(sent) })
 	if status := second.Status()[0]; status.Holding || status.Published != 0 || !status.Connected || status.Kept != sent {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 const (
@@ -48,7 +50,7 @@ func (b *Bridge) compareUntilDone(ctx context.Context, r *resync) error {
 		if err == nil {
 			return nil
 		}
-		if err := sleep(ctx, pause/2+rand.N(pause/2)); err != nil {
+		if err := idle.For(ctx, pause/2+rand.N(pause/2)); err != nil {
 			return err
 		}
 		pause = min(2*pause, longestResyncPause)

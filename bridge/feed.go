@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -140,7 +141,7 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 			return err
 		}
 		f.storing(err)
-		if err := sleep(ctx, pause); err != nil {
+		if err := idle.For(ctx, pause); err != nil {
 			return err
 		}
 		pause = min(2*pause, longestPause)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -52,7 +53,7 @@ func runAsBridge() int {
 	}
 	go func() {
 		told := map[string]bool{}
-		for ; ; _ = sleep(ctx, 5*time.Millisecond) {
+		for ; ; _ = idle.For(ctx, 5*time.Millisecond) {
 			status := b.Status()[0]
 			for what, is := range map[string]bool{"holding": status.Holding, "hearing": status.Heard > 300} {
 				if is && !told[what] {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 const (
@@ -39,7 +41,7 @@ func (l *listener) run(ctx context.Context, q *queue) {
 		if time.Since(began) > steady {
 			pause = firstPause
 		}
-		if sleep(ctx, pause/2+rand.N(pause/2)) != nil {
+		if idle.For(ctx, pause/2+rand.N(pause/2)) != nil {
 			return
 		}
 		pause = min(2*pause, longestPause)
@@ -154,17 +156,5 @@ func (l *listener) disconnected(ctx context.Context, err error) {
 	if first && ctx.Err() == nil {
 		l.log.Warn("cannot hear hook events, trying again until it works", "endpoint", l.endpoint, "error", err,
 			"mend", "is oned's hook manager running, and bound to this address (HM_MAD's -b)?")
-	}
-}
-
-// sleep waits, or returns ctx's error when that ends first.
-func sleep(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

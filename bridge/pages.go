@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -63,7 +64,7 @@ func pages(ctx context.Context, oned cloud, start, state, size int, hand func([]
 		start = end + 1
 		width = nextWidth(width, len(vms), size)
 		if start <= last {
-			if err := sleep(ctx, throttle(took)); err != nil {
+			if err := idle.For(ctx, throttle(took)); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -99,7 +100,7 @@ func (f *feed) storeAll(ctx context.Context, l lease, events []pipeline.FeedEven
 			return err
 		}
 		f.storing(err)
-		if sleep(ctx, pause) != nil {
+		if idle.For(ctx, pause) != nil {
 			return err
 		}
 		pause = min(2*pause, longestPause)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/go-zeromq/zmq4"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 // writeTimeout is how long a subscriber may take no data before it is cut off.
@@ -68,7 +70,7 @@ func (p *publisher) accept() {
 			return
 		}
 		if err != nil {
-			if sleep(p.ctx, firstPause) != nil {
+			if idle.For(p.ctx, firstPause) != nil {
 				return
 			}
 			continue

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -126,5 +127,5 @@ func (p *pacer) wait(ctx context.Context, t float64) error {
 	if p.speed == 0 || first || gap <= 0 {
 		return ctx.Err()
 	}
-	return sleep(ctx, time.Duration(gap/p.speed*float64(time.Second)))
+	return idle.For(ctx, time.Duration(gap/p.speed*float64(time.Second)))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -167,7 +168,7 @@ func (r *resync) lookUpOne(ctx context.Context, k kind, id int) error {
 	if err != nil {
 		return err
 	}
-	return sleep(ctx, throttle(time.Since(asked)))
+	return idle.For(ctx, throttle(time.Since(asked)))
 }
 
 // gone keeps of an object that is gone without a trace what was known of it.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -97,7 +98,7 @@ func TestSoak(t *testing.T) {
 		{"JetStream restarted", s.restartJetStream}, {"leadership moved", s.moveLeadership}, {"leader killed", s.killLeader},
 	}
 	for end := time.Now().Add(soakTime(t)); time.Now().Before(end); {
-		must(t, sleep(limited(t), 200*time.Millisecond+rand.N(800*time.Millisecond)))
+		must(t, idle.For(limited(t), 200*time.Millisecond+rand.N(800*time.Millisecond)))
 		fault := faults[s.random.IntN(len(faults))]
 		fault.do()
 		s.faults[fault.name]++
@@ -129,7 +130,7 @@ func (s *soak) killBridge() {
 func (s *soak) suspendBridge() {
 	process := s.bridges[s.random.IntN(len(s.bridges))].command.Process
 	must(s.t, process.Signal(syscall.SIGSTOP))
-	must(s.t, sleep(limited(s.t), time.Duration(s.random.IntN(2500))*time.Millisecond))
+	must(s.t, idle.For(limited(s.t), time.Duration(s.random.IntN(2500))*time.Millisecond))
 	must(s.t, process.Signal(syscall.SIGCONT))
 }
 
@@ -139,7 +140,7 @@ func (s *soak) restartZone() {
 
 func (s *soak) restartJetStream() {
 	s.node.Stop()
-	must(s.t, sleep(limited(s.t), time.Duration(s.random.IntN(500))*time.Millisecond))
+	must(s.t, idle.For(limited(s.t), time.Duration(s.random.IntN(500))*time.Millisecond))
 	s.node.Start()
 }
 
@@ -149,7 +150,7 @@ func (s *soak) killLeader() {
 	for i, server := range s.oned.Servers() {
 		if server.Leader {
 			must(s.t, s.oned.StopServer(i))
-			must(s.t, sleep(limited(s.t), time.Duration(s.random.IntN(600))*time.Millisecond))
+			must(s.t, idle.For(limited(s.t), time.Duration(s.random.IntN(600))*time.Millisecond))
 			must(s.t, s.oned.StartServer(i))
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -20,7 +21,7 @@ func (f *feed) watchUntilDone(ctx context.Context) watch {
 			return w
 		}
 		f.storing(err)
-		if sleep(ctx, longestPause) != nil {
+		if idle.For(ctx, longestPause) != nil {
 			return nil
 		}
 	}

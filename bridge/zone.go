@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -135,7 +136,7 @@ func (b *Bridge) attend(ctx context.Context, f *feed) {
 			a.leave()
 			a.set("")
 		}
-		if sleep(ctx, interval) != nil {
+		if idle.For(ctx, interval) != nil {
 			return
 		}
 	}
@@ -227,7 +228,7 @@ func (a *attendant) listen(ctx context.Context) error {
 			a.told, a.inVain = true, 0
 			return nil
 		}
-		_ = sleep(deadline, f.config.Quiet/(20*attention)+time.Millisecond)
+		_ = idle.For(deadline, f.config.Quiet/(20*attention)+time.Millisecond)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

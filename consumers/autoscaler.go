@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -29,12 +30,8 @@ func (w *Worker) autoscale(ctx context.Context) error {
 		if err := w.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
 			w.config.Logger.Warn("the services could not be measured; it is tried again", "error", err)
 		}
-		next := time.NewTimer(time.Until(round.Add(interval)))
-		select {
-		case <-ctx.Done():
-			next.Stop()
-			return ctx.Err()
-		case <-next.C:
+		if err := idle.For(ctx, time.Until(round.Add(interval))); err != nil {
+			return err
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 const (
@@ -19,11 +21,7 @@ func newBackoff() *backoff { return &backoff{next: firstWait} }
 
 // wait returns early when ctx ends.
 func (b *backoff) wait(ctx context.Context) {
-	timer := time.NewTimer(b.next/2 + rand.N(b.next/2))
-	defer timer.Stop()
+	length := b.next/2 + rand.N(b.next/2)
 	b.next = min(2*b.next, longWait)
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	_ = idle.For(ctx, length)
 }

@@ -57,7 +57,7 @@ func (l *lane) store(ctx context.Context) error {
 const keptDigests = 64
 
 func (l *lane) keepDigest() {
-	decided := digest(l.record.State.Service.Body)
+	decided := l.record.State.Service.Body.Digest()
 	if digests := l.record.Digests; len(digests) > 0 && digests[len(digests)-1] == decided {
 		return
 	}
@@ -226,7 +226,7 @@ func (l *lane) syncTimer(ctx context.Context, name string) error {
 // saveDocument writes the document unless it is what was written last.
 func (l *lane) saveDocument(ctx context.Context) error {
 	body := l.record.State.Service.Body
-	wanted := digest(body)
+	wanted := body.Digest()
 	if wanted == l.record.Saved {
 		return nil
 	}

@@ -79,11 +79,11 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 	state := &l.record.State
 	state.Service.ID = l.service
 	state.Service.Owner = document.Owner
-	switch found := digest(body); {
+	switch found := body.Digest(); {
 	case l.revision == 0:
 		state.Service.Body = body
 		l.record.Saved = found
-	case found == digest(state.Service.Body):
+	case found == state.Service.Body.Digest():
 		l.record.Saved = found
 	case slices.Contains(l.record.Digests, found):
 		// An earlier owner saved late what it had decided: ours is saved again.
@@ -95,8 +95,6 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 	}
 	return nil
 }
-
-func digest(body flow.Body) string { return body.Digest() }
 
 // resend finds out what of the last commit was not told, and has its timers set
 // again: the next flush does both.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 var (
@@ -110,7 +112,7 @@ func persist(ctx context.Context, try func(context.Context) error) error {
 		if err == nil || !transient(err) || ctx.Err() != nil {
 			return err
 		}
-		if pause(ctx, wait) != nil {
+		if idle.For(ctx, wait) != nil {
 			return err
 		}
 		wait, limit = min(2*wait, maxBackoff), attempt
@@ -121,16 +123,4 @@ func once(ctx context.Context, limit time.Duration, try func(context.Context) er
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return try(ctx)
-}
-
-// pause waits, or returns ctx's error when that ends first.
-func pause(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

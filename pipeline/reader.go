@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 const (
@@ -80,7 +82,7 @@ func (r *reader) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadat
 			return nil, nil, ctx.Err()
 		}
 		r.drop()
-		if pause(ctx, wait) == nil {
+		if idle.For(ctx, wait) == nil {
 			wait = min(2*wait, maxBackoff)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -100,7 +101,7 @@ func (l *lane) run(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			l.logger.Warn("a webhook waits for NATS", "receiver", l.receiver, "service", l.service, "error", err)
-			sleep(ctx, pause)
+			_ = idle.For(ctx, pause) // the loop looks whether ctx has ended
 		}
 	}
 }
@@ -119,7 +120,8 @@ func (l *lane) handle(ctx context.Context, delivery pipeline.Delivery) error {
 	if attempts.Sequence != delivery.Sequence {
 		attempts = pipeline.Attempts{Sequence: delivery.Sequence}
 	}
-	if !sleep(ctx, time.Until(attempts.Next)) || !l.owns(l.service) {
+	_ = idle.For(ctx, time.Until(attempts.Next))
+	if ctx.Err() != nil || !l.owns(l.service) {
 		return nil
 	}
 	failure, err := l.attempt(ctx, delivery, attempts.Count+1)
@@ -180,19 +182,4 @@ func (l *lane) giveUp(ctx context.Context, delivery pipeline.Delivery, reason st
 		return err
 	}
 	return l.pipe.DropDelivery(ctx, delivery.Sequence)
-}
-
-// sleep says whether the time has passed before ctx ended.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	if pause <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -1,0 +1,23 @@
+// Package idle waits for a time that an ending context cuts short.
+package idle
+
+import (
+	"context"
+	"time"
+)
+
+// For waits so long, or returns ctx's error when that ends first. Without a time
+// to wait it only says whether ctx has ended.
+func For(ctx context.Context, length time.Duration) error {
+	if length <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
