@@ -120,8 +120,10 @@ func (l *lane) handle(ctx context.Context, delivery pipeline.Delivery) error {
 	if attempts.Sequence != delivery.Sequence {
 		attempts = pipeline.Attempts{Sequence: delivery.Sequence}
 	}
-	_ = idle.For(ctx, time.Until(attempts.Next))
-	if ctx.Err() != nil || !l.owns(l.service) {
+	if err := idle.For(ctx, time.Until(attempts.Next)); err != nil {
+		return err
+	}
+	if !l.owns(l.service) {
 		return nil
 	}
 	failure, err := l.attempt(ctx, delivery, attempts.Count+1)
