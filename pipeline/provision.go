@@ -237,10 +237,6 @@ func (p *Pipeline) extendStream(ctx context.Context, has, wanted jetstream.Strea
 		return nil
 	}
 	stream, err := p.js.UpdateStream(ctx, merged)
-	if noRoom(err) && merged.MaxBytes != has.MaxBytes {
-		wanted.MaxBytes = has.MaxBytes
-		return p.extendStream(ctx, has, wanted)
-	}
 	if err != nil {
 		return err
 	}
@@ -287,7 +283,9 @@ func noRoom(err error) bool {
 
 // extend is the configuration that a stream has with what it lacks of the one
 // wanted. What an operator has made larger stays; nothing that is stored is
-// lost by it.
+// lost by it. How many bytes it keeps stays as it is: in a cluster the servers
+// agree on a change before each looks at its disk, and one without the room
+// then has no copy of the stream any more (nats-server 2.15).
 func extend(has, wanted jetstream.StreamConfig) jetstream.StreamConfig {
 	merged := has
 	merged.Subjects = slices.Clone(has.Subjects)
@@ -297,7 +295,6 @@ func extend(has, wanted jetstream.StreamConfig) jetstream.StreamConfig {
 		}
 	}
 	merged.MaxAge = larger(has.MaxAge, wanted.MaxAge)
-	merged.MaxBytes = larger(has.MaxBytes, wanted.MaxBytes)
 	merged.Duplicates = max(has.Duplicates, wanted.Duplicates)
 	merged.Replicas = max(has.Replicas, wanted.Replicas)
 	merged.AllowDirect = wanted.AllowDirect

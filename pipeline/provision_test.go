@@ -83,11 +83,24 @@ func TestProvisioningExtendsAndNeverShrinks(t *testing.T) {
 
 func TestALittleDiskHoldsLess(t *testing.T) {
 	small := startServer(t, ServerConfig{StoreDir: t.TempDir(), MaxStore: 700 << 20})
-	for range 2 {
-		p := open(t, small.URL())
-		if kept := p.streams[StreamONE].CachedInfo().Config.MaxBytes; kept >= 700<<20 || kept < leastBytes {
-			t.Errorf("ONE keeps %d bytes", kept)
-		}
+	kept := open(t, small.URL()).streams[StreamONE].CachedInfo().Config.MaxBytes
+	if kept >= 700<<20 || kept < leastBytes {
+		t.Errorf("ONE keeps %d bytes", kept)
+	}
+	if again := open(t, small.URL()).streams[StreamONE].CachedInfo().Config.MaxBytes; again != kept {
+		t.Errorf("ONE keeps %d bytes, and %d from the next start on", kept, again)
+	}
+}
+
+// TestWhatIsKeptIsNeverRaised: a server without the room would lose its copy.
+func TestWhatIsKeptIsNeverRaised(t *testing.T) {
+	url, ctx := natstest.Server(t), limited(t)
+	config := open(t, url).streams[StreamFlow].CachedInfo().Config
+	config.MaxBytes = leastBytes
+	_, err := open(t, url).js.UpdateStream(ctx, config)
+	must(t, err)
+	if got := open(t, url).streams[StreamFlow].CachedInfo().Config.MaxBytes; got != leastBytes {
+		t.Errorf("FLOW keeps %d bytes", got)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -41,8 +42,8 @@ type ServerConfig struct {
 	// SyncAlways puts every message on the disk before it is acknowledged.
 	// Without it up to two minutes are lost with the power, not with the process.
 	SyncAlways bool
-	// MaxStore is how many bytes the streams may take; 0 is three quarters of the
-	// free disk space.
+	// MaxStore is how many bytes the streams may take; 0 is what File says, or
+	// three quarters of the disk.
 	MaxStore int64
 	// Name tells the servers of a cluster apart; default flowjet.
 	Name string
@@ -77,13 +78,13 @@ type Server struct {
 // A folder that cannot be written or that another server uses, and a port that
 // is taken, are errors of one line that name it.
 func StartServer(config ServerConfig) (*Server, error) {
-	options, err := serverOptions(config)
-	if err != nil {
-		return nil, err
-	}
 	lock, err := lockStore(config.StoreDir)
 	if err != nil {
 		return nil, err
+	}
+	options, err := serverOptions(config)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	running, err := runServer(options, loggerOr(config.Logger))
 	if err != nil {
@@ -137,9 +138,6 @@ func (s *Server) shutdown() {
 }
 
 func serverOptions(config ServerConfig) (*server.Options, error) {
-	if config.StoreDir == "" {
-		return nil, errors.New("start the embedded NATS server: no data folder given")
-	}
 	host, port, err := splitListen(config.Listen)
 	if err != nil {
 		return nil, err
@@ -153,7 +151,7 @@ func serverOptions(config ServerConfig) (*server.Options, error) {
 	options.NoSigs = true // Ctrl-C is the application's to handle.
 	options.JetStream, options.StoreDir, options.SyncAlways = true, config.StoreDir, config.SyncAlways
 	options.MaxPayload = max(options.MaxPayload, MaxPayload)
-	options.JetStreamMaxStore = cmp.Or(config.MaxStore, options.JetStreamMaxStore)
+	options.JetStreamMaxStore = cmp.Or(config.MaxStore, options.JetStreamMaxStore, shareOfDisk(config.StoreDir))
 	options.WriteDeadline = cmp.Or(options.WriteDeadline, 10*time.Second)
 	if config.Cluster == nil {
 		return options, nil
@@ -208,6 +206,9 @@ func splitListen(listen string) (string, int, error) {
 // start, and destroy each other's streams. The lock goes with the process, so
 // nothing is left to clean up after a kill.
 func lockStore(dir string) (*flock.Flock, error) {
+	if dir == "" {
+		return nil, errors.New("start the embedded NATS server: no data folder given")
+	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("start the embedded NATS server: cannot make the data folder %s: %w", dir, err)
 	}
@@ -220,6 +221,19 @@ func lockStore(dir string) (*flock.Flock, error) {
 		return nil, fmt.Errorf("start the embedded NATS server: the data folder %s is %w", dir, ErrInUse)
 	}
 	return lock, nil
+}
+
+// shareOfDisk is three quarters of the disk that a folder is on, in bytes; 0 when
+// that is not known. It is not what is free, as nats-server would have it: that
+// shrinks when something else fills the disk, and a server that is started again
+// then has too little for its copies of streams and drops them (2.15), where
+// it could go on as soon as there is room.
+func shareOfDisk(folder string) int64 {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(folder, &disk); err != nil {
+		return 0
+	}
+	return int64(disk.Blocks) * int64(disk.Bsize) / 4 * 3
 }
 
 // runServer starts the server. What it finds wrong on the way it tells its

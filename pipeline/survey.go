@@ -235,7 +235,8 @@ func troubleOf(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) string
 	has := info.Config
 	switch {
 	case wanted.MaxBytes > 0 && has.MaxBytes > 0 && has.MaxBytes < wanted.MaxBytes:
-		return fmt.Sprintf("it keeps %d MiB where %d are meant: the disk had no room when it was made", has.MaxBytes>>20, wanted.MaxBytes>>20)
+		return fmt.Sprintf("it keeps %d MiB where %d are meant: the disk had no room when it was made; `nats stream edit %s --max-bytes %d` gives it more once every server's disk has the room",
+			has.MaxBytes>>20, wanted.MaxBytes>>20, has.Name, wanted.MaxBytes)
 	case wanted.MaxAge > 0 && has.MaxAge > 0 && has.MaxAge < wanted.MaxAge:
 		return fmt.Sprintf("it keeps %s where %s are meant", has.MaxAge, wanted.MaxAge)
 	case has.MaxBytes > 0 && info.State.Bytes > uint64(has.MaxBytes)/10*9 && has.Discard == jetstream.DiscardNew:

@@ -187,19 +187,42 @@ func (s *natsServers) leader(t *testing.T) *process {
 // inSync waits until every server has every message of every stream.
 func (s *natsServers) inSync(t *testing.T) {
 	t.Helper()
+	behind := ""
+	defer func() {
+		if behind != "" {
+			t.Logf("not in step: %s", behind)
+		}
+	}()
 	poll.Within(t, time.Minute, "the servers to be in step", func() bool {
-		for info := range s.writer.pipe.JetStream().ListStreams(t.Context()).Info() {
-			if info.Cluster == nil || len(info.Cluster.Replicas) != 2 {
-				return false
-			}
-			for _, replica := range info.Cluster.Replicas {
-				if replica.Offline || !replica.Current && replica.Lag > 1000 {
-					return false
-				}
+		behind = s.behind(t.Context())
+		return behind == ""
+	})
+}
+
+// behind names what is not in step yet.
+func (s *natsServers) behind(ctx context.Context) string {
+	seen := 0
+	list := s.writer.pipe.JetStream().ListStreams(ctx)
+	for info := range list.Info() {
+		seen++
+		if info.Cluster == nil || len(info.Cluster.Replicas) != 2 {
+			return fmt.Sprintf("%s is not on three servers: %+v", info.Config.Name, info.Cluster)
+		}
+		for _, replica := range info.Cluster.Replicas {
+			if replica.Offline || !replica.Current && replica.Lag > 1000 {
+				return fmt.Sprintf("%s is behind: %+v", info.Config.Name, *replica)
 			}
 		}
-		return s.listening()
-	})
+	}
+	switch {
+	case list.Err() != nil:
+		return list.Err().Error()
+	case seen == 0:
+		return "no stream is known"
+	case !s.listening():
+		return "a server takes no connections"
+	}
+	return ""
 }
 
 // listening says that all servers take connections.
