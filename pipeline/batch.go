@@ -94,8 +94,9 @@ func inBatch(message *nats.Msg, id string, sequence int) *nats.Msg {
 	return message
 }
 
-// alone takes a message out of its batch.
+// alone takes a message out of its batch, or from behind another.
 func alone(message *nats.Msg) *nats.Msg {
+	delete(message.Header, jetstream.ExpectedLastMsgIDHeader)
 	delete(message.Header, headerBatchID)
 	delete(message.Header, headerBatchSequence)
 	delete(message.Header, headerBatchCommit)

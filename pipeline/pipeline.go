@@ -87,7 +87,7 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 
 func (p *Pipeline) prepare(ctx context.Context, config Config) error {
 	var err error
-	if p.js, err = jetstream.New(p.conn); err != nil {
+	if p.js, err = jetstream.New(p.conn, jetstream.WithPublishAsyncTimeout(attempt)); err != nil {
 		return fmt.Errorf("use JetStream on %s: %w", p.server(), err)
 	}
 	if config.Bound {
@@ -121,6 +121,9 @@ func explain(err error) error {
 func (p *Pipeline) Close() {
 	p.once.Do(func() {
 		p.end()
+		if p.js != nil {
+			p.js.CleanupPublisher()
+		}
 		p.replies.close()
 		p.watch.stop()
 		if p.owned {
