@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -203,8 +204,12 @@ func (p *partition) isUrgent(l *lane) bool {
 }
 
 // tend stores the cursor whenever it has moved, and forgets the lanes that have
-// rested for long.
+// rested for long. The partitions take turns: their cursors all at once would hold
+// up what else is to be put on the disk.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
+	if idle.For(ctx, saveCursorEvery/pipeline.Partitions*time.Duration(p.number)) != nil {
+		return
+	}
 	ticker := time.NewTicker(saveCursorEvery)
 	defer ticker.Stop()
 	for {
