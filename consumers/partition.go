@@ -14,7 +14,7 @@ import (
 
 const (
 	// saveCursorEvery bounds how much is read again after a crash.
-	saveCursorEvery = time.Second
+	saveCursorEvery = 250 * time.Millisecond
 	// maxResting is how many services of a partition are remembered while
 	// nothing happens to them, about 15 KB each with ten VMs.
 	maxResting = 512
@@ -158,15 +158,18 @@ func (p *partition) forgetOldest() {
 	p.worker.health.forget(p.worker.config.Logger, oldest.service)
 }
 
-// again asks for the next turn of a lane that has had one.
+// again asks for the next turn of a lane that has had one, if anything waits.
 func (p *partition) again(l *lane) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.closed {
+	switch {
+	case p.closed:
 		p.stop(l)
-		return
+	case len(l.inbox.waiting) == 0:
+		p.rest(l)
+	default:
+		p.ask(l)
 	}
-	p.ask(l)
 }
 
 // end stops a lane whose partition is given up.

@@ -59,6 +59,8 @@ type Pipeline struct {
 
 	watch   *connectionWatch
 	replies *inbox
+	// history and timers gather what is stored in StreamFlow and, of timers, in StreamWork.
+	history, timers *gathering
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -73,16 +75,23 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pipeline{
-		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
-		streams: map[string]jetstream.Stream{},
-	}
-	p.life, p.end = context.WithCancel(context.Background())
+	p := newPipeline(config, conn, watch, log)
 	if err := p.prepare(ctx, config); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// newPipeline is a pipeline on a connection, without its streams.
+func newPipeline(config Config, conn *nats.Conn, watch *connectionWatch, log *slog.Logger) *Pipeline {
+	p := &Pipeline{
+		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
+		streams: map[string]jetstream.Stream{},
+	}
+	p.life, p.end = context.WithCancel(context.Background())
+	p.history, p.timers = &gathering{pipeline: p, stream: StreamFlow}, &gathering{pipeline: p, stream: StreamWork}
+	return p
 }
 
 func (p *Pipeline) prepare(ctx context.Context, config Config) error {
@@ -129,6 +138,8 @@ func (p *Pipeline) Close() {
 		if p.owned {
 			p.conn.Close()
 		}
+		p.history.close()
+		p.timers.close()
 	})
 }
 

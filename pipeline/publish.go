@@ -121,7 +121,7 @@ func (p *Pipeline) PublishTransitions(ctx context.Context, transitions []Transit
 		}
 		messages[i] = message
 	}
-	if err := p.publishOrdered(ctx, messages, p.replicated(StreamFlow)); err != nil {
+	if err := p.history.store(ctx, messages...); err != nil {
 		return fmt.Errorf("tell what happened to service %d: %w", transitions[0].Service, err)
 	}
 	return nil
