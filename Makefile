@@ -96,9 +96,17 @@ packages: ## Build the .deb and the .rpm into dist/, VERSION=1.2.3
 packages-ci:
 	.ci/package
 
+.PHONY: walk
+walk: ## Follow the pages on installing, with a systemd each on three front-ends (root)
+	.ci/walk -v
+
+.PHONY: walk-ci
+walk-ci:
+	.ci/walk
+
 .PHONY: demo-ci
 demo-ci: build
 	.ci/demo
 
 .PHONY: ci
-ci: fmt-check vet lint test fuzz demo-ci packages-ci bench ## Everything that CI checks
+ci: fmt-check vet lint test fuzz demo-ci packages-ci walk-ci bench ## Everything that CI checks

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,7 +28,7 @@ func (a *App) role() pipeline.Role {
 // Open connects to NATS as the configuration says. What changes in the files of
 // credentials and certificates is used from the next connection on.
 func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pipeline, error) {
-	options, err := c.natsOptions()
+	options, err := c.natsOptions(config.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +40,14 @@ func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pip
 	return pipeline.Open(ctx, config)
 }
 
-// natsOptions are how NATS knows this process, for a connection of one's own.
-func (c Config) natsOptions() ([]nats.Option, error) {
+// roleMark stands for the role in the names of key and credentials files, so that
+// one configuration serves every part and the operator.
+const roleMark = "{role}"
+
+// natsOptions are how NATS knows a process of the role.
+func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
+	c.NATS.CredentialsFile = strings.ReplaceAll(c.NATS.CredentialsFile, roleMark, string(role))
+	c.NATS.NkeyFile = strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
 	var options []nats.Option
 	if c.NATS.CAFile != "" {
 		options = append(options, nats.RootCAs(c.NATS.CAFile))
@@ -63,7 +70,7 @@ func (c Config) natsOptions() ([]nats.Option, error) {
 
 // Reach tries whether the NATS servers of the configuration let this process in.
 func (c Config) Reach(ctx context.Context) error {
-	options, err := c.natsOptions()
+	options, err := c.natsOptions(pipeline.RoleOperator)
 	if err != nil {
 		return err
 	}
@@ -82,7 +89,7 @@ func (c Config) Reach(ctx context.Context) error {
 // Attach connects to NATS as the configuration says, to look: nothing is made or
 // changed. Missing names streams and buckets that are not there.
 func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipeline.Pipeline, missing []string, err error) {
-	options, err := c.natsOptions()
+	options, err := c.natsOptions(config.Role)
 	if err != nil {
 		return nil, nil, err
 	}

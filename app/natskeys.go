@@ -21,8 +21,15 @@ const (
 	AccountsFile = "accounts.conf"
 )
 
+// The modes of secrets: those of parts may be read by the folder's group where
+// the folder gives it to its files, as the packages' does with the group flowjet.
+const (
+	ownSecret  os.FileMode = 0o600
+	partSecret os.FileMode = 0o640
+)
+
 // MakeKeys makes a user of NATS for each role: a seed in the folder, <role>.nk,
-// that nobody but its owner can read, and accounts.conf for the servers, with the
+// that nobody else can read, and accounts.conf for the servers, with the
 // public keys and what each role may do. Seeds that are there are kept, so that
 // it can be run again after an upgrade.
 func MakeKeys(folder string) error {
@@ -31,7 +38,7 @@ func MakeKeys(folder string) error {
 	}
 	public := map[string]string{}
 	for _, name := range append(roleNames(), systemUser) {
-		key, err := seedIn(filepath.Join(folder, name+".nk"))
+		key, err := seedIn(filepath.Join(folder, name+".nk"), modeOf(folder, name))
 		if err != nil {
 			return err
 		}
@@ -44,6 +51,16 @@ func MakeKeys(folder string) error {
 	return nil
 }
 
+// modeOf is that of a role's seed.
+func modeOf(folder, name string) os.FileMode {
+	info, err := os.Stat(folder)
+	isPart := name != string(pipeline.RoleOperator) && name != string(pipeline.RoleReader) && name != systemUser
+	if err == nil && info.Mode()&os.ModeSetgid != 0 && isPart {
+		return partSecret
+	}
+	return ownSecret
+}
+
 func roleNames() []string {
 	var names []string
 	for _, role := range pipeline.Roles {
@@ -53,10 +70,10 @@ func roleNames() []string {
 }
 
 // seedIn is the public key of the seed in a file, which is made if it is missing.
-func seedIn(path string) (string, error) {
+func seedIn(path string, mode os.FileMode) (string, error) {
 	seed, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return newSeed(path)
+		return newSeed(path, mode)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the NATS key %s: %w", path, err)
@@ -69,7 +86,7 @@ func seedIn(path string) (string, error) {
 	return pair.PublicKey()
 }
 
-func newSeed(path string) (string, error) {
+func newSeed(path string, mode os.FileMode) (string, error) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
 		return "", fmt.Errorf("make a NATS key: %w", err)
@@ -79,8 +96,8 @@ func newSeed(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a NATS key: %w", err)
 	}
-	if err := os.WriteFile(path, append(seed, '\n'), 0o600); err != nil {
-		return "", fmt.Errorf("write the NATS key: %w", err)
+	if err := writeWhole(path, append(seed, '\n'), mode); err != nil {
+		return "", fmt.Errorf("keep a NATS key: %w", err)
 	}
 	return pair.PublicKey()
 }

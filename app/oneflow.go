@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -51,7 +52,9 @@ var oneflowKeys = map[string]imported{
 
 // Import reads OneFlow's oneflow-server.conf and writes the same as a
 // configuration file of Flowjet's; report says of each key what became of it.
-func Import(conf io.Reader, out, report io.Writer) error {
+// What else base, a configuration file of Flowjet's or nothing, says is kept, with
+// its comments.
+func Import(conf io.Reader, base []byte, out, report io.Writer) error {
 	text, err := io.ReadAll(io.LimitReader(conf, maxFileSize))
 	if err != nil {
 		return fmt.Errorf("read OneFlow's configuration: %w", err)
@@ -65,11 +68,14 @@ func Import(conf io.Reader, out, report io.Writer) error {
 	if len(document.Content) > 0 {
 		order = symbols(document.Content[0], "", given)
 	}
+	if len(order) == 0 {
+		return errors.New("read OneFlow's configuration: it sets nothing: is it oneflow-server.conf?")
+	}
 	values, err := translate(order, given, report)
 	if err != nil {
 		return err
 	}
-	return writeConfig(out, values)
+	return writeConfig(out, base, values)
 }
 
 // symbols collects the keys without their colons, and their values.
@@ -170,48 +176,73 @@ func logLevel(text string) (string, error) {
 	return "", fmt.Errorf("it must be 0 (errors) to 3 (debug)")
 }
 
-// writeConfig writes values under their keys, in the order of the options.
-func writeConfig(out io.Writer, values map[string]string) error {
-	root := &yaml.Node{Kind: yaml.MappingNode}
-	sections := map[string]*yaml.Node{"": root}
+// writeConfig sets values under their keys in a configuration file's text, new
+// ones in the order of the options.
+func writeConfig(out io.Writer, base []byte, values map[string]string) error {
+	var document yaml.Node
+	if err := yaml.Unmarshal(base, &document); err != nil {
+		return fmt.Errorf("read the configuration to change: %w", err)
+	}
+	if len(document.Content) == 0 {
+		document = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{{Kind: yaml.MappingNode}}}
+	}
+	root := document.Content[0]
 	for _, o := range options {
 		text, set := values[o.key]
 		if !set {
 			continue
 		}
-		parsed, complaint := parse(o.standard, text)
-		if complaint == "" && checks[o.key] != nil {
-			if wrong := checks[o.key](parsed); wrong != "" {
-				complaint = fmt.Sprintf("is %q: %s", text, wrong)
-			}
+		value, err := o.node(text)
+		if err != nil {
+			return err
 		}
-		if complaint != "" {
-			return fmt.Errorf("%s %s", o.key, complaint)
-		}
-		name, key := "", o.key
+		section, name := root, o.key
 		if before, after, nested := strings.Cut(o.key, "."); nested {
-			name, key = before, after
+			section, name = entry(root, before), after
+			section.Kind, section.Tag = yaml.MappingNode, "" // it may have been left empty
 		}
-		if sections[name] == nil {
-			sections[name] = &yaml.Node{Kind: yaml.MappingNode}
-			root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, sections[name])
-		}
-		value := &yaml.Node{}
-		if duration, is := parsed.(time.Duration); is {
-			parsed = duration.String()
-		}
-		if err := value.Encode(parsed); err != nil {
-			return fmt.Errorf("write %s: %w", o.key, err)
-		}
-		sections[name].Content = append(sections[name].Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, value)
+		*entry(section, name) = *value
 	}
-	encoder := yaml.NewEncoder(out)
-	encoder.SetIndent(2)
 	if len(root.Content) == 0 {
 		return nil
 	}
-	if err := encoder.Encode(root); err != nil {
+	encoder := yaml.NewEncoder(out)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(&document); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	return encoder.Close()
+}
+
+// entry is the value of a mapping's key, which is added where it is missing.
+func entry(mapping *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			return mapping.Content[i+1]
+		}
+	}
+	value := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+	mapping.Content = append(mapping.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, value)
+	return value
+}
+
+// node is an option's value as it stands in a configuration file.
+func (o option) node(text string) (*yaml.Node, error) {
+	parsed, complaint := parse(o.standard, text)
+	if complaint == "" && checks[o.key] != nil {
+		if wrong := checks[o.key](parsed); wrong != "" {
+			complaint = fmt.Sprintf("is %q: %s", text, wrong)
+		}
+	}
+	if complaint != "" {
+		return nil, fmt.Errorf("%s %s", o.key, complaint)
+	}
+	if duration, is := parsed.(time.Duration); is {
+		parsed = duration.String()
+	}
+	value := &yaml.Node{}
+	if err := value.Encode(parsed); err != nil {
+		return nil, fmt.Errorf("write %s: %w", o.key, err)
+	}
+	return value, nil
 }

@@ -35,7 +35,7 @@ const oneflowServer = `# comments stay behind
 
 func TestOneFlowsConfigurationIsTakenOver(t *testing.T) {
 	var made, report bytes.Buffer
-	if err := Import(strings.NewReader(oneflowServer), &made, &report); err != nil {
+	if err := Import(strings.NewReader(oneflowServer), nil, &made, &report); err != nil {
 		t.Fatal(err)
 	}
 	config, err := ReadConfig(write(t, "flowjet.yaml", made.String()), flagsOf(t))
@@ -69,16 +69,40 @@ func TestWhatCannotBeTakenOverIsNamed(t *testing.T) {
 		"an action":       {":shutdown_action: explode\n", "it must be terminate or terminate-hard", ""},
 		"no YAML":         {"a: [\n", "it has to be YAML", ""},
 		"a bad port":      {":port: many\n", "api.listen", ""},
-		"nothing":         {"", "", ""},
+		"nothing":         {"", "it sets nothing: is it oneflow-server.conf?", ""},
 	}
 	for name, c := range cases {
 		var made, report bytes.Buffer
-		err := Import(strings.NewReader(c.text), &made, &report)
+		err := Import(strings.NewReader(c.text), nil, &made, &report)
 		if (c.fails == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.fails)) {
 			t.Errorf("%s: got %v, want %q", name, err, c.fails)
 		}
 		if !strings.Contains(report.String(), c.says) {
 			t.Errorf("%s: reported %q, want %q", name, report.String(), c.says)
 		}
+	}
+}
+
+// TestTheRestOfAConfigurationStays with its comments, and the result is good.
+func TestTheRestOfAConfigurationStays(t *testing.T) {
+	const base = "# ours\ndata_dir: /var/lib/flowjet\n\napi:\n  listen: 127.0.0.1:2474 # for this host\nlog:\n  level: info\n\nworker:\n\n# the end\nzone: 3\n"
+	var made, report bytes.Buffer
+	if err := Import(strings.NewReader(oneflowServer), []byte(base), &made, &report); err != nil {
+		t.Fatal(err)
+	}
+	for _, kept := range []string{"# ours", "data_dir: /var/lib/flowjet", "# the end", "zone: 3"} {
+		if !strings.Contains(made.String(), kept) {
+			t.Errorf("%q is lost:\n%s", kept, made.String())
+		}
+	}
+	config, err := ReadConfig(write(t, "flowjet.yaml", made.String()), flagsOf(t))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, made.String())
+	}
+	if config.API.Listen != "0.0.0.0:2475" || config.Log.Level != "debug" || config.Zone != 3 || config.DataDir != "/var/lib/flowjet" || config.Worker.MaxCalls != 15 {
+		t.Errorf("a value is lost:\n%s", made.String())
+	}
+	if err := Import(strings.NewReader(oneflowServer), []byte("a: [\n"), &made, &report); err == nil || !strings.Contains(err.Error(), "the configuration to change") {
+		t.Error(err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // ReadConfig puts the configuration together: defaults, the file at path if one
@@ -170,8 +172,26 @@ func (c Config) files() map[string]string {
 	if !c.Sim.Enabled {
 		named["one.auth_file"] = c.One.AuthFile
 	}
+	for _, key := range []string{"nats.credentials_file", "nats.nkey_file"} {
+		named[key] = anyRole(named[key])
+	}
 	maps.DeleteFunc(named, func(_, path string) bool { return path == "" })
 	return named
+}
+
+// anyRole is one of the files that a path with a role in it stands for, or the
+// path itself: which roles a host needs is not known here.
+func anyRole(path string) string {
+	if !strings.Contains(path, roleMark) {
+		return path
+	}
+	for _, role := range pipeline.Roles {
+		file := strings.ReplaceAll(path, roleMark, string(role))
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+	}
+	return path
 }
 
 // secretFiles are the keys of those files that hold a secret.

@@ -23,7 +23,7 @@ func (a *App) reloadRates(config Config, _ Log) error {
 }
 
 // Reload takes over what of a new configuration a running process can, reads the
-// NATS server's file and the webhooks file again, and logs each change and each that waits for a restart.
+// NATS server's file, the webhooks file and the server user's password again, and logs each change and each that waits for a restart.
 func (a *App) Reload(config Config, log Log) error {
 	var waiting []string
 	for _, o := range options {
@@ -48,8 +48,30 @@ func (a *App) Reload(config Config, log Log) error {
 	if err := a.reloadWebhooks(); err != nil {
 		return err
 	}
+	if err := a.reloadCredentials(); err != nil {
+		return err
+	}
 	if a.server != nil {
 		return a.server.Reload()
+	}
+	return nil
+}
+
+// reloadCredentials reads the server user's password again.
+func (a *App) reloadCredentials() error {
+	if a.oned == nil {
+		return nil
+	}
+	credentials, err := a.credentials()
+	if err != nil {
+		return err
+	}
+	changed, err := a.oned.Renew(credentials)
+	if err != nil {
+		return fmt.Errorf("reload %s: %w", a.config.One.AuthFile, err)
+	}
+	if changed {
+		a.logger.Warn("the server user's changed password was taken over", "file", a.config.One.AuthFile)
 	}
 	return nil
 }

@@ -14,10 +14,12 @@ import (
 )
 
 // commit makes a decision durable. Where nothing was decided there is nothing
-// to commit: the input is read again after a crash, and decides nothing again.
+// to commit: the input is read again after a crash, and decides nothing again. A
+// service that was never committed is all the same: what has no record, no
+// operator is shown.
 func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) error {
 	decision.State.Intents = l.withFloors(decision.State.Intents)
-	if !must && len(decision.Changes) == 0 && !l.unarmed(decision.State) && sameState(decision.State, l.record.State) {
+	if !must && l.revision != 0 && len(decision.Changes) == 0 && !l.unarmed(decision.State) && sameState(decision.State, l.record.State) {
 		return nil
 	}
 	l.record.State = decision.State
@@ -178,11 +180,8 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 			return false, err
 		}
 	}
-	if l.nextFlush() != nil {
-		defer l.makeRoom()()
-		if !all {
-			l.lull(ctx)
-		}
+	if !all && l.nextFlush() != nil {
+		l.lull(ctx)
 	}
 	for {
 		if !all && l.waiting() {
@@ -196,22 +195,6 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 			return false, err
 		}
 	}
-}
-
-// maxOutside bounds how many lanes tell what happened without a place: beyond it
-// whoever tells keeps others from working.
-const maxOutside = 512
-
-// makeRoom lets another lane work while this one tells what happened and sets its
-// timers: that is a wait for NATS's disk, and what many lanes tell at a time is
-// stored at the cost of a few. The lane goes on in another turn. What it returns is
-// to be called when all is told.
-func (l *lane) makeRoom() (told func()) {
-	if !l.placed || !l.worker.turns.crowded() || !l.worker.outside.TryAcquire(1) {
-		return func() {}
-	}
-	l.leavePlace()
-	return func() { l.worker.outside.Release(1) }
 }
 
 // nextFlush is what is to be told or set next, nil when nothing is. The document

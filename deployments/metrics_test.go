@@ -196,6 +196,14 @@ func checkLabels(t *testing.T, families map[string]*dto.MetricFamily) {
 	}
 }
 
+// TestAlertRules has each rule fire on data written for it, and not where all is well.
+func TestAlertRules(t *testing.T) {
+	tests := exec.CommandContext(t.Context(), "go", "run", "-C", "../tools/promql", ".", "test", "../../deployments/prometheus/flowjet.rules.test.yaml")
+	if said, err := tests.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
+
 func ruleExpressions(t *testing.T) []string {
 	t.Helper()
 	var file struct {
@@ -253,7 +261,7 @@ func panelExpressions(t *testing.T) []string {
 // namesIn has Prometheus's own parser, of tools/promql, find the metrics.
 func namesIn(t *testing.T, expressions []string) [][]string {
 	t.Helper()
-	parser := exec.CommandContext(t.Context(), "go", "run", "-C", "../tools/promql", ".")
+	parser := exec.CommandContext(t.Context(), "go", "run", "-C", "../tools/promql", ".", "names")
 	parser.Stdin = strings.NewReader(strings.Join(expressions, "\n") + "\n")
 	var failed bytes.Buffer
 	parser.Stderr = &failed

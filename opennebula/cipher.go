@@ -46,6 +46,19 @@ func newServerTokens(credentials Credentials, now func() time.Time) *serverToken
 	}
 }
 
+// renew takes over another password of the server user. It says whether it was another.
+func (t *serverTokens) renew(password string) bool {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	key := cipherKey(password)
+	if bytes.Equal(key, t.key) {
+		return false
+	}
+	t.key = key
+	clear(t.made)
+	return true
+}
+
 // session is the session string in which the server user acts for target, a
 // user's name or "name:gid". oned unescapes the session but not the token.
 func (t *serverTokens) session(target string) string {

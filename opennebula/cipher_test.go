@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -84,6 +85,26 @@ func TestTokensAreKeptAndRenewedBeforeTheyExpire(t *testing.T) {
 	want := fmt.Sprintf("serveradmin:alice:%d", now.Add(tokenLife).Unix())
 	if text := decryptToken(t, testCredentials.Password, strings.TrimPrefix(second, "serveradmin:alice:")); text != want {
 		t.Fatalf("token %q, want %q", text, want)
+	}
+}
+
+func TestAChangedPasswordIsTakenOver(t *testing.T) {
+	client := newTestClient(t, "http://127.0.0.1:1")
+	held := client.For("oneadmin")
+	before := held.current()
+	same := testCredentials
+	if changed, err := client.Renew(same); err != nil || changed || held.current() != before {
+		t.Errorf("the same password counts as another: %t %v", changed, err)
+	}
+	if changed, err := client.Renew(Credentials{User: same.User, Password: "another"}); err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	token := strings.TrimPrefix(held.current(), "serveradmin:oneadmin:")
+	if said := decryptToken(t, "another", token); !strings.HasPrefix(said, "serveradmin:oneadmin:") {
+		t.Errorf("a session in use says %q", said)
+	}
+	if _, err := client.Renew(Credentials{User: "someone", Password: "another"}); !errors.Is(err, ErrOtherUser) {
+		t.Error(err)
 	}
 }
 

@@ -115,6 +115,19 @@ func newTransport(connections int) *http.Transport {
 	}
 }
 
+// ErrOtherUser says that credentials are another server user's: every session in
+// use is the first one's.
+var ErrOtherUser = errors.New("the server user has another name: that takes a restart")
+
+// Renew takes over a changed password of the server user for every call from now
+// on, those of sessions in use too, and says whether it had changed.
+func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
+	if credentials.User != c.tokens.user {
+		return false, ErrOtherUser
+	}
+	return c.tokens.renew(credentials.Password), nil
+}
+
 // Close lets go of the connections that are not in use.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 

@@ -1,10 +1,13 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -13,11 +16,17 @@ import (
 // which calls that need them fail; on a server where Flowjet has run none is.
 func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, err error) {
 	log := loggerOr(config.Logger)
+	// Who looks wants to hear at once that there is no server, or none that lets him in.
+	config.Options = append(slices.Clone(config.Options), nats.RetryOnFailedConnect(false))
 	conn, watch, err := connect(ctx, config, log)
 	if err != nil {
 		return nil, nil, err
 	}
-	p = newPipeline(config, conn, watch, log)
+	p = &Pipeline{
+		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
+		streams: map[string]jetstream.Stream{},
+	}
+	p.life, p.end = context.WithCancel(context.Background())
 	if p.js, err = jetstream.New(p.conn); err == nil {
 		missing, err = p.find(ctx)
 	}

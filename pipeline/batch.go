@@ -94,20 +94,19 @@ func inBatch(message *nats.Msg, id string, sequence int) *nats.Msg {
 	return message
 }
 
-// alone takes a message out of its batch, or from behind another.
+// alone takes a message out of its batch.
 func alone(message *nats.Msg) *nats.Msg {
-	delete(message.Header, jetstream.ExpectedLastMsgIDHeader)
 	delete(message.Header, headerBatchID)
 	delete(message.Header, headerBatchSequence)
 	delete(message.Header, headerBatchCommit)
 	return message
 }
 
-// serverError is JetStream's refusal, in the form that codeOf reads.
-type serverError struct{ refusal *jetstream.APIError }
+// batchError is JetStream's refusal, in the form that codeOf reads.
+type batchError struct{ refusal *jetstream.APIError }
 
-func (e *serverError) Error() string                 { return e.refusal.Error() }
-func (e *serverError) APIError() *jetstream.APIError { return e.refusal }
+func (e *batchError) Error() string                 { return e.refusal.Error() }
+func (e *batchError) APIError() *jetstream.APIError { return e.refusal }
 
 func batchOutcome(answer []byte) error {
 	var outcome struct {
@@ -118,7 +117,7 @@ func batchOutcome(answer []byte) error {
 		return fmt.Errorf("read the answer to a batch: %w", err)
 	}
 	if outcome.Error != nil {
-		return &serverError{outcome.Error}
+		return &batchError{outcome.Error}
 	}
 	if outcome.Count == 0 {
 		return errors.New("the server does not know atomic batches; nats-server 2.12 or newer is needed")

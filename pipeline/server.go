@@ -156,7 +156,11 @@ func serverOptions(config ServerConfig) (*server.Options, error) {
 	if config.Cluster == nil {
 		return options, nil
 	}
-	return options, joinCluster(options, *config.Cluster)
+	if err := joinCluster(options, *config.Cluster); err != nil {
+		return nil, err
+	}
+	introduce(options)
+	return options, nil
 }
 
 // fileOptions are those of a nats-server configuration file; without one, none.
@@ -169,6 +173,24 @@ func fileOptions(path string) (*server.Options, error) {
 		return nil, fmt.Errorf("read the NATS server's file: %w", err)
 	}
 	return options, nil
+}
+
+// introduce has a server that its cluster knows by a name be found by this name
+// too: others and clients tell each other where servers are, by default by their
+// IP addresses, which their certificates do not name.
+func introduce(options *server.Options) {
+	for _, route := range options.Routes {
+		host := route.Hostname()
+		if host != options.ServerName && !strings.HasPrefix(host, options.ServerName+".") {
+			continue
+		}
+		if options.Cluster.Advertise == "" {
+			options.Cluster.Advertise = route.Host
+		}
+		if options.ClientAdvertise == "" && options.Port > 0 {
+			options.ClientAdvertise = net.JoinHostPort(host, strconv.Itoa(options.Port))
+		}
+	}
 }
 
 func joinCluster(options *server.Options, cluster ClusterConfig) error {

@@ -126,3 +126,21 @@ func TestStopEndsWithItsContext(t *testing.T) {
 	}
 	must(t, server.Stop(limited(t))) // It went on in the background.
 }
+
+func TestAServerIntroducesItselfByItsName(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"front-end-1": {"front-end-1:6222", "front-end-1:4222"},
+		"nats-0":      {"nats-0.nats.svc:6222", "nats-0.nats.svc:4222"},
+		"front-end":   {"", ""},
+	} {
+		options, err := serverOptions(ServerConfig{Name: name, Listen: "0.0.0.0:4222", StoreDir: t.TempDir(), Cluster: &ClusterConfig{
+			Name: "c", Listen: "0.0.0.0:6222", Routes: []string{"nats://front-end-1:6222", "nats://front-end-2:6222", "nats://nats-0.nats.svc:6222"},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]string{options.Cluster.Advertise, options.ClientAdvertise}; got != want {
+			t.Errorf("%s introduces itself as %v, want %v", name, got, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -48,12 +49,12 @@ func newConfigCheck() *cobra.Command {
 }
 
 func newConfigImport() *cobra.Command {
-	var out string
+	var out, into string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Make a configuration file of OneFlow's oneflow-server.conf",
-		Long: "Read OneFlow's /etc/one/oneflow-server.conf and write the same as a configuration file for --config.\n" +
-			"What became of each key is told on standard error.",
+		Long: "Read OneFlow's /etc/one/oneflow-server.conf and write the same as a configuration file for --config, or with --into set\n" +
+			"what it says in one that exists. What became of each key is told on standard error.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := os.Open(args[0])
@@ -61,18 +62,42 @@ func newConfigImport() *cobra.Command {
 				return fmt.Errorf("read OneFlow's configuration: %w", err)
 			}
 			defer file.Close()
-			if out == "" {
-				return app.Import(file, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			switch {
+			case into != "":
+				return importInto(into, file, cmd.ErrOrStderr())
+			case out != "":
+				return importAs(out, file, cmd.ErrOrStderr())
 			}
-			return importInto(out, file, cmd.ErrOrStderr())
+			return app.Import(file, nil, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "file to write instead of standard output; it must not exist yet")
+	cmd.Flags().StringVar(&into, "into", "", "configuration file to change instead; all else in it stays, and as it was it is kept with .before behind its name")
+	cmd.MarkFlagsMutuallyExclusive("out", "into")
 	return cmd
 }
 
-// importInto never writes over a file: it may have been edited.
-func importInto(path string, conf io.Reader, report io.Writer) (err error) {
+// importInto changes a file in its place, so that its owner and mode stay.
+func importInto(path string, conf io.Reader, report io.Writer) error {
+	was, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the configuration to change: %w", err)
+	}
+	var text bytes.Buffer
+	if err := app.Import(conf, was, &text, report); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".before", was, 0o600); err != nil {
+		return fmt.Errorf("keep %s as it was: %w", path, err)
+	}
+	if err := os.WriteFile(path, text.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write the configuration: %w: as it was it is in %s.before", err, path)
+	}
+	return nil
+}
+
+// importAs never writes over a file: it may have been edited.
+func importAs(path string, conf io.Reader, report io.Writer) (err error) {
 	made, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%s exists already: remove it or choose another file", path)
@@ -88,5 +113,5 @@ func importInto(path string, conf io.Reader, report io.Writer) (err error) {
 			_ = os.Remove(path)
 		}
 	}()
-	return app.Import(conf, made, report)
+	return app.Import(conf, nil, made, report)
 }

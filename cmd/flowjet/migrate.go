@@ -38,7 +38,7 @@ func newMigrate() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return m.run(cmd) },
 	}
 	app.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&m.path, "config", "", "YAML configuration file")
+	cmd.Flags().StringVar(&m.path, "config", installedConfig(), "YAML configuration file")
 	cmd.Flags().StringVar(&m.oneflow, "oneflow", "http://127.0.0.1:2474", "where OneFlow listens while it runs")
 	cmd.Flags().BoolVar(&m.back, "back", false, "give the services back to OneFlow")
 	cmd.Flags().BoolVar(&m.yes, "yes", false, "do it, after the plan was shown")

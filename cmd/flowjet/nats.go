@@ -50,26 +50,37 @@ func newProvision() *cobra.Command {
 		},
 	}
 	app.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&path, "config", "", "YAML configuration file")
+	cmd.Flags().StringVar(&path, "config", installedConfig(), "YAML configuration file")
 	return cmd
 }
 
 func newKeys() *cobra.Command {
 	var folder string
+	var hosts []string
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Make a NATS user for each role, and the accounts file for the servers",
+		Short: "Make a NATS user for each role, the accounts file for the servers, and certificates",
 		Long: "Make a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, which says what\n" +
-			"each role may do. Seeds that exist are kept.",
+			"each role may do. Seeds that exist are kept.\n\n" +
+			"With --hosts also make an authority and, in a folder for each host, what belongs there: a certificate for its NATS server,\n" +
+			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := app.MakeKeys(folder); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Keys and %s are in %s. Each process gets its own .nk file and no other.\n", app.AccountsFile, folder)
+			if len(hosts) == 0 {
+				return nil
+			}
+			if err := app.MakeHosts(folder, hosts); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "What belongs on each host is in %s/hosts/HOST; operator.nk, system.nk and ca.key do not.\n", folder)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&folder, "out", "/etc/flowjet/nats", "folder to write to")
+	cmd.Flags().StringSliceVar(&hosts, "hosts", nil, "names of the hosts with a NATS server, as the others reach them, comma separated")
 	return cmd
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,7 @@ func newOperatorCommands() []*cobra.Command {
 	commands := operate.Commands(operate.Environment{
 		Flags: func(cmd *cobra.Command) {
 			app.AddLookFlags(cmd.Flags())
-			cmd.Flags().String("config", "", "YAML configuration file")
+			cmd.Flags().String("config", installedConfig(), "YAML configuration file")
 		},
 		Attach: func(ctx context.Context, cmd *cobra.Command) (*pipeline.Pipeline, []string, error) {
 			config, err := configOf(cmd)
@@ -44,6 +45,18 @@ func newOperatorCommands() []*cobra.Command {
 		command.GroupID = operators.ID
 	}
 	return commands
+}
+
+// packagedConfig is where the packages have the configuration.
+const packagedConfig = "/etc/flowjet/flowjet.yaml"
+
+// installedConfig is the packages' configuration on a host that has it, so that an
+// operator need not name it.
+func installedConfig() string {
+	if _, err := os.Stat(packagedConfig); err != nil {
+		return ""
+	}
+	return packagedConfig
 }
 
 func surroundings(config app.Config) operate.Surroundings {
