@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,21 +82,25 @@ func BenchmarkBridgeRate(b *testing.B) {
 		for i := range messages {
 			messages[i] = wire(stateFrames(i, 42))
 		}
-		var ours, floor time.Duration
+		var ours, floor, oursBusy, floorBusy time.Duration
 		sent := 0
 		for range rateRounds {
-			began := time.Now()
+			began, busy := time.Now(), ownBusy(b)
 			for target := sent + rateEvents/rateRounds; sent < target; sent += len(messages) {
 				l.publisher.send(b, messages)
 			}
 			l.wait(b, func(s bridge.FeedStatus) bool { return s.Published+s.Dropped == uint64(sent) })
-			ours += time.Since(began)
+			ours, oursBusy, busy = ours+time.Since(began), oursBusy+ownBusy(b)-busy, ownBusy(b)
 			floor += l.floor(b, rateEvents/rateRounds)
+			floorBusy += ownBusy(b) - busy
 		}
 		status := l.bridge.status(b)
 		rate, bare := float64(sent)/ours.Seconds(), float64(sent)/floor.Seconds()
 		fmt.Printf("%-58s %8.0f events/s  floor %8.0f  ratio %.2f  lost %d  the bridge's memory at most %d MiB\n",
 			"bridge, 2 KB events, ZeroMQ to stored and acknowledged", rate, bare, rate/bare, uint64(sent)-status.Published, l.bridge.memory()>>20)
+		each := func(all time.Duration) float64 { return float64(all.Microseconds()) / float64(sent) }
+		fmt.Printf("%-58s %.1f µs  server and publisher %.1f µs  server and bare loop %.1f µs\n",
+			"the bridge's processor time for an event", each(busyOf(b, l.bridge.command.Process.Pid)), each(oursBusy), each(floorBusy))
 		b.ReportMetric(rate, "events/s")
 		b.ReportMetric(rate/bare, "x-floor")
 		b.ReportMetric(float64(l.bridge.memory()>>20), "MiB")
@@ -104,6 +109,14 @@ func BenchmarkBridgeRate(b *testing.B) {
 			b.Errorf("events were lost: %+v", status)
 		}
 	}
+}
+
+// ownBusy is how much processor time this process has used.
+func ownBusy(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	must(b, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // floor is how long a bare loop takes for the payloads that the bridge stored.

@@ -152,7 +152,12 @@ const ticks = 10 * time.Millisecond
 // busy is how much processor time the process has used.
 func (p *process) busy(b *testing.B) time.Duration {
 	b.Helper()
-	text, err := os.ReadFile(p.file("stat"))
+	return busyOf(b, p.command.Process.Pid)
+}
+
+func busyOf(b *testing.B, process int) time.Duration {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(process), "stat"))
 	must(b, err)
 	_, rest, _ := strings.Cut(string(text), ") ")
 	fields := strings.Fields(rest)

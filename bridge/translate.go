@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -39,6 +40,9 @@ type decoder struct {
 	*translator
 	events opennebula.EventDecoder
 	digest hash.Hash
+	space  [sha256.Size]byte
+	// text is the last event's, as it is stored.
+	text []byte
 }
 
 func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: sha256.New()} }
@@ -69,20 +73,23 @@ func (t *decoder) translate(i item) (e entry, passes bool) {
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
 	t.digest.Reset()
-	return entryOf(event, hashInto(t.digest, i.frames)), true
+	t.text = pipeline.AppendEvent(t.text[:0], event)
+	return entryOf(event, hashInto(t.digest, &t.space, i.frames), bytes.Clone(t.text)), true
 }
 
-func entryOf(event pipeline.Event, hash string) entry {
-	return entry{subject: subject(event), hash: hash, objectID: objectID{event.Object, event.ID}, data: pipeline.EncodeEvent(event), heard: event.Heard}
+func entryOf(event pipeline.Event, hash string, data []byte) entry {
+	return entry{subject: subject(event), hash: hash, objectID: objectID{event.Object, event.ID}, data: data, heard: event.Heard}
 }
 
 // message gives an entry its message id: the hash says what happened, the
 // number which time. Storing it again changes nothing, and the same thing
 // happening again is stored.
 func (e entry) message(epoch string, number uint64) pipeline.FeedEvent {
+	var space [80]byte
+	id := append(append(append(append(space[:0], e.hash[:16]...), '-'), epoch...), '-')
 	return pipeline.FeedEvent{
 		Subject:   e.subject,
-		MessageID: e.hash[:16] + "-" + epoch + "-" + strconv.FormatUint(number, 10),
+		MessageID: string(strconv.AppendUint(id, number, 10)),
 		Hash:      e.hash,
 		Data:      e.data,
 	}
@@ -99,10 +106,9 @@ func subject(event pipeline.Event) string {
 }
 
 // hashOf is the first half of the frames' SHA-256, in hex.
-func hashOf(frames [][]byte) string { return hashInto(sha256.New(), frames) }
+func hashOf(frames [][]byte) string { return hashInto(sha256.New(), new([sha256.Size]byte), frames) }
 
-func hashInto(digest hash.Hash, frames [][]byte) string {
-	var space [sha256.Size]byte
+func hashInto(digest hash.Hash, space *[sha256.Size]byte, frames [][]byte) string {
 	for _, frame := range frames {
 		digest.Write(append(strconv.AppendInt(space[:0], int64(len(frame)), 10), ':'))
 		digest.Write(frame)

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -116,6 +117,10 @@ func (w *window) add(entries []entry, messages int) (lost bool, err error) {
 }
 
 func (w *window) append(e entry) {
+	if len(w.entries) == cap(w.entries) {
+		// The first entries go all the time: with little room all are copied often.
+		w.entries = slices.Grow(w.entries, len(w.entries)+tailLength)
+	}
 	w.entries = append(w.entries, e)
 	w.bytes += e.size()
 	w.await(e)

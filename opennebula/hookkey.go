@@ -45,7 +45,11 @@ func ParseKey(key string) (HookKey, error) {
 	if len(key) > maxKeySize {
 		return HookKey{}, decodeError(key, ReasonKey, fmt.Errorf("it has %d bytes", len(key)))
 	}
-	words := strings.Fields(key)
+	var space [5]string
+	words := space[:0]
+	for word := range strings.FieldsSeq(key) {
+		words = append(words, word)
+	}
 	switch {
 	case len(words) > 0 && words[0] == "RETRY":
 		return HookKey{Kind: KeyRetry}, nil
@@ -71,10 +75,16 @@ func parseEventKey(kind string, words []string) (HookKey, error) {
 	case kind == "SERVICE":
 		id, err := parseID(words[0])
 		return HookKey{Kind: KeyService, ID: id}, err
-	case kind == "STATE":
-		return parseStateKey(strings.Split(words[0], "/"))
 	}
-	return parseShortKey(kind, strings.Split(words[0], "/"))
+	var space [5]string
+	parts := space[:0]
+	for part := range strings.SplitSeq(words[0], "/") {
+		parts = append(parts, part)
+	}
+	if kind == "STATE" {
+		return parseStateKey(parts)
+	}
+	return parseShortKey(kind, parts)
 }
 
 func parseCallKey(words []string) (HookKey, error) {
@@ -143,7 +153,12 @@ func stateLike(name string) bool {
 	if name == "" || len(name) > 64 {
 		return false
 	}
-	return strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == ""
+	for i := range len(name) {
+		if c := name[i]; (c < 'A' || c > 'Z') && c != '_' && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
 }
 
 func parseID(text string) (int, error) {

@@ -172,10 +172,24 @@ func plainText(text []byte, into *string) bool {
 	} else if bytes.ContainsAny(text, "<&>") {
 		return false
 	}
+	if isASCII(text) {
+		*into = string(text)
+		return true
+	}
 	if !utf8.Valid(text) || bytes.IndexFunc(text, unusual) >= 0 {
 		return false
 	}
 	*into = string(text)
+	return true
+}
+
+// isASCII says that a text has nothing but ASCII's letters, digits and signs.
+func isASCII(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
 	return true
 }
 

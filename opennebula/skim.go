@@ -61,39 +61,29 @@ func elementSize(text []byte, tag []byte) int {
 	if tag[len(tag)-1] == '/' {
 		return len(tag) + len("<>")
 	}
-	inside := text[len(tag)+len("<>"):]
-	var name [32]byte
-	end := append(append(append(name[:0], "</"...), tag...), '>')
-	size := bytes.Index(inside, end)
-	switch {
-	case size < 0:
-		return 0
-	case inCDATA(inside[:size]), opensAgain(inside[:size], tag):
-		return countedSize(text)
+	inside, nested := text[len(tag)+len("<>"):], false
+	for from := 0; ; {
+		at := bytes.Index(inside[from:], tag)
+		if at < 0 {
+			return 0
+		}
+		before, after := inside[:from+at], inside[from+at+len(tag):]
+		from = len(inside) - len(after)
+		if bytes.HasSuffix(before, []byte("</")) && bytes.HasPrefix(after, []byte(">")) {
+			if nested || inCDATA(before) {
+				return countedSize(text)
+			}
+			return len(text) - len(after) + len(">")
+		}
+		// An element of the same name may begin here.
+		nested = nested || bytes.HasSuffix(before, []byte("<")) && (len(after) == 0 || !partOfName(after[0]))
 	}
-	return len(text) - len(inside) + size + len(end)
 }
 
 // inCDATA says that a text ends inside CDATA: the last that opens is not closed.
 func inCDATA(text []byte) bool {
 	open := bytes.LastIndex(text, []byte("<![CDATA["))
 	return open >= 0 && !bytes.Contains(text[open:], []byte("]]>"))
-}
-
-// opensAgain says that an element of the name may begin in a text.
-func opensAgain(text, name []byte) bool {
-	var start [32]byte
-	open := append(append(start[:0], '<'), name...)
-	for {
-		at := bytes.Index(text, open)
-		if at < 0 {
-			return false
-		}
-		text = text[at+len(open):]
-		if len(text) == 0 || !partOfName(text[0]) {
-			return true
-		}
-	}
 }
 
 func partOfName(c byte) bool {

@@ -66,9 +66,9 @@ func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) error {
 // commitBatch; a batch that is not committed the server forgets after 10 s.
 func (p *Pipeline) stageBatch(messages []*nats.Msg) (id string, err error) {
 	id = nuid.Next()
-	last := len(messages) - 1
+	last, ids := len(messages)-1, []string{id}
 	for i, message := range messages[:last] {
-		if err := p.conn.PublishMsg(inBatch(message, id, i+1)); err != nil {
+		if err := p.conn.PublishMsg(inBatch(message, ids, i+1)); err != nil {
 			return id, err
 		}
 	}
@@ -77,7 +77,7 @@ func (p *Pipeline) stageBatch(messages []*nats.Msg) (id string, err error) {
 
 // commitBatch sends the last message and waits until all are stored.
 func (p *Pipeline) commitBatch(ctx context.Context, messages []*nats.Msg, id string) error {
-	commit := inBatch(messages[len(messages)-1], id, len(messages))
+	commit := inBatch(messages[len(messages)-1], []string{id}, len(messages))
 	commit.Header.Set(headerBatchCommit, "1")
 	answer, err := p.conn.RequestMsgWithContext(ctx, commit)
 	if err != nil {
@@ -86,9 +86,9 @@ func (p *Pipeline) commitBatch(ctx context.Context, messages []*nats.Msg, id str
 	return batchOutcome(answer.Data)
 }
 
-// inBatch makes a message a member of a batch, and of no other.
-func inBatch(message *nats.Msg, id string, sequence int) *nats.Msg {
-	message.Header[headerBatchID] = []string{id}
+// inBatch makes a message a member of the batch with one id, and of no other.
+func inBatch(message *nats.Msg, ids []string, sequence int) *nats.Msg {
+	message.Header[headerBatchID] = ids
 	message.Header[headerBatchSequence] = []string{strconv.Itoa(sequence)}
 	delete(message.Header, headerBatchCommit)
 	return message

@@ -9,8 +9,11 @@ import (
 
 // EncodeEvent is Encode of an event, byte for byte, at a fifth of its cost:
 // events come in bursts of tens of thousands.
-func EncodeEvent(event Event) []byte {
-	w := writer{make([]byte, 0, 512)}
+func EncodeEvent(event Event) []byte { return AppendEvent(make([]byte, 0, 512), event) }
+
+// AppendEvent is EncodeEvent behind what a text holds already.
+func AppendEvent(text []byte, event Event) []byte {
+	w := writer{text}
 	w.number(`{"v":`, event.Version)
 	w.number(`,"zone":`, event.Zone)
 	w.text(`,"object":`, event.Object)

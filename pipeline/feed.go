@@ -172,10 +172,11 @@ func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) (err error)
 }
 
 func (l *FeedLease) messages(events []FeedEvent) []*nats.Msg {
-	messages := make([]*nats.Msg, len(events))
+	messages, space := make([]*nats.Msg, len(events)), make([]nats.Msg, len(events))
 	feed := []string{l.feed}
-	for i, event := range events {
-		messages[i] = event.message()
+	for i := range events {
+		messages[i] = &space[i]
+		events[i].write(messages[i])
 		messages[i].Header[HeaderFeed] = feed
 	}
 	return messages
@@ -201,19 +202,20 @@ func (l *FeedLease) publishChunk(ctx context.Context, messages []*nats.Msg) erro
 	return nil
 }
 
-// message is the event as it is stored, without a fence.
-func (e FeedEvent) message() *nats.Msg {
-	message := &nats.Msg{Subject: e.Subject, Data: e.Data, Header: make(nats.Header, 8)}
+// write makes a message of the event as it is stored, without a fence.
+func (e *FeedEvent) write(message *nats.Msg) {
+	message.Subject, message.Data, message.Header = e.Subject, e.Data, make(nats.Header, 8)
 	if message.Data == nil {
-		e.Event.Version = Version
-		message.Data = EncodeEvent(e.Event)
+		event := e.Event
+		event.Version = Version
+		message.Data = EncodeEvent(event)
 	}
-	message.Header[jetstream.MsgIDHeader] = []string{e.MessageID}
-	message.Header[HeaderHash] = []string{e.Hash}
+	values := [...]string{e.MessageID, e.Hash}
+	message.Header[jetstream.MsgIDHeader] = values[:1:1]
+	message.Header[HeaderHash] = values[1:]
 	if e.Event.Resync {
 		message.Header[HeaderResync] = []string{"true"}
 	}
-	return message
 }
 
 // expectLast makes the server refuse the message unless the last one on the

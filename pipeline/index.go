@@ -157,7 +157,8 @@ type FoundEvent struct {
 func (p *Pipeline) PublishFound(ctx context.Context, found []FoundEvent) (int, error) {
 	messages := make([]*nats.Msg, len(found))
 	for i, one := range found {
-		messages[i] = one.message()
+		messages[i] = new(nats.Msg)
+		one.write(messages[i])
 		expectLast(messages[i], fmt.Sprintf("one.%d.%s.%d.>", p.zone, one.Event.Object, one.Event.ID), one.After)
 	}
 	stored := 0

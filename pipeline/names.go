@@ -100,7 +100,7 @@ const (
 
 // VMSubject is where a VM's state change is published: one.0.vm.21.ACTIVE.RUNNING.
 func VMSubject(zone, id int, state, lcmState string) string {
-	return ObjectSubject(zone, "vm", id, state) + "." + token(lcmState)
+	return "one." + strconv.Itoa(zone) + ".vm." + strconv.Itoa(id) + "." + token(state) + "." + token(lcmState)
 }
 
 // ObjectSubject is where a network's, host's or image's state change is
@@ -192,7 +192,7 @@ func WorkerSubject(worker string) string { return "flow.worker." + token(worker)
 // token makes one subject token of a name: what NATS would read as structure
 // becomes '_', and nothing becomes "_".
 func token(name string) string {
-	if name != "" && strings.IndexFunc(name, structural) < 0 && utf8.ValidString(name) {
+	if isSimple(name) || name != "" && strings.IndexFunc(name, structural) < 0 && utf8.ValidString(name) {
 		return name
 	}
 	clean := strings.Map(func(r rune) rune {
@@ -205,6 +205,16 @@ func token(name string) string {
 		return "_"
 	}
 	return clean
+}
+
+// isSimple says that a name is one of letters, digits and '_', as nearly all are.
+func isSimple(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return name != ""
 }
 
 func structural(r rune) bool { return r <= ' ' || r == '.' || r == '*' || r == '>' || r == 0x7f }
