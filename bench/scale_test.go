@@ -2,12 +2,14 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -183,6 +185,54 @@ func (z *zone) last(b *testing.B, stream string) uint64 {
 	return info.State.LastSeq
 }
 
+// stored is the last sequence of each stream that a storm writes to: what each
+// message costs is an fsync, alone or shared with others of its batch.
+func (z *zone) stored(b *testing.B) map[string]uint64 {
+	b.Helper()
+	sequences := map[string]uint64{}
+	for _, stream := range []string{pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, "KV_" + pipeline.BucketState, "KV_" + pipeline.BucketOwners} {
+		sequences[stream] = z.last(b, stream)
+	}
+	return sequences
+}
+
+// reportStored prints how many messages were stored since, for each VM.
+func (z *zone) reportStored(b *testing.B, before map[string]uint64) {
+	b.Helper()
+	var each []string
+	for stream, now := range z.stored(b) {
+		each = append(each, fmt.Sprintf("%s %.2f", stream, float64(now-before[stream])/float64(z.size.allVMs())))
+	}
+	slices.Sort(each)
+	fmt.Printf("  messages stored for each VM: %s\n", strings.Join(each, ", "))
+}
+
+// calls counts the calls that the simulator has answered, by method.
+func (z *zone) calls(b *testing.B) map[string]int {
+	b.Helper()
+	response, err := z.http.Get(z.control + "/calls?method=none")
+	must(b, err)
+	defer response.Body.Close()
+	var answer struct {
+		Counts map[string]int `json:"counts"`
+	}
+	must(b, json.NewDecoder(response.Body).Decode(&answer))
+	return answer.Counts
+}
+
+// reportCalls prints how often oned has been called since, for each service.
+func (z *zone) reportCalls(b *testing.B, before map[string]int) {
+	b.Helper()
+	var each []string
+	for method, now := range z.calls(b) {
+		if share := float64(now-before[method]) / float64(z.size.services); share >= 0.005 {
+			each = append(each, fmt.Sprintf("%s %.2f", method, share))
+		}
+	}
+	slices.Sort(each)
+	fmt.Printf("  calls to oned for each service: %s\n", strings.Join(each, ", "))
+}
+
 // states counts the services by state, reading their documents in pages.
 func (z *zone) states(b *testing.B) map[flow.ServiceState]int {
 	b.Helper()
@@ -355,8 +405,9 @@ func (z *zone) measureStorm(b *testing.B) {
 	calm, cancel := context.WithTimeout(b.Context(), time.Second)
 	quiet = z.commands(calm, b)
 	cancel()
-	before := z.last(b, pipeline.StreamONE)
-	busy := z.flowjet.busy(b)
+	before := z.stored(b)
+	called := z.calls(b)
+	busy, simBusy := z.flowjet.busy(b), z.sim.busy(b)
 	ctx, end := context.WithCancel(b.Context())
 	var client sync.WaitGroup
 	client.Go(func() { took = z.commands(ctx, b) })
@@ -365,7 +416,7 @@ func (z *zone) measureStorm(b *testing.B) {
 		z.tell(b, fmt.Sprintf("/hosts/%d/fail", host), "")
 	}
 	published := time.Since(began)
-	z.awaitCaughtUp(b, before+uint64(z.size.allVMs()))
+	z.awaitCaughtUp(b, before[pipeline.StreamONE]+uint64(z.size.allVMs()))
 	elapsed := time.Since(began)
 	end()
 	client.Wait()
@@ -373,6 +424,9 @@ func (z *zone) measureStorm(b *testing.B) {
 	row(fmt.Sprintf("storm of %d VM events, worked off in %s (published in %s)", z.size.allVMs(),
 		elapsed.Round(10*time.Millisecond), published.Round(10*time.Millisecond)), fmt.Sprintf("%.0f/s", rate), fmt.Sprintf("> %d/s", stormLimit))
 	z.reportBusy(b, busy, z.size.allVMs())
+	row("  the same of the simulator", fmt.Sprintf("%s %s", z.sim.busy(b)-simBusy, ((z.sim.busy(b)-simBusy)/time.Duration(z.size.allVMs())).Round(time.Microsecond)), "-")
+	z.reportStored(b, before)
+	z.reportCalls(b, called)
 	row(fmt.Sprintf("a command meanwhile (%d samples), p50 and p99", len(took)),
 		fmt.Sprintf("%s %s", quantile(took, 0.5).Round(time.Millisecond), quantile(took, 0.99).Round(time.Millisecond)), "p99 < "+commandLimit.String())
 	row("the same in a quiet zone, p50 and p99",

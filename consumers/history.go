@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -67,18 +68,26 @@ func (l *lane) addNodeTransitions() {
 	l.told = l.record.State
 }
 
-// tellNext publishes the first transition that is committed but not told.
+// tellNext publishes what is committed but not told: the first transition only,
+// so that an input which comes meanwhile need not wait, or all of them where
+// other services wait to work and one batch serves several.
 func (l *lane) tellNext(ctx context.Context) error {
 	if err := l.stillOurs(ctx); err != nil {
 		return err
 	}
 	outbox := &l.record.Outbox
-	next := outbox.Transitions[0]
-	next.Webhooks = outbox.Webhooks
-	if err := l.worker.pipe.PublishTransitions(ctx, []pipeline.Transition{next}, outbox.First); err != nil {
+	count := 1
+	if !l.placed || l.worker.turns.crowded() {
+		count = len(outbox.Transitions)
+	}
+	telling := slices.Clone(outbox.Transitions[:count])
+	for i := range telling {
+		telling[i].Webhooks = outbox.Webhooks
+	}
+	if err := l.worker.pipe.PublishTransitions(ctx, telling, outbox.First); err != nil {
 		return fmt.Errorf("tell what happened to service %d: %w", l.service, err)
 	}
-	outbox.First++
-	outbox.Transitions = outbox.Transitions[1:]
+	outbox.First += uint64(count) //nolint:gosec // a length
+	outbox.Transitions = outbox.Transitions[count:]
 	return nil
 }

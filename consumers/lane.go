@@ -52,8 +52,8 @@ type lane struct {
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.
 	dirtyTimers map[string]bool
-	// away says that the lane has given its place back while it waits.
-	away bool
+	// placed says that the lane has one of the places of those that work.
+	placed bool
 }
 
 func newLane(w *Worker, p *partition, service int) *lane {
@@ -66,8 +66,8 @@ const turnLength = 32
 // run handles what waits; then the lane rests, or asks for another turn. Once it
 // has said so, another goroutine may run it.
 func (l *lane) run(ctx context.Context) {
-	l.away = false
-	for range turnLength {
+	l.placed = true
+	for handled := 0; l.placed && handled < turnLength; handled++ {
 		next, waits := l.partition.take(l)
 		if !waits {
 			l.worker.turns.leave()
@@ -75,15 +75,21 @@ func (l *lane) run(ctx context.Context) {
 		}
 		l.handle(ctx, next)
 		if ctx.Err() != nil {
-			if !l.away {
-				l.worker.turns.leave()
-			}
+			l.leavePlace()
 			l.partition.end(l)
 			return
 		}
 	}
-	l.worker.turns.leave()
+	l.leavePlace()
 	l.partition.again(l)
+}
+
+// leavePlace lets another lane work, unless this one has done so already.
+func (l *lane) leavePlace() {
+	if l.placed {
+		l.placed = false
+		l.worker.turns.leave()
+	}
 }
 
 // outcome is how the handling of an input ended: the closed set.
@@ -202,9 +208,9 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() er
 
 // standAside waits without keeping others from working.
 func (l *lane) standAside(ctx context.Context, wait *backoff) {
-	l.worker.turns.leave()
+	l.leavePlace()
 	wait.wait(ctx)
-	l.away = l.worker.turns.enter(ctx, l.partition.isUrgent(l)) != nil
+	l.placed = l.worker.turns.enter(ctx, l.partition.isUrgent(l)) == nil
 }
 
 // guarded turns a panic into an error, so that one service's trouble stays its own.

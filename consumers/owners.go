@@ -153,23 +153,45 @@ func vmsOf(body flow.Body) []int {
 // ownedVM is what notes of owners call a VM.
 const ownedVM = "vm"
 
-// run stores the notes until ctx ends.
+// run stores the notes until ctx ends, as many at a time as there are: each by
+// itself would keep the disk from the events that are being routed.
 func (o *owners) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case note := <-o.notes:
-			if err := o.store(ctx, note); err != nil {
-				o.logger.Debug("a VM's service was not noted; oned will be asked", "vm", note.vm, "error", err)
-			}
+		case first := <-o.notes:
+			o.store(ctx, o.newest(first))
 		}
 	}
 }
 
-func (o *owners) store(ctx context.Context, note ownerNote) error {
-	if note.gone {
-		return o.pipe.ForgetOwner(ctx, ownedVM, note.vm)
+// newest is the first note and those that wait, of each VM the last.
+func (o *owners) newest(first ownerNote) map[int]ownerNote {
+	notes := map[int]ownerNote{first.vm: first}
+	for len(notes) < maxNotes {
+		select {
+		case note := <-o.notes:
+			notes[note.vm] = note
+		default:
+			return notes
+		}
 	}
-	return o.pipe.PutOwner(ctx, ownedVM, note.vm, note.service)
+	return notes
+}
+
+func (o *owners) store(ctx context.Context, notes map[int]ownerNote) {
+	var owned []pipeline.OwnerNote
+	for _, note := range notes {
+		if !note.gone {
+			owned = append(owned, pipeline.OwnerNote{Kind: ownedVM, ID: note.vm, Service: note.service})
+			continue
+		}
+		if err := o.pipe.ForgetOwner(ctx, ownedVM, note.vm); err != nil {
+			o.logger.Debug("it is still noted whose a VM was that is gone", "vm", note.vm, "error", err)
+		}
+	}
+	if err := o.pipe.PutOwners(ctx, owned); err != nil {
+		o.logger.Debug("it was not noted whose some VMs are; oned will be asked", "vms", len(owned), "error", err)
+	}
 }

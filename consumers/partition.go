@@ -8,12 +8,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 const (
 	// saveCursorEvery bounds how much is read again after a crash.
-	saveCursorEvery = time.Second
+	saveCursorEvery = 250 * time.Millisecond
 	// maxResting is how many services of a partition are remembered while
 	// nothing happens to them, about 15 KB each with ten VMs.
 	maxResting = 512
@@ -157,15 +158,18 @@ func (p *partition) forgetOldest() {
 	p.worker.health.forget(p.worker.config.Logger, oldest.service)
 }
 
-// again asks for the next turn of a lane that has had one.
+// again asks for the next turn of a lane that has had one, if anything waits.
 func (p *partition) again(l *lane) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.closed {
+	switch {
+	case p.closed:
 		p.stop(l)
-		return
+	case len(l.inbox.waiting) == 0:
+		p.rest(l)
+	default:
+		p.ask(l)
 	}
-	p.ask(l)
 }
 
 // end stops a lane whose partition is given up.
@@ -203,8 +207,12 @@ func (p *partition) isUrgent(l *lane) bool {
 }
 
 // tend stores the cursor whenever it has moved, and forgets the lanes that have
-// rested for long.
+// rested for long. The partitions take turns: their cursors all at once would hold
+// up what else is to be put on the disk.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
+	if idle.For(ctx, saveCursorEvery/pipeline.Partitions*time.Duration(p.number)) != nil {
+		return
+	}
 	ticker := time.NewTicker(saveCursorEvery)
 	defer ticker.Stop()
 	for {

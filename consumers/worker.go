@@ -75,6 +75,7 @@ type Worker struct {
 	oned    *opennebula.Client
 	calls   *semaphore.Weighted
 	turns   *turns
+	outside *semaphore.Weighted // lanes that tell what happened, without a place
 	metrics *metrics
 	health  health
 	// newest is the highest VM id seen, so that a lost VM is looked for only
@@ -104,6 +105,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		oned:    oned,
 		calls:   semaphore.NewWeighted(config.MaxCalls),
 		turns:   newTurns(int(config.MaxCalls)*lanesPerCall, int(config.MaxCalls)),
+		outside: semaphore.NewWeighted(maxOutside),
 		metrics: newMetrics(config.Registerer),
 		running: map[string]*task{},
 	}

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +21,7 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p = &Pipeline{
-		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
-		streams: map[string]jetstream.Stream{},
-	}
-	p.life, p.end = context.WithCancel(context.Background())
+	p = newPipeline(config, conn, watch, log)
 	if p.js, err = jetstream.New(p.conn); err == nil {
 		missing, err = p.find(ctx)
 	}

@@ -94,19 +94,20 @@ func inBatch(message *nats.Msg, ids []string, sequence int) *nats.Msg {
 	return message
 }
 
-// alone takes a message out of its batch.
+// alone takes a message out of its batch, or from behind another.
 func alone(message *nats.Msg) *nats.Msg {
+	delete(message.Header, jetstream.ExpectedLastMsgIDHeader)
 	delete(message.Header, headerBatchID)
 	delete(message.Header, headerBatchSequence)
 	delete(message.Header, headerBatchCommit)
 	return message
 }
 
-// batchError is JetStream's refusal, in the form that codeOf reads.
-type batchError struct{ refusal *jetstream.APIError }
+// serverError is JetStream's refusal, in the form that codeOf reads.
+type serverError struct{ refusal *jetstream.APIError }
 
-func (e *batchError) Error() string                 { return e.refusal.Error() }
-func (e *batchError) APIError() *jetstream.APIError { return e.refusal }
+func (e *serverError) Error() string                 { return e.refusal.Error() }
+func (e *serverError) APIError() *jetstream.APIError { return e.refusal }
 
 func batchOutcome(answer []byte) error {
 	var outcome struct {
@@ -117,7 +118,7 @@ func batchOutcome(answer []byte) error {
 		return fmt.Errorf("read the answer to a batch: %w", err)
 	}
 	if outcome.Error != nil {
-		return &batchError{outcome.Error}
+		return &serverError{outcome.Error}
 	}
 	if outcome.Count == 0 {
 		return errors.New("the server does not know atomic batches; nats-server 2.12 or newer is needed")

@@ -126,10 +126,10 @@ func (l *FeedLease) wrote(sequence uint64) {
 // stored and the caller gives the same events again: those are stored once.
 //
 // A batch is fenced by its first message: all of it is stored or nothing.
-// One event or a few go one after the other (0.3 ms each with an fsync), many
-// and those to a replicated stream in atomic batches: fenced publishes that
-// overtake each other are refused there with 10164. Events are never
-// pipelined singly: a reconnect in between could store a later one first.
+// Many events, and those to a replicated stream, go in atomic batches. A few go one
+// right behind the other, each fenced, and each stored only right behind the one
+// before it: a reconnect in between cannot store a later one first. Where another
+// feed's event came between them they are refused, and go one by one.
 func (l *FeedLease) Publish(ctx context.Context, events []FeedEvent) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,6 +162,9 @@ func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) (err error)
 	defer func() { stored(err) }()
 	replicated := l.pipeline.replicated(StreamONE)
 	for len(messages) > 0 {
+		if worthPipelining(messages, replicated) {
+			return l.publishChain(ctx, messages)
+		}
 		count := chunk(messages, replicated)
 		if err := l.publishChunk(ctx, messages[:count]); err != nil {
 			return err
@@ -193,6 +196,32 @@ func (l *FeedLease) publishChunk(ctx context.Context, messages []*nats.Msg) erro
 			return err
 		}
 	}
+	return l.publishSingly(ctx, messages)
+}
+
+// publishChain stores a few messages, each right behind the one before it. The
+// server looks for doubles first, and then at what a message is to stand behind.
+func (l *FeedLease) publishChain(ctx context.Context, messages []*nats.Msg) error {
+	if len(messages) == 1 {
+		return l.publishSingly(ctx, messages)
+	}
+	subject, before := LeaseSubject(l.feed), ""
+	for _, message := range messages {
+		expectLast(alone(message), subject, l.sequence)
+		if before != "" {
+			message.Header[jetstream.ExpectedLastMsgIDHeader] = []string{before}
+		}
+		before = message.Header.Get(jetstream.MsgIDHeader)
+	}
+	stored, err := l.pipeline.pipelined(ctx, messages)
+	if err == nil {
+		return nil
+	}
+	return l.publishSingly(ctx, messages[stored:])
+}
+
+func (l *FeedLease) publishSingly(ctx context.Context, messages []*nats.Msg) error {
+	subject := LeaseSubject(l.feed)
 	for _, message := range messages {
 		expectLast(alone(message), subject, l.sequence)
 		if _, err := l.pipeline.publish(ctx, message); err != nil {

@@ -26,7 +26,7 @@ func (l *FeedLease) Stage(events []FeedEvent) (commit func(context.Context) erro
 }
 
 func (l *FeedLease) stage(events []FeedEvent) (messages []*nats.Msg, id string, staged bool) {
-	if len(events) < worthBatching || !l.pipeline.conn.IsConnected() {
+	if len(events) <= maxPipelined || !l.pipeline.conn.IsConnected() {
 		return nil, "", false
 	}
 	messages = l.messages(events)

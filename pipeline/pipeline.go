@@ -59,6 +59,8 @@ type Pipeline struct {
 
 	watch   *connectionWatch
 	replies *inbox
+	// history and timers gather what is stored in StreamFlow and, of timers, in StreamWork.
+	history, timers *gathering
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -73,11 +75,7 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pipeline{
-		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
-		streams: map[string]jetstream.Stream{},
-	}
-	p.life, p.end = context.WithCancel(context.Background())
+	p := newPipeline(config, conn, watch, log)
 	if err := p.prepare(ctx, config); err != nil {
 		p.Close()
 		return nil, err
@@ -85,9 +83,20 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 	return p, nil
 }
 
+// newPipeline is a pipeline on a connection, without its streams.
+func newPipeline(config Config, conn *nats.Conn, watch *connectionWatch, log *slog.Logger) *Pipeline {
+	p := &Pipeline{
+		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
+		streams: map[string]jetstream.Stream{},
+	}
+	p.life, p.end = context.WithCancel(context.Background())
+	p.history, p.timers = &gathering{pipeline: p, stream: StreamFlow}, &gathering{pipeline: p, stream: StreamWork}
+	return p
+}
+
 func (p *Pipeline) prepare(ctx context.Context, config Config) error {
 	var err error
-	if p.js, err = jetstream.New(p.conn); err != nil {
+	if p.js, err = jetstream.New(p.conn, jetstream.WithPublishAsyncTimeout(attempt)); err != nil {
 		return fmt.Errorf("use JetStream on %s: %w", p.server(), err)
 	}
 	if config.Bound {
@@ -121,11 +130,16 @@ func explain(err error) error {
 func (p *Pipeline) Close() {
 	p.once.Do(func() {
 		p.end()
+		if p.js != nil {
+			p.js.CleanupPublisher()
+		}
 		p.replies.close()
 		p.watch.stop()
 		if p.owned {
 			p.conn.Close()
 		}
+		p.history.close()
+		p.timers.close()
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 const (
@@ -53,16 +54,54 @@ type Wake struct {
 	MessageID string
 }
 
-// PublishWakes wakes services in the order given, many at the cost of a few: on
-// a stream of one replica each message on its own is an fsync. On an error a
-// first part may be stored; the message ids make it harmless to try all again.
+// PublishWakes wakes services in the order given and returns when all wake-ups
+// are stored, many at the cost of a few. On an error some of them may be stored;
+// the message ids make it harmless to try all again.
+//
+// Few go out one right behind the other. Where the server is lost in the middle,
+// a later one can be stored before an earlier: it is then stored once more, so that
+// the last one stored of each service is the last one given.
 func (p *Pipeline) PublishWakes(ctx context.Context, wakes []Wake) error {
 	messages := make([]*nats.Msg, len(wakes))
 	for i, wake := range wakes {
 		messages[i] = p.workMessage(wake.Work, wake.MessageID)
 	}
-	if err := p.publishOrdered(ctx, messages, p.replicated(StreamWork)); err != nil {
+	if err := p.publishWakes(ctx, messages, p.replicated(StreamWork)); err != nil {
 		return fmt.Errorf("wake %d services: %w", len(wakes), err)
+	}
+	return nil
+}
+
+func (p *Pipeline) publishWakes(ctx context.Context, messages []*nats.Msg, replicated bool) error {
+	for len(messages) > 0 {
+		if worthPipelining(messages, replicated) {
+			return p.pipelineWakes(ctx, messages)
+		}
+		count := chunk(messages, replicated)
+		if err := p.publishChunk(ctx, messages[:count]); err != nil {
+			return err
+		}
+		messages = messages[count:]
+	}
+	return nil
+}
+
+// pipelineWakes publishes what is left one by one when something went wrong.
+func (p *Pipeline) pipelineWakes(ctx context.Context, messages []*nats.Msg) error {
+	if len(messages) == 1 {
+		_, err := p.publish(ctx, messages[0])
+		return err
+	}
+	stored, err := p.pipelined(ctx, messages)
+	if err == nil {
+		return nil
+	}
+	for _, message := range messages[stored:] {
+		// Any of them may be stored, in front of one that is not.
+		message.Header.Set(jetstream.MsgIDHeader, message.Header.Get(jetstream.MsgIDHeader)+"-"+nuid.Next())
+		if _, err := p.publish(ctx, message); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -82,7 +121,7 @@ func (p *Pipeline) PublishTransitions(ctx context.Context, transitions []Transit
 		}
 		messages[i] = message
 	}
-	if err := p.publishOrdered(ctx, messages, p.replicated(StreamFlow)); err != nil {
+	if err := p.history.store(ctx, messages...); err != nil {
 		return fmt.Errorf("tell what happened to service %d: %w", transitions[0].Service, err)
 	}
 	return nil
