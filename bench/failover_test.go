@@ -23,6 +23,8 @@ const (
 	// failoverCall is what each of these takes: the time between two actions on
 	// a service that nothing happens to.
 	failoverCall = 100 * time.Millisecond
+	// failoverVMs is how many VMs each of these is to have: it deploys for seconds.
+	failoverVMs = 60
 	// failoverRounds is how often a worker is taken away in each way.
 	failoverRounds = 2
 	// tookOver is the pause in the actions on a service from which on it counts as
@@ -73,6 +75,18 @@ func (a *actions) pauses(services []int, moment time.Time) (pauses []time.Durati
 		pauses = append(pauses, longest)
 	}
 	return pauses, true
+}
+
+// all says that so many VMs of each service were asked for.
+func (a *actions) all(services []int, vms int) bool {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	for _, service := range services {
+		if len(a.at[service]) < vms {
+			return false
+		}
+	}
+	return true
 }
 
 // BenchmarkFailover takes the worker away from services that deploy, by kill -9
@@ -137,11 +151,12 @@ func failOver(b *testing.B, base *app.App, auth string, seen *actions, victim *p
 		pauses, complete = seen.pauses(services, moment)
 		return complete
 	})
-	_ = victim.command.Process.Signal(syscall.SIGKILL) // one that was suspended ends too
+	_ = victim.command.Process.Kill() // one that was suspended ends too
+	await(b, "the round's services to have what they asked for", func() bool { return seen.all(services, failoverVMs) })
 	return pauses
 }
 
-// deployLong starts services of so many VMs that they deploy for seconds.
+// deployLong starts services of many VMs each.
 func deployLong(b *testing.B, base *app.App, auth string) []int {
 	b.Helper()
 	credentials, err := opennebula.ReadCredentials(auth)
@@ -151,10 +166,10 @@ func deployLong(b *testing.B, base *app.App, auth string) []int {
 	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Name: "bench"})
 	must(b, err)
 	defer pipe.Close()
-	const body = `{"name":"bench","deployment":"none","state":0,"roles":[{"name":"a","type":"vm","cardinality":60,"template_id":0,"state":0}]}`
+	body := fmt.Appendf(nil, `{"name":"bench","deployment":"none","state":0,"roles":[{"name":"a","type":"vm","cardinality":%d,"template_id":0,"state":0}]}`, failoverVMs)
 	services := make([]int, failoverServices)
 	for i := range services {
-		services[i], err = oned.For("oneadmin").AllocateDocument(b.Context(), flow.DocumentTypeService, "bench", []byte(body))
+		services[i], err = oned.For("oneadmin").AllocateDocument(b.Context(), flow.DocumentTypeService, "bench", body)
 		must(b, err)
 		_, err = pipe.PublishWork(b.Context(), pipeline.Work{Service: services[i], Reason: "bench"}, "")
 		must(b, err)

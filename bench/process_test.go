@@ -116,9 +116,10 @@ func launch(b *testing.B, environment []string, parts []app.Part, arguments ...s
 	return p
 }
 
-// stop ends the process as Ctrl-C does, and waits.
+// stop ends the process as Ctrl-C does, one that is suspended too, and waits.
 func (p *process) stop() {
 	_ = p.command.Process.Signal(syscall.SIGTERM)
+	_ = p.command.Process.Signal(syscall.SIGCONT)
 	<-p.ended
 }
 

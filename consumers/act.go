@@ -17,6 +17,11 @@ const recoverRetry = 2
 // they brought. A refusal ends the list: what is left of it is decided anew.
 func (l *lane) act(ctx context.Context, actions []flow.Action) (flow.Decision, error) {
 	for i, action := range actions {
+		if i > 0 {
+			if err := l.giveWay(ctx); err != nil {
+				return flow.Decision{}, err
+			}
+		}
 		refused, err := l.actOnce(ctx, action, actions[i+1:])
 		if err != nil {
 			return flow.Decision{}, err

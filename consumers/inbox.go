@@ -85,6 +85,10 @@ func (b *inbox) condense(first int) {
 	b.waiting = append(b.waiting[:first], delivery{Input: last, sequences: all})
 }
 
+func (b *inbox) hasCommand() bool {
+	return slices.ContainsFunc(b.waiting, func(one delivery) bool { return one.Work.Command != nil })
+}
+
 // take removes the first.
 func (b *inbox) take() (delivery, bool) {
 	if len(b.waiting) == 0 {

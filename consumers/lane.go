@@ -213,6 +213,18 @@ func (l *lane) standAside(ctx context.Context, wait *backoff) {
 	l.placed = l.worker.turns.enter(ctx, l.partition.isUrgent(l)) == nil
 }
 
+// giveWay lets others work between two calls where they wait for that: a role of a
+// hundred VMs takes as long as oned takes to make them. It fails only when ctx ends.
+func (l *lane) giveWay(ctx context.Context) error {
+	if !l.worker.turns.crowded() {
+		return nil
+	}
+	l.worker.turns.leave()
+	err := l.worker.turns.enter(ctx, l.partition.isUrgent(l))
+	l.away = err != nil
+	return err
+}
+
 // guarded turns a panic into an error, so that one service's trouble stays its own.
 func (l *lane) guarded(input pipeline.Input, step func() error) (err error) {
 	defer func() {

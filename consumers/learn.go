@@ -211,30 +211,38 @@ func spans(ids []int) [][]int {
 }
 
 // find looks for the VM of an intent among those created since it was decided on.
+// What an earlier look went through is not read again: oned numbers VMs in the
+// order in which it makes them.
 func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
-	done := search{at: time.Now(), floor: l.floor(intent.Key), keys: map[string]bool{}}
-	vms, err := l.server().VMs(ctx, allUsers, done.floor, -1, anyState)
+	look := search{at: time.Now(), floor: l.floor(intent.Key), keys: map[string]bool{}}
+	if look.next = look.floor; l.searched.covers(look.floor) {
+		look.floor, look.next, look.keys = l.searched.floor, l.searched.next, l.searched.keys
+	}
+	vms, err := l.server().VMs(ctx, allUsers, look.next, -1, anyState)
 	if err != nil {
 		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, l.service, err)
 	}
-	found := false
 	for _, vm := range vms {
+		look.next = max(look.next, vm.ID+1)
 		if vm.Service == l.service && vm.Key != "" {
 			l.facts[vm.ID] = vm
-			done.keys[vm.Key] = true
-			found = found || vm.Key == intent.Key
+			look.keys[vm.Key] = true
 		}
 	}
-	l.searched = done
-	return found, nil
+	l.searched = look
+	return look.keys[intent.Key], nil
 }
 
-// search is one look for the VMs of a service's intents.
+// search is what was looked through for the VMs of a service's intents: all VMs
+// from floor up to before next.
 type search struct {
-	at    time.Time
-	floor int
-	keys  map[string]bool // what was found
+	at          time.Time
+	floor, next int
+	keys        map[string]bool // what was found
 }
+
+// covers says that all VMs from the floor on are part of the search so far.
+func (s search) covers(floor int) bool { return s.keys != nil && s.floor <= floor }
 
 // trustSearch is for how long a search answers for all intents of a service that
 // has been taken over: each on its own would read the same VMs again and again.
@@ -243,7 +251,7 @@ const trustSearch = 500 * time.Millisecond
 // searchedInVain says that the intent's VM was among those that were looked
 // through just now, and was not there.
 func (l *lane) searchedInVain(key string) bool {
-	return time.Since(l.searched.at) < trustSearch && l.floor(key) >= l.searched.floor && !l.searched.keys[key]
+	return time.Since(l.searched.at) < trustSearch && l.searched.covers(l.floor(key)) && !l.searched.keys[key]
 }
 
 // floor is the VM id from which on an intent's VM is to be found; the record

@@ -206,6 +206,14 @@ func (p *partition) isUrgent(l *lane) bool {
 	return l.urgent
 }
 
+// answered ends the lane's precedence, unless another command waits for it: what
+// a command leads to may take long, and nobody waits for that.
+func (p *partition) answered(l *lane) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	l.urgent = l.inbox.hasCommand()
+}
+
 // tend stores the cursor whenever it has moved, and forgets the lanes that have
 // rested for long. The partitions take turns: their cursors all at once would hold
 // up what else is to be put on the disk.

@@ -172,6 +172,7 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func(
 				return err
 			}
 			answer = nil
+			l.partition.answered(l)
 		}
 		if len(decision.Actions) == 0 {
 			return nil
