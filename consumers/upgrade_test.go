@@ -17,11 +17,11 @@ import (
 )
 
 // startNewer starts a worker of the next schema version.
-func (w *world) startNewer(id string) (pipe *pipeline.Pipeline, stop func()) {
+func (w *world) startNewer(id string, settings flow.Settings) (pipe *pipeline.Pipeline, stop func()) {
 	w.t.Helper()
 	pipe, err := pipeline.Open(w.t.Context(), pipeline.Config{URL: w.nats.URL(), Name: id, Schema: pipeline.Version + 1})
 	must(w.t, err)
-	worker := consumers.New(consumers.Config{ID: id, Settings: quick(), Logger: slog.New(slog.DiscardHandler)}, pipe, w.oned)
+	worker := consumers.New(consumers.Config{ID: id, Settings: settings, Logger: slog.New(slog.DiscardHandler)}, pipe, w.oned)
 	must(w.t, worker.Start(w.t.Context()))
 	stopped := false
 	stop = func() {
@@ -63,9 +63,11 @@ func (w *world) submit(pipe *pipeline.Pipeline, service int, verb flow.Verb, arg
 func TestOldAndNewWorkersSideBySide(t *testing.T) {
 	w := newWorld(t)
 	w.hear()
-	w.startWorker("old", quick())
+	calm := quick()
+	calm.Look = time.Hour // What the newer worker looks at, it writes.
+	w.startWorker("old", calm)
 	left, moved := w.deployed(masterSlave, 1, 1), w.deployed(masterSlave, 1, 1)
-	_, stop := w.startNewer("new")
+	_, stop := w.startNewer("new", calm)
 	scale := func(cardinality int) flow.ScaleArguments {
 		return flow.ScaleArguments{Role: "Slave", Cardinality: cardinality}
 	}
@@ -85,7 +87,7 @@ func TestOldAndNewWorkersSideBySide(t *testing.T) {
 	w.exactly(left, 3)
 	w.exactly(moved, 3)
 
-	w.startNewer("newer")
+	w.startNewer("newer", calm)
 	poll.Until(t, "the waiting command to be carried out", func() bool { return len(w.vms(moved)) == 4 })
 	w.await(moved, flow.ServiceRunning)
 	w.exactly(moved, 4)
@@ -112,7 +114,7 @@ func TestNewerWorkWaitsForANewerWorker(t *testing.T) {
 	if letters := dead.CachedInfo().State.Msgs; letters > 0 {
 		t.Errorf("%d dead letters", letters)
 	}
-	w.startNewer("new")
+	w.startNewer("new", quick())
 	poll.Until(t, "the waiting command to be carried out", func() bool { return len(w.vms(waiting)) == 3 })
 	w.exactly(other, 2)
 }
