@@ -219,9 +219,9 @@ func (l *lane) giveWay(ctx context.Context) error {
 	if !l.worker.turns.crowded() {
 		return nil
 	}
-	l.worker.turns.leave()
+	l.leavePlace()
 	err := l.worker.turns.enter(ctx, l.partition.isUrgent(l))
-	l.away = err != nil
+	l.placed = err == nil
 	return err
 }
 
