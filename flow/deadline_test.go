@@ -37,11 +37,10 @@ func TestRunningServiceIsLookedAtOnceMore(t *testing.T) {
 	s.create()
 	s.now = s.now.Add(10 * time.Second)
 	s.run(100)
-	look := s.now.Add(s.settings.Look)
-	s.wantDeadline(flow.DeadlineLook, look)
+	look := s.calmLook()
 	s.planAfter(time.Second)
 	s.wantDeadline(flow.DeadlineLook, look)
-	s.planAfter(s.settings.Look)
+	s.planAfter(look.Sub(s.now))
 	s.wantDeadline(flow.DeadlineLook, time.Time{})
 	s.planAfter(time.Second)
 	s.wantDeadline(flow.DeadlineLook, time.Time{})
@@ -52,8 +51,40 @@ func TestWarningIsLookedAtAgainAndAgain(t *testing.T) {
 	s.set(flow.VMPoweroff, flow.LCMInit, 100)
 	s.plan()
 	for range 3 {
-		s.wantDeadline(flow.DeadlineLook, s.now.Add(s.settings.Look))
-		s.planAfter(s.settings.Look)
+		s.planAfter(s.calmLook().Sub(s.now))
+	}
+}
+
+// calmLook is when a service is looked at that waits for nothing it has asked for.
+func (s *stage) calmLook() time.Time {
+	s.t.Helper()
+	due := s.state.Deadlines[flow.DeadlineLook]
+	if wait := due.Sub(s.now); wait < s.settings.Look || wait >= 2*s.settings.Look {
+		s.t.Fatalf("it is looked at again after %s, want %s to %s", wait, s.settings.Look, 2*s.settings.Look)
+	}
+	return due
+}
+
+// When a host fails, thousands of services come into WARNING at the same time:
+// they are not all to look at the same time from then on.
+func TestServicesInTroubleLookEachAtItsOwnTime(t *testing.T) {
+	const services, parts = 10_000, 10
+	inPart := [parts]int{}
+	for id := range services {
+		s := runningStage(t, oneRole(1))
+		s.state.Service.ID = id
+		s.set(flow.VMPoweroff, flow.LCMInit, 100)
+		s.plan()
+		due := s.calmLook()
+		s.planAfter(time.Second)
+		s.wantDeadline(flow.DeadlineLook, due)
+		late := due.Sub(stageStart) - s.settings.Look
+		inPart[parts*late/s.settings.Look]++
+	}
+	for part, count := range inPart {
+		if count < services/parts/2 || count > services/parts*2 {
+			t.Errorf("%d of %d look in part %d of %d: %v", count, services, part, parts, inPart)
+		}
 	}
 }
 
@@ -142,7 +173,7 @@ func TestVMRefusesBeforeOnedHasBegunWithIt(t *testing.T) {
 // Whoever waits for a VM to end looks, even in RUNNING.
 func TestServiceLooksUntilAVMThatNobodyWantsHasEnded(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.planAfter(s.settings.Look)
+	s.planAfter(2 * s.settings.Look)
 	s.wantDeadline(flow.DeadlineLook, time.Time{})
 	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
 	for range 3 {
@@ -151,7 +182,7 @@ func TestServiceLooksUntilAVMThatNobodyWantsHasEnded(t *testing.T) {
 		s.now = s.now.Add(s.settings.Look)
 	}
 	s.end(400)
-	s.planAfter(s.settings.Look)
+	s.planAfter(2 * s.settings.Look)
 	s.wantDeadline(flow.DeadlineLook, time.Time{})
 }
 

@@ -261,7 +261,7 @@ func (p *planner) setDeadlines() {
 	p.setPolicyDeadlines()
 	if p.looksAgain() {
 		if _, set := p.Deadlines[DeadlineLook]; !set {
-			p.setDeadline(DeadlineLook, p.now.Add(p.settings.Look))
+			p.setDeadline(DeadlineLook, p.now.Add(p.patience()))
 		}
 	} else if !p.entered && p.state() != ServiceRunning {
 		delete(p.Deadlines, DeadlineLook)
@@ -288,6 +288,24 @@ func (p *planner) looksAgain() bool {
 	state := p.state()
 	return state.Waiting() || state == ServiceWarning || state == ServiceHold || len(p.Asked) > 0 ||
 		state == ServiceFailedDeployingNets && p.networksLeft() || p.entered && !state.Failed()
+}
+
+// patience is for how long nothing is looked at. Services that wait for nothing
+// which they have asked for take up to twice as long, each its own time: when a host
+// fails, thousands come into trouble at once, and are not to ask oned all at once
+// from then on. Multiples of the golden ratio lie evenly, also those of ids
+// that follow each other.
+func (p *planner) patience() time.Duration {
+	look := p.settings.Look
+	switch p.state() {
+	case ServiceRunning, ServiceWarning, ServiceHold:
+		if len(p.Asked) == 0 {
+			const golden, fractions = 2654435769, 1 << 10
+			share := uint32(p.Service.ID) * golden >> 22 //nolint:gosec // any number will do
+			return look + look/fractions*time.Duration(share)
+		}
+	}
+	return look
 }
 
 func (p *planner) setDeadline(name string, due time.Time) {
