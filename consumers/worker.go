@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,6 +88,7 @@ type Worker struct {
 
 	mutex   sync.Mutex
 	running map[string]*task // by ownership key
+	ending  map[string]*task // the last one of a key that is no longer ours
 	stop    context.CancelFunc
 	done    chan struct{}
 }
@@ -108,6 +111,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		outside: semaphore.NewWeighted(maxOutside),
 		metrics: newMetrics(config.Registerer),
 		running: map[string]*task{},
+		ending:  map[string]*task{},
 	}
 }
 
@@ -150,7 +154,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 // follow runs a task for every key that is ours, for as long as it is.
 func (w *Worker) follow(ctx context.Context, members *pipeline.Membership, done chan struct{}) {
 	defer close(done)
-	defer w.stopTasks(nil)
+	defer w.stopTasks(ctx)
 	w.learnNewest(ctx)
 	watching := make(chan struct{})
 	defer func() { <-watching }()
@@ -171,37 +175,46 @@ func (w *Worker) follow(ctx context.Context, members *pipeline.Membership, done 
 	}
 }
 
-// adjust stops what is no longer ours and starts what has become ours.
+// adjust stops what is no longer ours and starts what has become ours. Neither
+// waits for the other: a service whose call does not end holds up only itself.
 func (w *Worker) adjust(ctx context.Context, owned map[string]bool) {
-	w.stopTasks(owned)
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	for key := range owned {
-		if w.running[key] != nil {
-			continue
+	for key, running := range w.running {
+		if !owned[key] {
+			running.cancel()
+			w.ending[key] = running
+			delete(w.running, key)
 		}
-		life, cancel := context.WithCancel(ctx)
-		started := &task{cancel: cancel, done: make(chan struct{})}
-		w.running[key] = started
-		go func() {
-			defer close(started.done)
-			w.run(life, key)
-		}()
+	}
+	for key := range owned {
+		if w.running[key] == nil {
+			w.running[key] = w.begin(ctx, key, w.ending[key])
+			delete(w.ending, key)
+		}
 	}
 	w.metrics.owned.Set(float64(len(owned)))
 }
 
-// stopTasks ends the tasks whose keys are not kept and waits for them.
-func (w *Worker) stopTasks(keep map[string]bool) {
-	w.mutex.Lock()
-	var ending []*task
-	for key, running := range w.running {
-		if !keep[key] {
-			running.cancel()
-			ending = append(ending, running)
-			delete(w.running, key)
+// begin runs a key's task, once the one before it has ended.
+func (w *Worker) begin(ctx context.Context, key string, before *task) *task {
+	life, cancel := context.WithCancel(ctx)
+	started := &task{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(started.done)
+		if before != nil {
+			<-before.done
 		}
-	}
+		w.run(life, key)
+	}()
+	return started
+}
+
+// stopTasks ends all tasks and waits for them.
+func (w *Worker) stopTasks(ctx context.Context) {
+	w.adjust(ctx, nil)
+	w.mutex.Lock()
+	ending := slices.Collect(maps.Values(w.ending))
 	w.mutex.Unlock()
 	for _, stopping := range ending {
 		<-stopping.done

@@ -1,0 +1,216 @@
+package consumers_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/consumers"
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// observed is a worker that says which turns it gives to which service, and can be
+// held in the middle of one.
+type observed struct {
+	*consumers.Worker
+
+	mutex sync.Mutex
+	turns map[int]int // by service
+	begun int         // turns for commands
+	hold  map[int]chan struct{}
+	held  map[int]bool
+}
+
+func (w *world) observe(id string) *observed {
+	w.t.Helper()
+	o := &observed{turns: map[int]int{}, hold: map[int]chan struct{}{}, held: map[int]bool{}}
+	o.Worker = consumers.New(consumers.Config{
+		ID: id, Settings: quick(), Handling: o.handling, Logger: slog.New(slog.DiscardHandler),
+	}, w.pipe, w.oned)
+	must(w.t, o.Start(w.t.Context()))
+	w.t.Cleanup(func() { o.release(); must(w.t, o.Stop(context.Background())) })
+	return o
+}
+
+func (o *observed) handling(work pipeline.Work) {
+	o.mutex.Lock()
+	o.turns[work.Service]++
+	if work.Command != nil {
+		o.begun++
+	}
+	hold := o.hold[work.Service]
+	o.held[work.Service] = hold != nil
+	o.mutex.Unlock()
+	if hold != nil {
+		<-hold
+	}
+}
+
+// holdTurn waits until the worker is in the middle of a turn of the service. It
+// stays there until release.
+func (o *observed) holdTurn(t *testing.T, service int) {
+	t.Helper()
+	o.mutex.Lock()
+	o.hold[service] = make(chan struct{})
+	o.mutex.Unlock()
+	poll.Until(t, fmt.Sprintf("a turn of service %d", service), func() bool {
+		o.mutex.Lock()
+		defer o.mutex.Unlock()
+		return o.held[service]
+	})
+}
+
+// passOn lets the turns of a service that is held end, up to that of a command.
+func (o *observed) passOn(t *testing.T, service int) {
+	t.Helper()
+	poll.Until(t, fmt.Sprintf("the turn of a command to service %d", service), func() bool {
+		o.mutex.Lock()
+		defer o.mutex.Unlock()
+		if o.begun > 0 {
+			return true
+		}
+		select {
+		case o.hold[service] <- struct{}{}:
+		default:
+		}
+		return false
+	})
+}
+
+// release lets go on what is held.
+func (o *observed) release() {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	for service, hold := range o.hold {
+		close(hold)
+		delete(o.hold, service)
+	}
+}
+
+// count is how many turns the service has had here.
+func (o *observed) count(service int) int {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.turns[service]
+}
+
+// commands is how many turns were begun here for commands.
+func (o *observed) commands() int {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.begun
+}
+
+// awaitTurns waits until each of the services has had a few turns more here.
+func (o *observed) awaitTurns(t *testing.T, when string, services ...int) {
+	t.Helper()
+	const more = 3
+	before := map[int]int{}
+	for _, service := range services {
+		before[service] = o.count(service)
+	}
+	poll.Until(t, fmt.Sprintf("turns of the services %v %s", services, when), func() bool {
+		return !slices.ContainsFunc(services, func(service int) bool { return o.count(service) < before[service]+more })
+	})
+}
+
+// onePerPartition creates services until each partition has one.
+func (w *world) onePerPartition() []int {
+	w.t.Helper()
+	found := map[int]int{}
+	for len(found) < pipeline.Partitions {
+		service := w.service(`{"name":"svc","state":2,"roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0,"state":2}]}`)
+		found[pipeline.Partition(service)] = service
+	}
+	return slices.Sorted(maps.Values(found))
+}
+
+// wakeAgainAndAgain wakes the services until the test ends, each time for a
+// reason of its own.
+func (w *world) wakeAgainAndAgain(services []int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	w.t.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(10 * time.Millisecond)
+		defer ticker.Stop()
+		for round := 0; ; round++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			wakes := make([]pipeline.Wake, len(services))
+			for i, service := range services {
+				id := fmt.Sprintf("%d-%d", service, round)
+				wakes[i] = pipeline.Wake{Work: pipeline.Work{Service: service, Reason: id}, MessageID: id}
+			}
+			_ = w.pipe.PublishWakes(ctx, wakes)
+		}
+	}()
+}
+
+// Of the services only those move whose worker comes or goes. While they do, and
+// although a turn of one of them does not end, all others get their turns.
+func TestOwnershipMovesWithoutStoppingWhoStays(t *testing.T) {
+	w := newWorld(t)
+	services := w.onePerPartition()
+	w.wakeAgainAndAgain(services)
+	a, b := w.observe("a"), w.observe("b")
+	var stay, move []int
+	poll.Until(t, "both workers to own half of the services each", func() bool {
+		stay, move = nil, nil
+		for _, service := range services {
+			key := pipeline.PartitionKey(pipeline.Partition(service))
+			if a.Owns(key) && !b.Owns(key) {
+				stay = append(stay, service)
+			} else if b.Owns(key) && !a.Owns(key) {
+				move = append(move, service)
+			}
+		}
+		return len(stay) == len(services)/2 && len(move) == len(services)/2
+	})
+	a.awaitTurns(t, "at the worker that stays", stay...)
+	b.awaitTurns(t, "at the worker that goes", move...)
+
+	// A command is in the middle of its turn all the while: were the service stopped,
+	// it would be handled a second time.
+	a.holdTurn(t, stay[0])
+	answered := make(chan error, 1)
+	go func() {
+		_, err := w.pipe.SubmitCommand(t.Context(), flow.Command{ID: nuid.Next(), Verb: flow.VerbRecover, Service: stay[0]}, poll.Limit)
+		answered <- err
+	}()
+	a.passOn(t, stay[0])
+	b.holdTurn(t, move[0])
+	left := make(chan error, 1)
+	go func() { left <- b.Stop(context.Background()) }()
+	a.awaitTurns(t, "while a worker leaves", slices.Concat(stay[1:], move)...)
+	b.release()
+	must(t, <-left)
+
+	a.holdTurn(t, move[1])
+	c := w.observe("b")
+	c.awaitTurns(t, "at the worker that has joined", move...)
+	a.awaitTurns(t, "while a worker joins", stay[1:]...)
+
+	// The worker that stays has not let go of its last one, and takes the others back.
+	must(t, c.Stop(t.Context()))
+	a.awaitTurns(t, "after the worker has left again", slices.Concat(stay[1:], move[2:])...)
+	a.release()
+	a.awaitTurns(t, "in the end", services...)
+	must(t, <-answered)
+	if begun := a.commands(); begun != 1 {
+		t.Errorf("service %d stayed, and the command in whose turn that was is handled %d times", stay[0], begun)
+	}
+}
