@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,57 +13,137 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// eventFilter is which transitions are wanted.
+// more is what can be told of beside services' transitions, by the name that
+// --with has for it.
+var more = map[string]string{
+	"opennebula":   pipeline.StreamONE,
+	"webhooks":     pipeline.StreamHook,
+	"dead-letters": pipeline.StreamDead,
+}
+
+// eventFilter is what is wanted of what has happened.
 type eventFilter struct {
 	service int
 	kinds   []string
+	with    []string
 	since   time.Duration
 	last    int
 	follow  bool
+	// vms and networks are the service's.
+	vms, networks map[int]bool
 }
 
 func (t tool) events() *cobra.Command {
 	var filter eventFilter
-	cmd := t.command("events", "Tell what happened to services",
-		"The last 50 transitions, or those of the time that --since names; -f goes on with what happens. Kept are 90 days.\n"+
-			"With -o json each is an object on a line of its own, as in the stream FLOW.", cobra.NoArgs,
+	cmd := t.command("events", "Tell what happened",
+		"The last 50 transitions of services, or those of the time that --since names; -f goes on with what happens. Kept are 90 days.\n"+
+			"--with adds what was heard of OpenNebula (of the last 72 hours, at most 100,000 events), what waits for webhooks, and dead letters,\n"+
+			"in the order of time. With -o json each is an object on a line of its own: a transition as in the stream FLOW, the others under\n"+
+			"opennebula, webhook or dead_letter.", cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
-			for _, kind := range filter.kinds {
-				if !slices.Contains(flow.WebhookKinds, kind) {
-					return fmt.Errorf("--kind %s: there are %v", kind, flow.WebhookKinds)
-				}
+			if err := filter.check(); err != nil {
+				return err
 			}
 			return c.events(ctx, pipe, filter)
 		})
 	flags := cmd.Flags()
-	flags.IntVar(&filter.service, "service", -1, "only of the service")
-	flags.StringSliceVar(&filter.kinds, "kind", nil, "only of these kinds: service, role, vm, network, router")
+	flags.IntVar(&filter.service, "service", -1, "only of the service, and with opennebula of its VMs and networks")
+	flags.StringSliceVar(&filter.kinds, "kind", nil, "only transitions of these kinds: service, role, vm, network, router")
+	flags.StringSliceVar(&filter.with, "with", nil, "tell also of: opennebula, webhooks, dead-letters")
 	flags.DurationVar(&filter.since, "since", 0, "only what happened so long ago at most, as 30m or 24h")
 	flags.IntVarP(&filter.last, "last", "n", 50, "at most so many of what has happened; 0 for all")
 	flags.BoolVarP(&filter.follow, "follow", "f", false, "go on with what happens, until Ctrl-C")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(flow.WebhookKinds, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("with", cobra.FixedCompletions(slices.Sorted(maps.Keys(more)), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("service", func(cmd *cobra.Command, _ []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return t.serviceIDs(cmd, nil, part)
 	})
 	return cmd
 }
 
-func (f eventFilter) wants(transition pipeline.Transition, now time.Time) bool {
-	return (len(f.kinds) == 0 || slices.Contains(f.kinds, transition.Kind)) &&
-		(f.since == 0 || now.Sub(transition.Time) <= f.since)
+func (f eventFilter) check() error {
+	for _, kind := range f.kinds {
+		if !slices.Contains(flow.WebhookKinds, kind) {
+			return fmt.Errorf("--kind %s: there are %v", kind, flow.WebhookKinds)
+		}
+	}
+	for _, name := range f.with {
+		if more[name] == "" {
+			return fmt.Errorf("--with %s: there are %v", name, slices.Sorted(maps.Keys(more)))
+		}
+	}
+	return nil
+}
+
+// streams are those to read.
+func (f eventFilter) streams() []string {
+	names := []string{pipeline.StreamFlow}
+	for _, name := range f.with {
+		if !slices.Contains(names, more[name]) {
+			names = append(names, more[name])
+		}
+	}
+	return names
+}
+
+// learn takes from the service's record what is its own: an event of OpenNebula
+// names a service only where a VM does.
+func (f *eventFilter) learn(ctx context.Context, pipe *pipeline.Pipeline) error {
+	f.vms, f.networks = map[int]bool{}, map[int]bool{}
+	if f.service < 0 || !slices.Contains(f.with, "opennebula") {
+		return nil
+	}
+	record, _, err := pipe.LoadRecord(ctx, f.service)
+	if err != nil {
+		return err
+	}
+	for _, role := range record.State.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			f.vms[node.DeployID] = true
+		}
+	}
+	for _, network := range record.State.Networks {
+		f.networks[network.ID] = true
+	}
+	return nil
+}
+
+func (f eventFilter) wants(seen pipeline.Seen, now time.Time) bool {
+	if f.since != 0 && now.Sub(seen.Time) > f.since {
+		return false
+	}
+	if len(f.kinds) > 0 && seen.Transition != nil && !slices.Contains(f.kinds, seen.Transition.Kind) {
+		return false
+	}
+	return f.service < 0 || seen.Service() == f.service || seen.Event != nil && f.concerns(*seen.Event)
+}
+
+// concerns says that an event is about a VM or network of the service. Calls that
+// are bridged are made for VMs.
+func (f eventFilter) concerns(event pipeline.Event) bool {
+	switch event.Object {
+	case "vm", "api":
+		return f.vms[event.ID]
+	case "net":
+		return f.networks[event.ID]
+	}
+	return false
 }
 
 func (c *console) events(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter) error {
-	end, err := pipe.LastTransitionSequence(ctx)
+	ends, err := pipe.Ends(ctx, filter.streams())
 	if err != nil {
 		return err
 	}
-	found, err := c.past(ctx, pipe, filter)
+	if err := filter.learn(ctx, pipe); err != nil {
+		return err
+	}
+	found, err := c.past(ctx, pipe, filter, ends)
 	if err != nil {
 		return err
 	}
-	for _, transition := range found {
-		if err := c.transition(transition); err != nil {
+	for _, seen := range found {
+		if err := c.seen(seen); err != nil {
 			return err
 		}
 	}
@@ -72,42 +153,122 @@ func (c *console) events(ctx context.Context, pipe *pipeline.Pipeline, filter ev
 		}
 		return nil
 	}
-	return c.follow(ctx, pipe, filter, end)
+	return c.follow(ctx, pipe, filter, ends)
 }
 
+// mostSeen bounds how many of OpenNebula's last events are looked at.
+const mostSeen = 100_000
+
 // past is what has happened: at most filter.last of it, oldest first.
-func (c *console) past(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter) ([]pipeline.Transition, error) {
-	var found []pipeline.Transition
-	err := pipe.EachTransition(ctx, filter.service, func(transition pipeline.Transition) {
-		if !filter.wants(transition, c.now()) {
-			return
+func (c *console) past(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter, ends map[string]uint64) ([]pipeline.Seen, error) {
+	var found []pipeline.Seen
+	for _, stream := range filter.streams() {
+		var after uint64
+		if stream == pipeline.StreamONE {
+			after = ends[stream] - min(ends[stream], mostSeen)
 		}
-		found = append(found, transition)
-		if filter.last > 0 && len(found) > 2*filter.last {
-			found = append(found[:0], found[len(found)-filter.last:]...)
+		var here []pipeline.Seen
+		err := pipe.EachSeen(ctx, stream, after, func(seen pipeline.Seen) {
+			if !filter.wants(seen, c.now()) {
+				return
+			}
+			here = append(here, seen)
+			if filter.last > 0 && len(here) > 2*filter.last {
+				here = append(here[:0], here[len(here)-filter.last:]...)
+			}
+		})
+		if err != nil {
+			return nil, err
 		}
-	})
+		found = append(found, here...)
+	}
+	slices.SortStableFunc(found, func(a, b pipeline.Seen) int { return a.Time.Compare(b.Time) })
 	if filter.last > 0 {
 		found = found[max(0, len(found)-filter.last):]
 	}
-	return found, err
+	return found, nil
 }
 
-func (c *console) follow(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter, after uint64) error {
-	reader, err := pipe.ReadTransitions(ctx, filter.service, after)
-	if err != nil {
-		return err
+// follow tells of what comes, from all streams as it comes.
+func (c *console) follow(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter, ends map[string]uint64) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	news := make(chan pipeline.Seen)
+	streams := filter.streams()
+	for _, stream := range streams {
+		go func() {
+			cancel(pipe.FollowSeen(ctx, stream, ends[stream], func(seen pipeline.Seen) {
+				select {
+				case news <- seen:
+				case <-ctx.Done():
+				}
+			}))
+		}()
 	}
-	defer reader.Stop()
 	for {
-		_, transition, err := reader.Next(ctx)
-		if err != nil {
-			return stopped(ctx, err)
-		}
-		if filter.wants(transition, c.now()) {
-			if err := c.transition(transition); err != nil {
+		select {
+		case seen := <-news:
+			if !filter.wants(seen, c.now()) {
+				continue
+			}
+			if err := c.seen(seen); err != nil {
 				return err
 			}
+		case <-ctx.Done():
+			return stopped(ctx, context.Cause(ctx))
 		}
 	}
+}
+
+// seen writes what was seen, on one line.
+func (c *console) seen(seen pipeline.Seen) error {
+	switch {
+	case seen.Transition != nil:
+		return c.transition(*seen.Transition)
+	case seen.Event != nil:
+		return c.other(seen, "opennebula", seen.Event, describeEvent(*seen.Event))
+	case seen.Delivery != nil:
+		return c.other(seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiverOf(*seen.Delivery)))
+	}
+	return c.other(seen, "dead_letter", viewOf(*seen.Letter), fmt.Sprintf("number %d, given up by %s: %s", seen.Letter.Sequence, seen.Letter.Where, seen.Letter.Reason))
+}
+
+// other writes what is no transition.
+func (c *console) other(seen pipeline.Seen, kind string, value any, text string) error {
+	if c.json {
+		return c.line(map[string]any{"kind": kind, "time": seen.Time.UTC(), "service": seen.Service(), kind: value})
+	}
+	service := "-"
+	if seen.Service() >= 0 {
+		service = fmt.Sprint(seen.Service())
+	}
+	c.say("%s  %-5s %s: %s", seen.Time.Local().Format("15:04:05.000"), service, c.paint("2", kind), text)
+	return nil
+}
+
+func describeEvent(event pipeline.Event) string {
+	text := event.Title()
+	switch {
+	case event.Call != "" && event.OK:
+		text += " succeeded"
+	case event.Call != "":
+		text += " failed"
+	}
+	if event.Ready != nil {
+		text += fmt.Sprintf(", READY=%t", *event.Ready)
+	}
+	if event.VM != nil && event.VM.Role != "" {
+		text += fmt.Sprintf(" (role %s)", event.VM.Role)
+	}
+	if event.Resync {
+		text += ", found by comparing"
+	}
+	return text
+}
+
+func receiverOf(delivery pipeline.Delivery) string {
+	if delivery.Receiver != "" {
+		return "receiver " + delivery.Receiver
+	}
+	return "a receiver that the service names"
 }

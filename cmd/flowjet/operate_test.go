@@ -31,6 +31,9 @@ var operatePromises = map[string][]string{
 	"flowjet events --service 3 -n 2": {
 		"role Slave: RUNNING -> WARNING (VM 5 is in POWEROFF)  [event vm 5 POWEROFF/LCM_INIT]",
 	},
+	"flowjet events --service 3 --with opennebula,dead-letters -n 3": {
+		"3     opennebula: vm 5 POWEROFF/LCM_INIT (role Slave)", "RUNNING -> WARNING (role Slave: VM 5 is in POWEROFF)  [event",
+	},
 	"flowjet events --kind service --since 24h -n 1 -o json": {`"new":"WARNING","reason":"role Slave: VM 5 is in POWEROFF"`},
 	"flowjet commands":        {"undeploy  1        0    done", "deploy    3        0    done"},
 	"flowjet dlq ls":          {"work   3        message ", "cannot be read"},
@@ -110,6 +113,7 @@ func TestOperatePage(t *testing.T) {
 		}
 		o.shows(example.command)
 	}
+	o.checkEverythingSeen(c)
 	o.checkJSON()
 	o.checkErrors()
 }
@@ -142,6 +146,28 @@ func (c cloud) publish(t *testing.T, subject, text string) {
 	}
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// checkEverythingSeen has all that can be told of told, past and coming.
+func (o operator) checkEverythingSeen(c cloud) {
+	o.t.Helper()
+	following := start(o.t, "events", "--nats-listen", c.nats, "--with", "opennebula,dead-letters", "-f", "-n", "0", "-o", "json")
+	following.says(`"kind":"opennebula"`)
+	following.says(`"kind":"service"`)
+	c.publish(o.t, "flow.work.3", "nonsense that comes now")
+	following.says(`"reason":"message`)
+	if _, err := following.interrupt(); err != nil {
+		o.t.Errorf("Ctrl-C ends it with %v", err)
+	}
+	out, failed, err := o.types("events", "--service", "3", "--with", "opennebula", "-n", "0", "-o", "json")
+	for line := range strings.Lines(out) {
+		if !strings.Contains(line, `"service":3`) && !strings.Contains(line, `"id":5`) && !strings.Contains(line, `"id":4`) && !strings.Contains(line, `"id":6`) {
+			o.t.Errorf("this is not service 3's: %v %s %s", err, failed, line)
+		}
+	}
+	if _, failed, err := o.types("dlq", "drop", "--all"); err != nil {
+		o.t.Error(failed)
 	}
 }
 
@@ -198,6 +224,7 @@ func (o operator) checkErrors() {
 		"dlq show 77":                      "`flowjet dlq ls` lists them",
 		"dlq retry":                        "or --all",
 		"events --kind all":                "there are [service role",
+		"events --with all":                "there are [dead-letters opennebula webhooks]",
 		"status --nats-listen 127.0.0.1:1": "`flowjet doctor` looks closer",
 		"service watch 3 --until HOLD --timeout 200ms":      "`flowjet service why 3`",
 		"service watch 3 --until HAPPY":                     "there is no such state",
