@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 
+	fastbase64 "github.com/segmentio/asm/base64"
+
 	"github.com/flowjet/flowjet/flow"
 )
 
@@ -145,7 +147,10 @@ func (d *EventDecoder) decodeBody(body []byte) ([]byte, Reason, error) {
 			d.text = text
 		}
 	}
-	n, err := base64.StdEncoding.Decode(text[:size], body)
+	n, err := fastbase64.StdEncoding.Decode(text[:size:size], body)
+	if err != nil {
+		n, err = base64.StdEncoding.Decode(text[:size], body) // says where
+	}
 	if err != nil {
 		return nil, ReasonBase64, err
 	}
