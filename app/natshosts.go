@@ -31,16 +31,24 @@ const (
 // hostName is a host's name or address, and nothing that leaves a folder.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`)
 
+// CheckHosts says which of the names are none of hosts.
+func CheckHosts(hosts []string) error {
+	for _, host := range hosts {
+		if !hostName.MatchString(host) {
+			return fmt.Errorf("%q is no host's name: name hosts as the others reach them, such as front-end-1", host)
+		}
+	}
+	return nil
+}
+
 // MakeHosts makes, in the folder that MakeKeys has filled, an authority (ca.pem,
 // ca.key) and below hosts/ a folder for each host with what belongs there: a
 // certificate for its NATS server, the authority's, the accounts, and the seeds
 // of the parts that run on a front-end. The authority is kept where it exists,
 // and certificates are made anew.
 func MakeHosts(folder string, hosts []string) error {
-	for _, host := range hosts {
-		if !hostName.MatchString(host) {
-			return fmt.Errorf("%q is no host's name: name hosts as the others reach them, such as front-end-1", host)
-		}
+	if err := CheckHosts(hosts); err != nil {
+		return err
 	}
 	authority, err := authorityIn(folder)
 	if err != nil {

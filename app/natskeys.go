@@ -34,7 +34,7 @@ const (
 // it can be run again after an upgrade.
 func MakeKeys(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("make the folder of NATS keys: %w", err)
+		return fmt.Errorf("make the folder of NATS keys: %w: choose another with --out", err)
 	}
 	public := map[string]string{}
 	for _, name := range append(roleNames(), systemUser) {

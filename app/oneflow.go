@@ -71,6 +71,9 @@ func Import(conf io.Reader, base []byte, out, report io.Writer) error {
 	if len(order) == 0 {
 		return errors.New("read OneFlow's configuration: it sets nothing: is it oneflow-server.conf?")
 	}
+	if !slices.ContainsFunc(order, func(name string) bool { _, known := oneflowKeys[name]; return known && name != "log" }) {
+		return fmt.Errorf("read OneFlow's configuration: none of its keys (%s) is OneFlow's: is it oneflow-server.conf?", strings.Join(order[:min(len(order), 3)], ", "))
+	}
 	values, err := translate(order, given, report)
 	if err != nil {
 		return err

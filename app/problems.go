@@ -54,8 +54,8 @@ func FlagError(err error) error {
 	return err
 }
 
-// suggestion names the nearest of what there is, if one is near.
-func suggestion(given string, known []string) string {
+// Nearest is the name that was perhaps meant; empty if none is near.
+func Nearest(given string, known []string) string {
 	nearest, least := "", len(given)/3+2
 	for _, name := range known {
 		distance := levenshtein.ComputeDistance(given, name)
@@ -66,6 +66,12 @@ func suggestion(given string, known []string) string {
 			nearest, least = name, distance
 		}
 	}
+	return nearest
+}
+
+// suggestion names the nearest of what there is, if one is near.
+func suggestion(given string, known []string) string {
+	nearest := Nearest(given, known)
 	if nearest == "" {
 		return "; `flowjet up --help` lists what there is"
 	}

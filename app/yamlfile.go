@@ -25,7 +25,7 @@ func (l *layers) readFile(path string) problems {
 		return problems{{what: fmt.Sprintf("the configuration file %s does not exist: create it or leave --config out", path)}}
 	}
 	if err != nil {
-		return problems{{what: fmt.Sprintf("read the configuration file: %v", err)}}
+		return problems{{what: fmt.Sprintf("read the configuration file: %v: run as a user who may, or name another with --config", err)}}
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))

@@ -170,7 +170,7 @@ func fileOptions(path string) (*server.Options, error) {
 	}
 	options, err := server.ProcessConfigFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the NATS server's file: %w", err)
+		return nil, fmt.Errorf("read the NATS server's file: %w: it is a nats-server configuration; the packages have one in /usr/share/flowjet/nats/server.conf", err)
 	}
 	return options, nil
 }

@@ -14,7 +14,8 @@ import (
 
 // newConfig is the command that helps to write a configuration.
 func newConfig() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check a configuration, or make one of OneFlow's", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "config", Short: "Check a configuration, or make one of OneFlow's"}
+	holdsCommands(cmd)
 	cmd.AddCommand(newConfigCheck(), newConfigImport())
 	return cmd
 }
@@ -57,9 +58,12 @@ func newConfigImport() *cobra.Command {
 			"what it says in one that exists. What became of each key is told on standard error.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if out != "" && into != "" {
+				return errors.New("--out makes a file and --into changes one: give one of the two")
+			}
 			file, err := os.Open(args[0])
 			if err != nil {
-				return fmt.Errorf("read OneFlow's configuration: %w", err)
+				return fmt.Errorf("read OneFlow's configuration: %w: OneFlow's own is /etc/one/oneflow-server.conf", err)
 			}
 			defer file.Close()
 			switch {
@@ -73,7 +77,7 @@ func newConfigImport() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&out, "out", "", "file to write instead of standard output; it must not exist yet")
 	cmd.Flags().StringVar(&into, "into", "", "configuration file to change instead; all else in it stays, and as it was it is kept with .before behind its name")
-	cmd.MarkFlagsMutuallyExclusive("out", "into")
+
 	return cmd
 }
 
@@ -81,7 +85,7 @@ func newConfigImport() *cobra.Command {
 func importInto(path string, conf io.Reader, report io.Writer) error {
 	was, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read the configuration to change: %w", err)
+		return fmt.Errorf("read the configuration to change: %w: with --out one is made", err)
 	}
 	var text bytes.Buffer
 	if err := app.Import(conf, was, &text, report); err != nil {

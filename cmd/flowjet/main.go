@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,8 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := newRoot()
-	if err := helpful(root, root.ExecuteContext(ctx)); err != nil && !errors.Is(err, context.Canceled) {
+	cmd, err := root.ExecuteContextC(ctx)
+	if err := helpful(cmd, err); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "flowjet:", err)
 		return 1
 	}
@@ -45,19 +45,6 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newMan())
 	root.AddCommand(newOperatorCommands()...)
 	root.AddCommand(newParts()...)
+	refuseStrangers(root)
 	return root
-}
-
-// helpful adds to the error about an unknown command what was perhaps meant.
-func helpful(root *cobra.Command, err error) error {
-	if err == nil || !strings.HasPrefix(err.Error(), "unknown command") {
-		return err
-	}
-	root.SuggestionsMinimumDistance = 2
-	if quoted := strings.Split(err.Error(), `"`); len(quoted) > 1 {
-		if meant := root.SuggestionsFor(quoted[1]); len(meant) > 0 {
-			return fmt.Errorf("%w; did you mean `flowjet %s`?", err, meant[0])
-		}
-	}
-	return fmt.Errorf("%w; `flowjet --help` lists all", err)
 }

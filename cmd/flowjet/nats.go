@@ -66,6 +66,9 @@ func newKeys() *cobra.Command {
 			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := app.CheckHosts(hosts); err != nil {
+				return err
+			}
 			if err := app.MakeKeys(folder); err != nil {
 				return err
 			}

@@ -56,7 +56,6 @@ func newRunner(use, short, long string, parts func(app.Config) []app.Part) *cobr
 		},
 	}
 	app.AddFlags(cmd.Flags())
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return app.FlagError(err) })
 	cmd.Flags().StringVar(&path, "config", "", "YAML configuration file")
 	return cmd
 }

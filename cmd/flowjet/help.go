@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/app"
+)
+
+// holdsCommands has a command that only holds others refuse what is none of them:
+// by itself it would show its help and succeed.
+func holdsCommands(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// refuseStrangers does so for what cobra adds by itself.
+func refuseStrangers(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			holdsCommands(cmd)
+		case "help":
+			cmd.Run = nil
+			cmd.RunE = func(_ *cobra.Command, words []string) error {
+				found, rest, err := root.Find(words)
+				if err != nil || len(rest) > 0 {
+					return fmt.Errorf("unknown command %q for %q", strings.Join(words, " "), root.Name())
+				}
+				return found.Help()
+			}
+		}
+	}
+}
+
+var (
+	unknownCommand = regexp.MustCompile(`^unknown command "([^"]*)" for "([^"]*)"`)
+	wrongCount     = regexp.MustCompile(`^(accepts|requires) `)
+)
+
+// helpful words what cobra says of a wrong command line for people, with what was
+// perhaps meant, or where it is told.
+func helpful(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	var unknownFlag *pflag.NotExistError
+	switch words := unknownCommand.FindStringSubmatch(err.Error()); {
+	case words != nil:
+		return unknown(cmd, words[1])
+	case errors.As(err, &unknownFlag):
+		return fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName()))
+	case wrongCount.MatchString(err.Error()):
+		return fmt.Errorf("it is `flowjet %s`; `%s --help` tells more", useOf(cmd), cmd.CommandPath())
+	}
+	return app.FlagError(err)
+}
+
+// unknown says what a command does not know.
+func unknown(cmd *cobra.Command, word string) error {
+	for !cmd.HasAvailableSubCommands() && cmd.HasParent() && cmd.Name() == "help" {
+		cmd = cmd.Parent()
+	}
+	if !cmd.HasAvailableSubCommands() {
+		return fmt.Errorf("`%s` does not know what to do with %q: it takes flags only, which `%s --help` lists", cmd.CommandPath(), word, cmd.CommandPath())
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if meant := cmd.SuggestionsFor(word); len(meant) > 0 {
+		return fmt.Errorf("unknown command %q; did you mean `%s %s`?", word, cmd.CommandPath(), meant[0])
+	}
+	return fmt.Errorf("unknown command %q; `%s --help` lists all", word, cmd.CommandPath())
+}
+
+// useOf is how a command is written, without the program's name.
+func useOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" ")
+}
+
+// flagMeant names the flag that was perhaps meant.
+func flagMeant(cmd *cobra.Command, given string) string {
+	var known []string
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, flag.Name) })
+	if meant := app.Nearest(given, known); meant != "" {
+		return fmt.Sprintf("; did you mean --%s?", meant)
+	}
+	return fmt.Sprintf("; `%s --help` lists all", cmd.CommandPath())
+}

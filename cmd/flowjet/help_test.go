@@ -1,0 +1,63 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestWrongCommandLines are answered with one line that says what mends it, and
+// failed.
+func TestWrongCommandLines(t *testing.T) {
+	folder := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	misspelt, text := write("misspelt.yaml", "log: {levl: info}\n"), write("text", "hello\n")
+	nowhere := filepath.Join(text, "nowhere") // below a file nothing can be made
+	o := operator{t, append(os.Environ(), asCommand+"=1")}
+	for line, want := range map[string]string{
+		"nonsense":                               "`flowjet --help` lists all",
+		"stauts":                                 "did you mean `flowjet status`?",
+		"up extra":                               "it takes flags only, which `flowjet up --help` lists",
+		"up --api-lisen x":                       "did you mean --api-listen?",
+		"up --nonsense":                          "`flowjet up --help` lists all",
+		"up --api-user-reads many":               "it must be a whole number",
+		"up --config " + nowhere:                 "or name another with --config",
+		"up --config " + misspelt:                "did you mean log.level?",
+		"up --config " + text:                    "a configuration file holds keys of its own",
+		"up --sim --data-dir " + nowhere:         "choose another with --data-dir",
+		"worker --one-auth-file " + nowhere:      "name the right file with --one-auth-file",
+		"worker --one-auth-file " + text:         "it should hold one line, user:password",
+		"config chek":                            "did you mean `flowjet config check`?",
+		"config import":                          "it is `flowjet config import FILE",
+		"config import " + nowhere:               "OneFlow's own is /etc/one/oneflow-server.conf",
+		"config import " + text:                  "is it oneflow-server.conf?",
+		"config import " + misspelt:              "none of its keys (log.levl) is OneFlow's",
+		"config import --out a --into b " + text: "give one of the two",
+		"migrate --one-auth-file " + nowhere:     "name the right file with --one-auth-file",
+		"nats provisoin":                         "did you mean `flowjet nats provision`?",
+		"nats keys --out " + nowhere:             "choose another with --out",
+		"nats keys --hosts a/b --out " + folder:  "name hosts as the others reach them",
+		"nats --nats-server-file " + text + " --data-dir " + folder: "/usr/share/flowjet/nats/server.conf",
+		"nats --nats-cluster c":          "nats.routes names no other server of it",
+		"demo --nats nats://127.0.0.1:1": "is `flowjet up --sim` running?",
+		"replay " + nowhere:              "open the recording",
+		"service show":                   "it is `flowjet service show ID",
+		"events --servce 3":              "did you mean --service?",
+		"status --nats-nkey-file " + nowhere + " --nats-listen 127.0.0.1:1": "`flowjet doctor` looks closer",
+		"man":             "it is `flowjet man FOLDER",
+		"completion tcsh": "did you mean `flowjet completion bash`?",
+		"help nonsense":   "`flowjet --help` lists all",
+	} {
+		out, failed, err := o.types(strings.Fields(line)...)
+		if err == nil || !strings.Contains(failed, want) || strings.Count(failed, "\n") != 1 || out != "" {
+			t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
+		}
+	}
+}
