@@ -200,22 +200,6 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 	}
 }
 
-// maxOutside bounds how many lanes tell what happened without a place: beyond it
-// whoever tells keeps others from working.
-const maxOutside = 512
-
-// makeRoom lets another lane work while this one tells what happened and sets its
-// timers: that is a wait for NATS's disk, and what many lanes tell at a time is
-// stored at the cost of a few. The lane goes on in another turn. What it returns is
-// to be called when all is told.
-func (l *lane) makeRoom() (told func()) {
-	if !l.placed || !l.worker.turns.crowded() || !l.worker.outside.TryAcquire(1) {
-		return func() {}
-	}
-	l.leavePlace()
-	return func() { l.worker.outside.Release(1) }
-}
-
 // nextFlush is what is to be told or set next, nil when nothing is. The document
 // comes before, since clients read it.
 func (l *lane) nextFlush() func(context.Context) error {

@@ -6,6 +6,17 @@
 // each input a lane plans, commits what was decided by compare-and-set, makes
 // the calls to oned, saves the document and tells what happened.
 //
+// The way of an input:
+//
+//	Worker     owns partitions, and follows who comes and goes     worker.go
+//	partition  reads inputs in order, saves how far all are done   partition.go, cursor.go
+//	inbox      keeps what waits for one service, merged            inbox.go
+//	turns      says which lanes may work                           turns.go, lanes.go, place.go
+//	lane       handles one input after the other, and tries again  lane.go
+//	           learns how things are, from events or oned          load.go, learn.go
+//	           decides, commits, answers, acts                     turn.go, commit.go, act.go
+//	           saves the document, tells, sets timers              commit.go, history.go
+//
 // Safety: no call is made for what is not committed, so a worker that has lost
 // its services without knowing fails at its next commit and changes nothing
 // more; a call whose answer was lost is looked up by its key before it is made

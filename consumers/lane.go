@@ -84,14 +84,6 @@ func (l *lane) run(ctx context.Context) {
 	l.partition.again(l)
 }
 
-// leavePlace lets another lane work, unless this one has done so already.
-func (l *lane) leavePlace() {
-	if l.placed {
-		l.placed = false
-		l.worker.turns.leave()
-	}
-}
-
 // outcome is how the handling of an input ended: the closed set.
 type outcome int
 
@@ -204,25 +196,6 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() er
 		l.standAside(ctx, wait)
 	}
 	return retry
-}
-
-// standAside waits without keeping others from working.
-func (l *lane) standAside(ctx context.Context, wait *backoff) {
-	l.leavePlace()
-	wait.wait(ctx)
-	l.placed = l.worker.turns.enter(ctx, l.partition.isUrgent(l)) == nil
-}
-
-// giveWay lets others work between two calls where they wait for that: a role of a
-// hundred VMs takes as long as oned takes to make them. It fails only when ctx ends.
-func (l *lane) giveWay(ctx context.Context) error {
-	if !l.worker.turns.crowded() {
-		return nil
-	}
-	l.leavePlace()
-	err := l.worker.turns.enter(ctx, l.partition.isUrgent(l))
-	l.placed = err == nil
-	return err
 }
 
 // guarded turns a panic into an error, so that one service's trouble stays its own.

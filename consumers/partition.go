@@ -12,13 +12,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-const (
-	// saveCursorEvery bounds how much is read again after a crash.
-	saveCursorEvery = 250 * time.Millisecond
-	// maxResting is how many services of a partition are remembered while
-	// nothing happens to them, about 15 KB each with ten VMs.
-	maxResting = 512
-)
+// saveCursorEvery bounds how much is read again after a crash.
+const saveCursorEvery = 250 * time.Millisecond
 
 // partition hands the inputs of one partition to the lanes of its services. What
 // waits is bounded for each service, so that the reader hardly ever waits, and a
@@ -29,6 +24,7 @@ type partition struct {
 	cursor *cursor
 	life   context.Context
 
+	// mutex guards what lanes.go does, in the lanes too.
 	mutex   sync.Mutex
 	lanes   map[int]*lane // by service
 	resting list.List     // of *lane, the longest at rest first
@@ -77,158 +73,12 @@ func (p *partition) read(ctx context.Context, reader *pipeline.PartitionReader) 
 	}
 }
 
-// put gives an input to its service's lane and has the lane work. Where there is
-// no room, it returns what closes when there may be.
-func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	l := p.lane(input.Work.Service)
-	if !l.inbox.put(input) {
-		if l.room == nil {
-			l.room = make(chan struct{})
-		}
-		return l.room
-	}
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-	if input.Work.Command != nil && !l.urgent {
-		l.urgent = true
-		if l.turn != nil {
-			p.worker.turns.hasten(l.turn)
-		}
-	}
-	if l.turn == nil {
-		p.wait.Add(1)
-		p.ask(l)
-	}
-	return nil
-}
-
-// lane is the service's lane.
-func (p *partition) lane(service int) *lane {
-	l, known := p.lanes[service]
-	if !known {
-		l = newLane(p.worker, p, service)
-		p.lanes[service] = l
-	}
-	if l.rests != nil {
-		p.resting.Remove(l.rests)
-		l.rests = nil
-	}
-	return l
-}
-
-// ask asks for a turn of the lane; the caller holds the mutex.
-func (p *partition) ask(l *lane) {
-	l.turn = &ticket{urgent: l.urgent, grant: func() { go l.run(p.life) }}
-	p.worker.turns.submit(l.turn)
-}
-
-// take removes the next input of a lane. Without one the lane comes to rest.
-func (p *partition) take(l *lane) (delivery, bool) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	if l.room != nil {
-		close(l.room)
-		l.room = nil
-	}
-	next, waits := l.inbox.take()
-	if !waits {
-		p.rest(l)
-	}
-	return next, waits
-}
-
-// rest keeps what a lane knows for a while; the caller holds the mutex.
-func (p *partition) rest(l *lane) {
-	l.turn, l.urgent, l.since = nil, false, time.Now()
-	l.rests = p.resting.PushBack(l)
-	if p.resting.Len() > maxResting {
-		p.forgetOldest()
-	}
-	p.wait.Done()
-}
-
-// forgetOldest drops the lane that has rested longest.
-func (p *partition) forgetOldest() {
-	oldest := p.resting.Remove(p.resting.Front()).(*lane)
-	delete(p.lanes, oldest.service)
-	p.worker.health.forget(p.worker.config.Logger, oldest.service)
-}
-
-// again asks for the next turn of a lane that has had one, if anything waits.
-func (p *partition) again(l *lane) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	switch {
-	case p.closed:
-		p.stop(l)
-	case len(l.inbox.waiting) == 0:
-		p.rest(l)
-	default:
-		p.ask(l)
-	}
-}
-
-// end stops a lane whose partition is given up.
-func (p *partition) end(l *lane) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	p.stop(l)
-}
-
-// stop is called with the mutex held.
-func (p *partition) stop(l *lane) {
-	l.turn = nil
-	p.wait.Done()
-}
-
-// waiting says that something waits for the lane.
-func (p *partition) waiting(l *lane) bool {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return len(l.inbox.waiting) > 0
-}
-
-// awaited says of which VMs events wait for the lane, and the sequence of the
-// last of them.
-func (p *partition) awaited(l *lane) (last uint64, vms []int) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return l.inbox.vms()
-}
-
-func (p *partition) isUrgent(l *lane) bool {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return l.urgent
-}
-
-// answered ends the lane's precedence, unless another command waits for it: what
-// a command leads to may take long, and nobody waits for that.
-func (p *partition) answered(l *lane) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	l.urgent = l.inbox.hasCommand()
-}
-
 // tend stores the cursor whenever it has moved, and forgets the lanes that have
 // rested for long. The partitions take turns: their cursors all at once would hold
 // up what else is to be put on the disk.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
-	if idle.For(ctx, saveCursorEvery/pipeline.Partitions*time.Duration(p.number)) != nil {
-		return
-	}
-	ticker := time.NewTicker(saveCursorEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	pause := saveCursorEvery / pipeline.Partitions * time.Duration(p.number)
+	for ; idle.For(ctx, pause) == nil; pause = saveCursorEvery {
 		p.forgetIdle()
 		if low := p.cursor.position(); low != saved {
 			if err := p.worker.pipe.SaveCursor(ctx, name, low); err == nil {
@@ -238,29 +88,11 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	}
 }
 
-func (p *partition) forgetIdle() {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	for oldest := p.resting.Front(); oldest != nil; oldest = p.resting.Front() {
-		if time.Since(oldest.Value.(*lane).since) < p.worker.config.LaneIdle {
-			return
-		}
-		p.forgetOldest()
-	}
-}
-
 // close waits for the lanes and saves the cursor a last time: what is not saved
 // is only read again.
 func (p *partition) close(cancel context.CancelFunc, name string) {
 	cancel()
-	p.mutex.Lock()
-	p.closed = true
-	for _, l := range p.lanes {
-		if l.turn != nil && p.worker.turns.withdraw(l.turn) {
-			p.stop(l)
-		}
-	}
-	p.mutex.Unlock()
+	p.closeLanes()
 	p.wait.Wait()
 	for service := range p.lanes {
 		p.worker.health.forget(p.worker.config.Logger, service)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -21,23 +22,17 @@ const (
 	longestPause = 4
 )
 
-// scanRegularly wakes the services that wait, or are overdue, although nothing is set to wake
-// them: left behind by another server, by a lost stream, or by an API that died
-// between creating a document and queueing its command.
+// scanRegularly wakes the services that wait, or are overdue, although nothing is
+// set to wake them: left behind by another server, by a lost stream, or by an API
+// that died between creating a document and queueing its command.
 func (w *Worker) scanRegularly(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
+	pause := time.Duration(0)
+	for idle.For(ctx, pause) == nil {
 		began := time.Now()
 		if err := w.scan(ctx); err != nil && ctx.Err() == nil {
 			w.config.Logger.Warn("the services could not be looked through; it is tried again", "error", err)
 		}
-		timer.Reset(scanPause(w.config.ScanInterval, time.Since(began)))
+		pause = scanPause(w.config.ScanInterval, time.Since(began))
 	}
 }
 

@@ -75,13 +75,24 @@ func (r *reader) rewind(metadata *jetstream.MsgMetadata) {
 	r.last = metadata.Sequence.Stream - 1
 }
 
+// decodeWork reads a message once where it is of a version that is known here.
 func (p *Pipeline) decodeWork(data []byte) (Work, error) {
+	var work Work
+	err := json.Unmarshal(data, &work)
+	if err == nil && work.Version >= 1 && work.Version <= p.schema {
+		return work, nil
+	}
+	return p.decodeStrange(data, err)
+}
+
+// decodeStrange finds out whether a newer Flowjet wrote what cannot be read here;
+// why is what reading it led to.
+func (p *Pipeline) decodeStrange(data []byte, why error) (Work, error) {
 	var head struct {
 		Version int `json:"v"`
 		Service int `json:"service"`
 	}
-	err := json.Unmarshal(data, &head)
-	switch {
+	switch err := json.Unmarshal(data, &head); {
 	case err != nil:
 		return Work{}, err
 	case head.Version < 1:
@@ -89,9 +100,7 @@ func (p *Pipeline) decodeWork(data []byte) (Work, error) {
 	case head.Version > p.schema:
 		return Work{Version: head.Version, Service: head.Service, Newer: true}, nil
 	}
-	var work Work
-	err = json.Unmarshal(data, &work)
-	return work, err
+	return Work{}, why
 }
 
 // publishedOn is the subject that a message of StreamWork was published on,

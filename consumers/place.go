@@ -1,0 +1,50 @@
+package consumers
+
+import "context"
+
+// A lane works in a place (turns has the count of them), so that oned and NATS get
+// no more at a time than they can do. It gives the place away wherever it would
+// only wait.
+
+// leavePlace lets another lane work, unless this one has done so already.
+func (l *lane) leavePlace() {
+	if l.placed {
+		l.placed = false
+		l.worker.turns.leave()
+	}
+}
+
+// standAside waits without keeping others from working.
+func (l *lane) standAside(ctx context.Context, wait *backoff) {
+	l.leavePlace()
+	wait.wait(ctx)
+	l.placed = l.worker.turns.enter(ctx, l.partition.isUrgent(l)) == nil
+}
+
+// giveWay lets others work between two calls where they wait for that: a role of a
+// hundred VMs takes as long as oned takes to make them. It fails only when ctx ends.
+func (l *lane) giveWay(ctx context.Context) error {
+	if !l.worker.turns.crowded() {
+		return nil
+	}
+	l.leavePlace()
+	err := l.worker.turns.enter(ctx, l.partition.isUrgent(l))
+	l.placed = err == nil
+	return err
+}
+
+// maxOutside bounds how many lanes tell what happened without a place: beyond it
+// whoever tells keeps others from working.
+const maxOutside = 512
+
+// makeRoom lets another lane work while this one tells what happened and sets its
+// timers: that is a wait for NATS's disk, and what many lanes tell at a time is
+// stored at the cost of a few. The lane goes on in another turn. What it returns is
+// to be called when all is told.
+func (l *lane) makeRoom() (told func()) {
+	if !l.placed || !l.worker.turns.crowded() || !l.worker.outside.TryAcquire(1) {
+		return func() {}
+	}
+	l.leavePlace()
+	return func() { l.worker.outside.Release(1) }
+}
