@@ -1,6 +1,7 @@
 package opennebula
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/flowjet/flowjet/internal/fixtures"
@@ -21,4 +22,30 @@ func BenchmarkDecodeEvent(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkScanPool reads ten VMs as a service's look at oned does: by the scan, and
+// by the general decoder as the floor.
+func BenchmarkScanPool(b *testing.B) {
+	vm := "<VM><ID>7</ID><UID>2</UID><GID>1</GID><UNAME>ada</UNAME><GNAME>users</GNAME><NAME>web_0</NAME><STATE>3</STATE><LCM_STATE>3</LCM_STATE>" +
+		"<TEMPLATE>" + strings.Repeat("<NIC><IP><![CDATA[10.0.0.1]]></IP></NIC>", 30) + "</TEMPLATE><HISTORY_RECORDS><HISTORY><HOSTNAME>h1</HOSTNAME></HISTORY></HISTORY_RECORDS>" +
+		"<USER_TEMPLATE><SERVICE_ID><![CDATA[4]]></SERVICE_ID><ROLE_NAME><![CDATA[web]]></ROLE_NAME></USER_TEMPLATE></VM>"
+	text := []byte("<VM_POOL>" + strings.Repeat(vm, 10) + "</VM_POOL>")
+	b.Run("scan", func(b *testing.B) {
+		for b.Loop() {
+			if vms, understood := scanVMs(text); !understood || len(vms) != 10 {
+				b.Fatal("not understood")
+			}
+		}
+	})
+	b.Run("decoder", func(b *testing.B) {
+		for b.Loop() {
+			var pool struct {
+				VMs []vmXML `xml:"VM"`
+			}
+			if err := unmarshal(skim(text), &pool); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -23,6 +23,14 @@ func scanVM(text []byte) (host string, vm flow.VM, understood bool) {
 	return s.host, s.vm.vm(), true
 }
 
+// scanVMs reads a pool of VMs in the same way. What is unusual in one of them leaves
+// all to the general decoder.
+func scanVMs(text []byte) (vms []flow.VM, understood bool) {
+	s := vmScan{rest: text, pool: true, vms: []flow.VM{}}
+	understood = s.run() && string(s.path[0]) == "VM_POOL"
+	return s.vms, understood
+}
+
 // vmScan is the state of one scan.
 type vmScan struct {
 	rest  []byte
@@ -33,6 +41,9 @@ type vmScan struct {
 	host  string
 	vm    vmXML
 	hasVM bool
+	// pool says that there are any number of VMs, which go to vms.
+	pool bool
+	vms  []flow.VM
 }
 
 func (s *vmScan) run() bool {
@@ -59,9 +70,10 @@ func (s *vmScan) take(tag []byte, start, end int) bool {
 		return false
 	case unread(tag):
 		size := elementSize(s.rest[start:], tag)
+		element := s.rest[start : start+size]
 		s.rest = s.rest[start+size:]
 		s.leaf = false
-		return size > 0 && s.depth > 0
+		return size > 0 && s.depth > 0 && s.pass(tag, element)
 	case tag[len(tag)-1] == '/':
 		s.rest, s.leaf = s.rest[end:], false
 		return s.depth > 0 && !s.wanted(tag[:len(tag)-1])
@@ -92,11 +104,25 @@ func (s *vmScan) wanted(name []byte) bool {
 	return s.depth == 1 && string(name) == "VM"
 }
 
+// pass goes past an element of which nothing is read but, in a pool, the last host
+// in a VM's history. An event says by itself where its VM is.
+func (s *vmScan) pass(tag, element []byte) bool {
+	if !s.pool || s.depth != 2 || string(tag) != "HISTORY_RECORDS" {
+		return true
+	}
+	name, has := lastHostname(element)
+	return !has || plainText(name, &s.vm.LastHost)
+}
+
 func (s *vmScan) shut(name, text []byte, end int) bool {
 	if s.depth == 0 || !bytes.Equal(s.path[s.depth-1], name) {
 		return false
 	}
 	understood := !s.leaf || s.read(string(name), text)
+	if s.pool && s.depth == 2 && string(name) == "VM" {
+		s.vms = append(s.vms, s.vm.vm())
+		s.vm = vmXML{}
+	}
 	s.depth--
 	s.leaf = false
 	s.rest = s.rest[end:]

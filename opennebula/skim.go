@@ -39,19 +39,25 @@ func skim(text []byte) []byte {
 
 // lastHost is all that is read of a VM's history, as an element of its own.
 func lastHost(tag, element []byte) string {
-	const open, closing = "<HOSTNAME>", "</HOSTNAME>"
 	if string(tag) != "HISTORY_RECORDS" {
 		return ""
 	}
-	at := bytes.LastIndex(element, []byte(open))
-	if at < 0 {
-		return ""
-	}
-	name, _, closed := bytes.Cut(element[at+len(open):], []byte(closing))
-	if !closed {
+	name, has := lastHostname(element)
+	if !has {
 		return ""
 	}
 	return "<LAST_HOST>" + string(name) + "</LAST_HOST>"
+}
+
+// lastHostname is the last host in a VM's history, as it is written.
+func lastHostname(history []byte) (name []byte, has bool) {
+	const open, closing = "<HOSTNAME>", "</HOSTNAME>"
+	at := bytes.LastIndex(history, []byte(open))
+	if at < 0 {
+		return nil, false
+	}
+	name, _, has = bytes.Cut(history[at+len(open):], []byte(closing))
+	return name, has
 }
 
 // elementSize is the length of the element at the start of a text, 0 if it does

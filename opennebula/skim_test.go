@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/fixtures"
 )
 
@@ -63,6 +64,57 @@ func TestSkimKeepsWhatIsRead(t *testing.T) {
 		}
 		if len(full.VMs) == 0 || !reflect.DeepEqual(full, skimmed) || strings.Contains(string(skim([]byte(text))), "<TEMPLATE>") {
 			t.Errorf("%d VMs became %d", len(full.VMs), len(skimmed.VMs))
+		}
+		scanned, understood := scanVMs([]byte(text))
+		if !understood || !reflect.DeepEqual(scanned, vmsOf(full.VMs)) {
+			t.Errorf("scanned, understood %t, %d VMs became %d", understood, len(full.VMs), len(scanned))
+		}
+	}
+}
+
+func vmsOf(decoded []vmXML) []flow.VM {
+	vms := make([]flow.VM, len(decoded))
+	for i, one := range decoded {
+		vms[i] = one.vm()
+	}
+	return vms
+}
+
+const scannedPool = "<VM_POOL><VM><ID>7</ID><NAME>a</NAME><STATE>3</STATE><LCM_STATE>3</LCM_STATE><HISTORY_RECORDS><HISTORY><HOSTNAME>h1</HOSTNAME>" +
+	"</HISTORY><HISTORY><HOSTNAME>h2</HOSTNAME></HISTORY></HISTORY_RECORDS><USER_TEMPLATE><SERVICE_ID><![CDATA[4]]></SERVICE_ID></USER_TEMPLATE></VM>" +
+	"<VM><ID>9</ID><HISTORY_RECORDS/><USER_TEMPLATE><HISTORY_RECORDS><HOSTNAME>x</HOSTNAME></HISTORY_RECORDS></USER_TEMPLATE></VM></VM_POOL>"
+
+// FuzzScanPool holds the scan of a pool against the general decoder, which may
+// refuse what is broken in places that nobody reads.
+func FuzzScanPool(f *testing.F) {
+	for _, change := range [][2]string{
+		{"", ""}, {"h2", "h&lt;2"}, {"h2", "h<2"}, {"h2", "h\xff"}, {"h2", "<![CDATA[h]]>"}, {"<ID>9", "<ID> 9"}, {"<VM>", "<VM/><VM>"},
+		{"VM_POOL", "POOL"}, {"</VM><VM>", ""}, {"</VM>", "</VM>text"}, {"<HISTORY>", "<!-- <HOSTNAME>y</HOSTNAME> -->"}, {"<VM><ID>9", "<VM><VM><ID>9"},
+	} {
+		f.Add([]byte(strings.ReplaceAll(scannedPool, change[0], change[1])))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		scanned, understood := scanVMs(cleanXML(text))
+		if !understood {
+			return
+		}
+		var full struct {
+			VMs []vmXML `xml:"VM"`
+		}
+		if unmarshal(skim(text), &full) == nil && !reflect.DeepEqual(scanned, vmsOf(full.VMs)) {
+			t.Errorf("scanned %+v, decoded %+v\n%s", scanned, vmsOf(full.VMs), text)
+		}
+	})
+}
+
+func TestScanReadsAPool(t *testing.T) {
+	scanned, understood := scanVMs([]byte(scannedPool))
+	if !understood || len(scanned) != 2 || scanned[0].Host != "h2" || scanned[0].Service != 4 || scanned[1].ID != 9 || scanned[1].Host != "" {
+		t.Errorf("%t %+v", understood, scanned)
+	}
+	for _, strange := range []string{"<VM_POOL/>", "<VMS><VM><ID>1</ID></VM></VMS>", strings.Replace(scannedPool, "h2", "h&#50;", 1), scannedPool[:len(scannedPool)-3]} {
+		if _, understood := scanVMs([]byte(strange)); understood {
+			t.Errorf("it was scanned: %s", strange)
 		}
 	}
 }

@@ -84,6 +84,9 @@ func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flo
 	if err != nil {
 		return nil, err
 	}
+	if vms, understood := scanVMs([]byte(text)); understood {
+		return vms, nil
+	}
 	var pool struct {
 		VMs []vmXML `xml:"VM"`
 	}
