@@ -2,15 +2,20 @@ package consumers_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
+// TestServiceLivesFromDeployToUndeploy on events alone: a step that waited for the
+// next look would wait for an hour.
 func TestServiceLivesFromDeployToUndeploy(t *testing.T) {
 	w := newWorld(t)
-	w.startWorker("one", quick())
+	settings := quick()
+	settings.Look = time.Hour
+	w.startWorker("one", settings)
 	w.hear()
 	service := w.deployed(masterSlave, 1, 2)
 	w.exactly(service, 3)
