@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,7 +138,10 @@ func (p *Pipeline) provision(ctx context.Context, replicas int) error {
 	if err := p.bindBuckets(ctx); err != nil {
 		return err
 	}
-	return p.ensureStreams(ctx, streams(replicas))
+	wanted := streams(replicas)
+	// The largest last: where there is little room it is they that keep less.
+	slices.SortStableFunc(wanted, func(a, b jetstream.StreamConfig) int { return cmp.Compare(a.MaxBytes, b.MaxBytes) })
+	return p.ensureStreams(ctx, wanted)
 }
 
 // bind takes the streams and buckets as they are. One that is missing may be

@@ -87,6 +87,9 @@ func TestALittleDiskHoldsLess(t *testing.T) {
 	if kept >= 700<<20 || kept < leastBytes {
 		t.Errorf("ONE keeps %d bytes", kept)
 	}
+	for _, size := range []int64{300 << 20, 1 << 30, 2 << 30, 3 << 30} {
+		open(t, startServer(t, ServerConfig{StoreDir: t.TempDir(), MaxStore: size}).URL())
+	}
 	if again := open(t, small.URL()).streams[StreamONE].CachedInfo().Config.MaxBytes; again != kept {
 		t.Errorf("ONE keeps %d bytes, and %d from the next start on", kept, again)
 	}
