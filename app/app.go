@@ -339,11 +339,15 @@ func (a *App) startWorker(ctx context.Context) error {
 		Logger:       a.logger.With("part", "worker"),
 		Registerer:   a.metrics,
 	}, a.pipe, a.oned)
+	// First, so that everything that the worker does is delivered.
+	if err := a.startWebhooks(ctx); err != nil {
+		return err
+	}
 	if err := a.worker.Start(ctx); err != nil {
 		return err
 	}
 	a.onStop(a.worker.Stop)
-	return a.startWebhooks(ctx)
+	return nil
 }
 
 func (a *App) startAPI(ctx context.Context) error {

@@ -91,8 +91,13 @@ func (d *Deliverer) Reload(settings Settings) {
 
 func (d *Deliverer) current() Settings { return *d.settings.Load() }
 
-// Start begins to deliver. Starting a running deliverer does nothing.
+// Start begins to deliver what happens from now on, or goes on where the last one
+// ended. Start it before the worker: what that does is told then. Starting a running
+// deliverer does nothing.
 func (d *Deliverer) Start(ctx context.Context) error {
+	if _, err := d.begin(ctx); err != nil {
+		return err
+	}
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	if d.done != nil {

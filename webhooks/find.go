@@ -20,15 +20,20 @@ const (
 	saveWhenIdle = time.Second
 )
 
-// find queues a delivery for each receiver of each transition. It begins with
-// what happens after it was started for the first time.
-func (d *Deliverer) find(ctx context.Context) (err error) {
-	defer func() { d.logUnlessOver(ctx, "finding the receivers of webhooks", err) }()
+// begin is how far receivers were found; the first time, everything that has
+// happened until now.
+func (d *Deliverer) begin(ctx context.Context) (uint64, error) {
 	last, err := d.pipe.LastTransitionSequence(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	saved, err := d.pipe.BeginCursor(ctx, pipeline.WebhooksCursor, last)
+	return d.pipe.BeginCursor(ctx, pipeline.WebhooksCursor, last)
+}
+
+// find queues a delivery for each receiver of each transition.
+func (d *Deliverer) find(ctx context.Context) (err error) {
+	defer func() { d.logUnlessOver(ctx, "finding the receivers of webhooks", err) }()
+	saved, err := d.begin(ctx)
 	if err != nil {
 		return err
 	}
