@@ -222,16 +222,21 @@ func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConf
 		p.log.Warn("a stream was lost and is made anew", "stream", wanted.Name, "read_up_to", read)
 		wanted.FirstSeq = read + beyondCursors
 	}
+	meant := wanted.MaxBytes
 	for {
 		stream, err := p.js.CreateStream(ctx, wanted)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
 			return p.js.Stream(ctx, wanted.Name)
-		case !noRoom(err) || wanted.MaxBytes/2 < leastBytes:
+		case noRoom(err) && wanted.MaxBytes/2 >= leastBytes:
+			wanted.MaxBytes /= 2
+			continue
+		case err != nil || wanted.MaxBytes == meant || wanted.MaxBytes/2 < leastBytes:
 			return stream, err
 		}
-		wanted.MaxBytes /= 2
+		wanted.MaxBytes /= 2 // as much is left for the streams that follow
 		p.log.Warn("little room for a stream: it keeps less", "stream", wanted.Name, "bytes", wanted.MaxBytes)
+		return p.js.UpdateStream(ctx, wanted)
 	}
 }
 

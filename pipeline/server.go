@@ -255,7 +255,7 @@ func shareOfDisk(folder string) int64 {
 	if err := syscall.Statfs(folder, &disk); err != nil {
 		return 0
 	}
-	return int64(disk.Blocks) * int64(disk.Bsize) / 4 * 3
+	return int64(disk.Blocks / 4 * 3 * uint64(disk.Bsize))
 }
 
 // runServer starts the server. What it finds wrong on the way it tells its
