@@ -230,14 +230,13 @@ func (l *lane) syncTimer(ctx context.Context, name string) error {
 
 // saveDocument writes the document unless it is what was written last.
 func (l *lane) saveDocument(ctx context.Context) error {
-	body := l.record.State.Service.Body
-	wanted := body.Digest()
-	if wanted == l.record.Saved {
-		return nil
-	}
-	text, err := json.Marshal(body)
+	text, err := json.Marshal(l.record.State.Service.Body)
 	if err != nil {
 		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, l.service, err)
+	}
+	wanted := flow.DigestOf(text)
+	if wanted == l.record.Saved {
+		return nil
 	}
 	if err := l.stillOurs(ctx); err != nil {
 		return err

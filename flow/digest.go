@@ -12,6 +12,12 @@ func (b Body) Digest() string {
 	if err != nil {
 		return ""
 	}
+	return DigestOf(text)
+}
+
+// DigestOf is the Digest of a body of which the text is at hand, as json.Marshal
+// writes it.
+func DigestOf(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }
