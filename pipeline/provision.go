@@ -26,7 +26,7 @@ const (
 	// Each bounded stream loses its oldest messages when it is full. An event
 	// takes about 700 bytes: 2 GiB are three days of 12 a second. JetStream
 	// sets the bytes aside and refuses a stream that it has no room for; then
-	// half as many will do, down to leastBytes.
+	// a quarter of it will do, down to leastBytes.
 	eventBytes   = 2 << 30
 	historyBytes = 1 << 30
 	deadBytes    = 128 << 20
@@ -222,21 +222,16 @@ func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConf
 		p.log.Warn("a stream was lost and is made anew", "stream", wanted.Name, "read_up_to", read)
 		wanted.FirstSeq = read + beyondCursors
 	}
-	meant := wanted.MaxBytes
 	for {
 		stream, err := p.js.CreateStream(ctx, wanted)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
 			return p.js.Stream(ctx, wanted.Name)
-		case noRoom(err) && wanted.MaxBytes/2 >= leastBytes:
-			wanted.MaxBytes /= 2
-			continue
-		case err != nil || wanted.MaxBytes == meant || wanted.MaxBytes/2 < leastBytes:
+		case !noRoom(err) || wanted.MaxBytes/4 < leastBytes:
 			return stream, err
 		}
-		wanted.MaxBytes /= 2 // as much is left for the streams that follow
+		wanted.MaxBytes /= 4 // and not half: the streams that follow need room too
 		p.log.Warn("little room for a stream: it keeps less", "stream", wanted.Name, "bytes", wanted.MaxBytes)
-		return p.js.UpdateStream(ctx, wanted)
 	}
 }
 

@@ -112,9 +112,14 @@ func startServers(t *testing.T) (s *natsServers, full func(bool), canFill bool) 
 	addresses := cluster.Loopback(3)
 	s = &natsServers{plan: cluster.Plan{FrontEnds: addresses, Oneds: addresses, Ports: freePorts(t), DataDir: t.TempDir()}}
 	full, canFill = smallDisk(t, filepath.Join(s.plan.DataDir, "front-end-1"))
+	// Streams of full size, of which the small disk holds the beginning.
+	settings := filepath.Join(s.plan.DataDir, "server.conf")
+	if err := os.WriteFile(settings, []byte("jetstream { max_file_store: 100G }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, member := range s.plan.Members() {
 		if member.Arguments[0] == "nats" {
-			s.servers = append(s.servers, start(t, member.Arguments...))
+			s.servers = append(s.servers, start(t, append(member.Arguments, "--nats-server-file", settings)...))
 		}
 	}
 	opening, cancel := context.WithTimeout(t.Context(), time.Minute)
