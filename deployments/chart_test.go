@@ -69,9 +69,22 @@ func TestChart(t *testing.T) {
 			}
 		})
 	}
-	for _, refused := range []string{"nats.tlsSecret=a", "nats.enabled=false", "nats.replicas=2", "logLevel=loud", "settings.COLOUR=blue"} {
-		if said, err := exec.CommandContext(t.Context(), helm, "template", "test", "helm/flowjet", "--set", refused).CombinedOutput(); err == nil {
-			t.Errorf("%s is rendered:\n%s", refused, said)
+	for refused, why := range map[string]string{
+		"nats.tlsSecret=a":            "nats.keysSecret is not: set both or none",
+		"nats.enabled=false":          "nats.url names the NATS servers",
+		"nats.replicas=2":             "must be one of 1, 3, 5",
+		"nats.replica=3":              "'replica' not allowed",
+		"wroker.replicas=2":           "'wroker' not allowed",
+		"worker.replicas=many":        "want integer",
+		"logLevel=loud":               "must be one of 'debug'",
+		"settings.COLOUR=blue":        "FLOWJET_",
+		"opennebula.xmlrpc=oned:2633": "https?://",
+		"opennebula.hooks=one-1:2101": "tcp://",
+		"api.service.port=many":       "want integer",
+	} {
+		said, err := exec.CommandContext(t.Context(), helm, "template", "test", "helm/flowjet", "--set", refused).CombinedOutput()
+		if err == nil || !strings.Contains(string(said), why) {
+			t.Errorf("%s is answered with %v, want %q:\n%s", refused, err, why, said)
 		}
 	}
 }
