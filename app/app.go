@@ -357,6 +357,8 @@ func (a *App) startAPI(ctx context.Context) error {
 		ReplyWait:       a.config.API.ReplyWait,
 		CertificateFile: a.config.API.CertificateFile,
 		KeyFile:         a.config.API.KeyFile,
+		ActionNumber:    a.config.API.ActionNumber,
+		ActionPeriod:    a.config.API.ActionPeriod,
 		Settings:        a.config.settings(),
 		Version:         a.version,
 		Metrics:         a.metrics,

@@ -20,6 +20,8 @@ var checks = map[string]check{
 	"api.listen":                 address,
 	"api.credential_ttl":         atLeastTime(time.Second),
 	"api.reply_wait":             atLeastTime(time.Millisecond),
+	"api.action_number":          atLeast(1),
+	"api.action_period":          atLeastTime(time.Second),
 	"api.max_body":               atLeast(1),
 	"api.max_requests":           atLeast(1),
 	"api.user_reads":             atLeast(1),

@@ -23,6 +23,9 @@ type Config struct {
 		// CertificateFile and KeyFile turn TLS on.
 		CertificateFile string `koanf:"certificate_file"`
 		KeyFile         string `koanf:"key_file"`
+		// ActionNumber and ActionPeriod pace actions on many VMs that do not say.
+		ActionNumber int           `koanf:"action_number"`
+		ActionPeriod time.Duration `koanf:"action_period"`
 		// What clients can take; restapi.Limits says more of each.
 		MaxBody           int           `koanf:"max_body"`
 		MaxRequests       int           `koanf:"max_requests"`

@@ -43,7 +43,7 @@ func TestOneFlowsConfigurationIsTakenOver(t *testing.T) {
 		t.Fatalf("%v\n%s", err, made.String())
 	}
 	if config.One.XMLRPC[0] != "http://oned.example:2633/RPC2" || config.One.Hooks[0] != "tcp://oned.example:2101" ||
-		config.API.Listen != "0.0.0.0:2475" || config.Log.Level != "debug" {
+		config.API.ActionNumber != 2 || config.API.ActionPeriod != 90*time.Second || config.API.Listen != "0.0.0.0:2475" || config.Log.Level != "debug" {
 		t.Errorf("addresses or log level are lost:\n%s", made.String())
 	}
 	if w := config.Worker; w.Cooldown != 100*time.Second || w.ShutdownAction != "terminate-hard" || w.Look != 20*time.Second || w.MaxCalls != 15 ||

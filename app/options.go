@@ -26,6 +26,8 @@ var commonOptions = []option{
 	{"api-reply-wait", "api.reply_wait", "how long a request waits for the worker before it answers 202", 5 * time.Second},
 	{"api-certificate-file", "api.certificate_file", "PEM certificate of the OneFlow API; with it the API speaks TLS", ""},
 	{"api-key-file", "api.key_file", "PEM key that belongs to the certificate", ""},
+	{"api-action-number", "api.action_number", "how many VMs at a time an action on a role or service is for, where the request does not say", 1},
+	{"api-action-period", "api.action_period", "how far apart these are", time.Minute},
 	{"api-max-body", "api.max_body", "largest body of a request, in bytes", 1 << 20},
 	{"api-max-requests", "api.max_requests", "requests worked on at once; more are turned away with 503", 512},
 	{"api-user-reads", "api.user_reads", "reads that a user may make a second, and twice as many at once", 5000},

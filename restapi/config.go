@@ -26,6 +26,11 @@ type Config struct {
 	// they change.
 	CertificateFile string
 	KeyFile         string
+	// ActionNumber and ActionPeriod are OneFlow's action_number and action_period, for
+	// actions on many VMs that do not say: how many VMs at a time (1 by default), and how
+	// far apart (60 s).
+	ActionNumber int
+	ActionPeriod time.Duration
 	// Settings are the workers', for the plans of dry runs; OneFlow's defaults
 	// if they are left out.
 	Settings flow.Settings
@@ -70,6 +75,8 @@ func (c Config) withDefaults() Config {
 	c.CredentialTTL = orDefault(c.CredentialTTL, 30*time.Second)
 	c.ReplyWait = orDefault(c.ReplyWait, 5*time.Second)
 	c.Version = orDefault(c.Version, "unknown")
+	c.ActionNumber = orDefault(c.ActionNumber, 1)
+	c.ActionPeriod = orDefault(c.ActionPeriod, time.Minute)
 	c.Limits.Body = orDefault(c.Limits.Body, 1<<20)
 	c.Limits.Requests = orDefault(c.Limits.Requests, 512)
 	c.Limits.Reads = orDefault(c.Limits.Reads, 5000)

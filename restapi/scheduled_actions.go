@@ -21,11 +21,7 @@ var vmActions = []string{
 }
 
 const (
-	// defaultPeriod and defaultNumber are OneFlow's action_period (seconds) and
-	// action_number.
-	defaultPeriod = 60
-	defaultNumber = 1
-	maxArguments  = 4 << 10
+	maxArguments = 4 << 10
 	// maxActionPeriod keeps the time of the last VM within what oned stores.
 	maxActionPeriod = 365 * 24 * 60 * 60
 )
@@ -39,16 +35,16 @@ type batch struct {
 	number int
 }
 
-func readBatch(perform string, params attributes) (batch, error) {
+func (c Config) readBatch(perform string, params attributes) (batch, error) {
 	read := batch{action: perform}
 	if params == nil {
 		return read, badRequest(`"params" is missing; it must be an object, such as {"period": 60, "number": 1, "args": ""}, and may be empty`)
 	}
 	var err error
-	if read.period, err = params.wholeUnlessEmpty("period", defaultPeriod); err != nil {
+	if read.period, err = params.wholeUnlessEmpty("period", int(c.ActionPeriod/time.Second)); err != nil {
 		return read, err
 	}
-	if read.number, err = params.wholeUnlessEmpty("number", defaultNumber); err != nil {
+	if read.number, err = params.wholeUnlessEmpty("number", c.ActionNumber); err != nil {
 		return read, err
 	}
 	if read.number == 0 || read.period > maxActionPeriod {
@@ -80,7 +76,7 @@ func (s *Server) scheduleOnService(perform string) documentAction {
 // schedule gives each VM of one role, or without a name of all, its time. Each
 // role counts its VMs from 0, so that roles go on side by side.
 func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Document, perform string, params attributes, only *string) (answer, error) {
-	wanted, err := readBatch(perform, params)
+	wanted, err := s.config.readBatch(perform, params)
 	if err != nil {
 		return answer{}, err
 	}

@@ -245,3 +245,15 @@ func TestCloneAndDeleteWithVMTemplates(t *testing.T) {
 		t.Error("the copied VM template was left behind")
 	}
 }
+
+func TestActionsThatDoNotSayArePacedAsConfigured(t *testing.T) {
+	for want, config := range map[batch]Config{
+		{action: "poweroff", period: 60, number: 1}: {},
+		{action: "poweroff", period: 90, number: 2}: {ActionNumber: 2, ActionPeriod: 90 * time.Second},
+	} {
+		read, err := config.withDefaults().readBatch("poweroff", attributes{})
+		if err != nil || read != want {
+			t.Errorf("got %+v %v, want %+v", read, err, want)
+		}
+	}
+}
