@@ -91,6 +91,17 @@ func (l *mortalLife) deploy(body string, arguments ...any) {
 	l.accepted(l.service, flow.VerbDeploy, nil)
 }
 
+// accepted is the world's, and names the death where it fails.
+func (l *mortalLife) accepted(service int, verb flow.Verb, arguments any) {
+	l.t.Helper()
+	defer func() {
+		if l.t.Failed() {
+			l.t.Logf("%s of service %d (death %s)", verb, service, l.at)
+		}
+	}()
+	l.world.accepted(service, verb, arguments)
+}
+
 // comesTo waits for a state of the service.
 func (l *mortalLife) comesTo(state flow.ServiceState) {
 	l.t.Helper()

@@ -58,7 +58,7 @@ const (
 	// firstAttempt is how long the first request waits for its answer, and
 	// attempt how long later ones do. A leader that steps down answers nothing to
 	// what it had not finished: found on three servers.
-	firstAttempt = time.Second
+	firstAttempt = 600 * time.Millisecond
 	attempt      = 3 * time.Second
 	firstBackoff = 5 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
