@@ -176,6 +176,7 @@ func (g *guide) onThree(page map[string]section) {
 		told.scrape([]*machine{g.frontEnds[0], g.frontEnds[2]})
 	}
 	g.follow(page["Work on one of them"])
+	g.upgrade(g.frontEnds[2])
 	poll.Until(t, "the customer to go on with three again", g.further(customer, 20))
 	customer.stop()
 	<-customer.ended
@@ -211,6 +212,20 @@ func (g *guide) further(c *customer, rounds int64) func() bool {
 		default:
 		}
 		return c.rounds.Load() >= wanted
+	}
+}
+
+// upgrade installs the package once more over what runs, which it restarts.
+func (g *guide) upgrade(m *machine) {
+	g.t.Helper()
+	const numbers = "systemctl show --property MainPID flowjet-nats flowjet-bridge flowjet-worker flowjet-api"
+	before := strings.Fields(m.runs(numbers))
+	m.runs("dpkg -i /walk/flowjet.deb")
+	g.settle("three of everything after an upgrade")
+	for i, number := range strings.Fields(m.runs(numbers)) {
+		if number == before[i] || number == "MainPID=0" {
+			g.t.Errorf("an upgrade leaves process %d as it was: %s", i, number)
+		}
 	}
 }
 
