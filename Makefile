@@ -109,4 +109,5 @@ demo-ci: build
 	.ci/demo
 
 .PHONY: ci
+ci: export CHAOS_LENGTH = 60s
 ci: fmt-check vet lint test fuzz demo-ci packages-ci walk-ci bench ## Everything that CI checks
