@@ -21,8 +21,10 @@ const (
 	pullExpiry = 30 * time.Second
 	// prefetch is how many messages a reader holds at most.
 	prefetch = 128
-	// forgetConsumer is how long the server keeps a reader that asks no more.
-	forgetConsumer = time.Minute
+	// forgetConsumer is how long the server keeps a reader that asks no more. A
+	// stream has 1,000 consumers at most (nats-server 2.15), and a worker that
+	// dies leaves 17.
+	forgetConsumer = 10 * time.Second
 	stopPatience   = time.Second
 )
 
@@ -175,7 +177,7 @@ func (r *reader) config(name string) jetstream.ConsumerConfig {
 	return config
 }
 
-// drop gives the consumer up. The server forgets it after a minute.
+// drop gives the consumer up. The server forgets it by itself.
 func (r *reader) drop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,7 +199,7 @@ func (r *reader) Stop() {
 }
 
 // forget tells the server that the consumer is not needed any more. Where
-// that fails the server finds out after a minute.
+// that fails the server finds out by itself.
 func (r *reader) forget(name string) {
 	if name == "" || !r.pipeline.conn.IsConnected() {
 		return
