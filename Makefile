@@ -56,8 +56,9 @@ soak: ## Kill bridges, oned and JetStream at random under load, MINUTES=m (defau
 	FLOWJET_SOAK=$(or $(MINUTES),10)m $(GO) test -run 'TestSoak' -count 1 -timeout 0 -v ./bridge
 
 .PHONY: nightly
-nightly: ## What takes long: every fuzz target for a minute, and the soak
+nightly: ## What takes long: every fuzz target for a minute, every death of a worker, and the soak
 	NIGHTLY=1 .ci/fuzz
+	EVERY_DEATH=1 $(GO) test -run TestWorkerDiesAtAnyCall -count 1 -timeout 30m ./consumers
 	$(MAKE) soak
 
 .PHONY: chaos
