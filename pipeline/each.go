@@ -63,23 +63,3 @@ func eachValue(ctx context.Context, bucket jetstream.KeyValue, visit func(jetstr
 		}
 	}
 }
-
-// EachTransition visits what has happened until now, oldest first, to one service
-// or, with a negative id, to all.
-func (p *Pipeline) EachTransition(ctx context.Context, service int, visit func(Transition)) error {
-	filter := SubjectsFlow
-	if service >= 0 {
-		filter = fmt.Sprintf("flow.event.%d.>", service)
-	}
-	r := p.newReader(StreamFlow, filter, 0)
-	defer r.Stop()
-	err := r.drain(ctx, func(message jetstream.Msg, _ *jetstream.MsgMetadata) {
-		if transition, ok := decodeTransition(message); ok {
-			visit(transition)
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("read what happened: %w", err)
-	}
-	return nil
-}
