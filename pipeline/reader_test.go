@@ -60,6 +60,29 @@ func TestAReaderReadsItsPartitionInOrder(t *testing.T) {
 	nextReason(t, reader, "c")
 }
 
+// TestAllIsReadThoughTheConsumerIsLost on the way, by sequence and by subject.
+func TestAllIsReadThoughTheConsumerIsLost(t *testing.T) {
+	const messages = 3 * prefetch
+	p, ctx := single(t), limited(t)
+	for service := range messages {
+		wake(t, p, service, "a")
+	}
+	for _, deliver := range []jetstream.DeliverPolicy{jetstream.DeliverByStartSequencePolicy, jetstream.DeliverLastPerSubjectPolicy} {
+		r := p.newReader(StreamWork, "flow.work.>", 0)
+		r.deliver = deliver
+		read := 0
+		must(t, r.drain(ctx, func(jetstream.Msg, *jetstream.MsgMetadata) {
+			if read++; read == messages/2 {
+				must(t, p.js.DeleteConsumer(ctx, StreamWork, r.consumer))
+			}
+		}))
+		r.Stop()
+		if read != messages {
+			t.Errorf("%d messages were read, want %d", read, messages)
+		}
+	}
+}
+
 func TestAReaderStartsBehindItsCursor(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	wake(t, p, 42, "a")

@@ -238,18 +238,22 @@ func (p *Pipeline) lastMessage(ctx context.Context, stream, subject string) (*je
 	return last, err
 }
 
-// drain reads what there is now.
+// drain reads what there is now, each message once: also where the server loses
+// the consumer on the way, and the next one starts over.
 func (r *reader) drain(ctx context.Context, visit func(jetstream.Msg, *jetstream.MsgMetadata)) error {
 	if err := r.open(ctx); err != nil {
 		return err
 	}
+	visited := uint64(0)
 	for pending := r.pending; pending > 0; {
-		message, metadata, err := r.take(ctx)
+		message, metadata, err := r.next(ctx)
 		if err != nil {
 			return err
 		}
-		pending = metadata.NumPending
-		visit(message, metadata)
+		if pending = metadata.NumPending; metadata.Sequence.Stream > visited {
+			visited = metadata.Sequence.Stream
+			visit(message, metadata)
+		}
 	}
 	return nil
 }
