@@ -14,11 +14,18 @@ func (l *lane) leavePlace() {
 	}
 }
 
+// takePlace waits for a place; without one it returns ctx's error.
+func (l *lane) takePlace(ctx context.Context) error {
+	err := l.worker.turns.enter(ctx, l.partition.isUrgent(l))
+	l.placed = err == nil
+	return err
+}
+
 // standAside waits without keeping others from working.
 func (l *lane) standAside(ctx context.Context, wait *backoff) {
 	l.leavePlace()
 	wait.wait(ctx)
-	l.placed = l.worker.turns.enter(ctx, l.partition.isUrgent(l)) == nil
+	_ = l.takePlace(ctx)
 }
 
 // giveWay lets others work between two calls where they wait for that: a role of a
@@ -28,9 +35,7 @@ func (l *lane) giveWay(ctx context.Context) error {
 		return nil
 	}
 	l.leavePlace()
-	err := l.worker.turns.enter(ctx, l.partition.isUrgent(l))
-	l.placed = err == nil
-	return err
+	return l.takePlace(ctx)
 }
 
 // maxOutside bounds how many lanes tell what happened without a place: beyond it

@@ -47,9 +47,7 @@ func (g *gathering) store(ctx context.Context, messages ...*nats.Msg) error {
 		return ctx.Err()
 	}
 	for _, message := range messages {
-		if isTraced(ctx) && traceOf(message.Header) == "" {
-			noteTrace(ctx, message.Header)
-		}
+		carryTrace(ctx, message)
 	}
 	own := &parcel{messages: messages, since: time.Now(), abandoned: ctx.Done(), stored: make(chan error, 1)}
 	g.add(own)

@@ -152,9 +152,7 @@ func oneLine(text string) string {
 
 // publish stores one message and returns its sequence.
 func (p *Pipeline) publish(ctx context.Context, message *nats.Msg) (uint64, error) {
-	if message.Header != nil && isTraced(ctx) && traceOf(message.Header) == "" {
-		noteTrace(ctx, message.Header)
-	}
+	carryTrace(ctx, message)
 	var sequence uint64
 	err := persist(ctx, func(ctx context.Context) error {
 		ack, err := p.js.PublishMsg(ctx, message)

@@ -26,6 +26,13 @@ func isTraced(ctx context.Context) bool             { return trace.SpanContextFr
 func traceOf(header nats.Header) string             { return header.Get(HeaderTrace) }
 func noteTrace(ctx context.Context, to nats.Header) { traceContext.Inject(ctx, traceCarrier(to)) }
 
+// carryTrace notes the context's trace on a message that belongs to none yet.
+func carryTrace(ctx context.Context, message *nats.Msg) {
+	if message.Header != nil && isTraced(ctx) && traceOf(message.Header) == "" {
+		noteTrace(ctx, message.Header)
+	}
+}
+
 // WithTrace is a context in which spans go on with the trace that a message
 // carried; an empty text changes nothing.
 func WithTrace(ctx context.Context, carried string) context.Context {
