@@ -80,12 +80,44 @@ func (s *vmScan) take(tag []byte, start, end int) bool {
 	case s.depth == maxDepth:
 		return false
 	}
+	if text, size := leafText(s.rest[end:], tag); size > 0 && s.depth > 0 && !s.wanted(tag) {
+		return s.takeLeaf(tag, text, end+size)
+	}
 	s.path[s.depth] = tag
 	s.depth++
 	s.leaf = true
 	s.hasVM = s.hasVM || s.depth == 2 && string(tag) == "VM"
 	s.rest = s.rest[end:]
 	return true
+}
+
+// takeLeaf goes past an element without children, which most are.
+func (s *vmScan) takeLeaf(tag, text []byte, size int) bool {
+	s.rest, s.leaf = s.rest[size:], false
+	s.depth++
+	understood := s.read(string(tag), text)
+	s.depth--
+	return understood
+}
+
+// leafText is what is in an element without children, behind whose opening tag
+// rest is, and how much of rest that is with the closing tag; 0 if it has some.
+func leafText(rest, tag []byte) (text []byte, size int) {
+	from := 0
+	if bytes.HasPrefix(rest, []byte(openCDATA)) {
+		from = max(0, bytes.Index(rest, []byte(closeCDATA)))
+	}
+	at := bytes.IndexByte(rest[from:], '<')
+	if at < 0 {
+		return nil, 0
+	}
+	text = rest[:from+at]
+	shut := rest[from+at:]
+	size = len("</>") + len(tag)
+	if len(shut) < size || shut[1] != '/' || shut[size-1] != '>' || !bytes.Equal(shut[2:size-1], tag) {
+		return nil, 0
+	}
+	return text, len(text) + size
 }
 
 // plainName says that a tag is a name as oned gives them, and no more.
@@ -189,10 +221,9 @@ func plainNumber(text []byte, into *int) bool {
 // plainText is a text that says what it is: without entities, line ends that a
 // decoder would change, or more than one piece.
 func plainText(text []byte, into *string) bool {
-	const open, closing = "<![CDATA[", "]]>"
-	if bytes.HasPrefix(text, []byte(open)) && bytes.HasSuffix(text, []byte(closing)) {
-		text = text[len(open) : len(text)-len(closing)]
-		if bytes.Contains(text, []byte(closing)) {
+	if bytes.HasPrefix(text, []byte(openCDATA)) && bytes.HasSuffix(text, []byte(closeCDATA)) {
+		text = text[len(openCDATA) : len(text)-len(closeCDATA)]
+		if bytes.Contains(text, []byte(closeCDATA)) {
 			return false
 		}
 	} else if bytes.ContainsAny(text, "<&>") {

@@ -88,8 +88,8 @@ func elementSize(text []byte, tag []byte) int {
 
 // inCDATA says that a text ends inside CDATA: the last that opens is not closed.
 func inCDATA(text []byte) bool {
-	open := bytes.LastIndex(text, []byte("<![CDATA["))
-	return open >= 0 && !bytes.Contains(text[open:], []byte("]]>"))
+	open := bytes.LastIndex(text, []byte(openCDATA))
+	return open >= 0 && !bytes.Contains(text[open:], []byte(closeCDATA))
 }
 
 func partOfName(c byte) bool {
@@ -117,10 +117,11 @@ func countedSize(text []byte) int {
 	}
 }
 
+const openCDATA, closeCDATA = "<![CDATA[", "]]>"
+
 // nextTag is the next tag's text between "<" and ">", where it begins and
 // where what follows it begins; end is 0 if there is none.
 func nextTag(text []byte) (tag []byte, start, end int) {
-	const open, closing = "<![CDATA[", "]]>"
 	at := 0
 	for {
 		next := bytes.IndexByte(text[at:], '<')
@@ -128,14 +129,14 @@ func nextTag(text []byte) (tag []byte, start, end int) {
 			return nil, 0, 0
 		}
 		at += next
-		if !bytes.HasPrefix(text[at:], []byte(open)) {
+		if !bytes.HasPrefix(text[at:], []byte(openCDATA)) {
 			break
 		}
-		length := bytes.Index(text[at:], []byte(closing))
+		length := bytes.Index(text[at:], []byte(closeCDATA))
 		if length < 0 {
 			return nil, 0, 0
 		}
-		at += length + len(closing)
+		at += length + len(closeCDATA)
 	}
 	length := bytes.IndexByte(text[at:], '>')
 	if length < 2 {
