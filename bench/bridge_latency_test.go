@@ -156,7 +156,7 @@ func (l *line) twoPublishes(b *testing.B) []time.Duration {
 	var taken []time.Duration
 	for i := range 300 {
 		id := fmt.Sprintf("0123456789abcdef-%d-%d", time.Now().UnixNano(), i)
-		event := pipeline.FeedEvent{Subject: "one.0.host.1.MONITORED", MessageID: id, Hash: "0", Event: pipeline.Event{Object: "host", ID: 1}}
+		event := pipeline.FeedEvent{Subject: "one.0.host.1.MONITORED", MessageID: id, Event: pipeline.Event{Object: "host", ID: 1}}
 		began := time.Now()
 		must(b, lease.Publish(b.Context(), []pipeline.FeedEvent{event}))
 		_, err := l.pipe.PublishWork(b.Context(), pipeline.Work{Service: 1_000_000, Event: &event.Event}, id)

@@ -135,8 +135,7 @@ func (l *line) floor(b *testing.B, count int) time.Duration {
 		events := make([]pipeline.FeedEvent, batch)
 		for i := range events {
 			events[i] = pipeline.FeedEvent{
-				Subject: pipeline.VMSubject(0, i, "ACTIVE", "RUNNING"), MessageID: fmt.Sprintf("0123456789abcdef-%d-%d", began.UnixNano(), sent+i),
-				Hash: "0123456789abcdef0123456789abcdef", Data: message.Data,
+				Subject: pipeline.VMSubject(0, i, "ACTIVE", "RUNNING"), MessageID: fmt.Sprintf("0123456789abcdef-%d-%d", began.UnixNano(), sent+i), Data: message.Data,
 			}
 		}
 		must(b, lease.Publish(ctx, events))

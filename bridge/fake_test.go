@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,7 +109,8 @@ func (l fakeLease) Tail(context.Context, int) ([]pipeline.StoredEvent, error) {
 	defer l.mu.Unlock()
 	var tail []pipeline.StoredEvent
 	for i, event := range l.events {
-		tail = append(tail, pipeline.StoredEvent{Sequence: uint64(i + 1), Hash: event.Hash, Heard: event.Event.Heard})
+		hash, _, _ := strings.Cut(event.MessageID, "-")
+		tail = append(tail, pipeline.StoredEvent{Sequence: uint64(i + 1), Hash: hash, Heard: event.Event.Heard})
 	}
 	return tail, nil
 }

@@ -90,7 +90,7 @@ func checkEvent(t *testing.T, e entry) {
 		t.Fatalf("event %s of %+v", e.data, e.objectID)
 	}
 	tokens := strings.Split(e.subject, ".")
-	if len(tokens) < 5 || strings.ContainsAny(e.subject, " *>\t\r\n\x00") || strings.Contains(e.subject, "..") || len(e.hash) != 32 {
+	if len(tokens) < 5 || strings.ContainsAny(e.subject, " *>\t\r\n\x00") || strings.Contains(e.subject, "..") || len(e.hash) != hashLength {
 		t.Fatalf("subject %q, hash %q", e.subject, e.hash)
 	}
 }

@@ -52,13 +52,13 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 	p := newPipeline(t)
 	b := newBridge(quietly(), pipelineStore{p}, cloud, nil)
 	r := b.newResync()
-	must(t, r.run(limited(t)))
-	if r.stored != cloud.count {
-		t.Errorf("%d of %d differences were stored", r.stored, cloud.count)
+	// What JetStream acknowledged too late is counted by nobody, and found stored.
+	for must(t, r.run(limited(t))); r.stored > 0; must(t, r.run(limited(t))) {
 	}
-	must(t, r.run(limited(t)))
-	if r.stored != 0 {
-		t.Errorf("%d differences the second time", r.stored)
+	stream, err := p.JetStream().Stream(t.Context(), pipeline.StreamONE)
+	must(t, err)
+	if stored := stream.CachedInfo().State.LastSeq; stored != uint64(cloud.count) {
+		t.Errorf("%d of %d differences are stored", stored, cloud.count)
 	}
 	known := 0
 	r.kinds[0].index.All(func(int, pipeline.StoredObject) { known++ })

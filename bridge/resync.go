@@ -195,10 +195,9 @@ func (r *resync) differs(ctx context.Context, event pipeline.Event, after uint64
 		}
 	}
 	event.Version, event.Zone, event.Resync, event.Heard = pipeline.Version, b.config.Zone, true, time.Now().UTC()
-	hash := hashOf([][]byte{[]byte("resync"), pipeline.Encode(event)})
 	id := fmt.Sprintf("resync-%d-%s-%d-%d", b.config.Zone, event.Object, event.ID, after)
 	r.found = append(r.found, pipeline.FoundEvent{
-		FeedEvent: pipeline.FeedEvent{Subject: subject(event), MessageID: id, Hash: hash, Event: event}, After: after,
+		FeedEvent: pipeline.FeedEvent{Subject: subject(event), MessageID: id, Event: event}, After: after,
 	})
 	if len(r.found) >= b.config.Resync.PageSize {
 		return r.flush(ctx)

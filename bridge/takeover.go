@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
@@ -10,8 +11,13 @@ import (
 // Equal events are told apart by what was stored before them, and where even
 // that is equal by when they were heard. When the newest stored event is not
 // among those heard, the newest that is counts; without any, all that was heard
-// is new. Bodies of VM events hold times, so equal ones are few: READY, mostly. exact says that nothing of that had to be assumed.
+// is new. Bodies of VM events hold times, so equal ones are few: READY, mostly. What
+// an earlier version stored tells nothing but its time. exact says that nothing of
+// that had to be assumed.
 func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact bool) {
+	if last := len(stored) - 1; last >= 0 && stored[last].Hash == "" {
+		return firstAfter(heard, stored[last].Heard), false
+	}
 	places := map[string][]int{}
 	for i, e := range heard {
 		if !e.isLetter() {
@@ -33,6 +39,15 @@ func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact
 		return best + 1, last == len(stored)-1
 	}
 	return 0, len(stored) == 0
+}
+
+// firstAfter is the place of the first that was heard after a time.
+func firstAfter(heard []entry, at time.Time) int {
+	place := slices.IndexFunc(heard, func(e entry) bool { return e.heard.After(at) })
+	if place < 0 {
+		return len(heard)
+	}
+	return place
 }
 
 // sameMoment is how far apart two bridges may have heard one event for it to be

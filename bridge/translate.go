@@ -6,10 +6,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -39,13 +40,12 @@ type deadLetter struct {
 type decoder struct {
 	*translator
 	events opennebula.EventDecoder
-	digest hash.Hash
-	space  [sha256.Size]byte
+	digest *xxhash.Digest
 	// text is the last event's, as it is stored.
 	text []byte
 }
 
-func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: sha256.New()} }
+func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: xxhash.New()} }
 
 // translate makes an event, or a dead letter, of a message; false means that it
 // is neither, because nobody wants it.
@@ -72,9 +72,8 @@ func (t *decoder) translate(i item) (e entry, passes bool) {
 		Version: pipeline.Version, Zone: t.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
-	t.digest.Reset()
 	t.text = pipeline.AppendEvent(t.text[:0], event)
-	return entryOf(event, hashInto(t.digest, &t.space, i.frames), bytes.Clone(t.text)), true
+	return entryOf(event, hashInto(t.digest, i.frames), bytes.Clone(t.text)), true
 }
 
 func entryOf(event pipeline.Event, hash string, data []byte) entry {
@@ -86,13 +85,8 @@ func entryOf(event pipeline.Event, hash string, data []byte) entry {
 // happening again is stored.
 func (e entry) message(epoch string, number uint64) pipeline.FeedEvent {
 	var space [80]byte
-	id := append(append(append(append(space[:0], e.hash[:16]...), '-'), epoch...), '-')
-	return pipeline.FeedEvent{
-		Subject:   e.subject,
-		MessageID: string(strconv.AppendUint(id, number, 10)),
-		Hash:      e.hash,
-		Data:      e.data,
-	}
+	id := append(append(append(append(space[:0], e.hash...), '-'), epoch...), '-')
+	return pipeline.FeedEvent{Subject: e.subject, MessageID: string(strconv.AppendUint(id, number, 10)), Data: e.data}
 }
 
 func subject(event pipeline.Event) string {
@@ -105,15 +99,21 @@ func subject(event pipeline.Event) string {
 	return pipeline.ObjectSubject(event.Zone, event.Object, event.ID, event.State)
 }
 
-// hashOf is the first half of the frames' SHA-256, in hex.
-func hashOf(frames [][]byte) string { return hashInto(sha256.New(), new([sha256.Size]byte), frames) }
+// hashLength is that of a hash in hex.
+const hashLength = 16
 
-func hashInto(digest hash.Hash, space *[sha256.Size]byte, frames [][]byte) string {
+// hashOf is the frames' XXH64, in hex. It has to be the same in every bridge, and
+// nobody gains by two equal ones: each event has a number as well.
+func hashOf(frames [][]byte) string { return hashInto(xxhash.New(), frames) }
+
+func hashInto(digest *xxhash.Digest, frames [][]byte) string {
+	digest.Reset()
+	var space [hashLength]byte
 	for _, frame := range frames {
-		digest.Write(append(strconv.AppendInt(space[:0], int64(len(frame)), 10), ':'))
-		digest.Write(frame)
+		_, _ = digest.Write(append(strconv.AppendInt(space[:0], int64(len(frame)), 10), ':')) // never fails
+		_, _ = digest.Write(frame)
 	}
-	return hex.EncodeToString(digest.Sum(space[:0])[:16])
+	return hex.EncodeToString(digest.Sum(space[:0]))
 }
 
 func (t *translator) dead(i item, reason error) *deadLetter {

@@ -46,6 +46,23 @@ func chunk(messages []*nats.Msg, replicated bool) int {
 	return count
 }
 
+// inChunks stores messages in their order: as many at a time as one batch takes by
+// many, and where few is not nil and no more are left than are faster one right
+// behind the other, those by few.
+func inChunks(messages []*nats.Msg, replicated bool, many, few func([]*nats.Msg) error) error {
+	for len(messages) > 0 {
+		if few != nil && worthPipelining(messages, replicated) {
+			return few(messages)
+		}
+		count := chunk(messages, replicated)
+		if err := many(messages[:count]); err != nil {
+			return err
+		}
+		messages = messages[count:]
+	}
+	return nil
+}
+
 // publishBatch stores all messages or none, in their order.
 func (p *Pipeline) publishBatch(ctx context.Context, messages []*nats.Msg) error {
 	return persist(ctx, func(ctx context.Context) error { return p.tryBatch(ctx, messages) })
@@ -55,29 +72,20 @@ func (p *Pipeline) publishBatch(ctx context.Context, messages []*nats.Msg) error
 // answer to the last, which commits. A message that was lost on the way makes
 // the server refuse the commit.
 func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) error {
-	id, err := p.stageBatch(messages)
-	if err != nil {
-		return err
-	}
-	return p.commitBatch(ctx, messages, id)
-}
-
-// stageBatch sends all but the last message. Nothing of it is stored before
-// commitBatch; a batch that is not committed the server forgets after 10 s.
-func (p *Pipeline) stageBatch(messages []*nats.Msg) (id string, err error) {
-	id = nuid.Next()
-	last, ids := len(messages)-1, []string{id}
+	last, ids := len(messages)-1, []string{nuid.Next()}
 	for i, message := range messages[:last] {
 		if err := p.conn.PublishMsg(inBatch(message, ids, i+1)); err != nil {
-			return id, err
+			return err
 		}
 	}
-	return id, nil
+	return p.commitBatch(ctx, messages[last], ids[0], len(messages))
 }
 
-// commitBatch sends the last message and waits until all are stored.
-func (p *Pipeline) commitBatch(ctx context.Context, messages []*nats.Msg, id string) error {
-	commit := inBatch(messages[len(messages)-1], []string{id}, len(messages))
+// commitBatch sends the last message of a batch and waits until all are stored.
+// Nothing of it is stored before; a batch that is not committed the server forgets
+// after 10 s.
+func (p *Pipeline) commitBatch(ctx context.Context, last *nats.Msg, id string, count int) error {
+	commit := inBatch(last, []string{id}, count)
 	commit.Header.Set(headerBatchCommit, "1")
 	answer, err := p.conn.RequestMsgWithContext(ctx, commit)
 	if err != nil {

@@ -22,11 +22,9 @@ const renewLease = time.Hour
 // FeedEvent is one event of a feed, ready to be stored.
 type FeedEvent struct {
 	Subject string
-	// MessageID is the hash of the event with its occurrence number.
+	// MessageID is "<hash of the hook event>-<process>-<occurrence number>".
 	MessageID string
-	// Hash is the hash of the hook event's key and body.
-	Hash  string
-	Event Event
+	Event     Event
 	// Data is Event as Encode writes it; nil has it encoded when it is stored.
 	Data []byte
 }
@@ -160,18 +158,9 @@ func (l *FeedLease) publish(ctx context.Context, events []FeedEvent) (err error)
 	messages := l.messages(events)
 	stored := traceEvents(ctx, events, messages)
 	defer func() { stored(err) }()
-	replicated := l.pipeline.replicated(StreamONE)
-	for len(messages) > 0 {
-		if worthPipelining(messages, replicated) {
-			return l.publishChain(ctx, messages)
-		}
-		count := chunk(messages, replicated)
-		if err := l.publishChunk(ctx, messages[:count]); err != nil {
-			return err
-		}
-		messages = messages[count:]
-	}
-	return nil
+	many := func(chunk []*nats.Msg) error { return l.publishChunk(ctx, chunk) }
+	few := func(rest []*nats.Msg) error { return l.publishChain(ctx, rest) }
+	return inChunks(messages, l.pipeline.replicated(StreamONE), many, few)
 }
 
 func (l *FeedLease) messages(events []FeedEvent) []*nats.Msg {
@@ -231,17 +220,19 @@ func (l *FeedLease) publishSingly(ctx context.Context, messages []*nats.Msg) err
 	return nil
 }
 
-// write makes a message of the event as it is stored, without a fence.
+// write makes the message that of the event, as it is stored, without a fence.
 func (e *FeedEvent) write(message *nats.Msg) {
-	message.Subject, message.Data, message.Header = e.Subject, e.Data, make(nats.Header, 8)
+	message.Subject, message.Data = e.Subject, e.Data
+	if message.Header == nil {
+		message.Header = make(nats.Header, 8)
+	}
+	clear(message.Header)
 	if message.Data == nil {
 		event := e.Event
 		event.Version = Version
 		message.Data = EncodeEvent(event)
 	}
-	values := [...]string{e.MessageID, e.Hash}
-	message.Header[jetstream.MsgIDHeader] = values[:1:1]
-	message.Header[HeaderHash] = values[1:]
+	message.Header[jetstream.MsgIDHeader] = []string{e.MessageID}
 	if e.Event.Resync {
 		message.Header[HeaderResync] = []string{"true"}
 	}

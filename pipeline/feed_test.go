@@ -20,7 +20,7 @@ func vmEvent(vm, number int) FeedEvent {
 	}
 	return FeedEvent{
 		Subject: VMSubject(0, vm, event.State, event.LCMState), MessageID: fmt.Sprintf("%d-%d", vm, number),
-		Hash: "hash", Event: event,
+		Event: event,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,8 +117,10 @@ func (w *FeedWatch) Close() { _ = w.subscription.Unsubscribe() }
 // StoredEvent is what tells a stored event from others.
 type StoredEvent struct {
 	Sequence uint64
-	Hash     string
-	Heard    time.Time
+	// Hash is the one in the message id; empty if a version that had another hash
+	// stored the event.
+	Hash  string
+	Heard time.Time
 }
 
 // tailWindows are how many messages back a feed's last events are looked for.
@@ -170,5 +173,9 @@ func (l *FeedLease) storedEvent(message jetstream.Msg, metadata *jetstream.MsgMe
 	if err != nil {
 		return StoredEvent{}, false
 	}
-	return StoredEvent{Sequence: metadata.Sequence.Stream, Hash: header.Get(HeaderHash), Heard: event.Heard}, true
+	hash, _, _ := strings.Cut(header.Get(jetstream.MsgIDHeader), "-")
+	if header.Get(headerEarlierHash) != "" {
+		hash = ""
+	}
+	return StoredEvent{Sequence: metadata.Sequence.Stream, Hash: hash, Heard: event.Heard}, true
 }

@@ -2,9 +2,12 @@ package pipeline
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/nats-io/nats.go"
+
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -73,15 +76,17 @@ func TestTheTailOfAFeed(t *testing.T) {
 		must(t, err)
 		events := feedEvents(0, 5)
 		for i := range events {
-			events[i].Hash = string(rune('a' + i))
+			events[i].MessageID = fmt.Sprintf("%c-x-%d", 'a'+i, i)
 		}
 		must(t, old.Publish(ctx, events))
 		must(t, other.Publish(ctx, feedEvents(100, 2300))) // more than the first window
+		_, err = p.publish(ctx, fromEarlierVersion(events[0], "fe1"))
+		must(t, err)
 		lease, err := p.AcquireFeed(ctx, "fe1", "c")
 		must(t, err)
-		tail, err := lease.Tail(ctx, 3)
+		tail, err := lease.Tail(ctx, 4)
 		must(t, err)
-		if len(tail) != 3 || tail[0].Hash != "c" || tail[2].Hash != "e" || tail[2].Sequence >= lease.Sequence() {
+		if len(tail) != 4 || tail[0].Hash != "c" || tail[2].Hash != "e" || tail[3].Hash != "" || tail[3].Sequence >= lease.Sequence() {
 			t.Errorf("the tail is %+v", tail)
 		}
 		none, err := p.AcquireFeed(ctx, "fe3", "c")
@@ -90,4 +95,13 @@ func TestTheTailOfAFeed(t *testing.T) {
 			t.Errorf("the tail of a new feed is %+v, %v", tail, err)
 		}
 	})
+}
+
+// fromEarlierVersion is an event as it was stored when its hash had a header of its own.
+func fromEarlierVersion(event FeedEvent, feed string) *nats.Msg {
+	event.Event.Version = Version
+	return &nats.Msg{
+		Subject: event.Subject, Data: EncodeEvent(event.Event),
+		Header: nats.Header{HeaderFeed: {feed}, headerEarlierHash: {"0123"}, "Nats-Msg-Id": {"01-process-1"}},
+	}
 }

@@ -86,7 +86,7 @@ func TestTheIndexOfNetworks(t *testing.T) {
 	events := feedEvents(0, 7)
 	for i, state := range []string{"LOCK_CREATE", "READY"} {
 		events = append(events, FeedEvent{
-			Subject: ObjectSubject(0, "net", 3, state), MessageID: fmt.Sprint("net-", i), Hash: fmt.Sprint(i),
+			Subject: ObjectSubject(0, "net", 3, state), MessageID: fmt.Sprint("net-", i),
 			Event: Event{Object: "net", ID: 3, State: state},
 		})
 	}

@@ -44,8 +44,9 @@ const (
 	// HeaderReplyTo is the inbox that a command's reply is sent to. (A core
 	// NATS reply subject would be answered by the stream's own ack.)
 	HeaderReplyTo = "Flowjet-Reply-To"
-	// HeaderHash is the hash of a hook event's key and body.
-	HeaderHash = "Flowjet-Hash"
+	// headerEarlierHash was, in an earlier version, another hash than that in the
+	// message id.
+	headerEarlierHash = "Flowjet-Hash"
 	// HeaderFeed is the feed that an event was heard on.
 	HeaderFeed = "Flowjet-Feed"
 	// HeaderResync marks an event that was found by comparing, not heard.

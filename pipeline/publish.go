@@ -73,17 +73,9 @@ func (p *Pipeline) PublishWakes(ctx context.Context, wakes []Wake) error {
 }
 
 func (p *Pipeline) publishWakes(ctx context.Context, messages []*nats.Msg, replicated bool) error {
-	for len(messages) > 0 {
-		if worthPipelining(messages, replicated) {
-			return p.pipelineWakes(ctx, messages)
-		}
-		count := chunk(messages, replicated)
-		if err := p.publishChunk(ctx, messages[:count]); err != nil {
-			return err
-		}
-		messages = messages[count:]
-	}
-	return nil
+	many := func(chunk []*nats.Msg) error { return p.publishChunk(ctx, chunk) }
+	few := func(rest []*nats.Msg) error { return p.pipelineWakes(ctx, rest) }
+	return inChunks(messages, replicated, many, few)
 }
 
 // pipelineWakes publishes what is left one by one when something went wrong.
@@ -168,14 +160,8 @@ func (p *Pipeline) publish(ctx context.Context, message *nats.Msg) (uint64, erro
 // publishOrdered stores the messages in their order and returns when all are
 // stored. Every message has a message id. On an error a first part of them may be stored.
 func (p *Pipeline) publishOrdered(ctx context.Context, messages []*nats.Msg, replicated bool) error {
-	for len(messages) > 0 {
-		count := chunk(messages, replicated)
-		if err := p.publishChunk(ctx, messages[:count]); err != nil {
-			return err
-		}
-		messages = messages[count:]
-	}
-	return nil
+	many := func(chunk []*nats.Msg) error { return p.publishChunk(ctx, chunk) }
+	return inChunks(messages, replicated, many, nil)
 }
 
 func (p *Pipeline) publishChunk(ctx context.Context, messages []*nats.Msg) error {

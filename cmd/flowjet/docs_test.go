@@ -159,7 +159,7 @@ func TestInspectPageExplainsEveryName(t *testing.T) {
 	wanted := []string{
 		pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamDead, pipeline.StreamHook,
 		pipeline.BucketState, pipeline.BucketCheckpoint, pipeline.BucketOwners, pipeline.BucketCommands, pipeline.BucketHooks,
-		pipeline.HeaderReplyTo, pipeline.HeaderHash, pipeline.HeaderFeed, pipeline.HeaderResync, pipeline.HeaderNonce, pipeline.HeaderReason, pipeline.HeaderOrigin, pipeline.HeaderWebhooks,
+		pipeline.HeaderReplyTo, pipeline.HeaderFeed, pipeline.HeaderResync, pipeline.HeaderNonce, pipeline.HeaderReason, pipeline.HeaderOrigin, pipeline.HeaderWebhooks,
 	}
 	for _, message := range []any{
 		pipeline.Event{}, pipeline.Work{}, pipeline.Timer{}, pipeline.Cause{}, pipeline.Transition{}, flow.Change{}, flow.Command{}, flow.VM{},

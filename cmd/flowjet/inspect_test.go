@@ -44,7 +44,7 @@ var promises = map[string][]string{
 		"one.0.vm.4.PENDING.LCM_INIT", "one.0.vm.4.ACTIVE.BOOT", "one.0.vm.4.ACTIVE.RUNNING",
 	},
 	"nats stream get ONE --last-for one.0.vm.4.ACTIVE.RUNNING": {
-		"Flowjet-Hash: ", `"name":"Master_0_(service_3)"`, `"service":3,"role":"Master"`,
+		"Flowjet-Feed: ", `"name":"Master_0_(service_3)"`, `"service":3,"role":"Master"`,
 	},
 	"nats kv get FLOW_STATE 3 --raw":           {`"applied":`, `"name":"hello"`, `"timers":{"cooldown"`},
 	"nats kv get FLOW_OWNERS vm-4 --raw":       {"3"},
