@@ -103,7 +103,7 @@ func (t *tx) act(who identity, name string, v *vm) *refusal {
 		wanted.also(t, v)
 	}
 	if to == v.status() {
-		t.save(kindVM, v.ID, v)
+		t.keepVM(v)
 		return nil
 	}
 	t.prepareStay(v, wanted, to)

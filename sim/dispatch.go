@@ -242,7 +242,7 @@ func (r *request) userName() string {
 // outcome is what becomes of a call: an answer, a fault below oned's methods,
 // or a connection that is closed without one.
 type outcome struct {
-	body    []byte
+	body    *xmlWriter
 	dropped bool
 }
 

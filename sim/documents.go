@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -25,7 +24,7 @@ type documentLock struct {
 	Request int   `json:"request"`
 }
 
-func (d *document) write(b *bytes.Buffer) {
+func (d *document) write(b *xmlWriter) {
 	open(b, "DOCUMENT")
 	d.head(b)
 	number(b, "TYPE", d.Type)
@@ -40,12 +39,6 @@ func (d *document) write(b *bytes.Buffer) {
 	}
 	d.Template.write(b, "TEMPLATE")
 	shut(b, "DOCUMENT")
-}
-
-func (d *document) xml() string {
-	var b bytes.Buffer
-	d.write(&b)
-	return b.String()
 }
 
 // lockedFor says whether the lock stops a right: at level 1 (USE) it stops
@@ -87,7 +80,7 @@ func documentAllocate(r *request) answer {
 	}
 	made := &document{object: r.cloud.owned(id, name, r.who), Type: r.int(2), Template: parsed.without("NAME")}
 	r.keepDocument(made)
-	r.extra = made.xml()
+	r.extra = xmlText(made.write)
 	return idAnswer(id)
 }
 
@@ -96,7 +89,9 @@ func documentInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	return textAnswer(found.xml())
+	b := answerXML()
+	found.write(b)
+	return xmlAnswer(b)
 }
 
 // documentPoolInfo is one.documentpool.info(filter, start, end, type), newest
@@ -110,13 +105,13 @@ func documentPoolInfo(r *request) answer {
 	}
 	slices.Sort(listed)
 	slices.Reverse(listed)
-	var b bytes.Buffer
-	open(&b, "DOCUMENT_POOL")
+	b := answerXML()
+	open(b, "DOCUMENT_POOL")
 	for _, id := range r.page(2).cut(listed) {
-		r.cloud.documents[id].write(&b)
+		r.cloud.documents[id].write(b)
 	}
-	shut(&b, "DOCUMENT_POOL")
-	return textAnswer(b.String())
+	shut(b, "DOCUMENT_POOL")
+	return xmlAnswer(b)
 }
 
 // changeDocument lets the change have the document and keeps the outcome.
@@ -179,7 +174,7 @@ func documentDelete(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	r.extra = found.xml()
+	r.extra = xmlText(found.write)
 	delete(r.cloud.documents, found.ID)
 	r.tx.remove(kindDocument, found.ID)
 	return idAnswer(found.ID)

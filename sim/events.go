@@ -1,61 +1,66 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
+
+	fastbase64 "github.com/segmentio/asm/base64"
 )
 
 // event is one thing that happened, to be published under each of its keys
-// with the same body.
+// with the same body, which is in base64.
 type event struct {
 	keys []string
 	body []byte
+}
+
+// newEvent takes the body from the writer, which it releases.
+func newEvent(b *xmlWriter, keys ...string) event {
+	body := make([]byte, fastbase64.StdEncoding.EncodedLen(b.Len()))
+	fastbase64.StdEncoding.Encode(body, b.Bytes())
+	b.release()
+	return event{keys: keys, body: body}
 }
 
 // vmEvent is a VM's change of state: under the form by VM, the form by state,
 // and the service's where it has one. The trailing blanks are real.
 func vmEvent(v *vm, host string) event {
 	state, lcm := v.State.String(), v.LCM.String()
+	id := itoa(v.ID)
 	keys := []string{
-		fmt.Sprintf("EVENT VM %d/%s/%s ", v.ID, state, lcm),
-		fmt.Sprintf("EVENT STATE VM/%s/%s/%d ", state, lcm, v.ID),
+		"EVENT VM " + id + "/" + state + "/" + lcm + " ",
+		"EVENT STATE VM/" + state + "/" + lcm + "/" + id + " ",
 	}
-	var b bytes.Buffer
-	b.Grow(6 << 10)
-	stateHead(&b, "VM", state)
-	element(&b, "LCM_STATE", lcm)
-	number(&b, "RESOURCE_ID", v.ID)
+	b := newXML(plainForm)
+	stateHead(b, "VM", state)
+	element(b, "LCM_STATE", lcm)
+	number(b, "RESOURCE_ID", v.ID)
 	if service := v.service(); service != "" {
 		keys = append(keys, "EVENT SERVICE "+service+" ")
-		element(&b, "SERVICE_ID", service)
+		element(b, "SERVICE_ID", service)
 	}
 	if host == "" {
-		b.WriteString("<REMOTE_HOST/>")
+		markup(b, "<REMOTE_HOST/>")
 	} else {
-		element(&b, "REMOTE_HOST", host)
+		element(b, "REMOTE_HOST", host)
 	}
-	v.write(&b, false)
-	shut(&b, "HOOK_MESSAGE")
-	return event{keys: keys, body: b.Bytes()}
+	v.write(b, false)
+	shut(b, "HOOK_MESSAGE")
+	return newEvent(b, keys...)
 }
 
 // networkEvent is a virtual network's change of state.
 func networkEvent(n *network) event {
-	var b bytes.Buffer
-	stateHead(&b, "NET", n.State.String())
-	number(&b, "RESOURCE_ID", n.ID)
-	n.write(&b, eventForm)
-	shut(&b, "HOOK_MESSAGE")
-	return event{
-		keys: []string{
-			fmt.Sprintf("EVENT NET %d/%s/ ", n.ID, n.State),
-			fmt.Sprintf("EVENT STATE NET/%s//%d ", n.State, n.ID),
-		},
-		body: b.Bytes(),
-	}
+	b := newXML(plainForm)
+	stateHead(b, "NET", n.State.String())
+	number(b, "RESOURCE_ID", n.ID)
+	n.write(b, eventForm)
+	shut(b, "HOOK_MESSAGE")
+	return newEvent(b,
+		fmt.Sprintf("EVENT NET %d/%s/ ", n.ID, n.State),
+		fmt.Sprintf("EVENT STATE NET/%s//%d ", n.State, n.ID))
 }
 
-func stateHead(b *bytes.Buffer, kind, state string) {
+func stateHead(b *xmlWriter, kind, state string) {
 	open(b, "HOOK_MESSAGE")
 	element(b, "HOOK_TYPE", "STATE")
 	element(b, "HOOK_OBJECT", kind)
@@ -69,39 +74,39 @@ const hidden = "****"
 // parameter with < or & makes the body malformed. extra is the whole object
 // where the call made or removed one.
 func apiEvent(method string, parameters []value, secrets []int, a answer, extra string) event {
-	var b bytes.Buffer
+	b := newXML(plainForm)
 	result := 0
 	if a.ok() {
 		result = 1
 	}
-	open(&b, "HOOK_MESSAGE")
-	element(&b, "HOOK_TYPE", "API")
-	element(&b, "CALL", method)
-	open(&b, "CALL_INFO")
-	number(&b, "RESULT", result)
-	open(&b, "PARAMETERS")
+	open(b, "HOOK_MESSAGE")
+	element(b, "HOOK_TYPE", "API")
+	element(b, "CALL", method)
+	open(b, "CALL_INFO")
+	number(b, "RESULT", result)
+	open(b, "PARAMETERS")
 	for i, parameter := range parameters {
 		text := parameter.published()
 		if i == 0 || containsInt(secrets, i) {
 			text = hidden
 		}
-		apiParameter(&b, i+1, "IN", text)
+		apiParameter(b, i+1, "IN", text)
 	}
 	for i, text := range a.published(method) {
-		apiParameter(&b, i+1, "OUT", text)
+		apiParameter(b, i+1, "OUT", text)
 	}
-	shut(&b, "PARAMETERS")
-	b.WriteString("<EXTRA>" + extra + "</EXTRA>")
-	shut(&b, "CALL_INFO")
-	shut(&b, "HOOK_MESSAGE")
-	return event{keys: []string{fmt.Sprintf("EVENT API %s %d", method, result)}, body: b.Bytes()}
+	shut(b, "PARAMETERS")
+	markup(b, "<EXTRA>"+extra+"</EXTRA>")
+	shut(b, "CALL_INFO")
+	shut(b, "HOOK_MESSAGE")
+	return newEvent(b, fmt.Sprintf("EVENT API %s %d", method, result))
 }
 
-func apiParameter(b *bytes.Buffer, position int, direction, text string) {
+func apiParameter(b *xmlWriter, position int, direction, text string) {
 	open(b, "PARAMETER")
 	number(b, "POSITION", position)
 	element(b, "TYPE", direction)
-	b.WriteString("<VALUE>" + text + "</VALUE>")
+	markup(b, "<VALUE>"+text+"</VALUE>")
 	shut(b, "PARAMETER")
 }
 

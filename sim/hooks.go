@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/base64"
 	"sync"
 	"time"
 )
@@ -160,7 +159,7 @@ func (h *hooks) take() ([]dueEvent, time.Duration) {
 	return batch, 0
 }
 
-// send encodes an event's body once and sends it under each key.
+// send sends an event under each of its keys.
 func (h *hooks) send(e event) {
 	h.mu.Lock()
 	socket := h.socket
@@ -173,13 +172,11 @@ func (h *hooks) send(e event) {
 	if socket == nil {
 		return
 	}
-	body := make([]byte, base64.StdEncoding.EncodedLen(len(e.body)))
-	base64.StdEncoding.Encode(body, e.body)
 	for _, key := range e.keys {
 		if h.told != nil {
-			h.told("tcp://"+socket.listener.Addr().String(), key, body)
+			h.told("tcp://"+socket.listener.Addr().String(), key, e.body)
 		}
-		socket.send([]byte(key), body)
+		socket.send(key, e.body)
 	}
 }
 

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"math"
 	"strconv"
 	"strings"
@@ -78,16 +77,16 @@ func hostPoolInfo(r *request) answer {
 	if !r.who.isAdmin() {
 		return refusedAnswer(r.who.notAuthorized("USE HOST POOL"))
 	}
-	var b bytes.Buffer
-	open(&b, "HOST_POOL")
+	b := answerXML()
+	open(b, "HOST_POOL")
 	for _, h := range r.cloud.hosts {
-		h.write(&b)
+		h.write(b)
 	}
-	shut(&b, "HOST_POOL")
-	return textAnswer(b.String())
+	shut(b, "HOST_POOL")
+	return xmlAnswer(b)
 }
 
-func (h *host) write(b *bytes.Buffer) {
+func (h *host) write(b *xmlWriter) {
 	open(b, "HOST")
 	number(b, "ID", h.ID)
 	element(b, "NAME", h.Name)
@@ -106,9 +105,9 @@ func (h *host) write(b *bytes.Buffer) {
 	number(b, "MAX_CPU", h.cpu)
 	number(b, "RUNNING_VMS", len(h.vms))
 	number(b, "VMS_THREAD", 1)
-	b.WriteString("<DATASTORES></DATASTORES><PCI_DEVICES></PCI_DEVICES>")
+	markup(b, "<DATASTORES></DATASTORES><PCI_DEVICES></PCI_DEVICES>")
 	shut(b, "HOST_SHARE")
 	identifiers(b, "VMS", sortedKeys(h.vms))
-	b.WriteString("<TEMPLATE></TEMPLATE><MONITORING></MONITORING>")
+	markup(b, "<TEMPLATE></TEMPLATE><MONITORING></MONITORING>")
 	shut(b, "HOST")
 }

@@ -60,8 +60,9 @@ func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
 	t.nextID(kindVM)
 	v := &vm{
 		object: t.cloud.owned(id, vmName(o, id), who), Start: now(), Host: -1, Wanted: -1,
-		State: vmPending, UserTemplate: forUser,
+		State: vmPending,
 	}
+	v.setUserTemplate(forUser)
 	if o.hold {
 		own = own.set("SUBMIT_ON_HOLD", "YES")
 		v.State = vmHold

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -130,7 +129,7 @@ func (r *addressRange) nextIndex() int {
 }
 
 // write writes the range's attributes, and its leases for one.vn.info.
-func (r *addressRange) write(b *bytes.Buffer, form networkForm) {
+func (r *addressRange) write(b *xmlWriter, form networkForm) {
 	open(b, "AR")
 	if form == storedForm {
 		cdata(b, "ALLOCATED", "")
@@ -154,9 +153,9 @@ func (r *addressRange) write(b *bytes.Buffer, form networkForm) {
 	shut(b, "AR")
 }
 
-func (r *addressRange) writeLeases(b *bytes.Buffer) {
+func (r *addressRange) writeLeases(b *xmlWriter) {
 	if len(r.used) == 0 {
-		b.WriteString("<LEASES/>")
+		markup(b, "<LEASES/>")
 		return
 	}
 	indices := make([]int, 0, len(r.used))

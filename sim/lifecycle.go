@@ -12,7 +12,7 @@ func (t *tx) enter(v *vm, to status) {
 	t.settleResources(v, to)
 	t.emit(vmEvent(v, v.hostName()))
 	v.PrevState, v.PrevLCM = v.State, v.LCM
-	t.save(kindVM, v.ID, v)
+	t.keepVM(v)
 	t.sim.scheduleStep(v)
 }
 
@@ -73,8 +73,7 @@ func (t *tx) forgetOldest() {
 	for len(t.cloud.done) > t.sim.config.KeepDone {
 		oldest := t.cloud.done[0]
 		t.cloud.done = t.cloud.done[1:]
-		delete(t.cloud.vms, oldest)
-		t.remove(kindVM, oldest)
+		t.removeVM(oldest)
 	}
 }
 

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -23,22 +22,22 @@ func networkInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	var b bytes.Buffer
-	found.write(&b, infoForm)
-	return textAnswer(b.String())
+	b := answerXML()
+	found.write(b, infoForm)
+	return xmlAnswer(b)
 }
 
 // networkPoolInfo is one.vnpool.info(filter, start, end).
 func networkPoolInfo(r *request) answer {
-	var b bytes.Buffer
-	open(&b, "VNET_POOL")
+	b := answerXML()
+	open(b, "VNET_POOL")
 	for _, id := range r.page(2).cut(newestFirst(r.cloud.networks)) {
 		if n := r.cloud.networks[id]; r.who.listed(r.int(1), &n.object) {
-			n.write(&b, infoForm)
+			n.write(b, infoForm)
 		}
 	}
-	shut(&b, "VNET_POOL")
-	return textAnswer(b.String())
+	shut(b, "VNET_POOL")
+	return xmlAnswer(b)
 }
 
 // addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
@@ -150,9 +149,7 @@ func networkDelete(r *request) answer {
 		return refusedAnswer(refuse(opennebula.CodeAction,
 			fmt.Sprintf("Cannot delete virtual network [%d]: %d leases are in use.", found.ID, used)))
 	}
-	var b bytes.Buffer
-	found.write(&b, storedForm)
-	r.extra = b.String()
+	r.extra = xmlText(func(b *xmlWriter) { found.write(b, storedForm) })
 	r.returnReservation(found)
 	found.PrevState, found.State = found.State, netLockDelete
 	r.tx.save(kindNetwork, found.ID, found)
@@ -193,14 +190,12 @@ type vnTemplate struct {
 	Template   template `json:"template"`
 }
 
-func (v *vnTemplate) xml() string {
-	var b bytes.Buffer
-	open(&b, "VNTEMPLATE")
-	v.headAndPermissions(&b)
-	moment(&b, "REGTIME", v.Registered)
-	v.Template.write(&b, "TEMPLATE")
-	shut(&b, "VNTEMPLATE")
-	return b.String()
+func (v *vnTemplate) write(b *xmlWriter) {
+	open(b, "VNTEMPLATE")
+	v.headAndPermissions(b)
+	moment(b, "REGTIME", v.Registered)
+	v.Template.write(b, "TEMPLATE")
+	shut(b, "VNTEMPLATE")
 }
 
 func vnTemplateAllocate(r *request) answer {
@@ -216,7 +211,7 @@ func vnTemplateAllocate(r *request) answer {
 	made := &vnTemplate{object: r.cloud.owned(id, name, r.who), Registered: now(), Template: parsed.without("NAME")}
 	r.cloud.vnTemplates[id] = made
 	r.tx.save(kindVNTemplate, id, made)
-	r.extra = made.xml()
+	r.extra = xmlText(made.write)
 	return idAnswer(id)
 }
 
@@ -228,7 +223,9 @@ func vnTemplateInfo(r *request) answer {
 	if refused := r.who.authorize(use, "VNTEMPLATE", &found.object); refused != nil {
 		return refusedAnswer(refused)
 	}
-	return textAnswer(found.xml())
+	b := answerXML()
+	found.write(b)
+	return xmlAnswer(b)
 }
 
 // vnTemplateInstantiate is one.vntemplate.instantiate(id, name, extra).

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 
@@ -76,7 +75,7 @@ func (n *network) holders(kind string) []int {
 	return sortedKeys(found)
 }
 
-func (n *network) write(b *bytes.Buffer, form networkForm) {
+func (n *network) write(b *xmlWriter, form networkForm) {
 	open(b, "VNET")
 	n.headAndPermissions(b)
 	identifiers(b, "CLUSTERS", []int{0})
@@ -87,19 +86,19 @@ func (n *network) write(b *bytes.Buffer, form networkForm) {
 	optional(b, "PARENT_NETWORK_ID", n.Parent)
 	optional(b, "TEMPLATE_ID", n.FromID)
 	cdata(b, "VN_MAD", n.Template.text("VN_MAD"))
-	b.WriteString("<PHYDEV/><VLAN_ID/><OUTER_VLAN_ID/>")
+	markup(b, "<PHYDEV/><VLAN_ID/><OUTER_VLAN_ID/>")
 	number(b, "VLAN_ID_AUTOMATIC", 0)
 	number(b, "OUTER_VLAN_ID_AUTOMATIC", 0)
 	number(b, "USED_LEASES", n.usedLeases())
 	identifiers(b, "VROUTERS", n.holders(holderVRouter))
 	identifiers(b, "UPDATED_VMS", n.holders(holderVM))
-	b.WriteString("<OUTDATED_VMS></OUTDATED_VMS><UPDATING_VMS></UPDATING_VMS><ERROR_VMS></ERROR_VMS>")
+	markup(b, "<OUTDATED_VMS></OUTDATED_VMS><UPDATING_VMS></UPDATING_VMS><ERROR_VMS></ERROR_VMS>")
 	n.Template.write(b, "TEMPLATE")
 	n.writeRanges(b, form)
 	shut(b, "VNET")
 }
 
-func (n *network) writeRanges(b *bytes.Buffer, form networkForm) {
+func (n *network) writeRanges(b *xmlWriter, form networkForm) {
 	open(b, "AR_POOL")
 	if form != eventForm || n.State == netReady {
 		for i := range n.Ranges {

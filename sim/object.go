@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"time"
 )
 
@@ -30,7 +29,7 @@ var permissionNames = [9]string{
 	"OWNER_U", "OWNER_M", "OWNER_A", "GROUP_U", "GROUP_M", "GROUP_A", "OTHER_U", "OTHER_M", "OTHER_A",
 }
 
-func (p permissions) write(b *bytes.Buffer) {
+func (p permissions) write(b *xmlWriter) {
 	open(b, "PERMISSIONS")
 	for i, name := range permissionNames {
 		number(b, name, int(p>>(8-i))&1)
@@ -53,7 +52,7 @@ func (p permissions) changed(bits [9]int) permissions {
 }
 
 // head writes ID to NAME.
-func (o *object) head(b *bytes.Buffer) {
+func (o *object) head(b *xmlWriter) {
 	number(b, "ID", o.ID)
 	number(b, "UID", o.UID)
 	number(b, "GID", o.GID)
@@ -63,7 +62,7 @@ func (o *object) head(b *bytes.Buffer) {
 }
 
 // headAndPermissions writes ID to PERMISSIONS.
-func (o *object) headAndPermissions(b *bytes.Buffer) {
+func (o *object) headAndPermissions(b *xmlWriter) {
 	o.head(b)
 	o.Permissions.write(b)
 }

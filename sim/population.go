@@ -141,7 +141,7 @@ func (t *tx) populateVM(who identity, service int, role string, number int) (*vm
 		v.State, v.LCM, v.PrevState, v.PrevLCM = step.state, step.lcm, step.state, step.lcm
 		t.recordStay(v, step)
 	}
-	t.save(kindVM, v.ID, v)
+	t.keepVM(v)
 	return v, nil
 }
 

@@ -126,14 +126,14 @@ func (p *publisher) announce() {
 }
 
 // send queues a message for everybody who wants it.
-func (p *publisher) send(key, body []byte) {
-	message := zmq4.NewMsgFrom(key, body)
+func (p *publisher) send(key string, body []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for s := range p.subscribers {
-		if !s.wants(string(key)) {
+		if !s.wants(key) {
 			continue
 		}
+		message := zmq4.NewMsgFrom([]byte(key), body)
 		select {
 		case s.queue <- &message:
 		default: // a subscriber that is too slow loses in silence, as libzmq has it

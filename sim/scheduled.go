@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,7 +20,7 @@ type scheduledAction struct {
 	Message string `json:"message,omitempty"`
 }
 
-func (a *scheduledAction) write(b *bytes.Buffer, vmID int) {
+func (a *scheduledAction) write(b *xmlWriter, vmID int) {
 	open(b, "SCHED_ACTION")
 	number(b, "ID", a.ID)
 	number(b, "PARENT_ID", vmID)
@@ -105,7 +104,7 @@ func (t *tx) runScheduled(vmID, actionID int) {
 		if r := t.act(scheduler(t.cloud), entry.Action, v); r != nil {
 			entry.Message = r.message
 		}
-		t.save(kindVM, v.ID, v)
+		t.keepVM(v)
 		return
 	}
 }

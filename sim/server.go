@@ -61,8 +61,9 @@ func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", `text/xml; charset="utf-8"`)
-	w.Header().Set("Content-Length", strconv.Itoa(len(result.body)))
-	_, _ = w.Write(result.body)
+	w.Header().Set("Content-Length", strconv.Itoa(result.body.Len()))
+	_, _ = w.Write(result.body.Bytes())
+	result.body.release()
 }
 
 func (s *Sim) answerRPC(ctx context.Context, body []byte, server int) outcome {

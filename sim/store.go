@@ -27,6 +27,7 @@ const (
 	kindDocument   = "document"
 	kindTemplate   = "template"
 	kindVM         = "vm"
+	kindVMTexts    = "vmtexts"
 	kindNetwork    = "network"
 	kindVNTemplate = "vntemplate"
 	kindVRouter    = "vrouter"
@@ -138,7 +139,9 @@ func (c *cloud) restoreRecord(kind string, id int, content []byte) error {
 	case kindTemplate:
 		return restoreInto(c.templates, id, content)
 	case kindVM:
-		return restoreInto(c.vms, id, content)
+		return c.restoreVM(id, content)
+	case kindVMTexts:
+		return c.restoreVMTexts(id, content)
 	case kindNetwork:
 		return restoreInto(c.networks, id, content)
 	case kindVNTemplate:
@@ -149,6 +152,26 @@ func (c *cloud) restoreRecord(kind string, id int, content []byte) error {
 		return json.Unmarshal(content, &c.next)
 	}
 	return fmt.Errorf("unknown kind %q", kind)
+}
+
+// restoreVM reads a VM, whose texts follow. State files of before have them in
+// the same record, out of which they move with the VM's next change.
+func (c *cloud) restoreVM(id int, content []byte) error {
+	if err := restoreInto(c.vms, id, content); err != nil {
+		return err
+	}
+	texts := &c.vms[id].vmTexts
+	err := json.Unmarshal(content, texts)
+	texts.unsaved = texts.Template != nil
+	return err
+}
+
+func (c *cloud) restoreVMTexts(id int, content []byte) error {
+	v := c.vms[id]
+	if v == nil {
+		return errors.New("there is no such VM")
+	}
+	return json.Unmarshal(content, &v.vmTexts)
 }
 
 func restoreInto[T any](pool map[int]*T, id int, content []byte) error {

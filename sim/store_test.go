@@ -94,3 +94,28 @@ func TestMemoryOnlyZoneStartsAgain(t *testing.T) {
 	client.CloseIdleConnections()
 	must(t, s, "one.vm.info", oneadmin, id)
 }
+
+// TestVMComesBackWhole: what is stored apart of a VM, its texts and the rest,
+// belongs together after every restart, whichever of them was changed last.
+func TestVMComesBackWhole(t *testing.T) {
+	config := sim.Config{StateFile: filepath.Join(t.TempDir(), "zone.db"), BootDelay: sim.NoDelay}
+	s := again(t, config)
+	defer func() { stop(t, s) }()
+	id := runningVM(t, s)
+	for what, change := range map[string]func() error{
+		"its user template": func() error { must(t, s, "one.vm.update", oneadmin, id, "COLOUR=red", 1); return nil },
+		"its readiness":     func() error { return s.ReadyVM(id) },
+		"its state":         func() error { return s.LoseVM(id) },
+		"its name":          func() error { must(t, s, "one.vm.rename", oneadmin, id, "other"); return nil },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		before := must(t, s, "one.vmpool.infoextended", oneadmin, -2, -1, -1, -1).text
+		stop(t, s)
+		s = again(t, config)
+		if after := must(t, s, "one.vmpool.infoextended", oneadmin, -2, -1, -1, -1).text; after != before {
+			t.Errorf("with %s changed, the VM was\n%s\nand came back as\n%s", what, before, after)
+		}
+	}
+}

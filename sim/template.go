@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"sort"
 	"strconv"
 	"strings"
@@ -113,7 +112,7 @@ func (t template) names() []string {
 }
 
 // writeContent writes the attributes without the element around them.
-func (t template) writeContent(b *bytes.Buffer) {
+func (t template) writeContent(b *xmlWriter) {
 	for _, a := range t {
 		if !a.IsVector {
 			cdata(b, a.Name, a.Value)
@@ -126,7 +125,7 @@ func (t template) writeContent(b *bytes.Buffer) {
 }
 
 // write writes <name>attributes</name>.
-func (t template) write(b *bytes.Buffer, name string) {
+func (t template) write(b *xmlWriter, name string) {
 	open(b, name)
 	t.writeContent(b)
 	shut(b, name)

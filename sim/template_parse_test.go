@@ -1,15 +1,12 @@
 package sim
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 )
 
 func written(t template) string {
-	var b bytes.Buffer
-	t.writeContent(&b)
-	return strings.NewReplacer("<![CDATA[", "", "]]>", "").Replace(b.String())
+	return strings.NewReplacer("<![CDATA[", "", "]]>", "").Replace(xmlText(t.writeContent))
 }
 
 func TestTemplateForms(t *testing.T) {

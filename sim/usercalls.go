@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -30,31 +29,31 @@ func userInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	var b bytes.Buffer
-	found.write(&b, r.cloud.groupName(found.GID))
-	b.WriteString(quotaElements + defaultQuotas)
-	shut(&b, "USER")
-	return textAnswer(b.String())
+	b := answerXML()
+	found.write(b, r.cloud.groupName(found.GID))
+	markup(b, quotaElements+defaultQuotas)
+	shut(b, "USER")
+	return xmlAnswer(b)
 }
 
 func userPoolInfo(r *request) answer {
-	var b bytes.Buffer
-	open(&b, "USER_POOL")
+	b := answerXML()
+	open(b, "USER_POOL")
 	for _, id := range oldestFirst(r.cloud.users) {
 		u := r.cloud.users[id]
 		if !r.who.isAdmin() && u.ID != r.who.user.ID {
 			continue
 		}
-		u.write(&b, r.cloud.groupName(u.GID))
-		shut(&b, "USER")
-		open(&b, "QUOTAS")
-		number(&b, "ID", u.ID)
-		b.WriteString(quotaElements)
-		shut(&b, "QUOTAS")
+		u.write(b, r.cloud.groupName(u.GID))
+		shut(b, "USER")
+		open(b, "QUOTAS")
+		number(b, "ID", u.ID)
+		markup(b, quotaElements)
+		shut(b, "QUOTAS")
 	}
-	b.WriteString(defaultQuotas)
-	shut(&b, "USER_POOL")
-	return textAnswer(b.String())
+	markup(b, defaultQuotas)
+	shut(b, "USER_POOL")
+	return xmlAnswer(b)
 }
 
 func (r *request) keepUser(u *user) {
@@ -90,10 +89,10 @@ func userAllocate(r *request) answer {
 	}
 	made := newUser(r.tx.nextID(kindUser), usersGroup, name, r.text(2), driver)
 	r.keepUser(made)
-	var b bytes.Buffer
-	made.write(&b, r.cloud.groupName(made.GID))
-	shut(&b, "USER")
-	r.extra = b.String()
+	r.extra = xmlText(func(b *xmlWriter) {
+		made.write(b, r.cloud.groupName(made.GID))
+		shut(b, "USER")
+	})
 	return idAnswer(made.ID)
 }
 

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -102,7 +101,7 @@ func (u *user) leaves(gid int) {
 }
 
 // write writes the user up to its template, without the closing tag.
-func (u *user) write(b *bytes.Buffer, groupName string) {
+func (u *user) write(b *xmlWriter, groupName string) {
 	open(b, "USER")
 	number(b, "ID", u.ID)
 	number(b, "GID", u.GID)

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,18 +12,17 @@ import (
 // vm is one virtual machine.
 type vm struct {
 	object
-	State        opennebula.VMState  `json:"state"`
-	LCM          opennebula.LCMState `json:"lcm"`
-	PrevState    opennebula.VMState  `json:"prev_state"`
-	PrevLCM      opennebula.LCMState `json:"prev_lcm"`
-	Rescheduled  bool                `json:"resched,omitempty"`
-	Start        int64               `json:"start"`
-	End          int64               `json:"end"`
-	DeployID     string              `json:"deploy_id"`
-	Template     template            `json:"template"`
-	UserTemplate template            `json:"user_template"`
-	History      []history           `json:"history,omitempty"`
-	Scheduled    []scheduledAction   `json:"scheduled,omitempty"`
+	vmTexts     `json:"-"`
+	State       opennebula.VMState  `json:"state"`
+	LCM         opennebula.LCMState `json:"lcm"`
+	PrevState   opennebula.VMState  `json:"prev_state"`
+	PrevLCM     opennebula.LCMState `json:"prev_lcm"`
+	Rescheduled bool                `json:"resched,omitempty"`
+	Start       int64               `json:"start"`
+	End         int64               `json:"end"`
+	DeployID    string              `json:"deploy_id"`
+	History     []history           `json:"history,omitempty"`
+	Scheduled   []scheduledAction   `json:"scheduled,omitempty"`
 	// Monitoring are figures that were set by hand; they take the place of made-up ones.
 	Monitoring map[string]string `json:"monitoring,omitempty"`
 	// Origin is STOPPED or UNDEPLOYED while a VM comes back from there.
@@ -36,8 +34,36 @@ type vm struct {
 
 	// generation makes timers of an earlier state void.
 	generation uint64
-	// rendered is the template's XML as long as it does not change.
-	rendered []byte
+}
+
+// vmTexts are what seldom changes of a VM and is most of it. They are a record
+// of their own: a change of state does not write them again.
+type vmTexts struct {
+	Template     template `json:"template"`
+	UserTemplate template `json:"user_template"`
+
+	// unsaved: they are not in the state file as they are here.
+	unsaved bool
+}
+
+func (v *vmTexts) setTemplate(t template) { v.Template, v.unsaved = t, true }
+
+func (v *vmTexts) setUserTemplate(t template) { v.UserTemplate, v.unsaved = t, true }
+
+// keepVM marks a VM as changed, and its texts where they are.
+func (t *tx) keepVM(v *vm) {
+	t.save(kindVM, v.ID, v)
+	if v.unsaved {
+		t.save(kindVMTexts, v.ID, &v.vmTexts)
+		v.unsaved = false
+	}
+}
+
+// removeVM forgets a VM.
+func (t *tx) removeVM(id int) {
+	delete(t.cloud.vms, id)
+	t.remove(kindVM, id)
+	t.remove(kindVMTexts, id)
 }
 
 // history is one stay of a VM on a host.
@@ -80,26 +106,20 @@ func (v *vm) stateName() string {
 // service is USER_TEMPLATE/SERVICE_ID, "" without one.
 func (v *vm) service() string { return v.UserTemplate.text("SERVICE_ID") }
 
-// setTemplate replaces the VM's own template.
-func (v *vm) setTemplate(t template) {
-	v.Template = t
-	v.rendered = nil
-}
-
 // write writes the VM as one.vm.info and the hook events show it; monitored
 // adds the driver's figures, which only one.vm.info has.
-func (v *vm) write(b *bytes.Buffer, monitored bool) {
+func (v *vm) write(b *xmlWriter, monitored bool) {
 	open(b, "VM")
 	v.headAndPermissions(b)
 	v.writeStatus(b, monitored)
 	v.writeTemplate(b)
 	v.UserTemplate.write(b, "USER_TEMPLATE")
 	v.writeHistory(b, v.History)
-	b.WriteString("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
+	markup(b, "<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
 	shut(b, "VM")
 }
 
-func (v *vm) writeStatus(b *bytes.Buffer, monitored bool) {
+func (v *vm) writeStatus(b *xmlWriter, monitored bool) {
 	monitored = monitored && v.monitored()
 	lastPoll := int64(0)
 	if monitored {
@@ -131,7 +151,7 @@ func (v *vm) monitored() bool { return v.status() == active(lcmRunning) }
 
 // writeMonitoring makes figures up that depend on nothing but the VM's id, where
 // none were set by hand.
-func (v *vm) writeMonitoring(b *bytes.Buffer, at int64) {
+func (v *vm) writeMonitoring(b *xmlWriter, at int64) {
 	figures := []struct {
 		name  string
 		value int64
@@ -152,23 +172,18 @@ func (v *vm) writeMonitoring(b *bytes.Buffer, at int64) {
 }
 
 // writeTemplate writes TEMPLATE: the template, then the scheduled actions.
-func (v *vm) writeTemplate(b *bytes.Buffer) {
-	if v.rendered == nil {
-		var content bytes.Buffer
-		v.Template.writeContent(&content)
-		v.rendered = content.Bytes()
-	}
+func (v *vm) writeTemplate(b *xmlWriter) {
 	open(b, "TEMPLATE")
-	b.Write(v.rendered)
+	v.Template.writeContent(b)
 	for i := range v.Scheduled {
 		v.Scheduled[i].write(b, v.ID)
 	}
 	shut(b, "TEMPLATE")
 }
 
-func (v *vm) writeHistory(b *bytes.Buffer, stays []history) {
+func (v *vm) writeHistory(b *xmlWriter, stays []history) {
 	if len(stays) == 0 {
-		b.WriteString("<HISTORY_RECORDS/>")
+		markup(b, "<HISTORY_RECORDS/>")
 		return
 	}
 	open(b, "HISTORY_RECORDS")
@@ -178,7 +193,7 @@ func (v *vm) writeHistory(b *bytes.Buffer, stays []history) {
 	shut(b, "HISTORY_RECORDS")
 }
 
-func (h *history) write(b *bytes.Buffer, vmID int) {
+func (h *history) write(b *xmlWriter, vmID int) {
 	open(b, "HISTORY")
 	number(b, "OID", vmID)
 	number(b, "SEQ", h.Sequence)
@@ -207,7 +222,7 @@ func (h *history) write(b *bytes.Buffer, vmID int) {
 
 // writeShort writes the VM as one.vmpool.info shows it: without the user
 // template, so without the service it belongs to.
-func (v *vm) writeShort(b *bytes.Buffer) {
+func (v *vm) writeShort(b *xmlWriter) {
 	open(b, "VM")
 	v.head(b)
 	moment(b, "LAST_POLL", 0)
@@ -222,7 +237,7 @@ func (v *vm) writeShort(b *bytes.Buffer) {
 	moment(b, "ETIME", v.End)
 	element(b, "DEPLOY_ID", v.DeployID)
 	v.shortTemplate().write(b, "TEMPLATE")
-	b.WriteString("<MONITORING/><USER_TEMPLATE></USER_TEMPLATE>")
+	markup(b, "<MONITORING/><USER_TEMPLATE></USER_TEMPLATE>")
 	stays := v.History
 	if len(stays) > 1 {
 		stays = stays[len(stays)-1:]

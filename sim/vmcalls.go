@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -23,10 +22,9 @@ func vmInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	var b bytes.Buffer
-	b.Grow(6 << 10)
-	found.write(&b, true)
-	return textAnswer(b.String())
+	b := answerXML()
+	found.write(b, true)
+	return xmlAnswer(b)
 }
 
 // changeVM lets the change have the VM and keeps the outcome.
@@ -38,7 +36,7 @@ func changeVM(r *request, id int, needed right, change func(v *vm) *refusal) ans
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	r.tx.save(kindVM, found.ID, found)
+	r.tx.keepVM(found)
 	return idAnswer(found.ID)
 }
 
@@ -54,7 +52,7 @@ func vmUpdate(r *request) answer {
 	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
 		updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
 		if refused == nil {
-			v.UserTemplate = updated
+			v.setUserTemplate(updated)
 		}
 		return refused
 	})
@@ -113,7 +111,7 @@ func vmScheduleAdd(r *request) answer {
 	}
 	added.ID = r.tx.nextID("schedaction")
 	found.Scheduled = append(found.Scheduled, added)
-	r.tx.save(kindVM, found.ID, found)
+	r.tx.keepVM(found)
 	r.sim.scheduleAction(found.ID, added)
 	return idAnswer(added.ID)
 }
@@ -167,37 +165,38 @@ func (v *vm) matches(state int) bool {
 }
 
 func vmPoolInfo(r *request) answer {
-	return r.vmPool(func(b *bytes.Buffer, v *vm) { v.writeShort(b) })
+	return r.vmPool(func(b *xmlWriter, v *vm) { v.writeShort(b) })
 }
 
 func vmPoolInfoExtended(r *request) answer {
-	return r.vmPool(func(b *bytes.Buffer, v *vm) { v.write(b, false) })
+	return r.vmPool(func(b *xmlWriter, v *vm) { v.write(b, false) })
 }
 
-func (r *request) vmPool(write func(b *bytes.Buffer, v *vm)) answer {
-	var b bytes.Buffer
-	open(&b, "VM_POOL")
+func (r *request) vmPool(write func(b *xmlWriter, v *vm)) answer {
+	b := answerXML()
+	open(b, "VM_POOL")
 	for _, v := range r.poolVMs() {
-		write(&b, v)
+		write(b, v)
 	}
-	shut(&b, "VM_POOL")
-	return textAnswer(b.String())
+	shut(b, "VM_POOL")
+	return xmlAnswer(b)
 }
 
 // vmPoolMonitoring is one.vmpool.monitoring(filter, seconds): the last figures
-// of every running VM, whatever the seconds.
+// of every running VM, whatever the seconds. The call is published with its answer.
 func vmPoolMonitoring(r *request) answer {
-	var b bytes.Buffer
-	open(&b, "MONITORING_DATA")
+	b := newXML(plainForm)
+	defer b.release()
+	open(b, "MONITORING_DATA")
 	for _, id := range oldestFirst(r.cloud.vms) {
 		v := r.cloud.vms[id]
 		if !v.monitored() || !r.who.listed(r.int(1), &v.object) {
 			continue
 		}
-		open(&b, "MONITORING")
-		v.writeMonitoring(&b, now())
-		shut(&b, "MONITORING")
+		open(b, "MONITORING")
+		v.writeMonitoring(b, now())
+		shut(b, "MONITORING")
 	}
-	shut(&b, "MONITORING_DATA")
+	shut(b, "MONITORING_DATA")
 	return textAnswer(b.String())
 }

@@ -132,7 +132,7 @@ func (s *Sim) SetMonitoring(id int, figures map[string]string) error {
 			v.Monitoring = map[string]string{}
 		}
 		maps.Copy(v.Monitoring, figures)
-		t.save(kindVM, id, v)
+		t.keepVM(v)
 		return nil
 	})
 }
@@ -143,8 +143,8 @@ var attributeName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 // the name of the VM's owner, with the event of that call.
 func (s *Sim) ReadyVM(id int) error {
 	return s.changeByHand(id, "report ready", func(t *tx, v *vm) error {
-		v.UserTemplate = v.UserTemplate.set("READY", "YES")
-		t.save(kindVM, id, v)
+		v.setUserTemplate(v.UserTemplate.set("READY", "YES"))
+		t.keepVM(v)
 		parameters := []value{
 			{text: hidden}, {kind: kindInt, number: id}, {text: "READY=YES\n"}, {kind: kindInt, number: 1},
 		}

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"bytes"
-
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -13,7 +11,7 @@ type vmTemplate struct {
 	Template   template `json:"template"`
 }
 
-func (v *vmTemplate) write(b *bytes.Buffer) {
+func (v *vmTemplate) write(b *xmlWriter) {
 	open(b, "VMTEMPLATE")
 	v.headAndPermissions(b)
 	moment(b, "REGTIME", v.Registered)
@@ -37,21 +35,21 @@ func templateInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	var b bytes.Buffer
-	found.write(&b)
-	return textAnswer(b.String())
+	b := answerXML()
+	found.write(b)
+	return xmlAnswer(b)
 }
 
 func templatePoolInfo(r *request) answer {
-	var b bytes.Buffer
-	open(&b, "VMTEMPLATE_POOL")
+	b := answerXML()
+	open(b, "VMTEMPLATE_POOL")
 	for _, id := range r.page(1).cut(newestFirst(r.cloud.templates)) {
 		if item := r.cloud.templates[id]; r.who.listed(r.int(1), &item.object) {
-			item.write(&b)
+			item.write(b)
 		}
 	}
-	shut(&b, "VMTEMPLATE_POOL")
-	return textAnswer(b.String())
+	shut(b, "VMTEMPLATE_POOL")
+	return xmlAnswer(b)
 }
 
 func templateAllocate(r *request) answer {
@@ -66,9 +64,7 @@ func templateAllocate(r *request) answer {
 	}
 	made := &vmTemplate{object: r.cloud.owned(id, name, r.who), Registered: now(), Template: parsed.without("NAME")}
 	r.keepTemplate(made)
-	var b bytes.Buffer
-	made.write(&b)
-	r.extra = b.String()
+	r.extra = xmlText(made.write)
 	return idAnswer(id)
 }
 
@@ -95,9 +91,7 @@ func templateDelete(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	var b bytes.Buffer
-	found.write(&b)
-	r.extra = b.String()
+	r.extra = xmlText(found.write)
 	delete(r.cloud.templates, found.ID)
 	r.tx.remove(kindTemplate, found.ID)
 	return idAnswer(found.ID)

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"strings"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -14,13 +13,7 @@ type vrouter struct {
 	Template template `json:"template"`
 }
 
-func (v *vrouter) xml() string {
-	var b bytes.Buffer
-	v.write(&b)
-	return b.String()
-}
-
-func (v *vrouter) write(b *bytes.Buffer) {
+func (v *vrouter) write(b *xmlWriter) {
 	open(b, "VROUTER")
 	v.headAndPermissions(b)
 	identifiers(b, "VMS", v.VMs)
@@ -44,20 +37,22 @@ func vrouterInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	return textAnswer(found.xml())
+	b := answerXML()
+	found.write(b)
+	return xmlAnswer(b)
 }
 
 // vrouterPoolInfo is one.vrouterpool.info(filter, start, end).
 func vrouterPoolInfo(r *request) answer {
-	var b bytes.Buffer
-	open(&b, "VROUTER_POOL")
+	b := answerXML()
+	open(b, "VROUTER_POOL")
 	for _, id := range r.page(2).cut(newestFirst(r.cloud.vrouters)) {
 		if v := r.cloud.vrouters[id]; r.who.listed(r.int(1), &v.object) {
-			v.write(&b)
+			v.write(b)
 		}
 	}
-	shut(&b, "VROUTER_POOL")
-	return textAnswer(b.String())
+	shut(b, "VROUTER_POOL")
+	return xmlAnswer(b)
 }
 
 // vrouterAllocate is one.vrouter.allocate: NICs with FLOATING_IP get their
@@ -86,7 +81,7 @@ func vrouterAllocate(r *request) answer {
 	r.tx.nextID(kindVRouter)
 	made := &vrouter{object: r.cloud.owned(id, name, r.who), Template: parsed.without("NAME", "NIC").with(nics...)}
 	r.keepRouter(made)
-	r.extra = made.xml()
+	r.extra = xmlText(made.write)
 	return idAnswer(id)
 }
 
@@ -171,7 +166,7 @@ func vrouterChown(r *request) answer {
 	for _, id := range found.VMs {
 		if v := r.cloud.vms[id]; v != nil {
 			v.UID, v.GID, v.UName, v.GName = found.UID, found.GID, found.UName, found.GName
-			r.tx.save(kindVM, id, v)
+			r.tx.keepVM(v)
 		}
 	}
 	r.keepRouter(found)
@@ -184,7 +179,7 @@ func vrouterDelete(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	r.extra = found.xml()
+	r.extra = xmlText(found.write)
 	for _, id := range found.VMs {
 		v := r.cloud.vms[id]
 		if v == nil || v.State == vmDone {

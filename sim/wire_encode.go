@@ -1,18 +1,18 @@
 package sim
 
 import (
-	"bytes"
 	"strconv"
-	"strings"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
 
 // answer is what a call gives back: a value, or oned's refusal.
 type answer struct {
-	text    string
-	number  int
-	isText  bool
+	text   string
+	number int
+	isText bool
+	// written is a read's answer up to the end of its text, as it will be sent.
+	written *xmlWriter
 	refusal *refusal
 }
 
@@ -35,6 +35,20 @@ func textAnswer(text string) answer   { return answer{text: text, isText: true} 
 func idAnswer(id int) answer          { return answer{number: id} }
 func refusedAnswer(r *refusal) answer { return answer{refusal: r} }
 func (a answer) ok() bool             { return a.refusal == nil }
+
+// answerXML is where a read writes the XML that it answers, for xmlAnswer. Calls
+// that are published answer by textAnswer, for their events show it as it is.
+func answerXML() *xmlWriter {
+	b := beginAnswer(true)
+	b.WriteString(stringHead)
+	return b
+}
+
+func xmlAnswer(b *xmlWriter) answer {
+	b.WriteString(stringTail)
+	return answer{written: b, isText: true}
+}
+
 func (a answer) code() opennebula.Code {
 	if a.refusal == nil {
 		return 0
@@ -46,43 +60,54 @@ const (
 	responseHead = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<methodResponse>\r\n"
 	arrayHead    = "<params>\r\n<param><value><array><data>\r\n"
 	arrayTail    = "</data></array></value></param>\r\n</params>\r\n</methodResponse>\r\n"
+	stringHead   = "<value><string>"
+	stringTail   = "</string></value>\r\n"
 )
 
-// wireEscaper escapes as oned's XML-RPC library does: quotes stay.
-var wireEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "\r", "&#x0d;")
+// beginAnswer writes an answer up to its first boolean.
+func beginAnswer(ok bool) *xmlWriter {
+	b := newXML(wireForm)
+	b.WriteString(responseHead + arrayHead)
+	if ok {
+		b.WriteString("<value><boolean>1</boolean></value>\r\n")
+	} else {
+		b.WriteString("<value><boolean>0</boolean></value>\r\n")
+	}
+	return b
+}
 
 // encodeAnswer writes an answer byte for byte as oned does.
-func encodeAnswer(method string, a answer) []byte {
-	var b bytes.Buffer
-	b.Grow(len(a.text) + len(a.text)/4 + 256)
-	b.WriteString(responseHead + arrayHead)
+func encodeAnswer(method string, a answer) *xmlWriter {
+	b := a.written
+	if b == nil {
+		b = beginAnswer(a.ok())
+	}
 	switch {
 	case a.refusal != nil:
-		b.WriteString("<value><boolean>0</boolean></value>\r\n")
-		writeString(&b, "["+method+"] "+a.refusal.message)
-		writeInt(&b, "i4", int(a.refusal.code))
-		writeInt(&b, "i4", a.refusal.object)
-		writeInt(&b, "i8", -1)
+		writeString(b, "["+method+"] "+a.refusal.message)
+		writeInt(b, "i4", int(a.refusal.code))
+		writeInt(b, "i4", a.refusal.object)
+		writeInt(b, "i8", -1)
+	case a.written != nil:
+		writeInt(b, "i4", 0)
 	case a.isText:
-		b.WriteString("<value><boolean>1</boolean></value>\r\n")
-		writeString(&b, a.text)
-		writeInt(&b, "i4", 0)
+		writeString(b, a.text)
+		writeInt(b, "i4", 0)
 	default:
-		b.WriteString("<value><boolean>1</boolean></value>\r\n")
-		writeInt(&b, "i4", a.number)
-		writeInt(&b, "i4", 0)
+		writeInt(b, "i4", a.number)
+		writeInt(b, "i4", 0)
 	}
 	b.WriteString(arrayTail)
-	return b.Bytes()
+	return b
 }
 
-func writeString(b *bytes.Buffer, text string) {
-	b.WriteString("<value><string>")
-	_, _ = wireEscaper.WriteString(b, text)
-	b.WriteString("</string></value>\r\n")
+func writeString(b *xmlWriter, text string) {
+	b.WriteString(stringHead)
+	markup(b, text)
+	b.WriteString(stringTail)
 }
 
-func writeInt(b *bytes.Buffer, kind string, number int) {
+func writeInt(b *xmlWriter, kind string, number int) {
 	b.WriteString("<value><" + kind + ">")
 	b.WriteString(strconv.Itoa(number))
 	b.WriteString("</" + kind + "></value>\r\n")
@@ -96,12 +121,12 @@ const (
 )
 
 // encodeFault writes an XML-RPC fault: the call never reached oned's methods.
-func encodeFault(code int, message string) []byte {
-	var b bytes.Buffer
+func encodeFault(code int, message string) *xmlWriter {
+	b := newXML(wireForm)
 	b.WriteString(responseHead + "<fault>\r\n<value><struct>\r\n<member><name>faultCode</name>\r\n")
-	writeInt(&b, "i4", code)
+	writeInt(b, "i4", code)
 	b.WriteString("</member>\r\n<member><name>faultString</name>\r\n")
-	writeString(&b, message)
+	writeString(b, message)
 	b.WriteString("</member>\r\n</struct></value>\r\n</fault>\r\n</methodResponse>\r\n")
-	return b.Bytes()
+	return b
 }
