@@ -36,6 +36,7 @@ func (b *inbox) put(input pipeline.Input) bool {
 	for i := first; i < len(b.waiting); i++ {
 		if sameSubject(b.waiting[i].Work, input.Work) {
 			added.sequences = slices.Concat(b.waiting[i].sequences, added.sequences)
+			added.Work.Troubled = union(b.waiting[i].Work.Troubled, input.Work)
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
 			break
 		}
@@ -64,14 +65,26 @@ func isNews(work pipeline.Work) bool {
 	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Newer
 }
 
-// sameSubject says that the later of two pieces of news makes the earlier
-// superfluous.
+// sameSubject says that the later of two pieces of news, with what union keeps of
+// the earlier, makes the earlier superfluous.
 func sameSubject(earlier, later pipeline.Work) bool {
 	a, b := earlier.Event, later.Event
 	if a == nil || b == nil {
-		return a == b
+		everything := earlier.Troubled == nil
+		return a == b && (!everything || later.Troubled == nil)
 	}
 	return a.Object == b.Object && a.ID == b.ID
+}
+
+// union are the VMs that a later piece of news has the service look at, once it
+// stands for an earlier one too.
+func union(earlier []int, later pipeline.Work) []int {
+	if later.Troubled == nil {
+		return nil // it looks at everything, or tells by itself how things are
+	}
+	all := slices.Concat(earlier, later.Troubled)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // condense puts one look at everything in the place of the news from first on.
@@ -106,9 +119,17 @@ func (b *inbox) take() (delivery, bool) {
 // of these events.
 func (b *inbox) vms() (last uint64, ids []int) {
 	for _, one := range b.waiting {
-		if event := one.Work.Event; event != nil && (event.VM != nil || event.Ready != nil) {
-			last, ids = one.Sequence, append(ids, event.ID)
+		if vms := vmsOfNews(one.Work); len(vms) > 0 {
+			last, ids = one.Sequence, append(ids, vms...)
 		}
 	}
 	return last, ids
+}
+
+// vmsOfNews are the VMs that a piece of news is about.
+func vmsOfNews(work pipeline.Work) []int {
+	if event := work.Event; event != nil && (event.VM != nil || event.Ready != nil) {
+		return []int{event.ID}
+	}
+	return work.Troubled
 }

@@ -1,6 +1,8 @@
 package consumers
 
 import (
+	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -40,6 +42,67 @@ func TestInboxKeepsTheNewestNews(t *testing.T) {
 	}
 	if _, waits := b.take(); waits {
 		t.Error("something is left")
+	}
+}
+
+// trouble is news of VMs in trouble, a bare wake-up without any.
+func trouble(sequence uint64, vms ...int) pipeline.Input {
+	return pipeline.Input{Sequence: sequence, Work: pipeline.Work{Troubled: vms}}
+}
+
+// TestInboxGathersTrouble: what is to be looked at is looked at once, and a look at
+// everything is not given up for one at a few.
+func TestInboxGathersTrouble(t *testing.T) {
+	cases := map[string]struct {
+		put  []pipeline.Input
+		want [][]int // the VMs to look at, nil for everything, in order
+	}{
+		"trouble twice":               {[]pipeline.Input{trouble(1, 7, 8), trouble(2, 5, 8)}, [][]int{{5, 7, 8}}},
+		"everything, then trouble":    {[]pipeline.Input{trouble(1), trouble(2, 7)}, [][]int{nil, {7}}},
+		"trouble, then everything":    {[]pipeline.Input{trouble(1, 7), trouble(2)}, [][]int{nil}},
+		"trouble across a command":    {[]pipeline.Input{trouble(1, 7), commandInput(2), trouble(3, 8)}, [][]int{{7}, nil, {8}}},
+		"trouble beside other events": {[]pipeline.Input{vmEvent(1, 7), trouble(2, 7, 8), vmEvent(3, 8)}, [][]int{nil, {7, 8}, nil}},
+	}
+	for name, c := range cases {
+		var b inbox
+		var sequences []uint64
+		for _, input := range c.put {
+			b.put(input)
+		}
+		var got [][]int
+		for next, waits := b.take(); waits; next, waits = b.take() {
+			got = append(got, next.Work.Troubled)
+			sequences = append(sequences, next.sequences...)
+		}
+		if !reflect.DeepEqual(got, c.want) || len(sequences) != len(c.put) {
+			t.Errorf("%s: %v for the inputs %v", name, got, sequences)
+		}
+	}
+}
+
+// TestRouterGathersTrouble: several VMs in trouble of one service are one wake-up,
+// at the place of the first; other events stay what they are.
+func TestRouterGathersTrouble(t *testing.T) {
+	event := func(sequence uint64, vm, service int, state flow.LCMState) heard {
+		known := flow.VM{ID: vm, Service: service, State: flow.VMActive, LCMState: state}
+		return heard{sequence, pipeline.Event{Object: "vm", ID: vm, State: known.State.String(), LCMState: state.String(), VM: &known}}
+	}
+	batch := []heard{
+		event(10, 1, 3, flow.LCMRunning), event(11, 2, 3, flow.LCMUnknown), event(12, 5, 4, flow.LCMUnknown),
+		event(13, 3, 3, flow.LCMUnknown), event(14, 1, 3, flow.LCMUnknown), event(15, 6, -1, flow.LCMUnknown), event(16, 2, 3, flow.LCMRunning),
+		event(17, 4, 3, flow.LCMUnknown),
+	}
+	wakes, routed, err := (&router{}).wakesOf(t.Context(), newestOfEach(batch))
+	if err != nil || routed != 5 {
+		t.Errorf("%d events were routed: %v", routed, err)
+	}
+	var got []string
+	for _, wake := range wakes {
+		got = append(got, fmt.Sprintf("%s service %d %v event %t", wake.MessageID, wake.Work.Service, wake.Work.Troubled, wake.Work.Event != nil))
+	}
+	want := []string{"one-12 service 4 [] event true", "one-13-17 service 3 [3 1 4] event false", "one-16 service 3 [] event true"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant\n%q", got, want)
 	}
 }
 

@@ -27,8 +27,10 @@ const (
 func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work := input.Work
 	switch {
-	case work.Event != nil && l.healingDue():
+	case (work.Event != nil || work.Troubled != nil) && l.healingDue():
 		return l.refreshFacts(ctx)
+	case work.Troubled != nil:
+		return l.learnTrouble(ctx, work.Troubled, fresh)
 	case work.Event != nil:
 		return l.learnEvent(ctx, work.Event, fresh)
 	case fresh:
@@ -69,6 +71,21 @@ func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool
 	return nil
 }
 
+// learnTrouble looks at VMs that are said to be in trouble. What has just been read
+// from oned is newer, and a VM that is gone stays so.
+func (l *lane) learnTrouble(ctx context.Context, vms []int, fresh bool) error {
+	var doubtful []int
+	for _, id := range vms {
+		if before, known := l.facts[id]; !known || !fresh && !before.Gone() {
+			doubtful = append(doubtful, id)
+		}
+	}
+	if len(doubtful) == 0 {
+		return nil
+	}
+	return l.look(ctx, doubtful...)
+}
+
 // loadAhead loads the service. What it finds is newer than the events that wait.
 func (l *lane) loadAhead(ctx context.Context) error {
 	if l.loaded {
@@ -82,11 +99,14 @@ func (l *lane) loadAhead(ctx context.Context) error {
 	return nil
 }
 
-// look asks oned about a VM, and in the same calls about the other VMs of which
+// look asks oned about VMs, and in the same calls about the other VMs of which
 // events wait: where one host's VMs fail, one look at a service sees them all.
-func (l *lane) look(ctx context.Context, vm int) error {
+func (l *lane) look(ctx context.Context, vms ...int) error {
 	last, waiting := l.partition.awaited(l)
-	wanted := map[int]bool{vm: true}
+	wanted := map[int]bool{}
+	for _, vm := range vms {
+		wanted[vm] = true
+	}
 	for _, other := range waiting {
 		if _, known := l.facts[other]; known {
 			wanted[other] = true
@@ -111,11 +131,11 @@ func (l *lane) noteLook(vms []int, last uint64) {
 	}
 }
 
-// isOldNews says that the input is an event about a VM that has been looked at
-// since: it tells nothing, and what was seen has been decided on.
+// isOldNews says that the input is about VMs that have been looked at since: it tells
+// nothing, and what was seen has been decided on.
 func (l *lane) isOldNews(input pipeline.Input) bool {
-	event := input.Work.Event
-	return event != nil && (event.VM != nil || event.Ready != nil) && input.Sequence <= l.looked[event.ID]
+	vms := vmsOfNews(input.Work)
+	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > l.looked[vm] })
 }
 
 // lookAt asks oned about VMs whose ids are close together and notes what it

@@ -112,34 +112,75 @@ func waiting(first heard, incoming <-chan heard) []heard {
 }
 
 // passAll passes a batch on. Of the state changes of one VM in it only the last
-// is: a service is woken to look at how things are, not at how they were.
+// is: a service is woken to look at how things are, not at how they were. Where it
+// tells trouble of several VMs of a service, one wake-up has it look at all of them:
+// that is not believed without asking oned anyway.
 func (r *router) passAll(ctx context.Context, batch []heard) error {
+	for _, one := range batch {
+		r.worker.sawVM(&one.event)
+	}
+	wakes, routed, err := r.wakesOf(ctx, newestOfEach(batch))
+	if err != nil {
+		return err
+	}
+	if err := r.worker.pipe.PublishWakes(ctx, wakes); err != nil {
+		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
+	}
+	r.worker.metrics.routed.Add(float64(routed))
+	r.owners.note(batch)
+	return nil
+}
+
+// wakesOf are the wake-ups for events, and how many of these they stand for.
+func (r *router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.Wake, routed int, err error) {
+	troubled := troubledOf(events)
+	for _, one := range events {
+		service, err := r.serviceOf(ctx, one.event)
+		if err != nil {
+			return nil, 0, err
+		}
+		if service < 0 {
+			continue
+		}
+		routed++
+		switch others := troubled[service]; {
+		case !isTrouble(one.event) || len(others) == 1:
+			wakes = append(wakes, wakeOf(service, one))
+		case others[0].sequence == one.sequence:
+			wakes = append(wakes, lookOf(service, others))
+		}
+	}
+	return wakes, routed, nil
+}
+
+// newestOfEach are the events without those that a later one of the same VM follows.
+func newestOfEach(batch []heard) []heard {
 	last := map[int]uint64{}
 	for _, one := range batch {
 		if one.event.VM != nil {
 			last[one.event.ID] = one.sequence
 		}
 	}
-	wakes := make([]pipeline.Wake, 0, len(batch))
+	newest := make([]heard, 0, len(batch))
 	for _, one := range batch {
-		r.worker.sawVM(&one.event)
-		if one.event.VM != nil && last[one.event.ID] != one.sequence {
-			continue
-		}
-		service, err := r.serviceOf(ctx, one.event)
-		if err != nil {
-			return err
-		}
-		if service >= 0 {
-			wakes = append(wakes, wakeOf(service, one))
+		if one.event.VM == nil || last[one.event.ID] == one.sequence {
+			newest = append(newest, one)
 		}
 	}
-	if err := r.worker.pipe.PublishWakes(ctx, wakes); err != nil {
-		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
+	return newest
+}
+
+func isTrouble(event pipeline.Event) bool { return event.VM != nil && event.VM.Troubled() }
+
+// troubledOf are the events that tell trouble, by service.
+func troubledOf(events []heard) map[int][]heard {
+	troubled := map[int][]heard{}
+	for _, one := range events {
+		if isTrouble(one.event) {
+			troubled[one.event.VM.Service] = append(troubled[one.event.VM.Service], one)
+		}
 	}
-	r.worker.metrics.routed.Add(float64(len(wakes)))
-	r.owners.note(batch)
-	return nil
+	return troubled
 }
 
 // wakeOf is an event as work of a service.
@@ -147,6 +188,25 @@ func wakeOf(service int, one heard) pipeline.Wake {
 	return pipeline.Wake{
 		Work:      pipeline.Work{Service: service, Event: &one.event},
 		MessageID: "one-" + strconv.FormatUint(one.sequence, 10),
+		Trace:     one.event.Trace,
+	}
+}
+
+// lookOf has a service look at all VMs of which events told trouble. Two routers may
+// cut the events differently: to look once more does no harm.
+func lookOf(service int, troubled []heard) pipeline.Wake {
+	vms := make([]int, len(troubled))
+	for i, one := range troubled {
+		vms[i] = one.event.ID
+	}
+	first, last := troubled[0], troubled[len(troubled)-1]
+	return pipeline.Wake{
+		Work: pipeline.Work{
+			Service: service, Troubled: vms,
+			Reason: fmt.Sprintf("%s and %d more", first.event.Title(), len(troubled)-1),
+		},
+		MessageID: fmt.Sprintf("one-%d-%d", first.sequence, last.sequence),
+		Trace:     first.event.Trace,
 	}
 }
 

@@ -205,6 +205,23 @@ func (l *lane) absent(ctx context.Context, input pipeline.Input) error {
 	if event := input.Work.Event; event != nil && event.VM != nil {
 		return l.endLatecomer(ctx, *event.VM)
 	}
+	return l.endLatecomers(ctx, input.Work.Troubled)
+}
+
+// endLatecomers ends those of the VMs that were created too late.
+func (l *lane) endLatecomers(ctx context.Context, vms []int) error {
+	if !l.record.Deleted {
+		return nil
+	}
+	for _, id := range vms {
+		vm, err := l.observe(ctx, id, l.facts)
+		if err != nil {
+			return err
+		}
+		if err := l.endLatecomer(ctx, vm); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

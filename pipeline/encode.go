@@ -37,6 +37,19 @@ func AppendEvent(text []byte, event Event) []byte {
 	return w.out
 }
 
+// encodeWork is Encode of work. Most of it is events.
+func encodeWork(work Work) []byte {
+	if work.Event == nil || work.Troubled != nil || work.Command != nil || work.Timer != nil || work.Measures != nil || work.Reason != "" {
+		return Encode(work)
+	}
+	w := writer{make([]byte, 0, 512)}
+	w.number(`{"v":`, work.Version)
+	w.number(`,"service":`, work.Service)
+	w.raw(`,"event":`)
+	w.out = append(AppendEvent(w.out, *work.Event), '}')
+	return w.out
+}
+
 // writer appends JSON to a text.
 type writer struct{ out []byte }
 

@@ -47,6 +47,25 @@ func TestEventsAreEncodedAsTheGeneralEncoderDoes(t *testing.T) {
 		if got, want := string(EncodeEvent(event)), string(Encode(event)); got != want {
 			t.Errorf("%s\nwant\n%s", got, want)
 		}
+		work := Work{Version: 1, Service: 7, Event: &event}
+		if got, want := string(encodeWork(work)), string(Encode(work)); got != want {
+			t.Errorf("%s\nwant\n%s", got, want)
+		}
+	}
+	var work Work
+	for i := range reflect.TypeFor[Work]().NumField() {
+		field := reflect.ValueOf(&work).Elem().Field(i)
+		switch field.Kind() {
+		case reflect.Slice:
+			field.Set(reflect.MakeSlice(field.Type(), 1, 1))
+		case reflect.Pointer:
+			field.Set(reflect.New(field.Type().Elem()))
+		default:
+			filled(field, &number)
+		}
+		if got, want := string(encodeWork(work)), string(Encode(work)); got != want {
+			t.Errorf("%s\nwant\n%s", got, want)
+		}
 	}
 }
 

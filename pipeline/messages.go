@@ -55,16 +55,20 @@ func (e Event) Title() string {
 }
 
 // Work is a message on StreamWork: something that wakes one service. Exactly
-// one of Event, Command, Timer and Measures is set, or none for a bare wake-up.
+// one of Event, Troubled, Command, Timer and Measures is set, or none for a bare
+// wake-up.
 type Work struct {
-	Version int           `json:"v"`
-	Service int           `json:"service"`
-	Event   *Event        `json:"event,omitempty"`
-	Command *flow.Command `json:"command,omitempty"`
-	Timer   *Timer        `json:"timer,omitempty"`
+	Version int    `json:"v"`
+	Service int    `json:"service"`
+	Event   *Event `json:"event,omitempty"`
+	// Troubled are VMs of which events told trouble: oned is to be asked about them.
+	// To who does not know the field it is a bare wake-up, which asks about all.
+	Troubled []int         `json:"troubled,omitempty"`
+	Command  *flow.Command `json:"command,omitempty"`
+	Timer    *Timer        `json:"timer,omitempty"`
 	// Measures are what the autoscaler found for the service's policies.
 	Measures *flow.Measures `json:"measures,omitempty"`
-	// Reason says why a bare wake-up was sent.
+	// Reason says why a wake-up without an event was sent.
 	Reason string `json:"reason,omitempty"`
 	// Newer says that a newer Flowjet wrote the work: all that is known here is
 	// whose it is. It is not to be passed over.

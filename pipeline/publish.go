@@ -38,20 +38,18 @@ func (p *Pipeline) publishWork(ctx context.Context, work Work, messageID, replyT
 func (p *Pipeline) workMessage(work Work, messageID string) *nats.Msg {
 	work.Version = p.schema
 	message := nats.NewMsg(WorkSubject(work.Service))
-	message.Data = Encode(work)
-	if work.Event != nil && work.Event.Trace != "" {
-		message.Header.Set(HeaderTrace, work.Event.Trace)
-	}
+	message.Data = encodeWork(work)
 	if messageID != "" {
 		message.Header.Set(jetstream.MsgIDHeader, messageID)
 	}
 	return message
 }
 
-// Wake is work with its message id.
+// Wake is work with its message id, and the trace that it belongs to.
 type Wake struct {
 	Work      Work
 	MessageID string
+	Trace     string
 }
 
 // PublishWakes wakes services in the order given and returns when all wake-ups
@@ -65,6 +63,9 @@ func (p *Pipeline) PublishWakes(ctx context.Context, wakes []Wake) error {
 	messages := make([]*nats.Msg, len(wakes))
 	for i, wake := range wakes {
 		messages[i] = p.workMessage(wake.Work, wake.MessageID)
+		if wake.Trace != "" {
+			messages[i].Header.Set(HeaderTrace, wake.Trace)
+		}
 	}
 	if err := p.publishWakes(ctx, messages, p.replicated(StreamWork)); err != nil {
 		return fmt.Errorf("wake %d services: %w", len(wakes), err)

@@ -1,0 +1,83 @@
+package consumers_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// patient are settings under which no service looks by itself.
+func patient() flow.Settings {
+	settings := quick()
+	settings.Look = time.Hour
+	return settings
+}
+
+// ids are those of all VMs of a service.
+func (w *world) ids(service int) []int {
+	var ids []int
+	for _, vm := range w.vms(service) {
+		ids = append(ids, vm.ID)
+	}
+	return ids
+}
+
+// hasTrouble wakes a service because of VMs in trouble.
+func (w *world) hasTrouble(service int, vms ...int) {
+	w.t.Helper()
+	_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Troubled: vms, Reason: "vm 0 ACTIVE/UNKNOWN and 3 more"}, "")
+	must(w.t, err)
+}
+
+// Trouble is not believed: oned is asked, about all VMs at once.
+func TestTroubleIsLookedAt(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	w.startWorker("one", patient())
+	service := w.deployed(masterSlave, 2, 2)
+	vms := w.ids(service)
+	calls := func() int {
+		counts := w.sim.CallCounts()
+		return counts["one.vmpool.infoextended"] + counts["one.vm.info"]
+	}
+	// What came last while it deployed may still be looked at.
+	w.hasTrouble(service, vms...)
+	poll.Until(t, "a look", func() bool { return calls() > 0 })
+	before := calls()
+	w.hasTrouble(service, vms...)
+	poll.Until(t, "another look", func() bool { return calls() > before })
+	w.await(service, flow.ServiceRunning)
+	for host := range 4 {
+		_, err := w.sim.FailHost(host)
+		must(t, err)
+	}
+	w.await(service, flow.ServiceWarning)
+	for host := range 4 {
+		_, err := w.sim.RecoverHost(host)
+		must(t, err)
+	}
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 4)
+}
+
+// VMs that are in trouble and came after their service had ended go as others do.
+func TestTroubledVMsOfAServiceThatHasEndedAreTerminated(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	stop := w.startWorker("one", patient())
+	service := w.deployed(masterSlave, 1, 2)
+	vms := w.ids(service)
+	stop()
+	record, revision, err := w.pipe.LoadRecord(t.Context(), service)
+	must(t, err)
+	record.Deleted = true
+	_, err = w.pipe.SaveRecord(t.Context(), service, record, revision)
+	must(t, err)
+	must(t, w.oned.Server().DeleteDocument(t.Context(), service))
+	w.startWorker("two", patient())
+	w.hasTrouble(service, append(vms, 4711)...)
+	poll.Until(t, "the VMs to be gone", func() bool { return len(w.vms(service)) == 0 })
+}
