@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +69,10 @@ func loggedArguments(parameters []value, secrets []int) []string {
 		if containsInt(secrets, i+1) {
 			text = hidden
 		}
-		logged = append(logged, text[:min(len(text), maxLoggedArgument)])
+		if len(text) > maxLoggedArgument {
+			text = strings.Clone(text[:maxLoggedArgument])
+		}
+		logged = append(logged, text)
 	}
 	return logged
 }

@@ -96,7 +96,9 @@ func apiEvent(method string, parameters []value, secrets []int, a answer, extra 
 		apiParameter(b, i+1, "OUT", text)
 	}
 	shut(b, "PARAMETERS")
-	markup(b, "<EXTRA>"+extra+"</EXTRA>")
+	open(b, "EXTRA")
+	markup(b, extra)
+	shut(b, "EXTRA")
 	shut(b, "CALL_INFO")
 	shut(b, "HOOK_MESSAGE")
 	return newEvent(b, fmt.Sprintf("EVENT API %s %d", method, result))
@@ -106,7 +108,9 @@ func apiParameter(b *xmlWriter, position int, direction, text string) {
 	open(b, "PARAMETER")
 	number(b, "POSITION", position)
 	element(b, "TYPE", direction)
-	markup(b, "<VALUE>"+text+"</VALUE>")
+	open(b, "VALUE")
+	markup(b, text)
+	shut(b, "VALUE")
 	shut(b, "PARAMETER")
 }
 

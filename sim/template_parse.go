@@ -27,7 +27,10 @@ func parseTemplate(text string) (template, error) {
 		err    error
 	)
 	if strings.HasPrefix(trimmed, "<") {
-		parsed, err = parseXMLTemplate(trimmed)
+		var plain bool
+		if parsed, plain = plainTemplate(trimmed); !plain {
+			parsed, err = parseXMLTemplate(trimmed)
+		}
 	} else {
 		parsed, err = parseTextTemplate(trimmed)
 	}

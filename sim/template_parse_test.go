@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -53,10 +54,25 @@ func TestMergeReplacesAllOfAName(t *testing.T) {
 func FuzzTemplate(f *testing.F) {
 	f.Add("A = \"b\"\nN = [ X = 1 ]")
 	f.Add("<T><A>1</A></T>")
-	f.Fuzz(func(_ *testing.T, text string) { _, _ = parseTemplate(text) })
+	f.Fuzz(func(t *testing.T, text string) {
+		_, _ = parseTemplate(text)
+		plain, ok := plainTemplate(text)
+		if !ok {
+			return
+		}
+		sortAttributes(plain)
+		if slow, err := parseXMLTemplate(text); err != nil || !reflect.DeepEqual(plain, slow) {
+			t.Errorf("%q is %+v, and not %+v (%v)", text, plain, slow, err)
+		}
+	})
 }
 
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte("<methodCall><methodName>m</methodName><params><param><value><i4>1</i4></value></param></params></methodCall>"))
-	f.Fuzz(func(_ *testing.T, body []byte) { _, _, _ = decodeRequest(body) })
+	f.Fuzz(func(t *testing.T, body []byte) {
+		_, _, _ = decodeRequest(body)
+		if plain, ok := plainRequest(body); ok {
+			sameRequest(t, body, plain)
+		}
+	})
 }

@@ -60,17 +60,22 @@ type wireTyped struct {
 
 // decodeRequest reads one methodCall.
 func decodeRequest(body []byte) (method string, parameters []value, err error) {
-	decoder := xml.NewDecoder(bytes.NewReader(body))
-	decoder.CharsetReader = acceptCharset
-	var request wireRequest
-	if err := decoder.Decode(&request); err != nil {
-		return "", nil, fmt.Errorf("read an XML-RPC call: %w", err)
+	request, plain := plainRequest(body)
+	if !plain {
+		if request, err = anyRequest(body); err != nil {
+			return "", nil, fmt.Errorf("read an XML-RPC call: %w", err)
+		}
 	}
-	method = strings.TrimSpace(request.Method)
+	return request.decoded()
+}
+
+// decoded are the call's method and parameters.
+func (r wireRequest) decoded() (method string, parameters []value, err error) {
+	method = strings.TrimSpace(r.Method)
 	if method == "" {
 		return "", nil, errors.New("read an XML-RPC call: there is no methodName")
 	}
-	for i, parameter := range request.Params {
+	for i, parameter := range r.Params {
 		v, err := decodeValue(parameter.Value)
 		if err != nil {
 			return "", nil, fmt.Errorf("read parameter %d of %s: %w", i+1, method, err)
@@ -78,6 +83,14 @@ func decodeRequest(body []byte) (method string, parameters []value, err error) {
 		parameters = append(parameters, v)
 	}
 	return method, parameters, nil
+}
+
+// anyRequest reads a methodCall in whatever XML it is written.
+func anyRequest(body []byte) (request wireRequest, err error) {
+	decoder := xml.NewDecoder(bytes.NewReader(body))
+	decoder.CharsetReader = acceptCharset
+	err = decoder.Decode(&request)
+	return request, err
 }
 
 // acceptCharset lets the encodings pass that are UTF-8 for what clients send.
