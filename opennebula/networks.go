@@ -46,13 +46,8 @@ func idOrNone(text string) int {
 
 // Network reads a virtual network (one.vn.info).
 func (s *Session) Network(ctx context.Context, id int) (Network, error) {
-	const method = "one.vn.info"
-	text, err := s.call(ctx, method, id, false)
-	if err != nil {
-		return Network{}, err
-	}
 	var found networkXML
-	if err := object(method, text, &found); err != nil {
+	if err := s.read(ctx, &found, "one.vn.info", id, false); err != nil {
 		return Network{}, err
 	}
 	return found.network(), nil
@@ -61,22 +56,7 @@ func (s *Session) Network(ctx context.Context, id int) (Network, error) {
 // Networks lists virtual networks (one.vnpool.info). The filter is FilterAll, or
 // the id of a user whose networks are wanted.
 func (s *Session) Networks(ctx context.Context, filter int) ([]Network, error) {
-	const method = "one.vnpool.info"
-	text, err := s.call(ctx, method, filter, -1, -1)
-	if err != nil {
-		return nil, err
-	}
-	var pool struct {
-		Networks []networkXML `xml:"VNET"`
-	}
-	if err := object(method, text, &pool); err != nil {
-		return nil, err
-	}
-	networks := make([]Network, len(pool.Networks))
-	for i, found := range pool.Networks {
-		networks[i] = found.network()
-	}
-	return networks, nil
+	return readPool(ctx, s, networkXML.network, "one.vnpool.info", filter, -1, -1)
 }
 
 // InstantiateNetwork makes a virtual network from a network template and

@@ -46,13 +46,8 @@ func (r routerXML) router() Router {
 
 // Router reads a virtual router (one.vrouter.info).
 func (s *Session) Router(ctx context.Context, id int) (Router, error) {
-	const method = "one.vrouter.info"
-	text, err := s.call(ctx, method, id, false)
-	if err != nil {
-		return Router{}, err
-	}
 	var found routerXML
-	if err := object(method, text, &found); err != nil {
+	if err := s.read(ctx, &found, "one.vrouter.info", id, false); err != nil {
 		return Router{}, err
 	}
 	return found.router(), nil
@@ -61,22 +56,7 @@ func (s *Session) Router(ctx context.Context, id int) (Router, error) {
 // Routers lists virtual routers (one.vrouterpool.info). The filter is FilterAll,
 // or the id of a user whose routers are wanted.
 func (s *Session) Routers(ctx context.Context, filter int) ([]Router, error) {
-	const method = "one.vrouterpool.info"
-	text, err := s.call(ctx, method, filter, -1, -1)
-	if err != nil {
-		return nil, err
-	}
-	var pool struct {
-		Routers []routerXML `xml:"VROUTER"`
-	}
-	if err := object(method, text, &pool); err != nil {
-		return nil, err
-	}
-	routers := make([]Router, len(pool.Routers))
-	for i, found := range pool.Routers {
-		routers[i] = found.router()
-	}
-	return routers, nil
+	return readPool(ctx, s, routerXML.router, "one.vrouterpool.info", filter, -1, -1)
 }
 
 // AllocateRouter makes a virtual router from template text, which holds its NAME

@@ -38,15 +38,10 @@ type ScheduledAction struct {
 // ScheduledActions lists a VM's scheduled actions, those that were carried out
 // included (one.vm.info).
 func (s *Session) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
-	const method = "one.vm.info"
-	text, err := s.call(ctx, method, vm, false)
-	if err != nil {
-		return nil, err
-	}
 	var found struct {
 		Actions []ScheduledAction `xml:"TEMPLATE>SCHED_ACTION"`
 	}
-	if err := object(method, text, &found); err != nil {
+	if err := s.read(ctx, &found, "one.vm.info", vm, false); err != nil {
 		return nil, err
 	}
 	return found.Actions, nil

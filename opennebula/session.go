@@ -46,6 +46,31 @@ func (s *Session) call(ctx context.Context, method string, arguments ...any) (st
 	return "", unexpected(method, value)
 }
 
+// read makes a call whose answer is an object's XML, which target takes.
+func (s *Session) read(ctx context.Context, target any, method string, arguments ...any) error {
+	text, err := s.call(ctx, method, arguments...)
+	if err != nil {
+		return err
+	}
+	return object(method, text, target)
+}
+
+// readPool makes a call whose answer is a pool: elements that are read as X, and
+// made the T that of says.
+func readPool[X, T any](ctx context.Context, s *Session, of func(X) T, method string, arguments ...any) ([]T, error) {
+	var pool struct {
+		Objects []X `xml:",any"`
+	}
+	if err := s.read(ctx, &pool, method, arguments...); err != nil {
+		return nil, err
+	}
+	objects := make([]T, len(pool.Objects))
+	for i, found := range pool.Objects {
+		objects[i] = of(found)
+	}
+	return objects, nil
+}
+
 // callID makes a call whose answer is an object's id.
 func (s *Session) callID(ctx context.Context, method string, arguments ...any) (int, error) {
 	value, err := s.client.call(ctx, method, s.current(), arguments)

@@ -13,29 +13,21 @@ type TemplateEntry struct {
 	Registered time.Time
 }
 
+// entryXML is the part of a VM template's XML that is read for a list.
+type entryXML struct {
+	ID         int    `xml:"ID"`
+	Name       string `xml:"NAME"`
+	Registered int64  `xml:"REGTIME"`
+}
+
+func (e entryXML) entry() TemplateEntry {
+	return TemplateEntry{ID: e.ID, Name: e.Name, Registered: time.Unix(e.Registered, 0)}
+}
+
 // VMTemplates lists VM templates (one.templatepool.info). Filter is as for
 // Documents.
 func (s *Session) VMTemplates(ctx context.Context, filter int) ([]TemplateEntry, error) {
-	const method = "one.templatepool.info"
-	text, err := s.call(ctx, method, filter, -1, -1)
-	if err != nil {
-		return nil, err
-	}
-	var pool struct {
-		Templates []struct {
-			ID         int    `xml:"ID"`
-			Name       string `xml:"NAME"`
-			Registered int64  `xml:"REGTIME"`
-		} `xml:"VMTEMPLATE"`
-	}
-	if err := object(method, text, &pool); err != nil {
-		return nil, err
-	}
-	entries := make([]TemplateEntry, len(pool.Templates))
-	for i, found := range pool.Templates {
-		entries[i] = TemplateEntry{ID: found.ID, Name: found.Name, Registered: time.Unix(found.Registered, 0)}
-	}
-	return entries, nil
+	return readPool(ctx, s, entryXML.entry, "one.templatepool.info", filter, -1, -1)
 }
 
 // CloneVMTemplate copies a VM template under a new name and returns the copy's

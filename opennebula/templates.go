@@ -18,18 +18,13 @@ type VMTemplate struct {
 
 // VMTemplate reads a VM template (one.template.info).
 func (s *Session) VMTemplate(ctx context.Context, id int) (VMTemplate, error) {
-	const method = "one.template.info"
-	text, err := s.call(ctx, method, id, false, false)
-	if err != nil {
-		return VMTemplate{}, err
-	}
 	var found struct {
 		ownerXML
 		Template struct {
 			Inner []byte `xml:",innerxml"`
 		} `xml:"TEMPLATE"`
 	}
-	if err := object(method, text, &found); err != nil {
+	if err := s.read(ctx, &found, "one.template.info", id, false, false); err != nil {
 		return VMTemplate{}, err
 	}
 	return VMTemplate{

@@ -32,13 +32,8 @@ type userXML struct {
 
 // User asks for a user by id; -1 is the session's own (one.user.info).
 func (s *Session) User(ctx context.Context, id int) (User, error) {
-	const method = "one.user.info"
-	text, err := s.call(ctx, method, id, false)
-	if err != nil {
-		return User{}, err
-	}
 	var found userXML
-	if err := object(method, text, &found); err != nil {
+	if err := s.read(ctx, &found, "one.user.info", id, false); err != nil {
 		return User{}, err
 	}
 	return User{
