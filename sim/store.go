@@ -18,7 +18,7 @@ type recordKey struct {
 	id   int
 }
 
-func (k recordKey) bytes() []byte { return []byte(fmt.Sprintf("%s/%010d", k.kind, k.id)) }
+func (k recordKey) bytes() []byte { return fmt.Appendf(nil, "%s/%010d", k.kind, k.id) }
 
 // The kinds of records.
 const (

@@ -175,8 +175,12 @@ func vmPoolInfoExtended(r *request) answer {
 func (r *request) vmPool(write func(b *xmlWriter, v *vm)) answer {
 	b := answerXML()
 	open(b, "VM_POOL")
-	for _, v := range r.poolVMs() {
+	vms := r.poolVMs()
+	for i, v := range vms {
 		write(b, v)
+		if i == 0 { // the others are about as long
+			b.Grow(min(len(vms)*b.Len(), maxKeptXML))
+		}
 	}
 	shut(b, "VM_POOL")
 	return xmlAnswer(b)

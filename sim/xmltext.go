@@ -18,14 +18,22 @@ type xmlWriter struct {
 
 // xmlForm is how the parts of an object's XML are written.
 type xmlForm struct {
-	less, greater string
+	less, lessSlash, greater string
+	// opensCDATA and shutsCDATA stand between a name and a text in CDATA.
+	opensCDATA, shutsCDATA string
 	// element escapes text between tags, and ready what is XML already.
 	element, ready *escapes
 }
 
 var (
-	plainForm = &xmlForm{less: "<", greater: ">", element: &objectEscapes}
-	wireForm  = &xmlForm{less: "&lt;", greater: "&gt;", element: objectEscapes.within(wireEscapes), ready: &wireEscapes}
+	plainForm = &xmlForm{
+		less: "<", lessSlash: "</", greater: ">", opensCDATA: "><![CDATA[", shutsCDATA: "]]></",
+		element: &objectEscapes,
+	}
+	wireForm = &xmlForm{
+		less: "&lt;", lessSlash: "&lt;/", greater: "&gt;", opensCDATA: "&gt;&lt;![CDATA[", shutsCDATA: "]]&gt;&lt;/",
+		element: objectEscapes.within(wireEscapes), ready: &wireEscapes,
+	}
 )
 
 // escapes are what stands for a byte, "" where it may stay.
@@ -99,16 +107,16 @@ func moment(b *xmlWriter, name string, seconds int64) { number(b, name, int(seco
 // cdata writes <name><![CDATA[text]]></name>. A "]]>" in the text is split
 // over two sections: one document must not make a whole pool unreadable.
 func cdata(b *xmlWriter, name, text string) {
-	open(b, name)
-	b.WriteString(b.form.less)
-	b.WriteString("![CDATA[")
 	if strings.Contains(text, "]]>") {
 		text = strings.ReplaceAll(text, "]]>", "]]]]><![CDATA[>")
 	}
+	b.WriteString(b.form.less)
+	b.WriteString(name)
+	b.WriteString(b.form.opensCDATA)
 	markup(b, text)
-	b.WriteString("]]")
+	b.WriteString(b.form.shutsCDATA)
+	b.WriteString(name)
 	b.WriteString(b.form.greater)
-	shut(b, name)
 }
 
 // optional writes <name/> where oned has nothing to say, else the number.
@@ -136,8 +144,7 @@ func open(b *xmlWriter, name string) {
 }
 
 func shut(b *xmlWriter, name string) {
-	b.WriteString(b.form.less)
-	b.WriteString("/")
+	b.WriteString(b.form.lessSlash)
 	b.WriteString(name)
 	b.WriteString(b.form.greater)
 }
