@@ -13,6 +13,20 @@ const (
 	maxDecoders  = 8
 )
 
+// decode understands what the queue holds and passes it on in the order in which it
+// was heard. After ctx it finishes what is there. Half of the processors are left to
+// JetStream, which takes longer for an event and would only have to catch up.
+func decode(ctx context.Context, q *queue, t *translator, pass func(entries []entry, messages int)) {
+	if decoders := min(runtime.GOMAXPROCS(0)/2, maxDecoders); decoders > 1 {
+		decodeAtTheSameTime(ctx, q, t, decoders, pass)
+		return
+	}
+	d := t.decoder()
+	for items := q.next(ctx, decodeAtOnce); len(items) > 0; items = q.next(ctx, decodeAtOnce) {
+		pass(d.understand(items), len(items))
+	}
+}
+
 // job is some messages on their way through a decoder.
 type job struct {
 	items   []item
@@ -20,17 +34,15 @@ type job struct {
 	done    chan struct{}
 }
 
-// decode understands what the queue holds, on several processors, and passes it
-// on in the order in which it was heard. After ctx it finishes what is there.
-func decode(ctx context.Context, q *queue, t *translator, pass func(entries []entry, messages int)) {
-	decoders := min(runtime.GOMAXPROCS(0), maxDecoders)
+func decodeAtTheSameTime(ctx context.Context, q *queue, t *translator, decoders int, pass func(entries []entry, messages int)) {
 	todo, ordered := make(chan *job, decoders), make(chan *job, decoders)
 	var group sync.WaitGroup
 	for range decoders {
 		group.Go(func() {
 			d := t.decoder()
 			for j := range todo {
-				d.run(j)
+				j.entries = d.understand(j.items)
+				close(j.done)
 			}
 		})
 	}
@@ -40,13 +52,7 @@ func decode(ctx context.Context, q *queue, t *translator, pass func(entries []en
 			pass(j.entries, len(j.items))
 		}
 	})
-	for {
-		items, err := q.take(ctx, decodeAtOnce)
-		if err != nil {
-			if items = q.takeNow(decodeAtOnce); len(items) == 0 {
-				break
-			}
-		}
+	for items := q.next(ctx, decodeAtOnce); len(items) > 0; items = q.next(ctx, decodeAtOnce) {
 		j := &job{items: items, done: make(chan struct{})}
 		ordered <- j
 		todo <- j
@@ -56,13 +62,13 @@ func decode(ctx context.Context, q *queue, t *translator, pass func(entries []en
 	group.Wait()
 }
 
-func (t *decoder) run(j *job) {
-	defer close(j.done)
-	j.entries = make([]entry, 0, len(j.items))
-	for _, i := range j.items {
+func (t *decoder) understand(items []item) []entry {
+	entries := make([]entry, 0, len(items))
+	for _, i := range items {
 		if e, passes := t.translate(i); passes {
-			j.entries = append(j.entries, e)
+			entries = append(entries, e)
 		}
 		i.slab.release()
 	}
+	return entries
 }

@@ -84,6 +84,15 @@ func (q *queue) take(ctx context.Context, most int) ([]item, error) {
 	}
 }
 
+// next is take, and after ctx what is left; nothing only when that was all.
+func (q *queue) next(ctx context.Context, most int) []item {
+	items, err := q.take(ctx, most)
+	if err != nil {
+		items = q.takeNow(most)
+	}
+	return items
+}
+
 func (q *queue) takeNow(most int) []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
