@@ -22,7 +22,7 @@ func decode(ctx context.Context, q *queue, t *translator, pass func(entries []en
 		return
 	}
 	d := t.decoder()
-	for items := q.next(ctx, decodeAtOnce); len(items) > 0; items = q.next(ctx, decodeAtOnce) {
+	for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
 		pass(d.understand(items), len(items))
 	}
 }
@@ -52,7 +52,7 @@ func decodeAtTheSameTime(ctx context.Context, q *queue, t *translator, decoders 
 			pass(j.entries, len(j.items))
 		}
 	})
-	for items := q.next(ctx, decodeAtOnce); len(items) > 0; items = q.next(ctx, decodeAtOnce) {
+	for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
 		j := &job{items: items, done: make(chan struct{})}
 		ordered <- j
 		todo <- j

@@ -84,11 +84,12 @@ func (q *queue) take(ctx context.Context, most int) ([]item, error) {
 	}
 }
 
-// next is take, and after ctx what is left; nothing only when that was all.
-func (q *queue) next(ctx context.Context, most int) []item {
-	items, err := q.take(ctx, most)
+// next is what goes to a decoder next, and after ctx what is left; nothing only when
+// that was all.
+func (q *queue) next(ctx context.Context) []item {
+	items, err := q.take(ctx, decodeAtOnce)
 	if err != nil {
-		items = q.takeNow(most)
+		items = q.takeNow(decodeAtOnce)
 	}
 	return items
 }

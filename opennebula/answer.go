@@ -10,10 +10,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/kolo/xmlrpc"
+	"github.com/segmentio/asm/ascii"
 )
 
 // decodeAnswer takes oned's answer apart: [true, value, errno, ...] or
-// [false, message, errno, ...].
+// [false, message, errno, ...]. A value that is a text comes as []byte or string.
 func decodeAnswer(method string, answer []byte) (any, error) {
 	answer = cleanXML(answer)
 	if text, ok := answerText(answer); ok {
@@ -75,8 +76,8 @@ func decoder(text []byte) *xml.Decoder {
 }
 
 // object reads an object's XML that came as the value of a call.
-func object(method, text string, target any) error {
-	err := unmarshal([]byte(text), target)
+func object(method string, text []byte, target any) error {
+	err := unmarshal(text, target)
 	if err == nil {
 		return nil
 	}
@@ -111,6 +112,13 @@ func cleanXML(text []byte) []byte {
 }
 
 func clean(text []byte) bool {
+	if !bytes.Contains(text, []byte("&#")) {
+		text = behindPlain(text)
+	}
+	return allClean(text)
+}
+
+func allClean(text []byte) bool {
 	for i := 0; i < len(text); {
 		if b := text[i]; b < utf8.RuneSelf {
 			if b < ' ' && b != '\t' && b != '\n' && b != '\r' || b == '&' && badReference(text[i:]) > 0 {
@@ -124,6 +132,29 @@ func clean(text []byte) bool {
 			return false
 		}
 		i += size
+	}
+	return true
+}
+
+// behindPlain is a text without what it begins with that is sure to be clean, when
+// there are no references to characters in it: most of what oned sends.
+func behindPlain(text []byte) []byte {
+	const piece = 64
+	for len(text) >= piece {
+		if !ascii.ValidPrint(text[:piece]) && !tame(text[:piece]) {
+			break
+		}
+		text = text[piece:]
+	}
+	return text
+}
+
+// tame says that a text is ASCII without control characters but the blank ones.
+func tame(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c >= utf8.RuneSelf {
+			return false
+		}
 	}
 	return true
 }

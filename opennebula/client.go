@@ -275,7 +275,7 @@ func (c *Client) post(ctx context.Context, endpoint string, body []byte, leaving
 	if response.StatusCode != http.StatusOK {
 		return nil, true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
 	}
-	answer, err = io.ReadAll(io.LimitReader(response.Body, c.limit+1))
+	answer, err = c.readAll(response)
 	if err != nil {
 		return nil, true, fmt.Errorf("read the answer: %w", err)
 	}
@@ -283,6 +283,18 @@ func (c *Client) post(ctx context.Context, endpoint string, body []byte, leaving
 		return nil, true, fmt.Errorf("%w (%d MiB): ask for fewer objects", ErrTooLarge, c.limit>>20)
 	}
 	return answer, true, nil
+}
+
+// maxForeseen bounds the room that is made for an answer because of what it says of
+// its length.
+const maxForeseen = 1 << 20
+
+// readAll reads an answer, and no more than a byte beyond the limit.
+func (c *Client) readAll(response *http.Response) ([]byte, error) {
+	var answer bytes.Buffer
+	answer.Grow(int(min(max(0, response.ContentLength), maxForeseen)) + bytes.MinRead)
+	_, err := answer.ReadFrom(io.LimitReader(response.Body, c.limit+1))
+	return answer.Bytes(), err
 }
 
 // withoutURL leaves out the address that net/http puts before its errors: it

@@ -82,7 +82,7 @@ func (s *Session) Document(ctx context.Context, id int) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	if plain, ok := plainDocument(cleanXML([]byte(text))); ok {
+	if plain, ok := plainDocument(cleanXML(text)); ok {
 		return plain, nil
 	}
 	var found documentXML
@@ -104,15 +104,15 @@ func (s *Session) Documents(ctx context.Context, documentType, filter, start, en
 	return readDocuments(text), nil
 }
 
-func readDocuments(text string) []Document {
-	if plain, ok := plainDocuments(cleanXML([]byte(text))); ok {
+func readDocuments(text []byte) []Document {
+	if plain, ok := plainDocuments(cleanXML(text)); ok {
 		return plain
 	}
 	var pool struct {
 		Documents []documentXML `xml:"DOCUMENT"`
 	}
-	if err := unmarshal([]byte(text), &pool); err != nil {
-		return salvageDocuments(text)
+	if err := unmarshal(text, &pool); err != nil {
+		return salvageDocuments(string(text))
 	}
 	documents := make([]Document, len(pool.Documents))
 	for i, found := range pool.Documents {

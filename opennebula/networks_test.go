@@ -19,8 +19,12 @@ func recordedObjects[T any](t *testing.T, method string) []T {
 		if err != nil {
 			continue
 		}
+		text, err := textOf(method, value)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var found T
-		if err := object(method, value.(string), &found); err != nil {
+		if err := object(method, text, &found); err != nil {
 			t.Fatal(err)
 		}
 		objects = append(objects, found)

@@ -106,7 +106,7 @@ func TestOneBrokenDocumentDoesNotHideTheOthers(t *testing.T) {
 // A body cannot pretend to be another document as long as the pool is XML.
 func TestBodyThatLooksLikeADocument(t *testing.T) {
 	trick := `{"a":"</BODY></TEMPLATE></DOCUMENT><DOCUMENT><ID>77</ID>"}`
-	documents := readDocuments("<DOCUMENT_POOL>" + documentText(1, trick) + "</DOCUMENT_POOL>")
+	documents := readDocuments([]byte("<DOCUMENT_POOL>" + documentText(1, trick) + "</DOCUMENT_POOL>"))
 	if len(documents) != 1 || string(documents[0].Body) != trick {
 		t.Fatalf("got %+v", documents)
 	}

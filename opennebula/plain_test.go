@@ -66,10 +66,11 @@ func TestPlainAnswersAreReadAsByTheDecoder(t *testing.T) {
 	plain := 0
 	for i, call := range fixtures.Lines[struct{ Method, Response string }](t, "xmlrpc.jsonl") {
 		answer := cleanXML([]byte(call.Response))
-		fast, ok := answerText(answer)
+		text, ok := answerText(answer)
 		if !ok {
 			continue
 		}
+		fast := string(text)
 		var elements []any
 		if err := xmlrpc.Response(answer).Unmarshal(&elements); err != nil || elements[0] != true || elements[1] != any(fast) && fast != "" {
 			t.Errorf("line %d, %s: %v", i+1, call.Method, err)
@@ -85,6 +86,18 @@ func TestPlainAnswersAreReadAsByTheDecoder(t *testing.T) {
 	if plain < 20 {
 		t.Errorf("%d answers were read the fast way", plain)
 	}
+}
+
+func FuzzQuickClean(f *testing.F) {
+	long := strings.Repeat("<ID>7</ID>\r\n", 20)
+	for _, text := range []string{long, long + "\x01", long + "\xff" + long, "ü" + long, long + "&#1;", long + "&#65;" + long, "\x7f" + long + "\ufffe"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if clean(text) != allClean(text) {
+			t.Fatalf("%q: %t", text, clean(text))
+		}
+	})
 }
 
 func FuzzPlainDocuments(f *testing.F) {
@@ -109,10 +122,11 @@ func FuzzAnswerText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		answer := cleanXML([]byte("<?xml version=\"1.0\"?>\n<methodResponse>\n<params>\n<param><value><array><data>\n<value><boolean>1</boolean></value>\n<value><string>" +
 			value + "</string></value>\n<value><i4>0</i4></value>\n</data></array></value></param>\n</params>\n</methodResponse>"))
-		fast, ok := answerText(answer)
+		text, ok := answerText(answer)
 		if !ok {
 			return
 		}
+		fast := string(text)
 		var elements []any
 		if err := xmlrpc.Response(answer).Unmarshal(&elements); err == nil && elements[1] != any(fast) && (elements[1] != nil || fast != "") {
 			t.Fatalf("%q: %q, expected %q", value, fast, elements[1])

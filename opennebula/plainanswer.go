@@ -10,7 +10,7 @@ import (
 // which is most of what there is to read: it is read several times as fast as by
 // a decoder. Answers of any other form are left to that: ok is false. The
 // answer has gone through cleanXML.
-func answerText(answer []byte) (text string, ok bool) {
+func answerText(answer []byte) (text []byte, ok bool) {
 	const (
 		start    = "<array><data>"
 		accepted = "<value><boolean>1</boolean></value>"
@@ -21,21 +21,20 @@ func answerText(answer []byte) (text string, ok bool) {
 	)
 	head := bytes.Index(answer[:min(len(answer), maxHead)], []byte(start))
 	if head < 0 || bytes.Contains(answer[:head], []byte("<fault>")) || !bytes.HasSuffix(bytes.TrimSpace(answer), []byte(end)) {
-		return "", false
+		return nil, false
 	}
 	rest, ok := cutTag(answer[head+len(start):], accepted)
 	if !ok {
-		return "", false
+		return nil, false
 	}
 	if rest, ok = cutTag(rest, opens); !ok {
-		return "", false
+		return nil, false
 	}
 	size := bytes.IndexByte(rest, '<')
 	if size < 0 || !bytes.HasPrefix(rest[size:], []byte(closes)) {
-		return "", false
+		return nil, false
 	}
-	raw, ok := unescape(nil, rest[:size])
-	return string(raw), ok
+	return unescape(make([]byte, 0, size), rest[:size])
 }
 
 // cutTag takes a text with blanks before it away.
@@ -62,6 +61,16 @@ func unescape(to, text []byte) ([]byte, bool) {
 		}
 		to = append(to, text[:at]...)
 		text = text[at+1:]
+		if len(text) > 2 && text[1] == 't' && text[2] == ';' { // nearly all there are
+			switch text[0] {
+			case 'l':
+				to, text = append(to, '<'), text[3:]
+				continue
+			case 'g':
+				to, text = append(to, '>'), text[3:]
+				continue
+			}
+		}
 		size := bytes.IndexByte(text[:min(len(text), maxEntity)], ';')
 		if size < 1 {
 			return nil, false

@@ -23,14 +23,14 @@ func (s *Session) Samples(ctx context.Context, spans [][]int, wanted map[int][]s
 	if err != nil {
 		return nil, err
 	}
-	monitored := monitoringOf([]byte(text), wanted)
+	monitored := monitoringOf(text, wanted)
 	samples := map[int]flow.Sample{}
 	for _, span := range spans {
 		text, err := s.call(ctx, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
 		if err != nil {
 			return nil, err
 		}
-		eachElement([]byte(text), "VM", func(element []byte) {
+		eachElement(text, "VM", func(element []byte) {
 			id := idOf(element)
 			names, asked := wanted[id]
 			if !asked {

@@ -32,18 +32,25 @@ func (c *Client) With(name, secret string) *Session {
 }
 
 // call makes a call whose answer is a text.
-func (s *Session) call(ctx context.Context, method string, arguments ...any) (string, error) {
+func (s *Session) call(ctx context.Context, method string, arguments ...any) ([]byte, error) {
 	value, err := s.client.call(ctx, method, s.current(), arguments)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	return textOf(method, value)
+}
+
+// textOf is an answer that is a text.
+func textOf(method string, value any) ([]byte, error) {
 	switch v := value.(type) {
-	case string:
+	case []byte:
 		return v, nil
+	case string:
+		return []byte(v), nil
 	case nil:
-		return "", nil
+		return nil, nil
 	}
-	return "", unexpected(method, value)
+	return nil, unexpected(method, value)
 }
 
 // read makes a call whose answer is an object's XML, which target takes.
@@ -91,5 +98,6 @@ func (s *Session) do(ctx context.Context, method string, arguments ...any) error
 
 // Version is oned's, "7.4.0" (one.system.version).
 func (s *Session) Version(ctx context.Context) (string, error) {
-	return s.call(ctx, "one.system.version")
+	text, err := s.call(ctx, "one.system.version")
+	return string(text), err
 }

@@ -52,20 +52,20 @@ func TestSkimKeepsWhatIsRead(t *testing.T) {
 		var full, skimmed struct {
 			VMs []vmXML `xml:"VM"`
 		}
-		if err := unmarshal([]byte(text), &full); err != nil {
+		if err := unmarshal(text, &full); err != nil {
 			t.Fatal(err)
 		}
-		if err := unmarshal(skim([]byte(text)), &skimmed); err != nil {
+		if err := unmarshal(skim(text), &skimmed); err != nil {
 			t.Fatal(err)
 		}
 		for i := range full.VMs {
 			full.VMs[i].Permissions = Permissions{}
 			full.VMs[i].LastHost, full.VMs[i].Hosts = full.VMs[i].host(), nil
 		}
-		if len(full.VMs) == 0 || !reflect.DeepEqual(full, skimmed) || strings.Contains(string(skim([]byte(text))), "<TEMPLATE>") {
+		if len(full.VMs) == 0 || !reflect.DeepEqual(full, skimmed) || strings.Contains(string(skim(text)), "<TEMPLATE>") {
 			t.Errorf("%d VMs became %d", len(full.VMs), len(skimmed.VMs))
 		}
-		scanned, understood := scanVMs([]byte(text))
+		scanned, understood := scanVMs(text)
 		if !understood || !reflect.DeepEqual(scanned, vmsOf(full.VMs)) {
 			t.Errorf("scanned, understood %t, %d VMs became %d", understood, len(full.VMs), len(scanned))
 		}

@@ -20,7 +20,7 @@ func (s *Session) VMTree(ctx context.Context, id int) (flow.Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, err := readTree([]byte(text))
+	tree, err := readTree(text)
 	if err != nil {
 		return nil, fmt.Errorf("read VM %d: %w", id, err)
 	}

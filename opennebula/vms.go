@@ -1,6 +1,7 @@
 package opennebula
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"strings"
@@ -67,7 +68,7 @@ func (s *Session) VM(ctx context.Context, id int) (flow.VM, error) {
 	}
 	var found vmXML
 	if err := object(method, text, &found); err != nil {
-		if vms := salvageVMs(text); len(vms) == 1 && vms[0].ID == id {
+		if vms := salvageVMs(string(text)); len(vms) == 1 && vms[0].ID == id {
 			return vms[0].vm(), nil
 		}
 		return flow.VM{}, err
@@ -84,16 +85,16 @@ func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flo
 	if err != nil {
 		return nil, err
 	}
-	if vms, understood := scanVMs([]byte(text)); understood {
+	if vms, understood := scanVMs(text); understood {
 		return vms, nil
 	}
 	var pool struct {
 		VMs []vmXML `xml:"VM"`
 	}
-	if unmarshal(skim([]byte(text)), &pool) != nil {
-		pool.VMs = salvageVMs(text)
+	if unmarshal(skim(text), &pool) != nil {
+		pool.VMs = salvageVMs(string(text))
 	}
-	if len(pool.VMs) == 0 && !strings.Contains(text, "VM_POOL") {
+	if len(pool.VMs) == 0 && !bytes.Contains(text, []byte("VM_POOL")) {
 		return nil, unexpected(method, text)
 	}
 	vms := make([]flow.VM, len(pool.VMs))

@@ -116,9 +116,9 @@ func (c *Client) objectAt(ctx context.Context, endpoint, method string, target a
 	if err != nil {
 		return err
 	}
-	text, isText := value.(string)
-	if !isText {
-		return unexpected(method, value)
+	text, err := textOf(method, value)
+	if err != nil {
+		return err
 	}
 	return object(method, text, target)
 }
