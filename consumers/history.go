@@ -24,7 +24,7 @@ func causeOf(input pipeline.Input) pipeline.Cause {
 		cause.Kind, cause.ID = "timer", work.Timer.Name
 	case work.Measures != nil:
 		cause.Kind, cause.ID = "measures", work.Measures.At.UTC().Format(time.RFC3339)
-	case work.Troubled != nil:
+	case work.Trouble != nil:
 		cause.Kind = "event"
 	case work.Event != nil:
 		cause.Kind, cause.ID = "event", work.Event.Title()

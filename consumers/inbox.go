@@ -36,7 +36,7 @@ func (b *inbox) put(input pipeline.Input) bool {
 	for i := first; i < len(b.waiting); i++ {
 		if sameSubject(b.waiting[i].Work, input.Work) {
 			added.sequences = slices.Concat(b.waiting[i].sequences, added.sequences)
-			added.Work.Troubled = union(b.waiting[i].Work.Troubled, input.Work)
+			added.Work.Trouble = union(b.waiting[i].Work.Trouble, input.Work.Trouble)
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
 			break
 		}
@@ -70,21 +70,25 @@ func isNews(work pipeline.Work) bool {
 func sameSubject(earlier, later pipeline.Work) bool {
 	a, b := earlier.Event, later.Event
 	if a == nil || b == nil {
-		everything := earlier.Troubled == nil
-		return a == b && (!everything || later.Troubled == nil)
+		everything := earlier.Trouble == nil
+		return a == b && (!everything || later.Trouble == nil)
 	}
 	return a.Object == b.Object && a.ID == b.ID
 }
 
-// union are the VMs that a later piece of news has the service look at, once it
-// stands for an earlier one too.
-func union(earlier []int, later pipeline.Work) []int {
-	if later.Troubled == nil {
-		return nil // it looks at everything, or tells by itself how things are
+// union is the trouble that a later piece of news tells once it stands for an earlier
+// one too: of each VM the later. News without trouble makes a service look at
+// everything, or tells by itself how things are.
+func union(earlier, later []pipeline.Trouble) []pipeline.Trouble {
+	if later == nil {
+		return nil
 	}
-	all := slices.Concat(earlier, later.Troubled)
-	slices.Sort(all)
-	return slices.Compact(all)
+	told := map[int]bool{}
+	for _, one := range later {
+		told[one.VM] = true
+	}
+	kept := slices.DeleteFunc(slices.Clone(earlier), func(one pipeline.Trouble) bool { return told[one.VM] })
+	return append(kept, later...)
 }
 
 // condense puts one look at everything in the place of the news from first on.
@@ -131,5 +135,9 @@ func vmsOfNews(work pipeline.Work) []int {
 	if event := work.Event; event != nil && (event.VM != nil || event.Ready != nil) {
 		return []int{event.ID}
 	}
-	return work.Troubled
+	vms := make([]int, len(work.Trouble))
+	for i, one := range work.Trouble {
+		vms[i] = one.VM
+	}
+	return vms
 }

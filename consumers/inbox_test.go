@@ -47,7 +47,11 @@ func TestInboxKeepsTheNewestNews(t *testing.T) {
 
 // trouble is news of VMs in trouble, a bare wake-up without any.
 func trouble(sequence uint64, vms ...int) pipeline.Input {
-	return pipeline.Input{Sequence: sequence, Work: pipeline.Work{Troubled: vms}}
+	input := pipeline.Input{Sequence: sequence}
+	for _, vm := range vms {
+		input.Work.Trouble = append(input.Work.Trouble, pipeline.Trouble{VM: vm, LCMState: flow.LCMState(sequence)})
+	}
+	return input
 }
 
 // TestInboxGathersTrouble: what is to be looked at is looked at once, and a look at
@@ -57,7 +61,7 @@ func TestInboxGathersTrouble(t *testing.T) {
 		put  []pipeline.Input
 		want [][]int // the VMs to look at, nil for everything, in order
 	}{
-		"trouble twice":               {[]pipeline.Input{trouble(1, 7, 8), trouble(2, 5, 8)}, [][]int{{5, 7, 8}}},
+		"trouble twice":               {[]pipeline.Input{trouble(1, 7, 8), trouble(2, 5, 8)}, [][]int{{7, 5, 8}}},
 		"everything, then trouble":    {[]pipeline.Input{trouble(1), trouble(2, 7)}, [][]int{nil, {7}}},
 		"trouble, then everything":    {[]pipeline.Input{trouble(1, 7), trouble(2)}, [][]int{nil}},
 		"trouble across a command":    {[]pipeline.Input{trouble(1, 7), commandInput(2), trouble(3, 8)}, [][]int{{7}, nil, {8}}},
@@ -71,7 +75,14 @@ func TestInboxGathersTrouble(t *testing.T) {
 		}
 		var got [][]int
 		for next, waits := b.take(); waits; next, waits = b.take() {
-			got = append(got, next.Work.Troubled)
+			var vms []int
+			for _, one := range next.Work.Trouble {
+				vms = append(vms, one.VM)
+				if one.VM == 8 && one.LCMState != flow.LCMState(next.Sequence) {
+					t.Errorf("%s: of VM 8 an earlier state is kept", name)
+				}
+			}
+			got = append(got, vms)
 			sequences = append(sequences, next.sequences...)
 		}
 		if !reflect.DeepEqual(got, c.want) || len(sequences) != len(c.put) {
@@ -98,9 +109,9 @@ func TestRouterGathersTrouble(t *testing.T) {
 	}
 	var got []string
 	for _, wake := range wakes {
-		got = append(got, fmt.Sprintf("%s service %d %v event %t", wake.MessageID, wake.Work.Service, wake.Work.Troubled, wake.Work.Event != nil))
+		got = append(got, fmt.Sprintf("%s service %d %v event %t", wake.MessageID, wake.Work.Service, vmsOfNews(wake.Work), wake.Work.Event != nil))
 	}
-	want := []string{"one-12 service 4 [] event true", "one-13-17 service 3 [3 1 4] event false", "one-16 service 3 [] event true"}
+	want := []string{"one-12 service 4 [5] event true", "one-13-17 service 3 [3 1 4] event false", "one-16 service 3 [2] event true"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant\n%q", got, want)
 	}

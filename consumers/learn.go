@@ -27,10 +27,10 @@ const (
 func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work := input.Work
 	switch {
-	case (work.Event != nil || work.Troubled != nil) && l.healingDue():
+	case (work.Event != nil || work.Trouble != nil) && l.healingDue():
 		return l.refreshFacts(ctx)
-	case work.Troubled != nil:
-		return l.learnTrouble(ctx, work.Troubled, fresh)
+	case work.Trouble != nil:
+		return l.learnTrouble(ctx, work.Trouble, fresh)
 	case work.Event != nil:
 		return l.learnEvent(ctx, work.Event, fresh)
 	case fresh:
@@ -71,13 +71,14 @@ func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool
 	return nil
 }
 
-// learnTrouble looks at VMs that are said to be in trouble. What has just been read
-// from oned is newer, and a VM that is gone stays so.
-func (l *lane) learnTrouble(ctx context.Context, vms []int, fresh bool) error {
+// learnTrouble looks at VMs that are said to be in trouble, unless that is known. What
+// has just been read from oned is newer, and a VM that is gone stays so.
+func (l *lane) learnTrouble(ctx context.Context, trouble []pipeline.Trouble, fresh bool) error {
 	var doubtful []int
-	for _, id := range vms {
-		if before, known := l.facts[id]; !known || !fresh && !before.Gone() {
-			doubtful = append(doubtful, id)
+	for _, told := range trouble {
+		before, known := l.facts[told.VM]
+		if !known || !fresh && !before.Gone() && !isIn(before, told.State, told.LCMState) {
+			doubtful = append(doubtful, told.VM)
 		}
 	}
 	if len(doubtful) == 0 {
@@ -162,11 +163,11 @@ func (l *lane) lookAt(ctx context.Context, span []int, facts flow.Facts) error {
 
 // learnVM believes good news, and that a VM is gone: both are cheap to be wrong
 // about, or final. Bad news, and a step back from RUNNING, may be an old event
-// that comes late: oned is asked.
+// that comes late: oned is asked, unless it has told the same.
 func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
 	before, known := l.facts[vm.ID]
 	stepBack := known && before.Running() && !vm.Running() && !vm.Ending()
-	if known && before.Gone() {
+	if known && (before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState)) {
 		return nil
 	}
 	if vm.Troubled() || stepBack {
@@ -174,6 +175,10 @@ func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
 	}
 	l.facts[vm.ID] = vm
 	return nil
+}
+
+func isIn(vm flow.VM, state flow.VMState, lcmState flow.LCMState) bool {
+	return vm.State == state && vm.LCMState == lcmState
 }
 
 // observe asks oned for one VM and notes it. A VM that oned does not have is gone.

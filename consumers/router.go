@@ -195,14 +195,15 @@ func wakeOf(service int, one heard) pipeline.Wake {
 // lookOf has a service look at all VMs of which events told trouble. Two routers may
 // cut the events differently: to look once more does no harm.
 func lookOf(service int, troubled []heard) pipeline.Wake {
-	vms := make([]int, len(troubled))
+	trouble := make([]pipeline.Trouble, len(troubled))
 	for i, one := range troubled {
-		vms[i] = one.event.ID
+		vm := one.event.VM
+		trouble[i] = pipeline.Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
 	}
 	first, last := troubled[0], troubled[len(troubled)-1]
 	return pipeline.Wake{
 		Work: pipeline.Work{
-			Service: service, Troubled: vms,
+			Service: service, Trouble: trouble,
 			Reason: fmt.Sprintf("%s and %d more", first.event.Title(), len(troubled)-1),
 		},
 		MessageID: fmt.Sprintf("one-%d-%d", first.sequence, last.sequence),

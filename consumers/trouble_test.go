@@ -28,7 +28,11 @@ func (w *world) ids(service int) []int {
 // hasTrouble wakes a service because of VMs in trouble.
 func (w *world) hasTrouble(service int, vms ...int) {
 	w.t.Helper()
-	_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Troubled: vms, Reason: "vm 0 ACTIVE/UNKNOWN and 3 more"}, "")
+	var trouble []pipeline.Trouble
+	for _, vm := range vms {
+		trouble = append(trouble, pipeline.Trouble{VM: vm, State: flow.VMActive, LCMState: flow.LCMUnknown})
+	}
+	_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Trouble: trouble, Reason: "vm 0 ACTIVE/UNKNOWN and 3 more"}, "")
 	must(w.t, err)
 }
 

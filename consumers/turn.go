@@ -205,7 +205,7 @@ func (l *lane) absent(ctx context.Context, input pipeline.Input) error {
 	if event := input.Work.Event; event != nil && event.VM != nil {
 		return l.endLatecomer(ctx, *event.VM)
 	}
-	return l.endLatecomers(ctx, input.Work.Troubled)
+	return l.endLatecomers(ctx, vmsOfNews(input.Work))
 }
 
 // endLatecomers ends those of the VMs that were created too late.

@@ -39,7 +39,7 @@ func AppendEvent(text []byte, event Event) []byte {
 
 // encodeWork is Encode of work. Most of it is events.
 func encodeWork(work Work) []byte {
-	if work.Event == nil || work.Troubled != nil || work.Command != nil || work.Timer != nil || work.Measures != nil || work.Reason != "" {
+	if work.Event == nil || work.Trouble != nil || work.Command != nil || work.Timer != nil || work.Measures != nil || work.Reason != "" {
 		return Encode(work)
 	}
 	w := writer{make([]byte, 0, 512)}

@@ -55,17 +55,17 @@ func (e Event) Title() string {
 }
 
 // Work is a message on StreamWork: something that wakes one service. Exactly
-// one of Event, Troubled, Command, Timer and Measures is set, or none for a bare
+// one of Event, Trouble, Command, Timer and Measures is set, or none for a bare
 // wake-up.
 type Work struct {
 	Version int    `json:"v"`
 	Service int    `json:"service"`
 	Event   *Event `json:"event,omitempty"`
-	// Troubled are VMs of which events told trouble: oned is to be asked about them.
+	// Trouble is what events told of several VMs: oned is asked before it is believed.
 	// To who does not know the field it is a bare wake-up, which asks about all.
-	Troubled []int         `json:"troubled,omitempty"`
-	Command  *flow.Command `json:"command,omitempty"`
-	Timer    *Timer        `json:"timer,omitempty"`
+	Trouble []Trouble     `json:"trouble,omitempty"`
+	Command *flow.Command `json:"command,omitempty"`
+	Timer   *Timer        `json:"timer,omitempty"`
 	// Measures are what the autoscaler found for the service's policies.
 	Measures *flow.Measures `json:"measures,omitempty"`
 	// Reason says why a wake-up without an event was sent.
@@ -73,6 +73,13 @@ type Work struct {
 	// Newer says that a newer Flowjet wrote the work: all that is known here is
 	// whose it is. It is not to be passed over.
 	Newer bool `json:"-"`
+}
+
+// Trouble is a state that an event told of a VM.
+type Trouble struct {
+	VM       int           `json:"vm"`
+	State    flow.VMState  `json:"state"`
+	LCMState flow.LCMState `json:"lcm_state"`
 }
 
 // Timer is a scheduled wake-up that has come due.
