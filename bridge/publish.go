@@ -16,6 +16,10 @@ const (
 	maxBatchBytes = 4 << 20
 )
 
+// worthPreparing is from how many events on a batch is stored by a goroutine of its
+// own: a few are stored sooner than that has begun.
+const worthPreparing = 16
+
 // batch is some entries of the window on their way into the stream.
 type batch struct {
 	entries []entry
@@ -58,15 +62,24 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 			}
 			current = f.newBatch(l, entries, number)
 		}
-		stored := make(chan error, 1)
-		go func() { stored <- current.store(ctx) }()
 		var err error
-		if next, err = f.prepare(l, len(current.entries), stored); err != nil {
+		if next, err = f.storeAndPrepare(ctx, l, current); err != nil {
 			return err
 		}
 		f.bury(ctx, current.letters)
 		f.published(current.entries, current.events)
 	}
+}
+
+// storeAndPrepare stores a batch. Where it is one that takes a while, the next is sent
+// ahead meanwhile, if it is there.
+func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (next *batch, err error) {
+	if current.events < worthPreparing {
+		return nil, current.store(ctx)
+	}
+	stored := make(chan error, 1)
+	go func() { stored <- current.store(ctx) }()
+	return f.prepare(l, len(current.entries), stored)
 }
 
 // prepare waits for a batch to be stored. When a whole further batch has been
