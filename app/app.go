@@ -90,6 +90,7 @@ func (a *App) Start(ctx context.Context) error {
 		wanted bool
 		start  func(context.Context) error
 	}{
+		{working || a.has(PartNATS), a.boundMemory},
 		{a.config.Trace.Endpoint != "", a.startTracing},
 		{a.has(PartNATS), a.startServer},
 		{a.has(PartSim), a.startSim},

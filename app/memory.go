@@ -1,0 +1,57 @@
+package app
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
+)
+
+// memoryAim is what a process is to stay below, in bytes: enough for 10,000 services
+// with 100,000 VMs, all parts together.
+const memoryAim = 900 << 20
+
+// memoryPause is how often it is looked whether a process needs more.
+const memoryPause = time.Second
+
+// boundMemory has garbage collected before the process takes more than memoryAim.
+// By itself Go lets a process grow to twice what it has in use, on hosts where oned
+// and its database want memory too. GOMEMLIMIT goes before.
+func (a *App) boundMemory(context.Context) error {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return nil
+	}
+	before := debug.SetMemoryLimit(memoryLimit(0))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for idle.For(ctx, memoryPause) == nil {
+			debug.SetMemoryLimit(memoryLimit(memoryInUse()))
+		}
+	}()
+	a.release = append(a.release, func(context.Context) error {
+		cancel()
+		<-done
+		debug.SetMemoryLimit(before)
+		return nil
+	})
+	return nil
+}
+
+// memoryLimit leaves half as much again as is in use: with less, garbage would be
+// collected all the time.
+func memoryLimit(inUse int64) int64 { return max(memoryAim, inUse+inUse/2) }
+
+// memoryInUse is what the last garbage collection left, in bytes.
+func memoryInUse() int64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return int64(sample[0].Value.Uint64()) //nolint:gosec // less than there is memory
+}

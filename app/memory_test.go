@@ -1,0 +1,50 @@
+package app
+
+import (
+	"io"
+	"log/slog"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+func TestMemoryLimitFollowsWhatIsInUse(t *testing.T) {
+	for inUse, want := range map[int64]int64{0: memoryAim, 500 << 20: memoryAim, 2 << 30: 3 << 30} {
+		if got := memoryLimit(inUse); got != want {
+			t.Errorf("with %d in use: %d, want %d", inUse, got, want)
+		}
+	}
+	kept := make([]byte, 50<<20)
+	runtime.GC()
+	if inUse := memoryInUse(); inUse < 50<<20 {
+		t.Errorf("%d bytes are in use, of which %d are held here", inUse, len(kept))
+	}
+	runtime.KeepAlive(kept)
+}
+
+func TestMemoryIsBoundedUnlessTheEnvironmentSays(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "")
+	debug.SetMemoryLimit(math.MaxInt64)
+	limitWhileRunning := func() int64 {
+		a := New(Config{}, nil, "test", io.Discard, slog.New(slog.DiscardHandler))
+		if err := a.boundMemory(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		limit := debug.SetMemoryLimit(-1)
+		if err := a.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return limit
+	}
+	if limit := limitWhileRunning(); limit != memoryAim {
+		t.Errorf("the limit is %d, want %d", limit, memoryAim)
+	}
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		t.Errorf("the limit stays at %d", limit)
+	}
+	t.Setenv("GOMEMLIMIT", "100MiB")
+	if limit := limitWhileRunning(); limit != math.MaxInt64 {
+		t.Errorf("the limit is %d in spite of GOMEMLIMIT", limit)
+	}
+}
