@@ -205,24 +205,7 @@ func (l *lane) absent(ctx context.Context, input pipeline.Input) error {
 	if event := input.Work.Event; event != nil && event.VM != nil {
 		return l.endLatecomer(ctx, *event.VM)
 	}
-	return l.endLatecomers(ctx, vmsOfNews(input.Work))
-}
-
-// endLatecomers ends those of the VMs that were created too late.
-func (l *lane) endLatecomers(ctx context.Context, vms []int) error {
-	if !l.record.Deleted {
-		return nil
-	}
-	for _, id := range vms {
-		vm, err := l.observe(ctx, id, l.facts)
-		if err != nil {
-			return err
-		}
-		if err := l.endLatecomer(ctx, vm); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.endLatecomers(ctx, input.Work.Trouble)
 }
 
 // noteEnd commits that a service has ended whose document is gone: a worker may
@@ -235,16 +218,45 @@ func (l *lane) noteEnd(ctx context.Context) error {
 	return l.bidFarewell(ctx)
 }
 
-// endLatecomer ends a VM that was created for a service that has ended since: a
-// call that took effect after it had been given up.
+// isLatecomer says that a VM was created for a service that has ended since: a call
+// that took effect after it had been given up.
+func (l *lane) isLatecomer(vm flow.VM) bool {
+	return l.record.Deleted && vm.Key != "" && vm.Service == l.service && !vm.Ending()
+}
+
+// endLatecomer ends the VM that an event told of, if it is one.
 func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
-	if !l.record.Deleted || vm.Key == "" || vm.Service != l.service || vm.Ending() {
+	if !l.isLatecomer(vm) {
 		return nil
 	}
 	known, err := l.observe(ctx, vm.ID, l.facts)
 	if err != nil || known.Ending() {
 		return err
 	}
-	l.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", l.service, "vm", vm.ID)
-	return l.tolerate(vm.ID, l.session().ActOnVM(ctx, "terminate-hard", vm.ID))
+	return l.terminateLatecomer(ctx, vm.ID)
+}
+
+// endLatecomers ends those of the VMs in trouble that are latecomers.
+func (l *lane) endLatecomers(ctx context.Context, trouble []pipeline.Trouble) error {
+	if !l.record.Deleted {
+		return nil
+	}
+	for _, told := range trouble {
+		vm, err := l.observe(ctx, told.VM, l.facts)
+		if err != nil {
+			return err
+		}
+		if !l.isLatecomer(vm) {
+			continue
+		}
+		if err := l.terminateLatecomer(ctx, vm.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lane) terminateLatecomer(ctx context.Context, vm int) error {
+	l.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", l.service, "vm", vm)
+	return l.tolerate(vm, l.session().ActOnVM(ctx, "terminate-hard", vm))
 }
