@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/pipeline"
@@ -23,7 +24,7 @@ func (e *toldEvents) note(endpoint, key string, body []byte) {
 	if !strings.HasPrefix(key, "EVENT STATE ") && !strings.HasPrefix(key, "EVENT API one.vm.update ") {
 		return
 	}
-	hash := hashOf([][]byte{[]byte(key), body})
+	hash := hashOf(xxhash.New(), [][]byte{[]byte(key), body})
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.hashes == nil {

@@ -73,7 +73,7 @@ func (t *decoder) translate(i item) (e entry, passes bool) {
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
 	t.text = pipeline.AppendEvent(t.text[:0], event)
-	return entryOf(event, hashInto(t.digest, i.frames), bytes.Clone(t.text)), true
+	return entryOf(event, hashOf(t.digest, i.frames), bytes.Clone(t.text)), true
 }
 
 func entryOf(event pipeline.Event, hash string, data []byte) entry {
@@ -104,9 +104,7 @@ const hashLength = 16
 
 // hashOf is the frames' XXH64, in hex. It has to be the same in every bridge, and
 // nobody gains by two equal ones: each event has a number as well.
-func hashOf(frames [][]byte) string { return hashInto(xxhash.New(), frames) }
-
-func hashInto(digest *xxhash.Digest, frames [][]byte) string {
+func hashOf(digest *xxhash.Digest, frames [][]byte) string {
 	digest.Reset()
 	var space [hashLength]byte
 	for _, frame := range frames {

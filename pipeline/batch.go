@@ -72,18 +72,27 @@ func (p *Pipeline) publishBatch(ctx context.Context, messages []*nats.Msg) error
 // answer to the last, which commits. A message that was lost on the way makes
 // the server refuse the commit.
 func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) error {
-	last, ids := len(messages)-1, []string{nuid.Next()}
-	for i, message := range messages[:last] {
-		if err := p.conn.PublishMsg(inBatch(message, ids, i+1)); err != nil {
-			return err
+	last, id, err := p.stageBatch(len(messages), func(i int) *nats.Msg { return messages[i] })
+	if err != nil {
+		return err
+	}
+	return p.commitBatch(ctx, last, id, len(messages))
+}
+
+// stageBatch sends all but the last of so many messages, and returns that. They are
+// asked for one by one and may be the same: what is sent is copied. Nothing is stored
+// before commitBatch; a batch that is not committed the server forgets after 10 s.
+func (p *Pipeline) stageBatch(count int, message func(i int) *nats.Msg) (last *nats.Msg, id string, err error) {
+	ids := []string{nuid.Next()}
+	for i := range count - 1 {
+		if err := p.conn.PublishMsg(inBatch(message(i), ids, i+1)); err != nil {
+			return nil, "", err
 		}
 	}
-	return p.commitBatch(ctx, messages[last], ids[0], len(messages))
+	return message(count - 1), ids[0], nil
 }
 
 // commitBatch sends the last message of a batch and waits until all are stored.
-// Nothing of it is stored before; a batch that is not committed the server forgets
-// after 10 s.
 func (p *Pipeline) commitBatch(ctx context.Context, last *nats.Msg, id string, count int) error {
 	commit := inBatch(last, []string{id}, count)
 	commit.Header.Set(headerBatchCommit, "1")

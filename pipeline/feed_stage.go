@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 )
 
 // Stage begins to store events that are to follow those of a Publish, or of the
@@ -27,27 +26,21 @@ func (l *FeedLease) Stage(events []FeedEvent) (commit func(context.Context) erro
 	}
 }
 
-// stage sends all but the last message. One serves for all, since the connection
-// copies it.
+// stage sends all but the last message, and has one serve for all.
 func (l *FeedLease) stage(events []FeedEvent) (last *nats.Msg, id string, staged bool) {
 	if len(events) <= maxPipelined || len(events) > maxBatch || !l.pipeline.conn.IsConnected() {
 		return nil, "", false
 	}
-	message, ids, feed := new(nats.Msg), []string{nuid.Next()}, []string{l.feed}
-	for i := range events {
+	message, feed := new(nats.Msg), []string{l.feed}
+	last, id, err := l.pipeline.stageBatch(len(events), func(i int) *nats.Msg {
 		events[i].write(message)
 		message.Header[HeaderFeed] = feed
 		if i == 0 {
 			expectLast(message, LeaseSubject(l.feed), l.Sequence())
 		}
-		if i == len(events)-1 {
-			break
-		}
-		if l.pipeline.conn.PublishMsg(inBatch(message, ids, i+1)) != nil {
-			return nil, "", false
-		}
-	}
-	return message, ids[0], true
+		return message
+	})
+	return last, id, err == nil
 }
 
 func (l *FeedLease) commit(ctx context.Context, last *nats.Msg, id string, count int) error {
