@@ -89,9 +89,7 @@ func documentInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	b := answerXML()
-	found.write(b)
-	return xmlAnswer(b)
+	return xmlAnswer(found.write)
 }
 
 // documentPoolInfo is one.documentpool.info(filter, start, end, type), newest
@@ -105,13 +103,13 @@ func documentPoolInfo(r *request) answer {
 	}
 	slices.Sort(listed)
 	slices.Reverse(listed)
-	b := answerXML()
-	open(b, "DOCUMENT_POOL")
-	for _, id := range r.page(2).cut(listed) {
-		r.cloud.documents[id].write(b)
-	}
-	shut(b, "DOCUMENT_POOL")
-	return xmlAnswer(b)
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "DOCUMENT_POOL")
+		for _, id := range r.page(2).cut(listed) {
+			r.cloud.documents[id].write(b)
+		}
+		shut(b, "DOCUMENT_POOL")
+	})
 }
 
 // changeDocument lets the change have the document and keeps the outcome.

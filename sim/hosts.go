@@ -77,13 +77,13 @@ func hostPoolInfo(r *request) answer {
 	if !r.who.isAdmin() {
 		return refusedAnswer(r.who.notAuthorized("USE HOST POOL"))
 	}
-	b := answerXML()
-	open(b, "HOST_POOL")
-	for _, h := range r.cloud.hosts {
-		h.write(b)
-	}
-	shut(b, "HOST_POOL")
-	return xmlAnswer(b)
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "HOST_POOL")
+		for _, h := range r.cloud.hosts {
+			h.write(b)
+		}
+		shut(b, "HOST_POOL")
+	})
 }
 
 func (h *host) write(b *xmlWriter) {

@@ -22,22 +22,20 @@ func networkInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	b := answerXML()
-	found.write(b, infoForm)
-	return xmlAnswer(b)
+	return xmlAnswer(func(b *xmlWriter) { found.write(b, infoForm) })
 }
 
 // networkPoolInfo is one.vnpool.info(filter, start, end).
 func networkPoolInfo(r *request) answer {
-	b := answerXML()
-	open(b, "VNET_POOL")
-	for _, id := range r.page(2).cut(newestFirst(r.cloud.networks)) {
-		if n := r.cloud.networks[id]; r.who.listed(r.int(1), &n.object) {
-			n.write(b, infoForm)
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "VNET_POOL")
+		for _, id := range r.page(2).cut(newestFirst(r.cloud.networks)) {
+			if n := r.cloud.networks[id]; r.who.listed(r.int(1), &n.object) {
+				n.write(b, infoForm)
+			}
 		}
-	}
-	shut(b, "VNET_POOL")
-	return xmlAnswer(b)
+		shut(b, "VNET_POOL")
+	})
 }
 
 // addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
@@ -223,9 +221,7 @@ func vnTemplateInfo(r *request) answer {
 	if refused := r.who.authorize(use, "VNTEMPLATE", &found.object); refused != nil {
 		return refusedAnswer(refused)
 	}
-	b := answerXML()
-	found.write(b)
-	return xmlAnswer(b)
+	return xmlAnswer(found.write)
 }
 
 // vnTemplateInstantiate is one.vntemplate.instantiate(id, name, extra).

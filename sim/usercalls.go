@@ -29,31 +29,31 @@ func userInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	b := answerXML()
-	found.write(b, r.cloud.groupName(found.GID))
-	markup(b, quotaElements+defaultQuotas)
-	shut(b, "USER")
-	return xmlAnswer(b)
+	return xmlAnswer(func(b *xmlWriter) {
+		found.write(b, r.cloud.groupName(found.GID))
+		markup(b, quotaElements+defaultQuotas)
+		shut(b, "USER")
+	})
 }
 
 func userPoolInfo(r *request) answer {
-	b := answerXML()
-	open(b, "USER_POOL")
-	for _, id := range oldestFirst(r.cloud.users) {
-		u := r.cloud.users[id]
-		if !r.who.isAdmin() && u.ID != r.who.user.ID {
-			continue
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "USER_POOL")
+		for _, id := range oldestFirst(r.cloud.users) {
+			u := r.cloud.users[id]
+			if !r.who.isAdmin() && u.ID != r.who.user.ID {
+				continue
+			}
+			u.write(b, r.cloud.groupName(u.GID))
+			shut(b, "USER")
+			open(b, "QUOTAS")
+			number(b, "ID", u.ID)
+			markup(b, quotaElements)
+			shut(b, "QUOTAS")
 		}
-		u.write(b, r.cloud.groupName(u.GID))
-		shut(b, "USER")
-		open(b, "QUOTAS")
-		number(b, "ID", u.ID)
-		markup(b, quotaElements)
-		shut(b, "QUOTAS")
-	}
-	markup(b, defaultQuotas)
-	shut(b, "USER_POOL")
-	return xmlAnswer(b)
+		markup(b, defaultQuotas)
+		shut(b, "USER_POOL")
+	})
 }
 
 func (r *request) keepUser(u *user) {

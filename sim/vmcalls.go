@@ -22,9 +22,7 @@ func vmInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	b := answerXML()
-	found.write(b, true)
-	return xmlAnswer(b)
+	return xmlAnswer(func(b *xmlWriter) { found.write(b, true) })
 }
 
 // changeVM lets the change have the VM and keeps the outcome.
@@ -173,17 +171,17 @@ func vmPoolInfoExtended(r *request) answer {
 }
 
 func (r *request) vmPool(write func(b *xmlWriter, v *vm)) answer {
-	b := answerXML()
-	open(b, "VM_POOL")
-	vms := r.poolVMs()
-	for i, v := range vms {
-		write(b, v)
-		if i == 0 { // the others are about as long
-			b.Grow(min(len(vms)*b.Len(), maxKeptXML))
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "VM_POOL")
+		vms := r.poolVMs()
+		for i, v := range vms {
+			write(b, v)
+			if i == 0 { // the others are about as long
+				b.Grow(min(len(vms)*b.Len(), maxKeptXML))
+			}
 		}
-	}
-	shut(b, "VM_POOL")
-	return xmlAnswer(b)
+		shut(b, "VM_POOL")
+	})
 }
 
 // vmPoolMonitoring is one.vmpool.monitoring(filter, seconds): the last figures

@@ -35,21 +35,19 @@ func templateInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	b := answerXML()
-	found.write(b)
-	return xmlAnswer(b)
+	return xmlAnswer(found.write)
 }
 
 func templatePoolInfo(r *request) answer {
-	b := answerXML()
-	open(b, "VMTEMPLATE_POOL")
-	for _, id := range r.page(1).cut(newestFirst(r.cloud.templates)) {
-		if item := r.cloud.templates[id]; r.who.listed(r.int(1), &item.object) {
-			item.write(b)
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "VMTEMPLATE_POOL")
+		for _, id := range r.page(1).cut(newestFirst(r.cloud.templates)) {
+			if item := r.cloud.templates[id]; r.who.listed(r.int(1), &item.object) {
+				item.write(b)
+			}
 		}
-	}
-	shut(b, "VMTEMPLATE_POOL")
-	return xmlAnswer(b)
+		shut(b, "VMTEMPLATE_POOL")
+	})
 }
 
 func templateAllocate(r *request) answer {

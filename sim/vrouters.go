@@ -37,22 +37,20 @@ func vrouterInfo(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	b := answerXML()
-	found.write(b)
-	return xmlAnswer(b)
+	return xmlAnswer(found.write)
 }
 
 // vrouterPoolInfo is one.vrouterpool.info(filter, start, end).
 func vrouterPoolInfo(r *request) answer {
-	b := answerXML()
-	open(b, "VROUTER_POOL")
-	for _, id := range r.page(2).cut(newestFirst(r.cloud.vrouters)) {
-		if v := r.cloud.vrouters[id]; r.who.listed(r.int(1), &v.object) {
-			v.write(b)
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "VROUTER_POOL")
+		for _, id := range r.page(2).cut(newestFirst(r.cloud.vrouters)) {
+			if v := r.cloud.vrouters[id]; r.who.listed(r.int(1), &v.object) {
+				v.write(b)
+			}
 		}
-	}
-	shut(b, "VROUTER_POOL")
-	return xmlAnswer(b)
+		shut(b, "VROUTER_POOL")
+	})
 }
 
 // vrouterAllocate is one.vrouter.allocate: NICs with FLOATING_IP get their

@@ -36,15 +36,12 @@ func idAnswer(id int) answer          { return answer{number: id} }
 func refusedAnswer(r *refusal) answer { return answer{refusal: r} }
 func (a answer) ok() bool             { return a.refusal == nil }
 
-// answerXML is where a read writes the XML that it answers, for xmlAnswer. Calls
-// that are published answer by textAnswer, for their events show it as it is.
-func answerXML() *xmlWriter {
+// xmlAnswer answers a read with the XML that the function writes. Calls that are
+// published answer by textAnswer, for their events show it as it is.
+func xmlAnswer(write func(b *xmlWriter)) answer {
 	b := beginAnswer(true)
 	b.WriteString(stringHead)
-	return b
-}
-
-func xmlAnswer(b *xmlWriter) answer {
+	write(b)
 	b.WriteString(stringTail)
 	return answer{written: b, isText: true}
 }

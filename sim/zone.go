@@ -68,45 +68,45 @@ func zoneInfo(r *request) answer {
 	if r.int(1) != 0 {
 		return refusedAnswer(notFound("zone", r.int(1)))
 	}
-	b := answerXML()
-	open(b, "ZONE")
-	number(b, "ID", 0)
-	element(b, "NAME", "OpenNebula")
-	number(b, "STATE", 0)
-	template{single("ENDPOINT", r.sim.Endpoint())}.write(b, "TEMPLATE")
-	open(b, "SERVER_POOL")
-	if r.sim.raft.zone.Load() {
-		for _, server := range r.sim.servers {
-			open(b, "SERVER")
-			element(b, "ENDPOINT", server.endpoint())
-			number(b, "ID", server.index)
-			element(b, "NAME", "server-"+itoa(server.index))
-			shut(b, "SERVER")
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "ZONE")
+		number(b, "ID", 0)
+		element(b, "NAME", "OpenNebula")
+		number(b, "STATE", 0)
+		template{single("ENDPOINT", r.sim.Endpoint())}.write(b, "TEMPLATE")
+		open(b, "SERVER_POOL")
+		if r.sim.raft.zone.Load() {
+			for _, server := range r.sim.servers {
+				open(b, "SERVER")
+				element(b, "ENDPOINT", server.endpoint())
+				number(b, "ID", server.index)
+				element(b, "NAME", "server-"+itoa(server.index))
+				shut(b, "SERVER")
+			}
 		}
-	}
-	shut(b, "SERVER_POOL")
-	shut(b, "ZONE")
-	return xmlAnswer(b)
+		shut(b, "SERVER_POOL")
+		shut(b, "ZONE")
+	})
 }
 
 // zoneRaftStatus is one.zone.raftstatus, which each server answers for itself.
 func zoneRaftStatus(r *request) answer {
-	b := answerXML()
-	state := r.sim.raft.state(r.server, len(r.sim.servers))
-	serverID, votedFor := r.server, int(r.sim.raft.last.Load())
-	if state == raftSolo {
-		serverID, votedFor = -1, -1
-	}
-	term := int(r.sim.raft.term.Load())
-	open(b, "RAFT")
-	number(b, "SERVER_ID", serverID)
-	number(b, "STATE", int(state))
-	number(b, "TERM", term)
-	number(b, "VOTEDFOR", votedFor)
-	number(b, "COMMIT", int(r.sim.requests.Load()))
-	number(b, "LOG_INDEX", int(r.sim.requests.Load()))
-	number(b, "LOG_TERM", term)
-	number(b, "FEDLOG_INDEX", -1)
-	shut(b, "RAFT")
-	return xmlAnswer(b)
+	return xmlAnswer(func(b *xmlWriter) {
+		state := r.sim.raft.state(r.server, len(r.sim.servers))
+		serverID, votedFor := r.server, int(r.sim.raft.last.Load())
+		if state == raftSolo {
+			serverID, votedFor = -1, -1
+		}
+		term := int(r.sim.raft.term.Load())
+		open(b, "RAFT")
+		number(b, "SERVER_ID", serverID)
+		number(b, "STATE", int(state))
+		number(b, "TERM", term)
+		number(b, "VOTEDFOR", votedFor)
+		number(b, "COMMIT", int(r.sim.requests.Load()))
+		number(b, "LOG_INDEX", int(r.sim.requests.Load()))
+		number(b, "LOG_TERM", term)
+		number(b, "FEDLOG_INDEX", -1)
+		shut(b, "RAFT")
+	})
 }
