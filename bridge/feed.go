@@ -32,17 +32,19 @@ type feed struct {
 	state feedState
 }
 
-// rawBytes bounds the messages that are heard and not yet understood.
+// rawBytes bounds the messages that are heard and not yet understood, besides what
+// the window has room for.
 const rawBytes = 16 << 20
 
 func newFeed(b *Bridge, endpoint, address string) *feed {
 	c := &b.config
 	name := feedName(c.Zone, endpoint)
 	log := b.log.With("feed", name)
+	window := newWindow(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes))
 	f := &feed{
 		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), lost: b.ask,
-		queue:      newQueue(rawBytes),
-		window:     newWindow(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes)),
+		queue:      newQueue(rawBytes, window.room),
+		window:     window,
 		translator: &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint},
 	}
 	f.listener = &listener{endpoint: endpoint, address: address, topics: c.topics(), log: log, lost: b.ask, metrics: b.metrics}

@@ -102,26 +102,26 @@ func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	l.status.Heard++
 	l.status.LastHeard = now
 	l.mu.Unlock()
-	l.overflown(waited)
+	if waited {
+		l.overflown(time.Now())
+	}
 	return nil
 }
 
-func (l *listener) overflown(waited bool) {
+// overflown notes that a message had to wait for room. What follows within a second
+// is the same overflow.
+func (l *listener) overflown(now time.Time) {
 	l.mu.Lock()
-	before := l.status.overflowing
-	l.status.overflowing = waited
-	if waited {
-		l.status.Overflows++
-		if !before {
-			l.status.Gaps++
-		}
+	again := now.Sub(l.status.overflown) < steady
+	l.status.overflown = now
+	l.status.Overflows++
+	if !again {
+		l.status.Gaps++
 	}
 	l.mu.Unlock()
-	if waited {
-		l.metrics.overflows.Inc()
-		l.lost("the queue was full")
-	}
-	if waited && !before {
+	l.metrics.overflows.Inc()
+	l.lost("the queue was full")
+	if !again {
 		l.log.Warn("the queue of hook events was full: oned may have dropped some, they are looked up", "endpoint", l.endpoint)
 	}
 }

@@ -29,6 +29,10 @@ func (i item) size() int64 {
 // full the listener does not read, and oned drops what it has no room for.
 type queue struct {
 	limit int64
+	// spare is the room in bytes that it may take beyond limit at present. A VM's
+	// message is ten times as large as the event that it becomes: who has no
+	// processor time to understand needs room for a moment, which is lent.
+	spare func() int64
 
 	mu    sync.Mutex
 	items []item
@@ -38,8 +42,8 @@ type queue struct {
 	room  chan struct{} // capacity 1: something was taken
 }
 
-func newQueue(limit int64) *queue {
-	return &queue{limit: limit, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+func newQueue(limit int64, spare func() int64) *queue {
+	return &queue{limit: limit, spare: spare, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 // push appends a message. It waits while the queue is full, and says so. An
@@ -60,7 +64,7 @@ func (q *queue) offer(i item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	size := i.size()
-	if q.bytes > 0 && q.bytes+size > q.limit {
+	if beyond := q.bytes + size - q.limit; q.bytes > 0 && beyond > 0 && beyond > q.spare() {
 		return false
 	}
 	q.items = append(q.items, i)

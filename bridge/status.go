@@ -68,7 +68,7 @@ type FeedStatus struct {
 	ResyncError       string
 	ResyncDifferences uint64
 
-	overflowing bool
+	overflown time.Time // the last time
 }
 
 // feedState is what changes of a feed besides its connection.

@@ -133,6 +133,13 @@ func (w *window) await(e entry) {
 	}
 }
 
+// room is how many bytes there is room for.
+func (w *window) room() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.limit - w.bytes
+}
+
 func (w *window) unstored() int { return len(w.entries) - int(w.next-w.first) }
 
 // shrink lets the oldest go while on standby.

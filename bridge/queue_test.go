@@ -1,0 +1,74 @@
+package bridge
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// sized is an item of so many bytes.
+func sized(bytes int64) item { return item{frames: [][]byte{make([]byte, bytes-itemOverhead)}} }
+
+// What is not understood yet may use the room that the understood do not need.
+func TestQueueBorrowsTheWindowsRoom(t *testing.T) {
+	window := newWindow(4000, time.Minute, nil)
+	q := newQueue(2000, window.room)
+	for n := range 6 {
+		if !q.offer(sized(1000)) {
+			t.Fatalf("message %d found no room: 2000 bytes of its own, and 4000 that the window does not use", n+1)
+		}
+	}
+	if q.offer(sized(1000)) {
+		t.Error("a message found room beyond both bounds")
+	}
+	q.takeNow(3)
+	window.add([]entry{{data: make([]byte, 3000-entryOverhead), heard: time.Now()}}, 1)
+	if q.offer(sized(1000)) {
+		t.Error("a message found room that the window has taken meanwhile")
+	}
+	q.takeNow(2)
+	if !q.offer(sized(1000)) {
+		t.Error("a message found no room within the queue's own bound")
+	}
+}
+
+func TestFullQueueWaits(t *testing.T) {
+	q := newQueue(1000, func() int64 { return 0 })
+	if waited, err := q.push(t.Context(), sized(5000)); waited || err != nil {
+		t.Errorf("an empty queue has room for anything: waited %t, %v", waited, err)
+	}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if waited, err := q.push(done, sized(300)); !waited || err == nil {
+		t.Errorf("a full queue took a message: waited %t, %v", waited, err)
+	}
+	pushed := make(chan error, 1)
+	go func() {
+		_, err := q.push(t.Context(), sized(300))
+		pushed <- err
+	}()
+	q.takeNow(1)
+	if err := <-pushed; err != nil {
+		t.Errorf("a queue with room again did not take a message: %v", err)
+	}
+}
+
+func TestOneOverflowIsToldOnce(t *testing.T) {
+	var log lockedBuffer
+	asked := 0
+	l := &listener{endpoint: "tcp://127.0.0.1:1", log: log.logger(), lost: func(string) { asked++ }, metrics: newMetrics(prometheus.NewRegistry())}
+	began := time.Now()
+	for n := range 5 {
+		l.overflown(began.Add(time.Duration(n) * steady / 2))
+	}
+	l.overflown(began.Add(4 * steady))
+	if l.status.Overflows != 6 || l.status.Gaps != 2 || asked != 6 {
+		t.Errorf("%d overflows, %d gaps, %d comparisons asked for; want 6, 2, 6", l.status.Overflows, l.status.Gaps, asked)
+	}
+	if told := strings.Count(log.String(), "was full"); told != 2 {
+		t.Errorf("told %d times, want 2:\n%s", told, log.String())
+	}
+}
