@@ -7,35 +7,99 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/kolo/xmlrpc"
 	"github.com/segmentio/asm/ascii"
 )
 
-// decodeAnswer takes oned's answer apart: [true, value, errno, ...] or
-// [false, message, errno, ...]. A value that is a text comes as []byte or string.
-func decodeAnswer(method string, answer []byte) (any, error) {
-	answer = cleanXML(answer)
-	if text, ok := answerText(answer); ok {
-		return text, nil
+// answer is what oned answered, in memory that another call gets once it is
+// released: what is kept of it is copied before. Each has one owner.
+type answer struct {
+	raw  bytes.Buffer
+	text []byte
+	// value is the second element of what oned answered: a text ([]byte, which
+	// lies in text, or string), an int64, a bool or nil.
+	value any
+}
+
+// answers are those that were released. They are taken for what oned has begun to
+// answer, so that there are no more than there are connections and readers.
+var answers = sync.Pool{New: func() any { return new(answer) }}
+
+func newAnswer() *answer { return answers.Get().(*answer) }
+
+// released is told of memory that is let go of; tests spoil it.
+var released = func([]byte) {}
+
+// release lets go of the memory.
+func (a *answer) release() {
+	a.clear()
+	answers.Put(a)
+}
+
+// clear keeps the memory alone, and not that of large lists.
+func (a *answer) clear() {
+	a.raw.Reset()
+	released(a.raw.AvailableBuffer())
+	released(a.text)
+	if a.raw.Cap() > maxKept {
+		a.raw = bytes.Buffer{}
 	}
-	if err := fault(answer); err != nil {
-		return nil, &TransportError{Method: method, Sent: true, Err: err}
+	if cap(a.text) > maxKept {
+		a.text = nil
+	}
+	a.value = nil
+}
+
+// decoded is the answer taken apart; one that is of no use is released.
+func (a *answer) decoded(method string) (*answer, error) {
+	if err := a.decode(method); err != nil {
+		a.release()
+		return nil, err
+	}
+	return a, nil
+}
+
+// decode takes oned's answer apart: [true, value, errno, ...] or
+// [false, message, errno, ...].
+func (a *answer) decode(method string) error {
+	raw := cleanXML(a.raw.Bytes())
+	if text, ok := answerText(a.text[:0], raw); ok {
+		a.text, a.value = text, text
+		return nil
+	}
+	if err := fault(raw); err != nil {
+		return &TransportError{Method: method, Sent: true, Err: err}
 	}
 	var elements []any
-	if err := xmlrpc.Response(answer).Unmarshal(&elements); err != nil {
-		return nil, &TransportError{Method: method, Sent: true, Err: fmt.Errorf("read the answer: %w", err)}
+	if err := xmlrpc.Response(raw).Unmarshal(&elements); err != nil {
+		return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("read the answer: %w", err)}
 	}
 	if len(elements) < 2 {
-		return nil, unexpected(method, elements)
+		return unexpected(method, elements)
 	}
 	if accepted, isBool := elements[0].(bool); !isBool {
-		return nil, unexpected(method, elements[0])
-	} else if accepted {
-		return elements[1], nil
+		return unexpected(method, elements[0])
+	} else if !accepted {
+		return refusal(method, elements)
 	}
-	return nil, refusal(method, elements)
+	a.value = elements[1]
+	return nil
+}
+
+// textValue is the answer's value, a text, until the answer is released.
+func (a *answer) textValue(method string) ([]byte, error) {
+	switch v := a.value.(type) {
+	case []byte:
+		return v, nil
+	case string:
+		return []byte(v), nil
+	case nil:
+		return nil, nil
+	}
+	return nil, unexpected(method, a.value)
 }
 
 func refusal(method string, elements []any) error {

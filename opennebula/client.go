@@ -181,27 +181,27 @@ func (d *departure) sent(err error) bool {
 // Spans hold a call's name and outcome, never its arguments.
 func tracer() trace.Tracer { return otel.Tracer("github.com/flowjet/flowjet/opennebula") }
 
-// call makes one XML-RPC call and returns the second element of oned's answer:
-// a string, an int64, a bool or nil. Arguments and session are never logged.
-func (c *Client) call(ctx context.Context, method, session string, arguments []any) (any, error) {
+// call makes one XML-RPC call and returns oned's answer, which the caller releases.
+// Arguments and session are never logged.
+func (c *Client) call(ctx context.Context, method, session string, arguments []any) (*answer, error) {
 	started := time.Now()
 	ctx, span := tracer().Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	c.pulse.begin()
-	value, err := c.exchange(ctx, method, append([]any{session}, arguments...))
+	received, err := c.exchange(ctx, method, append([]any{session}, arguments...))
 	_, refused := asError(err)
 	c.pulse.end(err == nil || refused)
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 	}
 	c.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", err)
-	return value, err
+	return received, err
 }
 
 // exchange makes the call at the leader. Where another oned leads, or none
 // does for a moment, it is made again only if it cannot have been carried out or
 // changes nothing: whoever asked for the rest has to look first.
-func (c *Client) exchange(ctx context.Context, method string, arguments []any) (any, error) {
+func (c *Client) exchange(ctx context.Context, method string, arguments []any) (*answer, error) {
 	body, err := xmlrpc.EncodeMethodCall(method, arguments...)
 	if err != nil {
 		return nil, &TransportError{Method: method, Err: fmt.Errorf("encode the call: %w", err)}
@@ -213,14 +213,14 @@ func (c *Client) exchange(ctx context.Context, method string, arguments []any) (
 		return c.exchangeAt(ctx, endpoint, method, body)
 	}
 	for patience := time.Now().Add(electionPatience); ; {
-		value, err := c.watched(ctx, endpoint, method, body)
+		received, err := c.watched(ctx, endpoint, method, body)
 		if !elsewhere(err) || ctx.Err() != nil {
-			return value, err
+			return received, err
 		}
 		next := c.leader.find(ctx)
 		again := (notBegun(err) || reads(method)) && (next != endpoint || time.Now().Before(patience))
 		if !again || ctx.Err() != nil {
-			return value, err
+			return nil, err
 		}
 		endpoint = next
 	}
@@ -229,26 +229,26 @@ func (c *Client) exchange(ctx context.Context, method string, arguments []any) (
 var errMoved = errors.New("another oned leads the zone by now")
 
 // watched gives a call up when its oned hangs and another leads.
-func (c *Client) watched(ctx context.Context, endpoint, method string, body []byte) (any, error) {
+func (c *Client) watched(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer c.leader.watch(endpoint, func() { cancel(errMoved) })()
-	value, err := c.exchangeAt(waiting, endpoint, method, body)
+	received, err := c.exchangeAt(waiting, endpoint, method, body)
 	var transport *TransportError
 	if errors.Is(context.Cause(waiting), errMoved) && errors.As(err, &transport) {
 		transport.Err = errMoved
 	}
-	return value, err
+	return received, err
 }
 
 // exchangeAt makes the call at one oned.
-func (c *Client) exchangeAt(ctx context.Context, endpoint, method string, body []byte) (any, error) {
+func (c *Client) exchangeAt(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {
 	for tries := 1; ; tries++ {
 		var leaving departure
-		answer, sent, err := c.post(ctx, endpoint, body, &leaving)
+		received, sent, err := c.post(ctx, endpoint, body, &leaving)
 		switch {
 		case err == nil:
-			return decodeAnswer(method, answer)
+			return received.decoded(method)
 		case sent || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
 			return nil, &TransportError{Method: method, Sent: sent, Err: err}
 		}
@@ -260,7 +260,7 @@ func (c *Client) exchangeAt(ctx context.Context, endpoint, method string, body [
 const maxStale = 4
 
 // post sends a call and reads the whole answer.
-func (c *Client) post(ctx context.Context, endpoint string, body []byte, leaving *departure) (answer []byte, sent bool, err error) {
+func (c *Client) post(ctx context.Context, endpoint string, body []byte, leaving *departure) (received *answer, sent bool, err error) {
 	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, leaving.trace()),
 		http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
@@ -275,26 +275,29 @@ func (c *Client) post(ctx context.Context, endpoint string, body []byte, leaving
 	if response.StatusCode != http.StatusOK {
 		return nil, true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
 	}
-	answer, err = c.readAll(response)
-	if err != nil {
-		return nil, true, fmt.Errorf("read the answer: %w", err)
-	}
-	if int64(len(answer)) > c.limit {
-		return nil, true, fmt.Errorf("%w (%d MiB): ask for fewer objects", ErrTooLarge, c.limit>>20)
-	}
-	return answer, true, nil
+	received, err = c.receive(response)
+	return received, true, err
 }
 
 // maxForeseen bounds the room that is made for an answer because of what it says of
 // its length.
 const maxForeseen = 1 << 20
 
-// readAll reads an answer, and no more than a byte beyond the limit.
-func (c *Client) readAll(response *http.Response) ([]byte, error) {
-	var answer bytes.Buffer
-	answer.Grow(int(min(max(0, response.ContentLength), maxForeseen)) + bytes.MinRead)
-	_, err := answer.ReadFrom(io.LimitReader(response.Body, c.limit+1))
-	return answer.Bytes(), err
+// receive reads an answer, and no more than a byte beyond the limit.
+func (c *Client) receive(response *http.Response) (*answer, error) {
+	received := newAnswer()
+	received.raw.Grow(int(min(max(0, response.ContentLength), maxForeseen)) + bytes.MinRead)
+	_, err := received.raw.ReadFrom(io.LimitReader(response.Body, c.limit+1))
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read the answer: %w", err)
+	case int64(received.raw.Len()) > c.limit:
+		err = fmt.Errorf("%w (%d MiB): ask for fewer objects", ErrTooLarge, c.limit>>20)
+	default:
+		return received, nil
+	}
+	received.release()
+	return nil, err
 }
 
 // withoutURL leaves out the address that net/http puts before its errors: it

@@ -77,16 +77,15 @@ func (s *Session) AllocateDocument(ctx context.Context, documentType int, name s
 
 // Document reads a document (one.document.info).
 func (s *Session) Document(ctx context.Context, id int) (Document, error) {
-	const method = "one.document.info"
-	text, err := s.call(ctx, method, id, false)
-	if err != nil {
-		return Document{}, err
-	}
+	return readAs(ctx, s, readDocument, "one.document.info", id, false)
+}
+
+func readDocument(text []byte) (Document, error) {
 	if plain, ok := plainDocument(cleanXML(text)); ok {
 		return plain, nil
 	}
 	var found documentXML
-	if err := object(method, text, &found); err != nil {
+	if err := object("one.document.info", text, &found); err != nil {
 		return Document{}, err
 	}
 	return found.document(), nil
@@ -97,11 +96,9 @@ func (s *Session) Document(ctx context.Context, id int) (Document, error) {
 // groups too; start and end are ids, -1 and -1 for no bound. A document whose
 // XML is broken is returned with as much as could be read.
 func (s *Session) Documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
-	text, err := s.call(ctx, "one.documentpool.info", filter, start, end, documentType)
-	if err != nil {
-		return nil, err
-	}
-	return readDocuments(text), nil
+	return readAs(ctx, s, func(text []byte) ([]Document, error) {
+		return readDocuments(text), nil
+	}, "one.documentpool.info", filter, start, end, documentType)
 }
 
 func readDocuments(text []byte) []Document {

@@ -15,11 +15,12 @@ func recordedObjects[T any](t *testing.T, method string) []T {
 		if call.Method != method {
 			continue
 		}
-		value, err := decodeAnswer(method, []byte(call.Response))
-		if err != nil {
+		var received answer
+		received.raw.WriteString(call.Response)
+		if received.decode(method) != nil {
 			continue
 		}
-		text, err := textOf(method, value)
+		text, err := received.textValue(method)
 		if err != nil {
 			t.Fatal(err)
 		}

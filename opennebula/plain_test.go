@@ -66,7 +66,7 @@ func TestPlainAnswersAreReadAsByTheDecoder(t *testing.T) {
 	plain := 0
 	for i, call := range fixtures.Lines[struct{ Method, Response string }](t, "xmlrpc.jsonl") {
 		answer := cleanXML([]byte(call.Response))
-		text, ok := answerText(answer)
+		text, ok := answerText(nil, answer)
 		if !ok {
 			continue
 		}
@@ -122,7 +122,7 @@ func FuzzAnswerText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		answer := cleanXML([]byte("<?xml version=\"1.0\"?>\n<methodResponse>\n<params>\n<param><value><array><data>\n<value><boolean>1</boolean></value>\n<value><string>" +
 			value + "</string></value>\n<value><i4>0</i4></value>\n</data></array></value></param>\n</params>\n</methodResponse>"))
-		text, ok := answerText(answer)
+		text, ok := answerText(nil, answer)
 		if !ok {
 			return
 		}

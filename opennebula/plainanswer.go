@@ -2,6 +2,7 @@ package opennebula
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -9,8 +10,8 @@ import (
 // answerText is the text in an accepted answer of the form that oned gives,
 // which is most of what there is to read: it is read several times as fast as by
 // a decoder. Answers of any other form are left to that: ok is false. The
-// answer has gone through cleanXML.
-func answerText(answer []byte) (text []byte, ok bool) {
+// answer has gone through cleanXML; the text is appended to what is given.
+func answerText(to, answer []byte) (text []byte, ok bool) {
 	const (
 		start    = "<array><data>"
 		accepted = "<value><boolean>1</boolean></value>"
@@ -34,7 +35,7 @@ func answerText(answer []byte) (text []byte, ok bool) {
 	if size < 0 || !bytes.HasPrefix(rest[size:], []byte(closes)) {
 		return nil, false
 	}
-	return unescape(make([]byte, 0, size), rest[:size])
+	return unescape(slices.Grow(to, size), rest[:size])
 }
 
 // cutTag takes a text with blanks before it away.

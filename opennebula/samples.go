@@ -3,6 +3,7 @@ package opennebula
 import (
 	"bytes"
 	"context"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -19,29 +20,39 @@ import (
 // and one of one.vmpool.infoextended for each span.
 func (s *Session) Samples(ctx context.Context, spans [][]int, wanted map[int][]string) (map[int]flow.Sample, error) {
 	const lastOnly = 0
-	text, err := s.call(ctx, "one.vmpool.monitoring", FilterAll, lastOnly)
+	monitored, err := readAs(ctx, s, func(text []byte) (map[int]flow.Template, error) {
+		return monitoringOf(text, wanted), nil
+	}, "one.vmpool.monitoring", FilterAll, lastOnly)
 	if err != nil {
 		return nil, err
 	}
-	monitored := monitoringOf(text, wanted)
 	samples := map[int]flow.Sample{}
 	for _, span := range spans {
-		text, err := s.call(ctx, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
+		found, err := readAs(ctx, s, func(text []byte) (map[int]flow.Sample, error) {
+			return samplesOf(text, wanted, monitored), nil
+		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
 		if err != nil {
 			return nil, err
 		}
-		eachElement(text, "VM", func(element []byte) {
-			id := idOf(element)
-			names, asked := wanted[id]
-			if !asked {
-				return
-			}
-			if sample, runs := sampleOf(element, names, monitored[id]); runs {
-				samples[id] = sample
-			}
-		})
+		maps.Copy(samples, found)
 	}
 	return samples, nil
+}
+
+// samplesOf reads those of a pool's VMs that are wanted and run.
+func samplesOf(text []byte, wanted map[int][]string, monitored map[int]flow.Template) map[int]flow.Sample {
+	samples := map[int]flow.Sample{}
+	eachElement(text, "VM", func(element []byte) {
+		id := idOf(element)
+		names, asked := wanted[id]
+		if !asked {
+			return
+		}
+		if sample, runs := sampleOf(element, names, monitored[id]); runs {
+			samples[id] = sample
+		}
+	})
+	return samples
 }
 
 // monitoringOf reads the last figures of the VMs wanted; of several of one VM the

@@ -31,35 +31,28 @@ func (c *Client) With(name, secret string) *Session {
 	return &Session{client: c, secret: secret, group: -1, current: func() string { return session }}
 }
 
-// call makes a call whose answer is a text.
-func (s *Session) call(ctx context.Context, method string, arguments ...any) ([]byte, error) {
-	value, err := s.client.call(ctx, method, s.current(), arguments)
+// readAs makes a call whose answer is a text, and reads it by of. The text lasts
+// until that returns: what is kept of it has to be copied.
+func readAs[T any](ctx context.Context, s *Session, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
+	var none T
+	received, err := s.client.call(ctx, method, s.current(), arguments)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return textOf(method, value)
-}
-
-// textOf is an answer that is a text.
-func textOf(method string, value any) ([]byte, error) {
-	switch v := value.(type) {
-	case []byte:
-		return v, nil
-	case string:
-		return []byte(v), nil
-	case nil:
-		return nil, nil
+	defer received.release()
+	text, err := received.textValue(method)
+	if err != nil {
+		return none, err
 	}
-	return nil, unexpected(method, value)
+	return of(text)
 }
 
 // read makes a call whose answer is an object's XML, which target takes.
 func (s *Session) read(ctx context.Context, target any, method string, arguments ...any) error {
-	text, err := s.call(ctx, method, arguments...)
-	if err != nil {
-		return err
-	}
-	return object(method, text, target)
+	_, err := readAs(ctx, s, func(text []byte) (any, error) {
+		return nil, object(method, text, target)
+	}, method, arguments...)
+	return err
 }
 
 // readPool makes a call whose answer is a pool: elements that are read as X, and
@@ -80,24 +73,27 @@ func readPool[X, T any](ctx context.Context, s *Session, of func(X) T, method st
 
 // callID makes a call whose answer is an object's id.
 func (s *Session) callID(ctx context.Context, method string, arguments ...any) (int, error) {
-	value, err := s.client.call(ctx, method, s.current(), arguments)
+	received, err := s.client.call(ctx, method, s.current(), arguments)
 	if err != nil {
 		return 0, err
 	}
-	if id, isID := value.(int64); isID {
+	defer received.release()
+	if id, isID := received.value.(int64); isID {
 		return int(id), nil
 	}
-	return 0, unexpected(method, value)
+	return 0, unexpected(method, received.value)
 }
 
 // do makes a call whose answer does not matter.
 func (s *Session) do(ctx context.Context, method string, arguments ...any) error {
-	_, err := s.client.call(ctx, method, s.current(), arguments)
+	received, err := s.client.call(ctx, method, s.current(), arguments)
+	if err == nil {
+		received.release()
+	}
 	return err
 }
 
 // Version is oned's, "7.4.0" (one.system.version).
 func (s *Session) Version(ctx context.Context) (string, error) {
-	text, err := s.call(ctx, "one.system.version")
-	return string(text), err
+	return readAs(ctx, s, func(text []byte) (string, error) { return string(text), nil }, "one.system.version")
 }

@@ -15,16 +15,13 @@ import (
 // TEMPLATE and USER_TEMPLATE among them. XML that cannot be read is not worth
 // another call: it is no TransportError.
 func (s *Session) VMTree(ctx context.Context, id int) (flow.Template, error) {
-	const method = "one.vm.info"
-	text, err := s.call(ctx, method, id, false)
-	if err != nil {
-		return nil, err
-	}
-	tree, err := readTree(text)
-	if err != nil {
-		return nil, fmt.Errorf("read VM %d: %w", id, err)
-	}
-	return tree, nil
+	return readAs(ctx, s, func(text []byte) (flow.Template, error) {
+		tree, err := readTree(text)
+		if err != nil {
+			return nil, fmt.Errorf("read VM %d: %w", id, err)
+		}
+		return tree, nil
+	}, "one.vm.info", id, false)
 }
 
 // Tree is the VM template's attributes.

@@ -62,29 +62,26 @@ func (v vmXML) host() string {
 // VM reads a VM (one.vm.info).
 func (s *Session) VM(ctx context.Context, id int) (flow.VM, error) {
 	const method = "one.vm.info"
-	text, err := s.call(ctx, method, id, false)
-	if err != nil {
-		return flow.VM{}, err
-	}
-	var found vmXML
-	if err := object(method, text, &found); err != nil {
-		if vms := salvageVMs(string(text)); len(vms) == 1 && vms[0].ID == id {
-			return vms[0].vm(), nil
+	return readAs(ctx, s, func(text []byte) (flow.VM, error) {
+		var found vmXML
+		if err := object(method, text, &found); err != nil {
+			if vms := salvageVMs(string(text)); len(vms) == 1 && vms[0].ID == id {
+				return vms[0].vm(), nil
+			}
+			return flow.VM{}, err
 		}
-		return flow.VM{}, err
-	}
-	return found.vm(), nil
+		return found.vm(), nil
+	}, method, id, false)
 }
 
 // VMs lists VMs with their whole user templates (one.vmpool.infoextended; the
 // plain vmpool.info leaves SERVICE_ID out). Start and end are ids, -1 and -1
 // for no bound; state is StateAny, StateNotDone or one of oned's.
 func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flow.VM, error) {
-	const method = "one.vmpool.infoextended"
-	text, err := s.call(ctx, method, filter, start, end, state, "")
-	if err != nil {
-		return nil, err
-	}
+	return readAs(ctx, s, readVMs, "one.vmpool.infoextended", filter, start, end, state, "")
+}
+
+func readVMs(text []byte) ([]flow.VM, error) {
 	if vms, understood := scanVMs(text); understood {
 		return vms, nil
 	}
@@ -95,7 +92,7 @@ func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flo
 		pool.VMs = salvageVMs(string(text))
 	}
 	if len(pool.VMs) == 0 && !bytes.Contains(text, []byte("VM_POOL")) {
-		return nil, unexpected(method, text)
+		return nil, unexpected("one.vmpool.infoextended", text)
 	}
 	vms := make([]flow.VM, len(pool.VMs))
 	for i, found := range pool.VMs {

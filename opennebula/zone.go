@@ -58,25 +58,17 @@ type RaftStatus struct {
 
 // Zone reads a zone with its servers (one.zone.info).
 func (s *Session) Zone(ctx context.Context, id int) (Zone, error) {
-	const method = "one.zone.info"
-	text, err := s.call(ctx, method, id, false)
-	if err != nil {
-		return Zone{}, err
-	}
 	var zone Zone
-	return zone, object(method, text, &zone)
+	err := s.read(ctx, &zone, "one.zone.info", id, false)
+	return zone, err
 }
 
 // RaftStatus asks the oned that is called for its own status, which needs no
 // right beyond being logged in (one.zone.raftstatus).
 func (s *Session) RaftStatus(ctx context.Context) (RaftStatus, error) {
-	const method = "one.zone.raftstatus"
-	text, err := s.call(ctx, method)
-	if err != nil {
-		return RaftStatus{}, err
-	}
 	var status RaftStatus
-	return status, object(method, text, &status)
+	err := s.read(ctx, &status, "one.zone.raftstatus")
+	return status, err
 }
 
 // At is a client for another oned of the same zone, as the same user. It is
@@ -112,11 +104,12 @@ func (c *Client) objectAt(ctx context.Context, endpoint, method string, target a
 	if err != nil {
 		return &TransportError{Method: method, Err: fmt.Errorf("encode the call: %w", err)}
 	}
-	value, err := c.exchangeAt(ctx, endpoint, method, body)
+	received, err := c.exchangeAt(ctx, endpoint, method, body)
 	if err != nil {
 		return err
 	}
-	text, err := textOf(method, value)
+	defer received.release()
+	text, err := received.textValue(method)
 	if err != nil {
 		return err
 	}
