@@ -230,7 +230,7 @@ func (l *lane) syncTimer(ctx context.Context, name string) error {
 
 // saveDocument writes the document unless it is what was written last.
 func (l *lane) saveDocument(ctx context.Context) error {
-	text, err := json.Marshal(l.record.State.Service.Body)
+	text, err := l.record.State.Service.Body.Text()
 	if err != nil {
 		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, l.service, err)
 	}

@@ -144,7 +144,7 @@ func ParseBody(text []byte) (Body, error) {
 }
 
 // bodyFields and its siblings have the fields but not the methods, so that
-// marshalling does not call itself.
+// unmarshalling does not call itself.
 type (
 	bodyFields Body
 	roleFields Role
@@ -159,7 +159,7 @@ func (b *Body) UnmarshalJSON(text []byte) error {
 }
 
 // MarshalJSON writes the known attributes first, then the others by name.
-func (b Body) MarshalJSON() ([]byte, error) { return marshalKeeping(bodyFields(b), b.Extra) }
+func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
 
 // UnmarshalJSON reads the known attributes and keeps the others in Extra.
 func (r *Role) UnmarshalJSON(text []byte) error {
@@ -171,11 +171,9 @@ func (r *Role) UnmarshalJSON(text []byte) error {
 // MarshalJSON writes the known attributes first, then the others by name. A
 // role that has been looked at shows its nodes even when there are none.
 func (r Role) MarshalJSON() ([]byte, error) {
-	extra := r.Extra
-	if r.Nodes != nil && len(r.Nodes) == 0 {
-		extra = withAttribute(extra, "nodes", "[]")
-	}
-	return marshalKeeping(roleFields(r), extra)
+	var w bodyWriter
+	w.role(&r)
+	return w.text()
 }
 
 // UnmarshalJSON reads the known attributes and keeps the others in Extra.
@@ -186,4 +184,8 @@ func (n *Node) UnmarshalJSON(text []byte) error {
 }
 
 // MarshalJSON writes the known attributes first, then the others by name.
-func (n Node) MarshalJSON() ([]byte, error) { return marshalKeeping(nodeFields(n), n.Extra) }
+func (n Node) MarshalJSON() ([]byte, error) {
+	var w bodyWriter
+	w.node(&n)
+	return w.text()
+}

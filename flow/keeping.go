@@ -1,11 +1,9 @@
 package flow
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -54,29 +52,6 @@ func resembles(extra map[string]json.RawMessage, names map[string]bool) bool {
 		}
 	}
 	return false
-}
-
-// marshalKeeping writes the struct and then the extra attributes by name.
-func marshalKeeping(known any, extra map[string]json.RawMessage) ([]byte, error) {
-	text, err := json.Marshal(known)
-	if err != nil || len(extra) == 0 {
-		return text, err
-	}
-	out := bytes.NewBuffer(text[:len(text)-1])
-	for _, name := range slices.Sorted(maps.Keys(extra)) {
-		if out.Len() > 1 {
-			out.WriteByte(',')
-		}
-		key, err := json.Marshal(name)
-		if err != nil {
-			return nil, err
-		}
-		out.Write(key)
-		out.WriteByte(':')
-		out.Write(extra[name])
-	}
-	out.WriteByte('}')
-	return out.Bytes(), nil
 }
 
 // withAttribute is extra with one attribute more; extra itself is left alone.

@@ -88,24 +88,7 @@ func (w *writer) unlessEmpty(before, text string) {
 	}
 }
 
-// text leaves whatever has to be escaped to the general encoder.
 func (w *writer) text(before, text string) {
 	w.raw(before)
-	if !plain(text) {
-		w.out = append(w.out, Encode(text)...)
-		return
-	}
-	w.out = append(w.out, '"')
-	w.raw(text)
-	w.out = append(w.out, '"')
-}
-
-func plain(text string) bool {
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c < ' ', c >= 0x7f, c == '"', c == '\\', c == '<', c == '>', c == '&':
-			return false
-		}
-	}
-	return true
+	w.out = flow.AppendText(w.out, text)
 }

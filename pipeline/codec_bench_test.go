@@ -1,0 +1,50 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// usualRecord is that of a running service of ten VMs, one of which has come into
+// trouble.
+func usualRecord() Record {
+	state, running := flow.ServiceRunning, flow.RoleRunning
+	role := flow.Role{Name: "web", Type: flow.RoleTypeVM, Cardinality: 10, State: &running}
+	for i := range 10 {
+		role.Nodes = append(role.Nodes, flow.NewNode(flow.VM{ID: i, Name: "web_0_(service_7)", Owner: flow.Identity{UName: "oneadmin", GName: "oneadmin"}}))
+	}
+	now := time.Now()
+	return Record{
+		Applied: 7, Saved: "0123456789abcdef0123456789abcdef", Digests: []string{"0123456789abcdef0123456789abcdef"},
+		State: flow.State{
+			Service:   flow.Service{ID: 7, Body: flow.Body{Name: "bench", State: &state, Roles: []flow.Role{role}}},
+			Deadlines: map[string]time.Time{flow.DeadlineLook: now},
+		},
+		Timers: map[string]TimerState{flow.DeadlineLook: {Generation: 1, Due: now}},
+		Outbox: Outbox{First: 1, Transitions: []Transition{
+			{Version: 1, Service: 7, Change: flow.Change{Kind: "role", Role: "web", Old: "RUNNING", New: "WARNING"}, Time: now, Cause: Cause{Kind: "event", ID: "vm 7"}},
+			{Version: 1, Service: 7, Change: flow.Change{Kind: "service", Old: "RUNNING", New: "WARNING"}, Time: now, Cause: Cause{Kind: "event", ID: "vm 7"}, Next: "look at it"},
+		}},
+	}
+}
+
+func BenchmarkEncodeRecord(b *testing.B) {
+	record := usualRecord()
+	b.ReportAllocs()
+	for b.Loop() {
+		Encode(record)
+	}
+}
+
+func BenchmarkDecodeRecord(b *testing.B) {
+	text := Encode(usualRecord())
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var record Record
+		must(b, json.Unmarshal(text, &record))
+	}
+}
