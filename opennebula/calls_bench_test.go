@@ -57,7 +57,7 @@ func BenchmarkCall(b *testing.B) {
 			vms, err := s.VMs(b.Context(), FilterAll, 1, 10, StateAny)
 			return expect(len(vms), 10, err)
 		}},
-		{"Document", "<DOCUMENT><ID>7</ID>" + head + "<TYPE>100</TYPE><TEMPLATE>" + bodyElement(body) + "</TEMPLATE></DOCUMENT>", func(s *Session) error {
+		{"Document", "<DOCUMENT><ID>7</ID>" + head + "<TYPE>100</TYPE>" + string(templateText("", body)) + "</DOCUMENT>", func(s *Session) error {
 			document, err := s.Document(b.Context(), 7)
 			return expect(len(document.Body), len(body), err)
 		}},

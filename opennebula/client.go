@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kolo/xmlrpc"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -188,7 +187,7 @@ func (c *Client) call(ctx context.Context, method, session string, arguments []a
 	ctx, span := tracer().Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	c.pulse.begin()
-	received, err := c.exchange(ctx, method, append([]any{session}, arguments...))
+	received, err := c.exchange(ctx, method, session, arguments)
 	_, refused := asError(err)
 	c.pulse.end(err == nil || refused)
 	if err != nil {
@@ -201,10 +200,10 @@ func (c *Client) call(ctx context.Context, method, session string, arguments []a
 // exchange makes the call at the leader. Where another oned leads, or none
 // does for a moment, it is made again only if it cannot have been carried out or
 // changes nothing: whoever asked for the rest has to look first.
-func (c *Client) exchange(ctx context.Context, method string, arguments []any) (*answer, error) {
-	body, err := xmlrpc.EncodeMethodCall(method, arguments...)
+func (c *Client) exchange(ctx context.Context, method, session string, arguments []any) (*answer, error) {
+	body, err := encodeCall(method, session, arguments)
 	if err != nil {
-		return nil, &TransportError{Method: method, Err: fmt.Errorf("encode the call: %w", err)}
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

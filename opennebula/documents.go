@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
@@ -71,7 +72,7 @@ func (s *Session) AllocateDocument(ctx context.Context, documentType int, name s
 	if err := xml.EscapeText(&escaped, []byte(name)); err != nil {
 		return 0, fmt.Errorf("escape the document's name %q: %w", name, err)
 	}
-	text := "<TEMPLATE><NAME>" + escaped.String() + "</NAME>" + bodyElement(body) + "</TEMPLATE>"
+	text := templateText("<NAME>"+escaped.String()+"</NAME>", body)
 	return s.callID(ctx, "one.document.allocate", text, documentType)
 }
 
@@ -147,19 +148,26 @@ func salvageBody(text string) string {
 
 // UpdateDocument replaces a document's body (one.document.update, 0).
 func (s *Session) UpdateDocument(ctx context.Context, id int, body []byte) error {
-	return s.do(ctx, "one.document.update", id, "<TEMPLATE>"+bodyElement(body)+"</TEMPLATE>", 0)
+	return s.do(ctx, "one.document.update", id, templateText("", body), 0)
 }
 
-// bodyElement wraps a body in CDATA. oned repeats values in CDATA without
+// templateText is a document's template: elements, and its body in CDATA.
+func templateText(elements string, body []byte) []byte {
+	return slices.Concat([]byte("<TEMPLATE>"+elements+"<BODY>"+openCDATA), unclosed(body), []byte(closeCDATA+"</BODY></TEMPLATE>"))
+}
+
+// unclosed makes a body fit for CDATA. oned repeats values in CDATA without
 // looking into them, so "]]>" must not be in one: in JSON it can only stand in
 // a string, where "\u003e" means the same.
-func bodyElement(body []byte) string {
-	text := string(body)
-	if json.Valid(body) {
-		text = strings.ReplaceAll(text, "]]>", `]]\u003e`)
+func unclosed(body []byte) []byte {
+	switch end := []byte(closeCDATA); {
+	case !bytes.Contains(body, end):
+		return body
+	case json.Valid(body):
+		return bytes.ReplaceAll(body, end, []byte(`]]\u003e`))
+	default:
+		return bytes.ReplaceAll(body, end, []byte("]]]]><![CDATA[>"))
 	}
-	text = strings.ReplaceAll(text, "]]>", "]]]]><![CDATA[>")
-	return "<BODY><![CDATA[" + text + "]]></BODY>"
 }
 
 // DeleteDocument removes a document (one.document.delete).

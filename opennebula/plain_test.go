@@ -144,7 +144,7 @@ func BenchmarkReadPool(b *testing.B) {
 	var text strings.Builder
 	text.WriteString("<DOCUMENT_POOL>")
 	for id := range 1000 {
-		fmt.Fprintf(&text, "<DOCUMENT><ID>%d</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>pool</NAME><TYPE>100</TYPE><TEMPLATE>%s</TEMPLATE></DOCUMENT>", id, bodyElement(body))
+		fmt.Fprintf(&text, "<DOCUMENT><ID>%d</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>pool</NAME><TYPE>100</TYPE>%s</DOCUMENT>", id, templateText("", body))
 	}
 	text.WriteString("</DOCUMENT_POOL>")
 	b.Run("plain", func(b *testing.B) {

@@ -1,11 +1,6 @@
 package opennebula
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/kolo/xmlrpc"
-)
+import "context"
 
 // Zone is an OpenNebula zone with its servers.
 type Zone struct {
@@ -100,9 +95,9 @@ func (c *Client) zoneServers(ctx context.Context, endpoint string, id int) ([]Zo
 
 // objectAt reads an object from one oned, whether it leads or not.
 func (c *Client) objectAt(ctx context.Context, endpoint, method string, target any, arguments ...any) error {
-	body, err := xmlrpc.EncodeMethodCall(method, append([]any{c.tokens.session(c.tokens.user)}, arguments...)...)
+	body, err := encodeCall(method, c.tokens.session(c.tokens.user), arguments)
 	if err != nil {
-		return &TransportError{Method: method, Err: fmt.Errorf("encode the call: %w", err)}
+		return err
 	}
 	received, err := c.exchangeAt(ctx, endpoint, method, body)
 	if err != nil {
