@@ -137,7 +137,7 @@ type Service struct {
 // ParseBody reads a document's body. A missing deployment means none.
 func ParseBody(text []byte) (Body, error) {
 	var body Body
-	if err := json.Unmarshal(text, &body); err != nil {
+	if err := body.UnmarshalJSON(text); err != nil { // json.Unmarshal would read the text twice before
 		return Body{}, fmt.Errorf("read the document's body: %w", err)
 	}
 	return body, nil
@@ -153,6 +153,9 @@ type (
 
 // UnmarshalJSON reads the known attributes and keeps the others in Extra.
 func (b *Body) UnmarshalJSON(text []byte) error {
+	if b.unmarshalPlain(text) {
+		return nil
+	}
 	extra, err := unmarshalKeeping(text, (*bodyFields)(b))
 	b.Extra = extra
 	return err

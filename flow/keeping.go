@@ -12,7 +12,7 @@ import (
 // and returns the attributes for which the struct has no field, nil if none.
 func unmarshalKeeping(text []byte, known any) (map[string]json.RawMessage, error) {
 	names := attributeNames(reflect.TypeOf(known).Elem())
-	if onlyNames(text, names) {
+	if names.fits(text) {
 		return nil, json.Unmarshal(text, known)
 	}
 	var extra map[string]json.RawMessage
@@ -43,7 +43,7 @@ func unmarshalKeeping(text []byte, known any) (map[string]json.RawMessage, error
 
 // resembles says that an extra attribute differs from a known one in case only.
 // encoding/json would take the one for the other.
-func resembles(extra map[string]json.RawMessage, names map[string]bool) bool {
+func resembles(extra map[string]json.RawMessage, names shape) bool {
 	for name := range extra {
 		for known := range names {
 			if strings.EqualFold(name, known) {
@@ -64,18 +64,18 @@ func withAttribute(extra map[string]json.RawMessage, name, value string) map[str
 	return more
 }
 
-var attributeNameCache sync.Map // reflect.Type -> map[string]bool
+var attributeNameCache sync.Map // reflect.Type -> shape
 
 // attributeNames are the JSON names of a struct's fields.
-func attributeNames(t reflect.Type) map[string]bool {
+func attributeNames(t reflect.Type) shape {
 	if names, ok := attributeNameCache.Load(t); ok {
-		return names.(map[string]bool)
+		return names.(shape)
 	}
-	names := map[string]bool{}
+	names := shape{}
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		if name != "" && name != "-" {
-			names[name] = true
+			names[name] = nil
 		}
 	}
 	attributeNameCache.Store(t, names)

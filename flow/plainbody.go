@@ -1,0 +1,64 @@
+package flow
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+)
+
+// plainBody and plainRole are a body and a role whose roles and nodes have no
+// methods, so that encoding/json reads the whole of a body at once. An UnmarshalJSON
+// is handed a text that was read to its end before, and reads it several times more.
+type (
+	plainBody struct {
+		bodyFields
+		Roles []plainRole `json:"roles"` // in the place of bodyFields'
+	}
+	plainRole struct {
+		roleFields
+		Nodes []nodeFields `json:"nodes"`
+	}
+)
+
+// plainShape is the shape of the bodies that have no extra attributes anywhere.
+var plainShape = func() shape {
+	role := maps.Clone(attributeNames(reflect.TypeFor[roleFields]()))
+	role["nodes"] = attributeNames(reflect.TypeFor[nodeFields]())
+	body := maps.Clone(attributeNames(reflect.TypeFor[bodyFields]()))
+	body["roles"] = role
+	return body
+}()
+
+// unmarshalPlain reads a body that has no extra attributes anywhere, as most have.
+// It leaves all others, and what is not a body, to who can tell more.
+func (b *Body) unmarshalPlain(text []byte) bool {
+	if b.Roles != nil || !plainShape.fits(text) {
+		return false
+	}
+	plain := plainBody{bodyFields: bodyFields(*b)}
+	if json.Unmarshal(text, &plain) != nil {
+		return false
+	}
+	*b = Body(plain.bodyFields)
+	b.Extra = nil
+	b.Roles = convertAll(plain.Roles, plainRole.role)
+	return true
+}
+
+func (r plainRole) role() Role {
+	role := Role(r.roleFields)
+	role.Nodes = convertAll(r.Nodes, func(node nodeFields) Node { return Node(node) })
+	return role
+}
+
+// convertAll keeps nil, which stands for what was not there.
+func convertAll[From, To any](list []From, convert func(From) To) []To {
+	if list == nil {
+		return nil
+	}
+	converted := make([]To, len(list))
+	for i, one := range list {
+		converted[i] = convert(one)
+	}
+	return converted
+}
