@@ -56,7 +56,14 @@ func (s *Session) Network(ctx context.Context, id int) (Network, error) {
 // Networks lists virtual networks (one.vnpool.info). The filter is FilterAll, or
 // the id of a user whose networks are wanted.
 func (s *Session) Networks(ctx context.Context, filter int) ([]Network, error) {
-	return readPool(ctx, s, networkXML.network, "one.vnpool.info", filter, -1, -1)
+	return readAs(ctx, s, readNetworks, "one.vnpool.info", filter, -1, -1)
+}
+
+func readNetworks(text []byte) ([]Network, error) {
+	if plain, ok := plainNetworks(cleanXML(text)); ok {
+		return plain, nil
+	}
+	return poolOf(networkXML.network, "one.vnpool.info", text)
 }
 
 // InstantiateNetwork makes a virtual network from a network template and

@@ -37,7 +37,7 @@ func (p *plainXML) document(element []byte) Document {
 		case "ID":
 			d.ID = p.number(name)
 		case "NAME":
-			d.Name = string(p.text(name))
+			d.Name = p.word(name)
 		case "TYPE":
 			d.Type = p.number(name)
 		case "PERMISSIONS":
@@ -59,9 +59,9 @@ func (p *plainXML) owner(name []byte, owner *flow.Identity) {
 	case "GID":
 		owner.GID = p.number(name)
 	case "UNAME":
-		owner.UName = string(p.text(name))
+		owner.UName = p.word(name)
 	case "GNAME":
-		owner.GName = string(p.text(name))
+		owner.GName = p.word(name)
 	default:
 		p.skip(name)
 	}

@@ -15,6 +15,8 @@ type plainXML struct {
 	empty bool
 	// failed says that this is not for plainXML.
 	failed bool
+	// room is for texts of which nothing is kept.
+	room [128]byte
 }
 
 func (p *plainXML) fail() { p.failed = true }
@@ -107,19 +109,25 @@ func (p *plainXML) skipAt(name []byte, depth int) {
 }
 
 // text is what the element that has begun contains, which must not be elements.
-func (p *plainXML) text(name []byte) []byte {
+func (p *plainXML) text(name []byte) []byte { return p.textAt([]byte{}, name) }
+
+// word is text of which there is little.
+func (p *plainXML) word(name []byte) string { return string(p.textAt(p.room[:0], name)) }
+
+// textAt appends the text to what is given, which is not nil.
+func (p *plainXML) textAt(to, name []byte) []byte {
 	if p.empty {
 		p.empty = false
 		return nil
 	}
-	text := p.chars([]byte{})
+	text := p.chars(to)
 	p.end(name)
 	return text
 }
 
 // number is the element's text as a whole number; 0 for an empty one.
 func (p *plainXML) number(name []byte) int {
-	text := bytes.TrimSpace(p.text(name))
+	text := bytes.TrimSpace(p.textAt(p.room[:0], name))
 	if len(text) == 0 {
 		return 0
 	}
@@ -153,7 +161,11 @@ func (p *plainXML) chars(to []byte) []byte {
 			p.fail()
 			return to
 		}
-		plain, ok := unescape(to, p.rest[:size])
+		into := to
+		if to == nil {
+			into = p.room[:0]
+		}
+		plain, ok := unescape(into, p.rest[:size])
 		if !ok {
 			p.fail()
 		}

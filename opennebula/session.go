@@ -58,10 +58,15 @@ func (s *Session) read(ctx context.Context, target any, method string, arguments
 // readPool makes a call whose answer is a pool: elements that are read as X, and
 // made the T that of says.
 func readPool[X, T any](ctx context.Context, s *Session, of func(X) T, method string, arguments ...any) ([]T, error) {
+	return readAs(ctx, s, func(text []byte) ([]T, error) { return poolOf(of, method, text) }, method, arguments...)
+}
+
+// poolOf is what readPool makes of a text.
+func poolOf[X, T any](of func(X) T, method string, text []byte) ([]T, error) {
 	var pool struct {
 		Objects []X `xml:",any"`
 	}
-	if err := s.read(ctx, &pool, method, arguments...); err != nil {
+	if err := object(method, text, &pool); err != nil {
 		return nil, err
 	}
 	objects := make([]T, len(pool.Objects))
