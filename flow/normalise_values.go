@@ -144,6 +144,9 @@ func short(value json.RawMessage) string {
 
 // isFilledArray says that a value is an array that is not empty.
 func isFilledArray(value json.RawMessage) bool {
+	if len(value) == 0 {
+		return false // most roles have no policies
+	}
 	var elements []json.RawMessage
 	return json.Unmarshal(value, &elements) == nil && len(elements) > 0
 }

@@ -14,7 +14,9 @@ func (p *planner) observe() {
 	for i := range p.roles() {
 		lost[i] = p.dropGone(&p.roles()[i])
 	}
-	for _, id := range slices.Sorted(maps.Keys(p.facts)) {
+	ids := slices.AppendSeq(make([]int, 0, len(p.facts)), maps.Keys(p.facts))
+	slices.Sort(ids)
+	for _, id := range ids {
 		vm := p.facts[id]
 		p.showOwner(vm)
 		p.adopt(vm)
@@ -122,7 +124,7 @@ func (p *planner) dropGone(role *Role) int {
 		vm, known := p.facts[n.DeployID]
 		gone := known && vm.Gone()
 		if gone {
-			p.changes = append(p.changes, Change{Kind: "vm", VM: &n.DeployID, Role: role.Name, New: "removed"})
+			p.changes = append(p.changes, Change{Kind: "vm", VM: pointerTo(n.DeployID), Role: role.Name, New: "removed"})
 			delete(p.Asked, n.DeployID)
 		}
 		return gone
