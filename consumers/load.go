@@ -71,22 +71,24 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 		l.exists = false
 		return nil
 	}
-	body, err := flow.ParseBody(document.Body)
-	if err != nil {
-		return fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
+	var body flow.Body
+	found := flow.DigestOf(document.Body)
+	if !l.isOurs(found) { // most often it is, to the letter, and need not be read
+		if body, err = flow.ParseBody(document.Body); err != nil {
+			return fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
+		}
+		found = body.Digest()
 	}
 	l.exists = true
 	state := &l.record.State
 	state.Service.ID = l.service
 	state.Service.Owner = document.Owner
-	switch found := body.Digest(); {
+	switch {
 	case l.revision == 0:
 		state.Service.Body = body
 		l.record.Saved = found
-	case found == state.Service.Body.Digest():
-		l.record.Saved = found
-	case slices.Contains(l.record.Digests, found):
-		// An earlier owner saved late what it had decided: ours is saved again.
+	case l.isOurs(found):
+		// Where an earlier owner saved late what it had decided, ours is saved again.
 		l.record.Saved = found
 	case found != l.record.Saved:
 		l.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", l.service)
@@ -94,6 +96,11 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 		l.record.Saved = found
 	}
 	return nil
+}
+
+// isOurs says that what has the digest was decided on here or by an earlier owner.
+func (l *lane) isOurs(digest string) bool {
+	return l.revision != 0 && (slices.Contains(l.record.Digests, digest) || digest == l.record.State.Service.Body.Digest())
 }
 
 // resend finds out what of the last commit was not told, and has its timers set
