@@ -70,6 +70,10 @@ func (a *answer) decode(method string) error {
 		a.text, a.value = text, text
 		return nil
 	}
+	if id, ok := answerID(raw); ok {
+		a.value = id
+		return nil
+	}
 	if err := fault(raw); err != nil {
 		return &TransportError{Method: method, Sent: true, Err: err}
 	}

@@ -63,17 +63,25 @@ func TestPlainDocumentsAreReadAsByTheDecoder(t *testing.T) {
 // TestPlainAnswersAreReadAsByTheDecoder holds the fast way against the other
 // with every recorded answer.
 func TestPlainAnswersAreReadAsByTheDecoder(t *testing.T) {
-	plain := 0
+	plain, ids := 0, 0
 	for i, call := range fixtures.Lines[struct{ Method, Response string }](t, "xmlrpc.jsonl") {
 		answer := cleanXML([]byte(call.Response))
+		var elements []any
+		if err := xmlrpc.Response(answer).Unmarshal(&elements); err != nil {
+			t.Fatal(err)
+		}
+		if id, ok := answerID(answer); ok && (elements[0] != true || elements[1] != any(id)) {
+			t.Errorf("line %d, %s: %d, expected %v", i+1, call.Method, id, elements)
+		} else if ok {
+			ids++
+		}
 		text, ok := answerText(nil, answer)
 		if !ok {
 			continue
 		}
 		fast := string(text)
-		var elements []any
-		if err := xmlrpc.Response(answer).Unmarshal(&elements); err != nil || elements[0] != true || elements[1] != any(fast) && fast != "" {
-			t.Errorf("line %d, %s: %v", i+1, call.Method, err)
+		if elements[0] != true || elements[1] != any(fast) && fast != "" {
+			t.Errorf("line %d, %s: not what the decoder reads", i+1, call.Method)
 		}
 		if plain++; !strings.HasPrefix(fast, "<DOCUMENT") {
 			continue
@@ -83,8 +91,8 @@ func TestPlainAnswersAreReadAsByTheDecoder(t *testing.T) {
 			t.Errorf("line %d, %s: %v %+v", i+1, call.Method, ok, documents)
 		}
 	}
-	if plain < 20 {
-		t.Errorf("%d answers were read the fast way", plain)
+	if plain < 20 || ids < 20 {
+		t.Errorf("%d texts and %d ids were read the fast way", plain, ids)
 	}
 }
 
@@ -115,23 +123,34 @@ func FuzzPlainDocuments(f *testing.F) {
 	})
 }
 
-func FuzzAnswerText(f *testing.F) {
-	for _, value := range []string{"", "a &lt;b&gt; &amp;amp; &#10;", "&foo;", "x\ry", "<i4>1</i4>"} {
+// fuzzAnswer has read what a way of our own reads in the value of an accepted answer,
+// and holds it against what kolo/xmlrpc reads.
+func fuzzAnswer(f *testing.F, kind string, read func(answer []byte) (any, bool)) {
+	for _, value := range []string{"", "a &lt;b&gt; &amp;amp; &#10;", "&foo;", "x\ry", "<i4>1</i4>", "7", "-1", "+1", " 8", "9223372036854775808"} {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		answer := cleanXML([]byte("<?xml version=\"1.0\"?>\n<methodResponse>\n<params>\n<param><value><array><data>\n<value><boolean>1</boolean></value>\n<value><string>" +
-			value + "</string></value>\n<value><i4>0</i4></value>\n</data></array></value></param>\n</params>\n</methodResponse>"))
-		text, ok := answerText(nil, answer)
+		answer := cleanXML([]byte(envelope("<boolean>1</boolean>", "<"+kind+">"+value+"</"+kind+">", "<i4>0</i4>")))
+		fast, ok := read(answer)
 		if !ok {
 			return
 		}
-		fast := string(text)
 		var elements []any
-		if err := xmlrpc.Response(answer).Unmarshal(&elements); err == nil && elements[1] != any(fast) && (elements[1] != nil || fast != "") {
+		if err := xmlrpc.Response(answer).Unmarshal(&elements); err == nil && elements[1] != fast && (elements[1] != nil || fast != "") {
 			t.Fatalf("%q: %q, expected %q", value, fast, elements[1])
 		}
 	})
+}
+
+func FuzzAnswerText(f *testing.F) {
+	fuzzAnswer(f, "string", func(answer []byte) (any, bool) {
+		text, ok := answerText(nil, answer)
+		return string(text), ok
+	})
+}
+
+func FuzzAnswerID(f *testing.F) {
+	fuzzAnswer(f, "i4", func(answer []byte) (any, bool) { return answerID(answer) })
 }
 
 // BenchmarkReadPool reads a pool of 1,000 services, by plainXML and, as the

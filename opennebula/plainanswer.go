@@ -12,11 +12,30 @@ import (
 // a decoder. Answers of any other form are left to that: ok is false. The
 // answer has gone through cleanXML; the text is appended to what is given.
 func answerText(to, answer []byte) (text []byte, ok bool) {
+	inside, ok := acceptedValue(answer, "string")
+	if !ok {
+		return nil, false
+	}
+	return unescape(slices.Grow(to, len(inside)), inside)
+}
+
+// answerID is answerText for the id of an object, which every call that changes
+// something is answered with.
+func answerID(answer []byte) (id int64, ok bool) {
+	inside, ok := acceptedValue(answer, "i4")
+	if !ok {
+		return 0, false
+	}
+	id, err := strconv.ParseInt(string(inside), 10, 64)
+	return id, err == nil
+}
+
+// acceptedValue is what stands in the value of an accepted answer, if it is of that
+// type.
+func acceptedValue(answer []byte, kind string) (inside []byte, ok bool) {
 	const (
 		start    = "<array><data>"
 		accepted = "<value><boolean>1</boolean></value>"
-		opens    = "<value><string>"
-		closes   = "</string></value>"
 		end      = "</methodResponse>"
 		maxHead  = 256
 	)
@@ -28,14 +47,14 @@ func answerText(to, answer []byte) (text []byte, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	if rest, ok = cutTag(rest, opens); !ok {
+	if rest, ok = cutTag(rest, "<value><"+kind+">"); !ok {
 		return nil, false
 	}
 	size := bytes.IndexByte(rest, '<')
-	if size < 0 || !bytes.HasPrefix(rest[size:], []byte(closes)) {
+	if size < 0 || !bytes.HasPrefix(rest[size:], []byte("</"+kind+"></value>")) {
 		return nil, false
 	}
-	return unescape(slices.Grow(to, size), rest[:size])
+	return rest[:size], true
 }
 
 // cutTag takes a text with blanks before it away.
