@@ -18,8 +18,11 @@ func (p *planner) observe() {
 	slices.Sort(ids)
 	for _, id := range ids {
 		vm := p.facts[id]
-		p.showOwner(vm)
-		p.adopt(vm)
+		if node := p.node(vm.ID); node != nil {
+			node.showOwner(vm)
+		} else {
+			p.adopt(vm)
+		}
 		p.settleAsked(vm)
 	}
 	for i, count := range lost {
@@ -29,13 +32,13 @@ func (p *planner) observe() {
 	}
 }
 
-// adopt makes a node of the VM that an intent stands for, or, where the intents
-// were lost, of one that a role lacks. A second VM with the same key, or one
-// that no role has room for, is a call that took effect after it had been given
-// up: it is ended before anybody uses it. Of two that are seen together the
+// adopt makes a node of a VM that is none: of one that an intent stands for, or,
+// where the intents were lost, of one that a role lacks. A second VM with the same
+// key, or one that no role has room for, is a call that took effect after it had been
+// given up: it is ended before anybody uses it. Of two that are seen together the
 // younger is ended, since VMs are looked at in the order of their ids.
 func (p *planner) adopt(vm VM) {
-	if vm.Key == "" || vm.Service != p.Service.ID || p.node(vm.ID) != nil {
+	if vm.Key == "" || vm.Service != p.Service.ID {
 		return
 	}
 	at := slices.IndexFunc(p.Intents, func(i Intent) bool { return i.Key == vm.Key })
@@ -95,14 +98,13 @@ func (p *planner) addNode(role *Role, vm VM) {
 }
 
 // showOwner writes into a VM's node whose it is, which chown may have changed.
-func (p *planner) showOwner(vm VM) {
-	complete := vm.Owner.UName != "" && vm.Owner.GName != ""
-	node := p.node(vm.ID)
-	if node == nil || !complete {
-		return
+func (n *Node) showOwner(vm VM) {
+	if vm.Owner.UName == "" || vm.Owner.GName == "" {
+		return // not all is known
 	}
-	shown, seen := &node.VMInfo.VM, NewNode(vm).VMInfo.VM
-	shown.UID, shown.GID, shown.UName, shown.GName = seen.UID, seen.GID, seen.UName, seen.GName
+	shown := &n.VMInfo.VM
+	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
+	shown.UName, shown.GName = vm.Owner.UName, vm.Owner.GName
 }
 
 // NewNode is how a VM stands in a role's nodes.
