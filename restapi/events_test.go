@@ -166,18 +166,21 @@ func TestAnEndedServiceIsToldToItsOwner(t *testing.T) {
 
 // TestAChangedPasswordEndsStreams within the time in which it ends everything else.
 func TestAChangedPasswordEndsStreams(t *testing.T) {
-	w := newWorld(t, Config{CredentialTTL: time.Millisecond})
+	const trusted = time.Millisecond
+	w := newWorld(t, Config{CredentialTTL: trusted})
 	service := idOf(t, w.service(alice))
 	stream := w.follow(alice, "")
 	w.happened(service, "DEPLOYING")
 	if got := stream.next(); !strings.HasSuffix(got, "DEPLOYING") {
 		t.Fatalf("got %q", got)
 	}
+	checked := time.Now()
 	call, err := xmlrpc.EncodeMethodCall("one.user.passwd", admin, 2, "another")
 	w.must(err)
 	response, err := http.Post(w.sim.Endpoint(), "text/xml", bytes.NewReader(call))
 	w.must(err)
 	w.must(response.Body.Close())
+	poll.Until(t, "the last check of the password to be too old", func() bool { return time.Since(checked) > trusted })
 	w.happened(service, "RUNNING")
 	for stream.lines.Scan() {
 		if strings.HasPrefix(stream.lines.Text(), "id:") {
