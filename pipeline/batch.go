@@ -63,18 +63,23 @@ func inChunks(messages []*nats.Msg, replicated bool, many, few func([]*nats.Msg)
 	return nil
 }
 
-// publishBatch stores all messages or none, in their order.
-func (p *Pipeline) publishBatch(ctx context.Context, messages []*nats.Msg) error {
-	return persist(ctx, func(ctx context.Context) error { return p.tryBatch(ctx, messages) })
+// publishBatch stores all messages or none, in their order and next to each other, and
+// returns the last one's sequence.
+func (p *Pipeline) publishBatch(ctx context.Context, messages []*nats.Msg) (last uint64, err error) {
+	err = persist(ctx, func(ctx context.Context) (err error) {
+		last, err = p.tryBatch(ctx, messages)
+		return err
+	})
+	return last, err
 }
 
 // tryBatch sends all but the last message without waiting, and asks for an
 // answer to the last, which commits. A message that was lost on the way makes
 // the server refuse the commit.
-func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) error {
+func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) (uint64, error) {
 	last, id, err := p.stageBatch(len(messages), func(i int) *nats.Msg { return messages[i] })
 	if err != nil {
-		return err
+		return 0, err
 	}
 	return p.commitBatch(ctx, last, id, len(messages))
 }
@@ -92,13 +97,14 @@ func (p *Pipeline) stageBatch(count int, message func(i int) *nats.Msg) (last *n
 	return message(count - 1), ids[0], nil
 }
 
-// commitBatch sends the last message of a batch and waits until all are stored.
-func (p *Pipeline) commitBatch(ctx context.Context, last *nats.Msg, id string, count int) error {
+// commitBatch sends the last message of a batch, waits until all are stored, and returns
+// its sequence.
+func (p *Pipeline) commitBatch(ctx context.Context, last *nats.Msg, id string, count int) (uint64, error) {
 	commit := inBatch(last, []string{id}, count)
 	commit.Header.Set(headerBatchCommit, "1")
 	answer, err := p.conn.RequestMsgWithContext(ctx, commit)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	return batchOutcome(answer.Data)
 }
@@ -126,19 +132,20 @@ type serverError struct{ refusal *jetstream.APIError }
 func (e *serverError) Error() string                 { return e.refusal.Error() }
 func (e *serverError) APIError() *jetstream.APIError { return e.refusal }
 
-func batchOutcome(answer []byte) error {
+func batchOutcome(answer []byte) (last uint64, err error) {
 	var outcome struct {
-		Error *jetstream.APIError `json:"error"`
-		Count int                 `json:"count"`
+		Error    *jetstream.APIError `json:"error"`
+		Sequence uint64              `json:"seq"`
+		Count    int                 `json:"count"`
 	}
 	if err := json.Unmarshal(answer, &outcome); err != nil {
-		return fmt.Errorf("read the answer to a batch: %w", err)
+		return 0, fmt.Errorf("read the answer to a batch: %w", err)
 	}
 	if outcome.Error != nil {
-		return &serverError{outcome.Error}
+		return 0, &serverError{outcome.Error}
 	}
 	if outcome.Count == 0 {
-		return errors.New("the server does not know atomic batches; nats-server 2.12 or newer is needed")
+		return 0, errors.New("the server does not know atomic batches; nats-server 2.12 or newer is needed")
 	}
-	return nil
+	return outcome.Sequence, nil
 }

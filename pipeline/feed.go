@@ -180,7 +180,7 @@ func (l *FeedLease) publishChunk(ctx context.Context, messages []*nats.Msg) erro
 	subject := LeaseSubject(l.feed)
 	expectLast(messages[0], subject, l.sequence)
 	if len(messages) > 1 {
-		err := l.pipeline.publishBatch(ctx, messages)
+		_, err := l.pipeline.publishBatch(ctx, messages)
 		if codeOf(err) != codeBatchDuplicate {
 			return err
 		}

@@ -49,5 +49,8 @@ func (l *FeedLease) commit(ctx context.Context, last *nats.Msg, id string, count
 	if err := l.renew(ctx); err != nil {
 		return err
 	}
-	return once(ctx, attempt, func(ctx context.Context) error { return l.pipeline.commitBatch(ctx, last, id, count) })
+	return once(ctx, attempt, func(ctx context.Context) error {
+		_, err := l.pipeline.commitBatch(ctx, last, id, count)
+		return err
+	})
 }

@@ -22,8 +22,8 @@ var errStale = errors.New("it had waited too long to be stored: whether it still
 // While one batch is on its way the next one gathers, and a caller who is alone
 // waits for nobody. Each caller's messages are stored in their order.
 type gathering struct {
-	pipeline *Pipeline
-	stream   string
+	// dispatch stores parcels and tells each caller the outcome.
+	dispatch func([]*parcel)
 
 	mutex   sync.Mutex
 	waiting []*parcel // bounded by the callers, who wait
@@ -37,25 +37,33 @@ type parcel struct {
 	messages  []*nats.Msg
 	since     time.Time
 	abandoned <-chan struct{}
-	stored    chan error
+	stored    chan outcome
 }
+
+// outcome is what became of a parcel. sequence is that of a record that was stored.
+type outcome struct {
+	sequence uint64
+	err      error
+}
+
+func (p *parcel) tell(sequence uint64, err error) { p.stored <- outcome{sequence, err} }
 
 // store returns when the messages are stored. On an error a first part of them
 // may be stored; after ctx's, also all.
-func (g *gathering) store(ctx context.Context, messages ...*nats.Msg) error {
+func (g *gathering) store(ctx context.Context, messages ...*nats.Msg) (sequence uint64, err error) {
 	if len(messages) == 0 || ctx.Err() != nil {
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	for _, message := range messages {
 		carryTrace(ctx, message)
 	}
-	own := &parcel{messages: messages, since: time.Now(), abandoned: ctx.Done(), stored: make(chan error, 1)}
+	own := &parcel{messages: messages, since: time.Now(), abandoned: ctx.Done(), stored: make(chan outcome, 1)}
 	g.add(own)
 	select {
-	case err := <-own.stored:
-		return err
+	case stored := <-own.stored:
+		return stored.sequence, stored.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 }
 
@@ -63,7 +71,7 @@ func (g *gathering) add(own *parcel) {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	if g.closed {
-		own.stored <- ErrClosed
+		own.tell(0, ErrClosed)
 		return
 	}
 	g.waiting = append(g.waiting, own)
@@ -117,7 +125,7 @@ func current(parcels []*parcel) []*parcel {
 		default:
 		}
 		if time.Since(one.since) > staleAfter {
-			one.stored <- errStale
+			one.tell(0, errStale)
 			continue
 		}
 		kept = append(kept, one)
@@ -125,32 +133,73 @@ func current(parcels []*parcel) []*parcel {
 	return kept
 }
 
-// dispatch stores the parcels and tells their callers.
-func (g *gathering) dispatch(parcels []*parcel) {
-	var all []*nats.Msg
-	for _, one := range parcels {
-		all = append(all, one.messages...)
-	}
-	replicated := g.pipeline.replicated(g.stream)
-	if len(parcels) == 1 || chunk(all, replicated) < 2 {
-		g.dispatchEach(parcels, replicated)
+// dispatchInOrder stores parcels in a stream, each in its order.
+func (p *Pipeline) dispatchInOrder(stream string, parcels []*parcel) {
+	all := messagesOf(parcels)
+	replicated := p.replicated(stream)
+	if len(parcels) < 2 || chunk(all, replicated) < 2 {
+		p.dispatchEach(parcels, replicated)
 		return
 	}
-	err := g.pipeline.publishOrdered(g.pipeline.life, all, replicated)
-	if err != nil && !transient(err) && g.pipeline.life.Err() == nil {
-		g.dispatchEach(parcels, replicated) // one caller's bad message is not the others' trouble
+	err := p.publishOrdered(p.life, all, replicated)
+	if err != nil && !transient(err) && p.life.Err() == nil {
+		p.dispatchEach(parcels, replicated) // one caller's bad message is not the others' trouble
 		return
 	}
 	for _, one := range parcels {
-		one.stored <- err
+		one.tell(0, err)
 	}
 }
 
-func (g *gathering) dispatchEach(parcels []*parcel, replicated bool) {
+func (p *Pipeline) dispatchEach(parcels []*parcel, replicated bool) {
 	for _, one := range parcels {
 		for _, message := range one.messages {
 			alone(message)
 		}
-		one.stored <- g.pipeline.publishOrdered(g.pipeline.life, one.messages, replicated)
+		one.tell(0, p.publishOrdered(p.life, one.messages, replicated))
 	}
+}
+
+func messagesOf(parcels []*parcel) (all []*nats.Msg) {
+	for _, one := range parcels {
+		all = append(all, one.messages...)
+	}
+	return all
+}
+
+// dispatchRecords stores records, a parcel each, and tells their sequences. They are
+// of different services: their order does not matter.
+func (p *Pipeline) dispatchRecords(parcels []*parcel) {
+	for len(parcels) > 0 {
+		count, store := chunk(messagesOf(parcels), false), p.batchRecords
+		if count == 1 {
+			count, store = min(len(parcels), worthBatching), p.storeRecords
+		}
+		store(parcels[:count])
+		parcels = parcels[count:]
+	}
+}
+
+// batchRecords stores records as one batch. Its messages follow each other in the
+// stream, so that the last one's sequence tells all. A batch is refused as a whole: then
+// each record is stored by itself, and who is told of a conflict finds out whether it is
+// one or what was stored at a first attempt.
+func (p *Pipeline) batchRecords(parcels []*parcel) {
+	last, err := p.publishBatch(p.life, messagesOf(parcels))
+	if err != nil && !transient(err) && p.life.Err() == nil {
+		p.storeRecords(parcels)
+		return
+	}
+	for i, one := range parcels {
+		one.tell(last-uint64(len(parcels)-1-i), err) //nolint:gosec // as many are stored
+	}
+}
+
+// storeRecords stores each record by itself, all at the same time.
+func (p *Pipeline) storeRecords(parcels []*parcel) {
+	var all sync.WaitGroup
+	for _, one := range parcels {
+		all.Go(func() { one.tell(p.publish(p.life, alone(one.messages[0]))) })
+	}
+	all.Wait()
 }

@@ -19,7 +19,9 @@ func BenchmarkGathering(b *testing.B) {
 				p := durable(b)
 				store := p.history.store
 				if way == "alone" {
-					store = func(ctx context.Context, messages ...*nats.Msg) error { return p.publishOrdered(ctx, messages, false) }
+					store = func(ctx context.Context, messages ...*nats.Msg) (uint64, error) {
+						return 0, p.publishOrdered(ctx, messages, false)
+					}
 				}
 				b.ResetTimer()
 				var wait sync.WaitGroup
@@ -29,7 +31,8 @@ func BenchmarkGathering(b *testing.B) {
 							message := nats.NewMsg(ServiceEventSubject(caller, "RUNNING"))
 							message.Header.Set("Nats-Msg-Id", fmt.Sprintf("%d-%d", caller, n))
 							message.Data = Encode(Transition{Service: caller, Time: time.Now()})
-							must(b, store(b.Context(), message))
+							_, err := store(b.Context(), message)
+							must(b, err)
 						}
 					})
 				}

@@ -184,10 +184,10 @@ func TestWhatNobodyWaitsForIsNotStored(t *testing.T) {
 
 func TestWhatHasWaitedTooLongIsGivenBack(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	old := &parcel{messages: []*nats.Msg{nats.NewMsg(ServiceEventSubject(1, "RUNNING"))}, since: time.Now().Add(-2 * staleAfter), stored: make(chan error, 1)}
+	old := &parcel{messages: []*nats.Msg{nats.NewMsg(ServiceEventSubject(1, "RUNNING"))}, since: time.Now().Add(-2 * staleAfter), stored: make(chan outcome, 1)}
 	p.history.add(old)
-	if err := <-old.stored; !errors.Is(err, errStale) {
-		t.Errorf("it was told %v", err)
+	if told := <-old.stored; !errors.Is(told.err, errStale) {
+		t.Errorf("it was told %v", told.err)
 	}
 	if last, err := p.lastHeader(ctx, StreamFlow, SubjectsFlow); err == nil {
 		t.Errorf("it was stored: %v", last)
@@ -199,5 +199,73 @@ func TestNothingIsGatheredAfterTheClose(t *testing.T) {
 	p.Close()
 	if err := p.SetTimer(limited(t), 1, Timer{Name: "look", Due: soon(time.Hour)}); !errors.Is(err, ErrClosed) {
 		t.Errorf("it was told %v", err)
+	}
+}
+
+// Of records that are saved at the same time one may be in conflict; the others are
+// saved, and each caller is told its own revision.
+func TestManyRecordsAreSavedAtATime(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	const services, conflicting = 3 * worthBatching, 3
+	revisions := make([]uint64, services)
+	save := func(round uint64) []error {
+		var callers []func() error
+		for service := range services {
+			callers = append(callers, func() error {
+				revision := revisions[service]
+				if service == conflicting && round == 2 {
+					revision += services
+				}
+				saved, err := p.SaveRecord(ctx, service, recordOf(service, round), revision)
+				if err == nil {
+					revisions[service] = saved
+				}
+				return err
+			})
+		}
+		return gathered(t, p.records, callers...)
+	}
+	for round := range uint64(4) {
+		for service, err := range save(round) {
+			if conflict := service == conflicting && round == 2; errors.Is(err, ErrConflict) != conflict || err != nil && !conflict {
+				t.Errorf("round %d: service %d was told %v", round, service, err)
+			}
+		}
+	}
+	for service, want := range revisions {
+		record, revision, err := p.LoadRecord(ctx, service)
+		if must(t, err); record.Applied != 3 || record.State.Service.ID != service || revision != want {
+			t.Errorf("service %d has the record of %d, round %d, with revision %d, want %d", service, record.State.Service.ID, record.Applied, revision, want)
+		}
+	}
+}
+
+// A batch whose answer was lost is sent again: who has saved is told so, once.
+func TestRecordsWhoseAnswerWasLostAreFound(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	writes := make([]recordWrite, worthBatching)
+	parcels := make([]*parcel, len(writes))
+	again := func() {
+		for service := range writes {
+			writes[service] = recordWrite{service: service, data: Encode(recordOf(service, 1)), nonce: fmt.Sprint("nonce ", service)}
+			parcels[service] = &parcel{messages: []*nats.Msg{recordMessage(writes[service], 0)}, stored: make(chan outcome, 1)}
+		}
+		p.batchRecords(parcels)
+	}
+	again()
+	sequences := make([]uint64, len(writes))
+	for service, one := range parcels {
+		told := <-one.stored
+		must(t, told.err)
+		sequences[service] = told.sequence
+	}
+	again()
+	for service, one := range parcels {
+		if told := <-one.stored; codeOf(told.err) != codeWrongSequence {
+			t.Errorf("service %d was told %v, want that it has another sequence", service, told.err)
+		}
+		if found, err := p.resolve(ctx, writes[service], 0); err != nil || found != sequences[service] {
+			t.Errorf("service %d has sequence %d (%v), want %d", service, found, err, sequences[service])
+		}
 	}
 }

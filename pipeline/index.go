@@ -176,7 +176,7 @@ func (p *Pipeline) PublishFound(ctx context.Context, found []FoundEvent) (int, e
 
 func (p *Pipeline) publishFoundChunk(ctx context.Context, messages []*nats.Msg) (stored int, err error) {
 	if len(messages) > 1 {
-		err := p.publishBatch(ctx, messages)
+		_, err := p.publishBatch(ctx, messages)
 		if err == nil {
 			return len(messages), nil
 		}

@@ -59,8 +59,9 @@ type Pipeline struct {
 
 	watch   *connectionWatch
 	replies *inbox
-	// history and timers gather what is stored in StreamFlow and, of timers, in StreamWork.
-	history, timers *gathering
+	// history, timers and records gather what is stored in StreamFlow, of timers in
+	// StreamWork, and in BucketState.
+	history, timers, records *gathering
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -90,7 +91,9 @@ func newPipeline(config Config, conn *nats.Conn, watch *connectionWatch, log *sl
 		streams: map[string]jetstream.Stream{},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
-	p.history, p.timers = &gathering{pipeline: p, stream: StreamFlow}, &gathering{pipeline: p, stream: StreamWork}
+	p.history = &gathering{dispatch: func(parcels []*parcel) { p.dispatchInOrder(StreamFlow, parcels) }}
+	p.timers = &gathering{dispatch: func(parcels []*parcel) { p.dispatchInOrder(StreamWork, parcels) }}
+	p.records = &gathering{dispatch: p.dispatchRecords}
 	return p
 }
 
@@ -140,6 +143,7 @@ func (p *Pipeline) Close() {
 		}
 		p.history.close()
 		p.timers.close()
+		p.records.close()
 	})
 }
 

@@ -123,7 +123,7 @@ func buckets(replicas int) []jetstream.StreamConfig {
 		bucket.AllowRollup, bucket.DenyDelete = true, true
 		bucket.AllowMsgTTL = bucket.SubjectDeleteMarkerTTL > 0
 		bucket.Duplicates, bucket.Replicas = bucketWindow, replicas
-		bucket.AllowAtomicPublish = layout[i].Name == bucketPrefix+BucketOwners
+		bucket.AllowAtomicPublish = bucket.Name == bucketPrefix+BucketOwners || bucket.Name == stateStream
 	}
 	return layout
 }

@@ -114,7 +114,7 @@ func (p *Pipeline) PublishTransitions(ctx context.Context, transitions []Transit
 		}
 		messages[i] = message
 	}
-	if err := p.history.store(ctx, messages...); err != nil {
+	if _, err := p.history.store(ctx, messages...); err != nil {
 		return fmt.Errorf("tell what happened to service %d: %w", transitions[0].Service, err)
 	}
 	return nil
@@ -167,7 +167,7 @@ func (p *Pipeline) publishOrdered(ctx context.Context, messages []*nats.Msg, rep
 
 func (p *Pipeline) publishChunk(ctx context.Context, messages []*nats.Msg) error {
 	if len(messages) > 1 {
-		err := p.publishBatch(ctx, messages)
+		_, err := p.publishBatch(ctx, messages)
 		if err == nil || codeOf(err) != codeBatchDuplicate {
 			return err
 		}

@@ -88,13 +88,22 @@ type recordWrite struct {
 
 // compareAndSet publishes on the key's subject itself and not through
 // KeyValue.Update, which hides whether the refusal is final (10071) or another
-// write is still on its way (10164, on several replicas). persist repeats the latter.
+// write is still on its way (10164, on several replicas), which is tried again. On one
+// replica many services' records go in one batch.
 func (p *Pipeline) compareAndSet(ctx context.Context, write recordWrite, revision uint64) (uint64, error) {
+	message := recordMessage(write, revision)
+	if p.replicated(stateStream) {
+		return p.publish(ctx, message) // several replicas wait for no disk
+	}
+	return p.records.store(ctx, message)
+}
+
+func recordMessage(write recordWrite, revision uint64) *nats.Msg {
 	message := nats.NewMsg(recordSubject(write.service))
 	message.Data = write.data
 	message.Header.Set(HeaderNonce, write.nonce)
 	message.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-	return p.publish(ctx, message)
+	return message
 }
 
 // resolve finds out what a refusal means: our own write whose answer was lost,

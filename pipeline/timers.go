@@ -32,7 +32,7 @@ func (p *Pipeline) SetTimer(ctx context.Context, service int, timer Timer) error
 	message.Header.Set(headerScheduleTarget, WorkSubject(service))
 	// The stream's MaxAge of 7 d would remove a later timer before it fires.
 	message.Header.Set(headerTTL, "never")
-	if err := p.timers.store(ctx, message); err != nil {
+	if _, err := p.timers.store(ctx, message); err != nil {
 		return fmt.Errorf("set the timer %s of service %d: %w", timer.Name, service, err)
 	}
 	return nil
