@@ -154,8 +154,12 @@ func (l *lane) changedTimers(timers map[string]pipeline.TimerState) {
 
 // saveEarly saves the document as soon as the service's state has changed: who
 // is answered that scaling has begun must not read that the service is RUNNING,
-// and nobody is to see an old state for as long as the calls take.
-func (l *lane) saveEarly(ctx context.Context, decision flow.Decision) error {
+// and nobody is to see an old state for as long as the calls take. A command that
+// waits behind an event comes first: what both lead to is saved at once.
+func (l *lane) saveEarly(ctx context.Context, decision flow.Decision, answers bool) error {
+	if !answers && len(decision.Actions) == 0 && l.partition.isUrgent(l) {
+		return nil
+	}
 	for _, change := range decision.Changes {
 		if change.Kind == "service" {
 			return l.saveDocument(ctx)

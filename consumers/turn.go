@@ -164,7 +164,7 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func(
 		if err := l.commit(ctx, decision, answer != nil); err != nil {
 			return err
 		}
-		if err := l.saveEarly(ctx, decision); err != nil {
+		if err := l.saveEarly(ctx, decision, answer != nil); err != nil {
 			return err
 		}
 		if answer != nil {
