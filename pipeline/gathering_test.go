@@ -269,3 +269,24 @@ func TestRecordsWhoseAnswerWasLostAreFound(t *testing.T) {
 		}
 	}
 }
+
+// A bucket that an older Flowjet has made takes no batches until it is provisioned again.
+func TestRecordsAreSavedWhereNoBatchIsTaken(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	config := p.streams[stateStream].CachedInfo().Config
+	config.AllowAtomicPublish = false
+	_, err := p.js.UpdateStream(ctx, config)
+	must(t, err)
+	var callers []func() error
+	for service := range 2 * worthBatching {
+		callers = append(callers, func() error {
+			_, err := p.SaveRecord(ctx, service, recordOf(service, 1), 0)
+			return err
+		})
+	}
+	must(t, errors.Join(gathered(t, p.records, callers...)...))
+	services, err := p.RecordedServices(ctx)
+	if must(t, err); len(services) != len(callers) {
+		t.Errorf("%d records are saved, want %d", len(services), len(callers))
+	}
+}
