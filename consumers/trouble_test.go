@@ -1,9 +1,14 @@
 package consumers_test
 
 import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
@@ -84,4 +89,66 @@ func TestTroubledVMsOfAServiceThatHasEndedAreTerminated(t *testing.T) {
 	w.startWorker("two", patient())
 	w.hasTrouble(service, append(vms, 4711)...)
 	poll.Until(t, "the VMs to be gone", func() bool { return len(w.vms(service)) == 0 })
+}
+
+// What an event led to is in the document with what the command behind it led to.
+func TestACommandBehindTroubleSavesTheDocumentOnce(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	stop := w.startWorker("one", patient())
+	service := w.deployed(masterSlave, 1, 2)
+	stop()
+	for host := range 4 {
+		_, err := w.sim.FailHost(host)
+		must(t, err)
+	}
+	neighbour := service + 1
+	for pipeline.Partition(neighbour) != pipeline.Partition(service) {
+		neighbour++
+	}
+	queued, let := make(chan struct{}), make(chan struct{})
+	worker := consumers.New(consumers.Config{
+		ID: "two", Settings: patient(), Logger: slog.New(slog.DiscardHandler),
+		Handling: func(work pipeline.Work) {
+			switch {
+			case work.Service == neighbour: // what was queued before has reached its service
+				close(queued)
+			case work.Service == service:
+				<-let
+			}
+		},
+	}, w.pipe, w.oned)
+	must(t, worker.Start(t.Context()))
+	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
+	w.hasTrouble(service, w.ids(service)...)
+	arguments, err := json.Marshal(flow.UpdateArguments{Append: true, Template: json.RawMessage(`{"description":"told"}`)})
+	must(t, err)
+	command := flow.Command{ID: "BEHIND", Verb: flow.VerbUpdate, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: arguments}
+	for _, work := range []pipeline.Work{{Service: service, Command: &command}, {Service: neighbour, Reason: "test"}} {
+		_, err := w.pipe.PublishWork(t.Context(), work, "")
+		must(t, err)
+	}
+	select {
+	case <-queued:
+	case <-time.After(time.Minute):
+		t.Fatal("the command does not reach its service")
+	}
+	saved := func() (times int) {
+		for _, call := range w.sim.Calls("one.document.update", 0) {
+			if call.Arguments[0] == strconv.Itoa(service) {
+				times++
+			}
+		}
+		return times
+	}
+	before := saved()
+	close(let)
+	w.await(service, flow.ServiceWarning)
+	poll.Until(t, "the description", func() bool {
+		body, _ := w.body(service)
+		return body.Description != nil && *body.Description == "told"
+	})
+	if times := saved() - before; times != 1 {
+		t.Errorf("the document was saved %d times, want once", times)
+	}
 }
