@@ -110,10 +110,10 @@ func TestACommandBehindTroubleSavesTheDocumentOnce(t *testing.T) {
 	worker := consumers.New(consumers.Config{
 		ID: "two", Settings: patient(), Logger: slog.New(slog.DiscardHandler),
 		Handling: func(work pipeline.Work) {
-			switch {
-			case work.Service == neighbour: // what was queued before has reached its service
+			switch work.Service {
+			case neighbour: // what was queued before has reached its service
 				close(queued)
-			case work.Service == service:
+			case service:
 				<-let
 			}
 		},
