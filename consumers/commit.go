@@ -45,7 +45,11 @@ func (l *lane) store(ctx context.Context) error {
 	l.record.Version = pipeline.Version
 	l.keepDigest()
 	l.addNodeTransitions()
-	revision, err := l.worker.pipe.SaveRecord(ctx, l.service, l.record, l.revision)
+	save := l.worker.pipe.SaveRecord
+	if l.partition.isUrgent(l) {
+		save = l.worker.pipe.SaveRecordNow
+	}
+	revision, err := save(ctx, l.service, l.record, l.revision)
 	if err != nil {
 		return fmt.Errorf("commit service %d: %w", l.service, err)
 	}

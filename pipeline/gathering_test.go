@@ -20,9 +20,13 @@ import (
 // was told.
 func gathered(t testing.TB, g *gathering, callers ...func() error) []error {
 	t.Helper()
-	g.mutex.Lock()
-	g.running = true
-	g.mutex.Unlock()
+	poll.Until(t, "what was gathered before to be over", func() bool {
+		g.mutex.Lock()
+		defer g.mutex.Unlock()
+		idle := !g.running
+		g.running = true
+		return idle
+	})
 	said := make([]error, len(callers))
 	var wait sync.WaitGroup
 	for i, call := range callers {
@@ -267,6 +271,20 @@ func TestRecordsWhoseAnswerWasLostAreFound(t *testing.T) {
 		if found, err := p.resolve(ctx, writes[service], 0); err != nil || found != sequences[service] {
 			t.Errorf("service %d has sequence %d (%v), want %d", service, found, err, sequences[service])
 		}
+	}
+}
+
+// Who cannot wait is not kept waiting by what others save.
+func TestARecordIsSavedNowWhileOthersGather(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	p.records.running = true // a batch that does not come to an end
+	revision, err := p.SaveRecordNow(ctx, 2, recordOf(2, 1), 0)
+	must(t, err)
+	if _, found, err := p.LoadRecord(ctx, 2); err != nil || found != revision {
+		t.Errorf("the record has revision %d (%v), want %d", found, err, revision)
+	}
+	if _, err := p.SaveRecordNow(ctx, 2, recordOf(2, 1), revision-1); !errors.Is(err, ErrConflict) {
+		t.Errorf("an older revision was told %v", err)
 	}
 }
 

@@ -60,9 +60,19 @@ func (p *Pipeline) RecordRevision(ctx context.Context, service int) (uint64, err
 // somebody else wrote in between. After any other error the record may have
 // been written: load it again.
 func (p *Pipeline) SaveRecord(ctx context.Context, service int, record Record, revision uint64) (uint64, error) {
+	return p.saveRecord(ctx, recordWrite{service: service}, record, revision)
+}
+
+// SaveRecordNow is SaveRecord for who cannot wait until what others save at the same
+// time is stored.
+func (p *Pipeline) SaveRecordNow(ctx context.Context, service int, record Record, revision uint64) (uint64, error) {
+	return p.saveRecord(ctx, recordWrite{service: service, now: true}, record, revision)
+}
+
+func (p *Pipeline) saveRecord(ctx context.Context, write recordWrite, record Record, revision uint64) (uint64, error) {
 	record.Version = p.schema
-	data := Encode(record)
-	write := recordWrite{service: service, data: data, nonce: nuid.Next()}
+	write.data, write.nonce = Encode(record), nuid.Next()
+	service, data := write.service, write.data
 	saved, err := p.compareAndSet(ctx, write, revision)
 	if codeOf(err) == codeWrongSequence {
 		saved, err = p.resolve(ctx, write, revision)
@@ -84,6 +94,7 @@ type recordWrite struct {
 	service int
 	data    []byte
 	nonce   string
+	now     bool // by itself, and not with others'
 }
 
 // compareAndSet publishes on the key's subject itself and not through
@@ -92,8 +103,8 @@ type recordWrite struct {
 // replica many services' records go in one batch.
 func (p *Pipeline) compareAndSet(ctx context.Context, write recordWrite, revision uint64) (uint64, error) {
 	message := recordMessage(write, revision)
-	if p.replicated(stateStream) {
-		return p.publish(ctx, message) // several replicas wait for no disk
+	if write.now || p.replicated(stateStream) { // several replicas wait for no disk
+		return p.publish(ctx, message)
 	}
 	return p.records.store(ctx, message)
 }
