@@ -40,7 +40,8 @@ type Config struct {
 	// host's name by default.
 	Holder string
 	// MaxQueueBytes bounds the events of a feed in memory; 48 MiB, about 60,000
-	// events. Messages not understood yet take up to 16 MiB more.
+	// events. Messages not understood yet take up to 16 MiB more, and 12 MiB of what
+	// these do not need.
 	MaxQueueBytes int64
 	// SpillDir is a folder for the events of a feed that find no room in memory
 	// while JetStream is away, MaxSpillBytes their bound; 1 GiB. Without a
