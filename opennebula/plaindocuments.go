@@ -5,19 +5,15 @@ import "github.com/flowjet/flowjet/flow"
 // plainDocuments reads a pool of documents by plainXML; ok is false where that
 // cannot.
 func plainDocuments(text []byte) (documents []Document, ok bool) {
-	p := &plainXML{rest: text}
 	documents = []Document{}
-	if root := p.begin(); string(root) != "DOCUMENT_POOL" {
-		return nil, false
-	}
-	p.children([]byte("DOCUMENT_POOL"), func(name []byte) {
+	ok = plainElements(text, "DOCUMENT_POOL", func(p *plainXML, name []byte) {
 		if string(name) != "DOCUMENT" {
 			p.skip(name)
 			return
 		}
 		documents = append(documents, p.document(name))
 	})
-	return documents, !p.failed
+	return documents, ok
 }
 
 // plainDocument reads one document by plainXML.

@@ -5,13 +5,9 @@ import "github.com/flowjet/flowjet/flow"
 // plainNetworks reads a pool of virtual networks by plainXML; ok is false where
 // that cannot.
 func plainNetworks(text []byte) (networks []Network, ok bool) {
-	p := &plainXML{rest: text}
 	networks = []Network{}
-	if root := p.begin(); string(root) != "VNET_POOL" {
-		return nil, false
-	}
-	p.children([]byte("VNET_POOL"), func(name []byte) { networks = append(networks, p.network(name)) })
-	return networks, !p.failed
+	ok = plainElements(text, "VNET_POOL", func(p *plainXML, name []byte) { networks = append(networks, p.network(name)) })
+	return networks, ok
 }
 
 func (p *plainXML) network(element []byte) Network {

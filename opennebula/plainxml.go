@@ -19,6 +19,17 @@ type plainXML struct {
 	room [128]byte
 }
 
+// plainElements hands each element of a pool over, which each has to read to its end;
+// false says that the text is not for plainXML.
+func plainElements(text []byte, root string, each func(p *plainXML, name []byte)) bool {
+	p := &plainXML{rest: text}
+	if string(p.begin()) != root {
+		return false
+	}
+	p.children([]byte(root), func(name []byte) { each(p, name) })
+	return !p.failed
+}
+
 func (p *plainXML) fail() { p.failed = true }
 
 // begin takes the start tag that comes next and returns its name; an empty name
