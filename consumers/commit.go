@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -156,20 +157,19 @@ func (l *lane) changedTimers(timers map[string]pipeline.TimerState) {
 	}
 }
 
-// saveEarly saves the document as soon as the service's state has changed: who
-// is answered that scaling has begun must not read that the service is RUNNING,
-// and nobody is to see an old state for as long as the calls take. A command that
-// waits behind an event comes first: what both lead to is saved at once.
+// saveEarly saves the document before a command is answered: who is told that
+// something was changed reads it changed. It is saved too as soon as the service's
+// state has changed, so that nobody sees an old one for as long as the calls take. A
+// command that waits behind an event comes first: what both lead to is saved at once.
 func (l *lane) saveEarly(ctx context.Context, decision flow.Decision, answers bool) error {
-	if !answers && len(decision.Actions) == 0 && l.partition.isUrgent(l) {
+	if answers {
+		return l.saveDocument(ctx)
+	}
+	changed := slices.ContainsFunc(decision.Changes, func(change flow.Change) bool { return change.Kind == "service" })
+	if !changed || len(decision.Actions) == 0 && l.partition.isUrgent(l) {
 		return nil
 	}
-	for _, change := range decision.Changes {
-		if change.Kind == "service" {
-			return l.saveDocument(ctx)
-		}
-	}
-	return nil
+	return l.saveDocument(ctx)
 }
 
 // flush brings outside what is committed: the document is saved, what happened

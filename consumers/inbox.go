@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"slices"
+	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -20,11 +21,12 @@ type inbox struct{ waiting []delivery }
 type delivery struct {
 	pipeline.Input
 	sequences []uint64
+	came      time.Time
 }
 
 // put adds an input; false says that there is no room.
 func (b *inbox) put(input pipeline.Input) bool {
-	added := delivery{Input: input, sequences: []uint64{input.Sequence}}
+	added := delivery{Input: input, sequences: []uint64{input.Sequence}, came: time.Now()}
 	first := b.mergeable(input)
 	if first < 0 {
 		if len(b.waiting) >= maxWaiting {

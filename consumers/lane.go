@@ -40,6 +40,8 @@ type lane struct {
 	// and routers the history has.
 	cause pipeline.Cause
 	told  flow.State
+	// came is when the input came, and read when the document was asked for last.
+	came, read time.Time
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
 	facts     flow.Facts
@@ -122,6 +124,7 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 	ctx, span := traceInput(ctx, l.service, input)
 	defer span.End()
 	l.open = append(l.open, next.sequences...)
+	l.came = next.came
 	complete := false
 	end := l.persist(ctx, input, func() error { return l.handleOnce(ctx, input) })
 	if end == done {

@@ -36,6 +36,9 @@ func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) erro
 	case fresh:
 		return nil
 	case work.Command != nil && work.Command.Verb != flow.VerbRecover, work.Measures != nil:
+		if l.read.After(l.came) { // for what was in front of it: new enough
+			return nil
+		}
 		return l.refreshDocument(ctx)
 	}
 	if err := l.refreshDocument(ctx); err != nil || !l.exists {

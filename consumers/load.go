@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -59,6 +60,7 @@ func (l *lane) doubtCalls() {
 // text it is decides: ours as last saved or decided, one of ours that a former
 // owner saved too late, or somebody else's, which then is the truth.
 func (l *lane) refreshDocument(ctx context.Context) error {
+	l.read = time.Now()
 	document, err := l.server().Document(ctx, l.service)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		l.exists = false

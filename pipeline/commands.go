@@ -18,28 +18,37 @@ import (
 
 // SubmitCommand queues a command for the service's worker and waits so long for
 // its answer. ErrNoReply says that there was none in time: the command stays
-// queued and CommandStatus tells of it. ErrConflict says that a command of this
-// id was submitted before.
+// queued and CommandStatus tells of it. The command's id must be new: for one that may
+// have been submitted before there is ResumeCommand.
 func (p *Pipeline) SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (Reply, error) {
-	if err := p.register(ctx, command); err != nil {
-		return Reply{}, err
-	}
+	// Both wait for the disk. Who has been answered need not wait for the registration.
+	registered := make(chan struct{})
+	var registration error
+	go func() {
+		defer close(registered)
+		registration = p.register(ctx, command)
+	}()
 	replyTo, replies, forget := p.replies.expect()
 	defer forget()
 	work := Work{Service: command.Service, Command: &command}
 	if _, err := p.publishWork(ctx, work, commandMessage(command), replyTo); err != nil {
+		<-registered
 		return Reply{}, p.withdraw(command, err)
 	}
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
+	unanswered := ErrNoReply
 	select {
 	case reply := <-replies:
 		return reply, nil
 	case <-limit.C:
-		return Reply{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, ErrNoReply)
 	case <-ctx.Done():
-		return Reply{}, fmt.Errorf("command %s for service %d: %w: %w", command.ID, command.Service, ErrNoReply, ctx.Err())
+		unanswered = fmt.Errorf("%w: %w", ErrNoReply, ctx.Err())
 	}
+	if <-registered; registration != nil && ctx.Err() == nil {
+		return Reply{}, fmt.Errorf("%w; the command is queued all the same", registration)
+	}
+	return Reply{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, unanswered)
 }
 
 // commandMessage is the message id under which a command is queued.
@@ -63,8 +72,8 @@ func (s storedStatus) reply() Reply {
 	return reply
 }
 
-// register notes the command as queued, before it is: who asks about a
-// command that was answered must find it.
+// register notes the command as queued, unless something is noted of it: it may have
+// ended by now, or this very call's first answer was lost.
 func (p *Pipeline) register(ctx context.Context, command flow.Command) error {
 	status := CommandStatus{
 		Version: Version, ID: command.ID, State: CommandQueued, Verb: command.Verb,
@@ -74,10 +83,7 @@ func (p *Pipeline) register(ctx context.Context, command flow.Command) error {
 		_, err := p.commands.Create(ctx, command.ID, Encode(status))
 		return err
 	})
-	if isConflict(err) {
-		err = ErrConflict
-	}
-	if err != nil {
+	if err != nil && !isConflict(err) {
 		return fmt.Errorf("register command %s for service %d: %w", command.ID, command.Service, err)
 	}
 	return nil
@@ -130,21 +136,27 @@ func (p *Pipeline) storedStatus(ctx context.Context, id string) (storedStatus, e
 	return status, nil
 }
 
-// FinishCommand stores what became of a command and then answers who waits for it at
-// replyTo, if anybody does. Doing it again is harmless: the first reply counts.
+// FinishCommand answers who waits for a command at replyTo, if anybody does, and then
+// stores what became of it: what the reply tells is durable in the service's record, and
+// who waits need not wait for the disk once more. Until FinishCommand returns nil it is
+// to be done again; that is harmless, since the first reply counts.
 func (p *Pipeline) FinishCommand(ctx context.Context, replyTo string, status CommandStatus, reply Reply) error {
 	status.Version, reply.Version = Version, Version
+	p.reply(replyTo, reply)
 	if err := putText(ctx, p.commands, status.ID, string(Encode(storedStatus{status, reply.Refused}))); err != nil {
 		return fmt.Errorf("finish command %s: %w", status.ID, err)
 	}
-	if !isInbox(replyTo) {
-		return nil
-	}
-	if err := p.conn.Publish(replyTo, Encode(reply)); err != nil {
-		// Who waits will look the status up.
-		p.log.Warn("a command's reply was not sent", "command", status.ID, "error", err)
-	}
 	return nil
+}
+
+func (p *Pipeline) reply(to string, reply Reply) {
+	if !isInbox(to) {
+		return
+	}
+	if err := p.conn.Publish(to, Encode(reply)); err != nil {
+		// Who waits will look the status up.
+		p.log.Warn("a command's reply was not sent", "command", reply.Command, "error", err)
+	}
 }
 
 // isInbox keeps replies away from our own streams and the server's, whatever

@@ -48,13 +48,13 @@ func TestACommandIsAnswered(t *testing.T) {
 		if reply.Command != "c1" || reply.Refused != "" {
 			t.Errorf("the reply is %+v", reply)
 		}
-		status, err := p.CommandStatus(ctx, "c1")
-		must(t, err)
-		if status.State != CommandDone || status.UID != 3 || status.Ended == nil {
+		var status CommandStatus
+		poll.Until(t, "the command to be noted as done", func() bool {
+			status, err = p.CommandStatus(ctx, "c1")
+			return err == nil && status.State == CommandDone
+		})
+		if status.UID != 3 || status.Ended == nil {
 			t.Errorf("the status is %+v", status)
-		}
-		if _, err := p.SubmitCommand(ctx, command("c1"), time.Second); !errors.Is(err, ErrConflict) {
-			t.Errorf("submitted twice: %v", err)
 		}
 		must(t, p.conn.Flush())
 		poll.Until(t, "no address to be left", func() bool {
@@ -95,6 +95,50 @@ func TestACommandWithoutAnAnswerStaysQueued(t *testing.T) {
 	must(t, err)
 	if status.State != CommandRefused || status.Message != "no such role" {
 		t.Errorf("the status is %+v", status)
+	}
+}
+
+func TestWhoWaitsIsAnsweredBeforeTheOutcomeIsStored(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	address, replies, forget := p.replies.expect()
+	defer forget()
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	status := CommandStatus{ID: "c1", State: CommandDone, Verb: flow.VerbScale, Service: 42}
+	if err := p.FinishCommand(gone, address, status, Reply{Command: "c1"}); err == nil {
+		t.Error("an outcome that was not stored counts as stored")
+	}
+	select {
+	case reply := <-replies:
+		if reply.Command != "c1" {
+			t.Errorf("the reply is %+v", reply)
+		}
+	case <-ctx.Done():
+		t.Error("no reply came")
+	}
+}
+
+func TestACommandThatHasEndedIsNotNotedAsQueued(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	status := CommandStatus{ID: "c1", State: CommandDone, Verb: flow.VerbScale, Service: 42}
+	must(t, p.FinishCommand(ctx, "", status, Reply{Command: "c1"}))
+	must(t, p.register(ctx, command("c1")))
+	if status, err := p.CommandStatus(ctx, "c1"); err != nil || status.State != CommandDone {
+		t.Errorf("the status is %+v, %v", status, err)
+	}
+}
+
+func TestACommandThatIsQueuedButNotNotedIsNotPromised(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	const unheardOf = "no id for a bucket"
+	_, err := p.SubmitCommand(ctx, command(unheardOf), 20*time.Millisecond)
+	if err == nil || errors.Is(err, ErrNoReply) {
+		t.Errorf("got %v", err)
+	}
+	input, err := readPartition(t, p, Partition(42), 0).Next(ctx)
+	must(t, err)
+	if input.Work.Command == nil || input.Work.Command.ID != unheardOf {
+		t.Errorf("the queue has %+v", input)
 	}
 }
 

@@ -104,17 +104,11 @@ func (p *Pipeline) UpdateReservation(ctx context.Context, name string, held Rese
 // before, by a process that has gone since: it is carried out once whatever
 // became of the first attempt. The errors are SubmitCommand's.
 func (p *Pipeline) ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (Reply, error) {
+	if err := p.register(ctx, command); err != nil {
+		return Reply{}, err
+	}
 	status, err := p.storedStatus(ctx, command.ID)
-	if errors.Is(err, ErrNotFound) {
-		reply, err := p.SubmitCommand(ctx, command, wait)
-		if !errors.Is(err, ErrConflict) {
-			return reply, err
-		}
-		status, err = p.storedStatus(ctx, command.ID)
-		if err != nil {
-			return Reply{}, err
-		}
-	} else if err != nil {
+	if err != nil {
 		return Reply{}, err
 	}
 	if status.State == CommandQueued {
