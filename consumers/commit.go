@@ -46,11 +46,7 @@ func (l *lane) store(ctx context.Context) error {
 	l.record.Version = pipeline.Version
 	l.keepDigest()
 	l.addNodeTransitions()
-	save := l.worker.pipe.SaveRecord
-	if l.partition.isUrgent(l) {
-		save = l.worker.pipe.SaveRecordNow
-	}
-	revision, err := save(ctx, l.service, l.record, l.revision)
+	revision, err := l.saveRecord(ctx)
 	if err != nil {
 		return fmt.Errorf("commit service %d: %w", l.service, err)
 	}
@@ -58,6 +54,19 @@ func (l *lane) store(ctx context.Context) error {
 	l.told = l.record.State
 	l.worker.metrics.commits.Inc()
 	return nil
+}
+
+// saveRecord waits for the disk: by itself where somebody waits for an answer, else with
+// the records of others, and lets others work meanwhile.
+func (l *lane) saveRecord(ctx context.Context) (revision uint64, err error) {
+	if l.partition.isUrgent(l) {
+		return l.worker.pipe.SaveRecordNow(ctx, l.service, l.record, l.revision)
+	}
+	err = l.whileOthersWork(ctx, func() (err error) {
+		revision, err = l.worker.pipe.SaveRecord(ctx, l.service, l.record, l.revision)
+		return err
+	})
+	return revision, err
 }
 
 // keptDigests bounds how many bodies a late worker may be behind.

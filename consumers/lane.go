@@ -25,6 +25,7 @@ type lane struct {
 	// The partition's mutex guards these.
 	inbox  inbox
 	turn   *ticket       // asked for or granted; nil while the lane rests
+	back   *ticket       // asked for by the lane in its turn, for a place that it has given away
 	urgent bool          // somebody waits for an answer
 	room   chan struct{} // closed when a full inbox has room again
 	rests  *list.Element // among the lanes that rest

@@ -39,8 +39,10 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	}
 	if input.Work.Command != nil && !l.urgent {
 		l.urgent = true
-		if l.turn != nil {
-			p.worker.turns.hasten(l.turn)
+		for _, asked := range []*ticket{l.turn, l.back} {
+			if asked != nil {
+				p.worker.turns.hasten(asked)
+			}
 		}
 	}
 	if l.turn == nil {
@@ -66,8 +68,26 @@ func (p *partition) lane(service int) *lane {
 
 // ask asks for a turn of the lane; the caller holds the mutex.
 func (p *partition) ask(l *lane) {
-	l.turn = &ticket{urgent: l.urgent, grant: func() { go l.run(p.life) }}
+	l.turn, l.back = &ticket{rank: l.rank(ordinary), grant: func() { go l.run(p.life) }}, nil
 	p.worker.turns.submit(l.turn)
+}
+
+// rank is how a lane asks for a place, which it would ask for by itself as a lower
+// one; the caller holds the mutex.
+func (l *lane) rank(otherwise rank) rank {
+	if l.urgent {
+		return urgent
+	}
+	return otherwise
+}
+
+// askAgain asks for a place for a lane that has given its own away.
+func (p *partition) askAgain(l *lane, request *ticket) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	request.rank = l.rank(request.rank)
+	l.back = request
+	p.worker.turns.submit(request)
 }
 
 // take removes the next input of a lane. Without one the lane comes to rest.

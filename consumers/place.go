@@ -1,6 +1,9 @@
 package consumers
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // A lane works in a place (turns has the count of them), so that oned and NATS get
 // no more at a time than they can do. It gives the place away wherever it would
@@ -15,8 +18,10 @@ func (l *lane) leavePlace() {
 }
 
 // takePlace waits for a place; without one it returns ctx's error.
-func (l *lane) takePlace(ctx context.Context) error {
-	err := l.worker.turns.enter(ctx, l.partition.isUrgent(l))
+func (l *lane) takePlace(ctx context.Context, as rank) error {
+	request, granted := awaited(as)
+	l.partition.askAgain(l, request)
+	err := l.worker.turns.await(ctx, request, granted)
 	l.placed = err == nil
 	return err
 }
@@ -25,7 +30,7 @@ func (l *lane) takePlace(ctx context.Context) error {
 func (l *lane) standAside(ctx context.Context, wait *backoff) {
 	l.leavePlace()
 	wait.wait(ctx)
-	_ = l.takePlace(ctx)
+	_ = l.takePlace(ctx, ordinary)
 }
 
 // giveWay lets others work between two calls where they wait for that: a role of a
@@ -35,11 +40,27 @@ func (l *lane) giveWay(ctx context.Context) error {
 		return nil
 	}
 	l.leavePlace()
-	return l.takePlace(ctx)
+	return l.takePlace(ctx, ordinary)
 }
 
-// maxOutside bounds how many lanes tell what happened without a place: beyond it
-// whoever tells keeps others from working.
+// whileOthersWork waits for NATS to store something in the middle of a turn, and lets
+// another lane work meanwhile. It goes on before those that have not begun. Whom a
+// command waits for keeps its place.
+func (l *lane) whileOthersWork(ctx context.Context, stored func() error) error {
+	turns, outside := l.worker.turns, l.worker.outside
+	if !l.placed || l.partition.isUrgent(l) || !turns.crowded() || !outside.TryAcquire(1) {
+		return stored()
+	}
+	l.leavePlace()
+	err := func() error {
+		defer outside.Release(1)
+		return stored()
+	}()
+	return errors.Join(err, l.takePlace(ctx, returning))
+}
+
+// maxOutside bounds how many lanes wait for NATS's disk without a place: beyond it
+// whoever waits keeps others from working.
 const maxOutside = 512
 
 // makeRoom lets another lane work while this one tells what happened and sets its

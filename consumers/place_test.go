@@ -1,16 +1,21 @@
 package consumers
 
 import (
+	"errors"
 	"testing"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // placed is a lane with the only place, and waiting says that another one got it.
 func placed(outside *semaphore.Weighted) (l *lane, another func() (granted *bool)) {
 	w := &Worker{turns: newTurns(1, 0), outside: outside}
 	w.turns.submit(&ticket{grant: func() {}})
-	return &lane{worker: w, placed: true}, func() *bool {
+	return &lane{worker: w, partition: &partition{worker: w}, placed: true}, func() *bool {
 		granted := false
 		w.turns.submit(&ticket{grant: func() { granted = true }})
 		return &granted
@@ -50,5 +55,64 @@ func TestOnlySoManyLanesTellWithoutAPlace(t *testing.T) {
 	second.makeRoom()()
 	if second.placed || !*granted {
 		t.Error("it keeps its place although fewer tell by now")
+	}
+}
+
+func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T) {
+	l, another := placed(semaphore.NewWeighted(1))
+	turns := l.worker.turns
+	back := func() bool {
+		turns.mutex.Lock()
+		defer turns.mutex.Unlock()
+		return turns.waiting[returning].Len() > 0
+	}
+	second, third := another(), new(bool)
+	failed := errors.New("the disk is full")
+	err := l.whileOthersWork(t.Context(), func() error {
+		if l.placed || !*second {
+			t.Errorf("it has its place: %t; the other one got it: %t", l.placed, *second)
+		}
+		third = another()
+		go func() {
+			poll.Until(t, "the lane to ask for a place", back)
+			turns.leave()
+		}()
+		return failed
+	})
+	if !errors.Is(err, failed) || !l.placed || *third {
+		t.Errorf("got %v; it has its place: %t; one that had not begun got it: %t", err, l.placed, *third)
+	}
+}
+
+func TestALaneThatACommandWaitsForKeepsItsPlace(t *testing.T) {
+	l, another := placed(semaphore.NewWeighted(1))
+	l.urgent = true
+	second := another()
+	err := l.whileOthersWork(t.Context(), func() error { return nil })
+	if err != nil || !l.placed || *second {
+		t.Errorf("got %v; it has its place: %t; another one got it: %t", err, l.placed, *second)
+	}
+}
+
+// TestACommandHastensALaneThatIsToComeBack: the command came after the lane had asked.
+func TestACommandHastensALaneThatIsToComeBack(t *testing.T) {
+	l, another := placed(semaphore.NewWeighted(1))
+	p := l.partition
+	p.lanes = map[int]*lane{7: l}
+	l.service, l.turn, l.wake = 7, &ticket{}, make(chan struct{}, 1)
+	another()
+	l.leavePlace()
+	before := another()
+	request, granted := awaited(ordinary)
+	p.askAgain(l, request)
+	p.put(pipeline.Input{Work: pipeline.Work{Service: 7, Command: &flow.Command{ID: "c"}}})
+	l.worker.turns.leave()
+	select {
+	case <-granted:
+	default:
+		t.Error("it waits behind lanes that nobody waits for")
+	}
+	if *before {
+		t.Error("one that nobody waits for got the place")
 	}
 }

@@ -13,17 +13,27 @@ import (
 type turns struct {
 	places, reserved int
 
-	mutex            sync.Mutex
-	taken            int
-	urgent, ordinary list.List // of *ticket
+	mutex   sync.Mutex
+	taken   int
+	waiting [ranks]list.List // of *ticket, by rank
 }
+
+// rank says who goes before whom: the closed set.
+type rank int
+
+const (
+	ordinary  rank = iota
+	returning      // gave its place away for a moment, in the middle of something
+	urgent         // somebody waits for an answer
+	ranks
+)
 
 // ticket is a request for a place; grant is called, once, with the place.
 type ticket struct {
-	grant  func()
-	queue  *list.List // where it waits; nil while it does not
-	waits  *list.Element
-	urgent bool
+	grant func()
+	rank  rank
+	queue *list.List // where it waits; nil while it does not
+	waits *list.Element
 }
 
 func newTurns(places, reserved int) *turns { return &turns{places: places, reserved: reserved} }
@@ -40,8 +50,9 @@ func (t *turns) submit(request *ticket) {
 func (t *turns) hasten(request *ticket) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if request.urgent = true; request.queue == &t.ordinary {
+	if request.queue != nil && request.rank != urgent {
 		t.dequeue(request)
+		request.rank = urgent
 		t.enqueue(request)
 		t.share()
 	}
@@ -70,14 +81,23 @@ func (t *turns) leave() {
 func (t *turns) crowded() bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	return t.urgent.Len()+t.ordinary.Len() > 0
+	for i := range t.waiting {
+		if t.waiting[i].Len() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
-// enter waits for a place; without one it returns ctx's error.
-func (t *turns) enter(ctx context.Context, urgent bool) error {
-	granted := make(chan struct{})
-	request := &ticket{urgent: urgent, grant: func() { close(granted) }}
-	t.submit(request)
+// awaited is a ticket whose holder waits for what closes when it is granted.
+func awaited(rank rank) (request *ticket, granted <-chan struct{}) {
+	closes := make(chan struct{})
+	return &ticket{rank: rank, grant: func() { close(closes) }}, closes
+}
+
+// await waits until a ticket that was submitted is granted; when ctx ends before, it
+// takes the ticket back and returns ctx's error.
+func (t *turns) await(ctx context.Context, request *ticket, granted <-chan struct{}) error {
 	select {
 	case <-granted:
 		return nil
@@ -90,10 +110,7 @@ func (t *turns) enter(ctx context.Context, urgent bool) error {
 }
 
 func (t *turns) enqueue(request *ticket) {
-	request.queue = &t.ordinary
-	if request.urgent {
-		request.queue = &t.urgent
-	}
+	request.queue = &t.waiting[request.rank]
 	request.waits = request.queue.PushBack(request)
 }
 
@@ -104,17 +121,24 @@ func (t *turns) dequeue(request *ticket) {
 
 // share gives free places away.
 func (t *turns) share() {
-	for {
-		next := t.urgent.Front()
-		if next == nil || t.taken >= t.places+t.reserved {
-			next = t.ordinary.Front()
-			if next == nil || t.taken >= t.places {
-				return
-			}
-		}
+	for next := t.next(); next != nil; next = t.next() {
 		granted := next.Value.(*ticket)
 		t.dequeue(granted)
 		t.taken++
 		granted.grant()
 	}
+}
+
+// next is who may have a place now.
+func (t *turns) next() *list.Element {
+	if first := t.waiting[urgent].Front(); first != nil && t.taken < t.places+t.reserved {
+		return first
+	}
+	if t.taken >= t.places {
+		return nil
+	}
+	if first := t.waiting[returning].Front(); first != nil {
+		return first
+	}
+	return t.waiting[ordinary].Front()
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // asked submits a request that notes its name when it is granted.
-func asked(t *turns, granted *[]string, name string, urgent bool) *ticket {
-	request := &ticket{urgent: urgent, grant: func() { *granted = append(*granted, name) }}
+func asked(t *turns, granted *[]string, name string, as rank) *ticket {
+	request := &ticket{rank: as, grant: func() { *granted = append(*granted, name) }}
 	t.submit(request)
 	return request
 }
@@ -16,13 +16,14 @@ func asked(t *turns, granted *[]string, name string, urgent bool) *ticket {
 func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 	shared := newTurns(2, 1)
 	var granted []string
-	asked(shared, &granted, "a", false)
-	asked(shared, &granted, "b", false)
-	asked(shared, &granted, "c", false)
-	late := asked(shared, &granted, "d", false)
-	gone := asked(shared, &granted, "e", false)
-	asked(shared, &granted, "urgent 1", true)
-	asked(shared, &granted, "urgent 2", true)
+	asked(shared, &granted, "a", ordinary)
+	asked(shared, &granted, "b", ordinary)
+	asked(shared, &granted, "c", ordinary)
+	late := asked(shared, &granted, "d", ordinary)
+	gone := asked(shared, &granted, "e", ordinary)
+	asked(shared, &granted, "back", returning)
+	asked(shared, &granted, "urgent 1", urgent)
+	asked(shared, &granted, "urgent 2", urgent)
 	if want := []string{"a", "b", "urgent 1"}; !slices.Equal(granted, want) {
 		t.Fatalf("granted %v, want %v", granted, want)
 	}
@@ -30,10 +31,10 @@ func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 	if !shared.withdraw(gone) || shared.withdraw(gone) || !shared.crowded() {
 		t.Error("a request can be withdrawn once, and others wait")
 	}
-	for range 5 {
+	for range 6 {
 		shared.leave()
 	}
-	if want := []string{"a", "b", "urgent 1", "urgent 2", "d", "c"}; !slices.Equal(granted, want) {
+	if want := []string{"a", "b", "urgent 1", "urgent 2", "d", "back", "c"}; !slices.Equal(granted, want) {
 		t.Errorf("granted %v, want %v", granted, want)
 	}
 	if shared.crowded() {
@@ -44,16 +45,21 @@ func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 // TestTurnsAreNotLost: who gives up waiting takes no place with him.
 func TestTurnsAreNotLost(t *testing.T) {
 	shared := newTurns(1, 0)
-	if err := shared.enter(t.Context(), false); err != nil {
+	enter := func(ctx context.Context, as rank) error {
+		request, granted := awaited(as)
+		shared.submit(request)
+		return shared.await(ctx, request, granted)
+	}
+	if err := enter(t.Context(), ordinary); err != nil {
 		t.Fatal(err)
 	}
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	if shared.enter(given, true) == nil {
+	if enter(given, urgent) == nil {
 		t.Fatal("a place was given that there is not")
 	}
 	shared.leave()
-	if err := shared.enter(t.Context(), false); err != nil || shared.crowded() {
+	if err := enter(t.Context(), ordinary); err != nil || shared.crowded() {
 		t.Errorf("the place is not free: %v", err)
 	}
 }

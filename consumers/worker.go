@@ -66,10 +66,6 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// lanesPerCall is how many lanes may work for each call that may be under way:
-// a lane also waits for NATS, and oned is not to wait for it meanwhile.
-const lanesPerCall = 2
-
 // Worker drives the services that it owns.
 type Worker struct {
 	config  Config
@@ -107,7 +103,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		pipe:    pipe,
 		oned:    oned,
 		calls:   semaphore.NewWeighted(config.MaxCalls),
-		turns:   newTurns(int(config.MaxCalls)*lanesPerCall, int(config.MaxCalls)),
+		turns:   newTurns(int(config.MaxCalls), int(config.MaxCalls)),
 		outside: semaphore.NewWeighted(maxOutside),
 		metrics: newMetrics(config.Registerer),
 		running: map[string]*task{},
