@@ -14,13 +14,26 @@ import (
 // with 100,000 VMs, all parts together.
 const memoryAim = 900 << 20
 
+// growth is by how many per cent what is in use may grow, within memoryAim, before garbage
+// is collected. Go's own 100 collects twice as often, and a command that comes
+// meanwhile waits for it.
+const growth = 200
+
 // memoryPause is how often it is looked whether a process needs more.
 const memoryPause = time.Second
 
 // boundMemory has garbage collected before the process takes more than memoryAim.
 // By itself Go lets a process grow to twice what it has in use, on hosts where oned
-// and its database want memory too. GOMEMLIMIT goes before.
+// and its database want memory too. Within the bound a worker may grow to three times as
+// much. GOMEMLIMIT and GOGC go before.
 func (a *App) boundMemory(context.Context) error {
+	if a.has(PartWorker) && os.Getenv("GOGC") == "" {
+		before := debug.SetGCPercent(growth)
+		a.release = append(a.release, func(context.Context) error {
+			debug.SetGCPercent(before)
+			return nil
+		})
+	}
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}

@@ -48,3 +48,35 @@ func TestMemoryIsBoundedUnlessTheEnvironmentSays(t *testing.T) {
 		t.Errorf("the limit is %d in spite of GOMEMLIMIT", limit)
 	}
 }
+
+func TestAWorkerCollectsGarbageLessOften(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	t.Setenv("GOGC", "")
+	const usual = 100
+	debug.SetGCPercent(usual)
+	percentOf := func(parts ...Part) int {
+		a := New(Config{}, parts, "test", io.Discard, slog.New(slog.DiscardHandler))
+		if err := a.boundMemory(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		percent := debug.SetGCPercent(usual)
+		debug.SetGCPercent(percent)
+		if err := a.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return percent
+	}
+	for what, got := range map[string][2]int{
+		"a worker":       {percentOf(PartBridge, PartWorker), growth},
+		"a bridge":       {percentOf(PartBridge), usual},
+		"after a worker": {debug.SetGCPercent(usual), usual},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s: %d per cent, want %d", what, got[0], got[1])
+		}
+	}
+	t.Setenv("GOGC", "50")
+	if percent := percentOf(PartWorker); percent != usual {
+		t.Errorf("it is %d per cent in spite of GOGC", percent)
+	}
+}
