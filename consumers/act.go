@@ -36,18 +36,14 @@ func (l *lane) act(ctx context.Context, actions []flow.Action) (flow.Decision, e
 	return l.plan(), nil
 }
 
-// actOnce makes one call under the bound on all calls. A refusal is decided on at
-// once; what was to follow then is unasked, so that it is decided on again.
+// actOnce makes one call. A refusal is decided on at once; what was to follow then is
+// unasked, so that it is decided on again.
 func (l *lane) actOnce(ctx context.Context, action flow.Action, following []flow.Action) (*flow.Decision, error) {
-	if err := l.worker.calls.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer l.worker.calls.Release(1)
-	if err := l.stillOurs(ctx); err != nil {
-		return nil, err
-	}
-	l.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
-	refusal, err := l.call(ctx, action)
+	var refusal verdict
+	err := l.whileOthersWork(ctx, func() (err error) {
+		refusal, err = l.callInTurn(ctx, action)
+		return err
+	})
 	if err != nil || refusal == nil {
 		return nil, err
 	}
@@ -60,6 +56,22 @@ func (l *lane) actOnce(ctx context.Context, action flow.Action, following []flow
 
 // verdict decides with a refusal taken into account.
 type verdict func() flow.Decision
+
+// callInTurn makes a call under the bound on all calls. Meanwhile the lane gives no
+// place away that it still has: those who got it may wait to call, and it for them.
+func (l *lane) callInTurn(ctx context.Context, action flow.Action) (verdict, error) {
+	if err := l.worker.calls.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer l.worker.calls.Release(1)
+	l.calling = true
+	defer func() { l.calling = false }()
+	if err := l.stillOurs(ctx); err != nil {
+		return nil, err
+	}
+	l.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
+	return l.call(ctx, action)
+}
 
 func (l *lane) call(ctx context.Context, action flow.Action) (verdict, error) {
 	switch action.Kind {

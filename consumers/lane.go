@@ -55,8 +55,9 @@ type lane struct {
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.
 	dirtyTimers map[string]bool
-	// placed says that the lane has one of the places of those that work.
-	placed bool
+	// placed says that the lane has one of the places of those that work, and calling
+	// that it makes one of the calls that may be made at once.
+	placed, calling bool
 }
 
 func newLane(w *Worker, p *partition, service int) *lane {

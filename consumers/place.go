@@ -43,24 +43,25 @@ func (l *lane) giveWay(ctx context.Context) error {
 	return l.takePlace(ctx, ordinary)
 }
 
-// whileOthersWork waits for NATS to store something in the middle of a turn, and lets
-// another lane work meanwhile. It goes on before those that have not begun. Whom a
-// command waits for keeps its place.
-func (l *lane) whileOthersWork(ctx context.Context, stored func() error) error {
+// whileOthersWork waits, in the middle of a turn, until NATS has stored something or
+// oned has done what it was asked, and lets another lane work meanwhile. It goes on
+// before those that have not begun. Whom a command waits for keeps its place, and so
+// does who is making a call.
+func (l *lane) whileOthersWork(ctx context.Context, wait func() error) error {
 	turns, outside := l.worker.turns, l.worker.outside
-	if !l.placed || l.partition.isUrgent(l) || !turns.crowded() || !outside.TryAcquire(1) {
-		return stored()
+	if !l.placed || l.calling || l.partition.isUrgent(l) || !turns.crowded() || !outside.TryAcquire(1) {
+		return wait()
 	}
 	l.leavePlace()
 	err := func() error {
 		defer outside.Release(1)
-		return stored()
+		return wait()
 	}()
 	return errors.Join(err, l.takePlace(ctx, returning))
 }
 
-// maxOutside bounds how many lanes wait for NATS's disk without a place: beyond it
-// whoever waits keeps others from working.
+// maxOutside bounds how many lanes wait without a place, for NATS's disk or for a call:
+// beyond it whoever waits keeps others from working.
 const maxOutside = 512
 
 // makeRoom lets another lane work while this one tells what happened and sets its

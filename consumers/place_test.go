@@ -84,13 +84,20 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 	}
 }
 
-func TestALaneThatACommandWaitsForKeepsItsPlace(t *testing.T) {
-	l, another := placed(semaphore.NewWeighted(1))
-	l.urgent = true
-	second := another()
-	err := l.whileOthersWork(t.Context(), func() error { return nil })
-	if err != nil || !l.placed || *second {
-		t.Errorf("got %v; it has its place: %t; another one got it: %t", err, l.placed, *second)
+// TestALaneKeepsItsPlace: one that a command waits for, and one in the middle of a call,
+// which might wait for who got the place and he for the call.
+func TestALaneKeepsItsPlace(t *testing.T) {
+	for what, begin := range map[string]func(*lane){
+		"a command waits for it": func(l *lane) { l.urgent = true },
+		"it makes a call":        func(l *lane) { l.calling = true },
+	} {
+		l, another := placed(semaphore.NewWeighted(1))
+		begin(l)
+		second := another()
+		err := l.whileOthersWork(t.Context(), func() error { return nil })
+		if err != nil || !l.placed || *second {
+			t.Errorf("%s: got %v; it has its place: %t; another one got it: %t", what, err, l.placed, *second)
+		}
 	}
 }
 

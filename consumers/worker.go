@@ -103,7 +103,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		pipe:    pipe,
 		oned:    oned,
 		calls:   semaphore.NewWeighted(config.MaxCalls),
-		turns:   newTurns(int(config.MaxCalls), int(config.MaxCalls)),
+		turns:   newTurns(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside: semaphore.NewWeighted(maxOutside),
 		metrics: newMetrics(config.Registerer),
 		running: map[string]*task{},
