@@ -48,15 +48,17 @@ func (l *lane) giveWay(ctx context.Context) error {
 // before those that have not begun. Whom a command waits for keeps its place, and so
 // does who is making a call.
 func (l *lane) whileOthersWork(ctx context.Context, wait func() error) error {
-	turns, outside := l.worker.turns, l.worker.outside
-	if !l.placed || l.calling || l.partition.isUrgent(l) || !turns.crowded() || !outside.TryAcquire(1) {
+	if !l.placed || l.calling || l.partition.isUrgent(l) {
 		return wait()
 	}
-	l.leavePlace()
+	waited := l.makeRoom()
 	err := func() error {
-		defer outside.Release(1)
+		defer waited()
 		return wait()
 	}()
+	if l.placed {
+		return err
+	}
 	return errors.Join(err, l.takePlace(ctx, returning))
 }
 
@@ -64,11 +66,11 @@ func (l *lane) whileOthersWork(ctx context.Context, wait func() error) error {
 // beyond it whoever waits keeps others from working.
 const maxOutside = 512
 
-// makeRoom lets another lane work while this one tells what happened and sets its
-// timers: that is a wait for NATS's disk, and what many lanes tell at a time is
-// stored at the cost of a few. The lane goes on in another turn. What it returns is
-// to be called when all is told.
-func (l *lane) makeRoom() (told func()) {
+// makeRoom lets another lane work, where one waits for that, while this one waits, as for
+// NATS's disk: what many lanes store at a time costs as much as what a few do. A lane
+// that tells its history and sets its timers goes on in another turn. What it returns is
+// to be called when the wait is over.
+func (l *lane) makeRoom() (waited func()) {
 	if !l.placed || !l.worker.turns.crowded() || !l.worker.outside.TryAcquire(1) {
 		return func() {}
 	}
