@@ -14,10 +14,14 @@ import (
 // with 100,000 VMs, all parts together.
 const memoryAim = 900 << 20
 
-// growth is by how many per cent what is in use may grow, within memoryAim, before garbage
-// is collected. Go's own 100 collects twice as often, and a command that comes
-// meanwhile waits for it.
-const growth = 200
+// By how many per cent what is in use may grow, within memoryAim, before garbage is
+// collected. For a worker Go's own 100 collects twice as often, and a command that comes
+// meanwhile waits for it. What a bridge by itself has in use is messages that wait,
+// which are quickly looked through.
+const (
+	WorkerGrowth = 200
+	BridgeGrowth = 50
+)
 
 // memoryPause is how often it is looked whether a process needs more.
 const memoryPause = time.Second
@@ -25,10 +29,10 @@ const memoryPause = time.Second
 // boundMemory has garbage collected before the process takes more than memoryAim.
 // By itself Go lets a process grow to twice what it has in use, on hosts where oned
 // and its database want memory too. Within the bound a worker may grow to three times as
-// much. GOMEMLIMIT and GOGC go before.
+// much, and a bridge to half as much again. GOMEMLIMIT and GOGC go before.
 func (a *App) boundMemory(context.Context) error {
-	if a.has(PartWorker) && os.Getenv("GOGC") == "" {
-		before := debug.SetGCPercent(growth)
+	if percent := a.growth(); percent > 0 && os.Getenv("GOGC") == "" {
+		before := debug.SetGCPercent(percent)
 		a.release = append(a.release, func(context.Context) error {
 			debug.SetGCPercent(before)
 			return nil
@@ -53,6 +57,17 @@ func (a *App) boundMemory(context.Context) error {
 		return nil
 	})
 	return nil
+}
+
+// growth is for the parts of this process; 0 means Go's own.
+func (a *App) growth() int {
+	switch {
+	case a.has(PartWorker):
+		return WorkerGrowth
+	case a.has(PartBridge) && len(a.parts) == 1:
+		return BridgeGrowth
+	}
+	return 0
 }
 
 // memoryLimit leaves half as much again as is in use: with less, garbage would be

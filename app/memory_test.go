@@ -49,7 +49,7 @@ func TestMemoryIsBoundedUnlessTheEnvironmentSays(t *testing.T) {
 	}
 }
 
-func TestAWorkerCollectsGarbageLessOften(t *testing.T) {
+func TestGarbageIsCollectedAsOftenAsThePartsNeed(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "1GiB")
 	t.Setenv("GOGC", "")
 	const usual = 100
@@ -67,8 +67,9 @@ func TestAWorkerCollectsGarbageLessOften(t *testing.T) {
 		return percent
 	}
 	for what, got := range map[string][2]int{
-		"a worker":       {percentOf(PartBridge, PartWorker), growth},
-		"a bridge":       {percentOf(PartBridge), usual},
+		"a worker":       {percentOf(PartBridge, PartWorker), WorkerGrowth},
+		"a bridge":       {percentOf(PartBridge), BridgeGrowth},
+		"bridge and API": {percentOf(PartBridge, PartAPI), usual},
 		"after a worker": {debug.SetGCPercent(usual), usual},
 	} {
 		if got[0] != got[1] {

@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 	"testing"
 
+	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -36,6 +38,7 @@ func asBridge() (is bool, err error) {
 // runBridge writes its status for each line that it reads, until there are no
 // more.
 func runBridge(endpoint, nats string) error {
+	debug.SetGCPercent(app.BridgeGrowth)
 	ctx := context.Background()
 	pipe, err := pipeline.Open(ctx, pipeline.Config{URL: nats, Name: "bridge"})
 	if err != nil {

@@ -32,12 +32,9 @@ type feed struct {
 	state feedState
 }
 
-// rawBytes bounds the messages that are heard and not yet understood, besides lentBytes
-// where the window has as much room. A bridge by itself takes 120 MiB with both.
-const (
-	rawBytes  = 16 << 20
-	lentBytes = 12 << 20
-)
+// rawBytes bounds the messages that are heard and not yet understood, besides what the
+// window lends.
+const rawBytes = 16 << 20
 
 func newFeed(b *Bridge, endpoint, address string) *feed {
 	c := &b.config
@@ -46,7 +43,7 @@ func newFeed(b *Bridge, endpoint, address string) *feed {
 	window := newWindow(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes))
 	f := &feed{
 		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), lost: b.ask,
-		queue:      newQueue(rawBytes, func() int64 { return min(window.room(), lentBytes) }),
+		queue:      newQueue(rawBytes, window.lends),
 		window:     window,
 		translator: &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint},
 	}

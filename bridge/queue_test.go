@@ -12,17 +12,18 @@ import (
 // sized is an item of so many bytes.
 func sized(bytes int64) item { return item{frames: [][]byte{make([]byte, bytes-itemOverhead)}} }
 
-// What is not understood yet may use the room that the understood do not need.
+// What is not understood yet may use three quarters of the room for what is, as far as
+// that is free.
 func TestQueueBorrowsTheWindowsRoom(t *testing.T) {
 	window := newWindow(4000, time.Minute, nil)
-	q := newQueue(2000, window.room)
-	for n := range 6 {
+	q := newQueue(2000, window.lends)
+	for n := range 5 {
 		if !q.offer(sized(1000)) {
-			t.Fatalf("message %d found no room: 2000 bytes of its own, and 4000 that the window does not use", n+1)
+			t.Fatalf("message %d found no room: 2000 bytes of its own, and 3000 of those that the window does not use", n+1)
 		}
 	}
 	if q.offer(sized(1000)) {
-		t.Error("a message found room beyond both bounds")
+		t.Error("a message found room beyond both")
 	}
 	q.takeNow(3)
 	window.add([]entry{{data: make([]byte, 3000-entryOverhead), heard: time.Now()}}, 1)

@@ -133,11 +133,12 @@ func (w *window) await(e entry) {
 	}
 }
 
-// room is how many bytes there is room for.
-func (w *window) room() int64 {
+// lends is how many bytes of its room the window can do without: three quarters at
+// most, since what is understood comes too.
+func (w *window) lends() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.limit - w.bytes
+	return max(0, w.limit/4*3-w.bytes)
 }
 
 func (w *window) unstored() int { return len(w.entries) - int(w.next-w.first) }
