@@ -41,13 +41,16 @@ func newFeed(b *Bridge, endpoint, address string) *feed {
 	name := feedName(c.Zone, endpoint)
 	log := b.log.With("feed", name)
 	window := newWindow(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes))
+	translator := &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint}
 	f := &feed{
 		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), lost: b.ask,
 		queue:      newQueue(rawBytes, window.lends),
 		window:     window,
-		translator: &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint},
+		translator: translator,
 	}
-	f.listener = &listener{endpoint: endpoint, address: address, topics: c.topics(), log: log, lost: b.ask, metrics: b.metrics}
+	f.listener = &listener{
+		endpoint: endpoint, address: address, topics: c.topics(), decoder: translator.decoder(), log: log, lost: b.ask, metrics: b.metrics,
+	}
 	return f
 }
 

@@ -21,6 +21,7 @@ const (
 type listener struct {
 	endpoint, address string
 	topics            []string
+	decoder           *decoder
 	log               *slog.Logger
 	// lost is called when events may have been lost.
 	lost    func(cause string)
@@ -90,10 +91,14 @@ func (l *listener) reconnect() {
 }
 
 // pass queues a message. Waiting for room leaves the publisher to its
-// high-water mark, above which it drops without a word.
+// high-water mark, above which it drops without a word: where room gets scarce, because
+// nobody has the processor time to understand what was heard, the listener does it.
 func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	now := time.Now().UTC()
 	message.heard = now
+	if q.tight() {
+		message = l.decoder.ahead(message)
+	}
 	waited, err := q.push(ctx, message)
 	if err != nil {
 		return err

@@ -6,12 +6,21 @@ import (
 	"time"
 )
 
-// item is a message as heard.
+// item is a message as heard, or as understood already.
 type item struct {
 	heard  time.Time
 	frames [][]byte
 	// slab has the frames, if not nil.
 	slab *slab
+	// known is there instead of the frames where the message was understood before
+	// its turn.
+	known *meaning
+}
+
+// meaning is what a message became: an event or dead letter, if it passes.
+type meaning struct {
+	entry  entry
+	passes bool
 }
 
 // itemOverhead is about what an item takes besides its frames, in bytes.
@@ -19,6 +28,9 @@ const itemOverhead = 256
 
 func (i item) size() int64 {
 	size := int64(itemOverhead)
+	if i.known != nil {
+		size += i.known.entry.size()
+	}
 	for _, frame := range i.frames {
 		size += int64(len(frame))
 	}
@@ -71,6 +83,13 @@ func (q *queue) offer(i item) bool {
 	q.bytes += size
 	signal(q.ready)
 	return true
+}
+
+// tight says that more than half of the room is taken.
+func (q *queue) tight() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes > q.limit && 2*q.bytes > q.limit+q.spare()
 }
 
 // take removes what has arrived, up to a number of messages, and waits for the

@@ -2,11 +2,14 @@ package bridge
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/flow"
 )
 
 // sized is an item of so many bytes.
@@ -71,5 +74,45 @@ func TestOneOverflowIsToldOnce(t *testing.T) {
 	}
 	if told := strings.Count(log.String(), "was full"); told != 2 {
 		t.Errorf("told %d times, want 2:\n%s", told, log.String())
+	}
+}
+
+// Where nobody has the time to understand what was heard, the listener does it: what
+// waits then takes a fraction of the room, and nothing overflows. Order and content
+// stay what they are without it.
+func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
+	pass, err := newFilter(Config{}.withDefaults())
+	must(t, err)
+	translator := &translator{filter: pass, endpoint: "tcp://127.0.0.1:1"}
+	listener := &listener{decoder: translator.decoder(), metrics: newMetrics(prometheus.NewRegistry())}
+	const messages = 200
+	heard := make([]item, messages)
+	for i := range heard {
+		frames := vmFrames(flow.VM{ID: i, Name: "web", State: flow.VMActive, LCMState: flow.LCMRunning, Service: 7, Role: "web"})
+		const end = "</USER_TEMPLATE>"
+		heard[i].frames = changedFrames(frames, string(frames[0]), end, "<NOTE>"+strings.Repeat("x", 6000)+"</NOTE>"+end)
+	}
+	heard[messages-1].frames = [][]byte{[]byte("EVENT STATE nonsense"), nil}
+	room := 40 * heard[0].size()
+	q := newQueue(room/2, func() int64 { return room / 2 })
+	for _, message := range heard {
+		must(t, listener.pass(limited(t), q, message))
+	}
+	asHeard := slices.IndexFunc(q.items, func(i item) bool { return i.known != nil })
+	if asHeard < 15 || asHeard > 25 || listener.status.Overflows > 0 {
+		t.Errorf("%d messages wait as they were heard, want about 20, half of the room; %d had to wait for room", asHeard, listener.status.Overflows)
+	}
+	var got []entry
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	decode(done, q, translator, func(entries []entry, _ int) { got = append(got, entries...) })
+	want := translator.decoder().understand(heard)
+	if len(got) != messages || len(want) != messages || q.bytes != 0 {
+		t.Fatalf("%d and %d events of %d messages; %d bytes are left", len(got), len(want), messages, q.bytes)
+	}
+	for i := range want {
+		if got[i].hash != want[i].hash || got[i].subject != want[i].subject || got[i].objectID != want[i].objectID {
+			t.Fatalf("event %d is %+v, want %+v", i, got[i], want[i])
+		}
 	}
 }
