@@ -41,11 +41,29 @@ func (p *Pipeline) NewIndex(object string) *Index {
 }
 
 // CatchUp reads what was stored since the last time. An event that cannot be
-// understood counts as missing.
+// understood counts as missing. Where a consumer is lost on the way, or silent because
+// the machine is busy, another one goes on from there.
 func (x *Index) CatchUp(ctx context.Context) error {
 	if err := x.checkStream(ctx); err != nil {
 		return fmt.Errorf("read the last event of each %s: %w", x.object, err)
 	}
+	for inVain := 0; ; {
+		before := x.last
+		err := x.readOn(ctx)
+		if x.last == before {
+			inVain++
+		}
+		if err == nil || ctx.Err() != nil || inVain == maxInVain {
+			return err
+		}
+	}
+}
+
+// maxInVain is how many consumers in all an index tries that bring nothing.
+const maxInVain = 3
+
+// readOn reads on behind what was read last, with one consumer.
+func (x *Index) readOn(ctx context.Context) error {
 	r := x.pipeline.newReader(StreamONE, fmt.Sprintf("one.%d.%s.>", x.pipeline.zone, x.object), x.last)
 	if x.last == 0 {
 		// An object has a last event for each state it was in, of which the one

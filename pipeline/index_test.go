@@ -1,8 +1,12 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
 )
@@ -46,6 +50,54 @@ func TestTheIndexKnowsTheNewestEventOfEachVM(t *testing.T) {
 	}
 	if _, found, err := index.Event(ctx, 1); found || err != nil {
 		t.Errorf("an event of a lost stream: %v", err)
+	}
+}
+
+// A comparison of 100,000 VMs does not begin anew because a consumer was lost.
+func TestTheIndexGoesOnWhereItsConsumerWasLost(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	lease, err := p.AcquireFeed(ctx, "fe1", "a")
+	must(t, err)
+	const events = 20_000
+	for first := 0; first < events; first += 1000 {
+		var some []FeedEvent
+		for vm := first; vm < first+1000; vm++ {
+			some = append(some, vmEvent(vm, vm))
+		}
+		must(t, lease.Publish(ctx, some))
+	}
+	stream, err := p.js.Stream(ctx, StreamONE)
+	must(t, err)
+	deleted := make(chan struct{})
+	go func() {
+		defer close(deleted)
+		deleteFirstReader(ctx, stream)
+	}()
+	index := p.NewIndex("vm")
+	for deletedNow := false; !deletedNow; {
+		index.Forget()
+		must(t, index.CatchUp(ctx))
+		select {
+		case <-deleted:
+			deletedNow = true
+		default:
+		}
+	}
+	known := 0
+	index.All(func(int, StoredObject) { known++ })
+	if known != events {
+		t.Errorf("%d of %d VMs are known", known, events)
+	}
+}
+
+// deleteFirstReader deletes the first consumer of a reader that it finds.
+func deleteFirstReader(ctx context.Context, stream jetstream.Stream) {
+	for ctx.Err() == nil {
+		for name := range stream.ConsumerNames(ctx).Name() {
+			if strings.HasPrefix(name, "flowjet-") && stream.DeleteConsumer(ctx, name) == nil {
+				return
+			}
+		}
 	}
 }
 
