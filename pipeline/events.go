@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -43,8 +42,8 @@ func (r *EventReader) Next(ctx context.Context) (uint64, Event, error) {
 }
 
 func decodeEvent(data []byte) (Event, error) {
-	var event Event
-	if err := json.Unmarshal(data, &event); err != nil {
+	event, err := unmarshalEvent(data)
+	if err != nil {
 		return Event{}, err
 	}
 	if event.Version < 1 || event.Version > Version {

@@ -77,8 +77,7 @@ func (r *reader) rewind(metadata *jetstream.MsgMetadata) {
 
 // decodeWork reads a message once where it is of a version that is known here.
 func (p *Pipeline) decodeWork(data []byte) (Work, error) {
-	var work Work
-	err := json.Unmarshal(data, &work)
+	work, err := unmarshalWork(data)
 	if err == nil && work.Version >= 1 && work.Version <= p.schema {
 		return work, nil
 	}
