@@ -99,6 +99,7 @@ func (p *parser) work() (work Work) {
 	if p.has(`,"trouble":[`) {
 		work.Trouble = p.trouble()
 	}
+	work.Reason = p.optional(`,"reason":`)
 	p.must("}")
 	return work
 }

@@ -26,7 +26,12 @@ func eventsAsWritten() []Event {
 }
 
 func worksAsWritten() []Work {
-	works := []Work{{Version: 1, Service: 7}, {Version: 1, Service: 7, Trouble: []Trouble{{21, 3, 14}}}, {Version: 1, Trouble: []Trouble{{21, 3, 14}, {22, 3, 14}}}}
+	works := []Work{
+		{Version: 1, Service: 7},
+		{Version: 1, Service: 7, Reason: "a new service"},
+		{Version: 1, Service: 7, Trouble: []Trouble{{21, 3, 14}}},
+		{Version: 1, Service: 7, Trouble: []Trouble{{21, 3, 14}, {22, 3, 14}}, Reason: "vm 21 ACTIVE/BOOT_FAILURE and 1 more"},
+	}
 	for _, event := range eventsAsWritten() {
 		works = append(works, Work{Version: 1, Service: 7, Event: &event})
 	}
