@@ -180,10 +180,25 @@ func cleanXML(text []byte) []byte {
 }
 
 func clean(text []byte) bool {
-	if !bytes.Contains(text, []byte("&#")) {
+	if !hasReference(text) {
 		text = behindPlain(text)
 	}
 	return allClean(text)
+}
+
+// hasReference says that there may be a numeric character reference. It looks for the
+// rarer of the two characters with which that begins: XML in XML is full of "&".
+func hasReference(text []byte) bool {
+	for {
+		at := bytes.IndexByte(text, '#')
+		if at < 0 {
+			return false
+		}
+		if at > 0 && text[at-1] == '&' {
+			return true
+		}
+		text = text[at+1:]
+	}
 }
 
 func allClean(text []byte) bool {

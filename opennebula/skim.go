@@ -88,8 +88,15 @@ func elementSize(text []byte, tag []byte) int {
 
 // inCDATA says that a text ends inside CDATA: the last that opens is not closed.
 func inCDATA(text []byte) bool {
-	open := bytes.LastIndex(text, []byte(openCDATA))
-	return open >= 0 && !bytes.Contains(text[open:], []byte(closeCDATA))
+	for end := len(text); ; {
+		end = bytes.LastIndexByte(text[:end], openCDATA[len(openCDATA)-1])
+		if end < 0 {
+			return false
+		}
+		if opened := text[:end+1]; bytes.HasSuffix(opened, []byte(openCDATA)) {
+			return !bytes.Contains(text[end:], []byte(closeCDATA))
+		}
+	}
 }
 
 func partOfName(c byte) bool {
