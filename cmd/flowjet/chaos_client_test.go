@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,8 +17,9 @@ import (
 type journal struct {
 	accepted, refused, unanswered atomic.Int64
 	mutex                         sync.Mutex
-	wanted                        map[int][]int // service -> cardinalities of Master that may be
-	removed                       map[int]bool  // services whose removal was accepted
+	wanted                        map[int][]int    // service -> cardinalities of Master that may be
+	asked                         map[int][]string // service -> what was asked of it, with the status of the answer
+	removed                       map[int]bool     // services whose removal was accepted
 }
 
 func (j *journal) String() string {
@@ -29,9 +31,31 @@ func (j *journal) promise(service int, cardinalities ...int) {
 	j.mutex.Lock()
 	defer j.mutex.Unlock()
 	if j.wanted == nil {
-		j.wanted, j.removed = map[int][]int{}, map[int]bool{}
+		j.wanted, j.removed, j.asked = map[int][]int{}, map[int]bool{}, map[int][]string{}
 	}
 	j.wanted[service] = cardinalities
+}
+
+// allow notes a further cardinality that the service may have: what was asked for and
+// not answered may be carried out, now or later, or not at all.
+func (j *journal) allow(service, cardinality int) {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	j.wanted[service] = append(j.wanted[service], cardinality)
+}
+
+// mayHave says whether the service may have the cardinality; story is what led to that.
+func (j *journal) mayHave(service, cardinality int) (may bool, story string) {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	wanted, known := j.wanted[service]
+	return !known || slices.Contains(wanted, cardinality), fmt.Sprintf("it may have %v after %s", wanted, strings.Join(j.asked[service], ", "))
+}
+
+func (j *journal) tell(service int, what string) {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	j.asked[service] = append(j.asked[service], what)
 }
 
 func (j *journal) remove(service int) {
@@ -88,13 +112,18 @@ func (c *client) change(ctx context.Context, service int) {
 	if before < 0 {
 		return
 	}
+	if may, story := c.log.mayHave(service, before); !may {
+		c.t.Errorf("service %d: role Master is read with cardinality %d: %s", service, before, story)
+	}
 	body := fmt.Sprintf(`{"role_name": "Master", "cardinality": %d, "force": true}`, cardinality)
-	switch c.ask(ctx, http.MethodPost, fmt.Sprintf("/service/%d/scale", service), body) {
+	status := c.ask(ctx, http.MethodPost, fmt.Sprintf("/service/%d/scale", service), body)
+	c.log.tell(service, fmt.Sprintf("%s: from %d to %d: %d", time.Now().Format(time.TimeOnly), before, cardinality, status))
+	switch status {
 	case http.StatusNoContent:
 		c.log.promise(service, cardinality)
 	case http.StatusInternalServerError, http.StatusConflict:
 	default:
-		c.log.promise(service, before, cardinality)
+		c.log.allow(service, cardinality)
 	}
 }
 
