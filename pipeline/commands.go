@@ -80,6 +80,9 @@ func (p *Pipeline) register(ctx context.Context, command flow.Command) error {
 		Service: command.Service, UID: command.User.UID, Queued: time.Now().UTC(),
 	}
 	err := persist(ctx, func(ctx context.Context) error {
+		if err := p.connected(); err != nil {
+			return err
+		}
 		_, err := p.commands.Create(ctx, command.ID, Encode(status))
 		return err
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -159,5 +160,32 @@ func TestRepliesGoToInboxesOnly(t *testing.T) {
 		if isInbox(subject) != want {
 			t.Errorf("isInbox(%q) is %v", subject, !want)
 		}
+	}
+}
+
+// A client that was told that a request failed must not see it carried out when the
+// front-end that it asked is connected again, hours later.
+func TestACommandIsNotKeptForTheNextConnection(t *testing.T) {
+	node := natstest.NewNode(t)
+	p := open(t, node.URL())
+	node.Stop()
+	poll.Until(t, "the connection is known to be lost", func() bool { return !p.conn.IsConnected() })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := p.SubmitCommand(ctx, command("late"), time.Second); err == nil || !transient(err) {
+		t.Errorf("submitting without a connection: %v", err)
+	}
+	node.Start()
+	_, err := p.PublishWork(limited(t), Work{Service: 8}, "next")
+	must(t, err)
+	stream, err := p.js.Stream(limited(t), StreamWork)
+	must(t, err)
+	info, err := stream.Info(limited(t))
+	must(t, err)
+	if info.State.Msgs != 1 {
+		t.Errorf("%d messages are stored, want the one that was published behind the command", info.State.Msgs)
+	}
+	if status, err := p.CommandStatus(limited(t), "late"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the command is noted as %+v (%v)", status, err)
 	}
 }

@@ -148,6 +148,9 @@ func (p *Pipeline) publish(ctx context.Context, message *nats.Msg) (uint64, erro
 	carryTrace(ctx, message)
 	var sequence uint64
 	err := persist(ctx, func(ctx context.Context) error {
+		if err := p.connected(); err != nil {
+			return err
+		}
 		ack, err := p.js.PublishMsg(ctx, message)
 		if err != nil {
 			return err
@@ -156,6 +159,16 @@ func (p *Pipeline) publish(ctx context.Context, message *nats.Msg) (uint64, erro
 		return nil
 	})
 	return sequence, err
+}
+
+// connected is to be asked before something is sent that must not be stored later:
+// without a connection nats.go keeps it, and sends it after the next connect, when whoever
+// wanted it may have been told long ago that it failed. The error is a transient one.
+func (p *Pipeline) connected() error {
+	if !p.conn.IsConnected() {
+		return nats.ErrDisconnected
+	}
+	return nil
 }
 
 // publishOrdered stores the messages in their order and returns when all are
