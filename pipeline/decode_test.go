@@ -40,39 +40,28 @@ func worksAsWritten() []Work {
 
 func TestWhatIsWrittenHereIsReadInOnePass(t *testing.T) {
 	for _, event := range eventsAsWritten() {
-		text := EncodeEvent(event)
-		p := parser{rest: text}
-		if p.event(); !p.atEnd() {
-			t.Errorf("%s was not read in one pass from %q on", text, p.rest)
-		}
-		checkEventRead(t, text)
+		checkOnePass(t, EncodeEvent(event), (*parser).event)
 	}
 	for _, work := range worksAsWritten() {
-		text := encodeWork(work)
-		p := parser{rest: text}
-		if p.work(); !p.atEnd() {
-			t.Errorf("%s was not read in one pass from %q on", text, p.rest)
-		}
-		checkWorkRead(t, text)
+		checkOnePass(t, encodeWork(work), (*parser).work)
 	}
 }
 
-// checkEventRead holds what is read against the general decoder.
-func checkEventRead(t *testing.T, data []byte) {
+func checkOnePass[T any](t *testing.T, text []byte, inOnePass func(*parser) T) {
 	t.Helper()
-	var want Event
-	wantErr := json.Unmarshal(data, &want)
-	got, err := unmarshalEvent(data)
-	if (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(got, want) {
-		t.Fatalf("%q was read as %+v (%v), want %+v (%v)", data, got, err, want, wantErr)
+	p := parser{rest: text}
+	if inOnePass(&p); !p.atEnd() {
+		t.Errorf("%s was not read in one pass from %q on", text, p.rest)
 	}
+	checkRead(t, text, inOnePass)
 }
 
-func checkWorkRead(t *testing.T, data []byte) {
+// checkRead holds what is read against the general decoder.
+func checkRead[T any](t *testing.T, data []byte, inOnePass func(*parser) T) {
 	t.Helper()
-	var want Work
+	var want T
 	wantErr := json.Unmarshal(data, &want)
-	got, err := unmarshalWork(data)
+	got, err := unmarshal(data, inOnePass)
 	if (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(got, want) {
 		t.Fatalf("%q was read as %+v (%v), want %+v (%v)", data, got, err, want, wantErr)
 	}
@@ -97,8 +86,8 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := slices.Clone(data)
-		checkEventRead(t, data)
-		checkWorkRead(t, data)
+		checkRead(t, data, (*parser).event)
+		checkRead(t, data, (*parser).work)
 		if !slices.Equal(data, before) {
 			t.Fatal("what was read has been changed")
 		}

@@ -26,14 +26,14 @@ func (j *journal) String() string {
 	return fmt.Sprintf("%d requests accepted, %d refused, %d without an answer", j.accepted.Load(), j.refused.Load(), j.unanswered.Load())
 }
 
-// promise notes which cardinalities the service may have from now on.
-func (j *journal) promise(service int, cardinalities ...int) {
+// promise notes which cardinality the service has from now on.
+func (j *journal) promise(service, cardinality int) {
 	j.mutex.Lock()
 	defer j.mutex.Unlock()
 	if j.wanted == nil {
 		j.wanted, j.removed, j.asked = map[int][]int{}, map[int]bool{}, map[int][]string{}
 	}
-	j.wanted[service] = cardinalities
+	j.wanted[service] = []int{cardinality}
 }
 
 // allow notes a further cardinality that the service may have: what was asked for and
