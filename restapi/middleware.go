@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -59,11 +60,18 @@ func (s *Server) logged(next http.Handler) http.Handler {
 		ctx, span := traceRequest(r)
 		r = r.WithContext(context.WithValue(ctx, noteKey{}, about))
 		next.ServeHTTP(recorded, r)
+		if recorded.status >= http.StatusInternalServerError && errors.Is(r.Context().Err(), context.Canceled) {
+			recorded.status = statusClientGone
+		}
 		endRequest(span, r, recorded.status, about)
 		s.metrics.served(r, recorded.status, time.Since(began))
 		s.logRequest(r, recorded, about, time.Since(began))
 	})
 }
+
+// statusClientGone stands in log, metrics and traces for a request whose client hung up:
+// what failed because of that is no failure of Flowjet's. The number is nginx's.
+const statusClientGone = 499
 
 // logRequest writes the access line: reads that worked are for debugging only.
 func (s *Server) logRequest(r *http.Request, recorded *recorder, about *note, took time.Duration) {

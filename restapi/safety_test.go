@@ -26,20 +26,26 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// fakeQueue is a pipeline that panics, fails or is away.
+// fakeQueue is a pipeline that panics, fails, is away, or does not answer who asks for
+// a command until it has hung up.
 type fakeQueue struct {
 	queue
-	away bool
-	err  error
+	away  bool
+	err   error
+	asked chan struct{}
 }
 
 func (q *fakeQueue) SubmitCommand(context.Context, flow.Command, time.Duration) (pipeline.Reply, error) {
 	return pipeline.Reply{}, q.err
 }
 
-func (q *fakeQueue) CommandStatus(_ context.Context, id string) (pipeline.CommandStatus, error) {
-	if id == "boom" {
+func (q *fakeQueue) CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error) {
+	switch {
+	case id == "boom":
 		panic("a secret inside")
+	case q.asked != nil:
+		close(q.asked)
+		<-ctx.Done()
 	}
 	return pipeline.CommandStatus{}, q.err
 }
@@ -83,6 +89,35 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 	}
 	if again := ask(s, "GET", "/flowjet/v1/version", ""); again.Code != 200 {
 		t.Errorf("afterwards: %d", again.Code)
+	}
+}
+
+func TestWhoHangsUpIsNoFailureOfOurs(t *testing.T) {
+	log := &lockedBuffer{}
+	q := &fakeQueue{err: errors.New("no answer from stream"), asked: make(chan struct{})}
+	s, _ := fakeServer(t, Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, q)
+	server := httptest.NewServer(s.Handler())
+	defer server.Close()
+	ctx, hangUp := context.WithCancel(t.Context())
+	go func() {
+		<-q.asked
+		hangUp()
+	}()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/flowjet/v1/commands/x", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("bob", "right")
+	answer, err := server.Client().Do(r)
+	if err == nil {
+		answer.Body.Close()
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v %v", answer, err)
+	}
+	poll.Until(t, "the request to be logged", func() bool { return strings.Contains(log.String(), "path=/flowjet/v1/commands/x") })
+	if text := log.String(); !strings.Contains(text, "status=499") || strings.Contains(text, "level=WARN") {
+		t.Errorf("the log says %s", text)
 	}
 }
 
