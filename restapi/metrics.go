@@ -20,7 +20,7 @@ type metrics struct {
 func newMetrics() *metrics {
 	return &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "flowjet_api_requests_total", Help: "Requests answered, by route and status.",
+			Name: "flowjet_api_requests_total", Help: "Requests answered, by route and status; 499 where the client hung up first.",
 		}, []string{"route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "flowjet_api_request_duration_seconds", Help: "Time to answer a request, by route.",
