@@ -1,5 +1,9 @@
 # Flowjet's tasks. `make help` lists them.
 
+# What fails in front of a pipe fails the task.
+SHELL       := bash
+.SHELLFLAGS := -o pipefail -c
+
 GO        ?= go
 BIN       ?= bin/flowjet
 DATA      ?= flowjet-data
