@@ -89,6 +89,10 @@ func NewClient(config Config) *Client {
 // returns; who leads is asked again by itself.
 func (c *Client) Follow(ctx context.Context, zone int) { c.leader.follow(ctx, zone) }
 
+// Leadership returns the term of the zone's leader and since when that leader is known
+// here; 0 in a zone of one server and while no leader was found.
+func (c *Client) Leadership() (term int, since time.Time) { return c.leader.leadership() }
+
 // Endpoint is the XML-RPC address that the next call goes to.
 func (c *Client) Endpoint() string { return c.leader.endpoint() }
 
@@ -217,7 +221,7 @@ func (c *Client) exchange(ctx context.Context, method, session string, arguments
 			return received, err
 		}
 		next := c.leader.find(ctx)
-		again := (notBegun(err) || reads(method)) && (next != endpoint || time.Now().Before(patience))
+		again := (NotBegun(err) || reads(method)) && (next != endpoint || time.Now().Before(patience))
 		if !again || ctx.Err() != nil {
 			return nil, err
 		}

@@ -22,7 +22,7 @@ func TestRefusalsCarryOnedsCode(t *testing.T) {
 		if !IsCode(err, code) {
 			t.Errorf("code %v: got %v", code, err)
 		}
-		if Ambiguous(err) != (code == CodeReplication) {
+		if Ambiguous(err) != (code == CodeReplication || code == CodeInternal) {
 			t.Errorf("code %v: ambiguous is %v", code, Ambiguous(err))
 		}
 		if Temporary(err) != (code == CodeReplication || code == CodeInternal) {

@@ -10,6 +10,10 @@ import (
 // the client reads; asking for a smaller range helps.
 var ErrTooLarge = errors.New("the answer is larger than is read")
 
+// ErrUnconfirmed is the cause of an error of a confirmed read whose server is not
+// certain to have led the zone while it answered.
+var ErrUnconfirmed = errors.New("it is not certain who leads the zone")
+
 // codeNames are what OpenNebula's documentation calls the error numbers.
 var codeNames = map[Code]string{
 	CodeAuthentication: "AUTHENTICATION", CodeAuthorization: "AUTHORIZATION", CodeNoExists: "NO_EXISTS",
@@ -35,11 +39,21 @@ type Error struct {
 
 // Error names the call, oned's reason and its code.
 func (e *Error) Error() string {
-	reason := strings.TrimSpace(strings.TrimPrefix(e.Message, "["+e.Method+"]"))
+	reason := e.reason()
 	if reason == "" {
 		reason = "no reason given"
 	}
 	return fmt.Sprintf("oned refused %s: %s (%s)", e.Method, reason, e.Code)
+}
+
+// reason is oned's message without the name of the call that it puts in front.
+func (e *Error) reason() string {
+	if strings.HasPrefix(e.Message, "[one.") {
+		if _, reason, found := strings.Cut(e.Message, "]"); found {
+			return strings.TrimSpace(reason)
+		}
+	}
+	return strings.TrimSpace(e.Message)
 }
 
 // asError is the refusal in err, if it is one.
@@ -81,22 +95,51 @@ func (e *TransportError) Error() string {
 // Unwrap is the cause: a context's error, a network error, a decoding error.
 func (e *TransportError) Unwrap() error { return e.Err }
 
-// Ambiguous says that the call may or may not have been carried out, so that
-// its effect has to be looked for before it is made again.
+// notBegun reports whether a reason of oned's for INTERNAL means that it did not begin
+// the call: the zone had no leader, or the follower that was asked could not connect
+// to it. The reasons stand at the front: behind it can be what a user wrote.
+func notBegun(reason string) bool {
+	if forwarding, failed := strings.CutPrefix(reason, "libcurl failed to execute the HTTP POST transaction"); failed {
+		return strings.Contains(forwarding, "Failed to connect to")
+	}
+	doing, refused := strings.CutPrefix(reason, "Cannot process request, ")
+	return refused && (doing == "no leader found" ||
+		strings.HasPrefix(doing, "oned cluster in election") || doing == "oned cluster is replicating log")
+}
+
+// final reports whether a reason of oned's for INTERNAL never changes: what was sent
+// cannot be read.
+func final(reason string) bool {
+	return strings.HasPrefix(reason, "Parse error") || strings.HasPrefix(reason, "Error transforming the ")
+}
+
+// internal reports whether err is a refusal with INTERNAL for a reason of a kind.
+func internal(err error, kind func(reason string) bool) bool {
+	refusal, refused := asError(err)
+	return refused && refusal.Code == CodeInternal && kind(refusal.reason())
+}
+
+// NotBegun reports whether oned has certainly not begun the call: not a byte of it
+// has left, or the zone had no leader.
+func NotBegun(err error) bool {
+	return errors.Is(err, ErrUnconfirmed) || unsent(err) || internal(err, notBegun)
+}
+
+// Ambiguous reports whether the call may or may not have been carried out, so that
+// its effect has to be looked for before it is made again. That is so without an
+// answer, and for INTERNAL without a reason that is known: a leader that loses its
+// place refuses with its ordinary sentence what the next leader may still carry out.
 func Ambiguous(err error) bool {
 	var transport *TransportError
 	if errors.As(err, &transport) {
 		return transport.Sent
 	}
+	if IsCode(err, CodeInternal) {
+		return !internal(err, notBegun) && !internal(err, final)
+	}
 	return IsCode(err, CodeReplication)
 }
 
-// Temporary says that the same call may succeed later: oned did not answer,
-// was not the leader, or failed inside. An Ambiguous error can be Temporary.
-func Temporary(err error) bool {
-	var transport *TransportError
-	if errors.As(err, &transport) {
-		return true
-	}
-	return IsCode(err, CodeReplication) || IsCode(err, CodeInternal)
-}
+// Temporary reports whether the same call may succeed later: it is NotBegun or
+// Ambiguous. What is neither is refused for good.
+func Temporary(err error) bool { return NotBegun(err) || Ambiguous(err) }

@@ -45,6 +45,7 @@ type leader struct {
 	servers   []string // all that are known, the given ones first
 	current   string
 	term      int
+	since     time.Time // when the term was heard of
 	confirmed time.Time
 	rounds    chan struct{} // closed when the round under way ends; nil without one
 	last      time.Time     // when the last round ended
@@ -69,6 +70,12 @@ func (l *leader) endpoint() string {
 		l.startRound()
 	}
 	return l.current
+}
+
+func (l *leader) leadership() (term int, since time.Time) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.term, l.since
 }
 
 // several says that there is a choice; the mutex is held.
@@ -199,6 +206,9 @@ func (l *leader) choose(found []standing) {
 	if best.endpoint != l.current {
 		l.logger.Info("calls go to another oned", "leader", best.endpoint, "before", l.current, "term", best.status.Term)
 	}
+	if best.status.Term != l.term {
+		l.since = time.Now()
+	}
 	l.current, l.term, l.confirmed = best.endpoint, best.status.Term, time.Now()
 }
 
@@ -228,25 +238,10 @@ func (l *leader) awaitMove(ctx context.Context, endpoint string, moved func()) {
 	}
 }
 
-// inElection are oned's words for a call that it did not begin with, because
-// the zone has no leader just now.
-var inElection = []string{"election period", "no leader found"}
-
-// notBegun says that oned has certainly not carried the call out, and that
-// another oned may.
-func notBegun(err error) bool {
-	if refusal, refused := asError(err); refused {
-		return refusal.Code == CodeInternal && slices.ContainsFunc(inElection, func(words string) bool {
-			return strings.Contains(refusal.Message, words)
-		})
-	}
-	return unsent(err)
-}
-
 // elsewhere says that another oned may know better than the one that was asked.
 func elsewhere(err error) bool {
 	_, refused := asError(err)
-	return err != nil && !refused || IsCode(err, CodeReplication) || notBegun(err)
+	return err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
 }
 
 // reads says that a call changes nothing, so that it can be made again whatever

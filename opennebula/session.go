@@ -11,6 +11,8 @@ type Session struct {
 	secret string
 	// group is the group that a scoped target names, or -1.
 	group int
+	// confirmed has reads answered by a server that certainly led the zone.
+	confirmed bool
 }
 
 // Server is the session of the server user itself.
@@ -29,6 +31,17 @@ func (c *Client) For(user string) *Session {
 func (c *Client) With(name, secret string) *Session {
 	session := escape(name) + ":" + escape(secret)
 	return &Session{client: c, secret: secret, group: -1, current: func() string { return session }}
+}
+
+// Confirmed returns a session of the same user whose reads are answered by the server
+// that led the zone, in one term, before and after the answer. A follower's database is
+// behind, so what shrinks, ends or forgets anything is decided from such a read. Without
+// certainty a read ends in an error that is Temporary (ErrUnconfirmed). In a zone of
+// one server it is the same session.
+func (s *Session) Confirmed() *Session {
+	confirmed := *s
+	confirmed.confirmed = true
+	return &confirmed
 }
 
 // readAs makes a call whose answer is a text, and reads it by of. The text lasts
