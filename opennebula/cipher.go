@@ -14,27 +14,24 @@ import (
 	"time"
 )
 
-// The life of a server token. A long one matters: each new token misses oned's
-// session cache and costs an auth driver's start, 200-320 ms.
+// tokenPeriod is for how long tokens stay the same. oned keeps one session string a
+// user and runs an auth driver of 200-500 ms for each other one, so every process has to
+// send the same: the token is deterministic, and what is chosen in it, its expiry, is
+// cut to the wall clock. A token is valid for one to two periods, so that clocks may
+// differ and a call under way at the change is still accepted.
 const (
-	tokenLife    = 30 * time.Minute
-	tokenReserve = 10 * time.Minute
-	maxTokens    = 10_000
+	tokenPeriod = 30 * time.Minute
+	maxTokens   = 10_000
 )
 
-// serverTokens makes the server user's tokens and keeps each until well before
-// its expiry.
+// serverTokens makes the server user's tokens, and keeps those of the period.
 type serverTokens struct {
-	user  string
-	key   []byte
-	now   func() time.Time
-	mutex sync.Mutex
-	made  map[string]serverToken
-}
-
-type serverToken struct {
-	text    string
-	expires time.Time
+	user   string
+	key    []byte
+	now    func() time.Time
+	mutex  sync.Mutex
+	period int64
+	made   map[string]string // by the user acted for
 }
 
 func newServerTokens(credentials Credentials, now func() time.Time) *serverTokens {
@@ -42,11 +39,11 @@ func newServerTokens(credentials Credentials, now func() time.Time) *serverToken
 		user: credentials.User,
 		key:  cipherKey(credentials.Password),
 		now:  now,
-		made: map[string]serverToken{},
+		made: map[string]string{},
 	}
 }
 
-// renew takes over another password of the server user. It says whether it was another.
+// renew sets another password of the server user. It reports whether it was another.
 func (t *serverTokens) renew(password string) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -59,36 +56,30 @@ func (t *serverTokens) renew(password string) bool {
 	return true
 }
 
-// session is the session string in which the server user acts for target, a
-// user's name or "name:gid". oned unescapes the session but not the token.
+// session returns the session string in which the server user acts for target, a
+// user's name or "name:gid". oned unescapes the session but not the token. The group
+// stands beside the token and not in it: oned compares tokens alone with the session
+// that it keeps, so that calls for a user with and without a group do not evict each
+// other.
 func (t *serverTokens) session(target string) string {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	// The monotonic clock stops while a machine sleeps; oned compares wall clocks.
-	now := t.now().Round(0)
-	token, found := t.made[target]
-	if !found || now.After(token.expires.Add(-tokenReserve)) {
-		token = serverToken{expires: now.Add(tokenLife)}
-		token.text = encrypt(t.key, fmt.Sprintf("%s:%s:%d", t.user, target, token.expires.Unix()))
-		t.makeRoom(now)
-		t.made[target] = token
-	}
-	return escape(t.user) + ":" + escapeTarget(target) + ":" + token.text
+	name, _ := splitTarget(target)
+	return escape(t.user) + ":" + escapeTarget(target) + ":" + t.token(name)
 }
 
-// makeRoom forgets expired tokens, and all of them where that is not enough.
-func (t *serverTokens) makeRoom(now time.Time) {
-	if len(t.made) < maxTokens {
-		return
-	}
-	for target, token := range t.made {
-		if now.After(token.expires) {
-			delete(t.made, target)
-		}
-	}
-	if len(t.made) >= maxTokens {
+func (t *serverTokens) token(name string) string {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	length := int64(tokenPeriod / time.Second)
+	if period := t.now().Unix() / length; period != t.period || len(t.made) >= maxTokens {
+		t.period = period
 		clear(t.made)
 	}
+	token, found := t.made[name]
+	if !found {
+		token = encrypt(t.key, fmt.Sprintf("%s:%s:%d", t.user, name, (t.period+2)*length))
+		t.made[name] = token
+	}
+	return token
 }
 
 // cipherKey is the AES key that oned's server_cipher driver derives from a

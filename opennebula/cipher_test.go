@@ -60,7 +60,7 @@ func TestSessionsNameTheirTarget(t *testing.T) {
 			t.Errorf("session of %q does not begin with %q", user, prefix)
 			continue
 		}
-		if text := decryptToken(t, testCredentials.Password, token); !strings.HasPrefix(text, "serveradmin:"+user+":") {
+		if text := decryptToken(t, testCredentials.Password, token); !strings.HasPrefix(text, "serveradmin:"+strings.TrimSuffix(user, ":104")+":") {
 			t.Errorf("token of %q holds %q", user, text)
 		}
 	}
@@ -69,22 +69,36 @@ func TestSessionsNameTheirTarget(t *testing.T) {
 	}
 }
 
-func TestTokensAreKeptAndRenewedBeforeTheyExpire(t *testing.T) {
+// TestProcessesSendTheSameSession: oned keeps one session string a user and runs an
+// auth driver for each other one.
+func TestProcessesSendTheSameSession(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0).Truncate(tokenPeriod)
+	at := func(after time.Duration, target string) string {
+		return newServerTokens(testCredentials, func() time.Time { return start.Add(after) }).session(target)
+	}
+	first := at(0, "alice")
+	if at(tokenPeriod-time.Second, "alice") != first {
+		t.Error("two processes that started at different times of a period send different sessions")
+	}
+	if at(tokenPeriod, "alice") == first {
+		t.Error("the session is not renewed at the period's end")
+	}
+	want := fmt.Sprintf("serveradmin:alice:%d", start.Add(2*tokenPeriod).Unix())
+	if text := decryptToken(t, testCredentials.Password, strings.TrimPrefix(first, "serveradmin:alice:")); text != want {
+		t.Errorf("token %q, want %q", text, want)
+	}
+	if scoped := at(0, "alice:104"); scoped != strings.Replace(first, ":alice:", ":alice:104:", 1) {
+		t.Errorf("with a group the token is another, which evicts the one without: %s", scoped)
+	}
+}
+
+func TestTokensAreRenewed(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	tokens := newServerTokens(testCredentials, func() time.Time { return now })
 	first := tokens.session("alice")
-	now = now.Add(tokenLife - tokenReserve)
-	if tokens.session("alice") != first {
-		t.Fatal("a token with time left was replaced: each new one costs an auth driver in oned")
-	}
-	now = now.Add(time.Second)
-	second := tokens.session("alice")
-	if second == first {
-		t.Fatal("a token near its expiry was not renewed")
-	}
-	want := fmt.Sprintf("serveradmin:alice:%d", now.Add(tokenLife).Unix())
-	if text := decryptToken(t, testCredentials.Password, strings.TrimPrefix(second, "serveradmin:alice:")); text != want {
-		t.Fatalf("token %q, want %q", text, want)
+	now = now.Add(tokenPeriod)
+	if tokens.session("alice") == first {
+		t.Error("a running process keeps the last period's session")
 	}
 }
 

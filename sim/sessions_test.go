@@ -68,6 +68,8 @@ func TestSessions(t *testing.T) {
 		serverSession(t, server, "alice", soon):                                              "alice",
 		serverSession(t, server, "alice:1", soon):                                            "alice",
 		serverSession(t, server, "alice:0", soon):                                            "",
+		strings.Replace(serverSession(t, server, "alice", soon), ":alice:", ":alice:1:", 1):  "alice",
+		strings.Replace(serverSession(t, server, "alice", soon), ":alice:", ":alice:0:", 1):  "",
 		serverSession(t, server, "nobody", soon):                                             "",
 		serverSession(t, server, "serveradmin", soon):                                        "serveradmin",
 		serverSession(t, server, "alice", time.Now()):                                        "",
