@@ -57,13 +57,13 @@ func (t *serverTokens) renew(password string) bool {
 }
 
 // session returns the session string in which the server user acts for target, a
-// user's name or "name:gid". oned unescapes the session but not the token. The group
-// stands beside the token and not in it: oned compares tokens alone with the session
-// that it keeps, so that calls for a user with and without a group do not evict each
-// other.
+// user's name or "name:gid". oned reads it as it is, without unescaping anything. The
+// group stands beside the token and not in it: oned compares tokens alone with the
+// session that it keeps, so that calls for a user with and without a group do not
+// evict each other.
 func (t *serverTokens) session(target string) string {
 	name, _ := splitTarget(target)
-	return escape(t.user) + ":" + escapeTarget(target) + ":" + t.token(name)
+	return t.user + ":" + target + ":" + t.token(name)
 }
 
 func (t *serverTokens) token(name string) string {
@@ -103,30 +103,6 @@ func encrypt(key []byte, text string) string {
 	return base64.StdEncoding.EncodeToString(padded)
 }
 
-// escape makes one half of a session safe: names and passwords may hold
-// blanks and colons. oned reads both "+" and "%20"; the latter cannot be
-// mistaken for a plus sign.
-func escape(text string) string {
-	const digits = "0123456789ABCDEF"
-	var escaped strings.Builder
-	for _, b := range []byte(text) {
-		if unreserved(b) {
-			escaped.WriteByte(b)
-			continue
-		}
-		escaped.Write([]byte{'%', digits[b>>4], digits[b&15]})
-	}
-	return escaped.String()
-}
-
-// escapeTarget escapes the name in "name" or "name:gid".
-func escapeTarget(target string) string {
-	if name, group := splitTarget(target); group >= 0 {
-		return escape(name) + ":" + strconv.Itoa(group)
-	}
-	return escape(target)
-}
-
 // splitTarget takes the group off "name:gid"; -1 without one.
 func splitTarget(target string) (name string, group int) {
 	if left, right, found := strings.Cut(target, ":"); found {
@@ -135,8 +111,4 @@ func splitTarget(target string) (name string, group int) {
 		}
 	}
 	return target, -1
-}
-
-func unreserved(b byte) bool {
-	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || strings.IndexByte("-_.~", b) >= 0
 }

@@ -42,19 +42,9 @@ func TestServerCipherAgreesWithOpenSSL(t *testing.T) {
 
 func TestSessionsNameTheirTarget(t *testing.T) {
 	client := newTestClient(t, "http://127.0.0.1:1")
-	targets := map[string]string{
-		"oneadmin":     "oneadmin",
-		"alice smith":  "alice%20smith",
-		"a+b@c/d":      "a%2Bb%40c%2Fd",
-		"bob:104":      "bob:104",
-		"odd:name":     "odd%3Aname",
-		"\u00fcber":    "%C3%BCber",
-		"negative:-4":  "negative%3A-4",
-		"serveradmin.": "serveradmin.",
-	}
-	for user, target := range targets {
+	for _, user := range []string{"oneadmin", "alice@corp.example", "a+b/c%20d", "bob:104", "\u00fcber", "serveradmin."} {
 		session := client.For(user).current()
-		prefix := "serveradmin:" + target + ":"
+		prefix := "serveradmin:" + user + ":" // oned unescapes nothing
 		token, found := strings.CutPrefix(session, prefix)
 		if !found {
 			t.Errorf("session of %q does not begin with %q", user, prefix)
@@ -64,7 +54,7 @@ func TestSessionsNameTheirTarget(t *testing.T) {
 			t.Errorf("token of %q holds %q", user, text)
 		}
 	}
-	if session := client.With("alice smith", "p:a s%s").current(); session != "alice%20smith:p%3Aa%20s%25s" {
+	if session := client.With("alice@corp", "p:a%s").current(); session != "alice@corp:p:a%s" {
 		t.Errorf("own session %q", session)
 	}
 }

@@ -139,18 +139,27 @@ func TestUserAndEffectiveGroup(t *testing.T) {
 	client := newTestClient(t, oned.URL)
 	oned.accepts("<USER><ID>5</ID><GID>101</GID><GROUPS><ID>101</ID><ID>104</ID></GROUPS><GNAME>lab</GNAME><NAME>ada</NAME><ENABLED>1</ENABLED>" +
 		"<LOGIN_TOKEN><TOKEN>t1</TOKEN><EXPIRATION_TIME>1</EXPIRATION_TIME><EGID>-1</EGID></LOGIN_TOKEN>" +
-		"<LOGIN_TOKEN><TOKEN>t2</TOKEN><EXPIRATION_TIME>1</EXPIRATION_TIME><EGID>104</EGID></LOGIN_TOKEN></USER>")
-	sessions := map[*Session]int{
-		client.With("ada", "password"): 101, client.With("ada", "t1"): 101, client.With("ada", "t2"): 104,
-		client.For("ada"): 101, client.For("ada:104"): 104,
-	}
-	for session, group := range sessions {
-		user, err := session.User(t.Context(), -1)
+		"<LOGIN_TOKEN><TOKEN>t2</TOKEN><EXPIRATION_TIME>1</EXPIRATION_TIME><EGID>104</EGID></LOGIN_TOKEN>" +
+		"<LOGIN_TOKEN><TOKEN>t3</TOKEN><EXPIRATION_TIME>1</EXPIRATION_TIME><EGID>101</EGID></LOGIN_TOKEN></USER>")
+	for _, c := range []struct {
+		session *Session
+		group   int
+		scoped  bool
+	}{
+		{client.With("ada", "password"), 101, false},
+		{client.With("ada", "t1"), 101, false},
+		{client.With("ada", "t2"), 104, true},
+		{client.With("ada", "t3"), 101, true},
+		{client.For("ada"), 101, false},
+		{client.For("ada:104"), 104, true},
+		{client.For("ada:101"), 101, true},
+	} {
+		user, err := c.session.User(t.Context(), -1)
 		if err != nil || user.Identity != headOwner || !reflect.DeepEqual(user.Groups, []int{101, 104}) || !user.Enabled {
 			t.Fatalf("got %+v, %v", user, err)
 		}
-		if user.EffectiveGID != group {
-			t.Errorf("effective group %d, want %d", user.EffectiveGID, group)
+		if user.EffectiveGID != c.group || user.Scoped != c.scoped {
+			t.Errorf("effective group %d, alone %t, want %d, %t", user.EffectiveGID, user.Scoped, c.group, c.scoped)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package opennebula
 
 import (
 	"context"
+	"strings"
 
 	"github.com/flowjet/flowjet/flow"
 )
@@ -14,7 +15,11 @@ type User struct {
 	// EffectiveGID is the group in which this session's calls act: the scoped
 	// login token's (LOGIN_TOKEN/EGID), else the primary group.
 	EffectiveGID int
-	Enabled      bool
+	// Scoped reports whether the session acts in that group alone.
+	Scoped  bool
+	Enabled bool
+	// server reports whether it is a server user, which acts for others.
+	server bool
 }
 
 type userXML struct {
@@ -23,6 +28,7 @@ type userXML struct {
 	Groups  []int  `xml:"GROUPS>ID"`
 	GName   string `xml:"GNAME"`
 	Name    string `xml:"NAME"`
+	Driver  string `xml:"AUTH_DRIVER"`
 	Enabled string `xml:"ENABLED"`
 	Tokens  []struct {
 		Token string `xml:"TOKEN"`
@@ -33,25 +39,29 @@ type userXML struct {
 // User asks for a user by id; -1 is the session's own (one.user.info).
 func (s *Session) User(ctx context.Context, id int) (User, error) {
 	var found userXML
-	if err := s.read(ctx, &found, "one.user.info", id, false); err != nil {
+	if err := s.read(ctx, &found, methodUserInfo, id, false); err != nil {
 		return User{}, err
 	}
+	group, scoped := s.effectiveGroup(found)
 	return User{
 		Identity:     flow.Identity{UID: found.ID, GID: found.GID, UName: found.Name, GName: found.GName},
 		Groups:       found.Groups,
-		EffectiveGID: s.effectiveGroup(found),
+		EffectiveGID: group,
+		Scoped:       scoped,
 		Enabled:      found.Enabled != "0",
+		server:       strings.HasPrefix(found.Driver, "server"),
 	}, nil
 }
 
-func (s *Session) effectiveGroup(user userXML) int {
+// effectiveGroup is the group in which the session acts, and whether it is the only one.
+func (s *Session) effectiveGroup(user userXML) (group int, scoped bool) {
 	if s.group >= 0 {
-		return s.group
+		return s.group, true
 	}
 	for _, token := range user.Tokens {
 		if s.secret != "" && token.Token == s.secret && token.EGID >= 0 {
-			return token.EGID
+			return token.EGID, true
 		}
 	}
-	return user.GID
+	return user.GID, false
 }

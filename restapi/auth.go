@@ -35,7 +35,7 @@ type caller struct{ opennebula.User }
 // target is how the server user names the caller in its sessions. A token that
 // is scoped to a group keeps that group.
 func (c caller) target() string {
-	if c.EffectiveGID != c.Identity.GID {
+	if c.Scoped {
 		return c.Identity.UName + ":" + strconv.Itoa(c.EffectiveGID)
 	}
 	return c.Identity.UName
@@ -127,8 +127,8 @@ func (g *gate) ask(ctx context.Context, print fingerprint, name, secret string) 
 		if found, known := g.recall(print); known {
 			return found, nil
 		}
-		user, err := g.oned.with(name, secret).User(ctx, -1)
-		return g.judge(print, user, err)
+		user, ends, err := g.oned.authenticate(ctx, name, secret)
+		return g.judge(print, user, ends, err)
 	})
 	if err != nil {
 		return verdict{}, err
@@ -136,9 +136,12 @@ func (g *gate) ask(ctx context.Context, print fingerprint, name, secret string) 
 	return found.(verdict), nil
 }
 
-// judge makes a verdict of oned's answer, and remembers it.
-func (g *gate) judge(print fingerprint, user opennebula.User, err error) (verdict, error) {
+// judge makes a verdict of oned's answer, and remembers it, though not for longer than the credentials last.
+func (g *gate) judge(print fingerprint, user opennebula.User, ends time.Time, err error) (verdict, error) {
 	made := verdict{caller: caller{user}, expires: g.now().Add(g.ttl)}
+	if !ends.IsZero() && ends.Before(made.expires) {
+		made.expires = ends
+	}
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeAuthentication):
 		made = verdict{refused: true, expires: g.now().Add(min(refusedTTL, g.ttl))}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/servertoken"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -23,31 +24,26 @@ type fakeOned struct {
 	down   atomic.Bool
 	hold   chan struct{}
 	scoped int
-}
-
-type fakeSession struct {
-	session
-	oned   *fakeOned
-	secret string
+	ends   time.Time
 }
 
 func (f *fakeOned) server() session                         { return f }
 func (f *fakeOned) as(string) session                       { return f }
-func (f *fakeOned) with(_, secret string) session           { return &fakeSession{oned: f, secret: secret} }
 func (f *fakeOned) Version(context.Context) (string, error) { return "7.4.0", nil }
 
-func (s *fakeSession) User(context.Context, int) (opennebula.User, error) {
-	s.oned.checks.Add(1)
-	if s.oned.hold != nil {
-		<-s.oned.hold
+func (f *fakeOned) authenticate(_ context.Context, _, secret string) (opennebula.User, time.Time, error) {
+	f.checks.Add(1)
+	if f.hold != nil {
+		<-f.hold
 	}
-	if s.oned.down.Load() {
-		return opennebula.User{}, &opennebula.TransportError{Method: "one.user.info", Err: errors.New("connection refused")}
+	if f.down.Load() {
+		return opennebula.User{}, time.Time{}, &opennebula.TransportError{Method: "one.user.info", Err: errors.New("connection refused")}
 	}
-	if s.secret != "right" {
-		return opennebula.User{}, &opennebula.Error{Method: "one.user.info", Code: opennebula.CodeAuthentication, Message: "no"}
+	if secret != "right" {
+		return opennebula.User{}, time.Time{}, &opennebula.Error{Method: "one.user.info", Code: opennebula.CodeAuthentication, Message: "no"}
 	}
-	return opennebula.User{Identity: flow.Identity{UID: 7, GID: 1, UName: "bob"}, EffectiveGID: max(s.oned.scoped, 1)}, nil
+	bob := opennebula.User{Identity: flow.Identity{UID: 7, GID: 1, UName: "bob"}, EffectiveGID: max(f.scoped, 1), Scoped: f.scoped > 0}
+	return bob, f.ends, nil
 }
 
 func asking(secret string) *http.Request {
@@ -175,11 +171,28 @@ func TestAClientThatGoesAwayDoesNotSpoilTheVerdict(t *testing.T) {
 	}
 }
 
+func TestAVerdictLastsNoLongerThanTheCredentials(t *testing.T) {
+	users := &fakeOned{}
+	g, now := newTestGate(t, users, 10)
+	users.ends = now.Add(3 * time.Second)
+	for i, step := range []struct {
+		after  time.Duration
+		checks int32
+	}{{0, 1}, {2 * time.Second, 1}, {time.Second, 2}} {
+		*now = now.Add(step.after)
+		if _, err := g.caller(asking("right")); err != nil || users.checks.Load() != step.checks {
+			t.Errorf("step %d: %v after %d checks", i, err, users.checks.Load())
+		}
+	}
+}
+
 func TestAScopedTokenKeepsItsGroup(t *testing.T) {
-	g, _ := newTestGate(t, &fakeOned{scoped: 105}, 10)
-	who, err := g.caller(asking("right"))
-	if err != nil || who.target() != "bob:105" {
-		t.Errorf("got %q, %v", who.target(), err)
+	for _, group := range []int{105, 1} {
+		g, _ := newTestGate(t, &fakeOned{scoped: group}, 10)
+		who, err := g.caller(asking("right"))
+		if want := fmt.Sprintf("bob:%d", group); err != nil || who.target() != want {
+			t.Errorf("got %q, %v, want %q", who.target(), err, want)
+		}
 	}
 	if plain := (caller{opennebula.User{Identity: flow.Identity{GID: 1, UName: "bob"}, EffectiveGID: 1}}); plain.target() != "bob" {
 		t.Errorf("got %q", plain.target())
@@ -200,5 +213,29 @@ func TestCredentialsWithRealSessions(t *testing.T) {
 	}
 	if log := w.log.String(); strings.Contains(log, "wrong-secret") || strings.Contains(log, "opennebula\"") {
 		t.Errorf("a secret is in the log: %s", log)
+	}
+}
+
+// OneGate and Sunstone log in as a server user who acts for another.
+func TestServerUsersActForOthers(t *testing.T) {
+	w := newWorld(t, Config{})
+	alices := w.service(alice)
+	server := func(target string) string {
+		name, password, _ := strings.Cut(w.sim.ServerCredentials(), ":")
+		return servertoken.Session(name, password, target, time.Now().Add(time.Minute))
+	}
+	for range 3 {
+		w.expect(server("alice"), "GET", alices, "", 200, `"UNAME": "alice"`)
+	}
+	w.expect(server("oneadmin"), "GET", alices, "", 200, "")
+	_, token, _ := strings.Cut(server("alice"), "alice:")
+	w.expect("serveradmin:oneadmin:"+token, "GET", alices, "", 401, "Invalid credentials")
+	w.expect("serveradmin:"+token, "GET", alices, "", 401, "Invalid credentials")
+	w.expect(server("nobody"), "GET", alices, "", 401, "Invalid credentials")
+	secret := w.template(admin)
+	w.expect(server("alice"), "GET", secret, "", 401, "")
+	w.expect(server("oneadmin"), "GET", secret, "", 200, "")
+	if strings.Contains(w.log.String(), token) {
+		t.Error("a token is in the log")
 	}
 }

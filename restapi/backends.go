@@ -40,8 +40,8 @@ type sessions interface {
 	server() session
 	// as acts for a user with the server's credentials.
 	as(user string) session
-	// with has the user's own secret.
-	with(name, secret string) session
+	// authenticate returns the user for whom a name and a secret stand, and when they end; zero if that is not known.
+	authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error)
 }
 
 // queue is what the API needs of the pipeline.
@@ -66,6 +66,8 @@ type queue interface {
 // oned hands out sessions of the real client.
 type oned struct{ client *opennebula.Client }
 
-func (o oned) server() session                  { return o.client.Server() }
-func (o oned) as(user string) session           { return o.client.For(user) }
-func (o oned) with(name, secret string) session { return o.client.With(name, secret) }
+func (o oned) server() session        { return o.client.Server() }
+func (o oned) as(user string) session { return o.client.For(user) }
+func (o oned) authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error) {
+	return o.client.Authenticate(ctx, name, secret)
+}

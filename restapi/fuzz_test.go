@@ -15,12 +15,11 @@ import (
 // calmOned has one template and one service, and does whatever it is asked.
 type calmOned struct{ session }
 
-func (c calmOned) server() session             { return c }
-func (c calmOned) as(string) session           { return c }
-func (c calmOned) with(string, string) session { return c }
+func (c calmOned) server() session   { return c }
+func (c calmOned) as(string) session { return c }
 
-func (calmOned) User(context.Context, int) (opennebula.User, error) {
-	return opennebula.User{Identity: flow.Identity{UName: "oneadmin"}}, nil
+func (calmOned) authenticate(context.Context, string, string) (opennebula.User, time.Time, error) {
+	return opennebula.User{Identity: flow.Identity{UName: "oneadmin"}}, time.Time{}, nil
 }
 
 // templateID is a template; any other document is a service.

@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -16,20 +15,19 @@ import (
 //	name:token                          a login token, perhaps scoped to a group
 //	serveradmin:<target>:<cipher token> the server user, acting for the target
 //
-// Both halves may be URL-escaped. The caller holds the lock.
+// All of it counts as it is: oned unescapes nothing. The caller holds the lock.
 func (c *cloud) authenticate(session string) (identity, bool) {
 	name, secret, found := strings.Cut(session, ":")
 	if !found {
 		return identity{}, false
 	}
-	u := c.userNamed(unescape(name))
+	u := c.userNamed(name)
 	if u == nil || u.Disabled {
 		return identity{}, false
 	}
 	if u.Driver == driverServer {
 		return c.authenticateServer(u, secret)
 	}
-	secret = unescape(secret)
 	if u.accepts(secret) {
 		return identity{user: u, gid: u.GID, groups: u.Groups}, true
 	}
@@ -51,46 +49,36 @@ func scoped(u *user, gid int) (identity, bool) {
 	return identity{user: u, gid: gid, groups: []int{gid}}, true
 }
 
-func unescape(text string) string {
-	if plain, err := url.PathUnescape(text); err == nil {
-		return plain
-	}
-	return text
-}
-
-// authenticateServer checks "<target>:<token>"; the token's plain text is
-// "<server user>:<target>:<expiry>". A target "name:gid" keeps the group that
-// the user's own token was scoped to; the token need not name it. oned does not
-// compare the users of both: the simulator does, to notice a token made for another.
+// authenticateServer checks "<target>:<token>" or "<target>:<group>:<token>"; the token's plain text is
+// "<server user>:<target>:<expiry>". As oned does, it takes the session's word for the target and the group:
+// the driver compares the server user's name and the expiry, nothing else.
 func (c *cloud) authenticateServer(server *user, rest string) (identity, bool) {
-	cut := strings.LastIndexByte(rest, ':')
-	if cut < 0 {
+	target, token, found := strings.Cut(rest, ":")
+	if !found {
 		return identity{}, false
 	}
-	target, token := unescape(rest[:cut]), unescape(rest[cut+1:])
+	group := -1
+	if text, after, scoped := strings.Cut(token, ":"); scoped {
+		gid, err := strconv.Atoi(text)
+		if err != nil {
+			return identity{}, false
+		}
+		group, token = gid, after
+	}
+	u := c.userNamed(target)
 	plain, ok := decryptServerToken(server.PasswordHash, token)
-	if !ok {
+	if u == nil || !ok {
 		return identity{}, false
 	}
-	expiry, matches := strings.CutPrefix(plain, server.Name+":"+target+":")
-	if !matches {
-		name, _, _ := strings.Cut(target, ":")
-		expiry, matches = strings.CutPrefix(plain, server.Name+":"+name+":")
-	}
-	seconds, err := strconv.ParseInt(expiry, 10, 64)
-	if !matches || err != nil || seconds <= time.Now().Unix() {
+	parts := strings.Split(plain, ":")
+	seconds, err := strconv.ParseInt(parts[len(parts)-1], 10, 64)
+	if parts[0] != server.Name || err != nil || seconds <= time.Now().Unix() {
 		return identity{}, false
 	}
-	if u := c.userNamed(target); u != nil {
-		return scoped(u, -1)
+	if group < 0 {
+		return identity{user: u, gid: u.GID, groups: u.Groups}, true
 	}
-	name, gidText, _ := strings.Cut(target, ":")
-	u := c.userNamed(name)
-	gid, err := strconv.Atoi(gidText)
-	if u == nil || err != nil {
-		return identity{}, false
-	}
-	return scoped(u, gid)
+	return identity{user: u, gid: group, groups: []int{group}}, true
 }
 
 // decryptServerToken undoes base64(AES-256-CBC(text)) with PKCS#7 padding; the

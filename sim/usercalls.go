@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -82,6 +83,10 @@ func userAllocate(r *request) answer {
 	if name == "" || r.text(2) == "" || driver != driverCore && driver != driverServer {
 		return refusedAnswer(refuse(opennebula.CodeAllocate,
 			"Error allocating a new user. It needs a name, a password and the driver core or server_cipher."))
+	}
+	const blanks = " \t\n\v\f\r"
+	if strings.ContainsAny(name, blanks+":") || strings.ContainsAny(r.text(2), blanks) {
+		return refusedAnswer(refuse(opennebula.CodeAllocate, "Error allocating a new user. Its name or password has a character that is not allowed."))
 	}
 	if taken := r.cloud.userNamed(name); taken != nil {
 		return refusedAnswer(refuse(opennebula.CodeAllocate,

@@ -1,0 +1,162 @@
+package opennebula
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Authenticate returns the user for whom credentials stand, and the time at which they end; zero if that is
+// not known. The secret is a user's password or login token, or a server user's "<target>:<token>". The error
+// of refused credentials has CodeAuthentication.
+func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, time.Time, error) {
+	if c.tokens.isServerUser(name) {
+		return c.authenticateServer(ctx, secret)
+	}
+	refused := error(&Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the credentials cannot be a session"})
+	for _, attempt := range sessionForms(name, secret) {
+		user, err := attempt.with(c).User(ctx, -1)
+		if err == nil {
+			user, err = scopedByServer(user, attempt)
+			return user, time.Time{}, err
+		}
+		if refused = err; !IsCode(err, CodeAuthentication) {
+			break
+		}
+	}
+	return User{}, time.Time{}, refused
+}
+
+// authenticateServer checks a token of our own server user here, for its password is known: to have oned check
+// it would put another session in place of the one in which Flowjet acts for the user, and that one back at
+// the next call, each at the price of an auth driver. Unlike oned this holds the target in the token against
+// the one in the session.
+func (c *Client) authenticateServer(ctx context.Context, secret string) (User, time.Time, error) {
+	target, expires, valid := c.tokens.verify(secret)
+	if !valid {
+		return User{}, time.Time{}, &Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the server user's token is not valid"}
+	}
+	user, err := c.For(target).User(ctx, -1)
+	if err == nil && user.Scoped && !slices.Contains(user.Groups, user.EffectiveGID) {
+		err = errForeignGroup
+	}
+	return user, expires, err
+}
+
+// errForeignGroup refuses a session in a group that the user is not in. oned takes a server user's word for it.
+var errForeignGroup = &Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the user is not in the group of the token"}
+
+const methodUserInfo = "one.user.info"
+
+// credentials are a name and a secret in the form in which oned is to see them.
+type credentials struct{ name, secret string }
+
+func (a credentials) with(c *Client) *Session { return c.With(a.name, a.secret) }
+
+// sessionForms are the forms in which credentials can be a session, in the order in which OneFlow tries them: oned
+// compares texts as they are, and refuses blanks; some of its drivers want what is special escaped.
+func sessionForms(name, secret string) []credentials {
+	plain, escaped := credentials{name, secret}, credentials{escape(name), escape(secret)}
+	const blanks = " \t\n\v\f\r"
+	switch {
+	case strings.ContainsAny(name+secret, blanks):
+		return []credentials{escaped}
+	case plain == escaped:
+		return []credentials{plain}
+	}
+	return []credentials{plain, escaped}
+}
+
+// escape is what Ruby's URI escape does, which OneFlow uses.
+func escape(text string) string {
+	const kept = "-_.!~*'();/?:@&=+$,[]"
+	var escaped strings.Builder
+	for i := range len(text) {
+		if c := text[i : i+1]; strings.Contains(kept, c) {
+			escaped.WriteString(c)
+		} else {
+			escaped.WriteString(url.PathEscape(c))
+		}
+	}
+	return escaped.String()
+}
+
+// scopedByServer finds the group in a session of another server user than ours, "<target>:<group>:<token>",
+// which oned has accepted.
+func scopedByServer(user User, asked credentials) (User, error) {
+	if user.Identity.UName == asked.name && !user.server {
+		return user, nil
+	}
+	rest, found := strings.CutPrefix(asked.secret, user.Identity.UName+":")
+	group, _, scoped := strings.Cut(rest, ":")
+	if !found || !scoped {
+		return user, nil
+	}
+	gid, err := strconv.Atoi(group)
+	if err != nil || !slices.Contains(user.Groups, gid) {
+		return User{}, errForeignGroup
+	}
+	user.EffectiveGID, user.Scoped = gid, true
+	return user, nil
+}
+
+func (t *serverTokens) isServerUser(name string) bool { return name == t.user }
+
+// verify reads "<target>:<token>", and reports whether the token was made with the server user's password, for that
+// target, and has not expired. A token for a user is good for the user in one group, too.
+func (t *serverTokens) verify(secret string) (target string, expires time.Time, valid bool) {
+	cut := strings.LastIndexByte(secret, ':')
+	if cut <= 0 {
+		return "", time.Time{}, false
+	}
+	target, token := secret[:cut], secret[cut+1:]
+	t.mutex.Lock()
+	key := t.key
+	t.mutex.Unlock()
+	expires, valid = t.madeFor(key, target, token)
+	if name, group := splitTarget(target); group >= 0 && !valid {
+		expires, valid = t.madeFor(key, name, token)
+	}
+	return target, expires, valid && t.now().Round(0).Before(expires)
+}
+
+// madeFor makes the token again and compares it as a whole, so that an answer tells nothing of how far a forged one
+// came.
+func (t *serverTokens) madeFor(key []byte, target, token string) (expires time.Time, genuine bool) {
+	prefix := t.user + ":" + target + ":"
+	seconds := expiryIn(decrypt(key, token), len(prefix))
+	again := encrypt(key, prefix+strconv.FormatInt(seconds, 10))
+	return time.Unix(seconds, 0), subtle.ConstantTimeCompare([]byte(again), []byte(token)) == 1
+}
+
+// expiryIn is the number that begins at a place of a text, 0 where none does.
+func expiryIn(text []byte, at int) int64 {
+	const maxDigits = 12
+	var seconds int64
+	for i := at; i < min(len(text), at+maxDigits) && text[i] >= '0' && text[i] <= '9'; i++ {
+		seconds = seconds*10 + int64(text[i]-'0')
+	}
+	return seconds
+}
+
+// decrypt is encrypt's way back, with the padding, which nobody looks at. It is nil for what encrypt cannot
+// have made.
+func decrypt(key []byte, token string) []byte {
+	text, err := base64.StdEncoding.DecodeString(token)
+	if err != nil || len(text)%aes.BlockSize != 0 {
+		return nil
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic("opennebula: server cipher: " + err.Error()) // the key has 32 bytes by construction
+	}
+	cipher.NewCBCDecrypter(block, key[:aes.BlockSize]).CryptBlocks(text, text)
+	return text
+}
