@@ -2,10 +2,8 @@ package consumers
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -50,9 +48,7 @@ const blindAfter = 2
 func (w *Worker) reachesOned(ctx context.Context) bool {
 	asking, cancel := context.WithTimeout(ctx, lookAtOned)
 	defer cancel()
-	_, err := w.oned.Server().RaftStatus(asking)
-	var silent *opennebula.TransportError
-	return !errors.As(err, &silent)
+	return w.oned.Ping(asking)
 }
 
 func (w *Worker) setBlind(members *pipeline.Membership, blind bool) {

@@ -30,31 +30,36 @@ type Config struct {
 	// Timeout bounds each call; 60 s unless given. An instantiate can wait
 	// seconds behind others.
 	Timeout time.Duration
-	// MaxConnections bounds the calls in flight; 8 unless given. oned keeps 30
-	// connections open in all, for everybody.
+	// MaxConnections bounds the connections to each oned; 8 unless given. oned serves
+	// 15 at a time, for everybody and for the other servers of its zone.
 	MaxConnections int
-	Logger         *slog.Logger
+	// Observe receives each call's method and how long oned took; nil for nobody.
+	Observe func(method string, took time.Duration)
+	Logger  *slog.Logger
 }
 
 const (
 	maxAnswerSize = 64 << 20
 	dialTimeout   = 5 * time.Second
-	// oned closes an idle connection after 15 s: be first, so that no call is
-	// written to one that is being closed.
-	idleTimeout = 10 * time.Second
+	// A connection that is kept counts among those that oned serves.
+	idleTimeout = time.Second
 )
 
 // Client is a connection pool to the oneds of a zone. Every call, also one that
 // only reads, goes to the one that leads.
 type Client struct {
 	leader    *leader
+	slots     *slots
+	observe   func(method string, took time.Duration)
 	pulse     *pulse
 	timeout   time.Duration
 	limit     int64
 	tokens    *serverTokens
 	transport *http.Transport
 	http      *http.Client
-	logger    *slog.Logger
+	// probes asks who leads, on connections that are not kept.
+	probes *http.Client
+	logger *slog.Logger
 }
 
 // NewClient makes a client. It connects when the first call is made.
@@ -68,18 +73,23 @@ func NewClient(config Config) *Client {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	if config.Observe == nil {
+		config.Observe = func(string, time.Duration) {}
+	}
 	client := &Client{
 		pulse:     &pulse{},
+		slots:     newSlots(config.MaxConnections),
+		observe:   config.Observe,
 		timeout:   config.Timeout,
 		limit:     maxAnswerSize,
 		tokens:    newServerTokens(config.Credentials, time.Now),
 		transport: newTransport(config.MaxConnections),
 		logger:    config.Logger,
 	}
-	client.http = &http.Client{
-		Transport:     client.transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client.http = newHTTPClient(client.transport)
+	single := newTransport(config.MaxConnections)
+	single.DisableKeepAlives = true
+	client.probes = newHTTPClient(single)
 	client.leader = newLeader(client, append([]string{config.Endpoint}, config.Others...), config.Logger)
 	return client
 }
@@ -94,7 +104,39 @@ func (c *Client) Follow(ctx context.Context, zone int) { c.leader.follow(ctx, zo
 func (c *Client) Leadership() (term int, since time.Time) { return c.leader.leadership() }
 
 // Endpoint is the XML-RPC address that the next call goes to.
-func (c *Client) Endpoint() string { return c.leader.endpoint() }
+func (c *Client) Endpoint() string {
+	endpoint, _ := c.leader.endpoint()
+	return endpoint
+}
+
+// Servers returns the XML-RPC addresses of the zone's servers, as far as they are known.
+func (c *Client) Servers() []string { return c.leader.servers.all() }
+
+// Introduce adds servers that the zone is known to have: where the one configured is
+// down, another can be asked. With Config.Others it does nothing.
+func (c *Client) Introduce(servers []string) { c.leader.servers.add(servers...) }
+
+// SetConnections sets how many connections to each oned may be used, at most
+// Config.MaxConnections; with 0 calls wait.
+func (c *Client) SetConnections(most int) { c.slots.resize(min(most, c.transport.MaxConnsPerHost)) }
+
+// Busy reports whether calls are under way or wait.
+func (c *Client) Busy() bool { return c.slots.busy() }
+
+// Ping reports whether the oned that is called answers, past the calls that wait.
+func (c *Client) Ping(ctx context.Context) bool {
+	endpoint, _ := c.leader.endpoint()
+	_, err := c.raftStatus(ctx, endpoint)
+	_, refused := asError(err)
+	return err == nil || refused
+}
+
+func newHTTPClient(transport *http.Transport) *http.Client {
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
 
 // newTransport ignores the proxy settings of the environment: a session must
 // go to oned and nobody else.
@@ -184,14 +226,14 @@ func (d *departure) sent(err error) bool {
 // Spans hold a call's name and outcome, never its arguments.
 func tracer() trace.Tracer { return otel.Tracer("github.com/flowjet/flowjet/opennebula") }
 
-// call makes one XML-RPC call and returns oned's answer, which the caller releases.
-// Arguments and session are never logged.
-func (c *Client) call(ctx context.Context, method, session string, arguments []any) (*answer, error) {
+// call makes one XML-RPC call for a session and returns oned's answer, which the caller
+// releases. Arguments and session are never logged.
+func (c *Client) call(ctx context.Context, s *Session, method string, arguments []any) (*answer, error) {
 	started := time.Now()
 	ctx, span := tracer().Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	c.pulse.begin()
-	received, err := c.exchange(ctx, method, session, arguments)
+	received, err := c.exchange(ctx, s, method, arguments)
 	_, refused := asError(err)
 	c.pulse.end(err == nil || refused)
 	if err != nil {
@@ -204,29 +246,55 @@ func (c *Client) call(ctx context.Context, method, session string, arguments []a
 // exchange makes the call at the leader. Where another oned leads, or none
 // does for a moment, it is made again only if it cannot have been carried out or
 // changes nothing: whoever asked for the rest has to look first.
-func (c *Client) exchange(ctx context.Context, method, session string, arguments []any) (*answer, error) {
-	body, err := encodeCall(method, session, arguments)
+func (c *Client) exchange(ctx context.Context, s *Session, method string, arguments []any) (*answer, error) {
+	body, err := encodeCall(method, s.current(), arguments)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	endpoint := c.leader.endpoint()
-	if !c.leader.hasChoice() {
-		return c.exchangeAt(ctx, endpoint, method, body)
-	}
 	for patience := time.Now().Add(electionPatience); ; {
-		received, err := c.watched(ctx, endpoint, method, body)
-		if !elsewhere(err) || ctx.Err() != nil {
+		endpoint, term := c.leader.endpoint()
+		received, err := c.attempt(ctx, endpoint, method, body)
+		choice := c.leader.hasChoice()
+		if err = c.confirmed(ctx, s, method, endpoint, term, err); err != nil && received != nil {
+			received.release()
+			received = nil
+		}
+		if !choice || !elsewhere(err) || ctx.Err() != nil {
 			return received, err
 		}
-		next := c.leader.find(ctx)
+		next, _ := c.leader.find(ctx)
 		again := (NotBegun(err) || reads(method)) && (next != endpoint || time.Now().Before(patience))
 		if !again || ctx.Err() != nil {
 			return nil, err
 		}
-		endpoint = next
 	}
+}
+
+// confirmed is what is to be believed of a read's outcome at a server: where it is to
+// be confirmed, or says that something does not exist, only a server that led the
+// zone before and after it counts.
+func (c *Client) confirmed(ctx context.Context, s *Session, method, endpoint string, term int, err error) error {
+	decides := s.confirmed && err == nil || IsCode(err, CodeNoExists)
+	if !decides || !reads(method) || !c.leader.hasChoice() || c.leader.confirm(ctx, endpoint, term) {
+		return err
+	}
+	return &TransportError{Method: method, Err: ErrUnconfirmed}
+}
+
+// attempt makes the call at one oned when there is a slot for it.
+func (c *Client) attempt(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {
+	if err := c.slots.acquire(ctx); err != nil {
+		return nil, &TransportError{Method: method, Err: fmt.Errorf("wait for other calls: %w", err)}
+	}
+	defer c.slots.release()
+	started := time.Now()
+	defer func() { c.observe(method, time.Since(started)) }()
+	if !c.leader.hasChoice() {
+		return c.exchangeAt(ctx, c.http, endpoint, method, body)
+	}
+	return c.watched(ctx, endpoint, method, body)
 }
 
 var errMoved = errors.New("another oned leads the zone by now")
@@ -236,7 +304,7 @@ func (c *Client) watched(ctx context.Context, endpoint, method string, body []by
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer c.leader.watch(endpoint, func() { cancel(errMoved) })()
-	received, err := c.exchangeAt(waiting, endpoint, method, body)
+	received, err := c.exchangeAt(waiting, c.http, endpoint, method, body)
 	var transport *TransportError
 	if errors.Is(context.Cause(waiting), errMoved) && errors.As(err, &transport) {
 		transport.Err = errMoved
@@ -245,10 +313,10 @@ func (c *Client) watched(ctx context.Context, endpoint, method string, body []by
 }
 
 // exchangeAt makes the call at one oned.
-func (c *Client) exchangeAt(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {
+func (c *Client) exchangeAt(ctx context.Context, by *http.Client, endpoint, method string, body []byte) (*answer, error) {
 	for tries := 1; ; tries++ {
 		var leaving departure
-		received, sent, err := c.post(ctx, endpoint, body, &leaving)
+		received, sent, err := c.post(ctx, by, endpoint, body, &leaving)
 		switch {
 		case err == nil:
 			return received.decoded(method)
@@ -263,14 +331,14 @@ func (c *Client) exchangeAt(ctx context.Context, endpoint, method string, body [
 const maxStale = 4
 
 // post sends a call and reads the whole answer.
-func (c *Client) post(ctx context.Context, endpoint string, body []byte, leaving *departure) (received *answer, sent bool, err error) {
+func (c *Client) post(ctx context.Context, by *http.Client, endpoint string, body []byte, leaving *departure) (received *answer, sent bool, err error) {
 	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, leaving.trace()),
 		http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, false, fmt.Errorf("oned's endpoint is not a valid address: %w", withoutURL(err))
 	}
 	request.Header.Set("Content-Type", "text/xml")
-	response, err := c.http.Do(request)
+	response, err := by.Do(request)
 	if err != nil {
 		return nil, leaving.sent(err), withoutURL(err)
 	}

@@ -3,205 +3,181 @@ package opennebula
 import (
 	"context"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
 
 const (
-	// probeTime bounds each question about who leads.
-	probeTime = time.Second
-	// probePause is the least time between two rounds of such questions,
-	// however many calls ask for one.
-	probePause = 200 * time.Millisecond
 	// trustLeader is for how long the leader is not asked whether it still is.
-	trustLeader = 5 * time.Second
+	trustLeader = 2 * time.Second
+	// firstPause and longPause are the least times between two rounds of questions,
+	// however many calls ask for one. It grows while the zone has no leader: its
+	// election is calls to the same servers.
+	firstPause = 50 * time.Millisecond
+	longPause  = time.Second
 	// slowCall is after how long the leader is asked for while a call waits: one
 	// that hangs keeps its connections open and says nothing.
 	slowCall = 2 * time.Second
 	// electionPatience is how long a call that was certainly not carried out is
-	// tried again while the zone has no leader.
-	electionPatience = 3 * time.Second
-	// maxServers bounds how many servers of a zone are asked.
-	maxServers = 16
+	// tried again while the zone has no leader. An election takes some five seconds.
+	electionPatience = 8 * time.Second
 )
 
-// leader knows which of the zone's oneds the calls go to.
+// leader finds which of the zone's servers the calls go to.
 //
-// Safety: it never has a call made again that may have been carried out; it only
-// says where the next one goes. Liveness: a round of questions ends after a
-// second, and there is one at a time.
+// Safety: it never has a call made again that may have been carried out; it decides
+// where the next one goes, and whether a server led for sure. Liveness: a round of
+// questions ends after probeTime, and there is one at a time.
 type leader struct {
-	ask    asker
-	logger *slog.Logger
-	// given are the addresses of the configuration. Of several, the zone is not
-	// asked for more: the administrator knows which can be reached from here.
-	given []string
-	zone  int
+	poll    *raftPoll
+	servers *zoneServers
+	logger  *slog.Logger
 
 	mutex     sync.Mutex
 	follows   bool
-	servers   []string // all that are known, the given ones first
 	current   string
 	term      int
 	since     time.Time // when the term was heard of
 	confirmed time.Time
-	rounds    chan struct{} // closed when the round under way ends; nil without one
-	last      time.Time     // when the last round ended
+	asking    bool   // a goroutine carries out rounds
+	queued    *round // not begun yet
+	running   *round
+	pause     time.Duration
+	last      time.Time // when the last round ended
 }
 
-// asker asks one oned about the zone.
+// round is one round of questions, and what came of it.
+type round struct {
+	ended chan struct{}
+	// leading is the server that certainly leads, and its term; empty without one.
+	leading string
+	term    int
+}
+
+// asker asks one server about the zone.
 type asker interface {
 	raftStatus(ctx context.Context, endpoint string) (RaftStatus, error)
 	zoneServers(ctx context.Context, endpoint string, zone int) ([]ZoneServer, error)
 }
 
 func newLeader(ask asker, given []string, logger *slog.Logger) *leader {
-	return &leader{ask: ask, logger: logger, given: given, servers: given, current: given[0], follows: len(given) > 1}
+	return &leader{
+		poll: newRaftPoll(ask, logger), servers: newZoneServers(ask, given, logger), logger: logger,
+		current: given[0], follows: len(given) > 1, pause: firstPause,
+	}
 }
 
-// endpoint is where the next call goes. A leader that was not asked lately is
-// asked meanwhile.
-func (l *leader) endpoint() string {
+// endpoint returns where the next call goes, and the term in which that server is
+// known to lead. A leader that was not asked lately is asked meanwhile.
+func (l *leader) endpoint() (endpoint string, term int) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if l.several() && time.Since(l.confirmed) > trustLeader {
-		l.startRound()
+	if l.follows && time.Since(l.confirmed) > trustLeader && (l.servers.several() || l.servers.due()) {
+		l.round(false)
 	}
-	return l.current
+	return l.current, l.term
 }
 
 func (l *leader) leadership() (term int, since time.Time) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.term, l.since
+	return max(0, l.term), l.since
 }
-
-// several says that there is a choice; the mutex is held.
-func (l *leader) several() bool { return l.follows && len(l.servers) > 1 }
 
 func (l *leader) hasChoice() bool {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.several()
+	return l.follows && l.servers.several()
 }
 
 // follow has the zone's servers asked who leads from now on, and asks them.
 func (l *leader) follow(ctx context.Context, zone int) {
 	l.mutex.Lock()
-	l.follows, l.zone = true, zone
+	l.follows = true
+	l.servers.ofZone(zone)
 	l.mutex.Unlock()
 	l.find(ctx)
 }
 
 // find waits for a round of questions and returns where calls go then.
-func (l *leader) find(ctx context.Context) string {
+func (l *leader) find(ctx context.Context) (endpoint string, term int) {
 	l.mutex.Lock()
-	ended := l.startRound()
+	asked := l.round(false)
 	l.mutex.Unlock()
+	asked.wait(ctx)
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.current, l.term
+}
+
+// confirm reports whether the server at endpoint has led the zone in the term until
+// now: it leads in it still, and no majority can have elected another since. Only a
+// round that begins after the call counts.
+func (l *leader) confirm(ctx context.Context, endpoint string, term int) bool {
+	l.mutex.Lock()
+	asked := l.round(true)
+	l.mutex.Unlock()
+	return asked.wait(ctx) && asked.leading == endpoint && asked.term == term
+}
+
+// wait reports whether the round ended before ctx did.
+func (r *round) wait(ctx context.Context) bool {
 	select {
-	case <-ended:
+	case <-r.ended:
+		return true
 	case <-ctx.Done():
+		return false
 	}
+}
+
+// round returns a round of questions: the one under way, or where only one that
+// begins from now on will do, the next. The mutex is held. A round has its own time:
+// the call that caused it may end before.
+func (l *leader) round(fresh bool) *round {
+	if l.running != nil && !fresh {
+		return l.running
+	}
+	if l.queued == nil {
+		l.queued = &round{ended: make(chan struct{})}
+	}
+	if !l.asking {
+		l.asking = true
+		go l.run()
+	}
+	return l.queued
+}
+
+// run carries out rounds until none is asked for.
+func (l *leader) run() {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.current
+	for l.queued != nil {
+		wait := time.NewTimer(max(0, l.pause-time.Since(l.last)))
+		l.mutex.Unlock()
+		<-wait.C
+		l.mutex.Lock()
+		l.running, l.queued = l.queued, nil
+		l.mutex.Unlock()
+		known := l.servers.all()
+		found := l.servers.complete(known, l.poll.round(known), l.poll)
+		l.mutex.Lock()
+		l.choose(found)
+		close(l.running.ended)
+		l.running, l.last = nil, time.Now()
+	}
+	l.asking = false
 }
 
-// startRound starts a round of questions, or joins the one under way; the mutex
-// is held. A round has its own time: the call that caused it may end before.
-func (l *leader) startRound() (ended chan struct{}) {
-	if l.rounds != nil {
-		return l.rounds
-	}
-	l.rounds = make(chan struct{})
-	wait := max(0, probePause-time.Since(l.last))
-	go func(ended chan struct{}) {
-		defer close(ended)
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		<-timer.C
-		l.round()
-	}(l.rounds)
-	return l.rounds
-}
-
-// round asks all servers, and takes over what they say.
-func (l *leader) round() {
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-	defer cancel()
-	l.mutex.Lock()
-	servers := slices.Clone(l.servers)
-	l.mutex.Unlock()
-	found := l.poll(ctx, servers)
-	if len(l.given) == 1 {
-		if known := l.learn(ctx, found, servers); len(known) > len(servers) {
-			found = append(found, l.poll(ctx, known[len(servers):])...)
-			servers = known
-		}
-	}
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	l.servers, l.rounds, l.last = servers, nil, time.Now()
-	l.choose(found)
-}
-
-// standing is what a server said about itself.
-type standing struct {
-	endpoint string
-	status   RaftStatus
-}
-
-// poll asks servers at the same time; those that do not answer are left out.
-func (l *leader) poll(ctx context.Context, servers []string) []standing {
-	answers := make([]*standing, len(servers))
-	var all sync.WaitGroup
-	for i, endpoint := range servers {
-		all.Go(func() {
-			if status, err := l.ask.raftStatus(ctx, endpoint); err == nil {
-				answers[i] = &standing{endpoint, status}
-			}
-		})
-	}
-	all.Wait()
-	var found []standing
-	for _, answer := range answers {
-		if answer != nil {
-			found = append(found, *answer)
-		}
-	}
-	return found
-}
-
-// learn adds the servers that the zone lists, as told by one that answers.
-func (l *leader) learn(ctx context.Context, found []standing, known []string) []string {
-	for _, one := range found {
-		servers, err := l.ask.zoneServers(ctx, one.endpoint, l.zone)
-		if err != nil {
-			continue
-		}
-		for _, server := range servers {
-			if server.Endpoint != "" && !slices.Contains(known, server.Endpoint) && len(known) < maxServers {
-				known = append(known, server.Endpoint)
-			}
-		}
-		return known
-	}
-	return known
-}
-
-// choose takes the leader of the newest term; the mutex is held. An older one
-// may be cut off from the others and not know that it has been replaced.
-func (l *leader) choose(found []standing) {
-	var best *standing
-	for i, one := range found {
-		if one.status.State.Leads() && (best == nil || one.status.Term > best.status.Term) {
-			best = &found[i]
-		}
-	}
+// choose takes the leader of the newest term; the mutex is held.
+func (l *leader) choose(found []raftAnswer) {
+	best, certain := leading(found, l.poll.quorum(l.servers.all()))
 	if best == nil || best.status.Term < l.term {
+		l.pause = min(2*l.pause, longPause)
 		return
+	}
+	l.pause = firstPause
+	if certain {
+		l.running.leading, l.running.term = best.endpoint, best.status.Term
 	}
 	if best.endpoint != l.current {
 		l.logger.Info("calls go to another oned", "leader", best.endpoint, "before", l.current, "term", best.status.Term)
@@ -226,7 +202,10 @@ func (l *leader) watch(endpoint string, moved func()) (stop func()) {
 func (l *leader) awaitMove(ctx context.Context, endpoint string, moved func()) {
 	ticker := time.NewTicker(slowCall)
 	defer ticker.Stop()
-	for l.find(ctx) == endpoint {
+	for {
+		if current, _ := l.find(ctx); current != endpoint {
+			break
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -236,20 +215,4 @@ func (l *leader) awaitMove(ctx context.Context, endpoint string, moved func()) {
 	if ctx.Err() == nil {
 		moved()
 	}
-}
-
-// elsewhere says that another oned may know better than the one that was asked.
-func elsewhere(err error) bool {
-	_, refused := asError(err)
-	return err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
-}
-
-// reads says that a call changes nothing, so that it can be made again whatever
-// became of it.
-func reads(method string) bool {
-	switch _, action, _ := strings.Cut(strings.TrimPrefix(method, "one."), "."); action {
-	case "info", "infoextended", "infoset", "monitoring", "raftstatus", "version":
-		return true
-	}
-	return false
 }

@@ -49,7 +49,7 @@ func (s *Session) Confirmed() *Session {
 // until that returns: what is kept of it has to be copied.
 func readAs[T any](ctx context.Context, s *Session, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
 	var none T
-	received, err := s.client.call(ctx, method, s.current(), arguments)
+	received, err := s.client.call(ctx, s, method, arguments)
 	if err != nil {
 		return none, err
 	}
@@ -92,7 +92,7 @@ func poolOf[X, T any](of func(X) T, method string, text []byte) ([]T, error) {
 
 // callID makes a call whose answer is an object's id.
 func (s *Session) callID(ctx context.Context, method string, arguments ...any) (int, error) {
-	received, err := s.client.call(ctx, method, s.current(), arguments)
+	received, err := s.client.call(ctx, s, method, arguments)
 	if err != nil {
 		return 0, err
 	}
@@ -105,7 +105,7 @@ func (s *Session) callID(ctx context.Context, method string, arguments ...any) (
 
 // do makes a call whose answer does not matter.
 func (s *Session) do(ctx context.Context, method string, arguments ...any) error {
-	received, err := s.client.call(ctx, method, s.current(), arguments)
+	received, err := s.client.call(ctx, s, method, arguments)
 	if err == nil {
 		received.release()
 	}

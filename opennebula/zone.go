@@ -49,7 +49,15 @@ type RaftStatus struct {
 	State    RaftState `xml:"STATE"`
 	Term     int       `xml:"TERM"`
 	LogIndex int       `xml:"LOG_INDEX"`
+	// LogTerm is the term of the log's last entry, and Commit the last one carried out.
+	LogTerm int `xml:"LOG_TERM"`
+	Commit  int `xml:"COMMIT"`
 }
+
+// upToDate reports whether a leader has carried out all that its predecessors had: a new
+// one begins with what it has not, and until then answers reads from an older state. It
+// accepts changes only afterwards, so an entry of its own term proves it.
+func (r RaftStatus) upToDate() bool { return r.LogTerm == r.Term || r.Commit >= r.LogIndex }
 
 // Zone reads a zone with its servers (one.zone.info).
 func (s *Session) Zone(ctx context.Context, id int) (Zone, error) {
@@ -73,9 +81,7 @@ func (c *Client) At(endpoint string) *Client {
 	other.pulse = &pulse{}
 	other.leader = newLeader(c, []string{endpoint}, c.logger)
 	other.transport = newTransport(c.transport.MaxConnsPerHost)
-	http := *c.http
-	http.Transport = other.transport
-	other.http = &http
+	other.http = newHTTPClient(other.transport)
 	return &other
 }
 
@@ -99,7 +105,7 @@ func (c *Client) objectAt(ctx context.Context, endpoint, method string, target a
 	if err != nil {
 		return err
 	}
-	received, err := c.exchangeAt(ctx, endpoint, method, body)
+	received, err := c.exchangeAt(ctx, c.probes, endpoint, method, body)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,212 @@
+package opennebula
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+// TestOneAddressOfThreeIsEnough also where the first question waits for an auth driver.
+func TestOneAddressOfThreeIsEnough(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	zone.lead(2, 1)
+	zone.servers[0].set(func() { zone.servers[0].slowFirst = 1200 * time.Millisecond })
+	client := zone.client(t, Config{}, 0)
+	if client.Endpoint() != zone.servers[2].URL {
+		t.Errorf("calls go to %s, the leader is %s", client.Endpoint(), zone.servers[2].URL)
+	}
+}
+
+// TestConfiguredServerIsDown: others that are known are asked.
+func TestConfiguredServerIsDown(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	client := NewClient(Config{Endpoint: closedAddress(t), Credentials: testCredentials})
+	t.Cleanup(client.Close)
+	client.Follow(t.Context(), 0)
+	client.Introduce([]string{zone.servers[1].URL})
+	client.Follow(t.Context(), 0)
+	if client.Endpoint() != zone.servers[0].URL {
+		t.Errorf("calls go to %s, the leader is %s", client.Endpoint(), zone.servers[0].URL)
+	}
+}
+
+// TestMissingIsBelievedOfTheLeaderAlone: a follower's database is behind, and a
+// server does not know at once that another one leads.
+func TestMissingIsBelievedOfTheLeaderAlone(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	client := zone.client(t, Config{}, 0)
+	zone.lead(1, 2)
+	zone.servers[0].set(func() { zone.servers[0].documents = false })
+	document, err := client.Server().Document(t.Context(), 42)
+	if err != nil || document.Name != "server 1" {
+		t.Errorf("got %q, %v: a server that no longer leads was believed", document.Name, err)
+	}
+	zone.servers[1].set(func() { zone.servers[1].documents = false })
+	if _, err := client.Server().Document(t.Context(), 42); !IsCode(err, CodeNoExists) {
+		t.Errorf("the leader has no such document: %v", err)
+	}
+}
+
+// TestLeaderThatWasCutOffConfirmsNothing: it goes on saying that it leads.
+func TestLeaderThatWasCutOffConfirmsNothing(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	client := zone.client(t, Config{}, 0)
+	old := zone.servers[0]
+	zone.lead(2, 2)
+	old.set(func() { old.status.State, old.status.Term, old.documents = RaftLeader, 1, false })
+	document, err := client.Server().Confirmed().Document(t.Context(), 42)
+	if err != nil || document.Name != "server 2" {
+		t.Errorf("got %q, %v: a leader of an older term was believed", document.Name, err)
+	}
+}
+
+// TestLeadershipThatEndsDuringARead: the answer may be from either side of it.
+func TestLeadershipThatEndsDuringARead(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	client := zone.client(t, Config{}, 0)
+	var once sync.Once
+	zone.servers[0].set(func() {
+		zone.servers[0].before = func(method string) {
+			if method == "one.document.info" {
+				once.Do(func() { zone.lead(0, 5) })
+			}
+		}
+	})
+	if _, err := client.Server().Confirmed().Document(t.Context(), 42); err != nil {
+		t.Fatal(err)
+	}
+	if asked := zone.servers[0].count("one.document.info"); asked != 2 {
+		t.Errorf("the document was read %d times, want once in each term", asked)
+	}
+}
+
+// TestNewLeaderThatIsBehindConfirmsNothing: it begins with what its predecessor left.
+func TestNewLeaderThatIsBehindConfirmsNothing(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	client := zone.client(t, Config{}, 0, 1, 2)
+	leader := zone.servers[0]
+	leader.set(func() {
+		leader.status.Term, leader.status.LogTerm, leader.status.LogIndex, leader.status.Commit = 2, 1, 9, 7
+		leader.documents = false
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := client.Server().Document(ctx, 42)
+	if !errors.Is(err, ErrUnconfirmed) && !errors.Is(err, context.DeadlineExceeded) || !NotBegun(err) {
+		t.Errorf("a leader that has not caught up was believed: %v", err)
+	}
+	leader.set(func() { leader.status.Commit = 9 })
+	if _, err := client.Server().Document(t.Context(), 42); !IsCode(err, CodeNoExists) {
+		t.Errorf("it has caught up: %v", err)
+	}
+}
+
+func TestReadsAreConfirmedByThoseThatCanBeReached(t *testing.T) {
+	zone := newFakeZone(t, 1)
+	leader := zone.servers[0]
+	leader.set(func() { leader.lists = []string{leader.URL, closedAddress(t), closedAddress(t)} })
+	var logged bytes.Buffer
+	var mutex sync.Mutex
+	client := zone.client(t, Config{Logger: slog.New(slog.NewTextHandler(lockedWriter{&mutex, &logged}, nil))}, 0)
+	for range 2 * givenUp {
+		if _, err := client.Server().Confirmed().Document(t.Context(), 42); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mutex.Lock()
+	defer mutex.Unlock()
+	if told := strings.Count(logged.String(), "does not answer; calls go to the others"); told != 2 {
+		t.Errorf("%d lines name the two servers that cannot be reached:\n%s", told, logged.String())
+	}
+}
+
+// TestServerOfAnotherZoneIsNotUsed even where its term is newer.
+func TestServerOfAnotherZoneIsNotUsed(t *testing.T) {
+	ours, theirs := newFakeZone(t, 2), newFakeZone(t, 1)
+	theirs.lead(0, 75)
+	mixed := &fakeZone{servers: append(ours.servers, theirs.servers...)}
+	var logged bytes.Buffer
+	var mutex sync.Mutex
+	client := mixed.client(t, Config{Logger: slog.New(slog.NewTextHandler(lockedWriter{&mutex, &logged}, nil))}, 0, 1, 2)
+	if client.Endpoint() != ours.servers[0].URL {
+		t.Errorf("calls go to %s, the zone's leader is %s", client.Endpoint(), ours.servers[0].URL)
+	}
+	mutex.Lock()
+	defer mutex.Unlock()
+	if told := strings.Count(logged.String(), "of another zone"); told != 1 || !strings.Contains(logged.String(), theirs.servers[0].URL) {
+		t.Errorf("%d lines name it:\n%s", told, logged.String())
+	}
+}
+
+type lockedWriter struct {
+	*sync.Mutex
+	to *bytes.Buffer
+}
+
+func (w lockedWriter) Write(data []byte) (int, error) {
+	w.Lock()
+	defer w.Unlock()
+	return w.to.Write(data)
+}
+
+// TestCallsWaitForALeader: the zone's words for it are different while it elects one.
+func TestCallsWaitForALeader(t *testing.T) {
+	for _, reason := range []string{"Cannot process request, no leader found", "Cannot process request, oned cluster is replicating log"} {
+		zone := newFakeZone(t, 3)
+		client := zone.client(t, Config{}, 0)
+		for _, s := range zone.servers {
+			s.set(func() { s.refuses, s.status.State = reason, RaftFollower })
+		}
+		done := make(chan error, 1)
+		go func() { done <- client.Server().DeleteDocument(context.Background(), 42) }()
+		poll.Until(t, "the call to be refused", func() bool { return zone.servers[0].count("one.document.delete") > 0 })
+		zone.lead(1, 2)
+		for _, s := range zone.servers {
+			s.set(func() { s.refuses = "" })
+		}
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", reason, err)
+		}
+	}
+}
+
+// TestUrgentCallsGoFirst also where all slots for others are taken.
+func TestUrgentCallsGoFirst(t *testing.T) {
+	s := newSlots(2)
+	background := t.Context()
+	if err := s.acquire(background); err != nil {
+		t.Fatal(err)
+	}
+	order := make(chan string, 3)
+	go func() { _ = s.acquire(background); order <- "background" }()
+	poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.waiting.Len() == 1 })
+	if err := s.acquire(Urgent(background)); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.acquire(Urgent(background)); order <- "urgent" }()
+	poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.urgent.Len() == 1 })
+	s.release()
+	if first := <-order; first != "urgent" {
+		t.Errorf("%s came first", first)
+	}
+	ended, cancel := context.WithCancel(background)
+	cancel()
+	if err := s.acquire(ended); err == nil || s.waiting.Len() != 1 {
+		t.Errorf("a call that was given up: %v, %d wait", err, s.waiting.Len())
+	}
+	s.release()
+	s.release()
+	<-order
+	s.resize(0)
+	s.release()
+	if s.busy() {
+		t.Error("nothing is under way")
+	}
+}

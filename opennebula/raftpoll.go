@@ -1,0 +1,151 @@
+package opennebula
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// probeTime bounds each question about who leads: oned may have to run an auth
+	// driver before it answers the first.
+	probeTime = 3 * time.Second
+	// givenUp is after how many questions in a row without an answer a server is
+	// said not to be reached, and no longer waited for.
+	givenUp = 5
+)
+
+// raftAnswer is what a server said about itself.
+type raftAnswer struct {
+	endpoint string
+	status   RaftStatus
+	err      error
+}
+
+// raftPoll asks the servers of a zone about themselves, and knows which of them
+// answer. It is used by one goroutine at a time.
+type raftPoll struct {
+	ask    asker
+	logger *slog.Logger
+	// heard are the servers that have ever answered, and silent how many questions
+	// each has not answered in a row.
+	heard  map[string]bool
+	silent map[string]int
+}
+
+func newRaftPoll(ask asker, logger *slog.Logger) *raftPoll {
+	return &raftPoll{ask: ask, logger: logger, heard: map[string]bool{}, silent: map[string]int{}}
+}
+
+// round asks all servers at the same time and returns the answers. It waits for no
+// more than are needed to be certain who leads.
+func (p *raftPoll) round(servers []string) (found []raftAnswer) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	answers := make(chan raftAnswer, len(servers))
+	for _, endpoint := range servers {
+		all.Go(func() {
+			status, err := p.ask.raftStatus(ctx, endpoint)
+			answers <- raftAnswer{endpoint, status, err}
+		})
+	}
+	missing := map[string]bool{}
+	for _, endpoint := range servers {
+		missing[endpoint] = true
+	}
+	for range servers {
+		answer := <-answers
+		delete(missing, answer.endpoint)
+		if answer.err == nil {
+			found = append(found, answer)
+		}
+		p.note(answer, len(servers))
+		if _, certain := leading(found, len(servers)/2+1); certain || !p.worthWaiting(missing, found) {
+			break
+		}
+	}
+	for endpoint := range missing {
+		p.note(raftAnswer{endpoint: endpoint, err: context.DeadlineExceeded}, len(servers))
+	}
+	return found
+}
+
+// worthWaiting reports whether more answers are to be expected, or needed.
+func (p *raftPoll) worthWaiting(missing map[string]bool, found []raftAnswer) bool {
+	for endpoint := range missing {
+		if p.silent[endpoint] < givenUp || len(found) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// quorum is the majority of those servers that can be reached from here at all.
+func (p *raftPoll) quorum(servers []string) int {
+	count := 0
+	for _, endpoint := range servers {
+		if p.heard[endpoint] {
+			count++
+		}
+	}
+	return count/2 + 1
+}
+
+// note keeps whether a server answered, and logs once when one of several does not.
+func (p *raftPoll) note(answer raftAnswer, servers int) {
+	refusal, refused := asError(answer.err)
+	switch {
+	case answer.err == nil:
+		if p.silent[answer.endpoint] >= givenUp {
+			p.logger.Info("a server of the zone is reached again", "endpoint", answer.endpoint)
+		}
+		p.heard[answer.endpoint], p.silent[answer.endpoint] = true, 0
+		return
+	case errors.Is(answer.err, context.Canceled):
+		return
+	}
+	p.silent[answer.endpoint]++
+	if p.silent[answer.endpoint] != givenUp || servers == 1 {
+		return
+	}
+	mend := "is oned running there, and can it be reached from here? If not from here, name only reachable servers in one.xmlrpc"
+	if refused && refusal.Code == CodeAuthentication {
+		mend = "it refuses the server user: is it of another zone? Then take it out of one.xmlrpc"
+	}
+	p.logger.Warn("a server of the zone does not answer; calls go to the others", "endpoint", answer.endpoint, "error", answer.err, "mend", mend)
+}
+
+// leading returns the leader of the newest term among the answers. It is certain when
+// it has caught up, at least as many servers as given answered and none knows of a
+// newer term: one that was cut off from the others goes on saying that it leads.
+func leading(found []raftAnswer, quorum int) (best *raftAnswer, certain bool) {
+	newest := 0
+	for i, one := range found {
+		newest = max(newest, one.status.Term)
+		if one.status.State.Leads() && (best == nil || one.status.Term > best.status.Term) {
+			best = &found[i]
+		}
+	}
+	return best, best != nil && best.status.upToDate() && best.status.Term >= newest && len(found) >= quorum
+}
+
+// elsewhere reports whether another oned may know better than the one that was asked.
+func elsewhere(err error) bool {
+	_, refused := asError(err)
+	return err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
+}
+
+// reads reports whether a call changes nothing, so that it can be made again whatever
+// became of it.
+func reads(method string) bool {
+	switch _, action, _ := strings.Cut(strings.TrimPrefix(method, "one."), "."); action {
+	case "info", "infoextended", "infoset", "monitoring", "raftstatus", "version":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,145 @@
+package opennebula
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// relearn is how often the zone is asked which servers it has.
+	relearn = time.Minute
+	// maxServers bounds how many servers of a zone are asked.
+	maxServers = 16
+)
+
+// zoneServers knows which servers a zone has. One address given is enough: the zone
+// lists the others. Of several given, only these are used, because the administrator
+// knows which can be reached from here; one that is of another zone is left out.
+type zoneServers struct {
+	ask    asker
+	logger *slog.Logger
+	given  []string
+
+	mutex   sync.Mutex
+	zone    int
+	known   []string // the given ones first
+	foreign map[string]bool
+	learned time.Time
+}
+
+func newZoneServers(ask asker, given []string, logger *slog.Logger) *zoneServers {
+	return &zoneServers{ask: ask, logger: logger, given: given, known: slices.Clone(given), foreign: map[string]bool{}}
+}
+
+func (z *zoneServers) ofZone(id int) {
+	z.mutex.Lock()
+	defer z.mutex.Unlock()
+	z.zone, z.learned = id, time.Time{}
+}
+
+// all returns the zone's servers.
+func (z *zoneServers) all() []string {
+	z.mutex.Lock()
+	defer z.mutex.Unlock()
+	return slices.DeleteFunc(slices.Clone(z.known), func(endpoint string) bool { return z.foreign[endpoint] })
+}
+
+func (z *zoneServers) several() bool { return len(z.all()) > 1 }
+
+// due reports whether it is time to ask the zone which servers it has.
+func (z *zoneServers) due() bool {
+	z.mutex.Lock()
+	defer z.mutex.Unlock()
+	return time.Since(z.learned) > relearn
+}
+
+// add adds servers of the zone that were not known, and returns these.
+func (z *zoneServers) add(endpoints ...string) (added []string) {
+	z.mutex.Lock()
+	defer z.mutex.Unlock()
+	for _, endpoint := range endpoints {
+		if len(z.given) == 1 && endpoint != "" && !slices.Contains(z.known, endpoint) && len(z.known) < maxServers {
+			z.known = append(z.known, endpoint)
+			added = append(added, endpoint)
+		}
+	}
+	return added
+}
+
+// complete asks those that answered which servers the zone has, where it is time for
+// that, and returns the answers of all of them.
+func (z *zoneServers) complete(asked []string, found []raftAnswer, poll *raftPoll) []raftAnswer {
+	if !z.due() || len(found) == 0 {
+		return found
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	lists := map[string][]string{}
+	for _, one := range found {
+		listed, err := z.ask.zoneServers(ctx, one.endpoint, z.zone)
+		if err != nil {
+			continue
+		}
+		lists[one.endpoint] = endpointsOf(listed)
+		if len(z.given) == 1 {
+			break
+		}
+	}
+	if len(lists) == 0 {
+		return found
+	}
+	z.mutex.Lock()
+	z.learned = time.Now()
+	z.mutex.Unlock()
+	if len(z.given) > 1 {
+		z.compare(lists)
+		return slices.DeleteFunc(found, func(one raftAnswer) bool { return z.foreign[one.endpoint] })
+	}
+	for _, listed := range lists {
+		if added := z.add(listed...); len(added) > 0 {
+			return poll.round(append(asked, added...))
+		}
+	}
+	return found
+}
+
+func endpointsOf(servers []ZoneServer) []string {
+	var endpoints []string
+	for _, server := range servers {
+		endpoints = append(endpoints, server.Endpoint)
+	}
+	return endpoints
+}
+
+// compare leaves out given servers whose zone has other servers than that of most of
+// them, the first given one's where they are as many.
+func (z *zoneServers) compare(lists map[string][]string) {
+	count, zoneOf := map[string]int{}, map[string]string{}
+	for endpoint, listed := range lists {
+		slices.Sort(listed)
+		zoneOf[endpoint] = strings.Join(listed, " ")
+		if len(listed) == 0 {
+			zoneOf[endpoint] = endpoint // a server alone is a zone of its own
+		}
+		count[zoneOf[endpoint]]++
+	}
+	ours, most := "", 0
+	for _, endpoint := range z.given {
+		if zone, answered := zoneOf[endpoint]; answered && count[zone] > most {
+			ours, most = zone, count[zone]
+		}
+	}
+	z.mutex.Lock()
+	defer z.mutex.Unlock()
+	for endpoint, zone := range zoneOf {
+		if zone != ours && !z.foreign[endpoint] {
+			z.logger.Warn("a server is of another zone than the others and is not used: take it out of one.xmlrpc",
+				"endpoint", endpoint, "its_zone", zone, "zone", ours)
+		}
+		z.foreign[endpoint] = zone != ours
+	}
+}
