@@ -129,6 +129,18 @@ func (a *App) Stop(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// ErrConnectionLost is why a process ends that NATS has shut out: the next start connects
+// anew.
+var ErrConnectionLost = errors.New("NATS has closed the connection for good; the process ends so that it is started anew")
+
+// Lost is closed when the app cannot go on, for ErrConnectionLost; valid after Start.
+func (a *App) Lost() <-chan struct{} {
+	if a.pipe == nil {
+		return nil
+	}
+	return a.pipe.Lost()
+}
+
 // APIAddress is where the API listens, host:port, empty without one; valid after
 // Start.
 func (a *App) APIAddress() string {

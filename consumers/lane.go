@@ -105,7 +105,7 @@ func outcomeOf(err error) outcome {
 		return done
 	case errors.Is(err, pipeline.ErrConflict):
 		return later
-	case errors.Is(err, errPoison):
+	case errors.Is(err, errPoison), errors.Is(err, pipeline.ErrUnpublishable):
 		return reject
 	}
 	return retry

@@ -115,6 +115,8 @@ func (p *planner) mayScale(role *Role, arguments ScaleArguments) error {
 	switch {
 	case wanted < 0:
 		return refuse(RefusedInput, "role %s cannot have %d VMs: the cardinality must be 0 or more", role.Name, wanted)
+	case wanted > MaxVMs:
+		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible", role.Name, wanted, MaxVMs)
 	case !state.CanBecome(ServiceScaling) || state.Failed():
 		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", p.Service.ID, state)
 	case !role.state().CanBecome(RoleScaling) || role.state() == RoleFailedScaling:

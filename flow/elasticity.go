@@ -135,7 +135,7 @@ func (p *planner) evaluateRole(role *Role, measures Measures) {
 		if holds {
 			evals = min(each.TrueEvals+1, max(each.PeriodNumber, 0))
 		}
-		role.ElasticityPolicies = withPolicy(role.ElasticityPolicies, i, map[string]any{
+		role.ElasticityPolicies = withPolicies(role.ElasticityPolicies, []int{i}, map[string]any{
 			"last_eval": at, "true_evals": evals, "expression_evaluated": written,
 		})
 		if !holds || evals < each.PeriodNumber {

@@ -23,7 +23,7 @@ func (f *findings) checkParents(roles []Role) {
 			if parent == role.Name {
 				f.add(rolePathOf(i, "parents"), "names the role itself, which would wait for itself for ever")
 			} else if _, exists := byName[parent]; !exists {
-				f.add(rolePathOf(i, "parents"), "names %q, which is not a role of this service", parent)
+				f.add(rolePathOf(i, "parents"), "names %q, which is not a role of this service", shown(parent))
 			}
 		}
 	}
@@ -32,8 +32,11 @@ func (f *findings) checkParents(roles []Role) {
 	}
 }
 
-// circles finds, for each set of roles that wait for each other, one circle,
-// as indexes of roles. Roles that are their own parent are left out.
+// maxCircles bounds how many circles are looked for: each can name every role.
+const maxCircles = 10
+
+// circles finds circles of roles that wait for each other, as indexes of roles: at least
+// one if there is any, and at most maxCircles. Roles that are their own parent are left out.
 func circles(roles []Role, byName map[string]int) [][]int {
 	const unseen, open, closed = 0, 1, 2
 	state := make([]int, len(roles))
@@ -49,7 +52,7 @@ func circles(roles []Role, byName map[string]int) [][]int {
 			case !exists || parent == role:
 			case state[parent] == unseen:
 				visit(parent)
-			case state[parent] == open:
+			case state[parent] == open && len(found) < maxCircles:
 				found = append(found, slices.Clone(path[slices.Index(path, parent):]))
 			}
 		}
@@ -64,11 +67,17 @@ func circles(roles []Role, byName map[string]int) [][]int {
 	return found
 }
 
+// maxCircleNames is how many roles of a circle are named.
+const maxCircleNames = 20
+
 // circleText names the roles of a circle: "a -> b -> a".
 func circleText(roles []Role, circle []int) string {
 	names := make([]string, 0, len(circle)+1)
 	for _, role := range append(slices.Clone(circle), circle[0]) {
 		names = append(names, roles[role].Name)
+	}
+	if len(names) > maxCircleNames {
+		names = append(append(names[:maxCircleNames:maxCircleNames], "..."), roles[circle[0]].Name)
 	}
 	return strings.Join(names, " -> ")
 }

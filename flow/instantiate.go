@@ -38,6 +38,9 @@ func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) 
 		upgradeForMerge(merge)
 		mergeTemplates(whole, merge)
 	}
+	if found := checkCounts(whole); found != nil {
+		return Body{}, found
+	}
 	body, found := normalise(whole, registered)
 	found.addOthers(Validate(body))
 	found.checkInputs(body)

@@ -1,8 +1,13 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strconv"
 )
 
 // mergeValues merges two JSON values the way OneFlow merges templates: objects
@@ -15,36 +20,118 @@ func mergeValues(first, second json.RawMessage) json.RawMessage {
 		return first
 	case len(first) == 0:
 		return second
-	case kindOf(first) == kindObject && kindOf(second) == kindObject:
-		return mergeObjects(first, second)
-	case kindOf(first) == kindArray && kindOf(second) == kindArray:
-		return mergeArrays(first, second)
+	}
+	return mustMarshal(mergeTrees(treeOf(first), treeOf(second)))
+}
+
+// treeOf reads a whole value once, so that merging takes time by its length and not by
+// its depth as well.
+func treeOf(value json.RawMessage) any {
+	reader := json.NewDecoder(bytes.NewReader(value))
+	reader.UseNumber() // a number is written as it came
+	var tree any
+	if reader.Decode(&tree) != nil {
+		return value
+	}
+	return tree
+}
+
+// mergeTrees is mergeValues for what treeOf returns, or mergeTrees has returned. It may
+// change first.
+func mergeTrees(first, second any) any {
+	switch known := first.(type) {
+	case map[string]any:
+		more, same := second.(map[string]any)
+		if !same {
+			return second
+		}
+		for name, value := range more {
+			if held, has := known[name]; has {
+				value = mergeTrees(held, value)
+			}
+			known[name] = value
+		}
+		return known
+	case []any:
+		if more, same := second.([]any); same {
+			return newMergedArray(known).add(more)
+		}
+	case *mergedArray:
+		if more, same := second.([]any); same {
+			return known.add(more)
+		}
 	}
 	return second
 }
 
-func mergeObjects(first, second json.RawMessage) json.RawMessage {
-	var merged, more object
-	if json.Unmarshal(first, &merged) != nil || json.Unmarshal(second, &more) != nil {
-		return second
-	}
-	for name, value := range more {
-		merged[name] = mergeValues(merged[name], value)
-	}
-	return merged.text()
+// mergedArray is an array that others are appended to.
+type mergedArray struct {
+	elements []any
+	// objects has the canonical texts of the elements that are objects.
+	objects map[string]bool
 }
 
-func mergeArrays(first, second json.RawMessage) json.RawMessage {
-	return mustMarshal(appendNew(elementsOf(first), elementsOf(second)))
-}
-
-func appendNew(elements, more []json.RawMessage) []json.RawMessage {
-	for _, element := range more {
-		if kindOf(element) != kindObject || !containsEqual(elements, element) {
-			elements = append(elements, element)
+func newMergedArray(elements []any) *mergedArray {
+	array := &mergedArray{elements: elements, objects: map[string]bool{}}
+	for _, element := range elements {
+		if text, isObject := canonicalObject(element); isObject {
+			array.objects[text] = true
 		}
 	}
-	return elements
+	return array
+}
+
+// add appends the elements, and no object that is there already.
+func (a *mergedArray) add(more []any) *mergedArray {
+	for _, element := range more {
+		text, isObject := canonicalObject(element)
+		if isObject && a.objects[text] {
+			continue
+		}
+		if isObject {
+			a.objects[text] = true
+		}
+		a.elements = append(a.elements, element)
+	}
+	return a
+}
+
+// MarshalJSON writes an array.
+func (a *mergedArray) MarshalJSON() ([]byte, error) { return json.Marshal(a.elements) }
+
+// canonicalObject is the same text for objects that are equal.
+func canonicalObject(element any) (text string, isObject bool) {
+	if _, isObject = element.(map[string]any); !isObject {
+		return "", false
+	}
+	return string(appendCanonical(nil, element)), true
+}
+
+// appendCanonical writes a value so that equal ones are written alike: attributes by their
+// names, and 1 as 1.0.
+func appendCanonical(text []byte, value any) []byte {
+	switch v := value.(type) {
+	case map[string]any:
+		text = append(text, '{')
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			text = append(appendCanonical(append(strconv.AppendQuote(text, name), ':'), v[name]), ',')
+		}
+		return append(text, '}')
+	case []any:
+		text = append(text, '[')
+		for _, element := range v {
+			text = append(appendCanonical(text, element), ',')
+		}
+		return append(text, ']')
+	case json.Number:
+		if number, err := v.Float64(); err == nil {
+			return strconv.AppendFloat(text, number, 'g', -1, 64)
+		}
+		return append(text, v...)
+	case string:
+		return strconv.AppendQuote(text, v)
+	}
+	return fmt.Append(text, value) // true, false, and nil
 }
 
 func elementsOf(array json.RawMessage) []json.RawMessage {
@@ -53,15 +140,6 @@ func elementsOf(array json.RawMessage) []json.RawMessage {
 		return nil
 	}
 	return elements
-}
-
-func containsEqual(elements []json.RawMessage, element json.RawMessage) bool {
-	for _, known := range elements {
-		if equalJSON(known, element) {
-			return true
-		}
-	}
-	return false
 }
 
 func equalJSON(a, b json.RawMessage) bool {
@@ -81,7 +159,7 @@ func mergeTemplates(template, given object) {
 		case name == "networks_values":
 			template[name] = mergeNamed(template[name], value, onlyKey)
 		default:
-			template[name] = mergeArrays(template[name], value)
+			template[name] = mergeValues(template[name], value)
 		}
 	}
 }
@@ -90,16 +168,25 @@ func mergeTemplates(template, given object) {
 // The key of an element is empty if it has none.
 func mergeNamed(first, second json.RawMessage, key func(json.RawMessage) string) json.RawMessage {
 	elements := elementsOf(first)
-	places := map[string]int{}
+	places, merged := map[string]int{}, map[int]any{}
 	for i, element := range elements {
 		places[key(element)] = i
 	}
 	for _, element := range elementsOf(second) {
-		if place, known := places[key(element)]; known && key(element) != "" {
-			elements[place] = mergeValues(elements[place], element)
+		name := key(element)
+		place, known := places[name]
+		if !known || name == "" {
+			elements = append(elements, element)
 			continue
 		}
-		elements = append(elements, element)
+		held, again := merged[place]
+		if !again {
+			held = treeOf(elements[place])
+		}
+		merged[place] = mergeTrees(held, treeOf(element))
+	}
+	for place, tree := range merged {
+		elements[place] = mustMarshal(tree)
 	}
 	return mustMarshal(elements)
 }

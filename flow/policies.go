@@ -36,12 +36,14 @@ const (
 )
 
 // policiesOf reads a role's policies; what is none is an empty one, which never
-// asks for anything.
+// asks for anything. Of more than MaxPolicies, which only another writer of the document
+// can have put there, those at the end are left out.
 func policiesOf(text json.RawMessage) []policy {
 	if !isFilledArray(text) {
 		return nil
 	}
 	elements := elementsOf(text)
+	elements = elements[:min(len(elements), MaxPolicies)]
 	policies := make([]policy, len(elements))
 	for i, element := range elements {
 		policies[i] = policyOf(attributesOf(element))
@@ -66,17 +68,19 @@ func policyOf(given object) policy {
 	return read
 }
 
-// withPolicy is a role's policies with attributes of one of them set.
-func withPolicy(text json.RawMessage, index int, set map[string]any) json.RawMessage {
+// withPolicies is a role's policies with attributes of some of them set.
+func withPolicies(text json.RawMessage, indexes []int, set map[string]any) json.RawMessage {
 	elements := elementsOf(text)
-	changed := attributesOf(elements[index])
-	if changed == nil {
-		return text // no policy: another server's
+	for _, index := range indexes {
+		changed := attributesOf(elements[index])
+		if changed == nil {
+			continue // no policy: another server's
+		}
+		for name, value := range set {
+			changed[name] = mustMarshal(value)
+		}
+		elements[index] = changed.text()
 	}
-	for name, value := range set {
-		changed[name] = mustMarshal(value)
-	}
-	elements[index] = changed.text()
 	return mustMarshal(elements)
 }
 
@@ -117,7 +121,7 @@ func (r *Role) adjusted(by policy) int {
 	if r.MaxVMs != nil {
 		highest = max(*r.MaxVMs, r.Cardinality)
 	}
-	return max(0, lowest, min(wanted, highest))
+	return max(0, lowest, min(wanted, highest, max(r.Cardinality, MaxVMs)))
 }
 
 // percentage is a part of the cardinality, rounded towards none but at least

@@ -47,15 +47,19 @@ func (p *planner) runSchedules() {
 
 // noticeSchedules notes since when the role has its scheduled policies.
 func (p *planner) noticeSchedules(role *Role) {
+	var unseen []int
 	for i, each := range policiesOf(role.ScheduledPolicies) {
 		if each.LastEval == 0 {
-			p.lookedAt(role, i)
+			unseen = append(unseen, i)
 		}
+	}
+	if len(unseen) > 0 {
+		p.lookedAt(role, unseen...)
 	}
 }
 
-func (p *planner) lookedAt(role *Role, policy int) {
-	role.ScheduledPolicies = withPolicy(role.ScheduledPolicies, policy, map[string]any{"last_eval": p.now.Unix()})
+func (p *planner) lookedAt(role *Role, policies ...int) {
+	role.ScheduledPolicies = withPolicies(role.ScheduledPolicies, policies, map[string]any{"last_eval": p.now.Unix()})
 }
 
 // nextSchedule is when the next scheduled policy is due.

@@ -41,6 +41,9 @@ func updated(held Body, arguments UpdateArguments) (Body, error) {
 	if err != nil {
 		return Body{}, err
 	}
+	if found := checkCounts(given); found != nil {
+		return Body{}, found
+	}
 	old := attributesOf(mustMarshal(held))
 	changed, err := overlay(old, given, fixedAttributes, arguments.Append)
 	if err != nil {

@@ -26,14 +26,15 @@ func (v Violations) Error() string {
 	if len(v) == 0 {
 		return "nothing is wrong"
 	}
-	text := v[0].Message
+	var text strings.Builder
+	text.WriteString(v[0].Message)
 	if more := len(v) - 1; more > 0 {
-		text += fmt.Sprintf(" (and %d more)", more)
+		fmt.Fprintf(&text, " (and %d more)", more)
 	}
 	for _, violation := range v[1:] {
-		text += "\n" + violation.Message
+		text.WriteString("\n" + violation.Message)
 	}
-	return text
+	return text.String()
 }
 
 // ReadTemplate reads a new service template as clients send it: Normalise,
@@ -49,6 +50,9 @@ func ReadTemplate(text []byte, now time.Time) (Body, error) {
 }
 
 func readTemplate(whole object, registered time.Time) (Body, error) {
+	if found := checkCounts(whole); found != nil {
+		return Body{}, found
+	}
 	body, found := normalise(whole, registered)
 	found.addOthers(Validate(body))
 	return body, found.err()
@@ -68,6 +72,7 @@ func Validate(body Body) Violations {
 		found.checkHeal(fmt.Sprintf("roles[%d]", i), role)
 		found.checkRouter(fmt.Sprintf("roles[%d]", i), role)
 	}
+	found.checkSize(body.Roles)
 	found.checkNetworks(body)
 	found.checkWebhooks(body)
 	return found.violations
@@ -95,18 +100,24 @@ func newFindings(roles []string) *findings {
 // add notes what is wrong at a path ("is missing"); the message begins with it. The first violation of a path hides the later ones,
 // which are mostly its consequences.
 func (f *findings) add(path, format string, arguments ...any) {
+	if f.full() {
+		return
+	}
 	message := f.describe(path) + ": " + fmt.Sprintf(format, arguments...)
 	f.addOthers(Violations{{Path: path, Message: message}})
 }
 
 func (f *findings) addOthers(others Violations) {
 	for _, violation := range others {
-		if !f.hides(violation.Path) {
+		if !f.full() && !f.hides(violation.Path) {
 			f.seen[violation.Path] = true
 			f.violations = append(f.violations, violation)
 		}
 	}
 }
+
+// full reports whether so much is wrong that no more needs to be found.
+func (f *findings) full() bool { return len(f.violations) >= maxViolations }
 
 // hides says that the path, or what it is in, has a violation.
 func (f *findings) hides(path string) bool {
@@ -149,5 +160,5 @@ func (f *findings) roleName(index string) string {
 	if err != nil || i >= len(f.roles) || f.roles[i] == "" {
 		return ""
 	}
-	return strconv.Quote(f.roles[i])
+	return strconv.Quote(shown(f.roles[i]))
 }

@@ -22,7 +22,7 @@ func (f *findings) checkNetworks(body Body) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
 		if !networkPattern.MatchString(strings.TrimSpace(networks[name])) {
-			f.add("networks."+name, "is %q; it must look like \"M|network|description| |id:0\", with id, template_id or reserve_from last", networks[name])
+			f.add("networks."+name, "is %q; it must look like \"M|network|description| |id:0\", with id, template_id or reserve_from last", shown(networks[name]))
 		}
 	}
 	if _, err := readNetworkValues(body.NetworksValues, body.State != nil); err != nil {

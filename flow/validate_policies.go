@@ -56,7 +56,7 @@ func (f *findings) checkExpression(path, text string) {
 		return
 	}
 	if _, err := ParseExpression(text); err != nil {
-		f.add(path, "%q cannot be read: %v", text, err)
+		f.add(path, "%q cannot be read: %v", shown(text), err)
 	}
 }
 
@@ -111,5 +111,5 @@ func ParseStartTime(value json.RawMessage, zone *time.Location) (time.Time, erro
 			return start, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("is %s, which is not a time such as \"2030-01-31 09:00:00\" or unix seconds", value)
+	return time.Time{}, fmt.Errorf("is %s, which is not a time such as \"2030-01-31 09:00:00\" or unix seconds", shown(string(value)))
 }

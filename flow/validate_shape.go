@@ -118,22 +118,25 @@ func complaint(field validator.FieldError) string {
 	case "required", "present":
 		return "is missing" + requirement(field)
 	case "oneof":
-		return fmt.Sprintf("is %q; it can be %s", field.Value(), choices(strings.Fields(field.Param())))
+		return fmt.Sprintf("is %q; it can be %s", valueOf(field), choices(strings.Fields(field.Param())))
 	case "shutdown":
-		return fmt.Sprintf("is %q; it can be %s", field.Value(), choices(shutdownActions))
+		return fmt.Sprintf("is %q; it can be %s", valueOf(field), choices(shutdownActions))
 	case "gte":
 		return fmt.Sprintf("is %v; it must be %s or more", number(field.Value()), field.Param())
 	case "rolename":
-		return fmt.Sprintf("is %q; only letters, digits and _ can be in a role's name", field.Value())
+		return fmt.Sprintf("is %q; only letters, digits and _ can be in a role's name", valueOf(field))
 	case "plain":
-		return fmt.Sprintf("is %q; control characters cannot be in a name", field.Value())
+		return fmt.Sprintf("is %q; control characters cannot be in a name", valueOf(field))
 	case "fivefields":
-		return cronComplaint(fmt.Sprint(field.Value()))
+		return cronComplaint(valueOf(field))
 	case "max":
 		return fmt.Sprintf("is too long; at most %s are possible", field.Param())
 	}
 	return "is not as it should be"
 }
+
+// valueOf is a field's value for a message.
+func valueOf(field validator.FieldError) string { return shown(fmt.Sprint(field.Value())) }
 
 // required says what to write where an attribute is missing.
 var required = map[string]string{

@@ -48,8 +48,20 @@ func (v vmXML) vm() flow.VM {
 	return flow.VM{
 		ID: v.ID, Name: v.Name, Owner: v.identity(),
 		State: flow.VMState(v.State), LCMState: flow.LCMState(v.LCMState),
-		Ready: isYes(v.User.Ready), Service: service, Role: v.User.Role, Key: v.User.Key, Host: v.host(),
+		Ready: isYes(v.User.Ready), Service: service, Role: bounded(v.User.Role), Key: bounded(v.User.Key), Host: bounded(v.host()),
 	}
+}
+
+// maxAttribute bounds what is kept of an attribute that a VM's owner writes: no role's
+// name and no key of Flowjet's is as long, and every event and record holds them.
+const maxAttribute = 256
+
+// bounded returns text, or nothing for one that is too long to be what it should be.
+func bounded(text string) string {
+	if len(text) > maxAttribute {
+		return ""
+	}
+	return text
 }
 
 func (v vmXML) host() string {

@@ -90,11 +90,16 @@ func (p *Pipeline) tryBatch(ctx context.Context, messages []*nats.Msg) (uint64, 
 func (p *Pipeline) stageBatch(count int, message func(i int) *nats.Msg) (last *nats.Msg, id string, err error) {
 	ids := []string{nuid.Next()}
 	for i := range count - 1 {
-		if err := p.conn.PublishMsg(inBatch(message(i), ids, i+1)); err != nil {
+		member := inBatch(message(i), ids, i+1)
+		if err := p.publishable(member); err != nil {
+			return nil, "", err
+		}
+		if err := p.conn.PublishMsg(member); err != nil {
 			return nil, "", err
 		}
 	}
-	return message(count - 1), ids[0], nil
+	last = message(count - 1)
+	return last, ids[0], p.publishable(last)
 }
 
 // commitBatch sends the last message of a batch, waits until all are stored, and returns

@@ -165,7 +165,7 @@ func (p *Pipeline) reply(to string, reply Reply) {
 // isInbox keeps replies away from our own streams and the server's, whatever
 // stands in a message's header.
 func isInbox(subject string) bool {
-	if subject == "" || strings.ContainsAny(subject, " \t\r\n*>") {
+	if checkSubject(subject) != nil || strings.ContainsAny(subject, "*>") {
 		return false
 	}
 	for _, reserved := range []string{"one.", "flow.", "$"} {

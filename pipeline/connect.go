@@ -40,9 +40,12 @@ type connectionWatch struct {
 	conn    *nats.Conn
 	changes chan nats.Status
 	done    chan struct{}
+	// lost is closed when the connection is closed for good by somebody else.
+	lost chan struct{}
 
 	mu      sync.Mutex
 	current ConnectionState
+	stopped bool
 	// epoch ends at the next reconnect.
 	epoch    context.Context
 	endEpoch context.CancelFunc
@@ -69,7 +72,7 @@ func connect(ctx context.Context, config Config, log *slog.Logger) (*nats.Conn, 
 }
 
 func newConnectionWatch(log *slog.Logger) *connectionWatch {
-	watch := &connectionWatch{log: log, done: make(chan struct{}), current: ConnectionState{Since: time.Now()}}
+	watch := &connectionWatch{log: log, done: make(chan struct{}), lost: make(chan struct{}), current: ConnectionState{Since: time.Now()}}
 	watch.epoch, watch.endEpoch = context.WithCancel(context.Background())
 	return watch
 }
@@ -120,14 +123,33 @@ func (w *connectionWatch) follow(conn *nats.Conn) {
 			// The state is asked for and not taken from the message: a full
 			// channel drops messages, never the newest state.
 			w.note(conn.IsConnected())
+			if conn.IsClosed() {
+				w.closed()
+				return
+			}
 		}
 	}()
+}
+
+// closed notes that the connection is closed for good: NATS does so with a client whose
+// line it cannot read, and nats.go does not connect again.
+func (w *connectionWatch) closed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return
+	}
+	w.log.Error("NATS has closed the connection for good", "server", w.current.Server, "error", w.conn.LastError())
+	close(w.lost)
 }
 
 func (w *connectionWatch) stop() {
 	if w == nil {
 		return
 	}
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
 	w.conn.RemoveStatusListener(w.changes)
 	<-w.done
 	w.mu.Lock()

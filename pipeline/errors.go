@@ -27,6 +27,9 @@ var (
 	// ErrNewer says that a newer Flowjet wrote it: it is left as it is, for a
 	// worker of that version.
 	ErrNewer = errors.New("a newer Flowjet wrote it: it waits for a worker of that version")
+	// ErrUnpublishable is returned for a message that NATS will never take, because of
+	// its subject or its size: trying again is of no use.
+	ErrUnpublishable = errors.New("NATS can never take this message")
 	// ErrClosed says that the reader was stopped or the pipeline closed.
 	ErrClosed = errors.New("closed")
 )

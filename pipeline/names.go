@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"hash/fnv"
 	"strconv"
@@ -190,9 +192,22 @@ func DeadSubject(where string) string { return "flow.dlq." + token(where) }
 // WorkerSubject is where a worker says that it is alive.
 func WorkerSubject(worker string) string { return "flow.worker." + token(worker) }
 
+const (
+	// maxToken bounds a token of a subject in bytes. Flowjet takes no longer names;
+	// what others write into documents and templates can be longer.
+	maxToken = 128
+	// keptOfToken is how much of a longer name is left in front of its hash.
+	keptOfToken = 64
+)
+
 // token makes one subject token of a name: what NATS would read as structure
-// becomes '_', and nothing becomes "_".
+// becomes '_', nothing becomes "_", and a name longer than maxToken its beginning and
+// its hash: a line that is longer than NATS takes ends the connection for good.
 func token(name string) string {
+	if len(name) > maxToken {
+		hash := sha256.Sum256([]byte(name))
+		name = strings.ToValidUTF8(name[:keptOfToken], "") + "-" + hex.EncodeToString(hash[:8])
+	}
 	if isSimple(name) || name != "" && strings.IndexFunc(name, structural) < 0 && utf8.ValidString(name) {
 		return name
 	}

@@ -147,6 +147,10 @@ func (p *Pipeline) Close() {
 	})
 }
 
+// Lost is closed when NATS has closed the connection for good: nothing can be read or
+// published any more, and whoever needs the pipeline has to open another one.
+func (p *Pipeline) Lost() <-chan struct{} { return p.watch.lost }
+
 // Conn is the connection, for core NATS.
 func (p *Pipeline) Conn() *nats.Conn { return p.conn }
 

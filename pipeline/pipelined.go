@@ -31,6 +31,9 @@ func worthPipelining(messages []*nats.Msg, replicated bool) bool {
 func (p *Pipeline) pipelined(ctx context.Context, messages []*nats.Msg) (stored int, err error) {
 	acks := make([]jetstream.PubAckFuture, 0, len(messages))
 	for _, message := range messages {
+		if err = p.publishable(message); err != nil {
+			break
+		}
 		ack, failed := p.js.PublishMsgAsync(message, jetstream.WithRetryAttempts(0))
 		if failed != nil {
 			err = failed

@@ -146,6 +146,9 @@ func oneLine(text string) string {
 // publish stores one message and returns its sequence.
 func (p *Pipeline) publish(ctx context.Context, message *nats.Msg) (uint64, error) {
 	carryTrace(ctx, message)
+	if err := p.publishable(message); err != nil {
+		return 0, err
+	}
 	var sequence uint64
 	err := persist(ctx, func(ctx context.Context) error {
 		if err := p.connected(); err != nil {
@@ -179,6 +182,9 @@ func (p *Pipeline) publishOrdered(ctx context.Context, messages []*nats.Msg, rep
 }
 
 func (p *Pipeline) publishChunk(ctx context.Context, messages []*nats.Msg) error {
+	if err := p.allPublishable(messages); err != nil {
+		return err
+	}
 	if len(messages) > 1 {
 		_, err := p.publishBatch(ctx, messages)
 		if err == nil || codeOf(err) != codeBatchDuplicate {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -79,18 +80,26 @@ func runParts(ctx context.Context, config app.Config, parts []app.Part, read fun
 	flowjet.PrintWelcome()
 	systemd.Ready("running")
 	go systemd.Watch(ctx, flowjet.Alive, func(err error) { log.Error(err.Error()) })
-	for ctx.Err() == nil {
-		select {
-		case <-hangups:
-			reload(flowjet, read, log)
-		case <-ctx.Done():
-		}
-	}
+	failed := serve(ctx, flowjet, func() { reload(flowjet, read, log) }, hangups)
 	fmt.Println("Stopping.")
 	systemd.Stopping()
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
-	return flowjet.Stop(stopping)
+	return errors.Join(failed, flowjet.Stop(stopping))
+}
+
+// serve returns when ctx ends, or with the reason why the app cannot go on.
+func serve(ctx context.Context, flowjet *app.App, reload func(), hangups <-chan os.Signal) error {
+	for {
+		select {
+		case <-hangups:
+			reload()
+		case <-flowjet.Lost():
+			return app.ErrConnectionLost
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // reload leaves everything as it is where the new configuration has faults.

@@ -1,0 +1,61 @@
+package consumers_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// Names in a document that was written through oned are of any length: the service goes
+// on, and the others, and a worker that starts on the same record.
+func TestLongNamesInADocument(t *testing.T) {
+	long := strings.Repeat("n", 5000)
+	for name, body := range map[string]string{
+		"a role": `{"name":"svc","deployment":"none","state":0,"roles":[{"name":"` + long + `","type":"vm","cardinality":1,"template_id":0,"state":0}]}`,
+		"a network": `{"name":"svc","deployment":"none","state":0,"networks":{"` + long + `":"M|network|n| |template_id:0"},
+			"networks_values":[{"` + long + `":{"template_id":"0"}}],"roles":[]}`,
+		"a router": `{"name":"svc","deployment":"none","state":0,"roles":[{"name":"` + long + `","type":"vr","cardinality":1,"template_id":0,"state":0}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			stop := w.startWorker("first", quick())
+			w.hear()
+			poisoned := w.service("%s", body)
+			_ = w.command(poisoned, flow.VerbDeploy, nil)
+			w.deployed(masterSlave, 1, 1)
+			stop()
+			w.startWorker("second", quick())
+			w.deployed(masterSlave, 1, 1)
+			select {
+			case <-w.pipe.Lost():
+				t.Error("NATS has closed the connection")
+			default:
+			}
+		})
+	}
+}
+
+// A document from which a record would come that NATS never takes is a dead letter, and
+// holds up nobody.
+func TestARecordThatNATSNeverTakes(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("w", quick())
+	w.hear()
+	poisoned := w.service(`{"name":"svc","deployment":"none","state":0,"roles":[],"description":"%s"}`, strings.Repeat("d", pipeline.MaxPayload))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbDeploy, Service: poisoned, User: flow.Identity{UID: 2, UName: "alice"}}
+	_, _ = w.pipe.SubmitCommand(ctx, command, time.Second)
+	poll.Until(t, "a dead letter", func() bool {
+		letters, err := w.pipe.DeadLetters(t.Context(), 10)
+		return err == nil && len(letters) > 0 && letters[0].Service() == poisoned && strings.Contains(letters[0].Reason, "max_payload")
+	})
+	w.deployed(masterSlave, 1, 1)
+}

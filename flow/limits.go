@@ -1,0 +1,141 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"unicode/utf8"
+)
+
+// The limits of a service template and of a service, for each of which Limits has a
+// line. They are checked before anything is done with what a client sent, because a
+// tenant must not be able to make others pay for what he writes.
+const (
+	// MaxName is in characters; oned has the same for the names of its objects.
+	MaxName = 128
+	// MaxRoles, MaxNetworks and MaxInputs are counts for a service; a role's own inputs
+	// are counted apart.
+	MaxRoles    = 1024
+	MaxNetworks = 256
+	MaxInputs   = 512
+	// MaxPolicies is for the elasticity policies of a role, and for the scheduled ones.
+	MaxPolicies = 64
+	// MaxVMs is for a role and for all roles of a service together: a record of so many
+	// VMs is half of what NATS takes in one message.
+	MaxVMs = 10_000
+	// MaxExpression is in characters.
+	MaxExpression = 4096
+	// maxViolations is how many mistakes are reported at a time.
+	maxViolations = 100
+	// maxShown bounds a value in a message, in bytes.
+	maxShown = 80
+)
+
+// Limit is a line of the table of limits.
+type Limit struct {
+	// Name says what is limited, and Most is its greatest value.
+	Name string
+	Most int
+}
+
+// Limits are the limits of what a template and a service may hold.
+func Limits() []Limit {
+	return []Limit{
+		{"characters of the name of a service, role, network or user input", MaxName},
+		{"roles of a service", MaxRoles},
+		{"networks of a service", MaxNetworks},
+		{"user inputs of a service, and of each role", MaxInputs},
+		{"elasticity policies of a role", MaxPolicies},
+		{"scheduled policies of a role", MaxPolicies},
+		{"characters of an expression", MaxExpression},
+		{"VMs of a service", MaxVMs},
+		{"receivers in `" + WebhooksAttribute + "`", maxWebhooks},
+		{"characters of a receiver's URL", maxWebhookURL},
+		{"levels of nested JSON", MaxNesting},
+	}
+}
+
+// checkCounts returns what is more, or longer, than the limits in a body that has not
+// been read yet.
+func checkCounts(whole object) Violations {
+	f := newFindings(nil)
+	f.checkCount("roles", whole["roles"], MaxRoles)
+	f.checkNames("networks", whole["networks"], MaxNetworks)
+	f.checkCount("networks_values", whole["networks_values"], MaxNetworks)
+	for _, attribute := range []string{"user_inputs", "user_inputs_values", "custom_attrs", "custom_attrs_values"} {
+		f.checkNames(attribute, whole[attribute], MaxInputs)
+	}
+	if len(f.violations) > 0 {
+		return f.violations
+	}
+	for i, element := range elementsOf(whole["roles"]) {
+		role, path := attributesOf(element), fmt.Sprintf("roles[%d].", i)
+		f.checkCount(path+"parents", role["parents"], MaxRoles)
+		f.checkCount(path+"elasticity_policies", role["elasticity_policies"], MaxPolicies)
+		f.checkCount(path+"scheduled_policies", role["scheduled_policies"], MaxPolicies)
+		f.checkNames(path+"user_inputs", role["user_inputs"], MaxInputs)
+		f.checkNames(path+"user_inputs_values", role["user_inputs_values"], MaxInputs)
+		if name := textOf(role["name"]); utf8.RuneCountInString(name) > MaxName {
+			f.add(path+"name", "has more than %d characters", MaxName)
+		}
+	}
+	return f.violations
+}
+
+// checkCount holds an array to so many elements. Anything else is a matter for its rule.
+func (f *findings) checkCount(path string, value json.RawMessage, most int) {
+	if kindOf(value) != kindArray {
+		return
+	}
+	if count := len(elementsOf(value)); count > most {
+		f.add(path, "has %d elements; at most %d are possible", count, most)
+	}
+}
+
+// checkNames holds an object to so many attributes with names of at most MaxName
+// characters.
+func (f *findings) checkNames(path string, value json.RawMessage, most int) {
+	if kindOf(value) != kindObject {
+		return
+	}
+	attributes := attributesOf(value)
+	if len(attributes) > most {
+		f.add(path, "has %d attributes; at most %d are possible", len(attributes), most)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		if utf8.RuneCountInString(name) > MaxName {
+			f.add(path, "has a name of more than %d characters", MaxName)
+			return
+		}
+	}
+}
+
+// checkSize holds the number of VMs.
+func (f *findings) checkSize(roles []Role) {
+	total := 0
+	for i, role := range roles {
+		if role.Cardinality > MaxVMs {
+			f.add(rolePathOf(i, "cardinality"), "is %d; at most %d VMs are possible", role.Cardinality, MaxVMs)
+			return
+		}
+		if total += role.Cardinality; total > MaxVMs {
+			f.add("roles", "have more than %d VMs together; at most so many are possible", MaxVMs)
+			return
+		}
+	}
+}
+
+// shown is a text for a message, cut where it is long: what is told of a mistake must not
+// hold a whole body.
+func shown(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	cut := maxShown
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + "..."
+}

@@ -1,0 +1,46 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
+)
+
+// maxSubject bounds a subject in bytes. NATS closes for good a connection that sends a
+// control line of more than 4,096 bytes, in which a subject and an inbox stand.
+const maxSubject = 1 << 10
+
+// publishable returns an error that wraps ErrUnpublishable for a message that the
+// server refuses whenever it is sent, or whose sending ends the connection.
+func (p *Pipeline) publishable(message *nats.Msg) error {
+	if err := checkSubject(message.Subject); err != nil {
+		return err
+	}
+	if size, most := message.Size()-len(message.Subject)-len(message.Reply), int(p.conn.MaxPayload()); most > 0 && size > most {
+		return fmt.Errorf("%w: a message of %d bytes on %s is more than the server's max_payload of %d: %w",
+			ErrUnpublishable, size, message.Subject, most, nats.ErrMaxPayload)
+	}
+	return nil
+}
+
+func checkSubject(subject string) error {
+	switch {
+	case len(subject) > maxSubject:
+		return fmt.Errorf("%w: its subject has %d bytes, at most %d are possible", ErrUnpublishable, len(subject), maxSubject)
+	case subject == "", strings.ContainsFunc(subject, func(r rune) bool { return r <= ' ' || r == 0x7f }), !utf8.ValidString(subject):
+		return fmt.Errorf("%w: %q is not a subject", ErrUnpublishable, subject)
+	}
+	return nil
+}
+
+// allPublishable is publishable for each of the messages.
+func (p *Pipeline) allPublishable(messages []*nats.Msg) error {
+	for _, message := range messages {
+		if err := p.publishable(message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
