@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -19,6 +20,8 @@ type action struct {
 	also func(t *tx, v *vm)
 	// newStay begins another stay on the same host.
 	newStay bool
+	// end: a VM that has ended takes it, and stays as it is.
+	end bool
 }
 
 var (
@@ -26,23 +29,21 @@ var (
 	unknown  = active(lcmUnknown)
 	poweroff = status{vmPoweroff, lcmInit}
 	pending  = status{vmPending, lcmInit}
+	hold     = status{vmHold, lcmInit}
 	ended    = status{vmDone, lcmInit}
 )
 
 // terminations are terminate's; it also ends what failed.
-var terminations = terminationTable()
-
-func terminationTable() map[status]status {
+func terminations() map[status]status {
 	table := map[status]status{
-		running:                         active(lcmShutdown),
-		unknown:                         active(lcmShutdown),
-		pending:                         ended,
-		{vmHold, lcmInit}:               ended,
-		{vmStopped, lcmInit}:            active(lcmEpilog),
-		{vmSuspended, lcmInit}:          active(lcmEpilog),
-		{vmUndeployed, lcmInit}:         active(lcmEpilog),
-		poweroff:                        active(lcmEpilog),
-		active(opennebula.LCMState(14)): active(lcmCleanupDelete),
+		running:                 active(lcmShutdown),
+		unknown:                 active(lcmShutdown),
+		pending:                 ended,
+		hold:                    ended,
+		{vmStopped, lcmInit}:    active(lcmEpilog),
+		{vmSuspended, lcmInit}:  active(lcmEpilog),
+		{vmUndeployed, lcmInit}: active(lcmEpilog),
+		poweroff:                active(lcmEpilog),
 	}
 	for failed := range retries {
 		table[active(failed)] = active(lcmCleanupDelete)
@@ -50,23 +51,39 @@ func terminationTable() map[status]status {
 	return table
 }
 
+// also is a table with one more entry: what the hard form of an action may
+// interrupt.
+func also(table map[status]status, from, to status) map[status]status {
+	longer := maps.Clone(table)
+	longer[from] = to
+	return longer
+}
+
+var (
+	shutdownPoweroff = map[status]status{running: active(lcmShutdownPoweroff), unknown: active(lcmShutdownPoweroff)}
+	shutdownUndeploy = map[status]status{
+		running: active(lcmShutdownUndeploy), unknown: active(lcmShutdownUndeploy), poweroff: active(lcmEpilogUndeploy),
+	}
+	reschedules = map[status]status{running: running, unknown: unknown, poweroff: poweroff}
+)
+
 // actions are the calls of one.vm.action, with their numbers in the history.
 var actions = map[string]action{
-	"terminate":      {number: 27, from: terminations},
-	"terminate-hard": {number: 28, from: terminations},
-	"poweroff":       {number: 19, from: map[status]status{running: active(lcmShutdownPoweroff), unknown: active(lcmShutdownPoweroff)}},
-	"poweroff-hard":  {number: 20, from: map[status]status{running: active(lcmShutdownPoweroff), unknown: active(lcmShutdownPoweroff)}},
+	"terminate":      {number: 27, end: true, from: terminations()},
+	"terminate-hard": {number: 28, end: true, from: also(terminations(), active(lcmShutdown), active(lcmShutdown))},
+	"poweroff":       {number: 19, from: shutdownPoweroff},
+	"poweroff-hard":  {number: 20, from: also(shutdownPoweroff, active(lcmShutdownPoweroff), active(lcmShutdownPoweroff))},
 	"suspend":        {number: 10, from: map[status]status{running: active(lcmSaveSuspend)}},
 	"stop":           {number: 9, from: map[status]status{running: active(lcmSaveStop), {vmSuspended, lcmInit}: active(lcmEpilogStop)}},
-	"undeploy":       {number: 5, from: map[status]status{running: active(lcmShutdownUndeploy), poweroff: active(lcmEpilogUndeploy)}},
-	"undeploy-hard":  {number: 6, from: map[status]status{running: active(lcmShutdownUndeploy), poweroff: active(lcmEpilogUndeploy)}},
-	"reboot":         {number: 15, from: map[status]status{running: running}},
-	"reboot-hard":    {number: 16, from: map[status]status{running: running}},
-	"hold":           {number: 7, beforeAnswer: true, from: map[status]status{pending: {vmHold, lcmInit}}},
-	"release":        {number: 8, beforeAnswer: true, from: map[status]status{{vmHold, lcmInit}: pending}},
+	"undeploy":       {number: 5, from: shutdownUndeploy},
+	"undeploy-hard":  {number: 6, from: also(shutdownUndeploy, active(lcmShutdownUndeploy), active(lcmShutdownUndeploy))},
+	"reboot":         {number: 15, from: map[status]status{running: running}, also: rescheduled(false)},
+	"reboot-hard":    {number: 16, from: map[status]status{running: running}, also: rescheduled(false)},
+	"hold":           {number: 7, beforeAnswer: true, from: map[status]status{pending: hold}},
+	"release":        {number: 8, beforeAnswer: true, from: map[status]status{hold: pending}},
 	"resume":         {number: 11, newStay: true, from: resumptions},
-	"resched":        {number: 17, from: map[status]status{running: running, unknown: unknown}, also: rescheduled(true)},
-	"unresched":      {number: 18, from: map[status]status{running: running, unknown: unknown}, also: rescheduled(false)},
+	"resched":        {number: 17, from: reschedules, also: rescheduled(true)},
+	"unresched":      {number: 18, from: reschedules, also: rescheduled(false)},
 }
 
 // resumptions are resume's: what was stopped or undeployed needs a host again.
@@ -82,20 +99,18 @@ func rescheduled(yes bool) func(*tx, *vm) {
 	return func(_ *tx, v *vm) { v.Rescheduled = yes }
 }
 
-// unavailable is oned's refusal of an action in a wrong state.
-func unavailable(v *vm) *refusal {
-	return refuse(opennebula.CodeAction, fmt.Sprintf("This action is not available for state %s", v.stateName()))
-}
-
 // act carries an action out on a VM.
 func (t *tx) act(who identity, name string, v *vm) *refusal {
 	wanted, known := actions[name]
 	if !known {
-		return refuse(opennebula.CodeAction, fmt.Sprintf("Virtual machine action %q is not supported", name))
+		return refuse(opennebula.CodeAction, fmt.Sprintf("Action %q is not supported", name))
+	}
+	if wanted.end && v.State == vmDone {
+		return nil
 	}
 	to, allowed := wanted.from[v.status()]
 	if !allowed {
-		return unavailable(v)
+		return refuse(opennebula.CodeAction, fmt.Sprintf("Error performing action %q: %s", name, wanted.unavailable(v)))
 	}
 	t.afterCall = !wanted.beforeAnswer
 	defer func() { t.afterCall = false }()
@@ -103,13 +118,21 @@ func (t *tx) act(who identity, name string, v *vm) *refusal {
 		wanted.also(t, v)
 	}
 	if to == v.status() {
-		t.keepVM(v)
+		t.restartDriver(v)
 		return nil
 	}
 	t.prepareStay(v, wanted, to)
 	t.credit(who, v, wanted.number)
 	t.enter(v, to)
 	return nil
+}
+
+// unavailable is oned's reason why an action is not possible in a VM's state.
+func (a action) unavailable(v *vm) string {
+	if a.end {
+		return fmt.Sprintf("Could not terminate VM %d, wrong state %s.", v.ID, v.stateName())
+	}
+	return "This action is not available for state " + v.stateName()
 }
 
 // prepareStay begins another stay where the VM comes back to its host, and
@@ -149,12 +172,19 @@ const (
 	recoverDeleteDB
 )
 
-// recoverVM carries a recovery out.
+// recoverVM carries a recovery out. What a recovery can do nothing about stays
+// as it is, and oned says that all is well.
 func (t *tx) recoverVM(v *vm, operation int) *refusal {
-	to, ok := recoveryOf(v, operation)
-	if !ok {
-		return refuse(opennebula.CodeAction,
-			fmt.Sprintf("Recover action is not available for state %s", v.stateName()))
+	if reason := recoveryRefused(v, operation); reason != "" {
+		return refuse(opennebula.CodeAction, reason)
+	}
+	to, moves := recoveryOf(v, operation)
+	if !moves {
+		return nil
+	}
+	if to == v.status() {
+		t.restartDriver(v)
+		return nil
 	}
 	t.afterCall = true
 	defer func() { t.afterCall = false }()
@@ -162,32 +192,70 @@ func (t *tx) recoverVM(v *vm, operation int) *refusal {
 	return nil
 }
 
+// recoveryRefused is oned's reason against a recovery, "" where there is none.
+func recoveryRefused(v *vm, operation int) string {
+	const wrongState = "Could not perform a %s on VM %d, wrong state %s."
+	switch {
+	case operation < recoverFailure || operation > recoverDeleteDB:
+		return "Wrong recovery operation code"
+	case operation <= recoverSuccess && v.State != vmActive:
+		return fmt.Sprintf(wrongState, "recover operation", v.ID, v.stateName())
+	case operation == recoverRetry && v.State != vmActive:
+		return fmt.Sprintf(wrongState, "retry", v.ID, v.stateName())
+	case operation == recoverRecreate && v.State == vmDone:
+		return "Cannot delete-recreate a VM already in DONE state"
+	}
+	return ""
+}
+
+// recoveryOf is where a recovery takes a VM; false where it does nothing.
 func recoveryOf(v *vm, operation int) (status, bool) {
 	switch operation {
-	case recoverDelete, recoverDeleteDB:
-		if v.State == vmPending || v.State == vmHold || operation == recoverDeleteDB {
-			return ended, v.State != vmDone
+	case recoverDelete:
+		if v.State == vmActive {
+			return active(lcmCleanupDelete), true
 		}
-		return active(lcmCleanupDelete), v.State != vmDone
+		return ended, v.State != vmDone
+	case recoverDeleteDB:
+		return ended, v.State != vmDone
 	case recoverRecreate:
-		return active(lcmCleanupResubmit), v.State != vmDone && v.State != vmPending && v.State != vmHold
-	}
-	if v.State != vmActive {
-		return status{}, false
+		return recreationOf(v)
+	case recoverRetry:
+		if step, failed := retries[v.LCM]; failed {
+			return active(step), true
+		}
+		_, step := failures[v.LCM]
+		return v.status(), step
 	}
 	step, failed := retries[v.LCM]
-	switch operation {
-	case recoverRetry:
-		return active(step), failed
-	case recoverFailure:
-		to, ok := failures[v.LCM]
-		return to, ok
-	case recoverSuccess:
-		if !failed {
-			step = v.LCM
-		}
-		to, ok := followUps[step]
-		return to, ok
+	switch {
+	case v.LCM == lcmCleanupDelete:
+		return ended, true
+	case v.LCM == lcmCleanupResubmit:
+		return pending, true
+	case v.LCM == lcmUnknown:
+		return running, true
+	case operation == recoverFailure:
+		to, found := failures[v.LCM]
+		return to, found
+	case !failed:
+		step = v.LCM
 	}
-	return status{}, false
+	to, found := followUps[step]
+	return to, found
+}
+
+// recreationOf is where a VM goes that is made anew: what has a host is cleaned
+// up first. The drivers do that, but for a VM they have not begun with.
+func recreationOf(v *vm) (status, bool) {
+	switch v.State {
+	case vmPending:
+		return status{}, false
+	case vmHold, vmStopped, vmUndeployed:
+		return pending, true
+	}
+	if v.LCM == lcmCleanupResubmit && v.State == vmActive {
+		return pending, true
+	}
+	return active(lcmCleanupResubmit), v.LCM != lcmCleanupDelete
 }

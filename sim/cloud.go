@@ -144,5 +144,5 @@ func (p page) cut(ids []int) []int {
 
 // badTemplate is the refusal of a template that cannot be read.
 func badTemplate(err error) *refusal {
-	return refuse(opennebula.CodeInternal, "Parse error: "+err.Error()+".")
+	return refuse(opennebula.CodeInternal, err.Error())
 }

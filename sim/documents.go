@@ -73,6 +73,9 @@ func documentAllocate(r *request) answer {
 	if err != nil {
 		return refusedAnswer(badTemplate(err))
 	}
+	if parsed.breaksXML() {
+		return refusedAnswer(refuse(opennebula.CodeInternal, "Error transforming the Document to XML."))
+	}
 	id := r.tx.nextID(kindDocument)
 	name := parsed.text("NAME")
 	if name == "" {
@@ -128,7 +131,7 @@ func changeDocument(r *request, change func(d *document) *refusal) answer {
 func documentUpdate(r *request) answer {
 	return changeDocument(r, func(d *document) *refusal {
 		updated, refused := updatedTemplate(d.Template, r.text(2), r.int(3))
-		if refused == nil {
+		if refused == nil && !updated.breaksXML() { // else oned says that all is well, and keeps the old one
 			d.Template = updated.without("NAME")
 		}
 		return refused
@@ -137,8 +140,8 @@ func documentUpdate(r *request) answer {
 
 func documentRename(r *request) answer {
 	return changeDocument(r, func(d *document) *refusal {
-		if r.text(2) == "" {
-			return refuse(opennebula.CodeAction, "Invalid name: it is empty.")
+		if reason := badName(r.text(2)); reason != "" {
+			return refuse(opennebula.CodeAction, reason)
 		}
 		d.Name = r.text(2)
 		return nil

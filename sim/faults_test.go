@@ -52,7 +52,7 @@ func TestBrokenVM(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := call(t, s, "one.vm.action", oneadmin, "poweroff", id); r.code != 0x0800 ||
-		r.text != "[one.vm.action] This action is not available for state BOOT_FAILURE" {
+		r.text != "[one.vm.action] Error performing action \"poweroff\": This action is not available for state BOOT_FAILURE" {
 		t.Errorf("a broken VM was powered off: %s", r.raw)
 	}
 	must(t, s, "one.vm.recover", oneadmin, id, 2)

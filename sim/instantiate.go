@@ -21,6 +21,9 @@ type order struct {
 // persistent).
 func templateInstantiate(r *request) answer {
 	from, refused := templateFor(r, use)
+	if refused == nil && from.isRouter() {
+		refused = refuse(opennebula.CodeAction, "Virtual router templates cannot be instantiated")
+	}
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
@@ -46,6 +49,9 @@ func (t *tx) newVM(who identity, o order) (*vm, *refusal) {
 
 // makeVM makes a VM that nobody has heard of yet.
 func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
+	if reason := badName(vmName(o, t.cloud.next[kindVM])); reason != "" {
+		return nil, refuse(opennebula.CodeAllocate, "Error allocating a new virtual machine. "+reason)
+	}
 	merged := o.from.Template.merged(o.extra)
 	if merged.number("MEMORY", 0) <= 0 {
 		return nil, refuse(opennebula.CodeAllocate,

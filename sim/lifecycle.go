@@ -99,6 +99,14 @@ func (s *Sim) scheduleStep(v *vm) {
 	})
 }
 
+// restartDriver has the drivers do again what a VM's state is about, if they
+// do anything. No event tells of it.
+func (t *tx) restartDriver(v *vm) {
+	t.keepVM(v)
+	v.generation++
+	t.sim.scheduleStep(v)
+}
+
 // moves says that a VM does not stay where it is.
 func moves(v *vm) bool {
 	if v.State == vmPending {

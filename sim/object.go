@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 )
 
@@ -65,6 +66,26 @@ func (o *object) head(b *xmlWriter) {
 func (o *object) headAndPermissions(b *xmlWriter) {
 	o.head(b)
 	o.Permissions.write(b)
+}
+
+// maxName and forbiddenInName bound an object's name.
+const (
+	maxName         = 128
+	forbiddenInName = "&|:\\\";/'#{}$<>\t\n\v\f\r"
+)
+
+// badName is oned's reason against a name, "" where it may be used.
+func badName(name string) string {
+	if name == "" {
+		return "Invalid NAME, it cannot be empty"
+	}
+	if i := strings.IndexAny(name, forbiddenInName); i >= 0 {
+		return "Invalid NAME, char '" + name[i:i+1] + "' is not allowed"
+	}
+	if len(name) > maxName {
+		return "Invalid NAME, max length is 128 chars"
+	}
+	return ""
 }
 
 // now is the time as oned stores it.

@@ -75,7 +75,7 @@ func everything(t *testing.T, s *sim.Sim, events *listener) {
 // eventfulVM takes VMs through every state that was recorded.
 func eventfulVM(t *testing.T, s *sim.Sim, events *listener) {
 	t.Helper()
-	must(t, s, "one.template.instantiate", oneadmin, 0, "nobody's", true, "", false)
+	must(t, s, "one.template.instantiate", oneadmin, 0, "of nobody", true, "", false)
 	inputs := instantiate(t, s, "inputs", "DBUSER = \"bob\"\n"+serviceText+
 		"CONTEXT = [ NETWORK = \"YES\", REPORT_READY = \"YES\" ]\nCONTEXT = [ DBUSER = \"$DBUSER\" ]\n")
 	awaitState(t, s, inputs, "RUNNING")

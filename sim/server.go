@@ -61,10 +61,15 @@ func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", `text/xml; charset="utf-8"`)
+	w.Header().Set("Date", time.Now().UTC().Format(onedDate))
+	w.Header().Set("Server", "Xmlrpc-c_Abyss/1.33.14")
 	w.Header().Set("Content-Length", strconv.Itoa(result.body.Len()))
 	_, _ = w.Write(result.body.Bytes())
 	result.body.release()
 }
+
+// onedDate is the Date of oned's answers: UTC, where HTTP wants GMT.
+const onedDate = "Mon, 02 Jan 2006 15:04:05 UTC"
 
 func (s *Sim) answerRPC(ctx context.Context, body []byte, server int) outcome {
 	method, parameters, err := decodeRequest(body)

@@ -38,7 +38,7 @@ func TestZoneHasOneLeader(t *testing.T) {
 	}
 	info := at(t, s, 2, "one.zone.info", oneadmin, 0)
 	for _, server := range s.Servers() {
-		if !strings.Contains(info.text, "<ENDPOINT>"+server.Endpoint+"</ENDPOINT>") {
+		if !strings.Contains(info.text, "<ENDPOINT><![CDATA["+server.Endpoint+"]]></ENDPOINT>") {
 			t.Errorf("one.zone.info does not list %s: %s", server.Endpoint, info.text)
 		}
 	}

@@ -103,6 +103,17 @@ func (t template) merged(other template) template {
 	return t.without(other.names()...).with(other...)
 }
 
+// breaksXML reports whether a value holds the end of a CDATA section. oned
+// does not escape it, and refuses its own XML.
+func (t template) breaksXML() bool {
+	for _, a := range t {
+		if strings.Contains(a.Value, "]]>") || template(a.Vector).breaksXML() {
+			return true
+		}
+	}
+	return false
+}
+
 func (t template) names() []string {
 	names := make([]string, 0, len(t))
 	for _, a := range t {

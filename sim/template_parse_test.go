@@ -18,7 +18,10 @@ func TestTemplateForms(t *testing.T) {
 		"READY=YES\n":                         "<READY>YES</READY>",
 		"A = \"say \\\"hi\\\" \\n\"":          `<A>say "hi" \n</A>`,
 		"A = \"two\nlines\"":                  "<A>two\nlines</A>",
-		"# a comment\nA = 1 2 # 3\n":          "<A>1 2 # 3</A>",
+		"# a comment\nA = 1 # 3\n":            "<A>1</A>",
+		"A = \"x\\\"y\"\nB = \"z\"":           "<A>x\"y</A><B>z</B>",
+		"2ND_DNS = \"1\"\n-b = 2":             "<B>2</B><ONE_2ND_DNS>1</ONE_2ND_DNS>",
+		"N = [ X = 1, X = 2 ]":                "<N><X>1</X></N>",
 		"N = [ X = \"y\", Z=w ]\nN=[Z=1]":     "<N><X>y</X><Z>w</Z></N><N><Z>1</Z></N>",
 		"N = [\n  Z = \"]\",\n  A = \"b\"\n]": "<N><A>b</A><Z>]</Z></N>",
 		"N = []":                              "<N></N>",
@@ -34,12 +37,28 @@ func TestTemplateForms(t *testing.T) {
 
 func TestUnreadableTemplates(t *testing.T) {
 	for _, text := range []string{
-		"A", "= b", "A = \"b", "N = [ X = 1", "N = [ = 1 ]", "{}", "<A><B>", "<A></B>", "<A><B><C><D>1</D></C></B></A>",
+		"A", "= b", "N = [ X = 1", "N = [ = 1 ]", "A = 1 2", "<A><B>", "<A></B>", "<A><B><C><D>1</D></C></B></A>",
 		"<A>" + strings.Repeat("<B/>", maxAttributes+1) + "</A>", strings.Repeat("A=1\n", maxAttributes+1),
-		strings.Repeat("A", maxNameLength+1) + " = 1",
 	} {
 		if parsed, err := parseTemplate(text); err == nil {
 			t.Errorf("%.60q became %q", text, written(parsed))
+		}
+	}
+}
+
+// TestTemplateErrorsAreOneds has the texts that oned 7.4 gave.
+func TestTemplateErrorsAreOneds(t *testing.T) {
+	for text, want := range map[string]string{
+		"CONTEXT=[A B=\"1\"]":         "Parse error: syntax error, unexpected VARIABLE, expecting EQUAL at line 0, columns 12:13",
+		"AR=[TYPE=IP4,IP":             "Parse error: syntax error, unexpected $end, expecting EQUAL at line 0, columns 14:16",
+		"A B = 1":                     "Parse error: syntax error, unexpected VARIABLE, expecting EQUAL or EQUAL_EMPTY at line 0, columns 3:4",
+		"A = \"x]]>y\"":               "Parse error.",
+		"<TEMPLATE><A>1</TEMPLATE>":   "Parse error: XML Template malformed.",
+		"A = 1\n= 2":                  "Parse error: syntax error, unexpected EQUAL, expecting $end at line 1, columns 7:9",
+		"A = [ X = \"1\"\n Y = 2 ]\n": "Parse error: syntax error, unexpected VARIABLE, expecting COMMA or CBRACKET at line 1, columns 16:17",
+	} {
+		if _, err := parseTemplate(text); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, not %s", text, err, want)
 		}
 	}
 }

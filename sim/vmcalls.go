@@ -48,6 +48,9 @@ func vmRecover(r *request) answer {
 
 func vmUpdate(r *request) answer {
 	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
+		if _, err := parseTemplate(r.text(2)); err != nil {
+			return refuse(opennebula.CodeAction, err.Error())
+		}
 		updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
 		if refused == nil {
 			v.setUserTemplate(updated)
@@ -68,8 +71,8 @@ func vmChmod(r *request) answer {
 
 func vmRename(r *request) answer {
 	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
-		if r.text(2) == "" {
-			return refuse(opennebula.CodeAction, "Invalid name: it is empty.")
+		if reason := badName(r.text(2)); reason != "" {
+			return refuse(opennebula.CodeAction, reason)
 		}
 		v.Name = r.text(2)
 		return nil
@@ -79,9 +82,8 @@ func vmRename(r *request) answer {
 // vmDeploy is one.vm.deploy(vm, host, ...): a pending VM gets a host at once.
 func vmDeploy(r *request) answer {
 	return changeVM(r, r.int(1), admin, func(v *vm) *refusal {
-		if v.State != vmPending && v.State != vmHold {
-			return refuse(opennebula.CodeAction,
-				fmt.Sprintf("Deploy action is not available for state %s", v.LCM))
+		if v.State != vmPending && v.State != vmHold && v.State != vmStopped && v.State != vmUndeployed {
+			return refuse(opennebula.CodeAction, "Deploy action is not available for state "+v.stateName())
 		}
 		if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts) {
 			return notFound("host", r.int(2))

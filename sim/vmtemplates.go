@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"strings"
+
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -18,6 +20,9 @@ func (v *vmTemplate) write(b *xmlWriter) {
 	v.Template.write(b, "TEMPLATE")
 	shut(b, "VMTEMPLATE")
 }
+
+// isRouter reports whether the template is for the VMs of virtual routers.
+func (v *vmTemplate) isRouter() bool { return strings.EqualFold(v.Template.text("VROUTER"), "YES") }
 
 const templateWords = "virtual machine template"
 
@@ -112,15 +117,15 @@ func templateUpdate(r *request) answer {
 // updatedTemplate is what an update makes of a template: 0 replaces it, 1
 // merges.
 func updatedTemplate(old template, text string, mode int) (template, *refusal) {
+	if mode < 0 || mode > 1 {
+		return nil, refuse(opennebula.CodeXMLRPC, "Wrong update type")
+	}
 	parsed, err := parseTemplate(text)
 	if err != nil {
-		return nil, badTemplate(err)
+		return nil, refuse(opennebula.CodeInternal, "Cannot update template. "+err.Error())
 	}
 	if mode == 1 {
 		return old.merged(parsed), nil
-	}
-	if mode != 0 {
-		return nil, refuse(opennebula.CodeXMLRPC, "Wrong update type "+itoa(mode)+": 0 replaces, 1 merges.")
 	}
 	return parsed, nil
 }

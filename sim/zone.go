@@ -73,14 +73,15 @@ func zoneInfo(r *request) answer {
 		number(b, "ID", 0)
 		element(b, "NAME", "OpenNebula")
 		number(b, "STATE", 0)
-		template{single("ENDPOINT", r.sim.Endpoint())}.write(b, "TEMPLATE")
+		template{single("ENDPOINT", r.sim.Endpoint()), single("ENDPOINT_GRPC", "localhost:2634")}.write(b, "TEMPLATE")
 		open(b, "SERVER_POOL")
 		if r.sim.raft.zone.Load() {
 			for _, server := range r.sim.servers {
 				open(b, "SERVER")
-				element(b, "ENDPOINT", server.endpoint())
-				number(b, "ID", server.index)
-				element(b, "NAME", "server-"+itoa(server.index))
+				cdata(b, "ENDPOINT", server.endpoint())
+				cdata(b, "ENDPOINT_GRPC", "")
+				cdata(b, "ID", itoa(server.index))
+				cdata(b, "NAME", "server-"+itoa(server.index))
 				shut(b, "SERVER")
 			}
 		}
