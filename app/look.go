@@ -73,7 +73,7 @@ func (c Config) OnedTime(ctx context.Context) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("ask oned for its time: %w", err)
 	}
 	defer answer.Body.Close()
-	return http.ParseTime(answer.Header.Get("Date"))
+	return opennebula.ParseDate(answer.Header.Get("Date"))
 }
 
 // maxHealth bounds what is read of the API's answer.

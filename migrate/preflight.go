@@ -150,7 +150,7 @@ func dateOf(ctx context.Context, endpoint string) (time.Time, error) {
 	}
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20))
-	return http.ParseTime(answer.Header.Get("Date"))
+	return opennebula.ParseDate(answer.Header.Get("Date"))
 }
 
 // checkHooks connects to each publisher: ZeroMQ greets first.

@@ -46,7 +46,11 @@ func (e *endpointServer) stop(ctx context.Context) {
 func (s *Sim) rpcHandler(server int) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /RPC2", func(w http.ResponseWriter, r *http.Request) { s.serveRPC(w, r, server) })
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().UTC().Format(onedDate))
+		w.Header().Set("Server", "Xmlrpc-c_Abyss/1.33.14")
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
@@ -61,8 +65,6 @@ func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", `text/xml; charset="utf-8"`)
-	w.Header().Set("Date", time.Now().UTC().Format(onedDate))
-	w.Header().Set("Server", "Xmlrpc-c_Abyss/1.33.14")
 	w.Header().Set("Content-Length", strconv.Itoa(result.body.Len()))
 	_, _ = w.Write(result.body.Bytes())
 	result.body.release()
