@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +64,8 @@ type App struct {
 	server   *pipeline.Server
 	sim      *sim.Sim
 	oned     *opennebula.Client
+	contact  *contact
+	reads    *onedReads
 	pipe     *pipeline.Pipeline
 	bridge   atomic.Pointer[bridge.Bridge]
 	worker   *consumers.Worker
@@ -80,7 +81,7 @@ type App struct {
 func New(config Config, parts []Part, version string, out io.Writer, logger *slog.Logger) *App {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &App{config: config, parts: parts, version: version, out: out, logger: logger, metrics: metrics}
+	return &App{config: config, parts: parts, version: version, out: out, logger: logger, metrics: metrics, contact: newContact(), reads: &onedReads{}}
 }
 
 // Start starts the parts in the order in which they need each other.
@@ -96,6 +97,7 @@ func (a *App) Start(ctx context.Context) error {
 		{a.has(PartSim), a.startSim},
 		{working, a.connectOned},
 		{working, a.openPipeline},
+		{working, a.shareOned},
 		{a.has(PartNarrator), a.startNarrator},
 		{a.has(PartWorker), a.startWorker},
 		{a.has(PartBridge), a.startBridge},
@@ -258,39 +260,6 @@ const (
 	clusterPatience = time.Minute
 )
 
-func (a *App) connectOned(ctx context.Context) error {
-	credentials, err := a.credentials()
-	if err != nil {
-		return err
-	}
-	a.oned = opennebula.NewClient(opennebula.Config{
-		Endpoint:    a.config.One.XMLRPC[0],
-		Others:      a.config.One.XMLRPC[1:],
-		Credentials: credentials,
-		Timeout:     a.config.One.Timeout,
-		Logger:      a.logger.With("part", "oned"),
-	})
-	a.onStop(func(context.Context) error { a.oned.Close(); return nil })
-	return a.checkOned(ctx)
-}
-
-// checkOned makes sure that oned answers, and to us: later its absence is waited
-// for, but a start with a wrong address or password should say so.
-func (a *App) checkOned(ctx context.Context) error {
-	asking, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	a.oned.Follow(asking, a.config.Zone)
-	endpoints := strings.Join(a.config.One.XMLRPC, ", ")
-	_, err := a.oned.Server().User(asking, -1)
-	switch {
-	case err == nil:
-		return nil
-	case opennebula.IsCode(err, opennebula.CodeAuthentication):
-		return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or name another file with --one-auth-file", endpoints, a.config.One.AuthFile)
-	}
-	return fmt.Errorf("ask oned at %s who we are: %w: start oned, or name the right endpoint with --one-xmlrpc", endpoints, err)
-}
-
 // credentials are the server user's: the simulator's own, or the auth file's.
 func (a *App) credentials() (opennebula.Credentials, error) {
 	if a.sim != nil {
@@ -394,6 +363,9 @@ func (a *App) startAPI(ctx context.Context) error {
 
 // notReady are the reasons why requests would wait.
 func (a *App) notReady() []string {
+	if reason := a.contact.waitsFor(); reason != "" {
+		return []string{reason}
+	}
 	if a.worker == nil {
 		return nil
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/bridge"
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/restapi"
 )
 
@@ -62,12 +64,39 @@ func (a *App) startBridge(ctx context.Context) error {
 		Logger:        a.logger.With("part", "bridge"),
 		Registerer:    a.metrics,
 	}, a.pipe, a.oned)
-	if err := b.Start(ctx); err != nil {
+	a.onStop(b.Stop)
+	err := b.Start(ctx)
+	switch {
+	case err == nil:
+		a.bridge.Store(b)
+	case opennebula.Temporary(err):
+		a.startBridgeLater(ctx, b, err)
+	default:
 		return fmt.Errorf("%w (see --one-hooks and --bridge-…)", err)
 	}
-	a.bridge.Store(b)
-	a.onStop(b.Stop)
 	return nil
+}
+
+// startBridgeLater starts a bridge that has to ask oned which servers the zone has,
+// when oned answers.
+func (a *App) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error) {
+	a.logger.Warn("the bridge waits for oned to say where hook events come from; it goes on by itself", "reason", why)
+	starting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	a.onStop(func(context.Context) error { stop(); <-ended; return nil })
+	go func() {
+		defer close(ended)
+		for idle.For(starting, time.Second) == nil {
+			switch err := b.Start(starting); {
+			case err == nil:
+				a.bridge.Store(b)
+				return
+			case !opennebula.Temporary(err):
+				a.contact.failed <- fmt.Errorf("%w (see --one-hooks and --bridge-…)", err)
+				return
+			}
+		}
+	}()
 }
 
 // feeds tells how the bridge of this process hears each endpoint.

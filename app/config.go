@@ -66,6 +66,8 @@ type Config struct {
 		Hooks    []string      `koanf:"hooks"`
 		AuthFile string        `koanf:"auth_file"`
 		Timeout  time.Duration `koanf:"timeout"`
+		// Connections is for all processes together.
+		Connections int `koanf:"connections"`
 	} `koanf:"one"`
 	Worker struct {
 		Cooldown       time.Duration `koanf:"default_cooldown"`

@@ -57,6 +57,7 @@ var commonOptions = []option{
 	{"one-hooks", "one.hooks", "oned's hook-event endpoints, tcp://host:2101, one a front-end; without any, port 2101 of each server of the zone", []string(nil)},
 	{"one-auth-file", "one.auth_file", "file with serveradmin:password", "/var/lib/one/.one/oneflow_auth"},
 	{"one-timeout", "one.timeout", "how long a call to oned may take", 30 * time.Second},
+	{"one-connections", "one.connections", "connections to each oned that all of Flowjet's processes hold together at most; oned serves 15, for everybody and for the other servers of its zone", 8},
 	{"default-cooldown", "worker.default_cooldown", "how long a service waits after scaling where its role does not say", 300 * time.Second},
 	{"shutdown-action", "worker.shutdown_action", "what ends a VM where neither role nor service says: terminate or terminate-hard", "terminate"},
 	{"vm-name-template", "worker.vm_name_template", "names of VMs; $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER are filled in", "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)"},

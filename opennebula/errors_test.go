@@ -43,3 +43,12 @@ func TestRefusalsAreClassified(t *testing.T) {
 		}
 	}
 }
+
+// TestDateOfOned ends in UTC, which HTTP's formats do not have.
+func TestDateOfOned(t *testing.T) {
+	for _, text := range []string{"Fri, 27 Nov 2026 21:05:55 UTC", "Fri, 27 Nov 2026 21:05:55 GMT"} {
+		if got, err := ParseDate(text); err != nil || got.Unix() != 1795813555 {
+			t.Errorf("%s: %v, %v", text, got.Unix(), err)
+		}
+	}
+}

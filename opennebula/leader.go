@@ -159,7 +159,7 @@ func (l *leader) run() {
 		l.running, l.queued = l.queued, nil
 		l.mutex.Unlock()
 		known := l.servers.all()
-		found := l.servers.complete(known, l.poll.round(known), l.poll)
+		found := l.servers.complete(known, l.poll.round(known, l.servers.due()), l.poll)
 		l.mutex.Lock()
 		l.choose(found)
 		close(l.running.ended)

@@ -40,16 +40,16 @@ func newRaftPoll(ask asker, logger *slog.Logger) *raftPoll {
 	return &raftPoll{ask: ask, logger: logger, heard: map[string]bool{}, silent: map[string]int{}}
 }
 
-// round asks all servers at the same time and returns the answers. It waits for no
-// more than are needed to be certain who leads.
-func (p *raftPoll) round(servers []string) (found []raftAnswer) {
+// round asks all servers at the same time and returns the answers. Where not all are
+// wanted it waits for no more than are needed to be certain who leads.
+func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-	var all sync.WaitGroup
-	defer all.Wait()
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	defer cancel()
 	answers := make(chan raftAnswer, len(servers))
 	for _, endpoint := range servers {
-		all.Go(func() {
+		asking.Go(func() {
 			status, err := p.ask.raftStatus(ctx, endpoint)
 			answers <- raftAnswer{endpoint, status, err}
 		})
@@ -65,7 +65,7 @@ func (p *raftPoll) round(servers []string) (found []raftAnswer) {
 			found = append(found, answer)
 		}
 		p.note(answer, len(servers))
-		if _, certain := leading(found, len(servers)/2+1); certain || !p.worthWaiting(missing, found) {
+		if _, certain := leading(found, len(servers)/2+1); certain && !all || !p.worthWaiting(missing, found) {
 			break
 		}
 	}

@@ -1,6 +1,11 @@
 package opennebula
 
-import "context"
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+)
 
 // Zone is an OpenNebula zone with its servers.
 type Zone struct {
@@ -74,14 +79,13 @@ func (s *Session) RaftStatus(ctx context.Context) (RaftStatus, error) {
 	return status, err
 }
 
-// At is a client for another oned of the same zone, as the same user. It is
-// closed on its own.
+// At is a client for another oned of the same zone, as the same user. Its calls share
+// the client's slots, and keep no connection. It is closed on its own.
 func (c *Client) At(endpoint string) *Client {
 	other := *c
 	other.pulse = &pulse{}
 	other.leader = newLeader(c, []string{endpoint}, c.logger)
-	other.transport = newTransport(c.transport.MaxConnsPerHost)
-	other.http = newHTTPClient(other.transport)
+	other.http = c.probes
 	return &other
 }
 
@@ -115,4 +119,9 @@ func (c *Client) objectAt(ctx context.Context, endpoint, method string, target a
 		return err
 	}
 	return object(method, text, target)
+}
+
+// ParseDate reads the Date of oned's HTTP server, which ends in UTC where HTTP has GMT.
+func ParseDate(text string) (time.Time, error) {
+	return http.ParseTime(strings.Replace(text, " UTC", " GMT", 1))
 }

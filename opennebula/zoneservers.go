@@ -101,7 +101,7 @@ func (z *zoneServers) complete(asked []string, found []raftAnswer, poll *raftPol
 	}
 	for _, listed := range lists {
 		if added := z.add(listed...); len(added) > 0 {
-			return poll.round(append(asked, added...))
+			return poll.round(append(asked, added...), true)
 		}
 	}
 	return found

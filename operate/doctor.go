@@ -108,6 +108,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	d.add("NATS", fine, "", "connected to %s", survey.Server)
 	d.checkStreams(survey)
 	d.checkWorkers(survey)
+	d.checkReads(survey.Oned)
 	d.checkFeeds(ctx, pipe, survey)
 	d.checkReaders(survey)
 	d.checkTimers(survey)

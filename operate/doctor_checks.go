@@ -71,6 +71,16 @@ func (d *diagnosis) checkWorkers(survey pipeline.Survey) {
 	}
 }
 
+// checkReads has enough reads to go by where a few that are slow by chance do not count.
+func (d *diagnosis) checkReads(oned pipeline.OnedReads) {
+	const enough = 10
+	if oned.Slow < enough || oned.Slow*5 < oned.Reads {
+		return
+	}
+	d.add("oned", warning, "stop whatever else acts for the same users with tokens of its own (OneFlow: `systemctl disable --now opennebula-flow`), and see the load of the leader's host",
+		"%d of the %d reads of the last minute took more than 150 ms instead of some 2: oned runs an auth driver for each because the sessions of a user replace each other, or it cannot keep up", oned.Slow, oned.Reads)
+}
+
 func (d *diagnosis) checkFeeds(ctx context.Context, pipe *pipeline.Pipeline, survey pipeline.Survey) {
 	if slices.Contains(survey.Missing, pipeline.StreamONE) {
 		return

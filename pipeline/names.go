@@ -99,7 +99,12 @@ const (
 	SubjectsDead   = "flow.dlq.>"
 	SubjectsWorker = "flow.worker.*"
 	SubjectsBridge = "flow.bridge.*"
+	// SubjectsProcess are the processes' announcements, which are not stored.
+	SubjectsProcess = "flow.process.*"
 )
+
+// ProcessSubject is where a process announces itself.
+func ProcessSubject(process string) string { return "flow.process." + token(process) }
 
 // VMSubject is where a VM's state change is published: one.0.vm.21.ACTIVE.RUNNING.
 func VMSubject(zone, id int, state, lcmState string) string {

@@ -36,13 +36,13 @@ func (r Role) InboxPrefix() string { return "_INBOX." + string(r) }
 func (r Role) Permissions() Permissions {
 	switch r {
 	case RoleBridge:
-		return own(r, bridgeSubjects())
+		return own(r, bridgeSubjects(), processSubjects())
 	case RoleWorker:
-		return own(r, workerSubjects())
+		return own(r, workerSubjects(), processSubjects())
 	case RoleAPI:
-		return own(r, apiSubjects())
+		return own(r, apiSubjects(), processSubjects())
 	case RoleAll:
-		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), provisionSubjects())
+		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), processSubjects(), provisionSubjects())
 	case RoleOperator:
 		return Permissions{
 			Publish:   []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
@@ -69,6 +69,11 @@ func own(r Role, parts ...Permissions) Permissions {
 // openSubjects: everybody looks the streams up once.
 func openSubjects() Permissions {
 	return Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams()...)}
+}
+
+// processSubjects: processes share out what oned can bear.
+func processSubjects() Permissions {
+	return Permissions{Publish: []string{SubjectsProcess}, Subscribe: []string{SubjectsProcess}}
 }
 
 // bridgeSubjects: events and leases, its dead letters, reading ONE, and one cursor.

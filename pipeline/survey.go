@@ -22,8 +22,10 @@ type Survey struct {
 	// Workers are those alive, each with what it owns.
 	Workers []LiveWorker `json:"workers"`
 	// Unowned are the partitions, and the router, that nobody owns.
-	Unowned []string         `json:"unowned"`
-	Feeds   []FeedStanding   `json:"feeds"`
+	Unowned []string       `json:"unowned"`
+	Feeds   []FeedStanding `json:"feeds"`
+	// Oned is how quickly oned answers all live processes together.
+	Oned    OnedReads        `json:"oned"`
 	Readers []ReaderStanding `json:"readers"`
 	// Services counts services by state; those that have ended are left out.
 	Services map[string]int `json:"services"`
@@ -45,6 +47,13 @@ type StreamStanding struct {
 	Last     *time.Time `json:"last,omitempty"`
 	// Trouble says what is wrong with it; empty for nothing.
 	Trouble string `json:"trouble,omitempty"`
+}
+
+// OnedReads counts reads of one object at oned in the last minute, and those of them
+// that took more than 150 ms instead of some 2.
+type OnedReads struct {
+	Reads int `json:"reads"`
+	Slow  int `json:"slow"`
 }
 
 // LiveWorker is one live worker.
@@ -102,6 +111,10 @@ func (p *Pipeline) TakeSurvey(ctx context.Context, missing []string) (Survey, er
 		return Survey{}, err
 	}
 	survey.Workers, survey.Unowned = ownership(alive)
+	for _, process := range alive.processes {
+		survey.Oned.Reads += process.Reads
+		survey.Oned.Slow += process.Slow
+	}
 	steps := []struct {
 		needs []string
 		look  func(context.Context, *Survey) error
@@ -129,6 +142,8 @@ type living struct {
 	workers []WorkerStanding
 	able    []string
 	feeds   map[string]FeedBeat
+	// processes are by id.
+	processes map[string]Process
 }
 
 // listenFor is longer than workers and bridges are silent.
@@ -146,7 +161,12 @@ func (p *Pipeline) listen(ctx context.Context) (living, error) {
 		return living{}, fmt.Errorf("listen on %s: %w", SubjectsBridge, err)
 	}
 	defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
-	feeds := map[string]FeedBeat{}
+	announced := make(chan *nats.Msg, 4096)
+	if subscription, err = p.conn.ChanSubscribe(SubjectsProcess, announced); err != nil {
+		return living{}, fmt.Errorf("listen on %s: %w", SubjectsProcess, err)
+	}
+	defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
+	feeds, processes := map[string]FeedBeat{}, map[string]Process{}
 	timer := time.NewTimer(listenFor)
 	defer timer.Stop()
 	for {
@@ -156,9 +176,14 @@ func (p *Pipeline) listen(ctx context.Context) (living, error) {
 			if json.Unmarshal(message.Data, &beat) == nil && !beat.Leaving {
 				feeds[beat.Feed] = beat
 			}
+		case message := <-announced:
+			var process Process
+			if json.Unmarshal(message.Data, &process) == nil && !process.Leaving {
+				processes[process.ID] = process
+			}
 		case <-timer.C:
 			workers, able := observer.workers()
-			return living{workers, able, feeds}, nil
+			return living{workers, able, feeds, processes}, nil
 		case <-ctx.Done():
 			return living{}, ctx.Err()
 		}

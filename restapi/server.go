@@ -109,7 +109,9 @@ func (s *Server) Start(ctx context.Context) error {
 	s.http = &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: s.config.Limits.HeaderTimeout, ReadTimeout: s.config.Limits.RequestTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+		// A client waits for every call that is made for it.
+		BaseContext: func(net.Listener) context.Context { return opennebula.Urgent(context.Background()) },
+		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	s.begin()
 	go s.serve(s.http, listener, s.served)

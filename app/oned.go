@@ -1,0 +1,203 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// connectOned makes the client and has oned asked who we are. A oned that is away is
+// waited for, while the process is not ready; only refused credentials end it.
+func (a *App) connectOned(ctx context.Context) error {
+	credentials, err := a.credentials()
+	if err != nil {
+		return err
+	}
+	a.oned = opennebula.NewClient(opennebula.Config{
+		Endpoint:       a.config.One.XMLRPC[0],
+		Others:         a.config.One.XMLRPC[1:],
+		Credentials:    credentials,
+		Timeout:        a.config.One.Timeout,
+		MaxConnections: a.config.One.Connections,
+		Observe:        a.measureOned(),
+		Logger:         a.logger.With("part", "oned"),
+	})
+	a.onStop(func(context.Context) error { a.oned.Close(); return nil })
+	return a.contact.begin(ctx, a)
+}
+
+// contact is the first contact with oned.
+type contact struct {
+	failed chan error
+
+	mutex   sync.Mutex
+	waiting string
+}
+
+func newContact() *contact { return &contact{failed: make(chan error, 1)} }
+
+// waitsFor returns what is waited for before anything can be done; empty for nothing.
+func (c *contact) waitsFor() string {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.waiting
+}
+
+func (c *contact) set(waiting string) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.waiting = waiting
+}
+
+// refusedTimes is how often oned has to refuse the credentials before that is final: a
+// oned that has just started may not have its auth drivers yet.
+const refusedTimes = 2
+
+// begin asks oned who we are. What has no answer yet is asked again in the background.
+func (c *contact) begin(ctx context.Context, a *App) error {
+	err, final := c.ask(ctx, a)
+	switch {
+	case err == nil:
+		return nil
+	case final:
+		return err
+	}
+	c.set(err.Error())
+	a.logger.Warn("oned does not answer: Flowjet waits for it and goes on by itself", "reason", err)
+	asking, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	a.onStop(func(context.Context) error { stop(); <-ended; return nil })
+	go func() {
+		defer close(ended)
+		c.goOn(asking, a)
+	}()
+	return nil
+}
+
+// goOn asks until oned answers, or refuses for good.
+func (c *contact) goOn(ctx context.Context, a *App) {
+	began := time.Now()
+	for idle.For(ctx, time.Second) == nil {
+		err, final := c.ask(ctx, a)
+		switch {
+		case err == nil:
+			c.set("")
+			a.logger.Info("oned answers", "waited", time.Since(began).Round(time.Second))
+			return
+		case final:
+			c.failed <- err
+			return
+		}
+		c.set(err.Error())
+	}
+}
+
+// ask reports why oned is of no use, and whether that is final.
+func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
+	asking, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	a.oned.Follow(asking, a.config.Zone)
+	endpoints := strings.Join(a.config.One.XMLRPC, ", ")
+	for refused := 1; ; refused++ {
+		_, err := a.oned.Server().User(asking, -1)
+		switch {
+		case err == nil:
+			return nil, false
+		case !opennebula.IsCode(err, opennebula.CodeAuthentication):
+			return fmt.Errorf("ask oned at %s who we are: %w: start oned, or name the right endpoint with --one-xmlrpc", endpoints, err), false
+		case refused == refusedTimes || idle.For(asking, time.Second) != nil:
+			return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or name another file with --one-auth-file", endpoints, a.config.One.AuthFile), true
+		}
+	}
+}
+
+// Failed receives the error that ends a process that has started: credentials that
+// oned refuses when it answers at last.
+func (a *App) Failed() <-chan error { return a.contact.failed }
+
+const (
+	// shareEvery is how often the share of oned's connections is worked out.
+	shareEvery = 250 * time.Millisecond
+	// callingFor is for how long a process counts as one that calls oned after it did.
+	callingFor = 2 * time.Second
+	// forQuestions is how many of the connections are left for asking who leads.
+	forQuestions = 1
+)
+
+// shareOned has all processes together hold no more connections to each oned than
+// one.connections, and tells them of the zone's servers.
+func (a *App) shareOned(ctx context.Context) error {
+	share := &onedShare{oned: a.oned, reads: a.reads, id: name("process"), total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
+	presence, err := a.pipe.Announce(share.announce)
+	if err != nil {
+		return err
+	}
+	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flowjet_oned_connections_allowed", Help: "Calls that this process may make to oned at a time: its share of one.connections.",
+	}, share.current))
+	sharing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		share.run(sharing, presence)
+	}()
+	a.onStop(func(ctx context.Context) error { stop(); <-ended; presence.Leave(ctx); return nil })
+	return nil
+}
+
+// onedShare is this process's share of the connections to oned.
+type onedShare struct {
+	oned  *opennebula.Client
+	reads *onedReads
+	id    string
+	total int
+	log   *slog.Logger
+
+	mutex  sync.Mutex
+	called time.Time
+	share  int
+}
+
+func (s *onedShare) announce() pipeline.Process {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return pipeline.Process{ID: s.id, Calling: time.Since(s.called) < callingFor, Servers: s.oned.Servers(), OnedReads: s.reads.lastMinute(time.Now())}
+}
+
+func (s *onedShare) current() float64 {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return float64(s.share)
+}
+
+func (s *onedShare) run(ctx context.Context, presence *pipeline.Presence) {
+	for {
+		others := presence.Others()
+		share := pipeline.ShareConnections(s.total, s.id, others, time.Now())
+		s.oned.SetConnections(share)
+		for _, other := range others {
+			s.oned.Introduce(other.Servers)
+		}
+		s.mutex.Lock()
+		if s.oned.Busy() {
+			s.called = time.Now()
+		}
+		if share != s.share {
+			s.log.Debug("the share of oned's connections has changed", "connections", share, "processes", len(others)+1)
+		}
+		s.share = share
+		s.mutex.Unlock()
+		if idle.For(ctx, shareEvery) != nil {
+			return
+		}
+	}
+}
