@@ -1,11 +1,6 @@
 package opennebula
 
-import (
-	"context"
-	"net/http"
-	"strings"
-	"time"
-)
+import "context"
 
 // Zone is an OpenNebula zone with its servers.
 type Zone struct {
@@ -119,9 +114,4 @@ func (c *Client) objectAt(ctx context.Context, endpoint, method string, target a
 		return err
 	}
 	return object(method, text, target)
-}
-
-// ParseDate reads the Date of oned's HTTP server, which ends in UTC where HTTP has GMT.
-func ParseDate(text string) (time.Time, error) {
-	return http.ParseTime(strings.Replace(text, " UTC", " GMT", 1))
 }
