@@ -44,6 +44,7 @@ var checks = map[string]check{
 	"one.timeout":                atLeastTime(time.Second),
 	"worker.shutdown_action":     oneOf("terminate", "terminate-hard"),
 	"worker.look_again":          atLeastTime(time.Second),
+	"worker.retry_for":           atLeastTime(time.Second),
 	"worker.scan_interval":       atLeastTime(time.Second),
 	"worker.autoscaler_interval": atLeastTime(time.Second),
 	"worker.max_calls":           between(1, 1000),

@@ -78,6 +78,7 @@ type Config struct {
 		MaxCalls       int64         `koanf:"max_calls"`
 		ScanInterval   time.Duration `koanf:"scan_interval"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
+		RetryFor       time.Duration `koanf:"retry_for"`
 	} `koanf:"worker"`
 	Webhooks struct {
 		File string `koanf:"file"`
@@ -116,5 +117,6 @@ func (c Config) settings() flow.Settings {
 		Look:           c.Worker.Look,
 
 		AutoscalerInterval: c.Worker.Autoscaler,
+		RetryFor:           c.Worker.RetryFor,
 	}
 }

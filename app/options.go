@@ -65,6 +65,7 @@ var commonOptions = []option{
 	{"look-again", "worker.look_again", "after how long a waiting service is looked at again although nothing was heard", 30 * time.Second},
 	{"scan-interval", "worker.scan_interval", "how often all services are looked through for one that nothing wakes", 2 * time.Minute},
 	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; roles below their min_vms are filled up after as long", 90 * time.Second},
+	{"retry-for", "worker.retry_for", "for how long a call is made again that oned refuses for a reason that may pass, while it answers others; then the service fails with oned's words", 2 * time.Minute},
 	{"max-calls", "worker.max_calls", "how many calls to oned a worker makes at once", 10},
 	{"webhooks-file", "webhooks.file", "YAML file that says which webhooks are told what happens to services; empty for none", ""},
 	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", false},

@@ -44,14 +44,39 @@ func (l *lane) actOnce(ctx context.Context, action flow.Action, following []flow
 		refusal, err = l.callInTurn(ctx, action)
 		return err
 	})
-	if err != nil || refusal == nil {
+	if l.isOpen(ctx, err) {
+		refusal, err = l.postpone(action, err), nil
+	}
+	switch {
+	case err != nil:
 		return nil, err
+	case refusal == nil:
+		delete(l.record.State.Retries, action.Name())
+		return nil, nil
 	}
 	for _, other := range following {
-		delete(l.record.State.Asked, other.VM)
+		if asked, pending := l.record.State.Asked[other.VM]; pending && asked.Action == other.Call {
+			asked.Refused = true
+			l.record.State.Asked[other.VM] = asked
+		}
 	}
 	decision := refusal()
 	return &decision, nil
+}
+
+// isOpen reports whether an error leaves open what became of a call while oned
+// answers otherwise: it is about this service alone, and no reason to hold up what
+// else is asked of it.
+func (l *lane) isOpen(ctx context.Context, err error) bool {
+	return err != nil && l.outcomeOf(ctx, err) == again
+}
+
+// postpone has an action taken again after a while.
+func (l *lane) postpone(action flow.Action, err error) verdict {
+	l.searched.at = time.Time{} // it may have been made since
+	return func() flow.Decision {
+		return flow.Postpone(l.record.State, action, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
+	}
 }
 
 // verdict decides with a refusal taken into account.
@@ -80,9 +105,9 @@ func (l *lane) call(ctx context.Context, action flow.Action) (verdict, error) {
 	case flow.ActionFindVM:
 		return l.findOrGiveUp(ctx, action.Intent)
 	case flow.ActionVM:
-		return l.request(ctx, action.VM, l.session().ActOnVM(ctx, action.Call, action.VM))
+		return l.request(ctx, action, l.session().ActOnVM(ctx, action.Call, action.VM))
 	case flow.ActionRecoverVM:
-		return l.recoverVM(ctx, action.VM)
+		return l.recoverVM(ctx, action)
 	case flow.ActionCreateNetwork:
 		return l.createNetwork(ctx, action.Network)
 	case flow.ActionFindNetwork:
@@ -102,7 +127,7 @@ func (l *lane) call(ctx context.Context, action flow.Action) (verdict, error) {
 }
 
 // create makes a VM, once: where an earlier call may have made it, it is looked
-// for first, and where this one's answer is lost, that is noted before anything else.
+// for first.
 func (l *lane) create(ctx context.Context, intent flow.Intent) (verdict, error) {
 	if intent.Attempts > 0 && !l.searchedInVain(intent.Key) {
 		found, err := l.find(ctx, intent)
@@ -118,8 +143,6 @@ func (l *lane) create(ctx context.Context, intent flow.Intent) (verdict, error) 
 	switch {
 	case err == nil:
 		return nil, nil
-	case opennebula.Ambiguous(err):
-		return nil, errors.Join(fmt.Errorf("create VM %s of service %d: %w", intent.Name, l.service, err), l.noteAttempt(ctx, intent.Key))
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("create VM %s of service %d: %w", intent.Name, l.service, err)
 	}
@@ -147,16 +170,6 @@ func (l *lane) created(id int, intent flow.Intent) {
 	}
 }
 
-// noteAttempt commits that a VM may exist although no answer came.
-func (l *lane) noteAttempt(ctx context.Context, key string) error {
-	for i := range l.record.State.Intents {
-		if l.record.State.Intents[i].Key == key {
-			l.record.State.Intents[i].Attempts++
-		}
-	}
-	return l.store(ctx)
-}
-
 // findOrGiveUp settles an intent that is no longer wanted.
 func (l *lane) findOrGiveUp(ctx context.Context, intent flow.Intent) (verdict, error) {
 	found, err := l.find(ctx, intent)
@@ -170,24 +183,29 @@ func (l *lane) findOrGiveUp(ctx context.Context, intent flow.Intent) (verdict, e
 
 // recoverVM has oned retry what failed. oned lets only administrators do that,
 // so it is done as the server, and only to a VM that says it is the service's.
-func (l *lane) recoverVM(ctx context.Context, vm int) (verdict, error) {
-	if l.facts[vm].Service != l.service {
+func (l *lane) recoverVM(ctx context.Context, action flow.Action) (verdict, error) {
+	if l.facts[action.VM].Service != l.service {
 		return nil, nil
 	}
-	return l.request(ctx, vm, l.server().RecoverVM(ctx, vm, recoverRetry))
+	return l.request(ctx, action, l.server().RecoverVM(ctx, action.VM, recoverRetry))
 }
 
 // request takes the answer to what a VM was asked. A refusal counts only if the
-// VM, looked at again, has not done it anyway.
-func (l *lane) request(ctx context.Context, vm int, err error) (verdict, error) {
+// VM, looked at again, has not done it anyway. That the VM's state does not allow it
+// may be over by now.
+func (l *lane) request(ctx context.Context, action flow.Action, err error) (verdict, error) {
+	vm := action.VM
 	if err == nil {
 		return nil, nil
 	}
 	if opennebula.Temporary(err) {
 		return nil, fmt.Errorf("ask VM %d of service %d: %w", vm, l.service, err)
 	}
-	if _, lookErr := l.observe(ctx, vm, l.facts); lookErr != nil {
+	if lookErr := l.lookAt(ctx, l.server().Confirmed(), []int{vm}, l.facts); lookErr != nil {
 		return nil, lookErr
+	}
+	if opennebula.IsCode(err, opennebula.CodeAction) && flow.PassingRefusal(action) {
+		return l.postpone(action, err), nil
 	}
 	return func() flow.Decision {
 		return flow.RefuseVM(l.record.State, vm, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)

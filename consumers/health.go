@@ -1,9 +1,12 @@
 package consumers
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // health is whether the worker can do its work, told once at each change.
@@ -14,11 +17,12 @@ type health struct {
 	changed time.Time
 }
 
-// note takes the end of a service's turn into account.
-func (h *health) note(logger *slog.Logger, service int, err error) {
+// note takes the end of a service's turn into account. What holds up one service alone
+// does not count.
+func (h *health) note(logger *slog.Logger, service int, end outcome, err error) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	if outcomeOf(err) == retry {
+	if end == retry && !errors.Is(err, pipeline.ErrNewer) {
 		h.hold(logger, service, err.Error())
 		return
 	}

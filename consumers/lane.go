@@ -94,12 +94,16 @@ type outcome int
 const (
 	done   outcome = iota // committed, or nothing to commit
 	later                 // the state changed under us: load it and try again
-	retry                 // something outside is away: wait, load and try again
+	retry                 // NATS or oned is away, for everybody: wait, load and try again
+	again                 // oned refuses it to this service: the same, for a while
 	reject                // it can never be handled: dead letter
 )
 
-// outcomeOf sorts an error.
-func outcomeOf(err error) outcome {
+// outcomeOf sorts an error. Without an answer it is oned that is asked whether it
+// answers others.
+func (l *lane) outcomeOf(ctx context.Context, err error) outcome {
+	var refusal *opennebula.Error
+	var silence *opennebula.TransportError
 	switch {
 	case err == nil:
 		return done
@@ -107,12 +111,21 @@ func outcomeOf(err error) outcome {
 		return later
 	case errors.Is(err, errPoison), errors.Is(err, pipeline.ErrUnpublishable):
 		return reject
+	case errors.Is(err, errNoDocument):
+		return again
+	case opennebula.NotBegun(err):
+		return retry
+	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.reachesOned(ctx):
+		return again
 	}
 	return retry
 }
 
 // errPoison marks an input that no repetition will help.
 var errPoison = errors.New("the input cannot be handled")
+
+// errNoDocument marks a command for a service whose document is not there yet.
+var errNoDocument = errors.New("its document is not there")
 
 // maxUnflushed bounds how many inputs share one saving of the document.
 const maxUnflushed = 32
@@ -128,9 +141,10 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 	l.open = append(l.open, next.sequences...)
 	l.came = next.came
 	complete := false
-	end := l.persist(ctx, input, func() error { return l.handleOnce(ctx, input) })
+	news := input.Work.Command == nil
+	end := l.persist(ctx, input, news, func() error { return l.handleOnce(ctx, input) })
 	if end == done {
-		end = l.persist(ctx, input, func() (err error) {
+		end = l.persist(ctx, input, true, func() (err error) {
 			complete, err = l.flush(ctx, len(l.open) >= maxUnflushed)
 			return err
 		})
@@ -175,16 +189,27 @@ func (l *lane) endOpen() {
 }
 
 // persist repeats a step until it is done, or is given up and buried. It is
-// retry only when ctx ended first.
-func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() error) outcome {
+// retry only when ctx ended first. What oned refuses to this service alone is repeated
+// for no longer than Settings.RetryFor, and, where it may be left to the next input, not
+// while a command waits.
+func (l *lane) persist(ctx context.Context, input pipeline.Input, mayLeave bool, step func() error) outcome {
 	wait := newBackoff()
+	var refused time.Time
 	for ctx.Err() == nil {
 		err := l.guarded(input, step)
 		if ctx.Err() != nil && err != nil {
 			return retry
 		}
-		l.worker.health.note(l.worker.config.Logger, l.service, err)
-		switch outcomeOf(err) {
+		end := l.outcomeOf(ctx, err)
+		l.worker.health.note(l.worker.config.Logger, l.service, end, err)
+		if end != again {
+			refused = time.Time{}
+		} else if refused.IsZero() {
+			refused = time.Now()
+		} else if time.Since(refused) >= l.worker.config.Settings.RetryFor {
+			end, err = reject, fmt.Errorf("%w, tried since %s: %w", errPoison, refused.UTC().Format(time.RFC3339), err)
+		}
+		switch end {
 		case done:
 			return done
 		case reject:
@@ -194,10 +219,13 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, step func() er
 			}
 		case later:
 			l.worker.metrics.conflicts.Inc()
-		case retry:
+		case retry, again:
 			l.worker.metrics.retries.Inc()
 		}
 		l.loaded = false
+		if end == again && mayLeave && l.partition.commandWaits(l) {
+			return done
+		}
 		l.standAside(ctx, wait)
 	}
 	return retry
@@ -216,8 +244,11 @@ func (l *lane) guarded(input pipeline.Input, step func() error) (err error) {
 	return step()
 }
 
-// bury puts the input into the dead letters.
+// bury puts the input into the dead letters, and answers a command that has no answer.
 func (l *lane) bury(ctx context.Context, input pipeline.Input, cause error) bool {
+	if l.answerFailure(ctx, input, cause) != nil {
+		return false
+	}
 	l.worker.metrics.dead.Inc()
 	err := l.worker.pipe.Bury(ctx, pipeline.Letter{
 		Where: "worker", Reason: cause.Error(), Data: pipeline.Encode(input.Work), Origin: pipeline.WorkSubject(l.service),

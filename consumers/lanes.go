@@ -156,6 +156,13 @@ func (p *partition) waiting(l *lane) bool {
 	return len(l.inbox.waiting) > 0
 }
 
+// commandWaits reports whether a command waits for the lane.
+func (p *partition) commandWaits(l *lane) bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return l.inbox.hasCommand()
+}
+
 // awaited says of which VMs events wait for the lane, and the sequence of the
 // last of them.
 func (p *partition) awaited(l *lane) (last uint64, vms []int) {

@@ -117,7 +117,7 @@ func (l *lane) look(ctx context.Context, vms ...int) error {
 		}
 	}
 	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
-		if err := l.lookAt(ctx, span, l.facts); err != nil {
+		if err := l.lookAt(ctx, l.server().Confirmed(), span, l.facts); err != nil {
 			return err
 		}
 	}
@@ -144,12 +144,12 @@ func (l *lane) isOldNews(input pipeline.Input) bool {
 
 // lookAt asks oned about VMs whose ids are close together and notes what it
 // says. One that oned does not have is gone.
-func (l *lane) lookAt(ctx context.Context, span []int, facts flow.Facts) error {
+func (l *lane) lookAt(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
 	if len(span) == 1 {
-		_, err := l.observe(ctx, span[0], facts)
+		_, err := l.observe(ctx, session, span[0], facts)
 		return err
 	}
-	vms, err := l.server().VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
+	vms, err := session.VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
 	if err != nil {
 		return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], l.service, err)
 	}
@@ -164,16 +164,27 @@ func (l *lane) lookAt(ctx context.Context, span []int, facts flow.Facts) error {
 	return nil
 }
 
-// learnVM believes good news, and that a VM is gone: both are cheap to be wrong
-// about, or final. Bad news, and a step back from RUNNING, may be an old event
-// that comes late: oned is asked, unless it has told the same.
+// needsConfirming reports whether one of the VMs, as seen, would end or shrink
+// something, or put a role into trouble: that only the zone's leader is believed. A VM
+// that was asked to end may be gone.
+func (l *lane) needsConfirming(span []int, facts flow.Facts) bool {
+	return slices.ContainsFunc(span, func(id int) bool {
+		vm := facts[id]
+		return vm.Troubled() || vm.Gone() && !l.record.State.AskedToEnd(id)
+	})
+}
+
+// learnVM believes good news, which is cheap to be wrong about, and that a VM is gone
+// that was asked to end. Any other end, bad news, and a step back from RUNNING may be an
+// old event that comes late, or somebody's invention: oned is asked, unless it has told
+// the same.
 func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
 	before, known := l.facts[vm.ID]
 	stepBack := known && before.Running() && !vm.Running() && !vm.Ending()
 	if known && (before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState)) {
 		return nil
 	}
-	if vm.Troubled() || stepBack {
+	if vm.Troubled() || stepBack || vm.Gone() && !l.record.State.AskedToEnd(vm.ID) {
 		return l.look(ctx, vm.ID)
 	}
 	l.facts[vm.ID] = vm
@@ -185,8 +196,8 @@ func isIn(vm flow.VM, state flow.VMState, lcmState flow.LCMState) bool {
 }
 
 // observe asks oned for one VM and notes it. A VM that oned does not have is gone.
-func (l *lane) observe(ctx context.Context, id int, facts flow.Facts) (flow.VM, error) {
-	vm, err := l.server().VM(ctx, id)
+func (l *lane) observe(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (flow.VM, error) {
+	vm, err := session.VM(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		vm, err = flow.VM{ID: id, State: flow.VMDone, Service: l.service}, nil
 	}
@@ -197,12 +208,21 @@ func (l *lane) observe(ctx context.Context, id int, facts flow.Facts) (flow.VM, 
 	return vm, nil
 }
 
-// refreshFacts asks oned for all VMs that matter to the service.
+// refreshFacts asks oned for all VMs that matter to the service. Where the answer would
+// end or shrink something, the leader is asked to confirm it.
 func (l *lane) refreshFacts(ctx context.Context) error {
 	ids := l.relevantVMs()
 	facts := make(flow.Facts, len(ids))
 	for _, span := range spans(ids) {
-		if err := l.lookAt(ctx, span, facts); err != nil {
+		session, confirmed := l.server(), l.needsConfirming(span, l.facts)
+		if confirmed { // it did before
+			session = session.Confirmed()
+		}
+		err := l.lookAt(ctx, session, span, facts)
+		if err == nil && !confirmed && l.needsConfirming(span, facts) {
+			err = l.lookAt(ctx, session.Confirmed(), span, facts)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -246,7 +266,7 @@ func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	if look.next = look.floor; l.searched.covers(look.floor) {
 		look.floor, look.next, look.keys = l.searched.floor, l.searched.next, l.searched.keys
 	}
-	vms, err := l.server().VMs(ctx, allUsers, look.next, -1, anyState)
+	vms, err := l.server().Confirmed().VMs(ctx, allUsers, look.next, -1, anyState)
 	if err != nil {
 		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, l.service, err)
 	}

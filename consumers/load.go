@@ -58,46 +58,66 @@ func (l *lane) doubtCalls() {
 
 // refreshDocument reads the document and holds it against the record. Whose
 // text it is decides: ours as last saved or decided, one of ours that a former
-// owner saved too late, or somebody else's, which then is the truth.
+// owner saved too late, or somebody else's, which then is the truth. That it is
+// somebody else's only the zone's leader is believed.
 func (l *lane) refreshDocument(ctx context.Context) error {
 	l.read = time.Now()
-	document, err := l.server().Document(ctx, l.service)
-	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		l.exists = false
-		return nil
+	found, err := l.readDocument(ctx, l.server())
+	if err == nil && found.exists && l.revision != 0 && !l.isOurs(found.digest) && found.digest != l.record.Saved {
+		found, err = l.readDocument(ctx, l.server().Confirmed())
 	}
 	if err != nil {
-		return fmt.Errorf("read the document of service %d: %w", l.service, err)
+		return err
 	}
-	if document.Type != flow.DocumentTypeService {
-		l.exists = false
+	if l.exists = found.exists; !l.exists {
 		return nil
 	}
-	var body flow.Body
-	found := flow.DigestOf(document.Body)
-	if !l.isOurs(found) { // most often it is, to the letter, and need not be read
-		if body, err = flow.ParseBody(document.Body); err != nil {
-			return fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
-		}
-		found = body.Digest()
-	}
-	l.exists = true
 	state := &l.record.State
 	state.Service.ID = l.service
-	state.Service.Owner = document.Owner
+	state.Service.Owner = found.owner
 	switch {
 	case l.revision == 0:
-		state.Service.Body = body
-		l.record.Saved = found
-	case l.isOurs(found):
+		state.Service.Body = found.body
+		l.record.Saved = found.digest
+	case l.isOurs(found.digest):
 		// Where an earlier owner saved late what it had decided, ours is saved again.
-		l.record.Saved = found
-	case found != l.record.Saved:
+		l.record.Saved = found.digest
+	case found.digest != l.record.Saved:
 		l.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", l.service)
-		state.Service.Body = body
-		l.record.Saved = found
+		state.Service.Body = found.body
+		l.record.Saved = found.digest
 	}
 	return nil
+}
+
+// foundDocument is a service's document as oned shows it. The body of one that is ours
+// to the letter is not read.
+type foundDocument struct {
+	exists bool
+	owner  flow.Identity
+	digest string
+	body   flow.Body
+}
+
+func (l *lane) readDocument(ctx context.Context, session *opennebula.Session) (foundDocument, error) {
+	document, err := session.Document(ctx, l.service)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		return foundDocument{}, nil
+	case err != nil:
+		return foundDocument{}, fmt.Errorf("read the document of service %d: %w", l.service, err)
+	case document.Type != flow.DocumentTypeService:
+		return foundDocument{}, nil
+	}
+	found := foundDocument{exists: true, owner: document.Owner, digest: flow.DigestOf(document.Body)}
+	if l.isOurs(found.digest) {
+		return found, nil
+	}
+	if found.body, err = flow.ParseBody(document.Body); err != nil {
+		return found, fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
+	}
+	found.digest = found.body.Digest()
+	return found, nil
 }
 
 // isOurs says that what has the digest was decided on here or by an earlier owner.

@@ -46,7 +46,7 @@ func (l *lane) makeNetwork(ctx context.Context, network flow.Network) (int, erro
 // name that was made from the same. Another of that name is somebody else's.
 func (l *lane) findNetwork(ctx context.Context, network flow.Network) (int, bool, error) {
 	owner := l.record.State.Service.Owner.UID
-	networks, err := l.server().Networks(ctx, owner)
+	networks, err := l.server().Confirmed().Networks(ctx, owner)
 	if err != nil {
 		return 0, false, fmt.Errorf("look for the network %s of service %d: %w", network.Called, l.service, err)
 	}
@@ -106,9 +106,13 @@ func (l *lane) sawNetwork(ctx context.Context, name string, id int) error {
 }
 
 // observeNetwork asks oned for one network and takes over what it says. A
-// network that oned does not have is gone.
+// network that oned does not have is gone. That it is gone or failed, only the zone's
+// leader is believed.
 func (l *lane) observeNetwork(ctx context.Context, name string, id int) (flow.NetworkState, error) {
 	network, err := l.server().Network(ctx, id)
+	if err == nil && (network.State == flow.NetworkDone || network.State.Failed()) {
+		network, err = l.server().Confirmed().Network(ctx, id)
+	}
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		network, err = opennebula.Network{ID: id, State: flow.NetworkDone}, nil
 	}

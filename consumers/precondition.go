@@ -20,6 +20,9 @@ func (l *lane) precondition(ctx context.Context, command flow.Command) (*flow.Re
 		return nil, err
 	}
 	document, err := l.server().Document(ctx, l.service)
+	if err == nil && !document.Matches(command.IfMatch) {
+		document, err = l.server().Confirmed().Document(ctx, l.service)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("hold service %d against what was seen of it: %w", l.service, err)
 	}

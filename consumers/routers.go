@@ -30,9 +30,6 @@ func (l *lane) createRouter(ctx context.Context, router flow.Router) (verdict, e
 	switch {
 	case err == nil:
 		return nil, l.sawRouter(ctx, router.Role, id)
-	case opennebula.Ambiguous(err):
-		l.record.State = flow.DoubtRouter(l.record.State, router.Role)
-		return nil, errors.Join(fmt.Errorf("make the virtual router of role %s of service %d: %w", router.Role, l.service, err), l.store(ctx))
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("make the virtual router of role %s of service %d: %w", router.Role, l.service, err)
 	}
@@ -74,7 +71,7 @@ func (l *lane) sawRouter(ctx context.Context, role string, id int) error {
 
 // findRouter looks for a role's router among its owner's.
 func (l *lane) findRouter(ctx context.Context, wanted flow.Router) (bool, error) {
-	routers, err := l.server().Routers(ctx, l.record.State.Service.Owner.UID)
+	routers, err := l.server().Confirmed().Routers(ctx, l.record.State.Service.Owner.UID)
 	if err != nil {
 		return false, fmt.Errorf("look for the virtual router of role %s of service %d: %w", wanted.Role, l.service, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -157,6 +158,18 @@ func (l *lane) answer(ctx context.Context, input pipeline.Input, reply pipeline.
 	return nil
 }
 
+// answerFailure tells who waits for a command that it could not be carried out, unless
+// the command has been answered.
+func (l *lane) answerFailure(ctx context.Context, input pipeline.Input, cause error) error {
+	command := input.Work.Command
+	if command == nil || slices.ContainsFunc(l.record.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }) {
+		return nil
+	}
+	return l.answer(ctx, input, pipeline.Reply{
+		Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),
+	})
+}
+
 // proceed sees a decision through: commit, act, and plan again until nothing is
 // left to do.
 func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func() error) error {
@@ -191,6 +204,9 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func(
 // absent meets an input for a service that has no document.
 func (l *lane) absent(ctx context.Context, input pipeline.Input) error {
 	if command := input.Work.Command; command != nil {
+		if l.revision == 0 && time.Since(l.came) < l.worker.config.AwaitDocument {
+			return fmt.Errorf("%s service %d: %w", command.Verb, l.service, errNoDocument)
+		}
 		reply := pipeline.Reply{
 			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedMissing,
 			Message: fmt.Sprintf("service %d does not exist", l.service), Time: time.Now().UTC(),
@@ -229,7 +245,7 @@ func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
 	if !l.isLatecomer(vm) {
 		return nil
 	}
-	known, err := l.observe(ctx, vm.ID, l.facts)
+	known, err := l.observe(ctx, l.server(), vm.ID, l.facts)
 	if err != nil || known.Ending() {
 		return err
 	}
@@ -242,7 +258,7 @@ func (l *lane) endLatecomers(ctx context.Context, trouble []pipeline.Trouble) er
 		return nil
 	}
 	for _, told := range trouble {
-		vm, err := l.observe(ctx, told.VM, l.facts)
+		vm, err := l.observe(ctx, l.server(), told.VM, l.facts)
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,9 @@ type Config struct {
 	// ScanInterval is how often all service documents are looked through for
 	// services that nothing wakes, default 2 minutes.
 	ScanInterval time.Duration
+	// AwaitDocument is for how long a command waits for its service's document, which the
+	// API has made just before, default 15 s.
+	AwaitDocument time.Duration
 	// LaneIdle is after how long without work a service is forgotten, default
 	// 5 minutes.
 	LaneIdle time.Duration
@@ -48,6 +51,9 @@ func (c Config) withDefaults() Config {
 	if c.ScanInterval <= 0 {
 		c.ScanInterval = 2 * time.Minute
 	}
+	if c.AwaitDocument <= 0 {
+		c.AwaitDocument = 15 * time.Second
+	}
 	if c.LaneIdle <= 0 {
 		c.LaneIdle = 5 * time.Minute
 	}
@@ -56,6 +62,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Settings.AutoscalerInterval <= 0 {
 		c.Settings.AutoscalerInterval = flow.DefaultSettings().AutoscalerInterval
+	}
+	if c.Settings.RetryFor <= 0 {
+		c.Settings.RetryFor = flow.DefaultSettings().RetryFor
 	}
 	if c.Handling == nil {
 		c.Handling = func(pipeline.Work) {}

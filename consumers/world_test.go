@@ -53,7 +53,9 @@ func newWorld(t *testing.T) *world {
 // startWorker starts a worker that stops with the test, or by the function.
 func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
 	w.t.Helper()
-	worker := consumers.New(consumers.Config{ID: id, Settings: settings, Logger: slog.New(slog.DiscardHandler)}, w.pipe, w.oned)
+	worker := consumers.New(consumers.Config{
+		ID: id, Settings: settings, AwaitDocument: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
+	}, w.pipe, w.oned)
 	must(w.t, worker.Start(w.t.Context()))
 	stop = func() {
 		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)

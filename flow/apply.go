@@ -275,12 +275,17 @@ func RefuseVM(state State, vm int, message string, facts Facts, now time.Time, s
 // asked again when it has moved on; a request that was only meant to help is
 // forgotten.
 func (p *planner) refuseVM(vm VM, message string) {
-	if asked := p.Asked[vm.ID]; asked.helps() {
+	asked, pending := p.Asked[vm.ID]
+	if asked.helps() {
 		delete(p.Asked, vm.ID)
 		if asked.Action == callRelease {
 			p.failRelease(vm, message)
 		}
 		return
+	}
+	if pending {
+		asked.Refused = false
+		p.Asked[vm.ID] = asked
 	}
 	if vm.Ending() || p.between(vm) {
 		return

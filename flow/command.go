@@ -91,6 +91,8 @@ const (
 	RefusedInput RefusalKind = "input"
 	// RefusedChanged: the service is not any more what the client has seen.
 	RefusedChanged RefusalKind = "changed"
+	// RefusedFailed: the worker could not carry it out.
+	RefusedFailed RefusalKind = "failed"
 )
 
 // Refusal is the error of a command that changes nothing.

@@ -29,6 +29,8 @@ type State struct {
 	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
 	// Heals are what was done to keep roles whole, by role.
 	Heals map[string]Heal `json:"heals,omitempty"`
+	// Retries are the calls that oned has not carried out, by what they are called.
+	Retries map[string]Retry `json:"retries,omitempty"`
 	// Deadlines are the times at which to look again, by timer name.
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }
@@ -64,6 +66,17 @@ type Asked struct {
 	// Doubt says that the request may not have been made: whoever decided on it
 	// was not heard of again.
 	Doubt bool `json:"doubt,omitempty"`
+	// Refused says that the request has not been carried out, and is to be made again.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// moved reports whether the VM has come to another state since it was asked.
+func (a Asked) moved(vm VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
+
+// AskedToEnd reports whether the VM was asked to end.
+func (s State) AskedToEnd(vm int) bool {
+	asked, pending := s.Asked[vm]
+	return pending && !asked.helps()
 }
 
 // helps says that the VM was asked to run again, and not to end.

@@ -120,9 +120,14 @@ func (p *planner) fill(role *Role) {
 	for range min(p.missing(role), maxIntents-p.intended(role)) {
 		p.Intents = append(p.Intents, p.newIntent(role))
 	}
+	held := p.creationHeld(role)
 	for _, intent := range p.Intents {
-		if intent.Role == role.Name && !p.creating(intent.Key) {
-			p.actions = append(p.actions, Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name})
+		if intent.Role != role.Name {
+			continue
+		}
+		action := Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name}
+		if !p.held(action.Name()) && !held && !p.creating(intent.Key) {
+			p.actions = append(p.actions, action)
 		}
 	}
 }
@@ -209,20 +214,21 @@ func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
 	return true
 }
 
-// come says that a role need not wait longer for the VM. A role that scales does
-// not wait for a host to come back: it has been running without it before.
+// come reports whether a role need not wait longer for the VM. Behind a ready gate one
+// that was stopped before it was ready has not come. A role that scales does not wait
+// for a host to come back: it has been running without it before.
 func (p *planner) come(role *Role, vm VM) bool {
 	if vm.Running() {
 		return vm.Ready || !flag(p.Service.Body.ReadyStatusGate)
 	}
-	return vm.Arrived() || role.state() == RoleScaling && vm.Lost()
+	return vm.Arrived() && (vm.Ready || !flag(p.Service.Body.ReadyStatusGate)) || role.state() == RoleScaling && vm.Lost()
 }
 
 // retrying says that oned has been asked to retry what failed on the VM, and
 // has had no time to do so.
 func (p *planner) retrying(vm VM) bool {
 	asked, pending := p.Asked[vm.ID]
-	return pending && asked.Action == "recover" && p.now.Before(asked.At.Add(p.settings.Look))
+	return pending && asked.Action == "recover" && (asked.Refused || p.now.Before(asked.At.Add(p.settings.Look)))
 }
 
 func (p *planner) failRole(role *Role, state RoleState, reason string) {

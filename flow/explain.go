@@ -92,6 +92,7 @@ func (e *explainer) explain() {
 	for i := range e.Service.Body.Roles {
 		e.explainRole(&e.Service.Body.Roles[i])
 	}
+	e.explainRetries()
 	e.explainStrays()
 }
 
@@ -132,7 +133,7 @@ func (e *explainer) explainNetworks(wanted NetworkState) {
 		default:
 			about.Message = fmt.Sprintf("network %s (%d) is in %s and has to become %s", network.Called, network.ID, network.State, wanted)
 		}
-		if network.State == NetworkError || network.State == NetworkUpdateFailure {
+		if network.State.Failed() {
 			e.fail(about)
 			continue
 		}
@@ -198,11 +199,15 @@ func (e *explainer) explainArrivals(role *Role) {
 
 func (e *explainer) explainArrival(role *Role, vm VM) {
 	about := Trouble{Role: role.Name, VM: pointerTo(vm.ID)}
+	gate := flag(e.Service.Body.ReadyStatusGate)
 	switch {
 	case vm.Failed():
 		about.Message = fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
 		e.fail(about)
-	case vm.Running() && !vm.Ready && flag(e.Service.Body.ReadyStatusGate):
+	case vm.Arrived() && !vm.Ready && gate:
+		about.Message = fmt.Sprintf("VM %d is in %s and has to run and report READY=YES", vm.ID, vm.stateText())
+		e.wait(about)
+	case vm.Running() && !vm.Ready && gate:
 		about.Message = fmt.Sprintf("VM %d runs and has not reported READY=YES", vm.ID)
 		e.wait(about)
 	case !vm.Running() && !vm.Arrived() && vm.State != VMHold:

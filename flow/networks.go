@@ -141,10 +141,10 @@ func (p *planner) deployNetworks() {
 			p.removeNetwork(network)
 		case network.ID == noNetwork:
 			network.Attempted = true
-			p.actions = append(p.actions, Action{Kind: ActionCreateNetwork, Network: *network})
+			p.act(Action{Kind: ActionCreateNetwork, Network: *network})
 		case network.State == NetworkReady:
 			continue
-		case network.State == NetworkError || network.State == NetworkUpdateFailure:
+		case network.State.Failed():
 			p.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
 			return
 		}
@@ -172,13 +172,14 @@ func (p *planner) removeNetworks() bool {
 
 // removeNetwork says whether the network is there, or may be.
 func (p *planner) removeNetwork(network *Network) bool {
+	held := p.held(retryName(ActionDeleteNetwork, network.Name))
 	switch {
 	case network.ID == noNetwork && !network.Attempted:
 		network.Asked = time.Time{}
 		return false
 	case network.ID == noNetwork:
-		p.actions = append(p.actions, Action{Kind: ActionFindNetwork, Network: *network})
-	case network.State != NetworkLockDelete && !p.now.Before(network.Asked.Add(p.settings.Look)):
+		p.act(Action{Kind: ActionFindNetwork, Network: *network})
+	case network.State != NetworkLockDelete && !held && !p.now.Before(network.Asked.Add(p.settings.Look)):
 		network.Asked = p.now
 		p.actions = append(p.actions, Action{Kind: ActionDeleteNetwork, Network: *network})
 	}

@@ -14,6 +14,9 @@ const (
 	NetworkUpdateFailure
 )
 
+// Failed reports whether the network goes no further by itself.
+func (s NetworkState) Failed() bool { return s == NetworkError || s == NetworkUpdateFailure }
+
 var networkStateNames = [...]string{
 	"INIT", "READY", "LOCK_CREATE", "LOCK_DELETE", "DONE", "ERROR", "UPDATE_FAILURE",
 }

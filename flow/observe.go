@@ -210,7 +210,8 @@ func (p *planner) node(vm int) *Node {
 // ask adds a request to a VM to the actions, once: until its effect is seen, or
 // it has had as long as a look, it is not repeated.
 func (p *planner) ask(vm VM, call, role string) {
-	if asked, pending := p.Asked[vm.ID]; pending && asked.Action == call && !p.unanswered(asked, vm) {
+	asked, pending := p.Asked[vm.ID]
+	if pending && asked.Action == call && (!p.unanswered(asked, vm) || !asked.moved(vm) && p.held(requestName(call, vm.ID))) {
 		return
 	}
 	if p.Asked == nil {
@@ -224,11 +225,10 @@ func (p *planner) ask(vm VM, call, role string) {
 	p.actions = append(p.actions, Action{Kind: kind, VM: vm.ID, Call: call, Role: role})
 }
 
-// unanswered says that a request may be made again: the VM has moved on without
-// ending, or has not moved for as long as a look.
+// unanswered reports whether a request may be made again: it was refused, the VM has
+// moved on without ending, or has not moved for as long as a look.
 func (p *planner) unanswered(asked Asked, vm VM) bool {
-	moved := vm.State != asked.State || vm.LCMState != asked.LCMState
-	return moved || !p.now.Before(asked.At.Add(p.settings.Look))
+	return asked.Refused || asked.moved(vm) || !p.now.Before(asked.At.Add(p.settings.Look))
 }
 
 // forgetAskedOfNodes: a failed service waits for somebody to recover it, and
@@ -258,8 +258,12 @@ func (p *planner) settleAsked(vm VM) {
 // the VM stands where it stood. Otherwise somebody who was told that his recover
 // had begun would wait for nothing.
 func (p *planner) askAgain(asked Asked, vm VM) bool {
-	if !asked.Doubt || vm.State != asked.State || vm.LCMState != asked.LCMState {
+	unmade := asked.Doubt || asked.Refused && asked.helps()
+	if !unmade || asked.moved(vm) {
 		return false
+	}
+	if p.held(requestName(asked.Action, vm.ID)) {
+		return true
 	}
 	delete(p.Asked, vm.ID)
 	p.ask(vm, asked.Action, vm.Role)

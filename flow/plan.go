@@ -55,6 +55,8 @@ type planner struct {
 	changes  []Change
 	// mended are VMs in trouble whose healing is under way or to come.
 	mended map[int]bool
+	// wanted are the actions, by name, that the last step asked for or waits with.
+	wanted map[string]bool
 }
 
 func newPlanner(state State, facts Facts, now time.Time, settings Settings) *planner {
@@ -77,6 +79,7 @@ func (s State) clone() State {
 	s.Deadlines = maps.Clone(s.Deadlines)
 	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
 	s.Heals = maps.Clone(s.Heals)
+	s.Retries = maps.Clone(s.Retries)
 	return s
 }
 
@@ -89,11 +92,13 @@ func (p *planner) decision() Decision {
 func (p *planner) settle() {
 	p.observe()
 	p.syncNetworks()
-	delete(p.Deadlines, DeadlineHeal)
 	for range maxSteps {
 		before := p.state()
+		delete(p.Deadlines, DeadlineHeal)
+		p.wanted = nil
 		p.step()
 		if p.state() == before {
+			p.dropRetries()
 			p.setDeadlines()
 			return
 		}
@@ -124,7 +129,7 @@ func (p *planner) step() {
 	case ServiceUndeployingNets:
 		p.undeployNetworks()
 	case ServiceDone:
-		p.actions = append(p.actions, Action{Kind: ActionDeleteDocument})
+		p.act(Action{Kind: ActionDeleteDocument})
 	}
 }
 
@@ -259,6 +264,7 @@ func (p *planner) setDeadlines() {
 		delete(p.Deadlines, DeadlineCooldown)
 	}
 	p.setPolicyDeadlines()
+	p.setRetryDeadline()
 	if p.looksAgain() {
 		if _, set := p.Deadlines[DeadlineLook]; !set {
 			p.setDeadline(DeadlineLook, p.now.Add(p.patience()))

@@ -214,6 +214,7 @@ func (p *player) quieten() {
 			p.checkRest()
 			return
 		}
+		p.startUnready()
 		p.heal()
 		p.refresh()
 		for id, vm := range p.vms {
@@ -233,6 +234,20 @@ func (p *player) quieten() {
 		}
 	}
 	p.Fatalf("the service does not come to rest in %s: %s", p.state.Service.State(), asJSON(p, p.state))
+}
+
+// startUnready has somebody start the VMs that were stopped before they were ready,
+// where the service waits for that.
+func (p *player) startUnready() {
+	gate := p.state.Service.Body.ReadyStatusGate
+	if gate == nil || !*gate {
+		return
+	}
+	for _, id := range p.live() {
+		if vm := p.vms[id]; vm.Arrived() && !vm.Ready {
+			p.become(id, flow.VMActive, flow.LCMBootPoweroff)
+		}
+	}
 }
 
 // stirs says that a VM is on its way, so that an event will come.

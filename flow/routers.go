@@ -69,7 +69,7 @@ func (p *planner) lacksRouter(role *Role) bool {
 // actOnRouter adds an action on a router once.
 func (p *planner) actOnRouter(kind ActionKind, router Router) {
 	if !slices.ContainsFunc(p.actions, func(a Action) bool { return a.Kind == kind && a.Role == router.Role }) {
-		p.actions = append(p.actions, Action{Kind: kind, Role: router.Role, Router: router})
+		p.act(Action{Kind: kind, Role: router.Role, Router: router})
 	}
 }
 
@@ -80,13 +80,14 @@ func (p *planner) endRouter(role *Role) bool {
 		return false
 	}
 	router := p.router(role.Name)
+	held := p.held(retryName(ActionDeleteRouter, role.Name))
 	switch {
 	case role.VRouterID == nil && router.Attempts == 0:
 		p.forgetRouter(role.Name)
 		return false
 	case role.VRouterID == nil:
 		p.actOnRouter(ActionFindRouter, *router)
-	case !p.now.Before(router.Asked.Add(p.settings.Look)):
+	case !held && !p.now.Before(router.Asked.Add(p.settings.Look)):
 		router.Asked = p.now
 		p.actOnRouter(ActionDeleteRouter, *router)
 	}

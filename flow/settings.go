@@ -23,9 +23,22 @@ type Settings struct {
 	// AutoscalerInterval is how often elasticity policies are evaluated, default
 	// 90 s. Roles below their minimum are filled up after as long.
 	AutoscalerInterval time.Duration
+	// RetryFor is for how long a call is made again that oned refuses for a reason that
+	// may pass, while it answers others; default 2 minutes.
+	RetryFor time.Duration
 }
 
-const defaultAutoscalerInterval = 90 * time.Second
+const (
+	defaultAutoscalerInterval = 90 * time.Second
+	defaultRetryFor           = 2 * time.Minute
+)
+
+func (s Settings) retryFor() time.Duration {
+	if s.RetryFor <= 0 {
+		return defaultRetryFor
+	}
+	return s.RetryFor
+}
 
 func (s Settings) autoscalerInterval() time.Duration {
 	if s.AutoscalerInterval <= 0 {
@@ -44,6 +57,7 @@ func DefaultSettings() Settings {
 		Look:           30 * time.Second,
 
 		AutoscalerInterval: defaultAutoscalerInterval,
+		RetryFor:           defaultRetryFor,
 	}
 }
 

@@ -50,7 +50,7 @@ func (p *planner) dropIntents() {
 	p.Intents = slices.DeleteFunc(p.Intents, func(i Intent) bool { return i.Attempts == 0 })
 	for _, intent := range p.Intents {
 		if !p.finding(intent.Key) {
-			p.actions = append(p.actions, Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
+			p.act(Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
 		}
 	}
 }

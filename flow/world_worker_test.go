@@ -155,7 +155,10 @@ func (p *player) pursue(decision flow.Decision) {
 // was lost.
 func (p *player) act(actions []flow.Action) (decision flow.Decision, sure bool) {
 	for _, action := range actions {
-		var refused *flow.Decision
+		refused := p.carryOutPerhaps(action)
+		if refused != nil {
+			return *refused, true
+		}
 		switch action.Kind {
 		case flow.ActionCreateVM:
 			refused, sure = p.carryOutCreate(action.Intent)
@@ -185,11 +188,41 @@ func (p *player) act(actions []flow.Action) (decision flow.Decision, sure bool) 
 		if refused != nil {
 			return *refused, true
 		}
+		delete(p.state.Retries, action.Name())
 	}
 	if p.ended {
 		return flow.Decision{}, true
 	}
 	return p.checked("plan", p.plan), true
+}
+
+// carryOutPerhaps has oned fail inside: it may have carried the action out, may do so
+// later, or has not.
+func (p *player) carryOutPerhaps(action flow.Action) *flow.Decision {
+	if !p.chance(12, "fail inside") {
+		return nil
+	}
+	if rapid.Bool().Draw(p.T, "carried out") {
+		switch action.Kind {
+		case flow.ActionCreateVM:
+			if rapid.Bool().Draw(p.T, "later") {
+				p.wire = append(p.wire, action.Intent)
+			} else if action.Intent.Attempts == 0 {
+				p.create(action.Intent)
+			}
+		case flow.ActionVM, flow.ActionRecoverVM:
+			p.ask(action.VM, action.Call)
+			p.facts[action.VM] = p.vms[action.VM]
+		case flow.ActionCreateNetwork:
+			if _, there := p.networkCalled(action.Network.Called); !there {
+				p.createNetwork(action.Network)
+			}
+		}
+	}
+	decision := p.checked("postpone", func() flow.Decision {
+		return flow.Postpone(p.state, action, "inside", p.facts, p.now, p.settings)
+	})
+	return &decision
 }
 
 func (p *player) carryOutCreate(intent flow.Intent) (*flow.Decision, bool) {
