@@ -42,7 +42,8 @@ func isNetworkUser(name string) bool {
 	return false
 }
 
-// networkIDs are the ids of all the service's networks, by name.
+// networkIDs are the ids of all the service's networks, by name, as networks_values has them: as a text where a
+// user gave it so, as OneFlow answers.
 func (p *planner) networkIDs() map[string]json.RawMessage {
 	ids := map[string]json.RawMessage{}
 	values, err := readNetworkValues(p.Service.Body.NetworksValues, true)
@@ -51,8 +52,8 @@ func (p *planner) networkIDs() map[string]json.RawMessage {
 	}
 	for _, value := range values {
 		for name, choice := range value {
-			if id, known := wholeOf(choice["id"]); known {
-				ids[name] = mustMarshal(id)
+			if _, known := wholeOf(choice["id"]); known {
+				ids[name] = choice["id"]
 			}
 		}
 	}

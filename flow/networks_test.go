@@ -53,7 +53,7 @@ func TestNetworksComeBeforeRoles(t *testing.T) {
 	s.see("Priv", 1, flow.NetworkReady)
 	s.wantState(flow.ServiceDeploying)
 	s.wantActions("create a/0")
-	want := `{"NIC":[{"NETWORK_ID":1},{"NETWORK_ID":2},{"NETWORK_ID":7},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}`
+	want := `{"NIC":[{"NETWORK_ID":1},{"NETWORK_ID":2},{"NETWORK_ID":"7"},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}`
 	if got := string(s.role("a").TemplateContents); got != want {
 		t.Errorf("template_contents %s, want %s", got, want)
 	}

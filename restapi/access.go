@@ -40,7 +40,9 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 		return opennebula.Document{}, granting(fmt.Errorf("read %s %d: %w", kind, id, err))
 	}
 	if found.Type != documentType {
-		return opennebula.Document{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no %s %d: the document of that id is something else", kind, id)}
+		// OneFlow's commands go on with the next id of a range at 500, and stop at 404.
+		other := &statusError{http.StatusInternalServerError, fmt.Sprintf("there is no %s %d: the document of that id is something else", kind, id)}
+		return opennebula.Document{}, r.conflicting(other, http.StatusNotFound)
 	}
 	return found, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/servertoken"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // fakeOned knows one user, bob with the secret "right", and counts who asks.
@@ -237,5 +238,29 @@ func TestServerUsersActForOthers(t *testing.T) {
 	w.expect(server("oneadmin"), "GET", secret, "", 200, "")
 	if strings.Contains(w.log.String(), token) {
 		t.Error("a token is in the log")
+	}
+}
+
+// A zone without a leader is no failure of the request's: it can be sent again in a moment.
+func TestAZoneWithoutALeaderIsToBeAskedAgain(t *testing.T) {
+	w := newWorld(t, Config{})
+	service, template := w.service(admin), w.template(admin)
+	for _, reason := range []string{
+		"Cannot process request, no leader found", "Cannot process request, oned cluster in election mode", "Cannot process request, oned cluster is replicating log",
+		"libcurl failed to execute the HTTP POST transaction, explaining: Failed to connect to 10.0.0.2 port 2633",
+	} {
+		for _, call := range []struct{ method, method2, path, body string }{
+			{"one.document.info", "GET", service, ""},
+			{"one.document.rename", "POST", service + "/action", perform("rename", `{"name":"x"}`)},
+			{"one.document.rename", "POST", template + "/action", perform("rename", `{"name":"x"}`)},
+			{"one.document.allocate", "POST", "/service_template", twoRoles},
+		} {
+			w.must(w.sim.FailCall(sim.CallFailure{Method: call.method, Count: 100, Message: reason}))
+			got := w.call(admin, call.method2, call.path, call.body)
+			w.sim.ClearFaults()
+			if got.status != 503 || got.header.Get("Retry-After") == "" {
+				t.Errorf("%s at %s: %d %q, Retry-After %q", reason, call.method, got.status, got.body, got.header.Get("Retry-After"))
+			}
+		}
 	}
 }

@@ -22,11 +22,11 @@ func (s *Server) chownService(ctx context.Context, r *request, service opennebul
 }
 
 func (s *Server) chgrpService(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-	gid, err := params.whole("group_id")
+	gid, err := params.owner("group_id")
 	if err != nil {
 		return answer{}, err
 	}
-	return finished(s.changeOwner(ctx, r, service, -1, gid), "change the group of", service)
+	return finished(s.changeOwner(ctx, r, service, unchanged, gid), "change the group of", service)
 }
 
 // changeOwner moves the service and wakes it, so that its worker acts for the

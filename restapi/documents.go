@@ -25,6 +25,9 @@ func (s *Server) show(status int, document opennebula.Document) (answer, error) 
 
 // showAll is a list of documents as an answer.
 func (s *Server) showAll(status int, documents []opennebula.Document) (answer, error) {
+	if len(documents) == 0 {
+		return answer{status: status, contentType: textType, body: []byte("{\n  \"DOCUMENT_POOL\": {}\n}")}, nil
+	}
 	p := printer{now: s.now()}
 	size := 0
 	for _, document := range documents {
@@ -42,11 +45,8 @@ func (s *Server) showAll(status int, documents []opennebula.Document) (answer, e
 		p.text(3, ``)
 		p.document(3, document)
 	}
-	if len(documents) > 0 {
-		p.text(0, "\n")
-		p.text(2, ``)
-	}
-	p.line(0, `]`)
+	p.text(0, "\n")
+	p.line(2, `]`)
 	p.line(1, `}`)
 	p.text(0, `}`)
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil

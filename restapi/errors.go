@@ -85,6 +85,9 @@ func statusOf(err error) int {
 		return known.status
 	case isBadInput(err):
 		return http.StatusBadRequest
+	case opennebula.NotBegun(err), opennebula.IsCode(err, opennebula.CodeReplication):
+		// The zone has no leader, or oned is not reached: it will be there again.
+		return http.StatusServiceUnavailable
 	case errors.As(err, &refusal):
 		return statusOfCode(refusal.Code)
 	case errors.As(err, &transport), errors.As(err, &queued), errors.Is(err, context.DeadlineExceeded):

@@ -1,15 +1,11 @@
 package restapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/flowjet/flowjet/flow"
 )
@@ -55,75 +51,6 @@ func because(err error) string {
 		return ""
 	}
 	return ": " + err.Error()
-}
-
-// has says that the attribute is there and not null.
-func (a attributes) has(name string) bool {
-	value, found := a[name]
-	return found && !bytes.Equal(bytes.TrimSpace(value), []byte("null"))
-}
-
-// text is an attribute that has to be a text, and not an empty one.
-func (a attributes) text(name string) (string, error) {
-	var value string
-	if !a.has(name) {
-		return "", badRequest("%q is missing; it must be a text", name)
-	}
-	if json.Unmarshal(a[name], &value) != nil {
-		return "", badRequest("%q must be a text", name)
-	}
-	if strings.TrimSpace(value) == "" {
-		return "", badRequest("%q is empty; it must be a text", name)
-	}
-	return value, nil
-}
-
-// whole is an attribute that has to be a whole number from 0 on, or a text of one.
-func (a attributes) whole(name string) (int, error) {
-	if !a.has(name) {
-		return 0, badRequest("%q is missing; it must be a whole number from 0 on", name)
-	}
-	text := strings.TrimSpace(strings.Trim(string(a[name]), `"`))
-	value, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || value < 0 || value > math.MaxInt32 {
-		return 0, badRequest("%q must be a whole number from 0 on", name)
-	}
-	return int(value), nil
-}
-
-// wholeOr is like whole with a value for an attribute that is not there.
-func (a attributes) wholeOr(name string, missing int) (int, error) {
-	if !a.has(name) {
-		return missing, nil
-	}
-	return a.whole(name)
-}
-
-// wholeUnlessEmpty is like wholeOr, and takes an empty text for none: forms
-// send what was not filled in.
-func (a attributes) wholeUnlessEmpty(name string, missing int) (int, error) {
-	if string(bytes.TrimSpace(a[name])) == `""` {
-		return missing, nil
-	}
-	return a.wholeOr(name, missing)
-}
-
-// textOr is an attribute that has to be a text, which may be empty.
-func (a attributes) textOr(name, missing string) (string, error) {
-	value := missing
-	if a.has(name) && json.Unmarshal(a[name], &value) != nil {
-		return "", badRequest("%q must be a text", name)
-	}
-	return value, nil
-}
-
-// flag is an attribute that has to be true or false; false if it is not there.
-func (a attributes) flag(name string) (bool, error) {
-	var value bool
-	if a.has(name) && json.Unmarshal(a[name], &value) != nil {
-		return false, badRequest("%q must be true or false", name)
-	}
-	return value, nil
 }
 
 // action is {"action": {"perform": P, "params": {...}}}.

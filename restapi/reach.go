@@ -20,21 +20,6 @@ const (
 	reachAll reach = "all"
 )
 
-func (a attributes) reach(name string, missing reach) (reach, error) {
-	if !a.has(name) {
-		return missing, nil
-	}
-	value, err := a.text(name)
-	if err != nil {
-		return "", err
-	}
-	switch far := reach(value); far {
-	case reachNone, reachTemplates, reachAll:
-		return far, nil
-	}
-	return "", badRequest("%s %q is not supported; supported are none, templates, all", name, value)
-}
-
 // cloneVMTemplates copies each VM template once and points the roles to the
 // copies. What it returns undoes it.
 func (r *request) cloneVMTemplates(ctx context.Context, body *flow.Body, name string, far reach) ([]func(context.Context) error, error) {

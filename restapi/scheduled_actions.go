@@ -27,7 +27,7 @@ const (
 )
 
 // batch is a scheduled action for many VMs: number of them at a time, one
-// period apart.
+// period apart; all at once if either is 0.
 type batch struct {
 	action string
 	args   string
@@ -41,16 +41,16 @@ func (c Config) readBatch(perform string, params attributes) (batch, error) {
 		return read, badRequest(`"params" is missing; it must be an object, such as {"period": 60, "number": 1, "args": ""}, and may be empty`)
 	}
 	var err error
-	if read.period, err = params.wholeUnlessEmpty("period", int(c.ActionPeriod/time.Second)); err != nil {
+	if read.period, err = params.spacing("period", int(c.ActionPeriod/time.Second)); err != nil {
 		return read, err
 	}
-	if read.number, err = params.wholeUnlessEmpty("number", c.ActionNumber); err != nil {
+	if read.number, err = params.spacing("number", c.ActionNumber); err != nil {
 		return read, err
 	}
-	if read.number == 0 || read.period > maxActionPeriod {
-		return read, badRequest(`"number" must be at least 1 and "period" at most %d seconds`, maxActionPeriod)
+	if read.period > maxActionPeriod {
+		return read, badRequest(`"period" must be at most %d seconds`, maxActionPeriod)
 	}
-	read.args, err = params.textOr("args", "")
+	read.args, err = params.note("args")
 	if err == nil && (len(read.args) > maxArguments || strings.ContainsFunc(read.args, func(c rune) bool { return c < ' ' })) {
 		err = badRequest(`"args" must have at most %d bytes and no control characters`, maxArguments)
 	}
@@ -59,6 +59,9 @@ func (c Config) readBatch(perform string, params attributes) (batch, error) {
 
 // at is when the VM at an index gets its turn.
 func (b batch) at(now time.Time, index int) time.Time {
+	if b.number == 0 {
+		return now
+	}
 	return now.Add(time.Duration(index/b.number) * time.Duration(b.period) * time.Second)
 }
 
@@ -87,6 +90,13 @@ func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Do
 	began := r.began(s.now())
 	var failures []error
 	for _, role := range roles {
+		switch {
+		case role.Type != flow.RoleTypeVR:
+		case only != nil:
+			return answer{}, r.conflicting(noActionsOfRouters(role), http.StatusConflict)
+		default:
+			continue
+		}
 		for index, node := range role.Nodes {
 			if err := r.scheduleOnce(ctx, node.DeployID, wanted, wanted.at(began, index)); err != nil {
 				failures = append(failures, fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, node.DeployID, role.Name, err))
@@ -94,6 +104,11 @@ func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Do
 		}
 	}
 	return done, together(failures...)
+}
+
+// noActionsOfRouters: the VMs of a virtual router carry networks of others.
+func noActionsOfRouters(role flow.Role) error {
+	return &statusError{http.StatusInternalServerError, fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", role.Name)}
 }
 
 // scheduleOnce schedules an action of a VM, unless an earlier attempt of this
@@ -151,11 +166,12 @@ func (s *Server) actOnRole(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	role := r.PathValue("role")
-	if _, err := rolesOf(service, &role); err != nil {
+	name := r.PathValue("role")
+	roles, err := rolesOf(service, &name)
+	if err != nil {
 		return answer{}, r.conflicting(err, http.StatusNotFound)
 	}
-	actions := s.roleActions(role)
+	actions := s.roleActions(roles[0])
 	act, known := actions[asked.perform]
 	if !known {
 		return answer{}, unsupported(http.StatusBadRequest, "role", asked.perform, actions)
@@ -163,19 +179,24 @@ func (s *Server) actOnRole(ctx context.Context, r *request) (answer, error) {
 	return act(ctx, r, service, asked.params)
 }
 
-func (s *Server) roleActions(role string) map[string]documentAction {
-	actions := map[string]documentAction{
-		"release": func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
-			return s.command(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role})
-		},
-	}
-	for _, perform := range vmActions {
+// roleActions are a role's. To release one that is on hold is the worker's to do, in the order of the roles; the VMs
+// of another are scheduled to be released like for every other action.
+func (s *Server) roleActions(role flow.Role) map[string]documentAction {
+	actions := map[string]documentAction{}
+	for _, perform := range append([]string{release}, vmActions...) {
 		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-			return s.schedule(ctx, r, service, perform, params, &role)
+			return s.schedule(ctx, r, service, perform, params, &role.Name)
+		}
+	}
+	if role.State != nil && *role.State == flow.RoleHold {
+		actions[release] = func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
+			return s.command(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role.Name})
 		}
 	}
 	return actions
 }
+
+const release = "release"
 
 func (s *Server) unscheduleOnService(ctx context.Context, r *request) (answer, error) {
 	return s.unschedule(ctx, r, nil)
@@ -204,6 +225,9 @@ func (s *Server) unschedule(ctx context.Context, r *request, only *string) (answ
 	}
 	var failures []error
 	for _, role := range roles {
+		if role.Type == flow.RoleTypeVR {
+			continue // none was scheduled there
+		}
 		for _, node := range role.Nodes {
 			if err := r.oned.UnscheduleAction(ctx, node.DeployID, int(id)); err != nil && !notThere(err) {
 				failures = append(failures, fmt.Errorf("take scheduled action %d back from VM %d: %w", id, node.DeployID, err))

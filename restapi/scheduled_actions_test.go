@@ -238,7 +238,7 @@ func TestCloneAndDeleteWithVMTemplates(t *testing.T) {
 	if _, err := w.oned.For("oneadmin").VMTemplate(t.Context(), second); err == nil {
 		t.Errorf("VM template %d is still there", second)
 	}
-	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.document.allocate", Nth: 1}))
+	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.document.allocate", Nth: 1, Code: opennebula.CodeAllocate}))
 	cloned := w.calls("one.template.clone")
 	w.expect(admin, "POST", template+"/action", perform("clone", `{"name":"c4"}`), 500, "")
 	if _, err := w.oned.For("oneadmin").VMTemplate(t.Context(), cloned()[0].ID); err == nil {
@@ -251,9 +251,65 @@ func TestActionsThatDoNotSayArePacedAsConfigured(t *testing.T) {
 		{action: "poweroff", period: 60, number: 1}: {},
 		{action: "poweroff", period: 90, number: 2}: {ActionNumber: 2, ActionPeriod: 90 * time.Second},
 	} {
-		read, err := config.withDefaults().readBatch("poweroff", attributes{})
-		if err != nil || read != want {
-			t.Errorf("got %+v %v, want %+v", read, err, want)
+		for _, params := range []attributes{{}, {"period": []byte("null"), "number": []byte(" null ")}} {
+			read, err := config.withDefaults().readBatch("poweroff", params)
+			if err != nil || read != want {
+				t.Errorf("got %+v %v, want %+v", read, err, want)
+			}
 		}
+	}
+}
+
+// Sunstone sends what was not filled in as an empty text, and means all VMs now.
+func TestActionsWithoutSpacingAreForNow(t *testing.T) {
+	w := newWorld(t, Config{})
+	now := time.Unix(1_900_000_000, 0)
+	w.api.now = func() time.Time { return now }
+	service, vms := w.serviceOf(admin, 3)
+	for i, params := range []string{
+		`{"number":"","period":""}`, `{"number":"2","period":""}`, `{"number":"","period":"60"}`, `{"number":0,"period":60}`, `{"number":-1,"period":"-1"}`,
+	} {
+		w.expect(admin, "POST", service+"/role/r0/action", perform("poweroff", params), 204, "")
+		for _, vm := range vms[0] {
+			have, err := w.oned.Server().ScheduledActions(t.Context(), vm)
+			w.must(err)
+			if len(have) != i+1 || have[i].Time != now.Unix() {
+				t.Errorf("%s: VM %d has %+v", params, vm, have)
+			}
+		}
+	}
+}
+
+// A role that is not on hold has its VMs released, such as those that somebody has put on hold by hand.
+func TestReleaseOfARoleThatIsNotOnHold(t *testing.T) {
+	w := newWorld(t, Config{})
+	service, vms := w.serviceOf(admin, 2)
+	w.expect(admin, "POST", service+"/role/r0/action", perform("release", `{"number":"","period":""}`), 204, "")
+	for _, vm := range vms[0] {
+		have, err := w.oned.Server().ScheduledActions(t.Context(), vm)
+		w.must(err)
+		if len(have) != 1 || have[0].Action != "release" {
+			t.Errorf("VM %d has %+v", vm, have)
+		}
+	}
+}
+
+// Actions leave virtual routers alone: other networks hang on them.
+func TestVirtualRoutersTakeNoActions(t *testing.T) {
+	w := newWorld(t, Config{})
+	service, vms := w.serviceOf(admin, 1, 1)
+	_, body := w.document(w.expect(admin, "GET", service, "", 200, ""))
+	body.Roles[1].Type = flow.RoleTypeVR
+	text, err := body.Text()
+	w.must(err)
+	w.must(w.oned.For("oneadmin").UpdateDocument(t.Context(), idOf(t, service), text))
+	added, removed := w.calls("one.vm.schedadd"), w.calls("one.vm.scheddelete")
+	w.expect(admin, "POST", service+"/action", perform("poweroff", `{}`), 204, "")
+	w.expect(admin, "POST", service+"/role/r1/action", perform("poweroff", `{}`), 500, "r1 is a virtual router")
+	w.expect(admin, "POST", "/flowjet/v1"+service+"/role/r1/action", perform("poweroff", `{}`), 409, "r1 is a virtual router")
+	w.expect(admin, "DELETE", service+"/role/r1/sched_action/0", "", 204, "")
+	w.expect(admin, "DELETE", service+"/sched_action/0", "", 204, "")
+	if len(added()) != 1 || added()[0].ID != vms[0][0] || len(removed()) != 1 || removed()[0].ID != vms[0][0] {
+		t.Errorf("asked for %+v and %+v", added(), removed())
 	}
 }

@@ -1,9 +1,7 @@
 package restapi
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,20 +39,6 @@ func (r *request) updateArguments() (flow.UpdateArguments, error) {
 	}
 	arguments.Template, err = body.objectOrText("template")
 	return arguments, err
-}
-
-// objectOrText is an attribute that has to be an object, or a text of one.
-func (a attributes) objectOrText(name string) (json.RawMessage, error) {
-	if !a.has(name) {
-		return nil, badRequest("%q is missing; it must be a JSON object, or a text of one", name)
-	}
-	value := bytes.TrimSpace(a[name])
-	var text string
-	if json.Unmarshal(value, &text) == nil {
-		value = []byte(text)
-	}
-	_, err := readAttributes(fmt.Sprintf("%q", name), value)
-	return value, err
 }
 
 // changeRoles adds a role to a service or removes one.

@@ -62,7 +62,7 @@ func scaleArguments(body attributes) (flow.ScaleArguments, error) {
 
 func (s *Server) serviceActions() map[string]documentAction {
 	actions := map[string]documentAction{
-		"recover": s.recoverService, "release": s.releaseService,
+		"recover": s.recoverService, release: s.releaseService,
 		"rename": s.alone(rename), "chmod": s.alone(chmod), "chown": s.alone(s.chownService), "chgrp": s.alone(s.chgrpService),
 	}
 	for _, perform := range vmActions {

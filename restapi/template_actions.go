@@ -88,11 +88,7 @@ func (s *Server) cloneTemplate(ctx context.Context, r *request, template openneb
 	if err != nil {
 		return answer{}, err
 	}
-	// As with OneFlow, who does not say otherwise gets copies of the VM templates.
-	far, err := params.reach("recursive", reachTemplates)
-	if err != nil {
-		return answer{}, err
-	}
+	far := params.recursive("recursive")
 	parsed, err := flow.ParseBody(template.Body)
 	if err != nil {
 		return answer{}, fmt.Errorf("clone service template %d: %w", template.ID, err)
@@ -165,12 +161,9 @@ func rename(ctx context.Context, r *request, document opennebula.Document, param
 }
 
 func chmod(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-	if !params.has("octet") {
-		return answer{}, badRequest(`"octet" is missing; it must be three octal digits such as "640"`)
-	}
-	octet := strings.Trim(string(params["octet"]), `"`)
-	if len(octet) != 3 || strings.Trim(octet, "01234567") != "" {
-		return answer{}, badRequest(`"octet" must be three octal digits such as "640"`)
+	octet, err := params.octet("octet")
+	if err != nil {
+		return answer{}, err
 	}
 	return finished(r.oned.ChmodDocument(ctx, document.ID, octet), "change the permissions of", document)
 }
@@ -184,19 +177,19 @@ func chownTemplate(ctx context.Context, r *request, document opennebula.Document
 }
 
 func chgrpTemplate(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-	gid, err := params.whole("group_id")
+	gid, err := params.owner("group_id")
 	if err != nil {
 		return answer{}, err
 	}
-	return finished(r.oned.ChownDocument(ctx, document.ID, -1, gid), "change the group of", document)
+	return finished(r.oned.ChownDocument(ctx, document.ID, unchanged, gid), "change the group of", document)
 }
 
 // chownParams are owner_id and, if it is there, group_id.
 func chownParams(params attributes) (uid, gid int, err error) {
-	if uid, err = params.whole("owner_id"); err != nil {
-		return 0, 0, err
+	if uid, err = params.owner("owner_id"); err != nil || !params.has("group_id") {
+		return uid, unchanged, err
 	}
-	gid, err = params.wholeOr("group_id", -1)
+	gid, err = params.owner("group_id")
 	return uid, gid, err
 }
 

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,15 +112,18 @@ func (s *Server) deleteTemplate(ctx context.Context, r *request) (answer, error)
 	})(ctx, r, document, nil)
 }
 
-// deleteReach reads {"delete_type": "none"}, which may be left out.
+// deleteReach reads {"delete_type": "none"}. A body that is something else, such as goca's null, asks for nothing.
 func (r *request) deleteReach() (reach, error) {
 	text, err := r.body()
-	if err != nil || len(text) == 0 {
-		return reachNone, err
-	}
-	body, err := readAttributes("the body", text)
 	if err != nil {
 		return reachNone, err
 	}
-	return body.reach("delete_type", reachNone)
+	if err := flow.CheckNesting(text); err != nil {
+		return reachNone, err
+	}
+	var body attributes
+	if json.Unmarshal(text, &body) != nil {
+		return reachNone, nil
+	}
+	return body.deletes("delete_type")
 }

@@ -34,10 +34,9 @@ func TestTemplateActionsRefuse(t *testing.T) {
 		{perform("chmod", `{}`), `"octet" is missing`},
 		{perform("chmod", `{"octet":"999"}`), `three octal digits`},
 		{perform("chown", `{}`), `"owner_id" is missing`},
-		{perform("chown", `{"owner_id":"x"}`), `"owner_id" must be a whole number`},
+		{perform("chown", `{"owner_id":"x"}`), `"owner_id" must be an id`},
 		{perform("chgrp", `{}`), `"group_id" is missing`},
 		{perform("clone", `{}`), `"name" is missing`},
-		{perform("clone", `{"name":"c","recursive":"some"}`), `supported are none, templates, all`},
 		{perform("update", `{}`), `"template_json" is missing`},
 		{perform("update", `{"template_json":"{bad"}`), `not JSON`},
 		{perform("update", `{"append":true,"template_json":"{\"registration_time\":5}"}`), `cannot be changed`},
@@ -47,7 +46,7 @@ func TestTemplateActionsRefuse(t *testing.T) {
 	} {
 		w.expect(admin, "POST", template+"/action", test.body, 400, test.part)
 	}
-	w.expect(admin, "DELETE", template, `{"delete_type":"some"}`, 400, `supported are none, templates, all`)
+	w.expect(admin, "DELETE", template, `{"delete_type":"some"}`, 400, `none, templates or all`)
 	w.expect(admin, "DELETE", template, `{"delete_type":"none"}`, 204, "")
 	w.expect(admin, "DELETE", template, "", 404, "")
 }
