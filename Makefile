@@ -32,7 +32,7 @@ cluster: build ## Run three front-ends on this machine, to break parts of it and
 
 .PHONY: demo
 demo: build ## Drive a running `make run` through a service's whole life
-	$(BIN) demo
+	$(BIN) demo --data-dir $(DATA)
 
 .PHONY: test
 test: ## Run all tests with the race detector

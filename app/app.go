@@ -169,13 +169,20 @@ func (a *App) startServer(context.Context) error {
 	if err := a.makeDataDir(); err != nil {
 		return err
 	}
+	file, err := a.config.serverFile()
+	if err != nil {
+		return err
+	}
+	if file == "" {
+		a.logger.Warn("the NATS server asks nobody who he is: give it users with --nats-server-file, see docs/security.md", "listens", a.config.NATS.Listen)
+	}
 	server, err := pipeline.StartServer(pipeline.ServerConfig{
-		StoreDir:   filepath.Join(a.config.DataDir, "jetstream"),
+		StoreDir:   a.config.streamsFolder(),
 		Listen:     a.config.NATS.Listen,
 		SyncAlways: a.config.NATS.Sync,
 		Name:       a.config.NATS.Name,
 		Cluster:    a.cluster(),
-		File:       a.config.NATS.ServerFile,
+		File:       file,
 		Logger:     a.logger.With("part", "nats"),
 	})
 	if err != nil {

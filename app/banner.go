@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // PrintWelcome says what listens where and what to try first.
@@ -63,6 +65,9 @@ func (a *App) whereabouts() []whereabout {
 	if a.sim != nil {
 		add("simulator", a.sim.ControlURL()+" (breaks VMs and calls on demand)")
 	}
+	if a.server != nil && a.config.closesNATS() {
+		add("NATS keys", absolute(a.config.keysFolder()))
+	}
 	if a.server != nil || a.sim != nil {
 		add("data", absolute(a.config.DataDir))
 	}
@@ -94,15 +99,23 @@ Paste this into another terminal to start a service (user oneadmin, password ope
 `, a.api.Addr())
 	fmt.Fprintf(a.out, "\nOr see a service's whole life:  %s demo%s\n", os.Args[0], a.demoFlags())
 	if a.server != nil {
-		fmt.Fprintf(a.out, "And what NATS carries:          nats%s sub 'flow.event.>'\n", unless(a.server.URL(), "nats://127.0.0.1:4222", "-s"))
+		fmt.Fprintf(a.out, "And what NATS carries:          nats%s%s sub 'flow.event.>'\n", unless(a.server.URL(), "nats://127.0.0.1:4222", "-s"), a.nkeyFlag())
 	}
+}
+
+// nkeyFlag names the key that the `nats` command needs, if it needs one of the data folder's.
+func (a *App) nkeyFlag() string {
+	if !a.config.closesNATS() {
+		return ""
+	}
+	return " --nkey " + filepath.Join(absolute(a.config.keysFolder()), string(pipeline.RoleOperator)+".nk")
 }
 
 // demoFlags are what the demo has to be told of where it finds everything.
 func (a *App) demoFlags() string {
 	flags := unless("http://"+a.api.Addr(), "http://127.0.0.1:2474", "--api")
 	if a.server != nil {
-		flags += unless(a.server.URL(), "nats://127.0.0.1:4222", "--nats")
+		flags += unless(a.server.URL(), "nats://127.0.0.1:4222", "--nats") + unless(filepath.Clean(a.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
 	} else {
 		first, _, _ := strings.Cut(a.externalNATS(), ",")
 		flags += unless(first, "nats://127.0.0.1:4222", "--nats")

@@ -29,6 +29,8 @@ var checks = map[string]check{
 	"api.max_commands":           atLeast(1),
 	"api.max_commands_of_user":   atLeast(1),
 	"api.max_followers":          atLeast(1),
+	"api.max_followers_of_user":  atLeast(1),
+	"api.max_receiving":          atLeast(1),
 	"api.max_credentials":        atLeast(1),
 	"api.header_timeout":         atLeastTime(time.Second),
 	"api.request_timeout":        atLeastTime(time.Second),

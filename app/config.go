@@ -27,16 +27,18 @@ type Config struct {
 		ActionNumber int           `koanf:"action_number"`
 		ActionPeriod time.Duration `koanf:"action_period"`
 		// What clients can take; restapi.Limits says more of each.
-		MaxBody           int           `koanf:"max_body"`
-		MaxRequests       int           `koanf:"max_requests"`
-		UserReads         int           `koanf:"user_reads"`
-		UserChanges       int           `koanf:"user_changes"`
-		MaxCommands       int           `koanf:"max_commands"`
-		MaxCommandsOfUser int           `koanf:"max_commands_of_user"`
-		HeaderTimeout     time.Duration `koanf:"header_timeout"`
-		RequestTimeout    time.Duration `koanf:"request_timeout"`
-		MaxFollowers      int           `koanf:"max_followers"`
-		MaxCredentials    int           `koanf:"max_credentials"`
+		MaxBody            int           `koanf:"max_body"`
+		MaxRequests        int           `koanf:"max_requests"`
+		UserReads          int           `koanf:"user_reads"`
+		UserChanges        int           `koanf:"user_changes"`
+		MaxCommands        int           `koanf:"max_commands"`
+		MaxCommandsOfUser  int           `koanf:"max_commands_of_user"`
+		HeaderTimeout      time.Duration `koanf:"header_timeout"`
+		RequestTimeout     time.Duration `koanf:"request_timeout"`
+		MaxFollowers       int           `koanf:"max_followers"`
+		MaxFollowersOfUser int           `koanf:"max_followers_of_user"`
+		MaxReceiving       int           `koanf:"max_receiving"`
+		MaxCredentials     int           `koanf:"max_credentials"`
 	} `koanf:"api"`
 	NATS struct {
 		Listen   string `koanf:"listen"`

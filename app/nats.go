@@ -17,7 +17,7 @@ func (a *App) role() pipeline.Role {
 	working := slices.DeleteFunc(slices.Clone(a.parts), func(part Part) bool {
 		return part != PartWorker && part != PartBridge && part != PartAPI
 	})
-	if len(working) != 1 {
+	if len(working) != 1 || a.has(PartNATS) { // whose the server is makes the streams
 		return pipeline.RoleAll
 	}
 	return map[Part]pipeline.Role{
@@ -44,10 +44,18 @@ func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pip
 // one configuration serves every part and the operator.
 const roleMark = "{role}"
 
-// natsOptions are how NATS knows a process of the role.
+// natsOptions are how NATS knows a process of the role: by what is configured, else by the
+// role's key in the data folder, if there is one.
 func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 	c.NATS.CredentialsFile = strings.ReplaceAll(c.NATS.CredentialsFile, roleMark, string(role))
 	c.NATS.NkeyFile = strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
+	if c.NATS.NkeyFile == "" && c.NATS.CredentialsFile == "" {
+		key, err := c.localKey(role)
+		if err != nil {
+			return nil, err
+		}
+		c.NATS.NkeyFile = key
+	}
 	var options []nats.Option
 	if c.NATS.CAFile != "" {
 		options = append(options, nats.RootCAs(c.NATS.CAFile))

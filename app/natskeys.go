@@ -12,9 +12,11 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// The account that everything of Flowjet is in, and the server's own.
+// The account that everything of Flowjet is in, that of those who only read, and the
+// server's own.
 const (
 	account       = "FLOWJET"
+	readerAccount = "READER"
 	systemAccount = "SYS"
 	systemUser    = "system"
 	// AccountsFile is what MakeKeys writes for NATS servers to include.
@@ -109,13 +111,45 @@ func Accounts(public map[string]string) string {
 	fmt.Fprintf(&text, "# Made by `flowjet nats keys`: the users of Flowjet and what each may do. Run it again after\n"+
 		"# an upgrade, and then reload the servers. docs/security.md explains each role.\n\naccounts {\n  %s {\n    jetstream: enabled\n    users: [\n", account)
 	for _, role := range pipeline.Roles {
-		allowed := role.Permissions()
-		fmt.Fprintf(&text, "      { # %s\n        nkey: %s\n        permissions: {\n", role, public[string(role)])
-		fmt.Fprintf(&text, "          publish: { allow: [\n%s          ] }\n", list(allowed.Publish))
-		fmt.Fprintf(&text, "          subscribe: { allow: [\n%s          ] }\n        }\n      }\n", list(allowed.Subscribe))
+		if role != pipeline.RoleReader {
+			writeUser(&text, role, public)
+		}
 	}
-	fmt.Fprintf(&text, "    ]\n  }\n  %s { users: [ { nkey: %s } ] }\n}\nsystem_account: %s\n", systemAccount, public[systemUser], systemAccount)
+	exports, imports := shares(pipeline.RoleReader.Permissions())
+	fmt.Fprintf(&text, "    ]\n    exports: [\n%s    ]\n  }\n  %s {\n    users: [\n", exports, readerAccount)
+	writeUser(&text, pipeline.RoleReader, public)
+	fmt.Fprintf(&text, "    ]\n    imports: [\n%s    ]\n  }\n", imports)
+	fmt.Fprintf(&text, "  %s { users: [ { nkey: %s } ] }\n}\nsystem_account: %s\n", systemAccount, public[systemUser], systemAccount)
 	return text.String()
+}
+
+func writeUser(text *strings.Builder, role pipeline.Role, public map[string]string) {
+	allowed := role.Permissions()
+	fmt.Fprintf(text, "      { # %s\n        nkey: %s\n        permissions: {\n", role, public[string(role)])
+	fmt.Fprintf(text, "          publish: { allow: [\n%s          ] }\n", list(allowed.Publish))
+	fmt.Fprintf(text, "          subscribe: { allow: [\n%s          ] }\n        }\n      }\n", list(allowed.Subscribe))
+}
+
+// shares are what Flowjet's account exports to those who only read, and they import. The
+// answers to what they ask come to their own account, whatever subject they name for them.
+func shares(allowed pipeline.Permissions) (exports, imports string) {
+	var out, in strings.Builder
+	for _, subject := range allowed.Publish {
+		answers := ""
+		if strings.Contains(subject, ".DIRECT.GET.") {
+			answers = ", response_type: Stream" // it can ask for many messages
+		}
+		fmt.Fprintf(&out, "      { service: %q, accounts: [ %s ]%s }\n", subject, readerAccount, answers)
+		fmt.Fprintf(&in, "      { service: { account: %s, subject: %q } }\n", account, subject)
+	}
+	for _, subject := range allowed.Subscribe {
+		if strings.HasPrefix(subject, pipeline.RoleReader.InboxPrefix()) {
+			continue
+		}
+		fmt.Fprintf(&out, "      { stream: %q, accounts: [ %s ] }\n", subject, readerAccount)
+		fmt.Fprintf(&in, "      { stream: { account: %s, subject: %q } }\n", account, subject)
+	}
+	return out.String(), in.String()
 }
 
 func list(subjects []string) string {

@@ -16,10 +16,13 @@ type option struct {
 	standard         any
 }
 
+// standardDataDir is the data folder unless another one is set.
+const standardDataDir = "./flowjet-data"
+
 var options = slices.Concat(commonOptions, bridgeOptions)
 
 var commonOptions = []option{
-	{"data-dir", "data_dir", "folder for JetStream's files and the simulator's state", "./flowjet-data"},
+	{"data-dir", "data_dir", "folder for JetStream's files and the simulator's state", standardDataDir},
 	{"zone", "zone", "id of the OpenNebula zone", 0},
 	{"api-listen", "api.listen", "host:port of the OneFlow API", "127.0.0.1:2474"},
 	{"api-credential-ttl", "api.credential_ttl", "how long a checked user and password are believed", 30 * time.Second},
@@ -29,7 +32,8 @@ var commonOptions = []option{
 	{"api-action-number", "api.action_number", "how many VMs at a time an action on a role or service is for, where the request does not say", 1},
 	{"api-action-period", "api.action_period", "how far apart these are", time.Minute},
 	{"api-max-body", "api.max_body", "largest body of a request, in bytes", 1 << 20},
-	{"api-max-requests", "api.max_requests", "requests worked on at once; more are turned away with 503", 512},
+	{"api-max-requests", "api.max_requests", "requests worked on at once, shared among users; more are turned away with 503", 512},
+	{"api-max-receiving", "api.max_receiving", "bodies of requests that are received at once, shared among users; more are turned away with 503", 256},
 	{"api-user-reads", "api.user_reads", "reads that a user may make a second, and twice as many at once", 5000},
 	{"api-user-changes", "api.user_changes", "changes that a user may make a second, and twice as many at once", 200},
 	{"api-max-commands", "api.max_commands", "commands that may wait for their workers, of all APIs together", 2000},
@@ -37,6 +41,7 @@ var commonOptions = []option{
 	{"api-header-timeout", "api.header_timeout", "how long a client may take to send a request's header", 5 * time.Second},
 	{"api-request-timeout", "api.request_timeout", "how long a client may take to send a whole request", 30 * time.Second},
 	{"api-max-followers", "api.max_followers", "clients that may follow events at once", 200},
+	{"api-max-followers-of-user", "api.max_followers_of_user", "clients of one user that may follow events at once", 20},
 	{"api-max-credentials", "api.max_credentials", "checked credentials that are remembered at once", 10000},
 	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "127.0.0.1:4222"},
 	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", ""},

@@ -70,8 +70,12 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 		}
 		return pipe, pipe.Close, nil
 	}
+	file, err := c.serverFile()
+	if err != nil {
+		return nil, nil, err
+	}
 	server, err := pipeline.StartServer(pipeline.ServerConfig{
-		StoreDir: filepath.Join(c.DataDir, "jetstream"), SyncAlways: c.NATS.Sync, File: c.NATS.ServerFile, Name: c.NATS.Name, Logger: logger,
+		StoreDir: c.streamsFolder(), SyncAlways: c.NATS.Sync, File: file, Name: c.NATS.Name, Logger: logger,
 	})
 	if errors.Is(err, pipeline.ErrInUse) {
 		asked.URL = "nats://" + c.NATS.Listen

@@ -106,7 +106,7 @@ func BenchmarkFailover(b *testing.B) {
 		base.Sim().OnCall(seen.note)
 		worker := func() *process {
 			return launch(b, nil, []app.Part{app.PartWorker}, "--nats-url", base.NATSURL(), "--one-xmlrpc", base.Sim().Endpoint(),
-				"--one-auth-file", auth, "--data-dir", b.TempDir())
+				"--one-auth-file", auth, "--data-dir", b.TempDir(), "--nats-nkey-file", filepath.Join(folder, "nats", "{role}.nk"), "--nats-provision=false")
 		}
 		workers := []*process{worker(), worker(), worker()}
 		for _, way := range []struct {
@@ -116,7 +116,7 @@ func BenchmarkFailover(b *testing.B) {
 			var affected, others []time.Duration
 			for round := range failoverRounds {
 				victim := workers[round%len(workers)]
-				pauses := failOver(b, base, auth, seen, victim, way.signal)
+				pauses := failOver(b, base, folder, auth, seen, victim, way.signal)
 				workers[round%len(workers)] = worker()
 				for _, pause := range pauses {
 					if pause >= tookOver {
@@ -137,9 +137,9 @@ func BenchmarkFailover(b *testing.B) {
 
 // failOver deploys services, takes a worker away in the middle, and returns how
 // long each service waited.
-func failOver(b *testing.B, base *app.App, auth string, seen *actions, victim *process, with syscall.Signal) []time.Duration {
+func failOver(b *testing.B, base *app.App, folder, auth string, seen *actions, victim *process, with syscall.Signal) []time.Duration {
 	b.Helper()
-	services := deployLong(b, base, auth)
+	services := deployLong(b, base, folder, auth)
 	await(b, "every service to have had an action", func() bool { _, all := seen.pauses(services, time.Time{}); return all })
 	moment := time.Now()
 	must(b, victim.command.Process.Signal(with))
@@ -157,13 +157,13 @@ func failOver(b *testing.B, base *app.App, auth string, seen *actions, victim *p
 }
 
 // deployLong starts services of many VMs each.
-func deployLong(b *testing.B, base *app.App, auth string) []int {
+func deployLong(b *testing.B, base *app.App, folder, auth string) []int {
 	b.Helper()
 	credentials, err := opennebula.ReadCredentials(auth)
 	must(b, err)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: base.Sim().Endpoint(), Credentials: credentials})
 	defer oned.Close()
-	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Name: "bench"})
+	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Options: keyOf(b, folder), Name: "bench"})
 	must(b, err)
 	defer pipe.Close()
 	body := fmt.Appendf(nil, `{"name":"bench","deployment":"none","state":0,"roles":[{"name":"a","type":"vm","cardinality":%d,"template_id":0,"state":0}]}`, failoverVMs)

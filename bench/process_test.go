@@ -21,6 +21,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/flowjet/flowjet/app"
 )
 
@@ -174,4 +176,15 @@ func busyOf(b *testing.B, process int) time.Duration {
 
 func (p *process) file(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(p.command.Process.Pid), name)
+}
+
+// keyOf is the operator's key to the NATS server that a process with the data folder has
+// started.
+func keyOf(b *testing.B, folder string) []nats.Option {
+	b.Helper()
+	key, err := app.OperatorKey(folder)
+	must(b, err)
+	seed, err := nats.NkeyOptionFromSeed(key)
+	must(b, err)
+	return []nats.Option{seed}
 }

@@ -93,7 +93,7 @@ func newZone(b *testing.B, s size) *zone {
 func (z *zone) startFlowjet(b *testing.B) {
 	b.Helper()
 	z.flowjet = launch(b, nil, []app.Part{app.PartNATS, app.PartWorker, app.PartBridge, app.PartAPI}, z.common...)
-	opened, err := pipeline.Open(b.Context(), pipeline.Config{URL: "nats://" + z.common[5], Name: "bench"})
+	opened, err := pipeline.Open(b.Context(), pipeline.Config{URL: "nats://" + z.common[5], Options: keyOf(b, z.common[1]), Name: "bench"})
 	must(b, err)
 	z.pipe = opened
 }

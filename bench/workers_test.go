@@ -72,9 +72,9 @@ func deployWith(b *testing.B, workers, services int) float64 {
 		"--sim-boot-delay", "0s", "--nats-sync-always=false")
 	for range workers {
 		startApp(b, []app.Part{app.PartWorker}, "--nats-url", base.NATSURL(), "--one-xmlrpc", base.Sim().Endpoint(),
-			"--one-auth-file", auth, "--data-dir", folder, "--max-calls", strconv.Itoa(callsAtOnce))
+			"--one-auth-file", auth, "--data-dir", folder, "--nats-provision=false", "--max-calls", strconv.Itoa(callsAtOnce))
 	}
-	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Name: "bench"})
+	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Options: keyOf(b, folder), Name: "bench"})
 	must(b, err)
 	b.Cleanup(pipe.Close)
 	wakes := pendingServices(b, base, auth, services)

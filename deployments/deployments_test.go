@@ -227,7 +227,7 @@ func TestServerFiles(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if options.TLSConfig == nil || options.Cluster.TLSConfig == nil || len(options.Accounts) != 2 || len(options.Nkeys) != 7 {
+		if options.TLSConfig == nil || options.Cluster.TLSConfig == nil || len(options.Accounts) != 3 || len(options.Nkeys) != 7 {
 			t.Errorf("%s lacks TLS, accounts or users: %d accounts, %d users", name, len(options.Accounts), len(options.Nkeys))
 		}
 		if name == "nats-server.conf" && (!options.JetStream || !options.SyncAlways || len(options.Routes) != 3) {

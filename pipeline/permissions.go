@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Role is who somebody is to NATS. Each has its own user there and may do what
@@ -45,8 +46,9 @@ func (r Role) Permissions() Permissions {
 		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), processSubjects(), provisionSubjects())
 	case RoleOperator:
 		return Permissions{
-			Publish:   []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
-			Subscribe: []string{"one.>", "flow.>", "$KV.>", "$JS.EVENT.>", r.InboxPrefix() + ".>"},
+			Publish: []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
+			// The `nats` command listens below _INBOX, unless it is told otherwise.
+			Subscribe: []string{"one.>", "flow.>", "$KV.>", "$JS.EVENT.>", "_INBOX.>"},
 		}
 	case RoleReader:
 		return own(r, readerSubjects())
@@ -122,16 +124,22 @@ func apiSubjects() Permissions {
 	}
 }
 
-// readerSubjects: everything that is stored, and nothing to change it.
+// readerSubjects: everything that is stored, message by message, and what is published.
+// A reader is in an account of its own, which imports these subjects. In Flowjet's account
+// any request could name a subject of Flowjet's for the answer, and a consumer one for what
+// it delivers: NATS holds neither against what the user may publish.
 func readerSubjects() Permissions {
 	all := Permissions{
 		Publish:   apiCalls("INFO", "STREAM.LIST", "STREAM.NAMES"),
-		Subscribe: []string{SubjectsONE, "flow.>", "$KV.FLOW_STATE.>", "$KV.FLOW_OWNERS.>", "$KV.FLOW_CHECKPOINT.>", "$KV.FLOW_COMMANDS.>", "$KV.FLOW_HOOKS.>"},
+		Subscribe: []string{SubjectsONE, "flow.>"},
 	}
 	for _, stream := range allStreams() {
-		all.Publish = append(all.Publish, readings(stream)...)
-		all.Publish = append(all.Publish, onStreams("CONSUMER.LIST.%s", stream)...)
-		all.Publish = append(all.Publish, onStreams("CONSUMER.NAMES.%s", stream)...)
+		for _, call := range []string{"STREAM.INFO.%s", "STREAM.MSG.GET.%s", "DIRECT.GET.%s", "DIRECT.GET.%s.>"} {
+			all.Publish = append(all.Publish, onStreams(call, stream)...)
+		}
+		if bucket, isBucket := strings.CutPrefix(stream, bucketPrefix); isBucket {
+			all.Subscribe = append(all.Subscribe, keys(bucket))
+		}
 	}
 	return all
 }

@@ -20,6 +20,9 @@ const (
 	// refusedTTL is for how long a refusal is remembered: long enough to take
 	// the weight off oned, short enough for who corrects a password.
 	refusedTTL = time.Second
+	// maxChecks is how many requests wait for checks with oned at once. Those whose
+	// credentials were checked lately wait for none.
+	maxChecks = 256
 	// checkTimeout bounds a check with oned.
 	checkTimeout = 15 * time.Second
 )
@@ -54,6 +57,8 @@ type gate struct {
 	now     func() time.Time
 
 	checks singleflight.Group
+	// asking bounds how many checks are made at once.
+	asking chan struct{}
 
 	mu       sync.Mutex
 	verdicts map[fingerprint]verdict
@@ -77,7 +82,7 @@ func newGate(users sessions, ttl time.Duration, most int, counts *metrics) (*gat
 	}
 	return &gate{
 		oned: users, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
-		verdicts: map[fingerprint]verdict{},
+		verdicts: map[fingerprint]verdict{}, asking: make(chan struct{}, maxChecks),
 	}, nil
 }
 
@@ -122,6 +127,12 @@ func (g *gate) recall(print fingerprint) (verdict, bool) {
 func (g *gate) ask(ctx context.Context, print fingerprint, name, secret string) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
+	select {
+	case g.asking <- struct{}{}:
+		defer func() { <-g.asking }()
+	default:
+		return verdict{}, &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked already; try again"}
+	}
 	found, err, _ := g.checks.Do(string(print[:]), func() (any, error) {
 		// Who missed the verdict by a hair finds it here.
 		if found, known := g.recall(print); known {

@@ -52,9 +52,10 @@ type Config struct {
 type Limits struct {
 	// Body is the largest request body in bytes, default 1 MiB.
 	Body int64
-	// Requests is how many requests are worked on at once, default 512. More
-	// are turned away with 503.
-	Requests int
+	// Requests is how many requests are worked on at once, default 512, and Receiving how
+	// many bodies are received, default 256. Both are shared among users; more are turned
+	// away with 503.
+	Requests, Receiving int
 	// Reads and Changes are how many requests of each kind a user may send a
 	// second, 5,000 and 200 by default, and twice as many at once.
 	Reads, Changes float64
@@ -64,8 +65,9 @@ type Limits struct {
 	// HeaderTimeout is how long a client may take to send a request's header,
 	// default 5 s, and RequestTimeout for the whole of it, default 30 s.
 	HeaderTimeout, RequestTimeout time.Duration
-	// Streams is how many clients may follow events at once, default 200.
-	Streams int
+	// Streams is how many clients may follow events at once, default 200, and
+	// StreamsOfUser how many of one user, default 20.
+	Streams, StreamsOfUser int
 	// Verdicts is how many checked credentials are remembered, default 10,000.
 	Verdicts int
 }
@@ -85,7 +87,9 @@ func (c Config) withDefaults() Config {
 	c.Limits.QueuedOfUser = orDefault(c.Limits.QueuedOfUser, 500)
 	c.Limits.HeaderTimeout = orDefault(c.Limits.HeaderTimeout, 5*time.Second)
 	c.Limits.RequestTimeout = orDefault(c.Limits.RequestTimeout, 30*time.Second)
+	c.Limits.Receiving = orDefault(c.Limits.Receiving, 256)
 	c.Limits.Streams = orDefault(c.Limits.Streams, 200)
+	c.Limits.StreamsOfUser = orDefault(c.Limits.StreamsOfUser, 20)
 	c.Limits.Verdicts = orDefault(c.Limits.Verdicts, 10_000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -62,13 +62,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	noteUser(r.Context(), who.Identity.UName)
-	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
-		s.fail(w, r, &busyError{http.StatusTooManyRequests, 5 * time.Second, fmt.Sprintf("%d clients follow events already", cap(s.streams))})
+	release, err := s.admitFollower(who.Identity.UID)
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
+	defer release()
 	asked := &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: true}
 	f := &follower{request: asked, server: s, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: s.now().Add(s.config.CredentialTTL)}
 	if err := f.follow(r.Context()); err != nil {

@@ -127,7 +127,7 @@ func TestEventsRefuse(t *testing.T) {
 	w.expect(alice, "GET", "/flowjet/v1/events?service=x", "", 400, "service must be")
 	w.expect(alice, "GET", "/flowjet/v1/events?since=-1", "", 400, "since")
 	w.follow(alice, "")
-	w.expect(alice, "GET", "/flowjet/v1/events", "", 429, "1 clients follow")
+	w.expect(alice, "GET", "/flowjet/v1/events", "", 429, "too many clients follow")
 }
 
 func TestAStoppingServerEndsItsStreams(t *testing.T) {

@@ -112,24 +112,14 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// admitted turns away what is too much, and paths that the mux would redirect.
+// admitted turns away paths that the mux would redirect.
 func (s *Server) admitted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path.Clean(r.URL.Path) != r.URL.Path && r.URL.Path != pageRoot {
 			s.notFound(w, r)
 			return
 		}
-		if r.URL.Path == ownPrefix+"/events" {
-			next.ServeHTTP(w, r) // streams last, and have a bound of their own
-			return
-		}
-		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
-			next.ServeHTTP(w, r)
-		default:
-			s.fail(w, r, &statusError{http.StatusServiceUnavailable, fmt.Sprintf("%d requests are being worked on already; try again", cap(s.slots))})
-		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -110,7 +110,12 @@ func (s *Server) authenticated(serve endpoint, own bool) http.Handler {
 			return
 		}
 		noteUser(r.Context(), who.Identity.UName)
-		r.Body = http.MaxBytesReader(w, r.Body, s.config.Limits.Body)
+		release, err := s.admit(w, r, who.Identity.UID)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		defer release()
 		asked := &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: own}
 		if asked.dryRun() {
 			asked.oned = readOnly{asked.oned}

@@ -211,17 +211,17 @@ func TestLimits(t *testing.T) {
 }
 
 func TestTooManyRequestsAreTurnedAway(t *testing.T) {
-	s, users := fakeServer(t, Config{Limits: Limits{Requests: 1}}, &fakeQueue{err: pipeline.ErrNotFound})
-	users.hold = make(chan struct{})
-	first := make(chan int)
-	go func() { first <- ask(s, "GET", "/flowjet/v1/commands/x", "").Code }()
-	poll.Until(t, "the first request to be under way", func() bool { return users.checks.Load() == 1 })
-	if w := ask(s, "GET", "/flowjet/v1/version", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+	s, _ := fakeServer(t, Config{Limits: Limits{Requests: 1}}, &fakeQueue{err: pipeline.ErrNotFound})
+	release, _ := s.working.take(1)
+	if w := ask(s, "GET", "/flowjet/v1/commands/x", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
-	close(users.hold)
-	if code := <-first; code != 404 {
-		t.Errorf("the first got %d", code)
+	if w := ask(s, "GET", "/flowjet/v1/version", ""); w.Code != 200 {
+		t.Errorf("what needs no place got %d %q", w.Code, w.Body)
+	}
+	release()
+	if w := ask(s, "GET", "/flowjet/v1/commands/x", ""); w.Code != 404 {
+		t.Errorf("when there is a place again: %d %q", w.Code, w.Body)
 	}
 }
 

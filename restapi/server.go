@@ -34,11 +34,11 @@ type Server struct {
 	metrics *metrics
 	logger  *slog.Logger
 	now     func() time.Time
-	slots   chan struct{}
-	// streams are the places of clients that follow events; stopping ends them.
-	streams  chan struct{}
-	stopping context.Context
-	stop     context.CancelFunc
+	// working, receiving and streams are the places of requests that are worked on, of bodies
+	// that are received, and of clients that follow events; stopping ends the last.
+	working, receiving, streams *slots
+	stopping                    context.Context
+	stop                        context.CancelFunc
 	// throttle and backlog bound what users ask for and what waits.
 	throttle *throttle
 	rates    atomic.Pointer[rates]
@@ -69,12 +69,13 @@ func newServer(config Config, commands queue, users sessions) (*Server, error) {
 	}
 	s := &Server{
 		config: config, oned: users, queue: commands, logger: config.Logger, now: time.Now,
-		slots: make(chan struct{}, config.Limits.Requests), metrics: newMetrics(), tls: secure,
+		metrics: newMetrics(), tls: secure,
 		probe: newProbe(users.server()), throttle: newThrottle(config.Limits.Verdicts),
 		backlog: newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),
 	}
 	s.SetRates(config.Limits.Reads, config.Limits.Changes)
-	s.streams = make(chan struct{}, config.Limits.Streams)
+	s.working, s.receiving = newSlots(config.Limits.Requests, 0), newSlots(config.Limits.Receiving, 0)
+	s.streams = newSlots(config.Limits.Streams, config.Limits.StreamsOfUser)
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.gate, err = newGate(users, config.CredentialTTL, config.Limits.Verdicts, s.metrics); err != nil {
 		return nil, err

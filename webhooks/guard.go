@@ -35,12 +35,32 @@ func (s Settings) checkAddress(address netip.Addr) error {
 	if denied {
 		return fmt.Errorf("%s: %w", address, errDenied)
 	}
+	// They are asked for each time: addresses come and go while the process runs.
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("%s: the host's own addresses are not known: %w: %w", address, err, errDenied)
+	}
+	if isOwn(address, interfaces) {
+		return fmt.Errorf("%s is this host's own: %w", address, errDenied)
+	}
 	return nil
+}
+
+// isOwn reports whether one of the host's interfaces has the address.
+func isOwn(address netip.Addr, interfaces []net.Addr) bool {
+	for _, one := range interfaces {
+		own, err := netip.ParsePrefix(one.String())
+		if err == nil && own.Addr().Unmap().WithZone("") == address {
+			return true
+		}
+	}
+	return false
 }
 
 // translated hold an IPv4 address inside an IPv6 one, by which a denied address
 // could be reached.
 var translated = []netip.Prefix{
+	netip.MustParsePrefix("::/96"),
 	netip.MustParsePrefix("64:ff9b::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"),
 	netip.MustParsePrefix("2002::/16"),

@@ -2,6 +2,7 @@ package webhooks
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -17,7 +18,7 @@ func TestAddressesOfThisHostAndOfMetadataAreDenied(t *testing.T) {
 	guarded := Settings{DenyAddresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}
 	for _, address := range []string{
 		"127.0.0.1", "127.8.8.8", "0.0.0.0", "169.254.169.254", "::1", "::", "fe80::1", "fd00:ec2::254", "::ffff:127.0.0.1",
-		"::ffff:169.254.169.254", "100.100.100.200", "224.0.0.1", "ff02::1", "255.255.255.255", "64:ff9b::7f00:1", "2002:7f00:1::", "10.1.2.3", "192.0.0.192",
+		"::ffff:169.254.169.254", "100.100.100.200", "224.0.0.1", "ff02::1", "255.255.255.255", "64:ff9b::7f00:1", "2002:7f00:1::", "10.1.2.3", "192.0.0.192", "::7f00:1",
 	} {
 		if guarded.checkAddress(netip.MustParseAddr(address)) == nil {
 			t.Errorf("%s is not denied", address)
@@ -31,6 +32,43 @@ func TestAddressesOfThisHostAndOfMetadataAreDenied(t *testing.T) {
 	guarded.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	if guarded.checkAddress(netip.MustParseAddr("::ffff:127.0.0.1")) != nil {
 		t.Error("an address that is allowed is denied")
+	}
+}
+
+// The host's own addresses are denied, on whatever interface they are and however they
+// are written, and those of its neighbours are not.
+func TestTheHostsOwnAddressesAreDenied(t *testing.T) {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range interfaces {
+		prefix, err := netip.ParsePrefix(one.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, address := range []netip.Addr{prefix.Addr(), netip.AddrFrom16(prefix.Addr().As16())} {
+			if (Settings{}).checkAddress(address) == nil {
+				t.Errorf("%s, which is this host's, is not denied", address)
+			}
+		}
+		allowed := Settings{AllowAddresses: []netip.Prefix{netip.PrefixFrom(prefix.Addr(), prefix.Addr().BitLen())}}
+		if err := allowed.checkAddress(prefix.Addr()); err != nil {
+			t.Errorf("%s is allowed by the configuration: %v", prefix.Addr(), err)
+		}
+	}
+	given := []net.Addr{
+		&net.IPNet{IP: net.IPv4(192, 168, 7, 5), Mask: net.CIDRMask(24, 32)},
+		&net.IPNet{IP: net.ParseIP("2001:db8::5"), Mask: net.CIDRMask(64, 128)},
+		&net.IPNet{IP: net.ParseIP("fd12::5"), Mask: net.CIDRMask(64, 128)},
+	}
+	for address, want := range map[string]bool{
+		"192.168.7.5": true, "2001:db8::5": true, "fd12::5": true,
+		"192.168.7.6": false, "2001:db8::6": false, "192.168.7.255": false, "8.8.8.8": false,
+	} {
+		if got := isOwn(netip.MustParseAddr(address), given); got != want {
+			t.Errorf("%s: own is %t", address, got)
+		}
 	}
 }
 

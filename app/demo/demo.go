@@ -19,6 +19,8 @@ import (
 type Config struct {
 	API, NATS, XMLRPC string
 	User              string
+	// NkeyFile is the operator's key to NATS; empty where NATS asks for none.
+	NkeyFile string
 	// PasswordFile holds the user's password; empty means the simulator's.
 	PasswordFile string
 	// Patience is how long a step may take.
@@ -48,7 +50,7 @@ func Run(ctx context.Context, config Config) error {
 	t.oned = opennebula.NewClient(opennebula.Config{Endpoint: config.XMLRPC, Timeout: 10 * time.Second})
 	defer t.oned.Close()
 	t.session = t.oned.With(config.User, password)
-	if t.timeline, err = watch(config.NATS); err != nil {
+	if t.timeline, err = watch(config.NATS, config.NkeyFile); err != nil {
 		return err
 	}
 	defer t.timeline.close()

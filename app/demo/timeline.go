@@ -24,10 +24,18 @@ type timeline struct {
 	changed chan struct{}
 }
 
-func watch(url string) (*timeline, error) {
-	conn, err := nats.Connect(url, nats.Name("flowjet demo"), nats.Timeout(2*time.Second))
+func watch(url, keyFile string) (*timeline, error) {
+	options := []nats.Option{nats.Name("flowjet demo"), nats.Timeout(2 * time.Second)}
+	if keyFile != "" {
+		key, err := nats.NkeyOptionFromSeed(keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the NATS key %s: %w", keyFile, err)
+		}
+		options = append(options, key)
+	}
+	conn, err := nats.Connect(url, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w: is `flowjet up --sim` running?", url, err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w: is `flowjet up --sim` running, and is --data-dir its data folder?", url, err)
 	}
 	t := &timeline{conn: conn, changed: make(chan struct{}, 1)}
 	if _, err := conn.Subscribe(pipeline.SubjectsFlow, t.add); err != nil {

@@ -88,7 +88,7 @@ func TestInspectPage(t *testing.T) {
 
 func (c cloud) demo(t *testing.T) *process {
 	t.Helper()
-	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
+	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--data-dir", c.data, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
 	demo.wait()
 	return demo
 }
@@ -183,7 +183,7 @@ func newTerminal(t *testing.T, c cloud) terminal {
 	// The CLI keeps its contexts at home, and NATS_ variables would change what it does.
 	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "NATS_") })
 	return terminal{t: t, environment: append(environment, "HOME="+home, "XDG_CONFIG_HOME="+home,
-		"PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"), "NATS_URL=nats://"+c.nats)}
+		"PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"), "NATS_URL=nats://"+c.nats, "NATS_NKEY="+c.key("operator"))}
 }
 
 func (s terminal) command(ctx context.Context, line string) *exec.Cmd {

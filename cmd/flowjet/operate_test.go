@@ -51,7 +51,7 @@ type operator struct {
 func newOperator(t *testing.T, c cloud, auth string) operator {
 	t.Helper()
 	clean := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "FLOWJET_") })
-	return operator{t, append(clean, asCommand+"=1", "FLOWJET_NATS_LISTEN="+c.nats, "FLOWJET_API_LISTEN="+c.api,
+	return operator{t, append(clean, asCommand+"=1", "FLOWJET_DATA_DIR="+c.data, "FLOWJET_NATS_LISTEN="+c.nats, "FLOWJET_API_LISTEN="+c.api,
 		"FLOWJET_ONE_XMLRPC=http://"+c.xmlrpc+"/RPC2", "FLOWJET_ONE_AUTH_FILE="+auth)}
 }
 
@@ -136,7 +136,11 @@ func (c cloud) warn(t *testing.T) {
 
 func (c cloud) publish(t *testing.T, subject, text string) {
 	t.Helper()
-	conn, err := nats.Connect("nats://" + c.nats)
+	key, err := nats.NkeyOptionFromSeed(c.key("operator"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := nats.Connect("nats://"+c.nats, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +156,7 @@ func (c cloud) publish(t *testing.T, subject, text string) {
 // checkEverythingSeen has all that can be told of told, past and coming.
 func (o operator) checkEverythingSeen(c cloud) {
 	o.t.Helper()
-	following := start(o.t, "events", "--nats-listen", c.nats, "--with", "opennebula,dead-letters", "-f", "-n", "0", "-o", "json")
+	following := start(o.t, "events", "--data-dir", c.data, "--nats-listen", c.nats, "--with", "opennebula,dead-letters", "-f", "-n", "0", "-o", "json")
 	following.says(`"kind":"opennebula"`)
 	following.says(`"kind":"service"`)
 	c.publish(o.t, "flow.work.3", "nonsense that comes now")

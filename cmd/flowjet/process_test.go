@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -159,6 +160,9 @@ func newCloud(t *testing.T) cloud {
 	at := ports.Free(t, 5)
 	return cloud{data: t.TempDir(), api: at[0], nats: at[1], xmlrpc: at[2], hooks: at[3], control: at[4]}
 }
+
+// key is the file of a role's key to the cloud's NATS server.
+func (c cloud) key(role string) string { return filepath.Join(c.data, "nats", role+".nk") }
 
 func (c cloud) up(t *testing.T, more ...string) *process {
 	t.Helper()

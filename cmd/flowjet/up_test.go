@@ -18,7 +18,7 @@ import (
 func TestDemoRunsAgainstUp(t *testing.T) {
 	c := newCloud(t)
 	up := c.up(t)
-	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
+	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--data-dir", c.data, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
 	demo.wait()
 	if demo.err != nil {
 		t.Fatalf("the demo failed: %v\n%s", demo.err, demo.output.String())

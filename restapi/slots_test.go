@@ -1,0 +1,128 @@
+package restapi
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
+
+func TestSlotsAreSharedAmongUsers(t *testing.T) {
+	s := newSlots(100, 0)
+	taken := map[int]int{}
+	fill := func(uid int) {
+		for {
+			if _, ok := s.take(uid); !ok {
+				return
+			}
+			taken[uid]++
+		}
+	}
+	for uid := range 3 {
+		fill(uid)
+		if taken[uid] == 0 {
+			t.Errorf("user %d got nothing beside %v", uid, taken)
+		}
+	}
+	if taken[0] != 50 || taken[1] != 33 {
+		t.Errorf("got %v, want a half for the first and a third for the second", taken)
+	}
+	own := newSlots(200, 20)
+	count := 0
+	var last func()
+	for {
+		release, ok := own.take(7)
+		if !ok {
+			break
+		}
+		count, last = count+1, release
+	}
+	last()
+	last() // a second time is nothing
+	if _, ok := own.take(7); count != 20 || !ok {
+		t.Errorf("a user got %d places, and then another one: %t", count, ok)
+	}
+	if _, ok := own.take(7); ok {
+		t.Error("a place was released twice")
+	}
+}
+
+// sender is a client that sends a request and not all of its body.
+func sender(t *testing.T, address, user, head, body string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	request, _ := http.NewRequest(http.MethodPost, "http://x/", nil)
+	name, secret, _ := strings.Cut(user, ":")
+	request.SetBasicAuth(name, secret)
+	if _, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: 1000\r\n\r\n%s", head, request.Header.Get("Authorization"), body); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// However many bodies of a user come slowly: others are served, health too, and the user's
+// own reads.
+func TestSlowBodiesHoldUpNobody(t *testing.T) {
+	for name, test := range map[string]struct{ head, body string }{
+		"half a template": {"POST /service_template", `{"name":`},
+		"nothing":         {"PUT /service_template/1", ""},
+		"half an action":  {"POST /service/1/action", `{"action"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{Limits: Limits{Requests: 8, Receiving: 8}})
+			w.expect(alice, "GET", "/service", "", 200, "")
+			address := strings.TrimPrefix(w.url, "http://")
+			for range 20 {
+				sender(t, address, alice, test.head, test.body)
+			}
+			poll.Until(t, "the bodies to be awaited", func() bool {
+				w.api.receiving.mu.Lock()
+				defer w.api.receiving.mu.Unlock()
+				return w.api.receiving.taken == 4
+			})
+			w.expect(admin, "POST", "/service_template", `{"name":"s","roles":[]}`, 201, "")
+			w.expect(alice, "GET", "/service", "", 200, "")
+			w.expect("", "GET", "/flowjet/v1/health", "", 200, "")
+			if got := w.call(alice, "POST", "/service_template", `{"name":"s","roles":[]}`); got.status != 503 || got.header.Get("Retry-After") == "" {
+				t.Errorf("one more of the same user: %+v", got)
+			}
+		})
+	}
+}
+
+// One user's event streams leave room for everybody else's.
+func TestEventStreamsAreShared(t *testing.T) {
+	w := newWorld(t, Config{Limits: Limits{Streams: 10, StreamsOfUser: 3}})
+	open := func(user string) int {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/flowjet/v1/events", nil)
+		w.must(err)
+		name, secret, _ := strings.Cut(user, ":")
+		request.SetBasicAuth(name, secret)
+		answer, err := (&http.Client{Timeout: time.Minute}).Do(request)
+		w.must(err)
+		t.Cleanup(func() { answer.Body.Close() })
+		if answer.StatusCode != http.StatusOK {
+			_, _ = io.Copy(io.Discard, answer.Body)
+		}
+		return answer.StatusCode
+	}
+	var got []int
+	for range 6 {
+		got = append(got, open(alice))
+	}
+	if fmt.Sprint(got) != "[200 200 200 429 429 429]" {
+		t.Errorf("alice's streams: %v", got)
+	}
+	if status := open(admin); status != 200 {
+		t.Errorf("beside alice's, oneadmin's is %d", status)
+	}
+}
