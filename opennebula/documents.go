@@ -20,6 +20,9 @@ type Document struct {
 	Name        string
 	Type        int
 	Permissions Permissions
+	// Locked reports whether somebody has locked the document (one.document.lock). Whom that
+	// keeps from what, oned knows.
+	Locked bool
 	// Body is TEMPLATE/BODY as it stands, whether or not it is JSON.
 	Body []byte
 }
@@ -55,13 +58,14 @@ func (o ownerXML) identity() flow.Identity {
 
 type documentXML struct {
 	ownerXML
-	Type int    `xml:"TYPE"`
-	Body []byte `xml:"TEMPLATE>BODY"`
+	Type int       `xml:"TYPE"`
+	Lock *struct{} `xml:"LOCK"`
+	Body []byte    `xml:"TEMPLATE>BODY"`
 }
 
 func (d documentXML) document() Document {
 	return Document{
-		ID: d.ID, Owner: d.identity(), Name: d.Name, Type: d.Type, Permissions: d.Permissions, Body: d.Body,
+		ID: d.ID, Owner: d.identity(), Name: d.Name, Type: d.Type, Permissions: d.Permissions, Locked: d.Lock != nil, Body: d.Body,
 	}
 }
 

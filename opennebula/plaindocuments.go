@@ -38,6 +38,9 @@ func (p *plainXML) document(element []byte) Document {
 			d.Type = p.number(name)
 		case "PERMISSIONS":
 			p.permissions(name, &d.Permissions)
+		case "LOCK":
+			d.Locked = true
+			p.skip(name)
 		case "TEMPLATE":
 			p.body(name, &d.Body)
 		default:

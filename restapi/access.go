@@ -52,7 +52,8 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 // not tell any more.
 //
 // Where the permission bits grant it that is the answer, because OpenNebula's
-// ACL rules only ever add rights. Where they do not, an ACL rule may, and oned
+// ACL rules only ever add rights. Where they do not, an ACL rule may, and where the
+// document is locked, nobody may but the lock's owner and administrators: oned
 // is asked through one.document.chown with -1 for user and group: oned
 // demands MANAGE for it before it looks at anything else, and then sets
 // nothing. It cannot do harm whatever happens at the same time. Renaming a
@@ -60,7 +61,7 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 // it looks at the caller's rights, and a rename by somebody else in between
 // would be undone.
 func (r *request) mayManage(ctx context.Context, document opennebula.Document) error {
-	if r.bitsGrantManage(document) {
+	if r.bitsGrantManage(document) && !document.Locked {
 		return nil
 	}
 	if err := r.oned.ChownDocument(ctx, document.ID, -1, -1); err != nil {
