@@ -20,11 +20,8 @@ import (
 )
 
 const (
-	// keyedTimeout bounds a request with a key; keyLease is after how long
-	// another API may take it over from one that has died. The difference is
-	// how far apart their clocks may be.
+	// keyedTimeout bounds a request with a key.
 	keyedTimeout = 30 * time.Second
-	keyLease     = time.Minute
 	maxKey       = 255
 	// maxKeptBody is the largest answer that is kept. A larger one is made anew.
 	maxKeptBody = 512 << 10
@@ -47,6 +44,8 @@ type keyed struct {
 	again bool
 	// began is when the first attempt was.
 	began time.Time
+	// lease is the right to carry the request out.
+	lease *keyLease
 }
 
 // once has a request with an Idempotency-Key act once, whichever API it comes
@@ -74,7 +73,12 @@ func (s *Server) once(serve endpoint) endpoint {
 		if err != nil || held.Answer != nil {
 			return replayed(held), err
 		}
+		r.keyed.lease = holdKey(s.queue, name, held, revision, cancel)
 		reply, err := s.carryOut(ctx, r, serve)
+		revision, superseded := r.keyed.lease.end()
+		if superseded {
+			return answer{}, errKeyBusy
+		}
 		s.settle(ctx, name, held, revision, kept(reply, err))
 		return reply, err
 	}
@@ -126,8 +130,9 @@ func (s *Server) inherit(ctx context.Context, name string, held pipeline.Reserva
 	defer limit.Stop()
 	look := time.NewTicker(keyLook)
 	defer look.Stop()
+	var holder watchedHolder
 	for held.Answer == nil {
-		if time.Since(held.Taken) > keyLease {
+		if holder.dead(held, revision) {
 			held.Taken = time.Now().UTC()
 			taken, err := s.queue.UpdateReservation(ctx, name, held, revision)
 			if !errors.Is(err, pipeline.ErrConflict) {
@@ -137,7 +142,7 @@ func (s *Server) inherit(ctx context.Context, name string, held pipeline.Reserva
 		select {
 		case <-look.C:
 		case <-limit.C:
-			return pipeline.Reservation{}, 0, &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still being worked on; ask again"}
+			return pipeline.Reservation{}, 0, errKeyBusy
 		}
 		var err error
 		if held, revision, err = s.queue.Reservation(ctx, name); err != nil {
@@ -146,6 +151,9 @@ func (s *Server) inherit(ctx context.Context, name string, held pipeline.Reserva
 	}
 	return held, revision, nil
 }
+
+// errKeyBusy asks to come again for the answer of another request with the same key.
+var errKeyBusy = &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still being worked on; ask again"}
 
 func asQueueError(err error) error {
 	if err == nil {
@@ -222,6 +230,11 @@ func (r *request) allocate(ctx context.Context, documentType int, name string, b
 		}
 	} else {
 		delete(body.Extra, madeBy)
+	}
+	if r.keyed != nil {
+		if err := r.keyed.lease.confirm(ctx); err != nil {
+			return 0, err
+		}
 	}
 	return r.oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
 }

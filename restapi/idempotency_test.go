@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,16 +154,16 @@ func TestAFailureThatMayPassFreesItsKey(t *testing.T) {
 // does: nothing is settled.
 type dyingQueue struct {
 	queue
-	dead bool
+	dead atomic.Bool
 }
 
 func (q *dyingQueue) SubmitCommand(context.Context, flow.Command, time.Duration) (pipeline.Reply, error) {
-	q.dead = true
+	q.dead.Store(true)
 	return pipeline.Reply{}, errors.New("killed")
 }
 
 func (q *dyingQueue) UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error) {
-	if q.dead {
+	if q.dead.Load() {
 		return 0, errors.New("killed")
 	}
 	return q.queue.UpdateReservation(ctx, name, held, revision)
@@ -203,7 +204,7 @@ func (w *world) expire(key, user string) {
 	stored := keyName(caller{who}, key)
 	held, revision, err := w.pipe.Reservation(w.t.Context(), stored)
 	w.must(err)
-	held.Taken = held.Taken.Add(-2 * keyLease)
+	held.Taken = held.Taken.Add(-2 * longDead)
 	_, err = w.pipe.UpdateReservation(w.t.Context(), stored, held, revision)
 	w.must(err)
 }
@@ -235,4 +236,75 @@ type unsettled struct{ queue }
 
 func (q *unsettled) UpdateReservation(context.Context, string, pipeline.Reservation, uint64) (uint64, error) {
 	return 0, errors.New("killed")
+}
+
+// A retry gets the outcome soon after the API that worked on the first request was killed,
+// and not before it is known where the API lives.
+func TestARetryAfterAKillGetsTheOutcome(t *testing.T) {
+	for name, method := range map[string]string{"instantiate": "POST", "undeploy": "DELETE", "scale": "scale"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{})
+			seen := w.worker(accept)
+			path, body, want := w.template(alice)+"/action", perform("instantiate", `{}`), 201
+			switch method {
+			case "DELETE":
+				path, body, want = w.service(alice), "", 204
+				<-seen
+			case "scale":
+				path, body, method, want = w.service(alice)+"/scale", `{"role_name":"Master","cardinality":2}`, "POST", 204
+				<-seen
+			}
+			dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned})
+			w.must(err)
+			server := httptest.NewServer(dying.Handler())
+			defer server.Close()
+			here := w.url
+			w.url = server.URL
+			if got := w.call(alice, method, path, body, key, "k8"); got.status != 503 {
+				t.Fatalf("got %+v", got)
+			}
+			w.url = here
+			began := time.Now()
+			if got := w.call(alice, method, path, body, key, "k8"); got.status != want {
+				t.Errorf("the retry got %+v, want %d", got, want)
+			}
+			if took := time.Since(began); took > 2*keyLeaseLength {
+				t.Errorf("the retry took %v", took)
+			}
+		})
+	}
+}
+
+// A request that takes longer than the lease is not taken over while its API lives.
+func TestALongRequestIsNotTakenOver(t *testing.T) {
+	w := newWorld(t, Config{ReplyWait: 2 * keyLeaseLength})
+	held := pipeline.Reservation{Command: "slow", Taken: time.Now()}
+	_, revision, err := w.pipe.Reserve(t.Context(), "key-slow", held)
+	w.must(err)
+	lost := make(chan struct{})
+	lease := holdKey(w.pipe, "key-slow", held, revision, func() { close(lost) })
+	watched, taken := watchedHolder{}, time.After(keyLeaseLength+keyRenewal)
+	for waiting := true; waiting; {
+		select {
+		case <-taken:
+			waiting = false
+		case <-lost:
+			t.Fatal("the lease was lost")
+		case <-time.After(keyLook):
+			now, revision, err := w.pipe.Reservation(t.Context(), "key-slow")
+			w.must(err)
+			if watched.dead(now, revision) {
+				t.Fatal("it counts as dead")
+			}
+		}
+	}
+	now, revision, err := w.pipe.Reservation(t.Context(), "key-slow")
+	w.must(err)
+	now.Taken = time.Now()
+	_, err = w.pipe.UpdateReservation(t.Context(), "key-slow", now, revision)
+	w.must(err)
+	<-lost
+	if _, superseded := lease.end(); !superseded || lease.confirm(t.Context()) == nil {
+		t.Error("who was superseded does not know it")
+	}
 }

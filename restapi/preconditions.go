@@ -75,7 +75,7 @@ func (s *Server) alone(act documentAction) documentAction {
 		}
 		ctx, cancel := context.WithTimeout(ctx, keyedTimeout)
 		defer cancel()
-		release, err := s.lock(ctx, document)
+		release, err := s.lock(ctx, document, cancel)
 		if err != nil {
 			return answer{}, err
 		}
@@ -91,8 +91,8 @@ func (s *Server) alone(act documentAction) documentAction {
 }
 
 // lock makes a document this request's alone among those with If-Match, until
-// release is called or the lease ends.
-func (s *Server) lock(ctx context.Context, document opennebula.Document) (release func(), err error) {
+// release is called. lost is called if another API takes it, which has not seen it renewed.
+func (s *Server) lock(ctx context.Context, document opennebula.Document, lost context.CancelFunc) (release func(), err error) {
 	name := fmt.Sprintf("lock-%d", document.ID)
 	mine := pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}
 	limit := time.NewTimer(s.config.ReplyWait)
@@ -100,8 +100,9 @@ func (s *Server) lock(ctx context.Context, document opennebula.Document) (releas
 	look := time.NewTicker(keyLook)
 	defer look.Stop()
 	held, revision, err := s.queue.Reserve(ctx, name, mine)
+	var holder watchedHolder
 	for err == nil && held.Command != mine.Command {
-		if time.Since(held.Taken) > keyLease {
+		if holder.dead(held, revision) {
 			mine.Taken = time.Now().UTC()
 			revision, err = s.queue.UpdateReservation(ctx, name, mine, revision)
 			if err == nil {
@@ -121,7 +122,12 @@ func (s *Server) lock(ctx context.Context, document opennebula.Document) (releas
 	if err != nil {
 		return nil, &queueError{err}
 	}
-	return func() { s.unlock(ctx, name, mine, revision) }, nil
+	lease := holdKey(s.queue, name, mine, revision, lost)
+	return func() {
+		if revision, superseded := lease.end(); !superseded {
+			s.unlock(ctx, name, mine, revision)
+		}
+	}, nil
 }
 
 func (s *Server) unlock(ctx context.Context, name string, mine pipeline.Reservation, revision uint64) {

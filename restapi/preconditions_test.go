@@ -138,7 +138,7 @@ func TestALockEndsWithItsLease(t *testing.T) {
 	if got := w.call(alice, "POST", template+"/action", rename, "If-Match", etag); got.status != 409 || got.header.Get("Retry-After") == "" {
 		t.Errorf("locked: %+v", got)
 	}
-	held.Taken = time.Now().Add(-2 * keyLease)
+	held.Taken = time.Now().Add(-2 * longDead)
 	_, err = w.pipe.UpdateReservation(t.Context(), lock, held, revision)
 	w.must(err)
 	if got := w.call(alice, "POST", template+"/action", rename, "If-Match", etag); got.status != 204 {

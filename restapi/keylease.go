@@ -1,0 +1,108 @@
+package restapi
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// keyLeaseLength is for how long a reservation has to be seen unchanged until another
+	// API takes over a request from one that has died. It is counted by the other's clock, so
+	// that the clocks of two hosts need not agree.
+	keyLeaseLength = 3 * time.Second
+	// keyRenewal is how often the reservation is renewed while a request is being worked on.
+	keyRenewal = 750 * time.Millisecond
+	// longDead is after how long, by the clocks of both, nobody needs to be waited for.
+	longDead = time.Minute
+)
+
+// watchedHolder is what a waiting request has seen of who holds a reservation.
+type watchedHolder struct {
+	revision uint64
+	since    time.Time
+}
+
+// dead reports whether nobody works on what the reservation is for.
+func (w *watchedHolder) dead(held pipeline.Reservation, revision uint64) bool {
+	if revision != w.revision {
+		w.revision, w.since = revision, time.Now()
+	}
+	return held.Taken.IsZero() || time.Since(w.since) > keyLeaseLength || time.Since(held.Taken) > longDead
+}
+
+// keyLease is the right to carry out a request with a key. It is renewed until it ends, and
+// lost to another API that has not seen it renewed.
+type keyLease struct {
+	queue queue
+	name  string
+	lost  context.CancelFunc
+	stop  context.CancelFunc
+	wait  sync.WaitGroup
+
+	mu         sync.Mutex
+	held       pipeline.Reservation
+	revision   uint64
+	confirmed  time.Time
+	superseded bool
+}
+
+// holdKey renews the reservation until the lease ends; lost is called if another API takes it.
+func holdKey(commands queue, name string, held pipeline.Reservation, revision uint64, lost context.CancelFunc) *keyLease {
+	life, stop := context.WithCancel(context.Background())
+	l := &keyLease{queue: commands, name: name, lost: lost, stop: stop, held: held, revision: revision, confirmed: time.Now()}
+	l.wait.Go(func() {
+		for idle.For(life, keyRenewal) == nil {
+			_ = l.renew(life) // what fails is tried again
+		}
+	})
+	return l
+}
+
+// renew shows the others that the request is being worked on.
+func (l *keyLease) renew(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.superseded {
+		return errKeyBusy
+	}
+	held := l.held
+	held.Taken = time.Now().UTC()
+	revision, err := l.queue.UpdateReservation(ctx, l.name, held, l.revision)
+	switch {
+	case errors.Is(err, pipeline.ErrConflict):
+		l.superseded = true
+		l.lost()
+		return errKeyBusy
+	case err != nil:
+		return asQueueError(err)
+	}
+	l.held, l.revision, l.confirmed = held, revision, time.Now()
+	return nil
+}
+
+// confirm makes sure, before something is made, that no other API carries the request out: a
+// process that was suspended finds out here.
+func (l *keyLease) confirm(ctx context.Context) error {
+	l.mu.Lock()
+	fresh := !l.superseded && time.Since(l.confirmed) < keyLeaseLength/2
+	l.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	return l.renew(ctx)
+}
+
+// end stops the renewal, and returns the reservation's revision and whether another API has
+// taken it.
+func (l *keyLease) end() (revision uint64, superseded bool) {
+	l.stop()
+	l.wait.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.revision, l.superseded
+}
