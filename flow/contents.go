@@ -102,7 +102,8 @@ func eachMember(text json.RawMessage, visit func(name string, value json.RawMess
 // contents say already; a context that names the input itself stays.
 func (p *planner) foldInputs(role *Role) {
 	values := object{}
-	for _, given := range []json.RawMessage{p.Service.Body.UserInputsValues, role.UserInputsValues} {
+	body := &p.Service.Body
+	for _, given := range append(inputValues(body.Extra, body.UserInputsValues), inputValues(role.Extra, role.UserInputsValues)...) {
 		for name, value := range attributesOf(given) {
 			values[name] = value
 		}

@@ -85,6 +85,9 @@ type Role struct {
 	ScaleWay *ScaleWay `json:"scale_way,omitempty"`
 
 	Extra map[string]json.RawMessage `json:"-"`
+
+	// old is set for a role in the form of OneFlow 6 or 5, in which it is written again.
+	old *oldRole
 }
 
 // ScaleWay is the direction in which a role scales, as OneFlow writes it.
@@ -168,6 +171,9 @@ func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
 func (r *Role) UnmarshalJSON(text []byte) error {
 	extra, err := unmarshalKeeping(text, (*roleFields)(r))
 	r.Extra = extra
+	if _, isOld := extra["vm_template"]; isOld && err == nil {
+		r.readOld(attributesOf(text))
+	}
 	return err
 }
 

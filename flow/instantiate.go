@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -28,14 +29,19 @@ func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) 
 	if err != nil {
 		return Body{}, fmt.Errorf("read the template: %w", err)
 	}
-	registered := registrationTime(whole, now)
+	registered, old := registrationTime(whole, now), isOld(whole)
+	var chosen, networks json.RawMessage
 	if len(given) > 0 && kindOf(given) != kindNull {
 		merge, err := readObject(given)
 		if err != nil {
 			return Body{}, fmt.Errorf("read merge_template: %w", err)
 		}
+		if found := append(checkCounts(whole), checkCounts(merge)...); len(found) > 0 {
+			return Body{}, found
+		}
+		chosen, networks = merge["networks_values"], whole["networks"]
 		upgradeForMerge(whole)
-		upgradeForMerge(merge)
+		upgradeGiven(merge, old)
 		mergeTemplates(whole, merge)
 	}
 	if found := checkCounts(whole); found != nil {
@@ -43,7 +49,10 @@ func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) 
 	}
 	body, found := normalise(whole, registered)
 	found.addOthers(Validate(body))
-	found.checkInputs(body)
+	if !old {
+		found.checkInputs(body) // OneFlow 7 does not ask for what OneFlow 6 called custom_attrs
+	}
+	found.checkChosen(networks, chosen)
 	found.chooseNetworks(&body)
 	if err := found.err(); err != nil {
 		return Body{}, err
@@ -79,6 +88,30 @@ func upgradeForMerge(whole object) {
 	whole["roles"] = mustMarshal(roles)
 }
 
+// upgradeGiven is upgradeForMerge for what is given for instantiating: values of custom_attrs are those of user inputs
+// whatever form the template has.
+func upgradeGiven(given object, old bool) {
+	foldInputsOf6(given, old)
+	if bytes.Contains(given["roles"], []byte(`"custom_attrs`)) && kindOf(given["roles"]) == kindArray {
+		roles := elementsOf(given["roles"])
+		for i := range roles {
+			if role := attributesOf(roles[i]); role != nil {
+				foldInputsOf6(role, old)
+				roles[i] = role.text()
+			}
+		}
+		given["roles"] = mustMarshal(roles)
+	}
+	upgradeForMerge(given)
+}
+
+func foldInputsOf6(given object, old bool) {
+	foldInto(given, "custom_attrs_values", "user_inputs_values")
+	if old {
+		foldInto(given, "custom_attrs", "user_inputs")
+	}
+}
+
 // checkInputs holds that every user input has a value.
 func (f *findings) checkInputs(body Body) {
 	f.checkInputsOf("", body.UserInputs, body.UserInputsValues)
@@ -106,6 +139,28 @@ func attributesOf(value json.RawMessage) object {
 		return nil
 	}
 	return attributes
+}
+
+// checkChosen holds that who chooses networks chooses all of the template's: who chooses none gets what it proposes.
+func (f *findings) checkChosen(networks, chosen json.RawMessage) {
+	if kindOf(chosen) != kindArray {
+		return
+	}
+	names := map[string]bool{}
+	for _, element := range elementsOf(chosen) {
+		for name := range attributesOf(element) {
+			names[name] = true
+		}
+	}
+	var missing []string
+	for _, name := range slices.Sorted(maps.Keys(attributesOf(networks))) {
+		if !names[name] {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		f.add("networks_values", "lacks %s; name every network, or leave networks_values out to get those that the template proposes", strings.Join(missing, ", "))
+	}
 }
 
 // chooseNetworks writes what the template proposes into networks_values for

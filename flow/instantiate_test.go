@@ -75,8 +75,8 @@ func TestInstantiateMergesDeeply(t *testing.T) {
 
 func TestInstantiateChoosesNetworks(t *testing.T) {
 	template := `{"name":"s","registration_time":1,"roles":[],"networks":{"Public":"M|network|Public| |id:0","Res":"M|network| | |reserve_from:7:SIZE=5","Free":"O|network| | |id:"}}`
-	got := started(t, template, `{"networks_values":[{"Res":{"reserve_from":"9"}}]}`)
-	if want := `"networks_values":[{"Res":{"reserve_from":"9"}},{"Public":{"id":"0"}}]`; !strings.Contains(got, want) {
+	got := started(t, template, `{"networks_values":[{"Res":{"reserve_from":"9"}},{"Public":{"id":"0"}},{"Free":{"id":1}}]}`)
+	if want := `"networks_values":[{"Res":{"reserve_from":"9"}},{"Public":{"id":"0"}},{"Free":{"id":1}}]`; !strings.Contains(got, want) {
 		t.Errorf("%s is not in %s", want, got)
 	}
 	got = started(t, template, ``)
@@ -90,11 +90,14 @@ func TestInstantiateRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ template, given, message string }{
 		"inputs without values": {inputs, `{"user_inputs_values":{}}`, `user_inputs_values: lacks a value for A, B`},
 		"role's inputs":         {inputs, `{"user_inputs_values":{"A":"1","B":"2"}}`, `roles[0].user_inputs_values (role "a"): lacks a value for R`},
+		"some networks only":    {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:0","Q":"M|network|x| |id:0"}}`, `{"networks_values":[{"Q":{"id":1}}]}`, `networks_values: lacks P`},
+		"no networks":           {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:0"}}`, `{"networks_values":[]}`, `networks_values: lacks P`},
 		"open network":          {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:"}}`, ``, `networks.P: is mandatory`},
 		"odd cardinality":       {twoRoles, `{"roles":[{"name":"Master","cardinality":9}]}`, `is 9, more than max_vms 4`},
 		"new circle":            {twoRoles, `{"roles":[{"name":"Master","parents":["Slave"]}]}`, `wait for each other`},
 		"not an object":         {twoRoles, `[]`, `read merge_template: the body is an array`},
 		"roles broken":          {twoRoles, `{"roles":[null]}`, `element 2 is null`},
+		"more roles by place":   {twoRoles, `{"roles":[{},{},{"cardinality":3}]}`, `roles[2].name: is missing`},
 		"template broken":       {`{`, ``, `read the template`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,6 +106,20 @@ func TestInstantiateRefuses(t *testing.T) {
 				t.Errorf("got %v, want %s", err, test.message)
 			}
 		})
+	}
+}
+
+// The Terraform provider documents that roles are overlaid by their places.
+func TestRolesWithoutANameAreMergedByTheirPlace(t *testing.T) {
+	for _, given := range []string{
+		`{"roles":[{"cardinality":2},{"cardinality":3}]}`,
+		`{"roles":[{"name":"","cardinality":2},{"name":"Slave","cardinality":3}]}`,
+		`{"roles":[{"name":"Slave","cardinality":3},{"name":"Master","cardinality":2}]}`,
+	} {
+		got := started(t, twoRoles, given)
+		if !strings.Contains(got, `"Master","type":"vm","cardinality":2`) || !strings.Contains(got, `"Slave","type":"vm","cardinality":3`) {
+			t.Errorf("%s: got %s", given, got)
+		}
 	}
 }
 

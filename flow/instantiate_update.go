@@ -64,7 +64,21 @@ func change(old, replacement object, now time.Time) (Body, error) {
 	if len(was) > 0 && len(given) > 0 && !equalJSON(was, given) {
 		return Body{}, &ImmutableError{Attribute: attribute}
 	}
-	return readTemplate(replacement, registrationTime(old, now))
+	registered := registrationTime(old, now)
+	kept, text := isOld(old) && isOld(replacement), replacement.text()
+	if equalJSON(old.text(), text) {
+		kept = true
+	}
+	body, err := readTemplate(replacement, registered)
+	if err != nil || !kept {
+		return body, err
+	}
+	// It stays in the form that it has: of OneFlow 6, or without what is left out.
+	if body, err = ParseBody(text); err != nil {
+		return Body{}, err
+	}
+	body.RegistrationTime = registered.Unix()
+	return body, nil
 }
 
 // registrationTime is when a template was registered; now for one that does

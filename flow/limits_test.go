@@ -170,7 +170,7 @@ func TestMergedArrays(t *testing.T) {
 		}
 	}
 	roles := mergeNamed(json.RawMessage(`[{"name":"a","x":[{"i":0}]}]`),
-		json.RawMessage(`[{"name":"a","x":[{"i":1}]},{"name":"b"},{"name":"a","x":[{"i":0},{"i":2}]}]`), roleKey)
+		json.RawMessage(`[{"name":"a","x":[{"i":1}]},{"name":"b"},{"name":"a","x":[{"i":0},{"i":2}]}]`), roleKey, true)
 	if want := `[{"name":"a","x":[{"i":0},{"i":1},{"i":2}]},{"name":"b"}]`; string(roles) != want {
 		t.Errorf("got %s, want %s", roles, want)
 	}

@@ -148,16 +148,16 @@ func equalJSON(a, b json.RawMessage) bool {
 }
 
 // mergeTemplates merges what was given for instantiating over a template:
-// roles by their names, networks_values by the network, the rest deeply.
+// roles by their names, or their places where they have none, networks_values by the network, the rest deeply.
 func mergeTemplates(template, given object) {
 	for name, value := range given {
 		switch {
 		case len(template[name]) == 0 || kindOf(value) != kindArray || kindOf(template[name]) != kindArray:
 			template[name] = mergeValues(template[name], value)
 		case name == "roles":
-			template[name] = mergeNamed(template[name], value, roleKey)
+			template[name] = mergeNamed(template[name], value, roleKey, true)
 		case name == "networks_values":
-			template[name] = mergeNamed(template[name], value, onlyKey)
+			template[name] = mergeNamed(template[name], value, onlyKey, false)
 		default:
 			template[name] = mergeValues(template[name], value)
 		}
@@ -165,30 +165,47 @@ func mergeTemplates(template, given object) {
 }
 
 // mergeNamed merges two arrays of objects, those of one name with each other.
-// The key of an element is empty if it has none.
-func mergeNamed(first, second json.RawMessage, key func(json.RawMessage) string) json.RawMessage {
+// The key of an element is empty if it has none; an object without one is then merged
+// by its place, if that is asked for.
+func mergeNamed(first, second json.RawMessage, key func(json.RawMessage) string, byPlace bool) json.RawMessage {
 	elements := elementsOf(first)
+	held := len(elements)
 	places, merged := map[string]int{}, map[int]any{}
 	for i, element := range elements {
 		places[key(element)] = i
 	}
-	for _, element := range elementsOf(second) {
+	for i, element := range elementsOf(second) {
 		name := key(element)
 		place, known := places[name]
-		if !known || name == "" {
+		known = known && name != ""
+		if name == "" && byPlace && i < held && kindOf(element) == kindObject {
+			place, known = i, true
+			element = withoutName(element)
+		}
+		if !known {
 			elements = append(elements, element)
 			continue
 		}
-		held, again := merged[place]
+		tree, again := merged[place]
 		if !again {
-			held = treeOf(elements[place])
+			tree = treeOf(elements[place])
 		}
-		merged[place] = mergeTrees(held, treeOf(element))
+		merged[place] = mergeTrees(tree, treeOf(element))
 	}
 	for place, tree := range merged {
 		elements[place] = mustMarshal(tree)
 	}
 	return mustMarshal(elements)
+}
+
+// withoutName is a role without an empty name, which is not to take the place of another.
+func withoutName(element json.RawMessage) json.RawMessage {
+	role := attributesOf(element)
+	if _, has := role["name"]; !has {
+		return element
+	}
+	delete(role, "name")
+	return role.text()
 }
 
 func roleKey(element json.RawMessage) string {

@@ -5,22 +5,37 @@ import (
 	"fmt"
 )
 
-// upgradeBody renames the attributes of OneFlow 6 in place.
+// isOld reports whether a body is in the form of OneFlow 6 or 5: all its roles are. OneFlow 7 converts such a body
+// and no other: custom_attrs beside roles of today's form stay what they are.
+func isOld(body object) bool {
+	roles := elementsOf(body["roles"])
+	for _, element := range roles {
+		role := attributesOf(element)
+		if len(role["vm_template"]) == 0 && len(role["vm_template_contents"]) == 0 {
+			return false
+		}
+	}
+	return len(roles) > 0
+}
+
+// upgradeBody renames the attributes of an old body in place.
 func upgradeBody(body object) {
-	foldInto(body, "custom_attrs", "user_inputs")
-	foldInto(body, "custom_attrs_values", "user_inputs_values")
+	if isOld(body) {
+		foldInto(body, "custom_attrs", "user_inputs")
+		foldInto(body, "custom_attrs_values", "user_inputs_values")
+	}
 }
 
 // upgradeRole brings a role of OneFlow 6 into today's form, in place. Only such
 // a role may leave out its type.
 func upgradeRole(role object) error {
-	foldInto(role, "custom_attrs", "user_inputs")
-	foldInto(role, "custom_attrs_values", "user_inputs_values")
 	old, isOld := role["vm_template"]
 	if isOld {
 		delete(role, "vm_template")
 		setDefault(role, "template_id", string(old))
 		setDefault(role, "type", `"`+RoleTypeVM+`"`)
+		foldInto(role, "custom_attrs", "user_inputs")
+		foldInto(role, "custom_attrs_values", "user_inputs_values")
 	}
 	contents, has := role["vm_template_contents"]
 	if !has || !isOld && kindOf(contents) != kindText && kindOf(contents) != kindNull {

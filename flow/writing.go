@@ -72,9 +72,13 @@ func (w *bodyWriter) body(b *Body) {
 func (w *bodyWriter) role(r *Role) {
 	w.begin()
 	w.string("name", r.Name)
-	w.stringIfAny("type", r.Type)
+	if r.old == nil || r.old.typed {
+		w.stringIfAny("type", r.Type)
+	}
 	w.number("cardinality", int64(r.Cardinality))
-	w.number("template_id", int64(r.TemplateID))
+	if r.old == nil {
+		w.number("template_id", int64(r.TemplateID))
+	}
 	if len(r.Parents) > 0 {
 		w.name("parents")
 		writeList(w, r.Parents, func(w *bodyWriter, parent *string) { w.out = AppendText(w.out, *parent) })
@@ -89,7 +93,7 @@ func (w *bodyWriter) role(r *Role) {
 	w.raw("heal", r.Heal)
 	writeNumber(w, "cooldown", r.Cooldown)
 	writeNumber(w, "state", r.State)
-	extra := r.Extra
+	extra := r.extra()
 	switch {
 	case len(r.Nodes) > 0:
 		w.name("nodes")
@@ -98,7 +102,9 @@ func (w *bodyWriter) role(r *Role) {
 		extra = withAttribute(extra, "nodes", "[]")
 	}
 	w.flag("on_hold", r.OnHold)
-	w.raw("template_contents", r.TemplateContents)
+	if r.writeContents() {
+		w.raw("template_contents", r.TemplateContents)
+	}
 	writeNumber(w, "last_vmname", r.LastVMName)
 	writeNumber(w, "vrouter_id", r.VRouterID)
 	w.raw("vrouter_ips", r.VRouterIPs)

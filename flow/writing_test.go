@@ -41,7 +41,9 @@ func anything(t *rapid.T, value reflect.Value) {
 	switch value.Kind() {
 	case reflect.Struct:
 		for i := range value.NumField() {
-			anything(t, value.Field(i))
+			if value.Type().Field(i).IsExported() {
+				anything(t, value.Field(i))
+			}
 		}
 	case reflect.Pointer:
 		if rapid.Bool().Draw(t, "set") {
