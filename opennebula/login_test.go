@@ -122,3 +122,23 @@ func TestAuthenticateTellsTroubleFromRefusal(t *testing.T) {
 		}
 	}
 }
+
+// TestPasswordsAreCheckedWithoutASessionOfTheirOwn: it would replace the one in which
+// Flowjet acts for the user, and the next call would run an auth driver.
+func TestPasswordsAreCheckedWithoutASessionOfTheirOwn(t *testing.T) {
+	oned, client, _ := lab(t)
+	calls := func(name, secret string) int {
+		before := oned.CallCounts()["one.user.info"]
+		_, _, _ = client.Authenticate(t.Context(), name, secret)
+		return oned.CallCounts()["one.user.info"] - before
+	}
+	if made := calls("alice", "alice"); made != 1 {
+		t.Errorf("%d calls for a right password, want Flowjet's own alone", made)
+	}
+	if made := calls("alice", "wrong"); made != 2 {
+		t.Errorf("%d calls for a wrong password: oned has to judge it", made)
+	}
+	if made := calls("alice:100", "alice"); made != 1 {
+		t.Errorf("%d calls for a name with a group: it is no user's", made)
+	}
+}

@@ -30,7 +30,9 @@ type userXML struct {
 	Name    string `xml:"NAME"`
 	Driver  string `xml:"AUTH_DRIVER"`
 	Enabled string `xml:"ENABLED"`
-	Tokens  []struct {
+	// Password is the hash of a password that oned itself checks.
+	Password string `xml:"PASSWORD"`
+	Tokens   []struct {
 		Token string `xml:"TOKEN"`
 		EGID  int    `xml:"EGID"`
 	} `xml:"LOGIN_TOKEN"`
@@ -42,6 +44,10 @@ func (s *Session) User(ctx context.Context, id int) (User, error) {
 	if err := s.read(ctx, &found, methodUserInfo, id, false); err != nil {
 		return User{}, err
 	}
+	return s.user(found), nil
+}
+
+func (s *Session) user(found userXML) User {
 	group, scoped := s.effectiveGroup(found)
 	return User{
 		Identity:     flow.Identity{UID: found.ID, GID: found.GID, UName: found.Name, GName: found.GName},
@@ -50,7 +56,7 @@ func (s *Session) User(ctx context.Context, id int) (User, error) {
 		Scoped:       scoped,
 		Enabled:      found.Enabled != "0",
 		server:       strings.HasPrefix(found.Driver, "server"),
-	}, nil
+	}
 }
 
 // effectiveGroup is the group in which the session acts, and whether it is the only one.
