@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -23,9 +24,9 @@ type router struct {
 
 // route reads the events from the saved cursor on until ctx ends.
 func (w *Worker) route(ctx context.Context) error {
-	after, err := w.pipe.LoadCursor(ctx, pipeline.RouterKey)
+	after, err := w.startOfEvents(ctx)
 	if err != nil {
-		return fmt.Errorf("load the router's cursor: %w", err)
+		return err
 	}
 	reader, err := w.pipe.ReadEvents(ctx, after)
 	if err != nil {
@@ -51,9 +52,16 @@ type heard struct {
 // was busy with one burst, the next has been waiting.
 func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved uint64) error {
 	incoming := make(chan heard, routerBatch)
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	go func() { failed <- read(ctx, reader, incoming) }()
 	position := saved
+	var routed atomic.Uint64
+	routed.Store(position)
+	go func() {
+		if err := r.worker.watchDamage(ctx, routed.Load); ctx.Err() == nil {
+			failed <- err
+		}
+	}()
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 		defer cancel()
@@ -69,6 +77,7 @@ func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved ui
 				return err
 			}
 			position = batch[len(batch)-1].sequence
+			routed.Store(position)
 		case <-ticker.C:
 			if position == saved {
 				continue

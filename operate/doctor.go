@@ -115,6 +115,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	if len(missing) > 0 {
 		return
 	}
+	d.checkDamage(ctx, pipe)
 	d.checkServices(ctx, pipe)
 	d.checkLetters(survey)
 	d.checkWebhooks(ctx, pipe)

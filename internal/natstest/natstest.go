@@ -53,6 +53,9 @@ func NewNode(t testing.TB, changes ...func(*server.Options)) *Node {
 // URL is where clients connect to.
 func (n *Node) URL() string { return fmt.Sprintf("nats://%s:%d", n.options.Host, n.options.Port) }
 
+// StoreDir is the folder with the node's data.
+func (n *Node) StoreDir() string { return n.options.StoreDir }
+
 // Server is the running server; nil after Stop.
 func (n *Node) Server() *server.Server { return n.running }
 

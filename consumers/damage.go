@@ -1,0 +1,65 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// damageCheck is how often the streams are held against what has been read of them.
+const damageCheck = 5 * time.Second
+
+// watchDamage repairs the stream of work, and has every service look at oned, where a damage
+// has cut it off. It returns an error where the stream of events was cut off: the router has
+// to begin anew then.
+func (w *Worker) watchDamage(ctx context.Context, routed func() uint64) error {
+	for ; ctx.Err() == nil; _ = idle.For(ctx, damageCheck) {
+		if err := w.repairWork(ctx); err != nil && ctx.Err() == nil {
+			w.config.Logger.Warn("the stream of work could not be held against what was read of it; it is tried again", "error", err)
+		}
+		last, err := w.pipe.EndOf(ctx, pipeline.StreamONE)
+		if err == nil && last < routed() {
+			return fmt.Errorf("stream %s was damaged: it ends at %d, before what has been read of it", pipeline.StreamONE, last)
+		}
+	}
+	return ctx.Err()
+}
+
+func (w *Worker) repairWork(ctx context.Context) error {
+	repaired, err := w.pipe.RepairWork(ctx)
+	if err != nil || !repaired {
+		return err
+	}
+	woken := 0
+	err = w.eachService(ctx, nil, func(document opennebula.Document, _ flow.Body) error {
+		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "the stream of work was damaged"}
+		woken++
+		_, err := w.pipe.PublishWork(ctx, work, fmt.Sprintf("damage-%d-%d", document.ID, time.Now().UnixNano()))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("have every service look at oned: %w", err)
+	}
+	w.config.Logger.Warn("after the damage every service looks at oned", "services", woken)
+	return nil
+}
+
+// startOfEvents is where the router goes on: behind its cursor, or at the end of a stream
+// that was cut off before it. What was lost the bridges find by comparing with oned.
+func (w *Worker) startOfEvents(ctx context.Context) (uint64, error) {
+	after, err := w.pipe.LoadCursor(ctx, pipeline.RouterKey)
+	if err != nil {
+		return 0, fmt.Errorf("load the router's cursor: %w", err)
+	}
+	last, err := w.pipe.EndOf(ctx, pipeline.StreamONE)
+	if err != nil || last >= after {
+		return after, err
+	}
+	w.config.Logger.Error("stream ONE was damaged: it ends before what has been read of it, and is read on from its end", "ends_at", last, "read_up_to", after)
+	return last, nil
+}

@@ -1,0 +1,109 @@
+package consumers_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// cutOff damages a stream: its blocks are cut to nothing, at the start of a server that
+// was down, so that it ends before what has been read of it.
+func (w *world) cutOff(stream string, truncate bool) {
+	w.t.Helper()
+	w.nats.Stop()
+	blocks, err := filepath.Glob(filepath.Join(w.nats.StoreDir(), "jetstream", "*", "streams", stream, "msgs", "*"))
+	must(w.t, err)
+	if len(blocks) == 0 {
+		w.t.Fatalf("stream %s has no blocks", stream)
+	}
+	for _, block := range blocks {
+		if !truncate || !strings.HasSuffix(block, ".blk") {
+			must(w.t, os.Remove(block))
+			continue
+		}
+		info, err := os.Stat(block)
+		must(w.t, err)
+		must(w.t, os.Truncate(block, info.Size()/3))
+	}
+	w.nats.Start()
+	poll.Until(w.t, "NATS to be back", func() bool { return w.pipe.State().Connected })
+}
+
+// A stream that was cut off is found, at the start and while workers run, and commands that
+// come afterwards are carried out.
+func TestADamagedStreamIsRepaired(t *testing.T) {
+	for name, test := range map[string]struct {
+		stream             string
+		running, truncated bool
+	}{
+		"work, at the start":             {pipeline.StreamWork, false, false},
+		"work, while workers run":        {pipeline.StreamWork, true, true},
+		"all of work, while workers run": {pipeline.StreamWork, true, false},
+		"events, while workers run":      {pipeline.StreamONE, true, true},
+		"all events, at the start":       {pipeline.StreamONE, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			stop := w.startWorker("first", quick())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 1)
+			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+			w.await(service, flow.ServiceRunning)
+			w.settled()
+			if !test.running {
+				stop()
+			}
+			w.cutOff(test.stream, test.truncated)
+			if !test.running {
+				w.startWorker("second", quick())
+			}
+			w.scaledTo(service, 3)
+			w.scaledTo(service, 1)
+			w.exactly(service, 2)
+			other := w.deployed(masterSlave, 1, 1)
+			w.exactly(other, 2)
+		})
+	}
+}
+
+// settled waits until the cursors have come to the streams' ends.
+func (w *world) settled() {
+	w.t.Helper()
+	js, err := jetstream.New(w.pipe.Conn())
+	must(w.t, err)
+	poll.Until(w.t, "the cursors to be saved", func() bool {
+		bucket, err := js.KeyValue(w.t.Context(), pipeline.BucketCheckpoint)
+		must(w.t, err)
+		keys, err := bucket.Keys(w.t.Context())
+		return err == nil && len(keys) > 1
+	})
+}
+
+// scaledTo scales the Slaves by a command whose answer may come late.
+func (w *world) scaledTo(service, slaves int) {
+	w.t.Helper()
+	poll.Until(w.t, "the service to be scaled", func() bool {
+		body, _ := w.body(service)
+		for _, role := range body.Roles {
+			if role.Name == "Slave" && len(role.Nodes) == slaves && (flow.Service{Body: body}).State() == flow.ServiceRunning {
+				return true
+			}
+		}
+		arguments, err := json.Marshal(flow.ScaleArguments{Role: "Slave", Cardinality: slaves})
+		must(w.t, err)
+		_, _ = w.pipe.SubmitCommand(w.t.Context(), flow.Command{
+			ID: nuid.Next(), Verb: flow.VerbScale, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: arguments,
+		}, time.Second) // one that comes before the repair is answered late
+		return false
+	})
+}

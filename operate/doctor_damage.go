@@ -1,0 +1,19 @@
+package operate
+
+import (
+	"context"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// checkDamage holds the stream of work against what has been read of it.
+func (d *diagnosis) checkDamage(ctx context.Context, pipe *pipeline.Pipeline) {
+	read, last, early, err := pipe.WorkEndsEarly(ctx)
+	switch {
+	case err != nil:
+		d.add("damage", problem, "", "it is not known whether stream WORK is whole: %v", err)
+	case early:
+		d.add("damage", problem, "start a worker: it repairs the stream from oned within seconds, and says so in its log",
+			"stream WORK ends at %d, before what has been read of it (%d): it was cut off", last, read)
+	}
+}
