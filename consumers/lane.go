@@ -142,7 +142,11 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 	l.came = next.came
 	complete := false
 	news := input.Work.Command == nil
-	end := l.persist(ctx, input, news, func() error { return l.handleOnce(ctx, input) })
+	handling := ctx
+	if !news {
+		handling = opennebula.Urgent(ctx) // its client waits
+	}
+	end := l.persist(ctx, input, news, func() error { return l.handleOnce(handling, input) })
 	if end == done {
 		end = l.persist(ctx, input, true, func() (err error) {
 			complete, err = l.flush(ctx, len(l.open) >= maxUnflushed)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -185,6 +186,7 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func(
 				return err
 			}
 			answer = nil
+			ctx = opennebula.Unhurried(ctx)
 			l.partition.answered(l)
 		}
 		if len(decision.Actions) == 0 {

@@ -209,7 +209,8 @@ func TestCredentialsWithRealSessions(t *testing.T) {
 	w.expect("oneadmin:wrong-secret", "GET", "/service", "", 401, "Invalid credentials")
 	w.expect("nobody:wrong-secret", "GET", "/service", "", 401, "Invalid credentials")
 	w.expect("", "GET", "/service", "", 401, "A username and password must be provided")
-	if n := w.sim.CallCounts()["one.user.info"]; n != 3 {
+	// What does not match the hash that oned shows is for oned to judge.
+	if n := w.sim.CallCounts()["one.user.info"]; n != 1+2+2 {
 		t.Errorf("oned checked credentials %d times", n)
 	}
 	if log := w.log.String(); strings.Contains(log, "wrong-secret") || strings.Contains(log, "opennebula\"") {
