@@ -81,6 +81,14 @@ type Config struct {
 		ScanInterval   time.Duration `koanf:"scan_interval"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 		RetryFor       time.Duration `koanf:"retry_for"`
+		// For how long a VM may stay in a state that it should leave by itself.
+		PendingDeadline      time.Duration `koanf:"pending_deadline"`
+		PrologDeadline       time.Duration `koanf:"prolog_deadline"`
+		BootDeadline         time.Duration `koanf:"boot_deadline"`
+		ShutdownDeadline     time.Duration `koanf:"shutdown_deadline"`
+		EpilogDeadline       time.Duration `koanf:"epilog_deadline"`
+		OtherDeadline        time.Duration `koanf:"other_deadline"`
+		LeaderChangeDeadline time.Duration `koanf:"leader_change_deadline"`
 	} `koanf:"worker"`
 	Webhooks struct {
 		File string `koanf:"file"`
@@ -120,5 +128,14 @@ func (c Config) settings() flow.Settings {
 
 		AutoscalerInterval: c.Worker.Autoscaler,
 		RetryFor:           c.Worker.RetryFor,
+		VMDeadlines: flow.VMDeadlines{
+			Pending:      c.Worker.PendingDeadline,
+			Prolog:       c.Worker.PrologDeadline,
+			Boot:         c.Worker.BootDeadline,
+			Shutdown:     c.Worker.ShutdownDeadline,
+			Epilog:       c.Worker.EpilogDeadline,
+			Other:        c.Worker.OtherDeadline,
+			LeaderChange: c.Worker.LeaderChangeDeadline,
+		},
 	}
 }

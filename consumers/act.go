@@ -10,8 +10,8 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// recoverRetry is one.vm.recover's operation "retry".
-const recoverRetry = 2
+// recoveries are one.vm.recover's operations, by what the domain calls them.
+var recoveries = map[string]int{"recover-failure": 0, "recover": opennebula.RecoverRetry, "recover-delete": 3}
 
 // act makes the calls of a decision, one after the other, and plans with what
 // they brought. A refusal ends the list: what is left of it is decided anew.
@@ -181,13 +181,14 @@ func (l *lane) findOrGiveUp(ctx context.Context, intent flow.Intent) (verdict, e
 	}, nil
 }
 
-// recoverVM has oned retry what failed. oned lets only administrators do that,
-// so it is done as the server, and only to a VM that says it is the service's.
+// recoverVM has oned retry what failed, let fail what does not end, or delete a VM. oned
+// lets only administrators do that, so it is done as the server, and only to a VM that
+// says it is the service's.
 func (l *lane) recoverVM(ctx context.Context, action flow.Action) (verdict, error) {
 	if l.facts[action.VM].Service != l.service {
 		return nil, nil
 	}
-	return l.request(ctx, action, l.server().RecoverVM(ctx, action.VM, recoverRetry))
+	return l.request(ctx, action, l.server().RecoverVM(ctx, action.VM, recoveries[action.Call]))
 }
 
 // request takes the answer to what a VM was asked. A refusal counts only if the

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -20,7 +21,7 @@ import (
 // operator is shown.
 func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) error {
 	decision.State.Intents = l.withFloors(decision.State.Intents)
-	if !must && l.revision != 0 && len(decision.Changes) == 0 && !l.unarmed(decision.State) && sameState(decision.State, l.record.State) {
+	if !must && !l.led && l.revision != 0 && len(decision.Changes) == 0 && !l.unarmed(decision.State) && sameState(decision.State, l.record.State) {
 		return nil
 	}
 	l.record.State = decision.State
@@ -50,7 +51,7 @@ func (l *lane) store(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("commit service %d: %w", l.service, err)
 	}
-	l.revision, l.confirmed = revision, time.Now()
+	l.revision, l.confirmed, l.led = revision, time.Now(), false
 	l.told = l.record.State
 	l.worker.metrics.commits.Inc()
 	return nil
@@ -118,7 +119,12 @@ func (l *lane) withFloors(intents []flow.Intent) []flow.Intent {
 	return intents
 }
 
+// sameState reports whether what was decided is stored already. A stay that has ended
+// since is no reason to store: a VM that runs is not written about by itself.
 func sameState(a, b flow.State) bool {
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(a.Stays)), func(vm int) bool { return a.Stays[vm] != b.Stays[vm] }) {
+		b.Stays = a.Stays
+	}
 	if reflect.DeepEqual(a, b) {
 		return true
 	}

@@ -43,6 +43,8 @@ type lane struct {
 	told  flow.State
 	// came is when the input came, and read when the document was asked for last.
 	came, read time.Time
+	// led says that the zone's leader has changed since the last commit.
+	led bool
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
 	facts     flow.Facts

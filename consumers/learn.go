@@ -227,7 +227,31 @@ func (l *lane) refreshFacts(ctx context.Context) error {
 		}
 	}
 	l.facts = facts
+	if err := l.inspect(ctx); err != nil {
+		return err
+	}
 	return l.refreshNetworks(ctx)
+}
+
+// inspect reads the whole of VMs that do not move, as far as something depends on it.
+// What is done about one that is overdue is decided on what the zone's leader says.
+func (l *lane) inspect(ctx context.Context) error {
+	for _, wanted := range flow.Inspections(l.record.State, l.facts, time.Now(), l.worker.config.Settings) {
+		session := l.server()
+		if wanted.Overdue {
+			session = session.Confirmed()
+		}
+		tree, err := session.VMTree(ctx, wanted.VM)
+		if err != nil && opennebula.Temporary(err) {
+			return fmt.Errorf("look closer at VM %d of service %d: %w", wanted.VM, l.service, err)
+		}
+		vm := l.facts[wanted.VM]
+		if vm.Seen = flow.Inspect(vm, tree); err != nil {
+			vm.Seen = &flow.Inspection{} // it cannot be read, and is judged by what is known
+		}
+		l.facts[wanted.VM] = vm
+	}
+	return nil
 }
 
 // relevantVMs are the nodes, and the VMs that something was asked of, ascending.

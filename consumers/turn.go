@@ -19,6 +19,7 @@ func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 	if err := l.loadAhead(ctx); err != nil {
 		return err
 	}
+	l.followLeader()
 	if input.Sequence <= l.record.Applied {
 		return l.repeat(ctx, input, fresh)
 	}
@@ -38,6 +39,15 @@ func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 		return l.absent(ctx, input)
 	}
 	return l.decide(ctx, input)
+}
+
+// followLeader notes who leads the zone. A change is committed while the service waits:
+// which of its VMs may have been left behind depends on when it was.
+func (l *lane) followLeader() {
+	term, since := l.worker.oned.Leadership()
+	before := l.record.State.Leader
+	l.record.State = flow.Lead(l.record.State, term, since)
+	l.led = l.led || l.record.State.Leader != before && l.record.State.Service.State().Waiting()
 }
 
 // repeat meets an input that is part of the record already: a reader that

@@ -72,6 +72,7 @@ func (p *planner) applyUndeploy() error {
 // applyDelete undeploys from any state.
 func (p *planner) applyDelete() error {
 	p.forgetAsked()
+	p.forgetStays()
 	p.Removing = ""
 	switch p.state() {
 	case ServiceDone:
@@ -147,6 +148,7 @@ func (p *planner) applyRecover() error {
 		return nil
 	}
 	p.forgetAsked()
+	p.forgetStays()
 	p.Heals = nil
 	p.retryVMs()
 	p.retryDeploying()
@@ -193,7 +195,7 @@ func (p *planner) retryVMs() {
 			vm := p.facts[node.DeployID]
 			switch {
 			case vm.Failed():
-				p.ask(vm, "recover", role.Name)
+				p.ask(vm, callRetry, role.Name)
 			case vm.State == VMPoweroff && role.state() == RoleWarning:
 				p.ask(vm, "resume", role.Name)
 			}

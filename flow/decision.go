@@ -29,6 +29,10 @@ type State struct {
 	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
 	// Heals are what was done to keep roles whole, by role.
 	Heals map[string]Heal `json:"heals,omitempty"`
+	// Leader is who leads the zone, as far as was known when the service was looked at last.
+	Leader Leader `json:"leader,omitzero"`
+	// Stays are those of VMs in states that they should leave by themselves, by VM id.
+	Stays map[int]Stay `json:"stays,omitempty"`
 	// Retries are the calls that oned has not carried out, by what they are called.
 	Retries map[string]Retry `json:"retries,omitempty"`
 	// Deadlines are the times at which to look again, by timer name.
@@ -52,6 +56,8 @@ type Intent struct {
 	// Floor is a VM id that was in use when the intent was decided on: its VM
 	// has a higher one. The worker sets it.
 	Floor int `json:"floor,omitempty"`
+	// Remade counts the VMs that did not come and in whose place this one is made.
+	Remade int `json:"remade,omitempty"`
 }
 
 // Asked is a request to a VM.
@@ -81,7 +87,7 @@ func (s State) AskedToEnd(vm int) bool {
 
 // helps says that the VM was asked to run again, and not to end.
 func (a Asked) helps() bool {
-	return a.Action == "recover" || a.Action == "resume" || a.Action == callRelease
+	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
 }
 
 // answered says that what was meant to help the VM has done so.
@@ -104,7 +110,8 @@ const (
 	ActionFindVM ActionKind = "find_vm"
 	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume, release).
 	ActionVM ActionKind = "vm"
-	// ActionRecoverVM asks oned to retry what failed on Action.VM.
+	// ActionRecoverVM asks oned for Action.Call on Action.VM: to retry what failed (recover),
+	// to let fail what it does (recover-failure), or to delete the VM (recover-delete).
 	ActionRecoverVM ActionKind = "recover_vm"
 	// ActionCreateNetwork makes Action.Network, or finds that it is there.
 	ActionCreateNetwork ActionKind = "create_network"
@@ -149,7 +156,7 @@ type Change struct {
 	// VM is the VM's id, nil unless Kind is "vm": the first VM of a cloud is number 0.
 	VM *int `json:"vm,omitempty"`
 	// Old and New are state names; for a VM New is what happened to it (created,
-	// removed, terminated), for a virtual router created or deleted.
+	// removed, terminated, retried, replaced), for a virtual router created or deleted.
 	Old string `json:"old,omitempty"`
 	New string `json:"new"`
 	// Reason is for the operator who asks why; empty where the cause says it all.

@@ -61,6 +61,9 @@ func (p *planner) deployRole(role *Role) bool {
 		return p.hold(role)
 	case RoleDeploying:
 		p.healRole(role)
+		if !p.unstickRole(role, role.Nodes, false, RoleFailedDeploying) {
+			return true
+		}
 		p.fill(role)
 		p.releaseHeld(role)
 		return p.arrive(role, RoleRunning, RoleFailedDeploying)
@@ -200,7 +203,7 @@ func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
 		switch {
 		case !known:
 			waiting = true
-		case vm.Failed() && !p.retrying(vm) && !p.mended[vm.ID]:
+		case vm.Failed() && !p.retrying(vm) && !p.beingRetried(vm) && !p.mended[vm.ID]:
 			p.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
 			return true
 		case !p.come(role, vm):

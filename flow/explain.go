@@ -211,7 +211,7 @@ func (e *explainer) explainArrival(role *Role, vm VM) {
 		about.Message = fmt.Sprintf("VM %d runs and has not reported READY=YES", vm.ID)
 		e.wait(about)
 	case !vm.Running() && !vm.Arrived() && vm.State != VMHold:
-		about.Message = fmt.Sprintf("VM %d is in %s and has to become RUNNING", vm.ID, vm.stateText())
+		about.Message = fmt.Sprintf("VM %d is in %s and has to become RUNNING", vm.ID, vm.stateText()) + e.explainStay(vm)
 		e.wait(about)
 	}
 }
@@ -230,7 +230,7 @@ func (e *explainer) explainEnd(role *Role, count int) {
 			text += " at " + asked.At.UTC().Format(time.RFC3339)
 		}
 		if vm, known := e.facts[node.DeployID]; known {
-			text += " and is in " + vm.stateText()
+			text += " and is in " + vm.stateText() + e.explainStay(vm)
 		}
 		e.wait(Trouble{Role: role.Name, VM: pointerTo(node.DeployID), Message: text})
 	}
@@ -265,4 +265,20 @@ func (e *explainer) explainStrays() {
 			e.wait(Trouble{VM: pointerTo(vm), Message: fmt.Sprintf("VM %d, which no role has a place for, was asked to %s", vm, e.Asked[vm].Action)})
 		}
 	}
+}
+
+// explainStay says what is known of a VM's stay in its state, and what comes of it.
+func (e *explainer) explainStay(vm VM) string {
+	stay, stays := e.Stays[vm.ID]
+	if !stays || stay.State != vm.State || stay.LCMState != vm.LCMState {
+		return ""
+	}
+	said := ", where it has been since " + stay.Since.UTC().Format(time.RFC3339)
+	if stay.Scheduler != "" {
+		said += " (" + stay.Scheduler + ")"
+	}
+	if !stay.Due.IsZero() {
+		said += "; unless it moves, something is done about it at " + stay.Due.UTC().Format(time.RFC3339)
+	}
+	return said
 }

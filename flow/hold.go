@@ -53,7 +53,7 @@ func (p *planner) hold(role *Role) bool {
 	held := len(role.Nodes) == 0
 	for _, node := range role.Nodes {
 		vm, known := p.facts[node.DeployID]
-		if known && vm.Failed() && !p.retrying(vm) {
+		if known && vm.Failed() && !p.retrying(vm) && !p.beingRetried(vm) {
 			p.failRole(role, RoleFailedDeploying, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
 			return true
 		}

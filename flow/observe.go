@@ -47,6 +47,7 @@ func (p *planner) adopt(vm VM) {
 		p.Intents = slices.Delete(p.Intents, at, at+1)
 		if !vm.Gone() {
 			p.addNode(p.role(intent.Role), vm)
+			p.inherit(intent, vm)
 		}
 		return
 	}
@@ -75,11 +76,11 @@ func (p *planner) everyNodeKnown(role *Role) bool {
 }
 
 func (p *planner) endStray(vm VM) {
-	if vm.Ending() {
+	if vm.Ending() || p.beingRetried(vm) {
 		return
 	}
 	known := p.Asked[vm.ID].Action != ""
-	p.ask(vm, "terminate-hard", vm.Role)
+	p.ask(vm, p.endCall(vm, "terminate-hard"), vm.Role)
 	if known {
 		return
 	}
@@ -219,7 +220,7 @@ func (p *planner) ask(vm VM, call, role string) {
 	}
 	p.Asked[vm.ID] = Asked{Action: call, At: p.now, State: vm.State, LCMState: vm.LCMState}
 	kind := ActionVM
-	if call == "recover" {
+	if call == callRetry || call == callDelete {
 		kind = ActionRecoverVM
 	}
 	p.actions = append(p.actions, Action{Kind: kind, VM: vm.ID, Call: call, Role: role})

@@ -80,6 +80,7 @@ func (s State) clone() State {
 	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
 	s.Heals = maps.Clone(s.Heals)
 	s.Retries = maps.Clone(s.Retries)
+	s.Stays = maps.Clone(s.Stays)
 	return s
 }
 
@@ -91,6 +92,9 @@ func (p *planner) decision() Decision {
 // settle makes every step that is due, then sets the deadlines.
 func (p *planner) settle() {
 	p.observe()
+	p.followStays()
+	p.retryFailing()
+	p.unstickStrays()
 	p.syncNetworks()
 	for range maxSteps {
 		before := p.state()
@@ -272,6 +276,7 @@ func (p *planner) setDeadlines() {
 	} else if !p.entered && p.state() != ServiceRunning {
 		delete(p.Deadlines, DeadlineLook)
 	}
+	p.setStayDeadline()
 }
 
 // setPolicyDeadlines: policies are for services that run.

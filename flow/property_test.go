@@ -109,7 +109,7 @@ func (p *player) findRole(name string) flow.Role {
 // the worker, or by a person's command.
 func (p *player) happen() {
 	switch rapid.SampledFrom([]string{
-		"advance", "advance", "advance", "tell", "tell", "tell", "old news", "meddle", "late call", "crash", "time", "command", "plan", "network", "measure",
+		"advance", "advance", "advance", "tell", "tell", "tell", "old news", "meddle", "late call", "crash", "time", "command", "plan", "network", "measure", "leader",
 	}).Draw(p.T, "step") {
 	case "advance":
 		p.onSomeVM(func(id int) {
@@ -139,6 +139,8 @@ func (p *player) happen() {
 		p.measure(rapid.SampledFrom([]float64{1, 50, 99}).Draw(p.T, "CPU"))
 	case "late call":
 		p.applyWire()
+	case "leader":
+		p.state = flow.Lead(p.state, p.state.Leader.Term+1, p.now)
 	case "crash":
 		p.crash()
 		p.turn()
@@ -220,6 +222,7 @@ func (p *player) quieten() {
 		for id, vm := range p.vms {
 			p.facts[id] = vm
 		}
+		p.inspect()
 		p.turn()
 		due, waits := p.nextDeadline()
 		if p.rests(waits) {
@@ -254,6 +257,9 @@ func (p *player) startUnready() {
 func (p *player) stirs() bool {
 	for _, id := range p.live() {
 		vm := p.vms[id]
+		if p.stuck[id] {
+			continue
+		}
 		if vm.State == flow.VMPending || vm.State == flow.VMActive && onward[vm.LCMState] != 0 || vm.Ending() {
 			return true
 		}

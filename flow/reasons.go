@@ -71,7 +71,7 @@ func (a Action) describe() string {
 	case ActionVM:
 		return fmt.Sprintf("%s VM %d", a.Call, a.VM)
 	case ActionRecoverVM:
-		return fmt.Sprintf("recover VM %d", a.VM)
+		return fmt.Sprintf("%s VM %d", a.Call, a.VM)
 	case ActionCreateNetwork:
 		return "make network " + a.Network.Called
 	case ActionFindNetwork:

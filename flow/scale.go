@@ -27,8 +27,10 @@ func (p *planner) scaleRole(role *Role) {
 		p.shrink(role)
 	default:
 		p.healRole(role)
-		p.fill(role)
-		p.arrive(role, RoleCooldown, RoleFailedScaling)
+		if p.unstickRole(role, role.Nodes, false, RoleFailedScaling) {
+			p.fill(role)
+			p.arrive(role, RoleCooldown, RoleFailedScaling)
+		}
 	}
 	if role.state() == RoleCooldown {
 		p.startCooldown(role)
@@ -38,29 +40,32 @@ func (p *planner) scaleRole(role *Role) {
 // shrink ends the role's oldest VMs until its cardinality is reached.
 func (p *planner) shrink(role *Role) {
 	leaving := p.victims(role)
+	if !p.unstickRole(role, leaving, true, RoleFailedScaling) {
+		return
+	}
 	for _, node := range leaving {
 		vm, known := p.facts[node.DeployID]
-		if !known || vm.Ending() {
+		if !known || vm.Ending() || p.beingRetried(vm) {
 			continue
 		}
 		if p.failedToEnd(vm) {
 			p.failRole(role, RoleFailedScaling, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
 			return
 		}
-		p.ask(vm, p.shutdownAction(role), role.Name)
+		p.ask(vm, p.endCall(vm, p.shutdownAction(role)), role.Name)
 	}
 	if len(leaving) == 0 {
 		p.roleTo(role, RoleCooldown, "")
 	}
 }
 
-// victims are the nodes that a shrinking role is to lose: those asked to end
+// victims are the nodes that a shrinking role is to lose: those that end or were asked to
 // already, and of the others the oldest.
 func (p *planner) victims(role *Role) []Node {
 	surplus := len(role.Nodes) - role.Cardinality
 	var chosen, others []Node
 	for _, node := range role.Nodes {
-		if asked, pending := p.Asked[node.DeployID]; pending && !asked.helps() {
+		if vm, known := p.facts[node.DeployID]; p.AskedToEnd(node.DeployID) || known && vm.Ending() {
 			chosen = append(chosen, node)
 		} else {
 			others = append(others, node)

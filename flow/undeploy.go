@@ -121,16 +121,19 @@ func (p *planner) endRole(role *Role) bool {
 	if routed {
 		return false // the VMs end with their router, and only what that leaves is asked to
 	}
+	if !p.unstickRole(role, role.Nodes, true, RoleFailedUndeploying) {
+		return true
+	}
 	for _, node := range role.Nodes {
 		vm, known := p.facts[node.DeployID]
-		if !known || vm.Ending() {
+		if !known || vm.Ending() || p.beingRetried(vm) {
 			continue
 		}
 		if p.failedToEnd(vm) {
 			p.failRole(role, RoleFailedUndeploying, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
 			return true
 		}
-		p.ask(vm, p.shutdownAction(role), role.Name)
+		p.ask(vm, p.endCall(vm, p.shutdownAction(role)), role.Name)
 	}
 	return false
 }
@@ -138,7 +141,7 @@ func (p *planner) endRole(role *Role) bool {
 // failedToEnd: the VM was asked to end, and failed on the way.
 func (p *planner) failedToEnd(vm VM) bool {
 	asked, pending := p.Asked[vm.ID]
-	if !pending || asked.helps() || !vm.Failed() {
+	if !pending || asked.helps() || !vm.Failed() || p.beingRetried(vm) {
 		return false
 	}
 	return vm.State != asked.State || vm.LCMState != asked.LCMState

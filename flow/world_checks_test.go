@@ -109,6 +109,9 @@ func (p *player) checkKeys(before, after flow.State) {
 // of the oldest of a role that shrinks, or as one that no role has.
 func (p *player) checkEndings(before flow.State, decision flow.Decision) {
 	for _, action := range decision.Actions {
+		if action.Call == "recover-delete" {
+			p.checkDeletion(before, action.VM)
+		}
 		if action.Kind != flow.ActionVM || !strings.HasPrefix(action.Call, "terminate") {
 			continue
 		}
@@ -123,6 +126,14 @@ func (p *player) checkEndings(before flow.State, decision flow.Decision) {
 		default:
 			p.checkVictim(before, decision.State, action.VM)
 		}
+	}
+}
+
+// checkDeletion: what was deleted has overstayed, and was looked at.
+func (p *player) checkDeletion(before flow.State, vm int) {
+	due := before.Stays[vm].Due
+	if again := before.Asked[vm].Action == "recover-delete"; !again && (due.IsZero() || due.After(p.now) || p.facts[vm].Seen == nil) {
+		p.Fatalf("VM %d is deleted at %s, which is due at %s", vm, p.now, due)
 	}
 }
 

@@ -129,7 +129,10 @@ func (p *player) refreshNetworks() {
 func (p *player) checkNetworks() {
 	state := p.state.Service.State()
 	for _, id := range slices.Sorted(maps.Keys(p.networks)) {
-		known := slices.ContainsFunc(p.state.Networks, func(n flow.Network) bool { return n.ID == id })
+		known := slices.ContainsFunc(p.state.Networks, func(n flow.Network) bool {
+			looked := state == flow.ServiceFailedUndeployingNets && n.Attempted && n.Called == p.networks[id].Called
+			return n.ID == id || looked // what may have been made is looked for when the service goes on
+		})
 		if p.ended || !known || state == flow.ServiceFailedDeployingNets {
 			p.Fatalf("network %s (%d) is left in %s", p.networks[id].Called, id, state)
 		}

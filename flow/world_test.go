@@ -19,6 +19,8 @@ type world struct {
 	wire []flow.Intent
 	// late are the VMs that such calls made.
 	late map[int]bool
+	// stuck are VMs that do not leave their state by themselves: their driver has died.
+	stuck map[int]bool
 	// networks are the service's own, by id.
 	networks map[int]flow.Network
 	// routers are those of its roles, by id.
@@ -26,7 +28,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{vms: map[int]flow.VM{}, late: map[int]bool{}, networks: map[int]flow.Network{}, routers: map[int]flow.Router{}}
+	return &world{stuck: map[int]bool{}, vms: map[int]flow.VM{}, late: map[int]bool{}, networks: map[int]flow.Network{}, routers: map[int]flow.Router{}}
 }
 
 func (w *world) create(intent flow.Intent) int {
@@ -52,6 +54,7 @@ func (w *world) become(id int, state flow.VMState, lcm flow.LCMState) {
 	vm := w.vms[id]
 	vm.State, vm.LCMState = state, lcm
 	vm.Ready = vm.Ready && vm.Running()
+	delete(w.stuck, id)
 	w.put(vm)
 }
 
@@ -75,6 +78,11 @@ var amiss = map[flow.LCMState]flow.LCMState{
 func (w *world) advance(id int, well bool) bool {
 	vm := w.vms[id]
 	switch {
+	case w.stuck[id]:
+		return false
+	case vm.State == flow.VMPending && !well:
+		w.become(id, flow.VMActive, flow.LCMInit)
+		w.stuck[id] = true
 	case vm.State == flow.VMPending:
 		w.become(id, flow.VMActive, flow.LCMProlog)
 	case vm.State != flow.VMActive:
@@ -97,7 +105,11 @@ func (w *world) advance(id int, well bool) bool {
 // meddle has somebody else, or a failing host, do something to a VM.
 func (w *world) meddle(t *rapid.T, id int) {
 	vm := w.vms[id]
-	switch rapid.SampledFrom([]string{"delete", "poweroff", "lose", "find", "resume", "fail", "suspend", "release"}).Draw(t, "meddle") {
+	switch rapid.SampledFrom([]string{"delete", "poweroff", "lose", "find", "resume", "fail", "suspend", "release", "stick", "stick"}).Draw(t, "meddle") {
+	case "stick":
+		if between := vm.State == flow.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost(); between || vm.State == flow.VMPending {
+			w.stuck[id] = true
+		}
 	case "delete":
 		w.become(id, flow.VMDone, flow.LCMInit)
 	case "poweroff":
@@ -135,13 +147,27 @@ func (w *world) meddle(t *rapid.T, id int) {
 func (w *world) ask(id int, call string) bool {
 	vm := w.vms[id]
 	switch call {
+	case "recover-failure":
+		return w.letFail(id)
+	case "recover-delete":
+		next := flow.VMActive
+		if vm.State != flow.VMActive {
+			next = flow.VMDone
+		}
+		if !vm.Gone() {
+			w.become(id, next, map[flow.VMState]flow.LCMState{flow.VMActive: flow.LCMCleanupDelete}[next])
+		}
+		return !vm.Gone()
 	case "recover":
 		if !vm.Failed() {
 			return false
 		}
 		next := flow.LCMBoot
-		if vm.LCMState == flow.LCMEpilogFailure {
+		switch vm.LCMState {
+		case flow.LCMEpilogFailure:
 			next = flow.LCMEpilog
+		case flow.LCMPrologFailure:
+			next = flow.LCMProlog
 		}
 		w.become(id, flow.VMActive, next)
 		return true
@@ -158,6 +184,10 @@ func (w *world) ask(id int, call string) bool {
 		w.become(id, flow.VMActive, flow.LCMBootPoweroff)
 		return true
 	}
+	if vm.LCMState == flow.LCMShutdown && call == "terminate-hard" {
+		w.become(id, flow.VMActive, flow.LCMEpilog)
+		return true
+	}
 	between := vm.State == flow.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
 	switch {
 	case vm.Gone() || between:
@@ -166,6 +196,24 @@ func (w *world) ask(id int, call string) bool {
 		w.become(id, flow.VMActive, flow.LCMShutdown)
 	default:
 		w.become(id, flow.VMActive, flow.LCMEpilog)
+	}
+	return true
+}
+
+// letFail has what is done to a VM fail, as one.vm.recover does: in LCM_INIT it changes
+// nothing.
+func (w *world) letFail(id int) bool {
+	vm := w.vms[id]
+	if vm.State != flow.VMActive {
+		return false
+	}
+	switch next, fails := amiss[vm.LCMState]; {
+	case fails:
+		w.become(id, flow.VMActive, next)
+	case vm.LCMState == flow.LCMCleanupDelete:
+		w.become(id, flow.VMDone, flow.LCMInit)
+	case vm.LCMState == flow.LCMBootPoweroff:
+		w.become(id, flow.VMPoweroff, flow.LCMInit)
 	}
 	return true
 }

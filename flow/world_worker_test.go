@@ -41,6 +41,10 @@ func playerOf(t fataler, draw *rapid.T, text string) *player {
 		t.Fatalf("the drawn body: %v", err)
 	}
 	settings := flow.DefaultSettings()
+	settings.VMDeadlines = flow.VMDeadlines{
+		Pending: 3 * time.Minute, Prolog: time.Minute, Boot: 50 * time.Second, Shutdown: 40 * time.Second, Epilog: time.Minute,
+		Other: time.Minute, LeaderChange: 20 * time.Second,
+	}
 	return &player{
 		fataler: t, T: draw, world: newWorld(), now: stageStart, settings: settings, facts: flow.Facts{}, keys: map[string]bool{}, trouble: true,
 		state: flow.State{Service: flow.Service{ID: 27, Owner: stageOwner, Body: body}},
@@ -308,6 +312,16 @@ func (p *player) refresh() {
 	}
 	p.facts = facts
 	p.refreshNetworks()
+	p.inspect()
+}
+
+// inspect looks closer at VMs that do not move.
+func (p *player) inspect() {
+	for _, wanted := range flow.Inspections(p.state, p.facts, p.now, p.settings) {
+		vm := p.facts[wanted.VM]
+		vm.Seen = &flow.Inspection{}
+		p.facts[wanted.VM] = vm
+	}
 }
 
 // crash loses everything that was not stored; another worker takes over.

@@ -1,0 +1,248 @@
+package flow
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DeadlineStay is the timer after which a VM is looked at that does not leave a state
+// which it should leave by itself.
+const DeadlineStay = "stay"
+
+// soon is when a VM is looked at that is overdue as far as is known.
+const soon = time.Second
+
+// Leader is what is known of who leads the zone; in a zone of one server it is zero.
+type Leader struct {
+	Term int `json:"term"`
+	// Since is when the term was heard of; zero for the first one.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// Lead is the state under the leader of a term, which was heard of at a time. The first
+// one that is known of changes nothing for VMs.
+func Lead(state State, term int, since time.Time) State {
+	switch {
+	case term <= 0 || term == state.Leader.Term:
+	case state.Leader.Term == 0:
+		state.Leader = Leader{Term: term}
+	default:
+		state.Leader = Leader{Term: term, Since: since.UTC()}
+	}
+	return state
+}
+
+// Stay is a VM's stay in a state that it should leave by itself.
+type Stay struct {
+	State    VMState  `json:"state"`
+	LCMState LCMState `json:"lcm_state"`
+	// First is when the VM was first seen on its way, and Since when it was first seen in
+	// the state; Sure says that oned's history was asked since when.
+	First time.Time `json:"first"`
+	Since time.Time `json:"since"`
+	Sure  bool      `json:"sure,omitempty"`
+	// Due is when something is done about it; zero for never.
+	Due time.Time `json:"due,omitzero"`
+	// Acted is when something was done about it last.
+	Acted time.Time `json:"acted,omitzero"`
+	// Retries counts how often oned was asked to retry what it was told to let fail, and
+	// Failing says that it was told so and the VM has not left that failure.
+	Retries int  `json:"retries,omitempty"`
+	Retried bool `json:"retried,omitempty"`
+	Failing bool `json:"failing,omitempty"`
+	// Remade counts the VMs in whose place this one was made.
+	Remade int `json:"remade,omitempty"`
+	// Scheduler is why no host takes the VM, as oned's scheduler says.
+	Scheduler string `json:"scheduler,omitempty"`
+}
+
+// Inspection is what a VM's whole XML tells besides its state.
+type Inspection struct {
+	// Since is when the VM came to its state; zero where oned does not note that.
+	Since time.Time
+	// Scheduler is USER_TEMPLATE/SCHED_MESSAGE.
+	Scheduler string
+}
+
+// Inspect reads an Inspection of the VM from its XML; nil where it has moved on since.
+func Inspect(vm VM, tree Template) *Inspection {
+	state, _ := tree.Lookup("STATE")
+	lcmState, _ := tree.Lookup("LCM_STATE")
+	if state != strconv.Itoa(int(vm.State)) || lcmState != strconv.Itoa(int(vm.LCMState)) {
+		return nil
+	}
+	scheduler, _ := tree.Lookup("USER_TEMPLATE", "SCHED_MESSAGE")
+	inspection := &Inspection{Scheduler: strings.TrimSpace(scheduler)}
+	times := map[LCMState]string{LCMInit: "STIME", LCMProlog: "PSTIME", LCMBoot: "RSTIME", LCMEpilog: "ESTIME"}
+	name, noted := times[vm.LCMState]
+	if vm.State != VMActive || !noted {
+		return inspection
+	}
+	second, _ := lastHistory(tree).Lookup(name)
+	if seconds, err := strconv.ParseInt(second, 10, 64); err == nil && seconds > 0 {
+		inspection.Since = time.Unix(seconds, 0).UTC()
+	}
+	return inspection
+}
+
+// lastHistory is the last of a VM's history records.
+func lastHistory(tree Template) Template {
+	var last Template
+	for _, at := range tree.places("HISTORY_RECORDS") {
+		for _, record := range tree[at].Vector {
+			last = record.Vector
+		}
+	}
+	return last
+}
+
+// Uninspected is a VM whose Inspection matters. What is done about one that is overdue
+// depends on it.
+type Uninspected struct {
+	VM      int
+	Overdue bool
+}
+
+// Inspections are those that matter now, by ascending VM: of VMs that are overdue as far
+// as is known, of those of which it is not known whether they came to their state before
+// the leader changed, and of one of each role that no host takes.
+func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
+	p := newPlanner(state, facts, now, settings)
+	p.followStays()
+	pending := map[string]bool{}
+	var found []Uninspected
+	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
+		stay, vm := p.Stays[id], p.facts[id]
+		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && !pending[vm.Role]
+		pending[vm.Role] = pending[vm.Role] || waits
+		if vm.Seen == nil && p.awaited(vm) && (waits || p.overdue(stay) || p.unsure(stay)) {
+			found = append(found, Uninspected{VM: id, Overdue: p.overdue(stay)})
+		}
+	}
+	return found
+}
+
+// unsure reports whether the VM may have been left behind by the last leader, and may not.
+func (p *planner) unsure(stay Stay) bool {
+	return !stay.Sure && stay.First.Before(p.Leader.Since) && !stay.Since.Before(p.Leader.Since)
+}
+
+func (p *planner) overdue(stay Stay) bool { return !stay.Due.IsZero() && !p.now.Before(stay.Due) }
+
+// followStays brings the stays up to the facts.
+func (p *planner) followStays() {
+	for id := range p.Stays {
+		if _, asked := p.Asked[id]; !asked && p.node(id) == nil {
+			delete(p.Stays, id)
+		}
+	}
+	for id := range p.Asked {
+		p.followStay(id)
+	}
+	for i := range p.roles() {
+		for _, node := range p.roles()[i].Nodes {
+			p.followStay(node.DeployID)
+		}
+	}
+}
+
+func (p *planner) followStay(id int) {
+	vm, known := p.facts[id]
+	if !known {
+		return
+	}
+	stay, had := p.Stays[id]
+	switch {
+	case vm.Failed() && stay.Failing:
+		stay.State, stay.LCMState, stay.Due = vm.State, vm.LCMState, time.Time{}
+	case vm.stage() == stageNone:
+		delete(p.Stays, id)
+		return
+	case !had || stay.First.IsZero():
+		stay.First, stay.Since = p.now, p.now
+	case stay.State != vm.State || stay.LCMState != vm.LCMState:
+		failing := stay.Failing && stay.Retries == 0
+		stay.Since, stay.Sure, stay.Acted, stay.Failing, stay.Scheduler = p.now, false, time.Time{}, failing, ""
+	}
+	stay.State, stay.LCMState = vm.State, vm.LCMState
+	if seen := vm.Seen; seen != nil {
+		stay.Sure, stay.Scheduler = true, seen.Scheduler
+		if !seen.Since.IsZero() && seen.Since.Before(p.now) {
+			stay.Since = seen.Since
+		}
+	}
+	stay.Due = p.stayDue(stay, vm)
+	if p.Stays == nil {
+		p.Stays = map[int]Stay{}
+	}
+	p.Stays[id] = stay
+}
+
+// stayDue is when something is done about a VM. What was done has its time first. A VM
+// that waits for the scheduler to find a host was not left behind by a leader.
+func (p *planner) stayDue(stay Stay, vm VM) time.Time {
+	limits := p.settings.VMDeadlines
+	limit := limits.of(vm.stage())
+	var due time.Time
+	switch {
+	case vm.stage() == stageNone:
+		return due
+	case !stay.Acted.IsZero():
+		return stay.Acted.Add(p.settings.Look)
+	case limit > 0:
+		due = stay.Since.Add(limit)
+	}
+	leftBehind := stay.Since.Before(p.Leader.Since) && stay.Scheduler == "" && vm.stage() != stageOther
+	if changed := p.Leader.Since.Add(limits.LeaderChange); limits.LeaderChange > 0 && leftBehind && (due.IsZero() || changed.Before(due)) {
+		due = changed
+	}
+	return due
+}
+
+// awaited reports whether the service waits for the VM to leave its state.
+func (p *planner) awaited(vm VM) bool {
+	for i := range p.roles() {
+		role := &p.roles()[i]
+		if !role.has(vm.ID) {
+			continue
+		}
+		switch {
+		case p.state().Failed():
+			return false
+		case role.state() == RoleScaling:
+			return !role.shrinking() || p.AskedToEnd(vm.ID) || vm.Ending()
+		}
+		return role.state() == RoleDeploying || role.state() == RoleUndeploying
+	}
+	return p.AskedToEnd(vm.ID)
+}
+
+// setStayDeadline has a VM looked at in time that is due before the next look. What stands
+// is kept, so that not every VM that comes sets the timer anew.
+func (p *planner) setStayDeadline() {
+	look, looks := p.Deadlines[DeadlineLook]
+	var next time.Time
+	for id, stay := range p.Stays {
+		vm, known := p.facts[id]
+		if stay.Due.IsZero() || !known || !p.awaited(vm) {
+			continue
+		}
+		due := stay.Due
+		if earliest := p.now.Add(soon); due.Before(earliest) {
+			due = earliest
+		}
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	standing, stands := p.Deadlines[DeadlineStay]
+	switch {
+	case next.IsZero() || looks && !next.Before(look):
+		delete(p.Deadlines, DeadlineStay)
+	case !stands || next.Before(standing):
+		p.setDeadline(DeadlineStay, next)
+	}
+}

@@ -1,0 +1,187 @@
+package flow_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// deploying opens with a service whose VM 100 is in a state.
+func deploying(t *testing.T, state flow.VMState, lcm flow.LCMState) *stage {
+	t.Helper()
+	s := newStage(t, oneRole(1))
+	s.plan()
+	s.create()
+	s.set(state, lcm, 100)
+	s.plan()
+	return s
+}
+
+// inspect reads what a plan asks to be read, as a worker does, and plans.
+func (s *stage) inspectAfter(wait time.Duration) {
+	s.now = s.now.Add(wait)
+	for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
+		vm := s.facts[wanted.VM]
+		vm.Seen = &flow.Inspection{}
+		s.facts[wanted.VM] = vm
+	}
+	s.plan()
+}
+
+// move brings a VM to a state, seen by an event.
+func (s *stage) move(lcm flow.LCMState, id int) {
+	vm := s.facts[id]
+	vm.Seen = nil
+	s.facts[id] = vm
+	s.set(flow.VMActive, lcm, id)
+	s.plan()
+}
+
+func TestStuckBootIsLetFailAndRetried(t *testing.T) {
+	s := deploying(t, flow.VMActive, flow.LCMBoot)
+	s.inspectAfter(9*time.Minute + 40*time.Second)
+	s.wantActions()
+	s.wantDeadline(flow.DeadlineStay, stageStart.Add(10*time.Minute))
+	s.planAfter(20 * time.Second)
+	s.wantActions() // nothing is done on what was only heard
+	s.inspectAfter(0)
+	s.wantActions("recover-failure 100")
+	s.move(flow.LCMBootFailure, 100)
+	s.wantActions("recover 100")
+	s.wantRole("a", flow.RoleDeploying)
+	s.move(flow.LCMBoot, 100)
+	s.run(100)
+	s.wantState(flow.ServiceRunning)
+	s.wantNodes("a", 1, 100)
+}
+
+func TestStuckDeploymentIsMadeAnewAndFails(t *testing.T) {
+	s := deploying(t, flow.VMActive, flow.LCMInit)
+	for made := range 2 {
+		id := 100 + made
+		s.inspectAfter(10 * time.Minute)
+		s.wantActions(fmt.Sprintf("recover-delete %d", id), fmt.Sprintf("create a/%d", made+1))
+		s.end(id)
+		s.create()
+		s.wantNodes("a", 1, id+1)
+		s.set(flow.VMActive, flow.LCMInit, id+1)
+		s.plan()
+	}
+	s.inspectAfter(10 * time.Minute)
+	s.wantState(flow.ServiceFailedDeploying)
+	if log := s.messages(); !strings.Contains(log, "E Role a : VM 102 has been in LCM_INIT since") || !strings.Contains(log, "made anew 2 times before") {
+		t.Errorf("the log does not say why: %s", log)
+	}
+	s.recover()
+	s.inspectAfter(10 * time.Minute)
+	s.wantActions("recover-delete 102", "create a/3")
+}
+
+// A change of the leader shortens the wait of VMs that were on their way, and of no other.
+func TestVMsOfADeadLeaderWaitShortly(t *testing.T) {
+	s := deploying(t, flow.VMActive, flow.LCMProlog)
+	s.state = flow.Lead(s.state, 3, s.now)
+	s.inspectAfter(5 * time.Second)
+	s.state = flow.Lead(s.state, 4, s.now)
+	changed := s.now
+	s.plan()
+	s.inspectAfter(25 * time.Second)
+	s.wantActions()
+	s.wantDeadline(flow.DeadlineStay, changed.Add(s.settings.VMDeadlines.LeaderChange))
+	s.inspectAfter(20 * time.Second)
+	s.wantActions("recover-failure 100")
+
+	fresh := deploying(t, flow.VMActive, flow.LCMProlog)
+	fresh.state = flow.Lead(flow.Lead(fresh.state, 3, fresh.now), 4, fresh.now.Add(-time.Second))
+	fresh.inspectAfter(50 * time.Minute)
+	fresh.wantActions()
+}
+
+// Which of two leaders saw a VM come to its state, oned's history tells.
+func TestHistoryTellsWhoseAVMIs(t *testing.T) {
+	for name, test := range map[string]struct {
+		entered time.Duration
+		actions []string
+	}{
+		"before the change": {5 * time.Second, []string{"recover-failure 100"}},
+		"after it":          {15 * time.Second, []string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := deploying(t, flow.VMPending, flow.LCMInit)
+			s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(10*time.Second))
+			s.now = s.now.Add(90 * time.Second)
+			s.set(flow.VMActive, flow.LCMBoot, 100)
+			if wanted := flow.Inspections(s.state, s.facts, s.now, s.settings); len(wanted) != 1 || wanted[0].VM != 100 {
+				t.Fatalf("to be looked at closer: %+v", wanted)
+			}
+			vm := s.facts[100]
+			vm.Seen = &flow.Inspection{Since: stageStart.Add(test.entered)}
+			s.facts[100] = vm
+			s.plan()
+			s.wantActions(test.actions...)
+		})
+	}
+}
+
+// Who waits for the scheduler was not left behind.
+func TestVMWithoutAHostWaits(t *testing.T) {
+	s := deploying(t, flow.VMPending, flow.LCMInit)
+	s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(time.Second))
+	s.now = s.now.Add(time.Hour)
+	vm := s.facts[100]
+	vm.Seen = &flow.Inspection{Scheduler: "no host has enough capacity"}
+	s.facts[100] = vm
+	s.plan()
+	s.wantActions()
+	explained := explained(flow.Explain(s.state, s.facts, s.now))
+	if !strings.Contains(explained, "no host has enough capacity") {
+		t.Errorf("the explanation does not quote the scheduler:\n%s", explained)
+	}
+	s.settings.VMDeadlines.Pending = 2 * time.Hour
+	s.inspectAfter(time.Hour)
+	s.wantActions("recover-delete 100", "create a/1")
+}
+
+func TestStuckEndIsForced(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 100")
+	s.move(flow.LCMShutdown, 100)
+	s.inspectAfter(10 * time.Minute)
+	s.wantActions("terminate-hard 100")
+	s.move(flow.LCMEpilog, 100)
+	s.inspectAfter(time.Hour)
+	s.wantActions("recover-failure 100")
+	s.move(flow.LCMEpilogFailure, 100)
+	s.wantActions("recover 100")
+	s.move(flow.LCMEpilog, 100)
+	s.wantState(flow.ServiceUndeploying)
+	s.inspectAfter(time.Hour)
+	s.wantActions("recover-delete 100")
+	s.inspectAfter(time.Hour)
+	s.wantState(flow.ServiceFailedUndeploying)
+	s.recover()
+	s.end(100)
+	s.wantActions("delete document")
+}
+
+func TestInspectionReadsTheHistory(t *testing.T) {
+	record := func(start string) flow.Attribute {
+		return flow.Attribute{Name: "HISTORY", Vector: flow.Template{{Name: "PSTIME", Value: start}, {Name: "RSTIME", Value: "0"}}}
+	}
+	tree := flow.Template{
+		{Name: "STATE", Value: "3"}, {Name: "LCM_STATE", Value: "1"},
+		{Name: "USER_TEMPLATE", Vector: flow.Template{{Name: "SCHED_MESSAGE", Value: "no host"}}},
+		{Name: "HISTORY_RECORDS", Vector: flow.Template{record("1700000000"), record("1700000100")}},
+	}
+	prolog := flow.VM{ID: 1, State: flow.VMActive, LCMState: flow.LCMProlog}
+	if got := flow.Inspect(prolog, tree); got == nil || got.Since.Unix() != 1700000100 || got.Scheduler != "no host" {
+		t.Errorf("in PROLOG: %+v", got)
+	}
+	if got := flow.Inspect(flow.VM{ID: 1, State: flow.VMPending}, tree); got != nil {
+		t.Errorf("of a VM that has moved on: %+v", got)
+	}
+}

@@ -1,0 +1,98 @@
+package flow
+
+import "time"
+
+// VMDeadlines are for how long a VM that a service waits for may stay in a state which
+// it should leave by itself, by what oned does with it; 0 is for any length of time.
+type VMDeadlines struct {
+	// Pending is for a VM that no host takes, default any length.
+	Pending time.Duration
+	// Prolog is for the copying of images before a start, default 1 hour.
+	Prolog time.Duration
+	// Boot is for the start, default 10 minutes.
+	Boot time.Duration
+	// Shutdown is for the end of a guest, default 10 minutes.
+	Shutdown time.Duration
+	// Epilog is for the copying of images after the end, default 1 hour.
+	Epilog time.Duration
+	// Other is for all that is done to a VM otherwise, default 2 hours.
+	Other time.Duration
+	// LeaderChange is for a VM that was on its way when the zone's leader changed: the
+	// drivers' answers are lost with the process. It counts from the change, default 45 s.
+	LeaderChange time.Duration
+}
+
+// DefaultVMDeadlines are those of a configuration that says nothing.
+func DefaultVMDeadlines() VMDeadlines {
+	return VMDeadlines{
+		Prolog: time.Hour, Boot: 10 * time.Minute, Shutdown: 10 * time.Minute, Epilog: time.Hour, Other: 2 * time.Hour,
+		LeaderChange: 45 * time.Second,
+	}
+}
+
+// of is the deadline for a VM's state.
+func (d VMDeadlines) of(stage stage) time.Duration {
+	switch stage {
+	case stagePending:
+		return d.Pending
+	case stageProlog:
+		return d.Prolog
+	case stageBoot:
+		return d.Boot
+	case stageShutdown:
+		return d.Shutdown
+	case stageEpilog:
+		return d.Epilog
+	}
+	return d.Other
+}
+
+// stage is what oned does with a VM in a state that it should leave by itself.
+type stage int
+
+const (
+	stageNone stage = iota // it stays
+	stagePending
+	stageProlog
+	stageBoot
+	stageShutdown
+	stageEpilog
+	stageOther
+)
+
+// stages are those of the life-cycle states that have one of their own: STATE ACTIVE
+// with LCM_STATE LCM_INIT is the beginning of a deployment.
+var stages = map[LCMState]stage{
+	LCMProlog: stageProlog, 8: stageProlog, 9: stageProlog, 31: stageProlog, 43: stageProlog, 45: stageProlog, 60: stageProlog,
+	LCMInit: stageBoot, LCMBoot: stageBoot, 19: stageBoot, LCMBootPoweroff: stageBoot, 21: stageBoot, 22: stageBoot, 32: stageBoot, 35: stageBoot,
+	LCMShutdown: stageShutdown, LCMCancel: stageShutdown,
+	LCMEpilog: stageEpilog, 10: stageEpilog, LCMFailure: stageEpilog, 15: stageEpilog, LCMCleanupDelete: stageEpilog, 30: stageEpilog,
+}
+
+func (v VM) stage() stage {
+	switch v.State {
+	case VMInit, VMPending:
+		return stagePending
+	case VMCloning:
+		return stageProlog
+	case VMActive:
+	default:
+		return stageNone
+	}
+	if known, is := stages[v.LCMState]; is {
+		return known
+	}
+	if v.Running() || v.Failed() || v.Lost() {
+		return stageNone
+	}
+	return stageOther
+}
+
+// retriable reports whether oned can let fail, and then retry, what it does with the VM.
+func (v VM) retriable() bool {
+	switch v.stage() {
+	case stageProlog, stageBoot, stageEpilog:
+		return v.State == VMActive && v.LCMState != LCMInit
+	}
+	return false
+}
