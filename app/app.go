@@ -220,6 +220,7 @@ func (a *App) startSim(ctx context.Context) error {
 		Others:        otherServers(a.config.Sim.Others),
 		BootDelay:     simulatedDelay(a.config.Sim.BootDelay),
 		CallDelay:     a.config.Sim.CallDelay,
+		KeepDrivers:   true,
 		Logger:        a.logger.With("part", "sim"),
 	})
 	if err != nil {

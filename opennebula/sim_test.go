@@ -148,7 +148,7 @@ func TestAServerThatDoesNotLeadIsTemporary(t *testing.T) {
 	oned, client := simulated(t)
 	oned.LoseLeadership()
 	_, err := client.For("oneadmin").InstantiateTemplate(t.Context(), 0, "web", true, "")
-	if !opennebula.IsCode(err, opennebula.CodeReplication) || !opennebula.Temporary(err) {
+	if !opennebula.IsCode(err, opennebula.CodeInternal) || !opennebula.Temporary(err) {
 		t.Fatalf("got %v", err)
 	}
 }

@@ -186,9 +186,13 @@ func (t *tx) recoverVM(v *vm, operation int) *refusal {
 		t.restartDriver(v)
 		return nil
 	}
+	began := v.State != vmActive || v.LCM != lcmInit
 	t.afterCall = true
 	defer func() { t.afterCall = false }()
 	t.enter(v, to)
+	if operation == recoverRecreate && !began {
+		v.generation++ // nothing is cleaned up where nothing was begun, and so nothing ends it
+	}
 	return nil
 }
 

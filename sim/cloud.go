@@ -28,15 +28,19 @@ type cloud struct {
 }
 
 func newCloud(config Config) *cloud {
-	c := &cloud{
-		users: map[int]*user{}, groups: map[int]*group{}, documents: map[int]*document{},
-		templates: map[int]*vmTemplate{}, vms: map[int]*vm{}, networks: map[int]*network{},
-		vnTemplates: map[int]*vnTemplate{}, vrouters: map[int]*vrouter{}, next: map[string]int{},
-	}
+	c := emptyCloud()
 	for i, name := range []string{"host1", "host2", "host3", "host4"} {
 		c.hosts = append(c.hosts, newHost(i, name, config))
 	}
 	return c
+}
+
+func emptyCloud() *cloud {
+	return &cloud{
+		users: map[int]*user{}, groups: map[int]*group{}, documents: map[int]*document{},
+		templates: map[int]*vmTemplate{}, vms: map[int]*vm{}, networks: map[int]*network{},
+		vnTemplates: map[int]*vnTemplate{}, vrouters: map[int]*vrouter{}, next: map[string]int{},
+	}
 }
 
 func (c *cloud) userNamed(name string) *user {

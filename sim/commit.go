@@ -97,6 +97,7 @@ func (s *Sim) update(change func(t *tx)) (wait func() error) {
 	}
 	t := &tx{sim: s, cloud: s.cloud, dirty: map[recordKey]any{}}
 	change(t)
+	s.replication.commit(t, s.raft.leader())
 	c := &commit{done: make(chan struct{}), events: append(t.events, t.later...)}
 	if s.committer.persistent() {
 		c.records, c.err = t.records()

@@ -37,12 +37,22 @@ type Config struct {
 	// Others are the zone's further servers, beside the one of XMLRPCListen and
 	// HooksListen, which starts as their leader. Without any that one is alone.
 	Others []ServerAddress
-	// ForwardWrites has a follower pass a write on to the leader, as oned does
-	// where its followers can reach it; else it refuses.
-	ForwardWrites bool
-	// ElectionTime is how long the zone has no leader when the leader is
-	// stopped; 0 is 200 ms.
+	// ElectionTime is how long the zone has no leader after the leader's end,
+	// through all of an election's phases; 0 is 200 ms.
 	ElectionTime time.Duration
+	// FollowerLag is how far a follower's reads are behind at most; 0 is 500 ms,
+	// as measured, and negative is nothing.
+	FollowerLag time.Duration
+	// TimeFactor shortens what takes oned long: a run of the authentication
+	// driver (0.3 s) and what a server has to catch up with after a restart
+	// (10 s). 0 is a twentieth.
+	TimeFactor float64
+	// MaxConnections is how many connections a server has at a time; 0 is 15,
+	// as oned's, and negative any number.
+	MaxConnections int
+	// KeepDrivers has drivers outlive their oned, which real ones do not: VMs
+	// that are on their way go on after a leader's end or a restart.
+	KeepDrivers bool
 	// Published is told of every hook event that has gone to a publisher, in
 	// order, whether or not anybody hears it: the publisher's address, one of the
 	// event's keys, and the second frame. It must not wait for the simulator.
@@ -69,6 +79,9 @@ func (c Config) withDefaults() Config {
 	c.HostMemory = orElse(c.HostMemory, 64<<20)
 	c.KeepDone = orElse(c.KeepDone, 10_000)
 	c.ElectionTime = orElse(c.ElectionTime, 200*time.Millisecond)
+	c.FollowerLag = max(orElse(c.FollowerLag, 500*time.Millisecond), 0)
+	c.TimeFactor = orElse(c.TimeFactor, 0.05)
+	c.MaxConnections = orElse(c.MaxConnections, maxConnections)
 	c.HooksHighWater = orElse(c.HooksHighWater, 100_000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

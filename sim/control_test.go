@@ -112,6 +112,7 @@ func TestControlOfDelaysEventsAndLeadership(t *testing.T) {
 	told(t, s, http.MethodPost, "/leadership/gain", "")
 	told(t, s, http.MethodPost, "/boots/resume", "")
 	told(t, s, http.MethodPost, "/boots/fail", `{"count":1}`)
+	awaitLeader(t, s)
 	awaitState(t, s, instantiate(t, s, "vm", ""), "BOOT_FAILURE")
 	told(t, s, http.MethodPost, "/restart", `{"down":"1ms"}`)
 	client.CloseIdleConnections()

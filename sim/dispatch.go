@@ -14,7 +14,7 @@ type method struct {
 	takes string
 	// secrets are positions (the session is 0) that events do not show.
 	secrets []int
-	// writes: followers refuse it, and it is serialised where that was asked for.
+	// writes: followers pass it on, and it is serialised where that was asked for.
 	writes bool
 	// silent: a read, which publishes nothing.
 	silent bool
@@ -173,33 +173,45 @@ func (r *request) page(i int) page { return page{r.intOr(i, -1), r.intOr(i+1, -1
 // Version is the version of OpenNebula that is simulated.
 const Version = "7.4.0"
 
-var (
-	notAuthenticated = refuse(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
-	notLeader        = refuse(opennebula.CodeReplication, "This server does not lead the zone: ask the leader.")
-	noLeader         = refuse(opennebula.CodeInternal, "Cannot process request, oned cluster in election period")
-)
+var notAuthenticated = refuse(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
 
-// carryOut runs a call against the cloud and says which user it acted for.
-func (s *Sim) carryOut(server int, name string, m method, parameters []value) (answer, string) {
-	if m.silent {
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-		r := &request{sim: s, server: server, cloud: s.cloud, parameters: parameters}
-		a := s.run(r, m)
-		return a, r.userName()
+// view hands the function what a server reads: the leader the cloud, another
+// one its own database, which is behind.
+func (s *Sim) view(server int, what func(c *cloud)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.viewLocked(server, what)
+}
+
+func (s *Sim) viewLocked(server int, what func(c *cloud)) {
+	if len(s.servers) == 1 || s.raft.leads(server) {
+		what(s.cloud)
+		return
 	}
-	var (
-		a   answer
-		who string
-	)
-	wait := s.update(func(t *tx) {
-		r := &request{sim: s, server: server, cloud: s.cloud, tx: t, parameters: parameters}
-		a = s.run(r, m)
+	s.replication.read(server, what)
+}
+
+// carryOut runs a call at a server and says which user it acted for.
+func (s *Sim) carryOut(server int, name string, m method, parameters []value) (a answer, who string) {
+	run := func(t *tx, c *cloud) {
+		r := &request{sim: s, server: server, cloud: c, tx: t, parameters: parameters}
+		a = s.run(r, name, m)
 		who = r.userName()
-		if r.who.user != nil && s.mayWrite(server) == nil {
+		if t != nil && who != "" && (!m.writes || s.raft.leads(server)) {
 			t.afterCall = false
 			t.emit(apiEvent(name, parameters, m.secrets, a, r.extra))
 		}
+	}
+	if m.silent {
+		s.view(server, func(c *cloud) { run(nil, c) })
+		return a, who
+	}
+	wait := s.update(func(t *tx) {
+		if m.writes {
+			run(t, t.cloud)
+			return
+		}
+		s.viewLocked(server, func(c *cloud) { run(t, c) })
 	})
 	if err := wait(); err != nil {
 		return refusedAnswer(refuse(opennebula.CodeInternal, "The state file cannot be written: "+err.Error())), who
@@ -207,29 +219,16 @@ func (s *Sim) carryOut(server int, name string, m method, parameters []value) (a
 	return a, who
 }
 
-func (s *Sim) run(r *request, m method) answer {
-	who, known := s.cloud.authenticate(r.parameters[0].text)
+func (s *Sim) run(r *request, name string, m method) answer {
+	who, known := s.admitted(r.server, r.cloud, r.parameters[0].text)
 	if !known {
 		return refusedAnswer(notAuthenticated)
 	}
 	r.who = who
-	if refused := s.mayWrite(r.server); m.writes && refused != nil {
-		return refusedAnswer(refused)
+	if m.writes && !s.raft.leads(r.server) {
+		return refusedAnswer(lostPlace(name))
 	}
 	return m.run(r)
-}
-
-// mayWrite is why a write that came to the server is refused, nil if it is not.
-func (s *Sim) mayWrite(server int) *refusal {
-	switch {
-	case s.raft.leads(server):
-		return nil
-	case !s.config.ForwardWrites:
-		return notLeader
-	case s.raft.leader() < 0:
-		return noLeader
-	}
-	return nil
 }
 
 func (r *request) userName() string {
@@ -256,24 +255,62 @@ func (s *Sim) call(ctx context.Context, server int, name string, parameters []va
 		return outcome{body: encodeFault(faultTypeMissing, "Parameters of "+name+" are not a session and "+typeWords(m.takes))}
 	}
 	entry := s.calls.begin(name, parameters, m.secrets)
-	s.requests.Add(1)
-	leave, err := s.delays.pass(ctx, name, m.writes)
+	s.admit(server, parameters[0].text)
+	done, err := s.process(ctx, server, name, m, parameters)
 	if err != nil {
 		return outcome{dropped: true}
 	}
-	planned := s.callFaults.next(name)
-	var (
-		a   answer
-		who string
-	)
-	if planned.refusal != nil {
-		a = refusedAnswer(planned.refusal)
-	} else {
-		a, who = s.carryOut(server, name, m, parameters)
+	s.calls.finish(entry, done.who, done.answer)
+	return outcome{body: encodeAnswer(name, done.answer), dropped: done.dropped}
+}
+
+// processed is a call that has come to its end.
+type processed struct {
+	answer  answer
+	who     string
+	dropped bool
+}
+
+// process takes a call to the server that carries it out, and through the
+// delays and the planned faults.
+func (s *Sim) process(ctx context.Context, server int, name string, m method, parameters []value) (processed, error) {
+	if m.writes {
+		if who := s.whoIs(server, parameters[0].text); who == "" {
+			return processed{answer: refusedAnswer(notAuthenticated)}, nil
+		}
+		leader, leave, refused := s.route(ctx, server, parameters[0].text)
+		defer leave()
+		if refused != nil {
+			return processed{answer: refusedAnswer(refused), who: s.whoIs(server, parameters[0].text)}, nil
+		}
+		server = leader
 	}
-	leave()
-	s.calls.finish(entry, who, a)
-	return outcome{body: encodeAnswer(name, a), dropped: planned.drop}
+	round := s.raft.current()
+	leave, err := s.delays.pass(ctx, name, m.writes)
+	if err != nil {
+		return processed{}, err
+	}
+	defer leave()
+	planned := s.callFaults.next(name)
+	if planned.refusal != nil {
+		return processed{answer: refusedAnswer(planned.refusal), dropped: planned.drop}, nil
+	}
+	done := processed{dropped: planned.drop}
+	done.answer, done.who = s.carryOut(server, name, m, parameters)
+	if m.writes && s.raft.current() != round {
+		done.answer = refusedAnswer(lostPlace(name))
+	}
+	return done, nil
+}
+
+// whoIs is the name of the user that a server lets in, "" for nobody.
+func (s *Sim) whoIs(server int, session string) (name string) {
+	s.view(server, func(c *cloud) {
+		if who, known := s.admitted(server, c, session); known {
+			name = who.user.Name
+		}
+	})
+	return name
 }
 
 // typeWords explains a signature such as "is|b".

@@ -10,13 +10,26 @@
 // subscriber that is connected and reads gets every event in order, unless a
 // fault was asked for.
 //
+// # Limits
+//
+// A server has what one oned has: 15 connections at a time, kept for 15 s of
+// silence and 30 calls, with 15 more in the backlog; one session string that is
+// remembered for each user, and an authentication driver that takes 0.3 s for
+// any other of the server user's (times Config.TimeFactor). In a zone of
+// several a follower passes writes on to the leader and reads from a database
+// that is behind (docs/adr/0090). A leader that ends takes its drivers with
+// it: VMs stay where they were, until somebody recovers or deletes them. A
+// follower whose connections are all taken hears nothing from its leader, and
+// the zone elects.
+//
 // # Control API
 //
 // JSON over HTTP on ControlURL, for loopback only: it asks nobody for a
 // password. Durations are texts such as "15ms". Answers are {"ok":true} or
 // {"error":"..."}; every route has a method of *Sim behind it.
 //
-//	GET    /state                      what there is: counts, leadership, delays, addresses
+//	GET    /state                      what there is: counts, leadership, delays, addresses; for each server
+//	                                   its term, connections by peer and runs of the authentication driver
 //	GET    /vms                        every VM: id, name, state, service, role, key
 //	GET    /calls?method=M&after=N     the call log, oldest first, with counts and times
 //	DELETE /calls                      forget the call log
@@ -32,8 +45,8 @@
 //	POST   /boots/pause, /boots/resume VMs stay in BOOT meanwhile
 //	POST   /boots/fail                 {"count":1}: so many of the next boots end in BOOT_FAILURE
 //	POST   /events                     {"drop":1,"double":1,"reorder":2,"delay":"50ms"}
-//	POST   /leadership/{lose,gain}     no server leads: followers refuse writes and publish nothing
+//	POST   /leadership/{lose,gain}     no server leads: writes are refused and nothing is published
 //	POST   /leadership/move            the next server leads, in a new term
 //	POST   /servers/{n}/{what}         of a zone with several servers: stop, start, lead
-//	POST   /restart                    {"down":"100ms"}: sockets close, events are lost, the same ports come back
+//	POST   /restart                    {"down":"100ms"}: sockets close, events are lost, drivers die, the same ports come back
 package sim

@@ -178,7 +178,8 @@ func TestFollowerRefusesWritesAndIsSilent(t *testing.T) {
 	before := len(events.all())
 	s.LoseLeadership()
 	s.ResumeBoots()
-	if r := call(t, s, "one.template.instantiate", oneadmin, 0, "a", false, "", false); r.code != 0x10000 {
+	if r := call(t, s, "one.template.instantiate", oneadmin, 0, "a", false, "", false); r.code != 0x2000 ||
+		r.text != "[one.template.instantiate] Cannot process request, no leader found" {
 		t.Errorf("a follower answered %s", r.raw)
 	}
 	must(t, s, "one.vm.info", oneadmin, booting)
@@ -192,6 +193,11 @@ func TestFollowerRefusesWritesAndIsSilent(t *testing.T) {
 		t.Errorf("a follower published %q", heard[before].key)
 	}
 	s.GainLeadership()
+	awaitLeader(t, s)
+	if stateOf(s, booting) != "BOOT" {
+		t.Error("a driver's answer came to another leader")
+	}
+	must(t, s, "one.vm.recover", oneadmin, booting, 2)
 	awaitState(t, s, booting, "RUNNING")
 	events.await(t, fmt.Sprintf("EVENT STATE VM/ACTIVE/RUNNING/%d ", booting), 1)
 	if status := must(t, s, "one.zone.raftstatus", oneadmin).text; !strings.Contains(status, "<STATE>3</STATE>") {
@@ -217,9 +223,7 @@ func TestRestartComesBackOnItsPorts(t *testing.T) {
 
 func TestEventsOfADownTimeAreLost(t *testing.T) {
 	s := start(t, sim.Config{BootDelay: sim.NoDelay})
-	s.PauseBoots()
-	id := instantiate(t, s, "vm", "")
-	awaitState(t, s, id, "BOOT")
+	id := runningVM(t, s)
 	back := make(chan error)
 	go func() { back <- s.Restart(300 * time.Millisecond) }()
 	within(t, "it is down", func() bool {
@@ -227,8 +231,9 @@ func TestEventsOfADownTimeAreLost(t *testing.T) {
 		_, err := try(t, s, "one.system.version", oneadmin)
 		return err != nil
 	})
-	s.ResumeBoots()
-	awaitState(t, s, id, "RUNNING")
+	if err := s.LoseVM(id); err != nil {
+		t.Fatal(err)
+	}
 	if err := <-back; err != nil {
 		t.Fatal(err)
 	}

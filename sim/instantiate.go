@@ -158,13 +158,17 @@ func completedTemplate(own template, nics []attribute, id, from int, variables t
 	osAttribute = osAttribute.set("MACHINE", "q35").set("UUID", newUUID())
 	context := own.vectors("CONTEXT")
 	full := own.without("NIC", "OS", "CONTEXT").with(nics...).with(
-		single("AUTOMATIC_DS_REQUIREMENTS", `("CLUSTERS/ID" @> 0)`),
-		single("AUTOMATIC_NIC_REQUIREMENTS", `("CLUSTERS/ID" @> 0)`),
 		single("AUTOMATIC_REQUIREMENTS", `(CLUSTER_ID = 0) & !(PIN_POLICY = PINNED)`),
 		attribute{Name: "OS", Vector: osAttribute, IsVector: true},
-		securityRule("OUTBOUND"), securityRule("INBOUND"),
 		single("TEMPLATE_ID", itoa(from)), single("VMID", itoa(id)),
 	)
+	if len(nics) > 0 {
+		full = full.with(
+			single("AUTOMATIC_DS_REQUIREMENTS", `("CLUSTERS/ID" @> 0)`),
+			single("AUTOMATIC_NIC_REQUIREMENTS", `("CLUSTERS/ID" @> 0)`),
+			securityRule("OUTBOUND"), securityRule("INBOUND"),
+		)
+	}
 	if len(context) > 0 {
 		disks := len(own.vectors("DISK"))
 		all := vmContext(joinedContext(context, variables), nics, disks)

@@ -49,8 +49,25 @@ func TestKilledZoneForgetsNothingItAnswered(t *testing.T) {
 	}
 	s := start(t, sim.Config{StateFile: file})
 	for id := range answered {
-		awaitState(t, s, id, "RUNNING")
+		awaitEndOfTrouble(t, s, id)
 	}
+}
+
+// awaitEndOfTrouble brings a VM to RUNNING whose driver may have died, or to
+// its end where nothing else is left.
+func awaitEndOfTrouble(t *testing.T, s *sim.Sim, id int) {
+	t.Helper()
+	want := "RUNNING"
+	switch state := stateOf(s, id); state {
+	case "LCM_INIT":
+		want = "DONE"
+		must(t, s, "one.vm.recover", oneadmin, id, 3)
+	case "PROLOG", "BOOT":
+		must(t, s, "one.vm.recover", oneadmin, id, 0)
+		awaitState(t, s, id, state+"_FAILURE")
+		must(t, s, "one.vm.recover", oneadmin, id, 2)
+	}
+	awaitState(t, s, id, want)
 }
 
 // untilKilled makes VMs in a child process and kills it right after the last

@@ -1,6 +1,11 @@
 package sim
 
-import "github.com/flowjet/flowjet/opennebula"
+import (
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
 
 // enter brings a VM into a state: its figures and history follow, the event is
 // emitted, and the next step is set where there is one.
@@ -120,8 +125,7 @@ func moves(v *vm) bool {
 }
 
 // step is a VM's next step, unless something else has happened to it, the
-// boots are paused, or the zone has no leader (a follower changes nothing; the
-// step is taken up again when one leads).
+// boots are paused, or the zone has no leader.
 func (t *tx) step(id int, generation uint64) {
 	v := t.cloud.vms[id]
 	if v == nil || v.generation != generation || t.sim.raft.leader() < 0 {
@@ -136,7 +140,7 @@ func (t *tx) step(id int, generation uint64) {
 		return
 	}
 	if bootStates[v.LCM] {
-		if t.sim.faults.bootsPaused {
+		if v.paused = t.sim.faults.bootsPaused; v.paused {
 			return
 		}
 		if end, ok := failures[v.LCM]; ok && t.sim.faults.bootFails() {
@@ -152,12 +156,29 @@ func (t *tx) step(id int, generation uint64) {
 // place finds a host for a pending VM; without room the VM stays pending until
 // another one leaves.
 func (t *tx) place(v *vm) {
+	if v.HalfWritten {
+		t.note(v, "ERROR", "[deploy] "+noHistory)
+		return
+	}
 	h := t.cloud.pickHost(v)
 	if h == nil {
 		t.cloud.waiting = append(t.cloud.waiting, v.ID)
+		t.note(v, "SCHED_MESSAGE", "Cannot dispatch VM: Not enough capacity.")
 		return
 	}
+	if v.UserTemplate.has("SCHED_MESSAGE") {
+		v.setUserTemplate(v.UserTemplate.without("SCHED_MESSAGE"))
+	}
 	t.occupy(v, h)
+}
+
+// noHistory is oned's reason why a VM with half a history gets no host.
+const noHistory = "Cannot update virtual machine history"
+
+// note leaves a message in a VM's user template, of which no event tells.
+func (t *tx) note(v *vm, name, message string) {
+	v.setUserTemplate(v.UserTemplate.set(name, time.Now().UTC().Format(time.ANSIC)+": "+message))
+	t.keepVM(v)
 }
 
 // occupy puts a VM on a host.
@@ -183,16 +204,41 @@ func prologOf(v *vm) opennebula.LCMState {
 	return lcmProlog
 }
 
-// resumeSteps sets the timers of all VMs and networks that are on their way:
-// after a restart, a pause, or the return to leadership.
-func (s *Sim) resumeSteps() {
+// takeOver sets the timers of what goes on by itself at a server that begins to
+// lead: pending VMs look for a host, networks change their state, and actions
+// fall due. What drivers were at is lost. The caller holds the lock.
+func (s *Sim) takeOver() {
 	s.cloud.waiting = nil
 	for _, id := range oldestFirst(s.cloud.vms) {
 		v := s.cloud.vms[id]
-		v.generation++
-		s.scheduleStep(v)
+		if v.State == vmPending || s.config.KeepDrivers {
+			v.generation++
+			s.scheduleStep(v)
+		}
+		for _, a := range v.Scheduled {
+			s.scheduleAction(id, a)
+		}
 	}
 	for _, id := range oldestFirst(s.cloud.networks) {
 		s.scheduleNetwork(s.cloud.networks[id])
+	}
+}
+
+// loseDrivers is the end of the process that leads, or of its leadership: what
+// its drivers were at has no end any more, and the VM that was just given a
+// host has half a history, with which no host can be given to it.
+func (t *tx) loseDrivers() {
+	if t.sim.config.KeepDrivers {
+		return
+	}
+	given := false
+	for _, id := range oldestFirst(t.cloud.vms) {
+		v := t.cloud.vms[id]
+		v.generation++
+		v.paused = false
+		if v.State == vmPending && !given && !v.HalfWritten && !slices.Contains(t.cloud.waiting, id) {
+			given, v.HalfWritten = true, true
+			t.keepVM(v)
+		}
 	}
 }

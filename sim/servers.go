@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,8 @@ type server struct {
 	// The addresses are those asked for until the first start, and ever after
 	// those that it has: they are not written again, and read without a lock.
 	rpcAddress, hooksAddress string
+	// gate bounds the connections.
+	gate *gate
 	// sockets are nil while it does not run.
 	sockets *serverSockets
 }
@@ -24,10 +27,11 @@ type serverSockets struct {
 }
 
 func newServers(config Config) []*server {
-	servers := []*server{{rpcAddress: config.XMLRPCListen, hooksAddress: config.HooksListen}}
+	servers := []*server{{rpcAddress: config.XMLRPCListen, hooksAddress: config.HooksListen, gate: newGate(config.MaxConnections)}}
 	for i, other := range config.Others {
 		servers = append(servers, &server{
 			index: i + 1, rpcAddress: orElse(other.XMLRPCListen, anyPort), hooksAddress: orElse(other.HooksListen, anyPort),
+			gate: newGate(config.MaxConnections),
 		})
 	}
 	return servers
@@ -41,6 +45,12 @@ type ServerState struct {
 	Hooks    string `json:"hooks"`
 	Running  bool   `json:"running"`
 	Leader   bool   `json:"leader"`
+	Term     int    `json:"term"`
+	// AuthDriverRuns is how often it has run the authentication driver.
+	AuthDriverRuns int `json:"auth_driver_runs"`
+	// Connections are those of XML-RPC by the peer's address; those of the
+	// zone's own messages are under "zone".
+	Connections map[string]ConnectionCount `json:"connections"`
 }
 
 // Servers are the zone's servers, the first first.
@@ -51,7 +61,8 @@ func (s *Sim) Servers() []ServerState {
 	for i, one := range s.servers {
 		states[i] = ServerState{
 			Endpoint: one.endpoint(), Hooks: "tcp://" + one.hooksAddress,
-			Running: one.sockets != nil, Leader: s.raft.leads(i),
+			Running: one.sockets != nil, Leader: s.raft.leads(i), Term: s.raft.status(i).term,
+			AuthDriverRuns: s.sessions[i].driverRuns(), Connections: one.gate.counts(),
 		}
 	}
 	return states
@@ -92,7 +103,7 @@ func (s *Sim) openServer(ctx context.Context, one *server) error {
 		one.rpcAddress, one.hooksAddress = rpc.Addr().String(), events.Addr().String()
 	}
 	one.sockets = &serverSockets{
-		rpc:    serve(rpc, s.rpcHandler(one.index), s.config.Logger),
+		rpc:    serve(gated(rpc, one.gate), s.rpcHandler(one.index), s.config.Logger),
 		events: newPublisher(events, s.config.HooksHighWater, s.config.Logger),
 	}
 	return nil
@@ -147,6 +158,7 @@ func (s *Sim) Restart(down time.Duration) error {
 	if len(zone) == 0 {
 		return errors.New("restart the simulator: it is not running")
 	}
+	s.killAll()
 	closeAtOnce(zone)
 	timer := time.NewTimer(down)
 	defer timer.Stop()
@@ -159,12 +171,36 @@ func (s *Sim) Restart(down time.Duration) error {
 	if !s.running {
 		return errors.New("restart the simulator: it was stopped meanwhile")
 	}
-	return s.openZoneSockets(context.Background())
+	if err := s.openZoneSockets(context.Background()); err != nil {
+		return err
+	}
+	if s.raft.isZone() {
+		s.lead(s.raft.lastLeader())
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takeOver()
+	return nil
+}
+
+// killAll ends what all processes of the zone know and do.
+func (s *Sim) killAll() {
+	for _, known := range s.sessions {
+		known.clear()
+	}
+	s.update(func(t *tx) {
+		if s.raft.isZone() {
+			s.raft.enter(phaseElection)
+		}
+		t.loseDrivers()
+	})
 }
 
 // StopServer is the kill of one oned: its connections are cut, whatever has
 // been carried out of the calls on them. If it was the leader the zone elects
-// another one, if one runs, which takes Config.ElectionTime.
+// another one, if one runs, which takes Config.ElectionTime, and what its
+// drivers were at has no end.
 func (s *Sim) StopServer(n int) error {
 	s.lifeMu.Lock()
 	one, err := s.serverNumbered(n)
@@ -174,22 +210,18 @@ func (s *Sim) StopServer(n int) error {
 	}
 	sockets := one.sockets
 	one.sockets = nil
-	led := s.raft.leads(n)
-	if led {
-		s.mu.Lock()
-		s.raft.depose()
-		s.mu.Unlock()
-		s.attachLeader()
+	s.replication.stop(n)
+	s.sessions[n].clear()
+	if s.raft.leads(n) {
+		s.depose(phaseUnnoticed)
 	}
 	s.lifeMu.Unlock()
 	closeAtOnce([]*serverSockets{sockets})
-	if led {
-		s.clock.after(s.config.ElectionTime, func() { _ = s.elect() })
-	}
 	return nil
 }
 
-// StartServer has a stopped server back; it leads if nobody else does.
+// StartServer has a stopped server back. It answers from its old database and
+// catches up; it leads if no other server runs.
 func (s *Sim) StartServer(n int) error {
 	s.lifeMu.Lock()
 	defer s.lifeMu.Unlock()
@@ -197,10 +229,12 @@ func (s *Sim) StartServer(n int) error {
 	if err != nil || one.sockets != nil {
 		return err
 	}
+	alone := !slices.ContainsFunc(s.servers, func(other *server) bool { return other.sockets != nil })
 	if err := s.openServer(context.Background(), one); err != nil {
 		return err
 	}
-	if s.raft.leader() < 0 {
+	s.replication.start(n)
+	if alone {
 		s.lead(n)
 	}
 	return nil
@@ -238,18 +272,8 @@ func (s *Sim) MoveLeadership() error {
 	return s.moveLeadership()
 }
 
-// elect gives a zone without a leader one.
-func (s *Sim) elect() error {
-	s.lifeMu.Lock()
-	defer s.lifeMu.Unlock()
-	if s.raft.leader() >= 0 {
-		return nil
-	}
-	return s.moveLeadership()
-}
-
 func (s *Sim) moveLeadership() error {
-	last := int(s.raft.last.Load())
+	last := s.raft.lastLeader()
 	for i := range s.servers {
 		next := (last + 1 + i) % len(s.servers)
 		if s.servers[next].sockets != nil {
@@ -260,28 +284,22 @@ func (s *Sim) moveLeadership() error {
 	return errors.New("move the leadership: no server runs")
 }
 
-// lead is called with lifeMu held. What was on its way goes on.
-func (s *Sim) lead(n int) {
-	s.mu.Lock()
-	s.raft.elected(n)
-	s.resumeSteps()
-	s.mu.Unlock()
-	s.attachLeader()
-}
-
 // LoseLeadership leaves the zone without a leader: every server refuses writes
 // and publishes nothing, and the VMs stay where they are.
 func (s *Sim) LoseLeadership() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.raft.depose()
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	s.update(func(t *tx) {
+		s.raft.enter(phaseUndecided)
+		t.loseDrivers()
+	})
 }
 
 // GainLeadership ends that: the server that led last leads, in a new term.
 func (s *Sim) GainLeadership() {
 	s.lifeMu.Lock()
 	defer s.lifeMu.Unlock()
-	s.lead(int(s.raft.last.Load()))
+	s.lead(s.raft.lastLeader())
 }
 
 // WaitSubscribed blocks until a subscriber of the leader's hook events would

@@ -9,32 +9,40 @@ import (
 	"time"
 )
 
-// authenticate finds who a session string stands for:
+// claim is what a session string says, and whether that is true.
+type claim struct {
+	who   identity
+	valid bool
+	// proof is what oned remembers of the session, "" for a login token.
+	proof string
+	// byDriver: the authentication driver has to be asked.
+	byDriver bool
+}
+
+// claim reads a session string:
 //
 //	name:password                       a user's own
 //	name:token                          a login token, perhaps scoped to a group
 //	serveradmin:<target>:<cipher token> the server user, acting for the target
 //
 // All of it counts as it is: oned unescapes nothing. The caller holds the lock.
-func (c *cloud) authenticate(session string) (identity, bool) {
+func (c *cloud) claim(session string) claim {
 	name, secret, found := strings.Cut(session, ":")
 	if !found {
-		return identity{}, false
+		return claim{}
 	}
 	u := c.userNamed(name)
 	if u == nil || u.Disabled {
-		return identity{}, false
+		return claim{}
 	}
 	if u.Driver == driverServer {
-		return c.authenticateServer(u, secret)
-	}
-	if u.accepts(secret) {
-		return identity{user: u, gid: u.GID, groups: u.Groups}, true
+		return c.serverClaim(u, secret)
 	}
 	if t, ok := u.token(secret); ok {
-		return scoped(u, t.GID)
+		who, valid := scoped(u, t.GID)
+		return claim{who: who, valid: valid}
 	}
-	return identity{}, false
+	return claim{who: identity{user: u, gid: u.GID, groups: u.Groups}, valid: u.accepts(secret), proof: secret}
 }
 
 // scoped is a user acting in one group only; gid -1 in all of them.
@@ -49,36 +57,35 @@ func scoped(u *user, gid int) (identity, bool) {
 	return identity{user: u, gid: gid, groups: []int{gid}}, true
 }
 
-// authenticateServer checks "<target>:<token>" or "<target>:<group>:<token>"; the token's plain text is
+// serverClaim reads "<target>:<token>" or "<target>:<group>:<token>"; the token's plain text is
 // "<server user>:<target>:<expiry>". As oned does, it takes the session's word for the target and the group:
 // the driver compares the server user's name and the expiry, nothing else.
-func (c *cloud) authenticateServer(server *user, rest string) (identity, bool) {
+func (c *cloud) serverClaim(server *user, rest string) claim {
 	target, token, found := strings.Cut(rest, ":")
 	if !found {
-		return identity{}, false
+		return claim{}
 	}
 	group := -1
 	if text, after, scoped := strings.Cut(token, ":"); scoped {
 		gid, err := strconv.Atoi(text)
 		if err != nil {
-			return identity{}, false
+			return claim{}
 		}
 		group, token = gid, after
 	}
 	u := c.userNamed(target)
-	plain, ok := decryptServerToken(server.PasswordHash, token)
-	if u == nil || !ok {
-		return identity{}, false
+	if u == nil {
+		return claim{}
 	}
+	read := claim{who: identity{user: u, gid: u.GID, groups: u.Groups}, proof: token, byDriver: true}
+	if group >= 0 {
+		read.who.gid, read.who.groups = group, []int{group}
+	}
+	plain, ok := decryptServerToken(server.PasswordHash, token)
 	parts := strings.Split(plain, ":")
 	seconds, err := strconv.ParseInt(parts[len(parts)-1], 10, 64)
-	if parts[0] != server.Name || err != nil || seconds <= time.Now().Unix() {
-		return identity{}, false
-	}
-	if group < 0 {
-		return identity{user: u, gid: u.GID, groups: u.Groups}, true
-	}
-	return identity{user: u, gid: group, groups: []int{group}}, true
+	read.valid = ok && parts[0] == server.Name && err == nil && seconds > time.Now().Unix()
+	return read
 }
 
 // decryptServerToken undoes base64(AES-256-CBC(text)) with PKCS#7 padding; the

@@ -31,6 +31,9 @@ type Sim struct {
 
 	requests atomic.Int64
 	raft     raft
+	// sessions are each server's.
+	sessions    []*sessions
+	replication *replication
 
 	// lifeMu guards starting, stopping and restarting, and what listens.
 	lifeMu  sync.Mutex
@@ -54,9 +57,13 @@ func New(config Config) (*Sim, error) {
 	s := &Sim{
 		config: config, delays: newDelays(config), calls: newCallLog(),
 		cloud: newCloud(config), hooks: newHooks(config.Published), servers: newServers(config),
+		replication: newReplication(config),
+	}
+	for range s.servers {
+		s.sessions = append(s.sessions, newSessions(config))
 	}
 	if len(s.servers) > 1 {
-		s.raft.elected(0)
+		s.raft.elected(0, 0)
 	}
 	return s, nil
 }
@@ -80,14 +87,14 @@ func (s *Sim) Start(ctx context.Context) error {
 		return err
 	}
 	s.running = true
+	if s.raft.isZone() && s.raft.leader() < 0 {
+		s.lead(s.raft.lastLeader())
+	}
+	s.watchConnections()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.resumeSteps()
-	for _, v := range s.cloud.vms {
-		for _, a := range v.Scheduled {
-			s.scheduleAction(v.ID, a)
-		}
-	}
+	s.replication.reset(s.cloud)
+	s.takeOver()
 	return nil
 }
 

@@ -42,8 +42,8 @@ func TestZoneComesBack(t *testing.T) {
 
 	s = again(t, config)
 	defer stop(t, s)
-	awaitState(t, s, booting, "RUNNING")
 	awaitState(t, s, running, "RUNNING")
+	awaitEndOfTrouble(t, s, booting)
 	if whoIs(t, s, "alice:other") != "alice" || whoIs(t, s, serverSessionOf(t, s)) != "alice" {
 		t.Error("users do not come back as they were")
 	}

@@ -18,7 +18,9 @@ type Summary struct {
 	BootDelay   string         `json:"boot_delay"`
 	CallDelay   string         `json:"call_delay"`
 	Calls       map[string]int `json:"calls"`
-	Events      EventCounts    `json:"events"`
+	// AuthDriverRuns is how often all servers have run the authentication driver.
+	AuthDriverRuns int         `json:"auth_driver_runs"`
+	Events         EventCounts `json:"events"`
 }
 
 // State says what there is: VMs by state, documents by type, and so on.
@@ -29,7 +31,7 @@ func (s *Sim) State() Summary {
 		Version: Version, Endpoint: s.Endpoint(), Hooks: s.HooksEndpoint(), Leader: s.raft.leader() >= 0,
 		Servers: s.Servers(),
 		VMs:     map[string]int{}, Documents: map[string]int{}, BootDelay: boot.String(), CallDelay: call.String(),
-		Calls: s.CallCounts(), Events: s.Events(),
+		Calls: s.CallCounts(), AuthDriverRuns: s.AuthDriverRuns(), Events: s.Events(),
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()

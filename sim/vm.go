@@ -32,6 +32,12 @@ type vm struct {
 	// Wanted is a host that one.vm.deploy asked for, -1 without one.
 	Wanted int `json:"wanted"`
 
+	// HalfWritten: the leader ended while it gave the VM a host, which no server
+	// can do since then.
+	HalfWritten bool `json:"half_written,omitempty"`
+
+	// paused: its boot waits for the end of a pause.
+	paused bool
 	// generation makes timers of an earlier state void.
 	generation uint64
 }

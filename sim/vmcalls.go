@@ -88,6 +88,9 @@ func vmDeploy(r *request) answer {
 		if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts) {
 			return notFound("host", r.int(2))
 		}
+		if v.HalfWritten {
+			return refuse(opennebula.CodeInternal, noHistory)
+		}
 		chosen := r.cloud.hosts[r.int(2)]
 		if !chosen.fits(v) && !r.flagOr(3, false) {
 			return refuse(opennebula.CodeAction, fmt.Sprintf("Not enough capacity in host %d.", chosen.ID))

@@ -35,7 +35,12 @@ func (s *Sim) ResumeBoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults.bootsPaused = false
-	s.resumeSteps()
+	for _, v := range s.cloud.vms {
+		if v.paused {
+			v.paused = false
+			s.scheduleStep(v)
+		}
+	}
 }
 
 // FailBoots has the next n boots end in their failure state.

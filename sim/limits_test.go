@@ -1,0 +1,341 @@
+package sim_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/sim"
+)
+
+// runsOf is how many runs of the authentication driver something costs.
+func runsOf(s *sim.Sim, what func()) int {
+	before := s.AuthDriverRuns()
+	what()
+	return s.AuthDriverRuns() - before
+}
+
+func TestOneSessionAUserIsRemembered(t *testing.T) {
+	s := start(t, sim.Config{})
+	soon := time.Now().Add(time.Minute)
+	first, second := serverSession(s.ServerCredentials(), "alice", soon), serverSession(s.ServerCredentials(), "alice", soon.Add(time.Second))
+	ask := func(session string) func() {
+		return func() {
+			if who := whoIs(t, s, session); who != "alice" {
+				t.Errorf("%s is %q", session, who)
+			}
+		}
+	}
+	token := must(t, s, "one.user.login", alice, "alice", "", 600, -1).text
+	for i, one := range []struct {
+		session string
+		runs    int
+	}{
+		{first, 1}, {first, 0}, {second, 1}, {first, 1}, {"alice:" + token, 0}, {first, 0}, {alice, 0}, {first, 1},
+		{serverSession(s.ServerCredentials(), "oneadmin", soon), 1}, {first, 0},
+	} {
+		asked := ask(one.session)
+		if strings.Contains(one.session, ":oneadmin:") {
+			asked = func() { must(t, s, "one.user.info", one.session, -1, false) }
+		}
+		if runs := runsOf(s, asked); runs != one.runs {
+			t.Errorf("call %d ran the driver %d times, not %d", i, runs, one.runs)
+		}
+	}
+	must(t, s, "one.user.passwd", oneadmin, 2, "other")
+	if runs := runsOf(s, ask(first)); runs != 1 {
+		t.Errorf("after a change of the password the driver ran %d times", runs)
+	}
+	if runs := runsOf(s, func() { whoIs(t, s, serverSession("serveradmin:guess", "alice", soon)) }); runs != 1 {
+		t.Errorf("a wrong token ran the driver %d times", runs)
+	}
+	if runs := runsOf(s, ask(first)); runs != 0 {
+		t.Error("a wrong token drove out the right one")
+	}
+}
+
+// TestDriverRunsWaitForEachOther: there is one processor.
+func TestDriverRunsWaitForEachOther(t *testing.T) {
+	s := start(t, sim.Config{TimeFactor: 0.1})
+	var sessions []string
+	for i := range 4 {
+		sessions = append(sessions, serverSession(s.ServerCredentials(), "alice", time.Now().Add(time.Duration(i+1)*time.Minute)))
+	}
+	begin := time.Now()
+	parallel(4, 4, func(i int) { must(t, s, "one.user.info", sessions[i], -1, false) })
+	if took := time.Since(begin); took < 120*time.Millisecond {
+		t.Errorf("four runs of 30 ms took %s", took)
+	}
+	if state := s.State(); state.AuthDriverRuns != 4 || s.Servers()[0].AuthDriverRuns != 4 {
+		t.Errorf("%d runs were counted", state.AuthDriverRuns)
+	}
+}
+
+// TestEachServerRemembersForItself, and a write that is passed on is checked by both.
+func TestEachServerRemembersForItself(t *testing.T) {
+	s := zoneOfThree(t, sim.Config{})
+	session := serverSession(s.ServerCredentials(), "alice", time.Now().Add(time.Minute))
+	text := "<TEMPLATE><NAME>d</NAME></TEMPLATE>"
+	if runs := runsOf(s, func() { at(t, s, 1, "one.document.allocate", session, text, 100) }); runs != 2 {
+		t.Errorf("a write at a follower ran the driver %d times", runs)
+	}
+	if runs := runsOf(s, func() { at(t, s, 2, "one.user.info", session, -1) }); runs != 1 {
+		t.Errorf("a read at another follower ran the driver %d times", runs)
+	}
+}
+
+// hold takes connections of a server until the test ends, or the function is called.
+func hold(t *testing.T, endpoint string, count int) (release func()) {
+	t.Helper()
+	address := strings.TrimSuffix(strings.TrimPrefix(endpoint, "http://"), "/RPC2")
+	var held []net.Conn
+	release = func() {
+		for _, conn := range held {
+			_ = conn.Close()
+		}
+		held = nil
+	}
+	t.Cleanup(release)
+	for range count {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+	}
+	return release
+}
+
+func connections(s *sim.Sim, server int) int { return s.Servers()[server].Connections["127.0.0.1"].Now }
+
+func TestSixteenthConnectionWaits(t *testing.T) {
+	s := start(t, sim.Config{})
+	release := hold(t, s.Endpoint(), 15)
+	within(t, "15 connections are held", func() bool { return connections(s, 0) == 15 })
+	answered := make(chan reply)
+	go func() { answered <- call(t, s, "one.system.version", oneadmin) }()
+	select {
+	case <-answered:
+		t.Error("a sixteenth connection was served")
+	case <-time.After(50 * time.Millisecond):
+	}
+	release()
+	<-answered
+	if peak := s.Servers()[0].Connections["127.0.0.1"].Peak; peak != 15 {
+		t.Errorf("%d connections were served at a time", peak)
+	}
+}
+
+func TestConnectionEndsAfterThirtyCalls(t *testing.T) {
+	s := start(t, sim.Config{})
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimSuffix(strings.TrimPrefix(s.Endpoint(), "http://"), "/RPC2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	body, reader := requestBody("one.system.version", oneadmin), bufio.NewReader(conn)
+	for n := 1; n <= 30; n++ {
+		_, err := fmt.Fprintf(conn, "POST /RPC2 HTTP/1.1\r\nHost: oned\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatalf("call %d: %v", n, err)
+		}
+		_, _ = bufio.NewReader(answer.Body).WriteTo(discard{})
+		_ = answer.Body.Close()
+		if closes := answer.Close; closes != (n == 30) {
+			t.Errorf("call %d: the connection is closed: %v", n, closes)
+		}
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// TestZoneElectsWhenConnectionsAreTaken: the leader's messages need one of a
+// follower's connections, too.
+func TestZoneElectsWhenConnectionsAreTaken(t *testing.T) {
+	s := zoneOf(t, sim.Config{ElectionTime: 100 * time.Millisecond})
+	release := hold(t, s.Servers()[0].Endpoint, 15)
+	within(t, "15 connections of the leader are held", func() bool { return connections(s, 0) == 15 })
+	if s.Servers()[1].Term != 1 {
+		t.Error("the zone elected because of its leader's connections")
+	}
+	refused := at(t, s, 1, "one.document.delete", oneadmin, 7)
+	if refused.code != 0x2000 || !strings.Contains(refused.text, "libcurl failed to execute the HTTP POST transaction, explaining:  Operation timed out") {
+		t.Errorf("a follower could not pass a write on: %s", refused.raw)
+	}
+	release()
+	first, second := hold(t, s.Servers()[1].Endpoint, 15), hold(t, s.Servers()[2].Endpoint, 15)
+	within(t, "the zone has elected twice", func() bool { return s.Servers()[2].Term > 4 })
+	first()
+	second()
+	awaitLeader(t, s)
+	term := s.Servers()[0].Term
+	within(t, "calls are answered", func() bool { return at(t, s, 1, "one.system.version", oneadmin).ok })
+	if now := s.Servers()[0].Term; now > term {
+		t.Errorf("the zone went on electing: term %d, then %d", term, now)
+	}
+}
+
+// TestFollowersReadLate: also what was written through the same follower.
+func TestFollowersReadLate(t *testing.T) {
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, FollowerLag: 100 * time.Millisecond, BootDelay: sim.NoDelay})
+	text := "<TEMPLATE><NAME>d</NAME></TEMPLATE>"
+	missed := 0
+	for range 40 {
+		id := at(t, s, 1, "one.document.allocate", oneadmin, text, 100).id(t)
+		if seen := at(t, s, 1, "one.document.info", oneadmin, id); !seen.ok {
+			missed++
+			if seen.text != fmt.Sprintf("[one.document.info] Error getting document [%d].", id) || seen.code != 0x400 {
+				t.Errorf("it answered %s", seen.raw)
+			}
+		}
+		if !at(t, s, 0, "one.document.info", oneadmin, id).ok {
+			t.Error("the leader does not have what it wrote")
+		}
+		within(t, "the follower has it", func() bool { return at(t, s, 1, "one.document.info", oneadmin, id).ok })
+	}
+	if missed < 5 || missed > 38 {
+		t.Errorf("%d of 40 documents were missed by a read at once", missed)
+	}
+	pool := func() string { return at(t, s, 2, "one.documentpool.info", oneadmin, -2, -1, -1, 100).text }
+	within(t, "another follower lists all", func() bool { return strings.Count(pool(), "<DOCUMENT>") == 40 })
+}
+
+// TestServerComesBackBehind answers from its old database for a while: what
+// has ended goes on there, and what is new is not there.
+func TestServerComesBackBehind(t *testing.T) {
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, FollowerLag: time.Millisecond, TimeFactor: 0.1, BootDelay: sim.NoDelay})
+	vm := runningVM(t, s)
+	within(t, "the follower has it running", func() bool {
+		return strings.Contains(at(t, s, 2, "one.vm.info", oneadmin, vm).text, "<LCM_STATE>3<")
+	})
+	if err := s.StopServer(2); err != nil {
+		t.Fatal(err)
+	}
+	must(t, s, "one.vm.action", oneadmin, "terminate-hard", vm)
+	awaitState(t, s, vm, "DONE")
+	newVM := runningVM(t, s)
+	if err := s.StartServer(2); err != nil {
+		t.Fatal(err)
+	}
+	if old := at(t, s, 2, "one.vm.info", oneadmin, vm).text; !strings.Contains(old, "<LCM_STATE>3<") {
+		t.Errorf("it knows more than it did: %s", old)
+	}
+	if pool := at(t, s, 2, "one.vmpool.infoextended", oneadmin, -2, -1, -1, -1).text; strings.Count(pool, "<VM>") != 1 {
+		t.Errorf("it lists %s", pool)
+	}
+	within(t, "it has caught up", func() bool {
+		return strings.Contains(at(t, s, 2, "one.vm.info", oneadmin, vm).text, "<STATE>6<") &&
+			strings.Contains(at(t, s, 2, "one.vm.info", oneadmin, newVM).text, "<LCM_STATE>3<")
+	})
+}
+
+// TestDriversDieWithTheLeader: what they were at stays as it is, and what
+// brings each state on is what brought it on in a real zone.
+func TestDriversDieWithTheLeader(t *testing.T) {
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, BootDelay: time.Hour})
+	var ids []int
+	for range 5 {
+		ids = append(ids, instantiate(t, s, "vm", ""))
+	}
+	for i, state := range []string{"PROLOG", "BOOT", "SHUTDOWN", "LCM_INIT"} {
+		if err := s.BreakVM(ids[i], state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.StopServer(0); err != nil {
+		t.Fatal(err)
+	}
+	s.SetBootDelay(0)
+	awaitLeader(t, s)
+	other := runningVMAt(t, s, 1)
+	for i, state := range []string{"PROLOG", "BOOT", "SHUTDOWN", "LCM_INIT", "PENDING"} {
+		if got := stateOf(s, ids[i]); got != state {
+			t.Errorf("a VM in %s became %s while VM %d was started", state, got, other)
+		}
+	}
+	act := func(method string, parameters ...any) reply {
+		return at(t, s, 1, method, append([]any{oneadmin}, parameters...)...)
+	}
+	for i, step := range []string{"PROLOG", "BOOT"} {
+		act("one.vm.recover", ids[i], 0)
+		awaitState(t, s, ids[i], step+"_FAILURE")
+		act("one.vm.recover", ids[i], 2)
+		awaitState(t, s, ids[i], "RUNNING")
+	}
+	act("one.vm.action", "terminate-hard", ids[2])
+	awaitState(t, s, ids[2], "DONE")
+	begun := ids[3]
+	for _, operation := range []int{0, 2} {
+		if r := act("one.vm.recover", begun, operation); !r.ok || stateOf(s, begun) != "LCM_INIT" {
+			t.Errorf("recover %d of a VM in LCM_INIT: %s", operation, r.raw)
+		}
+	}
+	want := fmt.Sprintf("[one.vm.action] Error performing action \"terminate-hard\": Could not terminate VM %d, wrong state LCM_INIT.", begun)
+	if r := act("one.vm.action", "terminate-hard", begun); r.code != 0x0800 || r.text != want {
+		t.Errorf("terminate-hard of a VM in LCM_INIT: %s", r.raw)
+	}
+	act("one.vm.recover", begun, 4)
+	runningVMAt(t, s, 1)
+	if got := stateOf(s, begun); got != "CLEANUP_RESUBMIT" {
+		t.Errorf("a VM in LCM_INIT that is made anew became %s", got)
+	}
+	act("one.vm.recover", begun, 3)
+	awaitState(t, s, begun, "DONE")
+	if r := act("one.vm.deploy", ids[4], 0); r.code != 0x2000 || r.text != "[one.vm.deploy] Cannot update virtual machine history" {
+		t.Errorf("a VM with half a history was given a host: %s", r.raw)
+	}
+	act("one.vm.action", "terminate", ids[4])
+	awaitState(t, s, ids[4], "DONE")
+}
+
+// runningVMAt starts a VM at a server of the zone.
+func runningVMAt(t *testing.T, s *sim.Sim, server int) int {
+	t.Helper()
+	id := at(t, s, server, "one.template.instantiate", oneadmin, 0, "vm", false, "", false).id(t)
+	awaitState(t, s, id, "RUNNING")
+	return id
+}
+
+func TestDriversDieWithASingleOned(t *testing.T) {
+	s := start(t, sim.Config{BootDelay: sim.NoDelay})
+	s.PauseBoots()
+	id := instantiate(t, s, "vm", "")
+	awaitState(t, s, id, "BOOT")
+	if err := s.Restart(time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	client.CloseIdleConnections()
+	s.ResumeBoots()
+	runningVM(t, s)
+	if got := stateOf(s, id); got != "BOOT" {
+		t.Errorf("it became %s", got)
+	}
+	awaitEndOfTrouble(t, s, id)
+}
+
+// TestWriteUnderWayAtTheLeadersEnd is refused without a reason.
+func TestWriteUnderWayAtTheLeadersEnd(t *testing.T) {
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, CallDelays: map[string]time.Duration{"one.template.instantiate": 100 * time.Millisecond}})
+	answered := make(chan reply)
+	go func() { answered <- at(t, s, 1, "one.template.instantiate", oneadmin, 0, "vm", false, "", false) }()
+	within(t, "the call is under way", func() bool { return s.CallCounts()["one.template.instantiate"] == 1 })
+	if err := s.MoveLeadership(); err != nil {
+		t.Fatal(err)
+	}
+	want := "[one.template.instantiate] Error allocating a new virtual machine template."
+	if r := <-answered; r.code != 0x2000 || r.text != want {
+		t.Errorf("it was answered with %s", r.raw)
+	}
+}

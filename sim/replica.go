@@ -1,0 +1,281 @@
+package sim
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// catchUpTime is how long a server was behind that had been started again.
+const catchUpTime = 10 * time.Second
+
+// replication brings what the leader has committed into the databases of the
+// zone's servers. The leader itself has the cloud; the others have a replica
+// each, which is behind by up to the lag, and by more after a restart.
+type replication struct {
+	lag, catchUp time.Duration
+
+	mu       sync.RWMutex
+	index    atomic.Int64
+	replicas []*replica
+}
+
+// replica is a server's database: copies of objects as they were at a commit.
+// All replicas share the copies, which nobody changes.
+type replica struct {
+	cloud *cloud
+	// pending are commits that are in the log and not yet in the database.
+	pending []replicated
+	// stopped: the server does not run. Its log catches up when it is back.
+	stopped bool
+	// index is the last commit in the database.
+	index atomic.Int64
+}
+
+// replicated is a commit on its way to a replica.
+type replicated struct {
+	due     time.Time
+	index   int64
+	objects []copied
+}
+
+// copied is an object at a commit; nil where it is gone.
+type copied struct {
+	key  recordKey
+	item any
+}
+
+func newReplication(config Config) *replication {
+	r := &replication{lag: config.FollowerLag, catchUp: time.Duration(config.TimeFactor * float64(catchUpTime))}
+	if len(config.Others) > 0 {
+		for range 1 + len(config.Others) {
+			r.replicas = append(r.replicas, &replica{cloud: emptyCloud()})
+		}
+	}
+	return r
+}
+
+// reset gives every replica all that the cloud has. The cloud's lock is held.
+func (r *replication) reset(c *cloud) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.replicas) == 0 {
+		return
+	}
+	all := c.copies()
+	for _, one := range r.replicas {
+		one.cloud, one.pending, one.stopped = emptyCloud(), nil, false
+		one.cloud.hosts = c.hosts
+		one.apply(replicated{index: r.index.Load(), objects: all})
+	}
+}
+
+// commit queues what a change of the cloud has touched for every replica; the
+// leader's has it at once. The cloud's lock is held.
+func (r *replication) commit(t *tx, leader int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	index := r.index.Add(1)
+	if len(r.replicas) == 0 {
+		return
+	}
+	objects := make([]copied, 0, len(t.order))
+	for _, key := range t.order {
+		if item, replicates := copyOf(t.dirty[key]); replicates {
+			objects = append(objects, copied{key, item})
+		}
+	}
+	at := time.Now()
+	for i, one := range r.replicas {
+		due := at
+		if i != leader {
+			due = at.Add(r.delay())
+		}
+		one.pending = append(one.pending, replicated{due: due, index: index, objects: objects})
+		one.advance(at)
+	}
+}
+
+// delay is how long a commit takes to a follower's database: nothing for one
+// half of them, as measured, and for the other up to the lag, a quarter of it
+// in the median.
+func (r *replication) delay() time.Duration {
+	if rand.IntN(2) == 0 { //nolint:gosec // no secret depends on it
+		return 0
+	}
+	share := rand.Float64() //nolint:gosec // no secret depends on it
+	return time.Duration(share * share * float64(r.lag))
+}
+
+// read hands a follower's database to the function.
+func (r *replication) read(server int, what func(c *cloud)) {
+	r.mu.Lock()
+	one := r.replicas[server]
+	one.advance(time.Now())
+	r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	what(one.cloud)
+}
+
+// applied is the index of the last commit in a server's database.
+func (r *replication) applied(server int) int {
+	if len(r.replicas) == 0 {
+		return int(r.index.Load())
+	}
+	return int(r.replicas[server].index.Load())
+}
+
+// stop is for a server that is killed: its database stays as it is.
+func (r *replication) stop(server int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.replicas) > 0 {
+		r.replicas[server].advance(time.Now())
+		r.replicas[server].stopped = true
+	}
+}
+
+// start has a killed server catch up, little by little.
+func (r *replication) start(server int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.replicas) == 0 {
+		return
+	}
+	one, at := r.replicas[server], time.Now()
+	one.stopped = false
+	for i := range one.pending {
+		one.pending[i].due = at.Add(r.catchUp * time.Duration(i+1) / time.Duration(len(one.pending)))
+	}
+}
+
+// lead gives a server that leads from now on all that has been committed.
+func (r *replication) lead(server int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.replicas) == 0 {
+		return
+	}
+	one := r.replicas[server]
+	for i := range one.pending {
+		one.pending[i].due = time.Time{}
+	}
+	one.stopped = false
+	one.advance(time.Now())
+}
+
+// advance applies what is due, in order.
+func (r *replica) advance(at time.Time) {
+	done := 0
+	for !r.stopped && done < len(r.pending) && !r.pending[done].due.After(at) {
+		r.apply(r.pending[done])
+		done++
+	}
+	r.pending = slices.Delete(r.pending, 0, done)
+}
+
+func (r *replica) apply(c replicated) {
+	r.index.Store(c.index)
+	for _, object := range c.objects {
+		r.cloud.put(object.key, object.item)
+	}
+}
+
+// put sets or removes an object of a replica.
+func (c *cloud) put(key recordKey, item any) {
+	if key.id >= c.next[key.kind] {
+		c.next[key.kind] = key.id + 1
+	}
+	switch key.kind {
+	case kindUser:
+		putInto(c.users, key.id, item)
+	case kindGroup:
+		putInto(c.groups, key.id, item)
+	case kindDocument:
+		putInto(c.documents, key.id, item)
+	case kindTemplate:
+		putInto(c.templates, key.id, item)
+	case kindVM:
+		putInto(c.vms, key.id, item)
+	case kindNetwork:
+		putInto(c.networks, key.id, item)
+	case kindVNTemplate:
+		putInto(c.vnTemplates, key.id, item)
+	case kindVRouter:
+		putInto(c.vrouters, key.id, item)
+	}
+}
+
+func putInto[T any](pool map[int]*T, id int, item any) {
+	if object, there := item.(*T); there {
+		pool[id] = object
+		return
+	}
+	delete(pool, id)
+}
+
+// copyOf is an object as it stands; false for what no call reads from a
+// replica. nil stays nil.
+func copyOf(item any) (any, bool) {
+	switch o := item.(type) {
+	case nil:
+		return nil, true
+	case *user:
+		c := *o
+		c.Groups, c.Tokens = slices.Clone(o.Groups), slices.Clone(o.Tokens)
+		return &c, true
+	case *group:
+		c := *o
+		return &c, true
+	case *document:
+		c := *o
+		return &c, true
+	case *vmTemplate:
+		c := *o
+		return &c, true
+	case *vm:
+		c := *o
+		c.History, c.Scheduled, c.Monitoring = slices.Clone(o.History), slices.Clone(o.Scheduled), maps.Clone(o.Monitoring)
+		return &c, true
+	case *network:
+		c := *o
+		c.Ranges = slices.Clone(o.Ranges)
+		for i := range c.Ranges {
+			c.Ranges[i].used = maps.Clone(c.Ranges[i].used)
+		}
+		return &c, true
+	case *vnTemplate:
+		c := *o
+		return &c, true
+	case *vrouter:
+		c := *o
+		c.VMs = slices.Clone(o.VMs)
+		return &c, true
+	}
+	return nil, false
+}
+
+// copies are copies of everything.
+func (c *cloud) copies() []copied {
+	var all []copied
+	all = copyAll(all, kindUser, c.users)
+	all = copyAll(all, kindGroup, c.groups)
+	all = copyAll(all, kindDocument, c.documents)
+	all = copyAll(all, kindTemplate, c.templates)
+	all = copyAll(all, kindVM, c.vms)
+	all = copyAll(all, kindNetwork, c.networks)
+	all = copyAll(all, kindVNTemplate, c.vnTemplates)
+	return copyAll(all, kindVRouter, c.vrouters)
+}
+
+func copyAll[T any](all []copied, kind string, pool map[int]*T) []copied {
+	for id, item := range pool {
+		copy, _ := copyOf(item)
+		all = append(all, copied{recordKey{kind, id}, copy})
+	}
+	return all
+}

@@ -1,0 +1,69 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// forwarding is oned's text about a write that a follower could not pass on.
+const forwarding = "libcurl failed to execute the HTTP POST transaction, explaining:  "
+
+// The refusals of a zone in an election. None of these calls has begun.
+var (
+	noLeaderFound = refuse(opennebula.CodeInternal, "Cannot process request, no leader found")
+	inElection    = refuse(opennebula.CodeInternal, "Cannot process request, oned cluster in election mode")
+	replicating   = refuse(opennebula.CodeInternal, "Cannot process request, oned cluster is replicating log")
+)
+
+// lostPlace is the refusal of a write that was under way when the leader lost
+// its place: oned's ordinary sentence, without a reason.
+func lostPlace(method string) *refusal {
+	if method == "one.template.instantiate" {
+		return refuse(opennebula.CodeInternal, "Error allocating a new virtual machine template.")
+	}
+	return refuse(opennebula.CodeInternal, "")
+}
+
+// route finds the server that carries out a write that came to another one: a
+// follower passes it on to the leader, in a connection of its own, which leave
+// gives back.
+func (s *Sim) route(ctx context.Context, server int, session string) (leader int, leave func(), refused *refusal) {
+	leave = func() {}
+	switch phase := s.raft.currentPhase(); {
+	case phase == phaseUnnoticed:
+		return 0, leave, refuse(opennebula.CodeInternal, forwarding+s.unreachable(s.raft.lastLeader()))
+	case phase == phaseElection:
+		return 0, leave, inElection
+	case phase == phaseUndecided:
+		return 0, leave, noLeaderFound
+	case s.raft.leads(server):
+		if s.raft.reconciling() {
+			return 0, leave, replicating
+		}
+		return server, leave, nil
+	}
+	leader = s.raft.leader()
+	if leader < 0 {
+		return 0, leave, noLeaderFound
+	}
+	leave, err := s.servers[leader].gate.enter(ctx, s.forwardTimeout())
+	if err != nil {
+		return 0, func() {}, refuse(opennebula.CodeInternal, forwarding+fmt.Sprintf(
+			"Operation timed out after %d milliseconds with 0 bytes received", s.forwardTimeout().Milliseconds()))
+	}
+	s.admit(leader, session)
+	if s.raft.reconciling() {
+		leave()
+		return 0, func() {}, replicating
+	}
+	return leader, leave, nil
+}
+
+// unreachable is libcurl's text about a server that does not run.
+func (s *Sim) unreachable(server int) string {
+	host, port, _ := net.SplitHostPort(s.servers[server].rpcAddress)
+	return fmt.Sprintf("Failed to connect to %s port %s after 0 ms: Couldn't connect to server", host, port)
+}
