@@ -68,10 +68,18 @@ type ClusterConfig struct {
 // Server is a NATS server with JetStream inside this process.
 type Server struct {
 	config ServerConfig
-	nats   *server.Server
 	lock   *flock.Flock
 	stop   sync.Once
 	done   chan struct{}
+	// life ends with Stop, and guarding waits for what watches the disk.
+	life     context.Context
+	end      context.CancelFunc
+	guarding sync.WaitGroup
+	// port is where a server that is started anew listens; for guard only.
+	port int
+
+	mu   sync.Mutex
+	nats *server.Server // another one after a disk was full
 }
 
 // StartServer starts the embedded server and returns when clients can connect.
@@ -86,11 +94,20 @@ func StartServer(config ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	running, err := runServer(options, loggerOr(config.Logger))
+	running, broken, err := runServer(options, loggerOr(config.Logger))
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{config: config, nats: running, lock: lock, done: make(chan struct{})}, nil
+	s := &Server{config: config, nats: running, lock: lock, done: make(chan struct{})}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.guarding.Go(func() { s.guard(broken) })
+	return s, nil
+}
+
+func (s *Server) current() *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nats
 }
 
 // Reload reads the server's file again: users, permissions and certificates
@@ -102,7 +119,7 @@ func (s *Server) Reload() error {
 	}
 	options, err := serverOptions(s.config)
 	if err == nil {
-		err = s.nats.ReloadOptions(options)
+		err = s.current().ReloadOptions(options)
 	}
 	if err != nil {
 		return fmt.Errorf("reload the NATS server's file %s: %w", s.config.File, err)
@@ -111,11 +128,14 @@ func (s *Server) Reload() error {
 }
 
 // URL is where clients connect to: nats://127.0.0.1:4222.
-func (s *Server) URL() string { return s.nats.ClientURL() }
+func (s *Server) URL() string { return s.current().ClientURL() }
 
 // InProcess is the option for Config.Options with which this process talks to
 // its server through memory instead of TCP.
-func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.nats) }
+func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
+
+// InProcessConn is a connection to the server that runs now.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.current().InProcessConn() }
 
 // Stop ends the server: it takes no more messages, writes what it has and
 // unlocks the folder. When ctx ends first Stop returns its error and the rest
@@ -132,8 +152,11 @@ func (s *Server) Stop(ctx context.Context) error {
 
 func (s *Server) shutdown() {
 	defer close(s.done)
-	s.nats.Shutdown()
-	s.nats.WaitForShutdown()
+	s.end()
+	s.guarding.Wait()
+	running := s.current()
+	running.Shutdown()
+	running.WaitForShutdown()
 	_ = s.lock.Close()
 }
 
@@ -259,23 +282,24 @@ func shareOfDisk(folder string) int64 {
 }
 
 // runServer starts the server. What it finds wrong on the way it tells its
-// logger only, in Fatalf: the first such line becomes the error.
-func runServer(options *server.Options, logger *slog.Logger) (*server.Server, error) {
+// logger only, in Fatalf: the first such line becomes the error. broken has a value when
+// the server has given up writing.
+func runServer(options *server.Options, logger *slog.Logger) (running *server.Server, broken <-chan struct{}, err error) {
 	if err := checkPort(options); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	running, err := server.NewServer(options)
+	running, err = server.NewServer(options)
 	if err != nil {
-		return nil, fmt.Errorf("start the embedded NATS server: %w", err)
+		return nil, nil, fmt.Errorf("start the embedded NATS server: %w", err)
 	}
 	bridge := newServerLogger(logger)
 	running.SetLoggerV2(bridge, false, false, false)
 	go running.Start()
 	if err := awaitReady(running, bridge.fatal); err != nil {
 		running.Shutdown()
-		return nil, fmt.Errorf("start the embedded NATS server on %s: %w", options.StoreDir, err)
+		return nil, nil, fmt.Errorf("start the embedded NATS server on %s: %w", options.StoreDir, err)
 	}
-	return running, nil
+	return running, bridge.broken, nil
 }
 
 func awaitReady(running *server.Server, fatal <-chan string) error {
