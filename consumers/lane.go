@@ -208,11 +208,12 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, mayLeave bool,
 		}
 		end := l.outcomeOf(ctx, err)
 		l.worker.health.note(l.worker.config.Logger, l.service, end, err)
-		if end != again {
+		switch {
+		case end != again:
 			refused = time.Time{}
-		} else if refused.IsZero() {
+		case refused.IsZero():
 			refused = time.Now()
-		} else if time.Since(refused) >= l.worker.config.Settings.RetryFor {
+		case time.Since(refused) >= l.worker.config.Settings.RetryFor:
 			end, err = reject, fmt.Errorf("%w, tried since %s: %w", errPoison, refused.UTC().Format(time.RFC3339), err)
 		}
 		switch end {

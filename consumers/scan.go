@@ -20,20 +20,41 @@ const (
 	// scan that hung while oned was away says nothing about its cost.
 	scanShare    = 100
 	longestPause = 4
+	// scanAgain is when a scan that failed is made again, at the latest.
+	scanAgain = 10 * time.Second
 )
 
 // scanRegularly wakes the services that wait, or are overdue, although nothing is
 // set to wake them: left behind by another server, by a lost stream, or by an API
 // that died between creating a document and queueing its command.
 func (w *Worker) scanRegularly(ctx context.Context) {
-	pause := time.Duration(0)
-	for idle.For(ctx, pause) == nil {
+	pause, failed := time.Duration(0), false
+	for w.untilScan(ctx, pause) == nil {
 		began := time.Now()
-		if err := w.scan(ctx); err != nil && ctx.Err() == nil {
+		err := w.scan(ctx)
+		if err != nil && !failed && ctx.Err() == nil {
 			w.config.Logger.Warn("the services could not be looked through; it is tried again", "error", err)
 		}
 		pause = scanPause(w.config.ScanInterval, time.Since(began))
+		if failed = err != nil; failed {
+			pause = min(pause, scanAgain)
+		}
 	}
+}
+
+// untilScan waits for so long, or until the zone's leader has changed: what was on its way
+// with the old one may have been left behind, and no event tells of that.
+func (w *Worker) untilScan(ctx context.Context, pause time.Duration) error {
+	term, _ := w.oned.Leadership()
+	for end := time.Now().Add(pause); time.Until(end) > 0; {
+		if err := idle.For(ctx, min(time.Second, time.Until(end))); err != nil {
+			return err
+		}
+		if now, _ := w.oned.Leadership(); now != term && term > 0 {
+			return nil
+		}
+	}
+	return ctx.Err()
 }
 
 // scanPause is how long to wait after a scan that took so long.

@@ -274,9 +274,7 @@ func (e *explainer) explainStay(vm VM) string {
 		return ""
 	}
 	said := ", where it has been since " + stay.Since.UTC().Format(time.RFC3339)
-	if stay.Scheduler != "" {
-		said += " (" + stay.Scheduler + ")"
-	}
+	said += stay.quote()
 	if !stay.Due.IsZero() {
 		said += "; unless it moves, something is done about it at " + stay.Due.UTC().Format(time.RFC3339)
 	}

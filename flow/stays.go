@@ -55,16 +55,18 @@ type Stay struct {
 	Failing bool `json:"failing,omitempty"`
 	// Remade counts the VMs in whose place this one was made.
 	Remade int `json:"remade,omitempty"`
-	// Scheduler is why no host takes the VM, as oned's scheduler says.
+	// Scheduler is why no host takes the VM, as oned's scheduler says, and Error is what oned
+	// noted of its last failure.
 	Scheduler string `json:"scheduler,omitempty"`
+	Error     string `json:"error,omitempty"`
 }
 
 // Inspection is what a VM's whole XML tells besides its state.
 type Inspection struct {
 	// Since is when the VM came to its state; zero where oned does not note that.
 	Since time.Time
-	// Scheduler is USER_TEMPLATE/SCHED_MESSAGE.
-	Scheduler string
+	// Scheduler is USER_TEMPLATE/SCHED_MESSAGE, and Error USER_TEMPLATE/ERROR.
+	Scheduler, Error string
 }
 
 // Inspect reads an Inspection of the VM from its XML; nil where it has moved on since.
@@ -75,7 +77,8 @@ func Inspect(vm VM, tree Template) *Inspection {
 		return nil
 	}
 	scheduler, _ := tree.Lookup("USER_TEMPLATE", "SCHED_MESSAGE")
-	inspection := &Inspection{Scheduler: strings.TrimSpace(scheduler)}
+	failure, _ := tree.Lookup("USER_TEMPLATE", "ERROR")
+	inspection := &Inspection{Scheduler: strings.TrimSpace(scheduler), Error: strings.TrimSpace(failure)}
 	times := map[LCMState]string{LCMInit: "STIME", LCMProlog: "PSTIME", LCMBoot: "RSTIME", LCMEpilog: "ESTIME"}
 	name, noted := times[vm.LCMState]
 	if vm.State != VMActive || !noted {
@@ -116,7 +119,7 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 	var found []Uninspected
 	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
 		stay, vm := p.Stays[id], p.facts[id]
-		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && !pending[vm.Role]
+		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.doubtful(stay))
 		pending[vm.Role] = pending[vm.Role] || waits
 		if vm.Seen == nil && p.awaited(vm) && (waits || p.overdue(stay) || p.unsure(stay)) {
 			found = append(found, Uninspected{VM: id, Overdue: p.overdue(stay)})
@@ -128,6 +131,12 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 // unsure reports whether the VM may have been left behind by the last leader, and may not.
 func (p *planner) unsure(stay Stay) bool {
 	return !stay.Sure && stay.First.Before(p.Leader.Since) && !stay.Since.Before(p.Leader.Since)
+}
+
+// doubtful reports whether the VM waits for a host since before the leader changed, not
+// long ago: oned may note by and by that it cannot be deployed.
+func (p *planner) doubtful(stay Stay) bool {
+	return stay.First.Before(p.Leader.Since) && p.now.Before(p.Leader.Since.Add(4*p.settings.VMDeadlines.LeaderChange))
 }
 
 func (p *planner) overdue(stay Stay) bool { return !stay.Due.IsZero() && !p.now.Before(stay.Due) }
@@ -165,12 +174,13 @@ func (p *planner) followStay(id int) {
 		stay.First, stay.Since = p.now, p.now
 	case stay.State != vm.State || stay.LCMState != vm.LCMState:
 		failing := stay.Failing && stay.Retries == 0
-		stay.Since, stay.Sure, stay.Acted, stay.Failing, stay.Scheduler = p.now, false, time.Time{}, failing, ""
+		stay.Since, stay.Sure, stay.Acted, stay.Failing = p.now, false, time.Time{}, failing
+		stay.Scheduler, stay.Error = "", ""
 	}
 	stay.State, stay.LCMState = vm.State, vm.LCMState
 	if seen := vm.Seen; seen != nil {
-		stay.Sure, stay.Scheduler = true, seen.Scheduler
-		if !seen.Since.IsZero() && seen.Since.Before(p.now) {
+		stay.Sure, stay.Scheduler, stay.Error = true, seen.Scheduler, seen.Error
+		if !stay.Retried && !seen.Since.IsZero() && seen.Since.Before(p.now) { // oned notes no retry
 			stay.Since = seen.Since
 		}
 	}
@@ -181,8 +191,7 @@ func (p *planner) followStay(id int) {
 	p.Stays[id] = stay
 }
 
-// stayDue is when something is done about a VM. What was done has its time first. A VM
-// that waits for the scheduler to find a host was not left behind by a leader.
+// stayDue is when something is done about a VM. What was done has its time first.
 func (p *planner) stayDue(stay Stay, vm VM) time.Time {
 	limits := p.settings.VMDeadlines
 	limit := limits.of(vm.stage())
@@ -195,11 +204,32 @@ func (p *planner) stayDue(stay Stay, vm VM) time.Time {
 	case limit > 0:
 		due = stay.Since.Add(limit)
 	}
-	leftBehind := stay.Since.Before(p.Leader.Since) && stay.Scheduler == "" && vm.stage() != stageOther
-	if changed := p.Leader.Since.Add(limits.LeaderChange); limits.LeaderChange > 0 && leftBehind && (due.IsZero() || changed.Before(due)) {
-		due = changed
+	if limits.LeaderChange > 0 && p.leftBehind(stay, vm) {
+		since := p.Leader.Since
+		if stay.Since.After(since) {
+			since = stay.Since
+		}
+		if short := since.Add(limits.LeaderChange); due.IsZero() || short.Before(due) {
+			due = short
+		}
 	}
 	return due
+}
+
+// leftBehind reports whether the VM was on its way when the leader changed. A PENDING one
+// waits for the scheduler, unless its deployment has failed: its history was half written.
+// Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
+func (p *planner) leftBehind(stay Stay, vm VM) bool {
+	switch vm.stage() {
+	case stageOther:
+		return false
+	case stagePending:
+		return stay.Since.Before(p.Leader.Since) && stay.Scheduler == "" && stay.Error != ""
+	}
+	if vm.LCMState == LCMInit && vm.State == VMActive {
+		return stay.First.Before(p.Leader.Since)
+	}
+	return stay.Since.Before(p.Leader.Since)
 }
 
 // awaited reports whether the service waits for the VM to leave its state.

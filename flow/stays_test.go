@@ -126,6 +126,35 @@ func TestHistoryTellsWhoseAVMIs(t *testing.T) {
 	}
 }
 
+// In LCM_INIT oned notes no time; a VM that is PENDING and cannot be deployed it notes.
+func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
+	for name, test := range map[string]struct {
+		state   flow.VMState
+		failure string
+	}{
+		"LCM_INIT": {flow.VMActive, ""}, "PENDING": {flow.VMPending, "Cannot update virtual machine history"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := deploying(t, flow.VMPending, flow.LCMInit)
+			s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(10*time.Second))
+			s.set(test.state, flow.LCMInit, 100)
+			look := func(wait time.Duration) {
+				s.now = s.now.Add(wait)
+				for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
+					vm := s.facts[wanted.VM]
+					vm.Seen = &flow.Inspection{Error: test.failure}
+					s.facts[wanted.VM] = vm
+				}
+				s.plan()
+			}
+			look(30 * time.Second)
+			s.wantActions()
+			look(45 * time.Second)
+			s.wantActions("recover-delete 100", "create a/1")
+		})
+	}
+}
+
 // Who waits for the scheduler was not left behind.
 func TestVMWithoutAHostWaits(t *testing.T) {
 	s := deploying(t, flow.VMPending, flow.LCMInit)

@@ -89,10 +89,18 @@ func (p *planner) tellStay(role *Role, vm VM, what, reason string) {
 // text says since when the VM stays in its state.
 func (s Stay) text(vm VM) string {
 	said := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.stateText(), s.Since.UTC().Format(time.RFC3339))
-	if s.Scheduler != "" {
-		said += " (" + s.Scheduler + ")"
+	return said + s.quote()
+}
+
+// quote is what oned says of the VM.
+func (s Stay) quote() string {
+	switch {
+	case s.Scheduler != "":
+		return " (" + s.Scheduler + ")"
+	case s.Error != "":
+		return " (" + s.Error + ")"
 	}
-	return said
+	return ""
 }
 
 // history says what was done about it.
