@@ -11,10 +11,15 @@ type ImmutableError struct {
 	Attribute string
 	// Live says that it is a running service's and not a template's.
 	Live bool
+	// Instead is what does change it, if anything does.
+	Instead string
 }
 
 // Error names the attribute.
 func (e *ImmutableError) Error() string {
+	if e.Live && e.Instead != "" {
+		return fmt.Sprintf("%q cannot be changed by an update; %s", e.Attribute, e.Instead)
+	}
 	if e.Live {
 		return fmt.Sprintf("%q cannot be changed in a running service; leave it out", e.Attribute)
 	}

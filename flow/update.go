@@ -99,7 +99,7 @@ func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, e
 		name := roleKey(roles[i])
 		change, has := changes[name]
 		if !has && !appendTo {
-			return nil, fmt.Errorf("\"roles\" lacks role %s; roles are removed with remove_role", name)
+			return nil, &ImmutableError{Attribute: "roles", Live: true, Instead: fmt.Sprintf("role %s is missing: roles are removed with remove_role", name)}
 		}
 		delete(changes, name)
 		role, err := overlay(attributesOf(roles[i]), change, fixedRoleAttributes, appendTo)
@@ -111,7 +111,8 @@ func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, e
 		}
 	}
 	if len(changes) > 0 {
-		return nil, fmt.Errorf("the service has no role %q; roles are added with add_role", strings.Join(slices.Sorted(maps.Keys(changes)), ", "))
+		unknown := strings.Join(slices.Sorted(maps.Keys(changes)), ", ")
+		return nil, &ImmutableError{Attribute: "roles", Live: true, Instead: fmt.Sprintf("the service has no role %q: roles are added with add_role", unknown)}
 	}
 	return mustMarshal(roles), nil
 }

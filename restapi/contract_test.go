@@ -152,7 +152,7 @@ func (r *replay) line(line int, call exchange) []string {
 			contentType = ""
 		}
 		if change.status == call.Status {
-			r.t.Errorf("line %d is listed as different (%s) and is not", line, change.why)
+			r.t.Errorf("line %d is listed as different (%s) and is not", line, change.why.what)
 		}
 	}
 	if call.Method == http.MethodGet && documentPath.MatchString(call.Path) && strings.HasPrefix(call.Path, "/service/") {

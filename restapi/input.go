@@ -60,6 +60,8 @@ type action struct {
 	params attributes
 }
 
+var errNoPerform = badRequest(`"perform" is missing; it must be the name of an action`)
+
 // action reads the body as an action.
 func (r *request) action() (action, error) {
 	body, err := r.object()
@@ -74,6 +76,9 @@ func (r *request) action() (action, error) {
 		return action{}, err
 	}
 	var read action
+	if !inner.has("perform") {
+		return read, errNoPerform
+	}
 	if read.perform, err = inner.text("perform"); err != nil {
 		return action{}, err
 	}

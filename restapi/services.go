@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -36,7 +37,7 @@ func (s *Server) scale(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	arguments, err := scaleArguments(body)
+	arguments, err := r.scaleArguments(body)
 	if err != nil {
 		return answer{}, err
 	}
@@ -47,15 +48,21 @@ func (s *Server) scale(ctx context.Context, r *request) (answer, error) {
 	return s.command(ctx, r, document, flow.VerbScale, arguments)
 }
 
-func scaleArguments(body attributes) (flow.ScaleArguments, error) {
+// scaleArguments reads what is scaled how far. OneFlow knows no role of no name.
+func (r *request) scaleArguments(body attributes) (flow.ScaleArguments, error) {
 	role, roleErr := body.text("role_name")
 	cardinality, cardinalityErr := body.whole("cardinality")
 	force, forceErr := body.flag("force")
 	arguments := flow.ScaleArguments{Role: role, Cardinality: cardinality, Force: force}
-	for _, err := range []error{roleErr, cardinalityErr, forceErr} {
+	const like = `the body must look like {"role_name": "Master", "cardinality": 2, "force": false}`
+	for _, err := range []error{cardinalityErr, forceErr} {
 		if err != nil {
-			return arguments, badRequest(`scale: %v; the body must look like {"role_name": "Master", "cardinality": 2, "force": false}`, err)
+			return arguments, badRequest("scale: %v; %s", err, like)
 		}
+	}
+	if roleErr != nil {
+		unknown := &statusError{http.StatusInternalServerError, fmt.Sprintf("scale: %v; %s", roleErr, like)}
+		return arguments, r.conflicting(unknown, http.StatusBadRequest)
 	}
 	return arguments, nil
 }
@@ -78,6 +85,9 @@ var clientError = []string{"rename", "chmod", "chown", "chgrp"}
 // does not know, or a parameter that is missing, with 500 and a text.
 func (s *Server) actOnService(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
+	if errors.Is(err, errNoPerform) {
+		return answer{}, r.conflicting(&statusError{http.StatusInternalServerError, err.Error()}, http.StatusBadRequest)
+	}
 	if err != nil {
 		return answer{}, err
 	}

@@ -1,0 +1,119 @@
+package restapi
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// difference is a way in which Flowjet answers otherwise than OneFlow 7.4, on purpose: a row of the table in docs/api.md.
+type difference struct{ what, oneflow, flowjet string }
+
+// Every deliberate difference. The recorded calls that show one are listed below; the others are too rare in a recording,
+// or show in what a call does and not in its answer.
+var (
+	badJSON       = &difference{"bad JSON, an array, an empty action, an action without its params", "500 and a backtrace, or 200", "400"}
+	unknownAction = &difference{"an unknown action of a template or a role, a missing parameter of a template's action", "200 or 204, and nothing done", "400"}
+	hangs         = &difference{"a circle of parents, a role that is its own parent, an unknown parent", "accepted; the service hangs", "400, naming the roles"}
+	immutable     = &difference{"changing what cannot be changed in a template", "204, and nothing done", "400"}
+	noNumber      = &difference{"an id that is not a number", "500", "404"}
+	warning       = &difference{"scaling or recovering a service in WARNING", "refused", "done"}
+	notThereYet   = &difference{"an action of a template that is missing, or that the user may not do, or that oned refuses", "204, and nothing done", "404, 401, or as refused"}
+	cloneMissing  = &difference{"cloning a template that is missing", "500", "404"}
+	noCardinality = &difference{"scaling without `cardinality`, or with null", "scales to 0, or 500", "400"}
+	oldDialog     = &difference{"a body that OneFlow could not read for its encoding", "500", "done"}
+
+	deleteType     = &difference{"deleting a template with an unknown `delete_type`", "deletes the VM templates, too", "400"}
+	shortOctet     = &difference{"`chmod` with less than three digits: `\"44\"`", "read from the left: 440", "leading zeros are missing: 044"}
+	chownGroup     = &difference{"`chown` of a template without `group_id`", "the group becomes oneadmin", "the group stays"}
+	otherTarget    = &difference{"a server user's token for one user in a session for another, or for a group that the user is not in", "accepted", "401"}
+	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "that service says so in its log"}
+)
+
+// differences are in the order of the table.
+var differences = []*difference{
+	badJSON, unknownAction, hangs, immutable, noNumber, warning, notThereYet, cloneMissing, noCardinality, deleteType, shortOctet, chownGroup,
+	otherTarget, oldDialog, brokenDocument,
+}
+
+// meant is a recorded call that is answered with another status on purpose.
+type meant struct {
+	status int
+	why    *difference
+}
+
+// better are the calls of rest.jsonl that are answered otherwise, by their line from 1 on.
+var better = map[int]meant{
+	5: {404, noNumber}, 10: {400, badJSON}, 23: {400, hangs}, 24: {400, hangs}, 25: {400, hangs}, 39: {400, badJSON}, 48: {400, immutable},
+	49: {400, unknownAction}, 52: {400, unknownAction}, 54: {400, unknownAction}, 57: {400, unknownAction}, 61: {400, unknownAction},
+	63: {400, badJSON}, 64: {400, badJSON}, 114: {400, badJSON}, 117: {400, unknownAction}, 130: {204, warning}, 131: {204, warning},
+	158: {400, hangs}, 159: {404, hangs}, 160: {404, hangs}, 161: {404, hangs},
+}
+
+// clientDifferences are those of clients.jsonl.
+var clientDifferences = map[int]meant{
+	37: {404, notThereYet}, 39: {404, notThereYet}, 40: {404, notThereYet}, 45: {404, notThereYet}, 48: {404, cloneMissing}, 49: {401, notThereYet},
+	86: {400, unknownAction}, 92: {400, unknownAction}, 97: {400, badJSON},
+	150: {404, notThereYet}, 152: {404, notThereYet}, 156: {404, cloneMissing}, 165: {401, notThereYet}, 264: {204, warning},
+	319: {404, notThereYet}, 327: {404, notThereYet}, 335: {404, cloneMissing}, 351: {401, notThereYet}, 365: {204, oldDialog},
+	369: {400, noCardinality}, 393: {400, unknownAction}, 398: {400, badJSON}, 400: {204, warning}, 429: {400, noCardinality},
+}
+
+// meantDifference is a part of an answer that is otherwise on purpose.
+type meantDifference struct {
+	path string
+	why  *difference
+}
+
+// otherBodies are the lines of rest.jsonl whose answers differ in what they say: line 130 has scaled the role.
+var otherBodies = map[int][]meantDifference{132: scaledMaster, 133: scaledMaster}
+
+var scaledMaster = []meantDifference{
+	{".TEMPLATE.BODY.roles[0].cardinality", warning},
+	{".TEMPLATE.BODY.roles[0].last_vmname", warning},
+	{".TEMPLATE.BODY.roles[0].nodes", warning},
+}
+
+var update = flag.Bool("update", false, "write the differences into docs/api.md")
+
+// TestTheTableOfDifferences holds that docs/api.md tells every deliberate difference, and no other.
+// `go test ./restapi -run TestTheTableOfDifferences -update` mends the page.
+func TestTheTableOfDifferences(t *testing.T) {
+	listed := map[*difference]bool{}
+	for _, each := range differences {
+		listed[each] = true
+	}
+	for name, lines := range map[string]map[int]meant{"rest.jsonl": better, "clients.jsonl": clientDifferences} {
+		for line, each := range lines {
+			if !listed[each.why] {
+				t.Errorf("line %d of %s differs by %+v, which is not in the table", line, name, each.why)
+			}
+		}
+	}
+	const page, begin = "../docs/api.md", "| what | OneFlow | Flowjet |\n|---|---|---|\n"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), begin)
+	_, after, ends := strings.Cut(rest, "\n\n")
+	if !found || !ends {
+		t.Fatalf("%s has no table of differences", page)
+	}
+	var table strings.Builder
+	for _, each := range differences {
+		fmt.Fprintf(&table, "| %s | %s | %s |\n", each.what, each.oneflow, each.flowjet)
+	}
+	want := before + begin + table.String() + "\n" + after
+	switch {
+	case want == string(text):
+	case *update:
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s has another table of differences: `go test ./restapi -run TestTheTableOfDifferences -update` mends it", page)
+	}
+}
