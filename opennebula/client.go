@@ -109,8 +109,9 @@ func (c *Client) Endpoint() string {
 	return endpoint
 }
 
-// Servers returns the XML-RPC addresses of the zone's servers, as far as they are known.
-func (c *Client) Servers() []string { return c.leader.servers.all() }
+// Servers returns the XML-RPC addresses of the zone's servers as the zone lists them,
+// as far as that is known.
+func (c *Client) Servers() []string { return c.leader.servers.public() }
 
 // Introduce adds servers that the zone is known to have: where the one configured is
 // down, another can be asked. With Config.Others it does nothing.
@@ -264,9 +265,14 @@ func (c *Client) exchange(ctx context.Context, s *Session, method string, argume
 		if !choice || !elsewhere(err) || ctx.Err() != nil {
 			return received, err
 		}
-		next, _ := c.leader.find(ctx)
-		again := (NotBegun(err) || reads(method)) && (next != endpoint || time.Now().Before(patience))
-		if !again || ctx.Err() != nil {
+		if !NotBegun(err) && !reads(method) {
+			c.leader.find(ctx) // so that the next call goes where it should
+			return nil, err
+		}
+		waiting, cancel := context.WithDeadline(ctx, patience)
+		found := c.leader.await(waiting)
+		cancel()
+		if !found {
 			return nil, err
 		}
 	}

@@ -210,3 +210,26 @@ func TestUrgentCallsGoFirst(t *testing.T) {
 		t.Error("nothing is under way")
 	}
 }
+
+// TestOneServerByTwoAddresses: configured by its loopback address, it is listed by
+// another one.
+func TestOneServerByTwoAddresses(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	leader := zone.servers[0]
+	alias := strings.Replace(leader.URL, "127.0.0.1", "localhost", 1)
+	for _, s := range zone.servers {
+		s.set(func() { s.lists = []string{alias, zone.servers[1].URL, zone.servers[2].URL} })
+	}
+	client := zone.client(t, Config{}, 0)
+	for range 20 {
+		if _, err := client.Server().Confirmed().Document(t.Context(), 42); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if client.Endpoint() != leader.URL || len(client.leader.servers.all()) != 3 {
+		t.Errorf("calls go to %s of %v", client.Endpoint(), client.leader.servers.all())
+	}
+	if asked := leader.count("one.document.info"); asked != 20 {
+		t.Errorf("the document was read %d times, want 20: a server was taken for another", asked)
+	}
+}

@@ -110,6 +110,23 @@ func (l *leader) find(ctx context.Context) (endpoint string, term int) {
 	return l.current, l.term
 }
 
+// await waits until a server certainly leads, as a round that begins from now on finds,
+// and reports whether that was before ctx ended. A call that is made anywhere else
+// may be carried out all the same, and what is read there afterwards be of before.
+func (l *leader) await(ctx context.Context) bool {
+	for {
+		l.mutex.Lock()
+		asked := l.round(true)
+		l.mutex.Unlock()
+		if !asked.wait(ctx) {
+			return false
+		}
+		if asked.leading != "" {
+			return true
+		}
+	}
+}
+
 // confirm reports whether the server at endpoint has led the zone in the term until
 // now: it leads in it still, and no majority can have elected another since. Only a
 // round that begins after the call counts.
@@ -159,7 +176,7 @@ func (l *leader) run() {
 		l.running, l.queued = l.queued, nil
 		l.mutex.Unlock()
 		known := l.servers.all()
-		found := l.servers.complete(known, l.poll.round(known, l.servers.due()), l.poll)
+		found := l.servers.distinct(l.servers.complete(known, l.poll.round(known, l.servers.due()), l.poll))
 		l.mutex.Lock()
 		l.choose(found)
 		close(l.running.ended)

@@ -39,7 +39,7 @@ func zoneOfThree(t *testing.T, config sim.Config) (*sim.Sim, *opennebula.Client)
 
 func count(t *testing.T, client *opennebula.Client) int {
 	t.Helper()
-	vms, err := client.Server().VMs(t.Context(), opennebula.FilterAll, -1, -1, opennebula.StateAny)
+	vms, err := client.Server().Confirmed().VMs(t.Context(), opennebula.FilterAll, -1, -1, opennebula.StateAny)
 	must(t, err)
 	return len(vms)
 }
@@ -74,6 +74,7 @@ func TestCallsOutliveAStoppedLeader(t *testing.T) {
 			t.Errorf("there are %d VMs, want %d", made, leader+1)
 		}
 		poll.Until(t, "the call to reach the new leader", func() bool { return instantiate(client) == nil })
+		must(t, zone.StartServer(leader)) // two of three have to be up
 	}
 	if made := count(t, client); made != 3 {
 		t.Errorf("there are %d VMs, want 3", made)
@@ -109,12 +110,15 @@ func TestLostAnswerIsNotAskedForAgain(t *testing.T) {
 // with its name, or never.
 type server struct {
 	*httptest.Server
+	id     int
 	status atomic.Value
 	hangs  atomic.Bool
 }
 
+var serverIDs atomic.Int32
+
 func newServer(t *testing.T, name string, state opennebula.RaftState, term int) *server {
-	s := &server{}
+	s := &server{id: int(serverIDs.Add(1))}
 	s.says(state, term)
 	quit := make(chan struct{})
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -136,7 +140,7 @@ func newServer(t *testing.T, name string, state opennebula.RaftState, term int) 
 }
 
 func (s *server) says(state opennebula.RaftState, term int) {
-	s.status.Store(fmt.Sprintf("<RAFT><STATE>%d</STATE><TERM>%d</TERM></RAFT>", state, term))
+	s.status.Store(fmt.Sprintf("<RAFT><SERVER_ID>%d</SERVER_ID><STATE>%d</STATE><TERM>%d</TERM></RAFT>", s.id, state, term))
 }
 
 func clientOf(t *testing.T, servers ...*server) *opennebula.Client {
@@ -175,13 +179,14 @@ func TestDeposedLeaderIsNotBelieved(t *testing.T) {
 
 // TestHangingLeaderIsLeft: a suspended oned keeps its connections open.
 func TestHangingLeaderIsLeft(t *testing.T) {
-	old, young := newServer(t, "old", opennebula.RaftLeader, 1), newServer(t, "young", opennebula.RaftFollower, 1)
-	client := clientOf(t, old, young)
+	old, young, third := newServer(t, "old", opennebula.RaftLeader, 1), newServer(t, "young", opennebula.RaftFollower, 1), newServer(t, "third", opennebula.RaftFollower, 1)
+	client := clientOf(t, old, young, third)
 	if name := whoAnswers(t, client); name != "old" {
 		t.Fatalf("%s answered", name)
 	}
 	old.hangs.Store(true)
 	young.says(opennebula.RaftLeader, 2)
+	third.says(opennebula.RaftFollower, 2)
 	written := make(chan error, 1)
 	go func() { written <- client.Server().UpdateVM(context.Background(), 1, "A=B", true) }()
 	if name := whoAnswers(t, client); name != "young" {

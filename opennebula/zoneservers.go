@@ -28,11 +28,15 @@ type zoneServers struct {
 	zone    int
 	known   []string // the given ones first
 	foreign map[string]bool
+	// listed are the addresses in the zone's own list.
+	listed  []string
 	learned time.Time
+	// ids are the servers' ids in the zone, by address.
+	ids map[string]int
 }
 
 func newZoneServers(ask asker, given []string, logger *slog.Logger) *zoneServers {
-	return &zoneServers{ask: ask, logger: logger, given: given, known: slices.Clone(given), foreign: map[string]bool{}}
+	return &zoneServers{ask: ask, logger: logger, given: given, known: slices.Clone(given), foreign: map[string]bool{}, ids: map[string]int{}}
 }
 
 func (z *zoneServers) ofZone(id int) {
@@ -41,11 +45,42 @@ func (z *zoneServers) ofZone(id int) {
 	z.zone, z.learned = id, time.Time{}
 }
 
-// all returns the zone's servers.
-func (z *zoneServers) all() []string {
+// all returns the zone's servers, each by one address: a server that is configured by
+// its loopback address is listed by another one.
+func (z *zoneServers) all() (servers []string) {
 	z.mutex.Lock()
 	defer z.mutex.Unlock()
-	return slices.DeleteFunc(slices.Clone(z.known), func(endpoint string) bool { return z.foreign[endpoint] })
+	have := map[int]bool{}
+	for _, endpoint := range z.known {
+		id, told := z.ids[endpoint]
+		if z.foreign[endpoint] || told && have[id] {
+			continue
+		}
+		have[id] = have[id] || told
+		servers = append(servers, endpoint)
+	}
+	return servers
+}
+
+// public returns the zone's servers as the zone lists them, for other hosts.
+func (z *zoneServers) public() []string {
+	z.mutex.Lock()
+	defer z.mutex.Unlock()
+	return slices.Clone(z.listed)
+}
+
+// distinct notes the ids of the servers that answered, and leaves out answers of one
+// that has answered by another address.
+func (z *zoneServers) distinct(found []raftAnswer) []raftAnswer {
+	z.mutex.Lock()
+	for _, one := range found {
+		if one.status.ServerID >= 0 {
+			z.ids[one.endpoint] = one.status.ServerID
+		}
+	}
+	z.mutex.Unlock()
+	servers := z.all()
+	return slices.DeleteFunc(found, func(one raftAnswer) bool { return !slices.Contains(servers, one.endpoint) })
 }
 
 func (z *zoneServers) several() bool { return len(z.all()) > 1 }
@@ -94,10 +129,13 @@ func (z *zoneServers) complete(asked []string, found []raftAnswer, poll *raftPol
 	}
 	z.mutex.Lock()
 	z.learned = time.Now()
+	for _, listed := range lists {
+		z.listed = listed
+	}
 	z.mutex.Unlock()
 	if len(z.given) > 1 {
 		z.compare(lists)
-		return slices.DeleteFunc(found, func(one raftAnswer) bool { return z.foreign[one.endpoint] })
+		return z.distinct(found)
 	}
 	for _, listed := range lists {
 		if added := z.add(listed...); len(added) > 0 {
