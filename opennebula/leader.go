@@ -176,7 +176,7 @@ func (l *leader) run() {
 		l.running, l.queued = l.queued, nil
 		l.mutex.Unlock()
 		known := l.servers.all()
-		found := l.servers.distinct(l.servers.complete(known, l.poll.round(known, l.servers.due()), l.poll))
+		found := l.servers.distinct(l.servers.complete(known, l.poll.round(known, l.servers.first()), l.poll))
 		l.mutex.Lock()
 		l.choose(found)
 		close(l.running.ended)

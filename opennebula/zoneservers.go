@@ -85,6 +85,13 @@ func (z *zoneServers) distinct(found []raftAnswer) []raftAnswer {
 
 func (z *zoneServers) several() bool { return len(z.all()) > 1 }
 
+// first reports whether the zone was never asked.
+func (z *zoneServers) first() bool {
+	z.mutex.Lock()
+	defer z.mutex.Unlock()
+	return z.learned.IsZero()
+}
+
 // due reports whether it is time to ask the zone which servers it has.
 func (z *zoneServers) due() bool {
 	z.mutex.Lock()
@@ -124,16 +131,15 @@ func (z *zoneServers) complete(asked []string, found []raftAnswer, poll *raftPol
 			break
 		}
 	}
-	if len(lists) == 0 {
-		return found
-	}
 	z.mutex.Lock()
-	z.learned = time.Now()
+	if len(lists) > 0 || len(z.given) > 1 {
+		z.learned = time.Now()
+	}
 	for _, listed := range lists {
 		z.listed = listed
 	}
 	z.mutex.Unlock()
-	if len(z.given) > 1 {
+	if len(z.given) > 1 && len(lists) > 0 {
 		z.compare(lists)
 		return z.distinct(found)
 	}
