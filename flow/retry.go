@@ -34,10 +34,11 @@ type Retry struct {
 	Since time.Time `json:"since"`
 	Last  time.Time `json:"last"`
 	Next  time.Time `json:"next"`
-	// Attempts counts the refusals, and Spent is how long oned has refused it while it
-	// answered otherwise.
+	// Attempts counts the refusals, and Spent is how long oned has refused it under one
+	// leader while it answered otherwise. Term is the leader's at the last refusal.
 	Attempts int           `json:"attempts"`
 	Spent    time.Duration `json:"spent"`
+	Term     int           `json:"term,omitempty"`
 	// Message is oned's last.
 	Message string `json:"message"`
 }
@@ -75,13 +76,14 @@ func (p *planner) postpone(action Action, message string) {
 	}
 	name := action.Name()
 	retry, again := p.Retries[name]
-	if again {
-		retry.Spent += min(p.now.Sub(retry.Last), longestAttempt)
-	} else {
+	switch {
+	case !again:
 		retry = Retry{Kind: action.Kind, Role: action.Role, Call: action.describe(), Since: p.now}
+	case retry.Term == p.Leader.Term: // a leader that loses its place refuses everything
+		retry.Spent += min(p.now.Sub(retry.Last), longestAttempt)
 	}
 	retry.Attempts++
-	retry.Last, retry.Message = p.now, message
+	retry.Last, retry.Message, retry.Term = p.now, message, p.Leader.Term
 	p.doubtAction(action)
 	pause := min(firstRetry<<min(retry.Attempts-1, 10), longestRetry)
 	if retry.Spent >= p.settings.retryFor() {

@@ -195,6 +195,9 @@ func (p *planner) followStay(id int) {
 func (p *planner) stayDue(stay Stay, vm VM) time.Time {
 	limits := p.settings.VMDeadlines
 	limit := limits.of(vm.stage())
+	if stay.undeployable(vm) {
+		limit = limits.Boot
+	}
 	var due time.Time
 	switch {
 	case vm.stage() == stageNone:
@@ -216,15 +219,21 @@ func (p *planner) stayDue(stay Stay, vm VM) time.Time {
 	return due
 }
 
+// undeployable reports whether the VM is PENDING because its deployment fails, and not
+// because no host takes it: its history was half written when oned died.
+func (s Stay) undeployable(vm VM) bool {
+	return vm.stage() == stagePending && s.Scheduler == "" && s.Error != ""
+}
+
 // leftBehind reports whether the VM was on its way when the leader changed. A PENDING one
-// waits for the scheduler, unless its deployment has failed: its history was half written.
+// waits for the scheduler, unless it cannot be deployed.
 // Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
 func (p *planner) leftBehind(stay Stay, vm VM) bool {
 	switch vm.stage() {
 	case stageOther:
 		return false
 	case stagePending:
-		return stay.Since.Before(p.Leader.Since) && stay.Scheduler == "" && stay.Error != ""
+		return stay.Since.Before(p.Leader.Since) && stay.undeployable(vm)
 	}
 	if vm.LCMState == LCMInit && vm.State == VMActive {
 		return stay.First.Before(p.Leader.Since)

@@ -1,0 +1,47 @@
+package consumers_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// TestAnEventAloneEndsNothing: a VM that nobody asked to end is gone only when oned says so.
+func TestAnEventAloneEndsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", patient())
+	w.hear()
+	service := w.deployed(masterSlave, 2, 1)
+	forged := w.vms(service)[0]
+	forged.State, forged.LCMState = flow.VMDone, flow.LCMInit
+	event := pipeline.Event{Object: "vm", ID: forged.ID, State: "DONE", LCMState: "LCM_INIT", VM: &forged, Heard: time.Now()}
+	looked := w.sim.CallCounts()["one.vm.info"]
+	_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Event: &event, Reason: "forged"}, nuid.Next())
+	must(t, err)
+	poll.Until(t, "oned to be asked", func() bool { return w.sim.CallCounts()["one.vm.info"] > looked })
+	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
+	w.exactly(service, 3)
+	body, _ := w.body(service)
+	if got := body.Roles[0].Cardinality; got != 2 {
+		t.Errorf("the cardinality went down to %d", got)
+	}
+}
+
+// TestNothingFailsWhileOnedIsAway: only refusals while oned answers count.
+func TestNothingFailsWhileOnedIsAway(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	settings := impatient() // what oned leaves behind is made anew
+	settings.RetryFor = time.Second
+	w.startWorker("one", settings)
+	service := w.service(masterSlave, 2, 1)
+	w.accepted(service, flow.VerbDeploy, nil)
+	must(t, w.sim.Restart(3*time.Second))
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 3)
+}

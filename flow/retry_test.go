@@ -1,0 +1,108 @@
+package flow_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// postpone has oned leave open what became of the only action, again and again for so
+// long, each time when the action is due.
+func (s *stage) postpone(length time.Duration) (attempts int) {
+	s.t.Helper()
+	for end := s.now.Add(length); !s.now.After(end) && len(s.actions) > 0; attempts++ {
+		s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+		due, waits := s.state.Deadlines[flow.DeadlineRetry]
+		if !waits {
+			break
+		}
+		s.planAfter(due.Sub(s.now))
+	}
+	return attempts
+}
+
+func TestOpenCreationIsTriedForAWhile(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.plan()
+	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.wantActions()
+	s.wantDeadline(flow.DeadlineRetry, s.now.Add(250*time.Millisecond))
+	if text := explained(flow.Explain(s.state, s.facts, s.now)); !strings.Contains(text, "inside") {
+		t.Errorf("the explanation does not quote oned:\n%s", text)
+	}
+	s.planAfter(250 * time.Millisecond)
+	s.wantActions("create a/0")
+	if s.actions[0].Intent.Attempts != 1 {
+		t.Error("the VM is not looked for first")
+	}
+	if attempts := s.postpone(time.Hour); attempts < 10 || attempts > 30 {
+		t.Errorf("it was tried %d times", attempts)
+	}
+	s.wantState(flow.ServiceFailedDeploying)
+	if took := s.now.Sub(stageStart); took < 2*time.Minute || took > 3*time.Minute {
+		t.Errorf("it was tried for %s", took)
+	}
+	s.recover()
+	s.wantActions("create a/1")
+	s.bringUp()
+	s.wantState(flow.ServiceRunning)
+}
+
+// What an outage or an election takes does not count.
+func TestOutagesDoNotCount(t *testing.T) {
+	s := newStage(t, oneRole(1))
+	s.plan()
+	s.postpone(time.Minute)
+	s.planAfter(time.Hour)
+	s.wantActions("create a/0")
+	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceDeploying)
+	for term := range 60 {
+		s.state = flow.Lead(s.state, term+1, s.now)
+		s.planAfter(10 * time.Second)
+		s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+		s.wantState(flow.ServiceDeploying)
+	}
+}
+
+// A service that is to end does not wait for what it wanted before.
+func TestDeletionOvertakesRetries(t *testing.T) {
+	s := newStage(t, oneRole(2))
+	s.plan()
+	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.recoverDelete()
+	s.wantActions("find a/0")
+	s.take(flow.GiveUpIntent(s.state, s.actions[0].Intent.Key, s.facts, s.now, s.settings))
+	s.wantActions("delete document")
+	if len(s.state.Retries) > 0 {
+		t.Errorf("what is not wanted any more is retried: %+v", s.state.Retries)
+	}
+}
+
+// While one of a role's VMs is refused, the others wait.
+func TestARoleIsRefusedAsAWhole(t *testing.T) {
+	s := newStage(t, `{"name":"web","roles":[{"name":"a","type":"vm","cardinality":3,"template_id":0},{"name":"b","type":"vm","cardinality":1,"template_id":0}]}`)
+	s.plan()
+	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.wantActions("create b/0")
+}
+
+// Behind a ready gate a VM that was stopped before it was ready has not come.
+func TestStoppedBeforeReadyIsWaitedFor(t *testing.T) {
+	s := newStage(t, `{"name":"web","deployment":"straight","ready_status_gate":true,"roles":[
+		{"name":"db","type":"vm","cardinality":1,"template_id":0},{"name":"app","type":"vm","cardinality":1,"template_id":0,"parents":["db"]}]}`)
+	s.plan()
+	s.create()
+	s.run(100)
+	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.plan()
+	s.wantRole("db", flow.RoleDeploying)
+	s.wantRole("app", flow.RolePending)
+	vm := s.facts[100]
+	vm.Ready = true
+	s.facts[100] = vm
+	s.run(100)
+	s.wantRole("db", flow.RoleRunning)
+}
