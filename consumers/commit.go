@@ -61,10 +61,10 @@ func (l *lane) store(ctx context.Context) error {
 // the records of others, and lets others work meanwhile.
 func (l *lane) saveRecord(ctx context.Context) (revision uint64, err error) {
 	if l.partition.isUrgent(l) {
-		return l.worker.pipe.SaveRecordNow(ctx, l.service, l.record, l.revision)
+		return l.worker.pipe.SaveRecordNow(ctx, l.service, l.sealedRecord(), l.revision)
 	}
 	err = l.whileOthersWork(ctx, func() (err error) {
-		revision, err = l.worker.pipe.SaveRecord(ctx, l.service, l.record, l.revision)
+		revision, err = l.worker.pipe.SaveRecord(ctx, l.service, l.sealedRecord(), l.revision)
 		return err
 	})
 	return revision, err
@@ -282,7 +282,7 @@ func (l *lane) saveDocument(ctx context.Context) error {
 func (l *lane) bidFarewell(ctx context.Context) error {
 	owner := l.record.State.Service.Owner
 	l.record.State = flow.State{Service: flow.Service{ID: l.service, Owner: owner}}
-	l.record.Saved = ""
+	l.record.Saved, l.record.Ended = "", time.Now().UTC()
 	l.exists = false
 	l.told = l.record.State // what is left of networks is nobody's any more
 	l.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, nil)

@@ -24,6 +24,9 @@ func (w *world) endBehindTheBack(service int, method string) {
 				record.Deleted = true
 				_, err = w.pipe.SaveRecord(context.Background(), service, record, revision)
 			}
+			if err == nil {
+				err = w.oned.Server().DeleteDocument(context.Background(), service)
+			}
 			if err != nil {
 				w.t.Errorf("end service %d: %v", service, err)
 			}

@@ -21,9 +21,16 @@ func (l *lane) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the record of service %d: %w", l.service, err)
 	}
-	l.record, l.revision, l.facts, l.told = record, revision, flow.Facts{}, record.State
+	l.record, l.revision, l.facts = record, revision, flow.Facts{}
+	l.openRecord()
+	l.told = l.record.State
 	l.searched = search{}
 	if record.Deleted {
+		if err := l.checkTombstone(ctx); err != nil {
+			return err
+		}
+	}
+	if l.record.Deleted {
 		l.exists, l.loaded = false, true
 		return nil
 	}
@@ -81,6 +88,10 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 		l.record.Saved = found.digest
 	case l.isOurs(found.digest):
 		// Where an earlier owner saved late what it had decided, ours is saved again.
+		l.record.Saved = found.digest
+	case found.digest != l.record.Saved && l.isAnother(found.body):
+		l.forgetRecord("the document is another service's than the record")
+		l.record.State.Service = flow.Service{ID: l.service, Owner: found.owner, Body: found.body}
 		l.record.Saved = found.digest
 	case found.digest != l.record.Saved:
 		l.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", l.service)

@@ -285,7 +285,12 @@ func (w *Worker) learnNewest(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		w.config.Logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)
 	}
+	newest := -1
 	for _, vm := range vms {
+		newest = max(newest, vm.ID)
 		w.raiseNewest(vm.ID)
+	}
+	if err == nil {
+		w.checkAge(ctx, newest)
 	}
 }

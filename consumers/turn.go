@@ -113,6 +113,9 @@ func (l *lane) apply(ctx context.Context, command flow.Command) (flow.Decision, 
 	if refusal != nil || err != nil {
 		return flow.Decision{}, refusal, err
 	}
+	if command.Arguments, refusal = l.openArguments(command); refusal != nil {
+		return flow.Decision{}, refusal, nil
+	}
 	decision, err := flow.Apply(l.record.State, command, l.facts, time.Now(), l.worker.config.Settings)
 	if errors.As(err, &refusal) {
 		return flow.Decision{}, refusal, nil
@@ -249,16 +252,17 @@ func (l *lane) noteEnd(ctx context.Context) error {
 // isLatecomer says that a VM was created for a service that has ended since: a call
 // that took effect after it had been given up.
 func (l *lane) isLatecomer(vm flow.VM) bool {
-	return l.record.Deleted && vm.Key != "" && vm.Service == l.service && !vm.Ending()
+	return l.record.Deleted && flow.IsOrphan(vm, l.service, l.record.State.Service.Owner, l.record.Ended)
 }
 
 // endLatecomer ends the VM that an event told of, if it is one.
 func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
-	if !l.isLatecomer(vm) {
+	if !l.record.Deleted || vm.Key == "" || vm.Ending() {
 		return nil
 	}
-	known, err := l.observe(ctx, l.server(), vm.ID, l.facts)
-	if err != nil || known.Ending() {
+	// The event may be forged, or of another time: oned says whose the VM is, and what for.
+	known, err := l.observe(ctx, l.server().Confirmed(), vm.ID, l.facts)
+	if err != nil || !l.isLatecomer(known) {
 		return err
 	}
 	return l.terminateLatecomer(ctx, vm.ID)
@@ -270,7 +274,7 @@ func (l *lane) endLatecomers(ctx context.Context, trouble []pipeline.Trouble) er
 		return nil
 	}
 	for _, told := range trouble {
-		vm, err := l.observe(ctx, l.server(), told.VM, l.facts)
+		vm, err := l.observe(ctx, l.server().Confirmed(), told.VM, l.facts)
 		if err != nil {
 			return err
 		}
@@ -285,6 +289,10 @@ func (l *lane) endLatecomers(ctx context.Context, trouble []pipeline.Trouble) er
 }
 
 func (l *lane) terminateLatecomer(ctx context.Context, vm int) error {
+	if found, err := l.readDocument(ctx, l.server().Confirmed()); err != nil || found.exists {
+		l.loaded = false // the tombstone is no longer believed
+		return err
+	}
 	l.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", l.service, "vm", vm)
 	return l.tolerate(vm, l.session().ActOnVM(ctx, "terminate-hard", vm))
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -80,6 +81,7 @@ type Worker struct {
 	config  Config
 	pipe    *pipeline.Pipeline
 	oned    *opennebula.Client
+	box     *seal.Box
 	calls   *semaphore.Weighted
 	turns   *turns
 	outside *semaphore.Weighted // lanes that tell what happened, without a place
@@ -111,6 +113,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		config:  config,
 		pipe:    pipe,
 		oned:    oned,
+		box:     oned.Box(),
 		calls:   semaphore.NewWeighted(config.MaxCalls),
 		turns:   newTurns(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside: semaphore.NewWeighted(maxOutside),

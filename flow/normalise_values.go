@@ -15,15 +15,15 @@ type rule func(value json.RawMessage) (converted json.RawMessage, wrong string)
 var bodyRules = map[string]rule{
 	"name": textRule, "deployment": textRule, "description": textRule, "shutdown_action": textRule,
 	"ready_status_gate": booleanRule, "automatic_deletion": booleanRule, "on_hold": booleanRule,
-	"user_inputs": objectRule, "user_inputs_values": objectRule,
+	"user_inputs": objectRule, "user_inputs_values": secretRule,
 	"networks": objectRule, "networks_values": objectsRule, "roles": objectsRule,
 }
 
 var roleRules = map[string]rule{
 	"name": textRule, "type": textRule, "shutdown_action": textRule, "parents": textsRule,
 	"cardinality": wholeRule, "template_id": wholeRule, "min_vms": wholeRule, "max_vms": wholeRule,
-	"cooldown": wholeRule, "on_hold": booleanRule, "template_contents": objectRule,
-	"user_inputs": objectRule, "user_inputs_values": objectRule,
+	"cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
+	"user_inputs": objectRule, "user_inputs_values": secretRule,
 	"elasticity_policies": objectsRule, "scheduled_policies": objectsRule,
 }
 
@@ -46,6 +46,14 @@ func booleanRule(value json.RawMessage) (json.RawMessage, string) {
 
 func objectRule(value json.RawMessage) (json.RawMessage, string) {
 	return ofKind(value, kindObject, "an object")
+}
+
+// secretRule is objectRule for what can hold secrets: the refusal shows nothing of it.
+func secretRule(value json.RawMessage) (json.RawMessage, string) {
+	if kindOf(value) == kindObject {
+		return value, ""
+	}
+	return nil, fmt.Sprintf("is %s; it must be an object", kindOf(value))
 }
 
 func ofKind(value json.RawMessage, want kind, name string) (json.RawMessage, string) {

@@ -42,6 +42,9 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 		if err != nil {
 			return nil, fmt.Errorf("give service %d back: %w", document.ID, err)
 		}
+		if record.State.Service.Body, err = record.State.Service.Body.Opened(oned.Box().Open); err != nil {
+			return nil, fmt.Errorf("give service %d back: %w; it takes the server user's password of before", document.ID, err)
+		}
 		one, err := giveBack(document, record, revision, vms)
 		if err != nil {
 			return nil, err

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/seal"
 )
 
 // tokenPeriod is for how long tokens stay the same. oned keeps one session string a
@@ -28,6 +30,7 @@ const (
 type serverTokens struct {
 	user   string
 	key    []byte
+	before []byte // the key before the last change of the password, nil for none
 	now    func() time.Time
 	mutex  sync.Mutex
 	period int64
@@ -51,7 +54,7 @@ func (t *serverTokens) renew(password string) bool {
 	if bytes.Equal(key, t.key) {
 		return false
 	}
-	t.key = key
+	t.key, t.before = key, t.key
 	clear(t.made)
 	return true
 }
@@ -111,4 +114,17 @@ func splitTarget(target string) (name string, group int) {
 		}
 	}
 	return target, -1
+}
+
+// Box seals with the server user's password: every process of Flowjet that acts for users can
+// open what another has sealed, and nobody who has not the password.
+func (c *Client) Box() *seal.Box { return &seal.Box{Keys: c.tokens.keys} }
+
+func (t *serverTokens) keys() [][]byte {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if t.before == nil {
+		return [][]byte{t.key}
+	}
+	return [][]byte{t.key, t.before}
 }

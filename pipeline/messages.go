@@ -178,8 +178,9 @@ type Record struct {
 	Timers map[string]TimerState `json:"timers,omitempty"`
 	// Replies are the latest command replies, newest last.
 	Replies []Reply `json:"replies,omitempty"`
-	// Deleted says that the service has ended and its document is gone.
-	Deleted bool `json:"deleted,omitempty"`
+	// Deleted says that the service has ended and its document is gone, since Ended.
+	Deleted bool      `json:"deleted,omitempty"`
+	Ended   time.Time `json:"ended,omitzero"`
 }
 
 // TimerState is a timer as set.

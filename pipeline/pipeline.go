@@ -109,6 +109,9 @@ func (p *Pipeline) prepare(ctx context.Context, config Config) error {
 	} else if err := p.provision(ctx, max(config.Replicas, 1)); err != nil {
 		return fmt.Errorf("prepare the streams on %s: %w", p.server(), explain(err))
 	}
+	if err := p.checkZone(ctx, config.Role); err != nil {
+		return err
+	}
 	if p.replies, err = openInbox(p.conn); err != nil {
 		return fmt.Errorf("listen for command replies on %s: %w", p.server(), err)
 	}

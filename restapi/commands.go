@@ -67,6 +67,7 @@ func (s *Server) submit(ctx context.Context, r *request, command flow.Command, w
 	if err := s.backlog.enter(command.ID, command.User.UID); err != nil {
 		return pipeline.Reply{}, err
 	}
+	command.Arguments = command.SealedArguments(s.box.Seal)
 	send := s.queue.SubmitCommand
 	if r.keyed != nil && r.keyed.again {
 		send = s.queue.ResumeCommand

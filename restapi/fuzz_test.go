@@ -79,7 +79,7 @@ func (calmQueue) LoadRecord(context.Context, int) (pipeline.Record, uint64, erro
 // API is asked: OneFlow's answers some bad input with 500 for its clients' sake.
 func fuzzBody(f *testing.F, method, path string, seeds ...string) {
 	f.Helper()
-	s, err := newServer(Config{Limits: Limits{Changes: 1e9}}, calmQueue{}, calmOned{})
+	s, err := newServer(Config{Limits: Limits{Changes: 1e9}}, calmQueue{}, calmOned{}, testBox)
 	if err != nil {
 		f.Fatal(err)
 	}

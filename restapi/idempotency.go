@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -71,7 +72,7 @@ func (s *Server) once(serve endpoint) endpoint {
 		name := keyName(r.caller, key)
 		held, revision, err := s.take(ctx, r, name, digest)
 		if err != nil || held.Answer != nil {
-			return replayed(held), err
+			return s.replayed(held, err)
 		}
 		r.keyed.lease = holdKey(s.queue, name, held, revision, cancel)
 		reply, err := s.carryOut(ctx, r, serve)
@@ -79,7 +80,7 @@ func (s *Server) once(serve endpoint) endpoint {
 		if superseded {
 			return answer{}, errKeyBusy
 		}
-		s.settle(ctx, name, held, revision, kept(reply, err))
+		s.settle(ctx, name, held, revision, s.sealedAnswer(kept(reply, err)))
 		return reply, err
 	}
 }
@@ -209,13 +210,27 @@ func (s *Server) settle(ctx context.Context, name string, held pipeline.Reservat
 	}
 }
 
-// replayed is an answer that was given before.
-func replayed(held pipeline.Reservation) answer {
-	if held.Answer == nil {
-		return answer{}
+// sealedAnswer is an answer as it is stored: documents are in it, with what users have put
+// into them.
+func (s *Server) sealedAnswer(kept *pipeline.KeptAnswer) *pipeline.KeptAnswer {
+	if kept != nil && len(kept.Body) > 0 {
+		kept.Body = []byte(s.box.Seal(kept.Body))
 	}
-	kept := held.Answer
-	return answer{status: kept.Status, contentType: kept.ContentType, location: kept.Location, body: kept.Body, replayed: true}
+	return kept
+}
+
+// replayed is an answer that was given before.
+func (s *Server) replayed(held pipeline.Reservation, err error) (answer, error) {
+	if err != nil || held.Answer == nil {
+		return answer{}, err
+	}
+	kept, body := held.Answer, held.Answer.Body
+	if bytes.HasPrefix(body, []byte(seal.Prefix)) {
+		if body, err = s.box.Open(string(body)); err != nil {
+			return answer{}, &statusError{http.StatusConflict, "the request was carried out, and its answer cannot be read any more: the server user's password was changed since"}
+		}
+	}
+	return answer{status: kept.Status, contentType: kept.ContentType, location: kept.Location, body: body, replayed: true}, nil
 }
 
 // allocate makes a document as the caller, once for a request with a key.

@@ -171,7 +171,7 @@ func (q *dyingQueue) UpdateReservation(ctx context.Context, name string, held pi
 
 func TestAnotherAPIGoesOnForOneThatDied(t *testing.T) {
 	w := newWorld(t, Config{ReplyWait: 50 * time.Millisecond})
-	dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned})
+	dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.Handler())
 	defer server.Close()
@@ -214,7 +214,7 @@ func TestAKeyedUndeployIsAnsweredAfterTheServiceHasGone(t *testing.T) {
 	seen := w.worker(accept)
 	service := w.service(alice)
 	<-seen
-	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned})
+	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.Handler())
 	defer server.Close()
@@ -254,7 +254,7 @@ func TestARetryAfterAKillGetsTheOutcome(t *testing.T) {
 				path, body, method, want = w.service(alice)+"/scale", `{"role_name":"Master","cardinality":2}`, "POST", 204
 				<-seen
 			}
-			dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned})
+			dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
 			w.must(err)
 			server := httptest.NewServer(dying.Handler())
 			defer server.Close()

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"runtime/debug"
 	"time"
+
+	"github.com/flowjet/flowjet/flow"
 )
 
 // note collects what the access log says about a request.
@@ -88,9 +90,23 @@ func (s *Server) logRequest(r *http.Request, recorded *recorder, about *note, to
 		slog.String("from", r.RemoteAddr), slog.String("request", about.id),
 	}
 	if about.err != nil {
-		attributes = append(attributes, slog.String("error", about.err.Error()))
+		attributes = append(attributes, slog.String("error", loggable(about.err)))
 	}
 	s.logger.LogAttrs(r.Context(), level, "request", attributes...)
+}
+
+// loggable is an error for the log. What is wrong with a body is told to the client alone:
+// it can hold parts of the body.
+func loggable(err error) string {
+	var wrong flow.Violations
+	var syntax *flow.SyntaxError
+	switch {
+	case errors.As(err, &wrong) && len(wrong) > 0:
+		return fmt.Sprintf("the body was refused: %d mistakes, the first at %q", len(wrong), wrong[0].Path)
+	case errors.As(err, &syntax):
+		return "the body was refused: it is not the JSON object that it must be"
+	}
+	return err.Error()
 }
 
 // recovered turns a panic into a 500 that names the request, not its innards.

@@ -61,7 +61,7 @@ func (q *fakeQueue) State() pipeline.ConnectionState {
 func fakeServer(t *testing.T, config Config, q *fakeQueue) (*Server, *fakeOned) {
 	t.Helper()
 	users := &fakeOned{}
-	s, err := newServer(config, q, users)
+	s, err := newServer(config, q, users, testBox)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestNothingIsCreatedWithoutNATS(t *testing.T) {
 func TestAServiceWithoutItsCommandIsNotMadeTwice(t *testing.T) {
 	w := newWorld(t, Config{})
 	template := w.template(admin)
-	broken, err := newServer(Config{}, &fakeQueue{err: errors.New("no answer from stream")}, oned{w.oned})
+	broken, err := newServer(Config{}, &fakeQueue{err: errors.New("no answer from stream")}, oned{w.oned}, w.oned.Box())
 	w.must(err)
 	r := httptest.NewRequest(http.MethodPost, template+"/action", strings.NewReader(perform("instantiate", "{}")))
 	r.SetBasicAuth("oneadmin", "opennebula")
@@ -309,7 +309,7 @@ func TestStartAndStop(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	if _, err := newServer(Config{CertificateFile: "/nowhere/cert.pem"}, &fakeQueue{}, &fakeOned{}); err == nil || !strings.Contains(err.Error(), "/nowhere/cert.pem") {
+	if _, err := newServer(Config{CertificateFile: "/nowhere/cert.pem"}, &fakeQueue{}, &fakeOned{}, testBox); err == nil || !strings.Contains(err.Error(), "/nowhere/cert.pem") {
 		t.Errorf("got %v", err)
 	}
 	certificate, key, pool := selfSigned(t)

@@ -71,7 +71,7 @@ func TestAKeyedBatchActsOnce(t *testing.T) {
 	w := newWorld(t, Config{})
 	service, vms := w.serviceOf(admin, 4)
 	added := w.calls("one.vm.schedadd")
-	dying, err := newServer(Config{}, w.pipe, &lostAnswer{sessions: oned{w.oned}})
+	dying, err := newServer(Config{}, w.pipe, &lostAnswer{sessions: oned{w.oned}}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.Handler())
 	defer server.Close()

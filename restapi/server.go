@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -28,6 +29,7 @@ const (
 type Server struct {
 	config  Config
 	oned    sessions
+	box     *seal.Box
 	queue   queue
 	gate    *gate
 	probe   *probe
@@ -58,17 +60,18 @@ type Server struct {
 
 // New makes an API over the given pipeline and oned. It does not listen yet.
 func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Server, error) {
-	return newServer(config, p, oned{client})
+	return newServer(config, p, oned{client}, client.Box())
 }
 
-func newServer(config Config, commands queue, users sessions) (*Server, error) {
+// newServer makes an API that opens what others have sealed in the same way as box.
+func newServer(config Config, commands queue, users sessions, box *seal.Box) (*Server, error) {
 	config = config.withDefaults()
 	secure, err := config.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		config: config, oned: users, queue: commands, logger: config.Logger, now: time.Now,
+		config: config, oned: users, box: box, queue: commands, logger: config.Logger, now: time.Now,
 		metrics: newMetrics(), tls: secure,
 		probe: newProbe(users.server()), throttle: newThrottle(config.Limits.Verdicts),
 		backlog: newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),

@@ -63,8 +63,10 @@ func TestCommandsReachTheirWorker(t *testing.T) {
 			t.Errorf("%s: 204 with %q of %q", test.verb, got.body, got.header.Get("Content-Type"))
 		}
 		command := <-seen
-		if command.Verb != test.verb || string(command.Arguments) != test.arguments || "/service/"+itoa(command.Service) != service {
-			t.Errorf("queued %+v with %s", command, command.Arguments)
+		arguments, err := command.OpenedArguments(w.oned.Box().Open)
+		w.must(err)
+		if command.Verb != test.verb || string(arguments) != test.arguments || "/service/"+itoa(command.Service) != service {
+			t.Errorf("queued %+v with %s", command, arguments)
 		}
 	}
 }

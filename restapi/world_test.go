@@ -19,6 +19,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
@@ -30,6 +31,9 @@ const (
 	admin = "oneadmin:opennebula"
 	alice = "alice:alice"
 )
+
+// testBox seals for a server without an oned.
+var testBox = &seal.Box{Keys: func() [][]byte { return [][]byte{[]byte("test")} }}
 
 // world is the API over a simulated OpenNebula and a real NATS server.
 type world struct {

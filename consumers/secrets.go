@@ -1,0 +1,45 @@
+package consumers
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/seal"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// What users may have put secrets into is sealed where it is stored: in records and in
+// commands. Workers and APIs open it with the server user's password.
+
+// sealedRecord is the record as it is stored.
+func (l *lane) sealedRecord() pipeline.Record {
+	record := l.record
+	record.State.Service.Body = record.State.Service.Body.Sealed(l.worker.box.Seal)
+	return record
+}
+
+// openRecord opens a record that was read. One that was sealed with another password loses
+// its body: the document is taken instead.
+func (l *lane) openRecord() {
+	body, err := l.record.State.Service.Body.Opened(l.worker.box.Open)
+	if err != nil {
+		l.worker.config.Logger.Warn("the service's record was sealed with another password of the server user: the document is taken instead",
+			"service", l.service, "error", err)
+		body = flow.Body{StartTime: l.record.State.Service.Body.StartTime}
+		l.record.Saved, l.record.Digests = "", nil
+	}
+	l.record.State.Service.Body = body
+}
+
+// openArguments opens a command's arguments; the refusal says why that cannot be.
+func (l *lane) openArguments(command flow.Command) (arguments json.RawMessage, refusal *flow.Refusal) {
+	arguments, err := command.OpenedArguments(l.worker.box.Open)
+	switch {
+	case errors.Is(err, seal.ErrKey):
+		return nil, &flow.Refusal{Kind: flow.RefusedState, Message: "the server user's password was changed while the command waited: send it again"}
+	case err != nil:
+		return command.Arguments, nil // no sealed text: what is wrong with it is found when it is read
+	}
+	return arguments, nil
+}

@@ -1,0 +1,90 @@
+package flow
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// sealedExtra are the attributes of OneFlow 6 that hold the values of user inputs.
+var sealedExtra = []string{"custom_attrs_values"}
+
+// Sealed is the body with everything that a user may have put a secret into, or that was made
+// of it, replaced by what seal makes of it: the values of user inputs, and the roles'
+// template_contents.
+func (b Body) Sealed(seal func([]byte) string) Body {
+	sealed, _ := b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
+		if len(value) <= len(`{}`) || kindOf(value) == kindText {
+			return value, nil
+		}
+		return mustMarshal(seal(value)), nil
+	})
+	return sealed
+}
+
+// Opened is the body that was sealed. The error is open's.
+func (b Body) Opened(open func(string) ([]byte, error)) (Body, error) {
+	return b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
+		if kindOf(value) != kindText {
+			return value, nil
+		}
+		return open(textOf(value))
+	})
+}
+
+func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error)) (Body, error) {
+	var err error
+	changed := func(value json.RawMessage) json.RawMessage {
+		if len(value) == 0 || err != nil {
+			return value
+		}
+		var into json.RawMessage
+		if into, err = change(value); err != nil {
+			return value
+		}
+		return into
+	}
+	extra := func(attributes map[string]json.RawMessage) map[string]json.RawMessage {
+		for _, name := range sealedExtra {
+			if value, has := attributes[name]; has {
+				attributes = cloneExtra(attributes)
+				attributes[name] = changed(value)
+			}
+		}
+		return attributes
+	}
+	b.UserInputsValues = changed(b.UserInputsValues)
+	b.Extra = extra(b.Extra)
+	b.Roles = slices.Clone(b.Roles)
+	for i := range b.Roles {
+		role := &b.Roles[i]
+		role.UserInputsValues = changed(role.UserInputsValues)
+		role.TemplateContents = changed(role.TemplateContents)
+		role.Extra = extra(role.Extra)
+	}
+	return b, err
+}
+
+func cloneExtra(attributes map[string]json.RawMessage) map[string]json.RawMessage {
+	copied := make(map[string]json.RawMessage, len(attributes))
+	for name, value := range attributes {
+		copied[name] = value
+	}
+	return copied
+}
+
+// SealedArguments are a command's arguments as they may be stored: those that hold parts of a
+// template are sealed.
+func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
+	if c.Verb != VerbAddRole && c.Verb != VerbUpdate || kindOf(c.Arguments) == kindText || len(c.Arguments) == 0 {
+		return c.Arguments
+	}
+	return mustMarshal(seal(c.Arguments))
+}
+
+// OpenedArguments are the arguments that were sealed. The error is open's.
+func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMessage, error) {
+	if kindOf(c.Arguments) != kindText {
+		return c.Arguments, nil
+	}
+	return open(textOf(c.Arguments))
+}

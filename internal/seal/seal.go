@@ -1,0 +1,70 @@
+// Package seal encrypts what must pass through a store that others may read.
+//
+// Whoever has the key can open what was sealed; nobody else can read or change it.
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Prefix is what every sealed text begins with.
+const Prefix = "sealed:1:"
+
+// ErrKey is returned for a text that was sealed with another key, or changed since.
+var ErrKey = errors.New("it was sealed with another key")
+
+// Box seals with the newest of its keys, and opens with any of them.
+type Box struct {
+	// Keys are secrets of any length, the newest first, and at least one.
+	Keys func() [][]byte
+}
+
+// Seal returns the text encrypted, as printable ASCII.
+func (b *Box) Seal(text []byte) string {
+	sealing := aead(b.Keys()[0])
+	nonce := make([]byte, sealing.NonceSize())
+	_, _ = rand.Read(nonce) // never fails
+	return Prefix + base64.RawStdEncoding.EncodeToString(sealing.Seal(nonce, nonce, text, nil))
+}
+
+// Open returns the text that was sealed.
+func (b *Box) Open(sealed string) ([]byte, error) {
+	encoded, found := strings.CutPrefix(sealed, Prefix)
+	data, err := base64.RawStdEncoding.DecodeString(encoded)
+	if !found || err != nil {
+		return nil, errors.New("open a sealed text: it is none")
+	}
+	for _, key := range b.Keys() {
+		opening := aead(key)
+		if len(data) < opening.NonceSize() {
+			break
+		}
+		if text, err := opening.Open(nil, data[:opening.NonceSize()], data[opening.NonceSize():], nil); err == nil {
+			return text, nil
+		}
+	}
+	return nil, fmt.Errorf("open a sealed text: %w", ErrKey)
+}
+
+// aead is AES-256-GCM with a key made of the secret.
+func aead(secret []byte) cipher.AEAD {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("flowjet seal 1"))
+	block, err := aes.NewCipher(mac.Sum(nil))
+	if err != nil {
+		panic("seal: " + err.Error()) // the key has 32 bytes
+	}
+	sealing, err := cipher.NewGCM(block)
+	if err != nil {
+		panic("seal: " + err.Error())
+	}
+	return sealing
+}
