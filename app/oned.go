@@ -129,6 +129,9 @@ const (
 	shareEvery = 250 * time.Millisecond
 	// callingFor is for how long a process counts as one that calls oned after it did.
 	callingFor = 2 * time.Second
+	// heardAfter is after how long the others know that a process calls oned, and have
+	// given back what is its share. Until then it makes one call at a time.
+	heardAfter = 3 * shareEvery
 	// forQuestions is how many of the connections are left for asking who leads.
 	forQuestions = 1
 )
@@ -162,9 +165,10 @@ type onedShare struct {
 	total int
 	log   *slog.Logger
 
-	mutex  sync.Mutex
-	called time.Time
-	share  int
+	mutex sync.Mutex
+	// began and called are when the process began to call oned, and when it did so last.
+	began, called time.Time
+	share         int
 }
 
 func (s *onedShare) announce() pipeline.Process {
@@ -182,15 +186,12 @@ func (s *onedShare) current() float64 {
 func (s *onedShare) run(ctx context.Context, presence *pipeline.Presence) {
 	for {
 		others := presence.Others()
-		share := pipeline.ShareConnections(s.total, s.id, others, time.Now())
-		s.oned.SetConnections(share)
 		for _, other := range others {
 			s.oned.Introduce(other.Servers)
 		}
+		share := s.workOut(others, time.Now())
+		s.oned.SetConnections(share)
 		s.mutex.Lock()
-		if s.oned.Busy() {
-			s.called = time.Now()
-		}
 		if share != s.share {
 			s.log.Debug("the share of oned's connections has changed", "connections", share, "processes", len(others)+1)
 		}
@@ -200,4 +201,23 @@ func (s *onedShare) run(ctx context.Context, presence *pipeline.Presence) {
 			return
 		}
 	}
+}
+
+// workOut returns the share for now. The others do not count a process that has not
+// called oned for a while: it makes one call at a time until they do.
+func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	calling := now.Sub(s.called) < callingFor
+	if s.oned.Busy() {
+		s.called = now
+	}
+	if !calling {
+		s.began = now
+	}
+	share := pipeline.ShareConnections(s.total, s.id, others, now)
+	if now.Sub(s.began) < heardAfter {
+		return min(share, 1)
+	}
+	return share
 }

@@ -118,8 +118,12 @@ func (c *Client) Servers() []string { return c.leader.servers.public() }
 func (c *Client) Introduce(servers []string) { c.leader.servers.add(servers...) }
 
 // SetConnections sets how many connections to each oned may be used, at most
-// Config.MaxConnections; with 0 calls wait.
-func (c *Client) SetConnections(most int) { c.slots.resize(min(most, c.transport.MaxConnsPerHost)) }
+// Config.MaxConnections; with 0 calls wait. Those that are too many are given back at once.
+func (c *Client) SetConnections(most int) {
+	if c.slots.resize(min(most, c.transport.MaxConnsPerHost)) {
+		c.transport.CloseIdleConnections()
+	}
+}
 
 // Busy reports whether calls are under way or wait.
 func (c *Client) Busy() bool { return c.slots.busy() }
@@ -294,7 +298,11 @@ func (c *Client) attempt(ctx context.Context, endpoint, method string, body []by
 	if err := c.slots.acquire(ctx); err != nil {
 		return nil, &TransportError{Method: method, Err: fmt.Errorf("wait for other calls: %w", err)}
 	}
-	defer c.slots.release()
+	defer func() {
+		if c.slots.release() {
+			c.transport.CloseIdleConnections()
+		}
+	}()
 	started := time.Now()
 	defer func() { c.observe(method, time.Since(started)) }()
 	if !c.leader.hasChoice() {

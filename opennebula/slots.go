@@ -51,19 +51,26 @@ func (s *slots) acquire(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *slots) release() {
+// release gives a slot back. It reports whether there are fewer slots by now than were
+// taken: the call's connection is not needed any more.
+func (s *slots) release() (surplus bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	surplus = s.taken > s.size
 	s.taken--
 	s.grant()
+	return surplus
 }
 
-// resize sets how many slots there are. Calls under way beyond it end by themselves.
-func (s *slots) resize(size int) {
+// resize sets how many slots there are, and reports whether they have become fewer.
+// Calls under way beyond them end by themselves.
+func (s *slots) resize(size int) (fewer bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	fewer = size < s.size
 	s.size = size
 	s.grant()
+	return fewer
 }
 
 // busy reports whether calls are under way or wait for a slot.
