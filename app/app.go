@@ -220,7 +220,8 @@ func (a *App) startSim(ctx context.Context) error {
 		Others:        otherServers(a.config.Sim.Others),
 		BootDelay:     simulatedDelay(a.config.Sim.BootDelay),
 		CallDelay:     a.config.Sim.CallDelay,
-		KeepDrivers:   true,
+		TimeFactor:    float64(a.config.Sim.AuthDriverTime) / float64(sim.AuthDriverTime),
+		ElectionTime:  a.config.Sim.ElectionTime,
 		Logger:        a.logger.With("part", "sim"),
 	})
 	if err != nil {

@@ -61,6 +61,8 @@ var checks = map[string]check{
 	"sim.xmlrpc_listen":             address,
 	"sim.hooks_listen":              address,
 	"sim.control_listen":            address,
+	"sim.auth_driver_time":          atLeastTime(time.Millisecond),
+	"sim.election_time":             atLeastTime(time.Millisecond),
 	"log.level":                     oneOf("debug", "info", "warn", "error"),
 	"log.format":                    oneOf("auto", "text", "json", "journal"),
 	"status.listen":                 orEmpty(address),

@@ -87,6 +87,8 @@ var commonOptions = []option{
 	{"sim-control-listen", "sim.control_listen", "host:port of the simulator's control API", "127.0.0.1:2634"},
 	{"sim-boot-delay", "sim.boot_delay", "how long each step of a simulated VM takes", 2 * time.Millisecond},
 	{"sim-call-delay", "sim.call_delay", "how long each call to the simulated oned takes", time.Duration(0)},
+	{"sim-auth-driver-time", "sim.auth_driver_time", "how long a run of the simulated authentication driver takes (a real one 300ms); what a restarted server has to catch up with takes 33 times as long", 15 * time.Millisecond},
+	{"sim-election-time", "sim.election_time", "how long the simulated zone has no leader after its leader's end (a real one 5s)", 200 * time.Millisecond},
 	{"sim-auth-file", "sim.auth_file", "file that the simulator writes serveradmin's name and password to, for other processes", ""},
 	{"status-listen", "status.listen", "host:port for /metrics, /health and /debug/pprof, without a password: keep it on a loopback address; empty for none", ""},
 	{"log-level", "log.level", "debug, info (with every request), warn or error", "warn"},

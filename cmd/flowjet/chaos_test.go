@@ -30,6 +30,7 @@ type chaos struct {
 	t      *testing.T
 	random *rand.Rand // the faults' goroutine only
 	log    *journal
+	watch  *zoneWatch
 	// brought counts the faults by their names.
 	brought map[string]int
 }
@@ -42,7 +43,7 @@ func TestChaos(t *testing.T) {
 	}
 	length, seed := campaign(t)
 	t.Logf("seed %d, %s; replay with make chaos SEED=%d", seed, length, seed)
-	c := &chaos{fleet: startChaosFleet(t), t: t, random: rand.New(rand.NewPCG(seed, seed)), log: &journal{}, brought: map[string]int{}}
+	c := &chaos{fleet: startChaosFleet(t), t: t, random: rand.New(rand.NewPCG(seed, seed)), log: &journal{}, watch: newZoneWatch(), brought: map[string]int{}}
 	templates := []int{
 		c.id(t, c.request(t, "POST", "/service_template", pair, 201)),
 		c.id(t, c.request(t, "POST", "/service_template", netted, 201)),
@@ -55,12 +56,14 @@ func TestChaos(t *testing.T) {
 			(&client{chaos: c, random: rand.New(rand.NewPCG(seed, uint64(n)+1)), templates: templates}).run(ctx)
 		})
 	}
+	clients.Go(func() { c.watch.run(ctx, c) })
 	faults := c.inject(ctx)
 	clients.Wait()
 	t.Logf("%s", c.faults())
 	c.heal()
 	t.Logf("%d faults; %s", faults, c.log)
 	c.check()
+	c.checkZone()
 }
 
 func campaign(t *testing.T) (length time.Duration, seed uint64) {
@@ -93,7 +96,8 @@ func (c *chaos) kinds() []fault {
 		{"kill -9", 4, c.killOne}, {"suspend", 3, c.suspendOne}, {"disturb events", 2, c.disturbEvents},
 		{"lose an answer", 2, c.dropAnswer}, {"refuse a call", 1, c.refuseCall}, {"slow oned", 1, c.slowDown},
 		{"restart all oneds", 1, c.restartOned}, {"no leader", 1, c.loseLeader}, {"move the leader", 2, c.moveLeader},
-		{"stop a oned", 2, c.stopOned},
+		{"kill the leader", 3, c.killLeader}, {"restart a follower", 2, c.restartFollower},
+		{"take all connections", 2, c.exhaust},
 	}
 	if c.network != nil {
 		kinds = append(kinds, fault{"cut a front-end off", 2, c.cutOff}, fault{"cut a connection", 3, c.cutBetween})
@@ -119,6 +123,7 @@ func (c *chaos) inject(ctx context.Context) (count int) {
 		}
 		next := lots[c.random.IntN(len(lots))]
 		c.brought[next.name]++
+		c.t.Logf("%s %s", time.Now().Format(time.TimeOnly+".000"), next.name)
 		next.bring(ctx)
 		count++
 	}
@@ -154,6 +159,7 @@ func (c *chaos) killOne(ctx context.Context) {
 func (c *chaos) suspendOne(ctx context.Context) {
 	victim := c.members()[c.random.IntN(12)]
 	_ = victim.command.Process.Signal(syscall.SIGSTOP)
+	c.watch.disturbed(2500*time.Millisecond + afterAPause)
 	c.rest(ctx, 300, 2500)
 	_ = victim.command.Process.Signal(syscall.SIGCONT)
 }
@@ -178,12 +184,13 @@ func (c *chaos) dropAnswer(context.Context) {
 	c.tell("/faults/answers", fmt.Sprintf(`{"method": "one.%s", "nth": %d}`, method, 1+c.random.IntN(3)))
 }
 
-// refuseCall has oned answer as a follower does, for a call or a few.
+// refuseCall has oned answer as a follower without a leader does, for a call or
+// a few.
 func (c *chaos) refuseCall(context.Context) {
-	method := []string{"template.instantiate", "document.update", "vm.action", "vm.info", "vmpool.infoextended"}[c.random.IntN(5)]
-	const replication = 65536
-	c.tell("/faults/calls", fmt.Sprintf(`{"method": "one.%s", "nth": 1, "count": %d, "code": %d, "message": "not the leader"}`,
-		method, 1+c.random.IntN(4), replication))
+	method := []string{"template.instantiate", "document.update", "vm.action", "vm.recover"}[c.random.IntN(4)]
+	const internal = 8192
+	c.tell("/faults/calls", fmt.Sprintf(`{"method": "one.%s", "nth": 1, "count": %d, "code": %d, "message": "Cannot process request, no leader found"}`,
+		method, 1+c.random.IntN(4), internal))
 }
 
 func (c *chaos) slowDown(ctx context.Context) {
@@ -193,6 +200,7 @@ func (c *chaos) slowDown(ctx context.Context) {
 }
 
 func (c *chaos) restartOned(context.Context) {
+	c.watch.starts.add(len(c.plan.Oneds))
 	c.tell("/restart", fmt.Sprintf(`{"down": "%dms"}`, 50+c.random.IntN(500)))
 }
 
@@ -203,14 +211,6 @@ func (c *chaos) loseLeader(ctx context.Context) {
 }
 
 func (c *chaos) moveLeader(context.Context) { c.tell("/leadership/move", "") }
-
-// stopOned stops one oned, perhaps the leader, and has it back a little later.
-func (c *chaos) stopOned(ctx context.Context) {
-	server := c.random.IntN(len(c.plan.Oneds))
-	c.tell(fmt.Sprintf("/servers/%d/stop", server), "")
-	c.rest(ctx, 100, 3000)
-	c.tell(fmt.Sprintf("/servers/%d/start", server), "")
-}
 
 // cutOff cuts a front-end off from everything.
 func (c *chaos) cutOff(ctx context.Context) {
@@ -231,6 +231,7 @@ func (c *chaos) cut(ctx context.Context, cut func(bool) error) {
 		c.t.Error(err)
 		return
 	}
+	c.watch.disturbed(5*time.Second + afterACut)
 	c.rest(ctx, 300, 5000)
 	if err := cut(false); err != nil {
 		c.t.Error(err)

@@ -53,7 +53,9 @@ func runCluster(ctx context.Context, options clusterOptions) error {
 	}
 	config := cluster.Config{Binary: binary, RestartAfter: options.restartAfter, Out: os.Stdout}
 	config.Plan = cluster.Plan{
-		Ports: cluster.StandardPorts, DataDir: folder, Simulator: []string{"--sim-boot-delay", options.boot.String()},
+		Ports: cluster.StandardPorts, DataDir: folder, Simulator: []string{
+			"--sim-boot-delay", options.boot.String(), "--sim-auth-driver-time", "300ms", "--sim-election-time", "5s",
+		},
 	}
 	if config.Network, err = options.network(ctx); err != nil {
 		return err

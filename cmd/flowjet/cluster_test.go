@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,8 +90,10 @@ func freePorts(t *testing.T) cluster.Ports {
 func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet {
 	t.Helper()
 	plan.DataDir = t.TempDir()
-	plan.Common = []string{"--look-again", "3s", "--scan-interval", "5s"}
-	plan.Simulator = []string{"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms"}
+	plan.Common = slices.Concat([]string{"--look-again", "3s", "--scan-interval", "5s"}, shortDeadlines)
+	plan.Simulator = []string{
+		"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms", "--sim-auth-driver-time", "60ms", "--sim-election-time", "500ms",
+	}
 	f := &fleet{plan: plan, network: network, urls: plan.NATS()}
 	f.control = strings.TrimPrefix(plan.Control(), "http://")
 	var parts []*process

@@ -164,12 +164,18 @@ func newCloud(t *testing.T) cloud {
 // key is the file of a role's key to the cloud's NATS server.
 func (c cloud) key(role string) string { return filepath.Join(c.data, "nats", role+".nk") }
 
+// shortDeadlines have workers see soon to VMs whose driver died with its oned.
+var shortDeadlines = []string{
+	"--leader-change-deadline", "2s", "--prolog-deadline", "3s", "--boot-deadline", "3s", "--shutdown-deadline", "3s",
+	"--epilog-deadline", "3s",
+}
+
 func (c cloud) up(t *testing.T, more ...string) *process {
 	t.Helper()
 	p := start(t, append([]string{
 		"up", "--sim", "--data-dir", c.data, "--api-listen", c.api, "--nats-listen", c.nats,
 		"--sim-xmlrpc-listen", c.xmlrpc, "--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control,
-	}, more...)...)
+	}, slices.Concat(shortDeadlines, more)...)...)
 	p.says("Ctrl-C stops")
 	return p
 }
