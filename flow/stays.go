@@ -208,11 +208,11 @@ func (p *planner) stayDue(stay Stay, vm VM) time.Time {
 		due = stay.Since.Add(limit)
 	}
 	if limits.LeaderChange > 0 && p.leftBehind(stay, vm) {
-		since := p.Leader.Since
-		if stay.Since.After(since) {
-			since = stay.Since
+		short := p.Leader.Since.Add(limits.LeaderChange)
+		if stay.Since.After(p.Leader.Since) { // in LCM_INIT, which no VM is in for long
+			short = stay.Since.Add(limits.LeaderChange / 2)
 		}
-		if short := since.Add(limits.LeaderChange); due.IsZero() || short.Before(due) {
+		if due.IsZero() || short.Before(due) {
 			due = short
 		}
 	}

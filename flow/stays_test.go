@@ -131,8 +131,10 @@ func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
 	for name, test := range map[string]struct {
 		state   flow.VMState
 		failure string
+		wait    time.Duration
 	}{
-		"LCM_INIT": {flow.VMActive, ""}, "PENDING": {flow.VMPending, "Cannot update virtual machine history"},
+		"LCM_INIT": {flow.VMActive, "", 23 * time.Second},
+		"PENDING":  {flow.VMPending, "Cannot update virtual machine history", 45 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := deploying(t, flow.VMPending, flow.LCMInit)
@@ -149,7 +151,7 @@ func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
 			}
 			look(30 * time.Second)
 			s.wantActions()
-			look(45 * time.Second)
+			look(test.wait)
 			s.wantActions("recover-delete 100", "create a/1")
 		})
 	}
