@@ -33,9 +33,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	simulated, err := sim.New(sim.Config{
-		XMLRPCListen: "127.0.0.1:0", HooksListen: "127.0.0.1:0", ControlListen: "127.0.0.1:0", BootDelay: time.Millisecond,
-	})
+	return newWorldOf(t, sim.Config{BootDelay: time.Millisecond})
+}
+
+func newWorldOf(t *testing.T, config sim.Config) *world {
+	t.Helper()
+	simulated, err := sim.New(config)
 	must(t, err)
 	must(t, simulated.Start(t.Context()))
 	t.Cleanup(func() { must(t, simulated.Stop(context.Background())) })
