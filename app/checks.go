@@ -54,6 +54,7 @@ var checks = map[string]check{
 	"worker.epilog_deadline":    atLeastTime(0),
 	"worker.other_deadline":     atLeastTime(0),
 
+	"worker.network_deadline":       atLeastTime(0),
 	"worker.leader_change_deadline": atLeastTime(0),
 	"worker.scan_interval":          atLeastTime(time.Second),
 	"worker.autoscaler_interval":    atLeastTime(time.Second),

@@ -88,6 +88,7 @@ type Config struct {
 		ShutdownDeadline     time.Duration `koanf:"shutdown_deadline"`
 		EpilogDeadline       time.Duration `koanf:"epilog_deadline"`
 		OtherDeadline        time.Duration `koanf:"other_deadline"`
+		NetworkDeadline      time.Duration `koanf:"network_deadline"`
 		LeaderChangeDeadline time.Duration `koanf:"leader_change_deadline"`
 	} `koanf:"worker"`
 	Webhooks struct {
@@ -138,6 +139,7 @@ func (c Config) settings() flow.Settings {
 			Shutdown:     c.Worker.ShutdownDeadline,
 			Epilog:       c.Worker.EpilogDeadline,
 			Other:        c.Worker.OtherDeadline,
+			Network:      c.Worker.NetworkDeadline,
 			LeaderChange: c.Worker.LeaderChangeDeadline,
 		},
 	}

@@ -77,6 +77,7 @@ var commonOptions = []option{
 	{"shutdown-deadline", "worker.shutdown_deadline", "for how long a VM that was asked to end may stay in SHUTDOWN before it is ended the hard way, then deleted", 10 * time.Minute},
 	{"epilog-deadline", "worker.epilog_deadline", "the same for EPILOG and the like, which is retried first, then deleted", time.Hour},
 	{"other-deadline", "worker.other_deadline", "for how long a service waits for a VM in any other state that ends by itself, before it fails", 2 * time.Hour},
+	{"network-deadline", "worker.network_deadline", "for how long a service waits for a virtual network that is made or deleted, before it fails", 10 * time.Minute},
 	{"leader-change-deadline", "worker.leader_change_deadline", "all of these for a VM that was on its way when the zone's leader changed, from the change on", 45 * time.Second},
 	{"max-calls", "worker.max_calls", "how many calls to oned a worker makes at once", 10},
 	{"webhooks-file", "webhooks.file", "YAML file that says which webhooks are told what happens to services; empty for none", ""},

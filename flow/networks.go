@@ -43,6 +43,27 @@ type Network struct {
 	Attempted bool `json:"attempted,omitempty"`
 	// Asked is when its deletion was asked for.
 	Asked time.Time `json:"asked,omitzero"`
+	// Waits is the state in which the service waits for it, and Since since when.
+	Waits NetworkState `json:"waits,omitempty"`
+	Since time.Time    `json:"since,omitzero"`
+}
+
+// networkOverdue reports whether the service has waited for the network for too long: an answer
+// of its driver that does not come is lost, as with the process of a zone's old leader.
+func (p *planner) networkOverdue(network *Network) bool {
+	if network.Since.IsZero() || network.Waits != network.State {
+		network.Waits, network.Since = network.State, p.now
+	}
+	limits := p.settings.VMDeadlines
+	if limits.LeaderChange > 0 && network.Since.Before(p.Leader.Since) && !p.now.Before(p.Leader.Since.Add(limits.LeaderChange)) {
+		return true
+	}
+	return limits.Network > 0 && !p.now.Before(network.Since.Add(limits.Network))
+}
+
+// stay says since when the service waits for the network.
+func (n Network) stay() string {
+	return fmt.Sprintf("Network %s (%d) has been in %s since %s", n.Name, n.ID, n.State, n.Since.UTC().Format(time.RFC3339))
 }
 
 // syncNetworks brings the list of the service's own networks up to what its
@@ -147,6 +168,9 @@ func (p *planner) deployNetworks() {
 		case network.State.Failed():
 			p.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
 			return
+		case p.networkOverdue(network):
+			p.failNetworks(network.stay() + ": `onevnet recover` ends that")
+			return
 		}
 		waiting = true
 	}
@@ -195,6 +219,14 @@ func (p *planner) networksLeft() bool {
 func (p *planner) undeployNetworks() {
 	if !p.removeNetworks() {
 		p.to(ServiceDone)
+		return
+	}
+	for i := range p.Networks {
+		network := &p.Networks[i]
+		if network.ID != noNetwork && network.State == NetworkLockDelete && p.networkOverdue(network) {
+			p.refuseNetworkEnd(network.stay() + ": `onevnet recover` ends that")
+			return
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package flow_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 )
@@ -168,4 +169,51 @@ func TestDeletionIsDoubtedAfterACrash(t *testing.T) {
 	s.state = flow.DoubtRequests(s.state)
 	s.plan()
 	s.wantActions("delete_network Priv", "delete_network Res")
+}
+
+// A network whose driver does not answer fails the service, with since when, and recover
+// goes on once somebody has seen to it.
+func TestNetworkThatDoesNotComeFailsTheService(t *testing.T) {
+	for name, test := range map[string]struct {
+		wait time.Duration
+		lead bool
+	}{
+		"for long": {10 * time.Minute, false}, "after a change of the leader": {time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, `{"name":"web","networks_values":[{"Priv":{"template_id":"0"}}],"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
+			s.plan()
+			s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkLockCreate)
+			s.state = flow.Lead(s.state, 3, s.now)
+			s.plan()
+			s.planAfter(30 * time.Second)
+			s.wantState(flow.ServiceDeployingNets)
+			if test.lead {
+				s.state = flow.Lead(s.state, 4, s.now)
+			}
+			s.planAfter(test.wait)
+			s.wantState(flow.ServiceFailedDeployingNets)
+			if log := s.messages(); !strings.Contains(log, "Network Priv (7) has been in LOCK_CREATE since") {
+				t.Errorf("the log does not say why: %s", log)
+			}
+		})
+	}
+}
+
+func TestNetworkThatDoesNotEndFailsTheService(t *testing.T) {
+	s := newStage(t, `{"name":"web","networks_values":[{"Priv":{"template_id":"0"}}],"roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0}]}`)
+	s.plan()
+	s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkReady)
+	s.plan()
+	s.command(flow.VerbUndeploy, nil)
+	s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkLockDelete)
+	s.plan()
+	s.wantState(flow.ServiceUndeployingNets)
+	s.planAfter(10 * time.Minute)
+	s.wantState(flow.ServiceFailedUndeployingNets)
+	s.recover()
+	s.wantState(flow.ServiceUndeployingNets)
+	s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkDone)
+	s.plan()
+	s.wantActions("delete document")
 }

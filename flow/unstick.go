@@ -173,5 +173,10 @@ func (p *planner) unstickStrays() {
 	}
 }
 
-// forgetStays lets everything be done anew about VMs that do not move.
-func (p *planner) forgetStays() { p.Stays = nil }
+// forgetStays lets everything be done anew about what does not move.
+func (p *planner) forgetStays() {
+	p.Stays = nil
+	for i := range p.Networks {
+		p.Networks[i].Since = time.Time{}
+	}
+}

@@ -17,6 +17,8 @@ type VMDeadlines struct {
 	Epilog time.Duration
 	// Other is for all that is done to a VM otherwise, default 2 hours.
 	Other time.Duration
+	// Network is for a virtual network that is made or deleted, default 10 minutes.
+	Network time.Duration
 	// LeaderChange is for a VM that was on its way when the zone's leader changed: the
 	// drivers' answers are lost with the process. It counts from the change, default 45 s.
 	LeaderChange time.Duration
@@ -25,7 +27,7 @@ type VMDeadlines struct {
 // DefaultVMDeadlines are those of a configuration that says nothing.
 func DefaultVMDeadlines() VMDeadlines {
 	return VMDeadlines{
-		Prolog: time.Hour, Boot: 10 * time.Minute, Shutdown: 10 * time.Minute, Epilog: time.Hour, Other: 2 * time.Hour,
+		Prolog: time.Hour, Boot: 10 * time.Minute, Shutdown: 10 * time.Minute, Epilog: time.Hour, Other: 2 * time.Hour, Network: 10 * time.Minute,
 		LeaderChange: 45 * time.Second,
 	}
 }

@@ -43,7 +43,7 @@ func playerOf(t fataler, draw *rapid.T, text string) *player {
 	settings := flow.DefaultSettings()
 	settings.VMDeadlines = flow.VMDeadlines{
 		Pending: 3 * time.Minute, Prolog: time.Minute, Boot: 50 * time.Second, Shutdown: 40 * time.Second, Epilog: time.Minute,
-		Other: time.Minute, LeaderChange: 20 * time.Second,
+		Other: time.Minute, Network: 2 * time.Minute, LeaderChange: 20 * time.Second,
 	}
 	return &player{
 		fataler: t, T: draw, world: newWorld(), now: stageStart, settings: settings, facts: flow.Facts{}, keys: map[string]bool{}, trouble: true,
