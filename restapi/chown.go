@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,28 +30,13 @@ func (s *Server) chgrpService(ctx context.Context, r *request, service opennebul
 	return finished(s.changeOwner(ctx, r, service, unchanged, gid), "change the group of", service)
 }
 
-// changeOwner moves the service and wakes it, so that its worker acts for the
-// new owner from now on, and the document shows whose the VMs are. The service
-// has been moved even if it cannot be woken: then its next look finds it out.
+// changeOwner gives a service's document, its VMs and virtual routers to another user or group, as the caller. If one
+// of them cannot be moved, those that were are moved back.
+//
+// The document goes first. Then the worker is waited for: what it was making for the owner of before is in the document
+// when it answers, and what it makes from then on is the new one's. So the VMs of a service that is being
+// deployed are all moved.
 func (s *Server) changeOwner(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
-	if err := s.moveService(ctx, r, service, uid, gid); err != nil {
-		return err
-	}
-	work := pipeline.Work{Service: service.ID, Reason: "its owner was changed"}
-	if _, err := s.queue.PublishWork(ctx, work, ""); err != nil {
-		s.logger.Warn("a service whose owner was changed could not be woken", "service", service.ID, "error", err)
-	}
-	return nil
-}
-
-// moveService gives the service's document, its VMs and virtual routers to
-// another user or group, as the caller. If one of them cannot be moved, those that were are
-// moved back.
-func (s *Server) moveService(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
-	owned, err := possessions(ctx, r.oned, service)
-	if err != nil {
-		return err
-	}
 	var undo []func(context.Context) error
 	move := func(do func(ctx context.Context, uid, gid int) error, was flow.Identity) error {
 		if err := do(ctx, uid, gid); err != nil {
@@ -60,15 +46,71 @@ func (s *Server) moveService(ctx context.Context, r *request, service opennebula
 		return nil
 	}
 	document := func(ctx context.Context, uid, gid int) error { return r.oned.ChownDocument(ctx, service.ID, uid, gid) }
-	if err := move(document, service.Owner); err != nil {
+	if err := move(document, service.Owner); err != nil || uid == unchanged && gid == unchanged {
 		return err
+	}
+	owned, err := s.possessions(ctx, r, service)
+	if err != nil {
+		return together(err, putBack(ctx, undo))
 	}
 	for _, each := range owned {
 		if err := move(each.chown, each.owner); err != nil {
 			return fmt.Errorf("move %s: %w", each.name, err)
 		}
 	}
+	s.wake(ctx, service.ID, "its owner was changed")
 	return nil
+}
+
+// ownerPatience is how many times longer than for a command's answer a worker is waited for that may be making
+// VMs: an instantiate takes its time.
+const ownerPatience = 6
+
+// possessions are what a service has when its worker knows of the new owner.
+func (s *Server) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
+	if err := s.awaitWorker(ctx, r, service.ID); err != nil {
+		return nil, err
+	}
+	// The caller may not see the document any more.
+	moved, err := s.oned.server().Document(ctx, service.ID)
+	if opennebula.IsCode(err, opennebula.CodeNoExists) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find its VMs: %w", err)
+	}
+	return possessions(ctx, r.oned, moved)
+}
+
+// awaitWorker has the service's worker carry out an update that changes nothing, which it does when everything in front of it is
+// done and with the document read again. Without an answer in time what is known so far has to do.
+func (s *Server) awaitWorker(ctx context.Context, r *request, service int) error {
+	if err := s.queueIsThere(); err != nil {
+		return err
+	}
+	command := r.newCommand(service, flow.VerbUpdate)
+	var err error
+	if command.Arguments, err = encodeArguments(flow.UpdateArguments{Append: true, Template: []byte(`{}`)}); err != nil {
+		return err
+	}
+	wait := ownerPatience * s.config.ReplyWait
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout+wait)
+	defer cancel()
+	_, err = s.submit(ctx, r, command, wait)
+	switch {
+	case errors.Is(err, pipeline.ErrNoReply):
+		s.logger.Warn("no worker has answered that a service's owner was changed: VMs that are made now may be the former owner's; repeat the change when it rests", "service", service)
+	case err != nil:
+		return submitError(command, err)
+	}
+	return nil
+}
+
+// wake has the service's worker look at it. Should it not hear, its next look finds out.
+func (s *Server) wake(ctx context.Context, service int, reason string) {
+	if _, err := s.queue.PublishWork(ctx, pipeline.Work{Service: service, Reason: reason}, ""); err != nil {
+		s.logger.Warn("a service could not be woken", "service", service, "reason", reason, "error", err)
+	}
 }
 
 // putBack undoes in reverse order, even if the client has gone.

@@ -3,10 +3,12 @@ package restapi
 import (
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -186,7 +188,7 @@ func TestServiceInputIsHeldUpFirst(t *testing.T) {
 }
 
 func TestServiceActionsOnTheDocument(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newWorld(t, Config{ReplyWait: time.Millisecond})
 	service := w.service(admin)
 	w.expect(admin, "POST", service+"/action", perform("rename", `{"name":"other"}`), 204, "")
 	w.expect(admin, "POST", service+"/action", perform("chgrp", `{"group_id":"1"}`), 204, "")
@@ -201,7 +203,7 @@ func TestServiceActionsOnTheDocument(t *testing.T) {
 
 // TestChownMovesAllOrNothing gives a service two VMs by hand.
 func TestChownMovesAllOrNothing(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newWorld(t, Config{ReplyWait: time.Millisecond})
 	service := w.service(admin)
 	owner := w.oned.For("oneadmin")
 	first, err := owner.InstantiateTemplate(t.Context(), 0, "one", false, "")
@@ -226,6 +228,41 @@ func TestChownMovesAllOrNothing(t *testing.T) {
 	}
 }
 
+// Terraform gives a service to its owner while it is being deployed: the VMs that are being made are moved as well, and
+// the owner can end them.
+func TestChownWhileVMsAreMade(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	w.sim.SetCallDelay("one.template.instantiate", 300*time.Millisecond)
+	var saved sync.Once
+	underWay := make(chan struct{})
+	w.sim.OnCall(func(call sim.Call) {
+		if call.Method == "one.document.update" { // the service is DEPLOYING
+			saved.Do(func() { close(underWay) })
+		}
+	})
+	service := w.service(admin)
+	<-underWay
+	w.expect(admin, "POST", service+"/action", perform("chown", `{"owner_id":"2","group_id":"-1"}`), 204, "")
+	w.expect(admin, "POST", service+"/action", perform("chown", `{"owner_id":"-1","group_id":"1"}`), 204, "")
+	var body flow.Body
+	poll.Until(t, "the service to run", func() bool {
+		_, body = w.document(w.expect(admin, "GET", service, "", 200, ""))
+		return *body.State == flow.ServiceRunning
+	})
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			vm, err := w.oned.Server().VM(t.Context(), node.DeployID)
+			w.must(err)
+			if vm.Owner.UID != 2 || vm.Owner.GID != 1 {
+				t.Errorf("VM %d of role %s is %+v's", vm.ID, role.Name, vm.Owner)
+			}
+		}
+	}
+	w.expect(alice, "DELETE", service, "", 204, "")
+	poll.Until(t, "the service to end", func() bool { return w.call(admin, "GET", service, "").status == 404 })
+}
+
 func (w *world) userID(name string) int {
 	user, err := w.oned.For(name).User(w.t.Context(), -1)
 	w.must(err)
@@ -246,7 +283,7 @@ func (w *world) owners(service string, first, second int) [3]int {
 }
 
 func TestChownMovesVirtualRouters(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newWorld(t, Config{ReplyWait: time.Millisecond})
 	service := w.service(admin)
 	owner := w.oned.For("oneadmin")
 	router, err := owner.AllocateRouter(t.Context(), `NAME="vr"`)
