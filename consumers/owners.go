@@ -103,7 +103,7 @@ func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
 // documents: the bucket may have been lost, and events were not heard while
 // nobody routed. It is tried until it succeeds.
 func (w *Worker) rebuildOwners(ctx context.Context) {
-	pause := newBackoff()
+	pause, level := newBackoff(), slog.LevelWarn
 	for ctx.Err() == nil {
 		count, err := w.tryToRebuildOwners(ctx)
 		if err == nil {
@@ -111,7 +111,8 @@ func (w *Worker) rebuildOwners(ctx context.Context) {
 			return
 		}
 		if ctx.Err() == nil {
-			w.config.Logger.Warn("the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
+			w.config.Logger.Log(ctx, level, "the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
+			level = slog.LevelDebug
 		}
 		pause.wait(ctx)
 	}

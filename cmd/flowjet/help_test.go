@@ -46,7 +46,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"nats keys --hosts a/b --out " + folder:  "name hosts as the others reach them",
 		"nats --nats-server-file " + text + " --data-dir " + folder: "/usr/share/flowjet/nats/server.conf",
 		"nats --nats-cluster c":          "nats.routes names no other server of it",
-		"demo --nats nats://127.0.0.1:1": "is `flowjet up --sim` running?",
+		"demo --nats nats://127.0.0.1:1": "is `flowjet up --sim` running,",
 		"replay " + nowhere:              "open the recording",
 		"service show":                   "it is `flowjet service show ID",
 		"events --servce 3":              "did you mean --service?",

@@ -96,6 +96,8 @@ func serve(ctx context.Context, flowjet *app.App, reload func(), hangups <-chan 
 			reload()
 		case <-flowjet.Lost():
 			return app.ErrConnectionLost
+		case err := <-flowjet.Failed():
+			return err
 		case <-ctx.Done():
 			return nil
 		}

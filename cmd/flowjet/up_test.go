@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/sim"
 )
 
 func TestDemoRunsAgainstUp(t *testing.T) {
@@ -129,11 +131,6 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", c.api, "--nats-listen", "127.0.0.1:0", "--one-auth-file", "/nowhere"},
 			[]string{"/nowhere", "--one-auth-file"},
 		},
-		"no oned": {
-			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
-				"--one-auth-file", auth, "--one-xmlrpc", "http://" + c.xmlrpc + "/RPC2"},
-			[]string{c.xmlrpc, "--one-xmlrpc"},
-		},
 		"refused credentials": {
 			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 				"--one-auth-file", auth, "--one-xmlrpc", "http://" + running.xmlrpc + "/RPC2"},
@@ -165,6 +162,76 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAStartWaitsForOned: it is not ready meanwhile, says so once, and goes on by itself;
+// credentials that oned refuses when it answers at last end it.
+func TestAStartWaitsForOned(t *testing.T) {
+	c := newCloud(t)
+	simulated, err := sim.New(sim.Config{XMLRPCListen: c.xmlrpc})
+	if err == nil {
+		err = simulated.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stopping, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = simulated.Stop(stopping)
+	})
+	if err := simulated.StopServer(0); err != nil {
+		t.Fatal(err)
+	}
+	auth := filepath.Join(t.TempDir(), "auth")
+	if err := os.WriteFile(auth, []byte(simulated.ServerCredentials()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrong := filepath.Join(t.TempDir(), "auth")
+	if err := os.WriteFile(wrong, []byte("serveradmin:wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	up := func(api, auth string) *process {
+		return start(t, "up", "--data-dir", t.TempDir(), "--api-listen", api, "--nats-listen", "127.0.0.1:0", "--one-auth-file", auth,
+			"--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2", "--one-hooks", "tcp://127.0.0.1:1", "--log-level", "info")
+	}
+	good, bad := up(c.api, auth), up("127.0.0.1:0", wrong)
+	good.says("oned does not answer: Flowjet waits for it")
+	bad.says("oned does not answer: Flowjet waits for it")
+	poll.Until(t, "its API to say that it waits for oned", func() bool {
+		ready, reasons := health(t, c.api)
+		return !ready && strings.Contains(reasons, c.xmlrpc)
+	})
+	if err := simulated.StartServer(0); err != nil {
+		t.Fatal(err)
+	}
+	good.says("oned answers")
+	poll.Until(t, "it to be ready", func() bool { ready, _ := health(t, c.api); return ready })
+	bad.wait()
+	if said := bad.output.String(); bad.err == nil || !strings.Contains(said, "refuses the server user") {
+		t.Errorf("with refused credentials it ended with %v: %s", bad.err, said)
+	}
+	if times := strings.Count(good.output.String(), "oned does not answer"); times != 1 {
+		t.Errorf("it said %d times that it waits:\n%s", times, good.output.String())
+	}
+}
+
+// health asks whether the API is ready, and why not.
+func health(t *testing.T, api string) (ready bool, reasons string) {
+	t.Helper()
+	answer, err := http.Get("http://" + api + "/flowjet/v1/health")
+	if err != nil {
+		return false, err.Error()
+	}
+	defer answer.Body.Close()
+	var found struct {
+		Ready   bool     `json:"ready"`
+		Reasons []string `json:"reasons"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
+		t.Fatal(err)
+	}
+	return found.Ready, strings.Join(found.Reasons, "; ")
 }
 
 // withoutLog leaves out the lines of the log, which say what is waited for.
