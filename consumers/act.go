@@ -185,7 +185,7 @@ func (l *lane) findOrGiveUp(ctx context.Context, intent flow.Intent) (verdict, e
 // lets only administrators do that, so it is done as the server, and only to a VM that
 // says it is the service's.
 func (l *lane) recoverVM(ctx context.Context, action flow.Action) (verdict, error) {
-	if l.facts[action.VM].Service != l.service {
+	if vm, known := l.facts[action.VM]; !known || !l.record.State.Service.Owns(vm) {
 		return nil, nil
 	}
 	return l.request(ctx, action, l.server().RecoverVM(ctx, action.VM, recoveries[action.Call]))

@@ -46,7 +46,7 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 	for _, service := range services {
 		for role, names := range flow.MeasuredAttributes(service) {
 			for _, vm := range service.RoleNodes(role) {
-				wanted[vm] = names
+				wanted[vm] = append(wanted[vm], names...)
 			}
 		}
 	}
@@ -54,12 +54,12 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
 		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
 	}
-	samples, err := w.oned.Server().Samples(ctx, calls, wanted)
+	samples, vms, err := w.oned.Server().Samples(ctx, calls, wanted)
 	if err != nil {
 		return fmt.Errorf("measure the VMs of %d services: %w", len(services), err)
 	}
 	for _, service := range services {
-		measures := flow.Measure(service, samples, at, until)
+		measures := flow.Measure(service, ownSamples(service, samples, vms), at, until)
 		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
 		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
 		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
@@ -68,6 +68,19 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 		w.metrics.measured.Inc()
 	}
 	return nil
+}
+
+// ownSamples are those of the service's nodes that are its own VMs.
+func ownSamples(service flow.Service, samples map[int]flow.Sample, vms map[int]flow.VM) map[int]flow.Sample {
+	own := map[int]flow.Sample{}
+	for _, role := range service.Body.Roles {
+		for _, node := range role.Nodes {
+			if sample, has := samples[node.DeployID]; has && service.Owns(vms[node.DeployID]) {
+				own[node.DeployID] = sample
+			}
+		}
+	}
+	return own
 }
 
 // measuredServices are those that have elasticity policies and run.

@@ -55,6 +55,9 @@ func (l *lane) referenceValues(ctx context.Context, role string) (map[string]str
 	for _, reference := range flow.References(service, role) {
 		values[reference.Text] = ""
 		for _, id := range service.RoleNodes(reference.Parent) {
+			if vm, known := l.facts[id]; known && !service.Owns(vm) {
+				continue // a stranger's VM tells nothing
+			}
 			tree, err := l.vmTree(ctx, trees, id)
 			if err != nil {
 				return nil, err

@@ -53,6 +53,10 @@ type lane struct {
 	// looked are the VMs that were looked at while events about them waited, with
 	// the sequence up to which those are old.
 	looked map[int]uint64
+	// strangers are the nodes that oned's leader said are not the service's, when strangersOf
+	// owned it.
+	strangers   []int
+	strangersOf int
 	// open are the inputs that are handled but whose outcome is not flushed.
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.

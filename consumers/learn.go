@@ -178,8 +178,18 @@ func (l *lane) needsConfirming(span []int, facts flow.Facts) bool {
 // that was asked to end. Any other end, bad news, and a step back from RUNNING may be an
 // old event that comes late, or somebody's invention: oned is asked, unless it has told
 // the same.
+//
+// Whose a VM is and what for, only oned is asked: of a VM that is not known yet, once. One
+// that turns out to be somebody else's is passed over from then on.
 func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
 	before, known := l.facts[vm.ID]
+	if !known {
+		return l.look(ctx, vm.ID)
+	}
+	if !before.Gone() && !l.record.State.Service.Owns(before) {
+		return nil
+	}
+	vm.Name, vm.Owner, vm.Service, vm.Role, vm.Key = before.Name, before.Owner, before.Service, before.Role, before.Key
 	stepBack := known && before.Running() && !vm.Running() && !vm.Ending()
 	if known && (before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState)) {
 		return nil

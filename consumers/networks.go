@@ -79,6 +79,9 @@ func (l *lane) findOrGiveUpNetwork(ctx context.Context, network flow.Network) (v
 // deleteNetwork asks for a network's end. A refusal counts only if the network,
 // looked at again, is not ending anyway.
 func (l *lane) deleteNetwork(ctx context.Context, network flow.Network) (verdict, error) {
+	if refused, err := l.strangersNetwork(ctx, network); refused != nil || err != nil {
+		return refused, err
+	}
 	refused := l.session().DeleteNetwork(ctx, network.ID)
 	if refused != nil && opennebula.Temporary(refused) {
 		return nil, fmt.Errorf("delete network %d of service %d: %w", network.ID, l.service, refused)
@@ -89,6 +92,24 @@ func (l *lane) deleteNetwork(ctx context.Context, network flow.Network) (verdict
 	}
 	return func() flow.Decision {
 		return flow.RefuseNetworkEnd(l.record.State, network.Name, refusalText(refused), l.facts, time.Now(), l.worker.config.Settings)
+	}, nil
+}
+
+// strangersNetwork refuses to delete a network that the service has not made: its id stands
+// in a document that others may write.
+func (l *lane) strangersNetwork(ctx context.Context, network flow.Network) (verdict, error) {
+	found, err := l.server().Confirmed().Network(ctx, network.ID)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look whose network %d of service %d is: %w", network.ID, l.service, err)
+	case found.Owner.UID == l.record.State.Service.Owner.UID && found.Name == network.Called:
+		return nil, nil
+	}
+	reason := fmt.Sprintf("network %d (%s of %s) is not the service's own and is left alone: take it out of networks_values", network.ID, found.Name, found.Owner.UName)
+	return func() flow.Decision {
+		return flow.RefuseNetworkEnd(l.record.State, network.Name, reason, l.facts, time.Now(), l.worker.config.Settings)
 	}, nil
 }
 

@@ -101,6 +101,9 @@ func (l *lane) deleteRouter(ctx context.Context, role string) (verdict, error) {
 	if !has {
 		return nil, nil
 	}
+	if refused, err := l.strangersRouter(ctx, role, id); refused != nil || err != nil {
+		return refused, err
+	}
 	err := l.session().DeleteRouter(ctx, id)
 	switch {
 	case err == nil || opennebula.IsCode(err, opennebula.CodeNoExists):
@@ -114,6 +117,24 @@ func (l *lane) deleteRouter(ctx context.Context, role string) (verdict, error) {
 	}
 	return func() flow.Decision {
 		return flow.RefuseRouterEnd(l.record.State, role, refusalText(err), l.facts, time.Now(), l.worker.config.Settings)
+	}, nil
+}
+
+// strangersRouter refuses to delete a virtual router that is not the service's: its id stands
+// in a document that others may write.
+func (l *lane) strangersRouter(ctx context.Context, role string, id int) (verdict, error) {
+	router, err := l.server().Confirmed().Router(ctx, id)
+	switch {
+	case opennebula.IsCode(err, opennebula.CodeNoExists):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look whose virtual router %d of service %d is: %w", id, l.service, err)
+	case l.record.State.Service.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, l.facts):
+		return nil, nil
+	}
+	reason := fmt.Sprintf("virtual router %d (%s of %s) is not the service's own and is left alone", id, router.Name, router.Owner.UName)
+	return func() flow.Decision {
+		return flow.RefuseRouterEnd(l.record.State, role, reason, l.facts, time.Now(), l.worker.config.Settings)
 	}, nil
 }
 

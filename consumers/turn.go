@@ -38,6 +38,9 @@ func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 	if !l.exists {
 		return l.absent(ctx, input)
 	}
+	if err := l.confirmStrangers(ctx); err != nil {
+		return err
+	}
 	return l.decide(ctx, input)
 }
 

@@ -41,7 +41,7 @@ func TestVMIsAdoptedByItsKey(t *testing.T) {
 func TestForeignVMsAreLeftAlone(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.facts[500] = flow.VM{ID: 500, State: flow.VMActive, LCMState: flow.LCMRunning, Service: 28, Role: "a", Key: "28-a-0-x"}
-	s.facts[501] = flow.VM{ID: 501, State: flow.VMActive, LCMState: flow.LCMRunning, Service: 27, Role: "a"}
+	s.facts[501] = flow.VM{ID: 501, State: flow.VMActive, LCMState: flow.LCMRunning, Owner: stageOwner, Service: 27, Role: "a"}
 	s.facts[502] = flow.VM{ID: 502, State: flow.VMActive, LCMState: flow.LCMRunning, Service: -1}
 	s.plan()
 	s.wantActions()
@@ -96,7 +96,7 @@ func TestSecondVMWithAKeyTakesNobodysPlace(t *testing.T) {
 
 func TestVMThatComesTooLateIsEnded(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	late := flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
+	late := flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.facts[400] = late
 	s.plan()
 	s.wantActions("terminate-hard 400")
@@ -107,7 +107,7 @@ func TestVMThatComesTooLateIsEnded(t *testing.T) {
 	s.end(400)
 	s.wantActions()
 
-	s.facts[401] = flow.VM{ID: 401, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "gone", Key: "27-gone-0-z"}
+	s.facts[401] = flow.VM{ID: 401, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "gone", Key: "27-gone-0-z"}
 	s.plan()
 	s.wantActions("terminate-hard 401")
 }
@@ -115,7 +115,7 @@ func TestVMThatComesTooLateIsEnded(t *testing.T) {
 // What was asked to end is nobody's, even if there is room for it later.
 func TestVMThatWasAskedToEndIsNotAdopted(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.plan()
 	s.wantActions("terminate-hard 400")
 	s.scale("a", 2)
@@ -126,7 +126,7 @@ func TestVMThatWasAskedToEndIsNotAdopted(t *testing.T) {
 func TestShrinkingRoleTakesNobodyIn(t *testing.T) {
 	s := runningStage(t, oneRole(3))
 	s.scale("a", 2)
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.end(100, 101)
 	s.wantActions("terminate-hard 400")
 	s.wantNodes("a", 1, 102)
@@ -158,7 +158,7 @@ func TestVMLostWhileOthersAreToCome(t *testing.T) {
 // While a VM that was made twice has not begun to end, somebody has to go on asking.
 func TestServiceOutlastsTheVMsThatNoRoleHas(t *testing.T) {
 	s := runningStage(t, oneRole(0))
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMBoot, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMBoot, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.plan()
 	s.take(flow.RefuseVM(s.state, 400, "wrong state BOOT", s.facts, s.now, s.settings))
 	s.command(flow.VerbUndeploy, nil)

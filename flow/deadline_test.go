@@ -73,6 +73,9 @@ func TestServicesInTroubleLookEachAtItsOwnTime(t *testing.T) {
 	for id := range services {
 		s := runningStage(t, oneRole(1))
 		s.state.Service.ID = id
+		vm := s.facts[100]
+		vm.Service, vm.Key = id, ""
+		s.facts[100] = vm
 		s.set(flow.VMPoweroff, flow.LCMInit, 100)
 		s.plan()
 		due := s.calmLook()
@@ -175,7 +178,7 @@ func TestServiceLooksUntilAVMThatNobodyWantsHasEnded(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.planAfter(2 * s.settings.Look)
 	s.wantDeadline(flow.DeadlineLook, time.Time{})
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	for range 3 {
 		s.plan()
 		s.wantDeadline(flow.DeadlineLook, s.now.Add(s.settings.Look))

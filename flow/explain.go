@@ -34,7 +34,7 @@ type Explanation struct {
 // Explain says why the service is in its state: what has failed, what it waits
 // for and what to do. VMs that are not among the facts are not judged.
 func Explain(state State, facts Facts, now time.Time) Explanation {
-	e := &explainer{State: state, facts: facts, now: now}
+	e := &explainer{State: state, facts: state.Service.owned(facts), now: now}
 	e.explain()
 	out := Explanation{State: state.Service.State(), Failed: bounded(e.failed), Waits: bounded(e.waits)}
 	if advice := out.State.Advice(state.Service.ID); advice != "" {

@@ -92,6 +92,10 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 			if test.more != nil {
 				test.more(&state)
 			}
+			for id, vm := range test.facts {
+				vm.Service = state.Service.ID
+				test.facts[id] = vm
+			}
 			got := explained(flow.Explain(state, test.facts, now))
 			for _, want := range test.want {
 				if !strings.Contains(got, want) {
@@ -112,7 +116,7 @@ func TestExplanationIsBounded(t *testing.T) {
 	state := stateOf(t, `{"name":"a","state":4,"roles":[{"name":"S","state":4,"nodes":[]}]}`)
 	facts := flow.Facts{}
 	for id := range 1000 {
-		vm := flow.VM{ID: id, State: flow.VMPoweroff}
+		vm := flow.VM{ID: id, State: flow.VMPoweroff, Service: state.Service.ID}
 		facts[id] = vm
 		state.Service.Body.Roles[0].Nodes = append(state.Service.Body.Roles[0].Nodes, flow.NewNode(vm))
 	}

@@ -142,7 +142,7 @@ func (p *planner) followLoss(role *Role, lost int) {
 	if p.leaving(role) {
 		return
 	}
-	have := len(role.Nodes) + p.intended(role)
+	have := len(role.Nodes) + p.intended(role) + len(p.strangers[role.Name])
 	if _, heals := healRuleOf(role); heals {
 		have = max(have, role.Cardinality-lost)
 	}
@@ -194,7 +194,7 @@ func (p *planner) intended(role *Role) int {
 
 // missing is how many VMs the role lacks that are not decided on either.
 func (p *planner) missing(role *Role) int {
-	return role.Cardinality - len(role.Nodes) - p.intended(role)
+	return role.Cardinality - len(role.Nodes) - p.intended(role) - len(p.strangers[role.Name])
 }
 
 func (p *planner) node(vm int) *Node {

@@ -53,6 +53,8 @@ type planner struct {
 	errors   []string
 	actions  []Action
 	changes  []Change
+	// strangers are the nodes of each role whose VMs are not the service's.
+	strangers map[string][]Node
 	// mended are VMs in trouble whose healing is under way or to come.
 	mended map[int]bool
 	// wanted are the actions, by name, that the last step asked for or waits with.
@@ -60,7 +62,9 @@ type planner struct {
 }
 
 func newPlanner(state State, facts Facts, now time.Time, settings Settings) *planner {
-	return &planner{State: state.clone(), facts: facts, now: now, settings: settings}
+	p := &planner{State: state.clone(), facts: facts, now: now, settings: settings}
+	p.hideStrangers()
+	return p
 }
 
 // clone copies what a planner may change.
@@ -86,6 +90,7 @@ func (s State) clone() State {
 
 func (p *planner) decision() Decision {
 	p.giveReasons()
+	p.showStrangers()
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
 }
 

@@ -46,7 +46,7 @@ func (p *planner) watchRole(role *Role) {
 // trouble names the first of the role's VMs that is in trouble.
 func (p *planner) trouble(role *Role) string {
 	_, heals := healRuleOf(role)
-	if have := len(role.Nodes); heals && have < role.Cardinality {
+	if have := len(role.Nodes) + len(p.strangers[role.Name]); heals && have < role.Cardinality {
 		return fmt.Sprintf("the role has %d of %d VMs", have, role.Cardinality)
 	}
 	for _, node := range role.Nodes {
@@ -74,7 +74,7 @@ func (v VM) underway() bool {
 func (p *planner) empty() bool {
 	had := false
 	for _, role := range p.roles() {
-		if len(role.Nodes) > 0 {
+		if len(role.Nodes)+len(p.strangers[role.Name]) > 0 {
 			return false
 		}
 		had = had || p.ordinal(&role) > 0

@@ -18,29 +18,30 @@ import (
 //
 // However many services there are, it makes one call of one.vmpool.monitoring
 // and one of one.vmpool.infoextended for each span.
-func (s *Session) Samples(ctx context.Context, spans [][]int, wanted map[int][]string) (map[int]flow.Sample, error) {
+// VMs says whose each of them is.
+func (s *Session) Samples(ctx context.Context, spans [][]int, wanted map[int][]string) (samples map[int]flow.Sample, vms map[int]flow.VM, err error) {
 	const lastOnly = 0
 	monitored, err := readAs(ctx, s, func(text []byte) (map[int]flow.Template, error) {
 		return monitoringOf(text, wanted), nil
 	}, "one.vmpool.monitoring", FilterAll, lastOnly)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	samples := map[int]flow.Sample{}
+	samples, vms = map[int]flow.Sample{}, map[int]flow.VM{}
 	for _, span := range spans {
 		found, err := readAs(ctx, s, func(text []byte) (map[int]flow.Sample, error) {
-			return samplesOf(text, wanted, monitored), nil
+			return samplesOf(text, wanted, monitored, vms), nil
 		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		maps.Copy(samples, found)
 	}
-	return samples, nil
+	return samples, vms, nil
 }
 
-// samplesOf reads those of a pool's VMs that are wanted and run.
-func samplesOf(text []byte, wanted map[int][]string, monitored map[int]flow.Template) map[int]flow.Sample {
+// samplesOf reads those of a pool's VMs that are wanted and run, and notes whose they are.
+func samplesOf(text []byte, wanted map[int][]string, monitored map[int]flow.Template, vms map[int]flow.VM) map[int]flow.Sample {
 	samples := map[int]flow.Sample{}
 	eachElement(text, "VM", func(element []byte) {
 		id := idOf(element)
@@ -48,8 +49,9 @@ func samplesOf(text []byte, wanted map[int][]string, monitored map[int]flow.Temp
 		if !asked {
 			return
 		}
-		if sample, runs := sampleOf(element, names, monitored[id]); runs {
-			samples[id] = sample
+		if sample, vm, runs := sampleOf(element, names, monitored[id]); runs {
+			vm.ID = id
+			samples[id], vms[id] = sample, vm
 		}
 	})
 	return samples
@@ -73,10 +75,10 @@ func monitoringOf(text []byte, wanted map[int][]string) map[int]flow.Template {
 }
 
 // sampleOf reads one VM's element; false if the VM does not run.
-func sampleOf(element []byte, names []string, monitoring flow.Template) (flow.Sample, bool) {
+func sampleOf(element []byte, names []string, monitoring flow.Template) (flow.Sample, flow.VM, bool) {
 	tree, err := readTree(element)
 	if err != nil || plain(tree, "STATE") != "3" || plain(tree, "LCM_STATE") != "3" {
-		return nil, false
+		return nil, flow.VM{}, false
 	}
 	sample := flow.Sample{}
 	for _, name := range names {
@@ -87,7 +89,23 @@ func sampleOf(element []byte, names []string, monitoring flow.Template) (flow.Sa
 			}
 		}
 	}
-	return sample, true
+	return sample, vmOf(tree), true
+}
+
+// vmOf is what a VM's tree says of whose it is.
+func vmOf(tree flow.Template) flow.VM {
+	user := inside(tree, "USER_TEMPLATE")
+	number := func(text string) int {
+		id, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil {
+			return -1
+		}
+		return id
+	}
+	return flow.VM{
+		Owner: flow.Identity{UID: number(plain(tree, "UID"))}, Service: number(plain(user, "SERVICE_ID")),
+		Role: bounded(plain(user, "ROLE_NAME")), Key: bounded(plain(user, "FLOWJET_KEY")),
+	}
 }
 
 // eachElement hands over every element of the name, outermost ones only. Text in

@@ -30,8 +30,13 @@ func TestSamplesComeFromTheFirstPlace(t *testing.T) {
 	must(t, oned.SetMonitoring(ids[1], map[string]string{"CPU": "not a number", "GUEST": " 3 "}))
 	names := []string{"LOAD", "CPU", "GUEST", "UID", "VMID", "NOTHING", "NIC"}
 	wanted := map[int][]string{ids[0]: names, ids[1]: names, ids[2]: names}
-	samples, err := server.Samples(t.Context(), [][]int{ids}, wanted)
+	samples, vms, err := server.Samples(t.Context(), [][]int{ids}, wanted)
 	must(t, err)
+	for _, id := range ids[:2] {
+		if vm, err := server.VM(t.Context(), id); err != nil || vms[id].Owner.UID != vm.Owner.UID || vms[id].Service != vm.Service {
+			t.Errorf("VM %d is said to be %+v, and is %+v (%v)", id, vms[id], vm, err)
+		}
+	}
 	number := func(name string, id int) float64 {
 		vm, err := server.VM(t.Context(), id)
 		must(t, err)

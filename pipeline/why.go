@@ -274,7 +274,7 @@ func (p *Pipeline) heardVMs(ctx context.Context, state flow.State) (flow.Facts, 
 			if err != nil {
 				return nil, err
 			}
-			if heard {
+			if heard && state.Service.Owns(vm) {
 				facts[vm.ID] = vm
 			}
 		}

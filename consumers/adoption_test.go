@@ -1,0 +1,188 @@
+package consumers_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// vm is a VM as oned shows it.
+func (w *world) vm(id int) flow.VM {
+	w.t.Helper()
+	found, err := w.oned.Server().VM(w.t.Context(), id)
+	must(w.t, err)
+	return found
+}
+
+// untouched makes sure that nobody has asked a VM for anything.
+func (w *world) untouched(ids ...int) {
+	w.t.Helper()
+	for _, id := range ids {
+		if vm := w.vm(id); vm.Ending() || !vm.Running() {
+			w.t.Errorf("VM %d of %s is in %s/%s", id, vm.Owner.UName, vm.State, vm.LCMState)
+		}
+	}
+}
+
+// nodeIDs are the service's VMs as its document has them.
+func (w *world) nodeIDs(service int) (ids []int) {
+	body, _ := w.body(service)
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
+	return ids
+}
+
+func (w *world) awaitRunning(ids ...int) {
+	w.t.Helper()
+	for _, id := range ids {
+		poll.Until(w.t, fmt.Sprintf("VM %d to run", id), func() bool { return w.vm(id).Running() })
+	}
+}
+
+// A VM that another user makes up is no node of a service, at no time: while the service
+// lacks VMs, while it runs, and while it ends, which it does.
+func TestForgedVMsAreNobodysNodes(t *testing.T) {
+	for name, key := range map[string]func(service int, real string) string{
+		"a made-up key":     func(int, string) string { return "made-up" },
+		"a likely key":      func(service int, _ string) string { return fmt.Sprintf("%d-Master-0-kx3j9", service) },
+		"a key of a node's": func(_ int, real string) string { return real },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.startWorker("w", quick())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 1)
+			real := w.vm(w.nodeIDs(service)[0]).Key
+			var forged []int
+			for range 20 {
+				forged = append(forged, w.forge("oneadmin", service, "Master", key(service, real)))
+			}
+			w.awaitRunning(forged...)
+			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+			w.await(service, flow.ServiceRunning)
+			for _, id := range w.nodeIDs(service) {
+				if vm := w.vm(id); vm.Owner.UName != "alice" {
+					t.Errorf("VM %d of %s is a node", id, vm.Owner.UName)
+				}
+			}
+			w.accepted(service, flow.VerbUndeploy, nil)
+			poll.Until(t, "the service to end", func() bool { _, exists := w.body(service); return !exists })
+			w.untouched(forged...)
+		})
+	}
+}
+
+// Whoever may change a service's document puts VMs into it that are not the service's: none
+// of them is ended with the service, scaled away, or told of.
+func TestStrangersNodesInADocument(t *testing.T) {
+	for name, stranger := range map[string]func(w *world, service int) int{
+		"another user's VM": func(w *world, _ int) int {
+			id, err := w.oned.For("oneadmin").InstantiateTemplate(w.t.Context(), 0, "bobs", false, "")
+			must(w.t, err)
+			return id
+		},
+		"another user's, that names the service": func(w *world, service int) int { return w.forge("oneadmin", service, "Master", "") },
+		"the owner's own, of no service": func(w *world, _ int) int {
+			id, err := w.oned.For("alice").InstantiateTemplate(w.t.Context(), 0, "own", false, "")
+			must(w.t, err)
+			return id
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.startWorker("w", quick())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 1)
+			vm := stranger(w, service)
+			w.awaitRunning(vm)
+			body, _ := w.body(service)
+			body.Roles[1].Nodes = append(body.Roles[1].Nodes, flow.NewNode(flow.VM{ID: vm, Name: "x"}))
+			must(w.t, w.oned.For("alice").UpdateDocument(t.Context(), service, encode(t, body)))
+			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+			w.await(service, flow.ServiceRunning)
+			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 0})
+			w.await(service, flow.ServiceRunning)
+			w.untouched(vm)
+			why, err := w.pipe.Why(t.Context(), service)
+			must(t, err)
+			if text, _ := json.Marshal(why); strings.Contains(string(text), fmt.Sprintf("VM %d ", vm)) {
+				t.Errorf("it is told of VM %d: %s", vm, text)
+			}
+			w.accepted(service, flow.VerbUndeploy, nil)
+			poll.Until(t, "the service to end", func() bool { _, exists := w.body(service); return !exists })
+			w.untouched(vm)
+		})
+	}
+}
+
+// Events that nobody of OpenNebula has sent shrink nothing, and make no stranger a node.
+func TestForgedEvents(t *testing.T) {
+	for name, forge := range map[string]func(vm *flow.VM){
+		"the end of a VM":                func(vm *flow.VM) { vm.State, vm.LCMState = flow.VMDone, flow.LCMInit },
+		"a failure":                      func(vm *flow.VM) { vm.LCMState = flow.LCMBootFailure },
+		"another owner":                  func(vm *flow.VM) { vm.Owner = flow.Identity{UID: 3, UName: "bob"} },
+		"another key, of a VM to be":     func(vm *flow.VM) { vm.ID, vm.Key = 4711, "made-up" },
+		"the end of a VM that never was": func(vm *flow.VM) { vm.ID, vm.State, vm.LCMState = 4711, flow.VMDone, flow.LCMInit },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.startWorker("w", quick())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 2)
+			before := w.nodeIDs(service)
+			vm := w.vm(before[0])
+			forge(&vm)
+			_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Event: &pipeline.Event{
+				Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Heard: time.Now(),
+			}}, "")
+			must(t, err)
+			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
+			w.await(service, flow.ServiceRunning)
+			w.exactly(service, 4)
+			w.accepted(service, flow.VerbUndeploy, nil)
+			w.gone(service)
+		})
+	}
+}
+
+// A network or a virtual router whose id somebody has written into a document is not deleted
+// with the service, but for one that the service has made.
+func TestStrangersNetworksAndRouters(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("w", quick())
+	w.hear()
+	foreign, err := w.oned.For("oneadmin").InstantiateNetwork(t.Context(), 0, "production", "")
+	must(t, err)
+	router, err := w.oned.For("oneadmin").AllocateRouter(t.Context(), "NAME=\"production\"\n")
+	must(t, err)
+	for name, body := range map[string]string{
+		"a network": fmt.Sprintf(`{"name":"svc","deployment":"none","state":2,"roles":[],
+			"networks":{"N":"M|network|n| |template_id:0"},"networks_values":[{"N":{"template_id":"0","id":"%d"}}]}`, foreign),
+		"a router": fmt.Sprintf(`{"name":"svc","deployment":"none","state":2,"roles":[{"name":"r","type":"vr","cardinality":0,"template_id":0,"state":2,"vrouter_id":%d,"nodes":[]}]}`, router),
+	} {
+		t.Run(name, func(t *testing.T) {
+			service := w.service("%s", body)
+			_ = w.command(service, flow.VerbUndeploy, nil)
+			poll.Until(t, "the service to say that it cannot", func() bool {
+				body, exists := w.body(service)
+				text := string(encode(t, body))
+				return !exists || strings.Contains(text, "is not the service's own")
+			})
+		})
+	}
+	if _, err := w.oned.Server().Network(t.Context(), foreign); err != nil {
+		t.Errorf("the network: %v", err)
+	}
+	if _, err := w.oned.Server().Router(t.Context(), router); err != nil {
+		t.Errorf("the router: %v", err)
+	}
+}

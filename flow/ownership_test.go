@@ -1,0 +1,155 @@
+package flow_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// stranger is a VM that somebody else has made to look like the service's.
+func stranger(random *rand.Rand, s *stage, id int) flow.VM {
+	keys := []string{"", "made-up", "27-a-0-zzzzzzzz", "28-a-0-zzzzzzzz", "27--", "27-a-0-"}
+	for _, intent := range s.state.Intents {
+		keys = append(keys, intent.Key)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.facts)) {
+		keys = append(keys, s.facts[id].Key)
+	}
+	vm := flow.VM{
+		ID: id, Owner: flow.Identity{UID: 3, GID: 1, UName: "mallory", GName: "users"}, Name: "a_0_(service_27)",
+		State: flow.VMState(random.IntN(12)), LCMState: flow.LCMState(random.IntN(72)), Ready: random.IntN(2) == 0,
+		Service: 27, Role: []string{"a", "b", "gone", ""}[random.IntN(4)], Key: keys[random.IntN(len(keys))],
+	}
+	if random.IntN(4) == 0 { // the owner's own VM, of another service or of none
+		vm.Owner, vm.Service = stageOwner, 26+2*random.IntN(2)
+	}
+	if vm.State == flow.VMDone {
+		vm.State = flow.VMPoweroff
+	}
+	return vm
+}
+
+// Whatever strangers make of their VMs, a service decides as if they were not there.
+func TestStrangersVMsChangeNothing(t *testing.T) {
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		alone, beset := newStage(t, oneRole(2)), newStage(t, oneRole(2))
+		for step := range 12 {
+			for id := range random.IntN(4) {
+				vm := stranger(random, beset, 900+id)
+				beset.facts[vm.ID] = vm
+			}
+			what := random.IntN(6)
+			for _, s := range []*stage{alone, beset} {
+				switch what {
+				case 0:
+					s.planAfter(10 * time.Second)
+				case 1:
+					s.create()
+				case 2:
+					for _, node := range s.state.Service.Body.Roles[0].Nodes {
+						s.run(node.DeployID)
+					}
+				case 3:
+					_ = s.tryCommand(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1 + step%4})
+				case 4:
+					for _, node := range s.state.Service.Body.Roles[0].Nodes {
+						s.set(flow.VMPoweroff, flow.LCMInit, node.DeployID)
+					}
+				default:
+					s.plan()
+				}
+			}
+			if a, b := asJSON(t, alone.state), asJSON(t, beset.state); a != b {
+				t.Fatalf("seed %d, step %d (%d): with strangers the state is\n%s\nwithout\n%s", seed, step, what, b, a)
+			}
+			if a, b := asJSON(t, alone.actions), asJSON(t, beset.actions); a != b {
+				t.Fatalf("seed %d, step %d: with strangers the actions are\n%s\nwithout\n%s", seed, step, b, a)
+			}
+			explained := asJSON(t, flow.Explain(beset.state, beset.facts, beset.now))
+			if strings.Contains(explained, "90") && strings.Contains(explained, "VM 90") {
+				t.Fatalf("seed %d: a stranger's VM is told of: %s", seed, explained)
+			}
+		}
+	}
+}
+
+// Whatever VMs are written into a service's document, only those that are the service's
+// are asked for anything, in any state and on any command.
+func TestStrangersNodesAreLeftAlone(t *testing.T) {
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		s := runningStage(t, oneRole(2))
+		for id := range 1 + random.IntN(3) {
+			vm := stranger(random, s, 900+id)
+			s.facts[vm.ID] = vm
+			role := &s.state.Service.Body.Roles[0]
+			role.Nodes = append(role.Nodes, flow.NewNode(flow.VM{ID: vm.ID}))
+		}
+		for step := range 15 {
+			switch random.IntN(7) {
+			case 0:
+				_ = s.tryCommand(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: random.IntN(4)})
+			case 1:
+				_ = s.tryCommand(flow.VerbUndeploy, nil)
+			case 2:
+				_ = s.tryCommand(flow.VerbRecover, flow.RecoverArguments{Delete: random.IntN(2) == 0})
+			case 3:
+				for id, vm := range s.facts {
+					if id < 900 && random.IntN(2) == 0 {
+						vm.State, vm.LCMState = flow.VMDone, flow.LCMInit
+						s.facts[id] = vm
+					}
+				}
+				s.plan()
+			case 4:
+				s.create()
+			default:
+				s.planAfter(time.Duration(random.IntN(60)) * time.Second)
+			}
+			for _, action := range s.actions {
+				if action.Kind == flow.ActionVM || action.Kind == flow.ActionRecoverVM {
+					if action.VM >= 900 {
+						t.Fatalf("seed %d, step %d: %s is asked of a stranger's VM %d", seed, step, action.Call, action.VM)
+					}
+				}
+			}
+		}
+		for id := range s.state.Asked {
+			if id >= 900 {
+				t.Fatalf("seed %d: something was asked of VM %d", seed, id)
+			}
+		}
+	}
+}
+
+// A service with strangers' nodes comes to its end all the same.
+func TestStrangersNodesHoldUpNoEnd(t *testing.T) {
+	for name, end := range map[string]func(*stage){
+		"undeploy":       func(s *stage) { s.command(flow.VerbUndeploy, nil) },
+		"recover delete": func(s *stage) { s.command(flow.VerbUndeploy, nil); s.recoverDelete() },
+		"scale to none":  func(s *stage) { s.scale("a", 0); s.end(100); s.planAfter(time.Hour); s.command(flow.VerbUndeploy, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, oneRole(1))
+			bobs := flow.VM{ID: 900, Owner: flow.Identity{UID: 3, UName: "bob"}, State: flow.VMActive, LCMState: flow.LCMRunning, Service: -1}
+			s.facts[900] = bobs
+			role := &s.state.Service.Body.Roles[0]
+			role.Nodes = append(role.Nodes, flow.NewNode(bobs))
+			end(s)
+			s.end(100)
+			for range 5 {
+				s.planAfter(time.Second)
+			}
+			if got := s.state.Service.State(); got != flow.ServiceDone && got != flow.ServiceUndeployingNets {
+				t.Errorf("the service is %s: %s", got, fmt.Sprint(s.state.Asked))
+			}
+		})
+	}
+}
