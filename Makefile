@@ -70,6 +70,13 @@ chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_LENGTH=$(or $(MINUTES),1)m \
 	  $(GO) test -run TestChaos -count 1 -timeout 0 -v ./cmd/flowjet | grep -v 'process_test.go'
 
+# What each package tests of what a tenant or a fault must not be able to do.
+HOSTILE_TESTS := Hostile|NoBodyTakesLong|CountsAndLengths|Strangers|Forged|LongNames|NeverTakes|Damaged|Tombstone|AnotherTime|Orphans|BelongsToAZone|Slots|SlowBodies|StreamsAreShared|LocksAreKept|AfterAKill|LongRequest|NoSecret|DefaultNATS|ReaderWrites|MustNotDo|OwnAddresses|FullDisk|Sealed|CannotBePublished|ClosedConnection
+
+.PHONY: hostile
+hostile: ## Try all that a tenant or a fault must not be able to do
+	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 10m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow ./pipeline ./consumers ./restapi ./app ./webhooks ./internal/seal
+
 .PHONY: man
 man: build ## Write man pages into man/
 	$(BIN) man man

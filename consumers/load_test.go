@@ -17,6 +17,8 @@ func TestAWorkersOwnDocumentIsKnownByItsText(t *testing.T) {
 	stop()
 	record, _, err := w.pipe.LoadRecord(t.Context(), service)
 	must(t, err)
+	record.State.Service.Body, err = record.State.Service.Body.Opened(w.oned.Box().Open)
+	must(t, err)
 	document, err := w.oned.Server().Document(t.Context(), service)
 	must(t, err)
 	if flow.DigestOf(document.Body) != record.State.Service.Body.Digest() {
