@@ -203,6 +203,24 @@ func TestCommandOfAnUnreadableServiceEnds(t *testing.T) {
 	})
 }
 
+// TestCommandIsAnsweredAlthoughItsDocumentCannotBeSaved: it was decided on, and the
+// document follows when oned takes it.
+func TestCommandIsAnsweredAlthoughItsDocumentCannotBeSaved(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	w.startWorker("one", retrying(time.Second))
+	service := w.deployed(masterSlave, 1, 1)
+	w.failing("one.document.update", forever, opennebula.CodeLocked, "The object is locked.")
+	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: json.RawMessage(`{"description":"later"}`)})
+	w.sim.ClearFaults()
+	_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "test"}, "")
+	must(t, err)
+	poll.Until(t, "the document", func() bool {
+		body, _ := w.body(service)
+		return body.Description != nil && *body.Description == "later"
+	})
+}
+
 // TestOneServiceDoesNotMakeTheWorkerNotReady: what oned refuses to one is no reason to
 // turn requests away.
 func TestOneServiceDoesNotMakeTheWorkerNotReady(t *testing.T) {

@@ -175,12 +175,16 @@ func (l *lane) answer(ctx context.Context, input pipeline.Input, reply pipeline.
 	return nil
 }
 
-// answerFailure tells who waits for a command that it could not be carried out, unless
-// the command has been answered.
+// answerFailure tells who waits for a command that it could not be carried out. One that
+// was decided on, and whose document could not be saved, has the answer that it was
+// decided to have.
 func (l *lane) answerFailure(ctx context.Context, input pipeline.Input, cause error) error {
 	command := input.Work.Command
-	if command == nil || slices.ContainsFunc(l.record.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }) {
+	if command == nil {
 		return nil
+	}
+	if at := slices.IndexFunc(l.record.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }); at >= 0 {
+		return l.answer(ctx, input, l.record.Replies[at])
 	}
 	return l.answer(ctx, input, pipeline.Reply{
 		Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),

@@ -276,7 +276,7 @@ func (e *explainer) explainStay(vm VM) string {
 	said := ", where it has been since " + stay.Since.UTC().Format(time.RFC3339)
 	said += stay.quote()
 	if !stay.Due.IsZero() {
-		said += "; unless it moves, something is done about it at " + stay.Due.UTC().Format(time.RFC3339)
+		said += "; its deadline is " + stay.Due.UTC().Format(time.RFC3339)
 	}
 	return said
 }
