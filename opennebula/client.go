@@ -50,6 +50,7 @@ const (
 type Client struct {
 	leader    *leader
 	slots     *slots
+	restarts  *restarts
 	observe   func(method string, took time.Duration)
 	pulse     *pulse
 	timeout   time.Duration
@@ -78,6 +79,7 @@ func NewClient(config Config) *Client {
 	}
 	client := &Client{
 		pulse:     &pulse{},
+		restarts:  &restarts{},
 		slots:     newSlots(config.MaxConnections),
 		observe:   config.Observe,
 		timeout:   config.Timeout,
@@ -100,8 +102,14 @@ func NewClient(config Config) *Client {
 func (c *Client) Follow(ctx context.Context, zone int) { c.leader.follow(ctx, zone) }
 
 // Leadership returns the term of the zone's leader and since when that leader is known
-// here; 0 in a zone of one server and while no leader was found.
-func (c *Client) Leadership() (term int, since time.Time) { return c.leader.leadership() }
+// here; 0 while none was found. A oned that has no others begins a new term when it was
+// down and came back.
+func (c *Client) Leadership() (term int, since time.Time) {
+	if !c.leader.hasChoice() {
+		return c.restarts.term()
+	}
+	return c.leader.leadership()
+}
 
 // Endpoint is the XML-RPC address that the next call goes to.
 func (c *Client) Endpoint() string {
@@ -241,6 +249,7 @@ func (c *Client) call(ctx context.Context, s *Session, method string, arguments 
 	received, err := c.exchange(ctx, s, method, arguments)
 	_, refused := asError(err)
 	c.pulse.end(err == nil || refused)
+	c.restarts.note(err)
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -231,5 +233,36 @@ func TestOneServerByTwoAddresses(t *testing.T) {
 	}
 	if asked := leader.count("one.document.info"); asked != 20 {
 		t.Errorf("the document was read %d times, want 20: a server was taken for another", asked)
+	}
+}
+
+// TestARestartedOnedBeginsATerm: its drivers died with it, as a dead leader's do.
+func TestARestartedOnedBeginsATerm(t *testing.T) {
+	zone := newFakeZone(t, 1)
+	zone.servers[0].set(func() { zone.servers[0].status = RaftStatus{ServerID: -1, State: RaftSolo, Term: -1} })
+	client := zone.client(t, Config{}, 0)
+	call := func() error { _, err := client.Server().Document(t.Context(), 42); return err }
+	if err := call(); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := client.Leadership()
+	address := zone.servers[0].Listener.Addr().String()
+	zone.servers[0].Close()
+	poll.Until(t, "a call to find it down", func() bool { return NotBegun(call()) })
+	if term, _ := client.Leadership(); term != first {
+		t.Errorf("term %d while it is down, it was %d", term, first)
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &http.Server{Handler: http.HandlerFunc(zone.servers[0].serve)}
+	defer again.Close()
+	go func() { _ = again.Serve(listener) }()
+	if err := call(); err != nil {
+		t.Fatal(err)
+	}
+	if term, since := client.Leadership(); term != first+1 || time.Since(since) > time.Minute {
+		t.Errorf("term %d since %v after a restart, it was %d", term, since, first)
 	}
 }
