@@ -130,7 +130,7 @@ const (
 	// callingFor is for how long a process counts as one that calls oned after it did.
 	callingFor = 2 * time.Second
 	// heardAfter is after how long the others know that a process calls oned, and have
-	// given back what is its share. Until then it makes one call at a time.
+	// given back what is its share.
 	heardAfter = 3 * shareEvery
 	// forQuestions is how many of the connections are left for asking who leads.
 	forQuestions = 1
@@ -204,7 +204,7 @@ func (s *onedShare) run(ctx context.Context, presence *pipeline.Presence) {
 }
 
 // workOut returns the share for now. The others do not count a process that has not
-// called oned for a while: it makes one call at a time until they do.
+// called oned for a while: until they do it has what it would have if all of them called.
 func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -216,8 +216,11 @@ func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
 		s.began = now
 	}
 	share := pipeline.ShareConnections(s.total, s.id, others, now)
-	if now.Sub(s.began) < heardAfter {
-		return min(share, 1)
+	if now.Sub(s.began) >= heardAfter {
+		return share
 	}
-	return share
+	for i := range others {
+		others[i].Calling = true
+	}
+	return min(share, max(1, pipeline.ShareConnections(s.total, s.id, others, now)))
 }
