@@ -2,6 +2,9 @@ package consumers_test
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -58,4 +61,39 @@ func TestARecordThatNATSNeverTakes(t *testing.T) {
 		return err == nil && len(letters) > 0 && letters[0].Service() == poisoned && strings.Contains(letters[0].Reason, "max_payload")
 	})
 	w.deployed(masterSlave, 1, 1)
+}
+
+// call is one call at oned as a user, with numbers behind the session.
+func (w *world) call(user, method string, numbers ...int) {
+	w.t.Helper()
+	parameters := "<param><value><string>" + user + "</string></value></param>"
+	for _, number := range numbers {
+		parameters += fmt.Sprintf("<param><value><int>%d</int></value></param>", number)
+	}
+	if method == "one.document.lock" {
+		parameters += "<param><value><boolean>0</boolean></value></param>"
+	}
+	answer, err := http.Post(w.sim.Endpoint(), "text/xml", strings.NewReader(
+		"<?xml version=\"1.0\"?><methodCall><methodName>"+method+"</methodName><params>"+parameters+"</params></methodCall>"))
+	must(w.t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	must(w.t, err)
+	if !strings.Contains(string(text), "<boolean>1</boolean>") {
+		w.t.Fatalf("%s: %s", method, text)
+	}
+}
+
+// A service whose document is locked waits, for that oned refuses everybody, and holds up
+// no other. It goes on when the lock is gone.
+func TestALockedDocumentHoldsUpNobody(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("w", quick())
+	w.hear()
+	locked := w.deployed(masterSlave, 1, 1)
+	w.call("alice:alice", "one.document.lock", locked, 1)
+	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff-hard", w.vms(locked)[0].ID))
+	w.deployed(masterSlave, 1, 1)
+	w.call("alice:alice", "one.document.unlock", locked)
+	w.await(locked, flow.ServiceWarning)
 }

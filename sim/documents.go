@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -57,8 +58,13 @@ func documentFor(r *request, needed right) (*document, *refusal) {
 	if refused := r.who.authorize(needed, "DOCUMENT", &found.object); refused != nil {
 		return nil, refused
 	}
-	if needed != use && found.lockedFor(needed) && !r.who.isAdmin() && r.who.user.ID != found.Lock.Owner {
-		return nil, &refusal{code: opennebula.CodeLocked, object: found.ID, message: "The resource is locked"}
+	// A lock keeps everybody out, its owner and administrators too.
+	switch {
+	case needed == use || !found.lockedFor(needed):
+	case r.who.isAdmin():
+		return nil, refuse(opennebula.CodeAuthorization, fmt.Sprintf("User [%d] : DOCUMENT is locked. [%d].", r.who.user.ID, found.ID))
+	default:
+		return nil, r.who.notAuthorized(fmt.Sprintf("%s DOCUMENT [%d]", needed, found.ID))
 	}
 	return found, nil
 }
@@ -118,6 +124,19 @@ func documentPoolInfo(r *request) answer {
 // changeDocument lets the change have the document and keeps the outcome.
 func changeDocument(r *request, change func(d *document) *refusal) answer {
 	found, refused := documentFor(r, manage)
+	return r.changed(found, refused, change)
+}
+
+// changeLock is changeDocument although a lock is there.
+func changeLock(r *request, change func(d *document) *refusal) answer {
+	found, refused := documentFor(r, use)
+	if refused == nil {
+		refused = r.who.authorize(manage, "DOCUMENT", &found.object)
+	}
+	return r.changed(found, refused, change)
+}
+
+func (r *request) changed(found *document, refused *refusal, change func(d *document) *refusal) answer {
 	if refused == nil {
 		refused = change(found)
 	}
@@ -184,7 +203,7 @@ func documentDelete(r *request) answer {
 // documentLockCall is one.document.lock(id, level, test): level 1 USE, 2
 // MANAGE, 3 ADMIN, 4 all of them.
 func documentLockCall(r *request) answer {
-	return changeDocument(r, func(d *document) *refusal {
+	return changeLock(r, func(d *document) *refusal {
 		level := r.int(2)
 		if level < 1 || level > 4 {
 			return refuse(opennebula.CodeAction, "Wrong lock level specified")
@@ -201,7 +220,10 @@ func documentLockCall(r *request) answer {
 }
 
 func documentUnlock(r *request) answer {
-	return changeDocument(r, func(d *document) *refusal {
+	return changeLock(r, func(d *document) *refusal {
+		if d.Lock != nil && d.Lock.Owner != r.who.user.ID && !r.who.isAdmin() {
+			return refuse(opennebula.CodeAction, "Cannot unlock: Lock is owned by another user")
+		}
 		d.Lock = nil
 		return nil
 	})

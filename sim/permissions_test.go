@@ -105,8 +105,13 @@ func TestDocumentLock(t *testing.T) {
 	text := "<TEMPLATE><NAME>d</NAME></TEMPLATE>"
 	id := must(t, s, "one.document.allocate", alice, text, 100).id(t)
 	must(t, s, "one.document.lock", oneadmin, id, 2, false)
-	if r := call(t, s, "one.document.rename", alice, id, "n"); r.code != 0x8000 {
-		t.Errorf("a locked document was changed: %s", r.raw)
+	for _, who := range []string{alice, oneadmin} {
+		if r := call(t, s, "one.document.rename", who, id, "n"); r.code != 0x0200 {
+			t.Errorf("a locked document was changed: %s", r.raw)
+		}
+	}
+	if r := call(t, s, "one.document.unlock", alice, id); r.code == 0 {
+		t.Errorf("alice has taken oneadmin's lock away: %s", r.raw)
 	}
 	if shown := must(t, s, "one.document.info", alice, id).text; !strings.Contains(shown, "<LOCK><LOCKED>2</LOCKED>") {
 		t.Errorf("the lock is not shown: %s", shown)
