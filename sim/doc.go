@@ -12,8 +12,8 @@
 //
 // # Limits
 //
-// A server has what one oned has: 15 connections at a time, kept for 15 s of
-// silence and 30 calls, with 15 more in the backlog; one session string that is
+// A server has what one oned has: 15 connections at a time, one call on each
+// and 15 s for it to come, with 15 more in the backlog; one session string that is
 // remembered for each user, and an authentication driver that takes 0.3 s for
 // any other of the server user's (times Config.TimeFactor). In a zone of
 // several a follower passes writes on to the leader and reads from a database

@@ -9,13 +9,11 @@ import (
 	"time"
 )
 
-// oned's limits on connections (MAX_CONN, MAX_CONN_BACKLOG, KEEPALIVE_TIMEOUT,
-// KEEPALIVE_MAX_CONN, TIMEOUT).
+// oned's limits on connections (MAX_CONN, MAX_CONN_BACKLOG, TIMEOUT). Each is
+// closed behind its answer.
 const (
 	maxConnections    = 15
 	connectionBacklog = 15
-	keptAlive         = 15 * time.Second
-	callsAConnection  = 30
 	requestTimeout    = 15 * time.Second
 )
 
@@ -157,7 +155,6 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 type gatedConn struct {
 	net.Conn
 	leave func()
-	calls int
 }
 
 func (c *gatedConn) Close() error {

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -49,17 +50,13 @@ func (t *tx) newVM(who identity, o order) (*vm, *refusal) {
 
 // makeVM makes a VM that nobody has heard of yet.
 func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
-	if reason := badName(vmName(o, t.cloud.next[kindVM])); reason != "" {
-		return nil, refuse(opennebula.CodeAllocate, "Error allocating a new virtual machine. "+reason)
-	}
 	merged := o.from.Template.merged(o.extra)
-	if merged.number("MEMORY", 0) <= 0 {
-		return nil, refuse(opennebula.CodeAllocate,
-			"Error allocating a new virtual machine. MEMORY attribute must be a positive integer value.")
+	if reason := unfit(vmName(o, t.cloud.next[kindVM]), merged); reason != "" {
+		return nil, o.notAllocated(reason)
 	}
 	own, forUser := splitTemplate(merged)
 	id := t.cloud.next[kindVM]
-	nics, refused := t.leaseNICs(who, id, own.vectors("NIC"), o.router)
+	nics, refused := t.leaseNICs(who, id, own.vectors("NIC"), o)
 	if refused != nil {
 		return nil, refused
 	}
@@ -76,6 +73,35 @@ func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
 	v.setTemplate(completedTemplate(own, nics, v.ID, o.from.ID, v.variables(own)))
 	t.cloud.vms[id] = v
 	return v, nil
+}
+
+// notAllocated is oned's refusal of a new VM. It names the kind of object that was called.
+func (o order) notAllocated(reason string) *refusal {
+	what := templateWords
+	if o.router != nil {
+		what = "virtual router"
+	}
+	return refuse(opennebula.CodeAllocate, "Error allocating a new "+what+". "+reason)
+}
+
+// unfit is oned's reason against a new VM, "" where there is none.
+func unfit(name string, merged template) string {
+	if reason := badName(name); reason != "" {
+		return reason
+	}
+	if merged.number("MEMORY", 0) <= 0 {
+		return "MEMORY attribute must be a positive integer value."
+	}
+	if cores, err := strconv.ParseFloat(merged.text("CPU"), 64); merged.has("CPU") && (err != nil || cores <= 0) {
+		return "CPU attribute must be a positive float or integer value."
+	}
+	if merged.has("VCPU") && merged.number("VCPU", 0) <= 0 {
+		return "VCPU attribute must be a positive integer value."
+	}
+	if merged.breaksXML() {
+		return "Error transforming the VM to XML."
+	}
+	return ""
 }
 
 func vmName(o order, id int) string {
@@ -112,10 +138,10 @@ func splitTemplate(merged template) (own, forUser template) {
 
 // leaseNICs turns a template's NICs into those of a VM. On a refusal nothing
 // stays taken.
-func (t *tx) leaseNICs(who identity, vmID int, wanted []attribute, router *vrouter) ([]attribute, *refusal) {
+func (t *tx) leaseNICs(who identity, vmID int, wanted []attribute, o order) ([]attribute, *refusal) {
 	var made []attribute
 	for i, nic := range wanted {
-		full, refused := t.leaseNIC(who, vmID, i, nic.inner(), router)
+		full, refused := t.leaseNIC(who, vmID, i, nic.inner(), o)
 		if refused != nil {
 			for _, earlier := range made {
 				t.cloud.releaseNIC(earlier, holder{holderVM, vmID})
@@ -127,17 +153,17 @@ func (t *tx) leaseNICs(who identity, vmID int, wanted []attribute, router *vrout
 	return made, nil
 }
 
-func (t *tx) leaseNIC(who identity, vmID, index int, nic template, router *vrouter) (attribute, *refusal) {
-	n, refused := t.cloud.networkOf(who, nic)
-	if refused != nil {
+func (t *tx) leaseNIC(who identity, vmID, index int, nic template, o order) (attribute, *refusal) {
+	n, reason := t.cloud.networkOf(who, nic)
+	if reason != "" {
+		return attribute{}, o.notAllocated(reason)
+	}
+	if refused := who.authorize(use, "NET", &n.object); refused != nil && o.router == nil {
 		return attribute{}, refused
 	}
-	if refused := who.authorize(use, "NET", &n.object); refused != nil && router == nil {
-		return attribute{}, refused
-	}
-	given, refused := n.take(holder{holderVM, vmID}, nic.text("IP"))
-	if refused != nil {
-		return attribute{}, refused
+	given, reason := n.take(holder{holderVM, vmID}, nic.text("IP"))
+	if reason != "" {
+		return attribute{}, o.notAllocated(reason)
 	}
 	full := nic.merged(template{
 		single("AR_ID", itoa(given.rangeID)), single("BRIDGE", n.Template.text("BRIDGE")),

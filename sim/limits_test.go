@@ -3,6 +3,7 @@ package sim_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -131,7 +132,8 @@ func TestSixteenthConnectionWaits(t *testing.T) {
 	}
 }
 
-func TestConnectionEndsAfterThirtyCalls(t *testing.T) {
+// TestConnectionEndsBehindItsCall, also where the client asks for more.
+func TestConnectionEndsBehindItsCall(t *testing.T) {
 	s := start(t, sim.Config{})
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimSuffix(strings.TrimPrefix(s.Endpoint(), "http://"), "/RPC2"))
@@ -140,26 +142,22 @@ func TestConnectionEndsAfterThirtyCalls(t *testing.T) {
 	}
 	defer conn.Close()
 	body, reader := requestBody("one.system.version", oneadmin), bufio.NewReader(conn)
-	for n := 1; n <= 30; n++ {
-		_, err := fmt.Fprintf(conn, "POST /RPC2 HTTP/1.1\r\nHost: oned\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := http.ReadResponse(reader, nil)
-		if err != nil {
-			t.Fatalf("call %d: %v", n, err)
-		}
-		_, _ = bufio.NewReader(answer.Body).WriteTo(discard{})
-		_ = answer.Body.Close()
-		if closes := answer.Close; closes != (n == 30) {
-			t.Errorf("call %d: the connection is closed: %v", n, closes)
-		}
+	_, err = fmt.Fprintf(conn, "POST /RPC2 HTTP/1.1\r\nHost: oned\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil || !answer.Close {
+		t.Errorf("the connection is kept (%v)", err)
+	}
+	if _, err := reader.ReadByte(); err == nil {
+		t.Error("something comes behind the answer")
 	}
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // TestZoneElectsWhenConnectionsAreTaken: the leader's messages need one of a
 // follower's connections, too.

@@ -78,15 +78,18 @@ func (t *tx) networkStep(id int) {
 	}
 }
 
-// nameTaken is oned's refusal of a second network of one name for one user.
-func (r *request) nameTaken(name string) *refusal {
+// networkName is oned's reason against a new network's name: a user has each
+// once. It is "" where there is none.
+func (r *request) networkName(name string) (reason string) {
+	if reason := badName(name); reason != "" {
+		return reason
+	}
 	for _, id := range oldestFirst(r.cloud.networks) {
 		if n := r.cloud.networks[id]; n.Name == name && n.UID == r.who.user.ID {
-			return refuse(opennebula.CodeAllocate,
-				fmt.Sprintf("Error allocating a new virtual network. NAME is already taken by NET %d.", id))
+			return fmt.Sprintf("NAME is already taken by NET %d.", id)
 		}
 	}
-	return nil
+	return ""
 }
 
 // networkReserve is one.vn.reserve(parent, template with SIZE and NAME): a
@@ -98,14 +101,17 @@ func networkReserve(r *request) answer {
 	}
 	asked, err := parseTemplate(r.text(2))
 	if err != nil {
-		return refusedAnswer(badTemplate(err))
+		return refusedAnswer(refuse(opennebula.CodeAction, err.Error()))
 	}
 	size, name := asked.number("SIZE", 0), asked.text("NAME")
-	if size <= 0 || name == "" {
-		return refusedAnswer(refuse(opennebula.CodeAction, "A reservation needs SIZE (from 1 on) and NAME."))
+	switch {
+	case name == "":
+		return refusedAnswer(refuse(opennebula.CodeAction, "NAME for reservation has to be set"))
+	case size <= 0:
+		return refusedAnswer(refuse(opennebula.CodeAction, "Reservation SIZE must be a greater than 0"))
 	}
-	if refused := r.nameTaken(name); refused != nil {
-		return refusedAnswer(refused)
+	if reason := r.networkName(name); reason != "" {
+		return refusedAnswer(refuse(opennebula.CodeInternal, reason))
 	}
 	id := r.cloud.next[kindNetwork]
 	block, refused := parent.reserve(size, id)
@@ -251,8 +257,8 @@ func (r *request) networkFrom(from *vnTemplate, name string, merged template) (*
 	if name == "" {
 		name = from.Name
 	}
-	if refused := r.nameTaken(name); refused != nil {
-		return nil, refused
+	if reason := r.networkName(name); reason != "" {
+		return nil, refuse(opennebula.CodeAllocate, "Error allocating a new virtual network template. "+reason)
 	}
 	id := r.cloud.next[kindNetwork]
 	made := &network{
@@ -260,11 +266,9 @@ func (r *request) networkFrom(from *vnTemplate, name string, merged template) (*
 		Template: networkDefaults("onebr" + itoa(id)).merged(merged.without("AR", "NAME", "TEMPLATE_ID")),
 	}
 	for i, ar := range merged.vectors("AR") {
-		parsed, refused := parseRange(i, ar.inner())
-		if refused != nil {
-			return nil, refused
+		if parsed, fit := parseRange(i, ar.inner()); fit { // oned makes the network without what does not
+			made.Ranges = append(made.Ranges, parsed)
 		}
-		made.Ranges = append(made.Ranges, parsed)
 	}
 	return made, nil
 }

@@ -3,8 +3,6 @@ package sim
 import (
 	"fmt"
 	"strconv"
-
-	"github.com/flowjet/flowjet/opennebula"
 )
 
 // networkState is STATE of a virtual network.
@@ -124,15 +122,14 @@ type lease struct {
 }
 
 // take gives a free address of a network; wanted is one address or "".
-func (n *network) take(h holder, wanted string) (lease, *refusal) {
+func (n *network) take(h holder, wanted string) (given lease, reason string) {
 	for i := range n.Ranges {
 		r := &n.Ranges[i]
 		if index, ok := r.takeWanted(h, wanted); ok {
-			return lease{n, r.ID, ipText(r.IP + uint32(index)), macText(r.MAC + uint64(index))}, nil
+			return lease{n, r.ID, ipText(r.IP + uint32(index)), macText(r.MAC + uint64(index))}, ""
 		}
 	}
-	return lease{}, refuse(opennebula.CodeAllocate,
-		fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID))
+	return lease{}, fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID)
 }
 
 // releaseNIC gives the addresses of a NIC back.
@@ -169,13 +166,13 @@ func (c *cloud) holdNIC(nic attribute, h holder, names ...string) {
 
 // networkOf finds the network that a NIC names: by id, or by name among the
 // user's own first and then among all.
-func (c *cloud) networkOf(who identity, nic template) (*network, *refusal) {
+func (c *cloud) networkOf(who identity, nic template) (n *network, reason string) {
 	if nic.has("NETWORK_ID") {
 		id := nic.number("NETWORK_ID", -1)
 		if n := c.networks[id]; n != nil {
-			return n, nil
+			return n, ""
 		}
-		return nil, notFound("virtual network", id)
+		return nil, fmt.Sprintf("Virtual network with ID: %d does not exist", id)
 	}
 	name := nic.text("NETWORK")
 	var found *network
@@ -185,28 +182,27 @@ func (c *cloud) networkOf(who identity, nic template) (*network, *refusal) {
 			continue
 		}
 		if n.UID == who.user.ID {
-			return n, nil
+			return n, ""
 		}
 		if found == nil {
 			found = n
 		}
 	}
 	if found == nil {
-		return nil, refuse(opennebula.CodeNoExists, fmt.Sprintf("User %d does not own a network with name: %s. "+
-			"Set NETWORK_UNAME or NETWORK_UID of owner in NIC.", who.user.ID, name))
+		return nil, fmt.Sprintf("User %d does not own a network with name: %s . "+
+			"Set NETWORK_UNAME or NETWORK_UID of owner in NIC.", who.user.ID, name)
 	}
-	return found, nil
+	return found, ""
 }
 
-// parseRange reads AR = [ TYPE = IP4, IP = ..., SIZE = ... ].
-func parseRange(id int, ar template) (addressRange, *refusal) {
+// parseRange reads AR = [ TYPE = IP4, IP = ..., SIZE = ... ]; false where that is no range.
+func parseRange(id int, ar template) (addressRange, bool) {
 	ip, ok := parseIP(ar.text("IP"))
 	size := ar.number("SIZE", 0)
 	if !ok || size <= 0 || size > 1<<24 {
-		return addressRange{}, refuse(opennebula.CodeAllocate,
-			"Wrong address range: it needs IP (an IPv4 address) and SIZE (from 1 on).")
+		return addressRange{}, false
 	}
-	return addressRange{ID: id, IP: ip, MAC: macPrefix | uint64(ip), Size: size, Parent: -1}, nil
+	return addressRange{ID: id, IP: ip, MAC: macPrefix | uint64(ip), Size: size, Parent: -1}, true
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -46,7 +46,7 @@ func TestSmallNetworkRunsOut(t *testing.T) {
 	if r := call(t, s, "one.vn.delete", oneadmin, id); r.code != 0x0800 {
 		t.Errorf("a network in use was deleted: %s", r.raw)
 	}
-	if r := call(t, s, "one.vn.reserve", oneadmin, 0, "SIZE=1\nNAME=small"); r.code != 0x4000 {
+	if r := call(t, s, "one.vn.reserve", oneadmin, 0, "SIZE=1\nNAME=small"); r.code != 0x2000 {
 		t.Errorf("two networks of one name: %s", r.raw)
 	}
 	if r := call(t, s, "one.template.instantiate", alice, 0, "hers", false, nic, false); r.code != 0x0200 {

@@ -298,7 +298,6 @@ func TestHeadersAreRecordedOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Close = true
 	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -314,6 +313,9 @@ func TestHeadersAreRecordedOnes(t *testing.T) {
 		}
 		if want, got := recorded.Headers["Server"], response.Header.Get("Server"); want != got {
 			t.Fatalf("Server is %s, recorded was %s", got, want)
+		}
+		if closed := recorded.Headers["Connection"] == "close"; closed != response.Close {
+			t.Fatalf("the connection is closed: %t, recorded was %s", response.Close, recorded.Headers["Connection"])
 		}
 	}
 }

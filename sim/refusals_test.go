@@ -14,6 +14,7 @@ import (
 func TestFinalRefusals(t *testing.T) {
 	s := start(t, sim.Config{BootDelay: sim.NoDelay})
 	id := runningVM(t, s)
+	newRouter(t, s)
 	extra := func(text string) []any { return []any{0, "vm", false, text, false} }
 	for _, one := range []struct {
 		method     string
@@ -25,16 +26,38 @@ func TestFinalRefusals(t *testing.T) {
 			"Parse error: syntax error, unexpected VARIABLE, expecting EQUAL at line 0, columns 12:13"},
 		{"one.vntemplate.instantiate", []any{0, "n", "AR=[TYPE=IP4,IP"}, 0x2000,
 			"Parse error: syntax error, unexpected $end, expecting EQUAL at line 0, columns 14:16"},
-		{"one.vn.reserve", []any{0, "SIZE=[5"}, 0x2000,
+		{"one.vn.reserve", []any{0, "SIZE=[5"}, 0x0800,
 			"Parse error: syntax error, unexpected $end, expecting EQUAL at line 0, columns 7:8"},
 		{"one.template.instantiate", extra("A=\"x]]>y\""), 0x2000, "Parse error."},
 		{"one.document.allocate", []any{"<TEMPLATE><BODY>a]]&gt;b</BODY></TEMPLATE>", 100}, 0x2000,
 			"Error transforming the Document to XML."},
 		{"one.template.instantiate", extra("MEMORY=\"x\""), 0x4000,
-			"Error allocating a new virtual machine. MEMORY attribute must be a positive integer value."},
+			"Error allocating a new virtual machine template. MEMORY attribute must be a positive integer value."},
 		{"one.template.instantiate", []any{1, "vm", false, "", false}, 0x0800, "Virtual router templates cannot be instantiated"},
 		{"one.template.instantiate", []any{0, "a>b", false, "", false}, 0x4000,
-			"Error allocating a new virtual machine. Invalid NAME, char '>' is not allowed"},
+			"Error allocating a new virtual machine template. Invalid NAME, char '>' is not allowed"},
+		{"one.vn.reserve", []any{0, "SIZE=5"}, 0x0800, "NAME for reservation has to be set"},
+		{"one.vn.reserve", []any{0, "NAME=x"}, 0x0800, "Reservation SIZE must be a greater than 0"},
+		{"one.vn.reserve", []any{0, "SIZE=5\nNAME=\"a>b\""}, 0x2000, "Invalid NAME, char '>' is not allowed"},
+		{"one.vntemplate.instantiate", []any{0, "private", ""}, 0x4000,
+			"Error allocating a new virtual network template. NAME is already taken by NET 0."},
+		{"one.template.instantiate", extra("CPU=\"0\""), 0x4000,
+			"Error allocating a new virtual machine template. CPU attribute must be a positive float or integer value."},
+		{"one.template.instantiate", extra("VCPU=\"x\""), 0x4000,
+			"Error allocating a new virtual machine template. VCPU attribute must be a positive integer value."},
+		{"one.template.instantiate", extra("NIC=[NETWORK=\"nowhere\"]"), 0x4000, "Error allocating a new virtual machine template. " +
+			"User 0 does not own a network with name: nowhere . Set NETWORK_UNAME or NETWORK_UID of owner in NIC."},
+		{"one.template.instantiate", extra("NIC=[NETWORK_ID=\"777\"]"), 0x4000,
+			"Error allocating a new virtual machine template. Virtual network with ID: 777 does not exist"},
+		{"one.template.instantiate", extra("CONTEXT=[2Q=\"1\"]"), 0x4000,
+			"Error allocating a new virtual machine template. Error transforming the VM to XML."},
+		{"one.template.clone", []any{0, "a>b"}, 0x2000, "Invalid NAME, char '>' is not allowed"},
+		{"one.template.clone", []any{0, "alpine"}, 0x2000, "NAME is already taken by TEMPLATE 0."},
+		{"one.vrouter.allocate", []any{"NAME=\"a>\""}, 0x2000, "Invalid NAME, char '>' is not allowed"},
+		{"one.vrouter.instantiate", []any{0, 1, 0, "a%i", false, ""}, 0x0800, "Only virtual router templates are allowed"},
+		{"one.vrouter.instantiate", []any{0, 1, 1, "a%i", false, "MEMORY=x"}, 0x4000,
+			"Error allocating a new virtual router. MEMORY attribute must be a positive integer value."},
+		{"one.vm.schedadd", []any{id, "A=1"}, 0x0800, "No SCHED_ACTION attribute in template"},
 		{"one.vm.update", []any{id, "A=\"]]>\"", 1}, 0x0800, "Parse error."},
 		{"one.vm.rename", []any{id, "a>b"}, 0x0800, "Invalid NAME, char '>' is not allowed"},
 		{"one.vm.recover", []any{id, 9}, 0x0800, "Wrong recovery operation code"},

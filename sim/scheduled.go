@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +60,7 @@ func parseScheduled(text string, start int64) (scheduledAction, *refusal) {
 	}
 	vectors := parsed.vectors("SCHED_ACTION")
 	if len(vectors) == 0 {
-		return scheduledAction{}, refuse(opennebula.CodeInternal, "Wrong SCHED_ACTION: the template has none.")
+		return scheduledAction{}, refuse(opennebula.CodeAction, "No SCHED_ACTION attribute in template")
 	}
 	entry := vectors[0].inner()
 	name := strings.ToLower(entry.text("ACTION"))
@@ -71,7 +70,7 @@ func parseScheduled(text string, start int64) (scheduledAction, *refusal) {
 	timeText, relative := strings.CutPrefix(strings.TrimSpace(entry.text("TIME")), "+")
 	at, err := strconv.ParseInt(timeText, 10, 64)
 	if err != nil {
-		return scheduledAction{}, refuse(opennebula.CodeAction, fmt.Sprintf("Wrong TIME %q of a scheduled action.", timeText))
+		return scheduledAction{}, refuse(opennebula.CodeAction, "Unable to parse the time value or value is empty: "+timeText)
 	}
 	if relative {
 		at += start

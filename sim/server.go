@@ -20,11 +20,8 @@ type endpointServer struct {
 func serve(listener net.Listener, handler http.Handler, logger *slog.Logger) *endpointServer {
 	e := &endpointServer{
 		server: &http.Server{
-			Handler: handler, ReadHeaderTimeout: requestTimeout, IdleTimeout: keptAlive,
+			Handler: handler, ReadHeaderTimeout: requestTimeout, IdleTimeout: requestTimeout,
 			MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-			ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-				return context.WithValue(ctx, connectionKey{}, conn)
-			},
 		},
 		ended: make(chan struct{}),
 	}
@@ -45,20 +42,6 @@ func (e *endpointServer) stop(ctx context.Context) {
 	<-e.ended
 }
 
-// connectionKey finds a call's connection in its context.
-type connectionKey struct{}
-
-// lastCall counts the calls of a connection, and reports whether it is closed
-// behind this one.
-func lastCall(r *http.Request) bool {
-	conn, ok := r.Context().Value(connectionKey{}).(*gatedConn)
-	if !ok {
-		return false
-	}
-	conn.calls++
-	return conn.calls >= callsAConnection
-}
-
 // rpcHandler answers XML-RPC on /RPC2 as one of the zone's servers.
 func (s *Sim) rpcHandler(server int) http.Handler {
 	mux := http.NewServeMux()
@@ -66,9 +49,7 @@ func (s *Sim) rpcHandler(server int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().UTC().Format(onedDate))
 		w.Header().Set("Server", "Xmlrpc-c_Abyss/1.33.14")
-		if lastCall(r) {
-			w.Header().Set("Connection", "close")
-		}
+		w.Header().Set("Connection", "close") // oned's library keeps none, whatever KEEPALIVE_MAX_CONN says
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -84,7 +65,7 @@ func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
 		// The one way of net/http to close a connection without an answer.
 		panic(http.ErrAbortHandler)
 	}
-	w.Header().Set("Content-Type", `text/xml; charset="utf-8"`)
+	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(result.body.Len()))
 	_, _ = w.Write(result.body.Bytes())
 	result.body.release()

@@ -103,11 +103,11 @@ func (t template) merged(other template) template {
 	return t.without(other.names()...).with(other...)
 }
 
-// breaksXML reports whether a value holds the end of a CDATA section. oned
-// does not escape it, and refuses its own XML.
+// breaksXML reports whether a value holds the end of a CDATA section, or a name
+// is none of an XML element: oned mends and escapes neither, and refuses its own XML.
 func (t template) breaksXML() bool {
 	for _, a := range t {
-		if strings.Contains(a.Value, "]]>") || template(a.Vector).breaksXML() {
+		if strings.Contains(a.Value, "]]>") || a.Name == "" || a.Name[0] >= '0' && a.Name[0] <= '9' || template(a.Vector).breaksXML() {
 			return true
 		}
 	}

@@ -52,7 +52,7 @@ func vmUpdate(r *request) answer {
 			return refuse(opennebula.CodeAction, err.Error())
 		}
 		updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
-		if refused == nil {
+		if refused == nil && !updated.breaksXML() { // else oned says that all is well, and keeps the old one
 			v.setUserTemplate(updated)
 		}
 		return refused
@@ -108,6 +108,10 @@ func vmScheduleAdd(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
+	if found.State == vmDone {
+		return refusedAnswer(refuse(opennebula.CodeInternal,
+			fmt.Sprintf("Unable to create Scheduled Action for Virtual Machine %d, it's in DONE state", found.ID)))
+	}
 	added, refused := parseScheduled(r.text(2), found.Start)
 	if refused != nil {
 		return refusedAnswer(refused)
@@ -127,7 +131,7 @@ func vmScheduleDelete(r *request) answer {
 				return nil
 			}
 		}
-		return refuse(opennebula.CodeAction, fmt.Sprintf("Scheduled action %d does not exist.", r.int(2)))
+		return notFound("scheduled action", r.int(2))
 	})
 }
 

@@ -81,12 +81,29 @@ func templateClone(r *request) answer {
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
+	if reason := r.templateName(r.text(2)); reason != "" {
+		return refusedAnswer(refuse(opennebula.CodeInternal, reason))
+	}
 	id := r.tx.nextID(kindTemplate)
 	r.keepTemplate(&vmTemplate{
 		object: r.cloud.owned(id, r.text(2), r.who), Registered: now(),
 		Template: source.Template.set("NAME", r.text(2)),
 	})
 	return idAnswer(id)
+}
+
+// templateName is oned's reason against a new template's name: a user has each
+// once. It is "" where there is none.
+func (r *request) templateName(name string) (reason string) {
+	if reason := badName(name); reason != "" {
+		return reason
+	}
+	for _, id := range oldestFirst(r.cloud.templates) {
+		if other := r.cloud.templates[id]; other.Name == name && other.UID == r.who.user.ID {
+			return "NAME is already taken by TEMPLATE " + itoa(id) + "."
+		}
+	}
+	return ""
 }
 
 func templateDelete(r *request) answer {

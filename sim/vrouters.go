@@ -61,6 +61,13 @@ func vrouterAllocate(r *request) answer {
 		return refusedAnswer(badTemplate(err))
 	}
 	id := r.cloud.next[kindVRouter]
+	name := parsed.text("NAME")
+	if name == "" {
+		name = "vr-" + itoa(id)
+	}
+	if reason := badName(name); reason != "" {
+		return refusedAnswer(refuse(opennebula.CodeInternal, reason))
+	}
 	var nics []attribute
 	for i, nic := range parsed.vectors("NIC") {
 		full, refused := r.floatingNIC(id, i, nic.inner())
@@ -71,10 +78,6 @@ func vrouterAllocate(r *request) answer {
 			return refusedAnswer(refused)
 		}
 		nics = append(nics, full)
-	}
-	name := parsed.text("NAME")
-	if name == "" {
-		name = "vr-" + itoa(id)
 	}
 	r.tx.nextID(kindVRouter)
 	made := &vrouter{object: r.cloud.owned(id, name, r.who), Template: parsed.without("NAME", "NIC").with(nics...)}
@@ -90,9 +93,9 @@ func (r *request) keepRouter(v *vrouter) {
 
 // floatingNIC is a router's NIC with its network and its floating address.
 func (r *request) floatingNIC(id, index int, nic template) (attribute, *refusal) {
-	n, refused := r.cloud.networkOf(r.who, nic)
-	if refused != nil {
-		return attribute{}, refused
+	n, reason := r.cloud.networkOf(r.who, nic)
+	if reason != "" {
+		return attribute{}, refuse(opennebula.CodeInternal, reason)
 	}
 	if refused := r.who.authorize(use, "NET", &n.object); refused != nil {
 		return attribute{}, refused
@@ -101,9 +104,9 @@ func (r *request) floatingNIC(id, index int, nic template) (attribute, *refusal)
 		single("NETWORK", n.Name), single("NETWORK_ID", itoa(n.ID)), single("NIC_ID", itoa(index)),
 	})
 	if strings.EqualFold(nic.text("FLOATING_IP"), "YES") {
-		given, refused := n.take(holder{holderVRouter, id}, nic.text("IP"))
-		if refused != nil {
-			return attribute{}, refused
+		given, reason := n.take(holder{holderVRouter, id}, nic.text("IP"))
+		if reason != "" {
+			return attribute{}, refuse(opennebula.CodeInternal, reason)
 		}
 		full = full.merged(template{
 			single("AR_ID", itoa(given.rangeID)), single("VROUTER_IP", given.ip), single("VROUTER_MAC", given.mac),
@@ -130,13 +133,16 @@ func vrouterInstantiate(r *request) answer {
 	if refused := r.who.authorize(use, "TEMPLATE", &from.object); refused != nil {
 		return refusedAnswer(refused)
 	}
+	if !from.isRouter() {
+		return refusedAnswer(refuse(opennebula.CodeAction, "Only virtual router templates are allowed"))
+	}
 	extra, err := parseTemplate(r.text(6))
 	if err != nil {
 		return refusedAnswer(badTemplate(err))
 	}
 	count := r.int(2)
-	if count < 0 || count > maxRouterVMs {
-		return refusedAnswer(refuse(opennebula.CodeAction, "Wrong number of VMs: 0 to "+itoa(maxRouterVMs)+"."))
+	if count > maxRouterVMs {
+		return refusedAnswer(refuse(opennebula.CodeAction, "The simulator makes at most "+itoa(maxRouterVMs)+" VMs at a time."))
 	}
 	extra = extra.without("NIC", "VROUTER").with(router.Template.vectors("NIC")...).
 		with(single("VROUTER_ID", itoa(router.ID)))
