@@ -3,6 +3,7 @@ package opennebula
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -107,10 +108,27 @@ func notBegun(reason string) bool {
 		strings.HasPrefix(doing, "oned cluster in election") || doing == "oned cluster is replicating log")
 }
 
-// final reports whether a reason of oned's for INTERNAL never changes: what was sent
-// cannot be read.
+// finalReasons are how reasons of oned's for INTERNAL begin that do not pass: what was sent
+// cannot be read, or names what is not there or may not be.
+var finalReasons = []string{
+	"Parse error", "Cannot update template. Parse error", "Error transforming the ", "Invalid NAME", "NAME is already taken by ",
+	"Virtual network with ID: ", "Cannot get IP/MAC lease from ", endedVM,
+}
+
+// endedVM is how the refusal of a scheduled action begins whose VM is DONE.
+const endedVM = "Unable to create Scheduled Action for Virtual Machine "
+
+// EndedVM reports whether oned refused to schedule an action because its VM is DONE.
+func EndedVM(err error) bool {
+	return internal(err, func(reason string) bool {
+		return strings.HasPrefix(reason, endedVM) && strings.HasSuffix(reason, "it's in DONE state")
+	})
+}
+
+// final reports whether a reason of oned's for INTERNAL does not pass.
 func final(reason string) bool {
-	return strings.HasPrefix(reason, "Parse error") || strings.HasPrefix(reason, "Error transforming the ")
+	return slices.ContainsFunc(finalReasons, func(beginning string) bool { return strings.HasPrefix(reason, beginning) }) ||
+		strings.HasPrefix(reason, "User ") && strings.Contains(reason, " does not own a network with name: ")
 }
 
 // internal reports whether err is a refusal with INTERNAL for a reason of a kind.

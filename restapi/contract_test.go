@@ -78,9 +78,29 @@ func newReplay(t *testing.T) *replay {
 		return r
 	}
 	w := newWorld(t, Config{})
+	w.routerTemplates(2, 3)
 	w.whole()
 	r.url, r.oned = w.url, w.oned.For("oneadmin")
 	return r
+}
+
+// routerTemplates makes VM templates for virtual routers, which have to have those ids: the
+// recorded zone had one where the simulator has none.
+func (w *world) routerTemplates(ids ...int) {
+	w.t.Helper()
+	for _, id := range ids {
+		body := fmt.Sprintf("<methodCall><methodName>one.template.allocate</methodName><params><param><value><string>%s</string></value></param>"+
+			"<param><value><string>NAME=router%d\nCPU=0.01\nMEMORY=16\nVROUTER=YES\n</string></value></param></params></methodCall>", admin, id)
+		request, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.sim.Endpoint(), strings.NewReader(body))
+		w.must(err)
+		answer, err := http.DefaultClient.Do(request)
+		w.must(err)
+		_ = answer.Body.Close()
+		made, err := w.oned.For("oneadmin").VMTemplate(w.t.Context(), id)
+		if w.must(err); made.Name != fmt.Sprintf("router%d", id) {
+			w.t.Fatalf("VM template %d is %q", id, made.Name)
+		}
+	}
 }
 
 // whole adds a bridge and a worker: services live.

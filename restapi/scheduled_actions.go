@@ -127,6 +127,9 @@ func (r *request) scheduleOnce(ctx context.Context, vm int, wanted batch, at tim
 		}
 	}
 	_, err := r.oned.ScheduleAction(ctx, vm, wanted.action, wanted.args, at)
+	if opennebula.EndedVM(err) {
+		return nil // it ended since its service was read
+	}
 	return err
 }
 
