@@ -11,23 +11,40 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// damageCheck is how often the streams are held against what has been read of them.
-const damageCheck = 5 * time.Second
-
 // watchDamage repairs the stream of work, and has every service look at oned, where a damage
 // has cut it off. It returns an error where the stream of events was cut off: the router has
 // to begin anew then.
 func (w *Worker) watchDamage(ctx context.Context, routed func() uint64) error {
-	for ; ctx.Err() == nil; _ = idle.For(ctx, damageCheck) {
-		if err := w.repairWork(ctx); err != nil && ctx.Err() == nil {
+	var work, events persistent
+	for ; ctx.Err() == nil; _ = idle.For(ctx, w.config.ConfirmDamage/2) {
+		_, _, early, err := w.pipe.WorkEndsEarly(ctx)
+		if work.lasts(early && err == nil, w.config.ConfirmDamage) {
+			err = w.repairWork(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			w.config.Logger.Warn("the stream of work could not be held against what was read of it; it is tried again", "error", err)
 		}
 		last, err := w.pipe.EndOf(ctx, pipeline.StreamONE)
-		if err == nil && last < routed() {
+		if events.lasts(err == nil && last < routed(), w.config.ConfirmDamage) {
 			return fmt.Errorf("stream %s was damaged: it ends at %d, before what has been read of it", pipeline.StreamONE, last)
 		}
 	}
 	return ctx.Err()
+}
+
+// persistent is a suspicion. A server that has just come to lead a stream may tell an end
+// that it has passed already.
+type persistent struct{ since time.Time }
+
+// lasts reports whether it has been suspected for so long, without a break.
+func (p *persistent) lasts(suspected bool, long time.Duration) bool {
+	switch {
+	case !suspected:
+		p.since = time.Time{}
+	case p.since.IsZero():
+		p.since = time.Now()
+	}
+	return suspected && time.Since(p.since) >= long
 }
 
 func (w *Worker) repairWork(ctx context.Context) error {

@@ -37,6 +37,9 @@ type Config struct {
 	// LaneIdle is after how long without work a service is forgotten, default
 	// 5 minutes.
 	LaneIdle time.Duration
+	// ConfirmDamage is for how long a stream has to end before what was read of it until it
+	// counts as damaged and is repaired, default 10 s.
+	ConfirmDamage time.Duration
 	// Handling is told of each input just before it is handled; nil for nobody.
 	// It must not block.
 	Handling func(work pipeline.Work)
@@ -54,6 +57,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.AwaitDocument <= 0 {
 		c.AwaitDocument = 15 * time.Second
+	}
+	if c.ConfirmDamage <= 0 {
+		c.ConfirmDamage = 10 * time.Second
 	}
 	if c.LaneIdle <= 0 {
 		c.LaneIdle = 5 * time.Minute

@@ -57,7 +57,8 @@ func newWorldOf(t *testing.T, config sim.Config) *world {
 func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
 	w.t.Helper()
 	worker := consumers.New(consumers.Config{
-		ID: id, Settings: settings, AwaitDocument: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		ConfirmDamage: time.Second,
+		ID:            id, Settings: settings, AwaitDocument: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	}, w.pipe, w.oned)
 	must(w.t, worker.Start(w.t.Context()))
 	stop = func() {

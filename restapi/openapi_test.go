@@ -9,9 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/opennebula"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 type openAPIDocument struct {
@@ -146,5 +147,26 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 		if got, want := slices.Sorted(maps.Keys(written)), slices.Sorted(maps.Keys(schema.Properties)); !slices.Equal(got, want) {
 			t.Errorf("%s has %v and is described with %v", name, got, want)
 		}
+	}
+}
+
+// The description names the limits of what a template and a service may hold, as the code has
+// them.
+func TestOpenAPINamesTheLimits(t *testing.T) {
+	var described struct {
+		Info struct {
+			Limits map[string]int `json:"x-limits"`
+		} `json:"info"`
+	}
+	if err := json.Unmarshal(openAPI, &described); err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range flow.Limits() {
+		if got := described.Info.Limits[limit.Name]; got != limit.Most {
+			t.Errorf("%s: %d, want %d", limit.Name, got, limit.Most)
+		}
+	}
+	if len(described.Info.Limits) != len(flow.Limits()) {
+		t.Errorf("%d limits are described", len(described.Info.Limits))
 	}
 }
