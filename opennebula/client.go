@@ -304,11 +304,12 @@ func (c *Client) confirmed(ctx context.Context, s *Session, method, endpoint str
 
 // attempt makes the call at one oned when there is a slot for it.
 func (c *Client) attempt(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {
-	if err := c.slots.acquire(ctx); err != nil {
+	writes := !reads(method)
+	if err := c.slots.acquire(ctx, writes); err != nil {
 		return nil, &TransportError{Method: method, Err: fmt.Errorf("wait for other calls: %w", err)}
 	}
 	defer func() {
-		if c.slots.release() {
+		if c.slots.release(writes) {
 			c.transport.CloseIdleConnections()
 		}
 	}()

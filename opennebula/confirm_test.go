@@ -183,31 +183,31 @@ func TestCallsWaitForALeader(t *testing.T) {
 func TestUrgentCallsGoFirst(t *testing.T) {
 	s := newSlots(2)
 	background := t.Context()
-	if err := s.acquire(background); err != nil {
+	if err := s.acquire(background, true); err != nil {
 		t.Fatal(err)
 	}
 	order := make(chan string, 3)
-	go func() { _ = s.acquire(background); order <- "background" }()
-	poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.waiting.Len() == 1 })
-	if err := s.acquire(Urgent(background)); err != nil {
+	go func() { _ = s.acquire(background, true); order <- "background" }()
+	poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.writing.Len() == 1 })
+	if err := s.acquire(Urgent(background), true); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = s.acquire(Urgent(background)); order <- "urgent" }()
+	go func() { _ = s.acquire(Urgent(background), true); order <- "urgent" }()
 	poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.urgent.Len() == 1 })
-	s.release()
+	s.release(true)
 	if first := <-order; first != "urgent" {
 		t.Errorf("%s came first", first)
 	}
 	ended, cancel := context.WithCancel(background)
 	cancel()
-	if err := s.acquire(ended); err == nil || s.waiting.Len() != 1 {
-		t.Errorf("a call that was given up: %v, %d wait", err, s.waiting.Len())
+	if err := s.acquire(ended, true); err == nil || s.writing.Len() != 1 {
+		t.Errorf("a call that was given up: %v, %d wait", err, s.writing.Len())
 	}
-	s.release()
-	s.release()
+	s.release(true)
+	s.release(true)
 	<-order
 	s.resize(0)
-	s.release()
+	s.release(true)
 	if s.busy() {
 		t.Error("nothing is under way")
 	}

@@ -6,60 +6,82 @@ import (
 	"sync"
 )
 
-// maxBackground bounds the calls under way at once that nobody waits for. oned
-// changes one thing at a time: what is beyond a few only waits inside it, on
-// connections that others need.
-const maxBackground = 4
+// maxWrites bounds the changes under way at once that nobody waits for. oned changes
+// one thing at a time: what is beyond a few only waits inside it, on connections that
+// others need.
+const maxWrites = 4
 
 // slots bound the calls under way at once to one zone. A call that a client waits for
 // goes first, and has a slot of its own where there is more than one.
 type slots struct {
-	mutex   sync.Mutex
-	size    int
-	taken   int
-	urgent  list.List // of chan struct{}, closed when the slot is granted
-	waiting list.List
+	mutex sync.Mutex
+	size  int
+	taken int
+	// writes counts the changes among those taken, and next numbers the requests.
+	writes, next int
+	urgent       list.List // of *slotRequest, each in the order in which they came
+	reading      list.List
+	writing      list.List
+}
+
+// slotRequest is a call that waits for a slot; granted is closed when it has one.
+type slotRequest struct {
+	granted chan struct{}
+	writes  bool
+	number  int
 }
 
 func newSlots(size int) *slots { return &slots{size: size} }
 
-// acquire waits for a slot; without one it returns ctx's error.
-func (s *slots) acquire(ctx context.Context) error {
+// acquire waits for a slot for a call that changes something, or only reads; without
+// one it returns ctx's error.
+func (s *slots) acquire(ctx context.Context, writes bool) error {
 	s.mutex.Lock()
-	queue := &s.waiting
-	if isUrgent(ctx) {
+	queue := &s.reading
+	switch {
+	case isUrgent(ctx):
 		queue = &s.urgent
+	case writes:
+		queue = &s.writing
 	}
-	granted := make(chan struct{})
-	request := queue.PushBack(granted)
+	request := &slotRequest{granted: make(chan struct{}), writes: writes, number: s.next}
+	s.next++
+	place := queue.PushBack(request)
 	s.grant()
 	s.mutex.Unlock()
 	select {
-	case <-granted:
+	case <-request.granted:
 		return nil
 	case <-ctx.Done():
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	select {
-	case <-granted:
-		s.taken--
-		s.grant()
+	case <-request.granted:
+		s.giveBack(writes)
 	default:
-		queue.Remove(request)
+		queue.Remove(place)
 	}
 	return ctx.Err()
 }
 
 // release gives a slot back. It reports whether there are fewer slots by now than were
 // taken: the call's connection is not needed any more.
-func (s *slots) release() (surplus bool) {
+func (s *slots) release(writes bool) (surplus bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	surplus = s.taken > s.size
-	s.taken--
-	s.grant()
+	s.giveBack(writes)
 	return surplus
+}
+
+// giveBack is called with the mutex held.
+func (s *slots) giveBack(writes bool) {
+	s.taken--
+	if writes {
+		s.writes--
+	}
+	s.grant()
 }
 
 // resize sets how many slots there are, and reports whether they have become fewer.
@@ -77,26 +99,44 @@ func (s *slots) resize(size int) (fewer bool) {
 func (s *slots) busy() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.taken+s.urgent.Len()+s.waiting.Len() > 0
+	return s.taken+s.urgent.Len()+s.reading.Len()+s.writing.Len() > 0
 }
 
 // grant gives free slots away; the mutex is held.
 func (s *slots) grant() {
 	for s.taken < s.size {
-		queue := &s.urgent
-		if queue.Len() == 0 {
-			queue = &s.waiting
-			if s.taken >= min(max(1, s.size-1), maxBackground) {
-				return
-			}
-		}
-		first := queue.Front()
-		if first == nil {
+		queue := s.first()
+		if queue == nil {
 			return
 		}
+		request := queue.Remove(queue.Front()).(*slotRequest)
 		s.taken++
-		close(queue.Remove(first).(chan struct{}))
+		if request.writes {
+			s.writes++
+		}
+		close(request.granted)
 	}
+}
+
+// first returns the queue whose first request may have a free slot; nil for none.
+func (s *slots) first() *list.List {
+	if s.urgent.Len() > 0 {
+		return &s.urgent
+	}
+	if s.taken >= max(1, s.size-1) {
+		return nil
+	}
+	reader, writer := s.reading.Front(), s.writing.Front()
+	if s.writes >= maxWrites {
+		writer = nil
+	}
+	switch {
+	case reader == nil && writer == nil:
+		return nil
+	case writer == nil || reader != nil && reader.Value.(*slotRequest).number < writer.Value.(*slotRequest).number:
+		return &s.reading
+	}
+	return &s.writing
 }
 
 type urgentKey struct{}

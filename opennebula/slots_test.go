@@ -1,13 +1,18 @@
 package opennebula
 
-import "testing"
+import (
+	"context"
+	"testing"
+
+	"github.com/flowjet/flowjet/internal/poll"
+)
 
 // TestSurplusOfSlots: a connection is given back when the share shrinks, and when a call
 // ends that was under way before it did.
 func TestSurplusOfSlots(t *testing.T) {
 	s := newSlots(3)
 	for range 3 {
-		if err := s.acquire(Urgent(t.Context())); err != nil {
+		if err := s.acquire(Urgent(t.Context()), true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -15,8 +20,37 @@ func TestSurplusOfSlots(t *testing.T) {
 		t.Error("fewer slots are not reported, or reported twice")
 	}
 	for n, want := range []bool{true, true, false} {
-		if got := s.release(); got != want {
+		if got := s.release(true); got != want {
 			t.Errorf("call %d: a surplus is %t", n, got)
 		}
+	}
+}
+
+// TestReadsPassWrites: oned changes one thing at a time, and reads beside it.
+func TestReadsPassWrites(t *testing.T) {
+	s := newSlots(8)
+	for range maxWrites {
+		if err := s.acquire(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	waits := make(chan error)
+	go func() { waits <- s.acquire(ended, true) }()
+	poll.Until(t, "a change too many to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.writing.Len() == 1 })
+	for range 8 - 1 - maxWrites {
+		if err := s.acquire(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-waits; err == nil {
+		t.Errorf("%d changes are under way, want %d", s.writes, maxWrites)
+	}
+	if err := s.acquire(Urgent(t.Context()), true); err != nil {
+		t.Fatal(err)
+	}
+	if s.taken != 8 {
+		t.Errorf("%d slots are taken, want all", s.taken)
 	}
 }
