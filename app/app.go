@@ -367,7 +367,7 @@ func (a *App) startAPI(ctx context.Context) error {
 	}
 	a.api = api
 	a.onStop(api.Stop)
-	return nil
+	return a.startServiceLogs(ctx)
 }
 
 // notReady are the reasons why requests would wait.

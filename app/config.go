@@ -39,6 +39,8 @@ type Config struct {
 		MaxFollowersOfUser int           `koanf:"max_followers_of_user"`
 		MaxReceiving       int           `koanf:"max_receiving"`
 		MaxCredentials     int           `koanf:"max_credentials"`
+		// ServiceLogDir has a log file of each service; empty for none.
+		ServiceLogDir string `koanf:"service_log_dir"`
 	} `koanf:"api"`
 	NATS struct {
 		Listen   string `koanf:"listen"`

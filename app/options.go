@@ -42,6 +42,7 @@ var commonOptions = []option{
 	{"api-request-timeout", "api.request_timeout", "how long a client may take to send a whole request", 30 * time.Second},
 	{"api-max-followers", "api.max_followers", "clients that may follow events at once", 200},
 	{"api-max-followers-of-user", "api.max_followers_of_user", "clients of one user that may follow events at once", 20},
+	{"api-service-log-dir", "api.service_log_dir", "folder for a log file of each service, <id>.log, as OneFlow's /var/log/one/oneflow, which onelog reads; empty for none", ""},
 	{"api-max-credentials", "api.max_credentials", "checked credentials that are remembered at once", 10000},
 	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "127.0.0.1:4222"},
 	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", ""},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -22,7 +23,9 @@ type answer struct {
 	etag        string
 	// replayed says that it was given before, to a request with the same key.
 	replayed bool
-	body     []byte
+	// warning is what the client may not have meant to do.
+	warning string
+	body    []byte
 }
 
 // done is the answer without a body.
@@ -38,6 +41,9 @@ func (a answer) write(w http.ResponseWriter) {
 	}
 	if a.replayed {
 		header.Set("Idempotent-Replayed", "true")
+	}
+	if a.warning != "" {
+		header.Set("Warning", "299 flowjet "+strconv.QuoteToASCII(a.warning))
 	}
 	if a.status == http.StatusNoContent || a.status == http.StatusNotModified {
 		w.WriteHeader(a.status)

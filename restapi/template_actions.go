@@ -131,7 +131,9 @@ func (s *Server) updateTemplate(ctx context.Context, r *request, template openne
 	if err := r.oned.UpdateDocument(ctx, template.ID, encodeBody(body)); err != nil {
 		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
 	}
-	return done, nil
+	reply := done
+	reply.warning = s.dropped(template, body)
+	return reply, nil
 }
 
 // updateText is the JSON in template_json or template_raw, as a text or as it is.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -90,7 +91,19 @@ func (s *Server) replaceBody(ctx context.Context, r *request, template opennebul
 	if err := r.oned.UpdateDocument(ctx, template.ID, encodeBody(body)); err != nil {
 		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
 	}
-	return s.showNew(ctx, r, template.ID, http.StatusOK)
+	reply, err := s.showNew(ctx, r, template.ID, http.StatusOK)
+	reply.warning = s.dropped(template, body)
+	return reply, err
+}
+
+// dropped tells the log which of Flowjet's own attributes a template has lost, and returns what tells the client.
+func (s *Server) dropped(template opennebula.Document, body flow.Body) string {
+	names := strings.Join(flow.DroppedExtensions(template.Body, body), ", ")
+	if names == "" {
+		return ""
+	}
+	s.logger.Warn("a service template was replaced by a client that left out attributes of Flowjet's", "template", template.ID, "dropped", names)
+	return "the template has lost " + names + ": use append, or send them along"
 }
 
 // deleteTemplate removes a template and, if asked to, what its roles are made

@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 	"testing"
@@ -110,5 +111,32 @@ func TestExpressionsAreKeptReadable(t *testing.T) {
 	w.must(err)
 	if text := string(documents[0].Body); !strings.Contains(text, "CPU > 1 && !(A <= 2)") {
 		t.Errorf("oned holds %s", text)
+	}
+}
+
+// Sunstone's form writes a template anew and leaves out what it does not know.
+func TestAttributesThatAClientDropsAreNamed(t *testing.T) {
+	w := newWorld(t, Config{})
+	const own = `{"name":"svc","flowjet_webhooks":[{"url":"https://receiver.example/x"}],"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"heal":{"action":"recover"}}]}`
+	const form = `{"name":"svc","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`
+	for _, replace := range []func(path string) reply{
+		func(path string) reply { return w.call(admin, "PUT", path, form) },
+		func(path string) reply {
+			text, err := json.Marshal(form)
+			w.must(err)
+			return w.call(admin, "POST", path+"/action", perform("update", `{"append":false,"template_json":`+string(text)+`}`))
+		},
+	} {
+		id, _ := w.document(w.expect(admin, "POST", "/service_template", own, 201, ""))
+		got := replace("/service_template/" + id)
+		if warning := got.header.Get("Warning"); got.status >= 300 || !strings.Contains(warning, "flowjet_webhooks, heal of role a") {
+			t.Errorf("got %d %s, Warning %q", got.status, got.body, warning)
+		}
+		if !strings.Contains(w.log.String(), "heal of role a") {
+			t.Error("the log does not tell")
+		}
+		if again := replace("/service_template/" + id); again.header.Get("Warning") != "" {
+			t.Errorf("nothing was dropped: %q", again.header.Get("Warning"))
+		}
 	}
 }

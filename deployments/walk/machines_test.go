@@ -145,7 +145,7 @@ func (m *machine) furnish(s *site, number int) {
 	m.write(units+"walk.target", "[Unit]\nWants=opennebula.socket opennebula-flow.service\nAllowIsolate=yes\n", 0o644)
 	m.write(units+"opennebula.socket", "[Socket]\nListenStream=127.0.0.1:2633\n", 0o644)
 	m.write(units+"opennebula.service", fmt.Sprintf("[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd %s:2633\n", s.network.Oneds()[number]), 0o644)
-	m.write(units+"opennebula-flow.service", "[Service]\nExecStart=/usr/local/bin/oneflow\n[Install]\nWantedBy=walk.target\n", 0o644)
+	m.write("/usr/lib/systemd/system/opennebula-flow.service", "[Service]\nExecStart=/usr/local/bin/oneflow\n[Install]\nWantedBy=walk.target\n", 0o644)
 	m.write("/usr/local/bin/oneflow", someServer, 0o755)
 	m.write("/usr/local/bin/scp", copyBetween, 0o755)
 	for _, unit := range []string{"systemd-udevd.service", "systemd-udev-trigger.service", "systemd-timesyncd.service", "systemd-networkd.service", "dbus.socket", "avahi-daemon.socket"} {
