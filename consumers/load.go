@@ -81,7 +81,7 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 	}
 	state := &l.record.State
 	state.Service.ID = l.service
-	state.Service.Owner = found.owner
+	state.Service = state.Service.OwnedBy(found.owner, time.Now())
 	switch {
 	case l.revision == 0:
 		state.Service.Body = found.body

@@ -3,6 +3,7 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // Document types of oned under which services and their templates are kept.
@@ -134,7 +135,26 @@ type LogEntry struct {
 type Service struct {
 	ID    int      `json:"id"`
 	Owner Identity `json:"owner"`
-	Body  Body     `json:"body"`
+	// Former is who owned it before, until a while after it was given away: its VMs are
+	// moved one by one.
+	Former      *Identity `json:"former,omitempty"`
+	FormerUntil time.Time `json:"former_until,omitzero"`
+	Body        Body      `json:"body"`
+}
+
+// formerFor is for how long the VMs of a former owner are the service's.
+const formerFor = 10 * time.Minute
+
+// OwnedBy is the service with the owner that its document has.
+func (s Service) OwnedBy(owner Identity, now time.Time) Service {
+	if known := s.Owner; known.UName != "" && known.UID != owner.UID {
+		s.Former, s.FormerUntil = &known, now.Add(formerFor)
+	}
+	if s.Former != nil && now.After(s.FormerUntil) {
+		s.Former, s.FormerUntil = nil, time.Time{}
+	}
+	s.Owner = owner
+	return s
 }
 
 // ParseBody reads a document's body. A missing deployment means none.

@@ -13,12 +13,16 @@ import (
 //   - has the key of one of its intents, or
 //   - has no key and is a node in its document, as those that OneFlow made.
 //
+// After a service was given to another owner the VMs of the former one are its own for a
+// while, for they are moved one by one.
+//
 // Nothing else is adopted, acted on, waited for, measured, referred to or explained by.
 // That a VM is gone is taken from whoever it was.
 
 // Owns reports whether the VM can be the service's; one without a key is only if it is a node.
 func (s Service) Owns(vm VM) bool {
-	if vm.Service != s.ID || vm.Owner.UID != s.Owner.UID {
+	former := s.Former != nil && vm.Owner.UID == s.Former.UID
+	if vm.Service != s.ID || vm.Owner.UID != s.Owner.UID && !former {
 		return false
 	}
 	_, ours := keyTime(vm.Key, s.ID)

@@ -153,3 +153,27 @@ func TestStrangersNodesHoldUpNoEnd(t *testing.T) {
 		})
 	}
 }
+
+// A service that is given to another owner keeps its VMs, which are moved one by one, and a
+// former owner's VMs are nobody's a while later.
+func TestAServiceThatIsGivenAway(t *testing.T) {
+	s := runningStage(t, oneRole(2))
+	bob := flow.Identity{UID: 3, GID: 1, UName: "bob", GName: "users"}
+	s.state.Service = s.state.Service.OwnedBy(bob, s.now)
+	s.planAfter(time.Second)
+	s.wantActions()
+	s.wantNodes("a", 2, 100, 101)
+	if strangers := s.state.Strangers(s.facts); len(strangers) > 0 {
+		t.Fatalf("while its VMs are moved, %v are strangers", strangers)
+	}
+	moved := s.facts[100]
+	moved.Owner = bob
+	s.facts[100] = moved
+	s.command(flow.VerbUndeploy, nil)
+	s.wantActions("terminate 100", "terminate 101")
+
+	late := s.state.Service.OwnedBy(bob, s.now.Add(time.Hour))
+	if late.Owns(s.facts[101]) || !late.Owns(moved) {
+		t.Error("an hour later the former owner's VM is the service's")
+	}
+}

@@ -27,7 +27,7 @@ func (w *world) serviceOf(user string, sizes ...int) (path string, vms [][]int) 
 		var ids []int
 		var nodes []string
 		for range size {
-			id, err := w.oned.For("oneadmin").InstantiateTemplate(w.t.Context(), 0, "", false, "")
+			id, err := w.oned.For("oneadmin").InstantiateTemplate(w.t.Context(), 0, "", false, fmt.Sprintf("SERVICE_ID=\"%d\"\n", idOf(w.t, path)))
 			w.must(err)
 			ids, nodes = append(ids, id), append(nodes, fmt.Sprintf(`{"deploy_id":%d}`, id))
 		}
