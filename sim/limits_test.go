@@ -187,7 +187,7 @@ func TestZoneElectsWhenConnectionsAreTaken(t *testing.T) {
 
 // TestFollowersReadLate: also what was written through the same follower.
 func TestFollowersReadLate(t *testing.T) {
-	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, FollowerLag: 100 * time.Millisecond, BootDelay: sim.NoDelay})
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, FollowerLag: 400 * time.Millisecond, BootDelay: sim.NoDelay})
 	text := "<TEMPLATE><NAME>d</NAME></TEMPLATE>"
 	missed := 0
 	for range 40 {
@@ -203,7 +203,7 @@ func TestFollowersReadLate(t *testing.T) {
 		}
 		within(t, "the follower has it", func() bool { return at(t, s, 1, "one.document.info", oneadmin, id).ok })
 	}
-	if missed < 5 || missed > 38 {
+	if missed < 3 || missed > 38 {
 		t.Errorf("%d of 40 documents were missed by a read at once", missed)
 	}
 	pool := func() string { return at(t, s, 2, "one.documentpool.info", oneadmin, -2, -1, -1, 100).text }

@@ -139,7 +139,7 @@ func (r *replication) stop(server int) {
 	}
 }
 
-// start has a killed server catch up, little by little.
+// start has a killed server catch up: after half of its time little by little.
 func (r *replication) start(server int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,7 +149,7 @@ func (r *replication) start(server int) {
 	one, at := r.replicas[server], time.Now()
 	one.stopped = false
 	for i := range one.pending {
-		one.pending[i].due = at.Add(r.catchUp * time.Duration(i+1) / time.Duration(len(one.pending)))
+		one.pending[i].due = at.Add(r.catchUp/2 + r.catchUp/2*time.Duration(i+1)/time.Duration(len(one.pending)))
 	}
 }
 
