@@ -3,6 +3,7 @@ package flow
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,7 +79,7 @@ func TestPuttingWhatWasReadChangesNothing(t *testing.T) {
 		t.Fatalf("only %d templates and %d services were recorded", len(templates), len(services))
 	}
 	now := time.Unix(1_900_000_000, 0)
-	for _, text := range append(templates, oldTemplates...) {
+	for _, text := range slices.Concat(templates, oldTemplates) {
 		body, err := ReplaceTemplate([]byte(text), []byte(text), now)
 		if err != nil {
 			// What OneFlow took and Flowjet does not, such as a circle of parents, is refused again.
@@ -113,7 +114,7 @@ func TestPuttingWhatWasReadChangesNothing(t *testing.T) {
 // Appending anything that nobody knows leaves the rest as it is.
 func TestAppendingKeepsTheRest(t *testing.T) {
 	templates, _ := recordedBodies(t)
-	all := append(templates, oldTemplates...)
+	all := slices.Concat(templates, oldTemplates)
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.SampledFrom(all).Draw(t, "template")
 		value := rapid.SampledFrom([]string{`"a"`, `1`, `null`, `{"a":[1]}`, `[]`, `""`, `true`}).Draw(t, "value")

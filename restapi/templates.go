@@ -135,8 +135,6 @@ func (r *request) deleteReach() (reach, error) {
 		return reachNone, err
 	}
 	var body attributes
-	if json.Unmarshal(text, &body) != nil {
-		return reachNone, nil
-	}
+	_ = json.Unmarshal(text, &body) // what cannot be read names no attribute
 	return body.deletes("delete_type")
 }

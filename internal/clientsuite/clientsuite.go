@@ -164,8 +164,8 @@ func (r *run) keep(step Step, text string) error {
 	var read struct {
 		Document struct{ ID string } `json:"DOCUMENT"`
 	}
-	if err := json.Unmarshal([]byte(text), &read); err != nil || read.Document.ID == "" {
-		return fmt.Errorf("the answer has no document: %v: %.300s", err, text)
+	if json.Unmarshal([]byte(text), &read) != nil || read.Document.ID == "" {
+		return fmt.Errorf("the answer has no document: %.300s", text)
 	}
 	r.ids[step.Keep] = read.Document.ID
 	return nil
