@@ -305,6 +305,10 @@ func (p *planner) refuseVM(vm VM, message string) {
 			p.failRole(role, RoleFailedScaling, reason)
 		}
 	}
+	if p.state() == ServiceUndeploying && p.node(vm.ID) == nil {
+		p.log("E", fmt.Sprintf("VM %d, which no role has a place for, does not end: %s", vm.ID, message))
+		p.to(ServiceFailedUndeploying)
+	}
 }
 
 // failRelease fails the role whose VM cannot be started.

@@ -117,11 +117,12 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 	p.followStays()
 	pending := map[string]bool{}
 	var found []Uninspected
+	awaited := p.awaitedVMs()
 	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
 		stay, vm := p.Stays[id], p.facts[id]
 		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.doubtful(stay))
 		pending[vm.Role] = pending[vm.Role] || waits
-		if vm.Seen == nil && p.awaited(vm) && (waits || p.overdue(stay) || p.unsure(stay)) {
+		if vm.Seen == nil && awaited[id] && (waits || p.overdue(stay) || p.unsure(stay)) {
 			found = append(found, Uninspected{VM: id, Overdue: p.overdue(stay)})
 		}
 	}
@@ -143,18 +144,22 @@ func (p *planner) overdue(stay Stay) bool { return !stay.Due.IsZero() && !p.now.
 
 // followStays brings the stays up to the facts.
 func (p *planner) followStays() {
-	for id := range p.Stays {
-		if _, asked := p.Asked[id]; !asked && p.node(id) == nil {
-			delete(p.Stays, id)
-		}
-	}
+	known := map[int]bool{}
 	for id := range p.Asked {
-		p.followStay(id)
+		known[id] = true
 	}
 	for i := range p.roles() {
 		for _, node := range p.roles()[i].Nodes {
-			p.followStay(node.DeployID)
+			known[node.DeployID] = true
 		}
+	}
+	for id := range p.Stays {
+		if !known[id] {
+			delete(p.Stays, id)
+		}
+	}
+	for id := range known {
+		p.followStay(id)
 	}
 }
 
@@ -241,22 +246,31 @@ func (p *planner) leftBehind(stay Stay, vm VM) bool {
 	return stay.Since.Before(p.Leader.Since)
 }
 
-// awaited reports whether the service waits for the VM to leave its state.
-func (p *planner) awaited(vm VM) bool {
+// awaitedVMs are those that the service waits for to leave their state: of roles on their
+// way, and those that no role has and that are to end.
+func (p *planner) awaitedVMs() map[int]bool {
+	awaited := map[int]bool{}
+	for id := range p.Asked {
+		awaited[id] = p.AskedToEnd(id)
+	}
 	for i := range p.roles() {
 		role := &p.roles()[i]
-		if !role.has(vm.ID) {
-			continue
+		for _, node := range role.Nodes {
+			awaited[node.DeployID] = !p.state().Failed() && p.awaits(role, node.DeployID)
 		}
-		switch {
-		case p.state().Failed():
-			return false
-		case role.state() == RoleScaling:
-			return !role.shrinking() || p.AskedToEnd(vm.ID) || vm.Ending()
-		}
-		return role.state() == RoleDeploying || role.state() == RoleUndeploying
 	}
-	return p.AskedToEnd(vm.ID)
+	return awaited
+}
+
+// awaits reports whether a role is on its way, and its VM is a part of that.
+func (p *planner) awaits(role *Role, vm int) bool {
+	switch role.state() {
+	case RoleDeploying, RoleUndeploying:
+		return true
+	case RoleScaling:
+		return !role.shrinking() || p.AskedToEnd(vm) || p.facts[vm].Ending()
+	}
+	return false
 }
 
 // setStayDeadline has a VM looked at in time that is due before the next look. What stands
@@ -264,9 +278,9 @@ func (p *planner) awaited(vm VM) bool {
 func (p *planner) setStayDeadline() {
 	look, looks := p.Deadlines[DeadlineLook]
 	var next time.Time
+	awaited := p.awaitedVMs()
 	for id, stay := range p.Stays {
-		vm, known := p.facts[id]
-		if stay.Due.IsZero() || !known || !p.awaited(vm) {
+		if _, known := p.facts[id]; stay.Due.IsZero() || !known || !awaited[id] {
 			continue
 		}
 		due := stay.Due

@@ -29,7 +29,7 @@ func (p *planner) retryFailing() {
 		if !stay.Failing || !vm.Failed() || stay.Retries > 0 && p.now.Before(stay.Acted.Add(p.settings.Look)) {
 			continue
 		}
-		if stay.Retries >= maxRetries || !p.awaited(vm) {
+		if stay.Retries >= maxRetries || !p.awaitedVMs()[id] {
 			delete(p.Stays, id)
 			continue
 		}
@@ -166,8 +166,8 @@ func (p *planner) unstickRole(role *Role, nodes []Node, ends bool, failed RoleSt
 
 // unstickStrays does what is due about VMs that no role has and that were asked to end.
 func (p *planner) unstickStrays() {
-	for _, id := range slices.Sorted(maps.Keys(p.Asked)) {
-		if vm, known := p.facts[id]; known && p.node(id) == nil && p.AskedToEnd(id) {
+	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
+		if vm, known := p.facts[id]; known && p.AskedToEnd(id) && p.overdue(p.Stays[id]) && p.node(id) == nil {
 			p.unstick(&Role{Name: vm.Role}, vm, true)
 		}
 	}
