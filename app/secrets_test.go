@@ -97,7 +97,7 @@ func (c customer) plant() {
 	c.call("POST", "/service_template", `{"name":"`+mark+`broken`, 400)
 	c.call("POST", "/service_template", fmt.Sprintf(`{"name":"x","roles":[],"flowjet_webhooks":[{"url":"https://joe:%surl@host/"}]}`, mark), 400)
 	c.call("POST", "/service_template", fmt.Sprintf(`{"name":"x","roles":[],"flowjet_webhooks":[{"url":"https://host/","secret":"%s secret"}]}`, mark), 400)
-	wrong, err := http.NewRequestWithContext(c.t.Context(), "GET", c.base+"/service", nil)
+	wrong, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.base+"/service", nil)
 	must(c.t, err)
 	wrong.SetBasicAuth("oneadmin", mark+"password")
 	answer, err := http.DefaultClient.Do(wrong)

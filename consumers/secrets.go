@@ -39,7 +39,7 @@ func (l *lane) openArguments(command flow.Command) (arguments json.RawMessage, r
 	case errors.Is(err, seal.ErrKey):
 		return nil, &flow.Refusal{Kind: flow.RefusedState, Message: "the server user's password was changed while the command waited: send it again"}
 	case err != nil:
-		return command.Arguments, nil // no sealed text: what is wrong with it is found when it is read
+		return command.Arguments, nil //nolint:nilerr // no sealed text: what is wrong with it is found when it is read
 	}
 	return arguments, nil
 }

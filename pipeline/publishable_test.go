@@ -30,7 +30,7 @@ func TestLongNamesBecomeShortTokens(t *testing.T) {
 	if !p.State().Connected {
 		t.Error("the connection is gone")
 	}
-	if token(long+"a") == token(long+"b") || token(long) != token(long) {
+	if again := token(long + "a"); again == token(long+"b") || again != token(long+"a") {
 		t.Error("a long name's token does not stand for the name")
 	}
 	if short := strings.Repeat("n", maxToken); token(short) != short {

@@ -186,13 +186,13 @@ var attacks = []attack{
 	{"event streams", func(b *besieged) {
 		var bodies []io.Closer
 		for range b.times(200) + 30 {
-			request, _ := http.NewRequestWithContext(b.t.Context(), "GET", "http://"+b.api+"/flowjet/v1/events", nil)
+			request, _ := http.NewRequestWithContext(b.t.Context(), http.MethodGet, "http://"+b.api+"/flowjet/v1/events", nil)
 			request.SetBasicAuth("alice", "alice")
 			if answer, err := http.DefaultClient.Do(request); err == nil {
 				bodies = append(bodies, answer.Body)
 			}
 		}
-		request, _ := http.NewRequestWithContext(b.t.Context(), "GET", "http://"+b.api+"/flowjet/v1/events", nil)
+		request, _ := http.NewRequestWithContext(b.t.Context(), http.MethodGet, "http://"+b.api+"/flowjet/v1/events", nil)
 		request.SetBasicAuth("oneadmin", "opennebula")
 		answer, err := http.DefaultClient.Do(request)
 		if err != nil || answer.StatusCode != http.StatusOK {
