@@ -38,7 +38,7 @@ func Lead(state State, term int, since time.Time) State {
 // Stay is a VM's stay in a state that it should leave by itself.
 type Stay struct {
 	State    VMState  `json:"state"`
-	LCMState LCMState `json:"lcm_state"`
+	LCMState LCMState `json:"lcm_state,omitempty"`
 	// First is when the VM was first seen on its way, and Since when it was first seen in
 	// the state; Sure says that oned's history was asked since when.
 	First time.Time `json:"first"`
@@ -176,10 +176,11 @@ func (p *planner) followStay(id int) {
 		delete(p.Stays, id)
 		return
 	case !had || stay.First.IsZero():
-		stay.First, stay.Since = p.now, p.now
+		stay.First = p.now.Truncate(time.Second) // a record may hold thousands
+		stay.Since = stay.First
 	case stay.State != vm.State || stay.LCMState != vm.LCMState:
 		failing := stay.Failing && stay.Retries == 0
-		stay.Since, stay.Sure, stay.Acted, stay.Failing = p.now, false, time.Time{}, failing
+		stay.Since, stay.Sure, stay.Acted, stay.Failing = p.now.Truncate(time.Second), false, time.Time{}, failing
 		stay.Scheduler, stay.Error = "", ""
 	}
 	stay.State, stay.LCMState = vm.State, vm.LCMState
