@@ -24,6 +24,10 @@ func inputs() []input {
 		{"much time", func(p *player) { p.pass(2 * time.Hour) }},
 		{"little load", func(p *player) { p.measure(1) }},
 		{"much load", func(p *player) { p.measure(99) }},
+		{"leader", func(p *player) {
+			p.state = flow.Lead(flow.Lead(p.state, 1, p.now), 2, p.now)
+			p.turn()
+		}},
 		{"crash", func(p *player) { p.crash(); p.turn() }},
 		{"lost record", func(p *player) { p.state = flow.State{Service: p.state.Service}; p.crash(); p.turn() }},
 	}
@@ -54,6 +58,9 @@ func inputs() []input {
 	} {
 		all = append(all, become(flow.VMActive, lcm))
 	}
+	for _, lcm := range []flow.LCMState{flow.LCMInit, flow.LCMProlog, flow.LCMBoot, flow.LCMShutdown, flow.LCMEpilog, flow.LCMCleanupDelete} {
+		all = append(all, stick(lcm))
+	}
 	slices.SortFunc(all, func(a, b input) int { return compare(a.name, b.name) })
 	return all
 }
@@ -72,6 +79,23 @@ func become(state flow.VMState, lcm flow.LCMState) input {
 			p.become(ids[0], state, lcm)
 			p.hear(p.vms[ids[0]])
 		}
+		p.turn()
+	}}
+}
+
+// stick is the event that the first VM has come to a state which it does not leave by
+// itself, and a change of the leader after it.
+func stick(lcm flow.LCMState) input {
+	return input{"stuck vm " + lcm.String(), func(p *player) {
+		p.state = flow.Lead(p.state, 1, p.now)
+		if ids := p.live(); len(ids) > 0 {
+			p.become(ids[0], flow.VMActive, lcm)
+			p.stuck[ids[0]] = true
+			p.hear(p.vms[ids[0]])
+		}
+		p.turn()
+		p.pass(10 * time.Second)
+		p.state = flow.Lead(p.state, 2, p.now)
 		p.turn()
 	}}
 }
