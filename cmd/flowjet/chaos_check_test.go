@@ -179,9 +179,8 @@ func (c *chaos) checkNetworks(documents []serviceDocument) {
 	}
 }
 
-// endPowerOffs has oned let fail what clients began by hand and a dead leader left
-// behind: a power-off, or the way back from it. Flowjet has not asked for it, and leaves it
-// to who has.
+// endPowerOffs has oned let fail what a dead leader left behind and no deadline of Flowjet's
+// is for: a power-off by hand, or the way back from it.
 func (c *chaos) endPowerOffs() {
 	c.t.Helper()
 	const failure = 0
