@@ -8,6 +8,9 @@ import (
 
 // checkDamage holds the stream of work against what has been read of it.
 func (d *diagnosis) checkDamage(ctx context.Context, pipe *pipeline.Pipeline) {
+	if err := pipe.CheckZone(ctx); err != nil {
+		d.add("zone", problem, "name the right zone with --zone or in the configuration; a data folder of another zone has to be put back there", "%v", err)
+	}
 	read, last, early, err := pipe.WorkEndsEarly(ctx)
 	switch {
 	case err != nil:

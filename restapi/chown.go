@@ -79,7 +79,8 @@ func (s *Server) possessions(ctx context.Context, r *request, service opennebula
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
-	return possessions(ctx, r.oned, moved)
+	given := flow.Service{ID: moved.ID, Owner: moved.Owner, Former: &service.Owner}
+	return possessions(ctx, r.oned, moved, given)
 }
 
 // awaitWorker has the service's worker carry out an update that changes nothing, which it does when everything in front of it is
@@ -135,14 +136,17 @@ type possession struct {
 
 // possessions are a service's virtual routers, which take their VMs along, and
 // the VMs of its other roles, as far as they still exist.
-func possessions(ctx context.Context, oned session, service opennebula.Document) ([]possession, error) {
+//
+// A VM that somebody has written into the document and that is not the service's stays whose
+// it is.
+func possessions(ctx context.Context, oned session, service opennebula.Document, given flow.Service) ([]possession, error) {
 	body, err := flow.ParseBody(service.Body)
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
 	var all []possession
 	for _, role := range body.Roles {
-		of := vmsOf
+		of := vmsOf(given)
 		if role.VRouterID != nil {
 			of = routerOf
 		}
@@ -168,7 +172,13 @@ func routerOf(ctx context.Context, oned session, role flow.Role) ([]possession, 
 	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
 }
 
-func vmsOf(ctx context.Context, oned session, role flow.Role) ([]possession, error) {
+func vmsOf(service flow.Service) func(context.Context, session, flow.Role) ([]possession, error) {
+	return func(ctx context.Context, oned session, role flow.Role) ([]possession, error) {
+		return ownVMs(ctx, oned, role, service)
+	}
+}
+
+func ownVMs(ctx context.Context, oned session, role flow.Role, service flow.Service) ([]possession, error) {
 	var vms []possession
 	for _, node := range role.Nodes {
 		vm, err := oned.VM(ctx, node.DeployID)
@@ -177,6 +187,9 @@ func vmsOf(ctx context.Context, oned session, role flow.Role) ([]possession, err
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read VM %d: %w", node.DeployID, err)
+		}
+		if !service.Owns(vm) {
+			continue
 		}
 		move := func(ctx context.Context, uid, gid int) error { return oned.ChownVM(ctx, vm.ID, uid, gid) }
 		vms = append(vms, possession{fmt.Sprintf("VM %d", vm.ID), vm.Owner, move})

@@ -97,7 +97,11 @@ func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Do
 		default:
 			continue
 		}
-		for index, node := range role.Nodes {
+		nodes, err := r.ownNodes(ctx, service, role)
+		if err != nil {
+			failures = append(failures, err)
+		}
+		for index, node := range nodes {
 			if err := r.scheduleOnce(ctx, node.DeployID, wanted, wanted.at(began, index)); err != nil {
 				failures = append(failures, fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, node.DeployID, role.Name, err))
 			}
@@ -231,7 +235,11 @@ func (s *Server) unschedule(ctx context.Context, r *request, only *string) (answ
 		if role.Type == flow.RoleTypeVR {
 			continue // none was scheduled there
 		}
-		for _, node := range role.Nodes {
+		nodes, err := r.ownNodes(ctx, service, role)
+		if err != nil {
+			failures = append(failures, err)
+		}
+		for _, node := range nodes {
 			if err := r.oned.UnscheduleAction(ctx, node.DeployID, int(id)); err != nil && !notThere(err) {
 				failures = append(failures, fmt.Errorf("take scheduled action %d back from VM %d: %w", id, node.DeployID, err))
 			}

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -206,9 +207,10 @@ func TestChownMovesAllOrNothing(t *testing.T) {
 	w := newWorld(t, Config{ReplyWait: time.Millisecond})
 	service := w.service(admin)
 	owner := w.oned.For("oneadmin")
-	first, err := owner.InstantiateTemplate(t.Context(), 0, "one", false, "")
+	ofService := fmt.Sprintf("SERVICE_ID=\"%d\"\n", idOf(t, service))
+	first, err := owner.InstantiateTemplate(t.Context(), 0, "one", false, ofService)
 	w.must(err)
-	second, err := owner.InstantiateTemplate(t.Context(), 0, "two", false, "")
+	second, err := owner.InstantiateTemplate(t.Context(), 0, "two", false, ofService)
 	w.must(err)
 	body := `{"name":"svc","roles":[{"name":"a","type":"vm","cardinality":2,"template_id":0,"nodes":[{"deploy_id":` +
 		itoa(first) + `},{"deploy_id":` + itoa(second) + `},{"deploy_id":99999}]}],"state":2}`
