@@ -48,6 +48,7 @@ var checks = map[string]check{
 	"worker.look_again":         atLeastTime(time.Second),
 	"worker.retry_for":          atLeastTime(time.Second),
 	"worker.pending_deadline":   atLeastTime(0),
+	"worker.ready_deadline":     atLeastTime(0),
 	"worker.prolog_deadline":    atLeastTime(0),
 	"worker.boot_deadline":      atLeastTime(0),
 	"worker.shutdown_deadline":  atLeastTime(0),

@@ -85,6 +85,7 @@ type Config struct {
 		RetryFor       time.Duration `koanf:"retry_for"`
 		// For how long a VM may stay in a state that it should leave by itself.
 		PendingDeadline      time.Duration `koanf:"pending_deadline"`
+		ReadyDeadline        time.Duration `koanf:"ready_deadline"`
 		PrologDeadline       time.Duration `koanf:"prolog_deadline"`
 		BootDeadline         time.Duration `koanf:"boot_deadline"`
 		ShutdownDeadline     time.Duration `koanf:"shutdown_deadline"`
@@ -136,6 +137,7 @@ func (c Config) settings() flow.Settings {
 		RetryFor:           c.Worker.RetryFor,
 		VMDeadlines: flow.VMDeadlines{
 			Pending:      c.Worker.PendingDeadline,
+			Ready:        c.Worker.ReadyDeadline,
 			Prolog:       c.Worker.PrologDeadline,
 			Boot:         c.Worker.BootDeadline,
 			Shutdown:     c.Worker.ShutdownDeadline,

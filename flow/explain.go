@@ -205,10 +205,10 @@ func (e *explainer) explainArrival(role *Role, vm VM) {
 		about.Message = fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
 		e.fail(about)
 	case vm.Arrived() && !vm.Ready && gate:
-		about.Message = fmt.Sprintf("VM %d is in %s and has to run and report READY=YES", vm.ID, vm.stateText())
+		about.Message = fmt.Sprintf("VM %d is in %s and has to run and report READY=YES", vm.ID, vm.stateText()) + e.explainStay(vm)
 		e.wait(about)
 	case vm.Running() && !vm.Ready && gate:
-		about.Message = fmt.Sprintf("VM %d runs and has not reported READY=YES", vm.ID)
+		about.Message = fmt.Sprintf("VM %d runs and has not reported READY=YES", vm.ID) + e.explainStay(vm)
 		e.wait(about)
 	case !vm.Running() && !vm.Arrived() && vm.State != VMHold:
 		about.Message = fmt.Sprintf("VM %d is in %s and has to become RUNNING", vm.ID, vm.stateText()) + e.explainStay(vm)
@@ -267,16 +267,19 @@ func (e *explainer) explainStrays() {
 	}
 }
 
-// explainStay says what is known of a VM's stay in its state, and what comes of it.
+// explainStay tells since when a VM is in its state, what oned says of it, and when
+// something is done about it.
 func (e *explainer) explainStay(vm VM) string {
 	stay, stays := e.Stays[vm.ID]
 	if !stays || stay.State != vm.State || stay.LCMState != vm.LCMState {
 		return ""
 	}
-	said := ", where it has been since " + stay.Since.UTC().Format(time.RFC3339)
-	said += stay.quote()
-	if !stay.Due.IsZero() {
-		said += "; its deadline is " + stay.Due.UTC().Format(time.RFC3339)
+	known := []string{"since " + stay.Since.UTC().Format(time.RFC3339)}
+	if said := stay.said(); said != "" {
+		known = append(known, said)
 	}
-	return said
+	if !stay.Due.IsZero() {
+		known = append(known, "its deadline is "+stay.Due.UTC().Format(time.RFC3339))
+	}
+	return " (" + strings.Join(known, "; ") + ")"
 }

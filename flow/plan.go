@@ -57,6 +57,8 @@ type planner struct {
 	strangers map[string][]Node
 	// mended are VMs in trouble whose healing is under way or to come.
 	mended map[int]bool
+	// gated are the VMs whose role waits for READY=YES, if there is a deadline for that.
+	gated map[int]bool
 	// wanted are the actions, by name, that the last step asked for or waits with.
 	wanted map[string]bool
 }

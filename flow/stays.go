@@ -144,13 +144,19 @@ func (p *planner) overdue(stay Stay) bool { return !stay.Due.IsZero() && !p.now.
 
 // followStays brings the stays up to the facts.
 func (p *planner) followStays() {
-	known := map[int]bool{}
+	known, gate := map[int]bool{}, flag(p.Service.Body.ReadyStatusGate) && p.settings.VMDeadlines.Ready > 0
 	for id := range p.Asked {
 		known[id] = true
 	}
+	p.gated = map[int]bool{}
 	for i := range p.roles() {
-		for _, node := range p.roles()[i].Nodes {
+		role := &p.roles()[i]
+		gated := gate && (role.state() == RoleDeploying || role.state() == RoleScaling && !role.shrinking())
+		for _, node := range role.Nodes {
 			known[node.DeployID] = true
+			if gated {
+				p.gated[node.DeployID] = true
+			}
 		}
 	}
 	for id := range p.Stays {
@@ -163,6 +169,14 @@ func (p *planner) followStays() {
 	}
 }
 
+// stageOf is a VM's stage, as its role sees it.
+func (p *planner) stageOf(vm VM) stage {
+	if p.gated[vm.ID] && !vm.Ready && (vm.Running() || vm.Arrived()) {
+		return stageReady
+	}
+	return vm.stage()
+}
+
 func (p *planner) followStay(id int) {
 	vm, known := p.facts[id]
 	if !known {
@@ -172,7 +186,7 @@ func (p *planner) followStay(id int) {
 	switch {
 	case vm.Failed() && stay.Failing:
 		stay.State, stay.LCMState, stay.Due = vm.State, vm.LCMState, time.Time{}
-	case vm.stage() == stageNone:
+	case p.stageOf(vm) == stageNone:
 		delete(p.Stays, id)
 		return
 	case !had || stay.First.IsZero():
@@ -200,13 +214,13 @@ func (p *planner) followStay(id int) {
 // stayDue is when something is done about a VM. What was done has its time first.
 func (p *planner) stayDue(stay Stay, vm VM) time.Time {
 	limits := p.settings.VMDeadlines
-	limit := limits.of(vm.stage())
+	limit := limits.of(p.stageOf(vm))
 	if stay.undeployable(vm) {
 		limit = limits.Boot
 	}
 	var due time.Time
 	switch {
-	case vm.stage() == stageNone:
+	case p.stageOf(vm) == stageNone:
 		return due
 	case !stay.Acted.IsZero():
 		return stay.Acted.Add(p.settings.Look)
@@ -232,11 +246,12 @@ func (s Stay) undeployable(vm VM) bool {
 }
 
 // leftBehind reports whether the VM was on its way when the leader changed. A PENDING one
-// waits for the scheduler, unless it cannot be deployed.
+// waits for the scheduler, unless it cannot be deployed; the end of a guest is noticed by
+// its host's monitoring, whoever leads.
 // Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
 func (p *planner) leftBehind(stay Stay, vm VM) bool {
-	switch vm.stage() {
-	case stageOther:
+	switch p.stageOf(vm) {
+	case stageOther, stageReady, stageShutdown:
 		return false
 	case stagePending:
 		return stay.Since.Before(p.Leader.Since) && stay.undeployable(vm)

@@ -176,6 +176,29 @@ func TestVMWithoutAHostWaits(t *testing.T) {
 	s.wantActions("recover-delete 100", "create a/1")
 }
 
+// What never reports READY=YES fails its role where there is a deadline for that.
+func TestGateHasADeadline(t *testing.T) {
+	s := newStage(t, `{"name":"web","ready_status_gate":true,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
+	s.settings.VMDeadlines.Ready = 5 * time.Minute
+	s.plan()
+	s.create()
+	s.run(100)
+	s.inspectAfter(4 * time.Minute)
+	s.wantState(flow.ServiceDeploying)
+	s.inspectAfter(time.Minute)
+	s.wantState(flow.ServiceFailedDeploying)
+	if log := s.messages(); !strings.Contains(log, "VM 100 has been in RUNNING since 2026-05-04T10:00:00Z and has not reported READY=YES") {
+		t.Errorf("the log does not say why: %s", log)
+	}
+	s.recover()
+	s.wantState(flow.ServiceDeploying)
+	vm := s.facts[100]
+	vm.Ready, vm.Seen = true, nil
+	s.facts[100] = vm
+	s.plan()
+	s.wantState(flow.ServiceRunning)
+}
+
 func TestStuckEndIsForced(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.command(flow.VerbUndeploy, nil)

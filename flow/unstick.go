@@ -51,6 +51,8 @@ func (p *planner) unstick(role *Role, vm VM, ends bool) (failure string) {
 	asked := p.Asked[vm.ID].Action
 	stay.Acted = p.now
 	switch {
+	case p.stageOf(vm) == stageReady:
+		return reason + " and has not reported READY=YES"
 	case ends && vm.stage() == stageShutdown && asked == "terminate":
 		p.ask(vm, "terminate-hard", role.Name)
 		p.tellStay(role, vm, "terminated", reason+" and is ended the hard way")
@@ -89,18 +91,18 @@ func (p *planner) tellStay(role *Role, vm VM, what, reason string) {
 // text says since when the VM stays in its state.
 func (s Stay) text(vm VM) string {
 	said := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.stateText(), s.Since.UTC().Format(time.RFC3339))
-	return said + s.quote()
+	if quoted := s.said(); quoted != "" {
+		said += " (" + quoted + ")"
+	}
+	return said
 }
 
-// quote is what oned says of the VM.
-func (s Stay) quote() string {
-	switch {
-	case s.Scheduler != "":
-		return " (" + s.Scheduler + ")"
-	case s.Error != "":
-		return " (" + s.Error + ")"
+// said is what oned's scheduler says of the VM, else what oned noted of its last failure.
+func (s Stay) said() string {
+	if s.Scheduler != "" {
+		return s.Scheduler
 	}
-	return ""
+	return s.Error
 }
 
 // history says what was done about it.

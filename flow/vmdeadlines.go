@@ -7,6 +7,9 @@ import "time"
 type VMDeadlines struct {
 	// Pending is for a VM that no host takes, default any length.
 	Pending time.Duration
+	// Ready is for a VM behind a ready gate that does not report READY=YES, default any
+	// length.
+	Ready time.Duration
 	// Prolog is for the copying of images before a start, default 1 hour.
 	Prolog time.Duration
 	// Boot is for the start, default 10 minutes.
@@ -37,6 +40,8 @@ func (d VMDeadlines) of(stage stage) time.Duration {
 	switch stage {
 	case stagePending:
 		return d.Pending
+	case stageReady:
+		return d.Ready
 	case stageProlog:
 		return d.Prolog
 	case stageBoot:
@@ -55,6 +60,7 @@ type stage int
 const (
 	stageNone stage = iota // it stays
 	stagePending
+	stageReady // it is up, and its role waits for READY=YES
 	stageProlog
 	stageBoot
 	stageShutdown

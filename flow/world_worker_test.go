@@ -42,7 +42,7 @@ func playerOf(t fataler, draw *rapid.T, text string) *player {
 	}
 	settings := flow.DefaultSettings()
 	settings.VMDeadlines = flow.VMDeadlines{
-		Pending: 3 * time.Minute, Prolog: time.Minute, Boot: 50 * time.Second, Shutdown: 40 * time.Second, Epilog: time.Minute,
+		Pending: 3 * time.Minute, Ready: 5 * time.Minute, Prolog: time.Minute, Boot: 50 * time.Second, Shutdown: 40 * time.Second, Epilog: time.Minute,
 		Other: time.Minute, Network: 2 * time.Minute, LeaderChange: 20 * time.Second,
 	}
 	return &player{
