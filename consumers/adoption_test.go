@@ -186,3 +186,30 @@ func TestStrangersNetworksAndRouters(t *testing.T) {
 		t.Errorf("the router: %v", err)
 	}
 }
+
+// What is made for a service has the group that the service has, by whatever it is made, and
+// the owner's primary group where that is the same.
+func TestVMsHaveTheServicesGroup(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("w", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	const oneadmins = 0
+	must(t, w.oned.Server().ChownDocument(t.Context(), service, -1, oneadmins))
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(service, flow.ServiceRunning)
+	w.accepted(service, flow.VerbAddRole, flow.AddRoleArguments{Role: json.RawMessage(`{"name":"Added","type":"vm","cardinality":1,"template_id":0}`)})
+	w.await(service, flow.ServiceRunning)
+	groups := map[int]int{}
+	for _, vm := range w.vms(service) {
+		groups[vm.Owner.GID]++
+		if vm.Owner.UName != "alice" {
+			t.Errorf("VM %d is %s's", vm.ID, vm.Owner.UName)
+		}
+	}
+	if groups[oneadmins] != 2 || groups[1] != 2 {
+		t.Errorf("VMs by group: %v, want two of the group of before and two of the new one", groups)
+	}
+	w.accepted(service, flow.VerbUndeploy, nil)
+	w.gone(service)
+}

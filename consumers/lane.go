@@ -57,6 +57,10 @@ type lane struct {
 	// owned it.
 	strangers   []int
 	strangersOf int
+	// acts is as whom calls are made for the owner actsFor.
+	acts     string
+	actsFor  flow.Identity
+	regroups bool // what is made is given to the service's group afterwards
 	// open are the inputs that are handled but whose outcome is not flushed.
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.
@@ -270,6 +274,9 @@ func (l *lane) bury(ctx context.Context, input pipeline.Input, cause error) bool
 // session is oned's for the service's owner: everything done to VMs is done as
 // the owner, with the owner's rights and no more.
 func (l *lane) session() *opennebula.Session {
+	if l.acts != "" && l.actsFor == l.record.State.Service.Owner {
+		return l.worker.oned.For(l.acts)
+	}
 	return l.worker.oned.For(l.record.State.Service.Owner.UName)
 }
 

@@ -82,6 +82,9 @@ func (l *lane) refreshDocument(ctx context.Context) error {
 	state := &l.record.State
 	state.Service.ID = l.service
 	state.Service = state.Service.OwnedBy(found.owner, time.Now())
+	if err := l.actAs(ctx, found.owner); err != nil {
+		return err
+	}
 	switch {
 	case l.revision == 0:
 		state.Service.Body = found.body

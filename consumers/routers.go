@@ -146,6 +146,7 @@ func (l *lane) instantiate(ctx context.Context, intent flow.Intent, extra string
 		id, err := l.session().InstantiateTemplate(ctx, intent.TemplateID, intent.Name, intent.Hold, extra)
 		if err == nil {
 			l.created(id, intent)
+			l.regroup(ctx, id)
 		}
 		return err
 	}

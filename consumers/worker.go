@@ -88,6 +88,7 @@ type Worker struct {
 	pipe    *pipeline.Pipeline
 	oned    *opennebula.Client
 	box     *seal.Box
+	groups  usersGroups
 	calls   *semaphore.Weighted
 	turns   *turns
 	outside *semaphore.Weighted // lanes that tell what happened, without a place
@@ -120,6 +121,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		pipe:    pipe,
 		oned:    oned,
 		box:     oned.Box(),
+		groups:  usersGroups{oned: oned},
 		calls:   semaphore.NewWeighted(config.MaxCalls),
 		turns:   newTurns(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside: semaphore.NewWeighted(maxOutside),
