@@ -50,9 +50,6 @@ type Config struct {
 	// MaxConnections is how many connections a server has at a time; 0 is 15,
 	// as oned's, and negative any number.
 	MaxConnections int
-	// KeepDrivers has drivers outlive their oned, which real ones do not: VMs
-	// that are on their way go on after a leader's end or a restart.
-	KeepDrivers bool
 	// Published is told of every hook event that has gone to a publisher, in
 	// order, whether or not anybody hears it: the publisher's address, one of the
 	// event's keys, and the second frame. It must not wait for the simulator.

@@ -211,7 +211,7 @@ func (s *Sim) takeOver() {
 	s.cloud.waiting = nil
 	for _, id := range oldestFirst(s.cloud.vms) {
 		v := s.cloud.vms[id]
-		if v.State == vmPending || s.config.KeepDrivers {
+		if v.State == vmPending {
 			v.generation++
 			s.scheduleStep(v)
 		}
@@ -228,9 +228,6 @@ func (s *Sim) takeOver() {
 // its drivers were at has no end any more, and the VM that was just given a
 // host has half a history, with which no host can be given to it.
 func (t *tx) loseDrivers() {
-	if t.sim.config.KeepDrivers {
-		return
-	}
 	given := false
 	for _, id := range oldestFirst(t.cloud.vms) {
 		v := t.cloud.vms[id]

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -335,5 +336,41 @@ func TestWriteUnderWayAtTheLeadersEnd(t *testing.T) {
 	want := "[one.template.instantiate] Error allocating a new virtual machine template."
 	if r := <-answered; r.code != 0x2000 || r.text != want {
 		t.Errorf("it was answered with %s", r.raw)
+	}
+}
+
+// TestElectionsMessagesComeInOrder asks a follower, and later leader, for a write all the time.
+func TestElectionsMessagesComeInOrder(t *testing.T) {
+	s := zoneOf(t, sim.Config{ElectionTime: 800 * time.Millisecond})
+	address := strings.TrimSuffix(strings.TrimPrefix(s.Servers()[0].Endpoint, "http://"), "/RPC2")
+	host, port, _ := net.SplitHostPort(address)
+	if err := s.StopServer(0); err != nil {
+		t.Fatal(err)
+	}
+	var heard []string
+	within(t, "the write is carried out", func() bool {
+		answer := at(t, s, 1, "one.document.allocate", oneadmin, "<TEMPLATE><BODY>x</BODY></TEMPLATE>", 100)
+		if answer.ok {
+			return true
+		}
+		if answer.code != 0x2000 {
+			t.Fatalf("refused with %s", answer.raw)
+		}
+		if reason := strings.TrimPrefix(answer.text, "[one.document.allocate] "); len(heard) == 0 || heard[len(heard)-1] != reason {
+			heard = append(heard, reason)
+		}
+		return false
+	})
+	want := []string{
+		"libcurl failed to execute the HTTP POST transaction, explaining:  Failed to connect to " + host + " port " + port + " after 0 ms: Couldn't connect to server",
+		"Cannot process request, oned cluster in election mode",
+		"Cannot process request, no leader found",
+		"Cannot process request, oned cluster is replicating log",
+	}
+	if !slices.Equal(heard, want) {
+		t.Errorf("it said\n%s\nwant\n%s", strings.Join(heard, "\n"), strings.Join(want, "\n"))
+	}
+	if made := at(t, s, 1, "one.documentpool.info", oneadmin, -2, -1, -1, 100).text; strings.Count(made, "<DOCUMENT>") != 1 {
+		t.Errorf("a call that was refused was carried out: %s", made)
 	}
 }
