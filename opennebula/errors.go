@@ -3,6 +3,7 @@ package opennebula
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -115,6 +116,10 @@ var finalReasons = []string{
 	"Virtual network with ID: ", "Cannot get IP/MAC lease from ", endedVM,
 }
 
+// bareAllocation is oned's sentence about a new object without a reason: its database did
+// not take the object, for the server has lost its place as leader.
+var bareAllocation = regexp.MustCompile(`^Error allocating a new [a-z ]+\.$`)
+
 // endedVM is how the refusal of a scheduled action begins whose VM is DONE.
 const endedVM = "Unable to create Scheduled Action for Virtual Machine "
 
@@ -154,6 +159,9 @@ func Ambiguous(err error) bool {
 	}
 	if IsCode(err, CodeInternal) {
 		return !internal(err, notBegun) && !internal(err, final)
+	}
+	if refusal, refused := asError(err); refused && refusal.Code == CodeAllocate {
+		return bareAllocation.MatchString(refusal.reason())
 	}
 	return IsCode(err, CodeReplication)
 }

@@ -17,6 +17,8 @@ func TestRefusalsAreClassified(t *testing.T) {
 		{CodeInternal, "[one.document.update] libcurl failed to execute the HTTP POST transaction, explaining:  Operation timed out after 10000 milliseconds", open},
 		{CodeInternal, "[one.template.instantiate] libcurl failed to execute the HTTP POST transaction, explaining:  Recv failure: Connection reset by peer", open},
 		{CodeInternal, "[one.template.instantiate] Error allocating a new virtual machine template.", open},
+		{CodeAllocate, "[one.template.instantiate] Error allocating a new virtual machine template.", open},
+		{CodeInternal, "[one.document.allocate] ", open},
 		{CodeInternal, "[one.vn.reserve] NAME is already taken by NET 3.", final},
 		{CodeInternal, "[one.vn.reserve] Invalid NAME, char '>' is not allowed", final},
 		{CodeInternal, "[one.vrouter.allocate] Virtual network with ID: 99 does not exist", final},

@@ -226,7 +226,7 @@ func (s *Sim) run(r *request, name string, m method) answer {
 	}
 	r.who = who
 	if m.writes && !s.raft.leads(r.server) {
-		return refusedAnswer(lostPlace(name))
+		return lostPlace(name, r.parameters)
 	}
 	return m.run(r)
 }
@@ -298,7 +298,7 @@ func (s *Sim) process(ctx context.Context, server int, name string, m method, pa
 	done := processed{dropped: planned.drop}
 	done.answer, done.who = s.carryOut(server, name, m, parameters)
 	if m.writes && s.raft.current() != round {
-		done.answer = refusedAnswer(lostPlace(name))
+		done.answer = lostPlace(name, parameters)
 	}
 	return done, nil
 }

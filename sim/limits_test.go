@@ -324,18 +324,32 @@ func TestDriversDieWithASingleOned(t *testing.T) {
 	awaitEndOfTrouble(t, s, id)
 }
 
-// TestWriteUnderWayAtTheLeadersEnd is refused without a reason.
+// TestWriteUnderWayAtTheLeadersEnd is refused without a reason where it makes
+// something, and else said to be done although it is lost.
 func TestWriteUnderWayAtTheLeadersEnd(t *testing.T) {
-	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, CallDelays: map[string]time.Duration{"one.template.instantiate": 100 * time.Millisecond}})
-	answered := make(chan reply)
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, CallDelay: 100 * time.Millisecond})
+	id := at(t, s, 0, "one.document.allocate", oneadmin, "<TEMPLATE><BODY>old</BODY></TEMPLATE>", 100).id(t)
+	answered, updated := make(chan reply), make(chan reply)
+	go func() {
+		updated <- at(t, s, 0, "one.document.update", oneadmin, id, "<TEMPLATE><BODY>new</BODY></TEMPLATE>", 0)
+	}()
 	go func() { answered <- at(t, s, 1, "one.template.instantiate", oneadmin, 0, "vm", false, "", false) }()
-	within(t, "the call is under way", func() bool { return s.CallCounts()["one.template.instantiate"] == 1 })
+	within(t, "the calls are under way", func() bool {
+		counts := s.CallCounts()
+		return counts["one.template.instantiate"] == 1 && counts["one.document.update"] == 1
+	})
 	if err := s.MoveLeadership(); err != nil {
 		t.Fatal(err)
 	}
 	want := "[one.template.instantiate] Error allocating a new virtual machine template."
-	if r := <-answered; r.code != 0x2000 || r.text != want {
+	if r := <-answered; r.code != 0x4000 || r.text != want {
 		t.Errorf("it was answered with %s", r.raw)
+	}
+	if r := <-updated; !r.ok {
+		t.Errorf("an update was answered with %s", r.raw)
+	}
+	if shown := at(t, s, 1, "one.document.info", oneadmin, id).text; !strings.Contains(shown, "old") {
+		t.Errorf("the update was not lost: %s", shown)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -18,13 +19,37 @@ var (
 	replicating   = refuse(opennebula.CodeInternal, "Cannot process request, oned cluster is replicating log")
 )
 
-// lostPlace is the refusal of a write that was under way when the leader lost
-// its place: oned's ordinary sentence, without a reason.
-func lostPlace(method string) *refusal {
-	if method == "one.template.instantiate" {
-		return refuse(opennebula.CodeInternal, "Error allocating a new virtual machine template.")
+// lostPlace is the answer to a write that was under way when the leader lost its
+// place. What makes or removes an object is refused in oned's ordinary sentence,
+// without a reason. Of everything else oned says that it was done, for it does
+// not look whether its database took it.
+func lostPlace(method string, parameters []value) answer {
+	object, verb, _ := strings.Cut(strings.TrimPrefix(method, "one."), ".")
+	words, known := objectWords[object]
+	switch verb {
+	case "instantiate":
+		return refusedAnswer(refuse(opennebula.CodeAllocate, "Error allocating a new "+words+"."))
+	case "allocate", "clone", "reserve", "login":
+		return refusedAnswer(refuse(opennebula.CodeInternal, ""))
+	case "delete":
+		if known {
+			return refusedAnswer(refuse(opennebula.CodeAction, "Cannot delete "+words+". "))
+		}
 	}
-	return refuse(opennebula.CodeInternal, "")
+	at := 1
+	if method == "one.vm.action" {
+		at = 2
+	}
+	if at >= len(parameters) {
+		return idAnswer(-1)
+	}
+	return idAnswer(parameters[at].number)
+}
+
+// objectWords are oned's words for objects in refusals.
+var objectWords = map[string]string{
+	"document": "document", "template": templateWords, "vntemplate": "virtual network template", "vn": "virtual network",
+	"vrouter": "virtual router", "user": "user",
 }
 
 // route finds the server that carries out a write that came to another one: a
