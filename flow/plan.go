@@ -109,6 +109,7 @@ func (p *planner) settle() {
 		p.wanted = nil
 		p.step()
 		if p.state() == before {
+			p.followStays() // roles have changed their states
 			p.dropRetries()
 			p.setDeadlines()
 			return
