@@ -100,14 +100,14 @@ func (l *leader) follow(ctx context.Context, zone int) {
 }
 
 // find waits for a round of questions and returns where calls go then.
-func (l *leader) find(ctx context.Context) (endpoint string, term int) {
+func (l *leader) find(ctx context.Context) (endpoint string) {
 	l.mutex.Lock()
 	asked := l.round(false)
 	l.mutex.Unlock()
 	asked.wait(ctx)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.current, l.term
+	return l.current
 }
 
 // await waits until a server certainly leads, as a round that begins from now on finds,
@@ -219,10 +219,7 @@ func (l *leader) watch(endpoint string, moved func()) (stop func()) {
 func (l *leader) awaitMove(ctx context.Context, endpoint string, moved func()) {
 	ticker := time.NewTicker(slowCall)
 	defer ticker.Stop()
-	for {
-		if current, _ := l.find(ctx); current != endpoint {
-			break
-		}
+	for l.find(ctx) == endpoint {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
