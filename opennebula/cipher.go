@@ -69,6 +69,9 @@ func (t *serverTokens) session(target string) string {
 	return t.user + ":" + target + ":" + t.token(name)
 }
 
+// currentPeriod numbers the period whose tokens are sent now.
+func (t *serverTokens) currentPeriod() int64 { return t.now().Unix() / int64(tokenPeriod/time.Second) }
+
 func (t *serverTokens) token(name string) string {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()

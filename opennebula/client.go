@@ -51,6 +51,7 @@ type Client struct {
 	leader    *leader
 	slots     *slots
 	restarts  *restarts
+	warmups   *warmups
 	observe   func(method string, took time.Duration)
 	pulse     *pulse
 	timeout   time.Duration
@@ -80,6 +81,7 @@ func NewClient(config Config) *Client {
 	client := &Client{
 		pulse:     &pulse{},
 		restarts:  &restarts{},
+		warmups:   newWarmups(),
 		slots:     newSlots(config.MaxConnections),
 		observe:   config.Observe,
 		timeout:   config.Timeout,
@@ -269,7 +271,7 @@ func (c *Client) exchange(ctx context.Context, s *Session, method string, argume
 	defer cancel()
 	for patience := time.Now().Add(electionPatience); ; {
 		endpoint, term := c.leader.endpoint()
-		received, err := c.attempt(ctx, endpoint, method, body)
+		received, err := c.attempt(ctx, s, endpoint, method, body)
 		choice := c.leader.hasChoice()
 		if err = c.confirmed(ctx, s, method, endpoint, term, err); err != nil && received != nil {
 			received.release()
@@ -303,7 +305,11 @@ func (c *Client) confirmed(ctx context.Context, s *Session, method, endpoint str
 }
 
 // attempt makes the call at one oned when there is a slot for it.
-func (c *Client) attempt(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {
+func (c *Client) attempt(ctx context.Context, s *Session, endpoint, method string, body []byte) (received *answer, err error) {
+	if s.target != "" {
+		warmed := c.warmups.enter(ctx, warmupKey{endpoint, s.target}, c.tokens.currentPeriod())
+		defer func() { warmed(accepted(err)) }()
+	}
 	writes := !reads(method)
 	if err := c.slots.acquire(ctx, writes); err != nil {
 		return nil, &TransportError{Method: method, Err: fmt.Errorf("wait for other calls: %w", err)}
@@ -322,6 +328,12 @@ func (c *Client) attempt(ctx context.Context, endpoint, method string, body []by
 }
 
 var errMoved = errors.New("another oned leads the zone by now")
+
+// accepted reports whether oned accepted the session of a call that ended with err.
+func accepted(err error) bool {
+	_, refused := asError(err)
+	return err == nil || refused && !IsCode(err, CodeAuthentication)
+}
 
 // watched gives a call up when its oned hangs and another leads.
 func (c *Client) watched(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {

@@ -11,6 +11,8 @@ type Session struct {
 	secret string
 	// group is the group that a scoped target names, or -1.
 	group int
+	// target is whom the server user acts for; empty in a user's own session.
+	target string
 	// confirmed has reads answered by a server that certainly led the zone.
 	confirmed bool
 }
@@ -21,8 +23,8 @@ func (c *Client) Server() *Session { return c.For(c.tokens.user) }
 // For is the session in which the server user acts for another. A target of
 // the form "name:gid" keeps the group of a scoped login token.
 func (c *Client) For(user string) *Session {
-	_, group := splitTarget(user)
-	return &Session{client: c, group: group, current: func() string { return c.tokens.session(user) }}
+	name, group := splitTarget(user)
+	return &Session{client: c, group: group, target: name, current: func() string { return c.tokens.session(user) }}
 }
 
 // With is a user's own session, with a password or a login token, which oned

@@ -104,7 +104,9 @@ func (c *Client) objectAt(ctx context.Context, endpoint, method string, target a
 	if err != nil {
 		return err
 	}
+	warmed := c.warmups.enter(ctx, warmupKey{endpoint, c.tokens.user}, c.tokens.currentPeriod())
 	received, err := c.exchangeAt(ctx, c.probes, endpoint, method, body)
+	warmed(accepted(err))
 	if err != nil {
 		return err
 	}
