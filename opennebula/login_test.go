@@ -142,3 +142,35 @@ func TestPasswordsAreCheckedWithoutASessionOfTheirOwn(t *testing.T) {
 		t.Errorf("%d calls for a name with a group: it is no user's", made)
 	}
 }
+
+// No other token than the one that was made is taken: whichever of its bits is changed, and whatever it is cut to.
+func TestNoOtherTokenIsTaken(t *testing.T) {
+	oned, client, server := lab(t)
+	secret := secretFor(server, "alice", time.Now().Add(time.Minute))
+	token := strings.TrimPrefix(secret, "alice:")
+	before := oned.CallCounts()["one.user.info"]
+	refused := func(token string) {
+		t.Helper()
+		for _, target := range []string{"alice", "oneadmin", "alice:100", "alice:0"} {
+			if _, _, err := client.Authenticate(t.Context(), "serveradmin", target+":"+token); !opennebula.IsCode(err, opennebula.CodeAuthentication) {
+				t.Errorf("%s:%s: %v", target, token, err)
+			}
+		}
+	}
+	for at := range token {
+		for bit := range 7 {
+			changed := []byte(token)
+			changed[at] ^= 1 << bit
+			refused(string(changed))
+		}
+		refused(token[:at])
+		refused(token[at+1:])
+	}
+	refused(token + "=")
+	refused(token + token)
+	refused(" " + token)
+	refused(token + "\n")
+	if n := oned.CallCounts()["one.user.info"] - before; n != 0 {
+		t.Errorf("oned was asked %d times", n)
+	}
+}
