@@ -275,13 +275,14 @@ type processed struct {
 // delays and the planned faults.
 func (s *Sim) process(ctx context.Context, server int, name string, m method, parameters []value) (processed, error) {
 	if m.writes {
-		if who := s.whoIs(server, parameters[0].text); who == "" {
+		who := s.whoIs(server, parameters[0].text)
+		if who == "" {
 			return processed{answer: refusedAnswer(notAuthenticated)}, nil
 		}
 		leader, leave, refused := s.route(ctx, server, parameters[0].text)
 		defer leave()
 		if refused != nil {
-			return processed{answer: refusedAnswer(refused), who: s.whoIs(server, parameters[0].text)}, nil
+			return processed{answer: refusedAnswer(refused), who: who}, nil
 		}
 		server = leader
 	}

@@ -136,7 +136,7 @@ func (r *replay) kill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.await(t, "all servers have all", func() bool {
+	within(t, "all servers have all", func() bool {
 		return at(t, r.s, 0, "one.vm.info", oneadmin, r.vms[4]).ok && at(t, r.s, 2, "one.vm.info", oneadmin, r.vms[4]).ok
 	})
 	if err := r.s.StopServer(oldLeader); err != nil {
@@ -144,11 +144,6 @@ func (r *replay) kill(t *testing.T) {
 	}
 	r.s.SetBootDelay(0)
 	client.CloseIdleConnections()
-}
-
-func (r *replay) await(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	within(t, what, condition)
 }
 
 func (r *replay) awaitRefusal(t *testing.T, server int, reason string) {
@@ -173,7 +168,7 @@ func (r *replay) ask(t *testing.T, recorded recordedAtServer) reply {
 		return r.readTooEarly(t, recorded)
 	}
 	if recorded.Role == "follower" && strings.HasSuffix(recorded.Method, ".info") {
-		r.await(t, "the follower has the object", func() bool { return r.post(t, recorded).ok })
+		within(t, "the follower has the object", func() bool { return r.post(t, recorded).ok })
 	}
 	return r.post(t, recorded)
 }
@@ -283,7 +278,7 @@ func (r *replay) sameStates(t *testing.T, recorded recordedAtServer, got reply) 
 	states := func(raw string) string { return strings.Join(raftFields.FindAllString(raw, -1), " ") }
 	want := states(recorded.Response)
 	if strings.Contains(recorded.When, "10 s later") || strings.Contains(recorded.When, "50 s later") {
-		r.await(t, "the VM is in the recorded state", func() bool { return states(r.post(t, recorded).raw) == want })
+		within(t, "the VM is in the recorded state", func() bool { return states(r.post(t, recorded).raw) == want })
 		return
 	}
 	if have := states(got.raw); have != want {
