@@ -89,8 +89,8 @@ func BenchmarkMostExpensiveBody(b *testing.B) {
 	}
 }
 
-// No body of 1 MiB takes long, whether it is refused or not. The bound is ten times what
-// the slowest takes on two cores with the race detector.
+// No body of 1 MiB takes long, whether it is refused or not. The bound is several
+// times what the slowest takes on a busy machine with the race detector; quadratic ones take minutes.
 func TestNoBodyTakesLong(t *testing.T) {
 	now := time.Unix(1_900_000_000, 0)
 	for name, body := range expensive() {
@@ -103,7 +103,7 @@ func TestNoBodyTakesLong(t *testing.T) {
 		} {
 			began := time.Now()
 			err := try()
-			if took := time.Since(began); took > 4*time.Second {
+			if took := time.Since(began); took > 15*time.Second {
 				t.Errorf("%s: %s took %v", what, name, took)
 			}
 			if err != nil && len(err.Error()) > 64<<10 {
