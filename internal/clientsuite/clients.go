@@ -47,7 +47,7 @@ func goca() Client {
 		{Name: "missing", Method: "GET", Path: "/service/999999", Body: nothing, Status: 404},
 		{Name: "delete", Method: "DELETE", Path: "/service/{s}", Body: nothing, Status: 204},
 		{Name: "gone", Method: "GET", Path: "/service/{s}", Body: nothing, Status: 404, Wait: true},
-		{Name: "delete clone", Method: "DELETE", Path: "/service_template/{c}", Body: nothing, Status: 204},
+		{Name: "delete clone and its VM template, to be able to begin again", Method: "DELETE", Path: "/service_template/{c}", Body: `{"delete_type":"templates"}`, Status: 204},
 		{Name: "delete template", Method: "DELETE", Path: "/service_template/{t}", Body: nothing, Status: 204},
 		{Name: "delete again", Method: "DELETE", Path: "/service_template/{t}", Body: nothing, Status: 404},
 	}}
@@ -132,7 +132,7 @@ func sunstone() Client {
 		{Name: "no action", Method: "POST", Path: "/service/{s}/action", Body: `{"action":{"params":{}}}`, Status: 500},
 		{Name: "delete", Method: "DELETE", Path: "/service/{s}", Status: 204},
 		{Name: "gone", Method: "GET", Path: "/service/{s}", Status: 404, Wait: true},
-		{Name: "delete clone", Method: "DELETE", Path: "/service_template/{c}", Status: 204},
+		{Name: "delete clone and its VM template, to be able to begin again", Method: "DELETE", Path: "/service_template/{c}", Body: `{"delete_type":"templates"}`, Status: 204},
 		{Name: "delete template", Method: "DELETE", Path: "/service_template/{t}", Status: 204},
 		{Name: "undefined", Method: "GET", Path: "/service_template/undefined", Status: 404},
 	}}
