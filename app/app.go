@@ -86,7 +86,7 @@ func New(config Config, parts []Part, version string, out io.Writer, logger *slo
 
 // Start starts the parts in the order in which they need each other.
 func (a *App) Start(ctx context.Context) error {
-	working := a.has(PartWorker) || a.has(PartBridge) || a.has(PartAPI)
+	working := a.working()
 	steps := []struct {
 		wanted bool
 		start  func(context.Context) error
@@ -116,6 +116,9 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	return nil
 }
+
+// working reports whether the process runs a part that uses NATS.
+func (a *App) working() bool { return a.has(PartWorker) || a.has(PartBridge) || a.has(PartAPI) }
 
 func (a *App) has(part Part) bool { return slices.Contains(a.parts, part) }
 
@@ -169,7 +172,7 @@ func (a *App) startServer(context.Context) error {
 	if err := a.makeDataDir(); err != nil {
 		return err
 	}
-	file, err := a.config.serverFile()
+	file, err := a.config.serverFile(a.working())
 	if err != nil {
 		return err
 	}

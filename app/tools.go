@@ -70,7 +70,7 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 		}
 		return pipe, pipe.Close, nil
 	}
-	file, err := c.serverFile()
+	file, err := c.serverFile(false)
 	if err != nil {
 		return nil, nil, err
 	}
