@@ -36,6 +36,10 @@ func (l *lane) createNetwork(ctx context.Context, network flow.Network) (verdict
 }
 
 func (l *lane) makeNetwork(ctx context.Context, network flow.Network) (int, error) {
+	// The document may have been written past the API.
+	if err := flow.CheckAddresses(network.Extra); err != nil {
+		return 0, err
+	}
 	if network.Source == flow.FromReservation {
 		return l.session().ReserveNetwork(ctx, network.From, network.Extra)
 	}

@@ -24,6 +24,10 @@ const (
 	// MaxVMs is for a role and for all roles of a service together: a record of so many
 	// VMs is half of what NATS takes in one message.
 	MaxVMs = 10_000
+	// MaxAddresses is for a network that is reserved or made for a service. oned 7.4 looks
+	// for free addresses one by one: a million takes it 3.4 s, in which it does nothing
+	// else, and a hundred million end it.
+	MaxAddresses = 65_536
 	// MaxExpression is in characters.
 	MaxExpression = 4096
 	// maxViolations is how many mistakes are reported at a time.
@@ -50,6 +54,7 @@ func Limits() []Limit {
 		{"scheduled policies of a role", MaxPolicies},
 		{"characters of an expression", MaxExpression},
 		{"VMs of a service", MaxVMs},
+		{"addresses of a network that is made for a service (`SIZE`)", MaxAddresses},
 		{"receivers in `" + WebhooksAttribute + "`", maxWebhooks},
 		{"characters of a receiver's URL", maxWebhookURL},
 		{"levels of nested JSON", MaxNesting},

@@ -192,3 +192,31 @@ func TestTheTableOfLimitsIsInTheDocumentation(t *testing.T) {
 		}
 	}
 }
+
+// TestAddressesOfANetworkAreBounded: a reservation of a hundred million ends oned.
+func TestAddressesOfANetworkAreBounded(t *testing.T) {
+	for _, extra := range []string{"SIZE=99999999", "size = \"65537\"", "NAME=x, SIZE= 0099999999", "AR=[TYPE=IP4,IP=10.0.0.1,SIZE=70000]", "SIZE=18446744073709551616"} {
+		if CheckAddresses(extra) == nil {
+			t.Errorf("%q is taken", extra)
+		}
+		choice, _ := json.Marshal(extra)
+		network, _ := json.Marshal("M|network| | |reserve_from:0:" + extra)
+		for _, networks := range []string{
+			`"networks":{"Res":"M|network| | |id:"},"networks_values":[{"Res":{"reserve_from":"0","extra":` + string(choice) + `}}]`,
+			`"networks":{"Res":` + string(network) + `}`,
+		} {
+			body, err := ParseBody([]byte(`{"name":"s",` + networks + `,"roles":[{"name":"a","type":"vm","template_id":0}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := fmt.Sprint(Validate(body)); !strings.Contains(said, "65536 addresses") {
+				t.Errorf("%s: %s", networks, said)
+			}
+		}
+	}
+	for _, extra := range []string{"", "SIZE=5", "SIZE=65536", "DESCRIPTION=\"RESIZE=99999999\""} {
+		if err := CheckAddresses(extra); err != nil {
+			t.Errorf("%q: %v", extra, err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,9 @@ func (f *findings) checkNetworks(body Body) {
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
 		if !networkPattern.MatchString(strings.TrimSpace(networks[name])) {
 			f.add("networks."+name, "is %q; it must look like \"M|network|description| |id:0\", with id, template_id or reserve_from last", shown(networks[name]))
+		}
+		if err := CheckAddresses(networks[name]); err != nil {
+			f.add("networks."+name, "%v", err)
 		}
 	}
 	if _, err := readNetworkValues(body.NetworksValues, body.State != nil); err != nil {
@@ -49,6 +53,9 @@ func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, erro
 			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
 		}
 		for name, choice := range value {
+			if err := CheckAddresses(textOf(choice["extra"])); err != nil {
+				return nil, fmt.Errorf("asks for too much for network %q: %w", name, err)
+			}
 			_, made := choice["id"]
 			fromOne := choice.hasOne("template_id", "reserve_from")
 			if !choice.hasOne("id", "template_id", "reserve_from") && (!running || !made || !fromOne) {
@@ -57,6 +64,20 @@ func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, erro
 		}
 	}
 	return values, nil
+}
+
+// sizePattern is how a template's text asks for a number of addresses.
+var sizePattern = regexp.MustCompile(`(?i)\bSIZE\s*=\s*["']?\s*\+?(\d+)`)
+
+// CheckAddresses returns an error where the text from which a network is made asks for
+// more than MaxAddresses.
+func CheckAddresses(text string) error {
+	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {
+		if count, err := strconv.ParseUint(found[1], 10, 63); err != nil || count > MaxAddresses {
+			return fmt.Errorf("SIZE=%s is more than %d addresses", shown(found[1]), MaxAddresses)
+		}
+	}
+	return nil
 }
 
 // hasOne says that the object has exactly one of the attributes.
