@@ -43,7 +43,7 @@ func (r Role) Permissions() Permissions {
 	case RoleAPI:
 		return own(r, apiSubjects(), processSubjects())
 	case RoleAll:
-		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), processSubjects(), provisionSubjects())
+		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), processSubjects(), provisionSubjects(), narratorSubjects())
 	case RoleOperator:
 		return Permissions{
 			Publish: []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
@@ -71,6 +71,11 @@ func own(r Role, parts ...Permissions) Permissions {
 // openSubjects: everybody looks the streams up once.
 func openSubjects() Permissions {
 	return Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams()...)}
+}
+
+// narratorSubjects: `flowjet up` prints a line for each thing that happens.
+func narratorSubjects() Permissions {
+	return Permissions{Subscribe: []string{SubjectsONE, SubjectsFlow, SubjectsDead}}
 }
 
 // processSubjects: processes share out what oned can bear.

@@ -31,6 +31,9 @@ func TestDemoRunsAgainstUp(t *testing.T) {
 		}
 	}
 	up.says("DELETED")
+	if said := up.output.String(); strings.Contains(said, "level=ERROR") || strings.Contains(said, "level=WARN") {
+		t.Errorf("something is wrong while nothing is: %s", said)
+	}
 	if took, err := up.interrupt(); err != nil || took > 2*time.Second {
 		t.Errorf("Ctrl-C took %s and ended with %v, want at most 2 s and no error", took, err)
 	}
