@@ -16,6 +16,12 @@ const ownedNetwork = "net"
 // user only, so where it refuses, or an earlier answer was lost, the network may
 // be there already.
 func (l *lane) createNetwork(ctx context.Context, network flow.Network) (verdict, error) {
+	// The document may have been written past the API.
+	if err := flow.CheckAddresses(network.Extra); err != nil {
+		return func() flow.Decision {
+			return flow.RefuseNetwork(l.record.State, network.Name, err.Error(), l.facts, time.Now(), l.worker.config.Settings)
+		}, nil
+	}
 	id, err := l.makeNetwork(ctx, network)
 	if err == nil {
 		return nil, l.sawNetwork(ctx, network.Name, id)
@@ -36,10 +42,6 @@ func (l *lane) createNetwork(ctx context.Context, network flow.Network) (verdict
 }
 
 func (l *lane) makeNetwork(ctx context.Context, network flow.Network) (int, error) {
-	// The document may have been written past the API.
-	if err := flow.CheckAddresses(network.Extra); err != nil {
-		return 0, err
-	}
 	if network.Source == flow.FromReservation {
 		return l.session().ReserveNetwork(ctx, network.From, network.Extra)
 	}

@@ -53,7 +53,8 @@ func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, erro
 			return nil, fmt.Errorf("must have one network in each element; element %d has %d", i, len(value))
 		}
 		for name, choice := range value {
-			if err := CheckAddresses(textOf(choice["extra"])); err != nil {
+			// In a running service's it is refused when the network is to be made.
+			if err := CheckAddresses(textOf(choice["extra"])); err != nil && !running {
 				return nil, fmt.Errorf("asks for too much for network %q: %w", name, err)
 			}
 			_, made := choice["id"]
