@@ -18,7 +18,7 @@ const ownedNetwork = "net"
 func (l *lane) createNetwork(ctx context.Context, network flow.Network) (verdict, error) {
 	// The document may have been written past the API.
 	if err := flow.CheckAddresses(network.Extra); err != nil {
-		return func() flow.Decision {
+		return func() flow.Decision { //nolint:nilerr // the refusal is what is decided on
 			return flow.RefuseNetwork(l.record.State, network.Name, err.Error(), l.facts, time.Now(), l.worker.config.Settings)
 		}, nil
 	}
