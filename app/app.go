@@ -168,6 +168,17 @@ func (a *App) Sim() *sim.Sim { return a.sim }
 
 func (a *App) onStop(release func(context.Context) error) { a.release = append(a.release, release) }
 
+// background runs something until Stop, which waits for its end. It outlives ctx.
+func (a *App) background(ctx context.Context, run func(context.Context)) {
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	a.onStop(func(context.Context) error { stop(); <-ended; return nil })
+	go func() {
+		defer close(ended)
+		run(running)
+	}()
+}
+
 func (a *App) startServer(context.Context) error {
 	if err := a.makeDataDir(); err != nil {
 		return err

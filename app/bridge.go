@@ -81,13 +81,9 @@ func (a *App) startBridge(ctx context.Context) error {
 // when oned answers.
 func (a *App) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error) {
 	a.logger.Warn("the bridge waits for oned to say where hook events come from; it goes on by itself", "reason", why)
-	starting, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	a.onStop(func(context.Context) error { stop(); <-ended; return nil })
-	go func() {
-		defer close(ended)
-		for idle.For(starting, time.Second) == nil {
-			switch err := b.Start(starting); {
+	a.background(ctx, func(ctx context.Context) {
+		for idle.For(ctx, time.Second) == nil {
+			switch err := b.Start(ctx); {
 			case err == nil:
 				a.bridge.Store(b)
 				return
@@ -96,7 +92,7 @@ func (a *App) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error)
 				return
 			}
 		}
-	}()
+	})
 }
 
 // feeds tells how the bridge of this process hears each endpoint.

@@ -73,13 +73,7 @@ func (c *contact) begin(ctx context.Context, a *App) error {
 	}
 	c.set(err.Error())
 	a.logger.Warn("oned does not answer: Flowjet waits for it and goes on by itself", "reason", err)
-	asking, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	a.onStop(func(context.Context) error { stop(); <-ended; return nil })
-	go func() {
-		defer close(ended)
-		c.goOn(asking, a)
-	}()
+	a.background(ctx, func(ctx context.Context) { c.goOn(ctx, a) })
 	return nil
 }
 
@@ -147,13 +141,8 @@ func (a *App) shareOned(ctx context.Context) error {
 	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flowjet_oned_connections_allowed", Help: "Calls that this process may make to oned at a time: its share of one.connections.",
 	}, share.current))
-	sharing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		share.run(sharing, presence)
-	}()
-	a.onStop(func(ctx context.Context) error { stop(); <-ended; presence.Leave(ctx); return nil })
+	a.onStop(func(ctx context.Context) error { presence.Leave(ctx); return nil })
+	a.background(ctx, func(ctx context.Context) { share.run(ctx, presence) })
 	return nil
 }
 
