@@ -43,7 +43,9 @@ type contact struct {
 	waiting string
 }
 
-func newContact() *contact { return &contact{failed: make(chan error, 1)} }
+// newContact has room for the failure of the contact itself and for the bridge's, so that
+// neither waits for somebody who listens.
+func newContact() *contact { return &contact{failed: make(chan error, 2)} }
 
 // waitsFor returns what is waited for before anything can be done; empty for nothing.
 func (c *contact) waitsFor() string {
