@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -415,4 +416,14 @@ func withoutURL(err error) error {
 		return wrapped.Err
 	}
 	return err
+}
+
+// reads reports whether a call changes nothing, so that it can be made again whatever
+// became of it.
+func reads(method string) bool {
+	switch _, action, _ := strings.Cut(strings.TrimPrefix(method, "one."), "."); action {
+	case "info", "infoextended", "infoset", "monitoring", "raftstatus", "version":
+		return true
+	}
+	return false
 }

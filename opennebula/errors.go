@@ -169,3 +169,9 @@ func Ambiguous(err error) bool {
 // Temporary reports whether the same call may succeed later: it is NotBegun or
 // Ambiguous. What is neither is refused for good.
 func Temporary(err error) bool { return NotBegun(err) || Ambiguous(err) }
+
+// elsewhere reports whether another oned may know better than the one that was asked.
+func elsewhere(err error) bool {
+	_, refused := asError(err)
+	return err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
+}

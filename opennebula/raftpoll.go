@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 )
@@ -132,20 +131,4 @@ func leading(found []raftAnswer, quorum int) (best *raftAnswer, certain bool) {
 		}
 	}
 	return best, best != nil && best.status.upToDate() && best.status.Term >= newest && len(found) >= quorum
-}
-
-// elsewhere reports whether another oned may know better than the one that was asked.
-func elsewhere(err error) bool {
-	_, refused := asError(err)
-	return err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
-}
-
-// reads reports whether a call changes nothing, so that it can be made again whatever
-// became of it.
-func reads(method string) bool {
-	switch _, action, _ := strings.Cut(strings.TrimPrefix(method, "one."), "."); action {
-	case "info", "infoextended", "infoset", "monitoring", "raftstatus", "version":
-		return true
-	}
-	return false
 }
