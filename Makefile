@@ -52,7 +52,7 @@ bench-failover: ## Take workers away from services that deploy, and time what fo
 	FLOWJET_BENCH_FAILOVER=1 $(GO) test -run '^$$' -bench Failover -benchtime 1x -timeout 10m ./bench
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz target for FUZZTIME (default 1s)
+fuzz: ## Run every fuzz target with FUZZTIME inputs (default 1000x)
 	.ci/fuzz
 
 .PHONY: soak
@@ -60,7 +60,7 @@ soak: ## Kill bridges, oned and JetStream at random under load, MINUTES=m (defau
 	FLOWJET_SOAK=$(or $(MINUTES),10)m $(GO) test -run 'TestSoak' -count 1 -timeout 0 -v ./bridge
 
 .PHONY: nightly
-nightly: ## What takes long: every fuzz target for a minute, every death of a worker, and the soak
+nightly: ## What takes long: every fuzz target at length, every death of a worker, and the soak
 	NIGHTLY=1 .ci/fuzz
 	EVERY_DEATH=1 $(GO) test -run TestWorkerDiesAtAnyCall -count 1 -timeout 30m ./consumers
 	$(MAKE) soak
