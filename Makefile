@@ -98,6 +98,10 @@ vet:
 lint: ## Lint, with the linter pinned in tools/lint
 	$(LINT) run $(PACKAGES)
 
+.PHONY: structure
+structure: ## Measure how the code is divided; fails past tools/structure/ceilings
+	@$(GO) run ./tools/structure
+
 .PHONY: packages
 packages: ## Build the .deb and the .rpm into dist/, VERSION=1.2.3
 	CGO_ENABLED=0 $(MAKE) --no-print-directory build VERSION=$(VERSION)
@@ -122,4 +126,4 @@ demo-ci: build
 
 .PHONY: ci
 ci: export CHAOS_LENGTH = 60s
-ci: fmt-check vet lint test fuzz demo-ci packages-ci walk-ci bench ## Everything that CI checks
+ci: fmt-check vet lint structure test fuzz demo-ci packages-ci walk-ci bench ## Everything that CI checks
