@@ -176,7 +176,7 @@ func checkURL(text, said string, schemes []string) string {
 	return ""
 }
 
-// loopback says that only this host reaches the address.
+// loopback reports whether only this host reaches the address.
 func loopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {

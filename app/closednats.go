@@ -25,7 +25,7 @@ func (c Config) closesNATS(own bool) bool {
 	return own || err == nil
 }
 
-// serverFile is the embedded server's configuration file; own says that it serves the parts
+// serverFile is the embedded server's configuration file; own means that it serves the parts
 // in its own process. Without a file that is configured the keys are made at the first start,
 // and the file that lets their owners in.
 func (c Config) serverFile(own bool) (string, error) {

@@ -76,7 +76,7 @@ func (a *App) reloadCredentials() error {
 	return nil
 }
 
-// Alive says that the process is not stuck: every part answers what only needs
+// Alive reports whether the process is not stuck: every part answers what only needs
 // its own locks. It returns the first reason, or ctx's end.
 func (a *App) Alive(ctx context.Context) error {
 	answered := make(chan struct{})

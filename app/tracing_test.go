@@ -61,7 +61,7 @@ func TestATraceGoesThroughEverything(t *testing.T) {
 	}
 }
 
-// leads says whether there is a chain of spans, each the parent of the next, with
+// leads reports whether there is a chain of spans, each the parent of the next, with
 // the names given.
 func leads(spans tracetest.SpanStubs, names []string) bool {
 	byID := map[string]tracetest.SpanStub{}

@@ -94,7 +94,7 @@ func (r *fileReader) entry(key, value *yaml.Node, name string) {
 	r.complain(key, "%q does not exist%s", name, suggestion(name, keys()))
 }
 
-// secret says that a key sounds like one.
+// secret reports whether a key sounds like one.
 func secret(name string) bool {
 	for _, word := range []string{"password", "passwd", "secret", "token", "seed"} {
 		if strings.Contains(strings.ToLower(name), word) {

@@ -77,7 +77,7 @@ func (a *actions) pauses(services []int, moment time.Time) (pauses []time.Durati
 	return pauses, true
 }
 
-// all says that so many VMs of each service were asked for.
+// all reports whether so many VMs of each service were asked for.
 func (a *actions) all(services []int, vms int) bool {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()

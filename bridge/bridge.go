@@ -174,7 +174,7 @@ func (b *Bridge) run() {
 	group.Wait()
 }
 
-// holdsAny says that this bridge publishes a feed; holdsFirst that it publishes
+// holdsAny reports whether this bridge publishes a feed; holdsFirst whether it publishes
 // the first by name, and compares from time to time for all.
 func (b *Bridge) holdsAny() bool {
 	for _, f := range b.feeds {

@@ -51,7 +51,7 @@ type Config struct {
 	MaxSpillBytes int64
 	Resync        ResyncConfig
 	// Standby is the silence after which a bridge takes a feed over from the
-	// one that publishes it; 1 s. Five times as often the latter says that it
+	// one that publishes it; 1 s. Five times as often the latter announces that it
 	// is alive.
 	Standby time.Duration
 	// Keep is how long a bridge on standby keeps what it hears; 30 s.

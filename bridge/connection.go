@@ -245,7 +245,7 @@ func (b *boundedConn) nextFrame() error {
 	return nil
 }
 
-// atCommand says that the next frame is a command.
+// atCommand reports whether the next frame is a command.
 func (b *boundedConn) atCommand() (bool, error) {
 	if err := b.skip(); err != nil {
 		return false, err
@@ -258,7 +258,7 @@ func (b *boundedConn) atCommand() (bool, error) {
 }
 
 // message goes to the next frame of a message, whose body is then b.body, and
-// says whether more follow.
+// reports whether more follow.
 func (b *boundedConn) message() (more bool, err error) {
 	if command, err := b.atCommand(); err != nil || command {
 		return false, errors.Join(err, errFrame)

@@ -312,7 +312,7 @@ func (f *fakeCloud) VMs(_ context.Context, _, start, end, state int) ([]flow.VM,
 	return found, fail
 }
 
-// listed says that a VM is in a list of those in a state.
+// listed reports whether a VM is in a list of those in a state.
 func listed(vm flow.VM, state int) bool {
 	switch state {
 	case opennebula.StateAny:

@@ -51,7 +51,7 @@ func newFilter(c Config) (filter, error) {
 	return f, nil
 }
 
-// passes says whether a message with this key is wanted.
+// passes reports whether a message with this key is wanted.
 func (f filter) passes(key opennebula.HookKey) bool {
 	switch key.Kind {
 	case opennebula.KeyState:

@@ -182,7 +182,7 @@ func TestAKilledBridgeIsReplacedWithoutAGapOrADouble(t *testing.T) {
 	t.Logf("%d events through 4 bridges", count)
 }
 
-// isStored says that something is stored under a subject.
+// isStored reports whether something is stored under a subject.
 func isStored(t testing.TB, p *pipeline.Pipeline, subject string) bool {
 	t.Helper()
 	stream, err := p.JetStream().Stream(limited(t), pipeline.StreamONE)

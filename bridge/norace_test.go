@@ -2,5 +2,5 @@
 
 package bridge
 
-// raceEnabled says that the race detector makes everything slow.
+// raceEnabled reports whether the race detector makes everything slow.
 const raceEnabled = false

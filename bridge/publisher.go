@@ -185,7 +185,7 @@ func (p *publisher) waitForSubscriber(ctx context.Context, keys []string) error 
 	}
 }
 
-// covers says that one subscriber wants all the keys. The caller holds the lock.
+// covers reports whether one subscriber wants all the keys. The caller holds the lock.
 func (p *publisher) covers(keys []string) bool {
 	for s := range p.subscribers {
 		missing := false

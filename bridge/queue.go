@@ -85,7 +85,7 @@ func (q *queue) offer(i item) bool {
 	return true
 }
 
-// tight says that more than half of the room is taken.
+// tight reports whether more than half of the room is taken.
 func (q *queue) tight() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

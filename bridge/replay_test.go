@@ -75,7 +75,7 @@ func TestTheRecordingBecomesExactlyItsEvents(t *testing.T) {
 			want = append(want, e)
 		}
 		if line.Key == "EVENT API one.vm.update 1" {
-			// The recording has one: the guest of VM 29 says that it is ready.
+			// The recording has one: the guest of VM 29 reports that it is ready.
 			want = append(want, essence{Subject: "one.4.api.vm.update.ok", Object: "api", Call: "one.vm.update", ID: 29, Ready: "yes"})
 		}
 	}

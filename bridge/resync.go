@@ -32,7 +32,7 @@ type resync struct {
 	// found waits to be stored, at most a page of it; stored counts.
 	found  []pipeline.FoundEvent
 	stored int
-	// overtaken says that news of an object was on its way when it was found to
+	// overtaken reports whether news of an object was on its way when it was found to
 	// differ, or was stored before it.
 	overtaken bool
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// beats is how many times within Config.Standby a holder says that it is alive.
+// beats is how many times within Config.Standby a holder announces itself.
 const beats = 5
 
 // watchUntilDone listens for the feed's holder; nil when ctx ends first.
@@ -52,7 +52,7 @@ func (f *feed) contend(ctx context.Context, watch watch) (lease, error) {
 }
 
 // tryToTake takes the feed if nobody has it, or whoever has it is dead. nil
-// without an error says that somebody has.
+// without an error means that somebody has.
 func (f *feed) tryToTake(ctx context.Context, dead bool) (lease, error) {
 	last, sequence, err := f.store.LastLease(ctx, f.name)
 	if err != nil || sequence > 0 && !last.Released && !dead {
@@ -80,7 +80,7 @@ func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) e
 	return nil
 }
 
-// beat says that the holder lives, until ctx ends or a newer holder is heard:
+// beat announces that the holder lives, until ctx ends or a newer holder is heard:
 // that one has been let in by JetStream, and this one is over.
 func (f *feed) beat(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
 	interval := max(f.config.Standby/beats, time.Millisecond)

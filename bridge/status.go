@@ -2,7 +2,7 @@ package bridge
 
 import "time"
 
-// Leads says that the endpoint's oned is the one that publishes.
+// Leads reports whether the endpoint's oned is the one that publishes.
 func (s FeedStatus) Leads() bool { return s.Role == "leader" || s.Role == "solo" }
 
 // SilentFor is how long nothing was heard: since the last message, or since the
@@ -22,7 +22,7 @@ func (s FeedStatus) SilentFor(now time.Time) time.Duration {
 type FeedStatus struct {
 	// Endpoint is the publisher's address, Feed the name of its lease.
 	Endpoint, Feed string
-	// Connected says whether the publisher is connected, Since when that has
+	// Connected reports whether the publisher is connected, Since when that has
 	// been so, Error why it is not.
 	Connected bool
 	Since     time.Time
@@ -41,7 +41,7 @@ type FeedStatus struct {
 	// Overflows counts the messages that found the queue full: oned may have
 	// dropped others meanwhile.
 	Overflows uint64
-	// Holding says that this bridge has the feed's lease.
+	// Holding reports whether this bridge has the feed's lease.
 	Holding bool
 	// Published counts the stored events; LastPublished is when the newest of
 	// them was heard.

@@ -12,7 +12,7 @@ import (
 // that is equal by when they were heard. When the newest stored event is not
 // among those heard, the newest that is counts; without any, all that was heard
 // is new. Bodies of VM events hold times, so equal ones are few: READY, mostly. What
-// an earlier version stored tells nothing but its time. exact says that nothing of
+// an earlier version stored tells nothing but its time. exact means that nothing of
 // that had to be assumed.
 func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact bool) {
 	if last := len(stored) - 1; last >= 0 && stored[last].Hash == "" {
@@ -84,7 +84,7 @@ func notBefore(places []int, least int) []int {
 	return nil
 }
 
-// closer says that the stored event is rather the one heard at a than at b.
+// closer reports whether the stored event is rather the one heard at a than at b.
 func closer(heard []entry, stored []pipeline.StoredEvent, last, a, b int) bool {
 	runA, fitsA := commonRun(heard[:a+1], stored[:last+1])
 	runB, fitsB := commonRun(heard[:b+1], stored[:last+1])

@@ -23,7 +23,7 @@ type objectID struct {
 	id     int
 }
 
-// compared says that objects of this kind are compared with oned.
+// compared reports whether objects of this kind are compared with oned.
 func (o objectID) compared() bool { return o.object == objectVM || o.object == objectNet }
 
 // letter is a dead letter's place among the events. It has no hash.
@@ -62,7 +62,7 @@ type window struct {
 	// not stored, counted since the start.
 	first, next uint64
 	holding     bool
-	// full says that events are dropped until everything is stored.
+	// full reports whether events are dropped until everything is stored.
 	full    bool
 	dropped uint64
 	// pending counts the entries of each VM and network that are not stored.
@@ -88,7 +88,7 @@ func signal(to chan struct{}) {
 	}
 }
 
-// add appends what became of so many messages. lost says that the first of it
+// add appends what became of so many messages. lost means that the first of it
 // was dropped since the window was last empty.
 func (w *window) add(entries []entry, messages int) (lost bool, err error) {
 	w.mu.Lock()
@@ -177,7 +177,7 @@ func (w *window) settle(e entry) {
 	}
 }
 
-// hold begins to hold the feed behind its stored tail. exact says that the
+// hold begins to hold the feed behind its stored tail. exact means that the
 // newest stored event was found: nothing is missing, and nothing doubled.
 func (w *window) hold(tail []pipeline.StoredEvent) (exact bool) {
 	w.mu.Lock()
@@ -247,7 +247,7 @@ func (w *window) waitingBehind(behind int) int {
 	return w.unstored() - behind
 }
 
-// stored lets go of the next entries: they are in JetStream. relieved says that
+// stored lets go of the next entries: they are in JetStream. relieved reports whether
 // dropping has ended with it.
 func (w *window) stored(count int) (relieved bool, err error) {
 	w.mu.Lock()
@@ -325,7 +325,7 @@ func (w *window) waitUntil(ctx context.Context, condition func() bool) error {
 	}
 }
 
-// awaits says that an event of the object is still to be stored.
+// awaits reports whether an event of the object is still to be stored.
 func (w *window) awaits(object objectID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

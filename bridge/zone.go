@@ -113,7 +113,7 @@ const (
 	attention = 6
 )
 
-// isProbe says that an event was provoked by a bridge.
+// isProbe reports whether an event was provoked by a bridge.
 func isProbe(event opennebula.HookEvent) bool {
 	return event.Call == probeCall && event.ID == probeID && !event.OK
 }
@@ -163,7 +163,7 @@ type attendant struct {
 	server server
 	last   opennebula.RaftStatus
 	asked  bool
-	// told says that a probe was told of on the feed; in vain counts those that
+	// told reports whether a probe was told of on the feed; in vain counts those that
 	// were not.
 	told   bool
 	inVain int

@@ -32,7 +32,7 @@ func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) er
 	return l.store(ctx)
 }
 
-// unarmed says that a deadline has no timer.
+// unarmed reports whether a deadline has no timer.
 func (l *lane) unarmed(state flow.State) bool {
 	for name := range state.Deadlines {
 		if _, set := l.record.Timers[name]; !set {

@@ -24,7 +24,7 @@ type delivery struct {
 	came      time.Time
 }
 
-// put adds an input; false says that there is no room.
+// put adds an input; false means that there is no room.
 func (b *inbox) put(input pipeline.Input) bool {
 	added := delivery{Input: input, sequences: []uint64{input.Sequence}, came: time.Now()}
 	first := b.mergeable(input)
@@ -62,12 +62,12 @@ func (b *inbox) mergeable(input pipeline.Input) int {
 	return first
 }
 
-// isNews says that the work only makes the service look.
+// isNews reports whether the work only makes the service look.
 func isNews(work pipeline.Work) bool {
 	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Newer
 }
 
-// sameSubject says that the later of two pieces of news, with what union keeps of
+// sameSubject reports whether the later of two pieces of news, with what union keeps of
 // the earlier, makes the earlier superfluous.
 func sameSubject(earlier, later pipeline.Work) bool {
 	a, b := earlier.Event, later.Event

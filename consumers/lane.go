@@ -43,7 +43,7 @@ type lane struct {
 	told  flow.State
 	// came is when the input came, and read when the document was asked for last.
 	came, read time.Time
-	// led says that the zone's leader has changed since the last commit.
+	// led reports whether the zone's leader has changed since the last commit.
 	led bool
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
@@ -65,7 +65,7 @@ type lane struct {
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.
 	dirtyTimers map[string]bool
-	// placed says that the lane has one of the places of those that work, and calling
+	// placed reports whether the lane has one of the places of those that work, and calling
 	// that it makes one of the calls that may be made at once.
 	placed, calling bool
 }
@@ -171,7 +171,7 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 // lullLength is how long history and timers wait for an input to come first.
 const lullLength = 3 * time.Millisecond
 
-// waiting says that an input is there to be handled.
+// waiting reports whether an input is there to be handled.
 func (l *lane) waiting() bool { return l.partition.waiting(l) }
 
 // lull waits a moment for the next input. Every message that is published is

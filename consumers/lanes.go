@@ -149,7 +149,7 @@ func (p *partition) stop(l *lane) {
 	p.wait.Done()
 }
 
-// waiting says that something waits for the lane.
+// waiting reports whether something waits for the lane.
 func (p *partition) waiting(l *lane) bool {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

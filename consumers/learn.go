@@ -47,7 +47,7 @@ func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) erro
 	return l.refreshFacts(ctx)
 }
 
-// healingDue says that a decision may end a VM because it is in trouble: whether
+// healingDue reports whether a decision may end a VM because it is in trouble: whether
 // it still is, is then asked anew.
 func (l *lane) healingDue() bool {
 	due, set := l.record.State.Deadlines[flow.DeadlineHeal]
@@ -135,7 +135,7 @@ func (l *lane) noteLook(vms []int, last uint64) {
 	}
 }
 
-// isOldNews says that the input is about VMs that have been looked at since: it tells
+// isOldNews reports whether the input is about VMs that have been looked at since: it tells
 // nothing, and what was seen has been decided on.
 func (l *lane) isOldNews(input pipeline.Input) bool {
 	vms := vmsOfNews(input.Work)
@@ -323,14 +323,14 @@ type search struct {
 	keys        map[string]bool // what was found
 }
 
-// covers says that all VMs from the floor on are part of the search so far.
+// covers reports whether all VMs from the floor on are part of the search so far.
 func (s search) covers(floor int) bool { return s.keys != nil && s.floor <= floor }
 
 // trustSearch is for how long a search answers for all intents of a service that
 // has been taken over: each on its own would read the same VMs again and again.
 const trustSearch = 500 * time.Millisecond
 
-// searchedInVain says that the intent's VM was among those that were looked
+// searchedInVain reports whether the intent's VM was among those that were looked
 // through just now, and was not there.
 func (l *lane) searchedInVain(key string) bool {
 	return time.Since(l.searched.at) < trustSearch && l.searched.covers(l.floor(key)) && !l.searched.keys[key]

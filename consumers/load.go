@@ -134,7 +134,7 @@ func (l *lane) readDocument(ctx context.Context, session *opennebula.Session) (f
 	return found, nil
 }
 
-// isOurs says that what has the digest was decided on here or by an earlier owner.
+// isOurs reports whether what has the digest was decided on here or by an earlier owner.
 func (l *lane) isOurs(digest string) bool {
 	return l.revision != 0 && (slices.Contains(l.record.Digests, digest) || digest == l.record.State.Service.Body.Digest())
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// placed is a lane with the only place, and waiting says that another one got it.
+// placed is a lane with the only place, and waiting reports whether another one got it.
 func placed(outside *semaphore.Weighted) (l *lane, another func() (granted *bool)) {
 	w := &Worker{turns: newTurns(1, 0), outside: outside}
 	w.turns.submit(&ticket{grant: func() {}})

@@ -83,7 +83,7 @@ func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) err
 	return l.proceed(ctx, l.plan(), nil)
 }
 
-// outdated says that the input is a timer that has been set anew or cancelled.
+// outdated reports whether the input is a timer that has been set anew or cancelled.
 func (l *lane) outdated(input pipeline.Input) bool {
 	timer := input.Work.Timer
 	return timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation
@@ -256,7 +256,7 @@ func (l *lane) noteEnd(ctx context.Context) error {
 	return l.bidFarewell(ctx)
 }
 
-// isLatecomer says that a VM was created for a service that has ended since: a call
+// isLatecomer reports whether a VM was created for a service that has ended since: a call
 // that took effect after it had been given up.
 func (l *lane) isLatecomer(vm flow.VM) bool {
 	return l.record.Deleted && flow.IsOrphan(vm, l.service, l.record.State.Service.Owner, l.record.Ended)

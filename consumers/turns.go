@@ -58,7 +58,7 @@ func (t *turns) hasten(request *ticket) {
 	}
 }
 
-// withdraw takes a request back; false says that it has been granted.
+// withdraw takes a request back; false means that it has been granted.
 func (t *turns) withdraw(request *ticket) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -77,7 +77,7 @@ func (t *turns) leave() {
 	t.share()
 }
 
-// crowded says that somebody waits for a place.
+// crowded reports whether somebody waits for a place.
 func (t *turns) crowded() bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()

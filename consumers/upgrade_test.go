@@ -48,7 +48,7 @@ func (w *world) written(service int) int {
 	return pipeline.Version
 }
 
-// submit queues a command and says whether it was answered in a moment.
+// submit queues a command and reports whether it was answered in a moment.
 func (w *world) submit(pipe *pipeline.Pipeline, service int, verb flow.Verb, arguments any) error {
 	text, err := json.Marshal(arguments)
 	must(w.t, err)

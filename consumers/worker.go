@@ -263,7 +263,7 @@ func (w *Worker) jobOf(key string) func(context.Context) error {
 	return func(ctx context.Context) error { return w.runPartition(ctx, number) }
 }
 
-// Owns says that this worker does now what the key stands for.
+// Owns reports whether this worker does now what the key stands for.
 func (w *Worker) Owns(key string) bool {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()

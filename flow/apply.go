@@ -321,7 +321,7 @@ func (p *planner) failRelease(vm VM, message string) {
 	}
 }
 
-// between says that oned is at work on the VM.
+// between reports whether oned is at work on the VM.
 func (p *planner) between(vm VM) bool {
 	if vm.State == VMInit || vm.State == VMCloning {
 		return true

@@ -69,10 +69,10 @@ type Asked struct {
 	// State and LCMState are the VM's when it was asked.
 	State    VMState  `json:"state"`
 	LCMState LCMState `json:"lcm_state"`
-	// Doubt says that the request may not have been made: whoever decided on it
+	// Doubt reports whether the request may not have been made: whoever decided on it
 	// was not heard of again.
 	Doubt bool `json:"doubt,omitempty"`
-	// Refused says that the request has not been carried out, and is to be made again.
+	// Refused reports whether the request has not been carried out, and is to be made again.
 	Refused bool `json:"refused,omitempty"`
 }
 
@@ -85,12 +85,12 @@ func (s State) AskedToEnd(vm int) bool {
 	return pending && !asked.helps()
 }
 
-// helps says that the VM was asked to run again, and not to end.
+// helps reports whether the VM was asked to run again, and not to end.
 func (a Asked) helps() bool {
 	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
 }
 
-// answered says that what was meant to help the VM has done so.
+// answered reports whether what was meant to help the VM has done so.
 func (a Asked) answered(vm VM) bool {
 	if a.Action == callRelease {
 		return vm.State != VMHold

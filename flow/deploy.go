@@ -43,7 +43,7 @@ func (p *planner) pendingRoles() string {
 	return strings.Join(names, ", ")
 }
 
-// deployRole says whether the role changed its state.
+// deployRole takes the role on, and reports whether its state changed.
 func (p *planner) deployRole(role *Role) bool {
 	switch role.state() {
 	case RolePending:
@@ -85,7 +85,7 @@ func (p *planner) mayStart(role *Role) bool {
 	return p.parentsAre(role, RoleRunning, RoleWarning)
 }
 
-// parentsAre says that all the roles that the role waits for are in one of the
+// parentsAre reports whether all the roles that the role waits for are in one of the
 // states.
 func (p *planner) parentsAre(role *Role, states ...RoleState) bool {
 	if p.Service.Body.Deployment != DeploymentStraight {
@@ -192,7 +192,7 @@ func (p *planner) vmName(role *Role, ordinal int) string {
 }
 
 // arrive takes the role on when all its VMs have come, or one has failed. It
-// says whether the role changed its state.
+// reports whether the role changed its state.
 func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
 	if p.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
 		return false
@@ -227,7 +227,7 @@ func (p *planner) come(role *Role, vm VM) bool {
 	return vm.Arrived() && (vm.Ready || !flag(p.Service.Body.ReadyStatusGate)) || role.state() == RoleScaling && vm.Lost()
 }
 
-// retrying says that oned has been asked to retry what failed on the VM, and
+// retrying reports whether oned has been asked to retry what failed on the VM, and
 // has had no time to do so.
 func (p *planner) retrying(vm VM) bool {
 	asked, pending := p.Asked[vm.ID]

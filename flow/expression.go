@@ -10,7 +10,7 @@ import (
 type Expression interface {
 	// String writes the condition in one form, with all parentheses.
 	String() string
-	// evaluate says whether the condition holds for the attributes' values, by
+	// evaluate reports whether the condition holds for the attributes' values, by
 	// name in upper case, and writes it with them.
 	evaluate(values map[string]float64) (holds bool, written string)
 }

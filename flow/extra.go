@@ -9,7 +9,7 @@ import (
 // KeyAttribute is the user-template attribute that carries an intent's key.
 const KeyAttribute = "FLOWJET_KEY"
 
-// NeedsTemplate says that something is merged into a role's VM template, which
+// NeedsTemplate reports whether something is merged into a role's VM template, which
 // has to be read for that, and which it is.
 func NeedsTemplate(service Service, role string) (id int, needed bool) {
 	held := service.role(role)

@@ -101,7 +101,7 @@ func (f *findings) checkHeal(path string, role Role) {
 	}
 }
 
-// needsHealing says that the VM will not come back by itself, or that its host
+// needsHealing reports whether the VM will not come back by itself, or its host
 // does not say. One that was powered off was so on purpose.
 func (v VM) needsHealing() bool { return v.Failed() || v.Lost() }
 
@@ -186,7 +186,7 @@ func (p *planner) healDue(rule healRule, heal *Heal, role *Role, vm VM) time.Tim
 	return due
 }
 
-// hostFailed says that several of the service's VMs are on the host and all of
+// hostFailed reports whether several of the service's VMs are on the host and all of
 // them are in trouble.
 func (p *planner) hostFailed(host string) bool {
 	if host == "" {

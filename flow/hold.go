@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// holds says that the role's VMs are created on hold: because of the role, of
+// holds reports whether the role's VMs are created on hold: because of the role, of
 // its service or, with the strategy straight, of a role that it waits for.
 func (p *planner) holds(role *Role) bool { return p.holdsWithin(role, len(p.roles())) }
 
@@ -26,7 +26,7 @@ func (p *planner) holdsWithin(role *Role, generations int) bool {
 	return false
 }
 
-// everyRoleHolds says that no role will run before it is released.
+// everyRoleHolds reports whether no role will run before it is released.
 func (p *planner) everyRoleHolds() bool {
 	for i := range p.roles() {
 		if !p.holds(&p.roles()[i]) {
@@ -44,7 +44,7 @@ func (p *planner) beginHold(role *Role) {
 }
 
 // hold waits for a role's release: by a command, in the order of the parents,
-// or by hand, VM by VM. It says whether the role changed its state.
+// or by hand, VM by VM. It reports whether the role changed its state.
 func (p *planner) hold(role *Role) bool {
 	p.fill(role)
 	if p.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {

@@ -9,7 +9,7 @@ import (
 // ImmutableError is an attempt to change what cannot be changed.
 type ImmutableError struct {
 	Attribute string
-	// Live says that it is a running service's and not a template's.
+	// Live reports whether it is a running service's and not a template's.
 	Live bool
 	// Instead is what does change it, if anything does.
 	Instead string

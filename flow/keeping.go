@@ -41,7 +41,7 @@ func unmarshalKeeping(text []byte, known any) (map[string]json.RawMessage, error
 	return extra, nil
 }
 
-// resembles says that an extra attribute differs from a known one in case only.
+// resembles reports whether an extra attribute differs from a known one in case only.
 // encoding/json would take the one for the other.
 func resembles(extra map[string]json.RawMessage, names shape) bool {
 	for name := range extra {

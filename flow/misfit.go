@@ -3,7 +3,7 @@ package flow
 import "fmt"
 
 // putRight takes a running service that another server has left with roles which
-// are not running to where they are seen to. It says whether the service's state
+// are not running to where they are seen to. It reports whether the service's state
 // changed.
 func (p *planner) putRight() bool {
 	next := p.state()
@@ -29,7 +29,7 @@ func (p *planner) putRight() bool {
 	return true
 }
 
-// misfit says that a service that is deployed has a role that is on its way out,
+// misfit reports whether a service that is deployed has a role that is on its way out,
 // or failed at something else: whoever wrote that has to say what is meant.
 func (p *planner) misfit() bool {
 	for i := range p.roles() {

@@ -60,7 +60,7 @@ func (p *planner) networkIDs() map[string]json.RawMessage {
 	return ids
 }
 
-// fillNICs fills one NIC or several; it says whether anything was replaced.
+// fillNICs fills one NIC or several; it reports whether anything was replaced.
 func fillNICs(value json.RawMessage, ids map[string]json.RawMessage) (json.RawMessage, bool) {
 	switch kindOf(value) {
 	case kindArray:

@@ -39,7 +39,7 @@ type Network struct {
 	ID int `json:"id"`
 	// State is as last observed.
 	State NetworkState `json:"state"`
-	// Attempted says that a call to make it may have been sent.
+	// Attempted reports whether a call to make it may have been sent.
 	Attempted bool `json:"attempted,omitempty"`
 	// Asked is when its deletion was asked for.
 	Asked time.Time `json:"asked,omitzero"`
@@ -185,7 +185,7 @@ func (p *planner) failNetworks(reason string) {
 	p.to(ServiceFailedDeployingNets)
 }
 
-// removeNetworks removes the service's own networks. It says whether any is left.
+// removeNetworks removes the service's own networks. It reports whether any is left.
 func (p *planner) removeNetworks() bool {
 	left := false
 	for i := range p.Networks {
@@ -194,7 +194,7 @@ func (p *planner) removeNetworks() bool {
 	return left
 }
 
-// removeNetwork says whether the network is there, or may be.
+// removeNetwork asks for its deletion, and reports whether it is there, or may be.
 func (p *planner) removeNetwork(network *Network) bool {
 	held := p.held(retryName(ActionDeleteNetwork, network.Name))
 	switch {
@@ -210,7 +210,7 @@ func (p *planner) removeNetwork(network *Network) bool {
 	return true
 }
 
-// networksLeft says that the service has networks of its own, or may have.
+// networksLeft reports whether the service has networks of its own, or may have.
 func (p *planner) networksLeft() bool {
 	return slices.ContainsFunc(p.Networks, func(n Network) bool { return n.ID != noNetwork || n.Attempted })
 }
@@ -262,7 +262,7 @@ func DoubtRequests(state State) State {
 	return p.State
 }
 
-// WatchesNetworks says that decisions wait for the service's own networks.
+// WatchesNetworks reports whether decisions wait for the service's own networks.
 func WatchesNetworks(state State) bool {
 	switch state.Service.State() {
 	case ServiceDeployingNets, ServiceUndeployingNets, ServiceFailedDeployingNets, ServiceFailedUndeployingNets:

@@ -150,7 +150,7 @@ func short(value json.RawMessage) string {
 	return string(kindOf(value))
 }
 
-// isFilledArray says that a value is an array that is not empty.
+// isFilledArray reports whether a value is an array that is not empty.
 func isFilledArray(value json.RawMessage) bool {
 	if len(value) == 0 {
 		return false // most roles have no policies

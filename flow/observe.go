@@ -61,12 +61,12 @@ func (p *planner) adopt(vm VM) {
 	}
 }
 
-// keyTaken says that one of the role's nodes has the key.
+// keyTaken reports whether one of the role's nodes has the key.
 func (p *planner) keyTaken(role *Role, key string) bool {
 	return slices.ContainsFunc(role.Nodes, func(n Node) bool { return p.facts[n.DeployID].Key == key })
 }
 
-// everyNodeKnown says that the keys of all the role's nodes are known; before
+// everyNodeKnown reports whether the keys of all the role's nodes are known; before
 // that nobody can tell a VM that the role lacks from one that it has twice.
 func (p *planner) everyNodeKnown(role *Role) bool {
 	return !slices.ContainsFunc(role.Nodes, func(n Node) bool {
@@ -152,7 +152,7 @@ func (p *planner) followLoss(role *Role, lost int) {
 	}
 }
 
-// leaving says that the role's VMs are meant to end, or failed to come: their
+// leaving reports whether the role's VMs are meant to end, or failed to come: their
 // end does not change how many the role should have.
 func (p *planner) leaving(role *Role) bool {
 	switch role.state() {
@@ -164,7 +164,7 @@ func (p *planner) leaving(role *Role) bool {
 	return p.ending()
 }
 
-// growing says that the role may be given VMs.
+// growing reports whether the role may be given VMs.
 func (p *planner) growing(role *Role) bool {
 	switch role.state() {
 	case RoleDeploying, RoleFailedDeploying, RoleHold:
@@ -178,7 +178,7 @@ func (p *planner) growing(role *Role) bool {
 	return false
 }
 
-// shrinking says that the role scales down, or failed to.
+// shrinking reports whether the role scales down, or failed to.
 func (r *Role) shrinking() bool { return r.ScaleWay != nil && *r.ScaleWay == ScaleDown }
 
 // intended counts the role's VMs that are decided on but not there.

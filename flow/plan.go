@@ -247,7 +247,7 @@ func (p *planner) role(name string) *Role {
 	return nil
 }
 
-// everyRole says that all roles are in one of the states.
+// everyRole reports whether all roles are in one of the states.
 func (p *planner) everyRole(states ...RoleState) bool {
 	for i := range p.roles() {
 		if !slices.Contains(states, p.roles()[i].state()) {
@@ -257,7 +257,7 @@ func (p *planner) everyRole(states ...RoleState) bool {
 	return true
 }
 
-// anyRole says that a role is in the state.
+// anyRole reports whether a role is in the state.
 func (p *planner) anyRole(state RoleState) bool {
 	return slices.ContainsFunc(p.roles(), func(r Role) bool { return r.state() == state })
 }

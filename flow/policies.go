@@ -138,12 +138,12 @@ func percentage(cardinality int, by policy) int {
 	return change
 }
 
-// mayAdjust says that policies can scale the role now.
+// mayAdjust reports whether policies can scale the role now.
 func (p *planner) mayAdjust(role *Role) bool {
 	return !role.isRouter() && p.intended(role) == 0 && (role.state() == RoleRunning || role.state() == RoleWarning)
 }
 
-// adjust scales the role to what a policy wants of it; it says whether the role
+// adjust scales the role to what a policy wants of it; it reports whether the role
 // scales. The service follows when all roles have been looked at.
 func (p *planner) adjust(role *Role, wanted int, cooldown *int, reason string) bool {
 	if wanted == role.Cardinality {

@@ -253,7 +253,7 @@ func (p *player) startUnready() {
 	}
 }
 
-// stirs says that a VM is on its way, so that an event will come.
+// stirs reports whether a VM is on its way, so that an event will come.
 func (p *player) stirs() bool {
 	for _, id := range p.live() {
 		vm := p.vms[id]
@@ -267,7 +267,7 @@ func (p *player) stirs() bool {
 	return false
 }
 
-// rests says that the service is in a state in which it may stay, and waits for
+// rests reports whether the service is in a state in which it may stay, and waits for
 // nothing. In WARNING it goes on looking for the warning's end.
 func (p *player) rests(waits bool) bool {
 	state := p.state.Service.State()

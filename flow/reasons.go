@@ -23,7 +23,7 @@ func (p *planner) giveReasons() {
 	}
 }
 
-// troubled says that a service in the state needs somebody to look.
+// troubled reports whether a service in the state needs somebody to look.
 func troubled(state string) bool {
 	return state == ServiceWarning.String() || strings.HasPrefix(state, "FAILED_")
 }

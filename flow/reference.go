@@ -72,7 +72,7 @@ func (s Service) role(name string) *Role {
 // maxNamed bounds how many roles a refusal names.
 const maxNamed = 20
 
-// NoRole says that the service has no role of a name, and which it has.
+// NoRole reports whether the service has no role of a name, and which it has.
 func (s Service) NoRole(name string) string {
 	text := fmt.Sprintf("service %d has no role %q", s.ID, name)
 	names := roleNames(s.Body.Roles)

@@ -5,7 +5,7 @@ import "fmt"
 // DeadlineRefill is the timer after which roles below their minimum are filled up.
 const DeadlineRefill = "refill"
 
-// belowMinimum says that the role has lost VMs, or was forced to fewer, than
+// belowMinimum reports whether the role has lost VMs, or was forced to fewer, than
 // its minimum.
 func (r *Role) belowMinimum() bool {
 	return !r.isRouter() && r.MinVMs != nil && r.Cardinality < *r.MinVMs

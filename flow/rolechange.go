@@ -121,7 +121,7 @@ func (p *planner) removing() *Role {
 	return p.role(p.Removing)
 }
 
-// ending says that all roles are to end.
+// ending reports whether all roles are to end.
 func (p *planner) ending() bool {
 	state := p.state()
 	return (state == ServiceUndeploying || state == ServiceFailedUndeploying) && p.removing() == nil

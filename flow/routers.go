@@ -37,7 +37,7 @@ func (s Service) Router(role string) (int, bool) {
 	return *held.VRouterID, true
 }
 
-// isRouter says that the role's VMs are those of a virtual router.
+// isRouter reports whether the role's VMs are those of a virtual router.
 func (r *Role) isRouter() bool { return r.Type == RoleTypeVR }
 
 // router is what was decided about the role's virtual router.
@@ -56,7 +56,7 @@ func (p *planner) forgetRouter(role string) {
 	p.Routers = slices.DeleteFunc(p.Routers, func(r Router) bool { return r.Role == role })
 }
 
-// lacksRouter says that the role's virtual router has to come before its VMs,
+// lacksRouter reports whether the role's virtual router has to come before its VMs,
 // and has it made.
 func (p *planner) lacksRouter(role *Role) bool {
 	if !role.isRouter() || role.VRouterID != nil {
@@ -74,7 +74,7 @@ func (p *planner) actOnRouter(kind ActionKind, router Router) {
 }
 
 // endRouter ends the role's virtual router, which ends its VMs: oned does not
-// let them be ended one by one. It says whether it is there, or may be.
+// let them be ended one by one. It reports whether it is there, or may be.
 func (p *planner) endRouter(role *Role) bool {
 	if !role.isRouter() {
 		return false

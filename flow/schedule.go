@@ -77,7 +77,7 @@ func (s Service) nextSchedule(now time.Time) (next time.Time, has bool) {
 	return next, has
 }
 
-// Overdue says that a service that rests should have done something by now:
+// Overdue reports whether a service that rests should have done something by now:
 // a schedule was missed, or a role has stayed below its minimum. Its timer has
 // been lost, or another server has left it so.
 func Overdue(service Service, now time.Time) bool {

@@ -6,7 +6,7 @@ import "bytes"
 // shape itself is a list of objects of that shape, or null; any other's is anything.
 type shape map[string]shape
 
-// fits says that the text is a JSON object which has none but the attributes of the
+// fits reports whether the text is a JSON object which has none but the attributes of the
 // shape, as most objects have: then it need not be taken apart to find the others.
 // It is sure where it says yes of valid JSON; it says no where a name is written with
 // an escape, and mostly where the text is not valid.

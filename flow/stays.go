@@ -40,7 +40,7 @@ type Stay struct {
 	State    VMState  `json:"state"`
 	LCMState LCMState `json:"lcm_state,omitempty"`
 	// First is when the VM was first seen on its way, and Since when it was first seen in
-	// the state; Sure says that oned's history was asked since when.
+	// the state; Sure reports whether oned's history was asked since when.
 	First time.Time `json:"first"`
 	Since time.Time `json:"since"`
 	Sure  bool      `json:"sure,omitempty"`
@@ -49,7 +49,7 @@ type Stay struct {
 	// Acted is when something was done about it last.
 	Acted time.Time `json:"acted,omitzero"`
 	// Retries counts how often oned was asked to retry what it was told to let fail, and
-	// Failing says that it was told so and the VM has not left that failure.
+	// Failing reports whether it was told so and the VM has not left that failure.
 	Retries int  `json:"retries,omitempty"`
 	Retried bool `json:"retried,omitempty"`
 	Failing bool `json:"failing,omitempty"`

@@ -38,21 +38,21 @@ var roleTransitions = map[RoleState][]RoleState{
 	RoleDone:              {},
 }
 
-// CanBecome says whether a service may go from one state to the other. From a
+// CanBecome reports whether a service may go from one state to the other. From a
 // state that only another server knows there is one way: to be undeployed.
 func (s ServiceState) CanBecome(next ServiceState) bool {
 	ways, known := serviceTransitions[s]
 	return slices.Contains(ways, next) || !known && next == ServiceUndeploying
 }
 
-// CanBecome says whether a role may go from one state to the other. From a
+// CanBecome reports whether a role may go from one state to the other. From a
 // state that only another server knows there is one way: to be undeployed.
 func (s RoleState) CanBecome(next RoleState) bool {
 	ways, known := roleTransitions[s]
 	return slices.Contains(ways, next) || !known && next == RoleUndeploying
 }
 
-// Failed says that the service waits for somebody to recover it.
+// Failed reports whether the service waits for somebody to recover it.
 func (s ServiceState) Failed() bool {
 	switch s {
 	case ServiceFailedDeploying, ServiceFailedScaling, ServiceFailedUndeploying,
@@ -62,13 +62,13 @@ func (s ServiceState) Failed() bool {
 	return false
 }
 
-// Watched says that the service has to be looked at from time to time even if
+// Watched reports whether the service has to be looked at from time to time even if
 // nobody commands anything: it waits, or for something that may be missed.
 func (s ServiceState) Watched() bool {
 	return s.Waiting() || s == ServiceWarning || s == ServiceHold || s == ServiceFailedDeployingNets
 }
 
-// Waiting says that the service is on its way to another state by itself, and
+// Waiting reports whether the service is on its way to another state by itself, and
 // so has to be looked at again even if no event comes.
 func (s ServiceState) Waiting() bool {
 	switch s {

@@ -30,7 +30,7 @@ func (p *planner) undeploy() {
 	}
 }
 
-// straysLeft says that a VM that no role has was asked to end and has not begun
+// straysLeft reports whether a VM that no role has was asked to end and has not begun
 // to. Once the service is gone nobody asks again. One that failed on its way
 // would keep the service for ever, and is left to the operator.
 func (p *planner) straysLeft() bool {
@@ -61,7 +61,7 @@ func (p *planner) finding(key string) bool {
 	})
 }
 
-// undeployRole says whether the role changed its state.
+// undeployRole takes the role on, and reports whether its state changed.
 func (p *planner) undeployRole(role *Role) bool {
 	switch role.state() {
 	case RoleDone, RoleFailedUndeploying:
@@ -78,7 +78,7 @@ func (p *planner) undeployRole(role *Role) bool {
 
 // breakCircle begins with the last role where every role waits for another.
 // Parents that wait for each other cannot be deployed, but other servers took
-// them. It says whether a role changed its state.
+// them. It reports whether a role changed its state.
 func (p *planner) breakCircle() bool {
 	if p.anyRole(RoleUndeploying) || p.anyRole(RoleFailedUndeploying) || p.everyRole(RoleDone) {
 		return false

@@ -119,7 +119,7 @@ func (f *findings) addOthers(others Violations) {
 // full reports whether so much is wrong that no more needs to be found.
 func (f *findings) full() bool { return len(f.violations) >= maxViolations }
 
-// hides says that the path, or what it is in, has a violation.
+// hides reports whether the path, or what it is in, has a violation.
 func (f *findings) hides(path string) bool {
 	for end := len(path); end > 0; end = strings.LastIndexAny(path[:end], ".[") {
 		if f.seen[path[:end]] {

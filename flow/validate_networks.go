@@ -81,7 +81,7 @@ func CheckAddresses(text string) error {
 	return nil
 }
 
-// hasOne says that the object has exactly one of the attributes.
+// hasOne reports whether the object has exactly one of the attributes.
 func (o object) hasOne(attributes ...string) bool {
 	count := 0
 	for _, attribute := range attributes {

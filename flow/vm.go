@@ -15,7 +15,7 @@ type VM struct {
 	Owner    Identity `json:"owner"`
 	State    VMState  `json:"state"`
 	LCMState LCMState `json:"lcm_state"`
-	// Ready says that USER_TEMPLATE/READY is YES.
+	// Ready reports whether USER_TEMPLATE/READY is YES.
 	Ready bool `json:"ready,omitempty"`
 	// Seen is what the VM's whole XML tells; nil where it was not read.
 	Seen *Inspection `json:"-"`
@@ -29,24 +29,24 @@ type VM struct {
 	Key string `json:"key,omitempty"`
 }
 
-// Running says that the VM is up: (ACTIVE, RUNNING).
+// Running reports whether the VM is up: (ACTIVE, RUNNING).
 func (v VM) Running() bool { return v.State == VMActive && v.LCMState == LCMRunning }
 
-// Gone says that the VM has ended for good.
+// Gone reports whether the VM has ended for good.
 func (v VM) Gone() bool { return v.State == VMDone }
 
-// Failed says that the VM goes no further by itself: what OneFlow calls failed,
+// Failed reports whether the VM goes no further by itself: what OneFlow calls failed,
 // and CLONING_FAILURE, in which OneFlow waits for ever.
 func (v VM) Failed() bool {
 	return v.State == VMFailed || v.State == VMCloningFailure || v.State == VMActive && failedLCMStates[v.LCMState]
 }
 
-// Ending says that the VM is on its way to DONE, or there.
+// Ending reports whether the VM is on its way to DONE, or there.
 func (v VM) Ending() bool {
 	return v.Gone() || v.State == VMActive && endingLCMStates[v.LCMState]
 }
 
-// Arrived says that a role waiting for the VM need not wait longer although it
+// Arrived reports whether a role waiting for the VM need not wait longer although it
 // is not running: somebody stopped it on purpose.
 func (v VM) Arrived() bool {
 	switch v.State {
@@ -56,13 +56,13 @@ func (v VM) Arrived() bool {
 	return false
 }
 
-// Lost says that oned does not know what became of the VM: its host is silent.
+// Lost reports whether oned does not know what became of the VM: its host is silent.
 func (v VM) Lost() bool { return v.State == VMActive && v.LCMState == LCMUnknown }
 
-// Troubled says that the VM puts a running service into WARNING.
+// Troubled reports whether the VM puts a running service into WARNING.
 func (v VM) Troubled() bool { return v.Failed() || v.State == VMPoweroff || v.Lost() }
 
-// Decisive says that the VM's state can change a decision. On its way from one
+// Decisive reports whether the VM's state can change a decision. On its way from one
 // such state to the next a VM passes others, which wake nobody.
 func (v VM) Decisive() bool {
 	return v.State != VMActive || v.Running() || v.Lost() || v.Failed()

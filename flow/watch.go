@@ -64,13 +64,13 @@ func (p *planner) trouble(role *Role) string {
 	return ""
 }
 
-// underway says that the VM is between states. It does not put a role into
+// underway reports whether the VM is between states. It does not put a role into
 // WARNING, but a role that is there waits for it: a VM that boots is not back yet.
 func (v VM) underway() bool {
 	return v.State == VMPending || v.State == VMActive && !v.Running() && !v.Ending()
 }
 
-// empty says that the service has had VMs, and none is left.
+// empty reports whether the service has had VMs, and none is left.
 func (p *planner) empty() bool {
 	had := false
 	for _, role := range p.roles() {

@@ -60,7 +60,7 @@ func (w Webhook) Check() error {
 	return nil
 }
 
-// Wants says that the receiver is to be told of transitions of the kind.
+// Wants reports whether the receiver is to be told of transitions of the kind.
 func (w Webhook) Wants(kind string) bool {
 	return len(w.Kinds) == 0 && kind == "service" || slices.Contains(w.Kinds, kind)
 }

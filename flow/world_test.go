@@ -74,7 +74,7 @@ var amiss = map[flow.LCMState]flow.LCMState{
 	flow.LCMProlog: flow.LCMPrologFailure, flow.LCMBoot: flow.LCMBootFailure, flow.LCMEpilog: flow.LCMEpilogFailure,
 }
 
-// advance takes a VM one step on; it says whether there was one.
+// advance takes a VM one step on; it reports whether there was one.
 func (w *world) advance(id int, well bool) bool {
 	vm := w.vms[id]
 	switch {

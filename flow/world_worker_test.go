@@ -21,7 +21,7 @@ type player struct {
 	facts    flow.Facts
 	now      time.Time
 	settings flow.Settings
-	// trouble says that calls may go wrong.
+	// trouble reports whether calls may go wrong.
 	trouble bool
 	ended   bool
 	keys    map[string]bool

@@ -244,7 +244,7 @@ func AppendText(out []byte, text string) []byte {
 	return append(out, '"')
 }
 
-// plain says that nothing of a text has to be escaped.
+// plain reports whether nothing of a text has to be escaped.
 func plain(text string) bool {
 	for i := range len(text) {
 		switch c := text[i]; {

@@ -21,7 +21,7 @@ type Check struct {
 	What, Found string
 	// Mend is what to do; empty where all is well.
 	Mend string
-	// Doubt says that it can be gone on without mending.
+	// Doubt reports whether it can be gone on without mending.
 	Doubt bool
 }
 
@@ -60,7 +60,7 @@ func (p Preflight) Run(ctx context.Context) []Check {
 	return checks
 }
 
-// Failed says that something has to be mended first.
+// Failed reports whether something has to be mended first.
 func Failed(checks []Check) bool {
 	for _, check := range checks {
 		if check.Mend != "" && !check.Doubt {

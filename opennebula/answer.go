@@ -186,7 +186,7 @@ func clean(text []byte) bool {
 	return allClean(text)
 }
 
-// hasReference says that there may be a numeric character reference. It looks for the
+// hasReference reports whether there may be a numeric character reference. It looks for the
 // rarer of the two characters with which that begins: XML in XML is full of "&".
 func hasReference(text []byte) bool {
 	for {
@@ -232,7 +232,7 @@ func behindPlain(text []byte) []byte {
 	return text
 }
 
-// tame says that a text is ASCII without control characters but the blank ones.
+// tame reports whether a text is ASCII without control characters but the blank ones.
 func tame(text []byte) bool {
 	for _, c := range text {
 		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c >= utf8.RuneSelf {

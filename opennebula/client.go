@@ -176,12 +176,12 @@ func newTransport(connections int) *http.Transport {
 	}
 }
 
-// ErrOtherUser says that credentials are another server user's: every session in
+// ErrOtherUser is returned when credentials are another server user's: every session in
 // use is the first one's.
 var ErrOtherUser = errors.New("the server user has another name: that takes a restart")
 
 // Renew takes over a changed password of the server user for every call from now
-// on, those of sessions in use too, and says whether it had changed.
+// on, those of sessions in use too, and reports whether it had changed.
 func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
 	if credentials.User != c.tokens.user {
 		return false, ErrOtherUser
@@ -224,7 +224,7 @@ func (d *departure) trace() *httptrace.ClientTrace {
 	}}
 }
 
-// sent says whether the call may have left. After a cancellation the
+// sent reports whether the call may have left. After a cancellation the
 // connection's writer may still be at work, so a count proves nothing then;
 // under TLS there is no countedConn to ask.
 func (d *departure) sent(err error) bool {
@@ -295,7 +295,7 @@ func (c *Client) exchange(ctx context.Context, s *Session, method string, argume
 }
 
 // confirmed is what is to be believed of a read's outcome at a server: where it is to
-// be confirmed, or says that something does not exist, only a server that led the
+// be confirmed, or reports that something does not exist, only a server that led the
 // zone before and after it counts.
 func (c *Client) confirmed(ctx context.Context, s *Session, method, endpoint string, term int, err error) error {
 	decides := s.confirmed && err == nil || IsCode(err, CodeNoExists)

@@ -1,7 +1,7 @@
 // Package opennebula speaks to oned, OpenNebula's daemon: its XML-RPC calls,
 // its sessions, and its hook events.
 //
-// Safety: a call that may have been carried out is not repeated; an error says
+// Safety: a call that may have been carried out is not repeated; an error tells
 // whether oned refused it, certainly never saw it, or may have carried it out.
 // No session, password or token appears in an error or a log line, and every
 // answer and event has a largest size. Liveness: every call ends by its

@@ -65,13 +65,13 @@ func asError(err error) (*Error, bool) {
 	return refusal, refused
 }
 
-// unsent says that not a byte of the call has left.
+// unsent reports whether not a byte of the call has left.
 func unsent(err error) bool {
 	var transport *TransportError
 	return errors.As(err, &transport) && !transport.Sent
 }
 
-// IsCode says whether err is a refusal by oned with that code.
+// IsCode reports whether err is a refusal by oned with that code.
 func IsCode(err error, code Code) bool {
 	refusal, refused := asError(err)
 	return refused && refusal.Code == code
@@ -80,7 +80,7 @@ func IsCode(err error, code Code) bool {
 // TransportError is a call without an answer that could be used.
 type TransportError struct {
 	Method string
-	// Sent says that oned may have seen the call and carried it out. Without
+	// Sent reports whether oned may have seen the call and carried it out. Without
 	// it not a byte of the call has left.
 	Sent bool
 	Err  error

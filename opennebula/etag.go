@@ -18,7 +18,7 @@ func (d Document) ETag() string {
 	return `"` + hex.EncodeToString(sum[:16]) + `"`
 }
 
-// Matches says that one of the tags is the document's, or is "*", which stands
+// Matches reports whether one of the tags is the document's, or is "*", which stands
 // for any. No tags ask for nothing.
 func (d Document) Matches(tags []string) bool {
 	return len(tags) == 0 || slices.Contains(tags, "*") || slices.Contains(tags, d.ETag())

@@ -41,7 +41,7 @@ type vmScan struct {
 	host  string
 	vm    vmXML
 	hasVM bool
-	// pool says that there are any number of VMs, which go to vms.
+	// pool reports whether there are any number of VMs, which go to vms.
 	pool bool
 	vms  []flow.VM
 }
@@ -120,7 +120,7 @@ func leafText(rest, tag []byte) (text []byte, size int) {
 	return text, len(text) + size
 }
 
-// plainName says that a tag is a name as oned gives them, and no more.
+// plainName reports whether a tag is a name as oned gives them, and no more.
 func plainName(tag []byte) bool {
 	for i, c := range bytes.TrimSuffix(tag, []byte("/")) {
 		letter := 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '_'
@@ -131,7 +131,7 @@ func plainName(tag []byte) bool {
 	return len(tag) > 1 || tag[0] != '/'
 }
 
-// wanted says that an empty element with this name would be read here.
+// wanted reports whether an empty element with this name would be read here.
 func (s *vmScan) wanted(name []byte) bool {
 	return s.depth == 1 && string(name) == "VM"
 }
@@ -240,7 +240,7 @@ func plainText(text []byte, into *string) bool {
 	return true
 }
 
-// isASCII says that a text has nothing but ASCII's letters, digits and signs.
+// isASCII reports whether a text has nothing but ASCII's letters, digits and signs.
 func isASCII(text []byte) bool {
 	for _, c := range text {
 		if c < ' ' || c > '~' {

@@ -81,7 +81,7 @@ func TestCallsOutliveAStoppedLeader(t *testing.T) {
 	}
 }
 
-// TestElectionIsWaitedFor: oned says that it has not begun with the call.
+// TestElectionIsWaitedFor: oned reports that it has not begun with the call.
 func TestElectionIsWaitedFor(t *testing.T) {
 	zone, client := zoneOfThree(t, sim.Config{})
 	zone.LoseLeadership()
@@ -163,7 +163,7 @@ func whoAnswers(t *testing.T, client *opennebula.Client) string {
 }
 
 // TestDeposedLeaderIsNotBelieved: one that was cut off from the others still
-// says that it leads.
+// claims to lead.
 func TestDeposedLeaderIsNotBelieved(t *testing.T) {
 	old, young := newServer(t, "old", opennebula.RaftLeader, 4), newServer(t, "young", opennebula.RaftLeader, 5)
 	client := clientOf(t, old, young)

@@ -11,16 +11,16 @@ import (
 // the text is then left to encoding/xml: it never reads something differently.
 type plainXML struct {
 	rest []byte
-	// empty says that the element just begun was <NAME/>.
+	// empty reports whether the element just begun was <NAME/>.
 	empty bool
-	// failed says that this is not for plainXML.
+	// failed reports whether this is not for plainXML.
 	failed bool
 	// room is for texts of which nothing is kept.
 	room [128]byte
 }
 
 // plainElements hands each element of a pool over, which each has to read to its end;
-// false says that the text is not for plainXML.
+// false if the text is not for plainXML.
 func plainElements(text []byte, root string, each func(p *plainXML, name []byte)) bool {
 	p := &plainXML{rest: text}
 	if string(p.begin()) != root {
@@ -33,7 +33,7 @@ func plainElements(text []byte, root string, each func(p *plainXML, name []byte)
 func (p *plainXML) fail() { p.failed = true }
 
 // begin takes the start tag that comes next and returns its name; an empty name
-// says that an end tag comes, or that the reading has failed.
+// means that an end tag comes, or that the reading has failed.
 func (p *plainXML) begin() []byte {
 	p.rest = bytes.TrimLeft(p.rest, " \n\t")
 	if p.failed || len(p.rest) < 3 || p.rest[0] != '<' {

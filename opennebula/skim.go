@@ -86,7 +86,7 @@ func elementSize(text []byte, tag []byte) int {
 	}
 }
 
-// inCDATA says that a text ends inside CDATA: the last that opens is not closed.
+// inCDATA reports whether a text ends inside CDATA: the last that opens is not closed.
 func inCDATA(text []byte) bool {
 	for end := len(text); ; {
 		end = bytes.LastIndexByte(text[:end], openCDATA[len(openCDATA)-1])

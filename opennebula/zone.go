@@ -40,7 +40,7 @@ func (s RaftState) String() string {
 	return names[s]
 }
 
-// Leads says that a oned in this state changes things and publishes events.
+// Leads reports whether a oned in this state changes things and publishes events.
 func (s RaftState) Leads() bool { return s == RaftSolo || s == RaftLeader }
 
 // RaftStatus is what a oned says about itself.

@@ -118,7 +118,7 @@ func (f eventFilter) wants(seen pipeline.Seen, now time.Time) bool {
 	return f.service < 0 || seen.Service() == f.service || seen.Event != nil && f.concerns(*seen.Event)
 }
 
-// concerns says that an event is about a VM or network of the service. Calls that
+// concerns reports whether an event is about a VM or network of the service. Calls that
 // are bridged are made for VMs.
 func (f eventFilter) concerns(event pipeline.Event) bool {
 	switch event.Object {

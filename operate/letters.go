@@ -21,7 +21,7 @@ type letterView struct {
 	pipeline.Letter
 	Service int    `json:"service"`
 	Data    string `json:"data,omitempty"`
-	// Retry says that it can be sent again.
+	// Retry reports whether it can be sent again.
 	Retry bool `json:"retry"`
 }
 

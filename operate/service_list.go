@@ -55,7 +55,7 @@ func (t tool) serviceList() *cobra.Command {
 	return cmd
 }
 
-// matches says that a value is, or begins with, what is looked for, if anything is.
+// matches reports whether a value is, or begins with, what is looked for, if anything is.
 func matches(value, wanted string) bool {
 	return wanted == "" || strings.HasPrefix(strings.ToUpper(value), strings.ToUpper(wanted))
 }

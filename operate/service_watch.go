@@ -104,7 +104,7 @@ func stopped(ctx context.Context, err error) error {
 	return cause
 }
 
-// over says that the state ends the watching, and as what.
+// over reports whether the state ends the watching, and as what.
 func (w watcher) over(state string) (bool, error) {
 	switch {
 	case slices.Contains(w.until, state):

@@ -17,7 +17,7 @@ import (
 )
 
 // SubmitCommand queues a command for the service's worker and waits so long for
-// its answer. ErrNoReply says that there was none in time: the command stays
+// its answer. ErrNoReply is returned when there was none in time: the command stays
 // queued and CommandStatus tells of it. The command's id must be new: for one that may
 // have been submitted before there is ResumeCommand.
 func (p *Pipeline) SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (Reply, error) {

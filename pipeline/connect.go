@@ -31,7 +31,7 @@ type ConnectionState struct {
 	Error string
 }
 
-// State says whether the pipeline is connected to NATS.
+// State reports whether the pipeline is connected to NATS.
 func (p *Pipeline) State() ConnectionState { return p.watch.state() }
 
 // connectionWatch follows a connection's state and logs each change once.

@@ -33,7 +33,7 @@ type parser struct {
 	failed bool
 }
 
-// atEnd says that all was read and had the form.
+// atEnd reports whether all was read and had the form.
 func (p *parser) atEnd() bool { return !p.failed && len(p.rest) == 0 }
 
 func (p *parser) event() (event Event) {
@@ -112,7 +112,7 @@ func (p *parser) trouble() (all []Trouble) {
 	return all
 }
 
-// next says that a text comes next.
+// next reports whether a text comes next.
 func (p *parser) next(text string) bool {
 	return !p.failed && len(p.rest) >= len(text) && string(p.rest[:len(text)]) == text
 }
@@ -179,5 +179,5 @@ func (p *parser) text(before string) string {
 	return text
 }
 
-// plain says that a byte of a JSON string stands for itself.
+// plain reports whether a byte of a JSON string stands for itself.
 func plain(b byte) bool { return b >= ' ' && b <= '~' && b != '"' && b != '\\' }

@@ -12,29 +12,29 @@ import (
 )
 
 var (
-	// ErrConflict says that somebody else wrote first: load again and decide again.
+	// ErrConflict is returned when somebody else wrote first: load again and decide again.
 	ErrConflict = errors.New("changed by another writer in between")
-	// ErrNotFound says that there is no such thing.
+	// ErrNotFound is returned when there is no such thing.
 	ErrNotFound = errors.New("not found")
-	// ErrNoReply says that no worker answered in time; the command stays queued.
+	// ErrNoReply is returned when no worker answered in time; the command stays queued.
 	ErrNoReply = errors.New("no worker answered in time, the command stays queued")
-	// ErrSuperseded says that another bridge has taken the feed over.
+	// ErrSuperseded is returned when another bridge has taken the feed over.
 	ErrSuperseded = errors.New("another bridge has taken the feed over")
-	// ErrNotProvisioned says that a stream is missing and that it is not ours to make.
+	// ErrNotProvisioned is returned when a stream is missing and it is not ours to make.
 	ErrNotProvisioned = errors.New("it is missing, and an operator has to make it: `flowjet nats provision`")
-	// ErrInUse says that another server has the data folder.
+	// ErrInUse is returned when another server has the data folder.
 	ErrInUse = errors.New("in use by another Flowjet; stop it or choose another folder")
-	// ErrNewer says that a newer Flowjet wrote it: it is left as it is, for a
+	// ErrNewer is returned when a newer Flowjet wrote it: it is left as it is, for a
 	// worker of that version.
 	ErrNewer = errors.New("a newer Flowjet wrote it: it waits for a worker of that version")
 	// ErrUnpublishable is returned for a message that NATS will never take, because of
 	// its subject or its size: trying again is of no use.
 	ErrUnpublishable = errors.New("NATS can never take this message")
-	// ErrClosed says that the reader was stopped or the pipeline closed.
+	// ErrClosed is returned when the reader was stopped or the pipeline closed.
 	ErrClosed = errors.New("closed")
 )
 
-// errUnsettled says that another process is making the same thing just now.
+// errUnsettled is returned while another process is making the same thing just now.
 var errUnsettled = errors.New("another process is making it and has not finished")
 
 // JetStream's error codes that nats.go has no names for.
@@ -76,7 +76,7 @@ func codeOf(err error) jetstream.ErrorCode {
 	return 0
 }
 
-// transient says that the same request may succeed a little later. The
+// transient reports whether the same request may succeed a little later. The
 // request may have been carried out all the same: only its answer was lost.
 func transient(err error) bool {
 	switch codeOf(err) {

@@ -36,7 +36,7 @@ type Lease struct {
 	Holder  string    `json:"holder"`
 	Token   string    `json:"token"`
 	Time    time.Time `json:"time"`
-	// Released says that the holder has given the feed up.
+	// Released reports whether the holder has given the feed up.
 	Released bool `json:"released,omitempty"`
 }
 
@@ -64,7 +64,7 @@ func (p *Pipeline) AcquireFeed(ctx context.Context, feed, holder string) (*FeedL
 
 // TakeFeed is AcquireFeed for as long as nobody else has taken the feed:
 // expected is the sequence of the last lease, as LastLease told it, 0 for none.
-// ErrConflict says that somebody was faster.
+// ErrConflict is returned when somebody was faster.
 func (p *Pipeline) TakeFeed(ctx context.Context, feed, holder string, expected uint64) (*FeedLease, error) {
 	return p.acquireFeed(ctx, feed, holder, &expected)
 }
@@ -119,7 +119,7 @@ func (l *FeedLease) wrote(sequence uint64) {
 }
 
 // Publish stores the events in their order and returns when JetStream has
-// acknowledged all of them. ErrSuperseded says that the feed was taken over:
+// acknowledged all of them. ErrSuperseded is returned when the feed was taken over:
 // nothing more is stored. After any other error the first events may have been
 // stored and the caller gives the same events again: those are stored once.
 //

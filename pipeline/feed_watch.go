@@ -21,11 +21,11 @@ type FeedBeat struct {
 	Token   string `json:"token"`
 	// Lease is the lease's sequence in StreamONE.
 	Lease uint64 `json:"lease"`
-	// Leaving says that the feed is being given up.
+	// Leaving reports whether the feed is being given up.
 	Leaving bool `json:"leaving,omitempty"`
 }
 
-// Beat says that the holder of the lease is alive. It is not stored, and lost
+// Beat reports whether the holder of the lease is alive. It is not stored, and lost
 // when nobody listens.
 func (l *FeedLease) Beat(leaving bool) error {
 	if !l.pipeline.conn.IsConnected() {

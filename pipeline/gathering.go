@@ -14,7 +14,7 @@ import (
 // not take as long.
 const staleAfter = 5 * time.Second
 
-// errStale says that a message was not stored because it had waited too long.
+// errStale is returned when a message was not stored because it had waited too long.
 var errStale = errors.New("it had waited too long to be stored: whether it still holds has to be made sure of again")
 
 // gathering stores in one batch what several callers want stored in a stream at
@@ -96,7 +96,7 @@ func (g *gathering) run() {
 	}
 }
 
-// take removes what fits into one batch; nil says that nothing waits.
+// take removes what fits into one batch; nil if nothing waits.
 func (g *gathering) take() []*parcel {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()

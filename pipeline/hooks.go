@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrFull says that there is no room for more that waits for the same receiver.
+// ErrFull is returned when there is no room for more that waits for the same receiver.
 var ErrFull = errors.New("too much waits for the receiver already")
 
 // codeStoreFailed is JetStream's refusal to store a message; its text says why.
@@ -53,7 +53,7 @@ type Attempts struct {
 }
 
 // QueueDelivery stores a delivery on its subject. The same transition for the
-// same receiver within ten minutes is stored once. ErrFull says that it was not
+// same receiver within ten minutes is stored once. ErrFull is returned when it was not
 // stored because too many wait on the subject.
 func (p *Pipeline) QueueDelivery(ctx context.Context, subject string, delivery Delivery) error {
 	delivery.Version = Version
@@ -70,7 +70,7 @@ func (p *Pipeline) QueueDelivery(ctx context.Context, subject string, delivery D
 	return nil
 }
 
-// fullSubject says that the stream refused a message because its subject, or the
+// fullSubject reports whether the stream refused a message because its subject, or the
 // stream, holds as many as it may.
 func fullSubject(err error) bool {
 	var refused jetstream.JetStreamError

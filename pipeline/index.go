@@ -117,7 +117,7 @@ func (x *Index) Of(id int) (StoredObject, bool) {
 	return stored, known
 }
 
-// Same says that the stored event tells everything that another one does, but
+// Same reports whether the stored event tells everything that another one does, but
 // for when and how it was heard.
 func (x *Index) Same(stored StoredObject, event Event) bool { return stored.digest == x.digest(event) }
 

@@ -107,7 +107,7 @@ func (p *Pipeline) DeadLetterAt(ctx context.Context, sequence uint64) (Letter, e
 	return readLetter(message.Subject, message.Header, message.Data, sequence, message.Time), nil
 }
 
-// ErrNoOrigin says that a dead letter does not say where it came from, or that
+// ErrNoOrigin is returned when a dead letter does not say where it came from, or that
 // what is kept of it is not the message itself.
 var ErrNoOrigin = errors.New("it cannot be sent again: it does not hold the message as it was")
 
@@ -132,7 +132,7 @@ func (p *Pipeline) RetryLetter(ctx context.Context, letter Letter) error {
 	return p.DropLetter(ctx, letter.Sequence)
 }
 
-// keepsHeader says that a header belongs to the message, not to the letter.
+// keepsHeader reports whether a header belongs to the message, not to the letter.
 func keepsHeader(name string) bool {
 	return strings.HasPrefix(name, "Flowjet-") && name != HeaderReason && name != HeaderOrigin && name != HeaderReplyTo
 }

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// beat is how often a worker says that it is alive.
+	// beat is how often a worker sends a heartbeat.
 	beat = 200 * time.Millisecond
 	// deadAfter is how long a worker may be silent.
 	deadAfter = 800 * time.Millisecond
@@ -34,7 +34,7 @@ type heartbeatMessage struct {
 	Process string `json:"process"`
 	// State is joining, alive or leaving.
 	State string `json:"state"`
-	// Blind says that the worker lives and cannot reach oned.
+	// Blind reports whether the worker lives and cannot reach oned.
 	Blind bool `json:"blind,omitempty"`
 }
 

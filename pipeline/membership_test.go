@@ -20,7 +20,7 @@ func join(t testing.TB, p *Pipeline, worker string) *Membership {
 	return m
 }
 
-// shared says that all keys are owned, each by one of the members.
+// shared reports whether all keys are owned, each by one of the members.
 func shared(members ...*Membership) bool {
 	owners := map[string]int{}
 	for _, m := range members {

@@ -35,7 +35,7 @@ type Event struct {
 	OK   bool   `json:"ok,omitempty"`
 	// Ready is set where a one.vm.update wrote READY.
 	Ready *bool `json:"ready,omitempty"`
-	// Resync says that the event was found by comparing, not heard.
+	// Resync reports whether the event was found by comparing, not heard.
 	Resync bool `json:"resync,omitempty"`
 	// Heard is when the bridge received it.
 	Heard time.Time `json:"heard"`
@@ -70,7 +70,7 @@ type Work struct {
 	Measures *flow.Measures `json:"measures,omitempty"`
 	// Reason says why a wake-up without an event was sent.
 	Reason string `json:"reason,omitempty"`
-	// Newer says that a newer Flowjet wrote the work: all that is known here is
+	// Newer reports whether a newer Flowjet wrote the work: all that is known here is
 	// whose it is. It is not to be passed over.
 	Newer bool `json:"-"`
 }
@@ -178,7 +178,7 @@ type Record struct {
 	Timers map[string]TimerState `json:"timers,omitempty"`
 	// Replies are the latest command replies, newest last.
 	Replies []Reply `json:"replies,omitempty"`
-	// Deleted says that the service has ended and its document is gone, since Ended.
+	// Deleted reports whether the service has ended and its document is gone, since Ended.
 	Deleted bool      `json:"deleted,omitempty"`
 	Ended   time.Time `json:"ended,omitzero"`
 }

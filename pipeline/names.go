@@ -130,7 +130,7 @@ func CallSubject(zone int, call string, ok bool) string {
 // LeaseSubject is where the bridge that publishes a feed holds its lease.
 func LeaseSubject(feed string) string { return "one.lease." + token(feed) }
 
-// BridgeSubject is where the bridge that publishes a feed says that it is
+// BridgeSubject is where the bridge that publishes a feed announces that it is
 // alive. It is core NATS: no stream stores it.
 func BridgeSubject(feed string) string { return "flow.bridge." + token(feed) }
 
@@ -194,7 +194,7 @@ func HookSubject(receiver string, service int) string {
 // DeadSubject is where a message goes that where could not handle.
 func DeadSubject(where string) string { return "flow.dlq." + token(where) }
 
-// WorkerSubject is where a worker says that it is alive.
+// WorkerSubject is where a worker sends its heartbeats.
 func WorkerSubject(worker string) string { return "flow.worker." + token(worker) }
 
 const (
@@ -228,7 +228,7 @@ func token(name string) string {
 	return clean
 }
 
-// isSimple says that a name is one of letters, digits and '_', as nearly all are.
+// isSimple reports whether a name is one of letters, digits and '_', as nearly all are.
 func isSimple(name string) bool {
 	for i := range len(name) {
 		if c := name[i]; (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {

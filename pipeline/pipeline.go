@@ -24,7 +24,7 @@ type Config struct {
 	// that have more already keep them.
 	Replicas int
 	// Bound has Open take the streams as they are and make none: for a user
-	// who may not. ErrNotProvisioned says that one is missing.
+	// who may not. ErrNotProvisioned is returned when one is missing.
 	Bound bool
 	// Role is who this is to NATS; empty where nobody asks.
 	Role Role
@@ -160,7 +160,7 @@ func (p *Pipeline) Conn() *nats.Conn { return p.conn }
 // JetStream is the context of all streams.
 func (p *Pipeline) JetStream() jetstream.JetStream { return p.js }
 
-// replicated says that a stream is kept by more than one server.
+// replicated reports whether a stream is kept by more than one server.
 func (p *Pipeline) replicated(stream string) bool {
 	return p.streams[stream].CachedInfo().Config.Replicas > 1
 }

@@ -13,11 +13,11 @@ import (
 // and not also a way there and back; a batch takes 4 ms with up to 64 messages.
 const maxPipelined = 16
 
-// errOvertaken says that a message was stored before the one in front of it: by an
+// errOvertaken is returned when a message was stored before the one in front of it: by an
 // earlier attempt, in which that one was not.
 var errOvertaken = errors.New("a later message was stored before")
 
-// worthPipelining says that the messages are few, and the stream has one replica:
+// worthPipelining reports whether the messages are few, and the stream has one replica:
 // several replicas refuse conditions on what is still on its way with 10164.
 func worthPipelining(messages []*nats.Msg, replicated bool) bool {
 	return !replicated && len(messages) <= maxPipelined

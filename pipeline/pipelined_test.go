@@ -147,7 +147,7 @@ type cutter struct {
 	server   string
 	// left is how many bytes still pass to the server; below 0 all do.
 	left atomic.Int64
-	// answers says whether what the server says before the cut is passed on.
+	// answers reports whether what the server says before the cut is passed on.
 	answers atomic.Bool
 	wait    sync.WaitGroup
 }
@@ -287,7 +287,7 @@ func TestAConnectionLostBetweenAFewWakes(t *testing.T) {
 	}
 }
 
-// holdsInOrder says that the wanted are among the found in that order.
+// holdsInOrder reports whether the wanted are among the found in that order.
 func holdsInOrder(found []string, wanted ...string) bool {
 	for _, one := range found {
 		if len(wanted) > 0 && one == wanted[0] {

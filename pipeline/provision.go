@@ -273,7 +273,7 @@ func (p *Pipeline) furthestCursor(ctx context.Context, stream string) (uint64, e
 	return furthest, nil
 }
 
-// noRoom says that there is too little space for a stream's bytes: on this
+// noRoom reports whether there is too little space for a stream's bytes: on this
 // server, or in a cluster on too few.
 func noRoom(err error) bool {
 	switch codeOf(err) {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// heartbeat is how often the server says that there is nothing to read;
+	// heartbeat is how often the server sends a heartbeat when there is nothing to read;
 	// two missed ones and the consumer is replaced.
 	heartbeat = time.Second
 	// pullExpiry is how long a request for messages stands.

@@ -56,7 +56,7 @@ func (p *Pipeline) RecordRevision(ctx context.Context, service int) (uint64, err
 }
 
 // SaveRecord writes a service's record if its revision is still the one given
-// (0: if there is none), and returns the new revision. ErrConflict says that
+// (0: if there is none), and returns the new revision. ErrConflict is returned when
 // somebody else wrote in between. After any other error the record may have
 // been written: load it again.
 func (p *Pipeline) SaveRecord(ctx context.Context, service int, record Record, revision uint64) (uint64, error) {

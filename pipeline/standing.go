@@ -34,7 +34,7 @@ type Standing struct {
 // WorkerStanding is one live worker.
 type WorkerStanding struct {
 	Name string `json:"name"`
-	// Blind says that it cannot reach oned.
+	// Blind reports whether it cannot reach oned.
 	Blind bool `json:"blind"`
 }
 

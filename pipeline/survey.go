@@ -62,7 +62,7 @@ type LiveWorker struct {
 	// Router and Autoscaler say that it shares events out, and that it scales.
 	Router     bool `json:"router"`
 	Autoscaler bool `json:"autoscaler"`
-	// Blind says that it cannot reach oned.
+	// Blind reports whether it cannot reach oned.
 	Blind      bool  `json:"blind"`
 	Partitions []int `json:"partitions"`
 }

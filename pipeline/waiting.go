@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// CommandChange says that a command has been queued, or waits no longer.
+// CommandChange is a command that has been queued, or waits no longer.
 type CommandChange struct {
 	ID string
 	// UID is the user's who sent it; only set while it waits.

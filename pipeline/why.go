@@ -74,7 +74,7 @@ type Backlog struct {
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
 
-// Why explains a service. ErrNotFound says that NATS knows nothing of it.
+// Why explains a service. ErrNotFound is returned when NATS knows nothing of it.
 func (p *Pipeline) Why(ctx context.Context, service int) (Why, error) {
 	record, revision, err := p.LoadRecord(ctx, service)
 	if err != nil {

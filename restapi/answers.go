@@ -21,7 +21,7 @@ type answer struct {
 	contentType string
 	location    string
 	etag        string
-	// replayed says that it was given before, to a request with the same key.
+	// replayed reports whether it was given before, to a request with the same key.
 	replayed bool
 	// warning is what the client may not have meant to do.
 	warning string

@@ -44,7 +44,7 @@ func (c caller) target() string {
 	return c.Identity.UName
 }
 
-// isAdmin says that the caller is oneadmin or acts in the oneadmin group.
+// isAdmin reports whether the caller is oneadmin or acts in the oneadmin group.
 func (c caller) isAdmin() bool { return c.Identity.UID == 0 || c.EffectiveGID == 0 }
 
 // gate checks credentials with oned and remembers the verdicts.
@@ -70,7 +70,7 @@ type fingerprint [sha256.Size]byte
 
 type verdict struct {
 	caller caller
-	// refused says that oned does not accept the credentials.
+	// refused reports whether oned does not accept the credentials.
 	refused bool
 	expires time.Time
 }

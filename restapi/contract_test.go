@@ -359,7 +359,7 @@ func (r *replay) ofObjects(path string, want, have map[string]any) []string {
 	return found
 }
 
-// copied says that both name a VM template that was cloned, whose ids differ.
+// copied reports whether both name a VM template that was cloned, whose ids differ.
 func (r *replay) copied(want, have any) bool {
 	const seeded = 0
 	wanted, ok := want.(float64)

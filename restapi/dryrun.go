@@ -23,7 +23,7 @@ type planView struct {
 	Steps   []planStep `json:"steps"`
 	// EndsIn is the service's state after the last step.
 	EndsIn string `json:"ends_in"`
-	// Complete says that nothing can follow; where it is false, what follows
+	// Complete reports whether nothing can follow; where it is false, what follows
 	// depends on what the last step brings.
 	Complete bool `json:"complete"`
 }

@@ -58,7 +58,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	answer{status: status, body: []byte(err.Error())}.write(w)
 }
 
-// repeatable says that the same request can be sent again without doing
+// repeatable reports whether the same request can be sent again without doing
 // something twice.
 func repeatable(err error) bool {
 	var pending *pendingError

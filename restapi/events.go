@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// aliveEvery is how often a quiet stream says that it is there.
+	// aliveEvery is how often a quiet stream sends a comment to stay alive.
 	aliveEvery = 15 * time.Second
 	// eventPatience is how long a client may take to take an event.
 	eventPatience = 20 * time.Second
@@ -176,14 +176,14 @@ func (f *follower) mayUse(ctx context.Context, service int) bool {
 	return granted
 }
 
-// owned says that the service has ended and was the caller's: what is kept of it
+// owned reports whether the service has ended and was the caller's: what is kept of it
 // tells.
 func (f *follower) owned(ctx context.Context, service int) bool {
 	record, _, err := f.server.queue.LoadRecord(ctx, service)
 	return err == nil && record.Deleted && record.State.Service.ID == service && record.State.Service.Owner.UID == f.caller.Identity.UID
 }
 
-// vouched says that the caller's credentials are good still: a stream may last
+// vouched reports whether the caller's credentials are good still: a stream may last
 // for weeks, and a changed password is to end it as it ends everything else.
 func (f *follower) vouched() bool {
 	now := f.server.now()

@@ -18,9 +18,9 @@ const (
 
 // healthView is what /flowjet/v1/health says.
 type healthView struct {
-	// Live says that the process works at all.
+	// Live reports whether the process works at all.
 	Live bool `json:"live"`
-	// Ready says that requests can be served; Reasons say why not.
+	// Ready reports whether requests can be served; Reasons say why not.
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons"`
 	// Feeds are the endpoints of hook events that this process listens to.
@@ -42,7 +42,7 @@ type FeedHealth struct {
 	// Role is solo, leader, follower, candidate, or empty while unknown.
 	Role  string `json:"role"`
 	Leads bool   `json:"leads"`
-	// Publishes says that this bridge stores the events, and no other one.
+	// Publishes reports whether this bridge stores the events, and no other one.
 	Publishes bool `json:"publishes"`
 	// Waiting counts the events not stored yet, of which Spilled are on disk.
 	Waiting int    `json:"waiting"`

@@ -40,7 +40,7 @@ const (
 type keyed struct {
 	// command is the id of the command that it leads to.
 	command string
-	// again says that somebody else has worked on it before and has not
+	// again reports whether somebody else has worked on it before and has not
 	// finished: what it made has to be looked for.
 	again bool
 	// began is when the first attempt was.

@@ -17,7 +17,7 @@ type request struct {
 	oned session
 	// keyed is set for a request with an Idempotency-Key.
 	keyed *keyed
-	// own says that it came by Flowjet's own API.
+	// own reports whether it came by Flowjet's own API.
 	own bool
 }
 
@@ -129,7 +129,7 @@ func (s *Server) authenticated(serve endpoint, own bool) http.Handler {
 	})
 }
 
-// dryRun says that the request is to change nothing.
+// dryRun reports whether the request is to change nothing.
 func (r *request) dryRun() bool { return r.URL.Query().Get("dry_run") == "true" }
 
 // id is the document's id in the path. What is not a number is the id of nothing.

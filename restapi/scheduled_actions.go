@@ -248,7 +248,7 @@ func (s *Server) unschedule(ctx context.Context, r *request, only *string) (answ
 	return done, together(failures...)
 }
 
-// notThere says that the VM, or its action, does not exist. oned's code for
+// notThere reports whether the VM, or its action, does not exist. oned's code for
 // the latter depends on its version, so all are taken for it that are neither
 // about rights nor about oned's own state.
 func notThere(err error) bool {

@@ -173,7 +173,7 @@ const (
 )
 
 // recoverVM carries a recovery out. What a recovery can do nothing about stays
-// as it is, and oned says that all is well.
+// as it is, and oned reports success.
 func (t *tx) recoverVM(v *vm, operation int) *refusal {
 	if reason := recoveryRefused(v, operation); reason != "" {
 		return refuse(opennebula.CodeAction, reason)

@@ -35,7 +35,7 @@ type Call struct {
 	ID int `json:"id"`
 }
 
-// OK says that the call was not refused.
+// OK reports whether the call was not refused.
 func (c Call) OK() bool { return c.Code == 0 }
 
 // callLog keeps the last calls, and counts all.

@@ -101,7 +101,7 @@ var methods = map[string]method{
 	"one.vrouter.delete":      writes("i", vrouterDelete),
 }
 
-// fits says whether the parameters behind the session are what a method takes.
+// fits reports whether the parameters behind the session are what a method takes.
 func (m method) fits(parameters []value) bool {
 	needed, optional, _ := strings.Cut(m.takes, "|")
 	given := len(parameters) - 1

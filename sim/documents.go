@@ -42,7 +42,7 @@ func (d *document) write(b *xmlWriter) {
 	shut(b, "DOCUMENT")
 }
 
-// lockedFor says whether the lock stops a right: at level 1 (USE) it stops
+// lockedFor reports whether the lock stops a right: at level 1 (USE) it stops
 // everything, at 2 MANAGE and ADMIN, at 3 ADMIN.
 func (d *document) lockedFor(r right) bool {
 	return d.Lock != nil && int(r)+1 >= d.Lock.Level
@@ -150,7 +150,7 @@ func (r *request) changed(found *document, refused *refusal, change func(d *docu
 func documentUpdate(r *request) answer {
 	return changeDocument(r, func(d *document) *refusal {
 		updated, refused := updatedTemplate(d.Template, r.text(2), r.int(3))
-		if refused == nil && !updated.breaksXML() { // else oned says that all is well, and keeps the old one
+		if refused == nil && !updated.breaksXML() { // else oned reports success, and keeps the old one
 			d.Template = updated.without("NAME")
 		}
 		return refused

@@ -112,7 +112,7 @@ func (t *tx) restartDriver(v *vm) {
 	t.sim.scheduleStep(v)
 }
 
-// moves says that a VM does not stay where it is.
+// moves reports whether a VM does not stay where it is.
 func moves(v *vm) bool {
 	if v.State == vmPending {
 		return true

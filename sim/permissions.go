@@ -36,10 +36,10 @@ func (i identity) inGroup(gid int) bool {
 	return false
 }
 
-// isAdmin says that nothing is forbidden: oneadmin and its group.
+// isAdmin reports whether nothing is forbidden: oneadmin and its group.
 func (i identity) isAdmin() bool { return i.user.ID == 0 || i.inGroup(0) }
 
-// may says whether the object's permission bits let the identity do it.
+// may reports whether the object's permission bits let the identity do it.
 func (i identity) may(r right, o *object) bool {
 	if i.isAdmin() {
 		return true
@@ -78,7 +78,7 @@ const (
 	filterPrimaryGroup  = -4
 )
 
-// listed says whether a pool call with the filter shows the object.
+// listed reports whether a pool call with the filter shows the object.
 func (i identity) listed(filter int, o *object) bool {
 	switch {
 	case filter == filterAll:

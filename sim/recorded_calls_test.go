@@ -17,7 +17,7 @@ type recordedCall struct {
 	Response string `json:"response"`
 }
 
-// refused says that oned refused the recorded call.
+// refused reports whether oned refused the recorded call.
 func (c recordedCall) refused() bool { return strings.Contains(c.Response, "<boolean>0</boolean>") }
 
 var cipherSession = regexp.MustCompile(`serveradmin:\w+:SERVER_CIPHER_TOKEN`)

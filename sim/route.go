@@ -21,7 +21,7 @@ var (
 
 // lostPlace is the answer to a write that was under way when the leader lost its
 // place. What makes or removes an object is refused in oned's ordinary sentence,
-// without a reason. Of everything else oned says that it was done, for it does
+// without a reason. Of everything else oned reports success, for it does
 // not look whether its database took it.
 func lostPlace(method string, parameters []value) answer {
 	object, verb, _ := strings.Cut(strings.TrimPrefix(method, "one."), ".")

@@ -139,7 +139,7 @@ func (s *Sim) startInside(opened *store) {
 	s.setOpen(true)
 }
 
-// setOpen says whether changes of the cloud are taken.
+// setOpen sets whether changes of the cloud are taken.
 func (s *Sim) setOpen(yes bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

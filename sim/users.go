@@ -63,7 +63,7 @@ func randomHex(n int) string {
 	return hex.EncodeToString(raw)
 }
 
-// accepts says whether a secret is the user's password.
+// accepts reports whether a secret is the user's password.
 func (u *user) accepts(secret string) bool {
 	return u.Driver == driverCore &&
 		subtle.ConstantTimeCompare([]byte(hashPassword(secret)), []byte(u.PasswordHash)) == 1

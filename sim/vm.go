@@ -152,7 +152,7 @@ func (v *vm) writeStatus(b *xmlWriter, monitored bool) {
 	identifiers(b, "SCHED_ACTIONS", v.scheduledIDs())
 }
 
-// monitored says that the driver would report figures.
+// monitored reports whether the driver would report figures.
 func (v *vm) monitored() bool { return v.status() == active(lcmRunning) }
 
 // writeMonitoring makes figures up that depend on nothing but the VM's id, where

@@ -52,7 +52,7 @@ func vmUpdate(r *request) answer {
 			return refuse(opennebula.CodeAction, err.Error())
 		}
 		updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
-		if refused == nil && !updated.breaksXML() { // else oned says that all is well, and keeps the old one
+		if refused == nil && !updated.breaksXML() { // else oned reports success, and keeps the old one
 			v.setUserTemplate(updated)
 		}
 		return refused
@@ -166,7 +166,7 @@ func (r *request) poolVMs() []*vm {
 	return found
 }
 
-// matches says whether the VM is in the state that a pool call asks for.
+// matches reports whether the VM is in the state that a pool call asks for.
 func (v *vm) matches(state int) bool {
 	return state == anyState || state == anyButDone && v.State != vmDone || state == int(v.State)
 }

@@ -54,7 +54,7 @@ func (p *plainReader) open() string {
 
 func (p *plainReader) shut(name string) { p.need("</" + name + ">") }
 
-// plainName says that a name is one without more in its tag.
+// plainName reports whether a name is one without more in its tag.
 func plainName(name string) bool {
 	for i, c := range []byte(name) {
 		letter := c == '_' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'

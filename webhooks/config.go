@@ -20,7 +20,7 @@ import (
 type Settings struct {
 	// Receivers are told of the transitions of all services.
 	Receivers []Receiver `yaml:"receivers"`
-	// Services says that services may name receivers of their own, in the
+	// Services reports whether services may name receivers of their own, in the
 	// attribute flowjet_webhooks of their templates. It is off unless it is set:
 	// whoever may write a template could then have the workers post to any address that
 	// they reach and that is not denied.
@@ -147,7 +147,7 @@ func knownState(name string) bool {
 
 func (r Receiver) webhook() flow.Webhook { return flow.Webhook{URL: r.URL, Kinds: r.Kinds} }
 
-// wants says that the receiver is to be told of a change.
+// wants reports whether the receiver is to be told of a change.
 func (r Receiver) wants(change flow.Change) bool {
 	return r.webhook().Wants(change.Kind) && (len(r.States) == 0 || slices.Contains(r.States, change.New))
 }

@@ -31,7 +31,7 @@ const (
 // Config is what a Deliverer needs to know.
 type Config struct {
 	Settings Settings
-	// Owns says whether this process does now what an ownership key stands for:
+	// Owns reports whether this process does now what an ownership key stands for:
 	// the router's finds receivers, a partition's delivers.
 	Owns func(key string) bool
 	// Version is what receivers are told as the user agent.

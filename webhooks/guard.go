@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// errDenied says that an address must not be posted to.
+// errDenied is returned when an address must not be posted to.
 var errDenied = errors.New("the address is denied: allow_addresses in the webhooks file lets it through")
 
 // metadata are the addresses at which clouds tell machines their secrets, beside

@@ -19,7 +19,7 @@ type failure struct {
 	text string
 	// after is how long the receiver asked to be left alone.
 	after time.Duration
-	// final says that no repetition will help.
+	// final reports whether no repetition will help.
 	final bool
 }
 

@@ -19,7 +19,7 @@ type Network struct {
 // maxNetworks bounds how many clusters in namespaces a machine has at once.
 const maxNetworks = 200
 
-// ErrNoNamespaces says that this process may make no network namespaces.
+// ErrNoNamespaces is returned when this process may make no network namespaces.
 var ErrNoNamespaces = errors.New("network namespaces need root and the command ip (Debian's package iproute2)")
 
 // NewNetwork makes namespaces for so many front-ends, up to ten. Close removes

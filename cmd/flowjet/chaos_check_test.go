@@ -82,7 +82,7 @@ func (c *chaos) documents() []serviceDocument {
 	return documents
 }
 
-// quiet recovers what a fault has made fail, as an operator would, and says
+// quiet recovers what a fault has made fail, as an operator would, and reports
 // whether all services run.
 func (c *chaos) quiet() bool {
 	quiet := true

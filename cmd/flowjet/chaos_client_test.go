@@ -44,7 +44,7 @@ func (j *journal) allow(service, cardinality int) {
 	j.wanted[service] = append(j.wanted[service], cardinality)
 }
 
-// mayHave says whether the service may have the cardinality; story is what led to that.
+// mayHave reports whether the service may have the cardinality; story is what led to that.
 func (j *journal) mayHave(service, cardinality int) (may bool, story string) {
 	j.mutex.Lock()
 	defer j.mutex.Unlock()

@@ -230,7 +230,7 @@ func (s *natsServers) behind(ctx context.Context) string {
 	return ""
 }
 
-// listening says that all servers take connections.
+// listening reports whether all servers take connections.
 func (s *natsServers) listening() bool {
 	for _, address := range s.plan.FrontEnds {
 		connection, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", address, s.plan.Ports.NATS), time.Second)

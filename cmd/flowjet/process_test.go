@@ -72,7 +72,7 @@ func (p *process) again() {
 	}()
 }
 
-// gone says that the process has ended.
+// gone reports whether the process has ended.
 func (p *process) gone() bool {
 	select {
 	case <-p.ended:

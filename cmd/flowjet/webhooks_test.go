@@ -64,7 +64,7 @@ func (s secured) part(t *testing.T, part string, more ...string) *process {
 // hooked is a receiver that has workers killed in the middle of deliveries.
 type hooked struct {
 	mutex sync.Mutex
-	// doom asks for a kill, during which nothing is answered; killed says that it is done.
+	// doom asks for a kill, during which nothing is answered; killed confirms it.
 	doom, killed chan struct{}
 	posts        int
 	// last is the number of each service's last transition that came.

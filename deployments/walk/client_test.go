@@ -60,8 +60,8 @@ func (c *client) ask(ctx context.Context, method, path, body, key string) ([]byt
 	return nil, fmt.Errorf("after %d attempts: %w", mostAttempts, last)
 }
 
-// once says whether a failed request may be repeated, as balancers do: without an
-// answer, or with one that says that the server cannot.
+// once reports whether a failed request may be repeated, as balancers do: without an
+// answer, or with one that reports that the server cannot.
 func (c *client) once(ctx context.Context, method, url, body, key string) (answer []byte, again bool, err error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {

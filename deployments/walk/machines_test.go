@@ -217,7 +217,7 @@ func (m *machine) await() {
 	}
 }
 
-// running says that its systemd takes orders, and if not err says why.
+// running reports whether its systemd takes orders, and if not err says why.
 func (m *machine) running() bool {
 	if m.systemd == 0 {
 		m.err = errors.New("systemd has not started")
