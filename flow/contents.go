@@ -100,9 +100,9 @@ func eachMember(text json.RawMessage, visit func(name string, value json.RawMess
 // as attributes, and into the context as a reference to them, so that the guest
 // is told. The role's values win over the service's, both over what the
 // contents say already; a context that names the input itself stays.
-func (p *planner) foldInputs(role *Role) {
+func (r renderer) foldInputs(role *Role) {
 	values := object{}
-	body := &p.Service.Body
+	body := &r.Service.Body
 	for _, given := range append(inputValues(body.Extra, body.UserInputsValues), inputValues(role.Extra, role.UserInputsValues)...) {
 		for name, value := range attributesOf(given) {
 			values[name] = value
@@ -129,11 +129,52 @@ func (p *planner) foldInputs(role *Role) {
 
 // fillContents gives a role's template_contents everything that is known when
 // deploying begins.
-func (p *planner) fillContents(role *Role) {
+func (r renderer) fillContents(role *Role) {
 	if role.TemplateContents == nil {
 		role.TemplateContents = emptyObject
 	}
-	p.foldInputs(role)
-	p.fillNetworks(role)
-	p.nameRouter(role)
+	r.foldInputs(role)
+	r.fillNetworks(role)
+	r.routing.nameRouter(role)
+}
+
+// fillNetworks replaces $Name in a role's NICs by the id of the service's
+// network of that name, in the document too, as recorded. A name that the
+// service does not know stays, and is refused by oned.
+func (r renderer) fillNetworks(role *Role) {
+	if !bytes.Contains(role.TemplateContents, []byte(`"$`)) {
+		return
+	}
+	ids := r.networkIDs()
+	contents := attributesOf(role.TemplateContents)
+	changed := false
+	for name, value := range contents {
+		if !isNetworkUser(name) {
+			continue
+		}
+		filled, changes := fillNICs(value, ids)
+		contents[name] = filled
+		changed = changed || changes
+	}
+	if changed {
+		role.TemplateContents = contents.text()
+	}
+}
+
+// networkIDs are the ids of all the service's networks, by name, as networks_values has them: as a text where a
+// user gave it so, as OneFlow answers.
+func (r renderer) networkIDs() map[string]json.RawMessage {
+	ids := map[string]json.RawMessage{}
+	values, err := readNetworkValues(r.Service.Body.NetworksValues, true)
+	if err != nil {
+		return ids
+	}
+	for _, value := range values {
+		for name, choice := range value {
+			if _, known := wholeOf(choice["id"]); known {
+				ids[name] = choice["id"]
+			}
+		}
+	}
+	return ids
 }

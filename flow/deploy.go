@@ -3,39 +3,39 @@ package flow
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 )
 
 // deploy starts the roles whose turn it is and waits for those started.
-func (p *planner) deploy() {
+func (d deployer) deploy() {
 	for progressed := true; progressed; {
 		progressed = false
-		for i := range p.roles() {
-			progressed = p.deployRole(&p.roles()[i]) || progressed
+		for i := range d.roles() {
+			progressed = d.deployRole(&d.roles()[i]) || progressed
 		}
 	}
 	switch {
-	case p.anyRole(RoleFailedDeploying) || p.misfit():
-		p.to(ServiceFailedDeploying)
-	case p.state() == ServiceHold && (p.anyRole(RoleDeploying) || p.everyRole(RoleRunning, RoleWarning)):
-		p.to(ServiceDeploying)
-	case p.everyRole(RoleRunning, RoleWarning):
-		p.to(ServiceRunning)
-	case p.everyRole(RoleRunning, RoleWarning, RoleHold):
-		if p.state() != ServiceHold {
-			p.to(ServiceHold)
+	case d.anyRole(RoleFailedDeploying) || d.misfit():
+		d.to(ServiceFailedDeploying)
+	case d.state() == ServiceHold && (d.anyRole(RoleDeploying) || d.everyRole(RoleRunning, RoleWarning)):
+		d.to(ServiceDeploying)
+	case d.everyRole(RoleRunning, RoleWarning):
+		d.to(ServiceRunning)
+	case d.everyRole(RoleRunning, RoleWarning, RoleHold):
+		if d.state() != ServiceHold {
+			d.to(ServiceHold)
 		}
-	case p.everyRole(RolePending, RoleRunning, RoleWarning, RoleHold):
-		p.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+p.pendingRoles())
-		p.to(ServiceFailedDeploying)
+	case d.everyRole(RolePending, RoleRunning, RoleWarning, RoleHold):
+		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+d.pendingRoles())
+		d.to(ServiceFailedDeploying)
 	}
 }
 
 // pendingRoles names the roles that have not started.
-func (p *planner) pendingRoles() string {
+func (d deployer) pendingRoles() string {
 	var names []string
-	for _, role := range p.roles() {
+	for _, role := range d.roles() {
 		if role.state() == RolePending {
 			names = append(names, role.Name)
 		}
@@ -44,55 +44,55 @@ func (p *planner) pendingRoles() string {
 }
 
 // deployRole takes the role on, and reports whether its state changed.
-func (p *planner) deployRole(role *Role) bool {
+func (d deployer) deployRole(role *Role) bool {
 	switch role.state() {
 	case RolePending:
-		if !p.mayStart(role) {
+		if !d.mayStart(role) {
 			return false
 		}
-		p.start(role)
-		if p.holds(role) {
-			p.beginHold(role)
+		d.start(role)
+		if d.holder.holds(role) {
+			d.holder.beginHold(role)
 		} else {
-			p.roleTo(role, RoleDeploying, "")
+			d.roleTo(role, RoleDeploying, "")
 		}
 		return true
 	case RoleHold:
-		return p.hold(role)
+		return d.holder.hold(role)
 	case RoleDeploying:
-		p.healRole(role)
-		if !p.unstickRole(role, role.Nodes, false, RoleFailedDeploying) {
+		d.healer.healRole(role)
+		if !d.recoverer.unstickRole(role, role.Nodes, false, RoleFailedDeploying) {
 			return true
 		}
-		p.fill(role)
-		p.releaseHeld(role)
-		return p.arrive(role, RoleRunning, RoleFailedDeploying)
+		d.filler.fill(role)
+		d.holder.releaseHeld(role)
+		return d.arrive(role, RoleRunning, RoleFailedDeploying)
 	case RoleScaling:
-		p.scaleRole(role)
+		d.scaler.scaleRole(role)
 		return role.state() != RoleScaling
 	case RoleCooldown:
-		p.roleTo(role, RoleRunning, "")
+		d.roleTo(role, RoleRunning, "")
 		return true
 	}
 	return false
 }
 
 // mayStart: with the strategy straight, a role waits for its parents.
-func (p *planner) mayStart(role *Role) bool {
-	if p.holds(role) {
-		return p.parentsAre(role, RoleRunning, RoleWarning, RoleHold)
+func (d deployer) mayStart(role *Role) bool {
+	if d.holder.holds(role) {
+		return d.parentsAre(role, RoleRunning, RoleWarning, RoleHold)
 	}
-	return p.parentsAre(role, RoleRunning, RoleWarning)
+	return d.parentsAre(role, RoleRunning, RoleWarning)
 }
 
 // parentsAre reports whether all the roles that the role waits for are in one of the
 // states.
-func (p *planner) parentsAre(role *Role, states ...RoleState) bool {
-	if p.Service.Body.Deployment != DeploymentStraight {
+func (d deployer) parentsAre(role *Role, states ...RoleState) bool {
+	if d.Service.Body.Deployment != DeploymentStraight {
 		return true
 	}
 	for _, name := range role.Parents {
-		parent := p.role(name)
+		parent := d.role(name)
 		if parent == nil || !slices.Contains(states, parent.state()) {
 			return false
 		}
@@ -101,7 +101,7 @@ func (p *planner) parentsAre(role *Role, states ...RoleState) bool {
 }
 
 // start gives a role the attributes that it has from its first VM on.
-func (p *planner) start(role *Role) {
+func (d deployer) start(role *Role) {
 	if role.TemplateContents == nil {
 		role.TemplateContents = emptyObject
 	}
@@ -115,128 +115,52 @@ func (p *planner) start(role *Role) {
 // role is.
 const maxIntents = 100
 
-// fill decides on the VMs that the role lacks and has those decided on created.
-func (p *planner) fill(role *Role) {
-	if p.lacksRouter(role) {
-		return
-	}
-	for range min(p.missing(role), maxIntents-p.intended(role)) {
-		p.Intents = append(p.Intents, p.newIntent(role))
-	}
-	held := p.creationHeld(role)
-	for _, intent := range p.Intents {
-		if intent.Role != role.Name {
-			continue
-		}
-		action := Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name}
-		if !p.held(action.Name()) && !held && !p.creating(intent.Key) {
-			p.actions = append(p.actions, action)
-		}
-	}
-}
-
-func (p *planner) creating(key string) bool {
-	return slices.ContainsFunc(p.actions, func(a Action) bool {
-		return a.Kind == ActionCreateVM && a.Intent.Key == key
-	})
-}
-
-// newIntent takes the role's next ordinal. The time makes the key unique even
-// where a role of the same name was removed and added again.
-func (p *planner) newIntent(role *Role) Intent {
-	p.start(role)
-	ordinal := p.ordinal(role)
-	p.setOrdinal(role, ordinal+1)
-	stamp := strconv.FormatInt(p.now.UnixMicro(), 36)
-	return Intent{
-		Key:        fmt.Sprintf("%d-%s-%d-%s", p.Service.ID, role.Name, ordinal, stamp),
-		Role:       role.Name,
-		Ordinal:    ordinal,
-		Name:       p.vmName(role, ordinal),
-		TemplateID: role.TemplateID,
-		Hold:       role.state() == RoleHold,
-	}
-}
-
-// ordinal is what the role's next VM gets. For a virtual router's role it is
-// never less than what its document shows, should the record have been lost.
-func (p *planner) ordinal(role *Role) int {
-	ordinal := 0
-	if role.LastVMName != nil {
-		ordinal = *role.LastVMName
-	}
-	if role.isRouter() {
-		ordinal = max(ordinal, p.Ordinals[role.Name], len(role.Nodes))
-	}
-	return ordinal
-}
-
-func (p *planner) setOrdinal(role *Role, next int) {
-	if !role.isRouter() {
-		role.LastVMName = &next
-		return
-	}
-	if p.Ordinals == nil {
-		p.Ordinals = map[string]int{}
-	}
-	p.Ordinals[role.Name] = next
-}
-
-func (p *planner) vmName(role *Role, ordinal int) string {
-	return strings.NewReplacer(
-		"$SERVICE_ID", strconv.Itoa(p.Service.ID),
-		"$SERVICE_NAME", p.Service.Body.Name,
-		"$ROLE_NAME", role.Name,
-		"$VM_NUMBER", strconv.Itoa(ordinal),
-	).Replace(p.settings.VMNameTemplate)
-}
-
 // arrive takes the role on when all its VMs have come, or one has failed. It
 // reports whether the role changed its state.
-func (p *planner) arrive(role *Role, arrived, failed RoleState) bool {
-	if p.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
+func (d deployer) arrive(role *Role, arrived, failed RoleState) bool {
+	if d.observer.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
 		return false
 	}
 	waiting := false
 	for _, node := range role.Nodes {
-		vm, known := p.facts[node.DeployID]
+		vm, known := d.facts[node.DeployID]
 		switch {
 		case !known:
 			waiting = true
-		case vm.Failed() && !p.retrying(vm) && !p.beingRetried(vm) && !p.mended[vm.ID]:
-			p.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
+		case vm.Failed() && !d.retrying(vm) && !d.recoverer.beingRetried(vm) && !d.mended[vm.ID]:
+			d.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
 			return true
-		case !p.come(role, vm):
+		case !d.come(role, vm):
 			waiting = true
 		}
 	}
 	if waiting {
 		return false
 	}
-	p.roleTo(role, arrived, "")
+	d.roleTo(role, arrived, "")
 	return true
 }
 
 // come reports whether a role need not wait longer for the VM. Behind a ready gate one
 // that was stopped before it was ready has not come. A role that scales does not wait
 // for a host to come back: it has been running without it before.
-func (p *planner) come(role *Role, vm VM) bool {
+func (d deployer) come(role *Role, vm VM) bool {
 	if vm.Running() {
-		return vm.Ready || !flag(p.Service.Body.ReadyStatusGate)
+		return vm.Ready || !flag(d.Service.Body.ReadyStatusGate)
 	}
-	return vm.Arrived() && (vm.Ready || !flag(p.Service.Body.ReadyStatusGate)) || role.state() == RoleScaling && vm.Lost()
+	return vm.Arrived() && (vm.Ready || !flag(d.Service.Body.ReadyStatusGate)) || role.state() == RoleScaling && vm.Lost()
 }
 
 // retrying reports whether oned has been asked to retry what failed on the VM, and
 // has had no time to do so.
-func (p *planner) retrying(vm VM) bool {
-	asked, pending := p.Asked[vm.ID]
-	return pending && asked.Action == "recover" && (asked.Refused || p.now.Before(asked.At.Add(p.settings.Look)))
+func (d deployer) retrying(vm VM) bool {
+	asked, pending := d.Asked[vm.ID]
+	return pending && asked.Action == "recover" && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look)))
 }
 
-func (p *planner) failRole(role *Role, state RoleState, reason string) {
-	p.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
-	p.roleTo(role, state, reason)
+func (d deployer) failRole(role *Role, state RoleState, reason string) {
+	d.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
+	d.roleTo(role, state, reason)
 }
 
 // stateText is STATE, or in ACTIVE the LCM_STATE, which says more.
@@ -245,4 +169,52 @@ func (v VM) stateText() string {
 		return v.LCMState.String()
 	}
 	return v.State.String()
+}
+
+// prepare gives every role the attributes that a looked-at role has.
+func (d deployer) prepare() {
+	for i := range d.roles() {
+		role := &d.roles()[i]
+		if role.Nodes == nil {
+			role.Nodes = []Node{}
+		}
+		if role.OnHold == nil {
+			role.OnHold = new(bool)
+		}
+		if role.Cooldown == nil && !role.isRouter() {
+			seconds := int(d.settings.Cooldown / time.Second)
+			role.Cooldown = &seconds
+		}
+		if role.State == nil {
+			pending := RolePending
+			role.State = &pending
+		}
+		d.autoscaler.noticeSchedules(role)
+	}
+}
+
+// beginDeploying gives every role what its VMs are made with.
+func (d deployer) beginDeploying() {
+	for i := range d.roles() {
+		d.renderer.fillContents(&d.roles()[i])
+	}
+	if d.holder.everyRoleHolds() {
+		d.to(ServiceHold)
+		return
+	}
+	d.to(ServiceDeploying)
+}
+
+// retryDeploying takes the roles that failed to deploy back to what they did.
+func (d deployer) retryDeploying() {
+	for i := range d.roles() {
+		role := &d.roles()[i]
+		switch {
+		case role.state() != RoleFailedDeploying:
+		case flag(role.OnHold) && !slices.Contains(d.Released, role.Name):
+			d.roleTo(role, RoleHold, "")
+		default:
+			d.roleTo(role, RoleDeploying, "")
+		}
+	}
 }

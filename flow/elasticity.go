@@ -86,37 +86,37 @@ func meanOf(vms []int, samples map[int]Sample, name string) (float64, bool) {
 // gone change nothing.
 func Evaluate(state State, measures Measures, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
-	p.observe()
+	p.observer.observe()
 	if now.Before(measures.Until) {
-		p.evaluate(measures)
+		p.autoscaler.evaluate(measures)
 	}
 	p.settle()
 	return p.decision()
 }
 
-func (p *planner) evaluate(measures Measures) {
-	if p.state() != ServiceRunning && p.state() != ServiceWarning {
+func (a autoscaler) evaluate(measures Measures) {
+	if a.state() != ServiceRunning && a.state() != ServiceWarning {
 		return
 	}
-	p.runSchedules()
-	for i := range p.roles() {
-		if role := &p.roles()[i]; p.mayAdjust(role) {
-			p.evaluateRole(role, measures)
+	a.runSchedules()
+	for i := range a.roles() {
+		if role := &a.roles()[i]; a.scaler.mayAdjust(role) {
+			a.evaluateRole(role, measures)
 		}
 	}
-	p.followRoles()
+	a.followRoles()
 }
 
 // followRoles takes the service to SCALING if policies have roles scale.
-func (p *planner) followRoles() {
-	if p.anyRole(RoleScaling) && p.state() != ServiceScaling {
-		p.to(ServiceScaling)
+func (a autoscaler) followRoles() {
+	if a.anyRole(RoleScaling) && a.state() != ServiceScaling {
+		a.to(ServiceScaling)
 	}
 }
 
 // evaluateRole evaluates the role's policies in their order, up to the first
 // that has it scale.
-func (p *planner) evaluateRole(role *Role, measures Measures) {
+func (a autoscaler) evaluateRole(role *Role, measures Measures) {
 	means, measured := measures.Roles[role.Name]
 	if !measured {
 		return
@@ -141,7 +141,7 @@ func (p *planner) evaluateRole(role *Role, measures Measures) {
 		if !holds || evals < each.PeriodNumber {
 			continue
 		}
-		if p.adjust(role, role.adjusted(each), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written)) {
+		if a.scaler.adjust(role, role.adjusted(each), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written)) {
 			return
 		}
 	}

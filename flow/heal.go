@@ -107,63 +107,63 @@ func (v VM) needsHealing() bool { return v.Failed() || v.Lost() }
 
 // healRole heals the role's VMs whose time has come, and notes which ones are
 // in good hands: a role does not fail because of those.
-func (p *planner) healRole(role *Role) {
+func (h healer) healRole(role *Role) {
 	rule, has := healRuleOf(role)
 	if !has {
-		delete(p.Heals, role.Name)
+		delete(h.Heals, role.Name)
 		return
 	}
-	heal := p.seeTroubles(rule, role)
+	heal := h.seeTroubles(rule, role)
 	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
-		if id != refusedVM && !p.heal(rule, &heal, role, id) {
-			p.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s; VM %d is left to the operator", rule.max, healWindow, id))
+		if id != refusedVM && !h.heal(rule, &heal, role, id) {
+			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s; VM %d is left to the operator", rule.max, healWindow, id))
 			break
 		}
 	}
-	p.keepHeal(role.Name, heal)
+	h.keepHeal(role.Name, heal)
 }
 
 // heal heals one VM when its time has come. It is false if the role has been
 // healed too often.
-func (p *planner) heal(rule healRule, heal *Heal, role *Role, id int) bool {
-	vm, known := p.facts[id]
-	if asked, pending := p.Asked[id]; !known || pending && asked.helps() {
-		p.mending(id)
+func (h healer) heal(rule healRule, heal *Heal, role *Role, id int) bool {
+	vm, known := h.facts[id]
+	if asked, pending := h.Asked[id]; !known || pending && asked.helps() {
+		h.mending(id)
 		return true
 	}
 	if len(heal.Done) >= rule.max {
 		return false
 	}
-	p.mending(id)
-	if due := p.healDue(rule, heal, role, vm); due.After(p.now) {
-		p.wakeToHeal(due)
+	h.mending(id)
+	if due := h.healDue(rule, heal, role, vm); due.After(h.now) {
+		h.wakeToHeal(due)
 		return true
 	}
-	heal.Done = append(heal.Done, p.now)
-	p.healVM(rule, heal, role, vm)
+	heal.Done = append(heal.Done, h.now)
+	h.healVM(rule, heal, role, vm)
 	return true
 }
 
 // seeTroubles is the role's Heal brought up to the facts.
-func (p *planner) seeTroubles(rule healRule, role *Role) Heal {
-	heal := p.Heals[role.Name]
+func (h healer) seeTroubles(rule healRule, role *Role) Heal {
+	heal := h.Heals[role.Name]
 	before := heal.Since
 	heal.Since = map[int]time.Time{}
-	if refused, has := before[refusedVM]; has && p.now.Before(refused.Add(rule.after)) {
+	if refused, has := before[refusedVM]; has && h.now.Before(refused.Add(rule.after)) {
 		heal.Since[refusedVM] = refused
 	}
 	for _, node := range role.Nodes {
-		vm, known := p.facts[node.DeployID]
+		vm, known := h.facts[node.DeployID]
 		since, noticed := before[node.DeployID]
 		switch {
 		case known && !vm.needsHealing() || !known && !noticed:
 		case noticed:
 			heal.Since[node.DeployID] = since
 		default:
-			heal.Since[node.DeployID] = p.now
+			heal.Since[node.DeployID] = h.now
 		}
 	}
-	heal.Done = slices.DeleteFunc(slices.Clone(heal.Done), func(at time.Time) bool { return !p.now.Before(at.Add(healWindow)) })
+	heal.Done = slices.DeleteFunc(slices.Clone(heal.Done), func(at time.Time) bool { return !h.now.Before(at.Add(healWindow)) })
 	if len(heal.Since) == 0 {
 		heal.Told = ""
 	}
@@ -172,30 +172,30 @@ func (p *planner) seeTroubles(rule healRule, role *Role) Heal {
 
 // healDue is when the VM may be healed: after its wait, one VM of a role at a
 // time, and later if its whole host seems to have failed.
-func (p *planner) healDue(rule healRule, heal *Heal, role *Role, vm VM) time.Time {
+func (h healer) healDue(rule healRule, heal *Heal, role *Role, vm VM) time.Time {
 	due := heal.Since[vm.ID].Add(rule.after)
 	if count := len(heal.Done); count > 0 {
 		if next := heal.Done[count-1].Add(rule.after); next.After(due) {
 			due = next
 		}
 	}
-	if p.hostFailed(vm.Host) {
+	if h.hostFailed(vm.Host) {
 		due = due.Add(hostPatience * rule.after)
-		p.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed as a whole: they are given more time to come back", vm.Host))
+		h.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed as a whole: they are given more time to come back", vm.Host))
 	}
 	return due
 }
 
 // hostFailed reports whether several of the service's VMs are on the host and all of
 // them are in trouble.
-func (p *planner) hostFailed(host string) bool {
+func (h healer) hostFailed(host string) bool {
 	if host == "" {
 		return false
 	}
 	troubled := 0
-	for _, role := range p.roles() {
+	for _, role := range h.roles() {
 		for _, node := range role.Nodes {
-			vm, known := p.facts[node.DeployID]
+			vm, known := h.facts[node.DeployID]
 			if !known || vm.Host != host {
 				continue
 			}
@@ -210,88 +210,88 @@ func (p *planner) hostFailed(host string) bool {
 
 // healVM has a VM retried, or puts another in its place. The old one is asked to
 // end and is no longer the role's: a host that is dead may never let it.
-func (p *planner) healVM(rule healRule, heal *Heal, role *Role, vm VM) {
+func (h healer) healVM(rule healRule, heal *Heal, role *Role, vm VM) {
 	text := fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
 	if rule.action == healRecover {
-		p.log("I", fmt.Sprintf("Role %s : %s and is recovered", role.Name, text))
-		heal.Since[vm.ID] = p.now
+		h.log("I", fmt.Sprintf("Role %s : %s and is recovered", role.Name, text))
+		heal.Since[vm.ID] = h.now
 		call := "recover"
 		if vm.Lost() {
 			call = "resume"
 		}
-		p.ask(vm, call, role.Name)
+		h.requester.ask(vm, call, role.Name)
 		return
 	}
-	p.log("I", fmt.Sprintf("Role %s : %s and is replaced", role.Name, text))
+	h.log("I", fmt.Sprintf("Role %s : %s and is replaced", role.Name, text))
 	delete(heal.Since, vm.ID)
 	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool { return n.DeployID == vm.ID })
-	p.ask(vm, "terminate-hard", role.Name)
-	p.changes = append(p.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: "replaced", Reason: text})
+	h.requester.ask(vm, "terminate-hard", role.Name)
+	h.changes = append(h.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: "replaced", Reason: text})
 }
 
 // refillHealed has VMs created for those that were replaced, in a role that
 // otherwise runs. What oned refused is tried again after the role's wait.
-func (p *planner) refillHealed(role *Role) {
+func (h healer) refillHealed(role *Role) {
 	rule, has := healRuleOf(role)
 	if !has {
-		p.followLoss(role, 0)
+		h.observer.followLoss(role, 0)
 		return
 	}
-	if p.intended(role) == 0 && p.missing(role) > 0 {
-		due := p.Heals[role.Name].Since[refusedVM].Add(rule.after)
-		if due.After(p.now) {
-			p.wakeToHeal(due)
+	if h.observer.intended(role) == 0 && h.observer.missing(role) > 0 {
+		due := h.Heals[role.Name].Since[refusedVM].Add(rule.after)
+		if due.After(h.now) {
+			h.wakeToHeal(due)
 			return
 		}
 	}
-	p.fill(role)
+	h.filler.fill(role)
 }
 
 // refusedVM stands in Heal.Since for a replacement that oned refused.
 const refusedVM = -1
 
 // delayReplacement notes that oned refused to create a replacement.
-func (p *planner) delayReplacement(role *Role, reason string) {
-	p.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
-	heal := p.Heals[role.Name]
+func (h healer) delayReplacement(role *Role, reason string) {
+	h.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
+	heal := h.Heals[role.Name]
 	heal.Since = maps.Clone(heal.Since)
 	if heal.Since == nil {
 		heal.Since = map[int]time.Time{}
 	}
-	heal.Since[refusedVM] = p.now
-	p.keepHeal(role.Name, heal)
+	heal.Since[refusedVM] = h.now
+	h.keepHeal(role.Name, heal)
 }
 
-func (p *planner) keepHeal(role string, heal Heal) {
+func (h healer) keepHeal(role string, heal Heal) {
 	if len(heal.Since) == 0 && len(heal.Done) == 0 {
-		delete(p.Heals, role)
+		delete(h.Heals, role)
 		return
 	}
-	if p.Heals == nil {
-		p.Heals = map[string]Heal{}
+	if h.Heals == nil {
+		h.Heals = map[string]Heal{}
 	}
-	p.Heals[role] = heal
+	h.Heals[role] = heal
 }
 
 // tellOnce writes into the log what has not been said about the role's healing yet.
-func (p *planner) tellOnce(heal *Heal, role *Role, message string) {
+func (h healer) tellOnce(heal *Heal, role *Role, message string) {
 	if heal.Told != message {
 		heal.Told = message
-		p.log("E", fmt.Sprintf("Role %s : it %s", role.Name, message))
+		h.log("E", fmt.Sprintf("Role %s : it %s", role.Name, message))
 	}
 }
 
 // mending notes that a VM's trouble is seen to.
-func (p *planner) mending(vm int) {
-	if p.mended == nil {
-		p.mended = map[int]bool{}
+func (h healer) mending(vm int) {
+	if h.mended == nil {
+		h.mended = map[int]bool{}
 	}
-	p.mended[vm] = true
+	h.mended[vm] = true
 }
 
 // wakeToHeal sets the deadline for healing, unless an earlier one stands.
-func (p *planner) wakeToHeal(due time.Time) {
-	if earlier, set := p.Deadlines[DeadlineHeal]; !set || due.Before(earlier) {
-		p.setDeadline(DeadlineHeal, due)
+func (h healer) wakeToHeal(due time.Time) {
+	if earlier, set := h.Deadlines[DeadlineHeal]; !set || due.Before(earlier) {
+		h.setDeadline(DeadlineHeal, due)
 	}
 }

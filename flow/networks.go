@@ -50,15 +50,15 @@ type Network struct {
 
 // networkOverdue reports whether the service has waited for the network for too long: an answer
 // of its driver that does not come is lost, as with the process of a zone's old leader.
-func (p *planner) networkOverdue(network *Network) bool {
+func (n networker) networkOverdue(network *Network) bool {
 	if network.Since.IsZero() || network.Waits != network.State {
-		network.Waits, network.Since = network.State, p.now
+		network.Waits, network.Since = network.State, n.now
 	}
-	limits := p.settings.VMDeadlines
-	if limits.LeaderChange > 0 && network.Since.Before(p.Leader.Since) && !p.now.Before(p.Leader.Since.Add(limits.LeaderChange)) {
+	limits := n.settings.VMDeadlines
+	if limits.LeaderChange > 0 && network.Since.Before(n.Leader.Since) && !n.now.Before(n.Leader.Since.Add(limits.LeaderChange)) {
 		return true
 	}
-	return limits.Network > 0 && !p.now.Before(network.Since.Add(limits.Network))
+	return limits.Network > 0 && !n.now.Before(network.Since.Add(limits.Network))
 }
 
 // stay says since when the service waits for the network.
@@ -68,29 +68,29 @@ func (n Network) stay() string {
 
 // syncNetworks brings the list of the service's own networks up to what its
 // document says. Networks that were there before the service are not its own.
-func (p *planner) syncNetworks() {
-	if p.state() == ServiceDone || len(p.Service.Body.NetworksValues) == 0 {
+func (n networker) syncNetworks() {
+	if n.state() == ServiceDone || len(n.Service.Body.NetworksValues) == 0 {
 		return
 	}
-	values, err := readNetworkValues(p.Service.Body.NetworksValues, true)
+	values, err := readNetworkValues(n.Service.Body.NetworksValues, true)
 	if err != nil {
 		return // it was refused when the service was instantiated, or is another server's
 	}
 	for _, value := range values {
 		for name, choice := range value {
-			p.syncNetwork(name, choice)
+			n.syncNetwork(name, choice)
 		}
 	}
 }
 
-func (p *planner) syncNetwork(name string, choice object) {
-	network, own := p.wantedNetwork(name, choice)
+func (n networker) syncNetwork(name string, choice object) {
+	network, own := n.wantedNetwork(name, choice)
 	if !own {
 		return
 	}
-	known := p.network(name)
+	known := n.network(name)
 	if known == nil {
-		p.Networks = append(p.Networks, network)
+		n.Networks = append(n.Networks, network)
 		return
 	}
 	if known.ID == noNetwork {
@@ -99,14 +99,14 @@ func (p *planner) syncNetwork(name string, choice object) {
 }
 
 // wantedNetwork is the network that an element of networks_values asks for.
-func (p *planner) wantedNetwork(name string, choice object) (Network, bool) {
+func (n networker) wantedNetwork(name string, choice object) (Network, bool) {
 	for _, source := range []NetworkSource{FromTemplate, FromReservation} {
 		from, named := wholeOf(choice[string(source)])
 		if !named {
 			continue
 		}
 		network := Network{
-			Name: name, Source: source, From: from, Called: name + "-" + strconv.Itoa(p.Service.ID),
+			Name: name, Source: source, From: from, Called: name + "-" + strconv.Itoa(n.Service.ID),
 			Extra: textOf(choice["extra"]), ID: noNetwork,
 		}
 		if id, made := wholeOf(choice["id"]); made {
@@ -143,119 +143,103 @@ func wholeOf(value json.RawMessage) (int, bool) {
 	return number, err == nil
 }
 
-func (p *planner) network(name string) *Network {
-	at := slices.IndexFunc(p.Networks, func(n Network) bool { return n.Name == name })
+func (n networker) network(name string) *Network {
+	at := slices.IndexFunc(n.Networks, func(n Network) bool { return n.Name == name })
 	if at < 0 {
 		return nil
 	}
-	return &p.Networks[at]
+	return &n.Networks[at]
 }
 
 // deployNetworks makes the service's own networks and waits until they are
 // READY. What an earlier failure left is removed first.
-func (p *planner) deployNetworks() {
+func (n networker) deployNetworks() {
 	waiting := false
-	for i := range p.Networks {
-		network := &p.Networks[i]
+	for i := range n.Networks {
+		network := &n.Networks[i]
 		switch {
 		case !network.Asked.IsZero():
-			p.removeNetwork(network)
+			n.removeNetwork(network)
 		case network.ID == noNetwork:
 			network.Attempted = true
-			p.act(Action{Kind: ActionCreateNetwork, Network: *network})
+			n.retrier.act(Action{Kind: ActionCreateNetwork, Network: *network})
 		case network.State == NetworkReady:
 			continue
 		case network.State.Failed():
-			p.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
+			n.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
 			return
-		case p.networkOverdue(network):
-			p.failNetworks(network.stay() + ": `onevnet recover` ends that")
+		case n.networkOverdue(network):
+			n.failNetworks(network.stay() + ": `onevnet recover` ends that")
 			return
 		}
 		waiting = true
 	}
 	if !waiting {
-		p.beginDeploying()
+		n.deployer.beginDeploying()
 	}
 }
 
-func (p *planner) failNetworks(reason string) {
-	p.log("E", reason)
-	p.actions = slices.DeleteFunc(p.actions, func(a Action) bool { return a.Kind == ActionCreateNetwork })
-	p.to(ServiceFailedDeployingNets)
+func (n networker) failNetworks(reason string) {
+	n.log("E", reason)
+	n.actions = slices.DeleteFunc(n.actions, func(a Action) bool { return a.Kind == ActionCreateNetwork })
+	n.to(ServiceFailedDeployingNets)
 }
 
 // removeNetworks removes the service's own networks. It reports whether any is left.
-func (p *planner) removeNetworks() bool {
+func (n networker) removeNetworks() bool {
 	left := false
-	for i := range p.Networks {
-		left = p.removeNetwork(&p.Networks[i]) || left
+	for i := range n.Networks {
+		left = n.removeNetwork(&n.Networks[i]) || left
 	}
 	return left
 }
 
 // removeNetwork asks for its deletion, and reports whether it is there, or may be.
-func (p *planner) removeNetwork(network *Network) bool {
-	held := p.held(retryName(ActionDeleteNetwork, network.Name))
+func (n networker) removeNetwork(network *Network) bool {
+	held := n.retrier.held(retryName(ActionDeleteNetwork, network.Name))
 	switch {
 	case network.ID == noNetwork && !network.Attempted:
 		network.Asked = time.Time{}
 		return false
 	case network.ID == noNetwork:
-		p.act(Action{Kind: ActionFindNetwork, Network: *network})
-	case network.State != NetworkLockDelete && !held && !p.now.Before(network.Asked.Add(p.settings.Look)):
-		network.Asked = p.now
-		p.actions = append(p.actions, Action{Kind: ActionDeleteNetwork, Network: *network})
+		n.retrier.act(Action{Kind: ActionFindNetwork, Network: *network})
+	case network.State != NetworkLockDelete && !held && !n.now.Before(network.Asked.Add(n.settings.Look)):
+		network.Asked = n.now
+		n.actions = append(n.actions, Action{Kind: ActionDeleteNetwork, Network: *network})
 	}
 	return true
 }
 
 // networksLeft reports whether the service has networks of its own, or may have.
-func (p *planner) networksLeft() bool {
-	return slices.ContainsFunc(p.Networks, func(n Network) bool { return n.ID != noNetwork || n.Attempted })
+func (n networker) networksLeft() bool {
+	return slices.ContainsFunc(n.Networks, func(n Network) bool { return n.ID != noNetwork || n.Attempted })
 }
 
 // undeployNetworks ends a service whose VMs have ended.
-func (p *planner) undeployNetworks() {
-	if !p.removeNetworks() {
-		p.to(ServiceDone)
+func (n networker) undeployNetworks() {
+	if !n.removeNetworks() {
+		n.to(ServiceDone)
 		return
 	}
-	for i := range p.Networks {
-		network := &p.Networks[i]
-		if network.ID != noNetwork && network.State == NetworkLockDelete && p.networkOverdue(network) {
-			p.refuseNetworkEnd(network.stay() + ": `onevnet recover` ends that")
+	for i := range n.Networks {
+		network := &n.Networks[i]
+		if network.ID != noNetwork && network.State == NetworkLockDelete && n.networkOverdue(network) {
+			n.refuseNetworkEnd(network.stay() + ": `onevnet recover` ends that")
 			return
 		}
-	}
-}
-
-// forgetNetworksAsked lets every deletion be asked for again.
-func (p *planner) forgetNetworksAsked() {
-	for i := range p.Networks {
-		if !p.Networks[i].Asked.IsZero() {
-			p.Networks[i].Asked = time.Unix(0, 0)
-		}
-	}
-}
-
-// forgetRoutersAsked lets every deletion be asked for again.
-func (p *planner) forgetRoutersAsked() {
-	for i := range p.Routers {
-		p.Routers[i].Asked = time.Time{}
 	}
 }
 
 // DoubtRequests is the state in which nothing that was asked of VMs, networks and
 // virtual routers is taken for done: after a crash it is looked for, or asked again.
 func DoubtRequests(state State) State {
-	p := planner{State: state.clone()}
+	p := draftOf(state)
 	for id, asked := range p.Asked {
 		asked.At, asked.Doubt = time.Time{}, asked.helps()
 		p.Asked[id] = asked
 	}
-	p.forgetNetworksAsked()
-	p.forgetRoutersAsked()
+	p.requester.forgetNetworksAsked()
+	p.requester.forgetRoutersAsked()
 	for i := range p.Routers {
 		p.Routers[i].Attempts = max(1, p.Routers[i].Attempts)
 	}
@@ -274,24 +258,24 @@ func WatchesNetworks(state State) bool {
 // SeeNetwork is the state with a network of the service's own as oned shows it.
 // One that is DONE, or that oned does not have, is gone: it can be made again.
 func SeeNetwork(state State, name string, id int, seen NetworkState) State {
-	p := planner{State: state.clone()}
-	network := p.network(name)
+	p := draftOf(state)
+	network := p.networker.network(name)
 	if network == nil {
 		return state
 	}
 	if seen != NetworkDone {
 		network.ID, network.State, network.Attempted = id, seen, true
-		p.writeNetwork(*network)
+		p.networker.writeNetwork(*network)
 		return p.State
 	}
 	network.ID, network.State, network.Attempted, network.Asked = noNetwork, NetworkInit, false, time.Time{}
-	p.writeNetwork(*network)
+	p.networker.writeNetwork(*network)
 	return p.State
 }
 
 // writeNetwork writes into the document which network it is, as OneFlow does.
-func (p *planner) writeNetwork(network Network) {
-	values, err := readNetworkValues(p.Service.Body.NetworksValues, true)
+func (n networker) writeNetwork(network Network) {
+	values, err := readNetworkValues(n.Service.Body.NetworksValues, true)
 	if err != nil {
 		return
 	}
@@ -309,16 +293,16 @@ func (p *planner) writeNetwork(network Network) {
 			choice["extra"] = mustMarshal(network.Extra)
 		}
 	}
-	p.Service.Body.NetworksValues = mustMarshal(values)
+	n.Service.Body.NetworksValues = mustMarshal(values)
 }
 
 // RefuseNetwork tells the state that oned refused to make a network. The service
 // fails, and what was made is removed.
 func RefuseNetwork(state State, name, message string, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
-	if network := p.network(name); network != nil && p.state() == ServiceDeployingNets {
+	if network := p.networker.network(name); network != nil && p.state() == ServiceDeployingNets {
 		network.Attempted = false
-		p.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", name, network.Source, network.From, message))
+		p.networker.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", name, network.Source, network.From, message))
 	}
 	p.settle()
 	return p.decision()
@@ -328,24 +312,24 @@ func RefuseNetwork(state State, name, message string, facts Facts, now time.Time
 // looked at again, is there.
 func RefuseNetworkEnd(state State, name, message string, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
-	if network := p.network(name); network != nil && network.ID != noNetwork {
-		p.refuseNetworkEnd(fmt.Sprintf("Network %s (%d) cannot be deleted: %s", name, network.ID, message))
+	if network := p.networker.network(name); network != nil && network.ID != noNetwork {
+		p.networker.refuseNetworkEnd(fmt.Sprintf("Network %s (%d) cannot be deleted: %s", name, network.ID, message))
 	}
 	p.settle()
 	return p.decision()
 }
 
-func (p *planner) refuseNetworkEnd(reason string) {
-	switch p.state() {
+func (n networker) refuseNetworkEnd(reason string) {
+	switch n.state() {
 	case ServiceUndeployingNets:
-		p.log("E", reason)
-		p.to(ServiceFailedUndeployingNets)
+		n.log("E", reason)
+		n.to(ServiceFailedUndeployingNets)
 	case ServiceDeployingNets:
-		p.failNetworks(reason)
+		n.failNetworks(reason)
 	case ServiceFailedDeployingNets:
-		log := p.Service.Body.Log
+		log := n.Service.Body.Log
 		if len(log) == 0 || log[len(log)-1].Message != reason {
-			p.log("E", reason)
+			n.log("E", reason)
 		}
 	}
 }
@@ -353,7 +337,7 @@ func (p *planner) refuseNetworkEnd(reason string) {
 // GiveUpNetwork tells the state that a network was not made after all.
 func GiveUpNetwork(state State, name string, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
-	if network := p.network(name); network != nil && network.ID == noNetwork {
+	if network := p.networker.network(name); network != nil && network.ID == noNetwork {
 		network.Attempted = false
 	}
 	p.settle()

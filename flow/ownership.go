@@ -92,23 +92,23 @@ func (s State) Strangers(facts Facts) []int {
 // hideStrangers takes VMs that are not the service's out of what is planned with. Nodes of
 // such VMs stay in the document until their role ends, and nothing is made in their place:
 // a service's VMs are chowned one by one.
-func (p *planner) hideStrangers() {
-	strangers := p.Strangers(p.facts)
-	p.facts = p.Service.owned(p.facts)
+func (f owners) hideStrangers() {
+	strangers := f.Strangers(f.facts)
+	f.facts = f.Service.owned(f.facts)
 	if len(strangers) == 0 {
 		return
 	}
-	p.strangers = map[string][]Node{}
+	f.strangers = map[string][]Node{}
 	for _, id := range strangers {
-		delete(p.Asked, id)
-		delete(p.Stays, id)
+		delete(f.Asked, id)
+		delete(f.Stays, id)
 	}
-	for i := range p.roles() {
-		role := &p.roles()[i]
+	for i := range f.roles() {
+		role := &f.roles()[i]
 		isForeign := func(n Node) bool { return slices.Contains(strangers, n.DeployID) }
 		for _, node := range role.Nodes {
 			if isForeign(node) {
-				p.strangers[role.Name] = append(p.strangers[role.Name], node)
+				f.strangers[role.Name] = append(f.strangers[role.Name], node)
 			}
 		}
 		role.Nodes = slices.DeleteFunc(role.Nodes, isForeign)
@@ -117,11 +117,11 @@ func (p *planner) hideStrangers() {
 
 // showStrangers puts the nodes back, but for those of roles that end: their VMs are left
 // alone.
-func (p *planner) showStrangers() {
-	for i := range p.roles() {
-		role := &p.roles()[i]
-		foreign := p.strangers[role.Name]
-		if len(foreign) == 0 || p.ending() || role.state() == RoleUndeploying || role.state() == RoleDone {
+func (f owners) showStrangers() {
+	for i := range f.roles() {
+		role := &f.roles()[i]
+		foreign := f.strangers[role.Name]
+		if len(foreign) == 0 || f.remover.ending() || role.state() == RoleUndeploying || role.state() == RoleDone {
 			continue
 		}
 		role.Nodes = append(role.Nodes, foreign...)

@@ -35,8 +35,8 @@ func Plan(state State, facts Facts, now time.Time, settings Settings) Decision {
 // a *Refusal and changes nothing.
 func Apply(state State, command Command, facts Facts, now time.Time, settings Settings) (Decision, error) {
 	p := newPlanner(state, facts, now, settings)
-	p.observe()
-	if err := p.apply(command); err != nil {
+	p.observer.observe()
+	if err := p.applier.apply(command); err != nil {
 		return Decision{State: state}, err
 	}
 	p.settle()
@@ -61,11 +61,20 @@ type planner struct {
 	gated map[int]bool
 	// wanted are the actions, by name, that the last step asked for or waits with.
 	wanted map[string]bool
+	phases
 }
 
 func newPlanner(state State, facts Facts, now time.Time, settings Settings) *planner {
-	p := &planner{State: state.clone(), facts: facts, now: now, settings: settings}
-	p.hideStrangers()
+	p := draftOf(state)
+	p.facts, p.now, p.settings = facts, now, settings
+	p.owners.hideStrangers()
+	return p
+}
+
+// draftOf returns a planner that nothing is known to but the state.
+func draftOf(state State) *planner {
+	p := &planner{State: state.clone()}
+	p.phases = phasesOf(p)
 	return p
 }
 
@@ -92,26 +101,26 @@ func (s State) clone() State {
 
 func (p *planner) decision() Decision {
 	p.giveReasons()
-	p.showStrangers()
+	p.owners.showStrangers()
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
 }
 
 // settle makes every step that is due, then sets the deadlines.
 func (p *planner) settle() {
-	p.observe()
-	p.followStays()
-	p.retryFailing()
-	p.unstickStrays()
-	p.syncNetworks()
+	p.observer.observe()
+	p.tracker.followStays()
+	p.recoverer.retryFailing()
+	p.recoverer.unstickStrays()
+	p.networker.syncNetworks()
 	for range maxSteps {
 		before := p.state()
 		delete(p.Deadlines, DeadlineHeal)
 		p.wanted = nil
 		p.step()
 		if p.state() == before {
-			p.followStays() // roles have changed their states
-			p.dropRetries()
-			p.setDeadlines()
+			p.tracker.followStays() // roles have changed their states
+			p.retrier.dropRetries()
+			p.deadliner.setDeadlines()
 			return
 		}
 	}
@@ -122,61 +131,27 @@ func (p *planner) settle() {
 func (p *planner) step() {
 	switch p.state() {
 	case ServicePending:
-		p.prepare()
+		p.deployer.prepare()
 		p.to(ServiceDeployingNets)
 	case ServiceDeployingNets:
-		p.deployNetworks()
+		p.networker.deployNetworks()
 	case ServiceFailedDeployingNets:
-		p.removeNetworks()
+		p.networker.removeNetworks()
 	case ServiceDeploying, ServiceHold:
-		p.deploy()
+		p.deployer.deploy()
 	case ServiceRunning, ServiceWarning:
-		p.watch()
+		p.watcher.watch()
 	case ServiceScaling:
-		p.scale()
+		p.scaler.scale()
 	case ServiceCooldown:
-		p.cool()
+		p.scaler.cool()
 	case ServiceUndeploying:
-		p.undeploy()
+		p.undeployer.undeploy()
 	case ServiceUndeployingNets:
-		p.undeployNetworks()
+		p.networker.undeployNetworks()
 	case ServiceDone:
-		p.act(Action{Kind: ActionDeleteDocument})
+		p.retrier.act(Action{Kind: ActionDeleteDocument})
 	}
-}
-
-// prepare gives every role the attributes that a looked-at role has.
-func (p *planner) prepare() {
-	for i := range p.roles() {
-		role := &p.roles()[i]
-		if role.Nodes == nil {
-			role.Nodes = []Node{}
-		}
-		if role.OnHold == nil {
-			role.OnHold = new(bool)
-		}
-		if role.Cooldown == nil && !role.isRouter() {
-			seconds := int(p.settings.Cooldown / time.Second)
-			role.Cooldown = &seconds
-		}
-		if role.State == nil {
-			pending := RolePending
-			role.State = &pending
-		}
-		p.noticeSchedules(role)
-	}
-}
-
-// beginDeploying gives every role what its VMs are made with.
-func (p *planner) beginDeploying() {
-	for i := range p.roles() {
-		p.fillContents(&p.roles()[i])
-	}
-	if p.everyRoleHolds() {
-		p.to(ServiceHold)
-		return
-	}
-	p.to(ServiceDeploying)
 }
 
 // to takes the service along its table of transitions.
@@ -189,7 +164,7 @@ func (p *planner) to(next ServiceState) {
 	p.entered = true
 	delete(p.Deadlines, DeadlineLook)
 	if next.Failed() {
-		p.forgetAskedOfNodes()
+		p.requester.forgetAskedOfNodes()
 	}
 	p.log("I", "New state: "+next.String())
 	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
@@ -260,78 +235,6 @@ func (p *planner) everyRole(states ...RoleState) bool {
 // anyRole reports whether a role is in the state.
 func (p *planner) anyRole(state RoleState) bool {
 	return slices.ContainsFunc(p.roles(), func(r Role) bool { return r.state() == state })
-}
-
-// setDeadlines names when to look again. A deadline that stands is kept, so
-// that a stream of events cannot put it off for ever.
-func (p *planner) setDeadlines() {
-	for name, due := range p.Deadlines {
-		if !due.After(p.now) {
-			delete(p.Deadlines, name)
-		}
-	}
-	if p.state() == ServiceCooldown {
-		p.setDeadline(DeadlineCooldown, p.CooldownUntil)
-	} else {
-		delete(p.Deadlines, DeadlineCooldown)
-	}
-	p.setPolicyDeadlines()
-	p.setRetryDeadline()
-	if p.looksAgain() {
-		if _, set := p.Deadlines[DeadlineLook]; !set {
-			p.setDeadline(DeadlineLook, p.now.Add(p.patience()))
-		}
-	} else if !p.entered && p.state() != ServiceRunning {
-		delete(p.Deadlines, DeadlineLook)
-	}
-	p.setStayDeadline()
-}
-
-// setPolicyDeadlines: policies are for services that run.
-func (p *planner) setPolicyDeadlines() {
-	due, has := p.Service.nextSchedule(p.now)
-	if state := p.state(); state != ServiceRunning && state != ServiceWarning {
-		has = false
-		delete(p.Deadlines, DeadlineRefill)
-	}
-	if has {
-		p.setDeadline(DeadlineSchedule, due)
-	} else {
-		delete(p.Deadlines, DeadlineSchedule)
-	}
-}
-
-// looksAgain: while waiting or in trouble, and once after coming to rest, in
-// case the last event told an older truth.
-func (p *planner) looksAgain() bool {
-	state := p.state()
-	return state.Waiting() || state == ServiceWarning || state == ServiceHold || len(p.Asked) > 0 ||
-		state == ServiceFailedDeployingNets && p.networksLeft() || p.entered && !state.Failed()
-}
-
-// patience is for how long nothing is looked at. Services that wait for nothing
-// which they have asked for take up to twice as long, each its own time: when a host
-// fails, thousands come into trouble at once, and are not to ask oned all at once
-// from then on. Multiples of the golden ratio lie evenly, also those of ids
-// that follow each other.
-func (p *planner) patience() time.Duration {
-	look := p.settings.Look
-	switch p.state() {
-	case ServiceRunning, ServiceWarning, ServiceHold:
-		if len(p.Asked) == 0 {
-			const golden, fractions = 2654435769, 1 << 10
-			share := uint32(p.Service.ID) * golden >> 22 //nolint:gosec // any number will do
-			return look + look/fractions*time.Duration(share)
-		}
-	}
-	return look
-}
-
-func (p *planner) setDeadline(name string, due time.Time) {
-	if p.Deadlines == nil {
-		p.Deadlines = map[string]time.Time{}
-	}
-	p.Deadlines[name] = due
 }
 
 // flag reads an optional boolean.

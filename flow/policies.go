@@ -3,7 +3,6 @@ package flow
 import (
 	"encoding/json"
 	"math"
-	"time"
 )
 
 // policy is an elasticity or scheduled policy as far as decisions need it. What
@@ -136,22 +135,4 @@ func percentage(cardinality int, by policy) int {
 		return -change
 	}
 	return change
-}
-
-// mayAdjust reports whether policies can scale the role now.
-func (p *planner) mayAdjust(role *Role) bool {
-	return !role.isRouter() && p.intended(role) == 0 && (role.state() == RoleRunning || role.state() == RoleWarning)
-}
-
-// adjust scales the role to what a policy wants of it; it reports whether the role
-// scales. The service follows when all roles have been looked at.
-func (p *planner) adjust(role *Role, wanted int, cooldown *int, reason string) bool {
-	if wanted == role.Cardinality {
-		return false
-	}
-	p.beginScale(role, wanted, reason)
-	if cooldown != nil {
-		p.setRoleCooldown(role.Name, time.Duration(*cooldown)*time.Second)
-	}
-	return true
 }

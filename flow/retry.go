@@ -65,40 +65,40 @@ func requestName(call string, vm int) string { return fmt.Sprintf("%s vm %d", ca
 // a while, for no longer than Settings.RetryFor; then it has failed for oned's last reason.
 func Postpone(state State, action Action, message string, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
-	p.postpone(action, message)
+	p.retrier.postpone(action, message)
 	p.settle()
 	return p.decision()
 }
 
-func (p *planner) postpone(action Action, message string) {
-	if p.moving(action) {
+func (r retrier) postpone(action Action, message string) {
+	if r.moving(action) {
 		return
 	}
 	name := action.Name()
-	retry, again := p.Retries[name]
+	retry, again := r.Retries[name]
 	switch {
 	case !again:
-		retry = Retry{Kind: action.Kind, Role: action.Role, Call: action.describe(), Since: p.now}
-	case retry.Term == p.Leader.Term: // a leader that loses its place refuses everything
-		retry.Spent += min(p.now.Sub(retry.Last), longestAttempt)
+		retry = Retry{Kind: action.Kind, Role: action.Role, Call: action.describe(), Since: r.now}
+	case retry.Term == r.Leader.Term: // a leader that loses its place refuses everything
+		retry.Spent += min(r.now.Sub(retry.Last), longestAttempt)
 	}
 	retry.Attempts++
-	retry.Last, retry.Message, retry.Term = p.now, message, p.Leader.Term
-	p.doubtAction(action)
+	retry.Last, retry.Message, retry.Term = r.now, message, r.Leader.Term
+	r.doubtAction(action)
 	pause := min(firstRetry<<min(retry.Attempts-1, 10), longestRetry)
-	if retry.Spent >= p.settings.retryFor() {
+	if retry.Spent >= r.settings.retryFor() {
 		if action.Kind != ActionDeleteDocument {
-			delete(p.Retries, name)
-			p.giveUp(action, fmt.Sprintf("%s (tried %d times since %s)", message, retry.Attempts, retry.Since.UTC().Format(time.RFC3339)))
+			delete(r.Retries, name)
+			r.giveUp(action, fmt.Sprintf("%s (tried %d times since %s)", message, retry.Attempts, retry.Since.UTC().Format(time.RFC3339)))
 			return
 		}
 		pause = rarestRetry
 	}
-	retry.Next = p.now.Add(pause)
-	if p.Retries == nil {
-		p.Retries = map[string]Retry{}
+	retry.Next = r.now.Add(pause)
+	if r.Retries == nil {
+		r.Retries = map[string]Retry{}
 	}
-	p.Retries[name] = retry
+	r.Retries[name] = retry
 }
 
 // PassingRefusal reports whether a refusal of the action because of its VM's state is
@@ -111,85 +111,85 @@ func PassingRefusal(action Action) bool {
 
 // moving reports whether the action is a request to a VM that oned is at work on: it is
 // asked again when the VM has moved on, and by the next look at the latest.
-func (p *planner) moving(action Action) bool {
-	vm, known := p.facts[action.VM]
-	return (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || p.between(vm))
+func (r retrier) moving(action Action) bool {
+	vm, known := r.facts[action.VM]
+	return (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || r.requester.between(vm))
 }
 
 // doubtAction notes that nobody knows whether the action was carried out.
-func (p *planner) doubtAction(action Action) {
+func (r retrier) doubtAction(action Action) {
 	switch action.Kind {
 	case ActionCreateVM:
-		for i := range p.Intents {
-			if p.Intents[i].Key == action.Intent.Key {
-				p.Intents[i].Attempts++
+		for i := range r.Intents {
+			if r.Intents[i].Key == action.Intent.Key {
+				r.Intents[i].Attempts++
 			}
 		}
 	case ActionCreateRouter:
-		p.router(action.Role).Attempts++
+		r.routing.router(action.Role).Attempts++
 	case ActionDeleteRouter:
-		p.router(action.Role).Asked = time.Time{}
+		r.routing.router(action.Role).Asked = time.Time{}
 	case ActionDeleteNetwork:
-		if network := p.network(action.Network.Name); network != nil {
+		if network := r.networker.network(action.Network.Name); network != nil {
 			network.Asked = time.Unix(0, 0)
 		}
 	case ActionVM, ActionRecoverVM:
-		if asked, pending := p.Asked[action.VM]; pending {
+		if asked, pending := r.Asked[action.VM]; pending {
 			asked.Refused = true
-			p.Asked[action.VM] = asked
+			r.Asked[action.VM] = asked
 		}
 	}
 }
 
 // giveUp fails what the action was for.
-func (p *planner) giveUp(action Action, message string) {
-	role, network := p.role(action.Role), p.network(action.Network.Name)
+func (r retrier) giveUp(action Action, message string) {
+	role, network := r.role(action.Role), r.networker.network(action.Network.Name)
 	switch action.Kind {
 	case ActionCreateVM:
-		p.refuseIntent(action.Intent, message)
+		r.filler.refuseIntent(action.Intent, message)
 	case ActionFindVM:
-		p.failToEnd(role, fmt.Sprintf("it cannot be found out whether VM %s exists: %s", action.Intent.Name, message))
+		r.failToEnd(role, fmt.Sprintf("it cannot be found out whether VM %s exists: %s", action.Intent.Name, message))
 	case ActionVM, ActionRecoverVM:
-		if vm, known := p.facts[action.VM]; known {
-			p.refuseVM(vm, message)
+		if vm, known := r.facts[action.VM]; known {
+			r.requester.refuseVM(vm, message)
 		}
 	case ActionCreateNetwork:
-		if network != nil && p.state() == ServiceDeployingNets {
-			p.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", network.Name, network.Source, network.From, message))
+		if network != nil && r.state() == ServiceDeployingNets {
+			r.networker.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", network.Name, network.Source, network.From, message))
 		}
 	case ActionFindNetwork, ActionDeleteNetwork:
 		if network != nil {
-			p.refuseNetworkEnd(fmt.Sprintf("Network %s cannot be deleted: %s", network.Called, message))
+			r.networker.refuseNetworkEnd(fmt.Sprintf("Network %s cannot be deleted: %s", network.Called, message))
 		}
 	case ActionCreateRouter:
 		if role != nil && (role.state() == RoleDeploying || role.state() == RoleHold) {
-			p.failRole(role, RoleFailedDeploying, "the virtual router could not be made: "+message)
+			r.deployer.failRole(role, RoleFailedDeploying, "the virtual router could not be made: "+message)
 		}
 	case ActionFindRouter, ActionDeleteRouter:
-		p.failToEnd(role, "the virtual router cannot be deleted: "+message)
+		r.failToEnd(role, "the virtual router cannot be deleted: "+message)
 	}
 }
 
-func (p *planner) failToEnd(role *Role, reason string) {
+func (r retrier) failToEnd(role *Role, reason string) {
 	if role != nil && role.state() == RoleUndeploying {
-		p.failRole(role, RoleFailedUndeploying, reason)
+		r.deployer.failRole(role, RoleFailedUndeploying, reason)
 	}
 }
 
 // held reports whether an action that is wanted waits for its next attempt.
-func (p *planner) held(name string) bool {
-	if p.wanted == nil {
-		p.wanted = map[string]bool{}
+func (r retrier) held(name string) bool {
+	if r.wanted == nil {
+		r.wanted = map[string]bool{}
 	}
-	p.wanted[name] = true
-	return p.now.Before(p.Retries[name].Next)
+	r.wanted[name] = true
+	return r.now.Before(r.Retries[name].Next)
 }
 
 // creationHeld reports whether oned has just not made a VM of the role: the others wait
 // with it.
-func (p *planner) creationHeld(role *Role) bool {
-	for _, retry := range p.Retries {
-		if retry.Kind == ActionCreateVM && retry.Role == role.Name && p.now.Before(retry.Next) {
+func (r retrier) creationHeld(role *Role) bool {
+	for _, retry := range r.Retries {
+		if retry.Kind == ActionCreateVM && retry.Role == role.Name && r.now.Before(retry.Next) {
 			return true
 		}
 	}
@@ -197,35 +197,35 @@ func (p *planner) creationHeld(role *Role) bool {
 }
 
 // act adds an action unless it waits for its next attempt.
-func (p *planner) act(action Action) {
-	if !p.held(action.Name()) {
-		p.actions = append(p.actions, action)
+func (r retrier) act(action Action) {
+	if !r.held(action.Name()) {
+		r.actions = append(r.actions, action)
 	}
 }
 
 // dropRetries forgets the retries of what is not wanted any more.
-func (p *planner) dropRetries() {
-	for vm, asked := range p.Asked {
-		p.held(requestName(asked.Action, vm))
+func (r retrier) dropRetries() {
+	for vm, asked := range r.Asked {
+		r.held(requestName(asked.Action, vm))
 	}
-	for name := range p.Retries {
-		if !p.wanted[name] {
-			delete(p.Retries, name)
+	for name := range r.Retries {
+		if !r.wanted[name] {
+			delete(r.Retries, name)
 		}
 	}
 }
 
 // setRetryDeadline wakes the service when the next of its retries is due.
-func (p *planner) setRetryDeadline() {
-	delete(p.Deadlines, DeadlineRetry)
+func (r retrier) setRetryDeadline() {
+	delete(r.Deadlines, DeadlineRetry)
 	var next []time.Time
-	for _, retry := range p.Retries {
-		if retry.Next.After(p.now) {
+	for _, retry := range r.Retries {
+		if retry.Next.After(r.now) {
 			next = append(next, retry.Next)
 		}
 	}
 	if len(next) > 0 {
-		p.setDeadline(DeadlineRetry, slices.MinFunc(next, time.Time.Compare))
+		r.setDeadline(DeadlineRetry, slices.MinFunc(next, time.Time.Compare))
 	}
 }
 

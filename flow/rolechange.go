@@ -8,25 +8,6 @@ import (
 	"time"
 )
 
-// applyAddRole puts a new role into a running service; the steps deploy it.
-func (p *planner) applyAddRole(arguments AddRoleArguments) error {
-	if state := p.state(); state != ServiceRunning {
-		return refuse(RefusedState, "service %d is %s: roles can be added when it is RUNNING", p.Service.ID, state)
-	}
-	role, err := readRole(arguments.Role, p.roles(), p.now)
-	if err != nil {
-		return refuse(RefusedInput, "the role cannot be added to service %d: %v", p.Service.ID, err)
-	}
-	if p.role(role.Name) != nil {
-		return refuse(RefusedState, "service %d has a role %s already", p.Service.ID, role.Name)
-	}
-	p.Service.Body.Roles = append(p.roles(), role)
-	p.prepare()
-	p.fillContents(p.role(role.Name))
-	p.to(ServiceDeploying)
-	return nil
-}
-
 // readRole reads a role as clients write it, as an object or as a text that
 // holds one, against the roles that are there.
 func readRole(text json.RawMessage, others []Role, now time.Time) (Role, error) {
@@ -68,63 +49,46 @@ func ofRole(err error) error {
 	return told
 }
 
-// applyRemoveRole has a role end; once its VMs are DONE it is taken out.
-func (p *planner) applyRemoveRole(arguments RemoveRoleArguments) error {
-	role, state := p.role(arguments.Role), p.state()
-	switch {
-	case role == nil:
-		return refuse(RefusedMissing, "%s", p.Service.NoRole(arguments.Role))
-	case state != ServiceRunning && state != ServiceWarning:
-		return refuse(RefusedState, "service %d is %s: roles can be removed when it is RUNNING", p.Service.ID, state)
-	case !role.state().CanBecome(RoleUndeploying):
-		return refuse(RefusedState, "role %s is %s already", role.Name, role.state())
-	}
-	p.Removing = role.Name
-	p.beginEnd(role)
-	p.to(ServiceUndeploying)
-	return nil
-}
-
 // removeRole follows the end of the role that is to be removed; the others run on.
-func (p *planner) removeRole(role *Role) {
+func (r remover) removeRole(role *Role) {
 	if role.state() == RoleUndeploying {
-		p.endRole(role)
+		r.undeployer.endRole(role)
 	}
 	switch role.state() {
 	case RoleFailedUndeploying:
-		p.to(ServiceFailedUndeploying)
+		r.to(ServiceFailedUndeploying)
 	case RoleDone:
-		p.dropRole(role.Name)
-		p.to(ServiceRunning)
+		r.dropRole(role.Name)
+		r.to(ServiceRunning)
 	}
 }
 
 // dropRole takes a role out of the service. Roles that had it as a parent wait
 // for it no longer.
-func (p *planner) dropRole(name string) {
-	p.Removing = ""
-	delete(p.Heals, name)
-	delete(p.Ordinals, name)
-	p.Service.Body.Roles = slices.DeleteFunc(p.roles(), func(r Role) bool { return r.Name == name })
-	for i := range p.roles() {
-		role := &p.roles()[i]
+func (r remover) dropRole(name string) {
+	r.Removing = ""
+	delete(r.Heals, name)
+	delete(r.Ordinals, name)
+	r.Service.Body.Roles = slices.DeleteFunc(r.roles(), func(r Role) bool { return r.Name == name })
+	for i := range r.roles() {
+		role := &r.roles()[i]
 		role.Parents = slices.DeleteFunc(slices.Clone(role.Parents), func(parent string) bool { return parent == name })
 	}
 }
 
 // removing is the role that is to be removed while the others run on, nil if
 // the whole service ends.
-func (p *planner) removing() *Role {
-	if p.Removing == "" {
+func (r remover) removing() *Role {
+	if r.Removing == "" {
 		return nil
 	}
-	return p.role(p.Removing)
+	return r.role(r.Removing)
 }
 
 // ending reports whether all roles are to end.
-func (p *planner) ending() bool {
-	state := p.state()
-	return (state == ServiceUndeploying || state == ServiceFailedUndeploying) && p.removing() == nil
+func (r remover) ending() bool {
+	state := r.state()
+	return (state == ServiceUndeploying || state == ServiceFailedUndeploying) && r.removing() == nil
 }
 
 // asRefusal is what an unusable input is refused with.

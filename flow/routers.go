@@ -41,69 +41,69 @@ func (s Service) Router(role string) (int, bool) {
 func (r *Role) isRouter() bool { return r.Type == RoleTypeVR }
 
 // router is what was decided about the role's virtual router.
-func (p *planner) router(role string) *Router {
-	at := slices.IndexFunc(p.Routers, func(r Router) bool { return r.Role == role })
+func (r routing) router(role string) *Router {
+	at := slices.IndexFunc(r.Routers, func(r Router) bool { return r.Role == role })
 	if at >= 0 {
-		return &p.Routers[at]
+		return &r.Routers[at]
 	}
-	stamp := strconv.FormatInt(p.now.UnixMicro(), 36)
-	p.Routers = append(p.Routers, Router{Role: role, Key: fmt.Sprintf("%d-%s-router-%s", p.Service.ID, role, stamp)})
-	return &p.Routers[len(p.Routers)-1]
+	stamp := strconv.FormatInt(r.now.UnixMicro(), 36)
+	r.Routers = append(r.Routers, Router{Role: role, Key: fmt.Sprintf("%d-%s-router-%s", r.Service.ID, role, stamp)})
+	return &r.Routers[len(r.Routers)-1]
 }
 
 // forgetRouter drops what was decided about a router that is gone.
-func (p *planner) forgetRouter(role string) {
-	p.Routers = slices.DeleteFunc(p.Routers, func(r Router) bool { return r.Role == role })
+func (r routing) forgetRouter(role string) {
+	r.Routers = slices.DeleteFunc(r.Routers, func(r Router) bool { return r.Role == role })
 }
 
 // lacksRouter reports whether the role's virtual router has to come before its VMs,
 // and has it made.
-func (p *planner) lacksRouter(role *Role) bool {
+func (r routing) lacksRouter(role *Role) bool {
 	if !role.isRouter() || role.VRouterID != nil {
 		return false
 	}
-	p.actOnRouter(ActionCreateRouter, *p.router(role.Name))
+	r.actOnRouter(ActionCreateRouter, *r.router(role.Name))
 	return true
 }
 
 // actOnRouter adds an action on a router once.
-func (p *planner) actOnRouter(kind ActionKind, router Router) {
-	if !slices.ContainsFunc(p.actions, func(a Action) bool { return a.Kind == kind && a.Role == router.Role }) {
-		p.act(Action{Kind: kind, Role: router.Role, Router: router})
+func (r routing) actOnRouter(kind ActionKind, router Router) {
+	if !slices.ContainsFunc(r.actions, func(a Action) bool { return a.Kind == kind && a.Role == router.Role }) {
+		r.retrier.act(Action{Kind: kind, Role: router.Role, Router: router})
 	}
 }
 
 // endRouter ends the role's virtual router, which ends its VMs: oned does not
 // let them be ended one by one. It reports whether it is there, or may be.
-func (p *planner) endRouter(role *Role) bool {
+func (r routing) endRouter(role *Role) bool {
 	if !role.isRouter() {
 		return false
 	}
-	router := p.router(role.Name)
-	held := p.held(retryName(ActionDeleteRouter, role.Name))
+	router := r.router(role.Name)
+	held := r.retrier.held(retryName(ActionDeleteRouter, role.Name))
 	switch {
 	case role.VRouterID == nil && router.Attempts == 0:
-		p.forgetRouter(role.Name)
+		r.forgetRouter(role.Name)
 		return false
 	case role.VRouterID == nil:
-		p.actOnRouter(ActionFindRouter, *router)
-	case !held && !p.now.Before(router.Asked.Add(p.settings.Look)):
-		router.Asked = p.now
-		p.actOnRouter(ActionDeleteRouter, *router)
+		r.actOnRouter(ActionFindRouter, *router)
+	case !held && !r.now.Before(router.Asked.Add(r.settings.Look)):
+		router.Asked = r.now
+		r.actOnRouter(ActionDeleteRouter, *router)
 	}
 	return true
 }
 
 // nameRouter writes the router's name into the role's template_contents, after
 // everything else, as recorded.
-func (p *planner) nameRouter(role *Role) {
+func (r routing) nameRouter(role *Role) {
 	if !role.isRouter() {
 		return
 	}
 	if _, named := attributesOf(role.TemplateContents)["NAME"]; named {
 		return
 	}
-	member := `"NAME":` + string(mustMarshal(p.routerName(role))) + "}"
+	member := `"NAME":` + string(mustMarshal(r.routerName(role))) + "}"
 	rest := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(role.TemplateContents)), "}"))
 	if rest != "{" {
 		rest += ","
@@ -111,17 +111,17 @@ func (p *planner) nameRouter(role *Role) {
 	role.TemplateContents = json.RawMessage(rest + member)
 }
 
-func (p *planner) routerName(role *Role) string {
+func (r routing) routerName(role *Role) string {
 	return strings.NewReplacer(
-		"$SERVICE_ID", strconv.Itoa(p.Service.ID),
-		"$SERVICE_NAME", p.Service.Body.Name,
+		"$SERVICE_ID", strconv.Itoa(r.Service.ID),
+		"$SERVICE_NAME", r.Service.Body.Name,
 		"$ROLE_NAME", role.Name,
-	).Replace(p.settings.routerNameTemplate())
+	).Replace(r.settings.routerNameTemplate())
 }
 
 // SeeRouter is the state with the role's virtual router as oned shows it.
 func SeeRouter(state State, role string, id int, addresses []FloatingIP) State {
-	p := planner{State: state.clone()}
+	p := draftOf(state)
 	held := p.role(role)
 	if held == nil {
 		return state
@@ -134,19 +134,19 @@ func SeeRouter(state State, role string, id int, addresses []FloatingIP) State {
 // RouterGone is the state without the role's virtual router: it was deleted, or
 // was not made after all.
 func RouterGone(state State, role string) State {
-	p := planner{State: state.clone()}
+	p := draftOf(state)
 	if held := p.role(role); held != nil {
 		held.VRouterID, held.VRouterIPs = nil, nil
 	}
-	p.forgetRouter(role)
+	p.routing.forgetRouter(role)
 	return p.State
 }
 
 // DoubtRouter is the state in which the role's virtual router may have been
 // made although no answer came.
 func DoubtRouter(state State, role string) State {
-	p := planner{State: state.clone()}
-	p.router(role).Attempts++
+	p := draftOf(state)
+	p.routing.router(role).Attempts++
 	return p.State
 }
 
@@ -154,9 +154,9 @@ func DoubtRouter(state State, role string) State {
 func RefuseRouter(state State, role, message string, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
 	held := p.role(role)
-	p.forgetRouter(role)
+	p.routing.forgetRouter(role)
 	if held != nil && (held.state() == RoleDeploying || held.state() == RoleHold) {
-		p.failRole(held, RoleFailedDeploying, "the virtual router could not be made: "+message)
+		p.deployer.failRole(held, RoleFailedDeploying, "the virtual router could not be made: "+message)
 	}
 	p.settle()
 	return p.decision()
@@ -166,7 +166,7 @@ func RefuseRouter(state State, role, message string, facts Facts, now time.Time,
 func RefuseRouterEnd(state State, role, message string, facts Facts, now time.Time, settings Settings) Decision {
 	p := newPlanner(state, facts, now, settings)
 	if held := p.role(role); held != nil && held.state() == RoleUndeploying {
-		p.failRole(held, RoleFailedUndeploying, "the virtual router cannot be deleted: "+message)
+		p.deployer.failRole(held, RoleFailedUndeploying, "the virtual router cannot be deleted: "+message)
 	}
 	p.settle()
 	return p.decision()

@@ -6,66 +6,66 @@ import (
 )
 
 // scale takes the scaling roles on.
-func (p *planner) scale() {
-	for i := range p.roles() {
-		p.scaleRole(&p.roles()[i])
+func (s scaler) scale() {
+	for i := range s.roles() {
+		s.scaleRole(&s.roles()[i])
 	}
 	switch {
-	case p.anyRole(RoleFailedScaling):
-		p.to(ServiceFailedScaling)
-	case !p.anyRole(RoleScaling):
-		p.to(ServiceCooldown)
+	case s.anyRole(RoleFailedScaling):
+		s.to(ServiceFailedScaling)
+	case !s.anyRole(RoleScaling):
+		s.to(ServiceCooldown)
 	}
 }
 
 // scaleRole takes a scaling role on.
-func (p *planner) scaleRole(role *Role) {
+func (s scaler) scaleRole(role *Role) {
 	switch {
 	case role.state() != RoleScaling:
 		return
 	case role.shrinking():
-		p.shrink(role)
+		s.shrink(role)
 	default:
-		p.healRole(role)
-		if p.unstickRole(role, role.Nodes, false, RoleFailedScaling) {
-			p.fill(role)
-			p.arrive(role, RoleCooldown, RoleFailedScaling)
+		s.healer.healRole(role)
+		if s.recoverer.unstickRole(role, role.Nodes, false, RoleFailedScaling) {
+			s.filler.fill(role)
+			s.deployer.arrive(role, RoleCooldown, RoleFailedScaling)
 		}
 	}
 	if role.state() == RoleCooldown {
-		p.startCooldown(role)
+		s.startCooldown(role)
 	}
 }
 
 // shrink ends the role's oldest VMs until its cardinality is reached.
-func (p *planner) shrink(role *Role) {
-	leaving := p.victims(role)
-	if !p.unstickRole(role, leaving, true, RoleFailedScaling) {
+func (s scaler) shrink(role *Role) {
+	leaving := s.victims(role)
+	if !s.recoverer.unstickRole(role, leaving, true, RoleFailedScaling) {
 		return
 	}
 	for _, node := range leaving {
-		vm, known := p.facts[node.DeployID]
-		if !known || vm.Ending() || p.beingRetried(vm) {
+		vm, known := s.facts[node.DeployID]
+		if !known || vm.Ending() || s.recoverer.beingRetried(vm) {
 			continue
 		}
-		if p.failedToEnd(vm) {
-			p.failRole(role, RoleFailedScaling, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
+		if s.undeployer.failedToEnd(vm) {
+			s.deployer.failRole(role, RoleFailedScaling, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
 			return
 		}
-		p.ask(vm, p.endCall(vm, p.shutdownAction(role)), role.Name)
+		s.requester.ask(vm, s.recoverer.endCall(vm, s.undeployer.shutdownAction(role)), role.Name)
 	}
 	if len(leaving) == 0 {
-		p.roleTo(role, RoleCooldown, "")
+		s.roleTo(role, RoleCooldown, "")
 	}
 }
 
 // victims are the nodes that a shrinking role is to lose: those that end or were asked to
 // already, and of the others the oldest.
-func (p *planner) victims(role *Role) []Node {
+func (s scaler) victims(role *Role) []Node {
 	surplus := len(role.Nodes) - role.Cardinality
 	var chosen, others []Node
 	for _, node := range role.Nodes {
-		if vm, known := p.facts[node.DeployID]; p.AskedToEnd(node.DeployID) || known && vm.Ending() {
+		if vm, known := s.facts[node.DeployID]; s.AskedToEnd(node.DeployID) || known && vm.Ending() {
 			chosen = append(chosen, node)
 		} else {
 			others = append(others, node)
@@ -77,51 +77,110 @@ func (p *planner) victims(role *Role) []Node {
 	return chosen
 }
 
-func (p *planner) startCooldown(role *Role) {
+func (s scaler) startCooldown(role *Role) {
 	role.ScaleWay = nil
-	wait := p.settings.Cooldown
+	wait := s.settings.Cooldown
 	if role.Cooldown != nil {
 		wait = time.Duration(*role.Cooldown) * time.Second
 	}
-	if asked, has := p.PolicyCooldowns[role.Name]; has {
+	if asked, has := s.PolicyCooldowns[role.Name]; has {
 		wait = asked
-		delete(p.PolicyCooldowns, role.Name)
+		delete(s.PolicyCooldowns, role.Name)
 	}
-	if until := p.now.Add(wait); until.After(p.CooldownUntil) {
-		p.CooldownUntil = until
+	if until := s.now.Add(wait); until.After(s.CooldownUntil) {
+		s.CooldownUntil = until
 	}
 }
 
 // setRoleCooldown notes how long the cooldown of the scaling that begins is to be.
-func (p *planner) setRoleCooldown(role string, wait time.Duration) {
-	if p.PolicyCooldowns == nil {
-		p.PolicyCooldowns = map[string]time.Duration{}
+func (s scaler) setRoleCooldown(role string, wait time.Duration) {
+	if s.PolicyCooldowns == nil {
+		s.PolicyCooldowns = map[string]time.Duration{}
 	}
-	p.PolicyCooldowns[role] = wait
+	s.PolicyCooldowns[role] = wait
 }
 
 // cool ends the cooldown when its time has come. A service found in COOLDOWN
 // without a time (another server started it) gets its whole cooldown again.
-func (p *planner) cool() {
-	if p.CooldownUntil.IsZero() {
-		for i := range p.roles() {
-			if p.roles()[i].state() == RoleCooldown {
-				p.startCooldown(&p.roles()[i])
+func (s scaler) cool() {
+	if s.CooldownUntil.IsZero() {
+		for i := range s.roles() {
+			if s.roles()[i].state() == RoleCooldown {
+				s.startCooldown(&s.roles()[i])
 			}
 		}
 	}
-	if p.now.Before(p.CooldownUntil) {
+	if s.now.Before(s.CooldownUntil) {
 		return
 	}
-	p.endCooldown()
+	s.endCooldown()
 }
 
-func (p *planner) endCooldown() {
-	for i := range p.roles() {
-		if p.roles()[i].state() == RoleCooldown {
-			p.roleTo(&p.roles()[i], RoleRunning, "")
+func (s scaler) endCooldown() {
+	for i := range s.roles() {
+		if s.roles()[i].state() == RoleCooldown {
+			s.roleTo(&s.roles()[i], RoleRunning, "")
 		}
 	}
-	p.CooldownUntil = time.Time{}
-	p.to(ServiceRunning)
+	s.CooldownUntil = time.Time{}
+	s.to(ServiceRunning)
+}
+
+// mayAdjust reports whether policies can scale the role now.
+func (s scaler) mayAdjust(role *Role) bool {
+	return !role.isRouter() && s.observer.intended(role) == 0 && (role.state() == RoleRunning || role.state() == RoleWarning)
+}
+
+// adjust scales the role to what a policy wants of it; it reports whether the role
+// scales. The service follows when all roles have been looked at.
+func (s scaler) adjust(role *Role, wanted int, cooldown *int, reason string) bool {
+	if wanted == role.Cardinality {
+		return false
+	}
+	s.beginScale(role, wanted, reason)
+	if cooldown != nil {
+		s.setRoleCooldown(role.Name, time.Duration(*cooldown)*time.Second)
+	}
+	return true
+}
+
+// beginScale has the role scale; the service is to follow.
+func (s scaler) beginScale(role *Role, cardinality int, reason string) {
+	way, direction := ScaleUp, "up"
+	if cardinality < role.Cardinality {
+		way, direction = ScaleDown, "down"
+	}
+	s.log("I", fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, cardinality))
+	role.Cardinality = cardinality
+	role.ScaleWay = &way
+	forgetTrueEvals(role)
+	delete(s.PolicyCooldowns, role.Name)
+	s.roleTo(role, RoleScaling, reason)
+}
+
+func (s scaler) mayScale(role *Role, arguments ScaleArguments) error {
+	wanted, state := arguments.Cardinality, s.state()
+	switch {
+	case wanted < 0:
+		return refuse(RefusedInput, "role %s cannot have %d VMs: the cardinality must be 0 or more", role.Name, wanted)
+	case wanted > MaxVMs:
+		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible", role.Name, wanted, MaxVMs)
+	case !state.CanBecome(ServiceScaling) || state.Failed():
+		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", s.Service.ID, state)
+	case !role.state().CanBecome(RoleScaling) || role.state() == RoleFailedScaling:
+		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.state())
+	case s.observer.intended(role) > 0:
+		return refuse(RefusedState, "role %s cannot be scaled while a VM of it is being replaced", role.Name)
+	case role.isRouter():
+		return refuse(RefusedState, "role %s is a virtual router, which cannot be scaled", role.Name)
+	case wanted == role.Cardinality:
+		return refuse(RefusedState, "role %s has %d VMs already", role.Name, wanted)
+	case arguments.Force:
+		return nil
+	case role.MinVMs != nil && wanted < *role.MinVMs:
+		return refuse(RefusedState, "role %s cannot be scaled to %d: its min_vms is %d (force overrides it)", role.Name, wanted, *role.MinVMs)
+	case role.MaxVMs != nil && wanted > *role.MaxVMs:
+		return refuse(RefusedState, "role %s cannot be scaled to %d: its max_vms is %d (force overrides it)", role.Name, wanted, *role.MaxVMs)
+	}
+	return nil
 }

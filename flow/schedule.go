@@ -27,18 +27,18 @@ func (by policy) nextStart(now time.Time) (time.Time, bool) {
 // policy is due when its start lies behind the time it was last looked at: so
 // it fires once, and also when nobody was there at the time. When it is seen
 // for the first time, what lies behind is none of its business.
-func (p *planner) runSchedules() {
-	for i := range p.roles() {
-		role := &p.roles()[i]
-		p.noticeSchedules(role)
+func (a autoscaler) runSchedules() {
+	for i := range a.roles() {
+		role := &a.roles()[i]
+		a.noticeSchedules(role)
 		for j, each := range policiesOf(role.ScheduledPolicies) {
-			start, has := each.nextStart(p.now)
-			if !has || start.After(p.now) || !p.mayAdjust(role) {
+			start, has := each.nextStart(a.now)
+			if !has || start.After(a.now) || !a.scaler.mayAdjust(role) {
 				continue
 			}
-			p.lookedAt(role, j)
+			a.lookedAt(role, j)
 			reason := fmt.Sprintf("scheduled policy %d was due at %s", j, start.Format(time.RFC3339))
-			if p.adjust(role, role.adjusted(each), each.Cooldown, reason) {
+			if a.scaler.adjust(role, role.adjusted(each), each.Cooldown, reason) {
 				break
 			}
 		}
@@ -46,7 +46,7 @@ func (p *planner) runSchedules() {
 }
 
 // noticeSchedules notes since when the role has its scheduled policies.
-func (p *planner) noticeSchedules(role *Role) {
+func (a autoscaler) noticeSchedules(role *Role) {
 	var unseen []int
 	for i, each := range policiesOf(role.ScheduledPolicies) {
 		if each.LastEval == 0 {
@@ -54,12 +54,12 @@ func (p *planner) noticeSchedules(role *Role) {
 		}
 	}
 	if len(unseen) > 0 {
-		p.lookedAt(role, unseen...)
+		a.lookedAt(role, unseen...)
 	}
 }
 
-func (p *planner) lookedAt(role *Role, policies ...int) {
-	role.ScheduledPolicies = withPolicies(role.ScheduledPolicies, policies, map[string]any{"last_eval": p.now.Unix()})
+func (a autoscaler) lookedAt(role *Role, policies ...int) {
+	role.ScheduledPolicies = withPolicies(role.ScheduledPolicies, policies, map[string]any{"last_eval": a.now.Unix()})
 }
 
 // nextSchedule is when the next scheduled policy is due.

@@ -114,122 +114,122 @@ type Uninspected struct {
 // the leader changed, and of one of each role that no host takes.
 func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
 	p := newPlanner(state, facts, now, settings)
-	p.followStays()
+	p.tracker.followStays()
 	pending := map[string]bool{}
 	var found []Uninspected
-	awaited := p.awaitedVMs()
+	awaited := p.tracker.awaitedVMs()
 	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
 		stay, vm := p.Stays[id], p.facts[id]
-		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.doubtful(stay))
+		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.tracker.doubtful(stay))
 		pending[vm.Role] = pending[vm.Role] || waits
-		if vm.Seen == nil && awaited[id] && (waits || p.overdue(stay) || p.unsure(stay)) {
-			found = append(found, Uninspected{VM: id, Overdue: p.overdue(stay)})
+		if vm.Seen == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay)) {
+			found = append(found, Uninspected{VM: id, Overdue: p.tracker.overdue(stay)})
 		}
 	}
 	return found
 }
 
 // unsure reports whether the VM may have been left behind by the last leader, and may not.
-func (p *planner) unsure(stay Stay) bool {
-	return !stay.Sure && stay.First.Before(p.Leader.Since) && !stay.Since.Before(p.Leader.Since)
+func (t tracker) unsure(stay Stay) bool {
+	return !stay.Sure && stay.First.Before(t.Leader.Since) && !stay.Since.Before(t.Leader.Since)
 }
 
 // doubtful reports whether the VM waits for a host since before the leader changed, not
 // long ago: oned may note by and by that it cannot be deployed.
-func (p *planner) doubtful(stay Stay) bool {
-	return stay.First.Before(p.Leader.Since) && p.now.Before(p.Leader.Since.Add(4*p.settings.VMDeadlines.LeaderChange))
+func (t tracker) doubtful(stay Stay) bool {
+	return stay.First.Before(t.Leader.Since) && t.now.Before(t.Leader.Since.Add(4*t.settings.VMDeadlines.LeaderChange))
 }
 
-func (p *planner) overdue(stay Stay) bool { return !stay.Due.IsZero() && !p.now.Before(stay.Due) }
+func (t tracker) overdue(stay Stay) bool { return !stay.Due.IsZero() && !t.now.Before(stay.Due) }
 
 // followStays brings the stays up to the facts.
-func (p *planner) followStays() {
-	known, gate := map[int]bool{}, flag(p.Service.Body.ReadyStatusGate) && p.settings.VMDeadlines.Ready > 0
-	for id := range p.Asked {
+func (t tracker) followStays() {
+	known, gate := map[int]bool{}, flag(t.Service.Body.ReadyStatusGate) && t.settings.VMDeadlines.Ready > 0
+	for id := range t.Asked {
 		known[id] = true
 	}
-	p.gated = map[int]bool{}
-	for i := range p.roles() {
-		role := &p.roles()[i]
+	t.gated = map[int]bool{}
+	for i := range t.roles() {
+		role := &t.roles()[i]
 		gated := gate && (role.state() == RoleDeploying || role.state() == RoleScaling && !role.shrinking())
 		for _, node := range role.Nodes {
 			known[node.DeployID] = true
 			if gated {
-				p.gated[node.DeployID] = true
+				t.gated[node.DeployID] = true
 			}
 		}
 	}
-	for id := range p.Stays {
+	for id := range t.Stays {
 		if !known[id] {
-			delete(p.Stays, id)
+			delete(t.Stays, id)
 		}
 	}
 	for id := range known {
-		p.followStay(id)
+		t.followStay(id)
 	}
 }
 
 // stageOf is a VM's stage, as its role sees it.
-func (p *planner) stageOf(vm VM) stage {
-	if p.gated[vm.ID] && !vm.Ready && (vm.Running() || vm.Arrived()) {
+func (t tracker) stageOf(vm VM) stage {
+	if t.gated[vm.ID] && !vm.Ready && (vm.Running() || vm.Arrived()) {
 		return stageReady
 	}
 	return vm.stage()
 }
 
-func (p *planner) followStay(id int) {
-	vm, known := p.facts[id]
+func (t tracker) followStay(id int) {
+	vm, known := t.facts[id]
 	if !known {
 		return
 	}
-	stay, had := p.Stays[id]
+	stay, had := t.Stays[id]
 	switch {
 	case vm.Failed() && stay.Failing:
 		stay.State, stay.LCMState, stay.Due = vm.State, vm.LCMState, time.Time{}
-	case p.stageOf(vm) == stageNone:
-		delete(p.Stays, id)
+	case t.stageOf(vm) == stageNone:
+		delete(t.Stays, id)
 		return
 	case !had || stay.First.IsZero():
-		stay.First = p.now.Truncate(time.Second) // a record may hold thousands
+		stay.First = t.now.Truncate(time.Second) // a record may hold thousands
 		stay.Since = stay.First
 	case stay.State != vm.State || stay.LCMState != vm.LCMState:
 		failing := stay.Failing && stay.Retries == 0
-		stay.Since, stay.Sure, stay.Acted, stay.Failing = p.now.Truncate(time.Second), false, time.Time{}, failing
+		stay.Since, stay.Sure, stay.Acted, stay.Failing = t.now.Truncate(time.Second), false, time.Time{}, failing
 		stay.Scheduler, stay.Error = "", ""
 	}
 	stay.State, stay.LCMState = vm.State, vm.LCMState
 	if seen := vm.Seen; seen != nil {
 		stay.Sure, stay.Scheduler, stay.Error = true, seen.Scheduler, seen.Error
-		if !stay.Retried && !seen.Since.IsZero() && seen.Since.Before(p.now) { // oned notes no retry
+		if !stay.Retried && !seen.Since.IsZero() && seen.Since.Before(t.now) { // oned notes no retry
 			stay.Since = seen.Since
 		}
 	}
-	stay.Due = p.stayDue(stay, vm)
-	if p.Stays == nil {
-		p.Stays = map[int]Stay{}
+	stay.Due = t.stayDue(stay, vm)
+	if t.Stays == nil {
+		t.Stays = map[int]Stay{}
 	}
-	p.Stays[id] = stay
+	t.Stays[id] = stay
 }
 
 // stayDue is when something is done about a VM. What was done has its time first.
-func (p *planner) stayDue(stay Stay, vm VM) time.Time {
-	limits := p.settings.VMDeadlines
-	limit := limits.of(p.stageOf(vm))
+func (t tracker) stayDue(stay Stay, vm VM) time.Time {
+	limits := t.settings.VMDeadlines
+	limit := limits.of(t.stageOf(vm))
 	if stay.undeployable(vm) {
 		limit = limits.Boot
 	}
 	var due time.Time
 	switch {
-	case p.stageOf(vm) == stageNone:
+	case t.stageOf(vm) == stageNone:
 		return due
 	case !stay.Acted.IsZero():
-		return stay.Acted.Add(p.settings.Look)
+		return stay.Acted.Add(t.settings.Look)
 	case limit > 0:
 		due = stay.Since.Add(limit)
 	}
-	if limits.LeaderChange > 0 && p.leftBehind(stay, vm) {
-		short := p.Leader.Since.Add(limits.LeaderChange)
-		if stay.Since.After(p.Leader.Since) { // in LCM_INIT, which no VM is in for long
+	if limits.LeaderChange > 0 && t.leftBehind(stay, vm) {
+		short := t.Leader.Since.Add(limits.LeaderChange)
+		if stay.Since.After(t.Leader.Since) { // in LCM_INIT, which no VM is in for long
 			short = stay.Since.Add(limits.LeaderChange / 2)
 		}
 		if due.IsZero() || short.Before(due) {
@@ -249,69 +249,69 @@ func (s Stay) undeployable(vm VM) bool {
 // waits for the scheduler, unless it cannot be deployed; the end of a guest is noticed by
 // its host's monitoring, whoever leads.
 // Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
-func (p *planner) leftBehind(stay Stay, vm VM) bool {
-	switch p.stageOf(vm) {
+func (t tracker) leftBehind(stay Stay, vm VM) bool {
+	switch t.stageOf(vm) {
 	case stageOther, stageReady, stageShutdown:
 		return false
 	case stagePending:
-		return stay.Since.Before(p.Leader.Since) && stay.undeployable(vm)
+		return stay.Since.Before(t.Leader.Since) && stay.undeployable(vm)
 	}
 	if vm.LCMState == LCMInit && vm.State == VMActive {
-		return stay.First.Before(p.Leader.Since)
+		return stay.First.Before(t.Leader.Since)
 	}
-	return stay.Since.Before(p.Leader.Since)
+	return stay.Since.Before(t.Leader.Since)
 }
 
 // awaitedVMs are those that the service waits for to leave their state: of roles on their
 // way, and those that no role has and that are to end.
-func (p *planner) awaitedVMs() map[int]bool {
+func (t tracker) awaitedVMs() map[int]bool {
 	awaited := map[int]bool{}
-	for id := range p.Asked {
-		awaited[id] = p.AskedToEnd(id)
+	for id := range t.Asked {
+		awaited[id] = t.AskedToEnd(id)
 	}
-	for i := range p.roles() {
-		role := &p.roles()[i]
+	for i := range t.roles() {
+		role := &t.roles()[i]
 		for _, node := range role.Nodes {
-			awaited[node.DeployID] = !p.state().Failed() && p.awaits(role, node.DeployID)
+			awaited[node.DeployID] = !t.state().Failed() && t.awaits(role, node.DeployID)
 		}
 	}
 	return awaited
 }
 
 // awaits reports whether a role is on its way, and its VM is a part of that.
-func (p *planner) awaits(role *Role, vm int) bool {
+func (t tracker) awaits(role *Role, vm int) bool {
 	switch role.state() {
 	case RoleDeploying, RoleUndeploying:
 		return true
 	case RoleScaling:
-		return !role.shrinking() || p.AskedToEnd(vm) || p.facts[vm].Ending()
+		return !role.shrinking() || t.AskedToEnd(vm) || t.facts[vm].Ending()
 	}
 	return false
 }
 
 // setStayDeadline has a VM looked at in time that is due before the next look. What stands
 // is kept, so that not every VM that comes sets the timer anew.
-func (p *planner) setStayDeadline() {
-	look, looks := p.Deadlines[DeadlineLook]
+func (t tracker) setStayDeadline() {
+	look, looks := t.Deadlines[DeadlineLook]
 	var next time.Time
-	awaited := p.awaitedVMs()
-	for id, stay := range p.Stays {
-		if _, known := p.facts[id]; stay.Due.IsZero() || !known || !awaited[id] {
+	awaited := t.awaitedVMs()
+	for id, stay := range t.Stays {
+		if _, known := t.facts[id]; stay.Due.IsZero() || !known || !awaited[id] {
 			continue
 		}
 		due := stay.Due
-		if earliest := p.now.Add(soon); due.Before(earliest) {
+		if earliest := t.now.Add(soon); due.Before(earliest) {
 			due = earliest
 		}
 		if next.IsZero() || due.Before(next) {
 			next = due
 		}
 	}
-	standing, stands := p.Deadlines[DeadlineStay]
+	standing, stands := t.Deadlines[DeadlineStay]
 	switch {
 	case next.IsZero() || looks && !next.Before(look):
-		delete(p.Deadlines, DeadlineStay)
+		delete(t.Deadlines, DeadlineStay)
 	case !stands || next.Before(standing):
-		p.setDeadline(DeadlineStay, next)
+		t.setDeadline(DeadlineStay, next)
 	}
 }

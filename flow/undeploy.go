@@ -6,36 +6,36 @@ import (
 )
 
 // undeploy ends the roles, children first with the strategy straight.
-func (p *planner) undeploy() {
-	p.dropIntents()
-	if role := p.removing(); role != nil {
-		p.removeRole(role)
+func (u undeployer) undeploy() {
+	u.dropIntents()
+	if role := u.remover.removing(); role != nil {
+		u.remover.removeRole(role)
 		return
 	}
 	for progressed := true; progressed; {
 		progressed = false
-		for i := len(p.roles()) - 1; i >= 0; i-- {
-			progressed = p.undeployRole(&p.roles()[i]) || progressed
+		for i := len(u.roles()) - 1; i >= 0; i-- {
+			progressed = u.undeployRole(&u.roles()[i]) || progressed
 		}
-		progressed = progressed || p.breakCircle()
+		progressed = progressed || u.breakCircle()
 	}
 	switch {
-	case p.anyRole(RoleFailedUndeploying):
-		p.to(ServiceFailedUndeploying)
-	case !p.everyRole(RoleDone) || p.straysLeft():
-	case p.networksLeft():
-		p.to(ServiceUndeployingNets)
+	case u.anyRole(RoleFailedUndeploying):
+		u.to(ServiceFailedUndeploying)
+	case !u.everyRole(RoleDone) || u.straysLeft():
+	case u.networker.networksLeft():
+		u.to(ServiceUndeployingNets)
 	default:
-		p.to(ServiceDone)
+		u.to(ServiceDone)
 	}
 }
 
 // straysLeft reports whether a VM that no role has was asked to end and has not begun
 // to. Once the service is gone nobody asks again. One that failed on its way
 // would keep the service for ever, and is left to the operator.
-func (p *planner) straysLeft() bool {
-	for id := range p.Asked {
-		vm, known := p.facts[id]
+func (u undeployer) straysLeft() bool {
+	for id := range u.Asked {
+		vm, known := u.facts[id]
 		if !known || !vm.Ending() && !vm.Failed() {
 			return true
 		}
@@ -46,64 +46,64 @@ func (p *planner) straysLeft() bool {
 // dropIntents gives up the VMs that no call was made for. One whose call may
 // have been applied is looked for first: it is created or given up by what the
 // worker finds.
-func (p *planner) dropIntents() {
-	p.Intents = slices.DeleteFunc(p.Intents, func(i Intent) bool { return i.Attempts == 0 })
-	for _, intent := range p.Intents {
-		if !p.finding(intent.Key) {
-			p.act(Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
+func (u undeployer) dropIntents() {
+	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return i.Attempts == 0 })
+	for _, intent := range u.Intents {
+		if !u.finding(intent.Key) {
+			u.retrier.act(Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
 		}
 	}
 }
 
-func (p *planner) finding(key string) bool {
-	return slices.ContainsFunc(p.actions, func(a Action) bool {
+func (u undeployer) finding(key string) bool {
+	return slices.ContainsFunc(u.actions, func(a Action) bool {
 		return a.Kind == ActionFindVM && a.Intent.Key == key
 	})
 }
 
 // undeployRole takes the role on, and reports whether its state changed.
-func (p *planner) undeployRole(role *Role) bool {
+func (u undeployer) undeployRole(role *Role) bool {
 	switch role.state() {
 	case RoleDone, RoleFailedUndeploying:
 		return false
 	case RoleUndeploying:
-		return p.endRole(role)
+		return u.endRole(role)
 	}
-	if !p.mayEnd(role) {
+	if !u.mayEnd(role) {
 		return false
 	}
-	p.beginEnd(role)
+	u.beginEnd(role)
 	return true
 }
 
 // breakCircle begins with the last role where every role waits for another.
 // Parents that wait for each other cannot be deployed, but other servers took
 // them. It reports whether a role changed its state.
-func (p *planner) breakCircle() bool {
-	if p.anyRole(RoleUndeploying) || p.anyRole(RoleFailedUndeploying) || p.everyRole(RoleDone) {
+func (u undeployer) breakCircle() bool {
+	if u.anyRole(RoleUndeploying) || u.anyRole(RoleFailedUndeploying) || u.everyRole(RoleDone) {
 		return false
 	}
-	for i := len(p.roles()) - 1; i >= 0; i-- {
-		if role := &p.roles()[i]; role.state() != RoleDone {
-			p.beginEnd(role)
+	for i := len(u.roles()) - 1; i >= 0; i-- {
+		if role := &u.roles()[i]; role.state() != RoleDone {
+			u.beginEnd(role)
 			return true
 		}
 	}
 	return false
 }
 
-func (p *planner) beginEnd(role *Role) {
+func (u undeployer) beginEnd(role *Role) {
 	role.ScaleWay = nil
-	p.roleTo(role, RoleUndeploying, "")
+	u.roleTo(role, RoleUndeploying, "")
 }
 
 // mayEnd: with the strategy straight, a role waits for the roles that have it
 // as a parent.
-func (p *planner) mayEnd(role *Role) bool {
-	if p.Service.Body.Deployment != DeploymentStraight {
+func (u undeployer) mayEnd(role *Role) bool {
+	if u.Service.Body.Deployment != DeploymentStraight {
 		return true
 	}
-	for _, other := range p.roles() {
+	for _, other := range u.roles() {
 		if slices.Contains(other.Parents, role.Name) && other.state() != RoleDone {
 			return false
 		}
@@ -112,36 +112,36 @@ func (p *planner) mayEnd(role *Role) bool {
 }
 
 // endRole asks the role's VMs to end, and is done when none is left.
-func (p *planner) endRole(role *Role) bool {
-	routed := p.endRouter(role)
-	if len(role.Nodes) == 0 && p.intended(role) == 0 && !routed {
-		p.roleTo(role, RoleDone, "")
+func (u undeployer) endRole(role *Role) bool {
+	routed := u.routing.endRouter(role)
+	if len(role.Nodes) == 0 && u.observer.intended(role) == 0 && !routed {
+		u.roleTo(role, RoleDone, "")
 		return true
 	}
 	if routed {
 		return false // the VMs end with their router, and only what that leaves is asked to
 	}
-	if !p.unstickRole(role, role.Nodes, true, RoleFailedUndeploying) {
+	if !u.recoverer.unstickRole(role, role.Nodes, true, RoleFailedUndeploying) {
 		return true
 	}
 	for _, node := range role.Nodes {
-		vm, known := p.facts[node.DeployID]
-		if !known || vm.Ending() || p.beingRetried(vm) {
+		vm, known := u.facts[node.DeployID]
+		if !known || vm.Ending() || u.recoverer.beingRetried(vm) {
 			continue
 		}
-		if p.failedToEnd(vm) {
-			p.failRole(role, RoleFailedUndeploying, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
+		if u.failedToEnd(vm) {
+			u.deployer.failRole(role, RoleFailedUndeploying, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
 			return true
 		}
-		p.ask(vm, p.endCall(vm, p.shutdownAction(role)), role.Name)
+		u.requester.ask(vm, u.recoverer.endCall(vm, u.shutdownAction(role)), role.Name)
 	}
 	return false
 }
 
 // failedToEnd: the VM was asked to end, and failed on the way.
-func (p *planner) failedToEnd(vm VM) bool {
-	asked, pending := p.Asked[vm.ID]
-	if !pending || asked.helps() || !vm.Failed() || p.beingRetried(vm) {
+func (u undeployer) failedToEnd(vm VM) bool {
+	asked, pending := u.Asked[vm.ID]
+	if !pending || asked.helps() || !vm.Failed() || u.recoverer.beingRetried(vm) {
 		return false
 	}
 	return vm.State != asked.State || vm.LCMState != asked.LCMState
@@ -149,10 +149,10 @@ func (p *planner) failedToEnd(vm VM) bool {
 
 // shutdownAction is the role's, the service's or the configuration's. OneFlow's
 // old names mean what oned now calls terminate.
-func (p *planner) shutdownAction(role *Role) string {
-	action := p.settings.ShutdownAction
-	if p.Service.Body.ShutdownAction != "" {
-		action = p.Service.Body.ShutdownAction
+func (u undeployer) shutdownAction(role *Role) string {
+	action := u.settings.ShutdownAction
+	if u.Service.Body.ShutdownAction != "" {
+		action = u.Service.Body.ShutdownAction
 	}
 	if role.ShutdownAction != "" {
 		action = role.ShutdownAction

@@ -23,69 +23,69 @@ const (
 )
 
 // retryFailing has oned retry what it was told to let fail, once it has.
-func (p *planner) retryFailing() {
-	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
-		stay, vm := p.Stays[id], p.facts[id]
-		if !stay.Failing || !vm.Failed() || stay.Retries > 0 && p.now.Before(stay.Acted.Add(p.settings.Look)) {
+func (r recoverer) retryFailing() {
+	for _, id := range slices.Sorted(maps.Keys(r.Stays)) {
+		stay, vm := r.Stays[id], r.facts[id]
+		if !stay.Failing || !vm.Failed() || stay.Retries > 0 && r.now.Before(stay.Acted.Add(r.settings.Look)) {
 			continue
 		}
-		if stay.Retries >= maxRetries || !p.awaitedVMs()[id] {
-			delete(p.Stays, id)
+		if stay.Retries >= maxRetries || !r.tracker.awaitedVMs()[id] {
+			delete(r.Stays, id)
 			continue
 		}
-		stay.Retries, stay.Acted = stay.Retries+1, p.now
-		p.Stays[id] = stay
-		p.act(Action{Kind: ActionRecoverVM, VM: id, Call: callRetry, Role: vm.Role})
+		stay.Retries, stay.Acted = stay.Retries+1, r.now
+		r.Stays[id] = stay
+		r.retrier.act(Action{Kind: ActionRecoverVM, VM: id, Call: callRetry, Role: vm.Role})
 	}
 }
 
 // unstick does the next thing about a VM that has overstayed. It returns why its role has
 // to fail when there is nothing left to do, else nothing.
-func (p *planner) unstick(role *Role, vm VM, ends bool) (failure string) {
-	stay, stays := p.Stays[vm.ID]
-	if !stays || vm.Seen == nil || !p.overdue(stay) {
+func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
+	stay, stays := r.Stays[vm.ID]
+	if !stays || vm.Seen == nil || !r.tracker.overdue(stay) {
 		return ""
 	}
 	reason := stay.text(vm)
 	ends = ends || vm.Ending()
-	asked := p.Asked[vm.ID].Action
-	stay.Acted = p.now
+	asked := r.Asked[vm.ID].Action
+	stay.Acted = r.now
 	switch {
-	case p.stageOf(vm) == stageReady:
+	case r.tracker.stageOf(vm) == stageReady:
 		return reason + " and has not reported READY=YES"
 	case ends && vm.stage() == stageShutdown && asked == "terminate":
-		p.ask(vm, "terminate-hard", role.Name)
-		p.tellStay(role, vm, "terminated", reason+" and is ended the hard way")
+		r.requester.ask(vm, "terminate-hard", role.Name)
+		r.tellStay(role, vm, "terminated", reason+" and is ended the hard way")
 	case vm.retriable() && !stay.Retried && (!ends || vm.stage() == stageEpilog):
 		stay.Retried, stay.Failing, stay.Retries = true, true, 0
-		p.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: callFail, Role: role.Name})
-		p.tellStay(role, vm, "retried", reason+" and is retried")
+		r.retrier.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: callFail, Role: role.Name})
+		r.tellStay(role, vm, "retried", reason+" and is retried")
 	case ends && vm.stage() != stageOther && asked != callDelete:
-		p.ask(vm, callDelete, role.Name)
-		p.tellStay(role, vm, "terminated", reason+" and is deleted")
+		r.requester.ask(vm, callDelete, role.Name)
+		r.tellStay(role, vm, "terminated", reason+" and is deleted")
 	case !ends && vm.stage() != stageOther && !role.isRouter() && stay.Remade < maxRemade:
-		p.remake(role, vm, stay)
-		p.tellStay(role, vm, "replaced", reason+" and is replaced")
+		r.remake(role, vm, stay)
+		r.tellStay(role, vm, "replaced", reason+" and is replaced")
 	default:
 		return reason + stay.history()
 	}
-	stay.Due = p.stayDue(stay, vm)
-	p.Stays[vm.ID] = stay
+	stay.Due = r.tracker.stayDue(stay, vm)
+	r.Stays[vm.ID] = stay
 	return ""
 }
 
 // remake decides on another VM in the place of one that does not come.
-func (p *planner) remake(role *Role, vm VM, stay Stay) {
+func (r recoverer) remake(role *Role, vm VM, stay Stay) {
 	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool { return n.DeployID == vm.ID })
-	p.ask(vm, callDelete, role.Name)
-	intent := p.newIntent(role)
+	r.requester.ask(vm, callDelete, role.Name)
+	intent := r.filler.newIntent(role)
 	intent.Remade = stay.Remade + 1
-	p.Intents = append(p.Intents, intent)
+	r.Intents = append(r.Intents, intent)
 }
 
-func (p *planner) tellStay(role *Role, vm VM, what, reason string) {
-	p.log("I", fmt.Sprintf("Role %s : %s", role.Name, reason))
-	p.changes = append(p.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: what, Reason: reason})
+func (r recoverer) tellStay(role *Role, vm VM, what, reason string) {
+	r.log("I", fmt.Sprintf("Role %s : %s", role.Name, reason))
+	r.changes = append(r.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: what, Reason: reason})
 }
 
 // text says since when the VM stays in its state.
@@ -124,20 +124,20 @@ func (s Stay) history() string {
 }
 
 // inherit notes of a VM how many were made before it.
-func (p *planner) inherit(intent Intent, vm VM) {
+func (r recoverer) inherit(intent Intent, vm VM) {
 	if intent.Remade == 0 {
 		return
 	}
-	if p.Stays == nil {
-		p.Stays = map[int]Stay{}
+	if r.Stays == nil {
+		r.Stays = map[int]Stay{}
 	}
-	p.Stays[vm.ID] = Stay{Remade: intent.Remade}
+	r.Stays[vm.ID] = Stay{Remade: intent.Remade}
 }
 
 // endCall is how a VM is asked to end that otherwise is asked so: one that had to be
 // deleted goes on being.
-func (p *planner) endCall(vm VM, otherwise string) string {
-	if p.Asked[vm.ID].Action == callDelete {
+func (r recoverer) endCall(vm VM, otherwise string) string {
+	if r.Asked[vm.ID].Action == callDelete {
 		return callDelete
 	}
 	return otherwise
@@ -145,21 +145,21 @@ func (p *planner) endCall(vm VM, otherwise string) string {
 
 // beingRetried reports whether oned was told to let fail what it does with the VM, and is
 // to retry it.
-func (p *planner) beingRetried(vm VM) bool {
-	stay, stays := p.Stays[vm.ID]
+func (r recoverer) beingRetried(vm VM) bool {
+	stay, stays := r.Stays[vm.ID]
 	return stays && stay.Failing
 }
 
 // unstickRole does what is due about the role's VMs. It returns false when the role has
 // failed.
-func (p *planner) unstickRole(role *Role, nodes []Node, ends bool, failed RoleState) bool {
+func (r recoverer) unstickRole(role *Role, nodes []Node, ends bool, failed RoleState) bool {
 	for _, node := range slices.Clone(nodes) {
-		vm, known := p.facts[node.DeployID]
+		vm, known := r.facts[node.DeployID]
 		if !known {
 			continue
 		}
-		if failure := p.unstick(role, vm, ends); failure != "" {
-			p.failRole(role, failed, failure)
+		if failure := r.unstick(role, vm, ends); failure != "" {
+			r.deployer.failRole(role, failed, failure)
 			return false
 		}
 	}
@@ -167,18 +167,18 @@ func (p *planner) unstickRole(role *Role, nodes []Node, ends bool, failed RoleSt
 }
 
 // unstickStrays does what is due about VMs that no role has and that were asked to end.
-func (p *planner) unstickStrays() {
-	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
-		if vm, known := p.facts[id]; known && p.AskedToEnd(id) && p.overdue(p.Stays[id]) && p.node(id) == nil {
-			p.unstick(&Role{Name: vm.Role}, vm, true)
+func (r recoverer) unstickStrays() {
+	for _, id := range slices.Sorted(maps.Keys(r.Stays)) {
+		if vm, known := r.facts[id]; known && r.AskedToEnd(id) && r.tracker.overdue(r.Stays[id]) && r.observer.node(id) == nil {
+			r.unstick(&Role{Name: vm.Role}, vm, true)
 		}
 	}
 }
 
 // forgetStays lets everything be done anew about what does not move.
-func (p *planner) forgetStays() {
-	p.Stays = nil
-	for i := range p.Networks {
-		p.Networks[i].Since = time.Time{}
+func (r recoverer) forgetStays() {
+	r.Stays = nil
+	for i := range r.Networks {
+		r.Networks[i].Since = time.Time{}
 	}
 }

@@ -20,16 +20,6 @@ var fixedRoleAttributes = []string{
 	"type", "cardinality", "parents", "state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips",
 }
 
-// applyUpdate changes the service's document.
-func (p *planner) applyUpdate(arguments UpdateArguments) error {
-	body, err := updated(p.Service.Body, arguments)
-	if err != nil {
-		return asRefusal(err, "service %d cannot be updated: %v", p.Service.ID, err)
-	}
-	p.Service.Body = body
-	return nil
-}
-
 // updated is a service's body with what an update sets. Where it replaces,
 // attributes that can be changed and are not in it go; the others stay.
 func updated(held Body, arguments UpdateArguments) (Body, error) {

@@ -4,54 +4,54 @@ import "fmt"
 
 // watch follows the VMs of a running service: trouble is a WARNING, and its
 // end is the WARNING's end.
-func (p *planner) watch() {
-	if p.putRight() {
+func (w watcher) watch() {
+	if w.deployer.putRight() {
 		return
 	}
-	for i := range p.roles() {
-		p.watchRole(&p.roles()[i])
+	for i := range w.roles() {
+		w.watchRole(&w.roles()[i])
 	}
-	if flag(p.Service.Body.AutomaticDeletion) && p.empty() {
-		p.to(ServiceUndeploying)
+	if flag(w.Service.Body.AutomaticDeletion) && w.empty() {
+		w.to(ServiceUndeploying)
 		return
 	}
-	if p.runSchedules(); !p.anyRole(RoleScaling) {
-		p.refill()
+	if w.autoscaler.runSchedules(); !w.anyRole(RoleScaling) {
+		w.filler.refill()
 	}
-	if p.anyRole(RoleScaling) {
-		p.followRoles()
+	if w.anyRole(RoleScaling) {
+		w.autoscaler.followRoles()
 		return
 	}
-	warned := p.anyRole(RoleWarning)
-	if warned && p.state() == ServiceRunning {
-		p.to(ServiceWarning)
+	warned := w.anyRole(RoleWarning)
+	if warned && w.state() == ServiceRunning {
+		w.to(ServiceWarning)
 	}
-	if !warned && p.state() == ServiceWarning {
-		p.to(ServiceRunning)
+	if !warned && w.state() == ServiceWarning {
+		w.to(ServiceRunning)
 	}
 }
 
-func (p *planner) watchRole(role *Role) {
-	p.healRole(role)
-	p.refillHealed(role)
-	trouble := p.trouble(role)
+func (w watcher) watchRole(role *Role) {
+	w.healer.healRole(role)
+	w.healer.refillHealed(role)
+	trouble := w.trouble(role)
 	switch {
 	case trouble != "" && role.state() == RoleRunning:
-		p.roleTo(role, RoleWarning, trouble)
+		w.roleTo(role, RoleWarning, trouble)
 	case trouble == "" && role.state() == RoleWarning:
-		p.roleTo(role, RoleRunning, "")
+		w.roleTo(role, RoleRunning, "")
 	}
 }
 
 // trouble names the first of the role's VMs that is in trouble.
-func (p *planner) trouble(role *Role) string {
+func (w watcher) trouble(role *Role) string {
 	_, heals := healRuleOf(role)
-	if have := len(role.Nodes) + len(p.strangers[role.Name]); heals && have < role.Cardinality {
+	if have := len(role.Nodes) + len(w.strangers[role.Name]); heals && have < role.Cardinality {
 		return fmt.Sprintf("the role has %d of %d VMs", have, role.Cardinality)
 	}
 	for _, node := range role.Nodes {
-		vm, known := p.facts[node.DeployID]
-		if heals && known && role.state() == RoleWarning && vm.Running() && !p.come(role, vm) {
+		vm, known := w.facts[node.DeployID]
+		if heals && known && role.state() == RoleWarning && vm.Running() && !w.deployer.come(role, vm) {
 			return fmt.Sprintf("VM %d has not reported READY", vm.ID)
 		}
 		if known && (vm.Troubled() || role.state() == RoleWarning && vm.underway()) {
@@ -71,13 +71,13 @@ func (v VM) underway() bool {
 }
 
 // empty reports whether the service has had VMs, and none is left.
-func (p *planner) empty() bool {
+func (w watcher) empty() bool {
 	had := false
-	for _, role := range p.roles() {
-		if len(role.Nodes)+len(p.strangers[role.Name]) > 0 {
+	for _, role := range w.roles() {
+		if len(role.Nodes)+len(w.strangers[role.Name]) > 0 {
 			return false
 		}
-		had = had || p.ordinal(&role) > 0
+		had = had || w.filler.ordinal(&role) > 0
 	}
 	return had
 }

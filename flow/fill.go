@@ -1,0 +1,146 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// DeadlineRefill is the timer after which roles below their minimum are filled up.
+const DeadlineRefill = "refill"
+
+// belowMinimum reports whether the role has lost VMs, or was forced to fewer, than
+// its minimum.
+func (r *Role) belowMinimum() bool {
+	return !r.isRouter() && r.MinVMs != nil && r.Cardinality < *r.MinVMs
+}
+
+// fill decides on the VMs that the role lacks and has those decided on created.
+func (f filler) fill(role *Role) {
+	if f.routing.lacksRouter(role) {
+		return
+	}
+	for range min(f.observer.missing(role), maxIntents-f.observer.intended(role)) {
+		f.Intents = append(f.Intents, f.newIntent(role))
+	}
+	held := f.retrier.creationHeld(role)
+	for _, intent := range f.Intents {
+		if intent.Role != role.Name {
+			continue
+		}
+		action := Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name}
+		if !f.retrier.held(action.Name()) && !held && !f.creating(intent.Key) {
+			f.actions = append(f.actions, action)
+		}
+	}
+}
+
+func (f filler) creating(key string) bool {
+	return slices.ContainsFunc(f.actions, func(a Action) bool {
+		return a.Kind == ActionCreateVM && a.Intent.Key == key
+	})
+}
+
+// newIntent takes the role's next ordinal. The time makes the key unique even
+// where a role of the same name was removed and added again.
+func (f filler) newIntent(role *Role) Intent {
+	f.deployer.start(role)
+	ordinal := f.ordinal(role)
+	f.setOrdinal(role, ordinal+1)
+	stamp := strconv.FormatInt(f.now.UnixMicro(), 36)
+	return Intent{
+		Key:        fmt.Sprintf("%d-%s-%d-%s", f.Service.ID, role.Name, ordinal, stamp),
+		Role:       role.Name,
+		Ordinal:    ordinal,
+		Name:       f.vmName(role, ordinal),
+		TemplateID: role.TemplateID,
+		Hold:       role.state() == RoleHold,
+	}
+}
+
+// ordinal is what the role's next VM gets. For a virtual router's role it is
+// never less than what its document shows, should the record have been lost.
+func (f filler) ordinal(role *Role) int {
+	ordinal := 0
+	if role.LastVMName != nil {
+		ordinal = *role.LastVMName
+	}
+	if role.isRouter() {
+		ordinal = max(ordinal, f.Ordinals[role.Name], len(role.Nodes))
+	}
+	return ordinal
+}
+
+func (f filler) setOrdinal(role *Role, next int) {
+	if !role.isRouter() {
+		role.LastVMName = &next
+		return
+	}
+	if f.Ordinals == nil {
+		f.Ordinals = map[string]int{}
+	}
+	f.Ordinals[role.Name] = next
+}
+
+func (f filler) vmName(role *Role, ordinal int) string {
+	return strings.NewReplacer(
+		"$SERVICE_ID", strconv.Itoa(f.Service.ID),
+		"$SERVICE_NAME", f.Service.Body.Name,
+		"$ROLE_NAME", role.Name,
+		"$VM_NUMBER", strconv.Itoa(ordinal),
+	).Replace(f.settings.VMNameTemplate)
+}
+
+// refill brings roles that have come below their minimum back to it, without a
+// cooldown, one interval of the autoscaler after it was seen: whoever removed
+// VMs on purpose has the time to say so.
+func (f filler) refill() {
+	below := false
+	for i := range f.roles() {
+		role := &f.roles()[i]
+		below = below || role.belowMinimum() && f.scaler.mayAdjust(role)
+	}
+	due, set := f.Deadlines[DeadlineRefill]
+	switch {
+	case !below:
+		delete(f.Deadlines, DeadlineRefill)
+		return
+	case !set:
+		f.setDeadline(DeadlineRefill, f.now.Add(f.settings.autoscalerInterval()))
+		return
+	case due.After(f.now):
+		return
+	}
+	delete(f.Deadlines, DeadlineRefill)
+	none := 0
+	for i := range f.roles() {
+		if role := &f.roles()[i]; role.belowMinimum() && f.scaler.mayAdjust(role) {
+			f.scaler.adjust(role, *role.MinVMs, &none, fmt.Sprintf("the role has %d VMs and its min_vms is %d", role.Cardinality, *role.MinVMs))
+		}
+	}
+}
+
+func (f filler) refuseIntent(refused Intent, message string) {
+	kept := f.Intents[:0]
+	for _, intent := range f.Intents {
+		sameRole := intent.Role == refused.Role
+		if intent.Key != refused.Key && (!sameRole || intent.Attempts > 0) {
+			kept = append(kept, intent)
+		}
+	}
+	f.Intents = kept
+	role := f.role(refused.Role)
+	if role == nil {
+		return
+	}
+	reason := fmt.Sprintf("VM %d could not be created from template %d: %s", refused.Ordinal, refused.TemplateID, message)
+	switch role.state() {
+	case RoleDeploying, RoleHold:
+		f.deployer.failRole(role, RoleFailedDeploying, reason)
+	case RoleScaling:
+		f.deployer.failRole(role, RoleFailedScaling, reason)
+	case RoleRunning, RoleWarning:
+		f.healer.delayReplacement(role, reason)
+	}
+}

@@ -1,0 +1,148 @@
+package flow
+
+import (
+	"fmt"
+	"time"
+)
+
+// ask adds a request to a VM to the actions, once: until its effect is seen, or
+// it has had as long as a look, it is not repeated.
+func (r requester) ask(vm VM, call, role string) {
+	asked, pending := r.Asked[vm.ID]
+	if pending && asked.Action == call && (!r.unanswered(asked, vm) || !asked.moved(vm) && r.retrier.held(requestName(call, vm.ID))) {
+		return
+	}
+	if r.Asked == nil {
+		r.Asked = map[int]Asked{}
+	}
+	r.Asked[vm.ID] = Asked{Action: call, At: r.now, State: vm.State, LCMState: vm.LCMState}
+	kind := ActionVM
+	if call == callRetry || call == callDelete {
+		kind = ActionRecoverVM
+	}
+	r.actions = append(r.actions, Action{Kind: kind, VM: vm.ID, Call: call, Role: role})
+}
+
+// unanswered reports whether a request may be made again: it was refused, the VM has
+// moved on without ending, or has not moved for as long as a look.
+func (r requester) unanswered(asked Asked, vm VM) bool {
+	return asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
+}
+
+// settleAsked forgets a request whose effect is seen, and one that was only meant
+// to help once it has had its time: whoever asked may ask again.
+func (r requester) settleAsked(vm VM) {
+	asked, pending := r.Asked[vm.ID]
+	if !pending || r.askAgain(asked, vm) {
+		return
+	}
+	timely := r.now.Before(asked.At.Add(r.settings.Look))
+	if vm.Gone() || asked.helps() && (asked.answered(vm) || !timely) {
+		delete(r.Asked, vm.ID)
+	}
+}
+
+// askAgain repeats a request that was to help the VM and may not have been made:
+// the VM stands where it stood. Otherwise somebody who was told that his recover
+// had begun would wait for nothing.
+func (r requester) askAgain(asked Asked, vm VM) bool {
+	unmade := asked.Doubt || asked.Refused && asked.helps()
+	if !unmade || asked.moved(vm) {
+		return false
+	}
+	if r.retrier.held(requestName(asked.Action, vm.ID)) {
+		return true
+	}
+	delete(r.Asked, vm.ID)
+	r.ask(vm, asked.Action, vm.Role)
+	return true
+}
+
+// refuseVM fails the role whose VM will not end. A VM that is between states is
+// asked again when it has moved on; a request that was only meant to help is
+// forgotten.
+func (r requester) refuseVM(vm VM, message string) {
+	asked, pending := r.Asked[vm.ID]
+	if asked.helps() {
+		delete(r.Asked, vm.ID)
+		if asked.Action == callRelease {
+			r.failRelease(vm, message)
+		}
+		return
+	}
+	if pending {
+		asked.Refused = false
+		r.Asked[vm.ID] = asked
+	}
+	if vm.Ending() || r.between(vm) {
+		return
+	}
+	for i := range r.roles() {
+		role := &r.roles()[i]
+		if !role.has(vm.ID) {
+			continue
+		}
+		reason := fmt.Sprintf("VM %d does not end: %s", vm.ID, message)
+		switch {
+		case role.state() == RoleUndeploying:
+			r.deployer.failRole(role, RoleFailedUndeploying, reason)
+		case role.state() == RoleScaling && role.shrinking():
+			r.deployer.failRole(role, RoleFailedScaling, reason)
+		}
+	}
+	if r.state() == ServiceUndeploying && r.observer.node(vm.ID) == nil {
+		r.log("E", fmt.Sprintf("VM %d, which no role has a place for, does not end: %s", vm.ID, message))
+		r.to(ServiceFailedUndeploying)
+	}
+}
+
+// failRelease fails the role whose VM cannot be started.
+func (r requester) failRelease(vm VM, message string) {
+	for i := range r.roles() {
+		role := &r.roles()[i]
+		if role.has(vm.ID) && role.state() == RoleDeploying && vm.State == VMHold {
+			r.deployer.failRole(role, RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
+		}
+	}
+}
+
+// between reports whether oned is at work on the VM.
+func (r requester) between(vm VM) bool {
+	if vm.State == VMInit || vm.State == VMCloning {
+		return true
+	}
+	return vm.State == VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
+}
+
+// forgetAsked lets every request be made again.
+func (r requester) forgetAsked() {
+	r.Asked = nil
+	r.forgetNetworksAsked()
+	r.forgetRoutersAsked()
+}
+
+// forgetAskedOfNodes: a failed service waits for somebody to recover it, and
+// not for its VMs. Those that it does not want are still asked to end.
+func (r requester) forgetAskedOfNodes() {
+	for _, role := range r.roles() {
+		for _, node := range role.Nodes {
+			delete(r.Asked, node.DeployID)
+		}
+	}
+}
+
+// forgetNetworksAsked lets every deletion be asked for again.
+func (r requester) forgetNetworksAsked() {
+	for i := range r.Networks {
+		if !r.Networks[i].Asked.IsZero() {
+			r.Networks[i].Asked = time.Unix(0, 0)
+		}
+	}
+}
+
+// forgetRoutersAsked lets every deletion be asked for again.
+func (r requester) forgetRoutersAsked() {
+	for i := range r.Routers {
+		r.Routers[i].Asked = time.Time{}
+	}
+}
