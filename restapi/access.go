@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -9,14 +10,15 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// kindNames are what documents are called in messages.
+// kindNames are the names of the types of documents in messages.
 var kindNames = map[int]string{
 	flow.DocumentTypeService:         "service",
 	flow.DocumentTypeServiceTemplate: "service template",
 }
 
-// document reads the document that the path names, as the caller. A document
-// of another type is none: its id must not open it by the wrong door.
+// document reads the document that the path names, as the caller, and holds it
+// against If-Match. A document of another type is not found: its id must not
+// open it by the wrong path.
 func (r *request) document(ctx context.Context, documentType int) (opennebula.Document, error) {
 	kind := kindNames[documentType]
 	id, err := r.id(kind)
@@ -47,9 +49,9 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 	return found, nil
 }
 
-// mayManage makes sure that the caller has MANAGE on a document, before a
-// change of it is queued: the worker, which acts as the service's owner, could
-// not tell any more.
+// mayManage returns an error unless the caller has MANAGE on a document. It is
+// called before a change is queued: the worker acts as the service's owner and
+// cannot check it any more.
 //
 // Where the permission bits grant it that is the answer, because OpenNebula's
 // ACL rules only ever add rights. Where they do not, an ACL rule may, and where the
@@ -70,7 +72,7 @@ func (r *request) mayManage(ctx context.Context, document opennebula.Document) e
 	return nil
 }
 
-// granting says to who may not do something who can change that.
+// granting adds to a refusal for a missing right who can grant it.
 func granting(err error) error {
 	if !opennebula.IsCode(err, opennebula.CodeAuthorization) {
 		return err
@@ -78,12 +80,58 @@ func granting(err error) error {
 	return fmt.Errorf("%w; its owner or an administrator can grant the right", err)
 }
 
-// bitsGrantManage looks at the groups that certainly count: a scoped token
-// takes all but one away.
+// bitsGrantManage reports whether the permission bits grant MANAGE. Only the
+// group that certainly counts is compared: a scoped token takes all others away.
 func (r *request) bitsGrantManage(document opennebula.Document) bool {
 	bits := document.Permissions
 	return r.caller.isAdmin() ||
 		bits.OwnerM == 1 && document.Owner.UID == r.caller.Identity.UID ||
 		bits.GroupM == 1 && document.Owner.GID == r.caller.EffectiveGID ||
 		bits.OtherM == 1
+}
+
+// unchanged holds a changing request's If-Match against the document as it was
+// just read: 412 if it has changed. This spares others the wait. What counts is
+// the second check: the worker's when it carries the command out, or that of locks.alone.
+func (r *request) unchanged(document opennebula.Document) error {
+	tags, err := r.ifMatch()
+	if err != nil || document.Matches(tags) {
+		return err
+	}
+	if r.keyed.repeated() {
+		return nil // an earlier attempt may have changed it: the second check tells
+	}
+	return changed(document)
+}
+
+func changed(document opennebula.Document) error {
+	return &statusError{http.StatusPreconditionFailed, fmt.Sprintf("%s %d has changed since it was read (its ETag is %s now): read it again and decide again",
+		kindNames[document.Type], document.ID, document.ETag())}
+}
+
+// conflicting gives an error of OneFlow's API, where it is a 500 for clients
+// that know it so, its right status under /flowjet/v1.
+func (r *request) conflicting(err error, status int) error {
+	var known *statusError
+	if r.own && errors.As(err, &known) && known.status == http.StatusInternalServerError {
+		return &statusError{status, known.message}
+	}
+	return err
+}
+
+// refusalStatus is OneFlow's status for a command that its worker refused. Its
+// clients know 500 for a state that does not allow it; Flowjet's own API says
+// what it is.
+func (r *request) refusalStatus(kind flow.RefusalKind) int {
+	switch {
+	case kind == flow.RefusedInput:
+		return http.StatusBadRequest
+	case kind == flow.RefusedChanged:
+		return http.StatusPreconditionFailed
+	case r.own && kind == flow.RefusedMissing:
+		return http.StatusNotFound
+	case r.own:
+		return http.StatusConflict
+	}
+	return http.StatusInternalServerError
 }

@@ -32,7 +32,7 @@ var (
 	errBadCredentials = &statusError{http.StatusUnauthorized, "Invalid credentials"}
 )
 
-// caller is a user whom oned has vouched for.
+// caller is a user whose credentials oned has accepted.
 type caller struct{ opennebula.User }
 
 // target is how the server user names the caller in its sessions. A token that
@@ -47,8 +47,8 @@ func (c caller) target() string {
 // isAdmin reports whether the caller is oneadmin or acts in the oneadmin group.
 func (c caller) isAdmin() bool { return c.Identity.UID == 0 || c.EffectiveGID == 0 }
 
-// gate checks credentials with oned and remembers the verdicts.
-type gate struct {
+// authenticator checks credentials with oned and remembers the verdicts.
+type authenticator struct {
 	oned    sessions
 	ttl     time.Duration
 	max     int
@@ -70,35 +70,35 @@ type fingerprint [sha256.Size]byte
 
 type verdict struct {
 	caller caller
-	// refused reports whether oned does not accept the credentials.
+	// refused is true if oned does not accept the credentials.
 	refused bool
 	expires time.Time
 }
 
-func newGate(users sessions, ttl time.Duration, most int, counts *metrics) (*gate, error) {
+func newAuthenticator(users sessions, ttl time.Duration, most int, counts *metrics) (*authenticator, error) {
 	key := make([]byte, sha256.Size)
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("make a key for the cache of credentials: %w", err)
 	}
-	return &gate{
+	return &authenticator{
 		oned: users, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
 		verdicts: map[fingerprint]verdict{}, asking: make(chan struct{}, maxChecks),
 	}, nil
 }
 
-// caller is who sends the request.
-func (g *gate) caller(r *http.Request) (caller, error) {
+// caller returns the user who sends the request.
+func (a *authenticator) caller(r *http.Request) (caller, error) {
 	name, secret, given := r.BasicAuth()
 	if !given || name == "" || secret == "" {
 		return caller{}, errNoCredentials
 	}
-	print := g.fingerprint(name, secret)
-	found, known := g.recall(print)
+	print := a.fingerprint(name, secret)
+	found, known := a.recall(print)
 	if known {
-		g.metrics.checks.WithLabelValues("cached").Inc()
+		a.metrics.checks.WithLabelValues("cached").Inc()
 	} else {
 		var err error
-		if found, err = g.ask(r.Context(), print, name, secret); err != nil {
+		if found, err = a.ask(r.Context(), print, name, secret); err != nil {
 			return caller{}, err
 		}
 	}
@@ -108,38 +108,38 @@ func (g *gate) caller(r *http.Request) (caller, error) {
 	return found.caller, nil
 }
 
-func (g *gate) fingerprint(name, secret string) fingerprint {
-	mac := hmac.New(sha256.New, g.key)
+func (a *authenticator) fingerprint(name, secret string) fingerprint {
+	mac := hmac.New(sha256.New, a.key)
 	// The length keeps "ab"+"c" and "a"+"bc" apart.
 	fmt.Fprintf(mac, "%d:%s%s", len(name), name, secret)
 	return fingerprint(mac.Sum(nil))
 }
 
-func (g *gate) recall(print fingerprint) (verdict, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	found, known := g.verdicts[print]
-	return found, known && g.now().Before(found.expires)
+func (a *authenticator) recall(print fingerprint) (verdict, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found, known := a.verdicts[print]
+	return found, known && a.now().Before(found.expires)
 }
 
-// ask has oned check the credentials, once for all who wait for the same
-// verdict. It goes on when the client that asked first has gone.
-func (g *gate) ask(ctx context.Context, print fingerprint, name, secret string) (verdict, error) {
+// ask has oned check the credentials, once for all requests that wait for the
+// same verdict. It goes on when the client that asked first has gone.
+func (a *authenticator) ask(ctx context.Context, print fingerprint, name, secret string) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	select {
-	case g.asking <- struct{}{}:
-		defer func() { <-g.asking }()
+	case a.asking <- struct{}{}:
+		defer func() { <-a.asking }()
 	default:
 		return verdict{}, &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked already; try again"}
 	}
-	found, err, _ := g.checks.Do(string(print[:]), func() (any, error) {
-		// Who missed the verdict by a hair finds it here.
-		if found, known := g.recall(print); known {
+	found, err, _ := a.checks.Do(string(print[:]), func() (any, error) {
+		// A verdict may have come in since it was looked for.
+		if found, known := a.recall(print); known {
 			return found, nil
 		}
-		user, ends, err := g.oned.authenticate(ctx, name, secret)
-		return g.judge(print, user, ends, err)
+		user, ends, err := a.oned.authenticate(ctx, name, secret)
+		return a.judge(print, user, ends, err)
 	})
 	if err != nil {
 		return verdict{}, err
@@ -147,45 +147,45 @@ func (g *gate) ask(ctx context.Context, print fingerprint, name, secret string) 
 	return found.(verdict), nil
 }
 
-// judge makes a verdict of oned's answer, and remembers it, though not for longer than the credentials last.
-func (g *gate) judge(print fingerprint, user opennebula.User, ends time.Time, err error) (verdict, error) {
-	made := verdict{caller: caller{user}, expires: g.now().Add(g.ttl)}
+// judge makes a verdict of oned's answer, and keeps it no longer than the credentials are valid.
+func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time.Time, err error) (verdict, error) {
+	made := verdict{caller: caller{user}, expires: a.now().Add(a.ttl)}
 	if !ends.IsZero() && ends.Before(made.expires) {
 		made.expires = ends
 	}
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeAuthentication):
-		made = verdict{refused: true, expires: g.now().Add(min(refusedTTL, g.ttl))}
-		g.metrics.checks.WithLabelValues("refused").Inc()
+		made = verdict{refused: true, expires: a.now().Add(min(refusedTTL, a.ttl))}
+		a.metrics.checks.WithLabelValues("refused").Inc()
 	case err != nil:
-		g.metrics.checks.WithLabelValues("failed").Inc()
+		a.metrics.checks.WithLabelValues("failed").Inc()
 		return verdict{}, fmt.Errorf("check the credentials: %w", err)
 	default:
-		g.metrics.checks.WithLabelValues("accepted").Inc()
+		a.metrics.checks.WithLabelValues("accepted").Inc()
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.makeRoom()
-	g.verdicts[print] = made
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.makeRoom()
+	a.verdicts[print] = made
 	return made, nil
 }
 
 // makeRoom drops what has expired when the cache is full, and if that is not
 // enough anything: to be dropped costs one more check.
-func (g *gate) makeRoom() {
-	if len(g.verdicts) < g.max {
+func (a *authenticator) makeRoom() {
+	if len(a.verdicts) < a.max {
 		return
 	}
-	now := g.now()
-	for print, known := range g.verdicts {
+	now := a.now()
+	for print, known := range a.verdicts {
 		if !now.Before(known.expires) {
-			delete(g.verdicts, print)
+			delete(a.verdicts, print)
 		}
 	}
-	for print := range g.verdicts {
-		if len(g.verdicts) < g.max {
+	for print := range a.verdicts {
+		if len(a.verdicts) < a.max {
 			return
 		}
-		delete(g.verdicts, print)
+		delete(a.verdicts, print)
 	}
 }

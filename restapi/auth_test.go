@@ -53,9 +53,9 @@ func asking(secret string) *http.Request {
 	return r
 }
 
-func newTestGate(t *testing.T, users *fakeOned, most int) (*gate, *time.Time) {
+func newTestAuthenticator(t *testing.T, users *fakeOned, most int) (*authenticator, *time.Time) {
 	t.Helper()
-	g, err := newGate(users, 10*time.Second, most, newMetrics())
+	g, err := newAuthenticator(users, 10*time.Second, most, newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func newTestGate(t *testing.T, users *fakeOned, most int) (*gate, *time.Time) {
 
 func TestVerdictsAreRememberedForAWhile(t *testing.T) {
 	users := &fakeOned{}
-	g, now := newTestGate(t, users, 10)
+	g, now := newTestAuthenticator(t, users, 10)
 	steps := []struct {
 		secret string
 		after  time.Duration
@@ -96,7 +96,7 @@ func TestVerdictsAreRememberedForAWhile(t *testing.T) {
 }
 
 func TestMissingCredentials(t *testing.T) {
-	g, _ := newTestGate(t, &fakeOned{}, 10)
+	g, _ := newTestAuthenticator(t, &fakeOned{}, 10)
 	bare := httptest.NewRequest(http.MethodGet, "/service", http.NoBody)
 	odd := httptest.NewRequest(http.MethodGet, "/service", http.NoBody)
 	odd.Header.Set("Authorization", "Bearer x")
@@ -110,7 +110,7 @@ func TestMissingCredentials(t *testing.T) {
 func TestAFailedCheckIsNoVerdict(t *testing.T) {
 	users := &fakeOned{}
 	users.down.Store(true)
-	g, _ := newTestGate(t, users, 10)
+	g, _ := newTestAuthenticator(t, users, 10)
 	if _, err := g.caller(asking("right")); statusOf(err) != 503 {
 		t.Errorf("got %v", err)
 	}
@@ -121,7 +121,7 @@ func TestAFailedCheckIsNoVerdict(t *testing.T) {
 }
 
 func TestTheCacheIsBoundedAndHoldsNoSecret(t *testing.T) {
-	g, _ := newTestGate(t, &fakeOned{}, 5)
+	g, _ := newTestAuthenticator(t, &fakeOned{}, 5)
 	for i := range 50 {
 		_, _ = g.caller(asking(fmt.Sprintf("guess-%d", i)))
 	}
@@ -134,7 +134,7 @@ func TestTheCacheIsBoundedAndHoldsNoSecret(t *testing.T) {
 	if text := fmt.Sprintf("%+v", g.verdicts); strings.Contains(text, "guess") || strings.Contains(text, "right") {
 		t.Errorf("a secret is in %s", text)
 	}
-	other, err := newGate(&fakeOned{}, time.Second, 5, newMetrics())
+	other, err := newAuthenticator(&fakeOned{}, time.Second, 5, newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestTheCacheIsBoundedAndHoldsNoSecret(t *testing.T) {
 
 func TestManyAtOnceAreOneCheck(t *testing.T) {
 	users := &fakeOned{hold: make(chan struct{})}
-	g, _ := newTestGate(t, users, 10)
+	g, _ := newTestAuthenticator(t, users, 10)
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -164,7 +164,7 @@ func TestManyAtOnceAreOneCheck(t *testing.T) {
 
 func TestAClientThatGoesAwayDoesNotSpoilTheVerdict(t *testing.T) {
 	users := &fakeOned{}
-	g, _ := newTestGate(t, users, 10)
+	g, _ := newTestAuthenticator(t, users, 10)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := g.caller(asking("right").WithContext(gone)); err != nil {
@@ -174,7 +174,7 @@ func TestAClientThatGoesAwayDoesNotSpoilTheVerdict(t *testing.T) {
 
 func TestAVerdictLastsNoLongerThanTheCredentials(t *testing.T) {
 	users := &fakeOned{}
-	g, now := newTestGate(t, users, 10)
+	g, now := newTestAuthenticator(t, users, 10)
 	users.ends = now.Add(3 * time.Second)
 	for i, step := range []struct {
 		after  time.Duration
@@ -189,7 +189,7 @@ func TestAVerdictLastsNoLongerThanTheCredentials(t *testing.T) {
 
 func TestAScopedTokenKeepsItsGroup(t *testing.T) {
 	for _, group := range []int{105, 1} {
-		g, _ := newTestGate(t, &fakeOned{scoped: group}, 10)
+		g, _ := newTestAuthenticator(t, &fakeOned{scoped: group}, 10)
 		who, err := g.caller(asking("right"))
 		if want := fmt.Sprintf("bob:%d", group); err != nil || who.target() != want {
 			t.Errorf("got %q, %v, want %q", who.target(), err, want)

@@ -10,13 +10,13 @@ import (
 	"github.com/flowjet/flowjet/flow"
 )
 
-// Config is how the API behaves. The zero value works.
+// Config configures the API. The zero value works.
 type Config struct {
 	// Listen is host:port, default 127.0.0.1:2474, as OneFlow's.
 	Listen string
 	// CredentialTTL is for how long a user's name and secret count as checked,
-	// default 30 s: a changed password or a revoked token works so much longer.
-	// Shorter is dear: each check is a call in the user's own session, and the
+	// default 30 s: a changed password or a revoked token works that much longer.
+	// Shorter is expensive: each check is a call in the user's own session, and the
 	// change of session kind costs oned 200 to 320 ms twice.
 	CredentialTTL time.Duration
 	// ReplyWait is how long a request waits for the worker's answer before it
@@ -34,18 +34,21 @@ type Config struct {
 	// Settings are the workers', for the plans of dry runs; OneFlow's defaults
 	// if they are left out.
 	Settings flow.Settings
-	// Version is what /flowjet/v1/version says.
+	// Version is the answer of /flowjet/v1/version.
 	Version string
-	// Metrics is what GET /metrics shows; without it there is no such path.
+	// Metrics are served at GET /metrics; without them there is no such path.
 	Metrics prometheus.Gatherer
 	// Registerer takes the API's own metrics; nil keeps them unseen.
 	Registerer prometheus.Registerer
 	// NotReady adds reasons why this process is not ready; nil for none.
 	NotReady func() []string
-	// Feeds tells how the bridge of this process hears hook events; nil for none.
+	// Feeds returns the state of this process's feeds of hook events; nil for none.
 	Feeds  func() []FeedHealth
 	Limits Limits
 	Logger *slog.Logger
+
+	// now is the clock of scheduled actions.
+	now func() time.Time
 }
 
 // Limits bound what clients can take.
@@ -99,6 +102,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Feeds == nil {
 		c.Feeds = func() []FeedHealth { return nil }
+	}
+	if c.now == nil {
+		c.now = time.Now
 	}
 	if c.NotReady == nil {
 		c.NotReady = func() []string { return nil }

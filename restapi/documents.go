@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,9 +15,9 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// show is one document as an answer.
-func (s *Server) show(status int, document opennebula.Document) (answer, error) {
-	p := printer{now: s.now()}
+// show is the answer with one document.
+func show(status int, document opennebula.Document) (answer, error) {
+	p := printer{now: time.Now()}
 	p.line(0, `{`)
 	p.text(1, `"DOCUMENT": `)
 	p.document(1, document)
@@ -23,12 +25,12 @@ func (s *Server) show(status int, document opennebula.Document) (answer, error) 
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
 }
 
-// showAll is a list of documents as an answer.
-func (s *Server) showAll(status int, documents []opennebula.Document) (answer, error) {
+// showAll is the answer with a list of documents.
+func showAll(status int, documents []opennebula.Document) (answer, error) {
 	if len(documents) == 0 {
 		return answer{status: status, contentType: textType, body: []byte("{\n  \"DOCUMENT_POOL\": {}\n}")}, nil
 	}
-	p := printer{now: s.now()}
+	p := printer{now: time.Now()}
 	size := 0
 	for _, document := range documents {
 		size += 2*len(document.Body) + documentFrame
@@ -50,6 +52,17 @@ func (s *Server) showAll(status int, documents []opennebula.Document) (answer, e
 	p.line(1, `}`)
 	p.text(0, `}`)
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
+}
+
+// showRead is the answer to a read of one document: 304 if the client has it already.
+func showRead(r *request, document opennebula.Document) (answer, error) {
+	etag := document.ETag()
+	if given := entityTags(r.Header.Values("If-None-Match")); slices.Contains(given, "*") || slices.Contains(given, etag) {
+		return answer{status: http.StatusNotModified, etag: etag}, nil
+	}
+	reply, err := show(http.StatusOK, document)
+	reply.etag = etag
+	return reply, err
 }
 
 // documentFrame is about what a document takes beside its body.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"testing"
-	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -13,7 +12,6 @@ import (
 // TestAListIsLaidOutAsIfIndentedAsAWhole: documents are written one by one, and
 // clients are not to tell.
 func TestAListIsLaidOutAsIfIndentedAsAWhole(t *testing.T) {
-	s := &Server{now: time.Now}
 	odd := opennebula.Document{
 		ID: 3, Owner: flow.Identity{UID: 1, GID: 2, UName: `a "quoted" <name>`, GName: "g\n"}, Name: "na\xffme", Type: 100,
 		Permissions: opennebula.Permissions{OwnerU: 1, OtherA: 1}, Body: []byte(` {"a":[1,{"b":"x<y"}],"c":{},"d":[]}` + "\n"),
@@ -22,13 +20,13 @@ func TestAListIsLaidOutAsIfIndentedAsAWhole(t *testing.T) {
 	invalid := opennebula.Document{ID: 5, Type: 101, Body: []byte("{\"a\":\"\xff\"}")}
 	for name, documents := range map[string][]opennebula.Document{"none": nil, "one": {odd}, "several": {odd, broken, invalid, odd}} {
 		answers := map[string]func() (answer, error){
-			"list": func() (answer, error) { return s.showAll(200, documents) },
+			"list": func() (answer, error) { return showAll(200, documents) },
 		}
 		if len(documents) > 0 {
-			answers["document"] = func() (answer, error) { return s.show(200, documents[0]) }
+			answers["document"] = func() (answer, error) { return show(200, documents[0]) }
 		}
-		for kind, show := range answers {
-			got, err := show()
+		for kind, render := range answers {
+			got, err := render()
 			if err != nil {
 				t.Fatal(err)
 			}

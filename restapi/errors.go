@@ -25,7 +25,7 @@ func badRequest(format string, arguments ...any) error {
 	return &statusError{http.StatusBadRequest, fmt.Sprintf(format, arguments...)}
 }
 
-// queueError is a failure of JetStream to take or tell something.
+// queueError is a failure of JetStream to store or return something.
 type queueError struct{ err error }
 
 func (e *queueError) Error() string { return e.err.Error() }
@@ -45,7 +45,7 @@ func (e *pendingError) Error() string {
 func (e *pendingError) Unwrap() error { return e.err }
 
 // fail answers with an error: its status by what it is, its text as the body.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+func fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	noteError(r.Context(), err)
 	if status == http.StatusServiceUnavailable && (r.Method == http.MethodGet || repeatable(err)) {
@@ -116,25 +116,7 @@ func statusOfCode(code opennebula.Code) int {
 	return http.StatusInternalServerError
 }
 
-// refusalStatus is OneFlow's status for a command that its worker refused. Its
-// clients know 500 for a state that does not allow it; Flowjet's own API says
-// what it is.
-func (r *request) refusalStatus(kind flow.RefusalKind) int {
-	switch {
-	case kind == flow.RefusedInput:
-		return http.StatusBadRequest
-	case kind == flow.RefusedChanged:
-		return http.StatusPreconditionFailed
-	case r.own && kind == flow.RefusedMissing:
-		return http.StatusNotFound
-	case r.own:
-		return http.StatusConflict
-	}
-	return http.StatusInternalServerError
-}
-
-// together makes one line of what failed, for clients show it as it is. Those
-// that are nil have not.
+// together joins the errors that are not nil in one line: clients show it as it is.
 func together(failures ...error) error {
 	failures = slices.DeleteFunc(failures, func(err error) bool { return err == nil })
 	switch len(failures) {

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// aliveEvery is how often a quiet stream sends a comment to stay alive.
+	// aliveEvery is the time between the comments that keep a quiet stream open.
 	aliveEvery = 15 * time.Second
 	// eventPatience is how long a client may take to take an event.
 	eventPatience = 20 * time.Second
@@ -25,18 +25,22 @@ const (
 	maxRights = 10_000
 )
 
-// transitions is what events are read from.
-type transitions interface {
-	Next(ctx context.Context) (uint64, pipeline.Transition, error)
-	Stop()
+// events streams what happens to services.
+type events struct {
+	*dispatcher
+	queue queue
+	// recheckAfter is the age at which a client's credentials are checked again.
+	recheckAfter time.Duration
+	// stopping ends all streams.
+	stopping context.Context
 }
 
 // follower is one client that follows events.
 type follower struct {
+	*events
 	*request
-	server *Server
-	out    http.ResponseWriter
-	flush  *http.ResponseController
+	out   http.ResponseWriter
+	flush *http.ResponseController
 	// rights are the services that the caller may or may not see.
 	rights map[int]right
 	// recheck is when the caller's credentials are to be checked again.
@@ -48,30 +52,25 @@ type right struct {
 	until   time.Time
 }
 
-// events tells what happens to services as server-sent events, of those that
-// the caller may USE: ?service=N for one, ?since=SEQ or Last-Event-ID for what
-// came behind that event; else what happens from now on. An event's id is its
-// sequence in the stream FLOW.
-func (s *Server) events(w http.ResponseWriter, r *http.Request) {
-	who, err := s.gate.caller(r)
-	if err == nil {
-		err = s.rated(who, r.Method)
-	}
+// ServeHTTP streams changes as server-sent events, of the services that the
+// caller may USE: ?service=N for one, ?since=SEQ or Last-Event-ID for those after
+// that event; else those from now on. An event's id is its sequence in the stream
+// FLOW.
+func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	asked, err := e.identify(r)
 	if err != nil {
-		s.fail(w, r, err)
+		fail(w, r, err)
 		return
 	}
-	noteUser(r.Context(), who.Identity.UName)
-	release, err := s.admitFollower(who.Identity.UID)
+	release, err := e.admission.admitFollower(asked.caller.Identity.UID)
 	if err != nil {
-		s.fail(w, r, err)
+		fail(w, r, err)
 		return
 	}
 	defer release()
-	asked := &request{Request: r, caller: who, oned: s.oned.as(who.target()), own: true}
-	f := &follower{request: asked, server: s, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: s.now().Add(s.config.CredentialTTL)}
+	f := &follower{events: e, request: asked, out: w, flush: http.NewResponseController(w), rights: map[int]right{}, recheck: time.Now().Add(e.recheckAfter)}
 	if err := f.follow(r.Context()); err != nil {
-		s.fail(w, r, err)
+		fail(w, r, err)
 	}
 }
 
@@ -83,8 +82,8 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(f.server.stopping, cancel)()
-	reader, err := f.server.queue.ReadTransitions(ctx, service, after)
+	defer context.AfterFunc(f.stopping, cancel)()
+	reader, err := f.queue.ReadTransitions(ctx, service, after)
 	if err != nil {
 		return &queueError{err}
 	}
@@ -94,12 +93,12 @@ func (f *follower) follow(ctx context.Context) error {
 	f.out.Header().Set("Content-Type", "text/event-stream")
 	f.out.WriteHeader(http.StatusOK)
 	if f.write([]byte(": what happens to services\n\n")) == nil {
-		f.tell(ctx, reader)
+		f.stream(ctx, reader)
 	}
 	return nil
 }
 
-// from is where to begin, for which service.
+// from reads which service's events are asked for, and after which one.
 func (f *follower) from(ctx context.Context) (service int, after uint64, err error) {
 	query := f.URL.Query()
 	service = -1
@@ -115,7 +114,7 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 	}
 	text := orDefault(f.Header.Get("Last-Event-ID"), query.Get("since"))
 	if text == "" {
-		after, err = f.server.queue.LastTransitionSequence(ctx)
+		after, err = f.queue.LastTransitionSequence(ctx)
 		return service, after, asQueueError(err)
 	}
 	after, err = strconv.ParseUint(text, 10, 63)
@@ -134,8 +133,8 @@ func (f *follower) mayFollow(ctx context.Context, service int) error {
 	return err
 }
 
-// tell writes events until the client goes or the server stops.
-func (f *follower) tell(ctx context.Context, reader transitions) {
+// stream writes events until the client goes or the server stops.
+func (f *follower) stream(ctx context.Context, reader *pipeline.TransitionReader) {
 	for {
 		quiet, cancel := context.WithTimeout(ctx, aliveEvery)
 		sequence, transition, err := reader.Next(quiet)
@@ -156,15 +155,15 @@ func (f *follower) tell(ctx context.Context, reader transitions) {
 	}
 }
 
-// mayUse asks oned, whose answer to one.document.info is the right to USE. A
-// service whose document has gone stays visible to who saw it before, and to its
-// owner.
+// mayUse reports whether the caller may see a service: oned's answer to
+// one.document.info is the right to USE. A service whose document has gone stays
+// visible to a client that saw it before, and to its owner.
 func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if f.caller.isAdmin() {
 		return true
 	}
 	known := f.rights[service]
-	if f.server.now().Before(known.until) {
+	if time.Now().Before(known.until) {
 		return known.granted
 	}
 	_, err := f.read(ctx, flow.DocumentTypeService, service)
@@ -172,27 +171,26 @@ func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if len(f.rights) >= maxRights {
 		clear(f.rights)
 	}
-	f.rights[service] = right{granted, f.server.now().Add(rightsTTL)}
+	f.rights[service] = right{granted, time.Now().Add(rightsTTL)}
 	return granted
 }
 
-// owned reports whether the service has ended and was the caller's: what is kept of it
-// tells.
+// owned reports whether the service has ended and was the caller's, by its record.
 func (f *follower) owned(ctx context.Context, service int) bool {
-	record, _, err := f.server.queue.LoadRecord(ctx, service)
+	record, _, err := f.queue.LoadRecord(ctx, service)
 	return err == nil && record.Deleted && record.State.Service.ID == service && record.State.Service.Owner.UID == f.caller.Identity.UID
 }
 
-// vouched reports whether the caller's credentials are good still: a stream may last
-// for weeks, and a changed password is to end it as it ends everything else.
+// vouched reports whether the caller's credentials are still accepted: a stream may
+// last for weeks, and a changed password must end it.
 func (f *follower) vouched() bool {
-	now := f.server.now()
+	now := time.Now()
 	if now.Before(f.recheck) {
 		return true
 	}
-	who, err := f.server.gate.caller(f.Request)
+	who, err := f.authenticator.caller(f.Request)
 	if err == nil {
-		f.caller, f.recheck = who, now.Add(f.server.config.CredentialTTL)
+		f.caller, f.recheck = who, now.Add(f.recheckAfter)
 	}
 	return !errors.Is(err, errBadCredentials)
 }

@@ -16,19 +16,19 @@ const (
 	probeTimeout = 2 * time.Second
 )
 
-// healthView is what /flowjet/v1/health says.
+// healthView is the answer of /flowjet/v1/health.
 type healthView struct {
-	// Live reports whether the process works at all.
+	// Live is always true: the process answers.
 	Live bool `json:"live"`
-	// Ready reports whether requests can be served; Reasons say why not.
+	// Ready is true if requests can be served; Reasons are why not.
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons"`
 	// Feeds are the endpoints of hook events that this process listens to.
 	Feeds []FeedHealth `json:"feeds"`
 }
 
-// FeedHealth says how a bridge hears one endpoint of hook events. Feeds that are
-// not connected hold no request up, and do not make the API unready.
+// FeedHealth is the state of a bridge's connection to one endpoint of hook events.
+// Feeds that are not connected hold no request up, and do not make the API unready.
 type FeedHealth struct {
 	Endpoint  string `json:"endpoint"`
 	Connected bool   `json:"connected"`
@@ -42,7 +42,7 @@ type FeedHealth struct {
 	// Role is solo, leader, follower, candidate, or empty while unknown.
 	Role  string `json:"role"`
 	Leads bool   `json:"leads"`
-	// Publishes reports whether this bridge stores the events, and no other one.
+	// Publishes is true if this bridge, and no other one, stores the events.
 	Publishes bool `json:"publishes"`
 	// Waiting counts the events not stored yet, of which Spilled are on disk.
 	Waiting int    `json:"waiting"`
@@ -50,36 +50,45 @@ type FeedHealth struct {
 	Error   string `json:"error,omitempty"`
 }
 
-// health answers 200 if everything is there and 503 if not.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	view := healthView{Live: true, Reasons: s.reasons(r.Context()), Feeds: append([]FeedHealth{}, s.config.Feeds()...)}
+// health answers requests for the state of this process, without credentials.
+type health struct {
+	queue    queue
+	probe    *probe
+	feeds    func() []FeedHealth
+	notReady func() []string
+	version  string
+}
+
+// show answers 200 if requests can be served and 503 if not.
+func (h *health) show(w http.ResponseWriter, r *http.Request) {
+	view := healthView{Live: true, Reasons: h.reasons(r.Context()), Feeds: append([]FeedHealth{}, h.feeds()...)}
 	status := http.StatusServiceUnavailable
 	if view.Ready = len(view.Reasons) == 0; view.Ready {
 		status = http.StatusOK
 	}
-	s.tell(w, r, status, view)
+	writePretty(w, r, status, view)
 }
 
 // reasons are why requests cannot be served.
-func (s *Server) reasons(ctx context.Context) []string {
+func (h *health) reasons(ctx context.Context) []string {
 	reasons := []string{}
-	if state := s.queue.State(); !state.Connected {
+	if state := h.queue.State(); !state.Connected {
 		reasons = append(reasons, fmt.Sprintf("NATS is out of reach since %s: %s", state.Since.UTC().Format(time.RFC3339), orDefault(state.Error, "the connection was lost")))
 	}
-	if err := s.probe.check(ctx); err != nil {
+	if err := h.probe.check(ctx); err != nil {
 		reasons = append(reasons, fmt.Sprintf("oned does not answer: %v", err))
 	}
-	return append(reasons, s.config.NotReady()...)
+	return append(reasons, h.notReady()...)
 }
 
-func (s *Server) version(w http.ResponseWriter, r *http.Request) {
-	s.tell(w, r, http.StatusOK, map[string]string{"version": s.config.Version, "go": runtime.Version()})
+func (h *health) showVersion(w http.ResponseWriter, r *http.Request) {
+	writePretty(w, r, http.StatusOK, map[string]string{"version": h.version, "go": runtime.Version()})
 }
 
-func (s *Server) tell(w http.ResponseWriter, r *http.Request, status int, view any) {
+func writePretty(w http.ResponseWriter, r *http.Request, status int, view any) {
 	reply, err := pretty(status, view)
 	if err != nil {
-		s.fail(w, r, err)
+		fail(w, r, err)
 		return
 	}
 	reply.write(w)
@@ -94,10 +103,7 @@ type probe struct {
 	err   error
 }
 
-func newProbe(oned session) *probe { return &probe{oned: oned} }
-
-// check holds the lock while it asks, so that one asks and the others wait for
-// its answer.
+// check holds the lock while it asks, so that concurrent requests share one answer.
 func (p *probe) check(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

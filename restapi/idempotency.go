@@ -26,9 +26,6 @@ const (
 	maxKey       = 255
 	// maxKeptBody is the largest answer that is kept. A larger one is made anew.
 	maxKeptBody = 512 << 10
-	// keyLook is how often a request looks whether the one with the same key,
-	// which was first, has been answered.
-	keyLook = 50 * time.Millisecond
 	// madeBy is the attribute by which what a request with a key has made is
 	// found again.
 	madeBy = "flowjet_command"
@@ -40,13 +37,42 @@ const (
 type keyed struct {
 	// command is the id of the command that it leads to.
 	command string
-	// again reports whether somebody else has worked on it before and has not
-	// finished: what it made has to be looked for.
+	// again is true if another attempt has not finished: what it made has to be
+	// looked for.
 	again bool
 	// began is when the first attempt was.
 	began time.Time
 	// lease is the right to carry the request out.
 	lease *keyLease
+}
+
+// repeated reports whether an earlier attempt may have done a part of the request.
+func (k *keyed) repeated() bool { return k != nil && k.again }
+
+// commandID returns the id of the command that the request leads to: one that
+// cannot be guessed, and the same again for a request with a key.
+func (k *keyed) commandID() string {
+	if k == nil {
+		return rand.Text()
+	}
+	return k.command
+}
+
+// firstAttempt returns when the request was first taken up, which may have been
+// before now and by another API.
+func (k *keyed) firstAttempt(now time.Time) time.Time {
+	if k == nil || k.began.IsZero() {
+		return now
+	}
+	return k.began
+}
+
+// idempotency has requests with an Idempotency-Key act once.
+type idempotency struct {
+	*reservations
+	// box seals the answers that are kept.
+	box *seal.Box
+	now func() time.Time
 }
 
 // once has a request with an Idempotency-Key act once, whichever API it comes
@@ -56,7 +82,7 @@ type keyed struct {
 // the request will lead to. What a request makes carries that id. So who finds a
 // reservation that nobody works on any more can go on from where it stopped.
 // Refusals are answers; failures that may pass are not, and free the key.
-func (s *Server) once(serve endpoint) endpoint {
+func (s *idempotency) once(serve endpoint) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {
 		key := r.Header.Get("Idempotency-Key")
 		if key == "" || r.Method == http.MethodGet || r.dryRun() {
@@ -74,13 +100,15 @@ func (s *Server) once(serve endpoint) endpoint {
 		if err != nil || held.Answer != nil {
 			return s.replayed(held, err)
 		}
-		r.keyed.lease = holdKey(s.queue, name, held, revision, cancel)
+		r.keyed.lease = s.hold(name, held, revision, cancel)
 		reply, err := s.carryOut(ctx, r, serve)
 		revision, superseded := r.keyed.lease.end()
 		if superseded {
 			return answer{}, errKeyBusy
 		}
-		s.settle(ctx, name, held, revision, s.sealedAnswer(kept(reply, err)))
+		// Without an answer to keep the key is free again.
+		held.Answer = s.sealedAnswer(kept(reply, err))
+		s.release(ctx, name, held, revision)
 		return reply, err
 	}
 }
@@ -106,7 +134,7 @@ func (r *request) digest(key string) (string, error) {
 }
 
 // take makes the request this process's to carry out, or finds its answer.
-func (s *Server) take(ctx context.Context, r *request, name, digest string) (pipeline.Reservation, uint64, error) {
+func (s *idempotency) take(ctx context.Context, r *request, name, digest string) (pipeline.Reservation, uint64, error) {
 	mine := pipeline.Reservation{Command: rand.Text(), Request: digest, Taken: time.Now().UTC(), Began: s.now().UTC()}
 	held, revision, err := s.queue.Reserve(ctx, name, mine)
 	if err != nil {
@@ -119,38 +147,9 @@ func (s *Server) take(ctx context.Context, r *request, name, digest string) (pip
 		r.keyed = &keyed{command: held.Command, began: held.Began}
 		return held, revision, nil
 	}
-	held, revision, err = s.inherit(ctx, name, held, revision)
+	held, revision, err = s.takeOver(ctx, name, held, revision, func(held pipeline.Reservation) pipeline.Reservation { return held }, errKeyBusy)
 	r.keyed = &keyed{command: held.Command, again: true, began: held.Began}
 	return held, revision, err
-}
-
-// inherit waits for the answer of a request that is being worked on, and takes
-// over one that nobody works on any more.
-func (s *Server) inherit(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (pipeline.Reservation, uint64, error) {
-	limit := time.NewTimer(s.config.ReplyWait)
-	defer limit.Stop()
-	look := time.NewTicker(keyLook)
-	defer look.Stop()
-	var holder watchedHolder
-	for held.Answer == nil {
-		if holder.dead(held, revision) {
-			held.Taken = time.Now().UTC()
-			taken, err := s.queue.UpdateReservation(ctx, name, held, revision)
-			if !errors.Is(err, pipeline.ErrConflict) {
-				return held, taken, asQueueError(err)
-			}
-		}
-		select {
-		case <-look.C:
-		case <-limit.C:
-			return pipeline.Reservation{}, 0, errKeyBusy
-		}
-		var err error
-		if held, revision, err = s.queue.Reservation(ctx, name); err != nil {
-			return held, 0, &queueError{err}
-		}
-	}
-	return held, revision, nil
 }
 
 // errKeyBusy asks to come again for the answer of another request with the same key.
@@ -165,7 +164,7 @@ func asQueueError(err error) error {
 
 // carryOut serves a request, unless its command has been carried out already:
 // then what it was for may be gone, and only its reply is left.
-func (s *Server) carryOut(ctx context.Context, r *request, serve endpoint) (answer, error) {
+func (s *idempotency) carryOut(ctx context.Context, r *request, serve endpoint) (answer, error) {
 	if !r.keyed.again {
 		return serve(ctx, r)
 	}
@@ -199,20 +198,9 @@ func kept(reply answer, err error) *pipeline.KeptAnswer {
 	return &pipeline.KeptAnswer{Status: reply.status, ContentType: reply.contentType, Location: reply.location, Body: reply.body}
 }
 
-// settle stores the answer or frees the key. Where that fails the lease ends
-// by itself, and who comes then finds what was done.
-func (s *Server) settle(ctx context.Context, name string, held pipeline.Reservation, revision uint64, kept *pipeline.KeptAnswer) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	held.Answer, held.Taken = kept, time.Time{}
-	if _, err := s.queue.UpdateReservation(ctx, name, held, revision); err != nil {
-		s.logger.Warn("the answer to a request with an Idempotency-Key was not kept; a repetition has to wait for its lease", "error", err)
-	}
-}
-
 // sealedAnswer is an answer as it is stored: documents are in it, with what users have put
 // into them.
-func (s *Server) sealedAnswer(kept *pipeline.KeptAnswer) *pipeline.KeptAnswer {
+func (s *idempotency) sealedAnswer(kept *pipeline.KeptAnswer) *pipeline.KeptAnswer {
 	if kept != nil && len(kept.Body) > 0 {
 		kept.Body = []byte(s.box.Seal(kept.Body))
 	}
@@ -220,7 +208,7 @@ func (s *Server) sealedAnswer(kept *pipeline.KeptAnswer) *pipeline.KeptAnswer {
 }
 
 // replayed is an answer that was given before.
-func (s *Server) replayed(held pipeline.Reservation, err error) (answer, error) {
+func (s *idempotency) replayed(held pipeline.Reservation, err error) (answer, error) {
 	if err != nil || held.Answer == nil {
 		return answer{}, err
 	}
@@ -233,44 +221,42 @@ func (s *Server) replayed(held pipeline.Reservation, err error) (answer, error) 
 	return answer{status: kept.Status, contentType: kept.ContentType, location: kept.Location, body: body, replayed: true}, nil
 }
 
-// allocate makes a document as the caller, once for a request with a key.
-func (r *request) allocate(ctx context.Context, documentType int, name string, body flow.Body) (int, error) {
-	if r.keyed != nil {
-		if body.Extra == nil {
-			body.Extra = map[string]json.RawMessage{}
-		}
-		body.Extra[madeBy] = json.RawMessage(`"` + r.keyed.command + `"`)
-		if id, found, err := r.made(ctx, documentType); found || err != nil {
-			return id, err
-		}
-	} else {
+// allocate makes a document in the caller's session, once for a request with a key.
+func (k *keyed) allocate(ctx context.Context, oned session, documentType int, name string, body flow.Body) (int, error) {
+	if k == nil {
 		delete(body.Extra, madeBy)
+		return oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
 	}
-	if r.keyed != nil {
-		if err := r.keyed.lease.confirm(ctx); err != nil {
-			return 0, err
-		}
+	if id, found, err := k.made(ctx, oned, documentType); found || err != nil {
+		return id, err
 	}
-	return r.oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
+	if body.Extra == nil {
+		body.Extra = map[string]json.RawMessage{}
+	}
+	body.Extra[madeBy] = json.RawMessage(`"` + k.command + `"`)
+	if err := k.lease.confirm(ctx); err != nil {
+		return 0, err
+	}
+	return oned.AllocateDocument(ctx, documentType, name, encodeBody(body))
 }
 
 // made finds the document that an earlier attempt has made.
-func (r *request) made(ctx context.Context, documentType int) (id int, found bool, err error) {
-	if r.keyed == nil || !r.keyed.again {
+func (k *keyed) made(ctx context.Context, oned session, documentType int) (id int, found bool, err error) {
+	if !k.repeated() {
 		return 0, false, nil
 	}
-	documents, err := r.oned.Documents(ctx, documentType, ownOnly, -1, -1)
+	documents, err := oned.Documents(ctx, documentType, ownOnly, -1, -1)
 	if err != nil {
 		return 0, false, fmt.Errorf("look for what the first request made: %w", err)
 	}
 	for _, document := range documents {
-		if !bytes.Contains(document.Body, []byte(r.keyed.command)) {
+		if !bytes.Contains(document.Body, []byte(k.command)) {
 			continue
 		}
 		var mark struct {
 			Command string `json:"flowjet_command"`
 		}
-		if json.Unmarshal(document.Body, &mark) == nil && mark.Command == r.keyed.command {
+		if json.Unmarshal(document.Body, &mark) == nil && mark.Command == k.command {
 			return document.ID, true, nil
 		}
 	}

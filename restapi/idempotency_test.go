@@ -282,7 +282,7 @@ func TestALongRequestIsNotTakenOver(t *testing.T) {
 	_, revision, err := w.pipe.Reserve(t.Context(), "key-slow", held)
 	w.must(err)
 	lost := make(chan struct{})
-	lease := holdKey(w.pipe, "key-slow", held, revision, func() { close(lost) })
+	lease := (&reservations{queue: w.pipe}).hold("key-slow", held, revision, func() { close(lost) })
 	watched, taken := watchedHolder{}, time.After(keyLeaseLength+keyRenewal)
 	for waiting := true; waiting; {
 		select {
@@ -290,7 +290,7 @@ func TestALongRequestIsNotTakenOver(t *testing.T) {
 			waiting = false
 		case <-lost:
 			t.Fatal("the lease was lost")
-		case <-time.After(keyLook):
+		case <-time.After(keyPoll):
 			now, revision, err := w.pipe.Reservation(t.Context(), "key-slow")
 			w.must(err)
 			if watched.dead(now, revision) {

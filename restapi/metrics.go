@@ -35,7 +35,7 @@ func newMetrics() *metrics {
 	}
 }
 
-// waiting shows how many commands wait for their workers.
+// waiting adds the gauge of commands that wait for their workers.
 func (m *metrics) waiting(count func() int) {
 	m.backlog = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flowjet_api_commands_waiting", Help: "Commands of all APIs that wait for their workers, as this API knows.",

@@ -15,7 +15,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 )
 
-// note collects what the access log says about a request.
+// note holds what is logged of a request.
 type note struct {
 	id   string
 	user string
@@ -35,17 +35,23 @@ func noteUser(ctx context.Context, name string) { noteOf(ctx).user = name }
 
 func noteError(ctx context.Context, err error) { noteOf(ctx).err = err }
 
-// wrap puts around all paths what every request gets.
-func (s *Server) wrap(next http.Handler) http.Handler {
-	return s.logged(s.recovered(s.admitted(next)))
+// middleware is around all paths: it logs, counts and traces requests, and
+// recovers from panics.
+type middleware struct {
+	metrics *metrics
+	logger  *slog.Logger
 }
 
-// givenID is what is taken for a request id from outside; anything else would
-// let clients write into the log.
+func (m *middleware) wrap(next http.Handler) http.Handler {
+	return m.logged(m.recovered(cleanPaths(next)))
+}
+
+// givenID matches the request ids that are taken from clients; anything else would
+// let them write into the log.
 var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // logged gives the request its id, counts it and writes its line.
-func (s *Server) logged(next http.Handler) http.Handler {
+func (m *middleware) logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		about := &note{id: r.Header.Get("X-Request-Id")}
@@ -66,8 +72,8 @@ func (s *Server) logged(next http.Handler) http.Handler {
 			recorded.status = statusClientGone
 		}
 		endRequest(span, r, recorded.status, about)
-		s.metrics.served(r, recorded.status, time.Since(began))
-		s.logRequest(r, recorded, about, time.Since(began))
+		m.metrics.served(r, recorded.status, time.Since(began))
+		m.logRequest(r, recorded, about, time.Since(began))
 	})
 }
 
@@ -76,7 +82,7 @@ func (s *Server) logged(next http.Handler) http.Handler {
 const statusClientGone = 499
 
 // logRequest writes the access line: reads that worked are for debugging only.
-func (s *Server) logRequest(r *http.Request, recorded *recorder, about *note, took time.Duration) {
+func (m *middleware) logRequest(r *http.Request, recorded *recorder, about *note, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
 	case recorded.status >= http.StatusInternalServerError:
@@ -92,11 +98,11 @@ func (s *Server) logRequest(r *http.Request, recorded *recorder, about *note, to
 	if about.err != nil {
 		attributes = append(attributes, slog.String("error", loggable(about.err)))
 	}
-	s.logger.LogAttrs(r.Context(), level, "request", attributes...)
+	m.logger.LogAttrs(r.Context(), level, "request", attributes...)
 }
 
-// loggable is an error for the log. What is wrong with a body is told to the client alone:
-// it can hold parts of the body.
+// loggable is an error's text for the log. Errors of a body go to the client alone:
+// they may quote it.
 func loggable(err error) string {
 	var wrong flow.Violations
 	var syntax *flow.SyntaxError
@@ -110,29 +116,29 @@ func loggable(err error) string {
 }
 
 // recovered turns a panic into a 500 that names the request, not its innards.
-func (s *Server) recovered(next http.Handler) http.Handler {
+func (m *middleware) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			cause := recover()
 			if cause == nil {
 				return
 			}
-			s.metrics.panics.Inc()
+			m.metrics.panics.Inc()
 			id := noteOf(r.Context()).id
-			s.logger.Error("a request handler panicked", "request", id, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			m.logger.Error("a request handler panicked", "request", id, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 			if recorded, ok := w.(*recorder); !ok || recorded.status == 0 {
-				s.fail(w, r, fmt.Errorf("something went wrong inside Flowjet; its log tells what under request %s", id))
+				fail(w, r, fmt.Errorf("something went wrong inside Flowjet; its log tells what under request %s", id))
 			}
 		}()
 		next.ServeHTTP(w, r)
 	})
 }
 
-// admitted turns away paths that the mux would redirect.
-func (s *Server) admitted(next http.Handler) http.Handler {
+// cleanPaths turns away paths that the mux would redirect.
+func cleanPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path.Clean(r.URL.Path) != r.URL.Path && r.URL.Path != pageRoot {
-			s.notFound(w, r)
+			notFound(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

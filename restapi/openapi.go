@@ -10,6 +10,6 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-func (s *Server) describe(w http.ResponseWriter, _ *http.Request) {
+func describe(w http.ResponseWriter, _ *http.Request) {
 	answer{status: http.StatusOK, contentType: jsonType, body: openAPI}.write(w)
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -57,7 +56,7 @@ func TestTheDocumentDescribesEveryRouteAndNoOther(t *testing.T) {
 	if err := json.Unmarshal(served.Body.Bytes(), &document); err != nil || served.Code != 200 {
 		t.Fatalf("%d: %v", served.Code, err)
 	}
-	routes := slices.Sorted(maps.Keys(s.patterns()))
+	routes := slices.Sorted(maps.Keys(s.patterns))
 	described := document.described(t)
 	for _, route := range routes {
 		if !slices.Contains(described, route) {
@@ -124,7 +123,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 	if err := json.Unmarshal(openAPI, &document); err != nil {
 		t.Fatal(err)
 	}
-	shown, err := (&Server{now: time.Now}).show(200, opennebula.Document{Body: []byte("{}")})
+	shown, err := show(200, opennebula.Document{Body: []byte("{}")})
 	if err != nil {
 		t.Fatal(err)
 	}

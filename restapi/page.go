@@ -7,13 +7,12 @@ import (
 	"strings"
 )
 
-// pageFiles are the live page: hand-written, without anything from outside, and
-// used as they are.
+// pageFiles are the live page: hand-written, and served as they are.
 //
 //go:embed page
 var pageFiles embed.FS
 
-// pageRoot is where the live page is. Its files are below it, in page/.
+// pageRoot is the path of the live page. Its files are below it, in page/.
 const pageRoot = "/flowjet/"
 
 // pagePolicy lets the page load its own files and ask its own server, and
@@ -26,22 +25,22 @@ var pageTypes = map[string]string{
 	".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
 }
 
-// pages are the live page's paths. They need no user: the page asks for one,
-// and what it shows is asked of the API as that user.
-func (s *Server) pages() map[string]http.HandlerFunc {
+// pages returns the live page's paths. They need no user: the page asks for one,
+// and reads the API as that user.
+func pages() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"GET /flowjet": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, pageRoot, http.StatusPermanentRedirect)
 		},
-		"GET /flowjet/{$}":         func(w http.ResponseWriter, r *http.Request) { s.page(w, r, "index.html") },
-		"GET /flowjet/page/{file}": func(w http.ResponseWriter, r *http.Request) { s.page(w, r, r.PathValue("file")) },
+		"GET /flowjet/{$}":         func(w http.ResponseWriter, r *http.Request) { servePage(w, r, "index.html") },
+		"GET /flowjet/page/{file}": func(w http.ResponseWriter, r *http.Request) { servePage(w, r, r.PathValue("file")) },
 	}
 }
 
-func (s *Server) page(w http.ResponseWriter, r *http.Request, name string) {
+func servePage(w http.ResponseWriter, r *http.Request, name string) {
 	text, err := pageFiles.ReadFile("page/" + name)
 	if err != nil || strings.ContainsAny(name, `/\`) {
-		s.notFound(w, r)
+		notFound(w, r)
 		return
 	}
 	header := w.Header()

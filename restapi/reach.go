@@ -21,7 +21,7 @@ const (
 )
 
 // cloneVMTemplates copies each VM template once and points the roles to the
-// copies. What it returns undoes it.
+// copies. It returns the functions that undo it.
 func (r *request) cloneVMTemplates(ctx context.Context, body *flow.Body, name string, far reach) ([]func(context.Context) error, error) {
 	if far == reachNone {
 		return nil, nil
@@ -52,11 +52,11 @@ func (r *request) cloneVMTemplates(ctx context.Context, body *flow.Body, name st
 // clocksApart is how far oned's clock may be behind ours.
 const clocksApart = time.Minute
 
-// copiedBefore are the caller's VM templates, by name, that an earlier attempt at
-// this request can have made: a name is an owner's only once, so that a copy of
-// that name would be refused now.
+// copiedBefore returns the caller's VM templates, by name, that an earlier attempt at
+// this request may have made: an owner has a name only once, so that oned would
+// refuse a copy of that name now.
 func (r *request) copiedBefore(ctx context.Context) (map[string]int, error) {
-	if r.keyed == nil || !r.keyed.again {
+	if !r.keyed.repeated() {
 		return nil, nil
 	}
 	own, err := r.oned.VMTemplates(ctx, ownOnly)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 )
 
 const (
-	// writeTimeout ends what every other limit has missed.
+	// writeTimeout ends a request that no other limit has ended.
 	writeTimeout   = 2 * time.Minute
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
@@ -27,28 +26,18 @@ const (
 
 // Server is the HTTP API.
 type Server struct {
-	config  Config
-	oned    sessions
-	box     *seal.Box
-	queue   queue
-	gate    *gate
-	probe   *probe
-	metrics *metrics
-	logger  *slog.Logger
-	now     func() time.Time
-	// working, receiving and streams are the places of requests that are worked on, of bodies
-	// that are received, and of clients that follow events; stopping ends the last.
-	working, receiving, streams *slots
-	stopping                    context.Context
-	stop                        context.CancelFunc
-	// throttle and backlog bound what users ask for and what waits.
-	throttle *throttle
-	rates    atomic.Pointer[rates]
-	backlog  *backlog
-	standing standings
-
-	handler http.Handler
-	tls     *tls.Config
+	config    Config
+	logger    *slog.Logger
+	queue     queue
+	admission *admission
+	backlog   *backlog
+	overview  *overview
+	patterns  map[string]http.Handler
+	handler   http.Handler
+	tls       *tls.Config
+	// stopping ends event streams and what begin has started.
+	stopping context.Context
+	stop     context.CancelFunc
 
 	mu       sync.Mutex
 	http     *http.Server
@@ -70,26 +59,30 @@ func newServer(config Config, commands queue, users sessions, box *seal.Box) (*S
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
-		config: config, oned: users, box: box, queue: commands, logger: config.Logger, now: time.Now,
-		metrics: newMetrics(), tls: secure,
-		probe: newProbe(users.server()), throttle: newThrottle(config.Limits.Verdicts),
-		backlog: newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),
-	}
-	s.SetRates(config.Limits.Reads, config.Limits.Changes)
-	s.working, s.receiving = newSlots(config.Limits.Requests, 0), newSlots(config.Limits.Receiving, 0)
-	s.streams = newSlots(config.Limits.Streams, config.Limits.StreamsOfUser)
-	s.stopping, s.stop = context.WithCancel(context.Background())
-	if s.gate, err = newGate(users, config.CredentialTTL, config.Limits.Verdicts, s.metrics); err != nil {
+	counts := newMetrics()
+	authenticator, err := newAuthenticator(users, config.CredentialTTL, config.Limits.Verdicts, counts)
+	if err != nil {
 		return nil, err
 	}
-	s.metrics.waiting(s.backlog.size)
-	if err := s.metrics.register(config.Registerer); err != nil {
+	s := &Server{
+		config: config, logger: config.Logger, queue: commands, tls: secure,
+		admission: newAdmission(config.Limits),
+		backlog:   newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),
+	}
+	s.overview = &overview{queue: commands, backlog: s.backlog}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	counts.waiting(s.backlog.size)
+	if err := counts.register(config.Registerer); err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
 	}
-	s.handler = s.wrap(s.routes())
+	s.patterns = s.routes(authenticator, users, box)
+	s.handler = (&middleware{metrics: counts, logger: s.logger}).wrap(s.mux())
 	return s, nil
 }
+
+// SetRates changes how many requests a second each user may send, from the next
+// request on.
+func (s *Server) SetRates(reads, changes float64) { s.admission.rates.Store(&rates{reads, changes}) }
 
 // Handler is the API without a listener.
 func (s *Server) Handler() http.Handler { return s.handler }
@@ -130,7 +123,7 @@ func (s *Server) begin() {
 func (s *Server) end() {
 	s.stop()
 	s.following.Wait()
-	s.standing.stop()
+	s.overview.stop()
 }
 
 func (s *Server) serve(server *http.Server, listener net.Listener, served chan<- struct{}) {
@@ -140,7 +133,7 @@ func (s *Server) serve(server *http.Server, listener net.Listener, served chan<-
 	}
 }
 
-// listenError names the address and what mends it.
+// listenError names the address and the remedy.
 func listenError(address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("the API cannot listen on %s: the port is taken; stop what is using it or choose another address with --api-listen", address)

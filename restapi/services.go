@@ -2,7 +2,6 @@ package restapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,27 +11,48 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-func (s *Server) listServices(ctx context.Context, r *request) (answer, error) {
-	return s.list(ctx, r, flow.DocumentTypeService)
+// services are the calls on whole services.
+type services struct {
+	commands  *commands
+	locks     locks
+	ownership *ownership
+	vms       *vmActions
 }
 
-func (s *Server) showService(ctx context.Context, r *request) (answer, error) {
+func (s *services) calls() map[string]endpoint {
+	return map[string]endpoint{
+		"GET /service":                   s.list,
+		"GET /service/{id}":              s.show,
+		"PUT /service/{id}":              s.update,
+		"DELETE /service/{id}":           s.undeploy,
+		"POST /service/{id}/action":      s.act,
+		"POST /service/{id}/scale":       s.scale,
+		"POST /service/{id}/role_action": s.changeRoles,
+		"POST /service_pool/purge_done":  s.purgeDone,
+	}
+}
+
+func (s *services) list(ctx context.Context, r *request) (answer, error) {
+	return listDocuments(ctx, r, flow.DocumentTypeService)
+}
+
+func (s *services) show(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, flow.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
-	return s.showRead(r, document)
+	return showRead(r, document)
 }
 
-func (s *Server) undeploy(ctx context.Context, r *request) (answer, error) {
+func (s *services) undeploy(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, flow.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
-	return s.command(ctx, r, document, flow.VerbUndeploy, nil)
+	return s.commands.run(ctx, r, document, flow.VerbUndeploy, nil)
 }
 
-func (s *Server) scale(ctx context.Context, r *request) (answer, error) {
+func (s *services) scale(ctx context.Context, r *request) (answer, error) {
 	body, err := r.object()
 	if err != nil {
 		return answer{}, err
@@ -45,7 +65,7 @@ func (s *Server) scale(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return s.command(ctx, r, document, flow.VerbScale, arguments)
+	return s.commands.run(ctx, r, document, flow.VerbScale, arguments)
 }
 
 // scaleArguments reads what is scaled how far. OneFlow knows no role of no name.
@@ -67,13 +87,13 @@ func (r *request) scaleArguments(body attributes) (flow.ScaleArguments, error) {
 	return arguments, nil
 }
 
-func (s *Server) serviceActions() map[string]documentAction {
+func (s *services) actions() map[string]documentAction {
 	actions := map[string]documentAction{
 		"recover": s.recoverService, release: s.releaseService,
-		"rename": s.alone(rename), "chmod": s.alone(chmod), "chown": s.alone(s.chownService), "chgrp": s.alone(s.chgrpService),
+		"rename": s.locks.alone(rename), "chmod": s.locks.alone(chmod), "chown": s.locks.alone(s.ownership.chown), "chgrp": s.locks.alone(s.ownership.chgrp),
 	}
-	for _, perform := range vmActions {
-		actions[perform] = s.scheduleOnService(perform)
+	for _, perform := range vmActionNames {
+		actions[perform] = s.vms.scheduleOnService(perform)
 	}
 	return actions
 }
@@ -81,9 +101,9 @@ func (s *Server) serviceActions() map[string]documentAction {
 // clientError are the actions whose bad parameters OneFlow answers with 500.
 var clientError = []string{"rename", "chmod", "chown", "chgrp"}
 
-// actOnService does not answer 400 where OneFlow answers an action that it
+// act does not answer 400 where OneFlow answers an action that it
 // does not know, or a parameter that is missing, with 500 and a text.
-func (s *Server) actOnService(ctx context.Context, r *request) (answer, error) {
+func (s *services) act(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if errors.Is(err, errNoPerform) {
 		return answer{}, r.conflicting(&statusError{http.StatusInternalServerError, err.Error()}, http.StatusBadRequest)
@@ -95,12 +115,12 @@ func (s *Server) actOnService(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	actions := s.serviceActions()
-	act, known := actions[asked.perform]
+	actions := s.actions()
+	perform, known := actions[asked.perform]
 	if !known {
 		return answer{}, r.conflicting(unsupported(http.StatusInternalServerError, "service", asked.perform, actions), http.StatusBadRequest)
 	}
-	reply, err := act(ctx, r, document, asked.params)
+	reply, err := perform(ctx, r, document, asked.params)
 	var wrong *statusError
 	if !r.own && slices.Contains(clientError, asked.perform) && errors.As(err, &wrong) && wrong.status == http.StatusBadRequest && wrong != errNoDryRun {
 		err = &statusError{http.StatusInternalServerError, asked.perform + ": " + wrong.message}
@@ -108,18 +128,94 @@ func (s *Server) actOnService(ctx context.Context, r *request) (answer, error) {
 	return reply, err
 }
 
-func (s *Server) recoverService(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+func (s *services) recoverService(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
 	remove, err := params.flag("delete")
 	if err != nil {
 		return answer{}, err
 	}
-	return s.command(ctx, r, document, flow.VerbRecover, flow.RecoverArguments{Delete: remove})
+	return s.commands.run(ctx, r, document, flow.VerbRecover, flow.RecoverArguments{Delete: remove})
 }
 
-// encodeArguments writes a command's arguments, none for nil.
-func encodeArguments(arguments any) (json.RawMessage, error) {
-	if arguments == nil {
-		return nil, nil
+// update replaces the service's template, or with {"append": true,
+// "template": T} sets the attributes of T, an object or a text of one.
+func (s *services) update(ctx context.Context, r *request) (answer, error) {
+	arguments, err := r.updateArguments()
+	if err != nil {
+		return answer{}, err
 	}
-	return json.Marshal(arguments)
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.commands.run(ctx, r, document, flow.VerbUpdate, arguments)
+}
+
+func (r *request) updateArguments() (flow.UpdateArguments, error) {
+	text, err := r.body()
+	if err != nil {
+		return flow.UpdateArguments{}, err
+	}
+	body, err := readAttributes("the body", text)
+	if err != nil || !body.has("append") && !body.has("template") {
+		return flow.UpdateArguments{Template: text}, err
+	}
+	var arguments flow.UpdateArguments
+	if arguments.Append, err = body.flag("append"); err != nil {
+		return arguments, err
+	}
+	arguments.Template, err = body.objectOrText("template")
+	return arguments, err
+}
+
+// changeRoles adds a role to a service or removes one.
+func (s *services) changeRoles(ctx context.Context, r *request) (answer, error) {
+	asked, err := r.action()
+	if err != nil {
+		return answer{}, err
+	}
+	verb, arguments, err := roleChange(asked)
+	if err != nil {
+		return answer{}, err
+	}
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.commands.run(ctx, r, document, verb, arguments)
+}
+
+func roleChange(asked action) (flow.Verb, any, error) {
+	switch asked.perform {
+	case "add_role":
+		role, err := asked.params.objectOrText("role")
+		return flow.VerbAddRole, flow.AddRoleArguments{Role: role}, err
+	case "remove_role":
+		name, err := asked.params.text("role")
+		return flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: name}, err
+	}
+	return "", nil, badRequest("role action %q is not supported; supported are add_role, remove_role", asked.perform)
+}
+
+func (s *services) releaseService(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
+	return s.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{})
+}
+
+// purgeDone deletes the documents of services that have ended, as far as the
+// caller may. Flowjet leaves none behind; OneFlow did.
+func (s *services) purgeDone(ctx context.Context, r *request) (answer, error) {
+	services, err := r.oned.Documents(ctx, flow.DocumentTypeService, allVisible, -1, -1)
+	if err != nil {
+		return answer{}, fmt.Errorf("list services: %w", err)
+	}
+	var failures []error
+	for _, service := range services {
+		if body, err := flow.ParseBody(service.Body); err != nil || body.State == nil || *body.State != flow.ServiceDone {
+			continue
+		}
+		err := r.oned.DeleteDocument(ctx, service.ID)
+		if err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) && !opennebula.IsCode(err, opennebula.CodeAuthorization) {
+			failures = append(failures, fmt.Errorf("delete the document of service %d: %w", service.ID, err))
+		}
+	}
+	return done, together(failures...)
 }

@@ -85,9 +85,9 @@ func TestSlowBodiesHoldUpNobody(t *testing.T) {
 				sender(t, address, alice, test.head, test.body)
 			}
 			poll.Until(t, "the bodies to be awaited", func() bool {
-				w.api.receiving.mu.Lock()
-				defer w.api.receiving.mu.Unlock()
-				return w.api.receiving.taken == 4
+				w.api.admission.receiving.mu.Lock()
+				defer w.api.admission.receiving.mu.Unlock()
+				return w.api.admission.receiving.taken == 4
 			})
 			w.expect(admin, "POST", "/service_template", `{"name":"s","roles":[]}`, 201, "")
 			w.expect(alice, "GET", "/service", "", 200, "")

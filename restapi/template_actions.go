@@ -8,28 +8,29 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// documentAction carries out an action on a document that the caller can see.
+// documentAction carries out an action on a document that the caller may see.
 type documentAction func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error)
 
-func (s *Server) templateActions() map[string]documentAction {
+func (t *templates) actions() map[string]documentAction {
 	return map[string]documentAction{
-		"instantiate": s.instantiate, "clone": s.cloneTemplate, "update": s.alone(s.updateTemplate),
-		"rename": s.alone(rename), "chmod": s.alone(chmod), "chown": s.alone(chownTemplate), "chgrp": s.alone(chgrpTemplate),
+		"instantiate": t.instantiate, "clone": t.clone, "update": t.locks.alone(t.update),
+		"rename": t.locks.alone(rename), "chmod": t.locks.alone(chmod), "chown": t.locks.alone(chownTemplate), "chgrp": t.locks.alone(chgrpTemplate),
 	}
 }
 
-func (s *Server) actOnTemplate(ctx context.Context, r *request) (answer, error) {
+func (t *templates) act(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if err != nil {
 		return answer{}, err
 	}
-	actions := s.templateActions()
-	act, known := actions[asked.perform]
+	actions := t.actions()
+	perform, known := actions[asked.perform]
 	if !known {
 		return answer{}, unsupported(http.StatusBadRequest, "service template", asked.perform, actions)
 	}
@@ -37,10 +38,10 @@ func (s *Server) actOnTemplate(ctx context.Context, r *request) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	return act(ctx, r, document, asked.params)
+	return perform(ctx, r, document, asked.params)
 }
 
-// unsupported names the actions that there are.
+// unsupported is the error for an unknown action; it lists the known ones.
 func unsupported(status int, kind, perform string, actions map[string]documentAction) error {
 	return &statusError{status, fmt.Sprintf("action %q of a %s is not supported; supported are %s",
 		perform, kind, strings.Join(slices.Sorted(maps.Keys(actions)), ", "))}
@@ -50,23 +51,23 @@ func unsupported(status int, kind, perform string, actions map[string]documentAc
 // deployment. The answer waits until the command is stored, not until it is
 // carried out. Should the command get lost on the way, the service is PENDING
 // in oned, where the workers' scan finds it.
-func (s *Server) instantiate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+func (t *templates) instantiate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
 	var given json.RawMessage
 	if params.has("merge_template") {
 		given = params["merge_template"]
 	}
-	body, err := flow.InstantiateTemplate(template.Body, given, s.now())
+	body, err := flow.InstantiateTemplate(template.Body, given, time.Now())
 	if err != nil {
 		return answer{}, fmt.Errorf("instantiate service template %d: %w", template.ID, err)
 	}
-	if err := s.queueIsThere(); err != nil {
+	if err := t.commands.available(); err != nil {
 		return answer{}, err
 	}
 	if r.dryRun() {
 		imagined := opennebula.Document{Owner: r.caller.Identity, Type: flow.DocumentTypeService, Name: body.Name, Body: encodeBody(body)}
-		return s.plan(ctx, r, imagined, r.newCommand(0, flow.VerbDeploy))
+		return t.commands.planner.plan(ctx, r, imagined, r.newCommand(0, flow.VerbDeploy))
 	}
-	id, err := r.allocate(ctx, flow.DocumentTypeService, body.Name, body)
+	id, err := r.keyed.allocate(ctx, r.oned, flow.DocumentTypeService, body.Name, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("create the service of service template %d: %w", template.ID, err)
 	}
@@ -75,15 +76,15 @@ func (s *Server) instantiate(ctx context.Context, r *request, template opennebul
 	// It is read before it is queued, to be shown as it began; a read that fails
 	// must not keep the command back.
 	service, err := r.read(ctx, flow.DocumentTypeService, id)
-	if err = together(err, s.queueOnly(ctx, r, id, flow.VerbDeploy)); err != nil {
+	if err = together(err, t.commands.enqueue(ctx, r, id, flow.VerbDeploy)); err != nil {
 		return answer{}, &pendingError{service: id, err: err}
 	}
-	return s.show(http.StatusCreated, service)
+	return show(http.StatusCreated, service)
 }
 
-// cloneTemplate copies a template under another name. The copy is registered
-// now, which one.document.clone could not say.
-func (s *Server) cloneTemplate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+// clone copies a template under another name. The copy is registered now, which
+// one.document.clone could not do.
+func (t *templates) clone(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
 	name, err := params.text("name")
 	if err != nil {
 		return answer{}, err
@@ -93,25 +94,25 @@ func (s *Server) cloneTemplate(ctx context.Context, r *request, template openneb
 	if err != nil {
 		return answer{}, fmt.Errorf("clone service template %d: %w", template.ID, err)
 	}
-	parsed.RegistrationTime = s.now().Unix()
-	if id, found, err := r.made(ctx, flow.DocumentTypeServiceTemplate); err != nil {
+	parsed.RegistrationTime = time.Now().Unix()
+	if id, found, err := r.keyed.made(ctx, r.oned, flow.DocumentTypeServiceTemplate); err != nil {
 		return answer{}, err
 	} else if found {
-		return s.showNew(ctx, r, id, http.StatusCreated)
+		return showNew(ctx, r, id, http.StatusCreated)
 	}
 	undo, err := r.cloneVMTemplates(ctx, &parsed, name, far)
 	if err != nil {
 		return answer{}, together(fmt.Errorf("clone service template %d: %w", template.ID, err), putBack(ctx, undo))
 	}
-	reply, err := s.newTemplate(ctx, r, name, parsed)
+	reply, err := newTemplate(ctx, r, name, parsed)
 	if err != nil && !opennebula.Ambiguous(err) {
 		err = together(err, putBack(ctx, undo))
 	}
 	return reply, err
 }
 
-// updateTemplate sets attributes (append) or replaces the whole body.
-func (s *Server) updateTemplate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+// update sets attributes (append) or replaces the whole body.
+func (t *templates) update(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
 	text, err := updateText(params)
 	if err != nil {
 		return answer{}, err
@@ -124,7 +125,7 @@ func (s *Server) updateTemplate(ctx context.Context, r *request, template openne
 	if appendTo {
 		change = flow.AppendTemplate
 	}
-	body, err := change(template.Body, text, s.now())
+	body, err := change(template.Body, text, time.Now())
 	if err != nil {
 		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
 	}
@@ -132,7 +133,7 @@ func (s *Server) updateTemplate(ctx context.Context, r *request, template openne
 		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
 	}
 	reply := done
-	reply.warning = s.dropped(template, body)
+	reply.warning = t.dropped(template, body)
 	return reply, nil
 }
 

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -15,56 +17,74 @@ import (
 // allVisible is the pool filter for all documents that the user may see.
 const allVisible = -2
 
-func (s *Server) listTemplates(ctx context.Context, r *request) (answer, error) {
-	return s.list(ctx, r, flow.DocumentTypeServiceTemplate)
+// templates are the calls on service templates.
+type templates struct {
+	commands *commands
+	locks    locks
+	logger   *slog.Logger
 }
 
-func (s *Server) list(ctx context.Context, r *request, documentType int) (answer, error) {
+func (t *templates) calls() map[string]endpoint {
+	return map[string]endpoint{
+		"GET /service_template":              t.list,
+		"POST /service_template":             t.create,
+		"GET /service_template/{id}":         t.show,
+		"PUT /service_template/{id}":         t.replace,
+		"DELETE /service_template/{id}":      t.delete,
+		"POST /service_template/{id}/action": t.act,
+	}
+}
+
+func (t *templates) list(ctx context.Context, r *request) (answer, error) {
+	return listDocuments(ctx, r, flow.DocumentTypeServiceTemplate)
+}
+
+func listDocuments(ctx context.Context, r *request, documentType int) (answer, error) {
 	documents, err := r.oned.Documents(ctx, documentType, allVisible, -1, -1)
 	if err != nil {
 		return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
 	}
-	return s.showAll(http.StatusOK, documents)
+	return showAll(http.StatusOK, documents)
 }
 
-func (s *Server) showTemplate(ctx context.Context, r *request) (answer, error) {
+func (t *templates) show(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
 	}
-	return s.showRead(r, document)
+	return showRead(r, document)
 }
 
-func (s *Server) createTemplate(ctx context.Context, r *request) (answer, error) {
+func (t *templates) create(ctx context.Context, r *request) (answer, error) {
 	text, err := r.body()
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := flow.ReadTemplate(text, s.now())
+	body, err := flow.ReadTemplate(text, time.Now())
 	if err != nil {
 		return answer{}, err
 	}
-	return s.newTemplate(ctx, r, body.Name, body)
+	return newTemplate(ctx, r, body.Name, body)
 }
 
 // newTemplate makes a template's document and shows it.
-func (s *Server) newTemplate(ctx context.Context, r *request, name string, body flow.Body) (answer, error) {
-	id, err := r.allocate(ctx, flow.DocumentTypeServiceTemplate, name, body)
+func newTemplate(ctx context.Context, r *request, name string, body flow.Body) (answer, error) {
+	id, err := r.keyed.allocate(ctx, r.oned, flow.DocumentTypeServiceTemplate, name, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("create service template %q: %w", name, err)
 	}
-	return s.showNew(ctx, r, id, http.StatusCreated)
+	return showNew(ctx, r, id, http.StatusCreated)
 }
 
-func (s *Server) showNew(ctx context.Context, r *request, id, status int) (answer, error) {
+func showNew(ctx context.Context, r *request, id, status int) (answer, error) {
 	document, err := r.read(ctx, flow.DocumentTypeServiceTemplate, id)
 	if err != nil {
 		return answer{}, err
 	}
-	return s.show(status, document)
+	return show(status, document)
 }
 
-func (s *Server) replaceTemplate(ctx context.Context, r *request) (answer, error) {
+func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
 	text, err := r.body()
 	if err != nil {
 		return answer{}, err
@@ -73,13 +93,13 @@ func (s *Server) replaceTemplate(ctx context.Context, r *request) (answer, error
 	if err != nil {
 		return answer{}, err
 	}
-	return s.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
-		return s.replaceBody(ctx, r, document, text)
+	return t.locks.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
+		return t.replaceBody(ctx, r, document, text)
 	})(ctx, r, document, nil)
 }
 
-func (s *Server) replaceBody(ctx context.Context, r *request, template opennebula.Document, text []byte) (answer, error) {
-	body, err := flow.ReplaceTemplate(template.Body, text, s.now())
+func (t *templates) replaceBody(ctx context.Context, r *request, template opennebula.Document, text []byte) (answer, error) {
+	body, err := flow.ReplaceTemplate(template.Body, text, time.Now())
 	var immutable *flow.ImmutableError
 	if errors.As(err, &immutable) {
 		// OneFlow answers this one with 500, and clients know it.
@@ -91,24 +111,24 @@ func (s *Server) replaceBody(ctx context.Context, r *request, template opennebul
 	if err := r.oned.UpdateDocument(ctx, template.ID, encodeBody(body)); err != nil {
 		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
 	}
-	reply, err := s.showNew(ctx, r, template.ID, http.StatusOK)
-	reply.warning = s.dropped(template, body)
+	reply, err := showNew(ctx, r, template.ID, http.StatusOK)
+	reply.warning = t.dropped(template, body)
 	return reply, err
 }
 
-// dropped tells the log which of Flowjet's own attributes a template has lost, and returns what tells the client.
-func (s *Server) dropped(template opennebula.Document, body flow.Body) string {
+// dropped logs the attributes of Flowjet's own that a template has lost, and returns the warning for the client.
+func (t *templates) dropped(template opennebula.Document, body flow.Body) string {
 	names := strings.Join(flow.DroppedExtensions(template.Body, body), ", ")
 	if names == "" {
 		return ""
 	}
-	s.logger.Warn("a service template was replaced by a client that left out attributes of Flowjet's", "template", template.ID, "dropped", names)
+	t.logger.Warn("a service template was replaced by a client that left out attributes of Flowjet's", "template", template.ID, "dropped", names)
 	return "the template has lost " + names + ": use append, or send them along"
 }
 
-// deleteTemplate removes a template and, if asked to, what its roles are made
+// delete removes a template and, if asked to, what its roles are made
 // from, which goes first: if that fails, the template is still there to try again.
-func (s *Server) deleteTemplate(ctx context.Context, r *request) (answer, error) {
+func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 	far, err := r.deleteReach()
 	if err != nil {
 		return answer{}, err
@@ -117,7 +137,7 @@ func (s *Server) deleteTemplate(ctx context.Context, r *request) (answer, error)
 	if err != nil {
 		return answer{}, err
 	}
-	return s.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
+	return t.locks.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
 		if err := deleteVMTemplates(ctx, r.oned, document, far); err != nil {
 			return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
 		}

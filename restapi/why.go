@@ -11,14 +11,17 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// why says why a service is in its state, to who may see the service. It asks
-// oned for nothing but the document, which is how the right is checked.
-func (s *Server) why(ctx context.Context, r *request) (answer, error) {
+// diagnosis answers why services are in their states.
+type diagnosis struct{ queue queue }
+
+// why explains a service's state to users who may see the service. It asks oned
+// for nothing but the document, which is how the right is checked.
+func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, flow.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
-	why, err := s.queue.Why(ctx, document.ID)
+	why, err := d.queue.Why(ctx, document.ID)
 	if errors.Is(err, pipeline.ErrNotFound) {
 		why, err = explainUnknown(document)
 	}
@@ -28,8 +31,7 @@ func (s *Server) why(ctx context.Context, r *request) (answer, error) {
 	return pretty(http.StatusOK, why)
 }
 
-// explainUnknown explains a service that no worker has seen: all there is of it is
-// the document.
+// explainUnknown explains a service that no worker has handled yet, by its document.
 func explainUnknown(document opennebula.Document) (pipeline.Why, error) {
 	body, err := flow.ParseBody(document.Body)
 	if err != nil {

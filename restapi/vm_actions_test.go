@@ -68,16 +68,14 @@ func (l *lossySession) ScheduleAction(ctx context.Context, vm int, action, args 
 // TestAKeyedBatchActsOnce: of a batch of VM actions that broke off, a repetition
 // schedules only what is missing, at the times of the first attempt.
 func TestAKeyedBatchActsOnce(t *testing.T) {
-	w := newWorld(t, Config{})
+	began := time.Unix(1_900_000_000, 0)
+	w := newWorld(t, Config{now: func() time.Time { return began.Add(time.Hour) }})
 	service, vms := w.serviceOf(admin, 4)
 	added := w.calls("one.vm.schedadd")
-	dying, err := newServer(Config{}, w.pipe, &lostAnswer{sessions: oned{w.oned}}, w.oned.Box())
+	dying, err := newServer(Config{now: func() time.Time { return began }}, w.pipe, &lostAnswer{sessions: oned{w.oned}}, w.oned.Box())
 	w.must(err)
 	server := httptest.NewServer(dying.Handler())
 	defer server.Close()
-	began := time.Unix(1_900_000_000, 0)
-	dying.now = func() time.Time { return began }
-	w.api.now = func() time.Time { return began.Add(time.Hour) }
 	broken := *w
 	broken.url = server.URL
 	batch := perform("reboot", `{"period":60,"number":1}`)
@@ -118,9 +116,8 @@ func (w *world) calls(method string) func() []sim.Call {
 }
 
 func TestScheduledActionsAreSpreadOverTime(t *testing.T) {
-	w := newWorld(t, Config{})
 	now := time.Unix(1_900_000_000, 0)
-	w.api.now = func() time.Time { return now }
+	w := newWorld(t, Config{now: func() time.Time { return now }})
 	service, vms := w.serviceOf(admin, 3, 1)
 	added := w.calls("one.vm.schedadd")
 	w.expect(admin, "POST", service+"/action", perform("snapshot-create", `{"period":"60","number":2,"args":"a \"b\""}`), 204, "")
@@ -165,8 +162,7 @@ func TestScheduledActionsNeedTheCallersRights(t *testing.T) {
 }
 
 func TestScheduledActionsAreTakenBack(t *testing.T) {
-	w := newWorld(t, Config{})
-	w.api.now = func() time.Time { return time.Unix(1_900_000_000, 0) }
+	w := newWorld(t, Config{now: func() time.Time { return time.Unix(1_900_000_000, 0) }})
 	service, _ := w.serviceOf(admin, 1, 1)
 	added := w.calls("one.vm.schedadd")
 	w.expect(admin, "POST", service+"/action", perform("reboot", `{}`), 204, "")
@@ -252,7 +248,8 @@ func TestActionsThatDoNotSayArePacedAsConfigured(t *testing.T) {
 		{action: "poweroff", period: 90, number: 2}: {ActionNumber: 2, ActionPeriod: 90 * time.Second},
 	} {
 		for _, params := range []attributes{{}, {"period": []byte("null"), "number": []byte(" null ")}} {
-			read, err := config.withDefaults().readBatch("poweroff", params)
+			config = config.withDefaults()
+			read, err := (&vmActions{number: config.ActionNumber, period: config.ActionPeriod}).readBatch("poweroff", params)
 			if err != nil || read != want {
 				t.Errorf("got %+v %v, want %+v", read, err, want)
 			}
@@ -262,9 +259,8 @@ func TestActionsThatDoNotSayArePacedAsConfigured(t *testing.T) {
 
 // Sunstone sends what was not filled in as an empty text, and means all VMs now.
 func TestActionsWithoutSpacingAreForNow(t *testing.T) {
-	w := newWorld(t, Config{})
 	now := time.Unix(1_900_000_000, 0)
-	w.api.now = func() time.Time { return now }
+	w := newWorld(t, Config{now: func() time.Time { return now }})
 	service, vms := w.serviceOf(admin, 3)
 	for i, params := range []string{
 		`{"number":"","period":""}`, `{"number":"2","period":""}`, `{"number":"","period":"60"}`, `{"number":0,"period":60}`, `{"number":-1,"period":"-1"}`,

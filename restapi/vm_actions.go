@@ -13,8 +13,8 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// vmActions are what a service's VMs can be scheduled to do.
-var vmActions = []string{
+// vmActionNames are the actions that can be scheduled on a service's VMs.
+var vmActionNames = []string{
 	"terminate", "terminate-hard", "undeploy", "undeploy-hard", "hold", "stop", "suspend", "resume",
 	"reboot", "reboot-hard", "poweroff", "poweroff-hard", "snapshot-create", "snapshot-revert", "snapshot-delete",
 	"disk-snapshot-create", "disk-snapshot-revert", "disk-snapshot-delete",
@@ -26,6 +26,23 @@ const (
 	maxActionPeriod = 365 * 24 * 60 * 60
 )
 
+// vmActions are the calls that schedule actions on the VMs of services and roles.
+// number and period are those of requests that give none.
+type vmActions struct {
+	number   int
+	period   time.Duration
+	now      func() time.Time
+	commands *commands
+}
+
+func (a *vmActions) calls() map[string]endpoint {
+	return map[string]endpoint{
+		"POST /service/{id}/role/{role}/action":               a.actOnRole,
+		"DELETE /service/{id}/sched_action/{sid}":             a.unscheduleOnService,
+		"DELETE /service/{id}/role/{role}/sched_action/{sid}": a.unscheduleOnRole,
+	}
+}
+
 // batch is a scheduled action for many VMs: number of them at a time, one
 // period apart; all at once if either is 0.
 type batch struct {
@@ -35,16 +52,16 @@ type batch struct {
 	number int
 }
 
-func (c Config) readBatch(perform string, params attributes) (batch, error) {
+func (a *vmActions) readBatch(perform string, params attributes) (batch, error) {
 	read := batch{action: perform}
 	if params == nil {
 		return read, badRequest(`"params" is missing; it must be an object, such as {"period": 60, "number": 1, "args": ""}, and may be empty`)
 	}
 	var err error
-	if read.period, err = params.spacing("period", int(c.ActionPeriod/time.Second)); err != nil {
+	if read.period, err = params.spacing("period", int(a.period/time.Second)); err != nil {
 		return read, err
 	}
-	if read.number, err = params.spacing("number", c.ActionNumber); err != nil {
+	if read.number, err = params.spacing("number", a.number); err != nil {
 		return read, err
 	}
 	if read.period > maxActionPeriod {
@@ -57,7 +74,7 @@ func (c Config) readBatch(perform string, params attributes) (batch, error) {
 	return read, err
 }
 
-// at is when the VM at an index gets its turn.
+// at returns the time of the action for the VM at an index.
 func (b batch) at(now time.Time, index int) time.Time {
 	if b.number == 0 {
 		return now
@@ -68,18 +85,17 @@ func (b batch) at(now time.Time, index int) time.Time {
 // scheduleOnService schedules an action for every role's VMs.
 //
 // It is done here, as the calling user, and not by the service's worker: it
-// changes VMs only, nothing of the service, whose worker learns what becomes of
-// them from their events.
-func (s *Server) scheduleOnService(perform string) documentAction {
+// changes VMs only. The worker hears of the outcome from the VMs' events.
+func (a *vmActions) scheduleOnService(perform string) documentAction {
 	return func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-		return s.schedule(ctx, r, service, perform, params, nil)
+		return a.schedule(ctx, r, service, perform, params, nil)
 	}
 }
 
-// schedule gives each VM of one role, or without a name of all, its time. Each
-// role counts its VMs from 0, so that roles go on side by side.
-func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Document, perform string, params attributes, only *string) (answer, error) {
-	wanted, err := s.config.readBatch(perform, params)
+// schedule schedules an action for each VM of one role, or of all roles if only is
+// nil. Each role counts its VMs from 0, so that roles go on side by side.
+func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula.Document, perform string, params attributes, only *string) (answer, error) {
+	wanted, err := a.readBatch(perform, params)
 	if err != nil {
 		return answer{}, err
 	}
@@ -87,7 +103,7 @@ func (s *Server) schedule(ctx context.Context, r *request, service opennebula.Do
 	if err != nil {
 		return answer{}, err
 	}
-	began := r.began(s.now())
+	began := r.keyed.firstAttempt(a.now())
 	var failures []error
 	for _, role := range roles {
 		switch {
@@ -119,7 +135,7 @@ func noActionsOfRouters(role flow.Role) error {
 // request has: its action has the very same time, which counts from the first
 // attempt.
 func (r *request) scheduleOnce(ctx context.Context, vm int, wanted batch, at time.Time) error {
-	if r.keyed != nil && r.keyed.again {
+	if r.keyed.repeated() {
 		have, err := r.oned.ScheduledActions(ctx, vm)
 		if err != nil {
 			return err
@@ -135,15 +151,6 @@ func (r *request) scheduleOnce(ctx context.Context, vm int, wanted batch, at tim
 		return nil // it ended since its service was read
 	}
 	return err
-}
-
-// began is when the request was first taken up: for one with a key that may
-// have been before now, and by another API.
-func (r *request) began(now time.Time) time.Time {
-	if r.keyed == nil || r.keyed.began.IsZero() {
-		return now
-	}
-	return r.keyed.began
 }
 
 // rolesOf are the roles of a service, or the one of a name.
@@ -163,8 +170,8 @@ func rolesOf(service opennebula.Document, only *string) ([]flow.Role, error) {
 	return nil, &statusError{http.StatusInternalServerError, flow.Service{ID: service.ID, Body: body}.NoRole(*only)}
 }
 
-// actOnRole is actOnService for one role.
-func (s *Server) actOnRole(ctx context.Context, r *request) (answer, error) {
+// actOnRole acts on one role of a service.
+func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if err != nil {
 		return answer{}, err
@@ -178,7 +185,7 @@ func (s *Server) actOnRole(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, r.conflicting(err, http.StatusNotFound)
 	}
-	actions := s.roleActions(roles[0])
+	actions := a.roleActions(roles[0])
 	act, known := actions[asked.perform]
 	if !known {
 		return answer{}, unsupported(http.StatusBadRequest, "role", asked.perform, actions)
@@ -188,16 +195,16 @@ func (s *Server) actOnRole(ctx context.Context, r *request) (answer, error) {
 
 // roleActions are a role's. To release one that is on hold is the worker's to do, in the order of the roles; the VMs
 // of another are scheduled to be released like for every other action.
-func (s *Server) roleActions(role flow.Role) map[string]documentAction {
+func (a *vmActions) roleActions(role flow.Role) map[string]documentAction {
 	actions := map[string]documentAction{}
-	for _, perform := range append([]string{release}, vmActions...) {
+	for _, perform := range append([]string{release}, vmActionNames...) {
 		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-			return s.schedule(ctx, r, service, perform, params, &role.Name)
+			return a.schedule(ctx, r, service, perform, params, &role.Name)
 		}
 	}
 	if role.State != nil && *role.State == flow.RoleHold {
 		actions[release] = func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
-			return s.command(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role.Name})
+			return a.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role.Name})
 		}
 	}
 	return actions
@@ -205,18 +212,18 @@ func (s *Server) roleActions(role flow.Role) map[string]documentAction {
 
 const release = "release"
 
-func (s *Server) unscheduleOnService(ctx context.Context, r *request) (answer, error) {
-	return s.unschedule(ctx, r, nil)
+func (a *vmActions) unscheduleOnService(ctx context.Context, r *request) (answer, error) {
+	return a.unschedule(ctx, r, nil)
 }
 
-func (s *Server) unscheduleOnRole(ctx context.Context, r *request) (answer, error) {
+func (a *vmActions) unscheduleOnRole(ctx context.Context, r *request) (answer, error) {
 	role := r.PathValue("role")
-	return s.unschedule(ctx, r, &role)
+	return a.unschedule(ctx, r, &role)
 }
 
 // unschedule takes a scheduled action back from whichever VM has it. That none
 // has it any more is what was asked for.
-func (s *Server) unschedule(ctx context.Context, r *request, only *string) (answer, error) {
+func (a *vmActions) unschedule(ctx context.Context, r *request, only *string) (answer, error) {
 	text := r.PathValue("sid")
 	id, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || id < 0 {
@@ -254,4 +261,26 @@ func (s *Server) unschedule(ctx context.Context, r *request, only *string) (answ
 func notThere(err error) bool {
 	return opennebula.IsCode(err, opennebula.CodeNoExists) || opennebula.IsCode(err, opennebula.CodeAction) ||
 		opennebula.IsCode(err, opennebula.CodeXMLRPC) || opennebula.IsCode(err, opennebula.CodeInternal)
+}
+
+// ownNodes are the role's nodes that are the service's VMs. What others may have written into
+// the document must not be done with the caller's rights; the owner has no more than he could
+// do himself.
+func (r *request) ownNodes(ctx context.Context, document opennebula.Document, role flow.Role) ([]flow.Node, error) {
+	if r.caller.Identity.UID == document.Owner.UID {
+		return role.Nodes, nil
+	}
+	service := flow.Service{ID: document.ID, Owner: document.Owner}
+	var own []flow.Node
+	for _, node := range role.Nodes {
+		vm, err := r.oned.VM(ctx, node.DeployID)
+		switch {
+		case opennebula.IsCode(err, opennebula.CodeNoExists):
+		case err != nil:
+			return nil, fmt.Errorf("look whose VM %d of role %s is: %w", node.DeployID, role.Name, err)
+		case service.Owns(vm):
+			own = append(own, node)
+		}
+	}
+	return own, nil
 }

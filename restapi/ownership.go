@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -14,29 +15,35 @@ import (
 // undoTimeout bounds putting back what a failed change of owner had moved.
 const undoTimeout = 30 * time.Second
 
-func (s *Server) chownService(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
+// ownership changes the owners and groups of services.
+type ownership struct {
+	oned     sessions
+	commands *commands
+	logger   *slog.Logger
+}
+
+func (o *ownership) chown(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
 	uid, gid, err := chownParams(params)
 	if err != nil {
 		return answer{}, err
 	}
-	return finished(s.changeOwner(ctx, r, service, uid, gid), "change the owner of", service)
+	return finished(o.change(ctx, r, service, uid, gid), "change the owner of", service)
 }
 
-func (s *Server) chgrpService(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
+func (o *ownership) chgrp(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
 	gid, err := params.owner("group_id")
 	if err != nil {
 		return answer{}, err
 	}
-	return finished(s.changeOwner(ctx, r, service, unchanged, gid), "change the group of", service)
+	return finished(o.change(ctx, r, service, unchanged, gid), "change the group of", service)
 }
 
-// changeOwner gives a service's document, its VMs and virtual routers to another user or group, as the caller. If one
+// change gives a service's document, its VMs and virtual routers to another user or group, as the caller. If one
 // of them cannot be moved, those that were are moved back.
 //
-// The document goes first. Then the worker is waited for: what it was making for the owner of before is in the document
-// when it answers, and what it makes from then on is the new one's. So the VMs of a service that is being
-// deployed are all moved.
-func (s *Server) changeOwner(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
+// The document goes first. Then the worker's answer is waited for: what it was making for the former owner is in the document
+// by then, and what it makes afterwards is the new owner's. So all VMs of a service that is being deployed are moved.
+func (o *ownership) change(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
 	var undo []func(context.Context) error
 	move := func(do func(ctx context.Context, uid, gid int) error, was flow.Identity) error {
 		if err := do(ctx, uid, gid); err != nil {
@@ -49,7 +56,7 @@ func (s *Server) changeOwner(ctx context.Context, r *request, service opennebula
 	if err := move(document, service.Owner); err != nil || uid == unchanged && gid == unchanged {
 		return err
 	}
-	owned, err := s.possessions(ctx, r, service)
+	owned, err := o.possessions(ctx, r, service)
 	if err != nil {
 		return together(err, putBack(ctx, undo))
 	}
@@ -58,21 +65,21 @@ func (s *Server) changeOwner(ctx context.Context, r *request, service opennebula
 			return fmt.Errorf("move %s: %w", each.name, err)
 		}
 	}
-	s.wake(ctx, service.ID, "its owner was changed")
+	o.wake(ctx, service.ID, "its owner was changed")
 	return nil
 }
 
-// ownerPatience is how many times longer than for a command's answer a worker is waited for that may be making
-// VMs: an instantiate takes its time.
+// ownerPatience is the factor by which the wait for a worker that may be making VMs is
+// longer than that for a command's answer: an instantiate takes its time.
 const ownerPatience = 6
 
-// possessions are what a service has when its worker knows of the new owner.
-func (s *Server) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
-	if err := s.awaitWorker(ctx, r, service.ID); err != nil {
+// possessions returns what a service has once its worker knows of the new owner.
+func (o *ownership) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
+	if err := o.awaitWorker(ctx, r, service.ID); err != nil {
 		return nil, err
 	}
 	// The caller may not see the document any more.
-	moved, err := s.oned.server().Document(ctx, service.ID)
+	moved, err := o.oned.server().Document(ctx, service.ID)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return nil, nil
 	}
@@ -83,10 +90,10 @@ func (s *Server) possessions(ctx context.Context, r *request, service opennebula
 	return possessions(ctx, r.oned, moved, given)
 }
 
-// awaitWorker has the service's worker carry out an update that changes nothing, which it does when everything in front of it is
-// done and with the document read again. Without an answer in time what is known so far has to do.
-func (s *Server) awaitWorker(ctx context.Context, r *request, service int) error {
-	if err := s.queueIsThere(); err != nil {
+// awaitWorker has the service's worker carry out an update that changes nothing: it does so after everything queued before, and
+// with the document read again. Without an answer in time the change goes on with what is known so far.
+func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) error {
+	if err := o.commands.available(); err != nil {
 		return err
 	}
 	command := r.newCommand(service, flow.VerbUpdate)
@@ -94,23 +101,23 @@ func (s *Server) awaitWorker(ctx context.Context, r *request, service int) error
 	if command.Arguments, err = encodeArguments(flow.UpdateArguments{Append: true, Template: []byte(`{}`)}); err != nil {
 		return err
 	}
-	wait := ownerPatience * s.config.ReplyWait
+	wait := ownerPatience * o.commands.wait
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout+wait)
 	defer cancel()
-	_, err = s.submit(ctx, r, command, wait)
+	_, err = o.commands.submit(ctx, r, command, wait)
 	switch {
 	case errors.Is(err, pipeline.ErrNoReply):
-		s.logger.Warn("no worker has answered that a service's owner was changed: VMs that are made now may be the former owner's; repeat the change when it rests", "service", service)
+		o.logger.Warn("no worker has answered that a service's owner was changed: VMs that are made now may be the former owner's; repeat the change when it rests", "service", service)
 	case err != nil:
 		return submitError(command, err)
 	}
 	return nil
 }
 
-// wake has the service's worker look at it. Should it not hear, its next look finds out.
-func (s *Server) wake(ctx context.Context, service int, reason string) {
-	if _, err := s.queue.PublishWork(ctx, pipeline.Work{Service: service, Reason: reason}, ""); err != nil {
-		s.logger.Warn("a service could not be woken", "service", service, "reason", reason, "error", err)
+// wake has the service's worker reconcile it. If the message gets lost, the next reconciliation finds the change.
+func (o *ownership) wake(ctx context.Context, service int, reason string) {
+	if _, err := o.commands.queue.PublishWork(ctx, pipeline.Work{Service: service, Reason: reason}, ""); err != nil {
+		o.logger.Warn("a service could not be woken", "service", service, "reason", reason, "error", err)
 	}
 }
 
@@ -134,11 +141,11 @@ type possession struct {
 	chown func(ctx context.Context, uid, gid int) error
 }
 
-// possessions are a service's virtual routers, which take their VMs along, and
+// possessions returns a service's virtual routers, which take their VMs along, and
 // the VMs of its other roles, as far as they still exist.
 //
-// A VM that somebody has written into the document and that is not the service's stays whose
-// it is.
+// A VM that somebody has written into the document and that is not the service's
+// keeps its owner.
 func possessions(ctx context.Context, oned session, service opennebula.Document, given flow.Service) ([]possession, error) {
 	body, err := flow.ParseBody(service.Body)
 	if err != nil {
@@ -146,11 +153,12 @@ func possessions(ctx context.Context, oned session, service opennebula.Document,
 	}
 	var all []possession
 	for _, role := range body.Roles {
-		of := vmsOf(given)
+		var found []possession
 		if role.VRouterID != nil {
-			of = routerOf
+			found, err = routerOf(ctx, oned, *role.VRouterID)
+		} else {
+			found, err = ownVMs(ctx, oned, role, given)
 		}
-		found, err := of(ctx, oned, role)
 		if err != nil {
 			return nil, err
 		}
@@ -159,8 +167,7 @@ func possessions(ctx context.Context, oned session, service opennebula.Document,
 	return all, nil
 }
 
-func routerOf(ctx context.Context, oned session, role flow.Role) ([]possession, error) {
-	id := *role.VRouterID
+func routerOf(ctx context.Context, oned session, id int) ([]possession, error) {
 	router, err := oned.Router(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return nil, nil
@@ -170,12 +177,6 @@ func routerOf(ctx context.Context, oned session, role flow.Role) ([]possession, 
 	}
 	move := func(ctx context.Context, uid, gid int) error { return oned.ChownRouter(ctx, id, uid, gid) }
 	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
-}
-
-func vmsOf(service flow.Service) func(context.Context, session, flow.Role) ([]possession, error) {
-	return func(ctx context.Context, oned session, role flow.Role) ([]possession, error) {
-		return ownVMs(ctx, oned, role, service)
-	}
 }
 
 func ownVMs(ctx context.Context, oned session, role flow.Role, service flow.Service) ([]possession, error) {

@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -19,9 +20,63 @@ const (
 	keyRenewal = 750 * time.Millisecond
 	// longDead is after how long, by the clocks of both, nobody needs to be waited for.
 	longDead = time.Minute
+	// keyPoll is how often a waiting request reads the reservation.
+	keyPoll = 50 * time.Millisecond
 )
 
-// watchedHolder is what a waiting request has seen of who holds a reservation.
+// reservations are the entries of a key-value bucket that all APIs share: keys of
+// requests, and locks on documents.
+type reservations struct {
+	queue queue
+	// wait bounds how long a request waits for another one.
+	wait   time.Duration
+	logger *slog.Logger
+}
+
+// takeOver waits until a reservation of another request has an answer, or is held
+// by nobody any more. In the second case it stores what heir returns.
+func (s *reservations) takeOver(ctx context.Context, name string, held pipeline.Reservation, revision uint64,
+	heir func(pipeline.Reservation) pipeline.Reservation, busy error,
+) (pipeline.Reservation, uint64, error) {
+	limit := time.NewTimer(s.wait)
+	defer limit.Stop()
+	poll := time.NewTicker(keyPoll)
+	defer poll.Stop()
+	var holder watchedHolder
+	for held.Answer == nil {
+		if holder.dead(held, revision) {
+			mine := heir(held)
+			mine.Taken = time.Now().UTC()
+			taken, err := s.queue.UpdateReservation(ctx, name, mine, revision)
+			if !errors.Is(err, pipeline.ErrConflict) {
+				return mine, taken, asQueueError(err)
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-limit.C:
+			return pipeline.Reservation{}, 0, busy
+		}
+		var err error
+		if held, revision, err = s.queue.Reservation(ctx, name); err != nil {
+			return held, 0, &queueError{err}
+		}
+	}
+	return held, revision, nil
+}
+
+// release gives a reservation up, even if the client has gone. Where that fails
+// its lease ends by itself.
+func (s *reservations) release(ctx context.Context, name string, held pipeline.Reservation, revision uint64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	held.Taken = time.Time{}
+	if _, err := s.queue.UpdateReservation(ctx, name, held, revision); err != nil && !errors.Is(err, pipeline.ErrConflict) {
+		s.logger.Warn("a reservation was not released; others have to wait until its lease ends", "reservation", name, "error", err)
+	}
+}
+
+// watchedHolder is what a waiting request has observed of a reservation's holder.
 type watchedHolder struct {
 	revision uint64
 	since    time.Time
@@ -51,10 +106,10 @@ type keyLease struct {
 	superseded bool
 }
 
-// holdKey renews the reservation until the lease ends; lost is called if another API takes it.
-func holdKey(commands queue, name string, held pipeline.Reservation, revision uint64, lost context.CancelFunc) *keyLease {
+// hold renews a reservation until the lease ends; lost is called if another API takes it.
+func (s *reservations) hold(name string, held pipeline.Reservation, revision uint64, lost context.CancelFunc) *keyLease {
 	life, stop := context.WithCancel(context.Background())
-	l := &keyLease{queue: commands, name: name, lost: lost, stop: stop, held: held, revision: revision, confirmed: time.Now()}
+	l := &keyLease{queue: s.queue, name: name, lost: lost, stop: stop, held: held, revision: revision, confirmed: time.Now()}
 	l.wait.Go(func() {
 		for idle.For(life, keyRenewal) == nil {
 			_ = l.renew(life) // what fails is tried again
@@ -85,8 +140,8 @@ func (l *keyLease) renew(ctx context.Context) error {
 	return nil
 }
 
-// confirm makes sure, before something is made, that no other API carries the request out: a
-// process that was suspended finds out here.
+// confirm returns errKeyBusy if another API carries the request out. It is called before
+// something is made: a process that was suspended finds out here.
 func (l *keyLease) confirm(ctx context.Context) error {
 	l.mu.Lock()
 	fresh := !l.superseded && time.Since(l.confirmed) < keyLeaseLength/2

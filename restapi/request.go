@@ -1,14 +1,48 @@
 package restapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/flowjet/flowjet/flow"
 )
+
+// request is an authenticated user's request, as an endpoint gets it.
+type request struct {
+	*http.Request
+	caller caller
+	// oned is the session in which the caller's calls are made.
+	oned session
+	// keyed is set for a request with an Idempotency-Key.
+	keyed *keyed
+	// own is true below ownPrefix.
+	own bool
+}
+
+// endpoint answers a request of an authenticated user.
+type endpoint func(ctx context.Context, r *request) (answer, error)
+
+// isOwn reports whether a request is for Flowjet's own API.
+func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownPrefix+"/") }
+
+// dryRun reports whether the request is to change nothing.
+func (r *request) dryRun() bool { return r.URL.Query().Get("dry_run") == "true" }
+
+// id returns the document's id in the path. What is not a number is the id of nothing.
+func (r *request) id(what string) (int, error) {
+	text := r.PathValue("id")
+	id, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || id < 0 {
+		return 0, &statusError{http.StatusNotFound, "there is no " + what + " " + strconv.Quote(text) + ": ids are whole numbers from 0 on"}
+	}
+	return int(id), nil
+}
 
 // body reads the request's body, within the limit.
 func (r *request) body() ([]byte, error) {
@@ -86,4 +120,31 @@ func (r *request) action() (action, error) {
 		read.params, err = readAttributes(`"params"`, inner["params"])
 	}
 	return read, err
+}
+
+// maxTags bounds how many entity tags a request may name.
+const maxTags = 32
+
+// ifMatch are the entity tags of a changing request's If-Match; none without it.
+func (r *request) ifMatch() ([]string, error) {
+	if r.Method == http.MethodGet {
+		return nil, nil
+	}
+	tags := entityTags(r.Header.Values("If-Match"))
+	if len(tags) > maxTags {
+		return nil, badRequest("If-Match names %d entity tags; name at most %d", len(tags), maxTags)
+	}
+	return tags, nil
+}
+
+func entityTags(headers []string) []string {
+	var tags []string
+	for _, header := range headers {
+		for tag := range strings.SplitSeq(header, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" {
+				tags = append(tags, tag)
+			}
+		}
+	}
+	return tags
 }

@@ -23,8 +23,8 @@ type planView struct {
 	Steps   []planStep `json:"steps"`
 	// EndsIn is the service's state after the last step.
 	EndsIn string `json:"ends_in"`
-	// Complete reports whether nothing can follow; where it is false, what follows
-	// depends on what the last step brings.
+	// Complete is true if nothing can follow; otherwise what follows depends on
+	// what the last step brings.
 	Complete bool `json:"complete"`
 }
 
@@ -50,47 +50,52 @@ type planAction struct {
 const (
 	// maxPlanSteps bounds a plan; the longest way is a few steps a role.
 	maxPlanSteps = 500
-	// firstImagined is the id of the first VM that a plan imagines.
-	firstImagined = 1 << 30
+	// firstSimulated is the id of the first VM that a plan makes up.
+	firstSimulated = 1 << 30
 	// planReads is how many VMs are read at once.
 	planReads = 8
 )
 
+// planner answers dry runs.
+type planner struct {
+	queue    queue
+	settings flow.Settings
+}
+
 // plan answers what a command would do, and changes nothing.
-func (s *Server) plan(ctx context.Context, r *request, service opennebula.Document, command flow.Command) (answer, error) {
+func (p *planner) plan(ctx context.Context, r *request, service opennebula.Document, command flow.Command) (answer, error) {
 	body, err := flow.ParseBody(service.Body)
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}
 	var record pipeline.Record
 	if service.ID > 0 {
-		if record, _, err = s.queue.LoadRecord(ctx, service.ID); err != nil {
+		if record, _, err = p.queue.LoadRecord(ctx, service.ID); err != nil {
 			return answer{}, &queueError{err}
 		}
 	}
 	state := record.State
 	state.Service = flow.Service{ID: service.ID, Owner: service.Owner, Body: body}
-	facts, err := r.facts(ctx, body)
+	facts, err := readFacts(ctx, r.oned, body)
 	if err != nil {
 		return answer{}, err
 	}
-	now := s.now()
-	first, err := flow.Apply(state, command, facts, now, s.config.Settings)
+	now := time.Now()
+	first, err := flow.Apply(state, command, facts, now, p.settings)
 	if refusal, refused := asRefusal(err); refused {
 		return answer{}, &statusError{r.refusalStatus(refusal.Kind), refusal.Message}
 	}
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}
-	imagined := imagination{facts: facts, now: now, settings: s.config.Settings, next: firstImagined}
-	view := imagined.foresee(first)
+	simulated := simulation{facts: facts, now: now, settings: p.settings, next: firstSimulated}
+	view := simulated.run(first)
 	view.Verb, view.Service = command.Verb, service.ID
 	return pretty(http.StatusOK, view)
 }
 
-// facts are the VMs of a service as the caller sees them. One that is gone is
-// known to be.
-func (r *request) facts(ctx context.Context, body flow.Body) (flow.Facts, error) {
+// readFacts reads the VMs of a service as the caller sees them.
+func readFacts(ctx context.Context, oned session, body flow.Body) (flow.Facts, error) {
 	var ids []int
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
@@ -102,7 +107,7 @@ func (r *request) facts(ctx context.Context, body flow.Body) (flow.Facts, error)
 	reads.SetLimit(planReads)
 	for i, id := range ids {
 		reads.Go(func() (err error) {
-			vms[i], err = r.oned.VM(ctx, id)
+			vms[i], err = oned.VM(ctx, id)
 			if opennebula.IsCode(err, opennebula.CodeNoExists) {
 				vms[i], err = flow.VM{ID: id, State: flow.VMDone, Service: -1}, nil
 			}
@@ -122,16 +127,16 @@ func (r *request) facts(ctx context.Context, body flow.Body) (flow.Facts, error)
 	return facts, nil
 }
 
-// imagination is a world in which everything goes well.
-type imagination struct {
+// simulation is a world in which everything goes well.
+type simulation struct {
 	facts    flow.Facts
 	now      time.Time
 	settings flow.Settings
 	next     int
 }
 
-// foresee plays a decision and all that follow from it.
-func (w *imagination) foresee(decision flow.Decision) planView {
+// run plays a decision and all that follow from it.
+func (w *simulation) run(decision flow.Decision) planView {
 	view := planView{Steps: []planStep{}}
 	waits := ""
 	for range maxPlanSteps {
@@ -140,7 +145,7 @@ func (w *imagination) foresee(decision flow.Decision) planView {
 		for _, action := range decision.Actions {
 			step.Actions = append(step.Actions, w.present(action))
 			var known bool
-			state, known = w.happen(state, action)
+			state, known = w.apply(state, action)
 			certain = certain && known
 		}
 		if len(step.Changes)+len(step.Actions) > 0 {
@@ -166,7 +171,7 @@ func (w *imagination) foresee(decision flow.Decision) planView {
 	return view
 }
 
-// waitsFor says in words what has to come true after a step.
+// waitsFor names what has to come true after a step.
 func waitsFor(step planStep) string {
 	var parts []string
 	for _, action := range step.Actions {
@@ -192,9 +197,9 @@ func waitsFor(step planStep) string {
 	return strings.Join(parts, ", ")
 }
 
-// happen has an action succeed, and returns the state that knows of it; false
-// for an action whose outcome cannot be imagined.
-func (w *imagination) happen(state flow.State, action flow.Action) (flow.State, bool) {
+// apply has an action succeed, and returns the state that follows; false
+// for an action whose outcome cannot be known.
+func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bool) {
 	service := state.Service
 	switch action.Kind {
 	case flow.ActionCreateVM:
@@ -233,7 +238,7 @@ func (w *imagination) happen(state flow.State, action flow.Action) (flow.State, 
 }
 
 // endRole ends a role's VMs, as oned does with those of a virtual router.
-func (w *imagination) endRole(role string) {
+func (w *simulation) endRole(role string) {
 	for id, vm := range w.facts {
 		if vm.Role == role {
 			vm.State, vm.LCMState = flow.VMDone, 0
@@ -242,14 +247,14 @@ func (w *imagination) endRole(role string) {
 	}
 }
 
-// present is an action as it is shown: VMs that are only imagined by their names.
-func (w *imagination) present(action flow.Action) planAction {
+// present is an action as it is shown: VMs that exist in the plan only by their names.
+func (w *simulation) present(action flow.Action) planAction {
 	shown := planAction{Do: action.Kind, Role: orDefault(orDefault(action.Role, action.Intent.Role), action.Router.Role), Call: action.Call, Name: action.Intent.Name, OnHold: action.Intent.Hold, Network: action.Network.Called}
 	switch {
 	case action.Kind == flow.ActionCreateVM || action.Kind == flow.ActionFindVM:
 		id := action.Intent.TemplateID
 		shown.Template = &id
-	case action.VM >= firstImagined:
+	case action.VM >= firstSimulated:
 		shown.Name = w.facts[action.VM].Name
 	case action.VM > 0 || action.Kind == flow.ActionVM || action.Kind == flow.ActionRecoverVM:
 		shown.VM = action.VM
@@ -258,11 +263,11 @@ func (w *imagination) present(action flow.Action) planAction {
 	return shown
 }
 
-// presentable leaves out the ids of VMs that are only imagined.
+// presentable leaves out the ids of VMs that exist in the plan only.
 func presentable(changes []flow.Change) []flow.Change {
 	shown := slices.Clone(changes)
 	for i := range shown {
-		if vm := shown[i].VM; vm != nil && *vm >= firstImagined {
+		if vm := shown[i].VM; vm != nil && *vm >= firstSimulated {
 			shown[i].VM = nil
 		}
 	}

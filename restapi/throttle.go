@@ -45,7 +45,7 @@ func newThrottle(most int) *throttle {
 	return &throttle{now: time.Now, max: most, buckets: map[bucketKey]*bucket{}}
 }
 
-// admit takes one request out of the user's bucket, or says when to come again.
+// admit takes one request out of the user's bucket. Its error names the time to wait.
 func (t *throttle) admit(key bucketKey, rate float64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,7 +66,7 @@ func (t *throttle) admit(key bucketKey, rate float64) error {
 	return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; ask again in a moment", rate)}
 }
 
-// makeRoom forgets who has not asked for a while: their buckets are full.
+// makeRoom drops the buckets of users who have not asked for a while: they are full.
 func (t *throttle) makeRoom(now time.Time) {
 	if len(t.buckets) < t.max {
 		return
@@ -83,21 +83,3 @@ func (t *throttle) makeRoom(now time.Time) {
 		delete(t.buckets, key)
 	}
 }
-
-// rated holds a user to the rate.
-func (s *Server) rated(who caller, method string) error {
-	key := bucketKey{who.Identity.UID, method != http.MethodGet}
-	rates := s.rates.Load()
-	rate := rates.reads
-	if key.changes {
-		rate = rates.changes
-	}
-	return s.throttle.admit(key, rate)
-}
-
-// rates are requests a second and user.
-type rates struct{ reads, changes float64 }
-
-// SetRates changes how many requests a second each user may send, from the next
-// request on.
-func (s *Server) SetRates(reads, changes float64) { s.rates.Store(&rates{reads, changes}) }

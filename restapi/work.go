@@ -1,0 +1,94 @@
+package restapi
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// overviewTTL is for how long an overview is good: it takes some dozen requests to
+// NATS, and an open page asks again and again.
+const overviewTTL = 2 * time.Second
+
+// workView is the answer of /flowjet/v1/work.
+type workView struct {
+	pipeline.Standing
+	// CommandsWaiting is how many commands wait for their workers.
+	CommandsWaiting int `json:"commands_waiting"`
+}
+
+// overview shows the workers and what waits for them, fetched at most every
+// overviewTTL. It listens to the workers from the first request on.
+type overview struct {
+	queue   queue
+	backlog *backlog
+
+	mu       sync.Mutex
+	observer *pipeline.Observer
+	last     pipeline.Standing
+	at       time.Time
+}
+
+// show answers administrators only: it names machines, and counts what all users do.
+func (o *overview) show(ctx context.Context, r *request) (answer, error) {
+	if !r.caller.isAdmin() {
+		return answer{}, &statusError{http.StatusUnauthorized, "who does the work is told to oneadmin and members of its group only"}
+	}
+	fetched, err := o.fetch(ctx)
+	if err != nil {
+		return answer{}, &queueError{err}
+	}
+	return pretty(http.StatusOK, workView{fetched, o.backlog.size()})
+}
+
+// introduction is the time in which every live worker is heard: more than twice
+// the time between two heartbeats.
+const introduction = 500 * time.Millisecond
+
+func (o *overview) fetch(ctx context.Context) (pipeline.Standing, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if time.Since(o.at) < overviewTTL {
+		return o.last, nil
+	}
+	if err := o.listen(ctx); err != nil {
+		return pipeline.Standing{}, err
+	}
+	fetched, err := o.observer.Standing(ctx)
+	if err == nil {
+		o.last, o.at = fetched, time.Now()
+	}
+	return fetched, err
+}
+
+func (o *overview) listen(ctx context.Context) error {
+	if o.observer != nil {
+		return nil
+	}
+	observer, err := o.queue.Observe()
+	if err != nil {
+		return err
+	}
+	heard := time.NewTimer(introduction)
+	defer heard.Stop()
+	select {
+	case <-heard.C:
+		o.observer = observer
+		return nil
+	case <-ctx.Done():
+		observer.Stop()
+		return ctx.Err()
+	}
+}
+
+func (o *overview) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.observer != nil {
+		o.observer.Stop()
+		o.observer = nil
+	}
+}
