@@ -158,7 +158,7 @@ func (t *tx) prepareStay(v *vm, wanted action, to status) {
 func (t *tx) credit(who identity, v *vm, number int) {
 	if stay := v.last(); stay != nil {
 		stay.Action, stay.ActionUID, stay.ActionGID = number, who.user.ID, who.gid
-		stay.ActionRequest = int(t.sim.requests.Load()) % 10_000
+		stay.ActionRequest = 0
 	}
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,7 +67,7 @@ func loggedArguments(parameters []value, secrets []int) []string {
 	logged := make([]string, 0, len(parameters))
 	for i, parameter := range parameters[1:] {
 		text := parameter.published()
-		if containsInt(secrets, i+1) {
+		if slices.Contains(secrets, i+1) {
 			text = hidden
 		}
 		if len(text) > maxLoggedArgument {

@@ -1,21 +1,19 @@
 package sim
 
 import (
-	"sort"
-
 	"github.com/flowjet/flowjet/opennebula"
 )
 
 // cloud is everything that oned knows. Its owner's lock guards it.
 type cloud struct {
-	users       map[int]*user
-	groups      map[int]*group
-	documents   map[int]*document
-	templates   map[int]*vmTemplate
-	vms         map[int]*vm
-	networks    map[int]*network
-	vnTemplates map[int]*vnTemplate
-	vrouters    map[int]*vrouter
+	users       pool[user]
+	groups      pool[group]
+	documents   pool[document]
+	templates   pool[vmTemplate]
+	vms         pool[vm]
+	networks    pool[network]
+	vnTemplates pool[vnTemplate]
+	vrouters    pool[vrouter]
 	hosts       []*host
 	// next is the next id of each kind; it only grows.
 	next map[string]int
@@ -37,10 +35,33 @@ func newCloud(config Config) *cloud {
 
 func emptyCloud() *cloud {
 	return &cloud{
-		users: map[int]*user{}, groups: map[int]*group{}, documents: map[int]*document{},
-		templates: map[int]*vmTemplate{}, vms: map[int]*vm{}, networks: map[int]*network{},
-		vnTemplates: map[int]*vnTemplate{}, vrouters: map[int]*vrouter{}, next: map[string]int{},
+		users: pool[user]{}, groups: pool[group]{}, documents: pool[document]{},
+		templates: pool[vmTemplate]{}, vms: pool[vm]{}, networks: pool[network]{},
+		vnTemplates: pool[vnTemplate]{}, vrouters: pool[vrouter]{}, next: map[string]int{},
 	}
+}
+
+// pool returns the pool of the records of a kind; nil for what is none of a pool.
+func (c *cloud) pool(kind string) records {
+	switch kind {
+	case kindUser:
+		return c.users
+	case kindGroup:
+		return c.groups
+	case kindDocument:
+		return c.documents
+	case kindTemplate:
+		return c.templates
+	case kindVM:
+		return c.vms
+	case kindNetwork:
+		return c.networks
+	case kindVNTemplate:
+		return c.vnTemplates
+	case kindVRouter:
+		return c.vrouters
+	}
+	return nil
 }
 
 func (c *cloud) userNamed(name string) *user {
@@ -68,10 +89,7 @@ func (c *cloud) owned(id int, name string, who identity) object {
 }
 
 // chown gives an object another owner or group; -1 leaves either.
-func (c *cloud) chown(who identity, o *object, kind string, uid, gid int) *refusal {
-	if r := who.authorize(manage, kind, o); r != nil {
-		return r
-	}
+func (c *cloud) chown(who identity, o *object, uid, gid int) *refusal {
 	if uid >= 0 {
 		if c.users[uid] == nil {
 			return notFound("user", uid)
@@ -95,55 +113,6 @@ func (c *cloud) chown(who identity, o *object, kind string, uid, gid int) *refus
 		o.GID, o.GName = gid, c.groupName(gid)
 	}
 	return nil
-}
-
-// chmod changes an object's bits; whoever gives ADMIN away must have it.
-func chmod(who identity, o *object, kind string, bits [9]int) *refusal {
-	needed := manage
-	if bits[2] == 1 || bits[5] == 1 || bits[8] == 1 {
-		needed = admin
-	}
-	if r := who.authorize(needed, kind, o); r != nil {
-		return r
-	}
-	o.Permissions = o.Permissions.changed(bits)
-	return nil
-}
-
-// newestFirst are a pool's ids in the order in which oned lists them.
-func newestFirst[T any](pool map[int]*T) []int {
-	ids := oldestFirst(pool)
-	for i, j := 0, len(ids)-1; i < j; i, j = i+1, j-1 {
-		ids[i], ids[j] = ids[j], ids[i]
-	}
-	return ids
-}
-
-func oldestFirst[T any](pool map[int]*T) []int {
-	ids := make([]int, 0, len(pool))
-	for id := range pool {
-		ids = append(ids, id)
-	}
-	sort.Ints(ids)
-	return ids
-}
-
-// page cuts a listing as oned does: start and end are ids, -1 is open; an end
-// under -1 makes start an offset and -end the number of objects wanted.
-type page struct{ start, end int }
-
-func (p page) cut(ids []int) []int {
-	if p.end < -1 {
-		from := min(max(p.start, 0), len(ids))
-		return ids[from:min(from-p.end, len(ids))]
-	}
-	var kept []int
-	for _, id := range ids {
-		if id >= p.start && (p.end < 0 || id <= p.end) {
-			kept = append(kept, id)
-		}
-	}
-	return kept
 }
 
 // badTemplate is the refusal of a template that cannot be read.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	fastbase64 "github.com/segmentio/asm/base64"
 )
@@ -87,7 +88,7 @@ func apiEvent(method string, parameters []value, secrets []int, a answer, extra 
 	open(b, "PARAMETERS")
 	for i, parameter := range parameters {
 		text := parameter.published()
-		if i == 0 || containsInt(secrets, i) {
+		if i == 0 || slices.Contains(secrets, i) {
 			text = hidden
 		}
 		apiParameter(b, i+1, "IN", text)
@@ -123,13 +124,4 @@ func (a answer) published(method string) []string {
 		return []string{"true", a.text, "0"}
 	}
 	return []string{"true", itoa(a.number), "0"}
-}
-
-func containsInt(list []int, n int) bool {
-	for _, item := range list {
-		if item == n {
-			return true
-		}
-	}
-	return false
 }

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -24,7 +26,7 @@ func (s *Sim) changeHost(id int, what string, from, to status) (int, error) {
 		s.mu.RUnlock()
 		return 0, fmt.Errorf("%s host %d: there are hosts 0 to %d", what, id, len(s.cloud.hosts)-1)
 	}
-	ids := sortedKeys(s.cloud.hosts[id].vms)
+	ids := slices.Sorted(maps.Keys(s.cloud.hosts[id].vms))
 	s.mu.RUnlock()
 	changed := 0
 	for len(ids) > 0 {

@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -107,7 +109,7 @@ func (h *host) write(b *xmlWriter) {
 	number(b, "VMS_THREAD", 1)
 	markup(b, "<DATASTORES></DATASTORES><PCI_DEVICES></PCI_DEVICES>")
 	shut(b, "HOST_SHARE")
-	identifiers(b, "VMS", sortedKeys(h.vms))
+	identifiers(b, "VMS", slices.Sorted(maps.Keys(h.vms)))
 	markup(b, "<TEMPLATE></TEMPLATE><MONITORING></MONITORING>")
 	shut(b, "HOST")
 }

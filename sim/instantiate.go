@@ -21,7 +21,7 @@ type order struct {
 // templateInstantiate is one.template.instantiate(id, name, hold, extra,
 // persistent).
 func templateInstantiate(r *request) answer {
-	from, refused := templateFor(r, use)
+	from, refused := templates.find(r, r.int(1), use)
 	if refused == nil && from.isRouter() {
 		refused = refuse(opennebula.CodeAction, "Virtual router templates cannot be instantiated")
 	}

@@ -209,7 +209,7 @@ func prologOf(v *vm) opennebula.LCMState {
 // fall due. What drivers were at is lost. The caller holds the lock.
 func (s *Sim) takeOver() {
 	s.cloud.waiting = nil
-	for _, id := range oldestFirst(s.cloud.vms) {
+	for _, id := range s.cloud.vms.ids() {
 		v := s.cloud.vms[id]
 		if v.State == vmPending {
 			v.generation++
@@ -219,7 +219,7 @@ func (s *Sim) takeOver() {
 			s.scheduleAction(id, a)
 		}
 	}
-	for _, id := range oldestFirst(s.cloud.networks) {
+	for _, id := range s.cloud.networks.ids() {
 		s.scheduleNetwork(s.cloud.networks[id])
 	}
 }
@@ -229,7 +229,7 @@ func (s *Sim) takeOver() {
 // host has half a history, with which no host can be given to it.
 func (t *tx) loseDrivers() {
 	given := false
-	for _, id := range oldestFirst(t.cloud.vms) {
+	for _, id := range t.cloud.vms.ids() {
 		v := t.cloud.vms[id]
 		v.generation++
 		v.paused = false

@@ -6,36 +6,9 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-const networkWords = "virtual network"
-
-// networkFor finds the network of parameter 1 that the caller has a right on.
-func networkFor(r *request, needed right) (*network, *refusal) {
-	found := r.cloud.networks[r.int(1)]
-	if found == nil {
-		return nil, notFound(networkWords, r.int(1))
-	}
-	return found, r.who.authorize(needed, "NET", &found.object)
-}
-
-func networkInfo(r *request) answer {
-	found, refused := networkFor(r, use)
-	if refused != nil {
-		return refusedAnswer(refused)
-	}
-	return xmlAnswer(func(b *xmlWriter) { found.write(b, infoForm) })
-}
-
-// networkPoolInfo is one.vnpool.info(filter, start, end).
-func networkPoolInfo(r *request) answer {
-	return xmlAnswer(func(b *xmlWriter) {
-		open(b, "VNET_POOL")
-		for _, id := range r.page(2).cut(newestFirst(r.cloud.networks)) {
-			if n := r.cloud.networks[id]; r.who.listed(r.int(1), &n.object) {
-				n.write(b, infoForm)
-			}
-		}
-		shut(b, "VNET_POOL")
-	})
+var networks = class[network, *network]{
+	kind: kindNetwork, words: "virtual network", label: "NET", root: "VNET_POOL",
+	pool: func(c *cloud) pool[network] { return c.networks },
 }
 
 // addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
@@ -78,24 +51,10 @@ func (t *tx) networkStep(id int) {
 	}
 }
 
-// networkName is oned's reason against a new network's name: a user has each
-// once. It is "" where there is none.
-func (r *request) networkName(name string) (reason string) {
-	if reason := badName(name); reason != "" {
-		return reason
-	}
-	for _, id := range oldestFirst(r.cloud.networks) {
-		if n := r.cloud.networks[id]; n.Name == name && n.UID == r.who.user.ID {
-			return fmt.Sprintf("NAME is already taken by NET %d.", id)
-		}
-	}
-	return ""
-}
-
 // networkReserve is one.vn.reserve(parent, template with SIZE and NAME): a
 // block of the parent's addresses becomes a network of its own.
 func networkReserve(r *request) answer {
-	parent, refused := networkFor(r, use)
+	parent, refused := networks.find(r, r.int(1), use)
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
@@ -110,7 +69,7 @@ func networkReserve(r *request) answer {
 	case size <= 0:
 		return refusedAnswer(refuse(opennebula.CodeAction, "Reservation SIZE must be a greater than 0"))
 	}
-	if reason := r.networkName(name); reason != "" {
+	if reason := networks.newName(r, name); reason != "" {
 		return refusedAnswer(refuse(opennebula.CodeInternal, reason))
 	}
 	id := r.cloud.next[kindNetwork]
@@ -141,134 +100,29 @@ func (n *network) reserve(size, forNetwork int) (addressRange, *refusal) {
 }
 
 // networkDelete is one.vn.delete: refused while addresses are in use.
-func networkDelete(r *request) answer {
-	found, refused := networkFor(r, manage)
-	if refused != nil {
-		return refusedAnswer(refused)
+func networkDelete(r *request, n *network) *refusal {
+	if n.State == netLockDelete {
+		return refuse(opennebula.CodeAction, "Virtual network is being deleted already.")
 	}
-	if found.State == netLockDelete {
-		return refusedAnswer(refuse(opennebula.CodeAction, "Virtual network is being deleted already."))
+	if used := n.usedLeases(); used > 0 {
+		return refuse(opennebula.CodeAction,
+			fmt.Sprintf("Cannot delete virtual network [%d]: %d leases are in use.", n.ID, used))
 	}
-	if used := found.usedLeases(); used > 0 {
-		return refusedAnswer(refuse(opennebula.CodeAction,
-			fmt.Sprintf("Cannot delete virtual network [%d]: %d leases are in use.", found.ID, used)))
+	r.extra = xmlText(func(b *xmlWriter) { n.write(b, storedForm) })
+	if parent := r.cloud.networks[n.Parent]; parent != nil {
+		parent.takeBack(n)
 	}
-	r.extra = xmlText(func(b *xmlWriter) { found.write(b, storedForm) })
-	r.returnReservation(found)
-	found.PrevState, found.State = found.State, netLockDelete
-	r.tx.save(kindNetwork, found.ID, found)
-	r.tx.emit(networkEvent(found))
-	r.sim.scheduleNetwork(found)
-	return idAnswer(found.ID)
+	n.PrevState, n.State = n.State, netLockDelete
+	r.tx.emit(networkEvent(n))
+	r.sim.scheduleNetwork(n)
+	return nil
 }
 
-// returnReservation gives the addresses of a reservation back to its parent.
-func (r *request) returnReservation(n *network) {
-	parent := r.cloud.networks[n.Parent]
-	if parent == nil {
-		return
-	}
-	for _, block := range n.Ranges {
-		for i := range parent.Ranges {
-			parent.Ranges[i].release(block.IP, block.Size, holder{holderVNet, n.ID})
+// takeBack frees the addresses of a reservation.
+func (n *network) takeBack(reservation *network) {
+	for _, block := range reservation.Ranges {
+		for i := range n.Ranges {
+			n.Ranges[i].release(block.IP, block.Size, holder{holderVNet, reservation.ID})
 		}
 	}
-}
-
-func networkChmod(r *request) answer {
-	found, refused := networkFor(r, manage)
-	if refused == nil {
-		refused = chmod(r.who, &found.object, "NET", r.bits())
-	}
-	if refused != nil {
-		return refusedAnswer(refused)
-	}
-	r.tx.save(kindNetwork, found.ID, found)
-	return idAnswer(found.ID)
-}
-
-// vnTemplate is a template of virtual networks.
-type vnTemplate struct {
-	object
-	Registered int64    `json:"registered"`
-	Template   template `json:"template"`
-}
-
-func (v *vnTemplate) write(b *xmlWriter) {
-	open(b, "VNTEMPLATE")
-	v.headAndPermissions(b)
-	moment(b, "REGTIME", v.Registered)
-	v.Template.write(b, "TEMPLATE")
-	shut(b, "VNTEMPLATE")
-}
-
-func vnTemplateAllocate(r *request) answer {
-	parsed, err := parseTemplate(r.text(1))
-	if err != nil {
-		return refusedAnswer(badTemplate(err))
-	}
-	id := r.tx.nextID(kindVNTemplate)
-	name := parsed.text("NAME")
-	if name == "" {
-		name = "vntemplate-" + itoa(id)
-	}
-	made := &vnTemplate{object: r.cloud.owned(id, name, r.who), Registered: now(), Template: parsed.without("NAME")}
-	r.cloud.vnTemplates[id] = made
-	r.tx.save(kindVNTemplate, id, made)
-	r.extra = xmlText(made.write)
-	return idAnswer(id)
-}
-
-func vnTemplateInfo(r *request) answer {
-	found := r.cloud.vnTemplates[r.int(1)]
-	if found == nil {
-		return refusedAnswer(notFound("virtual network template", r.int(1)))
-	}
-	if refused := r.who.authorize(use, "VNTEMPLATE", &found.object); refused != nil {
-		return refusedAnswer(refused)
-	}
-	return xmlAnswer(found.write)
-}
-
-// vnTemplateInstantiate is one.vntemplate.instantiate(id, name, extra).
-func vnTemplateInstantiate(r *request) answer {
-	found := r.cloud.vnTemplates[r.int(1)]
-	if found == nil {
-		return refusedAnswer(notFound("virtual network template", r.int(1)))
-	}
-	if refused := r.who.authorize(use, "VNTEMPLATE", &found.object); refused != nil {
-		return refusedAnswer(refused)
-	}
-	extra, err := parseTemplate(r.text(3))
-	if err != nil {
-		return refusedAnswer(badTemplate(err))
-	}
-	made, refused := r.networkFrom(found, r.text(2), found.Template.merged(extra))
-	if refused != nil {
-		return refusedAnswer(refused)
-	}
-	r.tx.nextID(kindNetwork)
-	r.tx.addNetwork(made)
-	return idAnswer(made.ID)
-}
-
-// networkFrom makes a network of a template, with the next free id.
-func (r *request) networkFrom(from *vnTemplate, name string, merged template) (*network, *refusal) {
-	if name == "" {
-		name = from.Name
-	}
-	if reason := r.networkName(name); reason != "" {
-		return nil, refuse(opennebula.CodeAllocate, "Error allocating a new virtual network template. "+reason)
-	}
-	id := r.cloud.next[kindNetwork]
-	made := &network{
-		object: r.cloud.owned(id, name, r.who), Parent: -1, FromID: from.ID,
-		Template: networkDefaults("onebr" + itoa(id)).merged(merged.without("AR", "NAME", "TEMPLATE_ID")),
-	}
-	for i, ar := range merged.vectors("AR") {
-		if parsed, fit := parseRange(i, ar.inner()); fit { // oned makes the network without what does not
-			made.Ranges = append(made.Ranges, parsed)
-		}
-	}
-	return made, nil
 }

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 )
 
@@ -70,7 +72,17 @@ func (n *network) holders(kind string) []int {
 			}
 		}
 	}
-	return sortedKeys(found)
+	return slices.Sorted(maps.Keys(found))
+}
+
+func (n *network) show(b *xmlWriter) { n.write(b, infoForm) }
+
+// unshare gives a copy ranges of its own.
+func (n *network) unshare() {
+	n.Ranges = slices.Clone(n.Ranges)
+	for i := range n.Ranges {
+		n.Ranges[i].used = maps.Clone(n.Ranges[i].used)
+	}
 }
 
 func (n *network) write(b *xmlWriter, form networkForm) {
@@ -176,7 +188,7 @@ func (c *cloud) networkOf(who identity, nic template) (n *network, reason string
 	}
 	name := nic.text("NETWORK")
 	var found *network
-	for _, id := range oldestFirst(c.networks) {
+	for _, id := range c.networks.ids() {
 		n := c.networks[id]
 		if n.Name != name {
 			continue

@@ -52,6 +52,8 @@ func (p permissions) changed(bits [9]int) permissions {
 	return p
 }
 
+func (o *object) base() *object { return o }
+
 // head writes ID to NAME.
 func (o *object) head(b *xmlWriter) {
 	number(b, "ID", o.ID)

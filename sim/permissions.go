@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -27,14 +28,7 @@ type identity struct {
 	groups []int
 }
 
-func (i identity) inGroup(gid int) bool {
-	for _, group := range i.groups {
-		if group == gid {
-			return true
-		}
-	}
-	return false
-}
+func (i identity) inGroup(gid int) bool { return slices.Contains(i.groups, gid) }
 
 // isAdmin reports whether nothing is forbidden: oneadmin and its group.
 func (i identity) isAdmin() bool { return i.user.ID == 0 || i.inGroup(0) }

@@ -116,8 +116,7 @@ func (t *tx) populateService(p Population) *refusal {
 		return badTemplate(err)
 	}
 	made := &document{object: t.cloud.owned(id, body.Name, who), Type: serviceType, Template: template{single("BODY", string(text))}}
-	t.cloud.documents[id] = made
-	t.save(kindDocument, id, made)
+	documents.save(t, made)
 	return nil
 }
 

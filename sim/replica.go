@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -84,8 +83,8 @@ func (r *replication) commit(t *tx, leader int) {
 	}
 	objects := make([]copied, 0, len(t.order))
 	for _, key := range t.order {
-		if item, replicates := copyOf(t.dirty[key]); replicates {
-			objects = append(objects, copied{key, item})
+		if items := t.cloud.pool(key.kind); items != nil {
+			objects = append(objects, copied{key, items.copyOf(t.dirty[key])})
 		}
 	}
 	at := time.Now()
@@ -190,92 +189,19 @@ func (c *cloud) put(key recordKey, item any) {
 	if key.id >= c.next[key.kind] {
 		c.next[key.kind] = key.id + 1
 	}
-	switch key.kind {
-	case kindUser:
-		putInto(c.users, key.id, item)
-	case kindGroup:
-		putInto(c.groups, key.id, item)
-	case kindDocument:
-		putInto(c.documents, key.id, item)
-	case kindTemplate:
-		putInto(c.templates, key.id, item)
-	case kindVM:
-		putInto(c.vms, key.id, item)
-	case kindNetwork:
-		putInto(c.networks, key.id, item)
-	case kindVNTemplate:
-		putInto(c.vnTemplates, key.id, item)
-	case kindVRouter:
-		putInto(c.vrouters, key.id, item)
-	}
+	c.pool(key.kind).put(key.id, item)
 }
 
-func putInto[T any](pool map[int]*T, id int, item any) {
-	if object, there := item.(*T); there {
-		pool[id] = object
-		return
-	}
-	delete(pool, id)
-}
-
-// copyOf is an object as it stands; false for what no call reads from a
-// replica. nil stays nil.
-func copyOf(item any) (any, bool) {
-	switch o := item.(type) {
-	case nil:
-		return nil, true
-	case *user:
-		c := *o
-		c.Groups, c.Tokens = slices.Clone(o.Groups), slices.Clone(o.Tokens)
-		return &c, true
-	case *group:
-		c := *o
-		return &c, true
-	case *document:
-		c := *o
-		return &c, true
-	case *vmTemplate:
-		c := *o
-		return &c, true
-	case *vm:
-		c := *o
-		c.History, c.Scheduled, c.Monitoring = slices.Clone(o.History), slices.Clone(o.Scheduled), maps.Clone(o.Monitoring)
-		return &c, true
-	case *network:
-		c := *o
-		c.Ranges = slices.Clone(o.Ranges)
-		for i := range c.Ranges {
-			c.Ranges[i].used = maps.Clone(c.Ranges[i].used)
-		}
-		return &c, true
-	case *vnTemplate:
-		c := *o
-		return &c, true
-	case *vrouter:
-		c := *o
-		c.VMs = slices.Clone(o.VMs)
-		return &c, true
-	}
-	return nil, false
-}
-
-// copies are copies of everything.
+// copies are copies of everything that replicates.
 func (c *cloud) copies() []copied {
 	var all []copied
-	all = copyAll(all, kindUser, c.users)
-	all = copyAll(all, kindGroup, c.groups)
-	all = copyAll(all, kindDocument, c.documents)
-	all = copyAll(all, kindTemplate, c.templates)
-	all = copyAll(all, kindVM, c.vms)
-	all = copyAll(all, kindNetwork, c.networks)
-	all = copyAll(all, kindVNTemplate, c.vnTemplates)
-	return copyAll(all, kindVRouter, c.vrouters)
-}
-
-func copyAll[T any](all []copied, kind string, pool map[int]*T) []copied {
-	for id, item := range pool {
-		copy, _ := copyOf(item)
-		all = append(all, copied{recordKey{kind, id}, copy})
+	for _, kind := range []string{
+		kindUser, kindGroup, kindDocument, kindTemplate, kindVM, kindNetwork, kindVNTemplate, kindVRouter,
+	} {
+		items := c.pool(kind)
+		for _, id := range items.ids() {
+			all = append(all, copied{recordKey{kind, id}, items.copyOf(items.at(id))})
+		}
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func parseScheduled(text string, start int64) (scheduledAction, *refusal) {
 	}
 	entry := vectors[0].inner()
 	name := strings.ToLower(entry.text("ACTION"))
-	if _, known := actions[name]; !known && !contains(schedulable, name) {
+	if _, known := actions[name]; !known && !slices.Contains(schedulable, name) {
 		return scheduledAction{}, refuse(opennebula.CodeAction, name+" is not supported.")
 	}
 	timeText, relative := strings.CutPrefix(strings.TrimSpace(entry.text("TIME")), "+")

@@ -76,7 +76,7 @@ func (t *tx) seedTemplates() {
 // rebuild finds out what is not stored: who holds which address and whose
 // capacity is taken.
 func (c *cloud) rebuild() {
-	for _, id := range oldestFirst(c.networks) {
+	for _, id := range c.networks.ids() {
 		n := c.networks[id]
 		if parent := c.networks[n.Parent]; parent != nil {
 			for _, block := range n.Ranges {
@@ -84,12 +84,12 @@ func (c *cloud) rebuild() {
 			}
 		}
 	}
-	for _, id := range oldestFirst(c.vrouters) {
+	for _, id := range c.vrouters.ids() {
 		for _, nic := range c.vrouters[id].Template.vectors("NIC") {
 			c.holdNIC(nic, holder{holderVRouter, id}, "VROUTER_IP")
 		}
 	}
-	for _, id := range oldestFirst(c.vms) {
+	for _, id := range c.vms.ids() {
 		v := c.vms[id]
 		if v.State == vmDone {
 			c.done = append(c.done, id)

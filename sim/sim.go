@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -29,8 +28,7 @@ type Sim struct {
 	calls      *callLog
 	callFaults callFaults
 
-	requests atomic.Int64
-	raft     raft
+	raft raft
 	// sessions are each server's.
 	sessions    []*sessions
 	replication *replication

@@ -129,37 +129,20 @@ func (c *cloud) restore(s *store) (bool, error) {
 }
 
 func (c *cloud) restoreRecord(kind string, id int, content []byte) error {
-	switch kind {
-	case kindUser:
-		return restoreInto(c.users, id, content)
-	case kindGroup:
-		return restoreInto(c.groups, id, content)
-	case kindDocument:
-		return restoreInto(c.documents, id, content)
-	case kindTemplate:
-		return restoreInto(c.templates, id, content)
-	case kindVM:
-		return c.restoreVM(id, content)
-	case kindVMTexts:
-		return c.restoreVMTexts(id, content)
-	case kindNetwork:
-		return restoreInto(c.networks, id, content)
-	case kindVNTemplate:
-		return restoreInto(c.vnTemplates, id, content)
-	case kindVRouter:
-		return restoreInto(c.vrouters, id, content)
-	case kindNext:
+	all := c.pool(kind)
+	switch {
+	case kind == kindNext:
 		return json.Unmarshal(content, &c.next)
+	case kind == kindVMTexts:
+		return c.restoreVMTexts(id, content)
+	case all == nil:
+		return fmt.Errorf("unknown kind %q", kind)
 	}
-	return fmt.Errorf("unknown kind %q", kind)
-}
-
-// restoreVM reads a VM, whose texts follow. State files of before have them in
-// the same record, out of which they move with the VM's next change.
-func (c *cloud) restoreVM(id int, content []byte) error {
-	if err := restoreInto(c.vms, id, content); err != nil {
+	if err := all.restore(id, content); err != nil || kind != kindVM {
 		return err
 	}
+	// A VM's texts follow. State files of before have them in the same record,
+	// out of which they move with the VM's next change.
 	texts := &c.vms[id].vmTexts
 	err := json.Unmarshal(content, texts)
 	texts.unsaved = texts.Template != nil
@@ -172,13 +155,4 @@ func (c *cloud) restoreVMTexts(id int, content []byte) error {
 		return errors.New("there is no such VM")
 	}
 	return json.Unmarshal(content, &v.vmTexts)
-}
-
-func restoreInto[T any](pool map[int]*T, id int, content []byte) error {
-	item := new(T)
-	if err := json.Unmarshal(content, item); err != nil {
-		return err
-	}
-	pool[id] = item
-	return nil
 }

@@ -41,7 +41,7 @@ func (s *Sim) State() Summary {
 	for _, d := range s.cloud.documents {
 		summary.Documents[itoa(d.Type)]++
 	}
-	for _, id := range oldestFirst(s.cloud.users) {
+	for _, id := range s.cloud.users.ids() {
 		summary.Users = append(summary.Users, s.cloud.users[id].Name)
 	}
 	summary.Networks, summary.VRouters = len(s.cloud.networks), len(s.cloud.vrouters)

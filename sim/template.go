@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,7 +28,7 @@ func vector(name string, inner ...attribute) attribute {
 }
 
 func sortAttributes(list []attribute) {
-	sort.SliceStable(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	slices.SortStableFunc(list, func(a, b attribute) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // text is the value of a single attribute, "" without one.
@@ -42,12 +42,7 @@ func (t template) text(name string) string {
 }
 
 func (t template) has(name string) bool {
-	for _, a := range t {
-		if a.Name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(t, func(a attribute) bool { return a.Name == name })
 }
 
 // number is a single attribute as a whole number, or the fallback.
@@ -77,7 +72,7 @@ func (a attribute) inner() template { return a.Vector }
 func (t template) without(names ...string) template {
 	kept := make(template, 0, len(t))
 	for _, a := range t {
-		if !contains(names, a.Name) {
+		if !slices.Contains(names, a.Name) {
 			kept = append(kept, a)
 		}
 	}
@@ -140,23 +135,4 @@ func (t template) write(b *xmlWriter, name string) {
 	open(b, name)
 	t.writeContent(b)
 	shut(b, name)
-}
-
-func contains(list []string, text string) bool {
-	for _, item := range list {
-		if item == text {
-			return true
-		}
-	}
-	return false
-}
-
-// sortedKeys are the members of a set in order.
-func sortedKeys(set map[int]bool) []int {
-	keys := make([]int, 0, len(set))
-	for key := range set {
-		keys = append(keys, key)
-	}
-	sort.Ints(keys)
-	return keys
 }

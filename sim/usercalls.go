@@ -40,7 +40,7 @@ func userInfo(r *request) answer {
 func userPoolInfo(r *request) answer {
 	return xmlAnswer(func(b *xmlWriter) {
 		open(b, "USER_POOL")
-		for _, id := range oldestFirst(r.cloud.users) {
+		for _, id := range r.cloud.users.ids() {
 			u := r.cloud.users[id]
 			if !r.who.isAdmin() && u.ID != r.who.user.ID {
 				continue

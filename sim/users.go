@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"sort"
+	"slices"
 	"time"
 )
 
@@ -81,24 +81,18 @@ func (u *user) token(secret string) (loginToken, bool) {
 }
 
 func (u *user) joins(gid int) {
-	for _, g := range u.Groups {
-		if g == gid {
-			return
-		}
+	if !slices.Contains(u.Groups, gid) {
+		u.Groups = append(u.Groups, gid)
+		slices.Sort(u.Groups)
 	}
-	u.Groups = append(u.Groups, gid)
-	sort.Ints(u.Groups)
 }
 
 func (u *user) leaves(gid int) {
-	var kept []int
-	for _, g := range u.Groups {
-		if g != gid {
-			kept = append(kept, g)
-		}
-	}
-	u.Groups = kept
+	u.Groups = slices.DeleteFunc(slices.Clone(u.Groups), func(g int) bool { return g == gid })
 }
+
+// unshare gives a copy groups and tokens of its own.
+func (u *user) unshare() { u.Groups, u.Tokens = slices.Clone(u.Groups), slices.Clone(u.Tokens) }
 
 // write writes the user up to its template, without the closing tag.
 func (u *user) write(b *xmlWriter, groupName string) {
@@ -125,7 +119,7 @@ func (u *user) write(b *xmlWriter, groupName string) {
 	u.Template.write(b, "TEMPLATE")
 }
 
-// quotaNames are the empty quota elements behind a user.
+// quotaElements are the empty quota elements behind a user.
 const quotaElements = "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWORK_QUOTA>" +
 	"<VM_QUOTA></VM_QUOTA><IMAGE_QUOTA></IMAGE_QUOTA>"
 

@@ -112,6 +112,14 @@ func (v *vm) stateName() string {
 // service is USER_TEMPLATE/SERVICE_ID, "" without one.
 func (v *vm) service() string { return v.UserTemplate.text("SERVICE_ID") }
 
+// show writes the VM as one.vm.info does.
+func (v *vm) show(b *xmlWriter) { v.write(b, true) }
+
+// unshare gives a copy a history, scheduled actions and figures of its own.
+func (v *vm) unshare() {
+	v.History, v.Scheduled, v.Monitoring = slices.Clone(v.History), slices.Clone(v.Scheduled), maps.Clone(v.Monitoring)
+}
+
 // write writes the VM as one.vm.info and the hook events show it; monitored
 // adds the driver's figures, which only one.vm.info has.
 func (v *vm) write(b *xmlWriter, monitored bool) {
@@ -255,7 +263,7 @@ func (v *vm) writeShort(b *xmlWriter) {
 func (v *vm) shortTemplate() template {
 	var short template
 	for _, a := range v.Template {
-		if contains([]string{"CPU", "MEMORY", "NIC", "GRAPHICS"}, a.Name) || strings.HasPrefix(a.Name, "AUTOMATIC_") {
+		if slices.Contains([]string{"CPU", "MEMORY", "NIC", "GRAPHICS"}, a.Name) || strings.HasPrefix(a.Name, "AUTOMATIC_") {
 			short = append(short, a)
 		}
 	}

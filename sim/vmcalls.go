@@ -6,105 +6,53 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-const vmWords = "virtual machine"
-
-// vmFor finds a VM that the caller has a right on.
-func (r *request) vmFor(id int, needed right) (*vm, *refusal) {
-	found := r.cloud.vms[id]
-	if found == nil {
-		return nil, notFound(vmWords, id)
-	}
-	return found, r.who.authorize(needed, "VM", &found.object)
+var vms = class[vm, *vm]{
+	kind: kindVM, words: "virtual machine", label: "VM",
+	pool: func(c *cloud) pool[vm] { return c.vms },
 }
 
-func vmInfo(r *request) answer {
-	found, refused := r.vmFor(r.int(1), use)
-	if refused != nil {
-		return refusedAnswer(refused)
-	}
-	return xmlAnswer(func(b *xmlWriter) { found.write(b, true) })
-}
-
-// changeVM lets the change have the VM and keeps the outcome.
-func changeVM(r *request, id int, needed right, change func(v *vm) *refusal) answer {
-	found, refused := r.vmFor(id, needed)
-	if refused == nil {
-		refused = change(found)
-	}
-	if refused != nil {
-		return refusedAnswer(refused)
-	}
-	r.tx.keepVM(found)
-	return idAnswer(found.ID)
-}
-
+// vmAction is one.vm.action(name, id).
 func vmAction(r *request) answer {
-	return changeVM(r, r.int(2), manage, func(v *vm) *refusal { return r.tx.act(r.who, r.text(1), v) })
+	return vms.changed(r, r.int(2), manage, func(r *request, v *vm) *refusal { return r.tx.act(r.who, r.text(1), v) })
 }
 
-func vmRecover(r *request) answer {
-	return changeVM(r, r.int(1), admin, func(v *vm) *refusal { return r.tx.recoverVM(v, r.int(2)) })
-}
+func vmRecover(r *request, v *vm) *refusal { return r.tx.recoverVM(v, r.int(2)) }
 
-func vmUpdate(r *request) answer {
-	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
-		if _, err := parseTemplate(r.text(2)); err != nil {
-			return refuse(opennebula.CodeAction, err.Error())
-		}
-		updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
-		if refused == nil && !updated.breaksXML() { // else oned reports success, and keeps the old one
-			v.setUserTemplate(updated)
-		}
-		return refused
-	})
-}
-
-func vmChown(r *request) answer {
-	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
-		return r.cloud.chown(r.who, &v.object, "VM", r.int(2), r.int(3))
-	})
-}
-
-func vmChmod(r *request) answer {
-	return changeVM(r, r.int(1), manage, func(v *vm) *refusal { return chmod(r.who, &v.object, "VM", r.bits()) })
-}
-
-func vmRename(r *request) answer {
-	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
-		if reason := badName(r.text(2)); reason != "" {
-			return refuse(opennebula.CodeAction, reason)
-		}
-		v.Name = r.text(2)
-		return nil
-	})
+func vmUpdate(r *request, v *vm) *refusal {
+	if _, err := parseTemplate(r.text(2)); err != nil {
+		return refuse(opennebula.CodeAction, err.Error())
+	}
+	updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
+	if refused == nil && !updated.breaksXML() { // else oned reports success, and keeps the old one
+		v.setUserTemplate(updated)
+	}
+	return refused
 }
 
 // vmDeploy is one.vm.deploy(vm, host, ...): a pending VM gets a host at once.
-func vmDeploy(r *request) answer {
-	return changeVM(r, r.int(1), admin, func(v *vm) *refusal {
-		if v.State != vmPending && v.State != vmHold && v.State != vmStopped && v.State != vmUndeployed {
-			return refuse(opennebula.CodeAction, "Deploy action is not available for state "+v.stateName())
-		}
-		if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts) {
-			return notFound("host", r.int(2))
-		}
-		if v.HalfWritten {
-			return refuse(opennebula.CodeInternal, noHistory)
-		}
-		chosen := r.cloud.hosts[r.int(2)]
-		if !chosen.fits(v) && !r.flagOr(3, false) {
-			return refuse(opennebula.CodeAction, fmt.Sprintf("Not enough capacity in host %d.", chosen.ID))
-		}
-		r.tx.afterCall = true
-		r.tx.occupy(v, chosen)
-		r.tx.afterCall = false
-		return nil
-	})
+func vmDeploy(r *request, v *vm) *refusal {
+	if v.State != vmPending && v.State != vmHold && v.State != vmStopped && v.State != vmUndeployed {
+		return refuse(opennebula.CodeAction, "Deploy action is not available for state "+v.stateName())
+	}
+	if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts) {
+		return notFound("host", r.int(2))
+	}
+	if v.HalfWritten {
+		return refuse(opennebula.CodeInternal, noHistory)
+	}
+	chosen := r.cloud.hosts[r.int(2)]
+	if !chosen.fits(v) && !r.flagOr(3, false) {
+		return refuse(opennebula.CodeAction, fmt.Sprintf("Not enough capacity in host %d.", chosen.ID))
+	}
+	r.tx.afterCall = true
+	r.tx.occupy(v, chosen)
+	r.tx.afterCall = false
+	return nil
 }
 
 // vmScheduleAdd is one.vm.schedadd; its answer is the action's id.
 func vmScheduleAdd(r *request) answer {
-	found, refused := r.vmFor(r.int(1), manage)
+	found, refused := vms.find(r, r.int(1), manage)
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
@@ -123,16 +71,14 @@ func vmScheduleAdd(r *request) answer {
 	return idAnswer(added.ID)
 }
 
-func vmScheduleDelete(r *request) answer {
-	return changeVM(r, r.int(1), manage, func(v *vm) *refusal {
-		for i, a := range v.Scheduled {
-			if a.ID == r.int(2) {
-				v.Scheduled = append(v.Scheduled[:i:i], v.Scheduled[i+1:]...)
-				return nil
-			}
+func vmScheduleDelete(r *request, v *vm) *refusal {
+	for i, a := range v.Scheduled {
+		if a.ID == r.int(2) {
+			v.Scheduled = append(v.Scheduled[:i:i], v.Scheduled[i+1:]...)
+			return nil
 		}
-		return notFound("scheduled action", r.int(2))
-	})
+	}
+	return notFound("scheduled action", r.int(2))
 }
 
 // vmStates are the state filters of the pool calls.
@@ -143,7 +89,7 @@ const (
 
 // poolVMs are the VMs of a pool call (filter, start, end, state), newest first.
 // Ids are dense, so counting down is cheaper than sorting thousands of them.
-func (r *request) poolVMs() []*vm {
+func poolVMs(r *request) []*vm {
 	state, wanted := r.intOr(4, anyButDone), r.page(2)
 	first, last := wanted.start, r.cloud.next[kindVM]-1
 	if wanted.end >= 0 {
@@ -172,21 +118,21 @@ func (v *vm) matches(state int) bool {
 }
 
 func vmPoolInfo(r *request) answer {
-	return r.vmPool(func(b *xmlWriter, v *vm) { v.writeShort(b) })
+	return vmPool(r, func(b *xmlWriter, v *vm) { v.writeShort(b) })
 }
 
 func vmPoolInfoExtended(r *request) answer {
-	return r.vmPool(func(b *xmlWriter, v *vm) { v.write(b, false) })
+	return vmPool(r, func(b *xmlWriter, v *vm) { v.write(b, false) })
 }
 
-func (r *request) vmPool(write func(b *xmlWriter, v *vm)) answer {
+func vmPool(r *request, write func(b *xmlWriter, v *vm)) answer {
 	return xmlAnswer(func(b *xmlWriter) {
 		open(b, "VM_POOL")
-		vms := r.poolVMs()
-		for i, v := range vms {
+		found := poolVMs(r)
+		for i, v := range found {
 			write(b, v)
 			if i == 0 { // the others are about as long
-				b.Grow(min(len(vms)*b.Len(), maxKeptXML))
+				b.Grow(min(len(found)*b.Len(), maxKeptXML))
 			}
 		}
 		shut(b, "VM_POOL")
@@ -199,7 +145,7 @@ func vmPoolMonitoring(r *request) answer {
 	b := newXML(plainForm)
 	defer b.release()
 	open(b, "MONITORING_DATA")
-	for _, id := range oldestFirst(r.cloud.vms) {
+	for _, id := range r.cloud.vms.ids() {
 		v := r.cloud.vms[id]
 		if !v.monitored() || !r.who.listed(r.int(1), &v.object) {
 			continue

@@ -182,7 +182,7 @@ func (s *Sim) VMs() []VM {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	seen := make([]VM, 0, len(s.cloud.vms))
-	for _, id := range oldestFirst(s.cloud.vms) {
+	for _, id := range s.cloud.vms.ids() {
 		seen = append(seen, s.cloud.vms[id].seen())
 	}
 	return seen

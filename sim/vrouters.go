@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -13,7 +14,7 @@ type vrouter struct {
 	Template template `json:"template"`
 }
 
-func (v *vrouter) write(b *xmlWriter) {
+func (v *vrouter) show(b *xmlWriter) {
 	open(b, "VROUTER")
 	v.headAndPermissions(b)
 	identifiers(b, "VMS", v.VMs)
@@ -21,36 +22,12 @@ func (v *vrouter) write(b *xmlWriter) {
 	shut(b, "VROUTER")
 }
 
-const vrouterWords = "virtual router"
+// unshare gives a copy VMs of its own.
+func (v *vrouter) unshare() { v.VMs = slices.Clone(v.VMs) }
 
-// vrouterFor finds the router of parameter 1 that the caller has a right on.
-func vrouterFor(r *request, needed right) (*vrouter, *refusal) {
-	found := r.cloud.vrouters[r.int(1)]
-	if found == nil {
-		return nil, notFound(vrouterWords, r.int(1))
-	}
-	return found, r.who.authorize(needed, "VROUTER", &found.object)
-}
-
-func vrouterInfo(r *request) answer {
-	found, refused := vrouterFor(r, use)
-	if refused != nil {
-		return refusedAnswer(refused)
-	}
-	return xmlAnswer(found.write)
-}
-
-// vrouterPoolInfo is one.vrouterpool.info(filter, start, end).
-func vrouterPoolInfo(r *request) answer {
-	return xmlAnswer(func(b *xmlWriter) {
-		open(b, "VROUTER_POOL")
-		for _, id := range r.page(2).cut(newestFirst(r.cloud.vrouters)) {
-			if v := r.cloud.vrouters[id]; r.who.listed(r.int(1), &v.object) {
-				v.write(b)
-			}
-		}
-		shut(b, "VROUTER_POOL")
-	})
+var vrouters = class[vrouter, *vrouter]{
+	kind: kindVRouter, words: "virtual router", label: "VROUTER", root: "VROUTER_POOL",
+	pool: func(c *cloud) pool[vrouter] { return c.vrouters },
 }
 
 // vrouterAllocate is one.vrouter.allocate: NICs with FLOATING_IP get their
@@ -61,10 +38,7 @@ func vrouterAllocate(r *request) answer {
 		return refusedAnswer(badTemplate(err))
 	}
 	id := r.cloud.next[kindVRouter]
-	name := parsed.text("NAME")
-	if name == "" {
-		name = "vr-" + itoa(id)
-	}
+	name := orElse(parsed.text("NAME"), "vr-"+itoa(id))
 	if reason := badName(name); reason != "" {
 		return refusedAnswer(refuse(opennebula.CodeInternal, reason))
 	}
@@ -81,14 +55,9 @@ func vrouterAllocate(r *request) answer {
 	}
 	r.tx.nextID(kindVRouter)
 	made := &vrouter{object: r.cloud.owned(id, name, r.who), Template: parsed.without("NAME", "NIC").with(nics...)}
-	r.keepRouter(made)
-	r.extra = xmlText(made.write)
+	vrouters.save(r.tx, made)
+	r.extra = xmlText(made.show)
 	return idAnswer(id)
-}
-
-func (r *request) keepRouter(v *vrouter) {
-	r.cloud.vrouters[v.ID] = v
-	r.tx.save(kindVRouter, v.ID, v)
 }
 
 // floatingNIC is a router's NIC with its network and its floating address.
@@ -122,15 +91,12 @@ const maxRouterVMs = 64
 // hold, extra): the router's NICs become those of its VMs. %i in the name is
 // the number of the VM.
 func vrouterInstantiate(r *request) answer {
-	router, refused := vrouterFor(r, manage)
+	router, refused := vrouters.find(r, r.int(1), manage)
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	from := r.cloud.templates[r.int(3)]
-	if from == nil {
-		return refusedAnswer(notFound(templateWords, r.int(3)))
-	}
-	if refused := r.who.authorize(use, "TEMPLATE", &from.object); refused != nil {
+	from, refused := templates.find(r, r.int(3), use)
+	if refused != nil {
 		return refusedAnswer(refused)
 	}
 	if !from.isRouter() {
@@ -155,35 +121,31 @@ func vrouterInstantiate(r *request) answer {
 		router.VMs = append(router.VMs, made.ID)
 	}
 	router.Template = router.Template.set("TEMPLATE_ID", itoa(from.ID))
-	r.keepRouter(router)
+	vrouters.save(r.tx, router)
 	return idAnswer(router.ID)
 }
 
-func vrouterChown(r *request) answer {
-	found, refused := vrouterFor(r, manage)
-	if refused == nil {
-		refused = r.cloud.chown(r.who, &found.object, "VROUTER", r.int(2), r.int(3))
+// vrouterChown gives the router's VMs to its new owner, too.
+func vrouterChown(r *request, router *vrouter) *refusal {
+	if refused := r.cloud.chown(r.who, &router.object, r.int(2), r.int(3)); refused != nil {
+		return refused
 	}
-	if refused != nil {
-		return refusedAnswer(refused)
-	}
-	for _, id := range found.VMs {
+	for _, id := range router.VMs {
 		if v := r.cloud.vms[id]; v != nil {
-			v.UID, v.GID, v.UName, v.GName = found.UID, found.GID, found.UName, found.GName
+			v.UID, v.GID, v.UName, v.GName = router.UID, router.GID, router.UName, router.GName
 			r.tx.keepVM(v)
 		}
 	}
-	r.keepRouter(found)
-	return idAnswer(found.ID)
+	return nil
 }
 
 // vrouterDelete removes a router and terminates its VMs, in whatever state.
 func vrouterDelete(r *request) answer {
-	found, refused := vrouterFor(r, manage)
+	found, refused := vrouters.find(r, r.int(1), manage)
 	if refused != nil {
 		return refusedAnswer(refused)
 	}
-	r.extra = xmlText(found.write)
+	vrouters.remove(r, found)
 	for _, id := range found.VMs {
 		v := r.cloud.vms[id]
 		if v == nil || v.State == vmDone {
@@ -196,7 +158,5 @@ func vrouterDelete(r *request) answer {
 	for _, nic := range found.Template.vectors("NIC") {
 		r.cloud.releaseNIC(nic, holder{holderVRouter, found.ID})
 	}
-	delete(r.cloud.vrouters, found.ID)
-	r.tx.remove(kindVRouter, found.ID)
 	return idAnswer(found.ID)
 }
