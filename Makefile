@@ -75,7 +75,7 @@ HOSTILE_TESTS := Hostile|NoBodyTakesLong|CountsAndLengths|Strangers|Forged|LongN
 
 .PHONY: hostile
 hostile: ## Try all that a tenant or a fault must not be able to do
-	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 10m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow ./pipeline ./consumers ./restapi ./app ./webhooks ./internal/seal
+	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 10m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow ./pipeline/... ./consumers ./restapi ./app ./webhooks ./internal/seal
 
 .PHONY: man
 man: build ## Write man pages into man/

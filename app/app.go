@@ -21,6 +21,7 @@ import (
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/embedded"
 	"github.com/flowjet/flowjet/restapi"
 	"github.com/flowjet/flowjet/sim"
 	"github.com/flowjet/flowjet/webhooks"
@@ -61,7 +62,7 @@ type App struct {
 	out     io.Writer
 	metrics *prometheus.Registry
 
-	server   *pipeline.Server
+	server   *embedded.Server
 	sim      *sim.Sim
 	oned     *opennebula.Client
 	contact  *contact
@@ -190,7 +191,7 @@ func (a *App) startServer(context.Context) error {
 	if file == "" {
 		a.logger.Warn("the NATS server asks nobody who he is: give it users with --nats-server-file, see docs/security.md", "listens", a.config.NATS.Listen)
 	}
-	server, err := pipeline.StartServer(pipeline.ServerConfig{
+	server, err := embedded.Start(embedded.Config{
 		StoreDir:   a.config.streamsFolder(),
 		Listen:     a.config.NATS.Listen,
 		SyncAlways: a.config.NATS.Sync,
@@ -215,11 +216,11 @@ func (a *App) makeDataDir() error {
 }
 
 // cluster is the embedded server's place among others, nil for a server alone.
-func (a *App) cluster() *pipeline.ClusterConfig {
+func (a *App) cluster() *embedded.Cluster {
 	if a.config.NATS.Cluster == "" {
 		return nil
 	}
-	return &pipeline.ClusterConfig{Name: a.config.NATS.Cluster, Listen: a.config.NATS.ClusterListen, Routes: a.config.NATS.Routes}
+	return &embedded.Cluster{Name: a.config.NATS.Cluster, Listen: a.config.NATS.ClusterListen, Routes: a.config.NATS.Routes}
 }
 
 func (a *App) startSim(ctx context.Context) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
 // Settings are the domain's part of the configuration.
@@ -74,10 +75,10 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 	if err != nil {
 		return nil, nil, err
 	}
-	server, err := pipeline.StartServer(pipeline.ServerConfig{
+	server, err := embedded.Start(embedded.Config{
 		StoreDir: c.streamsFolder(), SyncAlways: c.NATS.Sync, File: file, Name: c.NATS.Name, Logger: logger,
 	})
-	if errors.Is(err, pipeline.ErrInUse) {
+	if errors.Is(err, embedded.ErrInUse) {
 		asked.URL = "nats://" + c.NATS.Listen
 		if pipe, err = c.Open(ctx, asked); err != nil {
 			return nil, nil, err

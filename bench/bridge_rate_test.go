@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
 // line is a bridge, in a process of its own, between a publisher of ours and a
@@ -24,7 +25,7 @@ type line struct {
 // newLine keeps JetStream's files in folder.
 func newLine(b *testing.B, folder string) *line {
 	b.Helper()
-	server, err := pipeline.StartServer(pipeline.ServerConfig{StoreDir: folder, Listen: "127.0.0.1:0", SyncAlways: true})
+	server, err := embedded.Start(embedded.Config{StoreDir: folder, Listen: "127.0.0.1:0", SyncAlways: true})
 	must(b, err)
 	b.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
 // Names in a document that was written through oned are of any length: the service goes
@@ -51,7 +51,7 @@ func TestARecordThatNATSNeverTakes(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("w", quick())
 	w.hear()
-	poisoned := w.service(`{"name":"svc","deployment":"none","state":0,"roles":[],"description":"%s"}`, strings.Repeat("d", pipeline.MaxPayload))
+	poisoned := w.service(`{"name":"svc","deployment":"none","state":0,"roles":[],"description":"%s"}`, strings.Repeat("d", embedded.MaxPayload))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbDeploy, Service: poisoned, User: flow.Identity{UID: 2, UName: "alice"}}

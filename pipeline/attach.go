@@ -14,7 +14,7 @@ import (
 // who only look. Missing names the streams and buckets that are not there, without
 // which calls that need them fail; on a server where Flowjet has run none is.
 func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, err error) {
-	log := loggerOr(config.Logger)
+	log := config.logger()
 	// Who looks wants to hear at once that there is no server, or none that lets him in.
 	config.Options = append(slices.Clone(config.Options), nats.RetryOnFailedConnect(false))
 	conn, watch, err := connect(ctx, config, log)

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
 // durable is a pipeline on an embedded server as `flowjet up` runs it: every
 // message on the disk before it is acknowledged.
 func durable(b *testing.B) *Pipeline {
 	b.Helper()
-	server, err := StartServer(ServerConfig{StoreDir: b.TempDir(), SyncAlways: true})
+	server, err := embedded.Start(embedded.Config{StoreDir: b.TempDir(), SyncAlways: true})
 	must(b, err)
 	b.Cleanup(func() { must(b, server.Stop(limited(b))) })
 	return open(b, server.URL(), func(c *Config) { c.Options = append(c.Options, server.InProcess()) })

@@ -22,8 +22,6 @@ var (
 	ErrSuperseded = errors.New("another bridge has taken the feed over")
 	// ErrNotProvisioned is returned when a stream is missing and it is not ours to make.
 	ErrNotProvisioned = errors.New("it is missing, and an operator has to make it: `flowjet nats provision`")
-	// ErrInUse is returned when another server has the data folder.
-	ErrInUse = errors.New("in use by another Flowjet; stop it or choose another folder")
 	// ErrNewer is returned when a newer Flowjet wrote it: it is left as it is, for a
 	// worker of that version.
 	ErrNewer = errors.New("a newer Flowjet wrote it: it waits for a worker of that version")

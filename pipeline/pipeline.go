@@ -38,6 +38,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+func (c Config) logger() *slog.Logger { return cmp.Or(c.Logger, slog.New(slog.DiscardHandler)) }
+
 // Pipeline is a connection to JetStream with Flowjet's streams and buckets in
 // place. It is safe for use by several goroutines.
 type Pipeline struct {
@@ -71,7 +73,7 @@ type Pipeline struct {
 // Open connects and makes the streams and buckets that are missing or differ.
 // It waits for NATS until ctx ends; an error then names what was missing.
 func Open(ctx context.Context, config Config) (*Pipeline, error) {
-	log := loggerOr(config.Logger)
+	log := config.logger()
 	conn, watch, err := connect(ctx, config, log)
 	if err != nil {
 		return nil, err

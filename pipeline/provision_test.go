@@ -13,6 +13,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
 func TestSeveralProcessesProvisionAtOnce(t *testing.T) {
@@ -81,14 +82,22 @@ func TestProvisioningExtendsAndNeverShrinks(t *testing.T) {
 	}
 }
 
+func smallServer(t testing.TB, bytes int64) *embedded.Server {
+	t.Helper()
+	server, err := embedded.Start(embedded.Config{StoreDir: t.TempDir(), MaxStore: bytes})
+	must(t, err)
+	t.Cleanup(func() { must(t, server.Stop(limited(t))) })
+	return server
+}
+
 func TestALittleDiskHoldsLess(t *testing.T) {
-	small := startServer(t, ServerConfig{StoreDir: t.TempDir(), MaxStore: 700 << 20})
+	small := smallServer(t, 700<<20)
 	kept := open(t, small.URL()).streams[StreamONE].CachedInfo().Config.MaxBytes
 	if kept >= 700<<20 || kept < leastBytes {
 		t.Errorf("ONE keeps %d bytes", kept)
 	}
 	for _, size := range []int64{300 << 20, 1 << 30, 2 << 30, 3 << 30} {
-		open(t, startServer(t, ServerConfig{StoreDir: t.TempDir(), MaxStore: size}).URL())
+		open(t, smallServer(t, size).URL())
 	}
 	if again := open(t, small.URL()).streams[StreamONE].CachedInfo().Config.MaxBytes; again != kept {
 		t.Errorf("ONE keeps %d bytes, and %d from the next start on", kept, again)

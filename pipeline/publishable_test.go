@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
 // Names of any length are published, and tell apart what has the same beginning.
@@ -47,7 +48,7 @@ func TestWhatCannotBePublishedIsNotSent(t *testing.T) {
 		"a long subject":  nats.NewMsg("flow.event.1." + strings.Repeat("x", 5000)),
 		"a blank":         nats.NewMsg("flow.event.1.a b"),
 		"a line end":      nats.NewMsg("flow.event.1.a\r\nPUB"),
-		"a large message": {Subject: "flow.event.1.service.X", Header: nats.Header{}, Data: make([]byte, MaxPayload+1)},
+		"a large message": {Subject: "flow.event.1.service.X", Header: nats.Header{}, Data: make([]byte, embedded.MaxPayload+1)},
 	} {
 		message.Header.Set("Nats-Msg-Id", name)
 		if _, err := p.publish(ctx, message); !errors.Is(err, ErrUnpublishable) {

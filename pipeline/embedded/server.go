@@ -1,4 +1,17 @@
-package pipeline
+// Package embedded runs a NATS server with JetStream inside this process, for
+// `flowjet up` and for tools that work on its data folder.
+//
+// It is a package of its own so that a process that connects to NATS servers
+// elsewhere does not link one.
+//
+// Safety: a folder has one server at a time; two would destroy each other's
+// streams. Liveness: a server that stopped writing because the disk was full is
+// started again, on the same address, once there is room.
+//
+//	server.go  configures, starts, reloads and stops the server
+//	guard.go   starts it again after the disk was full
+//	log.go     logs its lines with slog, and detects failed writes in them
+package embedded
 
 import (
 	"cmp"
@@ -9,6 +22,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,8 +46,11 @@ const (
 	readyStep = 100 * time.Millisecond
 )
 
-// ServerConfig is what the embedded server needs to know.
-type ServerConfig struct {
+// ErrInUse is returned when another server has the data folder.
+var ErrInUse = errors.New("in use by another Flowjet; stop it or choose another folder")
+
+// Config configures the server.
+type Config struct {
 	// StoreDir is the folder for the streams. It is made if it is missing.
 	StoreDir string
 	// Listen is host:port; port 0 or an empty text means a port of the
@@ -48,15 +65,15 @@ type ServerConfig struct {
 	// Name tells the servers of a cluster apart; default flowjet.
 	Name string
 	// Cluster joins servers into one; nil for a server alone.
-	Cluster *ClusterConfig
-	// File is a nats-server configuration file with what is to be had besides:
-	// accounts, users, TLS, limits. What is given here wins over it.
+	Cluster *Cluster
+	// File is a nats-server configuration file for everything else: accounts,
+	// users, TLS, limits. The fields of Config override it.
 	File   string
 	Logger *slog.Logger
 }
 
-// ClusterConfig is a server's place in a cluster.
-type ClusterConfig struct {
+// Cluster is a server's place in a cluster.
+type Cluster struct {
 	// Name is the cluster's, the same on every server.
 	Name string
 	// Listen is host:port for the other servers.
@@ -67,7 +84,7 @@ type ClusterConfig struct {
 
 // Server is a NATS server with JetStream inside this process.
 type Server struct {
-	config ServerConfig
+	config Config
 	lock   *flock.Flock
 	stop   sync.Once
 	done   chan struct{}
@@ -82,10 +99,11 @@ type Server struct {
 	nats *server.Server // another one after a disk was full
 }
 
-// StartServer starts the embedded server and returns when clients can connect.
+// Start starts the server and returns when clients can connect.
 // A folder that cannot be written or that another server uses, and a port that
 // is taken, are errors of one line that name it.
-func StartServer(config ServerConfig) (*Server, error) {
+func Start(config Config) (*Server, error) {
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	lock, err := lockStore(config.StoreDir)
 	if err != nil {
 		return nil, err
@@ -94,7 +112,7 @@ func StartServer(config ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	running, broken, err := runServer(options, loggerOr(config.Logger))
+	running, broken, err := runServer(options, config.Logger)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -160,7 +178,7 @@ func (s *Server) shutdown() {
 	_ = s.lock.Close()
 }
 
-func serverOptions(config ServerConfig) (*server.Options, error) {
+func serverOptions(config Config) (*server.Options, error) {
 	host, port, err := splitListen(config.Listen)
 	if err != nil {
 		return nil, err
@@ -182,7 +200,7 @@ func serverOptions(config ServerConfig) (*server.Options, error) {
 	if err := joinCluster(options, *config.Cluster); err != nil {
 		return nil, err
 	}
-	introduce(options)
+	advertise(options)
 	return options, nil
 }
 
@@ -198,10 +216,10 @@ func fileOptions(path string) (*server.Options, error) {
 	return options, nil
 }
 
-// introduce has a server that its cluster knows by a name be found by this name
-// too: others and clients tell each other where servers are, by default by their
-// IP addresses, which their certificates do not name.
-func introduce(options *server.Options) {
+// advertise makes a server that its cluster knows by a name known to clients by
+// that name, too. Servers advertise their IP addresses by default, which their
+// certificates do not name.
+func advertise(options *server.Options) {
 	for _, route := range options.Routes {
 		host := route.Hostname()
 		if host != options.ServerName && !strings.HasPrefix(host, options.ServerName+".") {
@@ -216,14 +234,14 @@ func introduce(options *server.Options) {
 	}
 }
 
-func joinCluster(options *server.Options, cluster ClusterConfig) error {
+func joinCluster(options *server.Options, cluster Cluster) error {
 	host, port, err := splitListen(cluster.Listen)
 	if err != nil {
 		return err
 	}
 	options.Cluster.Name, options.Cluster.Host, options.Cluster.Port = cluster.Name, host, port
 	options.Routes = server.RoutesFromStr(strings.Join(cluster.Routes, ","))
-	if len(options.Routes) != len(cluster.Routes) {
+	if len(options.Routes) != len(cluster.Routes) || slices.Contains(options.Routes, nil) {
 		return fmt.Errorf("start the embedded NATS server: the cluster's routes %v are not all nats://host:port", cluster.Routes)
 	}
 	return nil
@@ -281,8 +299,8 @@ func shareOfDisk(folder string) int64 {
 	return int64(disk.Blocks / 4 * 3 * uint64(disk.Bsize))
 }
 
-// runServer starts the server. What it finds wrong on the way it tells its
-// logger only, in Fatalf: the first such line becomes the error. broken has a value when
+// runServer starts the server, which reports what goes wrong on the way to its
+// logger's Fatalf only: the first such line becomes the error. broken has a value when
 // the server has given up writing.
 func runServer(options *server.Options, logger *slog.Logger) (running *server.Server, broken <-chan struct{}, err error) {
 	if err := checkPort(options); err != nil {
@@ -292,14 +310,14 @@ func runServer(options *server.Options, logger *slog.Logger) (running *server.Se
 	if err != nil {
 		return nil, nil, fmt.Errorf("start the embedded NATS server: %w", err)
 	}
-	bridge := newServerLogger(logger)
-	running.SetLoggerV2(bridge, false, false, false)
+	lines := newLogger(logger)
+	running.SetLoggerV2(lines, false, false, false)
 	go running.Start()
-	if err := awaitReady(running, bridge.fatal); err != nil {
+	if err := awaitReady(running, lines.fatal); err != nil {
 		running.Shutdown()
 		return nil, nil, fmt.Errorf("start the embedded NATS server on %s: %w", options.StoreDir, err)
 	}
-	return running, bridge.broken, nil
+	return running, lines.broken, nil
 }
 
 func awaitReady(running *server.Server, fatal <-chan string) error {
@@ -316,7 +334,7 @@ func awaitReady(running *server.Server, fatal <-chan string) error {
 	return fmt.Errorf("not ready after %v", serverReady)
 }
 
-// checkPort says in one line what the server would say in three.
+// checkPort returns in one line the error that the server would log in three.
 func checkPort(options *server.Options) error {
 	if options.Port == server.RANDOM_PORT {
 		return nil
@@ -327,11 +345,4 @@ func checkPort(options *server.Options) error {
 		return fmt.Errorf("start the embedded NATS server: cannot listen on %s: %w; choose another address with --nats-listen", address, err)
 	}
 	return listener.Close()
-}
-
-func loggerOr(logger *slog.Logger) *slog.Logger {
-	if logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return logger
 }

@@ -1,4 +1,4 @@
-package pipeline
+package embedded
 
 import (
 	"net"
@@ -10,38 +10,38 @@ import (
 )
 
 const (
-	// roomNeeded is how much of the disk has to be free again before a server that could not
-	// write is started anew, in bytes.
-	roomNeeded  = 4 << 20
-	lookForRoom = time.Second
+	// roomNeeded is how much of the disk has to be free, in bytes, before a server that could not
+	// write is restarted.
+	roomNeeded   = 4 << 20
+	roomInterval = time.Second
 )
 
-// guard starts the server anew when it has given up writing and there is room again: a full
-// disk stops its streams until then, and nothing but a start makes them go on (2.15).
+// guard restarts the server when it has given up writing and there is room again: a full
+// disk stops its streams, and only a restart makes them go on (nats-server 2.15).
 func (s *Server) guard(broken <-chan struct{}) {
-	log := loggerOr(s.config.Logger)
+	log := s.config.Logger
 	for {
 		select {
 		case <-broken:
 		case <-s.life.Done():
 			return
 		}
-		log.Error("the NATS server cannot write to its folder; it is started anew as soon as it can", "folder", s.config.StoreDir)
+		log.Error("the NATS server cannot write to its folder; it is restarted as soon as it can", "folder", s.config.StoreDir)
 		for !s.writable() {
-			if idle.For(s.life, lookForRoom) != nil {
+			if idle.For(s.life, roomInterval) != nil {
 				return
 			}
 		}
 		again, err := s.restart()
 		for err != nil {
-			log.Error("the NATS server could not be started anew; it is tried again", "error", err)
-			if idle.For(s.life, lookForRoom) != nil {
+			log.Error("the NATS server could not be restarted; retrying", "error", err)
+			if idle.For(s.life, roomInterval) != nil {
 				return
 			}
 			again, err = s.restart()
 		}
 		broken = again
-		log.Warn("the NATS server can write again, and was started anew")
+		log.Warn("the NATS server can write again and was restarted")
 	}
 }
 
@@ -73,7 +73,7 @@ func (s *Server) restart() (broken <-chan struct{}, err error) {
 	options.Port = s.port
 	before.Shutdown()
 	before.WaitForShutdown()
-	running, broken, err := runServer(options, loggerOr(s.config.Logger))
+	running, broken, err := runServer(options, s.config.Logger)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,220 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// limited is a context for a test's calls.
+func limited(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func startServer(t testing.TB, config Config) *Server {
+	t.Helper()
+	server, err := Start(config)
+	must(t, err)
+	t.Cleanup(func() { must(t, server.Stop(limited(t))) })
+	return server
+}
+
+func refused(t testing.TB, config Config, wants ...string) {
+	t.Helper()
+	server, err := Start(config)
+	if err == nil {
+		must(t, server.Stop(limited(t)))
+		t.Fatal("the server started")
+	}
+	for _, want := range wants {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error %q does not say %q", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("the error has more than one line: %q", err)
+	}
+}
+
+// connect connects to a server and makes a stream on it, if it is missing.
+func connect(t testing.TB, server *Server, options ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	conn, err := nats.Connect(server.URL(), options...)
+	must(t, err)
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	must(t, err)
+	_, err = js.CreateOrUpdateStream(limited(t), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	must(t, err)
+	return js
+}
+
+func TestStreamsAndMessageIDsSurviveARestart(t *testing.T) {
+	config := Config{StoreDir: filepath.Join(t.TempDir(), "made", "anew"), SyncAlways: true}
+	first, ctx := startServer(t, config), limited(t)
+	_, err := connect(t, first).Publish(ctx, "s", []byte("kept"), jetstream.WithMsgID("one"))
+	must(t, err)
+	must(t, first.Stop(ctx))
+	must(t, first.Stop(ctx))
+
+	js := connect(t, startServer(t, config))
+	again, err := js.Publish(ctx, "s", []byte("kept"), jetstream.WithMsgID("one"))
+	must(t, err)
+	if !again.Duplicate || again.Sequence != 1 {
+		t.Errorf("the message id was forgotten: stored again as %d", again.Sequence)
+	}
+	stream, err := js.Stream(ctx, "S")
+	must(t, err)
+	if message, err := stream.GetMsg(ctx, 1); err != nil || string(message.Data) != "kept" {
+		t.Errorf("the message came back as %+v (%v)", message, err)
+	}
+}
+
+func TestTwoServersDoNotShareAFolder(t *testing.T) {
+	config := Config{StoreDir: t.TempDir()}
+	first := startServer(t, config)
+	refused(t, config, config.StoreDir, "in use by another Flowjet")
+	must(t, first.Stop(limited(t)))
+	startServer(t, config)
+}
+
+func TestATakenPortIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	taken := listener.Addr().String()
+	config := Config{StoreDir: t.TempDir(), Listen: taken}
+	refused(t, config, taken, "address already in use", "--nats-listen")
+	config.Listen = "127.0.0.1:0"
+	startServer(t, config) // The folder was unlocked again.
+}
+
+func TestAFolderThatCannotBeUsedIsNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	refused(t, Config{StoreDir: filepath.Join(file, "below")}, file, "cannot make the data folder")
+	refused(t, Config{}, "no data folder")
+	taken := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(taken, "jetstream"), nil, 0o600))
+	refused(t, Config{StoreDir: taken}, taken)
+	if os.Geteuid() == 0 {
+		t.Log("running as root: no folder is read-only")
+		return
+	}
+	locked := t.TempDir()
+	must(t, os.Chmod(locked, 0o500))
+	refused(t, Config{StoreDir: locked}, locked, "cannot write")
+}
+
+func TestAnAddressThatIsNoneIsNamed(t *testing.T) {
+	for _, listen := range []string{"nonsense", "127.0.0.1:http", "127.0.0.1:70000"} {
+		refused(t, Config{StoreDir: t.TempDir(), Listen: listen}, listen)
+	}
+}
+
+func TestInProcessConnectionsWork(t *testing.T) {
+	server := startServer(t, Config{StoreDir: t.TempDir()})
+	_, err := connect(t, server, server.InProcess()).Publish(limited(t), "s", make([]byte, MaxPayload-1000))
+	must(t, err)
+}
+
+func TestStopEndsWithItsContext(t *testing.T) {
+	server := startServer(t, Config{StoreDir: t.TempDir()})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := server.Stop(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	must(t, server.Stop(limited(t))) // It went on in the background.
+}
+
+func TestAServerAdvertisesItsName(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"front-end-1": {"front-end-1:6222", "front-end-1:4222"},
+		"nats-0":      {"nats-0.nats.svc:6222", "nats-0.nats.svc:4222"},
+		"front-end":   {"", ""},
+	} {
+		options, err := serverOptions(Config{Name: name, Listen: "0.0.0.0:4222", StoreDir: t.TempDir(), Cluster: &Cluster{
+			Name: "c", Listen: "0.0.0.0:6222", Routes: []string{"nats://front-end-1:6222", "nats://front-end-2:6222", "nats://nats-0.nats.svc:6222"},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]string{options.Cluster.Advertise, options.ClientAdvertise}; got != want {
+			t.Errorf("%s advertises %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestReloadReadsTheFileAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "server.conf")
+	write := func(text string) { must(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write(`authorization { user: anna, password: old }`)
+	server := startServer(t, Config{StoreDir: t.TempDir(), File: file})
+	connect(t, server, nats.UserInfo("anna", "old"))
+
+	write(`authorization { user: anna, password: new }`)
+	must(t, server.Reload())
+	connect(t, server, nats.UserInfo("anna", "new"))
+	if conn, err := nats.Connect(server.URL(), nats.UserInfo("anna", "old")); err == nil {
+		conn.Close()
+		t.Error("the old password is still accepted")
+	}
+
+	write(`authorization {`)
+	if err := server.Reload(); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a broken file was reloaded: %v", err)
+	}
+	connect(t, server, nats.UserInfo("anna", "new"))
+	must(t, startServer(t, Config{StoreDir: t.TempDir()}).Reload()) // without a file it does nothing
+}
+
+func TestServersThatAreRoutedFormACluster(t *testing.T) {
+	listen := ports.Free(t, 3)
+	var routes []string
+	for _, address := range listen {
+		routes = append(routes, "nats://"+address)
+	}
+	var servers []*Server
+	for i, address := range listen {
+		servers = append(servers, startServer(t, Config{
+			StoreDir: t.TempDir(), Name: fmt.Sprintf("n%d", i), Cluster: &Cluster{Name: "c", Listen: address, Routes: routes},
+		}))
+	}
+	conn, err := nats.Connect(servers[0].URL())
+	must(t, err)
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	must(t, err)
+	poll.Until(t, "a stream on three servers", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // nobody answers before an election
+		defer cancel()
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
+		return err == nil
+	})
+	refused(t, Config{StoreDir: t.TempDir(), Cluster: &Cluster{Name: "c", Listen: "127.0.0.1:0", Routes: []string{"no url\x7f"}}}, "nats://host:port")
+}
