@@ -32,6 +32,60 @@ func TestAnEventAloneEndsNothing(t *testing.T) {
 	}
 }
 
+// TestAnEventAloneEndsNoShutdown: a VM that was asked to end is gone only when oned says so
+// too. One that still shuts down would be forgotten and left behind.
+func TestAnEventAloneEndsNoShutdown(t *testing.T) {
+	for name, end := range map[string]struct {
+		verb      flow.Verb
+		arguments any
+		left      int
+	}{
+		"scale down": {flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1}, 2},
+		"undeploy":   {flow.VerbUndeploy, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.startWorker("one", patient())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 3)
+			w.sim.SetBootDelay(time.Hour)
+			w.accepted(service, end.verb, end.arguments)
+			ending := map[int]flow.VM{}
+			poll.Until(t, "VMs to be on their way out", func() bool {
+				for _, vm := range w.vms(service) {
+					if vm.Ending() {
+						ending[vm.ID] = vm
+					}
+				}
+				return len(ending) >= 2
+			})
+			looked := w.sim.CallCounts()
+			for _, vm := range ending {
+				vm.State, vm.LCMState = flow.VMDone, flow.LCMInit
+				event := pipeline.Event{Object: "vm", ID: vm.ID, State: "DONE", LCMState: "LCM_INIT", VM: &vm, Heard: time.Now()}
+				_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Event: &event, Reason: "forged"}, nuid.Next())
+				must(t, err)
+			}
+			poll.Until(t, "oned to be asked", func() bool {
+				now := w.sim.CallCounts()
+				return now["one.vm.info"]+now["one.vmpool.infoextended"] > looked["one.vm.info"]+looked["one.vmpool.infoextended"]
+			})
+			_ = w.command(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
+			w.exactly(service, 4)
+			w.sim.SetBootDelay(time.Millisecond)
+			for id := range ending {
+				must(t, w.sim.DeleteVM(id))
+			}
+			if end.left == 0 {
+				w.gone(service)
+				return
+			}
+			w.await(service, flow.ServiceRunning)
+			w.exactly(service, end.left)
+		})
+	}
+}
+
 // TestNothingFailsWhileOnedIsAway: only refusals while oned answers count.
 func TestNothingFailsWhileOnedIsAway(t *testing.T) {
 	w := newWorld(t)

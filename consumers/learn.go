@@ -165,19 +165,15 @@ func (l *lane) lookAt(ctx context.Context, session *opennebula.Session, span []i
 }
 
 // needsConfirming reports whether one of the VMs, as seen, would end or shrink
-// something, or put a role into trouble: that only the zone's leader is believed. A VM
-// that was asked to end may be gone.
-func (l *lane) needsConfirming(span []int, facts flow.Facts) bool {
-	return slices.ContainsFunc(span, func(id int) bool {
-		vm := facts[id]
-		return vm.Troubled() || vm.Gone() && !l.record.State.AskedToEnd(id)
-	})
+// something, or put a role into trouble: that only the zone's leader is believed.
+func needsConfirming(span []int, facts flow.Facts) bool {
+	return slices.ContainsFunc(span, func(id int) bool { return facts[id].Troubled() || facts[id].Gone() })
 }
 
-// learnVM believes good news, which is cheap to be wrong about, and that a VM is gone
-// that was asked to end. Any other end, bad news, and a step back from RUNNING may be an
-// old event that comes late, or somebody's invention: oned is asked, unless it has told
-// the same.
+// learnVM believes good news, which is cheap to be wrong about. That a VM is gone, bad
+// news, and a step back from RUNNING may be an old event that comes late, or somebody's
+// invention: oned is asked, unless it has told the same, and in one call about all VMs
+// whose events wait.
 //
 // Whose a VM is and what for, only oned is asked: of a VM that is not known yet, once. One
 // that turns out to be somebody else's is passed over from then on.
@@ -194,7 +190,7 @@ func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
 	if known && (before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState)) {
 		return nil
 	}
-	if vm.Troubled() || stepBack || vm.Gone() && !l.record.State.AskedToEnd(vm.ID) {
+	if vm.Troubled() || vm.Gone() || stepBack {
 		return l.look(ctx, vm.ID)
 	}
 	l.facts[vm.ID] = vm
@@ -224,12 +220,12 @@ func (l *lane) refreshFacts(ctx context.Context) error {
 	ids := l.relevantVMs()
 	facts := make(flow.Facts, len(ids))
 	for _, span := range spans(ids) {
-		session, confirmed := l.server(), l.needsConfirming(span, l.facts)
+		session, confirmed := l.server(), needsConfirming(span, l.facts)
 		if confirmed { // it did before
 			session = session.Confirmed()
 		}
 		err := l.lookAt(ctx, session, span, facts)
-		if err == nil && !confirmed && l.needsConfirming(span, facts) {
+		if err == nil && !confirmed && needsConfirming(span, facts) {
 			err = l.lookAt(ctx, session.Confirmed(), span, facts)
 		}
 		if err != nil {
