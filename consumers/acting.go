@@ -65,32 +65,45 @@ func (g *usersGroups) of(ctx context.Context, uid int) (userGroups, error) {
 
 // actAs finds out as whom calls for a service are made: its owner, and in the service's group
 // alone where that is not the owner's primary one.
-func (l *lane) actAs(ctx context.Context, owner flow.Identity) error {
-	if l.acts != "" && l.actsFor == owner {
+func (a *actor) actAs(ctx context.Context, owner flow.Identity) error {
+	if a.acts != "" && a.actsFor == owner {
 		return nil
 	}
-	groups, err := l.worker.groups.of(ctx, owner.UID)
+	groups, err := a.worker.groups.of(ctx, owner.UID)
 	if err != nil {
 		return err
 	}
-	l.acts, l.actsFor, l.regroups = owner.UName, owner, false
+	a.acts, a.actsFor, a.regroups = owner.UName, owner, false
 	switch {
 	case groups.primary < 0 || groups.primary == owner.GID:
 	case slices.Contains(groups.all, owner.GID):
-		l.acts += ":" + strconv.Itoa(owner.GID)
+		a.acts += ":" + strconv.Itoa(owner.GID)
 	default:
-		l.regroups = true
+		a.regroups = true
 	}
 	return nil
 }
 
 // regroup gives a VM that was made to the service's group, where its owner is not in that. A
 // VM that it fails for stays in the owner's.
-func (l *lane) regroup(ctx context.Context, vm int) {
-	if !l.regroups {
+func (a *actor) regroup(ctx context.Context, vm int) {
+	if !a.regroups {
 		return
 	}
-	if err := l.server().ChownVM(ctx, vm, -1, l.record.State.Service.Owner.GID); err != nil {
-		l.worker.config.Logger.Warn("a VM could not be given to its service's group", "service", l.service, "vm", vm, "error", err)
+	if err := a.server().ChownVM(ctx, vm, -1, a.record.State.Service.Owner.GID); err != nil {
+		a.worker.config.Logger.Warn("a VM could not be given to its service's group", "service", a.service, "vm", vm, "error", err)
 	}
 }
+
+// session is oned's for the service's owner: everything done to VMs is done as
+// the owner, with the owner's rights and no more.
+func (a *actor) session() *opennebula.Session {
+	if a.acts != "" && a.actsFor == a.record.State.Service.Owner {
+		return a.worker.oned.For(a.acts)
+	}
+	return a.worker.oned.For(a.record.State.Service.Owner.UName)
+}
+
+// server is oned's session for Flowjet's own bookkeeping: reading, and the
+// service's document, which the owner may have closed to himself.
+func (a *actor) server() *opennebula.Session { return a.worker.oned.Server() }

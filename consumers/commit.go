@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -19,52 +20,42 @@ import (
 // to commit: the input is read again after a crash, and decides nothing again. A
 // service that was never committed is all the same: what has no record, no
 // operator is shown.
-func (l *lane) commit(ctx context.Context, decision flow.Decision, must bool) error {
-	decision.State.Intents = l.withFloors(decision.State.Intents)
-	if !must && !l.led && l.revision != 0 && len(decision.Changes) == 0 && !l.unarmed(decision.State) && sameState(decision.State, l.record.State) {
+func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) error {
+	decision.State.Intents = s.withFloors(decision.State.Intents)
+	if !must && !s.led && s.revision != 0 && len(decision.Changes) == 0 && !s.unarmed(decision.State) && sameState(decision.State, s.record.State) {
 		return nil
 	}
-	l.record.State = decision.State
-	l.record.Outbox.Webhooks = flow.Webhooks(decision.State.Service.Body)
-	l.addNodeTransitions()
-	l.addTransitions(decision.Changes, flow.Describe(decision.Actions))
-	l.setDueTimers()
-	return l.store(ctx)
-}
-
-// unarmed reports whether a deadline has no timer.
-func (l *lane) unarmed(state flow.State) bool {
-	for name := range state.Deadlines {
-		if _, set := l.record.Timers[name]; !set {
-			return true
-		}
-	}
-	return false
+	s.record.State = decision.State
+	s.record.Outbox.Webhooks = flow.Webhooks(decision.State.Service.Body)
+	s.addNodeTransitions()
+	s.addTransitions(decision.Changes, flow.Describe(decision.Actions))
+	s.setDueTimers()
+	return s.store(ctx)
 }
 
 // store writes the record; it fails if anybody else has written it since.
-func (l *lane) store(ctx context.Context) error {
-	l.record.Version = pipeline.Version
-	l.keepDigest()
-	l.addNodeTransitions()
-	revision, err := l.saveRecord(ctx)
+func (s *saver) store(ctx context.Context) error {
+	s.record.Version = pipeline.Version
+	s.keepDigest()
+	s.addNodeTransitions()
+	revision, err := s.saveRecord(ctx)
 	if err != nil {
-		return fmt.Errorf("commit service %d: %w", l.service, err)
+		return fmt.Errorf("commit service %d: %w", s.service, err)
 	}
-	l.revision, l.confirmed, l.led = revision, time.Now(), false
-	l.told = l.record.State
-	l.worker.metrics.commits.Inc()
+	s.revision, s.confirmed, s.led = revision, time.Now(), false
+	s.told = s.record.State
+	s.worker.metrics.commits.Inc()
 	return nil
 }
 
 // saveRecord waits for the disk: by itself where somebody waits for an answer, else with
 // the records of others, and lets others work meanwhile.
-func (l *lane) saveRecord(ctx context.Context) (revision uint64, err error) {
-	if l.partition.isUrgent(l) {
-		return l.worker.pipe.SaveRecordNow(ctx, l.service, l.sealedRecord(), l.revision)
+func (s *saver) saveRecord(ctx context.Context) (revision uint64, err error) {
+	if s.partition.isUrgent(s.lane) {
+		return s.worker.pipe.SaveRecordNow(ctx, s.service, s.sealedRecord(), s.revision)
 	}
-	err = l.whileOthersWork(ctx, func() (err error) {
-		revision, err = l.worker.pipe.SaveRecord(ctx, l.service, l.sealedRecord(), l.revision)
+	err = s.slot.whileOthersWork(ctx, func() (err error) {
+		revision, err = s.worker.pipe.SaveRecord(ctx, s.service, s.sealedRecord(), s.revision)
 		return err
 	})
 	return revision, err
@@ -73,13 +64,13 @@ func (l *lane) saveRecord(ctx context.Context) (revision uint64, err error) {
 // keptDigests bounds how many bodies a late worker may be behind.
 const keptDigests = 64
 
-func (l *lane) keepDigest() {
-	decided := l.record.State.Service.Body.Digest()
-	if digests := l.record.Digests; len(digests) > 0 && digests[len(digests)-1] == decided {
+func (s *saver) keepDigest() {
+	decided := s.record.State.Service.Body.Digest()
+	if digests := s.record.Digests; len(digests) > 0 && digests[len(digests)-1] == decided {
 		return
 	}
-	l.record.Digests = append(l.record.Digests, decided)
-	l.record.Digests = l.record.Digests[max(0, len(l.record.Digests)-keptDigests):]
+	s.record.Digests = append(s.record.Digests, decided)
+	s.record.Digests = s.record.Digests[max(0, len(s.record.Digests)-keptDigests):]
 }
 
 // trustCommit is for how long after a commit no other worker can have taken the
@@ -89,31 +80,31 @@ const trustCommit = 500 * time.Millisecond
 // stillOurs makes sure, before oned is told anything, that nobody else has
 // committed since we did. A worker that was suspended for longer than its lease
 // finds out here, and does nothing more.
-func (l *lane) stillOurs(ctx context.Context) error {
-	if time.Since(l.confirmed) < trustCommit {
+func (s *saver) stillOurs(ctx context.Context) error {
+	if time.Since(s.confirmed) < trustCommit {
 		return nil
 	}
-	revision, err := l.worker.pipe.RecordRevision(ctx, l.service)
+	revision, err := s.worker.pipe.RecordRevision(ctx, s.service)
 	if err != nil {
-		return fmt.Errorf("make sure that service %d is still ours: %w", l.service, err)
+		return fmt.Errorf("make sure that service %d is still ours: %w", s.service, err)
 	}
-	if revision != l.revision {
-		return fmt.Errorf("service %d was taken over: %w", l.service, pipeline.ErrConflict)
+	if revision != s.revision {
+		return fmt.Errorf("service %d was taken over: %w", s.service, pipeline.ErrConflict)
 	}
-	l.confirmed = time.Now()
+	s.confirmed = time.Now()
 	return nil
 }
 
 // withFloors notes on new intents which VM ids were in use when they were made.
 // An older intent keeps its own: its VM may be among those that came since.
-func (l *lane) withFloors(intents []flow.Intent) []flow.Intent {
+func (s *saver) withFloors(intents []flow.Intent) []flow.Intent {
 	known := map[string]bool{}
-	for _, intent := range l.record.State.Intents {
+	for _, intent := range s.record.State.Intents {
 		known[intent.Key] = true
 	}
 	for i := range intents {
 		if !known[intents[i].Key] {
-			intents[i].Floor = int(l.worker.newest.Load())
+			intents[i].Floor = int(s.worker.newest.Load())
 		}
 	}
 	return intents
@@ -133,87 +124,48 @@ func sameState(a, b flow.State) bool {
 	return leftErr == nil && rightErr == nil && bytes.Equal(left, right)
 }
 
-// setDueTimers brings the record's timers up to the state's deadlines. The
-// generation tells a timer that was replaced from the one that counts.
-func (l *lane) setDueTimers() {
-	timers := make(map[string]pipeline.TimerState, len(l.record.State.Deadlines))
-	for name, due := range l.record.State.Deadlines {
-		timer := l.record.Timers[name]
-		if !timer.Due.Equal(due) {
-			timer = pipeline.TimerState{Generation: l.nextGeneration(), Due: due}
-		}
-		timers[name] = timer
-	}
-	l.changedTimers(timers)
-	l.record.Timers = timers
-}
-
-// nextGeneration never repeats for a service, even for a timer that was
-// cancelled and set again.
-func (l *lane) nextGeneration() uint64 {
-	l.record.Generation++
-	return l.record.Generation
-}
-
-// changedTimers remembers which timers are to be set or cancelled on NATS.
-func (l *lane) changedTimers(timers map[string]pipeline.TimerState) {
-	if l.dirtyTimers == nil {
-		l.dirtyTimers = map[string]bool{}
-	}
-	for name, timer := range timers {
-		if l.record.Timers[name] != timer {
-			l.dirtyTimers[name] = true
-		}
-	}
-	for name := range l.record.Timers {
-		if _, kept := timers[name]; !kept {
-			l.dirtyTimers[name] = true
-		}
-	}
-}
-
 // saveEarly saves the document before a command is answered: who is told that
 // something was changed reads it changed. It is saved too as soon as the service's
 // state has changed, so that nobody sees an old one for as long as the calls take. A
 // command that waits behind an event comes first: what both lead to is saved at once.
-func (l *lane) saveEarly(ctx context.Context, decision flow.Decision, answers bool) error {
+func (s *saver) saveEarly(ctx context.Context, decision flow.Decision, answers bool) error {
 	if answers {
-		return l.saveDocument(ctx)
+		return s.saveDocument(ctx)
 	}
 	changed := slices.ContainsFunc(decision.Changes, func(change flow.Change) bool { return change.Kind == "service" })
-	if !changed || len(decision.Actions) == 0 && l.partition.isUrgent(l) {
+	if !changed || len(decision.Actions) == 0 && s.partition.isUrgent(s.lane) {
 		return nil
 	}
-	return l.saveDocument(ctx)
+	return s.saveDocument(ctx)
 }
 
 // flush brings outside what is committed: the document is saved, what happened
 // is told, and the timers are set. A lane that lost its state on the way loads
 // it first, which finds what is left to be done. Unless all is forced, an input
 // that comes meanwhile goes first; flush then is not complete.
-func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
-	if err := l.load(ctx); err != nil {
+func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) {
+	if err := s.ingester.load(ctx); err != nil {
 		return false, err
 	}
-	if !all && l.waiting() {
+	if !all && s.waiting() {
 		return false, nil
 	}
-	if l.exists {
-		if err := l.saveDocument(ctx); err != nil {
+	if s.exists {
+		if err := s.saveDocument(ctx); err != nil {
 			return false, err
 		}
 	}
-	if l.nextFlush() != nil {
-		defer l.makeRoom()()
+	if s.nextFlush() != nil {
+		defer s.slot.makeRoom()()
 		if !all {
-			l.lull(ctx)
+			s.lull(ctx)
 		}
 	}
 	for {
-		if !all && l.waiting() {
+		if !all && s.waiting() {
 			return false, nil
 		}
-		step := l.nextFlush()
+		step := s.nextFlush()
 		if step == nil {
 			return true, nil
 		}
@@ -225,67 +177,81 @@ func (l *lane) flush(ctx context.Context, all bool) (complete bool, err error) {
 
 // nextFlush is what is to be told or set next, nil when nothing is. The document
 // comes before, since clients read it.
-func (l *lane) nextFlush() func(context.Context) error {
-	if len(l.record.Outbox.Transitions) > 0 {
-		return l.tellNext
+func (s *saver) nextFlush() func(context.Context) error {
+	if len(s.record.Outbox.Transitions) > 0 {
+		return s.tellNext
 	}
-	for name := range l.dirtyTimers {
+	for name := range s.dirtyTimers {
 		return func(ctx context.Context) error {
-			if err := l.syncTimer(ctx, name); err != nil {
+			if err := s.syncTimer(ctx, name); err != nil {
 				return err
 			}
-			delete(l.dirtyTimers, name)
+			delete(s.dirtyTimers, name)
 			return nil
 		}
 	}
 	return nil
 }
 
-func (l *lane) syncTimer(ctx context.Context, name string) error {
-	if timer, set := l.record.Timers[name]; set {
-		return l.setTimer(ctx, name, timer)
-	}
-	if err := l.worker.pipe.CancelTimer(ctx, l.service, name); err != nil {
-		return fmt.Errorf("cancel the timer %s of service %d: %w", name, l.service, err)
-	}
-	return nil
-}
-
 // saveDocument writes the document unless it is what was written last.
-func (l *lane) saveDocument(ctx context.Context) error {
-	text, err := l.record.State.Service.Body.Text()
+func (s *saver) saveDocument(ctx context.Context) error {
+	text, err := s.record.State.Service.Body.Text()
 	if err != nil {
-		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, l.service, err)
+		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, s.service, err)
 	}
 	wanted := flow.DigestOf(text)
-	if wanted == l.record.Saved {
+	if wanted == s.record.Saved {
 		return nil
 	}
-	if err := l.stillOurs(ctx); err != nil {
+	if err := s.stillOurs(ctx); err != nil {
 		return err
 	}
-	err = l.server().UpdateDocument(ctx, l.service, text)
+	err = s.actor.server().UpdateDocument(ctx, s.service, text)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		l.exists = false // somebody has deleted it: the next input finds out what that means
-		l.loaded = false
+		s.exists = false // somebody has deleted it: the next input finds out what that means
+		s.loaded = false
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("save the document of service %d: %w", l.service, err)
+		return fmt.Errorf("save the document of service %d: %w", s.service, err)
 	}
-	l.record.Saved = wanted
+	s.record.Saved = wanted
 	return nil
 }
 
 // bidFarewell ends a service whose document is gone. Its record stays as a
 // tombstone, so that VMs which come too late are known for what they are.
-func (l *lane) bidFarewell(ctx context.Context) error {
-	owner := l.record.State.Service.Owner
-	l.record.State = flow.State{Service: flow.Service{ID: l.service, Owner: owner}}
-	l.record.Saved, l.record.Ended = "", time.Now().UTC()
-	l.exists = false
-	l.told = l.record.State // what is left of networks is nobody's any more
-	l.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, nil)
-	l.setDueTimers()
-	return l.store(ctx)
+func (s *saver) bidFarewell(ctx context.Context) error {
+	owner := s.record.State.Service.Owner
+	s.record.State = flow.State{Service: flow.Service{ID: s.service, Owner: owner}}
+	s.record.Saved, s.record.Ended = "", time.Now().UTC()
+	s.exists = false
+	s.told = s.record.State // what is left of networks is nobody's any more
+	s.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, nil)
+	s.setDueTimers()
+	return s.store(ctx)
+}
+
+// storeOrUndo commits what was made. A worker that has been overtaken meanwhile
+// may have made it for a service that has ended since: nobody else will ever
+// look for it, so it is undone.
+func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(context.Context, int) error) error {
+	err := s.store(ctx)
+	if !errors.Is(err, pipeline.ErrConflict) {
+		return err
+	}
+	record, _, loadErr := s.worker.pipe.LoadRecord(ctx, s.service)
+	if loadErr != nil || !record.Deleted {
+		return errors.Join(err, loadErr)
+	}
+	s.worker.config.Logger.Warn("made after its service had ended, and deleted", "service", s.service, "kind", what, "id", id)
+	return errors.Join(err, undo(ctx, id))
+}
+
+// endOpen lets the cursor pass what was handled.
+func (s *saver) endOpen() {
+	for _, sequence := range s.open {
+		s.partition.cursor.ended(sequence)
+	}
+	s.open = s.open[:0]
 }

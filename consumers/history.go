@@ -34,14 +34,14 @@ func causeOf(input pipeline.Input) pipeline.Cause {
 
 // addTransitions puts what happened into the outbox, for the next commit. The
 // last one says what the decision has done next.
-func (l *lane) addTransitions(changes []flow.Change, did []string) {
+func (s *saver) addTransitions(changes []flow.Change, did []string) {
 	now := time.Now().UTC()
-	outbox := &l.record.Outbox
+	outbox := &s.record.Outbox
 	outbox.First = max(1, outbox.First)
 	for i, change := range changes {
 		transition := pipeline.Transition{
-			Version: pipeline.Version, Service: l.service, Change: change, Cause: l.cause,
-			Next: adviceFor(change, l.service), Time: now,
+			Version: pipeline.Version, Service: s.service, Change: change, Cause: s.cause,
+			Next: adviceFor(change, s.service), Time: now,
 		}
 		if i == len(changes)-1 {
 			transition.Did = did
@@ -65,31 +65,52 @@ func adviceFor(change flow.Change, service int) string {
 
 // addNodeTransitions tells what became of networks and virtual routers since the
 // last commit. They are found by comparing, since each is seen in another place.
-func (l *lane) addNodeTransitions() {
-	l.addTransitions(flow.NodeChanges(l.told, l.record.State), nil)
-	l.told = l.record.State
+func (s *saver) addNodeTransitions() {
+	s.addTransitions(flow.NodeChanges(s.told, s.record.State), nil)
+	s.told = s.record.State
 }
 
 // tellNext publishes what is committed but not told: the first transition only,
 // so that an input which comes meanwhile need not wait, or all of them where
 // other services wait to work and one batch serves several.
-func (l *lane) tellNext(ctx context.Context) error {
-	if err := l.stillOurs(ctx); err != nil {
+func (s *saver) tellNext(ctx context.Context) error {
+	if err := s.stillOurs(ctx); err != nil {
 		return err
 	}
-	outbox := &l.record.Outbox
+	outbox := &s.record.Outbox
 	count := 1
-	if !l.placed || l.worker.turns.crowded() {
+	if !s.slot.placed || s.worker.turns.crowded() {
 		count = len(outbox.Transitions)
 	}
 	telling := slices.Clone(outbox.Transitions[:count])
 	for i := range telling {
 		telling[i].Webhooks = outbox.Webhooks
 	}
-	if err := l.worker.pipe.PublishTransitions(ctx, telling, outbox.First); err != nil {
-		return fmt.Errorf("tell what happened to service %d: %w", l.service, err)
+	if err := s.worker.pipe.PublishTransitions(ctx, telling, outbox.First); err != nil {
+		return fmt.Errorf("tell what happened to service %d: %w", s.service, err)
 	}
 	outbox.First += uint64(count) //nolint:gosec // a length
 	outbox.Transitions = outbox.Transitions[count:]
+	return nil
+}
+
+// resend finds out what of the last commit was not told, and has its timers set
+// again: the next flush does both.
+func (s *saver) resend(ctx context.Context) error {
+	outbox := &s.record.Outbox
+	if len(outbox.Transitions) > 0 {
+		told, err := s.worker.pipe.LastTransition(ctx, s.service)
+		if err != nil {
+			return fmt.Errorf("find the last told transition of service %d: %w", s.service, err)
+		}
+		for len(outbox.Transitions) > 0 && outbox.First <= told {
+			outbox.Transitions = outbox.Transitions[1:]
+			outbox.First++
+		}
+	}
+	s.dirtyTimers = map[string]bool{}
+	for name := range s.record.Timers {
+		s.dirtyTimers[name] = true
+	}
 	return nil
 }

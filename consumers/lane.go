@@ -37,41 +37,13 @@ type lane struct {
 	record   pipeline.Record
 	revision uint64
 	exists   bool // the service has a document
-	// cause is the input that is being handled, and told the state whose networks
-	// and routers the history has.
-	cause pipeline.Cause
-	told  flow.State
-	// came is when the input came, and read when the document was asked for last.
-	came, read time.Time
+	facts    flow.Facts
 	// led reports whether the zone's leader has changed since the last commit.
 	led bool
-	// confirmed is when the revision was last known to be the newest.
-	confirmed time.Time
-	facts     flow.Facts
-	// searched is the last look for VMs that an earlier call may have made.
-	searched search
-	// looked are the VMs that were looked at while events about them waited, with
-	// the sequence up to which those are old.
-	looked map[int]uint64
-	// strangers are the nodes that oned's leader said are not the service's, when strangersOf
-	// owned it.
-	strangers   []int
-	strangersOf int
-	// acts is as whom calls are made for the owner actsFor.
-	acts     string
-	actsFor  flow.Identity
-	regroups bool // what is made is given to the service's group afterwards
-	// open are the inputs that are handled but whose outcome is not flushed.
-	open []uint64
-	// dirtyTimers are the timers that differ from what NATS was last told.
-	dirtyTimers map[string]bool
-	// placed reports whether the lane has one of the places of those that work, and calling
-	// that it makes one of the calls that may be made at once.
-	placed, calling bool
-}
-
-func newLane(w *Worker, p *partition, service int) *lane {
-	return &lane{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
+	// cause is the input that is being handled, and came is when it came.
+	cause pipeline.Cause
+	came  time.Time
+	steps
 }
 
 // turnLength bounds how many inputs a lane handles before it lets others work.
@@ -80,8 +52,8 @@ const turnLength = 32
 // run handles what waits; then the lane rests, or asks for another turn. Once it
 // has said so, another goroutine may run it.
 func (l *lane) run(ctx context.Context) {
-	l.placed = true
-	for handled := 0; l.placed && handled < turnLength; handled++ {
+	l.slot.placed = true
+	for handled := 0; l.slot.placed && handled < turnLength; handled++ {
 		next, waits := l.partition.take(l)
 		if !waits {
 			l.worker.turns.leave()
@@ -89,12 +61,12 @@ func (l *lane) run(ctx context.Context) {
 		}
 		l.handle(ctx, next)
 		if ctx.Err() != nil {
-			l.leavePlace()
+			l.slot.leavePlace()
 			l.partition.end(l)
 			return
 		}
 	}
-	l.leavePlace()
+	l.slot.leavePlace()
 	l.partition.again(l)
 }
 
@@ -148,7 +120,7 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 	l.worker.config.Handling(input.Work)
 	ctx, span := traceInput(ctx, l.service, input)
 	defer span.End()
-	l.open = append(l.open, next.sequences...)
+	l.saver.open = append(l.saver.open, next.sequences...)
 	l.came = next.came
 	complete := false
 	news := input.Work.Command == nil
@@ -159,12 +131,12 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 	end := l.persist(ctx, input, news, func() error { return l.handleOnce(handling, input) })
 	if end == done {
 		end = l.persist(ctx, input, true, func() (err error) {
-			complete, err = l.flush(ctx, len(l.open) >= maxUnflushed)
+			complete, err = l.saver.flush(ctx, len(l.saver.open) >= maxUnflushed)
 			return err
 		})
 	}
 	if complete || end == reject {
-		l.endOpen()
+		l.saver.endOpen()
 	}
 }
 
@@ -192,14 +164,6 @@ func (l *lane) lull(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// endOpen lets the cursor pass what was handled.
-func (l *lane) endOpen() {
-	for _, sequence := range l.open {
-		l.partition.cursor.ended(sequence)
-	}
-	l.open = l.open[:0]
 }
 
 // persist repeats a step until it is done, or is given up and buried. It is
@@ -241,7 +205,7 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, mayLeave bool,
 		if end == again && mayLeave && l.partition.commandWaits(l) {
 			return done
 		}
-		l.standAside(ctx, wait)
+		l.slot.standAside(ctx, wait)
 	}
 	return retry
 }
@@ -261,7 +225,7 @@ func (l *lane) guarded(input pipeline.Input, step func() error) (err error) {
 
 // bury puts the input into the dead letters, and answers a command that has no answer.
 func (l *lane) bury(ctx context.Context, input pipeline.Input, cause error) bool {
-	if l.answerFailure(ctx, input, cause) != nil {
+	if l.responder.answerFailure(ctx, input, cause) != nil {
 		return false
 	}
 	l.worker.metrics.dead.Inc()
@@ -270,16 +234,3 @@ func (l *lane) bury(ctx context.Context, input pipeline.Input, cause error) bool
 	})
 	return err == nil
 }
-
-// session is oned's for the service's owner: everything done to VMs is done as
-// the owner, with the owner's rights and no more.
-func (l *lane) session() *opennebula.Session {
-	if l.acts != "" && l.actsFor == l.record.State.Service.Owner {
-		return l.worker.oned.For(l.acts)
-	}
-	return l.worker.oned.For(l.record.State.Service.Owner.UName)
-}
-
-// server is oned's session for Flowjet's own bookkeeping: reading, and the
-// service's document, which the owner may have closed to himself.
-func (l *lane) server() *opennebula.Session { return l.worker.oned.Server() }

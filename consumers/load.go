@@ -8,55 +8,54 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
-	"github.com/flowjet/flowjet/pipeline"
 )
 
 // load fetches everything known of the service: the record, the document and
 // the VMs. What a former owner left unfinished is part of it.
-func (l *lane) load(ctx context.Context) error {
-	if l.loaded {
+func (i *ingester) load(ctx context.Context) error {
+	if i.loaded {
 		return nil
 	}
-	record, revision, err := l.worker.pipe.LoadRecord(ctx, l.service)
+	record, revision, err := i.worker.pipe.LoadRecord(ctx, i.service)
 	if err != nil {
-		return fmt.Errorf("load the record of service %d: %w", l.service, err)
+		return fmt.Errorf("load the record of service %d: %w", i.service, err)
 	}
-	l.record, l.revision, l.facts = record, revision, flow.Facts{}
-	l.openRecord()
-	l.told = l.record.State
-	l.searched = search{}
+	i.record, i.revision, i.facts = record, revision, flow.Facts{}
+	i.saver.openRecord()
+	i.saver.told = i.record.State
+	i.finder.searched = search{}
 	if record.Deleted {
-		if err := l.checkTombstone(ctx); err != nil {
+		if err := i.checkTombstone(ctx); err != nil {
 			return err
 		}
 	}
-	if l.record.Deleted {
-		l.exists, l.loaded = false, true
+	if i.record.Deleted {
+		i.exists, i.loaded = false, true
 		return nil
 	}
-	if err := l.refreshDocument(ctx); err != nil {
+	if err := i.refreshDocument(ctx); err != nil {
 		return err
 	}
-	if !l.exists {
-		l.loaded = true
+	if !i.exists {
+		i.loaded = true
 		return nil
 	}
-	l.doubtCalls()
-	if err := l.refreshFacts(ctx); err != nil {
+	i.doubtCalls()
+	if err := i.refreshFacts(ctx); err != nil {
 		return err
 	}
-	if err := l.resend(ctx); err != nil {
+	if err := i.saver.resend(ctx); err != nil {
 		return err
 	}
-	l.loaded = true
+	i.loaded = true
 	return nil
 }
 
 // doubtCalls: the former owner may have made any call that it had committed to,
 // or none. Each VM is looked for before it is created, and one that was to end
 // is asked again.
-func (l *lane) doubtCalls() {
-	state := &l.record.State
+func (i *ingester) doubtCalls() {
+	state := &i.record.State
 	for i := range state.Intents {
 		state.Intents[i].Attempts = max(1, state.Intents[i].Attempts)
 	}
@@ -67,39 +66,39 @@ func (l *lane) doubtCalls() {
 // text it is decides: ours as last saved or decided, one of ours that a former
 // owner saved too late, or somebody else's, which then is the truth. That it is
 // somebody else's only the zone's leader is believed.
-func (l *lane) refreshDocument(ctx context.Context) error {
-	l.read = time.Now()
-	found, err := l.readDocument(ctx, l.server())
-	if err == nil && found.exists && l.revision != 0 && !l.isOurs(found.digest) && found.digest != l.record.Saved {
-		found, err = l.readDocument(ctx, l.server().Confirmed())
+func (i *ingester) refreshDocument(ctx context.Context) error {
+	i.read = time.Now()
+	found, err := i.readDocument(ctx, i.actor.server())
+	if err == nil && found.exists && i.revision != 0 && !i.isOurs(found.digest) && found.digest != i.record.Saved {
+		found, err = i.readDocument(ctx, i.actor.server().Confirmed())
 	}
 	if err != nil {
 		return err
 	}
-	if l.exists = found.exists; !l.exists {
+	if i.exists = found.exists; !i.exists {
 		return nil
 	}
-	state := &l.record.State
-	state.Service.ID = l.service
+	state := &i.record.State
+	state.Service.ID = i.service
 	state.Service = state.Service.OwnedBy(found.owner, time.Now())
-	if err := l.actAs(ctx, found.owner); err != nil {
+	if err := i.actor.actAs(ctx, found.owner); err != nil {
 		return err
 	}
 	switch {
-	case l.revision == 0:
+	case i.revision == 0:
 		state.Service.Body = found.body
-		l.record.Saved = found.digest
-	case l.isOurs(found.digest):
+		i.record.Saved = found.digest
+	case i.isOurs(found.digest):
 		// Where an earlier owner saved late what it had decided, ours is saved again.
-		l.record.Saved = found.digest
-	case found.digest != l.record.Saved && l.isAnother(found.body):
-		l.forgetRecord("the document is another service's than the record")
-		l.record.State.Service = flow.Service{ID: l.service, Owner: found.owner, Body: found.body}
-		l.record.Saved = found.digest
-	case found.digest != l.record.Saved:
-		l.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", l.service)
+		i.record.Saved = found.digest
+	case found.digest != i.record.Saved && i.isAnother(found.body):
+		i.forgetRecord("the document is another service's than the record")
+		i.record.State.Service = flow.Service{ID: i.service, Owner: found.owner, Body: found.body}
+		i.record.Saved = found.digest
+	case found.digest != i.record.Saved:
+		i.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", i.service)
 		state.Service.Body = found.body
-		l.record.Saved = found.digest
+		i.record.Saved = found.digest
 	}
 	return nil
 }
@@ -113,57 +112,37 @@ type foundDocument struct {
 	body   flow.Body
 }
 
-func (l *lane) readDocument(ctx context.Context, session *opennebula.Session) (foundDocument, error) {
-	document, err := session.Document(ctx, l.service)
+func (i *ingester) readDocument(ctx context.Context, session *opennebula.Session) (foundDocument, error) {
+	document, err := session.Document(ctx, i.service)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return foundDocument{}, nil
 	case err != nil:
-		return foundDocument{}, fmt.Errorf("read the document of service %d: %w", l.service, err)
+		return foundDocument{}, fmt.Errorf("read the document of service %d: %w", i.service, err)
 	case document.Type != flow.DocumentTypeService:
 		return foundDocument{}, nil
 	}
 	found := foundDocument{exists: true, owner: document.Owner, digest: flow.DigestOf(document.Body)}
-	if l.isOurs(found.digest) {
+	if i.isOurs(found.digest) {
 		return found, nil
 	}
 	if found.body, err = flow.ParseBody(document.Body); err != nil {
-		return found, fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
+		return found, fmt.Errorf("%w: service %d: %w", errPoison, i.service, err)
 	}
 	found.digest = found.body.Digest()
 	return found, nil
 }
 
 // isOurs reports whether what has the digest was decided on here or by an earlier owner.
-func (l *lane) isOurs(digest string) bool {
-	return l.revision != 0 && (slices.Contains(l.record.Digests, digest) || digest == l.record.State.Service.Body.Digest())
+func (i *ingester) isOurs(digest string) bool {
+	return i.revision != 0 && (slices.Contains(i.record.Digests, digest) || digest == i.record.State.Service.Body.Digest())
 }
 
-// resend finds out what of the last commit was not told, and has its timers set
-// again: the next flush does both.
-func (l *lane) resend(ctx context.Context) error {
-	outbox := &l.record.Outbox
-	if len(outbox.Transitions) > 0 {
-		told, err := l.worker.pipe.LastTransition(ctx, l.service)
-		if err != nil {
-			return fmt.Errorf("find the last told transition of service %d: %w", l.service, err)
-		}
-		for len(outbox.Transitions) > 0 && outbox.First <= told {
-			outbox.Transitions = outbox.Transitions[1:]
-			outbox.First++
-		}
-	}
-	l.dirtyTimers = map[string]bool{}
-	for name := range l.record.Timers {
-		l.dirtyTimers[name] = true
-	}
-	return nil
-}
-
-func (l *lane) setTimer(ctx context.Context, name string, timer pipeline.TimerState) error {
-	err := l.worker.pipe.SetTimer(ctx, l.service, pipeline.Timer{Name: name, Generation: timer.Generation, Due: timer.Due})
-	if err != nil {
-		return fmt.Errorf("set the timer %s of service %d: %w", name, l.service, err)
-	}
-	return nil
+// followLeader notes who leads the zone. A change is committed while the service waits:
+// which of its VMs may have been left behind depends on when it was.
+func (i *ingester) followLeader() {
+	term, since := i.worker.oned.Leadership()
+	before := i.record.State.Leader
+	i.record.State = flow.Lead(i.record.State, term, since)
+	i.led = i.led || i.record.State.Leader != before && i.record.State.Service.State().Waiting()
 }

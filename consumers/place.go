@@ -10,56 +10,56 @@ import (
 // only wait.
 
 // leavePlace lets another lane work, unless this one has done so already.
-func (l *lane) leavePlace() {
-	if l.placed {
-		l.placed = false
-		l.worker.turns.leave()
+func (p *slot) leavePlace() {
+	if p.placed {
+		p.placed = false
+		p.worker.turns.leave()
 	}
 }
 
 // takePlace waits for a place; without one it returns ctx's error.
-func (l *lane) takePlace(ctx context.Context, as rank) error {
+func (p *slot) takePlace(ctx context.Context, as rank) error {
 	request, granted := awaited(as)
-	l.partition.askAgain(l, request)
-	err := l.worker.turns.await(ctx, request, granted)
-	l.placed = err == nil
+	p.partition.askAgain(p.lane, request)
+	err := p.worker.turns.await(ctx, request, granted)
+	p.placed = err == nil
 	return err
 }
 
 // standAside waits without keeping others from working.
-func (l *lane) standAside(ctx context.Context, wait *backoff) {
-	l.leavePlace()
+func (p *slot) standAside(ctx context.Context, wait *backoff) {
+	p.leavePlace()
 	wait.wait(ctx)
-	_ = l.takePlace(ctx, ordinary)
+	_ = p.takePlace(ctx, ordinary)
 }
 
 // giveWay lets others work between two calls where they wait for that: a role of a
 // hundred VMs takes as long as oned takes to make them. It fails only when ctx ends.
-func (l *lane) giveWay(ctx context.Context) error {
-	if !l.worker.turns.crowded() {
+func (p *slot) giveWay(ctx context.Context) error {
+	if !p.worker.turns.crowded() {
 		return nil
 	}
-	l.leavePlace()
-	return l.takePlace(ctx, ordinary)
+	p.leavePlace()
+	return p.takePlace(ctx, ordinary)
 }
 
 // whileOthersWork waits, in the middle of a turn, until NATS has stored something or
 // oned has done what it was asked, and lets another lane work meanwhile. It goes on
 // before those that have not begun. Whom a command waits for keeps its place, and so
 // does who is making a call.
-func (l *lane) whileOthersWork(ctx context.Context, wait func() error) error {
-	if !l.placed || l.calling || l.partition.isUrgent(l) {
+func (p *slot) whileOthersWork(ctx context.Context, wait func() error) error {
+	if !p.placed || p.calling || p.partition.isUrgent(p.lane) {
 		return wait()
 	}
-	waited := l.makeRoom()
+	waited := p.makeRoom()
 	err := func() error {
 		defer waited()
 		return wait()
 	}()
-	if l.placed {
+	if p.placed {
 		return err
 	}
-	return errors.Join(err, l.takePlace(ctx, returning))
+	return errors.Join(err, p.takePlace(ctx, returning))
 }
 
 // maxOutside bounds how many lanes wait without a place, for NATS's disk or for a call:
@@ -70,10 +70,10 @@ const maxOutside = 512
 // NATS's disk: what many lanes store at a time costs as much as what a few do. A lane
 // that tells its history and sets its timers goes on in another turn. What it returns is
 // to be called when the wait is over.
-func (l *lane) makeRoom() (waited func()) {
-	if !l.placed || !l.worker.turns.crowded() || !l.worker.outside.TryAcquire(1) {
+func (p *slot) makeRoom() (waited func()) {
+	if !p.placed || !p.worker.turns.crowded() || !p.worker.outside.TryAcquire(1) {
 		return func() {}
 	}
-	l.leavePlace()
-	return func() { l.worker.outside.Release(1) }
+	p.leavePlace()
+	return func() { p.worker.outside.Release(1) }
 }

@@ -15,7 +15,9 @@ import (
 func placed(outside *semaphore.Weighted) (l *lane, another func() (granted *bool)) {
 	w := &Worker{turns: newTurns(1, 0), outside: outside}
 	w.turns.submit(&ticket{grant: func() {}})
-	return &lane{worker: w, partition: &partition{worker: w}, placed: true}, func() *bool {
+	l = newLane(w, &partition{worker: w}, 7)
+	l.slot.placed = true
+	return l, func() *bool {
 		granted := false
 		w.turns.submit(&ticket{grant: func() { granted = true }})
 		return &granted
@@ -24,16 +26,16 @@ func placed(outside *semaphore.Weighted) (l *lane, another func() (granted *bool
 
 func TestALaneThatTellsGivesItsPlaceToWhoWaits(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
-	l.makeRoom()()
-	if !l.placed {
+	l.slot.makeRoom()()
+	if !l.slot.placed {
 		t.Fatal("it gave its place away although nobody waited")
 	}
 	granted := another()
-	told := l.makeRoom()
-	if l.placed || !*granted {
-		t.Errorf("it has its place: %t; the other one got it: %t", l.placed, *granted)
+	told := l.slot.makeRoom()
+	if l.slot.placed || !*granted {
+		t.Errorf("it has its place: %t; the other one got it: %t", l.slot.placed, *granted)
 	}
-	l.leavePlace() // it has none to give: the other one keeps it
+	l.slot.leavePlace() // it has none to give: the other one keeps it
 	if third := another(); *third {
 		t.Error("two lanes work in one place")
 	}
@@ -44,16 +46,16 @@ func TestOnlySoManyLanesTellWithoutAPlace(t *testing.T) {
 	outside := semaphore.NewWeighted(1)
 	first, another := placed(outside)
 	another()
-	told := first.makeRoom()
+	told := first.slot.makeRoom()
 	second, another := placed(outside)
 	granted := another()
-	second.makeRoom()()
-	if !second.placed || *granted {
+	second.slot.makeRoom()()
+	if !second.slot.placed || *granted {
 		t.Error("more lanes tell without a place than may")
 	}
 	told()
-	second.makeRoom()()
-	if second.placed || !*granted {
+	second.slot.makeRoom()()
+	if second.slot.placed || !*granted {
 		t.Error("it keeps its place although fewer tell by now")
 	}
 }
@@ -68,9 +70,9 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 	}
 	second, third := another(), new(bool)
 	failed := errors.New("the disk is full")
-	err := l.whileOthersWork(t.Context(), func() error {
-		if l.placed || !*second {
-			t.Errorf("it has its place: %t; the other one got it: %t", l.placed, *second)
+	err := l.slot.whileOthersWork(t.Context(), func() error {
+		if l.slot.placed || !*second {
+			t.Errorf("it has its place: %t; the other one got it: %t", l.slot.placed, *second)
 		}
 		third = another()
 		go func() {
@@ -79,8 +81,8 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 		}()
 		return failed
 	})
-	if !errors.Is(err, failed) || !l.placed || *third {
-		t.Errorf("got %v; it has its place: %t; one that had not begun got it: %t", err, l.placed, *third)
+	if !errors.Is(err, failed) || !l.slot.placed || *third {
+		t.Errorf("got %v; it has its place: %t; one that had not begun got it: %t", err, l.slot.placed, *third)
 	}
 }
 
@@ -89,14 +91,14 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 func TestALaneKeepsItsPlace(t *testing.T) {
 	for what, begin := range map[string]func(*lane){
 		"a command waits for it": func(l *lane) { l.urgent = true },
-		"it makes a call":        func(l *lane) { l.calling = true },
+		"it makes a call":        func(l *lane) { l.slot.calling = true },
 	} {
 		l, another := placed(semaphore.NewWeighted(1))
 		begin(l)
 		second := another()
-		err := l.whileOthersWork(t.Context(), func() error { return nil })
-		if err != nil || !l.placed || *second {
-			t.Errorf("%s: got %v; it has its place: %t; another one got it: %t", what, err, l.placed, *second)
+		err := l.slot.whileOthersWork(t.Context(), func() error { return nil })
+		if err != nil || !l.slot.placed || *second {
+			t.Errorf("%s: got %v; it has its place: %t; another one got it: %t", what, err, l.slot.placed, *second)
 		}
 	}
 }
@@ -108,7 +110,7 @@ func TestACommandHastensALaneThatIsToComeBack(t *testing.T) {
 	p.lanes = map[int]*lane{7: l}
 	l.service, l.turn, l.wake = 7, &ticket{}, make(chan struct{}, 1)
 	another()
-	l.leavePlace()
+	l.slot.leavePlace()
 	before := another()
 	request, granted := awaited(ordinary)
 	p.askAgain(l, request)

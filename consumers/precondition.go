@@ -16,12 +16,12 @@ func (l *lane) precondition(ctx context.Context, command flow.Command) (*flow.Re
 	if len(command.IfMatch) == 0 {
 		return nil, nil
 	}
-	if err := l.saveDocument(ctx); err != nil {
+	if err := l.saver.saveDocument(ctx); err != nil {
 		return nil, err
 	}
-	document, err := l.server().Document(ctx, l.service)
+	document, err := l.actor.server().Document(ctx, l.service)
 	if err == nil && !document.Matches(command.IfMatch) {
-		document, err = l.server().Confirmed().Document(ctx, l.service)
+		document, err = l.actor.server().Confirmed().Document(ctx, l.service)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("hold service %d against what was seen of it: %w", l.service, err)

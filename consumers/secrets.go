@@ -13,23 +13,23 @@ import (
 // commands. Workers and APIs open it with the server user's password.
 
 // sealedRecord is the record as it is stored.
-func (l *lane) sealedRecord() pipeline.Record {
-	record := l.record
-	record.State.Service.Body = record.State.Service.Body.Sealed(l.worker.box.Seal)
+func (s *saver) sealedRecord() pipeline.Record {
+	record := s.record
+	record.State.Service.Body = record.State.Service.Body.Sealed(s.worker.box.Seal)
 	return record
 }
 
 // openRecord opens a record that was read. One that was sealed with another password loses
 // its body: the document is taken instead.
-func (l *lane) openRecord() {
-	body, err := l.record.State.Service.Body.Opened(l.worker.box.Open)
+func (s *saver) openRecord() {
+	body, err := s.record.State.Service.Body.Opened(s.worker.box.Open)
 	if err != nil {
-		l.worker.config.Logger.Warn("the service's record was sealed with another password of the server user: the document is taken instead",
-			"service", l.service, "error", err)
-		body = flow.Body{StartTime: l.record.State.Service.Body.StartTime}
-		l.record.Saved, l.record.Digests = "", nil
+		s.worker.config.Logger.Warn("the service's record was sealed with another password of the server user: the document is taken instead",
+			"service", s.service, "error", err)
+		body = flow.Body{StartTime: s.record.State.Service.Body.StartTime}
+		s.record.Saved, s.record.Digests = "", nil
 	}
-	l.record.State.Service.Body = body
+	s.record.State.Service.Body = body
 }
 
 // openArguments opens a command's arguments; the refusal says why that cannot be.

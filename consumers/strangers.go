@@ -8,21 +8,21 @@ import (
 // confirmStrangers asks the zone's leader about the nodes that are not the service's by what
 // is known, before they are left alone: the service or its VMs may just have been given to
 // another owner.
-func (l *lane) confirmStrangers(ctx context.Context) error {
-	strangers := l.record.State.Strangers(l.facts)
-	owner := l.record.State.Service.Owner.UID
-	if len(strangers) == 0 || owner == l.strangersOf && slices.Equal(strangers, l.strangers) {
+func (i *ingester) confirmStrangers(ctx context.Context) error {
+	strangers := i.record.State.Strangers(i.facts)
+	owner := i.record.State.Service.Owner.UID
+	if len(strangers) == 0 || owner == i.strangersOf && slices.Equal(strangers, i.strangers) {
 		return nil
 	}
 	for _, span := range spans(strangers) {
-		if err := l.lookAt(ctx, l.server().Confirmed(), span, l.facts); err != nil {
+		if err := i.lookAt(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
 			return err
 		}
 	}
-	l.strangers, l.strangersOf = l.record.State.Strangers(l.facts), owner
-	for _, id := range l.strangers {
-		l.worker.config.Logger.Warn("a node of the service is not its VM: another's, or without the service's id; it is left alone",
-			"service", l.service, "vm", id, "owner", l.facts[id].Owner.UName)
+	i.strangers, i.strangersOf = i.record.State.Strangers(i.facts), owner
+	for _, id := range i.strangers {
+		i.worker.config.Logger.Warn("a node of the service is not its VM: another's, or without the service's id; it is left alone",
+			"service", i.service, "vm", id, "owner", i.facts[id].Owner.UName)
 	}
 	return nil
 }

@@ -13,35 +13,35 @@ import (
 
 // checkTombstone believes that the service has ended only while the zone's leader has no
 // document of its id.
-func (l *lane) checkTombstone(ctx context.Context) error {
-	found, err := l.readDocument(ctx, l.server().Confirmed())
+func (i *ingester) checkTombstone(ctx context.Context) error {
+	found, err := i.readDocument(ctx, i.actor.server().Confirmed())
 	if err != nil || !found.exists {
 		return err
 	}
-	l.forgetRecord("the record says that the service has ended, and there is a document of its id")
+	i.forgetRecord("the record says that the service has ended, and there is a document of its id")
 	return nil
 }
 
 // isAnother reports whether a body is another service's than the record's: when a service was
 // started cannot be changed.
-func (l *lane) isAnother(body flow.Body) bool {
-	known := l.record.State.Service.Body.StartTime
+func (i *ingester) isAnother(body flow.Body) bool {
+	known := i.record.State.Service.Body.StartTime
 	return known != 0 && body.StartTime != 0 && known != body.StartTime
 }
 
 // forgetRecord begins with a record as of a new service. What numbers inputs, timers and
 // transitions goes on.
-func (l *lane) forgetRecord(reason string) {
-	l.worker.config.Logger.Warn("the service's record is not believed, and the document is taken: was oned restored, or the data folder another's?",
-		"service", l.service, "reason", reason)
-	before := l.record
-	l.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation}
-	l.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
-	l.record.State.Service.ID = l.service
-	l.told = l.record.State
-	l.dirtyTimers = map[string]bool{}
+func (i *ingester) forgetRecord(reason string) {
+	i.worker.config.Logger.Warn("the service's record is not believed, and the document is taken: was oned restored, or the data folder another's?",
+		"service", i.service, "reason", reason)
+	before := i.record
+	i.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation}
+	i.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
+	i.record.State.Service.ID = i.service
+	i.saver.told = i.record.State
+	i.saver.dirtyTimers = map[string]bool{}
 	for name := range before.Timers {
-		l.dirtyTimers[name] = true // none of them is set any more
+		i.saver.dirtyTimers[name] = true // none of them is set any more
 	}
 }
 

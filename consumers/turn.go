@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -16,10 +15,10 @@ import (
 func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 	fresh := !l.loaded
 	l.cause = causeOf(input)
-	if err := l.loadAhead(ctx); err != nil {
+	if err := l.ingester.loadAhead(ctx); err != nil {
 		return err
 	}
-	l.followLeader()
+	l.ingester.followLeader()
 	if input.Sequence <= l.record.Applied {
 		return l.repeat(ctx, input, fresh)
 	}
@@ -27,30 +26,21 @@ func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 		return fmt.Errorf("handle input %d of service %d: %w", input.Sequence, l.service, pipeline.ErrNewer)
 	}
 	if !l.exists {
-		return l.absent(ctx, input)
+		return l.orphans.absent(ctx, input)
 	}
-	if l.outdated(input) || l.isOldNews(input) {
+	if l.outdated(input) || l.ingester.isOldNews(input) {
 		return nil
 	}
-	if err := l.learn(ctx, input, fresh); err != nil {
+	if err := l.ingester.learn(ctx, input, fresh); err != nil {
 		return err
 	}
 	if !l.exists {
-		return l.absent(ctx, input)
+		return l.orphans.absent(ctx, input)
 	}
-	if err := l.confirmStrangers(ctx); err != nil {
+	if err := l.ingester.confirmStrangers(ctx); err != nil {
 		return err
 	}
 	return l.decide(ctx, input)
-}
-
-// followLeader notes who leads the zone. A change is committed while the service waits:
-// which of its VMs may have been left behind depends on when it was.
-func (l *lane) followLeader() {
-	term, since := l.worker.oned.Leadership()
-	before := l.record.State.Leader
-	l.record.State = flow.Lead(l.record.State, term, since)
-	l.led = l.led || l.record.State.Leader != before && l.record.State.Service.State().Waiting()
 }
 
 // repeat meets an input that is part of the record already: a reader that
@@ -60,21 +50,21 @@ func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) err
 	if fresh && l.exists {
 		// As with a first answer: who is told that a change has begun must not
 		// read the document of before.
-		if err := l.saveDocument(ctx); err != nil {
+		if err := l.saver.saveDocument(ctx); err != nil {
 			return err
 		}
 	}
 	if command := input.Work.Command; command != nil {
 		for _, reply := range l.record.Replies {
 			if reply.Command == command.ID {
-				if err := l.answer(ctx, input, reply); err != nil {
+				if err := l.responder.answer(ctx, input, reply); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	if !l.exists {
-		return l.noteEnd(ctx)
+		return l.orphans.noteEnd(ctx)
 	}
 	if !fresh {
 		return nil
@@ -106,8 +96,8 @@ func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
 		decision = l.plan()
 	}
 	l.record.Applied = input.Sequence
-	l.keepReply(reply)
-	return l.proceed(ctx, decision, func() error { return l.answer(ctx, input, reply) })
+	l.responder.keepReply(reply)
+	return l.proceed(ctx, decision, func() error { return l.responder.answer(ctx, input, reply) })
 }
 
 // apply decides what a command leads to, or why it is refused.
@@ -150,55 +140,14 @@ func (l *lane) plan() flow.Decision {
 // keptReplies bounds the replies in a record.
 const keptReplies = 8
 
-func (l *lane) keepReply(reply pipeline.Reply) {
-	l.record.Replies = append(l.record.Replies, reply)
-	if surplus := len(l.record.Replies) - keptReplies; surplus > 0 {
-		l.record.Replies = l.record.Replies[surplus:]
-	}
-}
-
-// answer gives a command's result to whoever waits for it.
-func (l *lane) answer(ctx context.Context, input pipeline.Input, reply pipeline.Reply) error {
-	command := input.Work.Command
-	ended := reply.Time
-	status := pipeline.CommandStatus{
-		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandDone, Verb: command.Verb,
-		Service: command.Service, UID: command.User.UID, Message: reply.Message,
-		Queued: input.Published, Ended: &ended,
-	}
-	if reply.Refused != "" {
-		status.State = pipeline.CommandRefused
-	}
-	if err := l.worker.pipe.FinishCommand(ctx, input.ReplyTo, status, reply); err != nil {
-		return fmt.Errorf("answer command %s to service %d: %w", command.ID, l.service, err)
-	}
-	return nil
-}
-
-// answerFailure tells who waits for a command that it could not be carried out. One that
-// was decided on, and whose document could not be saved, has the answer that it was
-// decided to have.
-func (l *lane) answerFailure(ctx context.Context, input pipeline.Input, cause error) error {
-	command := input.Work.Command
-	if command == nil {
-		return nil
-	}
-	if at := slices.IndexFunc(l.record.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }); at >= 0 {
-		return l.answer(ctx, input, l.record.Replies[at])
-	}
-	return l.answer(ctx, input, pipeline.Reply{
-		Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),
-	})
-}
-
 // proceed sees a decision through: commit, act, and plan again until nothing is
 // left to do.
 func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func() error) error {
 	for {
-		if err := l.commit(ctx, decision, answer != nil); err != nil {
+		if err := l.saver.commit(ctx, decision, answer != nil); err != nil {
 			return err
 		}
-		if err := l.saveEarly(ctx, decision, answer != nil); err != nil {
+		if err := l.saver.saveEarly(ctx, decision, answer != nil); err != nil {
 			return err
 		}
 		if answer != nil {
@@ -212,94 +161,13 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func(
 		if len(decision.Actions) == 0 {
 			return nil
 		}
-		next, err := l.act(ctx, decision.Actions)
+		next, err := l.executor.act(ctx, decision.Actions)
 		if err != nil {
 			return err
 		}
 		if l.record.Deleted {
-			return l.bidFarewell(ctx)
+			return l.saver.bidFarewell(ctx)
 		}
 		decision = next
 	}
-}
-
-// absent meets an input for a service that has no document.
-func (l *lane) absent(ctx context.Context, input pipeline.Input) error {
-	if command := input.Work.Command; command != nil {
-		if l.revision == 0 && time.Since(l.came) < l.worker.config.AwaitDocument {
-			return fmt.Errorf("%s service %d: %w", command.Verb, l.service, errNoDocument)
-		}
-		reply := pipeline.Reply{
-			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedMissing,
-			Message: fmt.Sprintf("service %d does not exist", l.service), Time: time.Now().UTC(),
-		}
-		if err := l.answer(ctx, input, reply); err != nil {
-			return err
-		}
-	}
-	if l.revision != 0 && !l.record.Deleted {
-		return l.noteEnd(ctx)
-	}
-	if event := input.Work.Event; event != nil && event.VM != nil {
-		return l.endLatecomer(ctx, *event.VM)
-	}
-	return l.endLatecomers(ctx, input.Work.Trouble)
-}
-
-// noteEnd commits that a service has ended whose document is gone: a worker may
-// have died between deleting it and noting that, or somebody else deleted it.
-func (l *lane) noteEnd(ctx context.Context) error {
-	if l.revision == 0 || l.record.Deleted {
-		return nil
-	}
-	l.record.Deleted = true
-	return l.bidFarewell(ctx)
-}
-
-// isLatecomer reports whether a VM was created for a service that has ended since: a call
-// that took effect after it had been given up.
-func (l *lane) isLatecomer(vm flow.VM) bool {
-	return l.record.Deleted && flow.IsOrphan(vm, l.service, l.record.State.Service.Owner, l.record.Ended)
-}
-
-// endLatecomer ends the VM that an event told of, if it is one.
-func (l *lane) endLatecomer(ctx context.Context, vm flow.VM) error {
-	if !l.record.Deleted || vm.Key == "" || vm.Ending() {
-		return nil
-	}
-	// The event may be forged, or of another time: oned says whose the VM is, and what for.
-	known, err := l.observe(ctx, l.server().Confirmed(), vm.ID, l.facts)
-	if err != nil || !l.isLatecomer(known) {
-		return err
-	}
-	return l.terminateLatecomer(ctx, vm.ID)
-}
-
-// endLatecomers ends those of the VMs in trouble that are latecomers.
-func (l *lane) endLatecomers(ctx context.Context, trouble []pipeline.Trouble) error {
-	if !l.record.Deleted {
-		return nil
-	}
-	for _, told := range trouble {
-		vm, err := l.observe(ctx, l.server().Confirmed(), told.VM, l.facts)
-		if err != nil {
-			return err
-		}
-		if !l.isLatecomer(vm) {
-			continue
-		}
-		if err := l.terminateLatecomer(ctx, vm.ID); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *lane) terminateLatecomer(ctx context.Context, vm int) error {
-	if found, err := l.readDocument(ctx, l.server().Confirmed()); err != nil || found.exists {
-		l.loaded = false // the tombstone is no longer believed
-		return err
-	}
-	l.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", l.service, "vm", vm)
-	return l.tolerate(vm, l.session().ActOnVM(ctx, "terminate-hard", vm))
 }

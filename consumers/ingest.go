@@ -24,62 +24,62 @@ const (
 
 // learn takes over what the input tells and, where a decision will rest on
 // more, asks oned.
-func (l *lane) learn(ctx context.Context, input pipeline.Input, fresh bool) error {
+func (i *ingester) learn(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work := input.Work
 	switch {
-	case (work.Event != nil || work.Trouble != nil) && l.healingDue():
-		return l.refreshFacts(ctx)
+	case (work.Event != nil || work.Trouble != nil) && i.healingDue():
+		return i.refreshFacts(ctx)
 	case work.Trouble != nil:
-		return l.learnTrouble(ctx, work.Trouble, fresh)
+		return i.learnTrouble(ctx, work.Trouble, fresh)
 	case work.Event != nil:
-		return l.learnEvent(ctx, work.Event, fresh)
+		return i.learnEvent(ctx, work.Event, fresh)
 	case fresh:
 		return nil
 	case work.Command != nil && work.Command.Verb != flow.VerbRecover, work.Measures != nil:
-		if l.read.After(l.came) { // for what was in front of it: new enough
+		if i.read.After(i.came) { // for what was in front of it: new enough
 			return nil
 		}
-		return l.refreshDocument(ctx)
+		return i.refreshDocument(ctx)
 	}
-	if err := l.refreshDocument(ctx); err != nil || !l.exists {
+	if err := i.refreshDocument(ctx); err != nil || !i.exists {
 		return err
 	}
-	return l.refreshFacts(ctx)
+	return i.refreshFacts(ctx)
 }
 
 // healingDue reports whether a decision may end a VM because it is in trouble: whether
 // it still is, is then asked anew.
-func (l *lane) healingDue() bool {
-	due, set := l.record.State.Deadlines[flow.DeadlineHeal]
+func (i *ingester) healingDue() bool {
+	due, set := i.record.State.Deadlines[flow.DeadlineHeal]
 	return set && !due.After(time.Now())
 }
 
 // learnEvent takes over what an event tells. What has just been read from oned
 // is newer than any event.
-func (l *lane) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
+func (i *ingester) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
 	if event.Object == ownedNetwork {
-		return l.learnNetwork(ctx, event.ID)
+		return i.networks.learnNetwork(ctx, event.ID)
 	}
-	if _, known := l.facts[event.ID]; known && fresh {
+	if _, known := i.facts[event.ID]; known && fresh {
 		return nil
 	}
 	switch {
-	case event.VM != nil && event.VM.Service == l.service:
+	case event.VM != nil && event.VM.Service == i.service:
 		vm := *event.VM
 		vm.Host = event.Host
-		return l.learnVM(ctx, vm)
+		return i.learnVM(ctx, vm)
 	case event.Ready != nil:
-		return l.look(ctx, event.ID)
+		return i.look(ctx, event.ID)
 	}
 	return nil
 }
 
 // learnTrouble looks at VMs that are said to be in trouble, unless that is known. What
 // has just been read from oned is newer, and a VM that is gone stays so.
-func (l *lane) learnTrouble(ctx context.Context, trouble []pipeline.Trouble, fresh bool) error {
+func (i *ingester) learnTrouble(ctx context.Context, trouble []pipeline.Trouble, fresh bool) error {
 	var doubtful []int
 	for _, told := range trouble {
-		before, known := l.facts[told.VM]
+		before, known := i.facts[told.VM]
 		if !known || !fresh && !before.Gone() && !isIn(before, told.State, told.LCMState) {
 			doubtful = append(doubtful, told.VM)
 		}
@@ -87,77 +87,77 @@ func (l *lane) learnTrouble(ctx context.Context, trouble []pipeline.Trouble, fre
 	if len(doubtful) == 0 {
 		return nil
 	}
-	return l.look(ctx, doubtful...)
+	return i.look(ctx, doubtful...)
 }
 
 // loadAhead loads the service. What it finds is newer than the events that wait.
-func (l *lane) loadAhead(ctx context.Context) error {
-	if l.loaded {
+func (i *ingester) loadAhead(ctx context.Context) error {
+	if i.loaded {
 		return nil
 	}
-	last, waiting := l.partition.awaited(l)
-	if err := l.load(ctx); err != nil {
+	last, waiting := i.partition.awaited(i.lane)
+	if err := i.load(ctx); err != nil {
 		return err
 	}
-	l.noteLook(waiting, last)
+	i.noteLook(waiting, last)
 	return nil
 }
 
 // look asks oned about VMs, and in the same calls about the other VMs of which
 // events wait: where one host's VMs fail, one look at a service sees them all.
-func (l *lane) look(ctx context.Context, vms ...int) error {
-	last, waiting := l.partition.awaited(l)
+func (i *ingester) look(ctx context.Context, vms ...int) error {
+	last, waiting := i.partition.awaited(i.lane)
 	wanted := map[int]bool{}
 	for _, vm := range vms {
 		wanted[vm] = true
 	}
 	for _, other := range waiting {
-		if _, known := l.facts[other]; known {
+		if _, known := i.facts[other]; known {
 			wanted[other] = true
 		}
 	}
 	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
-		if err := l.lookAt(ctx, l.server().Confirmed(), span, l.facts); err != nil {
+		if err := i.lookAt(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
 			return err
 		}
 	}
-	l.noteLook(waiting, last)
+	i.noteLook(waiting, last)
 	return nil
 }
 
 // noteLook remembers which of the VMs are known, and from when.
-func (l *lane) noteLook(vms []int, last uint64) {
-	l.looked = map[int]uint64{}
+func (i *ingester) noteLook(vms []int, last uint64) {
+	i.looked = map[int]uint64{}
 	for _, vm := range vms {
-		if _, known := l.facts[vm]; known {
-			l.looked[vm] = last
+		if _, known := i.facts[vm]; known {
+			i.looked[vm] = last
 		}
 	}
 }
 
 // isOldNews reports whether the input is about VMs that have been looked at since: it tells
 // nothing, and what was seen has been decided on.
-func (l *lane) isOldNews(input pipeline.Input) bool {
+func (i *ingester) isOldNews(input pipeline.Input) bool {
 	vms := vmsOfNews(input.Work)
-	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > l.looked[vm] })
+	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.looked[vm] })
 }
 
 // lookAt asks oned about VMs whose ids are close together and notes what it
 // says. One that oned does not have is gone.
-func (l *lane) lookAt(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
+func (i *ingester) lookAt(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
 	if len(span) == 1 {
-		_, err := l.observe(ctx, session, span[0], facts)
+		_, err := i.observe(ctx, session, span[0], facts)
 		return err
 	}
 	vms, err := session.VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
 	if err != nil {
-		return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], l.service, err)
+		return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
 	}
 	for _, id := range span {
-		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: l.service}
+		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: i.service}
 	}
 	for _, vm := range vms {
-		if vm.Service == l.service || slices.Contains(span, vm.ID) {
+		if vm.Service == i.service || slices.Contains(span, vm.ID) {
 			facts[vm.ID] = vm
 		}
 	}
@@ -177,12 +177,12 @@ func needsConfirming(span []int, facts flow.Facts) bool {
 //
 // Whose a VM is and what for, only oned is asked: of a VM that is not known yet, once. One
 // that turns out to be somebody else's is passed over from then on.
-func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
-	before, known := l.facts[vm.ID]
+func (i *ingester) learnVM(ctx context.Context, vm flow.VM) error {
+	before, known := i.facts[vm.ID]
 	if !known {
-		return l.look(ctx, vm.ID)
+		return i.look(ctx, vm.ID)
 	}
-	if !before.Gone() && !l.record.State.Service.Owns(before) {
+	if !before.Gone() && !i.record.State.Service.Owns(before) {
 		return nil
 	}
 	vm.Name, vm.Owner, vm.Service, vm.Role, vm.Key = before.Name, before.Owner, before.Service, before.Role, before.Key
@@ -191,9 +191,9 @@ func (l *lane) learnVM(ctx context.Context, vm flow.VM) error {
 		return nil
 	}
 	if vm.Troubled() || vm.Gone() || stepBack {
-		return l.look(ctx, vm.ID)
+		return i.look(ctx, vm.ID)
 	}
-	l.facts[vm.ID] = vm
+	i.facts[vm.ID] = vm
 	return nil
 }
 
@@ -202,13 +202,13 @@ func isIn(vm flow.VM, state flow.VMState, lcmState flow.LCMState) bool {
 }
 
 // observe asks oned for one VM and notes it. A VM that oned does not have is gone.
-func (l *lane) observe(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (flow.VM, error) {
+func (i *ingester) observe(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (flow.VM, error) {
 	vm, err := session.VM(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		vm, err = flow.VM{ID: id, State: flow.VMDone, Service: l.service}, nil
+		vm, err = flow.VM{ID: id, State: flow.VMDone, Service: i.service}, nil
 	}
 	if err != nil {
-		return flow.VM{}, fmt.Errorf("look at VM %d of service %d: %w", id, l.service, err)
+		return flow.VM{}, fmt.Errorf("look at VM %d of service %d: %w", id, i.service, err)
 	}
 	facts[id] = vm
 	return vm, nil
@@ -216,59 +216,59 @@ func (l *lane) observe(ctx context.Context, session *opennebula.Session, id int,
 
 // refreshFacts asks oned for all VMs that matter to the service. Where the answer would
 // end or shrink something, the leader is asked to confirm it.
-func (l *lane) refreshFacts(ctx context.Context) error {
-	ids := l.relevantVMs()
+func (i *ingester) refreshFacts(ctx context.Context) error {
+	ids := i.relevantVMs()
 	facts := make(flow.Facts, len(ids))
 	for _, span := range spans(ids) {
-		session, confirmed := l.server(), needsConfirming(span, l.facts)
+		session, confirmed := i.actor.server(), needsConfirming(span, i.facts)
 		if confirmed { // it did before
 			session = session.Confirmed()
 		}
-		err := l.lookAt(ctx, session, span, facts)
+		err := i.lookAt(ctx, session, span, facts)
 		if err == nil && !confirmed && needsConfirming(span, facts) {
-			err = l.lookAt(ctx, session.Confirmed(), span, facts)
+			err = i.lookAt(ctx, session.Confirmed(), span, facts)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	l.facts = facts
-	if err := l.inspect(ctx); err != nil {
+	i.facts = facts
+	if err := i.inspect(ctx); err != nil {
 		return err
 	}
-	return l.refreshNetworks(ctx)
+	return i.networks.refreshNetworks(ctx)
 }
 
 // inspect reads the whole of VMs that do not move, as far as something depends on it.
 // What is done about one that is overdue is decided on what the zone's leader says.
-func (l *lane) inspect(ctx context.Context) error {
-	for _, wanted := range flow.Inspections(l.record.State, l.facts, time.Now(), l.worker.config.Settings) {
-		session := l.server()
+func (i *ingester) inspect(ctx context.Context) error {
+	for _, wanted := range flow.Inspections(i.record.State, i.facts, time.Now(), i.worker.config.Settings) {
+		session := i.actor.server()
 		if wanted.Overdue {
 			session = session.Confirmed()
 		}
 		tree, err := session.VMTree(ctx, wanted.VM)
 		if err != nil && opennebula.Temporary(err) {
-			return fmt.Errorf("look closer at VM %d of service %d: %w", wanted.VM, l.service, err)
+			return fmt.Errorf("look closer at VM %d of service %d: %w", wanted.VM, i.service, err)
 		}
-		vm := l.facts[wanted.VM]
+		vm := i.facts[wanted.VM]
 		if vm.Seen = flow.Inspect(vm, tree); err != nil {
 			vm.Seen = &flow.Inspection{} // it cannot be read, and is judged by what is known
 		}
-		l.facts[wanted.VM] = vm
+		i.facts[wanted.VM] = vm
 	}
 	return nil
 }
 
 // relevantVMs are the nodes, and the VMs that something was asked of, ascending.
-func (l *lane) relevantVMs() []int {
+func (i *ingester) relevantVMs() []int {
 	ids := map[int]bool{}
-	for _, role := range l.record.State.Service.Body.Roles {
+	for _, role := range i.record.State.Service.Body.Roles {
 		for _, node := range role.Nodes {
 			ids[node.DeployID] = true
 		}
 	}
-	for id := range l.record.State.Asked {
+	for id := range i.record.State.Asked {
 		ids[id] = true
 	}
 	return slices.Sorted(maps.Keys(ids))
@@ -286,59 +286,4 @@ func spans(ids []int) [][]int {
 		out = append(out, []int{id})
 	}
 	return out
-}
-
-// find looks for the VM of an intent among those created since it was decided on.
-// What an earlier look went through is not read again: oned numbers VMs in the
-// order in which it makes them.
-func (l *lane) find(ctx context.Context, intent flow.Intent) (bool, error) {
-	look := search{at: time.Now(), floor: l.floor(intent.Key), keys: map[string]bool{}}
-	if look.next = look.floor; l.searched.covers(look.floor) {
-		look.floor, look.next, look.keys = l.searched.floor, l.searched.next, l.searched.keys
-	}
-	vms, err := l.server().Confirmed().VMs(ctx, allUsers, look.next, -1, anyState)
-	if err != nil {
-		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, l.service, err)
-	}
-	for _, vm := range vms {
-		look.next = max(look.next, vm.ID+1)
-		if vm.Service == l.service && vm.Key != "" {
-			l.facts[vm.ID] = vm
-			look.keys[vm.Key] = true
-		}
-	}
-	l.searched = look
-	return look.keys[intent.Key], nil
-}
-
-// search is what was looked through for the VMs of a service's intents: all VMs
-// from floor up to before next.
-type search struct {
-	at          time.Time
-	floor, next int
-	keys        map[string]bool // what was found
-}
-
-// covers reports whether all VMs from the floor on are part of the search so far.
-func (s search) covers(floor int) bool { return s.keys != nil && s.floor <= floor }
-
-// trustSearch is for how long a search answers for all intents of a service that
-// has been taken over: each on its own would read the same VMs again and again.
-const trustSearch = 500 * time.Millisecond
-
-// searchedInVain reports whether the intent's VM was among those that were looked
-// through just now, and was not there.
-func (l *lane) searchedInVain(key string) bool {
-	return time.Since(l.searched.at) < trustSearch && l.searched.covers(l.floor(key)) && !l.searched.keys[key]
-}
-
-// floor is the VM id from which on an intent's VM is to be found; the record
-// knows it, the plan that made the intent did not.
-func (l *lane) floor(key string) int {
-	for _, intent := range l.record.State.Intents {
-		if intent.Key == key {
-			return intent.Floor
-		}
-	}
-	return 0
 }

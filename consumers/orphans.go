@@ -1,0 +1,91 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// absent meets an input for a service that has no document.
+func (o *orphans) absent(ctx context.Context, input pipeline.Input) error {
+	if command := input.Work.Command; command != nil {
+		if o.revision == 0 && time.Since(o.came) < o.worker.config.AwaitDocument {
+			return fmt.Errorf("%s service %d: %w", command.Verb, o.service, errNoDocument)
+		}
+		reply := pipeline.Reply{
+			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedMissing,
+			Message: fmt.Sprintf("service %d does not exist", o.service), Time: time.Now().UTC(),
+		}
+		if err := o.responder.answer(ctx, input, reply); err != nil {
+			return err
+		}
+	}
+	if o.revision != 0 && !o.record.Deleted {
+		return o.noteEnd(ctx)
+	}
+	if event := input.Work.Event; event != nil && event.VM != nil {
+		return o.endLatecomer(ctx, *event.VM)
+	}
+	return o.endLatecomers(ctx, input.Work.Trouble)
+}
+
+// noteEnd commits that a service has ended whose document is gone: a worker may
+// have died between deleting it and noting that, or somebody else deleted it.
+func (o *orphans) noteEnd(ctx context.Context) error {
+	if o.revision == 0 || o.record.Deleted {
+		return nil
+	}
+	o.record.Deleted = true
+	return o.saver.bidFarewell(ctx)
+}
+
+// isLatecomer reports whether a VM was created for a service that has ended since: a call
+// that took effect after it had been given up.
+func (o *orphans) isLatecomer(vm flow.VM) bool {
+	return o.record.Deleted && flow.IsOrphan(vm, o.service, o.record.State.Service.Owner, o.record.Ended)
+}
+
+// endLatecomer ends the VM that an event told of, if it is one.
+func (o *orphans) endLatecomer(ctx context.Context, vm flow.VM) error {
+	if !o.record.Deleted || vm.Key == "" || vm.Ending() {
+		return nil
+	}
+	// The event may be forged, or of another time: oned says whose the VM is, and what for.
+	known, err := o.ingester.observe(ctx, o.actor.server().Confirmed(), vm.ID, o.facts)
+	if err != nil || !o.isLatecomer(known) {
+		return err
+	}
+	return o.terminateLatecomer(ctx, vm.ID)
+}
+
+// endLatecomers ends those of the VMs in trouble that are latecomers.
+func (o *orphans) endLatecomers(ctx context.Context, trouble []pipeline.Trouble) error {
+	if !o.record.Deleted {
+		return nil
+	}
+	for _, told := range trouble {
+		vm, err := o.ingester.observe(ctx, o.actor.server().Confirmed(), told.VM, o.facts)
+		if err != nil {
+			return err
+		}
+		if !o.isLatecomer(vm) {
+			continue
+		}
+		if err := o.terminateLatecomer(ctx, vm.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *orphans) terminateLatecomer(ctx context.Context, vm int) error {
+	if found, err := o.ingester.readDocument(ctx, o.actor.server().Confirmed()); err != nil || found.exists {
+		o.loaded = false // the tombstone is no longer believed
+		return err
+	}
+	o.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", o.service, "vm", vm)
+	return o.executor.tolerate(vm, o.actor.session().ActOnVM(ctx, "terminate-hard", vm))
+}

@@ -1,0 +1,105 @@
+package consumers
+
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// steps are the parts of a service loop, each with what only it has to know. They
+// share what is known of the service, and call each other through the loop.
+type steps struct {
+	slot      *slot
+	ingester  *ingester
+	finder    *finder
+	actor     *actor
+	executor  *executor
+	networks  *networks
+	routers   *routers
+	saver     *saver
+	responder *responder
+	orphans   *orphans
+}
+
+func newLane(w *Worker, p *partition, service int) *lane {
+	l := &lane{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
+	l.steps = steps{
+		slot:      &slot{lane: l},
+		ingester:  &ingester{lane: l},
+		finder:    &finder{lane: l},
+		actor:     &actor{lane: l},
+		executor:  &executor{lane: l},
+		networks:  &networks{lane: l},
+		routers:   &routers{lane: l},
+		saver:     &saver{lane: l},
+		responder: &responder{lane: l},
+		orphans:   &orphans{lane: l},
+	}
+	return l
+}
+
+// slot is the loop's place among those that may work at once.
+type slot struct {
+	*lane
+	// placed reports whether the loop has one of the places of those that work, and calling
+	// whether it makes one of the calls that may be made at once.
+	placed, calling bool
+}
+
+// ingester takes up how things are: the record, the document, events, and what oned says.
+type ingester struct {
+	*lane
+	// read is when the document was asked for last.
+	read time.Time
+	// looked are the VMs that were looked at while events about them waited, with
+	// the sequence up to which those are old.
+	looked map[int]uint64
+	// strangers are the nodes that oned's leader said are not the service's, when strangersOf
+	// owned it.
+	strangers   []int
+	strangersOf int
+}
+
+// finder looks for VMs that an earlier call may have made.
+type finder struct {
+	*lane
+	searched search // the last look
+}
+
+// actor is as whom calls are made.
+type actor struct {
+	*lane
+	// acts is as whom calls are made for the owner actsFor.
+	acts     string
+	actsFor  flow.Identity
+	regroups bool // what is made is given to the service's group afterwards
+}
+
+// executor makes the calls that were decided on.
+type executor struct{ *lane }
+
+// networks makes, finds, observes and deletes the service's own virtual networks.
+type networks struct{ *lane }
+
+// routers makes, finds and deletes virtual routers.
+type routers struct{ *lane }
+
+// saver makes decisions durable, and brings them outside: into the document, the
+// history and the timers.
+type saver struct {
+	*lane
+	// confirmed is when the revision was last known to be the newest.
+	confirmed time.Time
+	// told is the state whose networks and routers the history has.
+	told flow.State
+	// open are the inputs that are handled but whose outcome is not flushed.
+	open []uint64
+	// dirtyTimers are the timers that differ from what NATS was last told.
+	dirtyTimers map[string]bool
+}
+
+// responder answers commands.
+type responder struct{ *lane }
+
+// orphans ends what came after its service had ended, or for one that is gone.
+type orphans struct{ *lane }
