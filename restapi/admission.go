@@ -7,16 +7,18 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/flowjet/flowjet/restapi/internal/limit"
 )
 
 // admission bounds what users ask for at once and in a second.
 type admission struct {
-	throttle *throttle
+	limits   Limits
+	throttle *limit.Throttle
 	rates    atomic.Pointer[rates]
 	// working, receiving and streams are the slots of requests that are worked on, of
 	// bodies that are received, and of clients that follow events.
-	working, receiving, streams *slots
-	maxBody                     int64
+	working, receiving, streams *limit.Slots
 }
 
 // rates are requests a second and user.
@@ -24,9 +26,9 @@ type rates struct{ reads, changes float64 }
 
 func newAdmission(limits Limits) *admission {
 	a := &admission{
-		throttle: newThrottle(limits.Verdicts), maxBody: limits.Body,
-		working: newSlots(limits.Requests, 0), receiving: newSlots(limits.Receiving, 0),
-		streams: newSlots(limits.Streams, limits.StreamsOfUser),
+		limits: limits, throttle: limit.NewThrottle(limits.Verdicts),
+		working: limit.NewSlots(limits.Requests, 0), receiving: limit.NewSlots(limits.Receiving, 0),
+		streams: limit.NewSlots(limits.Streams, limits.StreamsOfUser),
 	}
 	a.rates.Store(&rates{limits.Reads, limits.Changes})
 	return a
@@ -34,12 +36,16 @@ func newAdmission(limits Limits) *admission {
 
 // rate takes one request from what the user may send a second.
 func (a *admission) rate(who caller, method string) error {
-	key := bucketKey{who.Identity.UID, method != http.MethodGet}
+	key := limit.Key{UID: who.Identity.UID, Changes: method != http.MethodGet}
 	rates := a.rates.Load()
-	if key.changes {
-		return a.throttle.admit(key, rates.changes)
+	rate := rates.reads
+	if key.Changes {
+		rate = rates.changes
 	}
-	return a.throttle.admit(key, rates.reads)
+	if wait, ok := a.throttle.Take(key, rate); !ok {
+		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; ask again in a moment", rate)}
+	}
+	return nil
 }
 
 // admit gives a request a slot among those that are worked on. Its body is read before,
@@ -48,7 +54,7 @@ func (a *admission) admit(w http.ResponseWriter, r *http.Request, uid int) (rele
 	if err := a.receive(w, r, uid); err != nil {
 		return nil, err
 	}
-	release, ok := a.working.take(uid)
+	release, ok := a.working.Take(uid)
 	if !ok {
 		return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being worked on already, of yours or of all users; try again"}
 	}
@@ -60,22 +66,22 @@ func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) err
 	if r.ContentLength == 0 {
 		return nil
 	}
-	release, ok := a.receiving.take(uid)
+	release, ok := a.receiving.Take(uid)
 	if !ok {
 		return &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being received already, of yours or of all users; try again"}
 	}
 	defer release()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.Body))
 	r.Body = &received{Reader: bytes.NewReader(body), err: err}
 	return nil
 }
 
 // admitFollower gives a client a slot among those that follow events.
 func (a *admission) admitFollower(uid int) (release func(), err error) {
-	release, ok := a.streams.take(uid)
+	release, ok := a.streams.Take(uid)
 	if !ok {
 		return nil, &busyError{http.StatusTooManyRequests, 5 * time.Second,
-			fmt.Sprintf("too many clients follow events already: at most %d do, and %d of one user", a.streams.most, a.streams.mostOfUser)}
+			fmt.Sprintf("too many clients follow events already: at most %d do, and %d of one user", a.limits.Streams, a.limits.StreamsOfUser)}
 	}
 	return release, nil
 }

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -49,7 +50,7 @@ func (a answer) write(w http.ResponseWriter) {
 		w.WriteHeader(a.status)
 		return
 	}
-	header.Set("Content-Type", orDefault(a.contentType, textType))
+	header.Set("Content-Type", cmp.Or(a.contentType, textType))
 	w.WriteHeader(a.status)
 	// An error here means that the client has gone.
 	_, _ = w.Write(a.body)

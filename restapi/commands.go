@@ -59,11 +59,11 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 	if err != nil {
 		return answer{}, submitError(command, err)
 	}
-	return r.outcome(verb, reply)
+	return outcome(r, verb, reply)
 }
 
 // outcome turns a worker's reply into an answer.
-func (r *request) outcome(verb flow.Verb, reply pipeline.Reply) (answer, error) {
+func outcome(r *request, verb flow.Verb, reply pipeline.Reply) (answer, error) {
 	switch {
 	case reply.Refused == "":
 		return done, nil
@@ -109,11 +109,6 @@ func (c *commands) enqueue(ctx context.Context, r *request, service int, verb fl
 		return submitError(command, err)
 	}
 	return nil
-}
-
-// newCommand returns a command of the request's caller.
-func (r *request) newCommand(service int, verb flow.Verb) flow.Command {
-	return flow.Command{ID: r.keyed.commandID(), Verb: verb, Service: service, User: r.caller.Identity}
 }
 
 // available returns an error while NATS is known to be unreachable, which spares

@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/restapi/internal/certificate"
 )
 
 // Config configures the API. The zero value works.
@@ -76,24 +78,24 @@ type Limits struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Listen = orDefault(c.Listen, "127.0.0.1:2474")
-	c.CredentialTTL = orDefault(c.CredentialTTL, 30*time.Second)
-	c.ReplyWait = orDefault(c.ReplyWait, 5*time.Second)
-	c.Version = orDefault(c.Version, "unknown")
-	c.ActionNumber = orDefault(c.ActionNumber, 1)
-	c.ActionPeriod = orDefault(c.ActionPeriod, time.Minute)
-	c.Limits.Body = orDefault(c.Limits.Body, 1<<20)
-	c.Limits.Requests = orDefault(c.Limits.Requests, 512)
-	c.Limits.Reads = orDefault(c.Limits.Reads, 5000)
-	c.Limits.Changes = orDefault(c.Limits.Changes, 200)
-	c.Limits.Queued = orDefault(c.Limits.Queued, 2000)
-	c.Limits.QueuedOfUser = orDefault(c.Limits.QueuedOfUser, 500)
-	c.Limits.HeaderTimeout = orDefault(c.Limits.HeaderTimeout, 5*time.Second)
-	c.Limits.RequestTimeout = orDefault(c.Limits.RequestTimeout, 30*time.Second)
-	c.Limits.Receiving = orDefault(c.Limits.Receiving, 256)
-	c.Limits.Streams = orDefault(c.Limits.Streams, 200)
-	c.Limits.StreamsOfUser = orDefault(c.Limits.StreamsOfUser, 20)
-	c.Limits.Verdicts = orDefault(c.Limits.Verdicts, 10_000)
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:2474")
+	c.CredentialTTL = cmp.Or(c.CredentialTTL, 30*time.Second)
+	c.ReplyWait = cmp.Or(c.ReplyWait, 5*time.Second)
+	c.Version = cmp.Or(c.Version, "unknown")
+	c.ActionNumber = cmp.Or(c.ActionNumber, 1)
+	c.ActionPeriod = cmp.Or(c.ActionPeriod, time.Minute)
+	c.Limits.Body = cmp.Or(c.Limits.Body, 1<<20)
+	c.Limits.Requests = cmp.Or(c.Limits.Requests, 512)
+	c.Limits.Reads = cmp.Or(c.Limits.Reads, 5000)
+	c.Limits.Changes = cmp.Or(c.Limits.Changes, 200)
+	c.Limits.Queued = cmp.Or(c.Limits.Queued, 2000)
+	c.Limits.QueuedOfUser = cmp.Or(c.Limits.QueuedOfUser, 500)
+	c.Limits.HeaderTimeout = cmp.Or(c.Limits.HeaderTimeout, 5*time.Second)
+	c.Limits.RequestTimeout = cmp.Or(c.Limits.RequestTimeout, 30*time.Second)
+	c.Limits.Receiving = cmp.Or(c.Limits.Receiving, 256)
+	c.Limits.Streams = cmp.Or(c.Limits.Streams, 200)
+	c.Limits.StreamsOfUser = cmp.Or(c.Limits.StreamsOfUser, 20)
+	c.Limits.Verdicts = cmp.Or(c.Limits.Verdicts, 10_000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -112,22 +114,14 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func orDefault[T comparable](value, fallback T) T {
-	var zero T
-	if value == zero {
-		return fallback
-	}
-	return value
-}
-
 // tlsConfig reads the certificate, if there is to be TLS.
 func (c Config) tlsConfig() (*tls.Config, error) {
 	if c.CertificateFile == "" && c.KeyFile == "" {
 		return nil, nil
 	}
-	read, err := readCertificate(c.CertificateFile, c.KeyFile, c.Logger)
+	read, err := certificate.Read(c.CertificateFile, c.KeyFile, c.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: read.get}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: read.Get}, nil
 }

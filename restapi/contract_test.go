@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ func (r *replay) path(recorded string) string {
 	if parts == nil {
 		return recorded
 	}
-	return parts[1] + orDefault(r.documents[parts[2]], unknownID) + parts[3]
+	return parts[1] + cmp.Or(r.documents[parts[2]], unknownID) + parts[3]
 }
 
 // send makes a recorded call.

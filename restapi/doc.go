@@ -1,5 +1,24 @@
 // Package restapi is the HTTP side of Flowjet: OneFlow's API for the clients
-// that exist, and Flowjet's own under /flowjet/v1.
+// that exist, and Flowjet's own below /flowjet/v1, with the live page.
+//
+// The way of a request:
+//
+//	Server         listens, starts and stops                            server.go, routes.go
+//	middleware     logs, counts, traces, recovers from panics           middleware.go, trace.go, metrics.go
+//	dispatcher     turns an endpoint into a handler:                    dispatch.go
+//	  authenticator  has oned check the credentials, remembers verdicts auth.go
+//	  admission      bounds the user's rate, bodies and slots           admission.go, internal/limit
+//	  idempotency    carries a request with a key out once              idempotency.go, reservations.go
+//	request        is read: documents, attributes, actions              request.go, access.go, params.go
+//	endpoints      of services, service templates and VMs' actions      services.go, templates.go, vm_actions.go
+//	  locks          serialize direct changes with If-Match             locks.go
+//	  ownership      gives a service with its VMs to another user       ownership.go
+//	  commands       queue what changes a service for its worker,       commands.go, backlog.go
+//	                 and turn the worker's reply into an answer
+//	  planner        answers dry runs instead                           plan.go, internal/dryrun
+//	answer         is written; an error with its status                 answers.go, documents.go, errors.go
+//
+// Flowjet's own views need no command: events.go, health.go, work.go, why.go.
 //
 // Safety: everything is asked of oned as the calling user, so oned's
 // permissions and ACLs decide; a change of a service needs MANAGE on its
@@ -7,5 +26,5 @@
 // and carries no secret. Secrets are checked with oned and kept nowhere, not
 // even in the cache of verdicts. A handler that panics answers 500 and is
 // counted. Liveness: a request ends in bounded time; a command that is queued
-// will be carried out even if its client has gone, and can be asked after.
+// will be carried out even if its client has gone, and its outcome can be read.
 package restapi

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/flowjet/flowjet/restapi/internal/dryrun"
 )
 
 // planned is a plan in a few words a step.
@@ -13,7 +15,7 @@ func (w *world) planned(r reply) string {
 	if r.status != 200 || r.header.Get("Content-Type") != jsonType {
 		w.t.Fatalf("got %d %s", r.status, r.body)
 	}
-	var view planView
+	var view dryrun.View
 	w.must(json.Unmarshal([]byte(r.body), &view))
 	var steps []string
 	for _, step := range view.Steps {

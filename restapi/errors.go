@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -24,6 +26,18 @@ func (e *statusError) Error() string { return e.message }
 func badRequest(format string, arguments ...any) error {
 	return &statusError{http.StatusBadRequest, fmt.Sprintf(format, arguments...)}
 }
+
+// busyError asks the client to come again.
+type busyError struct {
+	status  int
+	after   time.Duration
+	message string
+}
+
+func (e *busyError) Error() string { return e.message }
+
+// seconds is Retry-After's, at least one.
+func (e *busyError) seconds() int { return max(1, int(math.Ceil(e.after.Seconds()))) }
 
 // queueError is a failure of JetStream to store or return something.
 type queueError struct{ err error }
@@ -63,12 +77,6 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 func repeatable(err error) bool {
 	var pending *pendingError
 	return !errors.As(err, &pending) && !opennebula.Ambiguous(err)
-}
-
-// asRefusal is a worker's refusal in err, if there is one.
-func asRefusal(err error) (*flow.Refusal, bool) {
-	var refusal *flow.Refusal
-	return refusal, errors.As(err, &refusal)
 }
 
 // statusOf maps errors to statuses as OneFlow does.

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,7 +113,7 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 			return 0, 0, err
 		}
 	}
-	text := orDefault(f.Header.Get("Last-Event-ID"), query.Get("since"))
+	text := cmp.Or(f.Header.Get("Last-Event-ID"), query.Get("since"))
 	if text == "" {
 		after, err = f.queue.LastTransitionSequence(ctx)
 		return service, after, asQueueError(err)

@@ -88,7 +88,7 @@ func (s *idempotency) once(serve endpoint) endpoint {
 		if key == "" || r.Method == http.MethodGet || r.dryRun() {
 			return serve(ctx, r)
 		}
-		digest, err := r.digest(key)
+		digest, err := digestOf(r, key)
 		if err != nil {
 			return answer{}, err
 		}
@@ -119,8 +119,8 @@ func keyName(who caller, key string) string {
 	return "key-" + hex.EncodeToString(sum[:])
 }
 
-// digest stands for all that makes the request, which it reads.
-func (r *request) digest(key string) (string, error) {
+// digestOf returns a hash of all that makes up a request.
+func digestOf(r *request, key string) (string, error) {
 	if len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", badRequest("Idempotency-Key must be 1 to %d printable ASCII characters without blanks", maxKey)
 	}
@@ -173,7 +173,7 @@ func (s *idempotency) carryOut(ctx context.Context, r *request, serve endpoint) 
 		return answer{}, &queueError{err}
 	}
 	if ended && verb != flow.VerbDeploy {
-		return r.outcome(verb, result)
+		return outcome(r, verb, result)
 	}
 	reply, err := serve(ctx, r)
 	if err != nil && r.Method == http.MethodDelete && statusOf(err) == http.StatusNotFound {

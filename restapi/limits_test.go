@@ -2,10 +2,8 @@ package restapi
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -20,7 +18,7 @@ import (
 func TestAUsersRateIsBounded(t *testing.T) {
 	s, _ := fakeServer(t, Config{Limits: Limits{Reads: 1, Changes: 0.5}}, &fakeQueue{err: pipeline.ErrNotFound})
 	now := time.Unix(1_800_000_000, 0)
-	s.admission.throttle.now = func() time.Time { return now }
+	s.admission.throttle.Now = func() time.Time { return now }
 	get := func() int { return ask(s, "GET", "/flowjet/v1/commands/x", "").Code }
 	if a, b, c := get(), get(), get(); a != 404 || b != 404 || c != 429 {
 		t.Errorf("got %d %d %d", a, b, c)
@@ -35,18 +33,6 @@ func TestAUsersRateIsBounded(t *testing.T) {
 	now = now.Add(time.Second)
 	if a, b := get(), get(); a != 404 || b != 429 {
 		t.Errorf("a second later: %d %d", a, b)
-	}
-}
-
-func TestTheThrottleIsBounded(t *testing.T) {
-	limit := newThrottle(10)
-	for uid := range 100 {
-		if err := limit.admit(bucketKey{uid: uid}, 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(limit.buckets) > 10 {
-		t.Errorf("%d buckets", len(limit.buckets))
 	}
 }
 
@@ -126,48 +112,6 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestACertificateIsReadAnew(t *testing.T) {
-	certificateFile, keyFile, _ := selfSigned(t)
-	read, err := readCertificate(certificateFile, keyFile, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	read.now = func() time.Time { return now }
-	current := func() *tls.Certificate {
-		now = now.Add(certificateLook)
-		c, err := read.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	first := current()
-	if current() != first {
-		t.Error("it was read although nothing changed")
-	}
-	write := func(path, content string) {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(certificateFile, "half a certificate")
-	if current() != first {
-		t.Error("a broken certificate was taken")
-	}
-	newCertificate, newKey, _ := selfSigned(t)
-	for from, to := range map[string]string{newCertificate: certificateFile, newKey: keyFile} {
-		text, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(to, string(text)+"\n")
-	}
-	if current() == first {
-		t.Error("the new certificate was not taken")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/restapi/internal/dryrun"
 )
 
 type openAPIDocument struct {
@@ -131,7 +132,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 	if err := json.Unmarshal(shown.body, &outer); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]any{"Health": healthView{}, "Work": workView{}, "Plan": planView{}, "DocumentBody": outer.Document} {
+	for name, value := range map[string]any{"Health": healthView{}, "Work": workView{}, "Plan": dryrun.View{}, "DocumentBody": outer.Document} {
 		text, err := json.Marshal(value)
 		if err != nil {
 			t.Fatal(err)

@@ -65,7 +65,11 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 			return fmt.Errorf("move %s: %w", each.name, err)
 		}
 	}
-	o.wake(ctx, service.ID, "its owner was changed")
+	const reason = "its owner was changed"
+	if _, err := o.commands.queue.PublishWork(ctx, pipeline.Work{Service: service.ID, Reason: reason}, ""); err != nil {
+		// The next reconciliation finds the change.
+		o.logger.Warn("a service could not be woken", "service", service.ID, "reason", reason, "error", err)
+	}
 	return nil
 }
 
@@ -112,13 +116,6 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 		return submitError(command, err)
 	}
 	return nil
-}
-
-// wake has the service's worker reconcile it. If the message gets lost, the next reconciliation finds the change.
-func (o *ownership) wake(ctx context.Context, service int, reason string) {
-	if _, err := o.commands.queue.PublishWork(ctx, pipeline.Work{Service: service, Reason: reason}, ""); err != nil {
-		o.logger.Warn("a service could not be woken", "service", service, "reason", reason, "error", err)
-	}
 }
 
 // putBack undoes in reverse order, even if the client has gone.

@@ -22,12 +22,12 @@ const (
 
 // cloneVMTemplates copies each VM template once and points the roles to the
 // copies. It returns the functions that undo it.
-func (r *request) cloneVMTemplates(ctx context.Context, body *flow.Body, name string, far reach) ([]func(context.Context) error, error) {
+func cloneVMTemplates(ctx context.Context, r *request, body *flow.Body, name string, far reach) ([]func(context.Context) error, error) {
 	if far == reachNone {
 		return nil, nil
 	}
 	images := far == reachAll
-	before, err := r.copiedBefore(ctx)
+	before, err := copiedBefore(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ const clocksApart = time.Minute
 // copiedBefore returns the caller's VM templates, by name, that an earlier attempt at
 // this request may have made: an owner has a name only once, so that oned would
 // refuse a copy of that name now.
-func (r *request) copiedBefore(ctx context.Context) (map[string]int, error) {
+func copiedBefore(ctx context.Context, r *request) (map[string]int, error) {
 	if !r.keyed.repeated() {
 		return nil, nil
 	}

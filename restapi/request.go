@@ -44,6 +44,11 @@ func (r *request) id(what string) (int, error) {
 	return int(id), nil
 }
 
+// newCommand returns a command of the request's caller.
+func (r *request) newCommand(service int, verb flow.Verb) flow.Command {
+	return flow.Command{ID: r.keyed.commandID(), Verb: verb, Service: service, User: r.caller.Identity}
+}
+
 // body reads the request's body, within the limit.
 func (r *request) body() ([]byte, error) {
 	text, err := io.ReadAll(r.Body)
@@ -74,17 +79,13 @@ func readAttributes(what string, text []byte) (attributes, error) {
 		return nil, err
 	}
 	var read attributes
-	if err := json.Unmarshal(text, &read); err != nil || read == nil {
-		return nil, badRequest("%s must be a JSON object%s", what, because(err))
+	if err := json.Unmarshal(text, &read); err != nil {
+		return nil, badRequest("%s must be a JSON object: %v", what, err)
+	}
+	if read == nil {
+		return nil, badRequest("%s must be a JSON object", what)
 	}
 	return read, nil
-}
-
-func because(err error) string {
-	if err == nil {
-		return ""
-	}
-	return ": " + err.Error()
 }
 
 // action is {"action": {"perform": P, "params": {...}}}.

@@ -2,26 +2,19 @@ package restapi
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testcert"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -212,7 +205,7 @@ func TestLimits(t *testing.T) {
 
 func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 	s, _ := fakeServer(t, Config{Limits: Limits{Requests: 1}}, &fakeQueue{err: pipeline.ErrNotFound})
-	release, _ := s.admission.working.take(1)
+	release, _ := s.admission.working.Take(1)
 	if w := ask(s, "GET", "/flowjet/v1/commands/x", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
@@ -312,7 +305,7 @@ func TestTLS(t *testing.T) {
 	if _, err := newServer(Config{CertificateFile: "/nowhere/cert.pem"}, &fakeQueue{}, &fakeOned{}, testBox); err == nil || !strings.Contains(err.Error(), "/nowhere/cert.pem") {
 		t.Errorf("got %v", err)
 	}
-	certificate, key, pool := selfSigned(t)
+	certificate, key, pool := testcert.SelfSigned(t)
 	s, _ := fakeServer(t, Config{Listen: "127.0.0.1:0", CertificateFile: certificate, KeyFile: key}, &fakeQueue{})
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -336,29 +329,3 @@ func TestTLS(t *testing.T) {
 }
 
 // selfSigned writes a certificate for flowjet.test and its key.
-func selfSigned(t *testing.T) (certificate, key string, pool *x509.CertPool) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"flowjet.test"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, content []byte) string {
-		path := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", encoded), pool
-}

@@ -57,7 +57,7 @@ func (s *services) scale(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	arguments, err := r.scaleArguments(body)
+	arguments, err := scaleArguments(r, body)
 	if err != nil {
 		return answer{}, err
 	}
@@ -69,7 +69,7 @@ func (s *services) scale(ctx context.Context, r *request) (answer, error) {
 }
 
 // scaleArguments reads what is scaled how far. OneFlow knows no role of no name.
-func (r *request) scaleArguments(body attributes) (flow.ScaleArguments, error) {
+func scaleArguments(r *request, body attributes) (flow.ScaleArguments, error) {
 	role, roleErr := body.text("role_name")
 	cardinality, cardinalityErr := body.whole("cardinality")
 	force, forceErr := body.flag("force")
@@ -89,11 +89,16 @@ func (r *request) scaleArguments(body attributes) (flow.ScaleArguments, error) {
 
 func (s *services) actions() map[string]documentAction {
 	actions := map[string]documentAction{
-		"recover": s.recoverService, release: s.releaseService,
+		"recover": s.recover,
+		release: func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
+			return s.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{})
+		},
 		"rename": s.locks.alone(rename), "chmod": s.locks.alone(chmod), "chown": s.locks.alone(s.ownership.chown), "chgrp": s.locks.alone(s.ownership.chgrp),
 	}
 	for _, perform := range vmActionNames {
-		actions[perform] = s.vms.scheduleOnService(perform)
+		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
+			return s.vms.schedule(ctx, r, service, perform, params, nil)
+		}
 	}
 	return actions
 }
@@ -128,7 +133,7 @@ func (s *services) act(ctx context.Context, r *request) (answer, error) {
 	return reply, err
 }
 
-func (s *services) recoverService(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+func (s *services) recover(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
 	remove, err := params.flag("delete")
 	if err != nil {
 		return answer{}, err
@@ -139,7 +144,7 @@ func (s *services) recoverService(ctx context.Context, r *request, document open
 // update replaces the service's template, or with {"append": true,
 // "template": T} sets the attributes of T, an object or a text of one.
 func (s *services) update(ctx context.Context, r *request) (answer, error) {
-	arguments, err := r.updateArguments()
+	arguments, err := updateArguments(r)
 	if err != nil {
 		return answer{}, err
 	}
@@ -150,7 +155,7 @@ func (s *services) update(ctx context.Context, r *request) (answer, error) {
 	return s.commands.run(ctx, r, document, flow.VerbUpdate, arguments)
 }
 
-func (r *request) updateArguments() (flow.UpdateArguments, error) {
+func updateArguments(r *request) (flow.UpdateArguments, error) {
 	text, err := r.body()
 	if err != nil {
 		return flow.UpdateArguments{}, err
@@ -194,10 +199,6 @@ func roleChange(asked action) (flow.Verb, any, error) {
 		return flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: name}, err
 	}
 	return "", nil, badRequest("role action %q is not supported; supported are add_role, remove_role", asked.perform)
-}
-
-func (s *services) releaseService(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
-	return s.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{})
 }
 
 // purgeDone deletes the documents of services that have ended, as far as the

@@ -100,7 +100,7 @@ func (t *templates) clone(ctx context.Context, r *request, template opennebula.D
 	} else if found {
 		return showNew(ctx, r, id, http.StatusCreated)
 	}
-	undo, err := r.cloneVMTemplates(ctx, &parsed, name, far)
+	undo, err := cloneVMTemplates(ctx, r, &parsed, name, far)
 	if err != nil {
 		return answer{}, together(fmt.Errorf("clone service template %d: %w", template.ID, err), putBack(ctx, undo))
 	}

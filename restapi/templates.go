@@ -129,7 +129,7 @@ func (t *templates) dropped(template opennebula.Document, body flow.Body) string
 // delete removes a template and, if asked to, what its roles are made
 // from, which goes first: if that fails, the template is still there to try again.
 func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
-	far, err := r.deleteReach()
+	far, err := deleteReach(r)
 	if err != nil {
 		return answer{}, err
 	}
@@ -146,7 +146,7 @@ func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 }
 
 // deleteReach reads {"delete_type": "none"}. A body that is something else, such as goca's null, asks for nothing.
-func (r *request) deleteReach() (reach, error) {
+func deleteReach(r *request) (reach, error) {
 	text, err := r.body()
 	if err != nil {
 		return reachNone, err

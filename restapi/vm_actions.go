@@ -38,8 +38,8 @@ type vmActions struct {
 func (a *vmActions) calls() map[string]endpoint {
 	return map[string]endpoint{
 		"POST /service/{id}/role/{role}/action":               a.actOnRole,
-		"DELETE /service/{id}/sched_action/{sid}":             a.unscheduleOnService,
-		"DELETE /service/{id}/role/{role}/sched_action/{sid}": a.unscheduleOnRole,
+		"DELETE /service/{id}/sched_action/{sid}":             a.unschedule,
+		"DELETE /service/{id}/role/{role}/sched_action/{sid}": a.unschedule,
 	}
 }
 
@@ -82,18 +82,11 @@ func (b batch) at(now time.Time, index int) time.Time {
 	return now.Add(time.Duration(index/b.number) * time.Duration(b.period) * time.Second)
 }
 
-// scheduleOnService schedules an action for every role's VMs.
-//
-// It is done here, as the calling user, and not by the service's worker: it
-// changes VMs only. The worker hears of the outcome from the VMs' events.
-func (a *vmActions) scheduleOnService(perform string) documentAction {
-	return func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-		return a.schedule(ctx, r, service, perform, params, nil)
-	}
-}
-
 // schedule schedules an action for each VM of one role, or of all roles if only is
 // nil. Each role counts its VMs from 0, so that roles go on side by side.
+//
+// It is done here, as the calling user, and not by the service's worker: it changes
+// VMs only. The worker hears of the outcome from the VMs' events.
 func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula.Document, perform string, params attributes, only *string) (answer, error) {
 	wanted, err := a.readBatch(perform, params)
 	if err != nil {
@@ -109,16 +102,18 @@ func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula
 		switch {
 		case role.Type != flow.RoleTypeVR:
 		case only != nil:
-			return answer{}, r.conflicting(noActionsOfRouters(role), http.StatusConflict)
+			// The VMs of a virtual router carry networks of others.
+			refused := fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", role.Name)
+			return answer{}, r.conflicting(&statusError{http.StatusInternalServerError, refused}, http.StatusConflict)
 		default:
 			continue
 		}
-		nodes, err := r.ownNodes(ctx, service, role)
+		nodes, err := ownNodes(ctx, r, service, role)
 		if err != nil {
 			failures = append(failures, err)
 		}
 		for index, node := range nodes {
-			if err := r.scheduleOnce(ctx, node.DeployID, wanted, wanted.at(began, index)); err != nil {
+			if err := scheduleOnce(ctx, r, node.DeployID, wanted, wanted.at(began, index)); err != nil {
 				failures = append(failures, fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, node.DeployID, role.Name, err))
 			}
 		}
@@ -126,15 +121,10 @@ func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula
 	return done, together(failures...)
 }
 
-// noActionsOfRouters: the VMs of a virtual router carry networks of others.
-func noActionsOfRouters(role flow.Role) error {
-	return &statusError{http.StatusInternalServerError, fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", role.Name)}
-}
-
 // scheduleOnce schedules an action of a VM, unless an earlier attempt of this
 // request has: its action has the very same time, which counts from the first
 // attempt.
-func (r *request) scheduleOnce(ctx context.Context, vm int, wanted batch, at time.Time) error {
+func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time.Time) error {
 	if r.keyed.repeated() {
 		have, err := r.oned.ScheduledActions(ctx, vm)
 		if err != nil {
@@ -212,18 +202,9 @@ func (a *vmActions) roleActions(role flow.Role) map[string]documentAction {
 
 const release = "release"
 
-func (a *vmActions) unscheduleOnService(ctx context.Context, r *request) (answer, error) {
-	return a.unschedule(ctx, r, nil)
-}
-
-func (a *vmActions) unscheduleOnRole(ctx context.Context, r *request) (answer, error) {
-	role := r.PathValue("role")
-	return a.unschedule(ctx, r, &role)
-}
-
 // unschedule takes a scheduled action back from whichever VM has it. That none
 // has it any more is what was asked for.
-func (a *vmActions) unschedule(ctx context.Context, r *request, only *string) (answer, error) {
+func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) {
 	text := r.PathValue("sid")
 	id, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || id < 0 {
@@ -232,6 +213,10 @@ func (a *vmActions) unschedule(ctx context.Context, r *request, only *string) (a
 	service, err := r.document(ctx, flow.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
+	}
+	var only *string
+	if role := r.PathValue("role"); role != "" {
+		only = &role
 	}
 	roles, err := rolesOf(service, only)
 	if err != nil {
@@ -242,7 +227,7 @@ func (a *vmActions) unschedule(ctx context.Context, r *request, only *string) (a
 		if role.Type == flow.RoleTypeVR {
 			continue // none was scheduled there
 		}
-		nodes, err := r.ownNodes(ctx, service, role)
+		nodes, err := ownNodes(ctx, r, service, role)
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -266,7 +251,7 @@ func notThere(err error) bool {
 // ownNodes are the role's nodes that are the service's VMs. What others may have written into
 // the document must not be done with the caller's rights; the owner has no more than he could
 // do himself.
-func (r *request) ownNodes(ctx context.Context, document opennebula.Document, role flow.Role) ([]flow.Node, error) {
+func ownNodes(ctx context.Context, r *request, document opennebula.Document, role flow.Role) ([]flow.Node, error) {
 	if r.caller.Identity.UID == document.Owner.UID {
 		return role.Nodes, nil
 	}

@@ -1,4 +1,5 @@
-package restapi
+// Package certificate keeps a server's certificate up to date with its files.
+package certificate
 
 import (
 	"crypto/tls"
@@ -9,12 +10,12 @@ import (
 	"time"
 )
 
-// certificateLook is how often the files are looked at, at most.
-const certificateLook = time.Second
+// reloadEvery is the least time between two checks of the files.
+const reloadEvery = time.Second
 
-// certificate is the API's, read again when its files change. While what is
+// Certificate is the API's, read again when its files change. While what is
 // there cannot be used, the one before stays.
-type certificate struct {
+type Certificate struct {
 	certificateFile, keyFile string
 	logger                   *slog.Logger
 	now                      func() time.Time
@@ -22,12 +23,13 @@ type certificate struct {
 	mu      sync.Mutex
 	current *tls.Certificate
 	version string
-	looked  time.Time
+	checked time.Time
 }
 
-func readCertificate(certificateFile, keyFile string, logger *slog.Logger) (*certificate, error) {
-	c := &certificate{certificateFile: certificateFile, keyFile: keyFile, logger: logger, now: time.Now}
-	c.looked, c.version = c.now(), c.onDisk()
+// Read reads a certificate and its key, PEM files.
+func Read(certificateFile, keyFile string, logger *slog.Logger) (*Certificate, error) {
+	c := &Certificate{certificateFile: certificateFile, keyFile: keyFile, logger: logger, now: time.Now}
+	c.checked, c.version = c.now(), c.onDisk()
 	loaded, err := tls.LoadX509KeyPair(certificateFile, keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the API's certificate %q and key %q: %w (both must be PEM files that belong together)", certificateFile, keyFile, err)
@@ -36,18 +38,18 @@ func readCertificate(certificateFile, keyFile string, logger *slog.Logger) (*cer
 	return c, nil
 }
 
-// get is tls.Config's GetCertificate.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Get is tls.Config's GetCertificate.
+func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.now(); now.Sub(c.looked) >= certificateLook {
-		c.looked = now
+	if now := c.now(); now.Sub(c.checked) >= reloadEvery {
+		c.checked = now
 		c.reload()
 	}
 	return c.current, nil
 }
 
-func (c *certificate) reload() {
+func (c *Certificate) reload() {
 	version := c.onDisk()
 	if version == c.version {
 		return
@@ -62,8 +64,8 @@ func (c *certificate) reload() {
 	c.logger.Info("the API's certificate was read anew", "certificate", c.certificateFile)
 }
 
-// onDisk tells versions of the two files apart.
-func (c *certificate) onDisk() string {
+// onDisk identifies the version of the two files.
+func (c *Certificate) onDisk() string {
 	version := ""
 	for _, path := range []string{c.certificateFile, c.keyFile} {
 		if info, err := os.Stat(path); err == nil {

@@ -1,10 +1,11 @@
-package restapi
+// Package limit shares what an API can do among its users.
+package limit
 
 import "sync"
 
-// slots are a number of slots, shared fairly among users: of n users that have some, none
+// Slots are a number of slots, shared fairly among users: of n users that have some, none
 // gets more than an (n+1)th part, so that there is room for another one.
-type slots struct {
+type Slots struct {
 	most int
 	// mostOfUser bounds a user's slots however few others there are; 0 is no bound.
 	mostOfUser int
@@ -14,12 +15,13 @@ type slots struct {
 	byUser map[int]int
 }
 
-func newSlots(most, mostOfUser int) *slots {
-	return &slots{most: most, mostOfUser: mostOfUser, byUser: map[int]int{}}
+// NewSlots returns slots of which a user has at most mostOfUser; 0 is no bound.
+func NewSlots(most, mostOfUser int) *Slots {
+	return &Slots{most: most, mostOfUser: mostOfUser, byUser: map[int]int{}}
 }
 
-// take gives the user a slot until release is called; ok reports whether there was one.
-func (s *slots) take(uid int) (release func(), ok bool) {
+// Take gives the user a slot until release is called; ok reports whether there was one.
+func (s *Slots) Take(uid int) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	users, own := len(s.byUser), s.byUser[uid]
@@ -38,7 +40,7 @@ func (s *slots) take(uid int) (release func(), ok bool) {
 	return sync.OnceFunc(func() { s.release(uid) }), true
 }
 
-func (s *slots) release(uid int) {
+func (s *Slots) release(uid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken--

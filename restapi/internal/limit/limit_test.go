@@ -1,0 +1,55 @@
+package limit
+
+import "testing"
+
+func TestTheThrottleIsBounded(t *testing.T) {
+	limit := NewThrottle(10)
+	for uid := range 100 {
+		if wait, ok := limit.Take(Key{UID: uid}, 1); !ok {
+			t.Fatalf("user %d has to wait %v", uid, wait)
+		}
+	}
+	if len(limit.buckets) > 10 {
+		t.Errorf("%d buckets", len(limit.buckets))
+	}
+}
+
+func TestSlotsAreSharedAmongUsers(t *testing.T) {
+	s := NewSlots(100, 0)
+	taken := map[int]int{}
+	fill := func(uid int) {
+		for {
+			if _, ok := s.Take(uid); !ok {
+				return
+			}
+			taken[uid]++
+		}
+	}
+	for uid := range 3 {
+		fill(uid)
+		if taken[uid] == 0 {
+			t.Errorf("user %d got nothing beside %v", uid, taken)
+		}
+	}
+	if taken[0] != 50 || taken[1] != 33 {
+		t.Errorf("got %v, want a half for the first and a third for the second", taken)
+	}
+	own := NewSlots(200, 20)
+	count := 0
+	var last func()
+	for {
+		release, ok := own.Take(7)
+		if !ok {
+			break
+		}
+		count, last = count+1, release
+	}
+	last()
+	last() // a second time is nothing
+	if _, ok := own.Take(7); count != 20 || !ok {
+		t.Errorf("a user got %d slots, and then another one: %t", count, ok)
+	}
+	if _, ok := own.Take(7); ok {
+		t.Error("a slot was released twice")
+	}
+}
