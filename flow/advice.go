@@ -7,11 +7,11 @@ import "fmt"
 func (s ServiceState) Advice(service int) string {
 	switch s {
 	case ServiceWarning:
-		return fmt.Sprintf("repair or end the VMs that are in trouble (`onevm show`, `onevm resume`, `onevm recover`); the service goes back to RUNNING by itself; `oneflow recover %d` has OpenNebula retry them", service)
+		return fmt.Sprintf("repair or end the VMs that are in trouble, and the service goes back to RUNNING by itself; `oneflow recover %d` has OpenNebula retry them", service)
 	case ServiceFailedDeploying, ServiceFailedScaling:
 		return fmt.Sprintf("remove the cause, then `oneflow recover %d` goes on where it stopped; `oneflow recover --delete %d` ends the service", service, service)
 	case ServiceFailedUndeploying:
-		return fmt.Sprintf("end the VMs named (`onevm recover --delete`), then `oneflow recover %d`; `oneflow recover --delete %d` asks all of them again", service, service)
+		return fmt.Sprintf("end the VMs that do not end, then `oneflow recover %d`; `oneflow recover --delete %d` asks all of them again", service, service)
 	case ServiceFailedDeployingNets:
 		return fmt.Sprintf("correct the network template or the reservation, then `oneflow recover %d`; `oneflow recover --delete %d` ends the service", service, service)
 	case ServiceFailedUndeployingNets:
@@ -22,6 +22,43 @@ func (s ServiceState) Advice(service int) string {
 		return fmt.Sprintf("`oneflow release %d` lets the VMs on hold start", service)
 	case ServicePending:
 		return "a worker picks the service up by itself; if it does not, `flowjet doctor` says why"
+	}
+	return ""
+}
+
+// maxAdvised bounds how many VMs an explanation gives advice about.
+const maxAdvised = 3
+
+// advice is what an operator can do, most useful first.
+func (e *explainer) advice() []string {
+	var next []string
+	for _, found := range e.failed {
+		if found.VM == nil || len(next) == maxAdvised {
+			continue
+		}
+		if vm, known := e.facts[*found.VM]; known {
+			if text := vm.advice(e.state()); text != "" {
+				next = append(next, text)
+			}
+		}
+	}
+	if text := e.state().Advice(e.Service.ID); text != "" {
+		next = append(next, text)
+	}
+	return next
+}
+
+// advice is what helps a VM in trouble of a service in the state.
+func (v VM) advice(state ServiceState) string {
+	switch {
+	case state == ServiceFailedUndeploying:
+		return fmt.Sprintf("`onevm recover --delete %d` ends VM %d for good", v.ID, v.ID)
+	case v.Failed():
+		return fmt.Sprintf("`onevm recover --retry %d` has OpenNebula retry VM %d", v.ID, v.ID)
+	case v.Lost():
+		return fmt.Sprintf("`onevm show %d` names the host of VM %d, which does not answer", v.ID, v.ID)
+	case v.State == VMPoweroff:
+		return fmt.Sprintf("`onevm resume %d` starts VM %d", v.ID, v.ID)
 	}
 	return ""
 }

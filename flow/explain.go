@@ -1,285 +1,413 @@
 package flow
 
 import (
-	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// maxTroubles bounds how many single things an explanation names of a kind.
-const maxTroubles = 20
-
-// Trouble is one thing that a service waits for, or that has failed.
-type Trouble struct {
-	// Role, VM and Network say what it is about, as far as it is about one.
-	Role    string `json:"role,omitempty"`
-	VM      *int   `json:"vm,omitempty"`
-	Network string `json:"network,omitempty"`
-	// Message is for people: "VM 7 is in BOOT_FAILURE". An error of oned is quoted.
-	Message string `json:"message"`
-}
+// maxFindings bounds how many single things an explanation names of a kind.
+const maxFindings = 20
 
 // Explanation says why a service is in its state.
 type Explanation struct {
 	// State is the service's.
 	State ServiceState
-	// Failed is what went wrong, Waits what has to happen for the service to go on.
-	Failed, Waits []Trouble
+	// Failed is what went wrong, Waits what has to happen for the service to go on, and
+	// Notes what goes on beside it and holds nothing up.
+	Failed, Waits, Notes []Finding
 	// Next is what an operator can do, most useful first.
 	Next []string
 }
 
-// Explain says why the service is in its state: what has failed, what it waits
-// for and what to do. VMs that are not among the facts are not judged.
+// Explain says why the service is in its state: what has failed, what it waits for and
+// what to do. It tells what holds by the state and the facts, and nothing else: VMs that
+// are not among the facts are not judged.
 func Explain(state State, facts Facts, now time.Time) Explanation {
-	e := &explainer{State: state, facts: state.Service.owned(facts), now: now}
+	e := &explainer{planner: newPlanner(state, facts, now, DefaultSettings())}
 	e.explain()
-	out := Explanation{State: state.Service.State(), Failed: bounded(e.failed), Waits: bounded(e.waits)}
-	if advice := out.State.Advice(state.Service.ID); advice != "" {
-		out.Next = append(out.Next, advice)
-	}
+	out := Explanation{State: state.Service.State(), Failed: e.written(e.failed), Waits: e.written(e.waits), Notes: e.written(e.notes)}
+	out.Next = e.advice()
 	return out
 }
 
-func bounded(troubles []Trouble) []Trouble {
-	if len(troubles) <= maxTroubles {
-		return troubles
-	}
-	more := fmt.Sprintf("and %d more", len(troubles)-maxTroubles)
-	return append(slices.Clone(troubles[:maxTroubles]), Trouble{Message: more})
-}
-
+// explainer reads a state as the planner does, and decides nothing.
 type explainer struct {
-	State
-	facts         Facts
-	now           time.Time
-	failed, waits []Trouble
+	*planner
+	failed, waits, notes []Finding
 }
 
-// fail notes a failure. What the log says already is not said again, but made
-// more precise.
-func (e *explainer) fail(trouble Trouble) {
-	for i := range e.failed {
-		if strings.HasSuffix(e.failed[i].Message, trouble.Message) {
-			e.failed[i].VM = trouble.VM
-			return
-		}
+// written are findings with their messages.
+func (e *explainer) written(found []Finding) []Finding {
+	if more := len(found) - maxFindings; more > 0 {
+		found = append(slices.Clone(found[:maxFindings]), Finding{Kind: FoundMore, Count: more})
 	}
-	e.failed = append(e.failed, trouble)
+	for i := range found {
+		found[i].Message = found[i].text(e.now)
+	}
+	return found
 }
 
-func (e *explainer) wait(trouble Trouble) { e.waits = append(e.waits, trouble) }
+func (e *explainer) fail(found Finding) { e.failed = append(e.failed, found) }
+func (e *explainer) wait(found Finding) { e.waits = append(e.waits, found) }
+func (e *explainer) note(found Finding) { e.notes = append(e.notes, found) }
 
 func (e *explainer) explain() {
-	state := e.Service.State()
-	if state.Failed() {
-		e.explainLog()
-	}
-	switch state {
+	switch state := e.state(); state {
 	case ServicePending:
-		e.wait(Trouble{Message: "a worker has not looked at the service yet"})
-	case ServiceDeployingNets, ServiceFailedDeployingNets:
-		e.explainNetworks(NetworkReady)
-	case ServiceUndeployingNets, ServiceFailedUndeployingNets:
-		e.explainNetworks(NetworkDone)
+		e.wait(Finding{Kind: FoundUnseen})
+	case ServiceDeployingNets:
+		e.explainNetworks()
+	case ServiceDeploying, ServiceHold, ServiceScaling:
+		e.eachRole(e.explainArrival)
+	case ServiceRunning, ServiceWarning:
+		e.eachRole(e.explainTrouble)
 	case ServiceCooldown:
-		e.wait(Trouble{Message: "the cooldown after scaling, until " + e.CooldownUntil.UTC().Format(time.RFC3339)})
+		if e.CooldownUntil.After(e.now) {
+			e.wait(Finding{Kind: FoundCooldown, Due: timeOf(e.CooldownUntil)})
+		}
+	case ServiceUndeploying:
+		e.eachRole(e.explainEnd)
+	case ServiceUndeployingNets:
+		e.explainNetworkEnds()
 	case ServiceDone:
-		e.wait(Trouble{Message: "the service's document is to be deleted"})
-	}
-	for i := range e.Service.Body.Roles {
-		e.explainRole(&e.Service.Body.Roles[i])
+		e.wait(Finding{Kind: FoundDocument})
+	case ServiceFailedDeploying, ServiceFailedScaling, ServiceFailedUndeploying, ServiceFailedDeployingNets, ServiceFailedUndeployingNets:
+		e.explainFailure()
 	}
 	e.explainRetries()
-	e.explainStrays()
+	e.explainOrphans()
 }
 
-// explainLog quotes the errors that the service wrote into its log when it
-// failed: those since the state before the failure.
+func (e *explainer) eachRole(explain func(*Role)) {
+	for i := range e.roles() {
+		explain(&e.roles()[i])
+	}
+}
+
+// explainFailure: a service that has failed waits for somebody to recover it, and not for
+// its VMs.
+func (e *explainer) explainFailure() {
+	e.explainLog()
+	switch e.state() {
+	case ServiceFailedDeployingNets:
+		e.explainNetworkEnds()
+		return
+	case ServiceFailedUndeployingNets:
+		for _, network := range e.Networks {
+			if network.ID != noNetwork {
+				e.fail(aboutNetwork(FoundNetworkFailed, network))
+			}
+		}
+		return
+	}
+	e.eachRole(func(role *Role) {
+		switch role.state() {
+		case RoleFailedDeploying, RoleFailedScaling:
+			e.explainTroubledVMs(role)
+			if !role.shrinking() {
+				e.explainLack(role)
+			}
+		case RoleWarning, RoleFailedUndeploying:
+			e.explainTroubledVMs(role)
+		}
+	})
+}
+
+// explainLog quotes the errors that the service wrote into its log when it failed: those
+// since it came to the state before, and after.
 func (e *explainer) explainLog() {
-	log := e.Service.Body.Log
 	var found []string
-	for _, entry := range slices.Backward(log) {
+	states := 0
+	for _, entry := range slices.Backward(e.Service.Body.Log) {
+		if strings.HasPrefix(entry.Message, "New state: ") {
+			if states++; states == 2 {
+				break
+			}
+		}
 		if entry.Severity == "E" {
 			found = append(found, entry.Message)
-			continue
-		}
-		if len(found) > 0 {
-			break
 		}
 	}
 	slices.Reverse(found)
 	for _, message := range slices.Compact(found) {
 		role, _, _ := strings.Cut(strings.TrimPrefix(message, "Role "), " : ")
-		if !strings.HasPrefix(message, "Role ") || e.Service.role(role) == nil {
+		if !strings.HasPrefix(message, "Role ") || e.role(role) == nil {
 			role = ""
 		}
-		e.fail(Trouble{Role: role, Message: message})
+		e.fail(Finding{Kind: FoundLogged, Role: role, Said: message})
 	}
 }
 
-// explainNetworks names the service's own networks that are not in the state
-// that it waits for.
-func (e *explainer) explainNetworks(wanted NetworkState) {
+// explainNetworks names the service's own networks that have to become READY.
+func (e *explainer) explainNetworks() {
 	for _, network := range e.Networks {
-		about := Trouble{Network: network.Name}
 		switch {
-		case network.ID == noNetwork && wanted == NetworkDone, network.ID != noNetwork && network.State == wanted:
-			continue
+		case !network.Asked.IsZero():
+			e.wait(aboutNetwork(FoundNetworkToDelete, network))
 		case network.ID == noNetwork:
-			about.Message = fmt.Sprintf("network %s is to be made from %s %d", network.Called, network.Source, network.From)
-		default:
-			about.Message = fmt.Sprintf("network %s (%d) is in %s and has to become %s", network.Called, network.ID, network.State, wanted)
+			e.wait(aboutNetwork(FoundNetworkToMake, network))
+		case network.State.Failed():
+			e.fail(aboutNetwork(FoundNetworkFailed, network))
+		case network.State != NetworkReady:
+			e.wait(aboutNetwork(FoundNetworkNotReady, network))
 		}
-		if network.State.Failed() {
-			e.fail(about)
-			continue
-		}
-		e.wait(about)
 	}
 }
 
-func (e *explainer) explainRole(role *Role) {
+// explainNetworkEnds names the service's own networks that are there, or may be.
+func (e *explainer) explainNetworkEnds() {
+	for _, network := range e.Networks {
+		if network.ID != noNetwork || network.Attempted {
+			e.wait(aboutNetwork(FoundNetworkToDelete, network))
+		}
+	}
+}
+
+func aboutNetwork(kind FindingKind, network Network) Finding {
+	found := Finding{Kind: kind, Network: network.Name, Name: network.Called}
+	if network.ID != noNetwork {
+		found.Name += " (" + strconv.Itoa(network.ID) + ")"
+		found.State = network.State.String()
+	}
+	return found
+}
+
+// explainArrival names what a role that deploys or scales waits for.
+func (e *explainer) explainArrival(role *Role) {
 	switch role.state() {
 	case RolePending:
-		e.explainParents(role)
+		e.explainParents(role, e.holder.holds(role))
 	case RoleHold:
-		e.wait(Trouble{Role: role.Name, Message: "role " + role.Name + " is on hold until it is released"})
-		e.explainArrivals(role)
-	case RoleDeploying, RoleScaling:
+		if !slices.Contains(e.Released, role.Name) {
+			e.wait(Finding{Kind: FoundHold, Role: role.Name})
+		} else {
+			e.explainParents(role, false)
+		}
+		e.explainCreation(role)
+		e.explainTroubledVMs(role)
+	case RoleDeploying:
+		e.explainCreation(role)
+		e.explainComing(role)
+	case RoleScaling:
 		if role.shrinking() {
-			e.explainEnd(role, len(role.Nodes)-role.Cardinality)
+			e.explainVMsEnd(role, e.scaler.victims(role))
 			return
 		}
-		e.explainArrivals(role)
-	case RoleUndeploying:
-		e.explainEnd(role, len(role.Nodes))
-	case RoleWarning, RoleFailedDeploying, RoleFailedScaling, RoleFailedUndeploying:
-		e.explainTrouble(role)
+		e.explainCreation(role)
+		e.explainComing(role)
+	case RoleWarning:
+		e.explainTroubledVMs(role)
 	}
 }
 
 // explainParents: with the strategy straight a role waits for its parents.
-func (e *explainer) explainParents(role *Role) {
-	if e.Service.Body.Deployment != DeploymentStraight || e.Service.State() == ServicePending {
+func (e *explainer) explainParents(role *Role, holds bool) {
+	if e.Service.Body.Deployment != DeploymentStraight {
 		return
 	}
 	for _, name := range role.Parents {
-		parent := e.Service.role(name)
-		if parent != nil && parent.state() != RoleRunning && parent.state() != RoleWarning {
-			e.wait(Trouble{Role: role.Name, Message: fmt.Sprintf("role %s waits for its parent %s, which is %s", role.Name, name, parent.state())})
+		found := Finding{Kind: FoundParent, Role: role.Name, Parent: name}
+		if parent := e.role(name); parent != nil {
+			if state := parent.state(); state == RoleRunning || state == RoleWarning || holds && state == RoleHold {
+				continue
+			}
+			found.State = parent.state().String()
 		}
+		e.wait(found)
 	}
 }
 
-// explainArrivals names the VMs that the role's next state waits for.
-func (e *explainer) explainArrivals(role *Role) {
+// explainCreation names what is to be made for the role.
+func (e *explainer) explainCreation(role *Role) {
 	if role.isRouter() && role.VRouterID == nil {
-		e.wait(Trouble{Role: role.Name, Message: "the virtual router of role " + role.Name + " is to be made"})
+		e.wait(Finding{Kind: FoundRouterToMake, Role: role.Name})
 	}
 	for _, intent := range e.Intents {
-		if intent.Role != role.Name {
-			continue
+		if intent.Role == role.Name {
+			e.wait(Finding{Kind: FoundToCreate, Role: role.Name, Name: intent.Name, Attempts: intent.Attempts})
 		}
-		message := "VM " + intent.Name + " is to be created"
-		if intent.Attempts > 0 {
-			message += "; an earlier call had no answer, so it is looked for first"
-		}
-		e.wait(Trouble{Role: role.Name, Message: message})
 	}
+}
+
+// explainComing names the VMs that have not come.
+func (e *explainer) explainComing(role *Role) {
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
-		if known {
-			e.explainArrival(role, vm)
-		}
-	}
-}
-
-func (e *explainer) explainArrival(role *Role, vm VM) {
-	about := Trouble{Role: role.Name, VM: pointerTo(vm.ID)}
-	gate := flag(e.Service.Body.ReadyStatusGate)
-	switch {
-	case vm.Failed():
-		about.Message = fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
-		e.fail(about)
-	case vm.Arrived() && !vm.Ready && gate:
-		about.Message = fmt.Sprintf("VM %d is in %s and has to run and report READY=YES", vm.ID, vm.stateText()) + e.explainStay(vm)
-		e.wait(about)
-	case vm.Running() && !vm.Ready && gate:
-		about.Message = fmt.Sprintf("VM %d runs and has not reported READY=YES", vm.ID) + e.explainStay(vm)
-		e.wait(about)
-	case !vm.Running() && !vm.Arrived() && vm.State != VMHold:
-		about.Message = fmt.Sprintf("VM %d is in %s and has to become RUNNING", vm.ID, vm.stateText()) + e.explainStay(vm)
-		e.wait(about)
-	}
-}
-
-// explainEnd names the VMs that have to end before the role goes on.
-func (e *explainer) explainEnd(role *Role, count int) {
-	named := 0
-	for _, node := range role.Nodes {
-		asked, pending := e.Asked[node.DeployID]
-		if !pending || asked.helps() {
+		if !known {
+			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: pointerTo(node.DeployID)})
 			continue
 		}
-		named++
-		text := fmt.Sprintf("VM %d was asked to %s", node.DeployID, asked.Action)
-		if !asked.At.IsZero() {
-			text += " at " + asked.At.UTC().Format(time.RFC3339)
+		if e.deployer.come(role, vm) {
+			continue
 		}
-		if vm, known := e.facts[node.DeployID]; known {
-			text += " and is in " + vm.stateText() + e.explainStay(vm)
+		found := e.aboutVM(FoundNotRunning, role, vm)
+		switch {
+		case vm.Gone():
+			continue // it is forgotten as soon as the service is looked at
+		case vm.Failed() && e.seenTo(role, vm):
+			found.Kind = FoundRetried
+		case vm.Failed():
+			found.Kind = FoundVM
+			e.fail(found)
+			continue
+		case vm.Running() || vm.Arrived():
+			found.Kind = FoundNotReady
 		}
-		e.wait(Trouble{Role: role.Name, VM: pointerTo(node.DeployID), Message: text})
-	}
-	if more := count - named; more > 0 {
-		e.wait(Trouble{Role: role.Name, Message: fmt.Sprintf("%d VMs of role %s are to end", more, role.Name)})
+		e.wait(found)
 	}
 }
 
-// explainTrouble names the role's VMs that are in trouble.
+// seenTo reports whether something is done about a VM that has failed.
+func (e *explainer) seenTo(role *Role, vm VM) bool {
+	asked := e.Asked[vm.ID]
+	_, heals := healRuleOf(role)
+	return asked.Action == callRetry || e.recoverer.beingRetried(vm) || heals
+}
+
+// aboutVM is a finding on a VM, with what is known of its stay in the state.
+func (e *explainer) aboutVM(kind FindingKind, role *Role, vm VM) Finding {
+	found := Finding{Kind: kind, Role: role.Name, VM: pointerTo(vm.ID), State: vm.stateText()}
+	if stay, stays := e.Stays[vm.ID]; stays && stay.State == vm.State && stay.LCMState == vm.LCMState {
+		found.Since, found.Said, found.Due = timeOf(stay.Since), stay.said(), timeOf(stay.Due)
+	}
+	return found
+}
+
+// explainEnd names what has to end before the role is done.
+func (e *explainer) explainEnd(role *Role) {
+	if role.state() != RoleUndeploying {
+		return
+	}
+	if role.isRouter() && (role.VRouterID != nil || slices.ContainsFunc(e.Routers, func(r Router) bool { return r.Role == role.Name && r.Attempts > 0 })) {
+		e.wait(Finding{Kind: FoundRouterToDelete, Role: role.Name})
+	}
+	for _, intent := range e.Intents {
+		if intent.Role == role.Name {
+			e.wait(Finding{Kind: FoundToFind, Role: role.Name, Name: intent.Name})
+		}
+	}
+	e.explainVMsEnd(role, role.Nodes)
+}
+
+// explainVMsEnd names the VMs that have to end before the role goes on.
+func (e *explainer) explainVMsEnd(role *Role, nodes []Node) {
+	unnamed := 0
+	for _, node := range nodes {
+		vm, known := e.facts[node.DeployID]
+		asked := e.Asked[node.DeployID]
+		switch {
+		case known && vm.Gone():
+		case e.AskedToEnd(node.DeployID):
+			found := e.aboutVM(FoundEnding, role, vm)
+			if !known {
+				found = Finding{Kind: FoundEnding, Role: role.Name}
+			}
+			found.VM, found.Action, found.AskedAt = pointerTo(node.DeployID), asked.Action, askedAt(asked)
+			e.wait(found)
+		case known && vm.Ending():
+			e.wait(e.aboutVM(FoundEnding, role, vm))
+		default:
+			unnamed++
+		}
+	}
+	if unnamed > 0 {
+		e.wait(Finding{Kind: FoundToEnd, Role: role.Name, Count: unnamed})
+	}
+}
+
+// explainTrouble names what keeps a service that runs from being well.
 func (e *explainer) explainTrouble(role *Role) {
+	if role.state() == RoleWarning {
+		e.explainTroubledVMs(role)
+		if _, heals := healRuleOf(role); heals {
+			e.explainLack(role)
+		}
+	}
+	for _, intent := range e.Intents {
+		if intent.Role == role.Name {
+			e.wait(Finding{Kind: FoundToCreate, Role: role.Name, Name: intent.Name, Attempts: intent.Attempts})
+		}
+	}
+}
+
+// explainTroubledVMs names the role's VMs that are in trouble. What the log says already
+// is not said again, but made more precise.
+func (e *explainer) explainTroubledVMs(role *Role) {
+	_, heals := healRuleOf(role)
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
-		if known && (vm.Troubled() || role.state() == RoleWarning && vm.underway()) {
-			e.fail(Trouble{Role: role.Name, VM: pointerTo(vm.ID), Message: fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())})
-		}
-	}
-	if missing := role.Cardinality - len(role.Nodes); missing > 0 && role.state() != RoleWarning {
-		e.fail(Trouble{Role: role.Name, Message: fmt.Sprintf("role %s has %d of %d VMs", role.Name, len(role.Nodes), role.Cardinality)})
-	}
-}
-
-// explainStrays names the VMs that no role has and that were asked to end.
-func (e *explainer) explainStrays() {
-	held := map[int]bool{}
-	for _, role := range e.Service.Body.Roles {
-		for _, node := range role.Nodes {
-			held[node.DeployID] = true
-		}
-	}
-	for _, vm := range slices.Sorted(maps.Keys(e.Asked)) {
-		if !held[vm] {
-			e.wait(Trouble{VM: pointerTo(vm), Message: fmt.Sprintf("VM %d, which no role has a place for, was asked to %s", vm, e.Asked[vm].Action)})
+		warns := role.state() == RoleWarning
+		switch {
+		case !known && warns && e.state() == ServiceWarning:
+			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: pointerTo(node.DeployID)})
+		case !known || vm.Gone():
+		case vm.Troubled(), warns && vm.underway():
+			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: pointerTo(vm.ID), State: vm.stateText()})
+		case warns && heals && vm.Running() && !e.deployer.come(role, vm):
+			e.failVM(e.aboutVM(FoundNotReady, role, vm))
 		}
 	}
 }
 
-// explainStay tells since when a VM is in its state, what oned says of it, and when
-// something is done about it.
-func (e *explainer) explainStay(vm VM) string {
-	stay, stays := e.Stays[vm.ID]
-	if !stays || stay.State != vm.State || stay.LCMState != vm.LCMState {
-		return ""
+func (e *explainer) failVM(found Finding) {
+	text := found.text(e.now)
+	for i := range e.failed {
+		if e.failed[i].Kind == FoundLogged && strings.HasSuffix(e.failed[i].Said, text) {
+			e.failed[i].VM = found.VM
+			return
+		}
 	}
-	known := []string{"since " + stay.Since.UTC().Format(time.RFC3339)}
-	if said := stay.said(); said != "" {
-		known = append(known, said)
+	e.fail(found)
+}
+
+// explainLack tells that the role has fewer VMs than it should have.
+func (e *explainer) explainLack(role *Role) {
+	have := len(role.Nodes) + len(e.strangers[role.Name])
+	if have < role.Cardinality {
+		e.fail(Finding{Kind: FoundLacking, Role: role.Name, Count: have, Wanted: role.Cardinality})
 	}
-	if !stay.Due.IsZero() {
-		known = append(known, "its deadline is "+stay.Due.UTC().Format(time.RFC3339))
+}
+
+// explainRetries names the calls that oned has refused and that are made again.
+func (e *explainer) explainRetries() {
+	for _, name := range slices.Sorted(maps.Keys(e.Retries)) {
+		retry := e.Retries[name]
+		e.wait(Finding{
+			Kind: FoundRetry, Role: retry.Role, Action: retry.Call, Attempts: retry.Attempts,
+			Since: timeOf(retry.Since), Due: timeOf(retry.Next), Said: retry.Message,
+		})
 	}
-	return " (" + strings.Join(known, "; ") + ")"
+}
+
+// explainOrphans names the VMs that no role has and that were asked to end. Only a service
+// that ends waits for them, until they have begun to.
+func (e *explainer) explainOrphans() {
+	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
+		vm, known := e.facts[id]
+		if e.observer.node(id) != nil || !e.AskedToEnd(id) || known && vm.Gone() {
+			continue
+		}
+		found := Finding{Kind: FoundOrphan, VM: pointerTo(id), Action: e.Asked[id].Action}
+		if known {
+			found = e.aboutVM(FoundOrphan, &Role{}, vm)
+			found.Action = e.Asked[id].Action
+		}
+		found.AskedAt = askedAt(e.Asked[id])
+		if e.state() == ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
+			e.wait(found)
+			continue
+		}
+		e.note(found)
+	}
+}
+
+// askedAt is when a VM was asked for something, nil where that is in doubt.
+func askedAt(asked Asked) *time.Time {
+	if asked.Doubt || asked.Refused {
+		return nil
+	}
+	return timeOf(asked.At)
 }

@@ -50,7 +50,7 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 			body: `{"name":"a","state":7,"roles":[{"name":"Slave","cardinality":1,"state":7}],"log":[
 			 {"severity":"E","message":"Role Slave : an old story"},{"severity":"I","message":"New state: DEPLOYING"},
 			 {"severity":"E","message":"Role Slave : VM 0 could not be created from template 9: no quota"},{"severity":"I","message":"New state: FAILED_DEPLOYING"}]}`,
-			want: []string{"failed: Role Slave : VM 0 could not be created from template 9: no quota", "failed: role Slave has 0 of 1 VMs"},
+			want: []string{"failed: Role Slave : VM 0 could not be created from template 9: no quota", "failed: role Slave has 0 VMs and should have 1"},
 		},
 		"the ready gate": {
 			body:  `{"name":"a","state":1,"ready_status_gate":true,"roles":[{"name":"Slave","cardinality":1,"state":1,"nodes":[{"deploy_id":5}]}]}`,
@@ -62,7 +62,7 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 			more: func(s *flow.State) {
 				s.Intents = []flow.Intent{{Role: "M", Name: "M_0", Attempts: 1}}
 			},
-			want: []string{"waits: VM M_0 is to be created; an earlier call had no answer", "waits: role S waits for its parent M, which is DEPLOYING"},
+			want: []string{"waits: a VM named M_0 is to be created; an earlier call may have created it", "waits: role S waits for its parent M, which is DEPLOYING"},
 		},
 		"networks": {
 			body: `{"name":"a","state":11,"roles":[]}`,
@@ -82,7 +82,7 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 				s.Asked = map[int]flow.Asked{5: {Action: "terminate", At: now}}
 			},
 			facts: flow.Facts{5: {ID: 5, State: flow.VMActive, LCMState: flow.LCMEpilog}},
-			want:  []string{"waits: VM 5 was asked to terminate at 2026-11-23T12:00:00Z and is in EPILOG", "waits: 1 VMs of role S are to end"},
+			want:  []string{"waits: VM 5 was asked to terminate at 2026-11-23T12:00:00Z and is in EPILOG", "waits: 1 VM of role S is to end"},
 		},
 		"hold":    {body: `{"name":"a","state":15,"roles":[{"name":"S","state":11}]}`, want: []string{"waits: role S is on hold", "next: `oneflow release 42`"}},
 		"running": {body: `{"name":"a","state":2,"roles":[{"name":"S","state":2}]}`},

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -226,18 +225,5 @@ func (r retrier) setRetryDeadline() {
 	}
 	if len(next) > 0 {
 		r.setDeadline(DeadlineRetry, slices.MinFunc(next, time.Time.Compare))
-	}
-}
-
-// explainRetries quotes oned on what it has not carried out.
-func (e *explainer) explainRetries() {
-	for _, name := range slices.Sorted(maps.Keys(e.Retries)) {
-		retry := e.Retries[name]
-		times := fmt.Sprintf("%d times since %s", retry.Attempts, retry.Since.UTC().Format(time.RFC3339))
-		if retry.Attempts == 1 {
-			times = "at " + retry.Since.UTC().Format(time.RFC3339)
-		}
-		e.wait(Trouble{Role: retry.Role, Message: fmt.Sprintf("oned did not %s (%s): %s; it is tried again at %s",
-			retry.Call, times, retry.Message, retry.Next.UTC().Format(time.RFC3339))})
 	}
 }

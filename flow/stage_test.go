@@ -65,6 +65,8 @@ func runningStage(t *testing.T, body string) *stage {
 }
 
 func (s *stage) take(decision flow.Decision) {
+	s.t.Helper()
+	s.checkStaged(decision.State)
 	s.state, s.actions, s.changes = decision.State, decision.Actions, decision.Changes
 }
 

@@ -20,6 +20,7 @@ func (p *player) checkDecision(before flow.State, decision flow.Decision) {
 		}
 	}
 	p.checkSettled(decision)
+	p.checkExplanation(decision.State)
 }
 
 // checkWays: services and roles go along their tables only, and every step is told.

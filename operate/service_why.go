@@ -71,7 +71,7 @@ func (c *console) why(why pipeline.Why) {
 }
 
 // troubles are listed under a label that stands before the first.
-func (c *console) troubles(label string, troubles []flow.Trouble) {
+func (c *console) troubles(label string, troubles []flow.Finding) {
 	for _, trouble := range troubles {
 		text := trouble.Message
 		if trouble.Role != "" && trouble.VM != nil {

@@ -45,8 +45,8 @@ type Why struct {
 	Cause  *Cause `json:"cause,omitempty"`
 	// Failed is what went wrong, Waits what has to happen for the service to go
 	// on, Next what an operator can do.
-	Failed []flow.Trouble `json:"failed"`
-	Waits  []flow.Trouble `json:"waits"`
+	Failed []flow.Finding `json:"failed"`
+	Waits  []flow.Finding `json:"waits"`
 	Next   []string       `json:"next"`
 	Roles  []RoleStanding `json:"roles"`
 	// Timers are when the service is looked at again, by timer.
@@ -114,7 +114,7 @@ func Explain(service int, record Record, facts flow.Facts, path []Transition, no
 		Next: list(explained.Next), Roles: standings(state.Service), Path: list(path),
 	}
 	if record.Deleted || len(path) > 0 && path[len(path)-1].New == Deleted {
-		why.State, why.Failed, why.Waits, why.Next = Deleted, []flow.Trouble{}, []flow.Trouble{}, []string{}
+		why.State, why.Failed, why.Waits, why.Next = Deleted, []flow.Finding{}, []flow.Finding{}, []string{}
 	}
 	if len(record.Timers) > 0 {
 		why.Timers = map[string]time.Time{}
