@@ -75,6 +75,9 @@ func start(body *Body, now time.Time) {
 // upgradeForMerge brings both sides of a merge to the same names. What is wrong
 // with them is found when the result is read.
 func upgradeForMerge(whole object) {
+	if !mentionsOldRoles(whole) {
+		return
+	}
 	upgradeBody(whole)
 	var roles []object
 	if json.Unmarshal(whole["roles"], &roles) != nil || roles == nil {

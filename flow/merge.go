@@ -36,9 +36,10 @@ func treeOf(value json.RawMessage) any {
 	return tree
 }
 
-// mergeTrees is mergeValues for what treeOf returns, or mergeTrees has returned. It may
-// change first.
+// mergeTrees is mergeValues for what treeOf returns, or mergeTrees has returned, with
+// attributes that may be unread. It may change first.
 func mergeTrees(first, second any) any {
+	first, second = readTree(first), readTree(second)
 	switch known := first.(type) {
 	case map[string]any:
 		more, same := second.(map[string]any)
@@ -62,6 +63,13 @@ func mergeTrees(first, second any) any {
 		}
 	}
 	return second
+}
+
+func readTree(value any) any {
+	if text, unread := value.(json.RawMessage); unread {
+		return treeOf(text)
+	}
+	return value
 }
 
 // mergedArray is an array that others are appended to.
@@ -167,59 +175,59 @@ func mergeTemplates(template, given object) {
 // mergeNamed merges two arrays of objects, those of one name with each other.
 // The key of an element is empty if it has none; an object without one is then merged
 // by its place, if that is asked for.
-func mergeNamed(first, second json.RawMessage, key func(json.RawMessage) string, byPlace bool) json.RawMessage {
-	elements := elementsOf(first)
-	held := len(elements)
-	places, merged := map[string]int{}, map[int]any{}
-	for i, element := range elements {
+func mergeNamed(first, second json.RawMessage, key func(object) string, byPlace bool) json.RawMessage {
+	held, more := objectsOf(first), objectsOf(second)
+	if held == nil || more == nil { // they are refused when the result is read
+		return mustMarshal(append(elementsOf(first), elementsOf(second)...))
+	}
+	elements, places := make([]any, len(held)), map[string]int{}
+	for i, element := range held {
+		elements[i] = element.unread()
 		places[key(element)] = i
 	}
-	for i, element := range elementsOf(second) {
+	for i, element := range more {
 		name := key(element)
 		place, known := places[name]
 		known = known && name != ""
-		if name == "" && byPlace && i < held && kindOf(element) == kindObject {
+		if name == "" && byPlace && i < len(held) && element != nil {
 			place, known = i, true
-			element = withoutName(element)
+			delete(element, "name") // an empty name is not to take the place of another
 		}
 		if !known {
 			elements = append(elements, element)
 			continue
 		}
-		tree, again := merged[place]
-		if !again {
-			tree = treeOf(elements[place])
-		}
-		merged[place] = mergeTrees(tree, treeOf(element))
-	}
-	for place, tree := range merged {
-		elements[place] = mustMarshal(tree)
+		elements[place] = mergeTrees(elements[place], element.unread())
 	}
 	return mustMarshal(elements)
 }
 
-// withoutName is a role without an empty name, which is not to take the place of another.
-func withoutName(element json.RawMessage) json.RawMessage {
-	role := attributesOf(element)
-	if _, has := role["name"]; !has {
-		return element
+// objectsOf are the elements of an array of objects; nil if it is something else.
+func objectsOf(array json.RawMessage) []object {
+	var elements []object
+	if len(array) == 0 || json.Unmarshal(array, &elements) != nil {
+		return nil
 	}
-	delete(role, "name")
-	return role.text()
+	return elements
 }
 
-func roleKey(element json.RawMessage) string {
-	var role object
-	if json.Unmarshal(element, &role) != nil {
-		return ""
+// unread is the object for mergeTrees, which reads of its attributes those that it has to.
+func (o object) unread() any {
+	if o == nil {
+		return nil
 	}
-	return textOf(role["name"])
+	tree := make(map[string]any, len(o))
+	for name, value := range o {
+		tree[name] = value
+	}
+	return tree
 }
+
+func roleKey(role object) string { return textOf(role["name"]) }
 
 // onlyKey is the name of an object's only attribute.
-func onlyKey(element json.RawMessage) string {
-	var named object
-	if json.Unmarshal(element, &named) != nil || len(named) != 1 {
+func onlyKey(named object) string {
+	if len(named) != 1 {
 		return ""
 	}
 	for name := range named {

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -8,15 +9,21 @@ import (
 // isOld reports whether a body is in the form of OneFlow 6 or 5: all its roles are. OneFlow 7 converts such a body
 // and no other: custom_attrs beside roles of today's form stay what they are.
 func isOld(body object) bool {
-	roles := elementsOf(body["roles"])
-	for _, element := range roles {
-		role := attributesOf(element)
+	if !mentionsOldRoles(body) {
+		return false
+	}
+	roles := objectsOf(body["roles"])
+	for _, role := range roles {
 		if len(role["vm_template"]) == 0 && len(role["vm_template_contents"]) == 0 {
 			return false
 		}
 	}
 	return len(roles) > 0
 }
+
+// mentionsOldRoles reports whether there may be a role of OneFlow 6 among the roles, without
+// reading them.
+func mentionsOldRoles(body object) bool { return bytes.Contains(body["roles"], []byte(`"vm_template`)) }
 
 // upgradeBody renames the attributes of an old body in place.
 func upgradeBody(body object) {

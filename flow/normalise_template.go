@@ -46,6 +46,7 @@ func another(known, value any, list bool) any {
 type templateParser struct {
 	text     string
 	position int
+	read     int // attributes
 }
 
 func (p *templateParser) done() bool { return p.position >= len(p.text) }
@@ -75,6 +76,9 @@ func (p *templateParser) until(characters string) string {
 
 // attribute reads NAME = value; a bare value ends at one of the characters.
 func (p *templateParser) attribute(end string) (string, any, error) {
+	if p.read++; p.read > MaxAttributes {
+		return "", nil, fmt.Errorf("has more than %d attributes", MaxAttributes)
+	}
 	start := p.position
 	name := strings.TrimRight(p.until("=\n"), " \t\r")
 	p.position += len(p.until("=\n"))

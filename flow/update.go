@@ -82,17 +82,19 @@ func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, e
 	}
 	changes := map[string]object{}
 	for _, element := range elementsOf(given) {
-		changes[roleKey(element)] = attributesOf(element)
+		change := attributesOf(element)
+		changes[roleKey(change)] = change
 	}
 	roles := elementsOf(old)
 	for i := range roles {
-		name := roleKey(roles[i])
+		held := attributesOf(roles[i])
+		name := roleKey(held)
 		change, has := changes[name]
 		if !has && !appendTo {
 			return nil, &ImmutableError{Attribute: "roles", Live: true, Instead: fmt.Sprintf("role %s is missing: roles are removed with remove_role", name)}
 		}
 		delete(changes, name)
-		role, err := overlay(attributesOf(roles[i]), change, fixedRoleAttributes, appendTo)
+		role, err := overlay(held, change, fixedRoleAttributes, appendTo)
 		if err != nil {
 			return nil, fmt.Errorf("role %s: %w", name, err)
 		}
