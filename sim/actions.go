@@ -147,7 +147,7 @@ func (t *tx) prepareStay(v *vm, wanted action, to status) {
 	}
 	if stay := v.last(); stay != nil && v.Host >= 0 {
 		stay.End = now()
-		next := newHistory(len(v.History), t.cloud.hosts[v.Host])
+		next := newHistory(len(v.History), t.cloud.hosts.all[v.Host])
 		next.PlanID, next.ActionID = -1, 0
 		next.Start, next.RunningStart = now(), now()
 		v.History = append(v.History, next)

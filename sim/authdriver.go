@@ -95,40 +95,29 @@ func (s *sessions) driverRuns() int {
 // stands for. Login tokens and passwords are compared in memory, a password in
 // the place of what was remembered of the user; a server user's token takes a
 // run of the driver unless it is the one that is remembered.
-func (s *Sim) admit(server int, session string) {
-	known := s.sessions[server]
+func (s *server) admit(session string) {
 	var c claim
-	s.view(server, func(cloud *cloud) { c = cloud.claim(session) })
+	s.view(func(cloud *cloud) { c = cloud.claim(session) })
 	switch {
 	case c.proof == "":
 	case !c.byDriver:
 		if c.valid {
-			known.keep(c.who.user.ID, c.proof)
+			s.sessions.keep(c.who.user.ID, c.proof)
 		}
-	case c.who.user != nil && !known.has(c.who.user.ID, c.proof):
-		known.runDriver(s.quit)
+	case c.who.user != nil && !s.sessions.has(c.who.user.ID, c.proof):
+		s.sessions.runDriver(s.zone.quit)
 		if c.valid {
-			known.keep(c.who.user.ID, c.proof)
+			s.sessions.keep(c.who.user.ID, c.proof)
 		}
 	}
 }
 
 // admitted is whom a server lets in for a session string, of those that admit
 // has seen.
-func (s *Sim) admitted(server int, cloud *cloud, session string) (identity, bool) {
+func (s *server) admitted(cloud *cloud, session string) (identity, bool) {
 	c := cloud.claim(session)
 	if !c.valid && c.byDriver && c.who.user != nil {
-		c.valid = s.sessions[server].has(c.who.user.ID, c.proof)
+		c.valid = s.sessions.has(c.who.user.ID, c.proof)
 	}
 	return c.who, c.valid
-}
-
-// AuthDriverRuns is how often the zone's servers have run the authentication
-// driver.
-func (s *Sim) AuthDriverRuns() int {
-	runs := 0
-	for _, one := range s.sessions {
-		runs += one.driverRuns()
-	}
-	return runs
 }

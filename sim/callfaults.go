@@ -43,12 +43,6 @@ func (f *callFaults) add(p *plannedFault) {
 	f.planned = append(f.planned, p)
 }
 
-func (f *callFaults) clear() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.planned = nil
-}
-
 // next says what becomes of the call that comes now.
 func (f *callFaults) next(method string) (due plannedFault) {
 	f.mu.Lock()
@@ -75,7 +69,7 @@ func (f *callFaults) next(method string) (due plannedFault) {
 }
 
 // FailCall has calls refused without being applied.
-func (s *Sim) FailCall(failure CallFailure) error {
+func (f *callFaults) FailCall(failure CallFailure) error {
 	if err := knownMethod(failure.Method); err != nil {
 		return err
 	}
@@ -86,7 +80,7 @@ func (s *Sim) FailCall(failure CallFailure) error {
 	if message == "" {
 		message = "This call was told to fail."
 	}
-	s.callFaults.add(&plannedFault{
+	f.add(&plannedFault{
 		method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: refuse(code, message),
 	})
 	return nil
@@ -94,16 +88,20 @@ func (s *Sim) FailCall(failure CallFailure) error {
 
 // DropAnswer has the nth call of a method from now on applied and its
 // connection closed without an answer; 0 and 1 are the next call.
-func (s *Sim) DropAnswer(method string, nth int) error {
+func (f *callFaults) DropAnswer(method string, nth int) error {
 	if err := knownMethod(method); err != nil {
 		return err
 	}
-	s.callFaults.add(&plannedFault{method: method, skip: nth, count: 1, drop: true})
+	f.add(&plannedFault{method: method, skip: nth, count: 1, drop: true})
 	return nil
 }
 
 // ClearFaults forgets every planned fault of calls.
-func (s *Sim) ClearFaults() { s.callFaults.clear() }
+func (f *callFaults) ClearFaults() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.planned = nil
+}
 
 func knownMethod(method string) error {
 	if _, known := methods[method]; !known && method != "" {

@@ -103,19 +103,19 @@ func (l *callLog) finish(c *Call, who string, a answer) {
 
 // OnCall has a function told of every call once it has been carried out and
 // before it is answered. It must be quick and is called from many goroutines.
-func (s *Sim) OnCall(watch func(Call)) {
-	s.calls.mu.Lock()
-	defer s.calls.mu.Unlock()
-	s.calls.watchers = append(s.calls.watchers[:len(s.calls.watchers):len(s.calls.watchers)], watch)
+func (l *callLog) OnCall(watch func(Call)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers = append(l.watchers[:len(l.watchers):len(l.watchers)], watch)
 }
 
 // Calls are the logged calls of a method ("" is all) behind a sequence number,
 // in the order of their ends. The log keeps the last 25,000 to 50,000.
-func (s *Sim) Calls(method string, after uint64) []Call {
-	s.calls.mu.Lock()
-	defer s.calls.mu.Unlock()
+func (l *callLog) Calls(method string, after uint64) []Call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	found := []Call{}
-	for _, c := range s.calls.calls {
+	for _, c := range l.calls {
 		if (method == "" || c.Method == method) && c.Sequence > after {
 			found = append(found, c)
 		}
@@ -125,19 +125,19 @@ func (s *Sim) Calls(method string, after uint64) []Call {
 
 // CallCounts are how often each method was called since the start, or since
 // ClearCalls.
-func (s *Sim) CallCounts() map[string]int {
-	s.calls.mu.Lock()
-	defer s.calls.mu.Unlock()
-	counts := make(map[string]int, len(s.calls.counts))
-	for method, count := range s.calls.counts {
+func (l *callLog) CallCounts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := make(map[string]int, len(l.counts))
+	for method, count := range l.counts {
 		counts[method] = count
 	}
 	return counts
 }
 
 // ClearCalls forgets the logged calls and their counts.
-func (s *Sim) ClearCalls() {
-	s.calls.mu.Lock()
-	defer s.calls.mu.Unlock()
-	s.calls.calls, s.calls.counts = nil, map[string]int{}
+func (l *callLog) ClearCalls() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls, l.counts = nil, map[string]int{}
 }

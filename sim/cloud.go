@@ -6,63 +6,15 @@ import (
 
 // cloud is everything that oned knows. Its owner's lock guards it.
 type cloud struct {
-	users       pool[user]
-	groups      pool[group]
-	documents   pool[document]
-	templates   pool[vmTemplate]
-	vms         pool[vm]
-	networks    pool[network]
-	vnTemplates pool[vnTemplate]
-	vrouters    pool[vrouter]
-	hosts       []*host
-	// next is the next id of each kind; it only grows.
-	next map[string]int
-
-	nextHost int
+	pools
+	hosts *hosts
 	// waiting are pending VMs that no host had room for.
 	waiting []int
 	// done are the ended VMs in the order of their ends.
 	done []int
 }
 
-func newCloud(config Config) *cloud {
-	c := emptyCloud()
-	for i, name := range []string{"host1", "host2", "host3", "host4"} {
-		c.hosts = append(c.hosts, newHost(i, name, config))
-	}
-	return c
-}
-
-func emptyCloud() *cloud {
-	return &cloud{
-		users: pool[user]{}, groups: pool[group]{}, documents: pool[document]{},
-		templates: pool[vmTemplate]{}, vms: pool[vm]{}, networks: pool[network]{},
-		vnTemplates: pool[vnTemplate]{}, vrouters: pool[vrouter]{}, next: map[string]int{},
-	}
-}
-
-// pool returns the pool of the records of a kind; nil for what is none of a pool.
-func (c *cloud) pool(kind string) records {
-	switch kind {
-	case kindUser:
-		return c.users
-	case kindGroup:
-		return c.groups
-	case kindDocument:
-		return c.documents
-	case kindTemplate:
-		return c.templates
-	case kindVM:
-		return c.vms
-	case kindNetwork:
-		return c.networks
-	case kindVNTemplate:
-		return c.vnTemplates
-	case kindVRouter:
-		return c.vrouters
-	}
-	return nil
-}
+func newCloud(config Config) *cloud { return &cloud{pools: newPools(), hosts: newHosts(config)} }
 
 func (c *cloud) userNamed(name string) *user {
 	for _, u := range c.users {
@@ -118,4 +70,36 @@ func (c *cloud) chown(who identity, o *object, uid, gid int) *refusal {
 // badTemplate is the refusal of a template that cannot be read.
 func badTemplate(err error) *refusal {
 	return refuse(opennebula.CodeInternal, err.Error())
+}
+
+// rebuild finds out what is not stored: who holds which address and whose
+// capacity is taken.
+func (c *cloud) rebuild() {
+	for _, id := range c.networks.ids() {
+		n := c.networks[id]
+		if parent := c.networks[n.Parent]; parent != nil {
+			for _, block := range n.Ranges {
+				parent.holdBlock(block, holder{holderVNet, id})
+			}
+		}
+	}
+	for _, id := range c.vrouters.ids() {
+		for _, nic := range c.vrouters[id].Template.vectors("NIC") {
+			c.holdNIC(nic, holder{holderVRouter, id}, "VROUTER_IP")
+		}
+	}
+	for _, id := range c.vms.ids() {
+		v := c.vms[id]
+		if v.State == vmDone {
+			c.done = append(c.done, id)
+			continue
+		}
+		for _, nic := range v.Template.vectors("NIC") {
+			c.holdNIC(nic, holder{holderVM, id}, "IP")
+		}
+		if v.Host >= 0 && v.Host < len(c.hosts.all) {
+			c.hosts.all[v.Host].take(v)
+			c.hosts.next = (v.Host + 1) % len(c.hosts.all)
+		}
+	}
 }

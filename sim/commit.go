@@ -28,7 +28,7 @@ type commit struct {
 // tx collects what a change of the cloud touches. It lives while the lock is
 // held.
 type tx struct {
-	sim    *Sim
+	db     *database
 	cloud  *cloud
 	dirty  map[recordKey]any
 	order  []recordKey
@@ -84,29 +84,6 @@ func (t *tx) records() ([]record, error) {
 		records = append(records, record{key: key, content: content})
 	}
 	return records, nil
-}
-
-// update changes the cloud under its lock and queues the commit; the commits
-// are stored and published in the order of the changes. wait blocks until the
-// change is durable and its events are on their way.
-func (s *Sim) update(change func(t *tx)) (wait func() error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.open {
-		return func() error { return errNotRunning }
-	}
-	t := &tx{sim: s, cloud: s.cloud, dirty: map[recordKey]any{}}
-	change(t)
-	s.replication.commit(t, s.raft.leader())
-	c := &commit{done: make(chan struct{}), events: append(t.events, t.later...)}
-	if s.committer.persistent() {
-		c.records, c.err = t.records()
-	}
-	s.committer.add(c)
-	return func() error {
-		<-c.done
-		return c.err
-	}
 }
 
 var errNotRunning = errors.New("the simulator is not running")

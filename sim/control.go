@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,26 +16,28 @@ import (
 // maxControlBytes bounds a request of the control API.
 const maxControlBytes = 64 << 10
 
-// controlHandler is the control API; the package's documentation lists it.
-func (s *Sim) controlHandler() http.Handler {
+// controlAPI is the control API; the package's documentation lists it.
+type controlAPI struct{ *Sim }
+
+func (s *controlAPI) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /state", s.showState)
 	mux.HandleFunc("GET /vms", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.VMs()) })
 	mux.HandleFunc("GET /calls", s.showCalls)
 	mux.HandleFunc("DELETE /calls", does(func(*http.Request) error { s.ClearCalls(); return nil }))
-	mux.HandleFunc("POST /delays", does(s.controlDelays))
-	mux.HandleFunc("POST /faults/calls", does(s.controlCallFault))
-	mux.HandleFunc("POST /faults/answers", does(s.controlAnswerFault))
+	mux.HandleFunc("POST /delays", does(s.changeDelays))
+	mux.HandleFunc("POST /faults/calls", does(s.planCallFault))
+	mux.HandleFunc("POST /faults/answers", does(s.planAnswerFault))
 	mux.HandleFunc("DELETE /faults", does(func(*http.Request) error { s.ClearFaults(); return nil }))
-	mux.HandleFunc("POST /vms/{id}/monitoring", does(s.controlMonitoring))
-	mux.HandleFunc("POST /vms/{id}/{what}", does(s.controlVM))
-	mux.HandleFunc("POST /hosts/{id}/{what}", does(s.controlHost))
-	mux.HandleFunc("POST /population", does(s.controlPopulation))
-	mux.HandleFunc("POST /boots/{what}", does(s.controlBoots))
-	mux.HandleFunc("POST /events", does(s.controlEvents))
-	mux.HandleFunc("POST /leadership/{what}", does(s.controlLeadership))
-	mux.HandleFunc("POST /servers/{n}/{what}", does(s.controlServer))
-	mux.HandleFunc("POST /restart", does(s.controlRestart))
+	mux.HandleFunc("POST /vms/{id}/monitoring", does(s.changeMonitoring))
+	mux.HandleFunc("POST /vms/{id}/{what}", does(s.changeVM))
+	mux.HandleFunc("POST /hosts/{id}/{what}", does(s.changeHost))
+	mux.HandleFunc("POST /population", does(s.populate))
+	mux.HandleFunc("POST /boots/{what}", does(s.changeBoots))
+	mux.HandleFunc("POST /events", does(s.changeEvents))
+	mux.HandleFunc("POST /leadership/{what}", does(s.changeLeadership))
+	mux.HandleFunc("POST /servers/{id}/{what}", does(s.changeServer))
+	mux.HandleFunc("POST /restart", does(s.restart))
 	return mux
 }
 
@@ -76,7 +80,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-func (s *Sim) controlDelays(r *http.Request) error {
+func (s *controlAPI) changeDelays(r *http.Request) error {
 	var asked struct {
 		Boot       *duration           `json:"boot"`
 		Call       *duration           `json:"call"`
@@ -106,7 +110,7 @@ func (s *Sim) controlDelays(r *http.Request) error {
 	return nil
 }
 
-func (s *Sim) controlCallFault(r *http.Request) error {
+func (s *controlAPI) planCallFault(r *http.Request) error {
 	var asked CallFailure
 	if err := readJSON(r, &asked); err != nil {
 		return err
@@ -114,7 +118,7 @@ func (s *Sim) controlCallFault(r *http.Request) error {
 	return s.FailCall(asked)
 }
 
-func (s *Sim) controlAnswerFault(r *http.Request) error {
+func (s *controlAPI) planAnswerFault(r *http.Request) error {
 	var asked struct {
 		Method string `json:"method"`
 		Nth    int    `json:"nth"`
@@ -125,10 +129,36 @@ func (s *Sim) controlAnswerFault(r *http.Request) error {
 	return s.DropAnswer(asked.Method, asked.Nth)
 }
 
-func (s *Sim) controlVM(r *http.Request) error {
+// choices are what can be done to something, by the last part of the path.
+type choices map[string]func() error
+
+// choose carries out what the path asks for.
+func (c choices) choose(r *http.Request, object string) error {
+	do, known := c[r.PathValue("what")]
+	if !known {
+		return fmt.Errorf("%q is nothing to do to %s: %s", r.PathValue("what"), object, strings.Join(slices.Sorted(maps.Keys(c)), ", "))
+	}
+	return do()
+}
+
+// always is a choice that cannot fail.
+func always(do func()) func() error {
+	return func() error { do(); return nil }
+}
+
+// pathID reads the number of something out of the path.
+func pathID(r *http.Request, object string) (int, error) {
 	id, err := strconv.Atoi(r.PathValue("id"))
 	if err != nil {
-		return fmt.Errorf("%q is no VM id", r.PathValue("id"))
+		return 0, fmt.Errorf("%q is no id of %s", r.PathValue("id"), object)
+	}
+	return id, nil
+}
+
+func (s *controlAPI) changeVM(r *http.Request) error {
+	id, err := pathID(r, "a VM")
+	if err != nil {
+		return err
 	}
 	asked := struct {
 		State string `json:"state"`
@@ -136,29 +166,40 @@ func (s *Sim) controlVM(r *http.Request) error {
 	if err := readJSON(r, &asked); err != nil {
 		return err
 	}
-	switch what := r.PathValue("what"); what {
-	case "break":
-		return s.BreakVM(id, strings.ToUpper(asked.State))
-	case "lose":
-		return s.LoseVM(id)
-	case "delete":
-		return s.DeleteVM(id)
-	case "poweroff":
-		return s.PoweroffVM(id)
-	case "resume":
-		return s.ResumeVM(id)
-	case "ready":
-		return s.ReadyVM(id)
-	default:
-		return fmt.Errorf("%q is nothing to do to a VM: break, lose, delete, poweroff, resume or ready", what)
-	}
+	return choices{
+		"break":    func() error { return s.BreakVM(id, strings.ToUpper(asked.State)) },
+		"lose":     func() error { return s.LoseVM(id) },
+		"delete":   func() error { return s.DeleteVM(id) },
+		"poweroff": func() error { return s.PoweroffVM(id) },
+		"resume":   func() error { return s.ResumeVM(id) },
+		"ready":    func() error { return s.ReadyVM(id) },
+	}.choose(r, "a VM")
 }
 
-// controlMonitoring takes figures as texts or as numbers.
-func (s *Sim) controlMonitoring(r *http.Request) error {
-	id, err := strconv.Atoi(r.PathValue("id"))
+func (s *controlAPI) changeHost(r *http.Request) error {
+	id, err := pathID(r, "a host")
 	if err != nil {
-		return fmt.Errorf("%q is no VM id", r.PathValue("id"))
+		return err
+	}
+	return choices{
+		"fail":    func() error { _, err := s.FailHost(id); return err },
+		"recover": func() error { _, err := s.RecoverHost(id); return err },
+	}.choose(r, "a host")
+}
+
+func (s *controlAPI) populate(r *http.Request) error {
+	asked := Population{Roles: 1}
+	if err := readJSON(r, &asked); err != nil {
+		return err
+	}
+	return s.Populate(asked)
+}
+
+// changeMonitoring takes figures as texts or as numbers.
+func (s *controlAPI) changeMonitoring(r *http.Request) error {
+	id, err := pathID(r, "a VM")
+	if err != nil {
+		return err
 	}
 	var asked map[string]json.RawMessage
 	if err := readJSON(r, &asked); err != nil {
@@ -171,27 +212,21 @@ func (s *Sim) controlMonitoring(r *http.Request) error {
 	return s.SetMonitoring(id, figures)
 }
 
-func (s *Sim) controlBoots(r *http.Request) error {
+func (s *controlAPI) changeBoots(r *http.Request) error {
 	asked := struct {
 		Count int `json:"count"`
 	}{Count: 1}
 	if err := readJSON(r, &asked); err != nil {
 		return err
 	}
-	switch what := r.PathValue("what"); what {
-	case "pause":
-		s.PauseBoots()
-	case "resume":
-		s.ResumeBoots()
-	case "fail":
-		s.FailBoots(max(asked.Count, 0))
-	default:
-		return fmt.Errorf("%q is nothing to do to boots: pause, resume or fail", what)
-	}
-	return nil
+	return choices{
+		"pause":  always(s.PauseBoots),
+		"resume": always(s.ResumeBoots),
+		"fail":   always(func() { s.FailBoots(max(asked.Count, 0)) }),
+	}.choose(r, "boots")
 }
 
-func (s *Sim) controlEvents(r *http.Request) error {
+func (s *controlAPI) changeEvents(r *http.Request) error {
 	var asked struct {
 		Drop    *int      `json:"drop"`
 		Double  *int      `json:"double"`
@@ -215,38 +250,25 @@ func (s *Sim) controlEvents(r *http.Request) error {
 	return nil
 }
 
-func (s *Sim) controlLeadership(r *http.Request) error {
-	switch what := r.PathValue("what"); what {
-	case "lose":
-		s.LoseLeadership()
-	case "gain":
-		s.GainLeadership()
-	case "move":
-		return s.MoveLeadership()
-	default:
-		return fmt.Errorf("%q is nothing to do to the leadership: lose, gain or move", what)
-	}
-	return nil
+func (s *controlAPI) changeLeadership(r *http.Request) error {
+	return choices{
+		"lose": always(s.LoseLeadership), "gain": always(s.GainLeadership), "move": s.MoveLeadership,
+	}.choose(r, "the leadership")
 }
 
-func (s *Sim) controlServer(r *http.Request) error {
-	n, err := strconv.Atoi(r.PathValue("n"))
+func (s *controlAPI) changeServer(r *http.Request) error {
+	n, err := pathID(r, "a server")
 	if err != nil {
-		return fmt.Errorf("%q is no server's number", r.PathValue("n"))
+		return err
 	}
-	switch what := r.PathValue("what"); what {
-	case "stop":
-		return s.StopServer(n)
-	case "start":
-		return s.StartServer(n)
-	case "lead":
-		return s.Lead(n)
-	default:
-		return fmt.Errorf("%q is nothing to do to a server: stop, start or lead", what)
-	}
+	return choices{
+		"stop":  func() error { return s.StopServer(n) },
+		"start": func() error { return s.StartServer(n) },
+		"lead":  func() error { return s.Lead(n) },
+	}.choose(r, "a server")
 }
 
-func (s *Sim) controlRestart(r *http.Request) error {
+func (s *controlAPI) restart(r *http.Request) error {
 	var asked struct {
 		Down duration `json:"down"`
 	}
@@ -256,7 +278,7 @@ func (s *Sim) controlRestart(r *http.Request) error {
 	return s.Restart(time.Duration(asked.Down))
 }
 
-func (s *Sim) showCalls(w http.ResponseWriter, r *http.Request) {
+func (s *controlAPI) showCalls(w http.ResponseWriter, r *http.Request) {
 	after, err := strconv.ParseUint(orElse(r.URL.Query().Get("after"), "0"), 10, 64)
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "after is not a whole number"})
@@ -267,6 +289,6 @@ func (s *Sim) showCalls(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (s *Sim) showState(w http.ResponseWriter, _ *http.Request) {
+func (s *controlAPI) showState(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, s.State())
 }

@@ -13,14 +13,14 @@ type delays struct {
 	call       time.Duration
 	methods    map[string]time.Duration
 	serialised bool
-	// lane is held by a write where they are serialised.
-	lane chan struct{}
+	// writing is held by a write where they are serialised.
+	writing chan struct{}
 }
 
 func newDelays(config Config) *delays {
 	d := &delays{
 		bootStep: max(config.BootDelay, 0), call: config.CallDelay, methods: map[string]time.Duration{},
-		serialised: config.SerialisedWrites, lane: make(chan struct{}, 1),
+		serialised: config.SerialisedWrites, writing: make(chan struct{}, 1),
 	}
 	for name, delay := range config.CallDelays {
 		d.methods[name] = delay
@@ -50,8 +50,8 @@ func (d *delays) pass(ctx context.Context, method string, writes bool) (leave fu
 	leave = func() {}
 	if serialised && writes {
 		select {
-		case d.lane <- struct{}{}:
-			leave = func() { <-d.lane }
+		case d.writing <- struct{}{}:
+			leave = func() { <-d.writing }
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -72,28 +72,28 @@ func (d *delays) pass(ctx context.Context, method string, writes bool) (leave fu
 
 // SetBootDelay sets how long each step of a VM or network takes from now on;
 // 0 is at once.
-func (s *Sim) SetBootDelay(delay time.Duration) {
-	s.delays.mu.Lock()
-	defer s.delays.mu.Unlock()
-	s.delays.bootStep = max(delay, 0)
+func (d *delays) SetBootDelay(delay time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bootStep = max(delay, 0)
 }
 
 // SetCallDelay sets how long every call of a method takes from now on, or of
 // all that have no own delay where method is "".
-func (s *Sim) SetCallDelay(method string, delay time.Duration) {
-	s.delays.mu.Lock()
-	defer s.delays.mu.Unlock()
+func (d *delays) SetCallDelay(method string, delay time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if method == "" {
-		s.delays.call = delay
+		d.call = delay
 		return
 	}
-	s.delays.methods[method] = delay
+	d.methods[method] = delay
 }
 
 // SetSerialisedWrites makes writes wait for each other, as oned's database has
 // them do.
-func (s *Sim) SetSerialisedWrites(yes bool) {
-	s.delays.mu.Lock()
-	defer s.delays.mu.Unlock()
-	s.delays.serialised = yes
+func (d *delays) SetSerialisedWrites(yes bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.serialised = yes
 }

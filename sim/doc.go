@@ -10,6 +10,33 @@
 // subscriber that is connected and reads gets every event in order, unless a
 // fault was asked for.
 //
+// # Map
+//
+//	Sim            starts and stops all of it; has its parts' methods  sim.go, summary.go, population.go
+//	zone, server   the zone's oneds: sockets, who runs and who leads   zone.go, election.go, server.go
+//	raft           terms and phases of an election                     raft.go
+//	replication    followers' databases, which are behind              replica.go
+//	server         takes a call to its answer                          server.go, calls.go
+//	               lets clients in, forwards writes to the leader      authdriver.go, forward.go
+//	gate, sessions bound connections; remember one session a user      gate.go, sessions.go
+//	methods        oned's calls and their parameters                   methods.go, request.go, *calls.go
+//	class, pool    what all kinds of objects have in common            pool.go, pools.go, object.go
+//	vm             one machine: its life, actions, making              lifecycle.go, actions.go, instantiate.go
+//	network, vrouter, document, user, host, templates                  a file each, with their calls
+//	database       the cloud under its lock; changes (tx), timers      database.go, commit.go, timers.go
+//	store          the state file                                      store.go
+//	hooks          hook events and their faults                        hooks.go, events.go
+//	publisher      ZeroMQ                                              publisher.go
+//	faultInjector  breaks VMs and hosts                                vmfaults.go, hostfaults.go
+//	callFaults, delays, callLog                                        what becomes of calls
+//	controlAPI     the HTTP API below                                  control.go
+//	template       oned's two syntaxes                                 template*.go
+//	xmlWriter      oned's XML, plain and inside XML-RPC                xmltext.go, wire_*.go
+//
+// A call goes server.serve, call, process (forwarded by route where a follower
+// got it), carryOut, which runs the method under the database's lock with a tx
+// that collects records and events; the committer stores and then publishes.
+//
 // # Limits
 //
 // A server has what one oned has: 15 connections at a time, one call on each

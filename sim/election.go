@@ -1,93 +1,79 @@
 package sim
 
-import (
-	"time"
-)
+import "time"
 
-// minForwardTimeout bounds how long a follower waits for a connection of the
-// leader's at least.
-const minForwardTimeout = 200 * time.Millisecond
-
-// forwardTimeout is how long a follower waits for a connection of the leader's.
-// oned's XMLRPC_TIMEOUT_MS is to its ELECTION_TIMEOUT_MS as this is to half of
-// the time of an election.
-func (s *Sim) forwardTimeout() time.Duration {
-	return max(s.config.ElectionTime*2/5, minForwardTimeout)
-}
-
-// depose leaves the zone without a leader and has it elect another one. It is
-// called with lifeMu held.
-func (s *Sim) depose(first raftPhase) {
-	s.update(func(t *tx) {
-		round := s.raft.enter(first)
+// depose leaves the zone without a leader and has it elect another one. z.mu is
+// held.
+func (z *zone) depose(first raftPhase) {
+	z.db.update(func(t *tx) {
+		round := z.raft.enter(first)
 		t.loseDrivers()
-		s.after(round, first)
+		z.after(round, first)
 	})
-	s.attachLeader()
+	z.attachLeader()
 }
 
 // after has an election go on from a phase: the others notice after half of
 // its time that the leader is gone, ask for votes for a quarter, and are
 // followers of nobody for the last one.
-func (s *Sim) after(round uint64, phase raftPhase) {
-	quarter := s.config.ElectionTime / 4
+func (z *zone) after(round uint64, phase raftPhase) {
+	quarter := z.config.ElectionTime / 4
 	switch phase {
 	case phaseUnnoticed:
-		s.clock.after(2*quarter, func() { s.proceed(round, phaseElection) })
+		z.db.clock.after(2*quarter, func() { z.proceed(round, phaseElection) })
 	case phaseElection:
-		s.clock.after(quarter, func() { s.proceed(round, phaseUndecided) })
+		z.db.clock.after(quarter, func() { z.proceed(round, phaseUndecided) })
 	case phaseUndecided:
-		s.clock.after(quarter, func() {
-			s.lifeMu.Lock()
-			defer s.lifeMu.Unlock()
-			if s.running && s.raft.current() == round {
-				_ = s.moveLeadership() // without a server that runs the next one to start leads
+		z.db.clock.after(quarter, func() {
+			z.mu.Lock()
+			defer z.mu.Unlock()
+			if z.running && z.raft.current() == round {
+				_ = z.moveLeadership() // without a server that runs the next one to start leads
 			}
 		})
 	}
 }
 
-func (s *Sim) proceed(round uint64, phase raftPhase) {
-	s.lifeMu.Lock()
-	defer s.lifeMu.Unlock()
-	if s.running && s.raft.current() == round {
-		s.after(s.raft.enter(phase), phase)
+func (z *zone) proceed(round uint64, phase raftPhase) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.running && z.raft.current() == round {
+		z.after(z.raft.enter(phase), phase)
 	}
 }
 
-// lead makes a server the leader: pending VMs go on. It is called with lifeMu
-// held.
-func (s *Sim) lead(n int) {
-	s.mu.Lock()
-	s.raft.elected(n, s.config.ElectionTime/10)
-	s.replication.lead(n)
-	s.takeOver()
-	s.mu.Unlock()
-	s.attachLeader()
+// lead makes a server the leader: pending VMs go on. z.mu is held.
+func (z *zone) lead(n int) {
+	z.db.mu.Lock()
+	z.raft.elected(n, z.config.ElectionTime/10)
+	z.db.replication.lead(n)
+	z.db.takeOver()
+	z.db.mu.Unlock()
+	z.attachLeader()
 }
 
 // watchConnections has the zone elect whenever a follower has had no
 // connection free for as long as it waits for its leader: the leader's
 // messages do not get through to it.
-func (s *Sim) watchConnections() {
-	if len(s.servers) == 1 || s.config.MaxConnections < 0 {
+func (z *zone) watchConnections() {
+	if len(z.servers) == 1 || z.config.MaxConnections < 0 {
 		return
 	}
-	patience := s.config.ElectionTime / 2
-	s.clock.after(max(patience/4, time.Millisecond), func() {
-		s.lifeMu.Lock()
-		defer s.lifeMu.Unlock()
-		if !s.running {
+	patience := z.config.ElectionTime / 2
+	z.db.clock.after(max(patience/4, time.Millisecond), func() {
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		if !z.running {
 			return
 		}
-		leader := s.raft.leader()
-		for i, one := range s.servers {
-			waited := min(one.gate.starved(), s.raft.ledFor())
+		leader := z.raft.leader()
+		for i, one := range z.servers {
+			waited := min(one.gate.starved(), z.raft.ledFor())
 			if leader >= 0 && i != leader && one.sockets != nil && waited > patience {
-				s.depose(phaseElection)
+				z.depose(phaseElection)
 				break
 			}
 		}
-		s.watchConnections()
+		z.watchConnections()
 	})
 }

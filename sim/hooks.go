@@ -199,23 +199,23 @@ func (h *hooks) change(what func(f *eventFaults)) {
 }
 
 // DropEvents loses the next n events, each with all its copies.
-func (s *Sim) DropEvents(n int) { s.hooks.change(func(f *eventFaults) { f.drop = n }) }
+func (h *hooks) DropEvents(n int) { h.change(func(f *eventFaults) { f.drop = n }) }
 
 // DoubleEvents publishes the next n events twice.
-func (s *Sim) DoubleEvents(n int) { s.hooks.change(func(f *eventFaults) { f.double = n }) }
+func (h *hooks) DoubleEvents(n int) { h.change(func(f *eventFaults) { f.double = n }) }
 
 // ReorderEvents holds the next n events and publishes them in reverse, once
 // the last of them is there; 0 lets held ones go.
-func (s *Sim) ReorderEvents(n int) { s.hooks.change(func(f *eventFaults) { f.reorder = n }) }
+func (h *hooks) ReorderEvents(n int) { h.change(func(f *eventFaults) { f.reorder = n }) }
 
 // DelayEvents holds every event back for so long from now on; 0 ends it.
-func (s *Sim) DelayEvents(delay time.Duration) {
-	s.hooks.change(func(f *eventFaults) { f.delay = delay })
+func (h *hooks) DelayEvents(delay time.Duration) {
+	h.change(func(f *eventFaults) { f.delay = delay })
 }
 
 // Events are how many events there were.
-func (s *Sim) Events() EventCounts {
-	s.hooks.mu.Lock()
-	defer s.hooks.mu.Unlock()
-	return s.hooks.counted
+func (h *hooks) Events() EventCounts {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.counted
 }

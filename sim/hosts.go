@@ -2,10 +2,7 @@ package sim
 
 import (
 	"maps"
-	"math"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // host is a hypervisor of the simulated zone.
@@ -22,15 +19,6 @@ func newHost(id int, name string, config Config) *host {
 	return &host{ID: id, Name: name, cpu: config.HostCPUs * 100, memory: config.HostMemory, vms: map[int]bool{}}
 }
 
-// size is what a VM takes of a host: hundredths of a CPU and MiB.
-func (v *vm) size() (cpu, memory int) {
-	cores, err := strconv.ParseFloat(strings.TrimSpace(v.Template.text("CPU")), 64)
-	if err != nil {
-		cores = 1
-	}
-	return int(math.Ceil(cores * 100)), v.Template.number("MEMORY", 0)
-}
-
 func (h *host) fits(v *vm) bool {
 	cpu, memory := v.size()
 	return h.usedCPU+cpu <= h.cpu && h.usedMemory+memory <= h.memory
@@ -44,33 +32,47 @@ func (h *host) take(v *vm) {
 	v.Host = h.ID
 }
 
-// pickHost finds room for a VM, host after host; nil when the cloud is full.
-func (c *cloud) pickHost(v *vm) *host {
-	if v.Wanted >= 0 && v.Wanted < len(c.hosts) {
-		if wanted := c.hosts[v.Wanted]; wanted.fits(v) {
+// hosts are all hosts, and which one is to be asked first for the next VM.
+type hosts struct {
+	all  []*host
+	next int
+}
+
+func newHosts(config Config) *hosts {
+	h := &hosts{}
+	for i, name := range []string{"host1", "host2", "host3", "host4"} {
+		h.all = append(h.all, newHost(i, name, config))
+	}
+	return h
+}
+
+// pick finds room for a VM, host after host; nil when the cloud is full.
+func (h *hosts) pick(v *vm) *host {
+	if v.Wanted >= 0 && v.Wanted < len(h.all) {
+		if wanted := h.all[v.Wanted]; wanted.fits(v) {
 			return wanted
 		}
 	}
-	for i := range c.hosts {
-		h := c.hosts[(c.nextHost+i)%len(c.hosts)]
-		if h.fits(v) {
-			c.nextHost = (h.ID + 1) % len(c.hosts)
-			return h
+	for i := range h.all {
+		one := h.all[(h.next+i)%len(h.all)]
+		if one.fits(v) {
+			h.next = (one.ID + 1) % len(h.all)
+			return one
 		}
 	}
 	return nil
 }
 
-// freeHost gives a VM's capacity back.
-func (c *cloud) freeHost(v *vm) {
+// free gives a VM's capacity back.
+func (h *hosts) free(v *vm) {
 	if v.Host < 0 {
 		return
 	}
-	h := c.hosts[v.Host]
+	one := h.all[v.Host]
 	cpu, memory := v.size()
-	h.usedCPU -= cpu
-	h.usedMemory -= memory
-	delete(h.vms, v.ID)
+	one.usedCPU -= cpu
+	one.usedMemory -= memory
+	delete(one.vms, v.ID)
 	v.Host = -1
 }
 
@@ -81,7 +83,7 @@ func hostPoolInfo(r *request) answer {
 	}
 	return xmlAnswer(func(b *xmlWriter) {
 		open(b, "HOST_POOL")
-		for _, h := range r.cloud.hosts {
+		for _, h := range r.cloud.hosts.all {
 			h.write(b)
 		}
 		shut(b, "HOST_POOL")

@@ -203,15 +203,6 @@ func completedTemplate(own template, nics []attribute, id, from int, variables t
 	return full
 }
 
-// variables are what $NAME in a context may stand for: the VM's head and its
-// own and the user's single attributes.
-func (v *vm) variables(own template) template {
-	return template{
-		single("NAME", v.Name), single("VMID", itoa(v.ID)), single("UID", itoa(v.UID)), single("UNAME", v.UName),
-		single("GID", itoa(v.GID)), single("GNAME", v.GName),
-	}.with(own...).with(v.UserTemplate...)
-}
-
 // joinedContext makes one of several CONTEXTs, the later ones winning, and puts
 // the values of variables in.
 func joinedContext(contexts []attribute, variables template) template {

@@ -18,14 +18,7 @@ func (t *tx) enter(v *vm, to status) {
 	t.emit(vmEvent(v, v.hostName()))
 	v.PrevState, v.PrevLCM = v.State, v.LCM
 	t.keepVM(v)
-	t.sim.scheduleStep(v)
-}
-
-func (v *vm) hostName() string {
-	if stay := v.last(); stay != nil && v.State != vmPending && v.State != vmHold {
-		return stay.Host
-	}
-	return ""
+	t.db.scheduleStep(v)
 }
 
 // recordStay keeps the times of the VM's stay on its host.
@@ -60,7 +53,7 @@ func (t *tx) recordStay(v *vm, to status) {
 func (t *tx) settleResources(v *vm, to status) {
 	switch to.state {
 	case vmDone, vmStopped, vmUndeployed, vmPending:
-		t.cloud.freeHost(v)
+		t.cloud.hosts.free(v)
 		t.wakeWaiting()
 	}
 	if to.state != vmDone {
@@ -75,7 +68,7 @@ func (t *tx) settleResources(v *vm, to status) {
 
 // forgetOldest drops the VMs that ended longest ago, beyond the kept number.
 func (t *tx) forgetOldest() {
-	for len(t.cloud.done) > t.sim.config.KeepDone {
+	for len(t.cloud.done) > t.db.config.KeepDone {
 		oldest := t.cloud.done[0]
 		t.cloud.done = t.cloud.done[1:]
 		t.removeVM(oldest)
@@ -88,20 +81,9 @@ func (t *tx) wakeWaiting() {
 	t.cloud.waiting = nil
 	for _, id := range waiting {
 		if v := t.cloud.vms[id]; v != nil {
-			t.sim.scheduleStep(v)
+			t.db.scheduleStep(v)
 		}
 	}
-}
-
-// scheduleStep sets the timer of a VM's next step. The caller holds the lock.
-func (s *Sim) scheduleStep(v *vm) {
-	if !moves(v) {
-		return
-	}
-	id, generation := v.ID, v.generation
-	s.clock.after(s.delays.boot(), func() {
-		s.update(func(t *tx) { t.step(id, generation) })
-	})
 }
 
 // restartDriver has the drivers do again what a VM's state is about, if they
@@ -109,7 +91,7 @@ func (s *Sim) scheduleStep(v *vm) {
 func (t *tx) restartDriver(v *vm) {
 	t.keepVM(v)
 	v.generation++
-	t.sim.scheduleStep(v)
+	t.db.scheduleStep(v)
 }
 
 // moves reports whether a VM does not stay where it is.
@@ -128,7 +110,7 @@ func moves(v *vm) bool {
 // boots are paused, or the zone has no leader.
 func (t *tx) step(id int, generation uint64) {
 	v := t.cloud.vms[id]
-	if v == nil || v.generation != generation || t.sim.raft.leader() < 0 {
+	if v == nil || v.generation != generation || t.db.raft.leader() < 0 {
 		return
 	}
 	if v.State == vmPending {
@@ -140,10 +122,10 @@ func (t *tx) step(id int, generation uint64) {
 		return
 	}
 	if bootStates[v.LCM] {
-		if v.paused = t.sim.faults.bootsPaused; v.paused {
+		if v.paused = t.db.faults.bootsPaused; v.paused {
 			return
 		}
-		if end, ok := failures[v.LCM]; ok && t.sim.faults.bootFails() {
+		if end, ok := failures[v.LCM]; ok && t.db.faults.bootFails() {
 			t.enter(v, end)
 			return
 		}
@@ -160,7 +142,7 @@ func (t *tx) place(v *vm) {
 		t.note(v, "ERROR", "[deploy] "+noHistory)
 		return
 	}
-	h := t.cloud.pickHost(v)
+	h := t.cloud.hosts.pick(v)
 	if h == nil {
 		t.cloud.waiting = append(t.cloud.waiting, v.ID)
 		t.note(v, "SCHED_MESSAGE", "Cannot dispatch VM: Not enough capacity.")
@@ -204,26 +186,6 @@ func prologOf(v *vm) opennebula.LCMState {
 	return lcmProlog
 }
 
-// takeOver sets the timers of what goes on by itself at a server that begins to
-// lead: pending VMs look for a host, networks change their state, and actions
-// fall due. What drivers were at is lost. The caller holds the lock.
-func (s *Sim) takeOver() {
-	s.cloud.waiting = nil
-	for _, id := range s.cloud.vms.ids() {
-		v := s.cloud.vms[id]
-		if v.State == vmPending {
-			v.generation++
-			s.scheduleStep(v)
-		}
-		for _, a := range v.Scheduled {
-			s.scheduleAction(id, a)
-		}
-	}
-	for _, id := range s.cloud.networks.ids() {
-		s.scheduleNetwork(s.cloud.networks[id])
-	}
-}
-
 // loseDrivers is the end of the process that leads, or of its leadership: what
 // its drivers were at has no end any more, and the VM that was just given a
 // host has half a history, with which no host can be given to it.
@@ -238,4 +200,20 @@ func (t *tx) loseDrivers() {
 			t.keepVM(v)
 		}
 	}
+}
+
+// keepVM marks a VM as changed, and its texts where they are.
+func (t *tx) keepVM(v *vm) {
+	t.save(kindVM, v.ID, v)
+	if v.unsaved {
+		t.save(kindVMTexts, v.ID, &v.vmTexts)
+		v.unsaved = false
+	}
+}
+
+// removeVM forgets a VM.
+func (t *tx) removeVM(id int) {
+	delete(t.cloud.vms, id)
+	t.remove(kindVM, id)
+	t.remove(kindVMTexts, id)
 }

@@ -12,29 +12,18 @@ var networks = class[network, *network]{
 }
 
 // addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
-func (t *tx) addNetwork(n *network) {
+func addNetwork(t *tx, n *network) {
 	n.State = netLockCreate
 	t.cloud.networks[n.ID] = n
 	t.save(kindNetwork, n.ID, n)
 	t.emit(networkEvent(n))
-	t.sim.scheduleNetwork(n)
-}
-
-// scheduleNetwork sets the timer of a network's next step, if it has one.
-func (s *Sim) scheduleNetwork(n *network) {
-	if n.State != netLockCreate && n.State != netLockDelete {
-		return
-	}
-	id := n.ID
-	s.clock.after(s.delays.boot(), func() {
-		s.update(func(t *tx) { t.networkStep(id) })
-	})
+	t.db.scheduleNetwork(n)
 }
 
 // networkStep is LOCK_CREATE to READY, or LOCK_DELETE to DONE and away.
-func (t *tx) networkStep(id int) {
+func networkStep(t *tx, id int) {
 	n := t.cloud.networks[id]
-	if n == nil || t.sim.raft.leader() < 0 {
+	if n == nil || t.db.raft.leader() < 0 {
 		return
 	}
 	switch n.State {
@@ -78,7 +67,7 @@ func networkReserve(r *request) answer {
 		return refusedAnswer(refused)
 	}
 	r.tx.nextID(kindNetwork)
-	r.tx.addNetwork(&network{
+	addNetwork(r.tx, &network{
 		object: r.cloud.owned(id, name, r.who), Parent: parent.ID, FromID: -1,
 		Template: parent.Template, Ranges: []addressRange{block},
 	})
@@ -114,7 +103,7 @@ func networkDelete(r *request, n *network) *refusal {
 	}
 	n.PrevState, n.State = n.State, netLockDelete
 	r.tx.emit(networkEvent(n))
-	r.sim.scheduleNetwork(n)
+	r.tx.db.scheduleNetwork(n)
 	return nil
 }
 

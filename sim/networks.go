@@ -218,3 +218,11 @@ func parseRange(id int, ar template) (addressRange, bool) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+func (n *network) holdBlock(block addressRange, h holder) {
+	for i := range n.Ranges {
+		for offset := 0; offset < block.Size; offset++ {
+			n.Ranges[i].takeAddress(block.IP+uint32(offset), h)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 )
 
 // Population is a number of services that have been running for a while, for
@@ -28,9 +27,9 @@ func (s *Sim) Populate(p Population) error {
 	}
 	for first := 0; first < p.Services; first += populationStep {
 		var refused *refusal
-		wait := s.update(func(t *tx) {
+		wait := s.db.update(func(t *tx) {
 			for range min(populationStep, p.Services-first) {
-				if refused = t.populateService(p); refused != nil {
+				if refused = populateService(t, p); refused != nil {
 					return
 				}
 			}
@@ -88,7 +87,7 @@ type populatedNode struct {
 }
 
 // populateService adds one running service.
-func (t *tx) populateService(p Population) *refusal {
+func populateService(t *tx, p Population) *refusal {
 	who := scheduler(t.cloud)
 	id := t.nextID(kindDocument)
 	body := populatedBody{
@@ -103,7 +102,7 @@ func (t *tx) populateService(p Population) *refusal {
 			role.Parents = []string{"role" + itoa(n-1)}
 		}
 		for i := range p.VMs {
-			made, refused := t.populateVM(who, id, role.Name, i)
+			made, refused := populateVM(t, who, id, role.Name, i)
 			if refused != nil {
 				return refused
 			}
@@ -121,7 +120,7 @@ func (t *tx) populateService(p Population) *refusal {
 }
 
 // populateVM adds a VM of a service's role that runs.
-func (t *tx) populateVM(who identity, service int, role string, number int) (*vm, *refusal) {
+func populateVM(t *tx, who identity, service int, role string, number int) (*vm, *refusal) {
 	name := fmt.Sprintf("%s_%d_(service_%d)", role, number, service)
 	v, refused := t.makeVM(who, order{from: t.cloud.templates[0], name: name, extra: template{
 		single("SERVICE_ID", itoa(service)), single("ROLE_NAME", role),
@@ -130,7 +129,7 @@ func (t *tx) populateVM(who identity, service int, role string, number int) (*vm
 	if refused != nil {
 		return nil, refused
 	}
-	h := t.cloud.pickHost(v)
+	h := t.cloud.hosts.pick(v)
 	if h == nil {
 		return nil, &refusal{message: "the hosts are full"}
 	}
@@ -150,12 +149,4 @@ func nodeOf(v *vm) populatedNode {
 	shown.ID, shown.UID, shown.GID = itoa(v.ID), itoa(v.UID), itoa(v.GID)
 	shown.UName, shown.GName, shown.Name = v.UName, v.GName, v.Name
 	return node
-}
-
-func (s *Sim) controlPopulation(r *http.Request) error {
-	asked := Population{Roles: 1}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
-	return s.Populate(asked)
 }

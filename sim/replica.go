@@ -51,7 +51,7 @@ func newReplication(config Config) *replication {
 	r := &replication{lag: config.FollowerLag, catchUp: time.Duration(config.TimeFactor * float64(catchUpTime))}
 	if len(config.Others) > 0 {
 		for range 1 + len(config.Others) {
-			r.replicas = append(r.replicas, &replica{cloud: emptyCloud()})
+			r.replicas = append(r.replicas, &replica{cloud: &cloud{pools: newPools(), hosts: &hosts{}}})
 		}
 	}
 	return r
@@ -66,8 +66,7 @@ func (r *replication) reset(c *cloud) {
 	}
 	all := c.copies()
 	for _, one := range r.replicas {
-		one.cloud, one.pending, one.stopped = emptyCloud(), nil, false
-		one.cloud.hosts = c.hosts
+		one.cloud, one.pending, one.stopped = &cloud{pools: newPools(), hosts: c.hosts}, nil, false
 		one.apply(replicated{index: r.index.Load(), objects: all})
 	}
 }
@@ -182,26 +181,4 @@ func (r *replica) apply(c replicated) {
 	for _, object := range c.objects {
 		r.cloud.put(object.key, object.item)
 	}
-}
-
-// put sets or removes an object of a replica.
-func (c *cloud) put(key recordKey, item any) {
-	if key.id >= c.next[key.kind] {
-		c.next[key.kind] = key.id + 1
-	}
-	c.pool(key.kind).put(key.id, item)
-}
-
-// copies are copies of everything that replicates.
-func (c *cloud) copies() []copied {
-	var all []copied
-	for _, kind := range []string{
-		kindUser, kindGroup, kindDocument, kindTemplate, kindVM, kindNetwork, kindVNTemplate, kindVRouter,
-	} {
-		items := c.pool(kind)
-		for _, id := range items.ids() {
-			all = append(all, copied{recordKey{kind, id}, items.copyOf(items.at(id))})
-		}
-	}
-	return all
 }

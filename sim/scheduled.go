@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -36,14 +35,6 @@ func (a *scheduledAction) write(b *xmlWriter, vmID int) {
 	element(b, "MESSAGE", a.Message)
 	number(b, "WARNING", 0)
 	shut(b, "SCHED_ACTION")
-}
-
-func (v *vm) scheduledIDs() []int {
-	ids := make([]int, 0, len(v.Scheduled))
-	for _, a := range v.Scheduled {
-		ids = append(ids, a.ID)
-	}
-	return ids
 }
 
 // schedulable are actions that oned can schedule beyond one.vm.action's.
@@ -79,20 +70,10 @@ func parseScheduled(text string, start int64) (scheduledAction, *refusal) {
 	return scheduledAction{Action: name, Args: entry.text("ARGS"), Time: at, Done: -1}, nil
 }
 
-// scheduleAction sets the timer of a VM's scheduled action.
-func (s *Sim) scheduleAction(vmID int, a scheduledAction) {
-	if a.Done >= 0 {
-		return
-	}
-	s.clock.at(time.Unix(a.Time, 0), func() {
-		s.update(func(t *tx) { t.runScheduled(vmID, a.ID) })
-	})
-}
-
 // runScheduled carries a scheduled action out where it still stands.
-func (t *tx) runScheduled(vmID, actionID int) {
+func runScheduled(t *tx, vmID, actionID int) {
 	v := t.cloud.vms[vmID]
-	if v == nil || v.State == vmDone || t.sim.raft.leader() < 0 {
+	if v == nil || v.State == vmDone || t.db.raft.leader() < 0 {
 		return
 	}
 	for i := range v.Scheduled {

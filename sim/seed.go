@@ -8,7 +8,7 @@ const (
 
 // seed fills a new zone: the users and groups, network 0 "private", VM
 // template 0 "alpine" and what virtual routers and networks are made from.
-func (t *tx) seed(config Config) {
+func seed(t *tx, config Config) {
 	c := t.cloud
 	for _, g := range []*group{{0, "oneadmin"}, {usersGroup, "users"}} {
 		c.groups[g.ID] = g
@@ -22,15 +22,15 @@ func (t *tx) seed(config Config) {
 		c.users[u.ID] = u
 		t.save(kindUser, u.ID, u)
 	}
-	t.seedNetwork()
-	t.seedTemplates()
+	seedNetwork(t)
+	seedTemplates(t)
 	c.next[kindUser], c.next[kindGroup] = 3, 100
 	c.next[kindNetwork], c.next[kindTemplate], c.next[kindVNTemplate] = 1, 2, 1
 	t.save(kindNext, 0, c.next)
 }
 
 // setServerPassword lets the server user in with another password.
-func (t *tx) setServerPassword(password string) {
+func setServerPassword(t *tx, password string) {
 	if u := t.cloud.users[serverAdminID]; u != nil {
 		u.PasswordHash = hashPassword(password)
 		t.save(kindUser, u.ID, u)
@@ -42,7 +42,7 @@ func asOneadmin(id int, name string) object {
 	return object{ID: id, UName: "oneadmin", GName: "oneadmin", Name: name, Permissions: readableByAll}
 }
 
-func (t *tx) seedNetwork() {
+func seedNetwork(t *tx) {
 	private := &network{
 		object: asOneadmin(0, "private"), State: netReady, PrevState: netReady, Parent: -1, FromID: -1,
 		Template: networkDefaults("br0"),
@@ -53,7 +53,7 @@ func (t *tx) seedNetwork() {
 	t.save(kindNetwork, 0, private)
 }
 
-func (t *tx) seedTemplates() {
+func seedTemplates(t *tx) {
 	alpine := &vmTemplate{object: asOneadmin(0, "alpine"), Registered: now(), Template: template{
 		vector("CONTEXT", single("NETWORK", "YES"), single("REPORT_READY", "YES")),
 		single("CPU", "0.01"), single("MEMORY", "16"), single("NAME", "alpine"),
@@ -71,44 +71,4 @@ func (t *tx) seedTemplates() {
 	}}
 	t.cloud.vnTemplates[0] = networks
 	t.save(kindVNTemplate, 0, networks)
-}
-
-// rebuild finds out what is not stored: who holds which address and whose
-// capacity is taken.
-func (c *cloud) rebuild() {
-	for _, id := range c.networks.ids() {
-		n := c.networks[id]
-		if parent := c.networks[n.Parent]; parent != nil {
-			for _, block := range n.Ranges {
-				parent.holdBlock(block, holder{holderVNet, id})
-			}
-		}
-	}
-	for _, id := range c.vrouters.ids() {
-		for _, nic := range c.vrouters[id].Template.vectors("NIC") {
-			c.holdNIC(nic, holder{holderVRouter, id}, "VROUTER_IP")
-		}
-	}
-	for _, id := range c.vms.ids() {
-		v := c.vms[id]
-		if v.State == vmDone {
-			c.done = append(c.done, id)
-			continue
-		}
-		for _, nic := range v.Template.vectors("NIC") {
-			c.holdNIC(nic, holder{holderVM, id}, "IP")
-		}
-		if v.Host >= 0 && v.Host < len(c.hosts) {
-			c.hosts[v.Host].take(v)
-			c.nextHost = (v.Host + 1) % len(c.hosts)
-		}
-	}
-}
-
-func (n *network) holdBlock(block addressRange, h holder) {
-	for i := range n.Ranges {
-		for offset := 0; offset < block.Size; offset++ {
-			n.Ranges[i].takeAddress(block.IP+uint32(offset), h)
-		}
-	}
 }

@@ -4,48 +4,81 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
 )
 
-// endpointServer is an HTTP server on a listener.
-type endpointServer struct {
-	server *http.Server
-	ended  chan struct{}
+// server is one oned of the zone: it takes calls (calls.go), lets clients in
+// (authdriver.go) and passes writes on to the leader (forward.go).
+type server struct {
+	zone  *zone
+	index int
+	// The addresses are those asked for until the first start, and ever after
+	// those that it has: they are not written again, and read without a lock.
+	rpcAddress, hooksAddress string
+	// gate bounds the connections.
+	gate     *gate
+	sessions *sessions
+	// sockets are nil while it does not run; the zone's lock guards them.
+	sockets *serverSockets
 }
 
-func serve(listener net.Listener, handler http.Handler, logger *slog.Logger) *endpointServer {
-	e := &endpointServer{
-		server: &http.Server{
-			Handler: handler, ReadHeaderTimeout: requestTimeout, IdleTimeout: requestTimeout,
-			MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		},
-		ended: make(chan struct{}),
+// serverSockets are what a oned listens on.
+type serverSockets struct {
+	rpc    *endpointServer
+	events *publisher
+}
+
+func newServer(z *zone, index int, address ServerAddress) *server {
+	return &server{
+		zone: z, index: index, gate: newGate(z.config.MaxConnections), sessions: newSessions(z.config),
+		rpcAddress: orElse(address.XMLRPCListen, anyPort), hooksAddress: orElse(address.HooksListen, anyPort),
 	}
-	go func() {
-		defer close(e.ended)
-		if err := e.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("a server of the simulator ended", "address", listener.Addr().String(), "error", err)
-		}
-	}()
-	return e
 }
 
-// stop lets open calls finish until the context ends, then closes everything.
-func (e *endpointServer) stop(ctx context.Context) {
-	if e.server.Shutdown(ctx) != nil {
-		_ = e.server.Close()
+func (s *server) endpoint() string { return "http://" + s.rpcAddress + "/RPC2" }
+
+func (s *server) hooksEndpoint() string { return "tcp://" + s.hooksAddress }
+
+// open listens on the two addresses.
+func (s *server) open(ctx context.Context) error {
+	rpc, err := listen(ctx, "XML-RPC", "--sim-xmlrpc-listen", s.rpcAddress)
+	if err != nil {
+		return err
 	}
-	<-e.ended
+	events, err := listen(ctx, "hook events", "--sim-hooks-listen", s.hooksAddress)
+	if err != nil {
+		return errors.Join(err, rpc.Close())
+	}
+	if s.rpcAddress != rpc.Addr().String() || s.hooksAddress != events.Addr().String() {
+		s.rpcAddress, s.hooksAddress = rpc.Addr().String(), events.Addr().String()
+	}
+	s.sockets = &serverSockets{
+		rpc:    serve(gated(rpc, s.gate), s.handler(), s.zone.config.Logger),
+		events: newPublisher(events, s.zone.config.HooksHighWater, s.zone.config.Logger),
+	}
+	return nil
 }
 
-// rpcHandler answers XML-RPC on /RPC2 as one of the zone's servers.
-func (s *Sim) rpcHandler(server int) http.Handler {
+func closeSockets(ctx context.Context, all []*serverSockets) {
+	for _, one := range all {
+		one.rpc.stop(ctx)
+		one.events.close()
+	}
+}
+
+// closeAtOnce cuts every connection, as a kill does.
+func closeAtOnce(all []*serverSockets) {
+	atOnce, cancel := context.WithCancel(context.Background())
+	cancel()
+	closeSockets(atOnce, all)
+}
+
+// handler answers XML-RPC on /RPC2.
+func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /RPC2", func(w http.ResponseWriter, r *http.Request) { s.serveRPC(w, r, server) })
+	mux.HandleFunc("POST /RPC2", s.serve)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().UTC().Format(onedDate))
 		w.Header().Set("Server", "Xmlrpc-c_Abyss/1.33.14")
@@ -54,13 +87,13 @@ func (s *Sim) rpcHandler(server int) http.Handler {
 	})
 }
 
-func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
+func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	if err != nil {
 		http.Error(w, "the call is too long or ended early", http.StatusRequestEntityTooLarge)
 		return
 	}
-	result := s.answerRPC(r.Context(), body, server)
+	result := s.answer(r.Context(), body)
 	if result.dropped {
 		// The one way of net/http to close a connection without an answer.
 		panic(http.ErrAbortHandler)
@@ -74,10 +107,10 @@ func (s *Sim) serveRPC(w http.ResponseWriter, r *http.Request, server int) {
 // onedDate is the Date of oned's answers: UTC, where HTTP wants GMT.
 const onedDate = "Mon, 02 Jan 2006 15:04:05 UTC"
 
-func (s *Sim) answerRPC(ctx context.Context, body []byte, server int) outcome {
+func (s *server) answer(ctx context.Context, body []byte) outcome {
 	method, parameters, err := decodeRequest(body)
 	if err != nil {
 		return outcome{body: encodeFault(faultParse, err.Error())}
 	}
-	return s.call(ctx, server, method, parameters)
+	return s.call(ctx, method, parameters)
 }

@@ -4,43 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
-	"syscall"
 )
 
-// Sim is a simulated OpenNebula. Its methods may be called from anywhere; what
-// changes VMs and what says where it listens needs it to have been started.
+// Sim is a simulated OpenNebula. Its methods, those of its parts too, may be
+// called from anywhere; what changes VMs and what returns addresses needs it to
+// have been started.
 type Sim struct {
+	*zone
+	*faultInjector
+	*hooks
+	*delays
+	*callLog
+	*callFaults
+
 	config Config
+	db     *database
 
-	// mu guards the cloud, the faults of VMs, and whether changes are taken.
-	mu     sync.RWMutex
-	open   bool
-	cloud  *cloud
-	faults vmFaults
-
-	store      *store
-	committer  *committer
-	clock      *clock
-	hooks      *hooks
-	delays     *delays
-	calls      *callLog
-	callFaults callFaults
-
-	raft raft
-	// sessions are each server's.
-	sessions    []*sessions
-	replication *replication
-
-	// lifeMu guards starting, stopping and restarting, and what listens.
-	lifeMu  sync.Mutex
-	running bool
-	servers []*server
+	// mu guards starting and stopping.
+	mu      sync.Mutex
 	control *endpointServer
 	// controlAddress is set by the first start and stays the same ever after.
 	controlAddress string
-	quit           chan struct{}
 }
 
 // New prepares a simulator; nothing is opened before Start.
@@ -53,15 +38,20 @@ func New(config Config) (*Sim, error) {
 	}
 	config = config.withDefaults()
 	s := &Sim{
-		config: config, delays: newDelays(config), calls: newCallLog(),
-		cloud: newCloud(config), hooks: newHooks(config.Published), servers: newServers(config),
-		replication: newReplication(config),
+		config: config, hooks: newHooks(config.Published), delays: newDelays(config), callLog: newCallLog(), callFaults: &callFaults{},
 	}
-	for range s.servers {
-		s.sessions = append(s.sessions, newSessions(config))
+	leadership := &raft{}
+	s.db = newDatabase(config, leadership, s.delays, s.hooks)
+	s.faultInjector = &faultInjector{db: s.db}
+	s.zone = &zone{
+		config: config, db: s.db, raft: leadership, hooks: s.hooks, calls: s.callLog, callFaults: s.callFaults, delays: s.delays,
+	}
+	first := ServerAddress{XMLRPCListen: config.XMLRPCListen, HooksListen: config.HooksListen}
+	for i, address := range append([]ServerAddress{first}, config.Others...) {
+		s.servers = append(s.servers, newServer(s.zone, i, address))
 	}
 	if len(s.servers) > 1 {
-		s.raft.elected(0, 0)
+		leadership.elected(0, 0)
 	}
 	return s, nil
 }
@@ -69,145 +59,43 @@ func New(config Config) (*Sim, error) {
 // Start opens the state file and the sockets, and lets what was on its way go
 // on. It may be called again after Stop.
 func (s *Sim) Start(ctx context.Context) error {
-	s.lifeMu.Lock()
-	defer s.lifeMu.Unlock()
-	if s.running {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.control != nil {
 		return errors.New("start the simulator: it is running")
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start the simulator: %w", err)
 	}
-	if err := s.openState(); err != nil {
+	if err := s.db.start(); err != nil {
 		return err
 	}
-	if err := s.openSockets(ctx); err != nil {
-		s.closeState()
-		return err
-	}
-	s.running = true
-	if s.raft.isZone() && s.raft.leader() < 0 {
-		s.lead(s.raft.lastLeader())
-	}
-	s.watchConnections()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.replication.reset(s.cloud)
-	s.takeOver()
-	return nil
-}
-
-// openState reads the state file, or makes a new zone.
-func (s *Sim) openState() error {
-	if s.config.StateFile == "" && len(s.cloud.users) > 0 {
-		s.startInside(&store{})
-		return nil
-	}
-	opened, err := openStore(s.config.StateFile)
-	if err != nil {
-		return err
-	}
-	fresh := newCloud(s.config)
-	found, err := fresh.restore(opened)
-	if err != nil {
-		return errors.Join(err, opened.close())
-	}
-	fresh.rebuild()
-	s.mu.Lock()
-	s.cloud = fresh
-	s.mu.Unlock()
-	s.startInside(opened)
-	begin := func(t *tx) { t.seed(s.config) }
-	if found {
-		begin = func(t *tx) { t.setServerPassword(s.config.ServerPassword) }
-	}
-	if err := s.update(begin)(); err != nil {
-		s.closeState()
-		return fmt.Errorf("write the zone to the state file: %w", err)
-	}
-	return nil
-}
-
-// startInside starts what works behind the sockets.
-func (s *Sim) startInside(opened *store) {
-	s.store = opened
-	s.quit = make(chan struct{})
-	s.hooks.start()
-	s.committer = newCommitter(opened, s.publish, s.config.Logger)
-	s.clock = newClock()
-	s.setOpen(true)
-}
-
-// setOpen sets whether changes of the cloud are taken.
-func (s *Sim) setOpen(yes bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open = yes
-}
-
-// publish hands events on; a zone without a leader publishes nothing.
-func (s *Sim) publish(events []event) {
-	if s.raft.leader() >= 0 {
-		s.hooks.publish(events)
-	}
-}
-
-// closeState ends what startInside started.
-func (s *Sim) closeState() {
-	s.setOpen(false)
-	s.clock.stop()
-	s.committer.stop()
-	s.hooks.stop()
-	if err := s.store.close(); err != nil {
-		s.config.Logger.Error("close the simulator's state file", "error", err)
-	}
-}
-
-// openSockets listens on all three addresses, or on none.
-func (s *Sim) openSockets(ctx context.Context) error {
 	control, err := listen(ctx, "control API", "--sim-control-listen", orElse(s.controlAddress, s.config.ControlListen))
 	if err != nil {
+		s.db.stop()
 		return err
 	}
-	if err := s.openZoneSockets(ctx); err != nil {
+	if err := s.zone.start(ctx); err != nil {
+		s.db.stop()
 		return errors.Join(err, control.Close())
 	}
-	if s.controlAddress == "" {
-		s.controlAddress = control.Addr().String()
-	}
-	s.control = serve(control, s.controlHandler(), s.config.Logger)
+	s.controlAddress = control.Addr().String()
+	s.control = serve(control, (&controlAPI{s}).handler(), s.config.Logger)
 	return nil
-}
-
-// listen opens a TCP port; the error names what for, where, and the mend.
-func listen(ctx context.Context, what, flag, address string) (net.Listener, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen for the simulator's %s on %s: the port is taken: "+
-			"stop what uses it or choose another with %s", what, address, flag)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen for the simulator's %s on %s: %w: choose another address with %s",
-			what, address, err, flag)
-	}
-	return listener, nil
 }
 
 // Stop closes the sockets, ends what is going on and closes the state file; an
 // open call has until the context's end to finish.
 func (s *Sim) Stop(ctx context.Context) error {
-	s.lifeMu.Lock()
-	if !s.running {
-		s.lifeMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.control == nil {
 		return nil
 	}
-	s.running = false
-	close(s.quit)
-	control, zone := s.control, s.takeZoneSockets()
-	s.lifeMu.Unlock()
-	control.stop(ctx)
-	closeSockets(ctx, zone)
-	s.closeState()
+	s.zone.stop(ctx)
+	s.control.stop(ctx)
+	s.control = nil
+	s.db.stop()
 	return nil
 }
 

@@ -1,10 +1,8 @@
 package sim
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -109,50 +107,4 @@ func (s *store) close() error {
 		return nil
 	}
 	return s.db.Close()
-}
-
-// restore reads the state file into the cloud; false where it is new.
-func (c *cloud) restore(s *store) (bool, error) {
-	found := false
-	err := s.load(func(kind, idText string, content []byte) error {
-		found = true
-		id, err := strconv.Atoi(idText)
-		if err == nil {
-			err = c.restoreRecord(kind, id, content)
-		}
-		if err != nil {
-			return fmt.Errorf("read %s %s of the state file: %w: remove the file to begin anew", kind, idText, err)
-		}
-		return nil
-	})
-	return found, err
-}
-
-func (c *cloud) restoreRecord(kind string, id int, content []byte) error {
-	all := c.pool(kind)
-	switch {
-	case kind == kindNext:
-		return json.Unmarshal(content, &c.next)
-	case kind == kindVMTexts:
-		return c.restoreVMTexts(id, content)
-	case all == nil:
-		return fmt.Errorf("unknown kind %q", kind)
-	}
-	if err := all.restore(id, content); err != nil || kind != kindVM {
-		return err
-	}
-	// A VM's texts follow. State files of before have them in the same record,
-	// out of which they move with the VM's next change.
-	texts := &c.vms[id].vmTexts
-	err := json.Unmarshal(content, texts)
-	texts.unsaved = texts.Template != nil
-	return err
-}
-
-func (c *cloud) restoreVMTexts(id int, content []byte) error {
-	v := c.vms[id]
-	if v == nil {
-		return errors.New("there is no such VM")
-	}
-	return json.Unmarshal(content, &v.vmTexts)
 }

@@ -136,8 +136,8 @@ func userPassword(r *request) answer {
 			return refuse(opennebula.CodeInternal, "Invalid password, it cannot be empty")
 		}
 		u.PasswordHash = hashPassword(r.text(2))
-		for _, known := range r.sim.sessions {
-			known.forget(u.ID)
+		for _, one := range r.server.zone.servers {
+			one.sessions.forget(u.ID)
 		}
 		return nil
 	})

@@ -34,13 +34,13 @@ func vmDeploy(r *request, v *vm) *refusal {
 	if v.State != vmPending && v.State != vmHold && v.State != vmStopped && v.State != vmUndeployed {
 		return refuse(opennebula.CodeAction, "Deploy action is not available for state "+v.stateName())
 	}
-	if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts) {
+	if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts.all) {
 		return notFound("host", r.int(2))
 	}
 	if v.HalfWritten {
 		return refuse(opennebula.CodeInternal, noHistory)
 	}
-	chosen := r.cloud.hosts[r.int(2)]
+	chosen := r.cloud.hosts.all[r.int(2)]
 	if !chosen.fits(v) && !r.flagOr(3, false) {
 		return refuse(opennebula.CodeAction, fmt.Sprintf("Not enough capacity in host %d.", chosen.ID))
 	}
@@ -67,7 +67,7 @@ func vmScheduleAdd(r *request) answer {
 	added.ID = r.tx.nextID("schedaction")
 	found.Scheduled = append(found.Scheduled, added)
 	r.tx.keepVM(found)
-	r.sim.scheduleAction(found.ID, added)
+	r.tx.db.scheduleAction(found.ID, added)
 	return idAnswer(added.ID)
 }
 
@@ -110,11 +110,6 @@ func poolVMs(r *request) []*vm {
 		found = found[from:min(from-wanted.end, len(found))]
 	}
 	return found
-}
-
-// matches reports whether the VM is in the state that a pool call asks for.
-func (v *vm) matches(state int) bool {
-	return state == anyState || state == anyButDone && v.State != vmDone || state == int(v.State)
 }
 
 func vmPoolInfo(r *request) answer {

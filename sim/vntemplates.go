@@ -56,6 +56,6 @@ func vnTemplateInstantiate(r *request) answer {
 			made.Ranges = append(made.Ranges, parsed)
 		}
 	}
-	r.tx.addNetwork(made)
+	addNetwork(r.tx, made)
 	return idAnswer(id)
 }

@@ -1,46 +1,313 @@
 package sim
 
-// zoneInfo is one.zone.info: one zone with its servers.
-func zoneInfo(r *request) answer {
-	if r.int(1) != 0 {
-		return refusedAnswer(notFound("zone", r.int(1)))
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// zone is the servers of one zone, and which of them runs and leads. Its
+// exported methods are the Sim's.
+type zone struct {
+	config Config
+	db     *database
+	raft   *raft
+	hooks  *hooks
+
+	// What becomes of each call on its way.
+	calls      *callLog
+	callFaults *callFaults
+	delays     *delays
+
+	// mu guards starting, stopping and restarting, and what listens.
+	mu      sync.Mutex
+	running bool
+	servers []*server
+	quit    chan struct{}
+}
+
+// start opens all sockets, and lets what was on its way go on.
+func (z *zone) start(ctx context.Context) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.quit = make(chan struct{})
+	if err := z.open(ctx); err != nil {
+		return err
 	}
-	return xmlAnswer(func(b *xmlWriter) {
-		open(b, "ZONE")
-		number(b, "ID", 0)
-		element(b, "NAME", "OpenNebula")
-		number(b, "STATE", 0)
-		template{single("ENDPOINT", r.sim.Endpoint()), single("ENDPOINT_GRPC", "localhost:2634")}.write(b, "TEMPLATE")
-		open(b, "SERVER_POOL")
-		if r.sim.raft.isZone() {
-			for _, server := range r.sim.servers {
-				open(b, "SERVER")
-				cdata(b, "ENDPOINT", server.endpoint())
-				cdata(b, "ENDPOINT_GRPC", "")
-				cdata(b, "ID", itoa(server.index))
-				cdata(b, "NAME", "server-"+itoa(server.index))
-				shut(b, "SERVER")
-			}
+	z.running = true
+	if z.raft.isZone() && z.raft.leader() < 0 {
+		z.lead(z.raft.lastLeader())
+	}
+	z.watchConnections()
+	z.db.mu.Lock()
+	defer z.db.mu.Unlock()
+	z.db.takeOver()
+	return nil
+}
+
+// stop closes all sockets; an open call has until the context's end.
+func (z *zone) stop(ctx context.Context) {
+	z.mu.Lock()
+	z.running = false
+	close(z.quit)
+	sockets := z.takeSockets()
+	z.mu.Unlock()
+	closeSockets(ctx, sockets)
+}
+
+// ServerState is what there is to know of one server of the zone.
+type ServerState struct {
+	Endpoint string `json:"endpoint"`
+	Hooks    string `json:"hooks"`
+	Running  bool   `json:"running"`
+	Leader   bool   `json:"leader"`
+	Term     int    `json:"term"`
+	// AuthDriverRuns is how often it has run the authentication driver.
+	AuthDriverRuns int `json:"auth_driver_runs"`
+	// Connections are those of XML-RPC by the peer's address; those of the
+	// zone's own messages are under "zone".
+	Connections map[string]ConnectionCount `json:"connections"`
+}
+
+// Servers are the zone's servers, the first first.
+func (z *zone) Servers() []ServerState {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	states := make([]ServerState, len(z.servers))
+	for i, one := range z.servers {
+		states[i] = ServerState{
+			Endpoint: one.endpoint(), Hooks: one.hooksEndpoint(),
+			Running: one.sockets != nil, Leader: z.raft.leads(i), Term: z.raft.status(i).term,
+			AuthDriverRuns: one.sessions.driverRuns(), Connections: one.gate.counts(),
 		}
-		shut(b, "SERVER_POOL")
-		shut(b, "ZONE")
+	}
+	return states
+}
+
+// Endpoint is the URL of XML-RPC, of the first server where there are several.
+func (z *zone) Endpoint() string { return z.servers[0].endpoint() }
+
+// HooksEndpoint is the ZeroMQ address of the first server's hook events.
+func (z *zone) HooksEndpoint() string { return z.servers[0].hooksEndpoint() }
+
+// open listens on the addresses of all servers, or of none.
+func (z *zone) open(ctx context.Context) error {
+	for _, one := range z.servers {
+		if one.sockets != nil {
+			continue
+		}
+		if err := one.open(ctx); err != nil {
+			closeSockets(ctx, z.takeSockets())
+			return err
+		}
+	}
+	z.attachLeader()
+	return nil
+}
+
+// attachLeader has the leader publish the events; z.mu is held.
+func (z *zone) attachLeader() {
+	if leader := z.raft.leader(); leader >= 0 && z.servers[leader].sockets != nil {
+		z.hooks.attach(z.servers[leader].sockets.events)
+		return
+	}
+	z.hooks.attach(nil)
+}
+
+// takeSockets detaches all sockets so that they can be closed.
+func (z *zone) takeSockets() (taken []*serverSockets) {
+	z.hooks.attach(nil)
+	for _, one := range z.servers {
+		if one.sockets != nil {
+			taken = append(taken, one.sockets)
+			one.sockets = nil
+		}
+	}
+	return taken
+}
+
+// Restart is a restart of oned, of all servers of the zone: their sockets close,
+// events are lost while they are down, and they come back on the same ports. It
+// returns once they are back.
+func (z *zone) Restart(down time.Duration) error {
+	z.mu.Lock()
+	if !z.running {
+		z.mu.Unlock()
+		return errors.New("restart the simulator: it is not running")
+	}
+	zone, quit := z.takeSockets(), z.quit
+	z.mu.Unlock()
+	if len(zone) == 0 {
+		return errors.New("restart the simulator: it is not running")
+	}
+	z.killAll()
+	closeAtOnce(zone)
+	timer := time.NewTimer(down)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-quit:
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if !z.running {
+		return errors.New("restart the simulator: it was stopped meanwhile")
+	}
+	if err := z.open(context.Background()); err != nil {
+		return err
+	}
+	if z.raft.isZone() {
+		z.lead(z.raft.lastLeader())
+		return nil
+	}
+	z.db.mu.Lock()
+	defer z.db.mu.Unlock()
+	z.db.takeOver()
+	return nil
+}
+
+// killAll ends what all processes of the zone know and do.
+func (z *zone) killAll() {
+	for _, one := range z.servers {
+		one.sessions.clear()
+	}
+	z.db.update(func(t *tx) {
+		if z.raft.isZone() {
+			z.raft.enter(phaseElection)
+		}
+		t.loseDrivers()
 	})
 }
 
-// zoneRaftStatus is one.zone.raftstatus, which each server answers for itself.
-func zoneRaftStatus(r *request) answer {
-	return xmlAnswer(func(b *xmlWriter) {
-		status := r.sim.raft.status(r.server)
-		applied := r.sim.replication.applied(r.server)
-		open(b, "RAFT")
-		number(b, "SERVER_ID", status.id)
-		number(b, "STATE", int(status.state))
-		number(b, "TERM", status.term)
-		number(b, "VOTEDFOR", status.vote)
-		number(b, "COMMIT", applied)
-		number(b, "LOG_INDEX", applied)
-		number(b, "LOG_TERM", status.term)
-		number(b, "FEDLOG_INDEX", -1)
-		shut(b, "RAFT")
+// StopServer is the kill of one oned: its connections are cut, whatever has
+// been carried out of the calls on them. If it was the leader the zone elects
+// another one, if one runs, which takes Config.ElectionTime, and what its
+// drivers were at has no end.
+func (z *zone) StopServer(n int) error {
+	z.mu.Lock()
+	one, err := z.serverNumbered(n)
+	if err != nil || one.sockets == nil {
+		z.mu.Unlock()
+		return err
+	}
+	sockets := one.sockets
+	one.sockets = nil
+	z.db.replication.stop(n)
+	one.sessions.clear()
+	if z.raft.leads(n) {
+		z.depose(phaseUnnoticed)
+	}
+	z.mu.Unlock()
+	closeAtOnce([]*serverSockets{sockets})
+	return nil
+}
+
+// StartServer has a stopped server back. It answers from its old database and
+// catches up; it leads if no other server runs.
+func (z *zone) StartServer(n int) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	one, err := z.serverNumbered(n)
+	if err != nil || one.sockets != nil {
+		return err
+	}
+	alone := !slices.ContainsFunc(z.servers, func(other *server) bool { return other.sockets != nil })
+	if err := one.open(context.Background()); err != nil {
+		return err
+	}
+	z.db.replication.start(n)
+	if alone {
+		z.lead(n)
+	}
+	return nil
+}
+
+func (z *zone) serverNumbered(n int) (*server, error) {
+	if !z.running {
+		return nil, errors.New("the simulator is not running")
+	}
+	if n < 0 || n >= len(z.servers) {
+		return nil, fmt.Errorf("the zone has no server %d, it has %d, counted from 0", n, len(z.servers))
+	}
+	return z.servers[n], nil
+}
+
+// Lead makes a server that runs the leader, in a new term.
+func (z *zone) Lead(n int) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	one, err := z.serverNumbered(n)
+	if err != nil {
+		return err
+	}
+	if one.sockets == nil {
+		return fmt.Errorf("server %d cannot lead: it is stopped", n)
+	}
+	z.lead(n)
+	return nil
+}
+
+// MoveLeadership makes the next server that runs the leader, in a new term.
+func (z *zone) MoveLeadership() error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.moveLeadership()
+}
+
+func (z *zone) moveLeadership() error {
+	last := z.raft.lastLeader()
+	for i := range z.servers {
+		next := (last + 1 + i) % len(z.servers)
+		if z.servers[next].sockets != nil {
+			z.lead(next)
+			return nil
+		}
+	}
+	return errors.New("move the leadership: no server runs")
+}
+
+// LoseLeadership leaves the zone without a leader: every server refuses writes
+// and publishes nothing, and the VMs stay where they are.
+func (z *zone) LoseLeadership() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.db.update(func(t *tx) {
+		z.raft.enter(phaseUndecided)
+		t.loseDrivers()
 	})
+}
+
+// GainLeadership ends that: the server that led last leads, in a new term.
+func (z *zone) GainLeadership() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.lead(z.raft.lastLeader())
+}
+
+// AuthDriverRuns is how often the zone's servers have run the authentication
+// driver.
+func (z *zone) AuthDriverRuns() int {
+	runs := 0
+	for _, one := range z.servers {
+		runs += one.sessions.driverRuns()
+	}
+	return runs
+}
+
+// WaitSubscribed blocks until a subscriber of the leader's hook events would
+// get a message with the key; what was published before it is lost for it.
+func (z *zone) WaitSubscribed(ctx context.Context, key string) error {
+	z.mu.Lock()
+	var sockets *serverSockets
+	if leader := z.raft.leader(); leader >= 0 {
+		sockets = z.servers[leader].sockets
+	}
+	z.mu.Unlock()
+	if sockets == nil {
+		return errors.New("wait for a subscriber: the simulator is not running")
+	}
+	return sockets.events.wait(ctx, key)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -55,40 +56,53 @@ var objectWords = map[string]string{
 // route finds the server that carries out a write that came to another one: a
 // follower passes it on to the leader, in a connection of its own, which leave
 // gives back.
-func (s *Sim) route(ctx context.Context, server int, session string) (leader int, leave func(), refused *refusal) {
+func (s *server) route(ctx context.Context, session string) (leader *server, leave func(), refused *refusal) {
 	leave = func() {}
-	switch phase := s.raft.currentPhase(); {
+	raft := s.zone.raft
+	switch phase := raft.currentPhase(); {
 	case phase == phaseUnnoticed:
-		return 0, leave, refuse(opennebula.CodeInternal, forwarding+s.unreachable(s.raft.lastLeader()))
+		return nil, leave, refuse(opennebula.CodeInternal, forwarding+s.zone.servers[raft.lastLeader()].unreachable())
 	case phase == phaseElection:
-		return 0, leave, inElection
+		return nil, leave, inElection
 	case phase == phaseUndecided:
-		return 0, leave, noLeaderFound
-	case s.raft.leads(server):
-		if s.raft.reconciling() {
-			return 0, leave, replicating
+		return nil, leave, noLeaderFound
+	case raft.leads(s.index):
+		if raft.reconciling() {
+			return nil, leave, replicating
 		}
-		return server, leave, nil
+		return s, leave, nil
 	}
-	leader = s.raft.leader()
-	if leader < 0 {
-		return 0, leave, noLeaderFound
+	n := raft.leader()
+	if n < 0 {
+		return nil, leave, noLeaderFound
 	}
-	leave, err := s.servers[leader].gate.enter(ctx, s.forwardTimeout())
+	leader = s.zone.servers[n]
+	leave, err := leader.gate.enter(ctx, s.forwardTimeout())
 	if err != nil {
-		return 0, func() {}, refuse(opennebula.CodeInternal, forwarding+fmt.Sprintf(
+		return nil, func() {}, refuse(opennebula.CodeInternal, forwarding+fmt.Sprintf(
 			"Operation timed out after %d milliseconds with 0 bytes received", s.forwardTimeout().Milliseconds()))
 	}
-	s.admit(leader, session)
-	if s.raft.reconciling() {
+	leader.admit(session)
+	if raft.reconciling() {
 		leave()
-		return 0, func() {}, replicating
+		return nil, func() {}, replicating
 	}
 	return leader, leave, nil
 }
 
 // unreachable is libcurl's text about a server that does not run.
-func (s *Sim) unreachable(server int) string {
-	host, port, _ := net.SplitHostPort(s.servers[server].rpcAddress)
+func (s *server) unreachable() string {
+	host, port, _ := net.SplitHostPort(s.rpcAddress)
 	return fmt.Sprintf("Failed to connect to %s port %s after 0 ms: Couldn't connect to server", host, port)
+}
+
+// minForwardTimeout bounds how long a follower waits for a connection of the
+// leader's at least.
+const minForwardTimeout = 200 * time.Millisecond
+
+// forwardTimeout is how long a follower waits for a connection of the leader's.
+// oned's XMLRPC_TIMEOUT_MS is to its ELECTION_TIMEOUT_MS as this is to half of
+// the time of an election.
+func (s *server) forwardTimeout() time.Duration {
+	return max(s.zone.config.ElectionTime*2/5, minForwardTimeout)
 }

@@ -1,0 +1,55 @@
+package sim
+
+import "time"
+
+// scheduleStep sets the timer of a VM's next step. The caller holds the lock.
+func (d *database) scheduleStep(v *vm) {
+	if !moves(v) {
+		return
+	}
+	id, generation := v.ID, v.generation
+	d.clock.after(d.delays.boot(), func() {
+		d.update(func(t *tx) { t.step(id, generation) })
+	})
+}
+
+// scheduleNetwork sets the timer of a network's next step, if it has one.
+func (d *database) scheduleNetwork(n *network) {
+	if n.State != netLockCreate && n.State != netLockDelete {
+		return
+	}
+	id := n.ID
+	d.clock.after(d.delays.boot(), func() {
+		d.update(func(t *tx) { networkStep(t, id) })
+	})
+}
+
+// scheduleAction sets the timer of a VM's scheduled action.
+func (d *database) scheduleAction(vmID int, a scheduledAction) {
+	if a.Done >= 0 {
+		return
+	}
+	d.clock.at(time.Unix(a.Time, 0), func() {
+		d.update(func(t *tx) { runScheduled(t, vmID, a.ID) })
+	})
+}
+
+// takeOver sets the timers of what goes on by itself at a server that begins to
+// lead: pending VMs look for a host, networks change their state, and actions
+// fall due. What drivers were at is lost. The caller holds the lock.
+func (d *database) takeOver() {
+	d.cloud.waiting = nil
+	for _, id := range d.cloud.vms.ids() {
+		v := d.cloud.vms[id]
+		if v.State == vmPending {
+			v.generation++
+			d.scheduleStep(v)
+		}
+		for _, a := range v.Scheduled {
+			d.scheduleAction(id, a)
+		}
+	}
+	for _, id := range d.cloud.networks.ids() {
+		d.scheduleNetwork(d.cloud.networks[id])
+	}
+}
