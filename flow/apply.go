@@ -51,8 +51,8 @@ func refuse(kind RefusalKind, format string, arguments ...any) error {
 	return &Refusal{Kind: kind, Message: fmt.Sprintf(format, arguments...)}
 }
 
-// applyUndeploy: as in OneFlow, a service that is on its way somewhere, or has
-// failed, has to be recovered first; asking twice is fine.
+// applyUndeploy: as in OneFlow, a service that is on its way somewhere has to be
+// recovered first; asking twice is fine. One that has failed is ended.
 func (a applier) applyUndeploy() error {
 	state := a.state()
 	switch {
@@ -62,7 +62,7 @@ func (a applier) applyUndeploy() error {
 	case state == ServiceUndeploying || state == ServiceUndeployingNets || state == ServiceDone:
 		return nil
 	case state.Failed():
-		return refuse(RefusedState, "service %d cannot be undeployed in %s: recover it first, or recover it with delete", a.Service.ID, state)
+		return a.applyDelete()
 	case state.Waiting():
 		return refuse(RefusedState, "service %d cannot be undeployed in %s: wait until it is RUNNING, or recover it with delete", a.Service.ID, state)
 	}
@@ -93,6 +93,11 @@ func (a applier) applyScale(arguments ScaleArguments) error {
 	if err := a.scaler.mayScale(role, arguments); err != nil {
 		return err
 	}
+	if a.scaler.mayScaleBack(role) {
+		a.scaler.scaleBack(role, arguments.Cardinality)
+		a.resume()
+		return nil
+	}
 	a.scaler.beginScale(role, arguments.Cardinality, "")
 	a.to(ServiceScaling)
 	return nil
@@ -107,6 +112,12 @@ func (a applier) applyRecover() error {
 		a.scaler.endCooldown()
 		return nil
 	}
+	a.resume()
+	return nil
+}
+
+// resume has everything that failed tried again.
+func (a applier) resume() {
 	a.requester.forgetAsked()
 	a.recoverer.forgetStays()
 	a.Heals = nil
@@ -115,7 +126,6 @@ func (a applier) applyRecover() error {
 	a.retryRoles(RoleFailedScaling, RoleScaling)
 	a.retryRoles(RoleFailedUndeploying, RoleUndeploying)
 	a.leaveFailure()
-	return nil
 }
 
 // leaveFailure takes a failed service back to what it was doing.
@@ -140,20 +150,22 @@ func (a applier) retryRoles(from, to RoleState) {
 	}
 }
 
-// retryVMs has oned retry what failed, and resumes what was powered off. A role
-// that shrinks is left alone: its failed VMs are asked to end again.
+// retryVMs has oned retry what failed, and resumes what was powered off. What a role that
+// shrinks is to lose is left alone: it is asked to end again.
 func (a applier) retryVMs() {
 	if a.state() == ServiceUndeploying || a.state() == ServiceFailedUndeploying {
 		return
 	}
 	for i := range a.roles() {
 		role := &a.roles()[i]
+		var leaving []Node
 		if role.shrinking() {
-			continue
+			leaving = a.scaler.victims(role)
 		}
 		for _, node := range role.Nodes {
 			vm := a.facts[node.DeployID]
 			switch {
+			case slices.ContainsFunc(leaving, func(n Node) bool { return n.DeployID == vm.ID }):
 			case vm.Failed():
 				a.requester.ask(vm, callRetry, role.Name)
 			case vm.State == VMPoweroff && role.state() == RoleWarning:
@@ -262,7 +274,7 @@ func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
 	switch {
 	case role == nil:
 		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
-	case state != ServiceRunning && state != ServiceWarning:
+	case !slices.Contains([]ServiceState{ServiceRunning, ServiceWarning, ServiceFailedDeploying, ServiceFailedScaling}, state):
 		return refuse(RefusedState, "service %d is %s: roles can be removed when it is RUNNING", a.Service.ID, state)
 	case !role.state().CanBecome(RoleUndeploying):
 		return refuse(RefusedState, "role %s is %s already", role.Name, role.state())

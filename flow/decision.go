@@ -142,6 +142,9 @@ type Action struct {
 	Router Router
 	// Role is the role the action is for.
 	Role string
+	// Scaling is set where a VM is to end because its role scales down: not if it is
+	// protected by now.
+	Scaling bool
 }
 
 // Change is one transition that happened, for the history.

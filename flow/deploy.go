@@ -60,6 +60,9 @@ func (d deployer) deployRole(role *Role) bool {
 	case RoleHold:
 		return d.holder.hold(role)
 	case RoleDeploying:
+		if !d.reduced(role) {
+			return role.state() != RoleDeploying
+		}
 		d.healer.healRole(role)
 		if !d.recoverer.unstickRole(role, role.Nodes, false, RoleFailedDeploying) {
 			return true
@@ -75,6 +78,19 @@ func (d deployer) deployRole(role *Role) bool {
 		return true
 	}
 	return false
+}
+
+// reduced reports whether the role has no VM beyond the cardinality that it was given
+// after a failure.
+func (d deployer) reduced(role *Role) bool {
+	if !role.shrinking() {
+		return true
+	}
+	if !d.scaler.reduce(role, RoleFailedDeploying) {
+		return false
+	}
+	role.ScaleWay = nil
+	return true
 }
 
 // mayStart: with the strategy straight, a role waits for its parents.
@@ -211,10 +227,12 @@ func (d deployer) retryDeploying() {
 		role := &d.roles()[i]
 		switch {
 		case role.state() != RoleFailedDeploying:
+			continue
 		case flag(role.OnHold) && !slices.Contains(d.Released, role.Name):
 			d.roleTo(role, RoleHold, "")
 		default:
 			d.roleTo(role, RoleDeploying, "")
 		}
+		d.renderer.fillContents(role) // they may have been corrected
 	}
 }

@@ -67,6 +67,8 @@ type Role struct {
 	ScheduledPolicies  json.RawMessage `json:"scheduled_policies,omitempty"`
 	// Heal says how the role is kept whole; OneFlow ignores it.
 	Heal json.RawMessage `json:"heal,omitempty"`
+	// Victims names the order in which the role loses VMs; OneFlow ignores it.
+	Victims json.RawMessage `json:"victims,omitempty"`
 	// Cooldown is in seconds; nil means the configuration's.
 	Cooldown *int `json:"cooldown,omitempty"`
 	// State is nil in a template.

@@ -46,6 +46,9 @@ func (h holder) beginHold(role *Role) {
 // hold waits for a role's release: by a command, in the order of the parents,
 // or by hand, VM by VM. It reports whether the role changed its state.
 func (h holder) hold(role *Role) bool {
+	if !h.deployer.reduced(role) {
+		return role.state() != RoleHold
+	}
 	h.filler.fill(role)
 	if h.observer.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
 		return false

@@ -22,7 +22,7 @@ var bodyRules = map[string]rule{
 var roleRules = map[string]rule{
 	"name": textRule, "type": textRule, "shutdown_action": textRule, "parents": textsRule,
 	"cardinality": wholeRule, "template_id": wholeRule, "min_vms": wholeRule, "max_vms": wholeRule,
-	"cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
+	"victims": textRule, "cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
 	"user_inputs": objectRule, "user_inputs_values": secretRule,
 	"elasticity_policies": objectsRule, "scheduled_policies": objectsRule,
 }

@@ -168,7 +168,7 @@ func (o observer) leaving(role *Role) bool {
 func (o observer) growing(role *Role) bool {
 	switch role.state() {
 	case RoleDeploying, RoleFailedDeploying, RoleHold:
-		return true
+		return !role.shrinking()
 	case RoleScaling, RoleFailedScaling:
 		return !role.shrinking()
 	case RoleRunning, RoleWarning:

@@ -59,7 +59,7 @@ func (r remover) removeRole(role *Role) {
 		r.to(ServiceFailedUndeploying)
 	case RoleDone:
 		r.dropRole(role.Name)
-		r.to(ServiceRunning)
+		r.to(r.afterRemoval())
 	}
 }
 

@@ -37,44 +37,11 @@ func (s scaler) scaleRole(role *Role) {
 	}
 }
 
-// shrink ends the role's oldest VMs until its cardinality is reached.
+// shrink ends VMs of the role until its cardinality is reached.
 func (s scaler) shrink(role *Role) {
-	leaving := s.victims(role)
-	if !s.recoverer.unstickRole(role, leaving, true, RoleFailedScaling) {
-		return
-	}
-	for _, node := range leaving {
-		vm, known := s.facts[node.DeployID]
-		if !known || vm.Ending() || s.recoverer.beingRetried(vm) {
-			continue
-		}
-		if s.undeployer.failedToEnd(vm) {
-			s.deployer.failRole(role, RoleFailedScaling, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
-			return
-		}
-		s.requester.ask(vm, s.recoverer.endCall(vm, s.undeployer.shutdownAction(role)), role.Name)
-	}
-	if len(leaving) == 0 {
+	if s.reduce(role, RoleFailedScaling) {
 		s.roleTo(role, RoleCooldown, "")
 	}
-}
-
-// victims are the nodes that a shrinking role is to lose: those that end or were asked to
-// already, and of the others the oldest.
-func (s scaler) victims(role *Role) []Node {
-	surplus := len(role.Nodes) - role.Cardinality
-	var chosen, others []Node
-	for _, node := range role.Nodes {
-		if vm, known := s.facts[node.DeployID]; s.AskedToEnd(node.DeployID) || known && vm.Ending() {
-			chosen = append(chosen, node)
-		} else {
-			others = append(others, node)
-		}
-	}
-	if more := surplus - len(chosen); more > 0 {
-		chosen = append(chosen, others[:min(more, len(others))]...)
-	}
-	return chosen
 }
 
 func (s scaler) startCooldown(role *Role) {
@@ -134,6 +101,9 @@ func (s scaler) mayAdjust(role *Role) bool {
 // adjust scales the role to what a policy wants of it; it reports whether the role
 // scales. The service follows when all roles have been looked at.
 func (s scaler) adjust(role *Role, wanted int, cooldown *int, reason string) bool {
+	if wanted < role.Cardinality {
+		wanted = max(wanted, min(len(s.protected(role)), role.Cardinality))
+	}
 	if wanted == role.Cardinality {
 		return false
 	}
@@ -159,22 +129,24 @@ func (s scaler) beginScale(role *Role, cardinality int, reason string) {
 }
 
 func (s scaler) mayScale(role *Role, arguments ScaleArguments) error {
-	wanted, state := arguments.Cardinality, s.state()
+	wanted, state, back := arguments.Cardinality, s.state(), s.mayScaleBack(role)
 	switch {
 	case wanted < 0:
 		return refuse(RefusedInput, "role %s cannot have %d VMs: the cardinality must be 0 or more", role.Name, wanted)
 	case wanted > MaxVMs:
 		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible", role.Name, wanted, MaxVMs)
-	case !state.CanBecome(ServiceScaling) || state.Failed():
-		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", s.Service.ID, state)
-	case !role.state().CanBecome(RoleScaling) || role.state() == RoleFailedScaling:
-		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.state())
-	case s.observer.intended(role) > 0:
-		return refuse(RefusedState, "role %s cannot be scaled while a VM of it is being replaced", role.Name)
 	case role.isRouter():
 		return refuse(RefusedState, "role %s is a virtual router, which cannot be scaled", role.Name)
-	case wanted == role.Cardinality:
+	case !back && (!state.CanBecome(ServiceScaling) || state.Failed()):
+		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", s.Service.ID, state)
+	case !back && (!role.state().CanBecome(RoleScaling) || role.state() == RoleFailedScaling):
+		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.state())
+	case !back && s.observer.intended(role) > 0:
+		return refuse(RefusedState, "role %s cannot be scaled while a VM of it is being replaced", role.Name)
+	case wanted == role.Cardinality && (!back || role.state() == RoleRunning || role.state() == RoleWarning):
 		return refuse(RefusedState, "role %s has %d VMs already", role.Name, wanted)
+	case wanted < len(s.protected(role)):
+		return refuse(RefusedState, "role %s cannot be scaled to %d: %s", role.Name, wanted, protectedText(s.protected(role)))
 	case arguments.Force:
 		return nil
 	case role.MinVMs != nil && wanted < *role.MinVMs:

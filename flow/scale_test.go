@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,13 +131,6 @@ func TestCooldownsAreApart(t *testing.T) {
 	s.wantState(flow.ServiceRunning)
 }
 
-func TestOtherRolesOfAFailedServiceAreNotScaled(t *testing.T) {
-	s := runningStage(t, masterSlave)
-	s.scale("Master", 2)
-	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
-	s.wantRefusal(flow.RefusedState, "FAILED_SCALING", flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
-}
-
 func TestScaleRefusals(t *testing.T) {
 	limited := strings.Replace(oneRole(2), `"type"`, `"min_vms":1,"max_vms":4,"type"`, 1)
 	for _, c := range []struct {
@@ -168,9 +162,9 @@ func TestForceLeavesTheLimitsOutOfAccount(t *testing.T) {
 	}
 }
 
-func TestScaleIsRefusedWhereTheServiceIsOnItsWayOrFailed(t *testing.T) {
+func TestScaleIsRefusedWhereTheServiceIsOnItsWay(t *testing.T) {
 	for state, s := range stagesInEveryState(t) {
-		if state == flow.ServiceRunning || state == flow.ServiceWarning {
+		if slices.ContainsFunc(state.WaysOut(), func(way flow.WayOut) bool { return way.Verb == flow.VerbScale }) {
 			continue
 		}
 		t.Run(state.String(), func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 
 // undeploy ends the roles, children first with the strategy straight.
 func (u undeployer) undeploy() {
-	u.dropIntents()
+	u.dropIntents("")
 	if role := u.remover.removing(); role != nil {
 		u.remover.removeRole(role)
 		return
@@ -43,13 +43,14 @@ func (u undeployer) straysLeft() bool {
 	return false
 }
 
-// dropIntents gives up the VMs that no call was made for. One whose call may
-// have been applied is looked for first: it is created or given up by what the
-// worker finds.
-func (u undeployer) dropIntents() {
-	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return i.Attempts == 0 })
+// dropIntents gives up the VMs of a role, or of all where it names none, that no call was
+// made for. One whose call may have been applied is looked for first: it is created or
+// given up by what the worker finds.
+func (u undeployer) dropIntents(role string) {
+	of := func(i Intent) bool { return role == "" || i.Role == role }
+	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return of(i) && i.Attempts == 0 })
 	for _, intent := range u.Intents {
-		if !u.finding(intent.Key) {
+		if of(intent) && !u.finding(intent.Key) {
 			u.retrier.act(Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
 		}
 	}

@@ -70,6 +70,7 @@ func Validate(body Body) Violations {
 		found.checkLimits(fmt.Sprintf("roles[%d]", i), role)
 		found.checkPolicies(fmt.Sprintf("roles[%d]", i), policies[i])
 		found.checkHeal(fmt.Sprintf("roles[%d]", i), role)
+		found.checkVictims(fmt.Sprintf("roles[%d].victims", i), role.Victims)
 		found.checkRouter(fmt.Sprintf("roles[%d]", i), role)
 	}
 	found.checkSize(body.Roles)

@@ -17,6 +17,8 @@ type VM struct {
 	LCMState LCMState `json:"lcm_state"`
 	// Ready reports whether USER_TEMPLATE/READY is YES.
 	Ready bool `json:"ready,omitempty"`
+	// Protected reports whether USER_TEMPLATE/FLOWJET_PROTECT is YES.
+	Protected bool `json:"protected,omitempty"`
 	// Seen is what the VM's whole XML tells; nil where it was not read.
 	Seen *Inspection `json:"-"`
 	// Host is the name of the host that the VM is, or was last, on; it is not always known.

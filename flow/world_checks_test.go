@@ -107,7 +107,7 @@ func (p *player) checkKeys(before, after flow.State) {
 }
 
 // checkEndings: a VM is asked to end only as one of a service that ends, as one
-// of the oldest of a role that shrinks, or as one that no role has.
+// of those of a role that shrinks which are to be kept least, or as one that no role has.
 func (p *player) checkEndings(before flow.State, decision flow.Decision) {
 	for _, action := range decision.Actions {
 		if action.Call == "recover-delete" {
@@ -155,19 +155,41 @@ func (p *player) checkVictim(before, after flow.State, vm int) {
 	if before.Asked[vm].Action != "" {
 		return
 	}
-	ending, older := 0, 0
+	ending, sooner := 0, 0
 	for _, node := range role.Nodes {
-		asked := strings.HasPrefix(after.Asked[node.DeployID].Action, "terminate")
-		if asked {
+		other := p.facts[node.DeployID]
+		if strings.HasPrefix(after.Asked[node.DeployID].Action, "terminate") {
 			ending++
-		} else if node.DeployID < vm && !p.facts[node.DeployID].Ending() {
-			older++
+		} else if !other.Ending() && !other.Protected && p.endsBefore(*role, other, p.facts[vm]) {
+			sooner++
 		}
 	}
-	if len(role.Nodes)-ending < role.Cardinality || older > 0 {
-		p.Fatalf("VM %d should stay: role %s has %d VMs, %d are to end, %d to stay, %d older stay",
-			vm, role.Name, len(role.Nodes), ending, role.Cardinality, older)
+	if len(role.Nodes)-ending < role.Cardinality || sooner > 0 || p.facts[vm].Protected {
+		p.Fatalf("VM %d should stay: role %s has %d VMs, %d are to end, %d to stay, %d that are to go first stay",
+			vm, role.Name, len(role.Nodes), ending, role.Cardinality, sooner)
 	}
+}
+
+// endsBefore reports whether a role that scales down is to lose one VM before the other.
+func (p *player) endsBefore(role flow.Role, one, other flow.VM) bool {
+	place := func(vm flow.VM) int {
+		switch {
+		case vm.Troubled():
+			return 0
+		case !vm.Running() && !vm.Arrived():
+			return 1
+		case string(role.Victims) == `"not_ready"` && (!vm.Ready || !vm.Running()):
+			return 2
+		}
+		return 3
+	}
+	if a, b := place(one), place(other); a != b {
+		return a < b
+	}
+	if string(role.Victims) == `"newest"` {
+		return one.ID > other.ID
+	}
+	return one.ID < other.ID
 }
 
 // holder is the role that has the VM, nil if none.

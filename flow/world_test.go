@@ -105,11 +105,14 @@ func (w *world) advance(id int, well bool) bool {
 // meddle has somebody else, or a failing host, do something to a VM.
 func (w *world) meddle(t *rapid.T, id int) {
 	vm := w.vms[id]
-	switch rapid.SampledFrom([]string{"delete", "poweroff", "lose", "find", "resume", "fail", "suspend", "release", "stick", "stick"}).Draw(t, "meddle") {
+	switch rapid.SampledFrom([]string{"delete", "poweroff", "lose", "find", "resume", "fail", "suspend", "release", "stick", "stick", "protect"}).Draw(t, "meddle") {
 	case "stick":
 		if between := vm.State == flow.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost(); between || vm.State == flow.VMPending {
 			w.stuck[id] = true
 		}
+	case "protect":
+		vm.Protected = !vm.Protected
+		w.put(vm)
 	case "delete":
 		w.become(id, flow.VMDone, flow.LCMInit)
 	case "poweroff":

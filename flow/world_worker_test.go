@@ -81,6 +81,9 @@ func drawService(t *rapid.T) map[string]any {
 	for i, name := range names {
 		role := map[string]any{"name": name, "type": "vm", "template_id": 0, "cardinality": rapid.IntRange(0, 3).Draw(t, "cardinality")}
 		role["cooldown"] = rapid.SampledFrom([]int{0, 5, 45}).Draw(t, "cooldown")
+		if order := rapid.SampledFrom([]string{"", "oldest", "newest", "not_ready"}).Draw(t, "victims"); order != "" {
+			role["victims"] = order
+		}
 		role["on_hold"] = rapid.IntRange(0, 5).Draw(t, "role on hold") == 5
 		if rapid.IntRange(0, 5).Draw(t, "router") == 5 {
 			role["type"] = "vr"
@@ -276,6 +279,13 @@ func (p *player) carryOutFind(intent flow.Intent) *flow.Decision {
 }
 
 func (p *player) carryOutRequest(action flow.Action) *flow.Decision {
+	if action.Scaling && p.vms[action.VM].Protected {
+		p.facts[action.VM] = p.vms[action.VM]
+		decision := p.checked("spare", func() flow.Decision {
+			return flow.Spare(p.state, action, p.facts, p.now, p.settings)
+		})
+		return &decision
+	}
 	if !p.chance(20, "refuse a request") && p.ask(action.VM, action.Call) {
 		return nil
 	}

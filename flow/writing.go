@@ -91,6 +91,7 @@ func (w *bodyWriter) role(r *Role) {
 	w.raw("elasticity_policies", r.ElasticityPolicies)
 	w.raw("scheduled_policies", r.ScheduledPolicies)
 	w.raw("heal", r.Heal)
+	w.raw("victims", r.Victims)
 	writeNumber(w, "cooldown", r.Cooldown)
 	writeNumber(w, "state", r.State)
 	extra := r.extra()

@@ -208,6 +208,8 @@ func (s *vmScan) readUser(name string, text []byte) bool {
 		return plainText(text, &s.vm.User.Role)
 	case "FLOWJET_KEY":
 		return plainText(text, &s.vm.User.Key)
+	case flow.ProtectAttribute:
+		return plainText(text, &s.vm.User.Protect)
 	}
 	return true
 }

@@ -37,6 +37,7 @@ type vmXML struct {
 		Service string `xml:"SERVICE_ID"`
 		Role    string `xml:"ROLE_NAME"`
 		Key     string `xml:"FLOWJET_KEY"`
+		Protect string `xml:"FLOWJET_PROTECT"`
 	} `xml:"USER_TEMPLATE"`
 }
 
@@ -48,7 +49,7 @@ func (v vmXML) vm() flow.VM {
 	return flow.VM{
 		ID: v.ID, Name: v.Name, Owner: v.identity(),
 		State: flow.VMState(v.State), LCMState: flow.LCMState(v.LCMState),
-		Ready: isYes(v.User.Ready), Service: service, Role: bounded(v.User.Role), Key: bounded(v.User.Key), Host: bounded(v.host()),
+		Ready: isYes(v.User.Ready), Protected: isYes(v.User.Protect), Service: service, Role: bounded(v.User.Role), Key: bounded(v.User.Key), Host: bounded(v.host()),
 	}
 }
 

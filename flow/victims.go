@@ -1,0 +1,131 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The orders in which a role that scales down loses VMs, which its attribute "victims"
+// names. In each of them VMs in trouble come first, then those that have not come up.
+const (
+	victimsOldest   = "oldest"
+	victimsNewest   = "newest"
+	victimsNotReady = "not_ready"
+)
+
+var victimOrders = []string{victimsOldest, victimsNewest, victimsNotReady}
+
+// victimOrder is the role's order; the oldest first where it names none that can be used.
+func (r *Role) victimOrder() string {
+	if order := textOf(r.Victims); slices.Contains(victimOrders, order) {
+		return order
+	}
+	return victimsOldest
+}
+
+// checkVictims holds the rules for a role's attribute victims.
+func (f *findings) checkVictims(path string, text json.RawMessage) {
+	if len(text) > 0 && !slices.Contains(victimOrders, textOf(text)) {
+		f.add(path, "is %s; it can be %s", short(text), choices(victimOrders))
+	}
+}
+
+// victims are the nodes that a shrinking role is to lose: those that end or were asked to
+// already, and of the others as many as are too many, in the role's order. Protected ones
+// are none.
+func (s scaler) victims(role *Role) []Node {
+	surplus := len(role.Nodes) - role.Cardinality
+	var chosen, others []Node
+	for _, node := range role.Nodes {
+		vm, known := s.facts[node.DeployID]
+		switch {
+		case s.AskedToEnd(node.DeployID) || known && vm.Ending():
+			chosen = append(chosen, node)
+		case !vm.Protected:
+			others = append(others, node)
+		}
+	}
+	order := role.victimOrder()
+	slices.SortStableFunc(others, func(a, b Node) int {
+		if first := s.standing(order, a) - s.standing(order, b); first != 0 || order != victimsNewest {
+			return first
+		}
+		return b.DeployID - a.DeployID
+	})
+	if more := surplus - len(chosen); more > 0 {
+		chosen = append(chosen, others[:min(more, len(others))]...)
+	}
+	return chosen
+}
+
+// standing is how much a VM is to be kept.
+func (s scaler) standing(order string, node Node) int {
+	vm, known := s.facts[node.DeployID]
+	switch {
+	case !known:
+		return 3 // nothing is known against it
+	case vm.Troubled():
+		return 0
+	case vm.underway() || vm.State == VMInit || vm.State == VMHold || vm.State == VMCloning:
+		return 1
+	case order == victimsNotReady && !(vm.Running() && vm.Ready):
+		return 2
+	}
+	return 3
+}
+
+// ProtectAttribute is the attribute of a VM's user template by which its owner keeps it
+// from being ended by a scaling: FLOWJET_PROTECT=YES.
+const ProtectAttribute = "FLOWJET_PROTECT"
+
+// protected are the role's VMs that no scaling ends.
+func (s scaler) protected(role *Role) []int {
+	var found []int
+	for _, node := range role.Nodes {
+		if s.facts[node.DeployID].Protected {
+			found = append(found, node.DeployID)
+		}
+	}
+	return found
+}
+
+// protectedText names VMs that no scaling ends.
+func protectedText(vms []int) string {
+	names := make([]string, 0, len(vms))
+	for _, vm := range vms[:min(len(vms), maxReasons)] {
+		names = append(names, strconv.Itoa(vm))
+	}
+	if more := len(vms) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return "VM " + names[0] + " is protected (" + ProtectAttribute + "=YES)"
+	}
+	return "VMs " + strings.Join(names[:last], ", ") + " and " + names[last] + " are protected (" + ProtectAttribute + "=YES)"
+}
+
+// endAtProtected ends a scaling down where only protected VMs are left to end: the role
+// keeps them.
+func (s scaler) endAtProtected(role *Role, leaving []Node) {
+	least := len(role.Nodes) - len(leaving)
+	if least <= role.Cardinality {
+		return
+	}
+	s.log("E", fmt.Sprintf("Role %s : the scaling down to %d ends at %d nodes: %s",
+		role.Name, role.Cardinality, least, protectedText(s.protected(role))))
+	role.Cardinality = least
+}
+
+// Spare tells the state that a VM that was to be ended by a scaling is protected, as the
+// facts say by now: another is ended instead, or the scaling ends.
+func Spare(state State, action Action, facts Facts, now time.Time, settings Settings) Decision {
+	p := newPlanner(state, facts, now, settings)
+	delete(p.Asked, action.VM)
+	p.settle()
+	return p.decision()
+}

@@ -1,0 +1,314 @@
+package flow_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// refuse has oned refuse every VM that is to be made.
+func (s *stage) refuse(message string) {
+	s.t.Helper()
+	for len(s.state.Intents) > 0 {
+		s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, message, s.facts, s.now, s.settings))
+	}
+}
+
+func TestRefusedScalingIsTakenBack(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 3)
+	s.refuse("no quota")
+	s.wantState(flow.ServiceFailedScaling)
+	s.scale("a", 1)
+	s.wantLog("I Role a scaling up from 1 to 1 nodes", "I New state: SCALING", "I New state: COOLDOWN")
+	s.planAfter(300 * time.Second)
+	s.wantState(flow.ServiceRunning)
+	s.wantNodes("a", 1, 100)
+}
+
+func TestRefusedScalingGoesOnWithAnotherCardinality(t *testing.T) {
+	for name, test := range map[string]struct {
+		to      int
+		actions []string
+	}{
+		"what there is":       {3, []string{}},
+		"more than there is":  {4, []string{"create a/5"}},
+		"less than there is":  {2, []string{"terminate 101"}},
+		"less than there was": {1, []string{"terminate 101", "terminate 102"}},
+		"what was wanted":     {5, []string{"create a/5", "create a/6"}},
+		"more than was asked": {6, []string{"create a/5", "create a/6", "create a/7"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, oneRole(1))
+			s.scale("a", 5)
+			// Two of four have come, and are booting.
+			for _, action := range s.actions[:2] {
+				vm := s.vmOf(action.Intent)
+				s.facts[vm.ID] = vm
+			}
+			s.plan()
+			s.refuse("no quota")
+			s.wantState(flow.ServiceFailedScaling)
+			s.wantNodes("a", 5, 100, 101, 102)
+			s.command(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: test.to})
+			s.wantActions(test.actions...)
+			s.wantState(flow.ServiceScaling)
+		})
+	}
+}
+
+func TestLimitsHoldOnTheWayBack(t *testing.T) {
+	s := runningStage(t, strings.Replace(oneRole(2), `"type"`, `"min_vms":2,"max_vms":4,"type"`, 1))
+	s.scale("a", 4)
+	s.refuse("no quota")
+	s.wantRefusal(flow.RefusedState, "min_vms is 2", flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1})
+	s.wantRefusal(flow.RefusedState, "max_vms is 4", flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 5})
+	s.scale("a", 2)
+	s.wantState(flow.ServiceCooldown)
+}
+
+// A role that was refused VMs while it was deployed goes on with those that there are, and a
+// child of it follows.
+func TestDeploymentGoesOnWithWhatThereIs(t *testing.T) {
+	s := newStage(t, strings.Replace(masterSlave, `"cardinality":1`, `"cardinality":3`, 1))
+	s.plan()
+	vm := s.vmOf(s.actions[0].Intent)
+	s.facts[vm.ID] = vm
+	s.run(100)
+	s.refuse("no quota")
+	s.wantState(flow.ServiceFailedDeploying)
+	if ways := s.state.WaysOut(s.facts); !slices.Contains(ways, flow.WayOut{Verb: flow.VerbScale, Role: "Master", Cardinality: 1, Keeps: true}) ||
+		!slices.Contains(ways, flow.WayOut{Verb: flow.VerbRemoveRole, Role: "Master", Cardinality: 1, Keeps: true}) {
+		t.Errorf("the ways out are %+v", ways)
+	}
+	s.scale("Master", 1)
+	s.wantRole("Master", flow.RoleRunning)
+	s.wantActions("create Slave/0")
+	s.create()
+	s.run(101)
+	s.wantState(flow.ServiceRunning)
+	s.wantNodes("Master", 1, 100)
+}
+
+// What does not start is ended, and what runs is kept.
+func TestDeploymentGoesOnWithLess(t *testing.T) {
+	s := newStage(t, oneRole(3))
+	s.plan()
+	s.create()
+	s.set(flow.VMActive, flow.LCMBootFailure, 102)
+	s.run(100)
+	s.wantState(flow.ServiceFailedDeploying)
+	s.scale("a", 1)
+	s.wantState(flow.ServiceDeploying)
+	s.end(102)
+	s.end(101)
+	s.wantState(flow.ServiceRunning)
+	s.wantNodes("a", 1, 100)
+	if role := s.role("a"); role.ScaleWay != nil {
+		t.Errorf("the role still scales: %s", asJSON(t, role))
+	}
+}
+
+// A call that may have made a VM is looked for before the role goes on without it.
+func TestLateVMIsEndedOnTheWayBack(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 3)
+	s.take(flow.Postpone(s.state, s.actions[0], "no answer", s.facts, s.now, s.settings))
+	doubtful := s.state.Intents[0]
+	s.take(flow.RefuseIntent(s.state, s.state.Intents[1].Key, "no quota", s.facts, s.now, s.settings))
+	s.wantState(flow.ServiceFailedScaling)
+	s.scale("a", 1)
+	s.wantActions("find a/1")
+	vm := s.vmOf(doubtful)
+	s.facts[vm.ID] = vm
+	s.run(vm.ID)
+	s.wantState(flow.ServiceScaling)
+	s.wantActions("terminate 100")
+}
+
+func TestRoleThatCannotBeMadeIsRemoved(t *testing.T) {
+	s := runningStage(t, masterSlave)
+	s.command(flow.VerbAddRole, adding(extraRole))
+	s.refuse("[one.template.instantiate] Error getting template [7].")
+	s.wantState(flow.ServiceFailedDeploying)
+	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Extra"})
+	s.wantState(flow.ServiceRunning)
+	s.wantActions()
+	s.wantNodes("Master", 1, 100)
+	s.wantNodes("Slave", 1, 101)
+}
+
+// Who waits for a role that is removed goes on without it.
+func TestChildOfARemovedRoleIsDeployed(t *testing.T) {
+	s := newStage(t, masterSlave)
+	s.plan()
+	s.refuse("no quota")
+	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Master"})
+	s.wantState(flow.ServiceDeploying)
+	s.wantActions("create Slave/0")
+}
+
+// The other roles that failed still have.
+func TestOtherFailureOutlivesARemoval(t *testing.T) {
+	s := newStage(t, strings.Replace(masterSlave, "straight", "none", 1))
+	s.plan()
+	s.refuse("no quota")
+	s.wantRole("Slave", flow.RoleFailedDeploying)
+	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Master"})
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.wantState(flow.ServiceDeploying)
+}
+
+func TestCorrectedRoleIsRecovered(t *testing.T) {
+	s := runningStage(t, masterSlave)
+	s.command(flow.VerbAddRole, adding(extraRole))
+	s.refuse("no such template")
+	s.command(flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{
+		"roles": []any{map[string]any{"name": "Extra", "template_id": 9}}}})
+	s.wantState(flow.ServiceFailedDeploying)
+	s.recover()
+	s.wantActions("create Extra/1")
+	if id := s.actions[0].Intent.TemplateID; id != 9 {
+		t.Errorf("the VM is made from template %d", id)
+	}
+}
+
+// Contents that take the place of refused ones get the inputs, too.
+func TestCorrectedContentsHaveTheInputs(t *testing.T) {
+	s := newStage(t, `{"name":"web","user_inputs_values":{"RAM":"32"},"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
+	s.plan()
+	s.refuse("MEMORY attribute must be a positive integer value")
+	s.command(flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{
+		"roles": []any{map[string]any{"name": "a", "template_contents": map[string]any{"CPU": "1"}}}}})
+	s.recover()
+	if contents := string(s.role("a").TemplateContents); !strings.Contains(contents, `"RAM":"32"`) || !strings.Contains(contents, `"CPU":"1"`) {
+		t.Errorf("the contents are %s", contents)
+	}
+}
+
+func TestEveryFailureIsUndeployed(t *testing.T) {
+	for state, s := range stagesInEveryState(t) {
+		if !state.Failed() {
+			continue
+		}
+		t.Run(state.String(), func(t *testing.T) {
+			s.t = t
+			s.command(flow.VerbUndeploy, nil)
+			for range 3 {
+				for id := range s.facts {
+					s.set(flow.VMDone, flow.LCMInit, id)
+				}
+				s.plan()
+			}
+			s.wantState(flow.ServiceDone)
+		})
+	}
+}
+
+// attempts are the commands that may lead out of a state, as the documentation calls them.
+var attempts = map[string]struct {
+	way       flow.WayOut
+	arguments any
+}{
+	"recover":          {flow.WayOut{Verb: flow.VerbRecover}, flow.RecoverArguments{}},
+	"recover --delete": {flow.WayOut{Verb: flow.VerbRecover, Delete: true}, flow.RecoverArguments{Delete: true}},
+	"undeploy":         {flow.WayOut{Verb: flow.VerbUndeploy}, nil},
+	"scale":            {flow.WayOut{Verb: flow.VerbScale}, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true}},
+	"remove_role":      {flow.WayOut{Verb: flow.VerbRemoveRole}, flow.RemoveRoleArguments{Role: "a"}},
+	"add_role":         {flow.WayOut{Verb: flow.VerbAddRole}, adding(`{"name":"n","type":"vm","cardinality":1,"template_id":0}`)},
+	"release":          {flow.WayOut{Verb: flow.VerbRelease}, flow.ReleaseArguments{}},
+}
+
+func wayNamed(way flow.WayOut) string {
+	for name, attempt := range attempts {
+		if attempt.way.Verb == way.Verb && attempt.way.Delete == way.Delete {
+			return name
+		}
+	}
+	return string(way.Verb)
+}
+
+// TestTableOfStates walks every state and every command: those that the table of states in
+// the documentation names are accepted and lead where the table of transitions allows, the
+// others are refused; and where a state is left for by itself, the documentation tells.
+func TestTableOfStates(t *testing.T) {
+	documented := documentedStates(t)
+	for _, state := range flow.ServiceStates() {
+		t.Run(state.String(), func(t *testing.T) {
+			row, has := documented[state.String()]
+			if !has {
+				t.Fatal("docs/services.md does not tell of the state")
+			}
+			var ways []string
+			for _, way := range state.WaysOut() {
+				ways = append(ways, wayNamed(way))
+			}
+			if !slices.Equal(row.commands, ways) {
+				t.Errorf("docs/services.md names the commands %q; %q lead out", row.commands, ways)
+			}
+			leads := row.byItself
+			for name, attempt := range attempts {
+				s := stagesInEveryState(t)[state]
+				s.t = t
+				err := s.tryCommand(attempt.way.Verb, attempt.arguments)
+				if wanted := slices.Contains(ways, name); wanted != (err == nil) && state != flow.ServiceDone {
+					t.Errorf("%s gives %v; the documentation names it: %v", name, err, wanted)
+				}
+				if err == nil {
+					leads = append(leads, firstState(s.changes)...)
+				}
+			}
+			allowed := strings.Fields(serviceWays[state.String()])
+			slices.Sort(leads)
+			slices.Sort(allowed)
+			if leads = slices.Compact(leads); !slices.Equal(leads, allowed) {
+				t.Errorf("the documentation and the commands lead to %q, the table of transitions to %q", leads, allowed)
+			}
+		})
+	}
+}
+
+// firstState is where the service went first, if anywhere.
+func firstState(changes []flow.Change) []string {
+	for _, change := range changes {
+		if change.Kind == "service" {
+			return []string{change.New}
+		}
+	}
+	return nil
+}
+
+type documentedState struct{ byItself, commands []string }
+
+// documentedStates reads the table of states of docs/services.md.
+func documentedStates(t *testing.T) map[string]documentedState {
+	t.Helper()
+	text, err := os.ReadFile("../docs/services.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## States and the ways out of them")
+	section, _, _ = strings.Cut(section, "\n## ")
+	quoted := regexp.MustCompile("`([^`]+)`")
+	names := func(cell string) (found []string) {
+		for _, match := range quoted.FindAllStringSubmatch(cell, -1) {
+			found = append(found, match[1])
+		}
+		return found
+	}
+	states := map[string]documentedState{}
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 || len(names(cells[1])) != 1 {
+			continue
+		}
+		states[names(cells[1])[0]] = documentedState{names(cells[3]), names(cells[4])}
+	}
+	return states
+}

@@ -1,0 +1,83 @@
+package flow
+
+import "slices"
+
+// WayOut is a command by which a service leaves its state.
+type WayOut struct {
+	Verb Verb
+	// Delete is recover's.
+	Delete bool
+	// Role and Cardinality are set where a service's own ways are told, and the way is for
+	// one of its roles: scaling it to the VMs that there are, or removing it.
+	Role        string
+	Cardinality int
+	// Keeps reports whether the VMs that run stay, but for those of a role that is removed.
+	Keeps bool
+}
+
+var (
+	byRecover   = WayOut{Verb: VerbRecover, Keeps: true}
+	byDelete    = WayOut{Verb: VerbRecover, Delete: true}
+	byUndeploy  = WayOut{Verb: VerbUndeploy}
+	byScale     = WayOut{Verb: VerbScale, Keeps: true}
+	byAddRole   = WayOut{Verb: VerbAddRole, Keeps: true}
+	byRemoving  = WayOut{Verb: VerbRemoveRole, Keeps: true}
+	byReleasing = WayOut{Verb: VerbRelease, Keeps: true}
+)
+
+// waysOut are the commands that lead out of a state, those that keep most first.
+var waysOut = map[ServiceState][]WayOut{
+	ServicePending:               {byRecover, byDelete},
+	ServiceDeployingNets:         {byRecover, byDelete},
+	ServiceDeploying:             {byRecover, byDelete},
+	ServiceHold:                  {byReleasing, byUndeploy, byDelete},
+	ServiceRunning:               {byScale, byAddRole, byRemoving, byUndeploy, byDelete},
+	ServiceWarning:               {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	ServiceScaling:               {byRecover, byDelete},
+	ServiceCooldown:              {byRecover, byDelete},
+	ServiceUndeploying:           {byRecover, byUndeploy, byDelete},
+	ServiceUndeployingNets:       {byRecover, byUndeploy, byDelete},
+	ServiceFailedDeploying:       {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	ServiceFailedScaling:         {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	ServiceFailedUndeploying:     {byRecover, byUndeploy, byDelete},
+	ServiceFailedDeployingNets:   {byRecover, byUndeploy, byDelete},
+	ServiceFailedUndeployingNets: {byRecover, byUndeploy, byDelete},
+	ServiceDone:                  {},
+}
+
+// WaysOut are the commands that lead out of the state, those that keep most first. What
+// the state is left for without a command, its transitions tell.
+func (s ServiceState) WaysOut() []WayOut { return slices.Clone(waysOut[s]) }
+
+// WaysOut are the commands that lead this service out of its state. In a state of failure
+// each role that failed has ways of its own: to be scaled to the VMs that it has and that
+// are not in trouble as far as the facts tell, and to be removed.
+func (s State) WaysOut(facts Facts) []WayOut {
+	state := s.Service.State()
+	var ways []WayOut
+	for _, way := range waysOut[state] {
+		if !state.Failed() || way.Verb != VerbScale && way.Verb != VerbRemoveRole {
+			ways = append(ways, way)
+			continue
+		}
+		for i := range s.Service.Body.Roles {
+			role := &s.Service.Body.Roles[i]
+			failed := role.state() == RoleFailedDeploying || role.state() == RoleFailedScaling
+			if failed && (way.Verb == VerbRemoveRole || !role.isRouter()) {
+				ways = append(ways, WayOut{Verb: way.Verb, Role: role.Name, Cardinality: role.sound(facts), Keeps: true})
+			}
+		}
+	}
+	return ways
+}
+
+// sound counts the role's VMs that are not in trouble.
+func (r *Role) sound(facts Facts) int {
+	count := 0
+	for _, node := range r.Nodes {
+		if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() {
+			count++
+		}
+	}
+	return count
+}
