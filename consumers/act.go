@@ -105,6 +105,11 @@ func (e *executor) call(ctx context.Context, action flow.Action) (verdict, error
 	case flow.ActionFindVM:
 		return e.findOrGiveUp(ctx, action.Intent)
 	case flow.ActionVM:
+		if action.Scaling {
+			if spared, err := e.spare(ctx, action); err != nil || spared != nil {
+				return spared, err
+			}
+		}
 		return e.request(ctx, action, e.actor.session().ActOnVM(ctx, action.Call, action.VM))
 	case flow.ActionRecoverVM:
 		return e.recoverVM(ctx, action)
@@ -210,6 +215,18 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	}
 	return func() flow.Decision {
 		return flow.RefuseVM(e.record.State, vm, refusalText(err), e.facts, time.Now(), e.worker.config.Settings)
+	}, nil
+}
+
+// spare keeps a VM that is to be ended by a scaling and that its owner has protected since
+// it was seen last: of a change of a user template nobody is woken.
+func (e *executor) spare(ctx context.Context, action flow.Action) (verdict, error) {
+	vm, err := e.ingester.observe(ctx, e.actor.server().Confirmed(), action.VM, e.facts)
+	if err != nil || !vm.Protected {
+		return nil, err
+	}
+	return func() flow.Decision {
+		return flow.Spare(e.record.State, action, e.facts, time.Now(), e.worker.config.Settings)
 	}, nil
 }
 

@@ -35,7 +35,7 @@ func (i *ingester) learn(ctx context.Context, input pipeline.Input, fresh bool) 
 		return i.learnEvent(ctx, work.Event, fresh)
 	case fresh:
 		return nil
-	case work.Command != nil && work.Command.Verb != flow.VerbRecover, work.Measures != nil:
+	case work.Command != nil && !i.restsOnVMs(*work.Command), work.Measures != nil:
 		if i.read.After(i.came) { // for what was in front of it: new enough
 			return nil
 		}
@@ -45,6 +45,12 @@ func (i *ingester) learn(ctx context.Context, input pipeline.Input, fresh bool) 
 		return err
 	}
 	return i.refreshFacts(ctx)
+}
+
+// restsOnVMs reports whether what a command is answered depends on what oned says of the
+// VMs: which of them failed, and which are protected.
+func (i *ingester) restsOnVMs(command flow.Command) bool {
+	return command.Verb == flow.VerbRecover || i.record.State.ScalesDown(command)
 }
 
 // healingDue reports whether a decision may end a VM because it is in trouble: whether
@@ -186,6 +192,7 @@ func (i *ingester) learnVM(ctx context.Context, vm flow.VM) error {
 		return nil
 	}
 	vm.Name, vm.Owner, vm.Service, vm.Role, vm.Key = before.Name, before.Owner, before.Service, before.Role, before.Key
+	vm.Protected = before.Protected
 	stepBack := known && before.Running() && !vm.Running() && !vm.Ending()
 	if known && (before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState)) {
 		return nil

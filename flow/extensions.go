@@ -14,9 +14,18 @@ func DroppedExtensions(held []byte, replacement Body) []string {
 		dropped = append(dropped, WebhooksAttribute)
 	}
 	for _, role := range old.Roles {
-		still := slices.ContainsFunc(replacement.Roles, func(other Role) bool { return other.Name == role.Name && len(other.Heal) == 0 })
-		if len(role.Heal) > 0 && still {
-			dropped = append(dropped, "heal of role "+role.Name)
+		at := slices.IndexFunc(replacement.Roles, func(other Role) bool { return other.Name == role.Name })
+		if at < 0 {
+			continue
+		}
+		now := replacement.Roles[at]
+		for _, each := range []struct {
+			name     string
+			was, now []byte
+		}{{"heal", role.Heal, now.Heal}, {"victims", role.Victims, now.Victims}} {
+			if len(each.was) > 0 && len(each.now) == 0 {
+				dropped = append(dropped, each.name+" of role "+role.Name)
+			}
 		}
 	}
 	return dropped

@@ -20,6 +20,7 @@ var (
 	immutable     = &difference{"changing what cannot be changed in a template", "204, and nothing done", "400"}
 	noNumber      = &difference{"an id that is not a number", "500", "404"}
 	warning       = &difference{"scaling or recovering a service in WARNING", "refused", "done"}
+	wayBack       = &difference{"scaling a service that failed to deploy or scale, removing a role of it; undeploying one that failed", "refused; nothing but recovering it is left", "done: what runs is kept ([services.md](services.md#states-and-the-ways-out-of-them))"}
 	notThereYet   = &difference{"an action of a template that is missing, or that the user may not do, or that oned refuses", "204, and nothing done", "404, 401, or as refused"}
 	cloneMissing  = &difference{"cloning a template that is missing", "500", "404"}
 	noCardinality = &difference{"scaling without `cardinality`, or with null", "scales to 0, or 500", "400"}
@@ -34,7 +35,7 @@ var (
 
 // differences are in the order of the table.
 var differences = []*difference{
-	badJSON, unknownAction, hangs, immutable, noNumber, warning, notThereYet, cloneMissing, noCardinality, deleteType, shortOctet, chownGroup,
+	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, deleteType, shortOctet, chownGroup,
 	otherTarget, oldDialog, brokenDocument,
 }
 
