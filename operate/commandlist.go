@@ -3,7 +3,6 @@ package operate
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,14 +10,21 @@ import (
 )
 
 func (t tool) commands() *cobra.Command {
-	var service int
+	var service serviceFlag
 	var state string
+	states := []string{pipeline.CommandQueued, pipeline.CommandDone, pipeline.CommandRefused}
 	cmd := t.command("commands", "Tell what was asked of services, and what came of it",
 		"The commands of the last 24 hours, oldest first. One that stays queued waits for its service's worker: `flowjet doctor`.", cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+			if err := oneOf("state", state, states); err != nil {
+				return err
+			}
+			if err := service.check(ctx, pipe); err != nil {
+				return err
+			}
 			found := []pipeline.CommandStatus{}
 			err := pipe.EachCommand(ctx, func(status pipeline.CommandStatus) {
-				if (service < 0 || status.Service == service) && (state == "" || status.State == state) {
+				if service.wants(status.Service) && (state == "" || status.State == state) {
 					found = append(found, status)
 				}
 			})
@@ -27,9 +33,9 @@ func (t tool) commands() *cobra.Command {
 			}
 			return c.asked(found)
 		})
-	cmd.Flags().IntVar(&service, "service", -1, "only those to the service")
+	t.addServiceFlag(cmd, &service, "only those to the service")
 	cmd.Flags().StringVar(&state, "state", "", "only those queued, done or refused")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"queued", "done", "refused"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -48,7 +54,7 @@ func (c *console) asked(found []pipeline.CommandStatus) error {
 			took = span(status.Ended.Sub(status.Queued))
 		}
 		rows = append(rows, []string{
-			status.Queued.Local().Format(time.DateTime), string(status.Verb), strconv.Itoa(status.Service), strconv.Itoa(status.UID), status.State, took, status.ID, status.Message,
+			c.at(status.Queued), string(status.Verb), strconv.Itoa(status.Service), strconv.Itoa(status.UID), status.State, took, status.ID, status.Message,
 		})
 	}
 	c.table([]string{"QUEUED", "VERB", "SERVICE", "UID", "STATE", "TOOK", "ID", "MESSAGE"}, rows)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func group(use, short string) *cobra.Command {
 			for _, command := range cmd.Commands() {
 				known = append(known, command.Name())
 			}
-			return fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", "))
+			return ExitUsage.Because(fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", ")))
 		},
 	}
 }
@@ -94,11 +95,11 @@ func (t tool) attach(cmd *cobra.Command) (*pipeline.Pipeline, error) {
 	defer cancel()
 	pipe, missing, err := t.Attach(ctx, cmd)
 	if err != nil {
-		return nil, fmt.Errorf("%w; `flowjet doctor` looks closer", err)
+		return nil, unreachable(fmt.Errorf("%w; `flowjet doctor` looks closer", err))
 	}
 	if len(missing) > 0 {
 		pipe.Close()
-		return nil, fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", "))
+		return nil, ExitNotFound.Because(fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", ")))
 	}
 	return pipe, nil
 }
@@ -107,7 +108,7 @@ func (t tool) attach(cmd *cobra.Command) (*pipeline.Pipeline, error) {
 func serviceID(text string) (int, error) {
 	id, err := strconv.Atoi(text)
 	if err != nil || id < 0 {
-		return 0, fmt.Errorf("%q is no service's id: `flowjet service ls` lists them", text)
+		return 0, ExitUsage.Because(fmt.Errorf("%q is no service's id: `flowjet service ls` lists them", text))
 	}
 	return id, nil
 }
@@ -115,9 +116,71 @@ func serviceID(text string) (int, error) {
 // unknownService is the error for a service that NATS does not know.
 func unknownService(id int, err error) error {
 	if errors.Is(err, pipeline.ErrNotFound) {
-		return fmt.Errorf("there is no service %d, or no worker has looked at it yet: `flowjet service ls` lists those known", id)
+		return ExitNotFound.Because(fmt.Errorf("there is no service %d, or no worker has looked at it yet: `flowjet service ls` lists those known", id))
 	}
 	return err
+}
+
+// unreachable is the error for NATS where it does not answer, unless the command line or
+// the configuration is wrong.
+func unreachable(err error) error {
+	if ExitOf(err) == ExitUsage {
+		return err
+	}
+	return ExitUnreachable.Because(err)
+}
+
+// serviceFlag is the id of the one service that is wanted, -1 for all.
+type serviceFlag int
+
+func (f *serviceFlag) Type() string { return "ID" }
+
+func (f *serviceFlag) String() string {
+	if *f < 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*f))
+}
+
+// Set is pflag.Value's.
+func (f *serviceFlag) Set(text string) error {
+	id, err := serviceID(text)
+	*f = serviceFlag(id)
+	return err
+}
+
+func (t tool) addServiceFlag(cmd *cobra.Command, flag *serviceFlag, usage string) {
+	*flag = -1
+	cmd.Flags().Var(flag, "service", usage)
+	_ = cmd.RegisterFlagCompletionFunc("service", func(cmd *cobra.Command, _ []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return t.serviceIDs(cmd, nil, part)
+	})
+}
+
+// wants reports whether what is about a service is wanted.
+func (f serviceFlag) wants(service int) bool { return f < 0 || int(f) == service }
+
+// check refuses a service that NATS does not know.
+func (f serviceFlag) check(ctx context.Context, pipe *pipeline.Pipeline) error {
+	if f < 0 {
+		return nil
+	}
+	_, revision, err := pipe.LoadRecord(ctx, int(f))
+	if err != nil || revision > 0 {
+		return err
+	}
+	if told, err := pipe.LastTransition(ctx, int(f)); err != nil || told > 0 {
+		return err
+	}
+	return unknownService(int(f), pipeline.ErrNotFound)
+}
+
+// oneOf refuses a value that is none of those known.
+func oneOf(flag, value string, known []string) error {
+	if value == "" || slices.Contains(known, value) {
+		return nil
+	}
+	return ExitUsage.Because(fmt.Errorf("--%s is %q: there are %s", flag, value, strings.Join(known, ", ")))
 }
 
 // serviceIDs completes ids of services.

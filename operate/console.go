@@ -26,7 +26,7 @@ func newConsole(out io.Writer, format string) (*console, error) {
 	case "json":
 		c.json = true
 	default:
-		return nil, fmt.Errorf("-o is %q: it must be table or json", format)
+		return nil, ExitUsage.Because(fmt.Errorf("-o is %q: it must be table or json", format))
 	}
 	c.colour = !c.json && isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return c, nil

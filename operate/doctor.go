@@ -58,7 +58,7 @@ func (t tool) doctor() *cobra.Command {
 		Short: "Find out what is wrong, and say what mends it",
 		Long: "Find out what is wrong, and say what mends it.\n\n" +
 			"It looks at NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, at oned and\n" +
-			"the OneFlow API, at clocks and disks. It ends with 0 if there is no problem (there may be warnings), else with 1.",
+			"the OneFlow API, at clocks and disks. It ends with 0 if there is no problem (there may be warnings), else with 6.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newConsole(cmd.OutOrStdout(), format)
@@ -160,7 +160,7 @@ func (c *console) diagnosis(findings []finding) error {
 	if problems == 0 {
 		return nil
 	}
-	return fmt.Errorf("doctor found %d of %d checks in trouble", problems, len(findings))
+	return ExitTrouble.Because(fmt.Errorf("doctor found %d of %d checks in trouble", problems, len(findings)))
 }
 
 func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {

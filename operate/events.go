@@ -23,7 +23,7 @@ var more = map[string]string{
 
 // eventFilter is what is wanted of what has happened.
 type eventFilter struct {
-	service int
+	service serviceFlag
 	kinds   []string
 	with    []string
 	since   time.Duration
@@ -44,10 +44,13 @@ func (t tool) events() *cobra.Command {
 			if err := filter.check(); err != nil {
 				return err
 			}
+			if err := filter.service.check(ctx, pipe); err != nil {
+				return err
+			}
 			return c.events(ctx, pipe, filter)
 		})
 	flags := cmd.Flags()
-	flags.IntVar(&filter.service, "service", -1, "only of the service, and with opennebula of its VMs and networks")
+	t.addServiceFlag(cmd, &filter.service, "only of the service, and with opennebula of its VMs and networks")
 	flags.StringSliceVar(&filter.kinds, "kind", nil, "only transitions of these kinds: service, role, vm, network, router")
 	flags.StringSliceVar(&filter.with, "with", nil, "tell also of: opennebula, webhooks, dead-letters")
 	flags.DurationVar(&filter.since, "since", 0, "only what happened so long ago at most, as 30m or 24h")
@@ -55,21 +58,18 @@ func (t tool) events() *cobra.Command {
 	flags.BoolVarP(&filter.follow, "follow", "f", false, "go on with what happens, until Ctrl-C")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(flow.WebhookKinds, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("with", cobra.FixedCompletions(slices.Sorted(maps.Keys(more)), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("service", func(cmd *cobra.Command, _ []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return t.serviceIDs(cmd, nil, part)
-	})
 	return cmd
 }
 
 func (f eventFilter) check() error {
 	for _, kind := range f.kinds {
 		if !slices.Contains(flow.WebhookKinds, kind) {
-			return fmt.Errorf("--kind %s: there are %v", kind, flow.WebhookKinds)
+			return oneOf("kind", kind, flow.WebhookKinds)
 		}
 	}
 	for _, name := range f.with {
-		if more[name] == "" {
-			return fmt.Errorf("--with %s: there are %v", name, slices.Sorted(maps.Keys(more)))
+		if err := oneOf("with", name, slices.Sorted(maps.Keys(more))); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -93,7 +93,7 @@ func (f *eventFilter) learn(ctx context.Context, pipe *pipeline.Pipeline) error 
 	if f.service < 0 || !slices.Contains(f.with, "opennebula") {
 		return nil
 	}
-	record, _, err := pipe.LoadRecord(ctx, f.service)
+	record, _, err := pipe.LoadRecord(ctx, int(f.service))
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (f eventFilter) wants(seen pipeline.Seen, now time.Time) bool {
 	if len(f.kinds) > 0 && seen.Transition != nil && !slices.Contains(f.kinds, seen.Transition.Kind) {
 		return false
 	}
-	return f.service < 0 || seen.Service() == f.service || seen.Event != nil && f.concerns(*seen.Event)
+	return f.service.wants(seen.Service()) || seen.Event != nil && f.concerns(*seen.Event)
 }
 
 // concerns reports whether an event is about a VM or network of the service. Calls that
@@ -242,7 +242,7 @@ func (c *console) other(seen pipeline.Seen, kind string, value any, text string)
 	if seen.Service() >= 0 {
 		service = fmt.Sprint(seen.Service())
 	}
-	c.say("%s  %-5s %s: %s", seen.Time.Local().Format("15:04:05.000"), service, c.paint("2", kind), text)
+	c.say("%s  %-5s %s: %s", c.exactly(seen.Time), service, c.paint("2", kind), c.timed(text))
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ func viewOf(letter pipeline.Letter) letterView {
 }
 
 func (t tool) letterList() *cobra.Command {
-	var service int
+	var service serviceFlag
 	cmd := t.command("ls", "List the dead letters", "What could not be understood or done, with the reason. Kept are 30 days.", cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
 			letters, err := pipe.DeadLetters(ctx, maxLetters)
@@ -39,13 +38,18 @@ func (t tool) letterList() *cobra.Command {
 			}
 			views := []letterView{}
 			for _, letter := range letters {
-				if service < 0 || letter.Service() == service {
+				if service.wants(letter.Service()) {
 					views = append(views, viewOf(letter))
+				}
+			}
+			if len(views) == 0 {
+				if err := service.check(ctx, pipe); err != nil {
+					return err
 				}
 			}
 			return c.letters(views)
 		})
-	cmd.Flags().IntVar(&service, "service", -1, "only those about the service")
+	t.addServiceFlag(cmd, &service, "only those about the service")
 	return cmd
 }
 
@@ -63,7 +67,7 @@ func (c *console) letters(views []letterView) error {
 		if view.Service >= 0 {
 			service = strconv.Itoa(view.Service)
 		}
-		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), view.Time.Local().Format(time.DateTime), view.Where, service, abridged(view.Reason, 100)})
+		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), c.at(view.Time), view.Where, service, abridged(c.timed(view.Reason), 100)})
 	}
 	c.table([]string{"NUMBER", "TIME", "WHERE", "SERVICE", "REASON"}, rows)
 	return nil
@@ -101,11 +105,11 @@ func (t tool) letterShow() *cobra.Command {
 func findLetter(ctx context.Context, pipe *pipeline.Pipeline, text string) (pipeline.Letter, error) {
 	number, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || number == 0 {
-		return pipeline.Letter{}, fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text)
+		return pipeline.Letter{}, ExitUsage.Because(fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text))
 	}
 	letter, err := pipe.DeadLetterAt(ctx, number)
 	if errors.Is(err, pipeline.ErrNotFound) {
-		return pipeline.Letter{}, fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number)
+		return pipeline.Letter{}, ExitNotFound.Because(fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number))
 	}
 	return letter, err
 }
@@ -137,7 +141,7 @@ func (t tool) letterChange(verb, short, long, done string, change func(context.C
 	var all bool
 	cmd := t.command(verb+" NUMBER...", short, long, func(_ *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
-			return fmt.Errorf("name the numbers of dead letters, as `flowjet dlq ls` lists them, or --all")
+			return ExitUsage.Because(fmt.Errorf("name the numbers of dead letters, as `flowjet dlq ls` lists them, or --all"))
 		}
 		return nil
 	}, func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {

@@ -32,6 +32,9 @@ func (t tool) serviceList() *cobra.Command {
 	var state, owner string
 	cmd := t.command("ls", "List the services", "Services that have ended are left out.", cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+			if err := checkStatePrefix(state); err != nil {
+				return err
+			}
 			rows := []serviceRow{}
 			err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
 				row := rowOf(id, record.State.Service)
@@ -47,12 +50,25 @@ func (t tool) serviceList() *cobra.Command {
 		})
 	cmd.Flags().StringVar(&state, "state", "", "only those in the state, or in one that begins so (FAILED)")
 	cmd.Flags().StringVar(&owner, "owner", "", "only those of the user")
-	var states []string
-	for _, known := range flow.ServiceStates() {
-		states = append(states, known.String())
-	}
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// stateNames are those of a service's states.
+func stateNames() []string {
+	var names []string
+	for _, state := range flow.ServiceStates() {
+		names = append(names, state.String())
+	}
+	return names
+}
+
+// checkStatePrefix refuses what no state begins with.
+func checkStatePrefix(prefix string) error {
+	if slices.ContainsFunc(stateNames(), func(name string) bool { return matches(name, prefix) }) {
+		return nil
+	}
+	return oneOf("state", prefix, stateNames())
 }
 
 // matches reports whether a value is, or begins with, what is looked for, if anything is.

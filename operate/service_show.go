@@ -128,11 +128,11 @@ func (c *console) log(log []flow.LogEntry) {
 	}
 	c.say("")
 	for _, entry := range log[max(0, len(log)-shownLog):] {
-		text := entry.Message
+		text := c.timed(entry.Message)
 		if entry.Severity == "E" {
 			text = c.paint("31", text)
 		}
-		c.say("%s  %s  %s", time.Unix(entry.Timestamp, 0).Format("2006-01-02 15:04:05"), entry.Severity, text)
+		c.say("%s  %s  %s", c.at(time.Unix(entry.Timestamp, 0)), entry.Severity, text)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -27,13 +26,13 @@ func (t tool) serviceWatch() *cobra.Command {
 			}
 			for i := range until {
 				until[i] = strings.ToUpper(until[i])
-				if !knownState(until[i]) {
-					return fmt.Errorf("--until %s: there is no such state of a service", until[i])
+				if until[i] != pipeline.Deleted && !slices.Contains(stateNames(), until[i]) {
+					return oneOf("until", until[i], append(stateNames(), pipeline.Deleted))
 				}
 			}
 			if within > 0 {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeoutCause(ctx, within, fmt.Errorf("service %d was in none of the states %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id))
+				ctx, cancel = context.WithTimeoutCause(ctx, within, ExitTimeout.Because(fmt.Errorf("service %d was in none of the states %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
 				defer cancel()
 			}
 			return watcher{c, pipe, id, until}.watch(ctx)
@@ -42,10 +41,6 @@ func (t tool) serviceWatch() *cobra.Command {
 	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after so long; 0 for never")
 	cmd.ValidArgsFunction = t.serviceIDs
 	return cmd
-}
-
-func knownState(name string) bool {
-	return name == pipeline.Deleted || slices.ContainsFunc(flow.ServiceStates(), func(s flow.ServiceState) bool { return s.String() == name })
 }
 
 type watcher struct {
@@ -110,7 +105,7 @@ func (w watcher) over(state string) (bool, error) {
 	case slices.Contains(w.until, state):
 		return true, nil
 	case len(w.until) > 0 && (strings.HasPrefix(state, "FAILED_") || state == pipeline.Deleted):
-		return true, fmt.Errorf("service %d is %s: `flowjet service why %d`", w.service, state, w.service)
+		return true, ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service why %d`", w.service, state, w.service))
 	}
 	return state == pipeline.Deleted, nil
 }
@@ -120,13 +115,13 @@ func (c *console) transition(transition pipeline.Transition) error {
 	if c.json {
 		return c.line(transition)
 	}
-	c.say("%s  %-5d %s  [%s]", transition.Time.Local().Format("15:04:05.000"), transition.Service, c.said(transition), transition.Cause.Title())
+	c.say("%s  %-5d %s  [%s]", c.exactly(transition.Time), transition.Service, c.said(transition), transition.Cause.Title())
 	return nil
 }
 
 // said is what a transition says, with the new state coloured.
 func (c *console) said(transition pipeline.Transition) string {
-	text := what(transition)
+	text := c.timed(what(transition))
 	if transition.Kind != "service" && transition.Kind != "role" {
 		return text
 	}

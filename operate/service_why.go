@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,14 +38,14 @@ func (c *console) why(why pipeline.Why) {
 	c.title("Service %d  %s", why.Service, why.Name)
 	since := ""
 	if why.Since != nil {
-		since = " for " + c.ago(*why.Since) + ", since " + why.Since.Local().Format("2006-01-02 15:04:05")
+		since = " for " + c.ago(*why.Since) + ", since " + c.at(*why.Since)
 	}
 	c.say("is in        %s%s", c.state(why.State), since)
 	if why.Cause != nil {
 		c.say("led there    %s", why.Cause.Title())
 	}
 	if why.Reason != "" {
-		c.say("because      %s", why.Reason)
+		c.say("because      %s", c.timed(why.Reason))
 	}
 	c.troubles("failed", why.Failed)
 	c.troubles("waits for", why.Waits)
@@ -73,7 +72,7 @@ func (c *console) why(why pipeline.Why) {
 // troubles are listed under a label that stands before the first.
 func (c *console) troubles(label string, troubles []flow.Finding) {
 	for _, trouble := range troubles {
-		text := trouble.Message
+		text := c.timed(trouble.Message)
 		if trouble.Role != "" && trouble.VM != nil {
 			text += " (role " + trouble.Role + ")"
 		}
@@ -85,7 +84,7 @@ func (c *console) troubles(label string, troubles []flow.Finding) {
 func (c *console) transitions(path []pipeline.Transition) {
 	var rows [][]string
 	for _, transition := range path {
-		rows = append(rows, []string{transition.Time.Local().Format(time.TimeOnly), what(transition), transition.Cause.Title()})
+		rows = append(rows, []string{c.at(transition.Time), c.timed(what(transition)), transition.Cause.Title()})
 	}
 	c.table([]string{"TIME", "WHAT", "CAUSE"}, rows)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/operate"
 )
 
 // newConfig is the command that helps to write a configuration.
@@ -27,7 +28,7 @@ func newConfigCheck() *cobra.Command {
 		Short: "Check a configuration file, the FLOWJET_ variables and flags",
 		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as a start would take them:\n" +
 			"unknown keys, values of the wrong form, what contradicts each other, files that are missing.\n" +
-			"It ends with 1 if something is wrong, and names the line and what mends it.",
+			"It ends with 2 if something is wrong, and names the line and what mends it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong, doubtful := app.CheckConfig(path, cmd.Flags())
@@ -38,7 +39,7 @@ func newConfigCheck() *cobra.Command {
 				fmt.Fprintln(cmd.OutOrStdout(), "wrong:", line)
 			}
 			if len(wrong) > 0 {
-				return fmt.Errorf("the configuration cannot be used; wrong settings: %d", len(wrong))
+				return operate.ExitUsage.Because(fmt.Errorf("the configuration cannot be used; wrong settings: %d", len(wrong)))
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is good.")
 			return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/operate"
 )
 
 // holdsCommands has a command that only holds others refuse what is none of them:
@@ -52,15 +53,36 @@ func helpful(cmd *cobra.Command, err error) error {
 		return nil
 	}
 	var unknownFlag *pflag.NotExistError
+	var badValue *pflag.InvalidValueError
+	var noValue *pflag.ValueRequiredError
 	switch words := unknownCommand.FindStringSubmatch(err.Error()); {
 	case words != nil:
-		return unknown(cmd, words[1])
+		return operate.ExitUsage.Because(unknown(cmd, words[1]))
 	case errors.As(err, &unknownFlag):
-		return fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName()))
+		return operate.ExitUsage.Because(fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName())))
 	case wrongCount.MatchString(err.Error()):
-		return fmt.Errorf("it is `flowjet %s`; `%s --help` tells more", useOf(cmd), cmd.CommandPath())
+		return operate.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; `%s --help` tells more", useOf(cmd), cmd.CommandPath()))
+	case errors.As(err, &badValue):
+		return operate.ExitUsage.Because(wrongValue(err, badValue))
+	case errors.As(err, &noValue):
+		return operate.ExitUsage.Because(err)
 	}
-	return app.FlagError(err)
+	return err
+}
+
+// wrongValue words what is wrong with a flag's value without the words of Go's parsers.
+func wrongValue(err error, bad *pflag.InvalidValueError) error {
+	if better := app.FlagError(err); better != err { //nolint:errorlint // it is the same one, or another
+		return better
+	}
+	said := map[string]string{
+		"int": "must be a whole number", "uint": "must be a whole number, 0 or more", "uint64": "must be a whole number, 0 or more",
+		"duration": "must be a time with its unit, such as 30s, 5m or 24h", "bool": "must be true or false", "float64": "must be a number",
+	}[bad.GetFlag().Value.Type()]
+	if said == "" {
+		return fmt.Errorf("--%s: %w", bad.GetFlag().Name, errors.Unwrap(bad))
+	}
+	return fmt.Errorf("--%s is %q: it %s", bad.GetFlag().Name, bad.GetValue(), said)
 }
 
 // unknown says what a command does not know.

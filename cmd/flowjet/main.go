@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/operate"
 )
 
 // version is set by the build.
@@ -23,9 +25,9 @@ func run() int {
 	defer stop()
 	root := newRoot()
 	cmd, err := root.ExecuteContextC(ctx)
-	if err := helpful(cmd, err); err != nil && !errors.Is(err, context.Canceled) {
+	if err = helpful(cmd, err); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "flowjet:", err)
-		return 1
+		return int(operate.ExitOf(err))
 	}
 	return 0
 }

@@ -48,7 +48,7 @@ func newMigrate() *cobra.Command {
 func (m *migration) run(cmd *cobra.Command) (err error) {
 	ctx := cmd.Context()
 	m.out = cmd.OutOrStdout()
-	if m.config, err = app.ReadConfig(m.path, cmd.Flags()); err != nil {
+	if m.config, err = readConfig(m.path, cmd); err != nil {
 		return err
 	}
 	if m.log, err = app.NewLog(m.config, cmd.ErrOrStderr()); err != nil {

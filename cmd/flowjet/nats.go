@@ -30,7 +30,7 @@ func newProvision() *cobra.Command {
 			"stored is lost. It is needed once, and after upgrades, where bridge, worker and API run with --nats-provision=false.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := app.ReadConfig(path, cmd.Flags())
+			config, err := readConfig(path, cmd)
 			if err != nil {
 				return err
 			}

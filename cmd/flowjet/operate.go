@@ -19,7 +19,7 @@ var operators = &cobra.Group{ID: "operate", Title: "To see and to mend:"}
 func newOperatorCommands() []*cobra.Command {
 	configOf := func(cmd *cobra.Command) (app.Config, error) {
 		path, _ := cmd.Flags().GetString("config")
-		return app.ReadConfig(path, cmd.Flags())
+		return readConfig(path, cmd)
 	}
 	commands := operate.Commands(operate.Environment{
 		Flags: func(cmd *cobra.Command) {
@@ -45,6 +45,12 @@ func newOperatorCommands() []*cobra.Command {
 		command.GroupID = operators.ID
 	}
 	return commands
+}
+
+// readConfig puts the configuration together; a wrong one is the caller's fault.
+func readConfig(path string, cmd *cobra.Command) (app.Config, error) {
+	config, err := app.ReadConfig(path, cmd.Flags())
+	return config, operate.ExitUsage.Because(err)
 }
 
 // packagedConfig is where the packages have the configuration.

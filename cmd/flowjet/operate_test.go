@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/operate"
 )
 
 // operatePage is what an operator reads first; its commands are run here.
@@ -220,25 +222,45 @@ func (o operator) checkJSON() {
 func (o operator) checkErrors() {
 	o.t.Helper()
 	for line, want := range map[string]string{
-		"servce":                           "did you mean `flowjet service`?",
-		"service shw":                      "there are ls, show, watch, why",
-		"service why abc":                  "`flowjet service ls` lists them",
-		"service why 999":                  "there is no service 999",
-		"service ls -o xml":                "it must be table or json",
-		"dlq show 77":                      "`flowjet dlq ls` lists them",
-		"dlq retry":                        "or --all",
-		"events --kind all":                "there are [service role",
-		"events --with all":                "there are [dead-letters opennebula webhooks]",
-		"status --nats-listen 127.0.0.1:1": "`flowjet doctor` looks closer",
+		"servce":                                            "did you mean `flowjet service`?",
+		"service ls --state foo":                            "--state is \"foo\": there are PENDING, ",
+		"commands --state foo":                              "there are queued, done, refused",
+		"commands --service 999":                            "there is no service 999",
+		"events --service 999":                              "there is no service 999",
+		"events --service -7":                               "is no service's id",
+		"events --last many":                                "it must be a whole number",
+		"events --since yesterday":                          "it must be a time with its unit",
+		"dlq ls --service 999":                              "there is no service 999",
+		"service shw":                                       "there are ls, show, watch, why",
+		"service why abc":                                   "`flowjet service ls` lists them",
+		"service why 999":                                   "there is no service 999",
+		"service ls -o xml":                                 "it must be table or json",
+		"dlq show 77":                                       "`flowjet dlq ls` lists them",
+		"dlq retry":                                         "or --all",
+		"events --kind all":                                 "there are service, role",
+		"events --with all":                                 "there are dead-letters, opennebula, webhooks",
+		"status --nats-listen 127.0.0.1:1":                  "`flowjet doctor` looks closer",
 		"service watch 3 --until HOLD --timeout 200ms":      "`flowjet service why 3`",
-		"service watch 3 --until HAPPY":                     "there is no such state",
+		"service watch 3 --until HAPPY":                     "--until is \"HAPPY\": there are PENDING, ",
 		"doctor --nats-listen 127.0.0.1:1":                  "doctor found ",
 		"doctor --one-auth-file /nowhere --log-level debug": "doctor found 1 of ",
 		"doctor --one-xmlrpc http://127.0.0.1:1/RPC2":       "doctor found 1 of ",
 	} {
 		out, failed, err := o.types(strings.Fields(line)...)
-		if err == nil || !strings.Contains(failed, want) || strings.Count(failed, "\n") != 1 {
+		if err == nil || !strings.Contains(failed, want) || strings.Count(failed, "\n") != 1 || strings.Contains(failed, "strconv") {
 			o.t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
+		}
+	}
+	for line, want := range map[string]operate.Exit{
+		"servce": operate.ExitUsage, "status --nonsense": operate.ExitUsage, "service show": operate.ExitUsage, "service ls --state foo": operate.ExitUsage,
+		"events --last many": operate.ExitUsage, "status --zone many": operate.ExitUsage, "service why 999": operate.ExitNotFound, "dlq show 77": operate.ExitNotFound,
+		"status --nats-listen 127.0.0.1:1": operate.ExitUnreachable, "service watch 3 --until HOLD --timeout 200ms": operate.ExitTimeout,
+		"doctor --nats-listen 127.0.0.1:1": operate.ExitTrouble,
+	} {
+		_, failed, err := o.types(strings.Fields(line)...)
+		var ended *exec.ExitError
+		if !errors.As(err, &ended) || ended.ExitCode() != int(want) {
+			o.t.Errorf("flowjet %s: %v, want exit status %d: %s", line, err, want, failed)
 		}
 	}
 }

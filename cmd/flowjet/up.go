@@ -48,7 +48,7 @@ func newRunner(use, short, long string, parts func(app.Config) []app.Part) *cobr
 		Long:  long + "\n\nEach flag can be set as the environment variable behind it, or in the file of --config.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			read := func() (app.Config, error) { return app.ReadConfig(path, cmd.Flags()) }
+			read := func() (app.Config, error) { return readConfig(path, cmd) }
 			config, err := read()
 			if err != nil {
 				return err

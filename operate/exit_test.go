@@ -1,0 +1,31 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+func TestExitStatusTellsWhatWentWrong(t *testing.T) {
+	for want, errs := range map[Exit][]error{
+		ExitFailed:      {errors.New("else")},
+		ExitUsage:       {oneOf("state", "foo", []string{"bar"}), checkStatePrefix("foo"), fmt.Errorf("wrapped: %w", ExitUsage.Because(errors.New("x")))},
+		ExitNotFound:    {fmt.Errorf("service 9: %w", pipeline.ErrNotFound), unknownService(9, pipeline.ErrNotFound)},
+		ExitUnreachable: {fmt.Errorf("connect: %w", nats.ErrNoServers), unreachable(context.DeadlineExceeded)},
+		ExitTimeout:     {context.DeadlineExceeded},
+	} {
+		for _, err := range errs {
+			if got := ExitOf(err); got != want {
+				t.Errorf("%v ends with %d, want %d", err, got, want)
+			}
+		}
+	}
+	if oneOf("state", "", nil) != nil || checkStatePrefix("fail") != nil || ExitUsage.Because(nil) != nil {
+		t.Error("what is right is refused")
+	}
+}
