@@ -39,18 +39,18 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 // actOnce makes one call. A refusal is decided on at once; what was to follow then is
 // unasked, so that it is decided on again.
 func (e *executor) actOnce(ctx context.Context, action flow.Action, following []flow.Action) (*flow.Decision, error) {
-	var refusal verdict
+	var outcome flow.Outcome
 	err := e.slot.whileOthersWork(ctx, func() (err error) {
-		refusal, err = e.callInTurn(ctx, action)
+		outcome, err = e.callInTurn(ctx, action)
 		return err
 	})
 	if e.isOpen(ctx, err) {
-		refusal, err = e.postpone(action, err), nil
+		outcome, err = e.postpone(action, err), nil
 	}
 	switch {
 	case err != nil:
 		return nil, err
-	case refusal == nil:
+	case outcome == nil:
 		delete(e.record.State.Retries, action.Name())
 		return nil, nil
 	}
@@ -60,7 +60,7 @@ func (e *executor) actOnce(ctx context.Context, action flow.Action, following []
 			e.record.State.Asked[other.VM] = asked
 		}
 	}
-	decision := refusal()
+	decision := flow.Decide(e.known(), outcome)
 	return &decision, nil
 }
 
@@ -72,19 +72,19 @@ func (e *executor) isOpen(ctx context.Context, err error) bool {
 }
 
 // postpone has an action taken again after a while.
-func (e *executor) postpone(action flow.Action, err error) verdict {
+func (e *executor) postpone(action flow.Action, err error) flow.Outcome {
 	e.finder.searched.at = time.Time{} // it may have been made since
-	return func() flow.Decision {
-		return flow.Postpone(e.record.State, action, refusalText(err), e.facts, time.Now(), e.worker.config.Settings)
-	}
+	return flow.Postponed{Action: action, Message: refusalText(err)}
 }
 
-// verdict decides with a refusal taken into account.
-type verdict func() flow.Decision
+// refusal is the outcome of an action that oned will not carry out.
+func refusal(action flow.Action, reason error) flow.Outcome {
+	return flow.Refused{Action: action, Message: refusalText(reason)}
+}
 
 // callInTurn makes a call under the bound on all calls. Meanwhile the lane gives no
 // place away that it still has: those who got it may wait to call, and it for them.
-func (e *executor) callInTurn(ctx context.Context, action flow.Action) (verdict, error) {
+func (e *executor) callInTurn(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if err := e.worker.calls.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
@@ -98,12 +98,12 @@ func (e *executor) callInTurn(ctx context.Context, action flow.Action) (verdict,
 	return e.call(ctx, action)
 }
 
-func (e *executor) call(ctx context.Context, action flow.Action) (verdict, error) {
+func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	switch action.Kind {
 	case flow.ActionCreateVM:
-		return e.create(ctx, action.Intent)
+		return e.create(ctx, action)
 	case flow.ActionFindVM:
-		return e.findOrGiveUp(ctx, action.Intent)
+		return e.findOrGiveUp(ctx, action)
 	case flow.ActionVM:
 		if action.Scaling {
 			if spared, err := e.spare(ctx, action); err != nil || spared != nil {
@@ -114,17 +114,17 @@ func (e *executor) call(ctx context.Context, action flow.Action) (verdict, error
 	case flow.ActionRecoverVM:
 		return e.recoverVM(ctx, action)
 	case flow.ActionCreateNetwork:
-		return e.networks.createNetwork(ctx, action.Network)
+		return e.networks.createNetwork(ctx, action)
 	case flow.ActionFindNetwork:
-		return e.networks.findOrGiveUpNetwork(ctx, action.Network)
+		return e.networks.findOrGiveUpNetwork(ctx, action)
 	case flow.ActionDeleteNetwork:
-		return e.networks.deleteNetwork(ctx, action.Network)
+		return e.networks.deleteNetwork(ctx, action)
 	case flow.ActionCreateRouter:
-		return e.routers.createRouter(ctx, action.Router)
+		return e.routers.createRouter(ctx, action)
 	case flow.ActionFindRouter:
-		return e.routers.findOrGiveUpRouter(ctx, action.Router)
+		return e.routers.findOrGiveUpRouter(ctx, action)
 	case flow.ActionDeleteRouter:
-		return e.routers.deleteRouter(ctx, action.Role)
+		return e.routers.deleteRouter(ctx, action)
 	case flow.ActionDeleteDocument:
 		return nil, e.deleteDocument(ctx)
 	}
@@ -133,16 +133,17 @@ func (e *executor) call(ctx context.Context, action flow.Action) (verdict, error
 
 // create makes a VM, once: where an earlier call may have made it, it is looked
 // for first.
-func (e *executor) create(ctx context.Context, intent flow.Intent) (verdict, error) {
+func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	intent := action.Intent
 	if intent.Attempts > 0 && !e.finder.searchedInVain(intent.Key) {
 		found, err := e.finder.find(ctx, intent)
 		if err != nil || found {
 			return nil, err
 		}
 	}
-	extra, refused, err := e.extraTemplate(ctx, intent)
-	if err != nil || refused != nil {
-		return refused, err
+	extra, outcome, err := e.extraTemplate(ctx, action)
+	if err != nil || outcome != nil {
+		return outcome, err
 	}
 	err = e.instantiate(ctx, intent, extra)
 	switch {
@@ -151,13 +152,7 @@ func (e *executor) create(ctx context.Context, intent flow.Intent) (verdict, err
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("create VM %s of service %d: %w", intent.Name, e.service, err)
 	}
-	return e.refuseIntent(intent, err), nil
-}
-
-func (e *executor) refuseIntent(intent flow.Intent, err error) verdict {
-	return func() flow.Decision {
-		return flow.RefuseIntent(e.record.State, intent.Key, refusalText(err), e.facts, time.Now(), e.worker.config.Settings)
-	}
+	return refusal(action, err), nil
 }
 
 func (e *executor) created(id int, intent flow.Intent) {
@@ -176,20 +171,18 @@ func (e *executor) created(id int, intent flow.Intent) {
 }
 
 // findOrGiveUp settles an intent that is no longer wanted.
-func (e *executor) findOrGiveUp(ctx context.Context, intent flow.Intent) (verdict, error) {
-	found, err := e.finder.find(ctx, intent)
+func (e *executor) findOrGiveUp(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	found, err := e.finder.find(ctx, action.Intent)
 	if err != nil || found {
 		return nil, err
 	}
-	return func() flow.Decision {
-		return flow.GiveUpIntent(e.record.State, intent.Key, e.facts, time.Now(), e.worker.config.Settings)
-	}, nil
+	return flow.NotFound{Action: action}, nil
 }
 
 // recoverVM has oned retry what failed, let fail what does not end, or delete a VM. oned
 // lets only administrators do that, so it is done as the server, and only to a VM that
 // says it is the service's.
-func (e *executor) recoverVM(ctx context.Context, action flow.Action) (verdict, error) {
+func (e *executor) recoverVM(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if vm, known := e.facts[action.VM]; !known || !e.record.State.Service.Owns(vm) {
 		return nil, nil
 	}
@@ -199,7 +192,7 @@ func (e *executor) recoverVM(ctx context.Context, action flow.Action) (verdict, 
 // request takes the answer to what a VM was asked. A refusal counts only if the
 // VM, looked at again, has not done it anyway. That the VM's state does not allow it
 // may be over by now.
-func (e *executor) request(ctx context.Context, action flow.Action, err error) (verdict, error) {
+func (e *executor) request(ctx context.Context, action flow.Action, err error) (flow.Outcome, error) {
 	vm := action.VM
 	if err == nil {
 		return nil, nil
@@ -213,21 +206,17 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	if opennebula.IsCode(err, opennebula.CodeAction) && flow.PassingRefusal(action) {
 		return e.postpone(action, err), nil
 	}
-	return func() flow.Decision {
-		return flow.RefuseVM(e.record.State, vm, refusalText(err), e.facts, time.Now(), e.worker.config.Settings)
-	}, nil
+	return refusal(action, err), nil
 }
 
 // spare keeps a VM that is to be ended by a scaling and that its owner has protected since
 // it was seen last: of a change of a user template nobody is woken.
-func (e *executor) spare(ctx context.Context, action flow.Action) (verdict, error) {
+func (e *executor) spare(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	vm, err := e.ingester.observe(ctx, e.actor.server().Confirmed(), action.VM, e.facts)
 	if err != nil || !vm.Protected {
 		return nil, err
 	}
-	return func() flow.Decision {
-		return flow.Spare(e.record.State, action, e.facts, time.Now(), e.worker.config.Settings)
-	}, nil
+	return flow.Spared{Action: action}, nil
 }
 
 // tolerate lets a refusal pass that no decision depends on.

@@ -9,14 +9,14 @@ import (
 )
 
 // extraTemplate is what a VM is made with over its VM template.
-func (e *executor) extraTemplate(ctx context.Context, intent flow.Intent) (string, verdict, error) {
-	service := e.record.State.Service
+func (e *executor) extraTemplate(ctx context.Context, action flow.Action) (string, flow.Outcome, error) {
+	service, intent := e.record.State.Service, action.Intent
 	base, refused, err := e.baseTemplate(ctx, service, intent.Role)
 	if err != nil {
 		return "", nil, err
 	}
 	if refused != nil {
-		return "", e.refuseIntent(intent, refused), nil
+		return "", refusal(action, refused), nil
 	}
 	values, err := e.referenceValues(ctx, intent.Role)
 	if err != nil {
@@ -24,7 +24,7 @@ func (e *executor) extraTemplate(ctx context.Context, intent flow.Intent) (strin
 	}
 	text, err := flow.ExtraTemplate(service, intent, base, values)
 	if err != nil {
-		return "", e.refuseIntent(intent, err), nil
+		return "", refusal(action, err), nil
 	}
 	return text, nil, nil
 }

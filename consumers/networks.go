@@ -3,7 +3,6 @@ package consumers
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -15,12 +14,11 @@ const ownedNetwork = "net"
 // createNetwork makes a network, once: oned gives a name to one network of a
 // user only, so where it refuses, or an earlier answer was lost, the network may
 // be there already.
-func (n *networks) createNetwork(ctx context.Context, network flow.Network) (verdict, error) {
+func (n *networks) createNetwork(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	network := action.Network
 	// The document may have been written past the API.
 	if err := flow.CheckAddresses(network.Extra); err != nil {
-		return func() flow.Decision { //nolint:nilerr // the refusal is what is decided on
-			return flow.RefuseNetwork(n.record.State, network.Name, err.Error(), n.facts, time.Now(), n.worker.config.Settings)
-		}, nil
+		return refusal(action, err), nil //nolint:nilerr // the refusal is what is decided on
 	}
 	id, err := n.makeNetwork(ctx, network)
 	if err == nil {
@@ -36,9 +34,7 @@ func (n *networks) createNetwork(ctx context.Context, network flow.Network) (ver
 	if found {
 		return nil, n.sawNetwork(ctx, network.Name, id)
 	}
-	return func() flow.Decision {
-		return flow.RefuseNetwork(n.record.State, network.Name, refusalText(err), n.facts, time.Now(), n.worker.config.Settings)
-	}, nil
+	return refusal(action, err), nil
 }
 
 func (n *networks) makeNetwork(ctx context.Context, network flow.Network) (int, error) {
@@ -69,7 +65,8 @@ func (n *networks) findNetwork(ctx context.Context, network flow.Network) (int, 
 }
 
 // findOrGiveUpNetwork settles a network that is no longer wanted.
-func (n *networks) findOrGiveUpNetwork(ctx context.Context, network flow.Network) (verdict, error) {
+func (n *networks) findOrGiveUpNetwork(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	network := action.Network
 	id, found, err := n.findNetwork(ctx, network)
 	if err != nil {
 		return nil, err
@@ -77,15 +74,14 @@ func (n *networks) findOrGiveUpNetwork(ctx context.Context, network flow.Network
 	if found {
 		return nil, n.sawNetwork(ctx, network.Name, id)
 	}
-	return func() flow.Decision {
-		return flow.GiveUpNetwork(n.record.State, network.Name, n.facts, time.Now(), n.worker.config.Settings)
-	}, nil
+	return flow.NotFound{Action: action}, nil
 }
 
 // deleteNetwork asks for a network's end. A refusal counts only if the network,
 // looked at again, is not ending anyway.
-func (n *networks) deleteNetwork(ctx context.Context, network flow.Network) (verdict, error) {
-	if refused, err := n.strangersNetwork(ctx, network); refused != nil || err != nil {
+func (n *networks) deleteNetwork(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	network := action.Network
+	if refused, err := n.strangersNetwork(ctx, action); refused != nil || err != nil {
 		return refused, err
 	}
 	refused := n.actor.session().DeleteNetwork(ctx, network.ID)
@@ -96,14 +92,13 @@ func (n *networks) deleteNetwork(ctx context.Context, network flow.Network) (ver
 	if err != nil || refused == nil || state == flow.NetworkDone || state == flow.NetworkLockDelete {
 		return nil, err
 	}
-	return func() flow.Decision {
-		return flow.RefuseNetworkEnd(n.record.State, network.Name, refusalText(refused), n.facts, time.Now(), n.worker.config.Settings)
-	}, nil
+	return refusal(action, refused), nil
 }
 
 // strangersNetwork refuses to delete a network that the service has not made: its id stands
 // in a document that others may write.
-func (n *networks) strangersNetwork(ctx context.Context, network flow.Network) (verdict, error) {
+func (n *networks) strangersNetwork(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	network := action.Network
 	found, err := n.actor.server().Confirmed().Network(ctx, network.ID)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
@@ -114,9 +109,7 @@ func (n *networks) strangersNetwork(ctx context.Context, network flow.Network) (
 		return nil, nil
 	}
 	reason := fmt.Sprintf("network %d (%s of %s) is not the service's own and is left alone: take it out of networks_values", network.ID, found.Name, found.Owner.UName)
-	return func() flow.Decision {
-		return flow.RefuseNetworkEnd(n.record.State, network.Name, reason, n.facts, time.Now(), n.worker.config.Settings)
-	}, nil
+	return flow.Refused{Action: action, Message: reason}, nil
 }
 
 // sawNetwork notes that a network is the service's, for the events about it,

@@ -133,7 +133,11 @@ func (l *life) learn(calls []recordedCall) []document {
 	return documents
 }
 
-func (l *life) plan() flow.Decision { return flow.Plan(l.state, l.facts, l.now, l.settings) }
+func (l *life) in() flow.Input {
+	return flow.Input{State: l.state, Facts: l.facts, Now: l.now, Settings: l.settings}
+}
+
+func (l *life) plan() flow.Decision { return flow.Decide(l.in(), nil) }
 
 // pursue makes a decision's calls, as oned answered them.
 func (l *life) pursue(decision flow.Decision) {
@@ -159,7 +163,7 @@ func (l *life) act(action flow.Action) *flow.Decision {
 	switch action.Kind {
 	case flow.ActionCreateVM:
 		if action.Intent.TemplateID == 777 {
-			decision := flow.RefuseIntent(l.state, action.Intent.Key, "[one.template.instantiate] Error getting virtual machine template [777].", l.facts, l.now, l.settings)
+			decision := flow.Decide(l.in(), flow.Refused{Action: action, Message: "[one.template.instantiate] Error getting virtual machine template [777]."})
 			return &decision
 		}
 		l.create(action.Intent)
@@ -348,7 +352,7 @@ func (l *life) command(line int, call recordedCall) {
 	text, err := json.Marshal(arguments)
 	must(l.t, err)
 	command := flow.Command{ID: "c", Verb: verb, Service: l.id, User: l.state.Service.Owner, Arguments: text}
-	decision, err := flow.Apply(l.state, command, l.facts, l.now, l.settings)
+	decision, err := flow.Apply(l.in(), command)
 	accepted := err == nil
 	if state := l.state.Service.State(); state == flow.ServiceWarning && call.Status == 500 {
 		return // accepted on purpose where OneFlow refuses

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -12,7 +11,8 @@ import (
 
 // createRouter makes a role's virtual router, once: where an earlier call may
 // have made it, it is looked for by its key first.
-func (r *routers) createRouter(ctx context.Context, router flow.Router) (verdict, error) {
+func (r *routers) createRouter(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	router := action.Router
 	if router.Attempts > 0 {
 		found, err := r.findRouter(ctx, router)
 		if err != nil || found {
@@ -24,7 +24,7 @@ func (r *routers) createRouter(ctx context.Context, router flow.Router) (verdict
 		return nil, err
 	}
 	if refused != nil {
-		return r.refuseRouter(router, refused), nil
+		return refusal(action, refused), nil
 	}
 	id, err := r.actor.session().AllocateRouter(ctx, text)
 	switch {
@@ -33,7 +33,7 @@ func (r *routers) createRouter(ctx context.Context, router flow.Router) (verdict
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("make the virtual router of role %s of service %d: %w", router.Role, r.service, err)
 	}
-	return r.refuseRouter(router, err), nil
+	return refusal(action, err), nil
 }
 
 // routerTemplate is what the router is made with; refused says why it cannot be.
@@ -49,12 +49,6 @@ func (r *routers) routerTemplate(ctx context.Context, router flow.Router) (text 
 	}
 	text, refused = flow.RouterTemplate(service, router, base, values)
 	return text, refused, nil
-}
-
-func (r *routers) refuseRouter(router flow.Router, reason error) verdict {
-	return func() flow.Decision {
-		return flow.RefuseRouter(r.record.State, router.Role, refusalText(reason), r.facts, time.Now(), r.worker.config.Settings)
-	}
 }
 
 // sawRouter takes over a router as oned shows it, and commits that: its key is
@@ -85,23 +79,23 @@ func (r *routers) findRouter(ctx context.Context, wanted flow.Router) (bool, err
 }
 
 // findOrGiveUpRouter settles a router that is no longer wanted.
-func (r *routers) findOrGiveUpRouter(ctx context.Context, router flow.Router) (verdict, error) {
-	found, err := r.findRouter(ctx, router)
+func (r *routers) findOrGiveUpRouter(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	found, err := r.findRouter(ctx, action.Router)
 	if err != nil || found {
 		return nil, err
 	}
-	r.record.State = flow.RouterGone(r.record.State, router.Role)
-	return nil, r.saver.store(ctx)
+	return flow.NotFound{Action: action}, nil
 }
 
 // deleteRouter deletes a role's router, and with it its VMs, which then are
 // looked at: nobody asked for each one's end.
-func (r *routers) deleteRouter(ctx context.Context, role string) (verdict, error) {
+func (r *routers) deleteRouter(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+	role := action.Role
 	id, has := r.record.State.Service.Router(role)
 	if !has {
 		return nil, nil
 	}
-	if refused, err := r.strangersRouter(ctx, role, id); refused != nil || err != nil {
+	if refused, err := r.strangersRouter(ctx, action, id); refused != nil || err != nil {
 		return refused, err
 	}
 	err := r.actor.session().DeleteRouter(ctx, id)
@@ -115,14 +109,12 @@ func (r *routers) deleteRouter(ctx context.Context, role string) (verdict, error
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("delete virtual router %d of service %d: %w", id, r.service, err)
 	}
-	return func() flow.Decision {
-		return flow.RefuseRouterEnd(r.record.State, role, refusalText(err), r.facts, time.Now(), r.worker.config.Settings)
-	}, nil
+	return refusal(action, err), nil
 }
 
 // strangersRouter refuses to delete a virtual router that is not the service's: its id stands
 // in a document that others may write.
-func (r *routers) strangersRouter(ctx context.Context, role string, id int) (verdict, error) {
+func (r *routers) strangersRouter(ctx context.Context, action flow.Action, id int) (flow.Outcome, error) {
 	router, err := r.actor.server().Confirmed().Router(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
@@ -133,7 +125,5 @@ func (r *routers) strangersRouter(ctx context.Context, role string, id int) (ver
 		return nil, nil
 	}
 	reason := fmt.Sprintf("virtual router %d (%s of %s) is not the service's own and is left alone", id, router.Name, router.Owner.UName)
-	return func() flow.Decision {
-		return flow.RefuseRouterEnd(r.record.State, role, reason, r.facts, time.Now(), r.worker.config.Settings)
-	}, nil
+	return flow.Refused{Action: action, Message: reason}, nil
 }

@@ -109,7 +109,7 @@ func (l *lane) apply(ctx context.Context, command flow.Command) (flow.Decision, 
 	if command.Arguments, refusal = l.openArguments(command); refusal != nil {
 		return flow.Decision{}, refusal, nil
 	}
-	decision, err := flow.Apply(l.record.State, command, l.facts, time.Now(), l.worker.config.Settings)
+	decision, err := flow.Apply(l.known(), command)
 	if errors.As(err, &refusal) {
 		return flow.Decision{}, refusal, nil
 	}
@@ -127,14 +127,19 @@ func (l *lane) planFor(input pipeline.Input) flow.Decision {
 		delete(l.record.Timers, timer.Name)
 	}
 	if measures := input.Work.Measures; measures != nil {
-		return flow.Evaluate(l.record.State, *measures, l.facts, time.Now(), l.worker.config.Settings)
+		return flow.Decide(l.known(), flow.Measured{Measures: *measures})
 	}
 	return l.plan()
 }
 
 // plan decides with what is known now.
 func (l *lane) plan() flow.Decision {
-	return flow.Plan(l.record.State, l.facts, time.Now(), l.worker.config.Settings)
+	return flow.Decide(l.known(), nil)
+}
+
+// known returns what decisions are made from.
+func (l *lane) known() flow.Input {
+	return flow.Input{State: l.record.State, Facts: l.facts, Now: time.Now(), Settings: l.worker.config.Settings}
 }
 
 // keptReplies bounds the replies in a record.

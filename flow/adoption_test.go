@@ -78,7 +78,7 @@ func TestSecondVMWithAKeyTakesNobodysPlace(t *testing.T) {
 	vm := s.vmOf(first)
 	s.facts[vm.ID] = vm
 	s.plan()
-	s.take(flow.RefuseIntent(s.state, second.Key, "no quota", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: second.Key}}, "no quota")))
 	s.wantState(flow.ServiceFailedDeploying)
 	again := s.vmOf(first)
 	s.facts[again.ID] = again
@@ -160,7 +160,7 @@ func TestServiceOutlastsTheVMsThatNoRoleHas(t *testing.T) {
 	s := runningStage(t, oneRole(0))
 	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMBoot, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.plan()
-	s.take(flow.RefuseVM(s.state, 400, "wrong state BOOT", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 400}, "wrong state BOOT")))
 	s.command(flow.VerbUndeploy, nil)
 	s.wantState(flow.ServiceUndeploying)
 	s.run(400)
@@ -241,12 +241,12 @@ func TestUndeployLooksForIntentsThatSomebodyTried(t *testing.T) {
 	})
 	t.Run("given up", func(t *testing.T) {
 		s, intent := begin(t)
-		s.take(flow.GiveUpIntent(s.state, intent.Key, s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindVM, Intent: flow.Intent{Key: intent.Key}}}))
 		s.wantState(flow.ServiceDone)
 	})
 	t.Run("refused", func(t *testing.T) {
 		s, intent := begin(t)
-		s.take(flow.RefuseIntent(s.state, intent.Key, "no", s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: intent.Key}}, "no")))
 		s.wantState(flow.ServiceDone)
 	})
 }
@@ -257,7 +257,7 @@ func TestRefusalKeepsIntentsThatSomebodyTried(t *testing.T) {
 	s := newStage(t, oneRole(3))
 	s.plan()
 	s.state.Intents[2].Attempts = 1
-	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no")))
 	if len(s.state.Intents) != 1 || s.state.Intents[0].Ordinal != 2 {
 		t.Fatalf("intents %+v, want the tried one", s.state.Intents)
 	}
@@ -268,7 +268,7 @@ func TestRefusalKeepsIntentsThatSomebodyTried(t *testing.T) {
 func TestGivenUpIntentIsDecidedOnAnew(t *testing.T) {
 	s := newStage(t, oneRole(1))
 	s.plan()
-	s.take(flow.GiveUpIntent(s.state, s.state.Intents[0].Key, s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}}))
 	s.wantActions("create a/1")
 }
 
@@ -276,8 +276,8 @@ func TestUnknownKeysChangeNothing(t *testing.T) {
 	s := newStage(t, oneRole(1))
 	s.plan()
 	before := asJSON(t, s.state)
-	s.take(flow.GiveUpIntent(s.state, "27-a-9-x", s.facts, s.now, s.settings))
-	s.take(flow.RefuseIntent(s.state, "27-a-9-x", "no", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindVM, Intent: flow.Intent{Key: "27-a-9-x"}}}))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: "27-a-9-x"}}, "no")))
 	if after := asJSON(t, s.state); after != before {
 		t.Fatalf("changed from\n%s\nto\n%s", before, after)
 	}

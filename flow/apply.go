@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // apply changes the state as the command asks; what follows from it is left to
@@ -173,45 +172,6 @@ func (a applier) retryVMs() {
 			}
 		}
 	}
-}
-
-// RefuseIntent tells the state that oned refused to create a VM. The role fails
-// as it would have for a failed VM; recovering it decides on a new one.
-func RefuseIntent(state State, key, message string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	for _, intent := range p.Intents {
-		if intent.Key == key {
-			p.filler.refuseIntent(intent, message)
-			break
-		}
-	}
-	p.settle()
-	return p.decision()
-}
-
-// GiveUpIntent tells the state that no VM exists for an intent, and none will.
-func GiveUpIntent(state State, key string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	kept := p.Intents[:0]
-	for _, intent := range p.Intents {
-		if intent.Key != key {
-			kept = append(kept, intent)
-		}
-	}
-	p.Intents = kept
-	p.settle()
-	return p.decision()
-}
-
-// RefuseVM tells the state that oned refused a request to a VM although the VM,
-// as the facts say, has not done what was asked.
-func RefuseVM(state State, vm int, message string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	if known, ok := facts[vm]; ok {
-		p.requester.refuseVM(known, message)
-	}
-	p.settle()
-	return p.decision()
 }
 
 func (r *Role) has(vm int) bool {

@@ -72,6 +72,6 @@ func BenchmarkPlan(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		flow.Plan(state, facts, time.Unix(1784000200, 0), flow.Settings{})
+		flow.Decide(flow.Input{State: state, Facts: facts, Now: time.Unix(1784000200, 0)}, nil)
 	}
 }

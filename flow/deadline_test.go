@@ -156,7 +156,7 @@ func TestVMRefusesWhileItBoots(t *testing.T) {
 	s.create()
 	s.recoverDelete()
 	s.wantActions("terminate 100")
-	s.take(flow.RefuseVM(s.state, 100, "wrong state BOOT", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "wrong state BOOT")))
 	s.wantState(flow.ServiceUndeploying)
 	s.wantActions()
 	s.run(100)
@@ -168,7 +168,7 @@ func TestVMRefusesBeforeOnedHasBegunWithIt(t *testing.T) {
 		s := runningStage(t, oneRole(1))
 		s.command(flow.VerbUndeploy, nil)
 		s.set(state, flow.LCMInit, 100)
-		s.take(flow.RefuseVM(s.state, 100, "wrong state", s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "wrong state")))
 		s.wantState(flow.ServiceUndeploying)
 	}
 }
@@ -197,7 +197,7 @@ func TestVMRefusesForGood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, oneRole(2))
 			act(s)
-			s.take(flow.RefuseVM(s.state, 100, "not yours", s.facts, s.now, s.settings))
+			s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "not yours")))
 			if !s.state.Service.State().Failed() {
 				t.Fatalf("service is %s", s.state.Service.State())
 			}
@@ -214,7 +214,7 @@ func TestRefusalOfAVMThatHasEndedIsNone(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.command(flow.VerbUndeploy, nil)
 	s.set(flow.VMDone, flow.LCMInit, 100)
-	s.take(flow.RefuseVM(s.state, 100, "no such VM", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no such VM")))
 	s.wantState(flow.ServiceDone)
 }
 
@@ -226,9 +226,9 @@ func TestRefusalOfAnUnknownVMIsNotVMZeros(t *testing.T) {
 	s.command(flow.VerbUndeploy, nil)
 	s.wantActions("terminate 0", "terminate 1")
 	delete(s.facts, 1)
-	s.take(flow.RefuseVM(s.state, 1, "timeout", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 1}, "timeout")))
 	s.wantState(flow.ServiceUndeploying)
-	s.take(flow.RefuseVM(s.state, 77, "no such VM", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 77}, "no such VM")))
 	s.wantState(flow.ServiceUndeploying)
 }
 
@@ -253,7 +253,7 @@ func TestRefusedHelpIsForgotten(t *testing.T) {
 	s.plan()
 	s.recover()
 	s.wantActions("resume 100")
-	s.take(flow.RefuseVM(s.state, 100, "no host", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no host")))
 	s.wantState(flow.ServiceWarning)
 	s.wantActions()
 	if len(s.state.Asked) > 0 {

@@ -81,19 +81,6 @@ func meanOf(vms []int, samples map[int]Sample, name string) (float64, bool) {
 	return math.Round(total/float64(count)*100) / 100, true
 }
 
-// Evaluate holds the service's elasticity policies against what was measured,
-// and plans what follows. Measures that come twice, late, or for roles that are
-// gone change nothing.
-func Evaluate(state State, measures Measures, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	p.observer.observe()
-	if now.Before(measures.Until) {
-		p.autoscaler.evaluate(measures)
-	}
-	p.settle()
-	return p.decision()
-}
-
 func (a autoscaler) evaluate(measures Measures) {
 	if a.state() != ServiceRunning && a.state() != ServiceWarning {
 		return

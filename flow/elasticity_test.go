@@ -24,7 +24,7 @@ func (s *stage) measure(cpu float64) {
 		samples[id] = flow.Sample{"CPU": cpu}
 	}
 	measures := flow.Measure(s.state.Service, samples, s.now, s.now.Add(time.Minute))
-	s.take(flow.Evaluate(s.state, measures, s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 }
 
 // measureAfter lets time pass first.
@@ -141,7 +141,7 @@ func TestOldOrForeignMeasuresChangeNothing(t *testing.T) {
 	late := flow.Measures{At: s.now.Add(time.Second), Until: s.now, Roles: same.Roles}
 	none := flow.Measures{At: s.now.Add(time.Second), Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"gone": {"CPU": 90}}}
 	for name, measures := range map[string]flow.Measures{"twice": same, "too late": late, "a role that is gone": none} {
-		s.take(flow.Evaluate(s.state, measures, s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 		if after := asJSON(t, s.state); after != before {
 			t.Errorf("measures that come %s change\n%s\nto\n%s", name, before, after)
 		}
@@ -165,7 +165,7 @@ func TestExpressionsAreEvaluated(t *testing.T) {
 		s := runningStage(t, elastic(fmt.Sprintf(`{"type":"CHANGE","adjust":1,"expression":%s}`, asJSON(t, expression))))
 		s.now = s.now.Add(time.Second)
 		measures := flow.Measures{At: s.now, Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"a": means}}
-		s.take(flow.Evaluate(s.state, measures, s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 		written := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["expression_evaluated"]
 		if got := fmt.Sprintf("%v: %v", s.state.Service.State() == flow.ServiceScaling, written); got != want {
 			t.Errorf("%s: got %s, want %s", expression, got, want)

@@ -26,7 +26,7 @@ type Explanation struct {
 // what to do. It tells what holds by the state and the facts, and nothing else: VMs that
 // are not among the facts are not judged.
 func Explain(state State, facts Facts, now time.Time) Explanation {
-	e := &explainer{planner: newPlanner(state, facts, now, DefaultSettings())}
+	e := &explainer{planner: newPlanner(Input{State: state, Facts: facts, Now: now, Settings: DefaultSettings()})}
 	e.explain()
 	out := Explanation{State: state.Service.State(), Failed: e.written(e.failed), Waits: e.written(e.waits), Notes: e.written(e.notes)}
 	out.Next = e.advice()

@@ -185,7 +185,7 @@ func TestRefusedReplacementIsTriedAgain(t *testing.T) {
 	s.set(flow.VMActive, flow.LCMBootFailure, 101)
 	s.plan()
 	s.planAfter(time.Minute)
-	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no quota")))
 	s.wantActions()
 	s.wantState(flow.ServiceWarning)
 	s.end(101)

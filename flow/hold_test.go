@@ -126,7 +126,7 @@ func TestHeldServiceIsUndeployed(t *testing.T) {
 func TestFailedHoldIsRecovered(t *testing.T) {
 	s := newStage(t, heldService)
 	s.plan()
-	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no quota")))
 	s.wantState(flow.ServiceFailedDeploying)
 	s.recover()
 	s.wantState(flow.ServiceHold)
@@ -139,7 +139,7 @@ func TestRefusedReleaseFailsTheRole(t *testing.T) {
 	s.plan()
 	s.createHeld()
 	s.command(flow.VerbRelease, nil)
-	s.take(flow.RefuseVM(s.state, 100, "no right", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no right")))
 	s.wantState(flow.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("release 100")

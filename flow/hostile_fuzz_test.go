@@ -65,7 +65,8 @@ func FuzzAdopt(f *testing.F) {
 		}
 		within(t, len(document), func() {
 			for step := range 3 {
-				decision := flow.Plan(s.state, s.facts, stageStart.Add(time.Duration(step)*time.Minute), s.settings)
+				s.now = stageStart.Add(time.Duration(step) * time.Minute)
+				decision := flow.Decide(s.in(), nil)
 				for _, action := range decision.Actions {
 					if (action.Kind == flow.ActionVM || action.Kind == flow.ActionRecoverVM) && action.VM >= 900 {
 						t.Fatalf("%s is asked of a stranger's VM", action.Call)

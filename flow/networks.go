@@ -296,29 +296,6 @@ func (n networker) writeNetwork(network Network) {
 	n.Service.Body.NetworksValues = mustMarshal(values)
 }
 
-// RefuseNetwork tells the state that oned refused to make a network. The service
-// fails, and what was made is removed.
-func RefuseNetwork(state State, name, message string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	if network := p.networker.network(name); network != nil && p.state() == ServiceDeployingNets {
-		network.Attempted = false
-		p.networker.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", name, network.Source, network.From, message))
-	}
-	p.settle()
-	return p.decision()
-}
-
-// RefuseNetworkEnd tells the state that oned refused to delete a network that,
-// looked at again, is there.
-func RefuseNetworkEnd(state State, name, message string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	if network := p.networker.network(name); network != nil && network.ID != noNetwork {
-		p.networker.refuseNetworkEnd(fmt.Sprintf("Network %s (%d) cannot be deleted: %s", name, network.ID, message))
-	}
-	p.settle()
-	return p.decision()
-}
-
 func (n networker) refuseNetworkEnd(reason string) {
 	switch n.state() {
 	case ServiceUndeployingNets:
@@ -332,14 +309,4 @@ func (n networker) refuseNetworkEnd(reason string) {
 			n.log("E", reason)
 		}
 	}
-}
-
-// GiveUpNetwork tells the state that a network was not made after all.
-func GiveUpNetwork(state State, name string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	if network := p.networker.network(name); network != nil && network.ID == noNetwork {
-		network.Attempted = false
-	}
-	p.settle()
-	return p.decision()
 }

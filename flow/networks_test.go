@@ -24,7 +24,7 @@ func (s *stage) endNetworks() {
 	for _, network := range s.state.Networks {
 		switch {
 		case network.ID < 0 && network.Attempted:
-			s.take(flow.GiveUpNetwork(s.state, network.Name, s.facts, s.now, s.settings))
+			s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindNetwork, Network: flow.Network{Name: network.Name}}}))
 		case !network.Asked.IsZero():
 			s.see(network.Name, network.ID, flow.NetworkDone)
 		}
@@ -32,7 +32,7 @@ func (s *stage) endNetworks() {
 }
 
 func (s *stage) refuseNetwork(name string) {
-	s.take(flow.RefuseNetwork(s.state, name, "no addresses", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateNetwork, Network: flow.Network{Name: name}}, "no addresses")))
 }
 
 func TestNetworksComeBeforeRoles(t *testing.T) {
@@ -129,10 +129,10 @@ func TestBrokenNetworkFailsTheService(t *testing.T) {
 	s.see("Priv", 1, flow.NetworkError)
 	s.wantState(flow.ServiceFailedDeployingNets)
 	s.wantActions("delete_network Priv", "find_network Res")
-	s.take(flow.GiveUpNetwork(s.state, "Res", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindNetwork, Network: flow.Network{Name: "Res"}}}))
 	s.wantActions()
-	s.take(flow.RefuseNetworkEnd(s.state, "Priv", "in use", s.facts, s.now, s.settings))
-	s.take(flow.RefuseNetworkEnd(s.state, "Priv", "in use", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.wantLog("I New state: FAILED_DEPLOYING_NETS", "E Network Priv (1) cannot be deleted: in use")
 	s.planAfter(s.settings.Look)
 	s.wantActions("delete_network Priv")
@@ -142,7 +142,7 @@ func TestNetworkThatCannotEnd(t *testing.T) {
 	s := withNetworks(t)
 	s.command(flow.VerbUndeploy, nil)
 	s.end(100)
-	s.take(flow.RefuseNetworkEnd(s.state, "Priv", "in use", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
 	s.wantState(flow.ServiceFailedUndeployingNets)
 	s.recover()
 	s.wantState(flow.ServiceUndeployingNets)
@@ -157,7 +157,7 @@ func TestDeletedWhileNetworksAreMade(t *testing.T) {
 	s.wantActions("find_network Priv", "find_network Res")
 	s.see("Priv", 1, flow.NetworkReady)
 	s.wantActions("delete_network Priv", "find_network Res")
-	s.take(flow.GiveUpNetwork(s.state, "Res", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindNetwork, Network: flow.Network{Name: "Res"}}}))
 	s.see("Priv", 1, flow.NetworkDone)
 	s.wantActions("delete document")
 }

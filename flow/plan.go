@@ -21,28 +21,6 @@ const (
 	DeadlineCooldown = "cooldown"
 )
 
-// Plan decides what the service needs next, from its state, the VMs as
-// observed, and the time. It carries every transition that is due, and stops
-// where something has to happen outside first: then there are actions, or a
-// deadline. Planning again with the same facts decides nothing new.
-func Plan(state State, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	p.settle()
-	return p.decision()
-}
-
-// Apply carries out a command and plans what follows. A refused command gives
-// a *Refusal and changes nothing.
-func Apply(state State, command Command, facts Facts, now time.Time, settings Settings) (Decision, error) {
-	p := newPlanner(state, facts, now, settings)
-	p.observer.observe()
-	if err := p.applier.apply(command); err != nil {
-		return Decision{State: state}, err
-	}
-	p.settle()
-	return p.decision(), nil
-}
-
 // planner works on a copy of the state.
 type planner struct {
 	State
@@ -64,9 +42,9 @@ type planner struct {
 	phases
 }
 
-func newPlanner(state State, facts Facts, now time.Time, settings Settings) *planner {
-	p := draftOf(state)
-	p.facts, p.now, p.settings = facts, now, settings
+func newPlanner(in Input) *planner {
+	p := draftOf(in.State)
+	p.facts, p.now, p.settings = in.Facts, in.Now, in.Settings
 	p.owners.hideStrangers()
 	return p
 }

@@ -37,12 +37,12 @@ func stagesInEveryState(t *testing.T) map[flow.ServiceState]*stage {
 	add(flow.ServiceCooldown, from(func(s *stage) { s.scale("a", 1); s.end(100) }))
 	add(flow.ServiceFailedScaling, from(func(s *stage) {
 		s.scale("a", 3)
-		s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no quota", s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no quota")))
 	}))
 	add(flow.ServiceUndeploying, from(func(s *stage) { s.command(flow.VerbUndeploy, nil) }))
 	add(flow.ServiceFailedUndeploying, from(func(s *stage) {
 		s.command(flow.VerbUndeploy, nil)
-		s.take(flow.RefuseVM(s.state, 100, "no", s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no")))
 	}))
 	add(flow.ServiceDone, from(func(s *stage) { s.command(flow.VerbUndeploy, nil); s.end(100, 101) }))
 	// These states are entered by what deploys networks and holds VMs.
@@ -174,7 +174,7 @@ func TestRecoverCreatesWhatWasRefusedOrLost(t *testing.T) {
 	s := newStage(t, oneRole(3))
 	s.plan()
 	refused := s.state.Intents[0]
-	s.take(flow.RefuseIntent(s.state, refused.Key, "no such template", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: refused.Key}}, "no such template")))
 	s.wantState(flow.ServiceFailedDeploying)
 	s.wantLog("E Role a : VM 0 could not be created from template 0: no such template", "I New state: FAILED_DEPLOYING")
 	s.wantActions()
@@ -195,7 +195,7 @@ func TestRecoverCreatesWhatWasRefusedOrLost(t *testing.T) {
 func TestOtherRolesGoOnAfterARefusal(t *testing.T) {
 	s := newStage(t, strings.Replace(masterSlave, "straight", "none", 1))
 	s.plan()
-	s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, "no", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no")))
 	s.wantRole("Master", flow.RoleFailedDeploying)
 	s.wantRole("Slave", flow.RoleDeploying)
 	if len(s.state.Intents) != 1 || s.state.Intents[0].Role != "Slave" {

@@ -59,16 +59,6 @@ func retryName(kind ActionKind, of string) string { return string(kind) + " " + 
 
 func requestName(call string, vm int) string { return fmt.Sprintf("%s vm %d", call, vm) }
 
-// Postpone tells the state that oned has not carried out an action, or that nobody
-// knows whether it has, for a reason that may pass. The action is taken again after
-// a while, for no longer than Settings.RetryFor; then it has failed for oned's last reason.
-func Postpone(state State, action Action, message string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	p.retrier.postpone(action, message)
-	p.settle()
-	return p.decision()
-}
-
 func (r retrier) postpone(action Action, message string) {
 	if r.moving(action) {
 		return
@@ -145,7 +135,9 @@ func (r retrier) giveUp(action Action, message string) {
 	role, network := r.role(action.Role), r.networker.network(action.Network.Name)
 	switch action.Kind {
 	case ActionCreateVM:
-		r.filler.refuseIntent(action.Intent, message)
+		if at := slices.IndexFunc(r.Intents, func(i Intent) bool { return i.Key == action.Intent.Key }); at >= 0 {
+			r.filler.refuseIntent(r.Intents[at], message)
+		}
 	case ActionFindVM:
 		r.failToEnd(role, fmt.Sprintf("it cannot be found out whether VM %s exists: %s", action.Intent.Name, message))
 	case ActionVM, ActionRecoverVM:
@@ -156,9 +148,13 @@ func (r retrier) giveUp(action Action, message string) {
 		if network != nil && r.state() == ServiceDeployingNets {
 			r.networker.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", network.Name, network.Source, network.From, message))
 		}
-	case ActionFindNetwork, ActionDeleteNetwork:
+	case ActionFindNetwork:
 		if network != nil {
-			r.networker.refuseNetworkEnd(fmt.Sprintf("Network %s cannot be deleted: %s", network.Called, message))
+			r.networker.refuseNetworkEnd(fmt.Sprintf("Network %s cannot be found: %s", network.Called, message))
+		}
+	case ActionDeleteNetwork:
+		if network != nil && network.ID != noNetwork {
+			r.networker.refuseNetworkEnd(fmt.Sprintf("Network %s (%d) cannot be deleted: %s", network.Name, network.ID, message))
 		}
 	case ActionCreateRouter:
 		if role != nil && (role.state() == RoleDeploying || role.state() == RoleHold) {

@@ -13,7 +13,7 @@ import (
 func (s *stage) postpone(length time.Duration) (attempts int) {
 	s.t.Helper()
 	for end := s.now.Add(length); !s.now.After(end) && len(s.actions) > 0; attempts++ {
-		s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
 		due, waits := s.state.Deadlines[flow.DeadlineRetry]
 		if !waits {
 			break
@@ -26,7 +26,7 @@ func (s *stage) postpone(length time.Duration) (attempts int) {
 func TestOpenCreationIsTriedForAWhile(t *testing.T) {
 	s := newStage(t, oneRole(1))
 	s.plan()
-	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
 	s.wantActions()
 	s.wantDeadline(flow.DeadlineRetry, s.now.Add(250*time.Millisecond))
 	if text := explained(flow.Explain(s.state, s.facts, s.now)); !strings.Contains(text, "inside") {
@@ -57,12 +57,12 @@ func TestOutagesDoNotCount(t *testing.T) {
 	s.postpone(time.Minute)
 	s.planAfter(time.Hour)
 	s.wantActions("create a/0")
-	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
 	s.wantState(flow.ServiceDeploying)
 	for term := range 60 {
 		s.state = flow.Lead(s.state, term+1, s.now)
 		s.planAfter(10 * time.Second)
-		s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
 		s.wantState(flow.ServiceDeploying)
 	}
 }
@@ -71,10 +71,10 @@ func TestOutagesDoNotCount(t *testing.T) {
 func TestDeletionOvertakesRetries(t *testing.T) {
 	s := newStage(t, oneRole(2))
 	s.plan()
-	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
 	s.recoverDelete()
 	s.wantActions("find a/0")
-	s.take(flow.GiveUpIntent(s.state, s.actions[0].Intent.Key, s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindVM, Intent: flow.Intent{Key: s.actions[0].Intent.Key}}}))
 	s.wantActions("delete document")
 	if len(s.state.Retries) > 0 {
 		t.Errorf("what is not wanted any more is retried: %+v", s.state.Retries)
@@ -85,7 +85,7 @@ func TestDeletionOvertakesRetries(t *testing.T) {
 func TestARoleIsRefusedAsAWhole(t *testing.T) {
 	s := newStage(t, `{"name":"web","roles":[{"name":"a","type":"vm","cardinality":3,"template_id":0},{"name":"b","type":"vm","cardinality":1,"template_id":0}]}`)
 	s.plan()
-	s.take(flow.Postpone(s.state, s.actions[0], "inside", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
 	s.wantActions("create b/0")
 }
 

@@ -131,17 +131,6 @@ func SeeRouter(state State, role string, id int, addresses []FloatingIP) State {
 	return p.State
 }
 
-// RouterGone is the state without the role's virtual router: it was deleted, or
-// was not made after all.
-func RouterGone(state State, role string) State {
-	p := draftOf(state)
-	if held := p.role(role); held != nil {
-		held.VRouterID, held.VRouterIPs = nil, nil
-	}
-	p.routing.forgetRouter(role)
-	return p.State
-}
-
 // DoubtRouter is the state in which the role's virtual router may have been
 // made although no answer came.
 func DoubtRouter(state State, role string) State {
@@ -150,26 +139,20 @@ func DoubtRouter(state State, role string) State {
 	return p.State
 }
 
-// RefuseRouter tells the state that oned refused to make a virtual router.
-func RefuseRouter(state State, role, message string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	held := p.role(role)
-	p.routing.forgetRouter(role)
-	if held != nil && (held.state() == RoleDeploying || held.state() == RoleHold) {
-		p.deployer.failRole(held, RoleFailedDeploying, "the virtual router could not be made: "+message)
+// gone forgets a virtual router that was deleted, or was not made after all.
+func (r routing) gone(role string) {
+	if held := r.role(role); held != nil {
+		held.VRouterID, held.VRouterIPs = nil, nil
 	}
-	p.settle()
-	return p.decision()
+	r.forgetRouter(role)
 }
 
-// RefuseRouterEnd tells the state that oned refused to delete a virtual router.
-func RefuseRouterEnd(state State, role, message string, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	if held := p.role(role); held != nil && held.state() == RoleUndeploying {
-		p.deployer.failRole(held, RoleFailedUndeploying, "the virtual router cannot be deleted: "+message)
-	}
-	p.settle()
-	return p.decision()
+// RouterGone returns the state without the role's virtual router: it was deleted, or
+// was not made after all.
+func RouterGone(state State, role string) State {
+	p := draftOf(state)
+	p.routing.gone(role)
+	return p.State
 }
 
 // RouterTemplate is the template text that the role's virtual router is made

@@ -66,7 +66,7 @@ func TestRouterComesBeforeItsVMs(t *testing.T) {
 func TestRefusedRouterIsRecovered(t *testing.T) {
 	s := newStage(t, routerService)
 	s.plan()
-	s.take(flow.RefuseRouter(s.state, "vr", "no address", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateRouter, Role: "vr"}, "no address")))
 	s.wantState(flow.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("create_router vr")
@@ -83,7 +83,7 @@ func TestRouterThatCannotEnd(t *testing.T) {
 	s.create()
 	s.recoverDelete()
 	s.wantActions("delete_router vr")
-	s.take(flow.RefuseRouterEnd(s.state, "vr", "locked", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteRouter, Role: "vr"}, "locked")))
 	s.wantState(flow.ServiceFailedUndeploying)
 	s.recover()
 	s.wantActions("delete_router vr")

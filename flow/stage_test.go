@@ -64,6 +64,14 @@ func runningStage(t *testing.T, body string) *stage {
 	return s
 }
 
+func (s *stage) in() flow.Input {
+	return flow.Input{State: s.state, Facts: s.facts, Now: s.now, Settings: s.settings}
+}
+
+func refusal(action flow.Action, message string) flow.Outcome {
+	return flow.Refused{Action: action, Message: message}
+}
+
 func (s *stage) take(decision flow.Decision) {
 	s.t.Helper()
 	s.checkStaged(decision.State)
@@ -71,7 +79,7 @@ func (s *stage) take(decision flow.Decision) {
 }
 
 func (s *stage) plan() {
-	s.take(flow.Plan(s.state, s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), nil))
 }
 
 // planAfter lets time pass and plans.
@@ -87,7 +95,7 @@ func (s *stage) tryCommand(verb flow.Verb, arguments any) error {
 		s.t.Fatal(err)
 	}
 	command := flow.Command{ID: "c1", Verb: verb, Service: 27, User: stageOwner, Arguments: text}
-	decision, err := flow.Apply(s.state, command, s.facts, s.now, s.settings)
+	decision, err := flow.Apply(s.in(), command)
 	if err == nil {
 		s.take(decision)
 	}

@@ -113,7 +113,7 @@ type Uninspected struct {
 // as is known, of those of which it is not known whether they came to their state before
 // the leader changed, and of one of each role that no host takes.
 func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
-	p := newPlanner(state, facts, now, settings)
+	p := newPlanner(Input{State: state, Facts: facts, Now: now, Settings: settings})
 	p.tracker.followStays()
 	pending := map[string]bool{}
 	var found []Uninspected

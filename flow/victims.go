@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // The orders in which a role that scales down loses VMs, which its attribute "victims"
@@ -119,13 +118,4 @@ func (s scaler) endAtProtected(role *Role, leaving []Node) {
 	s.log("E", fmt.Sprintf("Role %s : the scaling down to %d ends at %d nodes: %s",
 		role.Name, role.Cardinality, least, protectedText(s.protected(role))))
 	role.Cardinality = least
-}
-
-// Spare tells the state that a VM that was to be ended by a scaling is protected, as the
-// facts say by now: another is ended instead, or the scaling ends.
-func Spare(state State, action Action, facts Facts, now time.Time, settings Settings) Decision {
-	p := newPlanner(state, facts, now, settings)
-	delete(p.Asked, action.VM)
-	p.settle()
-	return p.decision()
 }

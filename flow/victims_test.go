@@ -85,10 +85,10 @@ func TestScalingEndsAtProtectedVMs(t *testing.T) {
 		t.Error("the worker cannot tell that the VM ends by a scaling")
 	}
 	s.protect(100)
-	s.take(flow.Spare(s.state, s.actions[0], s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Spared{Action: s.actions[0]}))
 	s.wantActions("terminate 102")
 	s.protect(102)
-	s.take(flow.Spare(s.state, s.actions[0], s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Spared{Action: s.actions[0]}))
 	s.wantLog("I New state: SCALING", "E Role a : the scaling down to 1 ends at 2 nodes: VMs 100 and 102 are protected (FLOWJET_PROTECT=YES)")
 	s.end(101)
 	s.wantState(flow.ServiceCooldown)
@@ -104,7 +104,7 @@ func TestPoliciesKeepProtectedVMs(t *testing.T) {
 			s.protect(100 + id)
 		}
 		measures := flow.Measures{At: s.now, Until: s.now.Add(time.Minute), Roles: map[string]map[string]float64{"a": {"CPU": 1}}}
-		s.take(flow.Evaluate(s.state, measures, s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 		s.wantActions(want...)
 	}
 }

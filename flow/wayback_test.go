@@ -15,7 +15,7 @@ import (
 func (s *stage) refuse(message string) {
 	s.t.Helper()
 	for len(s.state.Intents) > 0 {
-		s.take(flow.RefuseIntent(s.state, s.state.Intents[0].Key, message, s.facts, s.now, s.settings))
+		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, message)))
 	}
 }
 
@@ -118,9 +118,9 @@ func TestDeploymentGoesOnWithLess(t *testing.T) {
 func TestLateVMIsEndedOnTheWayBack(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.scale("a", 3)
-	s.take(flow.Postpone(s.state, s.actions[0], "no answer", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "no answer"}))
 	doubtful := s.state.Intents[0]
-	s.take(flow.RefuseIntent(s.state, s.state.Intents[1].Key, "no quota", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[1].Key}}, "no quota")))
 	s.wantState(flow.ServiceFailedScaling)
 	s.scale("a", 1)
 	s.wantActions("find a/1")

@@ -207,7 +207,7 @@ func holder(state flow.State, vm int) *flow.Role {
 // checkSettled: planning again decides nothing new, and asks again only for
 // what can be asked for twice.
 func (p *player) checkSettled(decision flow.Decision) {
-	again := flow.Plan(decision.State, p.facts, p.now, p.settings)
+	again := flow.Decide(flow.Input{State: decision.State, Facts: p.facts, Now: p.now, Settings: p.settings}, nil)
 	if len(again.Changes) > 0 {
 		p.Fatalf("planning again changes %+v", again.Changes)
 	}

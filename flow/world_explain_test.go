@@ -34,7 +34,7 @@ func (p *player) checkExplanation(state flow.State) {
 	}
 	p.checkAdvice(state, explained)
 	p.checkNothingWaitsInVain(state, explained)
-	if again := flow.Plan(state, facts, p.now, p.settings); len(again.Changes)+len(again.Actions) == 0 {
+	if again := flow.Decide(flow.Input{State: state, Facts: facts, Now: p.now, Settings: p.settings}, nil); len(again.Changes)+len(again.Actions) == 0 {
 		p.checkNothingIsMissing(state, explained)
 	}
 }

@@ -44,7 +44,7 @@ func (p *player) carryOutNetwork(wanted flow.Network) (*flow.Decision, bool) {
 	case there:
 	case p.chance(6, "refuse a network"):
 		decision := p.checked("refuse network", func() flow.Decision {
-			return flow.RefuseNetwork(p.state, wanted.Name, "no addresses", p.facts, p.now, p.settings)
+			return flow.Decide(p.in(), refusal(flow.Action{Kind: flow.ActionCreateNetwork, Network: flow.Network{Name: wanted.Name}}, "no addresses"))
 		})
 		return &decision, true
 	case p.chance(6, "lose the network's answer"):
@@ -82,7 +82,7 @@ func (p *player) carryOutFindNetwork(wanted flow.Network) *flow.Decision {
 		return nil
 	}
 	decision := p.checked("give up network", func() flow.Decision {
-		return flow.GiveUpNetwork(p.state, wanted.Name, p.facts, p.now, p.settings)
+		return flow.Decide(p.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindNetwork, Network: flow.Network{Name: wanted.Name}}})
 	})
 	return &decision
 }
@@ -92,7 +92,7 @@ func (p *player) carryOutDeleteNetwork(network flow.Network) *flow.Decision {
 	if there && p.chance(6, "refuse a network's end") {
 		p.seeNetwork(network)
 		decision := p.checked("refuse network's end", func() flow.Decision {
-			return flow.RefuseNetworkEnd(p.state, network.Name, "in use", p.facts, p.now, p.settings)
+			return flow.Decide(p.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: network.Name}}, "in use"))
 		})
 		return &decision
 	}

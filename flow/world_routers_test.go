@@ -17,7 +17,7 @@ func (p *player) carryOutRouter(wanted flow.Router) (*flow.Decision, bool) {
 	switch {
 	case p.chance(6, "refuse a router"):
 		decision := p.checked("refuse router", func() flow.Decision {
-			return flow.RefuseRouter(p.state, wanted.Role, "no addresses", p.facts, p.now, p.settings)
+			return flow.Decide(p.in(), refusal(flow.Action{Kind: flow.ActionCreateRouter, Role: wanted.Role}, "no addresses"))
 		})
 		return &decision, true
 	case p.chance(6, "lose the router's answer"):
@@ -59,7 +59,7 @@ func (p *player) carryOutDeleteRouter(role string) *flow.Decision {
 	id, _ := p.state.Service.Router(role)
 	if _, there := p.routers[id]; there && p.chance(6, "refuse a router's end") {
 		decision := p.checked("refuse router's end", func() flow.Decision {
-			return flow.RefuseRouterEnd(p.state, role, "locked", p.facts, p.now, p.settings)
+			return flow.Decide(p.in(), refusal(flow.Action{Kind: flow.ActionDeleteRouter, Role: role}, "locked"))
 		})
 		return &decision
 	}

@@ -106,7 +106,11 @@ func (p *player) chance(of int, label string) bool {
 	return p.trouble && rapid.IntRange(1, of).Draw(p.T, label) == of
 }
 
-func (p *player) plan() flow.Decision { return flow.Plan(p.state, p.facts, p.now, p.settings) }
+func (p *player) in() flow.Input {
+	return flow.Input{State: p.state, Facts: p.facts, Now: p.now, Settings: p.settings}
+}
+
+func (p *player) plan() flow.Decision { return flow.Decide(p.in(), nil) }
 
 // turn plans and sees the decision through.
 func (p *player) turn() {
@@ -227,7 +231,7 @@ func (p *player) carryOutPerhaps(action flow.Action) *flow.Decision {
 		}
 	}
 	decision := p.checked("postpone", func() flow.Decision {
-		return flow.Postpone(p.state, action, "inside", p.facts, p.now, p.settings)
+		return flow.Decide(p.in(), flow.Postponed{Action: action, Message: "inside"})
 	})
 	return &decision
 }
@@ -240,7 +244,7 @@ func (p *player) carryOutCreate(intent flow.Intent) (*flow.Decision, bool) {
 	switch {
 	case p.chance(8, "refuse"):
 		decision := p.checked("refuse intent", func() flow.Decision {
-			return flow.RefuseIntent(p.state, intent.Key, "no quota", p.facts, p.now, p.settings)
+			return flow.Decide(p.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: intent.Key}}, "no quota"))
 		})
 		return &decision, true
 	case p.chance(6, "lose the answer"):
@@ -273,7 +277,7 @@ func (p *player) carryOutFind(intent flow.Intent) *flow.Decision {
 		return nil
 	}
 	decision := p.checked("give up intent", func() flow.Decision {
-		return flow.GiveUpIntent(p.state, intent.Key, p.facts, p.now, p.settings)
+		return flow.Decide(p.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindVM, Intent: flow.Intent{Key: intent.Key}}})
 	})
 	return &decision
 }
@@ -282,7 +286,7 @@ func (p *player) carryOutRequest(action flow.Action) *flow.Decision {
 	if action.Scaling && p.vms[action.VM].Protected {
 		p.facts[action.VM] = p.vms[action.VM]
 		decision := p.checked("spare", func() flow.Decision {
-			return flow.Spare(p.state, action, p.facts, p.now, p.settings)
+			return flow.Decide(p.in(), flow.Spared{Action: action})
 		})
 		return &decision
 	}
@@ -291,7 +295,7 @@ func (p *player) carryOutRequest(action flow.Action) *flow.Decision {
 	}
 	p.facts[action.VM] = p.vms[action.VM]
 	decision := p.checked("refuse VM", func() flow.Decision {
-		return flow.RefuseVM(p.state, action.VM, "not allowed", p.facts, p.now, p.settings)
+		return flow.Decide(p.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: action.VM}, "not allowed"))
 	})
 	return &decision
 }
@@ -362,7 +366,7 @@ func (p *player) measure(cpu float64) {
 	}
 	measures := flow.Measure(p.state.Service, samples, p.now, p.now.Add(time.Minute))
 	p.pursue(p.checked("evaluate", func() flow.Decision {
-		return flow.Evaluate(p.state, measures, p.facts, p.now, p.settings)
+		return flow.Decide(p.in(), flow.Measured{Measures: measures})
 	}))
 }
 
@@ -374,9 +378,9 @@ func (p *player) order(verb flow.Verb, arguments any) bool {
 	}
 	var refusal error
 	decision := p.checked(string(verb), func() flow.Decision {
-		decision, err := flow.Apply(p.state, command, p.facts, p.now, p.settings)
+		decision, err := flow.Apply(p.in(), command)
 		if refusal = err; err != nil {
-			return flow.Plan(p.state, p.facts, p.now, p.settings)
+			return flow.Decide(p.in(), nil)
 		}
 		return decision
 	})

@@ -178,7 +178,9 @@ func TestEveryRecordedServiceIsGivenBack(t *testing.T) {
 	for _, text := range bodies {
 		id := z.document(text)
 		before := z.body(id)
-		decision := flow.Plan(flow.State{Service: flow.Service{ID: id, Body: before}}, flow.Facts{}, time.Now(), flow.DefaultSettings())
+		decision := flow.Decide(flow.Input{
+			State: flow.State{Service: flow.Service{ID: id, Body: before}}, Facts: flow.Facts{}, Now: time.Now(), Settings: flow.DefaultSettings(),
+		}, nil)
 		record := pipeline.Record{State: decision.State, Saved: before.Digest()}
 		_, err := z.pipe.SaveRecord(t.Context(), id, record, 0)
 		must(t, err)

@@ -95,7 +95,7 @@ func foresee(document opennebula.Document, facts flow.Facts, settings flow.Setti
 			own[node.DeployID] = facts[node.DeployID]
 		}
 	}
-	service.Next = inWords(flow.Plan(state, own, now, settings))
+	service.Next = inWords(flow.Decide(flow.Input{State: state, Facts: own, Now: now, Settings: settings}, nil))
 	return service
 }
 

@@ -43,7 +43,7 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 		return answer{}, err
 	}
 	now := time.Now()
-	first, err := flow.Apply(state, command, facts, now, p.settings)
+	first, err := flow.Apply(flow.Input{State: state, Facts: facts, Now: now, Settings: p.settings}, command)
 	var refusal *flow.Refusal
 	if errors.As(err, &refusal) {
 		return answer{}, &statusError{r.refusalStatus(refusal.Kind), refusal.Message}

@@ -100,7 +100,7 @@ func (w *simulation) run(decision flow.Decision) View {
 		default:
 			waits = waitsFor(step)
 		}
-		decision = flow.Plan(state, w.facts, w.now, w.settings)
+		decision = flow.Decide(flow.Input{State: state, Facts: w.facts, Now: w.now, Settings: w.settings}, nil)
 	}
 	return view
 }
