@@ -18,7 +18,7 @@ var recoveries = map[string]int{"recover-failure": 0, "recover": opennebula.Reco
 func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decision, error) {
 	for i, action := range actions {
 		if i > 0 {
-			if err := e.slot.giveWay(ctx); err != nil {
+			if err := e.slot.yield(ctx); err != nil {
 				return flow.Decision{}, err
 			}
 		}
@@ -82,8 +82,8 @@ func refusal(action flow.Action, reason error) flow.Outcome {
 	return flow.Refused{Action: action, Message: refusalText(reason)}
 }
 
-// callInTurn makes a call under the bound on all calls. Meanwhile the lane gives no
-// place away that it still has: those who got it may wait to call, and it for them.
+// callInTurn makes a call under the bound on all calls. Meanwhile the service loop gives no
+// slot away that it still has: those who got it may wait to call, and it for them.
 func (e *executor) callInTurn(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	if err := e.worker.calls.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 	if opennebula.Temporary(err) {
 		return nil, fmt.Errorf("ask VM %d of service %d: %w", vm, e.service, err)
 	}
-	if lookErr := e.ingester.lookAt(ctx, e.actor.server().Confirmed(), []int{vm}, e.facts); lookErr != nil {
+	if lookErr := e.ingester.fetchSpan(ctx, e.actor.server().Confirmed(), []int{vm}, e.facts); lookErr != nil {
 		return nil, lookErr
 	}
 	if opennebula.IsCode(err, opennebula.CodeAction) && flow.PassingRefusal(action) {
@@ -212,7 +212,7 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 // spare keeps a VM that is to be ended by a scaling and that its owner has protected since
 // it was seen last: of a change of a user template nobody is woken.
 func (e *executor) spare(ctx context.Context, action flow.Action) (flow.Outcome, error) {
-	vm, err := e.ingester.observe(ctx, e.actor.server().Confirmed(), action.VM, e.facts)
+	vm, err := e.ingester.fetchVM(ctx, e.actor.server().Confirmed(), action.VM, e.facts)
 	if err != nil || !vm.Protected {
 		return nil, err
 	}

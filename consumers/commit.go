@@ -43,7 +43,7 @@ func (s *saver) store(ctx context.Context) error {
 		return fmt.Errorf("commit service %d: %w", s.service, err)
 	}
 	s.revision, s.confirmed, s.led = revision, time.Now(), false
-	s.told = s.record.State
+	s.published = s.record.State
 	s.worker.metrics.commits.Inc()
 	return nil
 }
@@ -51,7 +51,7 @@ func (s *saver) store(ctx context.Context) error {
 // saveRecord waits for the disk: by itself where somebody waits for an answer, else with
 // the records of others, and lets others work meanwhile.
 func (s *saver) saveRecord(ctx context.Context) (revision uint64, err error) {
-	if s.partition.isUrgent(s.lane) {
+	if s.partition.isUrgent(s.serviceLoop) {
 		return s.worker.pipe.SaveRecordNow(ctx, s.service, s.sealedRecord(), s.revision)
 	}
 	err = s.slot.whileOthersWork(ctx, func() (err error) {
@@ -133,14 +133,14 @@ func (s *saver) saveEarly(ctx context.Context, decision flow.Decision, answers b
 		return s.saveDocument(ctx)
 	}
 	changed := slices.ContainsFunc(decision.Changes, func(change flow.Change) bool { return change.Kind == "service" })
-	if !changed || len(decision.Actions) == 0 && s.partition.isUrgent(s.lane) {
+	if !changed || len(decision.Actions) == 0 && s.partition.isUrgent(s.serviceLoop) {
 		return nil
 	}
 	return s.saveDocument(ctx)
 }
 
 // flush brings outside what is committed: the document is saved, what happened
-// is told, and the timers are set. A lane that lost its state on the way loads
+// is told, and the timers are set. A service loop that lost its state on the way loads
 // it first, which finds what is left to be done. Unless all is forced, an input
 // that comes meanwhile goes first; flush then is not complete.
 func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) {
@@ -156,9 +156,9 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 		}
 	}
 	if s.nextFlush() != nil {
-		defer s.slot.makeRoom()()
+		defer s.slot.lend()()
 		if !all {
-			s.lull(ctx)
+			s.awaitNext(ctx)
 		}
 	}
 	for {
@@ -179,7 +179,7 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 // comes before, since clients read it.
 func (s *saver) nextFlush() func(context.Context) error {
 	if len(s.record.Outbox.Transitions) > 0 {
-		return s.tellNext
+		return s.publishNext
 	}
 	for name := range s.dirtyTimers {
 		return func(ctx context.Context) error {
@@ -219,14 +219,14 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	return nil
 }
 
-// bidFarewell ends a service whose document is gone. Its record stays as a
+// tombstone ends a service whose document is gone. Its record stays as a
 // tombstone, so that VMs which come too late are known for what they are.
-func (s *saver) bidFarewell(ctx context.Context) error {
+func (s *saver) tombstone(ctx context.Context) error {
 	owner := s.record.State.Service.Owner
 	s.record.State = flow.State{Service: flow.Service{ID: s.service, Owner: owner}}
 	s.record.Saved, s.record.Ended = "", time.Now().UTC()
 	s.exists = false
-	s.told = s.record.State // what is left of networks is nobody's any more
+	s.published = s.record.State // what is left of networks is nobody's any more
 	s.addTransitions([]flow.Change{{Kind: "service", New: "DELETED"}}, nil)
 	s.setDueTimers()
 	return s.store(ctx)

@@ -2,7 +2,7 @@ package consumers
 
 import "sync"
 
-// cursor follows which inputs of a partition are finished although the lanes
+// cursor follows which inputs of a partition are finished although the service loops
 // finish them out of order: it stands before the oldest unfinished one.
 type cursor struct {
 	mutex    sync.Mutex

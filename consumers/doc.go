@@ -2,20 +2,22 @@
 // next step and carry it out.
 //
 // A worker reads the partitions of the work that membership gives it, and runs
-// one lane a service: services in parallel, one service strictly in order. For
-// each input a lane plans, commits what was decided by compare-and-set, makes
-// the calls to oned, saves the document and tells what happened.
+// a loop for each service: services in parallel, one service strictly in order. For
+// each input a service loop plans, commits what was decided by compare-and-set, makes
+// the calls to oned, saves the document and publishes what happened.
 //
 // The way of an input:
 //
-//	Worker     owns partitions, and follows who comes and goes     worker.go
-//	partition  reads inputs in order, saves how far all are done   partition.go, cursor.go
-//	inbox      keeps what waits for one service, merged            inbox.go
-//	turns      says which lanes may work                           turns.go, lanes.go, place.go
-//	lane       handles one input after the other, and tries again  lane.go
-//	           learns how things are, from events or oned          load.go, learn.go
-//	           decides, commits, answers, acts                     turn.go, commit.go, act.go
-//	           saves the document, tells, sets timers              commit.go, history.go
+//	Worker       owns partitions, and follows who comes and goes     worker.go
+//	partition    reads inputs in order, saves how far all are done   partition.go, cursor.go
+//	inbox        keeps what waits for one service, merged            inbox.go
+//	scheduler    gives slots to service loops                        scheduler.go, loops.go, slot.go
+//	serviceLoop  handles one input after the other, and retries      loop.go, handle.go
+//	ingester     takes up how things are, from events or oned        load.go, ingest.go
+//	saver        commits, saves the document, publishes, sets timers commit.go, history.go, timers.go
+//	executor     makes the calls of a decision, each once            act.go, networks.go, routers.go
+//	responder    answers commands                                    answer.go
+//	orphans      ends what came after its service had ended          orphans.go
 //
 // Safety: no call is made for what is not committed, so a worker that has lost
 // its services without knowing fails at its next commit and changes nothing

@@ -66,20 +66,20 @@ func adviceFor(change flow.Change, service int) string {
 // addNodeTransitions tells what became of networks and virtual routers since the
 // last commit. They are found by comparing, since each is seen in another place.
 func (s *saver) addNodeTransitions() {
-	s.addTransitions(flow.NodeChanges(s.told, s.record.State), nil)
-	s.told = s.record.State
+	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
+	s.published = s.record.State
 }
 
-// tellNext publishes what is committed but not told: the first transition only,
+// publishNext publishes what is committed but not told: the first transition only,
 // so that an input which comes meanwhile need not wait, or all of them where
 // other services wait to work and one batch serves several.
-func (s *saver) tellNext(ctx context.Context) error {
+func (s *saver) publishNext(ctx context.Context) error {
 	if err := s.stillOurs(ctx); err != nil {
 		return err
 	}
 	outbox := &s.record.Outbox
 	count := 1
-	if !s.slot.placed || s.worker.turns.crowded() {
+	if !s.slot.placed || s.worker.scheduler.crowded() {
 		count = len(outbox.Transitions)
 	}
 	telling := slices.Clone(outbox.Transitions[:count])

@@ -22,17 +22,17 @@ const (
 	allUsers = -2
 )
 
-// learn takes over what the input tells and, where a decision will rest on
+// ingest takes over what the input tells and, where a decision will rest on
 // more, asks oned.
-func (i *ingester) learn(ctx context.Context, input pipeline.Input, fresh bool) error {
+func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool) error {
 	work := input.Work
 	switch {
 	case (work.Event != nil || work.Trouble != nil) && i.healingDue():
 		return i.refreshFacts(ctx)
 	case work.Trouble != nil:
-		return i.learnTrouble(ctx, work.Trouble, fresh)
+		return i.ingestTrouble(ctx, work.Trouble, fresh)
 	case work.Event != nil:
-		return i.learnEvent(ctx, work.Event, fresh)
+		return i.ingestEvent(ctx, work.Event, fresh)
 	case fresh:
 		return nil
 	case work.Command != nil && !i.restsOnVMs(*work.Command), work.Measures != nil:
@@ -60,11 +60,11 @@ func (i *ingester) healingDue() bool {
 	return set && !due.After(time.Now())
 }
 
-// learnEvent takes over what an event tells. What has just been read from oned
+// ingestEvent takes over what an event tells. What has just been read from oned
 // is newer than any event.
-func (i *ingester) learnEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
+func (i *ingester) ingestEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
 	if event.Object == ownedNetwork {
-		return i.networks.learnNetwork(ctx, event.ID)
+		return i.networks.ingestNetwork(ctx, event.ID)
 	}
 	if _, known := i.facts[event.ID]; known && fresh {
 		return nil
@@ -73,16 +73,16 @@ func (i *ingester) learnEvent(ctx context.Context, event *pipeline.Event, fresh 
 	case event.VM != nil && event.VM.Service == i.service:
 		vm := *event.VM
 		vm.Host = event.Host
-		return i.learnVM(ctx, vm)
+		return i.ingestVM(ctx, vm)
 	case event.Ready != nil:
-		return i.look(ctx, event.ID)
+		return i.refresh(ctx, event.ID)
 	}
 	return nil
 }
 
-// learnTrouble looks at VMs that are said to be in trouble, unless that is known. What
+// ingestTrouble looks at VMs that are said to be in trouble, unless that is known. What
 // has just been read from oned is newer, and a VM that is gone stays so.
-func (i *ingester) learnTrouble(ctx context.Context, trouble []pipeline.Trouble, fresh bool) error {
+func (i *ingester) ingestTrouble(ctx context.Context, trouble []pipeline.Trouble, fresh bool) error {
 	var doubtful []int
 	for _, told := range trouble {
 		before, known := i.facts[told.VM]
@@ -93,7 +93,7 @@ func (i *ingester) learnTrouble(ctx context.Context, trouble []pipeline.Trouble,
 	if len(doubtful) == 0 {
 		return nil
 	}
-	return i.look(ctx, doubtful...)
+	return i.refresh(ctx, doubtful...)
 }
 
 // loadAhead loads the service. What it finds is newer than the events that wait.
@@ -101,18 +101,18 @@ func (i *ingester) loadAhead(ctx context.Context) error {
 	if i.loaded {
 		return nil
 	}
-	last, waiting := i.partition.awaited(i.lane)
+	last, waiting := i.partition.awaited(i.serviceLoop)
 	if err := i.load(ctx); err != nil {
 		return err
 	}
-	i.noteLook(waiting, last)
+	i.noteRefresh(waiting, last)
 	return nil
 }
 
-// look asks oned about VMs, and in the same calls about the other VMs of which
+// refresh asks oned about VMs, and in the same calls about the other VMs of which
 // events wait: where one host's VMs fail, one look at a service sees them all.
-func (i *ingester) look(ctx context.Context, vms ...int) error {
-	last, waiting := i.partition.awaited(i.lane)
+func (i *ingester) refresh(ctx context.Context, vms ...int) error {
+	last, waiting := i.partition.awaited(i.serviceLoop)
 	wanted := map[int]bool{}
 	for _, vm := range vms {
 		wanted[vm] = true
@@ -123,20 +123,20 @@ func (i *ingester) look(ctx context.Context, vms ...int) error {
 		}
 	}
 	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
-		if err := i.lookAt(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
+		if err := i.fetchSpan(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
 			return err
 		}
 	}
-	i.noteLook(waiting, last)
+	i.noteRefresh(waiting, last)
 	return nil
 }
 
-// noteLook remembers which of the VMs are known, and from when.
-func (i *ingester) noteLook(vms []int, last uint64) {
-	i.looked = map[int]uint64{}
+// noteRefresh remembers which of the VMs are known, and from when.
+func (i *ingester) noteRefresh(vms []int, last uint64) {
+	i.refreshed = map[int]uint64{}
 	for _, vm := range vms {
 		if _, known := i.facts[vm]; known {
-			i.looked[vm] = last
+			i.refreshed[vm] = last
 		}
 	}
 }
@@ -145,14 +145,14 @@ func (i *ingester) noteLook(vms []int, last uint64) {
 // nothing, and what was seen has been decided on.
 func (i *ingester) isOldNews(input pipeline.Input) bool {
 	vms := vmsOfNews(input.Work)
-	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.looked[vm] })
+	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.refreshed[vm] })
 }
 
-// lookAt asks oned about VMs whose ids are close together and notes what it
+// fetchSpan asks oned about VMs whose ids are close together and notes what it
 // says. One that oned does not have is gone.
-func (i *ingester) lookAt(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
+func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, span []int, facts flow.Facts) error {
 	if len(span) == 1 {
-		_, err := i.observe(ctx, session, span[0], facts)
+		_, err := i.fetchVM(ctx, session, span[0], facts)
 		return err
 	}
 	vms, err := session.VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
@@ -176,17 +176,17 @@ func needsConfirming(span []int, facts flow.Facts) bool {
 	return slices.ContainsFunc(span, func(id int) bool { return facts[id].Troubled() || facts[id].Gone() })
 }
 
-// learnVM believes good news, which is cheap to be wrong about. That a VM is gone, bad
+// ingestVM believes good news, which is cheap to be wrong about. That a VM is gone, bad
 // news, and a step back from RUNNING may be an old event that comes late, or somebody's
 // invention: oned is asked, unless it has told the same, and in one call about all VMs
 // whose events wait.
 //
 // Whose a VM is and what for, only oned is asked: of a VM that is not known yet, once. One
 // that turns out to be somebody else's is passed over from then on.
-func (i *ingester) learnVM(ctx context.Context, vm flow.VM) error {
+func (i *ingester) ingestVM(ctx context.Context, vm flow.VM) error {
 	before, known := i.facts[vm.ID]
 	if !known {
-		return i.look(ctx, vm.ID)
+		return i.refresh(ctx, vm.ID)
 	}
 	if !before.Gone() && !i.record.State.Service.Owns(before) {
 		return nil
@@ -198,7 +198,7 @@ func (i *ingester) learnVM(ctx context.Context, vm flow.VM) error {
 		return nil
 	}
 	if vm.Troubled() || vm.Gone() || stepBack {
-		return i.look(ctx, vm.ID)
+		return i.refresh(ctx, vm.ID)
 	}
 	i.facts[vm.ID] = vm
 	return nil
@@ -208,8 +208,8 @@ func isIn(vm flow.VM, state flow.VMState, lcmState flow.LCMState) bool {
 	return vm.State == state && vm.LCMState == lcmState
 }
 
-// observe asks oned for one VM and notes it. A VM that oned does not have is gone.
-func (i *ingester) observe(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (flow.VM, error) {
+// fetchVM asks oned for one VM and notes it. A VM that oned does not have is gone.
+func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (flow.VM, error) {
 	vm, err := session.VM(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		vm, err = flow.VM{ID: id, State: flow.VMDone, Service: i.service}, nil
@@ -231,9 +231,9 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 		if confirmed { // it did before
 			session = session.Confirmed()
 		}
-		err := i.lookAt(ctx, session, span, facts)
+		err := i.fetchSpan(ctx, session, span, facts)
 		if err == nil && !confirmed && needsConfirming(span, facts) {
-			err = i.lookAt(ctx, session.Confirmed(), span, facts)
+			err = i.fetchSpan(ctx, session.Confirmed(), span, facts)
 		}
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ func (i *ingester) load(ctx context.Context) error {
 	}
 	i.record, i.revision, i.facts = record, revision, flow.Facts{}
 	i.saver.openRecord()
-	i.saver.told = i.record.State
+	i.saver.published = i.record.State
 	i.finder.searched = search{}
 	if record.Deleted {
 		if err := i.checkTombstone(ctx); err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 )
 
-// oned gives a document's body back as it was written, to the letter: by that a lane
+// oned gives a document's body back as it was written, to the letter: by that a service loop
 // knows its own without reading it.
 func TestAWorkersOwnDocumentIsKnownByItsText(t *testing.T) {
 	w := newWorld(t)

@@ -22,7 +22,7 @@ func (n *networks) createNetwork(ctx context.Context, action flow.Action) (flow.
 	}
 	id, err := n.makeNetwork(ctx, network)
 	if err == nil {
-		return nil, n.sawNetwork(ctx, network.Name, id)
+		return nil, n.adoptNetwork(ctx, network.Name, id)
 	}
 	if opennebula.Temporary(err) {
 		return nil, fmt.Errorf("make network %s of service %d: %w", network.Called, n.service, err)
@@ -32,7 +32,7 @@ func (n *networks) createNetwork(ctx context.Context, action flow.Action) (flow.
 		return nil, lookErr
 	}
 	if found {
-		return nil, n.sawNetwork(ctx, network.Name, id)
+		return nil, n.adoptNetwork(ctx, network.Name, id)
 	}
 	return refusal(action, err), nil
 }
@@ -72,7 +72,7 @@ func (n *networks) findOrGiveUpNetwork(ctx context.Context, action flow.Action) 
 		return nil, err
 	}
 	if found {
-		return nil, n.sawNetwork(ctx, network.Name, id)
+		return nil, n.adoptNetwork(ctx, network.Name, id)
 	}
 	return flow.NotFound{Action: action}, nil
 }
@@ -88,7 +88,7 @@ func (n *networks) deleteNetwork(ctx context.Context, action flow.Action) (flow.
 	if refused != nil && opennebula.Temporary(refused) {
 		return nil, fmt.Errorf("delete network %d of service %d: %w", network.ID, n.service, refused)
 	}
-	state, err := n.observeNetwork(ctx, network.Name, network.ID)
+	state, err := n.fetchNetwork(ctx, network.Name, network.ID)
 	if err != nil || refused == nil || state == flow.NetworkDone || state == flow.NetworkLockDelete {
 		return nil, err
 	}
@@ -112,23 +112,23 @@ func (n *networks) strangersNetwork(ctx context.Context, action flow.Action) (fl
 	return flow.Refused{Action: action, Message: reason}, nil
 }
 
-// sawNetwork notes that a network is the service's, for the events about it,
+// adoptNetwork notes that a network is the service's, for the events about it,
 // then looks at it, and commits what it found: an event that comes before the
 // note is seen by the look.
-func (n *networks) sawNetwork(ctx context.Context, name string, id int) error {
+func (n *networks) adoptNetwork(ctx context.Context, name string, id int) error {
 	if err := n.worker.pipe.PutOwner(ctx, ownedNetwork, id, n.service); err != nil {
 		return err
 	}
-	if _, err := n.observeNetwork(ctx, name, id); err != nil {
+	if _, err := n.fetchNetwork(ctx, name, id); err != nil {
 		return err
 	}
 	return n.saver.storeOrUndo(ctx, "network", id, n.actor.session().DeleteNetwork)
 }
 
-// observeNetwork asks oned for one network and takes over what it says. A
+// fetchNetwork asks oned for one network and takes over what it says. A
 // network that oned does not have is gone. That it is gone or failed, only the zone's
 // leader is believed.
-func (n *networks) observeNetwork(ctx context.Context, name string, id int) (flow.NetworkState, error) {
+func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (flow.NetworkState, error) {
 	network, err := n.actor.server().Network(ctx, id)
 	if err == nil && (network.State == flow.NetworkDone || network.State.Failed()) {
 		network, err = n.actor.server().Confirmed().Network(ctx, id)
@@ -146,11 +146,11 @@ func (n *networks) observeNetwork(ctx context.Context, name string, id int) (flo
 	return network.State, nil
 }
 
-// learnNetwork takes over what has become of a network of the service.
-func (n *networks) learnNetwork(ctx context.Context, id int) error {
+// ingestNetwork takes over what has become of a network of the service.
+func (n *networks) ingestNetwork(ctx context.Context, id int) error {
 	for _, network := range n.record.State.Networks {
 		if network.ID == id {
-			_, err := n.observeNetwork(ctx, network.Name, id)
+			_, err := n.fetchNetwork(ctx, network.Name, id)
 			return err
 		}
 	}
@@ -166,7 +166,7 @@ func (n *networks) refreshNetworks(ctx context.Context) error {
 		if network.ID < 0 {
 			continue
 		}
-		if _, err := n.observeNetwork(ctx, network.Name, network.ID); err != nil {
+		if _, err := n.fetchNetwork(ctx, network.Name, network.ID); err != nil {
 			return err
 		}
 	}

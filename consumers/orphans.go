@@ -24,64 +24,64 @@ func (o *orphans) absent(ctx context.Context, input pipeline.Input) error {
 		}
 	}
 	if o.revision != 0 && !o.record.Deleted {
-		return o.noteEnd(ctx)
+		return o.finalize(ctx)
 	}
 	if event := input.Work.Event; event != nil && event.VM != nil {
-		return o.endLatecomer(ctx, *event.VM)
+		return o.endOrphan(ctx, *event.VM)
 	}
-	return o.endLatecomers(ctx, input.Work.Trouble)
+	return o.endOrphans(ctx, input.Work.Trouble)
 }
 
-// noteEnd commits that a service has ended whose document is gone: a worker may
+// finalize commits that a service has ended whose document is gone: a worker may
 // have died between deleting it and noting that, or somebody else deleted it.
-func (o *orphans) noteEnd(ctx context.Context) error {
+func (o *orphans) finalize(ctx context.Context) error {
 	if o.revision == 0 || o.record.Deleted {
 		return nil
 	}
 	o.record.Deleted = true
-	return o.saver.bidFarewell(ctx)
+	return o.saver.tombstone(ctx)
 }
 
-// isLatecomer reports whether a VM was created for a service that has ended since: a call
+// isOrphan reports whether a VM was created for a service that has ended since: a call
 // that took effect after it had been given up.
-func (o *orphans) isLatecomer(vm flow.VM) bool {
+func (o *orphans) isOrphan(vm flow.VM) bool {
 	return o.record.Deleted && flow.IsOrphan(vm, o.service, o.record.State.Service.Owner, o.record.Ended)
 }
 
-// endLatecomer ends the VM that an event told of, if it is one.
-func (o *orphans) endLatecomer(ctx context.Context, vm flow.VM) error {
+// endOrphan ends the VM that an event told of, if it is one.
+func (o *orphans) endOrphan(ctx context.Context, vm flow.VM) error {
 	if !o.record.Deleted || vm.Key == "" || vm.Ending() {
 		return nil
 	}
 	// The event may be forged, or of another time: oned says whose the VM is, and what for.
-	known, err := o.ingester.observe(ctx, o.actor.server().Confirmed(), vm.ID, o.facts)
-	if err != nil || !o.isLatecomer(known) {
+	known, err := o.ingester.fetchVM(ctx, o.actor.server().Confirmed(), vm.ID, o.facts)
+	if err != nil || !o.isOrphan(known) {
 		return err
 	}
-	return o.terminateLatecomer(ctx, vm.ID)
+	return o.terminate(ctx, vm.ID)
 }
 
-// endLatecomers ends those of the VMs in trouble that are latecomers.
-func (o *orphans) endLatecomers(ctx context.Context, trouble []pipeline.Trouble) error {
+// endOrphans ends those of the VMs in trouble that are orphan VMs.
+func (o *orphans) endOrphans(ctx context.Context, trouble []pipeline.Trouble) error {
 	if !o.record.Deleted {
 		return nil
 	}
 	for _, told := range trouble {
-		vm, err := o.ingester.observe(ctx, o.actor.server().Confirmed(), told.VM, o.facts)
+		vm, err := o.ingester.fetchVM(ctx, o.actor.server().Confirmed(), told.VM, o.facts)
 		if err != nil {
 			return err
 		}
-		if !o.isLatecomer(vm) {
+		if !o.isOrphan(vm) {
 			continue
 		}
-		if err := o.terminateLatecomer(ctx, vm.ID); err != nil {
+		if err := o.terminate(ctx, vm.ID); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (o *orphans) terminateLatecomer(ctx context.Context, vm int) error {
+func (o *orphans) terminate(ctx context.Context, vm int) error {
 	if found, err := o.ingester.readDocument(ctx, o.actor.server().Confirmed()); err != nil || found.exists {
 		o.loaded = false // the tombstone is no longer believed
 		return err

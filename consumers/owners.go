@@ -57,9 +57,9 @@ func (o *owners) note(batch []heard) {
 	}
 }
 
-// learn remembers whose a VM is, and leaves a note of it; -1 is nobody's, and
+// noteOwner remembers whose a VM is, and leaves a note of it; -1 is nobody's, and
 // not noted.
-func (o *owners) learn(vm, service int) {
+func (o *owners) noteOwner(vm, service int) {
 	if service < 0 {
 		return
 	}

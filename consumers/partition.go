@@ -15,7 +15,7 @@ import (
 // saveCursorEvery bounds how much is read again after a crash.
 const saveCursorEvery = 250 * time.Millisecond
 
-// partition hands the inputs of one partition to the lanes of its services. What
+// partition hands the inputs of one partition to the service loops of its services. What
 // waits is bounded for each service, so that the reader hardly ever waits, and a
 // command is not held up by what came before it for other services.
 type partition struct {
@@ -24,10 +24,10 @@ type partition struct {
 	cursor *cursor
 	life   context.Context
 
-	// mutex guards what lanes.go does, in the lanes too.
+	// mutex guards what service loops.go does, in the service loops too.
 	mutex   sync.Mutex
-	lanes   map[int]*lane // by service
-	resting list.List     // of *lane, the longest at rest first
+	loops   map[int]*serviceLoop // by service
+	resting list.List            // of *service loop, the longest at rest first
 	closed  bool
 	wait    sync.WaitGroup
 }
@@ -49,7 +49,7 @@ func (w *Worker) runPartition(ctx context.Context, number string) error {
 	}
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
-	p := &partition{worker: w, number: n, cursor: newCursor(after), life: life, lanes: map[int]*lane{}}
+	p := &partition{worker: w, number: n, cursor: newCursor(after), life: life, loops: map[int]*serviceLoop{}}
 	defer p.close(cancel, name)
 	p.wait.Go(func() { p.tend(life, name, after) })
 	return p.read(life, reader)
@@ -73,7 +73,7 @@ func (p *partition) read(ctx context.Context, reader *pipeline.PartitionReader) 
 	}
 }
 
-// tend stores the cursor whenever it has moved, and forgets the lanes that have
+// tend stores the cursor whenever it has moved, and forgets the service loops that have
 // rested for long. The partitions take turns: their cursors all at once would hold
 // up what else is to be put on the disk.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
@@ -88,13 +88,13 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	}
 }
 
-// close waits for the lanes and saves the cursor a last time: what is not saved
+// close waits for the service loops and saves the cursor a last time: what is not saved
 // is only read again.
 func (p *partition) close(cancel context.CancelFunc, name string) {
 	cancel()
-	p.closeLanes()
+	p.closeLoops()
 	p.wait.Wait()
-	for service := range p.lanes {
+	for service := range p.loops {
 		p.worker.health.forget(p.worker.config.Logger, service)
 	}
 	last, stop := context.WithTimeout(context.Background(), 500*time.Millisecond)

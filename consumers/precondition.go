@@ -12,7 +12,7 @@ import (
 // written first: the client that read the document of before has not seen it. A
 // service has one writer at a time, so nothing comes between this look and the
 // decision but what is done to the document past Flowjet.
-func (l *lane) precondition(ctx context.Context, command flow.Command) (*flow.Refusal, error) {
+func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*flow.Refusal, error) {
 	if len(command.IfMatch) == 0 {
 		return nil, nil
 	}

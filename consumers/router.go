@@ -126,7 +126,7 @@ func waiting(first heard, incoming <-chan heard) []heard {
 // that is not believed without asking oned anyway.
 func (r *router) passAll(ctx context.Context, batch []heard) error {
 	for _, one := range batch {
-		r.worker.sawVM(&one.event)
+		r.worker.noteVM(&one.event)
 	}
 	wakes, routed, err := r.wakesOf(ctx, newestOfEach(batch))
 	if err != nil {
@@ -254,13 +254,13 @@ func (r *router) askWhose(ctx context.Context, id int) (int, error) {
 		return -1, nil
 	}
 	if !vm.Gone() {
-		r.owners.learn(vm.ID, vm.Service)
+		r.owners.noteOwner(vm.ID, vm.Service)
 	}
 	return vm.Service, nil
 }
 
-// sawVM raises the highest VM id known.
-func (w *Worker) sawVM(event *pipeline.Event) {
+// noteVM raises the highest VM id known.
+func (w *Worker) noteVM(event *pipeline.Event) {
 	if event.VM != nil {
 		w.raiseNewest(event.ID)
 	}
@@ -275,9 +275,9 @@ func (w *Worker) raiseNewest(id int) {
 	}
 }
 
-// learnNewest asks oned for the newest VM, so that a VM whose creation got lost
+// fetchNewest asks oned for the newest VM, so that a VM whose creation got lost
 // right after the start need not be looked for among all.
-func (w *Worker) learnNewest(ctx context.Context) {
+func (w *Worker) fetchNewest(ctx context.Context) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	const pageOfTwo = -2 // a negative end is a page size, the newest first

@@ -29,7 +29,7 @@ func (r *routers) createRouter(ctx context.Context, action flow.Action) (flow.Ou
 	id, err := r.actor.session().AllocateRouter(ctx, text)
 	switch {
 	case err == nil:
-		return nil, r.sawRouter(ctx, router.Role, id)
+		return nil, r.adoptRouter(ctx, router.Role, id)
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("make the virtual router of role %s of service %d: %w", router.Role, r.service, err)
 	}
@@ -51,9 +51,9 @@ func (r *routers) routerTemplate(ctx context.Context, router flow.Router) (text 
 	return text, refused, nil
 }
 
-// sawRouter takes over a router as oned shows it, and commits that: its key is
+// adoptRouter takes over a router as oned shows it, and commits that: its key is
 // not looked for again.
-func (r *routers) sawRouter(ctx context.Context, role string, id int) error {
+func (r *routers) adoptRouter(ctx context.Context, role string, id int) error {
 	router, err := r.actor.server().Router(ctx, id)
 	if err != nil {
 		r.record.State = flow.DoubtRouter(r.record.State, role)

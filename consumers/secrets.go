@@ -33,7 +33,7 @@ func (s *saver) openRecord() {
 }
 
 // openArguments opens a command's arguments; the refusal says why that cannot be.
-func (l *lane) openArguments(command flow.Command) (arguments json.RawMessage, refusal *flow.Refusal) {
+func (l *serviceLoop) openArguments(command flow.Command) (arguments json.RawMessage, refusal *flow.Refusal) {
 	arguments, err := command.OpenedArguments(l.worker.box.Open)
 	switch {
 	case errors.Is(err, seal.ErrKey):

@@ -21,39 +21,39 @@ type steps struct {
 	orphans   *orphans
 }
 
-func newLane(w *Worker, p *partition, service int) *lane {
-	l := &lane{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
+func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
+	l := &serviceLoop{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
 	l.steps = steps{
-		slot:      &slot{lane: l},
-		ingester:  &ingester{lane: l},
-		finder:    &finder{lane: l},
-		actor:     &actor{lane: l},
-		executor:  &executor{lane: l},
-		networks:  &networks{lane: l},
-		routers:   &routers{lane: l},
-		saver:     &saver{lane: l},
-		responder: &responder{lane: l},
-		orphans:   &orphans{lane: l},
+		slot:      &slot{serviceLoop: l},
+		ingester:  &ingester{serviceLoop: l},
+		finder:    &finder{serviceLoop: l},
+		actor:     &actor{serviceLoop: l},
+		executor:  &executor{serviceLoop: l},
+		networks:  &networks{serviceLoop: l},
+		routers:   &routers{serviceLoop: l},
+		saver:     &saver{serviceLoop: l},
+		responder: &responder{serviceLoop: l},
+		orphans:   &orphans{serviceLoop: l},
 	}
 	return l
 }
 
-// slot is the loop's place among those that may work at once.
+// slot is the loop's slot among those that may work at once.
 type slot struct {
-	*lane
-	// placed reports whether the loop has one of the places of those that work, and calling
+	*serviceLoop
+	// placed reports whether the loop has one of the slots, and calling
 	// whether it makes one of the calls that may be made at once.
 	placed, calling bool
 }
 
 // ingester takes up how things are: the record, the document, events, and what oned says.
 type ingester struct {
-	*lane
+	*serviceLoop
 	// read is when the document was asked for last.
 	read time.Time
 	// looked are the VMs that were looked at while events about them waited, with
 	// the sequence up to which those are old.
-	looked map[int]uint64
+	refreshed map[int]uint64
 	// strangers are the nodes that oned's leader said are not the service's, when strangersOf
 	// owned it.
 	strangers   []int
@@ -62,13 +62,13 @@ type ingester struct {
 
 // finder looks for VMs that an earlier call may have made.
 type finder struct {
-	*lane
+	*serviceLoop
 	searched search // the last look
 }
 
 // actor is as whom calls are made.
 type actor struct {
-	*lane
+	*serviceLoop
 	// acts is as whom calls are made for the owner actsFor.
 	acts     string
 	actsFor  flow.Identity
@@ -76,22 +76,22 @@ type actor struct {
 }
 
 // executor makes the calls that were decided on.
-type executor struct{ *lane }
+type executor struct{ *serviceLoop }
 
 // networks makes, finds, observes and deletes the service's own virtual networks.
-type networks struct{ *lane }
+type networks struct{ *serviceLoop }
 
 // routers makes, finds and deletes virtual routers.
-type routers struct{ *lane }
+type routers struct{ *serviceLoop }
 
 // saver makes decisions durable, and brings them outside: into the document, the
 // history and the timers.
 type saver struct {
-	*lane
+	*serviceLoop
 	// confirmed is when the revision was last known to be the newest.
 	confirmed time.Time
 	// told is the state whose networks and routers the history has.
-	told flow.State
+	published flow.State
 	// open are the inputs that are handled but whose outcome is not flushed.
 	open []uint64
 	// dirtyTimers are the timers that differ from what NATS was last told.
@@ -99,7 +99,7 @@ type saver struct {
 }
 
 // responder answers commands.
-type responder struct{ *lane }
+type responder struct{ *serviceLoop }
 
 // orphans ends what came after its service had ended, or for one that is gone.
-type orphans struct{ *lane }
+type orphans struct{ *serviceLoop }

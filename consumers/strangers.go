@@ -15,7 +15,7 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 		return nil
 	}
 	for _, span := range spans(strangers) {
-		if err := i.lookAt(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
+		if err := i.fetchSpan(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
 			return err
 		}
 	}

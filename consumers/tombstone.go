@@ -38,7 +38,7 @@ func (i *ingester) forgetRecord(reason string) {
 	i.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation}
 	i.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
 	i.record.State.Service.ID = i.service
-	i.saver.told = i.record.State
+	i.saver.published = i.record.State
 	i.saver.dirtyTimers = map[string]bool{}
 	for name := range before.Timers {
 		i.saver.dirtyTimers[name] = true // none of them is set any more

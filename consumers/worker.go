@@ -36,7 +36,7 @@ type Config struct {
 	AwaitDocument time.Duration
 	// LaneIdle is after how long without work a service is forgotten, default
 	// 5 minutes.
-	LaneIdle time.Duration
+	LoopIdle time.Duration
 	// ConfirmDamage is for how long a stream has to end before what was read of it until it
 	// counts as damaged and is repaired, default 10 s.
 	ConfirmDamage time.Duration
@@ -61,8 +61,8 @@ func (c Config) withDefaults() Config {
 	if c.ConfirmDamage <= 0 {
 		c.ConfirmDamage = 10 * time.Second
 	}
-	if c.LaneIdle <= 0 {
-		c.LaneIdle = 5 * time.Minute
+	if c.LoopIdle <= 0 {
+		c.LoopIdle = 5 * time.Minute
 	}
 	if c.Settings == (flow.Settings{}) {
 		c.Settings = flow.DefaultSettings()
@@ -84,16 +84,16 @@ func (c Config) withDefaults() Config {
 
 // Worker drives the services that it owns.
 type Worker struct {
-	config  Config
-	pipe    *pipeline.Pipeline
-	oned    *opennebula.Client
-	box     *seal.Box
-	groups  usersGroups
-	calls   *semaphore.Weighted
-	turns   *turns
-	outside *semaphore.Weighted // lanes that tell what happened, without a place
-	metrics *metrics
-	health  health
+	config    Config
+	pipe      *pipeline.Pipeline
+	oned      *opennebula.Client
+	box       *seal.Box
+	groups    usersGroups
+	calls     *semaphore.Weighted
+	scheduler *scheduler
+	outside   *semaphore.Weighted // service loops that tell what happened, without a place
+	metrics   *metrics
+	health    health
 	// newest is the highest VM id seen, so that a lost VM is looked for only
 	// among those created since.
 	newest atomic.Int64
@@ -117,17 +117,17 @@ type task struct {
 func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worker {
 	config = config.withDefaults()
 	return &Worker{
-		config:  config,
-		pipe:    pipe,
-		oned:    oned,
-		box:     oned.Box(),
-		groups:  usersGroups{oned: oned},
-		calls:   semaphore.NewWeighted(config.MaxCalls),
-		turns:   newTurns(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
-		outside: semaphore.NewWeighted(maxOutside),
-		metrics: newMetrics(config.Registerer),
-		running: map[string]*task{},
-		ending:  map[string]*task{},
+		config:    config,
+		pipe:      pipe,
+		oned:      oned,
+		box:       oned.Box(),
+		groups:    usersGroups{oned: oned},
+		calls:     semaphore.NewWeighted(config.MaxCalls),
+		scheduler: newScheduler(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
+		outside:   semaphore.NewWeighted(maxOutside),
+		metrics:   newMetrics(config.Registerer),
+		running:   map[string]*task{},
+		ending:    map[string]*task{},
 	}
 }
 
@@ -171,7 +171,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 func (w *Worker) follow(ctx context.Context, members *pipeline.Membership, done chan struct{}) {
 	defer close(done)
 	defer w.stopTasks(ctx)
-	w.learnNewest(ctx)
+	w.fetchNewest(ctx)
 	watching := make(chan struct{})
 	defer func() { <-watching }()
 	go func() {

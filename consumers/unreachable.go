@@ -37,7 +37,7 @@ func (w *Worker) watchOned(ctx context.Context, members *pipeline.Membership) {
 			failures++
 		}
 		if ctx.Err() == nil {
-			w.setBlind(members, failures >= blindAfter)
+			w.setUnreachable(members, failures >= blindAfter)
 		}
 	}
 }
@@ -51,7 +51,7 @@ func (w *Worker) reachesOned(ctx context.Context) bool {
 	return w.oned.Ping(asking)
 }
 
-func (w *Worker) setBlind(members *pipeline.Membership, blind bool) {
+func (w *Worker) setUnreachable(members *pipeline.Membership, blind bool) {
 	if w.blind != blind {
 		w.blind = blind
 		w.config.Logger.Warn("whether this worker reaches oned has changed; while it does not, others that do take over its services", "reaches", !blind)

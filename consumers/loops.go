@@ -6,14 +6,14 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// A partition's lane is in one of four conditions:
+// A partition's service loop is in one of four conditions:
 //
 //	asks    its ticket waits among the worker's turns; inputs wait for it
 //	works   its ticket was granted: run, in a goroutine of its own, handles inputs
 //	rests   nothing waits; what it knows of its service is kept for a while
 //	gone    forgotten: the next input makes a new one
 //
-// put has a lane that rests, or is gone, ask. A lane that works takes its inputs one
+// put has a service loop that rests, or is gone, ask. A service loop that works takes its inputs one
 // by one until none waits and it comes to rest, or its turn is over and it asks
 // again. All of it happens under the partition's mutex.
 
@@ -21,12 +21,12 @@ import (
 // happens to them, about 15 KB each with ten VMs.
 const maxResting = 512
 
-// put gives an input to its service's lane and has the lane work. Where there is
+// put gives an input to its service's service loop and has the service loop work. Where there is
 // no room, it returns what closes when there may be.
 func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	l := p.lane(input.Work.Service)
+	l := p.loop(input.Work.Service)
 	if !l.inbox.put(input) {
 		if l.room == nil {
 			l.room = make(chan struct{})
@@ -39,9 +39,9 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	}
 	if input.Work.Command != nil && !l.urgent {
 		l.urgent = true
-		for _, asked := range []*ticket{l.turn, l.back} {
+		for _, asked := range []*slotRequest{l.turn, l.back} {
 			if asked != nil {
-				p.worker.turns.hasten(asked)
+				p.worker.scheduler.boost(asked)
 			}
 		}
 	}
@@ -52,12 +52,12 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	return nil
 }
 
-// lane is the service's lane.
-func (p *partition) lane(service int) *lane {
-	l, known := p.lanes[service]
+// loop is the service's service loop.
+func (p *partition) loop(service int) *serviceLoop {
+	l, known := p.loops[service]
 	if !known {
-		l = newLane(p.worker, p, service)
-		p.lanes[service] = l
+		l = newServiceLoop(p.worker, p, service)
+		p.loops[service] = l
 	}
 	if l.rests != nil {
 		p.resting.Remove(l.rests)
@@ -66,32 +66,32 @@ func (p *partition) lane(service int) *lane {
 	return l
 }
 
-// ask asks for a turn of the lane; the caller holds the mutex.
-func (p *partition) ask(l *lane) {
-	l.turn, l.back = &ticket{rank: l.rank(ordinary), grant: func() { go l.run(p.life) }}, nil
-	p.worker.turns.submit(l.turn)
+// ask asks for a turn of the service loop; the caller holds the mutex.
+func (p *partition) ask(l *serviceLoop) {
+	l.turn, l.back = &slotRequest{priority: l.priority(ordinary), grant: func() { go l.run(p.life) }}, nil
+	p.worker.scheduler.submit(l.turn)
 }
 
-// rank is how a lane asks for a place, which it would ask for by itself as a lower
+// priority is how a service loop asks for a slot, which it would ask for by itself as a lower
 // one; the caller holds the mutex.
-func (l *lane) rank(otherwise rank) rank {
+func (l *serviceLoop) priority(otherwise priority) priority {
 	if l.urgent {
 		return urgent
 	}
 	return otherwise
 }
 
-// askAgain asks for a place for a lane that has given its own away.
-func (p *partition) askAgain(l *lane, request *ticket) {
+// askAgain asks for a slot for a service loop that has given its own away.
+func (p *partition) askAgain(l *serviceLoop, request *slotRequest) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	request.rank = l.rank(request.rank)
+	request.priority = l.priority(request.priority)
 	l.back = request
-	p.worker.turns.submit(request)
+	p.worker.scheduler.submit(request)
 }
 
-// take removes the next input of a lane. Without one the lane comes to rest.
-func (p *partition) take(l *lane) (delivery, bool) {
+// take removes the next input of a service loop. Without one the service loop comes to rest.
+func (p *partition) take(l *serviceLoop) (delivery, bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if l.room != nil {
@@ -105,8 +105,8 @@ func (p *partition) take(l *lane) (delivery, bool) {
 	return next, waits
 }
 
-// rest keeps what a lane knows for a while; the caller holds the mutex.
-func (p *partition) rest(l *lane) {
+// rest keeps what a service loop knows for a while; the caller holds the mutex.
+func (p *partition) rest(l *serviceLoop) {
 	l.turn, l.urgent, l.since = nil, false, time.Now()
 	l.rests = p.resting.PushBack(l)
 	if p.resting.Len() > maxResting {
@@ -115,15 +115,15 @@ func (p *partition) rest(l *lane) {
 	p.wait.Done()
 }
 
-// forgetOldest drops the lane that has rested longest.
+// forgetOldest drops the service loop that has rested longest.
 func (p *partition) forgetOldest() {
-	oldest := p.resting.Remove(p.resting.Front()).(*lane)
-	delete(p.lanes, oldest.service)
+	oldest := p.resting.Remove(p.resting.Front()).(*serviceLoop)
+	delete(p.loops, oldest.service)
 	p.worker.health.forget(p.worker.config.Logger, oldest.service)
 }
 
-// again asks for the next turn of a lane that has had one, if anything waits.
-func (p *partition) again(l *lane) {
+// again asks for the next turn of a service loop that has had one, if anything waits.
+func (p *partition) again(l *serviceLoop) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	switch {
@@ -136,50 +136,50 @@ func (p *partition) again(l *lane) {
 	}
 }
 
-// end stops a lane whose partition is given up.
-func (p *partition) end(l *lane) {
+// end stops a service loop whose partition is given up.
+func (p *partition) end(l *serviceLoop) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.stop(l)
 }
 
 // stop is called with the mutex held.
-func (p *partition) stop(l *lane) {
+func (p *partition) stop(l *serviceLoop) {
 	l.turn = nil
 	p.wait.Done()
 }
 
-// waiting reports whether something waits for the lane.
-func (p *partition) waiting(l *lane) bool {
+// waiting reports whether something waits for the service loop.
+func (p *partition) waiting(l *serviceLoop) bool {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	return len(l.inbox.waiting) > 0
 }
 
-// commandWaits reports whether a command waits for the lane.
-func (p *partition) commandWaits(l *lane) bool {
+// commandWaits reports whether a command waits for the service loop.
+func (p *partition) commandWaits(l *serviceLoop) bool {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	return l.inbox.hasCommand()
 }
 
-// awaited says of which VMs events wait for the lane, and the sequence of the
+// awaited says of which VMs events wait for the service loop, and the sequence of the
 // last of them.
-func (p *partition) awaited(l *lane) (last uint64, vms []int) {
+func (p *partition) awaited(l *serviceLoop) (last uint64, vms []int) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	return l.inbox.vms()
 }
 
-func (p *partition) isUrgent(l *lane) bool {
+func (p *partition) isUrgent(l *serviceLoop) bool {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	return l.urgent
 }
 
-// answered ends the lane's precedence, unless another command waits for it: what
+// answered ends the service loop's precedence, unless another command waits for it: what
 // a command leads to may take long, and nobody waits for that.
-func (p *partition) answered(l *lane) {
+func (p *partition) answered(l *serviceLoop) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	l.urgent = l.inbox.hasCommand()
@@ -189,21 +189,21 @@ func (p *partition) forgetIdle() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for oldest := p.resting.Front(); oldest != nil; oldest = p.resting.Front() {
-		if time.Since(oldest.Value.(*lane).since) < p.worker.config.LaneIdle {
+		if time.Since(oldest.Value.(*serviceLoop).since) < p.worker.config.LoopIdle {
 			return
 		}
 		p.forgetOldest()
 	}
 }
 
-// closeLanes keeps the lanes that ask from working; those that work find out by
+// closeLoops keeps the service loops that ask from working; those that work find out by
 // themselves.
-func (p *partition) closeLanes() {
+func (p *partition) closeLoops() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.closed = true
-	for _, l := range p.lanes {
-		if l.turn != nil && p.worker.turns.withdraw(l.turn) {
+	for _, l := range p.loops {
+		if l.turn != nil && p.worker.scheduler.withdraw(l.turn) {
 			p.stop(l)
 		}
 	}

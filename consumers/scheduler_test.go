@@ -7,14 +7,14 @@ import (
 )
 
 // asked submits a request that notes its name when it is granted.
-func asked(t *turns, granted *[]string, name string, as rank) *ticket {
-	request := &ticket{rank: as, grant: func() { *granted = append(*granted, name) }}
+func asked(t *scheduler, granted *[]string, name string, as priority) *slotRequest {
+	request := &slotRequest{priority: as, grant: func() { *granted = append(*granted, name) }}
 	t.submit(request)
 	return request
 }
 
 func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
-	shared := newTurns(2, 1)
+	shared := newScheduler(2, 1)
 	var granted []string
 	asked(shared, &granted, "a", ordinary)
 	asked(shared, &granted, "b", ordinary)
@@ -27,12 +27,12 @@ func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 	if want := []string{"a", "b", "urgent 1"}; !slices.Equal(granted, want) {
 		t.Fatalf("granted %v, want %v", granted, want)
 	}
-	shared.hasten(late)
+	shared.boost(late)
 	if !shared.withdraw(gone) || shared.withdraw(gone) || !shared.crowded() {
 		t.Error("a request can be withdrawn once, and others wait")
 	}
 	for range 6 {
-		shared.leave()
+		shared.release()
 	}
 	if want := []string{"a", "b", "urgent 1", "urgent 2", "d", "back", "c"}; !slices.Equal(granted, want) {
 		t.Errorf("granted %v, want %v", granted, want)
@@ -42,10 +42,10 @@ func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 	}
 }
 
-// TestTurnsAreNotLost: who gives up waiting takes no place with him.
+// TestTurnsAreNotLost: who gives up waiting takes no slot with him.
 func TestTurnsAreNotLost(t *testing.T) {
-	shared := newTurns(1, 0)
-	enter := func(ctx context.Context, as rank) error {
+	shared := newScheduler(1, 0)
+	enter := func(ctx context.Context, as priority) error {
 		request, granted := awaited(as)
 		shared.submit(request)
 		return shared.await(ctx, request, granted)
@@ -58,7 +58,7 @@ func TestTurnsAreNotLost(t *testing.T) {
 	if enter(given, urgent) == nil {
 		t.Fatal("a place was given that there is not")
 	}
-	shared.leave()
+	shared.release()
 	if err := enter(t.Context(), ordinary); err != nil || shared.crowded() {
 		t.Errorf("the place is not free: %v", err)
 	}

@@ -11,31 +11,31 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// placed is a lane with the only place, and waiting reports whether another one got it.
-func placed(outside *semaphore.Weighted) (l *lane, another func() (granted *bool)) {
-	w := &Worker{turns: newTurns(1, 0), outside: outside}
-	w.turns.submit(&ticket{grant: func() {}})
-	l = newLane(w, &partition{worker: w}, 7)
+// placed is a service loop with the only slot, and waiting reports whether another one got it.
+func placed(outside *semaphore.Weighted) (l *serviceLoop, another func() (granted *bool)) {
+	w := &Worker{scheduler: newScheduler(1, 0), outside: outside}
+	w.scheduler.submit(&slotRequest{grant: func() {}})
+	l = newServiceLoop(w, &partition{worker: w}, 7)
 	l.slot.placed = true
 	return l, func() *bool {
 		granted := false
-		w.turns.submit(&ticket{grant: func() { granted = true }})
+		w.scheduler.submit(&slotRequest{grant: func() { granted = true }})
 		return &granted
 	}
 }
 
 func TestALaneThatTellsGivesItsPlaceToWhoWaits(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
-	l.slot.makeRoom()()
+	l.slot.lend()()
 	if !l.slot.placed {
 		t.Fatal("it gave its place away although nobody waited")
 	}
 	granted := another()
-	told := l.slot.makeRoom()
+	told := l.slot.lend()
 	if l.slot.placed || !*granted {
 		t.Errorf("it has its place: %t; the other one got it: %t", l.slot.placed, *granted)
 	}
-	l.slot.leavePlace() // it has none to give: the other one keeps it
+	l.slot.release() // it has none to give: the other one keeps it
 	if third := another(); *third {
 		t.Error("two lanes work in one place")
 	}
@@ -46,15 +46,15 @@ func TestOnlySoManyLanesTellWithoutAPlace(t *testing.T) {
 	outside := semaphore.NewWeighted(1)
 	first, another := placed(outside)
 	another()
-	told := first.slot.makeRoom()
+	told := first.slot.lend()
 	second, another := placed(outside)
 	granted := another()
-	second.slot.makeRoom()()
+	second.slot.lend()()
 	if !second.slot.placed || *granted {
 		t.Error("more lanes tell without a place than may")
 	}
 	told()
-	second.slot.makeRoom()()
+	second.slot.lend()()
 	if second.slot.placed || !*granted {
 		t.Error("it keeps its place although fewer tell by now")
 	}
@@ -62,7 +62,7 @@ func TestOnlySoManyLanesTellWithoutAPlace(t *testing.T) {
 
 func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
-	turns := l.worker.turns
+	turns := l.worker.scheduler
 	back := func() bool {
 		turns.mutex.Lock()
 		defer turns.mutex.Unlock()
@@ -77,7 +77,7 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 		third = another()
 		go func() {
 			poll.Until(t, "the lane to ask for a place", back)
-			turns.leave()
+			turns.release()
 		}()
 		return failed
 	})
@@ -87,11 +87,11 @@ func TestALaneThatWaitsForTheDiskIsBackBeforeThoseThatHaveNotBegun(t *testing.T)
 }
 
 // TestALaneKeepsItsPlace: one that a command waits for, and one in the middle of a call,
-// which might wait for who got the place and he for the call.
+// which might wait for who got the slot and he for the call.
 func TestALaneKeepsItsPlace(t *testing.T) {
-	for what, begin := range map[string]func(*lane){
-		"a command waits for it": func(l *lane) { l.urgent = true },
-		"it makes a call":        func(l *lane) { l.slot.calling = true },
+	for what, begin := range map[string]func(*serviceLoop){
+		"a command waits for it": func(l *serviceLoop) { l.urgent = true },
+		"it makes a call":        func(l *serviceLoop) { l.slot.calling = true },
 	} {
 		l, another := placed(semaphore.NewWeighted(1))
 		begin(l)
@@ -103,19 +103,19 @@ func TestALaneKeepsItsPlace(t *testing.T) {
 	}
 }
 
-// TestACommandHastensALaneThatIsToComeBack: the command came after the lane had asked.
+// TestACommandHastensALaneThatIsToComeBack: the command came after the service loop had asked.
 func TestACommandHastensALaneThatIsToComeBack(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
 	p := l.partition
-	p.lanes = map[int]*lane{7: l}
-	l.service, l.turn, l.wake = 7, &ticket{}, make(chan struct{}, 1)
+	p.loops = map[int]*serviceLoop{7: l}
+	l.service, l.turn, l.wake = 7, &slotRequest{}, make(chan struct{}, 1)
 	another()
-	l.slot.leavePlace()
+	l.slot.release()
 	before := another()
 	request, granted := awaited(ordinary)
 	p.askAgain(l, request)
 	p.put(pipeline.Input{Work: pipeline.Work{Service: 7, Command: &flow.Command{ID: "c"}}})
-	l.worker.turns.leave()
+	l.worker.scheduler.release()
 	select {
 	case <-granted:
 	default:

@@ -13,9 +13,9 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// lane carries the inputs of one service, one after the other. Its goroutine is
-// there only while there is work, and has a place among those that may work.
-type lane struct {
+// serviceLoop carries the inputs of one service, one after the other. Its goroutine is
+// there only while there is work, and has a slot.
+type serviceLoop struct {
 	worker    *Worker
 	partition *partition
 	service   int
@@ -24,11 +24,11 @@ type lane struct {
 
 	// The partition's mutex guards these.
 	inbox  inbox
-	turn   *ticket       // asked for or granted; nil while the lane rests
-	back   *ticket       // asked for by the lane in its turn, for a place that it has given away
+	turn   *slotRequest  // asked for or granted; nil while the service loop rests
+	back   *slotRequest  // asked for by the service loop in its turn, for a slot that it has given away
 	urgent bool          // somebody waits for an answer
 	room   chan struct{} // closed when a full inbox has room again
-	rests  *list.Element // among the lanes that rest
+	rests  *list.Element // among the service loops that rest
 	since  time.Time     // when it came to rest
 
 	// The rest is the running goroutine's. What is known of the service is valid
@@ -46,27 +46,27 @@ type lane struct {
 	steps
 }
 
-// turnLength bounds how many inputs a lane handles before it lets others work.
+// turnLength bounds how many inputs a service loop handles before it lets others work.
 const turnLength = 32
 
-// run handles what waits; then the lane rests, or asks for another turn. Once it
+// run handles what waits; then the service loop rests, or asks for another turn. Once it
 // has said so, another goroutine may run it.
-func (l *lane) run(ctx context.Context) {
+func (l *serviceLoop) run(ctx context.Context) {
 	l.slot.placed = true
 	for handled := 0; l.slot.placed && handled < turnLength; handled++ {
 		next, waits := l.partition.take(l)
 		if !waits {
-			l.worker.turns.leave()
+			l.worker.scheduler.release()
 			return
 		}
 		l.handle(ctx, next)
 		if ctx.Err() != nil {
-			l.slot.leavePlace()
+			l.slot.release()
 			l.partition.end(l)
 			return
 		}
 	}
-	l.slot.leavePlace()
+	l.slot.release()
 	l.partition.again(l)
 }
 
@@ -83,7 +83,7 @@ const (
 
 // outcomeOf sorts an error. Without an answer it is oned that is asked whether it
 // answers others.
-func (l *lane) outcomeOf(ctx context.Context, err error) outcome {
+func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 	var refusal *opennebula.Error
 	var silence *opennebula.TransportError
 	switch {
@@ -115,7 +115,7 @@ const maxUnflushed = 32
 // handle brings one input to an end, or leaves it open when ctx ends first. An
 // input counts as ended when the document is saved and the history told: inputs
 // that come close together share that, because oned is the bottleneck.
-func (l *lane) handle(ctx context.Context, next delivery) {
+func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	input := next.Input
 	l.worker.config.Handling(input.Work)
 	ctx, span := traceInput(ctx, l.service, input)
@@ -128,9 +128,9 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 	if !news {
 		handling = opennebula.Urgent(ctx) // its client waits
 	}
-	end := l.persist(ctx, input, news, func() error { return l.handleOnce(handling, input) })
+	end := l.retry(ctx, input, news, func() error { return l.handleOnce(handling, input) })
 	if end == done {
-		end = l.persist(ctx, input, true, func() (err error) {
+		end = l.retry(ctx, input, true, func() (err error) {
 			complete, err = l.saver.flush(ctx, len(l.saver.open) >= maxUnflushed)
 			return err
 		})
@@ -144,17 +144,17 @@ func (l *lane) handle(ctx context.Context, next delivery) {
 const lullLength = 3 * time.Millisecond
 
 // waiting reports whether an input is there to be handled.
-func (l *lane) waiting() bool { return l.partition.waiting(l) }
+func (l *serviceLoop) waiting() bool { return l.partition.waiting(l) }
 
-// lull waits a moment for the next input. Every message that is published is
+// awaitNext waits a moment for the next input. Every message that is published is
 // written to the disk, and in a burst the telling of the last step would hold up
 // the events of the next. Where others wait to work there is no time for that.
-func (l *lane) lull(ctx context.Context) {
+func (l *serviceLoop) awaitNext(ctx context.Context) {
 	select {
 	case <-l.wake:
 	default:
 	}
-	if l.waiting() || l.worker.turns.crowded() {
+	if l.waiting() || l.worker.scheduler.crowded() {
 		return
 	}
 	timer := time.NewTimer(lullLength)
@@ -166,11 +166,11 @@ func (l *lane) lull(ctx context.Context) {
 	}
 }
 
-// persist repeats a step until it is done, or is given up and buried. It is
+// retry repeats a step until it is done, or ends in the dead letters. It is
 // retry only when ctx ended first. What oned refuses to this service alone is repeated
 // for no longer than Settings.RetryFor, and, where it may be left to the next input, not
 // while a command waits.
-func (l *lane) persist(ctx context.Context, input pipeline.Input, mayLeave bool, step func() error) outcome {
+func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave bool, step func() error) outcome {
 	wait := newBackoff()
 	var refused time.Time
 	for ctx.Err() == nil {
@@ -193,7 +193,7 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, mayLeave bool,
 			return done
 		case reject:
 			l.loaded = false
-			if l.bury(ctx, input, err) {
+			if l.deadLetter(ctx, input, err) {
 				return reject
 			}
 		case later:
@@ -205,13 +205,13 @@ func (l *lane) persist(ctx context.Context, input pipeline.Input, mayLeave bool,
 		if end == again && mayLeave && l.partition.commandWaits(l) {
 			return done
 		}
-		l.slot.standAside(ctx, wait)
+		l.slot.backOff(ctx, wait)
 	}
 	return retry
 }
 
 // guarded turns a panic into an error, so that one service's trouble stays its own.
-func (l *lane) guarded(input pipeline.Input, step func() error) (err error) {
+func (l *serviceLoop) guarded(input pipeline.Input, step func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			l.worker.metrics.panics.Inc()
@@ -223,8 +223,8 @@ func (l *lane) guarded(input pipeline.Input, step func() error) (err error) {
 	return step()
 }
 
-// bury puts the input into the dead letters, and answers a command that has no answer.
-func (l *lane) bury(ctx context.Context, input pipeline.Input, cause error) bool {
+// deadLetter puts the input into the dead letters, and answers a command that has no answer.
+func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, cause error) bool {
 	if l.responder.answerFailure(ctx, input, cause) != nil {
 		return false
 	}

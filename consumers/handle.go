@@ -12,7 +12,7 @@ import (
 )
 
 // handleOnce handles one input: learn, decide, commit, answer, act.
-func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
+func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) error {
 	fresh := !l.loaded
 	l.cause = causeOf(input)
 	if err := l.ingester.loadAhead(ctx); err != nil {
@@ -31,7 +31,7 @@ func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 	if l.outdated(input) || l.ingester.isOldNews(input) {
 		return nil
 	}
-	if err := l.ingester.learn(ctx, input, fresh); err != nil {
+	if err := l.ingester.ingest(ctx, input, fresh); err != nil {
 		return err
 	}
 	if !l.exists {
@@ -46,7 +46,7 @@ func (l *lane) handleOnce(ctx context.Context, input pipeline.Input) error {
 // repeat meets an input that is part of the record already: a reader that
 // starts over sees the last ones again. Its answer is given again, and what the
 // record left unfinished is finished.
-func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) error {
+func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bool) error {
 	if fresh && l.exists {
 		// As with a first answer: who is told that a change has begun must not
 		// read the document of before.
@@ -64,7 +64,7 @@ func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) err
 		}
 	}
 	if !l.exists {
-		return l.orphans.noteEnd(ctx)
+		return l.orphans.finalize(ctx)
 	}
 	if !fresh {
 		return nil
@@ -74,13 +74,13 @@ func (l *lane) repeat(ctx context.Context, input pipeline.Input, fresh bool) err
 }
 
 // outdated reports whether the input is a timer that has been set anew or cancelled.
-func (l *lane) outdated(input pipeline.Input) bool {
+func (l *serviceLoop) outdated(input pipeline.Input) bool {
 	timer := input.Work.Timer
 	return timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation
 }
 
 // decide plans what the input leads to and sees it through.
-func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
+func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	command := input.Work.Command
 	if command == nil {
 		l.record.Applied = input.Sequence
@@ -101,7 +101,7 @@ func (l *lane) decide(ctx context.Context, input pipeline.Input) error {
 }
 
 // apply decides what a command leads to, or why it is refused.
-func (l *lane) apply(ctx context.Context, command flow.Command) (flow.Decision, *flow.Refusal, error) {
+func (l *serviceLoop) apply(ctx context.Context, command flow.Command) (flow.Decision, *flow.Refusal, error) {
 	refusal, err := l.precondition(ctx, command)
 	if refusal != nil || err != nil {
 		return flow.Decision{}, refusal, err
@@ -122,7 +122,7 @@ func (l *lane) apply(ctx context.Context, command flow.Command) (flow.Decision, 
 // planFor decides on an input that is no command. A timer that has come is no
 // longer set: it is set again if its time has not come after all, because NATS's
 // clock is ahead of ours.
-func (l *lane) planFor(input pipeline.Input) flow.Decision {
+func (l *serviceLoop) planFor(input pipeline.Input) flow.Decision {
 	if timer := input.Work.Timer; timer != nil {
 		delete(l.record.Timers, timer.Name)
 	}
@@ -133,12 +133,12 @@ func (l *lane) planFor(input pipeline.Input) flow.Decision {
 }
 
 // plan decides with what is known now.
-func (l *lane) plan() flow.Decision {
+func (l *serviceLoop) plan() flow.Decision {
 	return flow.Decide(l.known(), nil)
 }
 
 // known returns what decisions are made from.
-func (l *lane) known() flow.Input {
+func (l *serviceLoop) known() flow.Input {
 	return flow.Input{State: l.record.State, Facts: l.facts, Now: time.Now(), Settings: l.worker.config.Settings}
 }
 
@@ -147,7 +147,7 @@ const keptReplies = 8
 
 // proceed sees a decision through: commit, act, and plan again until nothing is
 // left to do.
-func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func() error) error {
+func (l *serviceLoop) proceed(ctx context.Context, decision flow.Decision, answer func() error) error {
 	for {
 		if err := l.saver.commit(ctx, decision, answer != nil); err != nil {
 			return err
@@ -171,7 +171,7 @@ func (l *lane) proceed(ctx context.Context, decision flow.Decision, answer func(
 			return err
 		}
 		if l.record.Deleted {
-			return l.saver.bidFarewell(ctx)
+			return l.saver.tombstone(ctx)
 		}
 		decision = next
 	}
