@@ -124,6 +124,10 @@ walk-ci:
 demo-ci: build
 	.ci/demo
 
+.PHONY: clients
+clients: build ## Generate clients from the OpenAPI document and run them against a simulated Flowjet
+	.ci/clients
+
 .PHONY: ci
 ci: export CHAOS_LENGTH = 60s
-ci: fmt-check vet lint structure test fuzz demo-ci packages-ci walk-ci bench ## Everything that CI checks
+ci: fmt-check vet lint structure test fuzz demo-ci clients packages-ci walk-ci bench ## Everything that CI checks

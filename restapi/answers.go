@@ -7,18 +7,22 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/flowjet/flowjet/flow"
 )
 
 const (
 	// textType is OneFlow's content type, whatever the content.
 	textType = "text/html;charset=utf-8"
 	jsonType = "application/json"
+	// problemType is the content type of errors below ownPrefix (RFC 9457).
+	problemType = "application/problem+json"
 )
 
-// answer is what an endpoint says.
+// answer is the answer of an endpoint.
 type answer struct {
 	status int
-	// contentType is textType if it is empty.
+	// contentType is jsonType, or textType for what OneFlow answers so.
 	contentType string
 	location    string
 	etag        string
@@ -27,12 +31,33 @@ type answer struct {
 	// warning is what the client may not have meant to do.
 	warning string
 	body    []byte
+	// violations are of the request's body, for a problem.
+	violations flow.Violations
 }
 
 // done is the answer without a body.
 var done = answer{status: http.StatusNoContent}
 
-func (a answer) write(w http.ResponseWriter) {
+// problem is an error below ownPrefix.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	// Violations are of a body that was refused.
+	Violations flow.Violations `json:"violations,omitempty"`
+}
+
+// write writes an answer to r. OneFlow's clients expect errors as texts and documents
+// as HTML; below ownPrefix both are JSON.
+func (a answer) write(w http.ResponseWriter, r *http.Request) {
+	if isOwn(r) && a.contentType != jsonType {
+		a.contentType = jsonType
+		if a.status >= http.StatusBadRequest {
+			text, _ := json.Marshal(problem{"about:blank", http.StatusText(a.status), a.status, string(a.body), a.violations}) // plain values
+			a.contentType, a.body = problemType, text
+		}
+	}
 	header := w.Header()
 	if a.location != "" {
 		header.Set("Location", a.location)

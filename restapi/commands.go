@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -54,7 +55,7 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 	defer cancel()
 	reply, err := c.submit(ctx, r, command, c.wait)
 	if errors.Is(err, pipeline.ErrNoReply) {
-		return queued(command), nil
+		return queued(r, command)
 	}
 	if err != nil {
 		return answer{}, submitError(command, err)
@@ -121,10 +122,18 @@ func (c *commands) available() error {
 }
 
 // queued is the answer for a command whose worker has not answered yet.
-func queued(command flow.Command) answer {
-	where := "/flowjet/v1/commands/" + command.ID
+func queued(r *request, command flow.Command) (answer, error) {
+	where := ownPrefix + "/commands/" + command.ID
 	text := fmt.Sprintf("%s of service %d is queued and will be carried out; ask %s\n", command.Verb, command.Service, where)
-	return answer{status: http.StatusAccepted, location: where, body: []byte(text)}
+	if !r.own {
+		return answer{status: http.StatusAccepted, location: where, body: []byte(text)}, nil
+	}
+	reply, err := pretty(http.StatusAccepted, pipeline.CommandStatus{
+		ID: command.ID, State: pipeline.CommandQueued, Verb: command.Verb, Service: command.Service,
+		UID: command.User.UID, Queued: time.Now().UTC(), Message: strings.TrimSpace(text),
+	})
+	reply.location = where
+	return reply, err
 }
 
 // show returns a command's status to its sender and to administrators. For

@@ -48,6 +48,6 @@ func (d *dispatcher) handler(serve endpoint) http.Handler {
 			fail(w, r, err)
 			return
 		}
-		reply.write(w)
+		reply.write(w, r)
 	})
 }

@@ -58,7 +58,7 @@ func (e *pendingError) Error() string {
 
 func (e *pendingError) Unwrap() error { return e.err }
 
-// fail answers with an error: its status by what it is, its text as the body.
+// fail answers with an error.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	noteError(r.Context(), err)
@@ -69,7 +69,9 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &busy) {
 		w.Header().Set("Retry-After", strconv.Itoa(busy.seconds()))
 	}
-	answer{status: status, body: []byte(err.Error())}.write(w)
+	reply := answer{status: status, body: []byte(err.Error())}
+	errors.As(err, &reply.violations)
+	reply.write(w, r)
 }
 
 // repeatable reports whether the same request can be sent again without doing

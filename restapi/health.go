@@ -92,7 +92,7 @@ func writePretty(w http.ResponseWriter, r *http.Request, status int, view any) {
 		fail(w, r, err)
 		return
 	}
-	reply.write(w)
+	reply.write(w, r)
 }
 
 // probe asks oned whether it is there, not more often than every probeTTL.

@@ -10,6 +10,6 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-func describe(w http.ResponseWriter, _ *http.Request) {
-	answer{status: http.StatusOK, contentType: jsonType, body: openAPI}.write(w)
+func describe(w http.ResponseWriter, r *http.Request) {
+	answer{status: http.StatusOK, contentType: jsonType, body: openAPI}.write(w, r)
 }

@@ -119,7 +119,13 @@ func (w *world) call(user, method, path, body string, headers ...string) reply {
 func (w *world) expect(user, method, path, body string, status int, part string) reply {
 	w.t.Helper()
 	got := w.call(user, method, path, body)
-	if got.status != status || !strings.Contains(got.body, part) {
+	text := got.body
+	if got.header.Get("Content-Type") == problemType {
+		var read problem
+		w.must(json.Unmarshal([]byte(got.body), &read))
+		text = read.Detail
+	}
+	if got.status != status || !strings.Contains(text, part) {
 		w.t.Fatalf("%s %s %s: got %d %q, want %d %q", method, path, body, got.status, got.body, status, part)
 	}
 	return got

@@ -23,7 +23,7 @@ export function logOut() {
 async function ask(path, options = {}) {
   const response = await fetch(path, { ...options, headers: { ...options.headers, Authorization: authorization } });
   if (!response.ok) {
-    throw new Refused(response.status, (await response.text()).split("\n")[0]);
+    throw new Refused(response.status, (await response.json()).detail.split("\n")[0]);
   }
   return response;
 }
