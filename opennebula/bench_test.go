@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/internal/fixtures"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // BenchmarkDecodeEvent reads recorded VM events of 3-8 KB.
@@ -24,26 +25,31 @@ func BenchmarkDecodeEvent(b *testing.B) {
 	}
 }
 
-// BenchmarkScanPool reads ten VMs as a service's look at oned does: by the scan, and
-// by the general decoder as the floor.
-func BenchmarkScanPool(b *testing.B) {
+// BenchmarkReadPools reads ten VMs, as a service's look at oned does, and a pool of
+// 1,000 services; by encoding/xml as the floor.
+func BenchmarkReadPools(b *testing.B) {
 	vm := "<VM><ID>7</ID><UID>2</UID><GID>1</GID><UNAME>ada</UNAME><GNAME>users</GNAME><NAME>web_0</NAME><STATE>3</STATE><LCM_STATE>3</LCM_STATE>" +
 		"<TEMPLATE>" + strings.Repeat("<NIC><IP><![CDATA[10.0.0.1]]></IP></NIC>", 30) + "</TEMPLATE><HISTORY_RECORDS><HISTORY><HOSTNAME>h1</HOSTNAME></HISTORY></HISTORY_RECORDS>" +
 		"<USER_TEMPLATE><SERVICE_ID><![CDATA[4]]></SERVICE_ID><ROLE_NAME><![CDATA[web]]></ROLE_NAME></USER_TEMPLATE></VM>"
-	text := []byte("<VM_POOL>" + strings.Repeat(vm, 10) + "</VM_POOL>")
-	b.Run("scan", func(b *testing.B) {
+	service := "<DOCUMENT><ID>7</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>pool</NAME><TYPE>100</TYPE>" +
+		string(templateText("", []byte(`{"name":"pool","roles":["`+strings.Repeat("x", 400)+`"]}`))) + "</DOCUMENT>"
+	benchmarkPool(b, "VMs", "<VM_POOL>"+strings.Repeat(vm, 10)+"</VM_POOL>", "VM", readVM, vmXML.vm)
+	benchmarkPool(b, "services", "<DOCUMENT_POOL>"+strings.Repeat(service, 1000)+"</DOCUMENT_POOL>", "DOCUMENT", readDocument, documentXML.document)
+}
+
+func benchmarkPool[X, T any](b *testing.B, name, pool, element string, read func(r *onexml.Reader) T, of func(X) T) {
+	text := []byte(pool)
+	b.Run(name, func(b *testing.B) {
+		b.ReportAllocs()
 		for b.Loop() {
-			if vms, understood := scanVMs(text); !understood || len(vms) != 10 {
-				b.Fatal("not understood")
+			if _, err := readPool("", text, element, read); err != nil {
+				b.Fatal(err)
 			}
 		}
 	})
-	b.Run("decoder", func(b *testing.B) {
+	b.Run(name+"/floor", func(b *testing.B) {
 		for b.Loop() {
-			var pool struct {
-				VMs []vmXML `xml:"VM"`
-			}
-			if err := unmarshal(skim(text), &pool); err != nil {
+			if _, err := referencePool(text, element, of); err != nil {
 				b.Fatal(err)
 			}
 		}

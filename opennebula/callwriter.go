@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // drafts are what calls are written into first, to know how long they are.
@@ -74,7 +76,7 @@ var escapes = [256]string{
 // appendEscaped goes by the table where a text is clean, and leaves the rest to
 // encoding/xml: a document is full of quotation marks.
 func appendEscaped(to, text []byte) []byte {
-	if !clean(text) {
+	if !onexml.IsClean(text) {
 		rest := bytes.NewBuffer(to)
 		_ = xml.EscapeText(rest, text) // a buffer takes everything
 		return rest.Bytes()

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Document is one of OpenNebula's generic documents. OneFlow keeps services as
@@ -30,43 +31,51 @@ type Document struct {
 // Permissions are an object's nine permission bits, 0 or 1. In JSON they are
 // texts, as OneFlow shows them.
 type Permissions struct {
-	OwnerU int `xml:"OWNER_U" json:"OWNER_U,string"`
-	OwnerM int `xml:"OWNER_M" json:"OWNER_M,string"`
-	OwnerA int `xml:"OWNER_A" json:"OWNER_A,string"`
-	GroupU int `xml:"GROUP_U" json:"GROUP_U,string"`
-	GroupM int `xml:"GROUP_M" json:"GROUP_M,string"`
-	GroupA int `xml:"GROUP_A" json:"GROUP_A,string"`
-	OtherU int `xml:"OTHER_U" json:"OTHER_U,string"`
-	OtherM int `xml:"OTHER_M" json:"OTHER_M,string"`
-	OtherA int `xml:"OTHER_A" json:"OTHER_A,string"`
+	OwnerU int `json:"OWNER_U,string"`
+	OwnerM int `json:"OWNER_M,string"`
+	OwnerA int `json:"OWNER_A,string"`
+	GroupU int `json:"GROUP_U,string"`
+	GroupM int `json:"GROUP_M,string"`
+	GroupA int `json:"GROUP_A,string"`
+	OtherU int `json:"OTHER_U,string"`
+	OtherM int `json:"OTHER_M,string"`
+	OtherA int `json:"OTHER_A,string"`
 }
 
-// ownerXML is what all of oned's objects begin with.
-type ownerXML struct {
-	ID          int         `xml:"ID"`
-	UID         int         `xml:"UID"`
-	GID         int         `xml:"GID"`
-	UName       string      `xml:"UNAME"`
-	GName       string      `xml:"GNAME"`
-	Name        string      `xml:"NAME"`
-	Permissions Permissions `xml:"PERMISSIONS"`
-}
-
-func (o ownerXML) identity() flow.Identity {
-	return flow.Identity{UID: o.UID, GID: o.GID, UName: o.UName, GName: o.GName}
-}
-
-type documentXML struct {
-	ownerXML
-	Type int       `xml:"TYPE"`
-	Lock *struct{} `xml:"LOCK"`
-	Body []byte    `xml:"TEMPLATE>BODY"`
-}
-
-func (d documentXML) document() Document {
-	return Document{
-		ID: d.ID, Owner: d.identity(), Name: d.Name, Type: d.Type, Permissions: d.Permissions, Locked: d.Lock != nil, Body: d.Body,
+// readPermissions reads PERMISSIONS.
+func readPermissions(r *onexml.Reader) (p Permissions) {
+	bits := map[string]*int{
+		"OWNER_U": &p.OwnerU, "OWNER_M": &p.OwnerM, "OWNER_A": &p.OwnerA, "GROUP_U": &p.GroupU, "GROUP_M": &p.GroupM,
+		"GROUP_A": &p.GroupA, "OTHER_U": &p.OtherU, "OTHER_M": &p.OtherM, "OTHER_A": &p.OtherA,
 	}
+	r.Each(func(name []byte) {
+		if bit := bits[string(name)]; bit != nil {
+			*bit = r.Int()
+		}
+	})
+	return p
+}
+
+func readDocument(r *onexml.Reader) (d Document) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			d.ID = r.Int()
+		case "NAME":
+			d.Name = r.String()
+		case "TYPE":
+			d.Type = r.Int()
+		case "PERMISSIONS":
+			d.Permissions = readPermissions(r)
+		case "LOCK":
+			d.Locked = true
+		case "TEMPLATE":
+			r.At(func() { d.Body = bytes.Clone(r.Text()) }, "BODY")
+		default:
+			readOwner(r, name, &d.Owner)
+		}
+	})
+	return d
 }
 
 // AllocateDocument creates a document and returns its id
@@ -82,18 +91,7 @@ func (s *Session) AllocateDocument(ctx context.Context, documentType int, name s
 
 // Document reads a document (one.document.info).
 func (s *Session) Document(ctx context.Context, id int) (Document, error) {
-	return readAs(ctx, s, readDocument, "one.document.info", id, false)
-}
-
-func readDocument(text []byte) (Document, error) {
-	if plain, ok := plainDocument(cleanXML(text)); ok {
-		return plain, nil
-	}
-	var found documentXML
-	if err := object("one.document.info", text, &found); err != nil {
-		return Document{}, err
-	}
-	return found.document(), nil
+	return object(ctx, s, readDocument, "one.document.info", id, false)
 }
 
 // Documents lists documents of a type (one.documentpool.info). Filter is -2 for
@@ -107,18 +105,9 @@ func (s *Session) Documents(ctx context.Context, documentType, filter, start, en
 }
 
 func readDocuments(text []byte) []Document {
-	if plain, ok := plainDocuments(cleanXML(text)); ok {
-		return plain
-	}
-	var pool struct {
-		Documents []documentXML `xml:"DOCUMENT"`
-	}
-	if err := unmarshal(text, &pool); err != nil {
+	documents, err := readPool("one.documentpool.info", text, "DOCUMENT", readDocument)
+	if err != nil {
 		return salvageDocuments(string(text))
-	}
-	documents := make([]Document, len(pool.Documents))
-	for i, found := range pool.Documents {
-		documents[i] = found.document()
 	}
 	return documents
 }
@@ -132,12 +121,12 @@ func salvageDocuments(text string) []Document {
 	pieces := strings.Split(text, start)
 	for _, piece := range pieces[1:] {
 		header, rest, _ := strings.Cut(piece, "<TEMPLATE>")
-		var found documentXML
-		if err := unmarshal([]byte(start+header+"</DOCUMENT>"), &found); err != nil {
+		found, err := readObject("one.documentpool.info", []byte(start+header+"</DOCUMENT>"), readDocument)
+		if err != nil {
 			continue
 		}
 		found.Body = []byte(salvageBody(rest))
-		documents = append(documents, found.document())
+		documents = append(documents, found)
 	}
 	return documents
 }
@@ -157,14 +146,14 @@ func (s *Session) UpdateDocument(ctx context.Context, id int, body []byte) error
 
 // templateText is a document's template: elements, and its body in CDATA.
 func templateText(elements string, body []byte) []byte {
-	return slices.Concat([]byte("<TEMPLATE>"+elements+"<BODY>"+openCDATA), unclosed(body), []byte(closeCDATA+"</BODY></TEMPLATE>"))
+	return slices.Concat([]byte("<TEMPLATE>"+elements+"<BODY><![CDATA["), unclosed(body), []byte("]]></BODY></TEMPLATE>"))
 }
 
 // unclosed makes a body fit for CDATA. oned repeats values in CDATA without
 // looking into them, so "]]>" must not be in one: in JSON it can only stand in
 // a string, where "\u003e" means the same.
 func unclosed(body []byte) []byte {
-	switch end := []byte(closeCDATA); {
+	switch end := []byte("]]>"); {
 	case !bytes.Contains(body, end):
 		return body
 	case json.Valid(body):

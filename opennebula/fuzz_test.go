@@ -80,15 +80,3 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 	})
 }
-
-func FuzzCleanXML(f *testing.F) {
-	for _, seed := range []string{"", "plain", "\x00\x01\xff", "&#1;&#x1F;&#xD800;&#65;&amp;&#", "\u00e9\ufffe\uffff\ufffd"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		cleaned := cleanXML(text)
-		if !clean(cleaned) || !utf8.Valid(cleaned) {
-			t.Fatalf("%q became %q", text, cleaned)
-		}
-	})
-}

@@ -10,6 +10,7 @@ import (
 	fastbase64 "github.com/segmentio/asm/base64"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // HookEvent is a hook event, reduced to what a service needs to know.
@@ -159,51 +160,53 @@ func (d *EventDecoder) decodeBody(body []byte) ([]byte, Reason, error) {
 
 // readVM takes the VM out of a state event's body.
 func (e *HookEvent) readVM(text []byte) (Reason, error) {
-	host, vm, understood := scanVM(text)
-	if !understood {
-		var err error
-		if host, vm, err = decodeVM(text); err != nil {
-			return ReasonXML, err
-		}
-	}
-	if vm.ID != e.ID {
+	host, vm, err := decodeVM(text)
+	switch {
+	case err != nil:
+		return ReasonXML, err
+	case vm.ID != e.ID:
 		return ReasonMismatch, fmt.Errorf("it is about VM %d", vm.ID)
 	}
 	e.Host, e.VM = host, &vm
 	return "", nil
 }
 
-// decodeVM is scanVM for every VM that can be understood at all.
+// decodeVM reads a VM's state event. The event says where the VM is, and not the
+// VM's history, to which it has not been added yet.
 func decodeVM(text []byte) (host string, vm flow.VM, err error) {
-	var message struct {
-		Host string `xml:"REMOTE_HOST"`
-		VM   *vmXML `xml:"VM"`
+	has := false
+	r := onexml.New(text)
+	r.Root()
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "REMOTE_HOST":
+			host = r.String()
+		case "VM":
+			has, vm = true, readVM(r)
+		}
+	})
+	if err := r.Err(); err != nil {
+		return "", flow.VM{}, err
 	}
-	if err := unmarshal(skim(text), &message); err != nil {
-		return "", flow.VM{}, plainXMLError(err)
-	}
-	if message.VM == nil {
+	if !has {
 		return "", flow.VM{}, errors.New("it has no VM")
 	}
-	vm = message.VM.vm()
-	vm.Host = "" // the event says where the VM is
-	return message.Host, vm, nil
+	vm.Host = ""
+	return host, vm, nil
 }
 
 // checkObject makes sure that a network's, host's or image's event is whole;
 // everything that is passed on stands in the key.
 func (e *HookEvent) checkObject(text []byte) (Reason, error) {
-	var message struct {
-		ID *int `xml:"RESOURCE_ID"`
-	}
-	if err := unmarshal(text, &message); err != nil {
-		return ReasonXML, plainXMLError(err)
-	}
-	if message.ID == nil || *message.ID != e.ID {
+	id := -1
+	r := onexml.New(text)
+	r.Root()
+	r.At(func() { id = r.Int() }, "RESOURCE_ID")
+	switch {
+	case r.Err() != nil:
+		return ReasonXML, r.Err()
+	case id != e.ID:
 		return ReasonMismatch, fmt.Errorf("its RESOURCE_ID is not %d", e.ID)
 	}
 	return "", nil
 }
-
-// plainXMLError leaves out the decoder's message, which can quote the text.
-func plainXMLError(error) error { return errors.New("it is not well-formed") }

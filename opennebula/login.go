@@ -45,14 +45,17 @@ func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, t
 // auth driver. Whatever does not match is for oned to judge.
 func (c *Client) matchesHash(ctx context.Context, name, secret string) (User, bool) {
 	session := c.For(name)
-	var found userXML
-	if session.group >= 0 || session.read(ctx, &found, methodUserInfo, -1, false) != nil {
+	if session.group >= 0 {
+		return User{}, false
+	}
+	found, err := object(ctx, session, readUser, methodUserInfo, -1, false)
+	if err != nil {
 		return User{}, false
 	}
 	digest := sha256.Sum256([]byte(secret))
 	hash := hex.EncodeToString(digest[:])
-	matches := found.Driver == "core" && found.Enabled != "0" && found.Name == name &&
-		subtle.ConstantTimeCompare([]byte(hash), []byte(found.Password)) == 1
+	matches := found.driver == "core" && found.Enabled && found.Identity.UName == name &&
+		subtle.ConstantTimeCompare([]byte(hash), []byte(found.password)) == 1
 	return session.user(found), matches
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Network is a virtual network.
@@ -20,25 +21,31 @@ type Network struct {
 	Template int
 }
 
-// networkXML is the part of a virtual network's XML that is read.
-type networkXML struct {
-	ownerXML
-	State    int    `xml:"STATE"`
-	Parent   string `xml:"PARENT_NETWORK_ID"`
-	Template string `xml:"TEMPLATE_ID"`
+func readNetwork(r *onexml.Reader) Network {
+	n := Network{Parent: -1, Template: -1}
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			n.ID = r.Int()
+		case "NAME":
+			n.Name = r.String()
+		case "STATE":
+			n.State = flow.NetworkState(r.Int())
+		case "PARENT_NETWORK_ID":
+			n.Parent = idOrNone(r.String())
+		case "TEMPLATE_ID":
+			n.Template = idOrNone(r.String())
+		default:
+			readOwner(r, name, &n.Owner)
+		}
+	})
+	return n
 }
 
-func (n networkXML) network() Network {
-	return Network{
-		ID: n.ID, Owner: n.identity(), Name: n.Name, State: flow.NetworkState(n.State),
-		Parent: idOrNone(n.Parent), Template: idOrNone(n.Template),
-	}
-}
-
-// idOrNone reads an id that oned leaves empty where there is none.
+// idOrNone reads an id; -1 is for where oned leaves it empty and for what is none.
 func idOrNone(text string) int {
 	id, err := strconv.Atoi(strings.TrimSpace(text))
-	if err != nil {
+	if err != nil || id < 0 {
 		return -1
 	}
 	return id
@@ -46,24 +53,13 @@ func idOrNone(text string) int {
 
 // Network reads a virtual network (one.vn.info).
 func (s *Session) Network(ctx context.Context, id int) (Network, error) {
-	var found networkXML
-	if err := s.read(ctx, &found, "one.vn.info", id, false); err != nil {
-		return Network{}, err
-	}
-	return found.network(), nil
+	return object(ctx, s, readNetwork, "one.vn.info", id, false)
 }
 
 // Networks lists virtual networks (one.vnpool.info). The filter is FilterAll, or
 // the id of a user whose networks are wanted.
 func (s *Session) Networks(ctx context.Context, filter int) ([]Network, error) {
-	return readAs(ctx, s, readNetworks, "one.vnpool.info", filter, -1, -1)
-}
-
-func readNetworks(text []byte) ([]Network, error) {
-	if plain, ok := plainNetworks(cleanXML(text)); ok {
-		return plain, nil
-	}
-	return poolOf(networkXML.network, "one.vnpool.info", text)
+	return pool(ctx, s, "VNET", readNetwork, "one.vnpool.info", filter, -1, -1)
 }
 
 // InstantiateNetwork makes a virtual network from a network template and

@@ -2,6 +2,7 @@ package opennebula
 
 import (
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"reflect"
 	"strings"
@@ -54,7 +55,7 @@ func TestBodiesOfAnyKindComeBack(t *testing.T) {
 			Name string `xml:"NAME"`
 			Body string `xml:"BODY"`
 		}
-		if err := unmarshal([]byte(sent), &template); err != nil {
+		if err := xml.Unmarshal([]byte(sent), &template); err != nil {
 			t.Fatalf("%q: %v", sent, err)
 		}
 		if template.Name != `n<&"` {

@@ -1,8 +1,9 @@
 package opennebula
 
 import (
-	"encoding/xml"
 	"strings"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // isYes reads a template's yes: in any case, with blanks and quotes around it.
@@ -29,31 +30,14 @@ func readyIn(template string) *bool {
 
 // readyInXML looks for READY directly under the root, until the XML breaks.
 func readyInXML(template string) (value string, found bool) {
-	tokens := decoder([]byte(template))
-	var path []string
-	for {
-		token, err := tokens.Token()
-		if err != nil {
-			return value, found
+	r := onexml.New([]byte(template))
+	r.Root()
+	r.Each(func(name []byte) {
+		if strings.EqualFold(string(name), "READY") {
+			value, found = r.String(), true
 		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			path = append(path, t.Name.Local)
-			if isReadyPath(path) {
-				value, found = "", true
-			}
-		case xml.EndElement:
-			path = path[:max(len(path)-1, 0)]
-		case xml.CharData:
-			if isReadyPath(path) {
-				value += string(t)
-			}
-		}
-	}
-}
-
-func isReadyPath(path []string) bool {
-	return len(path) == 2 && strings.EqualFold(path[1], "READY")
+	})
+	return value, found
 }
 
 // readyInText reads OpenNebula's own syntax: NAME = value, one a line, where a

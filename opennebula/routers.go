@@ -2,10 +2,9 @@ package opennebula
 
 import (
 	"context"
-	"strconv"
-	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Router is a virtual router.
@@ -20,43 +19,55 @@ type Router struct {
 	Addresses []flow.FloatingIP
 }
 
-// routerXML is the part of a virtual router's XML that is read.
-type routerXML struct {
-	ownerXML
-	VMs      []int `xml:"VMS>ID"`
-	Template struct {
-		Key  string `xml:"FLOWJET_KEY"`
-		NICs []struct {
-			NetworkID string `xml:"NETWORK_ID"`
-			Address   string `xml:"VROUTER_IP"`
-		} `xml:"NIC"`
-	} `xml:"TEMPLATE"`
+func readRouter(r *onexml.Reader) (router Router) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			router.ID = r.Int()
+		case "NAME":
+			router.Name = r.String()
+		case "VMS":
+			r.At(func() { router.VMs = append(router.VMs, r.Int()) }, "ID")
+		case "TEMPLATE":
+			readRouterTemplate(r, &router)
+		default:
+			readOwner(r, name, &router.Owner)
+		}
+	})
+	return router
 }
 
-func (r routerXML) router() Router {
-	router := Router{ID: r.ID, Owner: r.identity(), Name: r.Name, Key: r.Template.Key, VMs: r.VMs}
-	for _, nic := range r.Template.NICs {
-		network, err := strconv.Atoi(strings.TrimSpace(nic.NetworkID))
-		if err == nil && nic.Address != "" {
-			router.Addresses = append(router.Addresses, flow.FloatingIP{NetworkID: network, Address: nic.Address})
+func readRouterTemplate(r *onexml.Reader, router *Router) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "FLOWJET_KEY":
+			router.Key = r.String()
+		case "NIC":
+			nic := flow.FloatingIP{NetworkID: -1}
+			r.Each(func(name []byte) {
+				switch string(name) {
+				case "NETWORK_ID":
+					nic.NetworkID = idOrNone(r.String())
+				case "VROUTER_IP":
+					nic.Address = r.String()
+				}
+			})
+			if nic.NetworkID >= 0 && nic.Address != "" {
+				router.Addresses = append(router.Addresses, nic)
+			}
 		}
-	}
-	return router
+	})
 }
 
 // Router reads a virtual router (one.vrouter.info).
 func (s *Session) Router(ctx context.Context, id int) (Router, error) {
-	var found routerXML
-	if err := s.read(ctx, &found, "one.vrouter.info", id, false); err != nil {
-		return Router{}, err
-	}
-	return found.router(), nil
+	return object(ctx, s, readRouter, "one.vrouter.info", id, false)
 }
 
 // Routers lists virtual routers (one.vrouterpool.info). The filter is FilterAll,
 // or the id of a user whose routers are wanted.
 func (s *Session) Routers(ctx context.Context, filter int) ([]Router, error) {
-	return readPool(ctx, s, routerXML.router, "one.vrouterpool.info", filter, -1, -1)
+	return pool(ctx, s, "VROUTER", readRouter, "one.vrouterpool.info", filter, -1, -1)
 }
 
 // AllocateRouter makes a virtual router from template text, which holds its NAME

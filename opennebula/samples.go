@@ -1,7 +1,6 @@
 package opennebula
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"math"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Samples reads attributes of VMs that run: of each VM in wanted those named
@@ -62,12 +62,11 @@ func samplesOf(text []byte, wanted map[int][]string, monitored map[int]flow.Temp
 func monitoringOf(text []byte, wanted map[int][]string) map[int]flow.Template {
 	figures := map[int]flow.Template{}
 	eachElement(text, "MONITORING", func(element []byte) {
-		tree, err := readTree(element)
-		if err != nil {
+		id := idOf(element)
+		if _, asked := wanted[id]; !asked {
 			return
 		}
-		id, err := strconv.Atoi(strings.TrimSpace(plain(tree, "ID")))
-		if _, asked := wanted[id]; err == nil && asked {
+		if tree, err := readTree(element); err == nil {
 			figures[id] = tree
 		}
 	})
@@ -95,48 +94,30 @@ func sampleOf(element []byte, names []string, monitoring flow.Template) (flow.Sa
 // vmOf is what a VM's tree says of whose it is.
 func vmOf(tree flow.Template) flow.VM {
 	user := inside(tree, "USER_TEMPLATE")
-	number := func(text string) int {
-		id, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil {
-			return -1
-		}
-		return id
-	}
 	return flow.VM{
-		Owner: flow.Identity{UID: number(plain(tree, "UID"))}, Service: number(plain(user, "SERVICE_ID")),
+		Owner: flow.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
 		Role: bounded(plain(user, "ROLE_NAME")), Key: bounded(plain(user, "FLOWJET_KEY")),
 	}
 }
 
-// eachElement hands over every element of the name, outermost ones only. Text in
-// CDATA is never taken for tags.
+// eachElement hands over the elements of a pool that have the name, as they are
+// written.
 func eachElement(text []byte, name string, take func(element []byte)) {
-	for {
-		tag, start, end := nextTag(text)
-		if end == 0 {
-			return
-		}
-		if string(tag) != name {
-			text = text[end:]
-			continue
-		}
-		size := countedSize(text[start:])
-		if size == 0 {
-			return
-		}
-		take(text[start : start+size])
-		text = text[start+size:]
-	}
+	r := onexml.New(text)
+	r.Root()
+	r.At(func() { take(r.Element()) }, name)
 }
 
-// idOf is the number in a VM's first ID element, -1 without one.
+// idOf is the number in an object's first ID, -1 without one.
 func idOf(element []byte) int {
-	_, rest, found := bytes.Cut(element, []byte("<ID>"))
-	digits, _, closed := bytes.Cut(rest, []byte("</ID>"))
-	id, err := strconv.Atoi(string(digits))
-	if !found || !closed || err != nil {
-		return -1
-	}
+	id := -1
+	r := onexml.New(element)
+	r.Root()
+	r.At(func() {
+		if id < 0 {
+			id = idOrNone(r.String())
+		}
+	}, "ID")
 	return id
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // ScheduleAction has oned do something to a VM at a time (one.vm.schedadd), and
@@ -28,21 +30,35 @@ func (s *Session) UnscheduleAction(ctx context.Context, vm, action int) error {
 
 // ScheduledAction is something that a VM is to do, or has done, at a time.
 type ScheduledAction struct {
-	ID     int    `xml:"ID"`
-	Action string `xml:"ACTION"`
-	Args   string `xml:"ARGS"`
+	ID     int
+	Action string
+	Args   string
 	// Time is in unix seconds.
-	Time int64 `xml:"TIME"`
+	Time int64
 }
 
 // ScheduledActions lists a VM's scheduled actions, those that were carried out
 // included (one.vm.info).
 func (s *Session) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
-	var found struct {
-		Actions []ScheduledAction `xml:"TEMPLATE>SCHED_ACTION"`
-	}
-	if err := s.read(ctx, &found, "one.vm.info", vm, false); err != nil {
-		return nil, err
-	}
-	return found.Actions, nil
+	return object(ctx, s, readScheduled, "one.vm.info", vm, false)
+}
+
+func readScheduled(r *onexml.Reader) (actions []ScheduledAction) {
+	r.At(func() {
+		var a ScheduledAction
+		r.Each(func(name []byte) {
+			switch string(name) {
+			case "ID":
+				a.ID = r.Int()
+			case "ACTION":
+				a.Action = r.String()
+			case "ARGS":
+				a.Args = r.String()
+			case "TIME":
+				a.Time = int64(r.Int())
+			}
+		})
+		actions = append(actions, a)
+	}, "TEMPLATE", "SCHED_ACTION")
+	return actions
 }

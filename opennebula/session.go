@@ -1,6 +1,10 @@
 package opennebula
 
-import "context"
+import (
+	"context"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
+)
 
 // Session makes calls as one user. It is cheap, and safe for concurrent use.
 type Session struct {
@@ -63,33 +67,15 @@ func readAs[T any](ctx context.Context, s *Session, of func(text []byte) (T, err
 	return of(text)
 }
 
-// read makes a call whose answer is an object's XML, which target takes.
-func (s *Session) read(ctx context.Context, target any, method string, arguments ...any) error {
-	_, err := readAs(ctx, s, func(text []byte) (any, error) {
-		return nil, object(method, text, target)
-	}, method, arguments...)
-	return err
+// object makes a call whose answer is an object's XML, which of reads.
+func object[T any](ctx context.Context, s *Session, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
+	return readAs(ctx, s, func(text []byte) (T, error) { return readObject(method, text, of) }, method, arguments...)
 }
 
-// readPool makes a call whose answer is a pool: elements that are read as X, and
-// made the T that of says.
-func readPool[X, T any](ctx context.Context, s *Session, of func(X) T, method string, arguments ...any) ([]T, error) {
-	return readAs(ctx, s, func(text []byte) ([]T, error) { return poolOf(of, method, text) }, method, arguments...)
-}
-
-// poolOf is what readPool makes of a text.
-func poolOf[X, T any](of func(X) T, method string, text []byte) ([]T, error) {
-	var pool struct {
-		Objects []X `xml:",any"`
-	}
-	if err := object(method, text, &pool); err != nil {
-		return nil, err
-	}
-	objects := make([]T, len(pool.Objects))
-	for i, found := range pool.Objects {
-		objects[i] = of(found)
-	}
-	return objects, nil
+// pool makes a call whose answer is a pool of objects, elements of the name, each
+// of which of reads.
+func pool[T any](ctx context.Context, s *Session, name string, of func(r *onexml.Reader) T, method string, arguments ...any) ([]T, error) {
+	return readAs(ctx, s, func(text []byte) ([]T, error) { return readPool(method, text, name, of) }, method, arguments...)
 }
 
 // callID makes a call whose answer is an object's id.

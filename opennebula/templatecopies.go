@@ -3,6 +3,8 @@ package opennebula
 import (
 	"context"
 	"time"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // TemplateEntry is a VM template as a list shows it.
@@ -13,21 +15,24 @@ type TemplateEntry struct {
 	Registered time.Time
 }
 
-// entryXML is the part of a VM template's XML that is read for a list.
-type entryXML struct {
-	ID         int    `xml:"ID"`
-	Name       string `xml:"NAME"`
-	Registered int64  `xml:"REGTIME"`
-}
-
-func (e entryXML) entry() TemplateEntry {
-	return TemplateEntry{ID: e.ID, Name: e.Name, Registered: time.Unix(e.Registered, 0)}
+func readEntry(r *onexml.Reader) (e TemplateEntry) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			e.ID = r.Int()
+		case "NAME":
+			e.Name = r.String()
+		case "REGTIME":
+			e.Registered = time.Unix(int64(r.Int()), 0)
+		}
+	})
+	return e
 }
 
 // VMTemplates lists VM templates (one.templatepool.info). Filter is as for
 // Documents.
 func (s *Session) VMTemplates(ctx context.Context, filter int) ([]TemplateEntry, error) {
-	return readPool(ctx, s, entryXML.entry, "one.templatepool.info", filter, -1, -1)
+	return pool(ctx, s, "VMTEMPLATE", readEntry, "one.templatepool.info", filter, -1, -1)
 }
 
 // CloneVMTemplate copies a VM template under a new name and returns the copy's

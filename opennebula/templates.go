@@ -1,9 +1,11 @@
 package opennebula
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // VMTemplate is a template that VMs are made from.
@@ -18,19 +20,25 @@ type VMTemplate struct {
 
 // VMTemplate reads a VM template (one.template.info).
 func (s *Session) VMTemplate(ctx context.Context, id int) (VMTemplate, error) {
-	var found struct {
-		ownerXML
-		Template struct {
-			Inner []byte `xml:",innerxml"`
-		} `xml:"TEMPLATE"`
-	}
-	if err := s.read(ctx, &found, "one.template.info", id, false, false); err != nil {
-		return VMTemplate{}, err
-	}
-	return VMTemplate{
-		ID: found.ID, Owner: found.identity(), Name: found.Name, Permissions: found.Permissions,
-		Template: found.Template.Inner,
-	}, nil
+	return object(ctx, s, readVMTemplate, "one.template.info", id, false, false)
+}
+
+func readVMTemplate(r *onexml.Reader) (t VMTemplate) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			t.ID = r.Int()
+		case "NAME":
+			t.Name = r.String()
+		case "PERMISSIONS":
+			t.Permissions = readPermissions(r)
+		case "TEMPLATE":
+			t.Template = bytes.Clone(r.Inner())
+		default:
+			readOwner(r, name, &t.Owner)
+		}
+	})
+	return t
 }
 
 // InstantiateTemplate makes a VM and returns its id (one.template.instantiate).

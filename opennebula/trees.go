@@ -2,13 +2,10 @@ package opennebula
 
 import (
 	"context"
-	"encoding/xml"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // VMTree reads the whole of a VM as one.vm.info sends it: its attributes, with
@@ -35,46 +32,24 @@ func (t VMTemplate) Tree() (flow.Template, error) {
 
 // readTree reads what is inside an XML element.
 func readTree(text []byte) (flow.Template, error) {
-	xmlDecoder := decoder(text)
-	for {
-		token, err := xmlDecoder.Token()
-		if err != nil {
-			return nil, fmt.Errorf("read the object's XML: %w", err)
-		}
-		if _, opens := token.(xml.StartElement); opens {
-			tree, _, err := readInside(xmlDecoder)
-			return tree, err
-		}
+	r := onexml.New(text)
+	r.Root()
+	tree, _ := readInside(r)
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("read the object's XML: %w", err)
 	}
+	return tree, nil
 }
 
-// readInside reads up to the end of the element that was opened last: the
-// elements in it, nil for none, and the text.
-func readInside(xmlDecoder *xml.Decoder) (flow.Template, string, error) {
-	var tree flow.Template
-	var text strings.Builder
-	for {
-		token, err := xmlDecoder.Token()
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+// readInside reads the element that was begun last: the elements in it, nil for
+// none, and the text.
+func readInside(r *onexml.Reader) (tree flow.Template, text string) {
+	text = r.Content(func(name []byte) {
+		attribute := flow.Attribute{Name: string(name)}
+		if attribute.Vector, attribute.Value = readInside(r); attribute.Vector != nil {
+			attribute.Value = ""
 		}
-		if err != nil {
-			return nil, "", fmt.Errorf("read the object's XML: %w", err)
-		}
-		switch found := token.(type) {
-		case xml.StartElement:
-			inner, value, err := readInside(xmlDecoder)
-			if err != nil {
-				return nil, "", err
-			}
-			if inner != nil {
-				value = ""
-			}
-			tree = append(tree, flow.Attribute{Name: found.Name.Local, Value: value, Vector: inner})
-		case xml.CharData:
-			text.Write(found)
-		case xml.EndElement:
-			return tree, text.String(), nil
-		}
-	}
+		tree = append(tree, attribute)
+	})
+	return tree, text
 }

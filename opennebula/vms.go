@@ -3,10 +3,10 @@ package opennebula
 import (
 	"bytes"
 	"context"
-	"strconv"
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // RecoverRetry is the operation of RecoverVM that tries the failed step again.
@@ -22,35 +22,61 @@ const (
 	StateNotDone = -1
 )
 
-// vmXML is the part of a VM's XML that is read; oned sends the same shape in
-// one.vm.info, one.vmpool.infoextended and hook events.
-type vmXML struct {
-	ownerXML
-	State    int `xml:"STATE"`
-	LCMState int `xml:"LCM_STATE"`
-	// Hosts are those of the VM's stays, the last one last; LastHost is what skim
-	// leaves of them.
-	Hosts    []string `xml:"HISTORY_RECORDS>HISTORY>HOSTNAME"`
-	LastHost string   `xml:"LAST_HOST"`
-	User     struct {
-		Ready   string `xml:"READY"`
-		Service string `xml:"SERVICE_ID"`
-		Role    string `xml:"ROLE_NAME"`
-		Key     string `xml:"FLOWJET_KEY"`
-		Protect string `xml:"FLOWJET_PROTECT"`
-	} `xml:"USER_TEMPLATE"`
+// readVM reads a VM; oned sends the same in one.vm.info, one.vmpool.infoextended
+// and hook events.
+func readVM(r *onexml.Reader) flow.VM {
+	vm := flow.VM{Service: -1}
+	readVMInto(r, &vm)
+	return vm
 }
 
-func (v vmXML) vm() flow.VM {
-	service, err := strconv.Atoi(strings.TrimSpace(v.User.Service))
-	if err != nil || service < 0 {
-		service = -1
+func readVMInto(r *onexml.Reader, vm *flow.VM) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			vm.ID = r.Int()
+		case "NAME":
+			vm.Name = r.String()
+		case "STATE":
+			vm.State = flow.VMState(r.Int())
+		case "LCM_STATE":
+			vm.LCMState = flow.LCMState(r.Int())
+		case "HISTORY_RECORDS":
+			vm.Host = bounded(lastHost(r.Inner()))
+		case "USER_TEMPLATE":
+			readUserTemplate(r, vm)
+		default:
+			readOwner(r, name, &vm.Owner)
+		}
+	})
+}
+
+func readUserTemplate(r *onexml.Reader, vm *flow.VM) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "READY":
+			vm.Ready = isYes(r.String())
+		case "SERVICE_ID":
+			vm.Service = idOrNone(r.String())
+		case "ROLE_NAME":
+			vm.Role = bounded(r.String())
+		case "FLOWJET_KEY":
+			vm.Key = bounded(r.String())
+		case "FLOWJET_PROTECT":
+			vm.Protected = isYes(r.String())
+		}
+	})
+}
+
+// lastHost is the last host in a VM's history. Of the rest of it nothing is read.
+func lastHost(history []byte) string {
+	at := bytes.LastIndex(history, []byte("<HOSTNAME>"))
+	if at < 0 {
+		return ""
 	}
-	return flow.VM{
-		ID: v.ID, Name: v.Name, Owner: v.identity(),
-		State: flow.VMState(v.State), LCMState: flow.LCMState(v.LCMState),
-		Ready: isYes(v.User.Ready), Protected: isYes(v.User.Protect), Service: service, Role: bounded(v.User.Role), Key: bounded(v.User.Key), Host: bounded(v.host()),
-	}
+	r := onexml.New(history[at:])
+	r.Root()
+	return r.String()
 }
 
 // maxAttribute bounds what is kept of an attribute that a VM's owner writes: no role's
@@ -65,25 +91,17 @@ func bounded(text string) string {
 	return text
 }
 
-func (v vmXML) host() string {
-	if count := len(v.Hosts); count > 0 {
-		return v.Hosts[count-1]
-	}
-	return v.LastHost
-}
-
 // VM reads a VM (one.vm.info).
 func (s *Session) VM(ctx context.Context, id int) (flow.VM, error) {
 	const method = "one.vm.info"
 	return readAs(ctx, s, func(text []byte) (flow.VM, error) {
-		var found vmXML
-		if err := object(method, text, &found); err != nil {
+		vm, err := readObject(method, text, readVM)
+		if err != nil {
 			if vms := salvageVMs(string(text)); len(vms) == 1 && vms[0].ID == id {
-				return vms[0].vm(), nil
+				return vms[0], nil
 			}
-			return flow.VM{}, err
 		}
-		return found.vm(), nil
+		return vm, err
 	}, method, id, false)
 }
 
@@ -95,37 +113,29 @@ func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flo
 }
 
 func readVMs(text []byte) ([]flow.VM, error) {
-	if vms, understood := scanVMs(text); understood {
+	const method = "one.vmpool.infoextended"
+	if !bytes.Contains(text, []byte("VM_POOL")) {
+		return nil, unexpected(method, text)
+	}
+	if vms, err := readPool(method, text, "VM", readVM); err == nil {
 		return vms, nil
 	}
-	var pool struct {
-		VMs []vmXML `xml:"VM"`
-	}
-	if unmarshal(skim(text), &pool) != nil {
-		pool.VMs = salvageVMs(string(text))
-	}
-	if len(pool.VMs) == 0 && !bytes.Contains(text, []byte("VM_POOL")) {
-		return nil, unexpected("one.vmpool.infoextended", text)
-	}
-	vms := make([]flow.VM, len(pool.VMs))
-	for i, found := range pool.VMs {
-		vms[i] = found.vm()
-	}
-	return vms, nil
+	return salvageVMs(string(text)), nil
 }
 
 // salvageVMs reads a pool that is not well-formed one VM at a time, so that one
 // user's strange template does not hide everybody's VMs. Of a broken VM the
 // head, with its states, is read, and of its user template what comes before
 // the break.
-func salvageVMs(text string) []vmXML {
+func salvageVMs(text string) []flow.VM {
 	const start = "<VM><ID>"
-	var vms []vmXML
+	vms := []flow.VM{}
 	for _, piece := range strings.Split(text, start)[1:] {
-		found := vmXML{ownerXML: ownerXML{ID: -1}}
-		// The decoder fills in what it reads until it fails.
-		if err := unmarshal([]byte(start+piece), &found); err == nil || found.ID >= 0 {
-			vms = append(vms, found)
+		vm := flow.VM{ID: -1, Service: -1}
+		r := onexml.New([]byte(start + piece))
+		r.Root()
+		if readVMInto(r, &vm); r.Err() == nil || vm.ID >= 0 {
+			vms = append(vms, vm)
 		}
 	}
 	return vms

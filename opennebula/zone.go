@@ -1,23 +1,27 @@
 package opennebula
 
-import "context"
+import (
+	"context"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
+)
 
 // Zone is an OpenNebula zone with its servers.
 type Zone struct {
-	ID   int    `xml:"ID"`
-	Name string `xml:"NAME"`
+	ID   int
+	Name string
 	// Endpoint is the XML-RPC address that clients are to use.
-	Endpoint string `xml:"TEMPLATE>ENDPOINT"`
+	Endpoint string
 	// Servers are the zone's oneds; none where there is only one.
-	Servers []ZoneServer `xml:"SERVER_POOL>SERVER"`
+	Servers []ZoneServer
 }
 
 // ZoneServer is one oned of a zone.
 type ZoneServer struct {
-	ID   int    `xml:"ID"`
-	Name string `xml:"NAME"`
+	ID   int
+	Name string
 	// Endpoint is its own XML-RPC address.
-	Endpoint string `xml:"ENDPOINT"`
+	Endpoint string
 }
 
 // RaftState is what a oned is in its zone.
@@ -45,13 +49,13 @@ func (s RaftState) Leads() bool { return s == RaftSolo || s == RaftLeader }
 
 // RaftStatus is what a oned says about itself.
 type RaftStatus struct {
-	ServerID int       `xml:"SERVER_ID"`
-	State    RaftState `xml:"STATE"`
-	Term     int       `xml:"TERM"`
-	LogIndex int       `xml:"LOG_INDEX"`
+	ServerID int
+	State    RaftState
+	Term     int
+	LogIndex int
 	// LogTerm is the term of the log's last entry, and Commit the last one carried out.
-	LogTerm int `xml:"LOG_TERM"`
-	Commit  int `xml:"COMMIT"`
+	LogTerm int
+	Commit  int
 }
 
 // upToDate reports whether a leader has carried out all that its predecessors had: a new
@@ -59,19 +63,65 @@ type RaftStatus struct {
 // accepts changes only afterwards, so an entry of its own term proves it.
 func (r RaftStatus) upToDate() bool { return r.LogTerm == r.Term || r.Commit >= r.LogIndex }
 
+func readZone(r *onexml.Reader) (z Zone) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			z.ID = r.Int()
+		case "NAME":
+			z.Name = r.String()
+		case "TEMPLATE":
+			r.At(func() { z.Endpoint = r.String() }, "ENDPOINT")
+		case "SERVER_POOL":
+			r.At(func() { z.Servers = append(z.Servers, readServer(r)) }, "SERVER")
+		}
+	})
+	return z
+}
+
+func readServer(r *onexml.Reader) (s ZoneServer) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "ID":
+			s.ID = r.Int()
+		case "NAME":
+			s.Name = r.String()
+		case "ENDPOINT":
+			s.Endpoint = r.String()
+		}
+	})
+	return s
+}
+
+func readRaftStatus(r *onexml.Reader) (s RaftStatus) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "SERVER_ID":
+			s.ServerID = r.Int()
+		case "STATE":
+			s.State = RaftState(r.Int())
+		case "TERM":
+			s.Term = r.Int()
+		case "LOG_INDEX":
+			s.LogIndex = r.Int()
+		case "LOG_TERM":
+			s.LogTerm = r.Int()
+		case "COMMIT":
+			s.Commit = r.Int()
+		}
+	})
+	return s
+}
+
 // Zone reads a zone with its servers (one.zone.info).
 func (s *Session) Zone(ctx context.Context, id int) (Zone, error) {
-	var zone Zone
-	err := s.read(ctx, &zone, "one.zone.info", id, false)
-	return zone, err
+	return object(ctx, s, readZone, "one.zone.info", id, false)
 }
 
 // RaftStatus asks the oned that is called for its own status, which needs no
 // right beyond being logged in (one.zone.raftstatus).
 func (s *Session) RaftStatus(ctx context.Context) (RaftStatus, error) {
-	var status RaftStatus
-	err := s.read(ctx, &status, "one.zone.raftstatus")
-	return status, err
+	return object(ctx, s, readRaftStatus, "one.zone.raftstatus")
 }
 
 // At is a client for another oned of the same zone, as the same user. Its calls share
@@ -86,34 +136,32 @@ func (c *Client) At(endpoint string) *Client {
 
 // raftStatus asks one oned for its own status.
 func (c *Client) raftStatus(ctx context.Context, endpoint string) (RaftStatus, error) {
-	var status RaftStatus
-	err := c.objectAt(ctx, endpoint, "one.zone.raftstatus", &status)
-	return status, err
+	return objectAt(ctx, c, endpoint, readRaftStatus, "one.zone.raftstatus")
 }
 
 // zoneServers asks one oned for all of the zone.
 func (c *Client) zoneServers(ctx context.Context, endpoint string, id int) ([]ZoneServer, error) {
-	var zone Zone
-	err := c.objectAt(ctx, endpoint, "one.zone.info", &zone, id, false)
+	zone, err := objectAt(ctx, c, endpoint, readZone, "one.zone.info", id, false)
 	return zone.Servers, err
 }
 
 // objectAt reads an object from one oned, whether it leads or not.
-func (c *Client) objectAt(ctx context.Context, endpoint, method string, target any, arguments ...any) error {
+func objectAt[T any](ctx context.Context, c *Client, endpoint string, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
+	var none T
 	body, err := encodeCall(method, c.tokens.session(c.tokens.user), arguments)
 	if err != nil {
-		return err
+		return none, err
 	}
 	warmed := c.warmups.enter(ctx, warmupKey{endpoint, c.tokens.user}, c.tokens.currentPeriod())
 	received, err := c.exchangeAt(ctx, c.probes, endpoint, method, body)
 	warmed(accepted(err))
 	if err != nil {
-		return err
+		return none, err
 	}
 	defer received.release()
 	text, err := received.textValue(method)
 	if err != nil {
-		return err
+		return none, err
 	}
-	return object(method, text, target)
+	return readObject(method, text, of)
 }

@@ -1,0 +1,319 @@
+// Package onexml reads the XML that oned writes: the answers of its calls, the
+// objects in them, and hook events.
+//
+// A Reader goes through a text once, asked for what is wanted: it finds the end
+// of everything else by name, which passes over nine tenths of a VM at once, and
+// texts are not copied before somebody keeps them. On XML that is well-formed it
+// agrees with encoding/xml, several times as fast. Where oned does not write XML,
+// it reads on as far as there is one meaning: unknown references stay as they
+// are, and characters that XML does not allow become U+FFFD. All else is
+// ErrMalformed, which never quotes the text: that may hold secrets.
+package onexml
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strconv"
+)
+
+// ErrMalformed is the error of what is not well-formed where it is read.
+var ErrMalformed = errors.New("it is not well-formed XML")
+
+// maxDepth bounds how deep elements are nested that are read.
+const maxDepth = 1000
+
+// A Reader reads one document. The element that Root, Each or Content has begun
+// last is read by one call of Each, Content, Text, String, Int, Element or Inner;
+// if by none, it is skipped. After an error nothing more is found.
+type Reader struct {
+	rest []byte
+	// element begins with the start tag of the element that was begun last, of
+	// that name; open until it is read.
+	element, name []byte
+	open, empty   bool
+	depth         int
+	err           error
+}
+
+// New returns a reader of a text, which must not change while it is read.
+func New(text []byte) *Reader { return &Reader{rest: text} }
+
+// Err returns ErrMalformed if reading has come upon what is no XML.
+func (r *Reader) Err() error { return r.err }
+
+func (r *Reader) fail() {
+	r.err, r.open, r.rest = ErrMalformed, false, nil
+}
+
+// Root begins the document's element and returns its name.
+func (r *Reader) Root() []byte {
+	if !r.next(nil, nil) {
+		r.fail()
+	}
+	return r.name
+}
+
+// Each calls do for each element inside the one that was begun last.
+func (r *Reader) Each(do func(name []byte)) { r.content(nil, do) }
+
+// At calls do for each element at a path below the one that was begun last.
+func (r *Reader) At(do func(), path ...string) {
+	if len(path) == 0 {
+		do()
+		return
+	}
+	r.Each(func(name []byte) {
+		if string(name) == path[0] {
+			r.At(do, path[1:]...)
+		}
+	})
+}
+
+// Content is Each, and returns the text between the elements.
+func (r *Reader) Content(do func(name []byte)) string {
+	text := []byte{}
+	r.content(&text, do)
+	return string(Clean(text))
+}
+
+// content hands over the elements inside the one that was begun last, and
+// appends its text, not cleaned, if any is wanted.
+func (r *Reader) content(text *[]byte, do func(name []byte)) {
+	name, some := r.take()
+	if !some {
+		return
+	}
+	if r.depth++; r.depth > maxDepth {
+		r.fail()
+	}
+	for r.next(name, text) {
+		if do(r.name); r.open {
+			r.Skip()
+		}
+	}
+	r.depth--
+}
+
+// take returns the name of the element that was begun last, which is about to be
+// read, and whether it has content.
+func (r *Reader) take() (name []byte, some bool) {
+	some = r.open && !r.empty
+	r.open = false
+	return r.name, some
+}
+
+// next begins the next element inside the parent. It returns false behind the
+// parent's end tag.
+func (r *Reader) next(parent []byte, text *[]byte) bool {
+	for r.err == nil {
+		at := bytes.IndexByte(r.rest, '<')
+		if at < 0 || at+1 == len(r.rest) {
+			break
+		}
+		chars := r.rest[:at]
+		r.rest = r.rest[at:]
+		if len(chars) >= len(closeCDATA) && bytes.Contains(chars, []byte(closeCDATA)) {
+			break
+		}
+		if text != nil {
+			*text = unescape(*text, chars)
+		}
+		switch r.rest[1] {
+		case '/':
+			r.end(parent)
+			return false
+		case '!', '?':
+			r.markup(text)
+		default:
+			r.start()
+			return r.err == nil
+		}
+	}
+	r.fail()
+	return false
+}
+
+// start takes a start tag.
+func (r *Reader) start() {
+	r.element = r.rest
+	end := bytes.IndexByte(r.rest, '>')
+	size := nameSize(r.rest[1:])
+	if end < 0 || size == 0 {
+		r.fail()
+		return
+	}
+	r.name = r.rest[1 : 1+size]
+	if 1+size != end { // attributes, or the end of an element without content
+		if c := r.rest[1+size]; c != '/' && !isSpace(c) {
+			r.fail()
+			return
+		}
+		if end = tagEnd(r.rest); end < 0 {
+			r.fail()
+			return
+		}
+	}
+	r.open, r.empty = true, r.rest[end-1] == '/'
+	r.rest = r.rest[end+1:]
+}
+
+// end takes the end tag of an element.
+func (r *Reader) end(name []byte) {
+	rest, found := cutEnd(r.rest, name)
+	if !found || len(name) == 0 {
+		r.fail()
+		return
+	}
+	r.rest = rest
+}
+
+// cutEnd returns what follows an end tag at the start of a text.
+func cutEnd(text, name []byte) (rest []byte, found bool) {
+	size := len("</") + len(name)
+	if len(text) <= size || text[1] != '/' || !bytes.Equal(text[2:size], name) {
+		return nil, false
+	}
+	for isSpace(text[size]) && size+1 < len(text) {
+		size++
+	}
+	return text[size+1:], text[size] == '>'
+}
+
+// markup takes CDATA, a comment, a declaration or an instruction.
+func (r *Reader) markup(text *[]byte) {
+	for _, kind := range [...]struct{ open, shut string }{
+		{openCDATA, closeCDATA}, {"<!--", "-->"}, {"<?", "?>"}, {"<!", ">"},
+	} {
+		inside, is := bytes.CutPrefix(r.rest, []byte(kind.open))
+		if !is {
+			continue
+		}
+		raw, rest, ended := bytes.Cut(inside, []byte(kind.shut))
+		if !ended {
+			r.fail()
+			return
+		}
+		if r.rest = rest; text != nil && kind.open == openCDATA {
+			*text = appendLines(*text, raw)
+		}
+		return
+	}
+}
+
+// Text returns the text of the element that was begun last, without that of
+// elements inside. It may lie in what the reader was given.
+func (r *Reader) Text() []byte {
+	raw, is := r.leaf()
+	if !is {
+		text := []byte{}
+		r.content(&text, func([]byte) {})
+		return Clean(text)
+	}
+	inside, rest, whole := r.cutCDATA(raw)
+	if plain := whole && len(rest) == 0 || !whole && bytes.IndexByte(raw, '&') < 0; plain && bytes.IndexByte(inside, '\r') < 0 {
+		return Clean(inside)
+	}
+	return Clean(r.appendRaw(nil, raw))
+}
+
+// AppendText appends the text as it is written, not cleaned: XML in XML.
+func (r *Reader) AppendText(to []byte) []byte {
+	if raw, is := r.leaf(); is {
+		return r.appendRaw(slices.Grow(to, len(raw)), raw)
+	}
+	r.content(&to, func([]byte) {})
+	return to
+}
+
+// String returns a copy of Text.
+func (r *Reader) String() string { return string(r.Text()) }
+
+// Int returns the text as a whole number; 0 for an empty one.
+func (r *Reader) Int() int {
+	text := bytes.TrimSpace(r.Text())
+	if len(text) == 0 {
+		return 0
+	}
+	value, err := strconv.Atoi(string(text))
+	if err != nil {
+		r.fail()
+	}
+	return value
+}
+
+// leaf takes the element that was begun last, if it has no elements inside, and
+// returns its text as it is written.
+func (r *Reader) leaf() (raw []byte, is bool) {
+	if !r.open || r.empty {
+		r.open = false
+		return nil, true
+	}
+	from := 0
+	if bytes.HasPrefix(r.rest, []byte(openCDATA)) {
+		from = max(0, bytes.Index(r.rest, []byte(closeCDATA)))
+	}
+	at := bytes.IndexByte(r.rest[from:], '<')
+	if at < 0 {
+		return nil, false
+	}
+	raw = r.rest[:from+at]
+	rest, is := cutEnd(r.rest[from+at:], r.name)
+	if is {
+		r.rest, r.open = rest, false
+	}
+	return raw, is
+}
+
+// cutCDATA returns what is inside the CDATA that a text begins with, and what is
+// behind that.
+func (r *Reader) cutCDATA(raw []byte) (inside, rest []byte, is bool) {
+	inside, is = bytes.CutPrefix(raw, []byte(openCDATA))
+	if is {
+		inside, rest, _ = bytes.Cut(inside, []byte(closeCDATA))
+		raw = rest
+	}
+	if len(raw) >= len(closeCDATA) && bytes.Contains(raw, []byte(closeCDATA)) {
+		r.fail()
+	}
+	return inside, rest, is
+}
+
+func (r *Reader) appendRaw(to, raw []byte) []byte {
+	inside, rest, is := r.cutCDATA(raw)
+	if is {
+		return unescape(appendLines(to, inside), rest)
+	}
+	return unescape(to, raw)
+}
+
+// Skip passes over the element that was begun last.
+func (r *Reader) Skip() {
+	if _, is := r.leaf(); is {
+		return
+	}
+	if rest, found := behindElement(r.rest, r.name); found {
+		r.rest, r.open = rest, false
+		return
+	}
+	r.content(nil, func([]byte) {})
+}
+
+// Element returns the element that was begun last as it is written.
+func (r *Reader) Element() []byte {
+	element := r.element
+	r.Skip()
+	return element[:len(element)-len(r.rest)]
+}
+
+// Inner returns what is between the tags of the element that was begun last, as
+// it is written.
+func (r *Reader) Inner() []byte {
+	inner, empty := r.rest, !r.open || r.empty
+	r.Skip()
+	if empty || r.err != nil {
+		return nil
+	}
+	inner = inner[:len(inner)-len(r.rest)]
+	return inner[:bytes.LastIndex(inner, []byte("</"))]
+}
