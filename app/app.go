@@ -336,12 +336,16 @@ func (a *App) startNarrator(context.Context) error {
 	return nil
 }
 
+// scanEvery is how many times as long as a waiting service rests all services do, before they
+// are looked through.
+const scanEvery = 4
+
 func (a *App) startWorker(ctx context.Context) error {
 	a.worker = consumers.New(consumers.Config{
 		ID:           name("worker"),
 		Settings:     a.config.settings(),
 		MaxCalls:     a.config.Worker.MaxCalls,
-		ScanInterval: a.config.Worker.ScanInterval,
+		ScanInterval: scanEvery * a.config.Worker.Look,
 		Logger:       a.logger.With("part", "worker"),
 		Registerer:   a.metrics,
 	}, a.pipe, a.oned)
@@ -359,8 +363,6 @@ func (a *App) startWorker(ctx context.Context) error {
 func (a *App) startAPI(ctx context.Context) error {
 	api, err := restapi.New(restapi.Config{
 		Listen:          a.config.API.Listen,
-		CredentialTTL:   a.config.API.CredentialTTL,
-		ReplyWait:       a.config.API.ReplyWait,
 		CertificateFile: a.config.API.CertificateFile,
 		KeyFile:         a.config.API.KeyFile,
 		ActionNumber:    a.config.API.ActionNumber,
@@ -371,7 +373,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		Registerer:      a.metrics,
 		NotReady:        a.notReady,
 		Feeds:           a.feeds,
-		Limits:          a.config.apiLimits(),
+		Limits:          restapi.Limits{Reads: float64(a.config.API.UserReads), Changes: float64(a.config.API.UserChanges)},
 		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)
 	if err != nil {

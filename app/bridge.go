@@ -17,27 +17,15 @@ var bridgeOptions = []option{
 	{"bridge-objects", "bridge.objects", "objects whose state changes are stored: vm, net, host, image; services need vm and net", []string{"vm", "net", "host", "image"}},
 	{"bridge-states", "bridge.states", "the only states stored of the objects named here, as vm/DONE, vm/ACTIVE/RUNNING or host/ERROR; without any, all", []string(nil)},
 	{"bridge-calls", "bridge.calls", "API calls whose success or failure is stored, with the object's id and no argument but READY; services need one.vm.update", []string{"one.vm.update"}},
-	{"bridge-queue-mib", "bridge.queue_mib", "memory for the events of one endpoint while JetStream is away, in MiB", 48},
 	{"bridge-spill-mib", "bridge.spill_mib", "disk for those that find no room there, in MiB, under the data folder; 0 for none", 1024},
-	{"bridge-standby", "bridge.standby", "silence after which a bridge takes an endpoint over from the one that publishes it", time.Second},
-	{"bridge-keep", "bridge.keep", "how long a bridge on standby keeps what it hears", 30 * time.Second},
-	{"bridge-quiet", "bridge.quiet", "silence of an endpoint after which its oned is made to say something", 30 * time.Second},
-	{"bridge-resync-interval", "bridge.resync_interval", "how often oned's VMs and networks are compared with the stored events", 5 * time.Minute},
-	{"bridge-resync-page", "bridge.resync_page", "how many VMs a comparison asks for at a time", 1000},
 }
 
 // BridgeConfig is the bridge's part of Config.
 type BridgeConfig struct {
-	Objects        []string      `koanf:"objects"`
-	States         []string      `koanf:"states"`
-	Calls          []string      `koanf:"calls"`
-	QueueMiB       int           `koanf:"queue_mib"`
-	SpillMiB       int           `koanf:"spill_mib"`
-	Standby        time.Duration `koanf:"standby"`
-	Keep           time.Duration `koanf:"keep"`
-	Quiet          time.Duration `koanf:"quiet"`
-	ResyncInterval time.Duration `koanf:"resync_interval"`
-	ResyncPage     int           `koanf:"resync_page"`
+	Objects  []string `koanf:"objects"`
+	States   []string `koanf:"states"`
+	Calls    []string `koanf:"calls"`
+	SpillMiB int      `koanf:"spill_mib"`
 }
 
 func (a *App) startBridge(ctx context.Context) error {
@@ -54,13 +42,8 @@ func (a *App) startBridge(ctx context.Context) error {
 		States:        c.States,
 		Calls:         append([]string{}, c.Calls...),
 		Holder:        name("bridge"),
-		MaxQueueBytes: int64(c.QueueMiB) << 20,
 		SpillDir:      filepath.Join(a.config.DataDir, "bridge"),
 		MaxSpillBytes: spill,
-		Resync:        bridge.ResyncConfig{Every: c.ResyncInterval, PageSize: c.ResyncPage},
-		Standby:       c.Standby,
-		Keep:          c.Keep,
-		Quiet:         c.Quiet,
 		Logger:        a.logger.With("part", "bridge"),
 		Registerer:    a.metrics,
 	}, a.pipe, a.oned)

@@ -17,28 +17,16 @@ type Config struct {
 	DataDir string `koanf:"data_dir"`
 	Zone    int    `koanf:"zone"`
 	API     struct {
-		Listen        string        `koanf:"listen"`
-		CredentialTTL time.Duration `koanf:"credential_ttl"`
-		ReplyWait     time.Duration `koanf:"reply_wait"`
+		Listen string `koanf:"listen"`
 		// CertificateFile and KeyFile turn TLS on.
 		CertificateFile string `koanf:"certificate_file"`
 		KeyFile         string `koanf:"key_file"`
 		// ActionNumber and ActionPeriod pace actions on many VMs that do not say.
 		ActionNumber int           `koanf:"action_number"`
 		ActionPeriod time.Duration `koanf:"action_period"`
-		// What clients can take; restapi.Limits says more of each.
-		MaxBody            int           `koanf:"max_body"`
-		MaxRequests        int           `koanf:"max_requests"`
-		UserReads          int           `koanf:"user_reads"`
-		UserChanges        int           `koanf:"user_changes"`
-		MaxCommands        int           `koanf:"max_commands"`
-		MaxCommandsOfUser  int           `koanf:"max_commands_of_user"`
-		HeaderTimeout      time.Duration `koanf:"header_timeout"`
-		RequestTimeout     time.Duration `koanf:"request_timeout"`
-		MaxFollowers       int           `koanf:"max_followers"`
-		MaxFollowersOfUser int           `koanf:"max_followers_of_user"`
-		MaxReceiving       int           `koanf:"max_receiving"`
-		MaxCredentials     int           `koanf:"max_credentials"`
+		// How many requests of each kind a user may send a second.
+		UserReads   int `koanf:"user_reads"`
+		UserChanges int `koanf:"user_changes"`
 		// ServiceLogDir has a log file of each service; empty for none.
 		ServiceLogDir string `koanf:"service_log_dir"`
 	} `koanf:"api"`
@@ -66,10 +54,9 @@ type Config struct {
 		Provision bool `koanf:"provision"`
 	} `koanf:"nats"`
 	One struct {
-		XMLRPC   []string      `koanf:"xmlrpc"`
-		Hooks    []string      `koanf:"hooks"`
-		AuthFile string        `koanf:"auth_file"`
-		Timeout  time.Duration `koanf:"timeout"`
+		XMLRPC   []string `koanf:"xmlrpc"`
+		Hooks    []string `koanf:"hooks"`
+		AuthFile string   `koanf:"auth_file"`
 		// Connections is for all processes together.
 		Connections int `koanf:"connections"`
 	} `koanf:"one"`
@@ -80,7 +67,6 @@ type Config struct {
 		VRNameTemplate string        `koanf:"vr_name_template"`
 		Look           time.Duration `koanf:"look_again"`
 		MaxCalls       int64         `koanf:"max_calls"`
-		ScanInterval   time.Duration `koanf:"scan_interval"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 		RetryFor       time.Duration `koanf:"retry_for"`
 		// For how long a VM may stay in a state that it should leave by itself.
@@ -90,8 +76,6 @@ type Config struct {
 		BootDeadline         time.Duration `koanf:"boot_deadline"`
 		ShutdownDeadline     time.Duration `koanf:"shutdown_deadline"`
 		EpilogDeadline       time.Duration `koanf:"epilog_deadline"`
-		OtherDeadline        time.Duration `koanf:"other_deadline"`
-		NetworkDeadline      time.Duration `koanf:"network_deadline"`
 		LeaderChangeDeadline time.Duration `koanf:"leader_change_deadline"`
 	} `koanf:"worker"`
 	Webhooks struct {
@@ -120,12 +104,12 @@ type Config struct {
 	} `koanf:"log"`
 	Trace struct {
 		Endpoint string `koanf:"otlp_endpoint"`
-		Percent  int    `koanf:"sample_percent"`
 	} `koanf:"trace"`
 }
 
 // settings are the domain's part of the configuration.
 func (c Config) settings() flow.Settings {
+	standard := flow.DefaultVMDeadlines()
 	return flow.Settings{
 		Cooldown:       c.Worker.Cooldown,
 		ShutdownAction: c.Worker.ShutdownAction,
@@ -142,8 +126,8 @@ func (c Config) settings() flow.Settings {
 			Boot:         c.Worker.BootDeadline,
 			Shutdown:     c.Worker.ShutdownDeadline,
 			Epilog:       c.Worker.EpilogDeadline,
-			Other:        c.Worker.OtherDeadline,
-			Network:      c.Worker.NetworkDeadline,
+			Other:        standard.Other,
+			Network:      standard.Network,
 			LeaderChange: c.Worker.LeaderChangeDeadline,
 		},
 	}

@@ -46,7 +46,7 @@ func (c Config) AskOned(ctx context.Context) error {
 		return errors.New("no endpoint of oned is set")
 	}
 	client := opennebula.NewClient(opennebula.Config{
-		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials, Timeout: c.One.Timeout,
+		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials,
 	})
 	defer client.Close()
 	_, err = client.Server().User(ctx, -1)

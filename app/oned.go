@@ -26,7 +26,6 @@ func (a *App) connectOned(ctx context.Context) error {
 		Endpoint:       a.config.One.XMLRPC[0],
 		Others:         a.config.One.XMLRPC[1:],
 		Credentials:    credentials,
-		Timeout:        a.config.One.Timeout,
 		MaxConnections: a.config.One.Connections,
 		Observe:        a.measureOned(),
 		Logger:         a.logger.With("part", "oned"),

@@ -70,6 +70,7 @@ func read(path string, flags *pflag.FlagSet) (Config, problems) {
 		found = append(found, all.readFile(path)...)
 	}
 	found = append(found, all.readVariables()...)
+	found = append(found, formerVariables()...)
 	all.readFlags(flags)
 	config, err := decode(all.values)
 	if err != nil {
@@ -134,10 +135,14 @@ func unknownVariables() problems {
 	for _, o := range options {
 		names = append(names, envName(o.flag))
 	}
+	known := slices.Clone(names)
+	for _, o := range formerOptions {
+		known = append(known, envName(o.flag)) // refused already
+	}
 	var found problems
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(names, name) && !fromKubernetes.MatchString(name) {
+		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(known, name) && !fromKubernetes.MatchString(name) {
 			found = append(found, problem{where: name, what: "no option has this variable" + suggestion(name, names)})
 		}
 	}

@@ -31,18 +31,29 @@ func flagsOf(t *testing.T, arguments ...string) *pflag.FlagSet {
 }
 
 func TestTheStrongerSourceWins(t *testing.T) {
-	path := write(t, "flowjet.yaml", "zone: 1\napi:\n  reply_wait: 1s\n  user_reads: 7\none:\n  hooks: [tcp://a:1, tcp://b:2]\nnats:\n  provision: false\n")
-	t.Setenv("FLOWJET_API_REPLY_WAIT", "2s")
+	path := write(t, "flowjet.yaml", "zone: 1\napi:\n  action_period: 1s\n  user_reads: 7\none:\n  hooks: [tcp://a:1, tcp://b:2]\nnats:\n  provision: false\n")
+	t.Setenv("FLOWJET_API_ACTION_PERIOD", "2s")
 	t.Setenv("FLOWJET_API_USER_READS", "8")
 	config, err := ReadConfig(path, flagsOf(t, "--api-user-reads", "9"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Zone != 1 || config.API.ReplyWait != 2*time.Second || config.API.UserReads != 9 || config.NATS.Provision || len(config.One.Hooks) != 2 {
-		t.Errorf("zone %d, reply_wait %s, reads %d, provision %t, hooks %v", config.Zone, config.API.ReplyWait, config.API.UserReads, config.NATS.Provision, config.One.Hooks)
+	if config.Zone != 1 || config.API.ActionPeriod != 2*time.Second || config.API.UserReads != 9 || config.NATS.Provision || len(config.One.Hooks) != 2 {
+		t.Errorf("zone %d, action_period %s, reads %d, provision %t, hooks %v", config.Zone, config.API.ActionPeriod, config.API.UserReads, config.NATS.Provision, config.One.Hooks)
 	}
 	if config.API.UserChanges != 200 {
 		t.Errorf("what nobody sets is %d and not the default", config.API.UserChanges)
+	}
+}
+
+func TestAVariableThatSetsNothingAnyMoreIsRefused(t *testing.T) {
+	t.Setenv("FLOWJET_BRIDGE_STANDBY", "2s")
+	_, err := ReadConfig("", flagsOf(t))
+	if want := "FLOWJET_BRIDGE_STANDBY cannot be set any more: it is 1s"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if left := UnknownVariables(); len(left) > 0 {
+		t.Errorf("it is named a second time: %q", left)
 	}
 }
 
@@ -52,7 +63,7 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"a mistyped section":  {"zone: 0\n\nwroker:\n  look_again: 3s\n", `flowjet.yaml:3: "wroker" does not exist; did you mean worker?`},
 		"no section":          {"look_again: 3s\n", `flowjet.yaml:1: "look_again" does not exist; did you mean worker.look_again?`},
 		"nothing like it":     {"colour_of_the_sky: blue\n", `"colour_of_the_sky" does not exist; `},
-		"no time":             {"api:\n\n  reply_wait: 5 sec\n", `flowjet.yaml:3: api.reply_wait is "5 sec": it must be a length of time such as 300ms, 30s or 5m`},
+		"no time":             {"api:\n\n  action_period: 5 sec\n", `flowjet.yaml:3: api.action_period is "5 sec": it must be a length of time such as 300ms, 30s or 5m`},
 		"no number":           {"zone: first\n", `flowjet.yaml:1: zone is "first": it must be a whole number`},
 		"no yes or no":        {"sim:\n  enabled: maybe\n", `flowjet.yaml:2: sim.enabled is "maybe": it must be true or false`},
 		"too many":            {"nats:\n  url: nats://a:1\n  replicas: 9\n", "flowjet.yaml:3: nats.replicas is 9: it must be 1 to 5"},
@@ -64,7 +75,7 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"one of oned's":       {"one:\n  xmlrpc: http://joe:hunter2@h:2633/RPC2\n", "flowjet.yaml:2: one.xmlrpc is a list with a user in an address"},
 		"no port":             {"api:\n  listen: localhost\n", "flowjet.yaml:2: api.listen is \"localhost\": it must be host:port"},
 		"another scheme":      {"one:\n  hooks: [http://h:2101]\n", "it must be tcp://host:port"},
-		"too little kept":     {"bridge:\n  keep: 500ms\n", "flowjet.yaml:2: bridge.keep is 500ms, less than bridge.standby (1s)"},
+		"no option any more":  {"api:\n  max_body: 5\n", "flowjet.yaml:2: api.max_body cannot be set any more: a body has at most 1 MiB; take it out"},
 		"a level":             {"log:\n  level: warning\n", `flowjet.yaml:2: log.level is "warning": it must be one of debug, info, warn, error; did you mean warn?`},
 		"alone":               {"nats:\n  replicas: 3\n", "flowjet.yaml:2: nats.replicas is 3, but the embedded server is alone"},
 		"half a pair":         {"api:\n  certificate_file: a.pem\n", "api.certificate_file and api.key_file belong together"},

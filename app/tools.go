@@ -28,7 +28,7 @@ func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
 		return nil, fmt.Errorf("%w: name the right file with --one-auth-file", err)
 	}
 	return opennebula.NewClient(opennebula.Config{
-		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials, Timeout: c.One.Timeout, Logger: logger,
+		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials, Logger: logger,
 	}), nil
 }
 

@@ -21,7 +21,6 @@ func (a *App) startTracing(ctx context.Context) error {
 	}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(float64(a.config.Trace.Percent)/100))),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "flowjet"), attribute.String("service.version", a.version),
 			attribute.String("service.instance.id", name(string(a.role()))),

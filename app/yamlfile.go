@@ -87,6 +87,10 @@ func (r *fileReader) entry(key, value *yaml.Node, name string) {
 		}
 		return
 	}
+	if refusal := formerKey(name); refusal != "" {
+		r.complain(key, "%s", refusal)
+		return
+	}
 	if secret(name) {
 		r.complain(key, "%q looks like a secret, and those are read from files only: write it into a file for one user and name that (one.auth_file, nats.nkey_file, nats.credentials_file)", name)
 		return

@@ -90,7 +90,7 @@ func freePorts(t *testing.T) cluster.Ports {
 func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet {
 	t.Helper()
 	plan.DataDir = t.TempDir()
-	plan.Common = slices.Concat([]string{"--look-again", "3s", "--scan-interval", "5s"}, shortDeadlines)
+	plan.Common = slices.Concat([]string{"--look-again", "1s"}, shortDeadlines)
 	plan.Simulator = []string{
 		"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms", "--sim-auth-driver-time", "60ms", "--sim-election-time", "500ms",
 	}

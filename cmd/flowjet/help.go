@@ -107,6 +107,9 @@ func useOf(cmd *cobra.Command) string {
 
 // flagMeant names the flag that was perhaps meant.
 func flagMeant(cmd *cobra.Command, given string) string {
+	if refusal := app.FormerFlag(given); refusal != "" {
+		return "; " + refusal
+	}
 	var known []string
 	cmd.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, flag.Name) })
 	if meant := app.Nearest(given, known); meant != "" {

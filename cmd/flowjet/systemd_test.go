@@ -76,14 +76,14 @@ func TestUnderAServiceManager(t *testing.T) {
 	systemd.hears("WATCHDOG=1")
 	systemd.hears("WATCHDOG=1")
 
-	set("log:\n  level: debug\napi:\n  user_reads: 1\n  max_body: 5\n")
+	set("log:\n  level: debug\napi:\n  user_reads: 1\n  action_number: 5\n")
 	hangUp(t, process)
 	if said := systemd.hears("RELOADING=1"); !strings.Contains(said, "MONOTONIC_USEC=") {
 		t.Errorf("when the reload began is missing: %q", said)
 	}
 	systemd.hears("READY=1")
 	process.says(`option=log.level was=warn is=debug`)
-	process.says(`<4>msg="changed options wait for a restart" options=api.max_body`)
+	process.says(`<4>msg="changed options wait for a restart" options=api.action_number`)
 	process.says("<7>")
 	refused := false
 	for range 10 {

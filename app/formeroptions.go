@@ -1,0 +1,76 @@
+package app
+
+import (
+	"fmt"
+	"os"
+)
+
+// formerOption is an option that there was: nobody had a reason to set it.
+type formerOption struct {
+	flag, key string
+	// instead says what holds instead.
+	instead string
+}
+
+// formerOptions are refused with what holds instead, so that nobody believes that he has
+// set something.
+var formerOptions = []formerOption{
+	{"api-credential-ttl", "api.credential_ttl", "checked credentials are believed for 30s"},
+	{"api-reply-wait", "api.reply_wait", "a request waits for its worker for 5s, then it is answered 202"},
+	{"api-max-body", "api.max_body", "a body has at most 1 MiB"},
+	{"api-max-requests", "api.max_requests", "512 requests are worked on at once, shared among users"},
+	{"api-max-receiving", "api.max_receiving", "256 bodies are received at once, shared among users"},
+	{"api-max-commands", "api.max_commands", "2,000 commands may wait for their workers"},
+	{"api-max-commands-of-user", "api.max_commands_of_user", "500 commands of one user may wait for their workers"},
+	{"api-header-timeout", "api.header_timeout", "a client has 5s for a header"},
+	{"api-request-timeout", "api.request_timeout", "a client has 30s for a request"},
+	{"api-max-followers", "api.max_followers", "200 clients may follow events at once"},
+	{"api-max-followers-of-user", "api.max_followers_of_user", "20 clients of one user may follow events at once"},
+	{"api-max-credentials", "api.max_credentials", "10,000 checked credentials are remembered"},
+	{"one-timeout", "one.timeout", "a call to oned may take 30s"},
+	{"scan-interval", "worker.scan_interval", "services are looked through every four times worker.look_again"},
+	{"other-deadline", "worker.other_deadline", "it is 2h"},
+	{"network-deadline", "worker.network_deadline", "it is 10m"},
+	{"trace-sample-percent", "trace.sample_percent", "OpenTelemetry's own variables say that: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG"},
+	{"bridge-queue-mib", "bridge.queue_mib", "it is 48 MiB; what finds no room goes to disk, see bridge.spill_mib"},
+	{"bridge-standby", "bridge.standby", "it is 1s"},
+	{"bridge-keep", "bridge.keep", "it is 30s"},
+	{"bridge-quiet", "bridge.quiet", "it is 30s"},
+	{"bridge-resync-interval", "bridge.resync_interval", "it is 5m"},
+	{"bridge-resync-page", "bridge.resync_page", "it is 1,000 VMs"},
+}
+
+func (o formerOption) refusal(name string) string {
+	return fmt.Sprintf("%s cannot be set any more: %s; take it out", name, o.instead)
+}
+
+// formerKey returns why the key of a configuration file is refused; empty where it never was one.
+func formerKey(key string) string {
+	for _, o := range formerOptions {
+		if o.key == key {
+			return o.refusal(key)
+		}
+	}
+	return ""
+}
+
+// FormerFlag returns why a flag is refused; empty where it never was one.
+func FormerFlag(name string) string {
+	for _, o := range formerOptions {
+		if o.flag == name {
+			return o.refusal("--" + name)
+		}
+	}
+	return ""
+}
+
+// formerVariables are the variables that are set and cannot be any more.
+func formerVariables() problems {
+	var found problems
+	for _, o := range formerOptions {
+		if _, is := os.LookupEnv(envName(o.flag)); is {
+			found = append(found, problem{where: envName(o.flag), what: o.refusal(envName(o.flag))})
+		}
+	}
+	return found
+}
