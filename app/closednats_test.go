@@ -16,6 +16,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // startNATS starts an embedded server as a process without any configuration has it.
@@ -65,7 +66,7 @@ func TestTheDefaultNATSIsClosed(t *testing.T) {
 	}
 	pipe, err := config.Open(t.Context(), pipeline.Config{URL: server.NATSURL(), Role: pipeline.RoleAll})
 	must(t, err)
-	_, err = pipe.PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
+	_, err = work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
 	must(t, err)
 	pipe.Close()
 	looking, missing, err := config.Attach(t.Context(), pipeline.Config{Role: pipeline.RoleOperator})
@@ -104,9 +105,9 @@ func TestStreamsAreKeptWhenNATSIsClosed(t *testing.T) {
 	before, config := startNATS(t, data, "--nats-server-file", open)
 	pipe, err := config.Open(t.Context(), pipeline.Config{URL: before.NATSURL()})
 	must(t, err)
-	sequence, err := pipe.PublishWork(t.Context(), pipeline.Work{Service: 7}, "")
+	sequence, err := work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 7}, "")
 	must(t, err)
-	_, err = pipe.SaveRecord(t.Context(), 7, pipeline.Record{State: flow.State{Service: flow.Service{ID: 7}}}, 0)
+	_, err = work.NewRecords(pipe).SaveRecord(t.Context(), 7, pipeline.Record{State: flow.State{Service: flow.Service{ID: 7}}}, 0)
 	must(t, err)
 	pipe.Close()
 	stopApp(t, before)
@@ -114,12 +115,12 @@ func TestStreamsAreKeptWhenNATSIsClosed(t *testing.T) {
 		after, config := startNATS(t, data)
 		pipe, err = config.Open(t.Context(), pipeline.Config{URL: after.NATSURL(), Role: pipeline.RoleAll})
 		must(t, err)
-		if next, err := pipe.PublishWork(t.Context(), pipeline.Work{Service: 7}, ""); err != nil || next <= sequence {
+		if next, err := work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 7}, ""); err != nil || next <= sequence {
 			t.Errorf("after %d the next wake-up is number %d (%v)", sequence, next, err)
 		} else {
 			sequence = next
 		}
-		if _, revision, err := pipe.LoadRecord(t.Context(), 7); err != nil || revision == 0 {
+		if _, revision, err := work.NewRecords(pipe).LoadRecord(t.Context(), 7); err != nil || revision == 0 {
 			t.Errorf("the record is gone: revision %d, %v", revision, err)
 		}
 		pipe.Close()
@@ -134,7 +135,7 @@ func TestAReaderWritesNothing(t *testing.T) {
 	pipe, err := config.Open(t.Context(), pipeline.Config{URL: server.NATSURL(), Role: pipeline.RoleAll})
 	must(t, err)
 	defer pipe.Close()
-	_, err = pipe.PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
+	_, err = work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
 	must(t, err)
 	key, err := config.natsOptions(pipeline.RoleReader)
 	must(t, err)
@@ -182,7 +183,7 @@ func TestAReaderWritesNothing(t *testing.T) {
 	heard, err := conn.SubscribeSync("flow.work.>")
 	must(t, err)
 	must(t, conn.Flush())
-	_, err = pipe.PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
+	_, err = work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
 	must(t, err)
 	if _, err := heard.NextMsg(5 * time.Second); err != nil {
 		t.Errorf("the reader hears nothing: %v", err)

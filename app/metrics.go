@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // measureProcess registers what every process tells of itself.
@@ -44,18 +44,18 @@ const (
 
 // standing tells of the whole of Flowjet what any API sees on NATS.
 type standing struct {
-	observer *pipeline.Observer
+	observer *inspect.WorkObserver
 	workers, blind, events, dead,
 	wakeups *prometheus.Desc
 
 	mutex sync.Mutex
-	last  pipeline.Standing
+	last  inspect.WorkStatus
 	asked time.Time
 }
 
 // measureWhole registers what the API tells of all parts together.
 func (a *App) measureWhole() error {
-	observer, err := a.pipe.Observe()
+	observer, err := inspect.New(a.pipe).Observe()
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *standing) Collect(into chan<- prometheus.Metric) {
 	}
 	blind := 0
 	for _, worker := range seen.Workers {
-		if worker.Blind {
+		if worker.OnedUnreachable {
 			blind++
 		}
 	}
@@ -105,7 +105,7 @@ func (s *standing) Collect(into chan<- prometheus.Metric) {
 	}
 }
 
-func (s *standing) now() (pipeline.Standing, bool) {
+func (s *standing) now() (inspect.WorkStatus, bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if time.Since(s.asked) < standingTTL {
@@ -113,9 +113,9 @@ func (s *standing) now() (pipeline.Standing, bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), standingPatience)
 	defer cancel()
-	seen, err := s.observer.Standing(ctx)
+	seen, err := s.observer.Status(ctx)
 	if err != nil {
-		return pipeline.Standing{}, false
+		return inspect.WorkStatus{}, false
 	}
 	s.last, s.asked = seen, time.Now()
 	return seen, true

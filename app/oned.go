@@ -13,6 +13,7 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
 // connectOned makes the client and has oned asked who we are. A oned that is away is
@@ -135,15 +136,15 @@ const (
 // one.connections, and tells them of the zone's servers.
 func (a *App) shareOned(ctx context.Context) error {
 	share := &onedShare{oned: a.oned, reads: a.reads, id: name("process"), total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
-	presence, err := a.pipe.Announce(share.announce)
+	others, err := presence.Announce(a.pipe, share.announce)
 	if err != nil {
 		return err
 	}
 	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flowjet_oned_connections_allowed", Help: "Calls that this process may make to oned at a time: its share of one.connections.",
 	}, share.current))
-	a.onStop(func(ctx context.Context) error { presence.Leave(ctx); return nil })
-	a.background(ctx, func(ctx context.Context) { share.run(ctx, presence) })
+	a.onStop(func(ctx context.Context) error { others.Leave(ctx); return nil })
+	a.background(ctx, func(ctx context.Context) { share.run(ctx, others) })
 	return nil
 }
 
@@ -173,9 +174,9 @@ func (s *onedShare) current() float64 {
 	return float64(s.share)
 }
 
-func (s *onedShare) run(ctx context.Context, presence *pipeline.Presence) {
+func (s *onedShare) run(ctx context.Context, live *presence.Presence) {
 	for {
-		others := presence.Others()
+		others := live.Others()
 		for _, other := range others {
 			s.oned.Introduce(other.Servers)
 		}
@@ -205,12 +206,12 @@ func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
 	if !calling {
 		s.began = now
 	}
-	share := pipeline.ShareConnections(s.total, s.id, others, now)
+	share := presence.ShareConnections(s.total, s.id, others, now)
 	if now.Sub(s.began) >= heardAfter {
 		return share
 	}
 	for i := range others {
 		others[i].Calling = true
 	}
-	return min(share, max(1, pipeline.ShareConnections(s.total, s.id, others, now)))
+	return min(share, max(1, presence.ShareConnections(s.total, s.id, others, now)))
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 // serviceLogs writes what happens to each service into a file of its own, where OpenNebula's onelog looks for OneFlow's. What
@@ -31,12 +32,13 @@ func (a *App) startServiceLogs(ctx context.Context) error {
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return fmt.Errorf("make the folder for the services' logs: %w (--api-service-log-dir names it)", err)
 	}
-	last, err := a.pipe.LastTransitionSequence(ctx)
+	happened := history.New(a.pipe)
+	last, err := happened.LastTransitionSequence(ctx)
 	if err != nil {
 		return err
 	}
 	life, stop := context.WithCancel(context.Background())
-	reader, err := a.pipe.ReadTransitions(life, -1, last)
+	reader, err := happened.ReadTransitions(life, -1, last)
 	if err != nil {
 		stop()
 		return fmt.Errorf("follow what happens to services for their logs: %w", err)
@@ -50,7 +52,7 @@ func (a *App) startServiceLogs(ctx context.Context) error {
 	return nil
 }
 
-func (l *serviceLogs) follow(ctx context.Context, reader *pipeline.TransitionReader) {
+func (l *serviceLogs) follow(ctx context.Context, reader *history.Reader) {
 	for {
 		_, transition, err := reader.Next(ctx)
 		if err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
+	"github.com/flowjet/flowjet/pipeline/work"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -151,15 +153,15 @@ func BenchmarkBridgeLatency(b *testing.B) {
 
 func (l *line) twoPublishes(b *testing.B) []time.Duration {
 	b.Helper()
-	lease, err := l.pipe.AcquireFeed(b.Context(), "singles", "bench")
+	lease, err := feeds.New(l.pipe).Take(b.Context(), "singles", "bench", 0)
 	must(b, err)
 	var taken []time.Duration
 	for i := range 300 {
 		id := fmt.Sprintf("0123456789abcdef-%d-%d", time.Now().UnixNano(), i)
-		event := pipeline.FeedEvent{Subject: "one.0.host.1.MONITORED", MessageID: id, Event: pipeline.Event{Object: "host", ID: 1}}
+		event := feeds.Event{Subject: "one.0.host.1.MONITORED", MessageID: id, Event: pipeline.Event{Object: "host", ID: 1}}
 		began := time.Now()
-		must(b, lease.Publish(b.Context(), []pipeline.FeedEvent{event}))
-		_, err := l.pipe.PublishWork(b.Context(), pipeline.Work{Service: 1_000_000, Event: &event.Event}, id)
+		must(b, lease.Publish(b.Context(), []feeds.Event{event}))
+		_, err := work.NewQueue(l.pipe).PublishWork(b.Context(), pipeline.Work{Service: 1_000_000, Event: &event.Event}, id)
 		must(b, err)
 		taken = append(taken, time.Since(began))
 	}

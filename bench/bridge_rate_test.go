@@ -11,6 +11,7 @@ import (
 	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/embedded"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // line is a bridge, in a process of its own, between a publisher of ours and a
@@ -124,7 +125,7 @@ func ownBusy(b *testing.B) time.Duration {
 func (l *line) floor(b *testing.B, count int) time.Duration {
 	b.Helper()
 	ctx := b.Context()
-	lease, err := l.pipe.AcquireFeed(ctx, "floor", "bench")
+	lease, err := feeds.New(l.pipe).Take(ctx, "floor", "bench", 0)
 	must(b, err)
 	stream, err := l.pipe.JetStream().Stream(ctx, pipeline.StreamONE)
 	must(b, err)
@@ -133,9 +134,9 @@ func (l *line) floor(b *testing.B, count int) time.Duration {
 	const batch = 1000
 	began := time.Now()
 	for sent := 0; sent < count; sent += batch {
-		events := make([]pipeline.FeedEvent, batch)
+		events := make([]feeds.Event, batch)
 		for i := range events {
-			events[i] = pipeline.FeedEvent{
+			events[i] = feeds.Event{
 				Subject: pipeline.VMSubject(0, i, "ACTIVE", "RUNNING"), MessageID: fmt.Sprintf("0123456789abcdef-%d-%d", began.UnixNano(), sent+i), Data: message.Data,
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -171,7 +172,7 @@ func deployLong(b *testing.B, base *app.App, folder, auth string) []int {
 	for i := range services {
 		services[i], err = oned.For("oneadmin").AllocateDocument(b.Context(), flow.DocumentTypeService, "bench", body)
 		must(b, err)
-		_, err = pipe.PublishWork(b.Context(), pipeline.Work{Service: services[i], Reason: "bench"}, "")
+		_, err = work.NewQueue(pipe).PublishWork(b.Context(), pipeline.Work{Service: services[i], Reason: "bench"}, "")
 		must(b, err)
 	}
 	return services

@@ -21,6 +21,7 @@ import (
 	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // scaleVariable makes the large benchmarks large: it is how many services there
@@ -165,7 +166,7 @@ func (z *zone) mark(b *testing.B) []uint64 {
 	for service := range z.size.services {
 		if mark := &marks[pipeline.Partition(service)]; *mark == 0 {
 			var err error
-			*mark, err = z.pipe.PublishWork(b.Context(), pipeline.Work{Service: service, Reason: "a benchmark's mark"}, "")
+			*mark, err = work.NewQueue(z.pipe).PublishWork(b.Context(), pipeline.Work{Service: service, Reason: "a benchmark's mark"}, "")
 			must(b, err)
 		}
 	}

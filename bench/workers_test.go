@@ -16,6 +16,8 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/history"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 const (
@@ -78,13 +80,13 @@ func deployWith(b *testing.B, workers, services int) float64 {
 	must(b, err)
 	b.Cleanup(pipe.Close)
 	wakes := pendingServices(b, base, auth, services)
-	reader, err := pipe.ReadTransitions(b.Context(), -1, 0)
+	reader, err := history.New(pipe).ReadTransitions(b.Context(), -1, 0)
 	must(b, err)
 	defer reader.Stop()
 	base.Sim().SetCallDelay("", slowCall)
 	defer base.Sim().SetCallDelay("", 0)
 	began := time.Now()
-	must(b, pipe.PublishWakes(b.Context(), wakes))
+	must(b, work.NewQueue(pipe).PublishWakes(b.Context(), wakes))
 	wanted := services * 9 / 10
 	for running := 0; running < wanted; {
 		_, told, err := reader.Next(b.Context())

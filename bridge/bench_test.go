@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // largeFrames are a VM's event of the usual size, about 5 KB.
@@ -44,7 +45,7 @@ func BenchmarkSingle(b *testing.B) {
 	startBridge(b, bridge)
 	must(b, publisher.waitForSubscriber(limited(b), bridge.config.topics()))
 	ctx := limited(b)
-	reader, err := p.ReadEvents(ctx, 0)
+	reader, err := work.NewQueue(p).ReadEvents(ctx, 0)
 	must(b, err)
 	defer reader.Stop()
 	frames := largeFrames(1)

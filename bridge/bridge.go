@@ -43,7 +43,7 @@ func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
 	if oned != nil {
 		asked, z = oned.Server(), onedZone{oned, config.XMLRPC}
 	}
-	return newBridge(config, pipelineStore{p}, asked, z)
+	return newBridge(config, newStore(p), asked, z)
 }
 
 func newBridge(config Config, s store, oned cloud, z zone) *Bridge {

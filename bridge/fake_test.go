@@ -14,13 +14,14 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // fakeStore is JetStream with its failures at hand.
 type fakeStore struct {
 	mu sync.Mutex
 	// events are what was stored, without doubles.
-	events []pipeline.FeedEvent
+	events []feeds.Event
 	ids    map[string]bool
 	dead   []string
 	// fail is what Publish, take and the index return.
@@ -92,7 +93,7 @@ func (fakeWatch) Close()                   {}
 
 type fakeLease struct{ *fakeStore }
 
-func (l fakeLease) Stage(events []pipeline.FeedEvent) func(context.Context) error {
+func (l fakeLease) Stage(events []feeds.Event) func(context.Context) error {
 	return func(ctx context.Context) error { return l.Publish(ctx, events) }
 }
 
@@ -104,13 +105,13 @@ func (l fakeLease) Release(context.Context) error {
 	return nil
 }
 
-func (l fakeLease) Tail(context.Context, int) ([]pipeline.StoredEvent, error) {
+func (l fakeLease) Tail(context.Context, int) ([]feeds.StoredEvent, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var tail []pipeline.StoredEvent
+	var tail []feeds.StoredEvent
 	for i, event := range l.events {
 		hash, _, _ := strings.Cut(event.MessageID, "-")
-		tail = append(tail, pipeline.StoredEvent{Sequence: uint64(i + 1), Hash: hash, Heard: event.Event.Heard})
+		tail = append(tail, feeds.StoredEvent{Sequence: uint64(i + 1), Hash: hash, Heard: event.Event.Heard})
 	}
 	return tail, nil
 }
@@ -136,12 +137,12 @@ func (x *fakeIndex) CatchUp(context.Context) error {
 
 func (x *fakeIndex) Forget() {}
 
-func (x *fakeIndex) Of(id int) (pipeline.StoredObject, bool) {
+func (x *fakeIndex) Of(id int) (feeds.StoredObject, bool) {
 	event, known := x.last[id]
-	return pipeline.StoredObject{Sequence: uint64(id), Heard: event.Heard, Done: event.State == "DONE"}, known
+	return feeds.StoredObject{Sequence: uint64(id), Heard: event.Heard, Done: event.State == "DONE"}, known
 }
 
-func (x *fakeIndex) Same(stored pipeline.StoredObject, event pipeline.Event) bool {
+func (x *fakeIndex) Same(stored feeds.StoredObject, event pipeline.Event) bool {
 	last := x.last[int(stored.Sequence)]
 	if last.VM == nil || event.VM == nil {
 		return last.VM == event.VM && last.State == event.State
@@ -149,7 +150,7 @@ func (x *fakeIndex) Same(stored pipeline.StoredObject, event pipeline.Event) boo
 	return *last.VM == *event.VM
 }
 
-func (x *fakeIndex) All(visit func(int, pipeline.StoredObject)) {
+func (x *fakeIndex) All(visit func(int, feeds.StoredObject)) {
 	for id := range x.last {
 		stored, _ := x.Of(id)
 		visit(id, stored)
@@ -161,20 +162,21 @@ func (x *fakeIndex) Event(_ context.Context, vm int) (pipeline.Event, bool, erro
 	return event, known, nil
 }
 
-func (f *fakeStore) PublishFound(_ context.Context, found []pipeline.FoundEvent) (int, error) {
+func (f *fakeStore) PublishFound(_ context.Context, found []feeds.FoundEvent) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {
 		return 0, f.fail
 	}
 	for _, one := range found {
-		f.events = append(f.events, one.FeedEvent)
-		f.lastOf(one.Event.Object)[one.Event.ID] = one.Event
+		f.events = append(f.events, one.Event)
+		event := one.Event.Event
+		f.lastOf(event.Object)[event.ID] = event
 	}
 	return len(found), nil
 }
 
-func (f *fakeStore) Publish(ctx context.Context, events []pipeline.FeedEvent) error {
+func (f *fakeStore) Publish(ctx context.Context, events []feeds.Event) error {
 	f.mu.Lock()
 	f.attempts++
 	block := f.block
@@ -200,7 +202,7 @@ func (f *fakeStore) Publish(ctx context.Context, events []pipeline.FeedEvent) er
 	return nil
 }
 
-func (f *fakeStore) keep(events []pipeline.FeedEvent) {
+func (f *fakeStore) keep(events []feeds.Event) {
 	for _, event := range events {
 		if f.ids[event.MessageID] {
 			continue

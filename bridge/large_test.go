@@ -8,6 +8,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // largeCloud is an oned with so many running VMs, of which it makes a page when
@@ -50,7 +51,7 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 		cloud.count = 10_000
 	}
 	p := newPipeline(t)
-	b := newBridge(quietly(), pipelineStore{p}, cloud, nil)
+	b := newBridge(quietly(), newStore(p), cloud, nil)
 	r := b.newResync()
 	// What JetStream acknowledged too late is counted by nobody, and found stored.
 	for must(t, r.run(limited(t))); r.stored > 0; must(t, r.run(limited(t))) {
@@ -61,7 +62,7 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 		t.Errorf("%d of %d differences are stored", stored, cloud.count)
 	}
 	known := 0
-	r.kinds[0].index.All(func(int, pipeline.StoredObject) { known++ })
+	r.kinds[0].index.All(func(int, feeds.StoredObject) { known++ })
 	if known != cloud.count {
 		t.Errorf("%d VMs are known", known)
 	}

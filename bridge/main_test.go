@@ -3,6 +3,7 @@ package bridge
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 func TestMain(m *testing.M) {
@@ -131,4 +133,19 @@ func everything(t testing.TB, p *pipeline.Pipeline, stream string) []stored {
 		}
 	}
 	return all
+}
+
+// lastVMEvents is the newest stored event of each VM.
+func lastVMEvents(ctx context.Context, p *pipeline.Pipeline) (map[int]pipeline.Event, error) {
+	index := feeds.New(p).Index(objectVM)
+	if err := index.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	last := map[int]pipeline.Event{}
+	var failed error
+	index.All(func(id int, _ feeds.StoredObject) {
+		event, _, err := index.Event(ctx, id)
+		last[id], failed = event, errors.Join(failed, err)
+	})
+	return last, failed
 }

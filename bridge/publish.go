@@ -6,6 +6,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // deadLetterSource is the name under which dead letters are kept.
@@ -32,7 +33,7 @@ type batch struct {
 // newBatch begins to store entries, of which the first has a number.
 func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
 	b := &batch{entries: entries}
-	events := make([]pipeline.FeedEvent, 0, len(entries))
+	events := make([]feeds.Event, 0, len(entries))
 	for i, e := range entries {
 		if e.isLetter() {
 			b.letters = append(b.letters, e)
@@ -101,7 +102,7 @@ func (f *feed) prepare(l lease, behind int, stored <-chan error) (next *batch, e
 
 // storeAll tries until all events are stored. Only a lost feed or the end of
 // ctx make it give up: everything else passes, and order must be kept.
-func (f *feed) storeAll(ctx context.Context, l lease, events []pipeline.FeedEvent, commit func(context.Context) error) error {
+func (f *feed) storeAll(ctx context.Context, l lease, events []feeds.Event, commit func(context.Context) error) error {
 	pause := firstPause
 	for len(events) > 0 {
 		err := commit(ctx)

@@ -10,6 +10,7 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // cloud is the part of oned that a resync asks.
@@ -30,7 +31,7 @@ type resync struct {
 	// seen are the objects of the present kind that oned has listed.
 	seen map[int]bool
 	// found waits to be stored, at most a page of it; stored counts.
-	found  []pipeline.FoundEvent
+	found  []feeds.FoundEvent
 	stored int
 	// overtaken reports whether news of an object was on its way when it was found to
 	// differ, or was stored before it.
@@ -134,7 +135,7 @@ func (r *resync) lookUp(ctx context.Context, k kind) error {
 		return err
 	}
 	var missing []int
-	k.index.All(func(id int, stored pipeline.StoredObject) {
+	k.index.All(func(id int, stored feeds.StoredObject) {
 		if !r.seen[id] && !stored.Done && stored.Heard.Before(r.began) {
 			missing = append(missing, id)
 		}
@@ -172,7 +173,7 @@ func (r *resync) lookUpOne(ctx context.Context, k kind, id int) error {
 }
 
 // gone keeps of an object that is gone without a trace what was known of it.
-func (r *resync) gone(ctx context.Context, k kind, id int, stored pipeline.StoredObject) error {
+func (r *resync) gone(ctx context.Context, k kind, id int, stored feeds.StoredObject) error {
 	last, _, err := k.index.Event(ctx, id)
 	if err != nil {
 		return err
@@ -196,8 +197,8 @@ func (r *resync) differs(ctx context.Context, event pipeline.Event, after uint64
 	}
 	event.Version, event.Zone, event.Resync, event.Heard = pipeline.Version, b.config.Zone, true, time.Now().UTC()
 	id := fmt.Sprintf("resync-%d-%s-%d-%d", b.config.Zone, event.Object, event.ID, after)
-	r.found = append(r.found, pipeline.FoundEvent{
-		FeedEvent: pipeline.FeedEvent{Subject: subject(event), MessageID: id, Event: event}, After: after,
+	r.found = append(r.found, feeds.FoundEvent{
+		Event: feeds.Event{Subject: subject(event), MessageID: id, Event: event}, After: after,
 	})
 	if len(r.found) >= b.config.Resync.PageSize {
 		return r.flush(ctx)

@@ -53,7 +53,7 @@ func (z *simulated) instantiate(t *testing.T) int {
 // last is a VM's newest stored event.
 func (z *simulated) last(t *testing.T, id int) pipeline.Event {
 	t.Helper()
-	last, err := z.p.LastVMEvents(limited(t))
+	last, err := lastVMEvents(limited(t), z.p)
 	must(t, err)
 	return last[id]
 }

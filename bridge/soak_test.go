@@ -15,6 +15,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -160,7 +161,7 @@ func (s *soak) killLeader() {
 // differs names an object of which the newest stored event does not tell what the
 // zone does; empty for none.
 func (s *soak) differs(p *pipeline.Pipeline) string {
-	last, err := p.LastVMEvents(limited(s.t))
+	last, err := lastVMEvents(limited(s.t), p)
 	if err != nil {
 		return err.Error()
 	}
@@ -178,12 +179,12 @@ func (s *soak) networksDiffer(p *pipeline.Pipeline) string {
 	if err != nil {
 		return err.Error()
 	}
-	index := p.NewIndex(objectNet)
+	index := feeds.New(p).Index(objectNet)
 	if err := index.CatchUp(limited(s.t)); err != nil {
 		return err.Error()
 	}
 	alive := 0
-	index.All(func(_ int, stored pipeline.StoredObject) {
+	index.All(func(_ int, stored feeds.StoredObject) {
 		if !stored.Done {
 			alive++
 		}

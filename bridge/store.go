@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deadletters"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // store is the part of the pipeline that the bridge needs.
@@ -15,7 +17,7 @@ type store interface {
 	index(object string) index
 	LoadCursor(ctx context.Context, name string) (uint64, error)
 	SaveCursor(ctx context.Context, name string, cursor uint64) error
-	PublishFound(ctx context.Context, found []pipeline.FoundEvent) (int, error)
+	PublishFound(ctx context.Context, found []feeds.FoundEvent) (int, error)
 	DeadLetter(ctx context.Context, where, reason string, data []byte) error
 }
 
@@ -29,9 +31,9 @@ type watch interface {
 
 // lease is the right to publish a feed.
 type lease interface {
-	Publish(ctx context.Context, events []pipeline.FeedEvent) error
-	Stage(events []pipeline.FeedEvent) (commit func(context.Context) error)
-	Tail(ctx context.Context, most int) ([]pipeline.StoredEvent, error)
+	Publish(ctx context.Context, events []feeds.Event) error
+	Stage(events []feeds.Event) (commit func(context.Context) error)
+	Tail(ctx context.Context, most int) ([]feeds.StoredEvent, error)
 	Beat(leaving bool) error
 	Release(ctx context.Context) error
 	Sequence() uint64
@@ -42,19 +44,32 @@ type lease interface {
 type index interface {
 	CatchUp(ctx context.Context) error
 	Forget()
-	Of(id int) (pipeline.StoredObject, bool)
-	Same(stored pipeline.StoredObject, event pipeline.Event) bool
-	All(visit func(id int, stored pipeline.StoredObject))
+	Of(id int) (feeds.StoredObject, bool)
+	Same(stored feeds.StoredObject, event pipeline.Event) bool
+	All(visit func(id int, stored feeds.StoredObject))
 	Event(ctx context.Context, id int) (pipeline.Event, bool, error)
 }
 
 // pipelineStore is the store that is used outside of tests.
-type pipelineStore struct{ *pipeline.Pipeline }
-
-func (p pipelineStore) watch(feed string) (watch, error) { return p.WatchFeed(feed) }
-
-func (p pipelineStore) take(ctx context.Context, feed, holder string, expected uint64) (lease, error) {
-	return p.TakeFeed(ctx, feed, holder, expected)
+type pipelineStore struct {
+	*pipeline.Pipeline // cursors
+	*feeds.Feeds
+	letters *deadletters.Letters
 }
 
-func (p pipelineStore) index(object string) index { return p.NewIndex(object) }
+func newStore(p *pipeline.Pipeline) pipelineStore {
+	return pipelineStore{p, feeds.New(p), deadletters.New(p)}
+}
+
+func (p pipelineStore) watch(feed string) (watch, error) { return p.Watch(feed) }
+
+func (p pipelineStore) take(ctx context.Context, feed, holder string, expected uint64) (lease, error) {
+	return p.Take(ctx, feed, holder, expected)
+}
+
+func (p pipelineStore) index(object string) index { return p.Index(object) }
+
+// DeadLetter keeps what the bridge cannot store or understand.
+func (p pipelineStore) DeadLetter(ctx context.Context, where, reason string, data []byte) error {
+	return p.letters.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: data})
+}

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // placeBehind is where in what was heard the events begin that are not stored.
@@ -14,7 +14,7 @@ import (
 // is new. Bodies of VM events hold times, so equal ones are few: READY, mostly. What
 // an earlier version stored tells nothing but its time. exact means that nothing of
 // that had to be assumed.
-func placeBehind(heard []entry, stored []pipeline.StoredEvent) (place int, exact bool) {
+func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bool) {
 	if last := len(stored) - 1; last >= 0 && stored[last].Hash == "" {
 		return firstAfter(heard, stored[last].Heard), false
 	}
@@ -58,7 +58,7 @@ const sameMoment = time.Second
 // heard: behind those that were stored before it and are not to be mistaken. An
 // equal event that lies before that is another one, and what this one was has not
 // been heard here.
-func earliest(heard []entry, places map[string][]int, stored []pipeline.StoredEvent) []int {
+func earliest(heard []entry, places map[string][]int, stored []feeds.StoredEvent) []int {
 	times := map[string]int{}
 	for _, event := range stored {
 		times[event.Hash]++
@@ -85,7 +85,7 @@ func notBefore(places []int, least int) []int {
 }
 
 // closer reports whether the stored event is rather the one heard at a than at b.
-func closer(heard []entry, stored []pipeline.StoredEvent, last, a, b int) bool {
+func closer(heard []entry, stored []feeds.StoredEvent, last, a, b int) bool {
 	runA, fitsA := commonRun(heard[:a+1], stored[:last+1])
 	runB, fitsB := commonRun(heard[:b+1], stored[:last+1])
 	switch {
@@ -100,7 +100,7 @@ func closer(heard []entry, stored []pipeline.StoredEvent, last, a, b int) bool {
 // commonRun is how many events at the end of both are the same. They fit when
 // that is all there is of one of them: what was heard begins somewhere, and so
 // does what was read of the stream.
-func commonRun(heard []entry, stored []pipeline.StoredEvent) (run int, fits bool) {
+func commonRun(heard []entry, stored []feeds.StoredEvent) (run int, fits bool) {
 	for i := len(heard) - 1; i >= 0 && run < len(stored); i-- {
 		if heard[i].isLetter() {
 			continue

@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -25,10 +26,10 @@ func heardAs(hashes string) []entry {
 	return heard
 }
 
-func storedTail(hashes string, first int) []pipeline.StoredEvent {
-	var stored []pipeline.StoredEvent
+func storedTail(hashes string, first int) []feeds.StoredEvent {
+	var stored []feeds.StoredEvent
 	for _, e := range heardAs(hashes) {
-		stored = append(stored, pipeline.StoredEvent{Hash: e.hash, Heard: e.heard.Add(time.Duration(first) * time.Second)})
+		stored = append(stored, feeds.StoredEvent{Hash: e.hash, Heard: e.heard.Add(time.Duration(first) * time.Second)})
 	}
 	return stored
 }
@@ -67,7 +68,7 @@ func TestPlaceBehindWhatIsStored(t *testing.T) {
 
 // What an earlier version stored is told by its time only.
 func TestPlaceBehindWhatAnEarlierVersionStored(t *testing.T) {
-	stored := []pipeline.StoredEvent{{Heard: noon}, {Heard: noon.Add(time.Second)}}
+	stored := []feeds.StoredEvent{{Heard: noon}, {Heard: noon.Add(time.Second)}}
 	if place, exact := placeBehind(heardAs("abcd"), stored); place != 2 || exact {
 		t.Errorf("%d, %t", place, exact)
 	}
@@ -134,7 +135,7 @@ func TestWindowOnStandbyKeepsWhatIsYoungAndFits(t *testing.T) {
 	if state.kept == 0 || state.kept > 10 || w.bytes > w.limit || w.entries[len(w.entries)-1].hash != "99" {
 		t.Errorf("kept %d of %d bytes", state.kept, w.bytes)
 	}
-	if !w.hold([]pipeline.StoredEvent{{Hash: "97"}}) {
+	if !w.hold([]feeds.StoredEvent{{Hash: "97"}}) {
 		t.Error("the place was not found")
 	}
 	if w.state().waiting != 2 || !w.awaits(objectID{objectVM, 98}) || w.awaits(objectID{objectVM, 97}) {

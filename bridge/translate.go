@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // translator makes events of what was heard at an endpoint.
@@ -83,10 +84,10 @@ func entryOf(event pipeline.Event, hash string, data []byte) entry {
 // message gives an entry its message id: the hash says what happened, the
 // number which time. Storing it again changes nothing, and the same thing
 // happening again is stored.
-func (e entry) message(epoch string, number uint64) pipeline.FeedEvent {
+func (e entry) message(epoch string, number uint64) feeds.Event {
 	var space [80]byte
 	id := append(append(append(append(space[:0], e.hash...), '-'), epoch...), '-')
-	return pipeline.FeedEvent{Subject: e.subject, MessageID: string(strconv.AppendUint(id, number, 10)), Data: e.data}
+	return feeds.Event{Subject: e.subject, MessageID: string(strconv.AppendUint(id, number, 10)), Data: e.data}
 }
 
 func subject(event pipeline.Event) string {

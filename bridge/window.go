@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // entry is an event of a feed as it will be stored.
@@ -179,7 +179,7 @@ func (w *window) settle(e entry) {
 
 // hold begins to hold the feed behind its stored tail. exact means that the
 // newest stored event was found: nothing is missing, and nothing doubled.
-func (w *window) hold(tail []pipeline.StoredEvent) (exact bool) {
+func (w *window) hold(tail []feeds.StoredEvent) (exact bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shrink()

@@ -52,7 +52,7 @@ func TestACommandUsesTheDocumentThatWasReadSinceItCame(t *testing.T) {
 			<-release
 		}
 	})
-	worker := consumers.New(consumers.Config{ID: "one", Settings: quick(), MaxCalls: 1, Logger: slog.New(slog.DiscardHandler)}, w.pipe, w.oned)
+	worker := consumers.New(consumers.Config{ID: "one", Settings: quick(), MaxCalls: 1, Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
 	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
 	t.Cleanup(func() { close(release) })

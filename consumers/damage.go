@@ -9,22 +9,23 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // watchDamage repairs the stream of work, and has every service look at oned, where a damage
 // has cut it off. It returns an error where the stream of events was cut off: the router has
 // to begin anew then.
 func (w *Worker) watchDamage(ctx context.Context, routed func() uint64) error {
-	var work, events persistent
+	var unread, events persistent
 	for ; ctx.Err() == nil; _ = idle.For(ctx, w.config.ConfirmDamage/2) {
-		_, _, early, err := w.pipe.WorkEndsEarly(ctx)
-		if work.lasts(early && err == nil, w.config.ConfirmDamage) {
+		_, _, early, err := work.WorkEndsEarly(ctx, w.pipe.Pipeline)
+		if unread.lasts(early && err == nil, w.config.ConfirmDamage) {
 			err = w.repairWork(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			w.config.Logger.Warn("the stream of work could not be held against what was read of it; it is tried again", "error", err)
 		}
-		last, err := w.pipe.EndOf(ctx, pipeline.StreamONE)
+		last, err := w.pipe.EndOfEvents(ctx)
 		if events.lasts(err == nil && last < routed(), w.config.ConfirmDamage) {
 			return fmt.Errorf("stream %s was damaged: it ends at %d, before what has been read of it", pipeline.StreamONE, last)
 		}
@@ -48,7 +49,7 @@ func (p *persistent) lasts(suspected bool, long time.Duration) bool {
 }
 
 func (w *Worker) repairWork(ctx context.Context) error {
-	repaired, err := w.pipe.RepairWork(ctx)
+	repaired, err := work.Repair(ctx, w.pipe.Pipeline, w.pipe.Queued)
 	if err != nil || !repaired {
 		return err
 	}
@@ -73,7 +74,7 @@ func (w *Worker) startOfEvents(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("load the router's cursor: %w", err)
 	}
-	last, err := w.pipe.EndOf(ctx, pipeline.StreamONE)
+	last, err := w.pipe.EndOfEvents(ctx)
 	if err != nil || last >= after {
 		return after, err
 	}

@@ -47,7 +47,7 @@ func TestLargeServicesDoNotHoldUpOthers(t *testing.T) {
 	w := newWorld(t)
 	w.sim.SetCallDelay("one.template.instantiate", 10*time.Millisecond)
 	created := createdFor(w.sim)
-	worker := consumers.New(consumers.Config{ID: "one", Settings: quick(), MaxCalls: 1, Logger: slog.New(slog.DiscardHandler)}, w.pipe, w.oned)
+	worker := consumers.New(consumers.Config{ID: "one", Settings: quick(), MaxCalls: 1, Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
 	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
 	w.hear()

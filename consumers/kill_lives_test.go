@@ -58,7 +58,7 @@ func (w *world) dieThrough(how death, step int64, life func(*mortalLife)) {
 func (w *world) liveThrough(at moment, life func(*mortalLife)) bool {
 	w.t.Helper()
 	first := w.startMortal("mortal "+at.String(), at)
-	heir := consumers.New(consumers.Config{ID: "heir " + at.String(), Settings: quick()}, w.pipe, w.oned)
+	heir := consumers.New(consumers.Config{ID: "heir " + at.String(), Settings: quick()}, w.pipe.Pipeline, w.oned)
 	finished, inherited := make(chan struct{}), make(chan error, 1)
 	go func() {
 		select {

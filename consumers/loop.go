@@ -229,7 +229,7 @@ func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, caus
 		return false
 	}
 	l.worker.metrics.dead.Inc()
-	err := l.worker.pipe.Bury(ctx, pipeline.Letter{
+	err := l.worker.pipe.DeadLetter(ctx, pipeline.DeadLetter{
 		Where: "worker", Reason: cause.Error(), Data: pipeline.Encode(input.Work), Origin: pipeline.WorkSubject(l.service),
 	})
 	return err == nil

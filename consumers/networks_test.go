@@ -13,6 +13,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -148,11 +149,11 @@ func TestNetworkEventsReachTheService(t *testing.T) {
 		return ready == 2
 	})
 	w.await(service, flow.ServiceDeployingNets)
-	lease, err := w.pipe.AcquireFeed(t.Context(), "nets", "test")
+	lease, err := w.pipe.acquire(t.Context(), "nets", "test")
 	must(t, err)
 	for _, network := range w.networks() {
 		event := pipeline.Event{Object: "net", ID: network.ID, State: network.State.String(), Heard: time.Now()}
-		must(t, lease.Publish(t.Context(), []pipeline.FeedEvent{{
+		must(t, lease.Publish(t.Context(), []feeds.Event{{
 			Subject: pipeline.ObjectSubject(0, "net", network.ID, event.State), MessageID: nuid.Next(), Event: event,
 		}}))
 	}

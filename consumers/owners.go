@@ -6,7 +6,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 // owners knows which service a VM belongs to, for events that do not say so.
 // What it stores is a help and no truth: where a note is missing, oned is asked.
 type owners struct {
-	pipe   *pipeline.Pipeline
+	pipe   clients
 	logger *slog.Logger
 	known  map[int]int // VM -> service; the router's goroutine only
 	notes  chan ownerNote
@@ -31,7 +31,7 @@ type ownerNote struct {
 	gone        bool
 }
 
-func newOwners(pipe *pipeline.Pipeline, logger *slog.Logger) *owners {
+func newOwners(pipe clients, logger *slog.Logger) *owners {
 	return &owners{pipe: pipe, logger: logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
 }
 
@@ -123,12 +123,12 @@ func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	var missing []pipeline.OwnerNote
+	var missing []work.Owner
 	err = w.eachService(ctx, nil, func(document opennebula.Document, body flow.Body) error {
 		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
 			for _, id := range ids {
 				if service, known := noted[kind][id]; !known || service != document.ID {
-					missing = append(missing, pipeline.OwnerNote{Kind: kind, ID: id, Service: document.ID})
+					missing = append(missing, work.Owner{Kind: kind, ID: id, Service: document.ID})
 				}
 			}
 		}
@@ -182,10 +182,10 @@ func (o *owners) newest(first ownerNote) map[int]ownerNote {
 }
 
 func (o *owners) store(ctx context.Context, notes map[int]ownerNote) {
-	var owned []pipeline.OwnerNote
+	var owned []work.Owner
 	for _, note := range notes {
 		if !note.gone {
-			owned = append(owned, pipeline.OwnerNote{Kind: ownedVM, ID: note.vm, Service: note.service})
+			owned = append(owned, work.Owner{Kind: ownedVM, ID: note.vm, Service: note.service})
 			continue
 		}
 		if err := o.pipe.ForgetOwner(ctx, ownedVM, note.vm); err != nil {

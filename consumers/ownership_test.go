@@ -35,7 +35,7 @@ func (w *world) observe(id string) *observed {
 	o := &observed{turns: map[int]int{}, hold: map[int]chan struct{}{}, held: map[int]bool{}}
 	o.Worker = consumers.New(consumers.Config{
 		ID: id, Settings: quick(), Handling: o.handling, Logger: slog.New(slog.DiscardHandler),
-	}, w.pipe, w.oned)
+	}, w.pipe.Pipeline, w.oned)
 	must(w.t, o.Start(w.t.Context()))
 	w.t.Cleanup(func() { o.release(); must(w.t, o.Stop(context.Background())) })
 	return o

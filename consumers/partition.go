@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // saveCursorEvery bounds how much is read again after a crash.
@@ -55,7 +56,7 @@ func (w *Worker) runPartition(ctx context.Context, number string) error {
 	return p.read(life, reader)
 }
 
-func (p *partition) read(ctx context.Context, reader *pipeline.PartitionReader) error {
+func (p *partition) read(ctx context.Context, reader *work.PartitionReader) error {
 	for {
 		input, err := reader.Next(ctx)
 		if err != nil {

@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nuid"
+
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
-	"github.com/nats-io/nuid"
 )
 
 // failing has oned refuse so many calls of a method with a reason.
@@ -225,7 +226,7 @@ func TestCommandIsAnsweredAlthoughItsDocumentCannotBeSaved(t *testing.T) {
 // turn requests away.
 func TestOneServiceDoesNotMakeTheWorkerNotReady(t *testing.T) {
 	w := newWorld(t)
-	worker := consumers.New(consumers.Config{ID: "one", Settings: retrying(time.Second), Logger: slog.New(slog.DiscardHandler)}, w.pipe, w.oned)
+	worker := consumers.New(consumers.Config{ID: "one", Settings: retrying(time.Second), Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
 	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
 	service := w.service(masterSlave, 1, 1)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // routerBatch bounds how many events are passed on at a time.
@@ -50,7 +51,7 @@ type heard struct {
 
 // run passes on what has come, as much at a time as there is: while the router
 // was busy with one burst, the next has been waiting.
-func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved uint64) error {
+func (r *router) run(ctx context.Context, reader *work.EventReader, saved uint64) error {
 	incoming := make(chan heard, routerBatch)
 	failed := make(chan error, 2)
 	go func() { failed <- read(ctx, reader, incoming) }()
@@ -92,7 +93,7 @@ func (r *router) run(ctx context.Context, reader *pipeline.EventReader, saved ui
 	}
 }
 
-func read(ctx context.Context, reader *pipeline.EventReader, into chan<- heard) error {
+func read(ctx context.Context, reader *work.EventReader, into chan<- heard) error {
 	for {
 		sequence, event, err := reader.Next(ctx)
 		if err != nil {

@@ -12,12 +12,13 @@ import (
 
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // tell publishes events of the zone, as a bridge would.
 func (w *world) tell(events ...pipeline.Event) {
 	w.t.Helper()
-	lease, err := w.pipe.AcquireFeed(w.t.Context(), "told-"+nuid.Next(), "test")
+	lease, err := w.pipe.acquire(w.t.Context(), "told-"+nuid.Next(), "test")
 	must(w.t, err)
 	for _, event := range events {
 		event.Heard = time.Now()
@@ -25,7 +26,7 @@ func (w *world) tell(events ...pipeline.Event) {
 		if event.Object == "api" {
 			subject = pipeline.CallSubject(0, event.Call, event.OK)
 		}
-		must(w.t, lease.Publish(w.t.Context(), []pipeline.FeedEvent{{Subject: subject, MessageID: nuid.Next(), Event: event}}))
+		must(w.t, lease.Publish(w.t.Context(), []feeds.Event{{Subject: subject, MessageID: nuid.Next(), Event: event}}))
 	}
 }
 

@@ -117,7 +117,7 @@ func TestACommandBehindTroubleSavesTheDocumentOnce(t *testing.T) {
 				<-let
 			}
 		},
-	}, w.pipe, w.oned)
+	}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
 	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
 	w.hasTrouble(service, w.ids(service)...)

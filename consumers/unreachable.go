@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 const (
@@ -18,7 +18,7 @@ const (
 // watchOned has the other workers take over while this one cannot reach oned and
 // they can: it may be cut off from oned and not from NATS. It costs oned nothing
 // while it answers.
-func (w *Worker) watchOned(ctx context.Context, members *pipeline.Membership) {
+func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	ticker := time.NewTicker(lookAtOned)
 	defer ticker.Stop()
 	failures := 0
@@ -51,10 +51,10 @@ func (w *Worker) reachesOned(ctx context.Context) bool {
 	return w.oned.Ping(asking)
 }
 
-func (w *Worker) setUnreachable(members *pipeline.Membership, blind bool) {
+func (w *Worker) setUnreachable(members *work.Membership, blind bool) {
 	if w.blind != blind {
 		w.blind = blind
 		w.config.Logger.Warn("whether this worker reaches oned has changed; while it does not, others that do take over its services", "reaches", !blind)
 	}
-	members.SetBlind(blind)
+	members.SetOnedUnreachable(blind)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // startNewer starts a worker of the next schema version.
-func (w *world) startNewer(id string, settings flow.Settings) (pipe *pipeline.Pipeline, stop func()) {
+func (w *world) startNewer(id string, settings flow.Settings) (newer clients, stop func()) {
 	w.t.Helper()
 	pipe, err := pipeline.Open(w.t.Context(), pipeline.Config{URL: w.nats.URL(), Name: id, Schema: pipeline.Version + 1})
 	must(w.t, err)
@@ -35,7 +35,7 @@ func (w *world) startNewer(id string, settings flow.Settings) (pipe *pipeline.Pi
 		pipe.Close()
 	}
 	w.t.Cleanup(stop)
-	return pipe, stop
+	return clientsOf(pipe), stop
 }
 
 // written is the schema version of a service's record.
@@ -49,7 +49,7 @@ func (w *world) written(service int) int {
 }
 
 // submit queues a command and reports whether it was answered in a moment.
-func (w *world) submit(pipe *pipeline.Pipeline, service int, verb flow.Verb, arguments any) error {
+func (w *world) submit(pipe clients, service int, verb flow.Verb, arguments any) error {
 	text, err := json.Marshal(arguments)
 	must(w.t, err)
 	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
@@ -103,7 +103,7 @@ func TestNewerWorkWaitsForANewerWorker(t *testing.T) {
 	future, err := pipeline.Open(t.Context(), pipeline.Config{URL: w.nats.URL(), Name: "api", Schema: pipeline.Version + 1})
 	must(t, err)
 	t.Cleanup(future.Close)
-	if err := w.submit(future, waiting, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2}); !errors.Is(err, pipeline.ErrNoReply) {
+	if err := w.submit(clientsOf(future), waiting, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2}); !errors.Is(err, pipeline.ErrNoReply) {
 		t.Errorf("the older worker answered what it cannot read: %v", err)
 	}
 	other := w.deployed(masterSlave, 1, 1)

@@ -18,6 +18,7 @@ import (
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // Config is what a worker needs to know.
@@ -85,7 +86,7 @@ func (c Config) withDefaults() Config {
 // Worker drives the services that it owns.
 type Worker struct {
 	config    Config
-	pipe      *pipeline.Pipeline
+	pipe      clients
 	oned      *opennebula.Client
 	box       *seal.Box
 	groups    usersGroups
@@ -118,7 +119,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 	config = config.withDefaults()
 	return &Worker{
 		config:    config,
-		pipe:      pipe,
+		pipe:      newClients(pipe),
 		oned:      oned,
 		box:       oned.Box(),
 		groups:    usersGroups{oned: oned},
@@ -139,7 +140,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if w.done != nil {
 		return nil
 	}
-	members, err := w.pipe.Join(ctx, w.config.ID)
+	members, err := work.Join(ctx, w.pipe.Pipeline, w.config.ID)
 	if err != nil {
 		return fmt.Errorf("join the workers as %s: %w", w.config.ID, err)
 	}
@@ -168,7 +169,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 }
 
 // follow runs a task for every key that is ours, for as long as it is.
-func (w *Worker) follow(ctx context.Context, members *pipeline.Membership, done chan struct{}) {
+func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan struct{}) {
 	defer close(done)
 	defer w.stopTasks(ctx)
 	w.fetchNewest(ctx)

@@ -17,6 +17,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -28,7 +29,7 @@ type world struct {
 	sim  *sim.Sim
 	oned *opennebula.Client
 	nats *natstest.Node
-	pipe *pipeline.Pipeline
+	pipe clients
 }
 
 func newWorld(t *testing.T) *world {
@@ -50,7 +51,7 @@ func newWorldOf(t *testing.T, config sim.Config) *world {
 	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: node.URL(), Name: t.Name()})
 	must(t, err)
 	t.Cleanup(pipe.Close)
-	return &world{t: t, sim: simulated, oned: oned, nats: node, pipe: pipe}
+	return &world{t: t, sim: simulated, oned: oned, nats: node, pipe: clientsOf(pipe)}
 }
 
 // startWorker starts a worker that stops with the test, or by the function.
@@ -59,7 +60,7 @@ func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
 	worker := consumers.New(consumers.Config{
 		ConfirmDamage: time.Second,
 		ID:            id, Settings: settings, AwaitDocument: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
-	}, w.pipe, w.oned)
+	}, w.pipe.Pipeline, w.oned)
 	must(w.t, worker.Start(w.t.Context()))
 	stop = func() {
 		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -83,7 +84,7 @@ func (w *world) hear() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	w.t.Cleanup(func() { cancel(); <-done })
-	lease, err := w.pipe.AcquireFeed(ctx, "test", "test")
+	lease, err := w.pipe.acquire(ctx, "test", "test")
 	must(w.t, err)
 	go func() {
 		defer close(done)
@@ -96,7 +97,7 @@ func (w *world) hear() {
 				return
 			case <-ticker.C:
 			}
-			var events []pipeline.FeedEvent
+			var events []feeds.Event
 			for _, vm := range w.sim.VMs() {
 				state := fmt.Sprintf("%s/%s", vm.State, vm.LCMState)
 				if told[vm.ID] != state {
@@ -111,7 +112,7 @@ func (w *world) hear() {
 	}()
 }
 
-func eventOf(seen sim.VM) pipeline.FeedEvent {
+func eventOf(seen sim.VM) feeds.Event {
 	service, err := strconv.Atoi(seen.Service)
 	if err != nil {
 		service = -1
@@ -123,7 +124,7 @@ func eventOf(seen sim.VM) pipeline.FeedEvent {
 	event := pipeline.Event{
 		Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Heard: time.Now(),
 	}
-	return pipeline.FeedEvent{
+	return feeds.Event{
 		Subject: pipeline.VMSubject(0, vm.ID, event.State, event.LCMState), MessageID: nuid.Next(), Event: event,
 	}
 }

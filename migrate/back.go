@@ -10,6 +10,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // Return is one service with what giving it back means.
@@ -38,7 +39,7 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 	}
 	var returns []Return
 	for _, document := range documents {
-		record, revision, err := pipe.LoadRecord(ctx, document.ID)
+		record, revision, err := work.NewRecords(pipe).LoadRecord(ctx, document.ID)
 		if err != nil {
 			return nil, fmt.Errorf("give service %d back: %w", document.ID, err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/flowjet/flowjet/migrate"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -182,7 +183,7 @@ func TestEveryRecordedServiceIsGivenBack(t *testing.T) {
 			State: flow.State{Service: flow.Service{ID: id, Body: before}}, Facts: flow.Facts{}, Now: time.Now(), Settings: flow.DefaultSettings(),
 		}, nil)
 		record := pipeline.Record{State: decision.State, Saved: before.Digest()}
-		_, err := z.pipe.SaveRecord(t.Context(), id, record, 0)
+		_, err := work.NewRecords(z.pipe).SaveRecord(t.Context(), id, record, 0)
 		must(t, err)
 		decided[id] = decision.State.Service.Body.Digest()
 	}
@@ -260,7 +261,7 @@ func TestAVMThatWasCreatedAndNotNotedIsGivenBack(t *testing.T) {
 	must(t, err)
 	body := z.body(id)
 	record := pipeline.Record{Saved: body.Digest(), State: flow.State{Service: flow.Service{ID: id, Body: body}}}
-	_, err = z.pipe.SaveRecord(t.Context(), id, record, 0)
+	_, err = work.NewRecords(z.pipe).SaveRecord(t.Context(), id, record, 0)
 	must(t, err)
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)
@@ -282,9 +283,9 @@ func TestWhatOthersHaveChangedIsLeftAlone(t *testing.T) {
 	description := "decided"
 	decided.Description = &description
 	record := pipeline.Record{Saved: "something else", State: flow.State{Service: flow.Service{ID: foreign, Body: decided}}}
-	_, err := z.pipe.SaveRecord(t.Context(), foreign, record, 0)
+	_, err := work.NewRecords(z.pipe).SaveRecord(t.Context(), foreign, record, 0)
 	must(t, err)
-	_, err = z.pipe.SaveRecord(t.Context(), ended, pipeline.Record{Deleted: true}, 0)
+	_, err = work.NewRecords(z.pipe).SaveRecord(t.Context(), ended, pipeline.Record{Deleted: true}, 0)
 	must(t, err)
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)
@@ -295,9 +296,9 @@ func TestWhatOthersHaveChangedIsLeftAlone(t *testing.T) {
 	}
 	// Between plan and flush a document changes: nothing is written over it.
 	record.Saved = z.body(foreign).Digest()
-	_, revision, err := z.pipe.LoadRecord(t.Context(), foreign)
+	_, revision, err := work.NewRecords(z.pipe).LoadRecord(t.Context(), foreign)
 	must(t, err)
-	_, err = z.pipe.SaveRecord(t.Context(), foreign, record, revision)
+	_, err = work.NewRecords(z.pipe).SaveRecord(t.Context(), foreign, record, revision)
 	must(t, err)
 	returns, err = migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)

@@ -10,6 +10,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // Service is one service with what taking it over means.
@@ -134,13 +135,13 @@ func inWords(decision flow.Decision) []string {
 // Adopt wakes every service once, so that its worker takes it over. It may be
 // repeated. The wake-ups wait in JetStream until a worker runs.
 func Adopt(ctx context.Context, pipe *pipeline.Pipeline, services []Service) (int, error) {
-	woken := 0
+	woken, queue := 0, work.NewQueue(pipe)
 	for _, service := range services {
 		if service.Unreadable != "" {
 			continue
 		}
-		work := pipeline.Work{Service: service.ID, Reason: "taken over from OneFlow in " + service.State}
-		if _, err := pipe.PublishWork(ctx, work, ""); err != nil {
+		wake := pipeline.Work{Service: service.ID, Reason: "taken over from OneFlow in " + service.State}
+		if _, err := queue.PublishWork(ctx, wake, ""); err != nil {
 			return woken, fmt.Errorf("take service %d over: %w", service.ID, err)
 		}
 		woken++

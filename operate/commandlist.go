@@ -15,7 +15,7 @@ func (t tool) commands() *cobra.Command {
 	states := []string{pipeline.CommandQueued, pipeline.CommandDone, pipeline.CommandRefused}
 	cmd := t.command("commands", "Tell what was asked of services, and what came of it",
 		"The commands of the last 24 hours, oldest first. One that stays queued waits for its service's worker: `flowjet doctor`.", cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if err := oneOf("state", state, states); err != nil {
 				return err
 			}

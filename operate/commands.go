@@ -59,7 +59,7 @@ func group(use, short string) *cobra.Command {
 type tool struct{ Environment }
 
 // job is what a command does once it is connected.
-type job func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error
+type job func(ctx context.Context, c *console, pipe clients, args []string) error
 
 // command makes a command that looks at what NATS holds.
 func (t tool) command(use, short, long string, args cobra.PositionalArgs, run job) *cobra.Command {
@@ -90,18 +90,18 @@ func addFormat(cmd *cobra.Command, format *string) {
 }
 
 // attach connects, and refuses a server on which Flowjet has never run.
-func (t tool) attach(cmd *cobra.Command) (*pipeline.Pipeline, error) {
+func (t tool) attach(cmd *cobra.Command) (clients, error) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), connectWithin)
 	defer cancel()
 	pipe, missing, err := t.Attach(ctx, cmd)
 	if err != nil {
-		return nil, unreachable(fmt.Errorf("%w; `flowjet doctor` looks closer", err))
+		return clients{}, unreachable(fmt.Errorf("%w; `flowjet doctor` looks closer", err))
 	}
 	if len(missing) > 0 {
 		pipe.Close()
-		return nil, ExitNotFound.Because(fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", ")))
+		return clients{}, ExitNotFound.Because(fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", ")))
 	}
-	return pipe, nil
+	return newClients(pipe), nil
 }
 
 // serviceID reads a service's id.
@@ -161,7 +161,7 @@ func (t tool) addServiceFlag(cmd *cobra.Command, flag *serviceFlag, usage string
 func (f serviceFlag) wants(service int) bool { return f < 0 || int(f) == service }
 
 // check refuses a service that NATS does not know.
-func (f serviceFlag) check(ctx context.Context, pipe *pipeline.Pipeline) error {
+func (f serviceFlag) check(ctx context.Context, pipe clients) error {
 	if f < 0 {
 		return nil
 	}

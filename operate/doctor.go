@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/flowjet/flowjet/pipeline"
 )
 
 // Surroundings are what doctor looks at beside NATS. A nil function is left out.
@@ -94,13 +92,14 @@ func (t tool) examine(cmd *cobra.Command, d *diagnosis) error {
 func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	connecting, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	pipe, missing, err := t.Attach(connecting, cmd)
+	attached, missing, err := t.Attach(connecting, cmd)
 	if err != nil {
 		d.add("NATS", problem, mendNATS(err), "%v", err)
 		return
 	}
-	defer pipe.Close()
-	survey, err := pipe.TakeSurvey(ctx, missing)
+	defer attached.Close()
+	pipe := newClients(attached)
+	survey, err := pipe.Overview(ctx, missing)
 	if err != nil {
 		d.add("NATS", problem, "see that JetStream is on and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
 		return
@@ -214,7 +213,7 @@ func (d *diagnosis) compareClocks(check string, theirs, ours time.Time, most tim
 	d.add(check, problem, "set both by NTP (`timedatectl`): timers, sessions and cooldowns go by the clock", "it differs from this host's by %s", skew)
 }
 
-func (d *diagnosis) checkClock(ctx context.Context, pipe *pipeline.Pipeline) {
+func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {
 	before := time.Now()
 	theirs, err := pipe.ServerTime(ctx)
 	if err != nil || theirs.IsZero() {

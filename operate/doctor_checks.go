@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 	nearlyFull = 0.9
 )
 
-func (d *diagnosis) checkStreams(survey pipeline.Survey) {
+func (d *diagnosis) checkStreams(survey inspect.Overview) {
 	if len(survey.Missing) > 0 {
 		d.add("streams", problem, "start Flowjet, or run `flowjet nats provision`; if they were there before, the data is lost, services are not: they are at oned",
 			"missing: %s", strings.Join(survey.Missing, ", "))
@@ -49,10 +50,10 @@ func (d *diagnosis) checkStreams(survey pipeline.Survey) {
 	}
 }
 
-func (d *diagnosis) checkWorkers(survey pipeline.Survey) {
+func (d *diagnosis) checkWorkers(survey inspect.Overview) {
 	var blind []string
 	for _, worker := range survey.Workers {
-		if worker.Blind {
+		if worker.OnedUnreachable {
 			blind = append(blind, worker.Worker)
 		}
 	}
@@ -81,7 +82,7 @@ func (d *diagnosis) checkReads(oned pipeline.OnedReads) {
 		"%d of the %d reads of the last minute took more than 150 ms instead of some 2: oned runs an auth driver for each because the sessions of a user replace each other, or it cannot keep up", oned.Slow, oned.Reads)
 }
 
-func (d *diagnosis) checkFeeds(ctx context.Context, pipe *pipeline.Pipeline, survey pipeline.Survey) {
+func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect.Overview) {
 	if slices.Contains(survey.Missing, pipeline.StreamONE) {
 		return
 	}
@@ -106,8 +107,8 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe *pipeline.Pipeline, sur
 }
 
 // checkEvents looks for lost events and for silence.
-func (d *diagnosis) checkEvents(ctx context.Context, pipe *pipeline.Pipeline) {
-	heard, err := pipe.HeardLately(ctx, resyncsLookedAt)
+func (d *diagnosis) checkEvents(ctx context.Context, pipe clients) {
+	heard, err := pipe.RecentEvents(ctx, resyncsLookedAt)
 	if err != nil {
 		d.add("events", warning, "", "they cannot be read: %v", err)
 		return
@@ -117,13 +118,13 @@ func (d *diagnosis) checkEvents(ctx context.Context, pipe *pipeline.Pipeline) {
 		d.add("events", warning, "see that oned publishes hook events (hm.log) and that --one-hooks names its port", "none was ever heard")
 	case heard.Resynced > resyncsTolerated && d.now.Sub(heard.LastResynced) < time.Hour:
 		d.add("events", warning, "nothing is lost; if the number grows while no bridge starts, ZeroMQ loses events: see the bridges' metrics and log",
-			"%d of the last %d were not heard but found by comparing with oned, the last %s ago", heard.Resynced, heard.Looked, span(d.now.Sub(heard.LastResynced)))
+			"%d of the last %d were not heard but found by comparing with oned, the last %s ago", heard.Resynced, heard.Count, span(d.now.Sub(heard.LastResynced)))
 	default:
 		d.add("events", fine, "", "the last came %s ago", span(d.now.Sub(heard.Last)))
 	}
 }
 
-func (d *diagnosis) checkReaders(survey pipeline.Survey) {
+func (d *diagnosis) checkReaders(survey inspect.Overview) {
 	late := 0
 	for _, reader := range survey.Readers {
 		if reader.Oldest == nil || d.now.Sub(*reader.Oldest) < slowAfter {
@@ -138,7 +139,7 @@ func (d *diagnosis) checkReaders(survey pipeline.Survey) {
 	}
 }
 
-func (d *diagnosis) checkTimers(survey pipeline.Survey) {
+func (d *diagnosis) checkTimers(survey inspect.Overview) {
 	if survey.Timers.Overdue > 0 {
 		d.add("timers", problem, "see the workers and readers above; `flowjet service ls` and `flowjet service why ID` tell of single services",
 			"%d of %d are overdue", survey.Timers.Overdue, survey.Timers.Set)
@@ -148,7 +149,7 @@ func (d *diagnosis) checkTimers(survey pipeline.Survey) {
 }
 
 // checkServices names services that failed, and those on their way for too long.
-func (d *diagnosis) checkServices(ctx context.Context, pipe *pipeline.Pipeline) {
+func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 	var failed, stuck []string
 	count := 0
 	err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
@@ -180,7 +181,7 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe *pipeline.Pipeline) 
 	}
 }
 
-func (d *diagnosis) checkLetters(survey pipeline.Survey) {
+func (d *diagnosis) checkLetters(survey inspect.Overview) {
 	if letters := counts(survey.DeadLetters, ""); letters != "" {
 		d.add("dead letters", warning, "`flowjet dlq ls` and `flowjet dlq show NUMBER` say why; then retry or drop them", "%s", letters)
 		return
@@ -188,8 +189,8 @@ func (d *diagnosis) checkLetters(survey pipeline.Survey) {
 	d.add("dead letters", fine, "", "none")
 }
 
-func (d *diagnosis) checkWebhooks(ctx context.Context, pipe *pipeline.Pipeline) {
-	failing, err := pipe.FailingHooks(ctx)
+func (d *diagnosis) checkWebhooks(ctx context.Context, pipe clients) {
+	failing, err := pipe.FailingDeliveries(ctx)
 	if err != nil {
 		return
 	}
@@ -204,7 +205,7 @@ func (d *diagnosis) checkWebhooks(ctx context.Context, pipe *pipeline.Pipeline) 
 	}
 }
 
-func (d *diagnosis) checkStorage(ctx context.Context, pipe *pipeline.Pipeline) {
+func (d *diagnosis) checkStorage(ctx context.Context, pipe clients) {
 	used, most, err := pipe.Storage(ctx)
 	if err != nil || most <= 0 {
 		return // without a limit the disk's is the server's

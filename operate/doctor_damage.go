@@ -3,15 +3,15 @@ package operate
 import (
 	"context"
 
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // checkDamage holds the stream of work against what has been read of it.
-func (d *diagnosis) checkDamage(ctx context.Context, pipe *pipeline.Pipeline) {
+func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 	if err := pipe.CheckZone(ctx); err != nil {
 		d.add("zone", problem, "name the right zone with --zone or in the configuration; a data folder of another zone has to be put back there", "%v", err)
 	}
-	read, last, early, err := pipe.WorkEndsEarly(ctx)
+	read, last, early, err := work.WorkEndsEarly(ctx, pipe.Pipeline)
 	switch {
 	case err != nil:
 		d.add("damage", problem, "", "it is not known whether stream WORK is whole: %v", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // more is what can be told of beside services' transitions, by the name that
@@ -40,7 +41,7 @@ func (t tool) events() *cobra.Command {
 			"--with adds what was heard of OpenNebula (of the last 72 hours, at most 100,000 events), what waits for webhooks, and dead letters,\n"+
 			"in the order of time. With -o json each is an object on a line of its own: a transition as in the stream FLOW, the others under\n"+
 			"opennebula, webhook or dead_letter.", cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if err := filter.check(); err != nil {
 				return err
 			}
@@ -88,7 +89,7 @@ func (f eventFilter) streams() []string {
 
 // learn takes from the service's record what is its own: an event of OpenNebula
 // names a service only where a VM does.
-func (f *eventFilter) learn(ctx context.Context, pipe *pipeline.Pipeline) error {
+func (f *eventFilter) learn(ctx context.Context, pipe clients) error {
 	f.vms, f.networks = map[int]bool{}, map[int]bool{}
 	if f.service < 0 || !slices.Contains(f.with, "opennebula") {
 		return nil
@@ -108,7 +109,7 @@ func (f *eventFilter) learn(ctx context.Context, pipe *pipeline.Pipeline) error 
 	return nil
 }
 
-func (f eventFilter) wants(seen pipeline.Seen, now time.Time) bool {
+func (f eventFilter) wants(seen inspect.Entry, now time.Time) bool {
 	if f.since != 0 && now.Sub(seen.Time) > f.since {
 		return false
 	}
@@ -130,7 +131,7 @@ func (f eventFilter) concerns(event pipeline.Event) bool {
 	return false
 }
 
-func (c *console) events(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter) error {
+func (c *console) events(ctx context.Context, pipe clients, filter eventFilter) error {
 	ends, err := pipe.Ends(ctx, filter.streams())
 	if err != nil {
 		return err
@@ -160,15 +161,15 @@ func (c *console) events(ctx context.Context, pipe *pipeline.Pipeline, filter ev
 const mostSeen = 100_000
 
 // past is what has happened: at most filter.last of it, oldest first.
-func (c *console) past(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter, ends map[string]uint64) ([]pipeline.Seen, error) {
-	var found []pipeline.Seen
+func (c *console) past(ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) ([]inspect.Entry, error) {
+	var found []inspect.Entry
 	for _, stream := range filter.streams() {
 		var after uint64
 		if stream == pipeline.StreamONE {
 			after = ends[stream] - min(ends[stream], mostSeen)
 		}
-		var here []pipeline.Seen
-		err := pipe.EachSeen(ctx, stream, after, func(seen pipeline.Seen) {
+		var here []inspect.Entry
+		err := pipe.Tail(ctx, stream, after, func(seen inspect.Entry) {
 			if !filter.wants(seen, c.now()) {
 				return
 			}
@@ -182,7 +183,7 @@ func (c *console) past(ctx context.Context, pipe *pipeline.Pipeline, filter even
 		}
 		found = append(found, here...)
 	}
-	slices.SortStableFunc(found, func(a, b pipeline.Seen) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(found, func(a, b inspect.Entry) int { return a.Time.Compare(b.Time) })
 	if filter.last > 0 {
 		found = found[max(0, len(found)-filter.last):]
 	}
@@ -190,14 +191,14 @@ func (c *console) past(ctx context.Context, pipe *pipeline.Pipeline, filter even
 }
 
 // follow tells of what comes, from all streams as it comes.
-func (c *console) follow(ctx context.Context, pipe *pipeline.Pipeline, filter eventFilter, ends map[string]uint64) error {
+func (c *console) follow(ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	news := make(chan pipeline.Seen)
+	news := make(chan inspect.Entry)
 	streams := filter.streams()
 	for _, stream := range streams {
 		go func() {
-			cancel(pipe.FollowSeen(ctx, stream, ends[stream], func(seen pipeline.Seen) {
+			cancel(pipe.Follow(ctx, stream, ends[stream], func(seen inspect.Entry) {
 				select {
 				case news <- seen:
 				case <-ctx.Done():
@@ -221,7 +222,7 @@ func (c *console) follow(ctx context.Context, pipe *pipeline.Pipeline, filter ev
 }
 
 // seen writes what was seen, on one line.
-func (c *console) seen(seen pipeline.Seen) error {
+func (c *console) seen(seen inspect.Entry) error {
 	switch {
 	case seen.Transition != nil:
 		return c.transition(*seen.Transition)
@@ -230,11 +231,11 @@ func (c *console) seen(seen pipeline.Seen) error {
 	case seen.Delivery != nil:
 		return c.other(seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiverOf(*seen.Delivery)))
 	}
-	return c.other(seen, "dead_letter", viewOf(*seen.Letter), fmt.Sprintf("number %d, given up by %s: %s", seen.Letter.Sequence, seen.Letter.Where, seen.Letter.Reason))
+	return c.other(seen, "dead_letter", viewOf(*seen.DeadLetter), fmt.Sprintf("number %d, given up by %s: %s", seen.DeadLetter.Sequence, seen.DeadLetter.Where, seen.DeadLetter.Reason))
 }
 
 // other writes what is no transition.
-func (c *console) other(seen pipeline.Seen, kind string, value any, text string) error {
+func (c *console) other(seen inspect.Entry, kind string, value any, text string) error {
 	if c.json {
 		return c.line(map[string]any{"kind": kind, "time": seen.Time.UTC(), "service": seen.Service(), kind: value})
 	}

@@ -17,21 +17,21 @@ const maxLetters = 10_000
 // letterView is a dead letter in JSON. Data is text: what is kept of a letter is
 // almost always JSON itself.
 type letterView struct {
-	pipeline.Letter
+	pipeline.DeadLetter
 	Service int    `json:"service"`
 	Data    string `json:"data,omitempty"`
 	// Retry reports whether it can be sent again.
 	Retry bool `json:"retry"`
 }
 
-func viewOf(letter pipeline.Letter) letterView {
-	return letterView{Letter: letter, Service: letter.Service(), Retry: letter.Origin != ""}
+func viewOf(letter pipeline.DeadLetter) letterView {
+	return letterView{DeadLetter: letter, Service: letter.Service(), Retry: letter.Origin != ""}
 }
 
 func (t tool) letterList() *cobra.Command {
 	var service serviceFlag
 	cmd := t.command("ls", "List the dead letters", "What could not be understood or done, with the reason. Kept are 30 days.", cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			letters, err := pipe.DeadLetters(ctx, maxLetters)
 			if err != nil {
 				return err
@@ -75,7 +75,7 @@ func (c *console) letters(views []letterView) error {
 
 func (t tool) letterShow() *cobra.Command {
 	cmd := t.command("show NUMBER", "Show a dead letter: its reason and the message", "", cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			letter, err := findLetter(ctx, pipe, args[0])
 			if err != nil {
 				return err
@@ -102,14 +102,14 @@ func (t tool) letterShow() *cobra.Command {
 	return cmd
 }
 
-func findLetter(ctx context.Context, pipe *pipeline.Pipeline, text string) (pipeline.Letter, error) {
+func findLetter(ctx context.Context, pipe clients, text string) (pipeline.DeadLetter, error) {
 	number, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || number == 0 {
-		return pipeline.Letter{}, ExitUsage.Because(fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text))
+		return pipeline.DeadLetter{}, ExitUsage.Because(fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text))
 	}
 	letter, err := pipe.DeadLetterAt(ctx, number)
 	if errors.Is(err, pipeline.ErrNotFound) {
-		return pipeline.Letter{}, ExitNotFound.Because(fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number))
+		return pipeline.DeadLetter{}, ExitNotFound.Because(fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number))
 	}
 	return letter, err
 }
@@ -124,43 +124,43 @@ type outcome struct {
 func (t tool) letterRetry() *cobra.Command {
 	return t.letterChange("retry", "Send dead letters again where they came from, and drop them",
 		"What a message asks for is harmless to repeat: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
-		func(ctx context.Context, pipe *pipeline.Pipeline, letter pipeline.Letter) error {
-			return pipe.RetryLetter(ctx, letter)
+		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
+			return pipe.Retry(ctx, letter)
 		})
 }
 
 func (t tool) letterDrop() *cobra.Command {
 	return t.letterChange("drop", "Delete dead letters", "Nothing remembers them.", "dropped",
-		func(ctx context.Context, pipe *pipeline.Pipeline, letter pipeline.Letter) error {
-			return pipe.DropLetter(ctx, letter.Sequence)
+		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
+			return pipe.Drop(ctx, letter.Sequence)
 		})
 }
 
 // letterChange makes a command that changes single letters, or all.
-func (t tool) letterChange(verb, short, long, done string, change func(context.Context, *pipeline.Pipeline, pipeline.Letter) error) *cobra.Command {
+func (t tool) letterChange(verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
 	var all bool
 	cmd := t.command(verb+" NUMBER...", short, long, func(_ *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
 			return ExitUsage.Because(fmt.Errorf("name the numbers of dead letters, as `flowjet dlq ls` lists them, or --all"))
 		}
 		return nil
-	}, func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+	}, func(ctx context.Context, c *console, pipe clients, args []string) error {
 		letters, err := chosen(ctx, pipe, args, all)
 		if err != nil {
 			return err
 		}
-		return c.changed(letters, done, func(letter pipeline.Letter) error { return change(ctx, pipe, letter) })
+		return c.changed(letters, done, func(letter pipeline.DeadLetter) error { return change(ctx, pipe, letter) })
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	cmd.ValidArgsFunction = t.letterNumbers
 	return cmd
 }
 
-func chosen(ctx context.Context, pipe *pipeline.Pipeline, args []string, all bool) ([]pipeline.Letter, error) {
+func chosen(ctx context.Context, pipe clients, args []string, all bool) ([]pipeline.DeadLetter, error) {
 	if all {
 		return pipe.DeadLetters(ctx, maxLetters)
 	}
-	var letters []pipeline.Letter
+	var letters []pipeline.DeadLetter
 	for _, text := range args {
 		letter, err := findLetter(ctx, pipe, text)
 		if err != nil {
@@ -172,7 +172,7 @@ func chosen(ctx context.Context, pipe *pipeline.Pipeline, args []string, all boo
 }
 
 // changed changes letters and tells of each; it fails if one could not be.
-func (c *console) changed(letters []pipeline.Letter, done string, change func(pipeline.Letter) error) error {
+func (c *console) changed(letters []pipeline.DeadLetter, done string, change func(pipeline.DeadLetter) error) error {
 	outcomes := []outcome{}
 	failed := 0
 	for _, letter := range letters {

@@ -31,7 +31,7 @@ type serviceRow struct {
 func (t tool) serviceList() *cobra.Command {
 	var state, owner string
 	cmd := t.command("ls", "List the services", "Services that have ended are left out.", cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
+		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if err := checkStatePrefix(state); err != nil {
 				return err
 			}

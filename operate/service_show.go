@@ -19,7 +19,7 @@ import (
 func (t tool) serviceShow() *cobra.Command {
 	cmd := t.command("show ID", "Show a service: its roles, VMs, networks, timers and log",
 		"With -o json it is the service's record, as docs/inspect.md describes it.", cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
 				return err

@@ -19,7 +19,7 @@ func (t tool) serviceWatch() *cobra.Command {
 	cmd := t.command("watch ID", "Follow what happens to a service",
 		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n"+
 			"With --until it fails when the service comes to a failed state that is not among them, or when --timeout is over.", cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
 				return err
@@ -45,7 +45,7 @@ func (t tool) serviceWatch() *cobra.Command {
 
 type watcher struct {
 	*console
-	pipe    *pipeline.Pipeline
+	pipe    clients
 	service int
 	until   []string
 }

@@ -9,13 +9,14 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 func (t tool) serviceWhy() *cobra.Command {
 	cmd := t.command("why ID", "Say why a service is in its state",
 		"It says since when, what failed (which role, which VM, oned's words), what led there, what the service waits for, and what to do.\n"+
 			"The API answers the same at /flowjet/v1/services/ID/why.", cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, args []string) error {
+		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
 				return err
@@ -34,7 +35,7 @@ func (t tool) serviceWhy() *cobra.Command {
 	return cmd
 }
 
-func (c *console) why(why pipeline.Why) {
+func (c *console) why(why inspect.Why) {
 	c.title("Service %d  %s", why.Service, why.Name)
 	since := ""
 	if why.Since != nil {

@@ -11,13 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 func (t tool) status() *cobra.Command {
 	return t.command("status", "Show how everything stands",
 		"Who is alive and does what, how far everybody is, what waits and what was given up. `flowjet doctor` says what to do about it.", cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe *pipeline.Pipeline, _ []string) error {
-			survey, err := pipe.TakeSurvey(ctx, nil)
+		func(ctx context.Context, c *console, pipe clients, _ []string) error {
+			survey, err := pipe.Overview(ctx, nil)
 			if err != nil {
 				return err
 			}
@@ -29,7 +30,7 @@ func (t tool) status() *cobra.Command {
 		})
 }
 
-func (c *console) survey(survey pipeline.Survey) {
+func (c *console) survey(survey inspect.Overview) {
 	c.title("Flowjet on %s", survey.Server)
 	c.say("services      %s", counts(survey.Services, "none"))
 	c.say("timers        %d set, %d overdue", survey.Timers.Set, survey.Timers.Overdue)
@@ -56,7 +57,7 @@ func counts[N int | uint64](many map[string]N, none string) string {
 	return strings.Join(parts, ", ")
 }
 
-func (c *console) workers(survey pipeline.Survey) {
+func (c *console) workers(survey inspect.Overview) {
 	var rows [][]string
 	for _, worker := range survey.Workers {
 		var does []string
@@ -66,7 +67,7 @@ func (c *console) workers(survey pipeline.Survey) {
 		if worker.Autoscaler {
 			does = append(does, "scales")
 		}
-		if worker.Blind {
+		if worker.OnedUnreachable {
 			does = append(does, "cannot reach oned")
 		}
 		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), orDash(strings.Join(does, ", "))})
@@ -78,7 +79,7 @@ func (c *console) workers(survey pipeline.Survey) {
 	c.table([]string{"WORKER", "PARTITIONS", "AND"}, rows)
 }
 
-func (c *console) feeds(survey pipeline.Survey) {
+func (c *console) feeds(survey inspect.Overview) {
 	c.say("")
 	var rows [][]string
 	for _, feed := range survey.Feeds {
@@ -96,10 +97,10 @@ func (c *console) feeds(survey pipeline.Survey) {
 }
 
 // readers are added up for the partitions: sixteen lines say no more than one.
-func (c *console) readers(survey pipeline.Survey) {
+func (c *console) readers(survey inspect.Overview) {
 	c.say("")
 	var rows [][]string
-	var work pipeline.ReaderStanding
+	var work inspect.ReaderStatus
 	for _, reader := range survey.Readers {
 		if !strings.HasPrefix(reader.Reader, pipeline.PartitionKeyPrefix) {
 			rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), agoOf(c, reader.Oldest)})
@@ -114,7 +115,7 @@ func (c *console) readers(survey pipeline.Survey) {
 	c.table([]string{"READER", "BEHIND", "OLDEST WAITS"}, rows)
 }
 
-func (c *console) streams(survey pipeline.Survey) {
+func (c *console) streams(survey inspect.Overview) {
 	c.say("")
 	var rows [][]string
 	for _, stream := range survey.Streams {

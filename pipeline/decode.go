@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/flowjet/flowjet/flow"
 )
@@ -14,6 +15,40 @@ func unmarshalEvent(data []byte) (Event, error) { return unmarshal(data, (*parse
 // unmarshalWork is json.Unmarshal of work. An event, and trouble, as they are written
 // here are read in one pass.
 func unmarshalWork(data []byte) (Work, error) { return unmarshal(data, (*parser).work) }
+
+// DecodeEvent reads an event of a schema version that is known here.
+func DecodeEvent(data []byte) (Event, error) {
+	event, err := unmarshalEvent(data)
+	if err != nil {
+		return Event{}, err
+	}
+	if event.Version < 1 || event.Version > Version {
+		return Event{}, fmt.Errorf("schema version %d is not known here", event.Version)
+	}
+	return event, nil
+}
+
+// DecodeWork reads work of a schema version up to the one given. Of work that a newer Flowjet
+// wrote only the service is known.
+func DecodeWork(data []byte, schema int) (Work, error) {
+	work, err := unmarshalWork(data)
+	if err == nil && work.Version >= 1 && work.Version <= schema {
+		return work, nil // read once
+	}
+	var head struct {
+		Version int `json:"v"`
+		Service int `json:"service"`
+	}
+	switch malformed := json.Unmarshal(data, &head); {
+	case malformed != nil:
+		return Work{}, malformed
+	case head.Version < 1:
+		return Work{}, fmt.Errorf("schema version %d is not known here", head.Version)
+	case head.Version > schema:
+		return Work{Version: head.Version, Service: head.Service, Newer: true}, nil
+	}
+	return Work{}, err
+}
 
 func unmarshal[T any](data []byte, inOnePass func(*parser) T) (T, error) {
 	p := parser{rest: data}

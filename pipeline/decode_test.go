@@ -43,7 +43,7 @@ func TestWhatIsWrittenHereIsReadInOnePass(t *testing.T) {
 		checkOnePass(t, EncodeEvent(event), (*parser).event)
 	}
 	for _, work := range worksAsWritten() {
-		checkOnePass(t, encodeWork(work), (*parser).work)
+		checkOnePass(t, EncodeWork(work), (*parser).work)
 	}
 }
 
@@ -73,7 +73,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(EncodeEvent(event))
 	}
 	for _, work := range worksAsWritten() {
-		f.Add(encodeWork(work))
+		f.Add(EncodeWork(work))
 	}
 	for _, odd := range []string{
 		`{"v":1,"zone":01,"object":"vm","id":7,"heard":"2030-01-02T03:04:05Z"}`, `{"v":1,"zone":-0,"object":"vm","id":7,"heard":"2030-01-02T03:04:05Z"}`,

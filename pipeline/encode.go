@@ -37,8 +37,8 @@ func AppendEvent(text []byte, event Event) []byte {
 	return w.out
 }
 
-// encodeWork is Encode of work. Most of it is events.
-func encodeWork(work Work) []byte {
+// EncodeWork is Encode of work. Most of it is events.
+func EncodeWork(work Work) []byte {
 	if work.Event == nil || work.Trouble != nil || work.Command != nil || work.Timer != nil || work.Measures != nil || work.Reason != "" {
 		return Encode(work)
 	}

@@ -48,7 +48,7 @@ func TestEventsAreEncodedAsTheGeneralEncoderDoes(t *testing.T) {
 			t.Errorf("%s\nwant\n%s", got, want)
 		}
 		work := Work{Version: 1, Service: 7, Event: &event}
-		if got, want := string(encodeWork(work)), string(Encode(work)); got != want {
+		if got, want := string(EncodeWork(work)), string(Encode(work)); got != want {
 			t.Errorf("%s\nwant\n%s", got, want)
 		}
 	}
@@ -63,7 +63,7 @@ func TestEventsAreEncodedAsTheGeneralEncoderDoes(t *testing.T) {
 		default:
 			filled(field, &number)
 		}
-		if got, want := string(encodeWork(work)), string(Encode(work)); got != want {
+		if got, want := string(EncodeWork(work)), string(Encode(work)); got != want {
 			t.Errorf("%s\nwant\n%s", got, want)
 		}
 	}

@@ -208,3 +208,85 @@ func Encode(message any) []byte {
 	}
 	return text
 }
+
+// Input is one message of a partition's work, as a worker reads it.
+type Input struct {
+	// Sequence is the message's in StreamWork: inputs come in growing order.
+	Sequence uint64
+	Work     Work
+	// ReplyTo is the inbox that a command's reply goes to; empty without one.
+	ReplyTo   string
+	Published time.Time
+	// Trace is the trace that the input belongs to, for WithTrace.
+	Trace string
+}
+
+// Wake is work with its message id, and the trace that it belongs to.
+type Wake struct {
+	Work      Work
+	MessageID string
+	Trace     string
+}
+
+// Lease is the message on a feed's lease subject.
+type Lease struct {
+	Version int       `json:"v"`
+	Feed    string    `json:"feed"`
+	Holder  string    `json:"holder"`
+	Token   string    `json:"token"`
+	Time    time.Time `json:"time"`
+	// Released means that the holder has given the feed up.
+	Released bool `json:"released,omitempty"`
+}
+
+// FeedBeat is what the bridge that publishes a feed announces a few times a second
+// on the feed's BridgeSubject.
+type FeedBeat struct {
+	Version int    `json:"v"`
+	Feed    string `json:"feed"`
+	Holder  string `json:"holder"`
+	Token   string `json:"token"`
+	// Lease is the lease's sequence in StreamONE.
+	Lease uint64 `json:"lease"`
+	// Leaving means that the feed is being given up.
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// Process is what a process of Flowjet announces of itself.
+type Process struct {
+	Version int    `json:"v"`
+	ID      string `json:"process"`
+	// Calling reports whether it makes calls to oned.
+	Calling bool `json:"calling,omitempty"`
+	// Servers are the XML-RPC addresses of the zone's servers that it knows.
+	Servers []string `json:"servers,omitempty"`
+	OnedReads
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// OnedReads counts reads of one object at oned in the last minute, and those of them
+// that took more than 150 ms instead of some 2.
+type OnedReads struct {
+	Reads int `json:"reads"`
+	Slow  int `json:"slow"`
+}
+
+// WorkerBeat is what a worker announces of itself on its WorkerSubject, a few times a
+// second.
+type WorkerBeat struct {
+	Version int    `json:"v"`
+	Worker  string `json:"worker"`
+	// Process tells two processes of one worker id apart.
+	Process string `json:"process"`
+	// State is one of the states below.
+	State string `json:"state"`
+	// OnedUnreachable means that the worker lives and cannot reach oned.
+	OnedUnreachable bool `json:"blind,omitempty"`
+}
+
+// The states of a WorkerBeat.
+const (
+	WorkerJoining = "joining"
+	WorkerAlive   = "alive"
+	WorkerLeaving = "leaving"
+)

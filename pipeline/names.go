@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 // The streams. Every name that Flowjet uses on NATS is in this file.
@@ -41,14 +43,17 @@ const (
 	BucketCommands = "FLOW_COMMANDS"
 )
 
+// StreamOf is the stream under a bucket.
+func StreamOf(bucket string) string { return js.BucketPrefix + bucket }
+
 // Headers of our own.
 const (
 	// HeaderReplyTo is the inbox that a command's reply is sent to. (A core
 	// NATS reply subject would be answered by the stream's own ack.)
 	HeaderReplyTo = "Flowjet-Reply-To"
-	// headerEarlierHash was, in an earlier version, another hash than that in the
+	// HeaderEarlierHash was, in an earlier version, another hash than that in the
 	// message id.
-	headerEarlierHash = "Flowjet-Hash"
+	HeaderEarlierHash = "Flowjet-Hash"
 	// HeaderFeed is the feed that an event was heard on.
 	HeaderFeed = "Flowjet-Feed"
 	// HeaderResync marks an event that was found by comparing, not heard.
@@ -86,6 +91,18 @@ const (
 // WebhooksCursor is the cursor of whoever finds the receivers of transitions.
 const WebhooksCursor = "webhooks"
 
+// PartitionKey is the key of a partition's reader, and the name of its cursor.
+func PartitionKey(partition int) string { return PartitionKeyPrefix + strconv.Itoa(partition) }
+
+// Keys are all keys that the live workers share out among them.
+func Keys() []string {
+	keys := make([]string, 0, Partitions+2)
+	for partition := range Partitions {
+		keys = append(keys, PartitionKey(partition))
+	}
+	return append(keys, RouterKey, AutoscalerKey)
+}
+
 // Subject filters, one for each stream and kind.
 const (
 	SubjectsONE = "one.>"
@@ -97,6 +114,7 @@ const (
 	SubjectsFlow   = "flow.event.>"
 	SubjectsHook   = "flow.hook.>"
 	SubjectsDead   = "flow.dlq.>"
+	SubjectsLeases = "one.lease.*"
 	SubjectsWorker = "flow.worker.*"
 	SubjectsBridge = "flow.bridge.*"
 	// SubjectsProcess are the processes' announcements, which are not stored.
@@ -104,17 +122,17 @@ const (
 )
 
 // ProcessSubject is where a process announces itself.
-func ProcessSubject(process string) string { return "flow.process." + token(process) }
+func ProcessSubject(process string) string { return "flow.process." + Token(process) }
 
 // VMSubject is where a VM's state change is published: one.0.vm.21.ACTIVE.RUNNING.
 func VMSubject(zone, id int, state, lcmState string) string {
-	return "one." + strconv.Itoa(zone) + ".vm." + strconv.Itoa(id) + "." + token(state) + "." + token(lcmState)
+	return "one." + strconv.Itoa(zone) + ".vm." + strconv.Itoa(id) + "." + Token(state) + "." + Token(lcmState)
 }
 
 // ObjectSubject is where a network's, host's or image's state change is
 // published; object is net, host or image.
 func ObjectSubject(zone int, object string, id int, state string) string {
-	return "one." + strconv.Itoa(zone) + "." + token(object) + "." + strconv.Itoa(id) + "." + token(state)
+	return "one." + strconv.Itoa(zone) + "." + Token(object) + "." + strconv.Itoa(id) + "." + Token(state)
 }
 
 // CallSubject is where an API call is published; call is "one.vm.update".
@@ -124,15 +142,15 @@ func CallSubject(zone int, call string, ok bool) string {
 		outcome = "ok"
 	}
 	object, action, _ := strings.Cut(strings.TrimPrefix(call, "one."), ".")
-	return fmt.Sprintf("one.%d.api.%s.%s.%s", zone, token(object), token(action), outcome)
+	return fmt.Sprintf("one.%d.api.%s.%s.%s", zone, Token(object), Token(action), outcome)
 }
 
 // LeaseSubject is where the bridge that publishes a feed holds its lease.
-func LeaseSubject(feed string) string { return "one.lease." + token(feed) }
+func LeaseSubject(feed string) string { return "one.lease." + Token(feed) }
 
 // BridgeSubject is where the bridge that publishes a feed announces that it is
 // alive. It is core NATS: no stream stores it.
-func BridgeSubject(feed string) string { return "flow.bridge." + token(feed) }
+func BridgeSubject(feed string) string { return "flow.bridge." + Token(feed) }
 
 // WorkSubject is where a service is woken. The stream stores it under
 // StoredWorkSubject.
@@ -156,46 +174,68 @@ func Partition(service int) int {
 
 // TimerSubject is where a service's timer is scheduled.
 func TimerSubject(service int, name string) string {
-	return fmt.Sprintf("flow.timer.%d.%s", service, token(name))
+	return fmt.Sprintf("flow.timer.%d.%s", service, Token(name))
 }
 
 // ServiceEventSubject is where a service's change of state is told.
 func ServiceEventSubject(service int, state string) string {
-	return fmt.Sprintf("flow.event.%d.service.%s", service, token(state))
+	return fmt.Sprintf("flow.event.%d.service.%s", service, Token(state))
 }
 
 // RoleEventSubject is where a role's change of state is told.
 func RoleEventSubject(service int, role, state string) string {
-	return fmt.Sprintf("flow.event.%d.role.%s.%s", service, token(role), token(state))
+	return fmt.Sprintf("flow.event.%d.role.%s.%s", service, Token(role), Token(state))
 }
 
 // VMEventSubject is where it is told what happened to a service's VM.
 func VMEventSubject(service, vm int, what string) string {
-	return fmt.Sprintf("flow.event.%d.vm.%d.%s", service, vm, token(what))
+	return fmt.Sprintf("flow.event.%d.vm.%d.%s", service, vm, Token(what))
 }
 
 // NetworkEventSubject is where it is told what became of a network that the
 // service made for itself; network is the service's name for it.
 func NetworkEventSubject(service int, network, state string) string {
-	return fmt.Sprintf("flow.event.%d.network.%s.%s", service, token(network), token(state))
+	return fmt.Sprintf("flow.event.%d.network.%s.%s", service, Token(network), Token(state))
 }
 
 // RouterEventSubject is where it is told what became of a role's virtual router.
 func RouterEventSubject(service int, role, what string) string {
-	return fmt.Sprintf("flow.event.%d.router.%s.%s", service, token(role), token(what))
+	return fmt.Sprintf("flow.event.%d.router.%s.%s", service, Token(role), Token(what))
 }
 
 // HookSubject is where it waits what is to be delivered to a receiver about a
 // service.
 func HookSubject(receiver string, service int) string {
-	return fmt.Sprintf("flow.hook.%s.%d", token(receiver), service)
+	return fmt.Sprintf("flow.hook.%s.%d", Token(receiver), service)
 }
 
+// TransitionSubjects are what happened to one service, or with a negative id to all.
+func TransitionSubjects(service int) string {
+	if service < 0 {
+		return SubjectsFlow
+	}
+	return fmt.Sprintf("flow.event.%d.>", service)
+}
+
+// ObjectSubjects are all events of one object of a zone; object is vm or net.
+func ObjectSubjects(zone int, object string, id int) string {
+	return fmt.Sprintf("one.%d.%s.%d.>", zone, object, id)
+}
+
+// KindSubjects are all events of a zone's VMs, or networks.
+func KindSubjects(zone int, object string) string { return fmt.Sprintf("one.%d.%s.>", zone, object) }
+
+// KeySubject is where the stream under a bucket keeps a key.
+func KeySubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+
+// DeadPrefix begins the subjects of dead letters.
+const DeadPrefix = "flow.dlq."
+
 // DeadSubject is where a message goes that where could not handle.
-func DeadSubject(where string) string { return "flow.dlq." + token(where) }
+func DeadSubject(where string) string { return DeadPrefix + Token(where) }
 
 // WorkerSubject is where a worker sends its heartbeats.
-func WorkerSubject(worker string) string { return "flow.worker." + token(worker) }
+func WorkerSubject(worker string) string { return "flow.worker." + Token(worker) }
 
 const (
 	// maxToken bounds a token of a subject in bytes. Flowjet takes no longer names;
@@ -205,10 +245,10 @@ const (
 	keptOfToken = 64
 )
 
-// token makes one subject token of a name: what NATS would read as structure
+// Token makes one subject token of a name: what NATS would read as structure
 // becomes '_', nothing becomes "_", and a name longer than maxToken its beginning and
 // its hash: a line that is longer than NATS takes ends the connection for good.
-func token(name string) string {
+func Token(name string) string {
 	if len(name) > maxToken {
 		hash := sha256.Sum256([]byte(name))
 		name = strings.ToValidUTF8(name[:keptOfToken], "") + "-" + hex.EncodeToString(hash[:8])

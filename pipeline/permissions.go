@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 // Role is who somebody is to NATS. Each has its own user there and may do what
@@ -88,7 +90,7 @@ func bridgeSubjects() Permissions {
 	return Permissions{
 		Publish: slices.Concat(
 			[]string{SubjectsONE, SubjectsBridge, DeadSubject("bridge"), "$KV." + BucketCheckpoint + "." + ComparedKey},
-			readings(StreamONE), readings(bucketPrefix+BucketCheckpoint),
+			readings(StreamONE), readings(StreamOf(BucketCheckpoint)),
 		),
 		Subscribe: []string{SubjectsBridge},
 	}
@@ -107,10 +109,10 @@ func workerSubjects() Permissions {
 			// A timer is cancelled by purging its subject.
 			onStreams("STREAM.PURGE.%s", StreamWork),
 			readings(StreamONE), readings(StreamWork), readings(StreamFlow),
-			readings(bucketPrefix+BucketState), readings(bucketPrefix+BucketCheckpoint),
-			readings(bucketPrefix+BucketOwners), readings(bucketPrefix+BucketCommands),
+			readings(StreamOf(BucketState)), readings(StreamOf(BucketCheckpoint)),
+			readings(StreamOf(BucketOwners)), readings(StreamOf(BucketCommands)),
 			// What is delivered to a webhook is deleted.
-			readings(StreamHook), readings(bucketPrefix+BucketHooks), onStreams("STREAM.MSG.DELETE.%s", StreamHook),
+			readings(StreamHook), readings(StreamOf(BucketHooks)), onStreams("STREAM.MSG.DELETE.%s", StreamHook),
 		),
 		Subscribe: []string{SubjectsWorker},
 	}
@@ -123,7 +125,7 @@ func apiSubjects() Permissions {
 		Publish: slices.Concat(
 			[]string{SubjectsWork, keys(BucketCommands)},
 			readings(StreamFlow), readings(StreamWork), readings(StreamONE), readings(StreamDead),
-			readings(bucketPrefix+BucketState), readings(bucketPrefix+BucketCommands), readings(bucketPrefix+BucketCheckpoint),
+			readings(StreamOf(BucketState)), readings(StreamOf(BucketCommands)), readings(StreamOf(BucketCheckpoint)),
 		),
 		Subscribe: []string{SubjectsFlow, SubjectsWorker, SubjectsBridge},
 	}
@@ -142,7 +144,7 @@ func readerSubjects() Permissions {
 		for _, call := range []string{"STREAM.INFO.%s", "STREAM.MSG.GET.%s", "DIRECT.GET.%s", "DIRECT.GET.%s.>"} {
 			all.Publish = append(all.Publish, onStreams(call, stream)...)
 		}
-		if bucket, isBucket := strings.CutPrefix(stream, bucketPrefix); isBucket {
+		if bucket, isBucket := strings.CutPrefix(stream, js.BucketPrefix); isBucket {
 			all.Subscribe = append(all.Subscribe, keys(bucket))
 		}
 	}
@@ -191,7 +193,7 @@ func keys(bucket string) string { return "$KV." + bucket + ".>" }
 func allStreams() []string {
 	return []string{
 		StreamONE, StreamWork, StreamFlow, StreamHook, StreamDead,
-		bucketPrefix + BucketState, bucketPrefix + BucketCheckpoint, bucketPrefix + BucketOwners, bucketPrefix + BucketCommands,
-		bucketPrefix + BucketHooks,
+		js.BucketPrefix + BucketState, js.BucketPrefix + BucketCheckpoint, js.BucketPrefix + BucketOwners, js.BucketPrefix + BucketCommands,
+		js.BucketPrefix + BucketHooks,
 	}
 }

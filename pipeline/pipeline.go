@@ -3,13 +3,14 @@ package pipeline
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 // Config is how a Pipeline finds NATS.
@@ -24,7 +25,7 @@ type Config struct {
 	// that have more already keep them.
 	Replicas int
 	// Bound has Open take the streams as they are and make none: for a user
-	// who may not. ErrNotProvisioned is returned when one is missing.
+	// who may not. ErrNotProvisioned is returned if one is missing.
 	Bound bool
 	// Role is who this is to NATS; empty where nobody asks.
 	Role Role
@@ -38,47 +39,26 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-func (c Config) logger() *slog.Logger { return cmp.Or(c.Logger, slog.New(slog.DiscardHandler)) }
-
 // Pipeline is a connection to JetStream with Flowjet's streams and buckets in
-// place. It is safe for use by several goroutines.
+// place, over which the clients in this package's folders work. It is safe for use
+// by several goroutines.
 type Pipeline struct {
-	conn  *nats.Conn
-	owned bool
-	js    jetstream.JetStream
-	zone  int
+	core *js.Client
+	zone int
 	// schema is Version, or what a test has set.
 	schema int
-	log    *slog.Logger
-
-	state       jetstream.KeyValue
-	checkpoints jetstream.KeyValue
-	owners      jetstream.KeyValue
-	commands    jetstream.KeyValue
-	hooks       jetstream.KeyValue
-	// streams are the handles of the streams, and of those under the buckets.
-	streams map[string]jetstream.Stream
-
-	watch   *connectionWatch
-	replies *inbox
-	// history, timers and records gather what is stored in StreamFlow, of timers in
-	// StreamWork, and in BucketState.
-	history, timers, records *gathering
-	// life ends with Close.
-	life context.Context
-	end  context.CancelFunc
-	once sync.Once
 }
+
+// ConnectionState is what an operator asks first: is NATS there, since when.
+type ConnectionState = js.ConnectionState
 
 // Open connects and makes the streams and buckets that are missing or differ.
 // It waits for NATS until ctx ends; an error then names what was missing.
 func Open(ctx context.Context, config Config) (*Pipeline, error) {
-	log := config.logger()
-	conn, watch, err := connect(ctx, config, log)
+	p, err := connect(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	p := newPipeline(config, conn, watch, log)
 	if err := p.prepare(ctx, config); err != nil {
 		p.Close()
 		return nil, err
@@ -86,85 +66,68 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 	return p, nil
 }
 
-// newPipeline is a pipeline on a connection, without its streams.
-func newPipeline(config Config, conn *nats.Conn, watch *connectionWatch, log *slog.Logger) *Pipeline {
-	p := &Pipeline{
-		conn: conn, owned: config.Conn == nil, zone: config.Zone, schema: cmp.Or(config.Schema, Version), log: log, watch: watch,
-		streams: map[string]jetstream.Stream{},
+func connect(ctx context.Context, config Config) (*Pipeline, error) {
+	wanted := js.Config{URL: config.URL, Conn: config.Conn, Options: config.Options, Name: config.Name, Logger: config.Logger}
+	if config.Role != "" {
+		wanted.InboxPrefix = config.Role.InboxPrefix()
 	}
-	p.life, p.end = context.WithCancel(context.Background())
-	p.history = &gathering{dispatch: func(parcels []*parcel) { p.dispatchInOrder(StreamFlow, parcels) }}
-	p.timers = &gathering{dispatch: func(parcels []*parcel) { p.dispatchInOrder(StreamWork, parcels) }}
-	p.records = &gathering{dispatch: p.dispatchRecords}
-	return p
+	core, err := js.Connect(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	return &Pipeline{core: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version)}, nil
 }
 
 func (p *Pipeline) prepare(ctx context.Context, config Config) error {
-	var err error
-	if p.js, err = jetstream.New(p.conn, jetstream.WithPublishAsyncTimeout(attempt)); err != nil {
-		return fmt.Errorf("use JetStream on %s: %w", p.server(), err)
-	}
-	if config.Bound {
-		if err := p.bind(ctx); err != nil {
-			return fmt.Errorf("find the streams on %s: %w", p.server(), err)
+	if !config.Bound {
+		if err := p.provision(ctx, max(config.Replicas, 1)); err != nil {
+			return fmt.Errorf("prepare the streams on %s: %w", p.core.Server(), js.Explain(err))
 		}
-	} else if err := p.provision(ctx, max(config.Replicas, 1)); err != nil {
-		return fmt.Errorf("prepare the streams on %s: %w", p.server(), explain(err))
+	} else if _, err := p.find(ctx, awaitMaking, nil); err != nil {
+		return fmt.Errorf("find the streams on %s: %w", p.core.Server(), err)
 	}
-	if err := p.checkZone(ctx, config.Role); err != nil {
-		return err
-	}
-	if p.replies, err = openInbox(p.conn); err != nil {
-		return fmt.Errorf("listen for command replies on %s: %w", p.server(), err)
-	}
-	return nil
+	return p.checkZone(ctx, config.Role)
 }
 
-// explain adds what mends an error that a person has to mend.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%w; enable JetStream on the server and for the account", err)
-	case noRoom(err):
-		return fmt.Errorf("%w; give JetStream more room on the disk", err)
-	case codeOf(err) == codeNoPeers:
-		return fmt.Errorf("%w; fewer servers are up than replicas are asked for", err)
+// Attach connects as Open does, but makes and changes nothing: it is for those
+// who only look. Missing names the streams and buckets that are not there, without
+// which calls that need them fail; on a server where Flowjet has run none is.
+func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, err error) {
+	// Whoever looks wants to know at once that there is no server, or none that lets him in.
+	config.Options = append(slices.Clone(config.Options), nats.RetryOnFailedConnect(false))
+	if p, err = connect(ctx, config); err != nil {
+		return nil, nil, err
 	}
-	return err
+	missing = []string{}
+	if missing, err = p.find(ctx, js.Retry, missing); err != nil {
+		p.Close()
+		return nil, nil, fmt.Errorf("look at the streams on %s: %w", p.core.Server(), js.Explain(err))
+	}
+	return p, missing, nil
 }
 
 // Close ends the connection and everything that was opened on it. A Conn that
 // Open was given stays open.
-func (p *Pipeline) Close() {
-	p.once.Do(func() {
-		p.end()
-		if p.js != nil {
-			p.js.CleanupPublisher()
-		}
-		p.replies.close()
-		p.watch.stop()
-		if p.owned {
-			p.conn.Close()
-		}
-		p.history.close()
-		p.timers.close()
-		p.records.close()
-	})
-}
+func (p *Pipeline) Close() { p.core.Close() }
 
 // Lost is closed when NATS has closed the connection for good: nothing can be read or
 // published any more, and whoever needs the pipeline has to open another one.
-func (p *Pipeline) Lost() <-chan struct{} { return p.watch.lost }
+func (p *Pipeline) Lost() <-chan struct{} { return p.core.Lost() }
+
+// State is that of the connection to NATS.
+func (p *Pipeline) State() ConnectionState { return p.core.State() }
 
 // Conn is the connection, for core NATS.
-func (p *Pipeline) Conn() *nats.Conn { return p.conn }
+func (p *Pipeline) Conn() *nats.Conn { return p.core.Conn() }
 
-// JetStream is the context of all streams.
-func (p *Pipeline) JetStream() jetstream.JetStream { return p.js }
+// JetStream is nats.go's view of all streams.
+func (p *Pipeline) JetStream() jetstream.JetStream { return p.core.JetStream() }
 
-// replicated reports whether a stream is kept by more than one server.
-func (p *Pipeline) replicated(stream string) bool {
-	return p.streams[stream].CachedInfo().Config.Replicas > 1
-}
+// Core is what the clients in this package's folders store and read with.
+func (p *Pipeline) Core() *js.Client { return p.core }
 
-func (p *Pipeline) server() string { return p.conn.ConnectedUrlRedacted() }
+// Zone is the OpenNebula zone's id.
+func (p *Pipeline) Zone() int { return p.zone }
+
+// Schema is the schema version that is written, and the newest that is read.
+func (p *Pipeline) Schema() int { return p.schema }

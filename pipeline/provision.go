@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 const (
@@ -47,17 +49,19 @@ const (
 	// receiver: one that is away for long must not take the others' room.
 	hooksOfService = 1000
 
-	// bucketPrefix makes the name of a bucket's stream.
-	bucketPrefix = "KV_"
-
-	// beyondCursors is how far a record may be ahead of its partition's cursor.
-	beyondCursors = 1_000_000
-
-	// markerTTL is how long a deleted key leaves a trace.
-	markerTTL = day
+	// MarkerTTL is how long a deleted key leaves a trace.
+	MarkerTTL = day
 )
 
-// streams is what every stream is to look like.
+// BeyondCursors is how far a record may be ahead of its partition's cursor: how far
+// behind the cursors a stream goes on that is numbered anew.
+const BeyondCursors = 1_000_000
+
+// Streams is what every stream, and the stream under every bucket, is to look like.
+func Streams(replicas int) []jetstream.StreamConfig {
+	return append(streams(replicas), buckets(replicas)...)
+}
+
 func streams(replicas int) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
@@ -109,21 +113,21 @@ func streams(replicas int) []jetstream.StreamConfig {
 // has just written one. Without them the leader answers (found on three servers).
 func buckets(replicas int) []jetstream.StreamConfig {
 	layout := []jetstream.StreamConfig{
-		{Name: BucketState, Description: "services' records", SubjectDeleteMarkerTTL: markerTTL},
+		{Name: BucketState, Description: "services' records", SubjectDeleteMarkerTTL: MarkerTTL},
 		{Name: BucketCheckpoint, Description: "readers' cursors"},
-		{Name: BucketOwners, Description: "which service a VM belongs to", SubjectDeleteMarkerTTL: markerTTL},
+		{Name: BucketOwners, Description: "which service a VM belongs to", SubjectDeleteMarkerTTL: MarkerTTL},
 		{Name: BucketHooks, Description: "webhook deliveries that have failed", MaxAge: keepHooks},
 		{Name: BucketCommands, Description: "commands and their outcome", MaxAge: keepCommands},
 	}
 	for i := range layout {
 		bucket := &layout[i]
 		bucket.Subjects = []string{"$KV." + bucket.Name + ".>"}
-		bucket.Name = bucketPrefix + bucket.Name
+		bucket.Name = js.BucketPrefix + bucket.Name
 		bucket.MaxMsgsPerSubject, bucket.MaxBytes, bucket.Discard = 1, -1, jetstream.DiscardNew
 		bucket.AllowRollup, bucket.DenyDelete = true, true
 		bucket.AllowMsgTTL = bucket.SubjectDeleteMarkerTTL > 0
 		bucket.Duplicates, bucket.Replicas = bucketWindow, replicas
-		bucket.AllowAtomicPublish = bucket.Name == bucketPrefix+BucketOwners || bucket.Name == stateStream
+		bucket.AllowAtomicPublish = bucket.Name == StreamOf(BucketOwners) || bucket.Name == StreamOf(BucketState)
 	}
 	return layout
 }
@@ -135,7 +139,7 @@ func (p *Pipeline) provision(ctx context.Context, replicas int) error {
 	if err := p.ensureStreams(ctx, buckets(replicas)); err != nil {
 		return err
 	}
-	if err := p.bindBuckets(ctx); err != nil {
+	if err := p.bindBuckets(ctx, awaitMaking); err != nil {
 		return err
 	}
 	wanted := streams(replicas)
@@ -144,32 +148,36 @@ func (p *Pipeline) provision(ctx context.Context, replicas int) error {
 	return p.ensureStreams(ctx, wanted)
 }
 
-// bind takes the streams and buckets as they are. One that is missing may be
-// on its way.
-func (p *Pipeline) bind(ctx context.Context) error {
+// retry is js.Retry or awaitMaking.
+type retry func(ctx context.Context, try func(context.Context) error) error
+
+// find takes the streams and buckets that are there. Those that are not it appends to
+// missing; where that is nil, it returns ErrNotProvisioned.
+func (p *Pipeline) find(ctx context.Context, retry retry, missing []string) ([]string, error) {
 	for _, name := range allStreams() {
-		err := settleFirst(ctx, func(ctx context.Context) error {
-			stream, err := p.js.Stream(ctx, name)
-			p.streams[name] = stream
-			return err
-		})
-		if errors.Is(err, errUnsettled) {
+		err := retry(ctx, func(ctx context.Context) error { return p.core.Bind(ctx, name) })
+		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, js.ErrUnsettled) {
+			if missing != nil {
+				missing = append(missing, name)
+				continue
+			}
 			err = ErrNotProvisioned
 		}
 		if err != nil {
-			return fmt.Errorf("stream %s: %w", name, err)
+			return nil, fmt.Errorf("stream %s: %w", name, err)
 		}
 	}
-	return p.bindBuckets(ctx)
+	return missing, p.bindBuckets(ctx, retry)
 }
 
-func (p *Pipeline) bindBuckets(ctx context.Context) error {
-	for bucket, place := range p.bucketPlaces() {
-		err := settleFirst(ctx, func(ctx context.Context) (err error) {
-			*place, err = p.js.KeyValue(ctx, bucket)
-			return err
-		})
-		if err != nil {
+// bindBuckets binds the buckets whose streams are there.
+func (p *Pipeline) bindBuckets(ctx context.Context, retry retry) error {
+	for _, stream := range allStreams() {
+		bucket, isBucket := strings.CutPrefix(stream, js.BucketPrefix)
+		if !isBucket || !p.core.Has(stream) {
+			continue
+		}
+		if err := retry(ctx, func(ctx context.Context) error { return p.core.BindBucket(ctx, bucket) }); err != nil {
 			return fmt.Errorf("bucket %s: %w", bucket, err)
 		}
 	}
@@ -178,7 +186,7 @@ func (p *Pipeline) bindBuckets(ctx context.Context) error {
 
 func (p *Pipeline) ensureStreams(ctx context.Context, all []jetstream.StreamConfig) error {
 	for _, wanted := range all {
-		err := settleFirst(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
+		err := awaitMaking(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", wanted.Name, err)
 		}
@@ -186,103 +194,68 @@ func (p *Pipeline) ensureStreams(ctx context.Context, all []jetstream.StreamConf
 	return nil
 }
 
-// settleFirst is persist for what several processes make at once: on a
+// awaitMaking is js.Retry for what several processes make at once: on a
 // cluster a stream that another process is just making is in use and not
 // found at the same time.
-func settleFirst(ctx context.Context, try func(context.Context) error) error {
-	return persist(ctx, func(ctx context.Context) error {
+func awaitMaking(ctx context.Context, try func(context.Context) error) error {
+	return js.Retry(ctx, func(ctx context.Context) error {
 		err := try(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
-			return errUnsettled
+			return js.ErrUnsettled
 		}
 		return err
 	})
 }
 
 func (p *Pipeline) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
-	stream, err := p.js.Stream(ctx, wanted.Name)
+	err := p.core.Bind(ctx, wanted.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = p.createStream(ctx, wanted)
+		if err = p.createStream(ctx, wanted); err == nil {
+			err = p.core.Bind(ctx, wanted.Name)
+		}
 	}
 	if err != nil {
 		return err
 	}
-	p.streams[wanted.Name] = stream
-	return p.extendStream(ctx, stream.CachedInfo().Config, wanted)
+	return p.extendStream(ctx, wanted)
 }
 
 // createStream makes a stream. Making one that is there with the same
 // configuration succeeds; another process may be making it now.
-func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConfig) (jetstream.Stream, error) {
-	read, err := p.furthestCursor(ctx, wanted.Name)
+func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+	read, err := p.FurthestCursor(ctx, wanted.Name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if read > 0 {
-		p.log.Warn("a stream was lost and is made anew", "stream", wanted.Name, "read_up_to", read)
-		wanted.FirstSeq = read + beyondCursors
+		p.core.Log().Warn("a stream was lost and is made anew", "stream", wanted.Name, "read_up_to", read)
+		wanted.FirstSeq = read + BeyondCursors
 	}
 	for {
-		stream, err := p.js.CreateStream(ctx, wanted)
+		_, err := p.JetStream().CreateStream(ctx, wanted)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
-			return p.js.Stream(ctx, wanted.Name)
-		case !noRoom(err) || wanted.MaxBytes/4 < leastBytes:
-			return stream, err
+			return nil
+		case !js.NoRoom(err) || wanted.MaxBytes/4 < leastBytes:
+			return err
 		}
 		wanted.MaxBytes /= 4 // and not half: the streams that follow need room too
-		p.log.Warn("little room for a stream: it keeps less", "stream", wanted.Name, "bytes", wanted.MaxBytes)
+		p.core.Log().Warn("little room for a stream: it keeps less", "stream", wanted.Name, "bytes", wanted.MaxBytes)
 	}
 }
 
-func (p *Pipeline) extendStream(ctx context.Context, has, wanted jetstream.StreamConfig) error {
+// extendStream gives a bound stream what it lacks of what is wanted.
+func (p *Pipeline) extendStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+	has := p.core.Config(wanted.Name)
 	merged := extend(has, wanted)
 	if reflect.DeepEqual(merged, has) {
 		return nil
 	}
-	stream, err := p.js.UpdateStream(ctx, merged)
-	if err != nil {
+	if _, err := p.JetStream().UpdateStream(ctx, merged); err != nil {
 		return err
 	}
-	p.streams[wanted.Name] = stream
-	p.log.Info("extended a stream", "stream", wanted.Name)
-	return nil
-}
-
-// furthestCursor is the highest cursor of a stream's readers. A stream made
-// anew has to number on from there: readers wait for what comes behind their
-// cursors, and records skip what is numbered as before.
-func (p *Pipeline) furthestCursor(ctx context.Context, stream string) (uint64, error) {
-	var names []string
-	switch stream {
-	case StreamONE:
-		names = []string{RouterKey}
-	case StreamWork:
-		for partition := range Partitions {
-			names = append(names, PartitionKey(partition))
-		}
-	}
-	var furthest uint64
-	for _, name := range names {
-		cursor, err := p.LoadCursor(ctx, name)
-		if err != nil {
-			return 0, err
-		}
-		furthest = max(furthest, cursor)
-	}
-	return furthest, nil
-}
-
-// noRoom reports whether there is too little space for a stream's bytes: on this
-// server, or in a cluster on too few.
-func noRoom(err error) bool {
-	switch codeOf(err) {
-	case codeNoStorage, codeNoResources:
-		return true
-	case codeNoPeers:
-		return strings.Contains(err.Error(), "insufficient storage")
-	}
-	return false
+	p.core.Log().Info("extended a stream", "stream", wanted.Name)
+	return p.core.Bind(ctx, wanted.Name)
 }
 
 // extend is the configuration that a stream has with what it lacks of the one

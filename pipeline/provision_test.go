@@ -32,7 +32,7 @@ func TestSeveralProcessesProvisionAtOnce(t *testing.T) {
 	}
 	p := open(t, url)
 	for _, wanted := range streams(1) {
-		info, err := p.streams[wanted.Name].Info(ctx)
+		info, err := p.core.Info(ctx, wanted.Name)
 		must(t, err)
 		if info.Config.MaxAge != wanted.MaxAge || info.Config.MaxBytes != wanted.MaxBytes || info.Config.Duplicates != wanted.Duplicates {
 			t.Errorf("stream %s is %+v", wanted.Name, info.Config)
@@ -54,8 +54,8 @@ func TestSeveralProcessesProvisionAClusterAtOnce(t *testing.T) {
 	}
 	must(t, group.Wait())
 	p := open(t, url) // Asks for one replica: nothing shrinks.
-	for name := range p.streams {
-		info, err := p.streams[name].Info(ctx)
+	for _, name := range allStreams() {
+		info, err := p.core.Info(ctx, name)
 		must(t, err)
 		if info.Config.Replicas != 3 {
 			t.Errorf("%s has %d replicas", name, info.Config.Replicas)
@@ -66,14 +66,14 @@ func TestSeveralProcessesProvisionAClusterAtOnce(t *testing.T) {
 func TestProvisioningExtendsAndNeverShrinks(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
 	p := open(t, url)
-	config := p.streams[StreamFlow].CachedInfo().Config
+	config := p.core.Config(StreamFlow)
 	config.MaxAge, config.MaxBytes, config.Description = 365*day, -1, "kept longer here"
 	config.Subjects = append(config.Subjects, "somebody.elses")
 	config.AllowAtomicPublish, config.AllowDirect = false, false
-	_, err := p.js.UpdateStream(ctx, config)
+	_, err := p.JetStream().UpdateStream(ctx, config)
 	must(t, err)
 
-	got := open(t, url).streams[StreamFlow].CachedInfo().Config
+	got := open(t, url).core.Config(StreamFlow)
 	if got.MaxAge != 365*day || got.MaxBytes != -1 || len(got.Subjects) != 2 || got.Description != "kept longer here" {
 		t.Errorf("the operator's changes are gone: %+v", got)
 	}
@@ -92,14 +92,14 @@ func smallServer(t testing.TB, bytes int64) *embedded.Server {
 
 func TestALittleDiskHoldsLess(t *testing.T) {
 	small := smallServer(t, 700<<20)
-	kept := open(t, small.URL()).streams[StreamONE].CachedInfo().Config.MaxBytes
+	kept := open(t, small.URL()).core.Config(StreamONE).MaxBytes
 	if kept >= 700<<20 || kept < leastBytes {
 		t.Errorf("ONE keeps %d bytes", kept)
 	}
 	for _, size := range []int64{300 << 20, 1 << 30, 2 << 30, 3 << 30} {
 		open(t, smallServer(t, size).URL())
 	}
-	if again := open(t, small.URL()).streams[StreamONE].CachedInfo().Config.MaxBytes; again != kept {
+	if again := open(t, small.URL()).core.Config(StreamONE).MaxBytes; again != kept {
 		t.Errorf("ONE keeps %d bytes, and %d from the next start on", kept, again)
 	}
 }
@@ -107,11 +107,11 @@ func TestALittleDiskHoldsLess(t *testing.T) {
 // TestWhatIsKeptIsNeverRaised: a server without the room would lose its copy.
 func TestWhatIsKeptIsNeverRaised(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
-	config := open(t, url).streams[StreamFlow].CachedInfo().Config
+	config := open(t, url).core.Config(StreamFlow)
 	config.MaxBytes = leastBytes
-	_, err := open(t, url).js.UpdateStream(ctx, config)
+	_, err := open(t, url).JetStream().UpdateStream(ctx, config)
 	must(t, err)
-	if got := open(t, url).streams[StreamFlow].CachedInfo().Config.MaxBytes; got != leastBytes {
+	if got := open(t, url).core.Config(StreamFlow).MaxBytes; got != leastBytes {
 		t.Errorf("FLOW keeps %d bytes", got)
 	}
 }
@@ -151,8 +151,8 @@ func TestOpenWaitsForAServerThatComesLate(t *testing.T) {
 // answered by a replica that lags behind.
 func TestWhatDecidesIsNotReadFromReplicas(t *testing.T) {
 	p := single(t)
-	for _, name := range []string{StreamONE, bucketPrefix + BucketState, bucketPrefix + BucketCheckpoint, bucketPrefix + BucketOwners, bucketPrefix + BucketCommands} {
-		if p.streams[name].CachedInfo().Config.AllowDirect {
+	for _, name := range []string{StreamONE, StreamOf(BucketState), StreamOf(BucketCheckpoint), StreamOf(BucketOwners), StreamOf(BucketCommands)} {
+		if p.core.Config(name).AllowDirect {
 			t.Errorf("%s allows direct reads", name)
 		}
 	}

@@ -3,19 +3,14 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 // stampKey is where BucketCheckpoint says which zone all of the data belongs to.
 const stampKey = "zone"
-
-// ErrOtherZone is returned where the data is another zone's: what it holds would be taken for
-// this zone's services and VMs, whose ids are the same numbers.
-var ErrOtherZone = errors.New("the data is another zone's")
 
 // stamp is what the data says of itself.
 type stamp struct {
@@ -32,20 +27,21 @@ func (p *Pipeline) CheckZone(ctx context.Context) error { return p.checkZone(ctx
 func (p *Pipeline) checkZone(ctx context.Context, role Role) error {
 	mine := stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
 	mayStamp := role == "" || role == RoleAll || role == RoleWorker || role == RoleOperator
-	text, err := getText(ctx, p.checkpoints, stampKey)
-	if errors.Is(err, jetstream.ErrKeyNotFound) && mayStamp {
-		if _, err = p.checkpoints.Create(ctx, stampKey, Encode(mine)); isConflict(err) {
-			text, err = getText(ctx, p.checkpoints, stampKey)
+	checkpoints := p.core.Bucket(BucketCheckpoint)
+	text, revision, err := checkpoints.Get(ctx, stampKey)
+	if err == nil && revision == 0 && mayStamp {
+		if _, err = checkpoints.Create(ctx, stampKey, Encode(mine)); js.Conflict(err) {
+			text, _, err = checkpoints.Get(ctx, stampKey)
 		}
 	}
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound), err == nil && text == "":
-		return nil
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("ask which zone the data belongs to: %w", err)
 	}
+	if len(text) == 0 {
+		return nil
+	}
 	var held stamp
-	if err := json.Unmarshal([]byte(text), &held); err != nil {
+	if err := json.Unmarshal(text, &held); err != nil {
 		return fmt.Errorf("ask which zone the data belongs to: the stamp cannot be read: %w; delete the key %s of %s to have it made anew", err, stampKey, BucketCheckpoint)
 	}
 	if held.Zone != p.zone {

@@ -1,73 +1,71 @@
 package pipeline
 
 import (
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TransitionReader reads what happened to services, in order. Next is for one
-// goroutine at a time; Stop may be called from any.
-type TransitionReader struct{ *reader }
+// Deleted is what stands for the state of a service that has ended.
+const Deleted = "DELETED"
 
-// ReadTransitions reads what happened behind the sequence after (0 for
-// everything that is kept), to one service or, with a negative id, to all.
-func (p *Pipeline) ReadTransitions(ctx context.Context, service int, after uint64) (*TransitionReader, error) {
-	filter := SubjectsFlow
-	if service >= 0 {
-		filter = fmt.Sprintf("flow.event.%d.>", service)
+// TransitionMessage is the message of a transition. number counts a service's transitions
+// and makes the message id.
+func TransitionMessage(transition Transition, number uint64) *nats.Msg {
+	transition.Version = Version
+	message := nats.NewMsg(TransitionSubject(transition))
+	message.Data = Encode(transition)
+	message.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%d-%d", transition.Service, number))
+	if len(transition.Webhooks) > 0 {
+		message.Header.Set(HeaderWebhooks, string(Encode(transition.Webhooks)))
 	}
-	r := &TransitionReader{p.newReader(StreamFlow, filter, after)}
-	if err := r.open(ctx); err != nil {
-		return nil, err
-	}
-	return r, nil
+	return message
 }
 
-// LastTransitionSequence is the sequence of what happened last, 0 if nothing
-// has yet: reading behind it reads only what is new.
-func (p *Pipeline) LastTransitionSequence(ctx context.Context) (uint64, error) {
-	var last uint64
-	err := persist(ctx, func(ctx context.Context) error {
-		stream, err := p.js.Stream(ctx, StreamFlow)
-		if err != nil {
-			return err
-		}
-		info, err := stream.Info(ctx)
-		if err == nil {
-			last = info.State.LastSeq
-		}
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("find the end of stream %s: %w", StreamFlow, err)
-	}
-	return last, nil
-}
-
-// Next waits for the next transition and returns it with its sequence in
-// StreamFlow. What cannot be understood is skipped. It returns ctx's error, or
-// ErrClosed after Stop.
-func (r *TransitionReader) Next(ctx context.Context) (uint64, Transition, error) {
-	for {
-		message, metadata, err := r.next(ctx)
-		if err != nil {
-			return 0, Transition{}, err
-		}
-		if transition, ok := decodeTransition(message); ok {
-			return metadata.Sequence.Stream, transition, nil
-		}
-	}
-}
-
-func decodeTransition(message jetstream.Msg) (Transition, bool) {
+// ReadTransition is the transition that a stored message holds.
+func ReadTransition(message jetstream.RawStreamMsg) (Transition, error) {
 	var transition Transition
-	err := json.Unmarshal(message.Data(), &transition)
-	transition.MessageID = message.Headers().Get(jetstream.MsgIDHeader)
-	if named := message.Headers().Get(HeaderWebhooks); named != "" && err == nil {
-		err = json.Unmarshal([]byte(named), &transition.Webhooks)
+	if err := json.Unmarshal(message.Data, &transition); err != nil {
+		return Transition{}, err
 	}
-	return transition, err == nil && transition.Version >= 1 && transition.Version <= Version
+	transition.MessageID = message.Header.Get(jetstream.MsgIDHeader)
+	if named := message.Header.Get(HeaderWebhooks); named != "" {
+		if err := json.Unmarshal([]byte(named), &transition.Webhooks); err != nil {
+			return Transition{}, err
+		}
+	}
+	if transition.Version < 1 || transition.Version > Version {
+		return Transition{}, errors.New("its schema version is not known here")
+	}
+	return transition, nil
+}
+
+// TransitionSubject is where a transition is published.
+func TransitionSubject(transition Transition) string {
+	switch transition.Kind {
+	case "role":
+		return RoleEventSubject(transition.Service, transition.Role, transition.New)
+	case "vm":
+		if transition.VM != nil {
+			return VMEventSubject(transition.Service, *transition.VM, transition.New)
+		}
+	case "network":
+		return NetworkEventSubject(transition.Service, transition.Network, transition.New)
+	case "router":
+		return RouterEventSubject(transition.Service, transition.Role, transition.New)
+	}
+	return ServiceEventSubject(transition.Service, transition.New)
+}
+
+// Title says in a few words what the cause is.
+func (c Cause) Title() string {
+	title := strings.TrimSpace(c.Kind + " " + c.ID)
+	if c.User != "" {
+		title += " of " + c.User
+	}
+	return title
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/command"
+	"github.com/flowjet/flowjet/pipeline/history"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // session is what the API asks of oned as one user.
@@ -51,15 +54,15 @@ type queue interface {
 	CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error)
 	ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error)
 	CommandReply(ctx context.Context, id string) (reply pipeline.Reply, verb flow.Verb, ended bool, err error)
-	ReadCommandChanges(ctx context.Context) (*pipeline.CommandReader, error)
+	ReadCommandChanges(ctx context.Context) (*command.Reader, error)
 	Reserve(ctx context.Context, name string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error)
 	Reservation(ctx context.Context, name string) (pipeline.Reservation, uint64, error)
 	UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error)
-	Why(ctx context.Context, service int) (pipeline.Why, error)
+	Why(ctx context.Context, service int) (inspect.Why, error)
 	LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error)
-	ReadTransitions(ctx context.Context, service int, after uint64) (*pipeline.TransitionReader, error)
+	ReadTransitions(ctx context.Context, service int, after uint64) (*history.Reader, error)
 	LastTransitionSequence(ctx context.Context) (uint64, error)
-	Observe() (*pipeline.Observer, error)
+	Observe() (*inspect.WorkObserver, error)
 	State() pipeline.ConnectionState
 }
 

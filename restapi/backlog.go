@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/command"
 )
 
 const (
@@ -136,7 +137,7 @@ func (b *backlog) read(ctx context.Context, commands queue) error {
 	}
 }
 
-func (b *backlog) hear(change pipeline.CommandChange) {
+func (b *backlog) hear(change command.Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if change.Waiting {

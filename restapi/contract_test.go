@@ -108,10 +108,10 @@ func (w *world) routerTemplates(ids ...int) {
 func (w *world) whole() {
 	w.t.Helper()
 	settings := flow.DefaultSettings()
-	worker := consumers.New(consumers.Config{ID: "worker", Settings: settings}, w.pipe, w.oned)
+	worker := consumers.New(consumers.Config{ID: "worker", Settings: settings}, w.pipe.Pipeline, w.oned)
 	w.must(worker.Start(w.t.Context()))
 	w.t.Cleanup(func() { w.bounded(worker.Stop) })
-	heard := bridge.New(bridge.Config{Endpoints: []string{w.sim.HooksEndpoint()}, Holder: "bridge"}, w.pipe, w.oned)
+	heard := bridge.New(bridge.Config{Endpoints: []string{w.sim.HooksEndpoint()}, Holder: "bridge"}, w.pipe.Pipeline, w.oned)
 	w.must(heard.Start(w.t.Context()))
 	w.t.Cleanup(func() { w.bounded(heard.Stop) })
 	w.must(w.sim.WaitSubscribed(w.t.Context(), "EVENT STATE VM/ACTIVE/RUNNING/"))

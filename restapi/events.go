@@ -13,6 +13,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 const (
@@ -135,7 +136,7 @@ func (f *follower) mayFollow(ctx context.Context, service int) error {
 }
 
 // stream writes events until the client goes or the server stops.
-func (f *follower) stream(ctx context.Context, reader *pipeline.TransitionReader) {
+func (f *follower) stream(ctx context.Context, reader *history.Reader) {
 	for {
 		quiet, cancel := context.WithTimeout(ctx, aliveEvery)
 		sequence, transition, err := reader.Next(quiet)

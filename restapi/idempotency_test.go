@@ -21,7 +21,7 @@ func (w *world) second(config Config) *world {
 	w.t.Helper()
 	other := *w
 	var err error
-	other.api, err = New(config, w.pipe, w.oned)
+	other.api, err = New(config, w.pipe.Pipeline, w.oned)
 	w.must(err)
 	other.api.begin()
 	w.t.Cleanup(other.api.end)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/restapi/internal/dryrun"
 )
 
@@ -109,7 +110,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]any{
-		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": pipeline.Why{},
+		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": inspect.Why{},
 		"CommandStatus": pipeline.CommandStatus{}, "Plan": dryrun.View{}, "PlanStep": dryrun.Step{}, "PlanAction": dryrun.Action{},
 		"Change": flow.Change{}, "Transition": pipeline.Transition{}, "Cause": pipeline.Cause{},
 		"ServiceBody": flow.Body{}, "ServiceRole": flow.Role{}, "LogEntry": flow.LogEntry{},

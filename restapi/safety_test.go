@@ -17,6 +17,7 @@ import (
 	"github.com/flowjet/flowjet/internal/testcert"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/command"
 )
 
 // fakeQueue is a pipeline that panics, fails, is away, or does not answer who asks for
@@ -43,7 +44,7 @@ func (q *fakeQueue) CommandStatus(ctx context.Context, id string) (pipeline.Comm
 	return pipeline.CommandStatus{}, q.err
 }
 
-func (q *fakeQueue) ReadCommandChanges(context.Context) (*pipeline.CommandReader, error) {
+func (q *fakeQueue) ReadCommandChanges(context.Context) (*command.Reader, error) {
 	return nil, pipeline.ErrClosed
 }
 

@@ -49,7 +49,7 @@ type Server struct {
 
 // New makes an API over the given pipeline and oned. It does not listen yet.
 func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Server, error) {
-	return newServer(config, p, oned{client}, client.Box())
+	return newServer(config, newClients(p), oned{client}, client.Box())
 }
 
 // newServer makes an API that opens what others have sealed in the same way as box.

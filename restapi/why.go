@@ -9,6 +9,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // diagnosis answers why services are in their states.
@@ -32,11 +33,11 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 }
 
 // explainUnknown explains a service that no worker has handled yet, by its document.
-func explainUnknown(document opennebula.Document) (pipeline.Why, error) {
+func explainUnknown(document opennebula.Document) (inspect.Why, error) {
 	body, err := flow.ParseBody(document.Body)
 	if err != nil {
-		return pipeline.Why{}, &statusError{http.StatusInternalServerError, err.Error()}
+		return inspect.Why{}, &statusError{http.StatusInternalServerError, err.Error()}
 	}
 	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
-	return pipeline.Explain(document.ID, record, nil, nil, time.Now()), nil
+	return inspect.Explain(document.ID, record, nil, nil, time.Now()), nil
 }

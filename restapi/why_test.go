@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 func TestWhyNamesWhatFailedAndTheCause(t *testing.T) {
@@ -46,13 +47,13 @@ func (w *world) bareService(user, body string) int {
 	return id
 }
 
-func (w *world) why(user string, id, status int) pipeline.Why {
+func (w *world) why(user string, id, status int) inspect.Why {
 	w.t.Helper()
 	got := w.call(user, "GET", fmt.Sprintf("/flowjet/v1/services/%d/why", id), "")
 	if got.status != status {
 		w.t.Fatalf("%s gets %d: %s", user, got.status, got.body)
 	}
-	var said pipeline.Why
+	var said inspect.Why
 	if status == 200 {
 		w.must(json.Unmarshal([]byte(got.body), &said))
 	}

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // overviewTTL is for how long an overview is good: it takes some dozen requests to
@@ -15,7 +15,7 @@ const overviewTTL = 2 * time.Second
 
 // workView is the answer of /flowjet/v1/work.
 type workView struct {
-	pipeline.Standing
+	inspect.WorkStatus
 	// CommandsWaiting is how many commands wait for their workers.
 	CommandsWaiting int `json:"commands_waiting"`
 }
@@ -27,8 +27,8 @@ type overview struct {
 	backlog *backlog
 
 	mu       sync.Mutex
-	observer *pipeline.Observer
-	last     pipeline.Standing
+	observer *inspect.WorkObserver
+	last     inspect.WorkStatus
 	at       time.Time
 }
 
@@ -48,16 +48,16 @@ func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 // the time between two heartbeats.
 const introduction = 500 * time.Millisecond
 
-func (o *overview) fetch(ctx context.Context) (pipeline.Standing, error) {
+func (o *overview) fetch(ctx context.Context) (inspect.WorkStatus, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if time.Since(o.at) < overviewTTL {
 		return o.last, nil
 	}
 	if err := o.listen(ctx); err != nil {
-		return pipeline.Standing{}, err
+		return inspect.WorkStatus{}, err
 	}
-	fetched, err := o.observer.Standing(ctx)
+	fetched, err := o.observer.Status(ctx)
 	if err == nil {
 		o.last, o.at = fetched, time.Now()
 	}

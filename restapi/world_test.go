@@ -40,7 +40,7 @@ type world struct {
 	t       testing.TB
 	sim     *sim.Sim
 	nats    *natstest.Node
-	pipe    *pipeline.Pipeline
+	pipe    clients
 	oned    *opennebula.Client
 	api     *Server
 	url     string
@@ -60,12 +60,13 @@ func newWorld(t testing.TB, config Config) *world {
 	w.must(err)
 	w.oned = opennebula.NewClient(opennebula.Config{Endpoint: w.sim.Endpoint(), Credentials: credentials})
 	t.Cleanup(w.oned.Close)
-	w.pipe, err = pipeline.Open(t.Context(), pipeline.Config{URL: w.nats.URL()})
+	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: w.nats.URL()})
 	w.must(err)
-	t.Cleanup(w.pipe.Close)
+	t.Cleanup(pipe.Close)
+	w.pipe = newClients(pipe)
 	config.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	config.Registerer, config.Metrics = w.metrics, w.metrics
-	w.api, err = New(config, w.pipe, w.oned)
+	w.api, err = New(config, w.pipe.Pipeline, w.oned)
 	w.must(err)
 	w.api.begin()
 	t.Cleanup(w.api.end)

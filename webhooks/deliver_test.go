@@ -14,6 +14,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deadletters"
 )
 
 func TestDeliveriesComeSignedAndInOrder(t *testing.T) {
@@ -109,12 +110,12 @@ func TestReceiversThatServicesName(t *testing.T) {
 }
 
 // letter waits for a dead letter and returns the last.
-func (w *world) letter() pipeline.Letter {
+func (w *world) letter() pipeline.DeadLetter {
 	w.t.Helper()
-	var letters []pipeline.Letter
+	var letters []pipeline.DeadLetter
 	poll.Until(w.t, "a dead letter", func() bool {
 		var err error
-		letters, err = w.pipe.DeadLetters(context.Background(), 10)
+		letters, err = deadletters.New(w.pipe.Pipeline).DeadLetters(context.Background(), 10)
 		return err == nil && len(letters) > 0
 	})
 	return letters[len(letters)-1]
@@ -138,13 +139,13 @@ func TestWhatIsTooOldBecomesADeadLetterAndCanBeRetried(t *testing.T) {
 		t.Fatalf("the letter is %+v", letter)
 	}
 	healthy.Store(true)
-	w.must(w.pipe.RetryLetter(t.Context(), letter))
+	w.must(deadletters.New(w.pipe.Pipeline).Retry(t.Context(), letter))
 	poll.Until(t, "the delivery after the retry", func() bool {
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
 		return len(r.posts) >= 2 && r.posts[len(r.posts)-1].id == "7-2"
 	})
-	if left, err := w.pipe.DeadLetters(t.Context(), 10); err != nil || len(left) > 0 {
+	if left, err := deadletters.New(w.pipe.Pipeline).DeadLetters(t.Context(), 10); err != nil || len(left) > 0 {
 		t.Errorf("the letter is left: %v %v", left, err)
 	}
 }
@@ -161,7 +162,7 @@ func TestDeliveriesGoOnWithAnotherWorker(t *testing.T) {
 			once.Do(func() { doomed.Conn().Close(); close(dying) })
 		}
 	})
-	first := New(Config{Settings: settings(Receiver{Name: "ops", URL: r.URL}), Owns: func(string) bool { return true }}, doomed)
+	first := New(Config{Settings: settings(Receiver{Name: "ops", URL: r.URL}), Owns: func(string) bool { return true }}, doomed.Pipeline)
 	w.must(first.Start(t.Context()))
 	for range 6 {
 		w.tell(7, "RUNNING")
@@ -213,7 +214,7 @@ func TestPausesOutliveTheWorker(t *testing.T) {
 
 func TestABacklogIsBounded(t *testing.T) {
 	w := newWorld(t)
-	d := New(Config{Settings: settings()}, w.pipe)
+	d := New(Config{Settings: settings()}, w.pipe.Pipeline)
 	subject := pipeline.HookSubject("ops", 7)
 	for number := range 1001 {
 		delivery := pipeline.Delivery{ID: fmt.Sprintf("7-%d", number), Service: 7, Receiver: "ops", Body: []byte(`{}`)}

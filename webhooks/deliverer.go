@@ -45,7 +45,7 @@ type Config struct {
 // by several goroutines.
 type Deliverer struct {
 	config   Config
-	pipe     *pipeline.Pipeline
+	pipe     clients
 	logger   *slog.Logger
 	metrics  *metrics
 	client   *http.Client
@@ -74,7 +74,7 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := &Deliverer{
-		config: config, pipe: pipe, logger: config.Logger, metrics: newMetrics(config.Registerer),
+		config: config, pipe: newClients(pipe), logger: config.Logger, metrics: newMetrics(config.Registerer),
 		posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLanes),
 		lanes: map[string]*lane{}, perReceiver: map[string]*receiverSlots{},
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 const (
@@ -57,7 +58,7 @@ type finder struct {
 }
 
 // step takes one transition, or stores the place when none comes.
-func (f *finder) step(ctx context.Context, reader *pipeline.TransitionReader) error {
+func (f *finder) step(ctx context.Context, reader *history.Reader) error {
 	waiting, cancel := context.WithTimeout(ctx, saveWhenIdle)
 	sequence, transition, err := reader.Next(waiting)
 	idle := waiting.Err() != nil && ctx.Err() == nil
@@ -153,7 +154,7 @@ func (d *Deliverer) queueOne(ctx context.Context, subject string, delivery pipel
 	}
 	d.metrics.outcome(delivery, "dead")
 	reason := fmt.Sprintf("%s for %s: too much waits for the receiver already; see that it answers, then retry", delivery.ID, title(delivery))
-	return d.pipe.BuryDelivery(ctx, subject, reason, delivery)
+	return d.pipe.DeadLetterDelivery(ctx, subject, reason, delivery)
 }
 
 // event is what is posted, in the form of Standard Webhooks.

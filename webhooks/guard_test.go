@@ -89,7 +89,7 @@ func TestNothingGoesToADeniedAddressOrAlongARedirect(t *testing.T) {
 	} {
 		closed := settings(Receiver{Name: name, URL: test.url})
 		closed.AllowAddresses, closed.GiveUpAfter = test.allow, time.Nanosecond
-		d := New(Config{Settings: closed}, w.pipe)
+		d := New(Config{Settings: closed}, w.pipe.Pipeline)
 		delivery := pipeline.Delivery{ID: "7-1", Service: 7, Receiver: name, Body: []byte(`{}`)}
 		failed, err := d.open(pipeline.HookSubject(name, 7), 7).attempt(context.Background(), delivery, 1)
 		w.must(err)

@@ -177,7 +177,7 @@ func pauseAfter(failures int, settings Settings) time.Duration {
 func (l *lane) giveUp(ctx context.Context, delivery pipeline.Delivery, reason string) error {
 	l.metrics.outcome(delivery, "dead")
 	l.logger.Warn("a webhook is given up and becomes a dead letter", "receiver", title(delivery), "id", delivery.ID, "reason", reason)
-	if err := l.pipe.BuryDelivery(ctx, l.subject, fmt.Sprintf("%s for %s, %s", delivery.ID, title(delivery), reason), delivery); err != nil {
+	if err := l.pipe.DeadLetterDelivery(ctx, l.subject, fmt.Sprintf("%s for %s, %s", delivery.ID, title(delivery), reason), delivery); err != nil {
 		return err
 	}
 	if err := l.pipe.ForgetAttempts(ctx, l.subject); err != nil {

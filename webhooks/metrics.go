@@ -60,7 +60,7 @@ func (m *metrics) took(delivery pipeline.Delivery, time time.Duration) {
 // countEvery is how often it is counted what waits.
 const countEvery = 5 * time.Second
 
-func (m *metrics) countPending(ctx context.Context, pipe *pipeline.Pipeline) {
+func (m *metrics) countPending(ctx context.Context, pipe clients) {
 	if time.Since(m.lastLook) < countEvery {
 		return
 	}

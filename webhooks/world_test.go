@@ -29,7 +29,7 @@ const secretText = "a secret of the tests, long enough"
 type world struct {
 	t    *testing.T
 	nats *natstest.Node
-	pipe *pipeline.Pipeline
+	pipe clients
 	told map[int]uint64
 }
 
@@ -41,11 +41,11 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) open() *pipeline.Pipeline {
+func (w *world) open() clients {
 	w.t.Helper()
 	pipe, err := pipeline.Open(w.t.Context(), pipeline.Config{URL: w.nats.URL()})
 	w.must(err)
-	return pipe
+	return newClients(pipe)
 }
 
 func (w *world) must(err error) {
@@ -85,7 +85,7 @@ func (w *world) begin() {
 func (w *world) start(settings Settings) *Deliverer {
 	w.t.Helper()
 	w.begin()
-	d := New(Config{Settings: settings, Owns: func(string) bool { return true }, Version: "test"}, w.pipe)
+	d := New(Config{Settings: settings, Owns: func(string) bool { return true }, Version: "test"}, w.pipe.Pipeline)
 	w.must(d.Start(w.t.Context()))
 	w.t.Cleanup(func() { w.stop(d) })
 	return d

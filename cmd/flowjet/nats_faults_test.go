@@ -17,6 +17,7 @@ import (
 	"github.com/flowjet/flowjet/app/cluster"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // writer stores one message after the other in JetStream, and keeps what was
@@ -34,7 +35,7 @@ type writer struct {
 func (w *writer) run(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
 		id := fmt.Sprintf("message-%d", n)
-		sequence, err := w.pipe.PublishWork(ctx, pipeline.Work{Service: n % 100, Reason: id}, id)
+		sequence, err := work.NewQueue(w.pipe).PublishWork(ctx, pipeline.Work{Service: n % 100, Reason: id}, id)
 		if err != nil {
 			continue
 		}

@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/internal/poll"
-	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

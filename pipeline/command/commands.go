@@ -1,0 +1,214 @@
+// Package command queues users' commands for workers, and keeps what became of them and of
+// the keys under which requests are repeated.
+//
+//	commands.go      submitting a command, and its status
+//	inbox.go         the replies that this process waits for
+//	resume.go        submitting one again that may have been submitted before
+//	reservations.go  requests that are marked with a key, so that they act once
+//	changes.go       which commands wait, whichever API has queued them
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// Commands are the commands of the last 24 hours.
+type Commands struct {
+	core    *js.Client
+	queue   *work.Queue
+	replies *inbox
+}
+
+// New returns the commands of a pipeline.
+func New(p *pipeline.Pipeline) *Commands {
+	return &Commands{p.Core(), work.NewQueue(p), &inbox{core: p.Core(), waiting: map[string]chan pipeline.Reply{}}}
+}
+
+func (c *Commands) bucket() *js.Bucket { return c.core.Bucket(pipeline.BucketCommands) }
+
+// SubmitCommand queues a command for the service's worker and waits so long for
+// its answer. pipeline.ErrNoReply is returned if there was none in time: the command stays
+// queued and CommandStatus tells of it. The command's id must be new: for one that may
+// have been submitted before there is ResumeCommand.
+func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
+	// Both wait for the disk. A command that has been answered need not wait for the registration.
+	registered := make(chan struct{})
+	var registration error
+	go func() {
+		defer close(registered)
+		registration = c.register(ctx, command)
+	}()
+	replyTo, replies, forget, err := c.replies.expect()
+	if err == nil {
+		defer forget()
+		_, err = c.queue.PublishCommand(ctx, workOf(command), messageID(command), replyTo)
+	}
+	if err != nil {
+		<-registered
+		return pipeline.Reply{}, c.withdraw(command, err)
+	}
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	unanswered := pipeline.ErrNoReply
+	select {
+	case reply := <-replies:
+		return reply, nil
+	case <-limit.C:
+	case <-ctx.Done():
+		unanswered = fmt.Errorf("%w: %w", pipeline.ErrNoReply, ctx.Err())
+	}
+	if <-registered; registration != nil && ctx.Err() == nil {
+		return pipeline.Reply{}, fmt.Errorf("%w; the command is queued all the same", registration)
+	}
+	return pipeline.Reply{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, unanswered)
+}
+
+func workOf(command flow.Command) pipeline.Work {
+	return pipeline.Work{Service: command.Service, Command: &command}
+}
+
+// messageID is that under which a command is queued.
+func messageID(command flow.Command) string { return "command-" + command.ID }
+
+// storedStatus is a CommandStatus as it is kept: with the kind of a refusal, so
+// that its reply can be given again.
+type storedStatus struct {
+	pipeline.CommandStatus
+	Refused flow.RefusalKind `json:"refused,omitempty"`
+}
+
+func (s storedStatus) reply() pipeline.Reply {
+	reply := pipeline.Reply{Version: pipeline.Version, Command: s.ID, Message: s.Message, Refused: s.Refused}
+	if s.State == pipeline.CommandRefused && reply.Refused == "" {
+		reply.Refused = flow.RefusedState // an older Flowjet wrote it
+	}
+	if s.Ended != nil {
+		reply.Time = *s.Ended
+	}
+	return reply
+}
+
+// register notes the command as queued, unless something is noted of it: it may have
+// ended by now, or this very call's first answer was lost.
+func (c *Commands) register(ctx context.Context, command flow.Command) error {
+	status := pipeline.CommandStatus{
+		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandQueued, Verb: command.Verb,
+		Service: command.Service, UID: command.User.UID, Queued: time.Now().UTC(),
+	}
+	if _, err := c.bucket().Create(ctx, command.ID, pipeline.Encode(status)); err != nil && !js.Conflict(err) {
+		return fmt.Errorf("register command %s for service %d: %w", command.ID, command.Service, err)
+	}
+	return nil
+}
+
+// withdraw takes back the registration of a command that was certainly not
+// queued. After a lost answer it may be, and the registration stays.
+func (c *Commands) withdraw(command flow.Command, failure error) error {
+	failure = fmt.Errorf("queue command %s: %w", command.ID, failure)
+	if js.Transient(failure) || errors.Is(failure, context.Canceled) {
+		return failure
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), js.Attempt)
+	defer cancel()
+	return errors.Join(failure, c.bucket().Purge(ctx, command.ID))
+}
+
+// CommandStatus is what became of a command in the last 24 hours; pipeline.ErrNotFound
+// for one that was never submitted or ended longer ago.
+func (c *Commands) CommandStatus(ctx context.Context, id string) (pipeline.CommandStatus, error) {
+	status, err := c.storedStatus(ctx, id)
+	return status.CommandStatus, err
+}
+
+// CommandReply is the reply of a command that has ended, to be given again;
+// ended is false while it is queued. The errors are CommandStatus's.
+func (c *Commands) CommandReply(ctx context.Context, id string) (reply pipeline.Reply, verb flow.Verb, ended bool, err error) {
+	status, err := c.storedStatus(ctx, id)
+	if err != nil || status.State == pipeline.CommandQueued {
+		return pipeline.Reply{}, status.Verb, false, err
+	}
+	return status.reply(), status.Verb, true, nil
+}
+
+// Queued reports whether a command waits for its worker.
+func (c *Commands) Queued(ctx context.Context, id string) bool {
+	status, err := c.storedStatus(ctx, id)
+	return err == nil && status.State == pipeline.CommandQueued
+}
+
+func (c *Commands) storedStatus(ctx context.Context, id string) (storedStatus, error) {
+	text, revision, err := c.bucket().Get(ctx, id)
+	if errors.Is(err, jetstream.ErrInvalidKey) || err == nil && revision == 0 {
+		return storedStatus{}, fmt.Errorf("command %s: %w", id, pipeline.ErrNotFound)
+	}
+	if err != nil {
+		return storedStatus{}, fmt.Errorf("look up command %s: %w", id, err)
+	}
+	var status storedStatus
+	if err := json.Unmarshal(text, &status); err != nil {
+		return storedStatus{}, fmt.Errorf("look up command %s: its status cannot be read: %w", id, err)
+	}
+	if status.ID != id {
+		return storedStatus{}, fmt.Errorf("command %s: %w", id, pipeline.ErrNotFound) // a reservation
+	}
+	return status, nil
+}
+
+// EachCommand visits every command of the last 24 hours, in the order in which
+// they last changed.
+func (c *Commands) EachCommand(ctx context.Context, visit func(pipeline.CommandStatus)) error {
+	err := c.bucket().Each(ctx, func(key string, value []byte) {
+		var status pipeline.CommandStatus
+		if json.Unmarshal(value, &status) == nil && status.ID == key && status.Verb != "" {
+			visit(status)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("read the commands: %w", err)
+	}
+	return nil
+}
+
+// FinishCommand answers the command's sender at replyTo, if it waits, and then
+// stores what became of it: what the reply tells is durable in the service's record, and
+// the sender need not wait for the disk once more. Until FinishCommand returns nil it is
+// to be done again; that is harmless, since the first reply counts.
+func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pipeline.CommandStatus, reply pipeline.Reply) error {
+	status.Version, reply.Version = pipeline.Version, pipeline.Version
+	if isInbox(replyTo) {
+		if err := c.core.Conn().Publish(replyTo, pipeline.Encode(reply)); err != nil {
+			// The sender will look the status up.
+			c.core.Log().Warn("a command's reply was not sent", "command", reply.Command, "error", err)
+		}
+	}
+	if err := c.bucket().Put(ctx, status.ID, pipeline.Encode(storedStatus{status, reply.Refused})); err != nil {
+		return fmt.Errorf("finish command %s: %w", status.ID, err)
+	}
+	return nil
+}
+
+// isInbox keeps replies away from our own streams and the server's, whatever
+// stands in a message's header.
+func isInbox(subject string) bool {
+	if js.CheckSubject(subject) != nil || strings.ContainsAny(subject, "*>") {
+		return false
+	}
+	for _, reserved := range []string{"one.", "flow.", "$"} {
+		if strings.HasPrefix(subject, reserved) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,142 @@
+// Package deadletters keeps the messages that could not be understood or handled, with the
+// reason, so that an operator can look at them and have them handled again.
+package deadletters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+const (
+	// maxData is how much of a message is kept, in bytes.
+	maxData   = 256 << 10
+	maxReason = 1 << 10
+)
+
+// ErrNoOrigin is returned for a dead letter that does not say where it came from, or
+// that does not hold the whole message.
+var ErrNoOrigin = errors.New("it cannot be sent again: it does not hold the message as it was")
+
+// Letters are the dead letters.
+type Letters struct{ core *js.Client }
+
+// New returns the dead letters of a pipeline.
+func New(p *pipeline.Pipeline) *Letters { return &Letters{p.Core()} }
+
+// DeadLetter keeps a dead letter. One with an origin can be sent there again. Data
+// beyond 256 KiB is cut off.
+func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) error {
+	message := nats.NewMsg(pipeline.DeadSubject(letter.Where))
+	keepHeaders(message, letter)
+	message.Data = letter.Data[:min(len(letter.Data), maxData)]
+	message.Header.Set(pipeline.HeaderReason, oneLine(letter.Reason))
+	if letter.Origin != "" && len(letter.Data) < maxData {
+		message.Header.Set(pipeline.HeaderOrigin, letter.Origin)
+	}
+	if _, err := l.core.Publish(ctx, message); err != nil {
+		return fmt.Errorf("keep a dead letter of %s: %w", letter.Where, err)
+	}
+	return nil
+}
+
+// Unreadable makes a dead letter of a stored message that cannot be understood. It waits for a
+// missing server as long as ctx allows.
+func (l *Letters) Unreadable(ctx context.Context, where string, message js.Message, why error) error {
+	reason := fmt.Sprintf("message %d on %s cannot be read: %v", message.Sequence, message.Subject, why)
+	l.core.Log().Warn("a message goes to the dead letters", "where", where, "subject", message.Subject,
+		"sequence", message.Sequence, "reason", why)
+	for {
+		err := l.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: message.Data, Origin: publishedOn(message.Subject)})
+		switch {
+		case err == nil || ctx.Err() != nil || l.core.Conn().IsClosed():
+			return err
+		case !js.Transient(err):
+			// The stream can never take it; the log has its reason.
+			l.core.Log().Error("a dead letter is lost", "error", err)
+			return nil
+		}
+	}
+}
+
+// publishedOn is the subject that a stored message was published on: StreamWork has put
+// the partition into its messages' subjects.
+func publishedOn(stored string) string {
+	if !strings.HasPrefix(stored, "flow.work.") {
+		return stored
+	}
+	return "flow.work." + stored[strings.LastIndexByte(stored, '.')+1:]
+}
+
+// oneLine makes a text fit for a header.
+func oneLine(text string) string {
+	text = strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// DeadLetters are the last dead letters, at most so many, oldest first.
+func (l *Letters) DeadLetters(ctx context.Context, most int) ([]pipeline.DeadLetter, error) {
+	letters := []pipeline.DeadLetter{}
+	err := l.core.Each(ctx, pipeline.StreamDead, pipeline.SubjectsDead, 0, func(message js.Message) {
+		letters = append(letters, pipeline.ReadDeadLetter(message))
+		if len(letters) > 2*most {
+			letters = append(letters[:0], letters[len(letters)-most:]...)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the dead letters: %w", err)
+	}
+	return letters[max(0, len(letters)-most):], nil
+}
+
+// DeadLetterAt is the dead letter of a number; pipeline.ErrNotFound if there is none.
+func (l *Letters) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.DeadLetter, error) {
+	message, err := l.core.Get(ctx, pipeline.StreamDead, sequence)
+	switch {
+	case err != nil:
+		return pipeline.DeadLetter{}, fmt.Errorf("read dead letter %d: %w", sequence, err)
+	case message == nil:
+		return pipeline.DeadLetter{}, fmt.Errorf("dead letter %d: %w", sequence, pipeline.ErrNotFound)
+	}
+	return pipeline.ReadDeadLetter(*message), nil
+}
+
+// Retry publishes a dead letter's message again where it came from and
+// then drops the dead letter. A crash in between leaves both: what a message asks for
+// is harmless to repeat.
+func (l *Letters) Retry(ctx context.Context, letter pipeline.DeadLetter) error {
+	if letter.Origin == "" {
+		return fmt.Errorf("dead letter %d: %w", letter.Sequence, ErrNoOrigin)
+	}
+	message := nats.NewMsg(letter.Origin)
+	message.Data = letter.Data
+	keepHeaders(message, letter)
+	message.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("retry-%d", letter.Sequence))
+	if _, err := l.core.Publish(ctx, message); err != nil {
+		return fmt.Errorf("send dead letter %d again on %s: %w", letter.Sequence, letter.Origin, err)
+	}
+	return l.Drop(ctx, letter.Sequence)
+}
+
+func keepHeaders(message *nats.Msg, letter pipeline.DeadLetter) {
+	for name, values := range letter.Header {
+		if pipeline.KeepsHeader(name) {
+			message.Header[name] = values
+		}
+	}
+}
+
+// Drop deletes a dead letter. One that is gone is no error.
+func (l *Letters) Drop(ctx context.Context, sequence uint64) error {
+	if err := l.core.Delete(ctx, pipeline.StreamDead, sequence); err != nil {
+		return fmt.Errorf("drop dead letter %d: %w", sequence, err)
+	}
+	return nil
+}

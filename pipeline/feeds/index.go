@@ -1,0 +1,137 @@
+package feeds
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+// Index knows the newest stored event of each VM, or of each network, of the
+// pipeline's zone, in about 100 bytes each. Catching up reads only what is new.
+// It is for one goroutine at a time.
+type Index struct {
+	feeds   *Feeds
+	object  string
+	objects map[int]StoredObject
+	last    uint64
+	made    time.Time
+	seed    maphash.Seed
+}
+
+// StoredObject is what is known of an object's newest stored event.
+type StoredObject struct {
+	// Sequence is the event's in StreamONE.
+	Sequence uint64
+	Heard    time.Time
+	Done     bool
+	digest   uint64
+}
+
+// Index is an index of the objects of a kind, vm or net, that knows nothing
+// before its first CatchUp.
+func (f *Feeds) Index(object string) *Index {
+	return &Index{feeds: f, object: object, seed: maphash.MakeSeed(), objects: map[int]StoredObject{}}
+}
+
+// CatchUp reads what was stored since the last time. An event that cannot be
+// understood counts as missing.
+func (x *Index) CatchUp(ctx context.Context) error {
+	err := x.checkStream(ctx)
+	if err == nil {
+		err = x.read(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("read the last event of each %s: %w", x.object, err)
+	}
+	return nil
+}
+
+func (x *Index) read(ctx context.Context) error {
+	subjects := pipeline.KindSubjects(x.feeds.zone, x.object)
+	if x.last > 0 {
+		return x.feeds.core.Each(ctx, pipeline.StreamONE, subjects, x.last, x.add)
+	}
+	// An object has a last event for each state it was in, of which the one
+	// stored last counts. They come in order.
+	return x.feeds.core.EachNewest(ctx, pipeline.StreamONE, subjects, x.add)
+}
+
+func (x *Index) add(message js.Message) {
+	x.last = message.Sequence
+	if event, err := pipeline.DecodeEvent(message.Data); err == nil {
+		x.objects[event.ID] = StoredObject{
+			Sequence: x.last, Heard: event.Heard, Done: event.State == flow.VMDone.String(), digest: x.digest(event),
+		}
+	}
+}
+
+// checkStream forgets everything when the stream was made anew.
+func (x *Index) checkStream(ctx context.Context) error {
+	info, err := x.feeds.core.Info(ctx, pipeline.StreamONE)
+	if err == nil && (info.State.LastSeq < x.last || !info.Created.Equal(x.made)) {
+		x.Forget()
+		x.made = info.Created
+	}
+	return err
+}
+
+// Forget has the next CatchUp read everything again.
+func (x *Index) Forget() {
+	clear(x.objects)
+	x.last = 0
+}
+
+// Of is what is stored of an object; false for nothing.
+func (x *Index) Of(id int) (StoredObject, bool) {
+	stored, known := x.objects[id]
+	return stored, known
+}
+
+// Same reports whether the stored event tells everything that another one does, but
+// for when and how it was heard.
+func (x *Index) Same(stored StoredObject, event pipeline.Event) bool {
+	return stored.digest == x.digest(event)
+}
+
+// All calls visit for each object that has a stored event.
+func (x *Index) All(visit func(id int, stored StoredObject)) {
+	for id, stored := range x.objects {
+		visit(id, stored)
+	}
+}
+
+// digest is of what a stored event says: a VM with its owner and READY, or a state.
+func (x *Index) digest(event pipeline.Event) uint64 {
+	if event.VM != nil {
+		vm := *event.VM
+		vm.Host = "" // which stored events do not say
+		return maphash.Comparable(x.seed, vm)
+	}
+	return maphash.String(x.seed, event.State)
+}
+
+// Event reads the newest stored event of an object as a whole; false when there
+// is none any more.
+func (x *Index) Event(ctx context.Context, id int) (pipeline.Event, bool, error) {
+	stored, known := x.objects[id]
+	if !known {
+		return pipeline.Event{}, false, nil
+	}
+	message, err := x.feeds.core.Get(ctx, pipeline.StreamONE, stored.Sequence)
+	if message == nil && err == nil {
+		return pipeline.Event{}, false, nil
+	}
+	var event pipeline.Event
+	if err == nil {
+		event, err = pipeline.DecodeEvent(message.Data)
+	}
+	if err != nil {
+		return pipeline.Event{}, false, fmt.Errorf("read the last event of %s %d: %w", x.object, id, err)
+	}
+	return event, true, nil
+}

@@ -1,0 +1,234 @@
+package feeds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+// renewLease is the age at which a lease is written again: the stream forgets
+// it with everything else after 72 h, or sooner when it is full.
+const renewLease = time.Hour
+
+// Event is one event of a feed, ready to be stored.
+type Event struct {
+	Subject string
+	// MessageID is "<hash of the hook event>-<process>-<occurrence number>".
+	MessageID string
+	Event     pipeline.Event
+	// Data is Event as pipeline.Encode writes it; nil has it encoded when it is stored.
+	Data []byte
+}
+
+// Lease is the right to publish a feed's events. It ends when somebody
+// else acquires the feed; the server then refuses what its holder publishes.
+type Lease struct {
+	feeds  *Feeds
+	feed   string
+	holder string
+	token  string
+
+	mu       sync.Mutex
+	sequence uint64
+	renewed  time.Time
+	released bool
+	// shown is sequence for those who must not wait for a Publish.
+	shown atomic.Uint64
+}
+
+// Feeds are the feeds of hook events of a zone.
+type Feeds struct {
+	core *js.Client
+	zone int
+}
+
+// New returns the feeds of a pipeline.
+func New(p *pipeline.Pipeline) *Feeds { return &Feeds{p.Core(), p.Zone()} }
+
+// Take takes a feed over, for as long as nobody else has taken it: expected is the
+// sequence of the last lease, as LastLease returned it, 0 for none. From then on only
+// what is published through the lease returned, or a later one, is stored.
+// pipeline.ErrConflict is returned if somebody was faster.
+func (f *Feeds) Take(ctx context.Context, feed, holder string, expected uint64) (*Lease, error) {
+	lease := &Lease{feeds: f, feed: feed, holder: holder, token: nuid.Next()}
+	err := lease.write(ctx, expected)
+	if js.Conflict(err) {
+		// It may be our own, stored by a first attempt whose ack was lost.
+		if last, sequence, asked := f.LastLease(ctx, feed); asked == nil && last.Token == lease.token {
+			lease.wrote(sequence)
+			return lease, nil
+		}
+		err = pipeline.ErrConflict
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take feed %s over: %w", feed, err)
+	}
+	return lease, nil
+}
+
+// LastLease is the newest lease of a feed with its sequence; 0 if there is none.
+func (f *Feeds) LastLease(ctx context.Context, feed string) (pipeline.Lease, uint64, error) {
+	message, err := f.core.Last(ctx, pipeline.StreamONE, pipeline.LeaseSubject(feed))
+	if message == nil && err == nil {
+		return pipeline.Lease{}, 0, nil
+	}
+	var lease pipeline.Lease
+	if err == nil {
+		err = json.Unmarshal(message.Data, &lease)
+	}
+	if err != nil {
+		return pipeline.Lease{}, 0, fmt.Errorf("ask who publishes feed %s: %w", feed, err)
+	}
+	return lease, message.Sequence, nil
+}
+
+// Release gives the feed up, so that another bridge can take it at once.
+func (l *Lease) Release(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.released = true
+	return l.failed(l.write(ctx, l.sequence))
+}
+
+// Sequence is the lease's own in StreamONE.
+func (l *Lease) Sequence() uint64 {
+	return l.shown.Load()
+}
+
+// wrote notes that the lease stands in the stream.
+func (l *Lease) wrote(sequence uint64) {
+	l.sequence, l.renewed = sequence, time.Now()
+	l.shown.Store(sequence)
+}
+
+// Publish stores the events in their order and returns when JetStream has
+// acknowledged all of them. ErrSuperseded is returned when the feed was taken over:
+// nothing more is stored. After any other error the first events may have been
+// stored and the caller gives the same events again: those are stored once.
+//
+// A batch is fenced by its first message: all of it is stored or nothing.
+// Many events, and those to a replicated stream, go in atomic batches. A few go one
+// right behind the other, each fenced, and each stored only right behind the one
+// before it: a reconnect in between cannot store a later one first. Where another
+// feed's event came between them they are refused, and go one by one.
+func (l *Lease) Publish(ctx context.Context, events []Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.renew(ctx); err != nil {
+		return l.failed(err)
+	}
+	err := l.publish(ctx, events)
+	if js.Conflict(err) {
+		// Superseded, or the stream has forgotten the lease.
+		if err = l.restore(ctx); err == nil {
+			err = l.publish(ctx, events)
+		}
+	}
+	return l.failed(err)
+}
+
+func (l *Lease) failed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case js.Conflict(err), errors.Is(err, pipeline.ErrSuperseded):
+		return fmt.Errorf("publish feed %s as %s: %w", l.feed, l.holder, pipeline.ErrSuperseded)
+	}
+	return fmt.Errorf("publish feed %s as %s: %w", l.feed, l.holder, err)
+}
+
+func (l *Lease) publish(ctx context.Context, events []Event) (err error) {
+	messages := l.messages(events)
+	stored := traceEvents(ctx, events, messages)
+	defer func() { stored(err) }()
+	return l.feeds.core.Append(ctx, pipeline.StreamONE, messages, js.Rules{Fence: l.fence, Burst: js.Chained})
+}
+
+// fence makes the server refuse a message unless the lease is the feed's last.
+func (l *Lease) fence(message *nats.Msg) {
+	js.Expect(message, pipeline.LeaseSubject(l.feed), l.sequence)
+}
+
+func (l *Lease) messages(events []Event) []*nats.Msg {
+	messages, space := make([]*nats.Msg, len(events)), make([]nats.Msg, len(events))
+	feed := []string{l.feed}
+	for i := range events {
+		messages[i] = &space[i]
+		events[i].write(messages[i])
+		messages[i].Header[pipeline.HeaderFeed] = feed
+	}
+	return messages
+}
+
+// write makes the message that of the event, as it is stored, without a fence.
+func (e *Event) write(message *nats.Msg) {
+	message.Subject, message.Data = e.Subject, e.Data
+	if message.Header == nil {
+		message.Header = make(nats.Header, 8)
+	}
+	clear(message.Header)
+	if message.Data == nil {
+		event := e.Event
+		event.Version = pipeline.Version
+		message.Data = pipeline.EncodeEvent(event)
+	}
+	message.Header[jetstream.MsgIDHeader] = []string{e.MessageID}
+	if e.Event.Resync {
+		message.Header[pipeline.HeaderResync] = []string{"true"}
+	}
+}
+
+// renew writes an old lease again, before the stream forgets it.
+func (l *Lease) renew(ctx context.Context) error {
+	if time.Since(l.renewed) < renewLease {
+		return nil
+	}
+	err := l.write(ctx, l.sequence)
+	if js.Conflict(err) {
+		return l.restore(ctx)
+	}
+	return err
+}
+
+// restore finds out why the server does not know the lease as the last: it is
+// ours under another sequence (its ack was lost), forgotten, or superseded.
+func (l *Lease) restore(ctx context.Context) error {
+	last, sequence, err := l.feeds.LastLease(ctx, l.feed)
+	switch {
+	case err != nil:
+		return err
+	case sequence == 0:
+		return l.write(ctx, 0)
+	case last.Token != l.token:
+		return pipeline.ErrSuperseded
+	}
+	l.wrote(sequence)
+	return nil
+}
+
+// write stores the lease if the last one has the sequence (0: if there is none).
+func (l *Lease) write(ctx context.Context, expected uint64) error {
+	subject := pipeline.LeaseSubject(l.feed)
+	message := nats.NewMsg(subject)
+	message.Data = pipeline.Encode(pipeline.Lease{
+		Version: pipeline.Version, Feed: l.feed, Holder: l.holder, Token: l.token, Time: time.Now().UTC(), Released: l.released,
+	})
+	js.Expect(message, subject, expected)
+	sequence, err := l.feeds.core.Publish(ctx, message)
+	if err != nil {
+		return err
+	}
+	l.wrote(sequence)
+	return nil
+}

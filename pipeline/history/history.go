@@ -1,0 +1,85 @@
+// Package history publishes and reads what happened to services.
+package history
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+// History is what happened to services.
+type History struct{ core *js.Client }
+
+// New returns the history in a pipeline.
+func New(p *pipeline.Pipeline) *History { return &History{p.Core()} }
+
+// PublishTransitions publishes what happened to a service, in order. The first
+// transition has the number first; numbers are counted per service and make
+// the message ids, so publishing the same again within ten minutes stores nothing.
+func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline.Transition, first uint64) error {
+	messages := make([]*nats.Msg, len(transitions))
+	for i, transition := range transitions {
+		messages[i] = pipeline.TransitionMessage(transition, first+uint64(i))
+	}
+	if _, err := h.core.Commit(ctx, pipeline.StreamFlow, messages...); err != nil {
+		return fmt.Errorf("publish what happened to service %d: %w", transitions[0].Service, err)
+	}
+	return nil
+}
+
+// LastTransition is the number of the service's transition that was published last,
+// 0 for none: what a crash left unpublished comes after it. The stream's leader is
+// asked: another replica may lag behind.
+func (h *History) LastTransition(ctx context.Context, service int) (uint64, error) {
+	header, err := h.core.LastHeader(ctx, pipeline.StreamFlow, pipeline.TransitionSubjects(service))
+	if err != nil {
+		return 0, fmt.Errorf("read the last transition of service %d: %w", service, err)
+	}
+	_, number, _ := strings.Cut(header.Get(jetstream.MsgIDHeader), "-")
+	if last, err := strconv.ParseUint(number, 10, 64); err == nil {
+		return last, nil
+	}
+	return 0, nil // none, or not one of ours: everything is published again
+}
+
+// LastTransitionSequence is the sequence of what happened last, 0 if nothing
+// has yet: reading behind it reads only what is new.
+func (h *History) LastTransitionSequence(ctx context.Context) (uint64, error) {
+	return h.core.End(ctx, pipeline.StreamFlow)
+}
+
+// Reader reads what happened to services, in order. Next is for one
+// goroutine at a time; Stop may be called from any.
+type Reader struct{ *js.Reader }
+
+// ReadTransitions reads what happened behind the sequence after (0 for
+// everything that is kept), to one service or, with a negative id, to all.
+func (h *History) ReadTransitions(ctx context.Context, service int, after uint64) (*Reader, error) {
+	r, err := h.core.Read(ctx, pipeline.StreamFlow, pipeline.TransitionSubjects(service), after)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{r}, nil
+}
+
+// Next waits for the next transition and returns it with its sequence in
+// StreamFlow. What cannot be understood is skipped. It returns ctx's error, or
+// pipeline.ErrClosed after Stop.
+func (r *Reader) Next(ctx context.Context) (uint64, pipeline.Transition, error) {
+	for {
+		message, err := r.Reader.Next(ctx)
+		if err != nil {
+			return 0, pipeline.Transition{}, err
+		}
+		if transition, err := pipeline.ReadTransition(message); err == nil {
+			return message.Sequence, transition, nil
+		}
+	}
+}

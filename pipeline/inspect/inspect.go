@@ -1,0 +1,67 @@
+// Package inspect reads how all of Flowjet is doing from what NATS holds and hears. It changes
+// nothing, and works while no worker, bridge, API or oned is there.
+//
+//	work.go      the live workers and what waits for them: /flowjet/v1/work and metrics
+//	overview.go  everything: `flowjet status` and `flowjet doctor`
+//	streams.go   streams, and what is wrong with them
+//	why.go       why a service is in its state
+//	tail.go      the last messages of streams, and those that come
+//	events.go    what the last events tell of the feeds
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deadletters"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// Inspector reads how Flowjet is doing.
+type Inspector struct {
+	pipe       *pipeline.Pipeline
+	core       *js.Client
+	records    *work.Records
+	letters    *deadletters.Letters
+	deliveries *deliveries.Deliveries
+}
+
+// New returns an inspector of a pipeline.
+func New(p *pipeline.Pipeline) *Inspector {
+	return &Inspector{p, p.Core(), work.NewRecords(p), deadletters.New(p), deliveries.New(p)}
+}
+
+// ServerTime is the clock of the NATS server that answers.
+func (i *Inspector) ServerTime(ctx context.Context) (time.Time, error) {
+	info, err := i.core.Info(ctx, pipeline.StreamWork)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask NATS for its time: %w", err)
+	}
+	return info.TimeStamp, nil
+}
+
+// Storage is how many bytes of JetStream's storage are used, and how many there
+// may be; 0 or less for no limit.
+func (i *Inspector) Storage(ctx context.Context) (used uint64, most int64, err error) {
+	info, err := i.pipe.JetStream().AccountInfo(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask NATS for the account's storage: %w", err)
+	}
+	return info.Store, info.Limits.MaxStore, nil
+}
+
+// list is never null in JSON.
+func list[T any](items []T) []T { return append([]T{}, items...) }
+
+// timeOf is nil for no time, so that JSON leaves it out.
+func timeOf(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.UTC()
+	return &at
+}

@@ -1,0 +1,268 @@
+package inspect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+	"github.com/flowjet/flowjet/pipeline/internal/liveness"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// Overview is how all of Flowjet is doing, as NATS shows it.
+type Overview struct {
+	Version int       `json:"v"`
+	Time    time.Time `json:"time"`
+	// Server is the NATS server that was asked.
+	Server  string         `json:"server"`
+	Streams []StreamStatus `json:"streams"`
+	// Workers are those alive, each with what it owns.
+	Workers []WorkerShare `json:"workers"`
+	// Unowned are the partitions, and the router, that nobody owns: all where no worker
+	// is alive.
+	Unowned []string     `json:"unowned"`
+	Feeds   []FeedStatus `json:"feeds"`
+	// Oned is how quickly oned answers all live processes together.
+	Oned    pipeline.OnedReads `json:"oned"`
+	Readers []ReaderStatus     `json:"readers"`
+	// Services counts services by state; those that have ended are left out.
+	Services map[string]int `json:"services"`
+	Timers   TimerCount     `json:"timers"`
+	// DeadLetters counts them by who gave them up.
+	DeadLetters map[string]uint64 `json:"dead_letters"`
+	Webhooks    WebhookCount      `json:"webhooks"`
+	// Missing are streams and buckets that are not there.
+	Missing []string `json:"missing"`
+}
+
+// WorkerShare is one live worker with what it owns.
+type WorkerShare struct {
+	Worker string `json:"worker"`
+	// Router and Autoscaler report whether it shares events out, and whether it scales.
+	Router          bool  `json:"router"`
+	Autoscaler      bool  `json:"autoscaler"`
+	OnedUnreachable bool  `json:"blind"`
+	Partitions      []int `json:"partitions"`
+}
+
+// FeedStatus is one feed of hook events.
+type FeedStatus struct {
+	Feed string `json:"feed"`
+	// Holder is the bridge with the lease, Alive whether it announces itself.
+	Holder string    `json:"holder"`
+	Alive  bool      `json:"alive"`
+	Since  time.Time `json:"since"`
+}
+
+// ReaderStatus is how far a reader has come.
+type ReaderStatus struct {
+	Reader string `json:"reader"`
+	Cursor uint64 `json:"cursor"`
+	// Lag is how many messages are behind the cursor, Oldest since when the first
+	// of them waits.
+	Lag    uint64     `json:"lag"`
+	Oldest *time.Time `json:"oldest,omitempty"`
+}
+
+// TimerCount counts the services' timers.
+type TimerCount struct {
+	Set     int `json:"set"`
+	Overdue int `json:"overdue"`
+}
+
+// WebhookCount counts what waits for webhooks.
+type WebhookCount struct {
+	Waiting uint64 `json:"waiting"`
+	// Failing is how many pairs of receiver and service have failed last.
+	Failing int `json:"failing"`
+}
+
+// overdueAfter is how late a timer may be before it counts as overdue.
+const overdueAfter = 15 * time.Second
+
+// Overview reads everything; it listens for a second to hear who is alive.
+// Missing is what pipeline.Attach found missing.
+func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, error) {
+	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing)}
+	beats, err := i.listen(ctx, &overview)
+	if err != nil {
+		return Overview{}, err
+	}
+	steps := []struct {
+		needs []string
+		read  func(context.Context, *Overview) error
+	}{
+		{nil, i.streams},
+		{[]string{pipeline.StreamONE}, func(ctx context.Context, o *Overview) error { return i.feeds(ctx, o, beats) }},
+		{[]string{pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamOf(pipeline.BucketCheckpoint)}, i.readers},
+		{[]string{pipeline.StreamOf(pipeline.BucketState)}, i.services},
+		{[]string{pipeline.StreamDead}, i.deadLetters},
+		{[]string{pipeline.StreamHook, pipeline.StreamOf(pipeline.BucketHooks)}, i.webhooks},
+	}
+	for _, step := range steps {
+		if slices.ContainsFunc(step.needs, func(name string) bool { return slices.Contains(missing, name) }) {
+			continue
+		}
+		if err := step.read(ctx, &overview); err != nil {
+			return Overview{}, err
+		}
+	}
+	return overview, nil
+}
+
+// listenFor is longer than workers, bridges and processes are silent.
+const listenFor = time.Second
+
+// listen hears which workers and processes are alive, and returns the beats of the feeds'
+// holders, by feed.
+func (i *Inspector) listen(ctx context.Context, overview *Overview) (map[string]pipeline.FeedBeat, error) {
+	observer, err := work.Observe(i.pipe)
+	if err != nil {
+		return nil, err
+	}
+	defer observer.Stop()
+	feeds, processes := liveness.New[pipeline.FeedBeat](2*listenFor), liveness.New[pipeline.Process](2*listenFor)
+	for subjects, receive := range map[string]nats.MsgHandler{
+		pipeline.SubjectsBridge: func(message *nats.Msg) {
+			var beat pipeline.FeedBeat
+			if json.Unmarshal(message.Data, &beat) == nil && !beat.Leaving {
+				feeds.Heard(beat.Feed, beat)
+			}
+		},
+		pipeline.SubjectsProcess: func(message *nats.Msg) {
+			var process pipeline.Process
+			if json.Unmarshal(message.Data, &process) == nil && !process.Leaving {
+				processes.Heard(process.ID, process)
+			}
+		},
+	} {
+		subscription, err := i.pipe.Conn().Subscribe(subjects, receive)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", subjects, err)
+		}
+		defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
+	}
+	timer := time.NewTimer(listenFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	overview.Workers, overview.Unowned = shares(observer.Live())
+	for _, process := range processes.Live() {
+		overview.Oned.Reads += process.Reads
+		overview.Oned.Slow += process.Slow
+	}
+	return feeds.Live(), nil
+}
+
+func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned []string) {
+	workers, unowned = []WorkerShare{}, []string{}
+	owner := work.Owners(live)
+	for _, name := range slices.Sorted(maps.Keys(live)) {
+		share := WorkerShare{
+			Worker: name, OnedUnreachable: live[name].OnedUnreachable, Partitions: []int{},
+			Router: owner[pipeline.RouterKey] == name, Autoscaler: owner[pipeline.AutoscalerKey] == name,
+		}
+		for partition := range pipeline.Partitions {
+			if owner[pipeline.PartitionKey(partition)] == name {
+				share.Partitions = append(share.Partitions, partition)
+			}
+		}
+		workers = append(workers, share)
+	}
+	for _, key := range pipeline.Keys() {
+		if owner[key] == "" {
+			unowned = append(unowned, key)
+		}
+	}
+	return workers, unowned
+}
+
+func (i *Inspector) feeds(ctx context.Context, overview *Overview, beats map[string]pipeline.FeedBeat) error {
+	feeds := map[string]FeedStatus{}
+	err := i.core.EachNewest(ctx, pipeline.StreamONE, pipeline.SubjectsLeases, func(message js.Message) {
+		var lease pipeline.Lease
+		if json.Unmarshal(message.Data, &lease) != nil {
+			return
+		}
+		alive := !lease.Released && lease.Token != "" && beats[lease.Feed].Token == lease.Token
+		feeds[lease.Feed] = FeedStatus{Feed: lease.Feed, Holder: lease.Holder, Alive: alive, Since: message.Time.UTC()}
+	})
+	overview.Feeds = []FeedStatus{}
+	for _, feed := range slices.Sorted(maps.Keys(feeds)) {
+		overview.Feeds = append(overview.Feeds, feeds[feed])
+	}
+	return err
+}
+
+func (i *Inspector) readers(ctx context.Context, overview *Overview) error {
+	overview.Readers = []ReaderStatus{}
+	readers := []reader{router, webhooks}
+	for partition := range pipeline.Partitions {
+		readers = append(readers, partitionReader(partition))
+	}
+	for _, one := range readers {
+		cursor, err := i.pipe.LoadCursor(ctx, one.cursor)
+		if err != nil {
+			return err
+		}
+		if one == webhooks && cursor == 0 {
+			continue // there are no webhooks
+		}
+		lag, oldest, err := i.core.Backlog(ctx, one.stream, one.filter, cursor)
+		if err != nil {
+			return fmt.Errorf("see how far %s is: %w", one.cursor, err)
+		}
+		overview.Readers = append(overview.Readers, ReaderStatus{Reader: one.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(oldest)})
+	}
+	return nil
+}
+
+func (i *Inspector) services(ctx context.Context, overview *Overview) error {
+	overview.Services = map[string]int{}
+	return i.records.EachRecord(ctx, func(_ int, record pipeline.Record) {
+		if record.Deleted {
+			return
+		}
+		overview.Services[record.State.Service.State().String()]++
+		for _, timer := range record.Timers {
+			overview.Timers.Set++
+			if overview.Time.Sub(timer.Due) > overdueAfter {
+				overview.Timers.Overdue++
+			}
+		}
+	})
+}
+
+func (i *Inspector) deadLetters(ctx context.Context, overview *Overview) error {
+	info, err := i.core.Info(ctx, pipeline.StreamDead, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
+	if err != nil {
+		return fmt.Errorf("count the dead letters: %w", err)
+	}
+	overview.DeadLetters = map[string]uint64{}
+	for subject, count := range info.State.Subjects {
+		overview.DeadLetters[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = count
+	}
+	return nil
+}
+
+func (i *Inspector) webhooks(ctx context.Context, overview *Overview) error {
+	waiting, err := i.deliveries.PendingDeliveries(ctx)
+	if err != nil {
+		return err
+	}
+	failing, err := i.deliveries.FailingDeliveries(ctx)
+	overview.Webhooks = WebhookCount{Waiting: waiting, Failing: len(failing)}
+	return err
+}

@@ -1,0 +1,256 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+const (
+	// maxVMs bounds how many VMs of a service are looked up for an explanation.
+	maxVMs = 200
+	// keptPath is how many of the last transitions an explanation shows, found
+	// among so many messages of all services.
+	keptPath    = 10
+	searchedFor = 5000
+	// maxDeadLetters is how many dead letters are looked through for the service's.
+	maxDeadLetters = 500
+)
+
+// Why says why a service is in its state, from what NATS holds: it can be asked
+// while no worker and no oned is there.
+type Why struct {
+	Version int    `json:"v"`
+	Service int    `json:"service"`
+	Name    string `json:"name,omitempty"`
+	Owner   string `json:"owner,omitempty"`
+	// State is the state's name, DELETED for a service that has ended.
+	State string `json:"state"`
+	// Since is when the service came to the state.
+	Since *time.Time `json:"since,omitempty"`
+	// Summary is all of it in one sentence.
+	Summary string `json:"summary"`
+	// Reason is what the transition to the state says, Cause what led to it.
+	Reason string          `json:"reason,omitempty"`
+	Cause  *pipeline.Cause `json:"cause,omitempty"`
+	// Failed is what went wrong, Waits what has to happen for the service to go
+	// on, Next what an operator can do.
+	Failed []flow.Finding `json:"failed"`
+	Waits  []flow.Finding `json:"waits"`
+	Next   []string       `json:"next"`
+	Roles  []RoleStatus   `json:"roles"`
+	// Timers are when the service is looked at again, by timer.
+	Timers map[string]time.Time `json:"timers,omitempty"`
+	// Backlog is what has woken the service and is not handled yet.
+	Backlog Backlog `json:"backlog"`
+	// DeadLetters is how many inputs of the service were given up.
+	DeadLetters int `json:"dead_letters"`
+	// Path are the last transitions, oldest first.
+	Path []pipeline.Transition `json:"path"`
+}
+
+// RoleStatus is one role.
+type RoleStatus struct {
+	Name        string `json:"name"`
+	State       string `json:"state"`
+	Cardinality int    `json:"cardinality"`
+	VMs         int    `json:"vms"`
+}
+
+// Backlog is how much waits to be handled.
+type Backlog struct {
+	Count uint64 `json:"count"`
+	// Oldest is since when the first of it waits.
+	Oldest *time.Time `json:"oldest,omitempty"`
+}
+
+// Why explains a service. pipeline.ErrNotFound is returned when NATS knows nothing of it.
+func (i *Inspector) Why(ctx context.Context, service int) (Why, error) {
+	record, revision, err := i.records.LoadRecord(ctx, service)
+	if err != nil {
+		return Why{}, err
+	}
+	path, err := i.lastTransitions(ctx, service)
+	if err != nil {
+		return Why{}, fmt.Errorf("read what happened to service %d: %w", service, err)
+	}
+	if revision == 0 && len(path) == 0 {
+		return Why{}, fmt.Errorf("service %d: %w", service, pipeline.ErrNotFound)
+	}
+	facts, err := i.heardVMs(ctx, record.State)
+	if err != nil {
+		return Why{}, fmt.Errorf("read what was heard of the VMs of service %d: %w", service, err)
+	}
+	why := Explain(service, record, facts, path, time.Now())
+	count, oldest, err := i.core.Backlog(ctx, pipeline.StreamWork, pipeline.StoredWorkSubject(service), record.Applied)
+	if err != nil {
+		return Why{}, fmt.Errorf("read what waits for service %d: %w", service, err)
+	}
+	why.Backlog = Backlog{count, timeOf(oldest)}
+	if why.DeadLetters, err = i.lettersOf(ctx, service); err != nil {
+		return Why{}, fmt.Errorf("look for dead letters of service %d: %w", service, err)
+	}
+	why.advise(time.Now())
+	return why, nil
+}
+
+// Explain puts an explanation together from a service's record, what was heard
+// of its VMs, and its last transitions, oldest first.
+func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipeline.Transition, now time.Time) Why {
+	state := record.State
+	state.Service.ID = service
+	explained := flow.Explain(state, facts, now)
+	why := Why{
+		Version: pipeline.Version, Service: service, Name: state.Service.Body.Name, Owner: state.Service.Owner.UName,
+		State: explained.State.String(), Failed: list(explained.Failed), Waits: list(explained.Waits),
+		Next: list(explained.Next), Roles: roleStatuses(state.Service), Path: list(path),
+	}
+	if record.Deleted || len(path) > 0 && path[len(path)-1].New == pipeline.Deleted {
+		why.State, why.Failed, why.Waits, why.Next = pipeline.Deleted, []flow.Finding{}, []flow.Finding{}, []string{}
+	}
+	if len(record.Timers) > 0 {
+		why.Timers = map[string]time.Time{}
+		for name, timer := range record.Timers {
+			why.Timers[name] = timer.Due
+		}
+	}
+	why.blame(state.Service.Body.Log)
+	why.Summary = why.summary()
+	return why
+}
+
+func roleStatuses(service flow.Service) []RoleStatus {
+	roles := []RoleStatus{}
+	for _, role := range service.Body.Roles {
+		state := flow.RolePending
+		if role.State != nil {
+			state = *role.State
+		}
+		roles = append(roles, RoleStatus{Name: role.Name, State: state.String(), Cardinality: role.Cardinality, VMs: len(role.Nodes)})
+	}
+	return roles
+}
+
+// blame finds what led to the state: the service's last transition, or, where
+// history has none, its log.
+func (w *Why) blame(log []flow.LogEntry) {
+	for i := len(w.Path) - 1; i >= 0; i-- {
+		last := w.Path[i]
+		if last.Kind == "service" {
+			if last.New == w.State {
+				w.Since, w.Cause, w.Reason = &last.Time, &last.Cause, last.Reason
+			}
+			return
+		}
+	}
+	for i := len(log) - 1; i >= 0; i-- {
+		if log[i].Message == "New state: "+w.State {
+			since := time.Unix(log[i].Timestamp, 0).UTC()
+			w.Since = &since
+			return
+		}
+	}
+}
+
+func (w *Why) summary() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "service %d is %s", w.Service, w.State)
+	if w.Since != nil {
+		fmt.Fprintf(&text, " since %s", w.Since.UTC().Format(time.RFC3339))
+	}
+	switch {
+	case w.Reason != "":
+		text.WriteString(" because " + w.Reason)
+	case len(w.Failed) > 0:
+		text.WriteString(" because " + w.Failed[0].Message)
+	case len(w.Waits) > 0:
+		text.WriteString(" and waits: " + w.Waits[0].Message)
+	}
+	if w.Cause != nil {
+		text.WriteString("; what led there: " + w.Cause.Title())
+	}
+	return text.String()
+}
+
+// lateAfter is how long something may wait for its worker before that is worth
+// a word.
+const lateAfter = 10 * time.Second
+
+// advise adds what to do about what is not the service's own fault.
+func (w *Why) advise(now time.Time) {
+	if oldest := w.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
+		w.Next = append(w.Next, fmt.Sprintf("%d inputs wait for the service's worker since %s: `flowjet doctor` says whether one is there and what holds it up",
+			w.Backlog.Count, oldest.UTC().Format(time.RFC3339)))
+	}
+	if w.DeadLetters > 0 {
+		w.Next = append(w.Next, fmt.Sprintf("%d inputs of the service could not be handled: `flowjet dlq ls --service %d`", w.DeadLetters, w.Service))
+	}
+}
+
+// lastTransitions are the service's, oldest first.
+func (i *Inspector) lastTransitions(ctx context.Context, service int) ([]pipeline.Transition, error) {
+	subjects := pipeline.TransitionSubjects(service)
+	last, err := i.core.Last(ctx, pipeline.StreamFlow, subjects)
+	if last == nil || err != nil {
+		return nil, err
+	}
+	var path []pipeline.Transition
+	err = i.core.Each(ctx, pipeline.StreamFlow, subjects, last.Sequence-min(last.Sequence, searchedFor), func(message js.Message) {
+		if transition, err := pipeline.ReadTransition(message); err == nil {
+			path = append(path, transition)
+		}
+	})
+	return path[max(0, len(path)-keptPath):], err
+}
+
+// heardVMs are the VMs of roles that are not simply running, as their last
+// events told. What was heard of a VM is kept for three days.
+func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
+	facts := flow.Facts{}
+	for _, role := range state.Service.Body.Roles {
+		if role.State == nil || *role.State == flow.RoleRunning {
+			continue
+		}
+		for _, node := range role.Nodes {
+			if len(facts) >= maxVMs {
+				return facts, nil
+			}
+			vm, heard, err := i.heardVM(ctx, node.DeployID)
+			if err != nil {
+				return nil, err
+			}
+			if heard && state.Service.Owns(vm) {
+				facts[vm.ID] = vm
+			}
+		}
+	}
+	return facts, nil
+}
+
+func (i *Inspector) heardVM(ctx context.Context, id int) (flow.VM, bool, error) {
+	message, err := i.core.Last(ctx, pipeline.StreamONE, pipeline.ObjectSubjects(i.pipe.Zone(), "vm", id))
+	if message == nil || err != nil {
+		return flow.VM{}, false, err
+	}
+	if event, err := pipeline.DecodeEvent(message.Data); err == nil && event.VM != nil {
+		return *event.VM, true, nil
+	}
+	return flow.VM{}, false, nil // what cannot be understood tells nothing
+}
+
+// lettersOf counts the dead letters of the service's inputs, among the last ones.
+func (i *Inspector) lettersOf(ctx context.Context, service int) (int, error) {
+	letters, err := i.letters.DeadLetters(ctx, maxDeadLetters)
+	count := 0
+	for _, letter := range letters {
+		if letter.Service() == service {
+			count++
+		}
+	}
+	return count, err
+}

@@ -1,0 +1,124 @@
+package js
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Config is how a Client finds NATS.
+type Config struct {
+	// URL is nats://host:port, or several separated by commas.
+	URL string
+	// Conn is used instead of URL, and not closed by Close.
+	Conn *nats.Conn
+	// Options are added to the connection's own: credentials, TLS, in-process.
+	Options []nats.Option
+	// InboxPrefix is what the connection's inboxes begin with; empty for nats.go's.
+	InboxPrefix string
+	// Name is the connection's name in NATS's own listings.
+	Name   string
+	Logger *slog.Logger
+}
+
+// Client is a connection to JetStream. It is safe for use by several goroutines
+// once its streams and buckets are bound.
+type Client struct {
+	conn  *nats.Conn
+	owned bool
+	js    jetstream.JetStream
+	log   *slog.Logger
+	watch *connectionWatch
+
+	streams map[string]jetstream.Stream
+	buckets map[string]*Bucket
+
+	mu     sync.Mutex
+	groups map[string]*group // by stream
+	closed bool
+	// life ends with Close.
+	life context.Context
+	end  context.CancelFunc
+	once sync.Once
+}
+
+// Connect connects to NATS and waits for it until ctx ends.
+func Connect(ctx context.Context, config Config) (*Client, error) {
+	log := cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	conn, watch, err := connect(ctx, config, log)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		conn: conn, owned: config.Conn == nil, log: log, watch: watch,
+		streams: map[string]jetstream.Stream{}, buckets: map[string]*Bucket{}, groups: map[string]*group{},
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	if c.js, err = jetstream.New(conn, jetstream.WithPublishAsyncTimeout(Attempt)); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("use JetStream on %s: %w", c.Server(), err)
+	}
+	return c, nil
+}
+
+// Close ends the connection and everything that was opened on it. A Conn that
+// Connect was given stays open.
+func (c *Client) Close() {
+	c.once.Do(func() {
+		c.end()
+		if c.js != nil {
+			c.js.CleanupPublisher()
+		}
+		c.watch.stop()
+		if c.owned {
+			c.conn.Close()
+		}
+		c.closeGroups()
+	})
+}
+
+// Life is a context that ends with Close.
+func (c *Client) Life() context.Context { return c.life }
+
+// Lost is closed when NATS has closed the connection for good: nothing can be read or
+// published any more, and another Client is needed.
+func (c *Client) Lost() <-chan struct{} { return c.watch.lost }
+
+// State is that of the connection.
+func (c *Client) State() ConnectionState { return c.watch.state() }
+
+// Conn is the connection, for core NATS.
+func (c *Client) Conn() *nats.Conn { return c.conn }
+
+// JetStream is nats.go's client, for what is made and changed.
+func (c *Client) JetStream() jetstream.JetStream { return c.js }
+
+// Server is the URL of the server connected to, without credentials.
+func (c *Client) Server() string { return c.conn.ConnectedUrlRedacted() }
+
+// Log is the client's logger.
+func (c *Client) Log() *slog.Logger { return c.log }
+
+// Announce publishes on core NATS: it is not stored, and lost when nobody listens.
+// Without a connection it returns nats.ErrDisconnected: an announcement that is sent
+// after the next connect would no longer be true.
+func (c *Client) Announce(subject string, data []byte) error {
+	if err := c.connected(); err != nil {
+		return err
+	}
+	return c.conn.Publish(subject, data)
+}
+
+// connected returns a transient error without a connection: nats.go keeps what is then
+// sent until the next connect, when its sender may long have reported a failure.
+func (c *Client) connected() error {
+	if !c.conn.IsConnected() {
+		return nats.ErrDisconnected
+	}
+	return nil
+}

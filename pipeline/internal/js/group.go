@@ -1,0 +1,159 @@
+package js
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// staleAfter is how long messages may wait to be stored. A process that was suspended
+// meanwhile may have been overtaken; a server that is only slow does not take as long.
+const staleAfter = 5 * time.Second
+
+// errStale is returned when a message was not stored because it had waited too long.
+var errStale = errors.New("it had waited too long to be stored: whether it still holds has to be made sure of again")
+
+// group is a stream's group commit: it stores together what several callers want stored
+// at the same time: on a stream of one replica each message by itself is an fsync. While
+// one batch is on its way the next one gathers, and a caller who is alone waits for nobody.
+type group struct {
+	// store stores requests' entries, and sets their results.
+	store func([]*entry)
+
+	mutex   sync.Mutex
+	waiting []*request // bounded by the callers, who wait
+	running bool
+	closed  bool
+	wait    sync.WaitGroup
+}
+
+// request is one caller's entry.
+type request struct {
+	entry
+	since     time.Time
+	abandoned <-chan struct{}
+	done      chan struct{}
+}
+
+// Commit is Append together with what other callers commit to the stream at the same
+// time. It returns the sequence of the last message. After ctx's error the
+// messages may be stored.
+func (c *Client) Commit(ctx context.Context, stream string, messages ...*nats.Msg) (uint64, error) {
+	if len(messages) == 0 || ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	for _, message := range messages {
+		carryTrace(ctx, message)
+	}
+	own := &request{entry: entry{messages: messages}, since: time.Now(), abandoned: ctx.Done(), done: make(chan struct{})}
+	c.group(stream).add(own)
+	select {
+	case <-own.done:
+		return own.result.Sequence, own.result.Err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// group is a stream's, made when it is first used.
+func (c *Client) group(stream string) *group {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.groups[stream] == nil {
+		c.groups[stream] = &group{closed: c.closed, store: func(entries []*entry) { c.append(c.life, stream, entries, Rules{}) }}
+	}
+	return c.groups[stream]
+}
+
+// closeGroups waits for what is under way; the client's life has ended.
+func (c *Client) closeGroups() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for _, g := range c.groups {
+		g.close()
+	}
+}
+
+func (r *request) finish(err error) {
+	if err != nil {
+		r.result = Result{Err: err}
+	}
+	close(r.done)
+}
+
+func (g *group) add(own *request) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	if g.closed {
+		own.finish(ErrClosed)
+		return
+	}
+	g.waiting = append(g.waiting, own)
+	if !g.running {
+		g.running = true
+		g.wait.Go(g.run)
+	}
+}
+
+func (g *group) close() {
+	g.mutex.Lock()
+	g.closed = true
+	g.mutex.Unlock()
+	g.wait.Wait()
+}
+
+// run stores what waits until nothing does.
+func (g *group) run() {
+	for requests := g.take(); requests != nil; requests = g.take() {
+		requests = current(requests)
+		entries := make([]*entry, len(requests))
+		for i, one := range requests {
+			entries[i] = &one.entry
+		}
+		g.store(entries)
+		for _, one := range requests {
+			one.finish(nil)
+		}
+	}
+}
+
+// take removes what fits into one batch; nil means that nothing waits.
+func (g *group) take() []*request {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	count, size := 0, 0
+	for count < len(g.waiting) {
+		if size += len(g.waiting[count].messages); count > 0 && size > maxBatch {
+			break
+		}
+		count++
+	}
+	taken := g.waiting[:count:count]
+	if g.waiting = g.waiting[count:]; count == 0 {
+		g.running, g.waiting, taken = false, nil, nil
+	}
+	return taken
+}
+
+// current leaves out what nobody waits for any more, and what has waited too long: the
+// process may have been suspended.
+func current(requests []*request) []*request {
+	kept := []*request{}
+	for _, one := range requests {
+		select {
+		case <-one.abandoned:
+			continue
+		default:
+		}
+		if time.Since(one.since) > staleAfter {
+			one.finish(errStale)
+			continue
+		}
+		kept = append(kept, one)
+	}
+	return kept
+}

@@ -1,0 +1,313 @@
+package js
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/internal/idle"
+)
+
+const (
+	// heartbeat is how often the server says that there is nothing to read;
+	// two missed ones and the consumer is replaced.
+	heartbeat = time.Second
+	// pullExpiry is how long a request for messages stands.
+	pullExpiry = 30 * time.Second
+	// prefetch is how many messages a reader holds at most.
+	prefetch = 128
+	// forgetConsumer is how long the server keeps a reader that asks no more. A
+	// stream has 1,000 consumers at most (nats-server 2.15), and a worker that
+	// dies leaves 17.
+	forgetConsumer = 10 * time.Second
+	stopPatience   = time.Second
+	// consumerPrefix begins the names of readers' consumers.
+	consumerPrefix = "flowjet-"
+)
+
+// Message is a stored message.
+type Message = jetstream.RawStreamMsg
+
+// Reader reads a stream's messages in order, from a sequence on, each once. It
+// is an ordered consumer: in memory, on one server, nothing acknowledged, made
+// anew under a fresh name, behind the last message returned, whenever it is
+// lost, silent or skips a number. Next is for one goroutine at a time.
+//
+// nats.go's own ordered consumer does the same with requests of 10 s that no
+// context ends; after the kill of a server that is up to 11 s of silence. Here each
+// request ends with the caller's context or after one attempt's time.
+type Reader struct {
+	client *Client
+	stream string
+	filter string
+	// newest has the first consumer return the last message of each subject only.
+	newest bool
+
+	stopped context.Context
+	stop    context.CancelFunc
+
+	// mu guards what Stop shares with Next.
+	mu       sync.Mutex
+	consumer string
+	messages jetstream.MessagesContext
+
+	// epoch is that of the connection the consumer was made on.
+	epoch context.Context
+	// pending is how many messages there were to read behind last.
+	pending uint64
+	// last is the stream sequence returned last; delivered the consumer's own.
+	last      uint64
+	delivered uint64
+}
+
+func (c *Client) newReader(stream, filter string, after uint64) *Reader {
+	r := &Reader{client: c, stream: stream, filter: filter, last: after}
+	r.stopped, r.stop = context.WithCancel(context.Background())
+	return r
+}
+
+// Read begins to read the messages of a stream whose subjects match a filter, behind a
+// sequence. A missing stream is an error at once.
+func (c *Client) Read(ctx context.Context, stream, filter string, after uint64) (*Reader, error) {
+	r := c.newReader(stream, filter, after)
+	if err := r.open(ctx); err != nil {
+		r.Stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Each visits what there is now behind a sequence, each message once.
+func (c *Client) Each(ctx context.Context, stream, filter string, after uint64, visit func(Message)) error {
+	return c.newReader(stream, filter, after).drain(ctx, visit)
+}
+
+// EachNewest visits the last message of each subject that matches a filter, in order. Where
+// its consumer is lost on the way it goes on with every message.
+func (c *Client) EachNewest(ctx context.Context, stream, filter string, visit func(Message)) error {
+	r := c.newReader(stream, filter, 0)
+	r.newest = true
+	return r.drain(ctx, visit)
+}
+
+// Backlog is how many messages there are behind a sequence, and when the first of them was
+// stored.
+func (c *Client) Backlog(ctx context.Context, stream, filter string, after uint64) (count uint64, oldest time.Time, err error) {
+	r, err := c.Read(ctx, stream, filter, after)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	defer r.Stop()
+	if count = r.pending; count == 0 {
+		return 0, time.Time{}, nil
+	}
+	first, err := r.take(ctx)
+	return count, first.Time.UTC(), err
+}
+
+// Waiting is how many messages there are behind a sequence.
+func (c *Client) Waiting(ctx context.Context, stream, filter string, after uint64) (uint64, error) {
+	r, err := c.Read(ctx, stream, filter, after)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Stop()
+	return r.pending, nil
+}
+
+// drain reads what there is now, and stops.
+func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
+	defer r.Stop()
+	for open := false; ; {
+		if !open {
+			if err := r.open(ctx); err != nil {
+				return err
+			}
+			open = true
+		}
+		if r.pending == 0 {
+			return nil
+		}
+		message, err := r.take(ctx)
+		switch {
+		case err == nil:
+			visit(message)
+		case ctx.Err() != nil:
+			return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream, ctx.Err())
+		default:
+			r.drop()
+			open = false
+		}
+	}
+}
+
+// Next returns the next message. It fails only when ctx ends, with its error, or after Stop,
+// with ErrClosed; everything else it tries again.
+func (r *Reader) Next(ctx context.Context) (Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.stopped, cancel)()
+	wait := firstBackoff
+	for {
+		message, err := r.take(ctx)
+		if err == nil {
+			return message, nil
+		}
+		if r.stopped.Err() != nil || r.client.conn.IsClosed() {
+			return Message{}, ErrClosed
+		}
+		if ctx.Err() != nil {
+			return Message{}, ctx.Err()
+		}
+		r.drop()
+		if idle.For(ctx, wait) == nil {
+			wait = min(2*wait, maxBackoff)
+		}
+	}
+}
+
+// Rewind makes the reader return a message, the last one, once more.
+func (r *Reader) Rewind(message Message) {
+	r.drop()
+	r.last = message.Sequence - 1
+}
+
+func (r *Reader) take(ctx context.Context) (Message, error) {
+	if r.stopped.Err() != nil {
+		return Message{}, ErrClosed
+	}
+	messages, err := r.current(ctx)
+	if err != nil {
+		return Message{}, err
+	}
+	// A server that came back has forgotten the consumer: do not wait for its
+	// silence.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.epoch, cancel)()
+	message, err := messages.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		return Message{}, err
+	}
+	metadata, err := message.Metadata()
+	if err != nil {
+		return Message{}, err
+	}
+	if metadata.Sequence.Consumer != r.delivered+1 {
+		return Message{}, errors.New("a message was lost on the way")
+	}
+	r.delivered, r.last, r.pending = metadata.Sequence.Consumer, metadata.Sequence.Stream, metadata.NumPending
+	return Message{
+		Subject: message.Subject(), Header: message.Headers(), Data: message.Data(),
+		Sequence: metadata.Sequence.Stream, Time: metadata.Timestamp,
+	}, nil
+}
+
+// current is the running consumer's messages; without one it makes one.
+func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error) {
+	r.mu.Lock()
+	messages := r.messages
+	r.mu.Unlock()
+	if messages != nil {
+		return messages, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, Attempt)
+	defer cancel()
+	r.epoch = r.client.watch.currentEpoch()
+	name := consumerPrefix + nuid.Next()
+	consumer, err := r.client.js.CreateConsumer(ctx, r.stream, r.config(name))
+	if err != nil {
+		return nil, err
+	}
+	messages, err = consumer.Messages(
+		jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(pullExpiry),
+		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return nil, err
+	}
+	r.delivered, r.pending = 0, consumer.CachedInfo().NumPending
+	if !r.adopt(name, messages) {
+		messages.Stop()
+		r.forget(name)
+		return nil, ErrClosed
+	}
+	return messages, nil
+}
+
+// adopt keeps the consumer, unless Stop came first.
+func (r *Reader) adopt(name string, messages jetstream.MessagesContext) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped.Err() != nil {
+		return false
+	}
+	r.consumer, r.messages = name, messages
+	return true
+}
+
+func (r *Reader) config(name string) jetstream.ConsumerConfig {
+	config := jetstream.ConsumerConfig{
+		Name:              name,
+		FilterSubject:     r.filter,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       r.last + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: forgetConsumer,
+	}
+	if r.newest && r.last == 0 {
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0
+	}
+	return config
+}
+
+// drop gives the consumer up. The server forgets it by itself.
+func (r *Reader) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.messages != nil {
+		r.messages.Stop()
+	}
+	r.messages, r.consumer = nil, ""
+}
+
+// Stop ends the reader; a Next that waits returns ErrClosed. It may be called
+// more than once and from any goroutine.
+func (r *Reader) Stop() {
+	r.stop()
+	r.mu.Lock()
+	name := r.consumer
+	r.mu.Unlock()
+	r.drop()
+	r.forget(name)
+}
+
+// forget deletes the consumer. Where that fails the server does so by itself.
+func (r *Reader) forget(name string) {
+	if name == "" || !r.client.conn.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	if err := r.client.js.DeleteConsumer(ctx, r.stream, name); err != nil {
+		r.client.log.Debug("a reader's consumer is left to expire", "consumer", name, "error", err)
+	}
+}
+
+// open makes the consumer if there is none.
+func (r *Reader) open(ctx context.Context) error {
+	err := Retry(ctx, func(ctx context.Context) error {
+		_, err := r.current(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream, err)
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+// Package liveness keeps who of those that announce themselves again and again is alive.
+package liveness
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// maxMembers bounds how many a set remembers.
+const maxMembers = 1024
+
+// Set is what was last heard of each live member. It is safe for use by several goroutines.
+type Set[T any] struct {
+	silence time.Duration
+
+	mu      sync.Mutex
+	members map[string]member[T]
+}
+
+type member[T any] struct {
+	said T
+	at   time.Time
+}
+
+// New returns a set whose members are dead after so much silence.
+func New[T any](silence time.Duration) *Set[T] {
+	return &Set[T]{silence: silence, members: map[string]member[T]{}}
+}
+
+// Heard notes what a member said of itself.
+func (s *Set[T]) Heard(id string, said T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.members[id]; known || len(s.members) < maxMembers {
+		s.members[id] = member[T]{said, time.Now()}
+	}
+}
+
+// Left removes a member.
+func (s *Set[T]) Left(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.members, id)
+}
+
+// Clear removes all members.
+func (s *Set[T]) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.members)
+}
+
+// Live is what the live members said last, by their ids.
+func (s *Set[T]) Live() map[string]T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(s.members, func(_ string, heard member[T]) bool { return now.Sub(heard.at) >= s.silence })
+	live := make(map[string]T, len(s.members))
+	for id, heard := range s.members {
+		live[id] = heard.said
+	}
+	return live
+}

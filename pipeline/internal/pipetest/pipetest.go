@@ -1,0 +1,118 @@
+// Package pipetest opens pipelines for tests, on NATS servers that end with them.
+package pipetest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/embedded"
+)
+
+// Limited is a context for a test's calls.
+func Limited(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Must ends the test with an error.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Open opens a pipeline that is closed with the test.
+func Open(t testing.TB, url string, change ...func(*pipeline.Config)) *pipeline.Pipeline {
+	t.Helper()
+	config := pipeline.Config{URL: url, Name: t.Name()}
+	for _, apply := range change {
+		apply(&config)
+	}
+	p, err := pipeline.Open(Limited(t), config)
+	Must(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// Single is a pipeline on a server of its own.
+func Single(t testing.TB) *pipeline.Pipeline {
+	t.Helper()
+	return Open(t, natstest.Server(t))
+}
+
+// Three is a pipeline on three servers of its own, with three replicas.
+func Three(t testing.TB) *pipeline.Pipeline {
+	t.Helper()
+	return Open(t, natstest.Cluster(t, 3).URL(), Replicas(3))
+}
+
+// Replicas sets how many servers keep each stream.
+func Replicas(count int) func(*pipeline.Config) {
+	return func(c *pipeline.Config) { c.Replicas = count }
+}
+
+// OnOneAndThree runs a test on one server and on three with three replicas.
+func OnOneAndThree(t *testing.T, test func(t *testing.T, p *pipeline.Pipeline)) {
+	t.Run("one", func(t *testing.T) { test(t, Single(t)) })
+	t.Run("three", func(t *testing.T) { test(t, Three(t)) })
+}
+
+// Durable is a pipeline on an embedded server as `flowjet up` runs it: every
+// message on the disk before it is acknowledged.
+func Durable(b *testing.B) *pipeline.Pipeline {
+	b.Helper()
+	server, err := embedded.Start(embedded.Config{StoreDir: b.TempDir(), SyncAlways: true})
+	Must(b, err)
+	b.Cleanup(func() { Must(b, server.Stop(Limited(b))) })
+	return Open(b, server.URL(), func(c *pipeline.Config) { c.Options = append(c.Options, server.InProcess()) })
+}
+
+// Spread reports the median and the 99th of 100 of what was measured.
+func Spread(b *testing.B, took []time.Duration) {
+	b.Helper()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-p50")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "µs-p99")
+}
+
+// Log keeps what is logged.
+type Log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Logger logs to the log, everything.
+func (l *Log) Logger() *slog.Logger { return LoggerTo(l) }
+
+// LoggerTo logs to a writer, everything.
+func LoggerTo(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// Write is io.Writer's.
+func (l *Log) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+// Count is how many times a text was logged.
+func (l *Log) Count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
+}
+
+// Has reports whether a text was logged.
+func (l *Log) Has(text string) bool { return l.Count(text) > 0 }

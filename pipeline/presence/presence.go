@@ -1,0 +1,136 @@
+// Package presence has the processes of Flowjet know each other, so that what oned can bear is
+// shared out among all of them.
+package presence
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+	"github.com/flowjet/flowjet/pipeline/internal/liveness"
+)
+
+const (
+	// beat is how often a process announces itself, and deadAfter how
+	// long it may be silent.
+	beat      = 250 * time.Millisecond
+	deadAfter = 4 * beat
+)
+
+// Presence is a process's place among the live ones.
+//
+// Safety: none; for a second two processes may count differently. Liveness: a process
+// that is gone is no longer counted after a second, one that leaves at once.
+type Presence struct {
+	core         *js.Client
+	schema       int
+	self         func() pipeline.Process
+	subscription *nats.Subscription
+	others       *liveness.Set[pipeline.Process]
+	end          context.CancelFunc
+	done         chan struct{}
+}
+
+// Announce announces a process, as self describes it each time, until Leave. self is
+// asked for all but the version.
+func Announce(p *pipeline.Pipeline, self func() pipeline.Process) (*Presence, error) {
+	presence := &Presence{
+		core: p.Core(), schema: p.Schema(), self: self, done: make(chan struct{}),
+		others: liveness.New[pipeline.Process](deadAfter),
+	}
+	var err error
+	if presence.subscription, err = p.Conn().Subscribe(pipeline.SubjectsProcess, presence.receive); err != nil {
+		return nil, fmt.Errorf("listen for the other processes: %w", err)
+	}
+	life, end := context.WithCancel(presence.core.Life())
+	presence.end = end
+	go presence.run(life)
+	return presence, nil
+}
+
+// Others returns the live processes but this one, by id.
+func (p *Presence) Others() []pipeline.Process {
+	live := p.others.Live()
+	var others []pipeline.Process
+	for _, id := range slices.Sorted(maps.Keys(live)) {
+		others = append(others, live[id])
+	}
+	return others
+}
+
+// Leave announces that the process is gone.
+func (p *Presence) Leave(ctx context.Context) {
+	p.end()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+	}
+}
+
+func (p *Presence) run(ctx context.Context) {
+	defer close(p.done)
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		p.announce(false)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			_ = p.subscription.Unsubscribe()
+			p.announce(true)
+			return
+		}
+	}
+}
+
+func (p *Presence) announce(leaving bool) {
+	said := p.self()
+	said.Version, said.Leaving = p.schema, leaving
+	if err := p.core.Announce(pipeline.ProcessSubject(said.ID), pipeline.Encode(said)); err != nil {
+		p.core.Log().Debug("a process was not announced", "error", err)
+	}
+}
+
+func (p *Presence) receive(message *nats.Msg) {
+	var said pipeline.Process
+	switch {
+	case json.Unmarshal(message.Data, &said) != nil, said.ID == "", said.ID == p.self().ID:
+	case said.Leaving:
+		p.others.Left(said.ID)
+	default:
+		p.others.Heard(said.ID, said)
+	}
+}
+
+// ShareConnections returns how many of a number of connections a process may use, of
+// those that are to share them; it is counted among them. Where they are more than the
+// connections, they take turns by the second.
+func ShareConnections(connections int, process string, others []pipeline.Process, now time.Time) int {
+	calling := []string{process}
+	for _, other := range others {
+		if other.Calling {
+			calling = append(calling, other.ID)
+		}
+	}
+	slices.Sort(calling)
+	place, count := slices.Index(calling, process), len(calling)
+	if count > connections {
+		turn := int(now.Unix() % int64(count))
+		if (place-turn*connections%count+count)%count < connections {
+			return 1
+		}
+		return 0
+	}
+	share := connections / count
+	if place < connections%count {
+		share++
+	}
+	return share
+}

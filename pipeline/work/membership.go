@@ -1,0 +1,251 @@
+package work
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+	"github.com/flowjet/flowjet/pipeline/internal/liveness"
+)
+
+const (
+	// beat is how often a worker announces itself.
+	beat = 200 * time.Millisecond
+	// deadAfter is how long a worker may be silent.
+	deadAfter = 800 * time.Millisecond
+	// settle is how long a worker that joins waits for the others' answers
+	// before it takes anything.
+	settle = 100 * time.Millisecond
+)
+
+// Membership is a worker's place among the live ones.
+//
+// Safety: none; two workers may both believe to own a key for a second. That
+// costs wasted work, and the records' compare-and-set keeps it harmless.
+// Liveness: a worker that is gone, hangs or is cut off loses its keys to the
+// others after 800 ms, and a worker that leaves at once. A worker counts
+// itself by the same rule: what it owns depends on hearing its own heartbeat
+// come back from the server, so one that is cut off or was suspended owns
+// nothing. See Owners for how keys are shared out.
+type Membership struct {
+	core         *js.Client
+	schema       int
+	worker       string
+	process      string
+	subscription *nats.Subscription
+	workers      *liveness.Set[pipeline.WorkerBeat]
+	changes      chan struct{}
+	leave        context.CancelFunc
+	done         chan struct{}
+	joined       time.Time
+
+	mu          sync.Mutex
+	owned       map[string]bool
+	unreachable bool
+	twin        bool
+	left        bool
+}
+
+// Join announces a worker and keeps it announced until Leave or until the
+// pipeline closes; ctx is for joining only. The worker's id has to be its own.
+func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership, error) {
+	m := &Membership{
+		core: p.Core(), schema: p.Schema(), worker: pipeline.Token(worker), process: nuid.Next(), joined: time.Now(),
+		changes: make(chan struct{}, 1), done: make(chan struct{}),
+		workers: liveness.New[pipeline.WorkerBeat](deadAfter), owned: map[string]bool{},
+	}
+	err := ctx.Err()
+	if err == nil {
+		m.subscription, err = p.Conn().Subscribe(pipeline.SubjectsWorker, m.receive)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("join the workers as %s: %w", worker, err)
+	}
+	life, leave := context.WithCancel(m.core.Life())
+	m.leave = leave
+	m.announce(pipeline.WorkerJoining)
+	go m.run(life)
+	return m, nil
+}
+
+// Owned is the set of keys that are this worker's now: "work-0" to "work-15",
+// "router" and "autoscaler".
+func (m *Membership) Owned() map[string]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.owned)
+}
+
+// Changes gets a signal when what Owned returns has changed. Signals that
+// nobody takes merge into one.
+func (m *Membership) Changes() <-chan struct{} { return m.changes }
+
+// Workers lists the live workers, sorted, this one among them.
+func (m *Membership) Workers() []string { return slices.Sorted(maps.Keys(m.workers.Live())) }
+
+// SetOnedUnreachable announces whether this worker can reach oned: the others take over
+// from one that cannot, unless nobody can.
+func (m *Membership) SetOnedUnreachable(unreachable bool) {
+	m.mu.Lock()
+	changed := m.unreachable != unreachable && !m.left
+	m.unreachable = unreachable
+	m.mu.Unlock()
+	if changed {
+		m.announce(pipeline.WorkerAlive)
+	}
+}
+
+// Leave announces that the worker is gone, so that the others take over at
+// once, and ends the membership. It owns nothing afterwards.
+func (m *Membership) Leave(ctx context.Context) {
+	m.leave()
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+	}
+}
+
+func (m *Membership) run(ctx context.Context) {
+	defer close(m.done)
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	settled := time.NewTimer(settle)
+	defer settled.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			m.end()
+			return
+		case <-settled.C:
+			m.refresh()
+		case <-ticker.C:
+			m.announce(pipeline.WorkerAlive)
+			m.refresh()
+		}
+	}
+}
+
+func (m *Membership) end() {
+	_ = m.subscription.Unsubscribe()
+	m.announce(pipeline.WorkerLeaving)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = true
+	m.workers.Clear()
+	m.apply(map[string]bool{})
+}
+
+func (m *Membership) announce(state string) {
+	m.mu.Lock()
+	said := pipeline.WorkerBeat{Version: m.schema, Worker: m.worker, Process: m.process, State: state, OnedUnreachable: m.unreachable}
+	m.mu.Unlock()
+	if err := m.core.Announce(pipeline.WorkerSubject(m.worker), pipeline.Encode(said)); err != nil {
+		m.core.Log().Debug("a heartbeat was not sent", "worker", m.worker, "error", err)
+	}
+}
+
+// receive is called with every worker's heartbeats, one after the other.
+func (m *Membership) receive(message *nats.Msg) {
+	heard, ok := readBeat(message)
+	if !ok {
+		return
+	}
+	own := heard.Process == m.process
+	if heard.State == pipeline.WorkerJoining && !own {
+		m.announce(pipeline.WorkerAlive) // now, so that the new one knows the others
+	}
+	if heard.Worker == m.worker && !own {
+		m.warnTwin()
+	} else {
+		note(m.workers, heard)
+	}
+	m.refresh()
+}
+
+func readBeat(message *nats.Msg) (heard pipeline.WorkerBeat, ok bool) {
+	err := json.Unmarshal(message.Data, &heard)
+	return heard, err == nil && heard.Worker != ""
+}
+
+func note(workers *liveness.Set[pipeline.WorkerBeat], heard pipeline.WorkerBeat) {
+	if heard.State == pipeline.WorkerLeaving {
+		workers.Left(heard.Worker)
+		return
+	}
+	workers.Heard(heard.Worker, heard)
+}
+
+func (m *Membership) warnTwin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.twin {
+		m.core.Log().Error("another worker has the same id; give each its own", "worker", m.worker)
+	}
+	m.twin = true
+}
+
+// refresh works out again what is owned, and signals a change.
+func (m *Membership) refresh() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left || time.Since(m.joined) < settle {
+		return // a heartbeat heard late does not bring back a worker that left
+	}
+	owned := map[string]bool{}
+	for key, owner := range Owners(m.workers.Live()) {
+		if owner == m.worker {
+			owned[key] = true
+		}
+	}
+	m.apply(owned)
+}
+
+// apply is called with mu held.
+func (m *Membership) apply(owned map[string]bool) {
+	if maps.Equal(owned, m.owned) {
+		return
+	}
+	m.owned = owned
+	m.core.Log().Debug("this worker's share has changed", "worker", m.worker, "keys", len(owned))
+	select {
+	case m.changes <- struct{}{}:
+	default:
+	}
+}
+
+// Observer follows the workers' heartbeats without being a worker.
+type Observer struct {
+	subscription *nats.Subscription
+	workers      *liveness.Set[pipeline.WorkerBeat]
+}
+
+// Observe begins to follow the workers; all of them are known after a
+// heartbeat's time. Stop ends it.
+func Observe(p *pipeline.Pipeline) (*Observer, error) {
+	o := &Observer{workers: liveness.New[pipeline.WorkerBeat](deadAfter)}
+	var err error
+	o.subscription, err = p.Conn().Subscribe(pipeline.SubjectsWorker, func(message *nats.Msg) {
+		if heard, ok := readBeat(message); ok {
+			note(o.workers, heard)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen to the workers: %w", err)
+	}
+	return o, nil
+}
+
+// Live is what each live worker announced last, by its id.
+func (o *Observer) Live() map[string]pipeline.WorkerBeat { return o.workers.Live() }
+
+// Stop ends the listening.
+func (o *Observer) Stop() { _ = o.subscription.Unsubscribe() }

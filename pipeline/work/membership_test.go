@@ -1,0 +1,184 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
+)
+
+func join(t testing.TB, p clients, worker string) *Membership {
+	t.Helper()
+	m, err := Join(context.Background(), p.Pipeline, worker)
+	must(t, err)
+	t.Cleanup(func() { m.Leave(limited(t)) })
+	return m
+}
+
+// shared reports whether all keys are owned, each by one of the members.
+func shared(members ...*Membership) bool {
+	owners := map[string]int{}
+	for _, m := range members {
+		for key := range m.Owned() {
+			owners[key]++
+		}
+	}
+	for _, key := range pipeline.Keys() {
+		if owners[key] != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestWorkersShareTheKeys(t *testing.T) {
+	url := natstest.Server(t)
+	first, second, third := open(t, url), open(t, url), open(t, url)
+	a := join(t, first, "a")
+	poll.Until(t, "a to own all", func() bool { return shared(a) })
+	<-a.Changes()
+
+	b, c := join(t, second, "b"), join(t, third, "c")
+	poll.Until(t, "a, b and c to share", func() bool {
+		return shared(a, b, c) && len(a.Workers()) == 3 && len(b.Owned()) > 0 && len(c.Owned()) > 0
+	})
+	<-a.Changes()
+
+	begin := time.Now()
+	b.Leave(limited(t))
+	poll.Until(t, "a and c to share", func() bool { return shared(a, c) })
+	if took := time.Since(begin); took > deadAfter/2 {
+		t.Errorf("taking over from one that left took %v", took)
+	}
+	if len(b.Owned()) != 0 || len(b.Workers()) != 0 {
+		t.Errorf("b owns %v after leaving", b.Owned())
+	}
+
+	third.Conn().Close() // As after kill -9: silence.
+	poll.Until(t, "a to own all again", func() bool { return shared(a) })
+	poll.Until(t, "c, cut off, to own nothing", func() bool { return len(c.Owned()) == 0 })
+	if !slices.Equal(a.Workers(), []string{"a"}) {
+		t.Errorf("a sees %v", a.Workers())
+	}
+}
+
+func TestAWorkerCutOffOwnsNothingUntilItIsBack(t *testing.T) {
+	node := natstest.NewNode(t)
+	m := join(t, open(t, node.URL()), "a")
+	poll.Until(t, "a to own all", func() bool { return shared(m) })
+	node.Stop()
+	begin := time.Now()
+	poll.Until(t, "a to own nothing", func() bool { return len(m.Owned()) == 0 })
+	if took := time.Since(begin); took > 3*deadAfter {
+		t.Errorf("it took %v", took)
+	}
+	node.Start()
+	poll.Until(t, "a to own all again", func() bool { return shared(m) })
+}
+
+func TestAMembershipOutlivesTheContextOfJoinAndEndsWithThePipeline(t *testing.T) {
+	p := single(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	m, err := Join(ctx, p.Pipeline, "a")
+	must(t, err)
+	cancel()
+	poll.Until(t, "a to own all", func() bool { return shared(m) })
+	p.Close()
+	<-m.done
+	if len(m.Owned()) != 0 {
+		t.Error("it still owns keys")
+	}
+	m.Leave(limited(t))
+	if _, err := Join(ctx, p.Pipeline, "a"); err == nil {
+		t.Error("joined with a context that has ended")
+	}
+}
+
+func TestTwoWorkersOfOneNameAreReported(t *testing.T) {
+	url := natstest.Server(t)
+	var log pipetest.Log
+	a := join(t, open(t, url, func(c *pipeline.Config) { c.Logger = log.Logger() }), "twin")
+	join(t, open(t, url), "twin")
+	poll.Until(t, "the report", func() bool { return log.Has("another worker has the same id") })
+	if !slices.Equal(a.Workers(), []string{"twin"}) {
+		t.Errorf("%v", a.Workers())
+	}
+}
+
+// A heartbeat that nobody of ours sent does no harm.
+func TestNonsenseIsNoWorker(t *testing.T) {
+	p := single(t)
+	m := join(t, p, "a")
+	for _, nonsense := range []string{"", "{", `{"worker":""}`, `[]`} {
+		must(t, p.Conn().Publish(pipeline.WorkerSubject("b"), []byte(nonsense)))
+	}
+	must(t, p.Conn().Flush())
+	poll.Until(t, "a to own all", func() bool { return shared(m) })
+}
+
+// TestSharesAreEvenAndMoveLittle: no worker has more than its part of the
+// partitions, and when one goes, hardly more than its own part moves.
+func TestSharesAreEvenAndMoveLittle(t *testing.T) {
+	moved, rounds, most := 0, 200, map[int]int{1: 16, 2: 8, 3: 6, 4: 4, 5: 4, 6: 3, 7: 3}
+	for round := range rounds {
+		var workers []string
+		var before map[string]string
+		for count := 1; count <= len(most); count++ {
+			workers = append(workers, fmt.Sprintf("worker-%d-%d", round, count))
+			now := rendezvous(workers)
+			if len(now) != len(pipeline.Keys()) {
+				t.Fatalf("of %d workers, %d keys have an owner", count, len(now))
+			}
+			partitions := map[string]int{}
+			for key, owner := range now {
+				if strings.HasPrefix(key, pipeline.PartitionKeyPrefix) {
+					partitions[owner]++
+				}
+				if before != nil && owner != before[key] {
+					moved++
+				}
+			}
+			for worker, has := range partitions {
+				if has > most[count] {
+					t.Fatalf("%s has %d partitions, of %d workers", worker, has, count)
+				}
+			}
+			before = now
+		}
+	}
+	// What has to move is the newcomer's part of 18 keys: 9, 6, 4.5, ...
+	least := 18.0 * (1.0/2 + 1.0/3 + 1.0/4 + 1.0/5 + 1.0/6 + 1.0/7)
+	if perRound := float64(moved) / float64(rounds); perRound > 1.5*least {
+		t.Errorf("%.1f keys move where %.1f have to", perRound, least)
+	}
+	if len(rendezvous(nil)) > 0 {
+		t.Error("nobody owns something")
+	}
+}
+
+// TestABlindWorkerOwnsNothingWhileAnotherSees: it can reach NATS and not oned.
+func TestABlindWorkerOwnsNothingWhileAnotherSees(t *testing.T) {
+	url := natstest.Server(t)
+	a, b := join(t, open(t, url), "a"), join(t, open(t, url), "b")
+	poll.Until(t, "a and b to share", func() bool { return shared(a, b) && len(b.Owned()) > 0 })
+	a.SetOnedUnreachable(true)
+	poll.Until(t, "b to own all", func() bool { return shared(b) && len(a.Owned()) == 0 })
+	b.SetOnedUnreachable(true)
+	poll.Until(t, "the two blind ones to share", func() bool { return shared(a, b) && len(a.Owned()) > 0 })
+	b.SetOnedUnreachable(false)
+	a.SetOnedUnreachable(false)
+	poll.Until(t, "a and b to share again", func() bool { return shared(a, b) && len(a.Owned()) > 0 })
+	if len(a.Workers()) != 2 {
+		t.Errorf("a sees %v", a.Workers())
+	}
+	a.Leave(limited(t))
+	a.SetOnedUnreachable(true)
+	poll.Until(t, "b to own all that a left", func() bool { return shared(b) })
+}

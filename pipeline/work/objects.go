@@ -1,0 +1,99 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+// Objects are VMs and networks with the services that they belong to. The kind of an object is vm or net.
+type Objects struct{ core *js.Client }
+
+// NewObjects returns the objects that a pipeline knows.
+func NewObjects(p *pipeline.Pipeline) *Objects { return &Objects{p.Core()} }
+
+func (o *Objects) bucket() *js.Bucket { return o.core.Bucket(pipeline.BucketOwners) }
+
+// PutOwner notes which service an object belongs to.
+func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) error {
+	if err := o.bucket().Put(ctx, ownerKey(kind, id), fmt.Append(nil, service)); err != nil {
+		return fmt.Errorf("note that %s %d belongs to service %d: %w", kind, id, service, err)
+	}
+	return nil
+}
+
+// Owner is an object with the service that it belongs to.
+type Owner struct {
+	Kind        string
+	ID, Service int
+}
+
+// PutOwners is PutOwner for many objects at once.
+func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
+	messages := make([]*nats.Msg, len(owners))
+	for i, one := range owners {
+		messages[i] = nats.NewMsg(pipeline.KeySubject(pipeline.BucketOwners, ownerKey(one.Kind, one.ID)))
+		messages[i].Data = fmt.Append(nil, one.Service)
+	}
+	for _, result := range o.core.AppendEach(ctx, pipeline.StreamOf(pipeline.BucketOwners), messages) {
+		if result.Err != nil {
+			return fmt.Errorf("note whose %d objects are: %w", len(owners), result.Err)
+		}
+	}
+	return nil
+}
+
+// Owner is the service that an object belongs to; false when none is known.
+func (o *Objects) Owner(ctx context.Context, kind string, id int) (int, bool, error) {
+	text, revision, err := o.bucket().Get(ctx, ownerKey(kind, id))
+	if err != nil {
+		return 0, false, fmt.Errorf("look up whose %s %d is: %w", kind, id, err)
+	}
+	if revision == 0 {
+		return 0, false, nil
+	}
+	service, err := strconv.Atoi(string(text))
+	if err != nil {
+		return 0, false, fmt.Errorf("look up whose %s %d is: %q is not a service's id", kind, id, text)
+	}
+	return service, true, nil
+}
+
+// ForgetOwner removes what PutOwner noted, once the object is gone.
+func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) error {
+	if err := o.bucket().Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(pipeline.MarkerTTL)); err != nil {
+		return fmt.Errorf("forget whose %s %d was: %w", kind, id, err)
+	}
+	return nil
+}
+
+func ownerKey(kind string, id int) string { return fmt.Sprintf("%s-%d", kind, id) }
+
+// Owners is everything that PutOwner noted and ForgetOwner did not remove, kind
+// by kind: vm or net -> id -> service. What cannot be understood is left out.
+func (o *Objects) Owners(ctx context.Context) (map[string]map[int]int, error) {
+	all := map[string]map[int]int{}
+	err := o.bucket().Each(ctx, func(key string, value []byte) {
+		kind, number, _ := strings.Cut(key, "-")
+		id, keyErr := strconv.Atoi(number)
+		service, valueErr := strconv.Atoi(string(value))
+		if keyErr != nil || valueErr != nil {
+			return
+		}
+		if all[kind] == nil {
+			all[kind] = map[int]int{}
+		}
+		all[kind][id] = service
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read whose each VM and network is: %w", err)
+	}
+	return all, nil
+}
