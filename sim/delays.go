@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +14,8 @@ type delays struct {
 	call       time.Duration
 	methods    map[string]time.Duration
 	serialised bool
+	// held is how many calls wait for their delay's end.
+	held atomic.Int64
 	// writing is held by a write where they are serialised.
 	writing chan struct{}
 }
@@ -59,6 +62,8 @@ func (d *delays) pass(ctx context.Context, method string, writes bool) (leave fu
 	if delay <= 0 {
 		return leave, nil
 	}
+	d.held.Add(1)
+	defer d.held.Add(-1)
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {

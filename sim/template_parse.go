@@ -1,11 +1,9 @@
 package sim
 
 import (
-	"encoding/xml"
-	"errors"
-	"fmt"
-	"io"
 	"strings"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // The limits of a template. oned's own are far above what services need.
@@ -20,26 +18,11 @@ func parseTemplate(text string) (template, error) {
 	if text == "" {
 		return nil, nil
 	}
-	var (
-		parsed template
-		err    error
-	)
+	parse := parseTextTemplate
 	if text[0] == '<' {
-		var plain bool
-		if parsed, plain = plainTemplate(text); !plain {
-			parsed, err = parseXMLTemplate(text)
-		}
-		for i := range parsed {
-			if parsed[i].Name != "" {
-				parsed[i].Name = attributeNameOf(parsed[i].Name)
-			}
-		}
-		if err != nil {
-			err = malformedXML
-		}
-	} else {
-		parsed, err = parseTextTemplate(text)
+		parse = parseXMLTemplate
 	}
+	parsed, err := parse(text)
 	if err != nil {
 		return nil, err
 	}
@@ -49,53 +32,36 @@ func parseTemplate(text string) (template, error) {
 
 // parseXMLTemplate reads <TEMPLATE><A>b</A><NIC><X>y</X></NIC></TEMPLATE>.
 func parseXMLTemplate(text string) (template, error) {
-	decoder := xml.NewDecoder(strings.NewReader(text))
-	for {
-		token, err := decoder.Token()
-		if err != nil {
-			return nil, fmt.Errorf("XML template: %w", err)
-		}
-		if _, isStart := token.(xml.StartElement); isStart {
-			root, err := readXMLAttribute(decoder, "", 0)
-			return root.Vector, err
-		}
+	if !onexml.IsClean([]byte(text)) {
+		return nil, malformedXML
 	}
+	r := onexml.New([]byte(text))
+	r.Root()
+	fits := true
+	parsed := readAttribute(r, "", 0, &fits).Vector
+	if r.Err() != nil || !fits {
+		return nil, malformedXML
+	}
+	for i := range parsed {
+		parsed[i].Name = attributeNameOf(parsed[i].Name)
+	}
+	return parsed, nil
 }
 
-// readXMLAttribute reads up to the end of the element whose start was read.
-func readXMLAttribute(decoder *xml.Decoder, name string, depth int) (attribute, error) {
-	if depth > maxVectorDepth {
-		return attribute{}, fmt.Errorf("XML template: %s is nested too deeply", name)
-	}
+// readAttribute reads the element that was begun last.
+func readAttribute(r *onexml.Reader, name string, depth int, fits *bool) attribute {
 	result := attribute{Name: strings.ToUpper(name)}
-	var text strings.Builder
-	for {
-		token, err := decoder.Token()
-		if errors.Is(err, io.EOF) {
-			return attribute{}, errors.New("XML template: it ends in the middle")
+	text := r.Content(func(inner []byte) {
+		if depth == maxVectorDepth || len(result.Vector) == maxAttributes {
+			*fits = false
+			return
 		}
-		if err != nil {
-			return attribute{}, fmt.Errorf("XML template: %w", err)
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			inner, err := readXMLAttribute(decoder, t.Name.Local, depth+1)
-			if err != nil {
-				return attribute{}, err
-			}
-			result.IsVector = true
-			result.Vector = append(result.Vector, inner)
-			if len(result.Vector) > maxAttributes {
-				return attribute{}, errors.New("XML template: too many attributes")
-			}
-		case xml.CharData:
-			text.Write(t)
-		case xml.EndElement:
-			if !result.IsVector {
-				result.Value = text.String()
-			}
-			sortAttributes(result.Vector)
-			return result, nil
-		}
+		result.IsVector = true
+		result.Vector = append(result.Vector, readAttribute(r, string(inner), depth+1, fits))
+	})
+	if !result.IsVector {
+		result.Value = text
 	}
+	sortAttributes(result.Vector)
+	return result
 }

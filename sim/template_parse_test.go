@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -74,14 +73,8 @@ func FuzzTemplate(f *testing.F) {
 	f.Add("A = \"b\"\nN = [ X = 1 ]")
 	f.Add("<T><A>1</A></T>")
 	f.Fuzz(func(t *testing.T, text string) {
-		_, _ = parseTemplate(text)
-		plain, ok := plainTemplate(text)
-		if !ok {
-			return
-		}
-		sortAttributes(plain)
-		if slow, err := parseXMLTemplate(text); err != nil || !reflect.DeepEqual(plain, slow) {
-			t.Errorf("%q is %+v, and not %+v (%v)", text, plain, slow, err)
+		if parsed, err := parseTemplate(text); err == nil && len(parsed) > maxAttributes {
+			t.Errorf("%d attributes were read", len(parsed))
 		}
 	})
 }
@@ -89,9 +82,8 @@ func FuzzTemplate(f *testing.F) {
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte("<methodCall><methodName>m</methodName><params><param><value><i4>1</i4></value></param></params></methodCall>"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		_, _, _ = decodeRequest(body)
-		if plain, ok := plainRequest(body); ok {
-			sameRequest(t, body, plain)
+		if method, _, err := decodeRequest(body); err == nil && method == "" {
+			t.Errorf("%q was read as a call of nothing", body)
 		}
 	})
 }

@@ -1,13 +1,12 @@
 package sim
 
 import (
-	"bytes"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
+
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // maxRequestBytes bounds a call's body. The largest real ones carry a
@@ -38,92 +37,70 @@ func (v value) published() string {
 	return strconv.Itoa(v.number)
 }
 
-type wireRequest struct {
-	XMLName xml.Name    `xml:"methodCall"`
-	Method  string      `xml:"methodName"`
-	Params  []wireParam `xml:"params>param"`
-}
-
-type wireParam struct {
-	Value wireValue `xml:"value"`
-}
-
-type wireValue struct {
-	Typed []wireTyped `xml:",any"`
-	Plain string      `xml:",chardata"`
-}
-
-type wireTyped struct {
-	XMLName xml.Name
-	Text    string `xml:",chardata"`
-}
-
-// decodeRequest reads one methodCall.
+// decodeRequest reads one methodCall. Texts are copies: a VM's name must not keep
+// the call in memory that it came in.
 func decodeRequest(body []byte) (method string, parameters []value, err error) {
-	request, plain := plainRequest(body)
-	if !plain {
-		if request, err = anyRequest(body); err != nil {
-			return "", nil, fmt.Errorf("read an XML-RPC call: %w", err)
-		}
+	r := onexml.New(body)
+	if string(r.Root()) != "methodCall" || !onexml.IsClean(body) {
+		return "", nil, errors.New("read an XML-RPC call: there is no methodCall in UTF-8")
 	}
-	return request.decoded()
-}
-
-// decoded are the call's method and parameters.
-func (r wireRequest) decoded() (method string, parameters []value, err error) {
-	method = strings.TrimSpace(r.Method)
-	if method == "" {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "methodName":
+			method = strings.TrimSpace(r.String())
+		case "params":
+			r.At(func() {
+				v, failed := decodeValue(r)
+				if failed != nil && err == nil {
+					err = fmt.Errorf("read parameter %d of %s: %w", len(parameters)+1, method, failed)
+				}
+				parameters = append(parameters, v)
+			}, "param", "value")
+		}
+	})
+	switch {
+	case r.Err() != nil:
+		return "", nil, fmt.Errorf("read an XML-RPC call: %w", r.Err())
+	case method == "":
 		return "", nil, errors.New("read an XML-RPC call: there is no methodName")
 	}
-	for i, parameter := range r.Params {
-		v, err := decodeValue(parameter.Value)
-		if err != nil {
-			return "", nil, fmt.Errorf("read parameter %d of %s: %w", i+1, method, err)
+	return method, parameters, err
+}
+
+// decodeValue reads a value; one without a type is a string.
+func decodeValue(r *onexml.Reader) (v value, err error) {
+	typed := false
+	plain := r.Content(func(kind []byte) {
+		text := r.String()
+		if !typed {
+			v, err = typedValue(string(kind), text)
 		}
-		parameters = append(parameters, v)
+		typed = true
+	})
+	if !typed {
+		return value{kind: kindString, text: plain}, nil
 	}
-	return method, parameters, nil
+	return v, err
 }
 
-// anyRequest reads a methodCall in whatever XML it is written.
-func anyRequest(body []byte) (request wireRequest, err error) {
-	decoder := xml.NewDecoder(bytes.NewReader(body))
-	decoder.CharsetReader = acceptCharset
-	err = decoder.Decode(&request)
-	return request, err
-}
-
-// acceptCharset lets the encodings pass that are UTF-8 for what clients send.
-func acceptCharset(charset string, input io.Reader) (io.Reader, error) {
-	switch strings.ToLower(charset) {
-	case "utf-8", "us-ascii", "ascii":
-		return input, nil
-	}
-	return nil, fmt.Errorf("encoding %q: send UTF-8", charset)
-}
-
-func decodeValue(wire wireValue) (value, error) {
-	if len(wire.Typed) == 0 {
-		return value{kind: kindString, text: wire.Plain}, nil
-	}
-	typed := wire.Typed[0]
-	switch typed.XMLName.Local {
+func typedValue(kind, text string) (value, error) {
+	switch kind {
 	case "string":
-		return value{kind: kindString, text: typed.Text}, nil
+		return value{kind: kindString, text: text}, nil
 	case "i4", "int", "i8":
-		number, err := strconv.Atoi(strings.TrimSpace(typed.Text))
+		number, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil {
-			return value{}, fmt.Errorf("%q is not a whole number", typed.Text)
+			return value{}, fmt.Errorf("%q is not a whole number", text)
 		}
 		return value{kind: kindInt, number: number}, nil
 	case "boolean":
-		switch strings.TrimSpace(typed.Text) {
+		switch strings.TrimSpace(text) {
 		case "1":
 			return value{kind: kindBool, number: 1}, nil
 		case "0":
 			return value{kind: kindBool}, nil
 		}
-		return value{}, fmt.Errorf("%q is not a boolean", typed.Text)
+		return value{}, fmt.Errorf("%q is not a boolean", text)
 	}
-	return value{}, fmt.Errorf("oned takes no %s", typed.XMLName.Local)
+	return value{}, fmt.Errorf("oned takes no %s", kind)
 }
