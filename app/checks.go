@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow"
 )
 
 // check says what is wrong with a value, with what mends it; empty for nothing.
@@ -34,7 +36,7 @@ var checks = map[string]check{
 	"worker.shutdown_action":   oneOf("terminate", "terminate-hard"),
 	"worker.look_again":        atLeastTime(time.Second),
 	"worker.retry_for":         atLeastTime(time.Second),
-	"worker.pending_deadline":  atLeastTime(0),
+	"worker.deadlines":         serviceDeadlines,
 	"worker.ready_deadline":    atLeastTime(0),
 	"worker.prolog_deadline":   atLeastTime(0),
 	"worker.boot_deadline":     atLeastTime(0),
@@ -81,6 +83,20 @@ func atLeastTime(least time.Duration) check {
 		}
 		return ""
 	}
+}
+
+func serviceDeadlines(value any) string {
+	list, is := value.([]string)
+	if text, single := value.(string); single && text != "" {
+		list, is = strings.Split(text, ","), true
+	}
+	if !is {
+		return ""
+	}
+	if _, err := flow.ParseDeadlines(list); err != nil {
+		return "it " + err.Error()
+	}
+	return ""
 }
 
 func oneOf(allowed ...string) check {

@@ -70,7 +70,7 @@ type Config struct {
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 		RetryFor       time.Duration `koanf:"retry_for"`
 		// For how long a VM may stay in a state that it should leave by itself.
-		PendingDeadline      time.Duration `koanf:"pending_deadline"`
+		Deadlines            []string      `koanf:"deadlines"`
 		ReadyDeadline        time.Duration `koanf:"ready_deadline"`
 		PrologDeadline       time.Duration `koanf:"prolog_deadline"`
 		BootDeadline         time.Duration `koanf:"boot_deadline"`
@@ -110,6 +110,10 @@ type Config struct {
 // settings are the domain's part of the configuration.
 func (c Config) settings() flow.Settings {
 	standard := flow.DefaultVMDeadlines()
+	deadlines, err := flow.ParseDeadlines(c.Worker.Deadlines)
+	if err != nil {
+		deadlines = flow.Deadlines{} // the check of the configuration has refused them
+	}
 	return flow.Settings{
 		Cooldown:       c.Worker.Cooldown,
 		ShutdownAction: c.Worker.ShutdownAction,
@@ -119,8 +123,8 @@ func (c Config) settings() flow.Settings {
 
 		AutoscalerInterval: c.Worker.Autoscaler,
 		RetryFor:           c.Worker.RetryFor,
+		Deadlines:          deadlines,
 		VMDeadlines: flow.VMDeadlines{
-			Pending:      c.Worker.PendingDeadline,
 			Ready:        c.Worker.ReadyDeadline,
 			Prolog:       c.Worker.PrologDeadline,
 			Boot:         c.Worker.BootDeadline,

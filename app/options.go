@@ -58,7 +58,7 @@ var commonOptions = []option{
 	{"look-again", "worker.look_again", "after how long a waiting service is looked at again although nothing was heard", 30 * time.Second},
 	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; roles below their min_vms are filled up after as long", 90 * time.Second},
 	{"retry-for", "worker.retry_for", "for how long a call is made again that oned refuses for a reason that may pass, while it answers others; then the service fails with oned's words", 2 * time.Minute},
-	{"pending-deadline", "worker.pending_deadline", "for how long a VM that a service waits for may stay PENDING, because no host takes it, before another is made; 0s for any length", time.Duration(0)},
+	{"deadlines", "worker.deadlines", "for how long services may wait that do not say, in seconds: pending=600 (no host takes a VM), deploying=, scaling=, undeploying=; then=fail, shrink or undeploy. Without, for any length", []string(nil)},
 	{"ready-deadline", "worker.ready_deadline", "for how long a role behind a ready gate waits for a VM's READY=YES before it fails; 0s for any length", time.Duration(0)},
 	{"prolog-deadline", "worker.prolog_deadline", "the same for PROLOG and the like, while images are copied; the VM is retried first", time.Hour},
 	{"boot-deadline", "worker.boot_deadline", "the same for BOOT and the like, and for ACTIVE/LCM_INIT", 10 * time.Minute},

@@ -33,6 +33,8 @@ type State struct {
 	Leader Leader `json:"leader,omitzero"`
 	// Stays are those of VMs in states that they should leave by themselves, by VM id.
 	Stays map[int]Stay `json:"stays,omitempty"`
+	// Waits are those of the service and its roles that have a deadline, by role and "".
+	Waits map[string]Wait `json:"waits,omitempty"`
 	// Retries are the calls that oned has not carried out, by what they are called.
 	Retries map[string]Retry `json:"retries,omitempty"`
 	// Deadlines are the times at which to look again, by timer name.

@@ -42,6 +42,8 @@ type Body struct {
 	Description       *string         `json:"description,omitempty"`
 	// RegistrationTime is in unix seconds; it cannot be changed.
 	RegistrationTime int64 `json:"registration_time,omitempty"`
+	// Deadlines says how long the service may wait; OneFlow ignores it.
+	Deadlines json.RawMessage `json:"deadlines,omitempty"`
 	// State is nil in a template.
 	State *ServiceState `json:"state,omitempty"`
 	// StartTime is when the service was instantiated, in unix seconds.
@@ -67,6 +69,8 @@ type Role struct {
 	ScheduledPolicies  json.RawMessage `json:"scheduled_policies,omitempty"`
 	// Heal says how the role is kept whole; OneFlow ignores it.
 	Heal json.RawMessage `json:"heal,omitempty"`
+	// Deadlines says how long the role may wait; OneFlow ignores it.
+	Deadlines json.RawMessage `json:"deadlines,omitempty"`
 	// Victims names the order in which the role loses VMs; OneFlow ignores it.
 	Victims json.RawMessage `json:"victims,omitempty"`
 	// Cooldown is in seconds; nil means the configuration's.

@@ -178,6 +178,13 @@ func aboutNetwork(kind FindingKind, network Network) Finding {
 // explainArrival names what a role that deploys or scales waits for.
 func (e *explainer) explainArrival(role *Role) {
 	switch role.state() {
+	case RoleHold, RoleDeploying, RoleScaling:
+		if role.shrinking() {
+			e.explainSurplus(role)
+			return
+		}
+	}
+	switch role.state() {
 	case RolePending:
 		e.explainParents(role, e.holder.holds(role))
 	case RoleHold:
@@ -188,14 +195,7 @@ func (e *explainer) explainArrival(role *Role) {
 		}
 		e.explainCreation(role)
 		e.explainTroubledVMs(role)
-	case RoleDeploying:
-		e.explainCreation(role)
-		e.explainComing(role)
-	case RoleScaling:
-		if role.shrinking() {
-			e.explainVMsEnd(role, e.scaler.victims(role))
-			return
-		}
+	case RoleDeploying, RoleScaling:
 		e.explainCreation(role)
 		e.explainComing(role)
 	case RoleWarning:
@@ -284,12 +284,24 @@ func (e *explainer) explainEnd(role *Role) {
 	if role.isRouter() && (role.VRouterID != nil || slices.ContainsFunc(e.Routers, func(r Router) bool { return r.Role == role.Name && r.Attempts > 0 })) {
 		e.wait(Finding{Kind: FoundRouterToDelete, Role: role.Name})
 	}
+	e.explainSearches(role)
+	e.explainVMsEnd(role, role.Nodes)
+}
+
+// explainSurplus names what a role has beyond its cardinality.
+func (e *explainer) explainSurplus(role *Role) {
+	e.explainSearches(role)
+	e.explainVMsEnd(role, e.scaler.victims(role))
+}
+
+// explainSearches names the VMs of the role that are looked for, because an earlier call may
+// have made them.
+func (e *explainer) explainSearches(role *Role) {
 	for _, intent := range e.Intents {
 		if intent.Role == role.Name {
 			e.wait(Finding{Kind: FoundToFind, Role: role.Name, Name: intent.Name})
 		}
 	}
-	e.explainVMsEnd(role, role.Nodes)
 }
 
 // explainVMsEnd names the VMs that have to end before the role goes on.

@@ -13,6 +13,9 @@ func DroppedExtensions(held []byte, replacement Body) []string {
 	if len(old.Extra[WebhooksAttribute]) > 0 && len(replacement.Extra[WebhooksAttribute]) == 0 {
 		dropped = append(dropped, WebhooksAttribute)
 	}
+	if len(old.Deadlines) > 0 && len(replacement.Deadlines) == 0 {
+		dropped = append(dropped, "deadlines")
+	}
 	for _, role := range old.Roles {
 		at := slices.IndexFunc(replacement.Roles, func(other Role) bool { return other.Name == role.Name })
 		if at < 0 {
@@ -22,7 +25,7 @@ func DroppedExtensions(held []byte, replacement Body) []string {
 		for _, each := range []struct {
 			name     string
 			was, now []byte
-		}{{"heal", role.Heal, now.Heal}, {"victims", role.Victims, now.Victims}} {
+		}{{"heal", role.Heal, now.Heal}, {"deadlines", role.Deadlines, now.Deadlines}, {"victims", role.Victims, now.Victims}} {
 			if len(each.was) > 0 && len(each.now) == 0 {
 				dropped = append(dropped, each.name+" of role "+role.Name)
 			}

@@ -16,13 +16,13 @@ var bodyRules = map[string]rule{
 	"name": textRule, "deployment": textRule, "description": textRule, "shutdown_action": textRule,
 	"ready_status_gate": booleanRule, "automatic_deletion": booleanRule, "on_hold": booleanRule,
 	"user_inputs": objectRule, "user_inputs_values": secretRule,
-	"networks": objectRule, "networks_values": objectsRule, "roles": objectsRule,
+	"deadlines": objectRule, "networks": objectRule, "networks_values": objectsRule, "roles": objectsRule,
 }
 
 var roleRules = map[string]rule{
 	"name": textRule, "type": textRule, "shutdown_action": textRule, "parents": textsRule,
 	"cardinality": wholeRule, "template_id": wholeRule, "min_vms": wholeRule, "max_vms": wholeRule,
-	"victims": textRule, "cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
+	"victims": textRule, "deadlines": objectRule, "cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
 	"user_inputs": objectRule, "user_inputs_values": secretRule,
 	"elasticity_policies": objectsRule, "scheduled_policies": objectsRule,
 }

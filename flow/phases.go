@@ -24,6 +24,7 @@ type phases struct {
 	recoverer  recoverer
 	watcher    watcher
 	deadliner  deadliner
+	limiter    limiter
 }
 
 func phasesOf(p *planner) phases {
@@ -48,6 +49,7 @@ func phasesOf(p *planner) phases {
 		recoverer:  recoverer{p},
 		watcher:    watcher{p},
 		deadliner:  deadliner{p},
+		limiter:    limiter{p},
 	}
 }
 
@@ -92,4 +94,6 @@ type (
 	watcher struct{ *planner }
 	// deadliner sets when the service is looked at again.
 	deadliner struct{ *planner }
+	// limiter holds services and roles to their deadlines.
+	limiter struct{ *planner }
 )

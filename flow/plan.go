@@ -74,6 +74,7 @@ func (s State) clone() State {
 	s.Heals = maps.Clone(s.Heals)
 	s.Retries = maps.Clone(s.Retries)
 	s.Stays = maps.Clone(s.Stays)
+	s.Waits = maps.Clone(s.Waits)
 	return s
 }
 
@@ -87,6 +88,7 @@ func (p *planner) decision() Decision {
 func (p *planner) settle() {
 	p.observer.observe()
 	p.tracker.followStays()
+	p.limiter.followWaits()
 	p.recoverer.retryFailing()
 	p.recoverer.unstickStrays()
 	p.networker.syncNetworks()
@@ -94,9 +96,12 @@ func (p *planner) settle() {
 		before := p.state()
 		delete(p.Deadlines, DeadlineHeal)
 		p.wanted = nil
-		p.step()
-		if p.state() == before {
+		if !p.limiter.hold() {
+			p.step()
+		}
+		if p.state() == before && !p.limiter.late() {
 			p.tracker.followStays() // roles have changed their states
+			p.limiter.followWaits()
 			p.retrier.dropRetries()
 			p.deadliner.setDeadlines()
 			return

@@ -26,6 +26,8 @@ type Settings struct {
 	// RetryFor is for how long a call is made again that oned refuses for a reason that
 	// may pass, while it answers others; default 2 minutes.
 	RetryFor time.Duration
+	// Deadlines are those of services that do not say.
+	Deadlines Deadlines
 	// VMDeadlines are for how long a VM may stay in a state that it should leave by itself.
 	VMDeadlines VMDeadlines
 }

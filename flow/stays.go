@@ -115,6 +115,8 @@ type Uninspected struct {
 func Inspections(state State, facts Facts, now time.Time, settings Settings) []Uninspected {
 	p := newPlanner(Input{State: state, Facts: facts, Now: now, Settings: settings})
 	p.tracker.followStays()
+	p.limiter.followWaits()
+	late := p.limiter.uninspected()
 	pending := map[string]bool{}
 	var found []Uninspected
 	awaited := p.tracker.awaitedVMs()
@@ -123,9 +125,14 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.tracker.doubtful(stay))
 		pending[vm.Role] = pending[vm.Role] || waits
 		if vm.Seen == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay)) {
-			found = append(found, Uninspected{VM: id, Overdue: p.tracker.overdue(stay)})
+			found = append(found, Uninspected{VM: id, Overdue: late[id] || p.tracker.overdue(stay)})
+			delete(late, id)
 		}
 	}
+	for id := range late {
+		found = append(found, Uninspected{VM: id, Overdue: true})
+	}
+	slices.SortFunc(found, func(a, b Uninspected) int { return a.VM - b.VM })
 	return found
 }
 
@@ -215,8 +222,11 @@ func (t tracker) followStay(id int) {
 func (t tracker) stayDue(stay Stay, vm VM) time.Time {
 	limits := t.settings.VMDeadlines
 	limit := limits.of(t.stageOf(vm))
-	if stay.undeployable(vm) {
+	switch {
+	case stay.undeployable(vm):
 		limit = limits.Boot
+	case vm.stage() == stagePending && !t.AskedToEnd(vm.ID):
+		limit = t.limiter.pendingLimit(vm.Role)
 	}
 	var due time.Time
 	switch {
@@ -293,7 +303,7 @@ func (t tracker) awaits(role *Role, vm int) bool {
 // is kept, so that not every VM that comes sets the timer anew.
 func (t tracker) setStayDeadline() {
 	look, looks := t.Deadlines[DeadlineLook]
-	var next time.Time
+	next := t.limiter.next()
 	awaited := t.awaitedVMs()
 	for id, stay := range t.Stays {
 		if _, known := t.facts[id]; stay.Due.IsZero() || !known || !awaited[id] {

@@ -171,9 +171,21 @@ func TestVMWithoutAHostWaits(t *testing.T) {
 	if !strings.Contains(explained, "no host has enough capacity") {
 		t.Errorf("the explanation does not quote the scheduler:\n%s", explained)
 	}
-	s.settings.VMDeadlines.Pending = 2 * time.Hour
-	s.inspectAfter(time.Hour)
-	s.wantActions("recover-delete 100", "create a/1")
+	s.settings.Deadlines.Pending = 2 * time.Hour
+	s.lookFor("no host has enough capacity", time.Hour)
+	s.wantState(flow.ServiceFailedDeploying)
+	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z (no host has enough capacity)", "I New state: FAILED_DEPLOYING")
+}
+
+// lookFor is a look after a while, at which oned's scheduler says something of each VM.
+func (s *stage) lookFor(scheduler string, wait time.Duration) {
+	s.now = s.now.Add(wait)
+	for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
+		vm := s.facts[wanted.VM]
+		vm.Seen = &flow.Inspection{Scheduler: scheduler}
+		s.facts[wanted.VM] = vm
+	}
+	s.plan()
 }
 
 // What never reports READY=YES fails its role where there is a deadline for that.

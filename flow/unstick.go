@@ -46,6 +46,9 @@ func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
 	if !stays || vm.Seen == nil || !r.tracker.overdue(stay) {
 		return ""
 	}
+	if vm.stage() == stagePending && !stay.undeployable(vm) { // the limiter's
+		return ""
+	}
 	reason := stay.text(vm)
 	ends = ends || vm.Ending()
 	asked := r.Asked[vm.ID].Action
@@ -177,7 +180,7 @@ func (r recoverer) unstickStrays() {
 
 // forgetStays lets everything be done anew about what does not move.
 func (r recoverer) forgetStays() {
-	r.Stays = nil
+	r.Stays, r.Waits = nil, nil
 	for i := range r.Networks {
 		r.Networks[i].Since = time.Time{}
 	}

@@ -70,9 +70,11 @@ func Validate(body Body) Violations {
 		found.checkLimits(fmt.Sprintf("roles[%d]", i), role)
 		found.checkPolicies(fmt.Sprintf("roles[%d]", i), policies[i])
 		found.checkHeal(fmt.Sprintf("roles[%d]", i), role)
+		found.checkDeadlines(fmt.Sprintf("roles[%d].deadlines", i), role.Deadlines)
 		found.checkVictims(fmt.Sprintf("roles[%d].victims", i), role.Victims)
 		found.checkRouter(fmt.Sprintf("roles[%d]", i), role)
 	}
+	found.checkDeadlines("deadlines", body.Deadlines)
 	found.checkSize(body.Roles)
 	found.checkNetworks(body)
 	found.checkWebhooks(body)

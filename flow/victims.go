@@ -71,7 +71,7 @@ func (s scaler) standing(order string, node Node) int {
 		return 0
 	case vm.underway() || vm.State == VMInit || vm.State == VMHold || vm.State == VMCloning:
 		return 1
-	case order == victimsNotReady && !(vm.Running() && vm.Ready):
+	case order == victimsNotReady && (!vm.Running() || !vm.Ready):
 		return 2
 	}
 	return 3

@@ -5,8 +5,6 @@ import "time"
 // VMDeadlines are for how long a VM that a service waits for may stay in a state which
 // it should leave by itself, by what oned does with it; 0 is for any length of time.
 type VMDeadlines struct {
-	// Pending is for a VM that no host takes, default any length.
-	Pending time.Duration
 	// Ready is for a VM behind a ready gate that does not report READY=YES, default any
 	// length.
 	Ready time.Duration
@@ -38,8 +36,8 @@ func DefaultVMDeadlines() VMDeadlines {
 // of is the deadline for a VM's state.
 func (d VMDeadlines) of(stage stage) time.Duration {
 	switch stage {
-	case stagePending:
-		return d.Pending
+	case stagePending: // Deadlines has it
+		return 0
 	case stageReady:
 		return d.Ready
 	case stageProlog:

@@ -123,6 +123,7 @@ func (p *player) checkEndings(before flow.State, decision flow.Decision) {
 		switch {
 		case role == nil || roleState(*role) == flow.RoleUndeploying:
 		case p.mayReplace(*role, before, decision.State, action.VM):
+		case p.mayTakeBack(*role, before, decision.State, action.VM):
 		case decision.State.Service.State() == flow.ServiceUndeploying || decision.State.Service.State() == flow.ServiceFailedUndeploying:
 		default:
 			p.checkVictim(before, decision.State, action.VM)
@@ -168,6 +169,18 @@ func (p *player) checkVictim(before, after flow.State, vm int) {
 		p.Fatalf("VM %d should stay: role %s has %d VMs, %d are to end, %d to stay, %d that are to go first stay",
 			vm, role.Name, len(role.Nodes), ending, role.Cardinality, sooner)
 	}
+}
+
+// mayTakeBack reports whether the VM has not come in a scaling whose deadline has passed, and
+// was looked at.
+func (p *player) mayTakeBack(role flow.Role, before, after flow.State, vm int) bool {
+	seen, late := p.facts[vm], !before.Stays[vm].Due.IsZero() && !before.Stays[vm].Due.After(p.now)
+	for _, key := range []string{role.Name, ""} {
+		if wait, waits := before.Waits[key]; waits && !wait.Due.After(p.now) {
+			late = late || wait.Then == flow.ThenShrink
+		}
+	}
+	return late && seen.Seen != nil && !seen.Protected && (!seen.Running() || !seen.Ready) && roleState(role) == flow.RoleScaling && holder(after, vm) == nil
 }
 
 // endsBefore reports whether a role that scales down is to lose one VM before the other.

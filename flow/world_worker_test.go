@@ -42,9 +42,10 @@ func playerOf(t fataler, draw *rapid.T, text string) *player {
 	}
 	settings := flow.DefaultSettings()
 	settings.VMDeadlines = flow.VMDeadlines{
-		Pending: 3 * time.Minute, Ready: 5 * time.Minute, Prolog: time.Minute, Boot: 50 * time.Second, Shutdown: 40 * time.Second, Epilog: time.Minute,
+		Ready: 5 * time.Minute, Prolog: time.Minute, Boot: 50 * time.Second, Shutdown: 40 * time.Second, Epilog: time.Minute,
 		Other: time.Minute, Network: 2 * time.Minute, LeaderChange: 20 * time.Second,
 	}
+	settings.Deadlines = flow.Deadlines{Pending: 3 * time.Minute}
 	return &player{
 		fataler: t, T: draw, world: newWorld(), now: stageStart, settings: settings, facts: flow.Facts{}, keys: map[string]bool{}, trouble: true,
 		state: flow.State{Service: flow.Service{ID: 27, Owner: stageOwner, Body: body}},
@@ -61,6 +62,9 @@ func drawRich(t *rapid.T) string {
 		if rapid.Bool().Draw(t, "healed") {
 			role["heal"] = map[string]any{"action": rapid.SampledFrom([]string{"recreate", "recover"}).Draw(t, "heal"), "after": "20s", "max": 2}
 		}
+		if rapid.IntRange(0, 3).Draw(t, "has deadlines") == 3 {
+			role["deadlines"] = drawDeadlines(t)
+		}
 		if rapid.Bool().Draw(t, "has policies") {
 			cardinality := role["cardinality"].(int)
 			role["min_vms"], role["max_vms"] = rapid.IntRange(0, cardinality).Draw(t, "min"), rapid.IntRange(cardinality, 5).Draw(t, "max")
@@ -72,7 +76,22 @@ func drawRich(t *rapid.T) string {
 			role["scheduled_policies"] = []any{map[string]any{"type": "CARDINALITY", "adjust": 2, "start_time": start.Unix()}}
 		}
 	}
+	service["deadlines"] = drawDeadlines(t)
 	return asJSON(t, service)
+}
+
+// drawDeadlines are those of a service or role.
+func drawDeadlines(t *rapid.T) map[string]any {
+	deadlines := map[string]any{"then": rapid.SampledFrom([]string{"fail", "shrink", "undeploy"}).Draw(t, "then")}
+	for _, name := range []string{"pending", "deploying", "scaling", "undeploying"} {
+		if rapid.IntRange(0, 2).Draw(t, name) == 2 {
+			deadlines[name] = rapid.SampledFrom([]int{0, 25, 70}).Draw(t, "seconds")
+			if name == "undeploying" { // one that is shorter than the VMs' leaves it to somebody to end them
+				deadlines[name] = 600
+			}
+		}
+	}
+	return deadlines
 }
 
 func drawService(t *rapid.T) map[string]any {

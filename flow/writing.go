@@ -58,6 +58,7 @@ func (w *bodyWriter) body(b *Body) {
 		w.string("description", *b.Description)
 	}
 	w.numberIfAny("registration_time", b.RegistrationTime)
+	w.raw("deadlines", b.Deadlines)
 	writeNumber(w, "state", b.State)
 	w.numberIfAny("start_time", b.StartTime)
 	if len(b.Log) > 0 {
@@ -91,6 +92,7 @@ func (w *bodyWriter) role(r *Role) {
 	w.raw("elasticity_policies", r.ElasticityPolicies)
 	w.raw("scheduled_policies", r.ScheduledPolicies)
 	w.raw("heal", r.Heal)
+	w.raw("deadlines", r.Deadlines)
 	w.raw("victims", r.Victims)
 	writeNumber(w, "cooldown", r.Cooldown)
 	writeNumber(w, "state", r.State)

@@ -1,0 +1,390 @@
+package flow
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Wait is the time that a service or role has been in a state which has a deadline.
+type Wait struct {
+	// For is the state: "deploying", "scaling" or "undeploying".
+	For string `json:"for"`
+	// Since is when it came to the state, as far as was known, and Due is when Then
+	// happens: ThenFail, ThenShrink or ThenUndeploy.
+	Since time.Time `json:"since"`
+	Due   time.Time `json:"due"`
+	Then  string    `json:"then"`
+}
+
+// ofService is the key of the service's own wait among those of its roles.
+const ofService = ""
+
+// followWaits brings the waits up to the states and to the deadlines that are set now.
+func (l limiter) followWaits() {
+	waits := map[string]Wait{}
+	note := func(key, waitsFor string, limit time.Duration, then string) {
+		if limit <= 0 {
+			return
+		}
+		wait := l.Waits[key]
+		if wait.For != waitsFor {
+			wait = Wait{For: waitsFor, Since: l.now.Truncate(time.Second)}
+		}
+		wait.Due, wait.Then = wait.Since.Add(limit), then
+		waits[key] = wait
+	}
+	body := deadlineRuleOf(l.Service.Body.Deadlines)
+	state := serviceWaits[l.state()]
+	limit, own := body.limits[state]
+	if !own {
+		limit = l.settings.Deadlines.of(state)
+	}
+	note(ofService, state, limit, l.then(deadlineRule{}))
+	for i := range l.roles() {
+		role := &l.roles()[i]
+		if rule := deadlineRuleOf(role.Deadlines); len(rule.limits) > 0 {
+			waitsFor := l.waitsFor(role)
+			note(role.Name, waitsFor, rule.limits[waitsFor], l.then(rule))
+		}
+	}
+	l.Waits = nil
+	if len(waits) > 0 {
+		l.Waits = waits
+	}
+}
+
+// serviceWaits are the names of the deadlines that a service's states have.
+var serviceWaits = map[ServiceState]string{
+	ServiceDeploying: waitDeploying, ServiceScaling: waitScaling, ServiceUndeploying: waitUndeploying,
+}
+
+// waitsFor is the name of the deadline that the role's state has, if any: nothing goes on
+// in a service that has failed, and nothing but the end in one that removes a role.
+func (l limiter) waitsFor(role *Role) string {
+	if l.state().Failed() || (l.state() == ServiceUndeploying) != (role.state() == RoleUndeploying) {
+		return ""
+	}
+	switch role.state() {
+	case RoleDeploying:
+		return waitDeploying
+	case RoleScaling:
+		return waitScaling
+	case RoleUndeploying:
+		return waitUndeploying
+	}
+	return ""
+}
+
+// then is what happens when a deadline has passed: as the role says, or the service, or
+// the configuration.
+func (l limiter) then(rule deadlineRule) string {
+	return cmp.Or(rule.then, deadlineRuleOf(l.Service.Body.Deadlines).then, l.settings.Deadlines.Then, ThenFail)
+}
+
+// pendingLimit is for how long a VM of the role may wait for a host.
+func (l limiter) pendingLimit(role string) time.Duration {
+	var own deadlineRule
+	if role := l.role(role); role != nil {
+		own = deadlineRuleOf(role.Deadlines)
+	}
+	for _, rule := range []deadlineRule{own, deadlineRuleOf(l.Service.Body.Deadlines)} {
+		if limit, has := rule.limits[waitPending]; has {
+			return limit
+		}
+	}
+	return l.settings.Deadlines.Pending
+}
+
+// due reports whether a wait has lasted for too long.
+func (l limiter) due(key string) (Wait, bool) {
+	wait, waits := l.Waits[key]
+	return wait, waits && !wait.Due.After(l.now)
+}
+
+// next is when the next wait is due; zero where none is.
+func (l limiter) next() time.Time {
+	var next time.Time
+	for _, wait := range l.Waits {
+		due := wait.Due
+		if earliest := l.now.Add(soon); due.Before(earliest) {
+			due = earliest
+		}
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	return next
+}
+
+// overdue is what one role waits for beyond its deadline.
+type overdue struct {
+	role *Role
+	// vms are those that have not come or not ended.
+	vms []VM
+	// since is when the wait began that has lasted for too long, zero where it is the VMs'.
+	since time.Time
+	what  string
+	limit time.Duration
+	then  string
+}
+
+// overdueOf is what the role waits for beyond its own deadline, its service's, or its VMs'.
+// Nothing is where it is not late, or where its VMs have not been looked at closer yet.
+func (l limiter) overdueOf(role *Role) (overdue, bool) {
+	late := overdue{role: role, what: l.waitsFor(role)}
+	for _, key := range []string{role.Name, ofService} {
+		if wait, is := l.due(key); is && wait.For == late.what {
+			late.since, late.limit, late.then = wait.Since, wait.Due.Sub(wait.Since), wait.Then
+			late.vms = l.behind(role)
+			return late, l.inspected(role, late.vms) && !(l.takesBack(late) && l.doubtful(role))
+		}
+	}
+	if late.what == "" || late.what == waitUndeploying || role.shrinking() {
+		return late, false
+	}
+	late.then = l.then(deadlineRuleOf(role.Deadlines))
+	for _, node := range role.Nodes {
+		vm, known := l.facts[node.DeployID]
+		stay, stays := l.Stays[node.DeployID]
+		if known && stays && vm.stage() == stagePending && !stay.undeployable(vm) && vm.Seen != nil && l.tracker.overdue(stay) {
+			late.vms = append(late.vms, vm)
+		}
+	}
+	return late, len(late.vms) > 0
+}
+
+// behind are the VMs of the role that keep it in its state.
+func (l limiter) behind(role *Role) []VM {
+	nodes, ends := role.Nodes, role.state() == RoleUndeploying
+	if role.shrinking() {
+		nodes, ends = l.scaler.victims(role), true
+	}
+	var behind []VM
+	for _, node := range nodes {
+		vm, known := l.facts[node.DeployID]
+		if !known {
+			vm.ID = node.DeployID
+		}
+		if ends || !known || !l.deployer.come(role, vm) {
+			behind = append(behind, vm)
+		}
+	}
+	return behind
+}
+
+// inspected reports whether all of the VMs are known by what oned's leader says of each: on
+// less nothing is ended and nothing fails.
+func (l limiter) inspected(role *Role, vms []VM) bool {
+	for _, vm := range vms {
+		if _, known := l.facts[vm.ID]; !known || vm.Seen == nil {
+			return false
+		}
+	}
+	return len(vms) > 0 || l.observer.intended(role) > 0 || l.routerLacks(role)
+}
+
+// routerLacks reports whether the role waits for its virtual router to be made or deleted.
+func (l limiter) routerLacks(role *Role) bool {
+	return role.isRouter() && (role.VRouterID == nil) != (role.state() == RoleUndeploying)
+}
+
+// uninspected are the VMs that have to be looked at before something is done about a wait
+// that has lasted for too long.
+func (l limiter) uninspected() map[int]bool {
+	wanted := map[int]bool{}
+	for i := range l.roles() {
+		role := &l.roles()[i]
+		if l.waitsFor(role) == "" {
+			continue
+		}
+		_, own := l.due(role.Name)
+		if _, services := l.due(ofService); !own && !services {
+			continue
+		}
+		for _, vm := range l.behind(role) {
+			if _, known := l.facts[vm.ID]; known && vm.Seen == nil {
+				wanted[vm.ID] = true
+			}
+		}
+	}
+	return wanted
+}
+
+// hold does what is due about waits that have lasted for too long. It reports whether the
+// service changed its state.
+func (l limiter) hold() bool {
+	before := l.state()
+	for i := range l.roles() {
+		if late, is := l.overdueOf(&l.roles()[i]); is {
+			if l.end(late); l.state() != before {
+				return true
+			}
+		}
+	}
+	return l.holdService()
+}
+
+// end does with a role that is late what its deadline says.
+func (l limiter) end(late overdue) {
+	role, reason := late.role, l.reason(late)
+	failed := map[string]RoleState{
+		waitDeploying: RoleFailedDeploying, waitScaling: RoleFailedScaling, waitUndeploying: RoleFailedUndeploying,
+	}[late.what]
+	switch {
+	case late.then == ThenUndeploy && late.what != waitUndeploying:
+		l.log("E", fmt.Sprintf("Role %s : %s; the service is undeployed", role.Name, reason))
+		l.to(ServiceUndeploying)
+	case l.takesBack(late):
+		l.takeBack(late, reason)
+	default:
+		l.deployer.failRole(role, failed, reason)
+	}
+}
+
+// takesBack reports whether what has not come is taken back: in a scaling up, unless
+// somebody protects it.
+func (l limiter) takesBack(late overdue) bool {
+	return late.then == ThenShrink && late.what == waitScaling && !late.role.shrinking() &&
+		!slices.ContainsFunc(late.vms, func(vm VM) bool { return vm.Protected })
+}
+
+// late reports whether there is something to be done about a role by now.
+func (l limiter) late() bool {
+	for i := range l.roles() {
+		if _, is := l.overdueOf(&l.roles()[i]); is {
+			return true
+		}
+	}
+	return false
+}
+
+// doubtful reports whether VMs of the role may have been made by calls that nobody knows
+// the outcome of: that is found out first.
+func (l limiter) doubtful(role *Role) bool {
+	return slices.ContainsFunc(l.Intents, func(intent Intent) bool { return intent.Role == role.Name && intent.Attempts > 0 })
+}
+
+// takeBack has a role that scales up go on with the VMs that have come.
+func (l limiter) takeBack(late overdue, reason string) {
+	role := late.role
+	wanted := role.Cardinality
+	for _, vm := range late.vms {
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool { return n.DeployID == vm.ID })
+		if !vm.Gone() {
+			l.requester.ask(vm, l.recoverer.endCall(vm, "terminate-hard"), role.Name)
+		}
+		l.changes = append(l.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: "terminated", Reason: reason})
+	}
+	if late.since.IsZero() {
+		role.Cardinality -= len(late.vms)
+	} else {
+		l.undeployer.dropIntents(role.Name)
+		role.Cardinality = len(role.Nodes) + len(l.strangers[role.Name])
+	}
+	l.log("E", fmt.Sprintf("Role %s : %s; what has not come is taken back: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted))
+}
+
+// holdService fails a service that is late although none of its roles can be blamed: they
+// wait for others.
+func (l limiter) holdService() bool {
+	wait, is := l.due(ofService)
+	failed := map[ServiceState]ServiceState{ServiceDeploying: ServiceFailedDeploying, ServiceUndeploying: ServiceFailedUndeploying}[l.state()]
+	if !is || wait.For != serviceWaits[l.state()] || failed == ServicePending || slices.ContainsFunc(l.roles(), func(r Role) bool {
+		return l.waitsFor(&r) != "" || r.state() == RoleFailedDeploying || r.state() == RoleFailedUndeploying
+	}) {
+		return false
+	}
+	if l.everyRole(RoleRunning, RoleWarning) || l.everyRole(RoleDone) && !l.undeployer.straysLeft() {
+		return false
+	}
+	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", l.state(), wait.Since.UTC().Format(time.RFC3339), secondsText(wait.Due.Sub(wait.Since)))
+	if names := l.deployer.pendingRoles(); names != "" {
+		reason += ": roles that wait for their parents: " + names
+	}
+	if left := slices.Sorted(maps.Keys(l.Asked)); l.everyRole(RoleDone) && len(left) > 0 {
+		reason += fmt.Sprintf(": VM %d, which no role has a place for, does not end", left[0])
+	}
+	l.log("E", reason)
+	if wait.Then == ThenUndeploy && l.state() != ServiceUndeploying {
+		failed = ServiceUndeploying
+	}
+	l.to(failed)
+	return true
+}
+
+// maxLate is how many VMs a deadline's reason names.
+const maxLate = 3
+
+// reason tells what the role waits for, since when, and what oned says of it.
+func (l limiter) reason(late overdue) string {
+	var said []string
+	for _, vm := range late.vms {
+		stay, stays := l.Stays[vm.ID]
+		switch {
+		case stays && !late.since.IsZero() && stay.said() != "":
+			said = append(said, fmt.Sprintf("VM %d is in %s (%s)", vm.ID, vm.stateText(), stay.said()))
+		case stays && late.since.IsZero():
+			said = append(said, stay.text(vm))
+		case vm.Running() && late.what != waitUndeploying && !late.role.shrinking():
+			said = append(said, fmt.Sprintf("VM %d has not reported READY=YES", vm.ID))
+		default:
+			said = append(said, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
+		}
+	}
+	if missing := l.observer.intended(late.role); missing > 0 && !late.since.IsZero() {
+		said = append(said, fmt.Sprintf("VMs that have not been made: %d", missing))
+	}
+	if l.routerLacks(late.role) {
+		said = append(said, map[bool]string{true: "its virtual router has not been made", false: "its virtual router is not deleted"}[late.what == waitDeploying])
+	}
+	text := strings.Join(shortened(said, maxLate), ", ")
+	if late.since.IsZero() {
+		return text
+	}
+	return fmt.Sprintf("it has been %s since %s, longer than its deadline of %s: %s",
+		strings.ToUpper(late.what), late.since.UTC().Format(time.RFC3339), secondsText(late.limit), text)
+}
+
+// RunningDeadline is a deadline that a service, a role or a VM has now.
+type RunningDeadline struct {
+	// Role and VM tell whose it is; neither is set for the service's own.
+	Role string
+	VM   *int
+	// For is "deploying", "scaling", "undeploying", or for a VM the state that it is in.
+	For        string
+	Since, Due time.Time
+	// Left is how much of it is left; nothing of one that has passed.
+	Left time.Duration
+	// Then is what happens, for a service or role.
+	Then string
+}
+
+// RunningDeadlines are the deadlines that run, the next one first.
+func (s State) RunningDeadlines(now time.Time) []RunningDeadline {
+	var running []RunningDeadline
+	for _, key := range slices.Sorted(maps.Keys(s.Waits)) {
+		wait := s.Waits[key]
+		running = append(running, RunningDeadline{Role: key, For: wait.For, Since: wait.Since, Due: wait.Due, Then: wait.Then})
+	}
+	roles := map[int]string{}
+	for _, role := range s.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			roles[node.DeployID] = role.Name
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Stays)) {
+		if stay := s.Stays[id]; !stay.Due.IsZero() {
+			state := VM{State: stay.State, LCMState: stay.LCMState}.stateText()
+			running = append(running, RunningDeadline{Role: roles[id], VM: pointerTo(id), For: state, Since: stay.Since, Due: stay.Due})
+		}
+	}
+	for i := range running {
+		running[i].Left = max(0, running[i].Due.Sub(now))
+	}
+	slices.SortStableFunc(running, func(a, b RunningDeadline) int { return a.Due.Compare(b.Due) })
+	return running
+}
