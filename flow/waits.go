@@ -140,7 +140,7 @@ func (l limiter) overdueOf(role *Role) (overdue, bool) {
 		if wait, is := l.due(key); is && wait.For == late.what {
 			late.since, late.limit, late.then = wait.Since, wait.Due.Sub(wait.Since), wait.Then
 			late.vms = l.behind(role)
-			return late, l.inspected(role, late.vms) && !(l.takesBack(late) && l.doubtful(role))
+			return late, l.inspected(role, late.vms) && (!l.takesBack(late) || !l.doubtful(role))
 		}
 	}
 	if late.what == "" || late.what == waitUndeploying || role.shrinking() {

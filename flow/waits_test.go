@@ -231,7 +231,7 @@ func TestDoubtfulVMIsFoundBeforeItIsTakenBack(t *testing.T) {
 	s := runningStage(t, withDeadlines(1, "", `{"scaling":90,"then":"shrink"}`))
 	s.scale("a", 2)
 	intent := s.state.Intents[0]
-	s.take(flow.Postpone(s.state, s.actions[0], "no answer", s.facts, s.now, s.settings))
+	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "no answer"}))
 	s.lookFor("", 90*time.Second)
 	s.wantState(flow.ServiceScaling)
 	vm := s.vmOf(intent)

@@ -86,8 +86,11 @@ func drawDeadlines(t *rapid.T) map[string]any {
 	for _, name := range []string{"pending", "deploying", "scaling", "undeploying"} {
 		if rapid.IntRange(0, 2).Draw(t, name) == 2 {
 			deadlines[name] = rapid.SampledFrom([]int{0, 25, 70}).Draw(t, "seconds")
-			if name == "undeploying" { // one that is shorter than the VMs' leaves it to somebody to end them
+			switch name {
+			case "undeploying": // one that is shorter than the VMs' leaves it to somebody to end them
 				deadlines[name] = 600
+			case "pending": // without one a VM that gets no host is waited for
+				deadlines[name] = 70
 			}
 		}
 	}
