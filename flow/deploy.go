@@ -26,6 +26,7 @@ func (d deployer) deploy() {
 		if d.state() != ServiceHold {
 			d.to(ServiceHold)
 		}
+	case d.held():
 	case d.everyRole(RolePending, RoleRunning, RoleWarning, RoleHold):
 		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+d.pendingRoles())
 		d.to(ServiceFailedDeploying)
@@ -76,6 +77,12 @@ func (d deployer) deployRole(role *Role) bool {
 	case RoleCooldown:
 		d.roleTo(role, RoleRunning, "")
 		return true
+	case RoleRunning, RoleWarning:
+		before := role.state()
+		if d.holdsBack(role) {
+			d.watcher.watchRole(role)
+		}
+		return role.state() != before
 	}
 	return false
 }
@@ -112,8 +119,40 @@ func (d deployer) parentsAre(role *Role, states ...RoleState) bool {
 		if parent == nil || !slices.Contains(states, parent.state()) {
 			return false
 		}
+		if !slices.Contains(states, RoleHold) && !d.ready(parent) {
+			return false
+		}
 	}
 	return true
+}
+
+// ready reports whether the VMs of a role run and are READY, where there is a gate: those
+// that were may have been stopped or have taken it back since.
+func (d deployer) ready(role *Role) bool {
+	if !flag(d.Service.Body.ReadyStatusGate) {
+		return true
+	}
+	whole := len(role.Nodes)+len(d.strangers[role.Name]) >= role.Cardinality
+	return whole && !slices.ContainsFunc(role.Nodes, func(node Node) bool {
+		vm, known := d.facts[node.DeployID]
+		return known && (!vm.Running() || !vm.Ready)
+	})
+}
+
+// holdsBack reports whether a role that is up is not ready, and another waits for that.
+func (d deployer) holdsBack(parent *Role) bool {
+	if d.Service.Body.Deployment != DeploymentStraight || d.ready(parent) || parent.state() != RoleRunning && parent.state() != RoleWarning {
+		return false
+	}
+	return slices.ContainsFunc(d.roles(), func(role Role) bool {
+		waits := role.state() == RolePending && !d.holder.holds(&role) || role.state() == RoleHold && slices.Contains(d.Released, role.Name)
+		return waits && slices.Contains(role.Parents, parent.Name)
+	})
+}
+
+// held reports whether a role waits for its parents to be ready again.
+func (d deployer) held() bool {
+	return slices.ContainsFunc(d.roles(), func(role Role) bool { return d.holdsBack(&role) })
 }
 
 // start gives a role the attributes that it has from its first VM on.

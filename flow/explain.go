@@ -198,8 +198,30 @@ func (e *explainer) explainArrival(role *Role) {
 	case RoleDeploying, RoleScaling:
 		e.explainCreation(role)
 		e.explainComing(role)
-	case RoleWarning:
-		e.explainTroubledVMs(role)
+	case RoleRunning, RoleWarning:
+		if e.deployer.holdsBack(role) {
+			e.explainUnready(role)
+		} else if role.state() == RoleWarning {
+			e.explainTroubledVMs(role)
+		}
+	}
+}
+
+// explainUnready names the VMs of a role that is up for which the roles behind it wait.
+func (e *explainer) explainUnready(role *Role) {
+	e.explainLack(role)
+	e.explainCreation(role)
+	for _, node := range role.Nodes {
+		vm, known := e.facts[node.DeployID]
+		switch {
+		case !known || vm.Gone() || vm.Running() && vm.Ready:
+		case vm.Failed():
+			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: pointerTo(vm.ID), State: vm.stateText()})
+		case vm.Running():
+			e.wait(e.aboutVM(FoundNotReady, role, vm))
+		default:
+			e.wait(e.aboutVM(FoundNotRunning, role, vm))
+		}
 	}
 }
 

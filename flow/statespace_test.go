@@ -37,12 +37,13 @@ func inputs() []input {
 	}{
 		"deploy": {flow.VerbDeploy, nil}, "undeploy": {flow.VerbUndeploy, nil},
 		"recover": {flow.VerbRecover, flow.RecoverArguments{}}, "delete": {flow.VerbRecover, flow.RecoverArguments{Delete: true}},
-		"scale up":    {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 3, Force: true}},
-		"scale down":  {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true}},
-		"release":     {flow.VerbRelease, flow.ReleaseArguments{}},
-		"add role":    {flow.VerbAddRole, map[string]any{"role": map[string]any{"name": "n", "type": "vm", "template_id": 0, "cardinality": 1}}},
-		"remove role": {flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}},
-		"update":      {flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{"description": "d"}}},
+		"scale up":               {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 3, Force: true}},
+		"scale to what there is": {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 2, Force: true}},
+		"scale down":             {flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true}},
+		"release":                {flow.VerbRelease, flow.ReleaseArguments{}},
+		"add role":               {flow.VerbAddRole, map[string]any{"role": map[string]any{"name": "n", "type": "vm", "template_id": 0, "cardinality": 1}}},
+		"remove role":            {flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}},
+		"update":                 {flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{"description": "d"}}},
 	} {
 		all = append(all, input{name, func(p *player) { p.order(command.verb, command.arguments) }})
 	}
@@ -103,7 +104,7 @@ func stick(lcm flow.LCMState) input {
 // kinds are the kinds of service that are put into every pair of states.
 var kinds = map[string]string{
 	"plain": `"type":"vm"`,
-	"rich": `"type":"vm","min_vms":0,"max_vms":5,"heal":{"action":"recreate","after":"20s","max":2},
+	"rich": `"type":"vm","deadlines":{"pending":70,"deploying":100,"scaling":50,"undeploying":600,"then":"shrink"},"victims":"newest","min_vms":0,"max_vms":5,"heal":{"action":"recreate","after":"20s","max":2},
 		"elasticity_policies":[{"type":"CHANGE","adjust":1,"expression":"CPU > 80","cooldown":3},{"type":"CHANGE","adjust":-1,"expression":"CPU < 20"}],
 		"scheduled_policies":[{"type":"CARDINALITY","adjust":2,"start_time":"2026-05-04 10:05:00","last_eval":1777888800}]`,
 	"router": `"type":"vr","vrouter_id":20000,"vrouter_ips":[]`,
