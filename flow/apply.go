@@ -214,7 +214,7 @@ func (a applier) applyAddRole(arguments AddRoleArguments) error {
 	if state := a.state(); state != ServiceRunning {
 		return refuse(RefusedState, "service %d is %s: roles can be added when it is RUNNING", a.Service.ID, state)
 	}
-	role, err := readRole(arguments.Role, a.roles(), a.now)
+	role, err := readRole(arguments.Role, a.Service.Body, a.now)
 	if err != nil {
 		return refuse(RefusedInput, "the role cannot be added to service %d: %v", a.Service.ID, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // contentsEntry is one attribute of template_contents: what an object, an array
@@ -15,13 +16,16 @@ type contentsEntry struct {
 }
 
 // readContents reads template_contents in its order, which the template text
-// keeps. Anything but an object is an error.
-func readContents(text json.RawMessage) ([]contentsEntry, error) {
+// keeps, and puts the values of variables in. Anything but an object is an error.
+func readContents(text json.RawMessage, variables variables) ([]contentsEntry, error) {
 	var entries []contentsEntry
 	err := eachMember(text, func(name string, value json.RawMessage) error {
-		attributes, err := attributesFrom(name, value)
+		attributes, err := attributesFrom(name, value, variables)
 		if err != nil {
 			return err
+		}
+		if attributes == nil && kindOf(value) == kindText {
+			return nil // an input that was left out: the VM template's value stays
 		}
 		entries = append(entries, contentsEntry{name: name, object: kindOf(value) == kindObject, attributes: attributes})
 		return nil
@@ -30,14 +34,14 @@ func readContents(text json.RawMessage) ([]contentsEntry, error) {
 }
 
 // attributesFrom are the attributes that one value of template_contents makes.
-func attributesFrom(name string, value json.RawMessage) ([]Attribute, error) {
+func attributesFrom(name string, value json.RawMessage, variables variables) ([]Attribute, error) {
 	switch kindOf(value) {
 	case kindNull:
 		return nil, nil
 	case kindArray:
 		var attributes []Attribute
 		for _, element := range elementsOf(value) {
-			more, err := attributesFrom(name, element)
+			more, err := attributesFrom(name, element, variables)
 			if err != nil {
 				return nil, err
 			}
@@ -45,15 +49,25 @@ func attributesFrom(name string, value json.RawMessage) ([]Attribute, error) {
 		}
 		return attributes, nil
 	case kindObject:
-		vector := Template{}
+		vector, context := Template{}, strings.EqualFold(name, contextAttribute)
 		err := eachMember(value, func(key string, inner json.RawMessage) error {
-			vector = append(vector, Attribute{Name: key, Value: plainText(inner)})
+			if text, left := variables.fill(key, inner, context); left {
+				vector = append(vector, Attribute{Name: key, Value: text})
+			}
 			return nil
 		})
 		return []Attribute{{Name: name, Vector: vector}}, err
 	}
-	return []Attribute{{Name: name, Value: plainText(value)}}, nil
+	text, left := variables.fill(name, value, false)
+	if !left {
+		return nil, nil
+	}
+	return []Attribute{{Name: name, Value: text}}, nil
 }
+
+// contextAttribute is the attribute of a VM template in which oned itself puts in what $NAME
+// stands for.
+const contextAttribute = "CONTEXT"
 
 // plainText is a text itself, and of any other value its JSON.
 func plainText(value json.RawMessage) string {
@@ -115,7 +129,7 @@ func (r renderer) foldInputs(role *Role) {
 	if contents == nil {
 		contents = object{}
 	}
-	context := attributesOf(contents["CONTEXT"])
+	context := attributesOf(contents[contextAttribute])
 	if context == nil {
 		context = object{}
 	}
@@ -123,7 +137,7 @@ func (r renderer) foldInputs(role *Role) {
 		contents[name] = value
 		setDefault(context, name, string(mustMarshal("$"+name)))
 	}
-	contents["CONTEXT"] = context.text()
+	contents[contextAttribute] = context.text()
 	role.TemplateContents = contents.text()
 }
 
@@ -139,13 +153,12 @@ func (r renderer) fillContents(role *Role) {
 }
 
 // fillNetworks replaces $Name in a role's NICs by the id of the service's
-// network of that name, in the document too, as recorded. A name that the
-// service does not know stays, and is refused by oned.
+// network of that name, in the document too, as recorded.
 func (r renderer) fillNetworks(role *Role) {
 	if !bytes.Contains(role.TemplateContents, []byte(`"$`)) {
 		return
 	}
-	ids := r.networkIDs()
+	ids := networkIDs(r.Service.Body.NetworksValues)
 	contents := attributesOf(role.TemplateContents)
 	changed := false
 	for name, value := range contents {
@@ -159,22 +172,4 @@ func (r renderer) fillNetworks(role *Role) {
 	if changed {
 		role.TemplateContents = contents.text()
 	}
-}
-
-// networkIDs are the ids of all the service's networks, by name, as networks_values has them: as a text where a
-// user gave it so, as OneFlow answers.
-func (r renderer) networkIDs() map[string]json.RawMessage {
-	ids := map[string]json.RawMessage{}
-	values, err := readNetworkValues(r.Service.Body.NetworksValues, true)
-	if err != nil {
-		return ids
-	}
-	for _, value := range values {
-		for name, choice := range value {
-			if _, known := wholeOf(choice["id"]); known {
-				ids[name] = choice["id"]
-			}
-		}
-	}
-	return ids
 }

@@ -169,7 +169,7 @@ func TestInstantiatingTemplatesOfOldForm(t *testing.T) {
 	for name, test := range map[string]struct{ template, given, parts string }{
 		"5.12":              {oldTemplates[0], ``, `"template_id":4|"parents":["db"]|{"NAME":"N0","NETWORK_ID":"$Public"}|"networks_values":[{"Public":{"id":"0"}}]`},
 		"6, without values": {oldTemplates[1], ``, `"template_id":0|"user_inputs":{"A":"M|"user_inputs_values":{"A":"1"}`},
-		"6, with values":    {oldTemplates[1], `{"custom_attrs_values":{"A":"2"},"roles":[{"name":"a","custom_attrs_values":{"R":"r"}}]}`, `"user_inputs_values":{"A":"2"}|"user_inputs_values":{"R":"r"}`},
+		"6, with values":    {oldTemplates[1], `{"custom_attrs_values":{"A":"2"},"roles":[{"name":"a","custom_attrs_values":{"R":"r"}}]}`, `"user_inputs_values":{"A":"2","B":"x"}|"user_inputs_values":{"R":"r"}`},
 		"7 with 6's inputs": {oldTemplates[2], ``, `"custom_attrs":{"A":"M|"custom_attrs_values":{"A":"1"}|"custom_attrs":{"R":"O|text"}`},
 		"and their values":  {oldTemplates[2], `{"custom_attrs_values":{"A":"v"}}`, `"custom_attrs":{"A":"M|"user_inputs_values":{"A":"v"}`},
 	} {

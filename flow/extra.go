@@ -3,7 +3,6 @@ package flow
 import (
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 // KeyAttribute is the user-template attribute that carries an intent's key.
@@ -25,7 +24,8 @@ func NeedsTemplate(service Service, role string) (id int, needed bool) {
 func ExtraTemplate(service Service, intent Intent, base Template, values map[string]string) (string, error) {
 	text := Template{}
 	if _, needed := NeedsTemplate(service, intent.Role); needed {
-		contents, err := readContents(expand(service.role(intent.Role), values))
+		role := service.role(intent.Role)
+		contents, err := readContents(role.TemplateContents, variablesOf(service, role, intent, values))
 		if err != nil {
 			return "", fmt.Errorf("role %s: %w", intent.Role, err)
 		}
@@ -39,14 +39,3 @@ func ExtraTemplate(service Service, intent Intent, base Template, values map[str
 }
 
 func (t Template) with(more ...Attribute) Template { return append(t, more...) }
-
-// expand is a role's template_contents with every known reference replaced. The
-// values stand within JSON texts, so they are written as such.
-func expand(role *Role, values map[string]string) []byte {
-	text := string(role.TemplateContents)
-	for reference, value := range values {
-		quoted := string(mustMarshal(value))
-		text = strings.ReplaceAll(text, reference, quoted[1:len(quoted)-1])
-	}
-	return []byte(text)
-}

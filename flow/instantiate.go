@@ -39,6 +39,9 @@ func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) 
 		if found := append(checkCounts(whole), checkCounts(merge)...); len(found) > 0 {
 			return Body{}, found
 		}
+		if found := checkGivenRoles(whole["roles"], merge["roles"]); found != nil {
+			return Body{}, found
+		}
 		chosen, networks = merge["networks_values"], whole["networks"]
 		upgradeForMerge(whole)
 		upgradeGiven(merge, old)
@@ -49,8 +52,8 @@ func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) 
 	}
 	body, found := normalise(whole, registered)
 	found.addOthers(Validate(body))
-	if !old {
-		found.checkInputs(body) // OneFlow 7 does not ask for what OneFlow 6 called custom_attrs
+	if lacking := chooseInputs(&body); !old { // OneFlow 7 does not ask for what OneFlow 6 called custom_attrs
+		found.addOthers(lacking)
 	}
 	found.checkChosen(networks, chosen)
 	found.chooseNetworks(&body)
@@ -115,27 +118,6 @@ func foldInputsOf6(given object, old bool) {
 	}
 }
 
-// checkInputs holds that every user input has a value.
-func (f *findings) checkInputs(body Body) {
-	f.checkInputsOf("", body.UserInputs, body.UserInputsValues)
-	for i, role := range body.Roles {
-		f.checkInputsOf(fmt.Sprintf("roles[%d].", i), role.UserInputs, role.UserInputsValues)
-	}
-}
-
-func (f *findings) checkInputsOf(path string, inputs, values json.RawMessage) {
-	asked, given := attributesOf(inputs), attributesOf(values)
-	var missing []string
-	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		if _, has := given[name]; !has {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		f.add(path+"user_inputs_values", "lacks a value for %s", strings.Join(missing, ", "))
-	}
-}
-
 func attributesOf(value json.RawMessage) object {
 	var attributes object
 	if json.Unmarshal(value, &attributes) != nil {
@@ -183,6 +165,7 @@ func (f *findings) chooseNetworks(body *Body) {
 			chosen[name] = true
 		}
 	}
+	var unchosen []string
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
 		if chosen[name] {
 			continue
@@ -191,6 +174,8 @@ func (f *findings) chooseNetworks(body *Body) {
 		if value == nil {
 			if mandatory {
 				f.add("networks."+name, "is mandatory and proposes no network; choose one in networks_values")
+			} else {
+				unchosen = append(unchosen, name)
 			}
 			continue
 		}
@@ -199,6 +184,7 @@ func (f *findings) chooseNetworks(body *Body) {
 	if len(values) > 0 {
 		body.NetworksValues = mustMarshal(values)
 	}
+	f.checkUnchosen(*body, unchosen)
 }
 
 // proposal is what a network's description proposes, nil if it proposes

@@ -96,8 +96,11 @@ func TestInstantiateRefuses(t *testing.T) {
 		"odd cardinality":       {twoRoles, `{"roles":[{"name":"Master","cardinality":9}]}`, `is 9, more than max_vms 4`},
 		"new circle":            {twoRoles, `{"roles":[{"name":"Master","parents":["Slave"]}]}`, `wait for each other`},
 		"not an object":         {twoRoles, `[]`, `read merge_template: the body is an array`},
-		"roles broken":          {twoRoles, `{"roles":[null]}`, `element 2 is null`},
-		"more roles by place":   {twoRoles, `{"roles":[{},{},{"cardinality":3}]}`, `roles[2].name: is missing`},
+		"roles broken":          {twoRoles, `{"roles":[null]}`, `merge_template.roles[0]: is null; it must be an object`},
+		"more roles by place":   {twoRoles, `{"roles":[{},{},{"cardinality":3}]}`, `merge_template.roles[2]: has no name, so it is meant by its place; the template has the roles Master, Slave only`},
+		"a role meant twice":    {twoRoles, `{"roles":[{"name":"Slave","cardinality":3},{"cardinality":2}]}`, `merge_template.roles[1]: has no name, so it is meant for role "Slave" by its place, which roles[0] names`},
+		"a role's name wrong":   {twoRoles, `{"roles":[{"name":"Mastr","cardinality":3}]}`, `merge_template.roles[0]: names "Mastr"; the template has the roles Master, Slave`},
+		"no role":               {twoRoles, `{"roles":["Master",2]}`, `merge_template.roles[0]: is "Master"; it must be an object`},
 		"template broken":       {`{`, ``, `read the template`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,6 +118,8 @@ func TestRolesWithoutANameAreMergedByTheirPlace(t *testing.T) {
 		`{"roles":[{"cardinality":2},{"cardinality":3}]}`,
 		`{"roles":[{"name":"","cardinality":2},{"name":"Slave","cardinality":3}]}`,
 		`{"roles":[{"name":"Slave","cardinality":3},{"name":"Master","cardinality":2}]}`,
+		`{"roles":[{"name":"Master","cardinality":2},{"cardinality":3}]}`,
+		`{"roles":[{},{"cardinality":3},{"name":"Master","cardinality":2}]}`,
 	} {
 		got := started(t, twoRoles, given)
 		if !strings.Contains(got, `"Master","type":"vm","cardinality":2`) || !strings.Contains(got, `"Slave","type":"vm","cardinality":3`) {

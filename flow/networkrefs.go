@@ -18,6 +18,24 @@ func isNetworkUser(name string) bool {
 	return false
 }
 
+// networkIDs are the ids of all networks in networks_values, by name and as they stand there: as a text where a
+// user gave it so, as OneFlow answers.
+func networkIDs(chosen json.RawMessage) map[string]json.RawMessage {
+	ids := map[string]json.RawMessage{}
+	values, err := readNetworkValues(chosen, true)
+	if err != nil {
+		return ids
+	}
+	for _, value := range values {
+		for name, choice := range value {
+			if _, known := wholeOf(choice["id"]); known {
+				ids[name] = choice["id"]
+			}
+		}
+	}
+	return ids
+}
+
 // fillNICs fills one NIC or several; it reports whether anything was replaced.
 func fillNICs(value json.RawMessage, ids map[string]json.RawMessage) (json.RawMessage, bool) {
 	switch kindOf(value) {
@@ -30,7 +48,7 @@ func fillNICs(value json.RawMessage, ids map[string]json.RawMessage) (json.RawMe
 		return mustMarshal(elements), changed
 	case kindObject:
 		nic := attributesOf(value)
-		name, isReference := strings.CutPrefix(textOf(nic["NETWORK_ID"]), "$")
+		name, isReference := strings.CutPrefix(strings.TrimSpace(textOf(nic["NETWORK_ID"])), "$")
 		if id, known := ids[name]; isReference && known {
 			nic["NETWORK_ID"] = id
 			return nic.text(), true

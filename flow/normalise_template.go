@@ -18,7 +18,8 @@ var listAttributes = map[string]bool{
 func parseTemplateText(text string) (map[string]any, error) {
 	parser := templateParser{text: text}
 	attributes := map[string]any{}
-	for parser.skip(" \t\r\n;"); !parser.done(); parser.skip(" \t\r\n;") {
+	const between = " \t\r\n;," // oned takes no comma there, but forms have written them
+	for parser.skip(between); !parser.done(); parser.skip(between) {
 		name, value, err := parser.attribute("\n")
 		if err != nil {
 			return nil, err

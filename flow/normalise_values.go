@@ -14,7 +14,7 @@ type rule func(value json.RawMessage) (converted json.RawMessage, wrong string)
 
 var bodyRules = map[string]rule{
 	"name": textRule, "deployment": textRule, "description": textRule, "shutdown_action": textRule,
-	"ready_status_gate": booleanRule, "automatic_deletion": booleanRule, "on_hold": booleanRule,
+	"ready_status_gate": booleanRule, "automatic_deletion": booleanRule, "on_hold": booleanRule, ExpandAttribute: booleanRule,
 	"user_inputs": objectRule, "user_inputs_values": secretRule,
 	"deadlines": objectRule, "networks": objectRule, "networks_values": objectsRule, "roles": objectsRule,
 }
@@ -23,7 +23,7 @@ var roleRules = map[string]rule{
 	"name": textRule, "type": textRule, "shutdown_action": textRule, "parents": textsRule,
 	"cardinality": wholeRule, "template_id": wholeRule, "min_vms": wholeRule, "max_vms": wholeRule,
 	"victims": textRule, "deadlines": objectRule, "cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
-	"user_inputs": objectRule, "user_inputs_values": secretRule,
+	"user_inputs": objectRule, "user_inputs_values": secretRule, ExpandAttribute: booleanRule,
 	"elasticity_policies": objectsRule, "scheduled_policies": objectsRule,
 }
 

@@ -9,8 +9,8 @@ import (
 )
 
 // readRole reads a role as clients write it, as an object or as a text that
-// holds one, against the roles that are there.
-func readRole(text json.RawMessage, others []Role, now time.Time) (Role, error) {
+// holds one, against the service that it comes to.
+func readRole(text json.RawMessage, held Body, now time.Time) (Role, error) {
 	if kindOf(text) == kindText {
 		text = json.RawMessage(textOf(text))
 	}
@@ -20,15 +20,17 @@ func readRole(text json.RawMessage, others []Role, now time.Time) (Role, error) 
 	}
 	name := textOf(given["name"])
 	roles := []json.RawMessage{given.text()}
-	for _, other := range others {
+	for _, other := range held.Roles {
 		if other.Name != name {
 			roles = append(roles, mustMarshal(Role{Name: other.Name, Type: RoleTypeVM}))
 		}
 	}
-	body, err := readTemplate(object{"name": json.RawMessage(`"service"`), "roles": mustMarshal(roles)}, now)
+	declared := slices.Concat(networkNames(held), inputNames(held.Extra, held.UserInputs, held.UserInputsValues))
+	body, err := readAgainst(object{"name": json.RawMessage(`"service"`), "roles": mustMarshal(roles)}, declarations{names: declared}, now)
 	if err != nil {
 		return Role{}, ofRole(err)
 	}
+	chooseInputs(&body)
 	return body.Roles[0], nil
 }
 

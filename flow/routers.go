@@ -158,5 +158,5 @@ func RouterGone(state State, role string) State {
 // RouterTemplate is the template text that the role's virtual router is made
 // with; base is the role's VM template.
 func RouterTemplate(service Service, router Router, base Template, values map[string]string) (string, error) {
-	return ExtraTemplate(service, Intent{Role: router.Role, Key: router.Key}, base, values)
+	return ExtraTemplate(service, Intent{Role: router.Role, Key: router.Key, Ordinal: noOrdinal}, base, values)
 }

@@ -49,23 +49,39 @@ func ReadTemplate(text []byte, now time.Time) (Body, error) {
 	return readTemplate(whole, now)
 }
 
+// readTemplate reads a template. One in the form of OneFlow 6 may leave it to who instantiates
+// it which networks there are.
 func readTemplate(whole object, registered time.Time) (Body, error) {
+	return readAgainst(whole, declarations{open: isOld(whole) && len(whole["networks"]) == 0 && len(whole["networks_values"]) == 0}, registered)
+}
+
+// declarations are what the roles of a body may refer to beside what it declares itself.
+type declarations struct {
+	names []string
+	// open lets them refer to anything.
+	open bool
+}
+
+func readAgainst(whole object, declared declarations, registered time.Time) (Body, error) {
 	if found := checkCounts(whole); found != nil {
 		return Body{}, found
 	}
 	body, found := normalise(whole, registered)
-	found.addOthers(Validate(body))
+	found.addOthers(validate(body, declared))
 	return body, found.err()
 }
 
 // Validate returns everything that is wrong with a template's or a service's
 // body, nil if nothing is.
-func Validate(body Body) Violations {
+func Validate(body Body) Violations { return validate(body, declarations{}) }
+
+func validate(body Body, declared declarations) Violations {
 	found := newFindings(roleNames(body.Roles))
 	policies := readPolicies(body.Roles)
 	found.checkShape(body, policies)
 	found.checkRoleNames(body.Roles)
 	found.checkParents(body.Roles)
+	contents := newContentsRule(found, body, declared)
 	for i, role := range body.Roles {
 		found.checkLimits(fmt.Sprintf("roles[%d]", i), role)
 		found.checkPolicies(fmt.Sprintf("roles[%d]", i), policies[i])
@@ -73,8 +89,11 @@ func Validate(body Body) Violations {
 		found.checkDeadlines(fmt.Sprintf("roles[%d].deadlines", i), role.Deadlines)
 		found.checkVictims(fmt.Sprintf("roles[%d].victims", i), role.Victims)
 		found.checkRouter(fmt.Sprintf("roles[%d]", i), role)
+		contents.check(fmt.Sprintf("roles[%d]", i), role)
+		found.checkInputs(fmt.Sprintf("roles[%d].", i), role.UserInputs, role.UserInputsValues)
 	}
 	found.checkDeadlines("deadlines", body.Deadlines)
+	found.checkInputs("", body.UserInputs, body.UserInputsValues)
 	found.checkSize(body.Roles)
 	found.checkNetworks(body)
 	found.checkWebhooks(body)

@@ -28,6 +28,11 @@ func (f *findings) checkNetworks(body Body) {
 		if err := CheckAddresses(networks[name]); err != nil {
 			f.add("networks."+name, "%v", err)
 		}
+		if proposed, _ := proposal(networks[name]); proposed != nil {
+			if err := checkTemplateText(textOf(proposed["extra"])); err != nil {
+				f.add("networks."+name, "%v", err)
+			}
+		}
 	}
 	if _, err := readNetworkValues(body.NetworksValues, body.State != nil); err != nil {
 		f.add("networks_values", "%v", err)
@@ -56,6 +61,9 @@ func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, erro
 			// In a running service's it is refused when the network is to be made.
 			if err := CheckAddresses(textOf(choice["extra"])); err != nil && !running {
 				return nil, fmt.Errorf("asks for too much for network %q: %w", name, err)
+			}
+			if err := checkTemplateText(textOf(choice["extra"])); err != nil && !running {
+				return nil, fmt.Errorf("has an \"extra\" for network %q that %w", name, err)
 			}
 			_, made := choice["id"]
 			fromOne := choice.hasOne("template_id", "reserve_from")

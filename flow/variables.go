@@ -1,0 +1,145 @@
+package flow
+
+import (
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
+// $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow ignores it and keeps it.
+const ExpandAttribute = "expand"
+
+// variablePattern finds ${Parent.path} and $NAME.
+var variablePattern = regexp.MustCompile(referencePattern.String() + `|\$(\w+)`)
+
+// noOrdinal is a virtual router's, which has none.
+const noOrdinal = -1
+
+// variables are what a role's template_contents may refer to. They are put in when a VM is
+// made and stand nowhere else: values of user inputs may be secrets.
+type variables struct {
+	// references are the values of parents' VMs, by their texts: ${db.NAME}.
+	references map[string]string
+	// values are those of user inputs, of networks and of the service itself, by name.
+	values map[string]string
+	// unset are user inputs without a value.
+	unset map[string]bool
+}
+
+// variablesOf are those of a role, for one of its VMs. A name that is declared more than once
+// stands for the role's input, the service's, the network, and then for what the service says
+// of itself.
+func variablesOf(service Service, role *Role, intent Intent, references map[string]string) variables {
+	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}}
+	if expands(service.Body, role) {
+		v.setSelf(service, intent)
+	}
+	v.setNetworks(service.Body.NetworksValues)
+	v.setInputs(service.Body.Extra, service.Body.UserInputs, service.Body.UserInputsValues)
+	v.setInputs(role.Extra, role.UserInputs, role.UserInputsValues)
+	return v
+}
+
+// expands reports whether the role may refer to the service and itself: as it says, or the
+// service for it.
+func expands(body Body, role *Role) bool {
+	if own, says := role.Extra[ExpandAttribute]; says {
+		return string(own) == "true"
+	}
+	return string(body.Extra[ExpandAttribute]) == "true"
+}
+
+func (v variables) setSelf(service Service, intent Intent) {
+	v.values["SERVICE_ID"] = strconv.Itoa(service.ID)
+	v.values["SERVICE_NAME"] = service.Body.Name
+	v.values["ROLE_NAME"] = intent.Role
+	if intent.Ordinal != noOrdinal {
+		v.values["VM_NUMBER"] = strconv.Itoa(intent.Ordinal)
+	}
+}
+
+// setNetworks lets $NAME stand for a network's id, as OneFlow 6 did.
+func (v variables) setNetworks(chosen json.RawMessage) {
+	for name, id := range networkIDs(chosen) {
+		v.values[name] = plainText(id)
+	}
+}
+
+func (v variables) setInputs(extra map[string]json.RawMessage, declared, given json.RawMessage) {
+	for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared} {
+		for name := range attributesOf(inputs) {
+			if _, has := v.values[name]; !has {
+				v.unset[name] = true
+			}
+		}
+	}
+	for _, values := range inputValues(extra, given) {
+		for name, value := range attributesOf(values) {
+			if kindOf(value) != kindNull {
+				v.values[name] = plainText(value)
+				delete(v.unset, name)
+			}
+		}
+	}
+}
+
+// fill puts the values into an attribute's value, which belongs to CONTEXT or not. It reports
+// whether anything is left: a value that is nothing but an input which was left out is none, so
+// that the VM template's counts.
+func (v variables) fill(name string, value json.RawMessage, context bool) (text string, left bool) {
+	switch kindOf(value) {
+	case kindText:
+		text = textOf(value)
+		if !context && v.unset[strings.TrimPrefix(text, "$")] && strings.HasPrefix(text, "$") {
+			return "", false
+		}
+		if context && text == "$"+name {
+			return text, true // as OneFlow writes it for every input; oned puts the value in
+		}
+		return v.replace(text, context, func(value string) string { return value }), true
+	case kindObject, kindArray:
+		return v.replace(string(value), context, func(value string) string {
+			quoted := mustMarshal(value)
+			return string(quoted[1 : len(quoted)-1])
+		}), true
+	}
+	return plainText(value), true
+}
+
+// replace puts the values into a text, each once: what is put in is not looked at again.
+func (v variables) replace(text string, context bool, write func(string) string) string {
+	var filled strings.Builder
+	end := 0
+	for _, at := range variablePattern.FindAllStringSubmatchIndex(text, -1) {
+		value, known := v.references[text[at[0]:at[1]]]
+		if name := at[len(at)-2]; name >= 0 {
+			value, known = v.named(text[name:at[1]])
+			known = known && !oneds(text, at[0], at[1], value, context)
+		}
+		if known {
+			filled.WriteString(text[end:at[0]])
+			filled.WriteString(write(value))
+			end = at[1]
+		}
+	}
+	filled.WriteString(text[end:])
+	return filled.String()
+}
+
+func (v variables) named(name string) (value string, known bool) {
+	if v.unset[name] {
+		return "", true
+	}
+	value, known = v.values[name]
+	return value, known
+}
+
+// oneds reports whether a $NAME is left to oned: $NETWORK[...] is its own, and so is in
+// CONTEXT what is escaped, and a value with a $, in which oned would look for variables again.
+// Such a value it finds in the VM's template by the name.
+func oneds(text string, start, end int, value string, context bool) bool {
+	return strings.HasPrefix(text[end:], "[") ||
+		context && (strings.Contains(value, "$") || strings.HasSuffix(text[:start], `\`))
+}
