@@ -68,9 +68,10 @@ func (c customer) plant() {
 		return fmt.Sprintf(`{"CPU":"0.1","DB_PASSWORD":"%s%s","CONTEXT":{"ROOT":"%s%s-context"}}`, mark, where, mark, where)
 	}
 	template := c.id(c.call("POST", "/service_template", fmt.Sprintf(`{"name":"secret","deployment":"none",
-		"user_inputs":{"ADMIN":"M|password|of the admin"},
+		"user_inputs":{"ADMIN":"M|password|of the admin","KEY":"O|password|with a default| |%[1]sdefault"},
 		"roles":[{"name":"a","type":"vm","cardinality":1,"min_vms":0,"max_vms":5,"template_id":0,"user_inputs":{"ROLE_PASSWORD":"M|password|of the role"},
-			"user_inputs_values":{"ROLE_PASSWORD":"%srole-input"},"template_contents":%s}]}`, mark, contents("contents")), 201))
+			"user_inputs_values":{"ROLE_PASSWORD":"%[1]srole-input"},"template_contents":%[2]s},
+			{"name":"refused","type":"vm","cardinality":0,"min_vms":0,"max_vms":5,"template_id":0,"template_contents":{"NIC":{"NETWORK_ID":"$ADMIN"},"LABELS":"$KEY"}}]}`, mark, contents("contents")), 201))
 	key := []string{"Idempotency-Key", mark + "key"}
 	instantiate := fmt.Sprintf(`{"action":{"perform":"instantiate","params":{"merge_template":{"user_inputs_values":{"ADMIN":"%sinput"}}}}}`, mark)
 	service := c.id(c.call("POST", fmt.Sprintf("/service_template/%d/action", template), instantiate, 201, key...))
@@ -87,6 +88,8 @@ func (c customer) plant() {
 	c.call("PUT", at, fmt.Sprintf(`{"append":true,"template":{"roles":[{"name":"b","template_contents":%s}]}}`, contents("updated")), 204)
 	c.call("POST", at+"/scale", `{"role_name":"b","cardinality":2,"force":true}`, 204)
 	running()
+	c.call("POST", at+"/scale", `{"role_name":"refused","cardinality":1,"force":true}`, 204) // oned repeats what it refuses
+	poll.Until(c.t, "the scaling to fail", func() bool { return stateOf(c.t, c.base+at) == 9 })
 	// What is refused.
 	for path, body := range map[string]string{
 		"/service_template": fmt.Sprintf(`{"name":"x","roles":[{"name":"a","type":"%stype","template_id":"%sid","cardinality":"%sn"}],"deployment":"%sd"}`, mark, mark, mark, mark),
@@ -103,7 +106,7 @@ func (c customer) plant() {
 	answer, err := http.DefaultClient.Do(wrong)
 	must(c.t, err)
 	answer.Body.Close()
-	c.call("DELETE", at, "", 204)
+	c.call("POST", at+"/action", `{"action":{"perform":"recover","params":{"delete":true}}}`, 204)
 	poll.Until(c.t, "the service to be gone", func() bool { return stateOf(c.t, c.base+at) < 0 })
 }
 

@@ -78,7 +78,7 @@ func (o Refused) note(p *planner) {
 	case ActionCreateRouter:
 		p.routing.forgetRouter(o.Action.Role)
 	}
-	p.retrier.giveUp(o.Action, o.Message)
+	p.retrier.giveUp(o.Action, p.Service.withoutSecrets(o.Action.Role, o.Message))
 }
 
 func (o NotFound) note(p *planner) {
@@ -94,7 +94,9 @@ func (o NotFound) note(p *planner) {
 	}
 }
 
-func (o Postponed) note(p *planner) { p.retrier.postpone(o.Action, o.Message) }
+func (o Postponed) note(p *planner) {
+	p.retrier.postpone(o.Action, p.Service.withoutSecrets(o.Action.Role, o.Message))
+}
 
 func (o Spared) note(p *planner) { delete(p.Asked, o.Action.VM) }
 

@@ -10,8 +10,10 @@ func DroppedExtensions(held []byte, replacement Body) []string {
 		return nil
 	}
 	var dropped []string
-	if len(old.Extra[WebhooksAttribute]) > 0 && len(replacement.Extra[WebhooksAttribute]) == 0 {
-		dropped = append(dropped, WebhooksAttribute)
+	for _, name := range []string{ExpandAttribute, WebhooksAttribute} {
+		if len(old.Extra[name]) > 0 && len(replacement.Extra[name]) == 0 {
+			dropped = append(dropped, name)
+		}
 	}
 	if len(old.Deadlines) > 0 && len(replacement.Deadlines) == 0 {
 		dropped = append(dropped, "deadlines")
@@ -25,7 +27,10 @@ func DroppedExtensions(held []byte, replacement Body) []string {
 		for _, each := range []struct {
 			name     string
 			was, now []byte
-		}{{"heal", role.Heal, now.Heal}, {"deadlines", role.Deadlines, now.Deadlines}, {"victims", role.Victims, now.Victims}} {
+		}{
+			{"heal", role.Heal, now.Heal}, {"deadlines", role.Deadlines, now.Deadlines}, {"victims", role.Victims, now.Victims},
+			{ExpandAttribute, role.Extra[ExpandAttribute], now.Extra[ExpandAttribute]},
+		} {
 			if len(each.was) > 0 && len(each.now) == 0 {
 				dropped = append(dropped, each.name+" of role "+role.Name)
 			}

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// sealedExtra are the attributes of OneFlow 6 that hold the values of user inputs.
-var sealedExtra = []string{"custom_attrs_values"}
+// sealedExtra are the attributes of OneFlow 6 that hold user inputs and their values.
+var sealedExtra = []string{"custom_attrs", "custom_attrs_values"}
 
 // Sealed is the body with everything that a user may have put a secret into, or that was made
-// of it, replaced by what seal makes of it: the values of user inputs, and the roles'
-// template_contents.
+// of it, replaced by what seal makes of it: user inputs, which may have a password as default,
+// their values, and the roles' template_contents.
 func (b Body) Sealed(seal func([]byte) string) Body {
 	sealed, _ := b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
 		if len(value) <= len(`{}`) || kindOf(value) == kindText {
@@ -52,11 +52,13 @@ func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error))
 		}
 		return attributes
 	}
+	b.UserInputs = changed(b.UserInputs)
 	b.UserInputsValues = changed(b.UserInputsValues)
 	b.Extra = extra(b.Extra)
 	b.Roles = slices.Clone(b.Roles)
 	for i := range b.Roles {
 		role := &b.Roles[i]
+		role.UserInputs = changed(role.UserInputs)
 		role.UserInputsValues = changed(role.UserInputsValues)
 		role.TemplateContents = changed(role.TemplateContents)
 		role.Extra = extra(role.Extra)

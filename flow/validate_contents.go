@@ -64,6 +64,10 @@ func (c contentsRule) check(path string, role Role) {
 			return
 		}
 	}
+	if wrong := wrongVariables(contents, role); wrong != "" {
+		c.add(path+".template_contents", "%s", wrong)
+		return
+	}
 	own := inputNames(role.Extra, role.UserInputs, role.UserInputsValues)
 	for _, used := range usedNetworks(contents) {
 		if name, isReference := used.reference(); isReference && !c.open && !c.declared[name] && !slices.Contains(own, name) {
@@ -143,6 +147,53 @@ func wrongAttribute(name string, value json.RawMessage) string {
 		}
 	}
 	return ""
+}
+
+// wrongVariables is what oned would take for a variable and cannot read: it looks for them in
+// CONTEXT and SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
+func wrongVariables(contents object, role Role) string {
+	for _, name := range slices.Sorted(maps.Keys(contents)) {
+		value := contents[name]
+		switch strings.ToUpper(name) {
+		case contextAttribute:
+			inner := attributesOf(value)
+			for _, key := range slices.Sorted(maps.Keys(inner)) {
+				if strays(plainText(inner[key]), role) {
+					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable; "+
+						"write \\$ for any other, or use START_SCRIPT_BASE64 for a script", key, name)
+				}
+			}
+		case "SCHED_REQUIREMENTS":
+			if strays(plainText(value), role) {
+				return fmt.Sprintf("the attribute %s has a $ that oned cannot read: $NAME is a variable", name)
+			}
+		}
+	}
+	return ""
+}
+
+// strays reports whether a text has a $ that is neither escaped nor before a name, nor of a
+// reference to a parent of the role.
+func strays(text string, role Role) bool {
+	text = referencePattern.ReplaceAllStringFunc(text, func(reference string) string {
+		if parentNamed(&role, referencePattern.FindStringSubmatch(reference)[1]) != "" {
+			return ""
+		}
+		return reference
+	})
+	for at, c := range text {
+		if c == '$' && !escaped(text[:at]) && !variableName.MatchString(text[at+1:]) {
+			return true
+		}
+	}
+	return false
+}
+
+var variableName = regexp.MustCompile(`^\w`)
+
+// escaped reports whether what follows the text is: behind an odd number of backslashes.
+func escaped(before string) bool {
+	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
 }
 
 // wrongText is what oned cannot keep of a value, for XML cannot say it.

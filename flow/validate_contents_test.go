@@ -110,6 +110,14 @@ func TestContentsThatOnedCannotRead(t *testing.T) {
 		`{"CONTEXT":{"SECRET":"s\u0001"}}`: `the attribute SECRET in CONTEXT holds a control character`,
 		`{"LABELS":["a","s\u001b"]}`:       `the attribute LABELS holds a control character`,
 
+		`{"CONTEXT":{"START_SCRIPT":"host=$(hostname)"}}`: where + `the attribute START_SCRIPT in CONTEXT has a $ that oned cannot read: $NAME is a variable; write \$ for any other`,
+		`{"CONTEXT":{"A":"${HOME}"}}`:                     `the attribute A in CONTEXT has a $`,
+		`{"CONTEXT":{"A":"5 $"}}`:                         `the attribute A in CONTEXT has a $`,
+		`{"CONTEXT":{"A":"\\\\$(x)"}}`:                    `the attribute A in CONTEXT has a $`,
+		`{"CONTEXT":{"A":"${db.NAME}"}}`:                  `the attribute A in CONTEXT has a $`,
+		`{"SCHED_REQUIREMENTS":"NAME = $(x)"}`:            `the attribute SCHED_REQUIREMENTS has a $`,
+
+		`{"CONTEXT":{"A":"\\$(x) $A-$B[C, D=E] $1 \\\\$NAME"},"RAW":{"DATA":"$(x) $"},"LABELS":"${HOME}$"}`:        ``,
 		`{"2ND_DNS":"1","-A":"1","_B":"1","context":{"a":"1\n2\t","x-":"]"},"EMPTY":"","N":null,"L":[1,"a",true]}`: ``,
 	} {
 		got := refusedContents(t, ``, contents)

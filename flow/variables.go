@@ -141,5 +141,5 @@ func (v variables) named(name string) (value string, known bool) {
 // Such a value it finds in the VM's template by the name.
 func oneds(text string, start, end int, value string, context bool) bool {
 	return strings.HasPrefix(text[end:], "[") ||
-		context && (strings.Contains(value, "$") || strings.HasSuffix(text[:start], `\`))
+		context && (strings.Contains(value, "$") || escaped(text[:start]))
 }

@@ -189,3 +189,27 @@ func TestExpandOfVirtualRouters(t *testing.T) {
 		t.Errorf("its VM is made with %s, %v", vm, err)
 	}
 }
+
+// oned repeats what it cannot read; passwords are left out of it.
+func TestRefusalsWithoutSecrets(t *testing.T) {
+	const template = `{"name":"s","user_inputs":{"PASS":"M|password|p| |","NAME":"M|text|n| |"},"roles":[
+		{"name":"a","type":"vm","cardinality":1,"template_id":0,"user_inputs":{"OWN":"M|password|o| |"},"template_contents":{"MEMORY":"$PASS"}}]}`
+	const given = `{"user_inputs_values":{"PASS":"hush","NAME":"web"},"roles":[{"name":"a","user_inputs_values":{"OWN":"hush-hush"}}]}`
+	for said, want := range map[string]string{
+		"Virtual network with ID: hush does not exist": "Virtual network with ID: *** does not exist",
+		"web hush-hush": "web ***",
+		"Error parsing: DISK_ID=1\x1fP=$$hush\nX=other. syntax error, unexpected EOA": "Error parsing CONTEXT: syntax error, unexpected EOA",
+	} {
+		s := deployed(t, template, given)
+		s.take(flow.Decide(s.in(), flow.Refused{Action: s.actions[0], Message: said}))
+		s.wantState(flow.ServiceFailedDeploying)
+		s.wantLog("E Role a : VM 0 could not be created from template 0: "+want, "I New state: FAILED_DEPLOYING")
+		s = deployed(t, template, given)
+		s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: said}))
+		for _, retry := range s.state.Retries {
+			if retry.Message != want {
+				t.Errorf("%q is kept as %q, not %q", said, retry.Message, want)
+			}
+		}
+	}
+}

@@ -253,10 +253,11 @@ func (c *Client) call(ctx context.Context, s *Session, method string, arguments 
 	_, refused := asError(err)
 	c.pulse.end(err == nil || refused)
 	c.restarts.note(err)
-	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+	told := withoutTemplate(err)
+	if told != nil {
+		span.SetStatus(codes.Error, told.Error())
 	}
-	c.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", err)
+	c.logger.Debug("oned call", "method", method, "took", time.Since(started), "error", told)
 	return received, err
 }
 

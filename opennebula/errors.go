@@ -48,6 +48,19 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("oned refused %s: %s (%s)", e.Method, reason, e.Code)
 }
 
+// takesTemplate are the calls that make or change something by a template's text.
+var takesTemplate = regexp.MustCompile(`\.(allocate|instantiate|reserve|update)$`)
+
+// withoutTemplate is an error as it may be logged and traced: what oned says of a template
+// repeats parts of it, which may be secrets. Who made the call is told all of it.
+func withoutTemplate(err error) error {
+	refusal, refused := asError(err)
+	if !refused || !takesTemplate.MatchString(refusal.Method) {
+		return err
+	}
+	return &Error{Method: refusal.Method, Code: refusal.Code}
+}
+
 // reason is oned's message without the name of the call that it puts in front.
 func (e *Error) reason() string {
 	if strings.HasPrefix(e.Message, "[one.") {

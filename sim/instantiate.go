@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -101,7 +100,7 @@ func unfit(name string, merged template) string {
 	if merged.breaksXML() {
 		return "Error transforming the VM to XML."
 	}
-	return ""
+	return unreadable(merged)
 }
 
 func vmName(o order, id int) string {
@@ -211,14 +210,10 @@ func joinedContext(contexts []attribute, variables template) template {
 		joined = joined.merged(one.inner())
 	}
 	for i, a := range joined {
-		joined[i].Value = variable.ReplaceAllStringFunc(a.Value, func(found string) string {
-			return variables.text(strings.ToUpper(found[1:]))
-		})
+		joined[i].Value, _ = withVariables(a.Value, variables.text)
 	}
 	return joined
 }
-
-var variable = regexp.MustCompile(`\$[A-Za-z_][A-Za-z0-9_]*`)
 
 func securityRule(direction string) attribute {
 	return vector("SECURITY_GROUP_RULE", single("PROTOCOL", "ALL"), single("RULE_TYPE", direction),

@@ -184,7 +184,7 @@ func (c *cloud) networkOf(who identity, nic template) (n *network, reason string
 		if n := c.networks[id]; n != nil {
 			return n, ""
 		}
-		return nil, fmt.Sprintf("Virtual network with ID: %d does not exist", id)
+		return nil, "Virtual network with ID: " + nic.text("NETWORK_ID") + " does not exist"
 	}
 	name := nic.text("NETWORK")
 	var found *network

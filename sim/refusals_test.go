@@ -34,6 +34,8 @@ func TestFinalRefusals(t *testing.T) {
 		{"one.template.instantiate", extra("MEMORY=\"x\""), 0x4000,
 			"Error allocating a new virtual machine template. MEMORY attribute must be a positive integer value."},
 		{"one.template.instantiate", []any{1, "vm", false, "", false}, 0x0800, "Virtual router templates cannot be instantiated"},
+		{"one.template.instantiate", []any{1, "vm", false, "VROUTER=\"NO\"", false}, 0x0800, "Virtual router templates cannot be instantiated"},
+		{"one.vrouter.instantiate", []any{0, 1, 0, "a%i", false, "VROUTER=\"YES\""}, 0x0800, "Only virtual router templates are allowed"},
 		{"one.template.instantiate", []any{0, "a>b", false, "", false}, 0x4000,
 			"Error allocating a new virtual machine template. Invalid NAME, char '>' is not allowed"},
 		{"one.vn.reserve", []any{0, "SIZE=5"}, 0x0800, "NAME for reservation has to be set"},
@@ -49,6 +51,12 @@ func TestFinalRefusals(t *testing.T) {
 			"User 0 does not own a network with name: nowhere . Set NETWORK_UNAME or NETWORK_UID of owner in NIC."},
 		{"one.template.instantiate", extra("NIC=[NETWORK_ID=\"777\"]"), 0x4000,
 			"Error allocating a new virtual machine template. Virtual network with ID: 777 does not exist"},
+		{"one.template.instantiate", extra("NIC=[NETWORK_ID=\"$typo\"]"), 0x4000,
+			"Error allocating a new virtual machine template. Virtual network with ID: $typo does not exist"},
+		{"one.template.instantiate", extra("CONTEXT=[A=\"$(x)\"]"), 0x4000, "Error allocating a new virtual machine template. " +
+			"Error parsing: A=$(x). syntax error, unexpected EOA, expecting $end or VARIABLE or RSTRING at line 0, columns 1:2"},
+		{"one.template.instantiate", extra("SCHED_REQUIREMENTS=\"A = ${x}\""), 0x4000, "Error allocating a new virtual machine template. " +
+			"Error parsing: A = ${x}. syntax error, unexpected EOA, expecting $end or VARIABLE or RSTRING at line 0, columns 1:2"},
 		{"one.template.instantiate", extra("CONTEXT=[2Q=\"1\"]"), 0x4000,
 			"Error allocating a new virtual machine template. Error transforming the VM to XML."},
 		{"one.template.clone", []any{0, "a>b"}, 0x2000, "Invalid NAME, char '>' is not allowed"},
@@ -67,6 +75,24 @@ func TestFinalRefusals(t *testing.T) {
 		if want := "[" + one.method + "] " + one.text; r.ok || r.code != one.code || r.text != want {
 			t.Errorf("%s%v: %#x %s\nwant %#x %s", one.method, one.parameters, r.code, r.text, one.code, want)
 		}
+	}
+}
+
+// The values that stand for variables of a context, as seen of oned 7.4.
+func TestVariablesOfAContext(t *testing.T) {
+	s := start(t, sim.Config{})
+	for value, want := range map[string]string{
+		"$RAM-$ram": "v$NAME-v$NAME", `\$RAM`: `\$RAM`, `\\$RAM`: `\\v$NAME`, `\$(x)`: `\$(x)`, "$RAM[A]": "", "$2A": "", "$1.RAM": ".RAM",
+		"$NETWORK[DNS, NETWORK_ID=0]": "", "$RAM$RAM.": "v$NAMEv$NAME.", "a=b,c#": "a=b,c#",
+	} {
+		id := instantiate(t, s, "vm", "RAM=\"v$NAME\"\nCONTEXT=[P=\""+value+"\"]")
+		if info := must(t, s, "one.vm.info", oneadmin, id).text; !strings.Contains(info, "<P><![CDATA["+want+"]]></P>") {
+			t.Errorf("%q is not %q in %s", value, want, info)
+		}
+	}
+	id := instantiate(t, s, "vm", "VROUTER=\"YES\"") // only its template makes a VM a router's
+	if info := must(t, s, "one.vm.info", oneadmin, id).text; !strings.Contains(info, "<VROUTER>") {
+		t.Errorf("the VM shows %s", info)
 	}
 }
 

@@ -1,0 +1,58 @@
+package sim
+
+import "strings"
+
+// withVariables is a value of CONTEXT with the values of $NAME put in. ok is false for what
+// oned cannot read: a $ that no name follows and that no backslash is before, which stays in the
+// value. $NAME[...] asks for something of another object, which here has nothing to tell.
+func withVariables(text string, value func(name string) string) (filled string, ok bool) {
+	var out strings.Builder
+	for i := 0; i < len(text); {
+		switch {
+		case text[i] == '\\' && i+1 < len(text):
+			out.WriteString(text[i : i+2])
+			i += 2
+		case text[i] == '$':
+			rest := text[i+1:]
+			name := leading(rest, isNameByte)
+			if name == 0 {
+				return "", false
+			}
+			i += 1 + name
+			if !strings.HasPrefix(rest[name:], "[") {
+				out.WriteString(value(strings.ToUpper(rest[:name])))
+				continue
+			}
+			end := strings.IndexByte(rest[name:], ']')
+			if end < 0 {
+				return "", false
+			}
+			i += end + 1
+		default:
+			out.WriteByte(text[i])
+			i++
+		}
+	}
+	return out.String(), true
+}
+
+// unreadable is oned's reason against a variable that it cannot read, "" where there is none.
+func unreadable(merged template) string {
+	nothing := func(string) string { return "" }
+	wrong := func(text string) string {
+		return "Error parsing: " + text + ". syntax error, unexpected EOA, expecting $end or VARIABLE or RSTRING at line 0, columns 1:2"
+	}
+	for _, context := range merged.vectors("CONTEXT") {
+		for _, a := range context.inner() {
+			if _, ok := withVariables(a.Value, nothing); !ok {
+				return wrong(a.Name + "=" + a.Value)
+			}
+		}
+	}
+	if text := merged.text("SCHED_REQUIREMENTS"); text != "" {
+		if _, ok := withVariables(text, nothing); !ok {
+			return wrong(text)
+		}
+	}
+	return ""
+}
