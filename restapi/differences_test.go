@@ -30,13 +30,17 @@ var (
 	shortOctet     = &difference{"`chmod` with less than three digits: `\"44\"`", "read from the left: 440", "leading zeros are missing: 044"}
 	chownGroup     = &difference{"`chown` of a template without `group_id`", "the group becomes oneadmin", "the group stays"}
 	otherTarget    = &difference{"a server user's token for one user in a session for another, or for a group that the user is not in", "accepted", "401"}
+	optionalInput  = &difference{"an optional user input without a value", "400", "its default, or none"}
+	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
+	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read", "accepted; the service fails to deploy", "400, naming the attribute"}
+	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "left out in silence", "400, unless it is a whole role, which is added"}
 	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "that service says so in its log"}
 )
 
 // differences are in the order of the table.
 var differences = []*difference{
 	badJSON, unknownAction, hangs, immutable, noNumber, warning, wayBack, notThereYet, cloneMissing, noCardinality, deleteType, shortOctet, chownGroup,
-	otherTarget, oldDialog, brokenDocument,
+	otherTarget, optionalInput, unknownNetwork, notReadable, unknownRole, oldDialog, brokenDocument,
 }
 
 // meant is a recorded call that is answered with another status on purpose.
