@@ -68,11 +68,11 @@ func TestVariablesInContentsReachTheVM(t *testing.T) {
 	w.command(service, flow.VerbDeploy, nil)
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 2)
-	for i, vm := range w.vms(service) {
+	for _, vm := range w.vms(service) {
 		tree, err := w.oned.Server().VMTree(t.Context(), vm.ID)
 		must(t, err)
 		for path, want := range map[string]string{
-			"TEMPLATE MEMORY": "48", "USER_TEMPLATE LABELS": fmt.Sprintf("a-%d", i), "TEMPLATE CONTEXT HOSTNAME": fmt.Sprintf("web-%d", i),
+			"TEMPLATE MEMORY": "48", "USER_TEMPLATE LABELS": fmt.Sprintf("a-%d", vm.ID), "TEMPLATE CONTEXT HOSTNAME": fmt.Sprintf("web-%d", vm.ID),
 			"TEMPLATE CONTEXT PASSWORD": "a$NAME", "TEMPLATE CONTEXT OWN": fmt.Sprintf("%s/%d", vm.Name, vm.ID),
 		} {
 			if got, _ := tree.Lookup(strings.Fields(path)...); got != want {
