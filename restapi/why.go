@@ -24,7 +24,7 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	}
 	why, err := d.queue.Why(ctx, document.ID)
 	if errors.Is(err, pipeline.ErrNotFound) {
-		why, err = explainUnknown(document)
+		why, err = explainUnknown(document), nil
 	}
 	if err != nil {
 		return answer{}, asQueueError(err)
@@ -33,11 +33,11 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 }
 
 // explainUnknown explains a service that no worker has handled yet, by its document.
-func explainUnknown(document opennebula.Document) (inspect.Why, error) {
+func explainUnknown(document opennebula.Document) inspect.Why {
 	body, err := flow.ParseBody(document.Body)
 	if err != nil {
-		return inspect.Why{}, &statusError{http.StatusInternalServerError, err.Error()}
+		return inspect.Unreadable(document.ID, document.Name, document.Owner.UName, err)
 	}
 	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
-	return inspect.Explain(document.ID, record, nil, nil, time.Now()), nil
+	return inspect.Explain(document.ID, record, nil, nil, time.Now())
 }

@@ -3,6 +3,7 @@ package restapi
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +59,15 @@ func (w *world) why(user string, id, status int) inspect.Why {
 		w.must(json.Unmarshal([]byte(got.body), &said))
 	}
 	return said
+}
+
+// A document that cannot be read is what is wrong, and no fault of the API.
+func TestWhyOfAServiceThatCannotBeRead(t *testing.T) {
+	w := newWorld(t, Config{})
+	for _, body := range []string{`{"name":"a","roles":5}`, `no JSON`, `{"name":"a","state":"x","roles":[]}`} {
+		said := w.why(alice, w.bareService("alice", body), 200)
+		if said.State != "UNREADABLE" || len(said.Failed) != 1 || !strings.Contains(said.Summary, "cannot be read") || len(said.Next) != 1 {
+			t.Errorf("%s: it says %+v", body, said)
+		}
+	}
 }

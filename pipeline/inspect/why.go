@@ -124,6 +124,18 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 	return why
 }
 
+// Unreadable explains a service whose document cannot be read: nothing can be done for it
+// until it has been mended.
+func Unreadable(service int, name, owner string, err error) Why {
+	reason := fmt.Sprintf("the document of service %d cannot be read: %v", service, err)
+	return Why{
+		Version: pipeline.Version, Service: service, Name: name, Owner: owner, State: "UNREADABLE", Summary: reason,
+		Failed: []flow.Finding{{Kind: flow.FoundLogged, Said: reason, Message: reason}}, Waits: []flow.Finding{},
+		Next:  []string{"have an administrator correct the document's body at oned; commands for it are refused until then"},
+		Roles: []RoleStatus{}, Path: []pipeline.Transition{},
+	}
+}
+
 func roleStatuses(service flow.Service) []RoleStatus {
 	roles := []RoleStatus{}
 	for _, role := range service.Body.Roles {

@@ -1,0 +1,75 @@
+package consumers_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/nats-io/nuid"
+)
+
+// givenUp sends a command that cannot be carried out: it is answered, its status says so, and
+// it is among the dead letters.
+func (w *world) givenUp(service int, verb flow.Verb, arguments any) {
+	w.t.Helper()
+	text, err := json.Marshal(arguments)
+	must(w.t, err)
+	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
+	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, 10*time.Second)
+	must(w.t, err)
+	if reply.Refused != flow.RefusedFailed || !strings.Contains(reply.Message, "read the document's body") {
+		w.t.Errorf("the answer is %+v", reply)
+	}
+	poll.Until(w.t, "the status to say so", func() bool { // it is stored after the answer
+		status, err := w.pipe.CommandStatus(w.t.Context(), command.ID)
+		must(w.t, err)
+		return status.State == pipeline.CommandRefused && status.Ended != nil && status.Message == reply.Message
+	})
+	poll.Until(w.t, "the dead letter", func() bool {
+		letters, err := w.pipe.DeadLetters(w.t.Context(), 10)
+		must(w.t, err)
+		return slices.ContainsFunc(letters, func(letter pipeline.DeadLetter) bool {
+			return letter.Service() == service && strings.Contains(string(letter.Data), command.ID)
+		})
+	})
+}
+
+// TestCommandsForADocumentThatCannotBeRead are given up, and say so, until it can be.
+func TestCommandsForADocumentThatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	broken := w.service(`{"name":"svc","state":0,"roles":5}`)
+	w.givenUp(broken, flow.VerbDeploy, nil)
+	w.givenUp(broken, flow.VerbRecover, flow.RecoverArguments{Delete: true})
+	w.exactly(w.deployed(masterSlave, 1, 1), 2)
+	must(t, w.oned.Server().UpdateDocument(t.Context(), broken, []byte(`{"name":"svc","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)))
+	w.accepted(broken, flow.VerbDeploy, nil)
+	w.await(broken, flow.ServiceRunning)
+}
+
+// TestDocumentBrokenWhileTheServiceRuns: what runs is left alone, and goes on when the
+// document has been mended.
+func TestDocumentBrokenWhileTheServiceRuns(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	document, err := w.oned.Server().Document(t.Context(), service)
+	must(t, err)
+	must(t, w.oned.Server().UpdateDocument(t.Context(), service, []byte(`{"name":"svc","state":2,"roles":"none"}`)))
+	w.givenUp(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.givenUp(service, flow.VerbUndeploy, nil)
+	if vms := w.vms(service); len(vms) != 2 {
+		t.Errorf("of two VMs %d are left", len(vms))
+	}
+	must(t, w.oned.Server().UpdateDocument(t.Context(), service, document.Body))
+	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 3)
+}
