@@ -101,6 +101,7 @@ lint: ## Lint, with the linter pinned in tools/lint
 .PHONY: structure
 structure: ## Measure how the code is divided; fails past tools/structure/ceilings
 	@$(GO) run ./tools/structure
+	@GOCOVERDIR=$$(mktemp -d) $(GO) run -cover -covermode=atomic -coverpkg=./... ./tools/way
 
 .PHONY: packages
 packages: ## Build the .deb and the .rpm into dist/, VERSION=1.2.3

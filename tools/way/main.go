@@ -1,0 +1,195 @@
+// Command way counts the functions of ours that run from one input to what it leads to:
+// from the event of a VM that runs to the next VM's creation, and from a request to scale
+// to the saved document. Whoever follows an input has to read as many. `make structure`
+// runs it, built with -cover -covermode=atomic -coverpkg=./...; its bounds only fall.
+//
+// What runs without any input is left out, and so is the simulator.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime/coverage"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/app"
+)
+
+// Bounds on the functions and on the files that they stand in.
+const (
+	eventFunctions, eventFiles     = 345, 98
+	commandFunctions, commandFiles = 360, 106
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "way:", err)
+		os.Exit(1)
+	}
+}
+
+// fatal is what a step of the way panics with.
+type fatal struct{ error }
+
+func run() (err error) {
+	defer func() {
+		if cause, is := recover().(fatal); is {
+			err = cause.error
+		}
+	}()
+	w, stop := newWay()
+	defer stop()
+	idle := w.during(func() { <-time.After(3 * time.Second) })
+	w.simulator("/boots/pause")
+	service := w.instantiate()
+	w.await("the first VM", func() bool { return w.vms("BOOT") == 1 })
+	event := w.during(func() {
+		w.simulator("/boots/resume")
+		w.await("the next VM", func() bool { return len(w.app.Sim().VMs()) == 2 })
+	})
+	w.await("the service to run", func() bool { return strings.Contains(w.request(http.MethodGet, "/service/"+service, ""), `"state": 2`) })
+	w.during(func() { <-time.After(time.Second) }) // what follows at rest
+	command := w.during(func() {
+		w.request(http.MethodPost, "/service/"+service+"/scale", `{"role_name": "app", "cardinality": 2}`)
+	})
+	return errors.Join(
+		bound("event to the next VM", event, idle, eventFunctions, eventFiles),
+		bound("scale to the saved document", command, idle, commandFunctions, commandFiles),
+	)
+}
+
+// way is a whole Flowjet in this process, whose functions are counted.
+type way struct{ app *app.App }
+
+func must(err error) {
+	if err != nil {
+		panic(fatal{err})
+	}
+}
+
+func newWay() (w *way, stop func()) {
+	folder, err := os.MkdirTemp("", "way")
+	must(err)
+	flags := pflag.NewFlagSet("way", pflag.ContinueOnError)
+	app.AddFlags(flags)
+	must(flags.Parse([]string{
+		"--sim", "--data-dir", folder, "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--sim-xmlrpc-listen", "127.0.0.1:0",
+		"--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0", "--nats-sync-always=false",
+	}))
+	config, err := app.ReadConfig("", flags)
+	must(err)
+	parts := []app.Part{app.PartNATS, app.PartSim, app.PartWorker, app.PartBridge, app.PartAPI}
+	whole := app.New(config, parts, "way", io.Discard, slog.New(slog.DiscardHandler))
+	must(whole.Start(context.Background()))
+	return &way{whole}, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = whole.Stop(ctx)
+		_ = os.RemoveAll(folder)
+	}
+}
+
+// await waits for a condition for a minute at most.
+func (w *way) await(what string, condition func() bool) {
+	for limit := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			panic(fatal{fmt.Errorf("waited in vain for %s", what)})
+		}
+	}
+}
+
+// vms counts the VMs in a state.
+func (w *way) vms(state string) (count int) {
+	for _, vm := range w.app.Sim().VMs() {
+		if vm.StateText == state {
+			count++
+		}
+	}
+	return count
+}
+
+func (w *way) simulator(path string) { w.send(http.MethodPost, w.app.Sim().ControlURL()+path, "") }
+
+func (w *way) request(method, path, body string) string {
+	return w.send(method, "http://"+w.app.APIAddress()+path, body)
+}
+
+func (w *way) send(method, url, body string) string {
+	request, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(body))
+	must(err)
+	request.SetBasicAuth("oneadmin", "opennebula")
+	response, err := http.DefaultClient.Do(request)
+	must(err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode >= http.StatusMultipleChoices {
+		panic(fatal{fmt.Errorf("%s %s: %s %s %w", method, url, response.Status, text, err)})
+	}
+	return string(text)
+}
+
+// instantiate makes a service whose second role waits for its first.
+func (w *way) instantiate() string {
+	answer := w.request(http.MethodPost, "/service_template", `{"name": "way", "deployment": "straight", "roles": [
+		{"name": "db", "type": "vm", "cardinality": 1, "template_id": 0},
+		{"name": "app", "type": "vm", "cardinality": 1, "template_id": 0, "parents": ["db"]}]}`)
+	answer = w.request(http.MethodPost, "/service_template/"+idIn(answer)+"/action", `{"action": {"perform": "instantiate"}}`)
+	return idIn(answer)
+}
+
+func idIn(answer string) string {
+	_, rest, _ := strings.Cut(answer, `"ID": "`)
+	id, _, _ := strings.Cut(rest, `"`)
+	return id
+}
+
+// during returns the functions that run meanwhile, as file:line name.
+func (w *way) during(what func()) []string {
+	must(coverage.ClearCounters())
+	what()
+	folder, err := os.MkdirTemp("", "way")
+	must(err)
+	defer os.RemoveAll(folder)
+	must(coverage.WriteCountersDir(folder))
+	must(coverage.WriteMetaDir(folder))
+	listed, err := exec.CommandContext(context.Background(), "go", "tool", "covdata", "func", "-i="+folder).Output()
+	must(err)
+	var ran []string
+	for lines := bufio.NewScanner(bytes.NewReader(listed)); lines.Scan(); {
+		fields := strings.Fields(lines.Text()) // file:line: name percentage
+		if len(fields) == 3 && fields[2] != "0.0%" && strings.Contains(fields[0], "/flowjet/") && !strings.Contains(fields[0], "/sim/") && !strings.Contains(fields[0], "/tools/") {
+			ran = append(ran, strings.TrimPrefix(fields[0], "github.com/flowjet/flowjet/")+" "+fields[1])
+		}
+	}
+	return ran
+}
+
+// bound prints how many functions ran beyond those that always do, and fails where they are too many.
+func bound(what string, ran, idle []string, functions, files int) error {
+	ran = slices.DeleteFunc(ran, func(one string) bool { return slices.Contains(idle, one) })
+	in := map[string]bool{}
+	for _, one := range ran {
+		file, _, _ := strings.Cut(one, ":")
+		in[file] = true
+	}
+	fmt.Printf("%-32s %4d functions in %3d files\n", what, len(ran), len(in))
+	if path := os.Getenv("FLOWJET_WAY"); path != "" {
+		must(os.WriteFile(path+strings.ReplaceAll(what, " ", "-"), []byte(strings.Join(ran, "\n")), 0o600))
+	}
+	if len(ran) > functions || len(in) > files {
+		return fmt.Errorf("%s: %d functions in %d files run, more than %d in %d", what, len(ran), len(in), functions, files)
+	}
+	return nil
+}
