@@ -174,7 +174,7 @@ func (p *Pipeline) find(ctx context.Context, retry retry, missing []string) ([]s
 func (p *Pipeline) bindBuckets(ctx context.Context, retry retry) error {
 	for _, stream := range allStreams() {
 		bucket, isBucket := strings.CutPrefix(stream, js.BucketPrefix)
-		if !isBucket || !p.core.Has(stream) {
+		if !isBucket || !p.core.Stream(stream).Bound() {
 			continue
 		}
 		if err := retry(ctx, func(ctx context.Context) error { return p.core.BindBucket(ctx, bucket) }); err != nil {
@@ -246,7 +246,7 @@ func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConf
 
 // extendStream gives a bound stream what it lacks of what is wanted.
 func (p *Pipeline) extendStream(ctx context.Context, wanted jetstream.StreamConfig) error {
-	has := p.core.Config(wanted.Name)
+	has := p.core.Stream(wanted.Name).Config()
 	merged := extend(has, wanted)
 	if reflect.DeepEqual(merged, has) {
 		return nil

@@ -32,7 +32,7 @@ func TestSeveralProcessesProvisionAtOnce(t *testing.T) {
 	}
 	p := open(t, url)
 	for _, wanted := range streams(1) {
-		info, err := p.core.Info(ctx, wanted.Name)
+		info, err := p.core.Stream(wanted.Name).Info(ctx)
 		must(t, err)
 		if info.Config.MaxAge != wanted.MaxAge || info.Config.MaxBytes != wanted.MaxBytes || info.Config.Duplicates != wanted.Duplicates {
 			t.Errorf("stream %s is %+v", wanted.Name, info.Config)
@@ -55,7 +55,7 @@ func TestSeveralProcessesProvisionAClusterAtOnce(t *testing.T) {
 	must(t, group.Wait())
 	p := open(t, url) // Asks for one replica: nothing shrinks.
 	for _, name := range allStreams() {
-		info, err := p.core.Info(ctx, name)
+		info, err := p.core.Stream(name).Info(ctx)
 		must(t, err)
 		if info.Config.Replicas != 3 {
 			t.Errorf("%s has %d replicas", name, info.Config.Replicas)
@@ -66,14 +66,14 @@ func TestSeveralProcessesProvisionAClusterAtOnce(t *testing.T) {
 func TestProvisioningExtendsAndNeverShrinks(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
 	p := open(t, url)
-	config := p.core.Config(StreamFlow)
+	config := p.core.Stream(StreamFlow).Config()
 	config.MaxAge, config.MaxBytes, config.Description = 365*day, -1, "kept longer here"
 	config.Subjects = append(config.Subjects, "somebody.elses")
 	config.AllowAtomicPublish, config.AllowDirect = false, false
 	_, err := p.JetStream().UpdateStream(ctx, config)
 	must(t, err)
 
-	got := open(t, url).core.Config(StreamFlow)
+	got := open(t, url).core.Stream(StreamFlow).Config()
 	if got.MaxAge != 365*day || got.MaxBytes != -1 || len(got.Subjects) != 2 || got.Description != "kept longer here" {
 		t.Errorf("the operator's changes are gone: %+v", got)
 	}
@@ -92,14 +92,14 @@ func smallServer(t testing.TB, bytes int64) *embedded.Server {
 
 func TestALittleDiskHoldsLess(t *testing.T) {
 	small := smallServer(t, 700<<20)
-	kept := open(t, small.URL()).core.Config(StreamONE).MaxBytes
+	kept := open(t, small.URL()).core.Stream(StreamONE).Config().MaxBytes
 	if kept >= 700<<20 || kept < leastBytes {
 		t.Errorf("ONE keeps %d bytes", kept)
 	}
 	for _, size := range []int64{300 << 20, 1 << 30, 2 << 30, 3 << 30} {
 		open(t, smallServer(t, size).URL())
 	}
-	if again := open(t, small.URL()).core.Config(StreamONE).MaxBytes; again != kept {
+	if again := open(t, small.URL()).core.Stream(StreamONE).Config().MaxBytes; again != kept {
 		t.Errorf("ONE keeps %d bytes, and %d from the next start on", kept, again)
 	}
 }
@@ -107,11 +107,11 @@ func TestALittleDiskHoldsLess(t *testing.T) {
 // TestWhatIsKeptIsNeverRaised: a server without the room would lose its copy.
 func TestWhatIsKeptIsNeverRaised(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
-	config := open(t, url).core.Config(StreamFlow)
+	config := open(t, url).core.Stream(StreamFlow).Config()
 	config.MaxBytes = leastBytes
 	_, err := open(t, url).JetStream().UpdateStream(ctx, config)
 	must(t, err)
-	if got := open(t, url).core.Config(StreamFlow).MaxBytes; got != leastBytes {
+	if got := open(t, url).core.Stream(StreamFlow).Config().MaxBytes; got != leastBytes {
 		t.Errorf("FLOW keeps %d bytes", got)
 	}
 }
@@ -152,7 +152,7 @@ func TestOpenWaitsForAServerThatComesLate(t *testing.T) {
 func TestWhatDecidesIsNotReadFromReplicas(t *testing.T) {
 	p := single(t)
 	for _, name := range []string{StreamONE, StreamOf(BucketState), StreamOf(BucketCheckpoint), StreamOf(BucketOwners), StreamOf(BucketCommands)} {
-		if p.core.Config(name).AllowDirect {
+		if p.core.Stream(name).Config().AllowDirect {
 			t.Errorf("%s allows direct reads", name)
 		}
 	}

@@ -27,7 +27,7 @@ var keyPrefix = pipeline.KeySubject(pipeline.BucketCommands, "")
 // ReadCommandChanges reads the latest change of each command that is kept, and
 // then what changes. A command that ended before it was read comes once.
 func (c *Commands) ReadCommandChanges(ctx context.Context) (*Reader, error) {
-	r, err := c.core.Read(ctx, pipeline.StreamOf(pipeline.BucketCommands), keyPrefix+">", 0)
+	r, err := c.core.Stream(pipeline.StreamOf(pipeline.BucketCommands)).Read(ctx, keyPrefix+">", 0)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (c *Commands) ResumeCommand(ctx context.Context, command flow.Command, wait
 // do so at once publish one message: its id is the command's.
 func (c *Commands) requeue(ctx context.Context, command flow.Command) error {
 	stored := false
-	err := c.core.Each(ctx, pipeline.StreamWork, pipeline.StoredWorkSubject(command.Service), 0, func(message js.Message) {
+	err := c.core.Stream(pipeline.StreamWork).Each(ctx, pipeline.StoredWorkSubject(command.Service), 0, func(message js.Message) {
 		var work pipeline.Work
 		stored = stored || json.Unmarshal(message.Data, &work) == nil && work.Command != nil && work.Command.ID == command.ID
 	})

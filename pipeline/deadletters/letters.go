@@ -84,7 +84,7 @@ func oneLine(text string) string {
 // DeadLetters are the last dead letters, at most so many, oldest first.
 func (l *Letters) DeadLetters(ctx context.Context, most int) ([]pipeline.DeadLetter, error) {
 	letters := []pipeline.DeadLetter{}
-	err := l.core.Each(ctx, pipeline.StreamDead, pipeline.SubjectsDead, 0, func(message js.Message) {
+	err := l.core.Stream(pipeline.StreamDead).Each(ctx, pipeline.SubjectsDead, 0, func(message js.Message) {
 		letters = append(letters, pipeline.ReadDeadLetter(message))
 		if len(letters) > 2*most {
 			letters = append(letters[:0], letters[len(letters)-most:]...)
@@ -98,7 +98,7 @@ func (l *Letters) DeadLetters(ctx context.Context, most int) ([]pipeline.DeadLet
 
 // DeadLetterAt is the dead letter of a number; pipeline.ErrNotFound if there is none.
 func (l *Letters) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.DeadLetter, error) {
-	message, err := l.core.Get(ctx, pipeline.StreamDead, sequence)
+	message, err := l.core.Stream(pipeline.StreamDead).Get(ctx, sequence)
 	switch {
 	case err != nil:
 		return pipeline.DeadLetter{}, fmt.Errorf("read dead letter %d: %w", sequence, err)
@@ -135,7 +135,7 @@ func keepHeaders(message *nats.Msg, letter pipeline.DeadLetter) {
 
 // Drop deletes a dead letter. One that is gone is no error.
 func (l *Letters) Drop(ctx context.Context, sequence uint64) error {
-	if err := l.core.Delete(ctx, pipeline.StreamDead, sequence); err != nil {
+	if err := l.core.Stream(pipeline.StreamDead).Delete(ctx, sequence); err != nil {
 		return fmt.Errorf("drop dead letter %d: %w", sequence, err)
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 func TestADeadLettersReasonIsOneLine(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "bridge", Reason: "first\r\nNats-Rollup: all\nthird", Data: make([]byte, maxData+1)}))
-	message, err := p.Core().Last(ctx, pipeline.StreamDead, pipeline.DeadSubject("bridge"))
+	message, err := p.Core().Stream(pipeline.StreamDead).Last(ctx, pipeline.DeadSubject("bridge"))
 	must(t, err)
 	if reason := message.Header.Get(pipeline.HeaderReason); reason != "first Nats-Rollup: all third" {
 		t.Errorf("the reason is %q", reason)

@@ -51,7 +51,7 @@ type Reader struct{ *js.Reader }
 
 // ReadDeliveries reads everything that waits, and then what comes.
 func (d *Deliveries) ReadDeliveries(ctx context.Context) (*Reader, error) {
-	r, err := d.core.Read(ctx, pipeline.StreamHook, pipeline.SubjectsHook, 0)
+	r, err := d.core.Stream(pipeline.StreamHook).Read(ctx, pipeline.SubjectsHook, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (r *Reader) Next(ctx context.Context) (subject string, service int, err err
 // NextDelivery is the oldest delivery that waits on a subject; false for none. One
 // that cannot be read has no body.
 func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (pipeline.Delivery, bool, error) {
-	message, err := d.core.Get(ctx, pipeline.StreamHook, 1, jetstream.WithGetMsgSubject(subject))
+	message, err := d.core.Stream(pipeline.StreamHook).Get(ctx, 1, jetstream.WithGetMsgSubject(subject))
 	if err != nil {
 		return pipeline.Delivery{}, false, fmt.Errorf("find what waits on %s: %w", subject, err)
 	}
@@ -94,7 +94,7 @@ func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (pipeline
 
 // DropDelivery deletes a delivery that is done. One that is gone is no error.
 func (d *Deliveries) DropDelivery(ctx context.Context, sequence uint64) error {
-	if err := d.core.Delete(ctx, pipeline.StreamHook, sequence); err != nil {
+	if err := d.core.Stream(pipeline.StreamHook).Delete(ctx, sequence); err != nil {
 		return fmt.Errorf("drop the delivery %d: %w", sequence, err)
 	}
 	return nil
@@ -107,7 +107,7 @@ func (d *Deliveries) DeadLetterDelivery(ctx context.Context, subject, reason str
 
 // PendingDeliveries is how many deliveries wait.
 func (d *Deliveries) PendingDeliveries(ctx context.Context) (uint64, error) {
-	info, err := d.core.Info(ctx, pipeline.StreamHook)
+	info, err := d.core.Stream(pipeline.StreamHook).Info(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("count what waits for webhooks: %w", err)
 	}

@@ -28,7 +28,7 @@ func (f *Feeds) PublishFound(ctx context.Context, found []FoundEvent) (stored in
 		event := one.Event.Event
 		js.Expect(messages[i], pipeline.ObjectSubjects(f.zone, event.Object, event.ID), one.After)
 	}
-	for _, result := range f.core.AppendEach(ctx, pipeline.StreamONE, messages) {
+	for _, result := range f.core.Stream(pipeline.StreamONE).AppendEach(ctx, messages) {
 		switch {
 		case result.Err == nil:
 			stored++

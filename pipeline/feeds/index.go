@@ -54,11 +54,11 @@ func (x *Index) CatchUp(ctx context.Context) error {
 func (x *Index) read(ctx context.Context) error {
 	subjects := pipeline.KindSubjects(x.feeds.zone, x.object)
 	if x.last > 0 {
-		return x.feeds.core.Each(ctx, pipeline.StreamONE, subjects, x.last, x.add)
+		return x.feeds.core.Stream(pipeline.StreamONE).Each(ctx, subjects, x.last, x.add)
 	}
 	// An object has a last event for each state it was in, of which the one
 	// stored last counts. They come in order.
-	return x.feeds.core.EachNewest(ctx, pipeline.StreamONE, subjects, x.add)
+	return x.feeds.core.Stream(pipeline.StreamONE).EachNewest(ctx, subjects, x.add)
 }
 
 func (x *Index) add(message js.Message) {
@@ -72,7 +72,7 @@ func (x *Index) add(message js.Message) {
 
 // checkStream forgets everything when the stream was made anew.
 func (x *Index) checkStream(ctx context.Context) error {
-	info, err := x.feeds.core.Info(ctx, pipeline.StreamONE)
+	info, err := x.feeds.core.Stream(pipeline.StreamONE).Info(ctx)
 	if err == nil && (info.State.LastSeq < x.last || !info.Created.Equal(x.made)) {
 		x.Forget()
 		x.made = info.Created
@@ -122,7 +122,7 @@ func (x *Index) Event(ctx context.Context, id int) (pipeline.Event, bool, error)
 	if !known {
 		return pipeline.Event{}, false, nil
 	}
-	message, err := x.feeds.core.Get(ctx, pipeline.StreamONE, stored.Sequence)
+	message, err := x.feeds.core.Stream(pipeline.StreamONE).Get(ctx, stored.Sequence)
 	if message == nil && err == nil {
 		return pipeline.Event{}, false, nil
 	}

@@ -79,7 +79,7 @@ func (f *Feeds) Take(ctx context.Context, feed, holder string, expected uint64) 
 
 // LastLease is the newest lease of a feed with its sequence; 0 if there is none.
 func (f *Feeds) LastLease(ctx context.Context, feed string) (pipeline.Lease, uint64, error) {
-	message, err := f.core.Last(ctx, pipeline.StreamONE, pipeline.LeaseSubject(feed))
+	message, err := f.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.LeaseSubject(feed))
 	if message == nil && err == nil {
 		return pipeline.Lease{}, 0, nil
 	}
@@ -152,7 +152,7 @@ func (l *Lease) publish(ctx context.Context, events []Event) (err error) {
 	messages := l.messages(events)
 	stored := traceEvents(ctx, events, messages)
 	defer func() { stored(err) }()
-	return l.feeds.core.Append(ctx, pipeline.StreamONE, messages, js.Rules{Fence: l.fence, Burst: js.Chained})
+	return l.feeds.core.Stream(pipeline.StreamONE).Append(ctx, messages, js.Rules{Fence: l.fence, Burst: js.Chained})
 }
 
 // fence makes the server refuse a message unless the lease is the feed's last.

@@ -45,7 +45,7 @@ func (l *Lease) Tail(ctx context.Context, most int) ([]StoredEvent, error) {
 // eventsBetween are the feed's events behind a sequence and before the lease's.
 // The lease is read too: a server that does not have it yet lags behind.
 func (l *Lease) eventsBetween(ctx context.Context, after, end uint64) ([]StoredEvent, error) {
-	r, err := l.feeds.core.Read(ctx, pipeline.StreamONE, pipeline.SubjectsONE, after)
+	r, err := l.feeds.core.Stream(pipeline.StreamONE).Read(ctx, pipeline.SubjectsONE, after)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline
 	for i, transition := range transitions {
 		messages[i] = pipeline.TransitionMessage(transition, first+uint64(i))
 	}
-	if _, err := h.core.Commit(ctx, pipeline.StreamFlow, messages...); err != nil {
+	if _, err := h.core.Stream(pipeline.StreamFlow).Commit(ctx, messages...); err != nil {
 		return fmt.Errorf("publish what happened to service %d: %w", transitions[0].Service, err)
 	}
 	return nil
@@ -38,7 +38,7 @@ func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline
 // 0 for none: what a crash left unpublished comes after it. The stream's leader is
 // asked: another replica may lag behind.
 func (h *History) LastTransition(ctx context.Context, service int) (uint64, error) {
-	header, err := h.core.LastHeader(ctx, pipeline.StreamFlow, pipeline.TransitionSubjects(service))
+	header, err := h.core.Stream(pipeline.StreamFlow).LastHeader(ctx, pipeline.TransitionSubjects(service))
 	if err != nil {
 		return 0, fmt.Errorf("read the last transition of service %d: %w", service, err)
 	}
@@ -52,7 +52,7 @@ func (h *History) LastTransition(ctx context.Context, service int) (uint64, erro
 // LastTransitionSequence is the sequence of what happened last, 0 if nothing
 // has yet: reading behind it reads only what is new.
 func (h *History) LastTransitionSequence(ctx context.Context) (uint64, error) {
-	return h.core.End(ctx, pipeline.StreamFlow)
+	return h.core.Stream(pipeline.StreamFlow).End(ctx)
 }
 
 // Reader reads what happened to services, in order. Next is for one
@@ -62,7 +62,7 @@ type Reader struct{ *js.Reader }
 // ReadTransitions reads what happened behind the sequence after (0 for
 // everything that is kept), to one service or, with a negative id, to all.
 func (h *History) ReadTransitions(ctx context.Context, service int, after uint64) (*Reader, error) {
-	r, err := h.core.Read(ctx, pipeline.StreamFlow, pipeline.TransitionSubjects(service), after)
+	r, err := h.core.Stream(pipeline.StreamFlow).Read(ctx, pipeline.TransitionSubjects(service), after)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@
 //	streams.go   streams, and what is wrong with them
 //	why.go       why a service is in its state
 //	tail.go      the last messages of streams, and those that come
-//	events.go    what the last events tell of the feeds
 package inspect
 
 import (
@@ -35,9 +34,28 @@ func New(p *pipeline.Pipeline) *Inspector {
 	return &Inspector{p, p.Core(), work.NewRecords(p), deadletters.New(p), deliveries.New(p)}
 }
 
+// Observe begins to follow the workers; all of them are known after a
+// heartbeat's time. Stop ends it.
+func (i *Inspector) Observe() (*WorkObserver, error) {
+	observer, err := work.Observe(i.pipe)
+	if err != nil {
+		return nil, err
+	}
+	return &WorkObserver{observer, i}, nil
+}
+
+// waiting is how many messages a reader has before it.
+func (i *Inspector) waiting(ctx context.Context, of reader) (uint64, error) {
+	done, err := i.pipe.LoadCursor(ctx, of.cursor)
+	if err != nil {
+		return 0, err
+	}
+	return i.core.Stream(of.stream).Waiting(ctx, of.filter, done)
+}
+
 // ServerTime is the clock of the NATS server that answers.
 func (i *Inspector) ServerTime(ctx context.Context) (time.Time, error) {
-	info, err := i.core.Info(ctx, pipeline.StreamWork)
+	info, err := i.core.Stream(pipeline.StreamWork).Info(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask NATS for its time: %w", err)
 	}

@@ -93,30 +93,37 @@ const overdueAfter = 15 * time.Second
 // Missing is what pipeline.Attach found missing.
 func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, error) {
 	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing)}
-	beats, err := i.listen(ctx, &overview)
+	c := collector{i, &overview}
+	beats, err := c.listen(ctx)
 	if err != nil {
 		return Overview{}, err
 	}
 	steps := []struct {
 		needs []string
-		read  func(context.Context, *Overview) error
+		read  func(context.Context) error
 	}{
-		{nil, i.streams},
-		{[]string{pipeline.StreamONE}, func(ctx context.Context, o *Overview) error { return i.feeds(ctx, o, beats) }},
-		{[]string{pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamOf(pipeline.BucketCheckpoint)}, i.readers},
-		{[]string{pipeline.StreamOf(pipeline.BucketState)}, i.services},
-		{[]string{pipeline.StreamDead}, i.deadLetters},
-		{[]string{pipeline.StreamHook, pipeline.StreamOf(pipeline.BucketHooks)}, i.webhooks},
+		{nil, c.streams},
+		{[]string{pipeline.StreamONE}, func(ctx context.Context) error { return c.feeds(ctx, beats) }},
+		{[]string{pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamOf(pipeline.BucketCheckpoint)}, c.readers},
+		{[]string{pipeline.StreamOf(pipeline.BucketState)}, c.services},
+		{[]string{pipeline.StreamDead}, c.deadLetters},
+		{[]string{pipeline.StreamHook, pipeline.StreamOf(pipeline.BucketHooks)}, c.webhooks},
 	}
 	for _, step := range steps {
 		if slices.ContainsFunc(step.needs, func(name string) bool { return slices.Contains(missing, name) }) {
 			continue
 		}
-		if err := step.read(ctx, &overview); err != nil {
+		if err := step.read(ctx); err != nil {
 			return Overview{}, err
 		}
 	}
 	return overview, nil
+}
+
+// collector reads the parts of an overview.
+type collector struct {
+	*Inspector
+	overview *Overview
 }
 
 // listenFor is longer than workers, bridges and processes are silent.
@@ -124,8 +131,8 @@ const listenFor = time.Second
 
 // listen hears which workers and processes are alive, and returns the beats of the feeds'
 // holders, by feed.
-func (i *Inspector) listen(ctx context.Context, overview *Overview) (map[string]pipeline.FeedBeat, error) {
-	observer, err := work.Observe(i.pipe)
+func (c collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, error) {
+	observer, err := work.Observe(c.pipe)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +152,7 @@ func (i *Inspector) listen(ctx context.Context, overview *Overview) (map[string]
 			}
 		},
 	} {
-		subscription, err := i.pipe.Conn().Subscribe(subjects, receive)
+		subscription, err := c.pipe.Conn().Subscribe(subjects, receive)
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", subjects, err)
 		}
@@ -158,10 +165,10 @@ func (i *Inspector) listen(ctx context.Context, overview *Overview) (map[string]
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	overview.Workers, overview.Unowned = shares(observer.Live())
+	c.overview.Workers, c.overview.Unowned = shares(observer.Live())
 	for _, process := range processes.Live() {
-		overview.Oned.Reads += process.Reads
-		overview.Oned.Slow += process.Slow
+		c.overview.Oned.Reads += process.Reads
+		c.overview.Oned.Slow += process.Slow
 	}
 	return feeds.Live(), nil
 }
@@ -189,9 +196,9 @@ func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned
 	return workers, unowned
 }
 
-func (i *Inspector) feeds(ctx context.Context, overview *Overview, beats map[string]pipeline.FeedBeat) error {
+func (c collector) feeds(ctx context.Context, beats map[string]pipeline.FeedBeat) error {
 	feeds := map[string]FeedStatus{}
-	err := i.core.EachNewest(ctx, pipeline.StreamONE, pipeline.SubjectsLeases, func(message js.Message) {
+	err := c.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.SubjectsLeases, func(message js.Message) {
 		var lease pipeline.Lease
 		if json.Unmarshal(message.Data, &lease) != nil {
 			return
@@ -199,70 +206,70 @@ func (i *Inspector) feeds(ctx context.Context, overview *Overview, beats map[str
 		alive := !lease.Released && lease.Token != "" && beats[lease.Feed].Token == lease.Token
 		feeds[lease.Feed] = FeedStatus{Feed: lease.Feed, Holder: lease.Holder, Alive: alive, Since: message.Time.UTC()}
 	})
-	overview.Feeds = []FeedStatus{}
+	c.overview.Feeds = []FeedStatus{}
 	for _, feed := range slices.Sorted(maps.Keys(feeds)) {
-		overview.Feeds = append(overview.Feeds, feeds[feed])
+		c.overview.Feeds = append(c.overview.Feeds, feeds[feed])
 	}
 	return err
 }
 
-func (i *Inspector) readers(ctx context.Context, overview *Overview) error {
-	overview.Readers = []ReaderStatus{}
+func (c collector) readers(ctx context.Context) error {
+	c.overview.Readers = []ReaderStatus{}
 	readers := []reader{router, webhooks}
 	for partition := range pipeline.Partitions {
 		readers = append(readers, partitionReader(partition))
 	}
 	for _, one := range readers {
-		cursor, err := i.pipe.LoadCursor(ctx, one.cursor)
+		cursor, err := c.pipe.LoadCursor(ctx, one.cursor)
 		if err != nil {
 			return err
 		}
 		if one == webhooks && cursor == 0 {
 			continue // there are no webhooks
 		}
-		lag, oldest, err := i.core.Backlog(ctx, one.stream, one.filter, cursor)
+		lag, oldest, err := c.core.Stream(one.stream).Backlog(ctx, one.filter, cursor)
 		if err != nil {
 			return fmt.Errorf("see how far %s is: %w", one.cursor, err)
 		}
-		overview.Readers = append(overview.Readers, ReaderStatus{Reader: one.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(oldest)})
+		c.overview.Readers = append(c.overview.Readers, ReaderStatus{Reader: one.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(oldest)})
 	}
 	return nil
 }
 
-func (i *Inspector) services(ctx context.Context, overview *Overview) error {
-	overview.Services = map[string]int{}
-	return i.records.EachRecord(ctx, func(_ int, record pipeline.Record) {
+func (c collector) services(ctx context.Context) error {
+	c.overview.Services = map[string]int{}
+	return c.records.EachRecord(ctx, func(_ int, record pipeline.Record) {
 		if record.Deleted {
 			return
 		}
-		overview.Services[record.State.Service.State().String()]++
+		c.overview.Services[record.State.Service.State().String()]++
 		for _, timer := range record.Timers {
-			overview.Timers.Set++
-			if overview.Time.Sub(timer.Due) > overdueAfter {
-				overview.Timers.Overdue++
+			c.overview.Timers.Set++
+			if c.overview.Time.Sub(timer.Due) > overdueAfter {
+				c.overview.Timers.Overdue++
 			}
 		}
 	})
 }
 
-func (i *Inspector) deadLetters(ctx context.Context, overview *Overview) error {
-	info, err := i.core.Info(ctx, pipeline.StreamDead, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
+func (c collector) deadLetters(ctx context.Context) error {
+	info, err := c.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
 	if err != nil {
 		return fmt.Errorf("count the dead letters: %w", err)
 	}
-	overview.DeadLetters = map[string]uint64{}
+	c.overview.DeadLetters = map[string]uint64{}
 	for subject, count := range info.State.Subjects {
-		overview.DeadLetters[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = count
+		c.overview.DeadLetters[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = count
 	}
 	return nil
 }
 
-func (i *Inspector) webhooks(ctx context.Context, overview *Overview) error {
-	waiting, err := i.deliveries.PendingDeliveries(ctx)
+func (c collector) webhooks(ctx context.Context) error {
+	waiting, err := c.deliveries.PendingDeliveries(ctx)
 	if err != nil {
 		return err
 	}
-	failing, err := i.deliveries.FailingDeliveries(ctx)
-	overview.Webhooks = WebhookCount{Waiting: waiting, Failing: len(failing)}
+	failing, err := c.deliveries.FailingDeliveries(ctx)
+	c.overview.Webhooks = WebhookCount{Waiting: waiting, Failing: len(failing)}
 	return err
 }

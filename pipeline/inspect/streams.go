@@ -22,13 +22,13 @@ type StreamStatus struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-func (i *Inspector) streams(ctx context.Context, overview *Overview) error {
-	overview.Streams = []StreamStatus{}
+func (c collector) streams(ctx context.Context) error {
+	c.overview.Streams = []StreamStatus{}
 	for _, wanted := range pipeline.Streams(1) {
-		if !i.core.Has(wanted.Name) {
+		if !c.core.Stream(wanted.Name).Bound() {
 			continue
 		}
-		info, err := i.core.Info(ctx, wanted.Name)
+		info, err := c.core.Stream(wanted.Name).Info(ctx)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (i *Inspector) streams(ctx context.Context, overview *Overview) error {
 		if info.State.LastSeq > 0 {
 			status.Last = timeOf(info.State.LastTime)
 		}
-		overview.Streams = append(overview.Streams, status)
+		c.overview.Streams = append(c.overview.Streams, status)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func readDeadLetter(message js.Message) (Entry, error) {
 func (i *Inspector) Ends(ctx context.Context, streams []string) (map[string]uint64, error) {
 	ends := map[string]uint64{}
 	for _, name := range streams {
-		end, err := i.core.End(ctx, name)
+		end, err := i.core.Stream(name).End(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +88,7 @@ func (i *Inspector) Ends(ctx context.Context, streams []string) (map[string]uint
 // holds behind a sequence, oldest first. What cannot be understood is left out.
 func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
 	tail := tails[stream]
-	return i.core.Each(ctx, stream, tail.filter, after, func(message js.Message) {
+	return i.core.Stream(stream).Each(ctx, tail.filter, after, func(message js.Message) {
 		if entry, err := tail.read(message); err == nil {
 			visit(entry)
 		}
@@ -99,7 +99,7 @@ func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit
 // whose error it returns.
 func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
 	tail := tails[stream]
-	r, err := i.core.Read(ctx, stream, tail.filter, after)
+	r, err := i.core.Stream(stream).Read(ctx, tail.filter, after)
 	if err != nil {
 		return fmt.Errorf("follow stream %s: %w", stream, err)
 	}
@@ -113,4 +113,34 @@ func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, vis
 			visit(entry)
 		}
 	}
+}
+
+// RecentEvents is what the last events tell of the feeds.
+type RecentEvents struct {
+	// Last is when the newest event was stored.
+	Last time.Time
+	// Count is how many events were read, Resynced how many of them were
+	// found by comparing with oned because ZeroMQ had lost them.
+	Count, Resynced int
+	LastResynced    time.Time
+}
+
+// RecentEvents reads the last events, among at most so many messages.
+func (i *Inspector) RecentEvents(ctx context.Context, most uint64) (recent RecentEvents, err error) {
+	end, err := i.core.Stream(pipeline.StreamONE).End(ctx)
+	if err != nil {
+		return RecentEvents{}, err
+	}
+	err = i.core.Stream(pipeline.StreamONE).Each(ctx, pipeline.SubjectsEvents, end-min(end, most), func(message js.Message) {
+		recent.Count++
+		recent.Last = message.Time
+		if message.Header.Get(pipeline.HeaderResync) != "" {
+			recent.Resynced++
+			recent.LastResynced = message.Time
+		}
+	})
+	if err != nil {
+		return RecentEvents{}, fmt.Errorf("read the last events: %w", err)
+	}
+	return recent, nil
 }

@@ -75,24 +75,25 @@ func (i *Inspector) Why(ctx context.Context, service int) (Why, error) {
 	if err != nil {
 		return Why{}, err
 	}
-	path, err := i.lastTransitions(ctx, service)
+	e := explainer{i}
+	path, err := e.lastTransitions(ctx, service)
 	if err != nil {
 		return Why{}, fmt.Errorf("read what happened to service %d: %w", service, err)
 	}
 	if revision == 0 && len(path) == 0 {
 		return Why{}, fmt.Errorf("service %d: %w", service, pipeline.ErrNotFound)
 	}
-	facts, err := i.heardVMs(ctx, record.State)
+	facts, err := e.heardVMs(ctx, record.State)
 	if err != nil {
 		return Why{}, fmt.Errorf("read what was heard of the VMs of service %d: %w", service, err)
 	}
 	why := Explain(service, record, facts, path, time.Now())
-	count, oldest, err := i.core.Backlog(ctx, pipeline.StreamWork, pipeline.StoredWorkSubject(service), record.Applied)
+	count, oldest, err := i.core.Stream(pipeline.StreamWork).Backlog(ctx, pipeline.StoredWorkSubject(service), record.Applied)
 	if err != nil {
 		return Why{}, fmt.Errorf("read what waits for service %d: %w", service, err)
 	}
 	why.Backlog = Backlog{count, timeOf(oldest)}
-	if why.DeadLetters, err = i.lettersOf(ctx, service); err != nil {
+	if why.DeadLetters, err = e.deadLettersOf(ctx, service); err != nil {
 		return Why{}, fmt.Errorf("look for dead letters of service %d: %w", service, err)
 	}
 	why.advise(time.Now())
@@ -204,15 +205,18 @@ func (w *Why) advise(now time.Time) {
 	}
 }
 
+// explainer reads what explains a service.
+type explainer struct{ *Inspector }
+
 // lastTransitions are the service's, oldest first.
-func (i *Inspector) lastTransitions(ctx context.Context, service int) ([]pipeline.Transition, error) {
+func (e explainer) lastTransitions(ctx context.Context, service int) ([]pipeline.Transition, error) {
 	subjects := pipeline.TransitionSubjects(service)
-	last, err := i.core.Last(ctx, pipeline.StreamFlow, subjects)
+	last, err := e.core.Stream(pipeline.StreamFlow).Last(ctx, subjects)
 	if last == nil || err != nil {
 		return nil, err
 	}
 	var path []pipeline.Transition
-	err = i.core.Each(ctx, pipeline.StreamFlow, subjects, last.Sequence-min(last.Sequence, searchedFor), func(message js.Message) {
+	err = e.core.Stream(pipeline.StreamFlow).Each(ctx, subjects, last.Sequence-min(last.Sequence, searchedFor), func(message js.Message) {
 		if transition, err := pipeline.ReadTransition(message); err == nil {
 			path = append(path, transition)
 		}
@@ -222,7 +226,7 @@ func (i *Inspector) lastTransitions(ctx context.Context, service int) ([]pipelin
 
 // heardVMs are the VMs of roles that are not simply running, as their last
 // events told. What was heard of a VM is kept for three days.
-func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
+func (e explainer) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
 	facts := flow.Facts{}
 	for _, role := range state.Service.Body.Roles {
 		if role.State == nil || *role.State == flow.RoleRunning {
@@ -232,7 +236,7 @@ func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts,
 			if len(facts) >= maxVMs {
 				return facts, nil
 			}
-			vm, heard, err := i.heardVM(ctx, node.DeployID)
+			vm, heard, err := e.heardVM(ctx, node.DeployID)
 			if err != nil {
 				return nil, err
 			}
@@ -244,8 +248,8 @@ func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts,
 	return facts, nil
 }
 
-func (i *Inspector) heardVM(ctx context.Context, id int) (flow.VM, bool, error) {
-	message, err := i.core.Last(ctx, pipeline.StreamONE, pipeline.ObjectSubjects(i.pipe.Zone(), "vm", id))
+func (e explainer) heardVM(ctx context.Context, id int) (flow.VM, bool, error) {
+	message, err := e.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.ObjectSubjects(e.pipe.Zone(), "vm", id))
 	if message == nil || err != nil {
 		return flow.VM{}, false, err
 	}
@@ -255,9 +259,9 @@ func (i *Inspector) heardVM(ctx context.Context, id int) (flow.VM, bool, error) 
 	return flow.VM{}, false, nil // what cannot be understood tells nothing
 }
 
-// lettersOf counts the dead letters of the service's inputs, among the last ones.
-func (i *Inspector) lettersOf(ctx context.Context, service int) (int, error) {
-	letters, err := i.letters.DeadLetters(ctx, maxDeadLetters)
+// deadLettersOf counts the dead letters of the service's inputs, among the last ones.
+func (e explainer) deadLettersOf(ctx context.Context, service int) (int, error) {
+	letters, err := e.letters.DeadLetters(ctx, maxDeadLetters)
 	count := 0
 	for _, letter := range letters {
 		if letter.Service() == service {

@@ -51,16 +51,6 @@ type WorkObserver struct {
 	inspector *Inspector
 }
 
-// Observe begins to follow the workers; all of them are known after a
-// heartbeat's time. Stop ends it.
-func (i *Inspector) Observe() (*WorkObserver, error) {
-	observer, err := work.Observe(i.pipe)
-	if err != nil {
-		return nil, err
-	}
-	return &WorkObserver{observer, i}, nil
-}
-
 // workReads is how many cursors are read at once.
 const workReads = 4
 
@@ -90,7 +80,7 @@ func (o *WorkObserver) Status(ctx context.Context) (WorkStatus, error) {
 		return err
 	})
 	reads.Go(func() error {
-		info, err := o.inspector.core.Info(ctx, pipeline.StreamDead)
+		info, err := o.inspector.core.Stream(pipeline.StreamDead).Info(ctx)
 		if err == nil {
 			status.DeadLetters = info.State.Msgs
 		}
@@ -112,13 +102,4 @@ var (
 
 func partitionReader(partition int) reader {
 	return reader{pipeline.PartitionKey(partition), pipeline.StreamWork, pipeline.PartitionSubjects(partition)}
-}
-
-// waiting is how many messages a reader has before it.
-func (i *Inspector) waiting(ctx context.Context, of reader) (uint64, error) {
-	done, err := i.pipe.LoadCursor(ctx, of.cursor)
-	if err != nil {
-		return 0, err
-	}
-	return i.core.Waiting(ctx, of.stream, of.filter, done)
 }

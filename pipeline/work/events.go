@@ -17,7 +17,7 @@ type EventReader struct {
 
 // ReadEvents reads all events behind the sequence after (0 reads all).
 func (q *Queue) ReadEvents(ctx context.Context, after uint64) (*EventReader, error) {
-	r, err := q.core.Read(ctx, pipeline.StreamONE, pipeline.SubjectsEvents, after)
+	r, err := q.core.Stream(pipeline.StreamONE).Read(ctx, pipeline.SubjectsEvents, after)
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +26,7 @@ func (q *Queue) ReadEvents(ctx context.Context, after uint64) (*EventReader, err
 
 // EndOfEvents is the sequence of the last event that was stored.
 func (q *Queue) EndOfEvents(ctx context.Context) (uint64, error) {
-	return q.core.End(ctx, pipeline.StreamONE)
+	return q.core.Stream(pipeline.StreamONE).End(ctx)
 }
 
 // Next waits for the next event and returns it with its sequence in

@@ -42,7 +42,7 @@ func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
 		messages[i] = nats.NewMsg(pipeline.KeySubject(pipeline.BucketOwners, ownerKey(one.Kind, one.ID)))
 		messages[i].Data = fmt.Append(nil, one.Service)
 	}
-	for _, result := range o.core.AppendEach(ctx, pipeline.StreamOf(pipeline.BucketOwners), messages) {
+	for _, result := range o.core.Stream(pipeline.StreamOf(pipeline.BucketOwners)).AppendEach(ctx, messages) {
 		if result.Err != nil {
 			return fmt.Errorf("note whose %d objects are: %w", len(owners), result.Err)
 		}

@@ -68,7 +68,7 @@ func (q *Queue) PublishWakes(ctx context.Context, wakes []pipeline.Wake) error {
 			messages[i].Header.Set(pipeline.HeaderTrace, wake.Trace)
 		}
 	}
-	if err := q.core.Append(ctx, pipeline.StreamWork, messages, js.Rules{Burst: js.Renamed}); err != nil {
+	if err := q.core.Stream(pipeline.StreamWork).Append(ctx, messages, js.Rules{Burst: js.Renamed}); err != nil {
 		return fmt.Errorf("wake %d services: %w", len(wakes), err)
 	}
 	return nil

@@ -24,7 +24,7 @@ func (q *Queue) ReadPartition(ctx context.Context, partition int, after uint64) 
 	if partition < 0 || partition >= pipeline.Partitions {
 		return nil, fmt.Errorf("read partition %d: there are 0 to %d", partition, pipeline.Partitions-1)
 	}
-	r, err := q.core.Read(ctx, pipeline.StreamWork, pipeline.PartitionSubjects(partition), after)
+	r, err := q.core.Stream(pipeline.StreamWork).Read(ctx, pipeline.PartitionSubjects(partition), after)
 	if err != nil {
 		return nil, err
 	}

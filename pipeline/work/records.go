@@ -88,9 +88,9 @@ func (r *Records) EachRecord(ctx context.Context, visit func(service int, record
 // group commit.
 func (r *Records) SaveRecord(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
 	store := func(ctx context.Context, message *nats.Msg) (uint64, error) {
-		return r.core.Commit(ctx, stateStream, message)
+		return r.core.Stream(stateStream).Commit(ctx, message)
 	}
-	if r.core.Replicated(stateStream) { // several replicas wait for no disk
+	if r.core.Stream(stateStream).Replicated() { // several replicas wait for no disk
 		store = r.core.Publish
 	}
 	return r.save(ctx, r.newWrite(service, record), revision, store)
@@ -143,7 +143,7 @@ func (w recordWrite) message(revision uint64) *nats.Msg {
 // resolve finds out what a refusal means: our own write whose answer was lost,
 // the marker of a deleted record, or somebody else's write.
 func (r *Records) resolve(ctx context.Context, write recordWrite, revision uint64) (uint64, error) {
-	last, err := r.core.Last(ctx, stateStream, recordSubject(write.service))
+	last, err := r.core.Stream(stateStream).Last(ctx, recordSubject(write.service))
 	switch {
 	case err != nil:
 		return 0, err

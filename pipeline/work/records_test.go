@@ -163,7 +163,7 @@ func pipelineOfSchema(t *testing.T, p clients, schema int) clients {
 // A bucket that an older Flowjet has made takes no batches until it is provisioned again.
 func TestRecordsAreSavedWhereNoBatchIsTaken(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	config := p.Core().Config(stateStream)
+	config := p.Core().Stream(stateStream).Config()
 	config.AllowAtomicPublish = false
 	_, err := p.JetStream().UpdateStream(ctx, config)
 	must(t, err)

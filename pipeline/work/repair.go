@@ -19,7 +19,7 @@ import (
 
 // WorkEndsEarly reports whether StreamWork ends before its readers' cursors.
 func WorkEndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, early bool, err error) {
-	if last, err = p.Core().End(ctx, pipeline.StreamWork); err != nil {
+	if last, err = p.Core().Stream(pipeline.StreamWork).End(ctx); err != nil {
 		return 0, 0, false, err
 	}
 	read, err = p.FurthestCursor(ctx, pipeline.StreamWork)
@@ -38,7 +38,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 	core := p.Core()
 	core.Log().Error("stream WORK was damaged: it ends before what has been read of it, and is numbered anew", "ends_at", last, "read_up_to", read)
 	var kept []*nats.Msg
-	err = core.Each(ctx, pipeline.StreamWork, "", 0, func(message js.Message) {
+	err = core.Stream(pipeline.StreamWork).Each(ctx, "", 0, func(message js.Message) {
 		if again := unfinished(message, func(command string) bool { return queued(ctx, command) }); again != nil {
 			kept = append(kept, again)
 		}
@@ -47,7 +47,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 		return false, fmt.Errorf("read what is left of stream %s: %w", pipeline.StreamWork, err)
 	}
 	next := read + pipeline.BeyondCursors
-	if err := core.Purge(ctx, pipeline.StreamWork, jetstream.WithPurgeSequence(next)); err != nil {
+	if err := core.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSequence(next)); err != nil {
 		return false, fmt.Errorf("number stream %s on from %d: %w", pipeline.StreamWork, next, err)
 	}
 	for _, message := range kept {

@@ -44,7 +44,7 @@ func (t *Timers) SetTimer(ctx context.Context, service int, timer pipeline.Timer
 	message.Header.Set(headerScheduleTarget, pipeline.WorkSubject(service))
 	// The stream's MaxAge of 7 d would remove a later timer before it fires.
 	message.Header.Set(headerTTL, "never")
-	if _, err := t.core.Commit(ctx, pipeline.StreamWork, message); err != nil {
+	if _, err := t.core.Stream(pipeline.StreamWork).Commit(ctx, message); err != nil {
 		return fmt.Errorf("set the timer %s of service %d: %w", timer.Name, service, err)
 	}
 	return nil
@@ -53,7 +53,7 @@ func (t *Timers) SetTimer(ctx context.Context, service int, timer pipeline.Timer
 // CancelTimer removes a timer; one that is not set is no error. A timer that
 // is firing just now may still come: its generation tells it apart.
 func (t *Timers) CancelTimer(ctx context.Context, service int, name string) error {
-	err := t.core.Purge(ctx, pipeline.StreamWork, jetstream.WithPurgeSubject(pipeline.TimerSubject(service, name)))
+	err := t.core.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSubject(pipeline.TimerSubject(service, name)))
 	if err != nil {
 		return fmt.Errorf("cancel the timer %s of service %d: %w", name, service, err)
 	}

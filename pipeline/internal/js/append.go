@@ -48,21 +48,21 @@ type Result struct {
 
 // Append stores messages in their order and returns when all are stored. Each has a
 // message id. On an error a first part of them may be stored.
-func (c *Client) Append(ctx context.Context, stream string, messages []*nats.Msg, rules Rules) error {
+func (s *Stream) Append(ctx context.Context, messages []*nats.Msg, rules Rules) error {
 	one := &entry{messages: messages}
-	c.append(ctx, stream, []*entry{one}, rules)
+	s.append(ctx, []*entry{one}, rules)
 	return one.result.Err
 }
 
 // AppendEach stores messages that do not depend on each other, each under its own
 // condition if it has one, and returns what became of each.
-func (c *Client) AppendEach(ctx context.Context, stream string, messages []*nats.Msg) []Result {
+func (s *Stream) AppendEach(ctx context.Context, messages []*nats.Msg) []Result {
 	entries, space := make([]*entry, len(messages)), make([]entry, len(messages))
 	for i := range messages {
 		entries[i] = &space[i]
 		entries[i].messages = messages[i : i+1]
 	}
-	c.append(ctx, stream, entries, Rules{})
+	s.append(ctx, entries, Rules{})
 	results := make([]Result, len(messages))
 	for i, one := range entries {
 		results[i] = one.result
@@ -94,8 +94,8 @@ type appender struct {
 
 // append stores entries. An entry that fails leaves the others as they are, unless it failed
 // for want of time: then NATS is away, and nobody waits for each that is left.
-func (c *Client) append(ctx context.Context, stream string, entries []*entry, rules Rules) {
-	a := appender{Client: c, rules: rules}
+func (s *Stream) append(ctx context.Context, entries []*entry, rules Rules) {
+	a := appender{Client: s.client, rules: rules}
 	singles := true
 	for _, one := range entries {
 		singles = singles && len(one.messages) == 1
@@ -103,7 +103,7 @@ func (c *Client) append(ctx context.Context, stream string, entries []*entry, ru
 			a.items = append(a.items, item{message, one})
 		}
 	}
-	replicated := c.Replicated(stream)
+	replicated := s.Replicated()
 	for len(a.items) > 0 {
 		if a.failed {
 			a.items = slices.DeleteFunc(a.items, func(left item) bool { return left.entry.result.Err != nil })

@@ -18,10 +18,10 @@ func TestAppendKeepsTheOrder(t *testing.T) {
 		for name, rules := range map[string]Rules{"plain": {}, "chained": {Burst: Chained}, "renamed": {Burst: Renamed}} {
 			for _, size := range []int{0, 1, worthBatching - 1, worthBatching, MaxBurst, MaxBurst + 1, 2 * maxBatch} {
 				subject := fmt.Sprint(name, size)
-				must(t, c.Append(ctx, "S", messages(subject, 0, size), rules))
+				must(t, c.Stream("S").Append(ctx, messages(subject, 0, size), rules))
 				inOrder(t, stored(t, c, subject), size)
 				if rules.Burst != Renamed {
-					must(t, c.Append(ctx, "S", messages(subject, 0, size), rules))
+					must(t, c.Stream("S").Append(ctx, messages(subject, 0, size), rules))
 					inOrder(t, stored(t, c, subject), size)
 				}
 			}
@@ -35,8 +35,8 @@ func TestAppendStoresWhatIsMissing(t *testing.T) {
 		ctx := limited(t)
 		for _, size := range []int{4, 100} {
 			subject := fmt.Sprint("part", size)
-			must(t, c.Append(ctx, "S", messages(subject, 0, size/2), Rules{}))
-			must(t, c.Append(ctx, "S", messages(subject, 0, size), Rules{Burst: Chained}))
+			must(t, c.Stream("S").Append(ctx, messages(subject, 0, size/2), Rules{}))
+			must(t, c.Stream("S").Append(ctx, messages(subject, 0, size), Rules{Burst: Chained}))
 			inOrder(t, stored(t, c, subject), size)
 		}
 	})
@@ -53,11 +53,11 @@ func TestAFenceHoldsForAll(t *testing.T) {
 		}
 		total := 0
 		for _, size := range []int{1, 5, 100} {
-			if err := c.Append(ctx, "S", messages("fenced", total, total+size), fenced(lease-1)); !Conflict(err) {
+			if err := c.Stream("S").Append(ctx, messages("fenced", total, total+size), fenced(lease-1)); !Conflict(err) {
 				t.Errorf("%d messages over a newer lease: %v", size, err)
 			}
 			inOrder(t, stored(t, c, "fenced"), total)
-			must(t, c.Append(ctx, "S", messages("fenced", total, total+size), fenced(lease)))
+			must(t, c.Stream("S").Append(ctx, messages("fenced", total, total+size), fenced(lease)))
 			total += size
 		}
 		inOrder(t, stored(t, c, "fenced"), total)
@@ -76,12 +76,12 @@ func TestAppendEachRefusesSingleMessages(t *testing.T) {
 					all[i] = message(fmt.Sprint("own", size, "-", i), round)
 					all[i].Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
 					if round == 1 && i != 1 {
-						last, err := c.Last(ctx, "S", all[i].Subject)
+						last, err := c.Stream("S").Last(ctx, all[i].Subject)
 						must(t, err)
 						all[i].Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(last.Sequence))
 					}
 				}
-				for i, result := range c.AppendEach(ctx, "S", all) {
+				for i, result := range c.Stream("S").AppendEach(ctx, all) {
 					refused := round == 2 || round == 1 && i == 1
 					if Conflict(result.Err) != refused || result.Err != nil && !refused {
 						t.Fatalf("%d messages, round %d: number %d was refused with %v", size, round, i, result.Err)
@@ -89,7 +89,7 @@ func TestAppendEachRefusesSingleMessages(t *testing.T) {
 					if refused {
 						continue
 					}
-					if message, err := c.Get(ctx, "S", result.Sequence); err != nil || message.Subject != all[i].Subject || string(message.Data) != fmt.Sprint(round) {
+					if message, err := c.Stream("S").Get(ctx, result.Sequence); err != nil || message.Subject != all[i].Subject || string(message.Data) != fmt.Sprint(round) {
 						t.Fatalf("%d messages, round %d: number %d is not stored as %d (%v)", size, round, i, result.Sequence, err)
 					}
 				}
@@ -113,13 +113,13 @@ func TestWhatCannotBePublishedIsNotSent(t *testing.T) {
 		if _, err := c.Publish(ctx, bad); !errors.Is(err, ErrUnpublishable) {
 			t.Errorf("%s: publish: %v", name, err)
 		}
-		if _, err := c.Commit(ctx, "S", bad); !errors.Is(err, ErrUnpublishable) {
+		if _, err := c.Stream("S").Commit(ctx, bad); !errors.Is(err, ErrUnpublishable) {
 			t.Errorf("%s: commit: %v", name, err)
 		}
 		for _, size := range []int{3, 40} {
 			subject := fmt.Sprintf("%d%x", size, name)
 			all := append(messages(subject, 0, size), bad)
-			for i, result := range c.AppendEach(ctx, "S", all) {
+			for i, result := range c.Stream("S").AppendEach(ctx, all) {
 				if isBad := i == size; errors.Is(result.Err, ErrUnpublishable) != isBad || result.Err != nil && !isBad {
 					t.Errorf("%s: number %d of %d: %v", name, i, size, result.Err)
 				}
@@ -127,7 +127,7 @@ func TestWhatCannotBePublishedIsNotSent(t *testing.T) {
 			inOrder(t, stored(t, c, subject), size)
 			for _, order := range []BurstOrder{NoBurst, Chained, Renamed} {
 				all := append([]*nats.Msg{bad}, messages(fmt.Sprint(subject, "-", order), 0, size)...)
-				if err := c.Append(ctx, "S", all, Rules{Burst: order}); !errors.Is(err, ErrUnpublishable) {
+				if err := c.Stream("S").Append(ctx, all, Rules{Burst: order}); !errors.Is(err, ErrUnpublishable) {
 					t.Errorf("%s: append: %v", name, err)
 				}
 			}

@@ -76,9 +76,9 @@ func (b *Batch) Commit(ctx context.Context) (uint64, error) {
 
 // batch stores all messages or none, in their order and next to each other, and returns
 // the last one's sequence.
-func (c *Client) batch(ctx context.Context, messages []*nats.Msg) (last uint64, err error) {
+func (a *appender) batch(ctx context.Context, messages []*nats.Msg) (last uint64, err error) {
 	err = Retry(ctx, func(ctx context.Context) error {
-		staged, err := c.Stage(len(messages), func(i int) *nats.Msg { return messages[i] })
+		staged, err := a.Stage(len(messages), func(i int) *nats.Msg { return messages[i] })
 		if err != nil {
 			return err
 		}

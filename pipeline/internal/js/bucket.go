@@ -13,15 +13,7 @@ type Bucket struct {
 	kv     jetstream.KeyValue
 }
 
-// Bucket returns a bucket; the calls of one that is not bound fail.
-func (c *Client) Bucket(name string) *Bucket {
-	if bucket := c.buckets[name]; bucket != nil {
-		return bucket
-	}
-	return &Bucket{client: c}
-}
-
-func (b *Bucket) on(ctx context.Context, try func(context.Context) error) error {
+func (b *Bucket) retry(ctx context.Context, try func(context.Context) error) error {
 	if b.kv == nil {
 		return jetstream.ErrBucketNotFound
 	}
@@ -35,7 +27,7 @@ func (b *Bucket) on(ctx context.Context, try func(context.Context) error) error 
 
 // Get reads a key's value with its revision, which is 0 where there is none.
 func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
-	err = b.on(ctx, func(ctx context.Context) error {
+	err = b.retry(ctx, func(ctx context.Context) error {
 		entry, err := b.kv.Get(ctx, key)
 		if err == nil {
 			value, revision = entry.Value(), entry.Revision()
@@ -50,7 +42,7 @@ func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision ui
 
 // Put writes a key's value.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
-	return b.on(ctx, func(ctx context.Context) error {
+	return b.retry(ctx, func(ctx context.Context) error {
 		_, err := b.kv.Put(ctx, key, value)
 		return err
 	})
@@ -59,7 +51,7 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
 // Create writes the value of a key that has none; an error that Conflict knows
 // otherwise.
 func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	err = b.on(ctx, func(ctx context.Context) (err error) {
+	err = b.retry(ctx, func(ctx context.Context) (err error) {
 		revision, err = b.kv.Create(ctx, key, value)
 		return err
 	})
@@ -69,7 +61,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision
 // Update writes a key's value if its revision is still the one given; an error that
 // Conflict knows otherwise.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (now uint64, err error) {
-	err = b.on(ctx, func(ctx context.Context) (err error) {
+	err = b.retry(ctx, func(ctx context.Context) (err error) {
 		now, err = b.kv.Update(ctx, key, value, revision)
 		return err
 	})
@@ -78,7 +70,7 @@ func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision 
 
 // Purge removes a key with its history.
 func (b *Bucket) Purge(ctx context.Context, key string, options ...jetstream.KVDeleteOpt) error {
-	return b.on(ctx, func(ctx context.Context) error { return b.kv.Purge(ctx, key, options...) })
+	return b.retry(ctx, func(ctx context.Context) error { return b.kv.Purge(ctx, key, options...) })
 }
 
 // Each visits what the bucket holds now. It reads through a watch: the direct

@@ -97,14 +97,14 @@ func TestWhatIsNotBoundFails(t *testing.T) {
 			t.Errorf("a bucket that is not bound: %v", err)
 		}
 	}
-	_, err = c.Info(ctx, "NONE")
-	_, endErr := c.End(ctx, "NONE")
-	for _, err := range []error{err, endErr, c.Bind(ctx, "NONE"), c.Delete(ctx, "NONE", 1), c.Purge(ctx, "NONE")} {
+	_, err = c.Stream("NONE").Info(ctx)
+	_, endErr := c.Stream("NONE").End(ctx)
+	for _, err := range []error{err, endErr, c.Bind(ctx, "NONE"), c.Stream("NONE").Delete(ctx, 1), c.Stream("NONE").Purge(ctx)} {
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Errorf("a stream that is not bound: %v", err)
 		}
 	}
-	if c.Has("NONE") || !c.Has("S") || c.Replicated("NONE") || c.Replicated("S") {
+	if c.Stream("NONE").Bound() || !c.Stream("S").Bound() || c.Stream("NONE").Replicated() || c.Stream("S").Replicated() {
 		t.Error("what is bound is not known")
 	}
 }
@@ -120,7 +120,7 @@ func TestNothingIsWrittenWithoutAConnection(t *testing.T) {
 	_, published := c.Publish(ctx, message("late", 0))
 	_, created := c.Bucket("B").Create(ctx, "late", nil)
 	_, staged := c.Stage(2, nil)
-	burst := c.Append(ctx, "S", messages("late", 0, 3), Rules{Burst: Chained})
+	burst := c.Stream("S").Append(ctx, messages("late", 0, 3), Rules{Burst: Chained})
 	for _, err := range []error{published, created, staged, burst, c.Announce("late", nil), c.Bucket("B").Put(ctx, "late", nil)} {
 		if err == nil || !Transient(err) {
 			t.Errorf("without a connection: %v", err)

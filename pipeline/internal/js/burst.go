@@ -27,7 +27,7 @@ var errNotSent = errors.New("a message in front of it could not be sent")
 // are ordered, it stops at the first that cannot be sent. One without an acknowledgement may
 // be stored or not, and may still be on its way, in front of whatever is published next: the
 // connection keeps the order, unless it is made anew in between.
-func (c *Client) burst(ctx context.Context, items []item, ordered bool) []Result {
+func (a *appender) burst(ctx context.Context, items []item, ordered bool) []Result {
 	results, acks := make([]Result, len(items)), make([]jetstream.PubAckFuture, len(items))
 	failed := false
 	for i, one := range items {
@@ -35,7 +35,7 @@ func (c *Client) burst(ctx context.Context, items []item, ordered bool) []Result
 			results[i].Err = errNotSent
 			continue
 		}
-		acks[i], results[i].Err = c.publishAsync(one)
+		acks[i], results[i].Err = a.publishAsync(one)
 		failed = failed || results[i].Err != nil
 	}
 	anew := false
@@ -58,14 +58,14 @@ func (c *Client) burst(ctx context.Context, items []item, ordered bool) []Result
 	return results
 }
 
-func (c *Client) publishAsync(one item) (jetstream.PubAckFuture, error) {
-	if err := c.publishable(one.Msg); err != nil {
+func (a *appender) publishAsync(one item) (jetstream.PubAckFuture, error) {
+	if err := a.publishable(one.Msg); err != nil {
 		return nil, err
 	}
-	if err := c.connected(); err != nil {
+	if err := a.connected(); err != nil {
 		return nil, err
 	}
-	return c.js.PublishMsgAsync(one.Msg, jetstream.WithRetryAttempts(0))
+	return a.js.PublishMsgAsync(one.Msg, jetstream.WithRetryAttempts(0))
 }
 
 // storedInOrder is how many messages of a burst, from the first on, are stored.

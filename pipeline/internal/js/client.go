@@ -35,12 +35,8 @@ type Client struct {
 	log   *slog.Logger
 	watch *connectionWatch
 
-	streams map[string]jetstream.Stream
+	streams map[string]*Stream
 	buckets map[string]*Bucket
-
-	mu     sync.Mutex
-	groups map[string]*group // by stream
-	closed bool
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -56,7 +52,7 @@ func Connect(ctx context.Context, config Config) (*Client, error) {
 	}
 	c := &Client{
 		conn: conn, owned: config.Conn == nil, log: log, watch: watch,
-		streams: map[string]jetstream.Stream{}, buckets: map[string]*Bucket{}, groups: map[string]*group{},
+		streams: map[string]*Stream{}, buckets: map[string]*Bucket{},
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	if c.js, err = jetstream.New(conn, jetstream.WithPublishAsyncTimeout(Attempt)); err != nil {
@@ -78,7 +74,9 @@ func (c *Client) Close() {
 		if c.owned {
 			c.conn.Close()
 		}
-		c.closeGroups()
+		for _, stream := range c.streams {
+			stream.group.close()
+		}
 	})
 }
 
@@ -103,6 +101,44 @@ func (c *Client) Server() string { return c.conn.ConnectedUrlRedacted() }
 
 // Log is the client's logger.
 func (c *Client) Log() *slog.Logger { return c.log }
+
+// Stream returns a stream; the calls of one that is not bound fail.
+func (c *Client) Stream(name string) *Stream {
+	if stream := c.streams[name]; stream != nil {
+		return stream
+	}
+	stream := &Stream{client: c, name: name}
+	stream.group = &group{store: stream.storeGroup}
+	return stream
+}
+
+// Bind looks a stream up, so that it can be used.
+func (c *Client) Bind(ctx context.Context, name string) error {
+	handle, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	stream := c.Stream(name)
+	stream.handle, c.streams[name] = handle, stream
+	return nil
+}
+
+// Bucket returns a bucket; the calls of one that is not bound fail.
+func (c *Client) Bucket(name string) *Bucket {
+	if bucket := c.buckets[name]; bucket != nil {
+		return bucket
+	}
+	return &Bucket{client: c}
+}
+
+// BindBucket looks a bucket up, so that it can be used.
+func (c *Client) BindBucket(ctx context.Context, name string) error {
+	kv, err := c.js.KeyValue(ctx, name)
+	if err == nil {
+		c.buckets[name] = &Bucket{c, kv}
+	}
+	return err
+}
 
 // Announce publishes on core NATS: it is not stored, and lost when nobody listens.
 // Without a connection it returns nats.ErrDisconnected: an announcement that is sent

@@ -40,29 +40,29 @@ func TestAClosedConnectionIsLost(t *testing.T) {
 func TestAStreamIsReadAndDeletedByMessage(t *testing.T) {
 	onOneAndThree(t, func(t *testing.T, c *Client) {
 		ctx := limited(t)
-		must(t, c.Append(ctx, "S", messages("a", 0, 5), Rules{}))
-		must(t, c.Delete(ctx, "S", 5))
-		must(t, c.Delete(ctx, "S", 5))
-		must(t, c.Delete(ctx, "S", 99))
-		last, err := c.Last(ctx, "S", "s.a")
+		must(t, c.Stream("S").Append(ctx, messages("a", 0, 5), Rules{}))
+		must(t, c.Stream("S").Delete(ctx, 5))
+		must(t, c.Stream("S").Delete(ctx, 5))
+		must(t, c.Stream("S").Delete(ctx, 99))
+		last, err := c.Stream("S").Last(ctx, "s.a")
 		must(t, err)
-		header, err := c.LastHeader(ctx, "S", "s.>")
+		header, err := c.Stream("S").LastHeader(ctx, "s.>")
 		must(t, err)
 		if string(last.Data) != "3" || header.Get(jetstream.MsgIDHeader) != "a-3" {
 			t.Errorf("the last is %q, with the header %v", last.Data, header)
 		}
-		first, err := c.Get(ctx, "S", 1, jetstream.WithGetMsgSubject("s.a"))
+		first, err := c.Stream("S").Get(ctx, 1, jetstream.WithGetMsgSubject("s.a"))
 		if must(t, err); string(first.Data) != "0" {
 			t.Errorf("the first is %q", first.Data)
 		}
-		must(t, c.Purge(ctx, "S", jetstream.WithPurgeSubject("s.a")))
-		none, err := c.Last(ctx, "S", "s.a")
-		noHeader, headerErr := c.LastHeader(ctx, "S", "s.>")
-		missing, getErr := c.Get(ctx, "S", 2)
+		must(t, c.Stream("S").Purge(ctx, jetstream.WithPurgeSubject("s.a")))
+		none, err := c.Stream("S").Last(ctx, "s.a")
+		noHeader, headerErr := c.Stream("S").LastHeader(ctx, "s.>")
+		missing, getErr := c.Stream("S").Get(ctx, 2)
 		if err := errors.Join(err, headerErr, getErr); none != nil || noHeader != nil || missing != nil || err != nil {
 			t.Errorf("an empty stream has %v, %v, %v (%v)", none, noHeader, missing, err)
 		}
-		if end, err := c.End(ctx, "S"); end != 5 || err != nil {
+		if end, err := c.Stream("S").End(ctx); end != 5 || err != nil {
 			t.Errorf("it ends at %d (%v)", end, err)
 		}
 	})
@@ -80,9 +80,9 @@ func TestAMessageCarriesItsTrace(t *testing.T) {
 		_, err := c.Publish(ctx, message)
 		must(t, err)
 	}
-	_, err := c.Commit(ctx, "S", message("traced", 1))
+	_, err := c.Stream("S").Commit(ctx, message("traced", 1))
 	must(t, err)
-	must(t, c.Each(ctx, "S", "s.>", 0, func(message Message) {
+	must(t, c.Stream("S").Each(ctx, "s.>", 0, func(message Message) {
 		traced := strings.Contains(message.Header.Get("traceparent"), span.SpanContext().TraceID().String())
 		if traced != (message.Subject == "s.traced") {
 			t.Errorf("%s carries %v", message.Subject, message.Header)
@@ -90,7 +90,7 @@ func TestAMessageCarriesItsTrace(t *testing.T) {
 	}))
 	_, err = c.Publish(context.WithoutCancel(limited(t)), message("untraced", 0))
 	must(t, err)
-	if header, err := c.LastHeader(ctx, "S", "s.untraced"); header.Get("traceparent") != "" || err != nil {
+	if header, err := c.Stream("S").LastHeader(ctx, "s.untraced"); header.Get("traceparent") != "" || err != nil {
 		t.Errorf("a message without a trace carries %v (%v)", header, err)
 	}
 }

@@ -41,7 +41,7 @@ type request struct {
 // Commit is Append together with what other callers commit to the stream at the same
 // time. It returns the sequence of the last message. After ctx's error the
 // messages may be stored.
-func (c *Client) Commit(ctx context.Context, stream string, messages ...*nats.Msg) (uint64, error) {
+func (s *Stream) Commit(ctx context.Context, messages ...*nats.Msg) (uint64, error) {
 	if len(messages) == 0 || ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
@@ -49,7 +49,7 @@ func (c *Client) Commit(ctx context.Context, stream string, messages ...*nats.Ms
 		carryTrace(ctx, message)
 	}
 	own := &request{entry: entry{messages: messages}, since: time.Now(), abandoned: ctx.Done(), done: make(chan struct{})}
-	c.group(stream).add(own)
+	s.group.add(own)
 	select {
 	case <-own.done:
 		return own.result.Sequence, own.result.Err
@@ -58,25 +58,7 @@ func (c *Client) Commit(ctx context.Context, stream string, messages ...*nats.Ms
 	}
 }
 
-// group is a stream's, made when it is first used.
-func (c *Client) group(stream string) *group {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.groups[stream] == nil {
-		c.groups[stream] = &group{closed: c.closed, store: func(entries []*entry) { c.append(c.life, stream, entries, Rules{}) }}
-	}
-	return c.groups[stream]
-}
-
-// closeGroups waits for what is under way; the client's life has ended.
-func (c *Client) closeGroups() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	for _, g := range c.groups {
-		g.close()
-	}
-}
+func (s *Stream) storeGroup(entries []*entry) { s.append(s.client.life, entries, Rules{}) }
 
 func (r *request) finish(err error) {
 	if err != nil {
@@ -99,6 +81,7 @@ func (g *group) add(own *request) {
 	}
 }
 
+// close waits for what is under way; the client's life has ended.
 func (g *group) close() {
 	g.mutex.Lock()
 	g.closed = true

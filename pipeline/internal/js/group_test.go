@@ -19,7 +19,7 @@ import (
 // together has all callers wait before anything is stored, and returns each one's error.
 func together(t testing.TB, c *Client, callers ...func() error) []error {
 	t.Helper()
-	g := c.group("S")
+	g := c.Stream("S").group
 	poll.Until(t, "the group to be idle", func() bool {
 		g.mutex.Lock()
 		defer g.mutex.Unlock()
@@ -51,7 +51,7 @@ func TestManyCommitAtATime(t *testing.T) {
 				var all []func() error
 				for caller := range callers {
 					all = append(all, func() error {
-						_, err := c.Commit(ctx, "S", messages(fmt.Sprint(callers, "-", caller), from, 3)...)
+						_, err := c.Stream("S").Commit(ctx, messages(fmt.Sprint(callers, "-", caller), from, 3)...)
 						return err
 					})
 				}
@@ -75,7 +75,7 @@ func TestABadMessageIsNotTheTroubleOfOthers(t *testing.T) {
 			if caller == 3 {
 				own[1].Data = []byte(strings.Repeat("x", int(c.conn.MaxPayload()))) // with the rest, more than the server takes
 			}
-			all = append(all, func() error { _, err := c.Commit(ctx, "S", own...); return err })
+			all = append(all, func() error { _, err := c.Stream("S").Commit(ctx, own...); return err })
 		}
 		for caller, err := range together(t, c, all...) {
 			want := 3
@@ -105,7 +105,7 @@ func TestCompareAndSetInAGroup(t *testing.T) {
 						expected += 1000
 					}
 					own.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(expected))
-					sequence, err := c.Commit(ctx, "S", own)
+					sequence, err := c.Stream("S").Commit(ctx, own)
 					if err == nil {
 						last[caller] = sequence
 					}
@@ -119,7 +119,7 @@ func TestCompareAndSetInAGroup(t *testing.T) {
 			}
 		}
 		for caller, want := range last {
-			found, err := c.Last(ctx, "S", fmt.Sprintf("s.cas%d.%d", callers, caller))
+			found, err := c.Stream("S").Last(ctx, fmt.Sprintf("s.cas%d.%d", callers, caller))
 			if must(t, err); found.Sequence != want {
 				t.Errorf("caller %d of %d has stored %d, and was told %d", caller, callers, found.Sequence, want)
 			}
@@ -131,18 +131,18 @@ func TestWhatNobodyWaitsForIsNotStored(t *testing.T) {
 	c, ctx := single(t), limited(t)
 	gone, leave := context.WithCancel(ctx)
 	errs := together(t, c,
-		func() error { _, err := c.Commit(gone, "S", message("gone", 0)); return err },
-		func() error { leave(); _, err := c.Commit(ctx, "S", message("there", 0)); return err },
+		func() error { _, err := c.Stream("S").Commit(gone, message("gone", 0)); return err },
+		func() error { leave(); _, err := c.Stream("S").Commit(ctx, message("there", 0)); return err },
 	)
 	if !errors.Is(errs[0], context.Canceled) || errs[1] != nil {
 		t.Errorf("they got %v", errs)
 	}
 	inOrder(t, stored(t, c, "gone"), 0)
 	inOrder(t, stored(t, c, "there"), 1)
-	if sequence, err := c.Commit(ctx, "S"); sequence != 0 || err != nil {
+	if sequence, err := c.Stream("S").Commit(ctx); sequence != 0 || err != nil {
 		t.Errorf("nothing was stored as %d (%v)", sequence, err)
 	}
-	if _, err := c.Commit(gone, "S", message("gone", 1)); !errors.Is(err, context.Canceled) {
+	if _, err := c.Stream("S").Commit(gone, message("gone", 1)); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that has ended: %v", err)
 	}
 }
@@ -150,7 +150,7 @@ func TestWhatNobodyWaitsForIsNotStored(t *testing.T) {
 func TestWhatHasWaitedTooLongIsGivenBack(t *testing.T) {
 	c := single(t)
 	old := &request{entry: entry{messages: messages("old", 0, 1)}, since: time.Now().Add(-2 * staleAfter), done: make(chan struct{})}
-	c.group("S").add(old)
+	c.Stream("S").group.add(old)
 	if <-old.done; !errors.Is(old.result.Err, errStale) {
 		t.Errorf("it got %v", old.result.Err)
 	}
@@ -159,10 +159,10 @@ func TestWhatHasWaitedTooLongIsGivenBack(t *testing.T) {
 
 func TestNothingIsCommittedAfterTheClose(t *testing.T) {
 	c := single(t)
-	must(t, c.Append(limited(t), "S", messages("before", 0, 1), Rules{}))
+	must(t, c.Stream("S").Append(limited(t), messages("before", 0, 1), Rules{}))
 	c.Close()
 	c.Close()
-	if _, err := c.Commit(limited(t), "S", message("after", 0)); !errors.Is(err, ErrClosed) {
+	if _, err := c.Stream("S").Commit(limited(t), message("after", 0)); !errors.Is(err, ErrClosed) {
 		t.Errorf("it got %v", err)
 	}
 }

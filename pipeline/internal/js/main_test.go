@@ -81,7 +81,7 @@ func messages(subject string, from, to int) (all []*nats.Msg) {
 // stored is what the stream holds of a subject, in order.
 func stored(t testing.TB, c *Client, subject string) (found []string) {
 	t.Helper()
-	must(t, c.Each(limited(t), "S", "s."+subject, 0, func(message Message) { found = append(found, string(message.Data)) }))
+	must(t, c.Stream("S").Each(limited(t), "s."+subject, 0, func(message Message) { found = append(found, string(message.Data)) }))
 	return found
 }
 

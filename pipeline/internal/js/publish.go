@@ -2,6 +2,10 @@ package js
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 )
@@ -25,4 +29,37 @@ func (c *Client) Publish(ctx context.Context, message *nats.Msg) (uint64, error)
 		return nil
 	})
 	return sequence, err
+}
+
+// maxSubject bounds a subject in bytes. NATS closes for good a connection that sends a
+// control line of more than 4,096 bytes, in which a subject and an inbox stand.
+const maxSubject = 1 << 10
+
+// ErrUnpublishable is returned for a message that NATS will never take, because of its
+// subject or its size: trying again is of no use.
+var ErrUnpublishable = errors.New("NATS can never take this message")
+
+// publishable returns an error that wraps ErrUnpublishable for a message that the
+// server refuses whenever it is sent, or whose sending ends the connection.
+func (c *Client) publishable(message *nats.Msg) error {
+	if err := CheckSubject(message.Subject); err != nil {
+		return err
+	}
+	if size, most := message.Size()-len(message.Subject)-len(message.Reply), int(c.conn.MaxPayload()); most > 0 && size > most {
+		return fmt.Errorf("%w: a message of %d bytes on %s is more than the server's max_payload of %d: %w",
+			ErrUnpublishable, size, message.Subject, most, nats.ErrMaxPayload)
+	}
+	return nil
+}
+
+// CheckSubject returns an error that wraps ErrUnpublishable for what is no subject, or one
+// that is too long.
+func CheckSubject(subject string) error {
+	switch {
+	case len(subject) > maxSubject:
+		return fmt.Errorf("%w: its subject has %d bytes, at most %d are possible", ErrUnpublishable, len(subject), maxSubject)
+	case subject == "", strings.ContainsFunc(subject, func(r rune) bool { return r <= ' ' || r == 0x7f }), !utf8.ValidString(subject):
+		return fmt.Errorf("%w: %q is not a subject", ErrUnpublishable, subject)
+	}
+	return nil
 }

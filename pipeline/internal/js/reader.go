@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// heartbeat is how often the server says that there is nothing to read;
+	// heartbeat is how often the server reports that there is nothing to read;
 	// two missed ones and the consumer is replaced.
 	heartbeat = time.Second
 	// pullExpiry is how long a request for messages stands.
@@ -42,8 +42,7 @@ type Message = jetstream.RawStreamMsg
 // context ends; after the kill of a server that is up to 11 s of silence. Here each
 // request ends with the caller's context or after one attempt's time.
 type Reader struct {
-	client *Client
-	stream string
+	stream *Stream
 	filter string
 	// newest has the first consumer return the last message of each subject only.
 	newest bool
@@ -65,16 +64,15 @@ type Reader struct {
 	delivered uint64
 }
 
-func (c *Client) newReader(stream, filter string, after uint64) *Reader {
-	r := &Reader{client: c, stream: stream, filter: filter, last: after}
+func (s *Stream) newReader(filter string, after uint64) *Reader {
+	r := &Reader{stream: s, filter: filter, last: after}
 	r.stopped, r.stop = context.WithCancel(context.Background())
 	return r
 }
 
-// Read begins to read the messages of a stream whose subjects match a filter, behind a
-// sequence. A missing stream is an error at once.
-func (c *Client) Read(ctx context.Context, stream, filter string, after uint64) (*Reader, error) {
-	r := c.newReader(stream, filter, after)
+// Read begins to read the messages whose subjects match a filter, behind a sequence. A missing stream is an error at once.
+func (s *Stream) Read(ctx context.Context, filter string, after uint64) (*Reader, error) {
+	r := s.newReader(filter, after)
 	if err := r.open(ctx); err != nil {
 		r.Stop()
 		return nil, err
@@ -83,22 +81,22 @@ func (c *Client) Read(ctx context.Context, stream, filter string, after uint64) 
 }
 
 // Each visits what there is now behind a sequence, each message once.
-func (c *Client) Each(ctx context.Context, stream, filter string, after uint64, visit func(Message)) error {
-	return c.newReader(stream, filter, after).drain(ctx, visit)
+func (s *Stream) Each(ctx context.Context, filter string, after uint64, visit func(Message)) error {
+	return s.newReader(filter, after).drain(ctx, visit)
 }
 
 // EachNewest visits the last message of each subject that matches a filter, in order. Where
 // its consumer is lost on the way it goes on with every message.
-func (c *Client) EachNewest(ctx context.Context, stream, filter string, visit func(Message)) error {
-	r := c.newReader(stream, filter, 0)
+func (s *Stream) EachNewest(ctx context.Context, filter string, visit func(Message)) error {
+	r := s.newReader(filter, 0)
 	r.newest = true
 	return r.drain(ctx, visit)
 }
 
 // Backlog is how many messages there are behind a sequence, and when the first of them was
 // stored.
-func (c *Client) Backlog(ctx context.Context, stream, filter string, after uint64) (count uint64, oldest time.Time, err error) {
-	r, err := c.Read(ctx, stream, filter, after)
+func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (count uint64, oldest time.Time, err error) {
+	r, err := s.Read(ctx, filter, after)
 	if err != nil {
 		return 0, time.Time{}, err
 	}
@@ -111,8 +109,8 @@ func (c *Client) Backlog(ctx context.Context, stream, filter string, after uint6
 }
 
 // Waiting is how many messages there are behind a sequence.
-func (c *Client) Waiting(ctx context.Context, stream, filter string, after uint64) (uint64, error) {
-	r, err := c.Read(ctx, stream, filter, after)
+func (s *Stream) Waiting(ctx context.Context, filter string, after uint64) (uint64, error) {
+	r, err := s.Read(ctx, filter, after)
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +136,7 @@ func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
 		case err == nil:
 			visit(message)
 		case ctx.Err() != nil:
-			return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream, ctx.Err())
+			return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream.name, ctx.Err())
 		default:
 			r.drop()
 			open = false
@@ -158,7 +156,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 		if err == nil {
 			return message, nil
 		}
-		if r.stopped.Err() != nil || r.client.conn.IsClosed() {
+		if r.stopped.Err() != nil || r.stream.client.conn.IsClosed() {
 			return Message{}, ErrClosed
 		}
 		if ctx.Err() != nil {
@@ -218,9 +216,9 @@ func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, Attempt)
 	defer cancel()
-	r.epoch = r.client.watch.currentEpoch()
+	r.epoch = r.stream.client.watch.currentEpoch()
 	name := consumerPrefix + nuid.Next()
-	consumer, err := r.client.js.CreateConsumer(ctx, r.stream, r.config(name))
+	consumer, err := r.stream.client.js.CreateConsumer(ctx, r.stream.name, r.config(name))
 	if err != nil {
 		return nil, err
 	}
@@ -290,13 +288,13 @@ func (r *Reader) Stop() {
 
 // forget deletes the consumer. Where that fails the server does so by itself.
 func (r *Reader) forget(name string) {
-	if name == "" || !r.client.conn.IsConnected() {
+	if name == "" || !r.stream.client.conn.IsConnected() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
-	if err := r.client.js.DeleteConsumer(ctx, r.stream, name); err != nil {
-		r.client.log.Debug("a reader's consumer is left to expire", "consumer", name, "error", err)
+	if err := r.stream.client.js.DeleteConsumer(ctx, r.stream.name, name); err != nil {
+		r.stream.client.log.Debug("a reader's consumer is left to expire", "consumer", name, "error", err)
 	}
 }
 
@@ -307,7 +305,7 @@ func (r *Reader) open(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream, err)
+		return fmt.Errorf("read %s of stream %s: %w", r.filter, r.stream.name, err)
 	}
 	return nil
 }

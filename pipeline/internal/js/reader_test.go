@@ -22,7 +22,7 @@ func TestEachReadsAllThoughTheConsumerIsLost(t *testing.T) {
 	}
 	<-c.js.PublishAsyncComplete()
 	for _, newest := range []bool{false, true} {
-		r := c.newReader("S", "s.subject", 0)
+		r := c.Stream("S").newReader("s.subject", 0)
 		r.newest = newest
 		var found []string
 		must(t, r.drain(ctx, func(message Message) {
@@ -37,7 +37,7 @@ func TestEachReadsAllThoughTheConsumerIsLost(t *testing.T) {
 		inOrder(t, found, want)
 	}
 	newest := map[string]string{}
-	must(t, c.EachNewest(ctx, "S", "s.elsewhere.*", func(message Message) { newest[message.Subject] = string(message.Data) }))
+	must(t, c.Stream("S").EachNewest(ctx, "s.elsewhere.*", func(message Message) { newest[message.Subject] = string(message.Data) }))
 	if len(newest) != 20 || newest["s.elsewhere.a"] != "380" {
 		t.Errorf("the newest are %v", newest)
 	}
@@ -45,28 +45,28 @@ func TestEachReadsAllThoughTheConsumerIsLost(t *testing.T) {
 
 func TestEachReadsOnlyWhatIsThere(t *testing.T) {
 	c, ctx := single(t), limited(t)
-	must(t, c.Append(ctx, "S", messages("a", 0, 10), Rules{}))
+	must(t, c.Stream("S").Append(ctx, messages("a", 0, 10), Rules{}))
 	for after, want := range map[uint64]int{0: 10, 7: 3, 10: 0, 99: 0} {
 		read := 0
-		must(t, c.Each(ctx, "S", "s.a", after, func(message Message) {
+		must(t, c.Stream("S").Each(ctx, "s.a", after, func(message Message) {
 			if read++; message.Sequence <= after || time.Since(message.Time) > time.Minute {
 				t.Errorf("read %+v behind %d", message, after)
 			}
 		}))
-		count, oldest, err := c.Backlog(ctx, "S", "s.a", after)
+		count, oldest, err := c.Stream("S").Backlog(ctx, "s.a", after)
 		must(t, err)
-		waiting, err := c.Waiting(ctx, "S", "s.a", after)
+		waiting, err := c.Stream("S").Waiting(ctx, "s.a", after)
 		must(t, err)
 		if read != want || count != uint64(want) || waiting != uint64(want) || oldest.IsZero() != (want == 0) {
 			t.Errorf("behind %d there are %d, %d, %d since %v", after, read, count, waiting, oldest)
 		}
 	}
-	if err := c.Each(ctx, "NONE", "", 0, func(Message) {}); err == nil {
+	if err := c.Stream("NONE").Each(ctx, "", 0, func(Message) {}); err == nil {
 		t.Error("a stream that is not there was read")
 	}
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
-	if err := c.Each(gone, "S", "s.a", 0, func(Message) {}); !errors.Is(err, context.Canceled) {
+	if err := c.Stream("S").Each(gone, "s.a", 0, func(Message) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that has ended: %v", err)
 	}
 }
@@ -74,7 +74,7 @@ func TestEachReadsOnlyWhatIsThere(t *testing.T) {
 // Consumers that vanish all the time cost a reader nothing but time.
 func TestAReaderReplacesLostConsumers(t *testing.T) {
 	c, ctx := single(t), limited(t)
-	r, err := c.Read(ctx, "S", "s.>", 0)
+	r, err := c.Stream("S").Read(ctx, "s.>", 0)
 	must(t, err)
 	for number := range 5 {
 		_, err := c.Publish(ctx, message("a", number))
@@ -98,7 +98,7 @@ func TestAReaderReplacesLostConsumers(t *testing.T) {
 		t.Errorf("after Stop: %v", err)
 	}
 	poll.Until(t, "the server to have no consumer", func() bool {
-		info, err := c.Info(ctx, "S")
+		info, err := c.Stream("S").Info(ctx)
 		return err == nil && info.State.Consumers == 0
 	})
 }
@@ -106,7 +106,7 @@ func TestAReaderReplacesLostConsumers(t *testing.T) {
 func TestAReaderSurvivesARestart(t *testing.T) {
 	node := natstest.NewNode(t)
 	c, ctx := open(t, node.URL(), 1), limited(t)
-	r, err := c.Read(ctx, "S", "s.>", 0)
+	r, err := c.Stream("S").Read(ctx, "s.>", 0)
 	must(t, err)
 	defer r.Stop()
 	for number := range 3 {

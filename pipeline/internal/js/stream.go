@@ -1,0 +1,142 @@
+package js
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// BucketPrefix makes the name of a bucket's stream.
+const BucketPrefix = "KV_"
+
+// Stream is a stream. Each call is retried for as long as it only needs time.
+type Stream struct {
+	client *Client
+	name   string
+	// handle is nil until the stream is bound.
+	handle jetstream.Stream
+	group  *group
+}
+
+// Bound reports whether the stream can be used.
+func (s *Stream) Bound() bool { return s.handle != nil }
+
+// Config is the configuration that the stream had when it was bound.
+func (s *Stream) Config() jetstream.StreamConfig {
+	if s.handle == nil {
+		return jetstream.StreamConfig{}
+	}
+	return s.handle.CachedInfo().Config
+}
+
+// Replicated reports whether the stream is kept by more than one server.
+func (s *Stream) Replicated() bool { return s.Config().Replicas > 1 }
+
+// retry calls try until it succeeds, as Retry does.
+func (s *Stream) retry(ctx context.Context, try func(context.Context, jetstream.Stream) error) error {
+	if s.handle == nil {
+		return jetstream.ErrStreamNotFound
+	}
+	return Retry(ctx, func(ctx context.Context) error { return try(ctx, s.handle) })
+}
+
+// Info is the stream's state now.
+func (s *Stream) Info(ctx context.Context, options ...jetstream.StreamInfoOpt) (info *jetstream.StreamInfo, err error) {
+	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
+		info, err = stream.Info(ctx, options...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask about stream %s: %w", s.name, err)
+	}
+	return info, nil
+}
+
+// End is the sequence of the last message that the stream has had: what is read behind
+// it is new.
+func (s *Stream) End(ctx context.Context) (uint64, error) {
+	info, err := s.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
+}
+
+// Get reads one message: that of the sequence, or with WithGetMsgSubject the first one
+// from there on. It is nil if there is none.
+func (s *Stream) Get(ctx context.Context, sequence uint64, options ...jetstream.GetMsgOpt) (message *Message, err error) {
+	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
+		message, err = stream.GetMsg(ctx, sequence, options...)
+		return err
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	return message, err
+}
+
+// Last is the newest message on a subject, nil if there is none.
+func (s *Stream) Last(ctx context.Context, subject string) (message *Message, err error) {
+	err = s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) (err error) {
+		message, err = stream.GetLastMsgForSubject(ctx, subject)
+		return err
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	return message, err
+}
+
+// LastHeader is the header of the newest message on any of the subjects that a filter
+// matches, nil if there is none. The stream's leader is asked: another replica may
+// lag behind. nats.go asks for one subject only, and any replica.
+func (s *Stream) LastHeader(ctx context.Context, filter string) (header nats.Header, err error) {
+	err = Retry(ctx, func(ctx context.Context) (err error) {
+		header, err = s.lastHeader(ctx, filter)
+		return err
+	})
+	if Code(err) == jetstream.JSErrCodeMessageNotFound {
+		return nil, nil
+	}
+	return header, err
+}
+
+// Delete deletes a message. One that is gone is no error.
+func (s *Stream) Delete(ctx context.Context, sequence uint64) error {
+	err := s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) error { return stream.DeleteMsg(ctx, sequence) })
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return nil
+	}
+	return err
+}
+
+// Purge removes messages.
+func (s *Stream) Purge(ctx context.Context, which ...jetstream.StreamPurgeOpt) error {
+	return s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) error { return stream.Purge(ctx, which...) })
+}
+
+func (s *Stream) lastHeader(ctx context.Context, filter string) (nats.Header, error) {
+	request := []byte(`{"last_by_subj":` + strconv.Quote(filter) + `}`)
+	answer, err := s.client.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.name, request)
+	if err != nil {
+		return nil, err
+	}
+	var found struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Header []byte `json:"hdrs"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Data, &found); err != nil {
+		return nil, fmt.Errorf("read the answer of stream %s: %w", s.name, err)
+	}
+	if found.Error != nil {
+		return nil, &serverError{found.Error}
+	}
+	return nats.DecodeHeadersMsg(found.Message.Header)
+}
