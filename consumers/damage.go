@@ -18,7 +18,7 @@ import (
 func (w *Worker) watchDamage(ctx context.Context, routed func() uint64) error {
 	var unread, events persistent
 	for ; ctx.Err() == nil; _ = idle.For(ctx, w.config.ConfirmDamage/2) {
-		_, _, early, err := work.WorkEndsEarly(ctx, w.pipe.Pipeline)
+		_, _, early, err := work.EndsEarly(ctx, w.pipe.Pipeline)
 		if unread.lasts(early && err == nil, w.config.ConfirmDamage) {
 			err = w.repairWork(ctx)
 		}

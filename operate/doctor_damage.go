@@ -11,7 +11,7 @@ func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 	if err := pipe.CheckZone(ctx); err != nil {
 		d.add("zone", problem, "name the right zone with --zone or in the configuration; a data folder of another zone has to be put back there", "%v", err)
 	}
-	read, last, early, err := work.WorkEndsEarly(ctx, pipe.Pipeline)
+	read, last, early, err := work.EndsEarly(ctx, pipe.Pipeline)
 	switch {
 	case err != nil:
 		d.add("damage", problem, "", "it is not known whether stream WORK is whole: %v", err)

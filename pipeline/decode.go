@@ -110,6 +110,7 @@ func (p *parser) vm() (vm flow.VM) {
 	vm.State = flow.VMState(p.number(`},"state":`))
 	vm.LCMState = flow.LCMState(p.number(`,"lcm_state":`))
 	vm.Ready = p.has(`,"ready":true`)
+	vm.Protected = p.has(`,"protected":true`)
 	vm.Service = p.number(`,"service":`)
 	vm.Role = p.optional(`,"role":`)
 	vm.Key = p.optional(`,"key":`)

@@ -15,7 +15,7 @@ func eventsAsWritten() []Event {
 	yes, no, heard := true, false, time.Date(2030, 1, 2, 3, 4, 5, 678900000, time.UTC)
 	vm := flow.VM{ID: 21, Owner: flow.Identity{UID: 2, GID: 100, UName: "anna", GName: "users"}, State: 3, LCMState: 3, Service: -1}
 	full := vm
-	full.Name, full.Ready, full.Service, full.Role, full.Key = "web_0_(service_7)", true, 7, "web", "7-3"
+	full.Name, full.Ready, full.Protected, full.Service, full.Role, full.Key = "web_0_(service_7)", true, true, 7, "web", "7-3"
 	return []Event{
 		{Version: 1, Object: "net", ID: 3, State: "READY", Heard: heard},
 		{Version: 1, Object: "vm", ID: 21, State: "ACTIVE", LCMState: "RUNNING", VM: &vm, Heard: heard},

@@ -63,6 +63,7 @@ func (w *writer) vm(vm flow.VM) {
 	w.number(`},"state":`, int(vm.State))
 	w.number(`,"lcm_state":`, int(vm.LCMState))
 	w.ifTrue(`,"ready":true`, vm.Ready)
+	w.ifTrue(`,"protected":true`, vm.Protected)
 	w.number(`,"service":`, vm.Service)
 	w.unlessEmpty(`,"role":`, vm.Role)
 	w.unlessEmpty(`,"key":`, vm.Key)

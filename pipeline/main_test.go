@@ -39,8 +39,6 @@ func open(t testing.TB, url string, change ...func(*Config)) *Pipeline {
 	return p
 }
 
-func replicas(count int) func(*Config) { return func(c *Config) { c.Replicas = count } }
-
 // single is a pipeline on a server of its own.
 func single(t testing.TB) *Pipeline {
 	t.Helper()

@@ -1,9 +1,15 @@
 package deadletters
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 func TestADeadLettersReasonIsOneLine(t *testing.T) {
@@ -16,5 +22,75 @@ func TestADeadLettersReasonIsOneLine(t *testing.T) {
 	}
 	if len(message.Data) != maxData {
 		t.Errorf("%d bytes are kept", len(message.Data))
+	}
+}
+
+func TestDeadLettersAreListedReadAndDropped(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx := limited(t)
+		for number := range 7 {
+			must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "worker", Reason: fmt.Sprint("reason ", number), Data: []byte(`{"service":42}`)}))
+		}
+		all, err := p.DeadLetters(ctx, 3)
+		must(t, err)
+		if len(all) != 3 || all[0].Reason != "reason 4" || all[2].Reason != "reason 6" || all[2].Service() != 42 {
+			t.Errorf("the last three are %+v", all)
+		}
+		one, err := p.DeadLetterAt(ctx, 2)
+		if must(t, err); one.Reason != "reason 1" || one.Where != "worker" || one.Sequence != 2 {
+			t.Errorf("number 2 is %+v", one)
+		}
+		if err := p.Retry(ctx, one); !errors.Is(err, ErrNoOrigin) {
+			t.Errorf("one without an origin was sent again: %v", err)
+		}
+		must(t, p.Drop(ctx, 2))
+		must(t, p.Drop(ctx, 2))
+		if _, err := p.DeadLetterAt(ctx, 2); !errors.Is(err, pipeline.ErrNotFound) {
+			t.Errorf("one that was dropped: %v", err)
+		}
+	})
+}
+
+// A message is sent again as it was, once, on the subject that it was published on.
+func TestADeadLetterIsSentAgain(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	dead := js.Message{
+		Subject: pipeline.StoredWorkSubject(42), Sequence: 7, Data: []byte("{"),
+		Header: nats.Header{pipeline.HeaderFeed: {"fe1"}},
+	}
+	must(t, p.Unreadable(ctx, "work", dead, errors.New("no JSON")))
+	one, err := p.DeadLetterAt(ctx, 1)
+	must(t, err)
+	if one.Origin != pipeline.WorkSubject(42) || one.Service() != 42 || !strings.Contains(one.Reason, "message 7") {
+		t.Fatalf("the dead letter is %+v", one)
+	}
+	one.Header.Set(pipeline.HeaderReplyTo, "_INBOX.gone")
+	one.Header.Set(pipeline.HeaderFeed, "fe1")
+	must(t, p.Retry(ctx, one))
+	again, err := p.Core().Stream(pipeline.StreamWork).Last(ctx, pipeline.StoredWorkSubject(42))
+	must(t, err)
+	if string(again.Data) != "{" || again.Header.Get(pipeline.HeaderFeed) != "fe1" || again.Header.Get(pipeline.HeaderReason)+again.Header.Get(pipeline.HeaderReplyTo) != "" {
+		t.Errorf("it was sent as %q with %v", again.Data, again.Header)
+	}
+	if left, err := p.DeadLetters(ctx, 10); len(left) != 0 || err != nil {
+		t.Errorf("%d are left (%v)", len(left), err)
+	}
+	must(t, p.Retry(ctx, one)) // as after a crash in between
+	if info, err := p.Core().Stream(pipeline.StreamWork).Info(ctx); err != nil || info.State.Msgs != 1 {
+		t.Errorf("it was stored twice: %+v (%v)", info, err)
+	}
+}
+
+func TestWhatADeadLetterIsAbout(t *testing.T) {
+	for want, letter := range map[int]pipeline.DeadLetter{
+		42: {Data: []byte(`{"service":42}`), Origin: "flow.work.7"}, 7: {Data: []byte(`{`), Origin: "flow.work.7"},
+		-1: {Data: []byte(`[]`), Origin: "flow.work.x"},
+	} {
+		if got := letter.Service(); got != want {
+			t.Errorf("%+v is about %d, want %d", letter, got, want)
+		}
+	}
+	if got := (pipeline.DeadLetter{Data: []byte("<xml>"), Origin: "one.0.vm.1.DONE.LCM_INIT"}).Service(); got != -1 {
+		t.Errorf("an event is about service %d", got)
 	}
 }

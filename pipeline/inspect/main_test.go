@@ -14,9 +14,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	limited  = pipetest.Limited
-	must     = pipetest.Must
-	replicas = pipetest.Replicas
+	limited = pipetest.Limited
+	must    = pipetest.Must
 )
 
 // clients are those that the tests use.
@@ -36,8 +35,4 @@ func single(t testing.TB) clients { return clientsOf(pipetest.Single(t)) }
 
 func open(t testing.TB, url string, change ...func(*pipeline.Config)) clients {
 	return clientsOf(pipetest.Open(t, url, change...))
-}
-
-func onOneAndThree(t *testing.T, test func(t *testing.T, p clients)) {
-	pipetest.OnOneAndThree(t, func(t *testing.T, p *pipeline.Pipeline) { test(t, clientsOf(p)) })
 }

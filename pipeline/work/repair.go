@@ -17,8 +17,8 @@ import (
 // drops at its start what it cannot read, and numbers on from there. What is stored then has
 // numbers that readers have passed and records count as handled, and nobody reads it.
 
-// WorkEndsEarly reports whether StreamWork ends before its readers' cursors.
-func WorkEndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, early bool, err error) {
+// EndsEarly reports whether StreamWork ends before its readers' cursors.
+func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, early bool, err error) {
 	if last, err = p.Core().Stream(pipeline.StreamWork).End(ctx); err != nil {
 		return 0, 0, false, err
 	}
@@ -31,7 +31,7 @@ func WorkEndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64
 // published again; other wake-ups are dropped, so that every service is to be woken
 // afterwards. Several processes may repair it at once.
 func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.Context, command string) bool) (repaired bool, err error) {
-	read, last, early, err := WorkEndsEarly(ctx, p)
+	read, last, early, err := EndsEarly(ctx, p)
 	if err != nil || !early {
 		return false, err
 	}

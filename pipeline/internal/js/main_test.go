@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -78,10 +79,21 @@ func messages(subject string, from, to int) (all []*nats.Msg) {
 	return all
 }
 
-// stored is what the stream holds of a subject, in order.
+// stored is what the stream holds of a subject, in order. A replica that lags behind is
+// read again.
 func stored(t testing.TB, c *Client, subject string) (found []string) {
 	t.Helper()
-	must(t, c.Stream("S").Each(limited(t), "s."+subject, 0, func(message Message) { found = append(found, string(message.Data)) }))
+	ctx := limited(t)
+	last, err := c.Stream("S").Last(ctx, "s."+subject)
+	must(t, err)
+	poll.Until(t, "the last message to be read", func() bool {
+		read := uint64(0)
+		found = nil
+		must(t, c.Stream("S").Each(ctx, "s."+subject, 0, func(message Message) {
+			found, read = append(found, string(message.Data)), message.Sequence
+		}))
+		return last == nil || read == last.Sequence
+	})
 	return found
 }
 

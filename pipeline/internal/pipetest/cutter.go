@@ -1,6 +1,7 @@
 package pipetest
 
 import (
+	"context"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -24,7 +25,7 @@ type Cutter struct {
 // NewCutter forwards connections to a server.
 func NewCutter(t testing.TB, server string) *Cutter {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	Must(t, err)
 	c := &Cutter{listener: listener, server: strings.TrimPrefix(server, "nats://")}
 	c.left.Store(-1)
@@ -40,7 +41,7 @@ func (c *Cutter) run() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", c.server)
+		server, err := new(net.Dialer).DialContext(context.Background(), "tcp", c.server)
 		if err != nil {
 			client.Close()
 			continue

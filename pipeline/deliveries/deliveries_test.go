@@ -1,0 +1,137 @@
+package deliveries
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deadletters"
+)
+
+func delivery(number int) pipeline.Delivery {
+	return pipeline.Delivery{ID: fmt.Sprint("42-", number), Service: 42, Receiver: "ops", Body: []byte(`{"n":1}`)}
+}
+
+func TestDeliveriesWaitInOrderAndOnce(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx, subject := limited(t), pipeline.HookSubject("ops", 42)
+		if _, found, err := p.NextDelivery(ctx, subject); found || err != nil {
+			t.Fatalf("something waits already: %v", err)
+		}
+		for _, number := range []int{1, 2, 1} {
+			must(t, p.QueueDelivery(ctx, subject, delivery(number)))
+		}
+		must(t, p.QueueDelivery(ctx, pipeline.HookSubject("other", 7), delivery(9)))
+		if waiting, err := p.PendingDeliveries(ctx); waiting != 3 || err != nil {
+			t.Errorf("%d wait (%v)", waiting, err)
+		}
+		for _, want := range []string{"42-1", "42-2"} {
+			next, found, err := p.NextDelivery(ctx, subject)
+			must(t, err)
+			if !found || next.ID != want || string(next.Body) != `{"n":1}` || next.Version != pipeline.Version || time.Since(next.Queued) > time.Minute {
+				t.Fatalf("next is %+v, want %s", next, want)
+			}
+			must(t, p.DropDelivery(ctx, next.Sequence))
+			must(t, p.DropDelivery(ctx, next.Sequence))
+		}
+		if _, found, err := p.NextDelivery(ctx, subject); found || err != nil {
+			t.Errorf("something is left (%v)", err)
+		}
+	})
+}
+
+// A receiver that is away for long takes only its own room.
+func TestOneReceiverIsFullForItself(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	config := p.Core().Stream(pipeline.StreamHook).Config()
+	config.MaxMsgsPerSubject = 2
+	_, err := p.JetStream().UpdateStream(ctx, config)
+	must(t, err)
+	subject := pipeline.HookSubject("ops", 42)
+	must(t, p.QueueDelivery(ctx, subject, delivery(1)))
+	must(t, p.QueueDelivery(ctx, subject, delivery(2)))
+	if err := p.QueueDelivery(ctx, subject, delivery(3)); !errors.Is(err, pipeline.ErrFull) {
+		t.Errorf("a third one: %v", err)
+	}
+	must(t, p.QueueDelivery(ctx, pipeline.HookSubject("other", 42), delivery(3)))
+}
+
+func TestAReaderReadsWhatWaitsAndWhatComes(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	must(t, p.QueueDelivery(ctx, pipeline.HookSubject("ops", 42), delivery(1)))
+	_, err := p.JetStream().Publish(ctx, "flow.hook.of.another.form", nil)
+	must(t, err)
+	reader, err := p.ReadDeliveries(ctx)
+	must(t, err)
+	defer reader.Stop()
+	for _, service := range []int{42, 7} {
+		subject, found, err := reader.Next(ctx)
+		must(t, err)
+		if found != service || subject != pipeline.HookSubject("ops", service) {
+			t.Errorf("read %s of service %d, want %d", subject, found, service)
+		}
+		must(t, p.QueueDelivery(ctx, pipeline.HookSubject("ops", 7), delivery(2)))
+	}
+	reader.Stop()
+	if _, _, err := reader.Next(ctx); !errors.Is(err, pipeline.ErrClosed) {
+		t.Errorf("after Stop: %v", err)
+	}
+}
+
+// What cannot be read, because a newer Flowjet wrote it or somebody else, has no body.
+func TestADeliveryThatCannotBeRead(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	for i, text := range []string{"no JSON", `{"v":99,"id":"42-1","body":{}}`} {
+		subject := pipeline.HookSubject("ops", i)
+		_, err := p.JetStream().Publish(ctx, subject, []byte(text))
+		must(t, err)
+		next, found, err := p.NextDelivery(ctx, subject)
+		if must(t, err); !found || next.Body != nil || next.Sequence == 0 {
+			t.Errorf("%s came as %+v, %v", text, next, found)
+		}
+	}
+}
+
+func TestADeadDeliveryCanBeQueuedAgain(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	subject := pipeline.HookSubject("ops", 42)
+	must(t, p.DeadLetterDelivery(ctx, subject, "it answered 500", delivery(1)))
+	letters := deadletters.New(p.Pipeline)
+	all, err := letters.DeadLetters(ctx, 10)
+	must(t, err)
+	if len(all) != 1 || all[0].Where != "webhook" || all[0].Service() != 42 {
+		t.Fatalf("the dead letters are %+v", all)
+	}
+	must(t, letters.Retry(ctx, all[0]))
+	if next, found, err := p.NextDelivery(ctx, subject); !found || next.ID != "42-1" || err != nil {
+		t.Errorf("it came back as %+v, %v (%v)", next, found, err)
+	}
+}
+
+func TestAttemptsAreKept(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	subject, first := pipeline.HookSubject("ops", 42), time.Now().UTC().Round(time.Millisecond)
+	if attempts, err := p.LoadAttempts(ctx, subject); attempts != (pipeline.Attempts{}) || err != nil {
+		t.Errorf("attempts that nobody made: %+v, %v", attempts, err)
+	}
+	want := pipeline.Attempts{Sequence: 3, Count: 2, First: first, Next: first.Add(time.Minute), Error: "it answered 500"}
+	must(t, p.SaveAttempts(ctx, subject, want))
+	want.Version = pipeline.Version
+	if got, err := p.LoadAttempts(ctx, subject); got != want || err != nil {
+		t.Errorf("loaded %+v (%v), want %+v", got, err, want)
+	}
+	must(t, p.Core().Bucket(pipeline.BucketHooks).Put(ctx, "ops.7", []byte("no JSON")))
+	failing, err := p.FailingDeliveries(ctx)
+	if must(t, err); len(failing) != 1 || failing["ops.42"].Count != 2 {
+		t.Errorf("failing are %+v", failing)
+	}
+	if attempts, err := p.LoadAttempts(ctx, pipeline.HookSubject("ops", 7)); attempts.Count != 0 || err != nil {
+		t.Errorf("what cannot be read begins anew: %+v, %v", attempts, err)
+	}
+	must(t, p.ForgetAttempts(ctx, subject))
+	if attempts, err := p.LoadAttempts(ctx, subject); attempts.Count != 0 || err != nil {
+		t.Errorf("forgotten attempts: %+v, %v", attempts, err)
+	}
+}

@@ -1,0 +1,45 @@
+package liveness
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestMembersLiveAsLongAsTheyAreHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New[string](time.Second)
+		s.Heard("a", "first")
+		s.Heard("b", "first")
+		time.Sleep(600 * time.Millisecond)
+		s.Heard("a", "second")
+		if live := s.Live(); len(live) != 2 || live["a"] != "second" || live["b"] != "first" {
+			t.Errorf("alive are %v", live)
+		}
+		time.Sleep(600 * time.Millisecond)
+		if live := s.Live(); len(live) != 1 || live["a"] != "second" {
+			t.Errorf("after b's silence alive are %v", live)
+		}
+		s.Left("a")
+		s.Left("never there")
+		if live := s.Live(); len(live) != 0 {
+			t.Errorf("after a left alive are %v", live)
+		}
+	})
+}
+
+func TestASetIsBounded(t *testing.T) {
+	s := New[int](time.Minute)
+	for n := range 2 * maxMembers {
+		s.Heard(fmt.Sprint(n), n)
+	}
+	s.Heard("0", 99) // one that is known already
+	if live := s.Live(); len(live) != maxMembers || live["0"] != 99 {
+		t.Errorf("%d are alive, and the first says %d", len(live), live["0"])
+	}
+	s.Clear()
+	if live := s.Live(); len(live) != 0 {
+		t.Errorf("after Clear alive are %v", live)
+	}
+}
