@@ -2,7 +2,10 @@ package opennebula
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula/onexml"
@@ -21,20 +24,56 @@ type User struct {
 	Enabled bool
 	// server reports whether it is a server user, which acts for others.
 	server bool
+	// password is the hash of a password that oned itself checks, tokens are the
+	// login tokens.
+	password string
+	tokens   []loginToken
+}
+
+// loginToken is a token of one.user.login; Ends is in seconds since 1970, -1 for never.
+type loginToken struct {
+	Token string
+	Ends  int64
+	EGID  int
+}
+
+// Proof returns a digest that stands for the secret with which the user has logged in: it
+// holds as long as oned has that password or token.
+func (u User) Proof(secret string) string {
+	for _, token := range u.tokens {
+		if token.Token == secret {
+			return proof("token", secret)
+		}
+	}
+	return proof("password", u.password)
+}
+
+// Holds reports whether a digest of Proof still stands for the user's password, or for a
+// login token that has not ended. oned keeps no passwords of users of other
+// authentication drivers, such as LDAP: theirs hold until the user is disabled.
+func (u User) Holds(digest string, now time.Time) bool {
+	for _, token := range u.tokens {
+		if digest == proof("token", token.Token) {
+			return u.Enabled && (token.Ends < 0 || now.Unix() < token.Ends)
+		}
+	}
+	return u.Enabled && digest == proof("password", u.password)
+}
+
+func proof(kind, secret string) string {
+	digest := sha256.Sum256([]byte(kind + " " + secret))
+	return hex.EncodeToString(digest[:])
 }
 
 // userObject is what is read of a user's XML.
 type userObject struct {
 	User
-	// driver is the authentication driver, and password the hash of a password
-	// that oned itself checks.
-	driver, password string
-	// tokens are the login tokens, with the groups that they are for.
-	tokens map[string]int
+	// driver is the authentication driver.
+	driver string
 }
 
 func readUser(r *onexml.Reader) userObject {
-	u := userObject{User: User{Enabled: true}, tokens: map[string]int{}}
+	u := userObject{User: User{Enabled: true}}
 	r.Each(func(name []byte) {
 		switch string(name) {
 		case "ID":
@@ -55,16 +94,18 @@ func readUser(r *onexml.Reader) userObject {
 		case "PASSWORD":
 			u.password = r.String()
 		case "LOGIN_TOKEN":
-			token, group := "", 0
+			token := loginToken{}
 			r.Each(func(name []byte) {
 				switch string(name) {
 				case "TOKEN":
-					token = r.String()
+					token.Token = r.String()
+				case "EXPIRATION_TIME":
+					token.Ends = int64(r.Int())
 				case "EGID":
-					group = r.Int()
+					token.EGID = r.Int()
 				}
 			})
-			u.tokens[token] = group
+			u.tokens = append(u.tokens, token)
 		}
 	})
 	return u
@@ -90,8 +131,10 @@ func (s *Session) effectiveGroup(user userObject) (group int, scoped bool) {
 	if s.group >= 0 {
 		return s.group, true
 	}
-	if scope, is := user.tokens[s.secret]; is && s.secret != "" && scope >= 0 {
-		return scope, true
+	for _, token := range user.tokens {
+		if s.secret != "" && token.Token == s.secret && token.EGID >= 0 {
+			return token.EGID, true
+		}
 	}
 	return user.Identity.GID, false
 }

@@ -31,6 +31,7 @@ type answer struct {
 	// warning is what the client may not have meant to do.
 	warning string
 	body    []byte
+	cookie  *http.Cookie
 	// violations are of the request's body, for a problem.
 	violations flow.Violations
 }
@@ -61,6 +62,9 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	if a.location != "" {
 		header.Set("Location", a.location)
+	}
+	if a.cookie != nil {
+		http.SetCookie(w, a.cookie)
 	}
 	if a.etag != "" {
 		header.Set("ETag", a.etag)

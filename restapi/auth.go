@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -50,6 +51,7 @@ func (c caller) isAdmin() bool { return c.Identity.UID == 0 || c.EffectiveGID ==
 // authenticator checks credentials with oned and remembers the verdicts.
 type authenticator struct {
 	oned    sessions
+	logins  *logins
 	ttl     time.Duration
 	max     int
 	key     []byte
@@ -75,30 +77,48 @@ type verdict struct {
 	expires time.Time
 }
 
-func newAuthenticator(users sessions, ttl time.Duration, most int, counts *metrics) (*authenticator, error) {
+func newAuthenticator(users sessions, box *seal.Box, ttl time.Duration, most int, counts *metrics) (*authenticator, error) {
 	key := make([]byte, sha256.Size)
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("make a key for the cache of credentials: %w", err)
 	}
 	return &authenticator{
-		oned: users, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
+		oned: users, logins: &logins{oned: users, box: box, sameOrigin: http.NewCrossOriginProtection()}, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
 		verdicts: map[fingerprint]verdict{}, asking: make(chan struct{}, maxChecks),
 	}, nil
 }
 
-// caller returns the user who sends the request.
+// caller returns the user who sends the request: by Basic authentication, or below
+// ownPrefix by the cookie of a login.
 func (a *authenticator) caller(r *http.Request) (caller, error) {
 	name, secret, given := r.BasicAuth()
+	if cookie, err := r.Cookie(loginCookie); err == nil && !given && isOwn(r) {
+		if err := a.logins.sameOrigin.Check(r); err != nil {
+			return caller{}, &statusError{http.StatusForbidden, err.Error()}
+		}
+		return a.verified(r.Context(), a.fingerprint(loginCookie, cookie.Value), func(ctx context.Context) (opennebula.User, time.Time, error) {
+			return a.logins.check(ctx, cookie.Value)
+		})
+	}
 	if !given || name == "" || secret == "" {
 		return caller{}, errNoCredentials
 	}
-	print := a.fingerprint(name, secret)
+	return a.verified(r.Context(), a.fingerprint(name, secret), func(ctx context.Context) (opennebula.User, time.Time, error) {
+		return a.oned.authenticate(ctx, name, secret)
+	})
+}
+
+// credentialCheck returns the user of credentials, and when they end.
+type credentialCheck func(ctx context.Context) (opennebula.User, time.Time, error)
+
+// verified returns the user of a check's verdict, which may be remembered.
+func (a *authenticator) verified(ctx context.Context, print fingerprint, check credentialCheck) (caller, error) {
 	found, known := a.recall(print)
 	if known {
 		a.metrics.checks.WithLabelValues("cached").Inc()
 	} else {
 		var err error
-		if found, err = a.ask(r.Context(), print, name, secret); err != nil {
+		if found, err = a.ask(ctx, print, check); err != nil {
 			return caller{}, err
 		}
 	}
@@ -124,7 +144,7 @@ func (a *authenticator) recall(print fingerprint) (verdict, bool) {
 
 // ask has oned check the credentials, once for all requests that wait for the
 // same verdict. It goes on when the client that asked first has gone.
-func (a *authenticator) ask(ctx context.Context, print fingerprint, name, secret string) (verdict, error) {
+func (a *authenticator) ask(ctx context.Context, print fingerprint, check credentialCheck) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	select {
@@ -138,7 +158,7 @@ func (a *authenticator) ask(ctx context.Context, print fingerprint, name, secret
 		if found, known := a.recall(print); known {
 			return found, nil
 		}
-		user, ends, err := a.oned.authenticate(ctx, name, secret)
+		user, ends, err := check(ctx)
 		return a.judge(print, user, ends, err)
 	})
 	if err != nil {

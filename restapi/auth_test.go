@@ -55,7 +55,7 @@ func asking(secret string) *http.Request {
 
 func newTestAuthenticator(t *testing.T, users *fakeOned, most int) (*authenticator, *time.Time) {
 	t.Helper()
-	g, err := newAuthenticator(users, 10*time.Second, most, newMetrics())
+	g, err := newAuthenticator(users, testBox, 10*time.Second, most, newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestTheCacheIsBoundedAndHoldsNoSecret(t *testing.T) {
 	if text := fmt.Sprintf("%+v", g.verdicts); strings.Contains(text, "guess") || strings.Contains(text, "right") {
 		t.Errorf("a secret is in %s", text)
 	}
-	other, err := newAuthenticator(&fakeOned{}, time.Second, 5, newMetrics())
+	other, err := newAuthenticator(&fakeOned{}, testBox, time.Second, 5, newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,10 @@ import (
 	"path"
 	"regexp"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"github.com/klauspost/compress/gzhttp"
 
 	"github.com/flowjet/flowjet/flow"
 )
@@ -43,7 +46,25 @@ type middleware struct {
 }
 
 func (m *middleware) wrap(next http.Handler) http.Handler {
-	return m.logged(m.recovered(cleanPaths(next)))
+	return m.logged(m.recovered(cleanPaths(compressed(next))))
+}
+
+// compressed compresses what is sent of the page and of Flowjet's own API, but for
+// event streams. OneFlow's paths answer as OneFlow does.
+func compressed(next http.Handler) http.Handler {
+	types := []string{jsonType, problemType, "text/html", "text/css", "text/javascript", "image/svg+xml"}
+	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.ContentTypes(types))
+	if err != nil {
+		panic("restapi: compression: " + err.Error()) // constants are wrong
+	}
+	packed := wrap(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, pageRoot) && r.URL.Path != ownPrefix+"/events" {
+			packed.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // givenID matches the request ids that are taken from clients; anything else would

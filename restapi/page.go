@@ -32,6 +32,9 @@ func pages() map[string]http.HandlerFunc {
 		"GET /flowjet": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, pageRoot, http.StatusPermanentRedirect)
 		},
+		"GET /{$}": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, pageRoot, http.StatusTemporaryRedirect)
+		},
 		"GET /flowjet/{$}":         func(w http.ResponseWriter, r *http.Request) { servePage(w, r, "index.html") },
 		"GET /flowjet/page/{file}": func(w http.ResponseWriter, r *http.Request) { servePage(w, r, r.PathValue("file")) },
 	}

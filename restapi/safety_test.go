@@ -221,7 +221,7 @@ func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 
 func TestUnknownPaths(t *testing.T) {
 	s, _ := fakeServer(t, Config{}, &fakeQueue{})
-	for _, path := range []string{"/", "/nope", "/service/", "/service/1/", "/service//1", "/service/1/nope", "/service_template/", "/service/../service", "/flowjet/v1", "/metrics"} {
+	for _, path := range []string{"/nope", "/service/", "/service/1/", "/service//1", "/service/1/nope", "/service_template/", "/service/../service", "/flowjet/v1", "/metrics"} {
 		if w := ask(s, "GET", path, ""); w.Code != 404 || w.Header().Get("Location") != "" {
 			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
 		}

@@ -60,7 +60,7 @@ func newServer(config Config, commands queue, users sessions, box *seal.Box) (*S
 		return nil, err
 	}
 	counts := newMetrics()
-	authenticator, err := newAuthenticator(users, config.CredentialTTL, config.Limits.Verdicts, counts)
+	authenticator, err := newAuthenticator(users, box, config.CredentialTTL, config.Limits.Verdicts, counts)
 	if err != nil {
 		return nil, err
 	}
