@@ -25,6 +25,7 @@ type session interface {
 	ChownDocument(ctx context.Context, id, uid, gid int) error
 	ChmodDocument(ctx context.Context, id int, octet string) error
 	VM(ctx context.Context, id int) (flow.VM, error)
+	Details(ctx context.Context, ids []int) (map[int]opennebula.VMDetails, error)
 	ChownVM(ctx context.Context, id, uid, gid int) error
 	Router(ctx context.Context, id int) (opennebula.Router, error)
 	ChownRouter(ctx context.Context, id, uid, gid int) error

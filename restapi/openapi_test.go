@@ -17,6 +17,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/restapi/internal/dryrun"
+	"github.com/flowjet/flowjet/restapi/internal/layout"
+	"github.com/flowjet/flowjet/restapi/internal/view"
 )
 
 type openAPIDocument struct {
@@ -113,6 +115,10 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": inspect.Why{},
 		"CommandStatus": pipeline.CommandStatus{}, "Plan": dryrun.View{}, "PlanStep": dryrun.Step{}, "PlanAction": dryrun.Action{},
 		"Change": flow.Change{}, "Transition": pipeline.Transition{}, "Cause": pipeline.Cause{},
+		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": view.Allowed{}, "RoleView": view.Role{},
+		"VMView": view.VM{}, "PolicyView": view.Policy{}, "LogView": view.Entry{}, "InputView": view.Input{}, "NetworkView": view.Network{},
+		"Graph": view.Graph{}, "Edge": layout.Edge{}, "Point": layout.Point{}, "TemplateView": view.Template{}, "TemplateRoleView": view.TemplateRole{},
+		"Login": loginView{},
 		"ServiceBody": flow.Body{}, "ServiceRole": flow.Role{}, "LogEntry": flow.LogEntry{},
 	} {
 		var schema struct {

@@ -30,20 +30,15 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}
-	var record pipeline.Record
-	if service.ID > 0 {
-		if record, _, err = p.queue.LoadRecord(ctx, service.ID); err != nil {
-			return answer{}, &queueError{err}
-		}
-	}
-	state := record.State
-	state.Service = flow.Service{ID: service.ID, Owner: service.Owner, Body: body}
 	facts, err := readFacts(ctx, r.oned, body)
 	if err != nil {
 		return answer{}, err
 	}
-	now := time.Now()
-	first, err := flow.Apply(flow.Input{State: state, Facts: facts, Now: now, Settings: p.settings}, command)
+	input, err := p.input(ctx, service, body, facts)
+	if err != nil {
+		return answer{}, err
+	}
+	first, err := flow.Apply(input, command)
 	var refusal *flow.Refusal
 	if errors.As(err, &refusal) {
 		return answer{}, &statusError{r.refusalStatus(refusal.Kind), refusal.Message}
@@ -51,19 +46,28 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}
-	view := dryrun.Run(first, facts, now, p.settings)
+	view := dryrun.Run(first, facts, input.Now, p.settings)
 	view.Verb, view.Service = command.Verb, service.ID
 	return pretty(http.StatusOK, view)
 }
 
-// readFacts reads the VMs of a service as the caller sees them.
-func readFacts(ctx context.Context, oned session, body flow.Body) (flow.Facts, error) {
-	var ids []int
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			ids = append(ids, node.DeployID)
+// input is what a decision about a service as it is now depends on.
+func (p *planner) input(ctx context.Context, service opennebula.Document, body flow.Body, facts flow.Facts) (flow.Input, error) {
+	var record pipeline.Record
+	if service.ID > 0 {
+		var err error
+		if record, _, err = p.queue.LoadRecord(ctx, service.ID); err != nil {
+			return flow.Input{}, &queueError{err}
 		}
 	}
+	state := record.State
+	state.Service = flow.Service{ID: service.ID, Owner: service.Owner, Body: body}
+	return flow.Input{State: state, Facts: facts, Now: time.Now(), Settings: p.settings}, nil
+}
+
+// readFacts reads the VMs of a service as the caller sees them.
+func readFacts(ctx context.Context, oned session, body flow.Body) (flow.Facts, error) {
+	ids := vmIDs(body)
 	vms := make([]flow.VM, len(ids))
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(planReads)

@@ -36,11 +36,15 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 			all[method+" "+ownPrefix+path] = all[pattern]
 		}
 	}
+	people := newViews(queued.planner)
 	state := &health{
 		queue: s.queue, probe: &probe{oned: oned.server()}, version: s.config.Version,
 		feeds: s.config.Feeds, notReady: s.config.NotReady,
 	}
 	maps.Copy(all, map[string]http.Handler{
+		"GET /flowjet/v1/services":          serve.handler(people.services),
+		"GET /flowjet/v1/services/{id}":     serve.handler(people.service),
+		"GET /flowjet/v1/templates":         serve.handler(people.templates),
 		"GET /flowjet/v1/commands/{id}":     serve.handler(queued.show),
 		"GET /flowjet/v1/services/{id}/why": serve.handler((&diagnosis{queue: s.queue}).why),
 		"GET /flowjet/v1/work":              serve.handler(s.overview.show),

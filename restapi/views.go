@@ -1,0 +1,236 @@
+package restapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/restapi/internal/view"
+)
+
+const (
+	// rowsTTL is for how long a user's list is good: an open page reads it again
+	// whenever something happens, and each time oned would send all documents.
+	rowsTTL = time.Second
+	// maxCachedUsers bounds whose lists are kept.
+	maxCachedUsers = 500
+	// maxPage and defaultPage are services on one page, and maxCounted the VMs that are
+	// read to count those that run.
+	maxPage, defaultPage = 200, 50
+	maxCounted           = 1000
+	// maxColumns bounds the roles beside each other in a graph.
+	maxColumns, defaultColumns = 12, 4
+)
+
+// views show services and templates to people, as the calling user sees them.
+type views struct {
+	planner *planner
+
+	mu    sync.Mutex
+	users map[string]*userRows
+}
+
+// userRows is the list of one user.
+type userRows struct {
+	mu   sync.Mutex
+	rows []view.Row
+	at   time.Time
+}
+
+func newViews(p *planner) *views { return &views{planner: p, users: map[string]*userRows{}} }
+
+// rows returns all services that the user may see.
+func (v *views) rows(ctx context.Context, r *request) ([]view.Row, error) {
+	v.mu.Lock()
+	if len(v.users) >= maxCachedUsers {
+		clear(v.users)
+	}
+	mine := v.users[r.caller.target()]
+	if mine == nil {
+		mine = &userRows{}
+		v.users[r.caller.target()] = mine
+	}
+	v.mu.Unlock()
+	mine.mu.Lock()
+	defer mine.mu.Unlock()
+	if time.Since(mine.at) < rowsTTL {
+		return slices.Clone(mine.rows), nil
+	}
+	asked := time.Now()
+	documents, err := r.oned.Documents(ctx, flow.DocumentTypeService, allVisible, -1, -1)
+	if err != nil {
+		return nil, fmt.Errorf("list services: %w", err)
+	}
+	mine.rows = make([]view.Row, len(documents))
+	for i, document := range documents {
+		mine.rows[i] = view.OfService(document.ID, document.Name, document.Owner, document.Body)
+	}
+	mine.at = asked
+	return slices.Clone(mine.rows), nil
+}
+
+// services lists services: ?q=words&state=RUNNING,WARNING&sort=-name&offset=0&limit=50.
+func (v *views) services(ctx context.Context, r *request) (answer, error) {
+	query, err := readQuery(r.URL.Query())
+	if err != nil {
+		return answer{}, err
+	}
+	rows, err := v.rows(ctx, r)
+	if err != nil {
+		return answer{}, err
+	}
+	list := view.Choose(rows, query)
+	if err := count(ctx, r.oned, list.Rows); err != nil {
+		return answer{}, err
+	}
+	return pretty(http.StatusOK, list)
+}
+
+func readQuery(values url.Values) (view.Query, error) {
+	query := view.Query{Words: values.Get("q"), Sort: values.Get("sort"), Limit: defaultPage}
+	if query.Sort == "" {
+		query.Sort = "-id"
+	}
+	if view.Columns[strings.TrimPrefix(query.Sort, "-")] == nil {
+		return query, badRequest("sort must be id, name, owner, state, vms or started, with a minus in front for the other order")
+	}
+	known := map[string]bool{}
+	for _, state := range flow.ServiceStates() {
+		known[state.String()] = true
+	}
+	if text := values.Get("state"); text != "" {
+		query.States = strings.Split(text, ",")
+	}
+	for _, state := range query.States {
+		if !known[state] {
+			return query, badRequest("state must be states of a service such as RUNNING, with commas between them; %q is none", state)
+		}
+	}
+	for name, into := range map[string]*int{"offset": &query.Offset, "limit": &query.Limit} {
+		if text := values.Get(name); text != "" {
+			number, err := strconv.Atoi(text)
+			if err != nil || number < 0 {
+				return query, badRequest("%s must be a whole number from 0 on", name)
+			}
+			*into = number
+		}
+	}
+	query.Limit = min(query.Limit, maxPage)
+	return query, nil
+}
+
+// count counts the VMs that run. Rows for which that would take too many reads go without.
+func count(ctx context.Context, oned session, rows []view.Row) error {
+	var ids []int
+	last := 0
+	for ; last < len(rows) && len(ids)+len(rows[last].Unsettled) <= maxCounted; last++ {
+		ids = append(ids, rows[last].Unsettled...)
+	}
+	vms, err := oned.Details(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("read VMs: %w", err)
+	}
+	for i := range rows[:last] {
+		rows[i].Count(func(id int) bool { return vms[id].Running() })
+	}
+	return nil
+}
+
+// service shows one service: ?columns=4 for a graph with so many roles beside each other.
+func (v *views) service(ctx context.Context, r *request) (answer, error) {
+	document, err := r.document(ctx, flow.DocumentTypeService)
+	if err != nil {
+		return answer{}, err
+	}
+	columns, err := strconv.Atoi(r.URL.Query().Get("columns"))
+	if err != nil {
+		columns = defaultColumns
+	}
+	body, err := flow.ParseBody(document.Body)
+	if err != nil {
+		return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
+	}
+	ids := vmIDs(body)
+	vms, err := r.oned.Details(ctx, ids)
+	if err != nil {
+		return answer{}, fmt.Errorf("read the VMs of service %d: %w", document.ID, err)
+	}
+	row := view.OfService(document.ID, document.Name, document.Owner, document.Body)
+	shown := view.Whole(row, body, vms, min(max(columns, 1), maxColumns))
+	if r.mayManage(ctx, document) == nil {
+		if err := v.allow(ctx, r, &shown.Allowed, document, body, vms); err != nil {
+			return answer{}, err
+		}
+	}
+	reply, err := pretty(http.StatusOK, shown)
+	reply.etag = document.ETag()
+	return reply, err
+}
+
+// allow fills in what the service's worker would not refuse now.
+func (v *views) allow(ctx context.Context, r *request, allowed *view.Allowed, document opennebula.Document, body flow.Body, vms map[int]opennebula.VMDetails) error {
+	facts := flow.Facts{}
+	for _, id := range vmIDs(body) {
+		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: -1}
+		if vm, found := vms[id]; found {
+			facts[id] = vm.VM
+		}
+	}
+	input, err := v.planner.input(ctx, document, body, facts)
+	if err != nil {
+		return err
+	}
+	admits := func(verb flow.Verb, arguments any) bool {
+		command := r.newCommand(document.ID, verb)
+		var err error
+		if command.Arguments, err = encodeArguments(arguments); err == nil {
+			_, err = flow.Apply(input, command)
+		}
+		return err == nil
+	}
+	allowed.Recover = admits(flow.VerbRecover, flow.RecoverArguments{})
+	allowed.Delete = admits(flow.VerbRecover, flow.RecoverArguments{Delete: true})
+	allowed.Release = admits(flow.VerbRelease, flow.ReleaseArguments{})
+	allowed.Undeploy = admits(flow.VerbUndeploy, nil)
+	for _, role := range body.Roles {
+		if admits(flow.VerbScale, flow.ScaleArguments{Role: role.Name, Cardinality: role.Cardinality + 1, Force: true}) {
+			allowed.Scale = append(allowed.Scale, role.Name)
+		}
+	}
+	return nil
+}
+
+// templates lists service templates, by name.
+func (v *views) templates(ctx context.Context, r *request) (answer, error) {
+	documents, err := r.oned.Documents(ctx, flow.DocumentTypeServiceTemplate, allVisible, -1, -1)
+	if err != nil {
+		return answer{}, fmt.Errorf("list service templates: %w", err)
+	}
+	list := make([]view.Template, 0, len(documents))
+	for _, document := range documents {
+		// One that cannot be read is listed with its name.
+		body, _ := flow.ParseBody(document.Body)
+		list = append(list, view.OfTemplate(document.ID, document.Name, document.Owner, body))
+	}
+	slices.SortStableFunc(list, func(a, b view.Template) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	return pretty(http.StatusOK, map[string]any{"templates": list})
+}
+
+// vmIDs are the ids of all VMs of a service.
+func vmIDs(body flow.Body) []int {
+	var ids []int
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
+	return ids
+}
