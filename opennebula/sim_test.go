@@ -152,3 +152,24 @@ func TestAServerThatDoesNotLeadIsTemporary(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// Details asks once for ids that are close together, and returns no others.
+func TestDetailsOfManyVMs(t *testing.T) {
+	one, client := simulated(t)
+	ids := make([]int, 0, 6)
+	for range 6 {
+		id, err := client.Server().InstantiateTemplate(t.Context(), 0, "vm", false, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	before := one.CallCounts()["one.vmpool.infoextended"]
+	found, err := client.Server().Details(t.Context(), []int{ids[4], ids[0], ids[0], 1_000_000})
+	if err != nil || len(found) != 2 || found[ids[4]].ID != ids[4] || found[ids[0]].Name == "" {
+		t.Errorf("got %+v, %v", found, err)
+	}
+	if calls := one.CallCounts()["one.vmpool.infoextended"] - before; calls != 2 {
+		t.Errorf("%d calls, want one for the VMs and one for the stranger", calls)
+	}
+}

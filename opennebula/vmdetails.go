@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // VMDetails is what people want to know of a VM.
@@ -16,17 +17,6 @@ type VMDetails struct {
 	// IPs are the addresses of its interfaces, and Error is USER_TEMPLATE/ERROR.
 	IPs   []string
 	Error string
-}
-
-type vmDetailsXML struct {
-	Started int64 `xml:"STIME"`
-	NICs    []struct {
-		IP       string `xml:"IP"`
-		IP6      string `xml:"IP6"`
-		Global   string `xml:"IP6_GLOBAL"`
-		External string `xml:"EXTERNAL_IP"`
-	} `xml:"TEMPLATE>NIC"`
-	Error string `xml:"USER_TEMPLATE>ERROR"`
 }
 
 // spanGap is the widest gap between two ids that one call covers: a call costs about as
@@ -48,12 +38,14 @@ func (s *Session) Details(ctx context.Context, ids []int) (map[int]VMDetails, er
 				if _, asked := slices.BinarySearch(wanted[:end], idOf(element)); !asked {
 					return
 				}
-				var vm vmXML
-				var more vmDetailsXML
-				// The decoder fills in what it reads until it fails.
-				_, _ = unmarshal(element, &vm), unmarshal(element, &more)
-				vm.ID = idOf(element)
-				found[vm.ID] = more.of(vm.vm())
+				vm := VMDetails{VM: flow.VM{Service: -1}}
+				r := onexml.New(element)
+				r.Root()
+				readVMInto(r, &vm.VM) // what is broken further down does not hide the rest
+				r = onexml.New(element)
+				r.Root()
+				vm.read(r)
+				found[idOf(element)] = vm
 			})
 			return struct{}{}, nil
 		}, "one.vmpool.infoextended", FilterAll, wanted[0], wanted[end-1], StateNotDone, "")
@@ -65,14 +57,25 @@ func (s *Session) Details(ctx context.Context, ids []int) (map[int]VMDetails, er
 	return found, nil
 }
 
-func (v vmDetailsXML) of(vm flow.VM) VMDetails {
-	out := VMDetails{VM: vm, Started: time.Unix(v.Started, 0).UTC(), Error: bounded(v.Error)}
-	for _, nic := range v.NICs {
-		for _, address := range []string{nic.IP, nic.Global, nic.IP6, nic.External} {
-			if address = bounded(address); address != "" && !slices.Contains(out.IPs, address) {
-				out.IPs = append(out.IPs, address)
-			}
+// read reads what flow.VM does not have.
+func (v *VMDetails) read(r *onexml.Reader) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "STIME":
+			v.Started = time.Unix(int64(r.Int()), 0).UTC()
+		case "TEMPLATE":
+			r.At(func() { r.Each(func(name []byte) { v.readAddress(r, name) }) }, "NIC")
+		case "USER_TEMPLATE":
+			r.At(func() { v.Error = bounded(r.String()) }, "ERROR")
+		}
+	})
+}
+
+func (v *VMDetails) readAddress(r *onexml.Reader, name []byte) {
+	switch string(name) {
+	case "IP", "IP6_GLOBAL", "IP6", "EXTERNAL_IP":
+		if address := bounded(r.String()); address != "" && !slices.Contains(v.IPs, address) {
+			v.IPs = append(v.IPs, address)
 		}
 	}
-	return out
 }
