@@ -118,7 +118,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": view.Allowed{}, "RoleView": view.Role{},
 		"VMView": view.VM{}, "PolicyView": view.Policy{}, "LogView": view.Entry{}, "InputView": view.Input{}, "NetworkView": view.Network{},
 		"Graph": view.Graph{}, "Edge": layout.Edge{}, "Point": layout.Point{}, "TemplateView": view.Template{}, "TemplateRoleView": view.TemplateRole{},
-		"Login": loginView{},
+		"Login":       loginView{},
 		"ServiceBody": flow.Body{}, "ServiceRole": flow.Role{}, "LogEntry": flow.LogEntry{},
 	} {
 		var schema struct {
