@@ -262,6 +262,15 @@ func (i *ingester) inspect(ctx context.Context) error {
 		if vm.Seen = flow.Inspect(vm, tree); err != nil {
 			vm.Seen = &flow.Inspection{} // it cannot be read, and is judged by what is known
 		}
+		if vm.Seen != nil && vm.Seen.Since.IsZero() {
+			event, stored, err := i.worker.pipe.VMEntered(ctx, vm)
+			if err != nil {
+				return err
+			}
+			if stored {
+				vm.Seen.Since = enteredAt(event, i.record.State.Leader.Since)
+			}
+		}
 		i.facts[wanted.VM] = vm
 	}
 	return nil

@@ -139,10 +139,14 @@ func (i *ingester) isOurs(digest string) bool {
 }
 
 // followLeader notes who leads the zone. A change is committed while the service waits:
-// which of its VMs may have been left behind depends on when it was.
+// which of its VMs may have been left behind depends on when it was. A service that waits
+// was looked at not long ago: where this process has not seen the change, it was since then.
 func (i *ingester) followLeader() {
 	term, since := i.worker.oned.Leadership()
-	before := i.record.State.Leader
+	before, waits := i.record.State.Leader, i.record.State.Service.State().Waiting()
+	if since.IsZero() && waits {
+		since = time.Now()
+	}
 	i.record.State = flow.Lead(i.record.State, term, since)
-	i.led = i.led || i.record.State.Leader != before && i.record.State.Service.State().Waiting()
+	i.led = i.led || i.record.State.Leader != before && waits
 }

@@ -38,6 +38,7 @@ func (w *Worker) route(ctx context.Context) error {
 	defer cancel()
 	go w.scanRegularly(life)
 	go w.rebuildOwners(life)
+	go w.findLeftBehind(life)
 	r := &router{worker: w, owners: newOwners(w.pipe, w.config.Logger)}
 	go r.owners.run(life)
 	return r.run(life, reader, after)

@@ -81,3 +81,40 @@ func TestAFollowersReadsDecideNothing(t *testing.T) {
 		w.exactly(service, 3)
 	}
 }
+
+// TestLeaderDiesWhileVMsOfARunningServiceChange: nothing wakes a service that runs when a VM
+// of it is powered off, or boots again. What the dead leader left so is found, and mended.
+func TestLeaderDiesWhileVMsOfARunningServiceChange(t *testing.T) {
+	for state, act := range map[flow.LCMState]func(w *world, service, vm int){
+		flow.LCMShutdownPoweroff: func(w *world, _, vm int) {
+			w.sim.SetBootDelay(time.Hour)
+			must(t, w.sim.PoweroffVM(vm))
+		},
+		flow.LCMBootPoweroff: func(w *world, service, vm int) {
+			must(t, w.sim.PoweroffVM(vm))
+			w.await(service, flow.ServiceWarning)
+			w.sim.SetBootDelay(time.Hour)
+			must(t, w.sim.ResumeVM(vm))
+		},
+	} {
+		t.Run(state.String(), func(t *testing.T) {
+			w := newZone(t)
+			w.hear()
+			settings := quick()
+			settings.VMDeadlines.LeaderChange = time.Second
+			w.startWorker("one", settings)
+			service := w.deployed(masterSlave, 1, 1)
+			vm := w.vms(service)[0].ID
+			act(w, service, vm)
+			poll.Until(t, "the VM's state to be heard of", func() bool {
+				_, heard, err := w.pipe.VMEntered(t.Context(), flow.VM{ID: vm, State: flow.VMActive, LCMState: state})
+				return err == nil && heard
+			})
+			must(t, w.sim.MoveLeadership())
+			w.sim.SetBootDelay(time.Millisecond)
+			poll.Until(t, "the VM to run", func() bool { return w.vms(service)[0].Running() })
+			w.await(service, flow.ServiceRunning)
+			w.exactly(service, 2)
+		})
+	}
+}

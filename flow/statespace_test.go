@@ -59,7 +59,8 @@ func inputs() []input {
 	} {
 		all = append(all, become(flow.VMActive, lcm))
 	}
-	for _, lcm := range []flow.LCMState{flow.LCMInit, flow.LCMProlog, flow.LCMBoot, flow.LCMShutdown, flow.LCMEpilog, flow.LCMCleanupDelete} {
+	for _, lcm := range append(interrupted, flow.LCMInit, flow.LCMProlog, flow.LCMBoot, flow.LCMBootPoweroff, flow.LCMShutdown, flow.LCMEpilog,
+		flow.LCMCleanupDelete, lcmRevert) {
 		all = append(all, stick(lcm))
 	}
 	slices.SortFunc(all, func(a, b input) int { return compare(a.name, b.name) })

@@ -18,7 +18,7 @@ const soon = time.Second
 // Leader is what is known of who leads the zone; in a zone of one server it is zero.
 type Leader struct {
 	Term int `json:"term"`
-	// Since is when the term was heard of; zero for the first one.
+	// Since is when the term was heard of; zero where nobody knows.
 	Since time.Time `json:"since,omitzero"`
 }
 
@@ -63,7 +63,7 @@ type Stay struct {
 
 // Inspection is what a VM's whole XML tells besides its state.
 type Inspection struct {
-	// Since is when the VM came to its state; zero where oned does not note that.
+	// Since is when the VM came to its state; zero where nobody knows.
 	Since time.Time
 	// Scheduler is USER_TEMPLATE/SCHED_MESSAGE, and Error USER_TEMPLATE/ERROR.
 	Scheduler, Error string
@@ -124,7 +124,7 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 		stay, vm := p.Stays[id], p.facts[id]
 		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.tracker.doubtful(stay))
 		pending[vm.Role] = pending[vm.Role] || waits
-		if vm.Seen == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay)) {
+		if vm.Seen == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay, vm)) {
 			found = append(found, Uninspected{VM: id, Overdue: late[id] || p.tracker.overdue(stay)})
 			delete(late, id)
 		}
@@ -137,8 +137,12 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 }
 
 // unsure reports whether the VM may have been left behind by the last leader, and may not.
-func (t tracker) unsure(stay Stay) bool {
-	return !stay.Sure && stay.First.Before(t.Leader.Since) && !stay.Since.Before(t.Leader.Since)
+// One that has been up may have left that long before it was seen to.
+func (t tracker) unsure(stay Stay, vm VM) bool {
+	if stay.Sure || t.Leader.Since.IsZero() || stay.Since.Before(t.Leader.Since) {
+		return false
+	}
+	return stay.First.Before(t.Leader.Since) || vm.Changing()
 }
 
 // doubtful reports whether the VM waits for a host since before the leader changed, not
@@ -257,11 +261,11 @@ func (s Stay) undeployable(vm VM) bool {
 
 // leftBehind reports whether the VM was on its way when the leader changed. A PENDING one
 // waits for the scheduler, unless it cannot be deployed; the end of a guest is noticed by
-// its host's monitoring, whoever leads.
+// its host's monitoring, whoever leads, and has its time.
 // Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
 func (t tracker) leftBehind(stay Stay, vm VM) bool {
 	switch t.stageOf(vm) {
-	case stageOther, stageReady, stageShutdown:
+	case stageNone, stageReady, stageShutdown:
 		return false
 	case stagePending:
 		return stay.Since.Before(t.Leader.Since) && stay.undeployable(vm)
@@ -288,15 +292,28 @@ func (t tracker) awaitedVMs() map[int]bool {
 	return awaited
 }
 
-// awaits reports whether a role is on its way, and its VM is a part of that.
+// awaits reports whether a role is on its way, and its VM is a part of that; or it runs, and
+// the VM may be where the last leader left it, and there is something to do about that.
 func (t tracker) awaits(role *Role, vm int) bool {
+	stay, seen := t.Stays[vm], t.facts[vm]
 	switch role.state() {
 	case RoleDeploying, RoleUndeploying:
 		return true
 	case RoleScaling:
-		return !role.shrinking() || t.AskedToEnd(vm) || t.facts[vm].Ending()
+		return !role.shrinking() || t.AskedToEnd(vm) || seen.Ending()
+	case RoleRunning:
+		return stay.Failing && seen.Failed() || t.unsure(stay, seen) || t.leftBehind(stay, seen)
+	case RoleWarning:
+		mends := seen.mending() != "" && !t.tried(stay) || t.recoverer.remakes(role, seen, stay)
+		return stay.Failing && seen.Failed() || mends && (t.unsure(stay, seen) || t.leftBehind(stay, seen))
 	}
 	return false
+}
+
+// tried reports whether oned was asked to get the VM out of its state, by the leader that
+// there is.
+func (t tracker) tried(stay Stay) bool {
+	return stay.Retried && (stay.Acted.IsZero() || !stay.Acted.Before(t.Leader.Since))
 }
 
 // setStayDeadline has a VM looked at in time that is due before the next look. What stands

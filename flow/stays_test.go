@@ -251,3 +251,112 @@ func TestInspectionReadsTheHistory(t *testing.T) {
 		t.Errorf("of a VM that has moved on: %+v", got)
 	}
 }
+
+// interruptedStage opens with a service that runs, whose VM 100 was on its way in a state
+// when the leader changed, 10 s ago.
+func interruptedStage(t *testing.T, lcm flow.LCMState) *stage {
+	t.Helper()
+	s := runningStage(t, oneRole(1))
+	s.state = flow.Lead(s.state, 3, time.Time{})
+	s.set(flow.VMActive, lcm, 100)
+	s.plan()
+	s.state = flow.Lead(s.state, 4, s.now.Add(10*time.Second))
+	s.inspectAfter(20 * time.Second)
+	s.wantState(flow.ServiceRunning)
+	s.wantActions()
+	return s
+}
+
+// What a dead leader's drivers did to a VM that was up is undone, or gone on with where that
+// loses nothing, as far as oned has a call for it in that state.
+func TestLeaderLeavesVMsOfARunningService(t *testing.T) {
+	for _, test := range []struct {
+		state, call string
+	}{
+		{"MIGRATE", "recover-failure"}, {"SAVE_STOP", "recover-failure"}, {"SAVE_SUSPEND", "recover-failure"}, {"SAVE_MIGRATE", "recover-failure"},
+		{"HOTPLUG", "recover-failure"}, {"HOTPLUG_NIC", "recover-failure"}, {"HOTPLUG_SNAPSHOT", "recover-failure"}, {"HOTPLUG_RESIZE", "recover-failure"},
+		{"HOTPLUG_SAVEAS", "recover-failure"}, {"HOTPLUG_SAVEAS_POWEROFF", "recover-failure"}, {"HOTPLUG_PROLOG_POWEROFF", "recover-failure"},
+		{"HOTPLUG_EPILOG_POWEROFF", "recover-failure"}, {"SHUTDOWN_POWEROFF", "recover-failure"}, {"SHUTDOWN_UNDEPLOY", "recover-failure"},
+		{"DISK_SNAPSHOT", "recover-failure"}, {"DISK_SNAPSHOT_POWEROFF", "recover-failure"}, {"DISK_SNAPSHOT_DELETE", "recover-failure"},
+		{"DISK_SNAPSHOT_REVERT_POWEROFF", "recover-failure"}, {"DISK_RESIZE", "recover-failure"}, {"BACKUP", "recover-failure"},
+		{"BACKUP_POWEROFF", "recover-failure"}, {"RESTORE", "recover-failure"}, {"EPILOG_STOP", "recover-failure"}, {"PROLOG_RESUME", "recover-failure"},
+		{"BOOT_POWEROFF", "recover"}, {"BOOT_UNKNOWN", "recover"}, {"BOOT_SUSPENDED", "recover"},
+		{"DISK_SNAPSHOT_REVERT", ""}, {"DISK_SNAPSHOT_REVERT_SUSPENDED", ""}, {"LCM_INIT", ""},
+	} {
+		t.Run(test.state, func(t *testing.T) {
+			lcm, known := flow.ParseLCMState(test.state)
+			if !known {
+				t.Fatal("no such state")
+			}
+			s := interruptedStage(t, lcm)
+			s.inspectAfter(s.settings.VMDeadlines.LeaderChange)
+			if test.call == "" {
+				s.wantActions()
+				s.wantState(flow.ServiceWarning)
+				if why := explained(flow.Explain(s.state, s.facts, s.now)); !strings.Contains(why, test.state) {
+					t.Errorf("the explanation does not name the VM's state:\n%s", why)
+				}
+				return
+			}
+			s.wantActions(test.call + " 100")
+			s.run(100)
+			s.wantState(flow.ServiceRunning)
+			s.wantActions()
+		})
+	}
+}
+
+// Where that changes nothing the service is in WARNING, and goes on asking no more.
+func TestVMThatNothingGetsOutOfItsStateIsAWarning(t *testing.T) {
+	s := interruptedStage(t, flow.LCMShutdownPoweroff)
+	s.inspectAfter(s.settings.VMDeadlines.LeaderChange)
+	s.wantActions("recover-failure 100")
+	s.inspectAfter(s.settings.Look)
+	s.wantActions()
+	s.wantState(flow.ServiceWarning)
+	if log := s.changes; len(log) == 0 || !strings.Contains(log[0].Reason, "VM 100 has been in SHUTDOWN_POWEROFF since") || !strings.Contains(log[0].Reason, "it was retried") {
+		t.Errorf("the history does not say why: %+v", log)
+	}
+	s.inspectAfter(time.Hour)
+	s.wantActions()
+	if _, set := s.state.Deadlines[flow.DeadlineStay]; set {
+		t.Error("the service goes on waking itself")
+	}
+	s.state = flow.Lead(s.state, 5, s.now)
+	s.inspectAfter(s.settings.VMDeadlines.LeaderChange)
+	s.wantActions("recover-failure 100")
+	s.run(100)
+	s.wantState(flow.ServiceRunning)
+}
+
+// What somebody has done to a VM since the leader changed is left alone.
+func TestNewLeadersVMsAreLeftAlone(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.state = flow.Lead(flow.Lead(s.state, 3, time.Time{}), 4, s.now.Add(time.Second))
+	s.now = s.now.Add(time.Minute)
+	s.set(flow.VMActive, flow.LCMShutdownPoweroff, 100)
+	s.plan()
+	if wanted := flow.Inspections(s.state, s.facts, s.now, s.settings); len(wanted) != 1 || wanted[0].Overdue {
+		t.Fatalf("to be looked at closer: %+v", wanted)
+	}
+	vm := s.facts[100]
+	vm.Seen = &flow.Inspection{Since: s.now.Add(-10 * time.Second)}
+	s.facts[100] = vm
+	s.planAfter(time.Hour)
+	s.wantActions()
+	s.wantState(flow.ServiceRunning)
+}
+
+// A VM that has been up has data: none is made in its place.
+func TestVMThatWasUpIsNotMadeAnew(t *testing.T) {
+	s := runningStage(t, oneRole(1))
+	s.scale("a", 2)
+	s.create()
+	s.set(flow.VMActive, flow.LCMBootPoweroff, 100)
+	s.run(101)
+	s.inspectAfter(s.settings.VMDeadlines.Boot)
+	s.wantActions("recover 100")
+	s.inspectAfter(s.settings.Look)
+	s.wantActions()
+	s.wantState(flow.ServiceFailedScaling)
+}

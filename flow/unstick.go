@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,7 +52,7 @@ func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
 	}
 	reason := stay.text(vm)
 	ends = ends || vm.Ending()
-	asked := r.Asked[vm.ID].Action
+	asked, tried := r.Asked[vm.ID].Action, r.tracker.tried(stay)
 	stay.Acted = r.now
 	switch {
 	case r.tracker.stageOf(vm) == stageReady:
@@ -59,14 +60,14 @@ func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
 	case ends && vm.stage() == stageShutdown && asked == "terminate":
 		r.requester.ask(vm, "terminate-hard", role.Name)
 		r.tellStay(role, vm, "terminated", reason+" and is ended the hard way")
-	case vm.retriable() && !stay.Retried && (!ends || vm.stage() == stageEpilog):
-		stay.Retried, stay.Failing, stay.Retries = true, true, 0
-		r.retrier.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: callFail, Role: role.Name})
+	case vm.mending() != "" && !tried && (!ends || vm.stage() == stageEpilog || vm.stage() == stageOther):
+		stay.Retried, stay.Failing, stay.Retries = true, vm.mending() == callFail, 0
+		r.retrier.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: vm.mending(), Role: role.Name})
 		r.tellStay(role, vm, "retried", reason+" and is retried")
-	case ends && vm.stage() != stageOther && asked != callDelete:
+	case ends && asked != callDelete:
 		r.requester.ask(vm, callDelete, role.Name)
 		r.tellStay(role, vm, "terminated", reason+" and is deleted")
-	case !ends && vm.stage() != stageOther && !role.isRouter() && stay.Remade < maxRemade:
+	case !ends && r.remakes(role, vm, stay):
 		r.remake(role, vm, stay)
 		r.tellStay(role, vm, "replaced", reason+" and is replaced")
 	default:
@@ -75,6 +76,14 @@ func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
 	stay.Due = r.tracker.stayDue(stay, vm)
 	r.Stays[vm.ID] = stay
 	return ""
+}
+
+// remakes reports whether another VM may be made in the place of one that does not come:
+// it has never been up, and its role is to grow or replaces what fails.
+func (r recoverer) remakes(role *Role, vm VM, stay Stay) bool {
+	rule, heals := healRuleOf(role)
+	grows := role.state() == RoleDeploying || role.state() == RoleScaling || heals && rule.action == healRecreate
+	return grows && vm.isNew() && !role.isRouter() && stay.Remade < maxRemade
 }
 
 // remake decides on another VM in the place of one that does not come.
@@ -167,6 +176,18 @@ func (r recoverer) unstickRole(role *Role, nodes []Node, ends bool, failed RoleS
 		}
 	}
 	return true
+}
+
+// unstickRunning does what is due about VMs of a role that runs which the last leader left
+// behind. It returns what is wrong with the first of those that nothing gets out of their
+// state.
+func (r recoverer) unstickRunning(role *Role) (trouble string) {
+	for _, node := range slices.Clone(role.Nodes) {
+		if vm, known := r.facts[node.DeployID]; known && r.tracker.awaits(role, vm.ID) {
+			trouble = cmp.Or(trouble, r.unstick(role, vm, false))
+		}
+	}
+	return trouble
 }
 
 // unstickStrays does what is due about VMs that no role has and that were asked to end.

@@ -70,7 +70,7 @@ const (
 // with LCM_STATE LCM_INIT is the beginning of a deployment.
 var stages = map[LCMState]stage{
 	LCMProlog: stageProlog, 8: stageProlog, 9: stageProlog, 31: stageProlog, 43: stageProlog, 45: stageProlog, 60: stageProlog,
-	LCMInit: stageBoot, LCMBoot: stageBoot, 19: stageBoot, LCMBootPoweroff: stageBoot, 21: stageBoot, 22: stageBoot, 32: stageBoot, 35: stageBoot,
+	LCMInit: stageBoot, LCMBoot: stageBoot, lcmBootUnknown: stageBoot, LCMBootPoweroff: stageBoot, lcmBootSuspended: stageBoot, 22: stageBoot, 32: stageBoot, 35: stageBoot,
 	LCMShutdown: stageShutdown, LCMCancel: stageShutdown,
 	LCMEpilog: stageEpilog, 10: stageEpilog, LCMFailure: stageEpilog, 15: stageEpilog, LCMCleanupDelete: stageEpilog, 30: stageEpilog,
 }
@@ -94,11 +94,35 @@ func (v VM) stage() stage {
 	return stageOther
 }
 
-// retriable reports whether oned can let fail, and then retry, what it does with the VM.
-func (v VM) retriable() bool {
-	switch v.stage() {
-	case stageProlog, stageBoot, stageEpilog:
-		return v.State == VMActive && v.LCMState != LCMInit
+// mending returns the call of one.vm.recover that gets the VM out of a state in which no
+// driver is at work on it; "" where oned has none, and where the guest ends by itself.
+// One that boots again is retried where it is: let fail, it would be powered off. All
+// others are let fail: that leads to a failure that can be retried, or back to where the
+// VM was before it was powered off, saved, changed or backed up.
+func (v VM) mending() string {
+	switch {
+	case v.stage() == stageNone || v.State != VMActive || v.stage() == stageShutdown:
+		return ""
+	case v.LCMState == LCMInit || v.LCMState == lcmRevert || v.LCMState == lcmRevertSuspended:
+		return ""
+	case v.LCMState == lcmBootUnknown || v.LCMState == LCMBootPoweroff || v.LCMState == lcmBootSuspended:
+		return callRetry
 	}
-	return false
+	return callFail
+}
+
+// Changing reports whether drivers are at work on a VM that has been up. A leader that comes
+// after does not know of that; what it knows by itself is that a guest has shut down.
+func (v VM) Changing() bool {
+	stage := v.stage()
+	return stage != stageNone && stage != stageShutdown && !v.isNew()
+}
+
+// isNew reports whether the VM has never been up: another may be made in its place.
+func (v VM) isNew() bool {
+	switch v.State {
+	case VMInit, VMPending, VMCloning:
+		return true
+	}
+	return v.State == VMActive && (v.LCMState == LCMInit || v.LCMState == LCMProlog || v.LCMState == LCMBoot)
 }

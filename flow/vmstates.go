@@ -54,6 +54,11 @@ const (
 	LCMBootFailure      LCMState = 36
 	LCMPrologFailure    LCMState = 39
 	LCMEpilogFailure    LCMState = 40
+
+	lcmBootUnknown     LCMState = 19
+	lcmBootSuspended   LCMState = 21
+	lcmRevertSuspended LCMState = 55 // DISK_SNAPSHOT_REVERT_SUSPENDED
+	lcmRevert          LCMState = 58 // DISK_SNAPSHOT_REVERT
 )
 
 var lcmStateNames = [...]string{

@@ -1,6 +1,9 @@
 package flow
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // watch follows the VMs of a running service: trouble is a WARNING, and its
 // end is the WARNING's end.
@@ -34,7 +37,7 @@ func (w watcher) watch() {
 func (w watcher) watchRole(role *Role) {
 	w.healer.healRole(role)
 	w.healer.refillHealed(role)
-	trouble := w.trouble(role)
+	trouble := cmp.Or(w.recoverer.unstickRunning(role), w.trouble(role))
 	switch {
 	case trouble != "" && role.state() == RoleRunning:
 		w.roleTo(role, RoleWarning, trouble)

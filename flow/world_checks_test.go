@@ -269,7 +269,8 @@ func (p *player) checkRest() {
 			if vm.Gone() {
 				p.Fatalf("VM %d of role %s has ended", node.DeployID, role.Name)
 			}
-			troubled = troubled || vm.Troubled()
+			// A guest that shuts down has any time: its host notices its end.
+			troubled = troubled || vm.Troubled() || p.stuck[vm.ID] && vm.LCMState != flow.LCMShutdown
 		}
 	}
 	if state := p.state.Service.State(); state == flow.ServiceRunning && troubled || state == flow.ServiceWarning && !troubled {

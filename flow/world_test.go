@@ -162,6 +162,10 @@ func (w *world) ask(id int, call string) bool {
 		}
 		return !vm.Gone()
 	case "recover":
+		if vm.State == flow.VMActive && vm.LCMState == flow.LCMBootPoweroff {
+			delete(w.stuck, id) // the driver is told again
+			return true
+		}
 		if !vm.Failed() {
 			return false
 		}
@@ -203,8 +207,17 @@ func (w *world) ask(id int, call string) bool {
 	return true
 }
 
-// letFail has what is done to a VM fail, as one.vm.recover does: in LCM_INIT it changes
-// nothing.
+// interrupted are states of a VM that was up, and is again when what is done to it fails.
+var interrupted = []flow.LCMState{flow.LCMShutdownPoweroff, lcmSaveSuspend, lcmHotplug}
+
+const (
+	lcmSaveSuspend flow.LCMState = 6
+	lcmHotplug     flow.LCMState = 17
+	lcmRevert      flow.LCMState = 58
+)
+
+// letFail has what is done to a VM fail, as one.vm.recover does: in LCM_INIT, and while a
+// disk is reverted to a snapshot, it changes nothing.
 func (w *world) letFail(id int) bool {
 	vm := w.vms[id]
 	if vm.State != flow.VMActive {
@@ -217,6 +230,8 @@ func (w *world) letFail(id int) bool {
 		w.become(id, flow.VMDone, flow.LCMInit)
 	case vm.LCMState == flow.LCMBootPoweroff:
 		w.become(id, flow.VMPoweroff, flow.LCMInit)
+	case slices.Contains(interrupted, vm.LCMState):
+		w.become(id, flow.VMActive, flow.LCMRunning)
 	}
 	return true
 }

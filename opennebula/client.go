@@ -105,8 +105,8 @@ func NewClient(config Config) *Client {
 func (c *Client) Follow(ctx context.Context, zone int) { c.leader.follow(ctx, zone) }
 
 // Leadership returns the term of the zone's leader and since when that leader is known
-// here; 0 while none was found. A oned that has no others begins a new term when it was
-// down and came back.
+// here; 0 while none was found. The first one may have led for any time, and since is
+// zero. A oned that has no others begins a new term when it was down and came back.
 func (c *Client) Leadership() (term int, since time.Time) {
 	if !c.leader.hasChoice() {
 		return c.restarts.term()

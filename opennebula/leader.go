@@ -37,7 +37,7 @@ type leader struct {
 	follows   bool
 	current   string
 	term      int
-	since     time.Time // when the term was heard of
+	since     time.Time // when the term was heard of, zero for the first one
 	confirmed time.Time
 	asking    bool   // a goroutine carries out rounds
 	queued    *round // not begun yet
@@ -199,7 +199,7 @@ func (l *leader) choose(found []raftAnswer) {
 	if best.endpoint != l.current {
 		l.logger.Info("calls go to another oned", "leader", best.endpoint, "before", l.current, "term", best.status.Term)
 	}
-	if best.status.Term != l.term {
+	if best.status.Term != l.term && l.term > 0 {
 		l.since = time.Now()
 	}
 	l.current, l.term, l.confirmed = best.endpoint, best.status.Term, time.Now()

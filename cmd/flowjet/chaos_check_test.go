@@ -39,13 +39,9 @@ func (c *chaos) awaitQuiet() {
 	defer limit.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	mend := time.NewTicker(15 * time.Second)
-	defer mend.Stop()
 	for !c.quiet() {
 		select {
 		case <-tick.C:
-		case <-mend.C:
-			c.endPowerOffs()
 		case <-limit.C:
 			for _, document := range c.documents() {
 				if body := document.Document.Template.Body; body.State != 2 {
@@ -176,28 +172,6 @@ func (c *chaos) checkNetworks(documents []serviceDocument) {
 	}
 	for name, service := range wanted {
 		c.t.Errorf("service %d has no network %s", service, name)
-	}
-}
-
-// endPowerOffs has oned let fail what a dead leader left behind and no deadline of Flowjet's
-// is for: a power-off by hand, or the way back from it.
-func (c *chaos) endPowerOffs() {
-	c.t.Helper()
-	const failure = 0
-	_, answer := c.try(c.t, "GET", "http://"+c.control+"/vms", "")
-	var all []vm
-	if err := json.Unmarshal(answer, &all); err != nil {
-		c.t.Fatal(err)
-	}
-	oned := c.oned()
-	defer oned.Close()
-	for _, one := range all {
-		if one.State == "SHUTDOWN_POWEROFF" || one.State == "BOOT_POWEROFF" {
-			c.t.Logf("%s: VM %d is left in %s", time.Now().Format(time.TimeOnly), one.ID, one.State)
-			if err := oned.Server().RecoverVM(c.t.Context(), one.ID, failure); err != nil {
-				c.t.Logf("VM %d: %v", one.ID, err)
-			}
-		}
 	}
 }
 

@@ -176,3 +176,33 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+func TestVMsInAState(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	lease, err := p.acquire(ctx, "fe1", "bridge-a")
+	must(t, err)
+	changes := func(vm, number int, state flow.VMState, lcm flow.LCMState) Event {
+		event := vmEvent(vm, number)
+		event.Event.State, event.Event.LCMState = state.String(), lcm.String()
+		event.Event.VM.State, event.Event.VM.LCMState = state, lcm
+		event.Subject = pipeline.VMSubject(0, vm, event.Event.State, event.Event.LCMState)
+		return event
+	}
+	must(t, lease.Publish(ctx, []Event{
+		changes(1, 0, flow.VMActive, flow.LCMShutdownPoweroff), changes(2, 1, flow.VMActive, flow.LCMShutdownPoweroff),
+		changes(1, 2, flow.VMPoweroff, flow.LCMInit), changes(3, 3, flow.VMActive, flow.LCMRunning),
+	}))
+	found, err := p.VMsThat(ctx, flow.VM.Changing)
+	must(t, err)
+	if event, has := found[2]; len(found) != 1 || !has || event.VM.Service != 1 {
+		t.Errorf("at work on: %+v", found)
+	}
+	event, known, err := p.VMEntered(ctx, flow.VM{ID: 1, State: flow.VMActive, LCMState: flow.LCMShutdownPoweroff})
+	must(t, err)
+	if !known || event.VM.Service != 0 {
+		t.Errorf("VM 1 began to be powered off with %+v, %v", event, known)
+	}
+	if _, known, err := p.VMEntered(ctx, flow.VM{ID: 9, State: flow.VMActive}); known || err != nil {
+		t.Errorf("a VM that was never heard of: %v, %v", known, err)
+	}
+}

@@ -2,7 +2,9 @@ package work
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
@@ -48,4 +50,40 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 			return 0, pipeline.Event{}, err
 		}
 	}
+}
+
+// VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, as
+// that says, is one that holds. An event that cannot be understood counts as missing.
+func (q *Queue) VMsThat(ctx context.Context, holds func(flow.VM) bool) (map[int]pipeline.Event, error) {
+	newest := map[int]pipeline.Event{}
+	// A VM has a newest event for each state it was in, of which the one stored last
+	// counts. They come in order.
+	err := q.core.EachNewest(ctx, pipeline.StreamONE, pipeline.KindSubjects(q.zone, "vm"), func(message js.Message) {
+		event, err := pipeline.DecodeEvent(message.Data)
+		if err != nil {
+			return
+		}
+		delete(newest, event.ID)
+		if event.VM != nil && holds(*event.VM) {
+			newest[event.ID] = event
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the newest event of each VM: %w", err)
+	}
+	return newest, nil
+}
+
+// VMEntered returns the newest stored event of a VM's coming to a state; false for none.
+func (q *Queue) VMEntered(ctx context.Context, vm flow.VM) (pipeline.Event, bool, error) {
+	subject := pipeline.VMSubject(q.zone, vm.ID, vm.State.String(), vm.LCMState.String())
+	message, err := q.core.Last(ctx, pipeline.StreamONE, subject)
+	var event pipeline.Event
+	if message != nil {
+		event, err = pipeline.DecodeEvent(message.Data)
+	}
+	if err != nil {
+		return pipeline.Event{}, false, fmt.Errorf("find out when VM %d came to %s/%s: %w", vm.ID, vm.State, vm.LCMState, err)
+	}
+	return event, message != nil, nil
 }

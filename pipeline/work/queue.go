@@ -15,13 +15,14 @@ import (
 // Queue is the work that wakes services.
 type Queue struct {
 	core    *js.Client
+	zone    int
 	schema  int
 	letters *deadletters.Letters
 }
 
 // NewQueue returns the work of a pipeline.
 func NewQueue(p *pipeline.Pipeline) *Queue {
-	return &Queue{p.Core(), p.Schema(), deadletters.New(p)}
+	return &Queue{p.Core(), p.Zone(), p.Schema(), deadletters.New(p)}
 }
 
 // PublishWork wakes a service and returns the work's sequence in StreamWork.

@@ -1,0 +1,69 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// lostWithLeader is for how long after a change of the leader an event that was found, and
+// not heard, counts as one that the old leader did not get published.
+const lostWithLeader = time.Minute
+
+// findLeftBehind wakes the services of the VMs that a leader has left in the middle of
+// something, when their time is over, until ctx ends. Services that wait look by
+// themselves; one that runs would not.
+func (w *Worker) findLeftBehind(ctx context.Context) {
+	searched, logged := 0, 0
+	for idle.For(ctx, time.Second) == nil {
+		term, since := w.oned.Leadership()
+		if term == searched || since.IsZero() || time.Since(since) < w.config.Settings.VMDeadlines.LeaderChange {
+			continue
+		}
+		err := w.wakeLeftBehind(ctx, term, since)
+		switch {
+		case err == nil:
+			searched = term
+		case ctx.Err() == nil && logged != term:
+			w.config.Logger.Warn("the VMs that the last leader left behind could not be looked for; it is tried again", "error", err)
+			logged = term
+		}
+	}
+}
+
+func (w *Worker) wakeLeftBehind(ctx context.Context, term int, since time.Time) error {
+	left, err := w.pipe.VMsThat(ctx, flow.VM.Changing)
+	if err != nil {
+		return err
+	}
+	var wakes []pipeline.Wake
+	woken := map[int]bool{}
+	for id, event := range left {
+		service := event.VM.Service
+		if service < 0 || woken[service] || enteredAt(event, since).After(since) {
+			continue
+		}
+		woken[service] = true
+		wakes = append(wakes, pipeline.Wake{
+			Work:      pipeline.Work{Service: service, Reason: fmt.Sprintf("%s since before the leader changed", event.Title())},
+			MessageID: fmt.Sprintf("left-%d-%d", term, id),
+		})
+	}
+	if err := w.pipe.PublishWakes(ctx, wakes); err != nil {
+		return fmt.Errorf("wake %d services: %w", len(wakes), err)
+	}
+	return nil
+}
+
+// enteredAt is when a VM came to the state that an event tells of. Of one that was found
+// right after the leader had changed, the old leader's event is lost.
+func enteredAt(event pipeline.Event, leader time.Time) time.Time {
+	if event.Resync && event.Heard.After(leader) && event.Heard.Before(leader.Add(lostWithLeader)) {
+		return leader.Add(-time.Second)
+	}
+	return event.Heard
+}
