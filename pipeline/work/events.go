@@ -58,7 +58,7 @@ func (q *Queue) VMsThat(ctx context.Context, holds func(flow.VM) bool) (map[int]
 	newest := map[int]pipeline.Event{}
 	// A VM has a newest event for each state it was in, of which the one stored last
 	// counts. They come in order.
-	err := q.core.EachNewest(ctx, pipeline.StreamONE, pipeline.KindSubjects(q.zone, "vm"), func(message js.Message) {
+	err := q.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.KindSubjects(q.zone, "vm"), func(message js.Message) {
 		event, err := pipeline.DecodeEvent(message.Data)
 		if err != nil {
 			return
@@ -77,7 +77,7 @@ func (q *Queue) VMsThat(ctx context.Context, holds func(flow.VM) bool) (map[int]
 // VMEntered returns the newest stored event of a VM's coming to a state; false for none.
 func (q *Queue) VMEntered(ctx context.Context, vm flow.VM) (pipeline.Event, bool, error) {
 	subject := pipeline.VMSubject(q.zone, vm.ID, vm.State.String(), vm.LCMState.String())
-	message, err := q.core.Last(ctx, pipeline.StreamONE, subject)
+	message, err := q.core.Stream(pipeline.StreamONE).Last(ctx, subject)
 	var event pipeline.Event
 	if message != nil {
 		event, err = pipeline.DecodeEvent(message.Data)
