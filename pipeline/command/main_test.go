@@ -13,9 +13,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	limited  = pipetest.Limited
-	must     = pipetest.Must
-	replicas = pipetest.Replicas
+	limited = pipetest.Limited
+	must    = pipetest.Must
 )
 
 // clients are those that the tests use.

@@ -25,7 +25,3 @@ type clients struct {
 func clientsOf(p *pipeline.Pipeline) clients { return clients{p, New(p)} }
 
 func single(t testing.TB) clients { return clientsOf(pipetest.Single(t)) }
-
-func onOneAndThree(t *testing.T, test func(t *testing.T, p clients)) {
-	pipetest.OnOneAndThree(t, func(t *testing.T, p *pipeline.Pipeline) { test(t, clientsOf(p)) })
-}

@@ -1,12 +1,21 @@
 package inspect
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
+	"github.com/flowjet/flowjet/pipeline/feeds"
+	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
 func TestAttachMakesNothing(t *testing.T) {
@@ -54,5 +63,110 @@ func TestOverviewAndWhyShowWhatWaits(t *testing.T) {
 	must(t, p.Retry(ctx, letters[0]))
 	if why, err = p.Why(ctx, 42); err != nil || why.Backlog.Count != 2 || why.DeadLetters != 0 {
 		t.Errorf("after the retry why says %+v, %v", why, err)
+	}
+}
+
+// TestTheOverviewOfALivingSystem has a worker, two feeds of which one has a live bridge,
+// and a process.
+func TestTheOverviewOfALivingSystem(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	join(t, p.State().Server, "a")
+	all := feeds.New(p.Pipeline)
+	alive, err := all.Take(ctx, "fe1", "bridge-1", 0)
+	must(t, err)
+	_, err = all.Take(ctx, "fe2", "bridge-2", 0)
+	must(t, err)
+	released, err := all.Take(ctx, "fe3", "bridge-3", 0)
+	must(t, err)
+	must(t, released.Release(ctx))
+	process, err := presence.Announce(p.Pipeline, func() pipeline.Process {
+		return pipeline.Process{ID: "one", OnedReads: pipeline.OnedReads{Reads: 30, Slow: 2}}
+	})
+	must(t, err)
+	defer process.Leave(ctx)
+	beats, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for beats.Err() == nil {
+			_ = alive.Beat(false)
+			_ = released.Beat(false)
+			_ = idle.For(beats, 100*time.Millisecond)
+		}
+	}()
+	record := deploying(42, 21)
+	record.Timers["late"] = pipeline.TimerState{Due: time.Now().Add(-time.Hour)}
+	_, err = p.SaveRecord(ctx, 42, record, 0)
+	must(t, err)
+	_, err = p.SaveRecord(ctx, 43, pipeline.Record{Deleted: true}, 0)
+	must(t, err)
+	waiting := deliveries.New(p.Pipeline)
+	must(t, waiting.QueueDelivery(ctx, pipeline.HookSubject("ops", 42), pipeline.Delivery{ID: "1"}))
+	must(t, waiting.SaveAttempts(ctx, pipeline.HookSubject("ops", 42), pipeline.Attempts{Count: 2}))
+	must(t, p.SaveCursor(ctx, pipeline.WebhooksCursor, 1))
+
+	overview, err := p.Overview(ctx, nil)
+	must(t, err)
+	if len(overview.Workers) != 1 || !overview.Workers[0].Router || len(overview.Workers[0].Partitions) != pipeline.Partitions || len(overview.Unowned) != 0 {
+		t.Errorf("the workers are %+v", overview.Workers)
+	}
+	for i, want := range []FeedStatus{{Feed: "fe1", Holder: "bridge-1", Alive: true}, {Feed: "fe2", Holder: "bridge-2"}, {Feed: "fe3", Holder: "bridge-3"}} {
+		found := overview.Feeds[i]
+		if found.Since = (time.Time{}); found != want {
+			t.Errorf("a feed is %+v, want %+v", found, want)
+		}
+	}
+	if overview.Oned != (pipeline.OnedReads{Reads: 30, Slow: 2}) {
+		t.Errorf("oned answered %+v", overview.Oned)
+	}
+	if len(overview.Services) != 1 || overview.Services["DEPLOYING"] != 1 || overview.Timers != (TimerCount{Set: 2, Overdue: 1}) || overview.Webhooks != (WebhookCount{1, 1}) {
+		t.Errorf("counted are %v, %+v, %+v", overview.Services, overview.Timers, overview.Webhooks)
+	}
+	if len(overview.Streams) != len(pipeline.Streams(1)) || len(overview.Readers) != pipeline.Partitions+2 {
+		t.Errorf("there are %d streams and %d readers", len(overview.Streams), len(overview.Readers))
+	}
+}
+
+// What needs a stream that is missing is left out, and the rest is shown.
+func TestTheOverviewOfHalfASystem(t *testing.T) {
+	p, ctx := single(t), limited(t)
+	must(t, p.JetStream().DeleteStream(ctx, pipeline.StreamDead))
+	must(t, p.JetStream().DeleteStream(ctx, pipeline.StreamOf(pipeline.BucketState)))
+	attached, missing, err := pipeline.Attach(ctx, pipeline.Config{URL: p.State().Server})
+	must(t, err)
+	defer attached.Close()
+	overview, err := New(attached).Overview(ctx, missing)
+	must(t, err)
+	if len(overview.Missing) != 2 || overview.DeadLetters != nil || overview.Services != nil || overview.Feeds == nil || len(overview.Readers) == 0 {
+		t.Errorf("the overview is %+v", overview)
+	}
+	if _, err := New(attached).Overview(ctx, nil); err == nil {
+		t.Error("what is missing is not missed")
+	}
+}
+
+func TestTroubleOfStreams(t *testing.T) {
+	wanted := jetstream.StreamConfig{Name: "ONE", MaxBytes: 2 << 30, MaxAge: 72 * time.Hour}
+	replicated := wanted
+	replicated.Replicas = 3
+	full := wanted
+	full.Discard = jetstream.DiscardNew
+	small, short := wanted, wanted
+	small.MaxBytes, short.MaxAge = 1<<30, time.Hour
+	for _, test := range []struct {
+		info jetstream.StreamInfo
+		want string
+	}{
+		{jetstream.StreamInfo{Config: wanted}, ""},
+		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2"}}}}, ""},
+		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{}}, "no leader"},
+		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2", Offline: true}}}}, "its copy on n2 is away"},
+		{jetstream.StreamInfo{Config: small}, "it keeps 1024 MiB where 2048 are meant"},
+		{jetstream.StreamInfo{Config: short}, "it keeps 1h0m0s where 72h0m0s are meant"},
+		{jetstream.StreamInfo{Config: full, State: jetstream.StreamState{Bytes: 2 << 30}}, "full to nine tenths"},
+		{jetstream.StreamInfo{Config: wanted, State: jetstream.StreamState{Bytes: 2 << 30}}, ""},
+	} {
+		if got := troubleOf(&test.info, wanted); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+			t.Errorf("the trouble is %q, want %q", got, test.want)
+		}
 	}
 }
