@@ -18,17 +18,13 @@ import (
 type Bridge struct {
 	config  Config
 	store   store
-	cloud   cloud
 	zone    zone
 	log     *slog.Logger
 	metrics *metrics
 	filter  filter
 	feeds   []*feed
-	// asked has room for one request to compare.
-	asked chan struct{}
-
-	mu      sync.Mutex
-	resyncs resyncState
+	// resyncer takes requests also without a oned to compare.
+	resyncer *resyncer
 
 	hearing, publishing         context.Context
 	stopHearing, stopPublishing context.CancelFunc
@@ -49,15 +45,9 @@ func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
 func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 	config = config.withDefaults()
 	pass, _ := newFilter(config) // Start tells what is wrong with it
+	m := newMetrics(config.Registerer)
 	return &Bridge{
-		filter:  pass,
-		config:  config,
-		store:   s,
-		cloud:   oned,
-		zone:    z,
-		log:     config.Logger,
-		metrics: newMetrics(config.Registerer),
-		asked:   make(chan struct{}, 1),
+		filter: pass, config: config, store: s, zone: z, log: config.Logger, metrics: m, resyncer: newResyncer(config, pass, s, oned, m),
 	}
 }
 
@@ -87,6 +77,7 @@ func (b *Bridge) Start(ctx context.Context) error {
 		}
 		b.feeds = append(b.feeds, newFeed(b, endpoint, address))
 	}
+	b.resyncer.filter, b.resyncer.feeds = b.filter, b.feeds
 	detached := context.WithoutCancel(ctx)
 	b.publishing, b.stopPublishing = context.WithCancel(detached)
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
@@ -153,44 +144,32 @@ func (b *Bridge) Stop(ctx context.Context) error {
 	}
 }
 
-// ask has a comparison made soon.
-func (b *Bridge) ask(cause string) {
-	b.log.Debug("a comparison with oned is asked for", "cause", cause)
-	signal(b.asked)
-}
-
 func (b *Bridge) run() {
 	defer close(b.ended)
 	var group sync.WaitGroup
 	for _, f := range b.feeds {
 		group.Go(func() { f.run(b.hearing, b.publishing) })
 		if b.zone != nil {
-			group.Go(func() { b.attend(b.hearing, f) })
+			m := &monitor{zone: b.zone, zoneID: b.config.Zone, feed: f, before: b.before(f)}
+			group.Go(func() { m.run(b.hearing) })
 		}
 	}
-	if b.cloud != nil {
-		group.Go(func() { b.compareRegularly(b.hearing) })
+	if b.resyncer.cloud != nil {
+		group.Go(func() { b.resyncer.run(b.hearing) })
 	}
 	group.Wait()
 }
 
-// holdsAny reports whether this bridge publishes a feed; holdsFirst whether it publishes
-// the first by name, and compares from time to time for all.
-func (b *Bridge) holdsAny() bool {
-	for _, f := range b.feeds {
-		if f.holds() {
-			return true
+// before counts the endpoints of the same host that come before a feed's.
+func (b *Bridge) before(f *feed) (count int) {
+	host, _ := hostOf(f.listener.endpoint)
+	for _, other := range b.feeds {
+		if other == f {
+			return count
+		}
+		if same, err := hostOf(other.listener.endpoint); err == nil && same == host {
+			count++
 		}
 	}
-	return false
-}
-
-func (b *Bridge) holdsFirst() bool {
-	first := b.feeds[0]
-	for _, f := range b.feeds {
-		if f.name < first.name {
-			first = f
-		}
-	}
-	return first.holds()
+	return count
 }

@@ -131,7 +131,7 @@ func TestFullWindowDropsAndCompares(t *testing.T) {
 		publisher.send(vmFrames(running(id)))
 		cloud.set(func(f *fakeCloud) { f.vms[id] = running(id) })
 	}
-	poll.Until(t, "the window to be full", func() bool { return b.Status()[0].Dropped > 0 && b.Status()[0].Heard == 30 })
+	poll.Until(t, "the buffer to be full", func() bool { return b.Status()[0].Dropped > 0 && b.Status()[0].Heard == 30 })
 	if status := b.Status()[0]; status.QueueBytes > 4096 {
 		t.Errorf("%d bytes are queued", status.QueueBytes)
 	}
@@ -406,8 +406,8 @@ func TestMetrics(t *testing.T) {
 	if events := metric(t, registry, "events_total"); events != 2 {
 		t.Errorf("%g events", events)
 	}
-	if letters := metric(t, registry, "dead_letters_total"); letters != 1 || len(store.dead) != 1 {
-		t.Errorf("%g dead letters", letters)
+	if deadLetters := metric(t, registry, "dead_letters_total"); deadLetters != 1 || len(store.dead) != 1 {
+		t.Errorf("%g dead letters", deadLetters)
 	}
 	if last := metric(t, registry, "last_event_timestamp_seconds"); time.Since(time.UnixMicro(int64(last*1e6))) > time.Minute {
 		t.Errorf("last event at %g", last)

@@ -40,7 +40,7 @@ type Config struct {
 	// host's name by default.
 	Holder string
 	// MaxQueueBytes bounds the events of a feed in memory; 48 MiB, about 60,000
-	// events. Messages not understood yet take up to 16 MiB more, and 12 MiB of what
+	// events. Messages not decoded yet take up to 16 MiB more, and 12 MiB of what
 	// these do not need.
 	MaxQueueBytes int64
 	// SpillDir is a folder for the events of a feed that find no room in memory

@@ -96,7 +96,7 @@ func TestFramesAreBounded(t *testing.T) {
 }
 
 // Messages that are waited for keep what they hold while others are read into
-// the memory of those that were understood.
+// the memory of those that were decoded.
 func TestMemoryOfMessagesIsUsedAgainOnlyWhenTheyAreUnderstood(t *testing.T) {
 	wire := bytes.NewBuffer(greeting())
 	const count = 1000

@@ -13,17 +13,17 @@ const (
 	maxDecoders  = 8
 )
 
-// decode understands what the queue holds and passes it on in the order in which it
+// decodeQueue decodes what the queue holds and passes it on in the order in which it
 // was heard. After ctx it finishes what is there. Half of the processors are left to
 // JetStream, which takes longer for an event and would only have to catch up.
-func decode(ctx context.Context, q *queue, t *translator, pass func(entries []entry, messages int)) {
+func decodeQueue(ctx context.Context, q *queue, t *translator, pass func(entries []entry, messages int)) {
 	if decoders := min(runtime.GOMAXPROCS(0)/2, maxDecoders); decoders > 1 {
-		decodeAtTheSameTime(ctx, q, t, decoders, pass)
+		decodeInParallel(ctx, q, t, decoders, pass)
 		return
 	}
 	d := t.decoder()
 	for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
-		pass(d.understand(items), len(items))
+		pass(d.decode(items), len(items))
 	}
 }
 
@@ -34,14 +34,14 @@ type job struct {
 	done    chan struct{}
 }
 
-func decodeAtTheSameTime(ctx context.Context, q *queue, t *translator, decoders int, pass func(entries []entry, messages int)) {
+func decodeInParallel(ctx context.Context, q *queue, t *translator, decoders int, pass func(entries []entry, messages int)) {
 	todo, ordered := make(chan *job, decoders), make(chan *job, decoders)
 	var group sync.WaitGroup
 	for range decoders {
 		group.Go(func() {
 			d := t.decoder()
 			for j := range todo {
-				j.entries = d.understand(j.items)
+				j.entries = d.decode(j.items)
 				close(j.done)
 			}
 		})
@@ -62,27 +62,27 @@ func decodeAtTheSameTime(ctx context.Context, q *queue, t *translator, decoders 
 	group.Wait()
 }
 
-func (t *decoder) understand(items []item) []entry {
+func (t *decoder) decode(items []item) []entry {
 	entries := make([]entry, 0, len(items))
 	for _, i := range items {
-		if m := t.meaning(i); m.passes {
+		if m := t.translated(i); m.passes {
 			entries = append(entries, m.entry)
 		}
 	}
 	return entries
 }
 
-// ahead understands a message before its turn. What is left takes a tenth of the room.
-func (t *decoder) ahead(i item) item {
-	m := t.meaning(i)
-	return item{heard: i.heard, known: &m}
+// decodeEarly decodes a message before its turn. What is left takes a tenth of the room.
+func (t *decoder) decodeEarly(i item) item {
+	m := t.translated(i)
+	return item{heard: i.heard, translation: &m}
 }
 
-func (t *decoder) meaning(i item) meaning {
-	if i.known != nil {
-		return *i.known
+func (t *decoder) translated(i item) translation {
+	if i.translation != nil {
+		return *i.translation
 	}
 	e, passes := t.translate(i)
 	i.slab.release()
-	return meaning{e, passes}
+	return translation{e, passes}
 }

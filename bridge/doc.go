@@ -1,5 +1,21 @@
 // Package bridge carries OpenNebula's hook events from ZeroMQ to JetStream.
 //
+// The way of an event:
+//
+//	listener      reads one publisher, connects anew                  listener.go, connection.go, slab.go
+//	queue         holds messages as heard, bounded                    queue.go
+//	decoder       makes entries of them, in parallel and in order     decode.go, translate.go, filter.go
+//	replayBuffer  holds entries until they are stored, and a tail     replaybuffer.go, spill.go
+//	feed          publishes them in batches while it holds the lease  feed.go, publish.go
+//	              takes the lease over, and finds its place           standby.go, takeover.go
+//
+// Beside it:
+//
+//	resyncer      compares oned with what is stored                   resyncer.go, resync.go, kinds.go, pages.go
+//	monitor       asks whether a feed's oned leads, probes silence    monitor.go, zone.go
+//	Bridge        starts and stops all of it, and its status          bridge.go, status.go, metrics.go
+//	Replay        publishes a recording, for `flowjet replay`         replay.go, publisher.go
+//
 // Safety: what each publisher says is a feed. Its events are stored in the order
 // in which they were heard, each once, by one bridge at a time; none leaves the
 // bridge before JetStream has acknowledged it. Of an event only states, ids and

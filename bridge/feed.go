@@ -21,35 +21,35 @@ type feed struct {
 	metrics  *metrics
 	listener *listener
 	queue    *queue
-	window   *window
+	buffer   *replayBuffer
 	// epoch tells this process's numbers from another's.
 	epoch      string
 	translator *translator
-	// lost is called when events may be missing in what is stored.
-	lost func(cause string)
+	// requestResync is called when events may be missing in what is stored.
+	requestResync func(cause string)
 
 	mu    sync.Mutex
 	state feedState
 }
 
-// rawBytes bounds the messages that are heard and not yet understood, besides what the
-// window lends.
+// rawBytes bounds the messages that are heard and not yet decoded, besides what the
+// buffer can spare.
 const rawBytes = 16 << 20
 
 func newFeed(b *Bridge, endpoint, address string) *feed {
 	c := &b.config
 	name := feedName(c.Zone, endpoint)
 	log := b.log.With("feed", name)
-	window := newWindow(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes))
+	buffer := newReplayBuffer(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes))
 	translator := &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint}
 	f := &feed{
-		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), lost: b.ask,
-		queue:      newQueue(rawBytes, window.lends),
-		window:     window,
+		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), requestResync: b.resyncer.request,
+		queue:      newQueue(rawBytes, buffer.spare),
+		buffer:     buffer,
 		translator: translator,
 	}
 	f.listener = &listener{
-		endpoint: endpoint, address: address, topics: c.topics(), decoder: translator.decoder(), log: log, lost: b.ask, metrics: b.metrics,
+		endpoint: endpoint, address: address, topics: c.topics(), decoder: translator.decoder(), log: log, requestResync: b.resyncer.request, metrics: b.metrics,
 	}
 	return f
 }
@@ -61,17 +61,17 @@ func (f *feed) run(hearing, publishing context.Context) {
 	defer all()
 	var producing, holding sync.WaitGroup
 	producing.Go(func() { f.listener.run(hearing, f.queue) })
-	producing.Go(func() { decode(hearing, f.queue, f.translator, f.pass) })
+	producing.Go(func() { decodeQueue(hearing, f.queue, f.translator, f.pass) })
 	holding.Go(func() { f.hold(hearing, heardAll, publishing) })
 	producing.Wait()
 	all()
 	holding.Wait()
-	f.window.standBy()
+	f.buffer.standBy()
 }
 
 // pass takes over what became of so many messages.
 func (f *feed) pass(entries []entry, messages int) {
-	if lost, err := f.window.add(entries, messages); lost {
+	if lost, err := f.buffer.add(entries, messages); lost {
 		f.log.Error("there is no room left for hook events: they are dropped until JetStream has taken those that wait, and looked up then",
 			"error", err, "mend", "is JetStream slow or away?")
 	}
@@ -86,13 +86,13 @@ func (f *feed) hold(hearing, heardAll, publishing context.Context) {
 	}
 	defer watch.Close()
 	for hearing.Err() == nil {
-		l, err := f.contend(hearing, watch)
+		l, err := f.acquire(hearing, watch)
 		if err != nil {
 			return // hearing has ended
 		}
 		err = f.serve(heardAll, publishing, watch, l)
 		f.holding(false)
-		f.window.standBy()
+		f.buffer.standBy()
 		if errors.Is(err, pipeline.ErrSuperseded) {
 			f.log.Warn("another bridge publishes this feed now; this one stands by", "holder", f.config.Holder)
 		}
@@ -104,22 +104,22 @@ func (f *feed) hold(hearing, heardAll, publishing context.Context) {
 func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease) error {
 	ctx, cancel := context.WithCancelCause(publishing)
 	defer cancel(nil)
-	var beating sync.WaitGroup
-	beating.Go(func() { f.beat(ctx, watch, l, cancel) })
-	defer beating.Wait()
+	var heartbeats sync.WaitGroup
+	heartbeats.Go(func() { f.sendHeartbeats(ctx, watch, l, cancel) })
+	defer heartbeats.Wait()
 	defer cancel(nil)
 	if err := f.resume(ctx, l); err != nil {
 		return cause(ctx, err)
 	}
 	// In this order: who does not hold a feed leaves comparing to the holder.
 	f.holding(true)
-	f.lost("the feed was taken")
+	f.requestResync("the feed was taken")
 	err := f.publish(ctx, heardAll, l)
 	if err != nil {
 		return cause(ctx, err)
 	}
 	cancel(nil)
-	beating.Wait()
+	heartbeats.Wait()
 	f.release(publishing, l)
 	return nil
 }
@@ -138,7 +138,7 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 	for {
 		tail, err := l.Tail(ctx, tailLength)
 		if err == nil {
-			exact := f.window.hold(tail)
+			exact := f.buffer.hold(tail)
 			f.log.Info("this bridge publishes the feed", "holder", f.config.Holder, "without_a_gap", exact)
 			return nil
 		}
@@ -163,4 +163,11 @@ func (f *feed) holds() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.state.holding
+}
+
+// setRole notes what the endpoint's oned is in its zone.
+func (f *feed) setRole(role string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state.role = role
 }

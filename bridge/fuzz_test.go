@@ -64,7 +64,7 @@ func FuzzTranslate(f *testing.F) {
 		e, passes := translator.translate(item{heard: time.Now(), frames: frames})
 		switch {
 		case !passes:
-		case e.isLetter():
+		case e.isDeadLetter():
 			checkLetter(t, e)
 		default:
 			checkEvent(t, e)

@@ -19,21 +19,21 @@ type kind struct {
 	gone func(id int, last pipeline.Event) pipeline.Event
 }
 
-func (b *Bridge) kinds() []kind {
+func (r *resyncer) kinds() []kind {
 	return []kind{
-		{object: objectVM, list: b.listVMs, one: b.lookAtVM, gone: goneVM},
-		{object: objectNet, list: b.listNetworks, one: b.lookAtNetwork, gone: goneNetwork},
+		{object: objectVM, list: r.listVMs, one: r.fetchVM, gone: goneVM},
+		{object: objectNet, list: r.listNetworks, one: r.fetchNetwork, gone: goneNetwork},
 	}
 }
 
 // listVMs lists the VMs that are not DONE, and those that came and went since
 // the last comparison: nobody may have heard of them at all.
-func (b *Bridge) listVMs(ctx context.Context, hand func([]pipeline.Event) error) error {
-	compared, err := b.store.LoadCursor(ctx, pipeline.ComparedKey)
+func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) error) error {
+	compared, err := r.store.LoadCursor(ctx, pipeline.ComparedKey)
 	if err != nil {
 		return err
 	}
-	newest, err := newestVM(ctx, b.cloud, opennebula.StateAny)
+	newest, err := newestVM(ctx, r.cloud, opennebula.StateAny)
 	if err != nil {
 		return err
 	}
@@ -44,23 +44,23 @@ func (b *Bridge) listVMs(ctx context.Context, hand func([]pipeline.Event) error)
 		}
 		return hand(events)
 	}
-	if err := pages(ctx, b.cloud, 0, opennebula.StateNotDone, b.config.Resync.PageSize, pass); err != nil {
+	if err := pages(ctx, r.cloud, 0, opennebula.StateNotDone, r.config.PageSize, pass); err != nil {
 		return err
 	}
 	next := uint64(newest + 1) //nolint:gosec // -1 or an id
 	if compared > 0 && compared < next {
-		if err := pages(ctx, b.cloud, int(compared), int(flow.VMDone), b.config.Resync.PageSize, pass); err != nil { //nolint:gosec // an id
+		if err := pages(ctx, r.cloud, int(compared), int(flow.VMDone), r.config.PageSize, pass); err != nil { //nolint:gosec // an id
 			return err
 		}
 	}
 	if next == compared {
 		return nil
 	}
-	return b.store.SaveCursor(ctx, pipeline.ComparedKey, max(next, 1))
+	return r.store.SaveCursor(ctx, pipeline.ComparedKey, max(next, 1))
 }
 
-func (b *Bridge) lookAtVM(ctx context.Context, id int) (pipeline.Event, error) {
-	vm, err := b.cloud.VM(ctx, id)
+func (r *resyncer) fetchVM(ctx context.Context, id int) (pipeline.Event, error) {
+	vm, err := r.cloud.VM(ctx, id)
 	return foundVM(vm, ""), err
 }
 
@@ -79,8 +79,8 @@ func goneVM(id int, last pipeline.Event) pipeline.Event {
 }
 
 // listNetworks lists all networks at once: a zone has many fewer than VMs.
-func (b *Bridge) listNetworks(ctx context.Context, hand func([]pipeline.Event) error) error {
-	networks, err := b.cloud.Networks(ctx, opennebula.FilterAll)
+func (r *resyncer) listNetworks(ctx context.Context, hand func([]pipeline.Event) error) error {
+	networks, err := r.cloud.Networks(ctx, opennebula.FilterAll)
 	if err != nil {
 		return err
 	}
@@ -91,8 +91,8 @@ func (b *Bridge) listNetworks(ctx context.Context, hand func([]pipeline.Event) e
 	return hand(events)
 }
 
-func (b *Bridge) lookAtNetwork(ctx context.Context, id int) (pipeline.Event, error) {
-	network, err := b.cloud.Network(ctx, id)
+func (r *resyncer) fetchNetwork(ctx context.Context, id int) (pipeline.Event, error) {
+	network, err := r.cloud.Network(ctx, id)
 	return foundNetwork(id, network.State), err
 }
 

@@ -52,7 +52,7 @@ func TestComparisonOfManyVMsIsBoundedInMemory(t *testing.T) {
 	}
 	p := newPipeline(t)
 	b := newBridge(quietly(), newStore(p), cloud, nil)
-	r := b.newResync()
+	r := b.resyncer.newComparison()
 	// What JetStream acknowledged too late is counted by nobody, and found stored.
 	for must(t, r.run(limited(t))); r.stored > 0; must(t, r.run(limited(t))) {
 	}

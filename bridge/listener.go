@@ -23,9 +23,9 @@ type listener struct {
 	topics            []string
 	decoder           *decoder
 	log               *slog.Logger
-	// lost is called when events may have been lost.
-	lost    func(cause string)
-	metrics *metrics
+	// requestResync is called when events may have been lost.
+	requestResync func(cause string)
+	metrics       *metrics
 
 	mu     sync.Mutex
 	status FeedStatus
@@ -92,12 +92,12 @@ func (l *listener) reconnect() {
 
 // pass queues a message. Waiting for room leaves the publisher to its
 // high-water mark, above which it drops without a word: where room gets scarce, because
-// nobody has the processor time to understand what was heard, the listener does it.
+// nobody has the processor time to decode what was heard, the listener does it.
 func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	now := time.Now().UTC()
 	message.heard = now
-	if q.tight() {
-		message = l.decoder.ahead(message)
+	if q.almostFull() {
+		message = l.decoder.decodeEarly(message)
 	}
 	waited, err := q.push(ctx, message)
 	if err != nil {
@@ -108,24 +108,24 @@ func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	l.status.LastHeard = now
 	l.mu.Unlock()
 	if waited {
-		l.overflown(time.Now())
+		l.overflowed(time.Now())
 	}
 	return nil
 }
 
-// overflown notes that a message had to wait for room. What follows within a second
+// overflowed notes that a message had to wait for room. What follows within a second
 // is the same overflow.
-func (l *listener) overflown(now time.Time) {
+func (l *listener) overflowed(now time.Time) {
 	l.mu.Lock()
-	again := now.Sub(l.status.overflown) < steady
-	l.status.overflown = now
+	again := now.Sub(l.status.overflowed) < steady
+	l.status.overflowed = now
 	l.status.Overflows++
 	if !again {
 		l.status.Gaps++
 	}
 	l.mu.Unlock()
 	l.metrics.overflows.Inc()
-	l.lost("the queue was full")
+	l.requestResync("the queue was full")
 	if !again {
 		l.log.Warn("the queue of hook events was full: oned may have dropped some, they are looked up", "endpoint", l.endpoint)
 	}
@@ -145,7 +145,7 @@ func (l *listener) connected() {
 	} else {
 		l.log.Info("hearing hook events", "endpoint", l.endpoint)
 	}
-	l.lost("connected to " + l.endpoint)
+	l.requestResync("connected to " + l.endpoint)
 }
 
 func (l *listener) disconnected(ctx context.Context, err error) {
@@ -162,4 +162,16 @@ func (l *listener) disconnected(ctx context.Context, err error) {
 		l.log.Warn("cannot hear hook events, trying again until it works", "endpoint", l.endpoint, "error", err,
 			"mend", "is oned's hook manager running, and bound to this address (HM_MAD's -b)?")
 	}
+}
+
+// silence is how long nothing was heard over the connection that stands, and the
+// number of messages heard in all.
+func (l *listener) silence() (silence time.Duration, heard uint64, connected bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	since := l.status.Since
+	if l.status.LastHeard.After(since) {
+		since = l.status.LastHeard
+	}
+	return time.Since(since), l.status.Heard, l.status.Connected
 }

@@ -21,11 +21,11 @@ const (
 // own: a few are stored sooner than that has begun.
 const worthPreparing = 16
 
-// batch is some entries of the window on their way into the stream.
+// batch is some entries of the buffer on their way into the stream.
 type batch struct {
-	entries []entry
-	letters []entry
-	events  int
+	entries     []entry
+	deadLetters []entry
+	events      int
 	// store stores the events.
 	store func(context.Context) error
 }
@@ -35,8 +35,8 @@ func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
 	b := &batch{entries: entries}
 	events := make([]feeds.Event, 0, len(entries))
 	for i, e := range entries {
-		if e.isLetter() {
-			b.letters = append(b.letters, e)
+		if e.isDeadLetter() {
+			b.deadLetters = append(b.deadLetters, e)
 			continue
 		}
 		events = append(events, e.message(f.epoch, number+uint64(i)))
@@ -47,7 +47,7 @@ func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
 	return b
 }
 
-// publish stores what is in the window until ctx ends, another bridge takes the
+// publish stores what is in the buffer until ctx ends, another bridge takes the
 // feed over, or heardAll has ended and nothing is left (nil). While one batch is
 // being stored the next is sent.
 func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
@@ -55,9 +55,9 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 	for {
 		current := next
 		if current == nil {
-			entries, number, err := f.window.take(heardAll, maxBatch, maxBatchBytes)
+			entries, number, err := f.buffer.take(heardAll, maxBatch, maxBatchBytes)
 			if err != nil {
-				if entries, number = f.window.takeNow(0, maxBatch, maxBatchBytes); len(entries) == 0 {
+				if entries, number = f.buffer.takeNow(0, maxBatch, maxBatchBytes); len(entries) == 0 {
 					return ctx.Err()
 				}
 			}
@@ -67,7 +67,7 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 		if next, err = f.storeAndPrepare(ctx, l, current); err != nil {
 			return err
 		}
-		f.bury(ctx, current.letters)
+		f.deadLetterAll(ctx, current.deadLetters)
 		f.published(current.entries, current.events)
 	}
 }
@@ -87,15 +87,15 @@ func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (ne
 // heard before that, it is sent ahead.
 func (f *feed) prepare(l lease, behind int, stored <-chan error) (next *batch, err error) {
 	for {
-		if f.window.waitingBehind(behind) >= maxBatch {
-			entries, number := f.window.takeNow(behind, maxBatch, maxBatchBytes)
+		if f.buffer.waitingBehind(behind) >= maxBatch {
+			entries, number := f.buffer.takeNow(behind, maxBatch, maxBatchBytes)
 			next = f.newBatch(l, entries, number)
 			return next, <-stored
 		}
 		select {
 		case err := <-stored:
 			return nil, err
-		case <-f.window.ready:
+		case <-f.buffer.ready:
 		}
 	}
 }
@@ -138,44 +138,44 @@ func (f *feed) storing(err error) {
 	case err == nil && before != "":
 		f.log.Info("JetStream takes events again")
 		// What two feeds told of one VM meanwhile may be stored in either order.
-		f.lost("JetStream was away")
+		f.requestResync("JetStream was away")
 	}
 }
 
 func (f *feed) published(entries []entry, events int) {
-	relieved, err := f.window.stored(len(entries))
+	relieved, err := f.buffer.stored(len(entries))
 	if err != nil {
 		f.log.Error("hook events that were put aside are lost, and are looked up", "error", err)
 	}
 	if relieved {
-		f.lost("events were dropped")
+		f.requestResync("events were dropped")
 	}
 	for _, e := range entries {
-		if !e.isLetter() {
+		if !e.isDeadLetter() {
 			f.metrics.events.WithLabelValues(e.object).Inc()
 		}
 	}
 	newest := entries[len(entries)-1].heard
 	f.metrics.lastEvent.Set(float64(newest.UnixMicro()) / 1e6)
-	f.metrics.queueBytes.Set(float64(f.window.state().bytes))
+	f.metrics.queueBytes.Set(float64(f.buffer.state().bytes))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state.published += uint64(events)
 	f.state.lastPublished = newest
 }
 
-// bury keeps what could not be understood. Losing dead letters is logged and
+// deadLetterAll keeps what could not be understood. Losing dead letters is logged and
 // holds nothing up.
-func (f *feed) bury(ctx context.Context, letters []entry) {
-	f.metrics.deadLetters.Add(float64(len(letters)))
+func (f *feed) deadLetterAll(ctx context.Context, deadLetters []entry) {
+	f.metrics.deadLetters.Add(float64(len(deadLetters)))
 	f.mu.Lock()
-	f.state.deadLetters += uint64(len(letters))
+	f.state.deadLetters += uint64(len(deadLetters))
 	f.mu.Unlock()
-	for i, letter := range letters {
+	for i, letter := range deadLetters {
 		f.log.Warn("a hook event cannot be understood; see the dead letters",
 			"reason", letter.subject, "subject", pipeline.DeadSubject(deadLetterSource))
 		if err := f.store.DeadLetter(ctx, deadLetterSource, letter.subject, letter.data); err != nil {
-			f.log.Error("dead letters could not be kept", "letters", len(letters)-i, "error", err)
+			f.log.Error("dead letters could not be kept", "letters", len(deadLetters)-i, "error", err)
 			return
 		}
 	}

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// item is a message as heard, or as understood already.
+// item is a message as heard, or as decoded already.
 type item struct {
 	heard  time.Time
 	frames [][]byte
 	// slab has the frames, if not nil.
 	slab *slab
-	// known is there instead of the frames where the message was understood before
+	// translation is there instead of the frames where the message was decoded before
 	// its turn.
-	known *meaning
+	translation *translation
 }
 
-// meaning is what a message became: an event or dead letter, if it passes.
-type meaning struct {
+// translation is what a message became: an event or dead letter, if it passes.
+type translation struct {
 	entry  entry
 	passes bool
 }
@@ -28,8 +28,8 @@ const itemOverhead = 256
 
 func (i item) size() int64 {
 	size := int64(itemOverhead)
-	if i.known != nil {
-		size += i.known.entry.size()
+	if i.translation != nil {
+		size += i.translation.entry.size()
 	}
 	for _, frame := range i.frames {
 		size += int64(len(frame))
@@ -37,13 +37,13 @@ func (i item) size() int64 {
 	return size
 }
 
-// queue keeps messages in order between hearing and understanding. While it is
+// queue keeps messages in order between hearing and decoding. While it is
 // full the listener does not read, and oned drops what it has no room for.
 type queue struct {
 	limit int64
 	// spare is the room in bytes that it may take beyond limit at present. A VM's
 	// message is ten times as large as the event that it becomes: who has no
-	// processor time to understand needs room for a moment, which is lent.
+	// processor time to decode needs room for a moment, which is lent.
 	spare func() int64
 
 	mu    sync.Mutex
@@ -85,8 +85,8 @@ func (q *queue) offer(i item) bool {
 	return true
 }
 
-// tight reports whether more than half of the room is taken.
-func (q *queue) tight() bool {
+// almostFull reports whether more than half of the room is taken.
+func (q *queue) almostFull() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.bytes > q.limit && 2*q.bytes > q.limit+q.spare()

@@ -15,23 +15,23 @@ import (
 // sized is an item of so many bytes.
 func sized(bytes int64) item { return item{frames: [][]byte{make([]byte, bytes-itemOverhead)}} }
 
-// What is not understood yet may use three quarters of the room for what is, as far as
+// What is not decoded yet may use three quarters of the room for what is, as far as
 // that is free.
 func TestQueueBorrowsTheWindowsRoom(t *testing.T) {
-	window := newWindow(4000, time.Minute, nil)
-	q := newQueue(2000, window.lends)
+	buffer := newReplayBuffer(4000, time.Minute, nil)
+	q := newQueue(2000, buffer.spare)
 	for n := range 5 {
 		if !q.offer(sized(1000)) {
-			t.Fatalf("message %d found no room: 2000 bytes of its own, and 3000 of those that the window does not use", n+1)
+			t.Fatalf("message %d found no room: 2000 bytes of its own, and 3000 of those that the buffer does not use", n+1)
 		}
 	}
 	if q.offer(sized(1000)) {
 		t.Error("a message found room beyond both")
 	}
 	q.takeNow(3)
-	window.add([]entry{{data: make([]byte, 3000-entryOverhead), heard: time.Now()}}, 1)
+	buffer.add([]entry{{data: make([]byte, 3000-entryOverhead), heard: time.Now()}}, 1)
 	if q.offer(sized(1000)) {
-		t.Error("a message found room that the window has taken meanwhile")
+		t.Error("a message found room that the buffer has taken meanwhile")
 	}
 	q.takeNow(2)
 	if !q.offer(sized(1000)) {
@@ -63,12 +63,12 @@ func TestFullQueueWaits(t *testing.T) {
 func TestOneOverflowIsToldOnce(t *testing.T) {
 	var log lockedBuffer
 	asked := 0
-	l := &listener{endpoint: "tcp://127.0.0.1:1", log: log.logger(), lost: func(string) { asked++ }, metrics: newMetrics(prometheus.NewRegistry())}
+	l := &listener{endpoint: "tcp://127.0.0.1:1", log: log.logger(), requestResync: func(string) { asked++ }, metrics: newMetrics(prometheus.NewRegistry())}
 	began := time.Now()
 	for n := range 5 {
-		l.overflown(began.Add(time.Duration(n) * steady / 2))
+		l.overflowed(began.Add(time.Duration(n) * steady / 2))
 	}
-	l.overflown(began.Add(4 * steady))
+	l.overflowed(began.Add(4 * steady))
 	if l.status.Overflows != 6 || l.status.Gaps != 2 || asked != 6 {
 		t.Errorf("%d overflows, %d gaps, %d comparisons asked for; want 6, 2, 6", l.status.Overflows, l.status.Gaps, asked)
 	}
@@ -77,7 +77,7 @@ func TestOneOverflowIsToldOnce(t *testing.T) {
 	}
 }
 
-// Where nobody has the time to understand what was heard, the listener does it: what
+// Where nobody has the time to decode what was heard, the listener does it: what
 // waits then takes a fraction of the room, and nothing overflows. Order and content
 // stay what they are without it.
 func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
@@ -98,15 +98,15 @@ func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
 	for _, message := range heard {
 		must(t, listener.pass(limited(t), q, message))
 	}
-	asHeard := slices.IndexFunc(q.items, func(i item) bool { return i.known != nil })
+	asHeard := slices.IndexFunc(q.items, func(i item) bool { return i.translation != nil })
 	if asHeard < 15 || asHeard > 25 || listener.status.Overflows > 0 {
 		t.Errorf("%d messages wait as they were heard, want about 20, half of the room; %d had to wait for room", asHeard, listener.status.Overflows)
 	}
 	var got []entry
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
-	decode(done, q, translator, func(entries []entry, _ int) { got = append(got, entries...) })
-	want := translator.decoder().understand(heard)
+	decodeQueue(done, q, translator, func(entries []entry, _ int) { got = append(got, entries...) })
+	want := translator.decoder().decode(heard)
 	if len(got) != messages || len(want) != messages || q.bytes != 0 {
 		t.Fatalf("%d and %d events of %d messages; %d bytes are left", len(got), len(want), messages, q.bytes)
 	}

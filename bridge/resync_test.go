@@ -49,7 +49,7 @@ func TestDifferences(t *testing.T) {
 			store.last[1] = storedAs(c.stored, c.heard)
 		}
 		b := newBridge(quietly(), store, cloud, nil)
-		r := b.newResync()
+		r := b.resyncer.newComparison()
 		must(t, r.run(limited(t)))
 		if (len(store.events) == 1) != c.found || len(store.events) > 1 {
 			t.Errorf("%s: found %+v", name, store.events)
@@ -74,7 +74,7 @@ func comparing(t testing.TB, cloud *fakeCloud, store *fakeStore) (*Bridge, *publ
 func compared(t testing.TB, b *Bridge) {
 	t.Helper()
 	before := b.Status()[0].LastResync
-	b.ask("a test")
+	b.resyncer.request("a test")
 	poll.Until(t, "a comparison", func() bool { return b.Status()[0].LastResync.After(before) })
 }
 
@@ -142,7 +142,7 @@ func TestResyncWaitsForWhatWasHeardBefore(t *testing.T) {
 	publisher.send(vmFrames(running(1)))
 	poll.Until(t, "the events to be heard", func() bool { return b.Status()[0].Heard == 2 })
 	asked := len(cloud.asked)
-	b.ask("a test")
+	b.resyncer.request("a test")
 	poll.Until(t, "the barrier", func() bool { return b.Status()[0].QueueLength > 0 || store.attempted() > 1 })
 	if len(cloud.asked) != asked {
 		t.Error("oned was asked before the events were stored")
@@ -259,12 +259,12 @@ func TestVMThatCameAndWentUnheard(t *testing.T) {
 	foreign.Service = -1
 	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: ended(1), 2: running(2), 3: ended(3)}}, newFakeStore()
 	b := newBridge(quietly(), store, cloud, nil)
-	must(t, b.newResync().run(limited(t)))
+	must(t, b.resyncer.newComparison().run(limited(t)))
 	storesSoon(t, store, "2 RUNNING resync") // what ended before anybody compared is history
 	cloud.set(func(f *fakeCloud) { f.vms[4], f.vms[5], f.vms[6], f.vms[7] = ended(4), running(5), ended(6), foreign })
 	for range 2 {
 		b := newBridge(quietly(), store, cloud, nil)
-		must(t, b.newResync().run(limited(t)))
+		must(t, b.resyncer.newComparison().run(limited(t)))
 		storesSoon(t, store, "2 RUNNING resync", "5 RUNNING resync", "4 DONE resync", "6 DONE resync")
 	}
 }

@@ -60,7 +60,7 @@ func TestNoSecretPassesTheWidestFilter(t *testing.T) {
 	b := New(config, p, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
-	poll.Until(t, "the feed to be held", func() bool { return b.Status()[0].Holding }) // else the small window forgets
+	poll.Until(t, "the feed to be held", func() bool { return b.Status()[0].Holding }) // else the small buffer forgets
 	events := tellingEverything()
 	for _, frames := range events {
 		publisher.send(frames)
@@ -70,11 +70,11 @@ func TestNoSecretPassesTheWidestFilter(t *testing.T) {
 		return status.Published+status.DeadLetters == uint64(len(events))
 	})
 	kept := everything(t, p, pipeline.StreamONE)
-	letters := everything(t, p, pipeline.StreamDead)
-	if len(kept) != 9 || len(letters) != 3 {
-		t.Errorf("%d events and %d dead letters", len(kept), len(letters))
+	deadLetters := everything(t, p, pipeline.StreamDead)
+	if len(kept) != 9 || len(deadLetters) != 3 {
+		t.Errorf("%d events and %d dead letters", len(kept), len(deadLetters))
 	}
-	for _, text := range append(texts(kept, letters), log.String()) {
+	for _, text := range append(texts(kept, deadLetters), log.String()) {
 		for _, form := range []string{"PLANTED", base64.StdEncoding.EncodeToString([]byte("PLANTED"))[:8]} {
 			if at := strings.Index(text, form); at >= 0 {
 				t.Errorf("a secret has passed: %s", text[max(0, at-200):min(len(text), at+80)])

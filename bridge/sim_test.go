@@ -79,8 +79,8 @@ func TestLifeOfASimulatedVM(t *testing.T) {
 	})
 	must(t, z.client.For("oneadmin").ActOnVM(limited(t), "terminate-hard", id))
 	poll.Until(t, "the VM to end", func() bool { return z.last(t, id).State == flow.VMDone.String() })
-	if letters := z.bridge.Status()[0].DeadLetters; letters != 0 {
-		t.Errorf("%d dead letters", letters)
+	if deadLetters := z.bridge.Status()[0].DeadLetters; deadLetters != 0 {
+		t.Errorf("%d dead letters", deadLetters)
 	}
 }
 

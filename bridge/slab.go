@@ -10,7 +10,7 @@ import (
 const slabSize = 256 << 10
 
 // slab is the memory of some messages. It is used again when all of them have
-// been understood.
+// been decoded.
 type slab struct {
 	data []byte
 	used int

@@ -10,8 +10,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// beats is how many times within Config.Standby a holder announces itself.
-const beats = 5
+// heartbeatsPerStandby is how many times within Config.Standby a holder announces itself.
+const heartbeatsPerStandby = 5
 
 // watchUntilDone listens for the feed's holder; nil when ctx ends first.
 func (f *feed) watchUntilDone(ctx context.Context) watch {
@@ -27,17 +27,17 @@ func (f *feed) watchUntilDone(ctx context.Context) watch {
 	}
 }
 
-// contend stands by until the feed is this bridge's: nobody had it, or the one
+// acquire stands by until the feed is this bridge's: nobody had it, or the one
 // who had it gave it up or fell silent. Of several that take it at once
 // JetStream lets one. An error is ctx's.
-func (f *feed) contend(ctx context.Context, watch watch) (lease, error) {
+func (f *feed) acquire(ctx context.Context, watch watch) (lease, error) {
 	// Not all bridges find the silence in the same instant.
-	patience := f.config.Standby + rand.N(f.config.Standby/beats+1)
-	interval := max(f.config.Standby/beats, time.Millisecond)
+	patience := f.config.Standby + rand.N(f.config.Standby/heartbeatsPerStandby+1)
+	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
 	silent := true // at first, the lease itself is asked
 	for {
 		if silent {
-			l, err := f.tryToTake(ctx, watch.Silence() > patience)
+			l, err := f.tryAcquire(ctx, watch.Silence() > patience)
 			if l != nil {
 				f.storing(nil)
 				return l, nil
@@ -51,9 +51,9 @@ func (f *feed) contend(ctx context.Context, watch watch) (lease, error) {
 	}
 }
 
-// tryToTake takes the feed if nobody has it, or whoever has it is dead. nil
+// tryAcquire takes the feed if nobody has it, or whoever has it is dead. nil
 // without an error means that somebody has.
-func (f *feed) tryToTake(ctx context.Context, dead bool) (lease, error) {
+func (f *feed) tryAcquire(ctx context.Context, dead bool) (lease, error) {
 	last, sequence, err := f.store.LastLease(ctx, f.name)
 	if err != nil || sequence > 0 && !last.Released && !dead {
 		return nil, err
@@ -82,8 +82,8 @@ func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) e
 
 // beat announces that the holder lives, until ctx ends or a newer holder is heard:
 // that one has been let in by JetStream, and this one is over.
-func (f *feed) beat(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
-	interval := max(f.config.Standby/beats, time.Millisecond)
+func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
+	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
 	for {
 		if err := l.Beat(false); err != nil {
 			f.log.Debug("the other bridges were not told that this one lives", "error", err)

@@ -68,7 +68,7 @@ type FeedStatus struct {
 	ResyncError       string
 	ResyncDifferences uint64
 
-	overflown time.Time // the last time
+	overflowed time.Time // the last time
 }
 
 // feedState is what changes of a feed besides its connection.
@@ -82,13 +82,6 @@ type feedState struct {
 	meter         meter
 }
 
-// resyncState is what changes with comparisons.
-type resyncState struct {
-	last        time.Time
-	failed      string
-	differences uint64
-}
-
 // meter measures a rate over the seconds between two looks, or longer.
 type meter struct {
 	at    time.Time
@@ -99,7 +92,7 @@ type meter struct {
 // rateOver is the shortest time that a rate is measured over.
 const rateOver = 5 * time.Second
 
-func (m *meter) look(now time.Time, count uint64) float64 {
+func (m *meter) measure(now time.Time, count uint64) float64 {
 	if m.at.IsZero() {
 		m.at = now
 	}
@@ -113,9 +106,7 @@ func (m *meter) look(now time.Time, count uint64) float64 {
 // Status tells how each feed is doing. It is safe to call at any time after
 // Start.
 func (b *Bridge) Status() []FeedStatus {
-	b.mu.Lock()
-	compared := b.resyncs
-	b.mu.Unlock()
+	compared := b.resyncer.status()
 	all := make([]FeedStatus, len(b.feeds))
 	for i, f := range b.feeds {
 		all[i] = f.status()
@@ -128,15 +119,15 @@ func (f *feed) status() FeedStatus {
 	f.listener.mu.Lock()
 	status := f.listener.status
 	f.listener.mu.Unlock()
-	window := f.window.state()
+	buffer := f.buffer.state()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	status.Endpoint, status.Feed, status.Role = f.listener.endpoint, f.name, f.state.role
-	status.Rate = f.state.meter.look(time.Now(), status.Heard)
+	status.Rate = f.state.meter.measure(time.Now(), status.Heard)
 	status.Holding, status.Published, status.LastPublished = f.state.holding, f.state.published, f.state.lastPublished
 	status.StoreError, status.DeadLetters = f.state.storeError, f.state.deadLetters
-	status.QueueLength, status.QueueBytes = window.waiting, window.bytes
-	status.QueueLength += int(status.Heard - min(status.Heard, window.understood))
-	status.Spilled, status.Kept, status.Dropped = window.spilled, window.kept, window.dropped
+	status.QueueLength, status.QueueBytes = buffer.waiting, buffer.bytes
+	status.QueueLength += int(status.Heard - min(status.Heard, buffer.decoded))
+	status.Spilled, status.Kept, status.Dropped = buffer.spilled, buffer.kept, buffer.dropped
 	return status
 }

@@ -54,7 +54,7 @@ type index interface {
 type pipelineStore struct {
 	*pipeline.Pipeline // cursors
 	*feeds.Feeds
-	letters *deadletters.Letters
+	deadLetters *deadletters.Letters
 }
 
 func newStore(p *pipeline.Pipeline) pipelineStore {
@@ -71,5 +71,5 @@ func (p pipelineStore) index(object string) index { return p.Index(object) }
 
 // DeadLetter keeps what the bridge cannot store or understand.
 func (p pipelineStore) DeadLetter(ctx context.Context, where, reason string, data []byte) error {
-	return p.letters.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: data})
+	return p.deadLetters.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: data})
 }

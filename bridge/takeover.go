@@ -20,7 +20,7 @@ func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bo
 	}
 	places := map[string][]int{}
 	for i, e := range heard {
-		if !e.isLetter() {
+		if !e.isDeadLetter() {
 			places[e.hash] = append(places[e.hash], i)
 		}
 	}
@@ -102,7 +102,7 @@ func closer(heard []entry, stored []feeds.StoredEvent, last, a, b int) bool {
 // does what was read of the stream.
 func commonRun(heard []entry, stored []feeds.StoredEvent) (run int, fits bool) {
 	for i := len(heard) - 1; i >= 0 && run < len(stored); i-- {
-		if heard[i].isLetter() {
+		if heard[i].isDeadLetter() {
 			continue
 		}
 		if heard[i].hash != stored[len(stored)-1-run].Hash {

@@ -123,7 +123,7 @@ func readyFrames(vm int, ready string) [][]byte {
 }
 
 func TestWindowOnStandbyKeepsWhatIsYoungAndFits(t *testing.T) {
-	w := newWindow(10*1000, time.Minute, nil)
+	w := newReplayBuffer(10*1000, time.Minute, nil)
 	old := entry{hash: "old", heard: time.Now().Add(-time.Hour)}
 	if _, err := w.add([]entry{old, old}, 2); err != nil {
 		t.Fatal(err)

@@ -52,19 +52,19 @@ func (t *translator) decoder() *decoder { return &decoder{translator: t, digest:
 // is neither, because nobody wants it.
 func (t *decoder) translate(i item) (e entry, passes bool) {
 	if len(i.frames) != 2 {
-		return letter(t.dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))), true
+		return deadLetterEntry(t.dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))), true
 	}
 	text := string(i.frames[0])
 	key, err := opennebula.ParseKey(text)
 	if err != nil {
-		return letter(t.dead(i, err)), true
+		return deadLetterEntry(t.dead(i, err)), true
 	}
 	if !t.filter.passes(key) {
 		return entry{}, false
 	}
 	hook, err := t.events.Decode(text, key, i.frames[1])
 	if err != nil {
-		return letter(t.dead(i, err)), true
+		return deadLetterEntry(t.dead(i, err)), true
 	}
 	if isProbe(hook) {
 		return entry{}, false

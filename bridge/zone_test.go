@@ -68,7 +68,7 @@ func TestADeadPublisherIsConnectedToAnew(t *testing.T) {
 	b, _, _ := attended(t, z)
 	poll.Until(t, "a new connection", func() bool { return b.Status()[0].Gaps >= 1 && b.Status()[0].Connected })
 	// An oned that never tells of probes is believed in the end.
-	poll.Until(t, "the probes", func() bool { return z.probes() == maxInVain })
+	poll.Until(t, "the probes", func() bool { return z.probes() == maxUnanswered })
 	if role := b.Status()[0].Role; role != "solo" {
 		t.Errorf("role %q", role)
 	}
@@ -96,7 +96,7 @@ func TestAFollowerIsNotProbedAndANewLeaderIsComparedWith(t *testing.T) {
 	b, _, _ := attended(t, z)
 	poll.Until(t, "the role", func() bool { return b.Status()[0].Role == "follower" })
 	select {
-	case <-b.asked: // from connecting
+	case <-b.resyncer.requests: // from connecting
 	default:
 	}
 	z.mu.Lock()
@@ -107,7 +107,7 @@ func TestAFollowerIsNotProbedAndANewLeaderIsComparedWith(t *testing.T) {
 		t.Error("a follower was probed")
 	}
 	select {
-	case <-b.asked:
+	case <-b.resyncer.requests:
 	case <-limited(t).Done():
 		t.Error("no comparison is asked for")
 	}

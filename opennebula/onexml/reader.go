@@ -18,7 +18,7 @@ import (
 )
 
 // ErrMalformed is the error of what is not well-formed where it is read.
-var ErrMalformed = errors.New("it is not well-formed XML")
+var ErrMalformed = errors.New("it is not well-formed")
 
 // maxDepth bounds how deep elements are nested that are read.
 const maxDepth = 1000

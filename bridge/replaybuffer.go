@@ -1,0 +1,351 @@
+package bridge
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline/feeds"
+)
+
+// entry is an event of a feed as it will be stored.
+type entry struct {
+	subject, hash string
+	objectID
+	data  []byte
+	heard time.Time
+}
+
+// objectID is an event's object: vm, net, host, image or api, with its id.
+type objectID struct {
+	object string
+	id     int
+}
+
+// compared reports whether objects of this kind are compared with oned.
+func (o objectID) compared() bool { return o.object == objectVM || o.object == objectNet }
+
+// letter is a dead letter's place among the events. It has no hash.
+func deadLetterEntry(l *deadLetter) entry {
+	return entry{subject: l.reason, data: l.encode(), heard: l.Heard}
+}
+
+func (e entry) isDeadLetter() bool { return e.hash == "" }
+
+// entryOverhead is about what an entry takes besides its texts, in bytes.
+const entryOverhead = 192
+
+func (e entry) size() int64 {
+	return int64(entryOverhead + len(e.subject) + len(e.hash) + len(e.data))
+}
+
+// tailLength is how many stored events are kept, and asked for at a take-over,
+// to find the place to go on from: a longer run of equal events is needed to be
+// mistaken for another.
+const tailLength = 256
+
+// replayBuffer is a feed's events in order, between hearing and storing. With the
+// feed held, an entry goes once it is stored, the last tailLength excepted; on
+// standby the oldest go by age and size.
+type replayBuffer struct {
+	limit int64
+	keep  time.Duration
+	spill *spill
+
+	mu      sync.Mutex
+	entries []entry
+	bytes   int64
+	// waiting is the part of bytes that is not stored.
+	waiting int64
+	// first is the number of entries[0], next that of the first entry that is
+	// not stored, counted since the start.
+	first, next uint64
+	holding     bool
+	// full reports whether events are dropped until everything is stored.
+	full    bool
+	dropped uint64
+	// pending counts the entries of each VM and network that are not stored.
+	pending map[objectID]int
+	// decoded counts the messages that went through the decoders.
+	decoded uint64
+	// moved is closed and replaced when next or decoded has moved.
+	moved chan struct{}
+	ready chan struct{} // capacity 1: something to take
+}
+
+func newReplayBuffer(limit int64, keep time.Duration, s *spill) *replayBuffer {
+	return &replayBuffer{
+		limit: limit, keep: keep, spill: s, pending: map[objectID]int{},
+		moved: make(chan struct{}), ready: make(chan struct{}, 1),
+	}
+}
+
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
+}
+
+// add appends what became of so many messages. lost means that the first of it
+// was dropped since the buffer was last empty.
+func (b *replayBuffer) add(entries []entry, messages int) (lost bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.decoded += uint64(messages)
+	defer b.move()
+	for _, e := range entries {
+		if b.full {
+			b.dropped++
+			continue
+		}
+		if b.holding && (b.spill.length() > 0 || b.bytes+e.size() > b.limit && b.unstored() > 0) {
+			if err = b.spill.write(e); err != nil {
+				b.full, lost = true, true
+				b.dropped++
+			}
+			continue
+		}
+		b.append(e)
+	}
+	if !b.holding {
+		b.shrink()
+	}
+	signal(b.ready)
+	return lost, err
+}
+
+func (b *replayBuffer) append(e entry) {
+	if len(b.entries) == cap(b.entries) {
+		// The first entries go all the time: with little room all are copied often.
+		b.entries = slices.Grow(b.entries, len(b.entries)+tailLength)
+	}
+	b.entries = append(b.entries, e)
+	b.bytes += e.size()
+	b.await(e)
+}
+
+func (b *replayBuffer) await(e entry) {
+	b.waiting += e.size()
+	if e.compared() {
+		b.pending[e.objectID]++
+	}
+}
+
+// spare is how many bytes of its room the buffer does not need at present: three quarters at
+// most, since what is decoded comes too.
+func (b *replayBuffer) spare() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(0, b.limit/4*3-b.bytes)
+}
+
+func (b *replayBuffer) unstored() int { return len(b.entries) - int(b.next-b.first) }
+
+// shrink lets the oldest go while on standby.
+func (b *replayBuffer) shrink() {
+	oldest := time.Now().Add(-b.keep)
+	count := 0
+	for count < len(b.entries) && (b.bytes > b.limit || b.entries[count].heard.Before(oldest)) {
+		b.bytes -= b.entries[count].size()
+		count++
+	}
+	b.drop(count)
+}
+
+// drop removes the first entries, whose bytes are counted off already.
+func (b *replayBuffer) drop(count int) {
+	for i := range count {
+		if b.first+uint64(i) >= b.next {
+			b.settle(b.entries[i])
+		}
+	}
+	clear(b.entries[:count])
+	b.entries = b.entries[count:]
+	b.first += uint64(count)
+	b.next = max(b.next, b.first)
+}
+
+func (b *replayBuffer) settle(e entry) {
+	b.waiting -= e.size()
+	if !e.compared() {
+		return
+	}
+	if b.pending[e.objectID]--; b.pending[e.objectID] <= 0 {
+		delete(b.pending, e.objectID)
+	}
+}
+
+// hold begins to hold the feed behind its stored tail. exact means that the
+// newest stored event was found: nothing is missing, and nothing doubled.
+func (b *replayBuffer) hold(tail []feeds.StoredEvent) (exact bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shrink()
+	place, exact := placeBehind(b.entries, tail)
+	clear(b.pending)
+	b.waiting = 0
+	for _, e := range b.entries[place:] {
+		b.await(e)
+	}
+	b.next = b.first + uint64(place)
+	b.holding = true
+	b.trim()
+	signal(b.ready)
+	return exact
+}
+
+// standBy ends holding. What is in the spill file is given up: the next holder
+// has heard it too, or compares.
+func (b *replayBuffer) standBy() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.holding, b.full = false, false
+	b.spill.reset()
+	b.shrink()
+	b.move()
+}
+
+// take waits for entries that are not stored and returns them with the number of
+// the first. They stay until stored is called.
+func (b *replayBuffer) take(ctx context.Context, most int, mostBytes int64) ([]entry, uint64, error) {
+	for {
+		if entries, number := b.takeNow(0, most, mostBytes); len(entries) > 0 {
+			return entries, number, nil
+		}
+		select {
+		case <-b.ready:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+// takeNow is take without waiting, of the entries behind so many that are on
+// their way already.
+func (b *replayBuffer) takeNow(behind, most int, mostBytes int64) ([]entry, uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first := int(b.next-b.first) + behind //nolint:gosec // an index
+	if first >= len(b.entries) {
+		return nil, 0
+	}
+	waiting := b.entries[first:]
+	count, size := 0, int64(0)
+	for count < min(most, len(waiting)) && (count == 0 || size < mostBytes) {
+		size += waiting[count].size()
+		count++
+	}
+	return append([]entry(nil), waiting[:count]...), b.next + uint64(behind) //nolint:gosec // not negative
+}
+
+// waitingBehind counts the entries behind so many that are on their way.
+func (b *replayBuffer) waitingBehind(behind int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.unstored() - behind
+}
+
+// stored lets go of the next entries: they are in JetStream. relieved reports whether
+// dropping has ended with it.
+func (b *replayBuffer) stored(count int) (relieved bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := int(b.next - b.first)
+	for _, e := range b.entries[at : at+count] {
+		b.settle(e)
+	}
+	b.next += uint64(count)
+	b.trim()
+	err = b.refill()
+	if b.full && b.unstored() == 0 && b.spill.length() == 0 {
+		b.full, relieved = false, true
+	}
+	b.move()
+	return relieved, err
+}
+
+func (b *replayBuffer) move() {
+	close(b.moved)
+	b.moved = make(chan struct{})
+}
+
+// trim keeps a tail of what is stored.
+func (b *replayBuffer) trim() {
+	count := max(0, int(b.next-b.first)-tailLength)
+	for _, e := range b.entries[:count] {
+		b.bytes -= e.size()
+	}
+	b.drop(count)
+}
+
+// refill takes back from the spill file what there is room for.
+func (b *replayBuffer) refill() error {
+	for b.spill.length() > 0 && (b.bytes < b.limit/2 || b.unstored() == 0) {
+		e, err := b.spill.read()
+		if err != nil {
+			b.spill.reset()
+			b.full = true // until what is here is stored; then it is compared
+			return err
+		}
+		b.append(e)
+	}
+	return nil
+}
+
+// allStored waits until everything heard before is stored, or the feed is no
+// longer held.
+func (b *replayBuffer) allStored(ctx context.Context) error {
+	b.mu.Lock()
+	end := b.first + uint64(len(b.entries)) + uint64(b.spill.length())
+	b.mu.Unlock()
+	return b.waitUntil(ctx, func() bool { return b.next >= end || !b.holding })
+}
+
+// allDecoded waits until so many messages went through the decoders.
+func (b *replayBuffer) allDecoded(ctx context.Context, messages uint64) error {
+	return b.waitUntil(ctx, func() bool { return b.decoded >= messages })
+}
+
+// waitUntil waits for a condition, which is asked under the lock.
+func (b *replayBuffer) waitUntil(ctx context.Context, condition func() bool) error {
+	for {
+		b.mu.Lock()
+		done, moved := condition(), b.moved
+		b.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// awaits reports whether an event of the object is still to be stored.
+func (b *replayBuffer) awaits(object objectID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.holding && (b.pending[object] > 0 || b.full || b.spill.length() > 0)
+}
+
+// bufferState is what Status reports of a replay buffer.
+type bufferState struct {
+	waiting, kept, spilled int
+	bytes                  int64
+	dropped, decoded       uint64
+}
+
+func (b *replayBuffer) state() bufferState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	state := bufferState{kept: len(b.entries), spilled: b.spill.length(), dropped: b.dropped, decoded: b.decoded}
+	if b.holding {
+		state.waiting = b.unstored() + state.spilled
+		state.bytes = b.waiting
+	}
+	return state
+}

@@ -1,0 +1,167 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
+)
+
+const (
+	firstResyncPause   = 500 * time.Millisecond
+	longestResyncPause = 30 * time.Second
+)
+
+// resyncer has oned compared with the stored events, by one comparison at a time.
+// A bridge on standby leaves that to the one that publishes.
+type resyncer struct {
+	zone    int
+	config  ResyncConfig
+	cloud   cloud
+	store   store
+	filter  filter
+	feeds   []*feed
+	log     *slog.Logger
+	metrics *metrics
+	// requests has room for one.
+	requests chan struct{}
+
+	mu    sync.Mutex
+	state resyncState
+	ended bool
+}
+
+// resyncState is what changes with comparisons.
+type resyncState struct {
+	last        time.Time
+	failed      string
+	differences uint64
+}
+
+func newResyncer(config Config, pass filter, s store, oned cloud, m *metrics) *resyncer {
+	return &resyncer{
+		zone: config.Zone, config: config.Resync, filter: pass, cloud: oned, store: s, log: config.Logger, metrics: m, requests: make(chan struct{}, 1),
+	}
+}
+
+// request has a comparison made soon.
+func (r *resyncer) request(cause string) {
+	r.log.Debug("a comparison with oned is asked for", "cause", cause)
+	signal(r.requests)
+}
+
+// run compares, when asked to and from time to time, until ctx ends.
+func (r *resyncer) run(ctx context.Context) {
+	defer r.end()
+	timer := time.NewTimer(r.config.Every)
+	defer timer.Stop()
+	comparison := r.newComparison()
+	for {
+		next := r.config.Every
+		var wanted bool
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.requests:
+			next, wanted = r.config.Settle, r.holdsAny()
+		case <-timer.C:
+			wanted = r.holdsFirst()
+		}
+		if wanted && r.compareUntilDone(ctx, comparison) != nil {
+			return
+		}
+		timer.Reset(next*9/10 + rand.N(next/5+1))
+	}
+}
+
+// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge
+// publishes no more.
+func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
+	pause := firstResyncPause
+	for r.holdsAny() {
+		err := c.run(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r.note(err)
+		if err == nil {
+			return nil
+		}
+		if err := idle.For(ctx, pause/2+rand.N(pause/2)); err != nil {
+			return err
+		}
+		pause = min(2*pause, longestResyncPause)
+	}
+	return nil
+}
+
+// requestLater has another comparison made when the present one has settled.
+func (r *resyncer) requestLater() {
+	time.AfterFunc(r.config.Settle, func() {
+		r.mu.Lock()
+		ended := r.ended
+		r.mu.Unlock()
+		if !ended {
+			r.request("news was on its way")
+		}
+	})
+}
+
+func (r *resyncer) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+}
+
+// found counts differences that were stored.
+func (r *resyncer) found(count int) {
+	r.metrics.resyncDifferences.Add(float64(count))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.differences += uint64(count) //nolint:gosec // not negative
+}
+
+func (r *resyncer) status() resyncState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state
+}
+
+// holdsAny reports whether this bridge publishes a feed; holdsFirst whether it publishes
+// the first by name, and compares from time to time for all.
+func (r *resyncer) holdsAny() bool {
+	return slices.ContainsFunc(r.feeds, (*feed).holds)
+}
+
+func (r *resyncer) holdsFirst() bool {
+	return slices.MinFunc(r.feeds, func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holds()
+}
+
+// note keeps a comparison's outcome, and logs when that changes.
+func (r *resyncer) note(err error) {
+	r.mu.Lock()
+	before := r.state.failed
+	r.state.failed = ""
+	if err != nil {
+		r.state.failed = err.Error()
+	} else {
+		r.state.last = time.Now()
+	}
+	r.mu.Unlock()
+	if err == nil {
+		r.metrics.resyncs.WithLabelValues("done").Inc()
+		if before != "" {
+			r.log.Info("oned could be compared with the stored events again")
+		}
+		return
+	}
+	r.metrics.resyncs.WithLabelValues("failed").Inc()
+	if before == "" {
+		r.log.Warn("cannot compare oned with the stored events, trying again until it works", "error", err)
+	}
+}
