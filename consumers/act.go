@@ -94,8 +94,22 @@ func (e *executor) callInTurn(ctx context.Context, action flow.Action) (flow.Out
 	if err := e.saver.stillOurs(ctx); err != nil {
 		return nil, err
 	}
+	if ends(action) {
+		if err := e.ingester.sureOfDatabase(ctx); err != nil {
+			return nil, err
+		}
+	}
 	e.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
 	return e.call(ctx, action)
+}
+
+// ends reports whether a call may end something.
+func ends(action flow.Action) bool {
+	switch action.Kind {
+	case flow.ActionVM, flow.ActionRecoverVM, flow.ActionDeleteNetwork, flow.ActionDeleteRouter, flow.ActionDeleteDocument:
+		return true
+	}
+	return false
 }
 
 func (e *executor) call(ctx context.Context, action flow.Action) (flow.Outcome, error) {

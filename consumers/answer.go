@@ -35,16 +35,18 @@ func (r *responder) answer(ctx context.Context, input pipeline.Input, reply pipe
 	return nil
 }
 
-// answerFailure tells who waits for a command that it could not be carried out. One that
-// was decided on, and whose document could not be saved, has the answer that it was
+// answerFailure tells who waits for a command that it could not be carried out. One whose
+// decision was stored, and whose document could not be saved, has the answer that it was
 // decided to have.
 func (r *responder) answerFailure(ctx context.Context, input pipeline.Input, cause error) error {
 	command := input.Work.Command
 	if command == nil {
 		return nil
 	}
-	if at := slices.IndexFunc(r.record.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }); at >= 0 {
-		return r.answer(ctx, input, r.record.Replies[at])
+	if stored, _, err := r.worker.pipe.LoadRecord(ctx, r.service); err == nil {
+		if at := slices.IndexFunc(stored.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }); at >= 0 {
+			return r.answer(ctx, input, stored.Replies[at])
+		}
 	}
 	return r.answer(ctx, input, pipeline.Reply{
 		Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),

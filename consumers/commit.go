@@ -43,6 +43,7 @@ func (s *saver) store(ctx context.Context) error {
 		return fmt.Errorf("commit service %d: %w", s.service, err)
 	}
 	s.revision, s.confirmed, s.led = revision, time.Now(), false
+	s.record.Written = s.confirmed
 	s.published = s.record.State
 	s.worker.metrics.commits.Inc()
 	return nil

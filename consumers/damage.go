@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/idle"
-	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
@@ -53,17 +51,10 @@ func (w *Worker) repairWork(ctx context.Context) error {
 	if err != nil || !repaired {
 		return err
 	}
-	woken := 0
-	err = w.eachService(ctx, nil, func(document opennebula.Document, _ flow.Body) error {
-		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "the stream of work was damaged"}
-		woken++
-		_, err := w.pipe.PublishWork(ctx, work, fmt.Sprintf("damage-%d-%d", document.ID, time.Now().UnixNano()))
+	if err := w.wakeAll(ctx, "the stream of work was damaged"); err != nil {
 		return err
-	})
-	if err != nil {
-		return fmt.Errorf("have every service look at oned: %w", err)
 	}
-	w.config.Logger.Warn("after the damage every service looks at oned", "services", woken)
+	w.config.Logger.Warn("after the damage every service looks at oned")
 	return nil
 }
 

@@ -13,6 +13,9 @@ import (
 
 // handleOnce handles one input: learn, decide, commit, answer, act.
 func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) error {
+	if err := l.ingester.checkDatabase(ctx); err != nil {
+		return err
+	}
 	fresh := !l.loaded
 	l.cause = causeOf(input)
 	if err := l.ingester.loadAhead(ctx); err != nil {
@@ -33,6 +36,12 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	}
 	if err := l.ingester.ingest(ctx, input, fresh); err != nil {
 		return err
+	}
+	if err := l.ingester.checkDatabase(ctx); err != nil {
+		return err
+	}
+	if !l.loaded {
+		return l.handleOnce(ctx, input)
 	}
 	if !l.exists {
 		return l.orphans.absent(ctx, input)
@@ -81,13 +90,16 @@ func (l *serviceLoop) outdated(input pipeline.Input) bool {
 
 // decide plans what the input leads to and sees it through.
 func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
-	command := input.Work.Command
+	command, early := input.Work.Command, input.Published.Before(l.record.Since)
 	if command == nil {
 		l.record.Applied = input.Sequence
+		if early {
+			return l.proceed(ctx, l.plan(), nil)
+		}
 		return l.proceed(ctx, l.planFor(input), nil)
 	}
 	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
-	decision, refusal, err := l.apply(ctx, *command)
+	decision, refusal, err := l.apply(ctx, *command, early)
 	if err != nil {
 		return err
 	}
@@ -100,8 +112,14 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	return l.proceed(ctx, decision, func() error { return l.responder.answer(ctx, input, reply) })
 }
 
-// apply decides what a command leads to, or why it is refused.
-func (l *serviceLoop) apply(ctx context.Context, command flow.Command) (flow.Decision, *flow.Refusal, error) {
+// apply decides what a command leads to, or why it is refused: one that came before the
+// service is meant for another of its id, or was carried out already.
+func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early bool) (flow.Decision, *flow.Refusal, error) {
+	if early {
+		return flow.Decision{}, &flow.Refusal{Kind: flow.RefusedState, Message: fmt.Sprintf(
+			"the command is from before %s, when oned was restored or Flowjet's data was put back: look at service %d and send it again if it is still wanted",
+			l.record.Since.UTC().Format(time.RFC3339), l.service)}, nil
+	}
 	refusal, err := l.precondition(ctx, command)
 	if refusal != nil || err != nil {
 		return flow.Decision{}, refusal, err

@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -86,11 +87,43 @@ func (s *saver) publishNext(ctx context.Context) error {
 	for i := range telling {
 		telling[i].Webhooks = outbox.Webhooks
 	}
-	if err := s.worker.pipe.PublishTransitions(ctx, telling, outbox.First); err != nil {
+	err := s.worker.pipe.PublishTransitions(ctx, telling, outbox.First)
+	if errors.Is(err, pipeline.ErrUnpublishable) {
+		return s.replaceUnpublishable(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("tell what happened to service %d: %w", s.service, err)
 	}
 	outbox.First += uint64(count) //nolint:gosec // a length
 	outbox.Transitions = outbox.Transitions[count:]
+	return nil
+}
+
+// replaceUnpublishable keeps apart, as dead letters, what NATS will never take of a service's
+// history. What stands in its place has its number, and the service goes on.
+func (s *saver) replaceUnpublishable(ctx context.Context) error {
+	outbox := &s.record.Outbox
+	for i, transition := range outbox.Transitions {
+		transition.Webhooks = outbox.Webhooks
+		cause := s.worker.pipe.History.Check(transition)
+		if cause == nil {
+			continue
+		}
+		number := outbox.First + uint64(i)
+		s.worker.config.Logger.Error("a transition can never be published and becomes a dead letter", "service", s.service, "number", number, "error", cause)
+		s.worker.metrics.dead.Inc()
+		short := pipeline.Transition{
+			Version: transition.Version, Service: s.service, Time: transition.Time,
+			Change: flow.Change{Kind: transition.Kind, New: transition.New, Reason: "NATS never takes what is to be told of it: see the dead letters"},
+		}
+		err := s.worker.pipe.DeadLetter(ctx, pipeline.DeadLetter{
+			Where: "worker", Reason: fmt.Sprintf("transition %d of service %d: %v", number, s.service, cause), Data: pipeline.Encode(short),
+		})
+		if err != nil {
+			return err
+		}
+		outbox.Transitions[i] = short
+	}
 	return nil
 }
 
@@ -106,6 +139,9 @@ func (s *saver) resend(ctx context.Context) error {
 		for len(outbox.Transitions) > 0 && outbox.First <= told {
 			outbox.Transitions = outbox.Transitions[1:]
 			outbox.First++
+		}
+		if err := s.replaceUnpublishable(ctx); err != nil {
+			return err
 		}
 	}
 	s.dirtyTimers = map[string]bool{}

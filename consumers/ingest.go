@@ -193,8 +193,8 @@ func (i *ingester) ingestVM(ctx context.Context, vm flow.VM) error {
 	}
 	vm.Name, vm.Owner, vm.Service, vm.Role, vm.Key = before.Name, before.Owner, before.Service, before.Role, before.Key
 	vm.Protected = before.Protected
-	stepBack := known && before.Running() && !vm.Running() && !vm.Ending()
-	if known && (before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState)) {
+	stepBack := before.Running() && !vm.Running() && !vm.Ending() || before.Ending() && !vm.Ending()
+	if before.Gone() || vm.Troubled() && isIn(before, vm.State, vm.LCMState) {
 		return nil
 	}
 	if vm.Troubled() || vm.Gone() || stepBack {

@@ -8,14 +8,40 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
 )
+
+// checkDatabase has all be loaded anew that is known from another database of oned's.
+func (i *ingester) checkDatabase(ctx context.Context) error {
+	restored, err := i.worker.database.since(ctx)
+	if restored.After(i.at) {
+		i.loaded = false
+	}
+	return err
+}
+
+// sureOfDatabase asks oned whether its database is the one of what is known; if it is not, all
+// is to be loaded anew.
+func (i *ingester) sureOfDatabase(ctx context.Context) error {
+	if err := i.worker.database.doubt(ctx); err != nil {
+		return err
+	}
+	if i.worker.database.restoredAt().After(i.at) {
+		return fmt.Errorf("service %d was planned with what is known of another database of oned's: %w", i.service, pipeline.ErrConflict)
+	}
+	return nil
+}
 
 // load fetches everything known of the service: the record, the document and
 // the VMs. What a former owner left unfinished is part of it.
 func (i *ingester) load(ctx context.Context) error {
+	if err := i.checkDatabase(ctx); err != nil {
+		return err
+	}
 	if i.loaded {
 		return nil
 	}
+	i.at = time.Now()
 	record, revision, err := i.worker.pipe.LoadRecord(ctx, i.service)
 	if err != nil {
 		return fmt.Errorf("load the record of service %d: %w", i.service, err)
@@ -69,8 +95,13 @@ func (i *ingester) doubtCalls() {
 func (i *ingester) refreshDocument(ctx context.Context) error {
 	i.read = time.Now()
 	found, err := i.readDocument(ctx, i.actor.server())
-	if err == nil && found.exists && i.revision != 0 && !i.isOurs(found.digest) && found.digest != i.record.Saved {
-		found, err = i.readDocument(ctx, i.actor.server().Confirmed())
+	if err == nil && found.exists && i.revision != 0 && (found.digest != i.record.Saved || i.predates(found.digest)) {
+		if err := i.worker.database.doubt(ctx); err != nil {
+			return err
+		}
+		if !i.isOurs(found.digest) {
+			found, err = i.readDocument(ctx, i.actor.server().Confirmed())
+		}
 	}
 	if err != nil {
 		return err
@@ -91,11 +122,13 @@ func (i *ingester) refreshDocument(ctx context.Context) error {
 	case i.isOurs(found.digest):
 		// Where an earlier owner saved late what it had decided, ours is saved again.
 		i.record.Saved = found.digest
-	case found.digest != i.record.Saved && i.isAnother(found.body):
-		i.forgetRecord("the document is another service's than the record")
-		i.record.State.Service = flow.Service{ID: i.service, Owner: found.owner, Body: found.body}
-		i.record.Saved = found.digest
-	case found.digest != i.record.Saved:
+	case found.digest != i.record.Saved, i.predates(found.digest):
+		if reason, since := i.ofAnotherTime(found); reason != "" {
+			i.forgetRecord(reason, since)
+			i.record.State.Service = flow.Service{ID: i.service, Owner: found.owner, Body: found.body}
+			i.record.Saved = found.digest
+			return nil
+		}
 		i.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", i.service)
 		state.Service.Body = found.body
 		i.record.Saved = found.digest
@@ -135,7 +168,7 @@ func (i *ingester) readDocument(ctx context.Context, session *opennebula.Session
 
 // isOurs reports whether what has the digest was decided on here or by an earlier owner.
 func (i *ingester) isOurs(digest string) bool {
-	return i.revision != 0 && (slices.Contains(i.record.Digests, digest) || digest == i.record.State.Service.Body.Digest())
+	return i.revision != 0 && !i.predates(digest) && (slices.Contains(i.record.Digests, digest) || digest == i.record.State.Service.Body.Digest())
 }
 
 // followLeader notes who leads the zone. A change is committed while the service waits:

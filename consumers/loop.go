@@ -38,7 +38,8 @@ type serviceLoop struct {
 	revision uint64
 	exists   bool // the service has a document
 	facts    flow.Facts
-	// led reports whether the zone's leader has changed since the last commit.
+	// led reports whether the record is to be stored whatever is decided: the zone's leader has
+	// changed since, or it began anew.
 	led bool
 	// cause is the input that is being handled, and came is when it came.
 	cause pipeline.Cause

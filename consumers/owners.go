@@ -124,7 +124,9 @@ func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 		return 0, err
 	}
 	var missing []work.Owner
+	older := olderData{written: w.written}
 	err = w.eachService(ctx, nil, func(document opennebula.Document, body flow.Body) error {
+		older.note(document.ID, body)
 		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
 			for _, id := range ids {
 				if service, known := noted[kind][id]; !known || service != document.ID {
@@ -135,6 +137,9 @@ func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 		return nil
 	})
 	if err != nil {
+		return 0, err
+	}
+	if err := w.sayOlder(ctx, older); err != nil {
 		return 0, err
 	}
 	return len(missing), w.pipe.PutOwners(ctx, missing)

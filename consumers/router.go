@@ -127,9 +127,6 @@ func waiting(first heard, incoming <-chan heard) []heard {
 // tells trouble of several VMs of a service, one wake-up has it look at all of them:
 // that is not believed without asking oned anyway.
 func (r *router) passAll(ctx context.Context, batch []heard) error {
-	for _, one := range batch {
-		r.worker.noteVM(&one.event)
-	}
 	wakes, routed, err := r.wakesOf(ctx, newestOfEach(batch))
 	if err != nil {
 		return err
@@ -261,13 +258,7 @@ func (r *router) askWhose(ctx context.Context, id int) (int, error) {
 	return vm.Service, nil
 }
 
-// noteVM raises the highest VM id known.
-func (w *Worker) noteVM(event *pipeline.Event) {
-	if event.VM != nil {
-		w.raiseNewest(event.ID)
-	}
-}
-
+// raiseNewest raises the highest VM id known, which oned has told: an event may be invented.
 func (w *Worker) raiseNewest(id int) {
 	for {
 		known := w.newest.Load()
@@ -282,17 +273,12 @@ func (w *Worker) raiseNewest(id int) {
 func (w *Worker) fetchNewest(ctx context.Context) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	const pageOfTwo = -2 // a negative end is a page size, the newest first
-	vms, err := w.oned.Server().VMs(ask, allUsers, 0, pageOfTwo, anyState)
+	newest, err := w.database.newest(ask)
+	if err == nil {
+		w.raiseNewest(newest)
+		_, err = w.database.since(ask)
+	}
 	if err != nil && ctx.Err() == nil {
 		w.config.Logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)
-	}
-	newest := -1
-	for _, vm := range vms {
-		newest = max(newest, vm.ID)
-		w.raiseNewest(vm.ID)
-	}
-	if err == nil {
-		w.checkAge(ctx, newest)
 	}
 }

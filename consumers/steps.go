@@ -49,8 +49,8 @@ type slot struct {
 // ingester takes up how things are: the record, the document, events, and what oned says.
 type ingester struct {
 	*serviceLoop
-	// read is when the document was asked for last.
-	read time.Time
+	// at is when what is known was loaded, and read when the document was asked for last.
+	at, read time.Time
 	// looked are the VMs that were looked at while events about them waited, with
 	// the sequence up to which those are old.
 	refreshed map[int]uint64

@@ -2,8 +2,8 @@ package consumers
 
 import (
 	"context"
+	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -18,43 +18,47 @@ func (i *ingester) checkTombstone(ctx context.Context) error {
 	if err != nil || !found.exists {
 		return err
 	}
-	i.forgetRecord("the record says that the service has ended, and there is a document of its id")
+	i.forgetRecord("the record says that the service has ended, and there is a document of its id", found.body.Started().Add(-clockSkew))
 	return nil
 }
 
-// isAnother reports whether a body is another service's than the record's: when a service was
-// started cannot be changed.
-func (i *ingester) isAnother(body flow.Body) bool {
-	known := i.record.State.Service.Body.StartTime
-	return known != 0 && body.StartTime != 0 && known != body.StartTime
+// ofAnotherTime returns why the record does not belong to a document that it does not know,
+// and from when on commands are the document's service's; no reason if it does.
+func (i *ingester) ofAnotherTime(found foundDocument) (reason string, since time.Time) {
+	known, started, logged := i.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
+	switch {
+	case known != 0 && started != 0 && known != started: // it cannot be changed
+		return "the document is another service's than the record", found.body.Started().Add(-clockSkew)
+	case i.predates(found.digest):
+		return "oned's database is another one than that of the record", i.worker.database.restoredAt()
+	case logged.After(i.record.Written.Add(clockSkew)):
+		since = logged.Add(time.Second)
+		if now := time.Now(); since.After(now) {
+			since = now
+		}
+		return "the service went on after the record was written", since
+	}
+	return "", time.Time{}
+}
+
+// predates reports whether the record is of another database of oned's than a document that is
+// not as was decided.
+func (i *ingester) predates(digest string) bool {
+	return i.record.Written.Before(i.worker.database.restoredAt()) && digest != i.record.State.Service.Body.Digest()
 }
 
 // forgetRecord begins with a record as of a new service. What numbers inputs, timers and
-// transitions goes on.
-func (i *ingester) forgetRecord(reason string) {
+// transitions goes on. Commands from before since are refused.
+func (i *ingester) forgetRecord(reason string, since time.Time) {
 	i.worker.config.Logger.Warn("the service's record is not believed, and the document is taken: was oned restored, or the data folder another's?",
 		"service", i.service, "reason", reason)
 	before := i.record
-	i.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation}
+	i.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
 	i.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
 	i.record.State.Service.ID = i.service
-	i.saver.published = i.record.State
+	i.saver.published, i.led = i.record.State, true // it is to be stored
 	i.saver.dirtyTimers = map[string]bool{}
 	for name := range before.Timers {
 		i.saver.dirtyTimers[name] = true // none of them is set any more
-	}
-}
-
-// checkAge finds a oned that is older than what NATS holds: it gives out ids again that VMs
-// have had. All VMs are compared anew then.
-func (w *Worker) checkAge(ctx context.Context, newest int) {
-	compared, err := w.pipe.LoadCursor(ctx, pipeline.ComparedKey)
-	if err != nil || compared <= uint64(newest+2) { //nolint:gosec // from -1 on
-		return
-	}
-	w.config.Logger.Error("oned has no VMs as new as NATS knows of: oned was restored from a backup, or the data is another oned's. "+
-		"Services are taken as oned has them, and no VM is ended because of what NATS holds", "newest_at_oned", newest, "known_up_to", compared)
-	if err := w.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
-		w.config.Logger.Warn("VMs will not be compared anew", "error", err)
 	}
 }

@@ -95,6 +95,11 @@ type Worker struct {
 	outside   *semaphore.Weighted // service loops that tell what happened, without a place
 	metrics   *metrics
 	health    health
+	// database recognises that oned's is not the one of before, and written is when the last
+	// record was stored before the start.
+	database *database
+	written  time.Time
+	saidAge  atomic.Bool
 	// newest is the highest VM id seen, so that a lost VM is looked for only
 	// among those created since.
 	newest atomic.Int64
@@ -117,7 +122,7 @@ type task struct {
 // New makes a worker that is not running.
 func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worker {
 	config = config.withDefaults()
-	return &Worker{
+	w := &Worker{
 		config:    config,
 		pipe:      newClients(pipe),
 		oned:      oned,
@@ -130,6 +135,8 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		running:   map[string]*task{},
 		ending:    map[string]*task{},
 	}
+	w.database = &database{pipe: pipe, oned: oned, logger: config.Logger, known: func() int { return int(w.newest.Load()) }, changed: w.enterDatabase}
+	return w
 }
 
 // Start joins the workers and takes what this one is to own. Starting a
@@ -140,6 +147,11 @@ func (w *Worker) Start(ctx context.Context) error {
 	if w.done != nil {
 		return nil
 	}
+	written, err := w.pipe.LastRecordTime(ctx)
+	if err != nil {
+		return err
+	}
+	w.written = written
 	members, err := work.Join(ctx, w.pipe.Pipeline, w.config.ID)
 	if err != nil {
 		return fmt.Errorf("join the workers as %s: %w", w.config.ID, err)
@@ -174,10 +186,14 @@ func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan
 	defer w.stopTasks(ctx)
 	w.fetchNewest(ctx)
 	watching := make(chan struct{})
-	defer func() { <-watching }()
+	defer func() { <-watching; <-watching }()
 	go func() {
-		defer close(watching)
 		w.watchOned(ctx, members)
+		watching <- struct{}{}
+	}()
+	go func() {
+		w.database.watch(ctx, w.config.ScanInterval)
+		watching <- struct{}{}
 	}()
 	for {
 		w.adjust(ctx, members.Owned())

@@ -129,6 +129,18 @@ type NodeVM struct {
 	Name  string `json:"NAME"`
 }
 
+// Started is when the service was instantiated.
+func (b Body) Started() time.Time { return time.Unix(b.StartTime, 0) }
+
+// LastLogged is when the newest line of the service's log was written.
+func (b Body) LastLogged() time.Time {
+	var last int64
+	for _, entry := range b.Log {
+		last = max(last, entry.Timestamp)
+	}
+	return time.Unix(last, 0)
+}
+
 // LogEntry is one line of a service's log.
 type LogEntry struct {
 	// Timestamp is in unix seconds.

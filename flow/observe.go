@@ -20,6 +20,7 @@ func (o observer) observe() {
 		vm := o.facts[id]
 		if node := o.node(vm.ID); node != nil {
 			node.showOwner(vm)
+			o.settleIntent(vm)
 		} else {
 			o.adopt(vm)
 		}
@@ -29,6 +30,14 @@ func (o observer) observe() {
 		if count > 0 {
 			o.followLoss(&o.roles()[i], count)
 		}
+	}
+}
+
+// settleIntent forgets an intent whose VM is a node already: the record may be older than the
+// document.
+func (o observer) settleIntent(vm VM) {
+	if vm.Key != "" {
+		o.Intents = slices.DeleteFunc(o.Intents, func(i Intent) bool { return i.Key == vm.Key })
 	}
 }
 

@@ -32,6 +32,16 @@ func (r *restarts) note(err error) {
 	}
 }
 
+// life counts lives of oned as term does, and counts the next as soon as this one has ended.
+func (r *restarts) life() int {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.down {
+		return r.count + 2
+	}
+	return r.count + 1
+}
+
 // term counts lives of oned from 1, as terms are counted in a zone of several.
 func (r *restarts) term() (term int, since time.Time) {
 	r.mutex.Lock()

@@ -181,6 +181,11 @@ type Record struct {
 	// Deleted reports whether the service has ended and its document is gone, since Ended.
 	Deleted bool      `json:"deleted,omitempty"`
 	Ended   time.Time `json:"ended,omitzero"`
+	// Since is from when on commands are the service's; the zero time for always. Those from
+	// before are of another time: oned was restored, or the data is an older copy.
+	Since time.Time `json:"since,omitzero"`
+	// Written is when LoadRecord's record was stored.
+	Written time.Time `json:"-"`
 }
 
 // TimerState is a timer as set.

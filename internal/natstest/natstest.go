@@ -50,6 +50,9 @@ func NewNode(t testing.TB, changes ...func(*server.Options)) *Node {
 	return node
 }
 
+// Change changes the options of a node that is stopped.
+func (n *Node) Change(change func(*server.Options)) { change(&n.options) }
+
 // URL is where clients connect to.
 func (n *Node) URL() string { return fmt.Sprintf("nats://%s:%d", n.options.Host, n.options.Port) }
 

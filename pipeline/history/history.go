@@ -4,6 +4,7 @@ package history
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,12 @@ func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline
 		return fmt.Errorf("publish what happened to service %d: %w", transitions[0].Service, err)
 	}
 	return nil
+}
+
+// Check returns an error that wraps pipeline.ErrUnpublishable for a transition that NATS never
+// takes.
+func (h *History) Check(transition pipeline.Transition) error {
+	return h.core.Publishable(pipeline.TransitionMessage(transition, math.MaxUint64))
 }
 
 // LastTransition is the number of the service's transition that was published last,

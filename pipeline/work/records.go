@@ -32,7 +32,7 @@ func (r *Records) bucket() *js.Bucket { return r.core.Bucket(pipeline.BucketStat
 // LoadRecord reads a service's record with its revision, which SaveRecord
 // wants back. Without a record it returns the zero Record and revision 0.
 func (r *Records) LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error) {
-	text, revision, err := r.bucket().Get(ctx, strconv.Itoa(service))
+	text, revision, written, err := r.bucket().GetDated(ctx, strconv.Itoa(service))
 	if err != nil {
 		return pipeline.Record{}, 0, fmt.Errorf("load the record of service %d: %w", service, err)
 	}
@@ -46,6 +46,7 @@ func (r *Records) LoadRecord(ctx context.Context, service int) (pipeline.Record,
 	if record.Version > r.schema {
 		return pipeline.Record{}, 0, fmt.Errorf("load the record of service %d: %w (version %d, this one knows %d)", service, pipeline.ErrNewer, record.Version, r.schema)
 	}
+	record.Written = written
 	return record, revision, nil
 }
 

@@ -47,7 +47,7 @@ func (c *Client) Stage(count int, message func(i int) *nats.Msg) (*Batch, error)
 	ids := []string{nuid.Next()}
 	for i := range count - 1 {
 		member := inBatch(message(i), ids, i+1)
-		if err := c.publishable(member); err != nil {
+		if err := c.Publishable(member); err != nil {
 			return nil, err
 		}
 		if err := c.conn.PublishMsg(member); err != nil {
@@ -55,7 +55,7 @@ func (c *Client) Stage(count int, message func(i int) *nats.Msg) (*Batch, error)
 		}
 	}
 	last := message(count - 1)
-	return &Batch{c, last, ids[0], count}, c.publishable(last)
+	return &Batch{c, last, ids[0], count}, c.Publishable(last)
 }
 
 // Commit sends the last message, waits until all are stored, next to each other, and

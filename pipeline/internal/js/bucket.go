@@ -3,6 +3,7 @@ package js
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -27,17 +28,23 @@ func (b *Bucket) retry(ctx context.Context, try func(context.Context) error) err
 
 // Get reads a key's value with its revision, which is 0 where there is none.
 func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	value, revision, _, err = b.GetDated(ctx, key)
+	return value, revision, err
+}
+
+// GetDated is Get, and says when the value was written.
+func (b *Bucket) GetDated(ctx context.Context, key string) (value []byte, revision uint64, written time.Time, err error) {
 	err = b.retry(ctx, func(ctx context.Context) error {
 		entry, err := b.kv.Get(ctx, key)
 		if err == nil {
-			value, revision = entry.Value(), entry.Revision()
+			value, revision, written = entry.Value(), entry.Revision(), entry.Created()
 		}
 		return err
 	})
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, 0, nil
+		return nil, 0, time.Time{}, nil
 	}
-	return value, revision, err
+	return value, revision, written, err
 }
 
 // Put writes a key's value.

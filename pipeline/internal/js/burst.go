@@ -59,7 +59,7 @@ func (a *appender) burst(ctx context.Context, items []item, ordered bool) []Resu
 }
 
 func (a *appender) publishAsync(one item) (jetstream.PubAckFuture, error) {
-	if err := a.publishable(one.Msg); err != nil {
+	if err := a.Publishable(one.Msg); err != nil {
 		return nil, err
 	}
 	if err := a.connected(); err != nil {

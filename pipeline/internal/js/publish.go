@@ -13,7 +13,7 @@ import (
 // Publish stores one message and returns its sequence.
 func (c *Client) Publish(ctx context.Context, message *nats.Msg) (uint64, error) {
 	carryTrace(ctx, message)
-	if err := c.publishable(message); err != nil {
+	if err := c.Publishable(message); err != nil {
 		return 0, err
 	}
 	var sequence uint64
@@ -39,9 +39,9 @@ const maxSubject = 1 << 10
 // subject or its size: trying again is of no use.
 var ErrUnpublishable = errors.New("NATS can never take this message")
 
-// publishable returns an error that wraps ErrUnpublishable for a message that the
+// Publishable returns an error that wraps ErrUnpublishable for a message that the
 // server refuses whenever it is sent, or whose sending ends the connection.
-func (c *Client) publishable(message *nats.Msg) error {
+func (c *Client) Publishable(message *nats.Msg) error {
 	if err := CheckSubject(message.Subject); err != nil {
 		return err
 	}

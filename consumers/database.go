@@ -1,0 +1,243 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// database recognises oned's database by a VM: one that was restored from a backup, or is
+// another oned's, gives out ids again that NATS knows of. It is asked at the start, whenever
+// oned came back or another server leads, and regularly. oned's documents decide then.
+type database struct {
+	pipe   *pipeline.Pipeline
+	oned   *opennebula.Client
+	logger *slog.Logger
+	// known is the newest VM that oned has told of.
+	known func() int
+	// changed has the worker do what a database that is not the one of before needs.
+	changed func(ctx context.Context, newest int) error
+
+	mutex    sync.Mutex
+	life     int // of oned, when it was asked last
+	asked    time.Time
+	marked   int // the VM of the mark, as far as is known
+	restored time.Time
+}
+
+// since returns from when on records are this database's, and asks oned first if it came
+// back, or has another leader, since it was asked last.
+func (d *database) since(ctx context.Context) (time.Time, error) {
+	life := d.oned.Life()
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if life == d.life && !d.asked.IsZero() {
+		return d.restored, nil
+	}
+	if err := d.check(ctx); err != nil {
+		return time.Time{}, err
+	}
+	d.life = life
+	return d.restored, nil
+}
+
+// doubtedFor is for how long what was asked last stands where there is a reason for doubt.
+const doubtedFor = time.Second
+
+// doubt asks, unless that was done just now: a document is not as it was saved last.
+func (d *database) doubt(ctx context.Context) error {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if time.Since(d.asked) < doubtedFor {
+		return nil
+	}
+	return d.check(ctx)
+}
+
+func (d *database) restoredAt() time.Time {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return d.restored
+}
+
+// markEvery is how far behind the newest VM the mark may be: what was restored to a later
+// moment than it is of is not recognised by it.
+const markEvery = 2 * time.Second
+
+// watch asks every so often, and when there are newer VMs, until ctx ends.
+func (d *database) watch(ctx context.Context, every time.Duration) {
+	for idle.For(ctx, markEvery) == nil {
+		d.mutex.Lock()
+		var err error
+		if d.known() > d.marked || time.Since(d.asked) >= every {
+			err = d.check(ctx)
+		}
+		d.mutex.Unlock()
+		if err != nil && ctx.Err() == nil {
+			d.logger.Debug("it is not known whether oned has the database of before; it is asked again", "error", err)
+		}
+	}
+}
+
+// check is called with the mutex held.
+func (d *database) check(ctx context.Context) error {
+	mark, marked, err := d.pipe.LoadOnedMark(ctx)
+	if err != nil {
+		return err
+	}
+	newest, err := d.newest(ctx)
+	if err != nil {
+		return err
+	}
+	made, err := d.made(ctx, newest)
+	if err != nil {
+		return err
+	}
+	if other := mark.Restored; other.After(d.restored) { // another worker found it
+		first := d.asked.IsZero()
+		d.restored = other
+		if !first {
+			if err := d.changed(ctx, newest); err != nil {
+				return err
+			}
+		}
+	}
+	reason := ""
+	if marked {
+		if reason, err = d.differs(ctx, mark, newest, made); err != nil {
+			return err
+		}
+	}
+	if reason != "" {
+		d.logger.Error("oned's database is not the one that NATS's data was made with. Services are taken as oned has them, "+
+			"and no VM is ended because of what NATS holds", "reason", reason)
+		mark.Restored = time.Now().UTC()
+		d.restored = mark.Restored
+		if err := errors.Join(d.pipe.NoteMismatch(ctx, reason), d.changed(ctx, newest)); err != nil {
+			return err
+		}
+	}
+	if reason != "" || newest > mark.VM || !marked {
+		mark.VM, mark.Made = newest, made
+		if err := d.pipe.SaveOnedMark(ctx, mark); err != nil {
+			return err
+		}
+	}
+	d.asked, d.marked = time.Now(), mark.VM
+	return nil
+}
+
+// differs returns by what oned's database is not the one of the mark.
+func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, newest int, made string) (string, error) {
+	if known := max(mark.VM, d.known()); newest < known {
+		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, is another one, or ended VMs were purged",
+			newest, known), nil
+	}
+	if newest > mark.VM {
+		var err error
+		if made, err = d.made(ctx, mark.VM); err != nil {
+			return "", err
+		}
+	}
+	if made == "" || mark.Made == "" || made == mark.Made {
+		return "", nil // a VM that is not there was purged
+	}
+	return fmt.Sprintf("VM %d is another one than the VM %d that NATS knows of (its STIME is %s, and was %s): oned was restored from a backup, or is another one",
+		mark.VM, mark.VM, made, mark.Made), nil
+}
+
+// newest is the id of the newest VM, -1 without one.
+func (d *database) newest(ctx context.Context) (int, error) {
+	const pageOfTwo = -2 // a negative end is a page size, the newest first
+	vms, err := d.oned.Server().Confirmed().VMs(ctx, allUsers, 0, pageOfTwo, anyState)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the newest VM: %w", err)
+	}
+	newest := -1
+	for _, vm := range vms {
+		newest = max(newest, vm.ID)
+	}
+	return newest, nil
+}
+
+// made is the VM's STIME, empty for one that is not there or cannot be read.
+func (d *database) made(ctx context.Context, vm int) (string, error) {
+	if vm < 0 {
+		return "", nil
+	}
+	tree, err := d.oned.Server().Confirmed().VMTree(ctx, vm)
+	if err != nil && opennebula.Temporary(err) {
+		return "", fmt.Errorf("ask when VM %d was made: %w", vm, err)
+	}
+	made, _ := tree.Lookup("STIME")
+	return made, nil
+}
+
+// enterDatabase has all VMs compared with the stored events, and every service look at oned,
+// after oned's database was found to be another.
+func (w *Worker) enterDatabase(ctx context.Context, newest int) error {
+	w.newest.Store(int64(newest))
+	if err := w.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
+		return err
+	}
+	return w.wakeAll(ctx, "oned's database is another one")
+}
+
+// wakeAll has every service look at oned.
+func (w *Worker) wakeAll(ctx context.Context, reason string) error {
+	err := w.eachService(ctx, nil, func(document opennebula.Document, _ flow.Body) error { return w.wake(ctx, document.ID, reason) })
+	if err != nil {
+		return fmt.Errorf("have every service look at oned: %w", err)
+	}
+	return nil
+}
+
+func (w *Worker) wake(ctx context.Context, service int, reason string) error {
+	woken := pipeline.Work{Version: pipeline.Version, Service: service, Reason: reason}
+	_, err := w.pipe.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano()))
+	return err
+}
+
+// clockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
+const clockSkew = time.Minute
+
+// olderData finds services that went on after the data was written: it is an older copy,
+// or OneFlow or another Flowjet drove them meanwhile.
+type olderData struct {
+	written  time.Time // when the last record was
+	services []int
+}
+
+func (o *olderData) note(service int, body flow.Body) {
+	if !o.written.IsZero() && body.LastLogged().After(o.written.Add(clockSkew)) {
+		o.services = append(o.services, service)
+	}
+}
+
+// sayOlder tells of services that are newer than the data, and wakes them.
+func (w *Worker) sayOlder(ctx context.Context, older olderData) error {
+	if len(older.services) == 0 || w.saidAge.Swap(true) {
+		return nil
+	}
+	reason := fmt.Sprintf("%d services, such as %d, have gone on since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet drove them",
+		len(older.services), older.services[0], older.written.UTC().Format(time.RFC3339))
+	w.config.Logger.Error("NATS's data is older than the services. They are taken as oned has them, commands from before are refused, "+
+		"and no VM is ended because of what NATS holds", "reason", reason)
+	if err := w.pipe.NoteMismatch(ctx, reason); err != nil {
+		return err
+	}
+	for _, service := range older.services {
+		if err := w.wake(ctx, service, "the data is older than the service"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
