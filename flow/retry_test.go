@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,4 +106,51 @@ func TestStoppedBeforeReadyIsWaitedFor(t *testing.T) {
 	s.facts[100] = vm
 	s.run(100)
 	s.wantRole("db", flow.RoleRunning)
+}
+
+// What oned refuses because of the VM's state is asked again when the VM has left that state,
+// whatever it was to end for.
+func TestRequestIsMadeAgainWhenTheVMHasMovedOn(t *testing.T) {
+	const hotplug = 17
+	for name, test := range map[string]struct {
+		body  string
+		begin func(s *stage)
+		call  string
+	}{
+		"undeploy":    {oneRole(1), func(s *stage) { s.command(flow.VerbUndeploy, nil) }, "terminate 100"},
+		"delete":      {oneRole(1), func(s *stage) { s.recoverDelete() }, "terminate 100"},
+		"remove_role": {oneRole(1), func(s *stage) { s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}) }, "terminate 100"},
+		"scale down":  {oneRole(1), func(s *stage) { s.scale("a", 0) }, "terminate 100"},
+		"heal": {strings.Replace(oneRole(1), `"type"`, `"heal":{"action":"recreate","after":"1s"},"type"`, 1), func(s *stage) {
+			s.set(flow.VMActive, flow.LCMUnknown, 100)
+			s.plan()
+			s.planAfter(time.Second)
+			s.actions = s.actions[:1]
+		}, "terminate-hard 100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, test.body)
+			test.begin(s)
+			s.wantActions(test.call)
+			action := s.actions[0]
+			s.set(flow.VMActive, hotplug, 100)
+			for range 2 { // and seen to be in that state, it is refused once more
+				s.take(flow.Decide(s.in(), flow.Postponed{Action: action, Message: "not available for state HOTPLUG"}))
+			}
+			s.planAfter(5 * time.Second)
+			for _, action := range s.actions {
+				if action.VM == 100 {
+					t.Errorf("VM 100 is asked in HOTPLUG: %s", describeAction(action))
+				}
+			}
+			s.run(100)
+			if !slices.ContainsFunc(s.actions, func(a flow.Action) bool { return describeAction(a) == test.call }) {
+				t.Errorf("the VM is not asked again: %+v", s.actions)
+			}
+			s.end(100)
+			if state := s.state.Service.State(); state.Failed() {
+				t.Errorf("the service is %s: %s", state, s.messages())
+			}
+		})
+	}
 }
