@@ -174,7 +174,7 @@ func TestVMWithoutAHostWaits(t *testing.T) {
 	s.settings.Deadlines.Pending = 2 * time.Hour
 	s.lookFor("no host has enough capacity", time.Hour)
 	s.wantState(flow.ServiceFailedDeploying)
-	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z (no host has enough capacity)", "I New state: FAILED_DEPLOYING")
+	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z (no host has enough capacity), longer than the deadline of 7200 s", "I New state: FAILED_DEPLOYING")
 }
 
 // lookFor is a look after a while, at which oned's scheduler says something of each VM.

@@ -343,7 +343,7 @@ func (l limiter) reason(late overdue) string {
 	}
 	text := strings.Join(shortened(said, maxLate), ", ")
 	if late.since.IsZero() {
-		return text
+		return fmt.Sprintf("%s, longer than the deadline of %s", text, secondsText(l.pendingLimit(late.role.Name)))
 	}
 	return fmt.Sprintf("it has been %s since %s, longer than its deadline of %s: %s",
 		strings.ToUpper(late.what), late.since.UTC().Format(time.RFC3339), secondsText(late.limit), text)
@@ -352,15 +352,16 @@ func (l limiter) reason(late overdue) string {
 // RunningDeadline is a deadline that a service, a role or a VM has now.
 type RunningDeadline struct {
 	// Role and VM tell whose it is; neither is set for the service's own.
-	Role string
-	VM   *int
+	Role string `json:"role,omitempty"`
+	VM   *int   `json:"vm,omitempty"`
 	// For is "deploying", "scaling", "undeploying", or for a VM the state that it is in.
-	For        string
-	Since, Due time.Time
+	For   string    `json:"for"`
+	Since time.Time `json:"since"`
+	Due   time.Time `json:"due"`
 	// Left is how much of it is left; nothing of one that has passed.
-	Left time.Duration
+	Left time.Duration `json:"-"`
 	// Then is what happens, for a service or role.
-	Then string
+	Then string `json:"then,omitempty"`
 }
 
 // RunningDeadlines are the deadlines that run, the next one first.

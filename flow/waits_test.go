@@ -46,7 +46,7 @@ func TestVMThatNoHostTakesFailsItsRole(t *testing.T) {
 			s.wantState(flow.ServiceDeploying)
 			s.lookFor(noHost, time.Second)
 			s.wantState(flow.ServiceFailedDeploying)
-			s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z ("+noHost+")", "I New state: FAILED_DEPLOYING")
+			s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z ("+noHost+"), longer than the deadline of 60 s", "I New state: FAILED_DEPLOYING")
 			s.recover()
 			s.wantState(flow.ServiceDeploying)
 			s.lookFor(noHost, 59*time.Second)
@@ -62,7 +62,7 @@ func TestVMThatNoHostTakesEndsItsService(t *testing.T) {
 	s.lookFor(noHost, time.Minute)
 	s.wantState(flow.ServiceUndeploying)
 	s.wantActions("terminate 100")
-	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z ("+noHost+"); the service is undeployed", "I New state: UNDEPLOYING")
+	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z ("+noHost+"), longer than the deadline of 60 s; the service is undeployed", "I New state: UNDEPLOYING")
 }
 
 // Without a deadline, or with 0 where the configuration has one, it waits.
@@ -84,7 +84,7 @@ func TestVMThatNoHostTakesIsTakenBack(t *testing.T) {
 	s.lookFor(noHost, 0)
 	s.wantState(flow.ServiceScaling)
 	s.wantNodes("a", 2, 100, 103)
-	if log := s.messages(); !strings.Contains(log, "("+noHost+"); what has not come is taken back: ") || !strings.Contains(log, "2 of 4 VMs stay") {
+	if log := s.messages(); !strings.Contains(log, "("+noHost+"), longer than the deadline of 60 s; what has not come is taken back: ") || !strings.Contains(log, "2 of 4 VMs stay") {
 		t.Errorf("the log does not say so: %s", log)
 	}
 	s.run(103)
