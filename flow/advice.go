@@ -1,6 +1,9 @@
 package flow
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Advice is what an operator can do about a service in the state, in one
 // sentence with the command that does it; empty where nothing has to be done.
@@ -45,7 +48,36 @@ func (e *explainer) advice() []string {
 	if text := e.state().Advice(e.Service.ID); text != "" {
 		next = append(next, text)
 	}
-	return next
+	return append(next, e.waysBack()...)
+}
+
+// waysBack are the commands that take a failed service back to what it has, role by role.
+func (e *explainer) waysBack() []string {
+	if !e.state().Failed() {
+		return nil
+	}
+	var ways []string
+	for _, way := range e.WaysOut(e.facts) {
+		switch {
+		case way.Role == "" || len(ways) == 2*maxAdvised:
+		case way.Verb == VerbScale:
+			ways = append(ways, fmt.Sprintf("`oneflow scale %d %s %d` keeps what role %s has: %s", e.Service.ID, quoted(way.Role), way.Cardinality, way.Role, plural(way.Cardinality, "VM")))
+		case way.Verb == VerbRemoveRole:
+			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` takes role %s out of the service", e.Service.ID, quoted(way.Role), way.Role))
+		}
+	}
+	return ways
+}
+
+// quoted is a word as a shell takes it.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.:/@", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // advice is what helps a VM in trouble of a service in the state.

@@ -79,6 +79,7 @@ func (e *explainer) explain() {
 	}
 	e.explainRetries()
 	e.explainOrphans()
+	e.explainUnread()
 }
 
 func (e *explainer) eachRole(explain func(*Role)) {

@@ -52,6 +52,8 @@ const (
 	FoundRetry    FindingKind = "retry"
 	// FoundDocument is a document that is to be deleted.
 	FoundDocument FindingKind = "document_to_delete"
+	// FoundUnread is an attribute of the document that nobody reads: Name is its path.
+	FoundUnread FindingKind = "attribute_unread"
 	// FoundMore stands for findings beyond those shown.
 	FoundMore FindingKind = "more"
 )
@@ -81,7 +83,8 @@ type Finding struct {
 	// Since is when it began, Due when it ends or something is done about it.
 	Since *time.Time `json:"since,omitempty"`
 	Due   *time.Time `json:"due,omitempty"`
-	// Said is what oned, its scheduler or the service's log says.
+	// Said is what oned, its scheduler or the service's log says; of an attribute that nobody
+	// reads, which one was perhaps meant.
 	Said string `json:"said,omitempty"`
 	// Message is for people: "VM 7 is in BOOT_FAILURE". Times in it are in UTC.
 	Message string `json:"message"`
@@ -117,6 +120,12 @@ func (f Finding) text(now time.Time) string {
 		return fmt.Sprintf("and %d more", f.Count)
 	case FoundCooldown:
 		return "the cooldown after scaling, until " + utc(*f.Due)
+	case FoundUnread:
+		text := "nobody reads the attribute " + f.Name
+		if f.Said != "" {
+			text += "; was " + f.Said + " meant?"
+		}
+		return text
 	case FoundDocument:
 		return "the service's document is to be deleted"
 	case FoundRetry:

@@ -1,0 +1,83 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// Attributes that stand in no field, and are read all the same: Flowjet's own, and
+// OneFlow 6's.
+var (
+	bodyExtras = []string{WebhooksAttribute, "custom_attrs", "custom_attrs_values"}
+	roleExtras = []string{"vm_template", "vm_template_contents", "custom_attrs", "custom_attrs_values"}
+	policyKeys = []string{
+		"type", "adjust", "min_adjust_step", "last_eval", "expression", "period", "period_number", "true_evals", "expression_evaluated",
+		"recurrence", "start_time", "cooldown",
+	}
+)
+
+// unreadAttribute is one of a document that nobody reads.
+type unreadAttribute struct {
+	// path is where it stands, as roles[web].shutdown, and meant what was perhaps meant.
+	role, path, meant string
+}
+
+// unread returns the attributes of a body that neither Flowjet nor OneFlow reads. They are
+// kept; most likely somebody has misspelt them, or a client writes them for itself.
+func unread(body Body) []unreadAttribute {
+	var found []unreadAttribute
+	add := func(role, where string, given map[string]json.RawMessage, known []string) {
+		for _, name := range slices.Sorted(maps.Keys(given)) {
+			if !slices.Contains(known, name) {
+				found = append(found, unreadAttribute{role: role, path: where + name, meant: nearest(name, known)})
+			}
+		}
+	}
+	add("", "", body.Extra, append(bodyExtras, namesOf(body)...))
+	for _, role := range body.Roles {
+		where := "roles[" + role.Name + "]."
+		add(role.Name, where, role.Extra, append(roleExtras, namesOf(role)...))
+		for list, text := range map[string]json.RawMessage{"elasticity_policies": role.ElasticityPolicies, "scheduled_policies": role.ScheduledPolicies} {
+			if !isFilledArray(text) {
+				continue
+			}
+			for i, policy := range elementsOf(text) {
+				add(role.Name, fmt.Sprintf("%s%s[%d].", where, list, i), attributesOf(policy), policyKeys)
+			}
+		}
+	}
+	return found
+}
+
+// namesOf are the attributes for which a struct has a field.
+func namesOf(known any) []string {
+	return slices.Collect(maps.Keys(attributeNames(reflect.TypeOf(known))))
+}
+
+// nearest is the attribute that was perhaps meant; empty if none is near.
+func nearest(given string, known []string) string {
+	best, least := "", len(given)/3+1
+	for _, name := range slices.Sorted(slices.Values(known)) {
+		distance := levenshtein.ComputeDistance(strings.ToLower(given), name)
+		if strings.HasPrefix(name, given+"_") || strings.HasSuffix(name, "_"+given) {
+			distance = 0
+		}
+		if distance < least {
+			best, least = name, distance
+		}
+	}
+	return best
+}
+
+// explainUnread names the attributes that nobody reads.
+func (e *explainer) explainUnread() {
+	for _, attribute := range unread(e.Service.Body) {
+		e.note(Finding{Kind: FoundUnread, Role: attribute.role, Name: attribute.path, Said: attribute.meant})
+	}
+}
