@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -57,6 +59,17 @@ func (c Config) AskOned(ctx context.Context) error {
 		return fmt.Errorf("oned at %s refuses the server user of %s", strings.Join(c.One.XMLRPC, ", "), c.One.AuthFile)
 	}
 	return fmt.Errorf("oned at %s does not answer: %w", strings.Join(c.One.XMLRPC, ", "), err)
+}
+
+// Look returns how what a service waits for is now, as oned shows it.
+func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
+	client, err := c.Oned(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return state, nil, err
+	}
+	defer client.Close()
+	client.Follow(ctx, c.Zone)
+	return client.Server().Look(ctx, state)
 }
 
 // OnedTime is the time that oned's HTTP server tells, in whole seconds.

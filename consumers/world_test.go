@@ -186,6 +186,7 @@ func (w *world) await(service int, state flow.ServiceState) {
 		body, exists := w.body(service)
 		return exists && (flow.Service{Body: body}).State() == state
 	})
+	w.checkWhy(service)
 }
 
 // vms are the service's VMs at oned that have not ended.

@@ -54,6 +54,14 @@ const (
 	FoundDocument FindingKind = "document_to_delete"
 	// FoundUnread is an attribute of the document that nobody reads: Name is its path.
 	FoundUnread FindingKind = "attribute_unread"
+	// FoundInputs are inputs that are not handled yet, and FoundNoWorker that there is nobody
+	// who could.
+	FoundInputs   FindingKind = "inputs_waiting"
+	FoundNoWorker FindingKind = "no_worker"
+	// FoundDead is an input of the service that could not be handled, and is kept.
+	FoundDead FindingKind = "dead_letter"
+	// FoundUnreadable is a document that cannot be read.
+	FoundUnreadable FindingKind = "document_unreadable"
 	// FoundMore stands for findings beyond those shown.
 	FoundMore FindingKind = "more"
 )
@@ -98,6 +106,13 @@ func plural(count int, noun string) string {
 	return fmt.Sprintf("%d %ss", count, noun)
 }
 
+func isOrAre(count int) string {
+	if count == 1 {
+		return "is"
+	}
+	return "are"
+}
+
 func utc(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 // timeOf is nil for no time.
@@ -107,6 +122,12 @@ func timeOf(at time.Time) *time.Time {
 	}
 	at = at.UTC()
 	return &at
+}
+
+// Written is the finding with its message.
+func (f Finding) Written(now time.Time) Finding {
+	f.Message = f.text(now)
+	return f
 }
 
 // text makes the message.
@@ -126,6 +147,14 @@ func (f Finding) text(now time.Time) string {
 			text += "; was " + f.Said + " meant?"
 		}
 		return text
+	case FoundInputs:
+		return fmt.Sprintf("%s %s not handled yet, the first came at %s", plural(f.Count, "input"), isOrAre(f.Count), utc(*f.Since))
+	case FoundNoWorker:
+		return "no worker is alive: nothing is done until one is started"
+	case FoundDead:
+		return fmt.Sprintf("%s could not be handled: %s", plural(f.Count, "input"), f.Said)
+	case FoundUnreadable:
+		return "the service's document cannot be read: " + f.Said
 	case FoundDocument:
 		return "the service's document is to be deleted"
 	case FoundRetry:
@@ -189,7 +218,7 @@ func (f Finding) vmText(now time.Time) string {
 	case FoundLacking:
 		return fmt.Sprintf("role %s has %s and should have %d", f.Role, plural(f.Count, "VM"), f.Wanted)
 	case FoundToEnd:
-		return fmt.Sprintf("%s of role %s %s to end", plural(f.Count, "VM"), f.Role, map[bool]string{true: "is", false: "are"}[f.Count == 1])
+		return fmt.Sprintf("%s of role %s %s to end", plural(f.Count, "VM"), f.Role, isOrAre(f.Count))
 	case FoundNotRunning:
 		return fmt.Sprintf("VM %d is in %s and has to become RUNNING%s", *f.VM, f.State, f.stayText(now))
 	case FoundNotReady:

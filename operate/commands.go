@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // Environment is what the commands need of the program that they are part of.
@@ -21,6 +22,8 @@ type Environment struct {
 	// Attach connects to NATS by these flags; missing names streams and buckets
 	// that are not there.
 	Attach func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
+	// Look returns how what a service waits for is now, as oned shows it.
+	Look func(*cobra.Command) inspect.Look
 	// Surroundings tells what doctor looks at beside NATS.
 	Surroundings func(*cobra.Command) (Surroundings, error)
 }

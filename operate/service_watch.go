@@ -56,7 +56,7 @@ func (w watcher) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	why, err := w.pipe.Why(ctx, w.service)
+	why, err := w.pipe.Why(ctx, w.service, nil)
 	if err != nil {
 		return unknownService(w.service, err)
 	}

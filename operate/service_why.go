@@ -13,15 +13,17 @@ import (
 )
 
 func (t tool) serviceWhy() *cobra.Command {
-	cmd := t.command("why ID", "Say why a service is in its state",
-		"It says since when, what failed (which role, which VM, oned's words), what led there, what the service waits for, and what to do.\n"+
+	var cmd *cobra.Command
+	cmd = t.command("why ID", "Explain a service's state",
+		"Since when it is in it, what failed (which role, which VM, oned's words), what led there, what the service waits for, and what to do.\n"+
+			"oned is asked how the VMs are now; while it is away, what was heard of them last is shown, and that it is so.\n"+
 			"The API answers the same at /flowjet/v1/services/ID/why.", cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
 				return err
 			}
-			why, err := pipe.Why(ctx, id)
+			why, err := pipe.Why(ctx, id, t.Look(cmd))
 			if err != nil {
 				return unknownService(id, err)
 			}
@@ -53,15 +55,16 @@ func (c *console) why(why inspect.Why) {
 	if len(why.Failed)+len(why.Waits) == 0 && why.State == "RUNNING" {
 		c.say("waits for    nothing: all is well")
 	}
+	c.troubles("beside that", why.Notes)
+	if why.OnedAway != "" {
+		c.say("as last heard, not as it is now: %s", c.timed(why.OnedAway))
+	}
 	for _, name := range slices.Sorted(maps.Keys(why.Timers)) {
 		at := why.Timers[name]
 		c.say("looks again  %s (timer %s)", due(c, at), name)
 	}
-	if why.Backlog.Count > 0 {
-		c.say("not handled  %d inputs, the oldest for %s", why.Backlog.Count, agoOf(c, why.Backlog.Oldest))
-	}
 	for _, next := range why.Next {
-		c.say("what to do   %s", next)
+		c.say("what to do   %s", c.timed(next))
 	}
 	if len(why.Path) > 0 {
 		c.say("")

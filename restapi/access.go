@@ -39,7 +39,7 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 		return opennebula.Document{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no %s %d", kind, id)}
 	}
 	if err != nil {
-		return opennebula.Document{}, granting(fmt.Errorf("read %s %d: %w", kind, id, err))
+		return opennebula.Document{}, r.granting(fmt.Errorf("read %s %d: %w", kind, id, err))
 	}
 	if found.Type != documentType {
 		// OneFlow's commands go on with the next id of a range at 500, and stop at 404.
@@ -67,17 +67,22 @@ func (r *request) mayManage(ctx context.Context, document opennebula.Document) e
 		return nil
 	}
 	if err := r.oned.ChownDocument(ctx, document.ID, -1, -1); err != nil {
-		return granting(fmt.Errorf("change %s %d: %w", kindNames[document.Type], document.ID, err))
+		return r.granting(fmt.Errorf("change %s %d: %w", kindNames[document.Type], document.ID, err))
 	}
 	return nil
 }
 
-// granting adds to a refusal for a missing right who can grant it.
-func granting(err error) error {
+// granting adds to a refusal for a missing right who can grant it. OneFlow's clients know it
+// as 401; under /flowjet/v1 that is for credentials that are not accepted.
+func (r *request) granting(err error) error {
 	if !opennebula.IsCode(err, opennebula.CodeAuthorization) {
 		return err
 	}
-	return fmt.Errorf("%w; its owner or an administrator can grant the right", err)
+	err = fmt.Errorf("%w; its owner or an administrator can grant the right", err)
+	if r.own {
+		return &statusError{http.StatusForbidden, err.Error()}
+	}
+	return err
 }
 
 // bitsGrantManage reports whether the permission bits grant MANAGE. Only the

@@ -123,7 +123,7 @@ func TestEventsRefuse(t *testing.T) {
 	service := w.service(admin)
 	id := itoa(idOf(t, service))
 	w.expect("", "GET", "/flowjet/v1/events", "", 401, "")
-	w.expect(alice, "GET", "/flowjet/v1/events?service="+id, "", 401, "read service "+id)
+	w.expect(alice, "GET", "/flowjet/v1/events?service="+id, "", 403, "read service "+id)
 	w.expect(alice, "GET", "/flowjet/v1/events?service=x", "", 400, "service must be")
 	w.expect(alice, "GET", "/flowjet/v1/events?since=-1", "", 400, "since")
 	w.follow(alice, "")

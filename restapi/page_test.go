@@ -199,7 +199,7 @@ func TestPage(t *testing.T) {
 
 	w.expect(admin, "DELETE", "/service/"+id, "", 204, "")
 	b.shows("#count", "(2)")
-	b.checkForgetting()
+	b.checkForgetting(broken)
 	b.checkClean()
 }
 
@@ -237,13 +237,16 @@ const contrasts = `(() => {
 })()`
 
 // checkForgetting holds that name and password end with the log-out and with
-// loading the page again.
-func (b *browser) checkForgetting() {
+// loading the page again, and not with a link to a service of somebody else.
+func (b *browser) checkForgetting(others string) {
 	b.t.Helper()
 	b.do(chromedp.Click("#leave"), chromedp.WaitVisible("#login"), chromedp.WaitNotVisible("#board"))
 	b.logIn("alice", "alice")
 	b.shows("#count", "(1)")
-	b.shows("#workers", "told to oneadmin")
+	b.shows("#workers", "only oneadmin and members of its group")
+	b.do(chromedp.Evaluate(`location.hash = "#/service/`+others+`"`, nil))
+	b.shows("#service-title", "not yours to see")
+	b.shows("#count", "(1)")
 	var kept string
 	b.do(chromedp.Evaluate(`JSON.stringify([localStorage.length, sessionStorage.length, document.cookie, document.getElementById("password").value])`, &kept))
 	if kept != `[0,0,"",""]` {

@@ -46,7 +46,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 		"GET /flowjet/v1/services/{id}":     serve.handler(people.service),
 		"GET /flowjet/v1/templates":         serve.handler(people.templates),
 		"GET /flowjet/v1/commands/{id}":     serve.handler(queued.show),
-		"GET /flowjet/v1/services/{id}/why": serve.handler((&diagnosis{queue: s.queue}).why),
+		"GET /flowjet/v1/services/{id}/why": serve.handler((&diagnosis{queue: s.queue, oned: oned.server()}).why),
 		"GET /flowjet/v1/work":              serve.handler(s.overview.show),
 		"GET /flowjet/v1/events":            &events{dispatcher: serve, queue: s.queue, recheckAfter: s.config.CredentialTTL, stopping: s.stopping},
 		"GET /flowjet/v1/session":           serve.handler(showLogin),

@@ -13,18 +13,32 @@ import (
 )
 
 // diagnosis answers why services are in their states.
-type diagnosis struct{ queue queue }
+type diagnosis struct {
+	queue queue
+	// oned is the server user's session: a user may see a service, and not each of its VMs.
+	oned session
+}
 
-// why explains a service's state to users who may see the service. It asks oned
-// for nothing but the document, which is how the right is checked.
+// why explains a service's state to users who may see the service. While oned is away its
+// owner and administrators are told what NATS has.
 func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	document, err := r.document(ctx, flow.DocumentTypeService)
+	if opennebula.Temporary(err) {
+		return d.whileAway(ctx, r, err)
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	why, err := d.queue.Why(ctx, document.ID)
-	if errors.Is(err, pipeline.ErrNotFound) {
-		why, err = explainUnknown(document), nil
+	body, unreadable := flow.ParseBody(document.Body)
+	why, err := d.queue.Why(ctx, document.ID, d.oned.Look)
+	unhandled := errors.Is(err, pipeline.ErrNotFound)
+	switch {
+	case unhandled && unreadable != nil:
+		why, err = inspect.Unreadable(document.ID, document.Name, document.Owner.UName, unreadable), nil
+	case unhandled:
+		why, err = explainUnhandled(document, body), nil
+	case unreadable != nil:
+		why.Unreadable(unreadable)
 	}
 	if err != nil {
 		return answer{}, asQueueError(err)
@@ -32,12 +46,31 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	return pretty(http.StatusOK, why)
 }
 
-// explainUnknown explains a service that no worker has handled yet, by its document.
-func explainUnknown(document opennebula.Document) inspect.Why {
-	body, err := flow.ParseBody(document.Body)
+// whileAway explains a service by what NATS has of it: reason is why oned was not asked. The
+// record tells whose it is, and not what its permissions grant.
+func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (answer, error) {
+	id, err := r.id(kindNames[flow.DocumentTypeService])
 	if err != nil {
-		return inspect.Unreadable(document.ID, document.Name, document.Owner.UName, err)
+		return answer{}, err
 	}
+	record, revision, err := d.queue.LoadRecord(ctx, id)
+	if err != nil {
+		return answer{}, asQueueError(err)
+	}
+	owns := record.State.Service.Owner.UID == r.caller.Identity.UID
+	if revision == 0 || !owns && !r.caller.isAdmin() {
+		return answer{}, reason
+	}
+	away := func(_ context.Context, state flow.State) (flow.State, flow.Facts, error) { return state, nil, reason }
+	why, err := d.queue.Why(ctx, id, away)
+	if err != nil {
+		return answer{}, asQueueError(err)
+	}
+	return pretty(http.StatusOK, why)
+}
+
+// explainUnhandled explains a service that no worker has handled yet, by its document.
+func explainUnhandled(document opennebula.Document, body flow.Body) inspect.Why {
 	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
 	return inspect.Explain(document.ID, record, nil, nil, time.Now())
 }

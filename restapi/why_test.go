@@ -28,7 +28,7 @@ func TestWhyNamesWhatFailedAndTheCause(t *testing.T) {
 	if said.State != "WARNING" || said.Since == nil || !said.Since.Equal(at) || said.Cause == nil || said.Cause.Sequence != 3 || len(said.Path) != 1 || len(said.Next) == 0 {
 		t.Errorf("it says %+v", said)
 	}
-	w.why(alice, w.bareService("oneadmin", `{"name":"b","roles":[]}`), 401)
+	w.why(alice, w.bareService("oneadmin", `{"name":"b","roles":[]}`), 403)
 	w.why(alice, id+1000, 404)
 }
 

@@ -10,7 +10,7 @@ import (
 
 func TestWorkIsToldToAdministrators(t *testing.T) {
 	w := newWorld(t, Config{})
-	w.expect(alice, "GET", "/flowjet/v1/work", "", 401, "oneadmin")
+	w.expect(alice, "GET", "/flowjet/v1/work", "", 403, "oneadmin")
 	look := func() workView {
 		var view workView
 		w.must(json.Unmarshal([]byte(w.expect(admin, "GET", "/flowjet/v1/work", "", 200, "").body), &view))

@@ -7,8 +7,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/operate"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // operators is the part of the help with the commands for them.
@@ -32,6 +34,15 @@ func newOperatorCommands() []*cobra.Command {
 				return nil, nil, err
 			}
 			return config.Attach(ctx, pipeline.Config{Role: pipeline.RoleOperator, Name: cmd.CommandPath()})
+		},
+		Look: func(cmd *cobra.Command) inspect.Look {
+			return func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
+				config, err := configOf(cmd)
+				if err != nil {
+					return state, nil, err
+				}
+				return config.Look(ctx, state)
+			}
 		},
 		Surroundings: func(cmd *cobra.Command) (operate.Surroundings, error) {
 			config, err := configOf(cmd)

@@ -44,9 +44,9 @@ func TestOverviewAndWhyShowWhatWaits(t *testing.T) {
 	_, err = p.PublishWork(ctx, pipeline.Work{Service: 42, Reason: "a test"}, "")
 	must(t, err)
 	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "worker", Reason: "it failed", Data: pipeline.Encode(pipeline.Work{Version: 1, Service: 42}), Origin: pipeline.WorkSubject(42)}))
-	why, err := p.Why(ctx, 42)
+	why, err := p.Why(ctx, 42, nil)
 	must(t, err)
-	if why.State != "WARNING" || why.Backlog.Count != 1 || why.Backlog.Oldest == nil || why.DeadLetters != 1 || len(why.Next) < 2 {
+	if why.State != "WARNING" || why.Backlog.Count != 1 || why.Backlog.Oldest == nil || why.DeadLetters != 1 || len(why.Next) < 2 || len(why.Notes) != 1 {
 		t.Errorf("why says %+v", why)
 	}
 	overview, err := p.Overview(ctx, nil)
@@ -61,7 +61,7 @@ func TestOverviewAndWhyShowWhatWaits(t *testing.T) {
 	letters, err := p.DeadLetters(ctx, 10)
 	must(t, err)
 	must(t, p.Retry(ctx, letters[0]))
-	if why, err = p.Why(ctx, 42); err != nil || why.Backlog.Count != 2 || why.DeadLetters != 0 {
+	if why, err = p.Why(ctx, 42, nil); err != nil || why.Backlog.Count != 2 || why.DeadLetters != 0 {
 		t.Errorf("after the retry why says %+v, %v", why, err)
 	}
 }

@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,10 +41,15 @@ type Why struct {
 	Cause  *pipeline.Cause `json:"cause,omitempty"`
 	// Failed is what went wrong, Waits what has to happen for the service to go
 	// on, Next what an operator can do.
+	// Notes go on beside it and hold nothing up.
 	Failed []flow.Finding `json:"failed"`
 	Waits  []flow.Finding `json:"waits"`
+	Notes  []flow.Finding `json:"notes"`
 	Next   []string       `json:"next"`
-	Roles  []RoleStatus   `json:"roles"`
+	// OnedAway is why what is said of VMs is as last heard, and not as oned shows them now;
+	// empty where it is as now.
+	OnedAway string       `json:"oned_away,omitempty"`
+	Roles    []RoleStatus `json:"roles"`
 	// Timers are when the service is looked at again, by timer.
 	Timers map[string]time.Time `json:"timers,omitempty"`
 	// Backlog is what has woken the service and is not handled yet.
@@ -69,8 +75,16 @@ type Backlog struct {
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
 
-// Why explains a service. pipeline.ErrNotFound is returned when NATS knows nothing of it.
-func (i *Inspector) Why(ctx context.Context, service int) (Why, error) {
+// Look returns a service's state and facts as the zone's leader shows them now.
+type Look func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
+
+// lookWithin bounds how long an explanation waits for oned.
+const lookWithin = 3 * time.Second
+
+// Why explains a service by its record and by what look returns; without look, or where oned
+// does not answer, by what was heard of its VMs last. pipeline.ErrNotFound is returned when
+// NATS knows nothing of the service.
+func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error) {
 	record, revision, err := i.records.LoadRecord(ctx, service)
 	if err != nil {
 		return Why{}, err
@@ -83,21 +97,69 @@ func (i *Inspector) Why(ctx context.Context, service int) (Why, error) {
 	if revision == 0 && len(path) == 0 {
 		return Why{}, fmt.Errorf("service %d: %w", service, pipeline.ErrNotFound)
 	}
-	facts, err := e.heardVMs(ctx, record.State)
+	record.State.Service.ID = service
+	state, facts, away, err := e.factsFor(ctx, record.State, look)
 	if err != nil {
 		return Why{}, fmt.Errorf("read what was heard of the VMs of service %d: %w", service, err)
 	}
+	record.State = state
 	why := Explain(service, record, facts, path, time.Now())
-	count, oldest, err := i.core.Stream(pipeline.StreamWork).Backlog(ctx, pipeline.StoredWorkSubject(service), record.Applied)
+	why.OnedAway = away
+	return why, e.addInputs(ctx, &why, record.Applied)
+}
+
+// factsFor asks oned, or else takes what was heard; away is why oned was not asked.
+func (e explainer) factsFor(ctx context.Context, state flow.State, look Look) (_ flow.State, facts flow.Facts, away string, err error) {
+	away = "oned is not asked from here"
+	if look != nil {
+		asking, cancel := context.WithTimeout(ctx, lookWithin)
+		defer cancel()
+		seen, facts, err := look(asking, state)
+		if err == nil {
+			return seen, facts, "", nil
+		}
+		away = err.Error()
+	}
+	facts, err = e.heardVMs(ctx, state)
+	return state, facts, away, err
+}
+
+// addInputs adds what of the service's inputs is not handled, or could not be.
+func (e explainer) addInputs(ctx context.Context, why *Why, applied uint64) (err error) {
+	now := time.Now()
+	if why.Backlog, err = e.backlogOf(ctx, why.Service, applied); err != nil {
+		return fmt.Errorf("read what waits for service %d: %w", why.Service, err)
+	}
+	if oldest := why.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
+		why.wait(flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}, now)
+		var heard Overview
+		if _, err := (collector{e.Inspector, &heard}).listen(ctx); err != nil {
+			return err
+		}
+		if len(heard.Workers) == 0 {
+			why.wait(flow.Finding{Kind: flow.FoundNoWorker}, now)
+		}
+		why.Next = append(why.Next, "`flowjet doctor` names what holds the worker up")
+	}
+	letters, err := e.lettersOf(ctx, why.Service)
 	if err != nil {
-		return Why{}, fmt.Errorf("read what waits for service %d: %w", service, err)
+		return fmt.Errorf("look for dead letters of service %d: %w", why.Service, err)
 	}
-	why.Backlog = Backlog{count, timeOf(oldest)}
-	if why.DeadLetters, err = e.deadLettersOf(ctx, service); err != nil {
-		return Why{}, fmt.Errorf("look for dead letters of service %d: %w", service, err)
+	if why.DeadLetters = len(letters); len(letters) > 0 {
+		last := letters[len(letters)-1]
+		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(letters), Said: last.Reason, Since: &last.Time}.Written(now))
+		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists what could not be handled", why.Service))
 	}
-	why.advise(time.Now())
-	return why, nil
+	return nil
+}
+
+func (w *Why) wait(found flow.Finding, now time.Time) { w.Waits = append(w.Waits, found.Written(now)) }
+
+// Unreadable adds that the service's document cannot be read.
+func (w *Why) Unreadable(reason error) {
+	w.Failed = append(w.Failed, flow.Finding{Kind: flow.FoundUnreadable, Said: reason.Error()}.Written(time.Now()))
+	w.Next = append(w.Next, fmt.Sprintf("`onedoc show %d` shows the document, and `onedoc update %d` corrects it", w.Service, w.Service))
+	w.Summary = w.summary()
 }
 
 // Explain puts an explanation together from a service's record, what was heard
@@ -108,11 +170,11 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 	explained := flow.Explain(state, facts, now)
 	why := Why{
 		Version: pipeline.Version, Service: service, Name: state.Service.Body.Name, Owner: state.Service.Owner.UName,
-		State: explained.State.String(), Failed: list(explained.Failed), Waits: list(explained.Waits),
+		State: explained.State.String(), Failed: list(explained.Failed), Waits: list(explained.Waits), Notes: list(explained.Notes),
 		Next: list(explained.Next), Roles: roleStatuses(state.Service), Path: list(path),
 	}
 	if record.Deleted || len(path) > 0 && path[len(path)-1].New == pipeline.Deleted {
-		why.State, why.Failed, why.Waits, why.Next = pipeline.Deleted, []flow.Finding{}, []flow.Finding{}, []string{}
+		why.State, why.Failed, why.Waits, why.Notes, why.Next = pipeline.Deleted, []flow.Finding{}, []flow.Finding{}, []flow.Finding{}, []string{}
 	}
 	if len(record.Timers) > 0 {
 		why.Timers = map[string]time.Time{}
@@ -127,14 +189,14 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 
 // Unreadable explains a service whose document cannot be read: nothing can be done for it
 // until it has been mended.
-func Unreadable(service int, name, owner string, err error) Why {
-	reason := fmt.Sprintf("the document of service %d cannot be read: %v", service, err)
-	return Why{
-		Version: pipeline.Version, Service: service, Name: name, Owner: owner, State: "UNREADABLE", Summary: reason,
-		Failed: []flow.Finding{{Kind: flow.FoundLogged, Said: reason, Message: reason}}, Waits: []flow.Finding{},
-		Next:  []string{"have an administrator correct the document's body at oned; commands for it are refused until then"},
+func Unreadable(service int, name, owner string, reason error) Why {
+	why := Why{
+		Version: pipeline.Version, Service: service, Name: name, Owner: owner, State: "UNREADABLE",
+		Failed: []flow.Finding{}, Waits: []flow.Finding{}, Notes: []flow.Finding{}, Next: []string{},
 		Roles: []RoleStatus{}, Path: []pipeline.Transition{},
 	}
+	why.Unreadable(reason)
+	return why
 }
 
 func roleStatuses(service flow.Service) []RoleStatus {
@@ -190,20 +252,8 @@ func (w *Why) summary() string {
 	return text.String()
 }
 
-// lateAfter is how long something may wait for its worker before that is worth
-// a word.
-const lateAfter = 10 * time.Second
-
-// advise adds what to do about what is not the service's own fault.
-func (w *Why) advise(now time.Time) {
-	if oldest := w.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
-		w.Next = append(w.Next, fmt.Sprintf("%d inputs wait for the service's worker since %s: `flowjet doctor` says whether one is there and what holds it up",
-			w.Backlog.Count, oldest.UTC().Format(time.RFC3339)))
-	}
-	if w.DeadLetters > 0 {
-		w.Next = append(w.Next, fmt.Sprintf("%d inputs of the service could not be handled: `flowjet dlq ls --service %d`", w.DeadLetters, w.Service))
-	}
-}
+// lateAfter is how long an input may take before that is worth a word.
+const lateAfter = 5 * time.Second
 
 // explainer reads what explains a service.
 type explainer struct{ *Inspector }
@@ -259,14 +309,28 @@ func (e explainer) heardVM(ctx context.Context, id int) (flow.VM, bool, error) {
 	return flow.VM{}, false, nil // what cannot be understood tells nothing
 }
 
-// deadLettersOf counts the dead letters of the service's inputs, among the last ones.
-func (e explainer) deadLettersOf(ctx context.Context, service int) (int, error) {
-	letters, err := e.letters.DeadLetters(ctx, maxDeadLetters)
-	count := 0
-	for _, letter := range letters {
-		if letter.Service() == service {
-			count++
-		}
+// backlogOf is what has woken the service and is not handled. An input that changed nothing
+// is in no record: it is handled if its partition's cursor has passed it, or if what the cursor
+// stands before is another service's.
+func (e explainer) backlogOf(ctx context.Context, service int, applied uint64) (Backlog, error) {
+	of, subject := partitionReader(pipeline.Partition(service)), pipeline.StoredWorkSubject(service)
+	cursor, err := e.pipe.LoadCursor(ctx, of.cursor)
+	if err != nil {
+		return Backlog{}, err
 	}
-	return count, err
+	count, oldest, err := e.core.Stream(of.stream).Backlog(ctx, subject, max(applied, cursor))
+	if err != nil || count == 0 {
+		return Backlog{}, err
+	}
+	first, err := e.core.Stream(of.stream).First(ctx, of.filter, cursor)
+	if err != nil || first.Subject != subject {
+		return Backlog{}, err
+	}
+	return Backlog{count, timeOf(oldest)}, nil
+}
+
+// lettersOf are the dead letters of the service's inputs, among the last ones.
+func (e explainer) lettersOf(ctx context.Context, service int) ([]pipeline.DeadLetter, error) {
+	letters, err := e.letters.DeadLetters(ctx, maxDeadLetters)
+	return slices.DeleteFunc(letters, func(letter pipeline.DeadLetter) bool { return letter.Service() != service }), err
 }

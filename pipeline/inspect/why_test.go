@@ -30,12 +30,12 @@ func deploying(service, vm int) pipeline.Record {
 
 func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	if _, err := p.Why(ctx, 42); !errors.Is(err, pipeline.ErrNotFound) {
+	if _, err := p.Why(ctx, 42, nil); !errors.Is(err, pipeline.ErrNotFound) {
 		t.Errorf("a service that NATS does not know: %v", err)
 	}
 	_, err := p.SaveRecord(ctx, 42, deploying(42, 21), 0)
 	must(t, err)
-	why, err := p.Why(ctx, 42)
+	why, err := p.Why(ctx, 42, nil)
 	must(t, err)
 	if why.State != "DEPLOYING" || why.Name != "web" || why.Owner != "anna" || why.Since == nil || why.Since.Unix() != 1_900_000_000 ||
 		len(why.Roles) != 2 || why.Roles[0] != (RoleStatus{"Master", "DEPLOYING", 1, 1}) || why.Roles[1].State != "PENDING" || why.Timers["look"].Unix() != 1_900_000_060 {
@@ -56,7 +56,7 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 	deploy.Cause = pipeline.Cause{Kind: "command", ID: "deploy c1", User: "anna"}
 	must(t, all.PublishTransitions(ctx, append(path, deploy), 1))
 	must(t, all.PublishTransitions(ctx, []pipeline.Transition{transition(7, "RUNNING")}, 1))
-	why, err = p.Why(ctx, 42)
+	why, err = p.Why(ctx, 42, nil)
 	must(t, err)
 	if len(why.Path) != keptPath || why.Cause == nil || why.Cause.User != "anna" || !strings.Contains(why.Summary, "command deploy c1 of anna") {
 		t.Errorf("with its history: %+v", why)
@@ -65,10 +65,10 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 		t.Errorf("what was heard of the VM is not told: %s %v", why.Summary, messagesOf(why))
 	}
 	must(t, all.PublishTransitions(ctx, []pipeline.Transition{transition(42, pipeline.Deleted)}, keptPath+2))
-	if why, err = p.Why(ctx, 42); err != nil || why.State != pipeline.Deleted || len(why.Failed)+len(why.Waits)+len(why.Next) > 0 {
+	if why, err = p.Why(ctx, 42, nil); err != nil || why.State != pipeline.Deleted || len(why.Failed)+len(why.Waits)+len(why.Next) > 0 {
 		t.Errorf("after its end: %+v (%v)", why, err)
 	}
-	if why, err = p.Why(ctx, 7); err != nil || why.Service != 7 || len(why.Path) != 1 {
+	if why, err = p.Why(ctx, 7, nil); err != nil || why.Service != 7 || len(why.Path) != 1 {
 		t.Errorf("one that has only a history: %+v (%v)", why, err)
 	}
 }
@@ -85,7 +85,7 @@ func TestWhyBelievesEventsOfItsOwnVMsOnly(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	_, err := p.SaveRecord(ctx, 42, deploying(42, 21), 0)
 	must(t, err)
-	without, err := p.Why(ctx, 42)
+	without, err := p.Why(ctx, 42, nil)
 	must(t, err)
 	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
 	must(t, err)
@@ -94,36 +94,10 @@ func TestWhyBelievesEventsOfItsOwnVMsOnly(t *testing.T) {
 	must(t, lease.Publish(ctx, []feeds.Event{other}))
 	_, err = p.JetStream().Publish(ctx, pipeline.VMSubject(0, 21, "X", "Y"), []byte("<xml>"))
 	must(t, err)
-	with, err := p.Why(ctx, 42)
+	with, err := p.Why(ctx, 42, nil)
 	must(t, err)
 	if with.Summary != without.Summary {
 		t.Errorf("told is %q, and %q without the events", with.Summary, without.Summary)
-	}
-}
-
-func TestWhyAdvisesAboutWhatWaitsForLong(t *testing.T) {
-	now := time.Now()
-	late, soon := now.Add(-2*lateAfter), now.Add(-lateAfter/2)
-	for _, test := range []struct {
-		why  Why
-		want []string
-	}{
-		{Why{}, nil},
-		{Why{Backlog: Backlog{3, &soon}}, nil},
-		{Why{Backlog: Backlog{3, &late}}, []string{"3 inputs wait"}},
-		{Why{Service: 42, DeadLetters: 2}, []string{"flowjet dlq ls --service 42"}},
-		{Why{Backlog: Backlog{3, &late}, DeadLetters: 2}, []string{"3 inputs wait", "2 inputs"}},
-	} {
-		test.why.advise(now)
-		if len(test.why.Next) != len(test.want) {
-			t.Errorf("advised is %q, want %q", test.why.Next, test.want)
-			continue
-		}
-		for i, want := range test.want {
-			if !strings.Contains(test.why.Next[i], want) {
-				t.Errorf("advised is %q, want %q", test.why.Next[i], want)
-			}
-		}
 	}
 }
 

@@ -32,6 +32,7 @@ function login(refusal = "") {
 // lost goes back to the log-in where the user is not known any more.
 function lost(error) {
   if (error.status === 401) login("Your name and password are not accepted any more.");
+  else if (error.status === 403) detail.close("This service is not yours to see: its owner or an administrator can grant the right.");
   else if (error.status === 404) detail.close(error.message);
   else tell(error.message, true);
 }
@@ -127,7 +128,7 @@ async function refresh(id) {
     detail.show(document);
   } catch (error) {
     if (error.status === 404) list.remove(id);
-    else if (error.status === 401 && !list.get(id)) return; // not for this user's eyes
+    else if (error.status === 403 && !list.get(id)) return; // not for this user's eyes
     else lost(error);
   }
   if (detail.shown() === id) detail.explain();

@@ -108,6 +108,19 @@ func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (coun
 	return count, first.Time.UTC(), err
 }
 
+// First returns the first message behind a sequence, an empty one where there is none.
+func (s *Stream) First(ctx context.Context, filter string, after uint64) (Message, error) {
+	r, err := s.Read(ctx, filter, after)
+	if err != nil {
+		return Message{}, err
+	}
+	defer r.Stop()
+	if r.pending == 0 {
+		return Message{}, nil
+	}
+	return r.take(ctx)
+}
+
 // Waiting is how many messages there are behind a sequence.
 func (s *Stream) Waiting(ctx context.Context, filter string, after uint64) (uint64, error) {
 	r, err := s.Read(ctx, filter, after)

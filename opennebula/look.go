@@ -1,0 +1,71 @@
+package opennebula
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+const (
+	// rangeGap is how many foreign VMs between two that are wanted make one call for both
+	// dearer than two calls.
+	rangeGap = 16
+	// maxLookedAt bounds how many VMs of a service are looked at for an explanation.
+	maxLookedAt = 1000
+)
+
+// Look returns the state with the networks, and the facts with the VMs, that decide what
+// the service waits for, as the zone's leader shows them now.
+func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
+	leader := s.Confirmed()
+	facts := flow.Facts{}
+	wanted := state.Doubtful()
+	for _, span := range spans(wanted[:min(len(wanted), maxLookedAt)]) {
+		vms, err := leader.VMs(ctx, FilterAll, span[0], span[len(span)-1], StateNotDone)
+		if err != nil {
+			return state, nil, fmt.Errorf("look at the VMs of service %d: %w", state.Service.ID, err)
+		}
+		for _, id := range span {
+			facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: state.Service.ID}
+		}
+		for _, vm := range vms {
+			if slices.Contains(span, vm.ID) {
+				facts[vm.ID] = vm
+			}
+		}
+	}
+	if !flow.WatchesNetworks(state) {
+		return state, facts, nil
+	}
+	for _, network := range state.Networks {
+		if network.ID < 0 {
+			continue
+		}
+		found, err := leader.Network(ctx, network.ID)
+		if IsCode(err, CodeNoExists) {
+			found, err = Network{State: flow.NetworkDone}, nil
+		}
+		if err != nil {
+			return state, nil, fmt.Errorf("look at network %d of service %d: %w", network.ID, state.Service.ID, err)
+		}
+		state = flow.SeeNetwork(state, network.Name, network.ID, found.State)
+	}
+	return state, facts, nil
+}
+
+
+// spans cuts ascending ids where the gap is wide.
+func spans(ids []int) [][]int {
+	var out [][]int
+	for _, id := range ids {
+		last := len(out) - 1
+		if last >= 0 && id-out[last][len(out[last])-1] <= rangeGap {
+			out[last] = append(out[last], id)
+			continue
+		}
+		out = append(out, []int{id})
+	}
+	return out
+}

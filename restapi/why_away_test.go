@@ -1,0 +1,50 @@
+package restapi
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// TestWhyOfADocumentThatCannotBeRead says so, also where no worker could do anything.
+func TestWhyOfADocumentThatCannotBeRead(t *testing.T) {
+	w := newWorld(t, Config{})
+	id := w.bareService("alice", `{"name":"a","roles":[`)
+	said := w.why(alice, id, 200)
+	if len(said.Failed) != 1 || said.Failed[0].Kind != flow.FoundUnreadable || !strings.Contains(strings.Join(said.Next, " "), "`onedoc update") {
+		t.Errorf("it says %+v", said)
+	}
+	_, err := w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Body: flow.Body{Name: "a"}}}}, 0)
+	w.must(err)
+	if said = w.why(alice, id, 200); len(said.Failed) != 1 || said.Failed[0].Kind != flow.FoundUnreadable {
+		t.Errorf("with a record it says %+v", said)
+	}
+}
+
+// TestWhyWhileOnedIsAway is answered from what NATS has, to the owner and administrators.
+func TestWhyWhileOnedIsAway(t *testing.T) {
+	w := newWorld(t, Config{})
+	text := `{"name":"a","state":1,"roles":[{"name":"S","cardinality":1,"state":1,"nodes":[{"deploy_id":5}]}]}`
+	id := w.bareService("alice", text)
+	body, err := flow.ParseBody([]byte(text))
+	w.must(err)
+	user, err := w.oned.For("alice").User(t.Context(), -1)
+	w.must(err)
+	_, err = w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Owner: user.Identity, Body: body}}}, 0)
+	w.must(err)
+	admins := w.bareService("oneadmin", text)
+	_, err = w.pipe.SaveRecord(t.Context(), admins, pipeline.Record{State: flow.State{Service: flow.Service{ID: admins, Body: body}}}, 0)
+	w.must(err)
+	w.why(alice, admins, 403)
+	w.why(alice, id, 200) // who alice is, is known from here on
+	w.why(admin, id, 200)
+	w.bounded(w.sim.Stop)
+	for _, who := range []string{alice, admin} {
+		if said := w.why(who, id, 200); said.OnedAway == "" || said.State != "DEPLOYING" || len(said.Waits) == 0 {
+			t.Errorf("it says %+v", said)
+		}
+	}
+	w.why(alice, admins, 503)
+}
