@@ -55,7 +55,6 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 	return state, facts, nil
 }
 
-
 // spans cuts ascending ids where the gap is wide.
 func spans(ids []int) [][]int {
 	var out [][]int
