@@ -1,43 +1,54 @@
-// What the page asks of the API. The user's name and password live in this
-// module's memory only: closing or loading the tab again forgets them.
-
-let authorization = "";
+// What the page asks of the API. Name and password are sent once, for a session whose
+// cookie no script can read.
 
 // Refused is the error of an answer that is not a success.
 export class Refused extends Error {
-  constructor(status, text) {
-    super(text);
+  constructor(status, problem) {
+    super((problem.detail ?? "The API does not answer.").split("\n")[0]);
     this.status = status;
+    this.violations = problem.violations ?? [];
   }
-}
-
-export function logIn(user, password) {
-  const bytes = new TextEncoder().encode(`${user}:${password}`);
-  authorization = `Basic ${btoa(String.fromCodePoint(...bytes))}`;
-}
-
-export function logOut() {
-  authorization = "";
 }
 
 async function ask(path, options = {}) {
-  const response = await fetch(path, { ...options, headers: { ...options.headers, Authorization: authorization } });
-  if (!response.ok) {
-    throw new Refused(response.status, (await response.json()).detail.split("\n")[0]);
-  }
+  const response = await fetch(path, options);
+  if (!response.ok) throw new Refused(response.status, await response.json().catch(() => ({})));
   return response;
 }
 
-const json = async (path) => (await ask(path)).json();
+const json = async (path, options) => (await ask(path, options)).json();
 
+export function begin(user, password) {
+  const bytes = new TextEncoder().encode(`${user}:${password}`);
+  return json("/flowjet/v1/session", { method: "POST", headers: { Authorization: `Basic ${btoa(String.fromCodePoint(...bytes))}` } });
+}
+
+export const session = () => json("/flowjet/v1/session");
+export const end = () => ask("/flowjet/v1/session", { method: "DELETE" });
 export const version = () => json("/flowjet/v1/version");
 export const work = () => json("/flowjet/v1/work");
-export const service = async (id) => (await json(`/flowjet/v1/service/${id}`)).DOCUMENT;
-export const services = async () => (await json("/flowjet/v1/service")).DOCUMENT_POOL.DOCUMENT;
+export const services = (query) => json(`/flowjet/v1/services?${query}`);
+export const templates = async () => (await json("/flowjet/v1/templates")).templates;
 export const why = (id) => json(`/flowjet/v1/services/${id}/why`);
+
+// service is all of a service, with the tag of the version that was read.
+export async function service(id, columns) {
+  const response = await ask(`/flowjet/v1/services/${id}?columns=${columns}`);
+  return { ...(await response.json()), etag: response.headers.get("ETag") };
+}
 
 // health tells its reasons with 503 when it is bad, and needs no user.
 export const health = async () => (await fetch("/flowjet/v1/health")).json();
+
+// change sends a change: a plan comes back for a dry run, else what the API says, if
+// anything. The same key acts once, however often it is sent.
+export async function change({ method, path, body }, { key, etag, dryRun = false }) {
+  const headers = { "Content-Type": "application/json" };
+  if (!dryRun) headers["Idempotency-Key"] = key;
+  if (etag) headers["If-Match"] = etag;
+  const response = await ask(`/flowjet/v1${path}${dryRun ? "?dry_run=true" : ""}`, { method, headers, body: body && JSON.stringify(body) });
+  return response.status === 204 ? null : response.json();
+}
 
 // follow calls tell(event) with what happens to services, to one or, without an
 // id, to all that the user may see, and goes on by itself where a connection

@@ -1,121 +1,139 @@
-// The service that was chosen: why it is as it is, its roles, its timeline.
+// The service on the right: why, its graph, roles, VMs, networks, inputs, log and timeline.
 
+import * as actions from "./actions.js";
 import * as api from "./api.js";
-import { el, table } from "./elements.js";
-import { graph } from "./graph.js";
-import { stateOf } from "./list.js";
-import { kindOf, roleState, words } from "./states.js";
+import { age, el, part, state, table, when } from "./elements.js";
+import { columns, graph } from "./graph.js";
+import { kindOf, words } from "./states.js";
+import * as timeline from "./timeline.js";
 
-const part = (id) => document.getElementById(id);
-const maxTimeline = 300; // entries; the whole history is in the stream FLOW
-const fresh = 3000; // ms after which an event of the past counts as history
+const few = 8; // VMs of a role that are shown without being asked for
+const step = 50;
 
-let current = null; // {id, abort}
-
-const state = (name) => el("span", { class: `state ${kindOf(name)}` }, words(name));
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-
-function when(text) {
-  const time = new Date(text);
-  const today = time.toDateString() === new Date().toDateString();
-  return el("time", { datetime: text, title: time.toString() }, today ? clock.format(time) : `${day.format(time)}, ${clock.format(time)}`);
-}
-
-// close shows no service.
-export function close(title = "No service is chosen") {
-  current?.abort.abort();
-  current = null;
-  part("service-title").replaceChildren(title);
-  part("hint").hidden = false;
-  part("details").hidden = true;
-}
-
-// open shows a service and follows what happens to it.
-export function open(id, failed) {
-  if (current?.id === id) return;
-  close(`Service ${id}`);
-  current = { id, abort: new AbortController() };
-  part("hint").hidden = true;
-  part("timeline").replaceChildren();
-  api.follow({ service: id, since: 0, signal: current.abort.signal, tell: (event) => append(event.data) }).catch(failed);
-}
+let current = null; // {id, abort, service}
+let latest = 0; // numbers the readings, of which only the last one counts
+const open = new Map(); // how many VMs of a role are shown, by its name
 
 export const shown = () => current?.id;
 
-// show draws the service's document.
-export function show(document) {
-  if (!current || Number(document.ID) !== current.id) return;
-  const body = document.TEMPLATE.BODY;
-  part("details").hidden = false;
-  part("service-title").replaceChildren(document.NAME, state(stateOf(document)));
-  part("facts").textContent = `service ${document.ID} · owner ${document.UNAME}, group ${document.GNAME} · ` +
-    `deployment ${body.deployment ?? "none"}${body.start_time ? ` · started ${new Date(body.start_time * 1000).toLocaleString()}` : ""}`;
-  part("graph").replaceChildren(graph(body));
-  part("roles").replaceChildren(table("Roles, and what each waits for before it starts",
-    [{ title: "Role" }, { title: "State" }, { title: "VMs", number: true }, { title: "Waits for" }, { title: "VM ids" }],
-    body.roles.map((role) => [role.name, state(roleState(role.state)), `${(role.nodes ?? []).length} of ${role.cardinality}`,
-      (body.deployment === "straight" && (role.parents ?? []).join(", ")) || "–",
-      (role.nodes ?? []).map((node) => node.deploy_id).join(", ") || "–"])));
+// close shows no service.
+export function close() {
+  current?.abort.abort();
+  current = null;
+  open.clear();
 }
 
-// ended shows that the service is gone.
-export function ended() {
-  part("service-title").replaceChildren(`Service ${current.id}`, state("DELETED"));
-  part("graph").replaceChildren();
-  part("roles").replaceChildren(el("p", { class: "quiet" }, "The service has ended and its document is gone."));
+// show shows a service and follows what happens to it.
+export function show(id, failed) {
+  if (current?.id === id) return;
+  close();
+  current = { id, abort: new AbortController(), service: null };
+  part("service-title").replaceChildren(`Service ${id}`);
+  part("hint").textContent = "";
+  part("details").hidden = true;
+  timeline.clear();
+  api.follow({ service: id, since: 0, signal: current.abort.signal, tell: (event) => timeline.append(event.data) })
+    .catch((error) => (current?.id === id ? failed(error) : undefined));
 }
 
-// explain asks why the service is as it is.
-export async function explain() {
+// missing shows that there is no such service for this user.
+export function missing(text) {
+  if (!current) return;
+  part("service-title").replaceChildren(`Service ${current.id}`);
+  part("hint").textContent = text;
+  if (!current.service) part("details").hidden = true;
+  else ended();
+}
+
+function ended() {
+  part("service-title").replaceChildren(current.service.name, state("DELETED"));
+  for (const id of ["graph", "roles", "actions"]) part(id).replaceChildren();
+}
+
+// refresh reads the service again.
+export async function refresh() {
   if (!current) return;
   const { id } = current;
-  try {
-    const why = await api.why(id);
-    if (current?.id === id) reasons(why);
-  } catch (error) {
-    if (current?.id === id) reasons({ state: "DONE", summary: error.message, failed: [], waits: [], next: [] });
-  }
+  const mine = ++latest;
+  const [service, why] = await Promise.all([api.service(id, columns(part("graph").clientWidth || part("service").clientWidth)), api.why(id).catch(() => null)]);
+  if (mine !== latest || current?.id !== id) return;
+  current.service = service;
+  draw(service);
+  reasons(service, why);
 }
 
-function reasons(why) {
-  part("why").className = kindOf(why.state);
-  part("summary").textContent = why.summary;
-  const troubles = (title, items) => (items.length ? [el("h4", {}, title), el("ul", {}, items.map((text) => el("li", {}, text)))] : []);
-  const timers = Object.entries(why.timers ?? {}).map(([name, due]) => el("span", {}, `${name} at `, when(due)));
-  const waiting = why.backlog?.count ? [`${why.backlog.count} wake-ups wait to be handled`] : [];
-  const dead = why.dead_letters ? [`${why.dead_letters} inputs were given up: nats sub 'flow.dlq.>' --stream DLQ --all shows them`] : [];
-  part("reasons").replaceChildren(
-    ...troubles("What failed", why.failed.map((trouble) => trouble.message)),
-    ...troubles("What it waits for", [...why.waits.map((trouble) => trouble.message), ...waiting]),
-    ...troubles("What to do", [...why.next, ...dead]),
-    ...(kindOf(why.state) === "running" ? [] : troubles("Timers", timers)));
+function draw(service) {
+  part("details").hidden = false;
+  part("hint").textContent = "";
+  part("service-title").replaceChildren(service.name, state(service.state));
+  part("facts").replaceChildren(`#${service.id} · owner ${service.owner}, group ${service.group} · ${service.running} of ${service.wanted} VMs run`,
+    ...(service.started ? [" · started ", when(service.started)] : []), service.description ? ` · ${service.description}` : "");
+  part("actions").replaceChildren(...actions.buttons(service));
+  const focused = document.activeElement?.dataset?.role;
+  part("graph").replaceChildren(graph(service));
+  if (focused) part("graph").querySelector(`[data-role="${CSS.escape(focused)}"]`)?.focus();
+  part("roles").replaceChildren(...service.roles.map(role));
+  section("networks", service.networks.length && table("Networks of the service", [{ title: "Network" }, { title: "Is" }, { title: "Made from" }, { title: "Description" }],
+    service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : "not there yet", network.from ? `${network.from} ${network.of}` : "–", network.description || "–"])));
+  const inputs = [...service.inputs, ...service.roles.flatMap((each) => each.inputs.map((input) => ({ ...input, name: `${each.name}: ${input.name}` })))];
+  section("inputs", inputs.length && table("Values that were given; passwords are not shown", [{ title: "Input" }, { title: "Value" }, { title: "Description" }],
+    inputs.map((input) => [input.name, input.type === "password" ? (input.set ? "set, not shown" : "not set") : input.value || "–", input.description || "–"])));
+  section("log", service.log.length && el("ol", { class: "plain" }, service.log.map((line) => el("li", {}, when(line.time), el("span", { class: line.severity === "E" ? "problem" : undefined }, line.message)))));
 }
 
-function append(event) {
-  const list = part("timeline");
-  const item = el("li", { class: ["service", "role"].includes(event.kind) ? undefined : "detail" }, when(event.time), el("span", {}, what(event)), cause(event));
-  if (Date.now() - new Date(event.time) < fresh) item.classList.add("new");
-  list.prepend(item);
-  if (list.children.length > maxTimeline) list.lastChild.remove();
+function section(id, content) {
+  part(id).parentElement.hidden = !content;
+  part(id).replaceChildren(content || "");
 }
 
-function what(event) {
-  const change = event.old ? [`${words(event.old)} → `, state(event.new)] : [state(event.new)];
-  switch (event.kind) {
-    case "service": return [el("strong", {}, "Service "), ...change];
-    case "role": return [el("strong", {}, `Role ${event.role} `), ...change];
-    case "network": return [`Network ${event.network} ${words(event.new)}`];
-    case "router": return [`Virtual router of role ${event.role} ${words(event.new)}`];
-  }
-  return [`VM ${event.vm} ${words(event.new)}${event.role ? ` (role ${event.role})` : ""}`];
+// role is a role with its VMs, those in trouble first.
+function role(each) {
+  const order = { failed: 0, warning: 1, working: 2, done: 3, running: 4 };
+  const vms = each.vms.toSorted((a, b) => order[a.kind] - order[b.kind] || a.id - b.id);
+  const most = open.get(each.name) ?? few;
+  const limits = each.min_vms !== undefined || each.max_vms !== undefined ? ` · between ${each.min_vms ?? 0} and ${each.max_vms ?? "any number"}` : "";
+  const more = vms.length - most;
+  return el("section", { class: "role", "data-name": each.name, tabindex: -1, "aria-label": `Role ${each.name}` },
+    el("h4", {}, each.name, " ", state(each.state)),
+    el("p", { class: "quiet" }, `${each.running} of ${each.wanted} VMs run${limits}${each.parents.length ? ` · after ${each.parents.join(", ")}` : ""} · VM template ${each.template_id}`),
+    vms.length ? table(`VMs of ${each.name}${more > 0 ? `, ${most} of ${vms.length}, those in trouble first` : ""}`,
+      [{ title: "VM" }, { title: "State" }, { title: "Host" }, { title: "Address" }, { title: "Age" }],
+      vms.slice(0, most).map((vm) => [`${vm.id} ${vm.name}`, [state(vm.state, vm.kind), vm.error ? el("span", { class: "problem" }, ` ${vm.error}`) : ""],
+        vm.host || "–", (vm.ips ?? []).join(", ") || "–", vm.started ? age(vm.started) : "–"])) : el("p", { class: "quiet" }, "It has no VMs."),
+    more > 0 ? el("button", { type: "button", onclick: () => { open.set(each.name, most + step); draw(current.service); } }, `Show ${Math.min(more, step)} more of ${more}`) : "",
+    each.policies.length ? table(`Policies of ${each.name}`, [{ title: "When" }, { title: "Changes" }, { title: "Last evaluation" }],
+      each.policies.map((policy) => [policy.when, `${policy.type.toLowerCase().replace("_", " ")} ${policy.adjust}`, evaluation(policy)])) : "");
 }
 
-function cause(event) {
-  const by = { command: "command", event: "heard", timer: "timer", wake: "woken" }[event.cause.kind] ?? event.cause.kind;
-  const name = event.cause.kind === "command" ? (event.cause.id ?? "").split(" ")[0] : event.cause.id;
-  const parts = [event.reason, `${by}: ${name}${event.cause.user ? ` by ${event.cause.user}` : ""}`, ...(event.did ?? []).map((done) => `→ ${done}`)];
-  return el("span", { class: "cause" }, parts.filter(Boolean).join(" · "));
+function evaluation(policy) {
+  if (!policy.last) return "not yet";
+  return [when(policy.last), policy.evaluated ? `: ${policy.evaluated}` : "", policy.needed ? ` · true ${policy.true ?? 0} of ${policy.needed} times` : ""];
 }
 
-part("vms").addEventListener("change", (event) => part("timeline").classList.toggle("short", !event.target.checked));
+// reasons shows why the service is as it is, each sentence once.
+function reasons(service, why) {
+  part("why").className = kindOf(service.state);
+  part("summary").replaceChildren(`It is ${words(service.state)}`, ...(why?.since ? [" since ", when(why.since)] : []), why?.reason ? `: ${why.reason}` : "");
+  const told = new Set([why?.reason]);
+  const list = (title, texts) => {
+    const left = texts.filter((text) => !told.has(text) && told.add(text));
+    return left.length ? [el("h4", {}, title), el("ul", {}, left.map((text) => el("li", {}, text)))] : [];
+  };
+  if (!why) return part("reasons").replaceChildren();
+  const dead = why.dead_letters ? [`${why.dead_letters} messages for this service could not be handled: ask an administrator, who sees them with flowjet dlq ls`] : [];
+  const caused = timeline.because(why.cause);
+  part("reasons").replaceChildren(...list("What led to it", caused ? [caused] : []),
+    ...list("What failed", why.failed.map((trouble) => trouble.message)),
+    ...list("What it waits for", why.waits.map((trouble) => trouble.message)),
+    ...list("What to do", [...why.next, ...dead]));
+}
+
+// A box of the graph goes to its role.
+part("graph").addEventListener("click", (event) => {
+  const name = event.target.closest("[data-role]")?.dataset.role;
+  if (name === undefined) return;
+  event.preventDefault();
+  const target = part("roles").querySelector(`[data-name="${CSS.escape(name)}"]`);
+  target?.scrollIntoView({ block: "nearest" });
+  target?.focus();
+});

@@ -1,6 +1,9 @@
 // Making elements. Nothing here, or anywhere on the page, reads text as HTML.
 
-// el makes an element: el("p", {class: "quiet"}, "text", anotherElement).
+import { kindOf, words } from "./states.js";
+
+// el makes an element: el("p", {class: "quiet"}, "text", anotherElement). A function as an
+// attribute listens: {onclick: f}.
 export function el(name, attributes = {}, ...children) {
   return fill(document.createElement(name), attributes, children);
 }
@@ -12,18 +15,45 @@ export function svg(name, attributes = {}, ...children) {
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== undefined && child !== ""));
+  element.append(...children.flat().filter((child) => child !== undefined && child !== null && child !== ""));
   return element;
 }
 
+export const part = (id) => document.getElementById(id);
+
+// state is a state with its sign and colour.
+export const state = (name, kind = kindOf(name)) => el("span", { class: `state ${kind}` }, words(name));
+
 // table makes a table: columns are [{title, number}], rows arrays of cells, the
-// first of which names the row.
+// first of which names the row. The roles stay where a narrow page lays it out as a list.
 export function table(caption, columns, rows) {
-  const kind = (column) => (column.number ? "number" : undefined);
-  const head = columns.map((column) => el("th", { scope: "col", class: kind(column) }, column.title));
-  const body = rows.map((cells) => el("tr", {}, cells.map((cell, i) =>
-    i === 0 ? el("th", { scope: "row" }, cell) : el("td", { class: kind(columns[i]) }, cell))));
-  return el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
+  const cell = (content, i) => el(i === 0 ? "th" : "td", {
+    role: i === 0 ? "rowheader" : "cell", scope: i === 0 ? "row" : undefined, class: columns[i].number ? "number" : undefined, "data-title": i === 0 ? undefined : columns[i].title,
+  }, content);
+  const head = columns.map((column) => (column.title ? el("th", { role: "columnheader", scope: "col", class: column.number ? "number" : undefined }, column.title) : el("td", { role: "cell" })));
+  return el("table", { role: "table" }, el("caption", {}, caption),
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, head)),
+    el("tbody", { role: "rowgroup" }, rows.map((cells) => el("tr", { role: "row" }, cells.map(cell)))));
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+
+// when is a time, with the date where it is not today's.
+export function when(text) {
+  const time = new Date(text);
+  const today = time.toDateString() === new Date().toDateString();
+  return el("time", { datetime: text, title: time.toString() }, today ? clock.format(time) : `${day.format(time)}, ${clock.format(time)}`);
+}
+
+// age is how long ago a time was, in one unit.
+export function age(text) {
+  const seconds = Math.max(0, (Date.now() - new Date(text)) / 1000);
+  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
+  }
+  return `${Math.floor(seconds)} s`;
 }

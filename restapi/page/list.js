@@ -1,95 +1,65 @@
-// The list of services on the left.
+// The list of services on the left: a page of it, as the address asks for.
 
-import { el } from "./elements.js";
-import { kindOf, serviceState, words } from "./states.js";
+import * as address from "./address.js";
+import * as api from "./api.js";
+import { el, part, state } from "./elements.js";
+import { kindOf, states, words } from "./states.js";
 
-const list = document.getElementById("services");
-const count = document.getElementById("count");
-const none = document.getElementById("none");
-const find = document.getElementById("words");
-const kind = document.getElementById("kind");
+const perPage = 50;
+let latest = 0; // numbers the readings, of which only the last one counts
 
-const rows = new Map(); // by the service's id: {document, state, item}
-let chosen = null;
-
-export const stateOf = (document) => serviceState(document.TEMPLATE.BODY.state);
-
-export function clear() {
-  rows.clear();
-  list.replaceChildren();
+export async function refresh() {
+  const mine = ++latest;
+  const { query } = address.read();
+  const asked = new URLSearchParams({ q: query.get("q") ?? "", state: query.get("state") ?? "", sort: query.get("sort") ?? "-id", offset: query.get("offset") ?? "0", limit: perPage });
+  const list = await api.services(asked);
+  if (mine !== latest) return;
+  part("count").textContent = `(${list.total})`;
+  chips(list.counts, query.get("state") ?? "");
+  rows(list, query);
+  pages(list.total, Number(query.get("offset") ?? 0));
 }
 
-export const get = (id) => rows.get(id)?.document;
-
-// put shows a service as it was read, the newest first.
-export function put(document) {
-  const id = Number(document.ID);
-  const row = rows.get(id) ?? { item: el("li") };
-  const known = rows.has(id);
-  rows.set(id, Object.assign(row, { document, state: stateOf(document) }));
-  draw(id, row);
-  if (!known) {
-    const before = [...list.children].find((item) => Number(item.dataset.id) < id);
-    list.insertBefore(row.item, before ?? null);
-  }
-  sieve();
+// chips are the counts by state, each of which filters.
+function chips(counts, chosen) {
+  const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const chip = (value, text, kind) => el("li", {}, el("a", {
+    href: address.link(address.read().view, address.read().id, { state: value, offset: "" }), class: `chip ${kind}`, "aria-current": value === chosen ? "true" : undefined,
+  }, text));
+  part("states").replaceChildren(chip("", `all ${all}`, ""),
+    ...states.filter((name) => counts[name] || name === chosen).map((name) => chip(name, `${words(name)} ${counts[name] ?? 0}`, kindOf(name))));
 }
 
-// putAll shows services in place of all that were there.
-export function putAll(documents) {
-  clear();
-  for (const document of documents.toSorted((a, b) => b.ID - a.ID)) {
-    const row = { document, state: stateOf(document), item: el("li") };
-    rows.set(Number(document.ID), row);
-    draw(Number(document.ID), row);
-  }
-  list.replaceChildren(...[...rows.values()].map((row) => row.item));
-  sieve();
+function rows(list, query) {
+  const chosen = address.read();
+  const focused = document.activeElement?.closest("#services li")?.dataset.id;
+  part("services").replaceChildren(...list.services.map((row) => el("li", { "data-id": row.id },
+    el("a", { href: address.link("service", row.id), "aria-current": chosen.view === "service" && chosen.id === row.id ? "true" : undefined },
+      el("span", { class: "name" }, row.name), state(row.state),
+      el("span", { class: "quiet" }, `#${row.id} · ${row.owner}`),
+      el("span", { class: "quiet size" }, `${row.running ?? "?"} of ${row.wanted} VMs run`)))));
+  part("none").hidden = list.total > 0;
+  part("none").textContent = query.get("q") || query.get("state") ? "No service matches." : "There are no services yet. Begin with a template.";
+  if (focused) part("services").querySelector(`li[data-id="${focused}"] a`)?.focus();
 }
 
-export function remove(id) {
-  rows.get(id)?.item.remove();
-  rows.delete(id);
-  sieve();
+function pages(total, offset) {
+  const step = (to, text) => (to < 0 || to >= total ? undefined : el("a", { href: address.link(address.read().view, address.read().id, { offset: to ? String(to) : "" }) }, text));
+  part("pages").hidden = total <= perPage && offset === 0;
+  part("pages").replaceChildren(step(offset - perPage, "previous") ?? "", el("span", { class: "quiet" }, `${Math.min(offset + 1, total)} to ${Math.min(offset + perPage, total)} of ${total}`),
+    step(offset + perPage, "next") ?? "");
 }
 
-// choose marks a service as the one that is shown.
-export function choose(id) {
-  const before = rows.get(chosen);
-  chosen = id;
-  for (const row of [before, rows.get(id)]) {
-    if (row) draw(Number(row.document.ID), row);
-  }
-}
+let typing;
+part("words").addEventListener("input", (event) => {
+  clearTimeout(typing);
+  typing = setTimeout(() => address.change({ q: event.target.value.trim(), offset: "" }), 200);
+});
+part("sort").addEventListener("change", (event) => address.change({ sort: event.target.value === "-id" ? "" : event.target.value, offset: "" }));
 
-function draw(id, row) {
-  const { document, state, item } = row;
-  const focused = item.contains(globalThis.document.activeElement);
-  const roles = document.TEMPLATE.BODY.roles ?? [];
-  const have = roles.reduce((sum, role) => sum + (role.nodes ?? []).length, 0);
-  const want = roles.reduce((sum, role) => sum + role.cardinality, 0);
-  item.dataset.id = id;
-  item.replaceChildren(el("a", { href: `#/service/${id}`, "aria-current": id === chosen ? "true" : undefined },
-    el("span", { class: "name" }, document.NAME),
-    el("span", { class: `state ${kindOf(state)}` }, words(state)),
-    el("span", { class: "quiet" }, `${id} · ${document.UNAME}`),
-    el("span", { class: "quiet size" }, `${have} of ${want} VMs`)));
-  if (focused) item.firstChild.focus();
+// restore fills in the fields from the address.
+export function restore() {
+  const { query } = address.read();
+  if (document.activeElement !== part("words")) part("words").value = query.get("q") ?? "";
+  part("sort").value = query.get("sort") ?? "-id";
 }
-
-function sieve() {
-  const wanted = find.value.trim().toLowerCase();
-  const kinds = kind.value.split(" ").filter(Boolean);
-  let shown = 0;
-  for (const [id, { document, state, item }] of rows) {
-    const text = `${id} ${document.NAME} ${document.UNAME}`.toLowerCase();
-    item.hidden = !text.includes(wanted) || (kinds.length > 0 && !kinds.includes(kindOf(state)));
-    if (!item.hidden) shown += 1;
-  }
-  count.textContent = shown === rows.size ? `(${rows.size})` : `(${shown} of ${rows.size})`;
-  none.hidden = shown > 0;
-  none.textContent = rows.size > 0 ? "No service fits." : "There are no services, or none that you may see.";
-}
-
-find.addEventListener("input", sieve);
-kind.addEventListener("change", sieve);

@@ -1,27 +1,27 @@
-// The page: logging in, following what happens, and what of it is shown.
+// The page: the session, what the address asks for, and what happens meanwhile.
 
+import * as actions from "./actions.js";
+import * as address from "./address.js";
 import * as api from "./api.js";
 import * as detail from "./detail.js";
+import { part } from "./elements.js";
 import * as list from "./list.js";
 import { words } from "./states.js";
 import * as system from "./system.js";
+import * as templates from "./templates.js";
 
-const part = (id) => document.getElementById(id);
-const patience = 3000; // ms for which the list waits for the stream of events
-const settle = 120; // ms for which changes of a service are gathered before it is read again
+const settle = 250; // ms for which changes are gathered before what they change is read again
+const pause = 1500; // ms between two readings of the list
 
 let session = null; // an AbortController while a user is logged in
-const dirty = new Map(); // services to be read again: timers by id
 const news = []; // what is to be announced
+const waiting = {}; // readings that are due
 
 function login(refusal = "") {
   session?.abort();
   session = null;
-  api.logOut();
   detail.close();
-  list.clear();
-  part("board").hidden = true;
-  part("leave").hidden = true;
+  for (const id of ["board", "leave", "views"]) part(id).hidden = true;
   part("who").textContent = "";
   tell("", false);
   part("login").hidden = false;
@@ -29,70 +29,48 @@ function login(refusal = "") {
   part(part("user").value ? "password" : "user").focus();
 }
 
-// lost goes back to the log-in where the user is not known any more.
+// lost shows what went wrong. A service that is not the user's to see is no reason to log out.
 function lost(error) {
-  if (error.status === 401) login("Your name and password are not accepted any more.");
-  else if (error.status === 403) detail.close("This service is not yours to see: its owner or an administrator can grant the right.");
-  else if (error.status === 404) detail.close(error.message);
+  if (error.status === 401) login("You are logged out: your session has ended, or your password was changed.");
+  else if (error.status === 403) detail.missing("This service is not yours to see: its owner or an administrator can grant the right.");
+  else if (error.status === 404) detail.missing(error.message);
   else tell(error.message, true);
 }
 
 part("login").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const user = part("user").value;
-  api.logIn(user, part("password").value);
+  const { value: password } = part("password");
   part("password").value = "";
   part("refused").textContent = "";
   try {
-    await begin(user);
+    begin(await api.begin(part("user").value, password));
+    part("main").focus();
   } catch (error) {
     login(error.status === 401 ? "OpenNebula does not know this user and password." : error.message);
   }
 });
 
-part("leave").addEventListener("click", () => login());
+part("leave").addEventListener("click", async () => {
+  await api.end().catch(() => {});
+  login();
+});
 
-// begin listens before it reads the list, so that nothing that happens in
-// between is missed.
-async function begin(user) {
-  const starting = new AbortController();
-  const early = [];
-  let ready = false;
+// begin shows what the address asks for, and listens before it reads, so that nothing that
+// happens in between is missed.
+function begin(user) {
+  session = new AbortController();
   let before = false; // whether the stream has been open
-  const heard = (event) => (ready ? happened(event.data) : early.push(event.data));
-  const opened = new Promise((resolve, reject) => {
-    const state = (is) => {
-      if (ready) connected(is, before);
-      before ||= is;
-      if (is) resolve();
-    };
-    api.follow({ signal: starting.signal, state, tell: heard }).catch((error) => (ready ? lost(error) : reject(error)));
-  });
-  try {
-    await Promise.race([opened, new Promise((resolve) => setTimeout(resolve, patience))]);
-    list.putAll(await api.services());
-  } catch (error) {
-    starting.abort();
-    throw error;
-  }
-  session = starting;
-  ready = true;
+  const state = (open) => {
+    tell(open ? "Live" : "The connection is lost; trying again …", !open);
+    if (open && before) refresh(); // services may have ended unheard
+    before ||= open;
+  };
   part("login").hidden = true;
-  part("board").hidden = false;
-  part("leave").hidden = false;
-  part("who").textContent = user;
-  connected(before, false);
-  early.forEach(happened);
+  for (const id of ["board", "leave", "views"]) part(id).hidden = false;
+  part("who").textContent = user.user;
+  api.follow({ signal: session.signal, state, tell: (event) => happened(event.data) }).catch(lost);
   system.watch(session.signal);
-  follow();
-  part("main").focus();
-}
-
-// connected tells whether the page is live. After an interruption all is read
-// again, since services may have ended unheard.
-function connected(is, again) {
-  tell(is ? "Live" : "The connection is lost; trying again …", !is);
-  if (is && again) reload();
+  show();
 }
 
 function tell(text, broken) {
@@ -100,38 +78,28 @@ function tell(text, broken) {
   part("connection").className = broken ? "state failed" : "state running";
 }
 
-async function reload() {
-  try {
-    list.putAll(await api.services());
-    follow();
-  } catch (error) {
-    lost(error);
-  }
+// soon reads something again once, however often it is asked for meanwhile.
+function soon(name, wait, read) {
+  waiting[name] ??= setTimeout(async () => {
+    delete waiting[name]; // what happens from now on is read once more
+    try {
+      if (session) await read();
+    } catch (error) {
+      lost(error);
+    }
+  }, wait);
 }
 
-// happened takes one change: the service is read again soon.
+const refresh = () => {
+  soon("list", 0, list.refresh);
+  soon("detail", 0, detail.refresh);
+};
+
+// happened takes one change of a service.
 function happened(change) {
-  const id = change.service;
-  if (change.kind === "service") announce(`Service ${id} ${list.get(id)?.NAME ?? ""} is ${words(change.new)}`);
-  if (change.kind === "service" && change.new === "DELETED") {
-    list.remove(id);
-    if (detail.shown() === id) detail.ended();
-  }
-  if (!dirty.has(id)) dirty.set(id, setTimeout(() => refresh(id), settle));
-}
-
-async function refresh(id) {
-  dirty.delete(id);
-  try {
-    const document = await api.service(id);
-    list.put(document);
-    detail.show(document);
-  } catch (error) {
-    if (error.status === 404) list.remove(id);
-    else if (error.status === 403 && !list.get(id)) return; // not for this user's eyes
-    else lost(error);
-  }
-  if (detail.shown() === id) detail.explain();
+  if (change.kind === "service") announce(`Service ${change.service} is ${words(change.new)}`);
+  soon("list", pause, list.refresh);
+  if (detail.shown() === change.service) soon("detail", settle, detail.refresh);
 }
 
 // announce says to screen readers what happened, and not more than once a second.
@@ -144,21 +112,32 @@ function announce(text) {
   }, 1000);
 }
 
-// follow shows the service that the address names.
-async function follow(event) {
+// show shows what the address asks for.
+async function show(event) {
   if (!session) return;
-  const id = location.hash.match(/^#\/service\/(\d+)$/)?.[1];
-  if (id === undefined) return detail.close();
-  list.choose(Number(id));
-  detail.open(Number(id), lost);
-  if (event) {
-    part("service-title").focus({ preventScroll: true });
-    part("service").scrollIntoView({ block: "nearest" });
+  const { view, id } = address.read();
+  const service = view === "service" && Number.isInteger(id);
+  document.body.dataset.view = service ? "service" : view;
+  for (const [name, section] of [["service", "service"], ["templates", "template-list"], ["system", "system"]]) part(section).hidden = document.body.dataset.view !== name;
+  part("welcome").hidden = service || ["templates", "system"].includes(view);
+  for (const link of document.querySelectorAll("#views a, #back")) link.href = address.link(link.dataset.view, null);
+  for (const link of document.querySelectorAll("#views a")) link.toggleAttribute("aria-current", link.dataset.view === (service ? "services" : view));
+  list.restore();
+  if (service) detail.show(id, lost);
+  else detail.close();
+  try {
+    await Promise.all([list.refresh(), service ? detail.refresh() : undefined, view === "templates" ? templates.show() : undefined]);
+  } catch (error) {
+    lost(error);
   }
-  const known = list.get(Number(id));
-  if (known) detail.show(known);
-  detail.explain();
+  if (event && service && event.newURL.split("?")[0] !== event.oldURL.split("?")[0]) part("service-title").focus({ preventScroll: true });
 }
 
-addEventListener("hashchange", follow);
-login();
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (Math.abs(innerWidth - width) > 50) soon("detail", 300, detail.refresh);
+  width = innerWidth;
+});
+addEventListener("hashchange", show);
+actions.onChange(refresh);
+api.session().then(begin, () => login());

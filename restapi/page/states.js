@@ -1,14 +1,10 @@
-// The states of services and roles, by OneFlow's numbers, and the few kinds
-// into which the page sorts them: each kind has a sign and a colour.
+// The states of services, roles and VMs, and the few kinds into which the page sorts them:
+// each kind has a sign and a colour.
 
-const serviceNames = [
-  "PENDING", "DEPLOYING", "RUNNING", "UNDEPLOYING", "WARNING", "DONE", "FAILED_UNDEPLOYING", "FAILED_DEPLOYING", "SCALING",
-  "FAILED_SCALING", "COOLDOWN", "DEPLOYING_NETS", "UNDEPLOYING_NETS", "FAILED_DEPLOYING_NETS", "FAILED_UNDEPLOYING_NETS", "HOLD",
+export const states = [
+  "FAILED_DEPLOYING", "FAILED_SCALING", "FAILED_UNDEPLOYING", "FAILED_DEPLOYING_NETS", "FAILED_UNDEPLOYING_NETS", "WARNING",
+  "PENDING", "DEPLOYING_NETS", "DEPLOYING", "SCALING", "COOLDOWN", "HOLD", "RUNNING", "UNDEPLOYING", "UNDEPLOYING_NETS", "DONE",
 ];
-const roleNames = [...serviceNames.slice(0, 11), "HOLD"];
-
-export const serviceState = (number) => serviceNames[number] ?? `UNKNOWN_${number}`;
-export const roleState = (number) => roleNames[number ?? 0] ?? `UNKNOWN_${number}`;
 
 export function kindOf(name) {
   if (name.startsWith("FAILED")) return "failed";

@@ -1,9 +1,8 @@
 // Feeds, workers, and what waits.
 
 import * as api from "./api.js";
-import { el, table } from "./elements.js";
+import { el, part, table } from "./elements.js";
 
-const part = (id) => document.getElementById(id);
 const every = 5000; // ms
 
 const sign = (good, name) => el("span", { class: `state ${good ? "running" : "failed"}` }, name);

@@ -1,0 +1,117 @@
+// Changes of a service: each is tried without effect first and shown as a plan, and acts
+// once however often its button is pressed.
+
+import * as api from "./api.js";
+import { el, part } from "./elements.js";
+import { words } from "./states.js";
+
+let after = () => {}; // is called when something was changed
+
+export const onChange = (listener) => { after = listener; };
+
+// buttons are those that the API allows to this user now.
+export function buttons(service) {
+  const { allowed } = service;
+  const button = (text, kind, ask) => el("button", { type: "button", class: kind, onclick: () => dialog(ask) });
+  const path = `/service/${service.id}`;
+  const act = (perform, params) => ({ method: "POST", path: `${path}/action`, body: { action: { perform, params } } });
+  const common = { etag: service.etag };
+  const offers = [
+    allowed.scale.length && ["Scale …", "", { ...common, title: `Scale ${service.name}`, verb: "Scale", fields: scaling(service), request: (data) => ({ method: "POST", path: `${path}/scale`, body: { role_name: data.get("role"), cardinality: Number(data.get("cardinality")), force: data.has("force") } }) }],
+    allowed.release && ["Release …", "", { ...common, title: `Release ${service.name}`, verb: "Release", request: () => act("release", {}) }],
+    allowed.recover && ["Recover …", "", { ...common, title: `Recover ${service.name}`, verb: "Recover", request: () => act("recover", {}) }],
+    allowed.undeploy ? ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => ({ method: "DELETE", path }) }]
+      : allowed.delete && ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => act("recover", { delete: true }) }],
+  ];
+  return offers.filter(Boolean).map(([text, kind, ask]) => {
+    const made = button(text, kind, ask);
+    made.textContent = text;
+    return made;
+  });
+}
+
+function scaling(service) {
+  const roles = service.roles.filter((role) => service.allowed.scale.includes(role.name));
+  const number = el("input", { name: "cardinality", id: "cardinality", type: "number", min: 0, max: 10000, required: true, value: roles[0].wanted });
+  const choose = el("select", { name: "role", id: "role", onchange: (event) => { number.value = roles[event.target.selectedIndex].wanted; } },
+    roles.map((role) => el("option", { value: role.name }, `${role.name} (${role.wanted} now)`)));
+  return [el("label", { for: "role" }, "Role"), choose, el("label", { for: "cardinality" }, "Number of VMs"), number,
+    el("label", { class: "check" }, el("input", { name: "force", type: "checkbox" }), " beyond the role's limits")];
+}
+
+// dialog asks: {title, verb, danger, fields, request(FormData), etag, done(answer)}.
+export function dialog(ask) {
+  const box = part("dialog");
+  const key = crypto.randomUUID();
+  const plan = el("div", { class: "plan", role: "status" });
+  const go = el("button", { type: "submit", class: ask.danger ? "danger" : "primary", disabled: true }, ask.verb);
+  const check = el("button", { type: "button", onclick: preview }, "Show what would happen");
+  const form = el("form", { method: "dialog", onsubmit: submit, oninput: stale },
+    el("h2", { id: "dialog-title" }, ask.title), el("div", { class: "fields" }, ask.fields ?? []), plan,
+    el("div", { class: "tools" }, ask.fields ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
+  let sent = false;
+
+  function stale() {
+    if (!sent) go.disabled = true;
+  }
+  async function preview() {
+    if (!form.reportValidity()) return;
+    plan.replaceChildren(el("p", { class: "quiet" }, "Asking what would happen …"));
+    try {
+      plan.replaceChildren(...steps(await api.change(ask.request(new FormData(form)), { etag: ask.etag, dryRun: true })));
+      go.disabled = false;
+    } catch (error) {
+      complain(error);
+    }
+  }
+  async function submit(event) {
+    event.preventDefault();
+    if (go.disabled) return preview();
+    sent = true;
+    go.disabled = true;
+    try {
+      const answer = await api.change(ask.request(new FormData(form)), { key, etag: ask.etag });
+      box.close();
+      after();
+      ask.done?.(answer);
+    } catch (error) {
+      complain(error);
+      sent = false;
+      go.disabled = ![429, 503].includes(error.status) && error.status !== undefined; // the same key: it acts once
+    }
+  }
+  function complain(error) {
+    const changed = error.status === 412 ? " Close this and look again." : "";
+    plan.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message + changed),
+      error.violations?.length > 1 ? el("ul", {}, error.violations.map((each) => el("li", {}, each.message))) : "");
+  }
+
+  box.replaceChildren(form);
+  box.showModal();
+  if (!ask.fields) preview();
+}
+
+// steps shows a plan in words.
+function steps(plan) {
+  const items = plan.steps.filter((step) => step.actions.length > 0).map((step) => el("li", {}, step.waits_for ? `When ${shortened(step.waits_for)}: ` : "", shortened(step.actions.map(did).join(", "))));
+  const ends = plan.ends_in === "DONE" ? "the service is gone" : `the service is ${words(plan.ends_in)}`;
+  return [items.length ? el("ol", {}, items) : el("p", {}, "Nothing has to be done in OpenNebula."),
+    el("p", {}, plan.complete ? `Then ${ends}.` : "What follows depends on how that goes.")];
+}
+
+function did(action) {
+  const vm = action.name || `VM ${action.vm}`;
+  switch (action.do) {
+    case "create_vm": return `create ${vm}${action.on_hold ? " on hold" : ""}`;
+    case "vm": return `${action.call} ${vm}`;
+    case "recover_vm": return `recover ${vm}`;
+    case "create_network": return `make network ${action.network}`;
+    case "delete_network": return `delete network ${action.network}`;
+    case "create_router": return `make the virtual router of ${action.role}`;
+    case "delete_router": return `delete the virtual router of ${action.role}`;
+    case "delete_document": return "remove the service";
+  }
+  return words(action.do);
+}
+
+const shortened = (text) => (text.length > 400 ? `${text.slice(0, 400)} …` : text);

@@ -1,0 +1,72 @@
+// What happened to a service, to its beginning, the latest first.
+
+import { el, part, state, when } from "./elements.js";
+import { words } from "./states.js";
+
+const step = 100; // entries that are shown at first, and more with each press
+const fresh = 10000; // ms after which a change of the past counts as history
+
+let entries = []; // the oldest first
+let shown = step;
+let due;
+
+export function clear() {
+  entries = [];
+  shown = step;
+  part("timeline").replaceChildren();
+  part("older").hidden = true;
+}
+
+// append takes a change; many that come at once are drawn once.
+export function append(event) {
+  entries.push(event);
+  due ??= requestAnimationFrame(draw);
+}
+
+function draw() {
+  due = undefined;
+  const chosen = part("vms").checked ? entries : entries.filter((event) => ["service", "role"].includes(event.kind));
+  part("timeline").replaceChildren(...chosen.slice(-shown).reverse().map(entry));
+  const more = chosen.length - shown;
+  part("older").hidden = more <= 0;
+  part("older").textContent = `Show ${Math.min(more, step)} older of ${more}`;
+  part("beginning").hidden = more > 0 || chosen.length === 0;
+}
+
+const entry = (event) => el("li", { class: Date.now() - new Date(event.time) < fresh ? "new" : undefined }, when(event.time), el("span", {}, what(event)), el("span", { class: "cause" }, cause(event)));
+
+function what(event) {
+  const change = event.old ? [`${words(event.old)} → `, state(event.new)] : [state(event.new)];
+  switch (event.kind) {
+    case "service": return [el("strong", {}, "Service "), ...change];
+    case "role": return [el("strong", {}, `Role ${event.role} `), ...change];
+    case "network": return [`Network ${event.network}: ${words(event.new)}`];
+    case "router": return [`Virtual router of role ${event.role}: ${words(event.new)}`];
+  }
+  return [`VM ${event.vm}: ${words(event.new)}${event.role ? ` (role ${event.role})` : ""}`];
+}
+
+// cause says in a tenant's words what led to a change.
+export function cause(event) {
+  return [event.reason, because(event.cause)].filter(Boolean).join(" · ");
+}
+
+export function because(cause) {
+  const id = cause?.id ?? "";
+  switch (cause?.kind) {
+    case "command": return `${cause.user ?? "somebody"} asked for ${words(id.split(" ")[0])}`;
+    case "timer": return `it was time: ${words(id)}`;
+    case "event": {
+      const [, kind, number, first, second] = id.match(/^(\w+) (\d+) (\w+)(?:\/(\w+))?/) ?? [];
+      if (!kind) return "OpenNebula reported a change";
+      return `${kind === "vm" ? "VM" : kind} ${number} became ${words(first === "ACTIVE" && second ? second : first)}`;
+    }
+  }
+  return "";
+}
+
+part("vms").addEventListener("change", draw);
+part("older").addEventListener("click", () => {
+  shown += step;
+  draw();
+});
