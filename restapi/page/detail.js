@@ -125,6 +125,7 @@ function reasons(service, why) {
   part("reasons").replaceChildren(...list("What led to it", caused ? [caused] : []),
     ...list("What failed", why.failed.map((trouble) => trouble.message)),
     ...list("What it waits for", why.waits.map((trouble) => trouble.message)),
+    ...list("Besides", [...(why.notes ?? []).map((note) => note.message), why.oned_away ? `OpenNebula does not answer: ${why.oned_away}` : ""].filter(Boolean)),
     ...list("What to do", [...why.next, ...dead]));
 }
 
