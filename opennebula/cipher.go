@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/flowjet/flowjet/internal/seal"
 )
 
 // tokenPeriod is for how long tokens stay the same. oned keeps one session string a
@@ -118,10 +116,6 @@ func splitTarget(target string) (name string, group int) {
 	}
 	return target, -1
 }
-
-// Box seals with the server user's password: every process of Flowjet that acts for users can
-// open what another has sealed, and nobody who has not the password.
-func (c *Client) Box() *seal.Box { return &seal.Box{Keys: c.tokens.keys} }
 
 func (t *serverTokens) keys() [][]byte {
 	t.mutex.Lock()

@@ -80,7 +80,7 @@ func readDocument(r *onexml.Reader) (d Document) {
 
 // AllocateDocument creates a document and returns its id
 // (one.document.allocate). Body should be JSON.
-func (s *Session) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
+func (s documentCalls) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
 	var escaped bytes.Buffer
 	if err := xml.EscapeText(&escaped, []byte(name)); err != nil {
 		return 0, fmt.Errorf("escape the document's name %q: %w", name, err)
@@ -90,16 +90,16 @@ func (s *Session) AllocateDocument(ctx context.Context, documentType int, name s
 }
 
 // Document reads a document (one.document.info).
-func (s *Session) Document(ctx context.Context, id int) (Document, error) {
-	return object(ctx, s, readDocument, "one.document.info", id, false)
+func (s documentCalls) Document(ctx context.Context, id int) (Document, error) {
+	return object(ctx, s.caller, readDocument, "one.document.info", id, false)
 }
 
 // Documents lists documents of a type (one.documentpool.info). Filter is -2 for
 // all that the user may see, -3 for the user's own, -1 for those of the user's
 // groups too; start and end are ids, -1 and -1 for no bound. A document whose
 // XML is broken is returned with as much as could be read.
-func (s *Session) Documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
-	return readAs(ctx, s, func(text []byte) ([]Document, error) {
+func (s documentCalls) Documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
+	return readAs(ctx, s.caller, func(text []byte) ([]Document, error) {
 		return readDocuments(text), nil
 	}, "one.documentpool.info", filter, start, end, documentType)
 }
@@ -140,7 +140,7 @@ func salvageBody(text string) string {
 }
 
 // UpdateDocument replaces a document's body (one.document.update, 0).
-func (s *Session) UpdateDocument(ctx context.Context, id int, body []byte) error {
+func (s documentCalls) UpdateDocument(ctx context.Context, id int, body []byte) error {
 	return s.do(ctx, "one.document.update", id, templateText("", body), 0)
 }
 
@@ -164,24 +164,24 @@ func unclosed(body []byte) []byte {
 }
 
 // DeleteDocument removes a document (one.document.delete).
-func (s *Session) DeleteDocument(ctx context.Context, id int) error {
+func (s documentCalls) DeleteDocument(ctx context.Context, id int) error {
 	return s.do(ctx, "one.document.delete", id)
 }
 
 // RenameDocument gives a document another name (one.document.rename).
-func (s *Session) RenameDocument(ctx context.Context, id int, name string) error {
+func (s documentCalls) RenameDocument(ctx context.Context, id int, name string) error {
 	return s.do(ctx, "one.document.rename", id, name)
 }
 
 // ChownDocument changes a document's user and group; -1 leaves one as it is
 // (one.document.chown).
-func (s *Session) ChownDocument(ctx context.Context, id, uid, gid int) error {
+func (s documentCalls) ChownDocument(ctx context.Context, id, uid, gid int) error {
 	return s.do(ctx, "one.document.chown", id, uid, gid)
 }
 
 // ChmodDocument sets a document's permissions from three octal digits, "664"
 // (one.document.chmod).
-func (s *Session) ChmodDocument(ctx context.Context, id int, octet string) error {
+func (s documentCalls) ChmodDocument(ctx context.Context, id int, octet string) error {
 	bits, err := permissionBits(octet)
 	if err != nil {
 		return fmt.Errorf("change permissions of document %d: %w", id, err)
@@ -205,6 +205,6 @@ func permissionBits(octet string) ([]any, error) {
 
 // CloneDocument copies a document under a new name and returns the copy's id
 // (one.document.clone).
-func (s *Session) CloneDocument(ctx context.Context, id int, name string) (int, error) {
+func (s documentCalls) CloneDocument(ctx context.Context, id int, name string) (int, error) {
 	return s.callID(ctx, "one.document.clone", id, name)
 }

@@ -52,31 +52,31 @@ func idOrNone(text string) int {
 }
 
 // Network reads a virtual network (one.vn.info).
-func (s *Session) Network(ctx context.Context, id int) (Network, error) {
-	return object(ctx, s, readNetwork, "one.vn.info", id, false)
+func (s networkCalls) Network(ctx context.Context, id int) (Network, error) {
+	return object(ctx, s.caller, readNetwork, "one.vn.info", id, false)
 }
 
 // Networks lists virtual networks (one.vnpool.info). The filter is FilterAll, or
 // the id of a user whose networks are wanted.
-func (s *Session) Networks(ctx context.Context, filter int) ([]Network, error) {
-	return pool(ctx, s, "VNET", readNetwork, "one.vnpool.info", filter, -1, -1)
+func (s networkCalls) Networks(ctx context.Context, filter int) ([]Network, error) {
+	return pool(ctx, s.caller, "VNET", readNetwork, "one.vnpool.info", filter, -1, -1)
 }
 
 // InstantiateNetwork makes a virtual network from a network template and
 // returns its id (one.vntemplate.instantiate). Extra is template text that is
 // merged into it. oned refuses a name that the user has given to another network.
-func (s *Session) InstantiateNetwork(ctx context.Context, template int, name, extra string) (int, error) {
+func (s networkCalls) InstantiateNetwork(ctx context.Context, template int, name, extra string) (int, error) {
 	return s.callID(ctx, "one.vntemplate.instantiate", template, name, extra)
 }
 
 // ReserveNetwork makes a virtual network of addresses reserved from another one
 // and returns its id (one.vn.reserve). The text holds SIZE and NAME.
-func (s *Session) ReserveNetwork(ctx context.Context, parent int, text string) (int, error) {
+func (s networkCalls) ReserveNetwork(ctx context.Context, parent int, text string) (int, error) {
 	return s.callID(ctx, "one.vn.reserve", parent, text)
 }
 
 // DeleteNetwork deletes a virtual network (one.vn.delete); oned refuses while
 // its addresses are in use.
-func (s *Session) DeleteNetwork(ctx context.Context, id int) error {
+func (s networkCalls) DeleteNetwork(ctx context.Context, id int) error {
 	return s.do(ctx, "one.vn.delete", id)
 }

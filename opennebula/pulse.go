@@ -36,14 +36,3 @@ func (p *pulse) end(answered bool) {
 		p.since = time.Now()
 	}
 }
-
-// Silence is for how long oned has owed an answer: since the last one, or since
-// the first call after it. It is 0 while no call waits, or failed for want of an answer.
-func (c *Client) Silence() time.Duration {
-	c.pulse.mutex.Lock()
-	defer c.pulse.mutex.Unlock()
-	if c.pulse.since.IsZero() {
-		return 0
-	}
-	return time.Since(c.pulse.since)
-}

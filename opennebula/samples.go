@@ -19,9 +19,9 @@ import (
 // However many services there are, it makes one call of one.vmpool.monitoring
 // and one of one.vmpool.infoextended for each span.
 // VMs says whose each of them is.
-func (s *Session) Samples(ctx context.Context, spans [][]int, wanted map[int][]string) (samples map[int]flow.Sample, vms map[int]flow.VM, err error) {
+func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted map[int][]string) (samples map[int]flow.Sample, vms map[int]flow.VM, err error) {
 	const lastOnly = 0
-	monitored, err := readAs(ctx, s, func(text []byte) (map[int]flow.Template, error) {
+	monitored, err := readAs(ctx, s.caller, func(text []byte) (map[int]flow.Template, error) {
 		return monitoringOf(text, wanted), nil
 	}, "one.vmpool.monitoring", FilterAll, lastOnly)
 	if err != nil {
@@ -29,7 +29,7 @@ func (s *Session) Samples(ctx context.Context, spans [][]int, wanted map[int][]s
 	}
 	samples, vms = map[int]flow.Sample{}, map[int]flow.VM{}
 	for _, span := range spans {
-		found, err := readAs(ctx, s, func(text []byte) (map[int]flow.Sample, error) {
+		found, err := readAs(ctx, s.caller, func(text []byte) (map[int]flow.Sample, error) {
 			return samplesOf(text, wanted, monitored, vms), nil
 		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 // ScheduleAction has oned do something to a VM at a time (one.vm.schedadd), and
 // returns the scheduled action's id. Args belongs to the action, such as a
 // snapshot's name; empty for none.
-func (s *Session) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error) {
+func (s scheduledCalls) ScheduleAction(ctx context.Context, vm int, action, args string, at time.Time) (int, error) {
 	text := fmt.Sprintf("SCHED_ACTION = [ACTION = %s,TIME = %d", action, at.Unix())
 	if args != "" {
 		text += fmt.Sprintf(`,ARGS = "%s"`, quoteTemplate.Replace(args))
@@ -24,7 +24,7 @@ func (s *Session) ScheduleAction(ctx context.Context, vm int, action, args strin
 var quoteTemplate = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // UnscheduleAction takes a scheduled action back (one.vm.scheddelete).
-func (s *Session) UnscheduleAction(ctx context.Context, vm, action int) error {
+func (s scheduledCalls) UnscheduleAction(ctx context.Context, vm, action int) error {
 	return s.do(ctx, "one.vm.scheddelete", vm, action)
 }
 
@@ -39,8 +39,8 @@ type ScheduledAction struct {
 
 // ScheduledActions lists a VM's scheduled actions, those that were carried out
 // included (one.vm.info).
-func (s *Session) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
-	return object(ctx, s, readScheduled, "one.vm.info", vm, false)
+func (s scheduledCalls) ScheduledActions(ctx context.Context, vm int) ([]ScheduledAction, error) {
+	return object(ctx, s.caller, readScheduled, "one.vm.info", vm, false)
 }
 
 func readScheduled(r *onexml.Reader) (actions []ScheduledAction) {

@@ -6,9 +6,34 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// Session makes calls as one user. It is cheap, and safe for concurrent use.
+// Session makes calls as one user. It is cheap, and safe for concurrent use. Its
+// methods are those of the objects that they are about.
 type Session struct {
-	client *Client
+	*caller
+	documentCalls
+	vmCalls
+	scheduledCalls
+	templateCalls
+	networkCalls
+	routerCalls
+}
+
+type (
+	documentCalls  struct{ *caller }
+	vmCalls        struct{ *caller }
+	scheduledCalls struct{ *caller }
+	templateCalls  struct{ *caller }
+	networkCalls   struct{ *caller }
+	routerCalls    struct{ *caller }
+)
+
+func newSession(c *caller) *Session {
+	return &Session{c, documentCalls{c}, vmCalls{c}, scheduledCalls{c}, templateCalls{c}, networkCalls{c}, routerCalls{c}}
+}
+
+// caller makes the calls of a session, and those about users and the zone.
+type caller struct {
+	client *exchange
 	// current gives the session string, which may be renewed between calls.
 	current func() string
 	// secret is the user's own password or token; empty in server sessions.
@@ -28,7 +53,7 @@ func (c *Client) Server() *Session { return c.For(c.tokens.user) }
 // the form "name:gid" keeps the group of a scoped login token.
 func (c *Client) For(user string) *Session {
 	name, group := splitTarget(user)
-	return &Session{client: c, group: group, target: name, current: func() string { return c.tokens.session(user) }}
+	return newSession(&caller{client: c.exchange, group: group, target: name, current: func() string { return c.tokens.session(user) }})
 }
 
 // With is a user's own session, with a password or a login token, which oned
@@ -37,7 +62,7 @@ func (c *Client) For(user string) *Session {
 // secret, and all else is done in For's.
 func (c *Client) With(name, secret string) *Session {
 	session := name + ":" + secret
-	return &Session{client: c, secret: secret, group: -1, current: func() string { return session }}
+	return newSession(&caller{client: c.exchange, secret: secret, group: -1, current: func() string { return session }})
 }
 
 // Confirmed returns a session of the same user whose reads are answered by the server
@@ -46,16 +71,16 @@ func (c *Client) With(name, secret string) *Session {
 // certainty a read ends in an error that is Temporary (ErrUnconfirmed). In a zone of
 // one server it is the same session.
 func (s *Session) Confirmed() *Session {
-	confirmed := *s
+	confirmed := *s.caller
 	confirmed.confirmed = true
-	return &confirmed
+	return newSession(&confirmed)
 }
 
 // readAs makes a call whose answer is a text, and reads it by of. The text lasts
 // until that returns: what is kept of it has to be copied.
-func readAs[T any](ctx context.Context, s *Session, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
+func readAs[T any](ctx context.Context, c *caller, of func(text []byte) (T, error), method string, arguments ...any) (T, error) {
 	var none T
-	received, err := s.client.call(ctx, s, method, arguments)
+	received, err := c.client.call(ctx, c, method, arguments)
 	if err != nil {
 		return none, err
 	}
@@ -68,19 +93,19 @@ func readAs[T any](ctx context.Context, s *Session, of func(text []byte) (T, err
 }
 
 // object makes a call whose answer is an object's XML, which of reads.
-func object[T any](ctx context.Context, s *Session, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
-	return readAs(ctx, s, func(text []byte) (T, error) { return readObject(method, text, of) }, method, arguments...)
+func object[T any](ctx context.Context, c *caller, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
+	return readAs(ctx, c, func(text []byte) (T, error) { return readObject(method, text, of) }, method, arguments...)
 }
 
 // pool makes a call whose answer is a pool of objects, elements of the name, each
 // of which of reads.
-func pool[T any](ctx context.Context, s *Session, name string, of func(r *onexml.Reader) T, method string, arguments ...any) ([]T, error) {
-	return readAs(ctx, s, func(text []byte) ([]T, error) { return readPool(method, text, name, of) }, method, arguments...)
+func pool[T any](ctx context.Context, c *caller, name string, of func(r *onexml.Reader) T, method string, arguments ...any) ([]T, error) {
+	return readAs(ctx, c, func(text []byte) ([]T, error) { return readPool(method, text, name, of) }, method, arguments...)
 }
 
 // callID makes a call whose answer is an object's id.
-func (s *Session) callID(ctx context.Context, method string, arguments ...any) (int, error) {
-	received, err := s.client.call(ctx, s, method, arguments)
+func (c *caller) callID(ctx context.Context, method string, arguments ...any) (int, error) {
+	received, err := c.client.call(ctx, c, method, arguments)
 	if err != nil {
 		return 0, err
 	}
@@ -92,8 +117,8 @@ func (s *Session) callID(ctx context.Context, method string, arguments ...any) (
 }
 
 // do makes a call whose answer does not matter.
-func (s *Session) do(ctx context.Context, method string, arguments ...any) error {
-	received, err := s.client.call(ctx, s, method, arguments)
+func (c *caller) do(ctx context.Context, method string, arguments ...any) error {
+	received, err := c.client.call(ctx, c, method, arguments)
 	if err == nil {
 		received.release()
 	}
@@ -101,6 +126,6 @@ func (s *Session) do(ctx context.Context, method string, arguments ...any) error
 }
 
 // Version is oned's, "7.4.0" (one.system.version).
-func (s *Session) Version(ctx context.Context) (string, error) {
-	return readAs(ctx, s, func(text []byte) (string, error) { return string(text), nil }, "one.system.version")
+func (c *caller) Version(ctx context.Context) (string, error) {
+	return readAs(ctx, c, func(text []byte) (string, error) { return string(text), nil }, "one.system.version")
 }

@@ -31,18 +31,18 @@ func readEntry(r *onexml.Reader) (e TemplateEntry) {
 
 // VMTemplates lists VM templates (one.templatepool.info). Filter is as for
 // Documents.
-func (s *Session) VMTemplates(ctx context.Context, filter int) ([]TemplateEntry, error) {
-	return pool(ctx, s, "VMTEMPLATE", readEntry, "one.templatepool.info", filter, -1, -1)
+func (s templateCalls) VMTemplates(ctx context.Context, filter int) ([]TemplateEntry, error) {
+	return pool(ctx, s.caller, "VMTEMPLATE", readEntry, "one.templatepool.info", filter, -1, -1)
 }
 
 // CloneVMTemplate copies a VM template under a new name and returns the copy's
 // id (one.template.clone). With images its images are copied too.
-func (s *Session) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error) {
+func (s templateCalls) CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error) {
 	return s.callID(ctx, "one.template.clone", id, name, images)
 }
 
 // DeleteVMTemplate removes a VM template (one.template.delete), with images
 // also those that it uses.
-func (s *Session) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
+func (s templateCalls) DeleteVMTemplate(ctx context.Context, id int, images bool) error {
 	return s.do(ctx, "one.template.delete", id, images)
 }

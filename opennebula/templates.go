@@ -19,8 +19,8 @@ type VMTemplate struct {
 }
 
 // VMTemplate reads a VM template (one.template.info).
-func (s *Session) VMTemplate(ctx context.Context, id int) (VMTemplate, error) {
-	return object(ctx, s, readVMTemplate, "one.template.info", id, false, false)
+func (s templateCalls) VMTemplate(ctx context.Context, id int) (VMTemplate, error) {
+	return object(ctx, s.caller, readVMTemplate, "one.template.info", id, false, false)
 }
 
 func readVMTemplate(r *onexml.Reader) (t VMTemplate) {
@@ -44,7 +44,7 @@ func readVMTemplate(r *onexml.Reader) (t VMTemplate) {
 // InstantiateTemplate makes a VM and returns its id (one.template.instantiate).
 // Extra is template text that is merged into the VM's; hold makes it wait in
 // HOLD instead of PENDING.
-func (s *Session) InstantiateTemplate(ctx context.Context, id int, name string, hold bool, extra string) (int, error) {
+func (s templateCalls) InstantiateTemplate(ctx context.Context, id int, name string, hold bool, extra string) (int, error) {
 	const persistent = false
 	return s.callID(ctx, "one.template.instantiate", id, name, hold, extra, persistent)
 }

@@ -1,25 +1,11 @@
 package opennebula
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
-
-// VMTree reads the whole of a VM as one.vm.info sends it: its attributes, with
-// TEMPLATE and USER_TEMPLATE among them. XML that cannot be read is not worth
-// another call: it is no TransportError.
-func (s *Session) VMTree(ctx context.Context, id int) (flow.Template, error) {
-	return readAs(ctx, s, func(text []byte) (flow.Template, error) {
-		tree, err := readTree(text)
-		if err != nil {
-			return nil, fmt.Errorf("read VM %d: %w", id, err)
-		}
-		return tree, nil
-	}, "one.vm.info", id, false)
-}
 
 // Tree is the VM template's attributes.
 func (t VMTemplate) Tree() (flow.Template, error) {

@@ -112,27 +112,27 @@ func readUser(r *onexml.Reader) userObject {
 }
 
 // User asks for a user by id; -1 is the session's own (one.user.info).
-func (s *Session) User(ctx context.Context, id int) (User, error) {
-	found, err := object(ctx, s, readUser, methodUserInfo, id, false)
+func (c *caller) User(ctx context.Context, id int) (User, error) {
+	found, err := object(ctx, c, readUser, methodUserInfo, id, false)
 	if err != nil {
 		return User{}, err
 	}
-	return s.user(found), nil
+	return c.user(found), nil
 }
 
 // user returns a user with the group in which the session acts.
-func (s *Session) user(found userObject) User {
-	found.EffectiveGID, found.Scoped = s.effectiveGroup(found)
+func (c *caller) user(found userObject) User {
+	found.EffectiveGID, found.Scoped = c.effectiveGroup(found)
 	return found.User
 }
 
 // effectiveGroup is the group in which the session acts, and whether it is the only one.
-func (s *Session) effectiveGroup(user userObject) (group int, scoped bool) {
-	if s.group >= 0 {
-		return s.group, true
+func (c *caller) effectiveGroup(user userObject) (group int, scoped bool) {
+	if c.group >= 0 {
+		return c.group, true
 	}
 	for _, token := range user.tokens {
-		if s.secret != "" && token.Token == s.secret && token.EGID >= 0 {
+		if c.secret != "" && token.Token == c.secret && token.EGID >= 0 {
 			return token.EGID, true
 		}
 	}

@@ -25,7 +25,7 @@ const spanGap = 50
 
 // Details reads those of the VMs that the user may see and that have not ended, with one
 // call of one.vmpool.infoextended for ids that are close together.
-func (s *Session) Details(ctx context.Context, ids []int) (map[int]VMDetails, error) {
+func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, error) {
 	found := map[int]VMDetails{}
 	wanted := slices.Compact(slices.Sorted(slices.Values(ids)))
 	for len(wanted) > 0 {
@@ -33,7 +33,7 @@ func (s *Session) Details(ctx context.Context, ids []int) (map[int]VMDetails, er
 		for end < len(wanted) && wanted[end]-wanted[end-1] <= spanGap {
 			end++
 		}
-		_, err := readAs(ctx, s, func(text []byte) (struct{}, error) {
+		_, err := readAs(ctx, s.caller, func(text []byte) (struct{}, error) {
 			eachElement(text, "VM", func(element []byte) {
 				if _, asked := slices.BinarySearch(wanted[:end], idOf(element)); !asked {
 					return

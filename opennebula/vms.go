@@ -3,6 +3,7 @@ package opennebula
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
@@ -92,9 +93,9 @@ func bounded(text string) string {
 }
 
 // VM reads a VM (one.vm.info).
-func (s *Session) VM(ctx context.Context, id int) (flow.VM, error) {
+func (s vmCalls) VM(ctx context.Context, id int) (flow.VM, error) {
 	const method = "one.vm.info"
-	return readAs(ctx, s, func(text []byte) (flow.VM, error) {
+	return readAs(ctx, s.caller, func(text []byte) (flow.VM, error) {
 		vm, err := readObject(method, text, readVM)
 		if err != nil {
 			if vms := salvageVMs(string(text)); len(vms) == 1 && vms[0].ID == id {
@@ -105,11 +106,24 @@ func (s *Session) VM(ctx context.Context, id int) (flow.VM, error) {
 	}, method, id, false)
 }
 
+// VMTree reads the whole of a VM as one.vm.info sends it: its attributes, with
+// TEMPLATE and USER_TEMPLATE among them. XML that cannot be read is not worth
+// another call: it is no TransportError.
+func (s vmCalls) VMTree(ctx context.Context, id int) (flow.Template, error) {
+	return readAs(ctx, s.caller, func(text []byte) (flow.Template, error) {
+		tree, err := readTree(text)
+		if err != nil {
+			return nil, fmt.Errorf("read VM %d: %w", id, err)
+		}
+		return tree, nil
+	}, "one.vm.info", id, false)
+}
+
 // VMs lists VMs with their whole user templates (one.vmpool.infoextended; the
 // plain vmpool.info leaves SERVICE_ID out). Start and end are ids, -1 and -1
 // for no bound; state is StateAny, StateNotDone or one of oned's.
-func (s *Session) VMs(ctx context.Context, filter, start, end, state int) ([]flow.VM, error) {
-	return readAs(ctx, s, readVMs, "one.vmpool.infoextended", filter, start, end, state, "")
+func (s vmCalls) VMs(ctx context.Context, filter, start, end, state int) ([]flow.VM, error) {
+	return readAs(ctx, s.caller, readVMs, "one.vmpool.infoextended", filter, start, end, state, "")
 }
 
 func readVMs(text []byte) ([]flow.VM, error) {
@@ -143,19 +157,19 @@ func salvageVMs(text string) []flow.VM {
 
 // ActOnVM asks for a life-cycle action: terminate, terminate-hard, poweroff,
 // resume, release, ... (one.vm.action).
-func (s *Session) ActOnVM(ctx context.Context, action string, id int) error {
+func (s vmCalls) ActOnVM(ctx context.Context, action string, id int) error {
 	return s.do(ctx, "one.vm.action", action, id)
 }
 
 // RecoverVM gets a stuck or failed VM going; RecoverRetry is the usual
 // operation (one.vm.recover).
-func (s *Session) RecoverVM(ctx context.Context, id, operation int) error {
+func (s vmCalls) RecoverVM(ctx context.Context, id, operation int) error {
 	return s.do(ctx, "one.vm.recover", id, operation)
 }
 
 // UpdateVM changes a VM's user template, by appending or by replacing the
 // whole of it (one.vm.update).
-func (s *Session) UpdateVM(ctx context.Context, id int, template string, appendTo bool) error {
+func (s vmCalls) UpdateVM(ctx context.Context, id int, template string, appendTo bool) error {
 	how := 0
 	if appendTo {
 		how = 1
@@ -164,6 +178,6 @@ func (s *Session) UpdateVM(ctx context.Context, id int, template string, appendT
 }
 
 // ChownVM changes a VM's user and group; -1 leaves one as it is (one.vm.chown).
-func (s *Session) ChownVM(ctx context.Context, id, uid, gid int) error {
+func (s vmCalls) ChownVM(ctx context.Context, id, uid, gid int) error {
 	return s.do(ctx, "one.vm.chown", id, uid, gid)
 }

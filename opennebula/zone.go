@@ -114,46 +114,46 @@ func readRaftStatus(r *onexml.Reader) (s RaftStatus) {
 }
 
 // Zone reads a zone with its servers (one.zone.info).
-func (s *Session) Zone(ctx context.Context, id int) (Zone, error) {
-	return object(ctx, s, readZone, "one.zone.info", id, false)
+func (c *caller) Zone(ctx context.Context, id int) (Zone, error) {
+	return object(ctx, c, readZone, "one.zone.info", id, false)
 }
 
 // RaftStatus asks the oned that is called for its own status, which needs no
 // right beyond being logged in (one.zone.raftstatus).
-func (s *Session) RaftStatus(ctx context.Context) (RaftStatus, error) {
-	return object(ctx, s, readRaftStatus, "one.zone.raftstatus")
+func (c *caller) RaftStatus(ctx context.Context) (RaftStatus, error) {
+	return object(ctx, c, readRaftStatus, "one.zone.raftstatus")
 }
 
 // At is a client for another oned of the same zone, as the same user. Its calls share
 // the client's slots, and keep no connection. It is closed on its own.
 func (c *Client) At(endpoint string) *Client {
-	other := *c
+	other := *c.exchange
 	other.pulse = &pulse{}
-	other.leader = newLeader(c, []string{endpoint}, c.logger)
+	other.leader = newLeader(c.exchange, []string{endpoint}, c.logger)
 	other.http = c.probes
-	return &other
+	return &Client{&other}
 }
 
 // raftStatus asks one oned for its own status.
-func (c *Client) raftStatus(ctx context.Context, endpoint string) (RaftStatus, error) {
-	return objectAt(ctx, c, endpoint, readRaftStatus, "one.zone.raftstatus")
+func (e *exchange) raftStatus(ctx context.Context, endpoint string) (RaftStatus, error) {
+	return objectAt(ctx, e, endpoint, readRaftStatus, "one.zone.raftstatus")
 }
 
 // zoneServers asks one oned for all of the zone.
-func (c *Client) zoneServers(ctx context.Context, endpoint string, id int) ([]ZoneServer, error) {
-	zone, err := objectAt(ctx, c, endpoint, readZone, "one.zone.info", id, false)
+func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]ZoneServer, error) {
+	zone, err := objectAt(ctx, e, endpoint, readZone, "one.zone.info", id, false)
 	return zone.Servers, err
 }
 
 // objectAt reads an object from one oned, whether it leads or not.
-func objectAt[T any](ctx context.Context, c *Client, endpoint string, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
+func objectAt[T any](ctx context.Context, e *exchange, endpoint string, of func(r *onexml.Reader) T, method string, arguments ...any) (T, error) {
 	var none T
-	body, err := encodeCall(method, c.tokens.session(c.tokens.user), arguments)
+	body, err := encodeCall(method, e.tokens.session(e.tokens.user), arguments)
 	if err != nil {
 		return none, err
 	}
-	warmed := c.warmups.enter(ctx, warmupKey{endpoint, c.tokens.user}, c.tokens.currentPeriod())
-	received, err := c.exchangeAt(ctx, c.probes, endpoint, method, body)
+	warmed := e.warmups.enter(ctx, warmupKey{endpoint, e.tokens.user}, e.tokens.currentPeriod())
+	received, err := e.exchangeAt(ctx, e.probes, endpoint, method, body)
 	warmed(accepted(err))
 	if err != nil {
 		return none, err
