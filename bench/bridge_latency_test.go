@@ -153,7 +153,7 @@ func BenchmarkBridgeLatency(b *testing.B) {
 
 func (l *line) twoPublishes(b *testing.B) []time.Duration {
 	b.Helper()
-	lease, err := feeds.New(l.pipe).Take(b.Context(), "singles", "bench", 0)
+	lease, err := acquire(b.Context(), l.pipe, "singles", "bench")
 	must(b, err)
 	var taken []time.Duration
 	for i := range 300 {

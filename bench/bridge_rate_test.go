@@ -125,7 +125,7 @@ func ownBusy(b *testing.B) time.Duration {
 func (l *line) floor(b *testing.B, count int) time.Duration {
 	b.Helper()
 	ctx := b.Context()
-	lease, err := feeds.New(l.pipe).Take(ctx, "floor", "bench", 0)
+	lease, err := acquire(ctx, l.pipe, "floor", "bench")
 	must(b, err)
 	stream, err := l.pipe.JetStream().Stream(ctx, pipeline.StreamONE)
 	must(b, err)

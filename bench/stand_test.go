@@ -12,6 +12,8 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // stand is a whole Flowjet over the simulator, without boot or call delays.
@@ -96,4 +98,14 @@ func must(b *testing.B, err error) {
 	if err != nil {
 		b.Fatal(err)
 	}
+}
+
+// acquire takes a feed over from whoever had it.
+func acquire(ctx context.Context, p *pipeline.Pipeline, feed, holder string) (*feeds.Lease, error) {
+	all := feeds.New(p)
+	_, last, err := all.LastLease(ctx, feed)
+	if err != nil {
+		return nil, err
+	}
+	return all.Take(ctx, feed, holder, last)
 }

@@ -122,7 +122,7 @@ func (s *Stream) append(ctx context.Context, entries []*entry, rules Rules) {
 // step stores the next items by the way that is quickest for so many, and leaves the
 // rest. It returns an error when nothing more can be stored.
 func (a *appender) step(ctx context.Context, replicated, mayBurst bool) error {
-	if mayBurst && worthABurst(len(a.items), replicated) {
+	if mayBurst && a.worthABurst(replicated) {
 		return a.stepBurst(ctx)
 	}
 	count := chunk(a.items, replicated)

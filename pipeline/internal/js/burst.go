@@ -17,8 +17,15 @@ const MaxBurst = 16
 var errOvertaken = errors.New("a later message was stored before")
 
 // worthABurst reports whether the messages are few, and the stream has one replica: several
-// replicas refuse conditions on what is still on its way with 10164.
-func worthABurst(count int, replicated bool) bool { return !replicated && count <= MaxBurst }
+// replicas refuse conditions on what is still on its way with 10164. Several callers' messages
+// are many sooner: while a batch of theirs is stored, the next one gathers.
+func (a *appender) worthABurst(replicated bool) bool {
+	few := MaxBurst
+	if a.rules.Burst == NoBurst {
+		few = worthBatching - 1
+	}
+	return !replicated && len(a.items) <= few
+}
 
 // errNotSent is returned for a message behind one that could not be sent.
 var errNotSent = errors.New("a message in front of it could not be sent")
