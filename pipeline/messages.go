@@ -61,8 +61,9 @@ type Work struct {
 	Version int    `json:"v"`
 	Service int    `json:"service"`
 	Event   *Event `json:"event,omitempty"`
-	// Trouble is what events told of several VMs: oned is asked before it is believed.
-	// To who does not know the field it is a bare wake-up, which asks about all.
+	// Trouble are the states that events gave of several VMs: oned is asked before they are
+	// believed. To a version that does not know the field it is a bare wake-up, which asks
+	// about all.
 	Trouble []Trouble     `json:"trouble,omitempty"`
 	Command *flow.Command `json:"command,omitempty"`
 	Timer   *Timer        `json:"timer,omitempty"`
@@ -75,7 +76,7 @@ type Work struct {
 	Newer bool `json:"-"`
 }
 
-// Trouble is a state that an event told of a VM.
+// Trouble is the state that an event gave of a VM.
 type Trouble struct {
 	VM       int           `json:"vm"`
 	State    flow.VMState  `json:"state"`
@@ -148,7 +149,7 @@ type CommandStatus struct {
 	State   string    `json:"state"`
 	Verb    flow.Verb `json:"verb"`
 	Service int       `json:"service"`
-	// UID is the user's who may ask about it.
+	// UID is that of the user who may ask about it.
 	UID     int        `json:"uid"`
 	Message string     `json:"message,omitempty"`
 	Queued  time.Time  `json:"queued"`
@@ -169,7 +170,7 @@ type Record struct {
 	// Digests are those of the bodies decided on lately, newest last: a document
 	// found with one of them was written by a worker that came too late.
 	Digests []string `json:"digests,omitempty"`
-	// Outbox is what is still to be told: kept until the next commit, sent
+	// Outbox is what is still to be published: kept until the next commit, sent
 	// with deterministic message ids, so that sending it again is harmless.
 	Outbox Outbox `json:"outbox"`
 	// Generation numbers the timers of the service.

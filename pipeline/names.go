@@ -58,10 +58,10 @@ const (
 	HeaderFeed = "Flowjet-Feed"
 	// HeaderResync marks an event that was found by comparing, not heard.
 	HeaderResync = "Flowjet-Resync"
-	// HeaderNonce tells one write of a service's record from all others.
+	// HeaderNonce identifies one write of a service's record.
 	HeaderNonce = "Flowjet-Nonce"
 	// HeaderWebhooks holds the receivers that a service named when a transition
-	// was told, in JSON.
+	// was published, in JSON.
 	HeaderWebhooks = "Flowjet-Webhooks"
 	// HeaderTrace is the trace that a message belongs to, as the W3C's Trace
 	// Context defines it. Only with tracing.
@@ -177,34 +177,33 @@ func TimerSubject(service int, name string) string {
 	return fmt.Sprintf("flow.timer.%d.%s", service, Token(name))
 }
 
-// ServiceEventSubject is where a service's change of state is told.
+// ServiceEventSubject is where a service's change of state is published.
 func ServiceEventSubject(service int, state string) string {
 	return fmt.Sprintf("flow.event.%d.service.%s", service, Token(state))
 }
 
-// RoleEventSubject is where a role's change of state is told.
+// RoleEventSubject is where a role's change of state is published.
 func RoleEventSubject(service int, role, state string) string {
 	return fmt.Sprintf("flow.event.%d.role.%s.%s", service, Token(role), Token(state))
 }
 
-// VMEventSubject is where it is told what happened to a service's VM.
+// VMEventSubject is where what happened to a service's VM is published.
 func VMEventSubject(service, vm int, what string) string {
 	return fmt.Sprintf("flow.event.%d.vm.%d.%s", service, vm, Token(what))
 }
 
-// NetworkEventSubject is where it is told what became of a network that the
-// service made for itself; network is the service's name for it.
+// NetworkEventSubject is where the state of a network that the service made for itself is
+// published; network is the service's name for it.
 func NetworkEventSubject(service int, network, state string) string {
 	return fmt.Sprintf("flow.event.%d.network.%s.%s", service, Token(network), Token(state))
 }
 
-// RouterEventSubject is where it is told what became of a role's virtual router.
+// RouterEventSubject is where the state of a role's virtual router is published.
 func RouterEventSubject(service int, role, what string) string {
 	return fmt.Sprintf("flow.event.%d.router.%s.%s", service, Token(role), Token(what))
 }
 
-// HookSubject is where it waits what is to be delivered to a receiver about a
-// service.
+// HookSubject is where deliveries about a service wait for a receiver.
 func HookSubject(receiver string, service int) string {
 	return fmt.Sprintf("flow.hook.%s.%d", Token(receiver), service)
 }

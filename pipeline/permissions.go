@@ -8,7 +8,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// Role is who somebody is to NATS. Each has its own user there and may do what
+// Role is what a process is to NATS. Each has its own user there and may do what
 // its part has to do, and nothing else.
 type Role string
 
@@ -49,7 +49,7 @@ func (r Role) Permissions() Permissions {
 	case RoleOperator:
 		return Permissions{
 			Publish: []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
-			// The `nats` command listens below _INBOX, unless it is told otherwise.
+			// The `nats` command listens below _INBOX, unless a flag says otherwise.
 			Subscribe: []string{"one.>", "flow.>", "$KV.>", "$JS.EVENT.>", "_INBOX.>"},
 		}
 	case RoleReader:

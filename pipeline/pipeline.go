@@ -24,10 +24,10 @@ type Config struct {
 	// Replicas is how many servers keep each stream: 1 (or 0), 3 or 5. Streams
 	// that have more already keep them.
 	Replicas int
-	// Bound has Open take the streams as they are and make none: for a user
-	// who may not. ErrNotProvisioned is returned if one is missing.
+	// Bound has Open take the streams as they are and make none: for a role
+	// that may not. ErrNotProvisioned is returned if one is missing.
 	Bound bool
-	// Role is who this is to NATS; empty where nobody asks.
+	// Role is what the process is to NATS; empty where NATS asks nobody.
 	Role Role
 	// Zone is the OpenNebula zone's id.
 	Zone int
@@ -93,7 +93,7 @@ func (p *Pipeline) prepare(ctx context.Context, config Config) error {
 // who only look. Missing names the streams and buckets that are not there, without
 // which calls that need them fail; on a server where Flowjet has run none is.
 func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, err error) {
-	// Whoever looks wants to know at once that there is no server, or none that lets him in.
+	// A reader wants to know at once that there is no server, or none that lets him in.
 	config.Options = append(slices.Clone(config.Options), nats.RetryOnFailedConnect(false))
 	if p, err = connect(ctx, config); err != nil {
 		return nil, nil, err
@@ -101,7 +101,7 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 	missing = []string{}
 	if missing, err = p.find(ctx, js.Retry, missing); err != nil {
 		p.Close()
-		return nil, nil, fmt.Errorf("look at the streams on %s: %w", p.core.Server(), js.Explain(err))
+		return nil, nil, fmt.Errorf("find the streams on %s: %w", p.core.Server(), js.Explain(err))
 	}
 	return p, missing, nil
 }

@@ -36,7 +36,7 @@ const (
 	leastBytes   = 16 << 20
 
 	// Windows of de-duplication cost 134 bytes of memory a message id. Events
-	// come at 10,000/s in bursts; transitions may be told again only after a
+	// come at 10,000/s in bursts; transitions may be published again only after a
 	// take-over.
 	eventWindow   = time.Minute
 	workWindow    = 2 * time.Minute
@@ -57,7 +57,7 @@ const (
 // behind the cursors a stream goes on that is numbered anew.
 const BeyondCursors = 1_000_000
 
-// Streams is what every stream, and the stream under every bucket, is to look like.
+// Streams returns the wanted configuration of every stream, and of those under the buckets.
 func Streams(replicas int) []jetstream.StreamConfig {
 	return append(streams(replicas), buckets(replicas)...)
 }
@@ -107,7 +107,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 	}
 }
 
-// buckets is what the stream under every bucket is to look like. It is
+// buckets returns the wanted configuration of the stream under every bucket. It is
 // nats.go's own layout, but for direct reads: those are answered by any replica,
 // also one that lags behind, and then a worker finds an old record, or none, where it
 // has just written one. Without them the leader answers (found on three servers).

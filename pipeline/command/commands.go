@@ -40,7 +40,7 @@ func (c *Commands) bucket() *js.Bucket { return c.core.Bucket(pipeline.BucketCom
 
 // SubmitCommand queues a command for the service's worker and waits so long for
 // its answer. pipeline.ErrNoReply is returned if there was none in time: the command stays
-// queued and CommandStatus tells of it. The command's id must be new: for one that may
+// queued, and CommandStatus returns its state. The command's id must be new: for one that may
 // have been submitted before there is ResumeCommand.
 func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
 	// Both wait for the disk. A command that has been answered need not wait for the registration.

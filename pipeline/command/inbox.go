@@ -51,7 +51,7 @@ func (i *inbox) subscribe() (err error) {
 	return nil
 }
 
-// take removes who waits at the address.
+// take removes the channel that waits at the address.
 func (i *inbox) take(name string) chan pipeline.Reply {
 	i.mu.Lock()
 	defer i.mu.Unlock()

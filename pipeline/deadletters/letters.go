@@ -1,5 +1,5 @@
 // Package deadletters keeps the messages that could not be understood or handled, with the
-// reason, so that an operator can look at them and have them handled again.
+// reason, so that an operator can read them and have them handled again.
 package deadletters
 
 import (

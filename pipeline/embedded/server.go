@@ -42,7 +42,7 @@ const (
 
 	lockFile    = "flowjet.lock"
 	serverReady = 30 * time.Second
-	// readyStep is how long one look at a starting server takes.
+	// readyStep is how long one check of a starting server takes.
 	readyStep = 100 * time.Millisecond
 )
 
@@ -62,7 +62,7 @@ type Config struct {
 	// MaxStore is how many bytes the streams may take; 0 is what File says, or
 	// three quarters of the disk.
 	MaxStore int64
-	// Name tells the servers of a cluster apart; default flowjet.
+	// Name identifies the server in its cluster; default flowjet.
 	Name string
 	// Cluster joins servers into one; nil for a server alone.
 	Cluster *Cluster

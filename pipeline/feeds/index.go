@@ -92,8 +92,8 @@ func (x *Index) Of(id int) (StoredObject, bool) {
 	return stored, known
 }
 
-// Same reports whether the stored event tells everything that another one does, but
-// for when and how it was heard.
+// Same reports whether the stored event says the same as another one, but for when and
+// how it was heard.
 func (x *Index) Same(stored StoredObject, event pipeline.Event) bool {
 	return stored.digest == x.digest(event)
 }

@@ -88,7 +88,7 @@ func (f *Feeds) LastLease(ctx context.Context, feed string) (pipeline.Lease, uin
 		err = json.Unmarshal(message.Data, &lease)
 	}
 	if err != nil {
-		return pipeline.Lease{}, 0, fmt.Errorf("ask who publishes feed %s: %w", feed, err)
+		return pipeline.Lease{}, 0, fmt.Errorf("read the lease of feed %s: %w", feed, err)
 	}
 	return lease, message.Sequence, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// StoredEvent is what tells a stored event from others.
+// StoredEvent identifies a stored event.
 type StoredEvent struct {
 	Sequence uint64
 	// Hash is the one in the message id; empty if a version that had another hash

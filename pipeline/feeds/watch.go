@@ -21,7 +21,7 @@ func (l *Lease) Beat(leaving bool) error {
 	return l.feeds.core.Announce(pipeline.BridgeSubject(l.feed), pipeline.Encode(beat))
 }
 
-// Token tells this lease from all others.
+// Token identifies this lease.
 func (l *Lease) Token() string { return l.token }
 
 // outdated is the silence after which a beat of an older lease counts: the
@@ -45,7 +45,7 @@ func (f *Feeds) Watch(feed string) (*Watch, error) {
 	var err error
 	w.subscription, err = f.core.Conn().Subscribe(pipeline.BridgeSubject(feed), w.receive)
 	if err != nil {
-		return nil, fmt.Errorf("listen for who publishes feed %s: %w", feed, err)
+		return nil, fmt.Errorf("listen for the holder of feed %s: %w", feed, err)
 	}
 	return w, nil
 }
