@@ -177,8 +177,9 @@ func TestABoundPipelineMakesNothing(t *testing.T) {
 	must(t, err)
 	bound.Close()
 	must(t, p.JetStream().DeleteStream(ctx, StreamFlow))
-	_, missing, err := Attach(ctx, Config{URL: url})
+	attached, missing, err := Attach(ctx, Config{URL: url})
 	must(t, err)
+	attached.Close()
 	if !slices.Equal(missing, []string{StreamFlow}) {
 		t.Errorf("missing are %v", missing)
 	}

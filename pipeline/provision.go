@@ -210,8 +210,10 @@ func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 func (p *Pipeline) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	err := p.core.Bind(ctx, wanted.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if err = p.createStream(ctx, wanted); err == nil {
-			err = p.core.Bind(ctx, wanted.Name)
+		err = p.createStream(ctx, wanted)
+		// An earlier request of ours, whose answer was late, may have taken the room.
+		if bound := p.core.Bind(ctx, wanted.Name); err == nil || js.NoRoom(err) && bound == nil {
+			err = bound
 		}
 	}
 	if err != nil {
