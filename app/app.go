@@ -184,12 +184,9 @@ func (a *App) startServer(context.Context) error {
 	if err := a.makeDataDir(); err != nil {
 		return err
 	}
-	file, err := a.config.serverFile(a.working())
+	file, err := a.config.serverFile()
 	if err != nil {
 		return err
-	}
-	if file == "" {
-		a.logger.Warn("the NATS server asks nobody who he is: give it users with --nats-server-file, see docs/security.md", "listens", a.config.NATS.Listen)
 	}
 	server, err := embedded.Start(embedded.Config{
 		StoreDir:   a.config.streamsFolder(),

@@ -65,7 +65,7 @@ func (a *App) whereabouts() []whereabout {
 	if a.sim != nil {
 		add("simulator", a.sim.ControlURL()+" (breaks VMs and calls on demand)")
 	}
-	if a.server != nil && a.config.closesNATS(a.working()) {
+	if a.server != nil && a.config.closesNATS() {
 		add("NATS keys", absolute(a.config.keysFolder()))
 	}
 	if a.server != nil || a.sim != nil {
@@ -105,7 +105,7 @@ Paste this into another terminal to start a service (user oneadmin, password ope
 
 // nkeyFlag names the key that the `nats` command needs, if it needs one of the data folder's.
 func (a *App) nkeyFlag() string {
-	if !a.config.closesNATS(a.working()) {
+	if !a.config.closesNATS() {
 		return ""
 	}
 	return " --nkey " + filepath.Join(absolute(a.config.keysFolder()), string(pipeline.RoleOperator)+".nk")

@@ -14,22 +14,14 @@ import (
 func (c Config) keysFolder() string { return filepath.Join(c.DataDir, "nats") }
 
 // closesNATS reports whether the embedded server is closed by keys of the data folder: where
-// it has no configuration file and belongs to no cluster, whose servers need the same keys,
-// and serves the parts in its own process or has been closed before. A server alone is for
-// processes elsewhere, which have to be given keys: its configuration says who may do what.
-func (c Config) closesNATS(own bool) bool {
-	if c.NATS.ServerFile != "" || c.NATS.Cluster != "" {
-		return false
-	}
-	_, err := os.Stat(filepath.Join(c.keysFolder(), AccountsFile))
-	return own || err == nil
-}
+// no configuration file says who may do what. The servers of a cluster need one, for they
+// have to know the same keys.
+func (c Config) closesNATS() bool { return c.NATS.ServerFile == "" }
 
-// serverFile is the embedded server's configuration file; own means that it serves the parts
-// in its own process. Without a file that is configured the keys are made at the first start,
-// and the file that lets their owners in.
-func (c Config) serverFile(own bool) (string, error) {
-	if !c.closesNATS(own) {
+// serverFile is the embedded server's configuration file. Without one that is configured the
+// keys are made at the first start, and the file that lets their owners in.
+func (c Config) serverFile() (string, error) {
+	if !c.closesNATS() {
 		return c.NATS.ServerFile, nil
 	}
 	if err := os.MkdirAll(c.keysFolder(), 0o700); err != nil {

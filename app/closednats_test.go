@@ -29,8 +29,6 @@ func startNATS(t *testing.T, data string, more ...string) (*App, Config) {
 	flags := append([]string{"--data-dir", data, "--nats-listen", address, "--nats-sync-always=false"}, more...)
 	config, err := ReadConfig("", flagsOf(t, flags...))
 	must(t, err)
-	_, err = config.serverFile(true) // as for the parts in its own process
-	must(t, err)
 	started := New(config, []Part{PartNATS}, "test", io.Discard, slog.New(slog.DiscardHandler))
 	must(t, started.Start(t.Context()))
 	t.Cleanup(func() { stopApp(t, started) })

@@ -71,7 +71,7 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 		}
 		return pipe, pipe.Close, nil
 	}
-	file, err := c.serverFile(false)
+	file, err := c.serverFile()
 	if err != nil {
 		return nil, nil, err
 	}

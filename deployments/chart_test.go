@@ -43,13 +43,14 @@ func TestChart(t *testing.T) {
 		set   string
 		kinds map[string]int
 	}{
-		"as it is": {"", map[string]int{"Deployment": 3, "StatefulSet": 1, "Service": 2, "PodDisruptionBudget": 4, "NetworkPolicy": 1}},
+		"open":       {"nats.open=true", map[string]int{"Deployment": 3, "StatefulSet": 1, "Service": 2, "PodDisruptionBudget": 4, "NetworkPolicy": 1}},
+		"with users": {"nats.keysSecret=b", map[string]int{"Deployment": 3, "StatefulSet": 1, "ConfigMap": 1, "Job": 1}},
 		"with users and TLS": {
 			"nats.tlsSecret=a,nats.keysSecret=b,api.tlsSecret=c,opennebula.hooks=tcp://one:2101,settings.FLOWJET_LOOK_AGAIN=20s",
 			map[string]int{"Deployment": 3, "StatefulSet": 1, "ConfigMap": 1, "Job": 1},
 		},
-		"with other servers": {"nats.enabled=false,nats.url=nats://other:4222", map[string]int{"Deployment": 3, "Service": 1}},
-		"one server":         {"nats.replicas=1", map[string]int{"StatefulSet": 1}},
+		"with other servers": {"nats.enabled=false,nats.url=nats://other:4222,nats.open=true", map[string]int{"Deployment": 3, "Service": 1}},
+		"one server":         {"nats.replicas=1,nats.keysSecret=b", map[string]int{"StatefulSet": 1}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -70,17 +71,18 @@ func TestChart(t *testing.T) {
 		})
 	}
 	for refused, why := range map[string]string{
-		"nats.tlsSecret=a":            "nats.keysSecret is not: set both or none",
-		"nats.enabled=false":          "nats.url names the NATS servers",
-		"nats.replicas=2":             "must be one of 1, 3, 5",
-		"nats.replica=3":              "'replica' not allowed",
-		"wroker.replicas=2":           "'wroker' not allowed",
-		"worker.replicas=many":        "want integer",
-		"logLevel=loud":               "must be one of 'debug'",
-		"settings.COLOUR=blue":        "FLOWJET_",
-		"opennebula.xmlrpc=oned:2633": "https?://",
-		"opennebula.hooks=one-1:2101": "tcp://",
-		"api.service.port=many":       "want integer",
+		"nats.replicas=1":                   "nats.keysSecret is to name a secret",
+		"nats.tlsSecret=a,nats.open=true":   "nats.keysSecret is not: set both",
+		"nats.enabled=false,nats.open=true": "nats.url names the NATS servers",
+		"nats.replicas=2":                   "must be one of 1, 3, 5",
+		"nats.replica=3":                    "'replica' not allowed",
+		"wroker.replicas=2":                 "'wroker' not allowed",
+		"worker.replicas=many":              "want integer",
+		"logLevel=loud":                     "must be one of 'debug'",
+		"settings.COLOUR=blue":              "FLOWJET_",
+		"opennebula.xmlrpc=oned:2633":       "https?://",
+		"opennebula.hooks=one-1:2101":       "tcp://",
+		"api.service.port=many":             "want integer",
 	} {
 		said, err := exec.CommandContext(t.Context(), helm, "template", "test", "helm/flowjet", "--set", refused).CombinedOutput()
 		if err == nil || !strings.Contains(string(said), why) {

@@ -133,7 +133,7 @@ type service struct {
 	Environment map[string]string `yaml:"environment"`
 	Ports       []string          `yaml:"ports"`
 	Volumes     []string          `yaml:"volumes"`
-	DependsOn   []string          `yaml:"depends_on"`
+	DependsOn   map[string]any    `yaml:"depends_on"`
 }
 
 func TestComposeFile(t *testing.T) {
@@ -148,8 +148,10 @@ func TestComposeFile(t *testing.T) {
 	parts := map[string]int{}
 	for name, one := range file.Services {
 		parts[one.Command[0]]++
-		accepts(t, name, one.Environment, one.Command)
-		for _, other := range one.DependsOn {
+		if name != "keys" { // which reads no configuration
+			accepts(t, name, one.Environment, one.Command)
+		}
+		for other := range one.DependsOn {
 			if _, known := file.Services[other]; !known {
 				t.Errorf("%s depends on %s, which does not exist", name, other)
 			}
@@ -166,7 +168,7 @@ func TestComposeFile(t *testing.T) {
 			}
 		}
 	}
-	for part, count := range map[string]int{"sim": 1, "nats": 3, "bridge": 3, "worker": 3, "api": 3} {
+	for part, count := range map[string]int{"sim": 1, "nats": 5, "bridge": 3, "worker": 3, "api": 3} {
 		if parts[part] != count {
 			t.Errorf("there are %d of %s, want %d", parts[part], part, count)
 		}

@@ -40,6 +40,17 @@ type Member struct {
 	Arguments []string
 }
 
+// Keys is the folder with the keys of NATS's users, which all servers know.
+func (p Plan) Keys() string { return filepath.Join(p.DataDir, "nats") }
+
+// Provision are the arguments with which flowjet makes the streams, once the servers are up.
+func (p Plan) Provision() []string {
+	return []string{
+		"nats", "provision", "--data-dir", p.DataDir, "--nats-url", p.NATS(), "--nats-replicas", strconv.Itoa(len(p.FrontEnds)),
+		"--nats-nkey-file", filepath.Join(p.Keys(), "operator.nk"),
+	}
+}
+
 // Loopback are so many addresses of the loopback interface. Linux has them all;
 // elsewhere those behind the first have to be added to the interface.
 func Loopback(count int) []string {
@@ -108,7 +119,7 @@ func (p Plan) server(i int) Member {
 		Name: fmt.Sprintf("nats-%d", i+1), FrontEnd: i + 1, Listens: "nats://" + at(p.FrontEnds[i], p.Ports.NATS),
 		Arguments: []string{
 			"nats", "--data-dir", filepath.Join(p.DataDir, name), "--nats-listen", at(p.FrontEnds[i], p.Ports.NATS),
-			"--nats-name", name, "--nats-cluster", "flowjet", "--nats-cluster-listen", at(p.FrontEnds[i], p.Ports.Route),
+			"--nats-name", name, "--nats-server-file", filepath.Join(p.Keys(), "accounts.conf"), "--nats-cluster", "flowjet", "--nats-cluster-listen", at(p.FrontEnds[i], p.Ports.Route),
 			"--nats-routes", p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.Route) }),
 		},
 	}
@@ -119,7 +130,7 @@ func (p Plan) part(kind string, i int, more ...string) Member {
 	name := fmt.Sprintf("%s-%d", kind, i+1)
 	arguments := []string{
 		kind, "--data-dir", filepath.Join(p.DataDir, name), "--nats-url", p.NATS(), "--nats-replicas", strconv.Itoa(len(p.FrontEnds)),
-		"--one-auth-file", p.AuthFile(),
+		"--nats-nkey-file", filepath.Join(p.Keys(), "{role}.nk"), "--nats-provision=false", "--one-auth-file", p.AuthFile(),
 		"--one-xmlrpc", p.all(p.Oneds, func(address string) string { return "http://" + at(address, p.Ports.XMLRPC) + "/RPC2" }),
 		"--one-hooks", p.all(p.Oneds, func(address string) string { return "tcp://" + at(address, p.Ports.Hooks) }),
 	}

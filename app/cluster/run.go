@@ -81,10 +81,27 @@ func (r *runner) startAll(ctx context.Context) error {
 		}
 		waves[wave] = append(waves[wave], member)
 	}
-	for _, wave := range waves {
+	for i, wave := range waves {
 		if err := r.startWave(ctx, wave); err != nil {
 			return err
 		}
+		if i == 1 {
+			if err := r.provision(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// provision makes the streams: no part has the right to.
+func (r *runner) provision(ctx context.Context) error {
+	command := exec.CommandContext(ctx, r.config.Binary, r.config.Plan.Provision()...) //nolint:gosec // our own binary
+	if network := r.config.Network; network != nil {
+		command = exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", network.Namespace(0), r.config.Binary}, r.config.Plan.Provision()...)...) //nolint:gosec // our own binary
+	}
+	if said, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("make the streams: %w: %s", err, said)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -28,8 +29,8 @@ func (r *runner) printWelcome() {
 	}))
 	r.printExample()
 	r.printBreaking(pids)
-	fmt.Fprintf(out, "\nWatch:\n  nats -s %s sub 'flow.event.>'\n  tail -f %s/*.log\n  curl -s %s/state\n\nCtrl-C stops everything.\n",
-		strings.Split(plan.NATS(), ",")[0], r.logs(), plan.Control())
+	fmt.Fprintf(out, "\nWatch:\n  nats -s %s --nkey %s sub 'flow.event.>'\n  tail -f %s/*.log\n  curl -s %s/state\n\nCtrl-C stops everything.\n",
+		strings.Split(plan.NATS(), ",")[0], filepath.Join(plan.Keys(), "operator.nk"), r.logs(), plan.Control())
 }
 
 func (r *runner) printExample() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -212,7 +213,7 @@ func (c *chaos) checkRemoved(documents []serviceDocument) {
 func (c *chaos) checkHistory() {
 	c.t.Helper()
 	states, ids := map[string]string{}, map[string]bool{}
-	eachTransition(c.t, c.urls, func(id string, t pipeline.Transition) {
+	eachTransition(c.t, c.urls, c.plan.Keys(), func(id string, t pipeline.Transition) {
 		if ids[id] {
 			c.t.Errorf("transition %s was told twice", id)
 		}
@@ -232,9 +233,13 @@ func (c *chaos) checkHistory() {
 }
 
 // eachTransition reads the whole history in order.
-func eachTransition(t *testing.T, urls string, visit func(id string, t pipeline.Transition)) {
+func eachTransition(t *testing.T, urls, keys string, visit func(id string, t pipeline.Transition)) {
 	t.Helper()
-	conn, err := nats.Connect(urls)
+	key, err := nats.NkeyOptionFromSeed(filepath.Join(keys, "operator.nk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := nats.Connect(urls, key, nats.CustomInboxPrefix(pipeline.RoleOperator.InboxPrefix()))
 	if err != nil {
 		t.Fatal(err)
 	}

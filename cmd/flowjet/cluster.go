@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/app/cluster"
 )
 
@@ -50,6 +51,12 @@ func runCluster(ctx context.Context, options clusterOptions) error {
 	folder, err := filepath.Abs(options.dataDir)
 	if err != nil {
 		return fmt.Errorf("find the data folder: %w", err)
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("make the folder for the cluster's data: %w: choose another with --data-dir", err)
+	}
+	if err := app.MakeKeys(cluster.Plan{DataDir: folder}.Keys()); err != nil {
+		return err
 	}
 	config := cluster.Config{Binary: binary, RestartAfter: options.restartAfter, Out: os.Stdout}
 	config.Plan = cluster.Plan{

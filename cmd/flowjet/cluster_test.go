@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/app/cluster"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/ports"
@@ -94,10 +97,18 @@ func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet
 	plan.Simulator = []string{
 		"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms", "--sim-auth-driver-time", "60ms", "--sim-election-time", "500ms",
 	}
+	if err := app.MakeKeys(plan.Keys()); err != nil {
+		t.Fatal(err)
+	}
 	f := &fleet{plan: plan, network: network, urls: plan.NATS()}
 	f.control = strings.TrimPrefix(plan.Control(), "http://")
 	var parts []*process
+	provisioned := false
 	for _, member := range plan.Members() {
+		if len(f.nats) == len(plan.FrontEnds) && !provisioned {
+			provisioned = true
+			f.start(t, cluster.Member{FrontEnd: 1, Arguments: plan.Provision()}).says("The streams are as they should be")
+		}
 		part := f.start(t, member)
 		switch kind := member.Arguments[0]; kind {
 		case "sim":
@@ -119,7 +130,25 @@ func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet
 		part.says("Ctrl-C stops")
 	}
 	f.cloud.api = f.apis[0]
+	f.isClosed(t)
 	return f
+}
+
+// isClosed holds that no server lets anybody in without a key.
+func (f *fleet) isClosed(t *testing.T) {
+	t.Helper()
+	if f.network != nil {
+		return // they are elsewhere
+	}
+	for url := range strings.SplitSeq(f.urls, ",") {
+		conn, err := nats.Connect(url)
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("%s lets somebody in who has no key: %v", url, err)
+		}
+	}
 }
 
 // start runs a member where it belongs.

@@ -7,9 +7,14 @@ app.kubernetes.io/name: flowjet
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "flowjet.secure" -}}
-{{- if and .Values.nats.tlsSecret (not .Values.nats.keysSecret) }}{{ fail "nats.tlsSecret is set and nats.keysSecret is not: set both or none" }}{{ end -}}
-{{- if and .Values.nats.keysSecret (not .Values.nats.tlsSecret) }}{{ fail "nats.keysSecret is set and nats.tlsSecret is not: set both or none" }}{{ end -}}
+{{/* Whether NATS asks who one is. It does unless nats.open says that it need not. */}}
+{{- define "flowjet.keys" -}}
+{{- if .Values.nats.keysSecret }}true
+{{- else if not .Values.nats.open }}{{ fail "nats.keysSecret is to name a secret with what `flowjet nats keys` makes, see values.yaml; nats.open=true lets every pod of the namespace command services" }}{{ end -}}
+{{- end }}
+
+{{- define "flowjet.tls" -}}
+{{- if and .Values.nats.tlsSecret (not .Values.nats.keysSecret) }}{{ fail "nats.tlsSecret is set and nats.keysSecret is not: set both, or keysSecret alone" }}{{ end -}}
 {{- if .Values.nats.tlsSecret }}true{{ end -}}
 {{- end }}
 
@@ -37,8 +42,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - {name: FLOWJET_STATUS_LISTEN, value: "0.0.0.0:2480"}
 - {name: FLOWJET_LOG_LEVEL, value: {{ $.Values.logLevel | quote }}}
 - {name: FLOWJET_LOG_FORMAT, value: json}
-{{- if include "flowjet.secure" $ }}
+{{- if include "flowjet.tls" $ }}
 - {name: FLOWJET_NATS_CA_FILE, value: /run/secrets/nats-tls/ca.pem}
+{{- end }}
+{{- if include "flowjet.keys" $ }}
 - {name: FLOWJET_NATS_NKEY_FILE, value: /run/secrets/nats/{{ $role }}.nk}
 - {name: FLOWJET_NATS_PROVISION, value: "false"}
 {{- end }}
@@ -51,8 +58,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $ := index . 0 -}}
 - {name: data, mountPath: /var/lib/flowjet}
 - {name: oneflow, mountPath: /run/secrets/oneflow, readOnly: true}
-{{- if include "flowjet.secure" $ }}
+{{- if include "flowjet.keys" $ }}
 - {name: nats, mountPath: /run/secrets/nats, readOnly: true}
+{{- end }}
+{{- if include "flowjet.tls" $ }}
 - {name: nats-tls, mountPath: /run/secrets/nats-tls, readOnly: true}
 {{- end }}
 {{- end }}
@@ -62,8 +71,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $ := index . 0 -}}{{- $role := index . 1 -}}
 - {name: data, emptyDir: {}}
 - {name: oneflow, secret: {secretName: {{ $.Values.opennebula.authSecret }}, defaultMode: 0440}}
-{{- if include "flowjet.secure" $ }}
+{{- if include "flowjet.keys" $ }}
 - {name: nats, secret: {secretName: {{ $.Values.nats.keysSecret }}, defaultMode: 0440, items: [{key: {{ $role }}.nk, path: {{ $role }}.nk}]}}
+{{- end }}
+{{- if include "flowjet.tls" $ }}
 - {name: nats-tls, secret: {secretName: {{ $.Values.nats.tlsSecret }}, defaultMode: 0440, items: [{key: ca.pem, path: ca.pem}]}}
 {{- end }}
 {{- end }}
