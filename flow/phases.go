@@ -1,5 +1,7 @@
 package flow
 
+import "time"
+
 // phases are the parts of a planner, one for each phase of a service's life and
 // for each kind of thing that a service has. They work on the planner's draft of
 // the state and call each other through it.
@@ -49,7 +51,7 @@ func phasesOf(p *planner) phases {
 		recoverer:  recoverer{p},
 		watcher:    watcher{p},
 		deadliner:  deadliner{p},
-		limiter:    limiter{p},
+		limiter:    limiter{p, map[string]time.Duration{}},
 	}
 }
 
@@ -94,6 +96,9 @@ type (
 	watcher struct{ *planner }
 	// deadliner sets when the service is looked at again.
 	deadliner struct{ *planner }
-	// limiter holds services and roles to their deadlines.
-	limiter struct{ *planner }
+	// limiter holds services and roles to their deadlines; it has read those of pending VMs.
+	limiter struct {
+		*planner
+		pending map[string]time.Duration
+	}
 )

@@ -85,8 +85,17 @@ func (l limiter) then(rule deadlineRule) string {
 	return cmp.Or(rule.then, deadlineRuleOf(l.Service.Body.Deadlines).then, l.settings.Deadlines.Then, ThenFail)
 }
 
-// pendingLimit is for how long a VM of the role may wait for a host.
+// pendingLimit is for how long a VM of the role may wait for a host. Thousands may.
 func (l limiter) pendingLimit(role string) time.Duration {
+	limit, known := l.pending[role]
+	if !known {
+		limit = l.readPendingLimit(role)
+		l.pending[role] = limit
+	}
+	return limit
+}
+
+func (l limiter) readPendingLimit(role string) time.Duration {
 	var own deadlineRule
 	if role := l.role(role); role != nil {
 		own = deadlineRuleOf(role.Deadlines)
@@ -146,7 +155,9 @@ func (l limiter) overdueOf(role *Role) (overdue, bool) {
 	if late.what == "" || late.what == waitUndeploying || role.shrinking() {
 		return late, false
 	}
-	late.then = l.then(deadlineRuleOf(role.Deadlines))
+	if l.pendingLimit(role.Name) <= 0 {
+		return late, false
+	}
 	for _, node := range role.Nodes {
 		vm, known := l.facts[node.DeployID]
 		stay, stays := l.Stays[node.DeployID]
@@ -154,7 +165,11 @@ func (l limiter) overdueOf(role *Role) (overdue, bool) {
 			late.vms = append(late.vms, vm)
 		}
 	}
-	return late, len(late.vms) > 0
+	if len(late.vms) == 0 {
+		return late, false
+	}
+	late.then = l.then(deadlineRuleOf(role.Deadlines))
+	return late, true
 }
 
 // behind are the VMs of the role that keep it in its state.
