@@ -94,9 +94,22 @@ func (e *explainer) explain() {
 	case ServiceFailedDeploying, ServiceFailedScaling, ServiceFailedUndeploying, ServiceFailedDeployingNets, ServiceFailedUndeployingNets:
 		e.explainFailure()
 	}
+	e.explainDeadlines()
 	e.explainRetries()
 	e.explainOrphans()
 	e.explainUnread()
+}
+
+// explainDeadlines tells of deadlines that run; those of VMs are told with the VMs.
+func (e *explainer) explainDeadlines() {
+	for _, running := range e.RunningDeadlines(e.now) {
+		if running.VM == nil {
+			e.note(Finding{
+				Kind: FoundDeadline, Role: running.Role, State: strings.ToUpper(running.For), Action: running.Then,
+				Since: timeOf(running.Since), Due: timeOf(running.Due),
+			})
+		}
+	}
 }
 
 func (e *explainer) eachRole(explain func(*Role)) {

@@ -50,6 +50,9 @@ const (
 	// that is made again.
 	FoundCooldown FindingKind = "cooldown"
 	FoundRetry    FindingKind = "retry"
+	// FoundDeadline is a deadline that runs of the service or of a role: State is the state
+	// that it is for, and Action what happens when it has passed.
+	FoundDeadline FindingKind = "deadline"
 	// FoundDocument is a document that is to be deleted.
 	FoundDocument FindingKind = "document_to_delete"
 	// FoundUnread is an attribute of the document that nobody reads: Name is its path.
@@ -141,6 +144,8 @@ func (f Finding) text(now time.Time) string {
 		return fmt.Sprintf("and %d more", f.Count)
 	case FoundCooldown:
 		return "the cooldown after scaling, until " + utc(*f.Due)
+	case FoundDeadline:
+		return f.deadlineText(now)
 	case FoundUnread:
 		text := "nobody reads the attribute " + f.Name
 		if f.Said != "" {
@@ -171,6 +176,25 @@ func (f Finding) text(now time.Time) string {
 		return f.networkText()
 	}
 	return f.vmText(now)
+}
+
+func (f Finding) deadlineText(now time.Time) string {
+	whose := "the service"
+	if f.Role != "" {
+		whose = "role " + f.Role
+	}
+	left := f.Due.Sub(now).Round(time.Second)
+	if left <= 0 {
+		return fmt.Sprintf("the deadline of %s for %s passed at %s; it is looked at now", whose, f.State, utc(*f.Due))
+	}
+	then := "it fails"
+	switch {
+	case f.Action == ThenShrink && f.State == ServiceScaling.String():
+		then = "what has not come is taken back"
+	case f.Action == ThenUndeploy && f.State != ServiceUndeploying.String():
+		then = "the service is undeployed"
+	}
+	return fmt.Sprintf("the deadline of %s for %s is %s, in %s; then %s", whose, f.State, utc(*f.Due), left, then)
 }
 
 func (f Finding) parentText() string {

@@ -222,6 +222,10 @@ func TestDeadlinesAreSetWhileTheServiceWaits(t *testing.T) {
 		t.Errorf("the deadlines that run are %+v", running)
 	}
 	s.wantDeadline(flow.DeadlineStay, s.now.Add(time.Second))
+	if notes := flow.Explain(s.state, s.facts, s.now).Notes; len(notes) != 1 || notes[0].Message !=
+		"the deadline of the service for SCALING is 2026-05-04T11:01:00Z, in 1s; then what has not come is taken back" {
+		t.Errorf("why notes %+v", notes)
+	}
 	s.lookFor("", time.Second)
 	s.wantState(flow.ServiceCooldown)
 }

@@ -100,6 +100,14 @@ func (p *player) contradict(state flow.State, found flow.Finding) string {
 			}
 		}
 		return "nothing is retried"
+	case flow.FoundDeadline:
+		wait, runs := state.Waits[found.Role]
+		if !runs || strings.ToUpper(wait.For) != found.State || !wait.Due.Equal(*found.Due) || wait.Then != found.Action {
+			return "no such deadline runs"
+		}
+		if role != nil && roleState(*role).String() != found.State || role == nil && state.Service.State().String() != found.State {
+			return "the service or role is not in that state"
+		}
 	case flow.FoundCooldown:
 		if state.Service.State() != flow.ServiceCooldown || !found.Due.After(p.now) {
 			return "there is no cooldown"
