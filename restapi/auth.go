@@ -19,10 +19,10 @@ import (
 
 const (
 	// refusedTTL is for how long a refusal is remembered: long enough to take
-	// the weight off oned, short enough for who corrects a password.
+	// the weight off oned, short enough for a user who corrects a password.
 	refusedTTL = time.Second
-	// maxChecks is how many requests wait for checks with oned at once. Those whose
-	// credentials were checked lately wait for none.
+	// maxChecks is how many requests may wait for checks with oned at once. Those with
+	// remembered credentials do not wait.
 	maxChecks = 256
 	// checkTimeout bounds a check with oned.
 	checkTimeout = 15 * time.Second

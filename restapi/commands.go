@@ -29,8 +29,8 @@ type commands struct {
 	wait time.Duration
 }
 
-// run has the service's worker carry something out, and waits for what it
-// says. Without an answer in time the command stays queued, and the answer names
+// run has the service's worker carry something out, and waits for its
+// reply. Without one in time the command stays queued, and the answer names
 // the path where its outcome can be read.
 func (c *commands) run(ctx context.Context, r *request, service opennebula.Document, verb flow.Verb, arguments any) (answer, error) {
 	if err := r.mayManage(ctx, service); err != nil {

@@ -138,7 +138,7 @@ func together(failures ...error) error {
 	return &joinedError{failures}
 }
 
-// maxListed bounds how many failures one answer tells of.
+// maxListed bounds how many failures one answer lists.
 const maxListed = 10
 
 // joinedError are several failures in one line.

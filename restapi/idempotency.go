@@ -79,8 +79,8 @@ type idempotency struct {
 // to and however often; all get the first one's answer, for 24 hours.
 //
 // The key is reserved before anything is done, with the id of the command that
-// the request will lead to. What a request makes carries that id. So who finds a
-// reservation that nobody works on any more can go on from where it stopped.
+// the request will lead to. What a request makes carries that id. So an API
+// that finds a reservation without a live holder can go on from where it stopped.
 // Refusals are answers; failures that may pass are not, and free the key.
 func (s *idempotency) once(serve endpoint) endpoint {
 	return func(ctx context.Context, r *request) (answer, error) {

@@ -81,7 +81,7 @@ func (m *middleware) logged(next http.Handler) http.Handler {
 		}
 		header := w.Header()
 		header.Set("X-Request-Id", about.id)
-		// The content type is OneFlow's and says HTML; nothing in it may act.
+		// OneFlow's content type is HTML; nothing in an answer may act.
 		header.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Cache-Control", "no-store")

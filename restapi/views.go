@@ -166,17 +166,16 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	row := view.OfService(document.ID, document.Name, document.Owner, document.Body)
 	shown := view.Whole(row, body, vms, min(max(columns, 1), maxColumns))
 	if r.mayManage(ctx, document) == nil {
-		if err := v.allow(ctx, r, &shown.Allowed, document, body, vms); err != nil {
-			return answer{}, err
-		}
+		v.allow(ctx, r, &shown.Allowed, document, body, vms)
 	}
 	reply, err := pretty(http.StatusOK, shown)
 	reply.etag = document.ETag()
 	return reply, err
 }
 
-// allow fills in what the service's worker would not refuse now.
-func (v *views) allow(ctx context.Context, r *request, allowed *view.Allowed, document opennebula.Document, body flow.Body, vms map[int]opennebula.VMDetails) error {
+// allow fills in what the service's worker would not refuse now: nothing while NATS is
+// away, without which nothing can be changed.
+func (v *views) allow(ctx context.Context, r *request, allowed *view.Allowed, document opennebula.Document, body flow.Body, vms map[int]opennebula.VMDetails) {
 	facts := flow.Facts{}
 	for _, id := range vmIDs(body) {
 		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: -1}
@@ -186,7 +185,7 @@ func (v *views) allow(ctx context.Context, r *request, allowed *view.Allowed, do
 	}
 	input, err := v.planner.input(ctx, document, body, facts)
 	if err != nil {
-		return err
+		return
 	}
 	admits := func(verb flow.Verb, arguments any) bool {
 		command := r.newCommand(document.ID, verb)
@@ -205,7 +204,6 @@ func (v *views) allow(ctx context.Context, r *request, allowed *view.Allowed, do
 			allowed.Scale = append(allowed.Scale, role.Name)
 		}
 	}
-	return nil
 }
 
 // templates lists service templates, by name.

@@ -55,8 +55,14 @@ export async function refresh() {
   if (!current) return;
   const { id } = current;
   const mine = ++latest;
-  const [service, why] = await Promise.all([api.service(id, columns(part("graph").clientWidth || part("service").clientWidth)), api.why(id).catch(() => null)]);
+  const width = part("graph").clientWidth || part("service").clientWidth;
+  const [read, told] = await Promise.allSettled([api.service(id, columns(width)), api.why(id)]);
   if (mine !== latest || current?.id !== id) return;
+  const [service, why] = [read.value, told.value];
+  if (!service) { // OpenNebula may be away, and what NATS holds can still be shown
+    part("hint").textContent = why?.summary ?? "";
+    throw read.reason;
+  }
   current.service = service;
   draw(service);
   reasons(service, why);
