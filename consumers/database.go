@@ -93,6 +93,7 @@ func (d *database) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	known := max(mark.VM, d.known()) // before oned is asked: VMs are made meanwhile
 	newest, err := d.newest(ctx)
 	if err != nil {
 		return err
@@ -112,7 +113,7 @@ func (d *database) check(ctx context.Context) error {
 	}
 	reason := ""
 	if marked {
-		if reason, err = d.differs(ctx, mark, newest, made); err != nil {
+		if reason, err = d.differs(ctx, mark, known, newest, made); err != nil {
 			return err
 		}
 	}
@@ -135,9 +136,10 @@ func (d *database) check(ctx context.Context) error {
 	return nil
 }
 
-// differs returns by what oned's database is not the one of the mark.
-func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, newest int, made string) (string, error) {
-	if known := max(mark.VM, d.known()); newest < known {
+// differs returns by what oned's database is not the one of the mark, and of the newest VM
+// that was known before.
+func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, newest int, made string) (string, error) {
+	if newest < known {
 		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, is another one, or ended VMs were purged",
 			newest, known), nil
 	}
