@@ -80,10 +80,10 @@ func connect(ctx context.Context, config Config) (*Pipeline, error) {
 
 func (p *Pipeline) prepare(ctx context.Context, config Config) error {
 	if !config.Bound {
-		if err := p.provision(ctx, max(config.Replicas, 1)); err != nil {
+		if err := (provisioner{p}).provision(ctx, max(config.Replicas, 1)); err != nil {
 			return fmt.Errorf("prepare the streams on %s: %w", p.core.Server(), js.Explain(err))
 		}
-	} else if _, err := p.find(ctx, awaitMaking, nil); err != nil {
+	} else if _, err := (provisioner{p}).find(ctx, awaitMaking, nil); err != nil {
 		return fmt.Errorf("find the streams on %s: %w", p.core.Server(), err)
 	}
 	return p.checkZone(ctx, config.Role)
@@ -99,7 +99,7 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 		return nil, nil, err
 	}
 	missing = []string{}
-	if missing, err = p.find(ctx, js.Retry, missing); err != nil {
+	if missing, err = (provisioner{p}).find(ctx, js.Retry, missing); err != nil {
 		p.Close()
 		return nil, nil, fmt.Errorf("find the streams on %s: %w", p.core.Server(), js.Explain(err))
 	}

@@ -132,10 +132,13 @@ func buckets(replicas int) []jetstream.StreamConfig {
 	return layout
 }
 
+// provisioner makes and finds the streams and buckets.
+type provisioner struct{ *Pipeline }
+
 // provision makes what is missing and extends what is smaller. Several
 // processes may do so at once. The buckets come first: a stream made anew is
 // numbered by the cursors in them.
-func (p *Pipeline) provision(ctx context.Context, replicas int) error {
+func (p provisioner) provision(ctx context.Context, replicas int) error {
 	if err := p.ensureStreams(ctx, buckets(replicas)); err != nil {
 		return err
 	}
@@ -153,7 +156,7 @@ type retry func(ctx context.Context, try func(context.Context) error) error
 
 // find takes the streams and buckets that are there. Those that are not it appends to
 // missing; where that is nil, it returns ErrNotProvisioned.
-func (p *Pipeline) find(ctx context.Context, retry retry, missing []string) ([]string, error) {
+func (p provisioner) find(ctx context.Context, retry retry, missing []string) ([]string, error) {
 	for _, name := range allStreams() {
 		err := retry(ctx, func(ctx context.Context) error { return p.core.Bind(ctx, name) })
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, js.ErrUnsettled) {
@@ -171,7 +174,7 @@ func (p *Pipeline) find(ctx context.Context, retry retry, missing []string) ([]s
 }
 
 // bindBuckets binds the buckets whose streams are there.
-func (p *Pipeline) bindBuckets(ctx context.Context, retry retry) error {
+func (p provisioner) bindBuckets(ctx context.Context, retry retry) error {
 	for _, stream := range allStreams() {
 		bucket, isBucket := strings.CutPrefix(stream, js.BucketPrefix)
 		if !isBucket || !p.core.Stream(stream).Bound() {
@@ -184,7 +187,7 @@ func (p *Pipeline) bindBuckets(ctx context.Context, retry retry) error {
 	return nil
 }
 
-func (p *Pipeline) ensureStreams(ctx context.Context, all []jetstream.StreamConfig) error {
+func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamConfig) error {
 	for _, wanted := range all {
 		err := awaitMaking(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
 		if err != nil {
@@ -207,7 +210,7 @@ func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 	})
 }
 
-func (p *Pipeline) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+func (p provisioner) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	err := p.core.Bind(ctx, wanted.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = p.createStream(ctx, wanted)
@@ -224,7 +227,7 @@ func (p *Pipeline) ensureStream(ctx context.Context, wanted jetstream.StreamConf
 
 // createStream makes a stream. Making one that is there with the same
 // configuration succeeds; another process may be making it now.
-func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	read, err := p.FurthestCursor(ctx, wanted.Name)
 	if err != nil {
 		return err
@@ -247,7 +250,7 @@ func (p *Pipeline) createStream(ctx context.Context, wanted jetstream.StreamConf
 }
 
 // extendStream gives a bound stream what it lacks of what is wanted.
-func (p *Pipeline) extendStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+func (p provisioner) extendStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	has := p.core.Stream(wanted.Name).Config()
 	merged := extend(has, wanted)
 	if reflect.DeepEqual(merged, has) {
