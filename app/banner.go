@@ -38,7 +38,12 @@ func (a *App) whereabouts() []whereabout {
 	var rows []whereabout
 	add := func(what, where string) { rows = append(rows, whereabout{what, where}) }
 	if a.api != nil {
-		add("OneFlow API", "http://"+a.api.Addr())
+		scheme := "http://"
+		if a.config.API.CertificateFile != "" {
+			scheme = "https://"
+		}
+		add("OneFlow API", scheme+a.api.Addr())
+		add("live page", scheme+a.api.Addr()+"/flowjet/")
 	}
 	if a.statusAddress != "" {
 		add("metrics", "http://"+a.statusAddress+"/metrics")

@@ -390,13 +390,23 @@ func TestPageOfManyServices(t *testing.T) {
 	b.visit(fmt.Sprintf("#/service/%d?offset=1950", large))
 	b.shows("#pages", "1951 to 2000")
 	b.shows("#roles", "many")
-	b.press("#roles", "Show 50 more of 392")
+	b.press("#roles", "Show 50 more of 392 VMs")
 	b.shows("#roles", "58 of 400")
 	var elements int
 	b.do(chromedp.Evaluate(`document.querySelectorAll("*").length`, &elements))
 	if elements > 2000 {
 		t.Errorf("the page has %d elements", elements)
 	}
+	var roles []string
+	for i := range 300 {
+		roles = append(roles, fmt.Sprintf(`{"name":"r%d","type":"vm","cardinality":0,"template_id":0,"state":2}`, i))
+	}
+	id, err := w.oned.For("alice").AllocateDocument(t.Context(), flow.DocumentTypeService, "wide", fmt.Appendf(nil, `{"name":"wide","state":2,"roles":[%s]}`, strings.Join(roles, ",")))
+	w.must(err)
+	b.visit(fmt.Sprintf("#/service/%d", id))
+	b.shows("#graph", "300 roles")
+	b.press("#roles", "Show 50 more of 250 roles")
+	b.shows("#roles", "more of 200 roles")
 	b.checkClean()
 }
 

@@ -9,10 +9,12 @@ import * as timeline from "./timeline.js";
 
 const few = 8; // VMs of a role that are shown without being asked for
 const step = 50;
+const drawable = 100; // roles of which a graph is drawn
 
 let current = null; // {id, abort, service}
 let latest = 0; // numbers the readings, of which only the last one counts
 const open = new Map(); // how many VMs of a role are shown, by its name
+let roles = step; // how many roles are shown
 
 export const shown = () => current?.id;
 
@@ -21,6 +23,7 @@ export function close() {
   current?.abort.abort();
   current = null;
   open.clear();
+  roles = step;
 }
 
 // show shows a service and follows what happens to it.
@@ -76,9 +79,10 @@ function draw(service) {
     ...(service.started ? [" · started ", when(service.started)] : []), service.description ? ` · ${service.description}` : "");
   part("actions").replaceChildren(...actions.buttons(service));
   const focused = document.activeElement?.dataset?.role;
-  part("graph").replaceChildren(graph(service));
+  part("graph").replaceChildren(service.roles.length > drawable ? el("p", { class: "quiet" }, `A graph of ${service.roles.length} roles would show nothing; they are listed below.`) : graph(service));
   if (focused) part("graph").querySelector(`[data-role="${CSS.escape(focused)}"]`)?.focus();
-  part("roles").replaceChildren(...service.roles.map(role));
+  const next = roles + step;
+  part("roles").replaceChildren(...service.roles.slice(0, roles).map(role), more(service.roles.length - roles, "roles", () => { roles = next; }));
   section("networks", service.networks.length && table("Networks of the service", [{ title: "Network" }, { title: "Is" }, { title: "Made from" }, { title: "Description" }],
     service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : "not there yet", network.from ? `${network.from} ${network.of}` : "–", network.description || "–"])));
   const inputs = [...service.inputs, ...service.roles.flatMap((each) => each.inputs.map((input) => ({ ...input, name: `${each.name}: ${input.name}` })))];
@@ -98,17 +102,23 @@ function role(each) {
   const vms = each.vms.toSorted((a, b) => order[a.kind] - order[b.kind] || a.id - b.id);
   const most = open.get(each.name) ?? few;
   const limits = each.min_vms !== undefined || each.max_vms !== undefined ? ` · between ${each.min_vms ?? 0} and ${each.max_vms ?? "any number"}` : "";
-  const more = vms.length - most;
+  const hidden = vms.length - most;
   return el("section", { class: "role", "data-name": each.name, tabindex: -1, "aria-label": `Role ${each.name}` },
     el("h4", {}, each.name, " ", state(each.state)),
     el("p", { class: "quiet" }, `${each.running} of ${each.wanted} VMs run${limits}${each.parents.length ? ` · after ${each.parents.join(", ")}` : ""} · VM template ${each.template_id}`),
-    vms.length ? table(`VMs of ${each.name}${more > 0 ? `, ${most} of ${vms.length}, those in trouble first` : ""}`,
+    vms.length ? table(`VMs of ${each.name}${hidden > 0 ? `, ${most} of ${vms.length}, those in trouble first` : ""}`,
       [{ title: "VM" }, { title: "State" }, { title: "Host" }, { title: "Address" }, { title: "Age" }],
       vms.slice(0, most).map((vm) => [`${vm.id} ${vm.name}`, [state(vm.state, vm.kind), vm.error ? el("span", { class: "problem" }, ` ${vm.error}`) : ""],
         vm.host || "–", (vm.ips ?? []).join(", ") || "–", vm.started ? age(vm.started) : "–"])) : el("p", { class: "quiet" }, "It has no VMs."),
-    more > 0 ? el("button", { type: "button", onclick: () => { open.set(each.name, most + step); draw(current.service); } }, `Show ${Math.min(more, step)} more of ${more}`) : "",
+    more(hidden, "VMs", () => open.set(each.name, most + step)),
     each.policies.length ? table(`Policies of ${each.name}`, [{ title: "When" }, { title: "Changes" }, { title: "Last evaluation" }],
       each.policies.map((policy) => [policy.when, `${policy.type.toLowerCase().replace("_", " ")} ${policy.adjust}`, evaluation(policy)])) : "");
+}
+
+// more is the button that shows what is left out, if anything is.
+function more(hidden, what, show) {
+  if (hidden <= 0) return "";
+  return el("button", { type: "button", onclick: () => { show(); draw(current.service); } }, `Show ${Math.min(hidden, step)} more of ${hidden} ${what}`);
 }
 
 function evaluation(policy) {
