@@ -115,6 +115,10 @@ func (i *ingester) refreshDocument(ctx context.Context) error {
 	if err := i.actor.actAs(ctx, found.owner); err != nil {
 		return err
 	}
+	if found.digest != i.record.Saved && len(found.repairs) > 0 {
+		i.worker.config.Logger.Warn("the service's document does not fit together and is put right", "service", i.service, "repairs", found.repairs)
+		found.body = found.body.Noted(found.repairs, time.Now())
+	}
 	switch {
 	case i.revision == 0:
 		state.Service.Body = found.body
@@ -143,6 +147,8 @@ type foundDocument struct {
 	owner  flow.Identity
 	digest string
 	body   flow.Body
+	// repairs are what was put right in the body.
+	repairs []string
 }
 
 func (i *ingester) readDocument(ctx context.Context, session *opennebula.Session) (foundDocument, error) {
@@ -159,10 +165,12 @@ func (i *ingester) readDocument(ctx context.Context, session *opennebula.Session
 	if i.isOurs(found.digest) {
 		return found, nil
 	}
-	if found.body, err = flow.ParseBody(document.Body); err != nil {
+	if found.body, found.repairs, err = flow.ReadService(document.Body); err != nil {
 		return found, fmt.Errorf("%w: service %d: %w", errPoison, i.service, err)
 	}
-	found.digest = found.body.Digest()
+	if len(found.repairs) == 0 { // else what oned holds is not what the body is written as
+		found.digest = found.body.Digest()
+	}
 	return found, nil
 }
 

@@ -90,7 +90,7 @@ func (w *Worker) eachService(ctx context.Context, skip func(body []byte) bool, v
 			if skip != nil && skip(document.Body) {
 				continue
 			}
-			body, err := flow.ParseBody(document.Body)
+			body, _, err := flow.ReadService(document.Body)
 			if err != nil {
 				w.config.Logger.Warn("a service's document cannot be read and is left alone", "service", document.ID, "error", err)
 				continue

@@ -117,6 +117,8 @@ type Node struct {
 // NodeInfo is what clients are shown of a node's VM.
 type NodeInfo struct {
 	VM NodeVM `json:"VM"`
+
+	Extra map[string]json.RawMessage `json:"-"`
 }
 
 // NodeVM carries oned's attributes as text, as OneFlow keeps them.
@@ -127,6 +129,8 @@ type NodeVM struct {
 	UName string `json:"UNAME"`
 	GName string `json:"GNAME"`
 	Name  string `json:"NAME"`
+
+	Extra map[string]json.RawMessage `json:"-"`
 }
 
 // Started is when the service was instantiated.
@@ -147,6 +151,8 @@ type LogEntry struct {
 	Timestamp int64  `json:"timestamp"`
 	Severity  string `json:"severity"`
 	Message   string `json:"message"`
+
+	Extra map[string]json.RawMessage `json:"-"`
 }
 
 // Service is a service as Plan sees it: its document.
@@ -190,6 +196,7 @@ type (
 	bodyFields Body
 	roleFields Role
 	nodeFields Node
+	logFields  LogEntry
 )
 
 // UnmarshalJSON reads the known attributes and keeps the others in Extra.
@@ -227,6 +234,10 @@ func (r Role) MarshalJSON() ([]byte, error) {
 func (n *Node) UnmarshalJSON(text []byte) error {
 	extra, err := unmarshalKeeping(text, (*nodeFields)(n))
 	n.Extra = extra
+	if err == nil && !plainNode.fits(text) {
+		info := attributesOf(attributesOf(text)["vm_info"])
+		n.VMInfo.Extra, n.VMInfo.VM.Extra = plainNodeInfo.others(info), plainNodeInfo["VM"].others(attributesOf(info["VM"]))
+	}
 	return err
 }
 
@@ -234,5 +245,19 @@ func (n *Node) UnmarshalJSON(text []byte) error {
 func (n Node) MarshalJSON() ([]byte, error) {
 	var w bodyWriter
 	w.node(&n)
+	return w.text()
+}
+
+// UnmarshalJSON reads the known attributes and keeps the others in Extra.
+func (l *LogEntry) UnmarshalJSON(text []byte) error {
+	extra, err := unmarshalKeeping(text, (*logFields)(l))
+	l.Extra = extra
+	return err
+}
+
+// MarshalJSON writes the known attributes first, then the others by name.
+func (l LogEntry) MarshalJSON() ([]byte, error) {
+	var w bodyWriter
+	w.logEntry(&l)
 	return w.text()
 }

@@ -19,7 +19,7 @@ func (o observer) observe() {
 	for _, id := range ids {
 		vm := o.facts[id]
 		if node := o.node(vm.ID); node != nil {
-			node.showOwner(vm)
+			node.show(vm)
 			o.settleIntent(vm)
 		} else {
 			o.adopt(vm)
@@ -107,12 +107,16 @@ func (o observer) addNode(role *Role, vm VM) {
 	o.changes = append(o.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
 }
 
-// showOwner writes into a VM's node whose it is, which chown may have changed.
-func (n *Node) showOwner(vm VM) {
+// show writes into a VM's node whose it is, which chown may have changed, and its name where
+// whoever made the node did not know it.
+func (n *Node) show(vm VM) {
+	shown := &n.VMInfo.VM
+	if shown.Name == "" {
+		shown.Name = vm.Name
+	}
 	if vm.Owner.UName == "" || vm.Owner.GName == "" {
 		return // not all is known
 	}
-	shown := &n.VMInfo.VM
 	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
 	shown.UName, shown.GName = vm.Owner.UName, vm.Owner.GName
 }

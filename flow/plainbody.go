@@ -6,13 +6,14 @@ import (
 	"reflect"
 )
 
-// plainBody and plainRole are a body and a role whose roles and nodes have no
+// plainBody and plainRole are a body and a role whose roles, nodes and log have no
 // methods, so that encoding/json reads the whole of a body at once. An UnmarshalJSON
 // is handed a text that was read to its end before, and reads it several times more.
 type (
 	plainBody struct {
 		bodyFields
 		Roles []plainRole `json:"roles"` // in the place of bodyFields'
+		Log   []logFields `json:"log"`
 	}
 	plainRole struct {
 		roleFields
@@ -20,14 +21,20 @@ type (
 	}
 )
 
-// plainShape is the shape of the bodies that have no extra attributes anywhere.
-var plainShape = func() shape {
-	role := maps.Clone(attributeNames(reflect.TypeFor[roleFields]()))
-	role["nodes"] = attributeNames(reflect.TypeFor[nodeFields]())
-	body := maps.Clone(attributeNames(reflect.TypeFor[bodyFields]()))
-	body["roles"] = role
-	return body
-}()
+// plainShape is the shape of the bodies that have no extra attributes anywhere, and
+// plainNode and plainNodeInfo those of their nodes and of what these show of a VM.
+var (
+	plainNodeInfo = shape{"VM": attributeNames(reflect.TypeFor[NodeVM]())}
+	plainNode     = shape{"deploy_id": nil, "vm_info": plainNodeInfo}
+	plainShape    = func() shape {
+		role := maps.Clone(attributeNames(reflect.TypeFor[roleFields]()))
+		role["nodes"] = plainNode
+		body := maps.Clone(attributeNames(reflect.TypeFor[bodyFields]()))
+		body["roles"] = role
+		body["log"] = attributeNames(reflect.TypeFor[logFields]())
+		return body
+	}()
+)
 
 // unmarshalPlain reads a body that has no extra attributes anywhere, as most have.
 // It leaves all others, and what is not a body, to who can tell more.
@@ -42,6 +49,7 @@ func (b *Body) unmarshalPlain(text []byte) bool {
 	*b = Body(plain.bodyFields)
 	b.Extra = nil
 	b.Roles = convertAll(plain.Roles, plainRole.role)
+	b.Log = convertAll(plain.Log, func(entry logFields) LogEntry { return LogEntry(entry) })
 	return true
 }
 

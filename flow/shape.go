@@ -1,9 +1,13 @@
 package flow
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/json"
+)
 
 // shape says which attributes an object has, by name. The value of one that has a
-// shape itself is a list of objects of that shape, or null; any other's is anything.
+// shape itself is an object of that shape, a list of such objects, or null; any other's is
+// anything.
 type shape map[string]shape
 
 // fits reports whether the text is a JSON object which has none but the attributes of the
@@ -52,7 +56,7 @@ func (s shape) attribute(text []byte) []byte {
 	}
 	rest = rest[1:]
 	if elements != nil {
-		rest = elements.list(rest)
+		rest = elements.value(rest)
 	}
 	if end = valueEnd(rest); end < 0 {
 		return nil
@@ -60,14 +64,16 @@ func (s shape) attribute(text []byte) []byte {
 	return rest[end:]
 }
 
-// list is what follows a list of objects that fit, or null; nil where there is
-// neither.
-func (s shape) list(text []byte) []byte {
+// value is what follows an object that fits, a list of such objects, or null; nil where
+// there is none of them.
+func (s shape) value(text []byte) []byte {
 	rest := bytes.TrimLeft(text, blanks)
-	if bytes.HasPrefix(rest, []byte("null")) {
+	switch {
+	case bytes.HasPrefix(rest, []byte("null")):
 		return rest
-	}
-	if len(rest) == 0 || rest[0] != '[' {
+	case len(rest) > 0 && rest[0] == '{':
+		return s.object(rest)
+	case len(rest) == 0 || rest[0] != '[':
 		return nil
 	}
 	if rest = bytes.TrimLeft(rest[1:], blanks); len(rest) > 0 && rest[0] == ']' {
@@ -84,6 +90,21 @@ func (s shape) list(text []byte) []byte {
 			return nil
 		}
 	}
+}
+
+// others are the attributes that the shape does not have, nil if there are none.
+func (s shape) others(attributes object) map[string]json.RawMessage {
+	var others map[string]json.RawMessage
+	for name, value := range attributes {
+		if _, known := s[name]; known {
+			continue
+		}
+		if others == nil {
+			others = map[string]json.RawMessage{}
+		}
+		others[name] = value
+	}
+	return others
 }
 
 // blanks are what JSON lets stand between tokens.

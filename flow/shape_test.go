@@ -28,8 +28,12 @@ func FuzzShape(f *testing.F) {
 		}
 		var elements []map[string]json.RawMessage
 		if list, has := read["list"]; has {
-			if err := json.Unmarshal(list, &elements); err != nil {
-				t.Errorf("%s has no list of objects: %v", text, err)
+			elements = make([]map[string]json.RawMessage, 1)
+			if json.Unmarshal(list, &elements[0]) != nil {
+				elements = nil
+				if err := json.Unmarshal(list, &elements); err != nil {
+					t.Errorf("%s has no object and no list of objects: %v", text, err)
+				}
 			}
 		}
 		for known, objects := range map[*shape][]map[string]json.RawMessage{&object: {read}, &element: elements} {

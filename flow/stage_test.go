@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/flowjet/flowjet/flow"
 )
 
@@ -31,7 +33,7 @@ func oneRole(cardinality int) string {
 // stage plays one service against VMs that do exactly what the test says. It
 // shows what the last decision was.
 type stage struct {
-	t        *testing.T
+	t        rapid.TB
 	state    flow.State
 	facts    flow.Facts
 	now      time.Time

@@ -56,7 +56,7 @@ func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, 
 func nodesOf(ctx context.Context, oned *opennebula.Client, documents []opennebula.Document) (flow.Facts, error) {
 	facts := flow.Facts{}
 	for _, document := range documents {
-		body, err := flow.ParseBody(document.Body)
+		body, _, err := flow.ReadService(document.Body)
 		if err != nil {
 			continue
 		}
@@ -83,7 +83,7 @@ func nodesOf(ctx context.Context, oned *opennebula.Client, documents []opennebul
 
 func foresee(document opennebula.Document, facts flow.Facts, settings flow.Settings, now time.Time) Service {
 	service := Service{ID: document.ID, Name: document.Name, Owner: document.Owner.UName}
-	body, err := flow.ParseBody(document.Body)
+	body, repairs, err := flow.ReadService(document.Body)
 	if err != nil {
 		service.State, service.Unreadable = "unreadable", err.Error()
 		return service
@@ -96,7 +96,10 @@ func foresee(document opennebula.Document, facts flow.Facts, settings flow.Setti
 			own[node.DeployID] = facts[node.DeployID]
 		}
 	}
-	service.Next = inWords(flow.Decide(flow.Input{State: state, Facts: own, Now: now, Settings: settings}, nil))
+	for _, repair := range repairs {
+		service.Next = append(service.Next, "its document is put right: "+repair)
+	}
+	service.Next = append(service.Next, inWords(flow.Decide(flow.Input{State: state, Facts: own, Now: now, Settings: settings}, nil))...)
 	return service
 }
 

@@ -144,7 +144,7 @@ type possession struct {
 // A VM that somebody has written into the document and that is not the service's
 // keeps its owner.
 func possessions(ctx context.Context, oned session, service opennebula.Document, given flow.Service) ([]possession, error) {
-	body, err := flow.ParseBody(service.Body)
+	body, _, err := flow.ReadService(service.Body)
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}

@@ -26,7 +26,7 @@ type planner struct {
 
 // plan answers what a command would do, and changes nothing.
 func (p *planner) plan(ctx context.Context, r *request, service opennebula.Document, command flow.Command) (answer, error) {
-	body, err := flow.ParseBody(service.Body)
+	body, _, err := flow.ReadService(service.Body)
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}

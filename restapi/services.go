@@ -210,7 +210,7 @@ func (s *services) purgeDone(ctx context.Context, r *request) (answer, error) {
 	}
 	var failures []error
 	for _, service := range services {
-		if body, err := flow.ParseBody(service.Body); err != nil || body.State == nil || *body.State != flow.ServiceDone {
+		if body, _, err := flow.ReadService(service.Body); err != nil || body.State == nil || *body.State != flow.ServiceDone {
 			continue
 		}
 		err := r.oned.DeleteDocument(ctx, service.ID)

@@ -145,7 +145,7 @@ func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time
 
 // rolesOf are the roles of a service, or the one of a name.
 func rolesOf(service opennebula.Document, only *string) ([]flow.Role, error) {
-	body, err := flow.ParseBody(service.Body)
+	body, _, err := flow.ReadService(service.Body)
 	if err != nil {
 		return nil, fmt.Errorf("find the VMs of service %d: %w", service.ID, err)
 	}

@@ -1,0 +1,288 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ReadService reads the body of a service's document whoever has written it: OneFlow 5.12 to
+// 7.4, an editor, or a server that was ended in between. What has the wrong type or does not
+// fit together is put right, and told in repairs; attributes that nobody knows stay. The error
+// is of a text that is no JSON object.
+func ReadService(text []byte) (body Body, repairs []string, err error) {
+	var whole object
+	if json.Unmarshal(text, &whole) != nil || whole == nil || len(text) == 0 {
+		_, err := ParseBody(text)
+		if err == nil {
+			err = fmt.Errorf("read the document's body: it is %s and must be an object", kindOf(text))
+		}
+		return Body{}, nil, err
+	}
+	r := &repair{nodes: map[int]bool{}}
+	r.coerce("", whole, serviceForms)
+	r.log(whole)
+	r.roles(whole)
+	if body, err = ParseBody(whole.text()); err != nil {
+		return Body{}, nil, err
+	}
+	r.fit(&body)
+	return body, r.made, nil
+}
+
+// Noted is the body with a line in its log on each repair.
+func (b Body) Noted(repairs []string, now time.Time) Body {
+	b.Log = slices.Clone(b.Log)
+	for _, one := range repairs {
+		b.Log = append(b.Log, LogEntry{Timestamp: now.Unix(), Severity: "I", Message: "The document was put right: " + one})
+	}
+	b.Log = b.Log[max(0, len(b.Log)-maxLog):]
+	return b
+}
+
+// repair puts a document right.
+type repair struct {
+	made []string
+	// nodes are the VMs that have been met as nodes.
+	nodes map[int]bool
+}
+
+// maxRepairs bounds how many repairs are told.
+const maxRepairs = 20
+
+// note tells what was put right.
+func (r *repair) note(format string, arguments ...any) {
+	if len(r.made) < maxRepairs {
+		r.made = append(r.made, fmt.Sprintf(format, arguments...))
+	}
+}
+
+// form brings a value into the form that an attribute has, nil where none can be made of it.
+type form func(value json.RawMessage) json.RawMessage
+
+var (
+	serviceForms = map[string]form{
+		"name": textForm, "deployment": textForm, "shutdown_action": textForm, "description": textForm,
+		"ready_status_gate": flagForm, "automatic_deletion": flagForm, "on_hold": flagForm,
+		"registration_time": wholeForm, "start_time": wholeForm, "state": stateForm(serviceStateNames[:]),
+		"log": listForm, "roles": listForm,
+	}
+	serviceRoleForms = map[string]form{
+		"name": textForm, "type": textForm, "shutdown_action": textForm, "parents": textsForm, "on_hold": flagForm,
+		"cardinality": wholeForm, "template_id": wholeForm, "min_vms": wholeForm, "max_vms": wholeForm, "cooldown": wholeForm,
+		"last_vmname": wholeForm, "vrouter_id": wholeForm, "nodes": listForm,
+		"state": stateForm(roleStateNames[:]), "scale_way": stateForm([]string{"UP", "DOWN"}),
+	}
+	logForms  = map[string]form{"timestamp": wholeForm, "severity": textForm, "message": textForm}
+	nodeForms = map[string]form{"deploy_id": wholeForm, "vm_info": objectForm}
+	infoForms = map[string]form{"VM": objectForm}
+	vmForms   = map[string]form{"ID": textForm, "UID": textForm, "GID": textForm, "UNAME": textForm, "GNAME": textForm, "NAME": textForm}
+)
+
+// coerce brings the attributes of an object into their forms. What cannot be is left out, as is
+// null, which says nothing.
+func (r *repair) coerce(path string, o object, forms map[string]form) {
+	for _, name := range slices.Sorted(maps.Keys(forms)) {
+		value, has := o[name]
+		if !has {
+			continue
+		}
+		made := forms[name](value)
+		switch {
+		case kindOf(value) == kindNull, made == nil && string(value) == `""`:
+			delete(o, name) // as forms send what was not filled in
+		case made == nil:
+			r.note("%s%s was %s and is left out", path, name, shown(string(value)))
+			delete(o, name)
+		case string(made) != string(value):
+			if !equalJSON(made, value) && plainText(made) != plainText(value) {
+				r.note("%s%s was %s and is %s", path, name, shown(string(value)), shown(string(made)))
+			}
+			o[name] = made
+		}
+	}
+}
+
+// elements are the objects of a list. Of others, wrap makes an object or nothing.
+func (r *repair) elements(path string, list json.RawMessage, wrap func(json.RawMessage) object) []object {
+	objects := []object{}
+	for i, element := range elementsOf(list) {
+		one := attributesOf(element)
+		if one == nil && wrap != nil {
+			one = wrap(element)
+		}
+		if one == nil {
+			r.note("%s[%d] was %s and is left out", path, i, shown(string(element)))
+			continue
+		}
+		objects = append(objects, one)
+	}
+	return objects
+}
+
+func (r *repair) log(whole object) {
+	if _, has := whole["log"]; !has {
+		return
+	}
+	entries := r.elements("log", whole["log"], nil)
+	for i, entry := range entries {
+		r.coerce(fmt.Sprintf("log[%d].", i), entry, logForms)
+	}
+	whole["log"] = mustMarshal(entries)
+}
+
+func (r *repair) roles(whole object) {
+	if _, has := whole["roles"]; !has {
+		r.note("roles was missing")
+	}
+	roles := r.elements("roles", whole["roles"], nil)
+	for i, role := range roles {
+		path := fmt.Sprintf("roles[%d].", i)
+		_, counted := role["cardinality"]
+		r.coerce(path, role, serviceRoleForms)
+		if nodes, has := role["nodes"]; has {
+			role["nodes"] = r.roleNodes(path+"nodes", nodes)
+		}
+		if _, still := role["cardinality"]; counted && !still {
+			role["cardinality"] = json.RawMessage("-1") // what it is, is decided when the nodes are known
+		}
+		_, isOld := role["vm_template"]
+		if _, has := role["template_id"]; !has && !isOld {
+			r.note("%stemplate_id was missing: no VM can be made", path)
+			role["template_id"] = json.RawMessage("-1")
+		}
+	}
+	whole["roles"] = mustMarshal(roles)
+}
+
+// roleNodes are a role's nodes, each VM once in the service.
+func (r *repair) roleNodes(path string, list json.RawMessage) json.RawMessage {
+	kept := []object{}
+	for i, node := range r.elements(path, list, nodeOf) {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		r.coerce(at+".", node, nodeForms)
+		info := attributesOf(node["vm_info"])
+		if info != nil {
+			r.coerce(at+".vm_info.", info, infoForms)
+		}
+		vm := attributesOf(info["VM"])
+		if vm != nil {
+			r.coerce(at+".vm_info.VM.", vm, vmForms)
+			info["VM"] = vm.text()
+		}
+		if info != nil {
+			node["vm_info"] = info.text()
+		}
+		id, has := wholeOf(node["deploy_id"])
+		if !has {
+			id, has = wholeOf(vm["ID"])
+			node["deploy_id"] = json.RawMessage(strconv.Itoa(id))
+		}
+		switch {
+		case !has || id < 0:
+			r.note("%s has no VM and is left out", at)
+		case r.nodes[id]:
+			r.note("%s is VM %d, which is a node already, and is left out", at, id)
+		default:
+			r.nodes[id] = true
+			kept = append(kept, node)
+		}
+	}
+	return mustMarshal(kept)
+}
+
+// nodeOf makes a node of a VM's id alone.
+func nodeOf(element json.RawMessage) object {
+	id := wholeForm(element)
+	if id == nil {
+		return nil
+	}
+	return object{"deploy_id": id}
+}
+
+func textForm(value json.RawMessage) json.RawMessage {
+	switch kindOf(value) {
+	case kindText:
+		return value
+	case kindNumber, kindBoolean:
+		return mustMarshal(string(value))
+	}
+	return nil
+}
+
+func wholeForm(value json.RawMessage) json.RawMessage {
+	text := string(value)
+	if kindOf(value) == kindText {
+		text = strings.TrimSpace(textOf(value))
+	}
+	if whole, err := strconv.ParseInt(text, 10, 64); err == nil && whole >= math.MinInt32 && whole <= math.MaxUint32 {
+		return json.RawMessage(strconv.FormatInt(whole, 10))
+	}
+	if number, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(number) <= math.MaxInt32 {
+		return json.RawMessage(strconv.FormatInt(int64(number), 10))
+	}
+	return nil
+}
+
+func flagForm(value json.RawMessage) json.RawMessage {
+	switch strings.ToLower(plainText(value)) {
+	case "true", "yes", "1":
+		return json.RawMessage("true")
+	case "false", "no", "0":
+		return json.RawMessage("false")
+	}
+	return nil
+}
+
+// listForm makes a list of a single object too.
+func listForm(value json.RawMessage) json.RawMessage {
+	switch kindOf(value) {
+	case kindArray:
+		return value
+	case kindObject:
+		return mustMarshal([]json.RawMessage{value})
+	}
+	return nil
+}
+
+func objectForm(value json.RawMessage) json.RawMessage {
+	if kindOf(value) == kindObject {
+		return value
+	}
+	return nil
+}
+
+func textsForm(value json.RawMessage) json.RawMessage {
+	texts := []json.RawMessage{}
+	elements := elementsOf(value)
+	if kindOf(value) == kindText {
+		elements = []json.RawMessage{value}
+	}
+	for _, element := range elements {
+		if text := textForm(element); text != nil {
+			texts = append(texts, text)
+		}
+	}
+	if elements == nil {
+		return nil
+	}
+	return mustMarshal(texts)
+}
+
+// stateForm is the number that stands for one of the names, or the name; -1 for what is none.
+func stateForm(names []string) form {
+	return func(value json.RawMessage) json.RawMessage {
+		if number, known := stateNumber(strings.ToUpper(strings.TrimSpace(textOf(value))), names); known {
+			return json.RawMessage(strconv.Itoa(number))
+		}
+		if number := wholeForm(value); number != nil {
+			return number
+		}
+		return json.RawMessage("-1") // what it is, is decided when the rest is known
+	}
+}
