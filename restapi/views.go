@@ -154,7 +154,7 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		columns = defaultColumns
 	}
-	body, err := flow.ParseBody(document.Body)
+	body, _, err := flow.ReadService(document.Body)
 	if err != nil {
 		return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
 	}
