@@ -232,12 +232,23 @@ func (r Role) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads the known attributes and keeps the others in Extra.
 func (n *Node) UnmarshalJSON(text []byte) error {
+	if plainNode.fits(text) {
+		n.Extra = nil
+		return json.Unmarshal(text, (*nodeFields)(n))
+	}
+	whole := attributesOf(text)
+	if info := attributesOf(whole["vm_info"]); info != nil {
+		n.VMInfo.Extra = plainNodeInfo.others(info)
+		info = plainNodeInfo.own(info)
+		if vm := attributesOf(info["VM"]); vm != nil {
+			n.VMInfo.VM.Extra = plainNodeInfo["VM"].others(vm)
+			info["VM"] = plainNodeInfo["VM"].own(vm).text()
+		}
+		whole["vm_info"] = info.text()
+		text = whole.text()
+	}
 	extra, err := unmarshalKeeping(text, (*nodeFields)(n))
 	n.Extra = extra
-	if err == nil && !plainNode.fits(text) {
-		info := attributesOf(attributesOf(text)["vm_info"])
-		n.VMInfo.Extra, n.VMInfo.VM.Extra = plainNodeInfo.others(info), plainNodeInfo["VM"].others(attributesOf(info["VM"]))
-	}
 	return err
 }
 

@@ -51,6 +51,10 @@ func TestExtraTemplateMergesContents(t *testing.T) {
 			`{"NIC":[{"NAME":"N0","NETWORK_ID":1},{"NAME":"N1","NETWORK_ID":"2"}]}`,
 			context + unmerged + "NIC = [\nNAME = \"N0\",\nNETWORK_ID = \"1\"\n]\nNIC = [\nNAME = \"N1\",\nNETWORK_ID = \"2\"\n]\n",
 		},
+		"added to the template's": {
+			`{"APPEND":"NIC,DISK","NIC":[{"NETWORK_ID":"2"}],"MEMORY":"32"}`,
+			context + "CPU = \"0.01\"\nMEMORY = \"32\"\n" + nic + "NIC = [\nNETWORK_ID = \"2\"\n]\n",
+		},
 		"an object instead of a text":    {`{"CPU":{"A":"1"}}`, context + "CPU = [\nA = \"1\"\n]\nMEMORY = \"16\"\n" + nic},
 		"quotes are escaped":             {`{"MEMORY":"say \"hi\"","CPU":"C:\\"}`, context + "CPU = \"C:\\ \"\nMEMORY = \"say \\\"hi\\\"\"\n" + nic},
 		"names in any case":              {`{"nic":[]}`, context + unmerged},

@@ -107,6 +107,17 @@ func (s shape) others(attributes object) map[string]json.RawMessage {
 	return others
 }
 
+// own are the attributes that the shape has, by their exact names.
+func (s shape) own(attributes object) object {
+	own := object{}
+	for name, value := range attributes {
+		if _, known := s[name]; known {
+			own[name] = value
+		}
+	}
+	return own
+}
+
 // blanks are what JSON lets stand between tokens.
 const blanks = " \t\r\n"
 

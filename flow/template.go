@@ -41,10 +41,18 @@ func (t Template) Lookup(path ...string) (string, bool) {
 
 // merged is the template with contents laid over it, as OneFlow 7.4 does:
 // objects merge attribute by attribute, everything else takes the place of all
-// that had the name.
+// that had the name. What contents of OneFlow 6 name in APPEND is added to what the
+// template has.
 func (t Template) merged(contents []contentsEntry) Template {
-	merged := slices.Clone(t)
+	merged, appended := slices.Clone(t), appendedNames(contents)
 	for _, entry := range contents {
+		if entry.name == appendAttribute {
+			continue
+		}
+		if slices.Contains(appended, entry.name) {
+			merged = append(merged, entry.attributes...)
+			continue
+		}
 		at := merged.places(entry.name)
 		if len(at) == 1 && entry.object && merged[at[0]].Vector != nil {
 			merged[at[0]].Vector = merged[at[0]].Vector.over(entry.attributes[0].Vector)
@@ -53,6 +61,18 @@ func (t Template) merged(contents []contentsEntry) Template {
 		merged = merged.replaced(at, entry.attributes)
 	}
 	return merged
+}
+
+// appendAttribute is the attribute in which contents of OneFlow 6 name others, NIC,DISK.
+const appendAttribute = "APPEND"
+
+func appendedNames(contents []contentsEntry) []string {
+	for _, entry := range contents {
+		if entry.name == appendAttribute && len(entry.attributes) == 1 {
+			return strings.FieldsFunc(entry.attributes[0].Value, func(r rune) bool { return r == ',' || r == ' ' })
+		}
+	}
+	return nil
 }
 
 // places are where the attributes of a name stand.

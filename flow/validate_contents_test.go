@@ -150,6 +150,9 @@ func TestNetworksThatOnedCannotRead(t *testing.T) {
 	for body, message := range map[string]string{
 		`"networks_values":[{"N":{"template_id":"0","extra":"AR=[TYPE=IP4,IP"}}]`: `networks_values: has an "extra" for network "N" that cannot be read: line 1`,
 		`"networks_values":[{"N":{"reserve_from":0,"extra":"A B=1"}}]`:            `networks_values: has an "extra" for network "N" that cannot be read`,
+		`"networks":{"L<>&":"M|network|n| |template_id:0"}`:                       `networks: has the name "L<>&": oned makes no network`,
+		`"networks_values":[{"a/b":{"reserve_from":0,"extra":"SIZE=1"}}]`:         `networks_values: has the name "a/b"`,
+		`"networks":{"a/b":"M|network|n| |id:0"}`:                                 ``,
 		`"networks":{"N":"M|network|n| |template_id:0:AR=[SIZE=1]]"}`:             `networks.N: cannot be read`,
 		`"networks":{"N":"M|network|n| |template_id:0:AR=[SIZE=1"}`:               `networks.N: cannot be read`,
 

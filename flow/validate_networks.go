@@ -2,6 +2,7 @@ package flow
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -29,6 +30,9 @@ func (f *findings) checkNetworks(body Body) {
 			f.add("networks."+name, "%v", err)
 		}
 		if proposed, _ := proposal(networks[name]); proposed != nil {
+			if wrong := wrongNetworkName(name, proposed); wrong != "" {
+				f.add("networks", "%s", wrong)
+			}
 			if err := checkTemplateText(textOf(proposed["extra"])); err != nil {
 				f.add("networks."+name, "%v", err)
 			}
@@ -65,6 +69,9 @@ func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, erro
 			if err := checkTemplateText(textOf(choice["extra"])); err != nil && !running {
 				return nil, fmt.Errorf("has an \"extra\" for network %q that %w", name, err)
 			}
+			if wrong := wrongNetworkName(name, choice); wrong != "" && !running {
+				return nil, errors.New(wrong)
+			}
 			_, made := choice["id"]
 			fromOne := choice.hasOne("template_id", "reserve_from")
 			if !choice.hasOne("id", "template_id", "reserve_from") && (!running || !made || !fromOne) {
@@ -73,6 +80,14 @@ func readNetworkValues(text json.RawMessage, running bool) ([]networkValue, erro
 		}
 	}
 	return values, nil
+}
+
+// wrongNetworkName is why a network cannot be made, which is called by the name at oned too.
+func wrongNetworkName(name string, choice object) string {
+	if !choice.hasOne(string(FromTemplate), string(FromReservation)) || !strings.ContainsAny(name, "&|:\\\";/'#{}$<>\n\r") {
+		return ""
+	}
+	return fmt.Sprintf("has the name %q: oned makes no network whose name has one of & | : \\ \" ; / ' # { } $ < >", shown(name))
 }
 
 // sizePattern is how a template's text asks for a number of addresses.
