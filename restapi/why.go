@@ -29,7 +29,7 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	body, unreadable := flow.ParseBody(document.Body)
+	body, _, unreadable := flow.ReadService(document.Body)
 	why, err := d.queue.Why(ctx, document.ID, d.oned.Look)
 	unhandled := errors.Is(err, pipeline.ErrNotFound)
 	switch {
