@@ -14,20 +14,24 @@ import (
 // ReadService reads the body of a service's document whoever has written it: OneFlow 5.12 to
 // 7.4, an editor, or a server that was ended in between. What has the wrong type or does not
 // fit together is put right, and told in repairs; attributes that nobody knows stay. The error
-// is of a text that is no JSON object.
+// is of a text that is no JSON object, or of roles or nodes that cannot be told: what VMs they
+// stand for is not to be forgotten.
 func ReadService(text []byte) (body Body, repairs []string, err error) {
 	var whole object
-	if json.Unmarshal(text, &whole) != nil || whole == nil || len(text) == 0 {
-		_, err := ParseBody(text)
-		if err == nil {
-			err = fmt.Errorf("read the document's body: it is %s and must be an object", kindOf(text))
-		}
-		return Body{}, nil, err
+	if err := json.Unmarshal(text, new(any)); err != nil {
+		return Body{}, nil, fmt.Errorf("read the document's body: %w", err)
+	}
+	if json.Unmarshal(text, &whole) != nil || whole == nil {
+		return Body{}, nil, fmt.Errorf("read the document's body: it is %s and must be an object", kindOf(text))
 	}
 	r := &repair{nodes: map[int]bool{}}
+	r.checkState(whole["state"])
 	r.coerce("", whole, serviceForms)
 	r.log(whole)
 	r.roles(whole)
+	if r.unreadable != "" {
+		return Body{}, nil, fmt.Errorf("read the document's body: %s", r.unreadable)
+	}
 	if body, err = ParseBody(whole.text()); err != nil {
 		return Body{}, nil, err
 	}
@@ -50,6 +54,8 @@ type repair struct {
 	made []string
 	// nodes are the VMs that have been met as nodes.
 	nodes map[int]bool
+	// unreadable is what cannot be told.
+	unreadable string
 }
 
 // maxRepairs bounds how many repairs are told.
@@ -70,12 +76,12 @@ var (
 		"name": textForm, "deployment": textForm, "shutdown_action": textForm, "description": textForm,
 		"ready_status_gate": flagForm, "automatic_deletion": flagForm, "on_hold": flagForm,
 		"registration_time": wholeForm, "start_time": wholeForm, "state": stateForm(serviceStateNames[:]),
-		"log": listForm, "roles": listForm,
+		"log": listForm,
 	}
 	serviceRoleForms = map[string]form{
 		"name": textForm, "type": textForm, "shutdown_action": textForm, "parents": textsForm, "on_hold": flagForm,
 		"cardinality": wholeForm, "template_id": wholeForm, "min_vms": wholeForm, "max_vms": wholeForm, "cooldown": wholeForm,
-		"last_vmname": wholeForm, "vrouter_id": wholeForm, "nodes": listForm,
+		"last_vmname": wholeForm, "vrouter_id": wholeForm,
 		"state": stateForm(roleStateNames[:]), "scale_way": stateForm([]string{"UP", "DOWN"}),
 	}
 	logForms  = map[string]form{"timestamp": wholeForm, "severity": textForm, "message": textForm}
@@ -108,13 +114,15 @@ func (r *repair) coerce(path string, o object, forms map[string]form) {
 	}
 }
 
-// elements are the objects of a list. Of others, wrap makes an object or nothing.
+// elements are the objects of a list. Null is left out; of others, wrap makes an object.
 func (r *repair) elements(path string, list json.RawMessage, wrap func(json.RawMessage) object) []object {
 	objects := []object{}
 	for i, element := range elementsOf(list) {
 		one := attributesOf(element)
-		if one == nil && wrap != nil {
-			one = wrap(element)
+		if one == nil && wrap != nil && kindOf(element) != kindNull {
+			if one = wrap(element); one == nil && r.unreadable == "" {
+				r.unreadable = fmt.Sprintf("%s[%d] is %s and must be an object", path, i, kindOf(element))
+			}
 		}
 		if one == nil {
 			r.note("%s[%d] was %s and is left out", path, i, shown(string(element)))
@@ -124,6 +132,39 @@ func (r *repair) elements(path string, list json.RawMessage, wrap func(json.RawM
 	}
 	return objects
 }
+
+// list is an attribute that has to be a list of objects, or one of them by itself.
+func (r *repair) list(path string, o object, attribute, one string) json.RawMessage {
+	value, has := o[attribute]
+	if !has || kindOf(value) == kindNull {
+		return nil
+	}
+	list := listForm(value)
+	if alone := attributesOf(value); list == nil || alone != nil && len(alone[one]) == 0 {
+		if r.unreadable == "" {
+			r.unreadable = fmt.Sprintf("%s%s is %s and must be an array of objects", path, attribute, kindOf(value))
+		}
+		return nil
+	}
+	if kindOf(value) == kindObject {
+		r.note("%s%s was an object and is an array of it", path, attribute)
+	}
+	return list
+}
+
+// checkState finds a state that is no number, and no state's name.
+func (r *repair) checkState(state json.RawMessage) {
+	switch kindOf(state) {
+	case kindNull, kindNumber:
+		return
+	}
+	if made := serviceForms["state"](state); string(made) == "-1" {
+		r.unreadable = fmt.Sprintf("state is %s and must be a state's number", shown(string(state)))
+	}
+}
+
+// noObject is of what cannot stand for one.
+func noObject(json.RawMessage) object { return nil }
 
 func (r *repair) log(whole object) {
 	if _, has := whole["log"]; !has {
@@ -137,16 +178,18 @@ func (r *repair) log(whole object) {
 }
 
 func (r *repair) roles(whole object) {
-	if _, has := whole["roles"]; !has {
+	if kindOf(whole["roles"]) == kindNull {
 		r.note("roles was missing")
 	}
-	roles := r.elements("roles", whole["roles"], nil)
+	roles := r.elements("roles", r.list("", whole, "roles", "name"), noObject)
 	for i, role := range roles {
 		path := fmt.Sprintf("roles[%d].", i)
 		_, counted := role["cardinality"]
 		r.coerce(path, role, serviceRoleForms)
-		if nodes, has := role["nodes"]; has {
+		if nodes := r.list(path, role, "nodes", "deploy_id"); nodes != nil {
 			role["nodes"] = r.roleNodes(path+"nodes", nodes)
+		} else {
+			delete(role, "nodes")
 		}
 		if _, still := role["cardinality"]; counted && !still {
 			role["cardinality"] = json.RawMessage("-1") // what it is, is decided when the nodes are known
