@@ -118,7 +118,7 @@ type Node struct {
 type NodeInfo struct {
 	VM NodeVM `json:"VM"`
 
-	Extra map[string]json.RawMessage `json:"-"`
+	extra map[string]json.RawMessage
 }
 
 // NodeVM carries oned's attributes as text, as OneFlow keeps them.
@@ -130,7 +130,7 @@ type NodeVM struct {
 	GName string `json:"GNAME"`
 	Name  string `json:"NAME"`
 
-	Extra map[string]json.RawMessage `json:"-"`
+	extra map[string]json.RawMessage
 }
 
 // Started is when the service was instantiated.
@@ -152,7 +152,7 @@ type LogEntry struct {
 	Severity  string `json:"severity"`
 	Message   string `json:"message"`
 
-	Extra map[string]json.RawMessage `json:"-"`
+	extra map[string]json.RawMessage
 }
 
 // Service is a service as Plan sees it: its document.
@@ -238,10 +238,10 @@ func (n *Node) UnmarshalJSON(text []byte) error {
 	}
 	whole := attributesOf(text)
 	if info := attributesOf(whole["vm_info"]); info != nil {
-		n.VMInfo.Extra = plainNodeInfo.others(info)
+		n.VMInfo.extra = plainNodeInfo.others(info)
 		info = plainNodeInfo.own(info)
 		if vm := attributesOf(info["VM"]); vm != nil {
-			n.VMInfo.VM.Extra = plainNodeInfo["VM"].others(vm)
+			n.VMInfo.VM.extra = plainNodeInfo["VM"].others(vm)
 			info["VM"] = plainNodeInfo["VM"].own(vm).text()
 		}
 		whole["vm_info"] = info.text()
@@ -259,10 +259,10 @@ func (n Node) MarshalJSON() ([]byte, error) {
 	return w.text()
 }
 
-// UnmarshalJSON reads the known attributes and keeps the others in Extra.
+// UnmarshalJSON reads the known attributes and keeps the others.
 func (l *LogEntry) UnmarshalJSON(text []byte) error {
 	extra, err := unmarshalKeeping(text, (*logFields)(l))
-	l.Extra = extra
+	l.extra = extra
 	return err
 }
 

@@ -129,8 +129,8 @@ func (w *bodyWriter) node(n *Node) {
 	w.string("UNAME", vm.UName)
 	w.string("GNAME", vm.GName)
 	w.string("NAME", vm.Name)
-	w.end(vm.Extra)
-	w.end(n.VMInfo.Extra)
+	w.end(vm.extra)
+	w.end(n.VMInfo.extra)
 	w.end(n.Extra)
 }
 
@@ -139,7 +139,7 @@ func (w *bodyWriter) logEntry(entry *LogEntry) {
 	w.number("timestamp", entry.Timestamp)
 	w.string("severity", entry.Severity)
 	w.string("message", entry.Message)
-	w.end(entry.Extra)
+	w.end(entry.extra)
 }
 
 func (w *bodyWriter) begin() { w.out = append(w.out, '{') }
