@@ -101,6 +101,7 @@ func (a *App) Start(ctx context.Context) error {
 		{working, a.shareOned},
 		{a.has(PartNarrator), a.startNarrator},
 		{a.has(PartWorker), a.startWorker},
+		{a.has(PartWorker), a.keepMembers},
 		{a.has(PartBridge), a.startBridge},
 		{a.has(PartAPI), a.startAPI},
 		{a.config.Status.Listen != "", a.startStatus},
@@ -249,10 +250,15 @@ func (a *App) startSim(ctx context.Context) error {
 		a.config.One.XMLRPC = append(a.config.One.XMLRPC, server.Endpoint)
 		a.config.One.Hooks = append(a.config.One.Hooks, server.Hooks)
 	}
-	if a.config.Sim.AuthFile == "" {
+	file, credentials := a.config.Sim.AuthFile, []byte(simulated.ServerCredentials()+"\n")
+	// Commands of an operator find it by the data folder.
+	if err := os.WriteFile(filepath.Join(a.config.DataDir, simulatedAuthFile), credentials, 0o600); err != nil {
+		return fmt.Errorf("write the simulator's credentials: %w: choose another folder with --data-dir", err)
+	}
+	if file == "" {
 		return nil
 	}
-	if err := os.WriteFile(a.config.Sim.AuthFile, []byte(simulated.ServerCredentials()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, credentials, 0o600); err != nil {
 		return fmt.Errorf("write the simulator's credentials: %w: choose another file with --sim-auth-file", err)
 	}
 	return nil

@@ -10,7 +10,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -40,7 +42,7 @@ func AddLookFlags(flags *pflag.FlagSet) {
 
 // AskOned asks oned who we are, as a start does.
 func (c Config) AskOned(ctx context.Context) error {
-	credentials, err := opennebula.ReadCredentials(c.One.AuthFile)
+	credentials, err := opennebula.ReadCredentials(c.authFile())
 	if err != nil {
 		return err
 	}
@@ -59,6 +61,34 @@ func (c Config) AskOned(ctx context.Context) error {
 		return fmt.Errorf("oned at %s refuses the server user of %s", strings.Join(c.One.XMLRPC, ", "), c.One.AuthFile)
 	}
 	return fmt.Errorf("oned at %s does not answer: %w", strings.Join(c.One.XMLRPC, ", "), err)
+}
+
+// authFile is the file with the server user's credentials. Where the standard one cannot be
+// read, it is the one that a simulator has left in the same data folder.
+func (c Config) authFile() string {
+	if c.origins["one.auth_file"] != "the default" {
+		return c.One.AuthFile
+	}
+	if file, err := os.Open(c.One.AuthFile); err == nil {
+		file.Close()
+		return c.One.AuthFile
+	}
+	simulated := filepath.Join(c.DataDir, simulatedAuthFile)
+	if _, err := os.Stat(simulated); err != nil {
+		return c.One.AuthFile
+	}
+	return simulated
+}
+
+// simulatedAuthFile is the name of the file, in the data folder.
+const simulatedAuthFile = "simulated-oneflow_auth"
+
+// APIAddress is where the API of this host is asked.
+func (c Config) APIAddress() string {
+	if c.API.CertificateFile != "" {
+		return "https://" + c.API.Listen
+	}
+	return "http://" + c.API.Listen
 }
 
 // Look returns how what a service waits for is now, as oned shows it.
@@ -105,6 +135,10 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 	}
 	answer, err := client.Do(request)
 	if err != nil {
+		var failed *url.Error
+		if errors.As(err, &failed) {
+			err = failed.Err
+		}
 		return nil, fmt.Errorf("the API does not answer on %s: %w", c.API.Listen, err)
 	}
 	defer answer.Body.Close()

@@ -38,14 +38,14 @@ func oneIf(condition bool) float64 {
 const (
 	// standingTTL is for how long an answer about the whole stands: every API
 	// tells the same, and each answer costs about twenty questions to NATS.
-	standingTTL      = 10 * time.Second
+	standingTTL      = 5 * time.Second
 	standingPatience = 3 * time.Second
 )
 
 // standing tells of the whole of Flowjet what any API sees on NATS.
 type standing struct {
 	observer *inspect.WorkObserver
-	workers, blind, events, dead,
+	workers, blind, events, dead, missing, away,
 	wakeups *prometheus.Desc
 
 	mutex sync.Mutex
@@ -69,13 +69,15 @@ func (a *App) measureWhole() error {
 		blind:    describe("workers_blind", "Workers that cannot reach oned."),
 		events:   describe("events_waiting", "Stored events that the router has not looked at yet."),
 		dead:     describe("dead_letters", "Messages that were given up and are kept."),
+		missing:  describe("members_missing", "1 while a process that is expected, because it has been there, is not heard; else 0.", "member"),
+		away:     describe("nats_servers_away", "NATS servers that hold copies of streams and are not heard by the others."),
 		wakeups:  describe("wakeups_waiting", "Wake-ups of services that are not handled yet, by partition of the work.", "partition"),
 	})
 }
 
 // Describe is prometheus.Collector's.
 func (s *standing) Describe(into chan<- *prometheus.Desc) {
-	for _, description := range []*prometheus.Desc{s.workers, s.blind, s.events, s.dead, s.wakeups} {
+	for _, description := range []*prometheus.Desc{s.workers, s.blind, s.events, s.dead, s.missing, s.away, s.wakeups} {
 		into <- description
 	}
 }
@@ -100,6 +102,16 @@ func (s *standing) Collect(into chan<- prometheus.Metric) {
 	tell(s.blind, float64(blind))
 	tell(s.events, float64(seen.EventsWaiting))
 	tell(s.dead, float64(seen.DeadLetters))
+	for _, member := range seen.Members {
+		tell(s.missing, oneIf(member.Missing != nil), member.Name)
+	}
+	away := 0
+	for _, server := range seen.Servers {
+		if server.Away {
+			away++
+		}
+	}
+	tell(s.away, float64(away))
 	for _, partition := range seen.Partitions {
 		tell(s.wakeups, float64(partition.Waiting), strconv.Itoa(partition.Partition))
 	}

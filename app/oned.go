@@ -135,7 +135,8 @@ const (
 // shareOned has all processes together hold no more connections to each oned than
 // one.connections, and tells them of the zone's servers.
 func (a *App) shareOned(ctx context.Context) error {
-	share := &onedShare{oned: a.oned, reads: a.reads, id: name("process"), total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
+	self := a.identity()
+	share := &onedShare{oned: a.oned, reads: a.reads, id: self.ID, self: self, total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
 	others, err := presence.Announce(a.pipe, share.announce)
 	if err != nil {
 		return err
@@ -153,6 +154,7 @@ type onedShare struct {
 	oned  *opennebula.Client
 	reads *onedReads
 	id    string
+	self  pipeline.Process
 	total int
 	log   *slog.Logger
 
@@ -165,7 +167,9 @@ type onedShare struct {
 func (s *onedShare) announce() pipeline.Process {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return pipeline.Process{ID: s.id, Calling: time.Since(s.called) < callingFor, Servers: s.oned.Servers(), OnedReads: s.reads.lastMinute(time.Now())}
+	said := s.self
+	said.Calling, said.Servers, said.OnedReads = time.Since(s.called) < callingFor, s.oned.Servers(), s.reads.lastMinute(time.Now())
+	return said
 }
 
 func (s *onedShare) current() float64 {

@@ -23,7 +23,7 @@ func (c Config) Settings() flow.Settings { return c.settings() }
 
 // Oned is a client for commands that work beside the running parts.
 func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
-	credentials, err := opennebula.ReadCredentials(c.One.AuthFile)
+	credentials, err := opennebula.ReadCredentials(c.authFile())
 	if err != nil {
 		return nil, fmt.Errorf("%w: name the right file with --one-auth-file", err)
 	}

@@ -173,7 +173,7 @@ func checkPage(t *testing.T, families map[string]*dto.MetricFamily) {
 }
 
 // allowed are the labels whose values are few by their nature.
-var allowed = []string{"object", "outcome", "endpoint", "kind", "route", "status", "result", "partition", "version", "go", "le", "method"}
+var allowed = []string{"object", "outcome", "endpoint", "kind", "route", "status", "result", "partition", "version", "go", "le", "method", "member"}
 
 // checkLabels: names follow the convention, and no label can grow without bound.
 func checkLabels(t *testing.T, families map[string]*dto.MetricFamily) {

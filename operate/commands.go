@@ -34,8 +34,8 @@ const connectWithin = 5 * time.Second
 // Commands are all that an operator types.
 func Commands(environment Environment) []*cobra.Command {
 	t := tool{environment}
-	service := group("service", "List, show, explain and watch services")
-	service.AddCommand(t.serviceList(), t.serviceShow(), t.serviceWhy(), t.serviceWatch())
+	service := group("service", "List, show, explain, watch and look at services")
+	service.AddCommand(t.serviceList(), t.serviceShow(), t.serviceWhy(), t.serviceWatch(), t.serviceLook())
 	letters := group("dlq", "List, show, retry and drop dead letters")
 	letters.AddCommand(t.letterList(), t.letterShow(), t.letterRetry(), t.letterDrop())
 	return []*cobra.Command{t.status(), service, t.events(), t.commands(), letters, t.doctor()}

@@ -105,7 +105,7 @@ func (c *console) state(text string) string {
 		return c.paint("32", text)
 	case text == "WARNING" || text == "warning" || text == "HOLD":
 		return c.paint("33", text)
-	case strings.HasPrefix(text, "FAILED_") || text == "problem" || text == "refused":
+	case strings.HasPrefix(text, "FAILED_") || strings.HasPrefix(text, "MISSING") || strings.HasPrefix(text, "AWAY") || text == "problem" || text == "refused":
 		return c.paint("31", text)
 	case text == "DEPLOYING" || text == "SCALING" || text == "COOLDOWN" || text == "UNDEPLOYING" || text == "PENDING" || strings.HasSuffix(text, "_NETS"):
 		return c.paint("36", text)

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
 // Surroundings are what doctor looks at beside NATS. A nil function is left out.
@@ -18,6 +21,8 @@ type Surroundings struct {
 	OnedTime func(context.Context) (time.Time, error)
 	// API is why the OneFlow API is not ready; empty when it is.
 	API func(context.Context) ([]string, error)
+	// OnedAt and APIAt are the addresses that are asked.
+	OnedAt, APIAt string
 	// DataDir is where the embedded NATS server's files are on this host, if they are.
 	DataDir string
 }
@@ -99,13 +104,15 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	}
 	defer attached.Close()
 	pipe := newClients(attached)
-	survey, err := pipe.Overview(ctx, missing)
+	survey, err := settled(ctx, pipe, missing)
 	if err != nil {
 		d.add("NATS", problem, "see that JetStream is on and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
 		return
 	}
 	d.add("NATS", fine, "", "connected to %s", survey.Server)
+	d.checkServers(survey)
 	d.checkStreams(survey)
+	d.checkMembers(survey)
 	d.checkWorkers(survey)
 	d.checkReads(survey.Oned)
 	d.checkFeeds(ctx, pipe, survey)
@@ -120,6 +127,38 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	d.checkWebhooks(ctx, pipe)
 	d.checkClock(ctx, pipe)
 	d.checkStorage(ctx, pipe)
+}
+
+const (
+	// settleLooks is how often doctor looks before it tells of trouble that may be passing, as
+	// while another takes over from who has died, and settlePause how long it waits between.
+	settleLooks = 4
+	settlePause = 1500 * time.Millisecond
+)
+
+// settled returns an overview in which what is wrong has been wrong for some looks.
+func settled(ctx context.Context, pipe clients, missing []string) (overview inspect.Overview, err error) {
+	for look := range settleLooks {
+		overview, err = pipe.Overview(ctx, missing)
+		if err == nil && !unsettled(overview) || look == settleLooks-1 {
+			return overview, err
+		}
+		select {
+		case <-time.After(settlePause):
+		case <-ctx.Done():
+			return overview, ctx.Err()
+		}
+	}
+	return overview, err
+}
+
+// unsettled reports whether something is wrong that may mend itself within seconds.
+func unsettled(overview inspect.Overview) bool {
+	return len(overview.Unowned) > 0 ||
+		slices.ContainsFunc(overview.Feeds, func(feed inspect.FeedStatus) bool { return !feed.Alive }) ||
+		slices.ContainsFunc(overview.Members, func(member presence.Member) bool { return member.Missing != nil }) ||
+		slices.ContainsFunc(overview.Servers, func(server inspect.ServerStatus) bool { return server.Away }) ||
+		slices.ContainsFunc(overview.Streams, func(stream inspect.StreamStatus) bool { return stream.Trouble != "" })
 }
 
 // mendNATS says what helps, as far as the error tells.
@@ -176,7 +215,7 @@ func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
 		d.add("oned", problem, mend, "%v", err)
 		return
 	}
-	d.add("oned", fine, "", "answers, and knows the server user")
+	d.add("oned", fine, "", "%s answers, and knows the server user", around.OnedAt)
 	if around.OnedTime == nil {
 		return
 	}
@@ -195,11 +234,11 @@ func (d *diagnosis) checkAPI(ctx context.Context, around Surroundings) {
 	switch {
 	case errors.Is(err, context.Canceled):
 	case err != nil:
-		d.add("API", warning, "start it (`flowjet api`), or name where it is with --api-listen; on a host without an API this is as it should be", "%v", err)
+		d.add("API", warning, "start it (`flowjet api`), or name where it is with --api-listen; on a host without an API that is right", "%v", err)
 	case len(reasons) > 0:
-		d.add("API", problem, "see the other findings: it serves again when they are mended", "it is not ready: %s", strings.Join(reasons, "; "))
+		d.add("API", problem, "see the other findings: it serves again when they are mended", "%s is not ready: %s", around.APIAt, strings.Join(reasons, "; "))
 	default:
-		d.add("API", fine, "", "ready")
+		d.add("API", fine, "", "%s is ready", around.APIAt)
 	}
 }
 

@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
 const (
@@ -35,12 +37,12 @@ func (d *diagnosis) checkStreams(survey inspect.Overview) {
 	}
 	troubled := 0
 	for _, stream := range survey.Streams {
-		if stream.Trouble == "" {
-			continue
+		if stream.Trouble == "" || len(stream.Away) > 0 {
+			continue // a server that is away is told once, and not for each of its copies
 		}
 		troubled++
 		weight, mend := warning, "give JetStream more room and run `flowjet nats provision`"
-		if strings.Contains(stream.Trouble, "leader") || strings.Contains(stream.Trouble, "away") {
+		if stream.Leaderless {
 			weight, mend = problem, "start the NATS servers that are down: `nats server list`"
 		}
 		d.add("stream "+stream.Name, weight, mend, "%s", stream.Trouble)
@@ -48,6 +50,50 @@ func (d *diagnosis) checkStreams(survey inspect.Overview) {
 	if troubled == 0 {
 		d.add("streams", fine, "", "all %d are there and as large as they should be", len(survey.Streams))
 	}
+}
+
+// checkServers names each NATS server that is away once.
+func (d *diagnosis) checkServers(survey inspect.Overview) {
+	for _, server := range survey.Servers {
+		if server.Away {
+			d.add("NATS server "+server.Name, problem, "start it on its host: `systemctl start flowjet-nats`, or the process that it is embedded in",
+				"it is away: streams lack its copies, and one more that fails stops everything")
+		}
+	}
+}
+
+// checkMembers names what is missing: a host of which nothing is left as one.
+func (d *diagnosis) checkMembers(survey inspect.Overview) {
+	gone, there := map[string][]presence.Member{}, map[string]bool{}
+	for _, member := range survey.Members {
+		if member.Missing != nil {
+			gone[member.Host] = append(gone[member.Host], member)
+		} else {
+			there[member.Host] = true
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(gone)) {
+		members := gone[host]
+		if !there[host] && len(members) > 1 {
+			d.add("front-end "+host, problem, "start it, or see the network to it; if it is gone for good, `flowjet status --forget NAME` for each of its processes",
+				"nothing is heard of it for %s: %s", span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
+			continue
+		}
+		for _, member := range members {
+			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start 'flowjet*'`; if it is gone for good, `flowjet status --forget '%s'`", host, member.Name),
+				"it is not heard for %s", span(d.now.Sub(*member.Missing)))
+		}
+	}
+	if len(gone) == 0 && len(survey.Members) > 0 {
+		d.add("processes", fine, "", "every one that is expected (%d) is there", len(survey.Members))
+	}
+}
+
+func namesOf(members []presence.Member) (all []string) {
+	for _, member := range members {
+		all = append(all, member.Name)
+	}
+	return all
 }
 
 func (d *diagnosis) checkWorkers(survey inspect.Overview) {

@@ -35,7 +35,11 @@ func (t tool) serviceWatch() *cobra.Command {
 				ctx, cancel = context.WithTimeoutCause(ctx, within, ExitTimeout.Because(fmt.Errorf("service %d was in none of the states %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
 				defer cancel()
 			}
-			return watcher{c, pipe, id, until}.watch(ctx)
+			err = watcher{c, pipe, id, until}.watch(ctx)
+			if cause := context.Cause(ctx); err != nil && ctx.Err() != nil && !errors.Is(cause, context.Canceled) {
+				return cause // the time is over, wherever that was noticed
+			}
+			return err
 		})
 	cmd.Flags().StringSliceVar(&until, "until", nil, "end when the service is in one of these states (RUNNING,DELETED)")
 	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after so long; 0 for never")

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,12 +13,19 @@ import (
 
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
 func (t tool) status() *cobra.Command {
-	return t.command("status", "Show how everything stands",
-		"Who is alive and does what, how far everybody is, what waits and what was given up. `flowjet doctor` says what to do about it.", cobra.NoArgs,
+	var forget string
+	cmd := t.command("status", "Show how everything is doing",
+		"Which processes run where and in which version, what each does, how far all are, what waits and what was given up. A process that\n"+
+			"has been there and is not is MISSING until it is back or another takes its place; --forget has one that is gone for good not\n"+
+			"expected any more. `flowjet doctor` says what to do about it.", cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
+			if forget != "" {
+				return c.forget(ctx, pipe, forget)
+			}
 			survey, err := pipe.Overview(ctx, nil)
 			if err != nil {
 				return err
@@ -28,6 +36,52 @@ func (t tool) status() *cobra.Command {
 			c.survey(survey)
 			return nil
 		})
+	cmd.Flags().StringVar(&forget, "forget", "", "the name of a process that is gone for good")
+	return cmd
+}
+
+// forget has a process not expected any more.
+func (c *console) forget(ctx context.Context, pipe clients, name string) error {
+	err := presence.Forget(ctx, pipe.Pipeline, name)
+	if errors.Is(err, presence.ErrUnknownMember) {
+		return ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", name))
+	}
+	if err == nil {
+		c.say("%s: not expected any more", name)
+	}
+	return err
+}
+
+func (c *console) members(survey inspect.Overview) {
+	if len(survey.Members) == 0 {
+		return
+	}
+	var rows [][]string
+	for _, member := range survey.Members {
+		state := "ok"
+		if member.Missing != nil {
+			state = "MISSING for " + c.ago(*member.Missing)
+		}
+		rows = append(rows, []string{member.Name, strings.Join(member.Parts, ", "), orDash(member.Release), state})
+	}
+	c.table([]string{"PROCESS", "PARTS", "VERSION", "STATE"}, rows)
+	c.say("")
+}
+
+func (c *console) servers(survey inspect.Overview) {
+	if len(survey.Servers) < 2 {
+		return
+	}
+	var rows [][]string
+	for _, server := range survey.Servers {
+		state := "ok"
+		if server.Away {
+			state = "AWAY"
+		}
+		rows = append(rows, []string{server.Name, state})
+	}
+	c.table([]string{"NATS SERVER", "STATE"}, rows)
+	c.say("")
 }
 
 func (c *console) survey(survey inspect.Overview) {
@@ -37,6 +91,8 @@ func (c *console) survey(survey inspect.Overview) {
 	c.say("webhooks      %d deliveries wait, %d receivers of services fail", survey.Webhooks.Waiting, survey.Webhooks.Failing)
 	c.say("dead letters  %s", counts(survey.DeadLetters, "none"))
 	c.say("")
+	c.members(survey)
+	c.servers(survey)
 	c.workers(survey)
 	c.feeds(survey)
 	c.readers(survey)

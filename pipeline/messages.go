@@ -262,6 +262,14 @@ type FeedBeat struct {
 type Process struct {
 	Version int    `json:"v"`
 	ID      string `json:"process"`
+	// Name is the same after a restart, and no other process's: its host, its parts and,
+	// where a host has several, its data folder.
+	Name string `json:"name,omitempty"`
+	Host string `json:"host,omitempty"`
+	// Parts are bridge, worker and api, as far as it has them.
+	Parts []string `json:"parts,omitempty"`
+	// Release is the version of Flowjet.
+	Release string `json:"release,omitempty"`
 	// Calling reports whether it makes calls to oned.
 	Calling bool `json:"calling,omitempty"`
 	// Servers are the XML-RPC addresses of the zone's servers that it knows.

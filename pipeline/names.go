@@ -84,6 +84,8 @@ const (
 	PartitionKeyPrefix = "work-"
 	RouterKey          = "router"
 	AutoscalerKey      = "autoscaler"
+	// MembersKey is where the processes stand that are expected to be there.
+	MembersKey = "members"
 	// ComparedKey names the bridges' own cursor.
 	ComparedKey = "compared"
 )

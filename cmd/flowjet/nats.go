@@ -61,7 +61,7 @@ func newKeys() *cobra.Command {
 		Use:   "keys",
 		Short: "Make a NATS user for each role, the accounts file for the servers, and certificates",
 		Long: "Make a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, which says what\n" +
-			"each role may do. Seeds that exist are kept.\n\n" +
+			"each role may do. Seeds that exist are kept. " + app.ContextFile + " is a context by which the `nats` command is an operator.\n\n" +
 			"With --hosts also make an authority and, in a folder for each host, what belongs there: a certificate for its NATS server,\n" +
 			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
 		Args: cobra.NoArgs,
@@ -72,7 +72,11 @@ func newKeys() *cobra.Command {
 			if err := app.MakeKeys(folder); err != nil {
 				return err
 			}
+			if err := app.MakeContext(folder, hosts); err != nil {
+				return err
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Keys and %s are in %s. Each process gets its own .nk file and no other.\n", app.AccountsFile, folder)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s there is a context of the nats command: copy it to ~/.config/nats/context, and `nats --context flowjet` is an operator.\n", app.ContextFile)
 			if len(hosts) == 0 {
 				return nil
 			}

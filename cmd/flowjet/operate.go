@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -77,7 +78,10 @@ func installedConfig() string {
 }
 
 func surroundings(config app.Config) operate.Surroundings {
-	around := operate.Surroundings{Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI}
+	around := operate.Surroundings{
+		Oned: config.AskOned, OnedTime: config.OnedTime, API: config.AskAPI,
+		OnedAt: strings.Join(config.One.XMLRPC, ", "), APIAt: config.APIAddress(),
+	}
 	if config.NATS.URL == "" {
 		around.DataDir = config.DataDir
 	}

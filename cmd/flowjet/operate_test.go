@@ -24,11 +24,12 @@ const operatePage = "../../docs/operate.md"
 // operatePromises are what the page's commands show, on the page and when they
 // are run.
 var operatePromises = map[string][]string{
-	"flowjet status":         {"services      1 WARNING", "dead letters  none", "routes, scales", "zone0-", "router ", "ONE  ", "HOOK  "},
-	"flowjet doctor":         {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      oned: answers", "ok      API: ready"},
+	"flowjet status":         {"PROCESS ", "bridge, worker, api ", "services      1 WARNING", "dead letters  none", "routes, scales", "zone0-", "router ", "ONE  ", "HOOK  "},
+	"flowjet doctor":         {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      processes: every one that is expected (1) is there", "ok      oned: http://", "answers, and knows the server user", "ok      API: http://", "is ready"},
 	"flowjet service ls":     {"ID  NAME   OWNER     STATE", "3   hello  oneadmin  WARNING", "3/3"},
 	"flowjet service why 3":  {"is in        WARNING for ", "led there    event vm 5 POWEROFF/LCM_INIT", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
 	"flowjet service show 3": {"Master  RUNNING  1/1", "Slave   WARNING  2/2  Master   5 6", "timer look", "I  New state: WARNING"},
+	"flowjet service look 3": {"service 3: its worker looks at it now"},
 	"flowjet service watch 3 --until WARNING,RUNNING --timeout 5m": {"Service 3  hello  WARNING"},
 	"flowjet events --service 3 -n 2": {
 		"role Slave: RUNNING -> WARNING (VM 5 is in POWEROFF)  [event vm 5 POWEROFF/LCM_INIT]",
@@ -116,6 +117,7 @@ func TestOperatePage(t *testing.T) {
 		o.shows(example.command)
 	}
 	o.checkEverythingSeen(c)
+	o.checkFindsTheSimulator()
 	o.checkJSON()
 	o.checkErrors()
 }
@@ -177,11 +179,20 @@ func (o operator) checkEverythingSeen(c cloud) {
 	}
 }
 
+// checkFindsTheSimulator: who has typed `make run` has no credentials of a real oned.
+func (o operator) checkFindsTheSimulator() {
+	o.t.Helper()
+	o.environment = slices.DeleteFunc(slices.Clone(o.environment), func(v string) bool { return strings.HasPrefix(v, "FLOWJET_ONE_AUTH_FILE=") })
+	if out, failed, err := o.types("doctor"); err != nil || !strings.Contains(out, "ok      oned: ") {
+		o.t.Errorf("doctor ends with %v: %s\n%s", err, failed, out)
+	}
+}
+
 // checkJSON holds the shapes that scripts rely on.
 func (o operator) checkJSON() {
 	o.t.Helper()
 	for line, fields := range map[string][]string{
-		"status -o json":         {"workers", "unowned", "feeds", "readers", "services", "timers", "dead_letters", "webhooks", "streams", "missing"},
+		"status -o json":         {"members", "servers", "workers", "unowned", "feeds", "readers", "services", "timers", "dead_letters", "webhooks", "streams", "missing"},
 		"doctor -o json":         {"check", "weight", "message"},
 		"service ls -o json":     {"id", "name", "owner", "state", "since", "roles", "vms", "wanted"},
 		"service show 3 -o json": {"applied", "state", "timers"},
@@ -231,7 +242,7 @@ func (o operator) checkErrors() {
 		"events --last many":                                "it must be a whole number",
 		"events --since yesterday":                          "it must be a time with its unit",
 		"dlq ls --service 999":                              "there is no service 999",
-		"service shw":                                       "there are ls, show, watch, why",
+		"service shw":                                       "there are look, ls, show, watch, why",
 		"service why abc":                                   "`flowjet service ls` lists them",
 		"service why 999":                                   "there is no service 999",
 		"service ls -o xml":                                 "it must be table or json",
@@ -253,7 +264,7 @@ func (o operator) checkErrors() {
 	}
 	for line, want := range map[string]operate.Exit{
 		"servce": operate.ExitUsage, "status --nonsense": operate.ExitUsage, "service show": operate.ExitUsage, "service ls --state foo": operate.ExitUsage,
-		"events --last many": operate.ExitUsage, "status --zone many": operate.ExitUsage, "service why 999": operate.ExitNotFound, "dlq show 77": operate.ExitNotFound,
+		"events --last many": operate.ExitUsage, "status --zone many": operate.ExitUsage, "service why 999": operate.ExitNotFound, "service look 999": operate.ExitNotFound, "status --forget nobody": operate.ExitNotFound, "dlq show 77": operate.ExitNotFound,
 		"status --nats-listen 127.0.0.1:1": operate.ExitUnreachable, "service watch 3 --until HOLD --timeout 200ms": operate.ExitTimeout,
 		"doctor --nats-listen 127.0.0.1:1": operate.ExitTrouble,
 	} {

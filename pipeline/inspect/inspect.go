@@ -17,6 +17,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
+	"github.com/flowjet/flowjet/pipeline/presence"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -34,14 +35,19 @@ func New(p *pipeline.Pipeline) *Inspector {
 	return &Inspector{p, p.Core(), work.NewRecords(p), deadletters.New(p), deliveries.New(p)}
 }
 
-// Observe begins to follow the workers; all of them are known after a
+// Observe begins to follow the workers and processes; all of them are known after a
 // heartbeat's time. Stop ends it.
 func (i *Inspector) Observe() (*WorkObserver, error) {
 	observer, err := work.Observe(i.pipe)
 	if err != nil {
 		return nil, err
 	}
-	return &WorkObserver{observer, i}, nil
+	processes, err := presence.Follow(i.pipe)
+	if err != nil {
+		observer.Stop()
+		return nil, err
+	}
+	return &WorkObserver{observer, i, processes}, nil
 }
 
 // waiting is how many messages a reader has before it.

@@ -15,6 +15,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 	"github.com/flowjet/flowjet/pipeline/internal/liveness"
+	"github.com/flowjet/flowjet/pipeline/presence"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -31,6 +32,10 @@ type Overview struct {
 	// is alive.
 	Unowned []string     `json:"unowned"`
 	Feeds   []FeedStatus `json:"feeds"`
+	// Members are the processes that are expected because they have been there.
+	Members []presence.Member `json:"members"`
+	// Servers are the NATS servers that hold copies of the streams; none where there is one.
+	Servers []ServerStatus `json:"servers"`
 	// Oned is how quickly oned answers all live processes together.
 	Oned    pipeline.OnedReads `json:"oned"`
 	Readers []ReaderStatus     `json:"readers"`
@@ -92,8 +97,8 @@ const overdueAfter = 15 * time.Second
 // Overview reads everything; it listens for a second to hear who is alive.
 // Missing is what pipeline.Attach found missing.
 func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, error) {
-	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing)}
-	c := collector{i, &overview}
+	overview := Overview{Version: pipeline.Version, Time: time.Now().UTC(), Server: i.core.Server(), Missing: list(missing), Members: []presence.Member{}, Servers: []ServerStatus{}}
+	c := &collector{Inspector: i, overview: &overview}
 	beats, err := c.listen(ctx)
 	if err != nil {
 		return Overview{}, err
@@ -103,6 +108,7 @@ func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, e
 		read  func(context.Context) error
 	}{
 		{nil, c.streams},
+		{[]string{pipeline.StreamOf(pipeline.BucketCheckpoint)}, c.members},
 		{[]string{pipeline.StreamONE}, func(ctx context.Context) error { return c.feeds(ctx, beats) }},
 		{[]string{pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamOf(pipeline.BucketCheckpoint)}, c.readers},
 		{[]string{pipeline.StreamOf(pipeline.BucketState)}, c.services},
@@ -123,7 +129,8 @@ func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, e
 // collector reads the parts of an overview.
 type collector struct {
 	*Inspector
-	overview *Overview
+	overview  *Overview
+	processes []pipeline.Process
 }
 
 // listenFor is longer than workers, bridges and processes are silent.
@@ -131,7 +138,7 @@ const listenFor = time.Second
 
 // listen hears which workers and processes are alive, and returns the beats of the feeds'
 // holders, by feed.
-func (c collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, error) {
+func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, error) {
 	observer, err := work.Observe(c.pipe)
 	if err != nil {
 		return nil, err
@@ -166,11 +173,21 @@ func (c collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, er
 		return nil, ctx.Err()
 	}
 	c.overview.Workers, c.overview.Unowned = shares(observer.Live())
-	for _, process := range processes.Live() {
+	c.processes = slices.Collect(maps.Values(processes.Live()))
+	for _, process := range c.processes {
 		c.overview.Oned.Reads += process.Reads
 		c.overview.Oned.Slow += process.Slow
 	}
 	return feeds.Live(), nil
+}
+
+// members are those known, and those heard that are not known yet.
+func (c *collector) members(ctx context.Context) error {
+	known, err := presence.Members(ctx, c.pipe)
+	if err == nil {
+		c.overview.Members, _ = presence.Merge(known, c.processes, c.overview.Time)
+	}
+	return err
 }
 
 func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned []string) {
@@ -196,7 +213,7 @@ func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned
 	return workers, unowned
 }
 
-func (c collector) feeds(ctx context.Context, beats map[string]pipeline.FeedBeat) error {
+func (c *collector) feeds(ctx context.Context, beats map[string]pipeline.FeedBeat) error {
 	feeds := map[string]FeedStatus{}
 	err := c.core.Stream(pipeline.StreamONE).EachNewest(ctx, pipeline.SubjectsLeases, func(message js.Message) {
 		var lease pipeline.Lease
@@ -213,7 +230,7 @@ func (c collector) feeds(ctx context.Context, beats map[string]pipeline.FeedBeat
 	return err
 }
 
-func (c collector) readers(ctx context.Context) error {
+func (c *collector) readers(ctx context.Context) error {
 	c.overview.Readers = []ReaderStatus{}
 	readers := []reader{router, webhooks}
 	for partition := range pipeline.Partitions {
@@ -236,7 +253,7 @@ func (c collector) readers(ctx context.Context) error {
 	return nil
 }
 
-func (c collector) services(ctx context.Context) error {
+func (c *collector) services(ctx context.Context) error {
 	c.overview.Services = map[string]int{}
 	return c.records.EachRecord(ctx, func(_ int, record pipeline.Record) {
 		if record.Deleted {
@@ -252,7 +269,7 @@ func (c collector) services(ctx context.Context) error {
 	})
 }
 
-func (c collector) deadLetters(ctx context.Context) error {
+func (c *collector) deadLetters(ctx context.Context) error {
 	info, err := c.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
 	if err != nil {
 		return fmt.Errorf("count the dead letters: %w", err)
@@ -264,7 +281,7 @@ func (c collector) deadLetters(ctx context.Context) error {
 	return nil
 }
 
-func (c collector) webhooks(ctx context.Context) error {
+func (c *collector) webhooks(ctx context.Context) error {
 	waiting, err := c.deliveries.PendingDeliveries(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,9 +22,47 @@ type StreamStatus struct {
 	Last     *time.Time `json:"last,omitempty"`
 	// Trouble says what is wrong with it; empty for nothing.
 	Trouble string `json:"trouble,omitempty"`
+	// Leaderless reports whether most of its servers are away, Away names those that are.
+	Leaderless bool     `json:"leaderless,omitempty"`
+	Away       []string `json:"away,omitempty"`
 }
 
-func (c collector) streams(ctx context.Context) error {
+// ServerStatus is a NATS server that holds copies of streams.
+type ServerStatus struct {
+	Name string `json:"name"`
+	// Away reports whether it is not heard by a stream's leader, Streams how many do not hear it.
+	Away    bool `json:"away"`
+	Streams int  `json:"streams,omitempty"`
+}
+
+// awayAfter is how long a stream's leader may not have heard a server that holds a copy: it
+// hears it once a second. The server itself calls one offline after minutes.
+const awayAfter = 5 * time.Second
+
+// withServers adds to servers those that hold copies of a stream, by name.
+func withServers(servers []ServerStatus, cluster *jetstream.ClusterInfo) []ServerStatus {
+	if cluster == nil {
+		return servers
+	}
+	for _, peer := range append(cluster.Replicas, &jetstream.PeerInfo{Name: cluster.Leader}) {
+		at := slices.IndexFunc(servers, func(s ServerStatus) bool { return s.Name == peer.Name })
+		if at < 0 && peer.Name != "" {
+			at = len(servers)
+			servers = append(servers, ServerStatus{Name: peer.Name})
+		}
+		if isAway(peer) {
+			servers[at].Away, servers[at].Streams = true, servers[at].Streams+1
+		}
+	}
+	slices.SortFunc(servers, func(a, b ServerStatus) int { return strings.Compare(a.Name, b.Name) })
+	return servers
+}
+
+func isAway(peer *jetstream.PeerInfo) bool {
+	return peer.Name != "" && (peer.Offline || peer.Active > awayAfter)
+}
+
+func (c *collector) streams(ctx context.Context) error {
 	c.overview.Streams = []StreamStatus{}
 	for _, wanted := range pipeline.Streams(1) {
 		if !c.core.Stream(wanted.Name).Bound() {
@@ -32,16 +72,31 @@ func (c collector) streams(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		c.overview.Servers = withServers(c.overview.Servers, info.Cluster)
 		status := StreamStatus{
 			Name: wanted.Name, Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
 			Replicas: info.Config.Replicas, Trouble: troubleOf(info, wanted),
 		}
+		status.Leaderless, status.Away = copiesOf(info)
 		if info.State.LastSeq > 0 {
 			status.Last = timeOf(info.State.LastTime)
 		}
 		c.overview.Streams = append(c.overview.Streams, status)
 	}
 	return nil
+}
+
+// copiesOf reports whether a stream has no leader, and which of its copies are away.
+func copiesOf(info *jetstream.StreamInfo) (leaderless bool, away []string) {
+	if info.Cluster == nil || info.Config.Replicas < 2 {
+		return false, nil
+	}
+	for _, peer := range info.Cluster.Replicas {
+		if isAway(peer) {
+			away = append(away, peer.Name)
+		}
+	}
+	return info.Cluster.Leader == "", away
 }
 
 // troubleOf says what is wrong with a stream: without a leader, with copies that
@@ -52,7 +107,7 @@ func troubleOf(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) string
 			return "it has no leader: most of its servers are away"
 		}
 		for _, peer := range cluster.Replicas {
-			if peer.Offline {
+			if isAway(peer) {
 				return "its copy on " + peer.Name + " is away"
 			}
 		}

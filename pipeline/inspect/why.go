@@ -133,7 +133,7 @@ func (e explainer) addInputs(ctx context.Context, why *Why, applied uint64) (err
 	if oldest := why.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
 		why.wait(flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}, now)
 		var heard Overview
-		if _, err := (collector{e.Inspector, &heard}).listen(ctx); err != nil {
+		if _, err := (&collector{Inspector: e.Inspector, overview: &heard}).listen(ctx); err != nil {
 			return err
 		}
 		if len(heard.Workers) == 0 {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/presence"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -28,6 +29,10 @@ type WorkStatus struct {
 	EventsWaiting uint64 `json:"events_waiting"`
 	// DeadLetters is how many messages were given up and are kept.
 	DeadLetters uint64 `json:"dead_letters"`
+	// Members are the processes that are expected because they have been there.
+	Members []presence.Member `json:"members"`
+	// Servers are the NATS servers that hold copies of the dead letters; none where there is one.
+	Servers []ServerStatus `json:"servers"`
 }
 
 // WorkerStatus is one live worker.
@@ -45,10 +50,17 @@ type PartitionStatus struct {
 	Waiting uint64 `json:"waiting"`
 }
 
-// WorkObserver follows the workers, to tell at any time who does the work.
+// WorkObserver follows the workers and processes, to tell at any time who does the work.
 type WorkObserver struct {
 	*work.Observer
 	inspector *Inspector
+	processes *presence.Follower
+}
+
+// Stop ends the following.
+func (o *WorkObserver) Stop() {
+	o.Observer.Stop()
+	o.processes.Stop()
 }
 
 // workReads is how many cursors are read at once.
@@ -82,8 +94,12 @@ func (o *WorkObserver) Status(ctx context.Context) (WorkStatus, error) {
 	reads.Go(func() error {
 		info, err := o.inspector.core.Stream(pipeline.StreamDead).Info(ctx)
 		if err == nil {
-			status.DeadLetters = info.State.Msgs
+			status.DeadLetters, status.Servers = info.State.Msgs, withServers([]ServerStatus{}, info.Cluster)
 		}
+		return err
+	})
+	reads.Go(func() (err error) {
+		status.Members, err = o.processes.Members(ctx)
 		return err
 	})
 	if err := reads.Wait(); err != nil {

@@ -1,0 +1,36 @@
+package operate
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+func (t tool) serviceLook() *cobra.Command {
+	cmd := t.command("look ID", "Have a service looked at now",
+		"Its worker reads the document, its VMs and its networks anew from oned and decides what is next. Services are looked at by\n"+
+			"themselves; this is for who does not want to wait, and always safe.", cobra.ExactArgs(1),
+		func(ctx context.Context, c *console, pipe clients, args []string) error {
+			id, err := serviceID(args[0])
+			if err != nil {
+				return err
+			}
+			if err := serviceFlag(id).check(ctx, pipe); err != nil {
+				return err
+			}
+			asked := pipeline.Work{Version: pipeline.Version, Service: id, Reason: "an operator asked"}
+			if _, err := work.NewQueue(pipe.Pipeline).PublishWork(ctx, asked, ""); err != nil {
+				return err
+			}
+			if c.json {
+				return c.show(map[string]any{"service": id, "asked": true})
+			}
+			c.say("service %d: its worker looks at it now; `flowjet service why %d` tells what it waits for", id, id)
+			return nil
+		})
+	cmd.ValidArgsFunction = t.serviceIDs
+	return cmd
+}

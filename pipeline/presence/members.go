@@ -1,0 +1,120 @@
+package presence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+const (
+	// maxMembers bounds how many are remembered, and forgetAfter for how long one that is missing is.
+	maxMembers  = 256
+	forgetAfter = 7 * 24 * time.Hour
+)
+
+// Member is a process that is expected to be there because it has been.
+type Member struct {
+	// Name tells the process from all others, and is the same after a restart: its host, its
+	// parts and, where a host has several, its data folder.
+	Name string `json:"name"`
+	Host string `json:"host"`
+	// Parts are bridge, worker and api, as far as the process has them.
+	Parts []string `json:"parts"`
+	// Release is the version of Flowjet that it ran last.
+	Release string `json:"release"`
+	// Missing is since when it is not heard; nil while it is.
+	Missing *time.Time `json:"missing,omitempty"`
+}
+
+// ErrUnknownMember is returned when there is no such member.
+var ErrUnknownMember = errors.New("there is no such member")
+
+// Members are the processes that are expected, by name.
+func Members(ctx context.Context, p *pipeline.Pipeline) ([]Member, error) {
+	text, revision, err := p.Core().Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
+	if err != nil {
+		return nil, fmt.Errorf("read which processes are expected: %w", err)
+	}
+	var members []Member
+	if revision > 0 && json.Unmarshal(text, &members) != nil {
+		return nil, nil // it is written anew
+	}
+	return members, nil
+}
+
+// SaveMembers keeps which processes are expected.
+func SaveMembers(ctx context.Context, p *pipeline.Pipeline, members []Member) error {
+	if err := p.Core().Bucket(pipeline.BucketCheckpoint).Put(ctx, pipeline.MembersKey, pipeline.Encode(members)); err != nil {
+		return fmt.Errorf("keep which processes are expected: %w", err)
+	}
+	return nil
+}
+
+// Forget has a member that is gone for good not expected any more.
+func Forget(ctx context.Context, p *pipeline.Pipeline, name string) error {
+	members, err := Members(ctx, p)
+	if err != nil {
+		return err
+	}
+	kept := slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Name == name })
+	if len(kept) == len(members) {
+		return fmt.Errorf("%q: %w", name, ErrUnknownMember)
+	}
+	return SaveMembers(ctx, p, kept)
+}
+
+// Merge returns the members by what is known of them and by who is alive now, and whether
+// that differs from what was known. A process that is new takes the place of one with the
+// same parts that is missing: a front-end was replaced.
+func Merge(known []Member, live []pipeline.Process, now time.Time) (members []Member, changed bool) {
+	members = slices.Clone(known)
+	alive := map[string]bool{}
+	for _, process := range live {
+		if process.Name == "" {
+			continue // of an older version
+		}
+		alive[process.Name] = true
+		seen := Member{Name: process.Name, Host: process.Host, Parts: process.Parts, Release: process.Release}
+		at := slices.IndexFunc(members, func(m Member) bool { return m.Name == process.Name })
+		switch {
+		case at < 0 && len(members) < maxMembers:
+			members, changed = append(withoutReplaced(members, process.Parts), seen), true
+		case at >= 0 && !same(members[at], seen):
+			members[at], changed = seen, true
+		}
+	}
+	for i := range members {
+		if !alive[members[i].Name] && members[i].Missing == nil {
+			since := now.UTC()
+			members[i].Missing, changed = &since, true
+		}
+	}
+	kept := slices.DeleteFunc(members, func(m Member) bool { return m.Missing != nil && now.Sub(*m.Missing) > forgetAfter })
+	changed = changed || len(kept) < len(members)
+	slices.SortFunc(kept, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	return kept, changed
+}
+
+// withoutReplaced leaves out the member with the same parts that is missing for longest.
+func withoutReplaced(members []Member, parts []string) []Member {
+	replaced := -1
+	for i, m := range members {
+		if m.Missing != nil && slices.Equal(m.Parts, parts) && (replaced < 0 || m.Missing.Before(*members[replaced].Missing)) {
+			replaced = i
+		}
+	}
+	if replaced < 0 {
+		return members
+	}
+	return slices.Delete(members, replaced, replaced+1)
+}
+
+func same(a, b Member) bool {
+	return a.Missing == nil && b.Missing == nil && a.Host == b.Host && a.Release == b.Release && slices.Equal(a.Parts, b.Parts)
+}
