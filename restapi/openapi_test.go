@@ -114,7 +114,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 	// These are kept among those that have no field.
 	kept := map[string][]string{"ServiceBody": {"expand", "flowjet_webhooks"}, "ServiceRole": {"expand"}}
 	for name, value := range map[string]any{
-		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": inspect.Why{},
+		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": inspect.Why{}, "Trouble": flow.Finding{},
 		"CommandStatus": pipeline.CommandStatus{}, "Plan": dryrun.View{}, "PlanStep": dryrun.Step{}, "PlanAction": dryrun.Action{},
 		"Change": flow.Change{}, "Transition": pipeline.Transition{}, "Cause": pipeline.Cause{},
 		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": view.Allowed{}, "RoleView": view.Role{},

@@ -84,7 +84,7 @@ func (g *guide) onOneFrontEnd(page map[string]section) {
 		"flowjet config check --config /etc/flowjet/flowjet.yaml":                             {"The configuration is good."},
 		"flowjet migrate":       {"ok    oned at http://127.0.0.1:2633/RPC2", "OneFlow at http://127.0.0.1:2474: is stopped", "goes from PENDING", "Nothing was changed"},
 		"flowjet migrate --yes": {"1 services are taken over"},
-		"flowjet doctor":        {"ok      workers: 1 alive", "ok      API: ready"},
+		"flowjet doctor":        {"ok      workers: 1 alive", "ok      API: http"},
 	}
 	g.after = map[string]func(){"dpkg -i dist/flowjet_0.1.0_amd64.deb": func() {
 		if said, err := m.try("flowjet migrate --yes --one-auth-file /var/lib/one/.one/oneflow_auth"); err == nil || !strings.Contains(said, "MEND  OneFlow at http://127.0.0.1:2474: still answers") {

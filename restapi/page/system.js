@@ -33,7 +33,12 @@ function showWork(work) {
     }
   }
   const also = (name) => [name === work.router && "shares events out", name === work.autoscaler && "scales roles"].filter(Boolean).join(", ") || "–";
+  const gone = [
+    ...(work.members ?? []).filter((member) => member.missing).map((member) => [member.name, `is not heard since ${new Date(member.missing).toLocaleString()}`]),
+    ...(work.servers ?? []).filter((server) => server.away).map((server) => [`NATS server ${server.name}`, "is away"]),
+  ];
   part("workers").replaceChildren(
+    ...gone.map(([name, what]) => el("p", { class: "problem" }, sign(false, name), ` ${what}.`)),
     shares.size === 0
       ? el("p", { class: "problem" }, sign(false, "no worker"), ` No worker is alive: ${orphaned} wake-ups wait. Start one with \`flowjet up\`.`)
       : table(`${work.events_waiting} events are not shared out yet, ${work.commands_waiting} commands wait, ${work.dead_letters} messages were given up`,
