@@ -3,9 +3,9 @@ package flow
 import (
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/expression"
 )
 
 // Measures are what was measured of one service's VMs in one pass of the
@@ -35,8 +35,8 @@ func MeasuredAttributes(service Service) map[string][]string {
 	for _, role := range service.Body.Roles {
 		var names []string
 		for _, each := range policiesOf(role.ElasticityPolicies) {
-			if expression, err := ParseExpression(each.Expression); err == nil {
-				names = append(names, attributeNamesIn(expression)...)
+			if condition, err := expression.Parse(each.Expression); err == nil {
+				names = append(names, expression.Attributes(condition)...)
 			}
 		}
 		if names == nil {
@@ -113,11 +113,11 @@ func (a autoscaler) evaluateRole(role *Role, measures Measures) {
 		if each.LastEval >= at || at < each.LastEval+int64(each.Period) {
 			continue
 		}
-		expression, err := ParseExpression(each.Expression)
+		condition, err := expression.Parse(each.Expression)
 		if err != nil {
 			continue // another server's; templates with it are refused
 		}
-		holds, written := expression.evaluate(means)
+		holds, written := condition.Evaluate(means)
 		evals := 0
 		if holds {
 			evals = min(each.TrueEvals+1, max(each.PeriodNumber, 0))
@@ -132,88 +132,4 @@ func (a autoscaler) evaluateRole(role *Role, measures Measures) {
 			return
 		}
 	}
-}
-
-func attributeNamesIn(expression Expression) []string {
-	switch e := expression.(type) {
-	case Either:
-		return append(attributeNamesIn(e.Left), attributeNamesIn(e.Right)...)
-	case Both:
-		return append(attributeNamesIn(e.Left), attributeNamesIn(e.Right)...)
-	case Not:
-		return attributeNamesIn(e.Of)
-	case Group:
-		return attributeNamesIn(e.Of)
-	case Comparison:
-		var names []string
-		for _, operand := range []Operand{e.Left, e.Right} {
-			if operand.Attribute != "" {
-				names = append(names, strings.ToUpper(operand.Attribute))
-			}
-		}
-		return names
-	}
-	return nil
-}
-
-func (e Either) evaluate(means map[string]float64) (bool, string) {
-	left, leftText := e.Left.evaluate(means)
-	right, rightText := e.Right.evaluate(means)
-	return left || right, leftText + " || " + rightText
-}
-
-func (b Both) evaluate(means map[string]float64) (bool, string) {
-	left, leftText := b.Left.evaluate(means)
-	right, rightText := b.Right.evaluate(means)
-	return left && right, leftText + " && " + rightText
-}
-
-func (n Not) evaluate(means map[string]float64) (bool, string) {
-	of, text := n.Of.evaluate(means)
-	return !of, "!" + text
-}
-
-func (g Group) evaluate(means map[string]float64) (bool, string) {
-	of, text := g.Of.evaluate(means)
-	return of, "(" + text + ")"
-}
-
-// evaluate is false where an attribute has no value.
-func (c Comparison) evaluate(means map[string]float64) (bool, string) {
-	left, leftKnown, leftText := c.Left.value(means)
-	right, rightKnown, rightText := c.Right.value(means)
-	text := leftText + " " + c.Operator + " " + rightText
-	if !leftKnown || !rightKnown {
-		return false, text
-	}
-	switch c.Operator {
-	case "==":
-		return left == right, text
-	case "!=":
-		return left != right, text
-	case ">=":
-		return left >= right, text
-	case ">":
-		return left > right, text
-	case "<=":
-		return left <= right, text
-	}
-	return left < right, text
-}
-
-// value is written as OneFlow writes it: CPU[12.5], and CPU[--] without a value.
-func (o Operand) value(means map[string]float64) (value float64, known bool, text string) {
-	if o.Attribute == "" {
-		return o.Number, true, o.String()
-	}
-	name := strings.ToUpper(o.Attribute)
-	mean, known := means[name]
-	if !known {
-		return 0, false, name + "[--]"
-	}
-	written := strconv.FormatFloat(mean, 'f', -1, 64)
-	if !strings.Contains(written, ".") {
-		written += ".0"
-	}
-	return mean, true, name + "[" + written + "]"
 }

@@ -158,12 +158,12 @@ func (e *explainer) explainLog() {
 				break
 			}
 		}
-		if entry.Severity == "E" {
+		if entry.Severity == "E" && !slices.Contains(found, entry.Message) {
 			found = append(found, entry.Message)
 		}
 	}
 	slices.Reverse(found)
-	for _, message := range slices.Compact(found) {
+	for _, message := range found {
 		role, _, _ := strings.Cut(strings.TrimPrefix(message, "Role "), " : ")
 		if !strings.HasPrefix(message, "Role ") || e.role(role) == nil {
 			role = ""

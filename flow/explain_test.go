@@ -112,6 +112,16 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 	}
 }
 
+func TestWhatIsLoggedTwiceIsExplainedOnce(t *testing.T) {
+	state := stateOf(t, `{"name": "s", "state": 4, "roles": [], "log": [
+		{"timestamp": 1, "severity": "I", "message": "New state: WARNING"}, {"timestamp": 2, "severity": "E", "message": "a fault"},
+		{"timestamp": 3, "severity": "E", "message": "another"}, {"timestamp": 4, "severity": "E", "message": "a fault"}]}`)
+	text := explained(flow.Explain(state, nil, time.Now()))
+	if strings.Count(text, "a fault") != 1 || strings.Index(text, "another") > strings.Index(text, "a fault") {
+		t.Errorf("want the fault once, where it was logged last:\n%s", text)
+	}
+}
+
 func TestExplanationIsBounded(t *testing.T) {
 	state := stateOf(t, `{"name":"a","state":4,"roles":[{"name":"S","state":4,"nodes":[]}]}`)
 	facts := flow.Facts{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/adhocore/gronx"
+	"github.com/flowjet/flowjet/flow/expression"
 )
 
 // rolePolicies are a role's policies as far as the rules know them.
@@ -55,7 +56,7 @@ func (f *findings) checkExpression(path, text string) {
 	if text == "" {
 		return
 	}
-	if _, err := ParseExpression(text); err != nil {
+	if _, err := expression.Parse(text); err != nil {
 		f.add(path, "%q cannot be read: %v", shown(text), err)
 	}
 }

@@ -1,4 +1,6 @@
-package flow
+// Package expression reads and evaluates the conditions of elasticity policies, such as
+// CPU > 80 && (MEMORY > 512 || !(LOAD < 2)), as OneFlow writes them.
+package expression
 
 import (
 	"fmt"
@@ -10,9 +12,9 @@ import (
 type Expression interface {
 	// String writes the condition in one form, with all parentheses.
 	String() string
-	// evaluate reports whether the condition holds for the attributes' values, by
+	// Evaluate reports whether the condition holds for the attributes' values, by
 	// name in upper case, and writes it with them.
-	evaluate(values map[string]float64) (holds bool, written string)
+	Evaluate(values map[string]float64) (holds bool, written string)
 }
 
 // Either holds if one of its sides does.
@@ -67,32 +69,32 @@ func (o Operand) String() string {
 	return strconv.FormatFloat(o.Number, 'f', -1, 64) // an exponent could not be read again
 }
 
-// maxExpressionDepth bounds how deep parentheses and negations are nested.
-const maxExpressionDepth = 100
+// maxDepth bounds how deep parentheses and negations are nested.
+const maxDepth = 100
 
-// ParseExpression reads a condition: comparisons of numbers and attribute
+// Parse reads a condition: comparisons of numbers and attribute
 // names, which may be quoted, with = == != <> >= > <= <, joined by && or & and by || or |, with ! and
 // parentheses; "and" binds stronger than "or". Errors name the character.
-func ParseExpression(text string) (Expression, error) {
-	parser := expressionParser{text: text}
-	expression, err := parser.either()
+func Parse(text string) (Expression, error) {
+	p := parser{text: text}
+	expression, err := p.either()
 	if err != nil {
 		return nil, err
 	}
-	if parser.peek() != 0 {
-		return nil, parser.expected("&&, || or the end")
+	if p.peek() != 0 {
+		return nil, p.expected("&&, || or the end")
 	}
 	return expression, nil
 }
 
-type expressionParser struct {
+type parser struct {
 	text     string
 	position int
 	depth    int
 }
 
 // peek is the next character that is not blank, 0 at the end.
-func (p *expressionParser) peek() byte {
+func (p *parser) peek() byte {
 	for p.position < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.position]) >= 0 {
 		p.position++
 	}
@@ -103,7 +105,7 @@ func (p *expressionParser) peek() byte {
 }
 
 // take moves past the first of the symbols that comes next.
-func (p *expressionParser) take(symbols ...string) string {
+func (p *parser) take(symbols ...string) string {
 	p.peek()
 	for _, symbol := range symbols {
 		if strings.HasPrefix(p.text[p.position:], symbol) {
@@ -114,7 +116,7 @@ func (p *expressionParser) take(symbols ...string) string {
 	return ""
 }
 
-func (p *expressionParser) expected(what string) error {
+func (p *parser) expected(what string) error {
 	found := "the end"
 	if p.peek() != 0 {
 		found = strconv.Quote(string([]rune(p.text[p.position:])[:1]))
@@ -122,7 +124,7 @@ func (p *expressionParser) expected(what string) error {
 	return fmt.Errorf("at character %d: %s was expected, not %s", 1+len([]rune(p.text[:p.position])), what, found)
 }
 
-func (p *expressionParser) either() (Expression, error) {
+func (p *parser) either() (Expression, error) {
 	left, err := p.both()
 	for err == nil && p.take("||", "|") != "" {
 		var right Expression
@@ -132,7 +134,7 @@ func (p *expressionParser) either() (Expression, error) {
 	return left, err
 }
 
-func (p *expressionParser) both() (Expression, error) {
+func (p *parser) both() (Expression, error) {
 	left, err := p.single()
 	for err == nil && p.take("&&", "&") != "" {
 		var right Expression
@@ -143,11 +145,11 @@ func (p *expressionParser) both() (Expression, error) {
 }
 
 // single reads a comparison, a negation or what is in parentheses.
-func (p *expressionParser) single() (Expression, error) {
+func (p *parser) single() (Expression, error) {
 	p.depth++
 	defer func() { p.depth-- }()
-	if p.depth > maxExpressionDepth {
-		return nil, fmt.Errorf("at character %d: nested deeper than %d levels", p.position+1, maxExpressionDepth)
+	if p.depth > maxDepth {
+		return nil, fmt.Errorf("at character %d: nested deeper than %d levels", p.position+1, maxDepth)
 	}
 	if p.take("!") != "" {
 		inner, err := p.single()
@@ -163,7 +165,7 @@ func (p *expressionParser) single() (Expression, error) {
 	return Group{Of: inner}, err
 }
 
-func (p *expressionParser) comparison() (Expression, error) {
+func (p *parser) comparison() (Expression, error) {
 	left, err := p.operand()
 	if err != nil {
 		return nil, err
@@ -186,7 +188,7 @@ func canonical(operator string) string {
 	return operator
 }
 
-func (p *expressionParser) operand() (Operand, error) {
+func (p *parser) operand() (Operand, error) {
 	switch c := p.peek(); {
 	case isLetter(c):
 		return Operand{Attribute: p.word()}, nil
@@ -199,7 +201,7 @@ func (p *expressionParser) operand() (Operand, error) {
 }
 
 // word reads an attribute's name: letters, digits, _ and, inside, dots.
-func (p *expressionParser) word() string {
+func (p *parser) word() string {
 	start := p.position
 	for p.position < len(p.text) && (isLetter(p.text[p.position]) || isDigit(p.text[p.position]) || p.text[p.position] == '.') {
 		p.position++
@@ -208,7 +210,7 @@ func (p *expressionParser) word() string {
 }
 
 // quotedWord reads a name in quotes, as OneFlow's grammar has them.
-func (p *expressionParser) quotedWord(quote string) (Operand, error) {
+func (p *parser) quotedWord(quote string) (Operand, error) {
 	start := p.position
 	p.position++
 	if p.position < len(p.text) && isLetter(p.text[p.position]) {
@@ -221,7 +223,7 @@ func (p *expressionParser) quotedWord(quote string) (Operand, error) {
 	return Operand{}, p.expected("a number or an attribute's name")
 }
 
-func (p *expressionParser) number() (Operand, error) {
+func (p *parser) number() (Operand, error) {
 	start := p.position
 	p.position++
 	for p.position < len(p.text) && (isDigit(p.text[p.position]) || p.text[p.position] == '.') {
@@ -238,3 +240,92 @@ func (p *expressionParser) number() (Operand, error) {
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// Attributes returns the names, in upper case, of the attributes in the condition.
+func Attributes(expression Expression) []string {
+	switch e := expression.(type) {
+	case Either:
+		return append(Attributes(e.Left), Attributes(e.Right)...)
+	case Both:
+		return append(Attributes(e.Left), Attributes(e.Right)...)
+	case Not:
+		return Attributes(e.Of)
+	case Group:
+		return Attributes(e.Of)
+	case Comparison:
+		var names []string
+		for _, operand := range []Operand{e.Left, e.Right} {
+			if operand.Attribute != "" {
+				names = append(names, strings.ToUpper(operand.Attribute))
+			}
+		}
+		return names
+	}
+	return nil
+}
+
+// Evaluate reports whether the condition holds, and writes it with its values.
+func (e Either) Evaluate(means map[string]float64) (bool, string) {
+	left, leftText := e.Left.Evaluate(means)
+	right, rightText := e.Right.Evaluate(means)
+	return left || right, leftText + " || " + rightText
+}
+
+// Evaluate reports whether the condition holds, and writes it with its values.
+func (b Both) Evaluate(means map[string]float64) (bool, string) {
+	left, leftText := b.Left.Evaluate(means)
+	right, rightText := b.Right.Evaluate(means)
+	return left && right, leftText + " && " + rightText
+}
+
+// Evaluate reports whether the condition holds, and writes it with its values.
+func (n Not) Evaluate(means map[string]float64) (bool, string) {
+	of, text := n.Of.Evaluate(means)
+	return !of, "!" + text
+}
+
+// Evaluate reports whether the condition holds, and writes it with its values.
+func (g Group) Evaluate(means map[string]float64) (bool, string) {
+	of, text := g.Of.Evaluate(means)
+	return of, "(" + text + ")"
+}
+
+// Evaluate is false where an attribute has no value.
+func (c Comparison) Evaluate(means map[string]float64) (bool, string) {
+	left, leftKnown, leftText := c.Left.value(means)
+	right, rightKnown, rightText := c.Right.value(means)
+	text := leftText + " " + c.Operator + " " + rightText
+	if !leftKnown || !rightKnown {
+		return false, text
+	}
+	switch c.Operator {
+	case "==":
+		return left == right, text
+	case "!=":
+		return left != right, text
+	case ">=":
+		return left >= right, text
+	case ">":
+		return left > right, text
+	case "<=":
+		return left <= right, text
+	}
+	return left < right, text
+}
+
+// value is written as OneFlow writes it: CPU[12.5], and CPU[--] without a value.
+func (o Operand) value(means map[string]float64) (value float64, known bool, text string) {
+	if o.Attribute == "" {
+		return o.Number, true, o.String()
+	}
+	name := strings.ToUpper(o.Attribute)
+	mean, known := means[name]
+	if !known {
+		return 0, false, name + "[--]"
+	}
+	written := strconv.FormatFloat(mean, 'f', -1, 64)
+	if !strings.Contains(written, ".") {
+		written += ".0"
+	}
+	return mean, true, name + "[" + written + "]"
+}

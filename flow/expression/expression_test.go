@@ -1,11 +1,11 @@
-package flow
+package expression
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestParseExpression(t *testing.T) {
+func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"CPU>10":    "(CPU > 10)",
 		" CPU = 1":  "(CPU == 1)",
@@ -17,7 +17,7 @@ func TestParseExpression(t *testing.T) {
 		"3 < GUEST.LOAD_1":  "(3 < GUEST.LOAD_1)",
 		"((A==1))":          "(A == 1)",
 	} {
-		expression, err := ParseExpression(text)
+		expression, err := Parse(text)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue
@@ -25,13 +25,13 @@ func TestParseExpression(t *testing.T) {
 		if got := expression.String(); got != want {
 			t.Errorf("%q: got %s, want %s", text, got, want)
 		}
-		if again, err := ParseExpression(expression.String()); err != nil || again.String() != want {
+		if again, err := Parse(expression.String()); err != nil || again.String() != want {
 			t.Errorf("%s is not read as itself: %v, %v", want, again, err)
 		}
 	}
 }
 
-func TestParseExpressionRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for text, message := range map[string]string{
 		"":              `at character 1: a number or an attribute's name was expected, not the end`,
 		"CPU":           `at character 4: a comparison such as > or == was expected, not the end`,
@@ -46,21 +46,21 @@ func TestParseExpressionRefuses(t *testing.T) {
 		strings.Repeat("(", 200) + "A>1" + strings.Repeat(")", 200): `nested deeper`,
 		strings.Repeat("!", 200) + "A>1":                            `nested deeper`,
 	} {
-		if _, err := ParseExpression(text); err == nil || !strings.Contains(err.Error(), message) {
+		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), message) {
 			t.Errorf("%q: got %v, want %s", text, err, message)
 		}
 	}
 }
 
-func FuzzParseExpression(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add("(CPU > 80.5 && MEMORY != 3) || !(A < -2)")
 	f.Add("1000000<0")
 	f.Fuzz(func(t *testing.T, text string) {
-		expression, err := ParseExpression(text)
+		expression, err := Parse(text)
 		if err != nil {
 			return
 		}
-		if again, err := ParseExpression(expression.String()); err != nil || again.String() != expression.String() {
+		if again, err := Parse(expression.String()); err != nil || again.String() != expression.String() {
 			t.Fatalf("%q is read as %s, which is read as %v (%v)", text, expression, again, err)
 		}
 	})
