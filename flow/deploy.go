@@ -79,7 +79,7 @@ func (d deployer) deployRole(role *Role) bool {
 		return true
 	case RoleRunning, RoleWarning:
 		before := role.state()
-		if d.holdsBack(role) {
+		if d.holdsBack(role) || before == RoleWarning && flag(d.Service.Body.ReadyStatusGate) {
 			d.watcher.watchRole(role)
 		}
 		return role.state() != before

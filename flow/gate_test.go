@@ -63,6 +63,7 @@ func TestChildWaitsForItsParentToBeReadyAgain(t *testing.T) {
 			}
 			s.ready(100)
 			s.run(100)
+			s.wantRole("db", flow.RoleRunning)
 			s.wantRole("app", flow.RoleDeploying)
 			s.wantActions("create app/0")
 			s.create()
