@@ -73,12 +73,18 @@ func TestFailureIsToldAndRecovered(t *testing.T) {
 	service := w.service(masterSlave, 2, 1)
 	w.command(service, flow.VerbDeploy, nil)
 	w.await(service, flow.ServiceFailedDeploying)
-	if reply := w.command(service, flow.VerbUndeploy, nil); reply.Refused != flow.RefusedState {
-		t.Errorf("undeploying a failed service: refused %q, want %q", reply.Refused, flow.RefusedState)
+	if reply := w.command(service, flow.VerbAddRole, flow.AddRoleArguments{Role: []byte(`{"name":"n","type":"vm","template_id":0}`)}); reply.Refused != flow.RefusedState {
+		t.Errorf("adding a role to a failed service: refused %q, want %q", reply.Refused, flow.RefusedState)
 	}
 	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{})
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 3)
+	w.sim.FailBoots(1)
+	failed := w.service(masterSlave, 2, 1)
+	w.command(failed, flow.VerbDeploy, nil)
+	w.await(failed, flow.ServiceFailedDeploying)
+	w.accepted(failed, flow.VerbUndeploy, nil)
+	w.gone(failed)
 }
 
 func TestRefusedCreationFailsTheRole(t *testing.T) {
