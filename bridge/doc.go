@@ -23,7 +23,7 @@
 // documents or secrets. What cannot be understood goes to the dead letters, by
 // its key, length and hash, and holds nothing up.
 //
-// Several bridges may hear the same feed. One publishes it and says so five
+// Several bridges may hear the same feed. One publishes it and sends heartbeats five
 // times a second; the others keep what they heard lately. When it leaves or falls
 // silent, JetStream lets one of the others in and refuses the former from
 // then on; the new one looks up the last stored events in what it has heard, and

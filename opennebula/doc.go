@@ -8,4 +8,19 @@
 // context's end or by the client's timeout, whichever is first. In a zone of
 // several oneds, calls go to the one that leads, and are made anew there if
 // they have certainly not been carried out or change nothing.
+//
+// The way of a call:
+//
+//	Session       makes calls as one user, by kind of object   session.go, documents.go, vms.go, networks.go, ...
+//	callwriter    writes the call                              callwriter.go
+//	exchange      takes it to the leader, and its answer back  exchange.go
+//	  slots       bounds the calls at a time                   slots.go
+//	  warmups     lets one call of a new session go ahead      warmup.go
+//	  leader      finds which oned leads, and confirms it      leader.go, raftpoll.go, zoneservers.go
+//	answer        takes the answer apart                       answer.go, errors.go
+//	onexml        reads all XML                                onexml/
+//
+// Beside it: Client has the settings and sessions (client.go, login.go,
+// cipher.go, credentials.go), EventDecoder reads hook events (hookevent.go,
+// hookkey.go, hookcall.go, ready.go).
 package opennebula

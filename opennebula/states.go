@@ -9,6 +9,18 @@ type VMState = flow.VMState
 // LCMState is oned's LCM_STATE of a VM, for the same readers.
 type LCMState = flow.LCMState
 
+// NetworkState is oned's STATE of a virtual network, for the same readers.
+type NetworkState = flow.NetworkState
+
+// The states of a virtual network without a fault.
+const (
+	NetworkInit       = flow.NetworkInit
+	NetworkReady      = flow.NetworkReady
+	NetworkLockCreate = flow.NetworkLockCreate
+	NetworkLockDelete = flow.NetworkLockDelete
+	NetworkDone       = flow.NetworkDone
+)
+
 // ParseVMState and ParseLCMState read the names that stand in hook events.
 var (
 	ParseVMState  = flow.ParseVMState

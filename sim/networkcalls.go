@@ -13,7 +13,7 @@ var networks = class[network, *network]{
 
 // addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
 func addNetwork(t *tx, n *network) {
-	n.State = netLockCreate
+	n.State = opennebula.NetworkLockCreate
 	t.cloud.networks[n.ID] = n
 	t.save(kindNetwork, n.ID, n)
 	t.emit(networkEvent(n))
@@ -27,13 +27,13 @@ func networkStep(t *tx, id int) {
 		return
 	}
 	switch n.State {
-	case netLockCreate:
-		n.State = netReady
+	case opennebula.NetworkLockCreate:
+		n.State = opennebula.NetworkReady
 		t.emit(networkEvent(n))
-		n.PrevState = netReady
+		n.PrevState = opennebula.NetworkReady
 		t.save(kindNetwork, id, n)
-	case netLockDelete:
-		n.State, n.PrevState = netDone, netLockDelete
+	case opennebula.NetworkLockDelete:
+		n.State, n.PrevState = opennebula.NetworkDone, opennebula.NetworkLockDelete
 		t.emit(networkEvent(n))
 		delete(t.cloud.networks, id)
 		t.remove(kindNetwork, id)
@@ -90,7 +90,7 @@ func (n *network) reserve(size, forNetwork int) (addressRange, *refusal) {
 
 // networkDelete is one.vn.delete: refused while addresses are in use.
 func networkDelete(r *request, n *network) *refusal {
-	if n.State == netLockDelete {
+	if n.State == opennebula.NetworkLockDelete {
 		return refuse(opennebula.CodeAction, "Virtual network is being deleted already.")
 	}
 	if used := n.usedLeases(); used > 0 {
@@ -101,7 +101,7 @@ func networkDelete(r *request, n *network) *refusal {
 	if parent := r.cloud.networks[n.Parent]; parent != nil {
 		parent.takeBack(n)
 	}
-	n.PrevState, n.State = n.State, netLockDelete
+	n.PrevState, n.State = n.State, opennebula.NetworkLockDelete
 	r.tx.emit(networkEvent(n))
 	r.tx.db.scheduleNetwork(n)
 	return nil

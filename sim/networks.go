@@ -5,32 +5,19 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+
+	"github.com/flowjet/flowjet/opennebula"
 )
-
-// networkState is STATE of a virtual network.
-type networkState int
-
-const (
-	netInit       networkState = 0
-	netReady      networkState = 1
-	netLockCreate networkState = 2
-	netLockDelete networkState = 3
-	netDone       networkState = 4
-)
-
-var networkStateNames = [...]string{"INIT", "READY", "LOCK_CREATE", "LOCK_DELETE", "DONE", "ERROR", "UPDATE_FAILURE"}
-
-func (s networkState) String() string { return networkStateNames[s] }
 
 // network is a virtual network.
 type network struct {
 	object
-	State     networkState   `json:"state"`
-	PrevState networkState   `json:"prev_state"`
-	Parent    int            `json:"parent"`
-	FromID    int            `json:"template_id"`
-	Template  template       `json:"template"`
-	Ranges    []addressRange `json:"ranges"`
+	State     opennebula.NetworkState `json:"state"`
+	PrevState opennebula.NetworkState `json:"prev_state"`
+	Parent    int                     `json:"parent"`
+	FromID    int                     `json:"template_id"`
+	Template  template                `json:"template"`
+	Ranges    []addressRange          `json:"ranges"`
 }
 
 // networkForm says how much of a network is written.
@@ -110,7 +97,7 @@ func (n *network) write(b *xmlWriter, form networkForm) {
 
 func (n *network) writeRanges(b *xmlWriter, form networkForm) {
 	open(b, "AR_POOL")
-	if form != eventForm || n.State == netReady {
+	if form != eventForm || n.State == opennebula.NetworkReady {
 		for i := range n.Ranges {
 			n.Ranges[i].write(b, form)
 		}

@@ -67,7 +67,6 @@ func notFound(what string, id int) *refusal {
 // The filters of pool calls; a number from 0 on is a user's id.
 const (
 	filterMineAndGroups = -1
-	filterAll           = -2
 	filterMine          = -3
 	filterPrimaryGroup  = -4
 )
@@ -75,7 +74,7 @@ const (
 // listed reports whether a pool call with the filter shows the object.
 func (i identity) listed(filter int, o *object) bool {
 	switch {
-	case filter == filterAll:
+	case filter == opennebula.FilterAll:
 	case filter == filterMine && o.UID != i.user.ID,
 		filter == filterMineAndGroups && o.UID != i.user.ID && !i.inGroup(o.GID),
 		filter == filterPrimaryGroup && o.GID != i.gid,

@@ -3,16 +3,8 @@ package sim
 import (
 	"sync"
 	"time"
-)
 
-// raftState is a server's STATE in one.zone.raftstatus.
-type raftState int
-
-const (
-	raftSolo      raftState = 0
-	raftCandidate raftState = 1
-	raftFollower  raftState = 2
-	raftLeader    raftState = 3
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 // raftPhase is how far a zone has come with finding a leader.
@@ -99,21 +91,21 @@ func (r *raft) enter(phase raftPhase) uint64 {
 
 // raftStatus is what a server says of itself.
 type raftStatus struct {
-	state          raftState
+	state          opennebula.RaftState
 	id, term, vote int
 }
 
 func (r *raft) status(server int) raftStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	status := raftStatus{state: raftFollower, id: server, term: r.term, vote: -1}
+	status := raftStatus{state: opennebula.RaftFollower, id: server, term: r.term, vote: -1}
 	switch {
 	case !r.zone:
-		status.state, status.id = raftSolo, -1
+		status.state, status.id = opennebula.RaftSolo, -1
 	case r.phase == phaseLed && r.last == server:
-		status.state, status.vote = raftLeader, server
+		status.state, status.vote = opennebula.RaftLeader, server
 	case r.phase == phaseElection:
-		status.state, status.vote = raftCandidate, server
+		status.state, status.vote = opennebula.RaftCandidate, server
 	}
 	return status
 }

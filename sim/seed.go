@@ -1,5 +1,7 @@
 package sim
 
+import "github.com/flowjet/flowjet/opennebula"
+
 // The ids that a new zone begins with.
 const (
 	serverAdminID = 1
@@ -44,7 +46,7 @@ func asOneadmin(id int, name string) object {
 
 func seedNetwork(t *tx) {
 	private := &network{
-		object: asOneadmin(0, "private"), State: netReady, PrevState: netReady, Parent: -1, FromID: -1,
+		object: asOneadmin(0, "private"), State: opennebula.NetworkReady, PrevState: opennebula.NetworkReady, Parent: -1, FromID: -1,
 		Template: networkDefaults("br0"),
 	}
 	const first, size = 10<<24 | 1, 1 << 20

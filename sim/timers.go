@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
+)
 
 // scheduleStep sets the timer of a VM's next step. The caller holds the lock.
 func (d *database) scheduleStep(v *vm) {
@@ -15,7 +19,7 @@ func (d *database) scheduleStep(v *vm) {
 
 // scheduleNetwork sets the timer of a network's next step, if it has one.
 func (d *database) scheduleNetwork(n *network) {
-	if n.State != netLockCreate && n.State != netLockDelete {
+	if n.State != opennebula.NetworkLockCreate && n.State != opennebula.NetworkLockDelete {
 		return
 	}
 	id := n.ID

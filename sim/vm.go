@@ -114,7 +114,7 @@ func (v *vm) monitored() bool { return v.status() == active(lcmRunning) }
 
 // matches reports whether the VM is in the state that a pool call asks for.
 func (v *vm) matches(state int) bool {
-	return state == anyState || state == anyButDone && v.State != vmDone || state == int(v.State)
+	return state == opennebula.StateAny || state == opennebula.StateNotDone && v.State != vmDone || state == int(v.State)
 }
 
 // size is what a VM takes of a host: hundredths of a CPU and MiB.

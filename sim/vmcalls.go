@@ -81,16 +81,10 @@ func vmScheduleDelete(r *request, v *vm) *refusal {
 	return notFound("scheduled action", r.int(2))
 }
 
-// vmStates are the state filters of the pool calls.
-const (
-	anyState   = -2
-	anyButDone = -1
-)
-
 // poolVMs are the VMs of a pool call (filter, start, end, state), newest first.
 // Ids are dense, so counting down is cheaper than sorting thousands of them.
 func poolVMs(r *request) []*vm {
-	state, wanted := r.intOr(4, anyButDone), r.page(2)
+	state, wanted := r.intOr(4, opennebula.StateNotDone), r.page(2)
 	first, last := wanted.start, r.cloud.next[kindVM]-1
 	if wanted.end >= 0 {
 		last = min(last, wanted.end)
