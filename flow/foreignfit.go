@@ -70,7 +70,7 @@ func (r *repair) fitState(body *Body) {
 	body.State = &state
 }
 
-// fitEnd has VMs end that stand in a service or a role which says that they have ended.
+// fitEnd has VMs end that stand in a service or a role that has ended.
 func (r *repair) fitEnd(body *Body) {
 	left := false
 	for i := range body.Roles {
