@@ -113,8 +113,8 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 }
 
 func TestWhatIsLoggedTwiceIsExplainedOnce(t *testing.T) {
-	state := stateOf(t, `{"name": "s", "state": 4, "roles": [], "log": [
-		{"timestamp": 1, "severity": "I", "message": "New state: WARNING"}, {"timestamp": 2, "severity": "E", "message": "a fault"},
+	state := stateOf(t, `{"name": "s", "state": 7, "roles": [], "log": [
+		{"timestamp": 1, "severity": "I", "message": "New state: DEPLOYING"}, {"timestamp": 2, "severity": "E", "message": "a fault"},
 		{"timestamp": 3, "severity": "E", "message": "another"}, {"timestamp": 4, "severity": "E", "message": "a fault"}]}`)
 	text := explained(flow.Explain(state, nil, time.Now()))
 	if strings.Count(text, "a fault") != 1 || strings.Index(text, "another") > strings.Index(text, "a fault") {
