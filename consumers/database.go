@@ -77,7 +77,7 @@ func (d *database) watch(ctx context.Context, every time.Duration) {
 	for idle.For(ctx, markEvery) == nil {
 		d.mutex.Lock()
 		var err error
-		if d.known() > d.marked || time.Since(d.asked) >= every {
+		if d.seen() > d.marked || time.Since(d.asked) >= every {
 			err = d.check(ctx)
 		}
 		d.mutex.Unlock()
@@ -87,13 +87,21 @@ func (d *database) watch(ctx context.Context, every time.Duration) {
 	}
 }
 
+// seen is the newest VM that oned has told of, -1 for none: known is 0 then, too.
+func (d *database) seen() int {
+	if newest := d.known(); newest > 0 {
+		return newest
+	}
+	return -1
+}
+
 // check is called with the mutex held.
 func (d *database) check(ctx context.Context) error {
 	mark, marked, err := d.pipe.LoadOnedMark(ctx)
 	if err != nil {
 		return err
 	}
-	known := max(mark.VM, d.known()) // before oned is asked: VMs are made meanwhile
+	known := max(mark.VM, d.seen()) // before oned is asked: VMs are made meanwhile
 	newest, err := d.newest(ctx)
 	if err != nil {
 		return err

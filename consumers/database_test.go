@@ -179,8 +179,13 @@ func (w *world) ages(service int) {
 // database.
 func TestWhatIsNoOtherDatabase(t *testing.T) {
 	w := newWorld(t)
+	must(t, w.pipe.SaveOnedMark(t.Context(), pipeline.OnedMark{VM: -1}))
 	stop := w.startWorker("first", quick())
 	w.hear()
+	w.deployed(masterSlave, 0, 0)
+	if found, has, err := w.pipe.LastMismatch(t.Context()); err != nil || has {
+		t.Errorf("without a VM: %+v %v", found, err)
+	}
 	w.deployed(masterSlave, 1, 1)
 	stop()
 	for _, mark := range []pipeline.OnedMark{{VM: -1}, {VM: 1}, {VM: 1, Made: ""}} {
