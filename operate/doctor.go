@@ -109,6 +109,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 		d.add("NATS", problem, "see that JetStream is on and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
 		return
 	}
+	d.now = time.Now() // it took some looks
 	d.add("NATS", fine, "", "connected to %s", survey.Server)
 	d.checkServers(survey)
 	d.checkStreams(survey)

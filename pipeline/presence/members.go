@@ -41,9 +41,12 @@ func Members(ctx context.Context, p *pipeline.Pipeline) ([]Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read which processes are expected: %w", err)
 	}
+	if revision == 0 {
+		return nil, nil
+	}
 	var members []Member
-	if revision > 0 && json.Unmarshal(text, &members) != nil {
-		return nil, nil // it is written anew
+	if json.Unmarshal(text, &members) != nil {
+		members = nil // it is written anew
 	}
 	return members, nil
 }
