@@ -30,7 +30,7 @@ func readRole(text json.RawMessage, held Body, now time.Time) (Role, error) {
 	if err != nil {
 		return Role{}, ofRole(err)
 	}
-	chooseInputs(&body)
+	_ = chooseInputs(&body) // what has no value is not asked for here, as with OneFlow
 	return body.Roles[0], nil
 }
 
