@@ -21,6 +21,9 @@ const (
 	MaxInputs   = 512
 	// MaxPolicies is for the elasticity policies of a role, and for the scheduled ones.
 	MaxPolicies = 64
+	// MaxSchedules is for the scheduled policies of all roles of a service together: when the
+	// next one is due is found at each decision.
+	MaxSchedules = 256
 	// MaxVMs is for a role and for all roles of a service together: a record of so many
 	// VMs is half of what NATS takes in one message.
 	MaxVMs = 10_000
@@ -55,6 +58,7 @@ func Limits() []Limit {
 		{"user inputs of a service, and of each role", MaxInputs},
 		{"elasticity policies of a role", MaxPolicies},
 		{"scheduled policies of a role", MaxPolicies},
+		{"scheduled policies of a service", MaxSchedules},
 		{"attributes in a role's `vm_template_contents`", MaxAttributes},
 		{"characters of an expression", MaxExpression},
 		{"VMs of a service", MaxVMs},
@@ -78,16 +82,23 @@ func checkCounts(whole object) Violations {
 	if len(f.violations) > 0 {
 		return f.violations
 	}
+	schedules := 0
 	for i, role := range objectsOf(whole["roles"]) {
 		path := fmt.Sprintf("roles[%d].", i)
 		f.checkCount(path+"parents", role["parents"], MaxRoles)
 		f.checkCount(path+"elasticity_policies", role["elasticity_policies"], MaxPolicies)
 		f.checkCount(path+"scheduled_policies", role["scheduled_policies"], MaxPolicies)
+		if kindOf(role["scheduled_policies"]) == kindArray {
+			schedules += countOf(role["scheduled_policies"])
+		}
 		f.checkNames(path+"user_inputs", role["user_inputs"], MaxInputs)
 		f.checkNames(path+"user_inputs_values", role["user_inputs_values"], MaxInputs)
 		if name := textOf(role["name"]); utf8.RuneCountInString(name) > MaxName {
 			f.add(path+"name", "has more than %d characters", MaxName)
 		}
+	}
+	if schedules > MaxSchedules {
+		f.add("roles", "have %d scheduled policies together; at most %d are possible", schedules, MaxSchedules)
 	}
 	return f.violations
 }

@@ -143,6 +143,7 @@ func TestCountsAndLengthsAreBounded(t *testing.T) {
 		"roles":                {`{"name":"s","roles":[` + many(MaxRoles+1, `{"name":"r#"}`) + `]}`, "roles: has 1025 elements; at most 1024"},
 		"networks":             {`{"name":"s","roles":[],"networks":{` + many(MaxNetworks+1, `"n#":"M|network|n| |id:0"`) + `}}`, "networks: has 257 attributes; at most 256"},
 		"scheduled policies":   {role0 + `"scheduled_policies":[` + many(8000, `{"type":"CHANGE","adjust":1,"recurrence":"0 9 * * *"}`) + `]}]}`, "has 8000 elements; at most 64"},
+		"all scheduled":        {`{"name":"s","roles":[` + many(5, `{"name":"r#","type":"vm","template_id":0,"scheduled_policies":[`+many(60, `{"type":"CHANGE","adjust":1,"recurrence":"0 0 29 2 *"}`)+`]}`) + `]}`, "have 300 scheduled policies together; at most 256"},
 		"elasticity policies":  {role0 + `"elasticity_policies":[` + many(MaxPolicies+1, `{"type":"CHANGE","adjust":1,"expression":"CPU>1"}`) + `]}]}`, "has 65 elements; at most 64"},
 		"VMs of a role":        {`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"cardinality":10001}]}`, "at most 10000 VMs"},
 		"VMs of all roles":     {`{"name":"s","roles":[` + many(2, `{"name":"r#","type":"vm","template_id":0,"cardinality":6000}`) + `]}`, "roles: have more than 10000 VMs"},

@@ -28,10 +28,14 @@ func (by policy) nextStart(now time.Time) (time.Time, bool) {
 // it fires once, and also when nobody was there at the time. When it is seen
 // for the first time, what lies behind is none of its business.
 func (a autoscaler) runSchedules() {
+	left := MaxSchedules // others than the API may have written more
 	for i := range a.roles() {
 		role := &a.roles()[i]
 		a.noticeSchedules(role)
 		for j, each := range policiesOf(role.ScheduledPolicies) {
+			if left--; left < 0 {
+				return
+			}
 			start, has := each.nextStart(a.now)
 			if !has || start.After(a.now) || !a.scaler.mayAdjust(role) {
 				continue
@@ -64,8 +68,12 @@ func (a autoscaler) lookedAt(role *Role, policies ...int) {
 
 // nextSchedule is when the next scheduled policy is due.
 func (s Service) nextSchedule(now time.Time) (next time.Time, has bool) {
+	left := MaxSchedules
 	for _, role := range s.Body.Roles {
 		for _, each := range policiesOf(role.ScheduledPolicies) {
+			if left--; left < 0 {
+				return next, has
+			}
 			if each.LastEval == 0 || role.isRouter() {
 				continue
 			}
