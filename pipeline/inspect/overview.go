@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 	"github.com/flowjet/flowjet/pipeline/internal/liveness"
@@ -144,7 +145,7 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 		return nil, err
 	}
 	defer observer.Stop()
-	feeds, processes := liveness.New[pipeline.FeedBeat](2*listenFor), liveness.New[pipeline.Process](2*listenFor)
+	feeds, processes := liveness.New[pipeline.FeedBeat](2*presence.MissingAfter), liveness.New[pipeline.Process](2*presence.MissingAfter)
 	for subjects, receive := range map[string]nats.MsgHandler{
 		pipeline.SubjectsBridge: func(message *nats.Msg) {
 			var beat pipeline.FeedBeat
@@ -165,12 +166,8 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 		}
 		defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
 	}
-	timer := time.NewTimer(listenFor)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := c.hearAll(ctx, processes); err != nil {
+		return nil, err
 	}
 	c.overview.Workers, c.overview.Unowned = shares(observer.Live())
 	c.processes = slices.Collect(maps.Values(processes.Live()))
@@ -179,6 +176,29 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 		c.overview.Oned.Slow += process.Slow
 	}
 	return feeds.Live(), nil
+}
+
+// hearAll waits until all have had the time to be heard, and longer where one that is
+// expected is not.
+func (c *collector) hearAll(ctx context.Context, processes *liveness.Set[pipeline.Process]) error {
+	expected, err := presence.Members(ctx, c.pipe)
+	if err != nil {
+		expected = nil // on a bare server there are none
+	}
+	began := time.Now()
+	for pause := listenFor; ; pause = listenFor / 4 {
+		if err := idle.For(ctx, pause); err != nil {
+			return err
+		}
+		heard := map[string]bool{}
+		for _, process := range processes.Live() {
+			heard[process.Name] = true
+		}
+		silent := slices.ContainsFunc(expected, func(m presence.Member) bool { return m.Missing == nil && !heard[m.Name] })
+		if !silent || time.Since(began) > presence.MissingAfter+listenFor/2 {
+			return nil
+		}
+	}
 }
 
 // members are those known, and those heard that are not known yet.

@@ -14,9 +14,9 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/liveness"
 )
 
-// missingAfter is after how long without a sound a process counts as missing. It is several
+// MissingAfter is after how long without a sound a process counts as missing. It is several
 // times deadAfter: to alarm somebody takes more than to share connections anew.
-const missingAfter = 3 * time.Second
+const MissingAfter = 3 * time.Second
 
 // Follower hears the live processes without being one.
 type Follower struct {
@@ -28,7 +28,7 @@ type Follower struct {
 
 // Follow begins to hear the processes. Stop ends it.
 func Follow(p *pipeline.Pipeline) (*Follower, error) {
-	f := &Follower{pipe: p, live: liveness.New[pipeline.Process](missingAfter), since: time.Now()}
+	f := &Follower{pipe: p, live: liveness.New[pipeline.Process](MissingAfter), since: time.Now()}
 	var err error
 	if f.subscription, err = p.Conn().Subscribe(pipeline.SubjectsProcess, f.receive); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", pipeline.SubjectsProcess, err)
@@ -58,7 +58,7 @@ func (f *Follower) Members(ctx context.Context) ([]Member, error) {
 		return nil, err
 	}
 	members, _ := Merge(known, f.Live(), time.Now())
-	if time.Since(f.since) < missingAfter || !f.pipe.State().Connected {
+	if time.Since(f.since) < MissingAfter || !f.pipe.State().Connected {
 		for i := range members {
 			members[i].Missing = missingOf(known, members[i].Name)
 		}
@@ -91,18 +91,18 @@ func (f *Follower) Keep(ctx context.Context, mine func() bool) {
 			return
 		case <-ticker.C:
 		}
-		if mine() && time.Since(f.since) >= missingAfter && f.pipe.State().Connected {
+		if mine() && time.Since(f.since) >= MissingAfter && f.pipe.State().Connected {
 			f.keep(ctx)
 		}
 	}
 }
 
 func (f *Follower) keep(ctx context.Context) {
-	known, err := Members(ctx, f.pipe)
+	known, revision, err := load(ctx, f.pipe)
 	if err != nil {
 		return // it is tried again
 	}
 	if members, changed := Merge(known, f.Live(), time.Now()); changed {
-		_ = SaveMembers(ctx, f.pipe, members) // it is tried again
+		_ = save(ctx, f.pipe, members, revision) // it is tried again
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 const (
@@ -37,23 +38,33 @@ var ErrUnknownMember = errors.New("there is no such member")
 
 // Members are the processes that are expected, by name.
 func Members(ctx context.Context, p *pipeline.Pipeline) ([]Member, error) {
+	members, _, err := load(ctx, p)
+	return members, err
+}
+
+func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision uint64, err error) {
 	text, revision, err := p.Core().Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
 	if err != nil {
-		return nil, fmt.Errorf("read which processes are expected: %w", err)
+		return nil, 0, fmt.Errorf("read which processes are expected: %w", err)
 	}
 	if revision == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
-	var members []Member
 	if json.Unmarshal(text, &members) != nil {
 		members = nil // it is written anew
 	}
-	return members, nil
+	return members, revision, nil
 }
 
-// SaveMembers keeps which processes are expected.
-func SaveMembers(ctx context.Context, p *pipeline.Pipeline, members []Member) error {
-	if err := p.Core().Bucket(pipeline.BucketCheckpoint).Put(ctx, pipeline.MembersKey, pipeline.Encode(members)); err != nil {
+// save keeps which processes are expected, unless somebody else has written that since.
+func save(ctx context.Context, p *pipeline.Pipeline, members []Member, revision uint64) (err error) {
+	bucket, text := p.Core().Bucket(pipeline.BucketCheckpoint), pipeline.Encode(members)
+	if revision == 0 {
+		_, err = bucket.Create(ctx, pipeline.MembersKey, text)
+	} else {
+		_, err = bucket.Update(ctx, pipeline.MembersKey, text, revision)
+	}
+	if err != nil {
 		return fmt.Errorf("keep which processes are expected: %w", err)
 	}
 	return nil
@@ -61,15 +72,19 @@ func SaveMembers(ctx context.Context, p *pipeline.Pipeline, members []Member) er
 
 // Forget has a member that is gone for good not expected any more.
 func Forget(ctx context.Context, p *pipeline.Pipeline, name string) error {
-	members, err := Members(ctx, p)
-	if err != nil {
-		return err
+	for {
+		members, revision, err := load(ctx, p)
+		if err != nil {
+			return err
+		}
+		kept := slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Name == name })
+		if len(kept) == len(members) {
+			return fmt.Errorf("%q: %w", name, ErrUnknownMember)
+		}
+		if err := save(ctx, p, kept, revision); !js.Conflict(err) {
+			return err
+		}
 	}
-	kept := slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Name == name })
-	if len(kept) == len(members) {
-		return fmt.Errorf("%q: %w", name, ErrUnknownMember)
-	}
-	return SaveMembers(ctx, p, kept)
 }
 
 // Merge returns the members by what is known of them and by who is alive now, and whether

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
 	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
 )
 
@@ -63,7 +64,10 @@ func TestMembersAreKeptAndForgotten(t *testing.T) {
 		t.Fatalf("there are %v (%v)", members, err)
 	}
 	members, _ := Merge(nil, []pipeline.Process{process("fe1", "api"), process("fe2", "api")}, time.Now())
-	pipetest.Must(t, SaveMembers(ctx, p, members))
+	pipetest.Must(t, save(ctx, p, members, 0))
+	if err := save(ctx, p, members, 0); !js.Conflict(err) {
+		t.Errorf("writing over what somebody else has written: %v", err)
+	}
 	pipetest.Must(t, Forget(ctx, p, "fe1 api"))
 	if err := Forget(ctx, p, "fe1 api"); !errors.Is(err, ErrUnknownMember) {
 		t.Errorf("forgetting it twice: %v", err)
