@@ -56,13 +56,15 @@ func straight(b *testing.B) time.Duration {
 	return time.Since(began)
 }
 
+const twoRoles = `{"name": "fleet", "deployment": "straight", "roles": [
+	{"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
+	{"name": "Slave", "type": "vm", "cardinality": 1, "template_id": 0, "parents": ["Master"]}]}`
+
 // services is how long they take as services.
 func services(b *testing.B) time.Duration {
 	b.Helper()
 	s := costly(b)
-	path := s.template(b, `{"name": "fleet", "deployment": "straight", "roles": [
-		{"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
-		{"name": "Slave", "type": "vm", "cardinality": 1, "template_id": 0, "parents": ["Master"]}]}`)
+	path := s.template(b, twoRoles)
 	began := time.Now()
 	share(fleet, func(int) { s.post(b, path, instantiate) })
 	poll.Within(b, time.Minute, "the services' VMs to run", func() bool { return s.running() == 2*fleet })
