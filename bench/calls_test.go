@@ -10,11 +10,11 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
-// Bounds on the calls about documents that a service of two roles costs oned. The reads are
-// of the service template and the service.
+// Bounds on the calls about documents that a service of two roles costs oned: the reads are
+// the API's of the service template, and of the service that is to end.
 const (
-	infosToRunning, updatesToRunning = 3, 4
-	infosToEnd, updatesToEnd         = 2, 3
+	infosToRunning, updatesToRunning = 1, 2
+	infosToEnd, updatesToEnd         = 1, 1
 )
 
 // BenchmarkDocumentCalls counts the calls about documents that 50 two-role services from 8
@@ -23,21 +23,37 @@ func BenchmarkDocumentCalls(b *testing.B) {
 	for b.Loop() {
 		s := costly(b)
 		path := s.template(b, twoRoles)
+		s.warmUp(b, path)
 		s.calls(b, "50 two-role services to RUNNING", infosToRunning, updatesToRunning, func() {
 			share(fleet, func(int) { s.post(b, path, instantiate) })
 			poll.Within(b, time.Minute, "the services to be RUNNING", func() bool { return s.runningServices(b) == fleet })
 		})
-		documents, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
-		must(b, err)
-		s.calls(b, "50 two-role services to their end", infosToEnd, updatesToEnd, func() {
-			share(fleet, func(n int) { s.remove(b, documents[n].ID) })
-			poll.Within(b, time.Minute, "the services to be gone", func() bool {
-				left, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
-				return err == nil && len(left) == 0
-			})
-		})
+		s.calls(b, "50 two-role services to their end", infosToEnd, updatesToEnd, func() { s.end(b) })
 		b.ReportMetric(0, "ns/op")
 	}
+}
+
+// warmUp lets the worker look through the services that it finds when it starts, and a
+// first service come and go.
+func (s *stand) warmUp(b *testing.B, path string) {
+	b.Helper()
+	const lists = 2 // for services that nobody wakes, and for whose each VM is
+	poll.Within(b, time.Minute, "the worker's first look", func() bool { return s.app.Sim().CallCounts()["one.documentpool.info"] >= lists })
+	s.post(b, path, instantiate)
+	poll.Within(b, time.Minute, "a service to be RUNNING", func() bool { return s.runningServices(b) == 1 })
+	s.end(b)
+}
+
+// end removes all services.
+func (s *stand) end(b *testing.B) {
+	b.Helper()
+	documents, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
+	must(b, err)
+	share(len(documents), func(n int) { s.remove(b, documents[n].ID) })
+	poll.Within(b, time.Minute, "the services to be gone", func() bool {
+		left, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
+		return err == nil && len(left) == 0
+	})
 }
 
 // calls counts what services cost, and holds it to bounds a service.
@@ -48,11 +64,14 @@ func (s *stand) calls(b *testing.B, what string, mostInfos, mostUpdates int, do 
 	do()
 	after := s.app.Sim().CallCounts()
 	count := func(method string) int { return after[method] - before[method] }
+	took := time.Since(began)
+	// A service that is on its way for longer than a second or two is written again.
+	allowed := int(float64(mostUpdates*fleet) * max(1, took.Seconds()/2))
 	infos, updates := count("one.document.info"), count("one.document.update")
-	fmt.Printf("%-58s %8s  document.info %.2f, document.update %.2f a service\n", what, time.Since(began).Round(time.Millisecond),
+	fmt.Printf("%-58s %8s  document.info %.2f, document.update %.2f a service\n", what, took.Round(time.Millisecond),
 		float64(infos)/fleet, float64(updates)/fleet)
-	if infos > mostInfos*fleet || updates > mostUpdates*fleet {
-		b.Errorf("%s: %d document.info and %d document.update, at most %d and %d a service are allowed", what, infos, updates, mostInfos, mostUpdates)
+	if infos > mostInfos*fleet || updates > allowed {
+		b.Errorf("%s: %d document.info and %d document.update, at most %d and %d are allowed", what, infos, updates, mostInfos*fleet, allowed)
 	}
 }
 

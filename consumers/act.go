@@ -21,6 +21,9 @@ func (e *executor) act(ctx context.Context, actions []flow.Action) (flow.Decisio
 			if err := e.slot.yield(ctx); err != nil {
 				return flow.Decision{}, err
 			}
+			if err := e.saver.writeIfDue(ctx); err != nil {
+				return flow.Decision{}, err
+			}
 		}
 		refused, err := e.actOnce(ctx, action, actions[i+1:])
 		if err != nil {

@@ -45,6 +45,9 @@ func (s *saver) store(ctx context.Context) error {
 	s.revision, s.confirmed, s.led = revision, time.Now(), false
 	s.record.Written = s.confirmed
 	s.published = s.record.State
+	if s.stored = s.record.Digests[len(s.record.Digests)-1]; s.exists && s.stored != s.record.Saved {
+		s.behind.begin()
+	}
 	s.worker.metrics.commits.Inc()
 	return nil
 }
@@ -126,21 +129,15 @@ func sameState(a, b flow.State) bool {
 }
 
 // saveEarly saves the document before a command is answered: who is told that
-// something was changed reads it changed. It is saved too as soon as the service's
-// state has changed, so that nobody sees an old one for as long as the calls take. A
-// command that waits behind an event comes first: what both lead to is saved at once.
-func (s *saver) saveEarly(ctx context.Context, decision flow.Decision, answers bool) error {
-	if answers {
+// something was changed reads it changed, in oned too.
+func (s *saver) saveEarly(ctx context.Context, told bool) error {
+	if told {
 		return s.saveDocument(ctx)
 	}
-	changed := slices.ContainsFunc(decision.Changes, func(change flow.Change) bool { return change.Kind == "service" })
-	if !changed || len(decision.Actions) == 0 && s.partition.isUrgent(s.serviceLoop) {
-		return nil
-	}
-	return s.saveDocument(ctx)
+	return s.writeIfDue(ctx)
 }
 
-// flush brings outside what is committed: the document is saved, what happened
+// flush brings outside what is committed: the document is saved in time, what happened
 // is told, and the timers are set. A service loop that lost its state on the way loads
 // it first, which finds what is left to be done. Unless all is forced, an input
 // that comes meanwhile goes first; flush then is not complete.
@@ -151,10 +148,9 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 	if !all && s.waiting() {
 		return false, nil
 	}
-	if s.exists {
-		if err := s.saveDocument(ctx); err != nil {
-			return false, err
-		}
+	written, err := s.writeInTime(ctx, all)
+	if err != nil {
+		return false, err
 	}
 	if s.nextFlush() != nil {
 		defer s.slot.lend()()
@@ -168,7 +164,7 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 		}
 		step := s.nextFlush()
 		if step == nil {
-			return true, nil
+			return written, nil
 		}
 		if err := step(ctx); err != nil {
 			return false, err
@@ -202,6 +198,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	}
 	wanted := flow.DigestOf(text)
 	if wanted == s.record.Saved {
+		s.behind.end()
 		return nil
 	}
 	if err := s.stillOurs(ctx); err != nil {
@@ -217,6 +214,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 		return fmt.Errorf("save the document of service %d: %w", s.service, err)
 	}
 	s.record.Saved = wanted
+	s.behind.end()
 	return nil
 }
 

@@ -18,6 +18,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	}
 	fresh := !l.loaded
 	l.cause = causeOf(input)
+	l.ingester.noteSeen(input)
 	if err := l.ingester.loadAhead(ctx); err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 		return nil
 	}
 	l.cause.Kind, l.cause.ID, l.cause.User = "wake", "take-over", ""
-	return l.proceed(ctx, l.plan(), nil)
+	return l.proceed(ctx, l.plan(), false, nil)
 }
 
 // outdated reports whether the input is a timer that has been set anew or cancelled.
@@ -94,9 +95,9 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	if command == nil {
 		l.record.Applied = input.Sequence
 		if early {
-			return l.proceed(ctx, l.plan(), nil)
+			return l.proceed(ctx, l.plan(), false, nil)
 		}
-		return l.proceed(ctx, l.planFor(input), nil)
+		return l.proceed(ctx, l.planFor(input), false, nil)
 	}
 	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
 	decision, refusal, err := l.apply(ctx, *command, early)
@@ -109,7 +110,8 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	}
 	l.record.Applied = input.Sequence
 	l.responder.keepReply(reply)
-	return l.proceed(ctx, decision, func() error { return l.responder.answer(ctx, input, reply) })
+	told := command.Verb != flow.VerbDeploy // which was answered when it was queued
+	return l.proceed(ctx, decision, told, func() error { return l.responder.answer(ctx, input, reply) })
 }
 
 // apply decides what a command leads to, or why it is refused: one that came before the
@@ -164,20 +166,20 @@ func (l *serviceLoop) known() flow.Input {
 const keptReplies = 8
 
 // proceed sees a decision through: commit, act, and plan again until nothing is
-// left to do.
-func (l *serviceLoop) proceed(ctx context.Context, decision flow.Decision, answer func() error) error {
+// left to do. Told says that somebody waits for the answer.
+func (l *serviceLoop) proceed(ctx context.Context, decision flow.Decision, told bool, answer func() error) error {
 	for {
 		if err := l.saver.commit(ctx, decision, answer != nil); err != nil {
 			return err
 		}
-		if err := l.saver.saveEarly(ctx, decision, answer != nil); err != nil {
+		if err := l.saver.saveEarly(ctx, told); err != nil {
 			return err
 		}
 		if answer != nil {
 			if err := answer(); err != nil {
 				return err
 			}
-			answer = nil
+			answer, told = nil, false
 			ctx = opennebula.Unhurried(ctx)
 			l.partition.answered(l)
 		}

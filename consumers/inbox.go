@@ -14,7 +14,11 @@ const maxWaiting = 256
 // thing between two commands only the newest is kept: a service is woken to
 // look at how things are, not at how they were. Where there still are too many,
 // a look at everything takes their place.
-type inbox struct{ waiting []delivery }
+type inbox struct {
+	waiting []delivery
+	// write asks for the service's document to be written, when nothing else waits.
+	write bool
+}
 
 // delivery is an input, and the sequences of those that it stands for, its own
 // last.
@@ -22,6 +26,8 @@ type delivery struct {
 	pipeline.Input
 	sequences []uint64
 	came      time.Time
+	// writes is set instead of an input: the service's document is to be written.
+	writes bool
 }
 
 // put adds an input; false means that there is no room.
@@ -111,7 +117,9 @@ func (b *inbox) hasCommand() bool {
 // take removes the first.
 func (b *inbox) take() (delivery, bool) {
 	if len(b.waiting) == 0 {
-		return delivery{}, false
+		writes := b.write
+		b.write = false
+		return delivery{writes: writes}, writes
 	}
 	first := b.waiting[0]
 	b.waiting[0] = delivery{}

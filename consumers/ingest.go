@@ -36,7 +36,7 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	case fresh:
 		return nil
 	case work.Command != nil && !i.restsOnVMs(*work.Command), work.Measures != nil:
-		if i.read.After(i.came) { // for what was in front of it: new enough
+		if i.read.After(i.came) || i.isAsSeen() { // for what was in front of it: new enough
 			return nil
 		}
 		return i.refreshDocument(ctx)

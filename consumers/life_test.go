@@ -6,7 +6,9 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/sim"
 )
 
 // TestServiceLivesFromDeployToUndeploy on events alone: a step that waited for the
@@ -130,4 +132,73 @@ func TestANewOwnerIsActedFor(t *testing.T) {
 			t.Errorf("VM %d is %s's, not the new owner's", vm.ID, vm.Owner.UName)
 		}
 	}
+}
+
+// TestDocumentsAreWrittenAtRestAndInTime: a service that deploys costs a write when it rests,
+// and one for each second before; nobody reads its document.
+func TestDocumentsAreWrittenAtRestAndInTime(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	w.startWorker("one", quick())
+	updates := func() int { return w.sim.CallCounts()["one.document.update"] }
+	service := w.service(masterSlave, 1, 1)
+	began, before := time.Now(), updates()
+	w.accepted(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	if made, most := updates()-before, 1+int(time.Since(began)/(850*time.Millisecond)); made > most {
+		t.Errorf("%d writes on the way to RUNNING, want at most %d", made, most)
+	}
+
+	w.sim.PauseBoots()
+	slow := w.service(masterSlave, 1, 1)
+	w.accepted(slow, flow.VerbDeploy, nil)
+	poll.Within(t, 5*time.Second, "the document of a service on its way to be written", func() bool {
+		body, known := w.body(slow)
+		return known && (flow.Service{Body: body}).State() == flow.ServiceDeploying && len(body.Roles[0].Nodes) == 1
+	})
+	w.sim.ResumeBoots()
+	w.await(slow, flow.ServiceRunning)
+}
+
+// TestStopWritesDocuments: whoever stops Flowjet to put OneFlow back finds what was decided.
+func TestStopWritesDocuments(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	w.sim.PauseBoots()
+	stop := w.startWorker("one", quick())
+	service := w.service(masterSlave, 1, 1)
+	w.accepted(service, flow.VerbDeploy, nil)
+	poll.Until(t, "the VM to be known", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		return err == nil && len(record.State.Service.Body.Roles) > 0 && len(record.State.Service.Body.Roles[0].Nodes) == 1
+	})
+	stop()
+	if body, _ := w.body(service); len(body.Roles[0].Nodes) != 1 {
+		t.Errorf("the document has not the VM: %+v", body.Roles[0])
+	}
+}
+
+// TestDeathBeforeTheDocumentIsWritten: the next worker finds it behind, and writes it.
+func TestDeathBeforeTheDocumentIsWritten(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	w.sim.PauseBoots()
+	must(t, w.sim.FailCall(sim.CallFailure{Method: "one.document.update", Nth: 1, Count: 1000, Code: opennebula.CodeInternal, Message: "[one.document.update] Error updating the document."}))
+	stop := w.startWorker("one", quick())
+	service := w.service(masterSlave, 1, 1)
+	w.accepted(service, flow.VerbDeploy, nil)
+	poll.Until(t, "the VM to be known", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		return err == nil && len(record.State.Service.Body.Roles) > 0 && len(record.State.Service.Body.Roles[0].Nodes) == 1
+	})
+	stop()
+	w.sim.ClearFaults()
+	w.startWorker("two", quick())
+	poll.Until(t, "the document to be written", func() bool {
+		body, known := w.body(service)
+		return known && len(body.Roles[0].Nodes) == 1
+	})
+	w.sim.ResumeBoots()
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 2)
 }

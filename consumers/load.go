@@ -94,7 +94,13 @@ func (i *ingester) doubtCalls() {
 // somebody else's only the zone's leader is believed.
 func (i *ingester) refreshDocument(ctx context.Context) error {
 	i.read = time.Now()
-	found, err := i.readDocument(ctx, i.actor.server())
+	var found foundDocument
+	var err error
+	if i.revision == 0 && i.made != nil {
+		found = *i.made
+	} else {
+		found, err = i.readDocument(ctx, i.actor.server())
+	}
 	if err == nil && found.exists && i.revision != 0 && (found.digest != i.record.Saved || i.predates(found.digest)) {
 		if err := i.worker.database.doubt(ctx); err != nil {
 			return err

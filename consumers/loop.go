@@ -117,25 +117,37 @@ const maxUnflushed = 32
 // input counts as ended when the document is saved and the history told: inputs
 // that come close together share that, because oned is the bottleneck.
 func (l *serviceLoop) handle(ctx context.Context, next delivery) {
+	if next.writes {
+		l.flush(ctx, pipeline.Input{Work: pipeline.Work{Version: pipeline.Version, Service: l.service, Reason: "its document is behind"}})
+		return
+	}
 	input := next.Input
 	l.worker.config.Handling(input.Work)
 	ctx, span := traceInput(ctx, l.service, input)
 	defer span.End()
 	l.saver.open = append(l.saver.open, next.sequences...)
 	l.came = next.came
-	complete := false
 	news := input.Work.Command == nil
 	handling := ctx
 	if !news {
 		handling = opennebula.Urgent(ctx) // its client waits
 	}
 	end := l.retry(ctx, input, news, func() error { return l.handleOnce(handling, input) })
-	if end == done {
-		end = l.retry(ctx, input, true, func() (err error) {
-			complete, err = l.saver.flush(ctx, len(l.saver.open) >= maxUnflushed)
-			return err
-		})
+	switch end {
+	case done:
+		l.flush(ctx, input)
+	case reject:
+		l.saver.endOpen()
 	}
+}
+
+// flush brings outside what was handled, and ends it if all of that is outside.
+func (l *serviceLoop) flush(ctx context.Context, input pipeline.Input) {
+	complete := false
+	end := l.retry(ctx, input, true, func() (err error) {
+		complete, err = l.saver.flush(ctx, len(l.saver.open) >= maxUnflushed)
+		return err
+	})
 	if complete || end == reject {
 		l.saver.endOpen()
 	}

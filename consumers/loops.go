@@ -63,6 +63,7 @@ func (p *partition) loop(service int) *serviceLoop {
 		p.resting.Remove(l.rests)
 		l.rests = nil
 	}
+	delete(p.behind, l)
 	return l
 }
 
@@ -105,14 +106,19 @@ func (p *partition) take(l *serviceLoop) (delivery, bool) {
 	return next, waits
 }
 
-// rest keeps what a service loop knows for a while; the caller holds the mutex.
+// rest keeps what a service loop knows for a while, and at least until its document is
+// written; the caller holds the mutex.
 func (p *partition) rest(l *serviceLoop) {
+	defer p.wait.Done()
 	l.turn, l.urgent, l.since = nil, false, time.Now()
+	if l.saver.behind.is() {
+		p.restBehind(l)
+		return
+	}
 	l.rests = p.resting.PushBack(l)
 	if p.resting.Len() > maxResting {
 		p.forgetOldest()
 	}
-	p.wait.Done()
 }
 
 // forgetOldest drops the service loop that has rested longest.
@@ -129,7 +135,7 @@ func (p *partition) again(l *serviceLoop) {
 	switch {
 	case p.closed:
 		p.stop(l)
-	case len(l.inbox.waiting) == 0:
+	case len(l.inbox.waiting) == 0 && !l.inbox.write:
 		p.rest(l)
 	default:
 		p.ask(l)

@@ -27,10 +27,13 @@ type partition struct {
 
 	// mutex guards what service loops.go does, in the service loops too.
 	mutex   sync.Mutex
-	loops   map[int]*serviceLoop // by service
-	resting list.List            // of *service loop, the longest at rest first
-	closed  bool
-	wait    sync.WaitGroup
+	loops   map[int]*serviceLoop  // by service
+	resting list.List             // of *service loop, the longest at rest first
+	behind  map[*serviceLoop]bool // at rest, with documents that are behind
+	// reminder fires when the first of these is to be written; nil without one.
+	reminder *time.Timer
+	closed   bool
+	wait     sync.WaitGroup
 }
 
 // runPartition reads a partition from its saved cursor on until ctx ends.
@@ -50,7 +53,7 @@ func (w *Worker) runPartition(ctx context.Context, number string) error {
 	}
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
-	p := &partition{worker: w, number: n, cursor: newCursor(after), life: life, loops: map[int]*serviceLoop{}}
+	p := &partition{worker: w, number: n, cursor: newCursor(after), life: life, loops: map[int]*serviceLoop{}, behind: map[*serviceLoop]bool{}}
 	defer p.close(cancel, name)
 	p.wait.Go(func() { p.tend(life, name, after) })
 	return p.read(life, reader)
@@ -95,6 +98,7 @@ func (p *partition) close(cancel context.CancelFunc, name string) {
 	cancel()
 	p.closeLoops()
 	p.wait.Wait()
+	p.writeAll()
 	for service := range p.loops {
 		p.worker.health.forget(p.worker.config.Logger, service)
 	}

@@ -49,6 +49,9 @@ type slot struct {
 // ingester takes up how things are: the record, the document, events, and what oned says.
 type ingester struct {
 	*serviceLoop
+	// seen and made are what the input carries of the document, of one that was just made.
+	seen *flow.SeenDocument
+	made *foundDocument
 	// at is when what is known was loaded, and read when the document was asked for last.
 	at, read time.Time
 	// looked are the VMs that were looked at while events about them waited, with
@@ -94,6 +97,10 @@ type saver struct {
 	published flow.State
 	// open are the inputs that are handled but whose outcome is not flushed.
 	open []uint64
+	// behind is since when the document does not say what the record does, and stored the
+	// digest of the body that was committed last.
+	behind writeBehind
+	stored string
 	// dirtyTimers are the timers that differ from what NATS was last told.
 	dirtyTimers map[string]bool
 }

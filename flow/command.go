@@ -7,7 +7,7 @@ type Verb string
 
 // The verbs that a worker carries out.
 const (
-	// VerbDeploy starts a service whose document is PENDING.
+	// VerbDeploy starts a service whose document is PENDING; arguments: none, or DeployArguments.
 	VerbDeploy Verb = "deploy"
 	// VerbUndeploy ends a service and removes its document.
 	VerbUndeploy Verb = "undeploy"
@@ -36,6 +36,22 @@ type Command struct {
 	// IfMatch are entity tags, of which the service's has to be one when the
 	// command is carried out; "*" is any. None asks for nothing.
 	IfMatch []string `json:"if_match,omitempty"`
+	// Seen is the service's document as it was read just before; nil where it was not.
+	Seen *SeenDocument `json:"seen,omitempty"`
+}
+
+// SeenDocument is what tells whether a document has been changed by somebody else.
+type SeenDocument struct {
+	// Digest is DigestOf its body, and Owner whose it is.
+	Digest string   `json:"digest"`
+	Owner  Identity `json:"owner"`
+}
+
+// DeployArguments are VerbDeploy's: the document as it was made, which spares the worker a
+// read.
+type DeployArguments struct {
+	Owner Identity        `json:"owner"`
+	Body  json.RawMessage `json:"body"`
 }
 
 // ScaleArguments are VerbScale's.

@@ -75,9 +75,9 @@ func cloneExtra(attributes map[string]json.RawMessage) map[string]json.RawMessag
 }
 
 // SealedArguments are a command's arguments as they may be stored: those that hold parts of a
-// template are sealed.
+// template or a service are sealed.
 func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
-	if c.Verb != VerbAddRole && c.Verb != VerbUpdate || kindOf(c.Arguments) == kindText || len(c.Arguments) == 0 {
+	if c.Verb != VerbAddRole && c.Verb != VerbUpdate && c.Verb != VerbDeploy || kindOf(c.Arguments) == kindText || len(c.Arguments) == 0 {
 		return c.Arguments
 	}
 	return mustMarshal(seal(c.Arguments))

@@ -45,6 +45,7 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 	}
 	command := r.newCommand(service.ID, verb)
 	command.Arguments = encoded
+	command.Seen = &flow.SeenDocument{Digest: flow.DigestOf(service.Body), Owner: service.Owner}
 	if command.IfMatch, err = r.ifMatch(); err != nil {
 		return answer{}, err
 	}
@@ -101,11 +102,15 @@ func submitError(command flow.Command, err error) error {
 }
 
 // enqueue stores a command without waiting for its worker.
-func (c *commands) enqueue(ctx context.Context, r *request, service int, verb flow.Verb) error {
+func (c *commands) enqueue(ctx context.Context, r *request, service int, verb flow.Verb, arguments any) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	command := r.newCommand(service, verb)
-	_, err := c.submit(ctx, r, command, 0)
+	var err error
+	if command.Arguments, err = encodeArguments(arguments); err != nil {
+		return fmt.Errorf("write the arguments of %s: %w", verb, err)
+	}
+	_, err = c.submit(ctx, r, command, 0)
 	if err != nil && !errors.Is(err, pipeline.ErrNoReply) {
 		return submitError(command, err)
 	}

@@ -16,7 +16,7 @@ const ownPrefix = "/flowjet/v1"
 // routes returns all paths of both APIs with their handlers.
 func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[string]http.Handler {
 	shared := &reservations{queue: s.queue, wait: s.config.ReplyWait, logger: s.logger}
-	serve := &dispatcher{authenticator: users, admission: s.admission, oned: oned, idempotency: &idempotency{reservations: shared, box: box, now: s.config.now}}
+	serve := &dispatcher{authenticator: users, admission: s.admission, oned: ahead{oned, s.queue, box}, idempotency: &idempotency{reservations: shared, box: box, now: s.config.now}}
 	queued := &commands{
 		queue: s.queue, backlog: s.backlog, box: box, wait: s.config.ReplyWait,
 		planner: &planner{queue: s.queue, settings: s.config.Settings},

@@ -47,6 +47,9 @@ func unsupported(status int, kind, perform string, actions map[string]documentAc
 		perform, kind, strings.Join(slices.Sorted(maps.Keys(actions)), ", "))}
 }
 
+// maxCarried bounds the service that a command carries to its worker; a larger one is read.
+const maxCarried = 256 << 10
+
 // instantiate creates the service's document as the caller and queues its
 // deployment. The answer waits until the command is stored, not until it is
 // carried out. Should the command get lost on the way, the service is PENDING
@@ -73,13 +76,32 @@ func (t *templates) instantiate(ctx context.Context, r *request, template openne
 	}
 	// A client that goes away now must not leave a service without its command.
 	ctx = context.WithoutCancel(ctx)
-	// It is read before it is queued, to be shown as it began; a read that fails
-	// must not keep the command back.
-	service, err := r.read(ctx, flow.DocumentTypeService, id)
-	if err = together(err, t.commands.enqueue(ctx, r, id, flow.VerbDeploy)); err != nil {
+	// It is shown as it began, before it is queued; a read that fails must not keep the
+	// command back.
+	service, err := t.began(ctx, r, id, body)
+	var made any
+	if err == nil && len(service.Body) <= maxCarried {
+		made = flow.DeployArguments{Owner: service.Owner, Body: service.Body}
+	}
+	if err = together(err, t.commands.enqueue(ctx, r, id, flow.VerbDeploy, made)); err != nil {
 		return answer{}, &pendingError{service: id, err: err}
 	}
 	return show(http.StatusCreated, service)
+}
+
+// began returns a service that was just made. One that an earlier attempt of the same request
+// may have made is read.
+func (t *templates) began(ctx context.Context, r *request, id int, body flow.Body) (opennebula.Document, error) {
+	if r.keyed == nil {
+		if service, known := t.newborn.document(r.caller, id, body); known {
+			return service, nil
+		}
+	}
+	service, err := r.read(ctx, flow.DocumentTypeService, id)
+	if err == nil {
+		t.newborn.remember(r.caller, service)
+	}
+	return service, err
 }
 
 // clone copies a template under another name. The copy is registered now, which

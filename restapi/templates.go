@@ -22,6 +22,7 @@ type templates struct {
 	commands *commands
 	locks    locks
 	logger   *slog.Logger
+	newborn  newborn
 }
 
 func (t *templates) calls() map[string]endpoint {

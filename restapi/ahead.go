@@ -1,0 +1,107 @@
+package restapi
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/seal"
+	"github.com/flowjet/flowjet/opennebula"
+)
+
+// ahead hands out sessions in which services are read as their records say. The record of
+// a service is stored before anything else is done, and its document at oned follows
+// within a second: what is read is never older than what was decided. Whether the caller
+// may see a service, and a document that somebody else has changed, are oned's.
+type ahead struct {
+	sessions
+	queue queue
+	box   *seal.Box
+}
+
+func (a ahead) as(user string) session { return aheadSession{a.sessions.as(user), a} }
+
+type aheadSession struct {
+	session
+	ahead ahead
+}
+
+// Document reads one document.
+func (s aheadSession) Document(ctx context.Context, id int) (opennebula.Document, error) {
+	document, err := s.session.Document(ctx, id)
+	if err == nil {
+		s.ahead.bringUp(ctx, &document)
+	}
+	return document, err
+}
+
+// recordsAtOnce is how many records are read at once for a list.
+const recordsAtOnce = 16
+
+// Documents lists documents. The records of services at rest are not read: their documents
+// are written before anybody is told of a change.
+func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error) {
+	documents, err := s.session.Documents(ctx, documentType, filter, start, end)
+	if err != nil || documentType != flow.DocumentTypeService {
+		return documents, err
+	}
+	var reads errgroup.Group
+	reads.SetLimit(recordsAtOnce)
+	for i := range documents {
+		if mayWait(documents[i].Body) {
+			reads.Go(func() error { s.ahead.bringUp(ctx, &documents[i]); return nil })
+		}
+	}
+	return documents, reads.Wait()
+}
+
+// mayWait reports whether a service's text names a state that passes, its own or a role's.
+func mayWait(text []byte) bool {
+	for {
+		_, after, found := bytes.Cut(text, []byte(`"state":`))
+		if !found {
+			return false
+		}
+		text = bytes.TrimLeft(after, " ")
+		digits := len(text) - len(bytes.TrimLeft(text, "0123456789"))
+		if state, err := strconv.Atoi(string(text[:digits])); err == nil && flow.ServiceState(state).Waiting() {
+			return true
+		}
+	}
+}
+
+// readRecord is for how long a record may take to be read; then the document is shown as
+// oned has it.
+const readRecord = time.Second
+
+// bringUp gives a service's document what was decided since it was written.
+func (a ahead) bringUp(ctx context.Context, document *opennebula.Document) {
+	if document.Type != flow.DocumentTypeService || !a.queue.State().Connected {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, readRecord)
+	defer cancel()
+	record, revision, err := a.queue.LoadRecord(limited, document.ID)
+	if err != nil || revision == 0 || record.Deleted {
+		return
+	}
+	ours := func(digest string) bool { return digest == record.Saved || slices.Contains(record.Digests, digest) }
+	if !ours(flow.DigestOf(document.Body)) {
+		written, err := flow.ParseBody(document.Body)
+		if err != nil || !ours(written.Digest()) {
+			return // somebody else has changed it
+		}
+	}
+	decided, err := record.State.Service.Body.Opened(a.box.Open)
+	if err != nil {
+		return
+	}
+	if text, err := decided.Text(); err == nil {
+		document.Body = text
+	}
+}

@@ -1,0 +1,58 @@
+package restapi
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim"
+)
+
+// TestServicesAreReadAsDecided: the record is ahead of oned's document, and what is answered
+// is not older than the record. What somebody else has written counts.
+func TestServicesAreReadAsDecided(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	w.must(w.sim.FailCall(sim.CallFailure{
+		Method: "one.document.update", Count: 1000, Code: opennebula.CodeInternal, Message: "[one.document.update] Error updating the document.",
+	}))
+	service := w.service(alice)
+	poll.Until(t, "the service to be read as RUNNING", func() bool {
+		return stateIn(w.call(alice, "GET", service, "").body) == flow.ServiceRunning
+	})
+	if list := w.call(alice, "GET", "/service", "").body; !strings.Contains(list, "New state: RUNNING") {
+		t.Errorf("the list shows\n%s", list)
+	}
+	documents, err := w.oned.Server().Documents(t.Context(), flow.DocumentTypeService, allVisible, -1, -1)
+	w.must(err)
+	if written, err := flow.ParseBody(documents[0].Body); err != nil || (flow.Service{Body: written}).State() != flow.ServicePending {
+		t.Fatalf("oned's document says %s, %v", documents[0].Body, err)
+	}
+	w.sim.ClearFaults()
+	poll.Until(t, "oned's document to be written", func() bool {
+		found, err := w.oned.Server().Document(t.Context(), documents[0].ID)
+		return err == nil && strings.Contains(string(found.Body), "New state: RUNNING")
+	})
+	w.must(w.oned.Server().UpdateDocument(t.Context(), documents[0].ID, []byte(`{"name":"other","roles":[],"state":2,"log":[]}`)))
+	if got := w.call(alice, "GET", service, "").body; !strings.Contains(got, `"name": "other"`) {
+		t.Errorf("a document that somebody else has changed is shown as\n%s", got)
+	}
+}
+
+// TestServicesThatWereJustMade are answered as they are read.
+func TestServicesThatWereJustMade(t *testing.T) {
+	w := newWorld(t, Config{})
+	template := w.template(alice)
+	for range 2 {
+		made := w.call(alice, "POST", template+"/action", `{"action":{"perform":"instantiate"}}`)
+		id, _ := w.document(made)
+		if read := w.call(alice, "GET", "/service/"+id, ""); made.status != 201 || made.body != read.body {
+			t.Errorf("%d %s\nis read as\n%s", made.status, made.body, read.body)
+		}
+	}
+	if reads := w.sim.CallCounts()["one.document.info"]; reads != 2+1+2+1 {
+		t.Errorf("%d reads, want three of the template, one of the first service for its answer, and the test's two", reads)
+	}
+}
