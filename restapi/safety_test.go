@@ -48,6 +48,10 @@ func (q *fakeQueue) ReadCommandChanges(context.Context) (*command.Reader, error)
 	return nil, pipeline.ErrClosed
 }
 
+func (*fakeQueue) LoadRecord(context.Context, int) (pipeline.Record, uint64, error) {
+	return pipeline.Record{}, 0, nil
+}
+
 func (q *fakeQueue) State() pipeline.ConnectionState {
 	return pipeline.ConnectionState{Connected: !q.away, Error: "nobody there"}
 }

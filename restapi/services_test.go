@@ -24,8 +24,16 @@ func TestInstantiateQueuesAndAnswersPending(t *testing.T) {
 	}
 	// Nobody worked so far: the command is there for whoever comes.
 	command := <-w.worker(accept)
-	if command.Verb != flow.VerbDeploy || command.User.UName != "alice" || len(command.Arguments) > 0 {
+	if command.Verb != flow.VerbDeploy || command.User.UName != "alice" || strings.Contains(string(command.Arguments), "mine") {
 		t.Errorf("queued %+v", command)
+	}
+	// It carries the service, sealed.
+	opened, err := command.OpenedArguments(w.oned.Box().Open)
+	w.must(err)
+	var made flow.DeployArguments
+	w.must(json.Unmarshal(opened, &made))
+	if carried, err := flow.ParseBody(made.Body); err != nil || carried.Name != "mine" || made.Owner.UName != "alice" {
+		t.Errorf("the command carries %s, %v", opened, err)
 	}
 	if got.header.Get("Content-Type") != "text/html;charset=utf-8" {
 		t.Errorf("content type %q", got.header.Get("Content-Type"))
