@@ -101,7 +101,7 @@ func (a *App) Start(ctx context.Context) error {
 		{working, a.shareOned},
 		{a.has(PartNarrator), a.startNarrator},
 		{a.has(PartWorker), a.startWorker},
-		{a.has(PartWorker), a.keepMembers},
+		{a.has(PartWorker), keepMembers(a)},
 		{a.has(PartBridge), a.startBridge},
 		{a.has(PartAPI), a.startAPI},
 		{a.config.Status.Listen != "", a.startStatus},

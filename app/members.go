@@ -9,9 +9,9 @@ import (
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
-// identity is what the process announces of itself that does not change. A pod is no member:
+// identityOf is what the process announces of itself that does not change. A pod is no member:
 // it never comes back under its name, and Kubernetes sees to how many there are.
-func (a *App) identity() pipeline.Process {
+func identityOf(a *App) pipeline.Process {
 	self := pipeline.Process{ID: name("process"), Release: a.version}
 	for _, part := range []Part{PartBridge, PartWorker, PartAPI} {
 		if a.has(part) {
@@ -37,15 +37,18 @@ func (a *App) identity() pipeline.Process {
 // packagedDataDir is where the packages' units have their data folders: a host has one of each.
 const packagedDataDir = "/var/lib/flowjet"
 
-// keepMembers has one of the workers keep which processes are expected.
-func (a *App) keepMembers(ctx context.Context) error {
-	follower, err := presence.Follow(a.pipe)
-	if err != nil {
-		return err
+// keepMembers returns the step of a start that has one of the workers keep which processes
+// are expected.
+func keepMembers(a *App) func(context.Context) error {
+	return func(ctx context.Context) error {
+		follower, err := presence.Follow(a.pipe)
+		if err != nil {
+			return err
+		}
+		a.onStop(func(context.Context) error { follower.Stop(); return nil })
+		a.background(ctx, func(ctx context.Context) {
+			follower.Keep(ctx, func() bool { return a.worker.Owns(pipeline.RouterKey) })
+		})
+		return nil
 	}
-	a.onStop(func(context.Context) error { follower.Stop(); return nil })
-	a.background(ctx, func(ctx context.Context) {
-		follower.Keep(ctx, func() bool { return a.worker.Owns(pipeline.RouterKey) })
-	})
-	return nil
 }

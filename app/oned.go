@@ -135,7 +135,7 @@ const (
 // shareOned has all processes together hold no more connections to each oned than
 // one.connections, and tells them of the zone's servers.
 func (a *App) shareOned(ctx context.Context) error {
-	self := a.identity()
+	self := identityOf(a)
 	share := &onedShare{oned: a.oned, reads: a.reads, id: self.ID, self: self, total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
 	others, err := presence.Announce(a.pipe, share.announce)
 	if err != nil {

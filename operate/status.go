@@ -24,7 +24,7 @@ func (t tool) status() *cobra.Command {
 			"expected any more. `flowjet doctor` says what to do about it.", cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if forget != "" {
-				return c.forget(ctx, pipe, forget)
+				return forgetMember(ctx, c, pipe, forget)
 			}
 			survey, err := pipe.Overview(ctx, nil)
 			if err != nil {
@@ -40,8 +40,8 @@ func (t tool) status() *cobra.Command {
 	return cmd
 }
 
-// forget has a process not expected any more.
-func (c *console) forget(ctx context.Context, pipe clients, name string) error {
+// forgetMember has a process not expected any more.
+func forgetMember(ctx context.Context, c *console, pipe clients, name string) error {
 	err := presence.Forget(ctx, pipe.Pipeline, name)
 	if errors.Is(err, presence.ErrUnknownMember) {
 		return ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", name))

@@ -7,13 +7,13 @@ import (
 
 // at writes a time in the one form that all commands have: in this host's zone, and with
 // the date where it is not today's.
-func (c *console) at(when time.Time) string { return c.form(when, "15:04:05 MST") }
+func (c *console) at(when time.Time) string { return form(when, c.now(), "15:04:05 MST") }
 
 // exactly is at with milliseconds, for what happens close together.
-func (c *console) exactly(when time.Time) string { return c.form(when, "15:04:05.000 MST") }
+func (c *console) exactly(when time.Time) string { return form(when, c.now(), "15:04:05.000 MST") }
 
-func (c *console) form(when time.Time, layout string) string {
-	when, now := when.Local(), c.now().Local()
+func form(when, now time.Time, layout string) string {
+	when, now = when.Local(), now.Local()
 	if when.YearDay() != now.YearDay() || when.Year() != now.Year() {
 		layout = time.DateOnly + " " + layout
 	}

@@ -1,0 +1,58 @@
+package operate
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/presence"
+)
+
+// said is what a diagnosis has found, a line each.
+func (d *diagnosis) said() string {
+	var text strings.Builder
+	for _, found := range d.findings {
+		text.WriteString(found.Weight + " " + found.Check + ": " + found.Message + "\n")
+	}
+	return text.String()
+}
+
+// TestEachCauseIsNamedOnce: a front-end of which nothing is heard is one, and so is a NATS
+// server, however many copies it holds.
+func TestEachCauseIsNamedOnce(t *testing.T) {
+	now := time.Now()
+	gone := now.Add(-time.Minute)
+	member := func(host, part string, missing *time.Time) presence.Member {
+		return presence.Member{Name: host + " " + part, Host: host, Parts: []string{part}, Missing: missing}
+	}
+	d := diagnosis{now: now}
+	overview := inspect.Overview{
+		Members: []presence.Member{
+			member("fe1", "worker", nil), member("fe1", "api", &gone),
+			member("fe2", "worker", &gone), member("fe2", "api", &gone), member("fe2", "bridge", &gone),
+		},
+		Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true, Streams: 7}},
+		Streams: []inspect.StreamStatus{
+			{Name: "ONE", Trouble: "its copy on n2 is away", Away: []string{"n2"}},
+			{Name: "FLOW", Trouble: "it has no leader: most of its servers are away", Leaderless: true},
+		},
+	}
+	d.checkMembers(overview)
+	d.checkServers(overview)
+	d.checkStreams(overview)
+	if got, want := d.said(), "problem process fe1 api: it is not heard for 1m0s\n"+
+		"problem front-end fe2: nothing is heard of it for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"+
+		"problem NATS server n2: it is away: streams lack its copies, and one more that fails stops everything\n"+
+		"problem stream FLOW: it has no leader: most of its servers are away\n"; got != want {
+		t.Errorf("it says\n%swant\n%s", got, want)
+	}
+	if !unsettled(overview) || unsettled(inspect.Overview{Members: overview.Members[:1], Servers: overview.Servers[:1]}) {
+		t.Error("what may mend itself is looked at again, and nothing else")
+	}
+	well := diagnosis{now: now}
+	well.checkMembers(inspect.Overview{Members: overview.Members[:1]})
+	if got := well.said(); got != "ok processes: every one that is expected (1) is there\n" {
+		t.Errorf("it says %s", got)
+	}
+}
