@@ -71,7 +71,7 @@ chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 
 	  $(GO) test -run TestChaos -count 1 -timeout 0 -v ./cmd/flowjet | grep -v 'process_test.go'
 
 # What each package tests of what a tenant or a fault must not be able to do.
-HOSTILE_TESTS := Hostile|OnedIsRestored|OlderCopy|NoOtherDatabase|AnEventAlone|NoBodyTakesLong|CountsAndLengths|Strangers|Forged|LongNames|NeverTakes|Damaged|Tombstone|AnotherTime|Orphans|BelongsToAZone|Slots|SlowBodies|StreamsAreShared|LocksAreKept|AfterAKill|LongRequest|NoSecret|DefaultNATS|ReaderWrites|MustNotDo|OwnAddresses|FullDisk|Sealed|CannotBePublished|ThatPanics|AlwaysRefused|CannotBeRead|ClosedConnection
+HOSTILE_TESTS := Hostile|OutlivesAKill|OnedIsRestored|OlderCopy|NoOtherDatabase|AnEventAlone|NoBodyTakesLong|CountsAndLengths|Strangers|Forged|LongNames|NeverTakes|Damaged|Tombstone|AnotherTime|Orphans|BelongsToAZone|Slots|SlowBodies|StreamsAreShared|LocksAreKept|AfterAKill|LongRequest|NoSecret|DefaultNATS|ReaderWrites|MustNotDo|OwnAddresses|FullDisk|Sealed|CannotBePublished|ThatPanics|AlwaysRefused|CannotBeRead|ClosedConnection
 
 .PHONY: hostile
 hostile: ## Try all that a tenant or a fault must not be able to do

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -225,17 +226,22 @@ func (a *App) startSim(ctx context.Context) error {
 	if err := a.makeDataDir(); err != nil {
 		return err
 	}
+	password, err := a.simulatedPassword()
+	if err != nil {
+		return err
+	}
 	simulated, err := sim.New(sim.Config{
-		StateFile:     filepath.Join(a.config.DataDir, "simulated-opennebula.db"),
-		XMLRPCListen:  a.config.Sim.XMLRPCListen,
-		HooksListen:   a.config.Sim.HooksListen,
-		ControlListen: a.config.Sim.ControlListen,
-		Others:        otherServers(a.config.Sim.Others),
-		BootDelay:     simulatedDelay(a.config.Sim.BootDelay),
-		CallDelay:     a.config.Sim.CallDelay,
-		TimeFactor:    float64(a.config.Sim.AuthDriverTime) / float64(sim.AuthDriverTime),
-		ElectionTime:  a.config.Sim.ElectionTime,
-		Logger:        a.logger.With("part", "sim"),
+		ServerPassword: password,
+		StateFile:      filepath.Join(a.config.DataDir, "simulated-opennebula.db"),
+		XMLRPCListen:   a.config.Sim.XMLRPCListen,
+		HooksListen:    a.config.Sim.HooksListen,
+		ControlListen:  a.config.Sim.ControlListen,
+		Others:         otherServers(a.config.Sim.Others),
+		BootDelay:      simulatedDelay(a.config.Sim.BootDelay),
+		CallDelay:      a.config.Sim.CallDelay,
+		TimeFactor:     float64(a.config.Sim.AuthDriverTime) / float64(sim.AuthDriverTime),
+		ElectionTime:   a.config.Sim.ElectionTime,
+		Logger:         a.logger.With("part", "sim"),
 	})
 	if err != nil {
 		return err
@@ -262,6 +268,21 @@ func (a *App) startSim(ctx context.Context) error {
 		return fmt.Errorf("write the simulator's credentials: %w: choose another file with --sim-auth-file", err)
 	}
 	return nil
+}
+
+// simulatedPassword is that of the simulator's server user, which stays over restarts: what
+// is stored encrypted is opened with it.
+func (a *App) simulatedPassword() (string, error) {
+	path := filepath.Join(a.config.DataDir, "simulated-opennebula.password")
+	kept, err := os.ReadFile(path)
+	if err == nil && len(kept) > 0 {
+		return string(kept), nil
+	}
+	made := rand.Text()
+	if err := writeWhole(path, []byte(made), ownSecret); err != nil {
+		return "", fmt.Errorf("keep the simulator's credentials: %w: choose another folder with --data-dir", err)
+	}
+	return made, nil
 }
 
 // otherServers takes the addresses of further servers two by two.
