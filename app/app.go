@@ -103,9 +103,9 @@ func (a *App) Start(ctx context.Context) error {
 		{a.has(PartNarrator), a.startNarrator},
 		{a.has(PartWorker), a.startWorker},
 		{a.has(PartWorker), keepMembers(a)},
-		{a.has(PartBridge), a.startBridge},
+		{a.has(PartBridge), bridging{a}.startBridge},
 		{a.has(PartAPI), a.startAPI},
-		{a.config.Status.Listen != "", a.startStatus},
+		{a.config.Status.Listen != "", statusPage{a}.startStatus},
 	}
 	for _, step := range steps {
 		if !step.wanted {
@@ -396,7 +396,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		Metrics:         a.metrics,
 		Registerer:      a.metrics,
 		NotReady:        a.notReady,
-		Feeds:           a.feeds,
+		Feeds:           bridging{a}.feeds,
 		Limits:          restapi.Limits{Reads: float64(a.config.API.UserReads), Changes: float64(a.config.API.UserChanges)},
 		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)

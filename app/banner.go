@@ -15,11 +15,12 @@ import (
 // PrintWelcome says what listens where and what to try first.
 func (a *App) PrintWelcome() {
 	fmt.Fprintf(a.out, "Flowjet %s is running.\n\n", a.version)
-	for _, row := range a.whereabouts() {
+	rows := welcome{a}.whereabouts()
+	for _, row := range rows {
 		fmt.Fprintf(a.out, "  %-13s%s\n", row.what, row.where)
 	}
 	if a.sim != nil && a.api != nil {
-		a.printExample()
+		welcome{a}.printExample()
 	}
 	fmt.Fprintln(a.out)
 	if a.has(PartNarrator) {
@@ -29,52 +30,53 @@ func (a *App) PrintWelcome() {
 }
 
 // externalNATS are the servers that nats.go connects to.
-func (a *App) externalNATS() string { return cmp.Or(a.config.NATS.URL, nats.DefaultURL) }
+func (w welcome) externalNATS() string { return cmp.Or(w.config.NATS.URL, nats.DefaultURL) }
 
 type whereabout struct{ what, where string }
 
 // whereabouts are the addresses that this process listens on or speaks to.
-func (a *App) whereabouts() []whereabout {
+func (w welcome) whereabouts() []whereabout {
 	var rows []whereabout
 	add := func(what, where string) { rows = append(rows, whereabout{what, where}) }
-	if a.api != nil {
+	if w.api != nil {
 		scheme := "http://"
-		if a.config.API.CertificateFile != "" {
+		if w.config.API.CertificateFile != "" {
 			scheme = "https://"
 		}
-		add("OneFlow API", scheme+a.api.Addr())
-		add("live page", scheme+a.api.Addr()+"/flowjet/")
+		add("OneFlow API", scheme+w.api.Addr())
+		add("live page", scheme+w.api.Addr()+"/flowjet/")
 	}
-	if a.statusAddress != "" {
-		add("metrics", "http://"+a.statusAddress+"/metrics")
+	if w.statusAddress != "" {
+		add("metrics", "http://"+w.statusAddress+"/metrics")
 	}
-	if a.server != nil {
-		add("NATS", a.server.URL())
-	} else if a.pipe != nil {
-		add("NATS", a.externalNATS()+" (external)")
+	if w.server != nil {
+		add("NATS", w.server.URL())
+	} else if w.pipe != nil {
+		add("NATS", w.externalNATS()+" (external)")
 	}
 	simulated := ""
-	if a.sim != nil {
+	if w.sim != nil {
 		simulated = " (simulated)"
 	}
-	if a.oned != nil || a.sim != nil {
-		for _, endpoint := range a.config.One.XMLRPC {
+	if w.oned != nil || w.sim != nil {
+		for _, endpoint := range w.config.One.XMLRPC {
 			add("oned", endpoint+simulated)
 		}
 	}
-	if a.bridge.Load() != nil || a.sim != nil {
-		for _, endpoint := range a.feedEndpoints() {
+	if w.bridge.Load() != nil || w.sim != nil {
+		endpoints := bridging{w.App}.feedEndpoints()
+		for _, endpoint := range endpoints {
 			add("hook events", endpoint+simulated)
 		}
 	}
-	if a.sim != nil {
-		add("simulator", a.sim.ControlURL()+" (breaks VMs and calls on demand)")
+	if w.sim != nil {
+		add("simulator", w.sim.ControlURL()+" (breaks VMs and calls on demand)")
 	}
-	if a.server != nil && a.config.closesNATS() {
-		add("NATS keys", absolute(a.config.keysFolder()))
+	if w.server != nil && w.config.closesNATS() {
+		add("NATS keys", absolute(w.config.keysFolder()))
 	}
-	if a.server != nil || a.sim != nil {
-		add("data", absolute(a.config.DataDir))
+	if w.server != nil || w.sim != nil {
+		add("data", absolute(w.config.DataDir))
 	}
 	return rows
 }
@@ -89,8 +91,8 @@ func absolute(folder string) string {
 
 // printExample is a template and its instantiation, ready to be pasted, and
 // what shows more.
-func (a *App) printExample() {
-	fmt.Fprintf(a.out, `
+func (w welcome) printExample() {
+	fmt.Fprintf(w.out, `
 Paste this into another terminal to start a service (user oneadmin, password opennebula):
 
   api=http://%s
@@ -101,31 +103,31 @@ Paste this into another terminal to start a service (user oneadmin, password ope
       {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
     ]}' | sed -n 's/.*"ID": "\([0-9]*\)".*/\1/p' | head -1)
   curl -s -u oneadmin:opennebula $api/service_template/$id/action -d '{"action": {"perform": "instantiate"}}'
-`, a.api.Addr())
-	fmt.Fprintf(a.out, "\nOr see a service's whole life:  %s demo%s\n", os.Args[0], a.demoFlags())
-	if a.server != nil {
-		fmt.Fprintf(a.out, "And what NATS carries:          nats%s%s sub 'flow.event.>'\n", unless(a.server.URL(), "nats://127.0.0.1:4222", "-s"), a.nkeyFlag())
+`, w.api.Addr())
+	fmt.Fprintf(w.out, "\nOr see a service's whole life:  %s demo%s\n", os.Args[0], w.demoFlags())
+	if w.server != nil {
+		fmt.Fprintf(w.out, "And what NATS carries:          nats%s%s sub 'flow.event.>'\n", unless(w.server.URL(), "nats://127.0.0.1:4222", "-s"), w.nkeyFlag())
 	}
 }
 
 // nkeyFlag names the key that the `nats` command needs, if it needs one of the data folder's.
-func (a *App) nkeyFlag() string {
-	if !a.config.closesNATS() {
+func (w welcome) nkeyFlag() string {
+	if !w.config.closesNATS() {
 		return ""
 	}
-	return " --nkey " + filepath.Join(absolute(a.config.keysFolder()), string(pipeline.RoleOperator)+".nk")
+	return " --nkey " + filepath.Join(absolute(w.config.keysFolder()), string(pipeline.RoleOperator)+".nk")
 }
 
 // demoFlags are what the demo has to be told of where it finds everything.
-func (a *App) demoFlags() string {
-	flags := unless("http://"+a.api.Addr(), "http://127.0.0.1:2474", "--api")
-	if a.server != nil {
-		flags += unless(a.server.URL(), "nats://127.0.0.1:4222", "--nats") + unless(filepath.Clean(a.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
+func (w welcome) demoFlags() string {
+	flags := unless("http://"+w.api.Addr(), "http://127.0.0.1:2474", "--api")
+	if w.server != nil {
+		flags += unless(w.server.URL(), "nats://127.0.0.1:4222", "--nats") + unless(filepath.Clean(w.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
 	} else {
-		first, _, _ := strings.Cut(a.externalNATS(), ",")
+		first, _, _ := strings.Cut(w.externalNATS(), ",")
 		flags += unless(first, "nats://127.0.0.1:4222", "--nats")
 	}
-	return flags + unless(a.config.One.XMLRPC[0], "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
+	return flags + unless(w.config.One.XMLRPC[0], "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
 }
 
 // unless is a flag with its value where the default will not do.
@@ -135,3 +137,6 @@ func unless(value, standard, flag string) string {
 	}
 	return " " + flag + " " + value
 }
+
+// welcome is what is printed at the start.
+type welcome struct{ *App }

@@ -28,7 +28,7 @@ type BridgeConfig struct {
 	SpillMiB int      `koanf:"spill_mib"`
 }
 
-func (a *App) startBridge(ctx context.Context) error {
+func (a bridging) startBridge(ctx context.Context) error {
 	c := a.config.Bridge
 	spill := int64(c.SpillMiB) << 20
 	if spill == 0 {
@@ -62,7 +62,7 @@ func (a *App) startBridge(ctx context.Context) error {
 
 // startBridgeLater starts a bridge that has to ask oned which servers the zone has,
 // when oned answers.
-func (a *App) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error) {
+func (a bridging) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error) {
 	a.logger.Warn("the bridge waits for oned to say where hook events come from; it goes on by itself", "reason", why)
 	a.background(ctx, func(ctx context.Context) {
 		for idle.For(ctx, time.Second) == nil {
@@ -79,7 +79,7 @@ func (a *App) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error)
 }
 
 // feeds tells how the bridge of this process hears each endpoint.
-func (a *App) feeds() []restapi.FeedHealth {
+func (a bridging) feeds() []restapi.FeedHealth {
 	b := a.bridge.Load()
 	if b == nil {
 		return nil
@@ -106,7 +106,7 @@ func firstOf(texts ...string) string {
 }
 
 // feedEndpoints are the addresses at which hook events are heard.
-func (a *App) feedEndpoints() []string {
+func (a bridging) feedEndpoints() []string {
 	b := a.bridge.Load()
 	if b == nil {
 		return a.config.One.Hooks
@@ -117,3 +117,6 @@ func (a *App) feedEndpoints() []string {
 	}
 	return endpoints
 }
+
+// bridging runs the bridge, and says how its feeds are.
+type bridging struct{ *App }

@@ -45,10 +45,12 @@ func (a *App) Reload(config Config, log Log) error {
 	if len(waiting) > 0 {
 		a.logger.Warn("changed options wait for a restart", "options", strings.Join(waiting, ", "))
 	}
-	if err := a.reloadWebhooks(); err != nil {
+	err := reloader{a}.reloadWebhooks()
+	if err != nil {
 		return err
 	}
-	if err := a.reloadCredentials(); err != nil {
+	err = reloader{a}.reloadCredentials()
+	if err != nil {
 		return err
 	}
 	if a.server != nil {
@@ -58,20 +60,20 @@ func (a *App) Reload(config Config, log Log) error {
 }
 
 // reloadCredentials reads the server user's password again.
-func (a *App) reloadCredentials() error {
-	if a.oned == nil {
+func (r reloader) reloadCredentials() error {
+	if r.oned == nil {
 		return nil
 	}
-	credentials, err := a.credentials()
+	credentials, err := r.credentials()
 	if err != nil {
 		return err
 	}
-	changed, err := a.oned.Renew(credentials)
+	changed, err := r.oned.Renew(credentials)
 	if err != nil {
-		return fmt.Errorf("reload %s: %w", a.config.One.AuthFile, err)
+		return fmt.Errorf("reload %s: %w", r.config.One.AuthFile, err)
 	}
 	if changed {
-		a.logger.Warn("the server user's changed password was taken over", "file", a.config.One.AuthFile)
+		r.logger.Warn("the server user's changed password was taken over", "file", r.config.One.AuthFile)
 	}
 	return nil
 }
@@ -82,7 +84,7 @@ func (a *App) Alive(ctx context.Context) error {
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		_ = a.heldUp()
+		_ = statusPage{a}.heldUp()
 	}()
 	select {
 	case <-answered:
@@ -91,3 +93,6 @@ func (a *App) Alive(ctx context.Context) error {
 		return fmt.Errorf("the process does not answer its own question: %w", ctx.Err())
 	}
 }
+
+// reloader takes over what can be changed while the process runs.
+type reloader struct{ *App }

@@ -24,16 +24,16 @@ type statusView struct {
 
 // startStatus serves metrics, health and profiles, for processes that have no API
 // and for administrators of this host. It asks for no password.
-func (a *App) startStatus(ctx context.Context) error {
+func (s statusPage) startStatus(ctx context.Context) error {
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", a.config.Status.Listen)
+	listener, err := config.Listen(ctx, "tcp", s.config.Status.Listen)
 	if err != nil {
-		return fmt.Errorf("serve metrics on %s: %w: choose another address with --status-listen", a.config.Status.Listen, err)
+		return fmt.Errorf("serve metrics on %s: %w: choose another address with --status-listen", s.config.Status.Listen, err)
 	}
-	a.statusAddress = listener.Addr().String()
+	s.statusAddress = listener.Addr().String()
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /health", a.showStatus)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /health", s.showStatus)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
@@ -41,15 +41,15 @@ func (a *App) startStatus(ctx context.Context) error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			a.logger.Error("metrics are served no longer", "error", err)
+			s.logger.Error("metrics are served no longer", "error", err)
 		}
 	}()
-	a.onStop(server.Shutdown)
+	s.onStop(server.Shutdown)
 	return nil
 }
 
-func (a *App) showStatus(w http.ResponseWriter, _ *http.Request) {
-	view := statusView{Reasons: a.heldUp(), Feeds: a.feeds()}
+func (s statusPage) showStatus(w http.ResponseWriter, _ *http.Request) {
+	view := statusView{Reasons: s.heldUp(), Feeds: bridging{s.App}.feeds()}
 	view.Ready = len(view.Reasons) == 0
 	w.Header().Set("Content-Type", "application/json")
 	if !view.Ready {
@@ -59,14 +59,14 @@ func (a *App) showStatus(w http.ResponseWriter, _ *http.Request) {
 }
 
 // heldUp are the reasons why this process does not do its work at the moment.
-func (a *App) heldUp() []string {
-	reasons := append([]string{}, a.notReady()...)
-	if a.pipe != nil {
-		if state := a.pipe.State(); !state.Connected {
+func (s statusPage) heldUp() []string {
+	reasons := append([]string{}, s.notReady()...)
+	if s.pipe != nil {
+		if state := s.pipe.State(); !state.Connected {
 			reasons = append(reasons, "NATS is out of reach since "+state.Since.UTC().Format(time.RFC3339))
 		}
 	}
-	feeds, connected := a.feeds(), false
+	feeds, connected := bridging{s.App}.feeds(), false
 	for _, feed := range feeds {
 		connected = connected || feed.Connected
 	}
@@ -79,3 +79,6 @@ func (a *App) heldUp() []string {
 // StatusAddress is where metrics and health are served without an API, host:port;
 // empty without --status-listen.
 func (a *App) StatusAddress() string { return a.statusAddress }
+
+// statusPage serves the metrics and the health of a process without an API.
+type statusPage struct{ *App }

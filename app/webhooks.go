@@ -29,14 +29,14 @@ func (a *App) startWebhooks(ctx context.Context) error {
 }
 
 // reloadWebhooks reads the webhooks file again; one that is wrong changes nothing.
-func (a *App) reloadWebhooks() error {
-	if a.webhooks == nil {
+func (r reloader) reloadWebhooks() error {
+	if r.webhooks == nil {
 		return nil
 	}
-	settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
+	settings, err := webhooks.ReadSettings(r.config.Webhooks.File)
 	if err != nil {
 		return err
 	}
-	a.webhooks.Reload(settings)
+	r.webhooks.Reload(settings)
 	return nil
 }

@@ -166,7 +166,7 @@ func (l *serviceLoop) known() flow.Input {
 const keptReplies = 8
 
 // proceed sees a decision through: commit, act, and plan again until nothing is
-// left to do. Told says that somebody waits for the answer.
+// left to do. Told reports whether somebody waits for the answer.
 func (l *serviceLoop) proceed(ctx context.Context, decision flow.Decision, told bool, answer func() error) error {
 	for {
 		if err := l.saver.commit(ctx, decision, answer != nil); err != nil {

@@ -105,7 +105,7 @@ func (s *saver) replaceUnpublishable(ctx context.Context) error {
 	outbox := &s.record.Outbox
 	for i, transition := range outbox.Transitions {
 		transition.Webhooks = outbox.Webhooks
-		cause := s.worker.pipe.History.Check(transition)
+		cause := s.worker.pipe.Check(transition)
 		if cause == nil {
 			continue
 		}

@@ -34,33 +34,33 @@ func (t tool) serviceShow() *cobra.Command {
 			if c.json {
 				return c.show(record)
 			}
-			c.service(id, record)
+			serviceView{c}.service(id, record)
 			return nil
 		})
 	cmd.ValidArgsFunction = t.serviceIDs
 	return cmd
 }
 
-func (c *console) service(id int, record pipeline.Record) {
+func (v serviceView) service(id int, record pipeline.Record) {
 	service := record.State.Service
 	if record.Deleted {
-		c.title("Service %d has ended", id)
-		c.say("`flowjet events --service %d` tells its history.", id)
+		v.title("Service %d has ended", id)
+		v.say("`flowjet events --service %d` tells its history.", id)
 		return
 	}
 	row := rowOf(id, service)
-	c.title("Service %d  %s", id, row.Name)
-	c.say("owner       %s", row.Owner)
-	c.say("state       %s for %s", c.state(row.State), agoOf(c, row.Since))
-	c.say("deployment  %s", service.Body.Deployment)
-	c.say("")
-	c.roles(service.Body.Roles)
-	c.nodes(record.State)
-	c.timers(record)
-	c.log(service.Body.Log)
+	v.title("Service %d  %s", id, row.Name)
+	v.say("owner       %s", row.Owner)
+	v.say("state       %s for %s", v.state(row.State), agoOf(v.console, row.Since))
+	v.say("deployment  %s", service.Body.Deployment)
+	v.say("")
+	v.roles(service.Body.Roles)
+	v.nodes(record.State)
+	v.timers(record)
+	v.log(service.Body.Log)
 }
 
-func (c *console) roles(roles []flow.Role) {
+func (v serviceView) roles(roles []flow.Role) {
 	var cells [][]string
 	for _, role := range roles {
 		state := flow.RolePending
@@ -75,10 +75,10 @@ func (c *console) roles(roles []flow.Role) {
 			role.Name, state.String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), orDash(strings.Join(role.Parents, ",")), orDash(abridged(strings.Join(vms, " "), 60)),
 		})
 	}
-	c.table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)
+	v.table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)
 }
 
-func (c *console) nodes(state flow.State) {
+func (v serviceView) nodes(state flow.State) {
 	var cells [][]string
 	for _, network := range state.Networks {
 		id := "-"
@@ -96,19 +96,19 @@ func (c *console) nodes(state flow.State) {
 		cells = append(cells, []string{"VM to come", intent.Name, "-", fmt.Sprintf("%d attempts without an answer", intent.Attempts)})
 	}
 	if len(cells) > 0 {
-		c.say("")
-		c.table([]string{"KIND", "NAME", "ID", "STATE"}, cells)
+		v.say("")
+		v.table([]string{"KIND", "NAME", "ID", "STATE"}, cells)
 	}
 }
 
-func (c *console) timers(record pipeline.Record) {
+func (v serviceView) timers(record pipeline.Record) {
 	if len(record.Timers) == 0 {
 		return
 	}
-	c.say("")
+	v.say("")
 	for _, name := range slices.Sorted(maps.Keys(record.Timers)) {
 		timer := record.Timers[name]
-		c.say("timer %-9s due %s", name, due(c, timer.Due))
+		v.say("timer %-9s due %s", name, due(v.console, timer.Due))
 	}
 }
 
@@ -122,17 +122,17 @@ func due(c *console, at time.Time) string {
 // shownLog is how many of the log's last entries are shown.
 const shownLog = 8
 
-func (c *console) log(log []flow.LogEntry) {
+func (v serviceView) log(log []flow.LogEntry) {
 	if len(log) == 0 {
 		return
 	}
-	c.say("")
+	v.say("")
 	for _, entry := range log[max(0, len(log)-shownLog):] {
-		text := c.timed(entry.Message)
+		text := v.timed(entry.Message)
 		if entry.Severity == "E" {
-			text = c.paint("31", text)
+			text = v.paint("31", text)
 		}
-		c.say("%s  %s  %s", c.at(time.Unix(entry.Timestamp, 0)), entry.Severity, text)
+		v.say("%s  %s  %s", v.at(time.Unix(entry.Timestamp, 0)), entry.Severity, text)
 	}
 }
 
@@ -162,3 +162,6 @@ func compact(data []byte) string {
 	text, _ := json.Marshal(value)
 	return string(text)
 }
+
+// serviceView prints a service.
+type serviceView struct{ *console }

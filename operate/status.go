@@ -33,7 +33,7 @@ func (t tool) status() *cobra.Command {
 			if c.json {
 				return c.show(survey)
 			}
-			c.survey(survey)
+			overviewView{c}.survey(survey)
 			return nil
 		})
 	cmd.Flags().StringVar(&forget, "forget", "", "the name of a process that is gone for good")
@@ -52,7 +52,7 @@ func forgetMember(ctx context.Context, c *console, pipe clients, name string) er
 	return err
 }
 
-func (c *console) members(survey inspect.Overview) {
+func (v overviewView) members(survey inspect.Overview) {
 	if len(survey.Members) == 0 {
 		return
 	}
@@ -60,15 +60,15 @@ func (c *console) members(survey inspect.Overview) {
 	for _, member := range survey.Members {
 		state := "ok"
 		if member.Missing != nil {
-			state = "MISSING for " + c.ago(*member.Missing)
+			state = "MISSING for " + v.ago(*member.Missing)
 		}
 		rows = append(rows, []string{member.Name, strings.Join(member.Parts, ", "), orDash(member.Release), state})
 	}
-	c.table([]string{"PROCESS", "PARTS", "VERSION", "STATE"}, rows)
-	c.say("")
+	v.table([]string{"PROCESS", "PARTS", "VERSION", "STATE"}, rows)
+	v.say("")
 }
 
-func (c *console) servers(survey inspect.Overview) {
+func (v overviewView) servers(survey inspect.Overview) {
 	if len(survey.Servers) < 2 {
 		return
 	}
@@ -80,23 +80,23 @@ func (c *console) servers(survey inspect.Overview) {
 		}
 		rows = append(rows, []string{server.Name, state})
 	}
-	c.table([]string{"NATS SERVER", "STATE"}, rows)
-	c.say("")
+	v.table([]string{"NATS SERVER", "STATE"}, rows)
+	v.say("")
 }
 
-func (c *console) survey(survey inspect.Overview) {
-	c.title("Flowjet on %s", survey.Server)
-	c.say("services      %s", counts(survey.Services, "none"))
-	c.say("timers        %d set, %d overdue", survey.Timers.Set, survey.Timers.Overdue)
-	c.say("webhooks      %d deliveries wait, %d receivers of services fail", survey.Webhooks.Waiting, survey.Webhooks.Failing)
-	c.say("dead letters  %s", counts(survey.DeadLetters, "none"))
-	c.say("")
-	c.members(survey)
-	c.servers(survey)
-	c.workers(survey)
-	c.feeds(survey)
-	c.readers(survey)
-	c.streams(survey)
+func (v overviewView) survey(survey inspect.Overview) {
+	v.title("Flowjet on %s", survey.Server)
+	v.say("services      %s", counts(survey.Services, "none"))
+	v.say("timers        %d set, %d overdue", survey.Timers.Set, survey.Timers.Overdue)
+	v.say("webhooks      %d deliveries wait, %d receivers of services fail", survey.Webhooks.Waiting, survey.Webhooks.Failing)
+	v.say("dead letters  %s", counts(survey.DeadLetters, "none"))
+	v.say("")
+	v.members(survey)
+	v.servers(survey)
+	v.workers(survey)
+	v.feeds(survey)
+	v.readers(survey)
+	v.streams(survey)
 }
 
 // counts lists how many there are of each.
@@ -113,7 +113,7 @@ func counts[N int | uint64](many map[string]N, none string) string {
 	return strings.Join(parts, ", ")
 }
 
-func (c *console) workers(survey inspect.Overview) {
+func (v overviewView) workers(survey inspect.Overview) {
 	var rows [][]string
 	for _, worker := range survey.Workers {
 		var does []string
@@ -129,37 +129,37 @@ func (c *console) workers(survey inspect.Overview) {
 		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), orDash(strings.Join(does, ", "))})
 	}
 	if len(rows) == 0 {
-		c.say("%s", c.paint("31", "No worker is alive: services stand still."))
+		v.say("%s", v.paint("31", "No worker is alive: services stand still."))
 		return
 	}
-	c.table([]string{"WORKER", "PARTITIONS", "AND"}, rows)
+	v.table([]string{"WORKER", "PARTITIONS", "AND"}, rows)
 }
 
-func (c *console) feeds(survey inspect.Overview) {
-	c.say("")
+func (v overviewView) feeds(survey inspect.Overview) {
+	v.say("")
 	var rows [][]string
 	for _, feed := range survey.Feeds {
 		alive := "silent"
 		if feed.Alive {
 			alive = "ok"
 		}
-		rows = append(rows, []string{feed.Feed, feed.Holder, alive, c.ago(feed.Since)})
+		rows = append(rows, []string{feed.Feed, feed.Holder, alive, v.ago(feed.Since)})
 	}
 	if len(rows) == 0 {
-		c.say("%s", c.paint("31", "No bridge has ever published: events are not heard."))
+		v.say("%s", v.paint("31", "No bridge has ever published: events are not heard."))
 		return
 	}
-	c.table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
+	v.table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
 }
 
 // readers are added up for the partitions: sixteen lines say no more than one.
-func (c *console) readers(survey inspect.Overview) {
-	c.say("")
+func (v overviewView) readers(survey inspect.Overview) {
+	v.say("")
 	var rows [][]string
 	var work inspect.ReaderStatus
 	for _, reader := range survey.Readers {
 		if !strings.HasPrefix(reader.Reader, pipeline.PartitionKeyPrefix) {
-			rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), agoOf(c, reader.Oldest)})
+			rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), agoOf(v.console, reader.Oldest)})
 			continue
 		}
 		work.Lag += reader.Lag
@@ -167,12 +167,12 @@ func (c *console) readers(survey inspect.Overview) {
 			work.Oldest = reader.Oldest
 		}
 	}
-	rows = append(rows, []string{"workers", strconv.FormatUint(work.Lag, 10), agoOf(c, work.Oldest)})
-	c.table([]string{"READER", "BEHIND", "OLDEST WAITS"}, rows)
+	rows = append(rows, []string{"workers", strconv.FormatUint(work.Lag, 10), agoOf(v.console, work.Oldest)})
+	v.table([]string{"READER", "BEHIND", "OLDEST WAITS"}, rows)
 }
 
-func (c *console) streams(survey inspect.Overview) {
-	c.say("")
+func (v overviewView) streams(survey inspect.Overview) {
+	v.say("")
 	var rows [][]string
 	for _, stream := range survey.Streams {
 		limit := "-"
@@ -180,8 +180,11 @@ func (c *console) streams(survey inspect.Overview) {
 			limit = bytesText(stream.MaxBytes)
 		}
 		rows = append(rows, []string{
-			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), agoOf(c, stream.Last), stream.Trouble,
+			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), agoOf(v.console, stream.Last), stream.Trouble,
 		})
 	}
-	c.table([]string{"STREAM", "MESSAGES", "SIZE", "AT MOST", "COPIES", "LAST", "TROUBLE"}, rows)
+	v.table([]string{"STREAM", "MESSAGES", "SIZE", "AT MOST", "COPIES", "LAST", "TROUBLE"}, rows)
 }
+
+// overviewView prints how everything is doing.
+type overviewView struct{ *console }
