@@ -79,7 +79,7 @@ func (a bridging) startBridgeLater(ctx context.Context, b *bridge.Bridge, why er
 }
 
 // feeds tells how the bridge of this process hears each endpoint.
-func (a bridging) feeds() []restapi.FeedHealth {
+func (a *App) feeds() []restapi.FeedHealth {
 	b := a.bridge.Load()
 	if b == nil {
 		return nil
@@ -106,7 +106,7 @@ func firstOf(texts ...string) string {
 }
 
 // feedEndpoints are the addresses at which hook events are heard.
-func (a bridging) feedEndpoints() []string {
+func (a *App) feedEndpoints() []string {
 	b := a.bridge.Load()
 	if b == nil {
 		return a.config.One.Hooks
@@ -118,5 +118,5 @@ func (a bridging) feedEndpoints() []string {
 	return endpoints
 }
 
-// bridging runs the bridge, and says how its feeds are.
+// bridging starts the bridge, now or as soon as it can.
 type bridging struct{ *App }

@@ -49,7 +49,7 @@ func (s statusPage) startStatus(ctx context.Context) error {
 }
 
 func (s statusPage) showStatus(w http.ResponseWriter, _ *http.Request) {
-	view := statusView{Reasons: s.heldUp(), Feeds: bridging{s.App}.feeds()}
+	view := statusView{Reasons: s.heldUp(), Feeds: s.feeds()}
 	view.Ready = len(view.Reasons) == 0
 	w.Header().Set("Content-Type", "application/json")
 	if !view.Ready {
@@ -66,7 +66,7 @@ func (s statusPage) heldUp() []string {
 			reasons = append(reasons, "NATS is out of reach since "+state.Since.UTC().Format(time.RFC3339))
 		}
 	}
-	feeds, connected := bridging{s.App}.feeds(), false
+	feeds, connected := s.feeds(), false
 	for _, feed := range feeds {
 		connected = connected || feed.Connected
 	}
