@@ -51,6 +51,9 @@ func (c *chaos) awaitQuiet() {
 						document.Document.ID, body.State, body.Roles, c.vms(c.t, document.Document.ID), why)
 				}
 			}
+			for _, worker := range c.workers {
+				c.t.Logf("what %v does: %s", worker.arguments, worker.goroutines())
+			}
 			c.t.FailNow()
 		}
 	}

@@ -100,6 +100,16 @@ func (p *process) kill() {
 	<-p.ended
 }
 
+// goroutines ends the process and returns what each of its goroutines was doing.
+func (p *process) goroutines() string {
+	if p.gone() || p.command.Process.Signal(syscall.SIGQUIT) != nil {
+		return "it has ended"
+	}
+	p.wait()
+	_, dump, _ := strings.Cut(p.output.String(), "SIGQUIT: quit")
+	return dump
+}
+
 // interrupt is Ctrl-C; it returns how long the process took to end, and its error.
 func (p *process) interrupt() (time.Duration, error) {
 	p.t.Helper()
