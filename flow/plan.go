@@ -81,7 +81,13 @@ func (s State) clone() State {
 func (p *planner) decision() Decision {
 	p.giveReasons()
 	p.owners.showStrangers()
+	p.actions = slices.DeleteFunc(p.actions, p.isDropped)
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
+}
+
+// isDropped reports whether an action is for an intent that a later step of the decision has dropped.
+func (p *planner) isDropped(action Action) bool {
+	return action.Kind == ActionCreateVM && !slices.ContainsFunc(p.Intents, func(i Intent) bool { return i.Key == action.Intent.Key })
 }
 
 // settle makes every step that is due, then sets the deadlines.
