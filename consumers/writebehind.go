@@ -110,7 +110,7 @@ func (p *partition) writeAll() {
 	var writes errgroup.Group
 	writes.SetLimit(writesAtOnce)
 	for _, l := range p.loops {
-		if committed := l.saver.stored == l.record.State.Service.Body.Digest(); !committed || !l.exists || !l.saver.behind.is() {
+		if committed := l.saver.stored == l.record.State.Service.Body.Digest(); !committed || !l.exists || !l.saver.isBehind() {
 			continue
 		}
 		writes.Go(func() error {
