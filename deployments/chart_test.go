@@ -43,8 +43,7 @@ func TestChart(t *testing.T) {
 		set   string
 		kinds map[string]int
 	}{
-		"open":       {"nats.open=true", map[string]int{"Deployment": 3, "StatefulSet": 1, "Service": 2, "PodDisruptionBudget": 4, "NetworkPolicy": 1}},
-		"with users": {"nats.keysSecret=b", map[string]int{"Deployment": 3, "StatefulSet": 1, "ConfigMap": 1, "Job": 1}},
+		"with users": {"nats.keysSecret=b", map[string]int{"Deployment": 3, "StatefulSet": 1, "Service": 2, "PodDisruptionBudget": 4, "NetworkPolicy": 1, "ConfigMap": 1, "Job": 1}},
 		"with users and TLS": {
 			"nats.tlsSecret=a,nats.keysSecret=b,api.tlsSecret=c,opennebula.hooks=tcp://one:2101,settings.FLOWJET_LOOK_AGAIN=20s",
 			map[string]int{"Deployment": 3, "StatefulSet": 1, "ConfigMap": 1, "Job": 1},
@@ -72,6 +71,7 @@ func TestChart(t *testing.T) {
 	}
 	for refused, why := range map[string]string{
 		"nats.replicas=1":                   "nats.keysSecret is to name a secret",
+		"nats.replicas=3,nats.open=true":    "nats.keysSecret is to name a secret",
 		"nats.tlsSecret=a,nats.open=true":   "nats.keysSecret is not: set both",
 		"nats.enabled=false,nats.open=true": "nats.url names the NATS servers",
 		"nats.replicas=2":                   "must be one of 1, 3, 5",

@@ -7,10 +7,10 @@ app.kubernetes.io/name: flowjet
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Whether NATS asks who one is. It does unless nats.open says that it need not. */}}
+{{/* Whether NATS asks who one is. The chart's own servers always do; of others nats.open says that they need not. */}}
 {{- define "flowjet.keys" -}}
 {{- if .Values.nats.keysSecret }}true
-{{- else if not .Values.nats.open }}{{ fail "nats.keysSecret is to name a secret with what `flowjet nats keys` makes, see values.yaml; nats.open=true lets every pod of the namespace command services" }}{{ end -}}
+{{- else if or .Values.nats.enabled (not .Values.nats.open) }}{{ fail "nats.keysSecret is to name a secret with what `flowjet nats keys` makes, see values.yaml; nats.open=true is for servers of your own that ask nobody" }}{{ end -}}
 {{- end }}
 
 {{- define "flowjet.tls" -}}
