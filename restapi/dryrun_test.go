@@ -41,7 +41,7 @@ func TestADryRunSaysWhatWouldHappenAndChangesNothing(t *testing.T) {
 	service, vms := w.serviceOf(admin, 2)
 	before := w.call(admin, "GET", service, "").body
 	for _, test := range []struct{ method, path, body, want string }{
-		{"POST", "/scale", `{"role_name":"r0","cardinality":3}`, "create_vm  r0_0"},
+		{"POST", "/scale", `{"role_name":"r0","cardinality":3}`, "create_vm  r0_2"},
 		{"POST", "/scale", `{"role_name":"r0","cardinality":1}`, "vm terminate"},
 		{"DELETE", "", "", "vm terminate"},
 		{"POST", "/action", perform("recover", `{"delete":true}`), "vm terminate"},
