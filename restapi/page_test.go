@@ -325,6 +325,7 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#facts", "3 of 3 VMs run")
 	b.shows("#inputs", "set, not shown")
 	b.shows("#roles", "Policies of db")
+	poll.Until(b.t, "the service to be listed", func() bool { return len(b.listed(admin, "?q=made").Rows) > 0 })
 	if rows := b.listed(admin, "?q=made").Rows; len(rows) != 1 {
 		b.t.Errorf("%d services were made", len(rows))
 	}
