@@ -51,7 +51,7 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 		}
 	}
 	var calls [][]int
-	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
+	for _, span := range opennebula.Spans(slices.Sorted(maps.Keys(wanted))) {
 		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
 	}
 	samples, vms, err := w.oned.Server().Samples(ctx, calls, wanted)

@@ -12,10 +12,6 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// rangeGap is how many foreign VMs between two of ours make one call for both
-// dearer than two calls.
-const rangeGap = 16
-
 // anyState and allUsers are the filters of one.vmpool.infoextended.
 const (
 	anyState = -2
@@ -122,7 +118,7 @@ func (i *ingester) refresh(ctx context.Context, vms ...int) error {
 			wanted[other] = true
 		}
 	}
-	for _, span := range spans(slices.Sorted(maps.Keys(wanted))) {
+	for _, span := range opennebula.Spans(slices.Sorted(maps.Keys(wanted))) {
 		if err := i.fetchSpan(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
 			return err
 		}
@@ -226,7 +222,7 @@ func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id 
 func (i *ingester) refreshFacts(ctx context.Context) error {
 	ids := i.relevantVMs()
 	facts := make(flow.Facts, len(ids))
-	for _, span := range spans(ids) {
+	for _, span := range opennebula.Spans(ids) {
 		session, confirmed := i.actor.server(), needsConfirming(span, i.facts)
 		if confirmed { // it did before
 			session = session.Confirmed()
@@ -288,18 +284,4 @@ func (i *ingester) relevantVMs() []int {
 		ids[id] = true
 	}
 	return slices.Sorted(maps.Keys(ids))
-}
-
-// spans cuts ascending ids where the gap is wide.
-func spans(ids []int) [][]int {
-	var out [][]int
-	for _, id := range ids {
-		last := len(out) - 1
-		if last >= 0 && id-out[last][len(out[last])-1] <= rangeGap {
-			out[last] = append(out[last], id)
-			continue
-		}
-		out = append(out, []int{id})
-	}
-	return out
 }

@@ -3,6 +3,8 @@ package consumers
 import (
 	"context"
 	"slices"
+
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 // confirmStrangers asks the zone's leader about the nodes that are not the service's by what
@@ -14,7 +16,7 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 	if len(strangers) == 0 || owner == i.strangersOf && slices.Equal(strangers, i.strangers) {
 		return nil
 	}
-	for _, span := range spans(strangers) {
+	for _, span := range opennebula.Spans(strangers) {
 		if err := i.fetchSpan(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 	leader := s.Confirmed()
 	facts := flow.Facts{}
 	wanted := state.Doubtful()
-	for _, span := range spans(wanted[:min(len(wanted), maxLookedAt)]) {
+	for _, span := range Spans(wanted[:min(len(wanted), maxLookedAt)]) {
 		vms, err := leader.VMs(ctx, FilterAll, span[0], span[len(span)-1], StateNotDone)
 		if err != nil {
 			return state, nil, fmt.Errorf("look at the VMs of service %d: %w", state.Service.ID, err)
@@ -55,8 +55,9 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 	return state, facts, nil
 }
 
-// spans cuts ascending ids where the gap is wide.
-func spans(ids []int) [][]int {
+// Spans cuts ascending VM ids where the gap between two is so wide that a call for each side
+// is cheaper than one for both.
+func Spans(ids []int) [][]int {
 	var out [][]int
 	for _, id := range ids {
 		last := len(out) - 1
