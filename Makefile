@@ -37,7 +37,7 @@ demo: build ## Drive a running `make run` through a service's whole life
 .PHONY: test
 test: ## Run all tests with the race detector
 	$(GO) build -race $(PACKAGES)
-	$(GO) test -race -p 1 -timeout 10m $(PACKAGES) # -p 1: servers and processes of two packages would fight for two cores
+	.ci/test $(GO) test -race -p 1 -timeout 10m $(PACKAGES) # -p 1: servers and processes of two packages would fight for two cores
 
 .PHONY: bench
 bench: ## Run every benchmark once and print its figures
