@@ -52,9 +52,15 @@ func (s *saver) store(ctx context.Context) error {
 	return nil
 }
 
+// lastAnswer is how much longer than its worker a commit waits for its answer.
+const lastAnswer = 500 * time.Millisecond
+
 // saveRecord waits for the disk: by itself where somebody waits for an answer, else with
-// the records of others, and lets others work meanwhile.
+// the records of others, and lets others work meanwhile. A worker that is stopped waits for
+// the answer all the same: it has the document written that follows.
 func (s *saver) saveRecord(ctx context.Context) (revision uint64, err error) {
+	ctx, cancel := outlast(ctx, lastAnswer)
+	defer cancel()
 	if s.partition.isUrgent(s.serviceLoop) {
 		return s.worker.pipe.SaveRecordNow(ctx, s.service, s.sealedRecord(), s.revision)
 	}
@@ -63,6 +69,16 @@ func (s *saver) saveRecord(ctx context.Context) (revision uint64, err error) {
 		return err
 	})
 	return revision, err
+}
+
+// outlast returns a context that ends so much later than ctx.
+func outlast(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(by, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }
 
 // keptDigests bounds how many bodies a late worker may be behind.
