@@ -16,29 +16,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
-
-// looking are the options by which those who only look find everything.
-var looking = []string{"nats-", "one-xmlrpc", "one-auth-file", "api-listen", "api-certificate-file", "zone", "data-dir"}
-
-// AddLookFlags defines a flag for every option, but shows only those that
-// matter to who looks: the others may stand in the file or the environment.
-func AddLookFlags(flags *pflag.FlagSet) {
-	AddFlags(flags)
-	for _, o := range options {
-		shown := false
-		for _, prefix := range looking {
-			shown = shown || strings.HasPrefix(o.flag, prefix)
-		}
-		if !shown {
-			_ = flags.MarkHidden(o.flag) // it was defined just now
-		}
-	}
-}
 
 // AskOned asks oned who we are, as a start does.
 func (c Config) AskOned(ctx context.Context) error {

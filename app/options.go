@@ -83,10 +83,60 @@ var commonOptions = []option{
 	{"trace-otlp-endpoint", "trace.otlp_endpoint", "where OpenTelemetry traces go, http://host:4318 (OTLP over HTTP); empty for none", ""},
 }
 
-// AddFlags defines a flag for every option.
-func AddFlags(flags *pflag.FlagSet) {
+// looking are the options by which those who only look find everything, and running those
+// that most who run Flowjet set. Help shows no more of them with a command.
+var (
+	looking = []string{"data-dir", "zone", "api-listen", "nats-url", "nats-nkey-file", "nats-credentials-file", "nats-ca-file", "one-xmlrpc", "one-auth-file"}
+	running = append([]string{"api-certificate-file", "api-key-file", "nats-listen", "one-hooks", "webhooks-file", "sim", "status-listen", "log-level"}, looking...)
+)
+
+// AddLookFlags is AddFlags for commands that only look.
+func AddLookFlags(flags *pflag.FlagSet) { addShown(flags, looking) }
+
+// AddRunFlags is AddFlags for commands that run parts or prepare it.
+func AddRunFlags(flags *pflag.FlagSet) { addShown(flags, running) }
+
+// addShown defines a flag for every option and hides those that few need: DescribeOptions lists them.
+func addShown(flags *pflag.FlagSet, shown []string) {
+	AddFlags(flags)
 	for _, o := range options {
-		usage := o.usage + " (" + envName(o.flag) + ")"
+		if !slices.Contains(shown, o.flag) {
+			_ = flags.MarkHidden(o.flag) // it was defined just now
+		}
+	}
+}
+
+// DescribeOptions lists every option by what it belongs to, in lines of at most so many characters.
+func DescribeOptions(width int) string {
+	var text strings.Builder
+	var groups []string
+	members := map[string][]option{}
+	for _, o := range options {
+		group, _, nested := strings.Cut(o.key, ".")
+		if !nested {
+			group = "all"
+		}
+		if members[group] == nil {
+			groups = append(groups, group)
+		}
+		members[group] = append(members[group], o)
+	}
+	for _, group := range groups {
+		flags := pflag.NewFlagSet(group, pflag.ContinueOnError)
+		flags.SortFlags = false
+		addOptions(flags, members[group])
+		text.WriteString(group + ":\n" + flags.FlagUsagesWrapped(width) + "\n")
+	}
+	return text.String()
+}
+
+// AddFlags defines a flag for every option.
+func AddFlags(flags *pflag.FlagSet) { addOptions(flags, options) }
+
+func addOptions(flags *pflag.FlagSet, options []option) {
+	for _, o := range options {
+		// pflag takes what stands in backquotes for the name of the value.
+		usage := strings.ReplaceAll(o.usage, "`", "'") + " (" + envName(o.flag) + ")"
 		switch value := o.standard.(type) {
 		case string:
 			flags.String(o.flag, value, usage)

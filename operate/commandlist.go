@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -13,8 +14,11 @@ func (t tool) commands() *cobra.Command {
 	var service serviceFlag
 	var state string
 	states := []string{pipeline.CommandQueued, pipeline.CommandDone, pipeline.CommandRefused}
-	cmd := t.command("commands", "Tell what was asked of services, and what came of it",
-		"The commands of the last 24 hours, oldest first. One that stays queued waits for its service's worker: `flowjet doctor`.", cobra.NoArgs,
+	cmd := t.command(help{
+		"commands", "List what was asked of services, and what came of it",
+		"The commands of the last 24 hours, oldest first. One that stays queued waits for its service's worker: `flowjet doctor`.",
+		"flowjet commands --state refused\nflowjet commands --service 3 -o json",
+	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if err := oneOf("state", state, states); err != nil {
 				return err
@@ -40,23 +44,20 @@ func (t tool) commands() *cobra.Command {
 }
 
 func (c *console) asked(found []pipeline.CommandStatus) error {
-	if c.json {
-		return c.show(found)
-	}
-	if len(found) == 0 {
-		c.say("There are no such commands: they are kept for 24 hours.")
-		return nil
-	}
+	var ids []string
 	var rows [][]string
 	for _, status := range found {
 		took := "-"
 		if status.Ended != nil {
-			took = span(status.Ended.Sub(status.Queued))
+			took = terminal.Span(status.Ended.Sub(status.Queued))
 		}
+		ids = append(ids, status.ID)
 		rows = append(rows, []string{
-			c.at(status.Queued), string(status.Verb), strconv.Itoa(status.Service), strconv.Itoa(status.UID), status.State, took, status.ID, status.Message,
+			c.At(status.Queued), string(status.Verb), strconv.Itoa(status.Service), strconv.Itoa(status.UID), status.State, took, status.ID, status.Message,
 		})
 	}
-	c.table([]string{"QUEUED", "VERB", "SERVICE", "UID", "STATE", "TOOK", "ID", "MESSAGE"}, rows)
-	return nil
+	return c.List(terminal.Listing{
+		Value: found, Names: ids, None: "There are no such commands: they are kept for 24 hours.",
+		Head: []string{"QUEUED", "VERB", "SERVICE", "UID", "STATE", "TOOK", "ID", "MESSAGE"}, Rows: rows,
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
@@ -35,7 +37,7 @@ const connectWithin = 5 * time.Second
 func Commands(environment Environment) []*cobra.Command {
 	t := tool{environment}
 	service := group("service", "List, show, explain, watch and look at services")
-	service.AddCommand(t.serviceList(), t.serviceShow(), t.serviceWhy(), t.serviceWatch(), t.serviceLook())
+	service.AddCommand(t.serviceRecords(), t.serviceRecord(), t.serviceWhy(), t.serviceWatch(), t.serviceLook())
 	letters := group("dlq", "List, show, retry and drop dead letters")
 	letters.AddCommand(t.letterList(), t.letterShow(), t.letterRetry(), t.letterDrop())
 	return []*cobra.Command{t.status(), service, t.events(), t.commands(), letters, t.doctor()}
@@ -54,26 +56,26 @@ func group(use, short string) *cobra.Command {
 			for _, command := range cmd.Commands() {
 				known = append(known, command.Name())
 			}
-			return ExitUsage.Because(fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", ")))
+			return terminal.ExitUsage.Because(fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", ")))
 		},
 	}
 }
 
 type tool struct{ Environment }
 
+// help is what a command says about itself; example is a line each.
+type help struct{ use, short, long, example string }
+
 // job is what a command does once it is connected.
 type job func(ctx context.Context, c *console, pipe clients, args []string) error
 
 // command makes a command that looks at what NATS holds.
-func (t tool) command(use, short, long string, args cobra.PositionalArgs, run job) *cobra.Command {
-	format := "table"
+func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
+	var format *terminal.Format
 	cmd := &cobra.Command{
-		Use: use, Short: short, Long: strings.TrimSpace(short + ".\n\n" + long), Args: args,
+		Use: help.use, Short: help.short, Long: strings.TrimSpace(help.short + ".\n\n" + help.long), Example: terminal.Example(help.example), Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := newConsole(cmd.OutOrStdout(), format)
-			if err != nil {
-				return err
-			}
+			c := newConsole(cmd.OutOrStdout(), *format)
 			pipe, err := t.attach(cmd)
 			if err != nil {
 				return err
@@ -83,13 +85,15 @@ func (t tool) command(use, short, long string, args cobra.PositionalArgs, run jo
 		},
 	}
 	t.Flags(cmd)
-	addFormat(cmd, &format)
+	format = terminal.AddFormat(cmd, formats)
 	return cmd
 }
 
-func addFormat(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVarP(format, "output", "o", "table", "table for people, json for scripts")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+// console is where an operator's command writes.
+type console struct{ *terminal.Console }
+
+func newConsole(out io.Writer, format terminal.Format) *console {
+	return &console{terminal.New(out, format)}
 }
 
 // attach connects, and refuses a server on which Flowjet has never run.
@@ -102,7 +106,7 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 	}
 	if len(missing) > 0 {
 		pipe.Close()
-		return clients{}, ExitNotFound.Because(fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", ")))
+		return clients{}, terminal.ExitNotFound.Because(fmt.Errorf("this NATS server lacks %s: Flowjet has not run on it, or has another account; see --nats-url and `flowjet nats provision`", strings.Join(missing, ", ")))
 	}
 	return newClients(pipe), nil
 }
@@ -111,7 +115,7 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 func serviceID(text string) (int, error) {
 	id, err := strconv.Atoi(text)
 	if err != nil || id < 0 {
-		return 0, ExitUsage.Because(fmt.Errorf("%q is no service's id: `flowjet service ls` lists them", text))
+		return 0, terminal.ExitUsage.Because(fmt.Errorf("%q is no service's id: `flowjet service records` lists them", text))
 	}
 	return id, nil
 }
@@ -119,7 +123,7 @@ func serviceID(text string) (int, error) {
 // unknownService is the error for a service that NATS does not know.
 func unknownService(id int, err error) error {
 	if errors.Is(err, pipeline.ErrNotFound) {
-		return ExitNotFound.Because(fmt.Errorf("there is no service %d, or no worker has looked at it yet: `flowjet service ls` lists those known", id))
+		return terminal.ExitNotFound.Because(fmt.Errorf("there is no service %d, or no worker has looked at it yet: `flowjet service records` lists those known", id))
 	}
 	return err
 }
@@ -127,10 +131,10 @@ func unknownService(id int, err error) error {
 // unreachable is the error for NATS where it does not answer, unless the command line or
 // the configuration is wrong.
 func unreachable(err error) error {
-	if ExitOf(err) == ExitUsage {
+	if ExitOf(err) == terminal.ExitUsage {
 		return err
 	}
-	return ExitUnreachable.Because(err)
+	return terminal.ExitUnreachable.Because(err)
 }
 
 // serviceFlag is the id of the one service that is wanted, -1 for all.
@@ -183,7 +187,7 @@ func oneOf(flag, value string, known []string) error {
 	if value == "" || slices.Contains(known, value) {
 		return nil
 	}
-	return ExitUsage.Because(fmt.Errorf("--%s is %q: there are %s", flag, value, strings.Join(known, ", ")))
+	return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: there are %s", flag, value, strings.Join(known, ", ")))
 }
 
 // serviceIDs completes ids of services.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"slices"
 	"strings"
 	"time"
@@ -55,19 +56,17 @@ func (d *diagnosis) add(check, weight, mend, format string, arguments ...any) {
 }
 
 func (t tool) doctor() *cobra.Command {
-	format := "table"
+	var format *terminal.Format
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find out what is wrong, and say what mends it",
-		Long: "Find out what is wrong, and say what mends it.\n\n" +
+		Short: "Diagnose problems and suggest fixes",
+		Long: "Diagnose problems and suggest fixes.\n\n" +
 			"It looks at NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, at oned and\n" +
 			"the OneFlow API, at clocks and disks. It ends with 0 if there is no problem (there may be warnings), else with 6.",
-		Args: cobra.NoArgs,
+		Example: terminal.Example("flowjet doctor\nflowjet doctor -o json"),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := newConsole(cmd.OutOrStdout(), format)
-			if err != nil {
-				return err
-			}
+			c := newConsole(cmd.OutOrStdout(), *format)
 			d := diagnosis{now: time.Now()}
 			if err := t.examine(cmd, &d); err != nil {
 				return err
@@ -76,7 +75,7 @@ func (t tool) doctor() *cobra.Command {
 		},
 	}
 	t.Flags(cmd)
-	addFormat(cmd, &format)
+	format = terminal.AddFormat(cmd, terminal.ShowFormats)
 	return cmd
 }
 
@@ -184,22 +183,22 @@ func (c *console) diagnosis(findings []finding) error {
 			problems++
 		}
 	}
-	if c.json {
-		if err := c.show(findings); err != nil {
+	if c.Structured() {
+		if err := c.Show(findings); err != nil {
 			return err
 		}
 	} else {
 		for _, found := range findings {
-			c.say("%s%s %s: %s", c.state(found.Weight), strings.Repeat(" ", len(warning)-len(found.Weight)), found.Check, found.Message)
+			c.Say("%s%s %s: %s", c.State(found.Weight), strings.Repeat(" ", len(warning)-len(found.Weight)), found.Check, found.Message)
 			if found.Mend != "" {
-				c.say("        %s", c.paint("1", "mend: ")+found.Mend)
+				c.Say("        %s", c.Paint("1", "mend: ")+found.Mend)
 			}
 		}
 	}
 	if problems == 0 {
 		return nil
 	}
-	return ExitTrouble.Because(fmt.Errorf("doctor found %d of %d checks in trouble", problems, len(findings)))
+	return terminal.ExitTrouble.Because(fmt.Errorf("doctor found %d of %d checks in trouble", problems, len(findings)))
 }
 
 func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/pipeline/presence"
@@ -76,12 +77,12 @@ func (d *diagnosis) checkMembers(survey inspect.Overview) {
 		members := gone[host]
 		if !there[host] && len(members) > 1 {
 			d.add("front-end "+host, problem, "start it, or see the network to it; if it is gone for good, `flowjet status --forget NAME` for each of its processes",
-				"nothing is heard of it for %s: %s", span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
+				"nothing is heard of it for %s: %s", terminal.Span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
 			continue
 		}
 		for _, member := range members {
 			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start 'flowjet*'`; if it is gone for good, `flowjet status --forget '%s'`", host, member.Name),
-				"it is not heard for %s", span(d.now.Sub(*member.Missing)))
+				"it is not heard for %s", terminal.Span(d.now.Sub(*member.Missing)))
 		}
 	}
 	if len(gone) == 0 && len(survey.Members) > 0 {
@@ -164,9 +165,9 @@ func (d *diagnosis) checkEvents(ctx context.Context, pipe clients) {
 		d.add("events", warning, "see that oned publishes hook events (hm.log) and that --one-hooks names its port", "none was ever heard")
 	case heard.Resynced > resyncsTolerated && d.now.Sub(heard.LastResynced) < time.Hour:
 		d.add("events", warning, "nothing is lost; if the number grows while no bridge starts, ZeroMQ loses events: see the bridges' metrics and log",
-			"%d of the last %d were not heard but found by comparing with oned, the last %s ago", heard.Resynced, heard.Count, span(d.now.Sub(heard.LastResynced)))
+			"%d of the last %d were not heard but found by comparing with oned, the last %s ago", heard.Resynced, heard.Count, terminal.Span(d.now.Sub(heard.LastResynced)))
 	default:
-		d.add("events", fine, "", "the last came %s ago", span(d.now.Sub(heard.Last)))
+		d.add("events", fine, "", "the last came %s ago", terminal.Span(d.now.Sub(heard.Last)))
 	}
 }
 
@@ -178,7 +179,7 @@ func (d *diagnosis) checkReaders(survey inspect.Overview) {
 		}
 		late++
 		d.add("reader "+reader.Reader, problem, "its worker is held up: its log and /flowjet/v1/health say by what (oned away, NATS slow)",
-			"%d messages wait, the oldest for %s", reader.Lag, span(d.now.Sub(*reader.Oldest)))
+			"%d messages wait, the oldest for %s", reader.Lag, terminal.Span(d.now.Sub(*reader.Oldest)))
 	}
 	if late == 0 && len(survey.Readers) > 0 {
 		d.add("readers", fine, "", "nothing waits for longer than %s", slowAfter)
@@ -187,7 +188,7 @@ func (d *diagnosis) checkReaders(survey inspect.Overview) {
 
 func (d *diagnosis) checkTimers(survey inspect.Overview) {
 	if survey.Timers.Overdue > 0 {
-		d.add("timers", problem, "see the workers and readers above; `flowjet service ls` and `flowjet service why ID` tell of single services",
+		d.add("timers", problem, "see the workers and readers above; `flowjet service records` and `flowjet service why ID` tell of single services",
 			"%d of %d are overdue", survey.Timers.Overdue, survey.Timers.Set)
 		return
 	}
@@ -209,7 +210,7 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		case state.Failed() || state == flow.ServiceWarning:
 			failed = append(failed, fmt.Sprintf("%d (%s)", id, row.State))
 		case state.Waiting() && state != flow.ServiceCooldown && row.Since != nil && d.now.Sub(*row.Since) > stuckAfter:
-			stuck = append(stuck, fmt.Sprintf("%d (%s for %s)", id, row.State, span(d.now.Sub(*row.Since))))
+			stuck = append(stuck, fmt.Sprintf("%d (%s for %s)", id, row.State, terminal.Span(d.now.Sub(*row.Since))))
 		}
 	})
 	if err != nil {

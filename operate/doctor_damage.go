@@ -18,7 +18,7 @@ func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
 	if found, has, err := pipe.LastMismatch(ctx); err != nil {
 		d.add("data", problem, "", "it is not known whether NATS's data and oned belong together: %v", err)
 	} else if has && d.now.Sub(found.Found) < mismatchFor {
-		d.add("data", warning, "look at the services that have changed since then (`flowjet service ls`); oned's documents decided, and commands from before were refused",
+		d.add("data", warning, "look at the services that have changed since then (`flowjet service records`); oned's documents decided, and commands from before were refused",
 			"NATS's data and oned did not belong together at %s: %s", found.Found.Format(time.RFC3339), found.Reason)
 	}
 	read, last, early, err := work.EndsEarly(ctx, pipe.Pipeline)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
@@ -36,11 +37,14 @@ type eventFilter struct {
 
 func (t tool) events() *cobra.Command {
 	var filter eventFilter
-	cmd := t.command("events", "Tell what happened",
-		"The last 50 transitions of services, or those of the time that --since names; -f goes on with what happens. Kept are 90 days.\n"+
-			"--with adds what was heard of OpenNebula (of the last 72 hours, at most 100,000 events), what waits for webhooks, and dead letters,\n"+
-			"in the order of time. With -o json each is an object on a line of its own: a transition as in the stream FLOW, the others under\n"+
-			"opennebula, webhook or dead_letter.", cobra.NoArgs,
+	cmd := t.command(help{
+		"events", "List what happened, and follow what happens",
+		"The last 50 transitions of services, or those of the time that --since names; -f goes on with what happens. Kept are 90 days.\n" +
+			"--with adds what was heard of OpenNebula (of the last 72 hours, at most 100,000 events), what waits for webhooks, and dead letters,\n" +
+			"in the order of time. With -o json each is an object on a line of its own: a transition as in the stream FLOW, the others under\n" +
+			"opennebula, webhook or dead_letter.",
+		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
+	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if err := filter.check(); err != nil {
 				return err
@@ -149,8 +153,8 @@ func (c *console) events(ctx context.Context, pipe clients, filter eventFilter) 
 		}
 	}
 	if !filter.follow {
-		if len(found) == 0 && !c.json {
-			c.say("Nothing has happened.")
+		if len(found) == 0 && !c.Structured() {
+			c.Say("Nothing has happened.")
 		}
 		return nil
 	}
@@ -170,7 +174,7 @@ func (c *console) past(ctx context.Context, pipe clients, filter eventFilter, en
 		}
 		var here []inspect.Entry
 		err := pipe.Tail(ctx, stream, after, func(seen inspect.Entry) {
-			if !filter.wants(seen, c.now()) {
+			if !filter.wants(seen, c.Now()) {
 				return
 			}
 			here = append(here, seen)
@@ -209,7 +213,7 @@ func (c *console) follow(ctx context.Context, pipe clients, filter eventFilter, 
 	for {
 		select {
 		case seen := <-news:
-			if !filter.wants(seen, c.now()) {
+			if !filter.wants(seen, c.Now()) {
 				continue
 			}
 			if err := c.seen(seen); err != nil {
@@ -236,14 +240,14 @@ func (c *console) seen(seen inspect.Entry) error {
 
 // other writes what is no transition.
 func (c *console) other(seen inspect.Entry, kind string, value any, text string) error {
-	if c.json {
-		return c.line(map[string]any{"kind": kind, "time": seen.Time.UTC(), "service": seen.Service(), kind: value})
+	if c.Structured() {
+		return c.Line(map[string]any{"kind": kind, "time": seen.Time.UTC(), "service": seen.Service(), kind: value})
 	}
 	service := "-"
 	if seen.Service() >= 0 {
 		service = fmt.Sprint(seen.Service())
 	}
-	c.say("%s  %-5s %s: %s", c.exactly(seen.Time), service, c.paint("2", kind), c.timed(text))
+	c.Say("%s  %-5s %s: %s", c.Exactly(seen.Time), service, c.Paint("2", kind), c.Timed(text))
 	return nil
 }
 

@@ -8,16 +8,17 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 func TestExitStatusTellsWhatWentWrong(t *testing.T) {
-	for want, errs := range map[Exit][]error{
-		ExitFailed:      {errors.New("else")},
-		ExitUsage:       {oneOf("state", "foo", []string{"bar"}), checkStatePrefix("foo"), fmt.Errorf("wrapped: %w", ExitUsage.Because(errors.New("x")))},
-		ExitNotFound:    {fmt.Errorf("service 9: %w", pipeline.ErrNotFound), unknownService(9, pipeline.ErrNotFound)},
-		ExitUnreachable: {fmt.Errorf("connect: %w", nats.ErrNoServers), unreachable(context.DeadlineExceeded)},
-		ExitTimeout:     {context.DeadlineExceeded},
+	for want, errs := range map[terminal.Exit][]error{
+		terminal.ExitFailed:      {errors.New("else")},
+		terminal.ExitUsage:       {oneOf("state", "foo", []string{"bar"}), checkStatePrefix("foo"), fmt.Errorf("wrapped: %w", terminal.ExitUsage.Because(errors.New("x")))},
+		terminal.ExitNotFound:    {fmt.Errorf("service 9: %w", pipeline.ErrNotFound), unknownService(9, pipeline.ErrNotFound)},
+		terminal.ExitUnreachable: {fmt.Errorf("connect: %w", nats.ErrNoServers), unreachable(context.DeadlineExceeded)},
+		terminal.ExitTimeout:     {context.DeadlineExceeded},
 	} {
 		for _, err := range errs {
 			if got := ExitOf(err); got != want {
@@ -25,7 +26,7 @@ func TestExitStatusTellsWhatWentWrong(t *testing.T) {
 			}
 		}
 	}
-	if oneOf("state", "", nil) != nil || checkStatePrefix("fail") != nil || ExitUsage.Because(nil) != nil {
+	if oneOf("state", "", nil) != nil || checkStatePrefix("fail") != nil || terminal.ExitUsage.Because(nil) != nil {
 		t.Error("what is right is refused")
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -30,7 +31,10 @@ func viewOf(letter pipeline.DeadLetter) letterView {
 
 func (t tool) letterList() *cobra.Command {
 	var service serviceFlag
-	cmd := t.command("ls", "List the dead letters", "What could not be understood or done, with the reason. Kept are 30 days.", cobra.NoArgs,
+	cmd := t.command(help{
+		"ls", "List the dead letters", "What could not be understood or done, with the reason. Kept are 30 days.",
+		"flowjet dlq ls --service 3",
+	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			letters, err := pipe.DeadLetters(ctx, maxLetters)
 			if err != nil {
@@ -54,27 +58,29 @@ func (t tool) letterList() *cobra.Command {
 }
 
 func (c *console) letters(views []letterView) error {
-	if c.json {
-		return c.show(views)
-	}
-	if len(views) == 0 {
-		c.say("There are no dead letters.")
-		return nil
-	}
+	var numbers []string
 	var rows [][]string
 	for _, view := range views {
 		service := "-"
 		if view.Service >= 0 {
 			service = strconv.Itoa(view.Service)
 		}
-		rows = append(rows, []string{strconv.FormatUint(view.Sequence, 10), c.at(view.Time), view.Where, service, abridged(c.timed(view.Reason), 100)})
+		reason := c.Timed(view.Reason)
+		if c.Format != terminal.Wide {
+			reason = abridged(reason, 100)
+		}
+		number := strconv.FormatUint(view.Sequence, 10)
+		numbers = append(numbers, number)
+		rows = append(rows, []string{number, c.At(view.Time), view.Where, service, reason})
 	}
-	c.table([]string{"NUMBER", "TIME", "WHERE", "SERVICE", "REASON"}, rows)
-	return nil
+	return c.List(terminal.Listing{
+		Value: views, Names: numbers, None: "There are no dead letters.",
+		Head: []string{"NUMBER", "TIME", "WHERE", "SERVICE", "REASON"}, Rows: rows,
+	})
 }
 
 func (t tool) letterShow() *cobra.Command {
-	cmd := t.command("show NUMBER", "Show a dead letter: its reason and the message", "", cobra.ExactArgs(1),
+	cmd := t.command(help{"show NUMBER", "Show a dead letter: its reason and the message", "", "flowjet dlq show 1"}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			letter, err := findLetter(ctx, pipe, args[0])
 			if err != nil {
@@ -82,20 +88,20 @@ func (t tool) letterShow() *cobra.Command {
 			}
 			view := viewOf(letter)
 			view.Data = string(letter.Data)
-			if c.json {
-				return c.show(view)
+			if c.Structured() {
+				return c.Show(view)
 			}
-			c.title("Dead letter %d", view.Sequence)
-			c.say("given up by  %s, %s ago", view.Where, c.ago(view.Time))
-			c.say("because      %s", view.Reason)
-			c.say("it was on    %s", orDash(view.Origin))
+			c.Title("Dead letter %d", view.Sequence)
+			c.Say("given up by  %s, %s ago", view.Where, c.Ago(view.Time))
+			c.Say("because      %s", view.Reason)
+			c.Say("it was on    %s", orDash(view.Origin))
 			if view.Retry {
-				c.say("what to do   remove the cause, then `flowjet dlq retry %d`, or `flowjet dlq drop %d`", view.Sequence, view.Sequence)
+				c.Say("what to do   remove the cause, then `flowjet dlq retry %d`, or `flowjet dlq drop %d`", view.Sequence, view.Sequence)
 			} else {
-				c.say("what to do   it cannot be sent again; `flowjet dlq drop %d` when it is understood", view.Sequence)
+				c.Say("what to do   it cannot be sent again; `flowjet dlq drop %d` when it is understood", view.Sequence)
 			}
-			c.say("")
-			c.say("%s", compact(letter.Data))
+			c.Say("")
+			c.Say("%s", compact(letter.Data))
 			return nil
 		})
 	cmd.ValidArgsFunction = t.letterNumbers
@@ -105,11 +111,11 @@ func (t tool) letterShow() *cobra.Command {
 func findLetter(ctx context.Context, pipe clients, text string) (pipeline.DeadLetter, error) {
 	number, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || number == 0 {
-		return pipeline.DeadLetter{}, ExitUsage.Because(fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text))
+		return pipeline.DeadLetter{}, terminal.ExitUsage.Because(fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text))
 	}
 	letter, err := pipe.DeadLetterAt(ctx, number)
 	if errors.Is(err, pipeline.ErrNotFound) {
-		return pipeline.DeadLetter{}, ExitNotFound.Because(fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number))
+		return pipeline.DeadLetter{}, terminal.ExitNotFound.Because(fmt.Errorf("there is no dead letter %d: `flowjet dlq ls` lists them", number))
 	}
 	return letter, err
 }
@@ -139,9 +145,9 @@ func (t tool) letterDrop() *cobra.Command {
 // letterChange makes a command that changes single letters, or all.
 func (t tool) letterChange(verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
 	var all bool
-	cmd := t.command(verb+" NUMBER...", short, long, func(_ *cobra.Command, args []string) error {
+	cmd := t.command(help{verb + " NUMBER...", short, long, "flowjet dlq " + verb + " 1 2\nflowjet dlq " + verb + " --all"}, terminal.ShowFormats, func(_ *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
-			return ExitUsage.Because(fmt.Errorf("name the numbers of dead letters, as `flowjet dlq ls` lists them, or --all"))
+			return terminal.ExitUsage.Because(fmt.Errorf("name the numbers of dead letters, as `flowjet dlq ls` lists them, or --all"))
 		}
 		return nil
 	}, func(ctx context.Context, c *console, pipe clients, args []string) error {
@@ -183,15 +189,15 @@ func (c *console) changed(letters []pipeline.DeadLetter, done string, change fun
 		}
 		outcomes = append(outcomes, result)
 		switch {
-		case c.json:
+		case c.Structured():
 		case result.Done:
-			c.say("dead letter %d: %s", letter.Sequence, done)
+			c.Say("dead letter %d: %s", letter.Sequence, done)
 		default:
-			c.say("%s", result.Error)
+			c.Say("%s", result.Error)
 		}
 	}
-	if c.json {
-		if err := c.show(outcomes); err != nil {
+	if c.Structured() {
+		if err := c.Show(outcomes); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -28,9 +29,13 @@ type serviceRow struct {
 	Wanted int `json:"wanted"`
 }
 
-func (t tool) serviceList() *cobra.Command {
+func (t tool) serviceRecords() *cobra.Command {
 	var state, owner string
-	cmd := t.command("ls", "List the services", "Services that have ended are left out.", cobra.NoArgs,
+	cmd := t.command(help{
+		"records", "List all services, as NATS has them",
+		"The records of all users' services, also while oned and every API are away. Services that have ended are left out.",
+		"flowjet service records --state FAILED\nflowjet service records --owner alice -o wide",
+	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if err := checkStatePrefix(state); err != nil {
 				return err
@@ -93,19 +98,20 @@ func rowOf(id int, service flow.Service) serviceRow {
 }
 
 func (c *console) services(rows []serviceRow) error {
-	if c.json {
-		return c.show(rows)
-	}
-	if len(rows) == 0 {
-		c.say("There are no such services.")
-		return nil
-	}
+	var ids []string
 	var cells [][]string
 	for _, row := range rows {
+		since := "-"
+		if row.Since != nil {
+			since = c.At(*row.Since)
+		}
+		ids = append(ids, strconv.Itoa(row.ID))
 		cells = append(cells, []string{
-			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, agoOf(c, row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted),
+			strconv.Itoa(row.ID), row.Name, row.Owner, row.State, c.AgoOf(row.Since), strconv.Itoa(row.Roles), fmt.Sprintf("%d/%d", row.VMs, row.Wanted), since,
 		})
 	}
-	c.table([]string{"ID", "NAME", "OWNER", "STATE", "FOR", "ROLES", "VMS"}, cells)
-	return nil
+	return c.List(terminal.Listing{
+		Value: rows, Names: ids, None: "There are no such services.", Narrow: 7,
+		Head: []string{"ID", "NAME", "OWNER", "STATE", "FOR", "ROLES", "VMS", "SINCE"}, Rows: cells,
+	})
 }

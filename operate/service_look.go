@@ -5,14 +5,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 func (t tool) serviceLook() *cobra.Command {
-	cmd := t.command("look ID", "Have a service looked at now",
-		"Its worker reads the document, its VMs and its networks anew from oned and decides what is next. Services are looked at by\n"+
-			"themselves; this is for who does not want to wait, and always safe.", cobra.ExactArgs(1),
+	cmd := t.command(help{
+		"look ID", "Have a service looked at now",
+		"Its worker reads the document, its VMs and its networks anew from oned and decides what is next. Services are looked at by\n" +
+			"themselves; this is for who does not want to wait, and always safe.",
+		"flowjet service look 3",
+	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
@@ -25,10 +29,10 @@ func (t tool) serviceLook() *cobra.Command {
 			if _, err := work.NewQueue(pipe.Pipeline).PublishWork(ctx, asked, ""); err != nil {
 				return err
 			}
-			if c.json {
-				return c.show(map[string]any{"service": id, "asked": true})
+			if c.Structured() {
+				return c.Show(map[string]any{"service": id, "asked": true})
 			}
-			c.say("service %d: its worker looks at it now; `flowjet service why %d` tells what it waits for", id, id)
+			c.Say("service %d: its worker looks at it now; `flowjet service why %d` tells what it waits for", id, id)
 			return nil
 		})
 	cmd.ValidArgsFunction = t.serviceIDs

@@ -13,12 +13,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-func (t tool) serviceShow() *cobra.Command {
-	cmd := t.command("show ID", "Show a service: its roles, VMs, networks, timers and log",
-		"With -o json it is the service's record, as docs/inspect.md describes it.", cobra.ExactArgs(1),
+func (t tool) serviceRecord() *cobra.Command {
+	cmd := t.command(help{
+		"record ID", "Show a service's record: what its worker has decided, made and waits for",
+		"Its roles, VMs, networks, timers and log as NATS has them, also while oned and every API are away. docs/inspect.md describes\n" +
+			"the fields of -o json.",
+		"flowjet service record 3\nflowjet service record 3 -o yaml",
+	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
@@ -31,8 +36,8 @@ func (t tool) serviceShow() *cobra.Command {
 			if err != nil {
 				return unknownService(id, err)
 			}
-			if c.json {
-				return c.show(record)
+			if c.Structured() {
+				return c.Show(record)
 			}
 			serviceView{c}.service(id, record)
 			return nil
@@ -44,16 +49,16 @@ func (t tool) serviceShow() *cobra.Command {
 func (v serviceView) service(id int, record pipeline.Record) {
 	service := record.State.Service
 	if record.Deleted {
-		v.title("Service %d has ended", id)
-		v.say("`flowjet events --service %d` tells its history.", id)
+		v.Title("Service %d has ended", id)
+		v.Say("`flowjet events --service %d` tells its history.", id)
 		return
 	}
 	row := rowOf(id, service)
-	v.title("Service %d  %s", id, row.Name)
-	v.say("owner       %s", row.Owner)
-	v.say("state       %s for %s", v.state(row.State), agoOf(v.console, row.Since))
-	v.say("deployment  %s", service.Body.Deployment)
-	v.say("")
+	v.Title("Service %d  %s", id, row.Name)
+	v.Say("owner       %s", row.Owner)
+	v.Say("state       %s for %s", v.State(row.State), v.AgoOf(row.Since))
+	v.Say("deployment  %s", service.Body.Deployment)
+	v.Say("")
 	v.roles(service.Body.Roles)
 	v.nodes(record.State)
 	v.timers(record)
@@ -75,7 +80,7 @@ func (v serviceView) roles(roles []flow.Role) {
 			role.Name, state.String(), fmt.Sprintf("%d/%d", len(role.Nodes), role.Cardinality), orDash(strings.Join(role.Parents, ",")), orDash(abridged(strings.Join(vms, " "), 60)),
 		})
 	}
-	v.table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)
+	v.Table([]string{"ROLE", "STATE", "VMS", "PARENTS", "VM IDS"}, cells)
 }
 
 func (v serviceView) nodes(state flow.State) {
@@ -96,8 +101,8 @@ func (v serviceView) nodes(state flow.State) {
 		cells = append(cells, []string{"VM to come", intent.Name, "-", fmt.Sprintf("%d attempts without an answer", intent.Attempts)})
 	}
 	if len(cells) > 0 {
-		v.say("")
-		v.table([]string{"KIND", "NAME", "ID", "STATE"}, cells)
+		v.Say("")
+		v.Table([]string{"KIND", "NAME", "ID", "STATE"}, cells)
 	}
 }
 
@@ -105,18 +110,18 @@ func (v serviceView) timers(record pipeline.Record) {
 	if len(record.Timers) == 0 {
 		return
 	}
-	v.say("")
+	v.Say("")
 	for _, name := range slices.Sorted(maps.Keys(record.Timers)) {
 		timer := record.Timers[name]
-		v.say("timer %-9s due %s", name, due(v.console, timer.Due))
+		v.Say("timer %-9s due %s", name, due(v.console, timer.Due))
 	}
 }
 
 func due(c *console, at time.Time) string {
-	if left := at.Sub(c.now()); left > 0 {
-		return "in " + span(left)
+	if left := at.Sub(c.Now()); left > 0 {
+		return "in " + terminal.Span(left)
 	}
-	return c.ago(at) + " ago"
+	return c.Ago(at) + " ago"
 }
 
 // shownLog is how many of the log's last entries are shown.
@@ -126,13 +131,13 @@ func (v serviceView) log(log []flow.LogEntry) {
 	if len(log) == 0 {
 		return
 	}
-	v.say("")
+	v.Say("")
 	for _, entry := range log[max(0, len(log)-shownLog):] {
-		text := v.timed(entry.Message)
+		text := v.Timed(entry.Message)
 		if entry.Severity == "E" {
-			text = v.paint("31", text)
+			text = v.Paint("31", text)
 		}
-		v.say("%s  %s  %s", v.at(time.Unix(entry.Timestamp, 0)), entry.Severity, text)
+		v.Say("%s  %s  %s", v.At(time.Unix(entry.Timestamp, 0)), entry.Severity, text)
 	}
 }
 

@@ -10,15 +10,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 func (t tool) serviceWatch() *cobra.Command {
 	var until []string
 	var within time.Duration
-	cmd := t.command("watch ID", "Follow what happens to a service",
-		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n"+
-			"With --until it fails when the service comes to a failed state that is not among them, or when --timeout is over.", cobra.ExactArgs(1),
+	cmd := t.command(help{
+		"watch ID", "Follow what happens to a service",
+		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n" +
+			"With --until it fails when the service comes to a failed state that is not among them, or when --timeout is over.",
+		"flowjet service watch 3\nflowjet service watch 3 --until RUNNING --timeout 5m",
+	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
@@ -32,7 +36,7 @@ func (t tool) serviceWatch() *cobra.Command {
 			}
 			if within > 0 {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeoutCause(ctx, within, ExitTimeout.Because(fmt.Errorf("service %d was in none of the states %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
+				ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d was in none of the states %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
 				defer cancel()
 			}
 			err = watcher{c, pipe, id, until}.watch(ctx)
@@ -64,8 +68,8 @@ func (w watcher) watch(ctx context.Context) error {
 	if err != nil {
 		return unknownService(w.service, err)
 	}
-	if !w.json {
-		w.say("Service %d  %s  %s", w.service, why.Name, w.state(why.State))
+	if !w.Structured() {
+		w.Say("Service %d  %s  %s", w.service, why.Name, w.State(why.State))
 	}
 	if over, err := w.over(why.State); over {
 		return err
@@ -109,27 +113,27 @@ func (w watcher) over(state string) (bool, error) {
 	case slices.Contains(w.until, state):
 		return true, nil
 	case len(w.until) > 0 && (strings.HasPrefix(state, "FAILED_") || state == pipeline.Deleted):
-		return true, ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service why %d`", w.service, state, w.service))
+		return true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service why %d`", w.service, state, w.service))
 	}
 	return state == pipeline.Deleted, nil
 }
 
 // transition writes what happened, on one line.
 func (c *console) transition(transition pipeline.Transition) error {
-	if c.json {
-		return c.line(transition)
+	if c.Structured() {
+		return c.Line(transition)
 	}
-	c.say("%s  %-5d %s  [%s]", c.exactly(transition.Time), transition.Service, c.said(transition), transition.Cause.Title())
+	c.Say("%s  %-5d %s  [%s]", c.Exactly(transition.Time), transition.Service, c.said(transition), transition.Cause.Title())
 	return nil
 }
 
 // said is what a transition says, with the new state coloured.
 func (c *console) said(transition pipeline.Transition) string {
-	text := c.timed(what(transition))
+	text := c.Timed(what(transition))
 	if transition.Kind != "service" && transition.Kind != "role" {
 		return text
 	}
-	return strings.Replace(text, transition.New, c.state(transition.New), 1)
+	return strings.Replace(text, transition.New, c.State(transition.New), 1)
 }
 
 // what says in a few words what happened.

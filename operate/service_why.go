@@ -8,16 +8,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 func (t tool) serviceWhy() *cobra.Command {
 	var cmd *cobra.Command
-	cmd = t.command("why ID", "Explain a service's state",
-		"Since when it is in it, what failed (which role, which VM, oned's words), what led there, what the service waits for, and what to do.\n"+
-			"oned is asked how the VMs are now; while it is away, what was heard of them last is shown, and that it is so.\n"+
-			"The API answers the same at /flowjet/v1/services/ID/why.", cobra.ExactArgs(1),
+	cmd = t.command(help{
+		"why ID", "Explain a service's state",
+		"Since when it is in it, what failed (which role, which VM, oned's words), what led there, what the service waits for, and what to do.\n" +
+			"oned is asked how the VMs are now; while it is away, what was heard of them last is shown, and that it is so.\n" +
+			"The API answers the same at /flowjet/v1/services/ID/why.",
+		"flowjet service why 3\nflowjet service why 3 -o json",
+	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			id, err := serviceID(args[0])
 			if err != nil {
@@ -27,8 +31,8 @@ func (t tool) serviceWhy() *cobra.Command {
 			if err != nil {
 				return unknownService(id, err)
 			}
-			if c.json {
-				return c.show(why)
+			if c.Structured() {
+				return c.Show(why)
 			}
 			c.why(why)
 			return nil
@@ -38,37 +42,37 @@ func (t tool) serviceWhy() *cobra.Command {
 }
 
 func (c *console) why(why inspect.Why) {
-	c.title("Service %d  %s", why.Service, why.Name)
+	c.Title("Service %d  %s", why.Service, why.Name)
 	since := ""
 	if why.Since != nil {
-		since = " for " + c.ago(*why.Since) + ", since " + c.at(*why.Since)
+		since = " for " + c.Ago(*why.Since) + ", since " + c.At(*why.Since)
 	}
-	c.say("is in        %s%s", c.state(why.State), since)
+	c.Say("is in        %s%s", c.State(why.State), since)
 	if why.Cause != nil {
-		c.say("led there    %s", why.Cause.Title())
+		c.Say("led there    %s", why.Cause.Title())
 	}
 	if why.Reason != "" {
-		c.say("because      %s", c.timed(why.Reason))
+		c.Say("because      %s", c.Timed(why.Reason))
 	}
 	c.troubles("failed", why.Failed)
 	c.troubles("waits for", why.Waits)
 	if len(why.Failed)+len(why.Waits) == 0 && why.State == "RUNNING" {
-		c.say("waits for    nothing: all is well")
+		c.Say("waits for    nothing: all is well")
 	}
 	c.troubles("beside that", why.Notes)
 	if why.OnedAway != "" {
-		c.say("as last heard, not as it is now: %s", c.timed(why.OnedAway))
+		c.Say("as last heard, not as it is now: %s", c.Timed(why.OnedAway))
 	}
 	for _, name := range slices.Sorted(maps.Keys(why.Timers)) {
 		at := why.Timers[name]
-		c.say("looks again  %s (timer %s)", due(c, at), name)
+		c.Say("looks again  %s (timer %s)", due(c, at), name)
 	}
 	for _, next := range why.Next {
-		c.say("what to do   %s", c.timed(next))
+		c.Say("what to do   %s", c.Timed(next))
 	}
 	if len(why.Path) > 0 {
-		c.say("")
-		c.say("What happened last:")
+		c.Say("")
+		c.Say("What happened last:")
 		c.transitions(why.Path)
 	}
 }
@@ -76,11 +80,11 @@ func (c *console) why(why inspect.Why) {
 // troubles are listed under a label that stands before the first.
 func (c *console) troubles(label string, troubles []flow.Finding) {
 	for _, trouble := range troubles {
-		text := c.timed(trouble.Message)
+		text := c.Timed(trouble.Message)
 		if trouble.Role != "" && trouble.VM != nil {
 			text += " (role " + trouble.Role + ")"
 		}
-		c.say("%-12s %s", label, text)
+		c.Say("%-12s %s", label, text)
 		label = ""
 	}
 }
@@ -88,7 +92,7 @@ func (c *console) troubles(label string, troubles []flow.Finding) {
 func (c *console) transitions(path []pipeline.Transition) {
 	var rows [][]string
 	for _, transition := range path {
-		rows = append(rows, []string{c.at(transition.Time), c.timed(what(transition)), transition.Cause.Title()})
+		rows = append(rows, []string{c.At(transition.Time), c.Timed(what(transition)), transition.Cause.Title()})
 	}
-	c.table([]string{"TIME", "WHAT", "CAUSE"}, rows)
+	c.Table([]string{"TIME", "WHAT", "CAUSE"}, rows)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/pipeline/presence"
@@ -18,10 +19,13 @@ import (
 
 func (t tool) status() *cobra.Command {
 	var forget string
-	cmd := t.command("status", "Show how everything is doing",
-		"Which processes run where and in which version, what each does, how far all are, what waits and what was given up. A process that\n"+
-			"has been there and is not is MISSING until it is back or another takes its place; --forget has one that is gone for good not\n"+
-			"expected any more. `flowjet doctor` says what to do about it.", cobra.NoArgs,
+	cmd := t.command(help{
+		"status", "Show how everything is doing",
+		"Which processes run where and in which version, what each does, how far all are, what waits and what was given up. A process that\n" +
+			"has been there and is not is MISSING until it is back or another takes its place; --forget has one that is gone for good not\n" +
+			"expected any more. `flowjet doctor` says what to do about it.",
+		"flowjet status\nflowjet status --forget 'fe-2 worker'",
+	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
 			if forget != "" {
 				return forgetMember(ctx, c, pipe, forget)
@@ -30,8 +34,8 @@ func (t tool) status() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.show(survey)
+			if c.Structured() {
+				return c.Show(survey)
 			}
 			overviewView{c}.survey(survey)
 			return nil
@@ -44,10 +48,10 @@ func (t tool) status() *cobra.Command {
 func forgetMember(ctx context.Context, c *console, pipe clients, name string) error {
 	err := presence.Forget(ctx, pipe.Pipeline, name)
 	if errors.Is(err, presence.ErrUnknownMember) {
-		return ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", name))
+		return terminal.ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", name))
 	}
 	if err == nil {
-		c.say("%s: not expected any more", name)
+		c.Say("%s: not expected any more", name)
 	}
 	return err
 }
@@ -60,12 +64,12 @@ func (v overviewView) members(survey inspect.Overview) {
 	for _, member := range survey.Members {
 		state := "ok"
 		if member.Missing != nil {
-			state = "MISSING for " + v.ago(*member.Missing)
+			state = "MISSING for " + v.Ago(*member.Missing)
 		}
 		rows = append(rows, []string{member.Name, strings.Join(member.Parts, ", "), orDash(member.Release), state})
 	}
-	v.table([]string{"PROCESS", "PARTS", "VERSION", "STATE"}, rows)
-	v.say("")
+	v.Table([]string{"PROCESS", "PARTS", "VERSION", "STATE"}, rows)
+	v.Say("")
 }
 
 func (v overviewView) servers(survey inspect.Overview) {
@@ -80,17 +84,17 @@ func (v overviewView) servers(survey inspect.Overview) {
 		}
 		rows = append(rows, []string{server.Name, state})
 	}
-	v.table([]string{"NATS SERVER", "STATE"}, rows)
-	v.say("")
+	v.Table([]string{"NATS SERVER", "STATE"}, rows)
+	v.Say("")
 }
 
 func (v overviewView) survey(survey inspect.Overview) {
-	v.title("Flowjet on %s", survey.Server)
-	v.say("services      %s", counts(survey.Services, "none"))
-	v.say("timers        %d set, %d overdue", survey.Timers.Set, survey.Timers.Overdue)
-	v.say("webhooks      %d deliveries wait, %d receivers of services fail", survey.Webhooks.Waiting, survey.Webhooks.Failing)
-	v.say("dead letters  %s", counts(survey.DeadLetters, "none"))
-	v.say("")
+	v.Title("Flowjet on %s", survey.Server)
+	v.Say("services      %s", counts(survey.Services, "none"))
+	v.Say("timers        %d set, %d overdue", survey.Timers.Set, survey.Timers.Overdue)
+	v.Say("webhooks      %d deliveries wait, %d receivers of services fail", survey.Webhooks.Waiting, survey.Webhooks.Failing)
+	v.Say("dead letters  %s", counts(survey.DeadLetters, "none"))
+	v.Say("")
 	v.members(survey)
 	v.servers(survey)
 	v.workers(survey)
@@ -129,37 +133,37 @@ func (v overviewView) workers(survey inspect.Overview) {
 		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), orDash(strings.Join(does, ", "))})
 	}
 	if len(rows) == 0 {
-		v.say("%s", v.paint("31", "No worker is alive: services stand still."))
+		v.Say("%s", v.Paint("31", "No worker is alive: services stand still."))
 		return
 	}
-	v.table([]string{"WORKER", "PARTITIONS", "AND"}, rows)
+	v.Table([]string{"WORKER", "PARTITIONS", "AND"}, rows)
 }
 
 func (v overviewView) feeds(survey inspect.Overview) {
-	v.say("")
+	v.Say("")
 	var rows [][]string
 	for _, feed := range survey.Feeds {
 		alive := "silent"
 		if feed.Alive {
 			alive = "ok"
 		}
-		rows = append(rows, []string{feed.Feed, feed.Holder, alive, v.ago(feed.Since)})
+		rows = append(rows, []string{feed.Feed, feed.Holder, alive, v.Ago(feed.Since)})
 	}
 	if len(rows) == 0 {
-		v.say("%s", v.paint("31", "No bridge has ever published: events are not heard."))
+		v.Say("%s", v.Paint("31", "No bridge has ever published: events are not heard."))
 		return
 	}
-	v.table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
+	v.Table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
 }
 
 // readers are added up for the partitions: sixteen lines say no more than one.
 func (v overviewView) readers(survey inspect.Overview) {
-	v.say("")
+	v.Say("")
 	var rows [][]string
 	var work inspect.ReaderStatus
 	for _, reader := range survey.Readers {
 		if !strings.HasPrefix(reader.Reader, pipeline.PartitionKeyPrefix) {
-			rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), agoOf(v.console, reader.Oldest)})
+			rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), v.AgoOf(reader.Oldest)})
 			continue
 		}
 		work.Lag += reader.Lag
@@ -167,12 +171,12 @@ func (v overviewView) readers(survey inspect.Overview) {
 			work.Oldest = reader.Oldest
 		}
 	}
-	rows = append(rows, []string{"workers", strconv.FormatUint(work.Lag, 10), agoOf(v.console, work.Oldest)})
-	v.table([]string{"READER", "BEHIND", "OLDEST WAITS"}, rows)
+	rows = append(rows, []string{"workers", strconv.FormatUint(work.Lag, 10), v.AgoOf(work.Oldest)})
+	v.Table([]string{"READER", "BEHIND", "OLDEST WAITS"}, rows)
 }
 
 func (v overviewView) streams(survey inspect.Overview) {
-	v.say("")
+	v.Say("")
 	var rows [][]string
 	for _, stream := range survey.Streams {
 		limit := "-"
@@ -180,11 +184,26 @@ func (v overviewView) streams(survey inspect.Overview) {
 			limit = bytesText(stream.MaxBytes)
 		}
 		rows = append(rows, []string{
-			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), agoOf(v.console, stream.Last), stream.Trouble,
+			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), v.AgoOf(stream.Last), stream.Trouble,
 		})
 	}
-	v.table([]string{"STREAM", "MESSAGES", "SIZE", "AT MOST", "COPIES", "LAST", "TROUBLE"}, rows)
+	v.Table([]string{"STREAM", "MESSAGES", "SIZE", "AT MOST", "COPIES", "LAST", "TROUBLE"}, rows)
 }
 
 // overviewView prints how everything is doing.
 type overviewView struct{ *console }
+
+// bytesText is a size in the unit that suits it.
+func bytesText[T int64 | uint64](size T) string {
+	const unit = 1024
+	switch value := float64(size); {
+	case value < unit:
+		return fmt.Sprintf("%.0f B", value)
+	case value < unit*unit:
+		return fmt.Sprintf("%.0f KiB", value/unit)
+	case value < unit*unit*unit:
+		return fmt.Sprintf("%.0f MiB", value/unit/unit)
+	default:
+		return fmt.Sprintf("%.1f GiB", value/unit/unit/unit)
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/app/cluster"
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 // clusterOptions are the flags of `flowjet cluster`.
@@ -28,8 +29,9 @@ func newCluster() *cobra.Command {
 		Short: "Run Flowjet on three front-ends on this machine, to break parts of it and watch",
 		Long: "Run Flowjet on three front-ends on this machine, each part of each in a process of its own, over a simulated\n" +
 			"OpenNebula zone of as many oneds. As root each front-end has a network namespace and can be cut off from the others.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runCluster(cmd.Context(), options) },
+		Example: terminal.Example("flowjet cluster\nflowjet cluster --front-ends 5"),
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runCluster(cmd.Context(), options) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.dataDir, "data-dir", "./flowjet-cluster", "folder for everything that the processes store, and their logs")

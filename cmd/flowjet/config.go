@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/app"
-	"github.com/flowjet/flowjet/operate"
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 // newConfig is the command that helps to write a configuration.
@@ -29,7 +29,8 @@ func newConfigCheck() *cobra.Command {
 		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as a start would take them:\n" +
 			"unknown keys, values of the wrong form, what contradicts each other, files that are missing.\n" +
 			"It ends with 2 if something is wrong, and names the line and what mends it.",
-		Args: cobra.NoArgs,
+		Example: terminal.Example("flowjet config check --config /etc/flowjet/flowjet.yaml"),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wrong, doubtful := app.CheckConfig(path, cmd.Flags())
 			for _, line := range doubtful {
@@ -39,14 +40,14 @@ func newConfigCheck() *cobra.Command {
 				fmt.Fprintln(cmd.OutOrStdout(), "wrong:", line)
 			}
 			if len(wrong) > 0 {
-				return operate.ExitUsage.Because(fmt.Errorf("the configuration cannot be used; wrong settings: %d", len(wrong)))
+				return terminal.ExitUsage.Because(fmt.Errorf("the configuration cannot be used; wrong settings: %d", len(wrong)))
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is good.")
 			return nil
 		},
 	}
-	app.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&path, "config", "", "YAML configuration file")
+	app.AddRunFlags(cmd.Flags())
+	addConfigFlag(cmd, &path, false)
 	return cmd
 }
 
@@ -57,7 +58,8 @@ func newConfigImport() *cobra.Command {
 		Short: "Make a configuration file of OneFlow's oneflow-server.conf",
 		Long: "Read OneFlow's /etc/one/oneflow-server.conf and write the same as a configuration file for --config, or with --into set\n" +
 			"what it says in one that exists. What became of each key is told on standard error.",
-		Args: cobra.ExactArgs(1),
+		Example: terminal.Example("flowjet config import /etc/one/oneflow-server.conf --out flowjet.yaml"),
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out != "" && into != "" {
 				return errors.New("--out makes a file and --into changes one: give one of the two")

@@ -7,15 +7,17 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/app/demo"
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 func newDemo() *cobra.Command {
 	var config demo.Config
 	var folder string
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Drive a running `flowjet up --sim` through a service's whole life",
-		Args:  cobra.NoArgs,
+		Use:     "demo",
+		Short:   "Drive a running `flowjet up --sim` through a service's whole life",
+		Example: terminal.Example("flowjet demo"),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config.Out = cmd.OutOrStdout()
 			if config.NkeyFile == "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
-	"github.com/flowjet/flowjet/operate"
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 // holdsCommands has a command that only holds others refuse what is none of them:
@@ -57,15 +57,15 @@ func helpful(cmd *cobra.Command, err error) error {
 	var noValue *pflag.ValueRequiredError
 	switch words := unknownCommand.FindStringSubmatch(err.Error()); {
 	case words != nil:
-		return operate.ExitUsage.Because(unknown(cmd, words[1]))
+		return terminal.ExitUsage.Because(unknown(cmd, words[1]))
 	case errors.As(err, &unknownFlag):
-		return operate.ExitUsage.Because(fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName())))
+		return terminal.ExitUsage.Because(fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName())))
 	case wrongCount.MatchString(err.Error()):
-		return operate.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; `%s --help` tells more", useOf(cmd), cmd.CommandPath()))
+		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; `%s --help` tells more", useOf(cmd), cmd.CommandPath()))
 	case errors.As(err, &badValue):
-		return operate.ExitUsage.Because(wrongValue(err, badValue))
+		return terminal.ExitUsage.Because(wrongValue(err, badValue))
 	case errors.As(err, &noValue):
-		return operate.ExitUsage.Because(err)
+		return terminal.ExitUsage.Because(err)
 	}
 	return err
 }

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // TestWrongCommandLines are answered with one line that says what mends it, and
@@ -49,7 +52,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"nats --nats-cluster c --nats-routes nats://h:6222": "nats.server_file is not set",
 		"demo --nats nats://127.0.0.1:1":                    "is `flowjet up --sim` running,",
 		"replay " + nowhere:                                 "open the recording",
-		"service show":                                      "it is `flowjet service show ID",
+		"service record":                                    "it is `flowjet service record ID",
 		"events --servce 3":                                 "did you mean --service?",
 		"status --nats-nkey-file " + nowhere + " --nats-listen 127.0.0.1:1": "`flowjet doctor` looks closer",
 		"man":             "it is `flowjet man FOLDER",
@@ -61,4 +64,46 @@ func TestWrongCommandLines(t *testing.T) {
 			t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
 		}
 	}
+}
+
+// TestEveryHelp has an example that could be typed, fits a terminal, and names the values of
+// flags in a word each.
+func TestEveryHelp(t *testing.T) {
+	root := newRoot()
+	eachCommand(root, func(cmd *cobra.Command) {
+		if cmd.Hidden || cmd == root || strings.Contains(cmd.CommandPath(), " completion") || cmd.Name() == "help" || !cmd.Runnable() {
+			return
+		}
+		var out strings.Builder
+		cmd.SetOut(&out)
+		if err := cmd.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if len([]rune(line)) > helpWidth+15 {
+				t.Errorf("`%s --help` has a line of %d characters: %s", cmd.CommandPath(), len(line), line)
+			}
+		}
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if kind, _ := pflag.UnquoteUsage(flag); strings.ContainsAny(kind, " ") {
+				t.Errorf("`%s`: the value of --%s is called %q", cmd.CommandPath(), flag.Name, kind)
+			}
+			if strings.ToLower(flag.Name) != flag.Name || strings.Contains(flag.Name, "_") {
+				t.Errorf("`%s`: --%s is not in small letters with hyphens", cmd.CommandPath(), flag.Name)
+			}
+		})
+		if cmd.HasAvailableSubCommands() {
+			return
+		}
+		for line := range strings.Lines(cmd.Example) {
+			words := strings.Fields(line)
+			found, _, err := root.Find(words[1:])
+			if err != nil || found != cmd && cmd.Example != "" {
+				t.Errorf("`%s`: this is no example of it: %s", cmd.CommandPath(), line)
+			}
+		}
+		if cmd.Example == "" {
+			t.Errorf("`%s --help` has no example", cmd.CommandPath())
+		}
+	})
 }

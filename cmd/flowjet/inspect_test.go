@@ -69,10 +69,10 @@ func TestInspectPage(t *testing.T) {
 	examples := readExamples(t, inspectPage)
 	checkPromises(t, examples)
 	c := newCloud(t)
-	terminal := newTerminal(t, c)
+	shell := newShell(t, c)
 	c.up(t)
 
-	watching := terminal.watch(examples[:2])
+	watching := shell.watch(examples[:2])
 	demo := c.demo(t)
 	if demo.err != nil {
 		t.Fatalf("the demo failed: %v\n%s", demo.err, demo.output.String())
@@ -82,7 +82,7 @@ func TestInspectPage(t *testing.T) {
 	}
 	c.prepareInspection(t)
 	for _, example := range examples[2:] {
-		terminal.show(example)
+		shell.show(example)
 	}
 }
 
@@ -164,15 +164,15 @@ func checkPromises(t *testing.T, examples []example) {
 	}
 }
 
-// terminal is where an operator of a cloud types commands.
-type terminal struct {
+// shell is where an operator of a cloud types commands.
+type shell struct {
 	t           *testing.T
 	environment []string
 }
 
-// newTerminal builds the nats command from tools/nats, which takes minutes the
+// newShell builds the nats command from tools/nats, which takes minutes the
 // first time and seconds afterwards.
-func newTerminal(t *testing.T, c cloud) terminal {
+func newShell(t *testing.T, c cloud) shell {
 	t.Helper()
 	programs, home := t.TempDir(), t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-modfile=../../tools/nats/go.mod",
@@ -182,11 +182,11 @@ func newTerminal(t *testing.T, c cloud) terminal {
 	}
 	// The CLI keeps its contexts at home, and NATS_ variables would change what it does.
 	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "NATS_") })
-	return terminal{t: t, environment: append(environment, "HOME="+home, "XDG_CONFIG_HOME="+home,
+	return shell{t: t, environment: append(environment, "HOME="+home, "XDG_CONFIG_HOME="+home,
 		"PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"), "NATS_URL=nats://"+c.nats, "NATS_NKEY="+c.key("operator"))}
 }
 
-func (s terminal) command(ctx context.Context, line string) *exec.Cmd {
+func (s shell) command(ctx context.Context, line string) *exec.Cmd {
 	command := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
 	command.Env = s.environment
 	return command
@@ -194,7 +194,7 @@ func (s terminal) command(ctx context.Context, line string) *exec.Cmd {
 
 // show runs a command until it shows what is promised: what it asks for may
 // be on its way still.
-func (s terminal) show(example example) {
+func (s shell) show(example example) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), poll.Limit)
 	defer cancel()
@@ -225,7 +225,7 @@ type watcher struct {
 }
 
 // watch starts commands and returns when they watch.
-func (s terminal) watch(examples []example) []*watcher {
+func (s shell) watch(examples []example) []*watcher {
 	s.t.Helper()
 	var watching []*watcher
 	for _, example := range examples {

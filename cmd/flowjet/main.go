@@ -42,11 +42,12 @@ func newRoot() *cobra.Command {
 		// An error is one line.
 		DisableSuggestions: true,
 	}
-	root.AddCommand(newUp(), newConfig(), newMigrate(), newDemo(), newReplay(), newCluster())
-	root.AddGroup(operators)
-	root.AddCommand(newMan())
-	root.AddCommand(newOperatorCommands()...)
-	root.AddCommand(newParts()...)
+	addGroup(root, "operate", "Over NATS, for operators:", newOperatorCommands()...)
+	addGroup(root, "run", "To run Flowjet:", append(newParts(), newUp())...)
+	addGroup(root, "install", "To set it up:", newConfig(), newMigrate())
+	addGroup(root, "try", "To try it, with a simulated OpenNebula:", newDemo(), newCluster(), newSim(), newReplay())
+	root.AddCommand(newMan(), newOptionsTopic())
 	refuseStrangers(root)
+	dress(root)
 	return root
 }

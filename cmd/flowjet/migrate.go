@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/migrate"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -34,11 +35,12 @@ func newMigrate() *cobra.Command {
 		Long: "Check everything that Flowjet needs, show what will become of each service, and with --yes take all of them over\n" +
 			"from a stopped OneFlow. With --back write what Flowjet has decided into OpenNebula's documents, for OneFlow to go on.\n" +
 			"Without --yes nothing is changed.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return m.run(cmd) },
+		Example: terminal.Example("flowjet migrate\nflowjet migrate --yes\nflowjet migrate --back --yes"),
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return m.run(cmd) },
 	}
-	app.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&m.path, "config", installedConfig(), "YAML configuration file")
+	app.AddRunFlags(cmd.Flags())
+	addConfigFlag(cmd, &m.path, true)
 	cmd.Flags().StringVar(&m.oneflow, "oneflow", "http://127.0.0.1:2474", "where OneFlow listens while it runs")
 	cmd.Flags().BoolVar(&m.back, "back", false, "give the services back to OneFlow")
 	cmd.Flags().BoolVar(&m.yes, "yes", false, "do it, after the plan was shown")

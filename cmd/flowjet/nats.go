@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -28,7 +29,8 @@ func newProvision() *cobra.Command {
 		Short: "Make the streams and buckets on NATS, as an operator",
 		Long: "Make the streams and buckets that are missing, and extend those that are smaller than wanted. Nothing that is\n" +
 			"stored is lost. It is needed once, and after upgrades, where bridge, worker and API run with --nats-provision=false.",
-		Args: cobra.NoArgs,
+		Example: terminal.Example("flowjet nats provision --config /etc/flowjet/flowjet.yaml"),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := readConfig(path, cmd)
 			if err != nil {
@@ -49,8 +51,8 @@ func newProvision() *cobra.Command {
 			return nil
 		},
 	}
-	app.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&path, "config", installedConfig(), "YAML configuration file")
+	app.AddRunFlags(cmd.Flags())
+	addConfigFlag(cmd, &path, true)
 	return cmd
 }
 
@@ -64,7 +66,8 @@ func newKeys() *cobra.Command {
 			"each role may do. Seeds that exist are kept. " + app.ContextFile + " is a context by which the `nats` command is an operator.\n\n" +
 			"With --hosts also make an authority and, in a folder for each host, what belongs there: a certificate for its NATS server,\n" +
 			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
-		Args: cobra.NoArgs,
+		Example: terminal.Example("flowjet nats keys --out nats-keys --hosts fe-1,fe-2,fe-3"),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := app.CheckHosts(hosts); err != nil {
 				return err

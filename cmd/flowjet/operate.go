@@ -9,13 +9,11 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/operate"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
-
-// operators is the part of the help with the commands for them.
-var operators = &cobra.Group{ID: "operate", Title: "To see and to mend:"}
 
 // newOperatorCommands are what an operator types. They take the same options and
 // the same configuration file as the parts, and find everything as these do.
@@ -27,7 +25,7 @@ func newOperatorCommands() []*cobra.Command {
 	commands := operate.Commands(operate.Environment{
 		Flags: func(cmd *cobra.Command) {
 			app.AddLookFlags(cmd.Flags())
-			cmd.Flags().String("config", installedConfig(), "YAML configuration file")
+			addConfigFlag(cmd, new(string), true)
 		},
 		Attach: func(ctx context.Context, cmd *cobra.Command) (*pipeline.Pipeline, []string, error) {
 			config, err := configOf(cmd)
@@ -53,16 +51,23 @@ func newOperatorCommands() []*cobra.Command {
 			return surroundings(config), nil
 		},
 	})
-	for _, command := range commands {
-		command.GroupID = operators.ID
-	}
 	return commands
 }
 
 // readConfig puts the configuration together; a wrong one is the caller's fault.
 func readConfig(path string, cmd *cobra.Command) (app.Config, error) {
 	config, err := app.ReadConfig(path, cmd.Flags())
-	return config, operate.ExitUsage.Because(err)
+	return config, terminal.ExitUsage.Because(err)
+}
+
+// addConfigFlag adds --config. What runs Flowjet names its file; what only looks finds that of the packages.
+func addConfigFlag(cmd *cobra.Command, path *string, looks bool) {
+	value, usage := "", "YAML configuration `FILE`"
+	if looks {
+		value, usage = installedConfig(), usage+" (default "+packagedConfig+" where there is one)"
+	}
+	cmd.Flags().StringVar(path, "config", value, usage)
+	cmd.Flags().Lookup("config").DefValue = "" // the help is the same on every host
 }
 
 // packagedConfig is where the packages have the configuration.

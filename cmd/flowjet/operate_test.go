@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/flowjet/flowjet/internal/poll"
-	"github.com/flowjet/flowjet/operate"
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 // operatePage is what an operator reads first; its commands are run here.
@@ -24,12 +24,12 @@ const operatePage = "../../docs/operate.md"
 // operatePromises are what the page's commands show, on the page and when they
 // are run.
 var operatePromises = map[string][]string{
-	"flowjet status":         {"PROCESS ", "bridge, worker, api ", "services      1 WARNING", "dead letters  none", "routes, scales", "zone0-", "router ", "ONE  ", "HOOK  "},
-	"flowjet doctor":         {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      processes: every one that is expected (1) is there", "ok      oned: http://", "answers, and knows the server user", "ok      API: http://", "is ready"},
-	"flowjet service ls":     {"ID  NAME   OWNER     STATE", "3   hello  oneadmin  WARNING", "3/3"},
-	"flowjet service why 3":  {"is in        WARNING for ", "led there    event vm 5 POWEROFF/LCM_INIT", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
-	"flowjet service show 3": {"Master  RUNNING  1/1", "Slave   WARNING  2/2  Master   5 6", "timer look", "I  New state: WARNING"},
-	"flowjet service look 3": {"service 3: its worker looks at it now"},
+	"flowjet status":           {"PROCESS ", "bridge, worker, api ", "services      1 WARNING", "dead letters  none", "routes, scales", "zone0-", "router ", "ONE  ", "HOOK  "},
+	"flowjet doctor":           {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      processes: every one that is expected (1) is there", "ok      oned: http://", "answers, and knows the server user", "ok      API: http://", "is ready"},
+	"flowjet service records":  {"ID  NAME   OWNER     STATE", "3   hello  oneadmin  WARNING", "3/3"},
+	"flowjet service why 3":    {"is in        WARNING for ", "led there    event vm 5 POWEROFF/LCM_INIT", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
+	"flowjet service record 3": {"Master  RUNNING  1/1", "Slave   WARNING  2/2  Master   5 6", "timer look", "I  New state: WARNING"},
+	"flowjet service look 3":   {"service 3: its worker looks at it now"},
 	"flowjet service watch 3 --until WARNING,RUNNING --timeout 5m": {"Service 3  hello  WARNING"},
 	"flowjet events --service 3 -n 2": {
 		"role Slave: RUNNING -> WARNING (VM 5 is in POWEROFF)  [event vm 5 POWEROFF/LCM_INIT]",
@@ -192,12 +192,12 @@ func (o operator) checkFindsTheSimulator() {
 func (o operator) checkJSON() {
 	o.t.Helper()
 	for line, fields := range map[string][]string{
-		"status -o json":         {"members", "servers", "workers", "unowned", "feeds", "readers", "services", "timers", "dead_letters", "webhooks", "streams", "missing"},
-		"doctor -o json":         {"check", "weight", "message"},
-		"service ls -o json":     {"id", "name", "owner", "state", "since", "roles", "vms", "wanted"},
-		"service show 3 -o json": {"applied", "state", "timers"},
-		"service why 3 -o json":  {"service", "state", "since", "summary", "reason", "cause", "failed", "waits", "next", "roles", "path"},
-		"commands -o json":       {"id", "verb", "service", "state", "uid", "queued"},
+		"status -o json":           {"members", "servers", "workers", "unowned", "feeds", "readers", "services", "timers", "dead_letters", "webhooks", "streams", "missing"},
+		"doctor -o json":           {"check", "weight", "message"},
+		"service records -o json":  {"id", "name", "owner", "state", "since", "roles", "vms", "wanted"},
+		"service record 3 -o json": {"applied", "state", "timers"},
+		"service why 3 -o json":    {"service", "state", "since", "summary", "reason", "cause", "failed", "waits", "next", "roles", "path"},
+		"commands -o json":         {"id", "verb", "service", "state", "uid", "queued"},
 	} {
 		out, failed, err := o.types(strings.Fields(line)...)
 		if err != nil {
@@ -234,7 +234,7 @@ func (o operator) checkErrors() {
 	o.t.Helper()
 	for line, want := range map[string]string{
 		"servce":                                            "did you mean `flowjet service`?",
-		"service ls --state foo":                            "--state is \"foo\": there are PENDING, ",
+		"service records --state foo":                       "--state is \"foo\": there are PENDING, ",
 		"commands --state foo":                              "there are queued, done, refused",
 		"commands --service 999":                            "there is no service 999",
 		"events --service 999":                              "there is no service 999",
@@ -242,10 +242,10 @@ func (o operator) checkErrors() {
 		"events --last many":                                "it must be a whole number",
 		"events --since yesterday":                          "it must be a time with its unit",
 		"dlq ls --service 999":                              "there is no service 999",
-		"service shw":                                       "there are look, ls, show, watch, why",
-		"service why abc":                                   "`flowjet service ls` lists them",
+		"service shw":                                       "there are look, record, records, watch, why",
+		"service why abc":                                   "`flowjet service records` lists them",
 		"service why 999":                                   "there is no service 999",
-		"service ls -o xml":                                 "it must be table or json",
+		"service records -o xml":                            "\"xml\" is none of table, wide, name, json, yaml",
 		"dlq show 77":                                       "`flowjet dlq ls` lists them",
 		"dlq retry":                                         "or --all",
 		"events --kind all":                                 "there are service, role",
@@ -262,11 +262,11 @@ func (o operator) checkErrors() {
 			o.t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
 		}
 	}
-	for line, want := range map[string]operate.Exit{
-		"servce": operate.ExitUsage, "status --nonsense": operate.ExitUsage, "service show": operate.ExitUsage, "service ls --state foo": operate.ExitUsage,
-		"events --last many": operate.ExitUsage, "status --zone many": operate.ExitUsage, "service why 999": operate.ExitNotFound, "service look 999": operate.ExitNotFound, "status --forget nobody": operate.ExitNotFound, "dlq show 77": operate.ExitNotFound,
-		"status --nats-listen 127.0.0.1:1": operate.ExitUnreachable, "service watch 3 --until HOLD --timeout 200ms": operate.ExitTimeout,
-		"doctor --nats-listen 127.0.0.1:1": operate.ExitTrouble,
+	for line, want := range map[string]terminal.Exit{
+		"servce": terminal.ExitUsage, "status --nonsense": terminal.ExitUsage, "service record": terminal.ExitUsage, "service records --state foo": terminal.ExitUsage,
+		"events --last many": terminal.ExitUsage, "status --zone many": terminal.ExitUsage, "service why 999": terminal.ExitNotFound, "service look 999": terminal.ExitNotFound, "status --forget nobody": terminal.ExitNotFound, "dlq show 77": terminal.ExitNotFound,
+		"status --nats-listen 127.0.0.1:1": terminal.ExitUnreachable, "service watch 3 --until HOLD --timeout 200ms": terminal.ExitTimeout,
+		"doctor --nats-listen 127.0.0.1:1": terminal.ExitTrouble,
 	} {
 		_, failed, err := o.types(strings.Fields(line)...)
 		var ended *exec.ExitError

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/bridge"
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 func newReplay() *cobra.Command {
@@ -14,7 +15,8 @@ func newReplay() *cobra.Command {
 		Long: "Publish a recording of hook events over a ZeroMQ PUB socket, as oned would.\n" +
 			"FILE has a JSON object a line: t (unix seconds), key, body_b64. Publishing starts\n" +
 			"when a subscriber is there, because ZeroMQ drops what nobody listens to.",
-		Args: cobra.ExactArgs(1),
+		Example: terminal.Example("flowjet replay events.jsonl --speed 10"),
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.File = args[0]
 			options.Out = cmd.OutOrStdout()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/internal/systemd"
+	"github.com/flowjet/flowjet/internal/terminal"
 )
 
 // stopWithin bounds how long Ctrl-C takes.
@@ -21,32 +22,44 @@ const stopWithin = 2 * time.Second
 // newUp is the command that runs every part in one process.
 func newUp() *cobra.Command {
 	return newRunner("up", "Run bridge, worker, API and NATS in one process",
-		"Run bridge, worker, API and an embedded NATS server in one process.\n"+
-			"With --sim a simulated OpenNebula is started too, so that nothing else is needed.", app.Everything)
+		"Run bridge, worker, API and an embedded NATS server in one process. With --sim a simulated OpenNebula is started too, so that "+
+			"nothing else is needed.",
+		"flowjet up --sim\nflowjet up --config /etc/flowjet/flowjet.yaml", app.Everything)
 }
 
 // newParts are the commands that run one part in a process of its own, as many
 // of each on as many hosts as wanted.
 func newParts() []*cobra.Command {
-	only := func(parts ...app.Part) func(app.Config) []app.Part {
-		return func(app.Config) []app.Part { return parts }
-	}
 	return []*cobra.Command{
-		newRunner("bridge", "Run a bridge from hook events to NATS", "Run a bridge from OpenNebula's hook events to NATS JetStream.", only(app.PartBridge)),
-		newRunner("worker", "Run a worker", "Run a worker, which drives the services that fall to it among all workers.", only(app.PartWorker)),
-		newRunner("api", "Run the OneFlow API", "Run the OneFlow API. Any number of them serve the same services.", only(app.PartAPI)),
-		addNATSCommands(newRunner("nats", "Run a NATS server, alone or in a cluster", "Run the NATS server that Flowjet embeds, alone or with --nats-cluster in a cluster.", only(app.PartNATS))),
-		newRunner("sim", "Run the simulated OpenNebula", "Run the simulated OpenNebula alone, for other processes to use.", only(app.PartSim)),
+		newRunner("bridge", "Run a bridge from hook events to NATS", "Run a bridge from OpenNebula's hook events to NATS JetStream.",
+			"flowjet bridge --config /etc/flowjet/flowjet.yaml", only(app.PartBridge)),
+		newRunner("worker", "Run a worker", "Run a worker, which drives the services that fall to it among all workers.",
+			"flowjet worker --config /etc/flowjet/flowjet.yaml", only(app.PartWorker)),
+		newRunner("api", "Run the OneFlow API", "Run the OneFlow API. Any number of them serve the same services.",
+			"flowjet api --config /etc/flowjet/flowjet.yaml --api-listen 0.0.0.0:2474", only(app.PartAPI)),
+		addNATSCommands(newRunner("nats", "Run a NATS server, alone or in a cluster", "Run the NATS server that Flowjet embeds, alone or with --nats-cluster in a cluster.",
+			"flowjet nats --config /etc/flowjet/nats.yaml", only(app.PartNATS))),
 	}
 }
 
-func newRunner(use, short, long string, parts func(app.Config) []app.Part) *cobra.Command {
+func only(parts ...app.Part) func(app.Config) []app.Part {
+	return func(app.Config) []app.Part { return parts }
+}
+
+// newSim is the command that runs the simulator by itself.
+func newSim() *cobra.Command {
+	return newRunner("sim", "Run the simulated OpenNebula", "Run the simulated OpenNebula alone, for other processes to use.",
+		"flowjet sim --sim-xmlrpc-listen 127.0.0.1:2633 --sim-auth-file oneflow_auth", only(app.PartSim))
+}
+
+func newRunner(use, short, long, example string, parts func(app.Config) []app.Part) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Long:  long + "\n\nEach flag can be set as the environment variable behind it, or in the file of --config.",
-		Args:  cobra.NoArgs,
+		Use:     use,
+		Short:   short,
+		Long:    long + "\n\n" + moreOptions,
+		Example: terminal.Example(example),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			read := func() (app.Config, error) { return readConfig(path, cmd) }
 			config, err := read()
@@ -56,8 +69,8 @@ func newRunner(use, short, long string, parts func(app.Config) []app.Part) *cobr
 			return runParts(cmd.Context(), config, parts(config), read)
 		},
 	}
-	app.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&path, "config", "", "YAML configuration file")
+	app.AddRunFlags(cmd.Flags())
+	addConfigFlag(cmd, &path, false)
 	return cmd
 }
 

@@ -1,16 +1,16 @@
-package operate
+package terminal
 
 import (
 	"regexp"
 	"time"
 )
 
-// at writes a time in the one form that all commands have: in this host's zone, and with
+// At writes a time in the one form that all commands have: in this host's zone, and with
 // the date where it is not today's.
-func (c *console) at(when time.Time) string { return form(when, c.now(), "15:04:05 MST") }
+func (c *Console) At(when time.Time) string { return form(when, c.Now(), "15:04:05 MST") }
 
-// exactly is at with milliseconds, for what happens close together.
-func (c *console) exactly(when time.Time) string { return form(when, c.now(), "15:04:05.000 MST") }
+// Exactly is At with milliseconds, for what happens close together.
+func (c *Console) Exactly(when time.Time) string { return form(when, c.Now(), "15:04:05.000 MST") }
 
 func form(when, now time.Time, layout string) string {
 	when, now = when.Local(), now.Local()
@@ -23,13 +23,13 @@ func form(when, now time.Time, layout string) string {
 // stamp is a time in UTC as messages have it.
 var stamp = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
-// timed writes the times in a message in the form of all others.
-func (c *console) timed(message string) string {
+// Timed writes the times in a message in the form of all others.
+func (c *Console) Timed(message string) string {
 	return stamp.ReplaceAllStringFunc(message, func(text string) string {
 		when, err := time.Parse(time.RFC3339, text)
 		if err != nil {
 			return text
 		}
-		return c.at(when)
+		return c.At(when)
 	})
 }

@@ -1,0 +1,74 @@
+package terminal
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Format is how a command writes what it found: the value of -o.
+type Format string
+
+// The formats. Wide is a table with more columns, Name the ids alone, a line each.
+const (
+	Table Format = "table"
+	Wide  Format = "wide"
+	Name  Format = "name"
+	JSON  Format = "json"
+	YAML  Format = "yaml"
+)
+
+// The formats of commands that list something, that show one thing, and that change one.
+var (
+	ListFormats   = []Format{Table, Wide, Name, JSON, YAML}
+	ShowFormats   = []Format{Table, JSON, YAML}
+	ChangeFormats = []Format{Table, Name, JSON, YAML}
+)
+
+// formatFlag is -o: one of those that the command has.
+type formatFlag struct {
+	*Format
+	known []Format
+}
+
+// Type is pflag.Value's.
+func (formatFlag) Type() string { return "FORMAT" }
+
+// String is pflag.Value's.
+func (f formatFlag) String() string { return string(*f.Format) }
+
+// Set is pflag.Value's.
+func (f formatFlag) Set(text string) error {
+	if !slices.Contains(f.known, Format(text)) {
+		return fmt.Errorf("%q is none of %s", text, join(f.known))
+	}
+	*f.Format = Format(text)
+	return nil
+}
+
+func join(formats []Format) string {
+	var names []string
+	for _, format := range formats {
+		names = append(names, string(format))
+	}
+	return strings.Join(names, ", ")
+}
+
+// AddFormat gives a command the flag -o and returns where its value is.
+func AddFormat(cmd *cobra.Command, known []Format) *Format {
+	format := Table
+	cmd.Flags().VarP(formatFlag{&format, known}, "output", "o", "how to write: "+join(known))
+	var names []cobra.Completion
+	for _, each := range known {
+		names = append(names, string(each))
+	}
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	return &format
+}
+
+// Example is a command's examples, given as lines, as its help has them.
+func Example(lines string) string {
+	return "  " + strings.ReplaceAll(lines, "\n", "\n  ")
+}
