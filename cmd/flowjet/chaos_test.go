@@ -64,6 +64,7 @@ func TestChaos(t *testing.T) {
 	t.Logf("%d faults; %s", faults, c.log)
 	c.check()
 	c.checkZone()
+	c.checkDoctor()
 }
 
 func campaign(t *testing.T) (length time.Duration, seed uint64) {
