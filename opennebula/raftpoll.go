@@ -13,8 +13,11 @@ const (
 	// driver before it answers the first.
 	probeTime = 3 * time.Second
 	// givenUp is after how many questions in a row without an answer a server is
-	// said not to be reached, and no longer waited for.
-	givenUp = 5
+	// said not to be reached, and no longer waited for than graceTime.
+	givenUp   = 5
+	graceTime = time.Second
+	// rollCallEvery is how often it is looked whether each server answers.
+	rollCallEvery = 10 * time.Second
 )
 
 // raftAnswer is what a server said about itself.
@@ -33,6 +36,7 @@ type raftPoll struct {
 	// each has not answered in a row.
 	heard  map[string]bool
 	silent map[string]int
+	called time.Time // when each was waited for last
 }
 
 func newRaftPoll(ask asker, logger *slog.Logger) *raftPoll {
@@ -40,7 +44,9 @@ func newRaftPoll(ask asker, logger *slog.Logger) *raftPoll {
 }
 
 // round asks all servers at the same time and returns the answers. Where not all are
-// wanted it waits for no more than are needed to be certain who leads.
+// wanted it waits for no more than are needed to be certain who leads: for servers that
+// were silent lately no longer than graceTime. From time to time it waits as long for
+// each, so that one which is slower than the others is not taken for silent.
 func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	var asking sync.WaitGroup
@@ -57,31 +63,53 @@ func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 	for _, endpoint := range servers {
 		missing[endpoint] = true
 	}
-	for range servers {
-		answer := <-answers
-		delete(missing, answer.endpoint)
-		if answer.err == nil {
-			found = append(found, answer)
-		}
-		p.note(answer, len(servers))
-		if _, certain := leading(found, len(servers)/2+1); certain && !all || !p.worthWaiting(missing, found) {
-			break
-		}
+	rollCall := time.Since(p.called) >= rollCallEvery
+	if rollCall {
+		p.called = time.Now()
 	}
-	for endpoint := range missing {
-		p.note(raftAnswer{endpoint: endpoint, err: context.DeadlineExceeded}, len(servers))
+	grace := time.NewTimer(graceTime)
+	defer grace.Stop()
+	for inGrace := true; len(missing) > 0; {
+		certain, silent := p.certain(servers, found, missing)
+		switch enough := certain && !all; {
+		case enough && rollCall && !inGrace:
+			p.noteSilent(missing, len(servers))
+			return found
+		case enough && !rollCall, silent && !rollCall && !inGrace && len(found) > 0:
+			return found
+		}
+		select {
+		case answer := <-answers:
+			delete(missing, answer.endpoint)
+			if answer.err == nil {
+				found = append(found, answer)
+			}
+			p.note(answer, len(servers))
+		case <-grace.C:
+			inGrace = false
+		}
 	}
 	return found
 }
 
-// worthWaiting reports whether more answers are to be expected, or needed.
-func (p *raftPoll) worthWaiting(missing map[string]bool, found []raftAnswer) bool {
+// certain reports whether the answers found leave no doubt who leads, and whether all that
+// are missing were silent lately. Then those are enough that can be reached at all.
+func (p *raftPoll) certain(servers []string, found []raftAnswer, missing map[string]bool) (certain, silent bool) {
+	silent = true
 	for endpoint := range missing {
-		if p.silent[endpoint] < givenUp || len(found) == 0 {
-			return true
-		}
+		silent = silent && p.silent[endpoint] >= givenUp
 	}
-	return false
+	if _, certain = leading(found, len(servers)/2+1); !certain && silent {
+		_, certain = leading(found, p.quorum(servers))
+	}
+	return certain, silent
+}
+
+// noteSilent notes that those which are missing have not answered in time.
+func (p *raftPoll) noteSilent(missing map[string]bool, servers int) {
+	for endpoint := range missing {
+		p.note(raftAnswer{endpoint: endpoint, err: context.DeadlineExceeded}, servers)
+	}
 }
 
 // quorum is the majority of those servers that can be reached from here at all.
