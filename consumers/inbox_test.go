@@ -96,7 +96,7 @@ func TestInboxGathersTrouble(t *testing.T) {
 func TestRouterGathersTrouble(t *testing.T) {
 	event := func(sequence uint64, vm, service int, state flow.LCMState) heard {
 		known := flow.VM{ID: vm, Service: service, State: flow.VMActive, LCMState: state}
-		return heard{sequence, pipeline.Event{Object: "vm", ID: vm, State: known.State.String(), LCMState: state.String(), VM: &known}}
+		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: vm, State: known.State.String(), LCMState: state.String(), VM: &known}}
 	}
 	batch := []heard{
 		event(10, 1, 3, flow.LCMRunning), event(11, 2, 3, flow.LCMUnknown), event(12, 5, 4, flow.LCMUnknown),

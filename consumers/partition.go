@@ -3,6 +3,7 @@ package consumers
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -62,10 +63,14 @@ func (w *Worker) runPartition(ctx context.Context, number string) error {
 func (p *partition) read(ctx context.Context, reader *work.PartitionReader) error {
 	for {
 		input, err := reader.Next(ctx)
-		if err != nil {
+		if err != nil && !errors.Is(err, pipeline.ErrUnreadable) {
 			return fmt.Errorf("read partition %d: %w", p.number, err)
 		}
 		p.cursor.started(input.Sequence)
+		if err != nil {
+			p.cursor.ended(input.Sequence)
+			continue
+		}
 		p.worker.metrics.inputs.Inc()
 		for room := p.put(input); room != nil; room = p.put(input) {
 			select {

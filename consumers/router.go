@@ -2,7 +2,9 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -48,6 +50,8 @@ func (w *Worker) route(ctx context.Context) error {
 type heard struct {
 	sequence uint64
 	event    pipeline.Event
+	// unreadable reports whether there is no event, and a dead letter in its stead.
+	unreadable bool
 }
 
 // run passes on what has come, as much at a time as there is: while the router
@@ -75,10 +79,11 @@ func (r *router) run(ctx context.Context, reader *work.EventReader, saved uint64
 		select {
 		case first := <-incoming:
 			batch := waiting(first, incoming)
-			if err := r.passAll(ctx, batch); err != nil {
+			last := batch[len(batch)-1].sequence
+			if err := r.passAll(ctx, slices.DeleteFunc(batch, func(one heard) bool { return one.unreadable })); err != nil {
 				return err
 			}
-			position = batch[len(batch)-1].sequence
+			position = last
 			routed.Store(position)
 		case <-ticker.C:
 			if position == saved {
@@ -97,11 +102,12 @@ func (r *router) run(ctx context.Context, reader *work.EventReader, saved uint64
 func read(ctx context.Context, reader *work.EventReader, into chan<- heard) error {
 	for {
 		sequence, event, err := reader.Next(ctx)
-		if err != nil {
+		unreadable := errors.Is(err, pipeline.ErrUnreadable)
+		if err != nil && !unreadable {
 			return err
 		}
 		select {
-		case into <- heard{sequence, event}:
+		case into <- heard{sequence, event, unreadable}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -127,6 +133,9 @@ func waiting(first heard, incoming <-chan heard) []heard {
 // tells trouble of several VMs of a service, one wake-up has it look at all of them:
 // that is not believed without asking oned anyway.
 func (r *router) passAll(ctx context.Context, batch []heard) error {
+	if len(batch) == 0 {
+		return nil
+	}
 	wakes, routed, err := r.wakesOf(ctx, newestOfEach(batch))
 	if err != nil {
 		return err

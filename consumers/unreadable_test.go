@@ -73,3 +73,27 @@ func TestDocumentBrokenWhileTheServiceRuns(t *testing.T) {
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 3)
 }
+
+// TestACursorPassesWhatCannotBeRead also where nothing comes behind it: what is a dead letter
+// waits for nobody.
+func TestACursorPassesWhatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	const service = 7
+	for subject, key := range map[string]string{
+		pipeline.WorkSubject(service): pipeline.PartitionKey(pipeline.Partition(service)),
+		"one.0.vm.1.ACTIVE.RUNNING":   pipeline.RouterKey,
+	} {
+		ack, err := w.pipe.JetStream().Publish(t.Context(), subject, []byte("no JSON"))
+		must(t, err)
+		poll.Until(t, "the cursor to pass "+subject, func() bool {
+			at, err := w.pipe.LoadCursor(t.Context(), key)
+			return err == nil && at >= ack.Sequence
+		})
+	}
+	letters, err := w.pipe.DeadLetters(t.Context(), 10)
+	must(t, err)
+	if len(letters) != 2 {
+		t.Errorf("there are %d dead letters, want 2", len(letters))
+	}
+}

@@ -28,6 +28,9 @@ var (
 	// ErrUnpublishable is returned for a message that NATS will never take, because of
 	// its subject or its size: trying again is of no use.
 	ErrUnpublishable = js.ErrUnpublishable
+	// ErrUnreadable is returned for a message that is in the dead letters because it
+	// cannot be understood: there is nothing else to be done for it.
+	ErrUnreadable = errors.New("the message cannot be read and is a dead letter")
 	// ErrClosed is returned when the reader was stopped or the pipeline closed.
 	ErrClosed = js.ErrClosed
 )

@@ -32,24 +32,24 @@ func (q *Queue) EndOfEvents(ctx context.Context) (uint64, error) {
 }
 
 // Next waits for the next event and returns it with its sequence in
-// StreamONE. What cannot be understood goes to the dead letters and is
-// skipped. It returns ctx's error, or pipeline.ErrClosed after Stop.
+// StreamONE. What cannot be understood goes to the dead letters, and its sequence is
+// returned with pipeline.ErrUnreadable. It returns ctx's error, or pipeline.ErrClosed
+// after Stop.
 func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) {
-	for {
-		message, err := r.Reader.Next(ctx)
-		if err != nil {
-			return 0, pipeline.Event{}, err
-		}
-		event, err := pipeline.DecodeEvent(message.Data)
-		if err == nil {
-			event.Trace = message.Header.Get(pipeline.HeaderTrace)
-			return message.Sequence, event, nil
-		}
-		if err := r.letters.Unreadable(ctx, "events", message, err); err != nil {
-			r.Rewind(message)
-			return 0, pipeline.Event{}, err
-		}
+	message, err := r.Reader.Next(ctx)
+	if err != nil {
+		return 0, pipeline.Event{}, err
 	}
+	event, err := pipeline.DecodeEvent(message.Data)
+	if err == nil {
+		event.Trace = message.Header.Get(pipeline.HeaderTrace)
+		return message.Sequence, event, nil
+	}
+	if err := r.letters.Unreadable(ctx, "events", message, err); err != nil {
+		r.Rewind(message)
+		return 0, pipeline.Event{}, err
+	}
+	return message.Sequence, pipeline.Event{}, pipeline.ErrUnreadable
 }
 
 // VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, as

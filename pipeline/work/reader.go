@@ -32,24 +32,24 @@ func (q *Queue) ReadPartition(ctx context.Context, partition int, after uint64) 
 }
 
 // Next waits for the next input. What cannot be understood goes to the
-// dead-letter stream and is skipped; what a newer Flowjet wrote comes as
-// Work.Newer. It returns ctx's error, or pipeline.ErrClosed after Stop.
+// dead-letter stream, and its sequence is returned with pipeline.ErrUnreadable; what a
+// newer Flowjet wrote comes as Work.Newer. It returns ctx's error, or
+// pipeline.ErrClosed after Stop.
 func (r *PartitionReader) Next(ctx context.Context) (pipeline.Input, error) {
-	for {
-		message, err := r.Reader.Next(ctx)
-		if err != nil {
-			return pipeline.Input{}, err
-		}
-		work, err := pipeline.DecodeWork(message.Data, r.schema)
-		if err == nil {
-			return pipeline.Input{
-				Sequence: message.Sequence, Work: work, ReplyTo: message.Header.Get(pipeline.HeaderReplyTo),
-				Published: message.Time, Trace: message.Header.Get(pipeline.HeaderTrace),
-			}, nil
-		}
-		if err := r.letters.Unreadable(ctx, "work", message, err); err != nil {
-			r.Rewind(message) // neither returned nor a dead letter: read it again
-			return pipeline.Input{}, err
-		}
+	message, err := r.Reader.Next(ctx)
+	if err != nil {
+		return pipeline.Input{}, err
 	}
+	work, err := pipeline.DecodeWork(message.Data, r.schema)
+	if err == nil {
+		return pipeline.Input{
+			Sequence: message.Sequence, Work: work, ReplyTo: message.Header.Get(pipeline.HeaderReplyTo),
+			Published: message.Time, Trace: message.Header.Get(pipeline.HeaderTrace),
+		}, nil
+	}
+	if err := r.letters.Unreadable(ctx, "work", message, err); err != nil {
+		r.Rewind(message) // neither returned nor a dead letter: read it again
+		return pipeline.Input{}, err
+	}
+	return pipeline.Input{Sequence: message.Sequence}, pipeline.ErrUnreadable
 }

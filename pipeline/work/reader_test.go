@@ -141,6 +141,9 @@ func TestWhatCannotBeReadIsADeadLetter(t *testing.T) {
 	for _, poison := range []string{"not json", `{"v":0,"service":42}`, `{}`} {
 		_, err := p.JetStream().Publish(ctx, pipeline.WorkSubject(42), []byte(poison))
 		must(t, err)
+		if input, err := reader.Next(ctx); input.Sequence == 0 || !errors.Is(err, pipeline.ErrUnreadable) {
+			t.Errorf("%s: input %d ends with %v", poison, input.Sequence, err)
+		}
 	}
 	wake(t, p, 42, "good")
 	nextReason(t, reader, "good")
@@ -168,6 +171,9 @@ func TestAnEventThatCannotBeReadIsADeadLetter(t *testing.T) {
 	reader, err := p.ReadEvents(ctx, 0)
 	must(t, err)
 	defer reader.Stop()
+	if sequence, _, err := reader.Next(ctx); sequence == 0 || !errors.Is(err, pipeline.ErrUnreadable) {
+		t.Errorf("number %d ends with %v", sequence, err)
+	}
 	sequence, event, err := reader.Next(ctx)
 	must(t, err)
 	if end, err := p.EndOfEvents(ctx); err != nil || sequence != end || event.VM.Service != 7 {
