@@ -9,6 +9,8 @@ BIN       ?= bin/flowjet
 DATA      ?= flowjet-data
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
+# What package managers compare: without a tag 0.0.0+COMMIT, and behind a tag 1.2.3+COMMITS-gCOMMIT.
+PACKAGE_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; s/^([0-9.]+)-([0-9]+-g)/\1+\2/; /^[0-9]+\.[0-9]+\.[0-9]+/!s/^/0.0.0+/; s/[^A-Za-z0-9.+~-]/./g; :a; s/(\+.*)-/\1./; ta')
 LINT      := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 NFPM      := $(GO) tool -modfile=tools/nfpm/go.mod nfpm
 # The packages of this module; the tools have modules of their own.
@@ -103,11 +105,16 @@ structure: ## Measure how the code is divided; fails past tools/structure/ceilin
 	@$(GO) run ./tools/structure
 	@GOCOVERDIR=$$(mktemp -d) $(GO) run -cover -covermode=atomic -coverpkg=./... ./tools/way
 
+# Writes man pages and completion, also where the package is for another processor.
+RUNS_HERE = GOOS= GOARCH= $(GO) run -trimpath ./cmd/flowjet
+
 .PHONY: packages
 packages: ## Build the .deb and the .rpm into dist/, VERSION=1.2.3
 	CGO_ENABLED=0 $(MAKE) --no-print-directory build VERSION=$(VERSION)
-	mkdir -p dist
-	for kind in deb rpm; do VERSION=$(patsubst v%,%,$(VERSION)) ARCH=$$($(GO) env GOARCH) $(NFPM) package -f deployments/package/nfpm.yaml -p $$kind -t dist/ || exit 1; done
+	mkdir -p dist/man dist/completion
+	$(RUNS_HERE) man dist/man && gzip -9nf dist/man/*.1
+	for shell in bash zsh fish; do $(RUNS_HERE) completion $$shell >dist/completion/$$shell || exit 1; done
+	for kind in deb rpm; do VERSION='$(PACKAGE_VERSION)' ARCH=$$($(GO) env GOARCH) $(NFPM) package -f deployments/package/nfpm.yaml -p $$kind -t dist/ || exit 1; done
 
 .PHONY: packages-ci
 packages-ci:

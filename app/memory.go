@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"github.com/flowjet/flowjet/internal/idle"
 )
@@ -26,7 +29,12 @@ const (
 // memoryPause is how often it is looked whether a process needs more.
 const memoryPause = time.Second
 
-// boundMemory has garbage collected before the process takes more than memoryAim.
+// cgroupShare is the share of its control group's memory that a process may take: a
+// container is killed at its limit, which counts more than Go's memory.
+const cgroupShare = 0.9
+
+// boundMemory has garbage collected before the process takes more than memoryAim, or
+// most of what its control group (a container, a unit's MemoryMax) allows.
 // By itself Go lets a process grow to twice what it has in use, on hosts where oned
 // and its database want memory too. Within the bound a worker may grow to three times as
 // much, and a bridge to half as much again. GOMEMLIMIT and GOGC go before.
@@ -41,13 +49,14 @@ func (a *App) boundMemory(context.Context) error {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	before := debug.SetMemoryLimit(memoryLimit(0))
+	allowed := allowedMemory(memlimit.FromCgroup)
+	before := debug.SetMemoryLimit(memoryLimit(0, allowed))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for idle.For(ctx, memoryPause) == nil {
-			debug.SetMemoryLimit(memoryLimit(memoryInUse()))
+			debug.SetMemoryLimit(memoryLimit(memoryInUse(), allowed))
 		}
 	}()
 	a.release = append(a.release, func(context.Context) error {
@@ -71,8 +80,20 @@ func (a *App) growth() int {
 }
 
 // memoryLimit leaves half as much again as is in use: with less, garbage would be
-// collected all the time.
-func memoryLimit(inUse int64) int64 { return max(memoryAim, inUse+inUse/2) }
+// collected all the time. It never exceeds what is allowed.
+func memoryLimit(inUse, allowed int64) int64 {
+	return min(max(memoryAim, inUse+inUse/2), allowed)
+}
+
+// allowedMemory returns the process's share of its control group's limit in bytes, and
+// math.MaxInt64 without one.
+func allowedMemory(limit memlimit.Provider) int64 {
+	bytes, err := limit()
+	if err != nil || bytes == 0 || bytes > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(float64(bytes) * cgroupShare)
+}
 
 // memoryInUse is what the last garbage collection left, in bytes.
 func memoryInUse() int64 {

@@ -1,18 +1,27 @@
 package app
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"math"
 	"runtime"
 	"runtime/debug"
 	"testing"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 func TestMemoryLimitFollowsWhatIsInUse(t *testing.T) {
-	for inUse, want := range map[int64]int64{0: memoryAim, 500 << 20: memoryAim, 2 << 30: 3 << 30} {
-		if got := memoryLimit(inUse); got != want {
-			t.Errorf("with %d in use: %d, want %d", inUse, got, want)
+	for _, c := range []struct{ inUse, allowed, want int64 }{
+		{0, math.MaxInt64, memoryAim},
+		{500 << 20, math.MaxInt64, memoryAim},
+		{2 << 30, math.MaxInt64, 3 << 30},
+		{0, 460 << 20, 460 << 20},
+		{2 << 30, 2500 << 20, 2500 << 20},
+	} {
+		if got := memoryLimit(c.inUse, c.allowed); got != c.want {
+			t.Errorf("with %d in use of %d: %d, want %d", c.inUse, c.allowed, got, c.want)
 		}
 	}
 	kept := make([]byte, 50<<20)
@@ -21,6 +30,19 @@ func TestMemoryLimitFollowsWhatIsInUse(t *testing.T) {
 		t.Errorf("%d bytes are in use, of which %d are held here", inUse, len(kept))
 	}
 	runtime.KeepAlive(kept)
+}
+
+func TestAControlGroupAllowsLess(t *testing.T) {
+	for _, c := range []struct {
+		limit uint64
+		err   error
+		want  int64
+	}{{512 << 20, nil, 483183820}, {math.MaxUint64, nil, math.MaxInt64}, {0, errors.New("no control group"), math.MaxInt64}} {
+		got := allowedMemory(func() (uint64, error) { return c.limit, c.err })
+		if got != c.want {
+			t.Errorf("with a limit of %d (%v): %d, want %d", c.limit, c.err, got, c.want)
+		}
+	}
 }
 
 func TestMemoryIsBoundedUnlessTheEnvironmentSays(t *testing.T) {
@@ -37,8 +59,9 @@ func TestMemoryIsBoundedUnlessTheEnvironmentSays(t *testing.T) {
 		}
 		return limit
 	}
-	if limit := limitWhileRunning(); limit != memoryAim {
-		t.Errorf("the limit is %d, want %d", limit, memoryAim)
+	want := memoryLimit(0, allowedMemory(memlimit.FromCgroup))
+	if limit := limitWhileRunning(); limit != want {
+		t.Errorf("the limit is %d, want %d", limit, want)
 	}
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
 		t.Errorf("the limit stays at %d", limit)

@@ -77,7 +77,7 @@ var commonOptions = []option{
 	{"sim-auth-driver-time", "sim.auth_driver_time", "how long a run of the simulated authentication driver takes (a real one 300ms); what a restarted server has to catch up with takes 33 times as long", 15 * time.Millisecond},
 	{"sim-election-time", "sim.election_time", "how long the simulated zone has no leader after its leader's end (a real one 5s)", 200 * time.Millisecond},
 	{"sim-auth-file", "sim.auth_file", "file that the simulator writes serveradmin's name and password to, for other processes", ""},
-	{"status-listen", "status.listen", "host:port for /metrics, /health and /debug/pprof, without a password: keep it on a loopback address; empty for none", ""},
+	{"status-listen", "status.listen", "host:port for /metrics and /health, without a password, and for /debug/pprof, over loopback only; empty for none", ""},
 	{"log-level", "log.level", "debug, info (with every request), warn or error", "warn"},
 	{"log-format", "log.format", "text, json, journal (text without times and with journald's priorities) or auto: journal under systemd, else text", "auto"},
 	{"trace-otlp-endpoint", "trace.otlp_endpoint", "where OpenTelemetry traces go, http://host:4318 (OTLP over HTTP); empty for none", ""},

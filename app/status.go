@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -23,7 +24,8 @@ type statusView struct {
 }
 
 // startStatus serves metrics, health and profiles, for processes that have no API
-// and for administrators of this host. It asks for no password.
+// and for administrators of this host. It asks for no password, and gives profiles to
+// this host only.
 func (s statusPage) startStatus(ctx context.Context) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", s.config.Status.Listen)
@@ -34,10 +36,11 @@ func (s statusPage) startStatus(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /health", s.showStatus)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	// For those that restart what hangs: waiting for NATS or oned is no reason to.
+	mux.HandleFunc("GET /health/live", func(http.ResponseWriter, *http.Request) {})
+	for path, handler := range map[string]http.HandlerFunc{"": pprof.Index, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace} {
+		mux.HandleFunc("GET /debug/pprof/"+path, overLoopback(handler))
+	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -46,6 +49,19 @@ func (s statusPage) startStatus(ctx context.Context) error {
 	}()
 	s.onStop(server.Shutdown)
 	return nil
+}
+
+// overLoopback refuses requests from other hosts: profiles tell a process's memory and
+// cost processor time, while metrics and health may be opened to a monitoring system.
+func overLoopback(handler http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !from.Addr().Unmap().IsLoopback() {
+			http.Error(w, "profiles are served on this host's loopback address only", http.StatusForbidden)
+			return
+		}
+		handler(w, r)
+	}
 }
 
 func (s statusPage) showStatus(w http.ResponseWriter, _ *http.Request) {
@@ -61,6 +77,9 @@ func (s statusPage) showStatus(w http.ResponseWriter, _ *http.Request) {
 // heldUp are the reasons why this process does not do its work at the moment.
 func (s statusPage) heldUp() []string {
 	reasons := append([]string{}, s.notReady()...)
+	if s.server != nil && !s.server.Ready() {
+		reasons = append(reasons, "the NATS server here has no JetStream that can be used: it starts, or its cluster has no leader")
+	}
 	if s.pipe != nil {
 		if state := s.pipe.State(); !state.Connected {
 			reasons = append(reasons, "NATS is out of reach since "+state.Since.UTC().Format(time.RFC3339))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -37,8 +38,24 @@ func TestStatusOfABridgeAlone(t *testing.T) {
 	if len(view.Feeds) != 1 || view.Feeds[0].Endpoint != a.Sim().HooksEndpoint() || !view.Feeds[0].Connected || !view.Ready {
 		t.Errorf("health %+v", view)
 	}
+	get(t, "http://"+a.StatusAddress()+"/health/live")
+	get(t, "http://"+a.StatusAddress()+"/debug/pprof/heap?debug=1")
 	if text := get(t, "http://"+a.StatusAddress()+"/metrics"); !strings.Contains(text, `flowjet_bridge_connected{endpoint="`+view.Feeds[0].Endpoint+`"} 1`) {
 		t.Error("the metrics do not tell of the endpoint")
+	}
+}
+
+func TestProfilesAreForThisHost(t *testing.T) {
+	for from, want := range map[string]int{
+		"127.0.0.1:4711": http.StatusOK, "[::1]:4711": http.StatusOK, "[::ffff:127.0.0.1]:4711": http.StatusOK,
+		"10.0.0.7:4711": http.StatusForbidden, "[fe80::1%eth0]:4711": http.StatusForbidden, "": http.StatusForbidden,
+	} {
+		request, answer := httptest.NewRequest(http.MethodGet, "/debug/pprof/cmdline", nil), httptest.NewRecorder()
+		request.RemoteAddr = from
+		overLoopback(func(http.ResponseWriter, *http.Request) {})(answer, request)
+		if answer.Code != want {
+			t.Errorf("a request from %q is answered %d, want %d", from, answer.Code, want)
+		}
 	}
 }
 
@@ -47,6 +64,9 @@ func get(t *testing.T, url string) string {
 	response, err := http.Get(url)
 	must(t, err)
 	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("GET %s: %s", url, response.Status)
+	}
 	text, err := io.ReadAll(response.Body)
 	must(t, err)
 	return string(text)

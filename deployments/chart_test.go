@@ -43,7 +43,7 @@ func TestChart(t *testing.T) {
 		set   string
 		kinds map[string]int
 	}{
-		"with users": {"nats.keysSecret=b", map[string]int{"Deployment": 3, "StatefulSet": 1, "Service": 2, "PodDisruptionBudget": 4, "NetworkPolicy": 1, "ConfigMap": 1, "Job": 1}},
+		"with users": {"nats.keysSecret=b", map[string]int{"Deployment": 3, "StatefulSet": 1, "Service": 2, "PodDisruptionBudget": 4, "NetworkPolicy": 1, "ConfigMap": 1, "Job": 1, "Pod": 1}},
 		"with users and TLS": {
 			"nats.tlsSecret=a,nats.keysSecret=b,api.tlsSecret=c,opennebula.hooks=tcp://one:2101,settings.FLOWJET_LOOK_AGAIN=20s",
 			map[string]int{"Deployment": 3, "StatefulSet": 1, "ConfigMap": 1, "Job": 1},
@@ -78,6 +78,7 @@ func TestChart(t *testing.T) {
 		"nats.replica=3":                    "'replica' not allowed",
 		"wroker.replicas=2":                 "'wroker' not allowed",
 		"worker.replicas=many":              "want integer",
+		"image.registry=a/b":               "does not match pattern",
 		"logLevel=loud":                     "must be one of 'debug'",
 		"settings.COLOUR=blue":              "FLOWJET_",
 		"opennebula.xmlrpc=oned:2633":       "https?://",
@@ -95,6 +96,9 @@ func TestChart(t *testing.T) {
 func checkContainers(t *testing.T, object map[string]any) {
 	t.Helper()
 	pod := at(object, "spec", "template", "spec")
+	if object["kind"] == "Pod" {
+		pod = at(object, "spec")
+	}
 	containers, _ := pod["containers"].([]any)
 	for _, one := range containers {
 		container := one.(map[string]any)
@@ -113,6 +117,29 @@ func checkContainers(t *testing.T, object map[string]any) {
 			t.Errorf("%v runs with more rights than it needs", container["name"])
 		}
 		checkMounts(t, pod, container)
+		if image := fmt.Sprint(container["image"]); !strings.HasPrefix(image, "ghcr.io/flowjet/flowjet:") {
+			t.Errorf("%v runs the image %s, which names no registry", container["name"], image)
+		}
+		if object["kind"] == "Deployment" || object["kind"] == "StatefulSet" {
+			checkProbes(t, container, variables["FLOWJET_STATUS_LISTEN"])
+		}
+	}
+}
+
+// checkProbes: a container is asked where its process answers, and not restarted because
+// something else is away.
+func checkProbes(t *testing.T, container map[string]any, listens string) {
+	t.Helper()
+	port := ""
+	for _, one := range container["ports"].([]any) {
+		if one := one.(map[string]any); one["name"] == "status" {
+			port = fmt.Sprint(one["containerPort"])
+		}
+	}
+	for probe, path := range map[string]string{"readinessProbe": "/health", "livenessProbe": "/health/live", "startupProbe": "/health/live"} {
+		if asked := at(container, probe, "httpGet"); asked["path"] != path || asked["port"] != "status" || listens != "0.0.0.0:"+port {
+			t.Errorf("the %s of %v asks %v, and the process listens on %q", probe, container["name"], asked, listens)
+		}
 	}
 }
 

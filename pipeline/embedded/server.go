@@ -148,6 +148,13 @@ func (s *Server) Reload() error {
 // URL is where clients connect to: nats://127.0.0.1:4222.
 func (s *Server) URL() string { return s.current().ClientURL() }
 
+// Ready reports whether JetStream can be used: in a cluster it needs a leader and has to
+// have caught up with it.
+func (s *Server) Ready() bool {
+	now := s.current()
+	return now.JetStreamEnabled() && (!now.JetStreamIsClustered() || now.JetStreamIsCurrent())
+}
+
 // InProcess is the option for Config.Options with which this process talks to
 // its server through memory instead of TCP.
 func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }

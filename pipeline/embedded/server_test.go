@@ -82,7 +82,11 @@ func TestStreamsAndMessageIDsSurviveARestart(t *testing.T) {
 	must(t, first.Stop(ctx))
 	must(t, first.Stop(ctx))
 
-	js := connect(t, startServer(t, config))
+	second := startServer(t, config)
+	if !second.Ready() {
+		t.Error("a server alone is not ready when it has started")
+	}
+	js := connect(t, second)
 	again, err := js.Publish(ctx, "s", []byte("kept"), jetstream.WithMsgID("one"))
 	must(t, err)
 	if !again.Duplicate || again.Sequence != 1 {
@@ -217,5 +221,12 @@ func TestServersThatAreRoutedFormACluster(t *testing.T) {
 		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
 		return err == nil
 	})
+	for _, server := range servers {
+		poll.Until(t, "each server to have caught up", server.Ready)
+	}
+	for _, server := range servers[1:] {
+		must(t, server.Stop(limited(t)))
+	}
+	poll.Until(t, "the last of three to be of no use", func() bool { return !servers[0].Ready() })
 	refused(t, Config{StoreDir: t.TempDir(), Cluster: &Cluster{Name: "c", Listen: "127.0.0.1:0", Routes: []string{"no url\x7f"}}}, "nats://host:port")
 }
