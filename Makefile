@@ -22,6 +22,7 @@ help: ## List the tasks
 
 .PHONY: build
 build: ## Build bin/flowjet
+	@[ -e $(BIN) ] || echo "Building $(BIN): the first time this takes a minute or two."
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/flowjet
 
 .PHONY: run

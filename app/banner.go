@@ -32,6 +32,9 @@ func (a *App) PrintWelcome() {
 // externalNATS are the servers that nats.go connects to.
 func (w welcome) externalNATS() string { return cmp.Or(w.config.NATS.URL, nats.DefaultURL) }
 
+// pagePath is where the API has the live page.
+const pagePath = "/flowjet/"
+
 type whereabout struct{ what, where string }
 
 // whereabouts are the addresses that this process listens on or speaks to.
@@ -44,7 +47,7 @@ func (w welcome) whereabouts() []whereabout {
 			scheme = "https://"
 		}
 		add("OneFlow API", scheme+w.api.Addr())
-		add("live page", scheme+w.api.Addr()+"/flowjet/")
+		add("live page", scheme+w.api.Addr()+pagePath)
 	}
 	if w.statusAddress != "" {
 		add("metrics", "http://"+w.statusAddress+"/metrics")
@@ -104,9 +107,11 @@ Paste this into another terminal to start a service (user oneadmin, password ope
     ]}' | sed -n 's/.*"ID": "\([0-9]*\)".*/\1/p' | head -1)
   curl -s -u oneadmin:opennebula $api/service_template/$id/action -d '{"action": {"perform": "instantiate"}}'
 `, w.api.Addr())
-	fmt.Fprintf(w.out, "\nOr see a service's whole life:  %s demo%s\n", os.Args[0], w.demoFlags())
+	fmt.Fprintf(w.out, "\nSee a service's whole life:  %s demo%s\n", os.Args[0], w.demoFlags())
 	if w.server != nil {
-		fmt.Fprintf(w.out, "And what NATS carries:          nats%s%s sub 'flow.event.>'\n", unless(w.server.URL(), "nats://127.0.0.1:4222", "-s"), w.nkeyFlag())
+		fmt.Fprintf(w.out, "How everything is doing:     %s status%s\n", os.Args[0], w.lookFlags())
+		fmt.Fprintf(w.out, "The services in a browser:   http://%s%s\n", w.api.Addr(), pagePath)
+		fmt.Fprintf(w.out, "What NATS carries:           nats%s%s sub 'flow.event.>'\n", unless(w.server.URL(), "nats://127.0.0.1:4222", "-s"), w.nkeyFlag())
 	}
 }
 
@@ -128,6 +133,11 @@ func (w welcome) demoFlags() string {
 		flags += unless(first, "nats://127.0.0.1:4222", "--nats")
 	}
 	return flags + unless(w.config.One.XMLRPC[0], "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
+}
+
+// lookFlags are what an operator's command has to be told.
+func (w welcome) lookFlags() string {
+	return unless(w.server.URL(), "nats://127.0.0.1:4222", "--nats-url") + unless(filepath.Clean(w.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
 }
 
 // unless is a flag with its value where the default will not do.

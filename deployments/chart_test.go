@@ -78,7 +78,7 @@ func TestChart(t *testing.T) {
 		"nats.replica=3":                    "'replica' not allowed",
 		"wroker.replicas=2":                 "'wroker' not allowed",
 		"worker.replicas=many":              "want integer",
-		"image.registry=a/b":               "does not match pattern",
+		"image.registry=a/b":                "does not match pattern",
 		"logLevel=loud":                     "must be one of 'debug'",
 		"settings.COLOUR=blue":              "FLOWJET_",
 		"opennebula.xmlrpc=oned:2633":       "https?://",

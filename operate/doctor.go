@@ -94,7 +94,7 @@ func (t tool) examine(cmd *cobra.Command, d *diagnosis) error {
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
-	connecting, cancel := context.WithTimeout(ctx, connectWithin)
+	connecting, cancel := context.WithTimeout(ctx, electWithin)
 	defer cancel()
 	attached, missing, err := t.Attach(connecting, cmd)
 	if err != nil {
@@ -128,6 +128,10 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	d.checkClock(ctx, pipe)
 	d.checkStorage(ctx, pipe)
 }
+
+// electWithin is how long doctor waits for NATS: streams whose leader was killed have
+// another within 8 s, and a passing failover is no finding.
+const electWithin = 15 * time.Second
 
 const (
 	// settleLooks is how often doctor looks before it tells of trouble that may be passing, as

@@ -100,8 +100,9 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 	}
 	missing = []string{}
 	if missing, err = (provisioner{p}).find(ctx, js.Retry, missing); err != nil {
+		err = fmt.Errorf("find the streams on %s: %w", p.core.Server(), js.Explain(err))
 		p.Close()
-		return nil, nil, fmt.Errorf("find the streams on %s: %w", p.core.Server(), js.Explain(err))
+		return nil, nil, err
 	}
 	return p, missing, nil
 }

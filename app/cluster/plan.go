@@ -43,6 +43,25 @@ type Member struct {
 // Keys is the folder with the keys of NATS's users, which all servers know.
 func (p Plan) Keys() string { return filepath.Join(p.DataDir, "nats") }
 
+// OperatorFile is the configuration with which flowjet's commands find the cluster.
+func (p Plan) OperatorFile() string { return filepath.Join(p.DataDir, "flowjet.yaml") }
+
+func (p Plan) operatorConfig() string {
+	return fmt.Sprintf(`# For flowjet's commands: flowjet status --config %s
+one:
+  xmlrpc: http://%s/RPC2
+  auth_file: %s
+api:
+  listen: %s
+nats:
+  url: %s
+  replicas: %d
+  nkey_file: %s
+  provision: false
+`, p.OperatorFile(), at(p.Oneds[0], p.Ports.XMLRPC), p.AuthFile(), at(p.FrontEnds[0], p.Ports.API), p.NATS(), len(p.FrontEnds),
+		filepath.Join(p.Keys(), "{role}.nk"))
+}
+
 // Provision are the arguments with which flowjet makes the streams, once the servers are up.
 func (p Plan) Provision() []string {
 	return []string{

@@ -70,6 +70,9 @@ func (r *runner) startAll(ctx context.Context) error {
 	if err := os.MkdirAll(r.logs(), 0o700); err != nil {
 		return fmt.Errorf("make the folder for the cluster's data: %w: choose another with --data-dir", err)
 	}
+	if err := os.WriteFile(r.config.Plan.OperatorFile(), []byte(r.config.Plan.operatorConfig()), 0o600); err != nil {
+		return fmt.Errorf("write the configuration for flowjet's commands: %w", err)
+	}
 	waves := [][]Member{nil, nil, nil}
 	for _, member := range r.config.Plan.Members() {
 		wave := 2

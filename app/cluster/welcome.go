@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,12 +25,13 @@ func (r *runner) printWelcome() {
 		pids[line.member.Name] = line.pid
 		fmt.Fprintf(out, "  %-9s %-8d %-28s %s\n", line.member.Name, line.pid, cmp.Or(line.member.Listens, "-"), r.logOf(line.member))
 	}
-	fmt.Fprintf(out, "  oneds: %s; server 0 leads. User oneadmin, password opennebula.\n", plan.all(plan.Oneds, func(address string) string {
+	fmt.Fprintf(out, "  oneds: %s; server 0 leads.\n  page: %s/flowjet/; user oneadmin, password opennebula.\n", plan.all(plan.Oneds, func(address string) string {
 		return "http://" + at(address, plan.Ports.XMLRPC) + "/RPC2"
-	}))
+	}), plan.API(0))
 	r.printExample()
 	r.printBreaking(pids)
-	fmt.Fprintf(out, "\nWatch:\n  nats -s %s --nkey %s sub 'flow.event.>'\n  tail -f %s/*.log\n  curl -s %s/state\n\nCtrl-C stops everything.\n",
+	fmt.Fprintf(out, "\nWatch:\n  %[1]s status --config %[2]s\n  %[1]s doctor --config %[2]s\n", os.Args[0], plan.OperatorFile())
+	fmt.Fprintf(out, "  nats -s %s --nkey %s sub 'flow.event.>'\n  tail -f %s/*.log\n  curl -s %s/state\n\nCtrl-C stops everything.\n",
 		strings.Split(plan.NATS(), ",")[0], filepath.Join(plan.Keys(), "operator.nk"), r.logs(), plan.Control())
 }
 
