@@ -69,6 +69,28 @@ func TestLeaderThatWasCutOffConfirmsNothing(t *testing.T) {
 	}
 }
 
+// TestZoneThatWasRestored leads in a term that it had before: a majority of servers that know
+// no newer one is believed, and fewer are not.
+func TestZoneThatWasRestored(t *testing.T) {
+	zone := newFakeZone(t, 3)
+	zone.lead(0, 9)
+	client := zone.client(t, Config{}, 0)
+	zone.servers[2].set(func() { zone.servers[2].status.Term = 2 })
+	zone.servers[0].set(func() { zone.servers[0].hangs = true })
+	zone.servers[1].set(func() { zone.servers[1].status.State, zone.servers[1].status.Term = RaftLeader, 9 })
+	if _, err := client.Server().Confirmed().Document(t.Context(), 42); err != nil {
+		t.Fatal(err)
+	}
+	zone.lead(1, 3)
+	document, err := client.Server().Confirmed().Document(t.Context(), 42)
+	if err != nil || document.Name != "server 1" {
+		t.Errorf("got %q, %v", document.Name, err)
+	}
+	if term, _ := client.Leadership(); term != 3 {
+		t.Errorf("the term is %d, want 3", term)
+	}
+}
+
 // TestLeadershipThatEndsDuringARead: the answer may be from either side of it.
 func TestLeadershipThatEndsDuringARead(t *testing.T) {
 	zone := newFakeZone(t, 3)

@@ -185,10 +185,14 @@ func (l *leader) run() {
 	l.asking = false
 }
 
-// choose takes the leader of the newest term; the mutex is held.
+// choose takes the leader of the newest term; the mutex is held. Of a majority that elected
+// the leader of a term, some know the term for as long as their data lasts: where no
+// majority does any more, the zone's data was restored from older ones.
 func (l *leader) choose(found []raftAnswer) {
-	best, certain := leading(found, l.poll.quorum(l.servers.all()))
-	if best == nil || best.status.Term < l.term {
+	servers := l.servers.all()
+	best, certain := leading(found, l.poll.quorum(servers))
+	_, restored := leading(found, max(len(servers), len(l.servers.public()))/2+1)
+	if best == nil || best.status.Term < l.term && !restored {
 		l.pause = min(2*l.pause, longPause)
 		return
 	}
