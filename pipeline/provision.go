@@ -51,6 +51,9 @@ const (
 
 	// MarkerTTL is how long a deleted key leaves a trace.
 	MarkerTTL = day
+	// TombstoneTTL is how long the record of an ended service is kept: as long as an input
+	// for it may be read again.
+	TombstoneTTL = keepWork
 )
 
 // BeyondCursors is how far a record may be ahead of its partition's cursor: how far

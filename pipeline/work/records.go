@@ -109,11 +109,12 @@ type recordWrite struct {
 	service int
 	data    []byte
 	nonce   string
+	ended   bool
 }
 
 func (r *Records) newWrite(service int, record pipeline.Record) recordWrite {
 	record.Version = r.schema
-	return recordWrite{service, pipeline.Encode(record), nuid.Next()}
+	return recordWrite{service, pipeline.Encode(record), nuid.Next(), record.Deleted}
 }
 
 // save writes a record with a function that stores a message. It does not go through
@@ -137,6 +138,9 @@ func (w recordWrite) message(revision uint64) *nats.Msg {
 	message := nats.NewMsg(recordSubject(w.service))
 	message.Data = w.data
 	message.Header.Set(pipeline.HeaderNonce, w.nonce)
+	if w.ended {
+		message.Header.Set(headerTTL, pipeline.TombstoneTTL.String())
+	}
 	message.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	return message
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -43,6 +44,42 @@ func TestARecordIsSavedByCompareAndSet(t *testing.T) {
 		must(t, err)
 		if record.Applied != 2 || revision != second || record.Version != pipeline.Version {
 			t.Errorf("loaded %+v, revision %d", record, revision)
+		}
+	})
+}
+
+// TestTheRecordOfAnEndedServiceExpires, and no other: one that takes its place stays.
+func TestTheRecordOfAnEndedServiceExpires(t *testing.T) {
+	onOneAndThree(t, func(t *testing.T, p clients) {
+		ctx := limited(t)
+		ttl := func() string {
+			last, err := p.Core().Stream(stateStream).Last(ctx, recordSubject(42))
+			must(t, err)
+			return last.Header.Get(headerTTL)
+		}
+		var revision uint64
+		for _, ended := range []bool{false, true, false} {
+			record := recordOf(42, 1)
+			record.Deleted = ended
+			var err error
+			revision, err = p.SaveRecord(ctx, 42, record, revision)
+			must(t, err)
+			if got := ttl(); ended != (got == pipeline.TombstoneTTL.String()) || !ended && got != "" {
+				t.Errorf("ended %t: it is kept for %q", ended, got)
+			}
+		}
+		expiring := recordWrite{service: 42, data: []byte("{}"), nonce: "n"}.message(revision)
+		expiring.Header.Set(headerTTL, "1s")
+		_, err := p.JetStream().PublishMsg(ctx, expiring)
+		must(t, err)
+		poll.Until(t, "the record to expire", func() bool {
+			_, revision, err = p.LoadRecord(ctx, 42)
+			return err == nil && revision == 0
+		})
+		count := 0
+		must(t, p.EachRecord(ctx, func(int, pipeline.Record) { count++ }))
+		if _, err := p.SaveRecord(ctx, 42, recordOf(42, 1), 0); err != nil || count != 0 {
+			t.Errorf("%d records are left; the next one ends with %v", count, err)
 		}
 	})
 }
