@@ -42,24 +42,33 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 	if err != nil || len(services) == 0 {
 		return err
 	}
-	wanted := map[int][]string{}
+	measured, asked := map[int]measuredService{}, map[int]bool{}
 	for _, service := range services {
-		for role, names := range flow.MeasuredAttributes(service) {
+		names := flow.MeasuredAttributes(service)
+		measured[service.ID] = measuredService{service, names, map[int]flow.Sample{}}
+		for role := range names {
 			for _, vm := range service.RoleNodes(role) {
-				wanted[vm] = append(wanted[vm], names...)
+				asked[vm] = true
 			}
 		}
 	}
 	var calls [][]int
-	for _, span := range opennebula.Spans(slices.Sorted(maps.Keys(wanted))) {
+	for _, span := range opennebula.Spans(slices.Sorted(maps.Keys(asked))) {
 		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
 	}
-	samples, vms, err := w.oned.Server().Samples(ctx, calls, wanted)
+	owners := map[int]int{} // the services of the VMs that are sampled
+	samples, err := w.oned.Server().Samples(ctx, calls, func(vm flow.VM) []string {
+		owners[vm.ID] = vm.Service
+		return measured[vm.Service].wanted(vm)
+	})
 	if err != nil {
 		return fmt.Errorf("measure the VMs of %d services: %w", len(services), err)
 	}
+	for vm, sample := range samples {
+		measured[owners[vm]].samples[vm] = sample
+	}
 	for _, service := range services {
-		measures := flow.Measure(service, ownSamples(service, samples, vms), at, until)
+		measures := flow.Measure(service, measured[service.ID].samples, at, until)
 		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
 		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
 		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
@@ -70,17 +79,21 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 	return nil
 }
 
-// ownSamples are those of the service's nodes that are its own VMs.
-func ownSamples(service flow.Service, samples map[int]flow.Sample, vms map[int]flow.VM) map[int]flow.Sample {
-	own := map[int]flow.Sample{}
-	for _, role := range service.Body.Roles {
-		for _, node := range role.Nodes {
-			if sample, has := samples[node.DeployID]; has && service.Owns(vms[node.DeployID]) {
-				own[node.DeployID] = sample
-			}
-		}
+// measuredService is a service, what its elasticity policies ask for by role, and what was
+// read of its VMs.
+type measuredService struct {
+	service flow.Service
+	names   map[string][]string
+	samples map[int]flow.Sample
+}
+
+// wanted is what is read of a VM: nothing of one that somebody has written into the
+// document and that is not the service's.
+func (m measuredService) wanted(vm flow.VM) []string {
+	if !m.service.Owns(vm) {
+		return nil
 	}
-	return own
+	return m.names[vm.Role]
 }
 
 // measuredServices are those that have elasticity policies and run.

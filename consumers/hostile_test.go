@@ -97,3 +97,54 @@ func TestALockedDocumentHoldsUpNobody(t *testing.T) {
 	w.call("alice:alice", "one.document.unlock", locked)
 	w.await(locked, flow.ServiceWarning)
 }
+
+// Figures of any size that a tenant has his VM show end nobody's measuring: the services of
+// others scale with theirs.
+func TestHostileFiguresEndNoMeasuring(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", brisk())
+	w.hear()
+	hostile, busy := w.deployed(elasticService, 2), w.deployed(elasticService, 2)
+	w.load(hostile, map[string]string{"CPU": "1.7e308", "LOAD": "-1.7e308"})
+	w.load(busy, map[string]string{"CPU": "95", "LOAD": "2.5"})
+	w.awaitCardinality(busy, 2)
+	w.exactly(hostile, 1)
+}
+
+// Nodes in a document that are no VMs at all, or strangers' and far apart, have oned asked once
+// and not again and again.
+func TestHostileNodesHaveOnedAskedOnce(t *testing.T) {
+	w := newWorld(t)
+	settings := quick()
+	settings.Look = 200 * time.Millisecond
+	var strangers []int
+	for range 80 {
+		id, err := w.oned.For("oneadmin").InstantiateTemplate(t.Context(), 0, "production", false, "")
+		must(t, err)
+		strangers = append(strangers, id)
+	}
+	var nodes strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&nodes, `{"deploy_id":%d},`, 1000+i*1000)
+	}
+	for _, id := range strangers {
+		fmt.Fprintf(&nodes, `{"deploy_id":%d},`, id)
+	}
+	service := w.service(`{"name":"svc","deployment":"none","state":1,"roles":[{"name":"r","type":"vm","cardinality":1,"template_id":0,"state":1,"nodes":[%s]}]}`,
+		strings.TrimSuffix(nodes.String(), ","))
+	asked := func() int {
+		counts := w.sim.CallCounts()
+		return counts["one.vm.info"] + counts["one.vmpool.infoextended"]
+	}
+	before := asked()
+	w.startWorker("w", settings)
+	w.hear()
+	w.deployed(masterSlave, 1, 1)
+	poll.Until(t, "the nodes that are no VMs to be gone", func() bool {
+		body, exists := w.body(service)
+		return exists && len(body.Roles[0].Nodes) <= len(strangers)+1
+	})
+	if count := asked() - before; count > 500 {
+		t.Errorf("oned was asked %d times", count)
+	}
+}

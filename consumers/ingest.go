@@ -220,8 +220,10 @@ func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id 
 // refreshFacts asks oned for all VMs that matter to the service. Where the answer would
 // end or shrink something, the leader is asked to confirm it.
 func (i *ingester) refreshFacts(ctx context.Context) error {
-	ids := i.relevantVMs()
-	facts := make(flow.Facts, len(ids))
+	ids, facts, err := i.doubtfulVMs(ctx)
+	if err != nil {
+		return err
+	}
 	for _, span := range opennebula.Spans(ids) {
 		session, confirmed := i.actor.server(), needsConfirming(span, i.facts)
 		if confirmed { // it did before
@@ -240,6 +242,38 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 		return err
 	}
 	return i.networks.refreshNetworks(ctx)
+}
+
+// scattered is how many calls for a service's VMs are worth one that tells which of them
+// there can be: ids of any size can be written into a document.
+const scattered = 64
+
+// doubtfulVMs are the VMs that matter to the service and that oned has to be asked about,
+// ascending, and what is known of the others: strangers, and what no VM can be.
+func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
+	ids, facts := i.relevantVMs(), flow.Facts{}
+	known := i.knownStrangers()
+	ids = slices.DeleteFunc(ids, func(id int) bool {
+		vm, isKnown := known[id]
+		if isKnown {
+			facts[id] = vm
+		}
+		return isKnown
+	})
+	if len(opennebula.Spans(ids)) <= scattered {
+		return ids, facts, nil
+	}
+	newest, err := i.worker.database.newest(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look at the VMs of service %d: %w", i.service, err)
+	}
+	ids = slices.DeleteFunc(ids, func(id int) bool {
+		if id > newest {
+			facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: i.service}
+		}
+		return id > newest
+	})
+	return ids, facts, nil
 }
 
 // inspect reads the whole of VMs that do not move, as far as something depends on it.

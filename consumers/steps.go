@@ -61,6 +61,7 @@ type ingester struct {
 	// owned it.
 	strangers   []int
 	strangersOf int
+	strangersAt time.Time
 }
 
 // finder looks for VMs that an earlier call may have made.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -260,13 +261,25 @@ func (w *Worker) run(ctx context.Context, key string) {
 	job := w.jobOf(key)
 	retry := newBackoff()
 	for ctx.Err() == nil {
-		err := job(ctx)
+		err := w.guarded(ctx, job)
 		if ctx.Err() != nil {
 			return
 		}
 		w.config.Logger.Warn("the worker's task stopped and starts again", "task", key, "error", err)
 		retry.wait(ctx)
 	}
+}
+
+// guarded turns a panic into an error: what one tenant has written must not end the process
+// that the services of all are in.
+func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			w.metrics.panics.Inc()
+			err = fmt.Errorf("%w: %v: %s", errPoison, cause, debug.Stack())
+		}
+	}()
+	return job(ctx)
 }
 
 func (w *Worker) jobOf(key string) func(context.Context) error {

@@ -21,6 +21,9 @@ func readContents(text json.RawMessage, variables variables) ([]contentsEntry, e
 	var entries []contentsEntry
 	err := eachMember(text, func(name string, value json.RawMessage) error {
 		attributes, err := attributesFrom(name, value, variables)
+		if err == nil && variables.tooLong() {
+			err = errContentsTooLong
+		}
 		if err != nil {
 			return err
 		}

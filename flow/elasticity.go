@@ -3,6 +3,7 @@ package flow
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/expression"
@@ -24,9 +25,10 @@ type Measures struct {
 // the first place that has it: the user template, monitoring, the template, the VM.
 type Sample map[string]float64
 
-// MeasuredAttributes are the names, in upper case, of what the elasticity
+// MeasuredAttributes are the names, in upper case and each once, of what the elasticity
 // policies of a service's roles ask for, by role; nil if no policy can be
-// evaluated in the service's state.
+// evaluated in the service's state. A document that was written past the API may ask for
+// more than MaxMeasured: the rest is not measured.
 func MeasuredAttributes(service Service) map[string][]string {
 	if state := service.State(); state != ServiceRunning && state != ServiceWarning {
 		return nil
@@ -36,12 +38,15 @@ func MeasuredAttributes(service Service) map[string][]string {
 		var names []string
 		for _, each := range policiesOf(role.ElasticityPolicies) {
 			if condition, err := expression.Parse(each.Expression); err == nil {
-				names = append(names, expression.Attributes(condition)...)
+				names = append(names, condition.Attributes()...)
 			}
 		}
 		if names == nil {
 			continue
 		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+		names = names[:min(len(names), MaxMeasured)]
 		if wanted == nil {
 			wanted = map[string][]string{}
 		}
@@ -55,9 +60,9 @@ func MeasuredAttributes(service Service) map[string][]string {
 func Measure(service Service, samples map[int]Sample, at, until time.Time) Measures {
 	measured := Measures{At: at, Until: until, Roles: map[string]map[string]float64{}}
 	for role, names := range MeasuredAttributes(service) {
-		means := map[string]float64{}
+		means, vms := map[string]float64{}, service.RoleNodes(role)
 		for _, name := range names {
-			if mean, has := meanOf(service.RoleNodes(role), samples, name); has {
+			if mean, has := meanOf(vms, samples, name); has {
 				means[name] = mean
 			}
 		}
@@ -65,6 +70,10 @@ func Measure(service Service, samples map[int]Sample, at, until time.Time) Measu
 	}
 	return measured
 }
+
+// maxMean bounds what is taken for a measurement. A VM's owner writes what he likes into its
+// user template: a sum of his figures may be infinite, which JSON does not have.
+const maxMean = 1e18
 
 // meanOf is rounded to two digits.
 func meanOf(vms []int, samples map[int]Sample, name string) (float64, bool) {
@@ -78,7 +87,11 @@ func meanOf(vms []int, samples map[int]Sample, name string) (float64, bool) {
 	if count == 0 {
 		return 0, false
 	}
-	return math.Round(total/float64(count)*100) / 100, true
+	mean := math.Round(total/float64(count)*100) / 100
+	if math.IsNaN(mean) || math.Abs(mean) > maxMean {
+		return 0, false
+	}
+	return mean, true
 }
 
 func (a autoscaler) evaluate(measures Measures) {
@@ -123,12 +136,12 @@ func (a autoscaler) evaluateRole(role *Role, measures Measures) {
 			evals = min(each.TrueEvals+1, max(each.PeriodNumber, 0))
 		}
 		role.ElasticityPolicies = withPolicies(role.ElasticityPolicies, []int{i}, map[string]any{
-			"last_eval": at, "true_evals": evals, "expression_evaluated": written,
+			"last_eval": at, "true_evals": evals, "expression_evaluated": written[:min(len(written), MaxExpression)],
 		})
 		if !holds || evals < each.PeriodNumber {
 			continue
 		}
-		if a.scaler.adjust(role, role.adjusted(each), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written)) {
+		if a.scaler.adjust(role, role.adjusted(each), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written[:min(len(written), MaxExpression)])) {
 			return
 		}
 	}

@@ -176,7 +176,7 @@ func TestExpressionsAreEvaluated(t *testing.T) {
 func TestMeanIsOverVMsThatHaveTheAttribute(t *testing.T) {
 	s := runningStage(t, elastic(`{"type":"CHANGE","adjust":1,"expression":"load > 3 || CPU == 1"}`))
 	wanted := flow.MeasuredAttributes(s.state.Service)
-	if !slices.Equal(wanted["a"], []string{"LOAD", "CPU"}) {
+	if !slices.Equal(wanted["a"], []string{"CPU", "LOAD"}) {
 		t.Fatalf("the attributes are %v", wanted)
 	}
 	samples := map[int]flow.Sample{100: {"LOAD": 1.006}, 101: {}, 555: {"LOAD": 9}}

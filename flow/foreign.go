@@ -14,8 +14,8 @@ import (
 // ReadService reads the body of a service's document whoever has written it: OneFlow 5.12 to
 // 7.4, an editor, or a server that was ended in between. What has the wrong type or does not
 // fit together is put right, and told in repairs; attributes that nobody knows stay. The error
-// is of a text that is no JSON object, or of roles or nodes that cannot be told: what VMs they
-// stand for is not to be forgotten.
+// is of a text that is no JSON object, of roles or nodes that cannot be told (what VMs they
+// stand for is not to be forgotten), or of more of them than there can be.
 func ReadService(text []byte) (body Body, repairs []string, err error) {
 	var whole object
 	if err := json.Unmarshal(text, new(any)); err != nil {
@@ -57,6 +57,10 @@ type repair struct {
 	// unreadable is what cannot be told.
 	unreadable string
 }
+
+// maxNodes bounds the nodes of a service: of each that is not known oned is asked. There can be
+// more than a service may have VMs, for those that end are nodes, too.
+const maxNodes = 2 * MaxVMs
 
 // maxRepairs bounds how many repairs are told.
 const maxRepairs = 20
@@ -181,7 +185,12 @@ func (r *repair) roles(whole object) {
 	if kindOf(whole["roles"]) == kindNull {
 		r.note("roles was missing")
 	}
-	roles := r.elements("roles", r.list("", whole, "roles", "name"), noObject)
+	list := r.list("", whole, "roles", "name")
+	if kindOf(list) == kindArray && countOf(list) > MaxRoles {
+		r.unreadable = fmt.Sprintf("roles has %d elements; at most %d are possible", countOf(list), MaxRoles)
+		return
+	}
+	roles := r.elements("roles", list, noObject)
 	for i, role := range roles {
 		path := fmt.Sprintf("roles[%d].", i)
 		_, counted := role["cardinality"]
@@ -235,6 +244,9 @@ func (r *repair) roleNodes(path string, list json.RawMessage) json.RawMessage {
 			r.nodes[id] = true
 			kept = append(kept, node)
 		}
+	}
+	if len(r.nodes) > maxNodes {
+		r.unreadable = fmt.Sprintf("the roles have more than %d nodes", maxNodes)
 	}
 	return mustMarshal(kept)
 }

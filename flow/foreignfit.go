@@ -26,7 +26,7 @@ func (r *repair) fitNames(roles []Role) {
 	for _, role := range roles {
 		taken[role.Name] = true
 	}
-	met := map[string]bool{}
+	met, next := map[string]bool{}, map[string]int{}
 	for i := range roles {
 		role := &roles[i]
 		if role.Name != "" && !met[role.Name] {
@@ -37,8 +37,9 @@ func (r *repair) fitNames(roles []Role) {
 		if name == "" {
 			name = "role"
 		}
-		for n := 2; ; n++ {
+		for n := max(2, next[name]); ; n++ {
 			if role.Name = fmt.Sprintf("%s_%d", name, n); !taken[role.Name] {
+				next[name] = n + 1
 				break
 			}
 		}

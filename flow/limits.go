@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/flowjet/flowjet/flow/expression"
 )
 
 // The limits of a service template and of a service, for each of which Limits has a
@@ -34,8 +36,17 @@ const (
 	// MaxAttributes is for a text in OpenNebula's template language, those in vectors
 	// included: it takes 4 bytes to write one.
 	MaxAttributes = 10_000
+	// MaxContents is for a role's template_contents with all values put in, in bytes: a long
+	// value that is referred to often makes gigabytes of one body.
+	MaxContents = 1 << 20
+	// MaxReferences is for the values of parents' VMs that a role refers to: each is looked
+	// for in all of them whenever a VM is made.
+	MaxReferences = 256
 	// MaxExpression is in characters.
-	MaxExpression = 4096
+	MaxExpression = expression.MaxLength
+	// MaxMeasured is for the attributes that a role's elasticity policies name: each is
+	// looked for in each of its VMs at every pass of the autoscaler.
+	MaxMeasured = 64
 	// maxViolations is how many mistakes are reported at a time.
 	maxViolations = 100
 	// maxShown bounds a value in a message, in bytes.
@@ -60,7 +71,10 @@ func Limits() []Limit {
 		{"scheduled policies of a role", MaxPolicies},
 		{"scheduled policies of a service", MaxSchedules},
 		{"attributes in a role's `vm_template_contents`", MaxAttributes},
+		{"bytes of a role's `template_contents` with all values put in", MaxContents},
+		{"values of parents' VMs (`${Parent.PATH}`) that a role refers to", MaxReferences},
 		{"characters of an expression", MaxExpression},
+		{"attributes that the expressions of a role's elasticity policies name", MaxMeasured},
 		{"VMs of a service", MaxVMs},
 		{"addresses of a network that is made for a service (`SIZE`)", MaxAddresses},
 		{"receivers in `" + WebhooksAttribute + "`", maxWebhooks},

@@ -22,30 +22,42 @@ var referencePattern = regexp.MustCompile(`\$\{([^${}.]+)\.([^${}]+)\}`)
 
 // References are those in a role's template_contents, each once. ${X.path}
 // where X is no parent of the role stays what it is: it may be meant for the
-// guest.
+// guest. So do those beyond MaxReferences, in a document that was written past the API.
 func References(service Service, role string) []Reference {
 	held := service.role(role)
 	if held == nil {
 		return nil
 	}
+	found := held.references()
+	return found[:min(len(found), MaxReferences)]
+}
+
+// references are a role's, in their order, up to one more than there may be.
+func (r *Role) references() []Reference {
 	var found []Reference
-	for _, match := range referencePattern.FindAllStringSubmatch(string(held.TemplateContents), -1) {
-		parent := parentNamed(held, match[1])
-		if parent == "" || slices.ContainsFunc(found, func(r Reference) bool { return r.Text == match[0] }) {
-			continue
+	parents, known := r.parentNames(), map[string]bool{}
+	for rest := []byte(r.TemplateContents); len(found) <= MaxReferences; {
+		at := referencePattern.FindSubmatchIndex(rest)
+		if at == nil {
+			break
 		}
-		found = append(found, Reference{Text: match[0], Parent: parent, Path: strings.Split(match[2], ".")})
+		text, name, path := string(rest[at[0]:at[1]]), string(rest[at[2]:at[3]]), string(rest[at[4]:at[5]])
+		rest = rest[at[1]:]
+		if parent := parents[strings.ToLower(name)]; parent != "" && !known[text] {
+			known[text] = true
+			found = append(found, Reference{Text: text, Parent: parent, Path: strings.Split(path, ".")})
+		}
 	}
 	return found
 }
 
-func parentNamed(role *Role, name string) string {
-	for _, parent := range role.Parents {
-		if strings.EqualFold(parent, name) {
-			return parent
-		}
+// parentNames are the names of a role's parents by how they are looked for.
+func (r *Role) parentNames() map[string]string {
+	names := map[string]string{}
+	for _, parent := range slices.Backward(r.Parents) {
+		names[strings.ToLower(parent)] = parent
 	}
-	return ""
+	return names
 }
 
 // Value is what the reference stands for in a VM's XML: its path is looked for

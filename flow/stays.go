@@ -94,9 +94,9 @@ func Inspect(vm VM, tree Template) *Inspection {
 // lastHistory is the last of a VM's history records.
 func lastHistory(tree Template) Template {
 	var last Template
-	for _, at := range tree.places("HISTORY_RECORDS") {
-		for _, record := range tree[at].Vector {
-			last = record.Vector
+	for _, attribute := range tree {
+		if strings.EqualFold(attribute.Name, "HISTORY_RECORDS") && len(attribute.Vector) > 0 {
+			last = attribute.Vector[len(attribute.Vector)-1].Vector
 		}
 	}
 	return last

@@ -68,6 +68,10 @@ func (c contentsRule) check(path string, role Role) {
 		c.add(path+".template_contents", "%s", wrong)
 		return
 	}
+	if len(role.references()) > MaxReferences {
+		c.add(path+".template_contents", "refer to more than %d values of parents' VMs; at most so many are possible", MaxReferences)
+		return
+	}
 	own := inputNames(role.Extra, role.UserInputs, role.UserInputsValues)
 	for _, used := range usedNetworks(contents) {
 		if name, isReference := used.reference(); isReference && !c.open && !c.declared[name] && !slices.Contains(own, name) {
@@ -152,19 +156,20 @@ func wrongAttribute(name string, value json.RawMessage) string {
 // wrongVariables is what oned would take for a variable and cannot read: it looks for them in
 // CONTEXT and SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
 func wrongVariables(contents object, role Role) string {
+	parents := role.parentNames()
 	for _, name := range slices.Sorted(maps.Keys(contents)) {
 		value := contents[name]
 		switch strings.ToUpper(name) {
 		case contextAttribute:
 			inner := attributesOf(value)
 			for _, key := range slices.Sorted(maps.Keys(inner)) {
-				if strays(plainText(inner[key]), role) {
+				if strays(plainText(inner[key]), parents) {
 					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable; "+
 						"write \\$ for any other, or use START_SCRIPT_BASE64 for a script", key, name)
 				}
 			}
 		case "SCHED_REQUIREMENTS":
-			if strays(plainText(value), role) {
+			if strays(plainText(value), parents) {
 				return fmt.Sprintf("the attribute %s has a $ that oned cannot read: $NAME is a variable", name)
 			}
 		}
@@ -173,10 +178,11 @@ func wrongVariables(contents object, role Role) string {
 }
 
 // strays reports whether a text has a $ that is neither escaped nor before a name, nor of a
-// reference to a parent of the role.
-func strays(text string, role Role) bool {
+// reference to one of the parents.
+func strays(text string, parents map[string]string) bool {
 	text = referencePattern.ReplaceAllStringFunc(text, func(reference string) string {
-		if parentNamed(&role, referencePattern.FindStringSubmatch(reference)[1]) != "" {
+		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "${"), ".")
+		if parents[strings.ToLower(name)] != "" {
 			return ""
 		}
 		return reference

@@ -44,20 +44,30 @@ func (f *findings) checkPolicies(path string, policies rolePolicies) {
 	for attribute, message := range policies.broken {
 		f.add(path+"."+attribute, "%s", message)
 	}
+	measured := map[string]bool{}
 	for i, policy := range policies.elasticity {
-		f.checkExpression(fmt.Sprintf("%s.elasticity_policies[%d].expression", path, i), policy.Expression)
+		f.checkExpression(fmt.Sprintf("%s.elasticity_policies[%d].expression", path, i), policy.Expression, measured)
+	}
+	if len(measured) > MaxMeasured {
+		f.add(path+".elasticity_policies", "have expressions with %d attributes; at most %d are possible", len(measured), MaxMeasured)
 	}
 	for i, policy := range policies.scheduled {
 		f.checkStart(fmt.Sprintf("%s.scheduled_policies[%d]", path, i), policy)
 	}
 }
 
-func (f *findings) checkExpression(path, text string) {
+// checkExpression holds that a condition can be read, and notes the attributes in it.
+func (f *findings) checkExpression(path, text string, measured map[string]bool) {
 	if text == "" {
 		return
 	}
-	if _, err := expression.Parse(text); err != nil {
+	condition, err := expression.Parse(text)
+	if err != nil {
 		f.add(path, "%q cannot be read: %v", shown(text), err)
+		return
+	}
+	for _, name := range condition.Attributes() {
+		measured[name] = true
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/effort"
 )
 
 var registered = time.Unix(1_800_000_000, 0)
@@ -171,7 +173,9 @@ func FuzzReadTemplate(f *testing.F) {
 	f.Add([]byte(`{"roles":[{"elasticity_policies":[{"expression":"!(a>1)&b<2"}]}],"custom_attrs":{"a":1}}`))
 	f.Add([]byte(`{"networks_values":[{"a":{"id":0}}],"roles":[{"type":"vr","cardinality":3,"template_contents":{"NIC":[]}}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		body, err := ReadTemplate(text, registered)
+		var body Body
+		var err error
+		effort.Bounded(t, len(text), func() { body, err = ReadTemplate(text, registered) })
 		if err != nil {
 			return
 		}

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -26,13 +27,19 @@ type variables struct {
 	values map[string]string
 	// unset are user inputs without a value.
 	unset map[string]bool
+	// left is how many more bytes values may have together.
+	left *int
 }
+
+// errContentsTooLong is returned where values make a role's contents too long.
+var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; refer to long values less often", MaxContents)
 
 // variablesOf are those of a role, for one of its VMs. A name that is declared more than once
 // stands for the role's input, the service's, the network, and then for what the service says
 // of itself.
 func variablesOf(service Service, role *Role, intent Intent, references map[string]string) variables {
-	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}}
+	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(int)}
+	*v.left = MaxContents
 	if expands(service.Body, role) {
 		v.setSelf(service, intent)
 	}
@@ -50,6 +57,9 @@ func expands(body Body, role *Role) bool {
 	}
 	return string(body.Extra[ExpandAttribute]) == "true"
 }
+
+// tooLong reports whether the values that were put in have become too long.
+func (v variables) tooLong() bool { return *v.left < 0 }
 
 func (v variables) setSelf(service Service, intent Intent) {
 	v.values["SERVICE_ID"] = strconv.Itoa(service.ID)
@@ -108,7 +118,8 @@ func (v variables) fill(name string, value json.RawMessage, context bool) (text 
 	return plainText(value), true
 }
 
-// replace puts the values into a text, each once: what is put in is not looked at again.
+// replace puts the values into a text, each once: what is put in is not looked at again. It
+// stops when they have become too long.
 func (v variables) replace(text string, context bool, write func(string) string) string {
 	var filled strings.Builder
 	end := 0
@@ -117,6 +128,9 @@ func (v variables) replace(text string, context bool, write func(string) string)
 		if name := at[len(at)-2]; name >= 0 {
 			value, known = v.named(text[name:at[1]])
 			known = known && !oneds(text, at[0], at[1], value, context)
+		}
+		if *v.left -= len(value); v.tooLong() {
+			break
 		}
 		if known {
 			filled.WriteString(text[end:at[0]])

@@ -11,59 +11,66 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// Samples reads attributes of VMs that run: of each VM in wanted those named
-// there, in upper case. Spans are ascending ids that one call is to cover each.
+// Wanted returns the names, in upper case, of the attributes that are to be read of a VM. Of
+// the VM it gets the id, and whose it is and what for.
+type Wanted func(vm flow.VM) []string
+
+// Samples reads attributes of VMs that run, as far as they are wanted. Spans are ascending
+// ids that one call is to cover each.
 // A value is taken from the first place that has it (the user template, the
 // last monitoring, the template, the VM itself) and left out if it is no number.
 //
 // However many services there are, it makes one call of one.vmpool.monitoring
 // and one of one.vmpool.infoextended for each span.
-// VMs says whose each of them is.
-func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted map[int][]string) (samples map[int]flow.Sample, vms map[int]flow.VM, err error) {
+func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map[int]flow.Sample, error) {
 	const lastOnly = 0
+	asked := map[int]bool{}
+	for _, span := range spans {
+		for _, id := range span {
+			asked[id] = true
+		}
+	}
 	monitored, err := readAs(ctx, s.caller, func(text []byte) (map[int]flow.Template, error) {
-		return monitoringOf(text, wanted), nil
+		return monitoringOf(text, asked), nil
 	}, "one.vmpool.monitoring", FilterAll, lastOnly)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	samples, vms = map[int]flow.Sample{}, map[int]flow.VM{}
+	samples := map[int]flow.Sample{}
 	for _, span := range spans {
 		found, err := readAs(ctx, s.caller, func(text []byte) (map[int]flow.Sample, error) {
-			return samplesOf(text, wanted, monitored, vms), nil
+			return samplesOf(text, asked, wanted, monitored), nil
 		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		maps.Copy(samples, found)
 	}
-	return samples, vms, nil
+	return samples, nil
 }
 
-// samplesOf reads those of a pool's VMs that are wanted and run, and notes whose they are.
-func samplesOf(text []byte, wanted map[int][]string, monitored map[int]flow.Template, vms map[int]flow.VM) map[int]flow.Sample {
+// samplesOf reads those of a pool's VMs that are asked for and run.
+func samplesOf(text []byte, asked map[int]bool, wanted Wanted, monitored map[int]flow.Template) map[int]flow.Sample {
 	samples := map[int]flow.Sample{}
 	eachElement(text, "VM", func(element []byte) {
 		id := idOf(element)
-		names, asked := wanted[id]
-		if !asked {
+		if !asked[id] {
 			return
 		}
-		if sample, vm, runs := sampleOf(element, names, monitored[id]); runs {
-			vm.ID = id
-			samples[id], vms[id] = sample, vm
+		if sample := sampleOf(id, element, wanted, monitored[id]); sample != nil {
+			samples[id] = sample
 		}
 	})
 	return samples
 }
 
-// monitoringOf reads the last figures of the VMs wanted; of several of one VM the
+// monitoringOf reads the last figures of the VMs asked for; of several of one VM the
 // last one counts.
-func monitoringOf(text []byte, wanted map[int][]string) map[int]flow.Template {
+func monitoringOf(text []byte, asked map[int]bool) map[int]flow.Template {
 	figures := map[int]flow.Template{}
 	eachElement(text, "MONITORING", func(element []byte) {
 		id := idOf(element)
-		if _, asked := wanted[id]; !asked {
+		if !asked[id] {
 			return
 		}
 		if tree, err := readTree(element); err == nil {
@@ -73,11 +80,15 @@ func monitoringOf(text []byte, wanted map[int][]string) map[int]flow.Template {
 	return figures
 }
 
-// sampleOf reads one VM's element; false if the VM does not run.
-func sampleOf(element []byte, names []string, monitoring flow.Template) (flow.Sample, flow.VM, bool) {
+// sampleOf reads one VM's element; nil if the VM does not run, or nothing of it is wanted.
+func sampleOf(id int, element []byte, wanted Wanted, monitoring flow.Template) flow.Sample {
 	tree, err := readTree(element)
 	if err != nil || plain(tree, "STATE") != "3" || plain(tree, "LCM_STATE") != "3" {
-		return nil, flow.VM{}, false
+		return nil
+	}
+	names := wanted(vmOf(id, tree))
+	if names == nil {
+		return nil
 	}
 	sample := flow.Sample{}
 	for _, name := range names {
@@ -88,14 +99,14 @@ func sampleOf(element []byte, names []string, monitoring flow.Template) (flow.Sa
 			}
 		}
 	}
-	return sample, vmOf(tree), true
+	return sample
 }
 
 // vmOf is what a VM's tree says of whose it is.
-func vmOf(tree flow.Template) flow.VM {
+func vmOf(id int, tree flow.Template) flow.VM {
 	user := inside(tree, "USER_TEMPLATE")
 	return flow.VM{
-		Owner: flow.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
+		ID: id, Owner: flow.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
 		Role: bounded(plain(user, "ROLE_NAME")), Key: bounded(plain(user, "FLOWJET_KEY")),
 	}
 }

@@ -29,8 +29,11 @@ func TestSamplesComeFromTheFirstPlace(t *testing.T) {
 	must(t, oned.SetMonitoring(ids[0], map[string]string{"CPU": "85.5", "LOAD": "7"}))
 	must(t, oned.SetMonitoring(ids[1], map[string]string{"CPU": "not a number", "GUEST": " 3 "}))
 	names := []string{"LOAD", "CPU", "GUEST", "UID", "VMID", "NOTHING", "NIC"}
-	wanted := map[int][]string{ids[0]: names, ids[1]: names, ids[2]: names}
-	samples, vms, err := server.Samples(t.Context(), [][]int{ids}, wanted)
+	vms := map[int]flow.VM{}
+	samples, err := server.Samples(t.Context(), [][]int{ids}, func(vm flow.VM) []string {
+		vms[vm.ID] = vm
+		return names
+	})
 	must(t, err)
 	for _, id := range ids[:2] {
 		if vm, err := server.VM(t.Context(), id); err != nil || vms[id].Owner.UID != vm.Owner.UID || vms[id].Service != vm.Service {

@@ -3,7 +3,9 @@ package restapi
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -189,6 +191,47 @@ func TestContentTypes(t *testing.T) {
 		got := w.call(alice, "POST", ownPrefix+"/service_template", `{"name":"","roles":[]}`, key, "k")
 		if got.header.Get("Content-Type") != problemType {
 			t.Errorf("got %+v", got)
+		}
+	}
+}
+
+// The description and docs/security.md name the limits of requests, as the code has them.
+func TestTheTableOfRequestLimits(t *testing.T) {
+	var described struct {
+		Info struct {
+			Limits map[string]int `json:"x-request-limits"`
+		} `json:"info"`
+	}
+	if err := json.Unmarshal(openAPI, &described); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := Config{}.withDefaults().Limits
+	want := map[string]int{
+		"bytes of a request's body":                                  int(limits.Body),
+		"reads of a user in a second, twice as many at once":         int(limits.Reads),
+		"changes of a user in a second, twice as many at once":       int(limits.Changes),
+		"requests worked on at once, shared among users":             limits.Requests,
+		"bodies received at once, shared among users":                limits.Receiving,
+		"commands that wait for their workers, of all APIs together": limits.Queued,
+		"commands of one user that wait for their workers":           limits.QueuedOfUser,
+		"clients that follow events":                                 limits.Streams,
+		"clients of one user that follow events":                     limits.StreamsOfUser,
+		"seconds for a request's header":                             int(limits.HeaderTimeout.Seconds()),
+		"seconds for the whole request":                              int(limits.RequestTimeout.Seconds()),
+		"characters of an Idempotency-Key":                           maxKey,
+		"entity tags in If-Match":                                    maxTags,
+	}
+	if !maps.Equal(want, described.Info.Limits) {
+		t.Errorf("described are %v, want %v", described.Info.Limits, want)
+	}
+	rows := strings.ReplaceAll(string(page), ",", "")
+	for name, most := range want {
+		if row := fmt.Sprintf("| %s | %d |", strings.ReplaceAll(name, ",", ""), most); !strings.Contains(rows, row) {
+			t.Errorf("docs/security.md lacks %q", row)
 		}
 	}
 }

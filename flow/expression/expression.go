@@ -4,70 +4,187 @@ package expression
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // Expression is an elasticity policy's condition as a tree.
-type Expression interface {
-	// String writes the condition in one form, with all parentheses.
-	String() string
-	// Evaluate reports whether the condition holds for the attributes' values, by
-	// name in upper case, and writes it with them.
-	Evaluate(values map[string]float64) (holds bool, written string)
-}
+type Expression struct{ root node }
 
-// Either holds if one of its sides does.
-type Either struct{ Left, Right Expression }
-
-// Both holds if both of its sides do.
-type Both struct{ Left, Right Expression }
-
-// Not holds if what is in it does not.
-type Not struct{ Of Expression }
-
-// Group is what was written in parentheses.
-type Group struct{ Of Expression }
-
-// Comparison compares two values.
-type Comparison struct {
-	Left Operand
-	// Operator is one of == != >= > <= <, whatever was written for it.
-	Operator string
-	Right    Operand
-}
-
-// Operand is a number, or an attribute's value.
-type Operand struct {
-	// Attribute is empty for a number.
-	Attribute string
-	Number    float64
+// node is a part of a condition. Each appends itself to one text: joining the texts of
+// parts would copy a long condition once for each of its parts.
+type node interface {
+	// write appends the condition in one form, with all parentheses.
+	write(text *strings.Builder)
+	// evaluate reports whether the condition holds, and appends it with its values.
+	evaluate(values map[string]float64, text *strings.Builder) bool
+	// names appends the attributes in upper case.
+	names(found []string) []string
 }
 
 // String writes the condition in one form, with all parentheses.
-func (e Either) String() string { return "(" + e.Left.String() + " || " + e.Right.String() + ")" }
+func (e Expression) String() string {
+	var text strings.Builder
+	e.root.write(&text)
+	return text.String()
+}
 
-// String writes the condition in one form, with all parentheses.
-func (b Both) String() string { return "(" + b.Left.String() + " && " + b.Right.String() + ")" }
+// Evaluate reports whether the condition holds for the attributes' values, by name in
+// upper case, and writes it with them. One that lacks a value does not hold.
+func (e Expression) Evaluate(values map[string]float64) (holds bool, written string) {
+	var text strings.Builder
+	holds = e.root.evaluate(values, &text)
+	return holds, text.String()
+}
 
-// String writes the condition in one form, with all parentheses.
-func (n Not) String() string { return "!" + n.Of.String() }
+// Attributes returns the names, in upper case and each once, of the attributes in the
+// condition.
+func (e Expression) Attributes() []string {
+	names := e.root.names(nil)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
 
-// String writes the condition in one form, with all parentheses.
-func (g Group) String() string { return g.Of.String() }
+// joined is two conditions with && or || between them.
+type joined struct {
+	left, right node
+	both        bool
+}
 
-// String writes the condition in one form, with all parentheses.
-func (c Comparison) String() string {
-	return "(" + c.Left.String() + " " + c.Operator + " " + c.Right.String() + ")"
+func (j joined) operator() string {
+	if j.both {
+		return " && "
+	}
+	return " || "
+}
+
+func (j joined) write(text *strings.Builder) {
+	text.WriteByte('(')
+	j.left.write(text)
+	text.WriteString(j.operator())
+	j.right.write(text)
+	text.WriteByte(')')
+}
+
+func (j joined) evaluate(values map[string]float64, text *strings.Builder) bool {
+	left := j.left.evaluate(values, text)
+	text.WriteString(j.operator())
+	right := j.right.evaluate(values, text)
+	if j.both {
+		return left && right
+	}
+	return left || right
+}
+
+func (j joined) names(found []string) []string { return j.right.names(j.left.names(found)) }
+
+// negated holds if what is in it does not.
+type negated struct{ of node }
+
+func (n negated) write(text *strings.Builder) {
+	text.WriteByte('!')
+	n.of.write(text)
+}
+
+func (n negated) evaluate(values map[string]float64, text *strings.Builder) bool {
+	text.WriteByte('!')
+	return !n.of.evaluate(values, text)
+}
+
+func (n negated) names(found []string) []string { return n.of.names(found) }
+
+// group is what was written in parentheses.
+type group struct{ of node }
+
+func (g group) write(text *strings.Builder) { g.of.write(text) }
+
+func (g group) evaluate(values map[string]float64, text *strings.Builder) bool {
+	text.WriteByte('(')
+	defer text.WriteByte(')')
+	return g.of.evaluate(values, text)
+}
+
+func (g group) names(found []string) []string { return g.of.names(found) }
+
+// comparison compares two values.
+type comparison struct {
+	left operand
+	// operator is one of == != >= > <= <, whatever was written for it.
+	operator string
+	right    operand
+}
+
+func (c comparison) write(text *strings.Builder) {
+	text.WriteString("(" + c.left.String() + " " + c.operator + " " + c.right.String() + ")")
+}
+
+// evaluate is false where an attribute has no value.
+func (c comparison) evaluate(values map[string]float64, text *strings.Builder) bool {
+	left, leftKnown, leftText := c.left.value(values)
+	right, rightKnown, rightText := c.right.value(values)
+	text.WriteString(leftText + " " + c.operator + " " + rightText)
+	if !leftKnown || !rightKnown {
+		return false
+	}
+	switch c.operator {
+	case "==":
+		return left == right
+	case "!=":
+		return left != right
+	case ">=":
+		return left >= right
+	case ">":
+		return left > right
+	case "<=":
+		return left <= right
+	}
+	return left < right
+}
+
+func (c comparison) names(found []string) []string {
+	for _, side := range []operand{c.left, c.right} {
+		if side.attribute != "" {
+			found = append(found, strings.ToUpper(side.attribute))
+		}
+	}
+	return found
+}
+
+// operand is a number, or an attribute's value.
+type operand struct {
+	// attribute is empty for a number.
+	attribute string
+	number    float64
 }
 
 // String is the attribute's name or the number.
-func (o Operand) String() string {
-	if o.Attribute != "" {
-		return o.Attribute
+func (o operand) String() string {
+	if o.attribute != "" {
+		return o.attribute
 	}
-	return strconv.FormatFloat(o.Number, 'f', -1, 64) // an exponent could not be read again
+	return strconv.FormatFloat(o.number, 'f', -1, 64) // an exponent could not be read again
 }
+
+// value is written as OneFlow writes it: CPU[12.5], and CPU[--] without a value.
+func (o operand) value(means map[string]float64) (value float64, known bool, text string) {
+	if o.attribute == "" {
+		return o.number, true, o.String()
+	}
+	name := strings.ToUpper(o.attribute)
+	mean, known := means[name]
+	if !known {
+		return 0, false, name + "[--]"
+	}
+	written := strconv.FormatFloat(mean, 'f', -1, 64)
+	if !strings.Contains(written, ".") {
+		written += ".0"
+	}
+	return mean, true, name + "[" + written + "]"
+}
+
+// MaxLength bounds a condition, in bytes.
+const MaxLength = 4096
 
 // maxDepth bounds how deep parentheses and negations are nested.
 const maxDepth = 100
@@ -76,15 +193,18 @@ const maxDepth = 100
 // names, which may be quoted, with = == != <> >= > <= <, joined by && or & and by || or |, with ! and
 // parentheses; "and" binds stronger than "or". Errors name the character.
 func Parse(text string) (Expression, error) {
+	if len(text) > MaxLength {
+		return Expression{}, fmt.Errorf("it has more than %d characters", MaxLength)
+	}
 	p := parser{text: text}
-	expression, err := p.either()
+	root, err := p.either()
 	if err != nil {
-		return nil, err
+		return Expression{}, err
 	}
 	if p.peek() != 0 {
-		return nil, p.expected("&&, || or the end")
+		return Expression{}, p.expected("&&, || or the end")
 	}
-	return expression, nil
+	return Expression{root}, nil
 }
 
 type parser struct {
@@ -124,28 +244,28 @@ func (p *parser) expected(what string) error {
 	return fmt.Errorf("at character %d: %s was expected, not %s", 1+len([]rune(p.text[:p.position])), what, found)
 }
 
-func (p *parser) either() (Expression, error) {
+func (p *parser) either() (node, error) {
 	left, err := p.both()
 	for err == nil && p.take("||", "|") != "" {
-		var right Expression
+		var right node
 		right, err = p.both()
-		left = Either{Left: left, Right: right}
+		left = joined{left: left, right: right}
 	}
 	return left, err
 }
 
-func (p *parser) both() (Expression, error) {
+func (p *parser) both() (node, error) {
 	left, err := p.single()
 	for err == nil && p.take("&&", "&") != "" {
-		var right Expression
+		var right node
 		right, err = p.single()
-		left = Both{Left: left, Right: right}
+		left = joined{left: left, right: right, both: true}
 	}
 	return left, err
 }
 
 // single reads a comparison, a negation or what is in parentheses.
-func (p *parser) single() (Expression, error) {
+func (p *parser) single() (node, error) {
 	p.depth++
 	defer func() { p.depth-- }()
 	if p.depth > maxDepth {
@@ -153,7 +273,7 @@ func (p *parser) single() (Expression, error) {
 	}
 	if p.take("!") != "" {
 		inner, err := p.single()
-		return Not{Of: inner}, err
+		return negated{inner}, err
 	}
 	if p.take("(") == "" {
 		return p.comparison()
@@ -162,10 +282,10 @@ func (p *parser) single() (Expression, error) {
 	if err == nil && p.take(")") == "" {
 		err = p.expected("a closing parenthesis")
 	}
-	return Group{Of: inner}, err
+	return group{inner}, err
 }
 
-func (p *parser) comparison() (Expression, error) {
+func (p *parser) comparison() (node, error) {
 	left, err := p.operand()
 	if err != nil {
 		return nil, err
@@ -175,7 +295,7 @@ func (p *parser) comparison() (Expression, error) {
 		return nil, p.expected("a comparison such as > or ==")
 	}
 	right, err := p.operand()
-	return Comparison{Left: left, Operator: canonical(operator), Right: right}, err
+	return comparison{left: left, operator: canonical(operator), right: right}, err
 }
 
 func canonical(operator string) string {
@@ -188,16 +308,16 @@ func canonical(operator string) string {
 	return operator
 }
 
-func (p *parser) operand() (Operand, error) {
+func (p *parser) operand() (operand, error) {
 	switch c := p.peek(); {
 	case isLetter(c):
-		return Operand{Attribute: p.word()}, nil
+		return operand{attribute: p.word()}, nil
 	case c == '"' || c == '\'':
 		return p.quotedWord(string(c))
 	case c == '-' || c == '.' || isDigit(c):
 		return p.number()
 	}
-	return Operand{}, p.expected("a number or an attribute's name")
+	return operand{}, p.expected("a number or an attribute's name")
 }
 
 // word reads an attribute's name: letters, digits, _ and, inside, dots.
@@ -210,20 +330,20 @@ func (p *parser) word() string {
 }
 
 // quotedWord reads a name in quotes, as OneFlow's grammar has them.
-func (p *parser) quotedWord(quote string) (Operand, error) {
+func (p *parser) quotedWord(quote string) (operand, error) {
 	start := p.position
 	p.position++
 	if p.position < len(p.text) && isLetter(p.text[p.position]) {
 		if word := p.word(); strings.HasPrefix(p.text[p.position:], quote) {
 			p.position++
-			return Operand{Attribute: word}, nil
+			return operand{attribute: word}, nil
 		}
 	}
 	p.position = start
-	return Operand{}, p.expected("a number or an attribute's name")
+	return operand{}, p.expected("a number or an attribute's name")
 }
 
-func (p *parser) number() (Operand, error) {
+func (p *parser) number() (operand, error) {
 	start := p.position
 	p.position++
 	for p.position < len(p.text) && (isDigit(p.text[p.position]) || p.text[p.position] == '.') {
@@ -232,100 +352,11 @@ func (p *parser) number() (Operand, error) {
 	value, err := strconv.ParseFloat(p.text[start:p.position], 64)
 	if err != nil {
 		p.position = start
-		return Operand{}, p.expected("a number or an attribute's name")
+		return operand{}, p.expected("a number or an attribute's name")
 	}
-	return Operand{Number: value}, nil
+	return operand{number: value}, nil
 }
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-// Attributes returns the names, in upper case, of the attributes in the condition.
-func Attributes(expression Expression) []string {
-	switch e := expression.(type) {
-	case Either:
-		return append(Attributes(e.Left), Attributes(e.Right)...)
-	case Both:
-		return append(Attributes(e.Left), Attributes(e.Right)...)
-	case Not:
-		return Attributes(e.Of)
-	case Group:
-		return Attributes(e.Of)
-	case Comparison:
-		var names []string
-		for _, operand := range []Operand{e.Left, e.Right} {
-			if operand.Attribute != "" {
-				names = append(names, strings.ToUpper(operand.Attribute))
-			}
-		}
-		return names
-	}
-	return nil
-}
-
-// Evaluate reports whether the condition holds, and writes it with its values.
-func (e Either) Evaluate(means map[string]float64) (bool, string) {
-	left, leftText := e.Left.Evaluate(means)
-	right, rightText := e.Right.Evaluate(means)
-	return left || right, leftText + " || " + rightText
-}
-
-// Evaluate reports whether the condition holds, and writes it with its values.
-func (b Both) Evaluate(means map[string]float64) (bool, string) {
-	left, leftText := b.Left.Evaluate(means)
-	right, rightText := b.Right.Evaluate(means)
-	return left && right, leftText + " && " + rightText
-}
-
-// Evaluate reports whether the condition holds, and writes it with its values.
-func (n Not) Evaluate(means map[string]float64) (bool, string) {
-	of, text := n.Of.Evaluate(means)
-	return !of, "!" + text
-}
-
-// Evaluate reports whether the condition holds, and writes it with its values.
-func (g Group) Evaluate(means map[string]float64) (bool, string) {
-	of, text := g.Of.Evaluate(means)
-	return of, "(" + text + ")"
-}
-
-// Evaluate is false where an attribute has no value.
-func (c Comparison) Evaluate(means map[string]float64) (bool, string) {
-	left, leftKnown, leftText := c.Left.value(means)
-	right, rightKnown, rightText := c.Right.value(means)
-	text := leftText + " " + c.Operator + " " + rightText
-	if !leftKnown || !rightKnown {
-		return false, text
-	}
-	switch c.Operator {
-	case "==":
-		return left == right, text
-	case "!=":
-		return left != right, text
-	case ">=":
-		return left >= right, text
-	case ">":
-		return left > right, text
-	case "<=":
-		return left <= right, text
-	}
-	return left < right, text
-}
-
-// value is written as OneFlow writes it: CPU[12.5], and CPU[--] without a value.
-func (o Operand) value(means map[string]float64) (value float64, known bool, text string) {
-	if o.Attribute == "" {
-		return o.Number, true, o.String()
-	}
-	name := strings.ToUpper(o.Attribute)
-	mean, known := means[name]
-	if !known {
-		return 0, false, name + "[--]"
-	}
-	written := strconv.FormatFloat(mean, 'f', -1, 64)
-	if !strings.Contains(written, ".") {
-		written += ".0"
-	}
-	return mean, true, name + "[" + written + "]"
-}

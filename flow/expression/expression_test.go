@@ -1,8 +1,11 @@
 package expression
 
 import (
+	"math"
 	"strings"
 	"testing"
+
+	"github.com/flowjet/flowjet/internal/effort"
 )
 
 func TestParse(t *testing.T) {
@@ -52,16 +55,32 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// A condition is read as what it is written as, and reading and evaluating it takes work in
+// proportion, also where one part stands in it as often as there is room.
 func FuzzParse(f *testing.F) {
 	f.Add("(CPU > 80.5 && MEMORY != 3) || !(A < -2)")
 	f.Add("1000000<0")
+	f.Add("A>1||")
+	f.Add("!(")
+	f.Add("999999999999999999999999999999999999>'A'&")
 	f.Fuzz(func(t *testing.T, text string) {
 		expression, err := Parse(text)
-		if err != nil {
+		if err == nil && len(expression.String()) <= MaxLength {
+			if again, err := Parse(expression.String()); err != nil || again.String() != expression.String() {
+				t.Fatalf("%q is read as %s, which is read as %v (%v)", text, expression, again, err)
+			}
+		}
+		if text == "" || len(text) > MaxLength {
 			return
 		}
-		if again, err := Parse(expression.String()); err != nil || again.String() != expression.String() {
-			t.Fatalf("%q is read as %s, which is read as %v (%v)", text, expression, again, err)
-		}
+		repeated := strings.Repeat(text, MaxLength/len(text)-1) + text + "A>1"
+		repeated = repeated[max(0, len(repeated)-MaxLength):]
+		effort.Bounded(t, len(repeated), func() {
+			if expression, err := Parse(repeated); err == nil {
+				names := expression.Attributes()
+				_, _ = expression.Evaluate(map[string]float64{"A": math.MaxFloat64})
+				_, _ = expression.String(), names
+			}
+		})
 	})
 }

@@ -1,0 +1,176 @@
+package flow_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/effort"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// Whatever figures a tenant has his VMs show, what was measured can be written, and a
+// condition on them is no longer than it may be.
+func TestHostileFigures(t *testing.T) {
+	long := strings.TrimSuffix(strings.Repeat("A>1|", flow.MaxExpression/4), "|")
+	for name, figures := range map[string][]float64{
+		"greatest":             {math.MaxFloat64},
+		"a sum of greatest":    {math.MaxFloat64, math.MaxFloat64},
+		"greatest and lowest":  {math.MaxFloat64, -math.MaxFloat64},
+		"beyond any unit":      {1e300, 1e300},
+		"as long as there are": {-999999999999999999, -999999999999999999},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runningStage(t, elastic(fmt.Sprintf(`{"type":"CHANGE","adjust":1,"expression":%q}`, long)))
+			samples := map[int]flow.Sample{}
+			for i, id := range s.state.Service.RoleNodes("a") {
+				samples[id] = flow.Sample{"A": figures[i%len(figures)]}
+			}
+			s.now = s.now.Add(time.Second)
+			measures := flow.Measure(s.state.Service, samples, s.now, s.now.Add(time.Hour))
+			_ = pipeline.EncodeWork(pipeline.Work{Service: 27, Measures: &measures})
+			effort.Bounded(t, len(long), func() { s.take(flow.Decide(s.in(), flow.Measured{Measures: measures})) })
+			written, _ := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["expression_evaluated"].(string)
+			if written == "" || len(written) > flow.MaxExpression {
+				t.Errorf("the condition is written with %d bytes", len(written))
+			}
+		})
+	}
+}
+
+// A document that was written past the API asks for no more measurements, references and
+// values than a template may.
+func TestHostileDocumentsAskForNoMoreThanTheLimits(t *testing.T) {
+	var names, references strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&names, "A%d>1|", i)
+		fmt.Fprintf(&references, "${b.A%d}", i)
+	}
+	policies := strings.Repeat(fmt.Sprintf(`{"type":"CHANGE","adjust":1,"expression":%q},`, strings.TrimSuffix(names.String()[:4000], "|")+">1"), 3)
+	for i := range 3 {
+		policies += fmt.Sprintf(`{"type":"CHANGE","adjust":1,"expression":"B%d>1"},`, i)
+	}
+	text := fmt.Sprintf(`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","template_id":0,"state":2,"cardinality":1,"min_vms":1,"max_vms":2,"parents":["b"],
+		"elasticity_policies":[%s],"template_contents":{"X":%q},"nodes":[{"deploy_id":1}]},{"name":"b","type":"vm","template_id":0,"state":2,"cardinality":0,"nodes":[]}]}`,
+		strings.TrimSuffix(policies, ","), references.String())
+	body, _, err := flow.ReadService([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := flow.Service{ID: 27, Body: body}
+	if measured := flow.MeasuredAttributes(service)["a"]; len(measured) != flow.MaxMeasured {
+		t.Errorf("%d attributes are measured", len(measured))
+	}
+	if found := flow.References(service, "a"); len(found) != flow.MaxReferences {
+		t.Errorf("%d references are looked for", len(found))
+	}
+	said := flow.Validate(body).Error()
+	for _, want := range []string{"at most 64 are possible", "more than 256 values of parents' VMs"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("validation does not tell of %q: %s", want, said)
+		}
+	}
+}
+
+// Values that are referred to often are put in until they are too long, in whatever way they
+// are referred to, and then no VM is made.
+func TestHostileValuesThatGrow(t *testing.T) {
+	value := strings.Repeat("v", 100_000)
+	for name, contents := range map[string]string{
+		"in a text":              `{"A":"` + strings.Repeat("$V ", 50_000) + `"}`,
+		"in many texts":          `{` + strings.Repeat(`"A":"$V",`, 50_000) + `"B":1}`,
+		"in CONTEXT":             `{"CONTEXT":{"A":"` + strings.Repeat("$V ", 50_000) + `"}}`,
+		"in an array":            `{"A":[` + strings.Repeat(`"$V",`, 50_000) + `1]}`,
+		"in an object inside":    `{"A":{"B":{"C":"` + strings.Repeat("$V ", 50_000) + `"}}}`,
+		"a value of a parent's":  `{"A":"` + strings.Repeat("${b.V} ", 50_000) + `"}`,
+		"a value that oned sees": `{"CONTEXT":{"A":"` + strings.Repeat("$W ", 50_000) + `"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := fmt.Sprintf(`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"parents":["b"],"user_inputs_values":{"V":%q,"W":%q},"template_contents":%s}]}`,
+				value, value+"$", contents)
+			body, err := flow.ParseBody([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			effort.Bounded(t, len(text), func() {
+				_, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Intent{Role: "a"}, nil, map[string]string{"${b.V}": value})
+			})
+			if err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// Contents are laid over a template in time that follows their length, and as OneFlow does it.
+func TestHostileContentsAreMergedInProportion(t *testing.T) {
+	var many, inner strings.Builder
+	for i := range 40_000 {
+		fmt.Fprintf(&many, `"A%d":"1",`, i)
+		fmt.Fprintf(&inner, `"A%d":"1",`, i)
+	}
+	base := flow.Template{{Name: "BIG", Vector: flow.Template{{Name: "KEPT", Value: "1"}}}, {Name: "NIC", Vector: flow.Template{{Name: "A", Value: "1"}}}, {Name: "nic", Vector: flow.Template{{Name: "B", Value: "1"}}}}
+	for name, test := range map[string]struct{ contents, has, not string }{
+		"many attributes":        {`{` + many.String() + `"B":"2"}`, `A39999 = "1"`, ""},
+		"a vector of many":       {`{"BIG":{` + inner.String() + `"B":"2"}}`, `KEPT = "1"`, ""},
+		"many of one name":       {`{"NIC":[` + strings.Repeat(`{"C":"1"},`, 40_000) + `{"D":"1"}]}`, `D = "1"`, `B = "1"`},
+		"many that are added":    {`{"APPEND":"NIC,` + strings.Repeat("X,", 40_000) + `","NIC":[` + strings.Repeat(`{"C":"1"},`, 40_000) + `{"D":"1"}]}`, `B = "1"`, ""},
+		"one name over and over": {`{` + strings.Repeat(`"NIC":{"C":"1"},`, 40_000) + `"B":"2"}`, `C = "1"`, `A = "1"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := fmt.Sprintf(`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"template_contents":%s}]}`, test.contents)
+			var role struct {
+				Roles []struct {
+					Contents json.RawMessage `json:"template_contents"`
+				} `json:"roles"`
+			}
+			if err := json.Unmarshal([]byte(text), &role); err != nil {
+				t.Fatal(err)
+			}
+			body, err := flow.ParseBody([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := ""
+			effort.Bounded(t, len(text), func() {
+				made, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Intent{Role: "a"}, base, nil)
+			})
+			if err != nil || !strings.Contains(made, test.has) || test.not != "" && strings.Contains(made, test.not) {
+				t.Errorf("%d bytes are made (%v)", len(made), err)
+			}
+		})
+	}
+}
+
+// A document with more roles or nodes than there can be is not read, and one with roles of one
+// name is in proportion.
+func TestHostileDocumentsOfMany(t *testing.T) {
+	for name, test := range map[string]struct{ text, refused string }{
+		"roles": {`{"name":"s","state":2,"roles":[` + strings.Repeat(`{},`, 300_000) + `{}]}`, "roles has 300001 elements"},
+		"nodes": {`{"name":"s","state":2,"roles":[{"name":"a","nodes":[` + numbered(`{"deploy_id":#},`, 30_000) + `{"deploy_id":99999}]}]}`, "more than 20000 nodes"},
+		"nodes of many roles": {`{"name":"s","state":2,"roles":[` + numbered(`{"name":"a#","nodes":[{"deploy_id":#}]},`, 900) + `{"name":"z","nodes":[` +
+			numbered(`{"deploy_id":1#},`, 30_000) + `{"deploy_id":99999}]}]}`, "more than 20000 nodes"},
+		"roles without a name": {`{"name":"s","state":2,"roles":[` + strings.Repeat(`{},`, flow.MaxRoles-1) + `{}]}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			effort.Bounded(t, len(test.text), func() { _, _, err = flow.ReadService([]byte(test.text)) })
+			if test.refused == "" && err != nil || test.refused != "" && (err == nil || !strings.Contains(err.Error(), test.refused)) {
+				t.Errorf("got %v, want %q", err, test.refused)
+			}
+		})
+	}
+}
+
+// numbered is a text as often as that, with its number for each #.
+func numbered(text string, count int) string {
+	var all strings.Builder
+	for i := range count {
+		all.WriteString(strings.ReplaceAll(text, "#", fmt.Sprint(i)))
+	}
+	return all.String()
+}

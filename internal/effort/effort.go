@@ -1,0 +1,54 @@
+// Package effort holds what tests do to the size of the input: work that grows faster than
+// its input is found, on a busy machine as on an idle one, because it is not compared with
+// a clock but with other work.
+package effort
+
+import (
+	"crypto/sha256"
+	"runtime"
+	"testing"
+	"time"
+)
+
+const (
+	// bytesPerByte and free are how much may be allocated for a byte of input, and besides.
+	bytesPerByte = 1 << 10
+	free         = 64 << 20
+	// hashes is how many hashes over the input, and over alike many bytes besides, may be
+	// computed in the time.
+	hashes = 20_000
+	alike  = 4 << 10
+	// attempts are made before work is found too long: another process may have had the
+	// processor.
+	attempts = 5
+)
+
+// Bounded fails the test where work allocates or takes much more than an input of so many
+// bytes is worth.
+func Bounded(t testing.TB, size int, work func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	took := timed(work)
+	runtime.ReadMemStats(&after)
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > uint64(free+bytesPerByte*size) {
+		t.Fatalf("%d bytes of input have %d bytes allocated", size, allocated)
+	}
+	input := make([]byte, size+alike)
+	for attempt := 1; ; attempt++ {
+		floor := timed(func() { sha256.Sum256(input) })
+		if took <= hashes*floor {
+			return
+		}
+		if attempt == attempts {
+			t.Fatalf("%d bytes of input take %v, a hash over them %v", size, took, floor)
+		}
+		took = min(took, timed(work))
+	}
+}
+
+func timed(work func()) time.Duration {
+	began := time.Now()
+	work()
+	return time.Since(began)
+}
