@@ -141,8 +141,8 @@ type possession struct {
 // possessions returns a service's virtual routers, which take their VMs along, and
 // the VMs of its other roles, as far as they still exist.
 //
-// A VM that somebody has written into the document and that is not the service's
-// keeps its owner.
+// A VM or router that somebody has written into the document and that is not the
+// service's keeps its owner.
 func possessions(ctx context.Context, oned session, service opennebula.Document, given flow.Service) ([]possession, error) {
 	body, _, err := flow.ReadService(service.Body)
 	if err != nil {
@@ -152,7 +152,7 @@ func possessions(ctx context.Context, oned session, service opennebula.Document,
 	for _, role := range body.Roles {
 		var found []possession
 		if role.VRouterID != nil {
-			found, err = routerOf(ctx, oned, *role.VRouterID)
+			found, err = ownRouter(ctx, oned, *role.VRouterID, given)
 		} else {
 			found, err = ownVMs(ctx, oned, role, given)
 		}
@@ -164,13 +164,27 @@ func possessions(ctx context.Context, oned session, service opennebula.Document,
 	return all, nil
 }
 
-func routerOf(ctx context.Context, oned session, id int) ([]possession, error) {
+func ownRouter(ctx context.Context, oned session, id int, service flow.Service) ([]possession, error) {
 	router, err := oned.Router(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read virtual router %d: %w", id, err)
+	}
+	facts := flow.Facts{}
+	for _, vm := range router.VMs {
+		if facts[vm], err = oned.VM(ctx, vm); err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+			return nil, fmt.Errorf("read VM %d of virtual router %d: %w", vm, id, err)
+		}
+	}
+	before := service
+	before.Owner = *service.Former
+	owns := func(s flow.Service) bool {
+		return s.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, facts)
+	}
+	if !owns(service) && !owns(before) {
+		return nil, nil
 	}
 	move := func(ctx context.Context, uid, gid int) error { return oned.ChownRouter(ctx, id, uid, gid) }
 	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil

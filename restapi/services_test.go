@@ -296,7 +296,7 @@ func TestChownMovesVirtualRouters(t *testing.T) {
 	w := newWorld(t, Config{ReplyWait: time.Millisecond})
 	service := w.service(admin)
 	owner := w.oned.For("oneadmin")
-	router, err := owner.AllocateRouter(t.Context(), `NAME="vr"`)
+	router, err := owner.AllocateRouter(t.Context(), fmt.Sprintf(`NAME="a(service_%d)"`, idOf(t, service)))
 	w.must(err)
 	body := `{"name":"svc","roles":[{"name":"a","type":"vr","cardinality":1,"template_id":1,"vrouter_id":` + itoa(router) + `,"nodes":[{"deploy_id":99999}]}],"state":2}`
 	w.must(owner.UpdateDocument(t.Context(), idOf(t, service), []byte(body)))

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -39,5 +40,34 @@ func TestAdministratorsActOnNoStrangersNodes(t *testing.T) {
 				t.Errorf("it is %+v's now", vm.Owner)
 			}
 		})
+	}
+}
+
+// An administrator who gives a service away does not give strangers' virtual routers away that
+// a tenant has written into its document.
+func TestAdministratorsGiveNoStrangersRoutersAway(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	owner := func(id int) int {
+		router, err := w.oned.Server().Router(t.Context(), id)
+		w.must(err)
+		return router.Owner.UID
+	}
+	to := perform("chown", fmt.Sprintf(`{"owner_id":%d}`, w.userID("serveradmin")))
+	for name, extra := range map[string]string{
+		"of no service":      "NAME=\"production\"\n",
+		"with a made-up key": "NAME=\"other\"\nFLOWJET_KEY=\"27-r0-0-kx3j9\"\n",
+		"with its name":      "NAME=\"r0_(service_27)\"\n",
+	} {
+		service := w.service(alice)
+		id := idOf(t, service)
+		router, err := w.oned.For("oneadmin").AllocateRouter(t.Context(), strings.ReplaceAll(extra, "27", fmt.Sprint(id)))
+		w.must(err)
+		w.must(w.oned.For("alice").UpdateDocument(t.Context(), id, fmt.Appendf(nil,
+			`{"name":"svc","state":2,"roles":[{"name":"r0","type":"vr","template_id":0,"cardinality":0,"state":2,"vrouter_id":%d,"nodes":[]}]}`, router)))
+		w.expect(admin, "POST", service+"/action", to, 204, "")
+		if got := owner(router); got != 0 {
+			t.Errorf("a router %s is user %d's now", name, got)
+		}
 	}
 }
