@@ -257,9 +257,11 @@ func (a *App) startSim(ctx context.Context) error {
 		a.config.One.Hooks = append(a.config.One.Hooks, server.Hooks)
 	}
 	file, credentials := a.config.Sim.AuthFile, []byte(simulated.ServerCredentials()+"\n")
-	// Commands of an operator find it by the data folder.
-	if err := os.WriteFile(filepath.Join(a.config.DataDir, simulatedAuthFile), credentials, 0o600); err != nil {
-		return fmt.Errorf("write the simulator's credentials: %w: choose another folder with --data-dir", err)
+	// Commands find them by the data folder.
+	for name, pair := range map[string][]byte{simulatedAuthFile: credentials, simulatedUserFile: []byte(simulatedUser + "\n")} {
+		if err := os.WriteFile(filepath.Join(a.config.DataDir, name), pair, 0o600); err != nil {
+			return fmt.Errorf("write the simulator's credentials: %w: choose another folder with --data-dir", err)
+		}
 	}
 	if file == "" {
 		return nil

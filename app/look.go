@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -60,8 +61,19 @@ func (c Config) authFile() string {
 	return simulated
 }
 
-// simulatedAuthFile is the name of the file, in the data folder.
-const simulatedAuthFile = "simulated-oneflow_auth"
+const (
+	// simulatedAuthFile and simulatedUserFile are the names, in the data folder, of the files with the
+	// credentials of the simulator's server user and of its administrator, simulatedUser.
+	simulatedAuthFile = "simulated-oneflow_auth"
+	simulatedUserFile = "simulated-one_auth"
+	simulatedUser     = "oneadmin:opennebula"
+)
+
+// SimulatedUser is the file with the credentials of a simulator's administrator, if one runs on the data
+// folder that the environment names.
+func SimulatedUser() string {
+	return filepath.Join(cmp.Or(os.Getenv(envName("data-dir")), standardDataDir), simulatedUserFile)
+}
 
 // APIAddress is where the API of this host is asked.
 func (c Config) APIAddress() string {

@@ -33,32 +33,13 @@ type Environment struct {
 // connectWithin is how long a command waits for NATS.
 const connectWithin = 5 * time.Second
 
-// Commands are all that an operator types.
-func Commands(environment Environment) []*cobra.Command {
+// Commands returns those about single services, and all others that an operator types.
+func Commands(environment Environment) (services, others []*cobra.Command) {
 	t := tool{environment}
-	service := group("service", "List, show, explain, watch and look at services")
-	service.AddCommand(t.serviceRecords(), t.serviceRecord(), t.serviceWhy(), t.serviceWatch(), t.serviceLook())
-	letters := group("dlq", "List, show, retry and drop dead letters")
+	letters := terminal.Group("dlq", "List, show, retry and drop dead letters")
 	letters.AddCommand(t.letterList(), t.letterShow(), t.letterRetry(), t.letterDrop())
-	return []*cobra.Command{t.status(), service, t.events(), t.commands(), letters, t.doctor()}
-}
-
-// group is a command that only holds others. A wrong one is an error, and not a
-// reason to show the help and to succeed.
-func group(use, short string) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Short: short, Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			var known []string
-			for _, command := range cmd.Commands() {
-				known = append(known, command.Name())
-			}
-			return terminal.ExitUsage.Because(fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", ")))
-		},
-	}
+	return []*cobra.Command{t.serviceRecords(), t.serviceRecord(), t.serviceWhy(), t.serviceWatch(), t.serviceLook()},
+		[]*cobra.Command{t.status(), t.events(), t.commands(), letters, t.doctor()}
 }
 
 type tool struct{ Environment }

@@ -123,40 +123,6 @@ func (c *console) transition(transition pipeline.Transition) error {
 	if c.Structured() {
 		return c.Line(transition)
 	}
-	c.Say("%s  %-5d %s  [%s]", c.Exactly(transition.Time), transition.Service, c.said(transition), transition.Cause.Title())
+	c.Say("%s  %-5d %s  [%s]", c.Exactly(transition.Time), transition.Service, c.Change(transition.Change), transition.Cause.Title())
 	return nil
-}
-
-// said is what a transition says, with the new state coloured.
-func (c *console) said(transition pipeline.Transition) string {
-	text := c.Timed(what(transition))
-	if transition.Kind != "service" && transition.Kind != "role" {
-		return text
-	}
-	return strings.Replace(text, transition.New, c.State(transition.New), 1)
-}
-
-// what says in a few words what happened.
-func what(t pipeline.Transition) string {
-	text := t.New
-	if t.Old != "" {
-		text = t.Old + " -> " + t.New
-	}
-	switch t.Kind {
-	case "role":
-		text = "role " + t.Role + ": " + text
-	case "network":
-		text = "network " + t.Network + ": " + text
-	case "router":
-		text = "virtual router of role " + t.Role + " " + t.New
-	case "vm":
-		text = "VM " + t.New
-		if t.VM != nil {
-			text = fmt.Sprintf("VM %d %s (role %s)", *t.VM, t.New, t.Role)
-		}
-	}
-	if t.Reason != "" && t.Kind != "network" {
-		text += " (" + t.Reason + ")"
-	}
-	return text
 }

@@ -92,7 +92,7 @@ func (c *console) troubles(label string, troubles []flow.Finding) {
 func (c *console) transitions(path []pipeline.Transition) {
 	var rows [][]string
 	for _, transition := range path {
-		rows = append(rows, []string{c.At(transition.Time), c.Timed(what(transition)), transition.Cause.Title()})
+		rows = append(rows, []string{c.At(transition.Time), c.Timed(terminal.What(transition.Change)), transition.Cause.Title()})
 	}
 	c.Table([]string{"TIME", "WHAT", "CAUSE"}, rows)
 }

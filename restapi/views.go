@@ -18,7 +18,8 @@ import (
 
 const (
 	// rowsTTL is for how long a user's list is good: an open page reads it again
-	// whenever something happens, and each time oned would send all documents.
+	// whenever something happens, and each time oned would send all documents. Who asks
+	// with Cache-Control: no-cache gets what is there now.
 	rowsTTL = time.Second
 	// maxCachedUsers bounds whose lists are kept.
 	maxCachedUsers = 500
@@ -61,7 +62,7 @@ func (v *views) rows(ctx context.Context, r *request) ([]view.Row, error) {
 	v.mu.Unlock()
 	mine.mu.Lock()
 	defer mine.mu.Unlock()
-	if time.Since(mine.at) < rowsTTL {
+	if time.Since(mine.at) < rowsTTL && r.Header.Get("Cache-Control") != "no-cache" {
 		return slices.Clone(mine.rows), nil
 	}
 	asked := time.Now()

@@ -23,7 +23,7 @@ func TestWrongCommandLines(t *testing.T) {
 	}
 	misspelt, text := write("misspelt.yaml", "log: {levl: info}\n"), write("text", "hello\n")
 	nowhere := filepath.Join(text, "nowhere") // below a file nothing can be made
-	o := operator{t, append(os.Environ(), asCommand+"=1")}
+	o := operator{t: t, environment: append(os.Environ(), asCommand+"=1")}
 	for line, want := range map[string]string{
 		"nonsense":                               "`flowjet --help` lists all",
 		"stauts":                                 "did you mean `flowjet status`?",
@@ -96,7 +96,8 @@ func TestEveryHelp(t *testing.T) {
 			return
 		}
 		for line := range strings.Lines(cmd.Example) {
-			words := strings.Fields(line)
+			parts := strings.Split(line, " | ") // the last command of a pipe is meant
+			words := strings.Fields(parts[len(parts)-1])
 			found, _, err := root.Find(words[1:])
 			if err != nil || found != cmd && cmd.Example != "" {
 				t.Errorf("`%s`: this is no example of it: %s", cmd.CommandPath(), line)

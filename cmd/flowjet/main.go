@@ -42,7 +42,9 @@ func newRoot() *cobra.Command {
 		// An error is one line.
 		DisableSuggestions: true,
 	}
-	addGroup(root, "operate", "Over NATS, for operators:", newOperatorCommands()...)
+	ofServices, ofOperators := newOperatorCommands()
+	addGroup(root, "tenant", "Over the API, as yourself:", newTenantCommands(ofServices)...)
+	addGroup(root, "operate", "Over NATS, for operators:", ofOperators...)
 	addGroup(root, "run", "To run Flowjet:", append(newParts(), newUp())...)
 	addGroup(root, "install", "To set it up:", newConfig(), newMigrate())
 	addGroup(root, "try", "To try it, with a simulated OpenNebula:", newDemo(), newCluster(), newSim(), newReplay())

@@ -17,12 +17,12 @@ import (
 
 // newOperatorCommands are what an operator types. They take the same options and
 // the same configuration file as the parts, and find everything as these do.
-func newOperatorCommands() []*cobra.Command {
+func newOperatorCommands() (services, others []*cobra.Command) {
 	configOf := func(cmd *cobra.Command) (app.Config, error) {
 		path, _ := cmd.Flags().GetString("config")
 		return readConfig(path, cmd)
 	}
-	commands := operate.Commands(operate.Environment{
+	return operate.Commands(operate.Environment{
 		Flags: func(cmd *cobra.Command) {
 			app.AddLookFlags(cmd.Flags())
 			addConfigFlag(cmd, new(string), true)
@@ -51,7 +51,6 @@ func newOperatorCommands() []*cobra.Command {
 			return surroundings(config), nil
 		},
 	})
-	return commands
 }
 
 // readConfig puts the configuration together; a wrong one is the caller's fault.

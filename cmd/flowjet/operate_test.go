@@ -54,7 +54,7 @@ type operator struct {
 func newOperator(t *testing.T, c cloud, auth string) operator {
 	t.Helper()
 	clean := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "FLOWJET_") })
-	return operator{t, append(clean, asCommand+"=1", "FLOWJET_DATA_DIR="+c.data, "FLOWJET_NATS_LISTEN="+c.nats, "FLOWJET_API_LISTEN="+c.api,
+	return operator{t: t, environment: append(clean, asCommand+"=1", "FLOWJET_DATA_DIR="+c.data, "FLOWJET_NATS_LISTEN="+c.nats, "FLOWJET_API_LISTEN="+c.api,
 		"FLOWJET_ONE_XMLRPC=http://"+c.xmlrpc+"/RPC2", "FLOWJET_ONE_AUTH_FILE="+auth)}
 }
 
@@ -305,7 +305,7 @@ func readCommands(t *testing.T, path, prefix string) []example {
 
 func TestManPagesAndCompletion(t *testing.T) {
 	folder := t.TempDir()
-	o := operator{t, append(os.Environ(), asCommand+"=1")}
+	o := operator{t: t, environment: append(os.Environ(), asCommand+"=1")}
 	if _, failed, err := o.types("man", folder); err != nil {
 		t.Fatalf("%v %s", err, failed)
 	}

@@ -140,7 +140,7 @@ func TestWebhooksOutliveTheirWorkers(t *testing.T) {
 	for _, service := range services {
 		poll.Until(t, fmt.Sprintf("service %d to run", service), func() bool { return s.state(t, service) == 2 })
 	}
-	o := operator{t, append(os.Environ(), asCommand+"=1")}
+	o := operator{t: t, environment: append(os.Environ(), asCommand+"=1")}
 	for _, service := range services {
 		told := 0
 		poll.Until(t, fmt.Sprintf("everything about service %d to be delivered", service), func() bool {

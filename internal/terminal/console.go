@@ -23,6 +23,8 @@ type Console struct {
 	Now    func() time.Time
 	out    io.Writer
 	colour bool
+	// widths are those of the last table's columns.
+	widths []int
 }
 
 // New returns a console that colours on a terminal only, and not where NO_COLOR is set.
@@ -109,18 +111,31 @@ func (c *Console) Table(head []string, rows [][]string) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
 	}
-	c.row(head, widths, func(cell string) string { return c.Paint("2", cell) })
+	c.widths = widths
+	c.row(head, func(cell string) string { return c.Paint("2", cell) })
 	for _, row := range rows {
-		c.row(row, widths, c.State)
+		c.row(row, c.State)
 	}
 }
 
-func (c *Console) row(cells []string, widths []int, dress func(string) string) {
+// Aligned writes one more row of the last table.
+func (c *Console) Aligned(row []string) {
+	for i, cell := range row {
+		row[i] = Printable(cell)
+	}
+	c.row(row, c.State)
+}
+
+func (c *Console) row(cells []string, dress func(string) string) {
 	var line strings.Builder
 	for i, cell := range cells {
 		line.WriteString(dress(cell))
 		if i < len(cells)-1 {
-			line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+			width := utf8.RuneCountInString(cell)
+			if i < len(c.widths) {
+				width = max(width, c.widths[i])
+			}
+			line.WriteString(strings.Repeat(" ", width-utf8.RuneCountInString(cell)+2))
 		}
 	}
 	c.Say("%s", strings.TrimRight(line.String(), " "))

@@ -72,3 +72,21 @@ func AddFormat(cmd *cobra.Command, known []Format) *Format {
 func Example(lines string) string {
 	return "  " + strings.ReplaceAll(lines, "\n", "\n  ")
 }
+
+// Group is a command that only holds others. A wrong one is an error, and not a
+// reason to show the help and to succeed.
+func Group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			var known []string
+			for _, command := range cmd.Commands() {
+				known = append(known, command.Name())
+			}
+			return ExitUsage.Because(fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", ")))
+		},
+	}
+}

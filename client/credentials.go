@@ -1,0 +1,95 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Credentials are who calls which API.
+type Credentials struct {
+	Endpoint, User, Password string
+}
+
+// Sources are where credentials are looked for. What is empty is looked for where the
+// `oneflow` command looks: the environment, ~/.one and /var/lib/one/.one.
+type Sources struct {
+	Endpoint, AuthFile string
+	// Simulated is the file of a simulator's user, for who has no other.
+	Simulated string
+}
+
+// Standard is the API's address where none is named.
+const standardEndpoint = "http://127.0.0.1:2474"
+
+// Find returns the credentials that the sources have.
+func (s Sources) Find() (Credentials, error) {
+	found := Credentials{Endpoint: s.endpoint(), User: os.Getenv("ONEFLOW_USER"), Password: os.Getenv("ONEFLOW_PASSWORD")}
+	if s.AuthFile == "" && found.User != "" && found.Password != "" {
+		return found, nil
+	}
+	path, err := s.file()
+	if err != nil {
+		return found, err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return found, fmt.Errorf("read your credentials: %w: ONE_AUTH and --auth-file name another file", err)
+	}
+	line := strings.TrimSpace(string(text))
+	var isPair bool
+	found.User, found.Password, isPair = strings.Cut(line, ":")
+	if !isPair || found.User == "" || strings.Contains(line, "\n") {
+		return found, fmt.Errorf("%s does not hold credentials: it should be one line, user:password", path)
+	}
+	return found, nil
+}
+
+func (s Sources) endpoint() string {
+	for _, address := range []string{s.Endpoint, os.Getenv("ONEFLOW_URL")} {
+		if address != "" {
+			return address
+		}
+	}
+	for _, folder := range folders() {
+		if text, err := os.ReadFile(filepath.Join(folder, "oneflow_endpoint")); err == nil {
+			return strings.TrimSpace(string(text))
+		}
+	}
+	return standardEndpoint
+}
+
+// file is the first that is there. One that is named has to be.
+func (s Sources) file() (string, error) {
+	if s.AuthFile != "" {
+		return s.AuthFile, nil
+	}
+	if named := os.Getenv("ONE_AUTH"); named != "" {
+		return named, nil
+	}
+	var candidates []string
+	for _, folder := range folders() {
+		candidates = append(candidates, filepath.Join(folder, "one_auth"))
+	}
+	if s.Simulated != "" {
+		candidates = append(candidates, s.Simulated)
+	}
+	for _, path := range candidates {
+		if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("you have no credentials of OpenNebula here: put user:password into %s, or name such a file with ONE_AUTH or --auth-file", candidates[0])
+}
+
+// folders are OpenNebula's for the credentials of users.
+func folders() []string {
+	var found []string
+	if home, err := os.UserHomeDir(); err == nil {
+		found = append(found, filepath.Join(home, ".one"))
+	}
+	return append(found, "/var/lib/one/.one")
+}

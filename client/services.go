@@ -1,0 +1,209 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// Row is a service in a list.
+type Row struct {
+	ID        int    `json:"id"`
+	Name      string `json:"name"`
+	Owner     string `json:"owner"`
+	Group     string `json:"group"`
+	State     string `json:"state"`
+	RoleCount int    `json:"role_count"`
+	// Wanted is how many VMs the roles should have, Running how many run; nil where that is not known.
+	Wanted  int       `json:"wanted"`
+	Running *int      `json:"running,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+}
+
+// Service is all that is shown of one service.
+type Service struct {
+	Row
+	ETag        string    `json:"etag"`
+	Description string    `json:"description,omitempty"`
+	Deployment  string    `json:"deployment"`
+	Roles       []Role    `json:"roles"`
+	Networks    []Network `json:"networks"`
+	Inputs      []Input   `json:"inputs"`
+	// Log has the newest entry first.
+	Log     []Entry `json:"log"`
+	Allowed Allowed `json:"allowed"`
+}
+
+// Allowed are the changes that the user may make and that the service's state admits.
+type Allowed struct {
+	Scale    []string `json:"scale"`
+	Recover  bool     `json:"recover"`
+	Release  bool     `json:"release"`
+	Undeploy bool     `json:"undeploy"`
+	Delete   bool     `json:"delete"`
+}
+
+// Role is a role with its VMs.
+type Role struct {
+	Name     string   `json:"name"`
+	Type     string   `json:"type"`
+	State    string   `json:"state"`
+	Wanted   int      `json:"wanted"`
+	Running  int      `json:"running"`
+	Min      *int     `json:"min_vms,omitempty"`
+	Max      *int     `json:"max_vms,omitempty"`
+	Cooldown *int     `json:"cooldown,omitempty"`
+	Template int      `json:"template_id"`
+	Parents  []string `json:"parents"`
+	VMs      []VM     `json:"vms"`
+	Policies []Policy `json:"policies"`
+	Inputs   []Input  `json:"inputs"`
+}
+
+// VM is a VM of a role.
+type VM struct {
+	ID      int       `json:"id"`
+	Name    string    `json:"name"`
+	State   string    `json:"state"`
+	Kind    string    `json:"kind"`
+	Host    string    `json:"host,omitempty"`
+	IPs     []string  `json:"ips,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// Policy is an elasticity or a scheduled policy, with its last evaluation.
+type Policy struct {
+	When      string    `json:"when"`
+	Type      string    `json:"type"`
+	Adjust    string    `json:"adjust"`
+	Evaluated string    `json:"evaluated,omitempty"`
+	Last      time.Time `json:"last,omitzero"`
+	True      int       `json:"true,omitempty"`
+	Needed    int       `json:"needed,omitempty"`
+}
+
+// Entry is an entry of a service's log.
+type Entry struct {
+	Time     time.Time `json:"time"`
+	Severity string    `json:"severity"`
+	Message  string    `json:"message"`
+}
+
+// Why is why a service is in its state.
+type Why struct {
+	State    string         `json:"state"`
+	Since    *time.Time     `json:"since,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
+	Failed   []flow.Finding `json:"failed"`
+	Waits    []flow.Finding `json:"waits"`
+	Next     []string       `json:"next"`
+	OnedAway string         `json:"oned_away,omitempty"`
+}
+
+// pageSize is how many services are asked for at a time.
+const pageSize = 200
+
+// Services lists the services that the user may see, in these states (all, if there are none), which have
+// all the words in their name or owner.
+func (c *Client) Services(ctx context.Context, words string, states []string) ([]Row, error) {
+	all := []Row{}
+	for {
+		var page struct {
+			Total    int   `json:"total"`
+			Services []Row `json:"services"`
+		}
+		query := url.Values{"q": {words}, "state": {strings.Join(states, ",")}, "sort": {"id"}, "offset": {strconv.Itoa(len(all))}, "limit": {strconv.Itoa(pageSize)}}
+		if _, err := c.read(ctx, "/services", query, &page); err != nil {
+			return nil, fmt.Errorf("list services: %w", err)
+		}
+		all = append(all, page.Services...)
+		if len(page.Services) == 0 || len(all) >= page.Total {
+			return all, nil
+		}
+	}
+}
+
+// Service returns one service.
+func (c *Client) Service(ctx context.Context, id int) (Service, error) {
+	var service Service
+	answer, err := c.read(ctx, fmt.Sprintf("/services/%d", id), nil, &service)
+	service.ETag = answer.ETag
+	return service, err
+}
+
+// Why returns why a service is in its state.
+func (c *Client) Why(ctx context.Context, id int) (Why, error) {
+	var why Why
+	_, err := c.read(ctx, fmt.Sprintf("/services/%d/why", id), nil, &why)
+	return why, err
+}
+
+// Body returns the JSON that a service or a service template is made of, and its ETag. Path is that of
+// OneFlow's call: /service/3 or /service_template/7.
+func (c *Client) Body(ctx context.Context, path string) (body json.RawMessage, etag string, err error) {
+	var answer struct {
+		Document struct {
+			Template struct {
+				Body json.RawMessage `json:"BODY"`
+			} `json:"TEMPLATE"`
+		} `json:"DOCUMENT"`
+	}
+	got, err := c.read(ctx, path, nil, &answer)
+	return answer.Document.Template.Body, got.ETag, err
+}
+
+// Made returns the id and the name in the answer to a call that has made a service or a template.
+func (a Answer) Made() (id int, name string, err error) {
+	var made struct {
+		Document struct {
+			ID   string `json:"ID"`
+			Name string `json:"NAME"`
+		} `json:"DOCUMENT"`
+	}
+	if err := json.Unmarshal(a.Body, &made); err != nil {
+		return 0, "", fmt.Errorf("the answer has no id: %w", err)
+	}
+	id, err = strconv.Atoi(made.Document.ID)
+	return id, made.Document.Name, err
+}
+
+// Command is a change that a worker carries out.
+type Command struct {
+	ID      string `json:"id"`
+	State   string `json:"state"`
+	Refused string `json:"refused,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// queuedPause is the time between two looks at a command.
+const queuedPause = 500 * time.Millisecond
+
+// Await returns when a command that was queued, at an answer's Location, has been carried out. It is an error
+// if it was refused.
+func (c *Client) Await(ctx context.Context, location string) error {
+	for {
+		var command Command
+		if _, err := c.read(ctx, strings.TrimPrefix(location, prefix), nil, &command); err != nil {
+			return err
+		}
+		switch command.State {
+		case "done":
+			return nil
+		case "refused":
+			return &Error{Status: http.StatusConflict, Detail: command.Message}
+		}
+		select {
+		case <-time.After(queuedPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+// change is a change that a command line asks for.
+type change struct {
+	kind   kind
+	id     int
+	method string
+	path   string
+	body   any
+	// etag is what the thing must still have, where the command has read it.
+	etag string
+	// done is what is said when it is made: "role web has 3 VMs".
+	done string
+	// makes is true where the answer is something new, of kind.
+	makes bool
+	// until is the state that --wait waits for; gone for none that is left.
+	until string
+}
+
+// gone is the state of a service that is no more.
+const gone = "DONE"
+
+// builder makes a change of a command's arguments.
+type builder func(ctx context.Context, c *console, api *client.Client, args []string) (change, error)
+
+// changeFlags are the flags of commands that change something.
+type changeFlags struct {
+	dryRun, wait bool
+	timeout      time.Duration
+	key, ifMatch string
+}
+
+// can are what not every change can do.
+type can struct{ plan, wait, match bool }
+
+// changing makes a command that changes something.
+func (t tool) changing(help help, args cobra.PositionalArgs, able can, build builder) *cobra.Command {
+	var flags changeFlags
+	cmd := t.command(help, terminal.ChangeFormats, args, func(ctx context.Context, c *console, api *client.Client, args []string) error {
+		asked, err := build(ctx, c, api, args)
+		if errors.Is(err, errUnchanged) {
+			c.note("nothing was changed")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return flags.make(ctx, c, api, asked)
+	})
+	set := cmd.Flags()
+	set.StringVar(&flags.key, "idempotency-key", "", "a `KEY` of yours: with the same one the change is made once within 24 hours, however often it is asked for")
+	if able.plan {
+		set.BoolVar(&flags.dryRun, "dry-run", false, "show what would be done, and do nothing")
+	}
+	if able.wait {
+		set.BoolVar(&flags.wait, "wait", false, "follow what happens until it is done, and fail if the service fails")
+		set.DurationVar(&flags.timeout, "timeout", 0, "with --wait: give up after so long; 0 for never")
+	}
+	if able.match {
+		set.StringVar(&flags.ifMatch, "if-match", "", "change it only if its `ETAG` is still this one, which show -o wide names")
+	}
+	return cmd
+}
+
+// result is what became of a change, for scripts.
+type result struct {
+	Kind string `json:"kind"`
+	ID   int    `json:"id"`
+	Name string `json:"name,omitempty"`
+	// State is the service's, if it was waited for.
+	State string `json:"state,omitempty"`
+	// Queued is true if no worker has carried it out yet, Replayed if it was made before with the same key.
+	Queued   bool `json:"queued"`
+	Replayed bool `json:"replayed"`
+}
+
+func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, asked change) error {
+	if f.dryRun {
+		return f.plan(ctx, c, api, asked)
+	}
+	waiting := f.wait && asked.until != ""
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if waiting && f.timeout > 0 {
+		limited, cancel = context.WithTimeout(ctx, f.timeout)
+	}
+	defer cancel()
+	w := &waiter{console: c, api: api, service: asked.id, until: asked.until}
+	if waiting && !asked.makes {
+		w.follow(limited, false)
+	}
+	answer, err := api.Do(ctx, f.request(asked))
+	if err != nil {
+		return refused(asked, err)
+	}
+	if answer.Warn != "" {
+		c.note("warning: %s", answer.Warn)
+	}
+	made := result{Kind: asked.kind.name, ID: asked.id, Replayed: answer.Replayed, Queued: answer.Status == http.StatusAccepted}
+	if asked.makes {
+		if made.ID, made.Name, err = answer.Made(); err != nil {
+			return err
+		}
+	}
+	if waiting {
+		if made.State, err = w.await(limited, made.ID, answer, asked.makes); err != nil {
+			return f.overdue(ctx, limited, made.ID, asked, err)
+		}
+		made.Queued = false
+	}
+	return c.result(asked, made)
+}
+
+func (f *changeFlags) request(asked change) client.Request {
+	request := client.Request{Method: asked.method, Path: asked.path, Body: asked.body, Key: f.key, IfMatch: f.ifMatch}
+	if asked.etag != "" && request.IfMatch == "" {
+		request.IfMatch = asked.etag
+	}
+	return request
+}
+
+// refused says what was asked for.
+func refused(asked change, err error) error {
+	var refusal *client.Error
+	if asked.etag != "" && errors.As(err, &refusal) && refusal.Status == http.StatusPreconditionFailed {
+		return fmt.Errorf("%s %d was changed by somebody else meanwhile, and nothing was changed: do it again", asked.kind.name, asked.id)
+	}
+	return err
+}
+
+// overdue words why the waiting has ended.
+func (f *changeFlags) overdue(ctx, limited context.Context, id int, asked change, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("not waited for any longer: what was asked of service %d goes on", id)
+	case limited.Err() != nil:
+		return terminal.ExitTimeout.Because(fmt.Errorf("service %d did not come to %s within %s and goes on: `flowjet service show %d` tells what it waits for", id, asked.until, f.timeout, id))
+	}
+	return err
+}
+
+// result writes what became of a change.
+func (c *console) result(asked change, made result) error {
+	switch {
+	case c.Structured():
+		return c.Show(made)
+	case c.Format == terminal.Name:
+		c.Say("%d", made.ID)
+		return nil
+	}
+	what := fmt.Sprintf("%s %d", made.Kind, made.ID)
+	if made.Name != "" {
+		what += " (" + terminal.Printable(made.Name) + ")"
+	}
+	done := asked.done
+	switch {
+	case made.Queued:
+		done = "it is queued: no worker has carried it out yet (--wait waits for it)"
+	case made.State == gone:
+		done = "it is gone"
+	case made.State != "":
+		done = "it is " + c.State(made.State)
+	}
+	if made.Replayed {
+		done += " (asked for before with the same key)"
+	}
+	c.Say("%s: %s", what, done)
+	return nil
+}
+
+// plan shows what a change would do.
+func (f *changeFlags) plan(ctx context.Context, c *console, api *client.Client, asked change) error {
+	request := f.request(asked)
+	request.Query = url.Values{"dry_run": {"true"}}
+	answer, err := api.Do(ctx, request)
+	if err != nil {
+		return refused(asked, err)
+	}
+	return showPlan(c, answer.Body)
+}

@@ -1,0 +1,127 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+// documentCommands are those that services and templates have in common; example is an id.
+func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
+	argument := strings.ToUpper(word)
+	simple := func(verb, arguments, short, long, sample string, count cobra.PositionalArgs, build func(id int, args []string) (change, error)) *cobra.Command {
+		cmd := t.changing(help{
+			verb + " " + argument + " " + arguments, short, long, fmt.Sprintf("flowjet %s %s %s %s", word, verb, example, sample),
+		}, count, can{match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+			id, err := k.find(ctx, api, args[0])
+			if err != nil {
+				return change{}, err
+			}
+			return build(id, args[1:])
+		})
+		cmd.ValidArgsFunction = t.arguments(k.names, noOffer, noOffer)
+		return cmd
+	}
+	return []*cobra.Command{
+		newUpdate(t, k, word, example),
+		simple("rename", "NAME", "Give a "+k.name+" another name", "", "shop", cobra.ExactArgs(2), func(id int, args []string) (change, error) {
+			return k.act(id, "rename", map[string]any{"name": args[0]}, "its name is "+terminal.Printable(args[0])), nil
+		}),
+		simple("chmod", "OCTET", "Set who may use, manage and administer a "+k.name, "A digit each for its owner, its group and all others: 4 use, 2 manage, 1 administer.", "640", cobra.ExactArgs(2),
+			func(id int, args []string) (change, error) {
+				return k.act(id, "chmod", map[string]any{"octet": args[0]}, "its permissions are "+terminal.Printable(args[0])), nil
+			}),
+		simple("chown", "USER-ID [GROUP-ID]", "Give a "+k.name+" to another user", "A service's VMs go with it. Users and groups are named by their ids: `oneuser list`, `onegroup list`.", "2", cobra.RangeArgs(2, 3),
+			func(id int, args []string) (change, error) {
+				params, err := ids(map[string]string{"owner_id": args[0]})
+				if len(args) == 2 {
+					params, err = ids(map[string]string{"owner_id": args[0], "group_id": args[1]})
+				}
+				return k.act(id, "chown", params, "its owner is user "+args[0]), err
+			}),
+		simple("chgrp", "GROUP-ID", "Give a "+k.name+" to another group", "A service's VMs go with it. Groups are named by their ids: `onegroup list`.", "1", cobra.ExactArgs(2),
+			func(id int, args []string) (change, error) {
+				params, err := ids(map[string]string{"group_id": args[0]})
+				return k.act(id, "chgrp", params, "its group is group "+args[0]), err
+			}),
+	}
+}
+
+// ids reads ids of users and groups.
+func ids(words map[string]string) (map[string]any, error) {
+	params := map[string]any{}
+	for name, word := range words {
+		id, err := strconv.Atoi(word)
+		if err != nil || id < 0 {
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("%q is no id: `oneuser list` and `onegroup list` tell the ids of users and groups", word))
+		}
+		params[name] = id
+	}
+	return params, nil
+}
+
+// errUnchanged ends an edit that has changed nothing.
+var errUnchanged = errors.New("nothing was changed")
+
+func newUpdate(t tool, k kind, word, example string) *cobra.Command {
+	var set bool
+	cmd := t.changing(help{
+		"update " + strings.ToUpper(word) + " [FILE]", "Change what a " + k.name + " is made of",
+		"FILE has all of it as YAML or JSON, or with --append only the attributes to set; - is standard input. Without a FILE your EDITOR is\n" +
+			"opened on it, and what somebody else changes meanwhile is not overwritten.",
+		fmt.Sprintf("flowjet %s update %s\nflowjet %s update %s new.yaml --append", word, example, word, example),
+	}, cobra.RangeArgs(1, 2), can{plan: k.path == service.path, wait: k.path == service.path, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+		id, err := k.find(ctx, api, args[0])
+		if err != nil {
+			return change{}, err
+		}
+		asked := change{kind: k, id: id, method: http.MethodPut, path: k.at(id), done: "it is updated"}
+		if k.path == service.path {
+			asked.until = running
+		}
+		if len(args) == 2 {
+			asked.body, err = readFile(args[1])
+		} else {
+			asked.body, asked.etag, err = edited(ctx, api, k.at(id))
+		}
+		if err == nil && set {
+			asked = appending(k, asked)
+		}
+		return asked, err
+	})
+	cmd.Flags().BoolVar(&set, "append", false, "set the attributes in FILE and leave all others")
+	cmd.ValidArgsFunction = t.arguments(k.names, nil)
+	return cmd
+}
+
+// edited is what is there as a person has edited it, and the ETag that it had.
+func edited(ctx context.Context, api *client.Client, path string) (body any, etag string, err error) {
+	was, etag, err := api.Body(ctx, path)
+	if err != nil {
+		return nil, "", err
+	}
+	changed, err := edit(ctx, was)
+	if err == nil && changed == nil {
+		err = errUnchanged
+	}
+	return changed, etag, err
+}
+
+// appending sets attributes instead of all.
+func appending(k kind, asked change) change {
+	if k.path == service.path {
+		asked.body = map[string]any{"append": true, "template": asked.body}
+		return asked
+	}
+	set := k.act(asked.id, "update", map[string]any{"append": true, "template_json": asked.body}, asked.done)
+	set.etag = asked.etag
+	return set
+}

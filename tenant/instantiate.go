@@ -1,0 +1,358 @@
+package tenant
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+// wishes are what a command line says about a new service.
+type wishes struct {
+	name                               string
+	inputs, files, networks, cardinals []string
+}
+
+// instantiate is a command of services as well as of templates: under which stands for the example.
+func newInstantiate(t tool, under string) *cobra.Command {
+	var w wishes
+	cmd := t.changing(help{
+		"instantiate TEMPLATE [FILE]", "Make a service from a service template",
+		"A user input is NAME, or ROLE.NAME where it is a role's. One that is needed and not given is asked for on the terminal. A password is never taken from the\n" +
+			"command line, where others could see it: it is asked for, or read from a file with --input-file. FILE has more attributes to set, as YAML or JSON.",
+		"flowjet " + under + " instantiate web --input SIZE=4 --wait\nflowjet " + under + " instantiate 7 --name shop --cardinality worker=3 --network public=id:5 --dry-run\n" +
+			"flowjet " + under + " instantiate web --input-file ADMIN_PASSWORD=password.txt",
+	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+		from, err := oneTemplate(ctx, api, args[0])
+		if err != nil {
+			return change{}, err
+		}
+		var file json.RawMessage
+		if len(args) == 2 {
+			if file, err = readFile(args[1]); err != nil {
+				return change{}, err
+			}
+		}
+		merged, err := t.merge(from, w, file)
+		asked := template.act(from.ID, "instantiate", map[string]any{"merge_template": merged}, "it is being deployed")
+		asked.kind, asked.makes, asked.until = service, true, running
+		return asked, err
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&w.name, "name", "", "the service's `NAME` (default the template's)")
+	flags.StringArrayVar(&w.inputs, "input", nil, "the value of a user input, `NAME=VALUE`; can be repeated")
+	flags.StringArrayVar(&w.files, "input-file", nil, "a file with the value of a user input, `NAME=PATH`")
+	flags.StringArrayVar(&w.networks, "network", nil, "which network is meant: `NAME=id:ID`, NAME=template_id:ID or NAME=reserve_from:ID")
+	flags.StringArrayVar(&w.cardinals, "cardinality", nil, "how many VMs a role has at first, `ROLE=NUMBER`")
+	cmd.ValidArgsFunction = t.arguments(template.names, nil)
+	for flag, list := range map[string]func(client.Template) []cobra.Completion{"input": inputNames, "input-file": inputNames, "network": networkNames, "cardinality": roleNames} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, t.namesOf(list))
+	}
+	return cmd
+}
+
+// namesOf completes NAME= with what the template that was named has.
+func (t tool) namesOf(list func(client.Template) []cobra.Completion) cobra.CompletionFunc {
+	offer := t.complete(func(ctx context.Context, api *client.Client, args []string) []cobra.Completion {
+		if len(args) == 0 {
+			return nil
+		}
+		from, _ := oneTemplate(ctx, api, args[0]) // without an answer nothing is offered
+		return list(from)
+	})
+	return func(cmd *cobra.Command, args []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		offered, directive := offer(cmd, args, part)
+		return offered, directive | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
+func inputNames(from client.Template) (names []cobra.Completion) {
+	for _, input := range from.Inputs {
+		names = append(names, cobra.CompletionWithDesc(input.Name+"=", input.Description))
+	}
+	for _, role := range from.Roles {
+		for _, input := range role.Inputs {
+			names = append(names, cobra.CompletionWithDesc(role.Name+"."+input.Name+"=", input.Description))
+		}
+	}
+	return names
+}
+
+func networkNames(from client.Template) (names []cobra.Completion) {
+	for _, network := range from.Networks {
+		names = append(names, cobra.CompletionWithDesc(network.Name+"=", network.Description))
+	}
+	return names
+}
+
+func roleNames(from client.Template) (names []cobra.Completion) {
+	for _, role := range from.Roles {
+		names = append(names, cobra.CompletionWithDesc(role.Name+"=", strconv.Itoa(role.Cardinality)+" VMs"))
+	}
+	return names
+}
+
+// merge is what is asked for beside the template, as merge_template takes it.
+func (t tool) merge(from client.Template, w wishes, file json.RawMessage) (map[string]any, error) {
+	merged := map[string]any{}
+	if file != nil {
+		if err := json.Unmarshal(file, &merged); err != nil {
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("read FILE: %w", err))
+		}
+	}
+	if w.name != "" {
+		merged["name"] = w.name
+	}
+	form := form{tool: t, fromFile: file != nil}
+	if err := errors.Join(form.read(w), w.addNetworks(merged, from)); err != nil {
+		return nil, terminal.ExitUsage.Because(err)
+	}
+	values, err := form.values("", from.Inputs, merged["user_inputs_values"])
+	if err != nil {
+		return nil, err
+	}
+	if len(values) > 0 {
+		merged["user_inputs_values"] = values
+	}
+	if err := form.roles(merged, from, w); err != nil {
+		return nil, err
+	}
+	return merged, form.unused()
+}
+
+// addNetworks reads NAME=id:5.
+func (w wishes) addNetworks(merged map[string]any, from client.Template) error {
+	var values []map[string]any
+	for _, text := range w.networks {
+		name, wanted, isPair := strings.Cut(text, "=")
+		how, id, hasID := strings.Cut(wanted, ":")
+		if _, err := strconv.Atoi(id); !isPair || !hasID || err != nil || how != "id" && how != "template_id" && how != "reserve_from" {
+			return fmt.Errorf("--network is %q: it should look like NAME=id:5, NAME=template_id:5 or NAME=reserve_from:5", text)
+		}
+		values = append(values, map[string]any{name: map[string]any{how: id}})
+	}
+	if len(values) == 0 {
+		return nil
+	}
+	// Those that are not named are as the template proposes.
+	for _, network := range from.Networks {
+		named := false
+		for _, value := range values {
+			named = named || value[network.Name] != nil
+		}
+		if !named && network.Of != "" {
+			values = append(values, map[string]any{network.Name: map[string]any{network.From: network.Of}})
+		}
+	}
+	merged["networks_values"] = values
+	return nil
+}
+
+// form is the values of user inputs that are given, by NAME or ROLE.NAME.
+type form struct {
+	tool
+	given map[string]string
+	// secret are those that no command line has shown.
+	secret map[string]bool
+	// fromFile is true if a file may have values, too.
+	fromFile bool
+	used     map[string]bool
+}
+
+func (f *form) read(w wishes) error {
+	f.given, f.secret, f.used = map[string]string{}, map[string]bool{}, map[string]bool{}
+	for _, text := range w.inputs {
+		name, value, isPair := strings.Cut(text, "=")
+		if !isPair {
+			return fmt.Errorf("--input is %q: it should look like NAME=VALUE", text)
+		}
+		f.given[name] = value
+	}
+	for _, text := range w.files {
+		name, path, isPair := strings.Cut(text, "=")
+		if !isPair {
+			return fmt.Errorf("--input-file is %q: it should look like NAME=PATH", text)
+		}
+		value, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read the value of %s: %w", name, err)
+		}
+		f.given[name], f.secret[name] = strings.TrimRight(string(value), "\r\n"), true
+	}
+	return nil
+}
+
+// values are those of a service's or, with a prefix, a role's inputs. What is needed and not given is asked for.
+func (f *form) values(prefix string, inputs []client.Input, before any) (map[string]any, error) {
+	values := map[string]any{}
+	if given, isObject := before.(map[string]any); isObject {
+		values = given
+	}
+	for _, input := range inputs {
+		name := prefix + input.Name
+		value, given := f.given[name]
+		f.used[name] = given
+		if given && input.Type == "password" && !f.secret[name] {
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("%s is a password, which others could see on a command line: leave it out to be asked for it, or use --input-file %s=PATH", name, name))
+		}
+		if _, inFile := values[input.Name]; inFile && !given {
+			continue
+		}
+		if !given && !input.Mandatory {
+			continue
+		}
+		if !given && input.Default != "" {
+			value = input.Default
+		} else if !given {
+			var err error
+			if value, err = f.ask(name, input); err != nil {
+				return nil, err
+			}
+		}
+		if input.Type == "text64" {
+			value = base64.StdEncoding.EncodeToString([]byte(value))
+		}
+		values[input.Name] = value
+	}
+	return values, nil
+}
+
+// ask asks a person for a value, if there is one.
+func (f *form) ask(name string, input client.Input) (string, error) {
+	question := name
+	if input.Description != "" {
+		question += " (" + input.Description + ")"
+	}
+	if len(input.Options) > 0 {
+		question += " [" + strings.Join(input.Options, ", ") + "]"
+	}
+	ask := f.Ask
+	if ask == nil {
+		ask = onTerminal
+	}
+	value, err := ask(terminal.Printable(question)+": ", input.Type == "password")
+	if errors.Is(err, errNoTerminal) {
+		how := "--input " + name + "=VALUE"
+		if input.Type == "password" {
+			how = "--input-file " + name + "=PATH"
+		}
+		return "", terminal.ExitUsage.Because(fmt.Errorf("user input %s (%s) is needed: give it with %s", name, input.Type, how))
+	}
+	return value, err
+}
+
+// roles adds the roles' cardinalities and inputs.
+func (f *form) roles(merged map[string]any, from client.Template, w wishes) error {
+	cardinals := map[string]int{}
+	for _, text := range w.cardinals {
+		role, number, _ := strings.Cut(text, "=")
+		count, err := strconv.Atoi(number)
+		if err != nil || count < 0 {
+			return terminal.ExitUsage.Because(fmt.Errorf("--cardinality is %q: it should look like ROLE=3", text))
+		}
+		cardinals[role] = count
+	}
+	list, _ := merged["roles"].([]any)
+	for _, role := range from.Roles {
+		entry := roleOf(list, role.Name)
+		known := entry != nil
+		if !known {
+			entry = map[string]any{"name": role.Name}
+		}
+		values, err := f.values(role.Name+".", role.Inputs, entry["user_inputs_values"])
+		if err != nil {
+			return err
+		}
+		if len(values) > 0 {
+			entry["user_inputs_values"] = values
+		}
+		if count, wanted := cardinals[role.Name]; wanted {
+			entry["cardinality"] = count
+			delete(cardinals, role.Name)
+		}
+		if !known && len(entry) > 1 {
+			list = append(list, entry)
+		}
+	}
+	for role := range cardinals {
+		return terminal.ExitUsage.Because(fmt.Errorf("--cardinality: the template has no role %q", role))
+	}
+	if len(list) > 0 {
+		merged["roles"] = list
+	}
+	return nil
+}
+
+// roleOf is what a file says of a role.
+func roleOf(list []any, name string) map[string]any {
+	for _, each := range list {
+		if role, isObject := each.(map[string]any); isObject && role["name"] == name {
+			return role
+		}
+	}
+	return nil
+}
+
+// unused refuses a value that no input takes.
+func (f *form) unused() error {
+	for name := range f.given {
+		if !f.used[name] {
+			return terminal.ExitUsage.Because(fmt.Errorf("the template has no user input %q: `flowjet template show` lists them; a role's is ROLE.NAME", name))
+		}
+	}
+	return nil
+}
+
+var errNoTerminal = errors.New("there is nobody to ask")
+
+// onTerminal asks on the terminal.
+func onTerminal(question string, secret bool) (string, error) {
+	if !terminal.IsTerminal(os.Stdin) {
+		return "", errNoTerminal
+	}
+	fmt.Fprint(os.Stderr, question)
+	if secret {
+		value, err := term.ReadPassword(int(os.Stdin.Fd()))
+		fmt.Fprintln(os.Stderr)
+		return string(value), err
+	}
+	return readLine(os.Stdin)
+}
+
+// readLine reads a line a byte at a time: what follows is for the next question.
+func readLine(in *os.File) (string, error) {
+	var line strings.Builder
+	letter := make([]byte, 1)
+	for {
+		if _, err := in.Read(letter); err != nil {
+			return "", fmt.Errorf("read the answer: %w", err)
+		}
+		if letter[0] == '\n' {
+			return strings.TrimRight(line.String(), "\r"), nil
+		}
+		line.WriteByte(letter[0])
+	}
+}
+
+// withName sets the name in a template.
+func withName(body json.RawMessage, name string) (json.RawMessage, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(body, &object); err != nil {
+		return nil, err
+	}
+	var err error
+	if object["name"], err = json.Marshal(name); err != nil {
+		return nil, err
+	}
+	return json.Marshal(object)
+}

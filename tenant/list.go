@@ -1,0 +1,157 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+// lister lists services.
+type lister struct {
+	*console
+	api    *client.Client
+	states []string
+	owner  string
+}
+
+func (l lister) rows(ctx context.Context) ([]client.Row, error) {
+	rows, err := l.api.Services(ctx, l.owner, l.states)
+	return slices.DeleteFunc(rows, func(row client.Row) bool { return !l.wants(row) }), err
+}
+
+func (l lister) wants(row client.Row) bool {
+	return (l.owner == "" || row.Owner == l.owner) && (len(l.states) == 0 || slices.Contains(l.states, row.State))
+}
+
+var serviceColumns = []string{"ID", "NAME", "OWNER", "STATE", "RUNNING", "ROLES", "GROUP", "STARTED"}
+
+// narrow is how many of the columns are shown unless all are asked for.
+const narrow = 6
+
+func cells(c *console, row client.Row) []string {
+	count := "?"
+	if row.Running != nil {
+		count = strconv.Itoa(*row.Running)
+	}
+	started := "-"
+	if !row.Started.IsZero() {
+		started = c.At(row.Started)
+	}
+	return []string{strconv.Itoa(row.ID), row.Name, row.Owner, row.State, fmt.Sprintf("%s/%d", count, row.Wanted), strconv.Itoa(row.RoleCount), row.Group, started}
+}
+
+func listing(c *console, rows []client.Row) terminal.Listing {
+	found := terminal.Listing{Value: rows, Head: serviceColumns, Narrow: narrow, None: "There are no such services."}
+	for _, row := range rows {
+		found.Names = append(found.Names, strconv.Itoa(row.ID))
+		found.Rows = append(found.Rows, cells(c, row))
+	}
+	return found
+}
+
+// watch lists the services and goes on with each that changes.
+func (l lister) watch(ctx context.Context) error {
+	changed := make(chan int)
+	opened := make(chan struct{})
+	followed := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		followed <- l.api.Follow(ctx, -1, false, func() { close(opened) }, func(event client.Event) {
+			if event.Kind != "service" && event.Kind != "vm" {
+				return
+			}
+			select {
+			case changed <- event.Service:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	select {
+	case <-opened:
+	case err := <-followed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+	shown, err := l.first(ctx)
+	for err == nil {
+		select {
+		case id := <-changed:
+			err = l.again(ctx, id, shown)
+		case err = <-followed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// first lists all, and returns what each row was.
+func (l lister) first(ctx context.Context) (map[int]client.Row, error) {
+	rows, err := l.rows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	shown := map[int]client.Row{}
+	for _, row := range rows {
+		shown[row.ID] = row
+	}
+	if !l.Structured() {
+		return shown, l.List(listing(l.console, rows))
+	}
+	for _, row := range rows {
+		if err := l.Line(row); err != nil {
+			return nil, err
+		}
+	}
+	return shown, nil
+}
+
+// again writes a service's row if it has changed. One that is gone is DONE.
+func (l lister) again(ctx context.Context, id int, shown map[int]client.Row) error {
+	found, err := l.api.Service(ctx, id)
+	row := found.Row
+	was, known := shown[id]
+	var refused *client.Error
+	if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusForbidden) {
+		if !known {
+			return nil
+		}
+		none := 0
+		row, err = was, nil
+		row.State, row.Running = gone, &none
+	}
+	if err != nil {
+		return err
+	}
+	if known && slices.Equal(cells(l.console, was), cells(l.console, row)) || !known && !l.wants(row) {
+		return nil
+	}
+	shown[id] = row
+	if row.State == gone {
+		delete(shown, id)
+	}
+	switch {
+	case l.Structured():
+		return l.Line(row)
+	case l.Format == terminal.Name:
+		l.Say("%d", row.ID)
+	default:
+		line := cells(l.console, row)
+		if l.Format != terminal.Wide {
+			line = line[:narrow]
+		}
+		l.Aligned(line)
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+func newServiceShow(t tool) *cobra.Command {
+	var watch bool
+	cmd := t.command(help{
+		"show SERVICE", "Show a service: its roles and VMs, why it is in its state, its log",
+		"--watch goes on with what happens to it, a line each, until it has ended or Ctrl-C. -o wide shows its ETag, networks, inputs and policies, too.",
+		"flowjet service show web\nflowjet service show 3 -o json\nflowjet service show 3 --watch",
+	}, []terminal.Format{terminal.Table, terminal.Wide, terminal.JSON, terminal.YAML}, cobra.ExactArgs(1),
+		func(ctx context.Context, c *console, api *client.Client, args []string) error {
+			id, err := service.find(ctx, api, args[0])
+			if err != nil {
+				return err
+			}
+			shown, err := api.Service(ctx, id)
+			if err != nil {
+				return err
+			}
+			switch {
+			case c.Structured() && watch:
+				err = c.Line(shown)
+			case c.Structured():
+				err = c.Show(shown)
+			default:
+				serviceView{c, shown}.show(ctx, api)
+			}
+			if err != nil || !watch {
+				return err
+			}
+			return follow(ctx, c, api, id)
+		})
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on with what happens to it, until Ctrl-C")
+	cmd.ValidArgsFunction = t.arguments(service.names)
+	return cmd
+}
+
+// follow writes what happens to a service until it has ended.
+func follow(ctx context.Context, c *console, api *client.Client, id int) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := api.Follow(ctx, id, false, nil, func(event client.Event) {
+		if c.Structured() {
+			_ = c.Line(event) // an error of the output's shows on it
+		} else {
+			c.Say("%s  %s", c.Exactly(event.Time), c.Change(event.Change))
+		}
+		if event.Kind == "service" && event.New == gone {
+			cancel()
+		}
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// serviceView writes a service for people.
+type serviceView struct {
+	*console
+	client.Service
+}
+
+func (v serviceView) show(ctx context.Context, api *client.Client) {
+	v.Title("Service %d  %s", v.ID, terminal.Printable(v.Name))
+	v.Say("owner       %s (group %s)", terminal.Printable(v.Owner), terminal.Printable(v.Group))
+	v.reasons(ctx, api)
+	v.Say("deployment  %s", v.Deployment)
+	if v.Description != "" {
+		v.Say("is for      %s", terminal.Printable(v.Description))
+	}
+	if v.Format == terminal.Wide {
+		v.Say("ETag        %s", v.ETag)
+	}
+	v.Say("")
+	v.roles()
+	if v.Format == terminal.Wide {
+		v.settings()
+	}
+	v.log()
+}
+
+// reasons tells why the service is in its state.
+func (v serviceView) reasons(ctx context.Context, api *client.Client) {
+	why, err := api.Why(ctx, v.ID)
+	if err != nil {
+		v.Say("state       %s", v.Console.State(v.Row.State))
+		return
+	}
+	since := ""
+	if why.Since != nil {
+		since = " for " + v.Ago(*why.Since) + ", since " + v.At(*why.Since)
+	}
+	v.Say("state       %s%s", v.Console.State(v.Row.State), since)
+	v.lines("failed", findings(why.Failed))
+	v.lines("waits for", findings(why.Waits))
+	if why.Reason != "" && len(why.Failed) == 0 {
+		v.lines("because", []string{why.Reason})
+	}
+	v.lines("what to do", why.Next)
+	if why.OnedAway != "" {
+		v.lines("note", []string{"OpenNebula does not answer: VMs are as last heard"})
+	}
+}
+
+func findings(found []flow.Finding) []string {
+	var lines []string
+	for _, each := range found {
+		text := each.Message
+		if each.Role != "" && each.VM != nil {
+			text += " (role " + each.Role + ")"
+		}
+		lines = append(lines, text)
+	}
+	return lines
+}
+
+// lines writes lines under a label that stands before the first.
+func (v serviceView) lines(label string, lines []string) {
+	for _, line := range lines {
+		v.Say("%-11s %s", label, v.Timed(terminal.Printable(line)))
+		label = ""
+	}
+}
+
+// mostVMs is how many VMs of a role are listed, unless all are asked for.
+const mostVMs = 20
+
+func (v serviceView) roles() {
+	var roles, vms [][]string
+	for _, role := range v.Roles {
+		roles = append(roles, []string{role.Name, role.State, fmt.Sprintf("%d/%d", role.Running, role.Wanted), orDash(strings.Join(role.Parents, ","))})
+		for i, vm := range role.VMs {
+			if i == mostVMs && v.Format != terminal.Wide {
+				vms = append(vms, []string{fmt.Sprintf("and %d more", len(role.VMs)-i), role.Name})
+				break
+			}
+			age := "-"
+			if !vm.Started.IsZero() {
+				age = v.Ago(vm.Started)
+			}
+			vms = append(vms, []string{strconv.Itoa(vm.ID), role.Name, vm.State, orDash(vm.Host), orDash(strings.Join(vm.IPs, ",")), age, vm.Error})
+		}
+	}
+	v.Table([]string{"ROLE", "STATE", "RUNNING", "PARENTS"}, roles)
+	if len(vms) > 0 {
+		v.Say("")
+		v.Table([]string{"VM", "ROLE", "STATE", "HOST", "IP", "AGE", ""}, vms)
+	}
+}
+
+// settings are the networks, the inputs, and the policies with their last evaluation.
+func (v serviceView) settings() {
+	var rows [][]string
+	for _, network := range v.Networks {
+		rows = append(rows, []string{"network", network.Name, orDash(network.ID), strings.TrimSpace(network.From + " " + network.Of)})
+	}
+	inputs := v.Inputs
+	for _, role := range v.Roles {
+		inputs = append(inputs, role.Inputs...)
+		for _, policy := range role.Policies {
+			last := "-"
+			if !policy.Last.IsZero() {
+				last = v.At(policy.Last)
+			}
+			rows = append(rows, []string{"policy", role.Name, policy.Type + " " + policy.Adjust, fmt.Sprintf("%s (last looked at: %s)", policy.When, last)})
+		}
+	}
+	for _, input := range inputs {
+		value := input.Value
+		if input.Type == "password" && input.Set {
+			value = "(set)"
+		}
+		rows = append(rows, []string{"input", input.Name, orDash(value), input.Description})
+	}
+	if len(rows) > 0 {
+		v.Say("")
+		v.Table([]string{"KIND", "NAME", "VALUE", "ABOUT"}, rows)
+	}
+}
+
+// shownLog is how many of the log's last entries are shown.
+const shownLog = 8
+
+func (v serviceView) log() {
+	if len(v.Log) == 0 {
+		return
+	}
+	v.Say("")
+	for _, entry := range slices.Backward(v.Log[:min(shownLog, len(v.Log))]) {
+		text := v.Timed(terminal.Printable(entry.Message))
+		if entry.Severity == "E" {
+			text = v.Paint("31", text)
+		}
+		v.Say("%s  %s", v.At(entry.Time), text)
+	}
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

@@ -1,0 +1,213 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+func templateCommands(t tool) []*cobra.Command {
+	return append([]*cobra.Command{
+		newTemplateList(t), newTemplateShow(t), newTemplateCreate(t), newInstantiate(t, "template"), newTemplateClone(t), newTemplateDelete(t),
+	}, documentCommands(t, template, "template", "7")...)
+}
+
+func newTemplateList(t tool) *cobra.Command {
+	cmd := t.command(help{
+		"list", "List the service templates that you may see", "", "flowjet template list\nflowjet template list -o wide",
+	}, terminal.ListFormats, cobra.NoArgs, func(ctx context.Context, c *console, api *client.Client, _ []string) error {
+		list, err := api.Templates(ctx)
+		if err != nil {
+			return err
+		}
+		found := terminal.Listing{Value: list, Head: []string{"ID", "NAME", "OWNER", "ROLES", "INPUTS", "NETWORKS", "GROUP", "DESCRIPTION"}, Narrow: 6, None: "There are no service templates that you may see."}
+		for _, each := range list {
+			var roles []string
+			inputs := len(each.Inputs)
+			for _, role := range each.Roles {
+				roles = append(roles, fmt.Sprintf("%s:%d", role.Name, role.Cardinality))
+				inputs += len(role.Inputs)
+			}
+			found.Names = append(found.Names, strconv.Itoa(each.ID))
+			found.Rows = append(found.Rows, []string{
+				strconv.Itoa(each.ID), each.Name, each.Owner, shortened(strings.Join(roles, " ")), strconv.Itoa(inputs), strconv.Itoa(len(each.Networks)), each.Group, each.Description,
+			})
+		}
+		return c.List(found)
+	})
+	cmd.Aliases = []string{"ls"}
+	return cmd
+}
+
+// oneTemplate returns the template with its form.
+func oneTemplate(ctx context.Context, api *client.Client, word string) (client.Template, error) {
+	id, err := template.find(ctx, api, word)
+	if err != nil {
+		return client.Template{}, err
+	}
+	list, err := api.Templates(ctx)
+	if err != nil {
+		return client.Template{}, err
+	}
+	at := slices.IndexFunc(list, func(each client.Template) bool { return each.ID == id })
+	if at < 0 {
+		return client.Template{}, terminal.ExitNotFound.Because(fmt.Errorf("there is no service template %d that you may see: `flowjet template list` lists them", id))
+	}
+	return list[at], nil
+}
+
+func newTemplateShow(t tool) *cobra.Command {
+	cmd := t.command(help{
+		"show TEMPLATE", "Show a service template: its roles, and the inputs and networks that it asks for",
+		"-o json and -o yaml write what it is made of, as create and update take it.",
+		"flowjet template show web\nflowjet template show 7 -o yaml > web.yaml",
+	}, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *console, api *client.Client, args []string) error {
+		if !c.Structured() {
+			shown, err := oneTemplate(ctx, api, args[0])
+			if err == nil {
+				showTemplate(c, shown)
+			}
+			return err
+		}
+		id, err := template.find(ctx, api, args[0])
+		if err != nil {
+			return err
+		}
+		body, _, err := api.Body(ctx, template.at(id))
+		if err != nil {
+			return err
+		}
+		return c.Show(body)
+	})
+	cmd.ValidArgsFunction = t.arguments(template.names)
+	return cmd
+}
+
+func showTemplate(c *console, shown client.Template) {
+	c.Title("Service template %d  %s", shown.ID, terminal.Printable(shown.Name))
+	c.Say("owner  %s (group %s)", terminal.Printable(shown.Owner), terminal.Printable(shown.Group))
+	if shown.Description != "" {
+		c.Say("%s", terminal.Printable(shown.Description))
+	}
+	var roles, asked [][]string
+	add := func(what string, inputs []client.Input) {
+		for _, input := range inputs {
+			asked = append(asked, []string{what + input.Name, input.Type, must(input.Mandatory), orDash(input.Default), orDash(strings.Join(input.Options, ",")), input.Description})
+		}
+	}
+	add("", shown.Inputs)
+	for _, role := range shown.Roles {
+		roles = append(roles, []string{role.Name, strconv.Itoa(role.Cardinality), bounds(role.Min, role.Max), orDash(strings.Join(role.Parents, ","))})
+		add(role.Name+".", role.Inputs)
+	}
+	c.Say("")
+	c.Table([]string{"ROLE", "VMS", "FROM-TO", "PARENTS"}, roles)
+	if len(asked) > 0 {
+		c.Say("")
+		c.Table([]string{"INPUT", "TYPE", "NEEDED", "DEFAULT", "OF", "ABOUT"}, asked)
+	}
+	var networks [][]string
+	for _, network := range shown.Networks {
+		networks = append(networks, []string{network.Name, must(network.Mandatory), orDash(strings.TrimSpace(network.From + " " + network.Of)), network.Description})
+	}
+	if len(networks) > 0 {
+		c.Say("")
+		c.Table([]string{"NETWORK", "NEEDED", "DEFAULT", "ABOUT"}, networks)
+	}
+}
+
+func must(mandatory bool) string {
+	if mandatory {
+		return "yes"
+	}
+	return "no"
+}
+
+func bounds(least, most *int) string {
+	if least == nil && most == nil {
+		return "-"
+	}
+	text := func(bound *int) string {
+		if bound == nil {
+			return ""
+		}
+		return strconv.Itoa(*bound)
+	}
+	return text(least) + "-" + text(most)
+}
+
+func newTemplateCreate(t tool) *cobra.Command {
+	var name string
+	cmd := t.changing(help{
+		"create FILE", "Create a service template", "FILE is YAML or JSON; - is standard input. docs/services.md tells what it can say.",
+		"flowjet template create web.yaml\nflowjet template show web -o yaml | flowjet template create - --name web2",
+	}, cobra.ExactArgs(1), can{}, func(_ context.Context, _ *console, _ *client.Client, args []string) (change, error) {
+		body, err := readFile(args[0])
+		if err == nil && name != "" {
+			body, err = withName(body, name)
+		}
+		return change{kind: template, method: http.MethodPost, path: template.path, body: body, makes: true, done: "it is created"}, err
+	})
+	cmd.Flags().StringVar(&name, "name", "", "another `NAME` than that in FILE")
+	cmd.ValidArgsFunction = t.arguments(nil)
+	return cmd
+}
+
+func newTemplateClone(t tool) *cobra.Command {
+	var copies farther
+	cmd := t.changing(help{
+		"clone TEMPLATE NAME", "Copy a service template under another name", "With --vm-templates its roles get copies of their VM templates, with --images these get copies of their images.",
+		"flowjet template clone web web2\nflowjet template clone 7 web2 --vm-templates",
+	}, cobra.ExactArgs(2), can{}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+		id, err := template.find(ctx, api, args[0])
+		asked := template.act(id, "clone", map[string]any{"name": args[1], "recursive": copies.word()}, "it is a copy of "+strconv.Itoa(id))
+		asked.makes = true
+		return asked, err
+	})
+	copies.addFlags(cmd, "copy")
+	cmd.ValidArgsFunction = t.arguments(template.names, noOffer)
+	return cmd
+}
+
+func newTemplateDelete(t tool) *cobra.Command {
+	var along farther
+	cmd := t.changing(help{
+		"delete TEMPLATE", "Delete a service template", "Services made from it stay. With --vm-templates the VM templates of its roles are deleted too, with --images their images as well.",
+		"flowjet template delete web\nflowjet template delete 7 --vm-templates",
+	}, cobra.ExactArgs(1), can{match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+		id, err := template.find(ctx, api, args[0])
+		return change{
+			kind: template, id: id, method: http.MethodDelete, path: template.at(id), body: map[string]any{"delete_type": along.word()}, done: "it is deleted",
+		}, err
+	})
+	along.addFlags(cmd, "delete")
+	cmd.ValidArgsFunction = t.arguments(template.names)
+	return cmd
+}
+
+// farther is how far a change of a template goes beyond it.
+type farther struct{ vmTemplates, images bool }
+
+func (f *farther) addFlags(cmd *cobra.Command, verb string) {
+	cmd.Flags().BoolVar(&f.vmTemplates, "vm-templates", false, verb+" the VM templates of its roles, too")
+	cmd.Flags().BoolVar(&f.images, "images", false, verb+" their images as well")
+}
+
+// word is the API's.
+func (f *farther) word() string {
+	switch {
+	case f.images:
+		return "all"
+	case f.vmTemplates:
+		return "templates"
+	}
+	return "none"
+}

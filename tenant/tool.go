@@ -1,0 +1,212 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+// Environment is what the commands need of the program that they are part of.
+type Environment struct {
+	// Simulated is the file with the credentials of a simulator's user, for who has no others.
+	Simulated string
+	// Ask asks a person for a value, which is not shown while it is typed if it is a secret;
+	// nil asks on the terminal, if there is one.
+	Ask func(question string, secret bool) (string, error)
+}
+
+// Commands returns the commands about services, and those about service templates.
+func Commands(environment Environment) (services, templates []*cobra.Command) {
+	t := tool{environment}
+	return serviceCommands(t), templateCommands(t)
+}
+
+type tool struct{ Environment }
+
+// help is what a command says about itself; example is a line each.
+type help struct{ use, short, long, example string }
+
+// job is what a command does.
+type job func(ctx context.Context, c *console, api *client.Client, args []string) error
+
+// console is where a tenant's command writes: out, and what a person but no script needs to know to notes.
+type console struct {
+	*terminal.Console
+	notes io.Writer
+}
+
+// note writes what must not disturb a script.
+func (c *console) note(format string, arguments ...any) {
+	fmt.Fprintf(c.notes, format+"\n", arguments...)
+}
+
+// command makes a command that calls the API.
+func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
+	var format *terminal.Format
+	cmd := &cobra.Command{
+		Use: help.use, Short: help.short, Long: strings.TrimSpace(help.short + ".\n\n" + help.long), Example: terminal.Example(help.example), Args: args,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := t.client(cmd)
+			if err != nil {
+				return terminal.ExitUsage.Because(err)
+			}
+			defer api.Close()
+			c := &console{terminal.New(cmd.OutOrStdout(), *format), cmd.ErrOrStderr()}
+			return coded(run(cmd.Context(), c, api, args))
+		},
+	}
+	format = terminal.AddFormat(cmd, formats)
+	cmd.Flags().String("endpoint", "", "`URL` of the API (default ONEFLOW_URL, ~/.one/oneflow_endpoint or http://127.0.0.1:2474)")
+	cmd.Flags().String("auth-file", "", "`FILE` with your user:password (default ONE_AUTH or ~/.one/one_auth)")
+	return cmd
+}
+
+func (t tool) client(cmd *cobra.Command) (*client.Client, error) {
+	endpoint, _ := cmd.Flags().GetString("endpoint")
+	file, _ := cmd.Flags().GetString("auth-file")
+	credentials, err := client.Sources{Endpoint: endpoint, AuthFile: file, Simulated: t.Simulated}.Find()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(credentials)
+}
+
+// coded gives an error of the API's the exit status that tells what went wrong.
+func coded(err error) error {
+	var refused *client.Error
+	var away *client.UnreachableError
+	if _, known := terminal.ExitOf(err); known || err == nil {
+		return err
+	}
+	switch {
+	case errors.As(err, &refused):
+		switch refused.Status {
+		case http.StatusNotFound:
+			return terminal.ExitNotFound.Because(err)
+		case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
+			return terminal.ExitUsage.Because(err)
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
+			return terminal.ExitUnreachable.Because(err)
+		}
+	case errors.As(err, &away):
+		return terminal.ExitUnreachable.Because(err)
+	}
+	return err
+}
+
+// A kind is what a command is about.
+type kind struct {
+	name, path string
+	// listed is the command that lists them.
+	listed string
+	all    func(ctx context.Context, api *client.Client, words string) ([]thing, error)
+}
+
+// thing is a service or a template, as far as it has to be told from others.
+type thing struct {
+	id          int
+	name, about string
+}
+
+var (
+	service = kind{"service", "/service", "flowjet service list", func(ctx context.Context, api *client.Client, words string) ([]thing, error) {
+		var found []thing
+		rows, err := api.Services(ctx, words, nil)
+		for _, row := range rows {
+			found = append(found, thing{row.ID, row.Name, row.State})
+		}
+		return found, err
+	}}
+	template = kind{"service template", "/service_template", "flowjet template list", func(ctx context.Context, api *client.Client, _ string) ([]thing, error) {
+		var found []thing
+		list, err := api.Templates(ctx)
+		for _, each := range list {
+			found = append(found, thing{each.ID, each.Name, each.Description})
+		}
+		return found, err
+	}}
+)
+
+// find returns the id of what is meant by an id or a name.
+func (k kind) find(ctx context.Context, api *client.Client, word string) (int, error) {
+	if id, err := strconv.Atoi(word); err == nil && id >= 0 {
+		return id, nil
+	}
+	all, err := k.all(ctx, api, word)
+	if err != nil {
+		return 0, err
+	}
+	all = slices.DeleteFunc(all, func(each thing) bool { return each.name != word })
+	switch len(all) {
+	case 0:
+		return 0, terminal.ExitNotFound.Because(fmt.Errorf("there is no %s %q that you may see: `%s` lists them", k.name, word, k.listed))
+	case 1:
+		return all[0].id, nil
+	}
+	var ids []string
+	for _, each := range all {
+		ids = append(ids, strconv.Itoa(each.id))
+	}
+	return 0, terminal.ExitUsage.Because(fmt.Errorf("%q is the name of several (%s): give the id of the one that is meant", word, strings.Join(ids, ", ")))
+}
+
+// at is the path of one of the kind.
+func (k kind) at(id int) string { return fmt.Sprintf("%s/%d", k.path, id) }
+
+// completeWithin bounds how long a completion waits for the API.
+const completeWithin = 2 * time.Second
+
+// completion returns what a shell offers for an argument, or for the value of a flag.
+type completion func(ctx context.Context, api *client.Client, args []string) []cobra.Completion
+
+// complete asks the API for what a shell offers, if there are credentials, and offers nothing else.
+func (t tool) complete(offer completion) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		api, err := t.client(cmd)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer api.Close()
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
+		defer cancel()
+		return offer(ctx, api, args), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// names offers ids, and the names that could be typed in their place.
+func (k kind) names(ctx context.Context, api *client.Client, _ []string) []cobra.Completion {
+	all, _ := k.all(ctx, api, "") // without an answer nothing is offered
+	var offered []cobra.Completion
+	for _, each := range all {
+		offered = append(offered, cobra.CompletionWithDesc(strconv.Itoa(each.id), strings.TrimSpace(each.name+" "+each.about)))
+		if each.name != "" && !strings.ContainsFunc(each.name, func(r rune) bool { return r <= ' ' || r == ':' }) {
+			offered = append(offered, cobra.CompletionWithDesc(each.name, fmt.Sprintf("%d %s", each.id, each.about)))
+		}
+	}
+	return offered
+}
+
+// arguments offers for each argument of a command what stands at its place.
+func (t tool) arguments(offers ...completion) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) >= len(offers) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if offers[len(args)] == nil {
+			return nil, cobra.ShellCompDirectiveDefault // a file
+		}
+		return t.complete(offers[len(args)])(cmd, args, part)
+	}
+}

@@ -1,0 +1,141 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+// lookEvery is how often a service is read while nothing is heard of it: events only hasten it.
+const lookEvery = 2 * time.Second
+
+// waiter waits for a service to come to a state, and tells what happens meanwhile.
+type waiter struct {
+	*console
+	api     *client.Client
+	service int
+	until   string
+	events  chan client.Event
+	opened  chan struct{}
+	// last is the state that the last event told.
+	last string
+}
+
+// deleted is what is told when the document of a service that is DONE has gone.
+const deleted = "DELETED"
+
+// follow begins to follow the service's events, from its beginning or from now on.
+func (w *waiter) follow(ctx context.Context, begin bool) {
+	w.events, w.opened = make(chan client.Event), make(chan struct{})
+	go func() {
+		// Without events the state is read now and then.
+		_ = w.api.Follow(ctx, w.service, begin, func() { close(w.opened) }, func(event client.Event) {
+			select {
+			case w.events <- event:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	if begin {
+		return
+	}
+	select { // what the change brings must not be missed
+	case <-w.opened:
+	case <-time.After(lookEvery):
+	case <-ctx.Done():
+	}
+}
+
+// await waits until the service of a change that was answered is where it should be, and returns its state.
+func (w *waiter) await(ctx context.Context, service int, answer client.Answer, begin bool) (string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.service = service
+	if begin {
+		w.follow(ctx, true)
+	}
+	if answer.Status == http.StatusAccepted {
+		if err := w.api.Await(ctx, answer.Location); err != nil {
+			return "", err
+		}
+	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		if state, over, err := w.look(ctx); over {
+			if err == nil {
+				w.tellRest(state)
+			}
+			return state, err
+		}
+		for heard := false; !heard; {
+			select {
+			case event := <-w.events:
+				w.tell(event)
+				heard = event.Kind == "service"
+			case <-look.C:
+				heard = true
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+		}
+	}
+}
+
+func (w *waiter) tell(event client.Event) {
+	if event.Kind == "service" {
+		w.last = event.New
+	}
+	if w.Format == terminal.Table && event.New != deleted {
+		w.Say("%s  %s", w.At(event.Time), w.Change(event.Change))
+	}
+}
+
+// restWithin is how long events may take that tell of a state that was read.
+const restWithin = 500 * time.Millisecond
+
+// tellRest tells what led to the state that the service has.
+func (w *waiter) tellRest(state string) {
+	limit := time.After(restWithin)
+	for w.last != state && w.last != deleted {
+		select {
+		case event := <-w.events:
+			w.tell(event)
+		case <-limit:
+			return
+		}
+	}
+}
+
+// look reads the service's state, and reports whether there is nothing more to wait for.
+func (w *waiter) look(ctx context.Context) (state string, over bool, err error) {
+	found, err := w.api.Service(ctx, w.service)
+	var refused *client.Error
+	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound && w.until == gone:
+		return gone, true, nil
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
+		return "", true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is gone", w.service))
+	case err != nil && ctx.Err() == nil && isUnreachable(err):
+		return "", false, nil // it may be there again
+	case err != nil:
+		return "", true, err
+	case found.State == w.until:
+		return found.State, true, nil
+	case strings.HasPrefix(found.State, "FAILED_"), found.State == "WARNING" && w.until != gone:
+		return found.State, true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service show %d` tells why", w.service, found.State, w.service))
+	}
+	return found.State, false, nil
+}
+
+// isUnreachable reports whether an error may pass while something is waited for.
+func isUnreachable(err error) bool {
+	status, _ := terminal.ExitOf(coded(err))
+	return status == terminal.ExitUnreachable
+}
