@@ -54,6 +54,10 @@ bench-scale: ## The large benchmarks, with SERVICES=10000 of ten VMs each
 bench-failover: ## Take workers away from services that deploy, and time what follows
 	FLOWJET_BENCH_FAILOVER=1 $(GO) test -run '^$$' -bench Failover -benchtime 1x -timeout 10m ./bench
 
+.PHONY: bench-lives
+bench-lives: ## Have 10,000 services come and go, and see what stays
+	FLOWJET_BENCH_LIVES=$(or $(SERVICES),2500) $(GO) test -run '^$$' -bench Lives -benchtime 1x -timeout 120m ./bench
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target with FUZZTIME inputs (default 1000x)
 	.ci/fuzz
