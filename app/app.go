@@ -394,6 +394,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		ActionNumber:    a.config.API.ActionNumber,
 		ActionPeriod:    a.config.API.ActionPeriod,
 		Settings:        a.config.settings(),
+		VMLink:          a.config.API.VMLink,
 		Version:         a.version,
 		Metrics:         a.metrics,
 		Registerer:      a.metrics,

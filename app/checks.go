@@ -22,6 +22,7 @@ var checks = map[string]check{
 	"api.listen":               address,
 	"api.action_number":        atLeast(1),
 	"api.action_period":        atLeastTime(time.Second),
+	"api.vm_link":              orEmpty(linkOfVM),
 	"api.user_reads":           atLeast(1),
 	"api.user_changes":         atLeast(1),
 	"nats.listen":              address,
@@ -120,6 +121,14 @@ func orEmpty(wanted check) check {
 func notEmpty(value any) string {
 	if value == "" {
 		return "it must not be empty"
+	}
+	return ""
+}
+
+func linkOfVM(value any) string {
+	text, _ := value.(string)
+	if parsed, err := url.Parse(text); err != nil || !slices.Contains([]string{"http", "https"}, parsed.Scheme) || !strings.Contains(text, "{id}") {
+		return "it must be an http or https address with {id} in it, such as https://sunstone.example.com/fireedge/sunstone/vm/{id}"
 	}
 	return ""
 }

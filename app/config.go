@@ -27,6 +27,8 @@ type Config struct {
 		// How many requests of each kind a user may send a second.
 		UserReads   int `koanf:"user_reads"`
 		UserChanges int `koanf:"user_changes"`
+		// VMLink is the address of a VM in Sunstone, with {id}; empty for none.
+		VMLink string `koanf:"vm_link"`
 		// ServiceLogDir has a log file of each service; empty for none.
 		ServiceLogDir string `koanf:"service_log_dir"`
 	} `koanf:"api"`

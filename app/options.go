@@ -31,6 +31,7 @@ var commonOptions = []option{
 	{"api-action-period", "api.action_period", "how far apart these are", time.Minute},
 	{"api-user-reads", "api.user_reads", "reads that a user may make a second, and twice as many at once", 5000},
 	{"api-user-changes", "api.user_changes", "changes that a user may make a second, and twice as many at once", 200},
+	{"api-vm-link", "api.vm_link", "address of a VM in Sunstone, with {id} for its number, to which the live page links: https://sunstone.example.com/fireedge/sunstone/vm/{id}; empty for none", ""},
 	{"api-service-log-dir", "api.service_log_dir", "folder for a log file of each service, <id>.log, as OneFlow's /var/log/one/oneflow, which onelog reads; empty for none", ""},
 	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "127.0.0.1:4222"},
 	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", ""},

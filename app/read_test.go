@@ -76,6 +76,8 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"no port":             {"api:\n  listen: localhost\n", "flowjet.yaml:2: api.listen is \"localhost\": it must be host:port"},
 		"another scheme":      {"one:\n  hooks: [http://h:2101]\n", "it must be tcp://host:port"},
 		"no option any more":  {"api:\n  max_body: 5\n", "flowjet.yaml:2: api.max_body cannot be set any more: a body has at most 1 MiB; take it out"},
+		"a script for a link": {"api:\n  vm_link: javascript:alert({id})\n", "it must be an http or https address with {id}"},
+		"a link to nothing":   {"api:\n  vm_link: https://sunstone/vm\n", "it must be an http or https address with {id}"},
 		"a level":             {"log:\n  level: warning\n", `flowjet.yaml:2: log.level is "warning": it must be one of debug, info, warn, error; did you mean warn?`},
 		"alone":               {"nats:\n  replicas: 3\n", "flowjet.yaml:2: nats.replicas is 3, but the embedded server is alone"},
 		"half a pair":         {"api:\n  certificate_file: a.pem\n", "api.certificate_file and api.key_file belong together"},

@@ -54,6 +54,26 @@ func healRuleOf(role *Role) (healRule, bool) {
 	return shape, true
 }
 
+// HealRule describes the role's attribute heal for people; empty without one that can be used.
+func (r *Role) HealRule() string {
+	rule, has := healRuleOf(r)
+	if !has {
+		return ""
+	}
+	return fmt.Sprintf("%s after %s, at most %d an hour", rule.action, rule.after, rule.max)
+}
+
+// HealedLately returns how many of a role's VMs were healed within the last hour.
+func (s *State) HealedLately(role string, now time.Time) int {
+	count := 0
+	for _, at := range s.Heals[role].Done {
+		if now.Sub(at) < healWindow {
+			count++
+		}
+	}
+	return count
+}
+
 // readHeal reads the attribute, or says what is wrong with it.
 func readHeal(text json.RawMessage) (rule healRule, wrong string) {
 	given := attributesOf(text)

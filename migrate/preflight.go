@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -43,9 +41,9 @@ const (
 	step = 5 * time.Second
 	// maxSkew is how far clocks may be apart: oned's tokens name an end.
 	maxSkew = 30 * time.Second
-	// oldest is the OpenNebula whose documents and calls are known.
-	oldestMajor, oldestMinor = 6, 0
-	testedMajor              = 7
+	// Tested is the OpenNebula that everything was recorded of and tried with, and Oldest the
+	// first whose calls are like its. docs/install.md states both.
+	Tested, Oldest = "7.4", "6.0"
 )
 
 // Run makes all checks, one after the other.
@@ -85,19 +83,19 @@ func (p Preflight) checkOned(ctx context.Context) []Check {
 	return []Check{check}
 }
 
-// judge says what is to be done about a version of OpenNebula.
+// judge returns what mends a version of OpenNebula, and whether it can be used all the same.
 func judge(version string) (mend string, doubt bool) {
-	parts := strings.Split(version, ".")
-	if len(parts) < 2 {
-		return "its version cannot be read: Flowjet is tested with 7.4", true
+	tested := "Flowjet is tested with OpenNebula " + Tested + ": try it on a copy first"
+	var major, minor, oldestMajor, oldestMinor int
+	if read, _ := fmt.Sscanf(version, "%d.%d", &major, &minor); read != 2 {
+		return "its version cannot be read: " + tested, true
 	}
-	major, _ := strconv.Atoi(parts[0])
-	minor, _ := strconv.Atoi(parts[1])
+	_, _ = fmt.Sscanf(Oldest, "%d.%d", &oldestMajor, &oldestMinor)
 	switch {
 	case major < oldestMajor || (major == oldestMajor && minor < oldestMinor):
-		return fmt.Sprintf("upgrade OpenNebula: %d.%d is the oldest that Flowjet knows", oldestMajor, oldestMinor), false
-	case major != testedMajor:
-		return "Flowjet is tested with OpenNebula 7.4: try it on a copy first", true
+		return "upgrade OpenNebula: " + Oldest + " is the oldest that Flowjet knows", false
+	case fmt.Sprintf("%d.%d", major, minor) != Tested:
+		return tested, true
 	}
 	return "", false
 }

@@ -36,6 +36,9 @@ type Config struct {
 	// Settings are the workers', for the plans of dry runs; OneFlow's defaults
 	// if they are left out.
 	Settings flow.Settings
+	// VMLink is the address of a VM elsewhere, such as Sunstone's, with {id} in the place
+	// of its number; the page links to it. Empty for none.
+	VMLink string
 	// Version is the answer of /flowjet/v1/version.
 	Version string
 	// Metrics are served at GET /metrics; without them there is no such path.

@@ -124,7 +124,7 @@ const shop = `{"name":"shop","deployment":"straight","roles":[
 	{"name":"db","type":"vm","cardinality":1,"template_id":0,"min_vms":1,"max_vms":3},
 	{"name":"cache","type":"vm","cardinality":1,"template_id":0},
 	{"name":"app","type":"vm","cardinality":2,"template_id":0,"parents":["db","cache"],"min_vms":1,"max_vms":5,"cooldown":1},
-	{"name":"web","type":"vm","cardinality":2,"template_id":0,"parents":["app"]}]}`
+	{"name":"web","type":"vm","cardinality":2,"template_id":0,"parents":["app"],"heal":{"action":"recreate","after":"90s"}}]}`
 
 // deployed makes a service of a template and waits until it runs.
 func (w *world) deployed(user, template string) string {
@@ -138,7 +138,9 @@ func (w *world) deployed(user, template string) string {
 // TestPage goes through the live page as its user does.
 func TestPage(t *testing.T) {
 	heard := FeedHealth{Endpoint: "tcp://127.0.0.1:2101", Connected: true, EventsPerSecond: 2.5, Role: "solo", Leads: true, Publishes: true}
-	w := newWorld(t, Config{Feeds: func() []FeedHealth { return []FeedHealth{heard} }})
+	w := newWorld(t, Config{
+		Feeds: func() []FeedHealth { return []FeedHealth{heard} }, VMLink: "https://sunstone.example.com/fireedge/sunstone/vm/{id}",
+	})
 	w.whole()
 	w.deployed(alice, strings.Replace(twoRoles, `"svc"`, `"wiki"`, 1))
 	broken := w.deployed(admin, strings.Replace(twoRoles, `"svc"`, `"mail"`, 1))
@@ -166,7 +168,9 @@ func TestPage(t *testing.T) {
 	b.shows("#timeline", "Role web")
 	b.shows("#roles", "after db, cache")
 	b.shows("#roles", "running")
+	b.shows("#roles", "healed: recreate after 1m30s, at most 3 an hour")
 	b.shows("#log", "New state: RUNNING")
+	b.leadToSunstone(id)
 	b.shows("#beginning", "This is where it begins")
 	var nodes, edges int
 	b.do(chromedp.Evaluate(`document.querySelectorAll("#graph a.running").length`, &nodes),
@@ -190,6 +194,22 @@ func TestPage(t *testing.T) {
 	b.checkChanges(id)
 	b.checkLogOut(id)
 	b.checkClean()
+}
+
+// leadToSunstone holds the links of the VMs.
+func (b *browser) leadToSunstone(id string) {
+	b.t.Helper()
+	_, body := b.document(b.call(admin, "GET", "/service/"+id, ""))
+	for _, role := range body.Roles {
+		for _, node := range role.Nodes {
+			var links int
+			link := fmt.Sprintf(`#roles a[href="https://sunstone.example.com/fireedge/sunstone/vm/%d"][rel="noreferrer"]`, node.DeployID)
+			b.do(chromedp.Evaluate(fmt.Sprintf("document.querySelectorAll(%q).length", link), &links))
+			if links != 1 {
+				b.t.Errorf("%d links lead to VM %d", links, node.DeployID)
+			}
+		}
+	}
 }
 
 // visit opens an address of the page.
@@ -337,6 +357,16 @@ func (b *browser) checkChanges(id string) {
 	b.shows("#facts", "4 of 4 VMs run")
 	b.visit("#/service/" + id)
 	b.shows("#service-title", "shop")
+	b.press("#actions", "Owner …")
+	b.shows("#dialog .plan", "virtual routers go with it")
+	b.accessible("a change of owner")
+	b.do(chromedp.SetValue("#owner", "2"))
+	b.press("#dialog", "Change the owner")
+	b.shows("#facts", "owner alice")
+	b.press("#actions", "Owner …")
+	b.do(chromedp.WaitVisible("#owner"), chromedp.SetValue("#owner", "0"))
+	b.press("#dialog", "Change the owner")
+	b.shows("#facts", "owner oneadmin")
 	b.press("#actions", "Undeploy …")
 	b.shows("#dialog .plan", "Then the service is gone")
 	b.press("#dialog", "Undeploy")
@@ -356,6 +386,13 @@ func (b *browser) checkLogOut(gone string) {
 	b.visit("#/service/" + hidden)
 	b.shows("#hint", "not yours to see")
 	b.shows("#who", "alice")
+	b.visit("#/service/" + b.idOf("wiki"))
+	b.shows("#actions", "Undeploy …")
+	var owner int
+	b.do(chromedp.Evaluate(`[...document.querySelectorAll("#actions button")].filter((button) => button.textContent.startsWith("Owner")).length`, &owner))
+	if owner != 0 {
+		b.t.Error("a tenant is offered to give his service away, which oned does not allow")
+	}
 	b.visit("#/system")
 	b.shows("#workers", "oneadmin")
 }

@@ -36,7 +36,7 @@ func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[
 			all[method+" "+ownPrefix+path] = all[pattern]
 		}
 	}
-	people := newViews(queued.planner)
+	people := newViews(queued.planner, s.config.VMLink)
 	state := &health{
 		queue: s.queue, probe: &probe{oned: oned.server()}, version: s.config.Version,
 		feeds: s.config.Feeds, notReady: s.config.NotReady,

@@ -34,6 +34,8 @@ const (
 // views show services and templates to people, as the calling user sees them.
 type views struct {
 	planner *planner
+	// vmLink is the address of a VM elsewhere, with {id} in the place of its number.
+	vmLink string
 
 	mu    sync.Mutex
 	users map[string]*userRows
@@ -46,7 +48,9 @@ type userRows struct {
 	at   time.Time
 }
 
-func newViews(p *planner) *views { return &views{planner: p, users: map[string]*userRows{}} }
+func newViews(p *planner, vmLink string) *views {
+	return &views{planner: p, vmLink: vmLink, users: map[string]*userRows{}}
+}
 
 // rows returns all services that the user may see.
 func (v *views) rows(ctx context.Context, r *request) ([]view.Row, error) {
@@ -166,17 +170,18 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	}
 	row := view.OfService(document.ID, document.Name, document.Owner, document.Body)
 	shown := view.Whole(row, body, vms, min(max(columns, 1), maxColumns))
+	shown.VMLink = v.vmLink
 	if r.mayManage(ctx, document) == nil {
-		v.allow(ctx, r, &shown.Allowed, document, body, vms)
+		v.allow(ctx, r, &shown, document, body, vms)
 	}
 	reply, err := pretty(http.StatusOK, shown)
 	reply.etag = document.ETag()
 	return reply, err
 }
 
-// allow fills in what the service's worker would not refuse now: nothing while NATS is
-// away, without which nothing can be changed.
-func (v *views) allow(ctx context.Context, r *request, allowed *view.Allowed, document opennebula.Document, body flow.Body, vms map[int]opennebula.VMDetails) {
+// allow fills in what the service's worker would not refuse now, and what it has healed:
+// nothing while NATS is away, without which nothing can be changed.
+func (v *views) allow(ctx context.Context, r *request, shown *view.Service, document opennebula.Document, body flow.Body, vms map[int]opennebula.VMDetails) {
 	facts := flow.Facts{}
 	for _, id := range vmIDs(body) {
 		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: -1}
@@ -187,6 +192,11 @@ func (v *views) allow(ctx context.Context, r *request, allowed *view.Allowed, do
 	input, err := v.planner.input(ctx, document, body, facts)
 	if err != nil {
 		return
+	}
+	allowed := &shown.Allowed
+	allowed.Chown = r.caller.isAdmin() // oned lets nobody else by default
+	for i := range shown.Roles {
+		shown.Roles[i].Healed = input.State.HealedLately(shown.Roles[i].Name, input.Now)
 	}
 	admits := func(verb flow.Verb, arguments any) bool {
 		command := r.newCommand(document.ID, verb)

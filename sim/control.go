@@ -16,28 +16,37 @@ import (
 // maxControlBytes bounds a request of the control API.
 const maxControlBytes = 64 << 10
 
-// controlAPI is the control API; the package's documentation lists it.
+// controlAPI is the control API, which docs/simulator.md describes.
 type controlAPI struct{ *Sim }
+
+// routes are the control API's, by ServeMux pattern; docs/simulator.md explains each.
+func (s *controlAPI) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /state":                s.showState,
+		"GET /vms":                  func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.VMs()) },
+		"GET /calls":                s.showCalls,
+		"DELETE /calls":             does(func(*http.Request) error { s.ClearCalls(); return nil }),
+		"POST /delays":              does(s.changeDelays),
+		"POST /faults/calls":        does(s.planCallFault),
+		"POST /faults/answers":      does(s.planAnswerFault),
+		"DELETE /faults":            does(func(*http.Request) error { s.ClearFaults(); return nil }),
+		"POST /vms/{id}/monitoring": does(s.changeMonitoring),
+		"POST /vms/{id}/{what}":     does(s.changeVM),
+		"POST /hosts/{id}/{what}":   does(s.changeHost),
+		"POST /population":          does(s.populate),
+		"POST /boots/{what}":        does(s.changeBoots),
+		"POST /events":              does(s.changeEvents),
+		"POST /leadership/{what}":   does(s.changeLeadership),
+		"POST /servers/{id}/{what}": does(s.changeServer),
+		"POST /restart":             does(s.restart),
+	}
+}
 
 func (s *controlAPI) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /state", s.showState)
-	mux.HandleFunc("GET /vms", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.VMs()) })
-	mux.HandleFunc("GET /calls", s.showCalls)
-	mux.HandleFunc("DELETE /calls", does(func(*http.Request) error { s.ClearCalls(); return nil }))
-	mux.HandleFunc("POST /delays", does(s.changeDelays))
-	mux.HandleFunc("POST /faults/calls", does(s.planCallFault))
-	mux.HandleFunc("POST /faults/answers", does(s.planAnswerFault))
-	mux.HandleFunc("DELETE /faults", does(func(*http.Request) error { s.ClearFaults(); return nil }))
-	mux.HandleFunc("POST /vms/{id}/monitoring", does(s.changeMonitoring))
-	mux.HandleFunc("POST /vms/{id}/{what}", does(s.changeVM))
-	mux.HandleFunc("POST /hosts/{id}/{what}", does(s.changeHost))
-	mux.HandleFunc("POST /population", does(s.populate))
-	mux.HandleFunc("POST /boots/{what}", does(s.changeBoots))
-	mux.HandleFunc("POST /events", does(s.changeEvents))
-	mux.HandleFunc("POST /leadership/{what}", does(s.changeLeadership))
-	mux.HandleFunc("POST /servers/{id}/{what}", does(s.changeServer))
-	mux.HandleFunc("POST /restart", does(s.restart))
+	for pattern, handler := range s.routes() {
+		mux.HandleFunc(pattern, handler)
+	}
 	return mux
 }
 

@@ -52,28 +52,6 @@
 // # Control API
 //
 // JSON over HTTP on ControlURL, for loopback only: it asks nobody for a
-// password. Durations are texts such as "15ms". Answers are {"ok":true} or
-// {"error":"..."}; every route has a method of *Sim behind it.
-//
-//	GET    /state                      what there is: counts, leadership, delays, addresses; for each server
-//	                                   its term, connections by peer and runs of the authentication driver
-//	GET    /vms                        every VM: id, name, state, service, role, key
-//	GET    /calls?method=M&after=N     the call log, oldest first, with counts and times
-//	DELETE /calls                      forget the call log
-//	POST   /delays                     {"boot":"2ms","call":"0s","methods":{"one.vm.info":"3ms"},"serialised":true}
-//	POST   /faults/calls               {"method":"one.vm.action","nth":1,"count":1,"code":8192,"message":"..."}
-//	POST   /faults/answers             {"method":"one.template.instantiate","nth":1}: applied, then the connection is closed
-//	DELETE /faults                     no call or answer fails any longer
-//	POST   /vms/{id}/break             {"state":"BOOT_FAILURE"}
-//	POST   /vms/{id}/monitoring        {"CPU":85.5,"LOAD":"3"}: shown while the VM runs
-//	POST   /vms/{id}/{what}            lose, delete, poweroff, resume, ready
-//	POST   /hosts/{id}/fail, recover   all its running VMs become UNKNOWN, or run again
-//	POST   /population                 {"services":100,"roles":2,"vms":5}: services that run, with 5 VMs a role
-//	POST   /boots/pause, /boots/resume VMs stay in BOOT meanwhile
-//	POST   /boots/fail                 {"count":1}: so many of the next boots end in BOOT_FAILURE
-//	POST   /events                     {"drop":1,"double":1,"reorder":2,"delay":"50ms"}
-//	POST   /leadership/{lose,gain}     no server leads: writes are refused and nothing is published
-//	POST   /leadership/move            the next server leads, in a new term
-//	POST   /servers/{n}/{what}         of a zone with several servers: stop, start, lead
-//	POST   /restart                    {"down":"100ms"}: sockets close, events are lost, drivers die, the same ports come back
+// password. docs/simulator.md lists its routes; each has a method of *Sim behind
+// it.
 package sim

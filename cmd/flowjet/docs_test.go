@@ -16,7 +16,7 @@ import (
 
 const root = "../.."
 
-// pages are README, CHANGELOG and everything under docs.
+// pages are those at the root and everything under docs.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -27,8 +27,9 @@ func pages(t *testing.T) map[string]string {
 		}
 		found[path] = string(text)
 	}
-	read(filepath.Join(root, "README.md"))
-	read(filepath.Join(root, "CHANGELOG.md"))
+	for _, name := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} {
+		read(filepath.Join(root, name))
+	}
 	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".md") {
 			read(path)

@@ -28,7 +28,7 @@ type client struct {
 func newClient(s *site) *client {
 	c := &client{http: http.Client{Timeout: 10 * time.Second}}
 	for _, m := range s.frontEnds {
-		c.addresses = append(c.addresses, "http://"+m.address+":2474")
+		c.addresses = append(c.addresses, "http://"+m.address+":"+s.port)
 	}
 	return c
 }

@@ -43,6 +43,8 @@ type machine struct {
 type site struct {
 	network   *cluster.Network
 	frontEnds []*machine
+	// port is where clients find an API: HAProxy's, or the APIs' own without one.
+	port string
 	// serverUser is serveradmin's name and password, program a flowjet outside.
 	serverUser, program string
 }
@@ -235,12 +237,16 @@ func (m *machine) running() bool {
 	return m.err == nil
 }
 
+// commandLimit bounds one command of a page: some wait until all is well again.
+const commandLimit = 3 * time.Minute
+
 // try has its root's shell run a line.
 func (m *machine) try(line string) (string, error) {
-	ctx, cancel := context.WithTimeout(m.t.Context(), poll.Limit)
+	ctx, cancel := context.WithTimeout(m.t.Context(), commandLimit)
 	defer cancel()
 	command := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(m.systemd), "--all",
 		"/usr/bin/env", "-i", "--chdir=/", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "sh", "-c", line)
+	command.WaitDelay = time.Second // what the shell has started may hold its output open
 	said, err := command.CombinedOutput()
 	return string(said), err
 }

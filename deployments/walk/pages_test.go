@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,8 @@ type step struct {
 	// each front-end, or the one named; the first where the page names none.
 	each     bool
 	frontEnd string
+	// inTurn is each with the step behind it before the next front-end.
+	inTurn   bool
 	commands []string
 	// path and content of a file.
 	path, content string
@@ -23,10 +26,12 @@ type step struct {
 type section struct {
 	title string
 	steps []step
+	// rows are those of its tables.
+	rows []string
 }
 
 var (
-	whereComment = regexp.MustCompile(`^# on (each|front-end-\d):$`)
+	whereComment = regexp.MustCompile(`^# on (each|front-end-\d)(, one after the other)?:$`)
 	pathComment  = regexp.MustCompile(`^# (/\S+)$`)
 )
 
@@ -54,6 +59,9 @@ func readPage(t *testing.T, name string) map[string]section {
 			language = ""
 		case heading && language == "":
 			current = section{title: title}
+		case language == "" && strings.HasPrefix(line, "| "):
+			current.rows = append(current.rows, line)
+			sections[current.title] = current
 		default:
 			block = append(block, line)
 		}
@@ -62,10 +70,10 @@ func readPage(t *testing.T, name string) map[string]section {
 }
 
 func stepOf(language string, block []string) (step, bool) {
-	if len(block) == 0 || language != "sh" && language != "yaml" {
+	if len(block) == 0 || !slices.Contains([]string{"sh", "yaml", "haproxy"}, language) {
 		return step{}, false
 	}
-	if language == "yaml" {
+	if language != "sh" {
 		path := pathComment.FindStringSubmatch(block[0])
 		if path == nil {
 			return step{}, false
@@ -75,7 +83,7 @@ func stepOf(language string, block []string) (step, bool) {
 	made := step{frontEnd: "front-end-1"}
 	for _, line := range block {
 		if where := whereComment.FindStringSubmatch(line); where != nil {
-			made.each, made.frontEnd = where[1] == "each", where[1]
+			made.each, made.frontEnd, made.inTurn = where[1] == "each", where[1], where[2] != ""
 			continue
 		}
 		made.commands = append(made.commands, line)
@@ -102,14 +110,17 @@ func (g *guide) follow(s section) {
 	if len(s.steps) == 0 {
 		g.t.Fatalf("the page has no section %q with commands", s.title)
 	}
-	for _, one := range s.steps {
+	for i, one := range s.steps {
 		for _, m := range g.frontEnds {
 			if one.each || one.frontEnd == m.name {
 				g.take(one, m)
 			}
+			if one.inTurn {
+				g.take(s.steps[i+1], g.frontEnds[0])
+			}
 		}
 		for _, line := range one.commands {
-			if done := g.after[line]; done != nil {
+			if done := g.after[line]; done != nil && one.each {
 				done()
 			}
 		}
@@ -133,6 +144,9 @@ func (g *guide) take(one step, m *machine) {
 			continue
 		}
 		said := m.runs(typed)
+		if done := g.after[line]; done != nil && !one.each {
+			done()
+		}
 		for _, want := range g.shows[line] {
 			if !strings.Contains(said, want) {
 				g.t.Errorf("%s: %s does not show %q:\n%s", m.name, line, want, said)

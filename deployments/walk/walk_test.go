@@ -42,25 +42,31 @@ const oneflowConf = `---
 const running = int(flow.ServiceRunning)
 
 func TestWalk(t *testing.T) {
-	packaged := os.Getenv("WALK_PACKAGE")
-	if packaged == "" {
-		t.Skip("WALK_PACKAGE names no .deb: `make walk` builds one and walks")
+	packaged, newer := os.Getenv("WALK_PACKAGE"), os.Getenv("WALK_NEWER")
+	if packaged == "" || newer == "" {
+		t.Skip("WALK_PACKAGE and WALK_NEWER name no .deb: `make walk` builds both and walks")
 	}
 	if err := missing(); err != nil {
 		t.Fatalf("machines with a systemd each cannot be made here: %v", err)
 	}
 	s := newSite(t)
-	deliver(t, packaged, filepath.Join(filepath.Dir(filepath.Dir(s.frontEnds[0].root)), "flowjet.deb"))
+	shared := filepath.Dir(filepath.Dir(s.frontEnds[0].root))
+	deliver(t, packaged, filepath.Join(shared, "flowjet.deb"))
+	deliver(t, newer, filepath.Join(shared, "newer.deb"))
 	g := &guide{site: s, t: t, typed: map[string]bool{}, instead: map[string]string{
 		"make packages VERSION=0.1.0":          "",
 		"dpkg -i dist/flowjet_0.1.0_amd64.deb": "dpkg -i /walk/flowjet.deb",
+		"dpkg -i flowjet_0.1.0_amd64.deb":      "dpkg -i /walk/flowjet.deb",
+		"dpkg -i flowjet_0.2.0_amd64.deb":      "dpkg -i /walk/newer.deb",
 	}}
 	one := readPage(t, "install.md")
 	g.onOneFrontEnd(one)
 	for _, m := range s.frontEnds[1:] {
 		m.runs("dpkg -i /walk/flowjet.deb")
 	}
-	g.onThree(readPage(t, "high-availability.md"))
+	three := readPage(t, "high-availability.md")
+	g.balance(three)
+	g.onThree(three)
 }
 
 func deliver(t *testing.T, from, to string) {
@@ -149,8 +155,8 @@ func (s *site) isOneFlows(t *testing.T, service, vms int) {
 	}
 }
 
-// onThree: three of everything with users and TLS, one stopped while a client goes
-// on, and back.
+// onThree: three of everything with users and TLS behind a balancer, and all that is done
+// to them while a customer goes on, and back.
 func (g *guide) onThree(page map[string]section) {
 	t := g.t
 	g.shows = map[string][]string{
@@ -159,24 +165,30 @@ func (g *guide) onThree(page map[string]section) {
 		"flowjet migrate":                                         {"NATS: answers", "Nothing was changed"},
 		"flowjet migrate --yes":                                   {"1 services are taken over"},
 		"flowjet status":                                          {"services      1 RUNNING"},
+		"dpkg -i flowjet_0.2.0_amd64.deb":                         {"(0.2.0) over (0.1.0)"},
+		"dpkg -i flowjet_0.1.0_amd64.deb":                         {"(0.1.0) over (0.2.0)"},
+		"until flowjet doctor; do sleep 2; done":                  {"ok      workers: 3 alive", "ok      streams", "ok      bridges"},
 	}
-	settled := func() { g.settle("three of everything") }
 	g.after = map[string]func(){
-		"systemctl enable --now flowjet-bridge flowjet-worker flowjet-api":       settled,
-		"systemctl start flowjet-nats flowjet-bridge flowjet-worker flowjet-api": settled,
+		"systemctl enable --now flowjet-bridge flowjet-worker flowjet-api": func() { g.settle("three of everything") },
 	}
 	g.follow(page["Step by step"])
 	g.strangersAreTurnedAway()
+	g.portsAreThose(page["What runs where"])
 
 	told := watch{t, t.TempDir()}
 	told.scrape(g.frontEnds)
 	customer := g.newCustomer(t)
+	g.eventsStream(customer)
 	g.after["systemctl stop flowjet-api flowjet-worker flowjet-bridge flowjet-nats"] = func() {
 		poll.Until(t, "the customer to go on with two of three", g.further(customer, 40))
 		told.scrape([]*machine{g.frontEnds[0], g.frontEnds[2]})
 	}
 	g.follow(page["Work on one of them"])
-	g.upgrade(g.frontEnds[2])
+	g.upgrade(page["Upgrade and downgrade"])
+	g.frontEnds[2].runs("dpkg --purge flowjet && dpkg -i /walk/flowjet.deb")
+	poll.Until(t, "the customer to go on without the third", g.further(customer, 20))
+	g.follow(page["Replace a front-end"])
 	poll.Until(t, "the customer to go on with three again", g.further(customer, 20))
 	customer.stop()
 	<-customer.ended
@@ -192,6 +204,9 @@ func (g *guide) onThree(page map[string]section) {
 			t.Errorf("servers do not know each other on %s:\n%s", m.name, said)
 		}
 	}
+	g.after = map[string]func(){}
+	g.follow(page["Backup and restore"])
+	g.allRun(customer)
 
 	g.shows = map[string][]string{
 		"flowjet migrate --back":       {"RUNNING", "Nothing was changed"},
@@ -215,16 +230,20 @@ func (g *guide) further(c *customer, rounds int64) func() bool {
 	}
 }
 
-// upgrade installs the package once more over what runs, which it restarts.
-func (g *guide) upgrade(m *machine) {
+// upgrade follows the section, and holds that it restarts what runs.
+func (g *guide) upgrade(s section) {
 	g.t.Helper()
 	const numbers = "systemctl show --property MainPID flowjet-nats flowjet-bridge flowjet-worker flowjet-api"
-	before := strings.Fields(m.runs(numbers))
-	m.runs("dpkg -i /walk/flowjet.deb")
-	g.settle("three of everything after an upgrade")
-	for i, number := range strings.Fields(m.runs(numbers)) {
-		if number == before[i] || number == "MainPID=0" {
-			g.t.Errorf("an upgrade leaves process %d as it was: %s", i, number)
+	before := map[string][]string{}
+	for _, m := range g.frontEnds {
+		before[m.name] = strings.Fields(m.runs(numbers))
+	}
+	g.follow(s)
+	for _, m := range g.frontEnds {
+		for i, number := range strings.Fields(m.runs(numbers)) {
+			if number == before[m.name][i] || number == "MainPID=0" {
+				g.t.Errorf("an upgrade leaves process %d of %s as it was: %s", i, m.name, number)
+			}
 		}
 	}
 }

@@ -20,6 +20,7 @@ export function buttons(service) {
     allowed.scale.length && ["Scale …", "", { ...common, title: `Scale ${service.name}`, verb: "Scale", fields: scaling(service), request: (data) => ({ method: "POST", path: `${path}/scale`, body: { role_name: data.get("role"), cardinality: Number(data.get("cardinality")), force: data.has("force") } }) }],
     allowed.release && ["Release …", "", { ...common, title: `Release ${service.name}`, verb: "Release", request: () => act("release", {}) }],
     allowed.recover && ["Recover …", "", { ...common, title: `Recover ${service.name}`, verb: "Recover", request: () => act("recover", {}) }],
+    allowed.chown && ["Owner …", "", { ...common, title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs and virtual routers go with it.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
     allowed.undeploy ? ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => ({ method: "DELETE", path }) }]
       : allowed.delete && ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => act("recover", { delete: true }) }],
   ];
@@ -39,20 +40,26 @@ function scaling(service) {
     el("label", { class: "check" }, el("input", { name: "force", type: "checkbox" }), " beyond the role's limits")];
 }
 
-// dialog asks: {title, verb, danger, fields, request(FormData), etag, done(answer)}.
+function owning() {
+  const number = (id, text) => [el("label", { for: id }, text), el("input", { name: id, id, type: "number", min: 0, placeholder: "unchanged" })];
+  return [...number("owner", "Number of the user"), ...number("group", "Number of the group")];
+}
+
+// dialog asks: {title, verb, danger, fields, request(FormData), etag, done(answer), unplanned}.
+// unplanned is said of a change that the API makes no plan for.
 export function dialog(ask) {
   const box = part("dialog");
   const key = crypto.randomUUID();
   const plan = el("div", { class: "plan", role: "status" });
-  const go = el("button", { type: "submit", class: ask.danger ? "danger" : "primary", disabled: true }, ask.verb);
+  const go = el("button", { type: "submit", class: ask.danger ? "danger" : "primary", disabled: !ask.unplanned }, ask.verb);
   const check = el("button", { type: "button", onclick: preview }, "Show what would happen");
   const form = el("form", { method: "dialog", onsubmit: submit, oninput: stale },
     el("h2", { id: "dialog-title" }, ask.title), el("div", { class: "fields" }, ask.fields ?? []), plan,
-    el("div", { class: "tools" }, ask.fields ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
+    el("div", { class: "tools" }, ask.fields && !ask.unplanned ? check : "", go, el("button", { type: "button", onclick: () => box.close() }, "Cancel")));
   let sent = false;
 
   function stale() {
-    if (!sent) go.disabled = true;
+    if (!sent && !ask.unplanned) go.disabled = true;
   }
   async function preview() {
     if (!form.reportValidity()) return;
@@ -86,6 +93,7 @@ export function dialog(ask) {
       error.violations?.length > 1 ? el("ul", {}, error.violations.map((each) => el("li", {}, each.message))) : "");
   }
 
+  if (ask.unplanned) plan.append(ask.unplanned);
   box.replaceChildren(form);
   box.showModal();
   if (!ask.fields) preview();

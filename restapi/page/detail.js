@@ -106,13 +106,21 @@ function role(each) {
   return el("section", { class: "role", "data-name": each.name, tabindex: -1, "aria-label": `Role ${each.name}` },
     el("h4", {}, each.name, " ", state(each.state)),
     el("p", { class: "quiet" }, `${each.running} of ${each.wanted} VMs run${limits}${each.parents.length ? ` · after ${each.parents.join(", ")}` : ""} · VM template ${each.template_id}`),
+    each.heal ? el("p", { class: "quiet" }, `VMs that fail are healed: ${each.heal}${each.healed ? ` · ${each.healed} healed within the last hour` : ""}`) : "",
     vms.length ? table(`VMs of ${each.name}${hidden > 0 ? `, ${most} of ${vms.length}, those in trouble first` : ""}`,
       [{ title: "VM" }, { title: "State" }, { title: "Host" }, { title: "Address" }, { title: "Age" }],
-      vms.slice(0, most).map((vm) => [`${vm.id} ${vm.name}`, [state(vm.state, vm.kind), vm.error ? el("span", { class: "problem" }, ` ${vm.error}`) : ""],
+      vms.slice(0, most).map((vm) => [named(vm), [state(vm.state, vm.kind), vm.error ? el("span", { class: "problem" }, ` ${vm.error}`) : ""],
         vm.host || "–", (vm.ips ?? []).join(", ") || "–", vm.started ? age(vm.started) : "–"])) : el("p", { class: "quiet" }, "It has no VMs."),
     more(hidden, "VMs", () => open.set(each.name, most + step)),
     each.policies.length ? table(`Policies of ${each.name}`, [{ title: "When" }, { title: "Changes" }, { title: "Last evaluation" }],
       each.policies.map((policy) => [policy.when, `${policy.type.toLowerCase().replace("_", " ")} ${policy.adjust}`, evaluation(policy)])) : "");
+}
+
+// named is a VM's number and name, which lead to it in Sunstone where the API knows the way.
+function named(vm) {
+  const text = `${vm.id} ${vm.name}`;
+  const link = current.service.vm_link;
+  return link ? el("a", { href: link.replaceAll("{id}", vm.id), target: "_blank", rel: "noreferrer" }, text) : text;
 }
 
 // more is the button that shows what is left out, if anything is.

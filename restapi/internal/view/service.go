@@ -20,6 +20,8 @@ type Service struct {
 	Networks    []Network `json:"networks"`
 	Inputs      []Input   `json:"inputs"`
 	Log         []Entry   `json:"log"`
+	// VMLink is the address of a VM elsewhere, with {id} in the place of its number.
+	VMLink string `json:"vm_link,omitempty"`
 	// Allowed are what the user may do now.
 	Allowed Allowed `json:"allowed"`
 }
@@ -33,6 +35,8 @@ type Allowed struct {
 	Undeploy bool     `json:"undeploy"`
 	// Delete is true if recover with delete would undeploy it.
 	Delete bool `json:"delete"`
+	// Chown is true if the user may give the service to another user or group.
+	Chown bool `json:"chown"`
 }
 
 // Role is a role with its VMs.
@@ -50,6 +54,10 @@ type Role struct {
 	VMs      []VM     `json:"vms"`
 	Policies []Policy `json:"policies"`
 	Inputs   []Input  `json:"inputs"`
+	// Heal is the rule by which VMs that fail are healed, and Healed how many were within
+	// the last hour, as far as the user may manage the service.
+	Heal   string `json:"heal,omitempty"`
+	Healed int    `json:"healed,omitempty"`
 }
 
 // VM is a VM of a role.
@@ -144,6 +152,7 @@ func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) Role {
 		Name: role.Name, Type: role.Type, State: flow.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
 		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []VM{},
 		Policies: append(elasticity(role.ElasticityPolicies), scheduled(role.ScheduledPolicies)...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
+		Heal: role.HealRule(),
 	}
 	if role.State != nil {
 		made.State = role.State.String()
