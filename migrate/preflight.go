@@ -41,9 +41,11 @@ const (
 	step = 5 * time.Second
 	// maxSkew is how far clocks may be apart: oned's tokens name an end.
 	maxSkew = 30 * time.Second
-	// Tested is the OpenNebula that everything was recorded of and tried with, and Oldest the
-	// first whose calls are like its. docs/install.md states both.
-	Tested, Oldest = "7.4", "6.0"
+	// Tested is the OpenNebula that everything was recorded of and tried with.
+	// docs/install.md states it.
+	Tested = "7.4"
+	// Oldest is the first OpenNebula whose calls are known; docs/install.md states it too.
+	Oldest = "6.0"
 )
 
 // Run makes all checks, one after the other.
