@@ -172,9 +172,12 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 	return refusal(action, err), nil
 }
 
+// created notes a VM that oned has just made. What is known of the id already may be the
+// VM's, for its events may come before the answer; without the intent's key it is of another
+// VM, from before oned was restored, or of an event that somebody has invented.
 func (e *executor) created(id int, intent flow.Intent) {
 	e.worker.raiseNewest(id)
-	if _, seen := e.facts[id]; seen {
+	if vm, seen := e.facts[id]; seen && vm.Key == intent.Key {
 		return
 	}
 	state := flow.VMPending

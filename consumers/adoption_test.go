@@ -132,6 +132,8 @@ func TestForgedEvents(t *testing.T) {
 		"another owner":                  func(vm *flow.VM) { vm.Owner = flow.Identity{UID: 3, UName: "bob"} },
 		"another key, of a VM to be":     func(vm *flow.VM) { vm.ID, vm.Key = 4711, "made-up" },
 		"the end of a VM that never was": func(vm *flow.VM) { vm.ID, vm.State, vm.LCMState = 4711, flow.VMDone, flow.LCMInit },
+		"the end of the next VM":         func(vm *flow.VM) { vm.ID, vm.State, vm.LCMState = vm.ID+3, flow.VMDone, flow.LCMInit },
+		"the next VM, which runs":        func(vm *flow.VM) { vm.ID, vm.Key = vm.ID+3, "made-up" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -148,6 +150,9 @@ func TestForgedEvents(t *testing.T) {
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
 			w.await(service, flow.ServiceRunning)
 			w.exactly(service, 4)
+			if made := w.sim.CallCounts()["one.template.instantiate"]; made != 4 {
+				t.Errorf("%d VMs were made", made)
+			}
 			w.accepted(service, flow.VerbUndeploy, nil)
 			w.gone(service)
 		})
