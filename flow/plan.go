@@ -85,9 +85,15 @@ func (p *planner) decision() Decision {
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
 }
 
-// isDropped reports whether an action is for an intent that a later step of the decision has dropped.
+// isDropped reports whether an action is for an intent, or a virtual router, that a later step of the decision has dropped.
 func (p *planner) isDropped(action Action) bool {
-	return action.Kind == ActionCreateVM && !slices.ContainsFunc(p.Intents, func(i Intent) bool { return i.Key == action.Intent.Key })
+	switch action.Kind {
+	case ActionCreateVM:
+		return !slices.ContainsFunc(p.Intents, func(i Intent) bool { return i.Key == action.Intent.Key })
+	case ActionCreateRouter:
+		return !slices.ContainsFunc(p.Routers, func(r Router) bool { return r.Key == action.Router.Key })
+	}
+	return false
 }
 
 // settle makes every step that is due, then sets the deadlines.
