@@ -246,7 +246,7 @@ func (c Config) checkTogether() problems {
 		add("nats.nkey_file", "nats.credentials_file and nats.nkey_file are both set: NATS knows a process by one of them")
 	}
 	if c.NATS.Cluster != "" && c.NATS.ServerFile == "" && len(c.NATS.Routes) > 0 {
-		add("nats.server_file", "nats.server_file is not set, and the servers of cluster %q have to know the same users: name the accounts.conf that `flowjet nats keys` makes", c.NATS.Cluster)
+		add("nats.server_file", "nats.server_file is not set, and the servers of cluster %q have to know the same users: name the cluster.conf that `flowjet nats keys` makes, or a file with TLS between them", c.NATS.Cluster)
 	}
 	if c.NATS.Cluster != "" && len(c.NATS.Routes) == 0 {
 		add("nats.cluster", "nats.cluster is %q, but nats.routes names no other server of it", c.NATS.Cluster)

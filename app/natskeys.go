@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +22,10 @@ const (
 	systemUser    = "system"
 	// AccountsFile is what MakeKeys writes for NATS servers to include.
 	AccountsFile = "accounts.conf"
+	// ClusterFile is the same with a password by which the servers of a cluster know each
+	// other: what comes from another server is in whatever account it says. With TLS
+	// between the servers their certificates do that.
+	ClusterFile = "cluster.conf"
 )
 
 // The modes of secrets: those of parts may be read by the folder's group where
@@ -32,8 +37,8 @@ const (
 
 // MakeKeys makes a user of NATS for each role: a seed in the folder, <role>.nk,
 // that nobody else can read, and accounts.conf for the servers, with the
-// public keys and what each role may do. Seeds that are there are kept, so that
-// it can be run again after an upgrade.
+// public keys and what each role may do, and cluster.conf with a password besides. Seeds and
+// a password that are there are kept, so that it can be run again after an upgrade.
 func MakeKeys(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("make the folder of NATS keys: %w: choose another with --out", err)
@@ -49,6 +54,20 @@ func MakeKeys(folder string) error {
 	path := filepath.Join(folder, AccountsFile)
 	if err := os.WriteFile(path, []byte(Accounts(public)), 0o644); err != nil {
 		return fmt.Errorf("write the NATS accounts: %w", err)
+	}
+	return makeClusterFile(folder)
+}
+
+// makeClusterFile writes cluster.conf if it is missing.
+func makeClusterFile(folder string) error {
+	path := filepath.Join(folder, ClusterFile)
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	text := fmt.Sprintf("# Made by `flowjet nats keys`: %s, and what the servers of a cluster tell each other to be let in.\ninclude %s\n\n"+
+		"cluster { authorization { user: server, password: %q, timeout: 5 } }\n", AccountsFile, AccountsFile, rand.Text())
+	if err := writeWhole(path, []byte(text), modeOf(folder, "server")); err != nil {
+		return fmt.Errorf("keep the password of the NATS servers: %w", err)
 	}
 	return nil
 }

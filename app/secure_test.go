@@ -369,6 +369,11 @@ func TestKeysAreKept(t *testing.T) {
 	}
 	info, err := os.Stat(filepath.Join(folder, "bridge.nk"))
 	must(t, err)
+	servers, err := os.Stat(filepath.Join(folder, ClusterFile))
+	must(t, err)
+	if servers.Mode().Perm() != 0o600 {
+		t.Errorf("others can read what servers tell each other: %s", servers.Mode())
+	}
 	if info.Mode().Perm() != 0o600 || bytes.Contains(accounts, bytes.TrimSpace(before)) {
 		t.Errorf("others can read a seed: %s", info.Mode())
 	}

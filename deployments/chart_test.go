@@ -201,8 +201,8 @@ func selfSigned(t *testing.T, folder string) {
 // TestChartFindsTheAccounts: the path in its server.conf leads from one mount to
 // the other.
 func TestChartFindsTheAccounts(t *testing.T) {
-	if text := read(t, "helm/flowjet/templates/nats.yaml"); !strings.Contains(text, "include ../nats/accounts.conf") ||
+	if text := read(t, "helm/flowjet/templates/nats.yaml"); !strings.Contains(text, "include ../nats/cluster.conf") ||
 		!strings.Contains(text, "mountPath: /run/secrets/server,") || !strings.Contains(text, "mountPath: /run/secrets/nats,") {
-		t.Error("the servers do not find accounts.conf beside their own file")
+		t.Error("the servers do not find cluster.conf beside their own file")
 	}
 }

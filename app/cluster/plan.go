@@ -138,7 +138,7 @@ func (p Plan) server(i int) Member {
 		Name: fmt.Sprintf("nats-%d", i+1), FrontEnd: i + 1, Listens: "nats://" + at(p.FrontEnds[i], p.Ports.NATS),
 		Arguments: []string{
 			"nats", "--data-dir", filepath.Join(p.DataDir, name), "--nats-listen", at(p.FrontEnds[i], p.Ports.NATS),
-			"--nats-name", name, "--nats-server-file", filepath.Join(p.Keys(), "accounts.conf"), "--nats-cluster", "flowjet", "--nats-cluster-listen", at(p.FrontEnds[i], p.Ports.Route),
+			"--nats-name", name, "--nats-server-file", filepath.Join(p.Keys(), "cluster.conf"), "--nats-cluster", "flowjet", "--nats-cluster-listen", at(p.FrontEnds[i], p.Ports.Route),
 			"--nats-routes", p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.Route) }),
 		},
 	}

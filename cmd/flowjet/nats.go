@@ -63,7 +63,8 @@ func newKeys() *cobra.Command {
 		Use:   "keys",
 		Short: "Make a NATS user for each role, the accounts file for the servers, and certificates",
 		Long: "Make a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, which says what\n" +
-			"each role may do. Seeds that exist are kept. " + app.ContextFile + " is a context by which the `nats` command is an operator.\n\n" +
+			"each role may do. " + app.ClusterFile + " is the same for the servers of a cluster that have no TLS between them: it holds a\n" +
+			"password by which they know each other. What exists is kept. " + app.ContextFile + " is a context by which the `nats` command is an operator.\n\n" +
 			"With --hosts also make an authority and, in a folder for each host, what belongs there: a certificate for its NATS server,\n" +
 			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
 		Example: terminal.Example("flowjet nats keys --out nats-keys --hosts fe-1,fe-2,fe-3"),

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -250,6 +251,14 @@ func joinCluster(options *server.Options, cluster Cluster) error {
 	options.Routes = server.RoutesFromStr(strings.Join(cluster.Routes, ","))
 	if len(options.Routes) != len(cluster.Routes) || slices.Contains(options.Routes, nil) {
 		return fmt.Errorf("start the embedded NATS server: the cluster's routes %v are not all nats://host:port", cluster.Routes)
+	}
+	if options.Cluster.Username == "" {
+		return nil
+	}
+	for _, route := range options.Routes { // the others have the same file
+		if route.User == nil {
+			route.User = url.UserPassword(options.Cluster.Username, options.Cluster.Password)
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -229,4 +230,64 @@ func TestServersThatAreRoutedFormACluster(t *testing.T) {
 	}
 	poll.Until(t, "the last of three to be of no use", func() bool { return !servers[0].Ready() })
 	refused(t, Config{StoreDir: t.TempDir(), Cluster: &Cluster{Name: "c", Listen: "127.0.0.1:0", Routes: []string{"no url\x7f"}}}, "nats://host:port")
+}
+
+// Servers that have the password of the same file pass messages on to each other. One without
+// it is let in by none: whatever account it says, nothing of it comes through, and it hears nothing.
+func TestDefaultNATSServersLetNoStrangerIn(t *testing.T) {
+	folder := t.TempDir()
+	file := func(name, password string) string {
+		path := filepath.Join(folder, name)
+		text := "cluster { authorization { user: server, password: \"" + password + "\" } }\n"
+		if password == "" {
+			text = "\n"
+		}
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	listen := ports.Free(t, 3)
+	routes := []string{"nats://" + listen[0], "nats://" + listen[1]}
+	start := func(i int, name, file string) *Server {
+		return startServer(t, Config{StoreDir: t.TempDir(), Name: name, File: file, Cluster: &Cluster{Name: "c", Listen: listen[i], Routes: routes}})
+	}
+	first, second := start(0, "first", file("one.conf", "right")), start(1, "second", file("two.conf", "right"))
+	heard := make(chan string, 100)
+	conn, err := nats.Connect(second.URL())
+	must(t, err)
+	t.Cleanup(conn.Close)
+	_, err = conn.Subscribe("flow.work.*", func(message *nats.Msg) { heard <- string(message.Data) })
+	must(t, err)
+	must(t, conn.Flush())
+	say := func(from *Server, what string) {
+		other, err := nats.Connect(from.URL())
+		must(t, err)
+		defer other.Close()
+		must(t, other.Publish("flow.work.1", []byte(what)))
+		must(t, other.Flush())
+	}
+	poll.Until(t, "a message to come from the other server", func() bool {
+		say(first, "ours")
+		return len(heard) > 0
+	})
+	for name, password := range map[string]string{"nobody": "", "somebody": "wrong"} {
+		intruder := start(2, name, file("three.conf", password))
+		say(intruder, "forged")
+		must(t, intruder.Stop(limited(t)))
+	}
+	raw, err := net.Dial("tcp", listen[1])
+	must(t, err)
+	defer raw.Close()
+	_, err = io.WriteString(raw, "CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"x\",\"cluster\":\"c\"}\r\nRMSG $G flow.work.1 6\r\nforged\r\n")
+	must(t, err)
+	must(t, raw.SetDeadline(time.Now().Add(poll.Limit)))
+	said, _ := io.ReadAll(raw) // until it is cut off
+	if !strings.Contains(string(said), "Authorization Violation") {
+		t.Errorf("the server answers one without the password %q", said)
+	}
+	say(first, "last")
+	for message := ""; message != "last"; {
+		if message = <-heard; message == "forged" {
+			t.Error("a stranger's message has come through")
+		}
+	}
 }
