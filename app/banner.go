@@ -96,17 +96,14 @@ func absolute(folder string) string {
 // what shows more.
 func (w welcome) printExample() {
 	fmt.Fprintf(w.out, `
-Paste this into another terminal to start a service (user oneadmin, password opennebula):
+Paste this into another terminal to start a service:
 
-  api=http://%s
-  id=$(curl -s -u oneadmin:opennebula $api/service_template -d '{
-    "name": "hello", "deployment": "straight",
-    "roles": [
-      {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
-      {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
-    ]}' | sed -n 's/.*"ID": "\([0-9]*\)".*/\1/p' | head -1)
-  curl -s -u oneadmin:opennebula $api/service_template/$id/action -d '{"action": {"perform": "instantiate"}}'
-`, w.api.Addr())
+  echo '{"name": "hello", "deployment": "straight", "roles": [
+    {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
+    {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
+  ]}' | %[1]s template create -%[2]s
+  %[1]s template instantiate hello --wait%[2]s
+`, os.Args[0], w.userFlags())
 	fmt.Fprintf(w.out, "\nSee a service's whole life:  %s demo%s\n", os.Args[0], w.demoFlags())
 	if w.server != nil {
 		fmt.Fprintf(w.out, "How everything is doing:     %s status%s\n", os.Args[0], w.lookFlags())
@@ -138,6 +135,15 @@ func (w welcome) demoFlags() string {
 // lookFlags are what an operator's command has to be told.
 func (w welcome) lookFlags() string {
 	return unless(w.server.URL(), "nats://127.0.0.1:4222", "--nats-url") + unless(filepath.Clean(w.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
+}
+
+// userFlags are what a user's command has to be told of where it finds the API and its credentials.
+func (w welcome) userFlags() string {
+	flags := unless("http://"+w.api.Addr(), "http://127.0.0.1:2474", "--endpoint")
+	if filepath.Clean(w.config.DataDir) != filepath.Clean(standardDataDir) {
+		flags += " --auth-file " + filepath.Join(absolute(w.config.DataDir), simulatedUserFile)
+	}
+	return flags
 }
 
 // unless is a flag with its value where the default will not do.

@@ -39,7 +39,7 @@ func Commands(environment Environment) (services, others []*cobra.Command) {
 	letters := terminal.Group("dlq", "List, show, retry and drop dead letters")
 	letters.AddCommand(t.letterList(), t.letterShow(), t.letterRetry(), t.letterDrop())
 	return []*cobra.Command{t.serviceRecords(), t.serviceRecord(), t.serviceWhy(), t.serviceWatch(), t.serviceLook()},
-		[]*cobra.Command{t.status(), t.events(), t.commands(), letters, t.doctor()}
+		[]*cobra.Command{t.status(), t.top(), t.events(), t.commands(), letters, t.doctor()}
 }
 
 type tool struct{ Environment }

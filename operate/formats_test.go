@@ -55,3 +55,32 @@ func TestNothingInEveryFormat(t *testing.T) {
 		}
 	}
 }
+
+// TestTopShowsTroubleFirst, then what has not come to rest for the longest time, and no more than fits.
+func TestTopShowsTroubleFirst(t *testing.T) {
+	now := time.Now()
+	since := func(ago time.Duration) *time.Time { at := now.Add(-ago); return &at }
+	rows := []serviceRow{
+		{ID: 1, Name: "young", State: "DEPLOYING", Since: since(time.Second)}, {ID: 2, Name: "old", State: "SCALING", Since: since(time.Hour)},
+		{ID: 3, Name: "warned", State: "WARNING", Since: since(time.Minute)}, {ID: 4, Name: "failed", State: "FAILED_DEPLOYING", Since: since(time.Minute)},
+	}
+	for id := range topRows {
+		rows = append(rows, serviceRow{ID: 100 + id, Name: "more", State: "PENDING", Since: since(time.Millisecond)})
+	}
+	var out strings.Builder
+	newConsole(&out, terminal.Table).unsettled(rows)
+	lines := strings.Split(out.String(), "\n")
+	for i, want := range []string{"ID ", "4    failed", "3    warned", "2    old", "1    young", "100  more"} {
+		if !strings.HasPrefix(lines[i], want) {
+			t.Errorf("line %d is %q, want %q", i, lines[i], want)
+		}
+	}
+	if want := "and 4 more: `flowjet service records`"; lines[topRows+1] != want {
+		t.Errorf("the last line is %q, want %q", lines[topRows+1], want)
+	}
+	out.Reset()
+	newConsole(&out, terminal.Table).unsettled(nil)
+	if out.String() != "Every service is RUNNING.\n" {
+		t.Errorf("without any it is %q", out.String())
+	}
+}

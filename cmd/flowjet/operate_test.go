@@ -25,6 +25,7 @@ const operatePage = "../../docs/operate.md"
 // are run.
 var operatePromises = map[string][]string{
 	"flowjet status":           {"PROCESS ", "bridge, worker, api ", "services      1 WARNING", "dead letters  none", "routes, scales", "zone0-", "router ", "ONE  ", "HOOK  "},
+	"flowjet top":              {"services      1 WARNING", "3   hello  oneadmin  WARNING", "RUNNING -> WARNING (role Slave: VM 5 is in POWEROFF)", "router "},
 	"flowjet doctor":           {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      processes: every one that is expected (1) is there", "ok      oned: http://", "answers, and knows the server user", "ok      API: http://", "is ready"},
 	"flowjet service records":  {"ID  NAME   OWNER     STATE", "3   hello  oneadmin  WARNING", "3/3"},
 	"flowjet service why 3":    {"is in        WARNING for ", "led there    event vm 5 POWEROFF/LCM_INIT", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
@@ -242,7 +243,7 @@ func (o operator) checkErrors() {
 		"events --last many":                                "it must be a whole number",
 		"events --since yesterday":                          "it must be a time with its unit",
 		"dlq ls --service 999":                              "there is no service 999",
-		"service shw":                                       "there are look, record, records, watch, why",
+		"service shw":                                       "did you mean `flowjet service show`?",
 		"service why abc":                                   "`flowjet service records` lists them",
 		"service why 999":                                   "there is no service 999",
 		"service records -o xml":                            "\"xml\" is none of table, wide, name, json, yaml",

@@ -246,6 +246,7 @@ func (u user) checkStatuses(web, password string) {
 	u.fails(terminal.ExitNotFound, "99", "service", "show", "99")
 	u.fails(terminal.ExitNotFound, "service 3 has no role \"nobody\"", "service", "scale", "shop", "nobody", "1")
 	u.fails(terminal.ExitFailed, "max_vms is 4", "service", "scale", "shop", "front", "9")
+	u.fails(terminal.ExitUsage, "`flowjet template --help` lists all", "template", "nonsense")
 	u.fails(terminal.ExitUsage, "whole number", "service", "scale", "shop", "front", "many")
 	u.fails(terminal.ExitUsage, "--state is \"foo\": there are PENDING, ", "service", "list", "--state", "foo")
 	u.fails(terminal.ExitUsage, "\"xml\" is none of table, wide, name, json, yaml", "service", "list", "-o", "xml")

@@ -82,11 +82,11 @@ func Group(use, short string) *cobra.Command {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			var known []string
-			for _, command := range cmd.Commands() {
-				known = append(known, command.Name())
+			cmd.SuggestionsMinimumDistance = 2
+			if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+				return ExitUsage.Because(fmt.Errorf("%s has no command %q; did you mean `%s %s`?", cmd.CommandPath(), args[0], cmd.CommandPath(), meant[0]))
 			}
-			return ExitUsage.Because(fmt.Errorf("%s has no command %q: there are %s", cmd.CommandPath(), args[0], strings.Join(known, ", ")))
+			return ExitUsage.Because(fmt.Errorf("%s has no command %q; `%s --help` lists all", cmd.CommandPath(), args[0], cmd.CommandPath()))
 		},
 	}
 }

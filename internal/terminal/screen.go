@@ -1,0 +1,97 @@
+package terminal
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// Screen is a terminal that is drawn again and again, on a page of its own: what was there
+// before comes back when it is closed.
+type Screen struct {
+	out     *os.File
+	restore func()
+}
+
+// Screen takes the terminal for itself; false where the console is none, or one that cannot
+// be drawn on. Quit is called when q or Ctrl-C is typed.
+func (c *Console) Screen(quit context.CancelFunc) (*Screen, bool) {
+	file, isFile := c.out.(*os.File)
+	if !isFile || !IsTerminal(file) || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
+		return nil, false
+	}
+	s := &Screen{out: file, restore: func() {}}
+	if keyboard := int(os.Stdin.Fd()); term.IsTerminal(keyboard) {
+		if was, err := term.MakeRaw(keyboard); err == nil {
+			s.restore = func() { _ = term.Restore(keyboard, was) }
+			go awaitQuit(os.Stdin, quit)
+		}
+	}
+	fmt.Fprint(file, "\x1b[?1049h\x1b[?25l\x1b[2J")
+	return s, true
+}
+
+// awaitQuit reads keys until one asks for the end. It stays where none does: the process ends.
+func awaitQuit(keys io.Reader, quit context.CancelFunc) {
+	key := make([]byte, 1)
+	for {
+		if _, err := keys.Read(key); err != nil || strings.ContainsRune("qQ\x03\x04", rune(key[0])) {
+			quit()
+			return
+		}
+	}
+}
+
+// Draw shows a text, cut to what fits.
+func (s *Screen) Draw(text string) {
+	width, height, err := term.GetSize(int(s.out.Fd()))
+	if err != nil || width == 0 || height == 0 {
+		width, height = 80, 24
+	}
+	fmt.Fprint(s.out, frame(text, width, height))
+}
+
+// Close gives the terminal back as it was.
+func (s *Screen) Close() {
+	fmt.Fprint(s.out, "\x1b[?25h\x1b[?1049l")
+	s.restore()
+}
+
+// frame is a text as it is written over the one before.
+func frame(text string, width, height int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	lines = lines[:min(len(lines), height)]
+	for i, line := range lines {
+		lines[i] = fit(line, width) + "\x1b[0m\x1b[K"
+	}
+	return "\x1b[H" + strings.Join(lines, "\r\n") + "\x1b[J"
+}
+
+// fit cuts a line to so many characters, of which the terminal's codes are none.
+func fit(line string, width int) string {
+	code := false
+	for at, letter := range line {
+		switch {
+		case letter == '\x1b':
+			code = true
+		case code:
+			code = letter != 'm'
+		case width == 0:
+			return line[:at]
+		default:
+			width--
+		}
+	}
+	return line
+}
+
+// To returns a console that writes to out as this one does to its own.
+func (c *Console) To(out io.Writer) *Console {
+	other := *c
+	other.out = out
+	return &other
+}
