@@ -39,6 +39,15 @@ func ReadService(text []byte) (body Body, repairs []string, err error) {
 	return body, r.made, nil
 }
 
+// FoundDigest is by which digest a document's text is known, whose body ReadService has read: the body's,
+// or, where something was put right in it, the text's own.
+func FoundDigest(text []byte, body Body, repairs []string) string {
+	if len(repairs) > 0 {
+		return DigestOf(text)
+	}
+	return body.Digest()
+}
+
 // Noted is the body with a line in its log on each repair.
 func (b Body) Noted(repairs []string, now time.Time) Body {
 	b.Log = slices.Clone(b.Log)

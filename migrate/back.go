@@ -58,12 +58,12 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 
 func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, vms []flow.VM) (Return, error) {
 	one := Return{ID: document.ID}
-	body, err := flow.ParseBody(document.Body)
+	body, repairs, err := flow.ReadService(document.Body)
 	if err != nil {
 		one.State, one.What = "unreadable", "left as it is: its document cannot be read"
 		return one, nil //nolint:nilerr // it is told in What
 	}
-	one.found = body.Digest()
+	one.found = flow.FoundDigest(document.Body, body, repairs)
 	one.State = flow.Service{Body: body}.State().String()
 	switch ours := record.Saved == one.found || slices.Contains(record.Digests, one.found) || record.State.Service.Body.Digest() == one.found; {
 	case revision == 0:
@@ -148,8 +148,8 @@ func Flush(ctx context.Context, oned *opennebula.Client, returns []Return) (writ
 		if err != nil {
 			return written, fmt.Errorf("give service %d back: %w", one.ID, err)
 		}
-		body, err := flow.ParseBody(document.Body)
-		if err != nil || body.Digest() != one.found {
+		body, repairs, err := flow.ReadService(document.Body)
+		if err != nil || flow.FoundDigest(document.Body, body, repairs) != one.found {
 			return written, fmt.Errorf("give service %d back: its document has changed since the plan was made: stop Flowjet on every front-end, and try again", one.ID)
 		}
 		if err := oned.Server().UpdateDocument(ctx, one.ID, one.Body); err != nil {

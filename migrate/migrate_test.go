@@ -311,6 +311,31 @@ func TestWhatOthersHaveChangedIsLeftAlone(t *testing.T) {
 	}
 }
 
+// A document that does not fit together is given back as Flowjet has taken it up, and holds up no other.
+func TestAnOddDocumentIsGivenBack(t *testing.T) {
+	z := newZone(t)
+	const text = `{"name": "a", "deployment": "none", "state": "2", "roles": [null, {"name": "r", "type": "vm", "cardinality": "0", "template_id": "0", "state": 2, "nodes": null}]}`
+	odd, broken := z.document(text), z.document(`{"name": "b", "state": 2, "roles": "none"}`)
+	body, repairs, err := flow.ReadService([]byte(text))
+	must(t, err)
+	record := pipeline.Record{Saved: flow.FoundDigest([]byte(text), body, repairs), State: flow.State{Service: flow.Service{ID: odd, Body: body}}}
+	_, err = work.NewRecords(z.pipe).SaveRecord(t.Context(), odd, record, 0)
+	must(t, err)
+	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
+	must(t, err)
+	if returns[0].ID != odd || returns[0].What != "is written as decided" || returns[0].State != "RUNNING" {
+		t.Errorf("%+v", returns[0])
+	}
+	if returns[1].ID != broken || returns[1].State != "unreadable" || returns[1].Body != nil {
+		t.Errorf("%+v", returns[1])
+	}
+	written, err := migrate.Flush(t.Context(), z.oned, returns)
+	must(t, err)
+	if read := z.body(odd); written != 1 || len(read.Roles) != 1 || read.Digest() != body.Digest() {
+		t.Errorf("%d documents were written: %+v", written, read)
+	}
+}
+
 func TestPreflight(t *testing.T) {
 	z := newZone(t)
 	good := migrate.Preflight{

@@ -92,8 +92,8 @@ func (a ahead) bringUp(ctx context.Context, document *opennebula.Document) {
 	}
 	ours := func(digest string) bool { return digest == record.Saved || slices.Contains(record.Digests, digest) }
 	if !ours(flow.DigestOf(document.Body)) {
-		written, err := flow.ParseBody(document.Body)
-		if err != nil || !ours(written.Digest()) {
+		written, repairs, err := flow.ReadService(document.Body)
+		if err != nil || !ours(flow.FoundDigest(document.Body, written, repairs)) {
 			return // somebody else has changed it
 		}
 	}

@@ -33,7 +33,7 @@ type Row struct {
 // OfService returns a service's row. A body that cannot be read is a service in WARNING.
 func OfService(id int, name string, owner flow.Identity, text []byte) Row {
 	row := Row{ID: id, Name: name, Owner: owner.UName, Group: owner.GName, State: flow.ServiceWarning.String()}
-	body, err := flow.ParseBody(text)
+	body, _, err := flow.ReadService(text)
 	if err != nil {
 		return row
 	}

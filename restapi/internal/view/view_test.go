@@ -89,4 +89,9 @@ func TestRows(t *testing.T) {
 	if *row.Running != 3 || row.Wanted != 5 || !slices.Equal(row.Unsettled, []int{3, 4}) {
 		t.Errorf("got %+v, %d run", row, *row.Running)
 	}
+	row = OfService(3, "z", flow.Identity{}, []byte(`{"name":"z","state":"2","roles":[null,
+		{"name":"a","cardinality":"2","template_id":"0","state":"2","nodes":[{"deploy_id":"5","vm_info":null},{"deploy_id":6}]}]}`))
+	if row.State != "RUNNING" || row.Wanted != 2 || row.RoleCount != 1 || row.settled != 2 {
+		t.Errorf("a document of somebody else's: got %+v", row)
+	}
 }
