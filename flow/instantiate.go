@@ -184,6 +184,7 @@ func (f *findings) chooseNetworks(body *Body) {
 	if len(values) > 0 {
 		body.NetworksValues = mustMarshal(values)
 	}
+	f.checkReservations(values)
 	f.checkUnchosen(*body, unchosen)
 }
 

@@ -59,12 +59,12 @@ func TestInstantiateMergesDeeply(t *testing.T) {
 	template := `{"name":"s","registration_time":1,"roles":[{"name":"a","type":"vm","template_id":0,"template_contents":{"CPU":"1","CONTEXT":{"A":"1"},"NIC":[{"NAME":"N0"}]}}],
 		"networks_values":[{"Pub":{"id":"0"}}],"x":[1,{"a":1}]}`
 	given := `{"roles":[{"name":"a","template_contents":{"CPU":"2","CONTEXT":{"B":"2"},"NIC":[{"NAME":"N0"},{"NAME":"N1"}]}},{"name":"b","vm_template":1}],
-		"networks_values":[{"Pub":{"extra":"SIZE=1"}},{"Priv":{"reserve_from":"3"}}],"x":[1,{"a":1},{"a":2}]}`
+		"networks_values":[{"Pub":{"extra":"SIZE=1"}},{"Priv":{"reserve_from":"3","extra":"SIZE=2"}}],"x":[1,{"a":1},{"a":2}]}`
 	got := started(t, template, given)
 	for _, want := range []string{
 		`"template_contents":{"CONTEXT":{"A":"1","B":"2"},"CPU":"2","NIC":[{"NAME":"N0"},{"NAME":"N1"}]}`,
 		`{"name":"b","type":"vm","cardinality":0,"template_id":1,"state":0}`,
-		`"networks_values":[{"Pub":{"extra":"SIZE=1","id":"0"}},{"Priv":{"reserve_from":"3"}}]`,
+		`"networks_values":[{"Pub":{"extra":"SIZE=1","id":"0"}},{"Priv":{"reserve_from":"3","extra":"SIZE=2"}}]`,
 		`"x":[1,{"a":1},1,{"a":2}]`,
 	} {
 		if !strings.Contains(got, want) {
@@ -75,8 +75,8 @@ func TestInstantiateMergesDeeply(t *testing.T) {
 
 func TestInstantiateChoosesNetworks(t *testing.T) {
 	template := `{"name":"s","registration_time":1,"roles":[],"networks":{"Public":"M|network|Public| |id:0","Res":"M|network| | |reserve_from:7:SIZE=5","Free":"O|network| | |id:"}}`
-	got := started(t, template, `{"networks_values":[{"Res":{"reserve_from":"9"}},{"Public":{"id":"0"}},{"Free":{"id":1}}]}`)
-	if want := `"networks_values":[{"Res":{"reserve_from":"9"}},{"Public":{"id":"0"}},{"Free":{"id":1}}]`; !strings.Contains(got, want) {
+	got := started(t, template, `{"networks_values":[{"Res":{"reserve_from":"9","extra":"IP=10.0.0.7\nsize=\"3\""}},{"Public":{"id":"0"}},{"Free":{"id":1}}]}`)
+	if want := `"networks_values":[{"Res":{"extra":"IP=10.0.0.7\nsize=\"3\"","reserve_from":"9"}},{"Public":{"id":"0"}},{"Free":{"id":1}}]`; !strings.Contains(got, want) {
 		t.Errorf("%s is not in %s", want, got)
 	}
 	got = started(t, template, ``)
@@ -93,6 +93,9 @@ func TestInstantiateRefuses(t *testing.T) {
 		"some networks only":    {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:0","Q":"M|network|x| |id:0"}}`, `{"networks_values":[{"Q":{"id":1}}]}`, `networks_values: lacks P`},
 		"no networks":           {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:0"}}`, `{"networks_values":[]}`, `networks_values: lacks P`},
 		"open network":          {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:"}}`, ``, `networks.P: is mandatory`},
+		"reserves nothing":      {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |reserve_from:1"}}`, ``, `networks_values: reserves no addresses for network "P": its "extra" must have a SIZE such as SIZE=2`},
+		"reserves none":         {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"SIZE=0"}}]}`, `networks_values: reserves no addresses for network "P"`},
+		"reserves an address":   {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"IP=10.0.0.7"}}]}`, `networks_values: reserves no addresses for network "P"`},
 		"odd cardinality":       {twoRoles, `{"roles":[{"name":"Master","cardinality":9}]}`, `is 9, more than max_vms 4`},
 		"new circle":            {twoRoles, `{"roles":[{"name":"Master","parents":["Slave"]}]}`, `wait for each other`},
 		"not an object":         {twoRoles, `[]`, `read merge_template: the body is an array`},

@@ -104,6 +104,28 @@ func CheckAddresses(text string) error {
 	return nil
 }
 
+// checkReservations holds that who reserves addresses asks for a number of them: oned takes none
+// for granted.
+func (f *findings) checkReservations(values []networkValue) {
+	for _, value := range values {
+		for name, choice := range value {
+			if _, reserves := choice[string(FromReservation)]; reserves && !asksForAddresses(textOf(choice["extra"])) {
+				f.add("networks_values", "reserves no addresses for network %q: its \"extra\" must have a SIZE such as SIZE=2", name)
+			}
+		}
+	}
+}
+
+// asksForAddresses reports whether the text has a SIZE above 0.
+func asksForAddresses(text string) bool {
+	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {
+		if strings.Trim(found[1], "0") != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // hasOne reports whether the object has exactly one of the attributes.
 func (o object) hasOne(attributes ...string) bool {
 	count := 0

@@ -32,7 +32,7 @@ var (
 	otherTarget    = &difference{"a server user's token for one user in a session for another, or for a group that the user is not in", "accepted", "401"}
 	optionalInput  = &difference{"an optional user input without a value", "400", "its default, or none"}
 	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
-	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read", "accepted; the service fails to deploy", "400, naming the attribute"}
+	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
 	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "left out in silence", "400, unless it is a whole role, which is added"}
 	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "that service says so in its log"}
 )
