@@ -61,12 +61,31 @@ func (e *explainer) waysBack() []string {
 		switch {
 		case way.Role == "" || len(ways) == 2*maxAdvised:
 		case way.Verb == VerbScale:
-			ways = append(ways, fmt.Sprintf("`oneflow scale %d %s %d` keeps what role %s has: %s", e.Service.ID, quoted(way.Role), way.Cardinality, way.Role, plural(way.Cardinality, "VM")))
+			if text := e.scaleBackAdvice(way); text != "" {
+				ways = append(ways, text)
+			}
 		case way.Verb == VerbRemoveRole:
 			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` takes role %s out of the service", e.Service.ID, quoted(way.Role), way.Role))
 		}
 	}
 	return ways
+}
+
+// scaleBackAdvice is how a role goes on with the VMs that it has; empty where it has all of them.
+func (e *explainer) scaleBackAdvice(way WayOut) string {
+	role := e.role(way.Role)
+	if way.Cardinality >= role.Cardinality {
+		return ""
+	}
+	force := ""
+	if role.MinVMs != nil && way.Cardinality < *role.MinVMs {
+		force = " --force"
+	}
+	text := fmt.Sprintf("`oneflow scale %d %s %d%s` ", e.Service.ID, quoted(way.Role), way.Cardinality, force)
+	if way.Cardinality == 0 {
+		return text + "has role " + way.Role + " go on without a VM"
+	}
+	return text + fmt.Sprintf("keeps what role %s has: %s", way.Role, plural(way.Cardinality, "VM"))
 }
 
 // quoted is a word as a shell takes it.

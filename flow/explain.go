@@ -409,7 +409,7 @@ func (e *explainer) explainTroubledVMs(role *Role) {
 		case !known && warns && e.state() == ServiceWarning:
 			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: pointerTo(node.DeployID)})
 		case !known || vm.Gone():
-		case vm.Troubled(), warns && vm.underway():
+		case vm.Troubled(), warns && vm.underway(), role.state() == RoleFailedUndeploying && !vm.Running():
 			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: pointerTo(vm.ID), State: vm.stateText()})
 		case warns && heals && vm.Running() && !e.deployer.come(role, vm):
 			e.failVM(e.aboutVM(FoundNotReady, role, vm))

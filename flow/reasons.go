@@ -17,8 +17,8 @@ const (
 func (p *planner) giveReasons() {
 	for i := range p.changes {
 		change := &p.changes[i]
-		if change.Kind == "service" && change.Reason == "" && troubled(change.New) {
-			change.Reason = p.reasons()
+		if change.Kind == "service" && change.Reason == "" && (troubled(change.New) || change.New == ServiceUndeploying.String()) {
+			change.Reason = p.reasons() // nothing, where somebody asked for the end
 		}
 	}
 }

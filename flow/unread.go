@@ -14,8 +14,8 @@ import (
 // Attributes that stand in no field, and are read all the same: Flowjet's own, and
 // OneFlow 6's.
 var (
-	bodyExtras = []string{WebhooksAttribute, "custom_attrs", "custom_attrs_values"}
-	roleExtras = []string{"vm_template", "vm_template_contents", "custom_attrs", "custom_attrs_values"}
+	bodyExtras = []string{WebhooksAttribute, ExpandAttribute, "custom_attrs", "custom_attrs_values"}
+	roleExtras = []string{ExpandAttribute, "vm_template", "vm_template_contents", "custom_attrs", "custom_attrs_values"}
 	policyKeys = []string{
 		"type", "adjust", "min_adjust_step", "last_eval", "expression", "period", "period_number", "true_evals", "expression_evaluated",
 		"recurrence", "start_time", "cooldown",

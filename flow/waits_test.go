@@ -120,6 +120,11 @@ func TestScalingThatTakesTooLong(t *testing.T) {
 			if log := s.messages(); !strings.Contains(log, "E Role a : it has been SCALING since 2026-05-04T10:00:00Z, longer than its deadline of 90 s: VM 102 is in BOOT") {
 				t.Errorf("the log does not say why: %s", log)
 			}
+			for _, change := range s.changes {
+				if change.Kind == "service" && test.state != flow.ServiceCooldown && !strings.Contains(change.Reason, "longer than its deadline of 90 s") {
+					t.Errorf("the history does not say why: %+v", change)
+				}
+			}
 		})
 	}
 }

@@ -16,6 +16,7 @@ func (w watcher) watch() {
 	}
 	if flag(w.Service.Body.AutomaticDeletion) && w.empty() {
 		w.to(ServiceUndeploying)
+		w.changes[len(w.changes)-1].Reason = "no VM is left, and automatic_deletion is set"
 		return
 	}
 	if w.autoscaler.runSchedules(); !w.anyRole(RoleScaling) {

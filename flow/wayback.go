@@ -27,7 +27,11 @@ func (s scaler) scaleBack(role *Role, wanted int) {
 	if wanted < have {
 		way, direction = ScaleDown, "down"
 	}
-	s.log("I", fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, have, wanted))
+	text := fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, have, wanted)
+	if wanted == have {
+		text = fmt.Sprintf("Role %s goes on with the nodes that it has: %d", role.Name, have)
+	}
+	s.log("I", text)
 	role.Cardinality, role.ScaleWay = wanted, &way
 	forgetTrueEvals(role)
 	delete(s.PolicyCooldowns, role.Name)

@@ -25,7 +25,7 @@ func TestRefusedScalingIsTakenBack(t *testing.T) {
 	s.refuse("no quota")
 	s.wantState(flow.ServiceFailedScaling)
 	s.scale("a", 1)
-	s.wantLog("I Role a scaling up from 1 to 1 nodes", "I New state: SCALING", "I New state: COOLDOWN")
+	s.wantLog("I Role a goes on with the nodes that it has: 1", "I New state: SCALING", "I New state: COOLDOWN")
 	s.planAfter(300 * time.Second)
 	s.wantState(flow.ServiceRunning)
 	s.wantNodes("a", 1, 100)

@@ -50,8 +50,8 @@ var waysOut = map[ServiceState][]WayOut{
 func (s ServiceState) WaysOut() []WayOut { return slices.Clone(waysOut[s]) }
 
 // WaysOut are the commands that lead this service out of its state. In a state of failure
-// each role that failed has ways of its own: to be scaled to the VMs that it has and that
-// are not in trouble as far as the facts tell, and to be removed.
+// each role that failed has ways of its own: to be scaled to the VMs that it has, and that
+// have come and are not in trouble as far as the facts tell, and to be removed.
 func (s State) WaysOut(facts Facts) []WayOut {
 	state := s.Service.State()
 	var ways []WayOut
@@ -62,8 +62,10 @@ func (s State) WaysOut(facts Facts) []WayOut {
 		}
 		for i := range s.Service.Body.Roles {
 			role := &s.Service.Body.Roles[i]
-			failed := role.state() == RoleFailedDeploying || role.state() == RoleFailedScaling
-			if failed && (way.Verb == VerbRemoveRole || !role.isRouter()) {
+			if role.state() != RoleFailedDeploying && role.state() != RoleFailedScaling {
+				continue
+			}
+			if way.Verb == VerbRemoveRole || !role.isRouter() {
 				ways = append(ways, WayOut{Verb: way.Verb, Role: role.Name, Cardinality: role.sound(facts), Keeps: true})
 			}
 		}
@@ -71,11 +73,11 @@ func (s State) WaysOut(facts Facts) []WayOut {
 	return ways
 }
 
-// sound counts the role's VMs that are not in trouble.
+// sound counts the role's VMs that have come and are not in trouble.
 func (r *Role) sound(facts Facts) int {
 	count := 0
 	for _, node := range r.Nodes {
-		if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() {
+		if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.isNew() {
 			count++
 		}
 	}

@@ -2,8 +2,10 @@ package operate
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,14 +44,14 @@ func (t tool) serviceWhy() *cobra.Command {
 }
 
 func (c *console) why(why inspect.Why) {
-	c.Title("Service %d  %s", why.Service, why.Name)
+	c.Title("%s", strings.TrimSpace(fmt.Sprintf("Service %d  %s", why.Service, why.Name)))
 	since := ""
 	if why.Since != nil {
 		since = " for " + c.Ago(*why.Since) + ", since " + c.At(*why.Since)
 	}
 	c.Say("is in        %s%s", c.State(why.State), since)
 	if why.Cause != nil {
-		c.Say("led there    %s", why.Cause.Title())
+		c.Say("led there    %s", why.Cause.Text())
 	}
 	if why.Reason != "" {
 		c.Say("because      %s", c.Timed(why.Reason))
@@ -64,8 +66,11 @@ func (c *console) why(why inspect.Why) {
 		c.Say("as last heard, not as it is now: %s", c.Timed(why.OnedAway))
 	}
 	for _, name := range slices.Sorted(maps.Keys(why.Timers)) {
-		at := why.Timers[name]
-		c.Say("looks again  %s (timer %s)", due(c, at), name)
+		text := due(c, why.Timers[name])
+		if purpose := timerPurposes[name]; purpose != "" {
+			text += ", " + purpose
+		}
+		c.Say("looks again  %s", text)
 	}
 	for _, next := range why.Next {
 		c.Say("what to do   %s", c.Timed(next))
@@ -75,6 +80,16 @@ func (c *console) why(why inspect.Why) {
 		c.Say("What happened last:")
 		c.transitions(why.Path)
 	}
+}
+
+// timerPurposes are what a service is looked at for, by timer.
+var timerPurposes = map[string]string{
+	flow.DeadlineStay:     "when a deadline passes",
+	flow.DeadlineCooldown: "when the cooldown is over",
+	flow.DeadlineSchedule: "for a scheduled policy",
+	flow.DeadlineRefill:   "to hold its roles against their min_vms",
+	flow.DeadlineHeal:     "to heal a VM",
+	flow.DeadlineRetry:    "to make a call again that oned refused",
 }
 
 // troubles are listed under a label that stands before the first.
@@ -92,7 +107,7 @@ func (c *console) troubles(label string, troubles []flow.Finding) {
 func (c *console) transitions(path []pipeline.Transition) {
 	var rows [][]string
 	for _, transition := range path {
-		rows = append(rows, []string{c.At(transition.Time), c.Timed(terminal.What(transition.Change)), transition.Cause.Title()})
+		rows = append(rows, []string{c.At(transition.Time), c.Timed(terminal.What(transition.Change)), transition.Cause.Text()})
 	}
 	c.Table([]string{"TIME", "WHAT", "CAUSE"}, rows)
 }

@@ -108,6 +108,31 @@ func TestTitlesAreShort(t *testing.T) {
 	}
 }
 
+func TestCausesAreToldInPlainWords(t *testing.T) {
+	for want, cause := range map[string]Cause{
+		"VM 21 became RUNNING":                  {Kind: "event", ID: Event{Object: "vm", ID: 21, State: "ACTIVE", LCMState: "RUNNING"}.Title()},
+		"VM 21 became POWEROFF":                 {Kind: "event", ID: Event{Object: "vm", ID: 21, State: "POWEROFF", LCMState: "LCM_INIT"}.Title()},
+		"VM 21 ended":                           {Kind: "event", ID: Event{Object: "vm", ID: 21, State: "DONE", LCMState: "LCM_INIT"}.Title()},
+		"VM 0 became UNKNOWN and 3 more":        {Kind: "event", ID: "vm 0 ACTIVE/UNKNOWN and 3 more"},
+		"several VMs changed at once":           {Kind: "event"},
+		"network 3 became READY":                {Kind: "event", ID: Event{Object: "net", ID: 3, State: "READY"}.Title()},
+		"the user template of VM 7 was changed": {Kind: "event", ID: Event{Object: "api", ID: 7, Call: "one.vm.update"}.Title()},
+		"event host 3 ERROR":                    {Kind: "event", ID: "host 3 ERROR"},
+		"an asked for scale":                    {Kind: "command", ID: "scale c1", User: "an"},
+		"somebody asked for deploy":             {Kind: "command", ID: "deploy c1"},
+		"a deadline passed":                     {Kind: "timer", ID: "stay"},
+		"timer of-a-newer-one":                  {Kind: "timer", ID: "of-a-newer-one"},
+		"its VMs were measured":                 {Kind: "measures", ID: "2030-03-17T17:46:40Z"},
+		"it was looked at":                      {Kind: "wake"},
+		"it was looked at: found in RUNNING":    {Kind: "wake", ID: "found in RUNNING"},
+		"new 1":                                 {Kind: "new", ID: "1"},
+	} {
+		if got := cause.Text(); got != want {
+			t.Errorf("%+v is %q, want %q", cause, got, want)
+		}
+	}
+}
+
 func TestWorkIsReadByItsVersion(t *testing.T) {
 	for text, want := range map[string]Work{
 		`{"v":1,"service":42}`:                       {Version: 1, Service: 42},

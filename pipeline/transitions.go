@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -59,13 +58,4 @@ func TransitionSubject(transition Transition) string {
 		return RouterEventSubject(transition.Service, transition.Role, transition.New)
 	}
 	return ServiceEventSubject(transition.Service, transition.New)
-}
-
-// Title says in a few words what the cause is.
-func (c Cause) Title() string {
-	title := strings.TrimSpace(c.Kind + " " + c.ID)
-	if c.User != "" {
-		title += " of " + c.User
-	}
-	return title
 }

@@ -28,7 +28,7 @@ var operatePromises = map[string][]string{
 	"flowjet top":              {"services      1 WARNING", "3   hello  oneadmin  WARNING", "RUNNING -> WARNING (role Slave: VM 5 is in POWEROFF)", "router "},
 	"flowjet doctor":           {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      processes: every one that is expected (1) is there", "ok      oned: http://", "answers, and knows the server user", "ok      API: http://", "is ready"},
 	"flowjet service records":  {"ID  NAME   OWNER     STATE", "3   hello  oneadmin  WARNING", "3/3"},
-	"flowjet service why 3":    {"is in        WARNING for ", "led there    event vm 5 POWEROFF/LCM_INIT", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
+	"flowjet service why 3":    {"is in        WARNING for ", "led there    VM 5 became POWEROFF", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
 	"flowjet service record 3": {"Master  RUNNING  1/1", "Slave   WARNING  2/2  Master   5 6", "timer look", "I  New state: WARNING"},
 	"flowjet service look 3":   {"service 3: its worker looks at it now"},
 	"flowjet service watch 3 --until WARNING,RUNNING --timeout 5m": {"Service 3  hello  WARNING"},

@@ -171,7 +171,7 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 	why := Why{
 		Version: pipeline.Version, Service: service, Name: state.Service.Body.Name, Owner: state.Service.Owner.UName,
 		State: explained.State.String(), Failed: list(explained.Failed), Waits: list(explained.Waits), Notes: list(explained.Notes),
-		Next: list(explained.Next), Roles: roleStatuses(state.Service), Path: list(path),
+		Next: list(explained.Next), Roles: roleStatuses(state.Service), Path: list(path[max(0, len(path)-keptPath):]),
 	}
 	if record.Deleted || len(path) > 0 && path[len(path)-1].New == pipeline.Deleted {
 		why.State, why.Failed, why.Waits, why.Notes, why.Next = pipeline.Deleted, []flow.Finding{}, []flow.Finding{}, []flow.Finding{}, []string{}
@@ -182,7 +182,7 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 			why.Timers[name] = timer.Due
 		}
 	}
-	why.blame(state.Service.Body.Log)
+	why.blame(path, state.Service.Body.Log)
 	why.Summary = why.summary()
 	return why
 }
@@ -212,18 +212,25 @@ func roleStatuses(service flow.Service) []RoleStatus {
 }
 
 // blame finds what led to the state: the service's last transition, or, where
-// history has none, its log.
-func (w *Why) blame(log []flow.LogEntry) {
-	for i := len(w.Path) - 1; i >= 0; i-- {
-		last := w.Path[i]
-		if last.Kind == "service" {
-			if last.New == w.State {
-				w.Since, w.Cause, w.Reason = &last.Time, &last.Cause, last.Reason
-			}
+// history has none, its log. A service that has ended was brought there by what had it undeployed.
+func (w *Why) blame(path []pipeline.Transition, log []flow.LogEntry) {
+	for _, last := range slices.Backward(path) {
+		switch {
+		case last.Kind != "service":
+			continue
+		case w.Since == nil && last.New != w.State:
+			return
+		case w.Since == nil:
+			w.Since, w.Cause, w.Reason = &last.Time, &last.Cause, last.Reason
+		case last.New == flow.ServiceUndeploying.String():
+			w.Cause, w.Reason = &last.Cause, last.Reason
+			return
+		}
+		if w.State != pipeline.Deleted {
 			return
 		}
 	}
-	for i := len(log) - 1; i >= 0; i-- {
+	for i := len(log) - 1; w.Since == nil && i >= 0; i-- {
 		if log[i].Message == "New state: "+w.State {
 			since := time.Unix(log[i].Timestamp, 0).UTC()
 			w.Since = &since
@@ -247,7 +254,7 @@ func (w *Why) summary() string {
 		text.WriteString(" and waits: " + w.Waits[0].Message)
 	}
 	if w.Cause != nil {
-		text.WriteString("; what led there: " + w.Cause.Title())
+		text.WriteString("; what led there: " + w.Cause.Text())
 	}
 	return text.String()
 }
@@ -258,7 +265,7 @@ const lateAfter = 5 * time.Second
 // explainer reads what explains a service.
 type explainer struct{ *Inspector }
 
-// lastTransitions are the service's, oldest first.
+// lastTransitions are the service's, oldest first, as far back as is looked.
 func (e explainer) lastTransitions(ctx context.Context, service int) ([]pipeline.Transition, error) {
 	subjects := pipeline.TransitionSubjects(service)
 	last, err := e.core.Stream(pipeline.StreamFlow).Last(ctx, subjects)
@@ -271,7 +278,7 @@ func (e explainer) lastTransitions(ctx context.Context, service int) ([]pipeline
 			path = append(path, transition)
 		}
 	})
-	return path[max(0, len(path)-keptPath):], err
+	return path, err
 }
 
 // heardVMs are the VMs of roles that are not simply running, as their last

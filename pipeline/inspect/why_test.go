@@ -58,14 +58,21 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 	must(t, all.PublishTransitions(ctx, []pipeline.Transition{transition(7, "RUNNING")}, 1))
 	why, err = p.Why(ctx, 42, nil)
 	must(t, err)
-	if len(why.Path) != keptPath || why.Cause == nil || why.Cause.User != "anna" || !strings.Contains(why.Summary, "command deploy c1 of anna") {
+	if len(why.Path) != keptPath || why.Cause == nil || why.Cause.User != "anna" || !strings.Contains(why.Summary, "anna asked for deploy") {
 		t.Errorf("with its history: %+v", why)
 	}
 	if why.Summary == before || !strings.Contains(why.Summary+strings.Join(messagesOf(why), " "), "BOOT_FAILURE") {
 		t.Errorf("what was heard of the VM is not told: %s %v", why.Summary, messagesOf(why))
 	}
-	must(t, all.PublishTransitions(ctx, []pipeline.Transition{transition(42, pipeline.Deleted)}, keptPath+2))
-	if why, err = p.Why(ctx, 42, nil); err != nil || why.State != pipeline.Deleted || len(why.Failed)+len(why.Waits)+len(why.Next) > 0 {
+	ending := transition(42, "UNDEPLOYING")
+	ending.Reason, ending.Cause = "it waited for too long", pipeline.Cause{Kind: "timer", ID: "stay"}
+	path = append([]pipeline.Transition{ending}, path...)
+	must(t, all.PublishTransitions(ctx, append(path, transition(42, pipeline.Deleted)), keptPath+2))
+	why, err = p.Why(ctx, 42, nil)
+	if must(t, err); why.Since == nil || why.Reason != ending.Reason || why.Cause.Text() != "a deadline passed" || len(why.Path) != keptPath {
+		t.Errorf("of one that a deadline has ended: %+v", why)
+	}
+	if why.State != pipeline.Deleted || len(why.Failed)+len(why.Waits)+len(why.Next) > 0 {
 		t.Errorf("after its end: %+v (%v)", why, err)
 	}
 	if why, err = p.Why(ctx, 7, nil); err != nil || why.Service != 7 || len(why.Path) != 1 {

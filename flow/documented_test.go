@@ -1,0 +1,50 @@
+package flow_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
+
+// TestDocumentedTemplates: what docs/services.md prints can be sent as it is, and each of
+// its attributes is read.
+func TestDocumentedTemplates(t *testing.T) {
+	text, err := os.ReadFile("../docs/services.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_900_000_000, 0)
+	printed := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	for i, found := range printed {
+		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+			template := found[1]
+			switch {
+			case strings.HasPrefix(template, `"`): // attributes of a role
+				template = `{"name":"s","roles":[{"name":"r","type":"vm","template_id":0,"cardinality":2,"min_vms":1,"max_vms":9,` + template + `}]}`
+			case !strings.Contains(template, `"roles"`):
+				template = `{"name":"s","roles":[` + template + `]}`
+			}
+			if _, err := flow.ReadTemplate([]byte(template), now); err != nil {
+				t.Fatalf("it is refused: %v\n%s", err, template)
+			}
+			body, err := flow.InstantiateTemplate([]byte(template), []byte(`{"user_inputs_values":{"RAM":"64"}}`), now)
+			if err != nil {
+				t.Fatalf("it cannot be instantiated: %v\n%s", err, template)
+			}
+			state := flow.State{Service: flow.Service{ID: 1, Body: body}}
+			for _, note := range flow.Explain(state, nil, now).Notes {
+				if note.Kind == flow.FoundUnread {
+					t.Error(note.Message)
+				}
+			}
+		})
+	}
+	if len(printed) < 7 {
+		t.Errorf("there are %d examples", len(printed))
+	}
+}
