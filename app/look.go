@@ -19,6 +19,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
 // AskOned asks oned who we are, as a start does.
@@ -83,7 +84,8 @@ func (c Config) APIAddress() string {
 	return "http://" + c.API.Listen
 }
 
-// Look returns how what a service waits for is now, as oned shows it.
+// Look returns how what a service waits for is now, as oned shows it, and whether its document
+// can be read.
 func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
 	client, err := c.Oned(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -91,7 +93,18 @@ func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Fa
 	}
 	defer client.Close()
 	client.Follow(ctx, c.Zone)
-	return client.Server().Look(ctx, state)
+	seen, facts, err := client.Server().Look(ctx, state)
+	if err != nil {
+		return state, nil, err
+	}
+	document, err := client.Server().Document(ctx, state.Service.ID)
+	if err != nil {
+		return seen, facts, nil //nolint:nilerr // a service that has ended has none
+	}
+	if _, _, unreadable := flow.ReadService(document.Body); unreadable != nil {
+		return seen, facts, inspect.UnreadableError{Reason: unreadable}
+	}
+	return seen, facts, nil
 }
 
 // OnedTime is the time that oned's HTTP server tells, in whole seconds.

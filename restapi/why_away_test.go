@@ -13,7 +13,7 @@ func TestWhyOfADocumentThatCannotBeRead(t *testing.T) {
 	w := newWorld(t, Config{})
 	id := w.bareService("alice", `{"name":"a","roles":[`)
 	said := w.why(alice, id, 200)
-	if len(said.Failed) != 1 || said.Failed[0].Kind != flow.FoundUnreadable || !strings.Contains(strings.Join(said.Next, " "), "`onedoc update") {
+	if len(said.Failed) != 1 || said.Failed[0].Kind != flow.FoundUnreadable || !strings.Contains(strings.Join(said.Next, " "), "one.document.update") {
 		t.Errorf("it says %+v", said)
 	}
 	_, err := w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Body: flow.Body{Name: "a"}}}}, 0)

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,8 +76,14 @@ type Backlog struct {
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
 
-// Look returns a service's state and facts as the zone's leader shows them now.
+// Look returns a service's state and facts as the zone's leader shows them now. An
+// UnreadableError is returned beside them where the service's document cannot be read.
 type Look func(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
+
+// UnreadableError is why a service's document cannot be read.
+type UnreadableError struct{ Reason error }
+
+func (u UnreadableError) Error() string { return u.Reason.Error() }
 
 // lookWithin bounds how long an explanation waits for oned.
 const lookWithin = 3 * time.Second
@@ -104,21 +111,27 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	}
 	record.State = state
 	why := Explain(service, record, facts, path, time.Now())
-	why.OnedAway = away
+	var unreadable UnreadableError
+	switch {
+	case errors.As(away, &unreadable):
+		why.Unreadable(unreadable.Reason)
+	case away != nil:
+		why.OnedAway = away.Error()
+	}
 	return why, e.addInputs(ctx, &why, record.Applied)
 }
 
 // factsFor asks oned, or else takes what was heard; away is why oned was not asked.
-func (e explainer) factsFor(ctx context.Context, state flow.State, look Look) (_ flow.State, facts flow.Facts, away string, err error) {
-	away = "oned is not asked from here"
+func (e explainer) factsFor(ctx context.Context, state flow.State, look Look) (_ flow.State, facts flow.Facts, away, err error) {
+	away = errors.New("oned is not asked from here")
 	if look != nil {
 		asking, cancel := context.WithTimeout(ctx, lookWithin)
 		defer cancel()
 		seen, facts, err := look(asking, state)
-		if err == nil {
-			return seen, facts, "", nil
+		if err == nil || errors.As(err, new(UnreadableError)) {
+			return seen, facts, err, nil
 		}
-		away = err.Error()
+		away = err
 	}
 	facts, err = e.heardVMs(ctx, state)
 	return state, facts, away, err
@@ -158,7 +171,7 @@ func (w *Why) wait(found flow.Finding, now time.Time) { w.Waits = append(w.Waits
 // Unreadable adds that the service's document cannot be read.
 func (w *Why) Unreadable(reason error) {
 	w.Failed = append(w.Failed, flow.Finding{Kind: flow.FoundUnreadable, Said: reason.Error()}.Written(time.Now()))
-	w.Next = append(w.Next, fmt.Sprintf("`onedoc show %d` shows the document, and `onedoc update %d` corrects it", w.Service, w.Service))
+	w.Next = append(w.Next, "an administrator corrects the document's body (one.document.update): docs/troubleshooting.md, \"A document that cannot be read\"")
 	w.Summary = w.summary()
 }
 

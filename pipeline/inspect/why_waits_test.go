@@ -72,6 +72,14 @@ func TestWhyTellsWhatOnedShowsNow(t *testing.T) {
 	if len(why.Waits) != 1 || why.Waits[0].Kind != flow.FoundNotRunning || why.OnedAway != "" {
 		t.Errorf("it says %+v", why)
 	}
+	unreadable := func(_ context.Context, state flow.State) (flow.State, flow.Facts, error) {
+		return state, flow.Facts{}, UnreadableError{errors.New("roles is a text")}
+	}
+	why, err = p.Why(ctx, 42, unreadable)
+	must(t, err)
+	if len(why.Failed) != 1 || why.Failed[0].Kind != flow.FoundUnreadable || why.OnedAway != "" || !strings.Contains(why.Summary, "roles is a text") {
+		t.Errorf("of a document that cannot be read: %+v", why)
+	}
 	away := func(_ context.Context, state flow.State) (flow.State, flow.Facts, error) {
 		return state, nil, errors.New("oned does not answer")
 	}
