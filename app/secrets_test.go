@@ -33,6 +33,15 @@ type customer struct {
 
 func (c customer) call(method, path, body string, want int, headers ...string) []byte {
 	c.t.Helper()
+	status, text := c.ask(method, path, body, headers...)
+	if status != want {
+		c.t.Fatalf("%s %s: %d %s, want %d", method, path, status, text, want)
+	}
+	return text
+}
+
+func (c customer) ask(method, path, body string, headers ...string) (int, []byte) {
+	c.t.Helper()
 	request, err := http.NewRequestWithContext(c.t.Context(), method, c.base+path, strings.NewReader(body))
 	must(c.t, err)
 	request.SetBasicAuth("oneadmin", "opennebula")
@@ -44,10 +53,7 @@ func (c customer) call(method, path, body string, want int, headers ...string) [
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	must(c.t, err)
-	if answer.StatusCode != want {
-		c.t.Fatalf("%s %s: %d %s, want %d", method, path, answer.StatusCode, text, want)
-	}
-	return text
+	return answer.StatusCode, text
 }
 
 func (c customer) id(answer []byte) int {
@@ -88,6 +94,7 @@ func (c customer) plant() {
 	c.call("PUT", at, fmt.Sprintf(`{"append":true,"template":{"roles":[{"name":"b","template_contents":%s}]}}`, contents("updated")), 204)
 	c.call("POST", at+"/scale", `{"role_name":"b","cardinality":2,"force":true}`, 204)
 	running()
+	c.refused(at)
 	c.call("POST", at+"/scale", `{"role_name":"refused","cardinality":1,"force":true}`, 204) // oned repeats what it refuses
 	poll.Until(c.t, "the scaling to fail", func() bool { return stateOf(c.t, c.base+at) == 9 })
 	// What is refused.
@@ -108,6 +115,42 @@ func (c customer) plant() {
 	answer.Body.Close()
 	c.call("POST", at+"/action", `{"action":{"perform":"recover","params":{"delete":true}}}`, 204)
 	poll.Until(c.t, "the service to be gone", func() bool { return stateOf(c.t, c.base+at) < 0 })
+}
+
+// refused has changes of a service refused, by the API and by its worker, with secrets in all
+// that is wrong and beside it.
+func (c customer) refused(at string) {
+	c.t.Helper()
+	role := func(more string) string {
+		return `{"name":"c","type":"vm","cardinality":1,"template_id":0` + more + `}`
+	}
+	secret := fmt.Sprintf(`,"user_inputs":{"P":"M|password|p"},"user_inputs_values":{"P":"%[1]srefused-input"},"template_contents":{"DB":"%[1]srefused"`, mark)
+	for name, added := range map[string]string{
+		"there already":     strings.Replace(role(secret+`}`), `"c"`, `"a"`, 1),
+		"a wrong network":   role(secret + `,"NIC":{"NETWORK_ID":"` + mark + `network"}}`),
+		"a wrong variable":  role(secret + `,"CONTEXT":{"SCRIPT":"$(` + mark + `script)"}}`),
+		"a wrong attribute": role(secret + `,"` + mark + `a name":"` + mark + `value"}}`),
+		"contents of text":  role(`,"template_contents":"` + mark + `text"`),
+	} {
+		for i, call := range [][3]string{
+			{"POST", at + "/role_action", `{"action":{"perform":"add_role","params":{"role":` + added + `}}}`},
+			{"PUT", at, `{"append":true,"template":{"roles":[` + added + `]}}`},
+			{"PUT", at, `{"template":{"name":"x","roles":[` + added + `]}}`},
+		} {
+			status, _ := c.ask(call[0], call[1], call[2], "Idempotency-Key", fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), i))
+			if status < 400 && call[0] == "POST" { // a PUT may change the role that is there already
+				c.t.Errorf("%s: %s %s: %d", name, call[0], call[1], status)
+			}
+		}
+	}
+	for _, token := range []string{mark + "token", "serveradmin:" + mark + "token"} {
+		request, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.base+"/service", nil)
+		must(c.t, err)
+		request.SetBasicAuth("alice", token)
+		answer, err := http.DefaultClient.Do(request)
+		must(c.t, err)
+		answer.Body.Close()
+	}
 }
 
 // Whatever a tenant plants, none of it is in a stream, a bucket, a log, a metric, a trace or

@@ -77,7 +77,7 @@ func (c contentsRule) check(path string, role Role) {
 		if name, isReference := used.reference(); isReference && !c.open && !c.declared[name] && !slices.Contains(own, name) {
 			c.add(path+".template_contents", "%s refers to the network %s, which is not declared%s", used.attribute, shown(used.id), c.known())
 		} else if !isReference && !networkIDPattern.MatchString(used.id) {
-			c.add(path+".template_contents", "the NETWORK_ID of %s is %q; it must be a network's id, or $NAME of one of \"networks\"", used.attribute, shown(used.id))
+			c.add(path+".template_contents", "the NETWORK_ID of %s must be a network's id, or $NAME of one of \"networks\"", used.attribute)
 		}
 	}
 }
