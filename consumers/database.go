@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // database recognises oned's database by a VM: one that was restored from a backup, or is
@@ -222,29 +224,45 @@ const clockSkew = time.Minute
 // olderData finds services that went on after the data was written: it is an older copy,
 // or OneFlow or another Flowjet drove them meanwhile.
 type olderData struct {
-	written  time.Time // when the last record was
-	services []int
+	written time.Time // when the last record was, as the worker started
+	logged  map[int]time.Time
 }
 
+// note notes a service that went on since the worker started, which may have been by its hand.
 func (o *olderData) note(service int, body flow.Body) {
-	if !o.written.IsZero() && body.LastLogged().After(o.written.Add(clockSkew)) {
-		o.services = append(o.services, service)
+	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(clockSkew)) {
+		o.logged[service] = logged
 	}
+}
+
+// services returns those that went on after their own records were written. A document
+// follows its record, so the records are to be read behind the documents. One that cannot
+// be read tells nothing.
+func (o *olderData) services(ctx context.Context, records *work.Records) (older []int) {
+	for service, logged := range o.logged {
+		record, revision, err := records.LoadRecord(ctx, service)
+		if err == nil && revision > 0 && logged.After(record.Written.Add(clockSkew)) {
+			older = append(older, service)
+		}
+	}
+	slices.Sort(older)
+	return older
 }
 
 // sayOlder tells of services that are newer than the data, and wakes them.
 func (w *Worker) sayOlder(ctx context.Context, older olderData) error {
-	if len(older.services) == 0 || w.saidAge.Swap(true) {
+	services := older.services(ctx, w.pipe.Records)
+	if len(services) == 0 || w.saidAge.Swap(true) {
 		return nil
 	}
 	reason := fmt.Sprintf("%d services, such as %d, have gone on since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet drove them",
-		len(older.services), older.services[0], older.written.UTC().Format(time.RFC3339))
+		len(services), services[0], older.written.UTC().Format(time.RFC3339))
 	w.config.Logger.Error("NATS's data is older than the services. They are taken as oned has them, commands from before are refused, "+
 		"and no VM is ended because of what NATS holds", "reason", reason)
 	if err := w.pipe.NoteMismatch(ctx, reason); err != nil {
 		return err
 	}
-	for _, service := range older.services {
+	for _, service := range services {
 		if err := w.wake(ctx, service, "the data is older than the service"); err != nil {
 			return err
 		}

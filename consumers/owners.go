@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
@@ -124,7 +125,7 @@ func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 		return 0, err
 	}
 	var missing []work.Owner
-	older := olderData{written: w.written}
+	older := olderData{written: w.written, logged: map[int]time.Time{}}
 	err = w.eachService(ctx, nil, func(document opennebula.Document, body flow.Body) error {
 		older.note(document.ID, body)
 		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
