@@ -2,7 +2,10 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -63,7 +66,7 @@ func scanPause(interval, took time.Duration) time.Duration {
 }
 
 func (w *Worker) scan(ctx context.Context) error {
-	return w.eachService(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
+	err := w.eachService(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
 		state := flow.Service{Body: body}.State()
 		if !state.Watched() && !flow.Overdue(flow.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
@@ -75,6 +78,27 @@ func (w *Worker) scan(ctx context.Context) error {
 		}
 		return nil
 	})
+	return errors.Join(err, w.wakeOverdue(ctx))
+}
+
+// lateTimer is how late a timer is that has been lost. JetStream fires it within 0.3 s, or
+// as soon as its stream has a leader again.
+const lateTimer = 10 * time.Second
+
+// wakeOverdue wakes the services whose timers should have fired: JetStream may have lost one,
+// or never get to send it.
+func (w *Worker) wakeOverdue(ctx context.Context) error {
+	var overdue []int
+	err := w.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
+		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
+		if !record.Deleted && slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late) {
+			overdue = append(overdue, service)
+		}
+	})
+	for _, service := range overdue {
+		err = errors.Join(err, w.wake(ctx, service, "its timer is overdue"))
+	}
+	return err
 }
 
 // eachService goes through all services, a page at a time and the newest first.

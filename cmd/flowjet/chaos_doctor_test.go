@@ -7,6 +7,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // checked is a finding of doctor.
@@ -44,6 +49,40 @@ func (c *chaos) checkDoctor() {
 		c.t.Errorf("doctor says nothing that can be read: %s", said)
 	}
 	for _, one := range slices.DeleteFunc(found, func(one checked) bool { return !wrong(one) }) {
+		if one.Check == "timers" {
+			c.logOverdue()
+		}
 		c.t.Errorf("all works again, and doctor says %s", strings.Join([]string{one.Weight, one.Check, one.Message}, ": "))
+	}
+}
+
+// logOverdue logs the timers that are overdue, and whether JetStream has them.
+func (c *chaos) logOverdue() {
+	c.t.Helper()
+	key, err := nats.NkeyOptionFromSeed(filepath.Join(c.plan.Keys(), "operator.nk"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	pipe, err := pipeline.Open(c.t.Context(), pipeline.Config{URL: c.urls, Name: "checker", Replicas: 3, Options: []nats.Option{key, nats.CustomInboxPrefix(pipeline.RoleOperator.InboxPrefix())}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer pipe.Close()
+	err = work.NewRecords(pipe).EachRecord(c.t.Context(), func(service int, record pipeline.Record) {
+		for name, timer := range record.Timers {
+			if time.Since(timer.Due) < time.Second {
+				continue
+			}
+			stored := "JetStream has no message for it"
+			if message, err := pipe.Core().Stream(pipeline.StreamWork).Last(c.t.Context(), pipeline.TimerSubject(service, name)); err != nil {
+				stored = err.Error()
+			} else if message != nil {
+				stored = fmt.Sprintf("JetStream has %d of %s: %v %s", message.Sequence, message.Time.UTC(), message.Header, message.Data)
+			}
+			c.t.Logf("timer %s of service %d (%s, deleted %t, applied %d) is %+v: %s", name, service, record.State.Service.State(), record.Deleted, record.Applied, timer, stored)
+		}
+	})
+	if err != nil {
+		c.t.Error(err)
 	}
 }

@@ -1,0 +1,43 @@
+package consumers_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/consumers"
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// TestATimerThatWasLostWakesItsServiceAllTheSame, also of a service that waits for nothing else.
+func TestATimerThatWasLostWakesItsServiceAllTheSame(t *testing.T) {
+	w := newWorld(t)
+	stop := w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	stop()
+	record, revision, err := w.pipe.LoadRecord(t.Context(), service)
+	must(t, err)
+	late := time.Now().Add(-time.Minute)
+	timer := record.Timers[flow.DeadlineLook]
+	timer.Due = late
+	record.Timers[flow.DeadlineLook] = timer
+	record.State.Deadlines[flow.DeadlineLook] = late
+	_, err = w.pipe.SaveRecord(t.Context(), service, record, revision)
+	must(t, err)
+	must(t, work.NewTimers(w.pipe.Pipeline).CancelTimer(t.Context(), service, flow.DeadlineLook))
+	worker := consumers.New(consumers.Config{ID: "two", Settings: quick(), ScanInterval: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, w.oned)
+	must(t, worker.Start(t.Context()))
+	t.Cleanup(func() {
+		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		must(t, worker.Stop(ending))
+	})
+	poll.Until(t, "no timer to be overdue", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		return err == nil && !record.Timers[flow.DeadlineLook].Due.Equal(late)
+	})
+}
