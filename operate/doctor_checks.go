@@ -271,7 +271,8 @@ func (d *diagnosis) checkDisk(folder string) {
 	if folder == "" || syscall.Statfs(folder, &disk) != nil || disk.Blocks == 0 {
 		return
 	}
-	used := 1 - float64(disk.Bavail)/float64(disk.Blocks)
+	taken := disk.Blocks - disk.Bfree
+	used := float64(taken) / float64(max(1, taken+disk.Bavail)) // as df tells it: some blocks are for root alone
 	free := disk.Bavail * uint64(disk.Bsize)
 	if used > nearlyFull {
 		d.add("disk", problem, "make room: without it NATS stores nothing and Flowjet stands still", "%.0f %% of the disk of %s are used, %s are free", used*100, folder, bytesText(free))
