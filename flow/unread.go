@@ -11,10 +11,14 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
+// CommandAttribute names the command by which the API has made a service, so that a
+// repeated request finds it.
+const CommandAttribute = "flowjet_command"
+
 // Attributes that stand in no field, and are read all the same: Flowjet's own, and
 // OneFlow 6's.
 var (
-	bodyExtras = []string{WebhooksAttribute, ExpandAttribute, "custom_attrs", "custom_attrs_values"}
+	bodyExtras = []string{WebhooksAttribute, CommandAttribute, ExpandAttribute, "custom_attrs", "custom_attrs_values"}
 	roleExtras = []string{ExpandAttribute, "vm_template", "vm_template_contents", "custom_attrs", "custom_attrs_values"}
 	policyKeys = []string{
 		"type", "adjust", "min_adjust_step", "last_eval", "expression", "period", "period_number", "true_evals", "expression_evaluated",

@@ -11,7 +11,7 @@ import (
 // TestUnreadAttributesAreNamed: what is misspelt, or only a client's, has no effect, and
 // nothing else says so.
 func TestUnreadAttributesAreNamed(t *testing.T) {
-	state := stateOf(t, `{"name":"a","state":2,"ready_gate":true,"Deployment":"straight","flowjet_webhooks":[],"custom_attrs":{},"roles":[
+	state := stateOf(t, `{"name":"a","state":2,"ready_gate":true,"Deployment":"straight","flowjet_webhooks":[],"flowjet_command":"deploy X","custom_attrs":{},"roles":[
 		{"name":"S","state":2,"shutdown":"terminate","cooldwn":5,"elasticity_policies":[{"type":"CHANGE","adjust":1,"expression":"CPU>1","min":1}]}]}`)
 	explained := flow.Explain(state, nil, time.Now())
 	var said strings.Builder

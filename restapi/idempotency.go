@@ -28,7 +28,7 @@ const (
 	maxKeptBody = 512 << 10
 	// madeBy is the attribute by which what a request with a key has made is
 	// found again.
-	madeBy = "flowjet_command"
+	madeBy = flow.CommandAttribute
 	// ownOnly is the pool filter for the caller's own documents.
 	ownOnly = -3
 )
