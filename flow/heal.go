@@ -134,7 +134,7 @@ func (h healer) healRole(role *Role) {
 		return
 	}
 	heal := h.seeTroubles(rule, role)
-	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
+	for _, id := range h.healOrder(rule, heal) {
 		if id != refusedVM && !h.heal(rule, &heal, role, id) {
 			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s; VM %d is left to the operator", rule.max, healWindow, id))
 			break
@@ -155,7 +155,10 @@ func (h healer) heal(rule healRule, heal *Heal, role *Role, id int) bool {
 		return false
 	}
 	h.mending(id)
-	if due := h.healDue(rule, heal, role, vm); due.After(h.now) {
+	if h.hostFailed(vm.Host) {
+		h.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed as a whole: they are given more time to come back", vm.Host))
+	}
+	if due := h.healDue(rule, *heal, vm); due.After(h.now) {
 		h.wakeToHeal(due)
 		return true
 	}
@@ -190,9 +193,23 @@ func (h healer) seeTroubles(rule healRule, role *Role) Heal {
 	return heal
 }
 
+// healOrder is the VMs in trouble by their ids, those first whose time has come: a VM
+// that is healed has the others wait.
+func (h healer) healOrder(rule healRule, heal Heal) []int {
+	var due, waiting []int
+	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
+		if vm, known := h.facts[id]; known && !h.healDue(rule, heal, vm).After(h.now) {
+			due = append(due, id)
+		} else {
+			waiting = append(waiting, id)
+		}
+	}
+	return append(due, waiting...)
+}
+
 // healDue is when the VM may be healed: after its wait, one VM of a role at a
 // time, and later if its whole host seems to have failed.
-func (h healer) healDue(rule healRule, heal *Heal, role *Role, vm VM) time.Time {
+func (h healer) healDue(rule healRule, heal Heal, vm VM) time.Time {
 	due := heal.Since[vm.ID].Add(rule.after)
 	if count := len(heal.Done); count > 0 {
 		if next := heal.Done[count-1].Add(rule.after); next.After(due) {
@@ -201,7 +218,6 @@ func (h healer) healDue(rule healRule, heal *Heal, role *Role, vm VM) time.Time 
 	}
 	if h.hostFailed(vm.Host) {
 		due = due.Add(hostPatience * rule.after)
-		h.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed as a whole: they are given more time to come back", vm.Host))
 	}
 	return due
 }

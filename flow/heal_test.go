@@ -46,6 +46,21 @@ func TestFailedVMIsReplaced(t *testing.T) {
 	s.wantState(flow.ServiceRunning)
 }
 
+// TestHealedVMHasTheOthersWait: also those that come before it.
+func TestHealedVMHasTheOthersWait(t *testing.T) {
+	s := runningStage(t, healing(`{"action":"recreate","after":"60s","max":2}`))
+	s.set(flow.VMActive, flow.LCMBootFailure, 102)
+	s.plan()
+	s.now = s.now.Add(58 * time.Second)
+	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.plan()
+	s.planAfter(2 * time.Second)
+	s.wantActions("terminate-hard 102", "create a/3")
+	if due := s.state.Deadlines[flow.DeadlineHeal]; !due.Equal(s.now.Add(time.Minute)) {
+		t.Errorf("the other VM is replaced %s later", due.Sub(s.now))
+	}
+}
+
 // TestVMThatComesBackIsLeftAlone: what ends in time is no reason to heal.
 func TestVMThatComesBackIsLeftAlone(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recreate","after":60}`))
