@@ -208,7 +208,7 @@ func TestABoundPipelineMakesNothing(t *testing.T) {
 	if !slices.Equal(missing, []string{StreamFlow}) {
 		t.Errorf("missing are %v", missing)
 	}
-	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := Open(short, Config{URL: url, Bound: true}); !errors.Is(err, ErrNotProvisioned) || !strings.Contains(err.Error(), StreamFlow) {
 		t.Errorf("a stream is missing: %v", err)
