@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -42,8 +41,6 @@ type decoder struct {
 	*translator
 	events opennebula.EventDecoder
 	digest *xxhash.Digest
-	// text is the last event's, as it is stored.
-	text []byte
 }
 
 func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: xxhash.New()} }
@@ -73,8 +70,7 @@ func (t *decoder) translate(i item) (e entry, passes bool) {
 		Version: pipeline.Version, Zone: t.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
 		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
 	}
-	t.text = pipeline.AppendEvent(t.text[:0], event)
-	return entryOf(event, hashOf(t.digest, i.frames), bytes.Clone(t.text)), true
+	return entryOf(event, hashOf(t.digest, i.frames), pipeline.Encode(&event)), true
 }
 
 func entryOf(event pipeline.Event, hash string, data []byte) entry {

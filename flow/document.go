@@ -50,7 +50,7 @@ type Body struct {
 	StartTime int64      `json:"start_time,omitempty"`
 	Log       []LogEntry `json:"log,omitempty"`
 
-	Extra map[string]json.RawMessage `json:"-"`
+	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // Role is one role of a Body.
@@ -91,7 +91,7 @@ type Role struct {
 	// ScaleWay is set while the role scales.
 	ScaleWay *ScaleWay `json:"scale_way,omitempty"`
 
-	Extra map[string]json.RawMessage `json:"-"`
+	Extra map[string]json.RawMessage `json:",embed"`
 
 	// old is set for a role in the form of OneFlow 6 or 5, in which it is written again.
 	old *oldRole
@@ -111,14 +111,14 @@ type Node struct {
 	DeployID int      `json:"deploy_id"`
 	VMInfo   NodeInfo `json:"vm_info"`
 
-	Extra map[string]json.RawMessage `json:"-"`
+	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // NodeInfo is what clients are shown of a node's VM.
 type NodeInfo struct {
 	VM NodeVM `json:"VM"`
 
-	extra map[string]json.RawMessage
+	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // NodeVM carries oned's attributes as text, as OneFlow keeps them.
@@ -130,7 +130,7 @@ type NodeVM struct {
 	GName string `json:"GNAME"`
 	Name  string `json:"NAME"`
 
-	extra map[string]json.RawMessage
+	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // Started is when the service was instantiated.
@@ -152,7 +152,7 @@ type LogEntry struct {
 	Severity  string `json:"severity"`
 	Message   string `json:"message"`
 
-	extra map[string]json.RawMessage
+	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // Service is a service as Plan sees it: its document.
@@ -184,91 +184,8 @@ func (s Service) OwnedBy(owner Identity, now time.Time) Service {
 // ParseBody reads a document's body. A missing deployment means none.
 func ParseBody(text []byte) (Body, error) {
 	var body Body
-	if err := body.UnmarshalJSON(text); err != nil { // json.Unmarshal would read the text twice before
+	if err := unmarshal(text, &body); err != nil {
 		return Body{}, fmt.Errorf("read the document's body: %w", err)
 	}
 	return body, nil
-}
-
-// bodyFields and its siblings have the fields but not the methods, so that
-// unmarshalling does not call itself.
-type (
-	bodyFields Body
-	roleFields Role
-	nodeFields Node
-	logFields  LogEntry
-)
-
-// UnmarshalJSON reads the known attributes and keeps the others in Extra.
-func (b *Body) UnmarshalJSON(text []byte) error {
-	if b.unmarshalPlain(text) {
-		return nil
-	}
-	extra, err := unmarshalKeeping(text, (*bodyFields)(b))
-	b.Extra = extra
-	return err
-}
-
-// MarshalJSON writes the known attributes first, then the others by name.
-func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
-
-// UnmarshalJSON reads the known attributes and keeps the others in Extra.
-func (r *Role) UnmarshalJSON(text []byte) error {
-	extra, err := unmarshalKeeping(text, (*roleFields)(r))
-	r.Extra = extra
-	if _, isOld := extra["vm_template"]; isOld && err == nil {
-		r.readOld(attributesOf(text))
-	}
-	return err
-}
-
-// MarshalJSON writes the known attributes first, then the others by name. A
-// role that has been looked at shows its nodes even when there are none.
-func (r Role) MarshalJSON() ([]byte, error) {
-	var w bodyWriter
-	w.role(&r)
-	return w.text()
-}
-
-// UnmarshalJSON reads the known attributes and keeps the others in Extra.
-func (n *Node) UnmarshalJSON(text []byte) error {
-	if plainNode.fits(text) {
-		n.Extra = nil
-		return json.Unmarshal(text, (*nodeFields)(n))
-	}
-	whole := attributesOf(text)
-	if info := attributesOf(whole["vm_info"]); info != nil {
-		n.VMInfo.extra = plainNodeInfo.others(info)
-		info = plainNodeInfo.own(info)
-		if vm := attributesOf(info["VM"]); vm != nil {
-			n.VMInfo.VM.extra = plainNodeInfo["VM"].others(vm)
-			info["VM"] = plainNodeInfo["VM"].own(vm).text()
-		}
-		whole["vm_info"] = info.text()
-		text = whole.text()
-	}
-	extra, err := unmarshalKeeping(text, (*nodeFields)(n))
-	n.Extra = extra
-	return err
-}
-
-// MarshalJSON writes the known attributes first, then the others by name.
-func (n Node) MarshalJSON() ([]byte, error) {
-	var w bodyWriter
-	w.node(&n)
-	return w.text()
-}
-
-// UnmarshalJSON reads the known attributes and keeps the others.
-func (l *LogEntry) UnmarshalJSON(text []byte) error {
-	extra, err := unmarshalKeeping(text, (*logFields)(l))
-	l.extra = extra
-	return err
-}
-
-// MarshalJSON writes the known attributes first, then the others by name.
-func (l LogEntry) MarshalJSON() ([]byte, error) {
-	var w bodyWriter
-	w.logEntry(&l)
-	return w.text()
 }

@@ -174,12 +174,3 @@ func setDefault(o object, attribute, value string) {
 }
 
 func (o object) text() json.RawMessage { return mustMarshal(o) }
-
-// mustMarshal writes what was read from JSON before, which cannot fail.
-func mustMarshal(value any) json.RawMessage {
-	text, err := json.Marshal(value)
-	if err != nil {
-		panic("flow: write what was read as JSON: " + err.Error())
-	}
-	return text
-}

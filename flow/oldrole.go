@@ -15,10 +15,10 @@ type oldRole struct {
 	contents json.RawMessage
 }
 
-// readOld fills today's fields of a role in the old form. One that has today's attribute as well is none.
-func (r *Role) readOld(text object) {
-	id, isID := wholeOf(text["vm_template"])
-	if _, has := text["template_id"]; has || !isID {
+// readOld fills today's fields of a role that has no template_id, if it is in the old form.
+func (r *Role) readOld() {
+	id, isID := wholeOf(r.Extra["vm_template"])
+	if !isID {
 		return
 	}
 	old := &oldRole{typed: r.Type != ""}
@@ -26,7 +26,7 @@ func (r *Role) readOld(text object) {
 		r.Type = RoleTypeVM
 	}
 	r.TemplateID = id
-	if attributes, err := parseTemplateText(textOf(text["vm_template_contents"])); err == nil && len(attributes) > 0 {
+	if attributes, err := parseTemplateText(textOf(r.Extra["vm_template_contents"])); err == nil && len(attributes) > 0 {
 		old.contents = mustMarshal(attributes)
 	}
 	if r.TemplateContents == nil {

@@ -22,7 +22,7 @@ func readRole(text json.RawMessage, held Body, now time.Time) (Role, error) {
 	roles := []json.RawMessage{given.text()}
 	for _, other := range held.Roles {
 		if other.Name != name {
-			roles = append(roles, mustMarshal(Role{Name: other.Name, Type: RoleTypeVM}))
+			roles = append(roles, mustMarshal(map[string]any{"name": other.Name, "type": RoleTypeVM, "template_id": 0}))
 		}
 	}
 	declared := slices.Concat(networkNames(held), inputNames(held.Extra, held.UserInputs, held.UserInputsValues))

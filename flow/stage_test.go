@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"pgregory.net/rapid"
 
 	"github.com/flowjet/flowjet/flow"
@@ -302,7 +304,7 @@ type fataler interface {
 
 func asJSON(t fataler, value any) string {
 	t.Helper()
-	text, err := json.Marshal(value)
+	text, err := jsonv2.Marshal(value, jsonv1.DefaultOptionsV1())
 	if err != nil {
 		t.Fatalf("marshal: %v", err)
 	}

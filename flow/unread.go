@@ -61,7 +61,13 @@ func unread(body Body) []unreadAttribute {
 
 // namesOf are the attributes for which a struct has a field.
 func namesOf(known any) []string {
-	return slices.Collect(maps.Keys(attributeNames(reflect.TypeOf(known))))
+	var names []string
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(known)) {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // nearest is the attribute that was perhaps meant; empty if none is near.

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"encoding/json"
 	"testing"
 	"time"
 
@@ -45,6 +44,6 @@ func BenchmarkDecodeRecord(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var record Record
-		must(b, json.Unmarshal(text, &record))
+		must(b, Decode(text, &record))
 	}
 }

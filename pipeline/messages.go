@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -203,16 +202,6 @@ type Outbox struct {
 	First uint64 `json:"first,omitempty"`
 	// Webhooks are the receivers that the service names; kept when it ends.
 	Webhooks []flow.Webhook `json:"webhooks,omitempty"`
-}
-
-// Encode writes any message of this package.
-func Encode(message any) []byte {
-	text, err := json.Marshal(message)
-	if err != nil {
-		// Only our own plain structs come here; failing means a programming error.
-		panic("pipeline: encode " + err.Error())
-	}
-	return text
 }
 
 // Input is one message of a partition's work, as a worker reads it.

@@ -181,7 +181,7 @@ func (e *Event) write(message *nats.Msg) {
 	if message.Data == nil {
 		event := e.Event
 		event.Version = pipeline.Version
-		message.Data = pipeline.EncodeEvent(event)
+		message.Data = pipeline.Encode(&event)
 	}
 	message.Header[jetstream.MsgIDHeader] = []string{e.MessageID}
 	if e.Event.Resync {

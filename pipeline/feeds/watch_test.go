@@ -103,7 +103,7 @@ func TestTheTailOfAFeed(t *testing.T) {
 func fromEarlierVersion(event Event, feed string) *nats.Msg {
 	event.Event.Version = pipeline.Version
 	return &nats.Msg{
-		Subject: event.Subject, Data: pipeline.EncodeEvent(event.Event),
+		Subject: event.Subject, Data: pipeline.Encode(event.Event),
 		Header: nats.Header{pipeline.HeaderFeed: {feed}, pipeline.HeaderEarlierHash: {"0123"}, "Nats-Msg-Id": {"01-process-1"}},
 	}
 }

@@ -47,7 +47,7 @@ func (q *Queue) PublishCommand(ctx context.Context, work pipeline.Work, messageI
 func (q *Queue) message(work pipeline.Work, messageID string) *nats.Msg {
 	work.Version = q.schema
 	message := nats.NewMsg(pipeline.WorkSubject(work.Service))
-	message.Data = pipeline.EncodeWork(work)
+	message.Data = pipeline.Encode(&work)
 	if messageID != "" {
 		message.Header.Set(jetstream.MsgIDHeader, messageID)
 	}

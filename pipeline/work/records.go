@@ -2,7 +2,6 @@ package work
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -40,7 +39,7 @@ func (r *Records) LoadRecord(ctx context.Context, service int) (pipeline.Record,
 	if revision == 0 {
 		return record, 0, nil
 	}
-	if err := json.Unmarshal(text, &record); err != nil {
+	if err := pipeline.Decode(text, &record); err != nil {
 		return pipeline.Record{}, 0, fmt.Errorf("load the record of service %d: it cannot be read: %w", service, err)
 	}
 	if record.Version > r.schema {
@@ -72,7 +71,7 @@ func (r *Records) EachRecord(ctx context.Context, visit func(service int, record
 	err := r.bucket().Each(ctx, func(key string, value []byte) {
 		service, err := strconv.Atoi(key)
 		var record pipeline.Record
-		if err == nil && json.Unmarshal(value, &record) == nil {
+		if err == nil && pipeline.Decode(value, &record) == nil {
 			visit(service, record)
 		}
 	})
@@ -114,7 +113,7 @@ type recordWrite struct {
 
 func (r *Records) newWrite(service int, record pipeline.Record) recordWrite {
 	record.Version = r.schema
-	return recordWrite{service, pipeline.Encode(record), nuid.Next(), record.Deleted}
+	return recordWrite{service, pipeline.Encode(&record), nuid.Next(), record.Deleted}
 }
 
 // save writes a record with a function that stores a message. It does not go through

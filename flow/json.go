@@ -1,0 +1,99 @@
+package flow
+
+import (
+	stdjson "encoding/json"
+	"maps"
+	"math"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+)
+
+var (
+	// asBefore has bodies written as encoding/json writes them: records hold digests of them.
+	asBefore = jsonv1.DefaultOptionsV1()
+	// exactly has an attribute whose name differs in case only be another one, and null be nothing.
+	exactly = json.JoinOptions(json.MatchCaseInsensitiveNames(false), jsonv1.MergeWithLegacySemantics(false))
+)
+
+func unmarshal(text []byte, into any) error { return json.Unmarshal(text, into, asBefore, exactly) }
+
+// mustMarshal writes what was read from JSON before, which cannot fail.
+func mustMarshal(value any) stdjson.RawMessage {
+	text, err := stdjson.Marshal(value)
+	if err != nil {
+		panic("flow: write what was read as JSON: " + err.Error())
+	}
+	return text
+}
+
+// Text is the body as it is written into a document.
+func (b Body) Text() ([]byte, error) { return json.Marshal(b, asBefore) }
+
+// MarshalJSON is Text for encoding/json, which knows no embedded attributes.
+func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
+
+// UnmarshalJSON is ParseBody for encoding/json.
+func (b *Body) UnmarshalJSON(text []byte) error { return unmarshal(text, b) }
+
+// bodyFields and roleFields have the fields but not the methods, so that these do not call themselves.
+type (
+	bodyFields Body
+	roleFields Role
+	// oldRoleFields are those of a role in the form of OneFlow 6 or 5, which has no template_id.
+	oldRoleFields struct {
+		roleFields
+		TemplateID struct{} `json:"template_id,omitzero"`
+	}
+)
+
+// MarshalJSONTo writes the known attributes first, then the others by name.
+func (b Body) MarshalJSONTo(out *jsontext.Encoder) error {
+	return json.MarshalEncode(out, (*bodyFields)(&b))
+}
+
+// UnmarshalJSONFrom reads the known attributes and keeps the others in Extra.
+func (b *Body) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	return json.UnmarshalDecode(in, (*bodyFields)(b), exactly)
+}
+
+// MarshalJSONTo writes the known attributes first, then the others by name. A role that has been
+// looked at shows its nodes even when there are none: among the others, where older versions wrote them.
+func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
+	written := roleFields(r)
+	written.Extra = r.extra()
+	if r.Nodes != nil && len(r.Nodes) == 0 {
+		written.Extra = maps.Clone(written.Extra)
+		if written.Extra == nil {
+			written.Extra = map[string]stdjson.RawMessage{}
+		}
+		written.Extra["nodes"] = stdjson.RawMessage("[]")
+	}
+	if r.old == nil {
+		return json.MarshalEncode(out, &written)
+	}
+	if !r.old.typed {
+		written.Type = ""
+	}
+	if !r.writeContents() {
+		written.TemplateContents = nil
+	}
+	return json.MarshalEncode(out, &oldRoleFields{roleFields: written})
+}
+
+// noTemplate is the template_id of a role that names none.
+const noTemplate = math.MinInt
+
+// UnmarshalJSONFrom reads the known attributes and keeps the others in Extra.
+func (r *Role) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	r.TemplateID = noTemplate
+	if err := json.UnmarshalDecode(in, (*roleFields)(r), exactly); err != nil {
+		return err
+	}
+	if r.TemplateID == noTemplate {
+		r.TemplateID = 0
+		r.readOld()
+	}
+	return nil
+}
