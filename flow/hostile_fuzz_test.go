@@ -84,7 +84,7 @@ func adopt(t *testing.T, document []byte, seed uint64) {
 		_, _ = flow.ExtraTemplate(s.state.Service, flow.Intent{Role: roles[0].Name, Key: "27-a-0-k"}, nil, values)
 	}
 	measures := flow.Measure(s.state.Service, map[int]flow.Sample{900: {"A": math.MaxFloat64}}, s.now, s.now)
-	_ = pipeline.EncodeWork(pipeline.Work{Service: 27, Measures: &measures})
+	_ = pipeline.Encode(pipeline.Work{Service: 27, Measures: &measures})
 	s.state = flow.Decide(s.in(), flow.Measured{Measures: measures}).State
 }
 

@@ -32,7 +32,7 @@ func TestHostileFigures(t *testing.T) {
 			}
 			s.now = s.now.Add(time.Second)
 			measures := flow.Measure(s.state.Service, samples, s.now, s.now.Add(time.Hour))
-			_ = pipeline.EncodeWork(pipeline.Work{Service: 27, Measures: &measures})
+			_ = pipeline.Encode(pipeline.Work{Service: 27, Measures: &measures})
 			effort.Bounded(t, len(long), func() { s.take(flow.Decide(s.in(), flow.Measured{Measures: measures})) })
 			written, _ := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["expression_evaluated"].(string)
 			if written == "" || len(written) > flow.MaxExpression {
