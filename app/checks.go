@@ -18,45 +18,39 @@ type check func(value any) string
 // checks are those of single options; what several have to agree on is in
 // Config.check.
 var checks = map[string]check{
-	"zone":                     atLeast(0),
-	"api.listen":               address,
-	"api.action_number":        atLeast(1),
-	"api.action_period":        atLeastTime(time.Second),
-	"api.vm_link":              orEmpty(linkOfVM),
-	"api.user_reads":           atLeast(1),
-	"api.user_changes":         atLeast(1),
-	"nats.listen":              address,
-	"nats.url":                 each("nats, tls, ws or wss", "nats", "tls", "ws", "wss"),
-	"nats.replicas":            between(1, 5),
-	"nats.name":                notEmpty,
-	"nats.cluster_listen":      address,
-	"nats.routes":              each("nats", "nats", "nats-route", "tls"),
-	"one.xmlrpc":               each("http or https", "http", "https"),
-	"one.hooks":                each("tcp", "tcp"),
-	"one.auth_file":            notEmpty,
-	"worker.shutdown_action":   oneOf("terminate", "terminate-hard"),
-	"worker.look_again":        atLeastTime(time.Second),
-	"worker.retry_for":         atLeastTime(time.Second),
-	"worker.deadlines":         serviceDeadlines,
-	"worker.ready_deadline":    atLeastTime(0),
-	"worker.prolog_deadline":   atLeastTime(0),
-	"worker.boot_deadline":     atLeastTime(0),
-	"worker.shutdown_deadline": atLeastTime(0),
-	"worker.epilog_deadline":   atLeastTime(0),
-
-	"worker.leader_change_deadline": atLeastTime(0),
-	"worker.autoscaler_interval":    atLeastTime(time.Second),
-	"worker.max_calls":              between(1, 1000),
-	"sim.xmlrpc_listen":             address,
-	"sim.hooks_listen":              address,
-	"sim.control_listen":            address,
-	"sim.auth_driver_time":          atLeastTime(time.Millisecond),
-	"sim.election_time":             atLeastTime(time.Millisecond),
-	"log.level":                     oneOf("debug", "info", "warn", "error"),
-	"log.format":                    oneOf("auto", "text", "json", "journal"),
-	"status.listen":                 orEmpty(address),
-	"bridge.spill_mib":              atLeast(0),
-	"trace.otlp_endpoint":           orEmpty(each("http or https", "http", "https")),
+	"zone":                       atLeast(0),
+	"api.listen":                 address,
+	"api.action_number":          atLeast(1),
+	"api.action_period":          atLeastTime(time.Second),
+	"api.vm_link":                orEmpty(linkOfVM),
+	"api.user_reads":             atLeast(1),
+	"api.user_changes":           atLeast(1),
+	"nats.listen":                address,
+	"nats.url":                   each("nats, tls, ws or wss", "nats", "tls", "ws", "wss"),
+	"nats.replicas":              between(1, 5),
+	"nats.name":                  notEmpty,
+	"nats.cluster_listen":        address,
+	"nats.routes":                each("nats", "nats", "nats-route", "tls"),
+	"one.xmlrpc":                 each("http or https", "http", "https"),
+	"one.hooks":                  each("tcp", "tcp"),
+	"one.auth_file":              notEmpty,
+	"worker.shutdown_action":     oneOf("terminate", "terminate-hard"),
+	"worker.look_again":          atLeastTime(time.Second),
+	"worker.retry_for":           atLeastTime(time.Second),
+	"worker.deadlines":           listOf(flow.ParseDeadlines),
+	"worker.vm_deadlines":        listOf(flow.ParseVMDeadlines),
+	"worker.autoscaler_interval": atLeastTime(time.Second),
+	"worker.max_calls":           between(1, 1000),
+	"sim.xmlrpc_listen":          address,
+	"sim.hooks_listen":           address,
+	"sim.control_listen":         address,
+	"sim.auth_driver_time":       atLeastTime(time.Millisecond),
+	"sim.election_time":          atLeastTime(time.Millisecond),
+	"log.level":                  oneOf("debug", "info", "warn", "error"),
+	"log.format":                 oneOf("auto", "text", "json", "journal"),
+	"status.listen":              orEmpty(address),
+	"bridge.spill_mib":           atLeast(0),
+	"trace.otlp_endpoint":        orEmpty(each("http or https", "http", "https")),
 }
 
 func atLeast(least int) check {
@@ -86,18 +80,21 @@ func atLeastTime(least time.Duration) check {
 	}
 }
 
-func serviceDeadlines(value any) string {
-	list, is := value.([]string)
-	if text, single := value.(string); single && text != "" {
-		list, is = strings.Split(text, ","), true
-	}
-	if !is {
+// listOf has a list be one that can be parsed.
+func listOf[T any](parse func([]string) (T, error)) check {
+	return func(value any) string {
+		list, is := value.([]string)
+		if text, single := value.(string); single && text != "" {
+			list, is = strings.Split(text, ","), true
+		}
+		if !is {
+			return ""
+		}
+		if _, err := parse(list); err != nil {
+			return "it " + err.Error()
+		}
 		return ""
 	}
-	if _, err := flow.ParseDeadlines(list); err != nil {
-		return "it " + err.Error()
-	}
-	return ""
 }
 
 func oneOf(allowed ...string) check {

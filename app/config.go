@@ -71,14 +71,9 @@ type Config struct {
 		MaxCalls       int64         `koanf:"max_calls"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 		RetryFor       time.Duration `koanf:"retry_for"`
-		// For how long a VM may stay in a state that it should leave by itself.
-		Deadlines            []string      `koanf:"deadlines"`
-		ReadyDeadline        time.Duration `koanf:"ready_deadline"`
-		PrologDeadline       time.Duration `koanf:"prolog_deadline"`
-		BootDeadline         time.Duration `koanf:"boot_deadline"`
-		ShutdownDeadline     time.Duration `koanf:"shutdown_deadline"`
-		EpilogDeadline       time.Duration `koanf:"epilog_deadline"`
-		LeaderChangeDeadline time.Duration `koanf:"leader_change_deadline"`
+		Deadlines      []string      `koanf:"deadlines"`
+		// VMDeadlines are for how long a VM may stay in a state that it should leave by itself.
+		VMDeadlines []string `koanf:"vm_deadlines"`
 	} `koanf:"worker"`
 	Webhooks struct {
 		File string `koanf:"file"`
@@ -111,11 +106,9 @@ type Config struct {
 
 // settings are the domain's part of the configuration.
 func (c Config) settings() flow.Settings {
-	standard := flow.DefaultVMDeadlines()
-	deadlines, err := flow.ParseDeadlines(c.Worker.Deadlines)
-	if err != nil {
-		deadlines = flow.Deadlines{} // the check of the configuration has refused them
-	}
+	// The check of the configuration has refused what cannot be read.
+	deadlines, _ := flow.ParseDeadlines(c.Worker.Deadlines)
+	vmDeadlines, _ := flow.ParseVMDeadlines(c.Worker.VMDeadlines)
 	return flow.Settings{
 		Cooldown:       c.Worker.Cooldown,
 		ShutdownAction: c.Worker.ShutdownAction,
@@ -126,15 +119,6 @@ func (c Config) settings() flow.Settings {
 		AutoscalerInterval: c.Worker.Autoscaler,
 		RetryFor:           c.Worker.RetryFor,
 		Deadlines:          deadlines,
-		VMDeadlines: flow.VMDeadlines{
-			Ready:        c.Worker.ReadyDeadline,
-			Prolog:       c.Worker.PrologDeadline,
-			Boot:         c.Worker.BootDeadline,
-			Shutdown:     c.Worker.ShutdownDeadline,
-			Epilog:       c.Worker.EpilogDeadline,
-			Other:        standard.Other,
-			Network:      standard.Network,
-			LeaderChange: c.Worker.LeaderChangeDeadline,
-		},
+		VMDeadlines:        vmDeadlines,
 	}
 }

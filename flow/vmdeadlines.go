@@ -1,6 +1,12 @@
 package flow
 
-import "time"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
 // VMDeadlines are for how long a VM that a service waits for may stay in a state which
 // it should leave by itself, by what oned does with it; 0 is for any length of time.
@@ -31,6 +37,29 @@ func DefaultVMDeadlines() VMDeadlines {
 		Prolog: time.Hour, Boot: 10 * time.Minute, Shutdown: 10 * time.Minute, Epilog: time.Hour, Other: 2 * time.Hour, Network: 10 * time.Minute,
 		LeaderChange: 45 * time.Second,
 	}
+}
+
+// ParseVMDeadlines reads deadlines as a configuration has them, such as boot=10m; those that
+// it does not name are the default ones.
+func ParseVMDeadlines(list []string) (VMDeadlines, error) {
+	parsed := DefaultVMDeadlines()
+	known := map[string]*time.Duration{
+		"ready": &parsed.Ready, "prolog": &parsed.Prolog, "boot": &parsed.Boot, "shutdown": &parsed.Shutdown, "epilog": &parsed.Epilog,
+		"leader-change": &parsed.LeaderChange,
+	}
+	for _, one := range list {
+		name, text, _ := strings.Cut(one, "=")
+		deadline, is := known[strings.TrimSpace(name)]
+		if !is {
+			return parsed, fmt.Errorf("has %q; it can have %s", strings.TrimSpace(name), strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+		length, err := time.ParseDuration(strings.TrimSpace(text))
+		if err != nil || length < 0 {
+			return parsed, fmt.Errorf("has %q; it must be a length of time such as %s=10m", one, strings.TrimSpace(name))
+		}
+		*deadline = length
+	}
+	return parsed, nil
 }
 
 // of is the deadline for a VM's state.

@@ -175,10 +175,7 @@ func newCloud(t *testing.T) cloud {
 func (c cloud) key(role string) string { return filepath.Join(c.data, "nats", role+".nk") }
 
 // shortDeadlines have workers see soon to VMs whose driver died with its oned.
-var shortDeadlines = []string{
-	"--leader-change-deadline", "2s", "--prolog-deadline", "3s", "--boot-deadline", "3s", "--shutdown-deadline", "3s",
-	"--epilog-deadline", "3s",
-}
+var shortDeadlines = []string{"--vm-deadlines", "leader-change=2s,prolog=3s,boot=3s,shutdown=3s,epilog=3s"}
 
 func (c cloud) up(t *testing.T, more ...string) *process {
 	t.Helper()
