@@ -48,6 +48,7 @@ type Allowed struct {
 	Release  bool     `json:"release"`
 	Undeploy bool     `json:"undeploy"`
 	Delete   bool     `json:"delete"`
+	Chown    bool     `json:"chown"`
 }
 
 // Role is a role with its VMs.

@@ -34,7 +34,8 @@ func newScale(t tool) *cobra.Command {
 	var force bool
 	cmd := t.changing(help{
 		"scale SERVICE ROLE NUMBER", "Set how many VMs a role has",
-		"VMs are created or ended until the role has so many. Within the role's min_vms and max_vms, unless --force is given.",
+		"VMs are created or ended until the role has so many. Within the role's min_vms and max_vms, unless --force is given. A service that has scaled is\n" +
+			"in COOLDOWN, five minutes unless the role has a cooldown of its own, before it is RUNNING again; --wait waits for that, too.",
 		"flowjet service scale web worker 5 --wait\nflowjet service scale 3 worker 5 --dry-run",
 	}, cobra.ExactArgs(3), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		number, err := strconv.Atoi(args[2])

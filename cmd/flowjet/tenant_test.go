@@ -260,7 +260,7 @@ func (u user) checkStatuses(web, password string) {
 	u.fails(terminal.ExitUsage, "is no address of an API", "service", "list", "--endpoint", "nonsense")
 	u.fails(terminal.ExitUsage, "--auth-file name another", "service", "list", "--auth-file", "/nowhere")
 	u.fails(terminal.ExitUsage, "user:password", "service", "list", "--auth-file", web)
-	u.fails(terminal.ExitTimeout, "did not come to RUNNING within 200ms and goes on", "service", "scale", "shop", "front", "2", "--wait", "--timeout", "200ms", "-o", "json")
+	u.fails(terminal.ExitTimeout, "did not come to RUNNING within 1ns and goes on", "service", "scale", "shop", "front", "2", "--wait", "--timeout", "1ns", "-o", "json")
 	poll.Until(u.t, "the cooldown to end", func() bool { return strings.Contains(u.does("service", "list", "--state", "RUNNING"), "shop") })
 	wrong := filepath.Join(filepath.Dir(web), "wrong")
 	if err := os.WriteFile(wrong, []byte("alice:wrong"), 0o600); err != nil {
