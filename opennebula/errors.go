@@ -129,9 +129,12 @@ var finalReasons = []string{
 	"Virtual network with ID: ", "Cannot get IP/MAC lease from ", endedVM,
 }
 
-// bareAllocation is oned's sentence about a new object without a reason: its database did
-// not take the object, for the server has lost its place as leader.
-var bareAllocation = regexp.MustCompile(`^Error allocating a new [a-z ]+\.$`)
+// These are oned's sentences about an object that is made or deleted, without a reason: its
+// database did not take the change, for the server has lost its place as leader.
+var (
+	bareAllocation = regexp.MustCompile(`^Error allocating a new [a-z ]+\.$`)
+	bareDeletion   = regexp.MustCompile(`^Cannot delete [a-z ]+\.$`)
+)
 
 // endedVM is how the refusal of a scheduled action begins whose VM is DONE.
 const endedVM = "Unable to create Scheduled Action for Virtual Machine "
@@ -173,8 +176,13 @@ func Ambiguous(err error) bool {
 	if IsCode(err, CodeInternal) {
 		return !internal(err, notBegun) && !internal(err, final)
 	}
-	if refusal, refused := asError(err); refused && refusal.Code == CodeAllocate {
-		return bareAllocation.MatchString(refusal.reason())
+	if refusal, refused := asError(err); refused {
+		switch refusal.Code {
+		case CodeAllocate:
+			return bareAllocation.MatchString(refusal.reason())
+		case CodeAction:
+			return bareDeletion.MatchString(refusal.reason())
+		}
 	}
 	return IsCode(err, CodeReplication)
 }

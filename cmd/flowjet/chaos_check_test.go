@@ -89,7 +89,7 @@ func (c *chaos) quiet() bool {
 	for _, document := range c.documents() {
 		switch state := document.Document.Template.Body.State; state {
 		case 2:
-		case 4, 6, 7, 9:
+		case 4, 6, 7, 9, 13, 14:
 			path := fmt.Sprintf("http://%s/service/%d/action", c.cloud.api, document.Document.ID)
 			c.try(c.t, "POST", path, `{"action": {"perform": "recover", "params": {}}}`)
 			quiet = false
