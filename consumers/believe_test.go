@@ -38,10 +38,11 @@ func TestAnEventAloneEndsNoShutdown(t *testing.T) {
 	for name, end := range map[string]struct {
 		verb      flow.Verb
 		arguments any
+		ending    int
 		left      int
 	}{
-		"scale down": {flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1}, 2},
-		"undeploy":   {flow.VerbUndeploy, nil, 0},
+		"scale down": {flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1}, 2, 2},
+		"undeploy":   {flow.VerbUndeploy, nil, 3, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -57,7 +58,7 @@ func TestAnEventAloneEndsNoShutdown(t *testing.T) {
 						ending[vm.ID] = vm
 					}
 				}
-				return len(ending) >= 2
+				return len(ending) == end.ending
 			})
 			looked := w.sim.CallCounts()
 			for _, vm := range ending {

@@ -153,7 +153,11 @@ func (s *Server) URL() string { return s.current().ClientURL() }
 // have caught up with it.
 func (s *Server) Ready() bool {
 	now := s.current()
-	return now.JetStreamEnabled() && (!now.JetStreamIsClustered() || now.JetStreamIsCurrent())
+	if !now.JetStreamEnabled() || !now.JetStreamIsClustered() {
+		return now.JetStreamEnabled()
+	}
+	info, err := now.Jsz(nil)
+	return err == nil && info.Meta != nil && info.Meta.Leader != "" && now.JetStreamIsCurrent()
 }
 
 // InProcess is the option for Config.Options with which this process talks to
