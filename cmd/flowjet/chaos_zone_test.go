@@ -178,10 +178,11 @@ func (w *zoneWatch) run(ctx context.Context, c *chaos) {
 }
 
 // connectionBudget is what Flowjet's processes may hold together at each oned, and
-// slack what more they have for a moment when another process begins to call.
+// slack what more they have for a moment when another process begins to call, or one that
+// was given no processor for a second, and taken for dead, goes on.
 const (
 	connectionBudget = 8
-	slack            = 2
+	slack            = 4
 )
 
 // The times for which oned keeps connections that nobody uses any more: it hears of the
