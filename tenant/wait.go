@@ -33,9 +33,10 @@ const deleted = "DELETED"
 // follow begins to follow the service's events, from its beginning or from now on.
 func (w *waiter) follow(ctx context.Context, begin bool) {
 	w.events, w.opened = make(chan client.Event), make(chan struct{})
+	service := w.service
 	go func() {
 		// Without events the state is read now and then.
-		_ = w.api.Follow(ctx, w.service, begin, func() { close(w.opened) }, func(event client.Event) {
+		_ = w.api.Follow(ctx, service, begin, func() { close(w.opened) }, func(event client.Event) {
 			select {
 			case w.events <- event:
 			case <-ctx.Done():
