@@ -31,7 +31,7 @@ func Bounded(t testing.TB, size int, work func()) {
 	runtime.ReadMemStats(&before)
 	took := timed(work)
 	runtime.ReadMemStats(&after)
-	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > uint64(free+bytesPerByte*size) {
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > uint64(unpooled*(free+bytesPerByte*size)) {
 		t.Fatalf("%d bytes of input have %d bytes allocated", size, allocated)
 	}
 	input := make([]byte, size+alike)
