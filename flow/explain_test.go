@@ -84,6 +84,12 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 			facts: flow.Facts{5: {ID: 5, State: flow.VMActive, LCMState: flow.LCMEpilog}},
 			want:  []string{"waits: VM 5 was asked to terminate at 2026-11-23T12:00:00Z and is in EPILOG", "waits: 1 VM of role S is to end"},
 		},
+		"undeploying, refused for now": {
+			body:  `{"name":"a","state":3,"roles":[{"name":"S","cardinality":1,"state":3,"nodes":[{"deploy_id":5}]}]}`,
+			more:  func(s *flow.State) { s.Asked = map[int]flow.Asked{5: {Action: "terminate", At: now, Refused: true}} },
+			facts: flow.Facts{5: {ID: 5, State: flow.VMActive, LCMState: flow.LCMRunning}},
+			want:  []string{"waits: VM 5 is to be asked to terminate and is in RUNNING"},
+		},
 		"hold":    {body: `{"name":"a","state":15,"roles":[{"name":"S","state":11}]}`, want: []string{"waits: role S is on hold", "next: `oneflow release 42`"}},
 		"running": {body: `{"name":"a","state":2,"roles":[{"name":"S","state":2}]}`},
 	} {

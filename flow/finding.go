@@ -265,11 +265,11 @@ func (f Finding) endText(now time.Time) string {
 	if f.Kind == FoundOrphan {
 		text += ", which is no role's any more,"
 	}
-	if f.Action != "" {
-		text += " was asked to " + f.Action
-	}
-	if f.AskedAt != nil {
-		text += " at " + utc(*f.AskedAt)
+	switch {
+	case f.Action != "" && f.AskedAt != nil:
+		text += " was asked to " + f.Action + " at " + utc(*f.AskedAt)
+	case f.Action != "": // oned has refused it for now, or may not have heard it
+		text += " is to be asked to " + f.Action
 	}
 	if f.State == "" {
 		return text
