@@ -85,9 +85,15 @@ func (w *Worker) scan(ctx context.Context) error {
 // as soon as its stream has a leader again.
 const lateTimer = 10 * time.Second
 
+// readAllWithin bounds the reading of all records: when a NATS server dies meanwhile, a watch
+// of a bucket may never come to its end.
+const readAllWithin = 20 * time.Second
+
 // wakeOverdue wakes the services whose timers should have fired: JetStream may have lost one,
 // or never get to send it.
 func (w *Worker) wakeOverdue(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readAllWithin)
+	defer cancel()
 	var overdue []int
 	err := w.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
