@@ -22,7 +22,7 @@ type Sources struct {
 	Simulated string
 }
 
-// Standard is the API's address where none is named.
+// standardEndpoint is the API's address where none is named.
 const standardEndpoint = "http://127.0.0.1:2474"
 
 // Find returns the credentials that the sources have.

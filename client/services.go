@@ -10,92 +10,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 )
 
-// Row is a service in a list.
-type Row struct {
-	ID        int    `json:"id"`
-	Name      string `json:"name"`
-	Owner     string `json:"owner"`
-	Group     string `json:"group"`
-	State     string `json:"state"`
-	RoleCount int    `json:"role_count"`
-	// Wanted is how many VMs the roles should have, Running how many run; nil where that is not known.
-	Wanted  int       `json:"wanted"`
-	Running *int      `json:"running,omitempty"`
-	Started time.Time `json:"started,omitzero"`
-}
-
 // Service is all that is shown of one service.
 type Service struct {
-	Row
-	ETag        string    `json:"etag"`
-	Description string    `json:"description,omitempty"`
-	Deployment  string    `json:"deployment"`
-	Roles       []Role    `json:"roles"`
-	Networks    []Network `json:"networks"`
-	Inputs      []Input   `json:"inputs"`
+	schema.Row
+	ETag        string           `json:"etag"`
+	Description string           `json:"description,omitempty"`
+	Deployment  string           `json:"deployment"`
+	Roles       []schema.Role    `json:"roles"`
+	Networks    []schema.Network `json:"networks"`
+	Inputs      []schema.Input   `json:"inputs"`
 	// Log has the newest entry first.
-	Log     []Entry `json:"log"`
-	Allowed Allowed `json:"allowed"`
-}
-
-// Allowed are the changes that the user may make and that the service's state admits.
-type Allowed struct {
-	Scale    []string `json:"scale"`
-	Recover  bool     `json:"recover"`
-	Release  bool     `json:"release"`
-	Undeploy bool     `json:"undeploy"`
-	Delete   bool     `json:"delete"`
-	Chown    bool     `json:"chown"`
-}
-
-// Role is a role with its VMs.
-type Role struct {
-	Name     string   `json:"name"`
-	Type     string   `json:"type"`
-	State    string   `json:"state"`
-	Wanted   int      `json:"wanted"`
-	Running  int      `json:"running"`
-	Min      *int     `json:"min_vms,omitempty"`
-	Max      *int     `json:"max_vms,omitempty"`
-	Cooldown *int     `json:"cooldown,omitempty"`
-	Template int      `json:"template_id"`
-	Parents  []string `json:"parents"`
-	VMs      []VM     `json:"vms"`
-	Policies []Policy `json:"policies"`
-	Inputs   []Input  `json:"inputs"`
-}
-
-// VM is a VM of a role.
-type VM struct {
-	ID      int       `json:"id"`
-	Name    string    `json:"name"`
-	State   string    `json:"state"`
-	Kind    string    `json:"kind"`
-	Host    string    `json:"host,omitempty"`
-	IPs     []string  `json:"ips,omitempty"`
-	Started time.Time `json:"started,omitzero"`
-	Error   string    `json:"error,omitempty"`
-}
-
-// Policy is an elasticity or a scheduled policy, with its last evaluation.
-type Policy struct {
-	When      string    `json:"when"`
-	Type      string    `json:"type"`
-	Adjust    string    `json:"adjust"`
-	Evaluated string    `json:"evaluated,omitempty"`
-	Last      time.Time `json:"last,omitzero"`
-	True      int       `json:"true,omitempty"`
-	Needed    int       `json:"needed,omitempty"`
-}
-
-// Entry is an entry of a service's log.
-type Entry struct {
-	Time     time.Time `json:"time"`
-	Severity string    `json:"severity"`
-	Message  string    `json:"message"`
+	Log     []schema.Entry `json:"log"`
+	Allowed schema.Allowed `json:"allowed"`
 }
 
 // Why is why a service is in its state.
@@ -114,12 +44,12 @@ const pageSize = 200
 
 // Services lists the services that the user may see, in these states (all, if there are none), which have
 // all the words in their name or owner.
-func (c *Client) Services(ctx context.Context, words string, states []string) ([]Row, error) {
-	all := []Row{}
+func (c *Client) Services(ctx context.Context, words string, states []string) ([]schema.Row, error) {
+	all := []schema.Row{}
 	for {
 		var page struct {
-			Total    int   `json:"total"`
-			Services []Row `json:"services"`
+			Total    int          `json:"total"`
+			Services []schema.Row `json:"services"`
 		}
 		query := url.Values{"q": {words}, "state": {strings.Join(states, ",")}, "sort": {"id"}, "offset": {strconv.Itoa(len(all))}, "limit": {strconv.Itoa(pageSize)}}
 		if _, err := c.read(ctx, "/services", query, &page); err != nil {

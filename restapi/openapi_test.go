@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -119,9 +120,9 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": inspect.Why{}, "Trouble": flow.Finding{},
 		"CommandStatus": pipeline.CommandStatus{}, "Plan": dryrun.View{}, "PlanStep": dryrun.Step{}, "PlanAction": dryrun.Action{},
 		"Change": flow.Change{}, "Transition": pipeline.Transition{}, "Cause": pipeline.Cause{},
-		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": view.Allowed{}, "RoleView": view.Role{},
-		"VMView": view.VM{}, "PolicyView": view.Policy{}, "LogView": view.Entry{}, "InputView": view.Input{}, "NetworkView": view.Network{},
-		"Graph": view.Graph{}, "Edge": layout.Edge{}, "Point": layout.Point{}, "TemplateView": view.Template{}, "TemplateRoleView": view.TemplateRole{},
+		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": schema.Allowed{}, "RoleView": view.Role{},
+		"VMView": schema.VM{}, "PolicyView": schema.Policy{}, "LogView": schema.Entry{}, "InputView": schema.Input{}, "NetworkView": schema.Network{},
+		"Graph": view.Graph{}, "Edge": layout.Edge{}, "Point": layout.Point{}, "TemplateView": schema.Template{}, "TemplateRoleView": schema.TemplateRole{},
 		"Login":       loginView{},
 		"ServiceBody": flow.Body{}, "ServiceRole": flow.Role{}, "LogEntry": flow.LogEntry{},
 	} {

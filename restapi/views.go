@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/restapi/internal/view"
@@ -223,13 +224,15 @@ func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("list service templates: %w", err)
 	}
-	list := make([]view.Template, 0, len(documents))
+	list := make([]schema.Template, 0, len(documents))
 	for _, document := range documents {
 		// One that cannot be read is listed with its name.
 		body, _ := flow.ParseBody(document.Body)
 		list = append(list, view.OfTemplate(document.ID, document.Name, document.Owner, body))
 	}
-	slices.SortStableFunc(list, func(a, b view.Template) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	slices.SortStableFunc(list, func(a, b schema.Template) int {
+		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+	})
 	return pretty(http.StatusOK, map[string]any{"templates": list})
 }
 

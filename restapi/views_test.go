@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/restapi/internal/view"
@@ -129,7 +130,7 @@ func TestAServiceIsShownAsAWhole(t *testing.T) {
 func TestTemplatesAreShownAsForms(t *testing.T) {
 	w := newWorld(t, Config{})
 	w.expect(alice, "POST", "/service_template", inputs, 201, "")
-	var read struct{ Templates []view.Template }
+	var read struct{ Templates []schema.Template }
 	got := w.expect(alice, "GET", "/flowjet/v1/templates", "", 200, "").body
 	w.must(json.Unmarshal([]byte(got), &read))
 	form := read.Templates[0]

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
@@ -55,14 +56,14 @@ func newInstantiate(t tool, under string) *cobra.Command {
 	flags.StringArrayVar(&w.networks, "network", nil, "which network is meant: `NAME=id:ID`, NAME=template_id:ID or NAME=reserve_from:ID")
 	flags.StringArrayVar(&w.cardinals, "cardinality", nil, "how many VMs a role has at first, `ROLE=NUMBER`")
 	cmd.ValidArgsFunction = t.arguments(template.names, nil)
-	for flag, list := range map[string]func(client.Template) []cobra.Completion{"input": inputNames, "input-file": inputNames, "network": networkNames, "cardinality": roleNames} {
+	for flag, list := range map[string]func(schema.Template) []cobra.Completion{"input": inputNames, "input-file": inputNames, "network": networkNames, "cardinality": roleNames} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, t.namesOf(list))
 	}
 	return cmd
 }
 
 // namesOf completes NAME= with what the template that was named has.
-func (t tool) namesOf(list func(client.Template) []cobra.Completion) cobra.CompletionFunc {
+func (t tool) namesOf(list func(schema.Template) []cobra.Completion) cobra.CompletionFunc {
 	offer := t.complete(func(ctx context.Context, api *client.Client, args []string) []cobra.Completion {
 		if len(args) == 0 {
 			return nil
@@ -76,7 +77,7 @@ func (t tool) namesOf(list func(client.Template) []cobra.Completion) cobra.Compl
 	}
 }
 
-func inputNames(from client.Template) (names []cobra.Completion) {
+func inputNames(from schema.Template) (names []cobra.Completion) {
 	for _, input := range from.Inputs {
 		names = append(names, cobra.CompletionWithDesc(input.Name+"=", input.Description))
 	}
@@ -88,14 +89,14 @@ func inputNames(from client.Template) (names []cobra.Completion) {
 	return names
 }
 
-func networkNames(from client.Template) (names []cobra.Completion) {
+func networkNames(from schema.Template) (names []cobra.Completion) {
 	for _, network := range from.Networks {
 		names = append(names, cobra.CompletionWithDesc(network.Name+"=", network.Description))
 	}
 	return names
 }
 
-func roleNames(from client.Template) (names []cobra.Completion) {
+func roleNames(from schema.Template) (names []cobra.Completion) {
 	for _, role := range from.Roles {
 		names = append(names, cobra.CompletionWithDesc(role.Name+"=", strconv.Itoa(role.Cardinality)+" VMs"))
 	}
@@ -103,7 +104,7 @@ func roleNames(from client.Template) (names []cobra.Completion) {
 }
 
 // merge is what is asked for beside the template, as merge_template takes it.
-func (t tool) merge(from client.Template, w wishes, file json.RawMessage) (map[string]any, error) {
+func (t tool) merge(from schema.Template, w wishes, file json.RawMessage) (map[string]any, error) {
 	merged := map[string]any{}
 	if file != nil {
 		if err := json.Unmarshal(file, &merged); err != nil {
@@ -131,7 +132,7 @@ func (t tool) merge(from client.Template, w wishes, file json.RawMessage) (map[s
 }
 
 // addNetworks reads NAME=id:5.
-func (w wishes) addNetworks(merged map[string]any, from client.Template) error {
+func (w wishes) addNetworks(merged map[string]any, from schema.Template) error {
 	var values []map[string]any
 	for _, text := range w.networks {
 		name, wanted, isPair := strings.Cut(text, "=")
@@ -193,7 +194,7 @@ func (f *form) read(w wishes) error {
 }
 
 // values are those of a service's or, with a prefix, a role's inputs. What is needed and not given is asked for.
-func (f *form) values(prefix string, inputs []client.Input, before any) (map[string]any, error) {
+func (f *form) values(prefix string, inputs []schema.Input, before any) (map[string]any, error) {
 	values := map[string]any{}
 	if given, isObject := before.(map[string]any); isObject {
 		values = given
@@ -228,7 +229,7 @@ func (f *form) values(prefix string, inputs []client.Input, before any) (map[str
 }
 
 // ask asks a person for a value, if there is one.
-func (f *form) ask(name string, input client.Input) (string, error) {
+func (f *form) ask(name string, input schema.Input) (string, error) {
 	question := name
 	if input.Description != "" {
 		question += " (" + input.Description + ")"
@@ -252,7 +253,7 @@ func (f *form) ask(name string, input client.Input) (string, error) {
 }
 
 // roles adds the roles' cardinalities and inputs.
-func (f *form) roles(merged map[string]any, from client.Template, w wishes) error {
+func (f *form) roles(merged map[string]any, from schema.Template, w wishes) error {
 	cardinals := map[string]int{}
 	for _, text := range w.cardinals {
 		role, number, _ := strings.Cut(text, "=")

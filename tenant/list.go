@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
@@ -20,12 +21,12 @@ type lister struct {
 	owner  string
 }
 
-func (l lister) rows(ctx context.Context) ([]client.Row, error) {
+func (l lister) rows(ctx context.Context) ([]schema.Row, error) {
 	rows, err := l.api.Services(ctx, l.owner, l.states)
-	return slices.DeleteFunc(rows, func(row client.Row) bool { return !l.wants(row) }), err
+	return slices.DeleteFunc(rows, func(row schema.Row) bool { return !l.wants(row) }), err
 }
 
-func (l lister) wants(row client.Row) bool {
+func (l lister) wants(row schema.Row) bool {
 	return (l.owner == "" || row.Owner == l.owner) && (len(l.states) == 0 || slices.Contains(l.states, row.State))
 }
 
@@ -34,7 +35,7 @@ var serviceColumns = []string{"ID", "NAME", "OWNER", "STATE", "RUNNING", "ROLES"
 // narrow is how many of the columns are shown unless all are asked for.
 const narrow = 6
 
-func cells(c *console, row client.Row) []string {
+func cells(c *console, row schema.Row) []string {
 	count := "?"
 	if row.Running != nil {
 		count = strconv.Itoa(*row.Running)
@@ -46,7 +47,7 @@ func cells(c *console, row client.Row) []string {
 	return []string{strconv.Itoa(row.ID), row.Name, row.Owner, row.State, fmt.Sprintf("%s/%d", count, row.Wanted), strconv.Itoa(row.RoleCount), row.Group, started}
 }
 
-func listing(c *console, rows []client.Row) terminal.Listing {
+func listing(c *console, rows []schema.Row) terminal.Listing {
 	found := terminal.Listing{Value: rows, Head: serviceColumns, Narrow: narrow, None: "There are no such services."}
 	for _, row := range rows {
 		found.Names = append(found.Names, strconv.Itoa(row.ID))
@@ -97,12 +98,12 @@ func (l lister) watch(ctx context.Context) error {
 }
 
 // first lists all, and returns what each row was.
-func (l lister) first(ctx context.Context) (map[int]client.Row, error) {
+func (l lister) first(ctx context.Context) (map[int]schema.Row, error) {
 	rows, err := l.rows(ctx)
 	if err != nil {
 		return nil, err
 	}
-	shown := map[int]client.Row{}
+	shown := map[int]schema.Row{}
 	for _, row := range rows {
 		shown[row.ID] = row
 	}
@@ -118,7 +119,7 @@ func (l lister) first(ctx context.Context) (map[int]client.Row, error) {
 }
 
 // again writes a service's row if it has changed. One that is gone is DONE.
-func (l lister) again(ctx context.Context, id int, shown map[int]client.Row) error {
+func (l lister) again(ctx context.Context, id int, shown map[int]schema.Row) error {
 	found, err := l.api.Service(ctx, id)
 	row := found.Row
 	was, known := shown[id]

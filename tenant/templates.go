@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
@@ -48,18 +49,18 @@ func newTemplateList(t tool) *cobra.Command {
 }
 
 // oneTemplate returns the template with its form.
-func oneTemplate(ctx context.Context, api *client.Client, word string) (client.Template, error) {
+func oneTemplate(ctx context.Context, api *client.Client, word string) (schema.Template, error) {
 	id, err := template.find(ctx, api, word)
 	if err != nil {
-		return client.Template{}, err
+		return schema.Template{}, err
 	}
 	list, err := api.Templates(ctx)
 	if err != nil {
-		return client.Template{}, err
+		return schema.Template{}, err
 	}
-	at := slices.IndexFunc(list, func(each client.Template) bool { return each.ID == id })
+	at := slices.IndexFunc(list, func(each schema.Template) bool { return each.ID == id })
 	if at < 0 {
-		return client.Template{}, terminal.ExitNotFound.Because(fmt.Errorf("there is no service template %d that you may see: `flowjet template list` lists them", id))
+		return schema.Template{}, terminal.ExitNotFound.Because(fmt.Errorf("there is no service template %d that you may see: `flowjet template list` lists them", id))
 	}
 	return list[at], nil
 }
@@ -91,14 +92,14 @@ func newTemplateShow(t tool) *cobra.Command {
 	return cmd
 }
 
-func showTemplate(c *console, shown client.Template) {
+func showTemplate(c *console, shown schema.Template) {
 	c.Title("Service template %d  %s", shown.ID, terminal.Printable(shown.Name))
 	c.Say("owner  %s (group %s)", terminal.Printable(shown.Owner), terminal.Printable(shown.Group))
 	if shown.Description != "" {
 		c.Say("%s", terminal.Printable(shown.Description))
 	}
 	var roles, asked [][]string
-	add := func(what string, inputs []client.Input) {
+	add := func(what string, inputs []schema.Input) {
 		for _, input := range inputs {
 			asked = append(asked, []string{what + input.Name, input.Type, must(input.Mandatory), orDash(input.Default), orDash(strings.Join(input.Options, ",")), input.Description})
 		}

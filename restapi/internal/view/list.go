@@ -9,22 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 )
 
 // Row is a service in a list.
 type Row struct {
-	ID        int    `json:"id"`
-	Name      string `json:"name"`
-	Owner     string `json:"owner"`
-	Group     string `json:"group"`
-	State     string `json:"state"`
-	RoleCount int    `json:"role_count"`
-	// Wanted is how many VMs the roles should have, Running how many run; Running is
-	// left out where that is not known.
-	Wanted  int       `json:"wanted"`
-	Running *int      `json:"running,omitempty"`
-	Started time.Time `json:"started,omitzero"`
+	schema.Row
 	// Unsettled are the VMs of roles whose state does not say that they all run.
 	Unsettled []int `json:"-"`
 	settled   int
@@ -32,7 +23,7 @@ type Row struct {
 
 // OfService returns a service's row. A body that cannot be read is a service in WARNING.
 func OfService(id int, name string, owner flow.Identity, text []byte) Row {
-	row := Row{ID: id, Name: name, Owner: owner.UName, Group: owner.GName, State: flow.ServiceWarning.String()}
+	row := Row{Row: schema.Row{ID: id, Name: name, Owner: owner.UName, Group: owner.GName, State: flow.ServiceWarning.String()}}
 	body, _, err := flow.ReadService(text)
 	if err != nil {
 		return row

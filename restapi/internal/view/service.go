@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/restapi/internal/layout"
@@ -13,85 +14,26 @@ import (
 // Service is all that is shown of one service.
 type Service struct {
 	Row
-	Description string    `json:"description,omitempty"`
-	Deployment  string    `json:"deployment"`
-	Roles       []Role    `json:"roles"`
-	Graph       Graph     `json:"graph"`
-	Networks    []Network `json:"networks"`
-	Inputs      []Input   `json:"inputs"`
-	Log         []Entry   `json:"log"`
+	Description string           `json:"description,omitempty"`
+	Deployment  string           `json:"deployment"`
+	Roles       []Role           `json:"roles"`
+	Graph       Graph            `json:"graph"`
+	Networks    []schema.Network `json:"networks"`
+	Inputs      []schema.Input   `json:"inputs"`
+	Log         []schema.Entry   `json:"log"`
 	// VMLink is the address of a VM elsewhere, with {id} in the place of its number.
 	VMLink string `json:"vm_link,omitempty"`
 	// Allowed are what the user may do now.
-	Allowed Allowed `json:"allowed"`
+	Allowed schema.Allowed `json:"allowed"`
 }
 
-// Allowed are changes that the user may make and that the service's state admits.
-type Allowed struct {
-	// Scale are the roles that can be scaled.
-	Scale    []string `json:"scale"`
-	Recover  bool     `json:"recover"`
-	Release  bool     `json:"release"`
-	Undeploy bool     `json:"undeploy"`
-	// Delete is true if recover with delete would undeploy it.
-	Delete bool `json:"delete"`
-	// Chown is true if the user may give the service to another user or group.
-	Chown bool `json:"chown"`
-}
-
-// Role is a role with its VMs.
+// Role is a role with its VMs, and how they are healed.
 type Role struct {
-	Name     string   `json:"name"`
-	Type     string   `json:"type"`
-	State    string   `json:"state"`
-	Wanted   int      `json:"wanted"`
-	Running  int      `json:"running"`
-	Min      *int     `json:"min_vms,omitempty"`
-	Max      *int     `json:"max_vms,omitempty"`
-	Cooldown *int     `json:"cooldown,omitempty"`
-	Template int      `json:"template_id"`
-	Parents  []string `json:"parents"`
-	VMs      []VM     `json:"vms"`
-	Policies []Policy `json:"policies"`
-	Inputs   []Input  `json:"inputs"`
+	schema.Role
 	// Heal is the rule by which VMs that fail are healed, and Healed how many were within
 	// the last hour, as far as the user may manage the service.
 	Heal   string `json:"heal,omitempty"`
 	Healed int    `json:"healed,omitempty"`
-}
-
-// VM is a VM of a role.
-type VM struct {
-	ID    int    `json:"id"`
-	Name  string `json:"name"`
-	State string `json:"state"`
-	// Kind is running, working, warning, failed or done.
-	Kind    string    `json:"kind"`
-	Host    string    `json:"host,omitempty"`
-	IPs     []string  `json:"ips,omitempty"`
-	Started time.Time `json:"started,omitzero"`
-	Error   string    `json:"error,omitempty"`
-}
-
-// Policy is an elasticity or a scheduled policy, with its last evaluation.
-type Policy struct {
-	// When is the expression, the time or the recurrence.
-	When   string `json:"when"`
-	Type   string `json:"type"`
-	Adjust string `json:"adjust"`
-	// Evaluated is the expression with the values that it had at Last, and True how
-	// many times in a row it was true, of Needed.
-	Evaluated string    `json:"evaluated,omitempty"`
-	Last      time.Time `json:"last,omitzero"`
-	True      int       `json:"true,omitempty"`
-	Needed    int       `json:"needed,omitempty"`
-}
-
-// Entry is an entry of the service's log.
-type Entry struct {
-	Time     time.Time `json:"time"`
-	Severity string    `json:"severity"`
-	Message  string    `json:"message"`
 }
 
 // Graph is the drawing of the roles, whose boxes are in the order of the roles.
@@ -104,7 +46,7 @@ type Graph struct {
 // Whole shows a service with its VMs, and its graph with so many roles in a row.
 func Whole(row Row, body flow.Body, vms map[int]opennebula.VMDetails, columns int) Service {
 	shown := Service{
-		Row: row, Deployment: body.Deployment, Roles: []Role{}, Log: []Entry{}, Allowed: Allowed{Scale: []string{}},
+		Row: row, Deployment: body.Deployment, Roles: []Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
 		Networks: networks(body.Networks, body.NetworksValues), Inputs: inputs(body.UserInputs, body.UserInputsValues),
 	}
 	if shown.Deployment == "" {
@@ -121,7 +63,7 @@ func Whole(row Row, body flow.Body, vms map[int]opennebula.VMDetails, columns in
 	}
 	shown.Running = &running
 	for _, entry := range slices.Backward(body.Log) {
-		shown.Log = append(shown.Log, Entry{time.Unix(entry.Timestamp, 0).UTC(), entry.Severity, entry.Message})
+		shown.Log = append(shown.Log, schema.Entry{Time: time.Unix(entry.Timestamp, 0).UTC(), Severity: entry.Severity, Message: entry.Message})
 	}
 	shown.Graph = Graph{layout.Arrange(len(body.Roles), edges(body), columns), layout.BoxWidth, layout.BoxHeight}
 	return shown
@@ -148,18 +90,17 @@ func edges(body flow.Body) [][2]int {
 }
 
 func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) Role {
-	made := Role{
+	made := Role{Role: schema.Role{
 		Name: role.Name, Type: role.Type, State: flow.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
-		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []VM{},
+		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []schema.VM{},
 		Policies: append(elasticity(role.ElasticityPolicies), scheduled(role.ScheduledPolicies)...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
-		Heal: role.HealRule(),
-	}
+	}, Heal: role.HealRule()}
 	if role.State != nil {
 		made.State = role.State.String()
 	}
 	for _, node := range role.Nodes {
 		vm, known := vms[node.DeployID]
-		shown := VM{ID: node.DeployID, Name: node.VMInfo.VM.Name, State: "GONE", Kind: "done"}
+		shown := schema.VM{ID: node.DeployID, Name: node.VMInfo.VM.Name, State: "GONE", Kind: "done"}
 		if known {
 			shown = ofVM(vm)
 		}
@@ -171,8 +112,8 @@ func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) Role {
 	return made
 }
 
-func ofVM(vm opennebula.VMDetails) VM {
-	shown := VM{ID: vm.ID, Name: vm.Name, State: vm.State.String(), Kind: "working", Host: vm.Host, IPs: vm.IPs, Started: vm.Started, Error: vm.Error}
+func ofVM(vm opennebula.VMDetails) schema.VM {
+	shown := schema.VM{ID: vm.ID, Name: vm.Name, State: vm.State.String(), Kind: "working", Host: vm.Host, IPs: vm.IPs, Started: vm.Started, Error: vm.Error}
 	if vm.State == flow.VMActive {
 		shown.State = vm.LCMState.String()
 	}
@@ -189,7 +130,7 @@ func ofVM(vm opennebula.VMDetails) VM {
 	return shown
 }
 
-func elasticity(text json.RawMessage) []Policy {
+func elasticity(text json.RawMessage) []schema.Policy {
 	var given []struct {
 		Type         string `json:"type"`
 		Adjust       any    `json:"adjust"`
@@ -200,9 +141,9 @@ func elasticity(text json.RawMessage) []Policy {
 		Evaluated    string `json:"expression_evaluated"`
 	}
 	_ = json.Unmarshal(text, &given) // policies that cannot be read are none
-	policies := []Policy{}
+	policies := []schema.Policy{}
 	for _, p := range given {
-		policies = append(policies, Policy{
+		policies = append(policies, schema.Policy{
 			When: p.Expression, Type: p.Type, Adjust: scalar(p.Adjust), Evaluated: p.Evaluated,
 			Last: seconds(p.LastEval), True: int(number(p.TrueEvals)), Needed: max(1, int(number(p.PeriodNumber))),
 		})
@@ -210,7 +151,7 @@ func elasticity(text json.RawMessage) []Policy {
 	return policies
 }
 
-func scheduled(text json.RawMessage) []Policy {
+func scheduled(text json.RawMessage) []schema.Policy {
 	var given []struct {
 		Type       string `json:"type"`
 		Adjust     any    `json:"adjust"`
@@ -219,7 +160,7 @@ func scheduled(text json.RawMessage) []Policy {
 		LastEval   any    `json:"last_eval"`
 	}
 	_ = json.Unmarshal(text, &given) // policies that cannot be read are none
-	policies := []Policy{}
+	policies := []schema.Policy{}
 	for _, p := range given {
 		when := p.Recurrence
 		if at := seconds(p.StartTime); when == "" && !at.IsZero() {
@@ -227,7 +168,7 @@ func scheduled(text json.RawMessage) []Policy {
 		} else if when == "" {
 			when = scalar(p.StartTime)
 		}
-		policies = append(policies, Policy{When: when, Type: p.Type, Adjust: scalar(p.Adjust), Last: seconds(p.LastEval)})
+		policies = append(policies, schema.Policy{When: when, Type: p.Type, Adjust: scalar(p.Adjust), Last: seconds(p.LastEval)})
 	}
 	return policies
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -14,7 +15,7 @@ import (
 func TestInputs(t *testing.T) {
 	got := inputs(json.RawMessage(`{"A":"M|range|How many|1..5|3","B":"O|list-multiple|Which|x,y|x","C":"O|password|Secret| |hush","D":"odd"}`),
 		json.RawMessage(`{"A":4,"C":"s3cret","E":"undeclared"}`))
-	want := []Input{
+	want := []schema.Input{
 		{Name: "A", Description: "How many", Type: "range", Mandatory: true, Options: []string{"1", "5"}, Default: "3", Value: "4", Set: true},
 		{Name: "B", Description: "Which", Type: "list-multiple", Options: []string{"x", "y"}, Default: "x"},
 		{Name: "C", Description: "Secret", Type: "password", Set: true},
@@ -33,7 +34,7 @@ func TestInputs(t *testing.T) {
 func TestNetworks(t *testing.T) {
 	got := networks(json.RawMessage(`{"A":"M|network|Public| |id:0","B":"O|network|Own| |reserve_from:7:SIZE=4","C":"O|network|Any| |"}`),
 		json.RawMessage(`[{"B":{"reserve_from":"8","id":12}}]`))
-	want := []Network{
+	want := []schema.Network{
 		{Name: "A", Description: "Public", Mandatory: true, From: "id", Of: "0"},
 		{Name: "B", Description: "Own", From: "reserve_from", Of: "8", ID: "12"},
 		{Name: "C", Description: "Any"},
@@ -47,7 +48,7 @@ func TestPolicies(t *testing.T) {
 	got := append(elasticity(json.RawMessage(`[{"type":"CHANGE","adjust":"2","expression":"A>1","period_number":"3","true_evals":1,"last_eval":1800000000,"expression_evaluated":"0>1"}]`)),
 		scheduled(json.RawMessage(`[{"type":"CARDINALITY","adjust":5,"start_time":"1800000000"},{"type":"CHANGE","adjust":1,"start_time":"Jan 1"}]`))...)
 	at := time.Unix(1_800_000_000, 0).UTC()
-	want := []Policy{
+	want := []schema.Policy{
 		{When: "A>1", Type: "CHANGE", Adjust: "2", Evaluated: "0>1", Last: at, True: 1, Needed: 3},
 		{When: at.Format(time.RFC3339), Type: "CARDINALITY", Adjust: "5"},
 		{When: "Jan 1", Type: "CHANGE", Adjust: "1"},

@@ -1,0 +1,135 @@
+// Package schema has what is answered below /flowjet/v1 about services and service templates,
+// as the API writes it and its clients read it.
+package schema
+
+import "time"
+
+// Row is a service in a list.
+type Row struct {
+	ID        int    `json:"id"`
+	Name      string `json:"name"`
+	Owner     string `json:"owner"`
+	Group     string `json:"group"`
+	State     string `json:"state"`
+	RoleCount int    `json:"role_count"`
+	// Wanted is how many VMs the roles should have, Running how many run; Running is
+	// left out where that is not known.
+	Wanted  int       `json:"wanted"`
+	Running *int      `json:"running,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+}
+
+// Allowed are changes that the user may make and that the service's state admits.
+type Allowed struct {
+	// Scale are the roles that can be scaled.
+	Scale    []string `json:"scale"`
+	Recover  bool     `json:"recover"`
+	Release  bool     `json:"release"`
+	Undeploy bool     `json:"undeploy"`
+	// Delete is true if recover with delete would undeploy it.
+	Delete bool `json:"delete"`
+	// Chown is true if the user may give the service to another user or group.
+	Chown bool `json:"chown"`
+}
+
+// Role is a role with its VMs.
+type Role struct {
+	Name     string   `json:"name"`
+	Type     string   `json:"type"`
+	State    string   `json:"state"`
+	Wanted   int      `json:"wanted"`
+	Running  int      `json:"running"`
+	Min      *int     `json:"min_vms,omitempty"`
+	Max      *int     `json:"max_vms,omitempty"`
+	Cooldown *int     `json:"cooldown,omitempty"`
+	Template int      `json:"template_id"`
+	Parents  []string `json:"parents"`
+	VMs      []VM     `json:"vms"`
+	Policies []Policy `json:"policies"`
+	Inputs   []Input  `json:"inputs"`
+}
+
+// VM is a VM of a role.
+type VM struct {
+	ID    int    `json:"id"`
+	Name  string `json:"name"`
+	State string `json:"state"`
+	// Kind is running, working, warning, failed or done.
+	Kind    string    `json:"kind"`
+	Host    string    `json:"host,omitempty"`
+	IPs     []string  `json:"ips,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// Policy is an elasticity or a scheduled policy, with its last evaluation.
+type Policy struct {
+	// When is the expression, the time or the recurrence.
+	When   string `json:"when"`
+	Type   string `json:"type"`
+	Adjust string `json:"adjust"`
+	// Evaluated is the expression with the values that it had at Last, and True how
+	// many times in a row it was true, of Needed.
+	Evaluated string    `json:"evaluated,omitempty"`
+	Last      time.Time `json:"last,omitzero"`
+	True      int       `json:"true,omitempty"`
+	Needed    int       `json:"needed,omitempty"`
+}
+
+// Entry is an entry of the service's log.
+type Entry struct {
+	Time     time.Time `json:"time"`
+	Severity string    `json:"severity"`
+	Message  string    `json:"message"`
+}
+
+// Template is a service template with the form by which it is instantiated.
+type Template struct {
+	ID          int            `json:"id"`
+	Name        string         `json:"name"`
+	Owner       string         `json:"owner"`
+	Group       string         `json:"group"`
+	Description string         `json:"description,omitempty"`
+	Inputs      []Input        `json:"inputs"`
+	Networks    []Network      `json:"networks"`
+	Roles       []TemplateRole `json:"roles"`
+}
+
+// TemplateRole is a role of a template.
+type TemplateRole struct {
+	Name        string   `json:"name"`
+	Cardinality int      `json:"cardinality"`
+	Min         *int     `json:"min_vms,omitempty"`
+	Max         *int     `json:"max_vms,omitempty"`
+	Parents     []string `json:"parents"`
+	Inputs      []Input  `json:"inputs"`
+}
+
+// Input is a user input, as a form asks for it.
+type Input struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	// Type is OpenNebula's: text, text64, password, number, number-float, range,
+	// range-float, boolean, list, list-multiple, fixed.
+	Type      string `json:"type"`
+	Mandatory bool   `json:"mandatory"`
+	// Options are those of a list, or the two ends of a range.
+	Options []string `json:"options,omitempty"`
+	// Default is what the template proposes. Passwords are left out.
+	Default string `json:"default,omitempty"`
+	// Value is the service's, if it may be shown; Set is true if there is one.
+	Value string `json:"value,omitempty"`
+	Set   bool   `json:"set"`
+}
+
+// Network is a network of a service or template.
+type Network struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Mandatory   bool   `json:"mandatory"`
+	// From is id, template_id or reserve_from, and Of the id that is meant.
+	From string `json:"from,omitempty"`
+	Of   string `json:"of,omitempty"`
+	// ID is the network that the service has.
+	ID string `json:"id,omitempty"`
+}
