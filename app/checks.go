@@ -80,13 +80,19 @@ func atLeastTime(least time.Duration) check {
 	}
 }
 
+// listIn is a list, or a text of several with commas; false for anything else.
+func listIn(value any) ([]string, bool) {
+	if text, single := value.(string); single && text != "" {
+		return strings.Split(text, ","), true
+	}
+	list, is := value.([]string)
+	return list, is
+}
+
 // listOf has a list be one that can be parsed.
 func listOf[T any](parse func([]string) (T, error)) check {
 	return func(value any) string {
-		list, is := value.([]string)
-		if text, single := value.(string); single && text != "" {
-			list, is = strings.Split(text, ","), true
-		}
+		list, is := listIn(value)
 		if !is {
 			return ""
 		}
@@ -146,10 +152,7 @@ func address(value any) string {
 // no place in them: they would stand in process lists and logs.
 func each(said string, schemes ...string) check {
 	return func(value any) string {
-		list, is := value.([]string)
-		if text, single := value.(string); single && text != "" {
-			list, is = strings.Split(text, ","), true
-		}
+		list, is := listIn(value)
 		if !is {
 			return ""
 		}

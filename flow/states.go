@@ -1,6 +1,9 @@
 package flow
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // ServiceState is the number that stands in a service document's "state".
 // The numbers are OneFlow's, so that OneFlow can read what Flowjet writes.
@@ -43,6 +46,9 @@ func ServiceStates() []ServiceState {
 	}
 	return states
 }
+
+// ServiceStateNames lists the names of every state of a service, in the order of their numbers.
+func ServiceStateNames() []string { return slices.Clone(serviceStateNames[:]) }
 
 // RoleState is the number that stands in a role's "state". Up to 10 the
 // numbers mean the same as a service's.

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/flowjet/flowjet/internal/terminal"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/terminal"
 
 	"github.com/spf13/cobra"
 

@@ -55,25 +55,16 @@ func (t tool) serviceRecords() *cobra.Command {
 		})
 	cmd.Flags().StringVar(&state, "state", "", "only those in the state, or in one that begins so (FAILED)")
 	cmd.Flags().StringVar(&owner, "owner", "", "only those of the user")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
-}
-
-// stateNames are those of a service's states.
-func stateNames() []string {
-	var names []string
-	for _, state := range flow.ServiceStates() {
-		names = append(names, state.String())
-	}
-	return names
 }
 
 // checkStatePrefix refuses what no state begins with.
 func checkStatePrefix(prefix string) error {
-	if slices.ContainsFunc(stateNames(), func(name string) bool { return matches(name, prefix) }) {
+	if slices.ContainsFunc(flow.ServiceStateNames(), func(name string) bool { return matches(name, prefix) }) {
 		return nil
 	}
-	return oneOf("state", prefix, stateNames())
+	return oneOf("state", prefix, flow.ServiceStateNames())
 }
 
 // matches reports whether a value is, or begins with, what is looked for, if anything is.

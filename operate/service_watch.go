@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -30,8 +31,8 @@ func (t tool) serviceWatch() *cobra.Command {
 			}
 			for i := range until {
 				until[i] = strings.ToUpper(until[i])
-				if until[i] != pipeline.Deleted && !slices.Contains(stateNames(), until[i]) {
-					return oneOf("until", until[i], append(stateNames(), pipeline.Deleted))
+				if until[i] != pipeline.Deleted && !slices.Contains(flow.ServiceStateNames(), until[i]) {
+					return oneOf("until", until[i], append(flow.ServiceStateNames(), pipeline.Deleted))
 				}
 			}
 			if within > 0 {

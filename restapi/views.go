@@ -108,15 +108,12 @@ func readQuery(values url.Values) (view.Query, error) {
 	if view.Columns[strings.TrimPrefix(query.Sort, "-")] == nil {
 		return query, badRequest("sort must be id, name, owner, state, vms or started, with a minus in front for the other order")
 	}
-	known := map[string]bool{}
-	for _, state := range flow.ServiceStates() {
-		known[state.String()] = true
-	}
+	known := flow.ServiceStateNames()
 	if text := values.Get("state"); text != "" {
 		query.States = strings.Split(text, ",")
 	}
 	for _, state := range query.States {
-		if !known[state] {
+		if !slices.Contains(known, state) {
 			return query, badRequest("state must be states of a service such as RUNNING, with commas between them; %q is none", state)
 		}
 	}

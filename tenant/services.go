@@ -189,16 +189,8 @@ func newServiceList(t tool) *cobra.Command {
 	flags.StringSliceVar(&states, "state", nil, "only those in these `STATES`, or in states that begin so (FAILED)")
 	flags.StringVar(&owner, "owner", "", "only those of this `USER`")
 	flags.BoolVar(&watch, "watch", false, "go on with what changes, until Ctrl-C")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
-}
-
-func stateNames() []string {
-	var names []string
-	for _, state := range flow.ServiceStates() {
-		names = append(names, state.String())
-	}
-	return names
 }
 
 // statesOf are the states that are meant by their names or how these begin.
@@ -206,13 +198,13 @@ func statesOf(words []string) ([]string, error) {
 	var chosen []string
 	for _, word := range words {
 		before := len(chosen)
-		for _, name := range stateNames() {
+		for _, name := range flow.ServiceStateNames() {
 			if strings.HasPrefix(name, strings.ToUpper(word)) {
 				chosen = append(chosen, name)
 			}
 		}
 		if len(chosen) == before {
-			return nil, terminal.ExitUsage.Because(fmt.Errorf("--state is %q: there are %s", word, strings.Join(stateNames(), ", ")))
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("--state is %q: there are %s", word, strings.Join(flow.ServiceStateNames(), ", ")))
 		}
 	}
 	return chosen, nil

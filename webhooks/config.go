@@ -135,10 +135,7 @@ func (r Receiver) check() error {
 }
 
 func knownState(name string) bool {
-	known := []string{"DELETED"}
-	for _, state := range flow.ServiceStates() {
-		known = append(known, state.String())
-	}
+	known := append(flow.ServiceStateNames(), "DELETED")
 	for _, state := range flow.RoleStates() {
 		known = append(known, state.String())
 	}
