@@ -214,8 +214,10 @@ func (w *Worker) wakeAll(ctx context.Context, reason string) error {
 
 func (w *Worker) wake(ctx context.Context, service int, reason string) error {
 	woken := pipeline.Work{Version: pipeline.Version, Service: service, Reason: reason}
-	_, err := w.pipe.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano()))
-	return err
+	if _, err := w.pipe.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano())); err != nil {
+		return fmt.Errorf("wake service %d: %w", service, err)
+	}
+	return nil
 }
 
 // clockSkew is how far the clocks of hosts, of NATS and of oned may be apart.

@@ -71,12 +71,7 @@ func (w *Worker) scan(ctx context.Context) error {
 		if !state.Watched() && !flow.Overdue(flow.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
 		}
-		work := pipeline.Work{Version: pipeline.Version, Service: document.ID, Reason: "found in " + state.String()}
-		id := fmt.Sprintf("scan-%d-%d", document.ID, time.Now().UnixNano())
-		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
-			return fmt.Errorf("wake service %d: %w", document.ID, err)
-		}
-		return nil
+		return w.wake(ctx, document.ID, "found in "+state.String())
 	})
 	return errors.Join(err, w.wakeOverdue(ctx))
 }
@@ -85,15 +80,9 @@ func (w *Worker) scan(ctx context.Context) error {
 // as soon as its stream has a leader again.
 const lateTimer = 10 * time.Second
 
-// readAllWithin bounds the reading of all records: when a NATS server dies meanwhile, a watch
-// of a bucket may never come to its end.
-const readAllWithin = 20 * time.Second
-
 // wakeOverdue wakes the services whose timers should have fired: JetStream may have lost one,
 // or never get to send it.
 func (w *Worker) wakeOverdue(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readAllWithin)
-	defer cancel()
 	var overdue []int
 	err := w.pipe.EachRecord(ctx, func(service int, record pipeline.Record) {
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }

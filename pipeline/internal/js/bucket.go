@@ -80,10 +80,21 @@ func (b *Bucket) Purge(ctx context.Context, key string, options ...jetstream.KVD
 	return b.retry(ctx, func(ctx context.Context) error { return b.kv.Purge(ctx, key, options...) })
 }
 
+// stalledAfter is after how long without a value the reading of a bucket is given up: a
+// watch whose NATS server has died may never come to its end.
+const stalledAfter = 10 * time.Second
+
+var errStalled = errors.New("nothing more of the bucket has come for " + stalledAfter.String())
+
 // Each visits what the bucket holds now. It reads through a watch: the direct
 // multi-get ends at 1024 keys.
 func (b *Bucket) Each(ctx context.Context, visit func(key string, value []byte)) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	stall := time.AfterFunc(stalledAfter, func() { giveUp(errStalled) })
+	defer stall.Stop()
 	return b.watch(ctx, ">", func(entry jetstream.KeyValueEntry) bool {
+		stall.Reset(stalledAfter)
 		if entry != nil {
 			visit(entry.Key(), entry.Value())
 		}
@@ -117,7 +128,7 @@ func (b *Bucket) watch(ctx context.Context, keys string, visit func(jetstream.Ke
 				return nil
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

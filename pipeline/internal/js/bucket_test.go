@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -131,4 +132,41 @@ func TestNothingIsWrittenWithoutAConnection(t *testing.T) {
 	if _, revision, err := c.Bucket("B").Get(limited(t), "late"); revision != 0 || err != nil {
 		t.Errorf("the key has revision %d (%v)", revision, err)
 	}
+}
+
+// silent is a bucket whose watch tells of some keys and then of nothing more.
+type silent struct {
+	jetstream.KeyValue
+	updates chan jetstream.KeyValueEntry
+}
+
+func (s silent) Watch(context.Context, string, ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	return s, nil
+}
+func (s silent) Updates() <-chan jetstream.KeyValueEntry { return s.updates }
+func (s silent) Stop() error                             { return nil }
+func (s silent) Error() <-chan error                     { return nil }
+
+type keyEntry struct{ jetstream.KeyValueEntry }
+
+func (keyEntry) Key() string   { return "key" }
+func (keyEntry) Value() []byte { return nil }
+
+// TestABucketOfWhichNothingMoreComesIsGivenUp, however long it came before.
+func TestABucketOfWhichNothingMoreComesIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := silent{updates: make(chan jetstream.KeyValueEntry)}
+		const slow = 5
+		go func() {
+			for range slow {
+				time.Sleep(stalledAfter / 2)
+				s.updates <- keyEntry{}
+			}
+		}()
+		began, visited := time.Now(), 0
+		err := (&Bucket{kv: s}).Each(t.Context(), func(string, []byte) { visited++ })
+		if took := time.Since(began); !errors.Is(err, errStalled) || visited != slow || took != slow*stalledAfter/2+stalledAfter {
+			t.Errorf("after %s and %d keys it ends with %v", took, visited, err)
+		}
+	})
 }
