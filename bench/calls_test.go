@@ -77,13 +77,9 @@ func (s *stand) calls(b *testing.B, what string, mostInfos, mostUpdates int, do 
 
 func (s *stand) remove(b *testing.B, service int) {
 	b.Helper()
-	request, err := http.NewRequestWithContext(b.Context(), http.MethodDelete, fmt.Sprintf("http://%s/service/%d", s.app.APIAddress(), service), nil)
+	status, answer, err := ask(b.Context(), s.http, http.MethodDelete, fmt.Sprintf("http://%s/service/%d", s.app.APIAddress(), service), "")
 	must(b, err)
-	request.SetBasicAuth("oneadmin", "opennebula")
-	response, err := s.http.Do(request)
-	must(b, err)
-	must(b, response.Body.Close())
-	if response.StatusCode != http.StatusNoContent {
-		b.Errorf("DELETE of service %d: %s", service, response.Status)
+	if status != http.StatusNoContent {
+		b.Errorf("DELETE of service %d: %d %s", service, status, answer)
 	}
 }

@@ -3,13 +3,11 @@ package bench
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -86,21 +84,9 @@ func BenchmarkLives(b *testing.B) {
 
 func (z *zone) send(b *testing.B, method, path, body string) (status int, answer string) {
 	b.Helper()
-	request, err := http.NewRequestWithContext(b.Context(), method, z.api+path, strings.NewReader(body))
+	status, answer, err := ask(b.Context(), z.http, method, z.api+path, body)
 	must(b, err)
-	request.SetBasicAuth("oneadmin", "opennebula")
-	response, err := z.http.Do(request)
-	must(b, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	must(b, err)
-	return response.StatusCode, string(text)
-}
-
-func idOf(answer string) string {
-	_, rest, _ := strings.Cut(answer, `"ID": "`)
-	id, _, _ := strings.Cut(rest, `"`)
-	return id
+	return status, answer
 }
 
 func (z *zone) liveTemplate(b *testing.B) (path string) {

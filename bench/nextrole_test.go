@@ -109,8 +109,7 @@ func flowjetNextRole(b *testing.B) []time.Duration {
 		{"name": "Slave", "type": "vm", "cardinality": 1, "template_id": 0, "parents": ["Master"]}]}`)
 	var samples []time.Duration
 	for range rounds {
-		_, rest, _ := strings.Cut(s.post(b, path, instantiate), `"ID": "`)
-		service, _, _ := strings.Cut(rest, `"`)
+		service := idOf(s.post(b, path, instantiate))
 		called := w.await(b, w.called, fmt.Sprintf("Slave_0_(service_%s)", service))
 		samples = append(samples, called.Sub(w.await(b, w.running, s.vmNamed(b, fmt.Sprintf("Master_0_(service_%s)", service)))))
 	}

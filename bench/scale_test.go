@@ -291,19 +291,9 @@ func (z *zone) commands(ctx context.Context, b *testing.B) (took []time.Duration
 // time is accepted, and counts with the time that it was waited for.
 func (z *zone) describe(ctx context.Context, service, n int) error {
 	body := fmt.Sprintf(`{"append":true,"template":"{\"description\":\"number %d\"}"}`, n)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("%s/service/%d", z.api, service), strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.SetBasicAuth("oneadmin", "opennebula")
-	response, err := z.http.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusNoContent && response.StatusCode != http.StatusAccepted {
-		err = fmt.Errorf("update service %d: %s: %s", service, response.Status, text)
+	status, answer, err := ask(ctx, z.http, http.MethodPut, fmt.Sprintf("%s/service/%d", z.api, service), body)
+	if err == nil && status != http.StatusNoContent && status != http.StatusAccepted {
+		err = fmt.Errorf("update service %d: %d: %s", service, status, answer)
 	}
 	return err
 }

@@ -46,18 +46,35 @@ func stopApp(running *app.App) {
 // post sends a request as oneadmin and returns the answer's body.
 func (s *stand) post(b *testing.B, path, body string) string {
 	b.Helper()
-	request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+s.app.APIAddress()+path, strings.NewReader(body))
+	status, answer, err := ask(b.Context(), s.http, http.MethodPost, "http://"+s.app.APIAddress()+path, body)
 	must(b, err)
+	if status >= 300 {
+		b.Fatalf("POST %s: %d: %s", path, status, answer)
+	}
+	return answer
+}
+
+// ask sends a request as oneadmin and returns the answer's status and body.
+func ask(ctx context.Context, client *http.Client, method, url, body string) (status int, answer string, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
 	request.SetBasicAuth("oneadmin", "opennebula")
-	response, err := s.http.Do(request)
-	must(b, err)
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	must(b, err)
-	if response.StatusCode >= 300 {
-		b.Fatalf("POST %s: %s: %s", path, response.Status, text)
-	}
-	return string(text)
+	return response.StatusCode, string(text), err
+}
+
+// idOf is the id of the document in an answer.
+func idOf(answer string) string {
+	_, rest, _ := strings.Cut(answer, `"ID": "`)
+	id, _, _ := strings.Cut(rest, `"`)
+	return id
 }
 
 const instantiate = `{"action": {"perform": "instantiate"}}`
@@ -65,10 +82,7 @@ const instantiate = `{"action": {"perform": "instantiate"}}`
 // template registers a template and returns the path that instantiates it.
 func (s *stand) template(b *testing.B, body string) string {
 	b.Helper()
-	answer := s.post(b, "/service_template", body)
-	_, rest, _ := strings.Cut(answer, `"ID": "`)
-	id, _, _ := strings.Cut(rest, `"`)
-	return "/service_template/" + id + "/action"
+	return "/service_template/" + idOf(s.post(b, "/service_template", body)) + "/action"
 }
 
 // quantile is the q-th part of the sorted samples.

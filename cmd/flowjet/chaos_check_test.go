@@ -87,17 +87,19 @@ func (c *chaos) documents() []serviceDocument {
 func (c *chaos) quiet() bool {
 	quiet := true
 	for _, document := range c.documents() {
-		switch state := document.Document.Template.Body.State; state {
-		case 2:
-		case 4, 6, 7, 9, 13, 14:
+		state := document.Document.Template.Body.State
+		quiet = quiet && state == 2
+		if recoverable(state) {
 			path := fmt.Sprintf("http://%s/service/%d/action", c.cloud.api, document.Document.ID)
 			c.try(c.t, "POST", path, `{"action": {"perform": "recover", "params": {}}}`)
-			quiet = false
-		default:
-			quiet = false
 		}
 	}
 	return quiet
+}
+
+// recoverable reports whether a service in the state is one that an operator recovers.
+func recoverable(state int) bool {
+	return flow.ServiceState(state) == flow.ServiceWarning || flow.ServiceState(state).Failed()
 }
 
 // checkService: every role has as many nodes as its cardinality says, no VM is
@@ -235,14 +237,20 @@ func (c *chaos) checkHistory() {
 	}
 }
 
-// eachTransition reads the whole history in order.
-func eachTransition(t *testing.T, urls, keys string, visit func(id string, t pipeline.Transition)) {
+// asOperator returns the options of a connection with the operator's key in a folder.
+func asOperator(t *testing.T, keys string) []nats.Option {
 	t.Helper()
 	key, err := nats.NkeyOptionFromSeed(filepath.Join(keys, "operator.nk"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := nats.Connect(urls, key, nats.CustomInboxPrefix(pipeline.RoleOperator.InboxPrefix()))
+	return []nats.Option{key, nats.CustomInboxPrefix(pipeline.RoleOperator.InboxPrefix())}
+}
+
+// eachTransition reads the whole history in order.
+func eachTransition(t *testing.T, urls, keys string, visit func(id string, t pipeline.Transition)) {
+	t.Helper()
+	conn, err := nats.Connect(urls, asOperator(t, keys)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -181,7 +181,7 @@ func (c *client) comesTo(ctx context.Context, service, state int) bool {
 		if found == state {
 			return true
 		}
-		if found == 4 || found == 6 || found == 7 || found == 9 || found == 13 || found == 14 {
+		if recoverable(found) {
 			c.ask(ctx, http.MethodPost, fmt.Sprintf("/service/%d/action", service), `{"action": {"perform": "recover", "params": {}}}`)
 		}
 		select {

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
@@ -59,11 +57,7 @@ func (c *chaos) checkDoctor() {
 // logOverdue logs the timers that are overdue, and whether JetStream has them.
 func (c *chaos) logOverdue() {
 	c.t.Helper()
-	key, err := nats.NkeyOptionFromSeed(filepath.Join(c.plan.Keys(), "operator.nk"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	pipe, err := pipeline.Open(c.t.Context(), pipeline.Config{URL: c.urls, Name: "checker", Replicas: 3, Options: []nats.Option{key, nats.CustomInboxPrefix(pipeline.RoleOperator.InboxPrefix())}})
+	pipe, err := pipeline.Open(c.t.Context(), pipeline.Config{URL: c.urls, Name: "checker", Replicas: 3, Options: asOperator(c.t, c.plan.Keys())})
 	if err != nil {
 		c.t.Fatal(err)
 	}
