@@ -73,9 +73,11 @@ func (n *Node) Start() {
 	if err != nil {
 		n.t.Fatalf("start the test's NATS server: %v", err)
 	}
+	told := &faults{}
+	started.SetLoggerV2(told, false, false, false)
 	started.Start()
 	if !started.ReadyForConnections(ready) {
-		n.t.Fatalf("the test's NATS server on port %d is not ready after %v", n.options.Port, ready)
+		n.t.Fatalf("the test's NATS server on port %d is not ready after %v: %s", n.options.Port, ready, told)
 	}
 	n.running = started
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 )
 
@@ -17,6 +18,14 @@ const (
 	lowest = 10000
 	beyond = 32768
 	tries  = 1000
+)
+
+// A port is given once in a process: between its drawing and the start of its
+// server, and while that is stopped, nobody listens on it, and another test would
+// find it free.
+var (
+	mu    sync.Mutex
+	given = map[int]bool{}
 )
 
 // Free are addresses (host:port) on which nobody listens.
@@ -32,17 +41,23 @@ func Free(t testing.TB, count int) []string {
 // FreeNumbers are the port numbers of such addresses.
 func FreeNumbers(t testing.TB, count int) []int {
 	t.Helper()
+	mu.Lock()
+	defer mu.Unlock()
 	free := make([]int, 0, count)
 	for range tries {
 		if len(free) == count {
 			return free
 		}
 		port := lowest + rand.IntN(beyond-lowest) //nolint:gosec // Nothing secret is drawn here.
+		if given[port] {
+			continue
+		}
 		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
-		defer listener.Close() // Only at the end, so that none is drawn twice.
+		_ = listener.Close()
+		given[port] = true
 		free = append(free, port)
 	}
 	t.Fatalf("find %d free ports from %d to %d: %d were free", count, lowest, beyond-1, len(free))
