@@ -30,6 +30,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // secured is a NATS server that demands TLS and a known user, and everything
@@ -282,6 +283,40 @@ func TestWhatARoleMustNotDoIsDenied(t *testing.T) {
 			must(t, err)
 			must(t, conn.Flush())
 			expectViolation(t, role, "subscribe to "+subject, failed)
+		}
+	}
+}
+
+// Servers hold back what they deliver until the reader has confirmed what came before
+// (flow control); a reader that may not confirm comes to no end.
+func TestARoleReadsMoreThanIsDeliveredAtOnce(t *testing.T) {
+	s := newSecured(t)
+	s.provision()
+	conn, _ := s.connect(pipeline.RoleOperator)
+	js, err := jetstream.New(conn)
+	must(t, err)
+	filler := bytes.Repeat([]byte(" "), 256<<10)
+	const records = 200
+	for id := range records {
+		_, err := js.PublishAsync(fmt.Sprintf("$KV.%s.%d", pipeline.BucketState, id), append(filler, "{}"...))
+		must(t, err)
+	}
+	<-js.PublishAsyncComplete()
+
+	for _, role := range []pipeline.Role{pipeline.RoleWorker, pipeline.RoleAPI, pipeline.RoleOperator} {
+		config, err := ReadConfig("", flagsOf(t, s.as(role)...))
+		must(t, err)
+		var denied lockedText
+		pipe, err := config.Open(t.Context(), pipeline.Config{Role: role, Logger: slog.New(slog.NewTextHandler(&denied, nil))})
+		must(t, err)
+		t.Cleanup(pipe.Close)
+		visited := 0
+		err = work.NewRecords(pipe).EachRecord(t.Context(), func(int, pipeline.Record) { visited++ })
+		if err != nil || visited != records {
+			t.Errorf("%s read %d records: %v", role, visited, err)
+		}
+		if said := denied.String(); strings.Contains(said, "iolation") {
+			t.Errorf("%s was denied: %s", role, said)
 		}
 	}
 }

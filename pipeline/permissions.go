@@ -159,9 +159,11 @@ func provisionSubjects() Permissions {
 }
 
 // readings are the calls to read a stream: message by message, and by an
-// ordered consumer of one's own.
+// ordered consumer of one's own, whose flow control the reader answers: the server
+// delivers some 2 MB and no more until then. The second form of its subjects has the
+// domain and the account in front.
 func readings(stream string) []string {
-	var subjects []string
+	subjects := []string{"$JS.FC." + stream + ".*.*", "$JS.FC.*.*." + stream + ".*.*"}
 	for _, call := range []string{
 		"STREAM.MSG.GET.%s", "DIRECT.GET.%s", "DIRECT.GET.%s.>",
 		"CONSUMER.CREATE.%s.>", "CONSUMER.INFO.%s.*", "CONSUMER.MSG.NEXT.%s.*", "CONSUMER.DELETE.%s.*",
