@@ -32,7 +32,12 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	if !l.exists {
 		return l.orphans.absent(ctx, input)
 	}
-	if l.outdated(input) || l.ingester.isOldNews(input) {
+	if l.outdated(input) {
+		// Its firing may have removed the one that counts (Timers.SetTimer).
+		name := input.Work.Timer.Name
+		return l.saver.setTimer(ctx, name, l.record.Timers[name])
+	}
+	if l.ingester.isOldNews(input) {
 		return nil
 	}
 	if err := l.ingester.ingest(ctx, input, fresh); err != nil {
@@ -83,7 +88,7 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 	return l.proceed(ctx, l.plan(), false, nil)
 }
 
-// outdated reports whether the input is a timer that has been set anew or cancelled.
+// outdated reports whether the input is a timer that has been set anew.
 func (l *serviceLoop) outdated(input pipeline.Input) bool {
 	timer := input.Work.Timer
 	return timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation

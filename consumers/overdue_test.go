@@ -9,8 +9,29 @@ import (
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
+
+// TestATimerThatItsPredecessorRemovedIsSetAgain: NATS removes what is stored on a timer's
+// subject when it fires, and that may be one which replaced it a moment before.
+func TestATimerThatItsPredecessorRemovedIsSetAgain(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	record, _, err := w.pipe.LoadRecord(t.Context(), service)
+	must(t, err)
+	timers, set := work.NewTimers(w.pipe.Pipeline), record.Timers[flow.DeadlineLook]
+	must(t, timers.CancelTimer(t.Context(), service, flow.DeadlineLook))
+	fired := pipeline.Work{Service: service, Timer: &pipeline.Timer{Name: flow.DeadlineLook, Generation: set.Generation - 1, Due: time.Now()}}
+	_, err = w.pipe.PublishWork(t.Context(), fired, "")
+	must(t, err)
+	poll.Until(t, "the timer to be stored again", func() bool {
+		message, err := w.pipe.Core().Stream(pipeline.StreamWork).Last(t.Context(), pipeline.TimerSubject(service, flow.DeadlineLook))
+		return err == nil && message != nil
+	})
+}
 
 // TestATimerThatWasLostWakesItsServiceAllTheSame, also of a service that waits for nothing else.
 func TestATimerThatWasLostWakesItsServiceAllTheSame(t *testing.T) {
