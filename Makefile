@@ -40,11 +40,11 @@ demo: build ## Drive a running `make run` through a service's whole life
 .PHONY: test
 test: ## Run all tests with the race detector
 	$(GO) build -race $(PACKAGES)
-	.ci/test $(GO) test -race -p 1 -timeout 10m $(PACKAGES) # -p 1: servers and processes of two packages would fight for two cores
+	.ci/test $(GO) test -race -p 1 -timeout 30m $(PACKAGES) # -p 1: servers and processes of two packages would fight for two cores
 
 .PHONY: bench
 bench: ## Run every benchmark once and print its figures
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m ./bench/...
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/...
 
 .PHONY: bench-scale
 bench-scale: ## The large benchmarks, with SERVICES=10000 of ten VMs each
@@ -82,7 +82,7 @@ HOSTILE_TESTS := Hostile|OutlivesAKill|OnedIsRestored|OlderCopy|NoOtherDatabase|
 
 .PHONY: hostile
 hostile: ## Try all that a tenant or a fault must not be able to do
-	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 10m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow ./pipeline/... ./consumers ./restapi ./app ./webhooks ./internal/seal
+	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 30m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow ./pipeline/... ./consumers ./restapi ./app ./webhooks ./internal/seal
 
 .PHONY: man
 man: build ## Write man pages into man/

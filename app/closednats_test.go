@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
@@ -37,7 +38,7 @@ func startNATS(t *testing.T, data string, more ...string) (*App, Config) {
 
 func stopApp(t *testing.T, started *App) {
 	t.Helper()
-	stopping, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	stopping, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	defer cancel()
 	must(t, started.Stop(stopping))
 }

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -236,7 +235,7 @@ func allMessages(t *testing.T, config Config, url string) map[string][]byte {
 	defer pipe.Close()
 	js, err := jetstream.New(pipe.Conn())
 	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	all := map[string][]byte{}
 	for name := range js.StreamNames(ctx).Name() {

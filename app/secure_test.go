@@ -97,7 +97,7 @@ func (s *secured) try(parts []Part, flags ...string) (*App, error) {
 		return nil, err
 	}
 	s.t.Cleanup(func() {
-		stopping, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		stopping, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(s.t, started.Stop(stopping))
 	})
@@ -378,7 +378,7 @@ func TestStrangersAndTheUnpreparedAreTurnedAway(t *testing.T) {
 	}
 	config, err := ReadConfig("", flagsOf(t, s.as(pipeline.RoleBridge)...))
 	must(t, err)
-	opening, cancel := context.WithTimeout(t.Context(), time.Second)
+	opening, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err = config.Open(opening, pipeline.Config{Role: pipeline.RoleBridge, Bound: true})
 	if !errors.Is(err, pipeline.ErrNotProvisioned) {

@@ -9,8 +9,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/spf13/pflag"
 )
 
@@ -28,7 +28,7 @@ func TestStatusOfABridgeAlone(t *testing.T) {
 	a := New(config, []Part{PartNATS, PartSim, PartBridge}, "test", io.Discard, slog.New(slog.DiscardHandler))
 	must(t, a.Start(t.Context()))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(t, a.Stop(ctx))
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/bridge"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/embedded"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -29,7 +30,7 @@ func newLine(b *testing.B, folder string) *line {
 	server, err := embedded.Start(embedded.Config{StoreDir: folder, Listen: "127.0.0.1:0", SyncAlways: true})
 	must(b, err)
 	b.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		_ = server.Stop(ctx)
 	})

@@ -26,7 +26,7 @@ func BenchmarkDocumentCalls(b *testing.B) {
 		s.warmUp(b, path)
 		s.calls(b, "50 two-role services to RUNNING", infosToRunning, updatesToRunning, func() {
 			share(fleet, func(int) { s.post(b, path, instantiate) })
-			poll.Within(b, time.Minute, "the services to be RUNNING", func() bool { return s.runningServices(b) == fleet })
+			poll.Until(b, "the services to be RUNNING", func() bool { return s.runningServices(b) == fleet })
 		})
 		s.calls(b, "50 two-role services to their end", infosToEnd, updatesToEnd, func() { s.end(b) })
 		b.ReportMetric(0, "ns/op")
@@ -38,9 +38,9 @@ func BenchmarkDocumentCalls(b *testing.B) {
 func (s *stand) warmUp(b *testing.B, path string) {
 	b.Helper()
 	const lists = 2 // for services that nobody wakes, and for whose each VM is
-	poll.Within(b, time.Minute, "the worker's first look", func() bool { return s.app.Sim().CallCounts()["one.documentpool.info"] >= lists })
+	poll.Until(b, "the worker's first look", func() bool { return s.app.Sim().CallCounts()["one.documentpool.info"] >= lists })
 	s.post(b, path, instantiate)
-	poll.Within(b, time.Minute, "a service to be RUNNING", func() bool { return s.runningServices(b) == 1 })
+	poll.Until(b, "a service to be RUNNING", func() bool { return s.runningServices(b) == 1 })
 	s.end(b)
 }
 
@@ -50,7 +50,7 @@ func (s *stand) end(b *testing.B) {
 	documents, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
 	must(b, err)
 	share(len(documents), func(n int) { s.remove(b, documents[n].ID) })
-	poll.Within(b, time.Minute, "the services to be gone", func() bool {
+	poll.Until(b, "the services to be gone", func() bool {
 		left, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
 		return err == nil && len(left) == 0
 	})

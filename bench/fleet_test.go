@@ -52,7 +52,7 @@ func straight(b *testing.B) time.Duration {
 			b.Error(err)
 		}
 	})
-	poll.Within(b, time.Minute, "the VMs to run", func() bool { return s.running() == 2*fleet })
+	poll.Until(b, "the VMs to run", func() bool { return s.running() == 2*fleet })
 	return time.Since(began)
 }
 
@@ -67,8 +67,8 @@ func services(b *testing.B) time.Duration {
 	path := s.template(b, twoRoles)
 	began := time.Now()
 	share(fleet, func(int) { s.post(b, path, instantiate) })
-	poll.Within(b, time.Minute, "the services' VMs to run", func() bool { return s.running() == 2*fleet })
-	poll.Within(b, time.Minute, "the services to be RUNNING", func() bool { return s.runningServices(b) == fleet })
+	poll.Until(b, "the services' VMs to run", func() bool { return s.running() == 2*fleet })
+	poll.Until(b, "the services to be RUNNING", func() bool { return s.runningServices(b) == fleet })
 	return time.Since(began)
 }
 

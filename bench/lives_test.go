@@ -107,7 +107,7 @@ func (z *zone) live(b *testing.B, path string) {
 		return
 	}
 	service := "/service/" + idOf(answer)
-	poll.Within(b, time.Minute, service+" to run", func() bool {
+	poll.Until(b, service+" to run", func() bool {
 		var document struct {
 			Document struct {
 				Template struct {
@@ -121,7 +121,7 @@ func (z *zone) live(b *testing.B, path string) {
 	if status, answer := z.send(b, http.MethodDelete, service, ""); status != http.StatusNoContent {
 		b.Errorf("delete %s: %d %s", service, status, answer)
 	}
-	poll.Within(b, time.Minute, service+" to be gone", func() bool {
+	poll.Until(b, service+" to be gone", func() bool {
 		status, _ := z.send(b, http.MethodGet, service, "")
 		return status == http.StatusNotFound
 	})

@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/internal/poll"
 )
 
 const (
@@ -80,7 +81,7 @@ func runParts(names []string) error {
 	}
 	fmt.Println(readyLine)
 	<-ctx.Done()
-	ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ending, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	defer cancel()
 	return flowjet.Stop(ending)
 }

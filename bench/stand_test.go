@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -38,7 +39,7 @@ func newStand(b *testing.B) *stand {
 
 // stopApp releases what an app has acquired.
 func stopApp(running *app.App) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	defer cancel()
 	_ = running.Stop(ctx)
 }

@@ -127,11 +127,11 @@ func (b *bridgeProcess) kill() {
 	_ = b.command.Wait()
 }
 
-func waitFor20s(t testing.TB, what string, done <-chan struct{}) {
+func awaitSignal(t testing.TB, what string, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(poll.Limit):
 		t.Fatalf("waited in vain for %s", what)
 	}
 }
@@ -158,7 +158,7 @@ func TestAKilledBridgeIsReplacedWithoutAGapOrADouble(t *testing.T) {
 	p := openPipeline(t, url)
 	endpoint := "tcp://" + publisher.address()
 	current := startBridgeProcess(t, endpoint, url)
-	waitFor20s(t, "the first bridge to take the feed", current.holding)
+	awaitSignal(t, "the first bridge to take the feed", current.holding)
 	var sent atomic.Int64
 	var sending sync.WaitGroup
 	stop := make(chan struct{})
@@ -167,11 +167,11 @@ func TestAKilledBridgeIsReplacedWithoutAGapOrADouble(t *testing.T) {
 		standby := startBridgeProcess(t, endpoint, url)
 		// What came before it listened it cannot know: it has to have heard
 		// what is stored last.
-		waitFor20s(t, "the standby to listen", standby.hearing)
+		awaitSignal(t, "the standby to listen", standby.hearing)
 		heard := sent.Load()
 		poll.Until(t, "what it heard to be stored", func() bool { return isStored(t, p, runningSubject(heard)) })
 		current.kill()
-		waitFor20s(t, "the standby to take over", standby.holding)
+		awaitSignal(t, "the standby to take over", standby.holding)
 		current = standby
 	}
 	close(stop)

@@ -27,7 +27,7 @@ func newZone(t *testing.T) *simulated {
 	must(t, err)
 	must(t, oned.Start(limited(t)))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(t, oned.Stop(ctx))
 	})

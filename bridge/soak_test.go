@@ -113,7 +113,7 @@ func TestSoak(t *testing.T) {
 			t.Errorf("at the end %s; %v", differs, s.faults)
 		}
 	}()
-	poll.Within(t, 60*time.Second, "the stored states to be the zone's", func() bool { differs = s.differs(p); return differs == "" })
+	poll.Until(t, "the stored states to be the zone's", func() bool { differs = s.differs(p); return differs == "" })
 	for _, b := range s.bridges {
 		b.kill()
 	}

@@ -12,7 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
 )
 
 // serve returns a client of a server that answers its n-th request, from 1 on, so.
@@ -101,7 +102,7 @@ func TestFollowGoesOnBehindTheLastEvent(t *testing.T) {
 		}
 		fmt.Fprintf(w, ": hello\n\nid: %d\nevent: service\ndata: {\"service\":3,\"kind\":\"service\",\"new\":\"S%d\"}\n\n", 6+n, n)
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	var heard []string
 	opened := 0

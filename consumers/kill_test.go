@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/consumers"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -80,7 +81,7 @@ func (w *world) startMortal(id string, at moment) *mortal {
 func (m *mortal) bury(t *testing.T) {
 	t.Helper()
 	m.pipe.Close()
-	ending, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ending, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	defer cancel()
 	must(t, m.worker.Stop(ending))
 	m.oned.Close()

@@ -152,7 +152,7 @@ func TestDocumentsAreWrittenAtRestAndInTime(t *testing.T) {
 	w.sim.PauseBoots()
 	slow := w.service(masterSlave, 1, 1)
 	w.accepted(slow, flow.VerbDeploy, nil)
-	poll.Within(t, 5*time.Second, "the document of a service on its way to be written", func() bool {
+	poll.Until(t, "the document of a service on its way to be written", func() bool {
 		body, known := w.body(slow)
 		return known && (flow.Service{Body: body}).State() == flow.ServiceDeploying && len(body.Roles[0].Nodes) == 1
 	})

@@ -53,7 +53,7 @@ func TestATimerThatWasLostWakesItsServiceAllTheSame(t *testing.T) {
 	worker := consumers.New(consumers.Config{ID: "two", Settings: quick(), ScanInterval: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, w.oned)
 	must(t, worker.Start(t.Context()))
 	t.Cleanup(func() {
-		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ending, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(t, worker.Stop(ending))
 	})

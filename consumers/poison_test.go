@@ -74,7 +74,7 @@ func (w *world) startedWorker(id string, oned *opennebula.Client) *consumers.Wor
 	worker := consumers.New(consumers.Config{ID: id, Settings: settings, Logger: slog.New(slog.DiscardHandler)}, w.pipe.Pipeline, oned)
 	must(w.t, worker.Start(w.t.Context()))
 	w.t.Cleanup(func() {
-		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ending, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(w.t, worker.Stop(ending))
 	})

@@ -193,7 +193,7 @@ func TestCommandOfAnUnreadableServiceEnds(t *testing.T) {
 	w.startWorker("one", quick())
 	broken := w.service(`not JSON`)
 	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbUndeploy, Service: broken, User: flow.Identity{UID: 2, UName: "alice"}}
-	reply, err := w.pipe.SubmitCommand(t.Context(), command, 10*time.Second)
+	reply, err := w.pipe.SubmitCommand(t.Context(), command, poll.Limit)
 	must(t, err)
 	if reply.Refused != flow.RefusedFailed || !strings.Contains(reply.Message, fmt.Sprintf("service %d", broken)) {
 		t.Errorf("the answer is %+v", reply)
@@ -234,7 +234,7 @@ func TestOneServiceDoesNotMakeTheWorkerNotReady(t *testing.T) {
 	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbDeploy, Service: service, User: flow.Identity{UID: 2, UName: "alice"}}
 	replies := make(chan pipeline.Reply, 1)
 	go func() {
-		reply, _ := w.pipe.SubmitCommand(context.Background(), command, 30*time.Second)
+		reply, _ := w.pipe.SubmitCommand(context.Background(), command, poll.Limit)
 		replies <- reply
 	}()
 	for {

@@ -130,7 +130,7 @@ func TestACommandBehindTroubleSavesTheDocumentOnce(t *testing.T) {
 	}
 	select {
 	case <-queued:
-	case <-time.After(time.Minute):
+	case <-time.After(poll.Limit):
 		t.Fatal("the command does not reach its service")
 	}
 	saved := func() (times int) {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -20,7 +19,7 @@ func (w *world) givenUp(service int, verb flow.Verb, arguments any) {
 	text, err := json.Marshal(arguments)
 	must(w.t, err)
 	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
-	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, 10*time.Second)
+	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, poll.Limit)
 	must(w.t, err)
 	if reply.Refused != flow.RefusedFailed || !strings.Contains(reply.Message, "read the document's body") {
 		w.t.Errorf("the answer is %+v", reply)

@@ -29,7 +29,7 @@ func (w *world) startNewer(id string, settings flow.Settings) (newer clients, st
 			return
 		}
 		stopped = true
-		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ending, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(w.t, worker.Stop(ending))
 		pipe.Close()

@@ -45,7 +45,7 @@ func newWorldOf(t *testing.T, config sim.Config) *world {
 	t.Cleanup(func() { must(t, simulated.Stop(context.Background())) })
 	credentials, err := opennebula.ParseCredentials(simulated.ServerCredentials())
 	must(t, err)
-	oned := opennebula.NewClient(opennebula.Config{Endpoint: simulated.Endpoint(), Credentials: credentials, Timeout: 5 * time.Second})
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: simulated.Endpoint(), Credentials: credentials})
 	t.Cleanup(oned.Close)
 	node := natstest.NewNode(t)
 	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: node.URL(), Name: t.Name()})
@@ -63,7 +63,7 @@ func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
 	}, w.pipe.Pipeline, w.oned)
 	must(w.t, worker.Start(w.t.Context()))
 	stop = func() {
-		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ending, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(w.t, worker.Stop(ending))
 	}
@@ -164,7 +164,7 @@ func (w *world) command(service int, verb flow.Verb, arguments any) pipeline.Rep
 	text, err := json.Marshal(arguments)
 	must(w.t, err)
 	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
-	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, 10*time.Second)
+	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, poll.Limit)
 	must(w.t, err)
 	return reply
 }

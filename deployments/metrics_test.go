@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -74,7 +73,7 @@ func scrapeALife(t *testing.T) map[string]*dto.MetricFamily {
 		t.Fatal(err)
 	}
 	defer func() {
-		stopping, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		stopping, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		_ = running.Stop(stopping)
 	}()

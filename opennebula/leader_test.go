@@ -25,7 +25,7 @@ func zoneOfThree(t *testing.T, config sim.Config) (*sim.Sim, *opennebula.Client)
 	must(t, err)
 	must(t, zone.Start(t.Context()))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(t, zone.Stop(ctx))
 	})

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/servertoken"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
@@ -113,7 +114,7 @@ func TestOurServerUserIsCheckedHere(t *testing.T) {
 
 func TestAuthenticateTellsTroubleFromRefusal(t *testing.T) {
 	oned, client, server := lab(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	must(t, oned.Stop(ctx))
 	for name, secret := range map[string]string{"alice": "alice#", "serveradmin": secretFor(server, "alice", time.Now().Add(time.Minute))} {

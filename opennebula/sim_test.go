@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -20,7 +19,7 @@ func simulated(t *testing.T) (*sim.Sim, *opennebula.Client) {
 	must(t, err)
 	must(t, oned.Start(t.Context()))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		must(t, oned.Stop(ctx))
 	})

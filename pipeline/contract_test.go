@@ -208,7 +208,7 @@ func TestABoundPipelineMakesNothing(t *testing.T) {
 	if !slices.Equal(missing, []string{StreamFlow}) {
 		t.Errorf("missing are %v", missing)
 	}
-	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, err := Open(short, Config{URL: url, Bound: true}); !errors.Is(err, ErrNotProvisioned) || !strings.Contains(err.Error(), StreamFlow) {
 		t.Errorf("a stream is missing: %v", err)
@@ -221,12 +221,9 @@ func TestABoundPipelineMakesNothing(t *testing.T) {
 func TestAttachWaitsForNobody(t *testing.T) {
 	node := natstest.NewNode(t)
 	node.Stop()
-	begin := time.Now()
-	if _, _, err := Attach(limited(t), Config{URL: node.URL()}); err == nil {
-		t.Error("attached to a server that is not there")
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("it took %v", took)
+	ctx := limited(t)
+	if _, _, err := Attach(ctx, Config{URL: node.URL()}); err == nil || ctx.Err() != nil {
+		t.Errorf("attached to a server that is not there: %v, %v", err, ctx.Err())
 	}
 }
 

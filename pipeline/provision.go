@@ -204,13 +204,19 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 // cluster a stream that another process is just making is in use and not
 // found at the same time.
 func awaitMaking(ctx context.Context, try func(context.Context) error) error {
-	return js.Retry(ctx, func(ctx context.Context) error {
+	missing := false
+	err := js.Retry(ctx, func(ctx context.Context) error {
 		err := try(ctx)
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) {
+			missing = true
 			return js.ErrUnsettled
 		}
 		return err
 	})
+	if missing && errors.Is(err, context.DeadlineExceeded) {
+		return js.ErrUnsettled // the time has ended during a request: what is missing is why it was made
+	}
+	return err
 }
 
 func (p provisioner) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {

@@ -170,9 +170,14 @@ func TestProvisioningAgainChangesNothing(t *testing.T) {
 
 func TestARefusedPasswordIsNamedAndNotShown(t *testing.T) {
 	node := natstest.NewNode(t, func(o *server.Options) { o.Username, o.Password = "flowjet", "richtig" })
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	ctx, cancel := context.WithCancel(limited(t))
 	defer cancel()
-	_, err := Open(ctx, Config{URL: strings.Replace(node.URL(), "nats://", "nats://flowjet:falsch@", 1)})
+	refused := writer(func(line []byte) {
+		if strings.Contains(string(line), "cannot reach NATS") {
+			cancel()
+		}
+	})
+	_, err := Open(ctx, Config{URL: strings.Replace(node.URL(), "nats://", "nats://flowjet:falsch@", 1), Logger: logTo(refused)})
 	if err == nil || !strings.Contains(err.Error(), "Authorization Violation") || strings.Contains(err.Error(), "falsch") {
 		t.Fatalf("got %v", err)
 	}

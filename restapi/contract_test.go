@@ -158,7 +158,7 @@ func (r *replay) send(call exchange) reply {
 }
 
 // patience is how long a recorded state may take to be reached.
-const patience = 10 * time.Second
+const patience = poll.Limit
 
 // line makes a call and says how the answer differs from what is expected.
 func (r *replay) line(line int, call exchange) []string {

@@ -34,7 +34,7 @@ type following struct {
 
 func (w *world) follow(user, query string, headers ...string) *following {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), poll.Limit)
 	w.t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/flowjet/v1/events"+query, http.NoBody)
 	w.must(err)

@@ -108,7 +108,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 		}
 		conn.Close()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)

@@ -294,7 +294,7 @@ func TestStartAndStop(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), s.Addr()) || !strings.Contains(err.Error(), "--api-listen") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("a taken port: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	for range 2 {
 		if err := s.Stop(ctx); err != nil {
@@ -326,7 +326,7 @@ func TestTLS(t *testing.T) {
 	if response.StatusCode != http.StatusOK || !strings.Contains(string(text), "version") {
 		t.Errorf("got %d %s", response.StatusCode, text)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)

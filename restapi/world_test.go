@@ -19,6 +19,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -85,7 +86,7 @@ func (w *world) must(err error) {
 
 // bounded calls something that stops, and waits no longer than it may take.
 func (w *world) bounded(stop func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	defer cancel()
 	w.must(stop(ctx))
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -152,7 +153,7 @@ func TestEventFaults(t *testing.T) {
 	s.ReorderEvents(3)
 	renames(t, s, 4, 8)
 	want := []string{"1", "2", "2", "3", "6", "5", "4", "7"}
-	within(t, "the events are there", func() bool { return len(events.all()) == len(want) })
+	poll.Until(t, "the events are there", func() bool { return len(events.all()) == len(want) })
 	if got := events.names(); !slices.Equal(got, want) {
 		t.Errorf("published were %q, not %q", got, want)
 	}
@@ -163,7 +164,7 @@ func TestEventFaults(t *testing.T) {
 	s.DelayEvents(delay)
 	begin := time.Now()
 	renames(t, s, 8, 9)
-	within(t, "the delayed event is there", func() bool { return len(events.all()) == len(want)+1 })
+	poll.Until(t, "the delayed event is there", func() bool { return len(events.all()) == len(want)+1 })
 	if took := time.Since(begin); took < delay {
 		t.Errorf("a delayed event came after %s", took)
 	}
@@ -226,7 +227,7 @@ func TestEventsOfADownTimeAreLost(t *testing.T) {
 	id := runningVM(t, s)
 	back := make(chan error)
 	go func() { back <- s.Restart(300 * time.Millisecond) }()
-	within(t, "it is down", func() bool {
+	poll.Until(t, "it is down", func() bool {
 		client.CloseIdleConnections()
 		_, err := try(t, s, "one.system.version", oneadmin)
 		return err != nil

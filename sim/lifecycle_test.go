@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -61,7 +62,7 @@ func TestVMsWaitForRoom(t *testing.T) {
 	for _, id := range ids[:4] {
 		awaitState(t, s, id, "RUNNING")
 	}
-	within(t, "the fifth VM found no room", func() bool { return s.State().Waiting == 1 })
+	poll.Until(t, "the fifth VM found no room", func() bool { return s.State().Waiting == 1 })
 	hosts := map[string]bool{}
 	for _, v := range s.VMs()[:4] {
 		hosts[v.Host] = true
@@ -88,7 +89,7 @@ func TestEndedVMsAreForgotten(t *testing.T) {
 	for range 4 {
 		must(t, s, "one.vm.action", oneadmin, "terminate", runningVM(t, s))
 	}
-	within(t, "two of four ended VMs are left", func() bool {
+	poll.Until(t, "two of four ended VMs are left", func() bool {
 		vms := s.VMs()
 		return len(vms) == 2 && vms[0].ID == 2 && vms[0].StateText == "DONE" && vms[1].StateText == "DONE"
 	})

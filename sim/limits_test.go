@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -118,7 +119,7 @@ func connections(s *sim.Sim, server int) int { return s.Servers()[server].Connec
 func TestSixteenthConnectionWaits(t *testing.T) {
 	s := start(t, sim.Config{})
 	release := hold(t, s.Endpoint(), 15)
-	within(t, "15 connections are held", func() bool { return connections(s, 0) == 15 })
+	poll.Until(t, "15 connections are held", func() bool { return connections(s, 0) == 15 })
 	answered := make(chan reply)
 	go func() { answered <- call(t, s, "one.system.version", oneadmin) }()
 	select {
@@ -165,7 +166,7 @@ func TestConnectionEndsBehindItsCall(t *testing.T) {
 func TestZoneElectsWhenConnectionsAreTaken(t *testing.T) {
 	s := zoneOf(t, sim.Config{ElectionTime: 100 * time.Millisecond})
 	release := hold(t, s.Servers()[0].Endpoint, 15)
-	within(t, "15 connections of the leader are held", func() bool { return connections(s, 0) == 15 })
+	poll.Until(t, "15 connections of the leader are held", func() bool { return connections(s, 0) == 15 })
 	if s.Servers()[1].Term != 1 {
 		t.Error("the zone elected because of its leader's connections")
 	}
@@ -175,12 +176,12 @@ func TestZoneElectsWhenConnectionsAreTaken(t *testing.T) {
 	}
 	release()
 	first, second := hold(t, s.Servers()[1].Endpoint, 15), hold(t, s.Servers()[2].Endpoint, 15)
-	within(t, "the zone has elected twice", func() bool { return s.Servers()[2].Term > 4 })
+	poll.Until(t, "the zone has elected twice", func() bool { return s.Servers()[2].Term > 4 })
 	first()
 	second()
 	awaitLeader(t, s)
 	term := s.Servers()[0].Term
-	within(t, "calls are answered", func() bool { return at(t, s, 1, "one.system.version", oneadmin).ok })
+	poll.Until(t, "calls are answered", func() bool { return at(t, s, 1, "one.system.version", oneadmin).ok })
 	if now := s.Servers()[0].Term; now > term {
 		t.Errorf("the zone went on electing: term %d, then %d", term, now)
 	}
@@ -202,13 +203,13 @@ func TestFollowersReadLate(t *testing.T) {
 		if !at(t, s, 0, "one.document.info", oneadmin, id).ok {
 			t.Error("the leader does not have what it wrote")
 		}
-		within(t, "the follower has it", func() bool { return at(t, s, 1, "one.document.info", oneadmin, id).ok })
+		poll.Until(t, "the follower has it", func() bool { return at(t, s, 1, "one.document.info", oneadmin, id).ok })
 	}
 	if missed < 3 || missed > 38 {
 		t.Errorf("%d of 40 documents were missed by a read at once", missed)
 	}
 	pool := func() string { return at(t, s, 2, "one.documentpool.info", oneadmin, -2, -1, -1, 100).text }
-	within(t, "another follower lists all", func() bool { return strings.Count(pool(), "<DOCUMENT>") == 40 })
+	poll.Until(t, "another follower lists all", func() bool { return strings.Count(pool(), "<DOCUMENT>") == 40 })
 }
 
 // TestServerComesBackBehind answers from its old database for a while: what
@@ -216,7 +217,7 @@ func TestFollowersReadLate(t *testing.T) {
 func TestServerComesBackBehind(t *testing.T) {
 	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, FollowerLag: time.Millisecond, TimeFactor: 0.1, BootDelay: sim.NoDelay})
 	vm := runningVM(t, s)
-	within(t, "the follower has it running", func() bool {
+	poll.Until(t, "the follower has it running", func() bool {
 		return strings.Contains(at(t, s, 2, "one.vm.info", oneadmin, vm).text, "<LCM_STATE>3<")
 	})
 	if err := s.StopServer(2); err != nil {
@@ -234,7 +235,7 @@ func TestServerComesBackBehind(t *testing.T) {
 	if pool := at(t, s, 2, "one.vmpool.infoextended", oneadmin, -2, -1, -1, -1).text; strings.Count(pool, "<VM>") != 1 {
 		t.Errorf("it lists %s", pool)
 	}
-	within(t, "it has caught up", func() bool {
+	poll.Until(t, "it has caught up", func() bool {
 		return strings.Contains(at(t, s, 2, "one.vm.info", oneadmin, vm).text, "<STATE>6<") &&
 			strings.Contains(at(t, s, 2, "one.vm.info", oneadmin, newVM).text, "<LCM_STATE>3<")
 	})
@@ -334,7 +335,7 @@ func TestWriteUnderWayAtTheLeadersEnd(t *testing.T) {
 		updated <- at(t, s, 0, "one.document.update", oneadmin, id, "<TEMPLATE><BODY>new</BODY></TEMPLATE>", 0)
 	}()
 	go func() { answered <- at(t, s, 1, "one.template.instantiate", oneadmin, 0, "vm", false, "", false) }()
-	within(t, "the calls are under way", func() bool { return s.HeldCalls() == 2 })
+	poll.Until(t, "the calls are under way", func() bool { return s.HeldCalls() == 2 })
 	if err := s.MoveLeadership(); err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +360,7 @@ func TestElectionsMessagesComeInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	var heard []string
-	within(t, "the write is carried out", func() bool {
+	poll.Until(t, "the write is carried out", func() bool {
 		answer := at(t, s, 1, "one.document.allocate", oneadmin, "<TEMPLATE><BODY>x</BODY></TEMPLATE>", 100)
 		if answer.ok {
 			return true

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -79,7 +80,7 @@ func TestHostFails(t *testing.T) {
 	if states := s.State().VMs; states["UNKNOWN"] != 100 || states["RUNNING"] != 300 {
 		t.Errorf("the VMs are %v", states)
 	}
-	within(t, "the events to be published", func() bool { return s.Events().Published == 100 })
+	poll.Until(t, "the events to be published", func() bool { return s.Events().Published == 100 })
 	if back, err := s.RecoverHost(2); err != nil || back != 100 {
 		t.Errorf("%d VMs are back (%v), want 100", back, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -19,7 +20,7 @@ func TestBurstArrivesWholeAndInOrder(t *testing.T) {
 	s := start(t, sim.Config{BootDelay: sim.NoDelay})
 	events := subscribe(t, s, "EVENT STATE ")
 	parallel(8, vms, func(i int) { instantiate(t, s, fmt.Sprintf("vm-%d", i), "") })
-	within(t, "all VMs have booted", func() bool { return len(events.all()) >= vms*changes })
+	poll.Until(t, "all VMs have booted", func() bool { return len(events.all()) >= vms*changes })
 	lives := map[string][]string{}
 	for _, m := range events.all() {
 		state, id, _ := cutLast(strings.TrimSpace(strings.TrimPrefix(m.key, "EVENT STATE VM/")), "/")
@@ -98,7 +99,7 @@ func TestStoppedSubscriberHoldsNobodyUp(t *testing.T) {
 	events := subscribe(t, s, "EVENT STATE VM/ACTIVE/RUNNING/")
 	const vms = 1000
 	parallel(8, vms, func(i int) { instantiate(t, s, fmt.Sprintf("vm-%d", i), "") })
-	within(t, "the other subscriber has everything", func() bool { return len(events.all()) == vms })
+	poll.Until(t, "the other subscriber has everything", func() bool { return len(events.all()) == vms })
 }
 
 // greet is a subscriber's side of ZMTP 3.0 with a subscription to everything.

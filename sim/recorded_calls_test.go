@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/fixtures"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -121,7 +122,7 @@ func similarNetwork(t *testing.T, s *sim.Sim, c recordedCall) int {
 
 func readyNetwork(t testing.TB, s *sim.Sim, id int) int {
 	t.Helper()
-	within(t, "the network is READY", func() bool {
+	poll.Until(t, "the network is READY", func() bool {
 		return strings.Contains(must(t, s, "one.vn.info", oneadmin, id, false).text, "<STATE><![CDATA[1]]></STATE>")
 	})
 	return id

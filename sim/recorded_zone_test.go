@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/fixtures"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -136,7 +137,7 @@ func (r *replay) kill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	within(t, "all servers have all", func() bool {
+	poll.Until(t, "all servers have all", func() bool {
 		return at(t, r.s, 0, "one.vm.info", oneadmin, r.vms[4]).ok && at(t, r.s, 2, "one.vm.info", oneadmin, r.vms[4]).ok
 	})
 	if err := r.s.StopServer(oldLeader); err != nil {
@@ -148,14 +149,14 @@ func (r *replay) kill(t *testing.T) {
 
 func (r *replay) awaitRefusal(t *testing.T, server int, reason string) {
 	t.Helper()
-	within(t, reason, func() bool {
+	poll.Until(t, reason, func() bool {
 		return strings.Contains(at(t, r.s, server, "one.document.delete", oneadmin, 1<<30).text, reason)
 	})
 }
 
 func (r *replay) awaitLeader(t *testing.T, server int) {
 	t.Helper()
-	within(t, "the new leader takes writes", func() bool {
+	poll.Until(t, "the new leader takes writes", func() bool {
 		return at(t, r.s, server, "one.document.delete", oneadmin, 1<<30).code == 0x400
 	})
 }
@@ -168,7 +169,7 @@ func (r *replay) ask(t *testing.T, recorded recordedAtServer) reply {
 		return r.readTooEarly(t, recorded)
 	}
 	if recorded.Role == "follower" && strings.HasSuffix(recorded.Method, ".info") {
-		within(t, "the follower has the object", func() bool { return r.post(t, recorded).ok })
+		poll.Until(t, "the follower has the object", func() bool { return r.post(t, recorded).ok })
 	}
 	return r.post(t, recorded)
 }
@@ -180,7 +181,7 @@ func (r *replay) readTooEarly(t *testing.T, recorded recordedAtServer) (got repl
 	if r.killed {
 		leader = newLeader
 	}
-	within(t, "a read comes too early", func() bool {
+	poll.Until(t, "a read comes too early", func() bool {
 		writer := leader
 		if strings.Contains(recorded.Response, "[1]") {
 			writer = recorded.Server
@@ -278,7 +279,7 @@ func (r *replay) sameStates(t *testing.T, recorded recordedAtServer, got reply) 
 	states := func(raw string) string { return strings.Join(raftFields.FindAllString(raw, -1), " ") }
 	want := states(recorded.Response)
 	if strings.Contains(recorded.When, "10 s later") || strings.Contains(recorded.When, "50 s later") {
-		within(t, "the VM is in the recorded state", func() bool { return states(r.post(t, recorded).raw) == want })
+		poll.Until(t, "the VM is in the recorded state", func() bool { return states(r.post(t, recorded).raw) == want })
 		return
 	}
 	if have := states(got.raw); have != want {

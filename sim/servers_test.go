@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -39,7 +40,7 @@ func at(t *testing.T, s *sim.Sim, server int, method string, parameters ...any) 
 // awaitLeader waits until somebody leads and takes writes.
 func awaitLeader(t *testing.T, s *sim.Sim) {
 	t.Helper()
-	within(t, "a leader takes writes", func() bool {
+	poll.Until(t, "a leader takes writes", func() bool {
 		for i, server := range s.Servers() {
 			if server.Leader {
 				refused := at(t, s, i, "one.document.delete", oneadmin, 1<<30)
@@ -65,7 +66,7 @@ func TestZoneHasOneLeader(t *testing.T) {
 		}
 	}
 	made := at(t, s, 0, "one.template.instantiate", oneadmin, 0, "a", false, "", false)
-	within(t, "a follower has the leader's VM", func() bool { return at(t, s, 1, "one.vm.info", oneadmin, made.id(t)).ok })
+	poll.Until(t, "a follower has the leader's VM", func() bool { return at(t, s, 1, "one.vm.info", oneadmin, made.id(t)).ok })
 }
 
 func TestFollowerPassesWritesOn(t *testing.T) {
@@ -109,7 +110,7 @@ func TestLeadersPublish(t *testing.T) {
 func TestStoppedLeaderIsReplaced(t *testing.T) {
 	s := zoneOfThree(t, sim.Config{BootDelay: sim.NoDelay})
 	told(t, s, http.MethodPost, "/servers/0/stop", "")
-	within(t, "another server leads", func() bool { return s.Servers()[1].Leader })
+	poll.Until(t, "another server leads", func() bool { return s.Servers()[1].Leader })
 	awaitLeader(t, s)
 	if !at(t, s, 1, "one.template.instantiate", oneadmin, 0, "a", false, "", false).ok {
 		t.Error("the new leader takes no writes")

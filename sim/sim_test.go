@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -44,24 +45,10 @@ func start(t testing.TB, config sim.Config) *sim.Sim {
 
 func stop(t testing.TB, s *sim.Sim) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// within polls a condition for as long as a slow machine may need.
-func within(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	ticker := time.NewTicker(time.Millisecond)
-	defer ticker.Stop()
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not come true: %s", what)
-		}
-		<-ticker.C
 	}
 }
 
@@ -196,5 +183,5 @@ func stateOf(s *sim.Sim, id int) string {
 
 func awaitState(t testing.TB, s *sim.Sim, id int, state string) {
 	t.Helper()
-	within(t, fmt.Sprintf("VM %d is %s", id, state), func() bool { return stateOf(s, id) == state })
+	poll.Until(t, fmt.Sprintf("VM %d is %s", id, state), func() bool { return stateOf(s, id) == state })
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-zeromq/zmq4"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -98,5 +99,5 @@ func (l *listener) keys(prefix string) []string {
 // await waits until a key came so many times.
 func (l *listener) await(t testing.TB, key string, times int) {
 	t.Helper()
-	within(t, key+" was published", func() bool { return len(l.keys(key)) >= times })
+	poll.Until(t, key+" was published", func() bool { return len(l.keys(key)) >= times })
 }

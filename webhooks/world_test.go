@@ -18,6 +18,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -93,7 +94,7 @@ func (w *world) start(settings Settings) *Deliverer {
 
 func (w *world) stop(d *Deliverer) {
 	w.t.Helper()
-	ending, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ending, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	defer cancel()
 	w.must(d.Stop(ending))
 }
@@ -150,8 +151,8 @@ func (r *receiver) next(t *testing.T) post {
 	select {
 	case came := <-r.came:
 		return came
-	case <-time.After(30 * time.Second):
-		t.Fatal("waited 30s in vain for a post")
+	case <-time.After(poll.Limit):
+		t.Fatal("waited in vain for a post")
 		return post{}
 	}
 }

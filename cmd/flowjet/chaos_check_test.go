@@ -259,7 +259,7 @@ func eachTransition(t *testing.T, urls, keys string, visit func(id string, t pip
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	var consumer jetstream.Consumer
 	var stream jetstream.Stream

@@ -260,7 +260,7 @@ func (c *chaos) heal() {
 			member.again()
 		}
 	}
-	poll.Within(c.t, time.Minute, "the API to be ready", func() bool {
+	poll.Until(c.t, "the API to be ready", func() bool {
 		status, _ := c.try(c.t, "GET", "http://"+c.apis[0]+"/flowjet/v1/health", "")
 		return status == 200
 	})

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -196,7 +195,7 @@ func TestAnyProcessMayDie(t *testing.T) {
 	c.nats[2].kill()
 	instantiate(4)
 	for _, service := range services {
-		poll.Within(t, time.Minute, fmt.Sprintf("service %d to be RUNNING", service), func() bool { return c.state(t, service) == 2 })
+		poll.Until(t, fmt.Sprintf("service %d to be RUNNING", service), func() bool { return c.state(t, service) == 2 })
 	}
 	c.fourEach(t, services)
 	c.api[0].again()
@@ -249,7 +248,7 @@ func (c *fleet) fourEach(t *testing.T, services []int) {
 func (c *fleet) anywhere(t *testing.T, template int) int {
 	t.Helper()
 	service := -1
-	poll.Within(t, time.Minute, "an API to take a service", func() bool {
+	poll.Until(t, "an API to take a service", func() bool {
 		request, err := http.NewRequestWithContext(context.Background(), http.MethodPost,
 			fmt.Sprintf("http://%s/service_template/%d/action", c.cloud.api, template), strings.NewReader(`{"action": {"perform": "instantiate"}}`))
 		if err != nil {

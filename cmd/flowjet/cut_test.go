@@ -54,7 +54,7 @@ func (f *fleet) running(t *testing.T, services []int, when string) {
 	t.Helper()
 	began := time.Now()
 	for _, service := range services {
-		poll.Within(t, time.Minute, fmt.Sprintf("service %d to be RUNNING (%s)", service, when), func() bool { return f.state(t, service) == 2 })
+		poll.Until(t, fmt.Sprintf("service %d to be RUNNING (%s)", service, when), func() bool { return f.state(t, service) == 2 })
 	}
 	t.Logf("%s: all %d services run after %s", when, len(services), time.Since(began).Round(time.Millisecond))
 }

@@ -56,7 +56,7 @@ func (w *writer) after(fault func()) time.Duration {
 	before := len(w.acked)
 	w.mutex.Unlock()
 	fault()
-	poll.Within(w.t, time.Minute, "messages to be stored again", func() bool {
+	poll.Until(w.t, "messages to be stored again", func() bool {
 		w.mutex.Lock()
 		defer w.mutex.Unlock()
 		return len(w.acked) > before+200 && time.Since(w.last) < 100*time.Millisecond
@@ -69,7 +69,7 @@ func (w *writer) after(fault func()) time.Duration {
 // lost counts the acknowledged messages that the stream does not have.
 func (w *writer) lost() (lost int) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), poll.Limit)
 	defer cancel()
 	consumer, err := w.pipe.JetStream().OrderedConsumer(ctx, pipeline.StreamWork, jetstream.OrderedConsumerConfig{})
 	if err != nil {
@@ -123,7 +123,7 @@ func startServers(t *testing.T) (s *natsServers, full func(bool), canFill bool) 
 			s.servers = append(s.servers, start(t, append(member.Arguments, "--nats-server-file", settings)...))
 		}
 	}
-	opening, cancel := context.WithTimeout(t.Context(), time.Minute)
+	opening, cancel := context.WithTimeout(t.Context(), poll.Limit)
 	defer cancel()
 	pipe, err := pipeline.Open(opening, pipeline.Config{URL: s.plan.NATS(), Replicas: 3, Name: "test"})
 	if err != nil {
@@ -199,7 +199,7 @@ func (s *natsServers) inSync(t *testing.T) {
 			t.Logf("not in step: %s", behind)
 		}
 	}()
-	poll.Within(t, time.Minute, "the servers to be in step", func() bool {
+	poll.Until(t, "the servers to be in step", func() bool {
 		behind = s.behind(t.Context())
 		return behind == ""
 	})

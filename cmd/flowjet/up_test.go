@@ -179,7 +179,7 @@ func TestAStartWaitsForOned(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stopping, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		stopping, cancel := context.WithTimeout(context.Background(), poll.Limit)
 		defer cancel()
 		_ = simulated.Stop(stopping)
 	})

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -19,10 +18,7 @@ import (
 	"github.com/flowjet/flowjet/internal/ports"
 )
 
-const (
-	ready      = 15 * time.Second
-	maxPayload = 8 << 20
-)
+const maxPayload = 8 << 20
 
 // Server starts one server and returns its URL.
 func Server(t testing.TB) string {
@@ -76,8 +72,8 @@ func (n *Node) Start() {
 	told := &faults{}
 	started.SetLoggerV2(told, false, false, false)
 	started.Start()
-	if !started.ReadyForConnections(ready) {
-		n.t.Fatalf("the test's NATS server on port %d is not ready after %v: %s", n.options.Port, ready, told)
+	if !started.ReadyForConnections(poll.Limit) {
+		n.t.Fatalf("the test's NATS server on port %d is not ready after %v: %s", n.options.Port, poll.Limit, told)
 	}
 	n.running = started
 }

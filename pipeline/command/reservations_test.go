@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/nats-io/nuid"
 )
 
 func TestAKeyIsReservedOnce(t *testing.T) {
@@ -46,7 +48,7 @@ func TestAKeyIsReservedOnce(t *testing.T) {
 // queuedCommands are the ids of the commands that service 42's work holds.
 func queuedCommands(t testing.TB, p clients, until string) []string {
 	t.Helper()
-	_, err := p.PublishWork(limited(t), pipeline.Work{Service: 42, Reason: until}, "")
+	_, err := p.PublishWork(limited(t), pipeline.Work{Service: 42, Reason: until}, nuid.Next())
 	must(t, err)
 	reader := readPartition(t, p, pipeline.Partition(42), 0)
 	var ids []string
@@ -94,7 +96,7 @@ func TestAResumedCommandGetsItsReply(t *testing.T) {
 		finished <- p.FinishCommand(context.Background(), "", status, refused)
 	}()
 	for range 2 { // while it is queued, and when it has ended
-		reply, err := p.ResumeCommand(ctx, command("c1"), 10*time.Second)
+		reply, err := p.ResumeCommand(ctx, command("c1"), poll.Limit)
 		must(t, err)
 		if reply.Refused != flow.RefusedMissing || reply.Message != refused.Message {
 			t.Errorf("the reply is %+v", reply)

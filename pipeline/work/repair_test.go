@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -20,7 +21,7 @@ func TestACutOffStreamIsNumberedOn(t *testing.T) {
 	queued := func(_ context.Context, command string) bool { return command == "waiting" }
 	publish := func(work pipeline.Work) {
 		t.Helper()
-		_, err := p.PublishWork(ctx, work, "")
+		_, err := p.PublishWork(ctx, work, nuid.Next())
 		must(t, err)
 	}
 	if repaired, err := Repair(ctx, p.Pipeline, queued); repaired || err != nil {

@@ -43,25 +43,23 @@ func TestATimerWakesItsServiceOnItsPartition(t *testing.T) {
 
 func TestATimerSetAgainFiresOnceAndAsSetLast(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "look", Generation: 1, Due: soon(400 * time.Millisecond)}))
-	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "look", Generation: 2, Due: soon(800 * time.Millisecond)}))
-	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "other", Generation: 3, Due: soon(1600 * time.Millisecond)}))
-	reader := readPartition(t, p, pipeline.Partition(5), 0)
-	for _, generation := range []uint64{2, 3} {
-		input, err := reader.Next(ctx)
-		must(t, err)
-		if input.Work.Timer.Generation != generation {
-			t.Fatalf("generation %d fired, wanted %d", input.Work.Timer.Generation, generation)
-		}
+	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "look", Generation: 1, Due: soon(time.Hour)}))
+	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "look", Generation: 2, Due: soon(300 * time.Millisecond)}))
+	input, err := readPartition(t, p, pipeline.Partition(5), 0).Next(ctx)
+	must(t, err)
+	if input.Work.Timer.Generation != 2 {
+		t.Errorf("generation %d fired, wanted 2", input.Work.Timer.Generation)
 	}
+	noMessage(t, p, pipeline.StreamWork, pipeline.TimerSubject(5, "look"))
 }
 
 func TestACancelledTimerDoesNotFire(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "look", Generation: 1, Due: soon(500 * time.Millisecond)}))
-	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "later", Generation: 2, Due: soon(1200 * time.Millisecond)}))
+	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "look", Generation: 1, Due: soon(time.Hour)}))
+	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "later", Generation: 2, Due: soon(300 * time.Millisecond)}))
 	must(t, p.CancelTimer(ctx, 5, "look"))
 	must(t, p.CancelTimer(ctx, 5, "never-set"))
+	noMessage(t, p, pipeline.StreamWork, pipeline.TimerSubject(5, "look"))
 	reader := readPartition(t, p, pipeline.Partition(5), 0)
 	input, err := reader.Next(ctx)
 	must(t, err)
@@ -73,12 +71,8 @@ func TestACancelledTimerDoesNotFire(t *testing.T) {
 func TestAnOverdueTimerFiresAtOnce(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	must(t, p.SetTimer(ctx, 5, pipeline.Timer{Name: "look", Generation: 1, Due: soon(-time.Hour)}))
-	begin := time.Now()
 	_, err := readPartition(t, p, pipeline.Partition(5), 0).Next(ctx)
 	must(t, err)
-	if late := time.Since(begin); late > 2*time.Second {
-		t.Errorf("it took %v", late)
-	}
 }
 
 func TestATimerOutlivesARestartOfTheServer(t *testing.T) {
@@ -108,15 +102,11 @@ func TestATimerFiresOnThreeReplicas(t *testing.T) {
 // and timers rely on computing the same.
 func TestPartitionIsWhatTheServerComputes(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	for service := range 5001 {
-		_, err := p.JetStream().PublishAsync(pipeline.WorkSubject(service), nil, jetstream.WithStallWait(10*time.Second))
-		must(t, err)
+	wakes := make([]pipeline.Wake, 5001)
+	for service := range wakes {
+		wakes[service] = pipeline.Wake{Work: pipeline.Work{Service: service}, MessageID: fmt.Sprint(service)}
 	}
-	select {
-	case <-p.JetStream().PublishAsyncComplete():
-	case <-ctx.Done():
-		t.Fatal(ctx.Err())
-	}
+	must(t, p.PublishWakes(ctx, wakes))
 	info, err := p.Core().Stream(pipeline.StreamWork).Info(ctx, jetstream.WithSubjectFilter("flow.>"))
 	must(t, err)
 	if len(info.State.Subjects) != 5001 {

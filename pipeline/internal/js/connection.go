@@ -1,6 +1,7 @@
 package js
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -205,17 +206,13 @@ func (w *connectionWatch) wait(ctx context.Context, where string) error {
 	ticker := time.NewTicker(firstReconnect)
 	defer ticker.Stop()
 	for {
-		state := w.state()
-		if state.Connected {
+		if w.state().Connected {
 			return nil
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			reason := state.Error
-			if reason == "" {
-				reason = ctx.Err().Error()
-			}
+			reason := cmp.Or(w.state().Error, ctx.Err().Error())
 			return fmt.Errorf("connect to NATS at %s: %s; start the server or correct the address: %w", where, reason, ctx.Err())
 		}
 	}

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // limited is a context for a test's calls.
 func limited(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -45,7 +45,10 @@ func open(t testing.TB, url string, replicas int, options ...nats.Option) *Clien
 		return err
 	}))
 	must(t, Retry(ctx, func(ctx context.Context) error {
-		_, err := c.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "B", Replicas: replicas})
+		// Without direct reads, as Flowjet's own buckets: a replica that lags behind answers those.
+		_, err := c.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+			Name: BucketPrefix + "B", Subjects: []string{"$KV.B.>"}, Replicas: replicas, MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
+		})
 		return err
 	}))
 	must(t, c.Bind(ctx, "S"))

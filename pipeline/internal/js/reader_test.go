@@ -14,13 +14,11 @@ import (
 func TestEachReadsAllThoughTheConsumerIsLost(t *testing.T) {
 	const count = 3 * prefetch
 	c, ctx := single(t), limited(t)
+	all := messages("subject", 0, count)
 	for number := range count {
-		_, err := c.js.PublishMsgAsync(message("subject", number))
-		must(t, err)
-		_, err = c.js.PublishMsgAsync(message("elsewhere."+string(rune('a'+number%20)), number))
-		must(t, err)
+		all = append(all, message("elsewhere."+string(rune('a'+number%20)), number))
 	}
-	<-c.js.PublishAsyncComplete()
+	must(t, c.Stream("S").Append(ctx, all, Rules{}))
 	for _, newest := range []bool{false, true} {
 		r := c.Stream("S").newReader("s.subject", 0)
 		r.newest = newest

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/embedded"
 )
@@ -19,7 +20,7 @@ import (
 // Limited is a context for a test's calls.
 func Limited(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
 	t.Cleanup(cancel)
 	return ctx
 }
