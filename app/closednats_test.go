@@ -55,7 +55,7 @@ func TestTheDefaultNATSIsClosed(t *testing.T) {
 		"an unknown key":    {strangeKey(t)},
 		"the system's name": {nats.UserInfo("$SYS", "")},
 	} {
-		conn, err := nats.Connect(server.NATSURL(), options...)
+		conn, err := nats.Connect(server.NATSURL(), append(options, nats.Timeout(poll.Limit))...)
 		if err == nil {
 			conn.Close()
 		}

@@ -227,7 +227,7 @@ func (s *secured) connect(role pipeline.Role) (*nats.Conn, <-chan error) {
 	seed, err := nats.NkeyOptionFromSeed(s.file(string(role) + ".nk"))
 	must(s.t, err)
 	failed := make(chan error, 64)
-	conn, err := nats.Connect(s.server.NATSURL(), nats.RootCAs(s.file("ca.pem")), seed, nats.CustomInboxPrefix(role.InboxPrefix()),
+	conn, err := nats.Connect(s.server.NATSURL(), nats.RootCAs(s.file("ca.pem")), seed, nats.Timeout(poll.Limit), nats.CustomInboxPrefix(role.InboxPrefix()),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { failed <- err }))
 	must(s.t, err)
 	s.t.Cleanup(conn.Close)
@@ -368,7 +368,7 @@ func TestAReaderSeesEverythingThatIsStored(t *testing.T) {
 
 func TestStrangersAndTheUnpreparedAreTurnedAway(t *testing.T) {
 	s := newSecured(t)
-	if _, err := nats.Connect(s.server.NATSURL(), nats.RootCAs(s.file("ca.pem"))); !errors.Is(err, nats.ErrAuthorization) {
+	if _, err := nats.Connect(s.server.NATSURL(), nats.RootCAs(s.file("ca.pem")), nats.Timeout(poll.Limit)); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("without a key: %v", err)
 	}
 	seed, err := nats.NkeyOptionFromSeed(s.file("reader.nk"))

@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -65,6 +66,7 @@ func newWorld(t testing.TB, config Config) *world {
 	w.must(err)
 	t.Cleanup(pipe.Close)
 	w.pipe = newClients(pipe)
+	config.ReplyWait = cmp.Or(config.ReplyWait, 30*time.Second) // a busy machine's worker may need more than a customer waits
 	config.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	config.Registerer, config.Metrics = w.metrics, w.metrics
 	w.api, err = New(config, w.pipe.Pipeline, w.oned)

@@ -145,7 +145,7 @@ func (c cloud) publish(t *testing.T, subject, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := nats.Connect("nats://"+c.nats, key)
+	conn, err := nats.Connect("nats://"+c.nats, key, nats.Timeout(poll.Limit))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -259,7 +259,8 @@ func (c cloud) instantiate(t *testing.T, template string) int {
 func (c cloud) request(t *testing.T, method, path, body string, want int) []byte {
 	t.Helper()
 	status, text := c.try(t, method, "http://"+c.api+path, body)
-	if status != want {
+	late := want == http.StatusNoContent && status == http.StatusAccepted // the worker has not answered within 5 s, and will
+	if status != want && !late {
 		t.Fatalf("%s %s answered %d, want %d: %s", method, path, status, want, text)
 	}
 	return text

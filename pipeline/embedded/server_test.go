@@ -65,7 +65,7 @@ func refused(t testing.TB, config Config, wants ...string) {
 // connect connects to a server and makes a stream on it, if it is missing.
 func connect(t testing.TB, server *Server, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(server.URL(), options...)
+	conn, err := nats.Connect(server.URL(), append(options, nats.Timeout(poll.Limit))...)
 	must(t, err)
 	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
