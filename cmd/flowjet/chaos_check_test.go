@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,25 +20,42 @@ import (
 )
 
 // check waits until every service has come to rest and compares, independently
-// of how Flowjet works, what documents, VMs and history say.
+// of how Flowjet works, what documents, VMs and history say. Where a document changes
+// meanwhile, because of a command that was queued to the last, all is compared again.
 func (c *chaos) check() {
 	c.t.Helper()
-	c.awaitQuiet()
-	documents := c.documents()
-	nodes := map[int]int{} // VM -> service
-	for _, document := range documents {
-		c.checkService(document, nodes)
+	for changed := true; changed; {
+		c.wrong = nil
+		c.awaitQuiet()
+		documents, known := c.documents()
+		if !known {
+			continue
+		}
+		nodes := map[int]int{} // VM -> service
+		for _, document := range documents {
+			c.checkService(document, nodes)
+		}
+		c.checkVMs(nodes)
+		c.checkNetworks(documents)
+		c.checkRemoved(documents)
+		after, known := c.documents()
+		changed = len(c.wrong) > 0 && (!known || !reflect.DeepEqual(documents, after))
 	}
-	c.checkVMs(nodes)
-	c.checkNetworks(documents)
-	c.checkRemoved(documents)
+	for _, wrong := range c.wrong {
+		c.t.Error(wrong)
+	}
 	c.checkHistory()
+}
+
+// note keeps what is wrong, unless it is on its way to be otherwise.
+func (c *chaos) note(format string, values ...any) {
+	c.wrong = append(c.wrong, fmt.Sprintf(format, values...))
 }
 
 // awaitQuiet waits for rest, and says which services do not come to it.
 func (c *chaos) awaitQuiet() {
 	c.t.Helper()
-	limit := time.NewTimer(90 * time.Second)
+	limit := time.NewTimer(2 * poll.Limit)
 	defer limit.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -44,11 +63,17 @@ func (c *chaos) awaitQuiet() {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			for _, document := range c.documents() {
+			documents, _ := c.documents()
+			for _, document := range documents {
 				if body := document.Document.Template.Body; body.State != 2 {
 					_, why := c.try(c.t, "GET", fmt.Sprintf("http://%s/flowjet/v1/services/%d/why", c.cloud.api, document.Document.ID), "")
 					c.t.Errorf("service %d is stuck in state %d: %+v; its VMs are %v; %s",
 						document.Document.ID, body.State, body.Roles, c.vms(c.t, document.Document.ID), why)
+				}
+			}
+			for _, one := range c.zoneVMs() {
+				if !one.rests() {
+					c.t.Errorf("VM %d of service %s is %s", one.ID, one.Service, one.State)
 				}
 			}
 			for _, worker := range c.workers {
@@ -59,11 +84,12 @@ func (c *chaos) awaitQuiet() {
 	}
 }
 
-func (c *chaos) documents() []serviceDocument {
+// documents are all services; known is whether the API has listed them.
+func (c *chaos) documents() (documents []serviceDocument, known bool) {
 	c.t.Helper()
 	status, answer := c.try(c.t, "GET", "http://"+c.cloud.api+"/service", "")
 	if status != 200 {
-		return nil
+		return nil, false
 	}
 	var pool struct {
 		Pool struct {
@@ -73,20 +99,20 @@ func (c *chaos) documents() []serviceDocument {
 	if err := json.Unmarshal(answer, &pool); err != nil {
 		c.t.Fatal(err)
 	}
-	documents := make([]serviceDocument, len(pool.Pool.Documents))
+	documents = make([]serviceDocument, len(pool.Pool.Documents))
 	for i, text := range pool.Pool.Documents {
 		if err := json.Unmarshal(text, &documents[i].Document); err != nil {
 			c.t.Fatal(err)
 		}
 	}
-	return documents
+	return documents, true
 }
 
 // quiet recovers what a fault has made fail, as an operator would, and reports
-// whether all services run.
+// whether all services run, and all VMs: that of one was powered off its service may not know yet.
 func (c *chaos) quiet() bool {
-	quiet := true
-	for _, document := range c.documents() {
+	documents, quiet := c.documents()
+	for _, document := range documents {
 		state := document.Document.Template.Body.State
 		quiet = quiet && state == 2
 		if recoverable(state) {
@@ -94,8 +120,22 @@ func (c *chaos) quiet() bool {
 			c.try(c.t, "POST", path, `{"action": {"perform": "recover", "params": {}}}`)
 		}
 	}
-	return quiet
+	return quiet && !slices.ContainsFunc(c.zoneVMs(), func(one vm) bool { return !one.rests() })
 }
+
+// zoneVMs are the VMs of services at the simulator, those that have ended too.
+func (c *chaos) zoneVMs() []vm {
+	c.t.Helper()
+	_, answer := c.try(c.t, "GET", "http://"+c.control+"/vms", "")
+	var all []vm
+	if err := json.Unmarshal(answer, &all); err != nil {
+		c.t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(one vm) bool { return one.Service == "" })
+}
+
+// rests reports whether the VM runs or has ended.
+func (v vm) rests() bool { return v.State == "RUNNING" || v.State == "DONE" }
 
 // recoverable reports whether a service in the state is one that an operator recovers.
 func recoverable(state int) bool {
@@ -108,16 +148,16 @@ func (c *chaos) checkService(document serviceDocument, nodes map[int]int) {
 	id := document.Document.ID
 	for _, role := range document.Document.Template.Body.Roles {
 		if len(role.Nodes) != role.Cardinality {
-			c.t.Errorf("service %d: role %s has %d nodes and cardinality %d", id, role.Name, len(role.Nodes), role.Cardinality)
+			c.note("service %d: role %s has %d nodes and cardinality %d", id, role.Name, len(role.Nodes), role.Cardinality)
 		}
 		for _, node := range role.Nodes {
 			if other, taken := nodes[node.DeployID]; taken {
-				c.t.Errorf("VM %d is a node of services %d and %d", node.DeployID, other, id)
+				c.note("VM %d is a node of services %d and %d", node.DeployID, other, id)
 			}
 			nodes[node.DeployID] = id
 		}
 		if may, story := c.log.mayHave(id, role.Cardinality); role.Name == "Master" && !may {
-			c.t.Errorf("service %d: role Master has cardinality %d: %s", id, role.Cardinality, story)
+			c.note("service %d: role Master has cardinality %d: %s", id, role.Cardinality, story)
 		}
 	}
 }
@@ -125,31 +165,26 @@ func (c *chaos) checkService(document serviceDocument, nodes map[int]int) {
 // checkVMs: every VM that lives is a node and runs, every node lives, no two
 // VMs stand for the same intent.
 func (c *chaos) checkVMs(nodes map[int]int) {
-	_, answer := c.try(c.t, "GET", "http://"+c.control+"/vms", "")
-	var all []vm
-	if err := json.Unmarshal(answer, &all); err != nil {
-		c.t.Fatal(err)
-	}
 	keys := map[string]int{}
-	for _, one := range all {
-		if one.State == "DONE" || one.Service == "" {
+	for _, one := range c.zoneVMs() {
+		if one.State == "DONE" {
 			continue
 		}
 		service, isNode := nodes[one.ID]
 		switch {
 		case !isNode:
-			c.t.Errorf("VM %d (%s, %s) of service %s is nobody's node: an orphan", one.ID, one.Key, one.State, one.Service)
+			c.note("VM %d (%s, %s) of service %s is nobody's node: an orphan", one.ID, one.Key, one.State, one.Service)
 		case fmt.Sprint(service) != one.Service || one.State != "RUNNING":
-			c.t.Errorf("VM %d of service %s is %s and a node of service %d", one.ID, one.Service, one.State, service)
+			c.note("VM %d of service %s is %s and a node of service %d", one.ID, one.Service, one.State, service)
 		}
 		if other, twice := keys[one.Key]; twice {
-			c.t.Errorf("VMs %d and %d carry the same key %s", other, one.ID, one.Key)
+			c.note("VMs %d and %d carry the same key %s", other, one.ID, one.Key)
 		}
 		keys[one.Key] = one.ID
 		delete(nodes, one.ID)
 	}
 	for id, service := range nodes {
-		c.t.Errorf("node %d of service %d does not live", id, service)
+		c.note("node %d of service %d does not live", id, service)
 	}
 }
 
@@ -170,14 +205,14 @@ func (c *chaos) checkNetworks(documents []serviceDocument) {
 		service, known := wanted[network.Name]
 		switch {
 		case !known:
-			c.t.Errorf("network %d (%s) is nobody's, or there twice: an orphan", network.ID, network.Name)
+			c.note("network %d (%s) is nobody's, or there twice: an orphan", network.ID, network.Name)
 		case network.State != flow.NetworkReady:
-			c.t.Errorf("network %d of service %d is in state %d", network.ID, service, network.State)
+			c.note("network %d of service %d is in state %d", network.ID, service, network.State)
 		}
 		delete(wanted, network.Name)
 	}
 	for name, service := range wanted {
-		c.t.Errorf("service %d has no network %s", service, name)
+		c.note("service %d has no network %s", service, name)
 	}
 }
 
@@ -198,17 +233,19 @@ func (c *chaos) networks() []opennebula.Network {
 	c.t.Helper()
 	oned := c.oned()
 	defer oned.Close()
-	networks, err := oned.Server().Confirmed().Networks(c.t.Context(), opennebula.FilterAll)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	var networks []opennebula.Network
+	poll.Until(c.t, "oned to list its networks", func() (listed bool) {
+		var err error
+		networks, err = oned.Server().Confirmed().Networks(c.t.Context(), opennebula.FilterAll)
+		return err == nil
+	})
 	return networks
 }
 
 func (c *chaos) checkRemoved(documents []serviceDocument) {
 	for _, document := range documents {
 		if c.log.removed[document.Document.ID] {
-			c.t.Errorf("service %d is still there although its removal was accepted", document.Document.ID)
+			c.note("service %d is still there although its removal was accepted", document.Document.ID)
 		}
 	}
 }

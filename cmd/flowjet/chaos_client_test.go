@@ -148,7 +148,7 @@ func (c *client) readsSoon(ctx context.Context, service int) bool {
 }
 
 // staleReads is for how long a document may be read that is no longer so.
-const staleReads = 5 * time.Second
+const staleReads = 15 * time.Second
 
 // trip powers a VM off: the service goes to WARNING, and somebody recovers it.
 func (c *client) trip(service int) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
@@ -28,7 +29,7 @@ func (c *chaos) doctor() (found []checked, said string) {
 	return found, out + failed
 }
 
-// checkDoctor: what was broken works again, and a minute later doctor tells of nothing that
+// checkDoctor: what was broken works again, and soon doctor tells of nothing that
 // does not. Warnings of what has been, as of events that were lost, may remain.
 func (c *chaos) checkDoctor() {
 	c.t.Helper()
@@ -37,7 +38,7 @@ func (c *chaos) checkDoctor() {
 	}
 	var found []checked
 	var said string
-	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); {
+	for limit := time.Now().Add(poll.Limit); time.Now().Before(limit); {
 		found, said = c.doctor()
 		if len(found) > 0 && !slices.ContainsFunc(found, wrong) {
 			break

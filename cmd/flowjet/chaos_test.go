@@ -33,6 +33,8 @@ type chaos struct {
 	watch  *zoneWatch
 	// brought counts the faults by their names.
 	brought map[string]int
+	// wrong is what the checker has found.
+	wrong []string
 }
 
 // TestChaos runs the campaign, then heals everything, waits for quiet, and has

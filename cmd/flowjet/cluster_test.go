@@ -140,7 +140,7 @@ func (f *fleet) isClosed(t *testing.T) {
 		return // they are elsewhere
 	}
 	for url := range strings.SplitSeq(f.urls, ",") {
-		conn, err := nats.Connect(url)
+		conn, err := nats.Connect(url, nats.Timeout(poll.Limit))
 		if err == nil {
 			conn.Close()
 		}
