@@ -16,8 +16,9 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// stopWithin bounds how long Ctrl-C takes.
-const stopWithin = 2 * time.Second
+// stopWithin bounds how long Ctrl-C takes where something does not end: less than the 15 s for which systemd waits.
+// What ends takes tenths of a second, but seconds on a machine that is busy with other things.
+const stopWithin = 10 * time.Second
 
 // newUp is the command that runs every part in one process.
 func newUp() *cobra.Command {
