@@ -22,6 +22,7 @@ import (
 // held in the middle of one.
 type observed struct {
 	*consumers.Worker
+	wakes *wakes
 
 	mutex sync.Mutex
 	turns map[int]int // by service
@@ -30,9 +31,9 @@ type observed struct {
 	held  map[int]bool
 }
 
-func (w *world) observe(id string) *observed {
+func (w *world) observe(id string, wakes *wakes) *observed {
 	w.t.Helper()
-	o := &observed{turns: map[int]int{}, hold: map[int]chan struct{}{}, held: map[int]bool{}}
+	o := &observed{wakes: wakes, turns: map[int]int{}, hold: map[int]chan struct{}{}, held: map[int]bool{}}
 	o.Worker = consumers.New(consumers.Config{
 		ID: id, Settings: quick(), Handling: o.handling, Logger: slog.New(slog.DiscardHandler),
 	}, w.pipe.Pipeline, w.oned)
@@ -42,6 +43,7 @@ func (w *world) observe(id string) *observed {
 }
 
 func (o *observed) handling(work pipeline.Work) {
+	o.wakes.see(work)
 	o.mutex.Lock()
 	o.turns[work.Service]++
 	if work.Command != nil {
@@ -134,9 +136,43 @@ func (w *world) onePerPartition() []int {
 	return slices.Sorted(maps.Values(found))
 }
 
+// wakes are how often each service was woken, and how many of these wake-ups, or of the
+// later ones, have come to a worker.
+type wakes struct {
+	mutex      sync.Mutex
+	sent, seen map[int]int
+}
+
+func (s *wakes) see(work pipeline.Work) {
+	var service, number int
+	if _, err := fmt.Sscanf(work.Reason, "%d-%d", &service, &number); err == nil {
+		s.mutex.Lock()
+		defer s.mutex.Unlock()
+		s.seen[service] = max(s.seen[service], number)
+	}
+}
+
+// next are wake-ups of those services that are not far behind: a slow machine has no more to
+// do than it can.
+func (s *wakes) next(services []int) []pipeline.Wake {
+	const ahead = 8
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	var next []pipeline.Wake
+	for _, service := range services {
+		if s.sent[service]-s.seen[service] < ahead {
+			s.sent[service]++
+			id := fmt.Sprintf("%d-%d", service, s.sent[service])
+			next = append(next, pipeline.Wake{Work: pipeline.Work{Service: service, Reason: id}, MessageID: id})
+		}
+	}
+	return next
+}
+
 // wakeAgainAndAgain wakes the services until the test ends, each time for a
 // reason of its own.
-func (w *world) wakeAgainAndAgain(services []int) {
+func (w *world) wakeAgainAndAgain(services []int) *wakes {
+	all := &wakes{sent: map[int]int{}, seen: map[int]int{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	w.t.Cleanup(func() { cancel(); <-done })
@@ -144,20 +180,22 @@ func (w *world) wakeAgainAndAgain(services []int) {
 		defer close(done)
 		ticker := time.NewTicker(10 * time.Millisecond)
 		defer ticker.Stop()
-		for round := 0; ; round++ {
+		var next []pipeline.Wake
+		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
 			}
-			wakes := make([]pipeline.Wake, len(services))
-			for i, service := range services {
-				id := fmt.Sprintf("%d-%d", service, round)
-				wakes[i] = pipeline.Wake{Work: pipeline.Work{Service: service, Reason: id}, MessageID: id}
+			if len(next) == 0 {
+				next = all.next(services)
 			}
-			_ = w.pipe.PublishWakes(ctx, wakes)
+			if w.pipe.PublishWakes(ctx, next) == nil {
+				next = nil // otherwise the same again, until they are stored
+			}
 		}
 	}()
+	return all
 }
 
 // Of the services only those move whose worker comes or goes. While they do, and
@@ -165,8 +203,8 @@ func (w *world) wakeAgainAndAgain(services []int) {
 func TestOwnershipMovesWithoutStoppingWhoStays(t *testing.T) {
 	w := newWorld(t)
 	services := w.onePerPartition()
-	w.wakeAgainAndAgain(services)
-	a, b := w.observe("a"), w.observe("b")
+	wakes := w.wakeAgainAndAgain(services)
+	a, b := w.observe("a", wakes), w.observe("b", wakes)
 	var stay, move []int
 	poll.Until(t, "both workers to own half of the services each", func() bool {
 		stay, move = nil, nil
@@ -200,7 +238,7 @@ func TestOwnershipMovesWithoutStoppingWhoStays(t *testing.T) {
 	must(t, <-left)
 
 	a.holdTurn(t, move[1])
-	c := w.observe("b")
+	c := w.observe("b", wakes)
 	c.awaitTurns(t, "at the worker that has joined", move...)
 	a.awaitTurns(t, "while a worker joins", stay[1:]...)
 

@@ -88,7 +88,7 @@ func TestInspectPage(t *testing.T) {
 
 func (c cloud) demo(t *testing.T) *process {
 	t.Helper()
-	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--data-dir", c.data, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
+	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--data-dir", c.data, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2", "--patience", poll.Limit.String())
 	demo.wait()
 	return demo
 }

@@ -19,7 +19,7 @@ import (
 func TestDemoRunsAgainstUp(t *testing.T) {
 	c := newCloud(t)
 	up := c.up(t)
-	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--data-dir", c.data, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2")
+	demo := start(t, "demo", "--api", "http://"+c.api, "--nats", "nats://"+c.nats, "--data-dir", c.data, "--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2", "--patience", poll.Limit.String())
 	demo.wait()
 	if demo.err != nil {
 		t.Fatalf("the demo failed: %v\n%s", demo.err, demo.output.String())
@@ -30,8 +30,11 @@ func TestDemoRunsAgainstUp(t *testing.T) {
 		}
 	}
 	up.says("DELETED")
-	if said := up.output.String(); strings.Contains(said, "level=ERROR") || strings.Contains(said, "level=WARN") {
-		t.Errorf("something is wrong while nothing is: %s", said)
+	for line := range strings.Lines(up.output.String()) {
+		waits := strings.Contains(line, "again") || strings.Contains(line, "anew") // for a processor: the machine is busy
+		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "level=WARN") && !waits {
+			t.Errorf("something is wrong while nothing is: %s", line)
+		}
 	}
 	if took, err := up.interrupt(); err != nil || took > stopWithin {
 		t.Errorf("Ctrl-C took %s and ended with %v, want at most %s and no error", took, err, stopWithin)
