@@ -184,9 +184,20 @@ func (o operator) checkEverythingSeen(c cloud) {
 func (o operator) checkFindsTheSimulator() {
 	o.t.Helper()
 	o.environment = slices.DeleteFunc(slices.Clone(o.environment), func(v string) bool { return strings.HasPrefix(v, "FLOWJET_ONE_AUTH_FILE=") })
-	if out, failed, err := o.types("doctor"); err != nil || !strings.Contains(out, "ok      oned: ") {
-		o.t.Errorf("doctor ends with %v: %s\n%s", err, failed, out)
-	}
+	o.finds(func(out, _ string, err error) bool { return err == nil && strings.Contains(out, "ok      oned: ") })
+}
+
+// finds runs doctor until it finds what it has to, and nothing that a busy machine makes it find.
+func (o operator) finds(wanted func(out, failed string, err error) bool, arguments ...string) {
+	o.t.Helper()
+	poll.Until(o.t, fmt.Sprintf("doctor %v to find what it has to", arguments), func() bool {
+		out, failed, err := o.types(append([]string{"doctor"}, arguments...)...)
+		found := wanted(out, failed, err)
+		if !found {
+			o.t.Logf("doctor %v ends with %v: %s\n%s", arguments, err, failed, out)
+		}
+		return found
+	})
 }
 
 // checkJSON holds the shapes that scripts rely on.
@@ -234,34 +245,37 @@ func (o operator) checkJSON() {
 func (o operator) checkErrors() {
 	o.t.Helper()
 	for line, want := range map[string]string{
-		"servce":                                            "did you mean `flowjet service`?",
-		"service records --state foo":                       "--state is \"foo\": there are PENDING, ",
-		"commands --state foo":                              "there are queued, done, refused",
-		"commands --service 999":                            "there is no service 999",
-		"events --service 999":                              "there is no service 999",
-		"events --service -7":                               "is no service's id",
-		"events --last many":                                "it must be a whole number",
-		"events --since yesterday":                          "it must be a time with its unit",
-		"dlq ls --service 999":                              "there is no service 999",
-		"service shw":                                       "did you mean `flowjet service show`?",
-		"service why abc":                                   "`flowjet service records` lists them",
-		"service why 999":                                   "there is no service 999",
-		"service records -o xml":                            "\"xml\" is none of table, wide, name, json, yaml",
-		"dlq show 77":                                       "`flowjet dlq ls` lists them",
-		"dlq retry":                                         "or --all",
-		"events --kind all":                                 "there are service, role",
-		"events --with all":                                 "there are dead-letters, opennebula, webhooks",
-		"status --nats-listen 127.0.0.1:1":                  "`flowjet doctor` looks closer",
-		"service watch 3 --until HOLD --timeout 200ms":      "`flowjet service why 3`",
-		"service watch 3 --until HAPPY":                     "--until is \"HAPPY\": there are PENDING, ",
-		"doctor --nats-listen 127.0.0.1:1":                  "doctor found ",
-		"doctor --one-auth-file /nowhere --log-level debug": "doctor found 1 of ",
-		"doctor --one-xmlrpc http://127.0.0.1:1/RPC2":       "doctor found 1 of ",
+		"servce":                                       "did you mean `flowjet service`?",
+		"service records --state foo":                  "--state is \"foo\": there are PENDING, ",
+		"commands --state foo":                         "there are queued, done, refused",
+		"commands --service 999":                       "there is no service 999",
+		"events --service 999":                         "there is no service 999",
+		"events --service -7":                          "is no service's id",
+		"events --last many":                           "it must be a whole number",
+		"events --since yesterday":                     "it must be a time with its unit",
+		"dlq ls --service 999":                         "there is no service 999",
+		"service shw":                                  "did you mean `flowjet service show`?",
+		"service why abc":                              "`flowjet service records` lists them",
+		"service why 999":                              "there is no service 999",
+		"service records -o xml":                       "\"xml\" is none of table, wide, name, json, yaml",
+		"dlq show 77":                                  "`flowjet dlq ls` lists them",
+		"dlq retry":                                    "or --all",
+		"events --kind all":                            "there are service, role",
+		"events --with all":                            "there are dead-letters, opennebula, webhooks",
+		"status --nats-listen 127.0.0.1:1":             "`flowjet doctor` looks closer",
+		"service watch 3 --until HOLD --timeout 200ms": "`flowjet service why 3`",
+		"service watch 3 --until HAPPY":                "--until is \"HAPPY\": there are PENDING, ",
+		"doctor --nats-listen 127.0.0.1:1":             "doctor found ",
 	} {
 		out, failed, err := o.types(strings.Fields(line)...)
 		if err == nil || !strings.Contains(failed, want) || strings.Count(failed, "\n") != 1 || strings.Contains(failed, "strconv") {
 			o.t.Errorf("flowjet %s: %v, want one line with %q:\n%s\n%s", line, err, want, failed, out)
 		}
+	}
+	for _, arguments := range [][]string{{"--one-auth-file", "/nowhere", "--log-level", "debug"}, {"--one-xmlrpc", "http://127.0.0.1:1/RPC2"}} {
+		o.finds(func(_, failed string, err error) bool {
+			return err != nil && strings.Contains(failed, "doctor found 1 of ") && strings.Count(failed, "\n") == 1
+		}, arguments...)
 	}
 	for line, want := range map[string]terminal.Exit{
 		"servce": terminal.ExitUsage, "status --nonsense": terminal.ExitUsage, "service record": terminal.ExitUsage, "service records --state foo": terminal.ExitUsage,
