@@ -15,6 +15,10 @@ import (
 // lookEvery is how often a service is read while nothing is heard of it: events only hasten it.
 const lookEvery = 2 * time.Second
 
+// eventsWithin is how long events are waited for: until they can be heard, and in the end those
+// that tell of the state that was read.
+const eventsWithin = 5 * time.Second
+
 // waiter waits for a service to come to a state, and tells what happens meanwhile.
 type waiter struct {
 	*console
@@ -48,7 +52,7 @@ func (w *waiter) follow(ctx context.Context, begin bool) {
 	}
 	select { // what the change brings must not be missed
 	case <-w.opened:
-	case <-time.After(lookEvery):
+	case <-time.After(eventsWithin):
 	case <-ctx.Done():
 	}
 }
@@ -98,12 +102,9 @@ func (w *waiter) tell(event client.Event) {
 	}
 }
 
-// restWithin is how long events may take that tell of a state that was read.
-const restWithin = 500 * time.Millisecond
-
 // tellRest tells what led to the state that the service has.
 func (w *waiter) tellRest(state string) {
-	limit := time.After(restWithin)
+	limit := time.After(eventsWithin)
 	for w.last != state && w.last != deleted {
 		select {
 		case event := <-w.events:
