@@ -8,7 +8,8 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"time"
+
+	"github.com/flowjet/flowjet/internal/poll"
 )
 
 // balance prepares the steps with HAProxy: they are left out, with a word, where there is
@@ -72,7 +73,7 @@ func (g *guide) portsAreThose(s section) {
 // eventsStream holds that an event comes through the balancer at once.
 func (g *guide) eventsStream(c *customer) {
 	g.t.Helper()
-	ctx, cancel := context.WithTimeout(g.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(g.t.Context(), poll.Limit)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.addresses[0]+"/flowjet/v1/events?since=0", http.NoBody)
 	must(g.t, err)

@@ -34,7 +34,9 @@ func newClient(s *site) *client {
 }
 
 const (
-	mostAttempts = 5
+	// mostAttempts are made for 20 s: an election of NATS's servers, which all share two
+	// processors here, takes a part of that.
+	mostAttempts = 100
 	retryPause   = 200 * time.Millisecond
 	// betweenRounds keeps a customer from being a benchmark.
 	betweenRounds = 50 * time.Millisecond

@@ -58,6 +58,8 @@ func TestWalk(t *testing.T) {
 		"dpkg -i dist/flowjet_0.1.0_amd64.deb": "dpkg -i /walk/flowjet.deb",
 		"dpkg -i flowjet_0.1.0_amd64.deb":      "dpkg -i /walk/flowjet.deb",
 		"dpkg -i flowjet_0.2.0_amd64.deb":      "dpkg -i /walk/newer.deb",
+		// On a busy machine what was just started needs a moment until all is well.
+		"flowjet doctor": "until flowjet doctor; do sleep 1; done",
 	}}
 	one := readPage(t, "install.md")
 	g.onOneFrontEnd(one)
