@@ -118,7 +118,7 @@ func (z *zone) live(b *testing.B, path string) {
 		status, answer := z.send(b, http.MethodGet, service, "")
 		return status == http.StatusOK && json.Unmarshal([]byte(answer), &document) == nil && document.Document.Template.Body.State == flow.ServiceRunning
 	})
-	if status, answer := z.send(b, http.MethodDelete, service, ""); status != http.StatusNoContent {
+	if status, answer := z.send(b, http.MethodDelete, service, ""); status != http.StatusNoContent && status != http.StatusAccepted {
 		b.Errorf("delete %s: %d %s", service, status, answer)
 	}
 	poll.Until(b, service+" to be gone", func() bool {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-zeromq/zmq4"
 
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -71,7 +72,7 @@ func (w *stopwatch) noteAt(where map[string]time.Time, key string, at time.Time)
 // await returns the time noted under the key, waiting for it.
 func (w *stopwatch) await(b *testing.B, where map[string]time.Time, key string) time.Time {
 	b.Helper()
-	limit := time.NewTimer(20 * time.Second)
+	limit := time.NewTimer(poll.Limit)
 	defer limit.Stop()
 	for {
 		w.mutex.Lock()
