@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +25,8 @@ import (
 type observed struct {
 	*consumers.Worker
 	wakes *wakes
+	// lost is how often it owned nothing any more: on a machine too busy for its heartbeats.
+	lost atomic.Int32
 
 	mutex sync.Mutex
 	turns map[int]int // by service
@@ -34,12 +38,25 @@ type observed struct {
 func (w *world) observe(id string, wakes *wakes) *observed {
 	w.t.Helper()
 	o := &observed{wakes: wakes, turns: map[int]int{}, hold: map[int]chan struct{}{}, held: map[int]bool{}}
+	pipe, err := pipeline.Open(w.t.Context(), pipeline.Config{
+		URL: w.nats.URL(), Name: id, Logger: slog.New(slog.NewTextHandler(o, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	must(w.t, err)
+	w.t.Cleanup(pipe.Close)
 	o.Worker = consumers.New(consumers.Config{
 		ID: id, Settings: quick(), Handling: o.handling, Logger: slog.New(slog.DiscardHandler),
-	}, w.pipe.Pipeline, w.oned)
+	}, pipe, w.oned)
 	must(w.t, o.Start(w.t.Context()))
 	w.t.Cleanup(func() { o.release(); must(w.t, o.Stop(context.Background())) })
 	return o
+}
+
+// Write is told what the worker's pipeline logs, line by line.
+func (o *observed) Write(line []byte) (int, error) {
+	if text := string(line); strings.Contains(text, "share has changed") && strings.Contains(text, "keys=0") {
+		o.lost.Add(1)
+	}
+	return len(line), nil
 }
 
 func (o *observed) handling(work pipeline.Work) {
@@ -248,7 +265,7 @@ func TestOwnershipMovesWithoutStoppingWhoStays(t *testing.T) {
 	a.release()
 	a.awaitTurns(t, "in the end", services...)
 	must(t, <-answered)
-	if begun := a.commands(); begun != 1 {
+	if begun := a.commands(); begun < 1 || begun > 1+int(a.lost.Load()) {
 		t.Errorf("service %d stayed, and the command in whose turn that was is handled %d times", stay[0], begun)
 	}
 }
