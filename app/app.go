@@ -158,14 +158,6 @@ func (a *App) APIAddress() string {
 	return a.api.Addr()
 }
 
-// NATSURL is the embedded server's, empty without one; valid after Start.
-func (a *App) NATSURL() string {
-	if a.server == nil {
-		return ""
-	}
-	return a.server.URL()
-}
-
 // Sim is the simulated OpenNebula, nil without one; valid after Start.
 func (a *App) Sim() *sim.Sim { return a.sim }
 

@@ -55,7 +55,7 @@ func TestTheDefaultNATSIsClosed(t *testing.T) {
 		"an unknown key":    {strangeKey(t)},
 		"the system's name": {nats.UserInfo("$SYS", "")},
 	} {
-		conn, err := nats.Connect(server.NATSURL(), append(options, nats.Timeout(poll.Limit))...)
+		conn, err := nats.Connect(server.server.URL(), append(options, nats.Timeout(poll.Limit))...)
 		if err == nil {
 			conn.Close()
 		}
@@ -63,7 +63,7 @@ func TestTheDefaultNATSIsClosed(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	pipe, err := config.Open(t.Context(), pipeline.Config{URL: server.NATSURL(), Role: pipeline.RoleAll})
+	pipe, err := config.Open(t.Context(), pipeline.Config{URL: server.server.URL(), Role: pipeline.RoleAll})
 	must(t, err)
 	_, err = work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
 	must(t, err)
@@ -102,7 +102,7 @@ func TestStreamsAreKeptWhenNATSIsClosed(t *testing.T) {
 	open := filepath.Join(t.TempDir(), "open.conf")
 	must(t, os.WriteFile(open, []byte("max_connections: 1000\n"), 0o600))
 	before, config := startNATS(t, data, "--nats-server-file", open)
-	pipe, err := config.Open(t.Context(), pipeline.Config{URL: before.NATSURL()})
+	pipe, err := config.Open(t.Context(), pipeline.Config{URL: before.server.URL()})
 	must(t, err)
 	sequence, err := work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 7}, "")
 	must(t, err)
@@ -112,7 +112,7 @@ func TestStreamsAreKeptWhenNATSIsClosed(t *testing.T) {
 	stopApp(t, before)
 	for range 2 { // and once more, when they are there
 		after, config := startNATS(t, data)
-		pipe, err = config.Open(t.Context(), pipeline.Config{URL: after.NATSURL(), Role: pipeline.RoleAll})
+		pipe, err = config.Open(t.Context(), pipeline.Config{URL: after.server.URL(), Role: pipeline.RoleAll})
 		must(t, err)
 		if next, err := work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 7}, ""); err != nil || next <= sequence {
 			t.Errorf("after %d the next wake-up is number %d (%v)", sequence, next, err)
@@ -131,20 +131,20 @@ func TestStreamsAreKeptWhenNATSIsClosed(t *testing.T) {
 // subject of Flowjet's.
 func TestAReaderWritesNothing(t *testing.T) {
 	server, config := startNATS(t, t.TempDir())
-	pipe, err := config.Open(t.Context(), pipeline.Config{URL: server.NATSURL(), Role: pipeline.RoleAll})
+	pipe, err := config.Open(t.Context(), pipeline.Config{URL: server.server.URL(), Role: pipeline.RoleAll})
 	must(t, err)
 	defer pipe.Close()
 	_, err = work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
 	must(t, err)
 	key, err := config.natsOptions(pipeline.RoleReader)
 	must(t, err)
-	conn, err := nats.Connect(server.NATSURL(), append(key, nats.CustomInboxPrefix(pipeline.RoleReader.InboxPrefix()),
+	conn, err := nats.Connect(server.server.URL(), append(key, nats.CustomInboxPrefix(pipeline.RoleReader.InboxPrefix()),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	must(t, err)
 	defer conn.Close()
 	operator, err := config.natsOptions(pipeline.RoleOperator)
 	must(t, err)
-	watcher, err := nats.Connect(server.NATSURL(), operator...)
+	watcher, err := nats.Connect(server.server.URL(), operator...)
 	must(t, err)
 	defer watcher.Close()
 	js, err := jetstream.New(watcher)

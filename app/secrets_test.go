@@ -189,10 +189,10 @@ func TestNoSecretIsKept(t *testing.T) {
 			found[where] = string(text[max(0, at-80):min(len(text), at+60)])
 		}
 	}
-	for stream, messages := range allMessages(t, config, running.NATSURL()) {
+	for stream, messages := range allMessages(t, config, running.server.URL()) {
 		look("stream "+stream, messages)
 	}
-	for name, url := range map[string]string{"API's metrics": who.base + "/metrics", "metrics": "http://" + running.StatusAddress() + "/metrics", "health": who.base + "/flowjet/v1/health"} {
+	for name, url := range map[string]string{"API's metrics": who.base + "/metrics", "metrics": "http://" + running.statusAddress + "/metrics", "health": who.base + "/flowjet/v1/health"} {
 		answer, err := http.Get(url)
 		must(t, err)
 		text, err := io.ReadAll(answer.Body)

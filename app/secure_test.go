@@ -76,7 +76,7 @@ func (s *secured) file(name string) string { return filepath.Join(s.folder, name
 // as are the flags of a process that has a role's key.
 func (s *secured) as(role pipeline.Role, more ...string) []string {
 	return append([]string{
-		"--nats-url", s.server.NATSURL(), "--nats-ca-file", s.file("ca.pem"), "--nats-nkey-file", s.file(string(role) + ".nk"), "--nats-provision=false",
+		"--nats-url", s.server.server.URL(), "--nats-ca-file", s.file("ca.pem"), "--nats-nkey-file", s.file(string(role) + ".nk"), "--nats-provision=false",
 	}, more...)
 }
 
@@ -227,7 +227,7 @@ func (s *secured) connect(role pipeline.Role) (*nats.Conn, <-chan error) {
 	seed, err := nats.NkeyOptionFromSeed(s.file(string(role) + ".nk"))
 	must(s.t, err)
 	failed := make(chan error, 64)
-	conn, err := nats.Connect(s.server.NATSURL(), nats.RootCAs(s.file("ca.pem")), seed, nats.Timeout(poll.Limit), nats.CustomInboxPrefix(role.InboxPrefix()),
+	conn, err := nats.Connect(s.server.server.URL(), nats.RootCAs(s.file("ca.pem")), seed, nats.Timeout(poll.Limit), nats.CustomInboxPrefix(role.InboxPrefix()),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { failed <- err }))
 	must(s.t, err)
 	s.t.Cleanup(conn.Close)
@@ -368,12 +368,12 @@ func TestAReaderSeesEverythingThatIsStored(t *testing.T) {
 
 func TestStrangersAndTheUnpreparedAreTurnedAway(t *testing.T) {
 	s := newSecured(t)
-	if _, err := nats.Connect(s.server.NATSURL(), nats.RootCAs(s.file("ca.pem")), nats.Timeout(poll.Limit)); !errors.Is(err, nats.ErrAuthorization) {
+	if _, err := nats.Connect(s.server.server.URL(), nats.RootCAs(s.file("ca.pem")), nats.Timeout(poll.Limit)); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("without a key: %v", err)
 	}
 	seed, err := nats.NkeyOptionFromSeed(s.file("reader.nk"))
 	must(t, err)
-	if _, err := nats.Connect(s.server.NATSURL(), seed); err == nil {
+	if _, err := nats.Connect(s.server.server.URL(), seed); err == nil {
 		t.Error("a client that does not know who signed the certificate is connected")
 	}
 	config, err := ReadConfig("", flagsOf(t, s.as(pipeline.RoleBridge)...))

@@ -95,9 +95,5 @@ func (s statusPage) heldUp() []string {
 	return reasons
 }
 
-// StatusAddress is where metrics and health are served without an API, host:port;
-// empty without --status-listen.
-func (a *App) StatusAddress() string { return a.statusAddress }
-
 // statusPage serves the metrics and the health of a process without an API.
 type statusPage struct{ *App }

@@ -34,13 +34,13 @@ func TestStatusOfABridgeAlone(t *testing.T) {
 	})
 	must(t, a.Sim().WaitSubscribed(t.Context(), "EVENT STATE VM/ACTIVE/RUNNING/1 "))
 	var view statusView
-	must(t, json.Unmarshal([]byte(get(t, "http://"+a.StatusAddress()+"/health")), &view))
+	must(t, json.Unmarshal([]byte(get(t, "http://"+a.statusAddress+"/health")), &view))
 	if len(view.Feeds) != 1 || view.Feeds[0].Endpoint != a.Sim().HooksEndpoint() || !view.Feeds[0].Connected || !view.Ready {
 		t.Errorf("health %+v", view)
 	}
-	get(t, "http://"+a.StatusAddress()+"/health/live")
-	get(t, "http://"+a.StatusAddress()+"/debug/pprof/heap?debug=1")
-	if text := get(t, "http://"+a.StatusAddress()+"/metrics"); !strings.Contains(text, `flowjet_bridge_connected{endpoint="`+view.Feeds[0].Endpoint+`"} 1`) {
+	get(t, "http://"+a.statusAddress+"/health/live")
+	get(t, "http://"+a.statusAddress+"/debug/pprof/heap?debug=1")
+	if text := get(t, "http://"+a.statusAddress+"/metrics"); !strings.Contains(text, `flowjet_bridge_connected{endpoint="`+view.Feeds[0].Endpoint+`"} 1`) {
 		t.Error("the metrics do not tell of the endpoint")
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -99,14 +100,15 @@ func BenchmarkFailover(b *testing.B) {
 	for b.Loop() {
 		folder := b.TempDir()
 		auth := filepath.Join(folder, "auth")
+		at := ports.Free(b, 1)[0]
 		base := startApp(b, []app.Part{app.PartNATS, app.PartSim, app.PartBridge},
-			"--sim", "--data-dir", folder, "--nats-listen", "127.0.0.1:0", "--sim-auth-file", auth,
+			"--sim", "--data-dir", folder, "--nats-listen", at, "--sim-auth-file", auth,
 			"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0")
 		base.Sim().SetCallDelay("one.template.instantiate", failoverCall)
 		seen := &actions{at: map[int][]time.Time{}}
 		base.Sim().OnCall(seen.note)
 		worker := func() *process {
-			return launch(b, nil, []app.Part{app.PartWorker}, "--nats-url", base.NATSURL(), "--one-xmlrpc", base.Sim().Endpoint(),
+			return launch(b, nil, []app.Part{app.PartWorker}, "--nats-url", "nats://"+at, "--one-xmlrpc", base.Sim().Endpoint(),
 				"--one-auth-file", auth, "--data-dir", b.TempDir(), "--nats-nkey-file", filepath.Join(folder, "nats", "{role}.nk"), "--nats-provision=false")
 		}
 		workers := []*process{worker(), worker(), worker()}
@@ -117,7 +119,7 @@ func BenchmarkFailover(b *testing.B) {
 			var affected, others []time.Duration
 			for round := range failoverRounds {
 				victim := workers[round%len(workers)]
-				pauses := failOver(b, base, folder, auth, seen, victim, way.signal)
+				pauses := failOver(b, base, folder, auth, at, seen, victim, way.signal)
 				workers[round%len(workers)] = worker()
 				for _, pause := range pauses {
 					if pause >= tookOver {
@@ -138,9 +140,9 @@ func BenchmarkFailover(b *testing.B) {
 
 // failOver deploys services, takes a worker away in the middle, and returns how
 // long each service waited.
-func failOver(b *testing.B, base *app.App, folder, auth string, seen *actions, victim *process, with syscall.Signal) []time.Duration {
+func failOver(b *testing.B, base *app.App, folder, auth, at string, seen *actions, victim *process, with syscall.Signal) []time.Duration {
 	b.Helper()
-	services := deployLong(b, base, folder, auth)
+	services := deployLong(b, base, folder, auth, at)
 	await(b, "every service to have had an action", func() bool { _, all := seen.pauses(services, time.Time{}); return all })
 	moment := time.Now()
 	must(b, victim.command.Process.Signal(with))
@@ -158,13 +160,13 @@ func failOver(b *testing.B, base *app.App, folder, auth string, seen *actions, v
 }
 
 // deployLong starts services of many VMs each.
-func deployLong(b *testing.B, base *app.App, folder, auth string) []int {
+func deployLong(b *testing.B, base *app.App, folder, auth, at string) []int {
 	b.Helper()
 	credentials, err := opennebula.ReadCredentials(auth)
 	must(b, err)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: base.Sim().Endpoint(), Credentials: credentials})
 	defer oned.Close()
-	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Options: keyOf(b, folder), Name: "bench"})
+	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: "nats://" + at, Options: keyOf(b, folder), Name: "bench"})
 	must(b, err)
 	defer pipe.Close()
 	body := fmt.Appendf(nil, `{"name":"bench","deployment":"none","state":0,"roles":[{"name":"a","type":"vm","cardinality":%d,"template_id":0,"state":0}]}`, failoverVMs)

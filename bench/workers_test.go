@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/history"
@@ -68,15 +69,16 @@ func deployWith(b *testing.B, workers, services int) float64 {
 	b.Helper()
 	folder := b.TempDir()
 	auth := filepath.Join(folder, "auth")
+	at := ports.Free(b, 1)[0]
 	base := startApp(b, []app.Part{app.PartNATS, app.PartSim, app.PartBridge},
-		"--sim", "--data-dir", folder, "--nats-listen", "127.0.0.1:0", "--sim-auth-file", auth,
+		"--sim", "--data-dir", folder, "--nats-listen", at, "--sim-auth-file", auth,
 		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
 		"--sim-boot-delay", "0s", "--nats-sync-always=false")
 	for range workers {
-		startApp(b, []app.Part{app.PartWorker}, "--nats-url", base.NATSURL(), "--one-xmlrpc", base.Sim().Endpoint(),
+		startApp(b, []app.Part{app.PartWorker}, "--nats-url", "nats://"+at, "--one-xmlrpc", base.Sim().Endpoint(),
 			"--one-auth-file", auth, "--data-dir", folder, "--nats-provision=false", "--max-calls", strconv.Itoa(callsAtOnce))
 	}
-	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: base.NATSURL(), Options: keyOf(b, folder), Name: "bench"})
+	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: "nats://" + at, Options: keyOf(b, folder), Name: "bench"})
 	must(b, err)
 	b.Cleanup(pipe.Close)
 	wakes := pendingServices(b, base, auth, services)

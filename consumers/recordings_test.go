@@ -39,9 +39,11 @@ func vmEvents(t *testing.T) []opennebula.HookEvent {
 		if !strings.HasPrefix(line.Key, "EVENT STATE VM/") && !strings.HasPrefix(line.Key, "EVENT API one.vm.update 1") {
 			continue
 		}
-		event, err := opennebula.DecodeEvent(line.Key, []byte(line.Body))
+		key, err := opennebula.ParseKey(line.Key)
+		must(t, err)
+		event, err := new(opennebula.EventDecoder).Decode(line.Key, key, []byte(line.Body))
 		if err != nil {
-			event, err = opennebula.DecodeEvent(line.Key, body)
+			event, err = new(opennebula.EventDecoder).Decode(line.Key, key, body)
 		}
 		must(t, err)
 		events = append(events, event)

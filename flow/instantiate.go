@@ -10,20 +10,10 @@ import (
 	"time"
 )
 
-// NewService makes a service's body from a template's and from what the user
-// gave for instantiating it (a JSON object merged over the template; empty for
-// nothing). The service and its roles are PENDING. The error is a Violations or
-// a *SyntaxError.
-func NewService(template Body, given json.RawMessage, now time.Time) (Body, error) {
-	text, err := json.Marshal(template)
-	if err != nil {
-		return Body{}, fmt.Errorf("write template %q: %w", template.Name, err)
-	}
-	return InstantiateTemplate(text, given, now)
-}
-
-// InstantiateTemplate is NewService for a template's body as oned holds it,
-// which may be in the form of OneFlow 6.
+// InstantiateTemplate makes a service's body from a template's as oned holds it, which
+// may be in the form of OneFlow 6, and from what the user gave for instantiating it (a
+// JSON object merged over the template; empty for nothing). The service and its roles are
+// PENDING. The error is a Violations or a *SyntaxError.
 func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) (Body, error) {
 	whole, err := readObject(template)
 	if err != nil {

@@ -28,11 +28,7 @@ func started(t *testing.T, template, given string) string {
 }
 
 func TestNewServiceIsPending(t *testing.T) {
-	template, err := ParseBody([]byte(twoRoles))
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := NewService(template, nil, time.Unix(1_900_000_000, 0))
+	body, err := InstantiateTemplate([]byte(twoRoles), nil, time.Unix(1_900_000_000, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/flowjet/flowjet/flow/expression"
 )
 
-// The limits of a service template and of a service, for each of which Limits has a
-// line. They are checked before anything is done with what a client sent, because a
-// tenant must not be able to make others pay for what he writes.
+// The limits of a service template and of a service, each of which docs/security.md and
+// the API's description name. They are checked before anything is done with what a client
+// sent, because a tenant must not be able to make others pay for what he writes.
 const (
 	// MaxName is in characters; oned has the same for the names of its objects.
 	MaxName = 128
@@ -52,36 +52,6 @@ const (
 	// maxShown bounds a value in a message, in bytes.
 	maxShown = 80
 )
-
-// Limit is a line of the table of limits.
-type Limit struct {
-	// Name says what is limited, and Most is its greatest value.
-	Name string
-	Most int
-}
-
-// Limits are the limits of what a template and a service may hold.
-func Limits() []Limit {
-	return []Limit{
-		{"characters of the name of a service, role, network or user input", MaxName},
-		{"roles of a service", MaxRoles},
-		{"networks of a service", MaxNetworks},
-		{"user inputs of a service, and of each role", MaxInputs},
-		{"elasticity policies of a role", MaxPolicies},
-		{"scheduled policies of a role", MaxPolicies},
-		{"scheduled policies of a service", MaxSchedules},
-		{"attributes in a role's `vm_template_contents`", MaxAttributes},
-		{"bytes of a role's `template_contents` with all values put in", MaxContents},
-		{"values of parents' VMs (`${Parent.PATH}`) that a role refers to", MaxReferences},
-		{"characters of an expression", MaxExpression},
-		{"attributes that the expressions of a role's elasticity policies name", MaxMeasured},
-		{"VMs of a service", MaxVMs},
-		{"addresses of a network that is made for a service (`SIZE`)", MaxAddresses},
-		{"receivers in `" + WebhooksAttribute + "`", maxWebhooks},
-		{"characters of a receiver's URL", maxWebhookURL},
-		{"levels of nested JSON", MaxNesting},
-	}
-}
 
 // checkCounts returns what is more, or longer, than the limits in a body that has not
 // been read yet.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -192,18 +193,53 @@ func TestMergedArrays(t *testing.T) {
 	}
 }
 
-// docs/security.md has the table of limits, line by line.
-func TestTheTableOfLimitsIsInTheDocumentation(t *testing.T) {
+// docs/security.md has the table of limits, line by line, and the API's description each of
+// them.
+func TestLimitsAreDocumented(t *testing.T) {
+	limits := map[string]int{
+		"characters of the name of a service, role, network or user input": MaxName,
+		"roles of a service":                                                   MaxRoles,
+		"networks of a service":                                                MaxNetworks,
+		"user inputs of a service, and of each role":                           MaxInputs,
+		"elasticity policies of a role":                                        MaxPolicies,
+		"scheduled policies of a role":                                         MaxPolicies,
+		"scheduled policies of a service":                                      MaxSchedules,
+		"attributes in a role's `vm_template_contents`":                        MaxAttributes,
+		"bytes of a role's `template_contents` with all values put in":         MaxContents,
+		"values of parents' VMs (`${Parent.PATH}`) that a role refers to":      MaxReferences,
+		"characters of an expression":                                          MaxExpression,
+		"attributes that the expressions of a role's elasticity policies name": MaxMeasured,
+		"VMs of a service":                                                     MaxVMs,
+		"addresses of a network that is made for a service (`SIZE`)":           MaxAddresses,
+		"receivers in `" + WebhooksAttribute + "`":                             maxWebhooks,
+		"characters of a receiver's URL":                                       maxWebhookURL,
+		"levels of nested JSON":                                                MaxNesting,
+	}
 	page, err := os.ReadFile("../docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, limit := range Limits() {
-		most := fmt.Sprint(limit.Most)
+	text, err := os.ReadFile("../restapi/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described struct {
+		Info struct {
+			Limits map[string]int `json:"x-limits"`
+		} `json:"info"`
+	}
+	if err := json.Unmarshal(text, &described); err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(described.Info.Limits, limits) {
+		t.Errorf("openapi.json has the limits %v, want %v", described.Info.Limits, limits)
+	}
+	for name, limit := range limits {
+		most := fmt.Sprint(limit)
 		for at := len(most) - 3; at > 0; at -= 3 {
 			most = most[:at] + "," + most[at:]
 		}
-		if row := "| " + limit.Name + " | " + most + " |"; !strings.Contains(string(page), row) {
+		if row := "| " + name + " | " + most + " |"; !strings.Contains(string(page), row) {
 			t.Errorf("docs/security.md lacks %q", row)
 		}
 	}

@@ -23,20 +23,6 @@ func (e *SyntaxError) Error() string { return e.Reason }
 // object is a JSON object whose values have not been read.
 type object map[string]json.RawMessage
 
-// Normalise reads a service template's body as clients send it, with numbers
-// as texts and in the forms of OneFlow 6, and returns it as Flowjet keeps it,
-// with OneFlow's defaults and registered now. What belongs to running services
-// only (state, nodes, log and the like) is left out. The error is a Violations
-// with every value of the wrong type, or a *SyntaxError.
-func Normalise(text []byte, now time.Time) (Body, error) {
-	whole, err := readObject(text)
-	if err != nil {
-		return Body{}, err
-	}
-	body, found := normalise(whole, now)
-	return body, found.err()
-}
-
 // readObject reads a text that has to be one JSON object.
 func readObject(text []byte) (object, error) {
 	if err := CheckNesting(text); err != nil {
@@ -78,7 +64,10 @@ func CheckNesting(text []byte) error {
 	return nil
 }
 
-// normalise changes whole.
+// normalise brings a service template's body as clients send it, with numbers as texts
+// and in the forms of OneFlow 6, into the form in which Flowjet keeps it, with OneFlow's
+// defaults. What belongs to running services only (state, nodes, log and the like) is left
+// out; every value of the wrong type is a finding. It changes whole.
 func normalise(whole object, registered time.Time) (Body, *findings) {
 	upgradeBody(whole)
 	dropAttributes(whole, "state", "start_time", "log", "registration_time")

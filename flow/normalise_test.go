@@ -8,8 +8,12 @@ import (
 // normalised is a body as it is kept, without registration_time.
 func normalised(t *testing.T, text string) string {
 	t.Helper()
-	body, err := Normalise([]byte(text), registered)
+	whole, err := readObject([]byte(text))
 	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	body, found := normalise(whole, registered)
+	if err := found.err(); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
 	if body.RegistrationTime != registered.Unix() {

@@ -37,7 +37,7 @@ func (v Violations) Error() string {
 	return text.String()
 }
 
-// ReadTemplate reads a new service template as clients send it: Normalise,
+// ReadTemplate reads a new service template as clients send it: normalise,
 // then Validate. The error is a Violations with everything that is wrong, or a
 // *SyntaxError. A body that oned holds already is changed with ReplaceTemplate
 // and AppendTemplate.

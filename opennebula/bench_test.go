@@ -19,7 +19,7 @@ func BenchmarkDecodeEvent(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		event := events[i%len(events)]
-		if _, err := DecodeEvent(event.Key, []byte(event.Body)); err != nil {
+		if _, err := decodeEvent(event.Key, []byte(event.Body)); err != nil {
 			b.Fatal(err)
 		}
 	}

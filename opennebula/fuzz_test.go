@@ -64,10 +64,10 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 	})
 	f.Fuzz(func(t *testing.T, key string, body []byte) {
-		if _, err := DecodeEvent(key, body); err != nil {
+		if _, err := decodeEvent(key, body); err != nil {
 			checkDecodeError(t, err)
 		}
-		event, err := DecodeEvent(key, []byte(base64.StdEncoding.EncodeToString(body)))
+		event, err := decodeEvent(key, []byte(base64.StdEncoding.EncodeToString(body)))
 		if err != nil {
 			checkDecodeError(t, err)
 			return

@@ -61,6 +61,15 @@ func TestParseKeyRefuses(t *testing.T) {
 	}
 }
 
+// decodeEvent reads a hook event from its two frames.
+func decodeEvent(key string, body []byte) (HookEvent, error) {
+	parsed, err := ParseKey(key)
+	if err != nil {
+		return HookEvent{}, err
+	}
+	return new(EventDecoder).Decode(key, parsed, body)
+}
+
 func encoded(text string) []byte { return []byte(base64.StdEncoding.EncodeToString([]byte(text))) }
 
 func vmMessage(id int, user string) string {
@@ -72,7 +81,7 @@ func vmMessage(id int, user string) string {
 const runningKey = "EVENT STATE VM/ACTIVE/RUNNING/7 "
 
 func TestDecodeVMEvent(t *testing.T) {
-	event, err := DecodeEvent(runningKey, encoded(vmMessage(7, "<ROLE_NAME>web</ROLE_NAME><SERVICE_ID>42</SERVICE_ID><READY>YES</READY><NOTE>caf\xe9 & \x02</NOTE>")))
+	event, err := decodeEvent(runningKey, encoded(vmMessage(7, "<ROLE_NAME>web</ROLE_NAME><SERVICE_ID>42</SERVICE_ID><READY>YES</READY><NOTE>caf\xe9 & \x02</NOTE>")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +124,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no template", updateKey, string(encoded(strings.Replace(updateMessage("7", "A=1", "1"), "<POSITION>3", "<POSITION>9", 1))), ReasonXML},
 	}
 	for _, c := range cases {
-		_, err := DecodeEvent(c.key, []byte(c.body))
+		_, err := decodeEvent(c.key, []byte(c.body))
 		var decode *DecodeError
 		if !errors.As(err, &decode) || decode.Reason != c.want {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
@@ -170,7 +179,7 @@ func TestReadyInUpdates(t *testing.T) {
 		{forged + "\nREADY=YES", "1", "yes"},
 	}
 	for _, c := range cases {
-		event, err := DecodeEvent(updateKey, encoded(updateMessage("29", c.template, c.how)))
+		event, err := decodeEvent(updateKey, encoded(updateMessage("29", c.template, c.how)))
 		if err != nil {
 			t.Errorf("%q: %v", c.template, err)
 			continue
@@ -187,7 +196,7 @@ func TestReadyInUpdates(t *testing.T) {
 
 func TestFailedUpdateIsNotReady(t *testing.T) {
 	body := strings.Replace(updateMessage("29", "READY=YES", "1"), "<RESULT>1", "<RESULT>0", 1)
-	event, err := DecodeEvent("EVENT API one.vm.update 0", encoded(body))
+	event, err := decodeEvent("EVENT API one.vm.update 0", encoded(body))
 	if err != nil || event.Ready != nil || event.OK {
 		t.Fatalf("got %+v, %v", event, err)
 	}
@@ -195,7 +204,7 @@ func TestFailedUpdateIsNotReady(t *testing.T) {
 
 func TestOtherCallsAreOnlyNamed(t *testing.T) {
 	body := strings.ReplaceAll(updateMessage("29", "A=1", "1"), "one.vm.update", "one.vm.chown")
-	event, err := DecodeEvent("EVENT API one.vm.chown 1", encoded(body))
+	event, err := decodeEvent("EVENT API one.vm.chown 1", encoded(body))
 	if err != nil || event != (HookEvent{Object: "api", ID: 29, Call: "one.vm.chown", OK: true}) {
 		t.Fatalf("got %+v, %v", event, err)
 	}
@@ -221,7 +230,7 @@ func TestRecordedEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		event, err := DecodeEvent(line.Key, []byte(line.Body))
+		event, err := decodeEvent(line.Key, []byte(line.Body))
 		if key.Kind != KeyState && key.Kind != KeyAPI {
 			var decode *DecodeError
 			if !errors.As(err, &decode) || decode.Reason != ReasonNotCarried {

@@ -90,17 +90,6 @@ func shortKey(key string) string {
 	}, key)
 }
 
-// DecodeEvent reads a hook event from its two frames. Only the forms "EVENT
-// STATE ..." and "EVENT API ..." carry an event on: the others repeat it. The
-// error is a *DecodeError.
-func DecodeEvent(key string, body []byte) (HookEvent, error) {
-	parsed, err := ParseKey(key)
-	if err != nil {
-		return HookEvent{}, err
-	}
-	return new(EventDecoder).Decode(key, parsed, body)
-}
-
 // EventDecoder decodes one event after the other in the same memory. It is for
 // one goroutine.
 type EventDecoder struct{ text []byte }
@@ -108,7 +97,9 @@ type EventDecoder struct{ text []byte }
 // maxKept is the memory that a decoder keeps for the next event.
 const maxKept = 1 << 20
 
-// Decode is DecodeEvent of a key that has been read.
+// Decode reads a hook event from its two frames, of which the key has been read. Only the
+// forms "EVENT STATE ..." and "EVENT API ..." carry an event on: the others repeat it. The
+// error is a *DecodeError.
 func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEvent, error) {
 	if parsed.Kind != KeyState && parsed.Kind != KeyAPI {
 		return HookEvent{}, decodeError(key, ReasonNotCarried, nil)

@@ -30,7 +30,7 @@ type HookKey struct {
 }
 
 // StateSubscription is the ZeroMQ subscription for every object's state
-// changes, each once. With CallSubscription it covers all that DecodeEvent
+// changes, each once. With CallSubscription it covers all that Decode
 // understands.
 const StateSubscription = "EVENT STATE "
 

@@ -25,7 +25,7 @@ func (w *world) second(config Config) *world {
 	w.must(err)
 	other.api.begin()
 	w.t.Cleanup(other.api.end)
-	server := httptest.NewServer(other.api.Handler())
+	server := httptest.NewServer(other.api.handler)
 	w.t.Cleanup(server.Close)
 	other.url = server.URL
 	return &other
@@ -173,7 +173,7 @@ func TestAnotherAPIGoesOnForOneThatDied(t *testing.T) {
 	w := newWorld(t, Config{ReplyWait: 50 * time.Millisecond})
 	dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
 	w.must(err)
-	server := httptest.NewServer(dying.Handler())
+	server := httptest.NewServer(dying.handler)
 	defer server.Close()
 	action, body := w.template(alice)+"/action", perform("instantiate", `{}`)
 	here := w.url
@@ -216,7 +216,7 @@ func TestAKeyedUndeployIsAnsweredAfterTheServiceHasGone(t *testing.T) {
 	<-seen
 	dying, err := newServer(Config{}, &unsettled{w.pipe}, oned{w.oned}, w.oned.Box())
 	w.must(err)
-	server := httptest.NewServer(dying.Handler())
+	server := httptest.NewServer(dying.handler)
 	defer server.Close()
 	here := w.url
 	w.url = server.URL
@@ -256,7 +256,7 @@ func TestARetryAfterAKillGetsTheOutcome(t *testing.T) {
 			}
 			dying, err := newServer(Config{}, &dyingQueue{queue: w.pipe}, oned{w.oned}, w.oned.Box())
 			w.must(err)
-			server := httptest.NewServer(dying.Handler())
+			server := httptest.NewServer(dying.handler)
 			defer server.Close()
 			here := w.url
 			w.url = server.URL

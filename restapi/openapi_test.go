@@ -236,24 +236,3 @@ func TestTheTableOfRequestLimits(t *testing.T) {
 		}
 	}
 }
-
-// The description names the limits of what a template and a service may hold, as the code has
-// them.
-func TestOpenAPINamesTheLimits(t *testing.T) {
-	var described struct {
-		Info struct {
-			Limits map[string]int `json:"x-limits"`
-		} `json:"info"`
-	}
-	if err := json.Unmarshal(openAPI, &described); err != nil {
-		t.Fatal(err)
-	}
-	for _, limit := range flow.Limits() {
-		if got := described.Info.Limits[limit.Name]; got != limit.Most {
-			t.Errorf("%s: %d, want %d", limit.Name, got, limit.Most)
-		}
-	}
-	if len(described.Info.Limits) != len(flow.Limits()) {
-		t.Errorf("%d limits are described", len(described.Info.Limits))
-	}
-}

@@ -31,7 +31,7 @@ func TestAKeyedCloneTakesTheCopiesOfTheFirstAttempt(t *testing.T) {
 	cloned := w.calls("one.template.clone")
 	dying, err := newServer(Config{}, w.pipe, lostCopy{oned{w.oned}}, w.oned.Box())
 	w.must(err)
-	server := httptest.NewServer(dying.Handler())
+	server := httptest.NewServer(dying.handler)
 	defer server.Close()
 	broken := *w
 	broken.url = server.URL

@@ -70,7 +70,7 @@ func ask(s *Server, method, path, body string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.SetBasicAuth("bob", "right")
 	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, r)
+	s.handler.ServeHTTP(w, r)
 	return w
 }
 
@@ -94,7 +94,7 @@ func TestWhoHangsUpIsNoFailureOfOurs(t *testing.T) {
 	log := &lockedBuffer{}
 	q := &fakeQueue{err: errors.New("no answer from stream"), asked: make(chan struct{})}
 	s, _ := fakeServer(t, Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, q)
-	server := httptest.NewServer(s.Handler())
+	server := httptest.NewServer(s.handler)
 	defer server.Close()
 	ctx, hangUp := context.WithCancel(t.Context())
 	go func() {
@@ -165,7 +165,7 @@ func TestAServiceWithoutItsCommandIsNotMadeTwice(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, template+"/action", strings.NewReader(perform("instantiate", "{}")))
 	r.SetBasicAuth("oneadmin", "opennebula")
 	got := httptest.NewRecorder()
-	broken.Handler().ServeHTTP(got, r)
+	broken.handler.ServeHTTP(got, r)
 	if got.Code != 503 || got.Header().Get("Retry-After") != "" || !strings.Contains(got.Body.String(), "do not instantiate again") {
 		t.Errorf("got %d %q, Retry-After %q", got.Code, got.Body, got.Header().Get("Retry-After"))
 	}
@@ -249,7 +249,7 @@ func TestRequestIDsAndHeaders(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/flowjet/v1/version", http.NoBody)
 		r.Header.Set("X-Request-Id", given)
 		w := httptest.NewRecorder()
-		s.Handler().ServeHTTP(w, r)
+		s.handler.ServeHTTP(w, r)
 		if got := w.Header().Get("X-Request-Id"); got == "" || (got == given) != kept {
 			t.Errorf("%q becomes %q", given, got)
 		}

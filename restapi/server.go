@@ -84,9 +84,6 @@ func newServer(config Config, commands queue, users sessions, box *seal.Box) (*S
 // request on.
 func (s *Server) SetRates(reads, changes float64) { s.admission.rates.Store(&rates{reads, changes}) }
 
-// Handler is the API without a listener.
-func (s *Server) Handler() http.Handler { return s.handler }
-
 // Start listens, and returns when it does. Requests are then served until Stop.
 // A second Start does nothing.
 func (s *Server) Start(ctx context.Context) error {

@@ -74,7 +74,7 @@ func TestAKeyedBatchActsOnce(t *testing.T) {
 	added := w.calls("one.vm.schedadd")
 	dying, err := newServer(Config{now: func() time.Time { return began }}, w.pipe, &lostAnswer{sessions: oned{w.oned}}, w.oned.Box())
 	w.must(err)
-	server := httptest.NewServer(dying.Handler())
+	server := httptest.NewServer(dying.handler)
 	defer server.Close()
 	broken := *w
 	broken.url = server.URL

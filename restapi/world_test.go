@@ -73,7 +73,7 @@ func newWorld(t testing.TB, config Config) *world {
 	w.must(err)
 	w.api.begin()
 	t.Cleanup(w.api.end)
-	server := httptest.NewServer(w.api.Handler())
+	server := httptest.NewServer(w.api.handler)
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	return w

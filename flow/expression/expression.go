@@ -15,19 +15,10 @@ type Expression struct{ root node }
 // node is a part of a condition. Each appends itself to one text: joining the texts of
 // parts would copy a long condition once for each of its parts.
 type node interface {
-	// write appends the condition in one form, with all parentheses.
-	write(text *strings.Builder)
 	// evaluate reports whether the condition holds, and appends it with its values.
 	evaluate(values map[string]float64, text *strings.Builder) bool
 	// names appends the attributes in upper case.
 	names(found []string) []string
-}
-
-// String writes the condition in one form, with all parentheses.
-func (e Expression) String() string {
-	var text strings.Builder
-	e.root.write(&text)
-	return text.String()
 }
 
 // Evaluate reports whether the condition holds for the attributes' values, by name in
@@ -59,14 +50,6 @@ func (j joined) operator() string {
 	return " || "
 }
 
-func (j joined) write(text *strings.Builder) {
-	text.WriteByte('(')
-	j.left.write(text)
-	text.WriteString(j.operator())
-	j.right.write(text)
-	text.WriteByte(')')
-}
-
 func (j joined) evaluate(values map[string]float64, text *strings.Builder) bool {
 	left := j.left.evaluate(values, text)
 	text.WriteString(j.operator())
@@ -82,11 +65,6 @@ func (j joined) names(found []string) []string { return j.right.names(j.left.nam
 // negated holds if what is in it does not.
 type negated struct{ of node }
 
-func (n negated) write(text *strings.Builder) {
-	text.WriteByte('!')
-	n.of.write(text)
-}
-
 func (n negated) evaluate(values map[string]float64, text *strings.Builder) bool {
 	text.WriteByte('!')
 	return !n.of.evaluate(values, text)
@@ -96,8 +74,6 @@ func (n negated) names(found []string) []string { return n.of.names(found) }
 
 // group is what was written in parentheses.
 type group struct{ of node }
-
-func (g group) write(text *strings.Builder) { g.of.write(text) }
 
 func (g group) evaluate(values map[string]float64, text *strings.Builder) bool {
 	text.WriteByte('(')
@@ -113,10 +89,6 @@ type comparison struct {
 	// operator is one of == != >= > <= <, whatever was written for it.
 	operator string
 	right    operand
-}
-
-func (c comparison) write(text *strings.Builder) {
-	text.WriteString("(" + c.left.String() + " " + c.operator + " " + c.right.String() + ")")
 }
 
 // evaluate is false where an attribute has no value.

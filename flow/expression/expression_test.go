@@ -8,6 +8,21 @@ import (
 	"github.com/flowjet/flowjet/internal/effort"
 )
 
+// written is a condition in one form, with all parentheses.
+func written(n node) string {
+	switch n := n.(type) {
+	case joined:
+		return "(" + written(n.left) + n.operator() + written(n.right) + ")"
+	case negated:
+		return "!" + written(n.of)
+	case group:
+		return written(n.of)
+	case comparison:
+		return "(" + n.left.String() + " " + n.operator + " " + n.right.String() + ")"
+	}
+	return "?"
+}
+
 func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"CPU>10":    "(CPU > 10)",
@@ -25,10 +40,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if got := expression.String(); got != want {
+		if got := written(expression.root); got != want {
 			t.Errorf("%q: got %s, want %s", text, got, want)
 		}
-		if again, err := Parse(expression.String()); err != nil || again.String() != want {
+		if again, err := Parse(written(expression.root)); err != nil || written(again.root) != want {
 			t.Errorf("%s is not read as itself: %v, %v", want, again, err)
 		}
 	}
@@ -65,9 +80,9 @@ func FuzzParse(f *testing.F) {
 	f.Add("999999999999999999999999999999999999>'A'&")
 	f.Fuzz(func(t *testing.T, text string) {
 		expression, err := Parse(text)
-		if err == nil && len(expression.String()) <= MaxLength {
-			if again, err := Parse(expression.String()); err != nil || again.String() != expression.String() {
-				t.Fatalf("%q is read as %s, which is read as %v (%v)", text, expression, again, err)
+		if err == nil && len(written(expression.root)) <= MaxLength {
+			if again, err := Parse(written(expression.root)); err != nil || written(again.root) != written(expression.root) {
+				t.Fatalf("%q is read as %s, which is read as %v (%v)", text, written(expression.root), again, err)
 			}
 		}
 		if text == "" || len(text) > MaxLength {
@@ -79,7 +94,7 @@ func FuzzParse(f *testing.F) {
 			if expression, err := Parse(repeated); err == nil {
 				names := expression.Attributes()
 				_, _ = expression.Evaluate(map[string]float64{"A": math.MaxFloat64})
-				_, _ = expression.String(), names
+				_, _ = written(expression.root), names
 			}
 		})
 	})

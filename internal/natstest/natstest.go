@@ -55,9 +55,6 @@ func (n *Node) URL() string { return fmt.Sprintf("nats://%s:%d", n.options.Host,
 // StoreDir is the folder with the node's data.
 func (n *Node) StoreDir() string { return n.options.StoreDir }
 
-// Server is the running server; nil after Stop.
-func (n *Node) Server() *server.Server { return n.running }
-
 // Start starts a stopped node on the address and the data it had.
 func (n *Node) Start() {
 	n.t.Helper()
