@@ -94,7 +94,7 @@ func (a *App) Start(ctx context.Context) error {
 		start  func(context.Context) error
 	}{
 		{working || a.has(PartNATS), a.boundMemory},
-		{a.config.Trace.Endpoint != "", a.startTracing},
+		{collectorNamed(), a.startTracing},
 		{a.has(PartNATS), a.startServer},
 		{a.has(PartSim), a.startSim},
 		{working, a.connectOned},
@@ -392,7 +392,6 @@ func (a *App) startAPI(ctx context.Context) error {
 		Registerer:      a.metrics,
 		NotReady:        a.notReady,
 		Feeds:           bridging{a}.feeds,
-		Limits:          restapi.Limits{Reads: float64(a.config.API.UserReads), Changes: float64(a.config.API.UserChanges)},
 		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)
 	if err != nil {

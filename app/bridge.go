@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/bridge"
@@ -14,18 +16,31 @@ import (
 
 // bridgeOptions are those of the bridge.
 var bridgeOptions = []option{
-	{"bridge-objects", "bridge.objects", "objects whose state changes are stored: vm, net, host, image; services need vm and net", []string{"vm", "net", "host", "image"}},
-	{"bridge-states", "bridge.states", "the only states stored of the objects named here, as vm/DONE, vm/ACTIVE/RUNNING or host/ERROR; without any, all", []string(nil)},
-	{"bridge-calls", "bridge.calls", "API calls whose success or failure is stored, with the object's id and no argument but READY; services need one.vm.update", []string{"one.vm.update"}},
+	{"bridge-events", "bridge.events", "events that are stored: changes of all states of vm, net, host, image, or of one, as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, with the object's id and no argument but READY. Services need vm, net and one.vm.update", []string{"vm", "net", "host", "image", "one.vm.update"}},
 	{"bridge-spill-mib", "bridge.spill_mib", "disk for those that find no room there, in MiB, under the data folder; 0 for none", 1024},
 }
 
 // BridgeConfig is the bridge's part of Config.
 type BridgeConfig struct {
-	Objects  []string `koanf:"objects"`
-	States   []string `koanf:"states"`
-	Calls    []string `koanf:"calls"`
+	Events   []string `koanf:"events"`
 	SpillMiB int      `koanf:"spill_mib"`
+}
+
+// events divides bridge.events into objects of which all states pass, or some, and calls.
+// An object that is named with a state and without passes in all.
+func events(names []string) (objects, states, calls []string) {
+	objects, calls = []string{}, []string{} // none given is none, not the default
+	for _, name := range names {
+		switch object, _, state := strings.Cut(name, "/"); {
+		case strings.HasPrefix(name, "one."):
+			calls = append(calls, name)
+		case !state:
+			objects = append(objects, name)
+		case !slices.Contains(names, object):
+			objects, states = append(objects, object), append(states, name)
+		}
+	}
+	return objects, states, calls
 }
 
 func (a bridging) startBridge(ctx context.Context) error {
@@ -34,13 +49,14 @@ func (a bridging) startBridge(ctx context.Context) error {
 	if spill == 0 {
 		spill = -1
 	}
+	objects, states, calls := events(c.Events)
 	b := bridge.New(bridge.Config{
 		Zone:          a.config.Zone,
 		Endpoints:     a.config.One.Hooks,
 		XMLRPC:        a.config.One.XMLRPC[0],
-		Objects:       append([]string{}, c.Objects...), // none given is none, not the default
-		States:        c.States,
-		Calls:         append([]string{}, c.Calls...),
+		Objects:       objects,
+		States:        states,
+		Calls:         calls,
 		Holder:        name("bridge"),
 		SpillDir:      filepath.Join(a.config.DataDir, "bridge"),
 		MaxSpillBytes: spill,

@@ -23,8 +23,6 @@ var checks = map[string]check{
 	"api.action_number":          atLeast(1),
 	"api.action_period":          atLeastTime(time.Second),
 	"api.vm_link":                orEmpty(linkOfVM),
-	"api.user_reads":             atLeast(1),
-	"api.user_changes":           atLeast(1),
 	"nats.listen":                address,
 	"nats.url":                   each("nats, tls, ws or wss", "nats", "tls", "ws", "wss"),
 	"nats.replicas":              between(1, 5),
@@ -36,7 +34,6 @@ var checks = map[string]check{
 	"one.auth_file":              notEmpty,
 	"worker.shutdown_action":     oneOf("terminate", "terminate-hard"),
 	"worker.look_again":          atLeastTime(time.Second),
-	"worker.retry_for":           atLeastTime(time.Second),
 	"worker.deadlines":           listOf(flow.ParseDeadlines),
 	"worker.vm_deadlines":        listOf(flow.ParseVMDeadlines),
 	"worker.autoscaler_interval": atLeastTime(time.Second),
@@ -50,7 +47,6 @@ var checks = map[string]check{
 	"log.format":                 oneOf("auto", "text", "json", "journal"),
 	"status.listen":              orEmpty(address),
 	"bridge.spill_mib":           atLeast(0),
-	"trace.otlp_endpoint":        orEmpty(each("http or https", "http", "https")),
 }
 
 func atLeast(least int) check {

@@ -24,9 +24,6 @@ type Config struct {
 		// ActionNumber and ActionPeriod pace actions on many VMs that do not say.
 		ActionNumber int           `koanf:"action_number"`
 		ActionPeriod time.Duration `koanf:"action_period"`
-		// How many requests of each kind a user may send a second.
-		UserReads   int `koanf:"user_reads"`
-		UserChanges int `koanf:"user_changes"`
 		// VMLink is the address of a VM in Sunstone, with {id}; empty for none.
 		VMLink string `koanf:"vm_link"`
 		// ServiceLogDir has a log file of each service; empty for none.
@@ -70,7 +67,6 @@ type Config struct {
 		Look           time.Duration `koanf:"look_again"`
 		MaxCalls       int64         `koanf:"max_calls"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
-		RetryFor       time.Duration `koanf:"retry_for"`
 		Deadlines      []string      `koanf:"deadlines"`
 		// VMDeadlines are for how long a VM may stay in a state that it should leave by itself.
 		VMDeadlines []string `koanf:"vm_deadlines"`
@@ -99,9 +95,6 @@ type Config struct {
 		Level  string `koanf:"level"`
 		Format string `koanf:"format"`
 	} `koanf:"log"`
-	Trace struct {
-		Endpoint string `koanf:"otlp_endpoint"`
-	} `koanf:"trace"`
 }
 
 // settings are the domain's part of the configuration.
@@ -117,7 +110,6 @@ func (c Config) settings() flow.Settings {
 		Look:           c.Worker.Look,
 
 		AutoscalerInterval: c.Worker.Autoscaler,
-		RetryFor:           c.Worker.RetryFor,
 		Deadlines:          deadlines,
 		VMDeadlines:        vmDeadlines,
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
-	"os"
 	"testing"
 )
 
@@ -52,19 +51,5 @@ func TestLogFormats(t *testing.T) {
 	t.Setenv("JOURNAL_STREAM", "8:1")
 	if format("auto") != "journal" {
 		t.Error("under systemd the format is not the journal's")
-	}
-}
-
-func TestEveryReloadableKeyIsAnOptionAndDocumented(t *testing.T) {
-	page, err := os.ReadFile(configurationPage)
-	must(t, err)
-	_, page, _ = bytes.Cut(page, []byte("## Changed while it runs"))
-	for key := range reloadable {
-		if !bytes.Contains(page, []byte("`"+key+"`")) {
-			t.Errorf("%s does not say that %s is taken over", configurationPage, key)
-		}
-		if _, known := optionOf(key); !known {
-			t.Errorf("%s is reloaded and no option", key)
-		}
 	}
 }

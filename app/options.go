@@ -29,8 +29,6 @@ var commonOptions = []option{
 	{"api-key-file", "api.key_file", "PEM key that belongs to the certificate", ""},
 	{"api-action-number", "api.action_number", "how many VMs at a time an action on a role or service is for, where the request does not say", 1},
 	{"api-action-period", "api.action_period", "how far apart these are", time.Minute},
-	{"api-user-reads", "api.user_reads", "reads that a user may make a second, and twice as many at once", 5000},
-	{"api-user-changes", "api.user_changes", "changes that a user may make a second, and twice as many at once", 200},
 	{"api-vm-link", "api.vm_link", "address of a VM in Sunstone, with {id} for its number, to which the live page links: https://sunstone.example.com/fireedge/sunstone/vm/{id}; empty for none", ""},
 	{"api-service-log-dir", "api.service_log_dir", "folder for a log file of each service, <id>.log, as OneFlow's /var/log/one/oneflow, which onelog reads; empty for none", ""},
 	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "127.0.0.1:4222"},
@@ -58,7 +56,6 @@ var commonOptions = []option{
 	{"vr-name-template", "worker.vr_name_template", "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are filled in", "$ROLE_NAME(service_$SERVICE_ID)"},
 	{"look-again", "worker.look_again", "after how long a waiting service is looked at again although nothing was heard", 30 * time.Second},
 	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; roles below their min_vms are filled up after as long", 90 * time.Second},
-	{"retry-for", "worker.retry_for", "for how long a call is made again that oned refuses for a reason that may pass, while it answers others; then the service fails with oned's words", 2 * time.Minute},
 	{"deadlines", "worker.deadlines", "for how long services may wait that do not say, in seconds: pending=600 (no host takes a VM), deploying=, scaling=, undeploying=; then=fail, shrink or undeploy. Without, for any length", []string(nil)},
 	{"vm-deadlines", "worker.vm_deadlines", "for how long a VM may stay in a state that it should leave by itself, where not as long as usual: ready= (any length), prolog= (1h), boot= (10m), shutdown= (10m), epilog= (1h), leader-change= (45s); docs/services.md says what happens then", []string(nil)},
 	{"max-calls", "worker.max_calls", "how many calls to oned a worker makes at once", 10},
@@ -76,7 +73,6 @@ var commonOptions = []option{
 	{"status-listen", "status.listen", "host:port for /metrics and /health, without a password, and for /debug/pprof, over loopback only; empty for none", ""},
 	{"log-level", "log.level", "debug, info (with every request), warn or error", "warn"},
 	{"log-format", "log.format", "text, json, journal (text without times and with journald's priorities) or auto: journal under systemd, else text", "auto"},
-	{"trace-otlp-endpoint", "trace.otlp_endpoint", "where OpenTelemetry traces go, http://host:4318 (OTLP over HTTP); empty for none", ""},
 }
 
 // looking are the options by which those who only look find everything, and running those

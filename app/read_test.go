@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,18 +32,36 @@ func flagsOf(t *testing.T, arguments ...string) *pflag.FlagSet {
 }
 
 func TestTheStrongerSourceWins(t *testing.T) {
-	path := write(t, "flowjet.yaml", "zone: 1\napi:\n  action_period: 1s\n  user_reads: 7\none:\n  hooks: [tcp://a:1, tcp://b:2]\nnats:\n  provision: false\n")
+	path := write(t, "flowjet.yaml", "zone: 1\napi:\n  action_period: 1s\n  action_number: 7\none:\n  hooks: [tcp://a:1, tcp://b:2]\nnats:\n  provision: false\n")
 	t.Setenv("FLOWJET_API_ACTION_PERIOD", "2s")
-	t.Setenv("FLOWJET_API_USER_READS", "8")
-	config, err := ReadConfig(path, flagsOf(t, "--api-user-reads", "9"))
+	t.Setenv("FLOWJET_API_ACTION_NUMBER", "8")
+	config, err := ReadConfig(path, flagsOf(t, "--api-action-number", "9"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Zone != 1 || config.API.ActionPeriod != 2*time.Second || config.API.UserReads != 9 || config.NATS.Provision || len(config.One.Hooks) != 2 {
-		t.Errorf("zone %d, action_period %s, reads %d, provision %t, hooks %v", config.Zone, config.API.ActionPeriod, config.API.UserReads, config.NATS.Provision, config.One.Hooks)
+	if config.Zone != 1 || config.API.ActionPeriod != 2*time.Second || config.API.ActionNumber != 9 || config.NATS.Provision || len(config.One.Hooks) != 2 {
+		t.Errorf("zone %d, action_period %s, action_number %d, provision %t, hooks %v", config.Zone, config.API.ActionPeriod, config.API.ActionNumber, config.NATS.Provision, config.One.Hooks)
 	}
-	if config.API.UserChanges != 200 {
-		t.Errorf("what nobody sets is %d and not the default", config.API.UserChanges)
+	if config.One.Connections != 8 {
+		t.Errorf("what nobody sets is %d and not the default", config.One.Connections)
+	}
+}
+
+func TestBridgeEventsAreDivided(t *testing.T) {
+	for _, test := range []struct{ events, objects, states, calls string }{
+		{"vm,net,host,image,one.vm.update", "[vm net host image]", "[]", "[one.vm.update]"},
+		{"vm/DONE,vm/ACTIVE/RUNNING,net", "[vm vm net]", "[vm/DONE vm/ACTIVE/RUNNING]", "[]"},
+		{"vm/DONE,vm", "[vm]", "[]", "[]"},
+		{"", "[]", "[]", "[]"},
+	} {
+		config, err := ReadConfig("", flagsOf(t, "--bridge-events="+test.events))
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects, states, calls := events(config.Bridge.Events)
+		if fmt.Sprint(objects) != test.objects || fmt.Sprint(states) != test.states || fmt.Sprint(calls) != test.calls || objects == nil || calls == nil {
+			t.Errorf("%s: %v, %v, %v", test.events, objects, states, calls)
+		}
 	}
 }
 

@@ -7,23 +7,10 @@ import (
 	"strings"
 )
 
-// reloadable are the keys that a running process takes over on SIGHUP. The files
-// of certificates, keys and credentials are read again by themselves.
-var reloadable = map[string]func(*App, Config, Log) error{
-	"log.level":        func(_ *App, config Config, log Log) error { return setLevel(log.level, config.Log.Level) },
-	"api.user_reads":   (*App).reloadRates,
-	"api.user_changes": (*App).reloadRates,
-}
-
-func (a *App) reloadRates(config Config, _ Log) error {
-	if a.api != nil {
-		a.api.SetRates(float64(config.API.UserReads), float64(config.API.UserChanges))
-	}
-	return nil
-}
-
-// Reload takes over what of a new configuration a running process can, reads the
-// NATS server's file, the webhooks file and the server user's password again, and logs each change and each that waits for a restart.
+// Reload takes over a new configuration's log.level, which is all that a running process
+// can, reads the NATS server's file, the webhooks file and the server user's password
+// again, and logs each change and each that waits for a restart. The files of
+// certificates, keys and credentials are read again by themselves.
 func (a *App) Reload(config Config, log Log) error {
 	var waiting []string
 	for _, o := range options {
@@ -31,12 +18,11 @@ func (a *App) Reload(config Config, log Log) error {
 		if reflect.DeepEqual(was, is) {
 			continue
 		}
-		apply := reloadable[o.key]
-		if apply == nil {
+		if o.key != "log.level" {
 			waiting = append(waiting, o.key)
 			continue
 		}
-		if err := apply(a, config, log); err != nil {
+		if err := setLevel(log.level, config.Log.Level); err != nil {
 			return fmt.Errorf("reload %s: %w", o.key, err)
 		}
 		a.config.values[o.key] = is

@@ -167,9 +167,10 @@ func TestNoSecretIsKept(t *testing.T) {
 	receivers := filepath.Join(folder, "webhooks.yaml")
 	must(t, os.WriteFile(receivers, []byte("receivers: [{name: ops, url: 'http://127.0.0.1:1/', secret_file: "+secret+"}]\nallow_addresses: [127.0.0.0/8]\n"), 0o600))
 	data := filepath.Join(folder, "data")
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	config, err := ReadConfig("", flagsOf(t, "--sim", "--data-dir", data, "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
-		"--default-cooldown", "1ms", "--status-listen", "127.0.0.1:0", "--webhooks-file", receivers, "--trace-otlp-endpoint", collector.URL))
+		"--default-cooldown", "1ms", "--status-listen", "127.0.0.1:0", "--webhooks-file", receivers))
 	must(t, err)
 	var told lockedText
 	running := New(config, Everything(config), "test", &told, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))

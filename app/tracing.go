@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
-	"net/url"
+	"os"
+	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -12,12 +14,19 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// startTracing has traces sent to the collector that the configuration names. A
+// OpenTelemetry's own variables, which its SDKs read, name the collector of traces.
+var collectorVariables = []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+
+func collectorNamed() bool {
+	return slices.ContainsFunc(collectorVariables, func(name string) bool { return os.Getenv(name) != "" })
+}
+
+// startTracing has traces sent to the collector that OpenTelemetry's variables name. A
 // collector that is away costs nothing but the traces.
 func (a *App) startTracing(ctx context.Context) error {
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(a.config.Trace.Endpoint), otlptracehttp.WithURLPath(tracePath(a.config.Trace.Endpoint)))
+	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
-		return fmt.Errorf("send traces to %s: %w: correct --trace-otlp-endpoint", a.config.Trace.Endpoint, err)
+		return fmt.Errorf("send traces to the collector: %w: correct %s", err, strings.Join(collectorVariables, " or "))
 	}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
@@ -30,13 +39,4 @@ func (a *App) startTracing(ctx context.Context) error {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { a.logger.Debug("traces were not sent", "error", err) }))
 	a.onStop(provider.Shutdown)
 	return nil
-}
-
-// tracePath is where OTLP takes traces, unless the endpoint says.
-func tracePath(endpoint string) string {
-	parsed, err := url.Parse(endpoint)
-	if err != nil || parsed.Path == "" || parsed.Path == "/" {
-		return "/v1/traces"
-	}
-	return parsed.Path
 }

@@ -94,7 +94,8 @@ func TestTracesAreSentToACollector(t *testing.T) {
 		}
 	}))
 	defer collector.Close()
-	config, err := ReadConfig("", flagsOf(t, simulated(t, "--trace-otlp-endpoint", collector.URL)...))
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	config, err := ReadConfig("", flagsOf(t, simulated(t)...))
 	must(t, err)
 	running := New(config, Everything(config), "test", io.Discard, slog.New(slog.DiscardHandler))
 	must(t, running.Start(t.Context()))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/flowjet/flowjet/restapi/internal/limit"
@@ -15,32 +14,25 @@ import (
 type admission struct {
 	limits   Limits
 	throttle *limit.Throttle
-	rates    atomic.Pointer[rates]
 	// working, receiving and streams are the slots of requests that are worked on, of
 	// bodies that are received, and of clients that follow events.
 	working, receiving, streams *limit.Slots
 }
 
-// rates are requests a second and user.
-type rates struct{ reads, changes float64 }
-
 func newAdmission(limits Limits) *admission {
-	a := &admission{
+	return &admission{
 		limits: limits, throttle: limit.NewThrottle(limits.Verdicts),
 		working: limit.NewSlots(limits.Requests, 0), receiving: limit.NewSlots(limits.Receiving, 0),
 		streams: limit.NewSlots(limits.Streams, limits.StreamsOfUser),
 	}
-	a.rates.Store(&rates{limits.Reads, limits.Changes})
-	return a
 }
 
 // rate takes one request from what the user may send a second.
 func (a *admission) rate(who caller, method string) error {
 	key := limit.Key{UID: who.Identity.UID, Changes: method != http.MethodGet}
-	rates := a.rates.Load()
-	rate := rates.reads
+	rate := a.limits.Reads
 	if key.Changes {
-		rate = rates.changes
+		rate = a.limits.Changes
 	}
 	if wait, ok := a.throttle.Take(key, rate); !ok {
 		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; ask again in a moment", rate)}

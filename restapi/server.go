@@ -80,10 +80,6 @@ func newServer(config Config, commands queue, users sessions, box *seal.Box) (*S
 	return s, nil
 }
 
-// SetRates changes how many requests a second each user may send, from the next
-// request on.
-func (s *Server) SetRates(reads, changes float64) { s.admission.rates.Store(&rates{reads, changes}) }
-
 // Start listens, and returns when it does. Requests are then served until Stop.
 // A second Start does nothing.
 func (s *Server) Start(ctx context.Context) error {

@@ -30,7 +30,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"up extra":                               "it takes flags only, which `flowjet up --help` lists",
 		"up --api-lisen x":                       "did you mean --api-listen?",
 		"up --nonsense":                          "`flowjet up --help` lists all",
-		"up --api-user-reads many":               "it must be a whole number",
+		"up --api-action-number many":            "it must be a whole number",
 		"up --config " + nowhere:                 "or name another with --config",
 		"up --config " + misspelt:                "did you mean log.level?",
 		"up --config " + text:                    "a configuration file holds keys of its own",
