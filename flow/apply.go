@@ -174,15 +174,6 @@ func (a applier) retryVMs() {
 	}
 }
 
-func (r *Role) has(vm int) bool {
-	for _, node := range r.Nodes {
-		if node.DeployID == vm {
-			return true
-		}
-	}
-	return false
-}
-
 // applyRelease marks what is to be released; the steps do it in order.
 func (a applier) applyRelease(arguments ReleaseArguments) error {
 	var names []string

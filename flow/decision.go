@@ -1,6 +1,11 @@
 package flow
 
-import "time"
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+)
 
 // State is what Plan decides on and hands back: the service's document, and
 // what was decided about it that oned does not know or has not confirmed.
@@ -178,3 +183,64 @@ type Decision struct {
 // Facts are the VMs as last observed, by id. A VM that oned says it does not
 // have is there in state DONE; a VM that nobody asked about is missing.
 type Facts map[int]VM
+
+// clone copies what a planner may change.
+func (s State) clone() State {
+	s.Service.Body.Roles = slices.Clone(s.Service.Body.Roles)
+	for i := range s.Service.Body.Roles {
+		s.Service.Body.Roles[i].Nodes = slices.Clone(s.Service.Body.Roles[i].Nodes)
+	}
+	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
+	s.Intents = slices.Clone(s.Intents)
+	s.Networks = slices.Clone(s.Networks)
+	s.Routers = slices.Clone(s.Routers)
+	s.Released = slices.Clone(s.Released)
+	s.Ordinals = maps.Clone(s.Ordinals)
+	s.Asked = maps.Clone(s.Asked)
+	s.Deadlines = maps.Clone(s.Deadlines)
+	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
+	s.Heals = maps.Clone(s.Heals)
+	s.Retries = maps.Clone(s.Retries)
+	s.Stays = maps.Clone(s.Stays)
+	s.Waits = maps.Clone(s.Waits)
+	return s
+}
+
+// HealedLately returns how many of a role's VMs were healed within the last hour.
+func (s *State) HealedLately(role string, now time.Time) int {
+	count := 0
+	for _, at := range s.Heals[role].Done {
+		if now.Sub(at) < healWindow {
+			count++
+		}
+	}
+	return count
+}
+
+// ScalesDown reports whether a command to scale asks for less than its role has: which VMs
+// that costs depends on what oned says of them.
+func (s State) ScalesDown(command Command) bool {
+	var arguments ScaleArguments
+	if command.Verb != VerbScale || json.Unmarshal(command.Arguments, &arguments) != nil {
+		return false
+	}
+	role := s.Service.role(arguments.Role)
+	return role != nil && (arguments.Cardinality < role.Cardinality || s.Service.State().Failed())
+}
+
+// Doubtful are the VMs of which an explanation has to know how they are, ascending: those of
+// roles that do not simply run, and those that something was asked of.
+func (s State) Doubtful() []int {
+	ids := slices.Collect(maps.Keys(s.Asked))
+	for i := range s.Service.Body.Roles {
+		role := &s.Service.Body.Roles[i]
+		if role.state() == RoleRunning && s.Service.State() != ServiceUndeploying {
+			continue
+		}
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}

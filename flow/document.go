@@ -3,6 +3,8 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -188,4 +190,77 @@ func ParseBody(text []byte) (Body, error) {
 		return Body{}, fmt.Errorf("read the document's body: %w", err)
 	}
 	return body, nil
+}
+
+// State is the service's state; a document without one is PENDING.
+func (s Service) State() ServiceState {
+	if s.Body.State == nil {
+		return ServicePending
+	}
+	return *s.Body.State
+}
+
+// Router is the id of the role's virtual router, false if it has none.
+func (s Service) Router(role string) (int, bool) {
+	held := s.role(role)
+	if held == nil || held.VRouterID == nil {
+		return 0, false
+	}
+	return *held.VRouterID, true
+}
+
+// role finds a role by its name, nil if the service has none of it.
+func (s Service) role(name string) *Role {
+	for i := range s.Body.Roles {
+		if s.Body.Roles[i].Name == name {
+			return &s.Body.Roles[i]
+		}
+	}
+	return nil
+}
+
+// NoRole reports whether the service has no role of a name, and which it has.
+func (s Service) NoRole(name string) string {
+	text := fmt.Sprintf("service %d has no role %q", s.ID, name)
+	names := roleNames(s.Body.Roles)
+	if len(names) == 0 {
+		return text + "; it has none at all"
+	}
+	if len(names) > maxNamed {
+		names = append(names[:maxNamed], "…")
+	}
+	return text + "; it has " + strings.Join(names, ", ")
+}
+
+// RoleNodes are the ids of a role's VMs, oldest first.
+func (s Service) RoleNodes(name string) []int {
+	role := s.role(name)
+	if role == nil {
+		return nil
+	}
+	ids := make([]int, len(role.Nodes))
+	for i, node := range role.Nodes {
+		ids[i] = node.DeployID
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// nextSchedule is when the next scheduled policy is due.
+func (s Service) nextSchedule(now time.Time) (next time.Time, has bool) {
+	left := MaxSchedules
+	for _, role := range s.Body.Roles {
+		for _, each := range policiesOf(role.ScheduledPolicies) {
+			if left--; left < 0 {
+				return next, has
+			}
+			if each.LastEval == 0 || role.isRouter() {
+				continue
+			}
+			if start, due := each.nextStart(now); due && (!has || start.Before(next)) {
+				next, has = start, true
+			}
+		}
+	}
+	return next, has
 }

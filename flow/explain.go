@@ -33,23 +33,6 @@ func Explain(state State, facts Facts, now time.Time) Explanation {
 	return out
 }
 
-// Doubtful are the VMs of which an explanation has to know how they are, ascending: those of
-// roles that do not simply run, and those that something was asked of.
-func (s State) Doubtful() []int {
-	ids := slices.Collect(maps.Keys(s.Asked))
-	for i := range s.Service.Body.Roles {
-		role := &s.Service.Body.Roles[i]
-		if role.state() == RoleRunning && s.Service.State() != ServiceUndeploying {
-			continue
-		}
-		for _, node := range role.Nodes {
-			ids = append(ids, node.DeployID)
-		}
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
 // explainer reads a state as the planner does, and decides nothing.
 type explainer struct {
 	*planner

@@ -10,12 +10,6 @@ import (
 // DeadlineRefill is the timer after which roles below their minimum are filled up.
 const DeadlineRefill = "refill"
 
-// belowMinimum reports whether the role has lost VMs, or was forced to fewer, than
-// its minimum.
-func (r *Role) belowMinimum() bool {
-	return !r.isRouter() && r.MinVMs != nil && r.Cardinality < *r.MinVMs
-}
-
 // fill decides on the VMs that the role lacks and has those decided on created.
 func (f filler) fill(role *Role) {
 	if f.routing.lacksRouter(role) {

@@ -187,16 +187,3 @@ func (r *repair) fitScaleWay(role *Role) {
 
 // numberedName is a VM's name as OneFlow makes it unless it is told otherwise.
 var numberedName = regexp.MustCompile(`_(\d{1,6})_\(service_\d+\)$`)
-
-// nextOrdinal is more than the number of any of the role's VMs, as far as their names tell.
-func (r *Role) nextOrdinal() int {
-	next := 0
-	for _, node := range r.Nodes {
-		if found := numberedName.FindStringSubmatch(node.VMInfo.VM.Name); found != nil {
-			if number, err := strconv.Atoi(found[1]); err == nil {
-				next = max(next, number+1)
-			}
-		}
-	}
-	return next
-}

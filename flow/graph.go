@@ -13,7 +13,7 @@ func rolePathOf(role int, attribute string) string {
 
 // checkParents finds parents that do not exist, roles that are their own
 // parent, and circles of roles that would wait for each other for ever.
-func (f *findings) checkParents(roles []Role) {
+func checkParents(f *findings, roles []Role) {
 	byName := map[string]int{}
 	for i, role := range roles {
 		byName[role.Name] = i

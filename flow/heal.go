@@ -54,26 +54,6 @@ func healRuleOf(role *Role) (healRule, bool) {
 	return shape, true
 }
 
-// HealRule describes the role's attribute heal for people; empty without one that can be used.
-func (r *Role) HealRule() string {
-	rule, has := healRuleOf(r)
-	if !has {
-		return ""
-	}
-	return fmt.Sprintf("%s after %s, at most %d an hour", rule.action, rule.after, rule.max)
-}
-
-// HealedLately returns how many of a role's VMs were healed within the last hour.
-func (s *State) HealedLately(role string, now time.Time) int {
-	count := 0
-	for _, at := range s.Heals[role].Done {
-		if now.Sub(at) < healWindow {
-			count++
-		}
-	}
-	return count
-}
-
 // readHeal reads the attribute, or says what is wrong with it.
 func readHeal(text json.RawMessage) (rule healRule, wrong string) {
 	given := attributesOf(text)
@@ -106,7 +86,7 @@ func lengthOf(value json.RawMessage) (time.Duration, bool) {
 }
 
 // checkHeal holds the rules for a role's attribute heal.
-func (f *findings) checkHeal(path string, role Role) {
+func checkHeal(f *findings, path string, role Role) {
 	if len(role.Heal) == 0 {
 		return
 	}
@@ -120,10 +100,6 @@ func (f *findings) checkHeal(path string, role Role) {
 		f.add(path+".heal", "cannot be \"recreate\": the VMs of a virtual router end with it; \"recover\" is possible")
 	}
 }
-
-// needsHealing reports whether the VM will not come back by itself, or its host
-// does not say. One that was powered off was so on purpose.
-func (v VM) needsHealing() bool { return v.Failed() || v.Lost() }
 
 // healRole heals the role's VMs whose time has come, and notes which ones are
 // in good hands: a role does not fail because of those.

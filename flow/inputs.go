@@ -43,16 +43,16 @@ func (u userInput) value() string {
 // defaults, and returns which others have none.
 func chooseInputs(body *Body) Violations {
 	f := newFindings(roleNames(body.Roles))
-	body.UserInputsValues = f.chooseInputsOf("", body.UserInputs, body.UserInputsValues)
+	body.UserInputsValues = chooseInputsOf(f, "", body.UserInputs, body.UserInputsValues)
 	for i := range body.Roles {
 		role := &body.Roles[i]
-		role.UserInputsValues = f.chooseInputsOf(fmt.Sprintf("roles[%d].", i), role.UserInputs, role.UserInputsValues)
+		role.UserInputsValues = chooseInputsOf(f, fmt.Sprintf("roles[%d].", i), role.UserInputs, role.UserInputsValues)
 	}
 	return f.violations
 }
 
 // chooseInputsOf returns the values with the defaults among them.
-func (f *findings) chooseInputsOf(path string, declared, values json.RawMessage) json.RawMessage {
+func chooseInputsOf(f *findings, path string, declared, values json.RawMessage) json.RawMessage {
 	inputs, given := attributesOf(declared), attributesOf(values)
 	var missing []string
 	changed := false

@@ -45,8 +45,8 @@ func InstantiateTemplate(template []byte, given json.RawMessage, now time.Time) 
 	if lacking := chooseInputs(&body); !old { // OneFlow 7 does not ask for what OneFlow 6 called custom_attrs
 		found.addOthers(lacking)
 	}
-	found.checkChosen(networks, chosen)
-	found.chooseNetworks(&body)
+	checkChosen(found, networks, chosen)
+	chooseNetworks(found, &body)
 	if err := found.err(); err != nil {
 		return Body{}, err
 	}
@@ -117,7 +117,7 @@ func attributesOf(value json.RawMessage) object {
 }
 
 // checkChosen holds that who chooses networks chooses all of the template's: who chooses none gets what it proposes.
-func (f *findings) checkChosen(networks, chosen json.RawMessage) {
+func checkChosen(f *findings, networks, chosen json.RawMessage) {
 	if kindOf(chosen) != kindArray {
 		return
 	}
@@ -140,7 +140,7 @@ func (f *findings) checkChosen(networks, chosen json.RawMessage) {
 
 // chooseNetworks writes what the template proposes into networks_values for
 // each network for which the user chose nothing.
-func (f *findings) chooseNetworks(body *Body) {
+func chooseNetworks(f *findings, body *Body) {
 	var networks map[string]string
 	if json.Unmarshal(body.Networks, &networks) != nil {
 		return
@@ -174,8 +174,8 @@ func (f *findings) chooseNetworks(body *Body) {
 	if len(values) > 0 {
 		body.NetworksValues = mustMarshal(values)
 	}
-	f.checkReservations(values)
-	f.checkUnchosen(*body, unchosen)
+	checkReservations(f, values)
+	checkUnchosen(f, *body, unchosen)
 }
 
 // proposal is what a network's description proposes, nil if it proposes

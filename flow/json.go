@@ -1,9 +1,13 @@
 package flow
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	stdjson "encoding/json"
 	"maps"
 	"math"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -96,4 +100,71 @@ func (r *Role) UnmarshalJSONFrom(in *jsontext.Decoder) error {
 		r.readOld()
 	}
 	return nil
+}
+
+// oldRole is what a role of OneFlow 6 or 5 said in attributes that have other names today. The role is planned with today's,
+// and written with its own, so that a document stays in the form in which it came.
+type oldRole struct {
+	typed bool
+	// contents are vm_template_contents as template_contents would have them.
+	contents stdjson.RawMessage
+}
+
+// readOld fills today's fields of a role that has no template_id, if it is in the old form.
+func (r *Role) readOld() {
+	id, isID := wholeOf(r.Extra["vm_template"])
+	if !isID {
+		return
+	}
+	old := &oldRole{typed: r.Type != ""}
+	if !old.typed {
+		r.Type = RoleTypeVM
+	}
+	r.TemplateID = id
+	if attributes, err := parseTemplateText(textOf(r.Extra["vm_template_contents"])); err == nil && len(attributes) > 0 {
+		old.contents = mustMarshal(attributes)
+	}
+	if r.TemplateContents == nil {
+		r.TemplateContents = old.contents
+	}
+	r.old = old
+}
+
+// extra is the role's other attributes, with vm_template as it is now.
+func (r *Role) extra() map[string]stdjson.RawMessage {
+	if r.old == nil {
+		return r.Extra
+	}
+	if id, isID := wholeOf(r.Extra["vm_template"]); isID && id == r.TemplateID {
+		return r.Extra
+	}
+	changed := maps.Clone(r.Extra)
+	changed["vm_template"] = stdjson.RawMessage(strconv.Itoa(r.TemplateID))
+	return changed
+}
+
+// inputValues are the values of a body's or a role's user inputs, those that OneFlow 6 called custom_attrs first.
+func inputValues(extra map[string]stdjson.RawMessage, values stdjson.RawMessage) []stdjson.RawMessage {
+	return []stdjson.RawMessage{extra["custom_attrs_values"], values}
+}
+
+// writeContents reports whether template_contents have to be written: not where they only say what the
+// old form says.
+func (r *Role) writeContents() bool {
+	return r.old == nil || !bytes.Equal(r.TemplateContents, r.old.contents)
+}
+
+// Digest tells bodies apart by what they mean, not by how they are spelled.
+func (b Body) Digest() string {
+	sum := sha256.New()
+	if json.MarshalWrite(sum, b, asBefore) != nil {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// DigestOf is the Digest of a body of which the Text is at hand.
+func DigestOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }

@@ -57,11 +57,11 @@ const (
 // been read yet.
 func checkCounts(whole object) Violations {
 	f := newFindings(nil)
-	f.checkCount("roles", whole["roles"], MaxRoles)
-	f.checkNames("networks", whole["networks"], MaxNetworks)
-	f.checkCount("networks_values", whole["networks_values"], MaxNetworks)
+	checkCount(f, "roles", whole["roles"], MaxRoles)
+	checkNames(f, "networks", whole["networks"], MaxNetworks)
+	checkCount(f, "networks_values", whole["networks_values"], MaxNetworks)
 	for _, attribute := range []string{"user_inputs", "user_inputs_values", "custom_attrs", "custom_attrs_values"} {
-		f.checkNames(attribute, whole[attribute], MaxInputs)
+		checkNames(f, attribute, whole[attribute], MaxInputs)
 	}
 	if len(f.violations) > 0 {
 		return f.violations
@@ -69,14 +69,14 @@ func checkCounts(whole object) Violations {
 	schedules := 0
 	for i, role := range objectsOf(whole["roles"]) {
 		path := fmt.Sprintf("roles[%d].", i)
-		f.checkCount(path+"parents", role["parents"], MaxRoles)
-		f.checkCount(path+"elasticity_policies", role["elasticity_policies"], MaxPolicies)
-		f.checkCount(path+"scheduled_policies", role["scheduled_policies"], MaxPolicies)
+		checkCount(f, path+"parents", role["parents"], MaxRoles)
+		checkCount(f, path+"elasticity_policies", role["elasticity_policies"], MaxPolicies)
+		checkCount(f, path+"scheduled_policies", role["scheduled_policies"], MaxPolicies)
 		if kindOf(role["scheduled_policies"]) == kindArray {
 			schedules += countOf(role["scheduled_policies"])
 		}
-		f.checkNames(path+"user_inputs", role["user_inputs"], MaxInputs)
-		f.checkNames(path+"user_inputs_values", role["user_inputs_values"], MaxInputs)
+		checkNames(f, path+"user_inputs", role["user_inputs"], MaxInputs)
+		checkNames(f, path+"user_inputs_values", role["user_inputs_values"], MaxInputs)
 		if name := textOf(role["name"]); utf8.RuneCountInString(name) > MaxName {
 			f.add(path+"name", "has more than %d characters", MaxName)
 		}
@@ -88,7 +88,7 @@ func checkCounts(whole object) Violations {
 }
 
 // checkCount holds an array to so many elements. Anything else is a matter for its rule.
-func (f *findings) checkCount(path string, value json.RawMessage, most int) {
+func checkCount(f *findings, path string, value json.RawMessage, most int) {
 	if kindOf(value) != kindArray {
 		return
 	}
@@ -134,7 +134,7 @@ func countOf(value json.RawMessage) int {
 
 // checkNames holds an object to so many attributes with names of at most MaxName
 // characters.
-func (f *findings) checkNames(path string, value json.RawMessage, most int) {
+func checkNames(f *findings, path string, value json.RawMessage, most int) {
 	if kindOf(value) != kindObject {
 		return
 	}
@@ -151,7 +151,7 @@ func (f *findings) checkNames(path string, value json.RawMessage, most int) {
 }
 
 // checkSize holds the number of VMs.
-func (f *findings) checkSize(roles []Role) {
+func checkSize(f *findings, roles []Role) {
 	total := 0
 	for i, role := range roles {
 		if role.Cardinality > MaxVMs {

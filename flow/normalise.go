@@ -72,9 +72,9 @@ func normalise(whole object, registered time.Time) (Body, *findings) {
 	upgradeBody(whole)
 	dropAttributes(whole, "state", "start_time", "log", "registration_time")
 	found := newFindings(nil)
-	found.convert("", whole, bodyRules)
+	convert(found, "", whole, bodyRules)
 	if text, has := whole["roles"]; has {
-		whole["roles"] = found.convertRoles(text)
+		whole["roles"] = convertRoles(found, text)
 	}
 	setDefault(whole, "deployment", `"none"`)
 	setDefault(whole, "description", `""`)
@@ -86,7 +86,7 @@ func normalise(whole object, registered time.Time) (Body, *findings) {
 	return body, found
 }
 
-func (f *findings) convertRoles(text json.RawMessage) json.RawMessage {
+func convertRoles(f *findings, text json.RawMessage) json.RawMessage {
 	var roles []object
 	if err := json.Unmarshal(text, &roles); err != nil {
 		return text
@@ -95,7 +95,7 @@ func (f *findings) convertRoles(text json.RawMessage) json.RawMessage {
 		f.roles = append(f.roles, textOf(role["name"]))
 	}
 	for i, role := range roles {
-		f.convertRole(fmt.Sprintf("roles[%d].", i), role)
+		convertRole(f, fmt.Sprintf("roles[%d].", i), role)
 	}
 	return mustMarshal(roles)
 }
@@ -103,7 +103,7 @@ func (f *findings) convertRoles(text json.RawMessage) json.RawMessage {
 // runtimeAttributes are what a worker writes into a service's roles.
 var runtimeAttributes = []string{"state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips"}
 
-func (f *findings) convertRole(path string, role object) {
+func convertRole(f *findings, path string, role object) {
 	if err := upgradeRole(role); err != nil {
 		f.add(path+"vm_template_contents", "%v", err)
 	}
@@ -111,26 +111,26 @@ func (f *findings) convertRole(path string, role object) {
 	if kindOf(role["template_id"]) == kindNull {
 		f.add(path+"template_id", "is missing; it must be the id of a VM template")
 	}
-	f.convert(path, role, roleRules)
+	convert(f, path, role, roleRules)
 	setDefault(role, "cardinality", "0")
-	f.convertPolicies(path, "elasticity_policies", role, elasticityRules)
-	f.convertPolicies(path, "scheduled_policies", role, scheduledRules)
+	convertPolicies(f, path, "elasticity_policies", role, elasticityRules)
+	convertPolicies(f, path, "scheduled_policies", role, scheduledRules)
 }
 
-func (f *findings) convertPolicies(path, attribute string, role object, rules map[string]rule) {
+func convertPolicies(f *findings, path, attribute string, role object, rules map[string]rule) {
 	var policies []object
 	if json.Unmarshal(role[attribute], &policies) != nil || policies == nil {
 		return
 	}
 	for i, policy := range policies {
-		f.convert(fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, rules)
+		convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, rules)
 	}
 	role[attribute] = mustMarshal(policies)
 }
 
 // convert brings the attributes for which there is a rule into their form, and
 // takes out those that have none.
-func (f *findings) convert(path string, o object, rules map[string]rule) {
+func convert(f *findings, path string, o object, rules map[string]rule) {
 	for _, attribute := range slices.Sorted(maps.Keys(rules)) {
 		value, has := o[attribute]
 		if !has {

@@ -191,9 +191,6 @@ func (o observer) growing(role *Role) bool {
 	return false
 }
 
-// shrinking reports whether the role scales down, or failed to.
-func (r *Role) shrinking() bool { return r.ScaleWay != nil && *r.ScaleWay == ScaleDown }
-
 // intended counts the role's VMs that are decided on but not there.
 func (o observer) intended(role *Role) int {
 	count := 0

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Whose is what. Flowjet acts with the rights of a server user, and what it finds in a
@@ -127,4 +128,26 @@ func (f owners) showStrangers() {
 		role.Nodes = append(role.Nodes, foreign...)
 		slices.SortStableFunc(role.Nodes, func(a, b Node) int { return a.DeployID - b.DeployID })
 	}
+}
+
+// keyTime is when the key of an intent of the service was made. ok is false for a text that
+// is no such key.
+func keyTime(key string, service int) (at time.Time, ok bool) {
+	first, rest, found := strings.Cut(key, "-")
+	last := strings.LastIndexByte(rest, '-')
+	if !found || first != strconv.Itoa(service) || last <= 0 {
+		return time.Time{}, false
+	}
+	micros, err := strconv.ParseInt(rest[last+1:], 36, 64)
+	if err != nil || micros <= 0 {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(micros), true
+}
+
+// IsOrphan reports whether the VM was made for a service that had ended by then: its owner's,
+// for an intent of the service from before its end. ended may be unknown.
+func IsOrphan(vm VM, service int, owner Identity, ended time.Time) bool {
+	made, ok := keyTime(vm.Key, service)
+	return ok && vm.Service == service && vm.Owner.UID == owner.UID && !vm.Ending() && (ended.IsZero() || !made.After(ended))
 }

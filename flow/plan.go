@@ -3,7 +3,6 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -54,28 +53,6 @@ func draftOf(state State) *planner {
 	p := &planner{State: state.clone()}
 	p.phases = phasesOf(p)
 	return p
-}
-
-// clone copies what a planner may change.
-func (s State) clone() State {
-	s.Service.Body.Roles = slices.Clone(s.Service.Body.Roles)
-	for i := range s.Service.Body.Roles {
-		s.Service.Body.Roles[i].Nodes = slices.Clone(s.Service.Body.Roles[i].Nodes)
-	}
-	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
-	s.Intents = slices.Clone(s.Intents)
-	s.Networks = slices.Clone(s.Networks)
-	s.Routers = slices.Clone(s.Routers)
-	s.Released = slices.Clone(s.Released)
-	s.Ordinals = maps.Clone(s.Ordinals)
-	s.Asked = maps.Clone(s.Asked)
-	s.Deadlines = maps.Clone(s.Deadlines)
-	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
-	s.Heals = maps.Clone(s.Heals)
-	s.Retries = maps.Clone(s.Retries)
-	s.Stays = maps.Clone(s.Stays)
-	s.Waits = maps.Clone(s.Waits)
-	return s
 }
 
 func (p *planner) decision() Decision {
@@ -191,22 +168,6 @@ func (p *planner) log(severity, message string) {
 func (p *planner) state() ServiceState { return p.Service.State() }
 
 func (p *planner) roles() []Role { return p.Service.Body.Roles }
-
-// State is the service's state; a document without one is PENDING.
-func (s Service) State() ServiceState {
-	if s.Body.State == nil {
-		return ServicePending
-	}
-	return *s.Body.State
-}
-
-// state is the role's; a role without one is PENDING.
-func (r *Role) state() RoleState {
-	if r.State == nil {
-		return RolePending
-	}
-	return *r.State
-}
 
 func (p *planner) role(name string) *Role {
 	for i := range p.roles() {

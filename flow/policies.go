@@ -100,29 +100,6 @@ func forgetTrueEvals(role *Role) {
 	}
 }
 
-// adjusted is the cardinality that the policy asks of the role, within the
-// role's limits. A role that was forced beyond a limit is not taken further
-// out, and comes back by the policy's steps.
-func (r *Role) adjusted(by policy) int {
-	wanted := r.Cardinality
-	switch by.Type {
-	case changeBy:
-		wanted += by.Adjust
-	case changeTo:
-		wanted = by.Adjust
-	case changeByPercent:
-		wanted += percentage(r.Cardinality, by)
-	}
-	lowest, highest := 0, max(r.Cardinality, wanted)
-	if r.MinVMs != nil {
-		lowest = min(*r.MinVMs, r.Cardinality)
-	}
-	if r.MaxVMs != nil {
-		highest = max(*r.MaxVMs, r.Cardinality)
-	}
-	return max(0, lowest, min(wanted, highest, max(r.Cardinality, MaxVMs)))
-}
-
 // percentage is a part of the cardinality, rounded towards none but at least
 // one and the policy's step.
 func percentage(cardinality int, by policy) int {

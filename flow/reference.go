@@ -1,10 +1,7 @@
 package flow
 
 import (
-	"fmt"
 	"regexp"
-	"slices"
-	"strings"
 )
 
 // Reference is a text such as ${Master.TEMPLATE.CONTEXT.ETH0_IP} in a role's
@@ -32,34 +29,6 @@ func References(service Service, role string) []Reference {
 	return found[:min(len(found), MaxReferences)]
 }
 
-// references are a role's, in their order, up to one more than there may be.
-func (r *Role) references() []Reference {
-	var found []Reference
-	parents, known := r.parentNames(), map[string]bool{}
-	for rest := []byte(r.TemplateContents); len(found) <= MaxReferences; {
-		at := referencePattern.FindSubmatchIndex(rest)
-		if at == nil {
-			break
-		}
-		text, name, path := string(rest[at[0]:at[1]]), string(rest[at[2]:at[3]]), string(rest[at[4]:at[5]])
-		rest = rest[at[1]:]
-		if parent := parents[strings.ToLower(name)]; parent != "" && !known[text] {
-			known[text] = true
-			found = append(found, Reference{Text: text, Parent: parent, Path: strings.Split(path, ".")})
-		}
-	}
-	return found
-}
-
-// parentNames are the names of a role's parents by how they are looked for.
-func (r *Role) parentNames() map[string]string {
-	names := map[string]string{}
-	for _, parent := range slices.Backward(r.Parents) {
-		names[strings.ToLower(parent)] = parent
-	}
-	return names
-}
-
 // Value is what the reference stands for in a VM's XML: its path is looked for
 // from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
 func (r Reference) Value(vm Template) (string, bool) {
@@ -71,42 +40,5 @@ func (r Reference) Value(vm Template) (string, bool) {
 	return "", false
 }
 
-// role finds a role by its name, nil if the service has none of it.
-func (s Service) role(name string) *Role {
-	for i := range s.Body.Roles {
-		if s.Body.Roles[i].Name == name {
-			return &s.Body.Roles[i]
-		}
-	}
-	return nil
-}
-
 // maxNamed bounds how many roles a refusal names.
 const maxNamed = 20
-
-// NoRole reports whether the service has no role of a name, and which it has.
-func (s Service) NoRole(name string) string {
-	text := fmt.Sprintf("service %d has no role %q", s.ID, name)
-	names := roleNames(s.Body.Roles)
-	if len(names) == 0 {
-		return text + "; it has none at all"
-	}
-	if len(names) > maxNamed {
-		names = append(names[:maxNamed], "…")
-	}
-	return text + "; it has " + strings.Join(names, ", ")
-}
-
-// RoleNodes are the ids of a role's VMs, oldest first.
-func (s Service) RoleNodes(name string) []int {
-	role := s.role(name)
-	if role == nil {
-		return nil
-	}
-	ids := make([]int, len(role.Nodes))
-	for i, node := range role.Nodes {
-		ids[i] = node.DeployID
-	}
-	slices.Sort(ids)
-	return ids
-}

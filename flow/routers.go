@@ -28,18 +28,6 @@ type FloatingIP struct {
 	Address   string `json:"VROUTER_IP"`
 }
 
-// Router is the id of the role's virtual router, false if it has none.
-func (s Service) Router(role string) (int, bool) {
-	held := s.role(role)
-	if held == nil || held.VRouterID == nil {
-		return 0, false
-	}
-	return *held.VRouterID, true
-}
-
-// isRouter reports whether the role's VMs are those of a virtual router.
-func (r *Role) isRouter() bool { return r.Type == RoleTypeVR }
-
 // router is what was decided about the role's virtual router.
 func (r routing) router(role string) *Router {
 	at := slices.IndexFunc(r.Routers, func(r Router) bool { return r.Role == role })

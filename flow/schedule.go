@@ -66,25 +66,6 @@ func (a autoscaler) lookedAt(role *Role, policies ...int) {
 	role.ScheduledPolicies = withPolicies(role.ScheduledPolicies, policies, map[string]any{"last_eval": a.now.Unix()})
 }
 
-// nextSchedule is when the next scheduled policy is due.
-func (s Service) nextSchedule(now time.Time) (next time.Time, has bool) {
-	left := MaxSchedules
-	for _, role := range s.Body.Roles {
-		for _, each := range policiesOf(role.ScheduledPolicies) {
-			if left--; left < 0 {
-				return next, has
-			}
-			if each.LastEval == 0 || role.isRouter() {
-				continue
-			}
-			if start, due := each.nextStart(now); due && (!has || start.Before(next)) {
-				next, has = start, true
-			}
-		}
-	}
-	return next, has
-}
-
 // Overdue reports whether a service that rests should have done something by now:
 // a schedule was missed, or a role has stayed below its minimum. Its timer has
 // been lost, or another server has left it so.

@@ -122,7 +122,7 @@ func (d Deadlines) of(name string) time.Duration {
 }
 
 // checkDeadlines holds the rules for the attribute of a service or role.
-func (f *findings) checkDeadlines(path string, text json.RawMessage) {
+func checkDeadlines(f *findings, path string, text json.RawMessage) {
 	if len(text) == 0 {
 		return
 	}

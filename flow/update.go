@@ -113,13 +113,13 @@ func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, e
 // to refuse it.
 func checkUpdated(held Body, changed object) (Body, error) {
 	found := newFindings(roleNames(held.Roles))
-	found.convert("", changed, bodyRules)
+	convert(found, "", changed, bodyRules)
 	roles := elementsOf(changed["roles"])
 	for i := range roles {
 		role, path := attributesOf(roles[i]), fmt.Sprintf("roles[%d].", i)
-		found.convert(path, role, roleRules)
-		found.convertPolicies(path, "elasticity_policies", role, elasticityRules)
-		found.convertPolicies(path, "scheduled_policies", role, scheduledRules)
+		convert(found, path, role, roleRules)
+		convertPolicies(found, path, "elasticity_policies", role, elasticityRules)
+		convertPolicies(found, path, "scheduled_policies", role, scheduledRules)
 		roles[i] = role.text()
 	}
 	changed["roles"] = mustMarshal(roles)

@@ -215,7 +215,7 @@ func wrongText(value json.RawMessage) string {
 }
 
 // checkInputs holds the names and values of user inputs, which become attributes of VMs.
-func (f *findings) checkInputs(path string, declared, values json.RawMessage) {
+func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 	inputs, given := attributesOf(declared), attributesOf(values)
 	for _, name := range slices.Sorted(maps.Keys(inputs)) {
 		if !inputName.MatchString(name) {
@@ -236,7 +236,7 @@ func (f *findings) checkInputs(path string, declared, values json.RawMessage) {
 }
 
 // checkUnchosen holds that no role uses a network that nobody has chosen.
-func (f *findings) checkUnchosen(body Body, unchosen []string) {
+func checkUnchosen(f *findings, body Body, unchosen []string) {
 	if len(unchosen) == 0 {
 		return
 	}

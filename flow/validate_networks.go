@@ -17,7 +17,7 @@ import (
 var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id|template_id|reserve_from):(\d*)(.*))?$`)
 
 // checkNetworks holds the shapes of networks and networks_values.
-func (f *findings) checkNetworks(body Body) {
+func checkNetworks(f *findings, body Body) {
 	var networks map[string]string
 	if len(body.Networks) > 0 && json.Unmarshal(body.Networks, &networks) != nil {
 		f.add("networks", "must be an object of texts such as {\"Public\": \"M|network|Public| |id:0\"}")
@@ -106,7 +106,7 @@ func CheckAddresses(text string) error {
 
 // checkReservations holds that who reserves addresses asks for a number of them: oned takes none
 // for granted.
-func (f *findings) checkReservations(values []networkValue) {
+func checkReservations(f *findings, values []networkValue) {
 	for _, value := range values {
 		for name, choice := range value {
 			if _, reserves := choice[string(FromReservation)]; reserves && !asksForAddresses(textOf(choice["extra"])) {

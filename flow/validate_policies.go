@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/adhocore/gronx"
+
 	"github.com/flowjet/flowjet/flow/expression"
 )
 
@@ -40,24 +41,24 @@ func (p *rolePolicies) read(attribute string, text json.RawMessage, into any) {
 }
 
 // checkPolicies holds the rules that look at several attributes, and parses.
-func (f *findings) checkPolicies(path string, policies rolePolicies) {
+func checkPolicies(f *findings, path string, policies rolePolicies) {
 	for attribute, message := range policies.broken {
 		f.add(path+"."+attribute, "%s", message)
 	}
 	measured := map[string]bool{}
 	for i, policy := range policies.elasticity {
-		f.checkExpression(fmt.Sprintf("%s.elasticity_policies[%d].expression", path, i), policy.Expression, measured)
+		checkExpression(f, fmt.Sprintf("%s.elasticity_policies[%d].expression", path, i), policy.Expression, measured)
 	}
 	if len(measured) > MaxMeasured {
 		f.add(path+".elasticity_policies", "have expressions with %d attributes; at most %d are possible", len(measured), MaxMeasured)
 	}
 	for i, policy := range policies.scheduled {
-		f.checkStart(fmt.Sprintf("%s.scheduled_policies[%d]", path, i), policy)
+		checkStart(f, fmt.Sprintf("%s.scheduled_policies[%d]", path, i), policy)
 	}
 }
 
 // checkExpression holds that a condition can be read, and notes the attributes in it.
-func (f *findings) checkExpression(path, text string, measured map[string]bool) {
+func checkExpression(f *findings, path, text string, measured map[string]bool) {
 	if text == "" {
 		return
 	}
@@ -72,14 +73,14 @@ func (f *findings) checkExpression(path, text string, measured map[string]bool) 
 }
 
 // checkStart holds that a scheduled policy has one way to start.
-func (f *findings) checkStart(path string, policy scheduledShape) {
+func checkStart(f *findings, path string, policy scheduledShape) {
 	once, again := len(policy.StartTime) > 0, policy.Recurrence != ""
 	if once == again {
 		f.add(path, "needs either \"start_time\" or \"recurrence\", and not both")
 		return
 	}
 	if !once {
-		f.checkRecurrence(path+".recurrence", policy.Recurrence)
+		checkRecurrence(f, path+".recurrence", policy.Recurrence)
 		return
 	}
 	if _, err := ParseStartTime(policy.StartTime, time.UTC); err != nil {
@@ -88,7 +89,7 @@ func (f *findings) checkStart(path string, policy scheduledShape) {
 }
 
 // checkRecurrence finds dates that do not exist, such as 31 February.
-func (f *findings) checkRecurrence(path, recurrence string) {
+func checkRecurrence(f *findings, path, recurrence string) {
 	if f.hides(path) {
 		return
 	}

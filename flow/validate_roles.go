@@ -6,7 +6,7 @@ import (
 )
 
 // checkRoleNames finds names that two roles share.
-func (f *findings) checkRoleNames(roles []Role) {
+func checkRoleNames(f *findings, roles []Role) {
 	first := map[string]int{}
 	for i, role := range roles {
 		if role.Name == "" {
@@ -21,7 +21,7 @@ func (f *findings) checkRoleNames(roles []Role) {
 }
 
 // checkLimits holds min_vms <= cardinality <= max_vms.
-func (f *findings) checkLimits(path string, role Role) {
+func checkLimits(f *findings, path string, role Role) {
 	if role.MinVMs != nil && role.MaxVMs != nil && *role.MinVMs > *role.MaxVMs {
 		f.add(path+".min_vms", "is %d, more than max_vms %d", *role.MinVMs, *role.MaxVMs)
 		return
@@ -39,7 +39,7 @@ func (f *findings) checkLimits(path string, role Role) {
 
 // checkRouter holds the rule for virtual routers of several VMs: they share
 // their networks through a floating IP.
-func (f *findings) checkRouter(path string, role Role) {
+func checkRouter(f *findings, path string, role Role) {
 	if role.Type != RoleTypeVR || role.Cardinality < 2 {
 		return
 	}

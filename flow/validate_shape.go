@@ -85,7 +85,7 @@ func register(v *validator.Validate, name string, holds func(reflect.Value) bool
 }
 
 // checkShape holds the body against the shapes.
-func (f *findings) checkShape(body Body, policies []rolePolicies) {
+func checkShape(f *findings, body Body, policies []rolePolicies) {
 	err := shapes.Struct(shapeOf(body, policies))
 	var wrong validator.ValidationErrors
 	if !errors.As(err, &wrong) {

@@ -27,7 +27,7 @@ func (r *Role) victimOrder() string {
 }
 
 // checkVictims holds the rules for a role's attribute victims.
-func (f *findings) checkVictims(path string, text json.RawMessage) {
+func checkVictims(f *findings, path string, text json.RawMessage) {
 	if len(text) > 0 && !slices.Contains(victimOrders, textOf(text)) {
 		f.add(path, "is %s; it can be %s", short(text), choices(victimOrders))
 	}

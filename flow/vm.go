@@ -69,3 +69,21 @@ func (v VM) Troubled() bool { return v.Failed() || v.State == VMPoweroff || v.Lo
 func (v VM) Decisive() bool {
 	return v.State != VMActive || v.Running() || v.Lost() || v.Failed()
 }
+
+// stateText is STATE, or in ACTIVE the LCM_STATE, which says more.
+func (v VM) stateText() string {
+	if v.State == VMActive {
+		return v.LCMState.String()
+	}
+	return v.State.String()
+}
+
+// needsHealing reports whether the VM will not come back by itself, or its host
+// does not say. One that was powered off was so on purpose.
+func (v VM) needsHealing() bool { return v.Failed() || v.Lost() }
+
+// underway reports whether the VM is between states. It does not put a role into
+// WARNING, but a role that is there waits for it: a VM that boots is not back yet.
+func (v VM) underway() bool {
+	return v.State == VMPending || v.State == VMActive && !v.Running() && !v.Ending()
+}

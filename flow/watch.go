@@ -68,12 +68,6 @@ func (w watcher) trouble(role *Role) string {
 	return ""
 }
 
-// underway reports whether the VM is between states. It does not put a role into
-// WARNING, but a role that is there waits for it: a VM that boots is not back yet.
-func (v VM) underway() bool {
-	return v.State == VMPending || v.State == VMActive && !v.Running() && !v.Ending()
-}
-
 // empty reports whether the service has had VMs, and none is left.
 func (w watcher) empty() bool {
 	had := false

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -108,15 +107,4 @@ func (r remover) afterRemoval() ServiceState {
 		}
 	}
 	return next
-}
-
-// ScalesDown reports whether a command to scale asks for less than its role has: which VMs
-// that costs depends on what oned says of them.
-func (s State) ScalesDown(command Command) bool {
-	var arguments ScaleArguments
-	if command.Verb != VerbScale || json.Unmarshal(command.Arguments, &arguments) != nil {
-		return false
-	}
-	role := s.Service.role(arguments.Role)
-	return role != nil && (arguments.Cardinality < role.Cardinality || s.Service.State().Failed())
 }

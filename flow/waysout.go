@@ -72,14 +72,3 @@ func (s State) WaysOut(facts Facts) []WayOut {
 	}
 	return ways
 }
-
-// sound counts the role's VMs that have come and are not in trouble.
-func (r *Role) sound(facts Facts) int {
-	count := 0
-	for _, node := range r.Nodes {
-		if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.isNew() {
-			count++
-		}
-	}
-	return count
-}

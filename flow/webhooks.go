@@ -97,7 +97,7 @@ func readWebhooks(text json.RawMessage) ([]Webhook, error) {
 }
 
 // checkWebhooks holds the shape of the receivers.
-func (f *findings) checkWebhooks(body Body) {
+func checkWebhooks(f *findings, body Body) {
 	if _, err := readWebhooks(body.Extra[WebhooksAttribute]); err != nil {
 		f.add(WebhooksAttribute, "%v", err)
 	}
