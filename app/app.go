@@ -93,8 +93,10 @@ func (a *App) Start(ctx context.Context) error {
 		wanted bool
 		start  func(context.Context) error
 	}{
-		{working || a.has(PartNATS), a.boundMemory},
-		{collectorNamed(), a.startTracing},
+		{working || a.has(PartNATS), func(context.Context) error { return a.keep(boundMemory(a.parts), nil) }},
+		{collectorNamed(), func(ctx context.Context) error {
+			return a.keep(startTracing(ctx, a.version, name(string(a.role())), a.logger))
+		}},
 		{a.has(PartNATS), a.startServer},
 		{a.has(PartSim), a.startSim},
 		{working, a.connectOned},
@@ -162,6 +164,14 @@ func (a *App) APIAddress() string {
 func (a *App) Sim() *sim.Sim { return a.sim }
 
 func (a *App) onStop(release func(context.Context) error) { a.release = append(a.release, release) }
+
+// keep has what was started released at Stop.
+func (a *App) keep(release func(context.Context) error, err error) error {
+	if release != nil {
+		a.onStop(release)
+	}
+	return err
+}
 
 // background runs something until Stop, which waits for its end. It outlives ctx.
 func (a *App) background(ctx context.Context, run func(context.Context)) {
@@ -338,9 +348,9 @@ func (a *App) openPipeline(ctx context.Context) error {
 	}
 	a.pipe = pipe
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })
-	a.measureProcess()
+	measureProcess(a)
 	if a.has(PartAPI) {
-		return a.measureWhole()
+		return a.keep(measureWhole(a.pipe, a.metrics))
 	}
 	return nil
 }
@@ -361,7 +371,7 @@ const scanEvery = 4
 func (a *App) startWorker(ctx context.Context) error {
 	a.worker = consumers.New(consumers.Config{
 		ID:           name("worker"),
-		Settings:     a.config.settings(),
+		Settings:     a.config.Settings(),
 		MaxCalls:     a.config.Worker.MaxCalls,
 		ScanInterval: scanEvery * a.config.Worker.Look,
 		Logger:       a.logger.With("part", "worker"),
@@ -385,7 +395,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		KeyFile:         a.config.API.KeyFile,
 		ActionNumber:    a.config.API.ActionNumber,
 		ActionPeriod:    a.config.API.ActionPeriod,
-		Settings:        a.config.settings(),
+		Settings:        a.config.Settings(),
 		VMLink:          a.config.API.VMLink,
 		Version:         a.version,
 		Metrics:         a.metrics,
@@ -402,7 +412,10 @@ func (a *App) startAPI(ctx context.Context) error {
 	}
 	a.api = api
 	a.onStop(api.Stop)
-	return a.startServiceLogs(ctx)
+	if a.config.API.ServiceLogDir == "" {
+		return nil
+	}
+	return a.keep(startServiceLogs(ctx, a.config.API.ServiceLogDir, a.pipe, a.logger.With("part", "service-logs")))
 }
 
 // notReady are the reasons why requests would wait.
@@ -426,4 +439,38 @@ func name(part string) string {
 		host = "unknown"
 	}
 	return fmt.Sprintf("%s-%s-%s", part, host, nuid.Next()[16:])
+}
+
+// role is who this process is to NATS.
+func (a *App) role() pipeline.Role {
+	working := slices.DeleteFunc(slices.Clone(a.parts), func(part Part) bool {
+		return part != PartWorker && part != PartBridge && part != PartAPI
+	})
+	if len(working) != 1 || a.has(PartNATS) { // whose the server is makes the streams
+		return pipeline.RoleAll
+	}
+	return map[Part]pipeline.Role{
+		PartWorker: pipeline.RoleWorker, PartBridge: pipeline.RoleBridge, PartAPI: pipeline.RoleAPI,
+	}[working[0]]
+}
+
+// startWebhooks delivers to webhooks what falls to this process's worker. Without
+// a webhooks file there are none.
+func (a *App) startWebhooks(ctx context.Context) error {
+	if a.config.Webhooks.File == "" {
+		return nil
+	}
+	settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
+	if err != nil {
+		return fmt.Errorf("%w (its path is --webhooks-file's)", err)
+	}
+	a.webhooks = webhooks.New(webhooks.Config{
+		Settings: settings, Owns: a.worker.Owns, Version: a.version,
+		Logger: a.logger.With("part", "webhooks"), Registerer: a.metrics,
+	}, a.pipe)
+	if err := a.webhooks.Start(ctx); err != nil {
+		return err
+	}
+	a.onStop(a.webhooks.Stop)
+	return nil
 }

@@ -95,7 +95,7 @@ func (a bridging) startBridgeLater(ctx context.Context, b *bridge.Bridge, why er
 }
 
 // feeds tells how the bridge of this process hears each endpoint.
-func (a *App) feeds() []restapi.FeedHealth {
+func (a bridging) feeds() []restapi.FeedHealth {
 	b := a.bridge.Load()
 	if b == nil {
 		return nil
@@ -122,7 +122,7 @@ func firstOf(texts ...string) string {
 }
 
 // feedEndpoints are the addresses at which hook events are heard.
-func (a *App) feedEndpoints() []string {
+func (a bridging) feedEndpoints() []string {
 	b := a.bridge.Load()
 	if b == nil {
 		return a.config.One.Hooks

@@ -1,15 +1,20 @@
 package app
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // check says what is wrong with a value, with what mends it; empty for nothing.
@@ -247,5 +252,80 @@ func (c Config) checkTogether() problems {
 	if c.NATS.Cluster != "" && len(c.NATS.Routes) == 0 {
 		add("nats.cluster", "nats.cluster is %q, but nats.routes names no other server of it", c.NATS.Cluster)
 	}
+	return found
+}
+
+// checkFiles looks whether the files that are named are there.
+func (c Config) checkFiles() problems {
+	var found problems
+	for key, path := range c.files() {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names the file %s, which does not exist: create it or name another", key, path)})
+		case err != nil:
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names the file %s: %v", key, path, err)})
+		case info.IsDir():
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names %s, which is a folder: name a file in it", key, path)})
+		}
+	}
+	found.sort()
+	return found
+}
+
+// files are the files that have to be there, by key.
+func (c Config) files() map[string]string {
+	named := map[string]string{
+		"api.certificate_file": c.API.CertificateFile, "api.key_file": c.API.KeyFile,
+		"nats.server_file": c.NATS.ServerFile, "nats.credentials_file": c.NATS.CredentialsFile, "nats.nkey_file": c.NATS.NkeyFile,
+		"nats.ca_file": c.NATS.CAFile, "nats.certificate_file": c.NATS.CertificateFile, "nats.key_file": c.NATS.KeyFile,
+	}
+	if !c.Sim.Enabled {
+		named["one.auth_file"] = c.One.AuthFile
+	}
+	for _, key := range []string{"nats.credentials_file", "nats.nkey_file"} {
+		named[key] = anyRole(named[key])
+	}
+	maps.DeleteFunc(named, func(_, path string) bool { return path == "" })
+	return named
+}
+
+// anyRole is one of the files that a path with a role in it stands for, or the
+// path itself: which roles a host needs is not known here.
+func anyRole(path string) string {
+	if !strings.Contains(path, roleMark) {
+		return path
+	}
+	for _, role := range pipeline.Roles {
+		file := strings.ReplaceAll(path, roleMark, string(role))
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+	}
+	return path
+}
+
+// secretFiles are the keys of those files that hold a secret.
+var secretFiles = []string{"api.key_file", "nats.credentials_file", "nats.nkey_file", "nats.key_file", "one.auth_file"}
+
+// doubts are what works and may yet be a mistake.
+func (c Config) doubts() problems {
+	var found problems
+	named := c.files()
+	for _, key := range secretFiles {
+		info, err := os.Stat(named[key])
+		if err == nil && info.Mode().Perm()&0o007 != 0 {
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s: everybody on this host can read %s: chmod o= it", key, filepath.Clean(named[key]))})
+		}
+	}
+	for key, listen := range map[string]string{"status.listen": c.Status.Listen, "nats.listen": c.NATS.Listen} {
+		if key == "nats.listen" && (c.NATS.ServerFile != "" || c.NATS.URL != "") {
+			continue
+		}
+		if listen != "" && !loopback(listen) {
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s: whoever reaches it needs no password there; use a loopback address, or a firewall", key, listen)})
+		}
+	}
+	found.sort()
 	return found
 }

@@ -97,8 +97,8 @@ type Config struct {
 	} `koanf:"log"`
 }
 
-// settings are the domain's part of the configuration.
-func (c Config) settings() flow.Settings {
+// Settings are the domain's part of the configuration.
+func (c Config) Settings() flow.Settings {
 	// The check of the configuration has refused what cannot be read.
 	deadlines, _ := flow.ParseDeadlines(c.Worker.Deadlines)
 	vmDeadlines, _ := flow.ParseVMDeadlines(c.Worker.VMDeadlines)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -37,17 +38,16 @@ const cgroupShare = 0.9
 // most of what its control group (a container, a unit's MemoryMax) allows.
 // By itself Go lets a process grow to twice what it has in use, on hosts where oned
 // and its database want memory too. Within the bound a worker may grow to three times as
-// much, and a bridge to half as much again. GOMEMLIMIT and GOGC go before.
-func (a *App) boundMemory(context.Context) error {
-	if percent := a.growth(); percent > 0 && os.Getenv("GOGC") == "" {
-		before := debug.SetGCPercent(percent)
-		a.release = append(a.release, func(context.Context) error {
-			debug.SetGCPercent(before)
-			return nil
-		})
+// much, and a bridge to half as much again. GOMEMLIMIT and GOGC go before. It goes on until
+// release, which restores what was.
+func boundMemory(parts []Part) (release func(context.Context) error) {
+	growth, restore := growthOf(parts), func() {}
+	if growth > 0 && os.Getenv("GOGC") == "" {
+		before := debug.SetGCPercent(growth)
+		restore = func() { debug.SetGCPercent(before) }
 	}
 	if os.Getenv("GOMEMLIMIT") != "" {
-		return nil
+		return func(context.Context) error { restore(); return nil }
 	}
 	allowed := allowedMemory(memlimit.FromCgroup)
 	before := debug.SetMemoryLimit(memoryLimit(0, allowed))
@@ -59,21 +59,21 @@ func (a *App) boundMemory(context.Context) error {
 			debug.SetMemoryLimit(memoryLimit(memoryInUse(), allowed))
 		}
 	}()
-	a.release = append(a.release, func(context.Context) error {
+	return func(context.Context) error {
 		cancel()
 		<-done
 		debug.SetMemoryLimit(before)
+		restore()
 		return nil
-	})
-	return nil
+	}
 }
 
-// growth is for the parts of this process; 0 means Go's own.
-func (a *App) growth() int {
+// growthOf is for the parts of a process; 0 means Go's own.
+func growthOf(parts []Part) int {
 	switch {
-	case a.has(PartWorker):
+	case slices.Contains(parts, PartWorker):
 		return WorkerGrowth
-	case a.has(PartBridge) && len(a.parts) == 1:
+	case len(parts) == 1 && parts[0] == PartBridge:
 		return BridgeGrowth
 	}
 	return 0

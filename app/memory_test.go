@@ -2,8 +2,6 @@ package app
 
 import (
 	"errors"
-	"io"
-	"log/slog"
 	"math"
 	"runtime"
 	"runtime/debug"
@@ -49,12 +47,9 @@ func TestMemoryIsBoundedUnlessTheEnvironmentSays(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "")
 	debug.SetMemoryLimit(math.MaxInt64)
 	limitWhileRunning := func() int64 {
-		a := New(Config{}, nil, "test", io.Discard, slog.New(slog.DiscardHandler))
-		if err := a.boundMemory(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		release := boundMemory(nil)
 		limit := debug.SetMemoryLimit(-1)
-		if err := a.Stop(t.Context()); err != nil {
+		if err := release(t.Context()); err != nil {
 			t.Error(err)
 		}
 		return limit
@@ -78,13 +73,10 @@ func TestGarbageIsCollectedAsOftenAsThePartsNeed(t *testing.T) {
 	const usual = 100
 	debug.SetGCPercent(usual)
 	percentOf := func(parts ...Part) int {
-		a := New(Config{}, parts, "test", io.Discard, slog.New(slog.DiscardHandler))
-		if err := a.boundMemory(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		release := boundMemory(parts)
 		percent := debug.SetGCPercent(usual)
 		debug.SetGCPercent(percent)
-		if err := a.Stop(t.Context()); err != nil {
+		if err := release(t.Context()); err != nil {
 			t.Error(err)
 		}
 		return percent

@@ -9,11 +9,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
-// measureProcess registers what every process tells of itself.
-func (a *App) measureProcess() {
+// measureProcess registers what a process tells of itself.
+func measureProcess(a *App) {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "flowjet_build_info", Help: "1, with the version as a label."}, []string{"version", "go"})
 	build.WithLabelValues(a.version, runtime.Version()).Set(1)
 	a.metrics.MustRegister(build,
@@ -53,17 +54,16 @@ type standing struct {
 	asked time.Time
 }
 
-// measureWhole registers what the API tells of all parts together.
-func (a *App) measureWhole() error {
-	observer, err := inspect.New(a.pipe).Observe()
+// measureWhole registers what the API tells of all parts together, until release.
+func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (release func(context.Context) error, err error) {
+	observer, err := inspect.New(pipe).Observe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.onStop(func(context.Context) error { observer.Stop(); return nil })
 	describe := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("flowjet_"+name, help, labels, nil)
 	}
-	return a.metrics.Register(&standing{
+	return func(context.Context) error { observer.Stop(); return nil }, metrics.Register(&standing{
 		observer: observer,
 		workers:  describe("workers", "Workers that are alive."),
 		blind:    describe("workers_blind", "Workers that cannot reach oned."),

@@ -28,7 +28,7 @@ func (a *App) connectOned(ctx context.Context) error {
 		Others:         a.config.One.XMLRPC[1:],
 		Credentials:    credentials,
 		MaxConnections: a.config.One.Connections,
-		Observe:        a.measureOned(),
+		Observe:        a.reads.measure(a.metrics),
 		Logger:         a.logger.With("part", "oned"),
 	})
 	a.onStop(func(context.Context) error { a.oned.Close(); return nil })

@@ -33,22 +33,22 @@ type readsPiece struct {
 
 const pieceLength = 10 // seconds
 
-// measureOned registers what calls to oned take, and returns who is told of each.
-func (a *App) measureOned() func(method string, took time.Duration) {
+// measure registers what calls to oned take, and returns the function that notes each.
+func (r *onedReads) measure(metrics prometheus.Registerer) func(method string, took time.Duration) {
 	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "flowjet_oned_call_seconds",
 		Help:    "Time that calls to oned take, without the wait for a connection, by method.",
 		Buckets: []float64{0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30},
 	}, []string{"method"})
-	a.reads.slow = prometheus.NewCounter(prometheus.CounterOpts{
+	r.slow = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "flowjet_oned_slow_reads_total",
 		Help: "Reads of one object that took more than 150 ms instead of some 2: sessions replace each other at oned, or it cannot keep up.",
 	})
-	a.metrics.MustRegister(calls, a.reads.slow)
+	metrics.MustRegister(calls, r.slow)
 	return func(method string, took time.Duration) {
 		calls.WithLabelValues(method).Observe(took.Seconds())
 		if slices.Contains(readsOfOne, method) {
-			a.reads.note(took, time.Now())
+			r.note(took, time.Now())
 		}
 	}
 }

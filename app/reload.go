@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/flowjet/flowjet/webhooks"
 )
 
 // Reload takes over a new configuration's log.level, which is all that a running process
@@ -82,3 +84,16 @@ func (a *App) Alive(ctx context.Context) error {
 
 // reloader takes over what can be changed while the process runs.
 type reloader struct{ *App }
+
+// reloadWebhooks reads the webhooks file again; one that is wrong changes nothing.
+func (r reloader) reloadWebhooks() error {
+	if r.webhooks == nil {
+		return nil
+	}
+	settings, err := webhooks.ReadSettings(r.config.Webhooks.File)
+	if err != nil {
+		return err
+	}
+	r.webhooks.Reload(settings)
+	return nil
+}

@@ -19,37 +19,31 @@ import (
 type serviceLogs struct {
 	folder string
 	logger *slog.Logger
-	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
 
-// startServiceLogs begins with what happens from now on. Without a folder there are none.
-func (a *App) startServiceLogs(ctx context.Context) error {
-	folder := a.config.API.ServiceLogDir
-	if folder == "" {
-		return nil
-	}
+// startServiceLogs begins with what happens from now on, and goes on until release.
+func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipeline, logger *slog.Logger) (release func(context.Context) error, err error) {
 	if err := os.MkdirAll(folder, 0o750); err != nil {
-		return fmt.Errorf("make the folder for the services' logs: %w (--api-service-log-dir names it)", err)
+		return nil, fmt.Errorf("make the folder for the services' logs: %w (--api-service-log-dir names it)", err)
 	}
-	happened := history.New(a.pipe)
+	happened := history.New(pipe)
 	last, err := happened.LastTransitionSequence(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
 	reader, err := happened.ReadTransitions(life, -1, last)
 	if err != nil {
 		stop()
-		return fmt.Errorf("follow what happens to services for their logs: %w", err)
+		return nil, fmt.Errorf("follow what happens to services for their logs: %w", err)
 	}
-	l := &serviceLogs{folder: folder, logger: a.logger.With("part", "service-logs"), stop: stop}
+	l := &serviceLogs{folder: folder, logger: logger}
 	l.done.Go(func() {
 		defer reader.Stop()
 		l.follow(life, reader)
 	})
-	a.onStop(func(context.Context) error { l.stop(); l.done.Wait(); return nil })
-	return nil
+	return func(context.Context) error { stop(); l.done.Wait(); return nil }, nil
 }
 
 func (l *serviceLogs) follow(ctx context.Context, reader *history.Reader) {

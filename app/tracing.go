@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -21,22 +22,21 @@ func collectorNamed() bool {
 	return slices.ContainsFunc(collectorVariables, func(name string) bool { return os.Getenv(name) != "" })
 }
 
-// startTracing has traces sent to the collector that OpenTelemetry's variables name. A
-// collector that is away costs nothing but the traces.
-func (a *App) startTracing(ctx context.Context) error {
+// startTracing has traces of a process sent to the collector that OpenTelemetry's variables
+// name, until release. A collector that is away costs nothing but the traces.
+func startTracing(ctx context.Context, version, instance string, logger *slog.Logger) (release func(context.Context) error, err error) {
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
-		return fmt.Errorf("send traces to the collector: %w: correct %s", err, strings.Join(collectorVariables, " or "))
+		return nil, fmt.Errorf("send traces to the collector: %w: correct %s", err, strings.Join(collectorVariables, " or "))
 	}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
 		sdktrace.WithResource(resource.NewSchemaless(
-			attribute.String("service.name", "flowjet"), attribute.String("service.version", a.version),
-			attribute.String("service.instance.id", name(string(a.role()))),
+			attribute.String("service.name", "flowjet"), attribute.String("service.version", version),
+			attribute.String("service.instance.id", instance),
 		)),
 	)
 	otel.SetTracerProvider(provider)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { a.logger.Debug("traces were not sent", "error", err) }))
-	a.onStop(provider.Shutdown)
-	return nil
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Debug("traces were not sent", "error", err) }))
+	return provider.Shutdown, nil
 }
