@@ -10,7 +10,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-func (t tool) commands() *cobra.Command {
+func commandsCommand(t tool) *cobra.Command {
 	var service serviceFlag
 	var state string
 	states := []string{pipeline.CommandQueued, pipeline.CommandDone, pipeline.CommandRefused}
@@ -35,7 +35,7 @@ func (t tool) commands() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.asked(found)
+			return writeCommands(c, found)
 		})
 	t.addServiceFlag(cmd, &service, "only those to the service")
 	cmd.Flags().StringVar(&state, "state", "", "only those queued, done or refused")
@@ -43,7 +43,7 @@ func (t tool) commands() *cobra.Command {
 	return cmd
 }
 
-func (c *console) asked(found []pipeline.CommandStatus) error {
+func writeCommands(c *console, found []pipeline.CommandStatus) error {
 	var ids []string
 	var rows [][]string
 	for _, status := range found {

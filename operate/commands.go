@@ -37,9 +37,9 @@ const connectWithin = 5 * time.Second
 func Commands(environment Environment) (services, others []*cobra.Command) {
 	t := tool{environment}
 	letters := terminal.Group("dlq", "List, show, retry and drop dead letters")
-	letters.AddCommand(t.letterList(), t.letterShow(), t.letterRetry(), t.letterDrop())
-	return []*cobra.Command{t.serviceRecords(), t.serviceRecord(), t.serviceWhy(), t.serviceWatch(), t.serviceLook()},
-		[]*cobra.Command{t.status(), t.top(), t.events(), t.commands(), letters, t.doctor()}
+	letters.AddCommand(letterList(t), letterShow(t), letterRetry(t), letterDrop(t))
+	return []*cobra.Command{serviceRecords(t), serviceRecord(t), serviceWhy(t), serviceWatch(t), serviceLook(t)},
+		[]*cobra.Command{statusCommand(t), topCommand(t), eventsCommand(t), commandsCommand(t), letters, doctorCommand(t)}
 }
 
 type tool struct{ Environment }

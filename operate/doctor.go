@@ -56,7 +56,7 @@ func (d *diagnosis) add(check, weight, mend, format string, arguments ...any) {
 	d.findings = append(d.findings, finding{check, weight, fmt.Sprintf(format, arguments...), mend})
 }
 
-func (t tool) doctor() *cobra.Command {
+func doctorCommand(t tool) *cobra.Command {
 	var format *terminal.Format
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -69,10 +69,10 @@ func (t tool) doctor() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := newConsole(cmd.OutOrStdout(), *format)
 			d := diagnosis{now: time.Now()}
-			if err := t.examine(cmd, &d); err != nil {
+			if err := examine(t, cmd, &d); err != nil {
 				return err
 			}
-			return c.diagnosis(d.findings)
+			return writeDiagnosis(c, d.findings)
 		},
 	}
 	t.Flags(cmd)
@@ -81,7 +81,7 @@ func (t tool) doctor() *cobra.Command {
 }
 
 // examine makes every check that can be made.
-func (t tool) examine(cmd *cobra.Command, d *diagnosis) error {
+func examine(t tool, cmd *cobra.Command, d *diagnosis) error {
 	surroundings, err := t.Surroundings(cmd)
 	if err != nil {
 		return err
@@ -180,8 +180,8 @@ func mendNATS(err error) string {
 	return "start it (`flowjet up`, or your NATS cluster), or name the right servers with --nats-url"
 }
 
-// diagnosis writes what was found, and fails if there is a problem.
-func (c *console) diagnosis(findings []finding) error {
+// writeDiagnosis writes what was found, and fails if there is a problem.
+func writeDiagnosis(c *console, findings []finding) error {
 	problems := 0
 	for _, found := range findings {
 		if found.Weight == problem {

@@ -35,7 +35,7 @@ type eventFilter struct {
 	vms, networks map[int]bool
 }
 
-func (t tool) events() *cobra.Command {
+func eventsCommand(t tool) *cobra.Command {
 	var filter eventFilter
 	cmd := t.command(help{
 		"events", "List what happened, and follow what happens",
@@ -52,7 +52,7 @@ func (t tool) events() *cobra.Command {
 			if err := filter.service.check(ctx, pipe); err != nil {
 				return err
 			}
-			return c.events(ctx, pipe, filter)
+			return writeEvents(c, ctx, pipe, filter)
 		})
 	flags := cmd.Flags()
 	t.addServiceFlag(cmd, &filter.service, "only of the service, and with opennebula of its VMs and networks")
@@ -135,7 +135,7 @@ func (f eventFilter) concerns(event pipeline.Event) bool {
 	return false
 }
 
-func (c *console) events(ctx context.Context, pipe clients, filter eventFilter) error {
+func writeEvents(c *console, ctx context.Context, pipe clients, filter eventFilter) error {
 	ends, err := pipe.Ends(ctx, filter.streams())
 	if err != nil {
 		return err
@@ -143,12 +143,12 @@ func (c *console) events(ctx context.Context, pipe clients, filter eventFilter) 
 	if err := filter.learn(ctx, pipe); err != nil {
 		return err
 	}
-	found, err := c.past(ctx, pipe, filter, ends)
+	found, err := pastEvents(c, ctx, pipe, filter, ends)
 	if err != nil {
 		return err
 	}
 	for _, seen := range found {
-		if err := c.seen(seen); err != nil {
+		if err := writeEntry(c, seen); err != nil {
 			return err
 		}
 	}
@@ -158,14 +158,14 @@ func (c *console) events(ctx context.Context, pipe clients, filter eventFilter) 
 		}
 		return nil
 	}
-	return c.follow(ctx, pipe, filter, ends)
+	return followEvents(c, ctx, pipe, filter, ends)
 }
 
 // mostSeen bounds how many of OpenNebula's last events are looked at.
 const mostSeen = 100_000
 
-// past is what has happened: at most filter.last of it, oldest first.
-func (c *console) past(ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) ([]inspect.Entry, error) {
+// pastEvents is what has happened: at most filter.last of it, oldest first.
+func pastEvents(c *console, ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) ([]inspect.Entry, error) {
 	var found []inspect.Entry
 	for _, stream := range filter.streams() {
 		var after uint64
@@ -194,8 +194,8 @@ func (c *console) past(ctx context.Context, pipe clients, filter eventFilter, en
 	return found, nil
 }
 
-// follow tells of what comes, from all streams as it comes.
-func (c *console) follow(ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) error {
+// followEvents tells of what comes, from all streams as it comes.
+func followEvents(c *console, ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	news := make(chan inspect.Entry)
@@ -216,7 +216,7 @@ func (c *console) follow(ctx context.Context, pipe clients, filter eventFilter, 
 			if !filter.wants(seen, c.Now()) {
 				continue
 			}
-			if err := c.seen(seen); err != nil {
+			if err := writeEntry(c, seen); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -225,21 +225,21 @@ func (c *console) follow(ctx context.Context, pipe clients, filter eventFilter, 
 	}
 }
 
-// seen writes what was seen, on one line.
-func (c *console) seen(seen inspect.Entry) error {
+// writeEntry writes what was seen, on one line.
+func writeEntry(c *console, seen inspect.Entry) error {
 	switch {
 	case seen.Transition != nil:
-		return c.transition(*seen.Transition)
+		return writeTransition(c, *seen.Transition)
 	case seen.Event != nil:
-		return c.other(seen, "opennebula", seen.Event, describeEvent(*seen.Event))
+		return writeOther(c, seen, "opennebula", seen.Event, describeEvent(*seen.Event))
 	case seen.Delivery != nil:
-		return c.other(seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiverOf(*seen.Delivery)))
+		return writeOther(c, seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiverOf(*seen.Delivery)))
 	}
-	return c.other(seen, "dead_letter", viewOf(*seen.DeadLetter), fmt.Sprintf("number %d, given up by %s: %s", seen.DeadLetter.Sequence, seen.DeadLetter.Where, seen.DeadLetter.Reason))
+	return writeOther(c, seen, "dead_letter", viewOf(*seen.DeadLetter), fmt.Sprintf("number %d, given up by %s: %s", seen.DeadLetter.Sequence, seen.DeadLetter.Where, seen.DeadLetter.Reason))
 }
 
-// other writes what is no transition.
-func (c *console) other(seen inspect.Entry, kind string, value any, text string) error {
+// writeOther writes what is no transition.
+func writeOther(c *console, seen inspect.Entry, kind string, value any, text string) error {
 	if c.Structured() {
 		return c.Line(map[string]any{"kind": kind, "time": seen.Time.UTC(), "service": seen.Service(), kind: value})
 	}

@@ -27,7 +27,7 @@ func TestAListInEveryFormat(t *testing.T) {
 		var out strings.Builder
 		c := newConsole(&out, format)
 		c.Now = func() time.Time { return since.Add(24 * time.Hour) }
-		if err := c.services(rows); err != nil {
+		if err := writeServices(c, rows); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(out.String(), want) {
@@ -44,10 +44,10 @@ func TestNothingInEveryFormat(t *testing.T) {
 	} {
 		var out strings.Builder
 		c := newConsole(&out, format)
-		if err := c.letters([]letterView{}); err != nil {
+		if err := writeLetters(c, []letterView{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.asked([]pipeline.CommandStatus{}); err != nil {
+		if err := writeCommands(c, []pipeline.CommandStatus{}); err != nil {
 			t.Fatal(err)
 		}
 		if out.String() != want {
@@ -68,7 +68,7 @@ func TestTopShowsTroubleFirst(t *testing.T) {
 		rows = append(rows, serviceRow{ID: 100 + id, Name: "more", State: "PENDING", Since: since(time.Millisecond)})
 	}
 	var out strings.Builder
-	newConsole(&out, terminal.Table).unsettled(rows)
+	writeUnsettled(newConsole(&out, terminal.Table), rows)
 	lines := strings.Split(out.String(), "\n")
 	for i, want := range []string{"ID ", "4    failed", "3    warned", "2    old", "1    young", "100  more"} {
 		if !strings.HasPrefix(lines[i], want) {
@@ -79,7 +79,7 @@ func TestTopShowsTroubleFirst(t *testing.T) {
 		t.Errorf("the last line is %q, want %q", lines[topRows+1], want)
 	}
 	out.Reset()
-	newConsole(&out, terminal.Table).unsettled(nil)
+	writeUnsettled(newConsole(&out, terminal.Table), nil)
 	if out.String() != "Every service is RUNNING.\n" {
 		t.Errorf("without any it is %q", out.String())
 	}

@@ -29,7 +29,7 @@ func viewOf(letter pipeline.DeadLetter) letterView {
 	return letterView{DeadLetter: letter, Service: letter.Service(), Retry: letter.Origin != ""}
 }
 
-func (t tool) letterList() *cobra.Command {
+func letterList(t tool) *cobra.Command {
 	var service serviceFlag
 	cmd := t.command(help{
 		"ls", "List the dead letters", "What could not be understood or done, with the reason. Kept are 30 days.",
@@ -51,13 +51,13 @@ func (t tool) letterList() *cobra.Command {
 					return err
 				}
 			}
-			return c.letters(views)
+			return writeLetters(c, views)
 		})
 	t.addServiceFlag(cmd, &service, "only those about the service")
 	return cmd
 }
 
-func (c *console) letters(views []letterView) error {
+func writeLetters(c *console, views []letterView) error {
 	var numbers []string
 	var rows [][]string
 	for _, view := range views {
@@ -79,7 +79,7 @@ func (c *console) letters(views []letterView) error {
 	})
 }
 
-func (t tool) letterShow() *cobra.Command {
+func letterShow(t tool) *cobra.Command {
 	cmd := t.command(help{"show NUMBER", "Show a dead letter: its reason and the message", "", "flowjet dlq show 1"}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
 			letter, err := findLetter(ctx, pipe, args[0])
@@ -127,23 +127,23 @@ type outcome struct {
 	Error    string `json:"error,omitempty"`
 }
 
-func (t tool) letterRetry() *cobra.Command {
-	return t.letterChange("retry", "Send dead letters again where they came from, and drop them",
+func letterRetry(t tool) *cobra.Command {
+	return letterChange(t, "retry", "Send dead letters again where they came from, and drop them",
 		"What a message asks for is harmless to repeat: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
 		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
 			return pipe.Retry(ctx, letter)
 		})
 }
 
-func (t tool) letterDrop() *cobra.Command {
-	return t.letterChange("drop", "Delete dead letters", "Nothing remembers them.", "dropped",
+func letterDrop(t tool) *cobra.Command {
+	return letterChange(t, "drop", "Delete dead letters", "Nothing remembers them.", "dropped",
 		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
 			return pipe.Drop(ctx, letter.Sequence)
 		})
 }
 
 // letterChange makes a command that changes single letters, or all.
-func (t tool) letterChange(verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
+func letterChange(t tool, verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
 	var all bool
 	cmd := t.command(help{verb + " NUMBER...", short, long, "flowjet dlq " + verb + " 1 2\nflowjet dlq " + verb + " --all"}, terminal.ShowFormats, func(_ *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
@@ -155,7 +155,7 @@ func (t tool) letterChange(verb, short, long, done string, change func(context.C
 		if err != nil {
 			return err
 		}
-		return c.changed(letters, done, func(letter pipeline.DeadLetter) error { return change(ctx, pipe, letter) })
+		return writeChanged(c, letters, done, func(letter pipeline.DeadLetter) error { return change(ctx, pipe, letter) })
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	cmd.ValidArgsFunction = t.letterNumbers
@@ -177,8 +177,8 @@ func chosen(ctx context.Context, pipe clients, args []string, all bool) ([]pipel
 	return letters, nil
 }
 
-// changed changes letters and tells of each; it fails if one could not be.
-func (c *console) changed(letters []pipeline.DeadLetter, done string, change func(pipeline.DeadLetter) error) error {
+// writeChanged changes letters and tells of each; it fails if one could not be.
+func writeChanged(c *console, letters []pipeline.DeadLetter, done string, change func(pipeline.DeadLetter) error) error {
 	outcomes := []outcome{}
 	failed := 0
 	for _, letter := range letters {

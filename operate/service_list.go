@@ -29,7 +29,7 @@ type serviceRow struct {
 	Wanted int `json:"wanted"`
 }
 
-func (t tool) serviceRecords() *cobra.Command {
+func serviceRecords(t tool) *cobra.Command {
 	var state, owner string
 	cmd := t.command(help{
 		"records", "List all services, as NATS has them",
@@ -51,7 +51,7 @@ func (t tool) serviceRecords() *cobra.Command {
 				return err
 			}
 			slices.SortFunc(rows, func(a, b serviceRow) int { return a.ID - b.ID })
-			return c.services(rows)
+			return writeServices(c, rows)
 		})
 	cmd.Flags().StringVar(&state, "state", "", "only those in the state, or in one that begins so (FAILED)")
 	cmd.Flags().StringVar(&owner, "owner", "", "only those of the user")
@@ -88,7 +88,7 @@ func rowOf(id int, service flow.Service) serviceRow {
 	return row
 }
 
-func (c *console) services(rows []serviceRow) error {
+func writeServices(c *console, rows []serviceRow) error {
 	var ids []string
 	var cells [][]string
 	for _, row := range rows {

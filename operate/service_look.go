@@ -10,7 +10,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-func (t tool) serviceLook() *cobra.Command {
+func serviceLook(t tool) *cobra.Command {
 	cmd := t.command(help{
 		"look ID", "Have a service looked at now",
 		"Its worker reads the document, its VMs and its networks anew from oned and decides what is next. Services are looked at by\n" +

@@ -17,7 +17,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-func (t tool) serviceRecord() *cobra.Command {
+func serviceRecord(t tool) *cobra.Command {
 	cmd := t.command(help{
 		"record ID", "Show a service's record: what its worker has decided, made and waits for",
 		"Its roles, VMs, networks, timers and log as NATS has them, also while oned and every API are away. docs/inspect.md describes\n" +

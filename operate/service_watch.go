@@ -15,7 +15,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-func (t tool) serviceWatch() *cobra.Command {
+func serviceWatch(t tool) *cobra.Command {
 	var until []string
 	var within time.Duration
 	cmd := t.command(help{
@@ -85,7 +85,7 @@ func (w watcher) watch(ctx context.Context) error {
 		if err != nil {
 			return stopped(ctx, err)
 		}
-		if err := w.transition(transition); err != nil {
+		if err := writeTransition(w.console, transition); err != nil {
 			return err
 		}
 		if transition.Kind == "service" {
@@ -119,8 +119,8 @@ func (w watcher) over(state string) (bool, error) {
 	return state == pipeline.Deleted, nil
 }
 
-// transition writes what happened, on one line.
-func (c *console) transition(transition pipeline.Transition) error {
+// writeTransition writes what happened, on one line.
+func writeTransition(c *console, transition pipeline.Transition) error {
 	if c.Structured() {
 		return c.Line(transition)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
-func (t tool) serviceWhy() *cobra.Command {
+func serviceWhy(t tool) *cobra.Command {
 	var cmd *cobra.Command
 	cmd = t.command(help{
 		"why ID", "Explain a service's state",
@@ -36,14 +36,14 @@ func (t tool) serviceWhy() *cobra.Command {
 			if c.Structured() {
 				return c.Show(why)
 			}
-			c.why(why)
+			writeWhy(c, why)
 			return nil
 		})
 	cmd.ValidArgsFunction = t.serviceIDs
 	return cmd
 }
 
-func (c *console) why(why inspect.Why) {
+func writeWhy(c *console, why inspect.Why) {
 	c.Title("%s", strings.TrimSpace(fmt.Sprintf("Service %d  %s", why.Service, why.Name)))
 	since := ""
 	if why.Since != nil {
@@ -56,12 +56,12 @@ func (c *console) why(why inspect.Why) {
 	if why.Reason != "" {
 		c.Say("because      %s", c.Timed(why.Reason))
 	}
-	c.troubles("failed", why.Failed)
-	c.troubles("waits for", why.Waits)
+	writeTroubles(c, "failed", why.Failed)
+	writeTroubles(c, "waits for", why.Waits)
 	if len(why.Failed)+len(why.Waits) == 0 && why.State == "RUNNING" {
 		c.Say("waits for    nothing: all is well")
 	}
-	c.troubles("beside that", why.Notes)
+	writeTroubles(c, "beside that", why.Notes)
 	if why.OnedAway != "" {
 		c.Say("as last heard, not as it is now: %s", c.Timed(why.OnedAway))
 	}
@@ -78,7 +78,7 @@ func (c *console) why(why inspect.Why) {
 	if len(why.Path) > 0 {
 		c.Say("")
 		c.Say("What happened last:")
-		c.transitions(why.Path)
+		writeTransitions(c, why.Path)
 	}
 }
 
@@ -92,8 +92,8 @@ var timerPurposes = map[string]string{
 	flow.DeadlineRetry:    "to make a call again that oned refused",
 }
 
-// troubles are listed under a label that stands before the first.
-func (c *console) troubles(label string, troubles []flow.Finding) {
+// writeTroubles lists them under a label that stands before the first.
+func writeTroubles(c *console, label string, troubles []flow.Finding) {
 	for _, trouble := range troubles {
 		text := c.Timed(trouble.Message)
 		if trouble.Role != "" && trouble.VM != nil {
@@ -104,7 +104,7 @@ func (c *console) troubles(label string, troubles []flow.Finding) {
 	}
 }
 
-func (c *console) transitions(path []pipeline.Transition) {
+func writeTransitions(c *console, path []pipeline.Transition) {
 	var rows [][]string
 	for _, transition := range path {
 		rows = append(rows, []string{c.At(transition.Time), c.Timed(terminal.What(transition.Change)), transition.Cause.Text()})

@@ -17,7 +17,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
-func (t tool) status() *cobra.Command {
+func statusCommand(t tool) *cobra.Command {
 	var forget string
 	cmd := t.command(help{
 		"status", "Show how everything is doing",

@@ -23,7 +23,7 @@ const (
 	topEvents = 15
 )
 
-func (t tool) top() *cobra.Command {
+func topCommand(t tool) *cobra.Command {
 	var every time.Duration
 	cmd := t.command(help{
 		"top", "Show how everything is doing, on a terminal that stays open",
@@ -115,15 +115,15 @@ func (v topView) frame(ctx context.Context) (string, error) {
 	view.servers(overview)
 	view.readers(overview)
 	c.Say("")
-	c.unsettled(rows)
+	writeUnsettled(c, rows)
 	c.Say("")
-	c.transitions(v.latest.all())
+	writeTransitions(c, v.latest.all())
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
 }
 
-// unsettled lists the services that are not RUNNING: those in trouble first, then those that
+// writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that
 // have been so for the longest time.
-func (c *console) unsettled(rows []serviceRow) {
+func writeUnsettled(c *console, rows []serviceRow) {
 	if len(rows) == 0 {
 		c.Say("Every service is RUNNING.")
 		return
@@ -147,7 +147,7 @@ func (c *console) unsettled(rows []serviceRow) {
 		return cmp.Or(cmp.Compare(weight(a), weight(b)), since(a).Compare(since(b)), cmp.Compare(a.ID, b.ID))
 	})
 	more := len(rows) - topRows
-	_ = c.services(rows[:min(len(rows), topRows)]) // a table, which is written to memory
+	_ = writeServices(c, rows[:min(len(rows), topRows)]) // a table, which is written to memory
 	if more > 0 {
 		c.Say("and %d more: `flowjet service records`", more)
 	}
