@@ -4,13 +4,16 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/client"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -31,7 +34,7 @@ type Config struct {
 // tour is one run of the demo.
 type tour struct {
 	config   Config
-	api      *client
+	api      *client.Client
 	oned     *opennebula.Client
 	session  *opennebula.Session
 	timeline *timeline
@@ -46,7 +49,12 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	t := &tour{config: config, api: newClient(config.API, config.User, password)}
+	api, err := client.New(client.Credentials{Endpoint: config.API, User: config.User, Password: password})
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	t := &tour{config: config, api: api}
 	t.oned = opennebula.NewClient(opennebula.Config{Endpoint: config.XMLRPC, Timeout: 10 * time.Second})
 	defer t.oned.Close()
 	t.session = t.oned.With(config.User, password)
@@ -102,19 +110,46 @@ const templateText = `{
     {"name": "Slave", "type": "vm", "cardinality": 1, "template_id": 0, "parents": ["Master"], "cooldown": 1}
   ]}`
 
+// call changes something; body is nil for none.
+func (t *tour) call(ctx context.Context, method, path string, body any) (client.Answer, error) {
+	answer, err := t.api.Do(ctx, client.Request{Method: method, Path: path, Body: body})
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return answer, err
+}
+
+// body is what the document of the service says.
+func (t *tour) body(ctx context.Context) (flow.Body, error) {
+	text, _, err := t.api.Body(ctx, t.path())
+	if err != nil {
+		return flow.Body{}, err
+	}
+	return flow.ParseBody(text)
+}
+
 func (t *tour) createTemplate(ctx context.Context) error {
-	made, err := t.api.document(ctx, "POST", "/service_template", templateText)
-	t.template = made.id
+	answer, err := t.call(ctx, http.MethodPost, "/service_template", json.RawMessage(templateText))
+	var away *client.UnreachableError
+	if errors.As(err, &away) {
+		return fmt.Errorf("the API at %s does not answer (%w): is `flowjet up --sim` running?", away.Endpoint, away.Err)
+	}
+	if err != nil {
+		return err
+	}
+	t.template, _, err = answer.Made()
 	return err
 }
 
 func (t *tour) instantiate(ctx context.Context) error {
 	path := fmt.Sprintf("/service_template/%d/action", t.template)
-	made, err := t.api.document(ctx, "POST", path, `{"action": {"perform": "instantiate"}}`)
+	answer, err := t.call(ctx, http.MethodPost, path, json.RawMessage(`{"action": {"perform": "instantiate"}}`))
 	if err != nil {
 		return err
 	}
-	t.service = made.id
+	if t.service, _, err = answer.Made(); err != nil {
+		return err
+	}
 	return t.waitFor(ctx, flow.ServiceRunning)
 }
 
@@ -122,17 +157,17 @@ func (t *tour) path() string { return fmt.Sprintf("/service/%d", t.service) }
 
 func (t *tour) scale(ctx context.Context, cardinality int) error {
 	body := fmt.Sprintf(`{"role_name": "Master", "cardinality": %d, "force": false}`, cardinality)
-	if err := t.api.call(ctx, "POST", t.path()+"/scale", body); err != nil {
+	if _, err := t.call(ctx, http.MethodPost, t.path()+"/scale", json.RawMessage(body)); err != nil {
 		return err
 	}
 	if err := t.waitFor(ctx, flow.ServiceRunning); err != nil {
 		return err
 	}
-	service, err := t.api.document(ctx, "GET", t.path(), "")
+	service, err := t.body(ctx)
 	if err != nil {
 		return err
 	}
-	if have := len(service.body.Roles[0].Nodes); have != cardinality {
+	if have := len(service.Roles[0].Nodes); have != cardinality {
 		return fmt.Errorf("role Master has %d VMs, not %d", have, cardinality)
 	}
 	return nil
@@ -140,14 +175,14 @@ func (t *tour) scale(ctx context.Context, cardinality int) error {
 
 // slaveVM is the VM that the demo powers off.
 func (t *tour) slaveVM(ctx context.Context) (int, error) {
-	service, err := t.api.document(ctx, "GET", t.path(), "")
+	service, err := t.body(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if len(service.body.Roles) < 2 || len(service.body.Roles[1].Nodes) == 0 {
+	if len(service.Roles) < 2 || len(service.Roles[1].Nodes) == 0 {
 		return 0, errors.New("role Slave has no VM")
 	}
-	return service.body.Roles[1].Nodes[0].DeployID, nil
+	return service.Roles[1].Nodes[0].DeployID, nil
 }
 
 func (t *tour) powerOff(ctx context.Context) error {
@@ -173,13 +208,14 @@ func (t *tour) resume(ctx context.Context) error {
 }
 
 func (t *tour) undeploy(ctx context.Context) error {
-	if err := t.api.call(ctx, "DELETE", t.path(), ""); err != nil {
+	if _, err := t.call(ctx, http.MethodDelete, t.path(), nil); err != nil {
 		return err
 	}
 	if err := t.timeline.waitFor(ctx, t.service, "DELETED"); err != nil {
 		return err
 	}
-	return t.api.call(ctx, "DELETE", fmt.Sprintf("/service_template/%d", t.template), "")
+	_, err := t.call(ctx, http.MethodDelete, fmt.Sprintf("/service_template/%d", t.template), nil)
+	return err
 }
 
 // waitFor waits until the service's history has come to the state, and makes
@@ -188,11 +224,11 @@ func (t *tour) waitFor(ctx context.Context, state flow.ServiceState) error {
 	if err := t.timeline.waitFor(ctx, t.service, state.String()); err != nil {
 		return err
 	}
-	service, err := t.api.document(ctx, "GET", t.path(), "")
+	service, err := t.body(ctx)
 	if err != nil {
 		return err
 	}
-	found := flow.Service{Body: service.body}.State()
+	found := flow.Service{Body: service}.State()
 	if found != state {
 		return fmt.Errorf("the document of service %d says %s where its history says %s", t.service, found, state)
 	}
