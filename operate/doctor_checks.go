@@ -108,8 +108,6 @@ func (d *diagnosis) checkWorkers(survey inspect.Overview) {
 	case len(survey.Workers) == 0:
 		d.add("workers", problem, "start one: `flowjet worker`, or `flowjet up`", "none is alive: services stand still, commands stay queued")
 		return
-	case len(survey.Unowned) > 0:
-		d.add("workers", problem, "start another one: `flowjet worker`", "nobody owns %s", names(survey.Unowned))
 	case len(blind) == len(survey.Workers):
 		d.add("workers", problem, "see that oned answers them: their log says what it said", "none of them can reach oned")
 	case len(blind) > 0:

@@ -30,7 +30,7 @@ type Overview struct {
 	// Workers are those alive, each with what it owns.
 	Workers []WorkerShare `json:"workers"`
 	// Unowned are the partitions, and the router, that nobody owns: all where no worker
-	// is alive.
+	// is alive, else none.
 	Unowned []string     `json:"unowned"`
 	Feeds   []FeedStatus `json:"feeds"`
 	// Members are the processes that are expected because they have been there.
