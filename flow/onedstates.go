@@ -39,24 +39,40 @@ type LCMState int
 
 // The life-cycle states that the domain or the simulator tells apart.
 const (
-	LCMInit             LCMState = 0
-	LCMProlog           LCMState = 1
-	LCMBoot             LCMState = 2
-	LCMRunning          LCMState = 3
-	LCMEpilog           LCMState = 11
-	LCMShutdown         LCMState = 12
-	LCMCancel           LCMState = 13
-	LCMFailure          LCMState = 14
-	LCMUnknown          LCMState = 16
-	LCMShutdownPoweroff LCMState = 18
-	LCMBootPoweroff     LCMState = 20
-	LCMCleanupDelete    LCMState = 23
-	LCMBootFailure      LCMState = 36
-	LCMPrologFailure    LCMState = 39
-	LCMEpilogFailure    LCMState = 40
+	LCMInit                  LCMState = 0
+	LCMProlog                LCMState = 1
+	LCMBoot                  LCMState = 2
+	LCMRunning               LCMState = 3
+	LCMSaveStop              LCMState = 5
+	LCMSaveSuspend           LCMState = 6
+	LCMPrologResume          LCMState = 9
+	LCMEpilogStop            LCMState = 10
+	LCMEpilog                LCMState = 11
+	LCMShutdown              LCMState = 12
+	LCMCancel                LCMState = 13
+	LCMFailure               LCMState = 14
+	LCMCleanupResubmit       LCMState = 15
+	LCMUnknown               LCMState = 16
+	LCMShutdownPoweroff      LCMState = 18
+	LCMBootUnknown           LCMState = 19
+	LCMBootPoweroff          LCMState = 20
+	LCMBootSuspended         LCMState = 21
+	LCMBootStopped           LCMState = 22
+	LCMCleanupDelete         LCMState = 23
+	LCMShutdownUndeploy      LCMState = 29
+	LCMEpilogUndeploy        LCMState = 30
+	LCMPrologUndeploy        LCMState = 31
+	LCMBootUndeploy          LCMState = 32
+	LCMBootFailure           LCMState = 36
+	LCMPrologFailure         LCMState = 39
+	LCMEpilogFailure         LCMState = 40
+	LCMEpilogStopFailure     LCMState = 41
+	LCMEpilogUndeployFailure LCMState = 42
+	LCMBootUndeployFailure   LCMState = 47
+	LCMBootStoppedFailure    LCMState = 48
+	LCMPrologResumeFailure   LCMState = 49
+	LCMPrologUndeployFailure LCMState = 50
 
-	lcmBootUnknown     LCMState = 19
-	lcmBootSuspended   LCMState = 21
 	lcmRevertSuspended LCMState = 55 // DISK_SNAPSHOT_REVERT_SUSPENDED
 	lcmRevert          LCMState = 58 // DISK_SNAPSHOT_REVERT
 )

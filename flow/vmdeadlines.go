@@ -99,7 +99,7 @@ const (
 // with LCM_STATE LCM_INIT is the beginning of a deployment.
 var stages = map[LCMState]stage{
 	LCMProlog: stageProlog, 8: stageProlog, 9: stageProlog, 31: stageProlog, 43: stageProlog, 45: stageProlog, 60: stageProlog,
-	LCMInit: stageBoot, LCMBoot: stageBoot, lcmBootUnknown: stageBoot, LCMBootPoweroff: stageBoot, lcmBootSuspended: stageBoot, 22: stageBoot, 32: stageBoot, 35: stageBoot,
+	LCMInit: stageBoot, LCMBoot: stageBoot, LCMBootUnknown: stageBoot, LCMBootPoweroff: stageBoot, LCMBootSuspended: stageBoot, 22: stageBoot, 32: stageBoot, 35: stageBoot,
 	LCMShutdown: stageShutdown, LCMCancel: stageShutdown,
 	LCMEpilog: stageEpilog, 10: stageEpilog, LCMFailure: stageEpilog, 15: stageEpilog, LCMCleanupDelete: stageEpilog, 30: stageEpilog,
 }
@@ -134,7 +134,7 @@ func (v VM) mending() string {
 		return ""
 	case v.LCMState == LCMInit || v.LCMState == lcmRevert || v.LCMState == lcmRevertSuspended:
 		return ""
-	case v.LCMState == lcmBootUnknown || v.LCMState == LCMBootPoweroff || v.LCMState == lcmBootSuspended:
+	case v.LCMState == LCMBootUnknown || v.LCMState == LCMBootPoweroff || v.LCMState == LCMBootSuspended:
 		return callRetry
 	}
 	return callFail

@@ -14,18 +14,14 @@ type NetworkState = flow.NetworkState
 
 // The states of a virtual network without a fault.
 const (
-	NetworkInit       = flow.NetworkInit
 	NetworkReady      = flow.NetworkReady
 	NetworkLockCreate = flow.NetworkLockCreate
 	NetworkLockDelete = flow.NetworkLockDelete
 	NetworkDone       = flow.NetworkDone
 )
 
-// ParseVMState and ParseLCMState read the names that stand in hook events.
-var (
-	ParseVMState  = flow.ParseVMState
-	ParseLCMState = flow.ParseLCMState
-)
+// ParseLCMState reads a name that stands in hook events.
+var ParseLCMState = flow.ParseLCMState
 
 // Code is oned's error number, the third element of a refusal.
 type Code int
