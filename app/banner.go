@@ -67,7 +67,7 @@ func (w welcome) whereabouts() []whereabout {
 		}
 	}
 	if w.bridge.Load() != nil || w.sim != nil {
-		endpoints := bridging{w.App}.feedEndpoints()
+		endpoints := bridging(w).feedEndpoints()
 		for _, endpoint := range endpoints {
 			add("hook events", endpoint+simulated)
 		}

@@ -65,7 +65,7 @@ func overLoopback(handler http.HandlerFunc) http.HandlerFunc {
 }
 
 func (s statusPage) showStatus(w http.ResponseWriter, _ *http.Request) {
-	view := statusView{Reasons: s.heldUp(), Feeds: bridging{s.App}.feeds()}
+	view := statusView{Reasons: s.heldUp(), Feeds: bridging(s).feeds()}
 	view.Ready = len(view.Reasons) == 0
 	w.Header().Set("Content-Type", "application/json")
 	if !view.Ready {
@@ -85,7 +85,7 @@ func (s statusPage) heldUp() []string {
 			reasons = append(reasons, "NATS is out of reach since "+state.Since.UTC().Format(time.RFC3339))
 		}
 	}
-	feeds, connected := bridging{s.App}.feeds(), false
+	feeds, connected := bridging(s).feeds(), false
 	for _, feed := range feeds {
 		connected = connected || feed.Connected
 	}

@@ -52,7 +52,7 @@ func eventsCommand(t tool) *cobra.Command {
 			if err := filter.service.check(ctx, pipe); err != nil {
 				return err
 			}
-			return writeEvents(c, ctx, pipe, filter)
+			return writeEvents(ctx, c, pipe, filter)
 		})
 	flags := cmd.Flags()
 	t.addServiceFlag(cmd, &filter.service, "only of the service, and with opennebula of its VMs and networks")
@@ -135,7 +135,7 @@ func (f eventFilter) concerns(event pipeline.Event) bool {
 	return false
 }
 
-func writeEvents(c *console, ctx context.Context, pipe clients, filter eventFilter) error {
+func writeEvents(ctx context.Context, c *console, pipe clients, filter eventFilter) error {
 	ends, err := pipe.Ends(ctx, filter.streams())
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func writeEvents(c *console, ctx context.Context, pipe clients, filter eventFilt
 	if err := filter.learn(ctx, pipe); err != nil {
 		return err
 	}
-	found, err := pastEvents(c, ctx, pipe, filter, ends)
+	found, err := pastEvents(ctx, c, pipe, filter, ends)
 	if err != nil {
 		return err
 	}
@@ -158,14 +158,14 @@ func writeEvents(c *console, ctx context.Context, pipe clients, filter eventFilt
 		}
 		return nil
 	}
-	return followEvents(c, ctx, pipe, filter, ends)
+	return followEvents(ctx, c, pipe, filter, ends)
 }
 
 // mostSeen bounds how many of OpenNebula's last events are looked at.
 const mostSeen = 100_000
 
 // pastEvents is what has happened: at most filter.last of it, oldest first.
-func pastEvents(c *console, ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) ([]inspect.Entry, error) {
+func pastEvents(ctx context.Context, c *console, pipe clients, filter eventFilter, ends map[string]uint64) ([]inspect.Entry, error) {
 	var found []inspect.Entry
 	for _, stream := range filter.streams() {
 		var after uint64
@@ -195,7 +195,7 @@ func pastEvents(c *console, ctx context.Context, pipe clients, filter eventFilte
 }
 
 // followEvents tells of what comes, from all streams as it comes.
-func followEvents(c *console, ctx context.Context, pipe clients, filter eventFilter, ends map[string]uint64) error {
+func followEvents(ctx context.Context, c *console, pipe clients, filter eventFilter, ends map[string]uint64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	news := make(chan inspect.Entry)
