@@ -1,10 +1,12 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
 	jsonv1 "github.com/go-json-experiment/json/v1"
+	"go.opentelemetry.io/otel/propagation"
 )
 
 // Encode writes any message of this package.
@@ -55,4 +57,13 @@ func DecodeWork(data []byte, schema int) (Work, error) {
 		return Work{Version: head.Version, Service: head.Service, Newer: true}, nil
 	}
 	return Work{}, err
+}
+
+// WithTrace is a context in which spans go on with the trace that a message
+// carried; an empty text changes nothing.
+func WithTrace(ctx context.Context, carried string) context.Context {
+	if carried == "" {
+		return ctx
+	}
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{HeaderTrace: carried})
 }
