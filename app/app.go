@@ -350,7 +350,7 @@ func (a *App) openPipeline(ctx context.Context) error {
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })
 	measureProcess(a)
 	if a.has(PartAPI) {
-		return a.keep(measureWhole(a.pipe, a.metrics))
+		return errors.Join(a.keep(measureWhole(a.pipe, a.metrics)), a.metrics.Register(newServiceMetrics(pipe)))
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 		case err == nil:
 			return nil, false
 		case !opennebula.IsCode(err, opennebula.CodeAuthentication):
-			return fmt.Errorf("ask oned at %s who we are: %w: start oned, or name the right endpoint with --one-xmlrpc", endpoints, err), false
+			return fmt.Errorf("ask oned at %s who we are: %w: start oned, or set its endpoint with --one-xmlrpc", endpoints, err), false
 		case refused == refusedTimes || idle.For(asking, time.Second) != nil:
 			return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or name another file with --one-auth-file", endpoints, a.config.One.AuthFile), true
 		}

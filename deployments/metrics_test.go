@@ -84,9 +84,19 @@ func scrapeALife(t *testing.T) map[string]*dto.MetricFamily {
 	poll.Until(t, "a run with events, wake-ups and calls", func() bool {
 		families = parse(t, request(t, api+"/metrics", ""))
 		return families["flowjet_bridge_events_total"] != nil && families["flowjet_worker_actions_total"] != nil && families["flowjet_workers"] != nil &&
-			families["flowjet_bridge_resyncs_total"] != nil
+			families["flowjet_bridge_resyncs_total"] != nil && runningServices(families) == 1
 	})
 	return families
+}
+
+// runningServices is how many services are RUNNING.
+func runningServices(families map[string]*dto.MetricFamily) float64 {
+	for _, metric := range families["flowjet_services"].GetMetric() {
+		if metric.GetLabel()[0].GetValue() == "RUNNING" {
+			return metric.GetGauge().GetValue()
+		}
+	}
+	return 0
 }
 
 // request posts a body, or gets without one.
@@ -172,7 +182,7 @@ func checkPage(t *testing.T, families map[string]*dto.MetricFamily) {
 }
 
 // allowed are the labels whose values are few by their nature.
-var allowed = []string{"object", "outcome", "endpoint", "kind", "route", "status", "result", "partition", "version", "go", "le", "method", "member"}
+var allowed = []string{"object", "outcome", "endpoint", "kind", "route", "status", "result", "partition", "version", "go", "le", "method", "member", "state"}
 
 // checkLabels: names follow the convention, and no label can grow without bound.
 func checkLabels(t *testing.T, families map[string]*dto.MetricFamily) {

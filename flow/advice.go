@@ -10,7 +10,7 @@ import (
 func (s ServiceState) Advice(service int) string {
 	switch s {
 	case ServiceWarning:
-		return fmt.Sprintf("repair or end the VMs that are in trouble, and the service goes back to RUNNING by itself; `oneflow recover %d` has OpenNebula retry them", service)
+		return fmt.Sprintf("repair or end the VMs that are in trouble, and the service returns to RUNNING by itself; `oneflow recover %d` makes OpenNebula retry them", service)
 	case ServiceFailedDeploying, ServiceFailedScaling:
 		return fmt.Sprintf("remove the cause, then `oneflow recover %d` goes on where it stopped; `oneflow recover --delete %d` ends the service", service, service)
 	case ServiceFailedUndeploying:
@@ -35,8 +35,11 @@ const maxAdvised = 3
 // advice is what an operator can do, most useful first.
 func (e *explainer) advice() []string {
 	var next []string
+	if due, set := e.Deadlines[DeadlineHeal]; set && due.After(e.now) {
+		next = append(next, "wait: what is in trouble is healed by itself at "+utc(due))
+	}
 	for _, found := range e.failed {
-		if found.VM == nil || len(next) == maxAdvised {
+		if found.VM == nil || len(next) >= maxAdvised {
 			continue
 		}
 		if vm, known := e.facts[*found.VM]; known {
@@ -105,7 +108,7 @@ func (v VM) advice(state ServiceState) string {
 	case state == ServiceFailedUndeploying:
 		return fmt.Sprintf("`onevm recover --delete %d` ends VM %d for good", v.ID, v.ID)
 	case v.Failed():
-		return fmt.Sprintf("`onevm recover --retry %d` has OpenNebula retry VM %d", v.ID, v.ID)
+		return fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", v.ID, v.ID)
 	case v.Lost():
 		return fmt.Sprintf("`onevm show %d` names the host of VM %d, which does not answer", v.ID, v.ID)
 	case v.State == VMPoweroff:

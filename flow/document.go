@@ -201,6 +201,20 @@ func (s Service) State() ServiceState {
 	return *s.Body.State
 }
 
+// Since returns when a service came to its state, by its log; nil where the log does not have it.
+func Since(s Service) *time.Time {
+	for _, entry := range slices.Backward(s.Body.Log) {
+		if entry.Message == stateLogged+s.State().String() {
+			since := time.Unix(entry.Timestamp, 0).UTC()
+			return &since
+		}
+	}
+	return nil
+}
+
+// stateLogged is what the log's entry of a state begins with; OneFlow writes the same.
+const stateLogged = "New state: "
+
 // Router is the id of the role's virtual router, false if it has none.
 func (s Service) Router(role string) (int, bool) {
 	held := s.role(role)

@@ -136,7 +136,7 @@ func (e *explainer) explainLog() {
 	var found []string
 	states := 0
 	for _, entry := range slices.Backward(e.Service.Body.Log) {
-		if strings.HasPrefix(entry.Message, "New state: ") {
+		if strings.HasPrefix(entry.Message, stateLogged) {
 			if states++; states == 2 {
 				break
 			}

@@ -33,6 +33,9 @@ func TestFailedVMIsReplaced(t *testing.T) {
 	if due := s.state.Deadlines[flow.DeadlineHeal]; !due.Equal(s.now.Add(time.Minute)) {
 		t.Fatalf("the VM is replaced at %s", due)
 	}
+	if next := flow.Explain(s.state, s.facts, s.now).Next; next[0] != "wait: what is in trouble is healed by itself at "+s.now.Add(time.Minute).UTC().Format(time.RFC3339) {
+		t.Errorf("what to do begins with %q", next[0])
+	}
 	s.planAfter(time.Minute)
 	s.wantActions("terminate-hard 101", "create a/3")
 	s.wantNodes("a", 3, 100, 102)

@@ -138,7 +138,7 @@ func (p *planner) to(next ServiceState) {
 	if next.Failed() {
 		p.requester.forgetAskedOfNodes()
 	}
-	p.log("I", "New state: "+next.String())
+	p.log("I", stateLogged+next.String())
 	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
 }
 

@@ -15,8 +15,8 @@ func commandsCommand(t tool) *cobra.Command {
 	var state string
 	states := []string{pipeline.CommandQueued, pipeline.CommandDone, pipeline.CommandRefused}
 	cmd := t.command(help{
-		"commands", "List what was asked of services, and what came of it",
-		"The commands of the last 24 hours, oldest first. One that stays queued waits for its service's worker: `flowjet doctor`.",
+		"commands", "List the commands sent to services, and their results",
+		"The commands of the last 24 hours, oldest first. One that stays queued waits for its service's worker: see `flowjet doctor`.",
 		"flowjet commands --state refused\nflowjet commands --service 3 -o json",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {

@@ -83,7 +83,7 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 	defer cancel()
 	pipe, missing, err := t.Attach(ctx, cmd)
 	if err != nil {
-		return clients{}, unreachable(fmt.Errorf("%w; `flowjet doctor` looks closer", err))
+		return clients{}, unreachable(fmt.Errorf("%w; `flowjet doctor` has more", err))
 	}
 	if len(missing) > 0 {
 		pipe.Close()

@@ -62,8 +62,8 @@ func doctorCommand(t tool) *cobra.Command {
 		Use:   "doctor",
 		Short: "Diagnose problems and suggest fixes",
 		Long: "Diagnose problems and suggest fixes.\n\n" +
-			"It looks at NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, at oned and\n" +
-			"the OneFlow API, at clocks and disks. It ends with 0 if there is no problem (there may be warnings), else with 6.",
+			"It checks NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, oned and\n" +
+			"the OneFlow API, clocks and disks. The exit status is 0 without a problem (there may be warnings), else 6.",
 		Example: terminal.Example("flowjet doctor\nflowjet doctor -o json"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -106,7 +106,7 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	pipe := newClients(attached)
 	survey, err := settled(ctx, pipe, missing)
 	if err != nil {
-		d.add("NATS", problem, "see that JetStream is on and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
+		d.add("NATS", problem, "check that JetStream is enabled and has a leader: `nats server report jetstream`", "JetStream does not answer: %v", err)
 		return
 	}
 	d.now = time.Now() // it took some looks
@@ -171,13 +171,13 @@ func mendNATS(err error) string {
 	text := strings.ToLower(err.Error())
 	switch {
 	case strings.Contains(text, "authorization"), strings.Contains(text, "permissions"):
-		return "use credentials of the operator: --nats-nkey-file or --nats-credentials-file"
+		return "use the operator's credentials: --nats-nkey-file or --nats-credentials-file"
 	case strings.Contains(text, "certificate"), strings.Contains(text, "tls"):
-		return "name the servers' certificate authority with --nats-ca-file"
+		return "set the servers' certificate authority with --nats-ca-file"
 	case strings.Contains(text, "jetstream not enabled"):
 		return "enable JetStream on the server and for the account"
 	}
-	return "start it (`flowjet up`, or your NATS cluster), or name the right servers with --nats-url"
+	return "start it (`flowjet up`, or your NATS cluster), or set its servers with --nats-url"
 }
 
 // writeDiagnosis writes what was found, and fails if there is a problem.
@@ -196,14 +196,14 @@ func writeDiagnosis(c *console, findings []finding) error {
 		for _, found := range findings {
 			c.Say("%s%s %s: %s", c.State(found.Weight), strings.Repeat(" ", len(warning)-len(found.Weight)), found.Check, found.Message)
 			if found.Mend != "" {
-				c.Say("        %s", c.Paint("1", "mend: ")+found.Mend)
+				c.Say("        %s", c.Paint("1", "fix: ")+found.Mend)
 			}
 		}
 	}
 	if problems == 0 {
 		return nil
 	}
-	return terminal.ExitTrouble.Because(fmt.Errorf("doctor found %d of %d checks in trouble", problems, len(findings)))
+	return terminal.ExitTrouble.Because(fmt.Errorf("doctor found problems: %d of %d checks", problems, len(findings)))
 }
 
 func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
@@ -213,14 +213,14 @@ func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
 	asking, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
 	if err := around.Oned(asking); err != nil {
-		mend := "start oned, or name the right endpoint with --one-xmlrpc"
+		mend := "start oned, or set its endpoint with --one-xmlrpc"
 		if strings.Contains(err.Error(), "auth") || strings.Contains(err.Error(), "refuses") {
 			mend = "put serveradmin's name and password into the file of --one-auth-file, readable by you"
 		}
 		d.add("oned", problem, mend, "%v", err)
 		return
 	}
-	d.add("oned", fine, "", "%s answers, and knows the server user", around.OnedAt)
+	d.add("oned", fine, "", "%s answers and accepts the server user", around.OnedAt)
 	if around.OnedTime == nil {
 		return
 	}
@@ -239,9 +239,9 @@ func (d *diagnosis) checkAPI(ctx context.Context, around Surroundings) {
 	switch {
 	case errors.Is(err, context.Canceled):
 	case err != nil:
-		d.add("API", warning, "start it (`flowjet api`), or name where it is with --api-listen; on a host without an API that is right", "%v", err)
+		d.add("API", warning, "start it (`flowjet api`), or set its address with --api-listen; on a host without an API this is normal", "%v", err)
 	case len(reasons) > 0:
-		d.add("API", problem, "see the other findings: it serves again when they are mended", "%s is not ready: %s", around.APIAt, strings.Join(reasons, "; "))
+		d.add("API", problem, "fix the other problems first; it then serves requests again", "%s is not ready: %s", around.APIAt, strings.Join(reasons, "; "))
 	default:
 		d.add("API", fine, "", "%s is ready", around.APIAt)
 	}
@@ -251,10 +251,10 @@ func (d *diagnosis) checkAPI(ctx context.Context, around Surroundings) {
 func (d *diagnosis) compareClocks(check string, theirs, ours time.Time, most time.Duration) {
 	skew := ours.Sub(theirs).Round(time.Millisecond)
 	if skew.Abs() <= most {
-		d.add(check, fine, "", "like this host's")
+		d.add(check, fine, "", "the same as this host's")
 		return
 	}
-	d.add(check, problem, "set both by NTP (`timedatectl`): timers, sessions and cooldowns go by the clock", "it differs from this host's by %s", skew)
+	d.add(check, problem, "synchronise both with NTP (`timedatectl`): timers, sessions and cooldowns depend on the clock", "it is %s off this host's", skew)
 }
 
 func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {

@@ -19,8 +19,6 @@ import (
 const (
 	// slowAfter is how long something may wait before it counts as stuck.
 	slowAfter = 30 * time.Second
-	// stuckAfter is how long a service may be on its way somewhere.
-	stuckAfter = 30 * time.Minute
 	// resyncsLookedAt is among how many of the last events lost ones are looked for.
 	resyncsLookedAt = 5000
 	// resyncsTolerated is how many of these may have been found by comparing: a
@@ -32,7 +30,7 @@ const (
 
 func (d *diagnosis) checkStreams(survey inspect.Overview) {
 	if len(survey.Missing) > 0 {
-		d.add("streams", problem, "start Flowjet, or run `flowjet nats provision`; if they were there before, the data is lost, services are not: they are at oned",
+		d.add("streams", problem, "start Flowjet, or run `flowjet nats provision`. If they existed before, their data is lost; the services are not, oned has them",
 			"missing: %s", strings.Join(survey.Missing, ", "))
 		return
 	}
@@ -42,14 +40,14 @@ func (d *diagnosis) checkStreams(survey inspect.Overview) {
 			continue // a server that is away is told once, and not for each of its copies
 		}
 		troubled++
-		weight, mend := warning, "give JetStream more room and run `flowjet nats provision`"
+		weight, mend := warning, "give JetStream more storage, then run `flowjet nats provision`"
 		if stream.Leaderless {
 			weight, mend = problem, "start the NATS servers that are down: `nats server list`"
 		}
 		d.add("stream "+stream.Name, weight, mend, "%s", stream.Trouble)
 	}
 	if troubled == 0 {
-		d.add("streams", fine, "", "all %d are there and as large as they should be", len(survey.Streams))
+		d.add("streams", fine, "", "all %d exist and are large enough", len(survey.Streams))
 	}
 }
 
@@ -57,8 +55,8 @@ func (d *diagnosis) checkStreams(survey inspect.Overview) {
 func (d *diagnosis) checkServers(survey inspect.Overview) {
 	for _, server := range survey.Servers {
 		if server.Away {
-			d.add("NATS server "+server.Name, problem, "start it on its host: `systemctl start flowjet-nats`, or the process that it is embedded in",
-				"it is away: streams lack its copies, and one more that fails stops everything")
+			d.add("NATS server "+server.Name, problem, "start it on its host: `systemctl start flowjet-nats`, or start the process that it is embedded in",
+				"it does not answer: streams lack its copies, and the failure of one more server stops everything")
 		}
 	}
 }
@@ -76,17 +74,17 @@ func (d *diagnosis) checkMembers(survey inspect.Overview) {
 	for _, host := range slices.Sorted(maps.Keys(gone)) {
 		members := gone[host]
 		if !there[host] && len(members) > 1 {
-			d.add("front-end "+host, problem, "start it, or see the network to it; if it is gone for good, `flowjet status --forget NAME` for each of its processes",
-				"nothing is heard of it for %s: %s", terminal.Span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
+			d.add("front-end "+host, problem, "start it, or check the network to it. If it was removed for good, run `flowjet status --forget NAME` for each of its processes",
+				"none of its processes has been heard for %s: %s", terminal.Span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
 			continue
 		}
 		for _, member := range members {
-			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start 'flowjet*'`; if it is gone for good, `flowjet status --forget '%s'`", host, member.Name),
-				"it is not heard for %s", terminal.Span(d.now.Sub(*member.Missing)))
+			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start 'flowjet*'`. If it was removed for good: `flowjet status --forget '%s'`", host, member.Name),
+				"it has not been heard for %s", terminal.Span(d.now.Sub(*member.Missing)))
 		}
 	}
 	if len(gone) == 0 && len(survey.Members) > 0 {
-		d.add("processes", fine, "", "every one that is expected (%d) is there", len(survey.Members))
+		d.add("processes", fine, "", "all that are expected (%d) are running", len(survey.Members))
 	}
 }
 
@@ -106,14 +104,14 @@ func (d *diagnosis) checkWorkers(survey inspect.Overview) {
 	}
 	switch {
 	case len(survey.Workers) == 0:
-		d.add("workers", problem, "start one: `flowjet worker`, or `flowjet up`", "none is alive: services stand still, commands stay queued")
+		d.add("workers", problem, "start one: `flowjet worker`, or `flowjet up`", "none is running: services make no progress, commands stay queued")
 		return
 	case len(blind) == len(survey.Workers):
-		d.add("workers", problem, "see that oned answers them: their log says what it said", "none of them can reach oned")
+		d.add("workers", problem, "check that oned answers them: their logs have its errors", "none of them can reach oned")
 	case len(blind) > 0:
-		d.add("workers", warning, "see the network between it and oned", "%s cannot reach oned; the others do the work", names(blind))
+		d.add("workers", warning, "check the network between it and oned", "%s cannot reach oned; the other workers do the work", names(blind))
 	default:
-		d.add("workers", fine, "", "%d alive, every partition has an owner", len(survey.Workers))
+		d.add("workers", fine, "", "%d running, every partition has an owner", len(survey.Workers))
 	}
 }
 
@@ -123,8 +121,8 @@ func (d *diagnosis) checkReads(oned pipeline.OnedReads) {
 	if oned.Slow < enough || oned.Slow*5 < oned.Reads {
 		return
 	}
-	d.add("oned", warning, "stop whatever else acts for the same users with tokens of its own (OneFlow: `systemctl disable --now opennebula-flow`), and see the load of the leader's host",
-		"%d of the %d reads of the last minute took more than 150 ms instead of some 2: oned runs an auth driver for each because the sessions of a user replace each other, or it cannot keep up", oned.Slow, oned.Reads)
+	d.add("oned", warning, "stop other programs that act for the same users with tokens of their own (OneFlow: `systemctl disable --now opennebula-flow`), and check the load of the leader's host",
+		"%d of the %d reads of the last minute took more than 150 ms instead of about 2 ms: either programs replace each other's sessions of a user, so that oned runs an auth driver for each call, or oned is overloaded", oned.Slow, oned.Reads)
 }
 
 func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect.Overview) {
@@ -139,14 +137,14 @@ func (d *diagnosis) checkFeeds(ctx context.Context, pipe clients, survey inspect
 	}
 	switch {
 	case len(survey.Feeds) == 0:
-		d.add("bridges", problem, "start one: `flowjet bridge`, or `flowjet up`", "none has ever published: no event of OpenNebula is heard")
+		d.add("bridges", problem, "start one: `flowjet bridge`, or `flowjet up`", "none has ever published: no events of OpenNebula are received")
 		return
 	case alive == 0:
-		d.add("bridges", problem, "start one: `flowjet bridge`; its first comparison with oned makes up for what was missed", "none is alive: events are being missed")
+		d.add("bridges", problem, "start one: `flowjet bridge`. It compares with oned when it starts and publishes what was missed", "none is running: events are missed")
 	case alive < len(survey.Feeds):
-		d.add("bridges", warning, "start a bridge that hears it, unless its front-end is gone for good", "%d of %d feeds have a live bridge", alive, len(survey.Feeds))
+		d.add("bridges", warning, "start a bridge that connects to it, unless its front-end was removed for good", "%d of %d feeds have a running bridge", alive, len(survey.Feeds))
 	default:
-		d.add("bridges", fine, "", "every feed (%d) has a live bridge", alive)
+		d.add("bridges", fine, "", "every feed (%d) has a running bridge", alive)
 	}
 	d.checkEvents(ctx, pipe)
 }
@@ -160,12 +158,12 @@ func (d *diagnosis) checkEvents(ctx context.Context, pipe clients) {
 	}
 	switch {
 	case heard.Last.IsZero():
-		d.add("events", warning, "see that oned publishes hook events (hm.log) and that --one-hooks names its port", "none was ever heard")
+		d.add("events", warning, "check that oned publishes hook events (hm.log) and that --one-hooks has its port", "none has ever been received")
 	case heard.Resynced > resyncsTolerated && d.now.Sub(heard.LastResynced) < time.Hour:
-		d.add("events", warning, "nothing is lost; if the number grows while no bridge starts, ZeroMQ loses events: see the bridges' metrics and log",
-			"%d of the last %d were not heard but found by comparing with oned, the last %s ago", heard.Resynced, heard.Count, terminal.Span(d.now.Sub(heard.LastResynced)))
+		d.add("events", warning, "nothing is lost. If the number grows while no bridge starts, ZeroMQ drops events: check the bridges' metrics and logs",
+			"%d of the last %d were missed and then found by comparing with oned, the last %s ago", heard.Resynced, heard.Count, terminal.Span(d.now.Sub(heard.LastResynced)))
 	default:
-		d.add("events", fine, "", "the last came %s ago", terminal.Span(d.now.Sub(heard.Last)))
+		d.add("events", fine, "", "the last was received %s ago", terminal.Span(d.now.Sub(heard.Last)))
 	}
 }
 
@@ -176,17 +174,17 @@ func (d *diagnosis) checkReaders(survey inspect.Overview) {
 			continue
 		}
 		late++
-		d.add("reader "+reader.Reader, problem, "its worker is held up: its log and /flowjet/v1/health say by what (oned away, NATS slow)",
+		d.add("reader "+reader.Reader, problem, "its worker waits for oned or NATS: its log and /flowjet/v1/health have the reason",
 			"%d messages wait, the oldest for %s", reader.Lag, terminal.Span(d.now.Sub(*reader.Oldest)))
 	}
 	if late == 0 && len(survey.Readers) > 0 {
-		d.add("readers", fine, "", "nothing waits for longer than %s", slowAfter)
+		d.add("readers", fine, "", "no message waits longer than %s", slowAfter)
 	}
 }
 
 func (d *diagnosis) checkTimers(survey inspect.Overview) {
 	if survey.Timers.Overdue > 0 {
-		d.add("timers", problem, "see the workers and readers above; `flowjet service records` and `flowjet service why ID` tell of single services",
+		d.add("timers", problem, "see the workers and readers above; `flowjet service why ID` explains a single service",
 			"%d of %d are overdue", survey.Timers.Overdue, survey.Timers.Set)
 		return
 	}
@@ -207,7 +205,7 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		switch {
 		case state.Failed() || state == flow.ServiceWarning:
 			failed = append(failed, fmt.Sprintf("%d (%s)", id, row.State))
-		case state.Waiting() && state != flow.ServiceCooldown && row.Since != nil && d.now.Sub(*row.Since) > stuckAfter:
+		case inspect.Stuck(record.State.Service, d.now):
 			stuck = append(stuck, fmt.Sprintf("%d (%s for %s)", id, row.State, terminal.Span(d.now.Sub(*row.Since))))
 		}
 	})
@@ -216,10 +214,10 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		return
 	}
 	if len(failed) > 0 {
-		d.add("services", warning, "`flowjet service why ID` says what failed and what to do", "%d of %d need somebody: %s", len(failed), count, names(failed))
+		d.add("services", warning, "`flowjet service why ID` shows what failed and what to do", "%d of %d need attention: %s", len(failed), count, names(failed))
 	}
 	if len(stuck) > 0 {
-		d.add("services", warning, "`flowjet service why ID` says what each waits for", "%d wait for long: %s", len(stuck), names(stuck))
+		d.add("services", warning, "`flowjet service why ID` shows what each waits for", "%d make no progress: %s", len(stuck), names(stuck))
 	}
 	if len(failed)+len(stuck) == 0 {
 		d.add("services", fine, "", "%d, none failed or stuck", count)
@@ -228,7 +226,7 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 
 func (d *diagnosis) checkLetters(survey inspect.Overview) {
 	if letters := counts(survey.DeadLetters, ""); letters != "" {
-		d.add("dead letters", warning, "`flowjet dlq ls` and `flowjet dlq show NUMBER` say why; then retry or drop them", "%s", letters)
+		d.add("dead letters", warning, "`flowjet dlq ls` and `flowjet dlq show NUMBER` show the reason; then retry or drop them", "%s", letters)
 		return
 	}
 	d.add("dead letters", fine, "", "none")
@@ -246,7 +244,7 @@ func (d *diagnosis) checkWebhooks(ctx context.Context, pipe clients) {
 		}
 	}
 	if len(troubled) > 0 {
-		d.add("webhooks", warning, "see that the receiver answers with 2xx; deliveries are tried again by themselves", "failing: %s", names(troubled))
+		d.add("webhooks", warning, "check that the receiver answers with 2xx; deliveries are retried automatically", "failing: %s", names(troubled))
 	}
 }
 
@@ -257,7 +255,7 @@ func (d *diagnosis) checkStorage(ctx context.Context, pipe clients) {
 	}
 	share := float64(used) / float64(most)
 	if share > nearlyFull {
-		d.add("JetStream's storage", problem, "give the account more storage, or the streams less", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
+		d.add("JetStream's storage", problem, "give the account more storage, or make the streams smaller", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
 		return
 	}
 	d.add("JetStream's storage", fine, "", "%s of %s are used", bytesText(used), bytesText(uint64(most)))
@@ -273,7 +271,7 @@ func (d *diagnosis) checkDisk(folder string) {
 	used := float64(taken) / float64(max(1, taken+disk.Bavail)) // as df tells it: some blocks are for root alone
 	free := disk.Bavail * uint64(disk.Bsize)
 	if used > nearlyFull {
-		d.add("disk", problem, "make room: without it NATS stores nothing and Flowjet stands still", "%.0f %% of the disk of %s are used, %s are free", used*100, folder, bytesText(free))
+		d.add("disk", problem, "free some space: on a full disk NATS stores nothing and Flowjet stops working", "%.0f %% of the disk of %s are used, %s are free", used*100, folder, bytesText(free))
 		return
 	}
 	d.add("disk", fine, "", "%s free for %s", bytesText(free), folder)

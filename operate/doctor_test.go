@@ -41,9 +41,9 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	d.checkMembers(overview)
 	d.checkServers(overview)
 	d.checkStreams(overview)
-	if got, want := d.said(), "problem process fe1 api: it is not heard for 1m0s\n"+
-		"problem front-end fe2: nothing is heard of it for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"+
-		"problem NATS server n2: it is away: streams lack its copies, and one more that fails stops everything\n"+
+	if got, want := d.said(), "problem process fe1 api: it has not been heard for 1m0s\n"+
+		"problem front-end fe2: none of its processes has been heard for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"+
+		"problem NATS server n2: it does not answer: streams lack its copies, and the failure of one more server stops everything\n"+
 		"problem stream FLOW: it has no leader: most of its servers are away\n"; got != want {
 		t.Errorf("it says\n%swant\n%s", got, want)
 	}
@@ -52,7 +52,7 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	}
 	well := diagnosis{now: now}
 	well.checkMembers(inspect.Overview{Members: overview.Members[:1]})
-	if got := well.said(); got != "ok processes: every one that is expected (1) is there\n" {
+	if got := well.said(); got != "ok processes: all that are expected (1) are running\n" {
 		t.Errorf("it says %s", got)
 	}
 }

@@ -39,8 +39,8 @@ func eventsCommand(t tool) *cobra.Command {
 	var filter eventFilter
 	cmd := t.command(help{
 		"events", "List what happened, and follow what happens",
-		"The last 50 transitions of services, or those of the time that --since names; -f goes on with what happens. Kept are 90 days.\n" +
-			"--with adds what was heard of OpenNebula (of the last 72 hours, at most 100,000 events), what waits for webhooks, and dead letters,\n" +
+		"The last 50 transitions of services, or those within --since; -f keeps following. They are kept for 90 days.\n" +
+			"--with adds OpenNebula's events (of the last 72 hours, at most 100,000), what waits for webhooks, and dead letters,\n" +
 			"in the order of time. With -o json each is an object on a line of its own: a transition as in the stream FLOW, the others under\n" +
 			"opennebula, webhook or dead_letter.",
 		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
@@ -55,12 +55,12 @@ func eventsCommand(t tool) *cobra.Command {
 			return writeEvents(ctx, c, pipe, filter)
 		})
 	flags := cmd.Flags()
-	t.addServiceFlag(cmd, &filter.service, "only of the service, and with opennebula of its VMs and networks")
+	t.addServiceFlag(cmd, &filter.service, "only those of the service; with opennebula also of its VMs and networks")
 	flags.StringSliceVar(&filter.kinds, "kind", nil, "only transitions of these kinds: service, role, vm, network, router")
-	flags.StringSliceVar(&filter.with, "with", nil, "tell also of: opennebula, webhooks, dead-letters")
-	flags.DurationVar(&filter.since, "since", 0, "only what happened so long ago at most, as 30m or 24h")
-	flags.IntVarP(&filter.last, "last", "n", 50, "at most so many of what has happened; 0 for all")
-	flags.BoolVarP(&filter.follow, "follow", "f", false, "go on with what happens, until Ctrl-C")
+	flags.StringSliceVar(&filter.with, "with", nil, "also show: opennebula, webhooks, dead-letters")
+	flags.DurationVar(&filter.since, "since", 0, "only what happened within this time, such as 30m or 24h")
+	flags.IntVarP(&filter.last, "last", "n", 50, "show at most this many; 0 for all")
+	flags.BoolVarP(&filter.follow, "follow", "f", false, "keep following, until Ctrl-C")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(flow.WebhookKinds, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("with", cobra.FixedCompletions(slices.Sorted(maps.Keys(more)), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -154,7 +154,7 @@ func writeEvents(ctx context.Context, c *console, pipe clients, filter eventFilt
 	}
 	if !filter.follow {
 		if len(found) == 0 && !c.Structured() {
-			c.Say("Nothing has happened.")
+			c.Say("There are no such events.")
 		}
 		return nil
 	}

@@ -32,7 +32,7 @@ func viewOf(letter pipeline.DeadLetter) letterView {
 func letterList(t tool) *cobra.Command {
 	var service serviceFlag
 	cmd := t.command(help{
-		"ls", "List the dead letters", "What could not be understood or done, with the reason. Kept are 30 days.",
+		"ls", "List the dead letters", "Messages that could not be understood or carried out, with the reason. They are kept for 30 days.",
 		"flowjet dlq ls --service 3",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
@@ -98,7 +98,7 @@ func letterShow(t tool) *cobra.Command {
 			if view.Retry {
 				c.Say("what to do   remove the cause, then `flowjet dlq retry %d`, or `flowjet dlq drop %d`", view.Sequence, view.Sequence)
 			} else {
-				c.Say("what to do   it cannot be sent again; `flowjet dlq drop %d` when it is understood", view.Sequence)
+				c.Say("what to do   it cannot be sent again; `flowjet dlq drop %d` when its cause is known", view.Sequence)
 			}
 			c.Say("")
 			c.Say("%s", compact(letter.Data))
@@ -128,15 +128,15 @@ type outcome struct {
 }
 
 func letterRetry(t tool) *cobra.Command {
-	return letterChange(t, "retry", "Send dead letters again where they came from, and drop them",
-		"What a message asks for is harmless to repeat: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
+	return letterChange(t, "retry", "Send dead letters again to where they came from, and drop them",
+		"Repeating a message is harmless: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
 		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
 			return pipe.Retry(ctx, letter)
 		})
 }
 
 func letterDrop(t tool) *cobra.Command {
-	return letterChange(t, "drop", "Delete dead letters", "Nothing remembers them.", "dropped",
+	return letterChange(t, "drop", "Delete dead letters", "They cannot be restored.", "dropped",
 		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
 			return pipe.Drop(ctx, letter.Sequence)
 		})

@@ -21,7 +21,7 @@ type serviceRow struct {
 	Name  string `json:"name"`
 	Owner string `json:"owner"`
 	State string `json:"state"`
-	// Since is when it came to the state, as its log says.
+	// Since is when it came to the state, by its log.
 	Since *time.Time `json:"since,omitempty"`
 	Roles int        `json:"roles"`
 	VMs   int        `json:"vms"`
@@ -32,8 +32,8 @@ type serviceRow struct {
 func serviceRecords(t tool) *cobra.Command {
 	var state, owner string
 	cmd := t.command(help{
-		"records", "List all services, as NATS has them",
-		"The records of all users' services, also while oned and every API are away. Services that have ended are left out.",
+		"records", "List all services, from NATS",
+		"The records of all users' services, even while oned and every API are down. Services that have ended are left out.",
 		"flowjet service records --state FAILED\nflowjet service records --owner alice -o wide",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
@@ -53,7 +53,7 @@ func serviceRecords(t tool) *cobra.Command {
 			slices.SortFunc(rows, func(a, b serviceRow) int { return a.ID - b.ID })
 			return writeServices(c, rows)
 		})
-	cmd.Flags().StringVar(&state, "state", "", "only those in the state, or in one that begins so (FAILED)")
+	cmd.Flags().StringVar(&state, "state", "", "only those in the state; FAILED stands for all that begin so")
 	cmd.Flags().StringVar(&owner, "owner", "", "only those of the user")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -73,17 +73,10 @@ func matches(value, wanted string) bool {
 }
 
 func rowOf(id int, service flow.Service) serviceRow {
-	row := serviceRow{ID: id, Name: service.Body.Name, Owner: service.Owner.UName, State: service.State().String(), Roles: len(service.Body.Roles)}
+	row := serviceRow{ID: id, Name: service.Body.Name, Owner: service.Owner.UName, State: service.State().String(), Since: flow.Since(service), Roles: len(service.Body.Roles)}
 	for _, role := range service.Body.Roles {
 		row.VMs += len(role.Nodes)
 		row.Wanted += role.Cardinality
-	}
-	for _, entry := range slices.Backward(service.Body.Log) {
-		if entry.Message == "New state: "+row.State {
-			since := time.Unix(entry.Timestamp, 0).UTC()
-			row.Since = &since
-			break
-		}
 	}
 	return row
 }

@@ -12,9 +12,9 @@ import (
 
 func serviceLook(t tool) *cobra.Command {
 	cmd := t.command(help{
-		"look ID", "Have a service looked at now",
-		"Its worker reads the document, its VMs and its networks anew from oned and decides what is next. Services are looked at by\n" +
-			"themselves; this is for who does not want to wait, and always safe.",
+		"look ID", "Have a service checked now",
+		"Its worker reads the document, the VMs and the networks from oned again and decides what to do next. Workers check services\n" +
+			"regularly by themselves; this saves the wait, and is always safe.",
 		"flowjet service look 3",
 	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
@@ -32,7 +32,7 @@ func serviceLook(t tool) *cobra.Command {
 			if c.Structured() {
 				return c.Show(map[string]any{"service": id, "asked": true})
 			}
-			c.Say("service %d: its worker looks at it now; `flowjet service why %d` tells what it waits for", id, id)
+			c.Say("service %d: its worker checks it now; `flowjet service why %d` shows what it waits for", id, id)
 			return nil
 		})
 	cmd.ValidArgsFunction = t.serviceIDs

@@ -19,8 +19,8 @@ import (
 
 func serviceRecord(t tool) *cobra.Command {
 	cmd := t.command(help{
-		"record ID", "Show a service's record: what its worker has decided, made and waits for",
-		"Its roles, VMs, networks, timers and log as NATS has them, also while oned and every API are away. docs/inspect.md describes\n" +
+		"record ID", "Show a service's record: what its worker has decided and waits for",
+		"Its roles, VMs, networks, timers and log as NATS has them, even while oned and every API are down. docs/inspect.md describes\n" +
 			"the fields of -o json.",
 		"flowjet service record 3\nflowjet service record 3 -o yaml",
 	}, terminal.ShowFormats, cobra.ExactArgs(1),

@@ -21,7 +21,7 @@ func serviceWatch(t tool) *cobra.Command {
 	cmd := t.command(help{
 		"watch ID", "Follow what happens to a service",
 		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n" +
-			"With --until it fails when the service comes to a failed state that is not among them, or when --timeout is over.",
+			"With --until it fails when the service enters a failed state that is not among them, or when --timeout has passed.",
 		"flowjet service watch 3\nflowjet service watch 3 --until RUNNING --timeout 5m",
 	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
@@ -47,7 +47,7 @@ func serviceWatch(t tool) *cobra.Command {
 			return err
 		})
 	cmd.Flags().StringSliceVar(&until, "until", nil, "end when the service is in one of these states (RUNNING,DELETED)")
-	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after so long; 0 for never")
+	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after this time; 0 for never")
 	cmd.ValidArgsFunction = t.serviceIDs
 	return cmd
 }

@@ -19,9 +19,9 @@ func serviceWhy(t tool) *cobra.Command {
 	var cmd *cobra.Command
 	cmd = t.command(help{
 		"why ID", "Explain a service's state",
-		"Since when it is in it, what failed (which role, which VM, oned's words), what led there, what the service waits for, and what to do.\n" +
-			"oned is asked how the VMs are now; while it is away, what was heard of them last is shown, and that it is so.\n" +
-			"The API answers the same at /flowjet/v1/services/ID/why.",
+		"Since when the service is in its state, the cause, what failed (role, VM, oned's error), what the service waits for, and what to do.\n" +
+			"VM states are read from oned; while oned does not answer, the last known ones are shown and marked as such.\n" +
+			"The API has the same at /flowjet/v1/services/ID/why.",
 		"flowjet service why 3\nflowjet service why 3 -o json",
 	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {
@@ -49,28 +49,28 @@ func writeWhy(c *console, why inspect.Why) {
 	if why.Since != nil {
 		since = " for " + c.Ago(*why.Since) + ", since " + c.At(*why.Since)
 	}
-	c.Say("is in        %s%s", c.State(why.State), since)
+	c.Say("state        %s%s", c.State(why.State), since)
 	if why.Cause != nil {
-		c.Say("led there    %s", why.Cause.Text())
+		c.Say("cause        %s", why.Cause.Text())
 	}
 	if why.Reason != "" {
-		c.Say("because      %s", c.Timed(why.Reason))
+		c.Say("reason       %s", c.Timed(why.Reason))
 	}
 	writeTroubles(c, "failed", why.Failed)
 	writeTroubles(c, "waits for", why.Waits)
 	if len(why.Failed)+len(why.Waits) == 0 && why.State == "RUNNING" {
-		c.Say("waits for    nothing: all is well")
+		c.Say("waits for    nothing")
 	}
-	writeTroubles(c, "beside that", why.Notes)
+	writeTroubles(c, "note", why.Notes)
 	if why.OnedAway != "" {
-		c.Say("as last heard, not as it is now: %s", c.Timed(why.OnedAway))
+		c.Say("note         oned does not answer, so VM states are the last known ones: %s", c.Timed(why.OnedAway))
 	}
 	for _, name := range slices.Sorted(maps.Keys(why.Timers)) {
 		text := due(c, why.Timers[name])
 		if purpose := timerPurposes[name]; purpose != "" {
 			text += ", " + purpose
 		}
-		c.Say("looks again  %s", text)
+		c.Say("next check   %s", text)
 	}
 	for _, next := range why.Next {
 		c.Say("what to do   %s", c.Timed(next))
@@ -87,9 +87,9 @@ var timerPurposes = map[string]string{
 	flow.DeadlineStay:     "when a deadline passes",
 	flow.DeadlineCooldown: "when the cooldown is over",
 	flow.DeadlineSchedule: "for a scheduled policy",
-	flow.DeadlineRefill:   "to hold its roles against their min_vms",
+	flow.DeadlineRefill:   "to compare its roles with their min_vms",
 	flow.DeadlineHeal:     "to heal a VM",
-	flow.DeadlineRetry:    "to make a call again that oned refused",
+	flow.DeadlineRetry:    "to repeat a call that oned refused",
 }
 
 // writeTroubles lists them under a label that stands before the first.

@@ -21,9 +21,9 @@ func statusCommand(t tool) *cobra.Command {
 	var forget string
 	cmd := t.command(help{
 		"status", "Show how everything is doing",
-		"Which processes run where and in which version, what each does, how far all are, what waits and what was given up. A process that\n" +
-			"has been there and is not is MISSING until it is back or another takes its place; --forget has one that is gone for good not\n" +
-			"expected any more. `flowjet doctor` says what to do about it.",
+		"Which processes run on which hosts in which versions, what each does, how much waits, and what has failed. A process that ran\n" +
+			"before and is not heard is MISSING until it is back or another takes its place; --forget NAME removes one that is gone for good.\n" +
+			"`flowjet doctor` suggests what to do.",
 		"flowjet status\nflowjet status --forget 'fe-2 worker'",
 	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
@@ -40,7 +40,7 @@ func statusCommand(t tool) *cobra.Command {
 			overviewView{c}.survey(survey)
 			return nil
 		})
-	cmd.Flags().StringVar(&forget, "forget", "", "the name of a process that is gone for good")
+	cmd.Flags().StringVar(&forget, "forget", "", "do not expect the process of this `NAME` any more: it was removed for good")
 	return cmd
 }
 
@@ -51,7 +51,7 @@ func forgetMember(ctx context.Context, c *console, pipe clients, name string) er
 		return terminal.ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", name))
 	}
 	if err == nil {
-		c.Say("%s: not expected any more", name)
+		c.Say("%s: removed from the expected processes", name)
 	}
 	return err
 }
@@ -133,10 +133,10 @@ func (v overviewView) workers(survey inspect.Overview) {
 		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), orDash(strings.Join(does, ", "))})
 	}
 	if len(rows) == 0 {
-		v.Say("%s", v.Paint("31", "No worker is alive: services stand still."))
+		v.Say("%s", v.Paint("31", "No worker is running: services make no progress."))
 		return
 	}
-	v.Table([]string{"WORKER", "PARTITIONS", "AND"}, rows)
+	v.Table([]string{"WORKER", "PARTITIONS", "ALSO"}, rows)
 }
 
 func (v overviewView) feeds(survey inspect.Overview) {
@@ -150,7 +150,7 @@ func (v overviewView) feeds(survey inspect.Overview) {
 		rows = append(rows, []string{feed.Feed, feed.Holder, alive, v.Ago(feed.Since)})
 	}
 	if len(rows) == 0 {
-		v.Say("%s", v.Paint("31", "No bridge has ever published: events are not heard."))
+		v.Say("%s", v.Paint("31", "No bridge has ever published: no events are received."))
 		return
 	}
 	v.Table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
@@ -172,7 +172,7 @@ func (v overviewView) readers(survey inspect.Overview) {
 		}
 	}
 	rows = append(rows, []string{"workers", strconv.FormatUint(work.Lag, 10), v.AgoOf(work.Oldest)})
-	v.Table([]string{"READER", "BEHIND", "OLDEST WAITS"}, rows)
+	v.Table([]string{"READER", "WAITING", "OLDEST"}, rows)
 }
 
 func (v overviewView) streams(survey inspect.Overview) {
@@ -187,7 +187,7 @@ func (v overviewView) streams(survey inspect.Overview) {
 			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), v.AgoOf(stream.Last), stream.Trouble,
 		})
 	}
-	v.Table([]string{"STREAM", "MESSAGES", "SIZE", "AT MOST", "COPIES", "LAST", "TROUBLE"}, rows)
+	v.Table([]string{"STREAM", "MESSAGES", "SIZE", "LIMIT", "REPLICAS", "LAST", "PROBLEM"}, rows)
 }
 
 // overviewView prints how everything is doing.

@@ -26,9 +26,9 @@ const (
 func topCommand(t tool) *cobra.Command {
 	var every time.Duration
 	cmd := t.command(help{
-		"top", "Show how everything is doing, on a terminal that stays open",
-		"Processes and what is held up, the services that are not RUNNING, and what happened last, drawn anew every two seconds. q or Ctrl-C ends it.\n" +
-			"Where there is no terminal to draw on, it is written once.",
+		"top", "Show how everything is doing, and keep it up to date",
+		"Processes, what waits, the services that are not RUNNING, and what happened last, refreshed every two seconds. q or Ctrl-C ends it.\n" +
+			"Without a terminal it is written once.",
 		"flowjet top\nflowjet top --interval 10s",
 	}, []terminal.Format{terminal.Table}, cobra.NoArgs, func(ctx context.Context, c *console, pipe clients, _ []string) error {
 		if every < 100*time.Millisecond {
@@ -36,7 +36,7 @@ func topCommand(t tool) *cobra.Command {
 		}
 		return topView{console: c, pipe: pipe, latest: &latest{}}.run(ctx, every)
 	})
-	cmd.Flags().DurationVar(&every, "interval", 2*time.Second, "the time between two looks")
+	cmd.Flags().DurationVar(&every, "interval", 2*time.Second, "time between two refreshes")
 	return cmd
 }
 

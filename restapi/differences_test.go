@@ -16,25 +16,25 @@ type difference struct{ what, oneflow, flowjet string }
 var (
 	badJSON       = &difference{"bad JSON, an array, an empty action, an action without its params", "500 and a backtrace, or 200", "400"}
 	unknownAction = &difference{"an unknown action of a template or a role, a missing parameter of a template's action", "200 or 204, and nothing done", "400"}
-	hangs         = &difference{"a circle of parents, a role that is its own parent, an unknown parent", "accepted; the service hangs", "400, naming the roles"}
+	hangs         = &difference{"a cycle of parents, a role that is its own parent, an unknown parent", "accepted; the service hangs", "400, naming the roles"}
 	immutable     = &difference{"changing what cannot be changed in a template", "204, and nothing done", "400"}
 	noNumber      = &difference{"an id that is not a number", "500", "404"}
 	warning       = &difference{"scaling or recovering a service in WARNING", "refused", "done"}
-	wayBack       = &difference{"scaling a service that failed to deploy or scale, removing a role of it; undeploying one that failed", "refused; nothing but recovering it is left", "done: what runs is kept ([services.md](services.md#states-and-the-ways-out-of-them))"}
+	wayBack       = &difference{"scaling a service that failed to deploy or scale, removing a role of it; undeploying one that failed", "refused; it can only be recovered", "done: what runs is kept ([services.md](services.md#states-and-the-ways-out-of-them))"}
 	notThereYet   = &difference{"an action of a template that is missing, or that the user may not do, or that oned refuses", "204, and nothing done", "404, 401, or as refused"}
 	cloneMissing  = &difference{"cloning a template that is missing", "500", "404"}
 	noCardinality = &difference{"scaling without `cardinality`, or with null", "scales to 0, or 500", "400"}
 	oldDialog     = &difference{"a body that OneFlow could not read for its encoding", "500", "done"}
 
 	deleteType     = &difference{"deleting a template with an unknown `delete_type`", "deletes the VM templates, too", "400"}
-	shortOctet     = &difference{"`chmod` with less than three digits: `\"44\"`", "read from the left: 440", "leading zeros are missing: 044"}
+	shortOctet     = &difference{"`chmod` with less than three digits: `\"44\"`", "read from the left: 440", "leading zeros are added: 044"}
 	chownGroup     = &difference{"`chown` of a template without `group_id`", "the group becomes oneadmin", "the group stays"}
 	otherTarget    = &difference{"a server user's token for one user in a session for another, or for a group that the user is not in", "accepted", "401"}
 	optionalInput  = &difference{"an optional user input without a value", "400", "its default, or none"}
 	unknownNetwork = &difference{"a NIC on a `$NETWORK` that nobody declares", "accepted; the service fails to deploy", "400, naming role and network (`networks` can come with `merge_template` where the template is OneFlow 6's)"}
 	notReadable    = &difference{"contents, inputs and networks' `extra` that oned cannot read, a reservation without `SIZE`", "accepted; the service fails to deploy", "400, naming the attribute"}
-	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "left out in silence", "400, unless it is a whole role, which is added"}
-	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "that service says so in its log"}
+	unknownRole    = &difference{"a role in `merge_template` that the template does not have", "silently ignored", "400, unless it is a whole role, which is added"}
+	brokenDocument = &difference{"one service's unreadable document", "breaks the list for everybody", "only that service is affected, and its log has the reason"}
 )
 
 // differences are in the order of the table.

@@ -120,7 +120,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 		"Problem": problem{}, "Health": healthView{}, "Feed": FeedHealth{}, "Work": workView{}, "Why": inspect.Why{}, "Trouble": flow.Finding{},
 		"CommandStatus": pipeline.CommandStatus{}, "Plan": dryrun.View{}, "PlanStep": dryrun.Step{}, "PlanAction": dryrun.Action{},
 		"Change": flow.Change{}, "Transition": pipeline.Transition{}, "Cause": pipeline.Cause{},
-		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": schema.Allowed{}, "RoleView": view.Role{},
+		"ServiceList": view.List{}, "ServiceRow": view.Row{}, "ServiceView": view.Service{}, "Allowed": schema.Allowed{}, "RoleView": schema.Role{},
 		"VMView": schema.VM{}, "PolicyView": schema.Policy{}, "LogView": schema.Entry{}, "InputView": schema.Input{}, "NetworkView": schema.Network{},
 		"Graph": view.Graph{}, "Edge": layout.Edge{}, "Point": layout.Point{}, "TemplateView": schema.Template{}, "TemplateRoleView": schema.TemplateRole{},
 		"Login":       loginView{},

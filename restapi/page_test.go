@@ -183,6 +183,7 @@ func TestPage(t *testing.T) {
 	b.picture("page-dark.png", 1360, 1000, scheme("dark"))
 	b.do(scheme("light"))
 
+	b.checkFocus(id)
 	b.checkReload()
 	b.checkList(broken)
 	b.checkNarrow()
@@ -194,6 +195,30 @@ func TestPage(t *testing.T) {
 	b.checkChanges(id)
 	b.checkLogOut(id)
 	b.checkClean()
+}
+
+// checkFocus: what has the focus keeps it when the service is drawn anew.
+func (b *browser) checkFocus(id string) {
+	b.t.Helper()
+	_, body := b.document(b.call(admin, "GET", "/service/"+id, ""))
+	vm := body.Roles[0].Nodes[0].DeployID
+	for _, focused := range []string{
+		`[...document.querySelectorAll("#actions button")].find((e) => e.textContent === "Undeploy …")`,
+		`document.querySelector('#graph a[data-role="app"]')`,
+		fmt.Sprintf(`document.querySelector('#roles a[href$="/vm/%d"]')`, vm),
+	} {
+		var held bool
+		b.do(chromedp.Evaluate(focused+".focus()", nil))
+		b.must(b.oned.For("oneadmin").ActOnVM(b.t.Context(), "poweroff", vm))
+		b.shows("#facts", "5 of 6 VMs run")
+		b.do(chromedp.Evaluate(focused+" === document.activeElement", &held))
+		if !held {
+			b.t.Errorf("%s has lost the focus", focused)
+		}
+		b.must(b.oned.For("oneadmin").ActOnVM(b.t.Context(), "resume", vm))
+		b.shows("#facts", "6 of 6 VMs run")
+	}
+	b.shows("#service-title", "running")
 }
 
 // leadToSunstone holds the links of the VMs.

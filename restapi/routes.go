@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"strings"
@@ -103,9 +104,21 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	return &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r)}, nil
 }
 
+// forbidding answers a missing right with 403 under /flowjet/v1, where 401 is for credentials
+// that are not accepted. OneFlow's clients know it as 401.
+func forbidding(serve endpoint) endpoint {
+	return func(ctx context.Context, r *request) (answer, error) {
+		reply, err := serve(ctx, r)
+		if err != nil && r.own && statusOf(err) == http.StatusUnauthorized {
+			err = &statusError{http.StatusForbidden, err.Error()}
+		}
+		return reply, err
+	}
+}
+
 // handler serves an endpoint.
 func (d *dispatcher) handler(serve endpoint) http.Handler {
-	serve = d.idempotency.once(serve)
+	serve = d.idempotency.once(forbidding(serve))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, err := d.identify(r)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -95,7 +96,7 @@ func (s *services) actions() map[string]documentAction {
 		},
 		"rename": s.locks.alone(rename), "chmod": s.locks.alone(chmod), "chown": s.locks.alone(s.ownership.chown), "chgrp": s.locks.alone(s.ownership.chgrp),
 	}
-	for _, perform := range vmActionNames {
+	for _, perform := range schema.VMActions {
 		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
 			return s.vms.schedule(ctx, r, service, perform, params, nil)
 		}

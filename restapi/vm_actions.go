@@ -9,16 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
-
-// vmActionNames are the actions that can be scheduled on a service's VMs.
-var vmActionNames = []string{
-	"terminate", "terminate-hard", "undeploy", "undeploy-hard", "hold", "stop", "suspend", "resume",
-	"reboot", "reboot-hard", "poweroff", "poweroff-hard", "snapshot-create", "snapshot-revert", "snapshot-delete",
-	"disk-snapshot-create", "disk-snapshot-revert", "disk-snapshot-delete",
-}
 
 const (
 	maxArguments = 4 << 10
@@ -187,7 +181,7 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 // of another are scheduled to be released like for every other action.
 func (a *vmActions) roleActions(role flow.Role) map[string]documentAction {
 	actions := map[string]documentAction{}
-	for _, perform := range append([]string{release}, vmActionNames...) {
+	for _, perform := range append([]string{release}, schema.VMActions...) {
 		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
 			return a.schedule(ctx, r, service, perform, params, &role.Name)
 		}

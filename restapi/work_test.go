@@ -39,3 +39,20 @@ func TestWorkIsToldToAdministrators(t *testing.T) {
 		return len(view.Workers) == 1 && view.Router == "worker" && view.CommandsWaiting == 0
 	})
 }
+
+// TestAMissingRight is 403 under /flowjet/v1, where 401 is for credentials, and 401 for
+// OneFlow's clients, whatever call oned refuses.
+func TestAMissingRight(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.worker(accept)
+	mine, others := w.service(alice), w.service(admin)
+	give := perform("chown", `{"owner_id":0}`)
+	for prefix, status := range map[string]int{"/flowjet/v1": 403, "": 401} {
+		w.expect(alice, "GET", prefix+others, "", status, "")
+		w.expect(alice, "DELETE", prefix+others, "", status, "")
+		w.expect(alice, "POST", prefix+others+"/scale", `{"role_name":"r0","cardinality":1}`, status, "")
+		w.expect(alice, "POST", prefix+others+"/action", perform("chmod", `{"octet":"777"}`), status, "")
+		w.expect(alice, "POST", prefix+others+"/action", perform("reboot", `{}`), status, "")
+		w.expect(alice, "POST", prefix+mine+"/action", give, status, "oned refused")
+	}
+}

@@ -62,16 +62,16 @@ func (t tool) changing(help help, args cobra.PositionalArgs, able can, build bui
 		return flags.make(ctx, c, api, asked)
 	})
 	set := cmd.Flags()
-	set.StringVar(&flags.key, "idempotency-key", "", "a `KEY` of yours: with the same one the change is made once within 24 hours, however often it is asked for")
+	set.StringVar(&flags.key, "idempotency-key", "", "with the same `KEY` the change is made only once within 24 hours, however often it is requested")
 	if able.plan {
-		set.BoolVar(&flags.dryRun, "dry-run", false, "show what would be done, and do nothing")
+		set.BoolVar(&flags.dryRun, "dry-run", false, "show what would be done, without doing it")
 	}
 	if able.wait {
-		set.BoolVar(&flags.wait, "wait", false, "follow what happens until it is done, and fail if the service fails")
-		set.DurationVar(&flags.timeout, "timeout", 0, "with --wait: give up after so long; 0 for never")
+		set.BoolVar(&flags.wait, "wait", false, "follow the change until it is done, and fail if the service fails")
+		set.DurationVar(&flags.timeout, "timeout", 0, "with --wait: give up after this time; 0 for never")
 	}
 	if able.match {
-		set.StringVar(&flags.ifMatch, "if-match", "", "change it only if its `ETAG` is still this one, which show -o wide names")
+		set.StringVar(&flags.ifMatch, "if-match", "", "change it only if its ETag is still `ETAG`: see show -o wide")
 	}
 	return cmd
 }
@@ -147,7 +147,7 @@ func (f *changeFlags) overdue(ctx, limited context.Context, id int, asked change
 	case ctx.Err() != nil:
 		return fmt.Errorf("not waited for any longer: what was asked of service %d goes on", id)
 	case limited.Err() != nil:
-		return terminal.ExitTimeout.Because(fmt.Errorf("service %d did not come to %s within %s and goes on: `flowjet service show %d` tells what it waits for", id, asked.until, f.timeout, id))
+		return terminal.ExitTimeout.Because(fmt.Errorf("service %d did not come to %s within %s and goes on: `flowjet service show %d` shows what it waits for", id, asked.until, f.timeout, id))
 	}
 	return err
 }

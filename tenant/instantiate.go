@@ -28,7 +28,7 @@ type wishes struct {
 func newInstantiate(t tool, under string) *cobra.Command {
 	var w wishes
 	cmd := t.changing(help{
-		"instantiate TEMPLATE [FILE]", "Make a service from a service template",
+		"instantiate TEMPLATE [FILE]", "Create a service from a service template",
 		"A user input is NAME, or ROLE.NAME where it is a role's. One that is needed and not given is asked for on the terminal. A password is never taken from the\n" +
 			"command line, where others could see it: it is asked for, or read from a file with --input-file. FILE has more attributes to set, as YAML or JSON.",
 		"flowjet " + under + " instantiate web --input SIZE=4 --wait\nflowjet " + under + " instantiate 7 --name shop --cardinality worker=3 --network public=id:5 --dry-run\n" +

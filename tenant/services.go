@@ -19,6 +19,7 @@ const running = "RUNNING"
 func serviceCommands(t tool) []*cobra.Command {
 	return append([]*cobra.Command{
 		newServiceList(t), newServiceShow(t), newInstantiate(t, "service"), newScale(t), newRecover(t), newRelease(t), newUndeploy(t), newAddRole(t), newRemoveRole(t),
+		newVMAction(t), newSchedDelete(t),
 	}, documentCommands(t, service, "service", "3")...)
 }
 
@@ -74,8 +75,8 @@ func roles(ctx context.Context, api *client.Client, args []string) []cobra.Compl
 func newRecover(t tool) *cobra.Command {
 	var remove bool
 	cmd := t.changing(help{
-		"recover SERVICE", "Have what has failed tried again",
-		"A service that failed to deploy, scale or undeploy goes on where it failed; one in WARNING has OpenNebula retry its VMs. With --delete it is\n" +
+		"recover SERVICE", "Retry what has failed",
+		"A service that failed to deploy, scale or undeploy continues where it failed; of one in WARNING OpenNebula retries the VMs. With --delete it is\n" +
 			"undeployed instead, whatever state it is in.",
 		"flowjet service recover web --wait\nflowjet service recover 3 --delete --dry-run",
 	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
@@ -102,7 +103,7 @@ func newRelease(t tool) *cobra.Command {
 		asked := service.act(id, "release", map[string]any{}, "its VMs are released")
 		asked.until = running
 		if len(args) == 2 {
-			asked.path = fmt.Sprintf("%s/role/%s/action", service.at(id), escaped(args[1]))
+			asked.path = rolePath(id, args[1]) + "/action"
 			asked.done = "the VMs of role " + terminal.Printable(args[1]) + " are released"
 		}
 		return asked, err
@@ -167,7 +168,7 @@ func newServiceList(t tool) *cobra.Command {
 	var watch bool
 	cmd := t.command(help{
 		"list", "List the services that you may see",
-		"RUNNING of VMS is how many VMs run, of how many there should be. --watch goes on with a line for each service that changes, until Ctrl-C.",
+		"RUNNING of VMS is how many VMs run, of how many there should be. --watch then writes a line for each service that changes, until Ctrl-C.",
 		"flowjet service list --state RUNNING,WARNING\nflowjet service list --watch\nflowjet service list -o name",
 	}, terminal.ListFormats, cobra.NoArgs, func(ctx context.Context, c *console, api *client.Client, _ []string) error {
 		known, err := statesOf(states)
@@ -186,9 +187,9 @@ func newServiceList(t tool) *cobra.Command {
 	})
 	cmd.Aliases = []string{"ls"}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&states, "state", nil, "only those in these `STATES`, or in states that begin so (FAILED)")
+	flags.StringSliceVar(&states, "state", nil, "only those in these `STATES`; FAILED stands for all that begin so")
 	flags.StringVar(&owner, "owner", "", "only those of this `USER`")
-	flags.BoolVar(&watch, "watch", false, "go on with what changes, until Ctrl-C")
+	flags.BoolVar(&watch, "watch", false, "keep showing what changes, until Ctrl-C")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

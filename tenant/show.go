@@ -18,7 +18,7 @@ func newServiceShow(t tool) *cobra.Command {
 	var watch bool
 	cmd := t.command(help{
 		"show SERVICE", "Show a service: its roles and VMs, why it is in its state, its log",
-		"--watch goes on with what happens to it, a line each, until it has ended or Ctrl-C. -o wide shows its ETag, networks, inputs and policies, too.",
+		"--watch then writes a line for each thing that happens to it, until it has ended or Ctrl-C. -o wide also shows its ETag, networks, inputs and policies.",
 		"flowjet service show web\nflowjet service show 3 -o json\nflowjet service show 3 --watch",
 	}, []terminal.Format{terminal.Table, terminal.Wide, terminal.JSON, terminal.YAML}, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, api *client.Client, args []string) error {
@@ -43,7 +43,7 @@ func newServiceShow(t tool) *cobra.Command {
 			}
 			return follow(ctx, c, api, id)
 		})
-	cmd.Flags().BoolVar(&watch, "watch", false, "go on with what happens to it, until Ctrl-C")
+	cmd.Flags().BoolVar(&watch, "watch", false, "keep showing what happens to it, until Ctrl-C")
 	cmd.ValidArgsFunction = t.arguments(service.names)
 	return cmd
 }
@@ -110,6 +110,10 @@ func (v serviceView) reasons(ctx context.Context, api *client.Client) {
 	if why.Reason != "" && len(why.Failed) == 0 {
 		v.lines("because", []string{why.Reason})
 	}
+	for i := range why.Next {
+		// The same commands of this program, for those who do not have OneFlow's.
+		why.Next[i] = strings.ReplaceAll(why.Next[i], "`oneflow ", "`flowjet service ")
+	}
 	v.lines("what to do", why.Next)
 	if why.OnedAway != "" {
 		v.lines("note", []string{"OpenNebula does not answer: VMs are as last heard"})
@@ -171,6 +175,9 @@ func (v serviceView) settings() {
 	inputs := v.Inputs
 	for _, role := range v.Roles {
 		inputs = append(inputs, role.Inputs...)
+		if role.Heal != "" {
+			rows = append(rows, []string{"heal", role.Name, role.Heal, fmt.Sprintf("healed in the last hour: %d", role.Healed)})
+		}
 		for _, policy := range role.Policies {
 			last := "-"
 			if !policy.Last.IsZero() {

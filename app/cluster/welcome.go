@@ -38,14 +38,13 @@ func (r *runner) printWelcome() {
 func (r *runner) printExample() {
 	fmt.Fprintf(r.config.Out, `
 Start a service (any front-end will do):
-  api=%s
-  id=$(curl -s -u oneadmin:opennebula $api/service_template -d '{
-    "name": "hello", "deployment": "straight", "roles": [
-      {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
-      {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
-    ]}' | sed -n 's/.*"ID": "\([0-9]*\)".*/\1/p' | head -1)
-  curl -s -u oneadmin:opennebula $api/service_template/$id/action -d '{"action": {"perform": "instantiate"}}'
-`, r.config.Plan.API(0))
+  export ONEFLOW_URL=%[2]s ONE_AUTH=%[3]s
+  echo '{"name": "hello", "deployment": "straight", "roles": [
+    {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
+    {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
+  ]}' | %[1]s template create -
+  %[1]s template instantiate hello --wait
+`, os.Args[0], r.config.Plan.API(0), r.config.Plan.AuthFile())
 }
 
 func (r *runner) printBreaking(pids map[string]int) {
@@ -59,10 +58,10 @@ func (r *runner) printBreaking(pids map[string]int) {
 	fmt.Fprintf(out, "  %-64s one is suspended for longer than its lease\n", fmt.Sprintf("kill -STOP %[1]d; sleep 3; kill -CONT %[1]d", pids["worker-2"]))
 	fmt.Fprintf(out, "  %-64s a NATS server dies\n", fmt.Sprintf("kill -9 %d", pids["nats-1"]))
 	fmt.Fprintf(out, "  %-64s another oned leads\n", fmt.Sprintf("curl -X POST %s/leadership/move", plan.Control()))
-	fmt.Fprintf(out, "  %-64s a oned stops; .../start has it back\n", fmt.Sprintf("curl -X POST %s/servers/0/stop", plan.Control()))
+	fmt.Fprintf(out, "  %-64s a oned stops; .../start starts it again\n", fmt.Sprintf("curl -X POST %s/servers/0/stop", plan.Control()))
 	if network := r.config.Network; network != nil {
-		fmt.Fprintf(out, "  %-64s front-end 2 is cut off; up has it back\n", fmt.Sprintf("ip link set %s down", network.cable(1)))
-		fmt.Fprintf(out, "  %-64s front-end 1 cannot reach the NATS server of 2; del mends it\n",
+		fmt.Fprintf(out, "  %-64s front-end 2 is cut off; up reconnects it\n", fmt.Sprintf("ip link set %s down", network.cable(1)))
+		fmt.Fprintf(out, "  %-64s front-end 1 cannot reach the NATS server of 2; del restores it\n",
 			fmt.Sprintf("ip -n %s route add blackhole %s", network.Namespace(0), plan.FrontEnds[1]))
 	}
 }

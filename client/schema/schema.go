@@ -47,6 +47,17 @@ type Role struct {
 	VMs      []VM     `json:"vms"`
 	Policies []Policy `json:"policies"`
 	Inputs   []Input  `json:"inputs"`
+	// Heal is the rule by which VMs that fail are healed, and Healed how many were within
+	// the last hour, as far as the user may manage the service.
+	Heal   string `json:"heal,omitempty"`
+	Healed int    `json:"healed,omitempty"`
+}
+
+// VMActions are the actions that can be scheduled on a service's VMs.
+var VMActions = []string{
+	"terminate", "terminate-hard", "undeploy", "undeploy-hard", "hold", "stop", "suspend", "resume",
+	"reboot", "reboot-hard", "poweroff", "poweroff-hard", "snapshot-create", "snapshot-revert", "snapshot-delete",
+	"disk-snapshot-create", "disk-snapshot-revert", "disk-snapshot-delete",
 }
 
 // VM is a VM of a role.

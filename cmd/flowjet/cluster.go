@@ -37,7 +37,7 @@ func newCluster() *cobra.Command {
 	flags.StringVar(&options.dataDir, "data-dir", "./flowjet-cluster", "folder for everything that the processes store, and their logs")
 	flags.StringVar(&options.namespaces, "namespaces", "auto", "network namespaces for the front-ends: yes, no, or auto: if root can make them")
 	flags.IntVar(&options.frontEnds, "front-ends", 3, "number of front-ends: 1, 3 or 5")
-	flags.DurationVar(&options.restartAfter, "restart-after", 5*time.Second, "how long a process that has ended stays so; 0 is for ever")
+	flags.DurationVar(&options.restartAfter, "restart-after", 20*time.Second, "start a process that has ended again after this time; 0 for never")
 	flags.DurationVar(&options.boot, "sim-boot-delay", 20*time.Millisecond, "how long each step of a simulated VM takes")
 	return cmd
 }

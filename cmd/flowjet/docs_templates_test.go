@@ -1,14 +1,18 @@
 package main
 
 import (
+	"encoding/json"
 	"regexp"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/flowjet/flowjet/flow"
 )
 
-// templateShown is a service template in a command to be pasted.
-var templateShown = regexp.MustCompile(`(?s)-d '(\{\s*"name".*?"roles".*?)'`)
+// templateShown is a service template in a command to be pasted: in curl's, or in that of
+// `flowjet template create`.
+var templateShown = regexp.MustCompile(`(?s)-d '(\{\s*"name".*?"roles".*?)'|template create - <<'END'\n(.*?)\nEND`)
 
 // TestTemplatesOnPagesAreValid holds the templates that readers paste.
 func TestTemplatesOnPagesAreValid(t *testing.T) {
@@ -16,13 +20,22 @@ func TestTemplatesOnPagesAreValid(t *testing.T) {
 	for path, text := range pages(t) {
 		for _, match := range templateShown.FindAllStringSubmatch(text, -1) {
 			count++
-			body, err := flow.ParseBody([]byte(match[1]))
+			shown := match[1] + match[2]
+			var template any
+			if err := yaml.Unmarshal([]byte(shown), &template); err != nil { // JSON is YAML
+				t.Errorf("%s shows a template that cannot be read: %v\n%s", path, err, shown)
+			}
+			asJSON, err := json.Marshal(template)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := flow.ParseBody(asJSON)
 			if wrong := flow.Validate(body); err != nil || len(wrong) > 0 {
-				t.Errorf("%s shows a template that is refused: %v %v\n%s", path, err, wrong, match[1])
+				t.Errorf("%s shows a template that is refused: %v %v\n%s", path, err, wrong, shown)
 			}
 		}
 	}
-	if count < 2 {
+	if count < 3 {
 		t.Errorf("%d templates are shown on the pages", count)
 	}
 }

@@ -54,7 +54,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"replay " + nowhere:                                 "open the recording",
 		"service record":                                    "it is `flowjet service record ID",
 		"events --servce 3":                                 "did you mean --service?",
-		"status --nats-nkey-file " + nowhere + " --nats-listen 127.0.0.1:1": "`flowjet doctor` looks closer",
+		"status --nats-nkey-file " + nowhere + " --nats-listen 127.0.0.1:1": "`flowjet doctor` has more",
 		"man":             "it is `flowjet man FOLDER",
 		"completion tcsh": "did you mean `flowjet completion bash`?",
 		"help nonsense":   "`flowjet --help` lists all",

@@ -26,11 +26,11 @@ const operatePage = "../../docs/operate.md"
 var operatePromises = map[string][]string{
 	"flowjet status":           {"PROCESS ", "bridge, worker, api ", "services      1 WARNING", "dead letters  none", "routes, scales", "zone0-", "router ", "ONE  ", "HOOK  "},
 	"flowjet top":              {"services      1 WARNING", "3   hello  oneadmin  WARNING", "RUNNING -> WARNING (role Slave: VM 5 is in POWEROFF)", "router "},
-	"flowjet doctor":           {"ok      workers: 1 alive", "every feed (1) has a live bridge", "warning services: 1 of 1 need somebody: 3 (WARNING)", "mend: ", "ok      processes: every one that is expected (1) is there", "ok      oned: http://", "answers, and knows the server user", "ok      API: http://", "is ready"},
+	"flowjet doctor":           {"ok      workers: 1 running", "every feed (1) has a running bridge", "warning services: 1 of 1 need attention: 3 (WARNING)", "fix: ", "ok      processes: all that are expected (1) are running", "ok      oned: http://", "answers and accepts the server user", "ok      API: http://", "is ready"},
 	"flowjet service records":  {"ID  NAME   OWNER     STATE", "3   hello  oneadmin  WARNING", "3/3"},
-	"flowjet service why 3":    {"is in        WARNING for ", "led there    VM 5 became POWEROFF", "because      role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
+	"flowjet service why 3":    {"state        WARNING for ", "cause        VM 5 became POWEROFF", "reason       role Slave: VM 5 is in POWEROFF", "failed       VM 5 is in POWEROFF (role Slave)", "`oneflow recover 3`"},
 	"flowjet service record 3": {"Master  RUNNING  1/1", "Slave   WARNING  2/2  Master   5 6", "timer look", "I  New state: WARNING"},
-	"flowjet service look 3":   {"service 3: its worker looks at it now"},
+	"flowjet service look 3":   {"service 3: its worker checks it now"},
 	"flowjet service watch 3 --until WARNING,RUNNING --timeout 5m": {"Service 3  hello  WARNING"},
 	"flowjet events --service 3 -n 2": {
 		"role Slave: RUNNING -> WARNING (VM 5 is in POWEROFF)  [event vm 5 POWEROFF/LCM_INIT]",
@@ -262,7 +262,7 @@ func (o operator) checkErrors() {
 		"dlq retry":                                    "or --all",
 		"events --kind all":                            "there are service, role",
 		"events --with all":                            "there are dead-letters, opennebula, webhooks",
-		"status --nats-listen 127.0.0.1:1":             "`flowjet doctor` looks closer",
+		"status --nats-listen 127.0.0.1:1":             "`flowjet doctor` has more",
 		"service watch 3 --until HOLD --timeout 200ms": "`flowjet service why 3`",
 		"service watch 3 --until HAPPY":                "--until is \"HAPPY\": there are PENDING, ",
 		"doctor --nats-listen 127.0.0.1:1":             "doctor found ",
@@ -274,7 +274,7 @@ func (o operator) checkErrors() {
 	}
 	for _, arguments := range [][]string{{"--one-auth-file", "/nowhere", "--log-level", "debug"}, {"--one-xmlrpc", "http://127.0.0.1:1/RPC2"}} {
 		o.finds(func(_, failed string, err error) bool {
-			return err != nil && strings.Contains(failed, "doctor found 1 of ") && strings.Count(failed, "\n") == 1
+			return err != nil && strings.Contains(failed, "doctor found problems: 1 of ") && strings.Count(failed, "\n") == 1
 		}, arguments...)
 	}
 	for line, want := range map[string]terminal.Exit{

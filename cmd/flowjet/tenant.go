@@ -12,12 +12,12 @@ import (
 // services stand beside them, told apart.
 func newTenantCommands(ofOperators []*cobra.Command) []*cobra.Command {
 	services, templates := tenant.Commands(tenant.Environment{Simulated: app.SimulatedUser()})
-	service := terminal.Group("service", "Make, list, show, change, explain and end services")
-	service.Long = service.Short + ".\n\nThe commands over the API are for everybody, with OpenNebula's credentials and rights. Those over NATS see all services, also " +
+	service := terminal.Group("service", "Create, list, show, change, explain and end services")
+	service.Long = service.Short + ".\n\nThe commands over the API are for every user, with OpenNebula's credentials and rights. Those over NATS see all services, also " +
 		"while oned and every API are away; they need the keys of an operator."
 	addGroup(service, "tenant", "Over the API, as yourself:", services...)
 	addGroup(service, "operate", "Over NATS, for operators:", ofOperators...)
-	template := terminal.Group("template", "Make, list, show, change and instantiate service templates")
+	template := terminal.Group("template", "Create, list, show, change and instantiate service templates")
 	addGroup(template, "tenant", "Over the API, as yourself:", templates...)
 	return []*cobra.Command{service, template}
 }

@@ -127,6 +127,8 @@ func TestTenant(t *testing.T) {
 	alice.checkInstantiate(password)
 	alice.checkCompletion()
 	alice.checkChanges(file("cache.yaml", "{name: cache, type: vm, cardinality: 1, template_id: 0}"))
+	alice.checkActions()
+	alice.checkHold(file("held.yaml", heldTemplate))
 	alice.checkStatuses(web, password)
 	alice.checkOthers(newTenant(t, c, "oneadmin:opennebula"))
 	alice.checkShapes(c)
@@ -243,6 +245,58 @@ func (u user) checkChanges(cache string) {
 	has(u.t, "show", u.does("service", "show", "shop"), "A kiosk")
 }
 
+// checkActions schedules actions on VMs, and takes one back.
+func (u user) checkActions() {
+	u.t.Helper()
+	has(u.t, "action", u.does("service", "action", "shop", "worker", "snapshot-create", "--number", "1", "--period", "5m", "--args", "before"),
+		"service 3: snapshot-create is scheduled on the VMs of role worker\n")
+	has(u.t, "sched-delete", u.does("service", "sched-delete", "shop", "worker", "0"), "service 3: scheduled action 0 is deleted from the VMs of role worker\n")
+	has(u.t, "action", u.does("service", "action", "shop", "snapshot-create", "--period", "60"), "service 3: snapshot-create is scheduled on its VMs\n")
+	has(u.t, "sched-delete", u.does("service", "sched-delete", "shop", "0"), "service 3: scheduled action 0 is deleted from its VMs\n")
+	u.does("service", "action", "shop", "worker", "poweroff")
+	isIn := func(state string) func() bool {
+		return func() bool { return strings.Contains(u.does("service", "list", "--state", state), "shop") }
+	}
+	poll.Until(u.t, "VMs that are powered off", isIn("WARNING"))
+	u.does("service", "action", "shop", "worker", "resume")
+	poll.Until(u.t, "VMs that run again", isIn("RUNNING"))
+	u.fails(terminal.ExitUsage, "ACTION is \"explode\": there are terminate, ", "service", "action", "shop", "explode")
+	u.fails(terminal.ExitUsage, "--number is 0", "service", "action", "shop", "reboot", "--number", "0")
+	u.fails(terminal.ExitUsage, "--period is \"soon\"", "service", "action", "shop", "reboot", "--period", "soon")
+	u.fails(terminal.ExitUsage, "ID is \"first\"", "service", "sched-delete", "shop", "first")
+	u.fails(terminal.ExitNotFound, "has no role \"nobody\"", "service", "action", "shop", "nobody", "reboot")
+	u.fails(terminal.ExitNotFound, "has no role \"nobody\"", "service", "sched-delete", "shop", "nobody", "0")
+}
+
+const heldTemplate = `
+name: held
+deployment: none
+roles:
+  - {name: first, type: vm, cardinality: 1, template_id: 0, on_hold: true}
+  - {name: second, type: vm, cardinality: 1, template_id: 0, on_hold: true, heal: {action: recreate, after: 5m}}
+`
+
+// checkHold releases the roles of a service that are on hold, one by its name and then all.
+func (u user) checkHold(held string) {
+	u.t.Helper()
+	u.does("template", "create", held)
+	id := strings.TrimSpace(u.does("template", "instantiate", "held", "-o", "name"))
+	poll.Until(u.t, "the service to be on hold", func() bool { return strings.Contains(u.does("service", "list", "--state", "HOLD"), "held") })
+	has(u.t, "show", u.does("service", "show", "held"), "what to do  `flowjet service release "+id+"` lets the VMs on hold start")
+	has(u.t, "release", u.does("service", "release", "held", "first", "--dry-run"), "role first: HOLD -> ")
+	u.fails(terminal.ExitNotFound, "has no role \"nobody\"", "service", "release", "held", "nobody")
+	has(u.t, "release", u.does("service", "release", "held", "first"), "service "+id+": the VMs of role first are released\n")
+	poll.Until(u.t, "one role to run", func() bool {
+		shown := u.does("service", "show", "held")
+		return strings.Contains(shown, "first   RUNNING  1/1") && strings.Contains(shown, "second  HOLD     0/1")
+	})
+	has(u.t, "release", u.does("service", "release", "held", "--wait"), "it is RUNNING\n")
+	has(u.t, "show", u.does("service", "show", "held", "-o", "json"), `"heal": "recreate after 5m`)
+	has(u.t, "show", u.does("service", "show", "held", "-o", "wide"), "second  recreate after 5m0s, at most", "healed in the last hour: 0")
+	u.does("service", "undeploy", "held", "--wait")
+	u.does("template", "delete", "held")
+}
+
 // checkStatuses holds what scripts rely on.
 func (u user) checkStatuses(web, password string) {
 	u.t.Helper()
@@ -276,6 +330,7 @@ func (u user) checkStatuses(web, password string) {
 // checkOthers: what is not his, a user may not change.
 func (u user) checkOthers(admin user) {
 	u.t.Helper()
+	u.fails(terminal.ExitFailed, "flowjet: change the owner of service 3: oned refused", "service", "chown", "shop", "0")
 	has(u.t, "chown", admin.does("service", "chown", "shop", "0", "0"), "its owner is user 0")
 	u.fails(terminal.ExitFailed, "", "service", "scale", "3", "worker", "1")
 	has(u.t, "chown", admin.does("service", "chown", "3", "2", "1"), "its owner is user 2")

@@ -92,7 +92,7 @@ func (g *guide) onOneFrontEnd(page map[string]section) {
 		"flowjet config check --config /etc/flowjet/flowjet.yaml":                             {"The configuration is good."},
 		"flowjet migrate":       {"ok    oned at http://127.0.0.1:2633/RPC2", "OneFlow at http://127.0.0.1:2474: is stopped", "goes from PENDING", "Nothing was changed"},
 		"flowjet migrate --yes": {"1 services are taken over"},
-		"flowjet doctor":        {"ok      workers: 1 alive", "ok      API: http"},
+		"flowjet doctor":        {"ok      workers: 1 running", "ok      API: http"},
 	}
 	g.after = map[string]func(){"dpkg -i dist/flowjet_0.1.0_amd64.deb": func() {
 		if said, err := m.try("flowjet migrate --yes --one-auth-file /var/lib/one/.one/oneflow_auth"); err == nil || !strings.Contains(said, "MEND  OneFlow at http://127.0.0.1:2474: still answers") {
@@ -169,7 +169,7 @@ func (g *guide) onThree(page map[string]section) {
 		"flowjet status":                                          {"services      1 RUNNING"},
 		"dpkg -i flowjet_0.2.0_amd64.deb":                         {"(0.2.0) over (0.1.0)"},
 		"dpkg -i flowjet_0.1.0_amd64.deb":                         {"(0.1.0) over (0.2.0)"},
-		"until flowjet doctor; do sleep 2; done":                  {"ok      workers: 3 alive", "ok      streams", "ok      bridges"},
+		"until flowjet doctor; do sleep 2; done":                  {"ok      workers: 3 running", "ok      streams", "ok      bridges"},
 	}
 	g.after = map[string]func(){
 		"systemctl enable --now flowjet-bridge flowjet-worker flowjet-api": func() { g.settle("three of everything") },
@@ -255,7 +255,7 @@ func (g *guide) settle(what string) {
 	g.t.Helper()
 	poll.Until(g.t, what+", as doctor sees it", func() bool {
 		said, err := g.frontEnds[0].try("flowjet doctor")
-		return err == nil && strings.Contains(said, "ok      workers: 3 alive") && strings.Contains(said, "ok      streams")
+		return err == nil && strings.Contains(said, "ok      workers: 3 running") && strings.Contains(said, "ok      streams")
 	})
 }
 

@@ -3,6 +3,7 @@
 //
 //	work.go      the live workers and what waits for them: /flowjet/v1/work and metrics
 //	overview.go  everything: `flowjet status` and `flowjet doctor`
+//	services.go  services by state, for metrics
 //	streams.go   streams, and what is wrong with them
 //	why.go       why a service is in its state
 //	tail.go      the last messages of streams, and those that come

@@ -267,7 +267,7 @@ func (w *Why) summary() string {
 		text.WriteString(" and waits: " + w.Waits[0].Message)
 	}
 	if w.Cause != nil {
-		text.WriteString("; what led there: " + w.Cause.Text())
+		text.WriteString("; cause: " + w.Cause.Text())
 	}
 	return text.String()
 }

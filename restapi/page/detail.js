@@ -71,16 +71,30 @@ export async function refresh() {
   reasons(service, why);
 }
 
+// held says which element has the focus, so that the one drawn in its place gets it.
+function held(element) {
+  const within = element.closest("[data-name]")?.dataset.name ?? "";
+  return [element.tagName, within, element.dataset.role, element.getAttribute("href"), element.tagName === "BUTTON" && (element.dataset.more ?? element.textContent)].join(" ");
+}
+
+// draw shows the service anew; what had the focus keeps it, or the role that it was in.
 function draw(service) {
+  const focused = part("details").contains(document.activeElement) ? document.activeElement : undefined;
+  const [was, name] = focused ? [held(focused), focused.closest("[data-name]")?.dataset.name] : [];
+  drawAll(service);
+  if (!focused || focused.isConnected) return;
+  const again = [...part("details").querySelectorAll("a, button")].find((element) => held(element) === was) ?? part("roles").querySelector(`[data-name="${CSS.escape(name ?? "")}"]`);
+  again?.focus({ preventScroll: true });
+}
+
+function drawAll(service) {
   part("details").hidden = false;
   part("hint").textContent = "";
   part("service-title").replaceChildren(service.name, state(service.state));
   part("facts").replaceChildren(`#${service.id} · owner ${service.owner}, group ${service.group} · ${service.running} of ${service.wanted} VMs run`,
     ...(service.started ? [" · started ", when(service.started)] : []), service.description ? ` · ${service.description}` : "");
   part("actions").replaceChildren(...actions.buttons(service));
-  const focused = document.activeElement?.dataset?.role;
   part("graph").replaceChildren(service.roles.length > drawable ? el("p", { class: "quiet" }, `A graph of ${service.roles.length} roles would show nothing; they are listed below.`) : graph(service));
-  if (focused) part("graph").querySelector(`[data-role="${CSS.escape(focused)}"]`)?.focus();
   const next = roles + step;
   part("roles").replaceChildren(...service.roles.slice(0, roles).map(role), more(service.roles.length - roles, "roles", () => { roles = next; }));
   section("networks", service.networks.length && table("Networks of the service", [{ title: "Network" }, { title: "Is" }, { title: "Made from" }, { title: "Description" }],
@@ -126,7 +140,7 @@ function named(vm) {
 // more is the button that shows what is left out, if anything is.
 function more(hidden, what, show) {
   if (hidden <= 0) return "";
-  return el("button", { type: "button", onclick: () => { show(); draw(current.service); } }, `Show ${Math.min(hidden, step)} more of ${hidden} ${what}`);
+  return el("button", { type: "button", "data-more": what, onclick: () => { show(); draw(current.service); } }, `Show ${Math.min(hidden, step)} more of ${hidden} ${what}`);
 }
 
 function evaluation(policy) {

@@ -16,7 +16,7 @@ type Service struct {
 	Row
 	Description string           `json:"description,omitempty"`
 	Deployment  string           `json:"deployment"`
-	Roles       []Role           `json:"roles"`
+	Roles       []schema.Role    `json:"roles"`
 	Graph       Graph            `json:"graph"`
 	Networks    []schema.Network `json:"networks"`
 	Inputs      []schema.Input   `json:"inputs"`
@@ -25,15 +25,6 @@ type Service struct {
 	VMLink string `json:"vm_link,omitempty"`
 	// Allowed are what the user may do now.
 	Allowed schema.Allowed `json:"allowed"`
-}
-
-// Role is a role with its VMs, and how they are healed.
-type Role struct {
-	schema.Role
-	// Heal is the rule by which VMs that fail are healed, and Healed how many were within
-	// the last hour, as far as the user may manage the service.
-	Heal   string `json:"heal,omitempty"`
-	Healed int    `json:"healed,omitempty"`
 }
 
 // Graph is the drawing of the roles, whose boxes are in the order of the roles.
@@ -46,7 +37,7 @@ type Graph struct {
 // Whole shows a service with its VMs, and its graph with so many roles in a row.
 func Whole(row Row, body flow.Body, vms map[int]opennebula.VMDetails, columns int) Service {
 	shown := Service{
-		Row: row, Deployment: body.Deployment, Roles: []Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
+		Row: row, Deployment: body.Deployment, Roles: []schema.Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
 		Networks: networks(body.Networks, body.NetworksValues), Inputs: inputs(body.UserInputs, body.UserInputsValues),
 	}
 	if shown.Deployment == "" {
@@ -89,12 +80,13 @@ func edges(body flow.Body) [][2]int {
 	return found
 }
 
-func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) Role {
-	made := Role{Role: schema.Role{
+func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) schema.Role {
+	made := schema.Role{
 		Name: role.Name, Type: role.Type, State: flow.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
 		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []schema.VM{},
 		Policies: append(elasticity(role.ElasticityPolicies), scheduled(role.ScheduledPolicies)...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
-	}, Heal: role.HealRule()}
+		Heal: role.HealRule(),
+	}
 	if role.State != nil {
 		made.State = role.State.String()
 	}

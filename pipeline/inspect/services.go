@@ -1,0 +1,50 @@
+package inspect
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// stuckAfter is how long a service may be on its way to another state.
+const stuckAfter = 30 * time.Minute
+
+// Stuck reports whether a service has been on its way to another state for too long.
+func Stuck(service flow.Service, now time.Time) bool {
+	state, since := service.State(), flow.Since(service)
+	return state.Waiting() && state != flow.ServiceCooldown && since != nil && now.Sub(*since) > stuckAfter
+}
+
+// ServiceCounts counts the services that have not ended.
+type ServiceCounts struct {
+	// States has every state there is, with 0 where no service is in it, and no other: what a
+	// document has for a state may be any number.
+	States map[flow.ServiceState]int
+	// Stuck is how many are stuck, as Stuck has it.
+	Stuck int
+}
+
+// CountServices reads the records of all services.
+func CountServices(ctx context.Context, p *pipeline.Pipeline) (ServiceCounts, error) {
+	counts := ServiceCounts{States: map[flow.ServiceState]int{}}
+	for _, state := range flow.ServiceStates() {
+		counts.States[state] = 0
+	}
+	now := time.Now()
+	err := work.NewRecords(p).EachRecord(ctx, func(_ int, record pipeline.Record) {
+		if record.Deleted {
+			return
+		}
+		if state := record.State.Service.State(); slices.Contains(flow.ServiceStates(), state) {
+			counts.States[state]++
+		}
+		if Stuck(record.State.Service, now) {
+			counts.Stuck++
+		}
+	})
+	return counts, err
+}
