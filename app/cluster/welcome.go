@@ -38,13 +38,13 @@ func (r *runner) printWelcome() {
 func (r *runner) printExample() {
 	fmt.Fprintf(r.config.Out, `
 Start a service (any front-end will do):
-  export ONEFLOW_URL=%[2]s ONE_AUTH=%[3]s
+  export ONEFLOW_URL=%[2]s ONEFLOW_USER=oneadmin ONEFLOW_PASSWORD=opennebula
   echo '{"name": "hello", "deployment": "straight", "roles": [
     {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
     {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
   ]}' | %[1]s template create -
   %[1]s template instantiate hello --wait
-`, os.Args[0], r.config.Plan.API(0), r.config.Plan.AuthFile())
+`, os.Args[0], r.config.Plan.API(0))
 }
 
 func (r *runner) printBreaking(pids map[string]int) {
