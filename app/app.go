@@ -241,8 +241,7 @@ func (a *App) startSim(ctx context.Context) error {
 		Others:         otherServers(a.config.Sim.Others),
 		BootDelay:      simulatedDelay(a.config.Sim.BootDelay),
 		CallDelay:      a.config.Sim.CallDelay,
-		TimeFactor:     float64(a.config.Sim.AuthDriverTime) / float64(sim.AuthDriverTime),
-		ElectionTime:   a.config.Sim.ElectionTime,
+		TimeFactor:     float64(a.config.Sim.TimePercent) / 100,
 		Logger:         a.logger.With("part", "sim"),
 	})
 	if err != nil {

@@ -82,10 +82,9 @@ type Config struct {
 		ControlListen string        `koanf:"control_listen"`
 		BootDelay     time.Duration `koanf:"boot_delay"`
 		CallDelay     time.Duration `koanf:"call_delay"`
-		// AuthDriverTime and ElectionTime are those of the zone's servers.
-		AuthDriverTime time.Duration `koanf:"auth_driver_time"`
-		ElectionTime   time.Duration `koanf:"election_time"`
-		AuthFile       string        `koanf:"auth_file"`
+		// TimePercent is how long all else takes beside a real oned.
+		TimePercent int    `koanf:"time_percent"`
+		AuthFile    string `koanf:"auth_file"`
 	} `koanf:"sim"`
 	Bridge BridgeConfig `koanf:"bridge"`
 	Status struct {

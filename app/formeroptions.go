@@ -40,6 +40,8 @@ var formerOptions = []formerOption{
 	{"leader-change-deadline", "worker.leader_change_deadline", "worker.vm_deadlines has it, as leader-change=45s"},
 	{"other-deadline", "worker.other_deadline", "it is 2h"},
 	{"network-deadline", "worker.network_deadline", "it is 10m"},
+	{"sim-auth-driver-time", "sim.auth_driver_time", "sim.time_percent has it, with what else takes the simulator long"},
+	{"sim-election-time", "sim.election_time", "sim.time_percent has it, with what else takes the simulator long"},
 	{"trace-sample-percent", "trace.sample_percent", "OpenTelemetry's own variables say that: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG"},
 	{"trace-otlp-endpoint", "trace.otlp_endpoint", "OpenTelemetry's own variable says that: OTEL_EXPORTER_OTLP_ENDPOINT"},
 	{"bridge-objects", "bridge.objects", "bridge.events has them"},

@@ -34,7 +34,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldOf(t, sim.Config{BootDelay: time.Millisecond})
+	return newWorldOf(t, sim.Config{BootDelay: time.Millisecond, TimeFactor: 0.001})
 }
 
 func newWorldOf(t *testing.T, config sim.Config) *world {

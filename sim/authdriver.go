@@ -8,9 +8,9 @@ import (
 const (
 	// sessionLife is oned's SESSION_EXPIRATION_TIME.
 	sessionLife = 15 * time.Minute
-	// AuthDriverTime is what a run of oned's authentication driver, a process of
+	// authDriverTime is what a run of oned's authentication driver, a process of
 	// its own, costs of a processor.
-	AuthDriverTime = 300 * time.Millisecond
+	authDriverTime = 300 * time.Millisecond
 )
 
 // sessions are what one oned remembers of whom it has let in: for each user the
@@ -32,7 +32,7 @@ type cachedSession struct {
 func newSessions(config Config) *sessions {
 	return &sessions{
 		cached: map[int]cachedSession{}, processor: make(chan struct{}, 1),
-		cost: time.Duration(config.TimeFactor * float64(AuthDriverTime)),
+		cost: time.Duration(config.TimeFactor * float64(authDriverTime)),
 	}
 }
 

@@ -38,14 +38,15 @@ type Config struct {
 	// HooksListen, which starts as their leader. Without any that one is alone.
 	Others []ServerAddress
 	// ElectionTime is how long the zone has no leader after the leader's end,
-	// through all of an election's phases; 0 is 200 ms.
+	// through all of an election's phases; 0 is 5 s times TimeFactor.
 	ElectionTime time.Duration
 	// FollowerLag is how far a follower's reads are behind at most; 0 is 500 ms,
 	// as measured, and negative is nothing.
 	FollowerLag time.Duration
 	// TimeFactor shortens what takes oned long: a run of the authentication
-	// driver (0.3 s) and what a server has to catch up with after a restart
-	// (10 s). 0 is a twentieth.
+	// driver (0.3 s), an election (5 s), what a server has to catch up with after a
+	// restart (10 s), and for how long the scheduler collects VMs before it
+	// places them (10 s, or seven VMs). 0 is a twentieth, and negative is no time.
 	TimeFactor float64
 	// MaxConnections is how many connections a server has at a time; 0 is 15,
 	// as oned's, and negative any number.
@@ -75,9 +76,9 @@ func (c Config) withDefaults() Config {
 	c.HostCPUs = orElse(c.HostCPUs, 10_000)
 	c.HostMemory = orElse(c.HostMemory, 64<<20)
 	c.KeepDone = orElse(c.KeepDone, 10_000)
-	c.ElectionTime = orElse(c.ElectionTime, 200*time.Millisecond)
 	c.FollowerLag = max(orElse(c.FollowerLag, 500*time.Millisecond), 0)
-	c.TimeFactor = orElse(c.TimeFactor, 0.05)
+	c.TimeFactor = max(orElse(c.TimeFactor, 0.05), 0)
+	c.ElectionTime = orElse(c.ElectionTime, time.Duration(c.TimeFactor*float64(electionTime)))
 	c.MaxConnections = orElse(c.MaxConnections, maxConnections)
 	c.HooksHighWater = orElse(c.HooksHighWater, 100_000)
 	if c.Logger == nil {

@@ -24,12 +24,13 @@ type database struct {
 	store     *store
 	committer *committer
 	clock     *clock
+	window    window
 }
 
 func newDatabase(config Config, raft *raft, delays *delays, hooks *hooks) *database {
 	return &database{
 		config: config, raft: raft, delays: delays, hooks: hooks,
-		cloud: newCloud(config), replication: newReplication(config),
+		cloud: newCloud(config), replication: newReplication(config), window: newWindow(config),
 	}
 }
 

@@ -44,7 +44,8 @@
 // remembered for each user, and an authentication driver that takes 0.3 s for
 // any other of the server user's (times Config.TimeFactor). In a zone of
 // several a follower passes writes on to the leader and reads from a database
-// that is behind (docs/adr/0090). A leader that ends takes its drivers with
+// that is behind (docs/adr/0090). The scheduler places what has come in 10 s (times
+// Config.TimeFactor), or seven VMs at once, unless VMs take no time at all. A leader that ends takes its drivers with
 // it: VMs stay where they were, until somebody recovers or deletes them. A
 // follower whose connections are all taken hears nothing from its leader, and
 // the zone elects.

@@ -2,6 +2,9 @@ package sim
 
 import "time"
 
+// electionTime is how long a zone had no leader after its leader's end.
+const electionTime = 5 * time.Second
+
 // depose leaves the zone without a leader and has it elect another one. z.mu is
 // held.
 func (z *zone) depose(first raftPhase) {

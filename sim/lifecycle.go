@@ -135,6 +135,19 @@ func (t *tx) step(id int, generation uint64) {
 	}
 }
 
+// closeWindow has the VMs that were collected look for a host.
+func (t *tx) closeWindow(round int) {
+	if t.db.window.round != round || t.db.raft.leader() < 0 {
+		return
+	}
+	for _, id := range t.db.emptyWindow() {
+		if v := t.cloud.vms[id]; v != nil && v.State == vmPending {
+			v.placing = true
+			t.db.after(v)
+		}
+	}
+}
+
 // place finds a host for a pending VM; without room the VM stays pending until
 // another one leaves.
 func (t *tx) place(v *vm) {
@@ -195,7 +208,7 @@ func (t *tx) loseDrivers() {
 		v := t.cloud.vms[id]
 		v.generation++
 		v.paused = false
-		if v.State == vmPending && !given && !v.HalfWritten && !slices.Contains(t.cloud.waiting, id) {
+		if v.State == vmPending && v.placing && !given && !v.HalfWritten && !slices.Contains(t.cloud.waiting, id) {
 			given, v.HalfWritten = true, true
 			t.keepVM(v)
 		}

@@ -244,7 +244,7 @@ func TestServerComesBackBehind(t *testing.T) {
 // TestDriversDieWithTheLeader: what they were at stays as it is, and what
 // brings each state on is what brought it on in a real zone.
 func TestDriversDieWithTheLeader(t *testing.T) {
-	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, BootDelay: time.Hour})
+	s := zoneOf(t, sim.Config{ElectionTime: 40 * time.Millisecond, BootDelay: time.Hour, TimeFactor: -1})
 	var ids []int
 	for range 5 {
 		ids = append(ids, instantiate(t, s, "vm", ""))

@@ -42,7 +42,7 @@ const slowElection = 6 * time.Second
 
 func newReplay(t *testing.T) *replay {
 	t.Helper()
-	s := zoneOf(t, sim.Config{ElectionTime: slowElection, FollowerLag: 500 * time.Millisecond, BootDelay: time.Hour})
+	s := zoneOf(t, sim.Config{ElectionTime: slowElection, FollowerLag: 500 * time.Millisecond, BootDelay: time.Hour, TimeFactor: -1})
 	if err := s.Lead(oldLeader); err != nil {
 		t.Fatal(err)
 	}

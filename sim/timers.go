@@ -6,11 +6,20 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// scheduleStep sets the timer of a VM's next step. The caller holds the lock.
+// scheduleStep has a VM go on: a pending one waits for the scheduler. The caller holds the lock.
 func (d *database) scheduleStep(v *vm) {
-	if !moves(v) {
-		return
+	switch {
+	case !moves(v):
+	case v.State == vmPending && d.window.length > 0:
+		d.collect(v)
+	default:
+		v.placing = v.State == vmPending
+		d.after(v)
 	}
+}
+
+// after sets the timer of a VM's next step. The caller holds the lock.
+func (d *database) after(v *vm) {
 	id, generation := v.ID, v.generation
 	d.clock.after(d.delays.boot(), func() {
 		d.update(func(t *tx) { t.step(id, generation) })
@@ -43,6 +52,7 @@ func (d *database) scheduleAction(vmID int, a scheduledAction) {
 // fall due. What drivers were at is lost. The caller holds the lock.
 func (d *database) takeOver() {
 	d.cloud.waiting = nil
+	d.emptyWindow()
 	for _, id := range d.cloud.vms.ids() {
 		v := d.cloud.vms[id]
 		if v.State == vmPending {

@@ -37,6 +37,8 @@ type vm struct {
 	// can do since then.
 	HalfWritten bool `json:"half_written,omitempty"`
 
+	// placing: it is pending, and the scheduler has chosen it.
+	placing bool
 	// paused: its boot waits for the end of a pause.
 	paused bool
 	// generation makes timers of an earlier state void.

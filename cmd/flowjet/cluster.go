@@ -63,7 +63,7 @@ func runCluster(ctx context.Context, options clusterOptions) error {
 	config := cluster.Config{Binary: binary, RestartAfter: options.restartAfter, Out: os.Stdout}
 	config.Plan = cluster.Plan{
 		Ports: cluster.StandardPorts, DataDir: folder, Simulator: []string{
-			"--sim-boot-delay", options.boot.String(), "--sim-auth-driver-time", "300ms", "--sim-election-time", "5s",
+			"--sim-boot-delay", options.boot.String(), "--sim-time-percent", "100",
 		},
 	}
 	if config.Network, err = options.network(ctx); err != nil {

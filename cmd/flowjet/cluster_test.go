@@ -94,7 +94,7 @@ func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet
 	plan.DataDir = t.TempDir()
 	plan.Common = slices.Concat([]string{"--look-again", "1s"}, shortDeadlines)
 	plan.Simulator = []string{
-		"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms", "--sim-auth-driver-time", "60ms", "--sim-election-time", "500ms",
+		"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms", "--sim-time-percent", "10",
 	}
 	if err := app.MakeKeys(plan.Keys()); err != nil {
 		t.Fatal(err)
