@@ -46,7 +46,7 @@ func (s *saver) store(ctx context.Context) error {
 	s.record.Written = s.confirmed
 	s.published = s.record.State
 	if s.stored = s.record.Digests[len(s.record.Digests)-1]; s.exists && s.stored != s.record.Saved {
-		s.behind.begin()
+		s.behind.begin(s.record.State.Service.State())
 	}
 	s.worker.metrics.commits.Inc()
 	return nil
@@ -164,7 +164,7 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 	if !all && s.waiting() {
 		return false, nil
 	}
-	written, err := s.writeInTime(ctx, all)
+	mayEnd, err := s.writeInTime(ctx, all)
 	if err != nil {
 		return false, err
 	}
@@ -180,7 +180,7 @@ func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) 
 		}
 		step := s.nextFlush()
 		if step == nil {
-			return written, nil
+			return mayEnd, nil
 		}
 		if err := step(ctx); err != nil {
 			return false, err
@@ -230,7 +230,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 		return fmt.Errorf("save the document of service %d: %w", s.service, err)
 	}
 	s.record.Saved = wanted
-	s.behind.end()
+	s.behind.wrote(s.record.State.Service.State())
 	return nil
 }
 

@@ -160,6 +160,27 @@ func TestDocumentsAreWrittenAtRestAndInTime(t *testing.T) {
 	w.await(slow, flow.ServiceRunning)
 }
 
+// TestDocumentsAreNotWrittenForEachVM: of a service whose VMs take long, whose state others
+// know, the document is written when it rests, and not at all where it is deleted.
+func TestDocumentsAreNotWrittenForEachVM(t *testing.T) {
+	w := newWorld(t)
+	w.hear()
+	w.sim.SetBootDelay(400 * time.Millisecond) // four steps
+	w.startWorker("one", quick())
+	updates := func() int { return w.sim.CallCounts()["one.document.update"] }
+	service, before := w.service(masterSlave, 1, 1), updates()
+	w.accepted(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	if made := updates() - before; made > 2 {
+		t.Errorf("%d writes on the way to RUNNING, want 2", made)
+	}
+	before = updates()
+	w.undeployed(service)
+	if made := updates() - before; made > 1 {
+		t.Errorf("%d writes to the service's end, want 1", made)
+	}
+}
+
 // TestStopWritesDocuments: whoever stops Flowjet to put OneFlow back finds what was decided.
 func TestStopWritesDocuments(t *testing.T) {
 	w := newWorld(t)

@@ -31,8 +31,9 @@ type partition struct {
 	loops   map[int]*serviceLoop  // by service
 	resting list.List             // of *service loop, the longest at rest first
 	behind  map[*serviceLoop]bool // at rest, with documents that are behind
-	// reminder fires when the first of these is to be written; nil without one.
+	// reminder fires when the first of these is to be written, at reminds; nil without one.
 	reminder *time.Timer
+	reminds  time.Time
 	closed   bool
 	wait     sync.WaitGroup
 }

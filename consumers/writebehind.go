@@ -6,52 +6,82 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
 // A document follows its record: it is written when its service has come to rest, and when
-// somebody is told of a change. Of a service that is on its way it is written within a
-// second, so that what happens close together costs one write. Meanwhile its inputs have
-// not ended: whoever takes the service over reads them again, and writes.
+// somebody is told of a change. Of a service that is on its way the state is written within
+// a second, so that what happens close together costs one write, and what else changes not
+// more often than once a minute. For that second its inputs have not ended: whoever takes
+// the service over reads them again, and writes; later its next look does.
 
-// writeWithin is for how long a document may be behind its record until it is written,
-// which takes oned a while.
-const writeWithin = 850 * time.Millisecond
+const (
+	// writeWithin is for how long a document may name another state than its record until it
+	// is written, which takes oned a while.
+	writeWithin = 850 * time.Millisecond
+	// writeEvery is how far apart writes are that do not change the state.
+	writeEvery = time.Minute
+)
 
-// writeBehind is since when a document is behind its record; zero where it is not.
-type writeBehind struct{ since time.Time }
+// writeBehind is when a document that is behind its record is to be written.
+type writeBehind struct {
+	// due is when; zero where the document is not behind.
+	due time.Time
+	// written is when the document was written last, as far as is known, and shows the
+	// service's state in it.
+	written time.Time
+	shows   flow.ServiceState
+}
 
-func (w *writeBehind) begin() {
-	if w.since.IsZero() {
-		w.since = time.Now()
+// begin notes that the document is behind a record with the state.
+func (w *writeBehind) begin(state flow.ServiceState) {
+	due := time.Now().Add(writeWithin)
+	if next := w.written.Add(writeEvery); state == w.shows && next.After(due) {
+		due = next
+	}
+	if w.due.IsZero() || due.Before(w.due) {
+		w.due = due
 	}
 }
 
-func (w *writeBehind) end() { w.since = time.Time{} }
+func (w *writeBehind) end() { w.due = time.Time{} }
+
+// wrote notes that the document was written with the state.
+func (w *writeBehind) wrote(state flow.ServiceState) {
+	*w = writeBehind{written: time.Now(), shows: state}
+}
 
 // is reports whether the document is behind.
-func (w *writeBehind) is() bool { return !w.since.IsZero() }
+func (w *writeBehind) is() bool { return !w.due.IsZero() }
 
-// due reports whether the document has been behind for long enough.
-func (w *writeBehind) due() bool { return w.is() && time.Since(w.since) >= writeWithin }
+// isDue reports whether the document is to be written now.
+func (w *writeBehind) isDue() bool { return w.is() && !time.Now().Before(w.due) }
 
-// writeIfDue writes the document while calls for the service are made.
+// isSoon reports whether the document is to be written within a second.
+func (w *writeBehind) isSoon() bool { return w.is() && time.Until(w.due) <= writeWithin }
+
+// writeIfDue writes the document while calls for the service are made, unless the next one
+// deletes it.
 func (s *saver) writeIfDue(ctx context.Context) error {
-	if !s.behind.due() {
+	if !s.behind.isDue() || s.record.State.Service.State() == flow.ServiceDone {
 		return nil
 	}
 	return s.saveDocument(ctx)
 }
 
 // writeInTime writes the document unless there is time for that. It reports whether the
-// document says what the record does.
-func (s *saver) writeInTime(ctx context.Context, all bool) (written bool, err error) {
+// inputs may end: the document says what the record does, or will in a while.
+func (s *saver) writeInTime(ctx context.Context, all bool) (mayEnd bool, err error) {
+	state := s.record.State.Service.State()
 	switch {
 	case !s.exists:
 		s.behind.end()
-	case !all && s.record.State.Service.State().Waiting() && !s.behind.due() && s.isBehind():
-		s.behind.begin()
-		return false, nil
+	case state.Waiting() && !s.behind.isDue() && s.isBehind():
+		if s.behind.begin(state); !all || !s.behind.isSoon() {
+			return !s.behind.isSoon(), nil
+		}
+		err = s.saveDocument(ctx)
 	default:
 		err = s.saveDocument(ctx)
 	}
@@ -65,9 +95,20 @@ func (s *saver) isBehind() bool { return s.record.State.Service.Body.Digest() !=
 // caller holds the mutex.
 func (p *partition) restBehind(l *serviceLoop) {
 	p.behind[l] = true
-	if p.reminder == nil {
-		p.reminder = time.AfterFunc(time.Until(l.saver.behind.since.Add(writeWithin)), p.remind)
+	p.remindAt(l.saver.behind.due)
+}
+
+// remindAt has remind called then, or before; the caller holds the mutex.
+func (p *partition) remindAt(due time.Time) {
+	switch {
+	case p.reminder == nil:
+		p.reminder = time.AfterFunc(time.Until(due), p.remind)
+	case due.Before(p.reminds):
+		p.reminder.Reset(time.Until(due))
+	default:
+		return
 	}
+	p.reminds = due
 }
 
 // remind has the service loops write whose documents have been behind for long enough.
@@ -80,18 +121,18 @@ func (p *partition) remind() {
 	}
 	var next time.Time
 	for l := range p.behind {
-		switch since := l.saver.behind.since; {
-		case l.saver.behind.due():
+		switch due := l.saver.behind.due; {
+		case l.saver.behind.isDue():
 			delete(p.behind, l)
 			l.inbox.write = true
 			p.wait.Add(1)
 			p.ask(l)
-		case next.IsZero() || since.Before(next):
-			next = since
+		case next.IsZero() || due.Before(next):
+			next = due
 		}
 	}
 	if !next.IsZero() {
-		p.reminder = time.AfterFunc(time.Until(next.Add(writeWithin)), p.remind)
+		p.remindAt(next)
 	}
 }
 
