@@ -70,6 +70,7 @@ type App struct {
 	reads    *onedReads
 	pipe     *pipeline.Pipeline
 	bridge   atomic.Pointer[bridge.Bridge]
+	hearing  func() bool
 	worker   *consumers.Worker
 	webhooks *webhooks.Deliverer
 	api      *restapi.Server
@@ -373,6 +374,7 @@ func (a *App) startWorker(ctx context.Context) error {
 		Settings:     a.config.Settings(),
 		MaxCalls:     a.config.Worker.MaxCalls,
 		ScanInterval: scanEvery * a.config.Worker.Look,
+		Hearing:      a.hearing,
 		Logger:       a.logger.With("part", "worker"),
 		Registerer:   a.metrics,
 	}, a.pipe, a.oned)

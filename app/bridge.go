@@ -136,3 +136,9 @@ func (a bridging) feedEndpoints() []string {
 
 // bridging starts the bridge, now or as soon as it can.
 type bridging struct{ *App }
+
+// hears reports whether the bridge of this process passes on all that happens.
+func (a bridging) hears() bool {
+	b := a.bridge.Load()
+	return b != nil && b.Hears()
+}

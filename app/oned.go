@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -136,7 +137,7 @@ const (
 // one.connections, and tells them of the zone's servers.
 func (a *App) shareOned(ctx context.Context) error {
 	self := identityOf(a)
-	share := &onedShare{oned: a.oned, reads: a.reads, id: self.ID, self: self, total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
+	share := &onedShare{oned: a.oned, reads: a.reads, hears: bridging{a}.hears, id: self.ID, self: self, total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
 	others, err := presence.Announce(a.pipe, share.announce)
 	if err != nil {
 		return err
@@ -144,6 +145,9 @@ func (a *App) shareOned(ctx context.Context) error {
 	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flowjet_oned_connections_allowed", Help: "Calls that this process may make to oned at a time: its share of one.connections.",
 	}, share.current))
+	a.hearing = func() bool {
+		return share.hears() || slices.ContainsFunc(others.Others(), func(p pipeline.Process) bool { return p.Hearing })
+	}
 	a.onStop(func(ctx context.Context) error { others.Leave(ctx); return nil })
 	a.background(ctx, func(ctx context.Context) { share.run(ctx, others) })
 	return nil
@@ -157,6 +161,8 @@ type onedShare struct {
 	self  pipeline.Process
 	total int
 	log   *slog.Logger
+	// hears reports whether this process's bridge hears everything.
+	hears func() bool
 
 	mutex sync.Mutex
 	// began and called are when the process began to call oned, and when it did so last.
@@ -168,6 +174,7 @@ func (s *onedShare) announce() pipeline.Process {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	said := s.self
+	said.Hearing = s.hears()
 	said.Calling, said.Servers, said.OnedReads = time.Since(s.called) < callingFor, s.oned.Servers(), s.reads.lastMinute(time.Now())
 	return said
 }

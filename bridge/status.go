@@ -1,6 +1,9 @@
 package bridge
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Leads reports whether the endpoint's oned is the one that publishes.
 func (s FeedStatus) Leads() bool { return s.Role == "leader" || s.Role == "solo" }
@@ -113,6 +116,14 @@ func (b *Bridge) Status() []FeedStatus {
 		all[i].LastResync, all[i].ResyncError, all[i].ResyncDifferences = compared.last, compared.failed, compared.differences
 	}
 	return all
+}
+
+// Hears reports whether this bridge passes on what the oned that leads publishes, and has
+// compared since the connection was made: what was lost before is made up for.
+func (b *Bridge) Hears() bool {
+	return slices.ContainsFunc(b.Status(), func(s FeedStatus) bool {
+		return s.Holding && s.Connected && s.Leads() && s.StoreError == "" && s.ResyncError == "" && s.LastResync.After(s.Since)
+	})
 }
 
 func (f *feed) status() FeedStatus {

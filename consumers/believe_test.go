@@ -100,3 +100,31 @@ func TestNothingFailsWhileOnedIsAway(t *testing.T) {
 	w.await(service, flow.ServiceRunning)
 	w.exactly(service, 3)
 }
+
+// TestNewVMIsNotLookedAtWhileItIsHeardOf: while a bridge passes everything on nobody asks how
+// far a VM has come, and where its event is lost all the same it is found.
+func TestNewVMIsNotLookedAtWhileItIsHeardOf(t *testing.T) {
+	w := newWorld(t)
+	w.hearing = true
+	w.startWorker("one", quick()) // who looks every second
+	poll.Until(t, "the worker to have looked through the services that there are", func() bool {
+		const lists = 2 // for services that nobody wakes, and for whose each VM is
+		return w.sim.CallCounts()["one.documentpool.info"] >= lists
+	})
+	service := w.service(`{"name":"web","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
+	w.accepted(service, flow.VerbDeploy, nil)
+	poll.Until(t, "the service to be RUNNING", func() bool {
+		record, _, err := w.pipe.LoadRecord(t.Context(), service)
+		return err == nil && record.State.Service.State() == flow.ServiceRunning
+	})
+	made, looks := w.sim.Calls("one.template.instantiate", 0)[0], 0
+	for _, look := range w.sim.Calls("one.document.info", made.Sequence) { // with which each look begins
+		if after := look.Received.Sub(made.Received); after < 2*time.Second {
+			t.Errorf("a VM that is to be heard of was looked at %s after it was made", after)
+		}
+		looks++
+	}
+	if looks == 0 {
+		t.Error("the service is RUNNING, and nobody has looked")
+	}
+}

@@ -36,11 +36,19 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 			return nil
 		}
 		return i.refreshDocument(ctx)
+	case work.Timer != nil && work.Timer.Name == flow.DeadlineLook && i.wouldBeTold():
+		return nil
 	}
 	if err := i.refreshDocument(ctx); err != nil || !i.exists {
 		return err
 	}
 	return i.refreshFacts(ctx)
+}
+
+// wouldBeTold reports whether a look would find nothing new: the service's new VMs have not
+// come up yet, and who hears of it passes everything on.
+func (i *ingester) wouldBeTold() bool {
+	return i.worker.config.Hearing() && flow.AwaitsNewVMs(i.record.State, i.facts, time.Now(), i.worker.config.Settings)
 }
 
 // restsOnVMs reports whether what a command is answered depends on what oned says of the

@@ -42,6 +42,8 @@ type Config struct {
 	// ConfirmDamage is for how long a stream has to end before what was read of it until it
 	// counts as damaged and is repaired, default 10 s.
 	ConfirmDamage time.Duration
+	// Hearing reports whether a bridge passes on all hook events; nil where nobody knows.
+	Hearing func() bool
 	// Handling is told of each input just before it is handled; nil for nobody.
 	// It must not block.
 	Handling func(work pipeline.Work)
@@ -56,6 +58,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ScanInterval <= 0 {
 		c.ScanInterval = 2 * time.Minute
+	}
+	if c.Hearing == nil {
+		c.Hearing = func() bool { return false }
 	}
 	if c.AwaitDocument <= 0 {
 		c.AwaitDocument = 15 * time.Second

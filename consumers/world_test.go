@@ -30,6 +30,8 @@ type world struct {
 	oned *opennebula.Client
 	nats *natstest.Node
 	pipe clients
+	// hearing is what workers are told of the bridge.
+	hearing bool
 }
 
 func newWorld(t *testing.T) *world {
@@ -59,6 +61,7 @@ func (w *world) startWorker(id string, settings flow.Settings) (stop func()) {
 	w.t.Helper()
 	worker := consumers.New(consumers.Config{
 		ConfirmDamage: time.Second,
+		Hearing:       func() bool { return w.hearing },
 		ID:            id, Settings: settings, AwaitDocument: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	}, w.pipe.Pipeline, w.oned)
 	must(w.t, worker.Start(w.t.Context()))

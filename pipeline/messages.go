@@ -261,6 +261,9 @@ type Process struct {
 	Release string `json:"release,omitempty"`
 	// Calling reports whether it makes calls to oned.
 	Calling bool `json:"calling,omitempty"`
+	// Hearing reports whether it passes on hook events of the zone's leader, and nothing that
+	// was lost before is left to be made up for.
+	Hearing bool `json:"hearing,omitempty"`
 	// Servers are the XML-RPC addresses of the zone's servers that it knows.
 	Servers []string `json:"servers,omitempty"`
 	OnedReads

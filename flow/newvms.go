@@ -1,0 +1,53 @@
+package flow
+
+import "time"
+
+// unheard is how many looks VMs that have been made may take to come up before they are looked
+// at although all that happens to VMs is heard.
+const unheard = 4
+
+// AwaitsNewVMs reports whether all that the service waits for is that VMs come up which were
+// made not long ago by the zone's leader of today, and nothing is to be done about them by
+// now: oned's scheduler takes its time, and the end of that is heard.
+func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bool {
+	if now.Before(state.Leader.Since) || len(state.Asked)+len(state.Intents) > 0 {
+		return false
+	}
+	switch state.Service.State() {
+	case ServiceDeploying, ServiceScaling:
+	default:
+		return false
+	}
+	for _, wait := range state.Waits {
+		if !now.Before(wait.Due) {
+			return false
+		}
+	}
+	patience := unheard * settings.Look
+	for _, limit := range []time.Duration{settings.VMDeadlines.Prolog, settings.VMDeadlines.Boot} {
+		if limit > 0 {
+			patience = min(patience, limit)
+		}
+	}
+	awaits := false
+	for _, role := range state.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			vm, known := facts[node.DeployID]
+			switch stay := state.Stays[node.DeployID]; {
+			case known && vm.Running() && (vm.Ready || !flag(state.Service.Body.ReadyStatusGate)):
+			case known && vm.State == VMPending && stay.isNew(state.Leader, now, patience):
+				awaits = true
+			default:
+				return false
+			}
+		}
+	}
+	return awaits
+}
+
+// isNew reports whether a VM's stay began not longer ago than that, under the leader of today,
+// and oned has noted no trouble.
+func (s Stay) isNew(leader Leader, now time.Time, ago time.Duration) bool {
+	return !s.First.IsZero() && now.Before(s.First.Add(ago)) && s.First.After(leader.Since) &&
+		s.Error == "" && (s.Due.IsZero() || now.Before(s.Due))
+}
