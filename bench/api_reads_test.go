@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -99,6 +100,45 @@ func BenchmarkListServices(b *testing.B) {
 		}
 	}
 	report(b, "GET /service, 1,000 services", ours, floor)
+}
+
+// manyServices is how many services, and templates, the lists are measured with.
+const manyServices = 2000
+
+// BenchmarkManyServices is the time of GET /service and GET /service_template with 2,000 of
+// each, on a real oned where one is named. The floor is the one call to oned.
+func BenchmarkManyServices(b *testing.B) {
+	var s *stand
+	if isReal() {
+		s = realStand(b)
+	} else {
+		s = newStand(b)
+	}
+	session := s.oned.For("oneadmin")
+	for kind, body := range map[int]string{flow.DocumentTypeService: string(poolBody), flow.DocumentTypeServiceTemplate: twoRoles} {
+		share(manyServices, func(n int) {
+			if _, err := session.AllocateDocument(b.Context(), kind, fmt.Sprintf("many-%d", n), []byte(body)); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	for b.Loop() {
+		for path, kind := range map[string]int{"/service": flow.DocumentTypeService, "/service_template": flow.DocumentTypeServiceTemplate} {
+			var ours, floor []time.Duration
+			for range rounds / 5 {
+				began := time.Now()
+				_, err := s.get(s.http, path)
+				ours = append(ours, time.Since(began))
+				must(b, err)
+
+				began = time.Now()
+				_, err = session.Documents(b.Context(), kind, opennebula.FilterAll, -1, -1)
+				floor = append(floor, time.Since(began))
+				must(b, err)
+			}
+			report(b, fmt.Sprintf("GET %s, %d of them %s", path, manyServices, load()), ours, floor)
+		}
+	}
 }
 
 // BenchmarkListsOfOne is the time of GET /service for a user who sees some of

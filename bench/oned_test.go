@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -67,18 +68,19 @@ func realStand(b *testing.B) *stand {
 	must(b, err)
 	credentials, err := opennebula.ParseCredentials(string(secret))
 	must(b, err)
+	metrics := ports.Free(b, 1)[0]
 	parts := []app.Part{app.PartNATS, app.PartNarrator, app.PartWorker, app.PartBridge, app.PartAPI}
-	flowjet := startApp(b, parts, "--data-dir", b.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--status-listen", "127.0.0.1:0",
+	flowjet := startApp(b, parts, "--data-dir", b.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--status-listen", metrics,
 		"--one-xmlrpc", endpoint, "--one-hooks", "tcp://"+address.Hostname()+":2101", "--one-auth-file", file)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: endpoint, Credentials: credentials})
 	b.Cleanup(oned.Close)
-	return &stand{app: flowjet, oned: oned, http: &http.Client{Timeout: time.Minute}}
+	return &stand{app: flowjet, oned: oned, http: &http.Client{Timeout: time.Minute}, metrics: metrics}
 }
 
 // counts are the calls to oned that Flowjet has made so far, by method.
 func (s *stand) counts(b *testing.B) map[string]int {
 	b.Helper()
-	response, err := s.http.Get("http://" + s.app.StatusAddress() + "/metrics")
+	response, err := s.http.Get("http://" + s.metrics + "/metrics")
 	must(b, err)
 	defer response.Body.Close()
 	counts := map[string]int{}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -22,19 +23,22 @@ type stand struct {
 	app  *app.App
 	oned *opennebula.Client
 	http *http.Client
+	// metrics is where the app's are served, host:port.
+	metrics string
 }
 
 func newStand(b *testing.B, arguments ...string) *stand {
 	b.Helper()
+	metrics := ports.Free(b, 1)[0]
 	parts := []app.Part{app.PartNATS, app.PartSim, app.PartNarrator, app.PartWorker, app.PartBridge, app.PartAPI}
 	flowjet := startApp(b, parts, append([]string{"--sim", "--data-dir", b.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
-		"--status-listen", "127.0.0.1:0", "--sim-boot-delay", "0s", "--sim-call-delay", "0s"}, arguments...)...)
+		"--status-listen", metrics, "--sim-boot-delay", "0s", "--sim-call-delay", "0s"}, arguments...)...)
 	credentials, err := opennebula.ParseCredentials(flowjet.Sim().ServerCredentials())
 	must(b, err)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: flowjet.Sim().Endpoint(), Credentials: credentials})
 	b.Cleanup(oned.Close)
-	return &stand{app: flowjet, oned: oned, http: &http.Client{Timeout: 30 * time.Second}}
+	return &stand{app: flowjet, oned: oned, http: &http.Client{Timeout: 30 * time.Second}, metrics: metrics}
 }
 
 // stopApp releases what an app has acquired.
