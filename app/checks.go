@@ -26,7 +26,7 @@ var checks = map[string]check{
 	"zone":                       atLeast(0),
 	"api.listen":                 address,
 	"api.action_number":          atLeast(1),
-	"api.action_period":          atLeastTime(time.Second),
+	"api.action_period":          atLeastASecond,
 	"api.vm_link":                orEmpty(linkOfVM),
 	"nats.listen":                address,
 	"nats.url":                   each("nats, tls, ws or wss", "nats", "tls", "ws", "wss"),
@@ -38,10 +38,10 @@ var checks = map[string]check{
 	"one.hooks":                  each("tcp", "tcp"),
 	"one.auth_file":              notEmpty,
 	"worker.shutdown_action":     oneOf("terminate", "terminate-hard"),
-	"worker.look_again":          atLeastTime(time.Second),
+	"worker.look_again":          atLeastASecond,
 	"worker.deadlines":           listOf(flow.ParseDeadlines),
 	"worker.vm_deadlines":        listOf(flow.ParseVMDeadlines),
-	"worker.autoscaler_interval": atLeastTime(time.Second),
+	"worker.autoscaler_interval": atLeastASecond,
 	"worker.max_calls":           between(1, 1000),
 	"sim.xmlrpc_listen":          address,
 	"sim.hooks_listen":           address,
@@ -71,13 +71,11 @@ func between(least, most int) check {
 	}
 }
 
-func atLeastTime(least time.Duration) check {
-	return func(value any) string {
-		if length, is := value.(time.Duration); is && length < least {
-			return fmt.Sprintf("it must be %s or more", least)
-		}
-		return ""
+func atLeastASecond(value any) string {
+	if length, is := value.(time.Duration); is && length < time.Second {
+		return "it must be 1s or more"
 	}
+	return ""
 }
 
 // listIn is a list, or a text of several with commas; false for anything else.
