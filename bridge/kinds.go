@@ -53,10 +53,10 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 			return err
 		}
 	}
-	if next == compared {
+	if next = max(next, 1); next == compared { // 0 is for a zone that was never compared, an empty one was
 		return nil
 	}
-	return r.store.SaveCursor(ctx, pipeline.ComparedKey, max(next, 1))
+	return r.store.SaveCursor(ctx, pipeline.ComparedKey, next)
 }
 
 func (r *resyncer) fetchVM(ctx context.Context, id int) (pipeline.Event, error) {

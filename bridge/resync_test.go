@@ -268,3 +268,12 @@ func TestVMThatCameAndWentUnheard(t *testing.T) {
 		storesSoon(t, store, "2 RUNNING resync", "5 RUNNING resync", "4 DONE resync", "6 DONE resync")
 	}
 }
+
+// An empty zone that was compared is none that never was.
+func TestVMThatCameAndWentInAnEmptyZone(t *testing.T) {
+	cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+	must(t, newBridge(quietly(), store, cloud, nil).resyncer.newComparison().run(limited(t)))
+	cloud.set(func(f *fakeCloud) { f.vms[3] = serviceVM(3, flow.VMDone, 0) })
+	must(t, newBridge(quietly(), store, cloud, nil).resyncer.newComparison().run(limited(t)))
+	storesSoon(t, store, "3 DONE resync")
+}

@@ -89,6 +89,7 @@ func (s *soak) startBridge(i int) {
 // at most once, and those of each publisher in the order in which it told them.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
+	s.compared()
 	stop, load := make(chan struct{}), sync.WaitGroup{}
 	load.Go(func() { s.load(stop) })
 	faults := []struct {
@@ -119,6 +120,15 @@ func TestSoak(t *testing.T) {
 	}
 	heard, found := s.checkStored(p)
 	t.Logf("%v; %d events told, %d stored as heard, %d as found", s.faults, s.told.count(), heard, found)
+}
+
+// compared waits for the first comparison: what comes and goes before it is history.
+func (s *soak) compared() {
+	p := openPipeline(s.t, s.node.URL())
+	poll.Until(s.t, "the first comparison", func() bool {
+		cursor, err := p.LoadCursor(limited(s.t), pipeline.ComparedKey)
+		return err == nil && cursor > 0
+	})
 }
 
 func (s *soak) killBridge() {
