@@ -46,6 +46,11 @@ test: ## Run all tests with the race detector
 bench: ## Run every benchmark once and print its figures
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/...
 
+.PHONY: bench-oned
+bench-oned: ## The fleet and the lists on a real ONED=endpoint, with AUTH=file of its server user, ROUNDS=n by turns (default 5)
+	FLOWJET_BENCH_ONED=$(ONED) FLOWJET_BENCH_ONED_AUTH=$(AUTH) FLOWJET_BENCH_ONED_TEMPLATE=$(TEMPLATE) \
+		$(GO) test -run '^$$' -bench 'Fleet|ManyServices' -benchtime $(or $(ROUNDS),5)x -timeout 60m ./bench
+
 .PHONY: bench-scale
 bench-scale: ## The large benchmarks, with SERVICES=10000 of ten VMs each
 	FLOWJET_BENCH_SCALE=$(or $(SERVICES),10000) $(GO) test -run '^$$' -bench 'Scale|Workers' -benchtime 1x -timeout 60m ./bench
