@@ -101,6 +101,7 @@ func (e *executor) callInTurn(ctx context.Context, action flow.Action) (flow.Out
 		if err := e.ingester.sureOfDatabase(ctx); err != nil {
 			return nil, err
 		}
+		ctx = e.ingester.withinLife(ctx)
 	}
 	e.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
 	return e.call(ctx, action)

@@ -220,7 +220,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	if err := s.stillOurs(ctx); err != nil {
 		return err
 	}
-	err = s.actor.server().UpdateDocument(ctx, s.service, text)
+	err = s.actor.server().UpdateDocument(s.ingester.withinLife(ctx), s.service, text)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		s.exists = false // somebody has deleted it: the next input finds out what that means
 		s.loaded = false
@@ -260,7 +260,7 @@ func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(
 		return errors.Join(err, loadErr)
 	}
 	s.worker.config.Logger.Warn("made after its service had ended, and deleted", "service", s.service, "kind", what, "id", id)
-	return errors.Join(err, undo(ctx, id))
+	return errors.Join(err, undo(s.ingester.withinLife(ctx), id))
 }
 
 // endOpen lets the cursor pass what was handled.

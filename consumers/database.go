@@ -29,29 +29,31 @@ type database struct {
 	changed func(ctx context.Context, newest int) error
 
 	mutex    sync.Mutex
-	life     int // of oned, when it was asked last
+	life     opennebula.Life // of oned, when it was asked last
 	asked    time.Time
 	marked   int // the VM of the mark, as far as is known
 	restored time.Time
 }
 
-// since returns from when on records are this database's, and asks oned first if it came
-// back, or has another leader, since it was asked last.
-func (d *database) since(ctx context.Context) (time.Time, error) {
+// since returns from when on records are this database's, and the life of oned of which that
+// is so. It asks oned first if it came back, or has another leader, since it was asked last.
+func (d *database) since(ctx context.Context) (time.Time, opennebula.Life, error) {
 	life := d.oned.Life()
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	if life == d.life && !d.asked.IsZero() {
-		return d.restored, nil
+		return d.restored, life, nil
 	}
 	if err := d.check(ctx); err != nil {
-		return time.Time{}, err
+		return time.Time{}, opennebula.Life{}, err
 	}
 	d.life = life
-	return d.restored, nil
+	return d.restored, life, nil
 }
 
-// doubtedFor is for how long what was asked last stands where there is a reason for doubt.
+// doubtedFor is for how long what was asked last stands where there is a reason for doubt. A
+// oned that is stopped, restored and started again within it is noticed only by a call that
+// it refuses.
 const doubtedFor = time.Second
 
 // doubt asks, unless that was done just now: a document is not as it was saved last.

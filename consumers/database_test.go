@@ -3,9 +3,11 @@ package consumers_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -112,6 +115,37 @@ func TestOnedIsRestored(t *testing.T) {
 	}
 }
 
+// The id of a service that a restored oned does not know is used again, after its end was noted.
+func TestAnIDIsUsedAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "zone.db")
+	w := newWorldOf(t, sim.Config{BootDelay: time.Millisecond, StateFile: file})
+	w.startWorker("one", quick())
+	w.hear()
+	w.deployed(masterSlave, 1, 1)
+	var backup []byte
+	w.atRest(func() {
+		var err error
+		backup, err = os.ReadFile(file)
+		must(t, err)
+	})
+	lost := w.deployed(masterSlave, 1, 1)
+	w.marked()
+	w.atRest(func() { must(t, os.WriteFile(file, backup, 0o600)) })
+	poll.Until(t, "its end to be noted", func() bool {
+		_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: lost, Reason: "test"}, nuid.Next())
+		must(t, err)
+		record, _, err := w.pipe.LoadRecord(t.Context(), lost)
+		return err == nil && record.Deleted
+	})
+	again := w.service(masterSlave, 1, 2)
+	if again != lost {
+		t.Fatalf("the new service has the id %d, not %d", again, lost)
+	}
+	w.accepted(again, flow.VerbDeploy, nil)
+	w.await(again, flow.ServiceRunning)
+	w.exactly(again, 3)
+}
+
 // An older copy of NATS's data is put back: services go on as oned has them. What was decided
 // or commanded before, and was carried out since, is not done again.
 func TestAnOlderCopyOfTheData(t *testing.T) {
@@ -201,4 +235,77 @@ func TestWhatIsNoOtherDatabase(t *testing.T) {
 	w.startWorker("other", quick())
 	w.mismatch("VM 1 is another one")
 	w.deployed(masterSlave, 1, 1)
+}
+
+// whileAnswered has something done in the moment when oned has answered a call of the method,
+// before the caller goes on, once.
+func (w *world) whileAnswered(method string, do func()) (arm func()) {
+	w.t.Helper()
+	credentials, err := opennebula.ParseCredentials(w.sim.ServerCredentials())
+	must(w.t, err)
+	var armed atomic.Bool
+	w.oned = opennebula.NewClient(opennebula.Config{
+		Endpoint: w.sim.Endpoint(), Credentials: credentials, Timeout: 5 * time.Second,
+		Observe: func(called string, _ time.Duration) {
+			if called == method && armed.CompareAndSwap(true, false) {
+				do()
+			}
+		},
+	})
+	w.t.Cleanup(w.oned.Close)
+	return func() { armed.Store(true) }
+}
+
+// oned's database is restored between what a call was decided on and the call: it does not
+// reach the oned that was started with the backup.
+func TestOnedIsRestoredBehindADecision(t *testing.T) {
+	fewer := flow.ScaleArguments{Role: "Slave", Cardinality: 1}
+	renamed := flow.UpdateArguments{Append: true, Template: []byte(`{"description":"later"}`)}
+	for name, test := range map[string]struct {
+		last      string // the call that oned answers before it is restored
+		verb      flow.Verb
+		arguments any
+		lost      string // the call that must not come, with this in it
+		with      string
+	}{
+		"before a VM is ended":         {"one.vm.info", flow.VerbScale, fewer, "one.vm.action", ""},
+		"before a document is written": {"one.document.info", flow.VerbUpdate, renamed, "one.document.update", "later"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "zone.db")
+			w := newWorldOf(t, sim.Config{BootDelay: time.Millisecond, StateFile: file})
+			var backup []byte
+			arm := w.whileAnswered(test.last, func() {
+				w.atRest(func() { must(t, os.WriteFile(file, backup, 0o600)) })
+				w.sim.ClearCalls()
+			})
+			w.startWorker("one", quick())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 2)
+			w.atRest(func() {
+				var err error
+				backup, err = os.ReadFile(file)
+				must(t, err)
+			})
+			w.deployed(masterSlave, 1, 1)
+			w.marked()
+			document, err := w.oned.Server().Document(t.Context(), service)
+			must(t, err)
+			arguments, err := json.Marshal(test.arguments)
+			must(t, err)
+			arm()
+			_, err = w.pipe.SubmitCommand(t.Context(), flow.Command{
+				ID: nuid.Next(), Verb: test.verb, Service: service, User: aliceIdentity, Arguments: arguments, IfMatch: []string{document.ETag()},
+			}, 10*time.Second)
+			must(t, err)
+			w.mismatch("restored from a backup")
+			w.await(service, flow.ServiceRunning)
+			w.exactly(service, 3)
+			for _, call := range w.sim.Calls(test.lost, 0) {
+				if strings.Contains(fmt.Sprint(call.Arguments), test.with) {
+					t.Errorf("oned was called with what was decided on before it was restored: %+v", call)
+				}
+			}
+		})
+	}
 }

@@ -13,11 +13,18 @@ import (
 
 // checkDatabase has all be loaded anew that is known from another database of oned's.
 func (i *ingester) checkDatabase(ctx context.Context) error {
-	restored, err := i.worker.database.since(ctx)
+	restored, life, err := i.worker.database.since(ctx)
 	if restored.After(i.at) {
 		i.loaded = false
 	}
+	i.life = life
 	return err
+}
+
+// withinLife binds what may end something, and what is written, to the life of oned in which
+// it was decided on: by the next call oned may have another database.
+func (i *ingester) withinLife(ctx context.Context) context.Context {
+	return opennebula.Within(ctx, i.life)
 }
 
 // sureOfDatabase asks oned whether its database is the one of what is known; if it is not, all

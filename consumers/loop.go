@@ -90,7 +90,7 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 	switch {
 	case err == nil:
 		return done
-	case errors.Is(err, pipeline.ErrConflict):
+	case errors.Is(err, pipeline.ErrConflict), errors.Is(err, opennebula.ErrOtherLife):
 		return later
 	case errors.Is(err, errPoison), errors.Is(err, pipeline.ErrUnpublishable):
 		return reject

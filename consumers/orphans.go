@@ -11,6 +11,13 @@ import (
 
 // absent meets an input for a service that has no document.
 func (o *orphans) absent(ctx context.Context, input pipeline.Input) error {
+	if again, err := o.isUsedAgain(ctx, input); again || err != nil {
+		o.loaded = false
+		if err != nil {
+			return err
+		}
+		return o.handleOnce(ctx, input)
+	}
 	if command := input.Work.Command; command != nil {
 		if o.revision == 0 && time.Since(o.came) < o.worker.config.AwaitDocument {
 			return fmt.Errorf("%s service %d: %w", command.Verb, o.service, errNoDocument)
@@ -30,6 +37,16 @@ func (o *orphans) absent(ctx context.Context, input pipeline.Input) error {
 		return o.endOrphan(ctx, *event.VM)
 	}
 	return o.endOrphans(ctx, input.Work.Trouble)
+}
+
+// isUsedAgain reports whether there is a document of the id of a service that has ended: after
+// oned was restored ids are given out again. Events tell nothing of that, and are many.
+func (o *orphans) isUsedAgain(ctx context.Context, input pipeline.Input) (bool, error) {
+	if !o.record.Deleted || input.Work.Event != nil || input.Work.Trouble != nil {
+		return false, nil
+	}
+	found, err := o.ingester.readDocument(ctx, o.actor.server().Confirmed())
+	return found.exists, err
 }
 
 // finalize commits that a service has ended whose document is gone: a worker may
@@ -82,6 +99,7 @@ func (o *orphans) endOrphans(ctx context.Context, trouble []pipeline.Trouble) er
 }
 
 func (o *orphans) terminate(ctx context.Context, vm int) error {
+	ctx = o.ingester.withinLife(ctx)
 	if found, err := o.ingester.readDocument(ctx, o.actor.server().Confirmed()); err != nil || found.exists {
 		o.loaded = false // the tombstone is no longer believed
 		return err

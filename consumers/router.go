@@ -285,7 +285,7 @@ func (w *Worker) fetchNewest(ctx context.Context) {
 	newest, err := w.database.newest(ask)
 	if err == nil {
 		w.raiseNewest(newest)
-		_, err = w.database.since(ask)
+		_, _, err = w.database.since(ask)
 	}
 	if err != nil && ctx.Err() == nil {
 		w.config.Logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)

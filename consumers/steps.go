@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 // steps are the parts of a service loop, each with what only it has to know. They
@@ -54,6 +55,8 @@ type ingester struct {
 	made *foundDocument
 	// at is when what is known was loaded, and read when the document was asked for last.
 	at, read time.Time
+	// life is that of oned in which the input is handled.
+	life opennebula.Life
 	// looked are the VMs that were looked at while events about them waited, with
 	// the sequence up to which those are old.
 	refreshed map[int]uint64

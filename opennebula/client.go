@@ -81,16 +81,6 @@ func (c *Client) Leadership() (term int, since time.Time) {
 	return c.leader.leadership()
 }
 
-// Life is a number that changes when whoever answers may have another database than before:
-// oned was away, or another server leads the zone.
-func (c *Client) Life() int {
-	if !c.leader.hasChoice() {
-		return c.restarts.life()
-	}
-	term, _ := c.leader.leadership()
-	return term
-}
-
 // Endpoint is the XML-RPC address that the next call goes to.
 func (c *Client) Endpoint() string {
 	endpoint, _ := c.leader.endpoint()

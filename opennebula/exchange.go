@@ -134,7 +134,6 @@ func (e *exchange) call(ctx context.Context, s *caller, method string, arguments
 	received, err := e.exchange(ctx, s, method, arguments)
 	_, refused := asError(err)
 	e.pulse.end(err == nil || refused)
-	e.restarts.note(err)
 	told := withoutTemplate(err)
 	if told != nil {
 		span.SetStatus(codes.Error, told.Error())
@@ -161,7 +160,7 @@ func (e *exchange) exchange(ctx context.Context, s *caller, method string, argum
 			received.release()
 			received = nil
 		}
-		if !choice || !elsewhere(err) || ctx.Err() != nil {
+		if !choice || !elsewhere(err) || errors.Is(err, ErrOtherLife) || ctx.Err() != nil {
 			return received, err
 		}
 		if !NotBegun(err) && !reads(method) {
@@ -237,10 +236,11 @@ func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, me
 	for tries := 1; ; tries++ {
 		var leaving departure
 		received, sent, err := e.post(ctx, by, endpoint, body, &leaving)
+		e.restarts.note(endpoint, err)
 		switch {
 		case err == nil:
 			return received.decoded(method)
-		case sent || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
+		case sent || errors.Is(err, ErrOtherLife) || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
 			return nil, &TransportError{Method: method, Sent: sent, Err: err}
 		}
 		// oned closed a kept connection just when it was taken: nothing has left.
@@ -257,10 +257,11 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 	if err != nil {
 		return nil, false, fmt.Errorf("oned's endpoint is not a valid address: %w", withoutURL(err))
 	}
+	e.bind(request, body)
 	request.Header.Set("Content-Type", "text/xml")
 	response, err := by.Do(request)
 	if err != nil {
-		return nil, leaving.sent(err), withoutURL(err)
+		return nil, leaving.sent(err) && !errors.Is(err, ErrOtherLife), withoutURL(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

@@ -7,44 +7,46 @@ import (
 	"time"
 )
 
-// restarts counts how often a oned that has no others was down and came back: whatever
-// its drivers were at is lost then, as when a leader dies.
+// restarts counts how often oneds were down and came back: whatever the drivers of one that
+// has no others were at is lost then, as when a leader dies.
 type restarts struct {
 	mutex sync.Mutex
-	down  bool
-	count int
-	since time.Time
+	down  map[string]bool // by endpoint
+	// ended counts those that were found down, and returned those that came back.
+	ended, returned int
+	since           time.Time
 }
 
-// note takes the end of a call into account. Only a refused connection proves that no
-// oned runs.
-func (r *restarts) note(err error) {
-	_, refused := asError(err)
+// note takes the end of a call into account: an error without one is an answer. Only a
+// refused connection proves that no oned runs.
+func (r *restarts) note(endpoint string, err error) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		r.down = true
-	case r.down && (err == nil || refused):
-		r.down = false
-		r.count++
+	case errors.Is(err, syscall.ECONNREFUSED) && !r.down[endpoint]:
+		if r.down == nil {
+			r.down = map[string]bool{}
+		}
+		r.down[endpoint] = true
+		r.ended++
+	case err == nil && r.down[endpoint]:
+		delete(r.down, endpoint)
+		r.returned++
 		r.since = time.Now()
 	}
 }
 
-// life counts lives of oned as term does, and counts the next as soon as this one has ended.
-func (r *restarts) life() int {
+// ends counts the lives of oneds that are known to have ended.
+func (r *restarts) ends() int {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if r.down {
-		return r.count + 2
-	}
-	return r.count + 1
+	return r.ended
 }
 
-// term counts lives of oned from 1, as terms are counted in a zone of several.
+// term counts the lives of a oned that has no others from 1, as terms are counted in a zone
+// of several.
 func (r *restarts) term() (term int, since time.Time) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	return r.count + 1, r.since
+	return r.returned + 1, r.since
 }
