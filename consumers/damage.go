@@ -59,7 +59,8 @@ func (w *Worker) repairWork(ctx context.Context) error {
 }
 
 // startOfEvents is where the router goes on: behind its cursor, or at the end of a stream
-// that was cut off before it. What was lost the bridges find by comparing with oned.
+// that was cut off before it. What was lost the bridges find by comparing with oned, and what
+// came since and is passed over, every service by looking at oned.
 func (w *Worker) startOfEvents(ctx context.Context) (uint64, error) {
 	after, err := w.pipe.LoadCursor(ctx, pipeline.RouterKey)
 	if err != nil {
@@ -70,5 +71,5 @@ func (w *Worker) startOfEvents(ctx context.Context) (uint64, error) {
 		return after, err
 	}
 	w.config.Logger.Error("stream ONE was damaged: it ends before what has been read of it, and is read on from its end", "ends_at", last, "read_up_to", after)
-	return last, nil
+	return last, w.wakeAll(ctx, "the stream of events was damaged")
 }

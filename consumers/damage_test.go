@@ -76,6 +76,23 @@ func TestADamagedStreamIsRepaired(t *testing.T) {
 	}
 }
 
+// Events that come before it is found that their stream was cut off are passed over by its
+// reader; their services look at oned all the same.
+func TestEventsBehindADamage(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", patient())
+	w.hear()
+	w.deployed(masterSlave, 3, 3)
+	service := w.service(masterSlave, 1, 0)
+	w.sim.PauseBoots()
+	w.accepted(service, flow.VerbDeploy, nil)
+	poll.Until(t, "a VM to boot", func() bool { return len(w.vms(service)) == 1 })
+	w.settled()
+	w.cutOff(pipeline.StreamONE, false)
+	w.sim.ResumeBoots()
+	w.await(service, flow.ServiceRunning)
+}
+
 // settled waits until the cursors have come to the streams' ends.
 func (w *world) settled() {
 	w.t.Helper()

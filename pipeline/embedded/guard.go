@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,32 +18,52 @@ const (
 	roomInterval = time.Second
 )
 
+// rebuildInterval is how far apart the restarts are after which streams are read anew: one that
+// is damaged again and again must not end all others again and again.
+const rebuildInterval = time.Minute
+
 // guard restarts the server when it has given up writing and there is room again: a full
-// disk stops its streams, and only a restart makes them go on (nats-server 2.15).
-func (s *Server) guard(broken <-chan struct{}) {
+// disk stops its streams, and only a restart makes them go on (nats-server 2.15). So does a
+// damaged block; of a server alone the streams are read anew then. In a cluster the other
+// servers have what is missing.
+func (s *Server) guard(broken <-chan failure) {
 	log := s.config.Logger
+	var rebuilt time.Time
 	for {
+		var why failure
 		select {
-		case <-broken:
+		case why = <-broken:
 		case <-s.life.Done():
 			return
 		}
-		log.Error("the NATS server cannot write to its folder; it is restarted as soon as it can", "folder", s.config.StoreDir)
+		rebuild := why == damagedBlock
+		if rebuild && s.config.Cluster != nil {
+			continue
+		}
+		if rebuild {
+			log.Error("a block of a stream is damaged; the NATS server is restarted and reads what is left of it", "folder", s.config.StoreDir)
+			if idle.For(s.life, rebuildInterval-time.Since(rebuilt)) != nil {
+				return
+			}
+			rebuilt = time.Now()
+		} else {
+			log.Error("the NATS server cannot write to its folder; it is restarted as soon as it can", "folder", s.config.StoreDir)
+		}
 		for !s.writable() {
 			if idle.For(s.life, roomInterval) != nil {
 				return
 			}
 		}
-		again, err := s.restart()
+		again, err := s.restart(rebuild)
 		for err != nil {
 			log.Error("the NATS server could not be restarted; retrying", "error", err)
 			if idle.For(s.life, roomInterval) != nil {
 				return
 			}
-			again, err = s.restart()
+			again, err = s.restart(rebuild)
 		}
 		broken = again
-		log.Warn("the NATS server can write again and was restarted")
+		log.Warn("the NATS server was restarted and can write")
 	}
 }
 
@@ -60,8 +82,9 @@ func (s *Server) writable() bool {
 	return file.Close() == nil && err == nil
 }
 
-// restart ends the server and starts one on the same folder and port.
-func (s *Server) restart() (broken <-chan struct{}, err error) {
+// restart ends the server and starts one on the same folder and port, which reads the streams'
+// messages anew where they are to be rebuilt, and not their indexes.
+func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 	before := s.current()
 	options, err := serverOptions(s.config)
 	if err != nil {
@@ -73,6 +96,11 @@ func (s *Server) restart() (broken <-chan struct{}, err error) {
 	options.Port = s.port
 	before.Shutdown()
 	before.WaitForShutdown()
+	if rebuild {
+		if err := s.removeIndexes(); err != nil {
+			return nil, err
+		}
+	}
 	running, broken, err := runServer(options, s.config.Logger)
 	if err != nil {
 		return nil, err
@@ -81,4 +109,16 @@ func (s *Server) restart() (broken <-chan struct{}, err error) {
 	defer s.mu.Unlock()
 	s.nats = running
 	return broken, nil
+}
+
+// removeIndexes removes the indexes of all streams' messages.
+func (s *Server) removeIndexes() error {
+	indexes, err := filepath.Glob(filepath.Join(s.config.StoreDir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
+	for _, index := range indexes {
+		err = errors.Join(err, os.Remove(index))
+	}
+	if err != nil {
+		return fmt.Errorf("remove the indexes of streams: %w", err)
+	}
+	return nil
 }

@@ -322,7 +322,7 @@ func shareOfDisk(folder string) int64 {
 // runServer starts the server, which reports what goes wrong on the way to its
 // logger's Fatalf only: the first such line becomes the error. broken has a value when
 // the server has given up writing.
-func runServer(options *server.Options, logger *slog.Logger) (running *server.Server, broken <-chan struct{}, err error) {
+func runServer(options *server.Options, logger *slog.Logger) (running *server.Server, broken <-chan failure, err error) {
 	if err := checkPort(options); err != nil {
 		return nil, nil, err
 	}

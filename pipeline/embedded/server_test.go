@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,6 +98,45 @@ func TestStreamsAndMessageIDsSurviveARestart(t *testing.T) {
 	must(t, err)
 	if message, err := stream.GetMsg(ctx, 1); err != nil || string(message.Data) != "kept" {
 		t.Errorf("the message came back as %+v (%v)", message, err)
+	}
+}
+
+// A block that was damaged while its index was not stops its stream; the server finds that and
+// goes on with what is left.
+func TestADamagedBlockBehindItsIndex(t *testing.T) {
+	folder := t.TempDir()
+	server := startServer(t, Config{StoreDir: folder, SyncAlways: true})
+	bucket := jetstream.StreamConfig{
+		Name: "KV_B", Subjects: []string{"b.*"}, MaxMsgsPerSubject: 1, AllowRollup: true, AllowDirect: true, Discard: jetstream.DiscardNew,
+	}
+	js := connect(t, server)
+	_, err := js.CreateStream(limited(t), bucket)
+	must(t, err)
+	publish := func(js jetstream.JetStream, key int) error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := js.Publish(ctx, fmt.Sprintf("b.%d", key), bytes.Repeat([]byte("x"), 1000))
+		return err
+	}
+	for key := range 50 {
+		must(t, publish(js, key))
+	}
+	must(t, server.Stop(limited(t)))
+	blocks, err := filepath.Glob(filepath.Join(folder, "jetstream", "*", "streams", "KV_B", "msgs", "*.blk"))
+	if err != nil || len(blocks) == 0 {
+		t.Fatalf("no block: %v", err)
+	}
+	for _, block := range blocks {
+		data, err := os.ReadFile(block)
+		must(t, err)
+		for i := 0; i < len(data); i += 37 {
+			data[i] ^= 0x5a
+		}
+		must(t, os.WriteFile(block, data, 0o600))
+	}
+	js = connect(t, startServer(t, Config{StoreDir: folder, SyncAlways: true}), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	for key := range 50 {
+		poll.Until(t, fmt.Sprintf("key %d to be stored", key), func() bool { return publish(js, key) == nil })
 	}
 }
 
