@@ -16,7 +16,8 @@ type Delivery struct {
 	Receiver string `json:"receiver,omitempty"`
 	URL      string `json:"url,omitempty"`
 	Secret   string `json:"secret,omitempty"`
-	// Owner is the name of the service's owner, whose secrets may be used.
+	// Owner is the name of the service's owner, whose secrets may be used and whose share of
+	// the attempts it is.
 	Owner string `json:"owner,omitempty"`
 	// Body is what is posted, byte by byte.
 	Body json.RawMessage `json:"body"`

@@ -87,6 +87,48 @@ func TestAHangingReceiverHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
+// However many receivers a user's services name that hang, another user's get theirs, and those
+// of the configuration.
+func TestAUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	slow := newReceiver(t, func(_ int, _ http.ResponseWriter, in *http.Request) {
+		select {
+		case <-release:
+		case <-in.Context().Done():
+		}
+	})
+	defer close(release)
+	quick := newReceiver(t, nil)
+	const atOnce, bobs = 4, 1000 // receivers that a service names at most
+	owned := func(service int, owner string) {
+		record := pipeline.Record{State: flow.State{Service: flow.Service{ID: service, Owner: flow.Identity{UName: owner}}}}
+		_, err := w.pipe.SaveRecord(t.Context(), service, record, 0)
+		w.must(err)
+	}
+	for service := range maxPosts / atOnce {
+		owned(service, "alice")
+		var named []flow.Webhook
+		for i := range atOnce {
+			named = append(named, flow.Webhook{URL: fmt.Sprintf("%s/%d/%d", slow.URL, service, i)})
+		}
+		w.tell(service, "RUNNING", named...)
+	}
+	d := w.start(settings(Receiver{Name: "ours", URL: quick.URL, Kinds: []string{"vm"}}))
+	poll.Until(t, "alice's receivers to hang", func() bool {
+		d.mutex.Lock()
+		defer d.mutex.Unlock()
+		return len(d.lanes) == maxPosts
+	})
+	poll.Until(t, "no more to be posted for alice than is her share", func() bool { return slow.total() >= maxPostsOfOwner })
+	owned(bobs, "bob")
+	w.tell(bobs, "RUNNING", flow.Webhook{URL: quick.URL + "/bob"})
+	quick.inOrder(t, bobs, 1)
+	if hanging := slow.total(); hanging > maxPostsOfOwner {
+		t.Errorf("%d posts for alice hang", hanging)
+	}
+}
+
 func TestReceiversThatServicesName(t *testing.T) {
 	w, r := newWorld(t), newReceiver(t, nil)
 	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: 7, Owner: flow.Identity{UName: "alice"}}}}

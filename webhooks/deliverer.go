@@ -20,9 +20,11 @@ const (
 	// lookEvery is how often a deliverer looks what it owns.
 	lookEvery = 250 * time.Millisecond
 	// maxPosts bounds the attempts under way, maxPostsOfReceiver those to one
-	// receiver: one that hangs leaves room for the others.
+	// receiver, and maxPostsOfOwner those for the services of one user, to receivers that
+	// they name: whose hang leave room for the others.
 	maxPosts           = 256
 	maxPostsOfReceiver = 8
+	maxPostsOfOwner    = 64
 	// maxLanes bounds the pairs of receiver and service that have something
 	// waiting here; more wait in the stream.
 	maxLanes = 20_000
@@ -51,21 +53,15 @@ type Deliverer struct {
 	client   *http.Client
 	settings atomic.Pointer[Settings]
 	posts    *semaphore.Weighted
+	// toReceiver and forOwner bound the posts to each receiver, and for each owner.
+	toReceiver, forOwner *keyedSlots
 
 	mutex sync.Mutex
 	lanes map[string]*lane // by subject
-	// perReceiver bounds the posts to each receiver that has lanes.
-	perReceiver map[string]*receiverSlots
-	room        *semaphore.Weighted
+	room  *semaphore.Weighted
 
 	stop context.CancelFunc
 	done chan struct{}
-}
-
-// receiverSlots bounds the posts to one receiver for as long as it has lanes.
-type receiverSlots struct {
-	slots *semaphore.Weighted
-	lanes int
 }
 
 // New makes a deliverer that is not running.
@@ -76,7 +72,7 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 	d := &Deliverer{
 		config: config, pipe: newClients(pipe), logger: config.Logger, metrics: newMetrics(config.Registerer),
 		posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLanes),
-		lanes: map[string]*lane{}, perReceiver: map[string]*receiverSlots{},
+		toReceiver: newKeyedSlots(maxPostsOfReceiver), forOwner: newKeyedSlots(maxPostsOfOwner), lanes: map[string]*lane{},
 	}
 	d.Reload(config.Settings)
 	d.client = newClient(d.current)

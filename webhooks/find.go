@@ -124,7 +124,7 @@ func (d *Deliverer) queueNamed(ctx context.Context, transition pipeline.Transiti
 		if !webhook.Wants(transition.Kind) || webhook.Check() != nil {
 			continue
 		}
-		if owner == "" && webhook.Secret != "" {
+		if owner == "" {
 			var err error
 			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil {
 				return err

@@ -19,8 +19,13 @@ var errDenied = errors.New("the address is denied: allow_addresses in the webhoo
 var metadata = []netip.Prefix{
 	netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("fd00:ec2::/32"),
+	netip.MustParsePrefix("fd20:ce::/64"),
+	netip.MustParsePrefix("168.63.129.16/32"),
 	netip.MustParsePrefix("192.0.0.0/24"),
 }
+
+// thisNetwork is what a host that has no address yet calls its own network.
+var thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 
 // checkAddress refuses addresses of this host, link-local and metadata ones, and
 // those that nobody has; the configuration has the last word.
@@ -29,7 +34,7 @@ func (s Settings) checkAddress(address netip.Addr) error {
 	if within(s.AllowAddresses, address) {
 		return nil
 	}
-	denied := address.IsLoopback() || address.IsUnspecified() || address.IsLinkLocalUnicast() ||
+	denied := address.IsLoopback() || thisNetwork.Contains(address) || address == netip.IPv6Unspecified() || address.IsLinkLocalUnicast() ||
 		address.IsMulticast() || address == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
 		within(metadata, address) || within(translated, address) || within(s.DenyAddresses, address)
 	if denied {
@@ -61,6 +66,7 @@ func isOwn(address netip.Addr, interfaces []net.Addr) bool {
 // could be reached.
 var translated = []netip.Prefix{
 	netip.MustParsePrefix("::/96"),
+	netip.MustParsePrefix("::ffff:0:0:0/96"),
 	netip.MustParsePrefix("64:ff9b::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"),
 	netip.MustParsePrefix("2002::/16"),

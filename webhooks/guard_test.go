@@ -19,6 +19,7 @@ func TestAddressesOfThisHostAndOfMetadataAreDenied(t *testing.T) {
 	for _, address := range []string{
 		"127.0.0.1", "127.8.8.8", "0.0.0.0", "169.254.169.254", "::1", "::", "fe80::1", "fd00:ec2::254", "::ffff:127.0.0.1",
 		"::ffff:169.254.169.254", "100.100.100.200", "224.0.0.1", "ff02::1", "255.255.255.255", "64:ff9b::7f00:1", "2002:7f00:1::", "10.1.2.3", "192.0.0.192", "::7f00:1",
+		"168.63.129.16", "fd20:ce::254", "::ffff:0:7f00:1", "0.1.2.3", "::ffff:0.1.2.3",
 	} {
 		if guarded.checkAddress(netip.MustParseAddr(address)) == nil {
 			t.Errorf("%s is not denied", address)

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -21,7 +19,6 @@ type lane struct {
 	subject  string
 	service  int
 	receiver string
-	slots    *semaphore.Weighted
 	again    bool // something came while it ran; the deliverer's mutex guards it
 }
 
@@ -47,16 +44,9 @@ func (d *Deliverer) wake(ctx context.Context, lanes *sync.WaitGroup, subject str
 }
 
 func (d *Deliverer) open(subject string, service int) *lane {
-	receiver := strings.Split(subject, ".")[2]
+	l := &lane{Deliverer: d, subject: subject, service: service, receiver: strings.Split(subject, ".")[2]}
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	shared := d.perReceiver[receiver]
-	if shared == nil {
-		shared = &receiverSlots{slots: semaphore.NewWeighted(maxPostsOfReceiver)}
-		d.perReceiver[receiver] = shared
-	}
-	shared.lanes++
-	l := &lane{Deliverer: d, subject: subject, service: service, receiver: receiver, slots: shared.slots}
 	d.lanes[subject] = l
 	return l
 }
@@ -66,11 +56,6 @@ func (d *Deliverer) close(l *lane) {
 	defer d.mutex.Unlock()
 	if d.lanes[l.subject] == l {
 		delete(d.lanes, l.subject)
-	}
-	if shared := d.perReceiver[l.receiver]; shared != nil {
-		if shared.lanes--; shared.lanes == 0 {
-			delete(d.perReceiver, l.receiver)
-		}
 	}
 }
 

@@ -32,12 +32,20 @@ type target struct {
 // attempt posts a delivery once. The error is that of this process: it was cut
 // off before it had asked.
 func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count int) (*failure, error) {
-	// The receiver's own bound comes first: who waits behind one that hangs must
-	// not take the others' room.
-	if err := l.slots.Acquire(ctx, 1); err != nil {
+	// The receiver's own bound comes first, then its owner's: who waits behind one that hangs
+	// must not take the others' room.
+	leave, err := l.toReceiver.acquire(ctx, l.receiver)
+	if err != nil {
 		return nil, err
 	}
-	defer l.slots.Release(1)
+	defer leave()
+	if delivery.Receiver == "" {
+		leave, err := l.forOwner.acquire(ctx, delivery.Owner)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+	}
 	if err := l.posts.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}

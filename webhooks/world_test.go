@@ -145,6 +145,13 @@ func (r *receiver) serve(out http.ResponseWriter, in *http.Request) {
 	r.came <- came
 }
 
+// total is how many posts have come.
+func (r *receiver) total() int {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return len(r.posts)
+}
+
 // next waits for the next post whose handling has ended.
 func (r *receiver) next(t *testing.T) post {
 	t.Helper()
