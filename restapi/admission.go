@@ -65,6 +65,16 @@ func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) err
 	defer release()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.Body))
 	r.Body = &received{Reader: bytes.NewReader(body), err: err}
+	return a.volume(uid, len(body))
+}
+
+// volume takes a change's bytes from what the user may send: commands are kept in NATS for
+// days, and answers for one.
+func (a *admission) volume(uid, bytes int) error {
+	wait, ok := a.throttle.TakeMany(limit.Key{UID: uid, Bytes: true}, float64(bytes), float64(a.limits.Bytes), float64(a.limits.BytesAtOnce))
+	if !ok {
+		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; ask again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
+	}
 	return nil
 }
 

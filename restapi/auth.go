@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -21,9 +22,13 @@ const (
 	// refusedTTL is for how long a refusal is remembered: long enough to take
 	// the weight off oned, short enough for a user who corrects a password.
 	refusedTTL = time.Second
-	// maxChecks is how many requests may wait for checks with oned at once. Those with
-	// remembered credentials do not wait.
+	// maxChecks is how many requests may wait at once for checks of credentials that were not
+	// accepted before, and as many of those that were. Those with remembered credentials do
+	// not wait.
 	maxChecks = 256
+	// guessesAtOnce is how many of the former oned is asked about at once: whoever guesses
+	// passwords leaves connections to those whose verdicts have expired.
+	guessesAtOnce = 4
 	// checkTimeout bounds a check with oned.
 	checkTimeout = 15 * time.Second
 )
@@ -59,8 +64,9 @@ type authenticator struct {
 	now     func() time.Time
 
 	checks singleflight.Group
-	// asking bounds how many checks are made at once.
-	asking chan struct{}
+	// asking and renewing bound the checks of credentials that were not, and that were
+	// accepted before; guessing is had while oned is asked about one of the former.
+	asking, renewing, guessing chan struct{}
 
 	mu       sync.Mutex
 	verdicts map[fingerprint]verdict
@@ -84,7 +90,8 @@ func newAuthenticator(users sessions, box *seal.Box, ttl time.Duration, most int
 	}
 	return &authenticator{
 		oned: users, logins: &logins{oned: users, box: box, sameOrigin: http.NewCrossOriginProtection()}, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
-		verdicts: map[fingerprint]verdict{}, asking: make(chan struct{}, maxChecks),
+		verdicts: map[fingerprint]verdict{},
+		asking:   make(chan struct{}, maxChecks), renewing: make(chan struct{}, maxChecks), guessing: make(chan struct{}, guessesAtOnce),
 	}, nil
 }
 
@@ -139,7 +146,17 @@ func (a *authenticator) recall(print fingerprint) (verdict, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	found, known := a.verdicts[print]
-	return found, known && a.now().Before(found.expires)
+	return found, known && !a.expired(found)
+}
+
+func (a *authenticator) expired(found verdict) bool { return !a.now().Before(found.expires) }
+
+// wasAccepted reports whether oned has accepted the credentials not long ago.
+func (a *authenticator) wasAccepted(print fingerprint) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found, known := a.verdicts[print]
+	return known && !found.refused
 }
 
 // ask has oned check the credentials, once for all requests that wait for the
@@ -147,16 +164,28 @@ func (a *authenticator) recall(print fingerprint) (verdict, bool) {
 func (a *authenticator) ask(ctx context.Context, print fingerprint, check credentialCheck) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
+	waiting, accepted := a.asking, a.wasAccepted(print)
+	if accepted {
+		waiting = a.renewing
+	}
 	select {
-	case a.asking <- struct{}{}:
-		defer func() { <-a.asking }()
+	case waiting <- struct{}{}:
+		defer func() { <-waiting }()
 	default:
-		return verdict{}, &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked already; try again"}
+		return verdict{}, errManyChecks
 	}
 	found, err, _ := a.checks.Do(string(print[:]), func() (any, error) {
 		// A verdict may have come in since it was looked for.
 		if found, known := a.recall(print); known {
 			return found, nil
+		}
+		if !accepted {
+			select {
+			case a.guessing <- struct{}{}:
+				defer func() { <-a.guessing }()
+			case <-ctx.Done():
+				return verdict{}, errManyChecks
+			}
 		}
 		user, ends, err := check(ctx)
 		return a.judge(print, user, ends, err)
@@ -166,6 +195,9 @@ func (a *authenticator) ask(ctx context.Context, print fingerprint, check creden
 	}
 	return found.(verdict), nil
 }
+
+// errManyChecks turns away a request whose credentials cannot be checked now.
+var errManyChecks = &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked already; try again"}
 
 // judge makes a verdict of oned's answer, and keeps it no longer than the credentials are valid.
 func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time.Time, err error) (verdict, error) {
@@ -190,17 +222,15 @@ func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time
 	return made, nil
 }
 
-// makeRoom drops what has expired when the cache is full, and if that is not
+// makeRoom drops what has expired when the cache is full, refusals first, and if that is not
 // enough anything: to be dropped costs one more check.
 func (a *authenticator) makeRoom() {
 	if len(a.verdicts) < a.max {
 		return
 	}
-	now := a.now()
-	for print, known := range a.verdicts {
-		if !now.Before(known.expires) {
-			delete(a.verdicts, print)
-		}
+	maps.DeleteFunc(a.verdicts, func(_ fingerprint, known verdict) bool { return known.refused && a.expired(known) })
+	if len(a.verdicts) >= a.max {
+		maps.DeleteFunc(a.verdicts, func(_ fingerprint, known verdict) bool { return a.expired(known) })
 	}
 	for print := range a.verdicts {
 		if len(a.verdicts) < a.max {

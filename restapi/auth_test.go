@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/servertoken"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
@@ -24,6 +25,7 @@ type fakeOned struct {
 	checks atomic.Int32
 	down   atomic.Bool
 	hold   chan struct{}
+	guess  chan struct{} // holds the checks of wrong secrets
 	scoped int
 	ends   time.Time
 }
@@ -36,6 +38,9 @@ func (f *fakeOned) authenticate(_ context.Context, _, secret string) (opennebula
 	f.checks.Add(1)
 	if f.hold != nil {
 		<-f.hold
+	}
+	if f.guess != nil && secret != "right" {
+		<-f.guess
 	}
 	if f.down.Load() {
 		return opennebula.User{}, time.Time{}, &opennebula.TransportError{Method: "one.user.info", Err: errors.New("connection refused")}
@@ -140,6 +145,49 @@ func TestTheCacheIsBoundedAndHoldsNoSecret(t *testing.T) {
 	}
 	if g.fingerprint("a", "b") == other.fingerprint("a", "b") || g.fingerprint("ab", "c") == g.fingerprint("a", "bc") {
 		t.Error("fingerprints can be made elsewhere, or are the same for different credentials")
+	}
+}
+
+// Whoever guesses passwords, as many at once as are let wait, keeps nobody out whose credentials
+// were accepted before, and leaves connections to oned.
+func TestGuessesKeepNobodyOut(t *testing.T) {
+	users := &fakeOned{guess: make(chan struct{})}
+	g, now := newTestAuthenticator(t, users, 1000)
+	if _, err := g.caller(asking("right")); err != nil {
+		t.Fatal(err)
+	}
+	*now = now.Add(time.Minute)
+	var guesses sync.WaitGroup
+	defer guesses.Wait()
+	defer close(users.guess)
+	for i := range maxChecks {
+		guesses.Go(func() { _, _ = g.caller(asking(fmt.Sprintf("guess-%d", i))) })
+	}
+	poll.Until(t, "the guesses to wait", func() bool { return len(g.asking) == maxChecks && len(g.guessing) == guessesAtOnce })
+	if _, err := g.caller(asking("one more")); statusOf(err) != http.StatusServiceUnavailable {
+		t.Errorf("one guess more: %v", err)
+	}
+	if _, err := g.caller(asking("right")); err != nil {
+		t.Errorf("a user of before: %v", err)
+	}
+	if asked := users.checks.Load(); asked > 2+guessesAtOnce {
+		t.Errorf("oned is asked about %d credentials", asked)
+	}
+}
+
+// What was refused makes room in the cache before what was accepted.
+func TestGuessesDoNotPushUsersOut(t *testing.T) {
+	g, now := newTestAuthenticator(t, &fakeOned{}, 10)
+	if _, err := g.caller(asking("right")); err != nil {
+		t.Fatal(err)
+	}
+	*now = now.Add(time.Minute)
+	for i := range 50 {
+		_, _ = g.caller(asking(fmt.Sprintf("guess-%d", i)))
+		*now = now.Add(time.Minute)
+	}
+	if !g.wasAccepted(g.fingerprint("bob", "right")) {
+		t.Error("the user is forgotten")
 	}
 }
 

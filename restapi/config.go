@@ -67,6 +67,9 @@ type Limits struct {
 	// Reads and Changes are how many requests of each kind a user may send a
 	// second, 5,000 and 200 by default, and twice as many at once.
 	Reads, Changes float64
+	// Bytes are how many bytes of bodies a user may send a second on average, default
+	// 64 KiB, and BytesAtOnce how many before that counts, default 64 MiB.
+	Bytes, BytesAtOnce int
 	// Queued and QueuedOfUser are how many commands of all APIs together, and of
 	// one user, may wait for their workers, 2,000 and 500 by default.
 	Queued, QueuedOfUser int
@@ -91,6 +94,8 @@ func (c Config) withDefaults() Config {
 	c.Limits.Requests = cmp.Or(c.Limits.Requests, 512)
 	c.Limits.Reads = cmp.Or(c.Limits.Reads, 5000)
 	c.Limits.Changes = cmp.Or(c.Limits.Changes, 200)
+	c.Limits.Bytes = cmp.Or(c.Limits.Bytes, 64<<10)
+	c.Limits.BytesAtOnce = cmp.Or(c.Limits.BytesAtOnce, 64<<20)
 	c.Limits.Queued = cmp.Or(c.Limits.Queued, 2000)
 	c.Limits.QueuedOfUser = cmp.Or(c.Limits.QueuedOfUser, 500)
 	c.Limits.HeaderTimeout = cmp.Or(c.Limits.HeaderTimeout, 5*time.Second)

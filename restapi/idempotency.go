@@ -24,8 +24,9 @@ const (
 	// keyedTimeout bounds a request with a key.
 	keyedTimeout = 30 * time.Second
 	maxKey       = 255
-	// maxKeptBody is the largest answer that is kept. A larger one is made anew.
-	maxKeptBody = 512 << 10
+	// maxKeptBody is the largest answer that is kept, for a day: a short request may have a
+	// long one. A larger one is made anew.
+	maxKeptBody = 16 << 10
 	// madeBy is the attribute by which what a request with a key has made is
 	// found again.
 	madeBy = flow.CommandAttribute

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -33,6 +35,38 @@ func TestAUsersRateIsBounded(t *testing.T) {
 	now = now.Add(time.Second)
 	if a, b := get(), get(); a != 404 || b != 429 {
 		t.Errorf("a second later: %d %d", a, b)
+	}
+}
+
+// What a user has kept in NATS is bounded in bytes, whatever the requests are, and others are
+// not held up.
+func TestAUsersBytesAreBounded(t *testing.T) {
+	w := newWorld(t, Config{Limits: Limits{Bytes: 100, BytesAtOnce: 2000}})
+	body := `{"name":"x","roles":[],"description":"` + strings.Repeat("d", 900) + `"}`
+	for range 2 {
+		w.expect(alice, "POST", "/service_template", body, http.StatusCreated, "")
+	}
+	if got := w.call(alice, "POST", "/service_template", body); got.status != http.StatusTooManyRequests || got.header.Get("Retry-After") == "" {
+		t.Errorf("got %+v", got)
+	}
+	w.expect(alice, "GET", "/service_template", "", http.StatusOK, "")
+	w.expect(admin, "POST", "/service_template", body, http.StatusCreated, "")
+}
+
+// A long answer is not kept for a day: a retry finds what the first request made, and makes the
+// answer anew.
+func TestALongAnswerIsNotKept(t *testing.T) {
+	w := newWorld(t, Config{})
+	body := `{"name":"x","roles":[],"description":"` + strings.Repeat("d", maxKeptBody) + `"}`
+	first := w.call(alice, "POST", "/service_template", body, "Idempotency-Key", "long")
+	again := w.call(alice, "POST", "/service_template", body, "Idempotency-Key", "long")
+	if first.status != http.StatusCreated || again.status != http.StatusCreated || first.body != again.body {
+		t.Errorf("the first answer is %d %.300s, and the second %d %.300s", first.status, first.body, again.status, again.body)
+	}
+	who := caller{User: opennebula.User{Identity: flow.Identity{UID: 2}}}
+	held, _, err := w.api.queue.Reservation(t.Context(), keyName(who, "long"))
+	if err != nil || held.Answer != nil {
+		t.Errorf("the reservation is %+v (%v)", held, err)
 	}
 }
 

@@ -215,6 +215,8 @@ func TestTheTableOfRequestLimits(t *testing.T) {
 		"bytes of a request's body":                                  int(limits.Body),
 		"reads of a user in a second, twice as many at once":         int(limits.Reads),
 		"changes of a user in a second, twice as many at once":       int(limits.Changes),
+		"bytes of bodies of a user in a second, on average":          limits.Bytes,
+		"bytes of bodies of a user at once":                          limits.BytesAtOnce,
 		"requests worked on at once, shared among users":             limits.Requests,
 		"bodies received at once, shared among users":                limits.Receiving,
 		"commands that wait for their workers, of all APIs together": limits.Queued,

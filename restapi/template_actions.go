@@ -47,8 +47,9 @@ func unsupported(status int, kind, perform string, actions map[string]documentAc
 		perform, kind, strings.Join(slices.Sorted(maps.Keys(actions)), ", "))}
 }
 
-// maxCarried bounds the service that a command carries to its worker; a larger one is read.
-const maxCarried = 256 << 10
+// maxCarried bounds the service that a command carries to its worker; a larger one is read. It
+// stays in NATS for days, and a short request can make a large service.
+const maxCarried = 16 << 10
 
 // instantiate creates the service's document as the caller and queues its
 // deployment. The answer waits until the command is stored, not until it is

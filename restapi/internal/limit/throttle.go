@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Throttle gives every user so many requests a second, and twice as many at
-// once. Changes and reads count apart.
+// Throttle gives every user so many requests, and so many bytes, a second. Changes, reads and
+// bytes count apart.
 type Throttle struct {
 	// Now is the clock.
 	Now func() time.Time
@@ -16,16 +16,17 @@ type Throttle struct {
 	buckets map[Key]*bucket
 }
 
-// Key is a user's reads or changes.
+// Key is a user's reads, changes, or bytes of changes.
 type Key struct {
-	UID     int
-	Changes bool
+	UID            int
+	Changes, Bytes bool
 }
 
 // bucket holds what a user may still ask for.
 type bucket struct {
 	tokens float64
-	at     time.Time
+	// at is when the tokens were counted, and full when they are back.
+	at, full time.Time
 }
 
 // NewThrottle returns a throttle that remembers at most so many users.
@@ -33,12 +34,17 @@ func NewThrottle(most int) *Throttle {
 	return &Throttle{Now: time.Now, max: most, buckets: map[Key]*bucket{}}
 }
 
-// Take takes one request of so many a second out of the user's bucket, or returns how
-// long to wait for it.
+// Take takes one request of so many a second, and twice as many at once, out of the user's
+// bucket, or returns how long to wait for it.
 func (t *Throttle) Take(key Key, rate float64) (wait time.Duration, ok bool) {
+	return t.TakeMany(key, 1, rate, 2*rate)
+}
+
+// TakeMany takes as many as count, of rate a second and burst at once.
+func (t *Throttle) TakeMany(key Key, count, rate, burst float64) (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now, burst := t.Now(), 2*rate
+	now := t.Now()
 	b := t.buckets[key]
 	if b == nil {
 		t.makeRoom(now)
@@ -47,20 +53,21 @@ func (t *Throttle) Take(key Key, rate float64) (wait time.Duration, ok bool) {
 	}
 	b.tokens = min(burst, b.tokens+now.Sub(b.at).Seconds()*rate)
 	b.at = now
-	if b.tokens >= 1 {
-		b.tokens--
+	b.full = now.Add(time.Duration((burst - b.tokens + count) / rate * float64(time.Second)))
+	if b.tokens >= count {
+		b.tokens -= count
 		return 0, true
 	}
-	return time.Duration((1 - b.tokens) / rate * float64(time.Second)), false
+	return time.Duration((count - b.tokens) / rate * float64(time.Second)), false
 }
 
-// makeRoom drops the buckets of users who have not asked for a while: they are full.
+// makeRoom drops the buckets that are full again.
 func (t *Throttle) makeRoom(now time.Time) {
 	if len(t.buckets) < t.max {
 		return
 	}
 	for key, b := range t.buckets {
-		if now.Sub(b.at) > 2*time.Second {
+		if now.After(b.full) {
 			delete(t.buckets, key)
 		}
 	}
