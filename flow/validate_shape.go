@@ -67,7 +67,8 @@ func newShapes() *validator.Validate {
 	register(v, "rolename", func(value reflect.Value) bool { return roleNamePattern.MatchString(value.String()) })
 	register(v, "present", func(value reflect.Value) bool { return !value.IsNil() })
 	register(v, "plain", func(value reflect.Value) bool {
-		return !strings.ContainsFunc(value.String(), func(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '&' })
+		name := value.String()
+		return !strings.Contains(name, "]]>") && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '<' || r == '&' })
 	})
 	register(v, "fivefields", func(value reflect.Value) bool {
 		return len(strings.Fields(value.String())) == 5 && gronx.IsValid(value.String())
@@ -126,7 +127,7 @@ func complaint(field validator.FieldError) string {
 	case "rolename":
 		return fmt.Sprintf("is %q; only letters, digits and _ can be in a role's name", valueOf(field))
 	case "plain":
-		return fmt.Sprintf("is %q; control characters, < and & cannot be in a name", valueOf(field))
+		return fmt.Sprintf("is %q; control characters, <, & and ]]> cannot be in a name", valueOf(field))
 	case "fivefields":
 		return cronComplaint(valueOf(field))
 	case "max":

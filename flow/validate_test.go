@@ -21,6 +21,7 @@ func TestReadTemplateRefuses(t *testing.T) {
 		"no name":                   {`{"roles":[]}`, `name: is missing`},
 		"name not text":             {`{"name":5,"roles":[]}`, `name: is 5; it must be a text`},
 		"name with control":         {`{"name":"a\u0001","roles":[]}`, `control characters`},
+		"name with ]]>":             {`{"name":"a]]>b","roles":[]}`, `]]> cannot be in a name`},
 		"no roles":                  {`{"name":"s"}`, `roles: is missing`},
 		"roles null":                {`{"name":"s","roles":null}`, `roles: is missing`},
 		"roles an object":           {`{"name":"s","roles":{}}`, `roles: is {}; it must be an array of objects`},
