@@ -41,7 +41,7 @@ func TestAUsersRateIsBounded(t *testing.T) {
 // What a user has kept in NATS is bounded in bytes, whatever the requests are, and others are
 // not held up.
 func TestAUsersBytesAreBounded(t *testing.T) {
-	w := newWorld(t, Config{Limits: Limits{Bytes: 100, BytesAtOnce: 2000}})
+	w := newWorld(t, Config{Limits: Limits{Bytes: 1, BytesAtOnce: 2000}})
 	body := `{"name":"x","roles":[],"description":"` + strings.Repeat("d", 900) + `"}`
 	for range 2 {
 		w.expect(alice, "POST", "/service_template", body, http.StatusCreated, "")
