@@ -114,7 +114,9 @@ func TestAUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
 		}
 		w.tell(service, "RUNNING", named...)
 	}
-	d := w.start(settings(Receiver{Name: "ours", URL: quick.URL, Kinds: []string{"vm"}}))
+	patient := settings(Receiver{Name: "ours", URL: quick.URL, Kinds: []string{"vm"}})
+	patient.Timeout = time.Hour
+	d := w.start(patient)
 	poll.Until(t, "alice's receivers to hang", func() bool {
 		d.mutex.Lock()
 		defer d.mutex.Unlock()
