@@ -82,6 +82,9 @@ func within(networks []netip.Prefix, address netip.Addr) bool {
 	return false
 }
 
+// maxConnsPerHost bounds the connections to one host, which can have many receivers.
+const maxConnsPerHost = 32
+
 // newClient posts without a proxy, follows no redirect, and looks at each address
 // when it connects: what a name resolved to earlier says nothing.
 func newClient(settings func() Settings) *http.Client {
@@ -98,7 +101,7 @@ func newClient(settings func() Settings) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy: nil, DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second,
-			MaxIdleConns: 100, MaxIdleConnsPerHost: 4, MaxConnsPerHost: 32, IdleConnTimeout: 30 * time.Second,
+			MaxIdleConns: 100, MaxIdleConnsPerHost: 4, MaxConnsPerHost: maxConnsPerHost, IdleConnTimeout: 30 * time.Second,
 			MaxResponseHeaderBytes: 16 << 10, ForceAttemptHTTP2: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
