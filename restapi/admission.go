@@ -70,8 +70,8 @@ func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) err
 
 // volume takes a change's bytes from what the user may send: commands are kept in NATS for
 // days, and answers for one.
-func (a *admission) volume(uid, bytes int) error {
-	wait, ok := a.throttle.TakeMany(limit.Key{UID: uid, Bytes: true}, float64(bytes), float64(a.limits.Bytes), float64(a.limits.BytesAtOnce))
+func (a *admission) volume(uid, size int) error {
+	wait, ok := a.throttle.TakeMany(limit.Key{UID: uid, Bytes: true}, float64(size), float64(a.limits.Bytes), float64(a.limits.BytesAtOnce))
 	if !ok {
 		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; ask again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
 	}
