@@ -117,7 +117,7 @@ func TestNoBodyTakesLong(t *testing.T) {
 		} {
 			began := time.Now()
 			err := try()
-			if took := time.Since(began); took > 15*time.Second {
+			if took := time.Since(began); took > time.Minute {
 				t.Errorf("%s: %s took %v", what, name, took)
 			}
 			if err != nil && len(err.Error()) > 64<<10 {
