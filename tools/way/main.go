@@ -52,7 +52,7 @@ func run() (err error) {
 	}()
 	w, stop := newWay()
 	defer stop()
-	idle := w.during(func() { <-time.After(3 * time.Second) })
+	idle := w.during(func() { <-time.After(6 * time.Second) })
 	for range attempts {
 		if err = w.walk(idle); err == nil {
 			return nil
@@ -63,7 +63,7 @@ func run() (err error) {
 
 // attempts is how often an input is followed until it has gone the documented way: one that
 // comes while its service's loop still works on the last is taken up in passing.
-const attempts = 3
+const attempts = 6
 
 // walk follows an event and a command of a new service.
 func (w *way) walk(idle []string) error {
@@ -122,9 +122,9 @@ func newWay() (w *way, stop func()) {
 	}
 }
 
-// await waits for a condition for a minute at most.
+// await waits for a condition for two minutes at most.
 func (w *way) await(what string, condition func() bool) {
-	for limit := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(2 * time.Minute); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			panic(fatal{fmt.Errorf("waited in vain for %s", what)})
 		}
