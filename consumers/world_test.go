@@ -47,7 +47,7 @@ func newWorldOf(t *testing.T, config sim.Config) *world {
 	t.Cleanup(func() { must(t, simulated.Stop(context.Background())) })
 	credentials, err := opennebula.ParseCredentials(simulated.ServerCredentials())
 	must(t, err)
-	oned := opennebula.NewClient(opennebula.Config{Endpoint: simulated.Endpoint(), Credentials: credentials})
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: simulated.Endpoint(), Credentials: credentials, Timeout: 20 * time.Second})
 	t.Cleanup(oned.Close)
 	node := natstest.NewNode(t)
 	pipe, err := pipeline.Open(t.Context(), pipeline.Config{URL: node.URL(), Name: t.Name()})
