@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -109,7 +110,11 @@ func TestFoundEventsNeverOverrideNewerOnes(t *testing.T) {
 		must(t, err)
 		must(t, lease.Publish(ctx, feedEvents(0, 7)))
 		index := p.Index("vm")
-		must(t, index.CatchUp(ctx))
+		poll.Until(t, "the replica that is read to have the events", func() bool {
+			must(t, index.CatchUp(ctx))
+			_, known := index.Of(6)
+			return known
+		})
 		must(t, lease.Publish(ctx, feedEvents(7, 8))) // newer news of VM 0
 		var found []FoundEvent
 		for vm := range 30 {
@@ -123,7 +128,11 @@ func TestFoundEventsNeverOverrideNewerOnes(t *testing.T) {
 		}
 		again, err := p.PublishFound(ctx, found[1:3])
 		must(t, err)
-		must(t, index.CatchUp(ctx))
+		poll.Until(t, "the replica that is read to have what was found", func() bool {
+			must(t, index.CatchUp(ctx))
+			_, known := index.Of(29)
+			return known
+		})
 		newer, _, err := index.Event(ctx, 0)
 		must(t, err)
 		missing, _, err := index.Event(ctx, 3)
