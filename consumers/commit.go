@@ -93,6 +93,18 @@ func (s *saver) keepDigest() {
 	s.record.Digests = s.record.Digests[max(0, len(s.record.Digests)-keptDigests):]
 }
 
+// keepSaved keeps the digest of what oned holds until now, however long ago it was decided
+// and the first text too: a leader that has lost the zone may acknowledge a write that the
+// zone then does not have, and the document is as before.
+func (s *saver) keepSaved() {
+	digests := s.record.Digests
+	if s.record.Saved == "" || len(digests) == 0 {
+		return
+	}
+	digests = slices.DeleteFunc(slices.Clone(digests), func(digest string) bool { return digest == s.record.Saved })
+	s.record.Digests = slices.Insert(digests, max(0, len(digests)-1), s.record.Saved) // the last is that of the record
+}
+
 // trustCommit is for how long after a commit no other worker can have taken the
 // service over: less than the silence after which a worker counts as dead.
 const trustCommit = 500 * time.Millisecond
@@ -229,6 +241,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("save the document of service %d: %w", s.service, err)
 	}
+	s.keepSaved()
 	s.record.Saved = wanted
 	s.behind.wrote(s.record.State.Service.State())
 	return nil

@@ -188,3 +188,26 @@ func TestLateSaveOfAFormerOwnerIsUndone(t *testing.T) {
 	})
 	w.exactly(service, 3)
 }
+
+// TestADocumentOfBeforeTheFirstWriteIsUndone: what a leader has acknowledged that had lost the
+// zone, the zone may not have, and the document is again as the API has made it.
+func TestADocumentOfBeforeTheFirstWriteIsUndone(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.service(netsService)
+	first, err := w.oned.Server().Document(t.Context(), service)
+	must(t, err)
+	w.accepted(service, flow.VerbDeploy, nil)
+	w.await(service, flow.ServiceRunning)
+	must(t, w.oned.Server().UpdateDocument(t.Context(), service, first.Body))
+	_, err = w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "test"}, "")
+	must(t, err)
+	poll.Until(t, "the document to be back", func() bool {
+		body, exists := w.body(service)
+		return exists && body.Roles[0].State != nil && len(body.Roles[0].Nodes) == 1
+	})
+	w.await(service, flow.ServiceRunning)
+	w.exactly(service, 1)
+	w.undeployed(service)
+}

@@ -93,8 +93,11 @@ func (n networker) syncNetwork(name string, choice object) {
 		n.Networks = append(n.Networks, network)
 		return
 	}
-	if known.ID == noNetwork {
+	switch {
+	case known.ID == noNetwork:
 		known.ID = network.ID
+	case network.ID == noNetwork: // somebody else wrote the document without it
+		n.writeNetwork(*known)
 	}
 }
 

@@ -78,6 +78,21 @@ func withNetworks(t *testing.T) *stage {
 	return s
 }
 
+// Somebody else may write a document that does not say which the service's networks are.
+func TestADocumentWithoutItsNetworksIsGivenThem(t *testing.T) {
+	s := newStage(t, netsService)
+	s.plan()
+	s.see("Priv", 1, flow.NetworkReady)
+	s.see("Res", 2, flow.NetworkReady)
+	s.state.Service.Body = newStage(t, netsService).state.Service.Body
+	s.plan()
+	s.wantState(flow.ServiceDeploying)
+	want := `{"NIC":[{"NETWORK_ID":1},{"NETWORK_ID":2},{"NETWORK_ID":"7"},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}`
+	if got := string(s.role("a").TemplateContents); got != want {
+		t.Errorf("template_contents %s, want %s", got, want)
+	}
+}
+
 func TestNetworksEndAfterTheLastVM(t *testing.T) {
 	s := withNetworks(t)
 	s.command(flow.VerbUndeploy, nil)
