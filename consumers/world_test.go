@@ -172,8 +172,14 @@ func (w *world) command(service int, verb flow.Verb, arguments any) pipeline.Rep
 	return reply
 }
 
+// body reads a service's document. In a zone of several servers one that has just lost its
+// lead may answer with an older one, which no state may be taken from.
 func (w *world) body(service int) (flow.Body, bool) {
-	document, err := w.oned.Server().Document(context.Background(), service)
+	server := w.oned.Server()
+	if len(w.sim.Servers()) > 1 {
+		server = server.Confirmed()
+	}
+	document, err := server.Document(context.Background(), service)
 	if err != nil {
 		return flow.Body{}, false
 	}
