@@ -175,11 +175,13 @@ func (w *world) command(service int, verb flow.Verb, arguments any) pipeline.Rep
 // body reads a service's document. In a zone of several servers one that has just lost its
 // lead may answer with an older one, which no state may be taken from.
 func (w *world) body(service int) (flow.Body, bool) {
-	server := w.oned.Server()
+	document, err := w.oned.Server().Document(context.Background(), service)
 	if len(w.sim.Servers()) > 1 {
-		server = server.Confirmed()
+		poll.Until(w.t, "the zone's leader to answer", func() bool {
+			document, err = w.oned.Server().Confirmed().Document(context.Background(), service)
+			return err == nil || opennebula.IsCode(err, opennebula.CodeNoExists)
+		})
 	}
-	document, err := server.Document(context.Background(), service)
 	if err != nil {
 		return flow.Body{}, false
 	}
