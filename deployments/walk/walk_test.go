@@ -192,6 +192,8 @@ func (g *guide) onThree(page map[string]section) {
 	poll.Until(t, "the customer to go on without the third", g.further(customer, 20))
 	g.follow(page["Replace a front-end"])
 	poll.Until(t, "the customer to go on with three again", g.further(customer, 20))
+	told.scrape(g.frontEnds) // a rate needs two figures of one process, and all have been started again
+	poll.Until(t, "the customer to go on for two figures of a rate", g.further(customer, 20))
 	customer.stop()
 	<-customer.ended
 	if customer.err != nil {
