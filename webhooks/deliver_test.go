@@ -64,16 +64,23 @@ func TestAFailingReceiverGetsEachInOrder(t *testing.T) {
 	}
 }
 
-func TestAHangingReceiverHoldsUpNobodyElse(t *testing.T) {
-	w := newWorld(t)
-	release := make(chan struct{})
-	slow := newReceiver(t, func(_ int, _ http.ResponseWriter, in *http.Request) {
+// hangingReceiver answers nothing until its release.
+func hangingReceiver(t *testing.T) (slow *receiver, release func()) {
+	t.Helper()
+	released := make(chan struct{})
+	slow = newReceiver(t, func(_ int, _ http.ResponseWriter, in *http.Request) {
 		select {
-		case <-release:
+		case <-released:
 		case <-in.Context().Done():
 		}
 	})
-	defer close(release)
+	return slow, func() { close(released) }
+}
+
+func TestAHangingReceiverHoldsUpNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	slow, release := hangingReceiver(t)
+	defer release()
 	quick := newReceiver(t, nil)
 	w.start(settings(Receiver{Name: "slow", URL: slow.URL}, Receiver{Name: "quick", URL: quick.URL}))
 	const services = 3 * maxPostsOfReceiver
@@ -91,14 +98,8 @@ func TestAHangingReceiverHoldsUpNobodyElse(t *testing.T) {
 // of the configuration.
 func TestAUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
 	w := newWorld(t)
-	release := make(chan struct{})
-	slow := newReceiver(t, func(_ int, _ http.ResponseWriter, in *http.Request) {
-		select {
-		case <-release:
-		case <-in.Context().Done():
-		}
-	})
-	defer close(release)
+	slow, release := hangingReceiver(t)
+	defer release()
 	quick := newReceiver(t, nil)
 	const atOnce, bobs = 4, 1000 // receivers that a service names at most
 	owned := func(service int, owner string) {

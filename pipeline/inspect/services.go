@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -39,7 +38,8 @@ func CountServices(ctx context.Context, p *pipeline.Pipeline) (ServiceCounts, er
 		if record.Deleted {
 			return
 		}
-		if state := record.State.Service.State(); slices.Contains(flow.ServiceStates(), state) {
+		state := record.State.Service.State()
+		if _, known := counts.States[state]; known {
 			counts.States[state]++
 		}
 		if Stuck(record.State.Service, now) {
