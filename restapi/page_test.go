@@ -282,6 +282,7 @@ func (b *browser) checkReload() {
 // checkList filters and searches, with the state in the address.
 func (b *browser) checkList(broken string) {
 	b.t.Helper()
+	b.shows("#states", "warning 1")
 	b.do(chromedp.Click(`#states .warning`))
 	b.shows("#count", "(1)")
 	b.shows("#services", "mail")
