@@ -129,15 +129,22 @@ func (b *inbox) take() (delivery, bool) {
 	return first, true
 }
 
-// vms are the VMs that events which wait tell about, and the sequence of the last
-// of these events.
-func (b *inbox) vms() (last uint64, ids []int) {
+// waitingNews is what news that waits tells about a VM.
+type waitingNews struct {
+	last  uint64 // the sequence of the last
+	state bool   // one tells the VM's state
+}
+
+// vms are the VMs that news which waits is about.
+func (b *inbox) vms() map[int]waitingNews {
+	found := map[int]waitingNews{}
 	for _, one := range b.waiting {
-		if vms := vmsOfNews(one.Work); len(vms) > 0 {
-			last, ids = one.Sequence, append(ids, vms...)
+		for _, vm := range vmsOfNews(one.Work) {
+			ready := one.Work.Event != nil && one.Work.Event.Ready != nil
+			found[vm] = waitingNews{last: one.Sequence, state: found[vm].state || !ready}
 		}
 	}
-	return last, ids
+	return found
 }
 
 // vmsOfNews are the VMs that a piece of news is about.

@@ -26,9 +26,9 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	case (work.Event != nil || work.Trouble != nil) && i.healingDue():
 		return i.refreshFacts(ctx)
 	case work.Trouble != nil:
-		return i.ingestTrouble(ctx, work.Trouble, fresh)
+		return i.ingestTrouble(ctx, input, fresh)
 	case work.Event != nil:
-		return i.ingestEvent(ctx, work.Event, fresh)
+		return i.ingestEvent(ctx, input, fresh)
 	case fresh:
 		return nil
 	case work.Command != nil && !i.restsOnVMs(*work.Command), work.Measures != nil:
@@ -65,19 +65,20 @@ func (i *ingester) healingDue() bool {
 }
 
 // ingestEvent takes over what an event tells. What has just been read from oned
-// is newer than any event.
-func (i *ingester) ingestEvent(ctx context.Context, event *pipeline.Event, fresh bool) error {
+// is newer, unless oned had not written yet what the event tells.
+func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh bool) error {
+	event := input.Work.Event
 	if event.Object == ownedNetwork {
-		return i.networks.ingestNetwork(ctx, event.ID)
+		return i.networks.ingestNetwork(ctx, input)
 	}
-	if _, known := i.facts[event.ID]; known && fresh {
+	if _, known := i.facts[event.ID]; known && fresh && !i.mayBeAhead(input, i.at) {
 		return nil
 	}
 	switch {
 	case event.VM != nil && event.VM.Service == i.service:
 		vm := *event.VM
 		vm.Host = event.Host
-		return i.ingestVM(ctx, vm)
+		return i.ingestVM(ctx, input, vm)
 	case event.Ready != nil:
 		return i.refresh(ctx, event.ID)
 	}
@@ -86,18 +87,19 @@ func (i *ingester) ingestEvent(ctx context.Context, event *pipeline.Event, fresh
 
 // ingestTrouble looks at VMs that are said to be in trouble, unless that is known. What
 // has just been read from oned is newer, and a VM that is gone stays so.
-func (i *ingester) ingestTrouble(ctx context.Context, trouble []pipeline.Trouble, fresh bool) error {
-	var doubtful []int
-	for _, told := range trouble {
+func (i *ingester) ingestTrouble(ctx context.Context, input pipeline.Input, fresh bool) error {
+	fresh = fresh && !i.mayBeAhead(input, i.at)
+	var doubtful []pipeline.Trouble
+	for _, told := range input.Work.Trouble {
 		before, known := i.facts[told.VM]
 		if !known || !fresh && !before.Gone() && !isIn(before, told.State, told.LCMState) {
-			doubtful = append(doubtful, told.VM)
+			doubtful = append(doubtful, told)
 		}
 	}
 	if len(doubtful) == 0 {
 		return nil
 	}
-	return i.refresh(ctx, doubtful...)
+	return i.refreshTold(ctx, input, doubtful...)
 }
 
 // loadAhead loads the service. What it finds is newer than the events that wait.
@@ -105,42 +107,62 @@ func (i *ingester) loadAhead(ctx context.Context) error {
 	if i.loaded {
 		return nil
 	}
-	last, waiting := i.partition.awaited(i.serviceLoop)
+	at, waiting := time.Now(), i.partition.awaited(i.serviceLoop)
 	if err := i.load(ctx); err != nil {
 		return err
 	}
-	i.noteRefresh(waiting, last)
+	i.noteRefresh(at, waiting)
 	return nil
 }
 
 // refresh asks oned about VMs, and in the same calls about the other VMs of which
 // events wait: where one host's VMs fail, one look at a service sees them all.
 func (i *ingester) refresh(ctx context.Context, vms ...int) error {
-	last, waiting := i.partition.awaited(i.serviceLoop)
+	at, waiting := time.Now(), i.partition.awaited(i.serviceLoop)
 	wanted := map[int]bool{}
 	for _, vm := range vms {
 		wanted[vm] = true
 	}
-	for _, other := range waiting {
+	for other := range waiting {
 		if _, known := i.facts[other]; known {
 			wanted[other] = true
 		}
 	}
 	for _, span := range opennebula.Spans(slices.Sorted(maps.Keys(wanted))) {
-		if err := i.fetchSpan(ctx, i.actor.server().Confirmed(), span, i.facts); err != nil {
+		err := i.awaitWritten(ctx, span, i.facts, func() error {
+			return i.fetchSpan(ctx, i.actor.server().Confirmed(), span, i.facts)
+		})
+		if err != nil {
 			return err
 		}
 	}
-	i.noteRefresh(waiting, last)
+	i.noteRefresh(at, waiting)
 	return nil
 }
 
-// noteRefresh remembers which of the VMs are known, and from when.
-func (i *ingester) noteRefresh(vms []int, last uint64) {
-	i.refreshed = map[int]uint64{}
-	for _, vm := range vms {
+// refreshTold asks oned about VMs that news tells to be in another state than is known.
+func (i *ingester) refreshTold(ctx context.Context, input pipeline.Input, told ...pipeline.Trouble) error {
+	ids := make([]int, len(told))
+	for n, one := range told {
+		i.heard.note(one, input.Published)
+		ids[n] = one.VM
+	}
+	return i.refresh(ctx, ids...)
+}
+
+// differs reports whether a VM was seen in another state than is told of it. One that has
+// ended stays so, and where newer news waits that counts.
+func (i *ingester) differs(told pipeline.Trouble) bool {
+	seen, known := i.facts[told.VM]
+	return known && !seen.Gone() && !isIn(seen, told.State, told.LCMState) && !i.partition.awaited(i.serviceLoop)[told.VM].state
+}
+
+// noteRefresh remembers which of the VMs about which news waits are known, and from when.
+func (i *ingester) noteRefresh(at time.Time, waiting map[int]waitingNews) {
+	i.refreshedAt, i.refreshed = at, map[int]uint64{}
+	for vm, news := range waiting {
 		if _, known := i.facts[vm]; known {
-			i.refreshed[vm] = last
+			i.refreshed[vm] = news.last
 		}
 	}
 }
@@ -149,7 +171,17 @@ func (i *ingester) noteRefresh(vms []int, last uint64) {
 // nothing, and what was seen has been decided on.
 func (i *ingester) isOldNews(input pipeline.Input) bool {
 	vms := vmsOfNews(input.Work)
-	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.refreshed[vm] })
+	return len(vms) > 0 && !i.mayBeAhead(input, i.refreshedAt) &&
+		!slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.refreshed[vm] })
+}
+
+// mayBeAhead reports whether news may tell what oned had not written yet when it was asked.
+func (i *ingester) mayBeAhead(input pipeline.Input, asked time.Time) bool {
+	told := input.Work.Trouble
+	if event := input.Work.Event; event != nil && event.VM != nil {
+		told = []pipeline.Trouble{stateOf(*event.VM)}
+	}
+	return asked.Sub(input.Published) <= unwritten && slices.ContainsFunc(told, i.differs)
 }
 
 // fetchSpan asks oned about VMs whose ids are close together and notes what it
@@ -187,10 +219,10 @@ func needsConfirming(span []int, facts flow.Facts) bool {
 //
 // Whose a VM is and what for, only oned is asked: of a VM that is not known yet, once. One
 // that turns out to be somebody else's is passed over from then on.
-func (i *ingester) ingestVM(ctx context.Context, vm flow.VM) error {
+func (i *ingester) ingestVM(ctx context.Context, input pipeline.Input, vm flow.VM) error {
 	before, known := i.facts[vm.ID]
 	if !known {
-		return i.refresh(ctx, vm.ID)
+		return i.refreshTold(ctx, input, stateOf(vm))
 	}
 	if !before.Gone() && !i.record.State.Service.Owns(before) {
 		return nil
@@ -202,8 +234,9 @@ func (i *ingester) ingestVM(ctx context.Context, vm flow.VM) error {
 		return nil
 	}
 	if vm.Troubled() || vm.Gone() || stepBack {
-		return i.refresh(ctx, vm.ID)
+		return i.refreshTold(ctx, input, stateOf(vm))
 	}
+	i.heard.note(stateOf(vm), input.Published)
 	i.facts[vm.ID] = vm
 	return nil
 }
@@ -233,14 +266,17 @@ func (i *ingester) refreshFacts(ctx context.Context) error {
 		return err
 	}
 	for _, span := range opennebula.Spans(ids) {
-		session, confirmed := i.actor.server(), needsConfirming(span, i.facts)
-		if confirmed { // it did before
-			session = session.Confirmed()
-		}
-		err := i.fetchSpan(ctx, session, span, facts)
-		if err == nil && !confirmed && needsConfirming(span, facts) {
-			err = i.fetchSpan(ctx, session.Confirmed(), span, facts)
-		}
+		err := i.awaitWritten(ctx, span, facts, func() error {
+			session, confirmed := i.actor.server(), needsConfirming(span, i.facts)
+			if confirmed { // it did before
+				session = session.Confirmed()
+			}
+			err := i.fetchSpan(ctx, session, span, facts)
+			if err == nil && !confirmed && needsConfirming(span, facts) {
+				err = i.fetchSpan(ctx, session.Confirmed(), span, facts)
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}

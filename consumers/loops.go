@@ -169,9 +169,8 @@ func (p *partition) commandWaits(l *serviceLoop) bool {
 	return l.inbox.hasCommand()
 }
 
-// awaited says of which VMs events wait for the service loop, and the sequence of the
-// last of them.
-func (p *partition) awaited(l *serviceLoop) (last uint64, vms []int) {
+// awaited returns the VMs of which news waits for the service loop.
+func (p *partition) awaited(l *serviceLoop) map[int]waitingNews {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	return l.inbox.vms()

@@ -3,9 +3,11 @@ package consumers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // ownedNetwork is what events and notes of owners call a virtual network.
@@ -146,12 +148,19 @@ func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (flow.
 	return network.State, nil
 }
 
-// ingestNetwork takes over what has become of a network of the service.
-func (n *networks) ingestNetwork(ctx context.Context, id int) error {
+// ingestNetwork takes over what has become of a network of the service. Where oned
+// answers otherwise it may not have written yet what the event tells: see refreshTold.
+func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) error {
 	for _, network := range n.record.State.Networks {
-		if network.ID == id {
-			_, err := n.fetchNetwork(ctx, network.Name, id)
-			return err
+		if network.ID != input.Work.Event.ID {
+			continue
+		}
+		for wait := newBackoff(); ; n.slot.backOff(ctx, wait) {
+			state, err := n.fetchNetwork(ctx, network.Name, network.ID)
+			if err != nil || state == flow.NetworkDone || state.String() == input.Work.Event.State ||
+				time.Since(input.Published) > unwritten || ctx.Err() != nil {
+				return err
+			}
 		}
 	}
 	return nil

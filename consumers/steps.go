@@ -26,7 +26,7 @@ func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
 	l := &serviceLoop{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
 	l.steps = steps{
 		slot:      &slot{serviceLoop: l},
-		ingester:  &ingester{serviceLoop: l},
+		ingester:  &ingester{serviceLoop: l, heard: heardStates{}},
 		finder:    &finder{serviceLoop: l},
 		actor:     &actor{serviceLoop: l},
 		executor:  &executor{serviceLoop: l},
@@ -57,9 +57,11 @@ type ingester struct {
 	at, read time.Time
 	// life is that of oned in which the input is handled.
 	life opennebula.Life
-	// looked are the VMs that were looked at while events about them waited, with
-	// the sequence up to which those are old.
-	refreshed map[int]uint64
+	// refreshed are the VMs that were looked at while news about them waited, with the
+	// sequence up to which that is old, and refreshedAt is when that look began.
+	refreshed   map[int]uint64
+	refreshedAt time.Time
+	heard       heardStates
 	// strangers are the nodes that oned's leader said are not the service's, when strangersOf
 	// owned it.
 	strangers   []int

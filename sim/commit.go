@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // maxCommitBatch bounds how many changes go into one write of the state file.
@@ -37,6 +38,9 @@ type tx struct {
 	// manager does once the call has been answered.
 	later     []event
 	afterCall bool
+	// written is until when reads show the objects of before, as long as a step's
+	// change is written; a call is answered behind that.
+	written time.Time
 }
 
 // save marks an object as changed.

@@ -37,6 +37,12 @@ func (d *delays) boot() time.Duration {
 	return d.bootStep
 }
 
+// writeTime is how long oned takes to write to its database, behind the event.
+const writeTime = 15 * time.Millisecond
+
+// write is how long a step's change is written: no longer than until the next one.
+func (d *delays) write() time.Duration { return min(d.boot(), writeTime) }
+
 func (d *delays) of(method string) (time.Duration, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

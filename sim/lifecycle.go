@@ -10,6 +10,7 @@ import (
 // enter brings a VM into a state: its figures and history follow, the event is
 // emitted, and the next step is set where there is one.
 func (t *tx) enter(v *vm, to status) {
+	v.former = former{status: v.status(), before: status{v.PrevState, v.PrevLCM}, until: t.written}
 	v.PrevState, v.PrevLCM = v.State, v.LCM
 	v.State, v.LCM = to.state, to.lcm
 	v.generation++

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -125,4 +126,25 @@ func TestPoolOfVMs(t *testing.T) {
 	if strings.Contains(short, "SERVICE_ID") || !strings.Contains(short, "<VM><ID>4</ID>") {
 		t.Errorf("one.vmpool.info shows %s", short)
 	}
+}
+
+// TestEventsComeBeforeTheyAreWritten: whom an event has told of a state may still read the one
+// of before. It is written when the change is over.
+func TestEventsComeBeforeTheyAreWritten(t *testing.T) {
+	s := start(t, sim.Config{BootDelay: time.Hour})
+	events := subscribe(t, s, "EVENT STATE ")
+	poll.Until(t, "somebody to read what is not written yet", func() bool {
+		id := must(t, s, "one.template.instantiate", oneadmin, 0, "slow", true, "", false).id(t)
+		changed := make(chan error)
+		go func() { changed <- s.DeleteVM(id) }()
+		events.await(t, fmt.Sprintf("EVENT STATE VM/DONE/LCM_INIT/%d ", id), 1)
+		early := must(t, s, "one.vm.info", oneadmin, id).text
+		if err := <-changed; err != nil {
+			t.Fatal(err)
+		}
+		if late := must(t, s, "one.vm.info", oneadmin, id).text; !strings.Contains(late, "<STATE>6</STATE>") {
+			t.Fatalf("what is written is not read: %s", late)
+		}
+		return !strings.Contains(early, "<STATE>6</STATE>")
+	})
 }

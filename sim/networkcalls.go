@@ -28,7 +28,7 @@ func networkStep(t *tx, id int) {
 	}
 	switch n.State {
 	case opennebula.NetworkLockCreate:
-		n.State = opennebula.NetworkReady
+		n.State, n.unwritten = opennebula.NetworkReady, t.written
 		t.emit(networkEvent(n))
 		n.PrevState = opennebula.NetworkReady
 		t.save(kindNetwork, id, n)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -18,6 +19,9 @@ type network struct {
 	FromID    int                     `json:"template_id"`
 	Template  template                `json:"template"`
 	Ranges    []addressRange          `json:"ranges"`
+
+	// unwritten is until when reads show it in LOCK_CREATE.
+	unwritten time.Time
 }
 
 // networkForm says how much of a network is written.
@@ -62,7 +66,16 @@ func (n *network) holders(kind string) []int {
 	return slices.Sorted(maps.Keys(found))
 }
 
-func (n *network) show(b *xmlWriter) { n.write(b, infoForm) }
+// show writes the network as oned reads it from its database: see vm.stored.
+func (n *network) show(b *xmlWriter) {
+	if !time.Now().Before(n.unwritten) {
+		n.write(b, infoForm)
+		return
+	}
+	earlier := *n
+	earlier.State, earlier.PrevState = opennebula.NetworkLockCreate, 0
+	earlier.write(b, infoForm)
+}
 
 // unshare gives a copy ranges of its own.
 func (n *network) unshare() {

@@ -22,7 +22,10 @@ func (d *database) scheduleStep(v *vm) {
 func (d *database) after(v *vm) {
 	id, generation := v.ID, v.generation
 	d.clock.after(d.delays.boot(), func() {
-		d.update(func(t *tx) { t.step(id, generation) })
+		d.update(func(t *tx) {
+			t.written = time.Now().Add(d.delays.write())
+			t.step(id, generation)
+		})
 	})
 }
 
@@ -33,7 +36,10 @@ func (d *database) scheduleNetwork(n *network) {
 	}
 	id := n.ID
 	d.clock.after(d.delays.boot(), func() {
-		d.update(func(t *tx) { networkStep(t, id) })
+		d.update(func(t *tx) {
+			t.written = time.Now().Add(d.delays.write())
+			networkStep(t, id)
+		})
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -43,6 +44,26 @@ type vm struct {
 	paused bool
 	// generation makes timers of an earlier state void.
 	generation uint64
+	// former is what reads show of the VM until then: its last step is not written yet.
+	former former
+}
+
+// former is the state that an object had, and until when oned reads it from its database:
+// it sends the event of a change and writes the change then.
+type former struct {
+	status, before status
+	until          time.Time
+}
+
+// stored is the VM as oned reads it from its database.
+func (v *vm) stored(at time.Time) *vm {
+	if !at.Before(v.former.until) {
+		return v
+	}
+	earlier := *v
+	earlier.State, earlier.LCM = v.former.status.state, v.former.status.lcm
+	earlier.PrevState, earlier.PrevLCM = v.former.before.state, v.former.before.lcm
+	return &earlier
 }
 
 // vmTexts are what seldom changes of a VM and is most of it. They are a record

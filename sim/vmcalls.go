@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -93,8 +94,12 @@ func poolVMs(r *request) []*vm {
 		first = 0
 	}
 	var found []*vm
+	at := time.Now()
 	for id := last; id >= max(first, 0); id-- {
 		v := r.cloud.vms[id]
+		if v != nil {
+			v = v.stored(at)
+		}
 		if v != nil && v.matches(state) && r.who.listed(r.int(1), &v.object) {
 			found = append(found, v)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -54,11 +55,13 @@ func (f *faultInjector) FailBoots(n int) {
 	f.db.faults.failBoots = n
 }
 
-// changeByHand changes a VM from outside of oned's API, and waits until that
-// is stored and published.
+// changeByHand changes a VM from outside of oned's API, and waits until that is published,
+// then stored.
 func (f *faultInjector) changeByHand(id int, what string, change func(t *tx, v *vm) error) error {
 	var failed error
+	written := time.Now().Add(f.db.delays.write())
 	wait := f.db.update(func(t *tx) {
+		t.written = written
 		v := t.cloud.vms[id]
 		if v == nil || v.State == vmDone {
 			failed = fmt.Errorf("%s VM %d: there is none that has not ended", what, id)
@@ -68,6 +71,9 @@ func (f *faultInjector) changeByHand(id int, what string, change func(t *tx, v *
 	})
 	if err := wait(); err != nil {
 		return fmt.Errorf("%s VM %d: %w", what, id, err)
+	}
+	if failed == nil {
+		<-time.After(time.Until(written))
 	}
 	return failed
 }

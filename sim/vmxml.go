@@ -4,10 +4,11 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // show writes the VM as one.vm.info does.
-func (v *vm) show(b *xmlWriter) { v.write(b, true) }
+func (v *vm) show(b *xmlWriter) { v.stored(time.Now()).write(b, true) }
 
 // write writes the VM as one.vm.info and the hook events show it; monitored
 // adds the driver's figures, which only one.vm.info has.

@@ -1,0 +1,61 @@
+package consumers
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// unwritten is for how long after an event oned may answer with a state of before: it sends
+// the event first, then writes to its database (VirtualMachinePool::update), and answers from
+// there.
+const unwritten = 2 * time.Second
+
+// heardStates are the states that events told of VMs lately, by the VM's id.
+type heardStates map[int]heardState
+
+// heardState is a VM's state, and until when oned may not have written it.
+type heardState struct {
+	pipeline.Trouble
+	until time.Time
+}
+
+// note remembers what an event told that was published at that time.
+func (h heardStates) note(told pipeline.Trouble, published time.Time) {
+	now := time.Now()
+	maps.DeleteFunc(h, func(_ int, heard heardState) bool { return now.After(heard.until) })
+	h[told.VM] = heardState{told, published.Add(unwritten)}
+}
+
+// ahead reports whether what was heard of a VM may be newer than how it was seen. A VM on its
+// way out does not come back, and one that has ended stays so.
+func (h heardStates) ahead(seen flow.VM) bool {
+	heard, is := h[seen.ID]
+	gone := flow.VM{State: heard.State}.Gone()
+	return is && time.Now().Before(heard.until) && !isIn(seen, heard.State, heard.LCMState) &&
+		!seen.Gone() && (gone || !seen.Ending())
+}
+
+// stateOf is what an event tells of a VM.
+func stateOf(vm flow.VM) pipeline.Trouble {
+	return pipeline.Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
+}
+
+// awaitWritten repeats a look at VMs as long as it may show one of them as it was before
+// what was heard of it, and nothing newer about it waits.
+func (i *ingester) awaitWritten(ctx context.Context, vms []int, facts flow.Facts, look func() error) error {
+	for wait := newBackoff(); ; i.slot.backOff(ctx, wait) {
+		if err := look(); err != nil {
+			return err
+		}
+		waiting := i.partition.awaited(i.serviceLoop)
+		behind := slices.ContainsFunc(vms, func(id int) bool { return i.heard.ahead(facts[id]) && !waiting[id].state })
+		if !behind || ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
