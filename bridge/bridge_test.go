@@ -20,6 +20,7 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // vmFrames are a VM's event as oned publishes it.
@@ -270,6 +271,26 @@ func TestAStandbyKeepsAwayUntilTheHolderLeaves(t *testing.T) {
 	send(5)
 	poll.Until(t, "the second to go on", func() bool { return second.Status()[0].Published == 5 })
 	checkSequence(t, everything(t, p, pipeline.StreamONE), sent)
+}
+
+// TestAHolderThatWasReplacedUnheardEnds: who took the feed and died before it was heard leaves a
+// lease that nobody serves. The holder of before must not announce itself for ever.
+func TestAHolderThatWasReplacedUnheardEnds(t *testing.T) {
+	p, publisher := newPipeline(t), newTestPublisher(t, "127.0.0.1:0")
+	config := quietly("tcp://" + publisher.address())
+	config.Standby = 200 * time.Millisecond
+	b := New(config, p, nil)
+	startBridge(t, b)
+	poll.Until(t, "the feed to be held", func() bool { return b.Status()[0].Holding })
+	all, feed := feeds.New(p), b.Status()[0].Feed
+	_, sequence, err := all.LastLease(t.Context(), feed)
+	must(t, err)
+	taken, err := all.Take(t.Context(), feed, "who dies at once", sequence)
+	must(t, err)
+	poll.Until(t, "the feed to be taken back", func() bool {
+		last, sequence, err := all.LastLease(t.Context(), feed)
+		return err == nil && sequence > taken.Sequence() && last.Token != taken.Token()
+	})
 }
 
 // checkSequence makes sure that VMs 0 to count-1 are stored, each once, in order.

@@ -51,11 +51,14 @@ func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
 // feed over, or heardAll has ended and nothing is left (nil). While one batch is
 // being stored the next is sent.
 func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
+	waiting, end := context.WithCancel(heardAll)
+	defer end()
+	defer context.AfterFunc(ctx, end)()
 	var next *batch
 	for {
 		current := next
 		if current == nil {
-			entries, number, err := f.buffer.take(heardAll, maxBatch, maxBatchBytes)
+			entries, number, err := f.buffer.take(waiting, maxBatch, maxBatchBytes)
 			if err != nil {
 				if entries, number = f.buffer.takeNow(0, maxBatch, maxBatchBytes); len(entries) == 0 {
 					return ctx.Err()

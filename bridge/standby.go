@@ -80,11 +80,16 @@ func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) e
 	return nil
 }
 
-// beat announces that the holder lives, until ctx ends or a newer holder is heard:
-// that one has been let in by JetStream, and this one is over.
+// confirmLease is how often a holder looks whether the feed still is its own.
+const confirmLease = 5 * time.Second
+
+// sendHeartbeats announces that the holder lives, until ctx ends or there is a newer holder:
+// that one has been let in by JetStream, and this one is over. One that was not heard, because it
+// ended at once, is found in the stream: in a feed without events this one would announce
+// itself for ever and keep all others from taking over.
 func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
 	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
-	for {
+	for confirmed := time.Now(); ; {
 		if err := l.Beat(false); err != nil {
 			f.log.Debug("the other bridges were not told that this one lives", "error", err)
 		}
@@ -92,6 +97,14 @@ func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over co
 			return
 		}
 		if last := watch.Last(); last.Token != l.Token() && last.Lease > l.Sequence() {
+			over(pipeline.ErrSuperseded)
+			return
+		}
+		if time.Since(confirmed) < confirmLease {
+			continue
+		}
+		confirmed = time.Now()
+		if last, sequence, err := f.store.LastLease(ctx, f.name); err == nil && last.Token != l.Token() && sequence > l.Sequence() {
 			over(pipeline.ErrSuperseded)
 			return
 		}
