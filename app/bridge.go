@@ -16,8 +16,8 @@ import (
 
 // bridgeOptions are those of the bridge.
 var bridgeOptions = []option{
-	{"bridge-events", "bridge.events", "events that are stored: changes of all states of vm, net, host, image, or of one, as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, with the object's id and no argument but READY. Services need vm, net and one.vm.update", []string{"vm", "net", "host", "image", "one.vm.update"}},
-	{"bridge-spill-mib", "bridge.spill_mib", "disk for those that find no room there, in MiB, under the data folder; 0 for none", 1024},
+	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, with the object's id and READY but no other argument. Services need vm, net and one.vm.update", []string{"vm", "net", "host", "image", "one.vm.update"}},
+	{"bridge-spill-mib", "bridge.spill_mib", "disk space in MiB, under the data folder, for events that do not fit into memory while JetStream is unreachable; 0 for none", 1024},
 }
 
 // BridgeConfig is the bridge's part of Config.
