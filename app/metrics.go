@@ -24,7 +24,7 @@ func measureProcess(a *App) {
 	)
 	if a.has(PartWorker) {
 		a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "flowjet_worker_held_up", Help: "1 while services wait because oned or NATS is away or refuses.",
+			Name: "flowjet_worker_held_up", Help: "1 while services wait because oned or NATS is unreachable or refuses.",
 		}, func() float64 { return oneIf(len(a.notReady()) > 0) }))
 	}
 }
@@ -65,13 +65,13 @@ func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (relea
 	}
 	return func(context.Context) error { observer.Stop(); return nil }, metrics.Register(&standing{
 		observer: observer,
-		workers:  describe("workers", "Workers that are alive."),
+		workers:  describe("workers", "Running workers."),
 		blind:    describe("workers_blind", "Workers that cannot reach oned."),
-		events:   describe("events_waiting", "Stored events that the router has not looked at yet."),
-		dead:     describe("dead_letters", "Messages that were given up and are kept."),
-		missing:  describe("members_missing", "1 while a process that is expected, because it has been there, is not heard; else 0.", "member"),
-		away:     describe("nats_servers_away", "NATS servers that hold copies of streams and are not heard by the others."),
-		wakeups:  describe("wakeups_waiting", "Wake-ups of services that are not handled yet, by partition of the work.", "partition"),
+		events:   describe("events_waiting", "Stored events that the router has not processed yet."),
+		dead:     describe("dead_letters", "Messages that could not be processed and are kept as dead letters."),
+		missing:  describe("members_missing", "1 while a process that ran before does not report; else 0.", "member"),
+		away:     describe("nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach."),
+		wakeups:  describe("wakeups_waiting", "Wake-ups of services that are not processed yet, by partition.", "partition"),
 	})
 }
 

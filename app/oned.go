@@ -143,7 +143,7 @@ func (a *App) shareOned(ctx context.Context) error {
 		return err
 	}
 	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "flowjet_oned_connections_allowed", Help: "Calls that this process may make to oned at a time: its share of one.connections.",
+		Name: "flowjet_oned_connections_allowed", Help: "Concurrent calls to oned that this process may make: its share of one.connections.",
 	}, share.current))
 	a.hearing = func() bool {
 		return share.hears() || slices.ContainsFunc(others.Others(), func(p pipeline.Process) bool { return p.Hearing })

@@ -37,12 +37,12 @@ const pieceLength = 10 // seconds
 func (r *onedReads) measure(metrics prometheus.Registerer) func(method string, took time.Duration) {
 	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "flowjet_oned_call_seconds",
-		Help:    "Time that calls to oned take, without the wait for a connection, by method.",
+		Help:    "Duration of calls to oned, without the wait for a connection, by method.",
 		Buckets: []float64{0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30},
 	}, []string{"method"})
 	r.slow = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "flowjet_oned_slow_reads_total",
-		Help: "Reads of one object that took more than 150 ms instead of some 2: sessions replace each other at oned, or it cannot keep up.",
+		Help: "Reads of one object that took more than 150 ms instead of about 2 ms: sessions invalidate each other at oned, or oned is overloaded.",
 	})
 	metrics.MustRegister(calls, r.slow)
 	return func(method string, took time.Duration) {

@@ -36,7 +36,7 @@ func newServiceMetrics(pipe *pipeline.Pipeline) *serviceMetrics {
 	return &serviceMetrics{
 		pipe:  pipe,
 		state: prometheus.NewDesc("flowjet_services", "Services that have not ended, by state.", []string{"state"}, nil),
-		stuck: prometheus.NewDesc("flowjet_services_stuck", "Services that have been on their way to another state for more than 30 minutes.", nil, nil),
+		stuck: prometheus.NewDesc("flowjet_services_stuck", "Services that have been in a transient state for more than 30 minutes.", nil, nil),
 	}
 }
 

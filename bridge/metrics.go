@@ -28,12 +28,12 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 	return &metrics{
 		events:            counters("events_total", "Hook events stored in JetStream.", "object"),
-		deadLetters:       counter("dead_letters_total", "Hook events that could not be understood."),
-		overflows:         counter("overflows_total", "Hook events that had to wait because the queue was full."),
-		queueBytes:        gauge("queue_bytes", "Memory taken by hook events that are not stored yet."),
-		resyncs:           counters("resyncs_total", "Comparisons of oned with the stored events.", "outcome"),
-		resyncDifferences: counter("resync_differences_total", "Events that were published because a comparison found them missing."),
-		lastEvent:         gauge("last_event_timestamp_seconds", "When the newest stored event was heard, in unix seconds."),
+		deadLetters:       counter("dead_letters_total", "Hook events that could not be parsed."),
+		overflows:         counter("overflows_total", "Hook events that waited because the queue was full."),
+		queueBytes:        gauge("queue_bytes", "Memory used by hook events that are not stored yet."),
+		resyncs:           counters("resyncs_total", "Comparisons of oned's objects with the stored events.", "outcome"),
+		resyncDifferences: counter("resync_differences_total", "Missing events that a comparison found and published."),
+		lastEvent:         gauge("last_event_timestamp_seconds", "Time at which the newest stored event was received, in unix seconds."),
 	}
 }
 
@@ -61,18 +61,18 @@ type feedGauge struct {
 
 var feedGauges = []feedGauge{
 	gaugeOf("connected", "1 while the hook manager's publisher is connected.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Connected) }),
-	gaugeOf("silent_seconds", "How long nothing was heard.", func(s FeedStatus, now time.Time) float64 { return s.SilentFor(now).Seconds() }),
-	gaugeOf("leads", "1 while the endpoint's oned leads its zone, or is alone in it.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Leads()) }),
+	gaugeOf("silent_seconds", "Time since the last message.", func(s FeedStatus, now time.Time) float64 { return s.SilentFor(now).Seconds() }),
+	gaugeOf("leads", "1 while the endpoint's oned is the leader of its zone or its only server.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Leads()) }),
 	gaugeOf("holding", "1 while this bridge publishes the feed.", func(s FeedStatus, _ time.Time) float64 { return boolean(s.Holding) }),
-	gaugeOf("heard_per_second", "Messages a second, over the last seconds.", func(s FeedStatus, _ time.Time) float64 { return s.Rate }),
+	gaugeOf("heard_per_second", "Messages received per second, over the last seconds.", func(s FeedStatus, _ time.Time) float64 { return s.Rate }),
 	gaugeOf("waiting_events", "Events that are not stored yet.", func(s FeedStatus, _ time.Time) float64 { return float64(s.QueueLength) }),
-	gaugeOf("spilled_events", "Events that wait in the spill file.", func(s FeedStatus, _ time.Time) float64 { return float64(s.Spilled) }),
-	gaugeOf("last_resync_timestamp_seconds", "When oned was last compared with what is stored, in unix seconds; 0 for never.",
+	gaugeOf("spilled_events", "Events in the spill file.", func(s FeedStatus, _ time.Time) float64 { return float64(s.Spilled) }),
+	gaugeOf("last_resync_timestamp_seconds", "Time of the last comparison of oned with the stored events, in unix seconds; 0 for never.",
 		func(s FeedStatus, _ time.Time) float64 { return unixSeconds(s.LastResync) }),
-	counterOf("heard_total", "Messages heard.", func(s FeedStatus) uint64 { return s.Heard }),
+	counterOf("heard_total", "Messages received.", func(s FeedStatus) uint64 { return s.Heard }),
 	counterOf("published_total", "Events stored by this bridge.", func(s FeedStatus) uint64 { return s.Published }),
-	counterOf("gaps_total", "Times in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) uint64 { return s.Gaps }),
-	counterOf("dropped_total", "Events for which there was no room, and which are made up for by comparing.", func(s FeedStatus) uint64 { return s.Dropped }),
+	counterOf("gaps_total", "Interruptions in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) uint64 { return s.Gaps }),
+	counterOf("dropped_total", "Events dropped because memory and disk were full; a comparison with oned replaces them.", func(s FeedStatus) uint64 { return s.Dropped }),
 }
 
 func gaugeOf(name, help string, value func(FeedStatus, time.Time) float64) feedGauge {

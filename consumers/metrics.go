@@ -20,19 +20,19 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		inputs:    counter("inputs_total", "Inputs read from the work stream."),
-		routed:    counter("routed_total", "Events given to the service that they concern."),
+		routed:    counter("routed_total", "Events routed to their service."),
 		commits:   counter("commits_total", "Records committed."),
-		conflicts: counter("conflicts_total", "Commits refused because another worker had committed."),
-		retries:   counter("retries_total", "Inputs put off because oned or NATS was away."),
-		panics:    counter("panics_total", "Decisions that failed by a defect of the program."),
-		measured:  counter("measured_total", "Services that were passed the means for their elasticity policies."),
-		dead:      counter("dead_letters_total", "Inputs given up and put into the dead letters."),
+		conflicts: counter("conflicts_total", "Commits refused because another worker had committed first."),
+		retries:   counter("retries_total", "Inputs postponed because oned or NATS was unreachable."),
+		panics:    counter("panics_total", "Decisions that panicked: a defect of Flowjet."),
+		measured:  counter("measured_total", "Services measured for their elasticity policies."),
+		dead:      counter("dead_letters_total", "Inputs moved to the dead letters."),
 	}
 	m.actions = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "flowjet", Subsystem: "worker", Name: "actions_total", Help: "Calls made to oned, by kind of action.",
 	}, []string{"kind"})
 	m.owned = prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: "flowjet", Subsystem: "worker", Name: "owned_keys", Help: "Partitions, the router and the autoscaler, as far as this worker runs them.",
+		Namespace: "flowjet", Subsystem: "worker", Name: "owned_keys", Help: "Partitions, router and autoscaler that this worker runs.",
 	})
 	registerer.MustRegister(m.actions, m.owned)
 	return m

@@ -20,7 +20,7 @@ type metrics struct {
 func newMetrics() *metrics {
 	return &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "flowjet_api_requests_total", Help: "Requests answered, by route and status; 499 where the client hung up first.",
+			Name: "flowjet_api_requests_total", Help: "Requests answered, by route and status; 499 if the client disconnected first.",
 		}, []string{"route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "flowjet_api_request_duration_seconds", Help: "Time to answer a request, by route.",
@@ -38,7 +38,7 @@ func newMetrics() *metrics {
 // waiting adds the gauge of commands that wait for their workers.
 func (m *metrics) waiting(count func() int) {
 	m.backlog = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "flowjet_api_commands_waiting", Help: "Commands of all APIs that wait for their workers, as this API knows.",
+		Name: "flowjet_api_commands_waiting", Help: "Commands of all APIs that wait for their workers, as seen by this API.",
 	}, func() float64 { return float64(count()) })
 }
 

@@ -27,15 +27,15 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	m := &metrics{
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "flowjet", Subsystem: "webhooks", Name: "attempts_total",
-			Help: "Deliveries to webhooks by receiver (services: all that services name) and outcome: delivered, failed (to be tried again), dead.",
+			Help: "Deliveries to webhooks by receiver (services: all receivers set in services) and outcome: delivered, failed (will be retried), dead.",
 		}, []string{"receiver", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "flowjet", Subsystem: "webhooks", Name: "attempt_seconds",
-			Help: "How long receivers took to answer.", Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 30},
+			Help: "Response time of receivers.", Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 30},
 		}, []string{"receiver"}),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "flowjet", Subsystem: "webhooks", Name: "pending",
-			Help: "Deliveries that wait, as the worker that routes sees them.",
+			Help: "Waiting deliveries, as seen by the worker that runs the router.",
 		}),
 	}
 	registerer.MustRegister(m.outcomes, m.seconds, m.pending)
