@@ -16,7 +16,7 @@ func commandsCommand(t tool) *cobra.Command {
 	states := []string{pipeline.CommandQueued, pipeline.CommandDone, pipeline.CommandRefused}
 	cmd := t.command(help{
 		"commands", "List the commands sent to services, and their results",
-		"The commands of the last 24 hours, oldest first. One that stays queued waits for its service's worker: see `flowjet doctor`.",
+		"The commands of the last 24 hours, oldest first. A command that stays queued waits for the worker of its service: see `flowjet doctor`.",
 		"flowjet commands --state refused\nflowjet commands --service 3 -o json",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
@@ -38,7 +38,7 @@ func commandsCommand(t tool) *cobra.Command {
 			return writeCommands(c, found)
 		})
 	t.addServiceFlag(cmd, &service, "only those to the service")
-	cmd.Flags().StringVar(&state, "state", "", "only those queued, done or refused")
+	cmd.Flags().StringVar(&state, "state", "", "only commands in this state: queued, done or refused")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

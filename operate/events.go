@@ -40,8 +40,8 @@ func eventsCommand(t tool) *cobra.Command {
 	cmd := t.command(help{
 		"events", "List what happened, and follow what happens",
 		"The last 50 transitions of services, or those within --since; -f keeps following. They are kept for 90 days.\n" +
-			"--with adds OpenNebula's events (of the last 72 hours, at most 100,000), what waits for webhooks, and dead letters,\n" +
-			"in the order of time. With -o json each is an object on a line of its own: a transition as in the stream FLOW, the others under\n" +
+			"--with adds OpenNebula's events (of the last 72 hours, at most 100,000), pending webhook deliveries, and dead letters,\n" +
+			"in the order of time. With -o json each is an object on its own line: a transition as in the stream FLOW, the others under\n" +
 			"opennebula, webhook or dead_letter.",
 		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
 	}, terminal.ShowFormats, cobra.NoArgs,
@@ -58,7 +58,7 @@ func eventsCommand(t tool) *cobra.Command {
 	t.addServiceFlag(cmd, &filter.service, "only those of the service; with opennebula also of its VMs and networks")
 	flags.StringSliceVar(&filter.kinds, "kind", nil, "only transitions of these kinds: service, role, vm, network, router")
 	flags.StringSliceVar(&filter.with, "with", nil, "also show: opennebula, webhooks, dead-letters")
-	flags.DurationVar(&filter.since, "since", 0, "only what happened within this time, such as 30m or 24h")
+	flags.DurationVar(&filter.since, "since", 0, "only entries of this last period, such as 30m or 24h")
 	flags.IntVarP(&filter.last, "last", "n", 50, "show at most this many; 0 for all")
 	flags.BoolVarP(&filter.follow, "follow", "f", false, "keep following, until Ctrl-C")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(flow.WebhookKinds, cobra.ShellCompDirectiveNoFileComp))

@@ -32,7 +32,7 @@ func viewOf(letter pipeline.DeadLetter) letterView {
 func letterList(t tool) *cobra.Command {
 	var service serviceFlag
 	cmd := t.command(help{
-		"ls", "List the dead letters", "Messages that could not be understood or carried out, with the reason. They are kept for 30 days.",
+		"ls", "List the dead letters", "Messages that could not be processed, with the reason. They are kept for 30 days.",
 		"flowjet dlq ls --service 3",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
@@ -128,7 +128,7 @@ type outcome struct {
 }
 
 func letterRetry(t tool) *cobra.Command {
-	return letterChange(t, "retry", "Send dead letters again to where they came from, and drop them",
+	return letterChange(t, "retry", "Send dead letters to their origin again, and drop them",
 		"Repeating a message is harmless: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
 		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
 			return pipe.Retry(ctx, letter)

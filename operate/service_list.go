@@ -33,7 +33,7 @@ func serviceRecords(t tool) *cobra.Command {
 	var state, owner string
 	cmd := t.command(help{
 		"records", "List all services, from NATS",
-		"The records of all users' services, even while oned and every API are down. Services that have ended are left out.",
+		"The records of all users' services, even while oned and every API are down. Removed services are not listed.",
 		"flowjet service records --state FAILED\nflowjet service records --owner alice -o wide",
 	}, terminal.ListFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
@@ -53,8 +53,8 @@ func serviceRecords(t tool) *cobra.Command {
 			slices.SortFunc(rows, func(a, b serviceRow) int { return a.ID - b.ID })
 			return writeServices(c, rows)
 		})
-	cmd.Flags().StringVar(&state, "state", "", "only those in the state; FAILED stands for all that begin so")
-	cmd.Flags().StringVar(&owner, "owner", "", "only those of the user")
+	cmd.Flags().StringVar(&state, "state", "", "only services in this state; FAILED matches all failed states")
+	cmd.Flags().StringVar(&owner, "owner", "", "only services of this user")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

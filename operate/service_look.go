@@ -13,8 +13,8 @@ import (
 func serviceLook(t tool) *cobra.Command {
 	cmd := t.command(help{
 		"look ID", "Have a service checked now",
-		"Its worker reads the document, the VMs and the networks from oned again and decides what to do next. Workers check services\n" +
-			"regularly by themselves; this saves the wait, and is always safe.",
+		"Its worker reads the document, the VMs and the networks from oned again and decides what to do next. Workers also check\n" +
+			"services regularly; this command saves the wait. It is always safe.",
 		"flowjet service look 3",
 	}, terminal.ShowFormats, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, pipe clients, args []string) error {

@@ -20,7 +20,7 @@ func serviceWhy(t tool) *cobra.Command {
 	cmd = t.command(help{
 		"why ID", "Explain a service's state",
 		"Since when the service is in its state, the cause, what failed (role, VM, oned's error), what the service waits for, and what to do.\n" +
-			"VM states are read from oned; while oned does not answer, the last known ones are shown and marked as such.\n" +
+			"VM states are read from oned; while oned does not answer, the last known states are shown and marked.\n" +
 			"The API has the same at /flowjet/v1/services/ID/why.",
 		"flowjet service why 3\nflowjet service why 3 -o json",
 	}, terminal.ShowFormats, cobra.ExactArgs(1),

@@ -21,9 +21,9 @@ func statusCommand(t tool) *cobra.Command {
 	var forget string
 	cmd := t.command(help{
 		"status", "Show how everything is doing",
-		"Which processes run on which hosts in which versions, what each does, how much waits, and what has failed. A process that ran\n" +
-			"before and is not heard is MISSING until it is back or another takes its place; --forget NAME removes one that is gone for good.\n" +
-			"`flowjet doctor` suggests what to do.",
+		"Processes with their hosts, versions and tasks, waiting messages, and failures. A process that ran before and does not\n" +
+			"report is MISSING until it is back or another takes its place; --forget NAME removes a process that is gone for good.\n" +
+			"`flowjet doctor` suggests fixes.",
 		"flowjet status\nflowjet status --forget 'fe-2 worker'",
 	}, terminal.ShowFormats, cobra.NoArgs,
 		func(ctx context.Context, c *console, pipe clients, _ []string) error {
@@ -40,7 +40,7 @@ func statusCommand(t tool) *cobra.Command {
 			overviewView{c}.survey(survey)
 			return nil
 		})
-	cmd.Flags().StringVar(&forget, "forget", "", "do not expect the process of this `NAME` any more: it was removed for good")
+	cmd.Flags().StringVar(&forget, "forget", "", "do not expect the process `NAME` any more: it was removed for good")
 	return cmd
 }
 

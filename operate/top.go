@@ -27,8 +27,8 @@ func topCommand(t tool) *cobra.Command {
 	var every time.Duration
 	cmd := t.command(help{
 		"top", "Show how everything is doing, and keep it up to date",
-		"Processes, what waits, the services that are not RUNNING, and what happened last, refreshed every two seconds. q or Ctrl-C ends it.\n" +
-			"Without a terminal it is written once.",
+		"Processes, waiting messages, services that are not RUNNING, and recent transitions, refreshed every two seconds. q or Ctrl-C ends it.\n" +
+			"Without a terminal it prints once.",
 		"flowjet top\nflowjet top --interval 10s",
 	}, []terminal.Format{terminal.Table}, cobra.NoArgs, func(ctx context.Context, c *console, pipe clients, _ []string) error {
 		if every < 100*time.Millisecond {

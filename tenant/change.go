@@ -62,16 +62,16 @@ func (t tool) changing(help help, args cobra.PositionalArgs, able can, build bui
 		return flags.make(ctx, c, api, asked)
 	})
 	set := cmd.Flags()
-	set.StringVar(&flags.key, "idempotency-key", "", "with the same `KEY` the change is made only once within 24 hours, however often it is requested")
+	set.StringVar(&flags.key, "idempotency-key", "", "requests with the same `KEY` within 24 hours make the change only once")
 	if able.plan {
-		set.BoolVar(&flags.dryRun, "dry-run", false, "show what would be done, without doing it")
+		set.BoolVar(&flags.dryRun, "dry-run", false, "show what would be done, but do not do it")
 	}
 	if able.wait {
-		set.BoolVar(&flags.wait, "wait", false, "follow the change until it is done, and fail if the service fails")
+		set.BoolVar(&flags.wait, "wait", false, "wait until the change is done, and fail if the service fails")
 		set.DurationVar(&flags.timeout, "timeout", 0, "with --wait: give up after this time; 0 for never")
 	}
 	if able.match {
-		set.StringVar(&flags.ifMatch, "if-match", "", "change it only if its ETag is still `ETAG`: see show -o wide")
+		set.StringVar(&flags.ifMatch, "if-match", "", "change it only if it still has the ETag `ETAG`: see show -o wide")
 	}
 	return cmd
 }

@@ -35,11 +35,11 @@ func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 		simple("rename", "NAME", "Give a "+k.name+" another name", "", "shop", cobra.ExactArgs(2), func(id int, args []string) (change, error) {
 			return k.act(id, "rename", map[string]any{"name": args[0]}, "its name is "+terminal.Printable(args[0])), nil
 		}),
-		simple("chmod", "OCTET", "Set who may use, manage and administer a "+k.name, "A digit each for its owner, its group and all others: 4 use, 2 manage, 1 administer.", "640", cobra.ExactArgs(2),
+		simple("chmod", "OCTET", "Set who may use, manage and administer a "+k.name, "One digit each for the owner, the group and all others: 4 use, 2 manage, 1 administer.", "640", cobra.ExactArgs(2),
 			func(id int, args []string) (change, error) {
 				return k.act(id, "chmod", map[string]any{"octet": args[0]}, "its permissions are "+terminal.Printable(args[0])), nil
 			}),
-		simple("chown", "USER-ID [GROUP-ID]", "Give a "+k.name+" to another user", "A service's VMs go with it. Users and groups are named by their ids: `oneuser list`, `onegroup list`.", "2", cobra.RangeArgs(2, 3),
+		simple("chown", "USER-ID [GROUP-ID]", "Give a "+k.name+" to another user", "The VMs of a service change with it. Users and groups are given by id: `oneuser list`, `onegroup list`.", "2", cobra.RangeArgs(2, 3),
 			func(id int, args []string) (change, error) {
 				params, err := ids(map[string]string{"owner_id": args[0]})
 				if len(args) == 2 {
@@ -47,7 +47,7 @@ func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 				}
 				return k.act(id, "chown", params, "its owner is user "+args[0]), err
 			}),
-		simple("chgrp", "GROUP-ID", "Give a "+k.name+" to another group", "A service's VMs go with it. Groups are named by their ids: `onegroup list`.", "1", cobra.ExactArgs(2),
+		simple("chgrp", "GROUP-ID", "Give a "+k.name+" to another group", "The VMs of a service change with it. Groups are given by id: `onegroup list`.", "1", cobra.ExactArgs(2),
 			func(id int, args []string) (change, error) {
 				params, err := ids(map[string]string{"group_id": args[0]})
 				return k.act(id, "chgrp", params, "its group is group "+args[0]), err
@@ -74,9 +74,9 @@ var errUnchanged = errors.New("nothing was changed")
 func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 	var set bool
 	cmd := t.changing(help{
-		"update " + strings.ToUpper(word) + " [FILE]", "Change what a " + k.name + " is made of",
-		"FILE has all of it as YAML or JSON, or with --append only the attributes to set; - is standard input. Without a FILE your EDITOR is\n" +
-			"opened on it, and what somebody else changes meanwhile is not overwritten.",
+		"update " + strings.ToUpper(word) + " [FILE]", "Change the attributes of a " + k.name,
+		"FILE has all attributes as YAML or JSON, or with --append only those to set; - is standard input. Without FILE the attributes\n" +
+			"open in your EDITOR; changes that others make meanwhile are not overwritten.",
 		fmt.Sprintf("flowjet %s update %s\nflowjet %s update %s new.yaml --append", word, example, word, example),
 	}, cobra.RangeArgs(1, 2), can{plan: k.path == service.path, wait: k.path == service.path, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := k.find(ctx, api, args[0])
@@ -97,7 +97,7 @@ func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 		}
 		return asked, err
 	})
-	cmd.Flags().BoolVar(&set, "append", false, "set the attributes in FILE and leave all others")
+	cmd.Flags().BoolVar(&set, "append", false, "set only the attributes in FILE")
 	cmd.ValidArgsFunction = t.arguments(k.names, nil)
 	return cmd
 }

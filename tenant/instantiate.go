@@ -29,8 +29,8 @@ func newInstantiate(t tool, under string) *cobra.Command {
 	var w wishes
 	cmd := t.changing(help{
 		"instantiate TEMPLATE [FILE]", "Create a service from a service template",
-		"A user input is NAME, or ROLE.NAME where it is a role's. One that is needed and not given is asked for on the terminal. A password is never taken from the\n" +
-			"command line, where others could see it: it is asked for, or read from a file with --input-file. FILE has more attributes to set, as YAML or JSON.",
+		"A user input is NAME, or ROLE.NAME for an input of a role. Missing mandatory inputs are prompted for on the terminal. A password is never taken from\n" +
+			"the command line, where others could see it: it is prompted for, or read from a file with --input-file. FILE has more attributes to set, as YAML or JSON.",
 		"flowjet " + under + " instantiate web --input SIZE=4 --wait\nflowjet " + under + " instantiate 7 --name shop --cardinality worker=3 --network public=id:5 --dry-run\n" +
 			"flowjet " + under + " instantiate web --input-file ADMIN_PASSWORD=password.txt",
 	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
@@ -53,8 +53,8 @@ func newInstantiate(t tool, under string) *cobra.Command {
 	flags.StringVar(&w.name, "name", "", "the service's `NAME` (default the template's)")
 	flags.StringArrayVar(&w.inputs, "input", nil, "the value of a user input, `NAME=VALUE`; can be repeated")
 	flags.StringArrayVar(&w.files, "input-file", nil, "a file with the value of a user input, `NAME=PATH`")
-	flags.StringArrayVar(&w.networks, "network", nil, "which network is meant: `NAME=id:ID`, NAME=template_id:ID or NAME=reserve_from:ID")
-	flags.StringArrayVar(&w.cardinals, "cardinality", nil, "how many VMs a role has at first, `ROLE=NUMBER`")
+	flags.StringArrayVar(&w.networks, "network", nil, "the network to use: `NAME=id:ID`, NAME=template_id:ID or NAME=reserve_from:ID")
+	flags.StringArrayVar(&w.cardinals, "cardinality", nil, "initial number of VMs of a role, `ROLE=NUMBER`")
 	cmd.ValidArgsFunction = t.arguments(template.names, nil)
 	for flag, list := range map[string]func(schema.Template) []cobra.Completion{"input": inputNames, "input-file": inputNames, "network": networkNames, "cardinality": roleNames} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, t.namesOf(list))

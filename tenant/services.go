@@ -35,8 +35,8 @@ func newScale(t tool) *cobra.Command {
 	var force bool
 	cmd := t.changing(help{
 		"scale SERVICE ROLE NUMBER", "Set how many VMs a role has",
-		"VMs are created or ended until the role has so many. Within the role's min_vms and max_vms, unless --force is given. A service that has scaled is\n" +
-			"in COOLDOWN, five minutes unless the role has a cooldown of its own, before it is RUNNING again; --wait waits for that, too.",
+		"VMs are created or terminated until the role has NUMBER VMs, within its min_vms and max_vms unless --force is given. After scaling, the service is in\n" +
+			"COOLDOWN, five minutes unless the role sets a cooldown, before it is RUNNING again; --wait also waits for that.",
 		"flowjet service scale web worker 5 --wait\nflowjet service scale 3 worker 5 --dry-run",
 	}, cobra.ExactArgs(3), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		number, err := strconv.Atoi(args[2])
@@ -50,7 +50,7 @@ func newScale(t tool) *cobra.Command {
 			done: fmt.Sprintf("role %s is set to %d VMs", terminal.Printable(args[1]), number),
 		}, err
 	})
-	cmd.Flags().BoolVar(&force, "force", false, "also beyond the role's min_vms and max_vms")
+	cmd.Flags().BoolVar(&force, "force", false, "ignore the role's min_vms and max_vms")
 	cmd.ValidArgsFunction = t.arguments(service.names, roles, noOffer)
 	return cmd
 }
@@ -76,8 +76,8 @@ func newRecover(t tool) *cobra.Command {
 	var remove bool
 	cmd := t.changing(help{
 		"recover SERVICE", "Retry what has failed",
-		"A service that failed to deploy, scale or undeploy continues where it failed; of one in WARNING OpenNebula retries the VMs. With --delete it is\n" +
-			"undeployed instead, whatever state it is in.",
+		"A service that failed to deploy, scale or undeploy continues where it failed. For a service in WARNING, OpenNebula retries the failed VMs. With --delete\n" +
+			"the service is undeployed instead, in any state.",
 		"flowjet service recover web --wait\nflowjet service recover 3 --delete --dry-run",
 	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
@@ -96,7 +96,7 @@ func newRecover(t tool) *cobra.Command {
 func newRelease(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"release SERVICE [ROLE]", "Release VMs that are on hold",
-		"All roles in HOLD, or the one that is named.",
+		"All roles in HOLD, or only ROLE.",
 		"flowjet service release web --wait\nflowjet service release 3 worker",
 	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
@@ -114,8 +114,8 @@ func newRelease(t tool) *cobra.Command {
 
 func newUndeploy(t tool) *cobra.Command {
 	cmd := t.changing(help{
-		"undeploy SERVICE", "End a service: its VMs, its networks, and the service itself",
-		"VMs are ended role by role, children first where the service is deployed straight. One that cannot be undeployed is removed by recover --delete.",
+		"undeploy SERVICE", "Undeploy a service: terminate its VMs, delete its networks and the service",
+		"VMs are terminated role by role, children first with the strategy straight. If undeploying fails, use recover --delete.",
 		"flowjet service undeploy web --wait\nflowjet service undeploy 3 --dry-run",
 	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
@@ -152,7 +152,7 @@ func newAddRole(t tool) *cobra.Command {
 
 func newRemoveRole(t tool) *cobra.Command {
 	cmd := t.changing(help{
-		"remove-role SERVICE ROLE", "Remove a role from a service, and end its VMs", "",
+		"remove-role SERVICE ROLE", "Remove a role from a service, and terminate its VMs", "",
 		"flowjet service remove-role web cache --wait",
 	}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
@@ -168,7 +168,7 @@ func newServiceList(t tool) *cobra.Command {
 	var watch bool
 	cmd := t.command(help{
 		"list", "List the services that you may see",
-		"RUNNING of VMS is how many VMs run, of how many there should be. --watch then writes a line for each service that changes, until Ctrl-C.",
+		"RUNNING is the number of running VMs, VMS the number wanted. --watch then prints a line for each service that changes, until Ctrl-C.",
 		"flowjet service list --state RUNNING,WARNING\nflowjet service list --watch\nflowjet service list -o name",
 	}, terminal.ListFormats, cobra.NoArgs, func(ctx context.Context, c *console, api *client.Client, _ []string) error {
 		known, err := statesOf(states)
@@ -187,9 +187,9 @@ func newServiceList(t tool) *cobra.Command {
 	})
 	cmd.Aliases = []string{"ls"}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&states, "state", nil, "only those in these `STATES`; FAILED stands for all that begin so")
-	flags.StringVar(&owner, "owner", "", "only those of this `USER`")
-	flags.BoolVar(&watch, "watch", false, "keep showing what changes, until Ctrl-C")
+	flags.StringSliceVar(&states, "state", nil, "only services in these `STATES`; FAILED matches all failed states")
+	flags.StringVar(&owner, "owner", "", "only services of this `USER`")
+	flags.BoolVar(&watch, "watch", false, "keep showing changes until Ctrl-C")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -18,7 +18,7 @@ func newServiceShow(t tool) *cobra.Command {
 	var watch bool
 	cmd := t.command(help{
 		"show SERVICE", "Show a service: its roles and VMs, why it is in its state, its log",
-		"--watch then writes a line for each thing that happens to it, until it has ended or Ctrl-C. -o wide also shows its ETag, networks, inputs and policies.",
+		"--watch then prints a line for each transition, until the service has ended or Ctrl-C. -o wide also shows its ETag, networks, inputs and policies.",
 		"flowjet service show web\nflowjet service show 3 -o json\nflowjet service show 3 --watch",
 	}, []terminal.Format{terminal.Table, terminal.Wide, terminal.JSON, terminal.YAML}, cobra.ExactArgs(1),
 		func(ctx context.Context, c *console, api *client.Client, args []string) error {
@@ -43,7 +43,7 @@ func newServiceShow(t tool) *cobra.Command {
 			}
 			return follow(ctx, c, api, id)
 		})
-	cmd.Flags().BoolVar(&watch, "watch", false, "keep showing what happens to it, until Ctrl-C")
+	cmd.Flags().BoolVar(&watch, "watch", false, "keep showing transitions until Ctrl-C")
 	cmd.ValidArgsFunction = t.arguments(service.names)
 	return cmd
 }

@@ -67,8 +67,8 @@ func oneTemplate(ctx context.Context, api *client.Client, word string) (schema.T
 
 func newTemplateShow(t tool) *cobra.Command {
 	cmd := t.command(help{
-		"show TEMPLATE", "Show a service template: its roles, and the inputs and networks that it asks for",
-		"-o json and -o yaml write what it is made of, as create and update take it.",
+		"show TEMPLATE", "Show a service template: its roles, user inputs and networks",
+		"-o json and -o yaml print its attributes in the form that create and update accept.",
 		"flowjet template show web\nflowjet template show 7 -o yaml > web.yaml",
 	}, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *console, api *client.Client, args []string) error {
 		if !c.Structured() {
@@ -148,7 +148,7 @@ func bounds(least, most *int) string {
 func newTemplateCreate(t tool) *cobra.Command {
 	var name string
 	cmd := t.changing(help{
-		"create FILE", "Create a service template", "FILE is YAML or JSON; - is standard input. docs/services.md tells what it can say.",
+		"create FILE", "Create a service template", "FILE is YAML or JSON; - is standard input. docs/services.md describes the attributes.",
 		"flowjet template create web.yaml\nflowjet template show web -o yaml | flowjet template create - --name web2",
 	}, cobra.ExactArgs(1), can{}, func(_ context.Context, _ *console, _ *client.Client, args []string) (change, error) {
 		body, err := readFile(args[0])
@@ -157,7 +157,7 @@ func newTemplateCreate(t tool) *cobra.Command {
 		}
 		return change{kind: template, method: http.MethodPost, path: template.path, body: body, makes: true, done: "it is created"}, err
 	})
-	cmd.Flags().StringVar(&name, "name", "", "another `NAME` than that in FILE")
+	cmd.Flags().StringVar(&name, "name", "", "`NAME` to use instead of that in FILE")
 	cmd.ValidArgsFunction = t.arguments(nil)
 	return cmd
 }
@@ -165,7 +165,7 @@ func newTemplateCreate(t tool) *cobra.Command {
 func newTemplateClone(t tool) *cobra.Command {
 	var copies farther
 	cmd := t.changing(help{
-		"clone TEMPLATE NAME", "Copy a service template under another name", "With --vm-templates its roles get copies of their VM templates, with --images these get copies of their images.",
+		"clone TEMPLATE NAME", "Copy a service template under another name", "With --vm-templates the VM templates of its roles are copied too, with --images their images as well.",
 		"flowjet template clone web web2\nflowjet template clone 7 web2 --vm-templates",
 	}, cobra.ExactArgs(2), can{}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := template.find(ctx, api, args[0])
@@ -181,7 +181,7 @@ func newTemplateClone(t tool) *cobra.Command {
 func newTemplateDelete(t tool) *cobra.Command {
 	var along farther
 	cmd := t.changing(help{
-		"delete TEMPLATE", "Delete a service template", "Services made from it stay. With --vm-templates the VM templates of its roles are deleted too, with --images their images as well.",
+		"delete TEMPLATE", "Delete a service template", "Services created from it stay. With --vm-templates the VM templates of its roles are deleted too, with --images their images as well.",
 		"flowjet template delete web\nflowjet template delete 7 --vm-templates",
 	}, cobra.ExactArgs(1), can{match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := template.find(ctx, api, args[0])

@@ -22,7 +22,7 @@ func newVMAction(t tool) *cobra.Command {
 	var cmd *cobra.Command
 	cmd = t.changing(help{
 		"action SERVICE [ROLE] ACTION", "Schedule an action on the VMs of a service, or of one role",
-		"All VMs at once, or with --number so many at a time, --period apart: a rolling reboot. Virtual routers are left alone. ACTION is one of " +
+		"All VMs at once, or with --number in batches, --period apart, for a rolling reboot. Virtual routers are excluded. ACTION is one of " +
 			strings.Join(schema.VMActions, ", ") + ".",
 		"flowjet service action web reboot\nflowjet service action web worker reboot --number 1 --period 5m\nflowjet service action 3 worker snapshot-create --args before-upgrade",
 	}, cobra.RangeArgs(2, 3), can{}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
@@ -56,9 +56,9 @@ func newVMAction(t tool) *cobra.Command {
 		return asked, err
 	})
 	flags := cmd.Flags()
-	flags.IntVar(&number, "number", 0, "act on so many VMs at a time (default all at once)")
-	flags.StringVar(&period, "period", "", "`TIME` from one --number of VMs to the next, as 90s, 5m or in seconds")
-	flags.StringVar(&arguments, "args", "", "`ARGUMENTS` of the action, such as a snapshot's name, with commas between them")
+	flags.IntVar(&number, "number", 0, "VMs in each batch (default all at once)")
+	flags.StringVar(&period, "period", "", "`TIME` between two batches, such as 90s, 5m or in seconds")
+	flags.StringVar(&arguments, "args", "", "`ARGUMENTS` of the action, such as a snapshot's name, comma separated")
 	actions := func(context.Context, *client.Client, []string) []cobra.Completion { return schema.VMActions }
 	cmd.ValidArgsFunction = t.arguments(service.names, func(ctx context.Context, api *client.Client, args []string) []cobra.Completion {
 		return append(roles(ctx, api, args), schema.VMActions...)
@@ -86,7 +86,7 @@ func rolePath(id int, role string) string {
 func newSchedDelete(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"sched-delete SERVICE [ROLE] ID", "Delete a scheduled action from the VMs of a service, or of one role",
-		"`onevm show VM` lists the scheduled actions of a VM with their IDs, which count from 0 on for each VM.",
+		"`onevm show VM` lists the scheduled actions of a VM with their IDs, which start at 0 for each VM.",
 		"flowjet service sched-delete web 0\nflowjet service sched-delete web worker 0",
 	}, cobra.RangeArgs(2, 3), can{}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		scheduled, err := strconv.Atoi(args[len(args)-1])

@@ -26,19 +26,19 @@ func newCluster() *cobra.Command {
 	var options clusterOptions
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Run Flowjet on three front-ends on this machine, to break parts of it and watch",
-		Long: "Run Flowjet on three front-ends on this machine, each part of each in a process of its own, over a simulated\n" +
-			"OpenNebula zone of as many oneds. As root each front-end has a network namespace and can be cut off from the others.",
+		Short: "Run Flowjet on three front-ends on this machine, to test failures",
+		Long: "Run Flowjet on three front-ends on this machine, each part in a separate process, over a simulated OpenNebula\n" +
+			"zone with one oned per front-end. With root, each front-end has a network namespace and can be cut off from the others.",
 		Example: terminal.Example("flowjet cluster\nflowjet cluster --front-ends 5"),
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runCluster(cmd.Context(), options) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&options.dataDir, "data-dir", "./flowjet-cluster", "folder for everything that the processes store, and their logs")
-	flags.StringVar(&options.namespaces, "namespaces", "auto", "network namespaces for the front-ends: yes, no, or auto: if root can make them")
+	flags.StringVar(&options.dataDir, "data-dir", "./flowjet-cluster", "folder for the data and logs of all processes")
+	flags.StringVar(&options.namespaces, "namespaces", "auto", "network namespaces for the front-ends: yes, no, or auto (yes if root can create them)")
 	flags.IntVar(&options.frontEnds, "front-ends", 3, "number of front-ends: 1, 3 or 5")
-	flags.DurationVar(&options.restartAfter, "restart-after", 20*time.Second, "start a process that has ended again after this time; 0 for never")
-	flags.DurationVar(&options.boot, "sim-boot-delay", 20*time.Millisecond, "how long each step of a simulated VM takes")
+	flags.DurationVar(&options.restartAfter, "restart-after", 20*time.Second, "time after which a process that has ended is restarted; 0 for never")
+	flags.DurationVar(&options.boot, "sim-boot-delay", 20*time.Millisecond, "duration of each step of a simulated VM")
 	return cmd
 }
 

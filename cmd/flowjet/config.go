@@ -15,7 +15,7 @@ import (
 
 // newConfig is the command that helps to write a configuration.
 func newConfig() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check a configuration, or make one of OneFlow's"}
+	cmd := &cobra.Command{Use: "config", Short: "Check a configuration, or convert OneFlow's"}
 	holdsCommands(cmd)
 	cmd.AddCommand(newConfigCheck(), newConfigImport())
 	return cmd
@@ -26,9 +26,9 @@ func newConfigCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration file, the FLOWJET_ variables and flags",
-		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as a start would take them:\n" +
-			"unknown keys, values of the wrong form, what contradicts each other, files that are missing.\n" +
-			"It ends with 2 if something is wrong, and names the line and what mends it.",
+		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as at a start:\n" +
+			"unknown keys, invalid values, contradictions and missing files.\n" +
+			"The exit status is 2 if something is wrong; each message has the line and a fix.",
 		Example: terminal.Example("flowjet config check --config /etc/flowjet/flowjet.yaml"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -55,9 +55,9 @@ func newConfigImport() *cobra.Command {
 	var out, into string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Make a configuration file of OneFlow's oneflow-server.conf",
-		Long: "Read OneFlow's /etc/one/oneflow-server.conf and write the same as a configuration file for --config, or with --into set\n" +
-			"what it says in one that exists. What became of each key is told on standard error.",
+		Short: "Convert OneFlow's oneflow-server.conf",
+		Long: "Read OneFlow's /etc/one/oneflow-server.conf and write a configuration file for --config, or with --into change\n" +
+			"an existing one. The result for each key is printed on standard error.",
 		Example: terminal.Example("flowjet config import /etc/one/oneflow-server.conf --out flowjet.yaml"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -78,8 +78,8 @@ func newConfigImport() *cobra.Command {
 			return app.Import(file, nil, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "file to write instead of standard output; it must not exist yet")
-	cmd.Flags().StringVar(&into, "into", "", "configuration file to change instead; all else in it stays, and as it was it is kept with .before behind its name")
+	cmd.Flags().StringVar(&out, "out", "", "file to write instead of standard output; it must not exist")
+	cmd.Flags().StringVar(&into, "into", "", "existing configuration file to change; its other settings are kept, and the old file is saved with the suffix .before")
 
 	return cmd
 }

@@ -33,11 +33,11 @@ func newDemo() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&config.API, "api", "http://127.0.0.1:2474", "URL of the OneFlow API")
 	flags.StringVar(&config.NATS, "nats", "nats://127.0.0.1:4222", "URL of the NATS server, for the timeline")
-	flags.StringVar(&folder, "data-dir", "./flowjet-data", "the running Flowjet's data folder, for the key to its NATS server")
-	flags.StringVar(&config.NkeyFile, "nats-nkey-file", "", "another nkey seed for the NATS server")
+	flags.StringVar(&folder, "data-dir", "./flowjet-data", "data folder of the running Flowjet, with the key for its NATS server")
+	flags.StringVar(&config.NkeyFile, "nats-nkey-file", "", "nkey seed file to use instead")
 	flags.StringVar(&config.XMLRPC, "one-xmlrpc", "http://127.0.0.1:2633/RPC2", "oned's XML-RPC endpoint, for powering a VM off")
 	flags.StringVar(&config.User, "user", "oneadmin", "OpenNebula user")
 	flags.StringVar(&config.PasswordFile, "password-file", "", "file with the user's password (default: the simulator's)")
-	flags.DurationVar(&config.Patience, "patience", 30*time.Second, "how long each step may take")
+	flags.DurationVar(&config.Patience, "patience", 30*time.Second, "timeout of each step")
 	return cmd
 }

@@ -13,8 +13,8 @@ import (
 const helpWidth = 100
 
 // moreOptions ends the help of commands that take the options of Flowjet.
-const moreOptions = "Each flag can be set as the environment variable behind it, or in the file of --config. Those that few need are listed by " +
-	"`flowjet help options`."
+const moreOptions = "Each flag can also be set by the environment variable in parentheses, or in the file of --config. `flowjet help options` lists " +
+	"all options."
 
 // addGroup adds commands under a heading of their own.
 func addGroup(parent *cobra.Command, id, title string, commands ...*cobra.Command) {
@@ -66,7 +66,7 @@ func newOptionsTopic() *cobra.Command {
 		Use:   "options",
 		Short: "All options of the commands that run Flowjet and of those over NATS",
 		Long: "All options. Each is a flag, an environment variable, and a key in the file of --config: --nats-listen is\n" +
-			"FLOWJET_NATS_LISTEN and, under `nats:`, `listen:`. The flag wins over the variable, the variable over the file.\n" +
+			"FLOWJET_NATS_LISTEN and, under `nats:`, `listen:`. The flag overrides the variable, the variable overrides the file.\n" +
 			"docs/configuration.md has the keys.\n\n" + strings.TrimRight(app.DescribeOptions(helpWidth), "\n"),
 	}
 }

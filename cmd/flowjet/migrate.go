@@ -32,8 +32,8 @@ func newMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Take services over from OneFlow, or give them back",
-		Long: "Check everything that Flowjet needs, show what will become of each service, and with --yes take all of them over\n" +
-			"from a stopped OneFlow. With --back write what Flowjet has decided into OpenNebula's documents, for OneFlow to go on.\n" +
+		Long: "Check the requirements, show the result for each service, and with --yes take all services over from a stopped\n" +
+			"OneFlow. With --back write pending changes into OpenNebula's documents, so that OneFlow can continue.\n" +
 			"Without --yes nothing is changed.",
 		Example: terminal.Example("flowjet migrate\nflowjet migrate --yes\nflowjet migrate --back --yes"),
 		Args:    cobra.NoArgs,
@@ -41,9 +41,9 @@ func newMigrate() *cobra.Command {
 	}
 	app.AddRunFlags(cmd.Flags())
 	addConfigFlag(cmd, &m.path, true)
-	cmd.Flags().StringVar(&m.oneflow, "oneflow", "http://127.0.0.1:2474", "where OneFlow listens while it runs")
+	cmd.Flags().StringVar(&m.oneflow, "oneflow", "http://127.0.0.1:2474", "URL of OneFlow, to check that it is stopped")
 	cmd.Flags().BoolVar(&m.back, "back", false, "give the services back to OneFlow")
-	cmd.Flags().BoolVar(&m.yes, "yes", false, "do it, after the plan was shown")
+	cmd.Flags().BoolVar(&m.yes, "yes", false, "apply the plan that is shown without it")
 	return cmd
 }
 

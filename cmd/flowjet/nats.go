@@ -26,9 +26,9 @@ func newProvision() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "provision",
-		Short: "Make the streams and buckets on NATS, as an operator",
-		Long: "Make the streams and buckets that are missing, and extend those that are smaller than wanted. Nothing that is\n" +
-			"stored is lost. It is needed once, and after upgrades, where bridge, worker and API run with --nats-provision=false.",
+		Short: "Create the streams and buckets on NATS, as an operator",
+		Long: "Create missing streams and buckets, and extend those that are too small. Stored data is kept.\n" +
+			"It is needed once, and after upgrades, if bridge, worker and API run with --nats-provision=false.",
 		Example: terminal.Example("flowjet nats provision --config /etc/flowjet/flowjet.yaml"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,11 +61,11 @@ func newKeys() *cobra.Command {
 	var hosts []string
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Make a NATS user for each role, the accounts file for the servers, and certificates",
-		Long: "Make a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, which says what\n" +
-			"each role may do. " + app.ClusterFile + " is the same for the servers of a cluster that have no TLS between them: it holds a\n" +
-			"password by which they know each other. What exists is kept. " + app.ContextFile + " is a context by which the `nats` command is an operator.\n\n" +
-			"With --hosts also make an authority and, in a folder for each host, what belongs there: a certificate for its NATS server,\n" +
+		Short: "Create a NATS user for each role, the accounts file for the servers, and certificates",
+		Long: "Create a NATS user (an nkey) for each role, with a seed file each, and " + app.AccountsFile + " for the servers, with the\n" +
+			"permissions of each role. " + app.ClusterFile + " is the same for the servers of a cluster without TLS between them: it also has a\n" +
+			"password with which they accept each other. Existing files are kept. " + app.ContextFile + " is a context for the `nats` command, as an operator.\n\n" +
+			"With --hosts also create a certificate authority, and a folder with the files of each host: a certificate for its NATS server,\n" +
 			"and copies of the accounts file and of the seeds of bridge, worker and API. The authority is kept, certificates are renewed.",
 		Example: terminal.Example("flowjet nats keys --out nats-keys --hosts fe-1,fe-2,fe-3"),
 		Args:    cobra.NoArgs,
@@ -92,6 +92,6 @@ func newKeys() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&folder, "out", "/etc/flowjet/nats", "folder to write to")
-	cmd.Flags().StringSliceVar(&hosts, "hosts", nil, "names of the hosts with a NATS server, as the others reach them, comma separated")
+	cmd.Flags().StringSliceVar(&hosts, "hosts", nil, "names of the hosts with a NATS server, as the other hosts resolve them, comma separated")
 	return cmd
 }

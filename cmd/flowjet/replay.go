@@ -13,8 +13,8 @@ func newReplay() *cobra.Command {
 		Use:   "replay FILE",
 		Short: "Publish a recording of hook events over ZeroMQ, as oned would",
 		Long: "Publish a recording of hook events over a ZeroMQ PUB socket, as oned would.\n" +
-			"FILE has a JSON object a line: t (unix seconds), key, body_b64. Publishing starts\n" +
-			"when a subscriber is there, because ZeroMQ drops what nobody listens to.",
+			"FILE has a JSON object per line: t (unix seconds), key, body_b64. Publishing starts\n" +
+			"when a subscriber connects, because ZeroMQ drops messages without a subscriber.",
 		Example: terminal.Example("flowjet replay events.jsonl --speed 10"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

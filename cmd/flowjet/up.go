@@ -23,7 +23,7 @@ const stopWithin = 10 * time.Second
 // newUp is the command that runs every part in one process.
 func newUp() *cobra.Command {
 	return newRunner("up", "Run bridge, worker, API and NATS in one process",
-		"Run bridge, worker, API and an embedded NATS server in one process. With --sim a simulated OpenNebula is started too, so that "+
+		"Run bridge, worker, API and an embedded NATS server in one process. With --sim, also run a simulated OpenNebula, so that "+
 			"nothing else is needed.",
 		"flowjet up --sim\nflowjet up --config /etc/flowjet/flowjet.yaml", app.Everything)
 }
@@ -34,9 +34,9 @@ func newParts() []*cobra.Command {
 	return []*cobra.Command{
 		newRunner("bridge", "Run a bridge from hook events to NATS", "Run a bridge from OpenNebula's hook events to NATS JetStream.",
 			"flowjet bridge --config /etc/flowjet/flowjet.yaml", only(app.PartBridge)),
-		newRunner("worker", "Run a worker", "Run a worker, which drives the services that fall to it among all workers.",
+		newRunner("worker", "Run a worker", "Run a worker. All workers share the services.",
 			"flowjet worker --config /etc/flowjet/flowjet.yaml", only(app.PartWorker)),
-		newRunner("api", "Run the OneFlow API", "Run the OneFlow API. Any number of them serve the same services.",
+		newRunner("api", "Run the OneFlow API", "Run the OneFlow API. Any number of APIs can serve the same services.",
 			"flowjet api --config /etc/flowjet/flowjet.yaml --api-listen 0.0.0.0:2474", only(app.PartAPI)),
 		addNATSCommands(newRunner("nats", "Run a NATS server, alone or in a cluster", "Run the NATS server that Flowjet embeds, alone or with --nats-cluster in a cluster.",
 			"flowjet nats --config /etc/flowjet/nats.yaml", only(app.PartNATS))),
