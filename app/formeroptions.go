@@ -5,20 +5,20 @@ import (
 	"os"
 )
 
-// formerOption is an option that there was: nobody had a reason to set it.
+// formerOption is an option of an earlier version.
 type formerOption struct {
 	flag, key string
-	// instead says what holds instead.
+	// instead is the fixed value, or the option that replaces it.
 	instead string
 }
 
-// formerOptions are refused with what holds instead, so that nobody believes that he has
-// set something.
+// formerOptions are refused with their replacement: ignoring them would hide that they have no
+// effect.
 var formerOptions = []formerOption{
-	{"api-credential-ttl", "api.credential_ttl", "checked credentials are believed for 30s"},
-	{"api-reply-wait", "api.reply_wait", "a request waits for its worker for 5s, then it is answered 202"},
+	{"api-credential-ttl", "api.credential_ttl", "checked credentials are cached for 30s"},
+	{"api-reply-wait", "api.reply_wait", "a request waits 5s for its worker, then it is answered 202"},
 	{"api-max-body", "api.max_body", "a body has at most 1 MiB"},
-	{"api-max-requests", "api.max_requests", "512 requests are worked on at once, shared among users"},
+	{"api-max-requests", "api.max_requests", "512 requests are processed at once, shared among users"},
 	{"api-max-receiving", "api.max_receiving", "256 bodies are received at once, shared among users"},
 	{"api-max-commands", "api.max_commands", "2,000 commands may wait for their workers"},
 	{"api-max-commands-of-user", "api.max_commands_of_user", "500 commands of one user may wait for their workers"},
@@ -26,28 +26,28 @@ var formerOptions = []formerOption{
 	{"api-request-timeout", "api.request_timeout", "a client has 30s for a request"},
 	{"api-max-followers", "api.max_followers", "200 clients may follow events at once"},
 	{"api-max-followers-of-user", "api.max_followers_of_user", "20 clients of one user may follow events at once"},
-	{"api-max-credentials", "api.max_credentials", "10,000 checked credentials are remembered"},
+	{"api-max-credentials", "api.max_credentials", "10,000 checked credentials are cached"},
 	{"api-user-reads", "api.user_reads", "a user may make 5,000 reads a second, and twice as many at once"},
 	{"api-user-changes", "api.user_changes", "a user may make 200 changes a second, and twice as many at once"},
 	{"one-timeout", "one.timeout", "a call to oned may take 30s"},
-	{"retry-for", "worker.retry_for", "what oned refuses for a reason that may pass is tried again for 2m"},
-	{"scan-interval", "worker.scan_interval", "services are looked through every four times worker.look_again"},
-	{"ready-deadline", "worker.ready_deadline", "worker.vm_deadlines has it, as ready=10m"},
-	{"prolog-deadline", "worker.prolog_deadline", "worker.vm_deadlines has it, as prolog=1h"},
-	{"boot-deadline", "worker.boot_deadline", "worker.vm_deadlines has it, as boot=10m"},
-	{"shutdown-deadline", "worker.shutdown_deadline", "worker.vm_deadlines has it, as shutdown=10m"},
-	{"epilog-deadline", "worker.epilog_deadline", "worker.vm_deadlines has it, as epilog=1h"},
-	{"leader-change-deadline", "worker.leader_change_deadline", "worker.vm_deadlines has it, as leader-change=45s"},
+	{"retry-for", "worker.retry_for", "temporary errors of oned are retried for 2m"},
+	{"scan-interval", "worker.scan_interval", "all services are checked every four times worker.look_again"},
+	{"ready-deadline", "worker.ready_deadline", "worker.vm_deadlines replaces it, as ready=10m"},
+	{"prolog-deadline", "worker.prolog_deadline", "worker.vm_deadlines replaces it, as prolog=1h"},
+	{"boot-deadline", "worker.boot_deadline", "worker.vm_deadlines replaces it, as boot=10m"},
+	{"shutdown-deadline", "worker.shutdown_deadline", "worker.vm_deadlines replaces it, as shutdown=10m"},
+	{"epilog-deadline", "worker.epilog_deadline", "worker.vm_deadlines replaces it, as epilog=1h"},
+	{"leader-change-deadline", "worker.leader_change_deadline", "worker.vm_deadlines replaces it, as leader-change=45s"},
 	{"other-deadline", "worker.other_deadline", "it is 2h"},
 	{"network-deadline", "worker.network_deadline", "it is 10m"},
-	{"sim-auth-driver-time", "sim.auth_driver_time", "sim.time_percent has it, with what else takes the simulator long"},
-	{"sim-election-time", "sim.election_time", "sim.time_percent has it, with what else takes the simulator long"},
-	{"trace-sample-percent", "trace.sample_percent", "OpenTelemetry's own variables say that: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG"},
-	{"trace-otlp-endpoint", "trace.otlp_endpoint", "OpenTelemetry's own variable says that: OTEL_EXPORTER_OTLP_ENDPOINT"},
-	{"bridge-objects", "bridge.objects", "bridge.events has them"},
-	{"bridge-states", "bridge.states", "bridge.events has them"},
-	{"bridge-calls", "bridge.calls", "bridge.events has them"},
-	{"bridge-queue-mib", "bridge.queue_mib", "it is 48 MiB; what finds no room goes to disk, see bridge.spill_mib"},
+	{"sim-auth-driver-time", "sim.auth_driver_time", "sim.time_percent replaces it"},
+	{"sim-election-time", "sim.election_time", "sim.time_percent replaces it"},
+	{"trace-sample-percent", "trace.sample_percent", "OpenTelemetry's own variables replace it: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG"},
+	{"trace-otlp-endpoint", "trace.otlp_endpoint", "OpenTelemetry's own variable replaces it: OTEL_EXPORTER_OTLP_ENDPOINT"},
+	{"bridge-objects", "bridge.objects", "bridge.events replaces it"},
+	{"bridge-states", "bridge.states", "bridge.events replaces it"},
+	{"bridge-calls", "bridge.calls", "bridge.events replaces it"},
+	{"bridge-queue-mib", "bridge.queue_mib", "it is 48 MiB; further events go to disk, see bridge.spill_mib"},
 	{"bridge-standby", "bridge.standby", "it is 1s"},
 	{"bridge-keep", "bridge.keep", "it is 30s"},
 	{"bridge-quiet", "bridge.quiet", "it is 30s"},

@@ -168,7 +168,7 @@ func newServiceList(t tool) *cobra.Command {
 	var watch bool
 	cmd := t.command(help{
 		"list", "List the services that you may see",
-		"RUNNING is the number of running VMs, VMS the number wanted. --watch then prints a line for each service that changes, until Ctrl-C.",
+		"RUNNING shows running VMs/wanted VMs. --watch then prints a line for each service that changes, until Ctrl-C.",
 		"flowjet service list --state RUNNING,WARNING\nflowjet service list --watch\nflowjet service list -o name",
 	}, terminal.ListFormats, cobra.NoArgs, func(ctx context.Context, c *console, api *client.Client, _ []string) error {
 		known, err := statesOf(states)
