@@ -30,7 +30,7 @@ run: build ## Run everything in one process with a simulated OpenNebula
 	exec $(BIN) up --sim --data-dir $(DATA)
 
 .PHONY: cluster
-cluster: build ## Run three front-ends on this machine, to break parts of it and watch
+cluster: build ## Run three front-ends on this machine, to test failures
 	exec $(BIN) cluster --data-dir $(DATA)-cluster
 
 .PHONY: demo
@@ -47,20 +47,20 @@ bench: ## Run every benchmark once and print its figures
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/...
 
 .PHONY: bench-oned
-bench-oned: ## The fleet and the lists on a real ONED=endpoint, with AUTH=file of its server user, ROUNDS=n by turns (default 5)
+bench-oned: ## Benchmark the fleet and the lists on a real ONED=endpoint, with AUTH=file of its server user, ROUNDS=n (default 5)
 	FLOWJET_BENCH_ONED=$(ONED) FLOWJET_BENCH_ONED_AUTH=$(AUTH) FLOWJET_BENCH_ONED_TEMPLATE=$(TEMPLATE) \
 		$(GO) test -run '^$$' -bench 'Fleet|ManyServices' -benchtime $(or $(ROUNDS),5)x -timeout 60m ./bench
 
 .PHONY: bench-scale
-bench-scale: ## The large benchmarks, with SERVICES=10000 of ten VMs each
+bench-scale: ## Run the large benchmarks, with SERVICES=10000 of ten VMs each
 	FLOWJET_BENCH_SCALE=$(or $(SERVICES),10000) $(GO) test -run '^$$' -bench 'Scale|Workers' -benchtime 1x -timeout 60m ./bench
 
 .PHONY: bench-failover
-bench-failover: ## Take workers away from services that deploy, and time what follows
+bench-failover: ## Stop workers while their services deploy, and measure the interruption
 	FLOWJET_BENCH_FAILOVER=1 $(GO) test -run '^$$' -bench Failover -benchtime 1x -timeout 10m ./bench
 
 .PHONY: bench-lives
-bench-lives: ## Have 10,000 services come and go, and see what stays
+bench-lives: ## Create and remove 10,000 services, and measure what is left
 	FLOWJET_BENCH_LIVES=$(or $(SERVICES),2500) $(GO) test -run '^$$' -bench Lives -benchtime 1x -timeout 120m ./bench
 
 .PHONY: fuzz
@@ -72,13 +72,13 @@ soak: ## Kill bridges, oned and JetStream at random under load, MINUTES=m (defau
 	FLOWJET_SOAK=$(or $(MINUTES),10)m $(GO) test -run 'TestSoak' -count 1 -timeout 0 -v ./bridge
 
 .PHONY: nightly
-nightly: ## What takes long: every fuzz target at length, every death of a worker, and the soak
+nightly: ## Run the long tests: fuzzing, a worker's death at every call, and the soak
 	NIGHTLY=1 .ci/fuzz
 	EVERY_DEATH=1 $(GO) test -run TestWorkerDiesAtAnyCall -count 1 -timeout 30m ./consumers
 	$(MAKE) soak
 
 .PHONY: chaos
-chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 1)
+chaos: ## Inject random faults on three front-ends, SEED=n MINUTES=m (default 1 and 1)
 	CHAOS_SEED=$(or $(SEED),1) CHAOS_LENGTH=$(or $(MINUTES),1)m \
 	  $(GO) test -run TestChaos -count 1 -timeout 0 -v ./cmd/flowjet | grep -v 'process_test.go'
 
@@ -86,7 +86,7 @@ chaos: ## Faults at random on three front-ends, SEED=n MINUTES=m (default 1 and 
 HOSTILE_TESTS := Hostile|OutlivesAKill|OnedIsRestored|OlderCopy|NoOtherDatabase|AnEventAlone|NoBodyTakesLong|CountsAndLengths|Strangers|Forged|LongNames|NeverTakes|Damaged|Tombstone|AnotherTime|Orphans|BelongsToAZone|Slots|SlowBodies|StreamsAreShared|LocksAreKept|AfterAKill|LongRequest|NoSecret|DefaultNATS|ReaderWrites|MustNotDo|OwnAddresses|FullDisk|Sealed|CannotBePublished|ThatPanics|AlwaysRefused|CannotBeRead|ClosedConnection
 
 .PHONY: hostile
-hostile: ## Try all that a tenant or a fault must not be able to do
+hostile: ## Test what tenants and faults must not be able to do
 	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 30m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow ./pipeline/... ./consumers ./restapi ./app ./webhooks ./internal/seal
 
 .PHONY: man
@@ -111,7 +111,7 @@ lint: ## Lint, with the linter pinned in tools/lint
 	$(LINT) run $(PACKAGES)
 
 .PHONY: structure
-structure: ## Measure how the code is divided; fails past tools/structure/ceilings
+structure: ## Measure the structure of the code, against tools/structure/ceilings
 	@$(GO) run ./tools/structure
 	@GOCOVERDIR=$$(mktemp -d) $(GO) run -cover -covermode=atomic -coverpkg=./... ./tools/way
 
@@ -131,7 +131,7 @@ packages-ci:
 	.ci/package
 
 .PHONY: walk
-walk: ## Follow the pages on installing, with a systemd each on three front-ends (root)
+walk: ## Follow the installation pages on three front-ends with systemd (root)
 	.ci/walk -v
 
 .PHONY: walk-ci
@@ -148,4 +148,4 @@ clients: build ## Generate clients from the OpenAPI document and run them agains
 
 .PHONY: ci
 ci: export CHAOS_LENGTH = 60s
-ci: fmt-check vet lint structure test fuzz demo-ci clients packages-ci walk-ci bench ## Everything that CI checks
+ci: fmt-check vet lint structure test fuzz demo-ci clients packages-ci walk-ci bench ## Run all checks of CI
