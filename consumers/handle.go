@@ -37,6 +37,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 		name := input.Work.Timer.Name
 		return l.saver.setTimer(ctx, name, l.record.Timers[name])
 	}
+	l.ingester.noteTold(input)
 	if l.ingester.isOldNews(input) {
 		return nil
 	}

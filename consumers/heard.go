@@ -24,11 +24,13 @@ type heardState struct {
 	until time.Time
 }
 
-// note remembers what an event told that was published at that time.
-func (h heardStates) note(told pipeline.Trouble, published time.Time) {
+// note remembers the states that news told which was published at that time.
+func (h heardStates) note(told []pipeline.Trouble, published time.Time) {
 	now := time.Now()
 	maps.DeleteFunc(h, func(_ int, heard heardState) bool { return now.After(heard.until) })
-	h[told.VM] = heardState{told, published.Add(unwritten)}
+	for _, one := range told {
+		h[one.VM] = heardState{one, published.Add(unwritten)}
+	}
 }
 
 // ahead reports whether what was heard of a VM may be newer than how it was seen. A VM on its
@@ -40,9 +42,18 @@ func (h heardStates) ahead(seen flow.VM) bool {
 		!seen.Gone() && (gone || !seen.Ending())
 }
 
-// stateOf is what an event tells of a VM.
-func stateOf(vm flow.VM) pipeline.Trouble {
-	return pipeline.Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
+// statesTold are the states of VMs that work tells.
+func statesTold(work pipeline.Work) []pipeline.Trouble {
+	if event := work.Event; event != nil && event.VM != nil {
+		return []pipeline.Trouble{{VM: event.VM.ID, State: event.VM.State, LCMState: event.VM.LCMState}}
+	}
+	return work.Trouble
+}
+
+// noteTold remembers what the input tells, whatever becomes of it: a look that it leads to, or
+// that another leads to, may show less.
+func (i *ingester) noteTold(input pipeline.Input) {
+	i.heard.note(i.told, input.Published)
 }
 
 // awaitWritten repeats a look at VMs as long as it may show one of them as it was before

@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -26,8 +27,15 @@ type delivery struct {
 	pipeline.Input
 	sequences []uint64
 	came      time.Time
+	// told are the states of VMs that news told in whose place this one looks.
+	told []pipeline.Trouble
 	// writes is set instead of an input: the service's document is to be written.
 	writes bool
+}
+
+// states are the states of VMs that the delivery tells.
+func (d delivery) states() []pipeline.Trouble {
+	return slices.Concat(d.told, statesTold(d.Work))
 }
 
 // put adds an input; false means that there is no room.
@@ -45,6 +53,9 @@ func (b *inbox) put(input pipeline.Input) bool {
 		if sameSubject(b.waiting[i].Work, input.Work) {
 			added.sequences = slices.Concat(b.waiting[i].sequences, added.sequences)
 			added.Work.Trouble = union(b.waiting[i].Work.Trouble, input.Work.Trouble)
+			if added.Work.Trouble == nil && input.Work.Event == nil {
+				added.told = b.waiting[i].states()
+			}
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
 			break
 		}
@@ -102,12 +113,17 @@ func union(earlier, later []pipeline.Trouble) []pipeline.Trouble {
 // condense puts one look at everything in the place of the news from first on.
 func (b *inbox) condense(first int) {
 	var all []uint64
+	told := map[int]pipeline.Trouble{} // of each VM the last
 	for _, one := range b.waiting[first:] {
 		all = append(all, one.sequences...)
+		for _, state := range one.states() {
+			told[state.VM] = state
+		}
 	}
-	last := b.waiting[len(b.waiting)-1].Input
+	last := b.waiting[len(b.waiting)-1]
 	last.Work = pipeline.Work{Version: pipeline.Version, Service: last.Work.Service, Reason: "more events than can wait"}
-	b.waiting = append(b.waiting[:first], delivery{Input: last, sequences: all})
+	last.sequences, last.told = all, slices.Collect(maps.Values(told))
+	b.waiting = append(b.waiting[:first], last)
 }
 
 func (b *inbox) hasCommand() bool {

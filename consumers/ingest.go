@@ -78,7 +78,7 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh 
 	case event.VM != nil && event.VM.Service == i.service:
 		vm := *event.VM
 		vm.Host = event.Host
-		return i.ingestVM(ctx, input, vm)
+		return i.ingestVM(ctx, vm)
 	case event.Ready != nil:
 		return i.refresh(ctx, event.ID)
 	}
@@ -89,17 +89,17 @@ func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh 
 // has just been read from oned is newer, and a VM that is gone stays so.
 func (i *ingester) ingestTrouble(ctx context.Context, input pipeline.Input, fresh bool) error {
 	fresh = fresh && !i.mayBeAhead(input, i.at)
-	var doubtful []pipeline.Trouble
+	var doubtful []int
 	for _, told := range input.Work.Trouble {
 		before, known := i.facts[told.VM]
 		if !known || !fresh && !before.Gone() && !isIn(before, told.State, told.LCMState) {
-			doubtful = append(doubtful, told)
+			doubtful = append(doubtful, told.VM)
 		}
 	}
 	if len(doubtful) == 0 {
 		return nil
 	}
-	return i.refreshTold(ctx, input, doubtful...)
+	return i.refresh(ctx, doubtful...)
 }
 
 // loadAhead loads the service. What it finds is newer than the events that wait.
@@ -140,16 +140,6 @@ func (i *ingester) refresh(ctx context.Context, vms ...int) error {
 	return nil
 }
 
-// refreshTold asks oned about VMs that news tells to be in another state than is known.
-func (i *ingester) refreshTold(ctx context.Context, input pipeline.Input, told ...pipeline.Trouble) error {
-	ids := make([]int, len(told))
-	for n, one := range told {
-		i.heard.note(one, input.Published)
-		ids[n] = one.VM
-	}
-	return i.refresh(ctx, ids...)
-}
-
 // differs reports whether a VM was seen in another state than is told of it. One that has
 // ended stays so, and where newer news waits that counts.
 func (i *ingester) differs(told pipeline.Trouble) bool {
@@ -177,11 +167,7 @@ func (i *ingester) isOldNews(input pipeline.Input) bool {
 
 // mayBeAhead reports whether news may tell what oned had not written yet when it was asked.
 func (i *ingester) mayBeAhead(input pipeline.Input, asked time.Time) bool {
-	told := input.Work.Trouble
-	if event := input.Work.Event; event != nil && event.VM != nil {
-		told = []pipeline.Trouble{stateOf(*event.VM)}
-	}
-	return asked.Sub(input.Published) <= unwritten && slices.ContainsFunc(told, i.differs)
+	return asked.Sub(input.Published) <= unwritten && slices.ContainsFunc(statesTold(input.Work), i.differs)
 }
 
 // fetchSpan asks oned about VMs whose ids are close together and notes what it
@@ -219,10 +205,10 @@ func needsConfirming(span []int, facts flow.Facts) bool {
 //
 // Whose a VM is and what for, only oned is asked: of a VM that is not known yet, once. One
 // that turns out to be somebody else's is passed over from then on.
-func (i *ingester) ingestVM(ctx context.Context, input pipeline.Input, vm flow.VM) error {
+func (i *ingester) ingestVM(ctx context.Context, vm flow.VM) error {
 	before, known := i.facts[vm.ID]
 	if !known {
-		return i.refreshTold(ctx, input, stateOf(vm))
+		return i.refresh(ctx, vm.ID)
 	}
 	if !before.Gone() && !i.record.State.Service.Owns(before) {
 		return nil
@@ -234,9 +220,8 @@ func (i *ingester) ingestVM(ctx context.Context, input pipeline.Input, vm flow.V
 		return nil
 	}
 	if vm.Troubled() || vm.Gone() || stepBack {
-		return i.refreshTold(ctx, input, stateOf(vm))
+		return i.refresh(ctx, vm.ID)
 	}
-	i.heard.note(stateOf(vm), input.Published)
 	i.facts[vm.ID] = vm
 	return nil
 }

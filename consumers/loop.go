@@ -41,9 +41,11 @@ type serviceLoop struct {
 	// led reports whether the record is to be stored whatever is decided: the zone's leader has
 	// changed since, or it began anew.
 	led bool
-	// cause is the input that is being handled, and came is when it came.
+	// cause is the input that is being handled, came is when it came, and told are the states
+	// of VMs that it tells.
 	cause pipeline.Cause
 	came  time.Time
+	told  []pipeline.Trouble
 	steps
 }
 
@@ -126,7 +128,7 @@ func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	ctx, span := traceInput(ctx, l.service, input)
 	defer span.End()
 	l.saver.open = append(l.saver.open, next.sequences...)
-	l.came = next.came
+	l.came, l.told = next.came, next.states()
 	news := input.Work.Command == nil
 	handling := ctx
 	if !news {

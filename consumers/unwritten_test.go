@@ -1,10 +1,20 @@
 package consumers_test
 
 import (
+	"context"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
 )
 
@@ -40,4 +50,136 @@ func TestEventsComeBeforeOnedHasWritten(t *testing.T) {
 			w.gone(service)
 		})
 	}
+}
+
+// told is an event that tells a VM's state.
+func told(vm flow.VM, state flow.VMState, lcm flow.LCMState) *pipeline.Event {
+	vm.State, vm.LCMState = state, lcm
+	return &pipeline.Event{Object: "vm", ID: vm.ID, State: state.String(), LCMState: lcm.String(), VM: &vm, Heard: time.Now()}
+}
+
+// hears has a service hear of an event.
+func (w *world) hears(service int, event *pipeline.Event) {
+	w.t.Helper()
+	_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Event: event}, nuid.Next())
+	must(w.t, err)
+}
+
+// looks has a function called at the end of each look at a VM, with the number of that look.
+func (w *world) looks(vm int, then func(look int)) {
+	var count atomic.Int64
+	w.sim.OnCall(func(call sim.Call) {
+		from, to := 0, 1
+		switch call.Method {
+		case "one.vm.info":
+			to = 0
+		case "one.vmpool.infoextended":
+			from, to = 1, 2
+		default:
+			return
+		}
+		first, err := strconv.Atoi(call.Arguments[from])
+		last, lastErr := strconv.Atoi(call.Arguments[to])
+		if err == nil && lastErr == nil && first <= vm && vm <= last {
+			then(int(count.Add(1)))
+		}
+	})
+}
+
+// writtenAfter has oned write a change right behind so many looks at the VM.
+func (w *world) writtenAfter(looks, vm int, change func() error) {
+	w.looks(vm, func(look int) {
+		if look != looks {
+			return
+		}
+		if err := change(); err != nil {
+			w.t.Errorf("write VM %d: %v", vm, err)
+		}
+	})
+}
+
+// A VM that is heard to be back is not replaced because its time is up and oned has not
+// written yet what it told.
+func TestAVMThatIsHeardToBeBackIsNotReplaced(t *testing.T) {
+	w := newWorld(t)
+	var lost atomic.Int64
+	lost.Store(-1)
+	var due atomic.Pointer[time.Time]
+	worker := consumers.New(consumers.Config{
+		ID: "one", Settings: patient(), Logger: slog.New(slog.DiscardHandler),
+		Handling: func(work pipeline.Work) {
+			if at := due.Load(); at != nil && work.Event != nil && int64(work.Event.ID) == lost.Load() {
+				<-time.After(time.Until(*at))
+			}
+		},
+	}, w.pipe.Pipeline, w.oned)
+	must(t, worker.Start(t.Context()))
+	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
+	unhear := w.hear()
+	service := w.deployed(healingService, "recreate")
+	vm := w.vms(service)[0]
+	lost.Store(int64(vm.ID))
+	must(t, w.sim.LoseVM(vm.ID))
+	w.await(service, flow.ServiceWarning)
+	unhear()
+	record, _, err := w.pipe.LoadRecord(t.Context(), service)
+	must(t, err)
+	heal := record.State.Deadlines[flow.DeadlineHeal]
+	due.Store(&heal)
+	nodes := w.nodes(service)
+	w.writtenAfter(1, vm.ID, func() error { return w.sim.ResumeVM(vm.ID) })
+	w.hears(service, told(vm, flow.VMActive, flow.LCMRunning))
+	w.await(service, flow.ServiceRunning)
+	if after := w.nodes(service); !slices.Equal(nodes, after) {
+		t.Errorf("the VMs %v became %v", nodes, after)
+	}
+}
+
+// What a look stands for that takes the place of more events than can wait is not lost.
+func TestALookForManyEventsSeesWhatTheyTold(t *testing.T) {
+	const many = 300
+	w := newWorld(t)
+	stop := w.startWorker("one", patient())
+	unhear := w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	unhear()
+	stop()
+	neighbour := service + 1
+	for pipeline.Partition(neighbour) != pipeline.Partition(service) {
+		neighbour++
+	}
+	queued, let := make(chan struct{}), make(chan struct{})
+	worker := consumers.New(consumers.Config{
+		ID: "two", Settings: patient(), Logger: slog.New(slog.DiscardHandler),
+		Handling: func(work pipeline.Work) {
+			switch {
+			case work.Service == neighbour:
+				close(queued)
+			case work.Reason == "test":
+				<-let
+			}
+		},
+	}, w.pipe.Pipeline, w.oned)
+	must(t, worker.Start(t.Context()))
+	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
+	vm := w.vms(service)[0]
+	wakes := []pipeline.Wake{
+		{Work: pipeline.Work{Service: service, Reason: "test"}, MessageID: nuid.Next()},
+		{Work: pipeline.Work{Service: service, Event: told(vm, flow.VMActive, flow.LCMUnknown)}, MessageID: nuid.Next()},
+	}
+	for n := range many {
+		other := flow.VM{ID: 10_000 + n, Service: service}
+		wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: service, Event: told(other, flow.VMActive, flow.LCMRunning)}, MessageID: nuid.Next()})
+	}
+	wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: neighbour, Reason: "neighbour"}, MessageID: nuid.Next()})
+	must(t, w.pipe.PublishWakes(t.Context(), wakes))
+	select {
+	case <-queued:
+	case <-time.After(poll.Limit):
+		t.Fatal("the events do not reach their service")
+	}
+	const looks = 2 // one loads the service, and one takes the place of the events
+	w.writtenAfter(looks, vm.ID, func() error { return w.sim.LoseVM(vm.ID) })
+	close(let)
+	w.await(service, flow.ServiceWarning)
 }

@@ -82,11 +82,13 @@ func quick() flow.Settings {
 	return settings
 }
 
-// hear publishes the state of every VM that has changed, until the test ends.
-func (w *world) hear() {
+// hear publishes the state of every VM that has changed, until the test ends, or by the
+// function.
+func (w *world) hear() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	w.t.Cleanup(func() { cancel(); <-done })
+	stop = func() { cancel(); <-done }
+	w.t.Cleanup(stop)
 	lease, err := w.pipe.acquire(ctx, "test", "test")
 	must(w.t, err)
 	go func() {
@@ -113,6 +115,7 @@ func (w *world) hear() {
 			}
 		}
 	}()
+	return stop
 }
 
 func eventOf(seen sim.VM) feeds.Event {
