@@ -22,24 +22,28 @@ type heardStates map[int]heardState
 type heardState struct {
 	pipeline.Trouble
 	until time.Time
+	// afterEnd reports whether a VM on its way out may come into the state.
+	afterEnd bool
 }
 
-// note remembers the states that news told which was published at that time.
-func (h heardStates) note(told []pipeline.Trouble, published time.Time) {
+// note remembers the states that news told which was published at that time, of VMs that are
+// known as in facts.
+func (h heardStates) note(told []pipeline.Trouble, facts flow.Facts, published time.Time) {
 	now := time.Now()
 	maps.DeleteFunc(h, func(_ int, heard heardState) bool { return now.After(heard.until) })
 	for _, one := range told {
-		h[one.VM] = heardState{one, published.Add(unwritten)}
+		gone := flow.VM{State: one.State}.Gone()
+		afterEnd := gone || one.LCMState == flow.LCMEpilogFailure || facts[one.VM].Ending()
+		h[one.VM] = heardState{one, published.Add(unwritten), afterEnd}
 	}
 }
 
-// ahead reports whether what was heard of a VM may be newer than how it was seen. A VM on its
-// way out does not come back, and one that has ended stays so.
+// ahead reports whether what was heard of a VM may be newer than how it was seen. One that has
+// ended stays so; one on its way out comes back only where its epilog or shutdown fails.
 func (h heardStates) ahead(seen flow.VM) bool {
 	heard, is := h[seen.ID]
-	gone := flow.VM{State: heard.State}.Gone()
 	return is && time.Now().Before(heard.until) && !isIn(seen, heard.State, heard.LCMState) &&
-		!seen.Gone() && (gone || !seen.Ending())
+		!seen.Gone() && (heard.afterEnd || !seen.Ending())
 }
 
 // statesTold are the states of VMs that work tells.
@@ -53,7 +57,7 @@ func statesTold(work pipeline.Work) []pipeline.Trouble {
 // noteTold remembers what the input tells, whatever becomes of it: a look that it leads to, or
 // that another leads to, may show less.
 func (i *ingester) noteTold(input pipeline.Input) {
-	i.heard.note(i.told, input.Published)
+	i.heard.note(i.told, i.facts, input.Published)
 }
 
 // awaitWritten repeats a look at VMs as long as it may show one of them as it was before

@@ -98,6 +98,21 @@ func (w *world) writtenAfter(looks, vm int, change func() error) {
 	})
 }
 
+// A VM on its way out may come into one more state than DONE, and nothing else tells of it.
+func TestAnEpilogThatFailsIsHeardBeforeItIsWritten(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", patient())
+	unhear := w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	unhear()
+	w.sim.SetBootDelay(time.Hour)
+	vm := w.vms(service)[0]
+	must(t, w.sim.BreakVM(vm.ID, "EPILOG"))
+	w.writtenAfter(1, vm.ID, func() error { return w.sim.BreakVM(vm.ID, "EPILOG_FAILURE") })
+	w.hears(service, told(vm, flow.VMActive, flow.LCMEpilogFailure))
+	w.await(service, flow.ServiceWarning)
+}
+
 // A VM that is heard to be back is not replaced because its time is up and oned has not
 // written yet what it told.
 func TestAVMThatIsHeardToBeBackIsNotReplaced(t *testing.T) {
