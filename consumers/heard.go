@@ -61,14 +61,17 @@ func (i *ingester) noteTold(input pipeline.Input) {
 }
 
 // awaitWritten repeats a look at VMs as long as it may show one of them as it was before
-// what was heard of it, and nothing newer about it waits.
+// what was heard of it, and nothing newer about it waits. For VMs that only say they are the
+// service's nobody waits: they are in others' hands.
 func (i *ingester) awaitWritten(ctx context.Context, vms []int, facts flow.Facts, look func() error) error {
 	for wait := newBackoff(); ; i.slot.backOff(ctx, wait) {
 		if err := look(); err != nil {
 			return err
 		}
 		waiting := i.partition.awaited(i.serviceLoop)
-		behind := slices.ContainsFunc(vms, func(id int) bool { return i.heard.ahead(facts[id]) && !waiting[id].state })
+		behind := slices.ContainsFunc(vms, func(id int) bool {
+			return i.heard.ahead(facts[id]) && !waiting[id].state && i.record.State.Service.Owns(facts[id])
+		})
 		if !behind || ctx.Err() != nil {
 			return ctx.Err()
 		}

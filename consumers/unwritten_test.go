@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -197,4 +198,25 @@ func TestALookForManyEventsSeesWhatTheyTold(t *testing.T) {
 	w.writtenAfter(looks, vm.ID, func() error { return w.sim.LoseVM(vm.ID) })
 	close(let)
 	w.await(service, flow.ServiceWarning)
+}
+
+// A VM that only says it is the service's holds the service up for no longer than a look takes.
+func TestNobodyWaitsForAStranger(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", patient())
+	unhear := w.hear()
+	service := w.deployed(masterSlave, 1, 1)
+	unhear()
+	w.sim.SetBootDelay(time.Hour)
+	id, err := w.oned.For("oneadmin").InstantiateTemplate(t.Context(), 0, "stranger", false, fmt.Sprintf("SERVICE_ID=\"%d\"\n", service))
+	must(t, err)
+	stranger, err := w.oned.Server().VM(t.Context(), id)
+	must(t, err)
+	var looks atomic.Int64
+	w.looks(id, func(look int) { looks.Store(int64(look)) })
+	w.hears(service, told(stranger, flow.VMHold, flow.LCMInit))
+	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
+	if asked := looks.Load(); asked != 1 {
+		t.Errorf("oned was asked %d times, want once", asked)
+	}
 }
