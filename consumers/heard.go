@@ -57,7 +57,16 @@ func statesTold(work pipeline.Work) []pipeline.Trouble {
 // noteTold remembers what the input tells, whatever becomes of it: a look that it leads to, or
 // that another leads to, may show less.
 func (i *ingester) noteTold(input pipeline.Input) {
-	i.heard.note(i.told, i.facts, input.Published)
+	i.heard.note(i.told, i.facts, i.published(input))
+}
+
+// published returns when the input was published, by NATS's clock; where that is ahead of
+// ours, when the input came.
+func (i *ingester) published(input pipeline.Input) time.Time {
+	if input.Published.After(i.came) {
+		return i.came
+	}
+	return input.Published
 }
 
 // awaitWritten repeats a look at VMs as long as it may show one of them as it was before

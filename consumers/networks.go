@@ -149,7 +149,7 @@ func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (flow.
 }
 
 // ingestNetwork takes over what has become of a network of the service. Where oned
-// answers otherwise it may not have written yet what the event tells: see refreshTold.
+// answers otherwise it may not have written yet what the event tells: see unwritten.
 func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) error {
 	for _, network := range n.record.State.Networks {
 		if network.ID != input.Work.Event.ID {
@@ -158,7 +158,7 @@ func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) erro
 		for wait := newBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetchNetwork(ctx, network.Name, network.ID)
 			if err != nil || state == flow.NetworkDone || state.String() == input.Work.Event.State ||
-				time.Since(input.Published) > unwritten || ctx.Err() != nil {
+				time.Since(n.ingester.published(input)) > unwritten || ctx.Err() != nil {
 				return err
 			}
 		}

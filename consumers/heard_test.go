@@ -1,0 +1,29 @@
+package consumers
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline"
+)
+
+// TestAClockAheadMakesNobodyWait: NATS's clock says when an event was published. Where it is an
+// hour ahead of ours, oned is not asked for an hour.
+func TestAClockAheadMakesNobodyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newServiceLoop(nil, nil, 7)
+		l.came, l.told = time.Now(), []pipeline.Trouble{{VM: 1, State: flow.VMPoweroff}}
+		input := pipeline.Input{Published: time.Now().Add(time.Hour)}
+		l.ingester.noteTold(input)
+		seen := flow.VM{ID: 1, State: flow.VMActive, LCMState: flow.LCMRunning}
+		if !l.ingester.heard.ahead(seen) {
+			t.Error("what was just heard is not waited for")
+		}
+		time.Sleep(unwritten)
+		if l.ingester.heard.ahead(seen) {
+			t.Error("what was heard is waited for although oned has long written it")
+		}
+	})
+}
