@@ -149,15 +149,17 @@ func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (flow.
 }
 
 // ingestNetwork takes over what has become of a network of the service. Where oned
-// answers otherwise it may not have written yet what the event tells: see unwritten.
+// answers otherwise it may not have written yet what the event tells: see unwritten. That a
+// network is being made is no news of one that is known.
 func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) error {
 	for _, network := range n.record.State.Networks {
 		if network.ID != input.Work.Event.ID {
 			continue
 		}
+		told := input.Work.Event.State
 		for wait := newBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetchNetwork(ctx, network.Name, network.ID)
-			if err != nil || state == flow.NetworkDone || state.String() == input.Work.Event.State ||
+			if err != nil || state == flow.NetworkDone || state.String() == told || told == flow.NetworkLockCreate.String() ||
 				time.Since(n.ingester.published(input)) > unwritten || ctx.Err() != nil {
 				return err
 			}

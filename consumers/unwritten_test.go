@@ -220,3 +220,18 @@ func TestNobodyWaitsForAStranger(t *testing.T) {
 		t.Errorf("oned was asked %d times, want once", asked)
 	}
 }
+
+// That a network is being made is no news of one that is READY.
+func TestALateLockOfANetworkIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	w.hear()
+	service := w.deployed(netsService)
+	network := w.networks()[0].ID
+	before := w.sim.CallCounts()["one.vn.info"]
+	w.hears(service, &pipeline.Event{Object: "net", ID: network, State: flow.NetworkLockCreate.String(), Heard: time.Now()})
+	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
+	if asked := w.sim.CallCounts()["one.vn.info"] - before; asked != 1 {
+		t.Errorf("oned was asked %d times, want once", asked)
+	}
+}
