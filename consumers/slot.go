@@ -26,8 +26,13 @@ func (p *slot) acquire(ctx context.Context, as priority) error {
 	return err
 }
 
-// backOff waits without keeping others from working.
+// backOff waits without keeping others from working. In the middle of a call it keeps what
+// slot it has, for the reason in whileOthersWork.
 func (p *slot) backOff(ctx context.Context, wait *backoff) {
+	if p.calling {
+		wait.wait(ctx)
+		return
+	}
 	p.release()
 	wait.wait(ctx)
 	_ = p.acquire(ctx, ordinary)
@@ -46,7 +51,7 @@ func (p *slot) yield(ctx context.Context) error {
 // whileOthersWork waits, in the middle of a turn, until NATS has stored something or
 // oned has done what it was asked, and lets another service loop work meanwhile. It goes on
 // before those that have not begun. Whom a command waits for keeps its slot, and so
-// does who is making a call.
+// does who is making a call: who got the slot might wait for the call.
 func (p *slot) whileOthersWork(ctx context.Context, wait func() error) error {
 	if !p.placed || p.calling || p.partition.isUrgent(p.serviceLoop) {
 		return wait()

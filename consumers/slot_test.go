@@ -3,6 +3,7 @@ package consumers
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -123,5 +124,17 @@ func TestACommandHastensALaneThatIsToComeBack(t *testing.T) {
 	}
 	if *before {
 		t.Error("one that nobody waits for got the place")
+	}
+}
+
+// TestALaneThatBacksOffInACallKeepsItsPlace: who got the slot might wait for the call, and it
+// for the slot.
+func TestALaneThatBacksOffInACallKeepsItsPlace(t *testing.T) {
+	l, another := placed(semaphore.NewWeighted(1))
+	l.slot.calling = true
+	second := another()
+	l.slot.backOff(t.Context(), &backoff{next: time.Millisecond})
+	if !l.slot.placed || *second {
+		t.Errorf("it has its place: %t; another one got it: %t", l.slot.placed, *second)
 	}
 }
