@@ -104,11 +104,21 @@ func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over co
 			continue
 		}
 		confirmed = time.Now()
-		if last, sequence, err := f.store.LastLease(ctx, f.name); err == nil && last.Token != l.Token() && sequence > l.Sequence() {
+		if f.isReplaced(ctx, l) {
 			over(pipeline.ErrSuperseded)
 			return
 		}
 	}
+}
+
+// isReplaced reports whether the stream has a lease that is newer than the holder's. While
+// JetStream does not answer, as in an election, it does not wait for long: the holder has to be
+// heard.
+func (f *feed) isReplaced(ctx context.Context, l lease) bool {
+	ctx, cancel := context.WithTimeout(ctx, f.config.Standby/2)
+	defer cancel()
+	last, sequence, err := f.store.LastLease(ctx, f.name)
+	return err == nil && last.Token != l.Token() && sequence > l.Sequence()
 }
 
 // release lets another bridge take the feed at once.
