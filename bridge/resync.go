@@ -28,8 +28,10 @@ type comparison struct {
 	kinds []kind
 
 	began time.Time
-	// listed are the objects of the present kind that oned has listed.
+	// listed are the objects of the present kind that oned has listed, and unsure those of
+	// them that it may have listed as they were before the newest stored event.
 	listed map[int]bool
+	unsure []int
 	// differences wait to be stored, at most a page of them; stored counts.
 	differences []feeds.FoundEvent
 	stored      int
@@ -48,6 +50,10 @@ func (r *resyncer) newComparison() *comparison {
 	}
 	return c
 }
+
+// unwritten is for how long after an event oned may list an object as before: it sends the
+// event first and writes to its database then.
+const unwritten = 2 * time.Second
 
 // run compares once and publishes the differences. Everything heard before is
 // stored first; the list is asked for next, and what is stored after it, so that
@@ -75,12 +81,15 @@ func (c *comparison) compare(ctx context.Context, k kind) error {
 			return err
 		}
 	}
-	c.began, c.listed, c.differences, c.overtaken = time.Now().UTC(), map[int]bool{}, nil, false
+	c.began, c.listed, c.unsure, c.differences, c.overtaken = time.Now().UTC(), map[int]bool{}, nil, nil, false
 	defer func() { c.listed = nil }()
 	if err := k.list(ctx, func(page []pipeline.Event) error { return c.page(ctx, k, page) }); err != nil {
 		return fmt.Errorf("compare oned's objects of kind %s with the stored events: %w", k.object, err)
 	}
 	if err := c.fetchMissing(ctx, k); err != nil {
+		return err
+	}
+	if err := c.fetchUnsure(ctx, k); err != nil {
 		return err
 	}
 	if err := c.flush(ctx); err != nil {
@@ -117,6 +126,8 @@ func (c *comparison) page(ctx context.Context, k kind, page []pipeline.Event) er
 		stored, known := k.index.Of(event.ID)
 		switch {
 		case known && !stored.Heard.Before(c.began):
+		case known && !k.index.Same(stored, event) && stored.Heard.After(c.began.Add(-unwritten)):
+			c.unsure = append(c.unsure, event.ID)
 		case known && !k.index.Same(stored, event), !known && (event.VM == nil || event.VM.Service >= 0):
 			if err := c.differs(ctx, event, stored.Sequence); err != nil {
 				return err
@@ -148,6 +159,32 @@ func (c *comparison) fetchMissing(ctx context.Context, k kind) error {
 	return nil
 }
 
+// fetchUnsure asks for objects again that may have been listed as before their newest stored
+// event, once oned has written that. Where news came meanwhile it is newer than the list.
+func (c *comparison) fetchUnsure(ctx context.Context, k kind) error {
+	if len(c.unsure) == 0 {
+		return nil
+	}
+	if err := idle.For(ctx, time.Until(c.began.Add(unwritten))); err != nil {
+		return err
+	}
+	if err := c.awaitDecoded(ctx); err != nil {
+		return err
+	}
+	if err := k.index.CatchUp(ctx); err != nil {
+		return err
+	}
+	for _, id := range c.unsure {
+		if stored, _ := k.index.Of(id); !stored.Heard.Before(c.began) {
+			continue
+		}
+		if err := c.fetchOne(ctx, k, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *comparison) fetchOne(ctx context.Context, k kind, id int) error {
 	stored, _ := k.index.Of(id)
 	asked := time.Now()
@@ -163,7 +200,7 @@ func (c *comparison) fetchOne(ctx context.Context, k kind, id int) error {
 		c.log.Warn("the server user may not see an object that is in the stored events", "object", k.object, "id", id, "error", err)
 		return nil
 	default:
-		return fmt.Errorf("look up %s %d, which is no longer listed: %w", k.object, id, err)
+		return fmt.Errorf("look up %s %d, which is not listed, or not as stored: %w", k.object, id, err)
 	}
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -130,6 +131,24 @@ func TestOldListNeverOverridesAnotherBridge(t *testing.T) {
 	if stored := store.stored(); slices.Contains(stored, "1 BOOT resync") {
 		t.Errorf("stored %q", stored)
 	}
+}
+
+// TestOldListNeverOverridesAnEventThatIsNotWritten: oned sends an event before it writes to its
+// database, from which it lists. The list, which is older, must not come after the event; a
+// difference that stays is published.
+func TestOldListNeverOverridesAnEventThatIsNotWritten(t *testing.T) {
+	off := func(id int) flow.VM { return serviceVM(id, flow.VMPoweroff, 0) }
+	synctest.Test(t, func(t *testing.T) {
+		cloud, store := &fakeCloud{vms: map[int]flow.VM{1: running(1), 2: running(2)}}, newFakeStore()
+		for id := 1; id <= 2; id++ {
+			store.last[id] = storedAs(off(id), time.Now().Add(-time.Millisecond))
+		}
+		cloud.listing = func() { cloud.set(func(f *fakeCloud) { f.vms[1] = off(1) }) } // too late for this list
+		must(t, newBridge(quietly(), store, cloud, nil).resyncer.newComparison().run(limited(t)))
+		if stored := store.stored(); !slices.Equal(stored, []string{"2 RUNNING resync"}) {
+			t.Errorf("stored %q", stored)
+		}
+	})
 }
 
 func TestResyncWaitsForWhatWasHeardBefore(t *testing.T) {
