@@ -17,7 +17,9 @@ import (
 // Service is all that is shown of one service.
 type Service struct {
 	schema.Row
-	ETag        string           `json:"etag"`
+	ETag string `json:"etag"`
+	// Permissions are as ActOn with chmod takes them: 640.
+	Permissions string           `json:"permissions"`
 	Description string           `json:"description,omitempty"`
 	Deployment  string           `json:"deployment"`
 	Roles       []schema.Role    `json:"roles"`

@@ -44,6 +44,13 @@ type Permissions struct {
 	OtherA int `json:"OTHER_A,string"`
 }
 
+// Octet returns the permissions as `chmod` takes them: 640 where the owner may use and manage and
+// the group may use.
+func (p Permissions) Octet() string {
+	digit := func(use, manage, admin int) int { return 4*use + 2*manage + admin }
+	return fmt.Sprintf("%d%d%d", digit(p.OwnerU, p.OwnerM, p.OwnerA), digit(p.GroupU, p.GroupM, p.GroupA), digit(p.OtherU, p.OtherM, p.OtherA))
+}
+
 // readPermissions reads PERMISSIONS.
 func readPermissions(r *onexml.Reader) (p Permissions) {
 	bits := map[string]*int{

@@ -36,6 +36,9 @@ func TestDocument(t *testing.T) {
 	if !reflect.DeepEqual(document, want) {
 		t.Fatalf("got %+v", document)
 	}
+	if octet := document.Permissions.Octet(); octet != "641" {
+		t.Errorf("the permissions are %s", octet)
+	}
 	shown, err := json.Marshal(document.Permissions)
 	if err != nil || !strings.HasPrefix(string(shown), `{"OWNER_U":"1","OWNER_M":"1","OWNER_A":"0"`) {
 		t.Fatalf("permissions %s, %v", shown, err)

@@ -168,6 +168,7 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	}
 	row := view.OfService(document.ID, document.Name, document.Owner, document.Body)
 	shown := view.Whole(row, body, vms, min(max(columns, 1), maxColumns))
+	shown.Permissions = document.Permissions.Octet()
 	shown.VMLink = v.vmLink
 	if r.mayManage(ctx, document) == nil {
 		v.allow(ctx, r, &shown, document, body, vms)

@@ -77,6 +77,7 @@ type serviceView struct {
 func (v serviceView) show(ctx context.Context, api *client.Client) {
 	v.Title("Service %d  %s", v.ID, terminal.Printable(v.Name))
 	v.Say("owner       %s (group %s)", terminal.Printable(v.Owner), terminal.Printable(v.Group))
+	v.Say("permissions %s", permissions(v.Permissions))
 	v.reasons(ctx, api)
 	v.Say("deployment  %s", v.Deployment)
 	if v.Description != "" {
@@ -91,6 +92,21 @@ func (v serviceView) show(ctx context.Context, api *client.Client) {
 		v.settings()
 	}
 	v.log()
+}
+
+// permissions writes an octet with what it allows: "640 (um- u-- ---)".
+func permissions(octet string) string {
+	var allowed []string
+	for _, digit := range octet {
+		text := []byte("---")
+		for i, right := range "uma" {
+			if digit-'0'&(4>>i) != 0 {
+				text[i] = byte(right)
+			}
+		}
+		allowed = append(allowed, string(text))
+	}
+	return fmt.Sprintf("%s (%s)", terminal.Printable(octet), strings.Join(allowed, " "))
 }
 
 // reasons tells why the service is in its state.

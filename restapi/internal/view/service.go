@@ -14,6 +14,8 @@ import (
 // Service is all that is shown of one service.
 type Service struct {
 	Row
+	// Permissions are as `chmod` takes them: 640.
+	Permissions string           `json:"permissions"`
 	Description string           `json:"description,omitempty"`
 	Deployment  string           `json:"deployment"`
 	Roles       []schema.Role    `json:"roles"`
