@@ -37,7 +37,7 @@ func TestAHolderIsHeardWhileJetStreamIsSilent(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*confirmLease)
 		defer cancel()
 		var beats []time.Time
-		f.sendHeartbeats(ctx, fakeWatch{}, beatingLease{fakeLease{store.fakeStore}, &beats}, func(cause error) { t.Errorf("it gave the feed up: %v", cause) })
+		f.sendHeartbeats(ctx, fakeWatch{}, beatingLease{fakeLease(store), &beats}, func(cause error) { t.Errorf("it gave the feed up: %v", cause) })
 		for i, beat := range beats[1:] {
 			if silence := beat.Sub(beats[i]); silence >= f.config.Standby {
 				t.Errorf("it was silent for %v: another bridge takes its feed over after %v", silence, f.config.Standby)

@@ -57,14 +57,14 @@ func statesTold(work pipeline.Work) []pipeline.Trouble {
 // noteTold remembers what the input tells, whatever becomes of it: a look that it leads to, or
 // that another leads to, may show less.
 func (i *ingester) noteTold(input pipeline.Input) {
-	i.heard.note(i.told, i.facts, i.published(input))
+	i.heard.note(i.told, i.facts, published(input, i.came))
 }
 
-// published returns when the input was published, by NATS's clock; where that is ahead of
+// published returns when an input was published, by NATS's clock; where that is ahead of
 // ours, when the input came.
-func (i *ingester) published(input pipeline.Input) time.Time {
-	if input.Published.After(i.came) {
-		return i.came
+func published(input pipeline.Input, came time.Time) time.Time {
+	if input.Published.After(came) {
+		return came
 	}
 	return input.Published
 }

@@ -167,7 +167,7 @@ func (i *ingester) isOldNews(input pipeline.Input) bool {
 
 // mayBeAhead reports whether news may tell what oned had not written yet when it was asked.
 func (i *ingester) mayBeAhead(input pipeline.Input, asked time.Time) bool {
-	return asked.Sub(i.published(input)) <= unwritten && slices.ContainsFunc(statesTold(input.Work), i.differs)
+	return asked.Sub(published(input, i.came)) <= unwritten && slices.ContainsFunc(statesTold(input.Work), i.differs)
 }
 
 // fetchSpan asks oned about VMs whose ids are close together and notes what it

@@ -160,7 +160,7 @@ func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) erro
 		for wait := newBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetchNetwork(ctx, network.Name, network.ID)
 			if err != nil || state == flow.NetworkDone || state.String() == told || told == flow.NetworkLockCreate.String() ||
-				time.Since(n.ingester.published(input)) > unwritten || ctx.Err() != nil {
+				time.Since(published(input, n.came)) > unwritten || ctx.Err() != nil {
 				return err
 			}
 		}

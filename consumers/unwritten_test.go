@@ -70,10 +70,9 @@ func (w *world) hears(service int, event *pipeline.Event) {
 func (w *world) looks(vm int, then func(look int)) {
 	var count atomic.Int64
 	w.sim.OnCall(func(call sim.Call) {
-		from, to := 0, 1
+		from, to := 0, 0
 		switch call.Method {
 		case "one.vm.info":
-			to = 0
 		case "one.vmpool.infoextended":
 			from, to = 1, 2
 		default:

@@ -100,7 +100,7 @@ func permissions(octet string) string {
 	for _, digit := range octet {
 		text := []byte("---")
 		for i, right := range "uma" {
-			if digit-'0'&(4>>i) != 0 {
+			if (digit-'0')&(4>>i) != 0 {
 				text[i] = byte(right)
 			}
 		}
