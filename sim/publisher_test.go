@@ -91,12 +91,13 @@ func TestPeerWithoutHandshakeHoldsNobodyUp(t *testing.T) {
 // another one gets everything.
 func TestStoppedSubscriberHoldsNobodyUp(t *testing.T) {
 	s := start(t, sim.Config{BootDelay: sim.NoDelay, HooksHighWater: 1000})
+	// In this order: the one that subscribes to everything would be taken for the other one.
+	events := subscribe(t, s, "EVENT STATE VM/ACTIVE/RUNNING/")
 	stopped := dialHooks(t, s)
 	greet(t, stopped)
 	if err := s.WaitSubscribed(t.Context(), "nothing else"); err != nil {
 		t.Fatal(err)
 	}
-	events := subscribe(t, s, "EVENT STATE VM/ACTIVE/RUNNING/")
 	const vms = 1000
 	parallel(8, vms, func(i int) { instantiate(t, s, fmt.Sprintf("vm-%d", i), "") })
 	poll.Until(t, "the other subscriber has everything", func() bool { return len(events.all()) == vms })
