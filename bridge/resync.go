@@ -51,10 +51,6 @@ func (r *resyncer) newComparison() *comparison {
 	return c
 }
 
-// unwritten is for how long after an event oned may list an object as before: it sends the
-// event first and writes to its database then.
-const unwritten = 2 * time.Second
-
 // run compares once and publishes the differences. Everything heard before is
 // stored first; the list is asked for next, and what is stored after it, so that
 // whatever was heard meanwhile, by any bridge, is seen to be newer.
@@ -126,7 +122,7 @@ func (c *comparison) page(ctx context.Context, k kind, page []pipeline.Event) er
 		stored, known := k.index.Of(event.ID)
 		switch {
 		case known && !stored.Heard.Before(c.began):
-		case known && !k.index.Same(stored, event) && stored.Heard.After(c.began.Add(-unwritten)):
+		case known && !k.index.Same(stored, event) && stored.Heard.After(c.began.Add(-opennebula.WriteTime)):
 			c.unsure = append(c.unsure, event.ID)
 		case known && !k.index.Same(stored, event), !known && (event.VM == nil || event.VM.Service >= 0):
 			if err := c.differs(ctx, event, stored.Sequence); err != nil {
@@ -165,7 +161,7 @@ func (c *comparison) fetchUnsure(ctx context.Context, k kind) error {
 	if len(c.unsure) == 0 {
 		return nil
 	}
-	if err := idle.For(ctx, time.Until(c.began.Add(unwritten))); err != nil {
+	if err := idle.For(ctx, time.Until(c.began.Add(opennebula.WriteTime))); err != nil {
 		return err
 	}
 	if err := c.awaitDecoded(ctx); err != nil {

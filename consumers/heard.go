@@ -7,13 +7,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
-
-// unwritten is for how long after an event oned may answer with a state of before: it sends
-// the event first, then writes to its database (VirtualMachinePool::update), and answers from
-// there.
-const unwritten = 2 * time.Second
 
 // heardStates are the states that events told of VMs lately, by the VM's id.
 type heardStates map[int]heardState
@@ -34,7 +30,7 @@ func (h heardStates) note(told []pipeline.Trouble, facts flow.Facts, published t
 	for _, one := range told {
 		gone := flow.VM{State: one.State}.Gone()
 		afterEnd := gone || one.LCMState == flow.LCMEpilogFailure || facts[one.VM].Ending()
-		h[one.VM] = heardState{one, published.Add(unwritten), afterEnd}
+		h[one.VM] = heardState{one, published.Add(opennebula.WriteTime), afterEnd}
 	}
 }
 
@@ -49,9 +45,14 @@ func (h heardStates) ahead(seen flow.VM) bool {
 // statesTold are the states of VMs that work tells.
 func statesTold(work pipeline.Work) []pipeline.Trouble {
 	if event := work.Event; event != nil && event.VM != nil {
-		return []pipeline.Trouble{{VM: event.VM.ID, State: event.VM.State, LCMState: event.VM.LCMState}}
+		return []pipeline.Trouble{stateOf(*event.VM)}
 	}
 	return work.Trouble
+}
+
+// stateOf is the state that an event tells of a VM.
+func stateOf(vm flow.VM) pipeline.Trouble {
+	return pipeline.Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
 }
 
 // noteTold remembers what the input tells, whatever becomes of it: a look that it leads to, or

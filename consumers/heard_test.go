@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -21,7 +22,7 @@ func TestAClockAheadMakesNobodyWait(t *testing.T) {
 		if !l.ingester.heard.ahead(seen) {
 			t.Error("what was just heard is not waited for")
 		}
-		time.Sleep(unwritten)
+		time.Sleep(opennebula.WriteTime)
 		if l.ingester.heard.ahead(seen) {
 			t.Error("what was heard is waited for although oned has long written it")
 		}

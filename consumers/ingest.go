@@ -161,13 +161,13 @@ func (i *ingester) noteRefresh(at time.Time, waiting map[int]waitingNews) {
 // nothing, and what was seen has been decided on.
 func (i *ingester) isOldNews(input pipeline.Input) bool {
 	vms := vmsOfNews(input.Work)
-	return len(vms) > 0 && !i.mayBeAhead(input, i.refreshedAt) &&
-		!slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.refreshed[vm] })
+	return len(vms) > 0 && !slices.ContainsFunc(vms, func(vm int) bool { return input.Sequence > i.refreshed[vm] }) &&
+		!i.mayBeAhead(input, i.refreshedAt)
 }
 
 // mayBeAhead reports whether news may tell what oned had not written yet when it was asked.
 func (i *ingester) mayBeAhead(input pipeline.Input, asked time.Time) bool {
-	return asked.Sub(published(input, i.came)) <= unwritten && slices.ContainsFunc(statesTold(input.Work), i.differs)
+	return asked.Sub(published(input, i.came)) <= opennebula.WriteTime && slices.ContainsFunc(statesTold(input.Work), i.differs)
 }
 
 // fetchSpan asks oned about VMs whose ids are close together and notes what it

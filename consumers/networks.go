@@ -149,7 +149,7 @@ func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (flow.
 }
 
 // ingestNetwork takes over what has become of a network of the service. Where oned
-// answers otherwise it may not have written yet what the event tells: see unwritten. That a
+// answers otherwise it may not have written yet what the event tells: see opennebula.WriteTime. That a
 // network is being made is no news of one that is known.
 func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) error {
 	for _, network := range n.record.State.Networks {
@@ -160,7 +160,7 @@ func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) erro
 		for wait := newBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetchNetwork(ctx, network.Name, network.ID)
 			if err != nil || state == flow.NetworkDone || state.String() == told || told == flow.NetworkLockCreate.String() ||
-				time.Since(published(input, n.came)) > unwritten || ctx.Err() != nil {
+				time.Since(published(input, n.came)) > opennebula.WriteTime || ctx.Err() != nil {
 				return err
 			}
 		}

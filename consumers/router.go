@@ -214,8 +214,7 @@ func wakeOf(service int, one heard) pipeline.Wake {
 func lookOf(service int, troubled []heard) pipeline.Wake {
 	trouble := make([]pipeline.Trouble, len(troubled))
 	for i, one := range troubled {
-		vm := one.event.VM
-		trouble[i] = pipeline.Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
+		trouble[i] = stateOf(*one.event.VM)
 	}
 	first, last := troubled[0], troubled[len(troubled)-1]
 	return pipeline.Wake{

@@ -21,6 +21,15 @@ func patient() flow.Settings {
 	return settings
 }
 
+// neighbourOf is another service's id whose inputs one reader hands out in order with a service's.
+func neighbourOf(service int) int {
+	neighbour := service + 1
+	for pipeline.Partition(neighbour) != pipeline.Partition(service) {
+		neighbour++
+	}
+	return neighbour
+}
+
 // ids are those of all VMs of a service.
 func (w *world) ids(service int) []int {
 	var ids []int
@@ -102,10 +111,7 @@ func TestACommandBehindTroubleSavesTheDocumentOnce(t *testing.T) {
 		_, err := w.sim.FailHost(host)
 		must(t, err)
 	}
-	neighbour := service + 1
-	for pipeline.Partition(neighbour) != pipeline.Partition(service) {
-		neighbour++
-	}
+	neighbour := neighbourOf(service)
 	queued, let := make(chan struct{}), make(chan struct{})
 	worker := consumers.New(consumers.Config{
 		ID: "two", Settings: patient(), Logger: slog.New(slog.DiscardHandler),

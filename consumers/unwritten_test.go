@@ -159,10 +159,7 @@ func TestALookForManyEventsSeesWhatTheyTold(t *testing.T) {
 	service := w.deployed(masterSlave, 1, 1)
 	unhear()
 	stop()
-	neighbour := service + 1
-	for pipeline.Partition(neighbour) != pipeline.Partition(service) {
-		neighbour++
-	}
+	neighbour := neighbourOf(service)
 	queued, let := make(chan struct{}), make(chan struct{})
 	worker := consumers.New(consumers.Config{
 		ID: "two", Settings: patient(), Logger: slog.New(slog.DiscardHandler),

@@ -1,6 +1,10 @@
 package opennebula
 
-import "github.com/flowjet/flowjet/flow"
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+)
 
 // VMState is oned's STATE of a VM. The domain defines it; it is repeated here
 // for code that speaks oned's wire and knows no services.
@@ -19,6 +23,11 @@ const (
 	NetworkLockDelete = flow.NetworkLockDelete
 	NetworkDone       = flow.NetworkDone
 )
+
+// WriteTime is for how long after an event oned may answer with a state of before: it sends
+// the event first, then writes to its database (VirtualMachinePool::update), and answers from
+// there.
+const WriteTime = 2 * time.Second
 
 // ParseLCMState reads a name that stands in hook events.
 var ParseLCMState = flow.ParseLCMState

@@ -21,10 +21,15 @@ func (d *database) scheduleStep(v *vm) {
 // after sets the timer of a VM's next step. The caller holds the lock.
 func (d *database) after(v *vm) {
 	id, generation := v.ID, v.generation
+	d.later(func(t *tx) { t.step(id, generation) })
+}
+
+// later has an object's next step happen after its delay; oned writes it behind its event.
+func (d *database) later(step func(t *tx)) {
 	d.clock.after(d.delays.boot(), func() {
 		d.update(func(t *tx) {
 			t.written = time.Now().Add(d.delays.write())
-			t.step(id, generation)
+			step(t)
 		})
 	})
 }
@@ -35,12 +40,7 @@ func (d *database) scheduleNetwork(n *network) {
 		return
 	}
 	id := n.ID
-	d.clock.after(d.delays.boot(), func() {
-		d.update(func(t *tx) {
-			t.written = time.Now().Add(d.delays.write())
-			networkStep(t, id)
-		})
-	})
+	d.later(func(t *tx) { networkStep(t, id) })
 }
 
 // scheduleAction sets the timer of a VM's scheduled action.
