@@ -98,10 +98,10 @@ func (e *executor) callInTurn(ctx context.Context, action flow.Action) (flow.Out
 		return nil, err
 	}
 	if ends(action) {
-		if err := e.ingester.sureOfDatabase(ctx); err != nil {
+		if err := e.loader.sureOfDatabase(ctx); err != nil {
 			return nil, err
 		}
-		ctx = e.ingester.withinLife(ctx)
+		ctx = e.loader.withinLife(ctx)
 	}
 	e.worker.metrics.actions.WithLabelValues(string(action.Kind)).Inc()
 	return e.call(ctx, action)
@@ -177,7 +177,7 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 // VM's, for its events may come before the answer; without the intent's key it is of another
 // VM, from before oned was restored, or of an event that somebody has invented.
 func (e *executor) created(id int, intent flow.Intent) {
-	e.worker.raiseNewest(id)
+	e.worker.database.raise(id)
 	if vm, seen := e.facts[id]; seen && vm.Key == intent.Key {
 		return
 	}

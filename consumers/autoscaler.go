@@ -11,24 +11,32 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // sampledAtOnce bounds the VMs that one call of the autoscaler is to cover.
 const sampledAtOnce = 1000
 
-// autoscale measures, once an interval, the VMs of all services that have
-// elasticity policies, and passes each service its own figures. It decides
-// nothing: that is for the service's worker.
+// autoscaler measures what elasticity policies need. It decides nothing: that is for the
+// service's worker.
+type autoscaler struct {
+	services *services
+	interval time.Duration
+	measured prometheus.Counter
+}
+
+// run measures, once an interval, the VMs of all services that have
+// elasticity policies, and passes each service its own figures.
 //
 // A pass belongs to a round, which is a multiple of the interval since 1970. A
 // worker that takes over goes through the current round again: what was passed
 // on in it already is recognised, by the message's id and by the policies.
-func (w *Worker) autoscale(ctx context.Context) error {
-	interval := w.config.Settings.AutoscalerInterval
+func (a *autoscaler) run(ctx context.Context) error {
+	interval := a.interval
 	for {
 		round := time.Now().Truncate(interval)
-		if err := w.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
-			w.config.Logger.Warn("the services could not be measured; it is tried again", "error", err)
+		if err := a.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
+			a.services.logger.Warn("the services could not be measured; it is tried again", "error", err)
 		}
 		if err := idle.For(ctx, time.Until(round.Add(interval))); err != nil {
 			return err
@@ -37,8 +45,8 @@ func (w *Worker) autoscale(ctx context.Context) error {
 }
 
 // measure makes one pass over all services.
-func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
-	services, err := w.measuredServices(ctx)
+func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
+	services, err := a.measuredServices(ctx)
 	if err != nil || len(services) == 0 {
 		return err
 	}
@@ -57,7 +65,7 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
 	}
 	owners := map[int]int{} // the services of the VMs that are sampled
-	samples, err := w.oned.Server().Samples(ctx, calls, func(vm flow.VM) []string {
+	samples, err := a.services.oned.Server().Samples(ctx, calls, func(vm flow.VM) []string {
 		owners[vm.ID] = vm.Service
 		return measured[vm.Service].wanted(vm)
 	})
@@ -71,10 +79,10 @@ func (w *Worker) measure(ctx context.Context, at, until time.Time) error {
 		measures := flow.Measure(service, measured[service.ID].samples, at, until)
 		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
 		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
-		if _, err := w.pipe.PublishWork(ctx, work, id); err != nil {
+		if _, err := a.services.queue.PublishWork(ctx, work, id); err != nil {
 			return fmt.Errorf("pass service %d what was measured: %w", service.ID, err)
 		}
-		w.metrics.measured.Inc()
+		a.measured.Inc()
 	}
 	return nil
 }
@@ -97,9 +105,9 @@ func (m measuredService) wanted(vm flow.VM) []string {
 }
 
 // measuredServices are those that have elasticity policies and run.
-func (w *Worker) measuredServices(ctx context.Context) ([]flow.Service, error) {
+func (a *autoscaler) measuredServices(ctx context.Context) ([]flow.Service, error) {
 	var services []flow.Service
-	err := w.eachService(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
+	err := a.services.each(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
 		service := flow.Service{ID: document.ID, Owner: document.Owner, Body: body}
 		if flow.MeasuredAttributes(service) != nil {
 			services = append(services, service)

@@ -16,6 +16,24 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
+// saver makes decisions durable, and brings them outside: into the document, the
+// history and the timers.
+type saver struct {
+	*serviceLoop
+	// confirmed is when the revision was last known to be the newest.
+	confirmed time.Time
+	// told is the state whose networks and routers the history has.
+	published flow.State
+	// open are the inputs that are handled but whose outcome is not flushed.
+	open []uint64
+	// behind is since when the document does not say what the record does, and stored the
+	// digest of the body that was committed last.
+	behind writeBehind
+	stored string
+	// dirtyTimers are the timers that differ from what NATS was last told.
+	dirtyTimers map[string]bool
+}
+
 // commit makes a decision durable. Where nothing was decided there is nothing
 // to commit: the input is read again after a crash, and decides nothing again. A
 // service that was never committed is all the same: what has no record, no
@@ -136,7 +154,7 @@ func (s *saver) withFloors(intents []flow.Intent) []flow.Intent {
 	}
 	for i := range intents {
 		if !known[intents[i].Key] {
-			intents[i].Floor = int(s.worker.newest.Load())
+			intents[i].Floor = int(s.worker.database.highest.Load())
 		}
 	}
 	return intents
@@ -170,7 +188,7 @@ func (s *saver) saveEarly(ctx context.Context, told bool) error {
 // it first, which finds what is left to be done. Unless all is forced, an input
 // that comes meanwhile goes first; flush then is not complete.
 func (s *saver) flush(ctx context.Context, all bool) (complete bool, err error) {
-	if err := s.ingester.load(ctx); err != nil {
+	if err := s.loader.load(ctx); err != nil {
 		return false, err
 	}
 	if !all && s.waiting() {
@@ -232,7 +250,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	if err := s.stillOurs(ctx); err != nil {
 		return err
 	}
-	err = s.actor.server().UpdateDocument(s.ingester.withinLife(ctx), s.service, text)
+	err = s.actor.server().UpdateDocument(s.loader.withinLife(ctx), s.service, text)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		s.exists = false // somebody has deleted it: the next input finds out what that means
 		s.loaded = false
@@ -273,7 +291,7 @@ func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(
 		return errors.Join(err, loadErr)
 	}
 	s.worker.config.Logger.Warn("made after its service had ended, and deleted", "service", s.service, "kind", what, "id", id)
-	return errors.Join(err, undo(s.ingester.withinLife(ctx), id))
+	return errors.Join(err, undo(s.loader.withinLife(ctx), id))
 }
 
 // endOpen lets the cursor pass what was handled.
@@ -282,4 +300,27 @@ func (s *saver) endOpen() {
 		s.partition.cursor.ended(sequence)
 	}
 	s.open = s.open[:0]
+}
+
+// What users may have put secrets into is sealed where it is stored: in records and in
+// commands. Workers and APIs open it with the server user's password.
+
+// sealedRecord is the record as it is stored.
+func (s *saver) sealedRecord() pipeline.Record {
+	record := s.record
+	record.State.Service.Body = record.State.Service.Body.Sealed(s.worker.box.Seal)
+	return record
+}
+
+// openRecord opens a record that was read. One that was sealed with another password loses
+// its body: the document is taken instead.
+func (s *saver) openRecord() {
+	body, err := s.record.State.Service.Body.Opened(s.worker.box.Open)
+	if err != nil {
+		s.worker.config.Logger.Warn("the service's record was sealed with another password of the server user: the document is taken instead",
+			"service", s.service, "error", err)
+		body = flow.Body{StartTime: s.record.State.Service.Body.StartTime}
+		s.record.Saved, s.record.Digests = "", nil
+	}
+	s.record.State.Service.Body = body
 }

@@ -5,28 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // database recognises oned's database by a VM: one that was restored from a backup, or is
 // another oned's, gives out ids again that NATS knows of. It is asked at the start, whenever
 // oned came back or another server leads, and regularly. oned's documents decide then.
 type database struct {
-	pipe   *pipeline.Pipeline
-	oned   *opennebula.Client
-	logger *slog.Logger
-	// known is the newest VM that oned has told of.
-	known func() int
-	// changed has the worker do what a database that is not the one of before needs.
-	changed func(ctx context.Context, newest int) error
+	pipe     *pipeline.Pipeline
+	oned     *opennebula.Client
+	logger   *slog.Logger
+	services *services
+	// highest is the newest VM that oned has told of, 0 for none, so that a lost VM is looked for
+	// only among those created since.
+	highest atomic.Int64
 
 	mutex    sync.Mutex
 	life     opennebula.Life // of oned, when it was asked last
@@ -91,10 +89,10 @@ func (d *database) watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// seen is the newest VM that oned has told of, -1 for none: known is 0 then, too.
+// seen is the newest VM that oned has told of, -1 for none.
 func (d *database) seen() int {
-	if newest := d.known(); newest > 0 {
-		return newest
+	if newest := d.highest.Load(); newest > 0 {
+		return int(newest)
 	}
 	return -1
 }
@@ -118,7 +116,7 @@ func (d *database) check(ctx context.Context) error {
 		first := d.asked.IsZero()
 		d.restored = other
 		if !first {
-			if err := d.changed(ctx, newest); err != nil {
+			if err := d.enter(ctx, newest); err != nil {
 				return err
 			}
 		}
@@ -134,7 +132,7 @@ func (d *database) check(ctx context.Context) error {
 			"and no VM is ended because of what NATS holds", "reason", reason)
 		mark.Restored = time.Now().UTC()
 		d.restored = mark.Restored
-		if err := errors.Join(d.pipe.NoteMismatch(ctx, reason), d.changed(ctx, newest)); err != nil {
+		if err := errors.Join(d.pipe.NoteMismatch(ctx, reason), d.enter(ctx, newest)); err != nil {
 			return err
 		}
 	}
@@ -195,81 +193,37 @@ func (d *database) made(ctx context.Context, vm int) (string, error) {
 	return made, nil
 }
 
-// enterDatabase has all VMs compared with the stored events, and every service look at oned,
+// enter has all VMs compared with the stored events, and every service look at oned,
 // after oned's database was found to be another.
-func (w *Worker) enterDatabase(ctx context.Context, newest int) error {
-	w.newest.Store(int64(newest))
-	if err := w.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
+func (d *database) enter(ctx context.Context, newest int) error {
+	d.highest.Store(int64(newest))
+	if err := d.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
 		return err
 	}
-	return w.wakeAll(ctx, "oned's database is another one")
+	return d.services.wakeAll(ctx, "oned's database is another one")
 }
 
-// wakeAll has every service look at oned.
-func (w *Worker) wakeAll(ctx context.Context, reason string) error {
-	err := w.eachService(ctx, nil, func(document opennebula.Document, _ flow.Body) error { return w.wake(ctx, document.ID, reason) })
-	if err != nil {
-		return fmt.Errorf("have every service look at oned: %w", err)
-	}
-	return nil
-}
-
-func (w *Worker) wake(ctx context.Context, service int, reason string) error {
-	woken := pipeline.Work{Version: pipeline.Version, Service: service, Reason: reason}
-	if _, err := w.pipe.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano())); err != nil {
-		return fmt.Errorf("wake service %d: %w", service, err)
-	}
-	return nil
-}
-
-// clockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
-const clockSkew = time.Minute
-
-// olderData finds services that went on after the data was written: it is an older copy,
-// or OneFlow or another Flowjet drove them meanwhile.
-type olderData struct {
-	written time.Time // when the last record was, as the worker started
-	logged  map[int]time.Time
-}
-
-// note notes a service that went on since the worker started, which may have been by its hand.
-func (o *olderData) note(service int, body flow.Body) {
-	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(clockSkew)) {
-		o.logged[service] = logged
-	}
-}
-
-// services returns those that went on after their own records were written. A document
-// follows its record, so the records are to be read behind the documents. One that cannot
-// be read tells nothing.
-func (o *olderData) services(ctx context.Context, records *work.Records) (older []int) {
-	for service, logged := range o.logged {
-		record, revision, err := records.LoadRecord(ctx, service)
-		if err == nil && revision > 0 && logged.After(record.Written.Add(clockSkew)) {
-			older = append(older, service)
+// raise raises the highest VM id known, which oned has told: an event may be invented.
+func (d *database) raise(id int) {
+	for {
+		known := d.highest.Load()
+		if int64(id) <= known || d.highest.CompareAndSwap(known, int64(id)) {
+			return
 		}
 	}
-	slices.Sort(older)
-	return older
 }
 
-// sayOlder tells of services that are newer than the data, and wakes them.
-func (w *Worker) sayOlder(ctx context.Context, older olderData) error {
-	services := older.services(ctx, w.pipe.Records)
-	if len(services) == 0 || w.saidAge.Swap(true) {
-		return nil
+// begin asks oned for the newest VM, so that a VM whose creation got lost
+// right after the start need not be looked for among all.
+func (d *database) begin(ctx context.Context) {
+	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	newest, err := d.newest(ask)
+	if err == nil {
+		d.raise(newest)
+		_, _, err = d.since(ask)
 	}
-	reason := fmt.Sprintf("%d services, such as %d, have gone on since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet drove them",
-		len(services), services[0], older.written.UTC().Format(time.RFC3339))
-	w.config.Logger.Error("NATS's data is older than the services. They are taken as oned has them, commands from before are refused, "+
-		"and no VM is ended because of what NATS holds", "reason", reason)
-	if err := w.pipe.NoteMismatch(ctx, reason); err != nil {
-		return err
+	if err != nil && ctx.Err() == nil {
+		d.logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)
 	}
-	for _, service := range services {
-		if err := w.wake(ctx, service, "the data is older than the service"); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -13,7 +13,8 @@
 //	inbox        keeps what waits for one service, merged            inbox.go
 //	scheduler    gives slots to service loops                        scheduler.go, loops.go, slot.go
 //	serviceLoop  handles one input after the other, and retries      loop.go, handle.go
-//	ingester     takes up how things are, from events or oned        load.go, ingest.go
+//	loader       reads record and document, and holds them together  load.go, tombstone.go
+//	ingester     takes up how VMs are, from events or oned           ingest.go, heard.go
 //	saver        commits, saves the document, publishes, sets timers commit.go, history.go, timers.go
 //	executor     makes the calls of a decision, each once            act.go, networks.go, routers.go
 //	responder    answers commands                                    answer.go

@@ -2,27 +2,29 @@ package consumers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 // handleOnce handles one input: learn, decide, commit, answer, act.
 func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) error {
-	if err := l.ingester.checkDatabase(ctx); err != nil {
+	if err := l.loader.checkDatabase(ctx); err != nil {
 		return err
 	}
 	fresh := !l.loaded
 	l.cause = causeOf(input)
-	l.ingester.noteSeen(input)
+	l.loader.noteSeen(input)
 	if err := l.ingester.loadAhead(ctx); err != nil {
 		return err
 	}
-	l.ingester.followLeader()
+	l.loader.followLeader()
 	if input.Sequence <= l.record.Applied {
 		return l.repeat(ctx, input, fresh)
 	}
@@ -44,7 +46,7 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	if err := l.ingester.ingest(ctx, input, fresh); err != nil {
 		return err
 	}
-	if err := l.ingester.checkDatabase(ctx); err != nil {
+	if err := l.loader.checkDatabase(ctx); err != nil {
 		return err
 	}
 	if !l.loaded {
@@ -201,4 +203,42 @@ func (l *serviceLoop) proceed(ctx context.Context, decision flow.Decision, told 
 		}
 		decision = next
 	}
+}
+
+// openArguments opens a command's arguments; the refusal says why that cannot be.
+func (l *serviceLoop) openArguments(command flow.Command) (arguments json.RawMessage, refusal *flow.Refusal) {
+	arguments, err := command.OpenedArguments(l.worker.box.Open)
+	switch {
+	case errors.Is(err, seal.ErrKey):
+		return nil, &flow.Refusal{Kind: flow.RefusedState, Message: "the server user's password was changed while the command waited: send it again"}
+	case err != nil:
+		return command.Arguments, nil //nolint:nilerr // no sealed text: what is wrong with it is found when it is read
+	}
+	return arguments, nil
+}
+
+// precondition holds a command's If-Match against the service as it is when
+// the command's turn has come. What was decided and is not in the document yet is
+// written first: the client that read the document of before has not seen it. A
+// service has one writer at a time, so nothing comes between this look and the
+// decision but what is done to the document past Flowjet.
+func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*flow.Refusal, error) {
+	if len(command.IfMatch) == 0 {
+		return nil, nil
+	}
+	if err := l.saver.saveDocument(ctx); err != nil {
+		return nil, err
+	}
+	document, err := l.actor.server().Document(ctx, l.service)
+	if err == nil && !document.Matches(command.IfMatch) {
+		document, err = l.actor.server().Confirmed().Document(ctx, l.service)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hold service %d against what was seen of it: %w", l.service, err)
+	}
+	if document.Matches(command.IfMatch) {
+		return nil, nil
+	}
+	return &flow.Refusal{Kind: flow.RefusedChanged, Message: fmt.Sprintf(
+		"service %d has changed since it was read (its ETag is %s now): read it again and decide again", l.service, document.ETag())}, nil
 }

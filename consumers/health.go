@@ -59,10 +59,9 @@ func (h *health) release(logger *slog.Logger, service int) {
 	h.reason, h.changed = "", time.Now()
 }
 
-// Degraded says since when and why services are held up; reason is empty while
-// none is.
-func (w *Worker) Degraded() (reason string, since time.Time) {
-	w.health.mutex.Lock()
-	defer w.health.mutex.Unlock()
-	return w.health.reason, w.health.changed
+// now returns since when and why services are held up; reason is empty while none is.
+func (h *health) now() (reason string, since time.Time) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.reason, h.changed
 }

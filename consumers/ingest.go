@@ -32,14 +32,14 @@ func (i *ingester) ingest(ctx context.Context, input pipeline.Input, fresh bool)
 	case fresh:
 		return nil
 	case work.Command != nil && !i.restsOnVMs(*work.Command), work.Measures != nil:
-		if i.read.After(i.came) || i.isAsSeen() { // for what was in front of it: new enough
+		if i.loader.read.After(i.came) || i.loader.isAsSeen() { // for what was in front of it: new enough
 			return nil
 		}
-		return i.refreshDocument(ctx)
+		return i.loader.refreshDocument(ctx)
 	case work.Timer != nil && work.Timer.Name == flow.DeadlineLook && i.wouldBeTold():
 		return nil
 	}
-	if err := i.refreshDocument(ctx); err != nil || !i.exists {
+	if err := i.loader.refreshDocument(ctx); err != nil || !i.exists {
 		return err
 	}
 	return i.refreshFacts(ctx)
@@ -108,7 +108,7 @@ func (i *ingester) loadAhead(ctx context.Context) error {
 		return nil
 	}
 	at, waiting := time.Now(), i.partition.awaited(i.serviceLoop)
-	if err := i.load(ctx); err != nil {
+	if err := i.loader.load(ctx); err != nil {
 		return err
 	}
 	i.noteRefresh(at, waiting)

@@ -3,10 +3,12 @@ package consumers
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -14,29 +16,36 @@ import (
 // not heard, counts as one that the old leader did not get published.
 const lostWithLeader = time.Minute
 
-// findLeftBehind wakes the services of the VMs that a leader has left in the middle of
-// something, when their time is over, until ctx ends. Services that wait look by
+// leftBehind finds the VMs that a leader of the zone has left in the middle of something.
+type leftBehind struct {
+	pipe   clients
+	oned   *opennebula.Client
+	after  time.Duration // behind a change of the leader
+	logger *slog.Logger
+}
+
+// run wakes the services of such VMs when their time is over, until ctx ends. Services that wait look by
 // themselves; one that runs would not.
-func (w *Worker) findLeftBehind(ctx context.Context) {
+func (l *leftBehind) run(ctx context.Context) {
 	searched, logged := 0, 0
 	for idle.For(ctx, time.Second) == nil {
-		term, since := w.oned.Leadership()
-		if term == searched || since.IsZero() || time.Since(since) < w.config.Settings.VMDeadlines.LeaderChange {
+		term, since := l.oned.Leadership()
+		if term == searched || since.IsZero() || time.Since(since) < l.after {
 			continue
 		}
-		err := w.wakeLeftBehind(ctx, term, since)
+		err := l.wake(ctx, term, since)
 		switch {
 		case err == nil:
 			searched = term
 		case ctx.Err() == nil && logged != term:
-			w.config.Logger.Warn("the VMs that the last leader left behind could not be looked for; it is tried again", "error", err)
+			l.logger.Warn("the VMs that the last leader left behind could not be looked for; it is tried again", "error", err)
 			logged = term
 		}
 	}
 }
 
-func (w *Worker) wakeLeftBehind(ctx context.Context, term int, since time.Time) error {
-	left, err := w.pipe.VMsThat(ctx, flow.VM.Changing)
+func (l *leftBehind) wake(ctx context.Context, term int, since time.Time) error {
+	left, err := l.pipe.VMsThat(ctx, flow.VM.Changing)
 	if err != nil {
 		return err
 	}
@@ -53,7 +62,7 @@ func (w *Worker) wakeLeftBehind(ctx context.Context, term int, since time.Time) 
 			MessageID: fmt.Sprintf("left-%d-%d", term, id),
 		})
 	}
-	if err := w.pipe.PublishWakes(ctx, wakes); err != nil {
+	if err := l.pipe.PublishWakes(ctx, wakes); err != nil {
 		return fmt.Errorf("wake %d services: %w", len(wakes), err)
 	}
 	return nil

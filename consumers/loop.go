@@ -32,8 +32,9 @@ type serviceLoop struct {
 	since  time.Time     // when it came to rest
 
 	// The rest is the running goroutine's. What is known of the service is valid
-	// while loaded.
+	// while loaded, which was at that time.
 	loaded   bool
+	at       time.Time
 	record   pipeline.Record
 	revision uint64
 	exists   bool // the service has a document
@@ -100,7 +101,7 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 		return again
 	case opennebula.NotBegun(err):
 		return retry
-	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.reachesOned(ctx):
+	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.reach.answers(ctx):
 		return again
 	}
 	return retry

@@ -45,7 +45,7 @@ func (o *orphans) isUsedAgain(ctx context.Context, input pipeline.Input) (bool, 
 	if !o.record.Deleted || input.Work.Event != nil || input.Work.Trouble != nil {
 		return false, nil
 	}
-	found, err := o.ingester.readDocument(ctx, o.actor.server().Confirmed())
+	found, err := o.loader.readDocument(ctx, o.actor.server().Confirmed())
 	return found.exists, err
 }
 
@@ -99,8 +99,8 @@ func (o *orphans) endOrphans(ctx context.Context, trouble []pipeline.Trouble) er
 }
 
 func (o *orphans) terminate(ctx context.Context, vm int) error {
-	ctx = o.ingester.withinLife(ctx)
-	if found, err := o.ingester.readDocument(ctx, o.actor.server().Confirmed()); err != nil || found.exists {
+	ctx = o.loader.withinLife(ctx)
+	if found, err := o.loader.readDocument(ctx, o.actor.server().Confirmed()); err != nil || found.exists {
 		o.loaded = false // the tombstone is no longer believed
 		return err
 	}

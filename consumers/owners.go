@@ -103,30 +103,30 @@ func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
 // rebuildOwners puts back the notes that are missing, out of the services'
 // documents: the bucket may have been lost, and events were not heard while
 // nobody routed. It is tried until it succeeds.
-func (w *Worker) rebuildOwners(ctx context.Context) {
+func (r *router) rebuildOwners(ctx context.Context) {
 	pause, level := newBackoff(), slog.LevelWarn
 	for ctx.Err() == nil {
-		count, err := w.tryToRebuildOwners(ctx)
+		count, err := r.tryToRebuildOwners(ctx)
 		if err == nil {
-			w.config.Logger.Debug("the notes of whose each VM and network is are complete", "put_back", count)
+			r.worker.config.Logger.Debug("the notes of whose each VM and network is are complete", "put_back", count)
 			return
 		}
 		if ctx.Err() == nil {
-			w.config.Logger.Log(ctx, level, "the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
+			r.worker.config.Logger.Log(ctx, level, "the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
 			level = slog.LevelDebug
 		}
 		pause.wait(ctx)
 	}
 }
 
-func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) {
-	noted, err := w.pipe.Owners(ctx)
+func (r *router) tryToRebuildOwners(ctx context.Context) (count int, err error) {
+	noted, err := r.worker.pipe.Owners(ctx)
 	if err != nil {
 		return 0, err
 	}
 	var missing []work.Owner
-	older := olderData{written: w.written, logged: map[int]time.Time{}}
-	err = w.eachService(ctx, nil, func(document opennebula.Document, body flow.Body) error {
+	older := olderData{written: r.worker.written, logged: map[int]time.Time{}}
+	err = r.worker.services.each(ctx, nil, func(document opennebula.Document, body flow.Body) error {
 		older.note(document.ID, body)
 		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
 			for _, id := range ids {
@@ -140,10 +140,10 @@ func (w *Worker) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	if err := w.sayOlder(ctx, older); err != nil {
+	if err := older.tell(ctx, r.worker); err != nil {
 		return 0, err
 	}
-	return len(missing), w.pipe.PutOwners(ctx, missing)
+	return len(missing), r.worker.pipe.PutOwners(ctx, missing)
 }
 
 // vmsOf are the VMs that a service's document names.

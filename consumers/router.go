@@ -25,23 +25,27 @@ type router struct {
 	owners *owners
 }
 
+func newRouter(w *Worker) *router {
+	return &router{worker: w, owners: newOwners(w.pipe, w.config.Logger)}
+}
+
 // route reads the events from the saved cursor on until ctx ends.
-func (w *Worker) route(ctx context.Context) error {
-	after, err := w.startOfEvents(ctx)
+func (r *router) route(ctx context.Context) error {
+	after, err := r.startOfEvents(ctx)
 	if err != nil {
 		return err
 	}
-	reader, err := w.pipe.ReadEvents(ctx, after)
+	reader, err := r.worker.pipe.ReadEvents(ctx, after)
 	if err != nil {
 		return fmt.Errorf("read the events after %d: %w", after, err)
 	}
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go w.scanRegularly(life)
-	go w.rebuildOwners(life)
-	go w.findLeftBehind(life)
-	r := &router{worker: w, owners: newOwners(w.pipe, w.config.Logger)}
+	config := r.worker.config
+	go (&scanner{r.worker.services, r.worker.pipe.Records, config.ScanInterval}).run(life)
+	go (&leftBehind{r.worker.pipe, r.worker.oned, config.Settings.VMDeadlines.LeaderChange, config.Logger}).run(life)
+	go r.rebuildOwners(life)
 	go r.owners.run(life)
 	return r.run(life, reader, after)
 }
@@ -64,7 +68,7 @@ func (r *router) run(ctx context.Context, reader *work.EventReader, saved uint64
 	var routed atomic.Uint64
 	routed.Store(position)
 	go func() {
-		if err := r.worker.watchDamage(ctx, routed.Load); ctx.Err() == nil {
+		if err := r.watchDamage(ctx, routed.Load); ctx.Err() == nil {
 			failed <- err
 		}
 	}()
@@ -264,29 +268,4 @@ func (r *router) askWhose(ctx context.Context, id int) (int, error) {
 		r.owners.noteOwner(vm.ID, vm.Service)
 	}
 	return vm.Service, nil
-}
-
-// raiseNewest raises the highest VM id known, which oned has told: an event may be invented.
-func (w *Worker) raiseNewest(id int) {
-	for {
-		known := w.newest.Load()
-		if int64(id) <= known || w.newest.CompareAndSwap(known, int64(id)) {
-			return
-		}
-	}
-}
-
-// fetchNewest asks oned for the newest VM, so that a VM whose creation got lost
-// right after the start need not be looked for among all.
-func (w *Worker) fetchNewest(ctx context.Context) {
-	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	newest, err := w.database.newest(ask)
-	if err == nil {
-		w.raiseNewest(newest)
-		_, _, err = w.database.since(ask)
-	}
-	if err != nil && ctx.Err() == nil {
-		w.config.Logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)
-	}
 }

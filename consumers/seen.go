@@ -16,21 +16,21 @@ import (
 const trustSeen = 30 * time.Second
 
 // noteSeen keeps what an input carries of the service's document.
-func (i *ingester) noteSeen(input pipeline.Input) {
-	i.seen, i.made = nil, nil
+func (l *loader) noteSeen(input pipeline.Input) {
+	l.seen, l.made = nil, nil
 	command := input.Work.Command
 	if command == nil || time.Since(input.Published) > trustSeen {
 		return
 	}
-	i.seen = command.Seen
+	l.seen = command.Seen
 	if command.Verb == flow.VerbDeploy && len(command.Arguments) > 0 {
-		i.made = i.madeDocument(*command)
+		l.made = l.madeDocument(*command)
 	}
 }
 
 // madeDocument returns the document that a deploy carries; nil where that cannot be read.
-func (i *ingester) madeDocument(command flow.Command) *foundDocument {
-	opened, err := command.OpenedArguments(i.worker.box.Open)
+func (l *loader) madeDocument(command flow.Command) *foundDocument {
+	opened, err := command.OpenedArguments(l.worker.box.Open)
 	if err != nil {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (i *ingester) madeDocument(command flow.Command) *foundDocument {
 }
 
 // isAsSeen reports whether the document, as the API has just read it, is what is known here.
-func (i *ingester) isAsSeen() bool {
-	return i.seen != nil && i.seen.Owner == i.record.State.Service.Owner && !i.predates(i.seen.Digest) &&
-		(i.seen.Digest == i.record.Saved || i.isOurs(i.seen.Digest))
+func (l *loader) isAsSeen() bool {
+	return l.seen != nil && l.seen.Owner == l.record.State.Service.Owner && !l.predates(l.seen.Digest) &&
+		(l.seen.Digest == l.record.Saved || l.isOurs(l.seen.Digest))
 }

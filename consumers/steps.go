@@ -11,6 +11,7 @@ import (
 // share what is known of the service, and call each other through the loop.
 type steps struct {
 	slot      *slot
+	loader    *loader
 	ingester  *ingester
 	finder    *finder
 	actor     *actor
@@ -26,6 +27,7 @@ func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
 	l := &serviceLoop{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
 	l.steps = steps{
 		slot:      &slot{serviceLoop: l},
+		loader:    &loader{serviceLoop: l},
 		ingester:  &ingester{serviceLoop: l, heard: heardStates{}},
 		finder:    &finder{serviceLoop: l},
 		actor:     &actor{serviceLoop: l},
@@ -47,16 +49,21 @@ type slot struct {
 	placed, calling bool
 }
 
-// ingester takes up how things are: the record, the document, events, and what oned says.
-type ingester struct {
+// loader reads the record and the document, and decides which of them is believed.
+type loader struct {
 	*serviceLoop
 	// seen and made are what the input carries of the document, of one that was just made.
 	seen *flow.SeenDocument
 	made *foundDocument
-	// at is when what is known was loaded, and read when the document was asked for last.
-	at, read time.Time
+	// read is when the document was asked for last.
+	read time.Time
 	// life is that of oned in which the input is handled.
 	life opennebula.Life
+}
+
+// ingester takes up how the VMs and networks are, from events and from what oned says.
+type ingester struct {
+	*serviceLoop
 	// refreshed are the VMs that were looked at while news about them waited, with the
 	// sequence up to which that is old, and refreshedAt is when that look began.
 	refreshed   map[int]uint64
@@ -92,24 +99,6 @@ type networks struct{ *serviceLoop }
 
 // routers makes, finds and deletes virtual routers.
 type routers struct{ *serviceLoop }
-
-// saver makes decisions durable, and brings them outside: into the document, the
-// history and the timers.
-type saver struct {
-	*serviceLoop
-	// confirmed is when the revision was last known to be the newest.
-	confirmed time.Time
-	// told is the state whose networks and routers the history has.
-	published flow.State
-	// open are the inputs that are handled but whose outcome is not flushed.
-	open []uint64
-	// behind is since when the document does not say what the record does, and stored the
-	// digest of the body that was committed last.
-	behind writeBehind
-	stored string
-	// dirtyTimers are the timers that differ from what NATS was last told.
-	dirtyTimers map[string]bool
-}
 
 // responder answers commands.
 type responder struct{ *serviceLoop }

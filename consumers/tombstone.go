@@ -13,25 +13,25 @@ import (
 
 // checkTombstone believes that the service has ended only while the zone's leader has no
 // document of its id.
-func (i *ingester) checkTombstone(ctx context.Context) error {
-	found, err := i.readDocument(ctx, i.actor.server().Confirmed())
+func (l *loader) checkTombstone(ctx context.Context) error {
+	found, err := l.readDocument(ctx, l.actor.server().Confirmed())
 	if err != nil || !found.exists {
 		return err
 	}
-	i.forgetRecord("the record says that the service has ended, and there is a document of its id", found.body.Started().Add(-clockSkew))
+	l.forgetRecord("the record says that the service has ended, and there is a document of its id", found.body.Started().Add(-clockSkew))
 	return nil
 }
 
 // ofAnotherTime returns why the record does not belong to a document that it does not know,
 // and from when on commands are the document's service's; no reason if it does.
-func (i *ingester) ofAnotherTime(found foundDocument) (reason string, since time.Time) {
-	known, started, logged := i.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
+func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.Time) {
+	known, started, logged := l.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
 	switch {
 	case known != 0 && started != 0 && known != started: // it cannot be changed
 		return "the document is another service's than the record", found.body.Started().Add(-clockSkew)
-	case i.predates(found.digest):
-		return "oned's database is another one than that of the record", i.worker.database.restoredAt()
-	case logged.After(i.record.Written.Add(clockSkew)):
+	case l.predates(found.digest):
+		return "oned's database is another one than that of the record", l.worker.database.restoredAt()
+	case logged.After(l.record.Written.Add(clockSkew)):
 		since = logged.Add(time.Second)
 		if now := time.Now(); since.After(now) {
 			since = now
@@ -43,22 +43,22 @@ func (i *ingester) ofAnotherTime(found foundDocument) (reason string, since time
 
 // predates reports whether the record is of another database of oned's than a document that is
 // not as was decided.
-func (i *ingester) predates(digest string) bool {
-	return i.record.Written.Before(i.worker.database.restoredAt()) && digest != i.record.State.Service.Body.Digest()
+func (l *loader) predates(digest string) bool {
+	return l.record.Written.Before(l.worker.database.restoredAt()) && digest != l.record.State.Service.Body.Digest()
 }
 
 // forgetRecord begins with a record as of a new service. What numbers inputs, timers and
 // transitions goes on. Commands from before since are refused.
-func (i *ingester) forgetRecord(reason string, since time.Time) {
-	i.worker.config.Logger.Warn("the service's record is not believed, and the document is taken: was oned restored, or the data folder another's?",
-		"service", i.service, "reason", reason)
-	before := i.record
-	i.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
-	i.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
-	i.record.State.Service.ID = i.service
-	i.saver.published, i.led = i.record.State, true // it is to be stored
-	i.saver.dirtyTimers = map[string]bool{}
+func (l *loader) forgetRecord(reason string, since time.Time) {
+	l.worker.config.Logger.Warn("the service's record is not believed, and the document is taken: was oned restored, or the data folder another's?",
+		"service", l.service, "reason", reason)
+	before := l.record
+	l.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
+	l.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
+	l.record.State.Service.ID = l.service
+	l.saver.published, l.led = l.record.State, true // it is to be stored
+	l.saver.dirtyTimers = map[string]bool{}
 	for name := range before.Timers {
-		i.saver.dirtyTimers[name] = true // none of them is set any more
+		l.saver.dirtyTimers[name] = true // none of them is set any more
 	}
 }

@@ -2,8 +2,10 @@ package consumers
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -15,10 +17,17 @@ const (
 	longSilence = time.Second
 )
 
-// watchOned has the other workers take over while this one cannot reach oned and
+// reach is whether this worker reaches oned.
+type reach struct {
+	oned   *opennebula.Client
+	logger *slog.Logger
+	blind  bool // for watch only
+}
+
+// watch has the other workers take over while this one cannot reach oned and
 // they can: it may be cut off from oned and not from NATS. It costs oned nothing
 // while it answers.
-func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
+func (r *reach) watch(ctx context.Context, members *work.Membership) {
 	ticker := time.NewTicker(lookAtOned)
 	defer ticker.Stop()
 	failures := 0
@@ -29,15 +38,15 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 		case <-ticker.C:
 		}
 		switch {
-		case failures == 0 && w.oned.Silence() < longSilence:
+		case failures == 0 && r.oned.Silence() < longSilence:
 			continue
-		case w.reachesOned(ctx):
+		case r.answers(ctx):
 			failures = 0
 		case failures < blindAfter:
 			failures++
 		}
 		if ctx.Err() == nil {
-			w.setUnreachable(members, failures >= blindAfter)
+			r.note(members, failures >= blindAfter)
 		}
 	}
 }
@@ -45,16 +54,17 @@ func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 // blindAfter is how often in a row oned does not answer.
 const blindAfter = 2
 
-func (w *Worker) reachesOned(ctx context.Context) bool {
+// answers reports whether oned answers now.
+func (r *reach) answers(ctx context.Context) bool {
 	asking, cancel := context.WithTimeout(ctx, lookAtOned)
 	defer cancel()
-	return w.oned.Ping(asking)
+	return r.oned.Ping(asking)
 }
 
-func (w *Worker) setUnreachable(members *work.Membership, blind bool) {
-	if w.blind != blind {
-		w.blind = blind
-		w.config.Logger.Warn("whether this worker reaches oned has changed; while it does not, others that do take over its services", "reaches", !blind)
+func (r *reach) note(members *work.Membership, blind bool) {
+	if r.blind != blind {
+		r.blind = blind
+		r.logger.Warn("whether this worker reaches oned has changed; while it does not, others that do take over its services", "reaches", !blind)
 	}
 	members.SetOnedUnreachable(blind)
 }

@@ -101,16 +101,13 @@ type Worker struct {
 	outside   *semaphore.Weighted // service loops that tell what happened, without a place
 	metrics   *metrics
 	health    health
-	// database recognises that oned's is not the one of before, and written is when the last
-	// record was stored before the start.
-	database *database
-	written  time.Time
-	saidAge  atomic.Bool
-	// newest is the highest VM id seen, so that a lost VM is looked for only
-	// among those created since.
-	newest atomic.Int64
-	// blind is for watchOned only.
-	blind bool
+	services  *services
+	reach     *reach
+	database  *database
+	// written is when the last record was stored before the start, and saidAge whether it was
+	// said that services are newer than that.
+	written time.Time
+	saidAge atomic.Bool
 
 	mutex   sync.Mutex
 	running map[string]*task // by ownership key
@@ -138,10 +135,12 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		scheduler: newScheduler(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside:   semaphore.NewWeighted(maxOutside),
 		metrics:   newMetrics(config.Registerer),
+		reach:     &reach{oned: oned, logger: config.Logger},
 		running:   map[string]*task{},
 		ending:    map[string]*task{},
 	}
-	w.database = &database{pipe: pipe, oned: oned, logger: config.Logger, known: func() int { return int(w.newest.Load()) }, changed: w.enterDatabase}
+	w.services = &services{oned, w.pipe.Queue, config.Logger}
+	w.database = &database{pipe: pipe, oned: oned, logger: config.Logger, services: w.services}
 	return w
 }
 
@@ -190,11 +189,11 @@ func (w *Worker) Stop(ctx context.Context) error {
 func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan struct{}) {
 	defer close(done)
 	defer w.stopTasks(ctx)
-	w.fetchNewest(ctx)
+	w.database.begin(ctx)
 	watching := make(chan struct{})
 	defer func() { <-watching; <-watching }()
 	go func() {
-		w.watchOned(ctx, members)
+		w.reach.watch(ctx, members)
 		watching <- struct{}{}
 	}()
 	go func() {
@@ -290,9 +289,9 @@ func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (
 func (w *Worker) jobOf(key string) func(context.Context) error {
 	switch key {
 	case pipeline.RouterKey:
-		return w.route
+		return newRouter(w).route
 	case pipeline.AutoscalerKey:
-		return w.autoscale
+		return (&autoscaler{w.services, w.config.Settings.AutoscalerInterval, w.metrics.measured}).run
 	}
 	number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
 	return func(ctx context.Context) error { return w.runPartition(ctx, number) }
@@ -304,3 +303,6 @@ func (w *Worker) Owns(key string) bool {
 	defer w.mutex.Unlock()
 	return w.running[key] != nil
 }
+
+// Degraded returns since when and why services are held up; reason is empty while none is.
+func (w *Worker) Degraded() (reason string, since time.Time) { return w.health.now() }

@@ -1,0 +1,63 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// clockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
+const clockSkew = time.Minute
+
+// olderData finds services that went on after the data was written: it is an older copy,
+// or OneFlow or another Flowjet drove them meanwhile.
+type olderData struct {
+	written time.Time // when the last record was, as the worker started
+	logged  map[int]time.Time
+}
+
+// note notes a service that went on since the worker started, which may have been by its hand.
+func (o *olderData) note(service int, body flow.Body) {
+	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(clockSkew)) {
+		o.logged[service] = logged
+	}
+}
+
+// services returns those that went on after their own records were written. A document
+// follows its record, so the records are to be read behind the documents. One that cannot
+// be read tells nothing.
+func (o *olderData) services(ctx context.Context, records *work.Records) (older []int) {
+	for service, logged := range o.logged {
+		record, revision, err := records.LoadRecord(ctx, service)
+		if err == nil && revision > 0 && logged.After(record.Written.Add(clockSkew)) {
+			older = append(older, service)
+		}
+	}
+	slices.Sort(older)
+	return older
+}
+
+// tell tells of services that are newer than the data, and wakes them.
+func (o *olderData) tell(ctx context.Context, w *Worker) error {
+	services := o.services(ctx, w.pipe.Records)
+	if len(services) == 0 || w.saidAge.Swap(true) {
+		return nil
+	}
+	reason := fmt.Sprintf("%d services, such as %d, have gone on since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet drove them",
+		len(services), services[0], o.written.UTC().Format(time.RFC3339))
+	w.config.Logger.Error("NATS's data is older than the services. They are taken as oned has them, commands from before are refused, "+
+		"and no VM is ended because of what NATS holds", "reason", reason)
+	if err := w.pipe.NoteMismatch(ctx, reason); err != nil {
+		return err
+	}
+	for _, service := range services {
+		if err := w.services.wake(ctx, service, "the data is older than the service"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
