@@ -22,7 +22,7 @@ func (e *executor) extraTemplate(ctx context.Context, action flow.Action) (strin
 	if err != nil {
 		return "", nil, err
 	}
-	text, err := flow.ExtraTemplate(service, intent, base, values)
+	text, err := flow.ExtraTemplate(service, intent.Instance(), base, values)
 	if err != nil {
 		return "", refusal(action, err), nil
 	}

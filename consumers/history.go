@@ -58,7 +58,7 @@ func adviceFor(change flow.Change, service int) string {
 	}
 	for _, state := range flow.ServiceStates() {
 		if state.String() == change.New && (state.Failed() || state == flow.ServiceWarning || state == flow.ServiceHold) {
-			return state.Advice(service)
+			return flow.Advice(state, service)
 		}
 	}
 	return ""

@@ -47,7 +47,7 @@ func (r *routers) routerTemplate(ctx context.Context, router flow.Router) (text 
 	if err != nil {
 		return "", nil, err
 	}
-	text, refused = flow.RouterTemplate(service, router, base, values)
+	text, refused = flow.ExtraTemplate(service, router.Instance(), base, values)
 	return text, refused, nil
 }
 

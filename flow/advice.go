@@ -7,8 +7,8 @@ import (
 
 // Advice is what an operator can do about a service in the state, in one
 // sentence with the command that does it; empty where nothing has to be done.
-func (s ServiceState) Advice(service int) string {
-	switch s {
+func Advice(state ServiceState, service int) string {
+	switch state {
 	case ServiceWarning:
 		return fmt.Sprintf("repair or end the VMs that are in trouble, and the service returns to RUNNING by itself; `oneflow recover %d` makes OpenNebula retry them", service)
 	case ServiceFailedDeploying, ServiceFailedScaling:
@@ -43,12 +43,12 @@ func (e *explainer) advice() []string {
 			continue
 		}
 		if vm, known := e.facts[*found.VM]; known {
-			if text := vm.advice(e.state()); text != "" {
+			if text := adviceOn(vm, e.state()); text != "" {
 				next = append(next, text)
 			}
 		}
 	}
-	if text := e.state().Advice(e.Service.ID); text != "" {
+	if text := Advice(e.state(), e.Service.ID); text != "" {
 		next = append(next, text)
 	}
 	return append(next, e.waysBack()...)
@@ -102,17 +102,17 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// advice is what helps a VM in trouble of a service in the state.
-func (v VM) advice(state ServiceState) string {
+// adviceOn is what helps a VM in trouble of a service in the state.
+func adviceOn(vm VM, state ServiceState) string {
 	switch {
 	case state == ServiceFailedUndeploying:
-		return fmt.Sprintf("`onevm recover --delete %d` ends VM %d for good", v.ID, v.ID)
-	case v.Failed():
-		return fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", v.ID, v.ID)
-	case v.Lost():
-		return fmt.Sprintf("`onevm show %d` names the host of VM %d, which does not answer", v.ID, v.ID)
-	case v.State == VMPoweroff:
-		return fmt.Sprintf("`onevm resume %d` starts VM %d", v.ID, v.ID)
+		return fmt.Sprintf("`onevm recover --delete %d` ends VM %d for good", vm.ID, vm.ID)
+	case vm.Failed():
+		return fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", vm.ID, vm.ID)
+	case vm.Lost():
+		return fmt.Sprintf("`onevm show %d` names the host of VM %d, which does not answer", vm.ID, vm.ID)
+	case vm.State == VMPoweroff:
+		return fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID)
 	}
 	return ""
 }

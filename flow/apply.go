@@ -214,7 +214,7 @@ func (a applier) applyAddRole(arguments AddRoleArguments) error {
 	}
 	a.Service.Body.Roles = append(a.roles(), role)
 	a.deployer.prepare()
-	a.renderer.fillContents(a.role(role.Name))
+	a.deployer.fillContents(a.role(role.Name))
 	a.to(ServiceDeploying)
 	return nil
 }
@@ -238,7 +238,7 @@ func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
 
 // applyUpdate changes the service's document.
 func (a applier) applyUpdate(arguments UpdateArguments) error {
-	body, err := updated(a.Service.Body, arguments)
+	body, err := updated(a.Service.Body, arguments.Template, arguments.Append)
 	if err != nil {
 		return asRefusal(err, "service %d cannot be updated: %v", a.Service.ID, err)
 	}

@@ -119,3 +119,20 @@ type Refusal struct {
 
 // Error is the message for the person who asked.
 func (r *Refusal) Error() string { return r.Message }
+
+// SealedArguments are a command's arguments as they may be stored: those that hold parts of a
+// template or a service are sealed.
+func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
+	if c.Verb != VerbAddRole && c.Verb != VerbUpdate && c.Verb != VerbDeploy || kindOf(c.Arguments) == kindText || len(c.Arguments) == 0 {
+		return c.Arguments
+	}
+	return mustMarshal(seal(c.Arguments))
+}
+
+// OpenedArguments are the arguments that were sealed. The error is open's.
+func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMessage, error) {
+	if kindOf(c.Arguments) != kindText {
+		return c.Arguments, nil
+	}
+	return open(textOf(c.Arguments))
+}

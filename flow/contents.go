@@ -8,14 +8,6 @@ import (
 	"strings"
 )
 
-// contentsEntry is one attribute of template_contents: what an object, an array
-// of objects or a text stands for.
-type contentsEntry struct {
-	name       string
-	object     bool
-	attributes []Attribute
-}
-
 // readContents reads template_contents in its order, which the template text
 // keeps, and puts the values of variables in. Anything but an object is an error.
 func readContents(text json.RawMessage, variables variables) ([]contentsEntry, error) {
@@ -73,17 +65,6 @@ func attributesFrom(name string, value json.RawMessage, variables variables) ([]
 // stands for.
 const contextAttribute = "CONTEXT"
 
-// plainText is a text itself, and of any other value its JSON.
-func plainText(value json.RawMessage) string {
-	switch kindOf(value) {
-	case kindText:
-		return textOf(value)
-	case kindNull:
-		return ""
-	}
-	return string(value)
-}
-
 // eachMember visits the members of a JSON object in their order. No text is an
 // object without members.
 func eachMember(text json.RawMessage, visit func(name string, value json.RawMessage) error) error {
@@ -118,9 +99,8 @@ func eachMember(text json.RawMessage, visit func(name string, value json.RawMess
 // as attributes, and into the context as a reference to them, so that the guest
 // is told. The role's values win over the service's, both over what the
 // contents say already; a context that names the input itself stays.
-func (r renderer) foldInputs(role *Role) {
+func foldInputs(body *Body, role *Role) {
 	values := object{}
-	body := &r.Service.Body
 	for _, given := range append(inputValues(body.Extra, body.UserInputsValues), inputValues(role.Extra, role.UserInputsValues)...) {
 		for name, value := range attributesOf(given) {
 			values[name] = value
@@ -145,24 +125,23 @@ func (r renderer) foldInputs(role *Role) {
 	role.TemplateContents = contents.text()
 }
 
-// fillContents gives a role's template_contents everything that is known when
+// FillContents gives a role's template_contents what is known of inputs and networks when
 // deploying begins.
-func (r renderer) fillContents(role *Role) {
+func FillContents(body *Body, role *Role) {
 	if role.TemplateContents == nil {
-		role.TemplateContents = emptyObject
+		role.TemplateContents = json.RawMessage("{}") // as OneFlow writes it
 	}
-	r.foldInputs(role)
-	r.fillNetworks(role)
-	r.routing.nameRouter(role)
+	foldInputs(body, role)
+	fillNetworks(body, role)
 }
 
 // fillNetworks replaces $Name in a role's NICs by the id of the service's
 // network of that name, in the document too, as recorded.
-func (r renderer) fillNetworks(role *Role) {
+func fillNetworks(body *Body, role *Role) {
 	if !bytes.Contains(role.TemplateContents, []byte(`"$`)) {
 		return
 	}
-	ids := networkIDs(r.Service.Body.NetworksValues)
+	ids := networkIDs(body.NetworksValues)
 	contents := attributesOf(role.TemplateContents)
 	changed := false
 	for name, value := range contents {
@@ -178,9 +157,6 @@ func (r renderer) fillNetworks(role *Role) {
 	}
 }
 
-// KeyAttribute is the user-template attribute that carries an intent's key.
-const KeyAttribute = "FLOWJET_KEY"
-
 // NeedsTemplate reports whether something is merged into a role's VM template, which
 // has to be read for that, and which it is.
 func NeedsTemplate(service Service, role string) (id int, needed bool) {
@@ -191,57 +167,24 @@ func NeedsTemplate(service Service, role string) (id int, needed bool) {
 	return held.TemplateID, true
 }
 
-// ExtraTemplate is the template text that a VM is instantiated with, over its
-// VM template. Base is that template, needed only where NeedsTemplate says so;
+// ExtraTemplate is the template text that a VM or a virtual router is instantiated with, over its
+// role's VM template. Base is that template, needed only where NeedsTemplate says so;
 // values are what the references to parents' VMs stand for, by their texts.
-func ExtraTemplate(service Service, intent Intent, base Template, values map[string]string) (string, error) {
+func ExtraTemplate(service Service, instance Instance, base Template, values map[string]string) (string, error) {
 	text := Template{}
-	if _, needed := NeedsTemplate(service, intent.Role); needed {
-		role := service.role(intent.Role)
-		contents, err := readContents(role.TemplateContents, variablesOf(service, role, intent, values))
+	if _, needed := NeedsTemplate(service, instance.Role); needed {
+		role := service.role(instance.Role)
+		contents, err := readContents(role.TemplateContents, variablesOf(service, role, instance, values))
 		if err != nil {
-			return "", fmt.Errorf("role %s: %w", intent.Role, err)
+			return "", fmt.Errorf("role %s: %w", instance.Role, err)
 		}
-		text = base.without("NAME").merged(contents)
+		text = merged(base.without("NAME"), contents)
 	}
-	return text.without("SERVICE_ID", "ROLE_NAME", KeyAttribute).with(
+	return append(text.without("SERVICE_ID", "ROLE_NAME", KeyAttribute),
 		Attribute{Name: "SERVICE_ID", Value: strconv.Itoa(service.ID)},
-		Attribute{Name: "ROLE_NAME", Value: intent.Role},
-		Attribute{Name: KeyAttribute, Value: intent.Key},
+		Attribute{Name: "ROLE_NAME", Value: instance.Role},
+		Attribute{Name: KeyAttribute, Value: instance.Key},
 	).Text(), nil
-}
-
-func (t Template) with(more ...Attribute) Template { return append(t, more...) }
-
-// networkUsers are the attributes of a VM template whose NETWORK_ID may name one
-// of the service's networks.
-var networkUsers = []string{"NIC", "NIC_ALIAS", "PCI"}
-
-func isNetworkUser(name string) bool {
-	for _, user := range networkUsers {
-		if strings.EqualFold(user, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// networkIDs are the ids of all networks in networks_values, by name and as they stand there: as a text where a
-// user gave it so, as OneFlow answers.
-func networkIDs(chosen json.RawMessage) map[string]json.RawMessage {
-	ids := map[string]json.RawMessage{}
-	values, err := readNetworkValues(chosen, true)
-	if err != nil {
-		return ids
-	}
-	for _, value := range values {
-		for name, choice := range value {
-			if _, known := wholeOf(choice["id"]); known {
-				ids[name] = choice["id"]
-			}
-		}
-	}
-	return ids
 }
 
 // fillNICs fills one NIC or several; it reports whether anything was replaced.

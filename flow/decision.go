@@ -67,6 +67,9 @@ type Intent struct {
 	Remade int `json:"remade,omitempty"`
 }
 
+// Instance is the VM as its template is made for it.
+func (i Intent) Instance() Instance { return Instance{Role: i.Role, Key: i.Key, Ordinal: i.Ordinal} }
+
 // Asked is a request to a VM.
 type Asked struct {
 	// Action is oned's name for what was asked ("terminate"), or "recover".

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -158,7 +159,7 @@ func (d deployer) held() bool {
 // start gives a role the attributes that it has from its first VM on.
 func (d deployer) start(role *Role) {
 	if role.TemplateContents == nil {
-		role.TemplateContents = emptyObject
+		role.TemplateContents = json.RawMessage("{}")
 	}
 	if role.LastVMName == nil {
 		role.LastVMName = new(int)
@@ -240,10 +241,16 @@ func (d deployer) prepare() {
 	}
 }
 
+// fillContents gives a role's template_contents everything that is known when deploying begins.
+func (d deployer) fillContents(role *Role) {
+	FillContents(&d.Service.Body, role)
+	d.routing.nameRouter(role)
+}
+
 // beginDeploying gives every role what its VMs are made with.
 func (d deployer) beginDeploying() {
 	for i := range d.roles() {
-		d.renderer.fillContents(&d.roles()[i])
+		d.fillContents(&d.roles()[i])
 	}
 	if d.holder.everyRoleHolds() {
 		d.to(ServiceHold)
@@ -264,7 +271,7 @@ func (d deployer) retryDeploying() {
 		default:
 			d.roleTo(role, RoleDeploying, "")
 		}
-		d.renderer.fillContents(role) // they may have been corrected
+		d.fillContents(role) // they may have been corrected
 	}
 }
 

@@ -101,7 +101,7 @@ func TestPuttingWhatWasReadChangesNothing(t *testing.T) {
 		}
 		wantEqualJSON(t, "a service as it is written", string(mustMarshal(held)), text)
 		for _, appendTo := range []bool{false, true} {
-			body, err := updated(held, UpdateArguments{Append: appendTo, Template: json.RawMessage(text)})
+			body, err := updated(held, json.RawMessage(text), appendTo)
 			if err != nil {
 				t.Errorf("%s: %v", text, err)
 				continue
@@ -195,7 +195,7 @@ func TestServicesOfOldFormAreDriven(t *testing.T) {
 	if id, needed := NeedsTemplate(service, "a"); id != 3 || !needed {
 		t.Errorf("new VMs are of template %d", id)
 	}
-	extra, err := ExtraTemplate(service, Intent{Role: "a", Key: "k"}, Template{{Name: "CPU", Value: "1"}}, nil)
+	extra, err := ExtraTemplate(service, Instance{Role: "a", Key: "k"}, Template{{Name: "CPU", Value: "1"}}, nil)
 	if err != nil || !strings.Contains(extra, `NETWORK_ID = "7"`) {
 		t.Errorf("new VMs get %s, %v", extra, err)
 	}

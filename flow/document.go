@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 )
 
@@ -241,10 +241,7 @@ func (s Service) NoRole(name string) string {
 	if len(names) == 0 {
 		return text + "; it has none at all"
 	}
-	if len(names) > maxNamed {
-		names = append(names[:maxNamed], "…")
-	}
-	return text + "; it has " + strings.Join(names, ", ")
+	return text + "; it has " + listed(names)
 }
 
 // RoleNodes are the ids of a role's VMs, oldest first.
@@ -261,25 +258,6 @@ func (s Service) RoleNodes(name string) []int {
 	return ids
 }
 
-// nextSchedule is when the next scheduled policy is due.
-func (s Service) nextSchedule(now time.Time) (next time.Time, has bool) {
-	left := MaxSchedules
-	for _, role := range s.Body.Roles {
-		for _, each := range policiesOf(role.ScheduledPolicies) {
-			if left--; left < 0 {
-				return next, has
-			}
-			if each.LastEval == 0 || role.isRouter() {
-				continue
-			}
-			if start, due := each.nextStart(now); due && (!has || start.Before(next)) {
-				next, has = start, true
-			}
-		}
-	}
-	return next, has
-}
-
 // Unasked says, of a service document's text and at a tenth of what reading it
 // costs, that the service runs and that time alone will never make it do
 // anything: it has no policies and no role with a minimum. Where it is not sure
@@ -294,4 +272,55 @@ func Unasked(body []byte) bool {
 		State *ServiceState `json:"state"`
 	}
 	return json.Unmarshal(body, &seen) == nil && seen.State != nil && *seen.State == ServiceRunning
+}
+
+// logged is a log with one more entry, and without its oldest where it has become too long.
+func logged(log []LogEntry, entry LogEntry) []LogEntry {
+	log = append(log, entry)
+	return log[max(0, len(log)-maxLog):]
+}
+
+// CommandAttribute names the command by which the API has made a service, so that a
+// repeated request finds it.
+const CommandAttribute = "flowjet_command"
+
+// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
+// $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow ignores it and keeps it.
+const ExpandAttribute = "expand"
+
+// maxLog is how many log entries a document keeps, as OneFlow does.
+const maxLog = 50
+
+func roleNames(roles []Role) []string {
+	names := make([]string, len(roles))
+	for i, role := range roles {
+		names[i] = role.Name
+	}
+	return names
+}
+
+// NewNode is how a VM stands in a role's nodes.
+func NewNode(vm VM) Node {
+	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: NodeVM{
+		ID:    strconv.Itoa(vm.ID),
+		UID:   strconv.Itoa(vm.Owner.UID),
+		GID:   strconv.Itoa(vm.Owner.GID),
+		UName: vm.Owner.UName,
+		GName: vm.Owner.GName,
+		Name:  vm.Name,
+	}}}
+}
+
+// show writes into a VM's node whose it is, which chown may have changed, and its name where
+// whoever made the node did not know it.
+func (n *Node) show(vm VM) {
+	shown := &n.VMInfo.VM
+	if shown.Name == "" {
+		shown.Name = vm.Name
+	}
+	if vm.Owner.UName == "" || vm.Owner.GName == "" {
+		return // not all is known
+	}
+	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
+	shown.UName, shown.GName = vm.Owner.UName, vm.Owner.GName
 }

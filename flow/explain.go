@@ -80,7 +80,9 @@ func (e *explainer) explain() {
 	e.explainDeadlines()
 	e.explainRetries()
 	e.explainOrphans()
-	e.explainUnread()
+	for _, attribute := range unread(e.Service.Body) {
+		e.note(Finding{Kind: FoundUnread, Role: attribute.role, Name: attribute.path, Said: attribute.meant})
+	}
 }
 
 // explainDeadlines tells of deadlines that run; those of VMs are told with the VMs.
@@ -230,7 +232,7 @@ func (e *explainer) explainUnready(role *Role) {
 		switch {
 		case !known || vm.Gone() || vm.Running() && vm.Ready:
 		case vm.Failed():
-			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: pointerTo(vm.ID), State: vm.stateText()})
+			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.stateText()})
 		case vm.Running():
 			e.wait(e.aboutVM(FoundNotReady, role, vm))
 		default:
@@ -273,7 +275,7 @@ func (e *explainer) explainComing(role *Role) {
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
 		if !known {
-			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: pointerTo(node.DeployID)})
+			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)})
 			continue
 		}
 		if e.deployer.come(role, vm) {
@@ -305,7 +307,7 @@ func (e *explainer) seenTo(role *Role, vm VM) bool {
 
 // aboutVM is a finding on a VM, with what is known of its stay in the state.
 func (e *explainer) aboutVM(kind FindingKind, role *Role, vm VM) Finding {
-	found := Finding{Kind: kind, Role: role.Name, VM: pointerTo(vm.ID), State: vm.stateText()}
+	found := Finding{Kind: kind, Role: role.Name, VM: new(vm.ID), State: vm.stateText()}
 	if stay, stays := e.Stays[vm.ID]; stays && stay.State == vm.State && stay.LCMState == vm.LCMState {
 		found.Since, found.Said, found.Due = timeOf(stay.Since), stay.said(), timeOf(stay.Due)
 	}
@@ -353,7 +355,7 @@ func (e *explainer) explainVMsEnd(role *Role, nodes []Node) {
 			if !known {
 				found = Finding{Kind: FoundEnding, Role: role.Name}
 			}
-			found.VM, found.Action, found.AskedAt = pointerTo(node.DeployID), asked.Action, askedAt(asked)
+			found.VM, found.Action, found.AskedAt = new(node.DeployID), asked.Action, askedAt(asked)
 			e.wait(found)
 		case known && vm.Ending():
 			e.wait(e.aboutVM(FoundEnding, role, vm))
@@ -390,10 +392,10 @@ func (e *explainer) explainTroubledVMs(role *Role) {
 		warns := role.state() == RoleWarning
 		switch {
 		case !known && warns && e.state() == ServiceWarning:
-			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: pointerTo(node.DeployID)})
+			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)})
 		case !known || vm.Gone():
 		case vm.Troubled(), warns && vm.underway(), role.state() == RoleFailedUndeploying && !vm.Running():
-			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: pointerTo(vm.ID), State: vm.stateText()})
+			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.stateText()})
 		case warns && heals && vm.Running() && !e.deployer.come(role, vm):
 			e.failVM(e.aboutVM(FoundNotReady, role, vm))
 		}
@@ -438,7 +440,7 @@ func (e *explainer) explainOrphans() {
 		if e.observer.node(id) != nil || !e.AskedToEnd(id) || known && vm.Gone() {
 			continue
 		}
-		found := Finding{Kind: FoundOrphan, VM: pointerTo(id), Action: e.Asked[id].Action}
+		found := Finding{Kind: FoundOrphan, VM: new(id), Action: e.Asked[id].Action}
 		if known {
 			found = e.aboutVM(FoundOrphan, &Role{}, vm)
 			found.Action = e.Asked[id].Action

@@ -26,7 +26,7 @@ func extraOf(t *testing.T, body string, base flow.Template, values map[string]st
 		t.Fatal(err)
 	}
 	service := flow.Service{ID: 27, Body: parsed}
-	text, err := flow.ExtraTemplate(service, flow.Intent{Role: parsed.Roles[0].Name, Key: "k"}, base, values)
+	text, err := flow.ExtraTemplate(service, flow.Instance{Role: parsed.Roles[0].Name, Key: "k"}, base, values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestExtraTemplateOfSeveralNICs(t *testing.T) {
 func TestUnreadableContentsAreAnError(t *testing.T) {
 	service := flow.Service{Body: flow.Body{Roles: []flow.Role{{Name: "a", TemplateContents: []byte(`{"A":1}`)}}}}
 	values := map[string]string{}
-	if _, err := flow.ExtraTemplate(service, flow.Intent{Role: "a"}, nil, values); err != nil {
+	if _, err := flow.ExtraTemplate(service, flow.Instance{Role: "a"}, nil, values); err != nil {
 		t.Errorf("readable contents: %v", err)
 	}
 	service.Body.Roles[0].TemplateContents = []byte(`{"A":}`)
@@ -176,7 +176,7 @@ func TestExtraTemplateAsRecorded(t *testing.T) {
 			t.Fatal(err)
 		}
 		service.Body.Roles = []flow.Role{{Name: parts[1]}}
-		got, err := flow.ExtraTemplate(service, flow.Intent{Role: parts[1], Key: "k"}, nil, nil)
+		got, err := flow.ExtraTemplate(service, flow.Instance{Role: parts[1], Key: "k"}, nil, nil)
 		if err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\n") != texts[2] {
 			t.Errorf("got %q, %v, want %q", got, err, texts[2])
 		}

@@ -52,9 +52,8 @@ func FoundDigest(text []byte, body Body, repairs []string) string {
 func (b Body) Noted(repairs []string, now time.Time) Body {
 	b.Log = slices.Clone(b.Log)
 	for _, one := range repairs {
-		b.Log = append(b.Log, LogEntry{Timestamp: now.Unix(), Severity: "I", Message: "The document was put right: " + one})
+		b.Log = logged(b.Log, LogEntry{Timestamp: now.Unix(), Severity: "I", Message: "The document was put right: " + one})
 	}
-	b.Log = b.Log[max(0, len(b.Log)-maxLog):]
 	return b
 }
 

@@ -78,7 +78,7 @@ func (r *repair) fitEnd(body *Body) {
 		role := &body.Roles[i]
 		if left = left || len(role.Nodes) > 0; len(role.Nodes) > 0 && role.State != nil && *role.State == RoleDone {
 			r.note("role %s was DONE, has VMs, and is UNDEPLOYING", role.Name)
-			role.State = pointerTo(RoleUndeploying)
+			role.State = new(RoleUndeploying)
 		}
 	}
 	if body.State == nil || !left {
@@ -87,7 +87,7 @@ func (r *repair) fitEnd(body *Body) {
 	switch *body.State {
 	case ServiceDone, ServiceUndeployingNets, ServiceFailedUndeployingNets:
 		r.note("the service was %s, has VMs, and is UNDEPLOYING", *body.State)
-		body.State = pointerTo(ServiceUndeploying)
+		body.State = new(ServiceUndeploying)
 	}
 }
 
@@ -157,7 +157,7 @@ func (r *repair) fitNumbers(role *Role) {
 
 // fitOrdinal keeps the number of the role's next VM above those of its VMs.
 func (r *repair) fitOrdinal(role *Role) {
-	used := role.nextOrdinal()
+	used := nextOrdinal(role)
 	if role.isRouter() || role.LastVMName == nil && len(role.Nodes) == 0 || role.LastVMName != nil && *role.LastVMName >= used {
 		return
 	}
@@ -187,3 +187,16 @@ func (r *repair) fitScaleWay(role *Role) {
 
 // numberedName is a VM's name as OneFlow makes it unless it is told otherwise.
 var numberedName = regexp.MustCompile(`_(\d{1,6})_\(service_\d+\)$`)
+
+// nextOrdinal is more than the number of any of the role's VMs, as far as their names tell.
+func nextOrdinal(role *Role) int {
+	next := 0
+	for _, node := range role.Nodes {
+		if found := numberedName.FindStringSubmatch(node.VMInfo.VM.Name); found != nil {
+			if number, err := strconv.Atoi(found[1]); err == nil {
+				next = max(next, number+1)
+			}
+		}
+	}
+	return next
+}

@@ -1,15 +1,9 @@
 package flow
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
-
-// rolePathOf is the path of a role's attribute.
-func rolePathOf(role int, attribute string) string {
-	return fmt.Sprintf("roles[%d].%s", role, attribute)
-}
 
 // checkParents finds parents that do not exist, roles that are their own
 // parent, and circles of roles that would wait for each other for ever.

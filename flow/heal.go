@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,12 +18,6 @@ const (
 	hostPatience = 5
 )
 
-// The ways to heal.
-const (
-	healRecreate = "recreate"
-	healRecover  = "recover"
-)
-
 // Heal is what was done to keep a role whole.
 type Heal struct {
 	// Since is when each VM was first seen in trouble, or was last healed.
@@ -33,72 +26,6 @@ type Heal struct {
 	Done []time.Time `json:"done,omitempty"`
 	// Told is the last thing that was said about it in the log, which is said once.
 	Told string `json:"told,omitempty"`
-}
-
-// healRule is a role's attribute heal, read.
-type healRule struct {
-	action string
-	after  time.Duration
-	max    int
-}
-
-// healRuleOf reads a role's attribute heal; false where it has none that can be used.
-func healRuleOf(role *Role) (healRule, bool) {
-	if len(role.Heal) == 0 || kindOf(role.Heal) != kindObject {
-		return healRule{}, false
-	}
-	shape, wrong := readHeal(role.Heal)
-	if wrong != "" || shape.action == healRecreate && role.isRouter() {
-		return healRule{}, false
-	}
-	return shape, true
-}
-
-// readHeal reads the attribute, or says what is wrong with it.
-func readHeal(text json.RawMessage) (rule healRule, wrong string) {
-	given := attributesOf(text)
-	rule = healRule{action: textOf(given["action"]), after: time.Minute, max: 3}
-	if rule.action != healRecreate && rule.action != healRecover {
-		return rule, fmt.Sprintf("has the action %s; it can be %q or %q", short(given["action"]), healRecreate, healRecover)
-	}
-	if after, has := given["after"]; has {
-		var known bool
-		if rule.after, known = lengthOf(after); !known || rule.after < time.Second || rule.after > 24*time.Hour {
-			return rule, fmt.Sprintf("has after %s; it must be a time from \"1s\" to \"24h\", or a number of seconds", short(after))
-		}
-	}
-	if most, has := given["max"]; has {
-		var known bool
-		if rule.max, known = wholeOf(most); !known || rule.max < 1 || rule.max > 1000 {
-			return rule, fmt.Sprintf("has max %s; it must be a whole number from 1 to 1000", short(most))
-		}
-	}
-	return rule, ""
-}
-
-// lengthOf reads a length of time: "90s", "5m", or a number of seconds.
-func lengthOf(value json.RawMessage) (time.Duration, bool) {
-	if seconds, whole := wholeOf(value); whole && seconds <= int(24*time.Hour/time.Second) {
-		return time.Duration(seconds) * time.Second, true
-	}
-	length, err := time.ParseDuration(textOf(value))
-	return length, err == nil
-}
-
-// checkHeal holds the rules for a role's attribute heal.
-func checkHeal(f *findings, path string, role Role) {
-	if len(role.Heal) == 0 {
-		return
-	}
-	rule, wrong := readHeal(role.Heal)
-	switch {
-	case kindOf(role.Heal) != kindObject:
-		f.add(path+".heal", "is %s; it must be an object such as {\"action\": \"recreate\", \"after\": \"60s\", \"max\": 3}", short(role.Heal))
-	case wrong != "":
-		f.add(path+".heal", "%s", wrong)
-	case rule.action == healRecreate && role.isRouter():
-		f.add(path+".heal", "cannot be \"recreate\": the VMs of a virtual router end with it; \"recover\" is possible")
-	}
 }
 
 // healRole heals the role's VMs whose time has come, and notes which ones are
@@ -238,7 +165,7 @@ func (h healer) healVM(rule healRule, heal *Heal, role *Role, vm VM) {
 	delete(heal.Since, vm.ID)
 	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool { return n.DeployID == vm.ID })
 	h.requester.ask(vm, "terminate-hard", role.Name)
-	h.changes = append(h.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: "replaced", Reason: text})
+	h.changes = append(h.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "replaced", Reason: text})
 }
 
 // refillHealed has VMs created for those that were replaced, in a role that

@@ -13,7 +13,7 @@ func TestHealsAreDescribed(t *testing.T) {
 		`{"action": "pray"}`:                              "", `null`: "",
 	} {
 		role := Role{Heal: json.RawMessage(text)}
-		if got := role.HealRule(); got != want {
+		if got := HealText(&role); got != want {
 			t.Errorf("%s is described as %q, want %q", text, got, want)
 		}
 	}

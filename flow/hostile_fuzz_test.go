@@ -81,7 +81,7 @@ func adopt(t *testing.T, document []byte, seed uint64) {
 		for _, reference := range flow.References(s.state.Service, roles[0].Name) {
 			values[reference.Text] = "a value of a parent's VM"
 		}
-		_, _ = flow.ExtraTemplate(s.state.Service, flow.Intent{Role: roles[0].Name, Key: "27-a-0-k"}, nil, values)
+		_, _ = flow.ExtraTemplate(s.state.Service, flow.Instance{Role: roles[0].Name, Key: "27-a-0-k"}, nil, values)
 	}
 	measures := flow.Measure(s.state.Service, map[int]flow.Sample{900: {"A": math.MaxFloat64}}, s.now, s.now)
 	_ = pipeline.Encode(pipeline.Work{Service: 27, Measures: &measures})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/internal/effort"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -16,7 +17,7 @@ import (
 // Whatever figures a tenant has his VMs show, what was measured can be written, and a
 // condition on them is no longer than it may be.
 func TestHostileFigures(t *testing.T) {
-	long := strings.TrimSuffix(strings.Repeat("A>1|", flow.MaxExpression/4), "|")
+	long := strings.TrimSuffix(strings.Repeat("A>1|", expression.MaxLength/4), "|")
 	for name, figures := range map[string][]float64{
 		"greatest":             {math.MaxFloat64},
 		"a sum of greatest":    {math.MaxFloat64, math.MaxFloat64},
@@ -35,7 +36,7 @@ func TestHostileFigures(t *testing.T) {
 			_ = pipeline.Encode(pipeline.Work{Service: 27, Measures: &measures})
 			effort.Bounded(t, len(long), func() { s.take(flow.Decide(s.in(), flow.Measured{Measures: measures})) })
 			written, _ := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["expression_evaluated"].(string)
-			if written == "" || len(written) > flow.MaxExpression {
+			if written == "" || len(written) > expression.MaxLength {
 				t.Errorf("the condition is written with %d bytes", len(written))
 			}
 		})
@@ -97,7 +98,7 @@ func TestHostileValuesThatGrow(t *testing.T) {
 				t.Fatal(err)
 			}
 			effort.Bounded(t, len(text), func() {
-				_, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Intent{Role: "a"}, nil, map[string]string{"${b.V}": value})
+				_, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Instance{Role: "a"}, nil, map[string]string{"${b.V}": value})
 			})
 			if err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
 				t.Errorf("got %v", err)
@@ -137,7 +138,7 @@ func TestHostileContentsAreMergedInProportion(t *testing.T) {
 			}
 			made := ""
 			effort.Bounded(t, len(text), func() {
-				made, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Intent{Role: "a"}, base, nil)
+				made, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Instance{Role: "a"}, base, nil)
 			})
 			if err != nil || !strings.Contains(made, test.has) || test.not != "" && strings.Contains(made, test.not) {
 				t.Errorf("%d bytes are made (%v)", len(made), err)

@@ -108,14 +108,6 @@ func foldInputsOf6(given object, old bool) {
 	}
 }
 
-func attributesOf(value json.RawMessage) object {
-	var attributes object
-	if json.Unmarshal(value, &attributes) != nil {
-		return nil
-	}
-	return attributes
-}
-
 // checkChosen holds that who chooses networks chooses all of the template's: who chooses none gets what it proposes.
 func checkChosen(f *findings, networks, chosen json.RawMessage) {
 	if kindOf(chosen) != kindArray {

@@ -23,15 +23,6 @@ var (
 
 func unmarshal(text []byte, into any) error { return json.Unmarshal(text, into, asBefore, exactly) }
 
-// mustMarshal writes what was read from JSON before, which cannot fail.
-func mustMarshal(value any) stdjson.RawMessage {
-	text, err := stdjson.Marshal(value)
-	if err != nil {
-		panic("flow: write what was read as JSON: " + err.Error())
-	}
-	return text
-}
-
 // Text is the body as it is written into a document.
 func (b Body) Text() ([]byte, error) { return json.Marshal(b, asBefore) }
 
@@ -141,11 +132,6 @@ func (r *Role) extra() map[string]stdjson.RawMessage {
 	changed := maps.Clone(r.Extra)
 	changed["vm_template"] = stdjson.RawMessage(strconv.Itoa(r.TemplateID))
 	return changed
-}
-
-// inputValues are the values of a body's or a role's user inputs, those that OneFlow 6 called custom_attrs first.
-func inputValues(extra map[string]stdjson.RawMessage, values stdjson.RawMessage) []stdjson.RawMessage {
-	return []stdjson.RawMessage{extra["custom_attrs_values"], values}
 }
 
 // writeContents reports whether template_contents have to be written: not where they only say what the

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/expression"
 )
 
 // mostBody is the largest body of a request.
@@ -207,7 +209,7 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"attributes in a role's `vm_template_contents`":                        MaxAttributes,
 		"bytes of a role's `template_contents` with all values put in":         MaxContents,
 		"values of parents' VMs (`${Parent.PATH}`) that a role refers to":      MaxReferences,
-		"characters of an expression":                                          MaxExpression,
+		"characters of an expression":                                          expression.MaxLength,
 		"attributes that the expressions of a role's elasticity policies name": MaxMeasured,
 		"VMs of a service":                                                     MaxVMs,
 		"addresses of a network that is made for a service (`SIZE`)":           MaxAddresses,

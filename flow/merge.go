@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,19 +142,6 @@ func appendCanonical(text []byte, value any) []byte {
 	return fmt.Append(text, value) // true, false, and nil
 }
 
-func elementsOf(array json.RawMessage) []json.RawMessage {
-	elements := []json.RawMessage{}
-	if json.Unmarshal(array, &elements) != nil {
-		return nil
-	}
-	return elements
-}
-
-func equalJSON(a, b json.RawMessage) bool {
-	var first, second any
-	return json.Unmarshal(a, &first) == nil && json.Unmarshal(b, &second) == nil && reflect.DeepEqual(first, second)
-}
-
 // mergeTemplates merges what was given for instantiating over a template:
 // roles by their names, or their places where they have none, networks_values by the network, the rest deeply.
 func mergeTemplates(template, given object) {
@@ -201,27 +187,6 @@ func mergeNamed(first, second json.RawMessage, key func(object) string, byPlace 
 		elements[place] = mergeTrees(elements[place], element.unread())
 	}
 	return mustMarshal(elements)
-}
-
-// objectsOf are the elements of an array of objects; nil if it is something else.
-func objectsOf(array json.RawMessage) []object {
-	var elements []object
-	if len(array) == 0 || json.Unmarshal(array, &elements) != nil {
-		return nil
-	}
-	return elements
-}
-
-// unread is the object for mergeTrees, which reads of its attributes those that it has to.
-func (o object) unread() any {
-	if o == nil {
-		return nil
-	}
-	tree := make(map[string]any, len(o))
-	for name, value := range o {
-		tree[name] = value
-	}
-	return tree
 }
 
 func roleKey(role object) string { return textOf(role["name"]) }

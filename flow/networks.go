@@ -1,22 +1,10 @@
 package flow
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"time"
-)
-
-// NetworkSource is what a service's own network is made from.
-type NetworkSource string
-
-// The sources, as they stand in networks_values.
-const (
-	// FromTemplate: a network template is instantiated.
-	FromTemplate NetworkSource = "template_id"
-	// FromReservation: addresses of another network are reserved.
-	FromReservation NetworkSource = "reserve_from"
 )
 
 // noNetwork is the id of a network that is not there.
@@ -120,30 +108,6 @@ func (n networker) wantedNetwork(name string, choice object) (Network, bool) {
 		return network, true
 	}
 	return Network{}, false
-}
-
-// OwnNetworks are the ids of the networks that a service has made for itself, as
-// its document says; none where it cannot be understood.
-func OwnNetworks(body Body) []int {
-	values, err := readNetworkValues(body.NetworksValues, true)
-	if err != nil {
-		return nil
-	}
-	var ids []int
-	for _, value := range values {
-		for _, choice := range value {
-			if id, made := wholeOf(choice["id"]); made && choice.hasOne(string(FromTemplate), string(FromReservation)) {
-				ids = append(ids, id)
-			}
-		}
-	}
-	return ids
-}
-
-// wholeOf reads a whole number, which clients write as a text too.
-func wholeOf(value json.RawMessage) (int, bool) {
-	number, err := strconv.Atoi(plainText(value))
-	return number, err == nil
 }
 
 func (n networker) network(name string) *Network {

@@ -43,7 +43,7 @@ func networkChanges(before, after State) []Change {
 func networkChange(was, is Network) (Change, bool) {
 	change := Change{Kind: "network", Network: is.Name}
 	if was.ID != noNetwork {
-		change.Old, change.ID = was.State.String(), pointerTo(was.ID)
+		change.Old, change.ID = was.State.String(), new(was.ID)
 	}
 	switch {
 	case is.ID == noNetwork && was.ID == noNetwork, is.ID == was.ID && is.State == was.State:
@@ -53,7 +53,7 @@ func networkChange(was, is Network) (Change, bool) {
 	case is.ID == noNetwork:
 		change.New = NetworkDeleted
 	default:
-		change.New, change.ID = is.State.String(), pointerTo(is.ID)
+		change.New, change.ID = is.State.String(), new(is.ID)
 		change.Reason = fmt.Sprintf("%s, from %s %d", is.Called, is.Source, is.From)
 	}
 	return change, true
@@ -67,13 +67,13 @@ func routerChanges(before, after State) []Change {
 		delete(had, role.Name)
 		switch {
 		case role.VRouterID != nil && (!known || was != *role.VRouterID):
-			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: pointerTo(*role.VRouterID), New: routerCreated})
+			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: new(*role.VRouterID), New: routerCreated})
 		case role.VRouterID == nil && known:
-			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: pointerTo(was), Old: routerCreated, New: routerDeleted})
+			changes = append(changes, Change{Kind: "router", Role: role.Name, ID: new(was), Old: routerCreated, New: routerDeleted})
 		}
 	}
 	for _, role := range slices.Sorted(maps.Keys(had)) { // the role itself is gone
-		changes = append(changes, Change{Kind: "router", Role: role, ID: pointerTo(had[role]), Old: routerCreated, New: routerDeleted})
+		changes = append(changes, Change{Kind: "router", Role: role, ID: new(had[role]), Old: routerCreated, New: routerDeleted})
 	}
 	return changes
 }
@@ -88,5 +88,3 @@ func routersOf(state State) map[string]int {
 	}
 	return routers
 }
-
-func pointerTo[T any](value T) *T { return &value }

@@ -1,68 +1,12 @@
 package flow
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 )
-
-// MaxNesting is how deep objects and arrays may be nested in what clients
-// send. OneFlow's own documents need about ten.
-const MaxNesting = 64
-
-// SyntaxError is a text that is not the JSON object that was asked for.
-type SyntaxError struct{ Reason string }
-
-// Error says what is wrong with the text, and where.
-func (e *SyntaxError) Error() string { return e.Reason }
-
-// object is a JSON object whose values have not been read.
-type object map[string]json.RawMessage
-
-// readObject reads a text that has to be one JSON object.
-func readObject(text []byte) (object, error) {
-	if err := CheckNesting(text); err != nil {
-		return nil, err
-	}
-	var whole object
-	err := json.Unmarshal(text, &whole)
-	var syntax *json.SyntaxError
-	switch {
-	case len(bytes.TrimSpace(text)) == 0:
-		return nil, &SyntaxError{Reason: "the body is empty; it must be a JSON object"}
-	case errors.As(err, &syntax):
-		return nil, &SyntaxError{Reason: fmt.Sprintf("the body is not JSON: %v (byte %d)", syntax, syntax.Offset)}
-	case err != nil || whole == nil:
-		return nil, &SyntaxError{Reason: fmt.Sprintf("the body is %s; it must be a JSON object", kindOf(text))}
-	}
-	return whole, nil
-}
-
-// CheckNesting refuses texts that are nested deeper than MaxNesting, without
-// reading them. It says nothing about texts that are not JSON.
-func CheckNesting(text []byte) error {
-	depth, inText := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case inText && c == '\\':
-			i++
-		case c == '"':
-			inText = !inText
-		case inText:
-		case c == '{' || c == '[':
-			if depth++; depth > MaxNesting {
-				return &SyntaxError{Reason: fmt.Sprintf("the body is nested deeper than %d levels (byte %d)", MaxNesting, i+1)}
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return nil
-}
 
 // normalise brings a service template's body as clients send it, with numbers as texts
 // and in the forms of OneFlow 6, into the form in which Flowjet keeps it, with OneFlow's
@@ -155,11 +99,3 @@ func dropAttributes(o object, attributes ...string) {
 		delete(o, attribute)
 	}
 }
-
-func setDefault(o object, attribute, value string) {
-	if _, has := o[attribute]; !has {
-		o[attribute] = json.RawMessage(value)
-	}
-}
-
-func (o object) text() json.RawMessage { return mustMarshal(o) }

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -97,64 +96,4 @@ func wholeRule(value json.RawMessage) (json.RawMessage, string) {
 		return nil, fmt.Sprintf("is %s; it must be a whole number", short(value))
 	}
 	return json.RawMessage(strconv.Itoa(int(n))), ""
-}
-
-// kind is a kind of JSON value, as it is named to people.
-type kind string
-
-// The kinds of JSON value.
-const (
-	kindObject  kind = "an object"
-	kindArray   kind = "an array"
-	kindText    kind = "a text"
-	kindBoolean kind = "a boolean"
-	kindNull    kind = "null"
-	kindNumber  kind = "a number"
-)
-
-// kindOf tells a valid JSON value's kind by its first byte.
-func kindOf(value []byte) kind {
-	value = bytes.TrimLeft(value, " \t\r\n")
-	if len(value) == 0 {
-		return kindNull
-	}
-	switch value[0] {
-	case '{':
-		return kindObject
-	case '[':
-		return kindArray
-	case '"':
-		return kindText
-	case 't', 'f':
-		return kindBoolean
-	case 'n':
-		return kindNull
-	}
-	return kindNumber
-}
-
-// textOf is a JSON text's value; empty if it is something else.
-func textOf(value json.RawMessage) string {
-	var text string
-	if json.Unmarshal(value, &text) != nil {
-		return ""
-	}
-	return text
-}
-
-// short is a value for a message: as it is, or its kind if it is long.
-func short(value json.RawMessage) string {
-	if len(value) <= 40 {
-		return string(value)
-	}
-	return string(kindOf(value))
-}
-
-// isFilledArray reports whether a value is an array that is not empty.
-func isFilledArray(value json.RawMessage) bool {
-	if len(value) == 0 {
-		return false // most roles have no policies
-	}
-	var elements []json.RawMessage
-	return json.Unmarshal(value, &elements) == nil && len(elements) > 0
 }

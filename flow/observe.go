@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 )
 
 // observe brings the state up to the facts: VMs that were decided on become
@@ -107,32 +106,6 @@ func (o observer) addNode(role *Role, vm VM) {
 	o.changes = append(o.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
 }
 
-// show writes into a VM's node whose it is, which chown may have changed, and its name where
-// whoever made the node did not know it.
-func (n *Node) show(vm VM) {
-	shown := &n.VMInfo.VM
-	if shown.Name == "" {
-		shown.Name = vm.Name
-	}
-	if vm.Owner.UName == "" || vm.Owner.GName == "" {
-		return // not all is known
-	}
-	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
-	shown.UName, shown.GName = vm.Owner.UName, vm.Owner.GName
-}
-
-// NewNode is how a VM stands in a role's nodes.
-func NewNode(vm VM) Node {
-	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: NodeVM{
-		ID:    strconv.Itoa(vm.ID),
-		UID:   strconv.Itoa(vm.Owner.UID),
-		GID:   strconv.Itoa(vm.Owner.GID),
-		UName: vm.Owner.UName,
-		GName: vm.Owner.GName,
-		Name:  vm.Name,
-	}}}
-}
-
 // dropGone removes the nodes whose VMs are DONE. It says how many there were.
 func (o observer) dropGone(role *Role) int {
 	before := len(role.Nodes)
@@ -140,7 +113,7 @@ func (o observer) dropGone(role *Role) int {
 		vm, known := o.facts[n.DeployID]
 		gone := known && vm.Gone()
 		if gone {
-			o.changes = append(o.changes, Change{Kind: "vm", VM: pointerTo(n.DeployID), Role: role.Name, New: "removed"})
+			o.changes = append(o.changes, Change{Kind: "vm", VM: new(n.DeployID), Role: role.Name, New: "removed"})
 			delete(o.Asked, n.DeployID)
 		}
 		return gone

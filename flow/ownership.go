@@ -2,9 +2,6 @@ package flow
 
 import (
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 )
 
 // Whose is what. Flowjet acts with the rights of a server user, and what it finds in a
@@ -20,40 +17,11 @@ import (
 // Nothing else is adopted, acted on, waited for, measured, referred to or explained by.
 // That a VM is gone is taken from whoever it was.
 
-// Owns reports whether the VM can be the service's; one without a key is only if it is a node.
-func (s Service) Owns(vm VM) bool {
-	former := s.Former != nil && vm.Owner.UID == s.Former.UID
-	if vm.Service != s.ID || vm.Owner.UID != s.Owner.UID && !former {
-		return false
-	}
-	_, ours := keyTime(vm.Key, s.ID)
-	return ours || vm.Key == ""
-}
-
-// OwnsRouter reports whether a virtual router is the service's: its owner's, with the key of
-// one of its intents. One that OneFlow made has none: its VMs are the service's, or it is
-// named for the service.
-func (s Service) OwnsRouter(owner Identity, key, name string, vms []int, facts Facts) bool {
-	if owner.UID != s.Owner.UID {
-		return false
-	}
-	if key != "" {
-		_, ours := keyTime(key, s.ID)
-		return ours
-	}
-	for _, id := range vms {
-		if vm, known := facts[id]; !known || !vm.Gone() && !s.Owns(vm) {
-			return false
-		}
-	}
-	return len(vms) > 0 || strings.Contains(name, "service_"+strconv.Itoa(s.ID)+")")
-}
-
 // owned are the facts about VMs that can be the service's, or are gone.
-func (s Service) owned(facts Facts) Facts {
+func owned(service Service, facts Facts) Facts {
 	foreign := 0
 	for _, vm := range facts {
-		if !vm.Gone() && !s.Owns(vm) {
+		if !vm.Gone() && !service.Owns(vm) {
 			foreign++
 		}
 	}
@@ -62,7 +30,7 @@ func (s Service) owned(facts Facts) Facts {
 	}
 	ours := make(Facts, len(facts)-foreign)
 	for id, vm := range facts {
-		if vm.Gone() || s.Owns(vm) {
+		if vm.Gone() || service.Owns(vm) {
 			ours[id] = vm
 		}
 	}
@@ -95,7 +63,7 @@ func (s State) Strangers(facts Facts) []int {
 // a service's VMs are chowned one by one.
 func (f owners) hideStrangers() {
 	strangers := f.Strangers(f.facts)
-	f.facts = f.Service.owned(f.facts)
+	f.facts = owned(f.Service, f.facts)
 	if len(strangers) == 0 {
 		return
 	}
@@ -128,26 +96,4 @@ func (f owners) showStrangers() {
 		role.Nodes = append(role.Nodes, foreign...)
 		slices.SortStableFunc(role.Nodes, func(a, b Node) int { return a.DeployID - b.DeployID })
 	}
-}
-
-// keyTime is when the key of an intent of the service was made. ok is false for a text that
-// is no such key.
-func keyTime(key string, service int) (at time.Time, ok bool) {
-	first, rest, found := strings.Cut(key, "-")
-	last := strings.LastIndexByte(rest, '-')
-	if !found || first != strconv.Itoa(service) || last <= 0 {
-		return time.Time{}, false
-	}
-	micros, err := strconv.ParseInt(rest[last+1:], 36, 64)
-	if err != nil || micros <= 0 {
-		return time.Time{}, false
-	}
-	return time.UnixMicro(micros), true
-}
-
-// IsOrphan reports whether the VM was made for a service that had ended by then: its owner's,
-// for an intent of the service from before its end. ended may be unknown.
-func IsOrphan(vm VM, service int, owner Identity, ended time.Time) bool {
-	made, ok := keyTime(vm.Key, service)
-	return ok && vm.Service == service && vm.Owner.UID == owner.UID && !vm.Ending() && (ended.IsZero() || !made.After(ended))
 }

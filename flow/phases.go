@@ -12,7 +12,6 @@ type phases struct {
 	deployer   deployer
 	holder     holder
 	filler     filler
-	renderer   renderer
 	scaler     scaler
 	autoscaler autoscaler
 	healer     healer
@@ -37,7 +36,6 @@ func phasesOf(p *planner) phases {
 		deployer:   deployer{p},
 		holder:     holder{p},
 		filler:     filler{p},
-		renderer:   renderer{p},
 		scaler:     scaler{p},
 		autoscaler: autoscaler{p},
 		healer:     healer{p},
@@ -68,8 +66,6 @@ type (
 	holder struct{ *planner }
 	// filler decides on the VMs that a role lacks.
 	filler struct{ *planner }
-	// renderer gives roles the contents that their VMs are made with.
-	renderer struct{ *planner }
 	// scaler brings roles to another cardinality.
 	scaler struct{ *planner }
 	// autoscaler scales roles by their policies.

@@ -1,14 +1,10 @@
 package flow
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 )
-
-// maxLog is how many log entries a document keeps, as OneFlow does.
-const maxLog = 50
 
 // maxSteps bounds how many transitions one decision can make; the longest way
 // through the tables is far shorter.
@@ -159,9 +155,7 @@ func (p *planner) log(severity, message string) {
 	if severity == "E" {
 		p.errors = append(p.errors, message)
 	}
-	entry := LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message}
-	p.Service.Body.Log = append(p.Service.Body.Log, entry)
-	p.Service.Body.Log = p.Service.Body.Log[max(0, len(p.Service.Body.Log)-maxLog):]
+	p.Service.Body.Log = logged(p.Service.Body.Log, LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message})
 }
 
 // state is the service's; a document without one is PENDING.
@@ -169,14 +163,7 @@ func (p *planner) state() ServiceState { return p.Service.State() }
 
 func (p *planner) roles() []Role { return p.Service.Body.Roles }
 
-func (p *planner) role(name string) *Role {
-	for i := range p.roles() {
-		if p.roles()[i].Name == name {
-			return &p.roles()[i]
-		}
-	}
-	return nil
-}
+func (p *planner) role(name string) *Role { return p.Service.role(name) }
 
 // everyRole reports whether all roles are in one of the states.
 func (p *planner) everyRole(states ...RoleState) bool {
@@ -195,6 +182,3 @@ func (p *planner) anyRole(state RoleState) bool {
 
 // flag reads an optional boolean.
 func flag(b *bool) bool { return b != nil && *b }
-
-// emptyObject is what OneFlow writes for a role that has no template_contents.
-var emptyObject = json.RawMessage("{}")

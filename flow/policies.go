@@ -113,3 +113,26 @@ func percentage(cardinality int, by policy) int {
 	}
 	return change
 }
+
+// adjusted is the cardinality that the policy asks of the role, within the
+// role's limits. A role that was forced beyond a limit is not taken further
+// out, and comes back by the policy's steps.
+func (by policy) adjusted(role *Role) int {
+	wanted := role.Cardinality
+	switch by.Type {
+	case changeBy:
+		wanted += by.Adjust
+	case changeTo:
+		wanted = by.Adjust
+	case changeByPercent:
+		wanted += percentage(role.Cardinality, by)
+	}
+	lowest, highest := 0, max(role.Cardinality, wanted)
+	if role.MinVMs != nil {
+		lowest = min(*role.MinVMs, role.Cardinality)
+	}
+	if role.MaxVMs != nil {
+		highest = max(*role.MaxVMs, role.Cardinality)
+	}
+	return max(0, lowest, min(wanted, highest, max(role.Cardinality, MaxVMs)))
+}

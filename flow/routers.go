@@ -143,8 +143,5 @@ func RouterGone(state State, role string) State {
 	return p.State
 }
 
-// RouterTemplate is the template text that the role's virtual router is made
-// with; base is the role's VM template.
-func RouterTemplate(service Service, router Router, base Template, values map[string]string) (string, error) {
-	return ExtraTemplate(service, Intent{Role: router.Role, Key: router.Key, Ordinal: noOrdinal}, base, values)
-}
+// Instance is the router as its template is made for it.
+func (r Router) Instance() Instance { return Instance{Role: r.Role, Key: r.Key, Ordinal: NoOrdinal} }

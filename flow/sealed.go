@@ -76,23 +76,6 @@ func cloneExtra(attributes map[string]json.RawMessage) map[string]json.RawMessag
 	return copied
 }
 
-// SealedArguments are a command's arguments as they may be stored: those that hold parts of a
-// template or a service are sealed.
-func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
-	if c.Verb != VerbAddRole && c.Verb != VerbUpdate && c.Verb != VerbDeploy || kindOf(c.Arguments) == kindText || len(c.Arguments) == 0 {
-		return c.Arguments
-	}
-	return mustMarshal(seal(c.Arguments))
-}
-
-// OpenedArguments are the arguments that were sealed. The error is open's.
-func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMessage, error) {
-	if kindOf(c.Arguments) != kindText {
-		return c.Arguments, nil
-	}
-	return open(textOf(c.Arguments))
-}
-
 // quotedContext is a CONTEXT that oned cannot read, as it repeats it in its refusal.
 var quotedContext = regexp.MustCompile(`(?s)(Error parsing): .*(syntax error)`)
 

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"fmt"
 	"slices"
 )
 
@@ -85,20 +84,4 @@ func RoleStates() []RoleState {
 		states[i] = RoleState(i)
 	}
 	return states
-}
-
-func stateName(n int, names []string) string {
-	if n < 0 || n >= len(names) {
-		return fmt.Sprintf("UNKNOWN_%d", n)
-	}
-	return names[n]
-}
-
-func stateNumber(name string, names []string) (int, bool) {
-	for n, known := range names {
-		if known == name {
-			return n, true
-		}
-	}
-	return 0, false
 }

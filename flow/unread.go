@@ -11,10 +11,6 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// CommandAttribute names the command by which the API has made a service, so that a
-// repeated request finds it.
-const CommandAttribute = "flowjet_command"
-
 // Attributes that stand in no field, and are read all the same: Flowjet's own, and
 // OneFlow 6's.
 var (
@@ -83,13 +79,6 @@ func nearest(given string, known []string) string {
 		}
 	}
 	return best
-}
-
-// explainUnread names the attributes that nobody reads.
-func (e *explainer) explainUnread() {
-	for _, attribute := range unread(e.Service.Body) {
-		e.note(Finding{Kind: FoundUnread, Role: attribute.role, Name: attribute.path, Said: attribute.meant})
-	}
 }
 
 // DroppedExtensions names the attributes that only Flowjet knows and that a body does not have any more which has taken the

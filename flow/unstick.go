@@ -60,9 +60,9 @@ func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
 	case ends && vm.stage() == stageShutdown && asked == "terminate":
 		r.requester.ask(vm, "terminate-hard", role.Name)
 		r.tellStay(role, vm, "terminated", reason+" and is ended the hard way")
-	case vm.mending() != "" && !tried && (!ends || vm.stage() == stageEpilog || vm.stage() == stageOther):
-		stay.Retried, stay.Failing, stay.Retries = true, vm.mending() == callFail, 0
-		r.retrier.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: vm.mending(), Role: role.Name})
+	case mending(vm) != "" && !tried && (!ends || vm.stage() == stageEpilog || vm.stage() == stageOther):
+		stay.Retried, stay.Failing, stay.Retries = true, mending(vm) == callFail, 0
+		r.retrier.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: mending(vm), Role: role.Name})
 		r.tellStay(role, vm, "retried", reason+" and is retried")
 	case ends && asked != callDelete:
 		r.requester.ask(vm, callDelete, role.Name)
@@ -97,7 +97,7 @@ func (r recoverer) remake(role *Role, vm VM, stay Stay) {
 
 func (r recoverer) tellStay(role *Role, vm VM, what, reason string) {
 	r.log("I", fmt.Sprintf("Role %s : %s", role.Name, reason))
-	r.changes = append(r.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: what, Reason: reason})
+	r.changes = append(r.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: what, Reason: reason})
 }
 
 // text says since when the VM stays in its state.
@@ -205,4 +205,21 @@ func (r recoverer) forgetStays() {
 	for i := range r.Networks {
 		r.Networks[i].Since = time.Time{}
 	}
+}
+
+// mending returns the call of one.vm.recover that gets the VM out of a state in which no
+// driver is at work on it; "" where oned has none, and where the guest ends by itself.
+// One that boots again is retried where it is: let fail, it would be powered off. All
+// others are let fail: that leads to a failure that can be retried, or back to where the
+// VM was before it was powered off, saved, changed or backed up.
+func mending(vm VM) string {
+	switch {
+	case vm.stage() == stageNone || vm.State != VMActive || vm.stage() == stageShutdown:
+		return ""
+	case vm.LCMState == LCMInit || vm.LCMState == lcmRevert || vm.LCMState == lcmRevertSuspended:
+		return ""
+	case vm.LCMState == LCMBootUnknown || vm.LCMState == LCMBootPoweroff || vm.LCMState == LCMBootSuspended:
+		return callRetry
+	}
+	return callFail
 }

@@ -22,8 +22,7 @@ var fixedRoleAttributes = []string{
 
 // updated is a service's body with what an update sets. Where it replaces,
 // attributes that can be changed and are not in it go; the others stay.
-func updated(held Body, arguments UpdateArguments) (Body, error) {
-	text := arguments.Template
+func updated(held Body, text json.RawMessage, appendTo bool) (Body, error) {
 	if kindOf(text) == kindText {
 		text = json.RawMessage(textOf(text))
 	}
@@ -35,11 +34,11 @@ func updated(held Body, arguments UpdateArguments) (Body, error) {
 		return Body{}, found
 	}
 	old := attributesOf(mustMarshal(held))
-	changed, err := overlay(old, given, fixedAttributes, arguments.Append)
+	changed, err := overlay(old, given, fixedAttributes, appendTo)
 	if err != nil {
 		return Body{}, err
 	}
-	if changed["roles"], err = updatedRoles(old["roles"], given["roles"], arguments.Append); err != nil {
+	if changed["roles"], err = updatedRoles(old["roles"], given["roles"], appendTo); err != nil {
 		return Body{}, err
 	}
 	return checkUpdated(held, changed)

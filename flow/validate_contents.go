@@ -46,15 +46,6 @@ func networkNames(body Body) []string {
 	return slices.Compact(names)
 }
 
-// inputNames are the names of user inputs that are declared or have values.
-func inputNames(extra map[string]json.RawMessage, declared, values json.RawMessage) []string {
-	var names []string
-	for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared, extra["custom_attrs_values"], values} {
-		names = slices.AppendSeq(names, maps.Keys(attributesOf(inputs)))
-	}
-	return names
-}
-
 // check holds one role.
 func (c contentsRule) check(path string, role Role) {
 	contents := attributesOf(role.TemplateContents)
@@ -64,12 +55,8 @@ func (c contentsRule) check(path string, role Role) {
 			return
 		}
 	}
-	if wrong := wrongVariables(contents, role); wrong != "" {
+	if wrong := checkVariables(contents, &role); wrong != "" {
 		c.add(path+".template_contents", "%s", wrong)
-		return
-	}
-	if len(role.references()) > MaxReferences {
-		c.add(path+".template_contents", "refer to more than %d values of parents' VMs; at most so many are possible", MaxReferences)
 		return
 	}
 	own := inputNames(role.Extra, role.UserInputs, role.UserInputsValues)
@@ -87,11 +74,7 @@ func (c contentsRule) known() string {
 	if len(c.networks) == 0 {
 		return `: there are no "networks"`
 	}
-	names := c.networks
-	if len(names) > maxNamed {
-		names = append(slices.Clone(names[:maxNamed]), "…")
-	}
-	return `; "networks" has ` + shown(strings.Join(names, ", "))
+	return `; "networks" has ` + shown(listed(c.networks))
 }
 
 // networkIDPattern is what oned reads as an id, and a value of a parent's VM.
@@ -153,55 +136,6 @@ func wrongAttribute(name string, value json.RawMessage) string {
 	return ""
 }
 
-// wrongVariables is what oned would take for a variable and cannot read: it looks for them in
-// CONTEXT and SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
-func wrongVariables(contents object, role Role) string {
-	parents := role.parentNames()
-	for _, name := range slices.Sorted(maps.Keys(contents)) {
-		value := contents[name]
-		switch strings.ToUpper(name) {
-		case contextAttribute:
-			inner := attributesOf(value)
-			for _, key := range slices.Sorted(maps.Keys(inner)) {
-				if strays(plainText(inner[key]), parents) {
-					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable; "+
-						"write \\$ for any other, or use START_SCRIPT_BASE64 for a script", key, name)
-				}
-			}
-		case "SCHED_REQUIREMENTS":
-			if strays(plainText(value), parents) {
-				return fmt.Sprintf("the attribute %s has a $ that oned cannot read: $NAME is a variable", name)
-			}
-		}
-	}
-	return ""
-}
-
-// strays reports whether a text has a $ that is neither escaped nor before a name, nor of a
-// reference to one of the parents.
-func strays(text string, parents map[string]string) bool {
-	text = referencePattern.ReplaceAllStringFunc(text, func(reference string) string {
-		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "${"), ".")
-		if parents[strings.ToLower(name)] != "" {
-			return ""
-		}
-		return reference
-	})
-	for at, c := range text {
-		if c == '$' && !escaped(text[:at]) && !variableName.MatchString(text[at+1:]) {
-			return true
-		}
-	}
-	return false
-}
-
-var variableName = regexp.MustCompile(`^\w`)
-
-// escaped reports whether what follows the text is: behind an odd number of backslashes.
-func escaped(before string) bool {
-	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
-}
-
 // wrongText is what oned cannot keep of a value, for XML cannot say it.
 func wrongText(value json.RawMessage) string {
 	text := plainText(value)
@@ -249,11 +183,4 @@ func checkUnchosen(f *findings, body Body, unchosen []string) {
 			}
 		}
 	}
-}
-
-// checkTemplateText returns an error where a text in OpenNebula's template language is not
-// one. What only oned can tell it leaves to oned, to which ' is a character like others.
-func checkTemplateText(text string) error {
-	_, err := parseTemplateText(strings.ReplaceAll(text, "'", ""))
-	return err
 }

@@ -165,7 +165,7 @@ func TestNetworksThatOnedCannotRead(t *testing.T) {
 		}
 	}
 	// In a running service they have been made.
-	body := Body{Name: "s", Roles: []Role{}, State: pointerTo(ServiceRunning), NetworksValues: []byte(`[{"N":{"template_id":"0","id":7,"extra":"AR=["}}]`)}
+	body := Body{Name: "s", Roles: []Role{}, State: new(ServiceRunning), NetworksValues: []byte(`[{"N":{"template_id":"0","id":7,"extra":"AR=["}}]`)}
 	if found := Validate(body); found != nil {
 		t.Error(found)
 	}

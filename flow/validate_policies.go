@@ -3,8 +3,6 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/adhocore/gronx"
@@ -97,31 +95,4 @@ func checkRecurrence(f *findings, path, recurrence string) {
 	if _, err := gronx.NextTickAfter(recurrence, reference, false); err != nil {
 		f.add(path, "is %q, which never comes due: there is no such date", recurrence)
 	}
-}
-
-// startTimeLayouts are the ways in which a time can be written. Without a zone
-// it is in the server's, as in OneFlow.
-var startTimeLayouts = []string{
-	time.RFC3339Nano, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
-	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC,
-}
-
-// ParseStartTime reads a scheduled policy's start_time: unix seconds as a
-// number or a text, or a date with time such as "2030-01-31 09:00:00", which
-// without a zone of its own is in the one given.
-func ParseStartTime(value json.RawMessage, zone *time.Location) (time.Time, error) {
-	var text string
-	if json.Unmarshal(value, &text) != nil {
-		text = string(value)
-	}
-	text = strings.TrimSpace(text)
-	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && seconds >= 0 {
-		return time.Unix(seconds, 0).In(zone), nil
-	}
-	for _, layout := range startTimeLayouts {
-		if start, err := time.ParseInLocation(layout, text, zone); err == nil {
-			return start, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("is %s, which is not a time such as \"2030-01-31 09:00:00\" or unix seconds", shown(string(value)))
 }

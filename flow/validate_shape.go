@@ -184,12 +184,3 @@ func number(value any) any {
 	}
 	return value
 }
-
-// choices writes a list for people: a, b or c.
-func choices(values []string) string {
-	last := len(values) - 1
-	if last < 1 {
-		return strings.Join(values, "")
-	}
-	return strings.Join(values[:last], ", ") + " or " + values[last]
-}

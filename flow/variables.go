@@ -3,20 +3,27 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
-// $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow ignores it and keeps it.
-const ExpandAttribute = "expand"
-
 // variablePattern finds ${Parent.path} and $NAME.
 var variablePattern = regexp.MustCompile(referencePattern.String() + `|\$(\w+)`)
 
-// noOrdinal is a virtual router's, which has none.
-const noOrdinal = -1
+// Instance is a VM or virtual router that is to be made for a role.
+type Instance struct {
+	Role string
+	// Key is that of the intent.
+	Key string
+	// Ordinal is the VM's number in its role, or NoOrdinal.
+	Ordinal int
+}
+
+// NoOrdinal is a virtual router's, which has none.
+const NoOrdinal = -1
 
 // variables are what a role's template_contents may refer to. They are put in when a VM is
 // made and stand nowhere else: values of user inputs may be secrets.
@@ -37,11 +44,11 @@ var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents'
 // variablesOf are those of a role, for one of its VMs. A name that is declared more than once
 // stands for the role's input, the service's, the network, and then for what the service says
 // of itself.
-func variablesOf(service Service, role *Role, intent Intent, references map[string]string) variables {
+func variablesOf(service Service, role *Role, instance Instance, references map[string]string) variables {
 	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(int)}
 	*v.left = MaxContents
 	if expands(service.Body, role) {
-		v.setSelf(service, intent)
+		v.setSelf(service, instance)
 	}
 	v.setNetworks(service.Body.NetworksValues)
 	v.setInputs(service.Body.Extra, service.Body.UserInputs, service.Body.UserInputsValues)
@@ -61,12 +68,12 @@ func expands(body Body, role *Role) bool {
 // tooLong reports whether the values that were put in have become too long.
 func (v variables) tooLong() bool { return *v.left < 0 }
 
-func (v variables) setSelf(service Service, intent Intent) {
+func (v variables) setSelf(service Service, instance Instance) {
 	v.values["SERVICE_ID"] = strconv.Itoa(service.ID)
 	v.values["SERVICE_NAME"] = service.Body.Name
-	v.values["ROLE_NAME"] = intent.Role
-	if intent.Ordinal != noOrdinal {
-		v.values["VM_NUMBER"] = strconv.Itoa(intent.Ordinal)
+	v.values["ROLE_NAME"] = instance.Role
+	if instance.Ordinal != NoOrdinal {
+		v.values["VM_NUMBER"] = strconv.Itoa(instance.Ordinal)
 	}
 }
 
@@ -179,8 +186,36 @@ func References(service Service, role string) []Reference {
 	if held == nil {
 		return nil
 	}
-	found := held.references()
+	found := referencesOf(held)
 	return found[:min(len(found), MaxReferences)]
+}
+
+// referencesOf are those of a role, in their order, up to one more than there may be.
+func referencesOf(role *Role) []Reference {
+	var found []Reference
+	parents, known := parentNames(role), map[string]bool{}
+	for rest := []byte(role.TemplateContents); len(found) <= MaxReferences; {
+		at := referencePattern.FindSubmatchIndex(rest)
+		if at == nil {
+			break
+		}
+		text, name, path := string(rest[at[0]:at[1]]), string(rest[at[2]:at[3]]), string(rest[at[4]:at[5]])
+		rest = rest[at[1]:]
+		if parent := parents[strings.ToLower(name)]; parent != "" && !known[text] {
+			known[text] = true
+			found = append(found, Reference{Text: text, Parent: parent, Path: strings.Split(path, ".")})
+		}
+	}
+	return found
+}
+
+// parentNames are the names of a role's parents by how they are looked for.
+func parentNames(role *Role) map[string]string {
+	names := map[string]string{}
+	for _, parent := range slices.Backward(role.Parents) {
+		names[strings.ToLower(parent)] = parent
+	}
+	return names
 }
 
 // Value is what the reference stands for in a VM's XML: its path is looked for
@@ -194,5 +229,68 @@ func (r Reference) Value(vm Template) (string, bool) {
 	return "", false
 }
 
-// maxNamed bounds how many roles a refusal names.
-const maxNamed = 20
+// checkVariables returns what is wrong with the variables and references in a role's
+// template_contents, empty if nothing is. oned looks for variables in CONTEXT and
+// SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
+func checkVariables(contents object, role *Role) string {
+	parents := parentNames(role)
+	for _, name := range slices.Sorted(maps.Keys(contents)) {
+		value := contents[name]
+		switch strings.ToUpper(name) {
+		case contextAttribute:
+			inner := attributesOf(value)
+			for _, key := range slices.Sorted(maps.Keys(inner)) {
+				if strays(plainText(inner[key]), parents) {
+					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable; "+
+						"write \\$ for any other, or use START_SCRIPT_BASE64 for a script", key, name)
+				}
+			}
+		case "SCHED_REQUIREMENTS":
+			if strays(plainText(value), parents) {
+				return fmt.Sprintf("the attribute %s has a $ that oned cannot read: $NAME is a variable", name)
+			}
+		}
+	}
+	if len(referencesOf(role)) > MaxReferences {
+		return fmt.Sprintf("refer to more than %d values of parents' VMs; at most so many are possible", MaxReferences)
+	}
+	return ""
+}
+
+// strays reports whether a text has a $ that is neither escaped nor before a name, nor of a
+// reference to one of the parents.
+func strays(text string, parents map[string]string) bool {
+	text = referencePattern.ReplaceAllStringFunc(text, func(reference string) string {
+		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "${"), ".")
+		if parents[strings.ToLower(name)] != "" {
+			return ""
+		}
+		return reference
+	})
+	for at, c := range text {
+		if c == '$' && !escaped(text[:at]) && !variableName.MatchString(text[at+1:]) {
+			return true
+		}
+	}
+	return false
+}
+
+var variableName = regexp.MustCompile(`^\w`)
+
+// escaped reports whether what follows the text is: behind an odd number of backslashes.
+func escaped(before string) bool {
+	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
+}
+
+// networkUsers are the attributes of a VM template whose NETWORK_ID may name one
+// of the service's networks.
+var networkUsers = []string{"NIC", "NIC_ALIAS", "PCI"}
+
+func isNetworkUser(name string) bool {
+	for _, user := range networkUsers {
+		if strings.EqualFold(user, name) {
+			return true
+		}
+	}
+	return false
+}

@@ -27,7 +27,7 @@ func (s *stage) extra(role string, base flow.Template) string {
 		if intent.Role != role {
 			continue
 		}
-		text, err := flow.ExtraTemplate(s.state.Service, intent, base, nil)
+		text, err := flow.ExtraTemplate(s.state.Service, intent.Instance(), base, nil)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -180,11 +180,11 @@ func TestExpandOfVirtualRouters(t *testing.T) {
 		t.Fatal(err)
 	}
 	service := flow.Service{ID: 27, Body: body}
-	router, err := flow.RouterTemplate(service, flow.Router{Role: "r", Key: "k"}, nil, nil)
+	router, err := flow.ExtraTemplate(service, flow.Router{Role: "r", Key: "k"}.Instance(), nil, nil)
 	if err != nil || !strings.Contains(router, `DESCRIPTION = "r $VM_NUMBER"`) {
 		t.Errorf("the router is made with %s, %v", router, err)
 	}
-	vm, err := flow.ExtraTemplate(service, flow.Intent{Role: "r", Ordinal: 1}, nil, nil)
+	vm, err := flow.ExtraTemplate(service, flow.Instance{Role: "r", Ordinal: 1}, nil, nil)
 	if err != nil || !strings.Contains(vm, `DESCRIPTION = "r 1"`) {
 		t.Errorf("its VM is made with %s, %v", vm, err)
 	}

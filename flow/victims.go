@@ -1,37 +1,11 @@
 package flow
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 )
-
-// The orders in which a role that scales down loses VMs, which its attribute "victims"
-// names. In each of them VMs in trouble come first, then those that have not come up.
-const (
-	victimsOldest   = "oldest"
-	victimsNewest   = "newest"
-	victimsNotReady = "not_ready"
-)
-
-var victimOrders = []string{victimsOldest, victimsNewest, victimsNotReady}
-
-// victimOrder is the role's order; the oldest first where it names none that can be used.
-func (r *Role) victimOrder() string {
-	if order := textOf(r.Victims); slices.Contains(victimOrders, order) {
-		return order
-	}
-	return victimsOldest
-}
-
-// checkVictims holds the rules for a role's attribute victims.
-func checkVictims(f *findings, path string, text json.RawMessage) {
-	if len(text) > 0 && !slices.Contains(victimOrders, textOf(text)) {
-		f.add(path, "is %s; it can be %s", short(text), choices(victimOrders))
-	}
-}
 
 // victims are the nodes that a shrinking role is to lose: those that end or were asked to
 // already, and of the others as many as are too many, in the role's order. Protected ones
@@ -48,7 +22,7 @@ func (s scaler) victims(role *Role) []Node {
 			others = append(others, node)
 		}
 	}
-	order := role.victimOrder()
+	order := victimOrder(role)
 	slices.SortStableFunc(others, func(a, b Node) int {
 		if first := s.standing(order, a) - s.standing(order, b); first != 0 || order != victimsNewest {
 			return first
@@ -76,10 +50,6 @@ func (s scaler) standing(order string, node Node) int {
 	}
 	return 3
 }
-
-// ProtectAttribute is the attribute of a VM's user template by which its owner keeps it
-// from being ended by a scaling: FLOWJET_PROTECT=YES.
-const ProtectAttribute = "FLOWJET_PROTECT"
 
 // protected are the role's VMs that no scaling ends.
 func (s scaler) protected(role *Role) []int {

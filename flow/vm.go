@@ -87,3 +87,10 @@ func (v VM) needsHealing() bool { return v.Failed() || v.Lost() }
 func (v VM) underway() bool {
 	return v.State == VMPending || v.State == VMActive && !v.Running() && !v.Ending()
 }
+
+// KeyAttribute is the user-template attribute that carries an intent's key.
+const KeyAttribute = "FLOWJET_KEY"
+
+// ProtectAttribute is the attribute of a VM's user template by which its owner keeps it
+// from being ended by a scaling: FLOWJET_PROTECT=YES.
+const ProtectAttribute = "FLOWJET_PROTECT"

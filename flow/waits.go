@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -292,7 +293,7 @@ func (l limiter) takeBack(late overdue, reason string) {
 		if !vm.Gone() {
 			l.requester.ask(vm, l.recoverer.endCall(vm, "terminate-hard"), role.Name)
 		}
-		l.changes = append(l.changes, Change{Kind: "vm", VM: pointerTo(vm.ID), Role: role.Name, New: "terminated", Reason: reason})
+		l.changes = append(l.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "terminated", Reason: reason})
 	}
 	if late.since.IsZero() {
 		role.Cardinality -= len(late.vms)
@@ -395,7 +396,7 @@ func (s State) RunningDeadlines(now time.Time) []RunningDeadline {
 	for _, id := range slices.Sorted(maps.Keys(s.Stays)) {
 		if stay := s.Stays[id]; !stay.Due.IsZero() {
 			state := VM{State: stay.State, LCMState: stay.LCMState}.stateText()
-			running = append(running, RunningDeadline{Role: roles[id], VM: pointerTo(id), For: state, Since: stay.Since, Due: stay.Due})
+			running = append(running, RunningDeadline{Role: roles[id], VM: new(id), For: state, Since: stay.Since, Due: stay.Due})
 		}
 	}
 	for i := range running {
@@ -403,4 +404,9 @@ func (s State) RunningDeadlines(now time.Time) []RunningDeadline {
 	}
 	slices.SortStableFunc(running, func(a, b RunningDeadline) int { return a.Due.Compare(b.Due) })
 	return running
+}
+
+// secondsText is a length of time for people: "600 s".
+func secondsText(length time.Duration) string {
+	return strconv.FormatFloat(length.Seconds(), 'f', -1, 64) + " s"
 }

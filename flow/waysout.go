@@ -45,9 +45,9 @@ var waysOut = map[ServiceState][]WayOut{
 	ServiceDone:                  {},
 }
 
-// WaysOut are the commands that lead out of the state, those that keep most first. What
+// WaysOut are the commands that lead out of a state, those that keep most first. What
 // the state is left for without a command, its transitions tell.
-func (s ServiceState) WaysOut() []WayOut { return slices.Clone(waysOut[s]) }
+func WaysOut(state ServiceState) []WayOut { return slices.Clone(waysOut[state]) }
 
 // WaysOut are the commands that lead this service out of its state. In a state of failure
 // each role that failed has ways of its own: to be scaled to the VMs that it has, and that
@@ -66,9 +66,20 @@ func (s State) WaysOut(facts Facts) []WayOut {
 				continue
 			}
 			if way.Verb == VerbRemoveRole || !role.isRouter() {
-				ways = append(ways, WayOut{Verb: way.Verb, Role: role.Name, Cardinality: role.sound(facts), Keeps: true})
+				ways = append(ways, WayOut{Verb: way.Verb, Role: role.Name, Cardinality: sound(role, facts), Keeps: true})
 			}
 		}
 	}
 	return ways
+}
+
+// sound counts the role's VMs that have come and are not in trouble.
+func sound(role *Role, facts Facts) int {
+	count := 0
+	for _, node := range role.Nodes {
+		if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.isNew() {
+			count++
+		}
+	}
+	return count
 }

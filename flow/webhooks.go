@@ -95,10 +95,3 @@ func readWebhooks(text json.RawMessage) ([]Webhook, error) {
 	}
 	return webhooks, nil
 }
-
-// checkWebhooks holds the shape of the receivers.
-func checkWebhooks(f *findings, body Body) {
-	if _, err := readWebhooks(body.Extra[WebhooksAttribute]); err != nil {
-		f.add(WebhooksAttribute, "%v", err)
-	}
-}

@@ -87,7 +87,7 @@ func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) schema.Role {
 		Name: role.Name, Type: role.Type, State: flow.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
 		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []schema.VM{},
 		Policies: append(elasticity(role.ElasticityPolicies), scheduled(role.ScheduledPolicies)...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
-		Heal: role.HealRule(),
+		Heal: flow.HealText(&role),
 	}
 	if role.State != nil {
 		made.State = role.State.String()

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -92,57 +91,4 @@ func meanOf(vms []int, samples map[int]Sample, name string) (float64, bool) {
 		return 0, false
 	}
 	return mean, true
-}
-
-func (a autoscaler) evaluate(measures Measures) {
-	if a.state() != ServiceRunning && a.state() != ServiceWarning {
-		return
-	}
-	a.runSchedules()
-	for i := range a.roles() {
-		if role := &a.roles()[i]; a.scaler.mayAdjust(role) {
-			a.evaluateRole(role, measures)
-		}
-	}
-	a.followRoles()
-}
-
-// followRoles takes the service to SCALING if policies have roles scale.
-func (a autoscaler) followRoles() {
-	if a.anyRole(RoleScaling) && a.state() != ServiceScaling {
-		a.to(ServiceScaling)
-	}
-}
-
-// evaluateRole evaluates the role's policies in their order, up to the first
-// that has it scale.
-func (a autoscaler) evaluateRole(role *Role, measures Measures) {
-	means, measured := measures.Roles[role.Name]
-	if !measured {
-		return
-	}
-	at := measures.At.Unix()
-	for i, each := range policiesOf(role.ElasticityPolicies) {
-		if each.LastEval >= at || at < each.LastEval+int64(each.Period) {
-			continue
-		}
-		condition, err := expression.Parse(each.Expression)
-		if err != nil {
-			continue // another server's; templates with it are refused
-		}
-		holds, written := condition.Evaluate(means)
-		evals := 0
-		if holds {
-			evals = min(each.TrueEvals+1, max(each.PeriodNumber, 0))
-		}
-		role.ElasticityPolicies = withPolicies(role.ElasticityPolicies, []int{i}, map[string]any{
-			"last_eval": at, "true_evals": evals, "expression_evaluated": written[:min(len(written), MaxExpression)],
-		})
-		if !holds || evals < each.PeriodNumber {
-			continue
-		}
-		if a.scaler.adjust(role, role.adjusted(each), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written[:min(len(written), MaxExpression)])) {
-			return
-		}
-	}
 }

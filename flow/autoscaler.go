@@ -1,0 +1,107 @@
+package flow
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/expression"
+)
+
+// DeadlineSchedule is the timer of the scheduled policy that is due next.
+const DeadlineSchedule = "schedule"
+
+func (a autoscaler) evaluate(measures Measures) {
+	if a.state() != ServiceRunning && a.state() != ServiceWarning {
+		return
+	}
+	a.runSchedules()
+	for i := range a.roles() {
+		if role := &a.roles()[i]; a.scaler.mayAdjust(role) {
+			a.evaluateRole(role, measures)
+		}
+	}
+	a.followRoles()
+}
+
+// followRoles takes the service to SCALING if policies have roles scale.
+func (a autoscaler) followRoles() {
+	if a.anyRole(RoleScaling) && a.state() != ServiceScaling {
+		a.to(ServiceScaling)
+	}
+}
+
+// evaluateRole evaluates the role's policies in their order, up to the first
+// that has it scale.
+func (a autoscaler) evaluateRole(role *Role, measures Measures) {
+	means, measured := measures.Roles[role.Name]
+	if !measured {
+		return
+	}
+	at := measures.At.Unix()
+	for i, each := range policiesOf(role.ElasticityPolicies) {
+		if each.LastEval >= at || at < each.LastEval+int64(each.Period) {
+			continue
+		}
+		condition, err := expression.Parse(each.Expression)
+		if err != nil {
+			continue // another server's; templates with it are refused
+		}
+		holds, written := condition.Evaluate(means)
+		evals := 0
+		if holds {
+			evals = min(each.TrueEvals+1, max(each.PeriodNumber, 0))
+		}
+		role.ElasticityPolicies = withPolicies(role.ElasticityPolicies, []int{i}, map[string]any{
+			"last_eval": at, "true_evals": evals, "expression_evaluated": written[:min(len(written), expression.MaxLength)],
+		})
+		if !holds || evals < each.PeriodNumber {
+			continue
+		}
+		if a.scaler.adjust(role, each.adjusted(role), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written[:min(len(written), expression.MaxLength)])) {
+			return
+		}
+	}
+}
+
+// runSchedules has the roles scale whose scheduled policies have come due. A
+// policy is due when its start lies behind the time it was last looked at: so
+// it fires once, and also when nobody was there at the time. When it is seen
+// for the first time, what lies behind is none of its business.
+func (a autoscaler) runSchedules() {
+	left := MaxSchedules // others than the API may have written more
+	for i := range a.roles() {
+		role := &a.roles()[i]
+		a.noticeSchedules(role)
+		for j, each := range policiesOf(role.ScheduledPolicies) {
+			if left--; left < 0 {
+				return
+			}
+			start, has := each.nextStart(a.now)
+			if !has || start.After(a.now) || !a.scaler.mayAdjust(role) {
+				continue
+			}
+			a.lookedAt(role, j)
+			reason := fmt.Sprintf("scheduled policy %d was due at %s", j, start.Format(time.RFC3339))
+			if a.scaler.adjust(role, each.adjusted(role), each.Cooldown, reason) {
+				break
+			}
+		}
+	}
+}
+
+// noticeSchedules notes since when the role has its scheduled policies.
+func (a autoscaler) noticeSchedules(role *Role) {
+	var unseen []int
+	for i, each := range policiesOf(role.ScheduledPolicies) {
+		if each.LastEval == 0 {
+			unseen = append(unseen, i)
+		}
+	}
+	if len(unseen) > 0 {
+		a.lookedAt(role, unseen...)
+	}
+}
+
+func (a autoscaler) lookedAt(role *Role, policies ...int) {
+	role.ScheduledPolicies = withPolicies(role.ScheduledPolicies, policies, map[string]any{"last_eval": a.now.Unix()})
+}

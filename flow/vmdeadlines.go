@@ -1,0 +1,82 @@
+package flow
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// VMDeadlines are for how long a VM that a service waits for may stay in a state which
+// it should leave by itself, by what oned does with it; 0 is for any length of time.
+type VMDeadlines struct {
+	// Ready is for a VM behind a ready gate that does not report READY=YES, default any
+	// length.
+	Ready time.Duration
+	// Prolog is for the copying of images before a start, default 1 hour.
+	Prolog time.Duration
+	// Boot is for the start, default 10 minutes.
+	Boot time.Duration
+	// Shutdown is for the end of a guest, default 10 minutes.
+	Shutdown time.Duration
+	// Epilog is for the copying of images after the end, default 1 hour.
+	Epilog time.Duration
+	// Other is for all that is done to a VM otherwise, default 2 hours.
+	Other time.Duration
+	// Network is for a virtual network that is made or deleted, default 10 minutes.
+	Network time.Duration
+	// LeaderChange is for a VM that was on its way when the zone's leader changed: the
+	// drivers' answers are lost with the process. It counts from the change, default 45 s.
+	LeaderChange time.Duration
+}
+
+// DefaultVMDeadlines are those of a configuration that says nothing.
+func DefaultVMDeadlines() VMDeadlines {
+	return VMDeadlines{
+		Prolog: time.Hour, Boot: 10 * time.Minute, Shutdown: 10 * time.Minute, Epilog: time.Hour, Other: 2 * time.Hour, Network: 10 * time.Minute,
+		LeaderChange: 45 * time.Second,
+	}
+}
+
+// ParseVMDeadlines reads deadlines as a configuration has them, such as boot=10m; those that
+// it does not name are the default ones.
+func ParseVMDeadlines(list []string) (VMDeadlines, error) {
+	parsed := DefaultVMDeadlines()
+	known := map[string]*time.Duration{
+		"ready": &parsed.Ready, "prolog": &parsed.Prolog, "boot": &parsed.Boot, "shutdown": &parsed.Shutdown, "epilog": &parsed.Epilog,
+		"leader-change": &parsed.LeaderChange,
+	}
+	for _, one := range list {
+		name, text, _ := strings.Cut(one, "=")
+		deadline, is := known[strings.TrimSpace(name)]
+		if !is {
+			return parsed, fmt.Errorf("has %q; it can have %s", strings.TrimSpace(name), strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+		length, err := time.ParseDuration(strings.TrimSpace(text))
+		if err != nil || length < 0 {
+			return parsed, fmt.Errorf("has %q; it must be a length of time such as %s=10m", one, strings.TrimSpace(name))
+		}
+		*deadline = length
+	}
+	return parsed, nil
+}
+
+// of is the deadline for a VM's state.
+func (d VMDeadlines) of(stage stage) time.Duration {
+	switch stage {
+	case stagePending: // Deadlines has it
+		return 0
+	case stageReady:
+		return d.Ready
+	case stageProlog:
+		return d.Prolog
+	case stageBoot:
+		return d.Boot
+	case stageShutdown:
+		return d.Shutdown
+	case stageEpilog:
+		return d.Epilog
+	}
+	return d.Other
+}
