@@ -73,10 +73,10 @@ func TestBodiesAreWrittenAsTheyWereRead(t *testing.T) {
 		if err != nil || string(written) != string(text) || read.Digest() != DigestOf(text) {
 			t.Fatalf("%v: wrote\n%s\nof\n%s", err, written, text)
 		}
-		// In a State, as in a record, encoding/json writes and reads it alike.
-		whole, err := json.Marshal(State{Service: Service{Body: read}})
-		var state State
-		if err != nil || json.Unmarshal(whole, &state) != nil || state.Service.Body.Digest() != body.Digest() {
+		// As a part of something else, as in a record, encoding/json writes and reads it alike.
+		whole, err := json.Marshal(Service{Body: read})
+		var service Service
+		if err != nil || json.Unmarshal(whole, &service) != nil || service.Body.Digest() != body.Digest() {
 			t.Fatalf("%v: as a part\n%s\nof\n%s", err, whole, text)
 		}
 	})

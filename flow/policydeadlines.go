@@ -104,6 +104,7 @@ func ParseDeadlines(list []string) (Deadlines, error) {
 	}, nil
 }
 
+// of is the deadline of a name.
 func (d Deadlines) of(name string) time.Duration {
 	switch name {
 	case waitPending:

@@ -10,6 +10,7 @@ import (
 // object is a JSON object whose values have not been read.
 type object map[string]json.RawMessage
 
+// text is the object as JSON.
 func (o object) text() json.RawMessage { return mustMarshal(o) }
 
 // hasOne reports whether the object has exactly one of the attributes.
@@ -23,7 +24,7 @@ func (o object) hasOne(attributes ...string) bool {
 	return count == 1
 }
 
-// unread is the object for mergeTrees, which reads of its attributes those that it has to.
+// unread is the object as a tree whose leaves are JSON that has not been read.
 func (o object) unread() any {
 	if o == nil {
 		return nil
@@ -35,6 +36,7 @@ func (o object) unread() any {
 	return tree
 }
 
+// setDefault sets an attribute that the object does not have.
 func setDefault(o object, attribute, value string) {
 	if _, has := o[attribute]; !has {
 		o[attribute] = json.RawMessage(value)
@@ -110,6 +112,7 @@ func isFilledArray(value json.RawMessage) bool {
 	return json.Unmarshal(value, &elements) == nil && len(elements) > 0
 }
 
+// elementsOf are the elements of an array; nil if it is something else.
 func elementsOf(array json.RawMessage) []json.RawMessage {
 	elements := []json.RawMessage{}
 	if json.Unmarshal(array, &elements) != nil {
@@ -127,6 +130,7 @@ func objectsOf(array json.RawMessage) []object {
 	return elements
 }
 
+// attributesOf are the attributes of an object; nil if it is something else.
 func attributesOf(value json.RawMessage) object {
 	var attributes object
 	if json.Unmarshal(value, &attributes) != nil {
@@ -170,6 +174,7 @@ func countOf(value json.RawMessage) int {
 	return commas + 1
 }
 
+// equalJSON reports whether two values mean the same.
 func equalJSON(a, b json.RawMessage) bool {
 	var first, second any
 	return json.Unmarshal(a, &first) == nil && json.Unmarshal(b, &second) == nil && reflect.DeepEqual(first, second)
