@@ -21,13 +21,6 @@ type Router struct {
 	Asked time.Time `json:"asked,omitzero"`
 }
 
-// FloatingIP is an address that the VMs of a virtual router share, as OneFlow
-// writes it into vrouter_ips.
-type FloatingIP struct {
-	NetworkID int    `json:"NETWORK_ID"`
-	Address   string `json:"VROUTER_IP"`
-}
-
 // router is what was decided about the role's virtual router.
 func (r routing) router(role string) *Router {
 	at := slices.IndexFunc(r.Routers, func(r Router) bool { return r.Role == role })

@@ -94,3 +94,10 @@ const KeyAttribute = "FLOWJET_KEY"
 // ProtectAttribute is the attribute of a VM's user template by which its owner keeps it
 // from being ended by a scaling: FLOWJET_PROTECT=YES.
 const ProtectAttribute = "FLOWJET_PROTECT"
+
+// FloatingIP is an address that the VMs of a virtual router share, as OneFlow
+// writes it into vrouter_ips.
+type FloatingIP struct {
+	NetworkID int    `json:"NETWORK_ID"`
+	Address   string `json:"VROUTER_IP"`
+}
