@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -39,7 +40,7 @@ var checks = map[string]check{
 	"one.auth_file":              notEmpty,
 	"worker.shutdown_action":     oneOf("terminate", "terminate-hard"),
 	"worker.look_again":          atLeastASecond,
-	"worker.deadlines":           listOf(flow.ParseDeadlines),
+	"worker.deadlines":           listOf(policy.ParseDeadlines),
 	"worker.vm_deadlines":        listOf(flow.ParseVMDeadlines),
 	"worker.autoscaler_interval": atLeastASecond,
 	"worker.max_calls":           between(1, 1000),

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -106,7 +107,7 @@ func TestStreamsAreKeptWhenNATSIsClosed(t *testing.T) {
 	must(t, err)
 	sequence, err := work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 7}, "")
 	must(t, err)
-	_, err = work.NewRecords(pipe).SaveRecord(t.Context(), 7, pipeline.Record{State: flow.State{Service: flow.Service{ID: 7}}}, 0)
+	_, err = work.NewRecords(pipe).SaveRecord(t.Context(), 7, pipeline.Record{State: flow.State{Service: spec.Service{ID: 7}}}, 0)
 	must(t, err)
 	pipe.Close()
 	stopApp(t, before)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/policy"
 )
 
 // Config is everything that can be set. The options table below gives each
@@ -99,7 +100,7 @@ type Config struct {
 // Settings are the domain's part of the configuration.
 func (c Config) Settings() flow.Settings {
 	// The check of the configuration has refused what cannot be read.
-	deadlines, _ := flow.ParseDeadlines(c.Worker.Deadlines)
+	deadlines, _ := policy.ParseDeadlines(c.Worker.Deadlines)
 	vmDeadlines, _ := flow.ParseVMDeadlines(c.Worker.VMDeadlines)
 	return flow.Settings{
 		Cooldown:       c.Worker.Cooldown,

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/embedded"
@@ -106,7 +107,7 @@ func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Fa
 	if err != nil {
 		return seen, facts, nil //nolint:nilerr // a service that has ended has none
 	}
-	if _, _, unreadable := flow.ReadService(document.Body); unreadable != nil {
+	if _, _, unreadable := spec.ReadService(document.Body); unreadable != nil {
 		return seen, facts, inspect.UnreadableError{Reason: unreadable}
 	}
 	return seen, facts, nil

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -115,7 +115,7 @@ func BenchmarkManyServices(b *testing.B) {
 		s = newStand(b)
 	}
 	session := s.oned.For("oneadmin")
-	for kind, body := range map[int]string{flow.DocumentTypeService: string(poolBody), flow.DocumentTypeServiceTemplate: twoRoles} {
+	for kind, body := range map[int]string{spec.DocumentTypeService: string(poolBody), spec.DocumentTypeServiceTemplate: twoRoles} {
 		share(manyServices, func(n int) {
 			if _, err := session.AllocateDocument(b.Context(), kind, fmt.Sprintf("many-%d", n), []byte(body)); err != nil {
 				b.Error(err)
@@ -123,7 +123,7 @@ func BenchmarkManyServices(b *testing.B) {
 		})
 	}
 	for b.Loop() {
-		for path, kind := range map[string]int{"/service": flow.DocumentTypeService, "/service_template": flow.DocumentTypeServiceTemplate} {
+		for path, kind := range map[string]int{"/service": spec.DocumentTypeService, "/service_template": spec.DocumentTypeServiceTemplate} {
 			var ours, floor []time.Duration
 			for range rounds / 5 {
 				began := time.Now()

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/app"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -172,7 +172,7 @@ func deployLong(b *testing.B, base *app.App, folder, auth, at string) []int {
 	body := fmt.Appendf(nil, `{"name":"bench","deployment":"none","state":0,"roles":[{"name":"a","type":"vm","cardinality":%d,"template_id":0,"state":0}]}`, failoverVMs)
 	services := make([]int, failoverServices)
 	for i := range services {
-		services[i], err = oned.For("oneadmin").AllocateDocument(b.Context(), flow.DocumentTypeService, "bench", body)
+		services[i], err = oned.For("oneadmin").AllocateDocument(b.Context(), spec.DocumentTypeService, "bench", body)
 		must(b, err)
 		_, err = work.NewQueue(pipe).PublishWork(b.Context(), pipeline.Work{Service: services[i], Reason: "bench"}, "")
 		must(b, err)

@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -68,21 +69,21 @@ func (s *stand) straight(b *testing.B, template int) (up, down time.Duration) {
 		}
 	})
 	slices.Sort(ids)
-	all := func(is func(flow.VM) bool) func() bool {
+	all := func(is func(one.VM) bool) func() bool {
 		return func() bool {
 			vms, err := session.VMs(b.Context(), opennebula.FilterAll, ids[0], ids[len(ids)-1], opennebula.StateAny)
 			must(b, err)
-			return !slices.ContainsFunc(vms, func(vm flow.VM) bool { return slices.Contains(ids, vm.ID) && !is(vm) })
+			return !slices.ContainsFunc(vms, func(vm one.VM) bool { return slices.Contains(ids, vm.ID) && !is(vm) })
 		}
 	}
-	waitFor(b, "the VMs to run", all(flow.VM.Running))
+	waitFor(b, "the VMs to run", all(one.VM.Running))
 	up, began = time.Since(began), time.Now()
 	share(len(ids), func(n int) {
 		if err := session.ActOnVM(b.Context(), "terminate", ids[n]); err != nil {
 			b.Error(err)
 		}
 	})
-	waitFor(b, "the VMs to end", all(flow.VM.Gone))
+	waitFor(b, "the VMs to end", all(one.VM.Gone))
 	return up, time.Since(began)
 }
 
@@ -130,11 +131,11 @@ func (s *stand) warmUp(b *testing.B, path string) {
 // end removes all services.
 func (s *stand) end(b *testing.B) {
 	b.Helper()
-	documents, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
+	documents, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, -1, -1)
 	must(b, err)
 	share(len(documents), func(n int) { s.remove(b, documents[n].ID) })
 	waitFor(b, "the services to be gone", func() bool {
-		left, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
+		left, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, -1, -1)
 		return err == nil && len(left) == 0
 	})
 }
@@ -173,13 +174,13 @@ func (s *stand) remove(b *testing.B, service int) {
 // runningServices counts the services whose documents say RUNNING.
 func (s *stand) runningServices(b *testing.B) int {
 	b.Helper()
-	documents, err := s.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, -1, -1)
+	documents, err := s.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, -1, -1)
 	must(b, err)
 	count := 0
 	for _, document := range documents {
-		body, err := flow.ParseBody(document.Body)
+		body, err := spec.ParseBody(document.Body)
 		must(b, err)
-		if (flow.Service{Body: body}).State() == flow.ServiceRunning {
+		if (spec.Service{Body: body}).State() == spec.ServiceRunning {
 			count++
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -111,12 +111,12 @@ func (z *zone) live(b *testing.B, path string) {
 		var document struct {
 			Document struct {
 				Template struct {
-					Body struct{ State flow.ServiceState }
+					Body struct{ State spec.ServiceState }
 				}
 			}
 		}
 		status, answer := z.send(b, http.MethodGet, service, "")
-		return status == http.StatusOK && json.Unmarshal([]byte(answer), &document) == nil && document.Document.Template.Body.State == flow.ServiceRunning
+		return status == http.StatusOK && json.Unmarshal([]byte(answer), &document) == nil && document.Document.Template.Body.State == spec.ServiceRunning
 	})
 	if status, answer := z.send(b, http.MethodDelete, service, ""); status != http.StatusNoContent && status != http.StatusAccepted {
 		b.Errorf("delete %s: %d %s", service, status, answer)

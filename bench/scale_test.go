@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/app"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -245,17 +245,17 @@ func (z *zone) reportCalls(b *testing.B, before map[string]int) {
 }
 
 // states counts the services by state, reading their documents in pages.
-func (z *zone) states(b *testing.B) map[flow.ServiceState]int {
+func (z *zone) states(b *testing.B) map[spec.ServiceState]int {
 	b.Helper()
-	counts := map[flow.ServiceState]int{}
+	counts := map[spec.ServiceState]int{}
 	const page = 1000
 	for offset := 0; ; offset += page {
-		documents, err := z.oned.Server().Documents(b.Context(), flow.DocumentTypeService, -2, offset, -page)
+		documents, err := z.oned.Server().Documents(b.Context(), spec.DocumentTypeService, -2, offset, -page)
 		must(b, err)
 		for _, document := range documents {
-			body, err := flow.ParseBody(document.Body)
+			body, err := spec.ParseBody(document.Body)
 			must(b, err)
-			counts[(flow.Service{Body: body}).State()]++
+			counts[(spec.Service{Body: body}).State()]++
 		}
 		if len(documents) < page {
 			return counts
@@ -443,7 +443,7 @@ func (z *zone) measureStorm(b *testing.B) {
 	row("the same in a quiet zone, p50 and p99",
 		fmt.Sprintf("%s %s", quantile(quiet, 0.5).Round(time.Millisecond), quantile(quiet, 0.99).Round(time.Millisecond)), "-")
 	z.reportMemory(b, "after the storm")
-	if states := z.states(b); states[flow.ServiceWarning] != z.size.services {
+	if states := z.states(b); states[spec.ServiceWarning] != z.size.services {
 		b.Errorf("after the storm the services are %v, want all in WARNING", states)
 	}
 	b.ReportMetric(rate, "events/s")

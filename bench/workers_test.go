@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -93,7 +93,7 @@ func deployWith(b *testing.B, workers, services int) float64 {
 	for running := 0; running < wanted; {
 		_, told, err := reader.Next(b.Context())
 		must(b, err)
-		if told.Kind == "service" && told.New == flow.ServiceRunning.String() {
+		if told.Kind == "service" && told.New == spec.ServiceRunning.String() {
 			running++
 		}
 	}
@@ -114,7 +114,7 @@ func pendingServices(b *testing.B, base *app.App, auth string, services int) []p
 	var wakes []pipeline.Wake
 	inPartition := [pipeline.Partitions]int{}
 	for len(wakes) < services {
-		id, err := oned.For("oneadmin").AllocateDocument(b.Context(), flow.DocumentTypeService, "bench", []byte(body))
+		id, err := oned.For("oneadmin").AllocateDocument(b.Context(), spec.DocumentTypeService, "bench", []byte(body))
 		must(b, err)
 		if inPartition[pipeline.Partition(id)] == services/pipeline.Partitions {
 			must(b, oned.Server().DeleteDocument(b.Context(), id))

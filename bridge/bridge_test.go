@@ -14,7 +14,7 @@ import (
 	"github.com/go-zeromq/zmq4"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
@@ -24,7 +24,7 @@ import (
 )
 
 // vmFrames are a VM's event as oned publishes it.
-func vmFrames(vm flow.VM) [][]byte {
+func vmFrames(vm one.VM) [][]byte {
 	body := fmt.Sprintf("<HOOK_MESSAGE><RESOURCE_ID>%d</RESOURCE_ID><REMOTE_HOST></REMOTE_HOST><VM><ID>%d</ID><NAME>%s</NAME><STATE>%d</STATE><LCM_STATE>%d</LCM_STATE>"+
 		"<USER_TEMPLATE><SERVICE_ID>%d</SERVICE_ID><ROLE_NAME>%s</ROLE_NAME></USER_TEMPLATE></VM></HOOK_MESSAGE>",
 		vm.ID, vm.ID, vm.Name, vm.State, vm.LCMState, vm.Service, vm.Role)
@@ -46,8 +46,8 @@ func changedFrames(frames [][]byte, key, before, after string) [][]byte {
 	return [][]byte{[]byte(key), []byte(base64.StdEncoding.EncodeToString([]byte(changed)))}
 }
 
-func running(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMRunning) }
-func booting(id int) flow.VM { return serviceVM(id, flow.VMActive, flow.LCMBoot) }
+func running(id int) one.VM { return serviceVM(id, one.VMActive, one.LCMRunning) }
+func booting(id int) one.VM { return serviceVM(id, one.VMActive, one.LCMBoot) }
 
 // storesSoon waits until exactly these are stored.
 func storesSoon(t testing.TB, store *fakeStore, want ...string) {
@@ -117,7 +117,7 @@ func TestEventsWaitInOrderWhileJetStreamIsAway(t *testing.T) {
 
 // With neither memory nor disk left, events are dropped, and made up for.
 func TestFullWindowDropsAndCompares(t *testing.T) {
-	cloud := &fakeCloud{vms: map[int]flow.VM{}}
+	cloud := &fakeCloud{vms: map[int]one.VM{}}
 	store, publisher := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
 	config := quietly("tcp://" + publisher.address())
 	config.MaxQueueBytes = 4096
@@ -168,7 +168,7 @@ func TestSpillFileKeepsOrder(t *testing.T) {
 func TestPublisherRestart(t *testing.T) {
 	var log lockedBuffer
 	store, first := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
-	cloud := &fakeCloud{vms: map[int]flow.VM{1: running(1)}}
+	cloud := &fakeCloud{vms: map[int]one.VM{1: running(1)}}
 	config := quietly("tcp://" + first.address())
 	config.Logger = log.logger()
 	b := newBridge(config, store, cloud, nil)

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -258,14 +258,14 @@ func (f *fakeStore) stored() []string {
 // fakeCloud is oned with a set of VMs.
 type fakeCloud struct {
 	mu    sync.Mutex
-	vms   map[int]flow.VM
+	vms   map[int]one.VM
 	fail  error
 	most  int // VMs in one answer; 0 for any number
 	asked [][2]int
 	// listing is called while a list is made, before it is answered.
 	listing  func()
 	hidden   map[int]bool
-	networks map[int]flow.NetworkState
+	networks map[int]one.NetworkState
 }
 
 func (f *fakeCloud) Networks(context.Context, int) ([]opennebula.Network, error) {
@@ -287,17 +287,17 @@ func (f *fakeCloud) Network(_ context.Context, id int) (opennebula.Network, erro
 	return opennebula.Network{}, &opennebula.Error{Method: "one.vn.info", Code: opennebula.CodeNoExists}
 }
 
-func (f *fakeCloud) VMs(_ context.Context, _, start, end, state int) ([]flow.VM, error) {
+func (f *fakeCloud) VMs(_ context.Context, _, start, end, state int) ([]one.VM, error) {
 	f.mu.Lock()
 	f.asked = append(f.asked, [2]int{start, end})
-	var found []flow.VM
+	var found []one.VM
 	for id, vm := range f.vms {
 		if id >= start && (end < 0 || id <= end) && listed(vm, state) && !f.hidden[id] {
 			found = append(found, vm)
 		}
 	}
 	most, fail, listing := f.most, f.fail, f.listing
-	slices.SortFunc(found, func(a, b flow.VM) int { return b.ID - a.ID })
+	slices.SortFunc(found, func(a, b one.VM) int { return b.ID - a.ID })
 	if end == newestTwo {
 		found, most, listing = found[:min(2, len(found))], 0, nil
 	} else {
@@ -315,7 +315,7 @@ func (f *fakeCloud) VMs(_ context.Context, _, start, end, state int) ([]flow.VM,
 }
 
 // listed reports whether a VM is in a list of those in a state.
-func listed(vm flow.VM, state int) bool {
+func listed(vm one.VM, state int) bool {
 	switch state {
 	case opennebula.StateAny:
 		return true
@@ -325,15 +325,15 @@ func listed(vm flow.VM, state int) bool {
 	return int(vm.State) == state
 }
 
-func (f *fakeCloud) VM(_ context.Context, id int) (flow.VM, error) {
+func (f *fakeCloud) VM(_ context.Context, id int) (one.VM, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hidden[id] {
-		return flow.VM{}, &opennebula.Error{Method: "one.vm.info", Code: opennebula.CodeAuthorization}
+		return one.VM{}, &opennebula.Error{Method: "one.vm.info", Code: opennebula.CodeAuthorization}
 	}
 	vm, found := f.vms[id]
 	if !found {
-		return flow.VM{}, &opennebula.Error{Method: "one.vm.info", Code: opennebula.CodeNoExists}
+		return one.VM{}, &opennebula.Error{Method: "one.vm.info", Code: opennebula.CodeNoExists}
 	}
 	return vm, f.fail
 }
@@ -344,6 +344,6 @@ func (f *fakeCloud) set(change func(*fakeCloud)) {
 	change(f)
 }
 
-func serviceVM(id int, state flow.VMState, lcmState flow.LCMState) flow.VM {
-	return flow.VM{ID: id, Name: fmt.Sprint("vm", id), State: state, LCMState: lcmState, Service: 42, Role: "web"}
+func serviceVM(id int, state one.VMState, lcmState one.LCMState) one.VM {
+	return one.VM{ID: id, Name: fmt.Sprint("vm", id), State: state, LCMState: lcmState, Service: 42, Role: "web"}
 }

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -57,7 +57,7 @@ func TestFilterThatCannotBe(t *testing.T) {
 
 // A state that is filtered out is not let in by a comparison either.
 func TestComparisonsAreFilteredToo(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: booting(1), 2: running(2)}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{1: booting(1), 2: running(2)}}, newFakeStore()
 	config := quietly("tcp://127.0.0.1:1")
 	config.States = []string{"vm/ACTIVE/RUNNING"}
 	b := newBridge(config, store, cloud, nil)

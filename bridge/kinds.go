@@ -3,7 +3,7 @@ package bridge
 import (
 	"context"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -37,7 +37,7 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 	if err != nil {
 		return err
 	}
-	pass := func(vms []flow.VM) error {
+	pass := func(vms []one.VM) error {
 		events := make([]pipeline.Event, len(vms))
 		for i, vm := range vms {
 			events[i] = foundVM(vm, "")
@@ -49,7 +49,7 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 	}
 	next := uint64(newest + 1) //nolint:gosec // -1 or an id
 	if compared > 0 && compared < next {
-		if err := pages(ctx, r.cloud, int(compared), int(flow.VMDone), r.config.PageSize, pass); err != nil { //nolint:gosec // an id
+		if err := pages(ctx, r.cloud, int(compared), int(one.VMDone), r.config.PageSize, pass); err != nil { //nolint:gosec // an id
 			return err
 		}
 	}
@@ -64,17 +64,17 @@ func (r *resyncer) fetchVM(ctx context.Context, id int) (pipeline.Event, error) 
 	return foundVM(vm, ""), err
 }
 
-func foundVM(vm flow.VM, host string) pipeline.Event {
+func foundVM(vm one.VM, host string) pipeline.Event {
 	return pipeline.Event{Object: objectVM, ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Host: host}
 }
 
 // goneVM is DONE, and otherwise what it was: its service learns of it.
 func goneVM(id int, last pipeline.Event) pipeline.Event {
-	vm := flow.VM{ID: id, Service: -1}
+	vm := one.VM{ID: id, Service: -1}
 	if last.VM != nil {
 		vm = *last.VM
 	}
-	vm.State, vm.LCMState = flow.VMDone, 0
+	vm.State, vm.LCMState = one.VMDone, 0
 	return foundVM(vm, last.Host)
 }
 
@@ -96,8 +96,8 @@ func (r *resyncer) fetchNetwork(ctx context.Context, id int) (pipeline.Event, er
 	return foundNetwork(id, network.State), err
 }
 
-func foundNetwork(id int, state flow.NetworkState) pipeline.Event {
+func foundNetwork(id int, state one.NetworkState) pipeline.Event {
 	return pipeline.Event{Object: objectNet, ID: id, State: state.String()}
 }
 
-func goneNetwork(id int, _ pipeline.Event) pipeline.Event { return foundNetwork(id, flow.NetworkDone) }
+func goneNetwork(id int, _ pipeline.Event) pipeline.Event { return foundNetwork(id, one.NetworkDone) }

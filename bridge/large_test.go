@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -15,21 +15,21 @@ import (
 // it is asked for one.
 type largeCloud struct{ count int }
 
-func (l largeCloud) VMs(_ context.Context, _, start, end, _ int) ([]flow.VM, error) {
+func (l largeCloud) VMs(_ context.Context, _, start, end, _ int) ([]one.VM, error) {
 	if end == newestTwo {
-		return []flow.VM{running(l.count - 1)}, nil
+		return []one.VM{running(l.count - 1)}, nil
 	}
 	if end < 0 {
 		end = l.count - 1
 	}
-	var page []flow.VM
+	var page []one.VM
 	for id := start; id <= min(end, l.count-1); id++ {
 		page = append(page, running(id))
 	}
 	return page, nil
 }
 
-func (l largeCloud) VM(_ context.Context, id int) (flow.VM, error) { return running(id), nil }
+func (l largeCloud) VM(_ context.Context, id int) (one.VM, error) { return running(id), nil }
 
 func (l largeCloud) Networks(context.Context, int) ([]opennebula.Network, error) { return nil, nil }
 func (l largeCloud) Network(context.Context, int) (opennebula.Network, error) {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -36,7 +36,7 @@ func newestVM(ctx context.Context, oned cloud, state int) (int, error) {
 
 // pages lists all VMs in a state with ids from start on, in ranges of ids that
 // hold about size VMs each, and hands over one range after the other.
-func pages(ctx context.Context, oned cloud, start, state, size int, hand func([]flow.VM) error) error {
+func pages(ctx context.Context, oned cloud, start, state, size int, hand func([]one.VM) error) error {
 	last, err := newestVM(ctx, oned, state)
 	if err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // sized is an item of so many bytes.
@@ -88,7 +88,7 @@ func TestListenerUnderstandsAheadWhereRoomIsScarce(t *testing.T) {
 	const messages = 200
 	heard := make([]item, messages)
 	for i := range heard {
-		frames := vmFrames(flow.VM{ID: i, Name: "web", State: flow.VMActive, LCMState: flow.LCMRunning, Service: 7, Role: "web"})
+		frames := vmFrames(one.VM{ID: i, Name: "web", State: one.VMActive, LCMState: one.LCMRunning, Service: 7, Role: "web"})
 		const end = "</USER_TEMPLATE>"
 		heard[i].frames = changedFrames(frames, string(frames[0]), end, "<NOTE>"+strings.Repeat("x", 6000)+"</NOTE>"+end)
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -15,8 +15,8 @@ import (
 
 // cloud is the part of oned that a resync asks.
 type cloud interface {
-	VMs(ctx context.Context, filter, start, end, state int) ([]flow.VM, error)
-	VM(ctx context.Context, id int) (flow.VM, error)
+	VMs(ctx context.Context, filter, start, end, state int) ([]one.VM, error)
+	VM(ctx context.Context, id int) (one.VM, error)
 	Networks(ctx context.Context, filter int) ([]opennebula.Network, error)
 	Network(ctx context.Context, id int) (opennebula.Network, error)
 }

@@ -8,14 +8,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 // storedAs is a VM's event as it was stored at a time.
-func storedAs(vm flow.VM, heard time.Time) pipeline.Event {
+func storedAs(vm one.VM, heard time.Time) pipeline.Event {
 	return pipeline.Event{Object: "vm", ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Heard: heard}
 }
 
@@ -26,7 +26,7 @@ func TestDifferences(t *testing.T) {
 	ready := running(1)
 	ready.Ready = true
 	cases := map[string]struct {
-		listed, stored flow.VM
+		listed, stored one.VM
 		heard          time.Time
 		found          bool
 	}{
@@ -38,11 +38,11 @@ func TestDifferences(t *testing.T) {
 		"never seen, of no service":         {listed: foreign},
 		"seen, of no service any more":      {listed: foreign, stored: running(1), heard: before, found: true},
 		"gone":                              {stored: running(1), heard: before, found: true},
-		"gone, which is known":              {stored: serviceVM(1, flow.VMDone, 0), heard: before},
+		"gone, which is known":              {stored: serviceVM(1, one.VMDone, 0), heard: before},
 		"made after the list":               {stored: running(1), heard: after},
 	}
 	for name, c := range cases {
-		cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+		cloud, store := &fakeCloud{vms: map[int]one.VM{}}, newFakeStore()
 		if c.listed.Name != "" {
 			cloud.vms[1] = c.listed
 		}
@@ -82,7 +82,7 @@ func compared(t testing.TB, b *Bridge) {
 func TestResyncPublishesOnlyDifferences(t *testing.T) {
 	foreign := running(9)
 	foreign.Service = -1
-	cloud := &fakeCloud{vms: map[int]flow.VM{1: running(1), 2: running(2), 9: foreign}}
+	cloud := &fakeCloud{vms: map[int]one.VM{1: running(1), 2: running(2), 9: foreign}}
 	store := newFakeStore()
 	store.last[2] = storedAs(booting(2), time.Now().Add(-time.Hour))
 	store.last[3] = storedAs(running(3), time.Now().Add(-time.Hour))
@@ -102,12 +102,12 @@ func TestResyncPublishesOnlyDifferences(t *testing.T) {
 // While oned makes its list the VM goes on. The list, which is older, must not
 // come after the event.
 func TestOldListNeverOverridesNewerEvent(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{}}, newFakeStore()
 	b, publisher := comparing(t, cloud, store)
 	for round := range 20 {
 		id := 100 + round
 		cloud.set(func(f *fakeCloud) {
-			f.vms = map[int]flow.VM{id: booting(id), id + 1000: booting(id + 1000)}
+			f.vms = map[int]one.VM{id: booting(id), id + 1000: booting(id + 1000)}
 			f.listing = func() {
 				heard := b.Status()[0].Heard
 				publisher.send(vmFrames(running(id)))
@@ -122,7 +122,7 @@ func TestOldListNeverOverridesNewerEvent(t *testing.T) {
 
 // What another bridge has stored since the list was asked for is newer too.
 func TestOldListNeverOverridesAnotherBridge(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: booting(1)}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{1: booting(1)}}, newFakeStore()
 	cloud.listing = func() {
 		store.set(func(f *fakeStore) { f.last[1] = storedAs(running(1), time.Now().Add(time.Millisecond)) })
 		cloud.set(func(f *fakeCloud) { f.vms[1] = running(1) }) // too late for this list
@@ -137,9 +137,9 @@ func TestOldListNeverOverridesAnotherBridge(t *testing.T) {
 // database, from which it lists. The list, which is older, must not come after the event; a
 // difference that stays is published.
 func TestOldListNeverOverridesAnEventThatIsNotWritten(t *testing.T) {
-	off := func(id int) flow.VM { return serviceVM(id, flow.VMPoweroff, 0) }
+	off := func(id int) one.VM { return serviceVM(id, one.VMPoweroff, 0) }
 	synctest.Test(t, func(t *testing.T) {
-		cloud, store := &fakeCloud{vms: map[int]flow.VM{1: running(1), 2: running(2)}}, newFakeStore()
+		cloud, store := &fakeCloud{vms: map[int]one.VM{1: running(1), 2: running(2)}}, newFakeStore()
 		for id := 1; id <= 2; id++ {
 			store.last[id] = storedAs(off(id), time.Now().Add(-time.Millisecond))
 		}
@@ -152,7 +152,7 @@ func TestOldListNeverOverridesAnEventThatIsNotWritten(t *testing.T) {
 }
 
 func TestResyncWaitsForWhatWasHeardBefore(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: running(1)}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{1: running(1)}}, newFakeStore()
 	store.last[1] = storedAs(running(1), time.Now().Add(-time.Hour))
 	b, publisher := comparing(t, cloud, store)
 	block := make(chan struct{})
@@ -172,7 +172,7 @@ func TestResyncWaitsForWhatWasHeardBefore(t *testing.T) {
 }
 
 func TestHiddenVMIsNotDone(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{}, hidden: map[int]bool{1: true}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{}, hidden: map[int]bool{1: true}}, newFakeStore()
 	store.last[1] = storedAs(running(1), time.Now().Add(-time.Hour))
 	comparing(t, cloud, store)
 	if stored := store.stored(); len(stored) != 0 {
@@ -181,14 +181,14 @@ func TestHiddenVMIsNotDone(t *testing.T) {
 }
 
 func TestVMThatWasMissedInTheListIsTakenAsItIs(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: serviceVM(1, flow.VMDone, 0)}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{1: serviceVM(1, one.VMDone, 0)}}, newFakeStore()
 	store.last[1] = storedAs(running(1), time.Now().Add(-time.Hour))
 	comparing(t, cloud, store)
 	storesSoon(t, store, "1 DONE resync")
 }
 
 func TestResyncIsTriedAgain(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: running(1)}, fail: errors.New("oned is restarting")}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{1: running(1)}, fail: errors.New("oned is restarting")}, newFakeStore()
 	b := newBridge(quietly("tcp://127.0.0.1:1"), store, cloud, nil)
 	startBridge(t, b)
 	poll.Until(t, "a comparison to fail", func() bool { return b.Status()[0].ResyncError != "" })
@@ -198,7 +198,7 @@ func TestResyncIsTriedAgain(t *testing.T) {
 }
 
 func TestResyncGoesByTheClock(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{}}, newFakeStore()
 	config := quietly("tcp://127.0.0.1:1")
 	config.Resync.Every, config.Resync.Settle = 10*time.Millisecond, 10*time.Millisecond
 	b := newBridge(config, store, cloud, nil)
@@ -223,12 +223,12 @@ func TestListingInPages(t *testing.T) {
 		"the last ids there can be ": {ids: []int{lastID - 1, lastID}, page: 1000, most: 1, calls: 100},
 	}
 	for name, c := range cases {
-		cloud := &fakeCloud{vms: map[int]flow.VM{}, most: c.most}
+		cloud := &fakeCloud{vms: map[int]one.VM{}, most: c.most}
 		for _, id := range c.ids {
 			cloud.vms[id] = running(id)
 		}
 		var got []int
-		err := pages(limited(t), cloud, 0, opennebula.StateNotDone, c.page, func(vms []flow.VM) error {
+		err := pages(limited(t), cloud, 0, opennebula.StateNotDone, c.page, func(vms []one.VM) error {
 			for _, vm := range vms {
 				got = append(got, vm.ID)
 			}
@@ -257,7 +257,7 @@ func sequence(from, to int) []int {
 
 // Networks are compared by their state: a service waits for READY.
 func TestResyncOfNetworks(t *testing.T) {
-	cloud, store := &fakeCloud{networks: map[int]flow.NetworkState{1: flow.NetworkReady, 2: flow.NetworkReady, 3: flow.NetworkError}}, newFakeStore()
+	cloud, store := &fakeCloud{networks: map[int]one.NetworkState{1: one.NetworkReady, 2: one.NetworkReady, 3: one.NetworkError}}, newFakeStore()
 	at := time.Now().Add(-time.Hour)
 	store.nets = map[int]pipeline.Event{
 		2: {Object: "net", ID: 2, State: "READY", Heard: at}, 3: {Object: "net", ID: 3, State: "LOCK_CREATE", Heard: at},
@@ -273,10 +273,10 @@ func TestResyncOfNetworks(t *testing.T) {
 // A VM that came and went while nobody heard is in no list of those that live. Its
 // service is told all the same, by a bridge that has just started too.
 func TestVMThatCameAndWentUnheard(t *testing.T) {
-	ended := func(id int) flow.VM { return serviceVM(id, flow.VMDone, 0) }
+	ended := func(id int) one.VM { return serviceVM(id, one.VMDone, 0) }
 	foreign := ended(7)
 	foreign.Service = -1
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{1: ended(1), 2: running(2), 3: ended(3)}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{1: ended(1), 2: running(2), 3: ended(3)}}, newFakeStore()
 	b := newBridge(quietly(), store, cloud, nil)
 	must(t, b.resyncer.newComparison().run(limited(t)))
 	storesSoon(t, store, "2 RUNNING resync") // what ended before anybody compared is history
@@ -290,9 +290,9 @@ func TestVMThatCameAndWentUnheard(t *testing.T) {
 
 // An empty zone that was compared is none that never was.
 func TestVMThatCameAndWentInAnEmptyZone(t *testing.T) {
-	cloud, store := &fakeCloud{vms: map[int]flow.VM{}}, newFakeStore()
+	cloud, store := &fakeCloud{vms: map[int]one.VM{}}, newFakeStore()
 	must(t, newBridge(quietly(), store, cloud, nil).resyncer.newComparison().run(limited(t)))
-	cloud.set(func(f *fakeCloud) { f.vms[3] = serviceVM(3, flow.VMDone, 0) })
+	cloud.set(func(f *fakeCloud) { f.vms[3] = serviceVM(3, one.VMDone, 0) })
 	must(t, newBridge(quietly(), store, cloud, nil).resyncer.newComparison().run(limited(t)))
 	storesSoon(t, store, "3 DONE resync")
 }

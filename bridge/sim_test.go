@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -78,7 +78,7 @@ func TestLifeOfASimulatedVM(t *testing.T) {
 		return false
 	})
 	must(t, z.client.For("oneadmin").ActOnVM(limited(t), "terminate-hard", id))
-	poll.Until(t, "the VM to end", func() bool { return z.last(t, id).State == flow.VMDone.String() })
+	poll.Until(t, "the VM to end", func() bool { return z.last(t, id).State == one.VMDone.String() })
 	if deadLetters := z.bridge.Status()[0].DeadLetters; deadLetters != 0 {
 		t.Errorf("%d dead letters", deadLetters)
 	}
@@ -119,7 +119,7 @@ func TestLostNetworksAreFoundBySimulatedComparison(t *testing.T) {
 	poll.Until(t, "the network to be ready", func() bool {
 		network, err := z.client.Server().Network(limited(t), id)
 		must(t, err)
-		return network.State == flow.NetworkReady
+		return network.State == one.NetworkReady
 	})
 	compared(t, z.bridge)
 	poll.Until(t, "the network to be stored", func() bool { return isStored(t, z.p, pipeline.ObjectSubject(0, "net", id, "READY")) })

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -181,11 +182,11 @@ func (e *executor) created(id int, intent flow.Intent) {
 	if vm, seen := e.facts[id]; seen && vm.Key == intent.Key {
 		return
 	}
-	state := flow.VMPending
+	state := one.VMPending
 	if intent.Hold {
-		state = flow.VMHold
+		state = one.VMHold
 	}
-	e.facts[id] = flow.VM{
+	e.facts[id] = one.VM{
 		ID: id, Name: intent.Name, Owner: e.record.State.Service.Owner, State: state,
 		Service: e.service, Role: intent.Role, Key: intent.Key,
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -65,7 +65,7 @@ func (g *usersGroups) of(ctx context.Context, uid int) (userGroups, error) {
 
 // actAs finds out as whom calls for a service are made: its owner, and in the service's group
 // alone where that is not the owner's primary one.
-func (a *actor) actAs(ctx context.Context, owner flow.Identity) error {
+func (a *actor) actAs(ctx context.Context, owner one.Identity) error {
 	if a.acts != "" && a.actsFor == owner {
 		return nil
 	}

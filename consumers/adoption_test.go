@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 // vm is a VM as oned shows it.
-func (w *world) vm(id int) flow.VM {
+func (w *world) vm(id int) one.VM {
 	w.t.Helper()
 	found, err := w.oned.Server().VM(w.t.Context(), id)
 	must(w.t, err)
@@ -68,7 +70,7 @@ func TestForgedVMsAreNobodysNodes(t *testing.T) {
 			}
 			w.awaitRunning(forged...)
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			for _, id := range w.nodeIDs(service) {
 				if vm := w.vm(id); vm.Owner.UName != "alice" {
 					t.Errorf("VM %d of %s is a node", id, vm.Owner.UName)
@@ -105,12 +107,12 @@ func TestStrangersNodesInADocument(t *testing.T) {
 			vm := stranger(w, service)
 			w.awaitRunning(vm)
 			body, _ := w.body(service)
-			body.Roles[1].Nodes = append(body.Roles[1].Nodes, flow.NewNode(flow.VM{ID: vm, Name: "x"}))
+			body.Roles[1].Nodes = append(body.Roles[1].Nodes, spec.NewNode(one.VM{ID: vm, Name: "x"}))
 			must(w.t, w.oned.For("alice").UpdateDocument(t.Context(), service, encode(t, body)))
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 0})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.untouched(vm)
 			why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Look)
 			must(t, err)
@@ -126,14 +128,14 @@ func TestStrangersNodesInADocument(t *testing.T) {
 
 // Events that nobody of OpenNebula has sent shrink nothing, and make no stranger a node.
 func TestForgedEvents(t *testing.T) {
-	for name, forge := range map[string]func(vm *flow.VM){
-		"the end of a VM":                func(vm *flow.VM) { vm.State, vm.LCMState = flow.VMDone, flow.LCMInit },
-		"a failure":                      func(vm *flow.VM) { vm.LCMState = flow.LCMBootFailure },
-		"another owner":                  func(vm *flow.VM) { vm.Owner = flow.Identity{UID: 3, UName: "bob"} },
-		"another key, of a VM to be":     func(vm *flow.VM) { vm.ID, vm.Key = 4711, "made-up" },
-		"the end of a VM that never was": func(vm *flow.VM) { vm.ID, vm.State, vm.LCMState = 4711, flow.VMDone, flow.LCMInit },
-		"the end of the next VM":         func(vm *flow.VM) { vm.ID, vm.State, vm.LCMState = vm.ID+3, flow.VMDone, flow.LCMInit },
-		"the next VM, which runs":        func(vm *flow.VM) { vm.ID, vm.Key = vm.ID+3, "made-up" },
+	for name, forge := range map[string]func(vm *one.VM){
+		"the end of a VM":                func(vm *one.VM) { vm.State, vm.LCMState = one.VMDone, one.LCMInit },
+		"a failure":                      func(vm *one.VM) { vm.LCMState = one.LCMBootFailure },
+		"another owner":                  func(vm *one.VM) { vm.Owner = one.Identity{UID: 3, UName: "bob"} },
+		"another key, of a VM to be":     func(vm *one.VM) { vm.ID, vm.Key = 4711, "made-up" },
+		"the end of a VM that never was": func(vm *one.VM) { vm.ID, vm.State, vm.LCMState = 4711, one.VMDone, one.LCMInit },
+		"the end of the next VM":         func(vm *one.VM) { vm.ID, vm.State, vm.LCMState = vm.ID+3, one.VMDone, one.LCMInit },
+		"the next VM, which runs":        func(vm *one.VM) { vm.ID, vm.Key = vm.ID+3, "made-up" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -148,7 +150,7 @@ func TestForgedEvents(t *testing.T) {
 			}}, "")
 			must(t, err)
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 4)
 			if made := w.sim.CallCounts()["one.template.instantiate"]; made != 4 {
 				t.Errorf("%d VMs were made", made)
@@ -202,9 +204,9 @@ func TestVMsHaveTheServicesGroup(t *testing.T) {
 	const oneadmins = 0
 	must(t, w.oned.Server().ChownDocument(t.Context(), service, -1, oneadmins))
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.accepted(service, flow.VerbAddRole, flow.AddRoleArguments{Role: json.RawMessage(`{"name":"Added","type":"vm","cardinality":1,"template_id":0}`)})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	groups := map[int]int{}
 	for _, vm := range w.vms(service) {
 		groups[vm.Owner.GID]++

@@ -7,11 +7,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // sampledAtOnce bounds the VMs that one call of the autoscaler is to cover.
@@ -52,8 +55,8 @@ func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	}
 	measured, asked := map[int]measuredService{}, map[int]bool{}
 	for _, service := range services {
-		names := flow.MeasuredAttributes(service)
-		measured[service.ID] = measuredService{service, names, map[int]flow.Sample{}}
+		names := policy.MeasuredAttributes(service)
+		measured[service.ID] = measuredService{service, names, map[int]policy.Sample{}}
 		for role := range names {
 			for _, vm := range service.RoleNodes(role) {
 				asked[vm] = true
@@ -65,7 +68,7 @@ func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
 	}
 	owners := map[int]int{} // the services of the VMs that are sampled
-	samples, err := a.services.oned.Server().Samples(ctx, calls, func(vm flow.VM) []string {
+	samples, err := a.services.oned.Server().Samples(ctx, calls, func(vm one.VM) []string {
 		owners[vm.ID] = vm.Service
 		return measured[vm.Service].wanted(vm)
 	})
@@ -76,7 +79,7 @@ func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		measured[owners[vm]].samples[vm] = sample
 	}
 	for _, service := range services {
-		measures := flow.Measure(service, measured[service.ID].samples, at, until)
+		measures := policy.Measure(service, measured[service.ID].samples, at, until)
 		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
 		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
 		if _, err := a.services.queue.PublishWork(ctx, work, id); err != nil {
@@ -90,14 +93,14 @@ func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
 // measuredService is a service, what its elasticity policies ask for by role, and what was
 // read of its VMs.
 type measuredService struct {
-	service flow.Service
+	service spec.Service
 	names   map[string][]string
-	samples map[int]flow.Sample
+	samples map[int]policy.Sample
 }
 
 // wanted is what is read of a VM: nothing of one that somebody has written into the
 // document and that is not the service's.
-func (m measuredService) wanted(vm flow.VM) []string {
+func (m measuredService) wanted(vm one.VM) []string {
 	if !m.service.Owns(vm) {
 		return nil
 	}
@@ -105,11 +108,11 @@ func (m measuredService) wanted(vm flow.VM) []string {
 }
 
 // measuredServices are those that have elasticity policies and run.
-func (a *autoscaler) measuredServices(ctx context.Context) ([]flow.Service, error) {
-	var services []flow.Service
-	err := a.services.each(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
-		service := flow.Service{ID: document.ID, Owner: document.Owner, Body: body}
-		if flow.MeasuredAttributes(service) != nil {
+func (a *autoscaler) measuredServices(ctx context.Context) ([]spec.Service, error) {
+	var services []spec.Service
+	err := a.services.each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+		service := spec.Service{ID: document.ID, Owner: document.Owner, Body: body}
+		if policy.MeasuredAttributes(service) != nil {
 			services = append(services, service)
 		}
 		return nil

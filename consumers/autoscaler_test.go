@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -32,7 +33,7 @@ func (w *world) awaitCardinality(service, want int) {
 	w.t.Helper()
 	poll.Until(w.t, "the role's cardinality to change", func() bool {
 		body, exists := w.body(service)
-		return exists && body.Roles[0].Cardinality == want && (flow.Service{Body: body}).State() == flow.ServiceRunning
+		return exists && body.Roles[0].Cardinality == want && (spec.Service{Body: body}).State() == spec.ServiceRunning
 	})
 }
 
@@ -107,7 +108,7 @@ func TestTimerThatComesEarlyIsSetAgain(t *testing.T) {
 	w.hear()
 	service := w.deployed(`{"name":"svc","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,"cooldown":3,"state":0}]}`)
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 2})
-	w.await(service, flow.ServiceCooldown)
+	w.await(service, spec.ServiceCooldown)
 	timer := func() pipeline.TimerState {
 		record, _, err := w.pipe.LoadRecord(t.Context(), service)
 		must(t, err)
@@ -119,7 +120,7 @@ func TestTimerThatComesEarlyIsSetAgain(t *testing.T) {
 	_, err := w.pipe.PublishWork(t.Context(), early, "")
 	must(t, err)
 	poll.Until(t, "the timer to be set again", func() bool { return timer().Generation > set.Generation || time.Now().After(set.Due) })
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 }
 
 // TestRoleIsFilledUpToItsMinimum after somebody else has ended a VM of it.
@@ -132,8 +133,8 @@ func TestRoleIsFilledUpToItsMinimum(t *testing.T) {
 	must(t, w.sim.DeleteVM(lost))
 	poll.Until(t, "another VM in its place", func() bool {
 		body, _ := w.body(service)
-		ids := (flow.Service{Body: body}).RoleNodes("a")
-		return len(ids) == 2 && ids[0] != lost && ids[1] != lost && (flow.Service{Body: body}).State() == flow.ServiceRunning
+		ids := (spec.Service{Body: body}).RoleNodes("a")
+		return len(ids) == 2 && ids[0] != lost && ids[1] != lost && (spec.Service{Body: body}).State() == spec.ServiceRunning
 	})
 	w.exactly(service, 2)
 }

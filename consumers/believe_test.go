@@ -7,6 +7,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -18,7 +20,7 @@ func TestAnEventAloneEndsNothing(t *testing.T) {
 	w.hear()
 	service := w.deployed(masterSlave, 2, 1)
 	forged := w.vms(service)[0]
-	forged.State, forged.LCMState = flow.VMDone, flow.LCMInit
+	forged.State, forged.LCMState = one.VMDone, one.LCMInit
 	event := pipeline.Event{Object: "vm", ID: forged.ID, State: "DONE", LCMState: "LCM_INIT", VM: &forged, Heard: time.Now()}
 	looked := w.sim.CallCounts()["one.vm.info"]
 	_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Event: &event, Reason: "forged"}, nuid.Next())
@@ -51,7 +53,7 @@ func TestAnEventAloneEndsNoShutdown(t *testing.T) {
 			service := w.deployed(masterSlave, 1, 3)
 			w.sim.SetBootDelay(time.Hour)
 			w.accepted(service, end.verb, end.arguments)
-			ending := map[int]flow.VM{}
+			ending := map[int]one.VM{}
 			poll.Until(t, "VMs to be on their way out", func() bool {
 				for _, vm := range w.vms(service) {
 					if vm.Ending() {
@@ -62,7 +64,7 @@ func TestAnEventAloneEndsNoShutdown(t *testing.T) {
 			})
 			looked := w.sim.CallCounts()
 			for _, vm := range ending {
-				vm.State, vm.LCMState = flow.VMDone, flow.LCMInit
+				vm.State, vm.LCMState = one.VMDone, one.LCMInit
 				event := pipeline.Event{Object: "vm", ID: vm.ID, State: "DONE", LCMState: "LCM_INIT", VM: &vm, Heard: time.Now()}
 				_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Event: &event, Reason: "forged"}, nuid.Next())
 				must(t, err)
@@ -81,7 +83,7 @@ func TestAnEventAloneEndsNoShutdown(t *testing.T) {
 				w.gone(service)
 				return
 			}
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, end.left)
 		})
 	}
@@ -97,7 +99,7 @@ func TestNothingFailsWhileOnedIsAway(t *testing.T) {
 	service := w.service(masterSlave, 2, 1)
 	w.accepted(service, flow.VerbDeploy, nil)
 	must(t, w.sim.Restart(3*time.Second))
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
 }
 
@@ -115,7 +117,7 @@ func TestNewVMIsNotLookedAtWhileItIsHeardOf(t *testing.T) {
 	w.accepted(service, flow.VerbDeploy, nil)
 	poll.Until(t, "the service to be RUNNING", func() bool {
 		record, _, err := w.pipe.LoadRecord(t.Context(), service)
-		return err == nil && record.State.Service.State() == flow.ServiceRunning
+		return err == nil && record.State.Service.State() == spec.ServiceRunning
 	})
 	made, looks := w.sim.Calls("one.template.instantiate", 0)[0], 0
 	for _, look := range w.sim.Calls("one.document.info", made.Sequence) { // with which each look begins

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -44,7 +45,7 @@ func (s *saver) commit(ctx context.Context, decision flow.Decision, must bool) e
 		return nil
 	}
 	s.record.State = decision.State
-	s.record.Outbox.Webhooks = flow.Webhooks(decision.State.Service.Body)
+	s.record.Outbox.Webhooks = spec.Webhooks(decision.State.Service.Body)
 	s.addNodeTransitions()
 	s.addTransitions(decision.Changes, flow.Describe(decision.Actions))
 	s.setDueTimers()
@@ -242,7 +243,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: service %d: write the document: %w", errPoison, s.service, err)
 	}
-	wanted := flow.DigestOf(text)
+	wanted := spec.DigestOf(text)
 	if wanted == s.record.Saved {
 		s.behind.end()
 		return nil
@@ -269,7 +270,7 @@ func (s *saver) saveDocument(ctx context.Context) error {
 // tombstone, so that VMs which come too late are known for what they are.
 func (s *saver) tombstone(ctx context.Context) error {
 	owner := s.record.State.Service.Owner
-	s.record.State = flow.State{Service: flow.Service{ID: s.service, Owner: owner}}
+	s.record.State = flow.State{Service: spec.Service{ID: s.service, Owner: owner}}
 	s.record.Saved, s.record.Ended = "", time.Now().UTC()
 	s.exists = false
 	s.published = s.record.State // what is left of networks is nobody's any more
@@ -319,7 +320,7 @@ func (s *saver) openRecord() {
 	if err != nil {
 		s.worker.config.Logger.Warn("the service's record was sealed with another password of the server user: the document is taken instead",
 			"service", s.service, "error", err)
-		body = flow.Body{StartTime: s.record.State.Service.Body.StartTime}
+		body = spec.Body{StartTime: s.record.State.Service.Body.StartTime}
 		s.record.Saved, s.record.Digests = "", nil
 	}
 	s.record.State.Service.Body = body

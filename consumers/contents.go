@@ -5,6 +5,9 @@ import (
 	"fmt"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -22,7 +25,7 @@ func (e *executor) extraTemplate(ctx context.Context, action flow.Action) (strin
 	if err != nil {
 		return "", nil, err
 	}
-	text, err := flow.ExtraTemplate(service, intent.Instance(), base, values)
+	text, err := render.ExtraTemplate(service, intent.Instance(), base, values)
 	if err != nil {
 		return "", refusal(action, err), nil
 	}
@@ -31,8 +34,8 @@ func (e *executor) extraTemplate(ctx context.Context, action flow.Action) (strin
 
 // baseTemplate is a role's VM template, read as the owner, and only where
 // something is merged into it. Refused says why it cannot be had.
-func (e *executor) baseTemplate(ctx context.Context, service flow.Service, role string) (base flow.Template, refused, err error) {
-	id, needed := flow.NeedsTemplate(service, role)
+func (e *executor) baseTemplate(ctx context.Context, service spec.Service, role string) (base one.Template, refused, err error) {
+	id, needed := render.NeedsTemplate(service, role)
 	if !needed {
 		return nil, nil, nil
 	}
@@ -51,8 +54,8 @@ func (e *executor) baseTemplate(ctx context.Context, service flow.Service, role 
 func (e *executor) referenceValues(ctx context.Context, role string) (map[string]string, error) {
 	service := e.record.State.Service
 	values := map[string]string{}
-	trees := map[int]flow.Template{}
-	for _, reference := range flow.References(service, role) {
+	trees := map[int]one.Template{}
+	for _, reference := range render.References(service, role) {
 		values[reference.Text] = ""
 		for _, id := range service.RoleNodes(reference.Parent) {
 			if vm, known := e.facts[id]; known && !service.Owns(vm) {
@@ -72,7 +75,7 @@ func (e *executor) referenceValues(ctx context.Context, role string) (map[string
 }
 
 // vmTree reads a VM once. One that oned does not show has no values.
-func (e *executor) vmTree(ctx context.Context, trees map[int]flow.Template, id int) (flow.Template, error) {
+func (e *executor) vmTree(ctx context.Context, trees map[int]one.Template, id int) (one.Template, error) {
 	if tree, known := trees[id]; known {
 		return tree, nil
 	}

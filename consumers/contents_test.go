@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func TestContentsInputsAndParentsReachTheVM(t *testing.T) {
@@ -17,9 +19,9 @@ func TestContentsInputsAndParentsReachTheVM(t *testing.T) {
 	 {"name":"web","type":"vm","cardinality":1,"template_id":0,"parents":["db"],"state":0,
 	  "template_contents":{"MEMORY":32,"DB_IP":"${db.TEMPLATE.CONTEXT.ETH0_IP}","NOTHING":"${db.TEMPLATE.NOPE}"}}]}`)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
-	vms := map[string]flow.Template{}
+	vms := map[string]one.Template{}
 	for _, vm := range w.vms(service) {
 		tree, err := w.oned.Server().VMTree(t.Context(), vm.ID)
 		must(t, err)
@@ -54,7 +56,7 @@ func TestForbiddenTemplateFailsTheRole(t *testing.T) {
 	w.hear()
 	service := w.service(`{"name":"x","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":777,"template_contents":{"A":"1"},"state":0}]}`)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 }
 
 // Inputs in contents reach the VM, and what the service says of itself where it was asked for.
@@ -66,7 +68,7 @@ func TestVariablesInContentsReachTheVM(t *testing.T) {
 	 {"name":"a","type":"vm","cardinality":2,"template_id":0,"state":0,
 	  "template_contents":{"MEMORY":"$RAM","LABELS":"$ROLE_NAME-$VM_NUMBER","CONTEXT":{"HOSTNAME":"$SERVICE_NAME-$VM_NUMBER","PASSWORD":"$PASS","OWN":"$NAME/$VMID"}}}]}`)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 	for _, vm := range w.vms(service) {
 		tree, err := w.oned.Server().VMTree(t.Context(), vm.ID)
@@ -95,7 +97,7 @@ func TestRolesOfAnotherTypeThanTheirTemplates(t *testing.T) {
 			w.hear()
 			service := w.service(`{"name":"x","state":0,"roles":[{"name":"a","cardinality":1,"state":0,%s}]}`, test.role)
 			w.command(service, flow.VerbDeploy, nil)
-			w.await(service, flow.ServiceFailedDeploying)
+			w.await(service, spec.ServiceFailedDeploying)
 			if body, _ := w.body(service); !strings.Contains(string(encode(t, body)), test.said) {
 				t.Errorf("the log lacks %q: %s", test.said, encode(t, body))
 			}

@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -58,7 +60,7 @@ func TestADamagedStreamIsRepaired(t *testing.T) {
 			w.hear()
 			service := w.deployed(masterSlave, 1, 1)
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.settled()
 			if !test.running {
 				stop()
@@ -90,7 +92,7 @@ func TestEventsBehindADamage(t *testing.T) {
 	w.settled()
 	w.cutOff(pipeline.StreamONE, false)
 	w.sim.ResumeBoots()
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 }
 
 // settled waits until the cursors have come to the streams' ends.
@@ -112,14 +114,14 @@ func (w *world) scaledTo(service, slaves int) {
 	poll.Until(w.t, "the service to be scaled", func() bool {
 		body, _ := w.body(service)
 		for _, role := range body.Roles {
-			if role.Name == "Slave" && len(role.Nodes) == slaves && (flow.Service{Body: body}).State() == flow.ServiceRunning {
+			if role.Name == "Slave" && len(role.Nodes) == slaves && (spec.Service{Body: body}).State() == spec.ServiceRunning {
 				return true
 			}
 		}
 		arguments, err := json.Marshal(flow.ScaleArguments{Role: "Slave", Cardinality: slaves})
 		must(w.t, err)
 		_, _ = w.pipe.SubmitCommand(w.t.Context(), flow.Command{
-			ID: nuid.Next(), Verb: flow.VerbScale, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: arguments,
+			ID: nuid.Next(), Verb: flow.VerbScale, Service: service, User: one.Identity{UID: 2, UName: "alice"}, Arguments: arguments,
 		}, time.Second) // one that comes before the repair is answered late
 		return false
 	})

@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -68,7 +70,7 @@ func TestOnedIsRestored(t *testing.T) {
 				must(t, err)
 			})
 			w.accepted(scaled, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
-			w.await(scaled, flow.ServiceRunning)
+			w.await(scaled, spec.ServiceRunning)
 			lost := w.deployed(masterSlave, 2, 1)
 			w.sim.SetBootDelay(time.Hour)
 			w.accepted(ending, flow.VerbUndeploy, nil)
@@ -95,17 +97,17 @@ func TestOnedIsRestored(t *testing.T) {
 				t.Fatalf("the new service has the id %d, not %d", again, lost)
 			}
 			w.accepted(again, flow.VerbDeploy, nil)
-			w.await(again, flow.ServiceRunning)
+			w.await(again, spec.ServiceRunning)
 			w.exactly(again, 3)
 			for _, service := range []int{scaled, ending} {
-				w.await(service, flow.ServiceRunning)
+				w.await(service, spec.ServiceRunning)
 				w.exactly(service, 2)
 				w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-				w.await(service, flow.ServiceRunning)
+				w.await(service, spec.ServiceRunning)
 				w.exactly(service, 3)
 			}
 			for _, vm := range w.sim.VMs() {
-				if vm.State == flow.VMDone {
+				if vm.State == one.VMDone {
 					t.Errorf("VM %d of service %s was ended", vm.ID, vm.Service)
 				}
 			}
@@ -142,7 +144,7 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 		t.Fatalf("the new service has the id %d, not %d", again, lost)
 	}
 	w.accepted(again, flow.VerbDeploy, nil)
-	w.await(again, flow.ServiceRunning)
+	w.await(again, spec.ServiceRunning)
 	w.exactly(again, 3)
 }
 
@@ -164,7 +166,7 @@ func TestAnOlderCopyOfTheData(t *testing.T) {
 	w.nats.Start()
 	w.sim.ResumeBoots()
 	stop = w.startWorker("second", quick())
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.scaledTo(service, 1)
 	w.scaledTo(service, 4)
 	w.exactly(service, 5)
@@ -186,7 +188,7 @@ func TestAnOlderCopyOfTheData(t *testing.T) {
 		t.Errorf("the VMs were %v and are %v", before, after)
 	}
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 5})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 6)
 }
 
@@ -205,7 +207,7 @@ func (w *world) later(service, slaves int) {
 func (w *world) ages(service int) {
 	w.t.Helper()
 	body, _ := w.body(service)
-	body.Log = append(body.Log, flow.LogEntry{Timestamp: time.Now().Add(10 * time.Minute).Unix(), Severity: "I", Message: "later"})
+	body.Log = append(body.Log, spec.LogEntry{Timestamp: time.Now().Add(10 * time.Minute).Unix(), Severity: "I", Message: "later"})
 	must(w.t, w.oned.Server().UpdateDocument(w.t.Context(), service, encode(w.t, body)))
 }
 
@@ -299,7 +301,7 @@ func TestOnedIsRestoredBehindADecision(t *testing.T) {
 			}, 10*time.Second)
 			must(t, err)
 			w.mismatch("restored from a backup")
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 3)
 			for _, call := range w.sim.Calls(test.lost, 0) {
 				if strings.Contains(fmt.Sprint(call.Arguments), test.with) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -18,7 +19,7 @@ func TestVMThatNoHostTakes(t *testing.T) {
 	fails, ends := w.service(tooLarge, "fail"), w.service(tooLarge, "undeploy")
 	w.accepted(fails, flow.VerbDeploy, nil)
 	w.accepted(ends, flow.VerbDeploy, nil)
-	w.await(fails, flow.ServiceFailedDeploying)
+	w.await(fails, spec.ServiceFailedDeploying)
 	if log := w.logged(fails); !strings.Contains(log, "has been in PENDING since") || !strings.Contains(log, "Not enough capacity") {
 		t.Errorf("the log does not say why:\n%s", log)
 	}
@@ -38,7 +39,7 @@ func TestScalingIsTakenBack(t *testing.T) {
 	poll.Until(t, "the VMs to be made", func() bool { return len(w.vms(service)) == 5 })
 	stop()
 	w.startWorker("two", quick())
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	body, _ := w.body(service)
 	if got := body.Roles[0].Cardinality; got != 3 {
 		t.Errorf("the cardinality is %d", got)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
@@ -58,7 +59,7 @@ func TestLargeServicesDoNotHoldUpOthers(t *testing.T) {
 	small := w.service(oneRole, 1)
 	_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: small, Reason: "test"}, "")
 	must(t, err)
-	w.await(small, flow.ServiceRunning)
+	w.await(small, spec.ServiceRunning)
 	place := slices.Index(created(), strconv.Itoa(small))
 	if place < 0 || place > large*size/2 {
 		t.Errorf("the small service's VM was asked for as number %d of %d", place+1, large*size)
@@ -95,7 +96,7 @@ func TestSearchesGoOnWhereTheLastEnded(t *testing.T) {
 		}
 	})
 	w.startWorker("two", quick())
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, size)
 	mutex.Lock()
 	defer mutex.Unlock()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -44,7 +45,7 @@ func TestUnreachableOnedIsWaitedFor(t *testing.T) {
 	service := w.service(masterSlave, 1, 1)
 	must(t, w.sim.FailCall(sim.CallFailure{Method: "one.template.instantiate", Count: 3, Code: opennebula.CodeReplication}))
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }
 
@@ -60,7 +61,7 @@ func TestPendingServiceWithoutCommandIsFound(t *testing.T) {
 	service := w.service(masterSlave, 1, 1)
 	w.startWorker("one", quick())
 	w.hear()
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }
 
@@ -71,11 +72,11 @@ func TestServiceGoesOnWithAnotherWorker(t *testing.T) {
 	w.sim.PauseBoots()
 	service := w.service(masterSlave, 2, 2)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceDeploying)
+	w.await(service, spec.ServiceDeploying)
 	stop()
 	w.sim.ResumeBoots()
 	w.startWorker("two", quick())
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 4)
 }
 
@@ -90,7 +91,7 @@ func TestTwoWorkersDoNotActTwice(t *testing.T) {
 		w.command(services[i], flow.VerbDeploy, nil)
 	}
 	for _, service := range services {
-		w.await(service, flow.ServiceRunning)
+		w.await(service, spec.ServiceRunning)
 		w.exactly(service, 3)
 	}
 }
@@ -102,13 +103,13 @@ func TestForeignChangeOfTheDocumentCounts(t *testing.T) {
 	service := w.deployed(masterSlave, 1, 1)
 	document, err := w.oned.Server().Document(t.Context(), service)
 	must(t, err)
-	body, err := flow.ParseBody(document.Body)
+	body, err := spec.ParseBody(document.Body)
 	must(t, err)
 	text := "by hand"
 	body.Description = &text
 	must(t, w.oned.Server().UpdateDocument(t.Context(), service, encode(t, body)))
 	w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 2})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	after, _ := w.body(service)
 	if after.Description == nil || *after.Description != text {
 		t.Error("what somebody else wrote into the document is lost")
@@ -147,11 +148,11 @@ func TestWorkGoesOnWhenNATSComesBack(t *testing.T) {
 	w.sim.PauseBoots()
 	service := w.service(masterSlave, 2, 2)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceDeploying)
+	w.await(service, spec.ServiceDeploying)
 	w.nats.Stop()
 	w.sim.ResumeBoots()
 	w.nats.Start()
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 4)
 }
 
@@ -164,7 +165,7 @@ func TestWorkGoesOnWhenOnedComesBack(t *testing.T) {
 	service := w.service(masterSlave, 3, 3)
 	w.command(service, flow.VerbDeploy, nil)
 	must(t, w.sim.Restart(200*time.Millisecond))
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 6)
 }
 
@@ -178,7 +179,7 @@ func TestLateSaveOfAFormerOwnerIsUndone(t *testing.T) {
 	old, err := w.oned.Server().Document(t.Context(), service)
 	must(t, err)
 	w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 2})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	must(t, w.oned.Server().UpdateDocument(t.Context(), service, old.Body))
 	_, err = w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "test"}, "")
 	must(t, err)
@@ -199,7 +200,7 @@ func TestADocumentOfBeforeTheFirstWriteIsUndone(t *testing.T) {
 	first, err := w.oned.Server().Document(t.Context(), service)
 	must(t, err)
 	w.accepted(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	must(t, w.oned.Server().UpdateDocument(t.Context(), service, first.Body))
 	_, err = w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "test"}, "")
 	must(t, err)
@@ -207,7 +208,7 @@ func TestADocumentOfBeforeTheFirstWriteIsUndone(t *testing.T) {
 		body, exists := w.body(service)
 		return exists && body.Roles[0].State != nil && len(body.Roles[0].Nodes) == 1
 	})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 1)
 	w.undeployed(service)
 }

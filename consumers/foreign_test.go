@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -50,15 +51,15 @@ func TestServicesOfOthersAreDriven(t *testing.T) {
 			poll.Until(t, "the service to be taken over", func() bool {
 				document, err := w.oned.Server().Document(t.Context(), service)
 				must(t, err)
-				body, err := flow.ParseBody(document.Body) // before it is put right it may be unreadable
+				body, err := spec.ParseBody(document.Body) // before it is put right it may be unreadable
 				return err == nil && len(body.Roles) == 2 && len(body.Roles[1].Nodes) == 2 && body.Roles[1].Nodes[1].VMInfo.VM.Name != "" &&
-					(flow.Service{Body: body}).State() == flow.ServiceRunning
+					(spec.Service{Body: body}).State() == spec.ServiceRunning
 			})
 			if fmt.Sprint(w.nodeIDs(service)) != fmt.Sprint(vms) {
 				t.Errorf("it has the VMs %v, not %v", w.nodeIDs(service), vms)
 			}
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "web", Cardinality: 3})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			body, _ := w.body(service)
 			for _, role := range body.Roles {
 				for _, node := range role.Nodes {

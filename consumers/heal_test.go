@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -15,7 +15,7 @@ const healingService = `{"name":"svc","state":0,"roles":[{"name":"a","type":"vm"
 func (w *world) nodes(service int) []int {
 	w.t.Helper()
 	body, _ := w.body(service)
-	return (flow.Service{Body: body}).RoleNodes("a")
+	return (spec.Service{Body: body}).RoleNodes("a")
 }
 
 // TestBrokenVMsAreReplaced, whether they failed or their host is silent; what
@@ -27,13 +27,13 @@ func TestBrokenVMsAreReplaced(t *testing.T) {
 	service := w.deployed(healingService, "recreate")
 	broken := w.nodes(service)[0]
 	must(t, w.sim.BreakVM(broken, "BOOT_FAILURE"))
-	w.await(service, flow.ServiceWarning)
+	w.await(service, spec.ServiceWarning)
 	stop()
 	w.startWorker("two", quick()) // which finds the timer that the first one set
 	whole := func() bool {
 		body, _ := w.body(service)
 		ids := w.nodes(service)
-		return len(ids) == 2 && !slices.Contains(ids, broken) && (flow.Service{Body: body}).State() == flow.ServiceRunning
+		return len(ids) == 2 && !slices.Contains(ids, broken) && (spec.Service{Body: body}).State() == spec.ServiceRunning
 	}
 	poll.Until(t, "another VM in the place of the one that failed", whole)
 	broken = w.nodes(service)[0]
@@ -51,8 +51,8 @@ func TestBrokenVMsAreRecovered(t *testing.T) {
 	service := w.deployed(healingService, "recover")
 	before := w.nodes(service)
 	must(t, w.sim.LoseVM(before[1]))
-	w.await(service, flow.ServiceWarning)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceWarning)
+	w.await(service, spec.ServiceRunning)
 	if after := w.nodes(service); !slices.Equal(before, after) {
 		t.Errorf("VMs %v became %v", before, after)
 	}

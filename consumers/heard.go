@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -27,16 +28,16 @@ type heardState struct {
 func (h heardStates) note(told []pipeline.Trouble, facts flow.Facts, published time.Time) {
 	now := time.Now()
 	maps.DeleteFunc(h, func(_ int, heard heardState) bool { return now.After(heard.until) })
-	for _, one := range told {
-		gone := flow.VM{State: one.State}.Gone()
-		afterEnd := gone || one.LCMState == flow.LCMEpilogFailure || facts[one.VM].Ending()
-		h[one.VM] = heardState{one, published.Add(opennebula.WriteTime), afterEnd}
+	for _, each := range told {
+		gone := one.VM{State: each.State}.Gone()
+		afterEnd := gone || each.LCMState == one.LCMEpilogFailure || facts[each.VM].Ending()
+		h[each.VM] = heardState{each, published.Add(opennebula.WriteTime), afterEnd}
 	}
 }
 
 // ahead reports whether what was heard of a VM may be newer than how it was seen. One that has
 // ended stays so; one on its way out comes back only where its epilog or shutdown fails.
-func (h heardStates) ahead(seen flow.VM) bool {
+func (h heardStates) ahead(seen one.VM) bool {
 	heard, is := h[seen.ID]
 	return is && time.Now().Before(heard.until) && !isIn(seen, heard.State, heard.LCMState) &&
 		!seen.Gone() && (heard.afterEnd || !seen.Ending())
@@ -51,7 +52,7 @@ func statesTold(work pipeline.Work) []pipeline.Trouble {
 }
 
 // stateOf is the state that an event tells of a VM.
-func stateOf(vm flow.VM) pipeline.Trouble {
+func stateOf(vm one.VM) pipeline.Trouble {
 	return pipeline.Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
 }
 

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -15,10 +15,10 @@ import (
 func TestAClockAheadMakesNobodyWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newServiceLoop(nil, nil, 7)
-		l.came, l.told = time.Now(), []pipeline.Trouble{{VM: 1, State: flow.VMPoweroff}}
+		l.came, l.told = time.Now(), []pipeline.Trouble{{VM: 1, State: one.VMPoweroff}}
 		input := pipeline.Input{Published: time.Now().Add(time.Hour)}
 		l.ingester.noteTold(input)
-		seen := flow.VM{ID: 1, State: flow.VMActive, LCMState: flow.LCMRunning}
+		seen := one.VM{ID: 1, State: one.VMActive, LCMState: one.LCMRunning}
 		if !l.ingester.heard.ahead(seen) {
 			t.Error("what was just heard is not waited for")
 		}

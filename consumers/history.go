@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -56,8 +57,8 @@ func adviceFor(change flow.Change, service int) string {
 	if change.Kind != "service" {
 		return ""
 	}
-	for _, state := range flow.ServiceStates() {
-		if state.String() == change.New && (state.Failed() || state == flow.ServiceWarning || state == flow.ServiceHold) {
+	for _, state := range spec.ServiceStates() {
+		if state.String() == change.New && (state.Failed() || state == spec.ServiceWarning || state == spec.ServiceHold) {
 			return flow.Advice(state, service)
 		}
 	}

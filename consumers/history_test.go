@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -78,7 +79,7 @@ func TestHistoryTellsOfNetworks(t *testing.T) {
 	w.hear()
 	service := w.service(netsService)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.undeployed(service)
 	told := w.historyHolds(service, "")
 	ready, found := find(told, "network", "READY")
@@ -100,7 +101,7 @@ func TestHistoryTellsOfRouters(t *testing.T) {
 	w.hear()
 	service := w.service(routerService)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.undeployed(service)
 	told := w.historyHolds(service, "")
 	for _, what := range []string{"created", "deleted"} {
@@ -116,7 +117,7 @@ func TestTroubleSaysWhyAndWhatToDo(t *testing.T) {
 	w.hear()
 	service := w.service(`{"name":"bad","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":99,"state":0}]}`)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	w.undeployed(service)
 	told := w.historyHolds(service, "")
 	failed, _ := find(told, "service", "FAILED_DEPLOYING")

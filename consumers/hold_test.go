@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -20,16 +22,16 @@ func TestHeldServiceIsReleased(t *testing.T) {
 	poll.Until(t, "all VMs to be on hold", func() bool {
 		held := 0
 		for _, vm := range w.vms(service) {
-			if vm.State == flow.VMHold {
+			if vm.State == one.VMHold {
 				held++
 			}
 		}
 		body, _ := w.body(service)
 		return held == 3 && len(body.Roles[0].Nodes) == 2 && len(body.Roles[1].Nodes) == 1
 	})
-	w.await(service, flow.ServiceHold)
+	w.await(service, spec.ServiceHold)
 	w.accepted(service, flow.VerbRelease, flow.ReleaseArguments{})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
 	if reply := w.command(service, flow.VerbRelease, flow.ReleaseArguments{}); reply.Refused != flow.RefusedState {
 		t.Errorf("releasing what runs: refused %q", reply.Refused)

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -58,7 +60,7 @@ func TestARecordThatNATSNeverTakes(t *testing.T) {
 	w.startWorker("w", quick())
 	w.hear()
 	poisoned := w.service(`{"name":"svc","deployment":"none","state":0,"roles":[],"description":"%s"}`, strings.Repeat("d", most))
-	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbDeploy, Service: poisoned, User: flow.Identity{UID: 2, UName: "alice"}}
+	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbDeploy, Service: poisoned, User: one.Identity{UID: 2, UName: "alice"}}
 	_, err := w.pipe.SubmitCommand(t.Context(), command, time.Millisecond)
 	if !errors.Is(err, pipeline.ErrNoReply) {
 		must(t, err)
@@ -102,7 +104,7 @@ func TestALockedDocumentHoldsUpNobody(t *testing.T) {
 	must(t, w.oned.For("alice").ActOnVM(t.Context(), "poweroff-hard", w.vms(locked)[0].ID))
 	w.deployed(masterSlave, 1, 1)
 	w.call("alice:alice", "one.document.unlock", locked)
-	w.await(locked, flow.ServiceWarning)
+	w.await(locked, spec.ServiceWarning)
 }
 
 // Figures of any size that a tenant has his VM show end nobody's measuring: the services of

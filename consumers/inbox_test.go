@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 // vmEvent is news of a VM.
 func vmEvent(sequence uint64, vm int) pipeline.Input {
-	return pipeline.Input{Sequence: sequence, Work: pipeline.Work{Event: &pipeline.Event{Object: "vm", ID: vm, VM: &flow.VM{ID: vm}}}}
+	return pipeline.Input{Sequence: sequence, Work: pipeline.Work{Event: &pipeline.Event{Object: "vm", ID: vm, VM: &one.VM{ID: vm}}}}
 }
 
 func commandInput(sequence uint64) pipeline.Input {
@@ -50,7 +51,7 @@ func TestInboxKeepsTheNewestNews(t *testing.T) {
 func trouble(sequence uint64, vms ...int) pipeline.Input {
 	input := pipeline.Input{Sequence: sequence}
 	for _, vm := range vms {
-		input.Work.Trouble = append(input.Work.Trouble, pipeline.Trouble{VM: vm, LCMState: flow.LCMState(sequence)})
+		input.Work.Trouble = append(input.Work.Trouble, pipeline.Trouble{VM: vm, LCMState: one.LCMState(sequence)})
 	}
 	return input
 }
@@ -77,9 +78,9 @@ func TestInboxGathersTrouble(t *testing.T) {
 		var got [][]int
 		for next, waits := b.take(); waits; next, waits = b.take() {
 			var vms []int
-			for _, one := range next.Work.Trouble {
-				vms = append(vms, one.VM)
-				if one.VM == 8 && one.LCMState != flow.LCMState(next.Sequence) {
+			for _, each := range next.Work.Trouble {
+				vms = append(vms, each.VM)
+				if each.VM == 8 && each.LCMState != one.LCMState(next.Sequence) {
 					t.Errorf("%s: of VM 8 an earlier state is kept", name)
 				}
 			}
@@ -95,14 +96,14 @@ func TestInboxGathersTrouble(t *testing.T) {
 // TestRouterGathersTrouble: several VMs in trouble of one service are one wake-up,
 // at the place of the first; other events stay what they are.
 func TestRouterGathersTrouble(t *testing.T) {
-	event := func(sequence uint64, vm, service int, state flow.LCMState) heard {
-		known := flow.VM{ID: vm, Service: service, State: flow.VMActive, LCMState: state}
+	event := func(sequence uint64, vm, service int, state one.LCMState) heard {
+		known := one.VM{ID: vm, Service: service, State: one.VMActive, LCMState: state}
 		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: vm, State: known.State.String(), LCMState: state.String(), VM: &known}}
 	}
 	batch := []heard{
-		event(10, 1, 3, flow.LCMRunning), event(11, 2, 3, flow.LCMUnknown), event(12, 5, 4, flow.LCMUnknown),
-		event(13, 3, 3, flow.LCMUnknown), event(14, 1, 3, flow.LCMUnknown), event(15, 6, -1, flow.LCMUnknown), event(16, 2, 3, flow.LCMRunning),
-		event(17, 4, 3, flow.LCMUnknown),
+		event(10, 1, 3, one.LCMRunning), event(11, 2, 3, one.LCMUnknown), event(12, 5, 4, one.LCMUnknown),
+		event(13, 3, 3, one.LCMUnknown), event(14, 1, 3, one.LCMUnknown), event(15, 6, -1, one.LCMUnknown), event(16, 2, 3, one.LCMRunning),
+		event(17, 4, 3, one.LCMUnknown),
 	}
 	wakes, routed, err := (&router{}).wakesOf(t.Context(), newestOfEach(batch))
 	if err != nil || routed != 5 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -182,7 +183,7 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 		return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
 	}
 	for _, id := range span {
-		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: i.service}
+		facts[id] = one.VM{ID: id, State: one.VMDone, Service: i.service}
 	}
 	for _, vm := range vms {
 		if vm.Service == i.service || slices.Contains(span, vm.ID) {
@@ -205,7 +206,7 @@ func needsConfirming(span []int, facts flow.Facts) bool {
 //
 // Whose a VM is and what for, only oned is asked: of a VM that is not known yet, once. One
 // that turns out to be somebody else's is passed over from then on.
-func (i *ingester) ingestVM(ctx context.Context, vm flow.VM) error {
+func (i *ingester) ingestVM(ctx context.Context, vm one.VM) error {
 	before, known := i.facts[vm.ID]
 	if !known {
 		return i.refresh(ctx, vm.ID)
@@ -226,18 +227,18 @@ func (i *ingester) ingestVM(ctx context.Context, vm flow.VM) error {
 	return nil
 }
 
-func isIn(vm flow.VM, state flow.VMState, lcmState flow.LCMState) bool {
+func isIn(vm one.VM, state one.VMState, lcmState one.LCMState) bool {
 	return vm.State == state && vm.LCMState == lcmState
 }
 
 // fetchVM asks oned for one VM and notes it. A VM that oned does not have is gone.
-func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (flow.VM, error) {
+func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id int, facts flow.Facts) (one.VM, error) {
 	vm, err := session.VM(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		vm, err = flow.VM{ID: id, State: flow.VMDone, Service: i.service}, nil
+		vm, err = one.VM{ID: id, State: one.VMDone, Service: i.service}, nil
 	}
 	if err != nil {
-		return flow.VM{}, fmt.Errorf("look at VM %d of service %d: %w", id, i.service, err)
+		return one.VM{}, fmt.Errorf("look at VM %d of service %d: %w", id, i.service, err)
 	}
 	facts[id] = vm
 	return vm, nil
@@ -298,7 +299,7 @@ func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
 	}
 	ids = slices.DeleteFunc(ids, func(id int) bool {
 		if id > newest {
-			facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: i.service}
+			facts[id] = one.VM{ID: id, State: one.VMDone, Service: i.service}
 		}
 		return id > newest
 	})
@@ -318,8 +319,8 @@ func (i *ingester) inspect(ctx context.Context) error {
 			return fmt.Errorf("look closer at VM %d of service %d: %w", wanted.VM, i.service, err)
 		}
 		vm := i.facts[wanted.VM]
-		if vm.Seen = flow.Inspect(vm, tree); err != nil {
-			vm.Seen = &flow.Inspection{} // it cannot be read, and is judged by what is known
+		if vm.Seen = one.Inspect(vm, tree); err != nil {
+			vm.Seen = &one.Inspection{} // it cannot be read, and is judged by what is known
 		}
 		if vm.Seen != nil && vm.Seen.Since.IsZero() {
 			event, stored, err := i.worker.pipe.VMEntered(ctx, vm)

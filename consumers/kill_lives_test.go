@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -103,18 +104,18 @@ func (l *mortalLife) accepted(service int, verb flow.Verb, arguments any) {
 }
 
 // comesTo waits for a state of the service.
-func (l *mortalLife) comesTo(state flow.ServiceState) {
+func (l *mortalLife) comesTo(state spec.ServiceState) {
 	l.t.Helper()
 	poll.Until(l.t, fmt.Sprintf("service %d to be %s (death %s)", l.service, state, l.at), func() bool {
 		body, exists := l.body(l.service)
-		return exists && (flow.Service{Body: body}).State() == state
+		return exists && (spec.Service{Body: body}).State() == state
 	})
 }
 
 // has waits until the service runs, and holds what it then consists of.
 func (l *mortalLife) has(vms, networks, routers int) {
 	l.t.Helper()
-	l.comesTo(flow.ServiceRunning)
+	l.comesTo(spec.ServiceRunning)
 	l.exactly(l.service, vms)
 	if made := l.networks(); len(made) != networks {
 		l.t.Errorf("there are %d networks, want %d: %+v", len(made), networks, made)
@@ -181,7 +182,7 @@ func changingLife(l *mortalLife) {
 func mendedLife(l *mortalLife) {
 	l.sim.FailBoots(1)
 	l.deploy(masterSlave, 2, 1)
-	l.comesTo(flow.ServiceFailedDeploying)
+	l.comesTo(spec.ServiceFailedDeploying)
 	l.accepted(l.service, flow.VerbRecover, flow.RecoverArguments{})
 	l.has(3, 0, 0)
 	l.accepted(l.service, flow.VerbRecover, flow.RecoverArguments{Delete: true})
@@ -193,7 +194,7 @@ func mendedLife(l *mortalLife) {
 
 func heldLife(l *mortalLife) {
 	l.deploy(heldService)
-	l.comesTo(flow.ServiceHold)
+	l.comesTo(spec.ServiceHold)
 	l.accepted(l.service, flow.VerbRelease, flow.ReleaseArguments{})
 	l.has(3, 0, 0)
 	l.ends()
@@ -212,7 +213,7 @@ func healedLife(l *mortalLife) {
 	})
 	l.has(3, 0, 0)
 	must(l.t, l.sim.PoweroffVM(vms[1].ID))
-	l.comesTo(flow.ServiceWarning)
+	l.comesTo(spec.ServiceWarning)
 	l.accepted(l.service, flow.VerbRecover, flow.RecoverArguments{})
 	l.has(3, 0, 0)
 	l.ends()

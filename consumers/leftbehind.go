@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -45,7 +45,7 @@ func (l *leftBehind) run(ctx context.Context) {
 }
 
 func (l *leftBehind) wake(ctx context.Context, term int, since time.Time) error {
-	left, err := l.pipe.VMsThat(ctx, flow.VM.Changing)
+	left, err := l.pipe.VMsThat(ctx, one.VM.Changing)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -23,17 +24,17 @@ func TestServiceLivesFromDeployToUndeploy(t *testing.T) {
 	w.exactly(service, 3)
 
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 4})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 5)
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 
 	vm := w.vms(service)[0].ID
 	must(t, w.sim.PoweroffVM(vm))
-	w.await(service, flow.ServiceWarning)
+	w.await(service, spec.ServiceWarning)
 	must(t, w.sim.ResumeVM(vm))
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 
 	w.accepted(service, flow.VerbUndeploy, nil)
 	w.gone(service)
@@ -63,7 +64,7 @@ func TestRefusalsChangeNothing(t *testing.T) {
 	if reply := w.command(4711, flow.VerbUndeploy, nil); reply.Refused != flow.RefusedMissing {
 		t.Errorf("a service that does not exist: refused %q, want %q", reply.Refused, flow.RefusedMissing)
 	}
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }
 
@@ -74,17 +75,17 @@ func TestFailureIsToldAndRecovered(t *testing.T) {
 	w.sim.FailBoots(1)
 	service := w.service(masterSlave, 2, 1)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	if reply := w.command(service, flow.VerbAddRole, flow.AddRoleArguments{Role: []byte(`{"name":"n","type":"vm","template_id":0}`)}); reply.Refused != flow.RefusedState {
 		t.Errorf("adding a role to a failed service: refused %q, want %q", reply.Refused, flow.RefusedState)
 	}
 	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
 	w.sim.FailBoots(1)
 	failed := w.service(masterSlave, 2, 1)
 	w.command(failed, flow.VerbDeploy, nil)
-	w.await(failed, flow.ServiceFailedDeploying)
+	w.await(failed, spec.ServiceFailedDeploying)
 	w.accepted(failed, flow.VerbUndeploy, nil)
 	w.gone(failed)
 }
@@ -95,7 +96,7 @@ func TestRefusedCreationFailsTheRole(t *testing.T) {
 	w.hear()
 	service := w.service(`{"name":"x","deployment":"none","state":0,"roles":[{"name":"a","type":"vm","cardinality":2,"template_id":777,"state":0}]}`)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	body, _ := w.body(service)
 	last := body.Log[len(body.Log)-2]
 	if last.Severity != "E" {
@@ -118,7 +119,7 @@ func TestANewOwnerIsActedFor(t *testing.T) {
 	_, err := w.pipe.PublishWork(t.Context(), pipeline.Work{Service: service, Reason: "its owner was changed"}, "")
 	must(t, err)
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	body, _ := w.body(service)
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
@@ -144,7 +145,7 @@ func TestDocumentsAreWrittenAtRestAndInTime(t *testing.T) {
 	service := w.service(masterSlave, 1, 1)
 	began, before := time.Now(), updates()
 	w.accepted(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	if made, most := updates()-before, 1+int(time.Since(began)/(850*time.Millisecond)); made > most {
 		t.Errorf("%d writes on the way to RUNNING, want at most %d", made, most)
 	}
@@ -154,10 +155,10 @@ func TestDocumentsAreWrittenAtRestAndInTime(t *testing.T) {
 	w.accepted(slow, flow.VerbDeploy, nil)
 	poll.Until(t, "the document of a service on its way to be written", func() bool {
 		body, known := w.body(slow)
-		return known && (flow.Service{Body: body}).State() == flow.ServiceDeploying && len(body.Roles[0].Nodes) == 1
+		return known && (spec.Service{Body: body}).State() == spec.ServiceDeploying && len(body.Roles[0].Nodes) == 1
 	})
 	w.sim.ResumeBoots()
-	w.await(slow, flow.ServiceRunning)
+	w.await(slow, spec.ServiceRunning)
 }
 
 // TestDocumentsAreNotWrittenForEachVM: of a service whose VMs take long, whose state others
@@ -170,7 +171,7 @@ func TestDocumentsAreNotWrittenForEachVM(t *testing.T) {
 	updates := func() int { return w.sim.CallCounts()["one.document.update"] }
 	service, before := w.service(masterSlave, 1, 1), updates()
 	w.accepted(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	if made := updates() - before; made > 2 {
 		t.Errorf("%d writes on the way to RUNNING, want 2", made)
 	}
@@ -220,6 +221,6 @@ func TestDeathBeforeTheDocumentIsWritten(t *testing.T) {
 		return known && len(body.Roles[0].Nodes) == 1
 	})
 	w.sim.ResumeBoots()
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }

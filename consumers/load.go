@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -142,7 +144,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	case found.digest != l.record.Saved, l.predates(found.digest):
 		if reason, since := l.ofAnotherTime(found); reason != "" {
 			l.forgetRecord(reason, since)
-			l.record.State.Service = flow.Service{ID: l.service, Owner: found.owner, Body: found.body}
+			l.record.State.Service = spec.Service{ID: l.service, Owner: found.owner, Body: found.body}
 			l.record.Saved = found.digest
 			return nil
 		}
@@ -157,9 +159,9 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 // to the letter is not read.
 type foundDocument struct {
 	exists bool
-	owner  flow.Identity
+	owner  one.Identity
 	digest string
-	body   flow.Body
+	body   spec.Body
 	// repairs are what was put right in the body.
 	repairs []string
 }
@@ -171,14 +173,14 @@ func (l *loader) readDocument(ctx context.Context, session *opennebula.Session) 
 		return foundDocument{}, nil
 	case err != nil:
 		return foundDocument{}, fmt.Errorf("read the document of service %d: %w", l.service, err)
-	case document.Type != flow.DocumentTypeService:
+	case document.Type != spec.DocumentTypeService:
 		return foundDocument{}, nil
 	}
-	found := foundDocument{exists: true, owner: document.Owner, digest: flow.DigestOf(document.Body)}
+	found := foundDocument{exists: true, owner: document.Owner, digest: spec.DigestOf(document.Body)}
 	if l.isOurs(found.digest) {
 		return found, nil
 	}
-	if found.body, found.repairs, err = flow.ReadService(document.Body); err != nil {
+	if found.body, found.repairs, err = spec.ReadService(document.Body); err != nil {
 		return found, fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
 	}
 	if len(found.repairs) == 0 { // else what oned holds is not what the body is written as

@@ -3,7 +3,7 @@ package consumers_test
 import (
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // oned gives a document's body back as it was written, to the letter: by that a service loop
@@ -21,7 +21,7 @@ func TestAWorkersOwnDocumentIsKnownByItsText(t *testing.T) {
 	must(t, err)
 	document, err := w.oned.Server().Document(t.Context(), service)
 	must(t, err)
-	if flow.DigestOf(document.Body) != record.State.Service.Body.Digest() {
+	if spec.DigestOf(document.Body) != record.State.Service.Body.Digest() {
 		t.Errorf("the document is\n%s\nand not\n%s", document.Body, encode(t, record.State.Service.Body))
 	}
 }

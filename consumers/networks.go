@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -19,7 +21,7 @@ const ownedNetwork = "net"
 func (n *networks) createNetwork(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	network := action.Network
 	// The document may have been written past the API.
-	if err := flow.CheckAddresses(network.Extra); err != nil {
+	if err := spec.CheckAddresses(network.Extra); err != nil {
 		return refusal(action, err), nil //nolint:nilerr // the refusal is what is decided on
 	}
 	id, err := n.makeNetwork(ctx, network)
@@ -40,7 +42,7 @@ func (n *networks) createNetwork(ctx context.Context, action flow.Action) (flow.
 }
 
 func (n *networks) makeNetwork(ctx context.Context, network flow.Network) (int, error) {
-	if network.Source == flow.FromReservation {
+	if network.Source == spec.FromReservation {
 		return n.actor.session().ReserveNetwork(ctx, network.From, network.Extra)
 	}
 	return n.actor.session().InstantiateNetwork(ctx, network.From, network.Called, network.Extra)
@@ -56,7 +58,7 @@ func (n *networks) findNetwork(ctx context.Context, network flow.Network) (int, 
 	}
 	for _, found := range networks {
 		from := found.Template
-		if network.Source == flow.FromReservation {
+		if network.Source == spec.FromReservation {
 			from = found.Parent
 		}
 		if found.Name == network.Called && found.Owner.UID == owner && from == network.From {
@@ -91,7 +93,7 @@ func (n *networks) deleteNetwork(ctx context.Context, action flow.Action) (flow.
 		return nil, fmt.Errorf("delete network %d of service %d: %w", network.ID, n.service, refused)
 	}
 	state, err := n.fetchNetwork(ctx, network.Name, network.ID)
-	if err != nil || refused == nil || state == flow.NetworkDone || state == flow.NetworkLockDelete {
+	if err != nil || refused == nil || state == one.NetworkDone || state == one.NetworkLockDelete {
 		return nil, err
 	}
 	return refusal(action, refused), nil
@@ -130,19 +132,19 @@ func (n *networks) adoptNetwork(ctx context.Context, name string, id int) error 
 // fetchNetwork asks oned for one network and takes over what it says. A
 // network that oned does not have is gone. That it is gone or failed, only the zone's
 // leader is believed.
-func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (flow.NetworkState, error) {
+func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (one.NetworkState, error) {
 	network, err := n.actor.server().Network(ctx, id)
-	if err == nil && (network.State == flow.NetworkDone || network.State.Failed()) {
+	if err == nil && (network.State == one.NetworkDone || network.State.Failed()) {
 		network, err = n.actor.server().Confirmed().Network(ctx, id)
 	}
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
-		network, err = opennebula.Network{ID: id, State: flow.NetworkDone}, nil
+		network, err = opennebula.Network{ID: id, State: one.NetworkDone}, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("look at network %d of service %d: %w", id, n.service, err)
 	}
 	n.record.State = flow.SeeNetwork(n.record.State, name, id, network.State)
-	if network.State == flow.NetworkDone {
+	if network.State == one.NetworkDone {
 		return network.State, n.worker.pipe.ForgetOwner(ctx, ownedNetwork, id)
 	}
 	return network.State, nil
@@ -159,7 +161,7 @@ func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) erro
 		told := input.Work.Event.State
 		for wait := newBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetchNetwork(ctx, network.Name, network.ID)
-			if err != nil || state == flow.NetworkDone || state.String() == told || told == flow.NetworkLockCreate.String() ||
+			if err != nil || state == one.NetworkDone || state.String() == told || told == one.NetworkLockCreate.String() ||
 				time.Since(published(input, n.came)) > opennebula.WriteTime || ctx.Err() != nil {
 				return err
 			}

@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -62,7 +64,7 @@ func TestServiceMakesItsNetworks(t *testing.T) {
 	names := map[string]bool{}
 	for _, network := range w.networks() {
 		name, _, _ := strings.Cut(network.Name, "-")
-		names[name] = network.Owner.UName == "alice" && network.State == flow.NetworkReady
+		names[name] = network.Owner.UName == "alice" && network.State == one.NetworkReady
 	}
 	if len(names) != 2 || !names["Priv"] || !names["Res"] {
 		t.Errorf("the networks are %+v", w.networks())
@@ -81,10 +83,10 @@ func TestRefusedReservationLeavesNothing(t *testing.T) {
 	w.hear()
 	service := w.service("%s", strings.ReplaceAll(netsService, "SIZE=5", "SIZE=99999999"))
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeployingNets)
+	w.await(service, spec.ServiceFailedDeployingNets)
 	w.awaitNoNetworks()
 	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{})
-	w.await(service, flow.ServiceFailedDeployingNets)
+	w.await(service, spec.ServiceFailedDeployingNets)
 	w.undeployed(service)
 }
 
@@ -110,7 +112,7 @@ func TestNetworkOfSomebodyElseIsNotTaken(t *testing.T) {
 	id, err := w.oned.For("alice").ReserveNetwork(t.Context(), 0, "SIZE=1\nNAME=\"Priv-"+strconv.Itoa(service)+"\"")
 	must(t, err)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeployingNets)
+	w.await(service, spec.ServiceFailedDeployingNets)
 	poll.Until(t, "only the foreign network to be left", func() bool {
 		left := w.networks()
 		return len(left) == 1 && left[0].ID == id
@@ -124,7 +126,7 @@ func TestNetworkInUseFailsTheEnd(t *testing.T) {
 	service := w.deployed(netsService)
 	must(t, w.sim.FailCall(sim.CallFailure{Method: "one.vn.delete", Code: opennebula.CodeAction, Message: "in use"}))
 	w.command(service, flow.VerbUndeploy, nil)
-	w.await(service, flow.ServiceFailedUndeployingNets)
+	w.await(service, spec.ServiceFailedUndeployingNets)
 	w.undeployed(service)
 }
 
@@ -142,13 +144,13 @@ func TestNetworkEventsReachTheService(t *testing.T) {
 	poll.Until(t, "both networks to be READY", func() bool {
 		ready := 0
 		for _, network := range w.networks() {
-			if network.State == flow.NetworkReady {
+			if network.State == one.NetworkReady {
 				ready++
 			}
 		}
 		return ready == 2
 	})
-	w.await(service, flow.ServiceDeployingNets)
+	w.await(service, spec.ServiceDeployingNets)
 	lease, err := w.pipe.acquire(t.Context(), "nets", "test")
 	must(t, err)
 	for _, network := range w.networks() {
@@ -157,5 +159,5 @@ func TestNetworkEventsReachTheService(t *testing.T) {
 			Subject: pipeline.ObjectSubject(0, "net", network.ID, event.State), MessageID: nuid.Next(), Event: event,
 		}}))
 	}
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -21,7 +21,7 @@ type olderData struct {
 }
 
 // note notes a service that went on since the worker started, which may have been by its hand.
-func (o *olderData) note(service int, body flow.Body) {
+func (o *olderData) note(service int, body spec.Body) {
 	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(clockSkew)) {
 		o.logged[service] = logged
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -21,7 +22,7 @@ func TestWhatAFlowjetDroveSinceItsStartIsNotOlderData(t *testing.T) {
 	t.Cleanup(opened.Close)
 	records := work.NewRecords(opened)
 	for _, service := range []int{1, 2} {
-		record := pipeline.Record{State: flow.State{Service: flow.Service{ID: service}}}
+		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: service}}}
 		if _, err := records.SaveRecord(t.Context(), service, record, 0); err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -61,12 +63,12 @@ func (o *orphans) finalize(ctx context.Context) error {
 
 // isOrphan reports whether a VM was created for a service that has ended since: a call
 // that took effect after it had been given up.
-func (o *orphans) isOrphan(vm flow.VM) bool {
-	return o.record.Deleted && flow.IsOrphan(vm, o.service, o.record.State.Service.Owner, o.record.Ended)
+func (o *orphans) isOrphan(vm one.VM) bool {
+	return o.record.Deleted && spec.IsOrphan(vm, o.service, o.record.State.Service.Owner, o.record.Ended)
 }
 
 // endOrphan ends the VM that an event told of, if it is one.
-func (o *orphans) endOrphan(ctx context.Context, vm flow.VM) error {
+func (o *orphans) endOrphan(ctx context.Context, vm one.VM) error {
 	if !o.record.Deleted || vm.Key == "" || vm.Ending() {
 		return nil
 	}

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
@@ -126,9 +126,9 @@ func (r *router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	}
 	var missing []work.Owner
 	older := olderData{written: r.worker.written, logged: map[int]time.Time{}}
-	err = r.worker.services.each(ctx, nil, func(document opennebula.Document, body flow.Body) error {
+	err = r.worker.services.each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
 		older.note(document.ID, body)
-		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: flow.OwnNetworks(body)} {
+		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: spec.OwnNetworks(body)} {
 			for _, id := range ids {
 				if service, known := noted[kind][id]; !known || service != document.ID {
 					missing = append(missing, work.Owner{Kind: kind, ID: id, Service: document.ID})
@@ -147,7 +147,7 @@ func (r *router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 }
 
 // vmsOf are the VMs that a service's document names.
-func vmsOf(body flow.Body) []int {
+func vmsOf(body spec.Body) []int {
 	var ids []int
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -56,7 +57,7 @@ func TestATransitionThatCannotBePublished(t *testing.T) {
 	w.degrades(w.startedWorker("second", w.oned))
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
 	w.letter(service, "max_payload")
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
 	last := record.Outbox.First + 3
 	poll.Until(t, "what happened afterwards to be told", func() bool {
@@ -115,7 +116,7 @@ func TestAnActionThatPanics(t *testing.T) {
 	w.deployed(masterSlave, 1, 1)
 	panics.Store(0)
 	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }
 
@@ -130,7 +131,7 @@ func TestACallThatIsAlwaysRefused(t *testing.T) {
 			refused := w.service(masterSlave, 1, 1)
 			must(t, w.sim.FailCall(sim.CallFailure{Method: "one.template.instantiate", Count: 1 << 30, Code: code, Message: "Never."}))
 			w.accepted(refused, flow.VerbDeploy, nil)
-			w.await(refused, flow.ServiceFailedDeploying)
+			w.await(refused, spec.ServiceFailedDeploying)
 			body, _ := w.body(refused)
 			if log := string(encode(t, body)); !strings.Contains(log, "Never.") {
 				t.Errorf("the document does not say why: %s", log)
@@ -138,11 +139,11 @@ func TestACallThatIsAlwaysRefused(t *testing.T) {
 			w.accepted(refused, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
 			w.sim.ClearFaults()
 			w.accepted(refused, flow.VerbRecover, nil)
-			w.await(refused, flow.ServiceRunning)
+			w.await(refused, spec.ServiceRunning)
 			w.exactly(refused, 2)
 			must(t, w.sim.FailCall(sim.CallFailure{Method: "one.vm.action", Count: 1 << 30, Code: code, Message: "Never."}))
 			w.accepted(refused, flow.VerbUndeploy, nil)
-			w.await(refused, flow.ServiceFailedUndeploying)
+			w.await(refused, spec.ServiceFailedUndeploying)
 			w.sim.ClearFaults()
 			w.accepted(refused, flow.VerbRecover, nil)
 			w.gone(refused)
@@ -176,7 +177,7 @@ func TestADocumentThatCannotBeRead(t *testing.T) {
 			w.deployed(masterSlave, 1, 1)
 			must(t, w.oned.For("alice").UpdateDocument(t.Context(), service, document.Body))
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 3)
 		})
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -30,7 +32,7 @@ type life struct {
 	ids map[string][]int
 	// networks and routers are the recorded ones, by name and role.
 	networks map[string]int
-	routers  map[string]flow.Role
+	routers  map[string]spec.Role
 	ended    bool
 	// terminated are the VMs that were asked to end.
 	terminated map[int]bool
@@ -74,18 +76,18 @@ func newLife(t *testing.T, id int, calls []recordedCall, events []opennebula.Hoo
 	t.Helper()
 	l := &life{
 		t: t, id: id, facts: flow.Facts{}, now: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC), settings: flow.DefaultSettings(),
-		ids: map[string][]int{}, networks: map[string]int{}, routers: map[string]flow.Role{}, terminated: map[int]bool{},
+		ids: map[string][]int{}, networks: map[string]int{}, routers: map[string]spec.Role{}, terminated: map[int]bool{},
 	}
 	documents := l.learn(calls)
 	body := documents[0].body
-	pending := flow.ServicePending
+	pending := spec.ServicePending
 	body.State, body.Log = &pending, nil
 	for i := range body.Roles {
 		role := &body.Roles[i]
-		rolePending := flow.RolePending
+		rolePending := spec.RolePending
 		role.State, role.Nodes, role.LastVMName, role.VRouterID, role.VRouterIPs = &rolePending, nil, nil, nil, nil
 	}
-	l.state.Service = flow.Service{ID: id, Owner: documents[0].owner, Body: body}
+	l.state.Service = spec.Service{ID: id, Owner: documents[0].owner, Body: body}
 	mine := map[int]bool{}
 	for _, event := range events {
 		begins := event.State == "PENDING" || event.State == "HOLD" // else only its end was recorded
@@ -170,12 +172,12 @@ func (l *life) act(action flow.Action) *flow.Decision {
 	case flow.ActionVM:
 		l.terminated[action.VM] = l.terminated[action.VM] || strings.HasPrefix(action.Call, "terminate")
 	case flow.ActionCreateNetwork:
-		l.state = flow.SeeNetwork(l.state, action.Network.Name, l.networks[action.Network.Name], flow.NetworkReady)
+		l.state = flow.SeeNetwork(l.state, action.Network.Name, l.networks[action.Network.Name], one.NetworkReady)
 	case flow.ActionDeleteNetwork:
-		l.state = flow.SeeNetwork(l.state, action.Network.Name, action.Network.ID, flow.NetworkDone)
+		l.state = flow.SeeNetwork(l.state, action.Network.Name, action.Network.ID, one.NetworkDone)
 	case flow.ActionCreateRouter:
 		recorded := l.routers[action.Role]
-		var addresses []flow.FloatingIP
+		var addresses []one.FloatingIP
 		must(l.t, json.Unmarshal(recorded.VRouterIPs, &addresses))
 		l.state = flow.SeeRouter(l.state, action.Role, *recorded.VRouterID, addresses)
 	case flow.ActionDeleteRouter:
@@ -199,11 +201,11 @@ func (l *life) create(intent flow.Intent) {
 	}
 	id := recorded[0]
 	l.ids[intent.Name] = recorded[1:]
-	state := flow.VMPending
+	state := one.VMPending
 	if intent.Hold {
-		state = flow.VMHold
+		state = one.VMHold
 	}
-	l.facts[id] = flow.VM{
+	l.facts[id] = one.VM{
 		ID: id, Name: intent.Name, Owner: l.state.Service.Owner, State: state, Service: l.id, Role: intent.Role, Key: intent.Key,
 	}
 }
@@ -222,7 +224,7 @@ func (l *life) reach(line int, call recordedCall) {
 		return
 	}
 	want := recordedDocument(l.t, call)
-	if want.body.State != nil && *want.body.State == flow.ServiceDeployingNets {
+	if want.body.State != nil && *want.body.State == spec.ServiceDeployingNets {
 		l.passed(line, want.body)
 		return
 	}
@@ -239,7 +241,7 @@ func (l *life) reach(line int, call recordedCall) {
 // endByHand ends the VMs of a service that nobody undeployed, as the operator
 // did when it was recorded.
 func (l *life) endByHand() bool {
-	if l.state.Service.State() != flow.ServiceRunning {
+	if l.state.Service.State() != spec.ServiceRunning {
 		return false
 	}
 	for id := range l.facts {
@@ -252,7 +254,7 @@ func (l *life) endByHand() bool {
 
 // passed holds that the service went through the state in which it was read, as
 // its log tells: the engine does not rest there.
-func (l *life) passed(line int, want flow.Body) {
+func (l *life) passed(line int, want spec.Body) {
 	l.t.Helper()
 	log := l.state.Service.Body.Log
 	for i, entry := range want.Log {
@@ -263,8 +265,8 @@ func (l *life) passed(line int, want flow.Body) {
 }
 
 // shapeOf is the states, and how many VMs there are of how many.
-func shapeOf(body flow.Body) string {
-	text := flow.Service{Body: body}.State().String()
+func shapeOf(body spec.Body) string {
+	text := spec.Service{Body: body}.State().String()
 	for _, role := range body.Roles {
 		text += fmt.Sprintf(" %s:%s:%d/%d", role.Name, *role.State, len(role.Nodes), role.Cardinality)
 	}
@@ -274,7 +276,7 @@ func shapeOf(body flow.Body) string {
 // happen is the next thing that happens: a recorded event, else what VMs do that
 // were not recorded, else a deadline.
 func (l *life) happen() bool {
-	if state := l.state.Service.State(); len(l.events) > 0 && state != flow.ServiceCooldown {
+	if state := l.state.Service.State(); len(l.events) > 0 && state != spec.ServiceCooldown {
 		if _, made := l.facts[l.events[0].ID]; made {
 			event := l.events[0]
 			l.events = l.events[1:]
@@ -315,8 +317,8 @@ func (l *life) hear(event opennebula.HookEvent) {
 // stir takes one VM on that has no more recorded events: up, or to its end.
 func (l *life) stir() bool {
 	for _, network := range l.state.Networks {
-		if network.ID >= 0 && network.State == flow.NetworkInit {
-			l.state = flow.SeeNetwork(l.state, network.Name, network.ID, flow.NetworkReady)
+		if network.ID >= 0 && network.State == one.NetworkInit {
+			l.state = flow.SeeNetwork(l.state, network.Name, network.ID, one.NetworkReady)
 			return true
 		}
 	}
@@ -330,9 +332,9 @@ func (l *life) stir() bool {
 		case slices.ContainsFunc(l.events, func(e opennebula.HookEvent) bool { return e.ID == id }):
 			continue
 		case l.terminated[id]:
-			vm.State, vm.LCMState = flow.VMDone, flow.LCMInit
-		case vm.State == flow.VMPending || vm.State == flow.VMActive && !vm.Running() && !vm.Ending():
-			vm.State, vm.LCMState = flow.VMActive, flow.LCMRunning
+			vm.State, vm.LCMState = one.VMDone, one.LCMInit
+		case vm.State == one.VMPending || vm.State == one.VMActive && !vm.Running() && !vm.Ending():
+			vm.State, vm.LCMState = one.VMActive, one.LCMRunning
 		default:
 			continue
 		}
@@ -354,7 +356,7 @@ func (l *life) command(line int, call recordedCall) {
 	command := flow.Command{ID: "c", Verb: verb, Service: l.id, User: l.state.Service.Owner, Arguments: text}
 	decision, err := flow.Apply(l.in(), command)
 	accepted := err == nil
-	if state := l.state.Service.State(); state == flow.ServiceWarning && call.Status == 500 {
+	if state := l.state.Service.State(); state == spec.ServiceWarning && call.Status == 500 {
 		return // accepted on purpose where OneFlow refuses
 	}
 	if recorded := call.Status < 300; accepted != recorded {

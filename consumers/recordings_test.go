@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -52,8 +54,8 @@ func vmEvents(t *testing.T) []opennebula.HookEvent {
 }
 
 type document struct {
-	owner flow.Identity
-	body  flow.Body
+	owner one.Identity
+	body  spec.Body
 }
 
 func recordedDocument(t *testing.T, call recordedCall) document {
@@ -70,22 +72,22 @@ func recordedDocument(t *testing.T, call recordedCall) document {
 		} `json:"DOCUMENT"`
 	}
 	must(t, json.Unmarshal([]byte(call.Response), &answer))
-	body, err := flow.ParseBody(answer.Document.Template.Body)
+	body, err := spec.ParseBody(answer.Document.Template.Body)
 	must(t, err)
 	uid, _ := strconv.Atoi(answer.Document.UID)
 	gid, _ := strconv.Atoi(answer.Document.GID)
-	return document{flow.Identity{UID: uid, GID: gid, UName: answer.Document.UName, GName: answer.Document.GName}, body}
+	return document{one.Identity{UID: uid, GID: gid, UName: answer.Document.UName, GName: answer.Document.GName}, body}
 }
 
 // comparable is a document without its times. Three things are ours on purpose:
 // the words of a refusal; that the service is DEPLOYING before the first VM is
 // asked for, and not only after; and that a router is no longer shown once oned
 // has deleted it.
-func comparable(t *testing.T, body flow.Body) string {
+func comparable(t *testing.T, body spec.Body) string {
 	t.Helper()
 	body.RegistrationTime, body.StartTime = 0, 0
-	failed := slices.ContainsFunc(body.Log, func(e flow.LogEntry) bool { return e.Severity == "E" })
-	body.Log = slices.DeleteFunc(slices.Clone(body.Log), func(e flow.LogEntry) bool { return failed && e.Message == "New state: DEPLOYING" })
+	failed := slices.ContainsFunc(body.Log, func(e spec.LogEntry) bool { return e.Severity == "E" })
+	body.Log = slices.DeleteFunc(slices.Clone(body.Log), func(e spec.LogEntry) bool { return failed && e.Message == "New state: DEPLOYING" })
 	for i := range body.Log {
 		body.Log[i].Timestamp = 0
 		if text := body.Log[i].Message; strings.Contains(text, "777") {
@@ -94,7 +96,7 @@ func comparable(t *testing.T, body flow.Body) string {
 	}
 	body.Roles = slices.Clone(body.Roles)
 	for i := range body.Roles {
-		if role := &body.Roles[i]; *role.State == flow.RoleUndeploying {
+		if role := &body.Roles[i]; *role.State == spec.RoleUndeploying {
 			role.VRouterID, role.VRouterIPs = nil, nil
 		}
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -72,13 +74,13 @@ func TestOpenRefusalEndsWithItsReason(t *testing.T) {
 		must(t, err)
 		return len(why.Waits) > 0 && strings.Contains(why.Waits[len(why.Waits)-1].Message, allocating)
 	})
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	if log := w.logged(service); !strings.Contains(log, allocating) {
 		t.Errorf("the log does not say why:\n%s", log)
 	}
 	w.sim.ClearFaults()
 	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }
 
@@ -105,8 +107,8 @@ func TestRetriesHoldUpNoCommand(t *testing.T) {
 // TestFinalRefusalFailsAtOnce: what oned says of a text that it cannot read never changes.
 func TestFinalRefusalFailsAtOnce(t *testing.T) {
 	const reason = "Parse error: syntax error, unexpected VARIABLE, expecting EQUAL at line 0, columns 12:13"
-	for method, failed := range map[string]flow.ServiceState{
-		"one.template.instantiate": flow.ServiceFailedDeploying, "one.vntemplate.instantiate": flow.ServiceFailedDeployingNets,
+	for method, failed := range map[string]spec.ServiceState{
+		"one.template.instantiate": spec.ServiceFailedDeploying, "one.vntemplate.instantiate": spec.ServiceFailedDeployingNets,
 	} {
 		t.Run(method, func(t *testing.T) {
 			w := newWorld(t)
@@ -134,7 +136,7 @@ func TestAddedRoleThatCannotBeMadeFailsAlone(t *testing.T) {
 	service := w.deployed(masterSlave, 1, 1)
 	w.failing("one.template.instantiate", forever, opennebula.CodeInternal, "Parse error.")
 	w.accepted(service, flow.VerbAddRole, flow.AddRoleArguments{Role: json.RawMessage(`{"name":"n","type":"vm","template_id":0,"cardinality":1}`)})
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{Delete: true})
 	w.gone(service)
 }
@@ -161,7 +163,7 @@ func TestPassingStateIsAskedAgain(t *testing.T) {
 		},
 		"scaled": func(w *world, service int) {
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 1})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 2)
 		},
 	} {
@@ -192,7 +194,7 @@ func TestCommandOfAnUnreadableServiceEnds(t *testing.T) {
 	w := newWorld(t)
 	w.startWorker("one", quick())
 	broken := w.service(`not JSON`)
-	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbUndeploy, Service: broken, User: flow.Identity{UID: 2, UName: "alice"}}
+	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbUndeploy, Service: broken, User: one.Identity{UID: 2, UName: "alice"}}
 	reply, err := w.pipe.SubmitCommand(t.Context(), command, poll.Limit)
 	must(t, err)
 	if reply.Refused != flow.RefusedFailed || !strings.Contains(reply.Message, fmt.Sprintf("service %d", broken)) {
@@ -231,7 +233,7 @@ func TestOneServiceDoesNotMakeTheWorkerNotReady(t *testing.T) {
 	t.Cleanup(func() { must(t, worker.Stop(context.Background())) })
 	service := w.service(masterSlave, 1, 1)
 	w.failing("one.document.info", forever, opennebula.CodeInternal, "Error getting document.")
-	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbDeploy, Service: service, User: flow.Identity{UID: 2, UName: "alice"}}
+	command := flow.Command{ID: nuid.Next(), Verb: flow.VerbDeploy, Service: service, User: one.Identity{UID: 2, UName: "alice"}}
 	replies := make(chan pipeline.Reply, 1)
 	go func() {
 		reply, _ := w.pipe.SubmitCommand(context.Background(), command, poll.Limit)

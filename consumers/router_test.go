@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -29,7 +31,7 @@ func (w *world) changeWork(change func(*jetstream.StreamConfig)) {
 func running(vm, service int, name string) pipeline.Event {
 	return pipeline.Event{
 		Object: "vm", ID: vm, State: "ACTIVE", LCMState: "RUNNING",
-		VM: &flow.VM{ID: vm, Name: name, Service: service, State: flow.VMActive, LCMState: flow.LCMRunning},
+		VM: &one.VM{ID: vm, Name: name, Service: service, State: one.VMActive, LCMState: one.LCMRunning},
 	}
 }
 
@@ -98,7 +100,7 @@ func TestARouterThatDiedBeforeItsCursorMoved(t *testing.T) {
 	poll.Until(t, "the events to be routed again", func() bool { return len(w.wokenBy(service)) >= before+4 })
 	w.accepted(service, flow.VerbScale, map[string]any{"role_name": "Slave", "cardinality": 3, "force": true})
 	poll.Until(t, "the service to have its fifth VM", func() bool { return len(w.vms(service)) == 5 })
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 5)
 	if again := w.sim.CallCounts()["one.template.instantiate"]; again != made+1 {
 		t.Errorf("%d VMs were made by the heir, who had to make one", again-made)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -47,7 +48,7 @@ func (r *routers) routerTemplate(ctx context.Context, router flow.Router) (text 
 	if err != nil {
 		return "", nil, err
 	}
-	text, refused = flow.ExtraTemplate(service, router.Instance(), base, values)
+	text, refused = render.ExtraTemplate(service, router.Instance(), base, values)
 	return text, refused, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -40,7 +41,7 @@ func TestRefusedRouterFailsTheRole(t *testing.T) {
 	service := w.service(`{"name":"vr","state":0,"roles":[{"name":"vr","type":"vr","cardinality":1,"template_id":1,"state":0,
 	 "template_contents":{"NIC":[{"NETWORK_ID":"99","FLOATING_IP":"yes"}]}}]}`)
 	w.command(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	w.undeployed(service)
 }
 

@@ -7,7 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -70,9 +71,9 @@ func scanPause(interval, took time.Duration) time.Duration {
 }
 
 func (s *scanner) scan(ctx context.Context) error {
-	err := s.services.each(ctx, flow.Unasked, func(document opennebula.Document, body flow.Body) error {
-		state := flow.Service{Body: body}.State()
-		if !state.Watched() && !flow.Overdue(flow.Service{ID: document.ID, Body: body}, time.Now()) {
+	err := s.services.each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+		state := spec.Service{Body: body}.State()
+		if !state.Watched() && !policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
 		}
 		return s.services.wake(ctx, document.ID, "found in "+state.String())

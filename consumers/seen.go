@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -38,7 +39,7 @@ func (l *loader) madeDocument(command flow.Command) *foundDocument {
 	if json.Unmarshal(opened, &made) != nil {
 		return nil
 	}
-	body, err := flow.ParseBody(made.Body)
+	body, err := spec.ParseBody(made.Body)
 	if err != nil {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -26,9 +26,9 @@ const servicesPage = 500
 // each goes through all services, a page at a time and the newest first.
 // One that is made or deleted meanwhile may be visited twice or left out. One
 // that cannot be read is left out, and so is one whose text skip knows.
-func (s *services) each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, flow.Body) error) error {
+func (s *services) each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, spec.Body) error) error {
 	for offset := 0; ; offset += servicesPage {
-		documents, err := s.oned.Server().Documents(ctx, flow.DocumentTypeService, allUsers, offset, -servicesPage)
+		documents, err := s.oned.Server().Documents(ctx, spec.DocumentTypeService, allUsers, offset, -servicesPage)
 		if err != nil {
 			return fmt.Errorf("list the services: %w", err)
 		}
@@ -36,7 +36,7 @@ func (s *services) each(ctx context.Context, skip func(body []byte) bool, visit 
 			if skip != nil && skip(document.Body) {
 				continue
 			}
-			body, _, err := flow.ReadService(document.Body)
+			body, _, err := spec.ReadService(document.Body)
 			if err != nil {
 				s.logger.Warn("a service's document cannot be read and is left alone", "service", document.ID, "error", err)
 				continue
@@ -53,7 +53,7 @@ func (s *services) each(ctx context.Context, skip func(body []byte) bool, visit 
 
 // wakeAll has every service look at oned.
 func (s *services) wakeAll(ctx context.Context, reason string) error {
-	err := s.each(ctx, nil, func(document opennebula.Document, _ flow.Body) error { return s.wake(ctx, document.ID, reason) })
+	err := s.each(ctx, nil, func(document opennebula.Document, _ spec.Body) error { return s.wake(ctx, document.ID, reason) })
 	if err != nil {
 		return fmt.Errorf("have every service look at oned: %w", err)
 	}

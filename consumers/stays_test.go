@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -48,7 +50,7 @@ func TestStuckBootIsRetried(t *testing.T) {
 	poll.Until(t, "the boot to be let fail, and to be retried", func() bool { return recovered("0") && recovered("2") })
 	poll.Until(t, "history to tell it", func() bool { return slices.Contains(w.vmHistory(service), "retried") })
 	w.sim.ResumeBoots()
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 	if log := w.logged(service); !strings.Contains(log, "and is retried") {
 		t.Errorf("the log does not tell it:\n%s", log)
@@ -68,10 +70,10 @@ func TestStuckDeploymentIsMadeAnew(t *testing.T) {
 	must(t, w.sim.BreakVM(stuck, "LCM_INIT"))
 	poll.Until(t, "another VM", func() bool {
 		vms := w.vms(service)
-		return len(vms) == 2 && !slices.ContainsFunc(vms, func(vm flow.VM) bool { return vm.ID == stuck })
+		return len(vms) == 2 && !slices.ContainsFunc(vms, func(vm one.VM) bool { return vm.ID == stuck })
 	})
 	w.sim.ResumeBoots()
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
 }
 
@@ -86,7 +88,7 @@ func TestWhatNeverComesFailsItsRole(t *testing.T) {
 	w.startWorker("one", settings)
 	service := w.service(masterSlave, 1, 1)
 	w.accepted(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	log := w.logged(service)
 	for _, said := range []string{"has been in", "and is retried", "and is replaced", "it was made anew 2 times before"} {
 		if !strings.Contains(log, said) {
@@ -95,7 +97,7 @@ func TestWhatNeverComesFailsItsRole(t *testing.T) {
 	}
 	w.sim.ResumeBoots()
 	w.accepted(service, flow.VerbRecover, flow.RecoverArguments{})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -87,7 +88,7 @@ type actor struct {
 	*serviceLoop
 	// acts is as whom calls are made for the owner actsFor.
 	acts     string
-	actsFor  flow.Identity
+	actsFor  one.Identity
 	regroups bool // what is made is given to the service's group afterwards
 }
 

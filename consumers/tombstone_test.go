@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-var aliceIdentity = flow.Identity{UID: 2, UName: "alice"}
+var aliceIdentity = one.Identity{UID: 2, UName: "alice"}
 
 // replaceRecord puts another record in the place of a service's.
 func (w *world) replaceRecord(service int, record pipeline.Record) {
@@ -24,7 +26,7 @@ func (w *world) replaceRecord(service int, record pipeline.Record) {
 func tombstone(service int) pipeline.Record {
 	return pipeline.Record{
 		Deleted: true, Ended: time.Now().Add(time.Hour),
-		State: flow.State{Service: flow.Service{ID: service, Owner: aliceIdentity}}, Outbox: pipeline.Outbox{First: 9},
+		State: flow.State{Service: spec.Service{ID: service, Owner: aliceIdentity}}, Outbox: pipeline.Outbox{First: 9},
 	}
 }
 
@@ -34,20 +36,20 @@ func TestRecordsOfAnotherTime(t *testing.T) {
 	for name, old := range map[string]func(service int) pipeline.Record{
 		"a tombstone": tombstone,
 		"a running service": func(service int) pipeline.Record {
-			running, role := flow.ServiceRunning, flow.RoleRunning
-			body := flow.Body{Name: "old", State: &running, StartTime: 1000, Roles: []flow.Role{
-				{Name: "Old", Type: flow.RoleTypeVM, Cardinality: 2, State: &role, Nodes: []flow.Node{flow.NewNode(flow.VM{ID: 4711})}},
+			running, role := spec.ServiceRunning, spec.RoleRunning
+			body := spec.Body{Name: "old", State: &running, StartTime: 1000, Roles: []spec.Role{
+				{Name: "Old", Type: spec.RoleTypeVM, Cardinality: 2, State: &role, Nodes: []spec.Node{spec.NewNode(one.VM{ID: 4711})}},
 			}}
 			return pipeline.Record{State: flow.State{
-				Service:   flow.Service{ID: service, Owner: flow.Identity{UID: 3, UName: "bob"}, Body: body},
+				Service:   spec.Service{ID: service, Owner: one.Identity{UID: 3, UName: "bob"}, Body: body},
 				Intents:   []flow.Intent{{Key: "old", Role: "Old", Attempts: 1, Name: "old"}},
 				Deadlines: map[string]time.Time{"look": time.Now()},
 			}}
 		},
 		"a service that ends": func(service int) pipeline.Record {
-			ending := flow.ServiceUndeploying
-			return pipeline.Record{State: flow.State{Service: flow.Service{
-				ID: service, Owner: aliceIdentity, Body: flow.Body{Name: "old", State: &ending, StartTime: 1000, Roles: []flow.Role{}},
+			ending := spec.ServiceUndeploying
+			return pipeline.Record{State: flow.State{Service: spec.Service{
+				ID: service, Owner: aliceIdentity, Body: spec.Body{Name: "old", State: &ending, StartTime: 1000, Roles: []spec.Role{}},
 			}}}
 		},
 	} {
@@ -64,7 +66,7 @@ func TestRecordsOfAnotherTime(t *testing.T) {
 				t.Fatalf("the new service has the id %d, not %d", service, before+1)
 			}
 			w.accepted(service, flow.VerbDeploy, nil)
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 2)
 			w.accepted(service, flow.VerbUndeploy, nil)
 			w.gone(service)
@@ -75,20 +77,20 @@ func TestRecordsOfAnotherTime(t *testing.T) {
 // No VM of a service that lives is ended because NATS holds a tombstone of its id, whatever
 // wakes the service.
 func TestATombstoneOfALivingService(t *testing.T) {
-	for name, wake := range map[string]func(*world, int, flow.VM){
-		"an event": func(w *world, service int, vm flow.VM) {
+	for name, wake := range map[string]func(*world, int, one.VM){
+		"an event": func(w *world, service int, vm one.VM) {
 			_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Event: &pipeline.Event{
 				Object: "vm", ID: vm.ID, State: "ACTIVE", LCMState: "RUNNING", VM: &vm,
 			}}, "")
 			must(w.t, err)
 		},
-		"trouble": func(w *world, service int, vm flow.VM) {
+		"trouble": func(w *world, service int, vm one.VM) {
 			_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Trouble: []pipeline.Trouble{
-				{VM: vm.ID, State: flow.VMPoweroff}, {VM: vm.ID, State: flow.VMActive, LCMState: flow.LCMRunning},
+				{VM: vm.ID, State: one.VMPoweroff}, {VM: vm.ID, State: one.VMActive, LCMState: one.LCMRunning},
 			}}, "")
 			must(w.t, err)
 		},
-		"a bare wake-up": func(w *world, service int, _ flow.VM) {
+		"a bare wake-up": func(w *world, service int, _ one.VM) {
 			_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Reason: "test"}, "")
 			must(w.t, err)
 		},
@@ -103,7 +105,7 @@ func TestATombstoneOfALivingService(t *testing.T) {
 			w.startWorker("second", quick())
 			wake(w, service, w.vms(service)[0])
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 3)
 		})
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -44,7 +46,7 @@ func (w *world) hasTrouble(service int, vms ...int) {
 	w.t.Helper()
 	var trouble []pipeline.Trouble
 	for _, vm := range vms {
-		trouble = append(trouble, pipeline.Trouble{VM: vm, State: flow.VMActive, LCMState: flow.LCMUnknown})
+		trouble = append(trouble, pipeline.Trouble{VM: vm, State: one.VMActive, LCMState: one.LCMUnknown})
 	}
 	_, err := w.pipe.PublishWork(w.t.Context(), pipeline.Work{Service: service, Trouble: trouble, Reason: "vm 0 ACTIVE/UNKNOWN and 3 more"}, "")
 	must(w.t, err)
@@ -67,17 +69,17 @@ func TestTroubleIsLookedAt(t *testing.T) {
 	before := calls()
 	w.hasTrouble(service, vms...)
 	poll.Until(t, "another look", func() bool { return calls() > before })
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	for host := range 4 {
 		_, err := w.sim.FailHost(host)
 		must(t, err)
 	}
-	w.await(service, flow.ServiceWarning)
+	w.await(service, spec.ServiceWarning)
 	for host := range 4 {
 		_, err := w.sim.RecoverHost(host)
 		must(t, err)
 	}
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 4)
 }
 
@@ -129,7 +131,7 @@ func TestACommandBehindTroubleSavesTheDocumentOnce(t *testing.T) {
 	w.hasTrouble(service, w.ids(service)...)
 	arguments, err := json.Marshal(flow.UpdateArguments{Append: true, Template: json.RawMessage(`{"description":"told"}`)})
 	must(t, err)
-	command := flow.Command{ID: "BEHIND", Verb: flow.VerbUpdate, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: arguments}
+	command := flow.Command{ID: "BEHIND", Verb: flow.VerbUpdate, Service: service, User: one.Identity{UID: 2, UName: "alice"}, Arguments: arguments}
 	for _, work := range []pipeline.Work{{Service: service, Command: &command}, {Service: neighbour, Reason: "test"}} {
 		_, err := w.pipe.PublishWork(t.Context(), work, "")
 		must(t, err)
@@ -149,7 +151,7 @@ func TestACommandBehindTroubleSavesTheDocumentOnce(t *testing.T) {
 	}
 	before := saved()
 	close(let)
-	w.await(service, flow.ServiceWarning)
+	w.await(service, spec.ServiceWarning)
 	poll.Until(t, "the description", func() bool {
 		body, _ := w.body(service)
 		return body.Description != nil && *body.Description == "told"

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // TestBlindWorkerIsReplaced: a worker that reaches NATS and not oned would keep
@@ -21,7 +22,7 @@ func TestBlindWorkerIsReplaced(t *testing.T) {
 		w.accepted(services[i], flow.VerbDeploy, nil)
 	}
 	for _, service := range services {
-		w.await(service, flow.ServiceRunning)
+		w.await(service, spec.ServiceRunning)
 		w.exactly(service, 2)
 	}
 	blind.hangs.Store(false)
@@ -29,7 +30,7 @@ func TestBlindWorkerIsReplaced(t *testing.T) {
 	for blind.calls.Load() == before || blind.deployed.Load() == 0 {
 		service := w.service(masterSlave, 1, 1)
 		w.accepted(service, flow.VerbDeploy, nil)
-		w.await(service, flow.ServiceRunning)
+		w.await(service, spec.ServiceRunning)
 		w.exactly(service, 2)
 	}
 	close(blind.quit)

@@ -6,10 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nuid"
+
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/nats-io/nuid"
 )
 
 // givenUp sends a command that cannot be carried out: it is answered, its status says so, and
@@ -18,7 +21,7 @@ func (w *world) givenUp(service int, verb flow.Verb, arguments any) {
 	w.t.Helper()
 	text, err := json.Marshal(arguments)
 	must(w.t, err)
-	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
+	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: one.Identity{UID: 2, UName: "alice"}, Arguments: text}
 	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, poll.Limit)
 	must(w.t, err)
 	if reply.Refused != flow.RefusedFailed || !strings.Contains(reply.Message, "read the document's body") {
@@ -49,7 +52,7 @@ func TestCommandsForADocumentThatCannotBeRead(t *testing.T) {
 	w.exactly(w.deployed(masterSlave, 1, 1), 2)
 	must(t, w.oned.Server().UpdateDocument(t.Context(), broken, []byte(`{"name":"svc","state":0,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)))
 	w.accepted(broken, flow.VerbDeploy, nil)
-	w.await(broken, flow.ServiceRunning)
+	w.await(broken, spec.ServiceRunning)
 }
 
 // TestDocumentBrokenWhileTheServiceRuns: what runs is left alone, and goes on when the
@@ -69,7 +72,7 @@ func TestDocumentBrokenWhileTheServiceRuns(t *testing.T) {
 	}
 	must(t, w.oned.Server().UpdateDocument(t.Context(), service, document.Body))
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
@@ -29,7 +31,7 @@ func TestEventsComeBeforeOnedHasWritten(t *testing.T) {
 		"undeploy": func(service int) { w.accepted(service, flow.VerbUndeploy, nil) },
 		"scale down, undeploy": func(service int) {
 			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.accepted(service, flow.VerbUndeploy, nil)
 		},
 		"VMs fail and come back": func(service int) {
@@ -37,11 +39,11 @@ func TestEventsComeBeforeOnedHasWritten(t *testing.T) {
 			for _, vm := range vms {
 				must(t, w.sim.PoweroffVM(vm.ID))
 			}
-			w.await(service, flow.ServiceWarning)
+			w.await(service, spec.ServiceWarning)
 			for _, vm := range vms {
 				must(t, w.sim.ResumeVM(vm.ID))
 			}
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.accepted(service, flow.VerbUndeploy, nil)
 		},
 	} {
@@ -54,7 +56,7 @@ func TestEventsComeBeforeOnedHasWritten(t *testing.T) {
 }
 
 // told is an event that tells a VM's state.
-func told(vm flow.VM, state flow.VMState, lcm flow.LCMState) *pipeline.Event {
+func told(vm one.VM, state one.VMState, lcm one.LCMState) *pipeline.Event {
 	vm.State, vm.LCMState = state, lcm
 	return &pipeline.Event{Object: "vm", ID: vm.ID, State: state.String(), LCMState: lcm.String(), VM: &vm, Heard: time.Now()}
 }
@@ -109,8 +111,8 @@ func TestAnEpilogThatFailsIsHeardBeforeItIsWritten(t *testing.T) {
 	vm := w.vms(service)[0]
 	must(t, w.sim.BreakVM(vm.ID, "EPILOG"))
 	w.writtenAfter(1, vm.ID, func() error { return w.sim.BreakVM(vm.ID, "EPILOG_FAILURE") })
-	w.hears(service, told(vm, flow.VMActive, flow.LCMEpilogFailure))
-	w.await(service, flow.ServiceWarning)
+	w.hears(service, told(vm, one.VMActive, one.LCMEpilogFailure))
+	w.await(service, spec.ServiceWarning)
 }
 
 // A VM that is heard to be back is not replaced because its time is up and oned has not
@@ -135,7 +137,7 @@ func TestAVMThatIsHeardToBeBackIsNotReplaced(t *testing.T) {
 	vm := w.vms(service)[0]
 	lost.Store(int64(vm.ID))
 	must(t, w.sim.LoseVM(vm.ID))
-	w.await(service, flow.ServiceWarning)
+	w.await(service, spec.ServiceWarning)
 	unhear()
 	record, _, err := w.pipe.LoadRecord(t.Context(), service)
 	must(t, err)
@@ -143,8 +145,8 @@ func TestAVMThatIsHeardToBeBackIsNotReplaced(t *testing.T) {
 	due.Store(&heal)
 	nodes := w.nodes(service)
 	w.writtenAfter(1, vm.ID, func() error { return w.sim.ResumeVM(vm.ID) })
-	w.hears(service, told(vm, flow.VMActive, flow.LCMRunning))
-	w.await(service, flow.ServiceRunning)
+	w.hears(service, told(vm, one.VMActive, one.LCMRunning))
+	w.await(service, spec.ServiceRunning)
 	if after := w.nodes(service); !slices.Equal(nodes, after) {
 		t.Errorf("the VMs %v became %v", nodes, after)
 	}
@@ -177,11 +179,11 @@ func TestALookForManyEventsSeesWhatTheyTold(t *testing.T) {
 	vm := w.vms(service)[0]
 	wakes := []pipeline.Wake{
 		{Work: pipeline.Work{Service: service, Reason: "test"}, MessageID: nuid.Next()},
-		{Work: pipeline.Work{Service: service, Event: told(vm, flow.VMActive, flow.LCMUnknown)}, MessageID: nuid.Next()},
+		{Work: pipeline.Work{Service: service, Event: told(vm, one.VMActive, one.LCMUnknown)}, MessageID: nuid.Next()},
 	}
 	for n := range many {
-		other := flow.VM{ID: 10_000 + n, Service: service}
-		wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: service, Event: told(other, flow.VMActive, flow.LCMRunning)}, MessageID: nuid.Next()})
+		other := one.VM{ID: 10_000 + n, Service: service}
+		wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: service, Event: told(other, one.VMActive, one.LCMRunning)}, MessageID: nuid.Next()})
 	}
 	wakes = append(wakes, pipeline.Wake{Work: pipeline.Work{Service: neighbour, Reason: "neighbour"}, MessageID: nuid.Next()})
 	must(t, w.pipe.PublishWakes(t.Context(), wakes))
@@ -193,7 +195,7 @@ func TestALookForManyEventsSeesWhatTheyTold(t *testing.T) {
 	const looks = 2 // one loads the service, and one takes the place of the events
 	w.writtenAfter(looks, vm.ID, func() error { return w.sim.LoseVM(vm.ID) })
 	close(let)
-	w.await(service, flow.ServiceWarning)
+	w.await(service, spec.ServiceWarning)
 }
 
 // A VM that only says it is the service's holds the service up for no longer than a look takes.
@@ -210,7 +212,7 @@ func TestNobodyWaitsForAStranger(t *testing.T) {
 	must(t, err)
 	var looks atomic.Int64
 	w.looks(id, func(look int) { looks.Store(int64(look)) })
-	w.hears(service, told(stranger, flow.VMHold, flow.LCMInit))
+	w.hears(service, told(stranger, one.VMHold, one.LCMInit))
 	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
 	if asked := looks.Load(); asked != 1 {
 		t.Errorf("oned was asked %d times, want once", asked)
@@ -225,7 +227,7 @@ func TestALateLockOfANetworkIsNotWaitedFor(t *testing.T) {
 	service := w.deployed(netsService)
 	network := w.networks()[0].ID
 	before := w.sim.CallCounts()["one.vn.info"]
-	w.hears(service, &pipeline.Event{Object: "net", ID: network, State: flow.NetworkLockCreate.String(), Heard: time.Now()})
+	w.hears(service, &pipeline.Event{Object: "net", ID: network, State: one.NetworkLockCreate.String(), Heard: time.Now()})
 	w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(`{"description":"d"}`)})
 	if asked := w.sim.CallCounts()["one.vn.info"] - before; asked != 1 {
 		t.Errorf("oned was asked %d times, want once", asked)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -52,7 +54,7 @@ func (w *world) written(service int) int {
 func (w *world) submit(pipe clients, service int, verb flow.Verb, arguments any) error {
 	text, err := json.Marshal(arguments)
 	must(w.t, err)
-	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
+	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: one.Identity{UID: 2, UName: "alice"}, Arguments: text}
 	_, err = pipe.SubmitCommand(w.t.Context(), command, time.Second)
 	return err
 }
@@ -75,7 +77,7 @@ func TestOldAndNewWorkersSideBySide(t *testing.T) {
 		_ = w.submit(w.pipe, moved, flow.VerbScale, scale(2))
 		return w.written(moved) > pipeline.Version
 	})
-	w.await(moved, flow.ServiceRunning)
+	w.await(moved, spec.ServiceRunning)
 	w.exactly(moved, 3)
 	stop()
 
@@ -83,13 +85,13 @@ func TestOldAndNewWorkersSideBySide(t *testing.T) {
 		t.Errorf("the older worker answered for a record that it cannot read: %v", err)
 	}
 	w.accepted(left, flow.VerbScale, scale(2))
-	w.await(left, flow.ServiceRunning)
+	w.await(left, spec.ServiceRunning)
 	w.exactly(left, 3)
 	w.exactly(moved, 3)
 
 	w.startNewer("newer", calm)
 	poll.Until(t, "the waiting command to be carried out", func() bool { return len(w.vms(moved)) == 4 })
-	w.await(moved, flow.ServiceRunning)
+	w.await(moved, spec.ServiceRunning)
 	w.exactly(moved, 4)
 	w.exactly(left, 3)
 }

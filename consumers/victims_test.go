@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -31,7 +32,7 @@ func TestProtectedVMsAreNotEndedByScaling(t *testing.T) {
 	poll.Until(t, "the oldest that is not protected to end", func() bool {
 		return slices.Equal(w.nodes(service), []int{vms[0], vms[2]})
 	})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.protect(vms[2])
 	reply := w.command(service, flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1, Force: true})
 	if reply.Refused != flow.RefusedState || !strings.Contains(reply.Message, "protected") {
@@ -66,13 +67,13 @@ func TestServiceThatWasRefusedVMsGoesBack(t *testing.T) {
 	service := w.deployed(masterSlave, 1, 1)
 	w.failing("one.template.instantiate", forever, opennebula.CodeAuthorization, "limit of 2 reached for quota on VMS")
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 3})
-	w.await(service, flow.ServiceFailedScaling)
+	w.await(service, spec.ServiceFailedScaling)
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 	w.accepted(service, flow.VerbAddRole, flow.AddRoleArguments{Role: []byte(`{"name":"Extra","type":"vm","cardinality":1,"template_id":0}`)})
-	w.await(service, flow.ServiceFailedDeploying)
+	w.await(service, spec.ServiceFailedDeploying)
 	w.accepted(service, flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Extra"})
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 2)
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
@@ -64,8 +64,8 @@ func (w *world) contradicted(why inspect.Why) string {
 	return ""
 }
 
-func stateOf(vm flow.VM) string {
-	if vm.State == flow.VMActive {
+func stateOf(vm one.VM) string {
+	if vm.State == one.VMActive {
 		return vm.LCMState.String()
 	}
 	return vm.State.String()

@@ -13,6 +13,8 @@ import (
 
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -123,8 +125,8 @@ func eventOf(seen sim.VM) feeds.Event {
 	if err != nil {
 		service = -1
 	}
-	vm := flow.VM{
-		ID: seen.ID, Name: seen.Name, Owner: flow.Identity{UName: seen.UName}, State: seen.State, LCMState: seen.LCMState,
+	vm := one.VM{
+		ID: seen.ID, Name: seen.Name, Owner: one.Identity{UName: seen.UName}, State: seen.State, LCMState: seen.LCMState,
 		Ready: seen.Ready == "YES", Service: service, Role: seen.Role, Key: seen.Key,
 	}
 	event := pipeline.Event{
@@ -142,7 +144,7 @@ const masterSlave = `{"name":"svc","deployment":"straight","state":0,"roles":[
 // service creates the document of a pending service, as alice.
 func (w *world) service(body string, arguments ...any) int {
 	w.t.Helper()
-	id, err := w.oned.For("alice").AllocateDocument(w.t.Context(), flow.DocumentTypeService, "svc", fmt.Appendf(nil, body, arguments...))
+	id, err := w.oned.For("alice").AllocateDocument(w.t.Context(), spec.DocumentTypeService, "svc", fmt.Appendf(nil, body, arguments...))
 	must(w.t, err)
 	return id
 }
@@ -152,7 +154,7 @@ func (w *world) deployed(body string, arguments ...any) int {
 	w.t.Helper()
 	service := w.service(body, arguments...)
 	w.accepted(service, flow.VerbDeploy, nil)
-	w.await(service, flow.ServiceRunning)
+	w.await(service, spec.ServiceRunning)
 	return service
 }
 
@@ -169,7 +171,7 @@ func (w *world) command(service int, verb flow.Verb, arguments any) pipeline.Rep
 	w.t.Helper()
 	text, err := json.Marshal(arguments)
 	must(w.t, err)
-	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: flow.Identity{UID: 2, UName: "alice"}, Arguments: text}
+	command := flow.Command{ID: nuid.Next(), Verb: verb, Service: service, User: one.Identity{UID: 2, UName: "alice"}, Arguments: text}
 	reply, err := w.pipe.SubmitCommand(w.t.Context(), command, poll.Limit)
 	must(w.t, err)
 	return reply
@@ -177,7 +179,7 @@ func (w *world) command(service int, verb flow.Verb, arguments any) pipeline.Rep
 
 // body reads a service's document. In a zone of several servers one that has just lost its
 // lead may answer with an older one, which no state may be taken from.
-func (w *world) body(service int) (flow.Body, bool) {
+func (w *world) body(service int) (spec.Body, bool) {
 	document, err := w.oned.Server().Document(context.Background(), service)
 	if len(w.sim.Servers()) > 1 {
 		poll.Until(w.t, "the zone's leader to answer", func() bool {
@@ -186,29 +188,29 @@ func (w *world) body(service int) (flow.Body, bool) {
 		})
 	}
 	if err != nil {
-		return flow.Body{}, false
+		return spec.Body{}, false
 	}
-	body, err := flow.ParseBody(document.Body)
+	body, err := spec.ParseBody(document.Body)
 	must(w.t, err)
 	return body, true
 }
 
 // await waits until the service's document says the state.
-func (w *world) await(service int, state flow.ServiceState) {
+func (w *world) await(service int, state spec.ServiceState) {
 	w.t.Helper()
 	poll.Until(w.t, fmt.Sprintf("service %d to be %s", service, state), func() bool {
 		body, exists := w.body(service)
-		return exists && (flow.Service{Body: body}).State() == state
+		return exists && (spec.Service{Body: body}).State() == state
 	})
 	w.checkWhy(service)
 }
 
 // vms are the service's VMs at oned that have not ended.
-func (w *world) vms(service int) []flow.VM {
+func (w *world) vms(service int) []one.VM {
 	w.t.Helper()
 	all, err := w.oned.Server().VMs(w.t.Context(), -2, -1, -1, -1)
 	must(w.t, err)
-	var ours []flow.VM
+	var ours []one.VM
 	for _, vm := range all {
 		if vm.Service == service {
 			ours = append(ours, vm)
@@ -264,7 +266,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func encode(t *testing.T, body flow.Body) []byte {
+func encode(t *testing.T, body spec.Body) []byte {
 	t.Helper()
 	text, err := json.Marshal(body)
 	must(t, err)

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -31,11 +31,11 @@ type writeBehind struct {
 	// written is when the document was written last, as far as is known, and shows the
 	// service's state in it.
 	written time.Time
-	shows   flow.ServiceState
+	shows   spec.ServiceState
 }
 
 // begin notes that the document is behind a record with the state.
-func (w *writeBehind) begin(state flow.ServiceState) {
+func (w *writeBehind) begin(state spec.ServiceState) {
 	due := time.Now().Add(writeWithin)
 	if next := w.written.Add(writeEvery); state == w.shows && next.After(due) {
 		due = next
@@ -48,7 +48,7 @@ func (w *writeBehind) begin(state flow.ServiceState) {
 func (w *writeBehind) end() { w.due = time.Time{} }
 
 // wrote notes that the document was written with the state.
-func (w *writeBehind) wrote(state flow.ServiceState) {
+func (w *writeBehind) wrote(state spec.ServiceState) {
 	*w = writeBehind{written: time.Now(), shows: state}
 }
 
@@ -64,7 +64,7 @@ func (w *writeBehind) isSoon() bool { return w.is() && time.Until(w.due) <= writ
 // writeIfDue writes the document while calls for the service are made, unless the next one
 // deletes it.
 func (s *saver) writeIfDue(ctx context.Context) error {
-	if !s.behind.isDue() || s.record.State.Service.State() == flow.ServiceDone {
+	if !s.behind.isDue() || s.record.State.Service.State() == spec.ServiceDone {
 		return nil
 	}
 	return s.saveDocument(ctx)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
 )
@@ -46,9 +48,9 @@ func TestLeaderDiesWhileServicesDeploy(t *testing.T) {
 	must(t, w.sim.StopServer(dead))
 	w.accepted(late, flow.VerbDeploy, nil)
 	for _, service := range services {
-		w.await(service, flow.ServiceRunning)
+		w.await(service, spec.ServiceRunning)
 	}
-	w.await(late, flow.ServiceRunning)
+	w.await(late, spec.ServiceRunning)
 	must(t, w.sim.StartServer(dead))
 	for _, service := range services {
 		w.exactly(service, 3)
@@ -74,10 +76,10 @@ func TestAFollowersReadsDecideNothing(t *testing.T) {
 			w.accepted(service, flow.VerbUpdate, flow.UpdateArguments{Append: true, Template: []byte(text)})
 		}
 		w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
-		w.await(service, flow.ServiceRunning)
+		w.await(service, spec.ServiceRunning)
 		w.exactly(service, 4)
 		w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 1})
-		w.await(service, flow.ServiceRunning)
+		w.await(service, spec.ServiceRunning)
 		w.exactly(service, 3)
 	}
 }
@@ -85,14 +87,14 @@ func TestAFollowersReadsDecideNothing(t *testing.T) {
 // TestLeaderDiesWhileVMsOfARunningServiceChange: nothing wakes a service that runs when a VM
 // of it is powered off, or boots again. What the dead leader left so is found, and mended.
 func TestLeaderDiesWhileVMsOfARunningServiceChange(t *testing.T) {
-	for state, act := range map[flow.LCMState]func(w *world, service, vm int){
-		flow.LCMShutdownPoweroff: func(w *world, _, vm int) {
+	for state, act := range map[one.LCMState]func(w *world, service, vm int){
+		one.LCMShutdownPoweroff: func(w *world, _, vm int) {
 			w.sim.SetBootDelay(time.Hour)
 			must(t, w.sim.PoweroffVM(vm))
 		},
-		flow.LCMBootPoweroff: func(w *world, service, vm int) {
+		one.LCMBootPoweroff: func(w *world, service, vm int) {
 			must(t, w.sim.PoweroffVM(vm))
-			w.await(service, flow.ServiceWarning)
+			w.await(service, spec.ServiceWarning)
 			w.sim.SetBootDelay(time.Hour)
 			must(t, w.sim.ResumeVM(vm))
 		},
@@ -107,13 +109,13 @@ func TestLeaderDiesWhileVMsOfARunningServiceChange(t *testing.T) {
 			vm := w.vms(service)[0].ID
 			act(w, service, vm)
 			poll.Until(t, "the VM's state to be heard of", func() bool {
-				_, heard, err := w.pipe.VMEntered(t.Context(), flow.VM{ID: vm, State: flow.VMActive, LCMState: state})
+				_, heard, err := w.pipe.VMEntered(t.Context(), one.VM{ID: vm, State: one.VMActive, LCMState: state})
 				return err == nil && heard
 			})
 			must(t, w.sim.MoveLeadership())
 			w.sim.SetBootDelay(time.Millisecond)
 			poll.Until(t, "the VM to run", func() bool { return w.vms(service)[0].Running() })
-			w.await(service, flow.ServiceRunning)
+			w.await(service, spec.ServiceRunning)
 			w.exactly(service, 2)
 		})
 	}

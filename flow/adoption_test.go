@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // afterCrash is the state as another worker reads it: nothing that was not
@@ -34,15 +36,15 @@ func TestVMIsAdoptedByItsKey(t *testing.T) {
 		t.Fatalf("%+v does not say that the VM is to be looked for first", s.actions[0].Intent)
 	}
 	s.bringUp()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // Whose VMs are not of this service, or were not created by intent, are left alone.
 func TestForeignVMsAreLeftAlone(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.facts[500] = flow.VM{ID: 500, State: flow.VMActive, LCMState: flow.LCMRunning, Service: 28, Role: "a", Key: "28-a-0-x"}
-	s.facts[501] = flow.VM{ID: 501, State: flow.VMActive, LCMState: flow.LCMRunning, Owner: stageOwner, Service: 27, Role: "a"}
-	s.facts[502] = flow.VM{ID: 502, State: flow.VMActive, LCMState: flow.LCMRunning, Service: -1}
+	s.facts[500] = one.VM{ID: 500, State: one.VMActive, LCMState: one.LCMRunning, Service: 28, Role: "a", Key: "28-a-0-x"}
+	s.facts[501] = one.VM{ID: 501, State: one.VMActive, LCMState: one.LCMRunning, Owner: stageOwner, Service: 27, Role: "a"}
+	s.facts[502] = one.VM{ID: 502, State: one.VMActive, LCMState: one.LCMRunning, Service: -1}
 	s.plan()
 	s.wantActions()
 	s.recoverDelete()
@@ -61,7 +63,7 @@ func TestOfTwoVMsWithOneKeyTheYoungerIsEnded(t *testing.T) {
 	s.plan()
 	s.wantActions()
 	s.run(100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.end(101)
 	s.wantNodes("a", 1, 100)
 	if len(s.state.Asked) > 0 {
@@ -79,7 +81,7 @@ func TestSecondVMWithAKeyTakesNobodysPlace(t *testing.T) {
 	s.facts[vm.ID] = vm
 	s.plan()
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: second.Key}}, "no quota")))
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	again := s.vmOf(first)
 	s.facts[again.ID] = again
 
@@ -96,18 +98,18 @@ func TestSecondVMWithAKeyTakesNobodysPlace(t *testing.T) {
 
 func TestVMThatComesTooLateIsEnded(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	late := flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
+	late := one.VM{ID: 400, State: one.VMActive, LCMState: one.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.facts[400] = late
 	s.plan()
 	s.wantActions("terminate-hard 400")
 	s.wantNodes("a", 1, 100)
-	s.set(flow.VMActive, flow.LCMCleanupDelete, 400)
+	s.set(one.VMActive, one.LCMCleanupDelete, 400)
 	s.plan()
 	s.wantActions()
 	s.end(400)
 	s.wantActions()
 
-	s.facts[401] = flow.VM{ID: 401, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "gone", Key: "27-gone-0-z"}
+	s.facts[401] = one.VM{ID: 401, State: one.VMActive, LCMState: one.LCMProlog, Owner: stageOwner, Service: 27, Role: "gone", Key: "27-gone-0-z"}
 	s.plan()
 	s.wantActions("terminate-hard 401")
 }
@@ -115,7 +117,7 @@ func TestVMThatComesTooLateIsEnded(t *testing.T) {
 // What was asked to end is nobody's, even if there is room for it later.
 func TestVMThatWasAskedToEndIsNotAdopted(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = one.VM{ID: 400, State: one.VMActive, LCMState: one.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.plan()
 	s.wantActions("terminate-hard 400")
 	s.scale("a", 2)
@@ -126,7 +128,7 @@ func TestVMThatWasAskedToEndIsNotAdopted(t *testing.T) {
 func TestShrinkingRoleTakesNobodyIn(t *testing.T) {
 	s := runningStage(t, oneRole(3))
 	s.scale("a", 2)
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = one.VM{ID: 400, State: one.VMActive, LCMState: one.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.end(100, 101)
 	s.wantActions("terminate-hard 400")
 	s.wantNodes("a", 1, 102)
@@ -158,17 +160,17 @@ func TestVMLostWhileOthersAreToCome(t *testing.T) {
 // While a VM that was made twice has not begun to end, somebody has to go on asking.
 func TestServiceOutlastsTheVMsThatNoRoleHas(t *testing.T) {
 	s := runningStage(t, oneRole(0))
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMBoot, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = one.VM{ID: 400, State: one.VMActive, LCMState: one.LCMBoot, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	s.plan()
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 400}, "wrong state BOOT")))
 	s.command(flow.VerbUndeploy, nil)
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.run(400)
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions("terminate-hard 400")
-	s.set(flow.VMActive, flow.LCMCleanupDelete, 400)
+	s.set(one.VMActive, one.LCMCleanupDelete, 400)
 	s.plan()
-	s.wantState(flow.ServiceDone)
+	s.wantState(spec.ServiceDone)
 }
 
 // Where the intents were lost with their bucket, the VMs that the role lacks
@@ -191,7 +193,7 @@ func TestEndedVMsAreNotAdopted(t *testing.T) {
 	s.scale("a", 2)
 	s.wantActions("create a/2")
 	s.wantNodes("a", 2, 100)
-	s.set(flow.VMActive, flow.LCMEpilog, 101)
+	s.set(one.VMActive, one.LCMEpilog, 101)
 	s.plan()
 	s.wantNodes("a", 2, 100)
 }
@@ -200,7 +202,7 @@ func TestVMThatEndedBeforeItWasSeenIsCreatedAgain(t *testing.T) {
 	s := newStage(t, oneRole(1))
 	s.plan()
 	vm := s.vmOf(s.state.Intents[0])
-	vm.State = flow.VMDone
+	vm.State = one.VMDone
 	s.facts[vm.ID] = vm
 	s.plan()
 	s.wantActions("create a/1")
@@ -211,7 +213,7 @@ func TestUndeployDropsIntentsThatNobodyTried(t *testing.T) {
 	s := newStage(t, oneRole(2))
 	s.plan()
 	s.recoverDelete()
-	s.wantState(flow.ServiceDone)
+	s.wantState(spec.ServiceDone)
 	s.wantActions("delete document")
 	if len(s.state.Intents) > 0 {
 		t.Fatalf("intents left: %+v", s.state.Intents)
@@ -224,7 +226,7 @@ func TestUndeployLooksForIntentsThatSomebodyTried(t *testing.T) {
 		s.plan()
 		s.state.Intents[1].Attempts = 1
 		s.recoverDelete()
-		s.wantState(flow.ServiceUndeploying)
+		s.wantState(spec.ServiceUndeploying)
 		s.wantActions("find a/1")
 		s.plan()
 		s.wantActions("find a/1")
@@ -237,17 +239,17 @@ func TestUndeployLooksForIntentsThatSomebodyTried(t *testing.T) {
 		s.plan()
 		s.wantActions("terminate 100")
 		s.end(100)
-		s.wantState(flow.ServiceDone)
+		s.wantState(spec.ServiceDone)
 	})
 	t.Run("given up", func(t *testing.T) {
 		s, intent := begin(t)
 		s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindVM, Intent: flow.Intent{Key: intent.Key}}}))
-		s.wantState(flow.ServiceDone)
+		s.wantState(spec.ServiceDone)
 	})
 	t.Run("refused", func(t *testing.T) {
 		s, intent := begin(t)
 		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: intent.Key}}, "no")))
-		s.wantState(flow.ServiceDone)
+		s.wantState(spec.ServiceDone)
 	})
 }
 

@@ -3,27 +3,30 @@ package flow
 import (
 	"fmt"
 	"strings"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Advice is what an operator can do about a service in the state, in one
 // sentence with the command that does it; empty where nothing has to be done.
-func Advice(state ServiceState, service int) string {
+func Advice(state spec.ServiceState, service int) string {
 	switch state {
-	case ServiceWarning:
+	case spec.ServiceWarning:
 		return fmt.Sprintf("repair or end the VMs that are in trouble, and the service returns to RUNNING by itself; `oneflow recover %d` makes OpenNebula retry them", service)
-	case ServiceFailedDeploying, ServiceFailedScaling:
+	case spec.ServiceFailedDeploying, spec.ServiceFailedScaling:
 		return fmt.Sprintf("remove the cause, then `oneflow recover %d` goes on where it stopped; `oneflow recover --delete %d` ends the service", service, service)
-	case ServiceFailedUndeploying:
+	case spec.ServiceFailedUndeploying:
 		return fmt.Sprintf("end the VMs that do not end, then `oneflow recover %d`; `oneflow recover --delete %d` asks all of them again", service, service)
-	case ServiceFailedDeployingNets:
+	case spec.ServiceFailedDeployingNets:
 		return fmt.Sprintf("correct the network template or the reservation, then `oneflow recover %d`; `oneflow recover --delete %d` ends the service", service, service)
-	case ServiceFailedUndeployingNets:
+	case spec.ServiceFailedUndeployingNets:
 		return fmt.Sprintf("free the network (its leases are in use), then `oneflow recover %d`", service)
-	case ServiceCooldown:
+	case spec.ServiceCooldown:
 		return fmt.Sprintf("nothing: it ends by itself; `oneflow recover %d` ends it now", service)
-	case ServiceHold:
+	case spec.ServiceHold:
 		return fmt.Sprintf("`oneflow release %d` lets the VMs on hold start", service)
-	case ServicePending:
+	case spec.ServicePending:
 		return "a worker picks the service up by itself; if it does not, `flowjet doctor` says why"
 	}
 	return ""
@@ -103,15 +106,15 @@ func quoted(word string) string {
 }
 
 // adviceOn is what helps a VM in trouble of a service in the state.
-func adviceOn(vm VM, state ServiceState) string {
+func adviceOn(vm one.VM, state spec.ServiceState) string {
 	switch {
-	case state == ServiceFailedUndeploying:
+	case state == spec.ServiceFailedUndeploying:
 		return fmt.Sprintf("`onevm recover --delete %d` ends VM %d for good", vm.ID, vm.ID)
 	case vm.Failed():
 		return fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", vm.ID, vm.ID)
 	case vm.Lost():
 		return fmt.Sprintf("`onevm show %d` names the host of VM %d, which does not answer", vm.ID, vm.ID)
-	case vm.State == VMPoweroff:
+	case vm.State == one.VMPoweroff:
 		return fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID)
 	}
 	return ""

@@ -4,6 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // apply changes the state as the command asks; what follows from it is left to
@@ -55,17 +59,17 @@ func refuse(kind RefusalKind, format string, arguments ...any) error {
 func (a applier) applyUndeploy() error {
 	state := a.state()
 	switch {
-	case state == ServiceUndeploying && a.Removing != "":
+	case state == spec.ServiceUndeploying && a.Removing != "":
 		a.Removing = "" // from one role's end to the whole service's
 		return nil
-	case state == ServiceUndeploying || state == ServiceUndeployingNets || state == ServiceDone:
+	case state == spec.ServiceUndeploying || state == spec.ServiceUndeployingNets || state == spec.ServiceDone:
 		return nil
 	case state.Failed():
 		return a.applyDelete()
 	case state.Waiting():
 		return refuse(RefusedState, "service %d cannot be undeployed in %s: wait until it is RUNNING, or recover it with delete", a.Service.ID, state)
 	}
-	a.to(ServiceUndeploying)
+	a.to(spec.ServiceUndeploying)
 	return nil
 }
 
@@ -75,12 +79,12 @@ func (a applier) applyDelete() error {
 	a.recoverer.forgetStays()
 	a.Removing = ""
 	switch a.state() {
-	case ServiceDone:
-	case ServiceUndeploying, ServiceUndeployingNets:
+	case spec.ServiceDone:
+	case spec.ServiceUndeploying, spec.ServiceUndeployingNets:
 	default:
-		a.to(ServiceUndeploying)
+		a.to(spec.ServiceUndeploying)
 	}
-	a.retryRoles(RoleFailedUndeploying, RoleUndeploying)
+	a.retryRoles(spec.RoleFailedUndeploying, spec.RoleUndeploying)
 	return nil
 }
 
@@ -98,16 +102,16 @@ func (a applier) applyScale(arguments ScaleArguments) error {
 		return nil
 	}
 	a.scaler.beginScale(role, arguments.Cardinality, "")
-	a.to(ServiceScaling)
+	a.to(spec.ServiceScaling)
 	return nil
 }
 
 // applyRecover goes on from where the service stands.
 func (a applier) applyRecover() error {
 	switch a.state() {
-	case ServiceRunning, ServiceDone, ServiceHold:
+	case spec.ServiceRunning, spec.ServiceDone, spec.ServiceHold:
 		return refuse(RefusedState, "service %d is %s: there is nothing to recover", a.Service.ID, a.state())
-	case ServiceCooldown:
+	case spec.ServiceCooldown:
 		a.scaler.endCooldown()
 		return nil
 	}
@@ -122,28 +126,28 @@ func (a applier) resume() {
 	a.Heals = nil
 	a.retryVMs()
 	a.deployer.retryDeploying()
-	a.retryRoles(RoleFailedScaling, RoleScaling)
-	a.retryRoles(RoleFailedUndeploying, RoleUndeploying)
+	a.retryRoles(spec.RoleFailedScaling, spec.RoleScaling)
+	a.retryRoles(spec.RoleFailedUndeploying, spec.RoleUndeploying)
 	a.leaveFailure()
 }
 
 // leaveFailure takes a failed service back to what it was doing.
 func (a applier) leaveFailure() {
-	back := map[ServiceState]ServiceState{
-		ServiceFailedDeploying:       ServiceDeploying,
-		ServiceFailedScaling:         ServiceScaling,
-		ServiceFailedUndeploying:     ServiceUndeploying,
-		ServiceFailedDeployingNets:   ServiceDeployingNets,
-		ServiceFailedUndeployingNets: ServiceUndeployingNets,
+	back := map[spec.ServiceState]spec.ServiceState{
+		spec.ServiceFailedDeploying:       spec.ServiceDeploying,
+		spec.ServiceFailedScaling:         spec.ServiceScaling,
+		spec.ServiceFailedUndeploying:     spec.ServiceUndeploying,
+		spec.ServiceFailedDeployingNets:   spec.ServiceDeployingNets,
+		spec.ServiceFailedUndeployingNets: spec.ServiceUndeployingNets,
 	}
 	if next, failed := back[a.state()]; failed {
 		a.to(next)
 	}
 }
 
-func (a applier) retryRoles(from, to RoleState) {
+func (a applier) retryRoles(from, to spec.RoleState) {
 	for i := range a.roles() {
-		if a.roles()[i].state() == from {
+		if a.roles()[i].CurrentState() == from {
 			a.roleTo(&a.roles()[i], to, "")
 		}
 	}
@@ -152,22 +156,22 @@ func (a applier) retryRoles(from, to RoleState) {
 // retryVMs has oned retry what failed, and resumes what was powered off. What a role that
 // shrinks is to lose is left alone: it is asked to end again.
 func (a applier) retryVMs() {
-	if a.state() == ServiceUndeploying || a.state() == ServiceFailedUndeploying {
+	if a.state() == spec.ServiceUndeploying || a.state() == spec.ServiceFailedUndeploying {
 		return
 	}
 	for i := range a.roles() {
 		role := &a.roles()[i]
-		var leaving []Node
-		if role.shrinking() {
+		var leaving []spec.Node
+		if role.Shrinking() {
 			leaving = a.scaler.victims(role)
 		}
 		for _, node := range role.Nodes {
 			vm := a.facts[node.DeployID]
 			switch {
-			case slices.ContainsFunc(leaving, func(n Node) bool { return n.DeployID == vm.ID }):
+			case slices.ContainsFunc(leaving, func(n spec.Node) bool { return n.DeployID == vm.ID }):
 			case vm.Failed():
 				a.requester.ask(vm, callRetry, role.Name)
-			case vm.State == VMPoweroff && role.state() == RoleWarning:
+			case vm.State == one.VMPoweroff && role.CurrentState() == spec.RoleWarning:
 				a.requester.ask(vm, "resume", role.Name)
 			}
 		}
@@ -179,7 +183,7 @@ func (a applier) applyRelease(arguments ReleaseArguments) error {
 	var names []string
 	for i := range a.roles() {
 		role := &a.roles()[i]
-		if role.state() == RoleHold && (arguments.Role == "" || arguments.Role == role.Name) {
+		if role.CurrentState() == spec.RoleHold && (arguments.Role == "" || arguments.Role == role.Name) {
 			names = append(names, role.Name)
 		}
 	}
@@ -190,7 +194,7 @@ func (a applier) applyRelease(arguments ReleaseArguments) error {
 	case a.role(arguments.Role) == nil:
 		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
 	default:
-		return refuse(RefusedState, "role %s is %s and not in HOLD", arguments.Role, a.role(arguments.Role).state())
+		return refuse(RefusedState, "role %s is %s and not in HOLD", arguments.Role, a.role(arguments.Role).CurrentState())
 	}
 	for _, name := range names {
 		if !slices.Contains(a.Released, name) {
@@ -202,10 +206,10 @@ func (a applier) applyRelease(arguments ReleaseArguments) error {
 
 // applyAddRole puts a new role into a running service; the steps deploy it.
 func (a applier) applyAddRole(arguments AddRoleArguments) error {
-	if state := a.state(); state != ServiceRunning {
+	if state := a.state(); state != spec.ServiceRunning {
 		return refuse(RefusedState, "service %d is %s: roles can be added when it is RUNNING", a.Service.ID, state)
 	}
-	role, err := readRole(arguments.Role, a.Service.Body, a.now)
+	role, err := template.ReadRole(arguments.Role, a.Service.Body, a.now)
 	if err != nil {
 		return refuse(RefusedInput, "the role cannot be added to service %d: %v", a.Service.ID, err)
 	}
@@ -215,7 +219,7 @@ func (a applier) applyAddRole(arguments AddRoleArguments) error {
 	a.Service.Body.Roles = append(a.roles(), role)
 	a.deployer.prepare()
 	a.deployer.fillContents(a.role(role.Name))
-	a.to(ServiceDeploying)
+	a.to(spec.ServiceDeploying)
 	return nil
 }
 
@@ -225,20 +229,20 @@ func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
 	switch {
 	case role == nil:
 		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
-	case !slices.Contains([]ServiceState{ServiceRunning, ServiceWarning, ServiceFailedDeploying, ServiceFailedScaling}, state):
+	case !slices.Contains([]spec.ServiceState{spec.ServiceRunning, spec.ServiceWarning, spec.ServiceFailedDeploying, spec.ServiceFailedScaling}, state):
 		return refuse(RefusedState, "service %d is %s: roles can be removed when it is RUNNING", a.Service.ID, state)
-	case !role.state().CanBecome(RoleUndeploying):
-		return refuse(RefusedState, "role %s is %s already", role.Name, role.state())
+	case !role.CurrentState().CanBecome(spec.RoleUndeploying):
+		return refuse(RefusedState, "role %s is %s already", role.Name, role.CurrentState())
 	}
 	a.Removing = role.Name
 	a.undeployer.beginEnd(role)
-	a.to(ServiceUndeploying)
+	a.to(spec.ServiceUndeploying)
 	return nil
 }
 
 // applyUpdate changes the service's document.
 func (a applier) applyUpdate(arguments UpdateArguments) error {
-	body, err := updated(a.Service.Body, arguments.Template, arguments.Append)
+	body, err := template.Update(a.Service.Body, arguments.Template, arguments.Append)
 	if err != nil {
 		return asRefusal(err, "service %d cannot be updated: %v", a.Service.ID, err)
 	}

@@ -5,13 +5,15 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/expression"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // DeadlineSchedule is the timer of the scheduled policy that is due next.
 const DeadlineSchedule = "schedule"
 
-func (a autoscaler) evaluate(measures Measures) {
-	if a.state() != ServiceRunning && a.state() != ServiceWarning {
+func (a autoscaler) evaluate(measures policy.Measures) {
+	if a.state() != spec.ServiceRunning && a.state() != spec.ServiceWarning {
 		return
 	}
 	a.runSchedules()
@@ -25,20 +27,20 @@ func (a autoscaler) evaluate(measures Measures) {
 
 // followRoles takes the service to SCALING if policies have roles scale.
 func (a autoscaler) followRoles() {
-	if a.anyRole(RoleScaling) && a.state() != ServiceScaling {
-		a.to(ServiceScaling)
+	if a.anyRole(spec.RoleScaling) && a.state() != spec.ServiceScaling {
+		a.to(spec.ServiceScaling)
 	}
 }
 
 // evaluateRole evaluates the role's policies in their order, up to the first
 // that has it scale.
-func (a autoscaler) evaluateRole(role *Role, measures Measures) {
+func (a autoscaler) evaluateRole(role *spec.Role, measures policy.Measures) {
 	means, measured := measures.Roles[role.Name]
 	if !measured {
 		return
 	}
 	at := measures.At.Unix()
-	for i, each := range policiesOf(role.ElasticityPolicies) {
+	for i, each := range policy.Adjustments(role.ElasticityPolicies) {
 		if each.LastEval >= at || at < each.LastEval+int64(each.Period) {
 			continue
 		}
@@ -51,13 +53,13 @@ func (a autoscaler) evaluateRole(role *Role, measures Measures) {
 		if holds {
 			evals = min(each.TrueEvals+1, max(each.PeriodNumber, 0))
 		}
-		role.ElasticityPolicies = withPolicies(role.ElasticityPolicies, []int{i}, map[string]any{
+		role.ElasticityPolicies = policy.With(role.ElasticityPolicies, []int{i}, map[string]any{
 			"last_eval": at, "true_evals": evals, "expression_evaluated": written[:min(len(written), expression.MaxLength)],
 		})
 		if !holds || evals < each.PeriodNumber {
 			continue
 		}
-		if a.scaler.adjust(role, each.adjusted(role), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written[:min(len(written), expression.MaxLength)])) {
+		if a.scaler.adjust(role, each.Cardinality(role), each.Cooldown, fmt.Sprintf("elasticity policy %d holds: %s", i, written[:min(len(written), expression.MaxLength)])) {
 			return
 		}
 	}
@@ -68,21 +70,21 @@ func (a autoscaler) evaluateRole(role *Role, measures Measures) {
 // it fires once, and also when nobody was there at the time. When it is seen
 // for the first time, what lies behind is none of its business.
 func (a autoscaler) runSchedules() {
-	left := MaxSchedules // others than the API may have written more
+	left := spec.MaxSchedules // others than the API may have written more
 	for i := range a.roles() {
 		role := &a.roles()[i]
 		a.noticeSchedules(role)
-		for j, each := range policiesOf(role.ScheduledPolicies) {
+		for j, each := range policy.Adjustments(role.ScheduledPolicies) {
 			if left--; left < 0 {
 				return
 			}
-			start, has := each.nextStart(a.now)
+			start, has := each.NextStart(a.now)
 			if !has || start.After(a.now) || !a.scaler.mayAdjust(role) {
 				continue
 			}
 			a.lookedAt(role, j)
 			reason := fmt.Sprintf("scheduled policy %d was due at %s", j, start.Format(time.RFC3339))
-			if a.scaler.adjust(role, each.adjusted(role), each.Cooldown, reason) {
+			if a.scaler.adjust(role, each.Cardinality(role), each.Cooldown, reason) {
 				break
 			}
 		}
@@ -90,9 +92,9 @@ func (a autoscaler) runSchedules() {
 }
 
 // noticeSchedules notes since when the role has its scheduled policies.
-func (a autoscaler) noticeSchedules(role *Role) {
+func (a autoscaler) noticeSchedules(role *spec.Role) {
 	var unseen []int
-	for i, each := range policiesOf(role.ScheduledPolicies) {
+	for i, each := range policy.Adjustments(role.ScheduledPolicies) {
 		if each.LastEval == 0 {
 			unseen = append(unseen, i)
 		}
@@ -102,6 +104,6 @@ func (a autoscaler) noticeSchedules(role *Role) {
 	}
 }
 
-func (a autoscaler) lookedAt(role *Role, policies ...int) {
-	role.ScheduledPolicies = withPolicies(role.ScheduledPolicies, policies, map[string]any{"last_eval": a.now.Unix()})
+func (a autoscaler) lookedAt(role *spec.Role, policies ...int) {
+	role.ScheduledPolicies = policy.With(role.ScheduledPolicies, policies, map[string]any{"last_eval": a.now.Unix()})
 }

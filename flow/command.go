@@ -1,6 +1,11 @@
 package flow
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+)
 
 // Verb is what a command asks of a service.
 type Verb string
@@ -31,7 +36,7 @@ type Command struct {
 	ID        string          `json:"id"`
 	Verb      Verb            `json:"verb"`
 	Service   int             `json:"service"`
-	User      Identity        `json:"user"`
+	User      one.Identity    `json:"user"`
 	Arguments json.RawMessage `json:"arguments,omitempty"`
 	// IfMatch are entity tags, of which the service's has to be one when the
 	// command is carried out; "*" is any. None asks for nothing.
@@ -43,14 +48,14 @@ type Command struct {
 // SeenDocument is what tells whether a document has been changed by somebody else.
 type SeenDocument struct {
 	// Digest is DigestOf its body, and Owner whose it is.
-	Digest string   `json:"digest"`
-	Owner  Identity `json:"owner"`
+	Digest string       `json:"digest"`
+	Owner  one.Identity `json:"owner"`
 }
 
 // DeployArguments are VerbDeploy's: the document as it was made, which spares the worker a
 // read.
 type DeployArguments struct {
-	Owner Identity        `json:"owner"`
+	Owner one.Identity    `json:"owner"`
 	Body  json.RawMessage `json:"body"`
 }
 
@@ -123,16 +128,16 @@ func (r *Refusal) Error() string { return r.Message }
 // SealedArguments are a command's arguments as they may be stored: those that hold parts of a
 // template or a service are sealed.
 func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
-	if c.Verb != VerbAddRole && c.Verb != VerbUpdate && c.Verb != VerbDeploy || kindOf(c.Arguments) == kindText || len(c.Arguments) == 0 {
+	if c.Verb != VerbAddRole && c.Verb != VerbUpdate && c.Verb != VerbDeploy || raw.KindOf(c.Arguments) == raw.KindText || len(c.Arguments) == 0 {
 		return c.Arguments
 	}
-	return mustMarshal(seal(c.Arguments))
+	return raw.Marshal(seal(c.Arguments))
 }
 
 // OpenedArguments are the arguments that were sealed. The error is open's.
 func (c Command) OpenedArguments(open func(string) ([]byte, error)) (json.RawMessage, error) {
-	if kindOf(c.Arguments) != kindText {
+	if raw.KindOf(c.Arguments) != raw.KindText {
 		return c.Arguments, nil
 	}
-	return open(textOf(c.Arguments))
+	return open(raw.Text(c.Arguments))
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func (s *stage) wantDeadline(name string, want time.Time) {
@@ -48,7 +50,7 @@ func TestRunningServiceIsLookedAtOnceMore(t *testing.T) {
 
 func TestWarningIsLookedAtAgainAndAgain(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
 	for range 3 {
 		s.planAfter(s.calmLook().Sub(s.now))
@@ -76,7 +78,7 @@ func TestServicesInTroubleLookEachAtItsOwnTime(t *testing.T) {
 		vm := s.facts[100]
 		vm.Service, vm.Key = id, ""
 		s.facts[100] = vm
-		s.set(flow.VMPoweroff, flow.LCMInit, 100)
+		s.set(one.VMPoweroff, one.LCMInit, 100)
 		s.plan()
 		due := s.calmLook()
 		s.planAfter(time.Second)
@@ -99,12 +101,12 @@ func TestCooldownIsKeptUnderAStreamOfEvents(t *testing.T) {
 	end := s.now.Add(300 * time.Second)
 	for range 299 {
 		s.planAfter(time.Second)
-		s.wantState(flow.ServiceCooldown)
+		s.wantState(spec.ServiceCooldown)
 		s.wantDeadline(flow.DeadlineCooldown, end)
 	}
 	s.state = afterCrash(t, s.state)
 	s.planAfter(time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantDeadline(flow.DeadlineCooldown, time.Time{})
 }
 
@@ -113,14 +115,14 @@ func TestRecoveredCooldownLeavesNoDeadline(t *testing.T) {
 	s.scale("a", 0)
 	s.end(100)
 	s.recover()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantDeadline(flow.DeadlineCooldown, time.Time{})
 }
 
 func TestWhichStatesHaveADeadline(t *testing.T) {
-	rests := map[flow.ServiceState]bool{
-		flow.ServiceFailedDeploying: true, flow.ServiceFailedScaling: true, flow.ServiceFailedUndeploying: true,
-		flow.ServiceFailedDeployingNets: true, flow.ServiceFailedUndeployingNets: true,
+	rests := map[spec.ServiceState]bool{
+		spec.ServiceFailedDeploying: true, spec.ServiceFailedScaling: true, spec.ServiceFailedUndeploying: true,
+		spec.ServiceFailedDeployingNets: true, spec.ServiceFailedUndeployingNets: true,
 	}
 	for state, s := range stagesInEveryState(t) {
 		t.Run(state.String(), func(t *testing.T) {
@@ -143,7 +145,7 @@ func TestRequestsAreRepeated(t *testing.T) {
 	s.wantActions()
 	s.planAfter(1)
 	s.wantActions("terminate 100")
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
 	s.wantActions("terminate 100")
 	s.plan()
@@ -157,19 +159,19 @@ func TestVMRefusesWhileItBoots(t *testing.T) {
 	s.recoverDelete()
 	s.wantActions("terminate 100")
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "wrong state BOOT")))
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions()
 	s.run(100)
 	s.wantActions("terminate 100")
 }
 
 func TestVMRefusesBeforeOnedHasBegunWithIt(t *testing.T) {
-	for _, state := range []flow.VMState{flow.VMInit, flow.VMCloning} {
+	for _, state := range []one.VMState{one.VMInit, one.VMCloning} {
 		s := runningStage(t, oneRole(1))
 		s.command(flow.VerbUndeploy, nil)
-		s.set(state, flow.LCMInit, 100)
+		s.set(state, one.LCMInit, 100)
 		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "wrong state")))
-		s.wantState(flow.ServiceUndeploying)
+		s.wantState(spec.ServiceUndeploying)
 	}
 }
 
@@ -178,7 +180,7 @@ func TestServiceLooksUntilAVMThatNobodyWantsHasEnded(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.planAfter(2 * s.settings.Look)
 	s.wantDeadline(flow.DeadlineLook, time.Time{})
-	s.facts[400] = flow.VM{ID: 400, State: flow.VMActive, LCMState: flow.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
+	s.facts[400] = one.VM{ID: 400, State: one.VMActive, LCMState: one.LCMProlog, Owner: stageOwner, Service: 27, Role: "a", Key: "27-a-9-z"}
 	for range 3 {
 		s.plan()
 		s.wantDeadline(flow.DeadlineLook, s.now.Add(s.settings.Look))
@@ -213,9 +215,9 @@ func TestVMRefusesForGood(t *testing.T) {
 func TestRefusalOfAVMThatHasEndedIsNone(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.command(flow.VerbUndeploy, nil)
-	s.set(flow.VMDone, flow.LCMInit, 100)
+	s.set(one.VMDone, one.LCMInit, 100)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no such VM")))
-	s.wantState(flow.ServiceDone)
+	s.wantState(spec.ServiceDone)
 }
 
 // VM 0 is oned's first. A refusal about a VM that nothing is known of is not its.
@@ -227,14 +229,14 @@ func TestRefusalOfAnUnknownVMIsNotVMZeros(t *testing.T) {
 	s.wantActions("terminate 0", "terminate 1")
 	delete(s.facts, 1)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 1}, "timeout")))
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 77}, "no such VM")))
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 }
 
 func TestHelpThatIsNotSeenToWorkIsForgotten(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
 	s.recover()
 	s.planAfter(s.settings.Look - 1)
@@ -249,12 +251,12 @@ func TestHelpThatIsNotSeenToWorkIsForgotten(t *testing.T) {
 
 func TestRefusedHelpIsForgotten(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
 	s.recover()
 	s.wantActions("resume 100")
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no host")))
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.wantActions()
 	if len(s.state.Asked) > 0 {
 		t.Fatalf("still asked: %+v", s.state.Asked)

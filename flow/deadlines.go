@@ -2,6 +2,9 @@ package flow
 
 import (
 	"time"
+
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // setDeadlines names when to look again. A deadline that stands is kept, so
@@ -12,7 +15,7 @@ func (d deadliner) setDeadlines() {
 			delete(d.Deadlines, name)
 		}
 	}
-	if d.state() == ServiceCooldown {
+	if d.state() == spec.ServiceCooldown {
 		d.setDeadline(DeadlineCooldown, d.CooldownUntil)
 	} else {
 		delete(d.Deadlines, DeadlineCooldown)
@@ -23,7 +26,7 @@ func (d deadliner) setDeadlines() {
 		if _, set := d.Deadlines[DeadlineLook]; !set {
 			d.setDeadline(DeadlineLook, d.now.Add(d.patience()))
 		}
-	} else if !d.entered && d.state() != ServiceRunning {
+	} else if !d.entered && d.state() != spec.ServiceRunning {
 		delete(d.Deadlines, DeadlineLook)
 	}
 	d.tracker.setStayDeadline()
@@ -31,8 +34,8 @@ func (d deadliner) setDeadlines() {
 
 // setPolicyDeadlines: policies are for services that run.
 func (d deadliner) setPolicyDeadlines() {
-	due, has := nextSchedule(d.Service, d.now)
-	if state := d.state(); state != ServiceRunning && state != ServiceWarning {
+	due, has := policy.NextSchedule(d.Service, d.now)
+	if state := d.state(); state != spec.ServiceRunning && state != spec.ServiceWarning {
 		has = false
 		delete(d.Deadlines, DeadlineRefill)
 	}
@@ -47,8 +50,8 @@ func (d deadliner) setPolicyDeadlines() {
 // case the last event told an older truth.
 func (d deadliner) looksAgain() bool {
 	state := d.state()
-	return state.Waiting() || state == ServiceWarning || state == ServiceHold || len(d.Asked) > 0 ||
-		state == ServiceFailedDeployingNets && d.networker.networksLeft() || d.entered && !state.Failed()
+	return state.Waiting() || state == spec.ServiceWarning || state == spec.ServiceHold || len(d.Asked) > 0 ||
+		state == spec.ServiceFailedDeployingNets && d.networker.networksLeft() || d.entered && !state.Failed()
 }
 
 // patience is for how long nothing is looked at. Services that wait for nothing
@@ -59,7 +62,7 @@ func (d deadliner) looksAgain() bool {
 func (d deadliner) patience() time.Duration {
 	look := d.settings.Look
 	switch d.state() {
-	case ServiceRunning, ServiceWarning, ServiceHold:
+	case spec.ServiceRunning, spec.ServiceWarning, spec.ServiceHold:
 		if len(d.Asked) == 0 {
 			const golden, fractions = 2654435769, 1 << 10
 			share := uint32(d.Service.ID) * golden >> 22 //nolint:gosec // any number will do

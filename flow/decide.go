@@ -3,6 +3,8 @@ package flow
 import (
 	"slices"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/policy"
 )
 
 // Input is what a decision is made from.
@@ -38,7 +40,7 @@ type Postponed struct {
 
 // Measured is the outcome of measuring the service's VMs: its elasticity policies are
 // evaluated. Measures that come twice, late, or for roles that are gone change nothing.
-type Measured struct{ Measures Measures }
+type Measured struct{ Measures policy.Measures }
 
 // Spared is the outcome of an action that was to end a VM by a scaling which, as the facts
 // say by now, is protected: another is ended instead, or the scaling ends.
@@ -78,7 +80,7 @@ func (o Refused) note(p *planner) {
 	case ActionCreateRouter:
 		p.routing.forgetRouter(o.Action.Role)
 	}
-	p.retrier.giveUp(o.Action, p.Service.withoutSecrets(o.Action.Role, o.Message))
+	p.retrier.giveUp(o.Action, p.Service.WithoutSecrets(o.Action.Role, o.Message))
 }
 
 func (o NotFound) note(p *planner) {
@@ -95,7 +97,7 @@ func (o NotFound) note(p *planner) {
 }
 
 func (o Postponed) note(p *planner) {
-	p.retrier.postpone(o.Action, p.Service.withoutSecrets(o.Action.Role, o.Message))
+	p.retrier.postpone(o.Action, p.Service.WithoutSecrets(o.Action.Role, o.Message))
 }
 
 func (o Spared) note(p *planner) { delete(p.Asked, o.Action.VM) }

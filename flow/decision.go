@@ -5,12 +5,16 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // State is what Plan decides on and hands back: the service's document, and
 // what was decided about it that oned does not know or has not confirmed.
 type State struct {
-	Service Service `json:"service"`
+	Service spec.Service `json:"service"`
 	// Intents are the VMs to be created, oldest first.
 	Intents []Intent `json:"intents,omitempty"`
 	// Networks are the virtual networks that the service makes for itself.
@@ -68,7 +72,9 @@ type Intent struct {
 }
 
 // Instance is the VM as its template is made for it.
-func (i Intent) Instance() Instance { return Instance{Role: i.Role, Key: i.Key, Ordinal: i.Ordinal} }
+func (i Intent) Instance() render.Instance {
+	return render.Instance{Role: i.Role, Key: i.Key, Ordinal: i.Ordinal}
+}
 
 // Asked is a request to a VM.
 type Asked struct {
@@ -77,8 +83,8 @@ type Asked struct {
 	// At is when it was asked.
 	At time.Time `json:"at"`
 	// State and LCMState are the VM's when it was asked.
-	State    VMState  `json:"state"`
-	LCMState LCMState `json:"lcm_state"`
+	State    one.VMState  `json:"state"`
+	LCMState one.LCMState `json:"lcm_state"`
 	// Doubt reports whether the request may not have been made: whoever decided on it
 	// was not heard of again.
 	Doubt bool `json:"doubt,omitempty"`
@@ -87,7 +93,7 @@ type Asked struct {
 }
 
 // moved reports whether the VM has come to another state since it was asked.
-func (a Asked) moved(vm VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
+func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
 
 // AskedToEnd reports whether the VM was asked to end.
 func (s State) AskedToEnd(vm int) bool {
@@ -101,9 +107,9 @@ func (a Asked) helps() bool {
 }
 
 // answered reports whether what was meant to help the VM has done so.
-func (a Asked) answered(vm VM) bool {
+func (a Asked) answered(vm one.VM) bool {
 	if a.Action == callRelease {
-		return vm.State != VMHold
+		return vm.State != one.VMHold
 	}
 	return !vm.Troubled()
 }
@@ -185,7 +191,7 @@ type Decision struct {
 
 // Facts are the VMs as last observed, by id. A VM that oned says it does not
 // have is there in state DONE; a VM that nobody asked about is missing.
-type Facts map[int]VM
+type Facts map[int]one.VM
 
 // clone copies what a planner may change.
 func (s State) clone() State {
@@ -227,7 +233,7 @@ func (s State) ScalesDown(command Command) bool {
 	if command.Verb != VerbScale || json.Unmarshal(command.Arguments, &arguments) != nil {
 		return false
 	}
-	role := s.Service.role(arguments.Role)
+	role := s.Service.Role(arguments.Role)
 	return role != nil && (arguments.Cardinality < role.Cardinality || s.Service.State().Failed())
 }
 
@@ -237,7 +243,7 @@ func (s State) Doubtful() []int {
 	ids := slices.Collect(maps.Keys(s.Asked))
 	for i := range s.Service.Body.Roles {
 		role := &s.Service.Body.Roles[i]
-		if role.state() == RoleRunning && s.Service.State() != ServiceUndeploying {
+		if role.CurrentState() == spec.RoleRunning && s.Service.State() != spec.ServiceUndeploying {
 			continue
 		}
 		for _, node := range role.Nodes {

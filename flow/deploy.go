@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // deploy starts the roles whose turn it is and waits for those started.
@@ -17,20 +21,20 @@ func (d deployer) deploy() {
 		}
 	}
 	switch {
-	case d.anyRole(RoleFailedDeploying) || d.misfit():
-		d.to(ServiceFailedDeploying)
-	case d.state() == ServiceHold && (d.anyRole(RoleDeploying) || d.everyRole(RoleRunning, RoleWarning)):
-		d.to(ServiceDeploying)
-	case d.everyRole(RoleRunning, RoleWarning):
-		d.to(ServiceRunning)
-	case d.everyRole(RoleRunning, RoleWarning, RoleHold):
-		if d.state() != ServiceHold {
-			d.to(ServiceHold)
+	case d.anyRole(spec.RoleFailedDeploying) || d.misfit():
+		d.to(spec.ServiceFailedDeploying)
+	case d.state() == spec.ServiceHold && (d.anyRole(spec.RoleDeploying) || d.everyRole(spec.RoleRunning, spec.RoleWarning)):
+		d.to(spec.ServiceDeploying)
+	case d.everyRole(spec.RoleRunning, spec.RoleWarning):
+		d.to(spec.ServiceRunning)
+	case d.everyRole(spec.RoleRunning, spec.RoleWarning, spec.RoleHold):
+		if d.state() != spec.ServiceHold {
+			d.to(spec.ServiceHold)
 		}
 	case d.held():
-	case d.everyRole(RolePending, RoleRunning, RoleWarning, RoleHold):
+	case d.everyRole(spec.RolePending, spec.RoleRunning, spec.RoleWarning, spec.RoleHold):
 		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+d.pendingRoles())
-		d.to(ServiceFailedDeploying)
+		d.to(spec.ServiceFailedDeploying)
 	}
 }
 
@@ -38,7 +42,7 @@ func (d deployer) deploy() {
 func (d deployer) pendingRoles() string {
 	var names []string
 	for _, role := range d.roles() {
-		if role.state() == RolePending {
+		if role.CurrentState() == spec.RolePending {
 			names = append(names, role.Name)
 		}
 	}
@@ -46,9 +50,9 @@ func (d deployer) pendingRoles() string {
 }
 
 // deployRole takes the role on, and reports whether its state changed.
-func (d deployer) deployRole(role *Role) bool {
-	switch role.state() {
-	case RolePending:
+func (d deployer) deployRole(role *spec.Role) bool {
+	switch role.CurrentState() {
+	case spec.RolePending:
 		if !d.mayStart(role) {
 			return false
 		}
@@ -56,45 +60,45 @@ func (d deployer) deployRole(role *Role) bool {
 		if d.holder.holds(role) {
 			d.holder.beginHold(role)
 		} else {
-			d.roleTo(role, RoleDeploying, "")
+			d.roleTo(role, spec.RoleDeploying, "")
 		}
 		return true
-	case RoleHold:
+	case spec.RoleHold:
 		return d.holder.hold(role)
-	case RoleDeploying:
+	case spec.RoleDeploying:
 		if !d.reduced(role) {
-			return role.state() != RoleDeploying
+			return role.CurrentState() != spec.RoleDeploying
 		}
 		d.healer.healRole(role)
-		if !d.recoverer.unstickRole(role, role.Nodes, false, RoleFailedDeploying) {
+		if !d.recoverer.unstickRole(role, role.Nodes, false, spec.RoleFailedDeploying) {
 			return true
 		}
 		d.filler.fill(role)
 		d.holder.releaseHeld(role)
-		return d.arrive(role, RoleRunning, RoleFailedDeploying)
-	case RoleScaling:
+		return d.arrive(role, spec.RoleRunning, spec.RoleFailedDeploying)
+	case spec.RoleScaling:
 		d.scaler.scaleRole(role)
-		return role.state() != RoleScaling
-	case RoleCooldown:
-		d.roleTo(role, RoleRunning, "")
+		return role.CurrentState() != spec.RoleScaling
+	case spec.RoleCooldown:
+		d.roleTo(role, spec.RoleRunning, "")
 		return true
-	case RoleRunning, RoleWarning:
-		before := role.state()
-		if d.holdsBack(role) || before == RoleWarning && flag(d.Service.Body.ReadyStatusGate) {
+	case spec.RoleRunning, spec.RoleWarning:
+		before := role.CurrentState()
+		if d.holdsBack(role) || before == spec.RoleWarning && flag(d.Service.Body.ReadyStatusGate) {
 			d.watcher.watchRole(role)
 		}
-		return role.state() != before
+		return role.CurrentState() != before
 	}
 	return false
 }
 
 // reduced reports whether the role has no VM beyond the cardinality that it was given
 // after a failure.
-func (d deployer) reduced(role *Role) bool {
-	if !role.shrinking() {
+func (d deployer) reduced(role *spec.Role) bool {
+	if !role.Shrinking() {
 		return true
 	}
-	if !d.scaler.reduce(role, RoleFailedDeploying) {
+	if !d.scaler.reduce(role, spec.RoleFailedDeploying) {
 		return false
 	}
 	role.ScaleWay = nil
@@ -102,25 +106,25 @@ func (d deployer) reduced(role *Role) bool {
 }
 
 // mayStart: with the strategy straight, a role waits for its parents.
-func (d deployer) mayStart(role *Role) bool {
+func (d deployer) mayStart(role *spec.Role) bool {
 	if d.holder.holds(role) {
-		return d.parentsAre(role, RoleRunning, RoleWarning, RoleHold)
+		return d.parentsAre(role, spec.RoleRunning, spec.RoleWarning, spec.RoleHold)
 	}
-	return d.parentsAre(role, RoleRunning, RoleWarning)
+	return d.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
 }
 
 // parentsAre reports whether all the roles that the role waits for are in one of the
 // states.
-func (d deployer) parentsAre(role *Role, states ...RoleState) bool {
-	if d.Service.Body.Deployment != DeploymentStraight {
+func (d deployer) parentsAre(role *spec.Role, states ...spec.RoleState) bool {
+	if d.Service.Body.Deployment != spec.DeploymentStraight {
 		return true
 	}
 	for _, name := range role.Parents {
 		parent := d.role(name)
-		if parent == nil || !slices.Contains(states, parent.state()) {
+		if parent == nil || !slices.Contains(states, parent.CurrentState()) {
 			return false
 		}
-		if !slices.Contains(states, RoleHold) && !d.ready(parent) {
+		if !slices.Contains(states, spec.RoleHold) && !d.ready(parent) {
 			return false
 		}
 	}
@@ -129,35 +133,35 @@ func (d deployer) parentsAre(role *Role, states ...RoleState) bool {
 
 // ready reports whether the VMs of a role run and are READY, where there is a gate: those
 // that were may have been stopped or have taken it back since.
-func (d deployer) ready(role *Role) bool {
+func (d deployer) ready(role *spec.Role) bool {
 	if !flag(d.Service.Body.ReadyStatusGate) {
 		return true
 	}
 	whole := len(role.Nodes)+len(d.strangers[role.Name]) >= role.Cardinality
-	return whole && !slices.ContainsFunc(role.Nodes, func(node Node) bool {
+	return whole && !slices.ContainsFunc(role.Nodes, func(node spec.Node) bool {
 		vm, known := d.facts[node.DeployID]
 		return known && (!vm.Running() || !vm.Ready)
 	})
 }
 
 // holdsBack reports whether a role that is up is not ready, and another waits for that.
-func (d deployer) holdsBack(parent *Role) bool {
-	if d.Service.Body.Deployment != DeploymentStraight || d.ready(parent) || parent.state() != RoleRunning && parent.state() != RoleWarning {
+func (d deployer) holdsBack(parent *spec.Role) bool {
+	if d.Service.Body.Deployment != spec.DeploymentStraight || d.ready(parent) || parent.CurrentState() != spec.RoleRunning && parent.CurrentState() != spec.RoleWarning {
 		return false
 	}
-	return slices.ContainsFunc(d.roles(), func(role Role) bool {
-		waits := role.state() == RolePending && !d.holder.holds(&role) || role.state() == RoleHold && slices.Contains(d.Released, role.Name)
+	return slices.ContainsFunc(d.roles(), func(role spec.Role) bool {
+		waits := role.CurrentState() == spec.RolePending && !d.holder.holds(&role) || role.CurrentState() == spec.RoleHold && slices.Contains(d.Released, role.Name)
 		return waits && slices.Contains(role.Parents, parent.Name)
 	})
 }
 
 // held reports whether a role waits for its parents to be ready again.
 func (d deployer) held() bool {
-	return slices.ContainsFunc(d.roles(), func(role Role) bool { return d.holdsBack(&role) })
+	return slices.ContainsFunc(d.roles(), func(role spec.Role) bool { return d.holdsBack(&role) })
 }
 
 // start gives a role the attributes that it has from its first VM on.
-func (d deployer) start(role *Role) {
+func (d deployer) start(role *spec.Role) {
 	if role.TemplateContents == nil {
 		role.TemplateContents = json.RawMessage("{}")
 	}
@@ -173,8 +177,8 @@ const maxIntents = 100
 
 // arrive takes the role on when all its VMs have come, or one has failed. It
 // reports whether the role changed its state.
-func (d deployer) arrive(role *Role, arrived, failed RoleState) bool {
-	if d.observer.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
+func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
+	if d.observer.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
 	}
 	waiting := false
@@ -184,7 +188,7 @@ func (d deployer) arrive(role *Role, arrived, failed RoleState) bool {
 		case !known:
 			waiting = true
 		case vm.Failed() && !d.retrying(vm) && !d.recoverer.beingRetried(vm) && !d.mended[vm.ID]:
-			d.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
+			d.failRole(role, failed, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 			return true
 		case !d.come(role, vm):
 			waiting = true
@@ -200,21 +204,21 @@ func (d deployer) arrive(role *Role, arrived, failed RoleState) bool {
 // come reports whether a role need not wait longer for the VM. Behind a ready gate one
 // that was stopped before it was ready has not come. A role that scales does not wait
 // for a host to come back: it has been running without it before.
-func (d deployer) come(role *Role, vm VM) bool {
+func (d deployer) come(role *spec.Role, vm one.VM) bool {
 	if vm.Running() {
 		return vm.Ready || !flag(d.Service.Body.ReadyStatusGate)
 	}
-	return vm.Arrived() && (vm.Ready || !flag(d.Service.Body.ReadyStatusGate)) || role.state() == RoleScaling && vm.Lost()
+	return vm.Arrived() && (vm.Ready || !flag(d.Service.Body.ReadyStatusGate)) || role.CurrentState() == spec.RoleScaling && vm.Lost()
 }
 
 // retrying reports whether oned has been asked to retry what failed on the VM, and
 // has had no time to do so.
-func (d deployer) retrying(vm VM) bool {
+func (d deployer) retrying(vm one.VM) bool {
 	asked, pending := d.Asked[vm.ID]
 	return pending && asked.Action == "recover" && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look)))
 }
 
-func (d deployer) failRole(role *Role, state RoleState, reason string) {
+func (d deployer) failRole(role *spec.Role, state spec.RoleState, reason string) {
 	d.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
 	d.roleTo(role, state, reason)
 }
@@ -224,17 +228,17 @@ func (d deployer) prepare() {
 	for i := range d.roles() {
 		role := &d.roles()[i]
 		if role.Nodes == nil {
-			role.Nodes = []Node{}
+			role.Nodes = []spec.Node{}
 		}
 		if role.OnHold == nil {
 			role.OnHold = new(bool)
 		}
-		if role.Cooldown == nil && !role.isRouter() {
+		if role.Cooldown == nil && !role.IsRouter() {
 			seconds := int(d.settings.Cooldown / time.Second)
 			role.Cooldown = &seconds
 		}
 		if role.State == nil {
-			pending := RolePending
+			pending := spec.RolePending
 			role.State = &pending
 		}
 		d.autoscaler.noticeSchedules(role)
@@ -242,8 +246,8 @@ func (d deployer) prepare() {
 }
 
 // fillContents gives a role's template_contents everything that is known when deploying begins.
-func (d deployer) fillContents(role *Role) {
-	FillContents(&d.Service.Body, role)
+func (d deployer) fillContents(role *spec.Role) {
+	render.FillContents(&d.Service.Body, role)
 	d.routing.nameRouter(role)
 }
 
@@ -253,10 +257,10 @@ func (d deployer) beginDeploying() {
 		d.fillContents(&d.roles()[i])
 	}
 	if d.holder.everyRoleHolds() {
-		d.to(ServiceHold)
+		d.to(spec.ServiceHold)
 		return
 	}
-	d.to(ServiceDeploying)
+	d.to(spec.ServiceDeploying)
 }
 
 // retryDeploying takes the roles that failed to deploy back to what they did.
@@ -264,12 +268,12 @@ func (d deployer) retryDeploying() {
 	for i := range d.roles() {
 		role := &d.roles()[i]
 		switch {
-		case role.state() != RoleFailedDeploying:
+		case role.CurrentState() != spec.RoleFailedDeploying:
 			continue
 		case flag(role.OnHold) && !slices.Contains(d.Released, role.Name):
-			d.roleTo(role, RoleHold, "")
+			d.roleTo(role, spec.RoleHold, "")
 		default:
-			d.roleTo(role, RoleDeploying, "")
+			d.roleTo(role, spec.RoleDeploying, "")
 		}
 		d.fillContents(role) // they may have been corrected
 	}
@@ -282,16 +286,16 @@ func (d deployer) putRight() bool {
 	next := d.state()
 	for i := range d.roles() {
 		role := &d.roles()[i]
-		switch role.state() {
-		case RoleCooldown:
-			d.roleTo(role, RoleRunning, "")
-		case RolePending, RoleDeploying, RoleHold, RoleFailedDeploying:
-			next = ServiceDeploying
-		case RoleFailedScaling:
-			next = ServiceScaling
-		case RoleUndeploying, RoleFailedUndeploying, RoleDone:
+		switch role.CurrentState() {
+		case spec.RoleCooldown:
+			d.roleTo(role, spec.RoleRunning, "")
+		case spec.RolePending, spec.RoleDeploying, spec.RoleHold, spec.RoleFailedDeploying:
+			next = spec.ServiceDeploying
+		case spec.RoleFailedScaling:
+			next = spec.ServiceScaling
+		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone:
 			d.Removing = role.Name
-			d.to(ServiceUndeploying)
+			d.to(spec.ServiceUndeploying)
 			return true
 		}
 	}
@@ -307,9 +311,9 @@ func (d deployer) putRight() bool {
 func (d deployer) misfit() bool {
 	for i := range d.roles() {
 		role := &d.roles()[i]
-		switch role.state() {
-		case RoleUndeploying, RoleFailedUndeploying, RoleDone, RoleFailedScaling:
-			d.log("E", fmt.Sprintf("Role %s : it is %s, which has no place in a service that is deployed", role.Name, role.state()))
+		switch role.CurrentState() {
+		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling:
+			d.log("E", fmt.Sprintf("Role %s : it is %s, which has no place in a service that is deployed", role.Name, role.CurrentState()))
 			return true
 		}
 	}

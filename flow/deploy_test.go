@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func TestDeployNoneStartsAllRolesAtOnce(t *testing.T) {
@@ -13,22 +15,22 @@ func TestDeployNoneStartsAllRolesAtOnce(t *testing.T) {
 		{"name":"a","type":"vm","cardinality":2,"template_id":0},
 		{"name":"b","type":"vm","cardinality":1,"template_id":5,"parents":["a"]}]}`)
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("create a/0", "create a/1", "create b/0")
-	s.wantRole("a", flow.RoleDeploying)
-	s.wantRole("b", flow.RoleDeploying)
+	s.wantRole("a", spec.RoleDeploying)
+	s.wantRole("b", spec.RoleDeploying)
 	s.wantLog("I New state: DEPLOYING_NETS", "I New state: DEPLOYING")
 
 	s.create()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions()
 	s.wantNodes("a", 2, 100, 101)
 	s.run(102)
-	s.wantRole("b", flow.RoleRunning)
+	s.wantRole("b", spec.RoleRunning)
 	s.run(100)
-	s.wantRole("a", flow.RoleDeploying)
+	s.wantRole("a", spec.RoleDeploying)
 	s.run(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantLog("I New state: RUNNING")
 }
 
@@ -46,7 +48,7 @@ func TestDeployStraightWaitsForEveryParent(t *testing.T) {
 		{"name":"top","type":"vm","cardinality":1,"template_id":0}]}`)
 	s.plan()
 	s.wantActions("create top/0")
-	s.wantRole("child", flow.RolePending)
+	s.wantRole("child", spec.RolePending)
 	s.create()
 	s.wantActions()
 	s.run(100)
@@ -54,24 +56,24 @@ func TestDeployStraightWaitsForEveryParent(t *testing.T) {
 	s.create()
 	s.run(101)
 	s.wantActions()
-	s.wantRole("child", flow.RolePending)
+	s.wantRole("child", spec.RolePending)
 	s.run(102)
 	s.wantActions("create child/0")
 	s.create()
 	s.run(103)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestRoleWithoutVMsIsRunningAtOnce(t *testing.T) {
 	s := newStage(t, strings.Replace(masterSlave, `"cardinality":1`, `"cardinality":0`, 1))
 	s.plan()
-	s.wantRole("Master", flow.RoleRunning)
+	s.wantRole("Master", spec.RoleRunning)
 	s.wantActions("create Slave/0")
 	s.wantNodes("Master", 0)
 
 	empty := newStage(t, `{"name":"web","roles":[]}`)
 	empty.plan()
-	empty.wantState(flow.ServiceRunning)
+	empty.wantState(spec.ServiceRunning)
 }
 
 func TestReadyGateWaitsForREADY(t *testing.T) {
@@ -79,12 +81,12 @@ func TestReadyGateWaitsForREADY(t *testing.T) {
 	s.plan()
 	s.create()
 	s.run(100)
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	vm := s.facts[100]
 	vm.Ready = true
 	s.facts[100] = vm
 	s.plan()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestReadyWithoutRunningIsNotEnough(t *testing.T) {
@@ -95,19 +97,19 @@ func TestReadyWithoutRunningIsNotEnough(t *testing.T) {
 	vm.Ready = true
 	s.facts[100] = vm
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 }
 
 // A VM that somebody stopped on purpose does not keep its service waiting.
 func TestStoppedVMHasArrived(t *testing.T) {
-	for _, state := range []flow.VMState{flow.VMStopped, flow.VMSuspended, flow.VMPoweroff, flow.VMUndeployed} {
+	for _, state := range []one.VMState{one.VMStopped, one.VMSuspended, one.VMPoweroff, one.VMUndeployed} {
 		t.Run(state.String(), func(t *testing.T) {
 			s := newStage(t, oneRole(1))
 			s.plan()
 			s.create()
-			s.set(state, flow.LCMInit, 100)
+			s.set(state, one.LCMInit, 100)
 			s.plan()
-			s.wantRole("a", map[bool]flow.RoleState{true: flow.RoleWarning, false: flow.RoleRunning}[state == flow.VMPoweroff])
+			s.wantRole("a", map[bool]spec.RoleState{true: spec.RoleWarning, false: spec.RoleRunning}[state == one.VMPoweroff])
 		})
 	}
 }
@@ -120,16 +122,16 @@ func TestMissingFactsKeepARoleWaiting(t *testing.T) {
 	known := s.facts
 	s.facts = flow.Facts{}
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.facts = known
 	s.run(100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // Two decisions from one state have nothing in common that either could change.
 func TestDecisionsFromOneStateAreApart(t *testing.T) {
 	s := runningStage(t, oneRole(2))
-	s.state.Service.Body.Log = append(make([]flow.LogEntry, 0, 40), s.state.Service.Body.Log...)
+	s.state.Service.Body.Log = append(make([]spec.LogEntry, 0, 40), s.state.Service.Body.Log...)
 	start := s.state
 	s.scale("a", 1)
 	first, text := s.state, asJSON(t, s.state)
@@ -214,7 +216,7 @@ func TestDocumentWhileDeploying(t *testing.T) {
 func TestLogKeepsFiftyEntries(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	for range 40 {
-		s.set(flow.VMPoweroff, flow.LCMInit, 100)
+		s.set(one.VMPoweroff, one.LCMInit, 100)
 		s.plan()
 		s.run(100)
 	}
@@ -241,7 +243,7 @@ func TestManyVMsAreDecidedOnInPortions(t *testing.T) {
 
 	s = newStage(t, oneRole(portion*2+1))
 	s.bringUp()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	if got := len(s.role("a").Nodes); got != portion*2+1 {
 		t.Fatalf("RUNNING with %d of %d VMs", got, portion*2+1)
 	}

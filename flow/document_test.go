@@ -5,13 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 )
 
-func reread(t *testing.T, text string) (flow.Body, string) {
+func reread(t *testing.T, text string) (spec.Body, string) {
 	t.Helper()
-	body, err := flow.ParseBody([]byte(text))
+	body, err := spec.ParseBody([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func TestUnknownAttributesAreKept(t *testing.T) {
 	if !strings.Contains(written, "12345678901234567890") || !strings.Contains(written, "1.50") {
 		t.Fatalf("numbers were rewritten: %s", written)
 	}
-	if body.Roles[0].Nodes[0].DeployID != 4 || *body.State != flow.ServiceRunning {
+	if body.Roles[0].Nodes[0].DeployID != 4 || *body.State != spec.ServiceRunning {
 		t.Fatalf("read %+v", body)
 	}
 }
@@ -75,7 +76,7 @@ func TestEmptyAttributesAreNotInvented(t *testing.T) {
 
 func TestUnreadableBodies(t *testing.T) {
 	for _, text := range []string{``, `[]`, `"text"`, `{"name":"web","roles":{}}`, `{"name":"web","roles":[7]}`, `{bad`, `{"name":3,"roles":[]}`} {
-		if body, err := flow.ParseBody([]byte(text)); err == nil {
+		if body, err := spec.ParseBody([]byte(text)); err == nil {
 			t.Errorf("%q was read as %+v", text, body)
 		}
 	}
@@ -146,12 +147,12 @@ func TestRecordedServicesCanBeTakenOver(t *testing.T) {
 			s.endRouters()
 			for _, role := range s.state.Service.Body.Roles {
 				for _, node := range role.Nodes {
-					s.set(flow.VMDone, flow.LCMInit, node.DeployID)
+					s.set(one.VMDone, one.LCMInit, node.DeployID)
 				}
 			}
 			s.plan()
 		}
-		s.wantState(flow.ServiceDone)
+		s.wantState(spec.ServiceDone)
 	}
 	if taken == 0 {
 		t.Fatal("no service in the recording")

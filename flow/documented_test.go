@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // TestDocumentedTemplates: what docs/services.md prints can be sent as it is, and each of
@@ -22,21 +24,21 @@ func TestDocumentedTemplates(t *testing.T) {
 	printed := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(text), -1)
 	for i, found := range printed {
 		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
-			template := found[1]
+			held := found[1]
 			switch {
-			case strings.HasPrefix(template, `"`): // attributes of a role
-				template = `{"name":"s","roles":[{"name":"r","type":"vm","template_id":0,"cardinality":2,"min_vms":1,"max_vms":9,` + template + `}]}`
-			case !strings.Contains(template, `"roles"`):
-				template = `{"name":"s","roles":[` + template + `]}`
+			case strings.HasPrefix(held, `"`): // attributes of a role
+				held = `{"name":"s","roles":[{"name":"r","type":"vm","template_id":0,"cardinality":2,"min_vms":1,"max_vms":9,` + held + `}]}`
+			case !strings.Contains(held, `"roles"`):
+				held = `{"name":"s","roles":[` + held + `]}`
 			}
-			if _, err := flow.ReadTemplate([]byte(template), now); err != nil {
-				t.Fatalf("it is refused: %v\n%s", err, template)
+			if _, err := template.Read([]byte(held), now); err != nil {
+				t.Fatalf("it is refused: %v\n%s", err, held)
 			}
-			body, err := flow.InstantiateTemplate([]byte(template), []byte(`{"user_inputs_values":{"RAM":"64"}}`), now)
+			body, err := template.Instantiate([]byte(held), []byte(`{"user_inputs_values":{"RAM":"64"}}`), now)
 			if err != nil {
-				t.Fatalf("it cannot be instantiated: %v\n%s", err, template)
+				t.Fatalf("it cannot be instantiated: %v\n%s", err, held)
 			}
-			state := flow.State{Service: flow.Service{ID: 1, Body: body}}
+			state := flow.State{Service: spec.Service{ID: 1, Body: body}}
 			for _, note := range flow.Explain(state, nil, now).Notes {
 				if note.Kind == flow.FoundUnread {
 					t.Error(note.Message)

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // elastic is a body of one role of two VMs, 1 to 5, with one elasticity policy.
@@ -19,11 +22,11 @@ func elastic(policy string) string {
 // measure lets a pass of the autoscaler come to its end now, with so much CPU
 // on each VM of role a.
 func (s *stage) measure(cpu float64) {
-	samples := map[int]flow.Sample{}
+	samples := map[int]policy.Sample{}
 	for _, id := range s.state.Service.RoleNodes("a") {
-		samples[id] = flow.Sample{"CPU": cpu}
+		samples[id] = policy.Sample{"CPU": cpu}
 	}
-	measures := flow.Measure(s.state.Service, samples, s.now, s.now.Add(time.Minute))
+	measures := policy.Measure(s.state.Service, samples, s.now, s.now.Add(time.Minute))
 	s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 }
 
@@ -62,7 +65,7 @@ func TestPolicyScalesAfterPeriodNumberOfPeriods(t *testing.T) {
 		{10 * time.Second, 90, 1}, {10 * time.Second, 90, 2},
 	} {
 		s.measureAfter(step.wait, step.cpu)
-		s.wantState(flow.ServiceRunning)
+		s.wantState(spec.ServiceRunning)
 		if got := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["true_evals"]; got != step.trueEvals {
 			t.Fatalf("step %d: true_evals is %v, want %v", i, got, step.trueEvals)
 		}
@@ -75,20 +78,20 @@ func TestPolicyScalesAfterPeriodNumberOfPeriods(t *testing.T) {
 	}
 	s.measureAfter(10*time.Second, 90)
 	s.measureAfter(10*time.Second, 90)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.wantCardinality(3)
 	if _, counts := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["true_evals"]; counts {
 		t.Errorf("a role that scales goes on counting")
 	}
 	s.create()
 	s.run(102)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	if want := s.now.Add(7 * time.Second); !s.state.CooldownUntil.Equal(want) {
 		t.Errorf("the cooldown ends %s, want the policy's %s", s.state.CooldownUntil, want)
 	}
 	s.measureAfter(time.Second, 90)
 	s.planAfter(6 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.scale("a", 4)
 	s.create()
 	s.run(103)
@@ -126,7 +129,7 @@ func TestRoleForcedBeyondItsLimitsComesBackInSteps(t *testing.T) {
 	s.create()
 	s.run(102, 103, 104, 105, 106, 107)
 	s.planAfter(20 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.measureAfter(time.Second, 90)
 	s.wantCardinality(8)
 	s.measureAfter(time.Second, 1)
@@ -137,17 +140,17 @@ func TestOldOrForeignMeasuresChangeNothing(t *testing.T) {
 	s := runningStage(t, elastic(`{"type":"CHANGE","adjust":1,"expression":"CPU > 80","period_number":2}`))
 	s.measureAfter(time.Second, 90)
 	before := asJSON(t, s.state)
-	same := flow.Measures{At: s.now, Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"a": {"CPU": 90}, "gone": {"CPU": 90}}}
-	late := flow.Measures{At: s.now.Add(time.Second), Until: s.now, Roles: same.Roles}
-	none := flow.Measures{At: s.now.Add(time.Second), Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"gone": {"CPU": 90}}}
-	for name, measures := range map[string]flow.Measures{"twice": same, "too late": late, "a role that is gone": none} {
+	same := policy.Measures{At: s.now, Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"a": {"CPU": 90}, "gone": {"CPU": 90}}}
+	late := policy.Measures{At: s.now.Add(time.Second), Until: s.now, Roles: same.Roles}
+	none := policy.Measures{At: s.now.Add(time.Second), Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"gone": {"CPU": 90}}}
+	for name, measures := range map[string]policy.Measures{"twice": same, "too late": late, "a role that is gone": none} {
 		s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 		if after := asJSON(t, s.state); after != before {
 			t.Errorf("measures that come %s change\n%s\nto\n%s", name, before, after)
 		}
 	}
 	s.measureAfter(time.Second, 90)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.measureAfter(time.Second, 90)
 	s.wantCardinality(3)
 }
@@ -164,10 +167,10 @@ func TestExpressionsAreEvaluated(t *testing.T) {
 	} {
 		s := runningStage(t, elastic(fmt.Sprintf(`{"type":"CHANGE","adjust":1,"expression":%s}`, asJSON(t, expression))))
 		s.now = s.now.Add(time.Second)
-		measures := flow.Measures{At: s.now, Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"a": means}}
+		measures := policy.Measures{At: s.now, Until: s.now.Add(time.Hour), Roles: map[string]map[string]float64{"a": means}}
 		s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 		written := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["expression_evaluated"]
-		if got := fmt.Sprintf("%v: %v", s.state.Service.State() == flow.ServiceScaling, written); got != want {
+		if got := fmt.Sprintf("%v: %v", s.state.Service.State() == spec.ServiceScaling, written); got != want {
 			t.Errorf("%s: got %s, want %s", expression, got, want)
 		}
 	}
@@ -175,17 +178,17 @@ func TestExpressionsAreEvaluated(t *testing.T) {
 
 func TestMeanIsOverVMsThatHaveTheAttribute(t *testing.T) {
 	s := runningStage(t, elastic(`{"type":"CHANGE","adjust":1,"expression":"load > 3 || CPU == 1"}`))
-	wanted := flow.MeasuredAttributes(s.state.Service)
+	wanted := policy.MeasuredAttributes(s.state.Service)
 	if !slices.Equal(wanted["a"], []string{"CPU", "LOAD"}) {
 		t.Fatalf("the attributes are %v", wanted)
 	}
-	samples := map[int]flow.Sample{100: {"LOAD": 1.006}, 101: {}, 555: {"LOAD": 9}}
-	measures := flow.Measure(s.state.Service, samples, s.now, s.now)
+	samples := map[int]policy.Sample{100: {"LOAD": 1.006}, 101: {}, 555: {"LOAD": 9}}
+	measures := policy.Measure(s.state.Service, samples, s.now, s.now)
 	if got := asJSON(t, measures.Roles); got != `{"a":{"LOAD":1.01}}` {
 		t.Errorf("the means are %s", got)
 	}
 	s.scale("a", 1)
-	if wanted := flow.MeasuredAttributes(s.state.Service); wanted != nil {
+	if wanted := policy.MeasuredAttributes(s.state.Service); wanted != nil {
 		t.Errorf("a service that scales is to be measured: %v", wanted)
 	}
 }
@@ -193,14 +196,14 @@ func TestMeanIsOverVMsThatHaveTheAttribute(t *testing.T) {
 func TestRoleBelowItsMinimumIsFilledUp(t *testing.T) {
 	s := runningStage(t, elastic(""))
 	s.command(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1})
-	s.set(flow.VMDone, flow.LCMInit, 100)
+	s.set(one.VMDone, one.LCMInit, 100)
 	s.plan()
 	s.planAfter(20 * time.Second)
-	s.wantState(flow.ServiceRunning)
-	s.set(flow.VMDone, flow.LCMInit, 101)
+	s.wantState(spec.ServiceRunning)
+	s.set(one.VMDone, one.LCMInit, 101)
 	s.plan()
 	s.wantCardinality(0)
-	if !flow.Overdue(s.state.Service, s.now) {
+	if !policy.Overdue(s.state.Service, s.now) {
 		t.Errorf("a service that nothing wakes would stay below its minimum")
 	}
 	due, set := s.state.Deadlines[flow.DeadlineRefill]
@@ -211,10 +214,10 @@ func TestRoleBelowItsMinimumIsFilledUp(t *testing.T) {
 	s.wantCardinality(0)
 	s.planAfter(time.Second)
 	s.wantCardinality(1)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.create()
 	s.run(102)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	if s.state.Service.Body.Roles[0].Cooldown == nil || *s.state.Service.Body.Roles[0].Cooldown != 20 {
 		t.Errorf("the role's own cooldown has changed")
 	}

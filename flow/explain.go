@@ -6,6 +6,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // maxFindings bounds how many single things an explanation names of a kind.
@@ -14,7 +19,7 @@ const maxFindings = 20
 // Explanation says why a service is in its state.
 type Explanation struct {
 	// State is the service's.
-	State ServiceState
+	State spec.ServiceState
 	// Failed is what went wrong, Waits what has to happen for the service to go on, and
 	// Notes what goes on beside it and holds nothing up.
 	Failed, Waits, Notes []Finding
@@ -56,32 +61,32 @@ func (e *explainer) note(found Finding) { e.notes = append(e.notes, found) }
 
 func (e *explainer) explain() {
 	switch state := e.state(); state {
-	case ServicePending:
+	case spec.ServicePending:
 		e.wait(Finding{Kind: FoundUnseen})
-	case ServiceDeployingNets:
+	case spec.ServiceDeployingNets:
 		e.explainNetworks()
-	case ServiceDeploying, ServiceHold, ServiceScaling:
+	case spec.ServiceDeploying, spec.ServiceHold, spec.ServiceScaling:
 		e.eachRole(e.explainArrival)
-	case ServiceRunning, ServiceWarning:
+	case spec.ServiceRunning, spec.ServiceWarning:
 		e.eachRole(e.explainTrouble)
-	case ServiceCooldown:
+	case spec.ServiceCooldown:
 		if e.CooldownUntil.After(e.now) {
 			e.wait(Finding{Kind: FoundCooldown, Due: timeOf(e.CooldownUntil)})
 		}
-	case ServiceUndeploying:
+	case spec.ServiceUndeploying:
 		e.eachRole(e.explainEnd)
-	case ServiceUndeployingNets:
+	case spec.ServiceUndeployingNets:
 		e.explainNetworkEnds()
-	case ServiceDone:
+	case spec.ServiceDone:
 		e.wait(Finding{Kind: FoundDocument})
-	case ServiceFailedDeploying, ServiceFailedScaling, ServiceFailedUndeploying, ServiceFailedDeployingNets, ServiceFailedUndeployingNets:
+	case spec.ServiceFailedDeploying, spec.ServiceFailedScaling, spec.ServiceFailedUndeploying, spec.ServiceFailedDeployingNets, spec.ServiceFailedUndeployingNets:
 		e.explainFailure()
 	}
 	e.explainDeadlines()
 	e.explainRetries()
 	e.explainOrphans()
-	for _, attribute := range unread(e.Service.Body) {
-		e.note(Finding{Kind: FoundUnread, Role: attribute.role, Name: attribute.path, Said: attribute.meant})
+	for _, attribute := range template.Unread(e.Service.Body) {
+		e.note(Finding{Kind: FoundUnread, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
 	}
 }
 
@@ -97,7 +102,7 @@ func (e *explainer) explainDeadlines() {
 	}
 }
 
-func (e *explainer) eachRole(explain func(*Role)) {
+func (e *explainer) eachRole(explain func(*spec.Role)) {
 	for i := range e.roles() {
 		explain(&e.roles()[i])
 	}
@@ -108,10 +113,10 @@ func (e *explainer) eachRole(explain func(*Role)) {
 func (e *explainer) explainFailure() {
 	e.explainLog()
 	switch e.state() {
-	case ServiceFailedDeployingNets:
+	case spec.ServiceFailedDeployingNets:
 		e.explainNetworkEnds()
 		return
-	case ServiceFailedUndeployingNets:
+	case spec.ServiceFailedUndeployingNets:
 		for _, network := range e.Networks {
 			if network.ID != noNetwork {
 				e.fail(aboutNetwork(FoundNetworkFailed, network))
@@ -119,14 +124,14 @@ func (e *explainer) explainFailure() {
 		}
 		return
 	}
-	e.eachRole(func(role *Role) {
-		switch role.state() {
-		case RoleFailedDeploying, RoleFailedScaling:
+	e.eachRole(func(role *spec.Role) {
+		switch role.CurrentState() {
+		case spec.RoleFailedDeploying, spec.RoleFailedScaling:
 			e.explainTroubledVMs(role)
-			if !role.shrinking() {
+			if !role.Shrinking() {
 				e.explainLack(role)
 			}
-		case RoleWarning, RoleFailedUndeploying:
+		case spec.RoleWarning, spec.RoleFailedUndeploying:
 			e.explainTroubledVMs(role)
 		}
 	})
@@ -138,7 +143,7 @@ func (e *explainer) explainLog() {
 	var found []string
 	states := 0
 	for _, entry := range slices.Backward(e.Service.Body.Log) {
-		if strings.HasPrefix(entry.Message, stateLogged) {
+		if strings.HasPrefix(entry.Message, spec.StateLogged) {
 			if states++; states == 2 {
 				break
 			}
@@ -167,7 +172,7 @@ func (e *explainer) explainNetworks() {
 			e.wait(aboutNetwork(FoundNetworkToMake, network))
 		case network.State.Failed():
 			e.fail(aboutNetwork(FoundNetworkFailed, network))
-		case network.State != NetworkReady:
+		case network.State != one.NetworkReady:
 			e.wait(aboutNetwork(FoundNetworkNotReady, network))
 		}
 	}
@@ -192,18 +197,18 @@ func aboutNetwork(kind FindingKind, network Network) Finding {
 }
 
 // explainArrival names what a role that deploys or scales waits for.
-func (e *explainer) explainArrival(role *Role) {
-	switch role.state() {
-	case RoleHold, RoleDeploying, RoleScaling:
-		if role.shrinking() {
+func (e *explainer) explainArrival(role *spec.Role) {
+	switch role.CurrentState() {
+	case spec.RoleHold, spec.RoleDeploying, spec.RoleScaling:
+		if role.Shrinking() {
 			e.explainSurplus(role)
 			return
 		}
 	}
-	switch role.state() {
-	case RolePending:
+	switch role.CurrentState() {
+	case spec.RolePending:
 		e.explainParents(role, e.holder.holds(role))
-	case RoleHold:
+	case spec.RoleHold:
 		if !slices.Contains(e.Released, role.Name) {
 			e.wait(Finding{Kind: FoundHold, Role: role.Name})
 		} else {
@@ -211,20 +216,20 @@ func (e *explainer) explainArrival(role *Role) {
 		}
 		e.explainCreation(role)
 		e.explainTroubledVMs(role)
-	case RoleDeploying, RoleScaling:
+	case spec.RoleDeploying, spec.RoleScaling:
 		e.explainCreation(role)
 		e.explainComing(role)
-	case RoleRunning, RoleWarning:
+	case spec.RoleRunning, spec.RoleWarning:
 		if e.deployer.holdsBack(role) {
 			e.explainUnready(role)
-		} else if role.state() == RoleWarning {
+		} else if role.CurrentState() == spec.RoleWarning {
 			e.explainTroubledVMs(role)
 		}
 	}
 }
 
 // explainUnready names the VMs of a role that is up for which the roles behind it wait.
-func (e *explainer) explainUnready(role *Role) {
+func (e *explainer) explainUnready(role *spec.Role) {
 	e.explainLack(role)
 	e.explainCreation(role)
 	for _, node := range role.Nodes {
@@ -232,7 +237,7 @@ func (e *explainer) explainUnready(role *Role) {
 		switch {
 		case !known || vm.Gone() || vm.Running() && vm.Ready:
 		case vm.Failed():
-			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.stateText()})
+			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.StateText()})
 		case vm.Running():
 			e.wait(e.aboutVM(FoundNotReady, role, vm))
 		default:
@@ -242,25 +247,25 @@ func (e *explainer) explainUnready(role *Role) {
 }
 
 // explainParents: with the strategy straight a role waits for its parents.
-func (e *explainer) explainParents(role *Role, holds bool) {
-	if e.Service.Body.Deployment != DeploymentStraight {
+func (e *explainer) explainParents(role *spec.Role, holds bool) {
+	if e.Service.Body.Deployment != spec.DeploymentStraight {
 		return
 	}
 	for _, name := range role.Parents {
 		found := Finding{Kind: FoundParent, Role: role.Name, Parent: name}
 		if parent := e.role(name); parent != nil {
-			if state := parent.state(); state == RoleRunning || state == RoleWarning || holds && state == RoleHold {
+			if state := parent.CurrentState(); state == spec.RoleRunning || state == spec.RoleWarning || holds && state == spec.RoleHold {
 				continue
 			}
-			found.State = parent.state().String()
+			found.State = parent.CurrentState().String()
 		}
 		e.wait(found)
 	}
 }
 
 // explainCreation names what is to be made for the role.
-func (e *explainer) explainCreation(role *Role) {
-	if role.isRouter() && role.VRouterID == nil {
+func (e *explainer) explainCreation(role *spec.Role) {
+	if role.IsRouter() && role.VRouterID == nil {
 		e.wait(Finding{Kind: FoundRouterToMake, Role: role.Name})
 	}
 	for _, intent := range e.Intents {
@@ -271,7 +276,7 @@ func (e *explainer) explainCreation(role *Role) {
 }
 
 // explainComing names the VMs that have not come.
-func (e *explainer) explainComing(role *Role) {
+func (e *explainer) explainComing(role *spec.Role) {
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
 		if !known {
@@ -299,15 +304,15 @@ func (e *explainer) explainComing(role *Role) {
 }
 
 // seenTo reports whether something is done about a VM that has failed.
-func (e *explainer) seenTo(role *Role, vm VM) bool {
+func (e *explainer) seenTo(role *spec.Role, vm one.VM) bool {
 	asked := e.Asked[vm.ID]
-	_, heals := healRuleOf(role)
+	_, heals := policy.HealRuleOf(role)
 	return asked.Action == callRetry || e.recoverer.beingRetried(vm) || heals
 }
 
 // aboutVM is a finding on a VM, with what is known of its stay in the state.
-func (e *explainer) aboutVM(kind FindingKind, role *Role, vm VM) Finding {
-	found := Finding{Kind: kind, Role: role.Name, VM: new(vm.ID), State: vm.stateText()}
+func (e *explainer) aboutVM(kind FindingKind, role *spec.Role, vm one.VM) Finding {
+	found := Finding{Kind: kind, Role: role.Name, VM: new(vm.ID), State: vm.StateText()}
 	if stay, stays := e.Stays[vm.ID]; stays && stay.State == vm.State && stay.LCMState == vm.LCMState {
 		found.Since, found.Said, found.Due = timeOf(stay.Since), stay.said(), timeOf(stay.Due)
 	}
@@ -315,11 +320,11 @@ func (e *explainer) aboutVM(kind FindingKind, role *Role, vm VM) Finding {
 }
 
 // explainEnd names what has to end before the role is done.
-func (e *explainer) explainEnd(role *Role) {
-	if role.state() != RoleUndeploying {
+func (e *explainer) explainEnd(role *spec.Role) {
+	if role.CurrentState() != spec.RoleUndeploying {
 		return
 	}
-	if role.isRouter() && (role.VRouterID != nil || slices.ContainsFunc(e.Routers, func(r Router) bool { return r.Role == role.Name && r.Attempts > 0 })) {
+	if role.IsRouter() && (role.VRouterID != nil || slices.ContainsFunc(e.Routers, func(r Router) bool { return r.Role == role.Name && r.Attempts > 0 })) {
 		e.wait(Finding{Kind: FoundRouterToDelete, Role: role.Name})
 	}
 	e.explainSearches(role)
@@ -327,14 +332,14 @@ func (e *explainer) explainEnd(role *Role) {
 }
 
 // explainSurplus names what a role has beyond its cardinality.
-func (e *explainer) explainSurplus(role *Role) {
+func (e *explainer) explainSurplus(role *spec.Role) {
 	e.explainSearches(role)
 	e.explainVMsEnd(role, e.scaler.victims(role))
 }
 
 // explainSearches names the VMs of the role that are looked for, because an earlier call may
 // have made them.
-func (e *explainer) explainSearches(role *Role) {
+func (e *explainer) explainSearches(role *spec.Role) {
 	for _, intent := range e.Intents {
 		if intent.Role == role.Name {
 			e.wait(Finding{Kind: FoundToFind, Role: role.Name, Name: intent.Name})
@@ -343,7 +348,7 @@ func (e *explainer) explainSearches(role *Role) {
 }
 
 // explainVMsEnd names the VMs that have to end before the role goes on.
-func (e *explainer) explainVMsEnd(role *Role, nodes []Node) {
+func (e *explainer) explainVMsEnd(role *spec.Role, nodes []spec.Node) {
 	unnamed := 0
 	for _, node := range nodes {
 		vm, known := e.facts[node.DeployID]
@@ -369,10 +374,10 @@ func (e *explainer) explainVMsEnd(role *Role, nodes []Node) {
 }
 
 // explainTrouble names what keeps a service that runs from being well.
-func (e *explainer) explainTrouble(role *Role) {
-	if role.state() == RoleWarning {
+func (e *explainer) explainTrouble(role *spec.Role) {
+	if role.CurrentState() == spec.RoleWarning {
 		e.explainTroubledVMs(role)
-		if _, heals := healRuleOf(role); heals {
+		if _, heals := policy.HealRuleOf(role); heals {
 			e.explainLack(role)
 		}
 	}
@@ -385,17 +390,17 @@ func (e *explainer) explainTrouble(role *Role) {
 
 // explainTroubledVMs names the role's VMs that are in trouble. What the log says already
 // is not said again, but made more precise.
-func (e *explainer) explainTroubledVMs(role *Role) {
-	_, heals := healRuleOf(role)
+func (e *explainer) explainTroubledVMs(role *spec.Role) {
+	_, heals := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
-		warns := role.state() == RoleWarning
+		warns := role.CurrentState() == spec.RoleWarning
 		switch {
-		case !known && warns && e.state() == ServiceWarning:
+		case !known && warns && e.state() == spec.ServiceWarning:
 			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)})
 		case !known || vm.Gone():
-		case vm.Troubled(), warns && vm.underway(), role.state() == RoleFailedUndeploying && !vm.Running():
-			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.stateText()})
+		case vm.Troubled(), warns && vm.Underway(), role.CurrentState() == spec.RoleFailedUndeploying && !vm.Running():
+			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.StateText()})
 		case warns && heals && vm.Running() && !e.deployer.come(role, vm):
 			e.failVM(e.aboutVM(FoundNotReady, role, vm))
 		}
@@ -414,7 +419,7 @@ func (e *explainer) failVM(found Finding) {
 }
 
 // explainLack tells that the role has fewer VMs than it should have.
-func (e *explainer) explainLack(role *Role) {
+func (e *explainer) explainLack(role *spec.Role) {
 	have := len(role.Nodes) + len(e.strangers[role.Name])
 	if have < role.Cardinality {
 		e.fail(Finding{Kind: FoundLacking, Role: role.Name, Count: have, Wanted: role.Cardinality})
@@ -442,11 +447,11 @@ func (e *explainer) explainOrphans() {
 		}
 		found := Finding{Kind: FoundOrphan, VM: new(id), Action: e.Asked[id].Action}
 		if known {
-			found = e.aboutVM(FoundOrphan, &Role{}, vm)
+			found = e.aboutVM(FoundOrphan, &spec.Role{}, vm)
 			found.Action = e.Asked[id].Action
 		}
 		found.AskedAt = askedAt(e.Asked[id])
-		if e.state() == ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
+		if e.state() == spec.ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
 			e.wait(found)
 			continue
 		}

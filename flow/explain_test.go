@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // explained is what an explanation says, a line each.
@@ -25,16 +27,16 @@ func explained(e flow.Explanation) string {
 
 func stateOf(t *testing.T, body string) flow.State {
 	t.Helper()
-	parsed, err := flow.ParseBody([]byte(body))
+	parsed, err := spec.ParseBody([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return flow.State{Service: flow.Service{ID: 42, Body: parsed}}
+	return flow.State{Service: spec.Service{ID: 42, Body: parsed}}
 }
 
 func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	running := flow.VM{ID: 5, State: flow.VMActive, LCMState: flow.LCMRunning}
+	running := one.VM{ID: 5, State: one.VMActive, LCMState: one.LCMRunning}
 	for name, test := range map[string]struct {
 		body  string
 		facts flow.Facts
@@ -43,7 +45,7 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 	}{
 		"warning": {
 			body:  `{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":2,"state":4,"nodes":[{"deploy_id":5},{"deploy_id":6}]}]}`,
-			facts: flow.Facts{5: running, 6: {ID: 6, State: flow.VMPoweroff}},
+			facts: flow.Facts{5: running, 6: {ID: 6, State: one.VMPoweroff}},
 			want:  []string{"failed: VM 6 is in POWEROFF", "next: repair", "`oneflow recover 42`"},
 		},
 		"a creation that was refused": {
@@ -67,7 +69,7 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 		"networks": {
 			body: `{"name":"a","state":11,"roles":[]}`,
 			more: func(s *flow.State) {
-				s.Networks = []flow.Network{{Name: "Priv", Called: "Priv-42", ID: 3, State: flow.NetworkLockCreate}, {Name: "Bad", Called: "Bad-42", ID: 4, State: flow.NetworkError}}
+				s.Networks = []flow.Network{{Name: "Priv", Called: "Priv-42", ID: 3, State: one.NetworkLockCreate}, {Name: "Bad", Called: "Bad-42", ID: 4, State: one.NetworkError}}
 			},
 			want: []string{"failed: network Bad-42 (4) is in ERROR", "waits: network Priv-42 (3) is in LOCK_CREATE and has to become READY"},
 		},
@@ -81,13 +83,13 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 			more: func(s *flow.State) {
 				s.Asked = map[int]flow.Asked{5: {Action: "terminate", At: now}}
 			},
-			facts: flow.Facts{5: {ID: 5, State: flow.VMActive, LCMState: flow.LCMEpilog}},
+			facts: flow.Facts{5: {ID: 5, State: one.VMActive, LCMState: one.LCMEpilog}},
 			want:  []string{"waits: VM 5 was asked to terminate at 2026-11-23T12:00:00Z and is in EPILOG", "waits: 1 VM of role S is to end"},
 		},
 		"undeploying, refused for now": {
 			body:  `{"name":"a","state":3,"roles":[{"name":"S","cardinality":1,"state":3,"nodes":[{"deploy_id":5}]}]}`,
 			more:  func(s *flow.State) { s.Asked = map[int]flow.Asked{5: {Action: "terminate", At: now, Refused: true}} },
-			facts: flow.Facts{5: {ID: 5, State: flow.VMActive, LCMState: flow.LCMRunning}},
+			facts: flow.Facts{5: {ID: 5, State: one.VMActive, LCMState: one.LCMRunning}},
 			want:  []string{"waits: VM 5 is to be asked to terminate and is in RUNNING"},
 		},
 		"hold":    {body: `{"name":"a","state":15,"roles":[{"name":"S","state":11}]}`, want: []string{"waits: role S is on hold", "next: `oneflow release 42`"}},
@@ -132,9 +134,9 @@ func TestExplanationIsBounded(t *testing.T) {
 	state := stateOf(t, `{"name":"a","state":4,"roles":[{"name":"S","state":4,"nodes":[]}]}`)
 	facts := flow.Facts{}
 	for id := range 1000 {
-		vm := flow.VM{ID: id, State: flow.VMPoweroff, Service: state.Service.ID}
+		vm := one.VM{ID: id, State: one.VMPoweroff, Service: state.Service.ID}
 		facts[id] = vm
-		state.Service.Body.Roles[0].Nodes = append(state.Service.Body.Roles[0].Nodes, flow.NewNode(vm))
+		state.Service.Body.Roles[0].Nodes = append(state.Service.Body.Roles[0].Nodes, spec.NewNode(vm))
 	}
 	failed := flow.Explain(state, facts, time.Now()).Failed
 	if len(failed) > 25 || failed[len(failed)-1].Message != "and 980 more" {

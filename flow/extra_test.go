@@ -7,26 +7,28 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 )
 
 // alpine is a VM template with a context and one NIC.
-var alpine = flow.Template{
-	{Name: "CONTEXT", Vector: flow.Template{{Name: "NETWORK", Value: "YES"}, {Name: "REPORT_READY", Value: "YES"}}},
+var alpine = one.Template{
+	{Name: "CONTEXT", Vector: one.Template{{Name: "NETWORK", Value: "YES"}, {Name: "REPORT_READY", Value: "YES"}}},
 	{Name: "CPU", Value: "0.01"}, {Name: "MEMORY", Value: "16"}, {Name: "NAME", Value: "alpine"},
-	{Name: "NIC", Vector: flow.Template{{Name: "NETWORK", Value: "private"}}},
+	{Name: "NIC", Vector: one.Template{{Name: "NETWORK", Value: "private"}}},
 }
 
 // extraOf is the extra template of the first VM of the service's first role.
-func extraOf(t *testing.T, body string, base flow.Template, values map[string]string) string {
+func extraOf(t *testing.T, body string, base one.Template, values map[string]string) string {
 	t.Helper()
-	parsed, err := flow.ParseBody([]byte(body))
+	parsed, err := spec.ParseBody([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := flow.Service{ID: 27, Body: parsed}
-	text, err := flow.ExtraTemplate(service, flow.Instance{Role: parsed.Roles[0].Name, Key: "k"}, base, values)
+	service := spec.Service{ID: 27, Body: parsed}
+	text, err := render.ExtraTemplate(service, render.Instance{Role: parsed.Roles[0].Name, Key: "k"}, base, values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,9 +73,9 @@ func TestExtraTemplateMergesContents(t *testing.T) {
 }
 
 func TestExtraTemplateOfSeveralNICs(t *testing.T) {
-	twice := flow.Template{
-		{Name: "NIC", Vector: flow.Template{{Name: "NETWORK_ID", Value: "1"}}}, {Name: "CPU", Value: "1"},
-		{Name: "NIC", Vector: flow.Template{{Name: "NETWORK_ID", Value: "2"}}},
+	twice := one.Template{
+		{Name: "NIC", Vector: one.Template{{Name: "NETWORK_ID", Value: "1"}}}, {Name: "CPU", Value: "1"},
+		{Name: "NIC", Vector: one.Template{{Name: "NETWORK_ID", Value: "2"}}},
 	}
 	got := extraOf(t, `{"name":"x","roles":[{"name":"a","template_contents":{"NIC":{"NETWORK_ID":"3"}}}]}`, twice, nil)
 	if want := "NIC = [\nNETWORK_ID = \"3\"\n]\nCPU = \"1\"\n" + marks; got != want {
@@ -82,13 +84,13 @@ func TestExtraTemplateOfSeveralNICs(t *testing.T) {
 }
 
 func TestUnreadableContentsAreAnError(t *testing.T) {
-	service := flow.Service{Body: flow.Body{Roles: []flow.Role{{Name: "a", TemplateContents: []byte(`{"A":1}`)}}}}
+	service := spec.Service{Body: spec.Body{Roles: []spec.Role{{Name: "a", TemplateContents: []byte(`{"A":1}`)}}}}
 	values := map[string]string{}
-	if _, err := flow.ExtraTemplate(service, flow.Instance{Role: "a"}, nil, values); err != nil {
+	if _, err := render.ExtraTemplate(service, render.Instance{Role: "a"}, nil, values); err != nil {
 		t.Errorf("readable contents: %v", err)
 	}
 	service.Body.Roles[0].TemplateContents = []byte(`{"A":}`)
-	if _, needed := flow.NeedsTemplate(service, "a"); needed {
+	if _, needed := render.NeedsTemplate(service, "a"); needed {
 		t.Error("contents that are not JSON need a template")
 	}
 }
@@ -97,18 +99,18 @@ func TestReferencesToParents(t *testing.T) {
 	body := `{"name":"x","deployment":"straight","roles":[
 		{"name":"a","parents":["db"],"template_contents":{"ETCD":"http://${db.template.context.ETH0_IP}:1","SAME":"${db.template.context.ETH0_IP}",
 			"OTHER":"${HOME} ${zz.x}","N":"${DB.NAME}"}},{"name":"db"}]}`
-	parsed, err := flow.ParseBody([]byte(body))
+	parsed, err := spec.ParseBody([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := flow.Service{ID: 27, Body: parsed}
-	vm := flow.Template{
+	service := spec.Service{ID: 27, Body: parsed}
+	vm := one.Template{
 		{Name: "NAME", Value: `q"uote`},
-		{Name: "TEMPLATE", Vector: flow.Template{{Name: "CONTEXT", Vector: flow.Template{{Name: "ETH0_IP", Value: "10.0.0.7"}}}}},
-		{Name: "USER_TEMPLATE", Vector: flow.Template{{Name: "TOKEN", Value: "t"}}},
+		{Name: "TEMPLATE", Vector: one.Template{{Name: "CONTEXT", Vector: one.Template{{Name: "ETH0_IP", Value: "10.0.0.7"}}}}},
+		{Name: "USER_TEMPLATE", Vector: one.Template{{Name: "TOKEN", Value: "t"}}},
 	}
 	values := map[string]string{}
-	for _, reference := range flow.References(service, "a") {
+	for _, reference := range render.References(service, "a") {
 		if reference.Parent != "db" {
 			t.Errorf("%+v", reference)
 		}
@@ -121,11 +123,11 @@ func TestReferencesToParents(t *testing.T) {
 	if got := extraOf(t, body, nil, values); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	token := flow.Reference{Path: []string{"token"}}
+	token := render.Reference{Path: []string{"token"}}
 	if value, found := token.Value(vm); !found || value != "t" {
 		t.Errorf("USER_TEMPLATE/TOKEN is %q, %v", value, found)
 	}
-	if _, found := (flow.Reference{Path: []string{"nope"}}).Value(vm); found {
+	if _, found := (render.Reference{Path: []string{"nope"}}).Value(vm); found {
 		t.Error("what the VM has not was found")
 	}
 }
@@ -171,12 +173,12 @@ func TestExtraTemplateAsRecorded(t *testing.T) {
 		}
 		texts := call.texts(t)
 		parts := named.FindStringSubmatch(texts[1])
-		var service flow.Service
+		var service spec.Service
 		if _, err := fmt.Sscan(parts[2], &service.ID); err != nil {
 			t.Fatal(err)
 		}
-		service.Body.Roles = []flow.Role{{Name: parts[1]}}
-		got, err := flow.ExtraTemplate(service, flow.Instance{Role: parts[1], Key: "k"}, nil, nil)
+		service.Body.Roles = []spec.Role{{Name: parts[1]}}
+		got, err := render.ExtraTemplate(service, render.Instance{Role: parts[1], Key: "k"}, nil, nil)
 		if err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\n") != texts[2] {
 			t.Errorf("got %q, %v, want %q", got, err, texts[2])
 		}

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // DeadlineRefill is the timer after which roles below their minimum are filled up.
 const DeadlineRefill = "refill"
 
 // fill decides on the VMs that the role lacks and has those decided on created.
-func (f filler) fill(role *Role) {
+func (f filler) fill(role *spec.Role) {
 	if f.routing.lacksRouter(role) {
 		return
 	}
@@ -38,7 +40,7 @@ func (f filler) creating(key string) bool {
 
 // newIntent takes the role's next ordinal. The time makes the key unique even
 // where a role of the same name was removed and added again.
-func (f filler) newIntent(role *Role) Intent {
+func (f filler) newIntent(role *spec.Role) Intent {
 	f.deployer.start(role)
 	ordinal := f.ordinal(role)
 	f.setOrdinal(role, ordinal+1)
@@ -49,25 +51,25 @@ func (f filler) newIntent(role *Role) Intent {
 		Ordinal:    ordinal,
 		Name:       f.vmName(role, ordinal),
 		TemplateID: role.TemplateID,
-		Hold:       role.state() == RoleHold,
+		Hold:       role.CurrentState() == spec.RoleHold,
 	}
 }
 
 // ordinal is what the role's next VM gets. For a virtual router's role it is
 // never less than what its document shows, should the record have been lost.
-func (f filler) ordinal(role *Role) int {
+func (f filler) ordinal(role *spec.Role) int {
 	ordinal := 0
 	if role.LastVMName != nil {
 		ordinal = *role.LastVMName
 	}
-	if role.isRouter() {
+	if role.IsRouter() {
 		ordinal = max(ordinal, f.Ordinals[role.Name], len(role.Nodes))
 	}
 	return ordinal
 }
 
-func (f filler) setOrdinal(role *Role, next int) {
-	if !role.isRouter() {
+func (f filler) setOrdinal(role *spec.Role, next int) {
+	if !role.IsRouter() {
 		role.LastVMName = &next
 		return
 	}
@@ -77,7 +79,7 @@ func (f filler) setOrdinal(role *Role, next int) {
 	f.Ordinals[role.Name] = next
 }
 
-func (f filler) vmName(role *Role, ordinal int) string {
+func (f filler) vmName(role *spec.Role, ordinal int) string {
 	return strings.NewReplacer(
 		"$SERVICE_ID", strconv.Itoa(f.Service.ID),
 		"$SERVICE_NAME", f.Service.Body.Name,
@@ -93,7 +95,7 @@ func (f filler) refill() {
 	below := false
 	for i := range f.roles() {
 		role := &f.roles()[i]
-		below = below || role.belowMinimum() && f.scaler.mayAdjust(role)
+		below = below || role.BelowMinimum() && f.scaler.mayAdjust(role)
 	}
 	due, set := f.Deadlines[DeadlineRefill]
 	switch {
@@ -109,7 +111,7 @@ func (f filler) refill() {
 	delete(f.Deadlines, DeadlineRefill)
 	none := 0
 	for i := range f.roles() {
-		if role := &f.roles()[i]; role.belowMinimum() && f.scaler.mayAdjust(role) {
+		if role := &f.roles()[i]; role.BelowMinimum() && f.scaler.mayAdjust(role) {
 			f.scaler.adjust(role, *role.MinVMs, &none, fmt.Sprintf("the role has %d VMs and its min_vms is %d", role.Cardinality, *role.MinVMs))
 		}
 	}
@@ -129,12 +131,12 @@ func (f filler) refuseIntent(refused Intent, message string) {
 		return
 	}
 	reason := fmt.Sprintf("VM %d could not be created from template %d: %s", refused.Ordinal, refused.TemplateID, message)
-	switch role.state() {
-	case RoleDeploying, RoleHold:
-		f.deployer.failRole(role, RoleFailedDeploying, reason)
-	case RoleScaling:
-		f.deployer.failRole(role, RoleFailedScaling, reason)
-	case RoleRunning, RoleWarning:
+	switch role.CurrentState() {
+	case spec.RoleDeploying, spec.RoleHold:
+		f.deployer.failRole(role, spec.RoleFailedDeploying, reason)
+	case spec.RoleScaling:
+		f.deployer.failRole(role, spec.RoleFailedScaling, reason)
+	case spec.RoleRunning, spec.RoleWarning:
 		f.healer.delayReplacement(role, reason)
 	}
 }

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // FindingKind is what an explanation has found.
@@ -189,9 +193,9 @@ func (f Finding) deadlineText(now time.Time) string {
 	}
 	then := "it fails"
 	switch {
-	case f.Action == ThenShrink && f.State == ServiceScaling.String():
+	case f.Action == policy.ThenShrink && f.State == spec.ServiceScaling.String():
 		then = "what has not come is taken back"
-	case f.Action == ThenUndeploy && f.State != ServiceUndeploying.String():
+	case f.Action == policy.ThenUndeploy && f.State != spec.ServiceUndeploying.String():
 		then = "the service is undeployed"
 	}
 	return fmt.Sprintf("the deadline of %s for %s is %s, in %s; then %s", whose, f.State, utc(*f.Due), left, then)
@@ -246,7 +250,7 @@ func (f Finding) vmText(now time.Time) string {
 	case FoundNotRunning:
 		return fmt.Sprintf("VM %d is in %s and has to become RUNNING%s", *f.VM, f.State, f.stayText(now))
 	case FoundNotReady:
-		if f.State == LCMRunning.String() {
+		if f.State == one.LCMRunning.String() {
 			return fmt.Sprintf("VM %d runs and has not reported READY=YES%s", *f.VM, f.stayText(now))
 		}
 		return fmt.Sprintf("VM %d is in %s and has to run and report READY=YES%s", *f.VM, f.State, f.stayText(now))

@@ -10,6 +10,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Services as OneFlow wrote them, each version in its form: what they are called, which
@@ -42,15 +44,15 @@ var versions = map[string]string{
 // adopted is a stage with a document as it was found at oned, whose VMs run.
 func adopted(t rapid.TB, text string) (s *stage, repairs []string) {
 	t.Helper()
-	body, repairs, err := flow.ReadService([]byte(text))
+	body, repairs, err := spec.ReadService([]byte(text))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	s = &stage{t: t, state: flow.State{Service: flow.Service{ID: 27, Owner: stageOwner, Body: body}}, facts: flow.Facts{}, now: stageStart, settings: flow.DefaultSettings(), created: 900}
+	s = &stage{t: t, state: flow.State{Service: spec.Service{ID: 27, Owner: stageOwner, Body: body}}, facts: flow.Facts{}, now: stageStart, settings: flow.DefaultSettings(), created: 900}
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
-			s.facts[node.DeployID] = flow.VM{ID: node.DeployID, Name: fmt.Sprintf("vm-%d", node.DeployID), Owner: stageOwner,
-				State: flow.VMActive, LCMState: flow.LCMRunning, Service: 27, Role: role.Name}
+			s.facts[node.DeployID] = one.VM{ID: node.DeployID, Name: fmt.Sprintf("vm-%d", node.DeployID), Owner: stageOwner,
+				State: one.VMActive, LCMState: one.LCMRunning, Service: 27, Role: role.Name}
 		}
 	}
 	return s, repairs
@@ -63,12 +65,12 @@ func (s *stage) ends() {
 		s.recoverDelete()
 	}
 	for range 50 {
-		if s.state.Service.State() == flow.ServiceDone {
+		if s.state.Service.State() == spec.ServiceDone {
 			return
 		}
 		for id, vm := range s.facts {
 			if s.state.AskedToEnd(id) {
-				vm.State, vm.LCMState = flow.VMDone, flow.LCMInit
+				vm.State, vm.LCMState = one.VMDone, one.LCMInit
 				s.facts[id] = vm
 			}
 		}
@@ -86,7 +88,7 @@ func TestServicesOfEachVersionAreAdopted(t *testing.T) {
 				t.Errorf("put right, though OneFlow wrote it so: %v", repairs)
 			}
 			s.plan()
-			s.wantState(flow.ServiceRunning)
+			s.wantState(spec.ServiceRunning)
 			s.wantActions()
 			s.wantNodes("db", 1, 400)
 			s.wantNodes("web", 2, 401, 402)
@@ -207,7 +209,7 @@ func TestDocumentsThatDoNotFitTogether(t *testing.T) {
 				}
 			}
 			wantKept(t, test.text, text)
-			if again, repairs, err := flow.ReadService([]byte(text)); err != nil || len(repairs) > 0 || asJSON(t, again) != text {
+			if again, repairs, err := spec.ReadService([]byte(text)); err != nil || len(repairs) > 0 || asJSON(t, again) != text {
 				t.Errorf("read again it is put right once more: %v, %v", repairs, err)
 			}
 			s.ends()
@@ -221,7 +223,7 @@ func TestDocumentsThatCannotBeRead(t *testing.T) {
 		`{"state":2,"roles":5}`, `{"state":2,"roles":"none"}`, `{"state":2,"roles":["a","b"]}`, `{"state":2,"roles":{"a":1}}`, `{"state":2,"roles":[[]]}`,
 		`{"state":2,"roles":[{"name":"a","nodes":"x"}]}`, `{"state":2,"roles":[{"name":"a","nodes":["x"]}]}`, `{"state":2,"roles":[{"name":"a","nodes":[true]}]}`,
 		`{"state":2,"roles":[{"name":"a","nodes":{"a":1}}]}`, `{"state":2,"roles":[{"name":"a","nodes":7}]}`} {
-		if body, _, err := flow.ReadService([]byte(text)); err == nil {
+		if body, _, err := spec.ReadService([]byte(text)); err == nil {
 			t.Errorf("%q was read as %s", text, asJSON(t, body))
 		}
 	}
@@ -229,8 +231,8 @@ func TestDocumentsThatCannotBeRead(t *testing.T) {
 
 // Services that another server left on their way are taken on from wherever they stand.
 func TestServicesInEveryStateAreAdopted(t *testing.T) {
-	for _, service := range flow.ServiceStates() {
-		for _, role := range flow.RoleStates() {
+	for _, service := range spec.ServiceStates() {
+		for _, role := range spec.RoleStates() {
 			text := fmt.Sprintf(`{"name":"s","deployment":"straight","state":%d,"networks_values":[{"N":{"template_id":"0"}}],"roles":[
 				{"name":"a","type":"vm","cardinality":2,"template_id":0,"state":%d,"nodes":[{"deploy_id":400,"vm_info":null}]},
 				{"name":"b","type":"vm","cardinality":0,"template_id":0,"parents":["a","gone"],"state":2,"nodes":null}]}`, service, role)
@@ -258,12 +260,12 @@ func TestBrokenDocumentsAreAdopted(t *testing.T) {
 			breakSomething(t, tree, odd)
 		}
 		text := asJSON(t, tree)
-		if _, _, err := flow.ReadService([]byte(text)); err != nil {
+		if _, _, err := spec.ReadService([]byte(text)); err != nil {
 			return // roles or nodes that cannot be told
 		}
 		s, repairs := adopted(t, text)
 		written := asJSON(t, s.state.Service.Body)
-		again, more, err := flow.ReadService([]byte(written))
+		again, more, err := spec.ReadService([]byte(written))
 		if err != nil || len(more) > 0 || !reflect.DeepEqual(asJSON(t, again), written) {
 			t.Fatalf("%s was put right (%v) to %s, and that once more: %v, %v", text, repairs, written, more, err)
 		}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // gated is a chain behind a ready gate: app waits for db and for cache.
@@ -21,7 +23,7 @@ func gateOpen(t *testing.T, body string) *stage {
 	s.create()
 	s.ready(100)
 	s.run(100, 101)
-	s.wantRole("db", flow.RoleRunning)
+	s.wantRole("db", spec.RoleRunning)
 	return s
 }
 
@@ -31,9 +33,9 @@ func TestChildWaitsForAParentThatWasNeverReady(t *testing.T) {
 	s.plan()
 	s.create()
 	s.run(100)
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions()
 	s.ready(100)
 	s.run(100)
@@ -43,10 +45,10 @@ func TestChildWaitsForAParentThatWasNeverReady(t *testing.T) {
 // What a parent was does not count when its child's turn comes.
 func TestChildWaitsForItsParentToBeReadyAgain(t *testing.T) {
 	for name, leave := range map[string]func(s *stage){
-		"powered off":  func(s *stage) { s.set(flow.VMPoweroff, flow.LCMInit, 100) },
-		"suspended":    func(s *stage) { s.set(flow.VMSuspended, flow.LCMInit, 100) },
-		"lost":         func(s *stage) { s.set(flow.VMActive, flow.LCMUnknown, 100) },
-		"failed":       func(s *stage) { s.set(flow.VMActive, flow.LCMBootFailure, 100) },
+		"powered off":  func(s *stage) { s.set(one.VMPoweroff, one.LCMInit, 100) },
+		"suspended":    func(s *stage) { s.set(one.VMSuspended, one.LCMInit, 100) },
+		"lost":         func(s *stage) { s.set(one.VMActive, one.LCMUnknown, 100) },
+		"failed":       func(s *stage) { s.set(one.VMActive, one.LCMBootFailure, 100) },
 		"READY undone": func(s *stage) { vm := s.facts[100]; vm.Ready = false; s.facts[100] = vm },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,21 +57,21 @@ func TestChildWaitsForItsParentToBeReadyAgain(t *testing.T) {
 			s.plan()
 			s.ready(101)
 			s.plan()
-			s.wantRole("cache", flow.RoleRunning)
-			s.wantRole("app", flow.RolePending)
-			s.wantState(flow.ServiceDeploying)
+			s.wantRole("cache", spec.RoleRunning)
+			s.wantRole("app", spec.RolePending)
+			s.wantState(spec.ServiceDeploying)
 			if said := explained(flow.Explain(s.state, s.facts, s.now)); !strings.Contains(said, "VM 100") {
 				t.Errorf("the explanation does not name the VM:\n%s", said)
 			}
 			s.ready(100)
 			s.run(100)
-			s.wantRole("db", flow.RoleRunning)
-			s.wantRole("app", flow.RoleDeploying)
+			s.wantRole("db", spec.RoleRunning)
+			s.wantRole("app", spec.RoleDeploying)
 			s.wantActions("create app/0")
 			s.create()
 			s.ready(102)
 			s.run(102)
-			s.wantState(flow.ServiceRunning)
+			s.wantState(spec.ServiceRunning)
 		})
 	}
 }
@@ -77,19 +79,19 @@ func TestChildWaitsForItsParentToBeReadyAgain(t *testing.T) {
 // Without a gate, or where it holds nobody back, a parent's trouble is for later.
 func TestParentsTroubleHoldsNobodyBackWithoutAGate(t *testing.T) {
 	s := gateOpen(t, strings.Replace(gated, `"ready_status_gate":true,`, "", 1))
-	s.wantRole("app", flow.RoleDeploying)
+	s.wantRole("app", spec.RoleDeploying)
 
 	s = gateOpen(t, strings.Replace(gated, `"straight"`, `"none"`, 1))
-	s.wantRole("app", flow.RoleDeploying)
+	s.wantRole("app", spec.RoleDeploying)
 }
 
 // A role that is healed is healed also while others wait for it.
 func TestParentIsHealedWhileItsChildWaits(t *testing.T) {
 	s := gateOpen(t, strings.Replace(gated, `{"name":"db",`, `{"name":"db","heal":{"action":"recreate","after":"20s"},`, 1))
-	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.set(one.VMActive, one.LCMBootFailure, 100)
 	s.ready(101)
 	s.plan()
-	s.wantRole("db", flow.RoleWarning)
+	s.wantRole("db", spec.RoleWarning)
 	s.wantDeadline(flow.DeadlineHeal, s.now.Add(20e9))
 	s.planAfter(20e9)
 	s.wantActions("terminate-hard 100", "create db/1")
@@ -97,20 +99,20 @@ func TestParentIsHealedWhileItsChildWaits(t *testing.T) {
 	s.end(100)
 	s.ready(102)
 	s.run(102)
-	s.wantRole("app", flow.RoleDeploying)
+	s.wantRole("app", spec.RoleDeploying)
 }
 
 // A service whose children wait for a parent in vain fails at its deadline.
 func TestWaitForAParentHasADeadline(t *testing.T) {
 	s := gateOpen(t, strings.Replace(gated, `"roles"`, `"deadlines":{"deploying":60},"roles"`, 1))
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.ready(101)
 	s.plan()
 	s.lookFor("", 60e9)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.wantLog("E The service has been DEPLOYING since 2026-05-04T10:00:00Z, longer than its deadline of 60 s: roles that wait for their parents: app",
 		"I New state: FAILED_DEPLOYING")
 	s.recover()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("resume 100")
 }

@@ -5,6 +5,10 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // DeadlineHeal is the timer after which a VM that is in trouble is healed.
@@ -30,8 +34,8 @@ type Heal struct {
 
 // healRole heals the role's VMs whose time has come, and notes which ones are
 // in good hands: a role does not fail because of those.
-func (h healer) healRole(role *Role) {
-	rule, has := healRuleOf(role)
+func (h healer) healRole(role *spec.Role) {
+	rule, has := policy.HealRuleOf(role)
 	if !has {
 		delete(h.Heals, role.Name)
 		return
@@ -39,7 +43,7 @@ func (h healer) healRole(role *Role) {
 	heal := h.seeTroubles(rule, role)
 	for _, id := range h.healOrder(rule, heal) {
 		if id != refusedVM && !h.heal(rule, &heal, role, id) {
-			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s; VM %d is left to the operator", rule.max, healWindow, id))
+			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s; VM %d is left to the operator", rule.Max, healWindow, id))
 			break
 		}
 	}
@@ -48,13 +52,13 @@ func (h healer) healRole(role *Role) {
 
 // heal heals one VM when its time has come. It is false if the role has been
 // healed too often.
-func (h healer) heal(rule healRule, heal *Heal, role *Role, id int) bool {
+func (h healer) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) bool {
 	vm, known := h.facts[id]
 	if asked, pending := h.Asked[id]; !known || pending && asked.helps() {
 		h.mending(id)
 		return true
 	}
-	if len(heal.Done) >= rule.max {
+	if len(heal.Done) >= rule.Max {
 		return false
 	}
 	h.mending(id)
@@ -71,18 +75,18 @@ func (h healer) heal(rule healRule, heal *Heal, role *Role, id int) bool {
 }
 
 // seeTroubles is the role's Heal brought up to the facts.
-func (h healer) seeTroubles(rule healRule, role *Role) Heal {
+func (h healer) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
 	heal := h.Heals[role.Name]
 	before := heal.Since
 	heal.Since = map[int]time.Time{}
-	if refused, has := before[refusedVM]; has && h.now.Before(refused.Add(rule.after)) {
+	if refused, has := before[refusedVM]; has && h.now.Before(refused.Add(rule.After)) {
 		heal.Since[refusedVM] = refused
 	}
 	for _, node := range role.Nodes {
 		vm, known := h.facts[node.DeployID]
 		since, noticed := before[node.DeployID]
 		switch {
-		case known && !vm.needsHealing() || !known && !noticed:
+		case known && !vm.NeedsHealing() || !known && !noticed:
 		case noticed:
 			heal.Since[node.DeployID] = since
 		default:
@@ -98,7 +102,7 @@ func (h healer) seeTroubles(rule healRule, role *Role) Heal {
 
 // healOrder is the VMs in trouble by their ids, those first whose time has come: a VM
 // that is healed has the others wait.
-func (h healer) healOrder(rule healRule, heal Heal) []int {
+func (h healer) healOrder(rule policy.HealRule, heal Heal) []int {
 	var due, waiting []int
 	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
 		if vm, known := h.facts[id]; known && !h.healDue(rule, heal, vm).After(h.now) {
@@ -112,15 +116,15 @@ func (h healer) healOrder(rule healRule, heal Heal) []int {
 
 // healDue is when the VM may be healed: after its wait, one VM of a role at a
 // time, and later if its whole host seems to have failed.
-func (h healer) healDue(rule healRule, heal Heal, vm VM) time.Time {
-	due := heal.Since[vm.ID].Add(rule.after)
+func (h healer) healDue(rule policy.HealRule, heal Heal, vm one.VM) time.Time {
+	due := heal.Since[vm.ID].Add(rule.After)
 	if count := len(heal.Done); count > 0 {
-		if next := heal.Done[count-1].Add(rule.after); next.After(due) {
+		if next := heal.Done[count-1].Add(rule.After); next.After(due) {
 			due = next
 		}
 	}
 	if h.hostFailed(vm.Host) {
-		due = due.Add(hostPatience * rule.after)
+		due = due.Add(hostPatience * rule.After)
 	}
 	return due
 }
@@ -138,7 +142,7 @@ func (h healer) hostFailed(host string) bool {
 			if !known || vm.Host != host {
 				continue
 			}
-			if !vm.needsHealing() {
+			if !vm.NeedsHealing() {
 				return false
 			}
 			troubled++
@@ -149,9 +153,9 @@ func (h healer) hostFailed(host string) bool {
 
 // healVM has a VM retried, or puts another in its place. The old one is asked to
 // end and is no longer the role's: a host that is dead may never let it.
-func (h healer) healVM(rule healRule, heal *Heal, role *Role, vm VM) {
-	text := fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
-	if rule.action == healRecover {
+func (h healer) healVM(rule policy.HealRule, heal *Heal, role *spec.Role, vm one.VM) {
+	text := fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText())
+	if rule.Action == policy.HealRecover {
 		h.log("I", fmt.Sprintf("Role %s : %s and is recovered", role.Name, text))
 		heal.Since[vm.ID] = h.now
 		call := "recover"
@@ -163,21 +167,21 @@ func (h healer) healVM(rule healRule, heal *Heal, role *Role, vm VM) {
 	}
 	h.log("I", fmt.Sprintf("Role %s : %s and is replaced", role.Name, text))
 	delete(heal.Since, vm.ID)
-	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool { return n.DeployID == vm.ID })
+	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
 	h.requester.ask(vm, "terminate-hard", role.Name)
 	h.changes = append(h.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "replaced", Reason: text})
 }
 
 // refillHealed has VMs created for those that were replaced, in a role that
 // otherwise runs. What oned refused is tried again after the role's wait.
-func (h healer) refillHealed(role *Role) {
-	rule, has := healRuleOf(role)
+func (h healer) refillHealed(role *spec.Role) {
+	rule, has := policy.HealRuleOf(role)
 	if !has {
 		h.observer.followLoss(role, 0)
 		return
 	}
 	if h.observer.intended(role) == 0 && h.observer.missing(role) > 0 {
-		due := h.Heals[role.Name].Since[refusedVM].Add(rule.after)
+		due := h.Heals[role.Name].Since[refusedVM].Add(rule.After)
 		if due.After(h.now) {
 			h.wakeToHeal(due)
 			return
@@ -190,7 +194,7 @@ func (h healer) refillHealed(role *Role) {
 const refusedVM = -1
 
 // delayReplacement notes that oned refused to create a replacement.
-func (h healer) delayReplacement(role *Role, reason string) {
+func (h healer) delayReplacement(role *spec.Role, reason string) {
 	h.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
 	heal := h.Heals[role.Name]
 	heal.Since = maps.Clone(heal.Since)
@@ -213,7 +217,7 @@ func (h healer) keepHeal(role string, heal Heal) {
 }
 
 // tellOnce writes into the log what has not been said about the role's healing yet.
-func (h healer) tellOnce(heal *Heal, role *Role, message string) {
+func (h healer) tellOnce(heal *Heal, role *spec.Role, message string) {
 	if heal.Told != message {
 		heal.Told = message
 		h.log("E", fmt.Sprintf("Role %s : it %s", role.Name, message))

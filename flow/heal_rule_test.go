@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"testing"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func TestHealsAreDescribed(t *testing.T) {
@@ -12,8 +15,8 @@ func TestHealsAreDescribed(t *testing.T) {
 		`{"action": "recover", "after": "90s", "max": 5}`: "recover after 1m30s, at most 5 an hour",
 		`{"action": "pray"}`:                              "", `null`: "",
 	} {
-		role := Role{Heal: json.RawMessage(text)}
-		if got := HealText(&role); got != want {
+		role := spec.Role{Heal: json.RawMessage(text)}
+		if got := policy.HealText(&role); got != want {
 			t.Errorf("%s is described as %q, want %q", text, got, want)
 		}
 	}

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // healing is a body of one role of three VMs that is kept whole by the rule.
@@ -26,9 +29,9 @@ func (s *stage) on(hosts ...string) {
 
 func TestFailedVMIsReplaced(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recreate","after":"60s","max":2}`))
-	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.set(one.VMActive, one.LCMBootFailure, 101)
 	s.plan()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.wantActions()
 	if due := s.state.Deadlines[flow.DeadlineHeal]; !due.Equal(s.now.Add(time.Minute)) {
 		t.Fatalf("the VM is replaced at %s", due)
@@ -39,23 +42,23 @@ func TestFailedVMIsReplaced(t *testing.T) {
 	s.planAfter(time.Minute)
 	s.wantActions("terminate-hard 101", "create a/3")
 	s.wantNodes("a", 3, 100, 102)
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.create()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.run(103)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.end(101)
 	s.wantNodes("a", 3, 100, 102, 103)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // TestHealedVMHasTheOthersWait: also those that come before it.
 func TestHealedVMHasTheOthersWait(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recreate","after":"60s","max":2}`))
-	s.set(flow.VMActive, flow.LCMBootFailure, 102)
+	s.set(one.VMActive, one.LCMBootFailure, 102)
 	s.plan()
 	s.now = s.now.Add(58 * time.Second)
-	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.set(one.VMActive, one.LCMUnknown, 100)
 	s.plan()
 	s.planAfter(2 * time.Second)
 	s.wantActions("terminate-hard 102", "create a/3")
@@ -67,31 +70,31 @@ func TestHealedVMHasTheOthersWait(t *testing.T) {
 // TestVMThatComesBackIsLeftAlone: what ends in time is no reason to heal.
 func TestVMThatComesBackIsLeftAlone(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recreate","after":60}`))
-	s.set(flow.VMActive, flow.LCMUnknown, 101)
+	s.set(one.VMActive, one.LCMUnknown, 101)
 	s.plan()
 	s.planAfter(50 * time.Second)
 	s.run(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.planAfter(time.Hour)
 	s.wantActions()
-	s.set(flow.VMPoweroff, flow.LCMInit, 101)
+	s.set(one.VMPoweroff, one.LCMInit, 101)
 	s.plan()
 	s.planAfter(time.Hour)
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.wantNodes("a", 3, 100, 101, 102)
 }
 
 func TestFailedVMIsRecovered(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recover","after":"10s","max":3}`))
-	s.set(flow.VMActive, flow.LCMUnknown, 100)
-	s.set(flow.VMActive, flow.LCMPrologFailure, 102)
+	s.set(one.VMActive, one.LCMUnknown, 100)
+	s.set(one.VMActive, one.LCMPrologFailure, 102)
 	s.plan()
 	s.planAfter(10 * time.Second)
 	s.wantActions("resume 100")
 	s.planAfter(10 * time.Second)
 	s.wantActions("recover 102")
 	s.run(100, 102)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // TestHealingIsLimited: so many times an hour, one VM after the other, and the
@@ -101,7 +104,7 @@ func TestHealingIsLimited(t *testing.T) {
 	replaced := 0
 	for range 60 {
 		for _, id := range s.state.Service.RoleNodes("a") {
-			s.set(flow.VMActive, flow.LCMBootFailure, id)
+			s.set(one.VMActive, one.LCMBootFailure, id)
 		}
 		s.plan()
 		s.planAfter(30 * time.Second)
@@ -115,7 +118,7 @@ func TestHealingIsLimited(t *testing.T) {
 	if replaced != 2 {
 		t.Errorf("%d VMs were replaced within half an hour, want 2", replaced)
 	}
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	told := 0
 	for _, entry := range s.state.Service.Body.Log {
 		if strings.Contains(entry.Message, "left to the operator") {
@@ -135,7 +138,7 @@ func TestHealingIsLimited(t *testing.T) {
 func TestFailedHostIsGivenTime(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recreate","after":"60s"}`))
 	s.on("h1", "h1", "h2")
-	s.set(flow.VMActive, flow.LCMUnknown, 100, 101)
+	s.set(one.VMActive, one.LCMUnknown, 100, 101)
 	s.plan()
 	s.planAfter(5 * time.Minute)
 	s.wantActions()
@@ -144,7 +147,7 @@ func TestFailedHostIsGivenTime(t *testing.T) {
 	}
 	s.run(100)
 	s.wantActions("terminate-hard 101", "create a/3")
-	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.set(one.VMActive, one.LCMUnknown, 100)
 	s.create()
 	s.run(103)
 	s.end(101)
@@ -156,7 +159,7 @@ func TestFailedHostIsGivenTime(t *testing.T) {
 func TestFailedHostIsReplacedInTheEnd(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recreate","after":"60s"}`))
 	s.on("h1", "h1", "h1")
-	s.set(flow.VMActive, flow.LCMUnknown, 100, 101, 102)
+	s.set(one.VMActive, one.LCMUnknown, 100, 101, 102)
 	s.plan()
 	s.planAfter(6 * time.Minute)
 	s.wantActions("terminate-hard 100", "create a/3")
@@ -173,7 +176,7 @@ func TestFailedHostIsReplacedInTheEnd(t *testing.T) {
 	s.create()
 	s.run(105)
 	s.end(102)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 3, 103, 104, 105)
 }
 
@@ -182,40 +185,40 @@ func TestHealingHelpsADeployment(t *testing.T) {
 	s := newStage(t, healing(`{"action":"recreate","after":"5s","max":1}`))
 	s.plan()
 	s.create()
-	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.set(one.VMActive, one.LCMBootFailure, 100)
 	s.run(101, 102)
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.planAfter(5 * time.Second)
 	s.wantActions("terminate-hard 100", "create a/3")
 	s.create()
-	s.set(flow.VMActive, flow.LCMBootFailure, 103)
+	s.set(one.VMActive, one.LCMBootFailure, 103)
 	s.end(100)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("recover 103")
 	s.run(103)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // TestRefusedReplacementIsTriedAgain and the role is not whole until it is there.
 func TestRefusedReplacementIsTriedAgain(t *testing.T) {
 	s := runningStage(t, healing(`{"action":"recreate","after":"60s"}`))
-	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.set(one.VMActive, one.LCMBootFailure, 101)
 	s.plan()
 	s.planAfter(time.Minute)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no quota")))
 	s.wantActions()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.end(101)
 	s.wantNodes("a", 3, 100, 102)
 	s.end(102)
 	s.wantNodes("a", 2, 100)
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.planAfter(time.Minute)
 	s.wantActions("create a/4")
 	s.create()
 	s.run(103)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestHealRulesAreChecked(t *testing.T) {
@@ -225,11 +228,11 @@ func TestHealRulesAreChecked(t *testing.T) {
 		`{"action":"recover","max":0}`: "max", `{"action":"recreate","max":"3","after":"90"}`: "",
 		`{"action":"recover","after":"5m","max":10}`: "",
 	} {
-		body, err := flow.ParseBody([]byte(healing(rule)))
+		body, err := spec.ParseBody([]byte(healing(rule)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := flow.Validate(body)
+		found := template.Validate(body)
 		if want == "" && found != nil || want != "" && (len(found) != 1 || !strings.Contains(found[0].Message, want)) {
 			t.Errorf("%s: found %v", rule, found)
 		}

@@ -3,19 +3,22 @@ package flow
 import (
 	"fmt"
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // holds reports whether the role's VMs are created on hold: because of the role, of
 // its service or, with the strategy straight, of a role that it waits for.
-func (h holder) holds(role *Role) bool { return h.holdsWithin(role, len(h.roles())) }
+func (h holder) holds(role *spec.Role) bool { return h.holdsWithin(role, len(h.roles())) }
 
 // holdsWithin looks so many generations of parents back; more there are not,
 // unless they wait for each other.
-func (h holder) holdsWithin(role *Role, generations int) bool {
+func (h holder) holdsWithin(role *spec.Role, generations int) bool {
 	if flag(h.Service.Body.OnHold) || flag(role.OnHold) {
 		return true
 	}
-	if h.Service.Body.Deployment != DeploymentStraight || generations == 0 {
+	if h.Service.Body.Deployment != spec.DeploymentStraight || generations == 0 {
 		return false
 	}
 	for _, name := range role.Parents {
@@ -37,50 +40,50 @@ func (h holder) everyRoleHolds() bool {
 }
 
 // beginHold takes a role whose VMs are created on hold out of PENDING.
-func (h holder) beginHold(role *Role) {
+func (h holder) beginHold(role *spec.Role) {
 	held := true
 	role.OnHold = &held
-	h.roleTo(role, RoleHold, "")
+	h.roleTo(role, spec.RoleHold, "")
 }
 
 // hold waits for a role's release: by a command, in the order of the parents,
 // or by hand, VM by VM. It reports whether the role changed its state.
-func (h holder) hold(role *Role) bool {
+func (h holder) hold(role *spec.Role) bool {
 	if !h.deployer.reduced(role) {
-		return role.state() != RoleHold
+		return role.CurrentState() != spec.RoleHold
 	}
 	h.filler.fill(role)
-	if h.observer.intended(role) > 0 || role.isRouter() && role.VRouterID == nil {
+	if h.observer.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
 	}
 	held := len(role.Nodes) == 0
 	for _, node := range role.Nodes {
 		vm, known := h.facts[node.DeployID]
 		if known && vm.Failed() && !h.deployer.retrying(vm) && !h.recoverer.beingRetried(vm) {
-			h.deployer.failRole(role, RoleFailedDeploying, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
+			h.deployer.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 			return true
 		}
-		held = held || !known || vm.State == VMHold
+		held = held || !known || vm.State == one.VMHold
 	}
 	if held && !h.mayRelease(role) {
 		return false
 	}
-	h.roleTo(role, RoleDeploying, "")
+	h.roleTo(role, spec.RoleDeploying, "")
 	return true
 }
 
 // mayRelease: the role was released, and the roles that it waits for run.
-func (h holder) mayRelease(role *Role) bool {
-	return slices.Contains(h.Released, role.Name) && h.deployer.parentsAre(role, RoleRunning, RoleWarning)
+func (h holder) mayRelease(role *spec.Role) bool {
+	return slices.Contains(h.Released, role.Name) && h.deployer.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
 }
 
 // releaseHeld has the VMs of a role that is released start.
-func (h holder) releaseHeld(role *Role) {
+func (h holder) releaseHeld(role *spec.Role) {
 	if !h.holds(role) {
 		return
 	}
 	for _, node := range role.Nodes {
-		if vm, known := h.facts[node.DeployID]; known && vm.State == VMHold {
+		if vm, known := h.facts[node.DeployID]; known && vm.State == one.VMHold {
 			h.requester.ask(vm, callRelease, role.Name)
 		}
 	}

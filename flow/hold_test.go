@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 const heldService = `{"name":"web","deployment":"straight","on_hold":true,"roles":[
@@ -21,7 +23,7 @@ func (s *stage) createHeld() {
 			s.t.Fatalf("%s is not to be created on hold", describeAction(action))
 		}
 		vm := s.vmOf(action.Intent)
-		vm.State, vm.LCMState = flow.VMHold, flow.LCMInit
+		vm.State, vm.LCMState = one.VMHold, one.LCMInit
 		s.facts[vm.ID] = vm
 	}
 	s.plan()
@@ -30,11 +32,11 @@ func (s *stage) createHeld() {
 func TestServiceOnHoldAndItsRelease(t *testing.T) {
 	s := newStage(t, heldService)
 	s.plan()
-	s.wantState(flow.ServiceHold)
+	s.wantState(spec.ServiceHold)
 	s.wantActions("create Master/0", "create Slave/0")
 	s.createHeld()
-	s.wantRole("Master", flow.RoleHold)
-	s.wantRole("Slave", flow.RoleHold)
+	s.wantRole("Master", spec.RoleHold)
+	s.wantRole("Slave", spec.RoleHold)
 	s.wantNodes("Slave", 1, 101)
 	s.wantActions()
 	s.wantLog("I New state: DEPLOYING_NETS", "I New state: HOLD")
@@ -43,14 +45,14 @@ func TestServiceOnHoldAndItsRelease(t *testing.T) {
 	}
 
 	s.command(flow.VerbRelease, flow.ReleaseArguments{})
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("release 100")
-	s.wantRole("Slave", flow.RoleHold)
+	s.wantRole("Slave", spec.RoleHold)
 	s.run(100)
-	s.wantRole("Master", flow.RoleRunning)
+	s.wantRole("Master", spec.RoleRunning)
 	s.wantActions("release 101")
 	s.run(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantLog("I New state: HOLD", "I New state: DEPLOYING", "I New state: RUNNING")
 }
 
@@ -60,25 +62,25 @@ func TestRoleOnHoldHoldsItsChildren(t *testing.T) {
 		{"name":"b","type":"vm","cardinality":1,"template_id":0,"parents":["a"],"on_hold":true},
 		{"name":"c","type":"vm","cardinality":1,"template_id":0,"parents":["b"]}]}`)
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("create a/0")
 	s.create()
 	s.run(100)
 	s.wantActions("create b/0", "create c/0")
 	s.createHeld()
-	s.wantState(flow.ServiceHold)
-	s.wantRole("a", flow.RoleRunning)
+	s.wantState(spec.ServiceHold)
+	s.wantRole("a", spec.RoleRunning)
 
 	s.command(flow.VerbRelease, flow.ReleaseArguments{Role: "c"})
-	s.wantState(flow.ServiceHold)
+	s.wantState(spec.ServiceHold)
 	s.wantActions()
 	s.command(flow.VerbRelease, flow.ReleaseArguments{Role: "b"})
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("release 101")
 	s.run(101)
 	s.wantActions("release 102")
 	s.run(102)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestReleaseOfARoleLeavesTheOthers(t *testing.T) {
@@ -87,9 +89,9 @@ func TestReleaseOfARoleLeavesTheOthers(t *testing.T) {
 	s.createHeld()
 	s.command(flow.VerbRelease, flow.ReleaseArguments{Role: "Master"})
 	s.run(100)
-	s.wantRole("Master", flow.RoleRunning)
-	s.wantRole("Slave", flow.RoleHold)
-	s.wantState(flow.ServiceHold)
+	s.wantRole("Master", spec.RoleRunning)
+	s.wantRole("Slave", spec.RoleHold)
+	s.wantState(spec.ServiceHold)
 }
 
 func TestReleaseByHand(t *testing.T) {
@@ -97,11 +99,11 @@ func TestReleaseByHand(t *testing.T) {
 	s.plan()
 	s.createHeld()
 	s.run(100)
-	s.wantRole("Master", flow.RoleRunning)
-	s.wantRole("Slave", flow.RoleHold)
-	s.wantState(flow.ServiceHold)
+	s.wantRole("Master", spec.RoleRunning)
+	s.wantRole("Slave", spec.RoleHold)
+	s.wantState(spec.ServiceHold)
 	s.run(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestReleaseRefusals(t *testing.T) {
@@ -127,11 +129,11 @@ func TestFailedHoldIsRecovered(t *testing.T) {
 	s := newStage(t, heldService)
 	s.plan()
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no quota")))
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
-	s.wantState(flow.ServiceHold)
+	s.wantState(spec.ServiceHold)
 	s.createHeld()
-	s.wantRole("Master", flow.RoleHold)
+	s.wantRole("Master", spec.RoleHold)
 }
 
 func TestRefusedReleaseFailsTheRole(t *testing.T) {
@@ -140,7 +142,7 @@ func TestRefusedReleaseFailsTheRole(t *testing.T) {
 	s.createHeld()
 	s.command(flow.VerbRelease, nil)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no right")))
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("release 100")
 }

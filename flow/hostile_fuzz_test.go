@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/internal/effort"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -24,9 +28,9 @@ func FuzzInstantiate(f *testing.F) {
 	} {
 		f.Add([]byte(seed[0]), []byte(seed[1]))
 	}
-	f.Fuzz(func(t *testing.T, template, given []byte) {
-		effort.Bounded(t, len(template)+len(given), func() {
-			body, err := flow.InstantiateTemplate(template, given, time.Unix(1_900_000_000, 0))
+	f.Fuzz(func(t *testing.T, held, given []byte) {
+		effort.Bounded(t, len(held)+len(given), func() {
+			body, err := template.Instantiate(held, given, time.Unix(1_900_000_000, 0))
 			if err != nil {
 				return
 			}
@@ -57,12 +61,12 @@ func FuzzAdopt(f *testing.F) {
 // may be asked. What its VMs are made with is written, too.
 func adopt(t *testing.T, document []byte, seed uint64) {
 	t.Helper()
-	body, _, err := flow.ReadService(document)
+	body, _, err := spec.ReadService(document)
 	if err != nil {
 		return
 	}
 	random := rand.New(rand.NewPCG(seed, 3))
-	s := &stage{t: t, facts: flow.Facts{}, settings: flow.DefaultSettings(), state: flow.State{Service: flow.Service{ID: 27, Owner: stageOwner, Body: body}}}
+	s := &stage{t: t, facts: flow.Facts{}, settings: flow.DefaultSettings(), state: flow.State{Service: spec.Service{ID: 27, Owner: stageOwner, Body: body}}}
 	for id := 900; id < 905; id++ {
 		s.facts[id] = stranger(random, s, id)
 	}
@@ -78,12 +82,12 @@ func adopt(t *testing.T, document []byte, seed uint64) {
 	}
 	if roles := s.state.Service.Body.Roles; len(roles) > 0 {
 		values := map[string]string{}
-		for _, reference := range flow.References(s.state.Service, roles[0].Name) {
+		for _, reference := range render.References(s.state.Service, roles[0].Name) {
 			values[reference.Text] = "a value of a parent's VM"
 		}
-		_, _ = flow.ExtraTemplate(s.state.Service, flow.Instance{Role: roles[0].Name, Key: "27-a-0-k"}, nil, values)
+		_, _ = render.ExtraTemplate(s.state.Service, render.Instance{Role: roles[0].Name, Key: "27-a-0-k"}, nil, values)
 	}
-	measures := flow.Measure(s.state.Service, map[int]flow.Sample{900: {"A": math.MaxFloat64}}, s.now, s.now)
+	measures := policy.Measure(s.state.Service, map[int]policy.Sample{900: {"A": math.MaxFloat64}}, s.now, s.now)
 	_ = pipeline.Encode(pipeline.Work{Service: 27, Measures: &measures})
 	s.state = flow.Decide(s.in(), flow.Measured{Measures: measures}).State
 }
@@ -131,8 +135,8 @@ func FuzzRepeated(f *testing.F) {
 		}
 		body = append(body, behind...)
 		now := time.Unix(1_900_000_000, 0)
-		effort.Bounded(t, len(body), func() { _, _ = flow.ReadTemplate(body, now) })
-		effort.Bounded(t, 2*len(body), func() { _, _ = flow.InstantiateTemplate(body, body, now) })
+		effort.Bounded(t, len(body), func() { _, _ = template.Read(body, now) })
+		effort.Bounded(t, 2*len(body), func() { _, _ = template.Instantiate(body, body, now) })
 		effort.Bounded(t, len(body), func() { adopt(t, body, seed) })
 	})
 }

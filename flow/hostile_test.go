@@ -10,6 +10,11 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/expression"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/internal/effort"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -27,12 +32,12 @@ func TestHostileFigures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, elastic(fmt.Sprintf(`{"type":"CHANGE","adjust":1,"expression":%q}`, long)))
-			samples := map[int]flow.Sample{}
+			samples := map[int]policy.Sample{}
 			for i, id := range s.state.Service.RoleNodes("a") {
-				samples[id] = flow.Sample{"A": figures[i%len(figures)]}
+				samples[id] = policy.Sample{"A": figures[i%len(figures)]}
 			}
 			s.now = s.now.Add(time.Second)
-			measures := flow.Measure(s.state.Service, samples, s.now, s.now.Add(time.Hour))
+			measures := policy.Measure(s.state.Service, samples, s.now, s.now.Add(time.Hour))
 			_ = pipeline.Encode(pipeline.Work{Service: 27, Measures: &measures})
 			effort.Bounded(t, len(long), func() { s.take(flow.Decide(s.in(), flow.Measured{Measures: measures})) })
 			written, _ := s.policy(s.state.Service.Body.Roles[0].ElasticityPolicies)["expression_evaluated"].(string)
@@ -58,18 +63,18 @@ func TestHostileDocumentsAskForNoMoreThanTheLimits(t *testing.T) {
 	text := fmt.Sprintf(`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","template_id":0,"state":2,"cardinality":1,"min_vms":1,"max_vms":2,"parents":["b"],
 		"elasticity_policies":[%s],"template_contents":{"X":%q},"nodes":[{"deploy_id":1}]},{"name":"b","type":"vm","template_id":0,"state":2,"cardinality":0,"nodes":[]}]}`,
 		strings.TrimSuffix(policies, ","), references.String())
-	body, _, err := flow.ReadService([]byte(text))
+	body, _, err := spec.ReadService([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := flow.Service{ID: 27, Body: body}
-	if measured := flow.MeasuredAttributes(service)["a"]; len(measured) != flow.MaxMeasured {
+	service := spec.Service{ID: 27, Body: body}
+	if measured := policy.MeasuredAttributes(service)["a"]; len(measured) != spec.MaxMeasured {
 		t.Errorf("%d attributes are measured", len(measured))
 	}
-	if found := flow.References(service, "a"); len(found) != flow.MaxReferences {
+	if found := render.References(service, "a"); len(found) != spec.MaxReferences {
 		t.Errorf("%d references are looked for", len(found))
 	}
-	said := flow.Validate(body).Error()
+	said := template.Validate(body).Error()
 	for _, want := range []string{"at most 64 are possible", "more than 256 values of parents' VMs"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("validation does not tell of %q: %s", want, said)
@@ -93,12 +98,12 @@ func TestHostileValuesThatGrow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			text := fmt.Sprintf(`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"parents":["b"],"user_inputs_values":{"V":%q,"W":%q},"template_contents":%s}]}`,
 				value, value+"$", contents)
-			body, err := flow.ParseBody([]byte(text))
+			body, err := spec.ParseBody([]byte(text))
 			if err != nil {
 				t.Fatal(err)
 			}
 			effort.Bounded(t, len(text), func() {
-				_, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Instance{Role: "a"}, nil, map[string]string{"${b.V}": value})
+				_, err = render.ExtraTemplate(spec.Service{ID: 27, Body: body}, render.Instance{Role: "a"}, nil, map[string]string{"${b.V}": value})
 			})
 			if err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
 				t.Errorf("got %v", err)
@@ -114,7 +119,7 @@ func TestHostileContentsAreMergedInProportion(t *testing.T) {
 		fmt.Fprintf(&many, `"A%d":"1",`, i)
 		fmt.Fprintf(&inner, `"A%d":"1",`, i)
 	}
-	base := flow.Template{{Name: "BIG", Vector: flow.Template{{Name: "KEPT", Value: "1"}}}, {Name: "NIC", Vector: flow.Template{{Name: "A", Value: "1"}}}, {Name: "nic", Vector: flow.Template{{Name: "B", Value: "1"}}}}
+	base := one.Template{{Name: "BIG", Vector: one.Template{{Name: "KEPT", Value: "1"}}}, {Name: "NIC", Vector: one.Template{{Name: "A", Value: "1"}}}, {Name: "nic", Vector: one.Template{{Name: "B", Value: "1"}}}}
 	for name, test := range map[string]struct{ contents, has, not string }{
 		"many attributes":        {`{` + many.String() + `"B":"2"}`, `A39999 = "1"`, ""},
 		"a vector of many":       {`{"BIG":{` + inner.String() + `"B":"2"}}`, `KEPT = "1"`, ""},
@@ -132,13 +137,13 @@ func TestHostileContentsAreMergedInProportion(t *testing.T) {
 			if err := json.Unmarshal([]byte(text), &role); err != nil {
 				t.Fatal(err)
 			}
-			body, err := flow.ParseBody([]byte(text))
+			body, err := spec.ParseBody([]byte(text))
 			if err != nil {
 				t.Fatal(err)
 			}
 			made := ""
 			effort.Bounded(t, len(text), func() {
-				made, err = flow.ExtraTemplate(flow.Service{ID: 27, Body: body}, flow.Instance{Role: "a"}, base, nil)
+				made, err = render.ExtraTemplate(spec.Service{ID: 27, Body: body}, render.Instance{Role: "a"}, base, nil)
 			})
 			if err != nil || !strings.Contains(made, test.has) || test.not != "" && strings.Contains(made, test.not) {
 				t.Errorf("%d bytes are made (%v)", len(made), err)
@@ -155,11 +160,11 @@ func TestHostileDocumentsOfMany(t *testing.T) {
 		"nodes": {`{"name":"s","state":2,"roles":[{"name":"a","nodes":[` + numbered(`{"deploy_id":#},`, 30_000) + `{"deploy_id":99999}]}]}`, "more than 20000 nodes"},
 		"nodes of many roles": {`{"name":"s","state":2,"roles":[` + numbered(`{"name":"a#","nodes":[{"deploy_id":#}]},`, 900) + `{"name":"z","nodes":[` +
 			numbered(`{"deploy_id":1#},`, 30_000) + `{"deploy_id":99999}]}]}`, "more than 20000 nodes"},
-		"roles without a name": {`{"name":"s","state":2,"roles":[` + strings.Repeat(`{},`, flow.MaxRoles-1) + `{}]}`, ""},
+		"roles without a name": {`{"name":"s","state":2,"roles":[` + strings.Repeat(`{},`, spec.MaxRoles-1) + `{}]}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			effort.Bounded(t, len(test.text), func() { _, _, err = flow.ReadService([]byte(test.text)) })
+			effort.Bounded(t, len(test.text), func() { _, _, err = spec.ReadService([]byte(test.text)) })
 			if test.refused == "" && err != nil || test.refused != "" && (err == nil || !strings.Contains(err.Error(), test.refused)) {
 				t.Errorf("got %v, want %q", err, test.refused)
 			}

@@ -5,6 +5,10 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // noNetwork is the id of a network that is not there.
@@ -15,8 +19,8 @@ const noNetwork = -1
 // of a user only: that makes creating it safe to repeat.
 type Network struct {
 	// Name is what the service calls it, in networks_values.
-	Name   string        `json:"name"`
-	Source NetworkSource `json:"source"`
+	Name   string             `json:"name"`
+	Source spec.NetworkSource `json:"source"`
 	// From is the network template's or the parent network's id.
 	From int `json:"from"`
 	// Called is the network's name at oned: <Name>-<service id>.
@@ -26,14 +30,14 @@ type Network struct {
 	// ID is oned's, -1 while there is none.
 	ID int `json:"id"`
 	// State is as last observed.
-	State NetworkState `json:"state"`
+	State one.NetworkState `json:"state"`
 	// Attempted reports whether a call to make it may have been sent.
 	Attempted bool `json:"attempted,omitempty"`
 	// Asked is when its deletion was asked for.
 	Asked time.Time `json:"asked,omitzero"`
 	// Waits is the state in which the service waits for it, and Since since when.
-	Waits NetworkState `json:"waits,omitempty"`
-	Since time.Time    `json:"since,omitzero"`
+	Waits one.NetworkState `json:"waits,omitempty"`
+	Since time.Time        `json:"since,omitzero"`
 }
 
 // networkOverdue reports whether the service has waited for the network for too long: an answer
@@ -57,10 +61,10 @@ func (n Network) stay() string {
 // syncNetworks brings the list of the service's own networks up to what its
 // document says. Networks that were there before the service are not its own.
 func (n networker) syncNetworks() {
-	if n.state() == ServiceDone || len(n.Service.Body.NetworksValues) == 0 {
+	if n.state() == spec.ServiceDone || len(n.Service.Body.NetworksValues) == 0 {
 		return
 	}
-	values, err := readNetworkValues(n.Service.Body.NetworksValues, true)
+	values, err := spec.ReadNetworkValues(n.Service.Body.NetworksValues, true)
 	if err != nil {
 		return // it was refused when the service was instantiated, or is another server's
 	}
@@ -71,7 +75,7 @@ func (n networker) syncNetworks() {
 	}
 }
 
-func (n networker) syncNetwork(name string, choice object) {
+func (n networker) syncNetwork(name string, choice raw.Object) {
 	network, own := n.wantedNetwork(name, choice)
 	if !own {
 		return
@@ -90,20 +94,20 @@ func (n networker) syncNetwork(name string, choice object) {
 }
 
 // wantedNetwork is the network that an element of networks_values asks for.
-func (n networker) wantedNetwork(name string, choice object) (Network, bool) {
-	for _, source := range []NetworkSource{FromTemplate, FromReservation} {
-		from, named := wholeOf(choice[string(source)])
+func (n networker) wantedNetwork(name string, choice raw.Object) (Network, bool) {
+	for _, source := range []spec.NetworkSource{spec.FromTemplate, spec.FromReservation} {
+		from, named := raw.Whole(choice[string(source)])
 		if !named {
 			continue
 		}
 		network := Network{
 			Name: name, Source: source, From: from, Called: name + "-" + strconv.Itoa(n.Service.ID),
-			Extra: textOf(choice["extra"]), ID: noNetwork,
+			Extra: raw.Text(choice["extra"]), ID: noNetwork,
 		}
-		if id, made := wholeOf(choice["id"]); made {
+		if id, made := raw.Whole(choice["id"]); made {
 			network.ID, network.Attempted = id, true
-		} else if source == FromReservation {
-			network.Extra += fmt.Sprintf("\nNAME=\"%s\"\n", templateValue(network.Called))
+		} else if source == spec.FromReservation {
+			network.Extra += fmt.Sprintf("\nNAME=\"%s\"\n", one.Escape(network.Called))
 		}
 		return network, true
 	}
@@ -130,7 +134,7 @@ func (n networker) deployNetworks() {
 		case network.ID == noNetwork:
 			network.Attempted = true
 			n.retrier.act(Action{Kind: ActionCreateNetwork, Network: *network})
-		case network.State == NetworkReady:
+		case network.State == one.NetworkReady:
 			continue
 		case network.State.Failed():
 			n.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
@@ -149,7 +153,7 @@ func (n networker) deployNetworks() {
 func (n networker) failNetworks(reason string) {
 	n.log("E", reason)
 	n.actions = slices.DeleteFunc(n.actions, func(a Action) bool { return a.Kind == ActionCreateNetwork })
-	n.to(ServiceFailedDeployingNets)
+	n.to(spec.ServiceFailedDeployingNets)
 }
 
 // removeNetworks removes the service's own networks. It reports whether any is left.
@@ -170,7 +174,7 @@ func (n networker) removeNetwork(network *Network) bool {
 		return false
 	case network.ID == noNetwork:
 		n.retrier.act(Action{Kind: ActionFindNetwork, Network: *network})
-	case network.State != NetworkLockDelete && !held && !n.now.Before(network.Asked.Add(n.settings.Look)):
+	case network.State != one.NetworkLockDelete && !held && !n.now.Before(network.Asked.Add(n.settings.Look)):
 		network.Asked = n.now
 		n.actions = append(n.actions, Action{Kind: ActionDeleteNetwork, Network: *network})
 	}
@@ -185,12 +189,12 @@ func (n networker) networksLeft() bool {
 // undeployNetworks ends a service whose VMs have ended.
 func (n networker) undeployNetworks() {
 	if !n.removeNetworks() {
-		n.to(ServiceDone)
+		n.to(spec.ServiceDone)
 		return
 	}
 	for i := range n.Networks {
 		network := &n.Networks[i]
-		if network.ID != noNetwork && network.State == NetworkLockDelete && n.networkOverdue(network) {
+		if network.ID != noNetwork && network.State == one.NetworkLockDelete && n.networkOverdue(network) {
 			n.refuseNetworkEnd(network.stay() + ": `onevnet recover` ends that")
 			return
 		}
@@ -216,7 +220,7 @@ func DoubtRequests(state State) State {
 // WatchesNetworks reports whether decisions wait for the service's own networks.
 func WatchesNetworks(state State) bool {
 	switch state.Service.State() {
-	case ServiceDeployingNets, ServiceUndeployingNets, ServiceFailedDeployingNets, ServiceFailedUndeployingNets:
+	case spec.ServiceDeployingNets, spec.ServiceUndeployingNets, spec.ServiceFailedDeployingNets, spec.ServiceFailedUndeployingNets:
 		return true
 	}
 	return false
@@ -224,25 +228,25 @@ func WatchesNetworks(state State) bool {
 
 // SeeNetwork is the state with a network of the service's own as oned shows it.
 // One that is DONE, or that oned does not have, is gone: it can be made again.
-func SeeNetwork(state State, name string, id int, seen NetworkState) State {
+func SeeNetwork(state State, name string, id int, seen one.NetworkState) State {
 	p := draftOf(state)
 	network := p.networker.network(name)
 	if network == nil {
 		return state
 	}
-	if seen != NetworkDone {
+	if seen != one.NetworkDone {
 		network.ID, network.State, network.Attempted = id, seen, true
 		p.networker.writeNetwork(*network)
 		return p.State
 	}
-	network.ID, network.State, network.Attempted, network.Asked = noNetwork, NetworkInit, false, time.Time{}
+	network.ID, network.State, network.Attempted, network.Asked = noNetwork, one.NetworkInit, false, time.Time{}
 	p.networker.writeNetwork(*network)
 	return p.State
 }
 
 // writeNetwork writes into the document which network it is, as OneFlow does.
 func (n networker) writeNetwork(network Network) {
-	values, err := readNetworkValues(n.Service.Body.NetworksValues, true)
+	values, err := spec.ReadNetworkValues(n.Service.Body.NetworksValues, true)
 	if err != nil {
 		return
 	}
@@ -254,23 +258,23 @@ func (n networker) writeNetwork(network Network) {
 		if network.ID == noNetwork {
 			delete(choice, "id")
 		} else {
-			choice["id"] = mustMarshal(network.ID)
+			choice["id"] = raw.Marshal(network.ID)
 		}
-		if network.Source == FromReservation {
-			choice["extra"] = mustMarshal(network.Extra)
+		if network.Source == spec.FromReservation {
+			choice["extra"] = raw.Marshal(network.Extra)
 		}
 	}
-	n.Service.Body.NetworksValues = mustMarshal(values)
+	n.Service.Body.NetworksValues = raw.Marshal(values)
 }
 
 func (n networker) refuseNetworkEnd(reason string) {
 	switch n.state() {
-	case ServiceUndeployingNets:
+	case spec.ServiceUndeployingNets:
 		n.log("E", reason)
-		n.to(ServiceFailedUndeployingNets)
-	case ServiceDeployingNets:
+		n.to(spec.ServiceFailedUndeployingNets)
+	case spec.ServiceDeployingNets:
 		n.failNetworks(reason)
-	case ServiceFailedDeployingNets:
+	case spec.ServiceFailedDeployingNets:
 		log := n.Service.Body.Log
 		if len(log) == 0 || log[len(log)-1].Message != reason {
 			n.log("E", reason)

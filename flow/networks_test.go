@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 const netsService = `{"name":"nets","networks_values":[{"Priv":{"template_id":"0","extra":"AR=[SIZE=20]"}},{"Res":{"reserve_from":0,"extra":"SIZE=5"}},{"Old":{"id":"7"}}],
@@ -13,7 +15,7 @@ const netsService = `{"name":"nets","networks_values":[{"Priv":{"template_id":"0
 	"template_contents":{"NIC":[{"NETWORK_ID":"$Priv"},{"NETWORK_ID":"$Res"},{"NETWORK_ID":"$Old"},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}}]}`
 
 // see lets a network be in a state and plans.
-func (s *stage) see(name string, id int, state flow.NetworkState) {
+func (s *stage) see(name string, id int, state one.NetworkState) {
 	s.state = flow.SeeNetwork(s.state, name, id, state)
 	s.plan()
 }
@@ -26,7 +28,7 @@ func (s *stage) endNetworks() {
 		case network.ID < 0 && network.Attempted:
 			s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindNetwork, Network: flow.Network{Name: network.Name}}}))
 		case !network.Asked.IsZero():
-			s.see(network.Name, network.ID, flow.NetworkDone)
+			s.see(network.Name, network.ID, one.NetworkDone)
 		}
 	}
 }
@@ -38,21 +40,21 @@ func (s *stage) refuseNetwork(name string) {
 func TestNetworksComeBeforeRoles(t *testing.T) {
 	s := newStage(t, netsService)
 	s.plan()
-	s.wantState(flow.ServiceDeployingNets)
+	s.wantState(spec.ServiceDeployingNets)
 	s.wantActions("create_network Priv", "create_network Res")
 	res := s.actions[1].Network
-	if res.Called != "Res-27" || res.Extra != "SIZE=5\nNAME=\"Res-27\"\n" || res.From != 0 || res.Source != flow.FromReservation {
+	if res.Called != "Res-27" || res.Extra != "SIZE=5\nNAME=\"Res-27\"\n" || res.From != 0 || res.Source != spec.FromReservation {
 		t.Errorf("the reservation is %+v", res)
 	}
-	if priv := s.actions[0].Network; priv.Called != "Priv-27" || priv.Extra != "AR=[SIZE=20]" || priv.Source != flow.FromTemplate {
+	if priv := s.actions[0].Network; priv.Called != "Priv-27" || priv.Extra != "AR=[SIZE=20]" || priv.Source != spec.FromTemplate {
 		t.Errorf("the network is %+v", priv)
 	}
-	s.see("Priv", 1, flow.NetworkLockCreate)
+	s.see("Priv", 1, one.NetworkLockCreate)
 	s.wantActions("create_network Res")
-	s.see("Res", 2, flow.NetworkReady)
+	s.see("Res", 2, one.NetworkReady)
 	s.wantActions()
-	s.see("Priv", 1, flow.NetworkReady)
-	s.wantState(flow.ServiceDeploying)
+	s.see("Priv", 1, one.NetworkReady)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("create a/0")
 	want := `{"NIC":[{"NETWORK_ID":1},{"NETWORK_ID":2},{"NETWORK_ID":"7"},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}`
 	if got := string(s.role("a").TemplateContents); got != want {
@@ -70,11 +72,11 @@ func withNetworks(t *testing.T) *stage {
 	t.Helper()
 	s := newStage(t, netsService)
 	s.plan()
-	s.see("Priv", 1, flow.NetworkReady)
-	s.see("Res", 2, flow.NetworkReady)
+	s.see("Priv", 1, one.NetworkReady)
+	s.see("Res", 2, one.NetworkReady)
 	s.create()
 	s.run(100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	return s
 }
 
@@ -82,11 +84,11 @@ func withNetworks(t *testing.T) *stage {
 func TestADocumentWithoutItsNetworksIsGivenThem(t *testing.T) {
 	s := newStage(t, netsService)
 	s.plan()
-	s.see("Priv", 1, flow.NetworkReady)
-	s.see("Res", 2, flow.NetworkReady)
+	s.see("Priv", 1, one.NetworkReady)
+	s.see("Res", 2, one.NetworkReady)
 	s.state.Service.Body = newStage(t, netsService).state.Service.Body
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	want := `{"NIC":[{"NETWORK_ID":1},{"NETWORK_ID":2},{"NETWORK_ID":"7"},{"NETWORK_ID":"$None"},{"NETWORK_ID":"9"}]}`
 	if got := string(s.role("a").TemplateContents); got != want {
 		t.Errorf("template_contents %s, want %s", got, want)
@@ -98,51 +100,51 @@ func TestNetworksEndAfterTheLastVM(t *testing.T) {
 	s.command(flow.VerbUndeploy, nil)
 	s.wantActions("terminate 100")
 	s.end(100)
-	s.wantState(flow.ServiceUndeployingNets)
+	s.wantState(spec.ServiceUndeployingNets)
 	s.wantActions("delete_network Priv", "delete_network Res")
-	s.see("Priv", 1, flow.NetworkDone)
-	s.see("Res", 2, flow.NetworkLockDelete)
-	s.wantState(flow.ServiceUndeployingNets)
+	s.see("Priv", 1, one.NetworkDone)
+	s.see("Res", 2, one.NetworkLockDelete)
+	s.wantState(spec.ServiceUndeployingNets)
 	s.wantActions()
-	s.see("Res", 2, flow.NetworkDone)
-	s.wantState(flow.ServiceDone)
+	s.see("Res", 2, one.NetworkDone)
+	s.wantState(spec.ServiceDone)
 	s.wantActions("delete document")
 }
 
 func TestRefusedReservationLeavesNothing(t *testing.T) {
 	s := newStage(t, netsService)
 	s.plan()
-	s.see("Priv", 1, flow.NetworkReady)
+	s.see("Priv", 1, one.NetworkReady)
 	s.refuseNetwork("Res")
-	s.wantState(flow.ServiceFailedDeployingNets)
+	s.wantState(spec.ServiceFailedDeployingNets)
 	s.wantActions("delete_network Priv")
 	s.wantLog("E Network Res could not be made from reserve_from 0: no addresses", "I New state: FAILED_DEPLOYING_NETS")
-	s.see("Priv", 1, flow.NetworkDone)
+	s.see("Priv", 1, one.NetworkDone)
 	s.wantActions()
 	if strings.Contains(string(s.state.Service.Body.NetworksValues), `"id":1`) {
 		t.Error("the document still names a network that is gone")
 	}
 	s.recover()
-	s.wantState(flow.ServiceDeployingNets)
+	s.wantState(spec.ServiceDeployingNets)
 	s.wantActions("create_network Priv", "create_network Res")
 }
 
 func TestRecoveredWhileNetworksEnd(t *testing.T) {
 	s := newStage(t, netsService)
 	s.plan()
-	s.see("Priv", 1, flow.NetworkReady)
+	s.see("Priv", 1, one.NetworkReady)
 	s.refuseNetwork("Res")
 	s.recover()
 	s.wantActions("delete_network Priv", "create_network Res")
-	s.see("Priv", 1, flow.NetworkDone)
+	s.see("Priv", 1, one.NetworkDone)
 	s.wantActions("create_network Priv", "create_network Res")
 }
 
 func TestBrokenNetworkFailsTheService(t *testing.T) {
 	s := newStage(t, netsService)
 	s.plan()
-	s.see("Priv", 1, flow.NetworkError)
-	s.wantState(flow.ServiceFailedDeployingNets)
+	s.see("Priv", 1, one.NetworkError)
+	s.wantState(spec.ServiceFailedDeployingNets)
 	s.wantActions("delete_network Priv", "find_network Res")
 	s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindNetwork, Network: flow.Network{Name: "Res"}}}))
 	s.wantActions()
@@ -158,9 +160,9 @@ func TestNetworkThatCannotEnd(t *testing.T) {
 	s.command(flow.VerbUndeploy, nil)
 	s.end(100)
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteNetwork, Network: flow.Network{Name: "Priv"}}, "in use")))
-	s.wantState(flow.ServiceFailedUndeployingNets)
+	s.wantState(spec.ServiceFailedUndeployingNets)
 	s.recover()
-	s.wantState(flow.ServiceUndeployingNets)
+	s.wantState(spec.ServiceUndeployingNets)
 	s.wantActions("delete_network Priv", "delete_network Res")
 }
 
@@ -168,12 +170,12 @@ func TestDeletedWhileNetworksAreMade(t *testing.T) {
 	s := newStage(t, netsService)
 	s.plan()
 	s.recoverDelete()
-	s.wantState(flow.ServiceUndeployingNets)
+	s.wantState(spec.ServiceUndeployingNets)
 	s.wantActions("find_network Priv", "find_network Res")
-	s.see("Priv", 1, flow.NetworkReady)
+	s.see("Priv", 1, one.NetworkReady)
 	s.wantActions("delete_network Priv", "find_network Res")
 	s.take(flow.Decide(s.in(), flow.NotFound{Action: flow.Action{Kind: flow.ActionFindNetwork, Network: flow.Network{Name: "Res"}}}))
-	s.see("Priv", 1, flow.NetworkDone)
+	s.see("Priv", 1, one.NetworkDone)
 	s.wantActions("delete document")
 }
 
@@ -198,16 +200,16 @@ func TestNetworkThatDoesNotComeFailsTheService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, `{"name":"web","networks_values":[{"Priv":{"template_id":"0"}}],"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
 			s.plan()
-			s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkLockCreate)
+			s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkLockCreate)
 			s.state = flow.Lead(s.state, 3, s.now)
 			s.plan()
 			s.planAfter(30 * time.Second)
-			s.wantState(flow.ServiceDeployingNets)
+			s.wantState(spec.ServiceDeployingNets)
 			if test.lead {
 				s.state = flow.Lead(s.state, 4, s.now)
 			}
 			s.planAfter(test.wait)
-			s.wantState(flow.ServiceFailedDeployingNets)
+			s.wantState(spec.ServiceFailedDeployingNets)
 			if log := s.messages(); !strings.Contains(log, "Network Priv (7) has been in LOCK_CREATE since") {
 				t.Errorf("the log does not say why: %s", log)
 			}
@@ -218,17 +220,17 @@ func TestNetworkThatDoesNotComeFailsTheService(t *testing.T) {
 func TestNetworkThatDoesNotEndFailsTheService(t *testing.T) {
 	s := newStage(t, `{"name":"web","networks_values":[{"Priv":{"template_id":"0"}}],"roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0}]}`)
 	s.plan()
-	s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkReady)
+	s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkReady)
 	s.plan()
 	s.command(flow.VerbUndeploy, nil)
-	s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkLockDelete)
+	s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkLockDelete)
 	s.plan()
-	s.wantState(flow.ServiceUndeployingNets)
+	s.wantState(spec.ServiceUndeployingNets)
 	s.planAfter(10 * time.Minute)
-	s.wantState(flow.ServiceFailedUndeployingNets)
+	s.wantState(spec.ServiceFailedUndeployingNets)
 	s.recover()
-	s.wantState(flow.ServiceUndeployingNets)
-	s.state = flow.SeeNetwork(s.state, "Priv", 7, flow.NetworkDone)
+	s.wantState(spec.ServiceUndeployingNets)
+	s.state = flow.SeeNetwork(s.state, "Priv", 7, one.NetworkDone)
 	s.plan()
 	s.wantActions("delete document")
 }

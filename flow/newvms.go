@@ -1,6 +1,11 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+)
 
 // unheard is how many looks VMs that have been made may take to come up before they are looked
 // at although all that happens to VMs is heard.
@@ -14,7 +19,7 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 		return false
 	}
 	switch state.Service.State() {
-	case ServiceDeploying, ServiceScaling:
+	case spec.ServiceDeploying, spec.ServiceScaling:
 	default:
 		return false
 	}
@@ -35,7 +40,7 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 			vm, known := facts[node.DeployID]
 			switch stay := state.Stays[node.DeployID]; {
 			case known && vm.Running() && (vm.Ready || !flag(state.Service.Body.ReadyStatusGate)):
-			case known && vm.State == VMPending && stay.isNew(state.Leader, now, patience):
+			case known && vm.State == one.VMPending && stay.isNew(state.Leader, now, patience):
 				awaits = true
 			default:
 				return false

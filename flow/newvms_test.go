@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
 )
 
 // awaitsNewVMs holds whether a look at the stage's service can be spared.
@@ -18,7 +20,7 @@ func (s *stage) awaitsNewVMs(what string, want bool) {
 // createPending carries out the creations of the last decision: the VM waits for the scheduler.
 func (s *stage) createPending(id int) {
 	s.create()
-	s.set(flow.VMPending, flow.LCMInit, id)
+	s.set(one.VMPending, one.LCMInit, id)
 	s.plan()
 }
 
@@ -39,9 +41,9 @@ func TestNewVMsAreNotLookedAt(t *testing.T) {
 	s.run(100)
 	s.createPending(101)
 	s.awaitsNewVMs("the child's VM", true)
-	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.set(one.VMActive, one.LCMUnknown, 100)
 	s.awaitsNewVMs("the same, while its parent's VM is in trouble", false)
-	s.set(flow.VMActive, flow.LCMRunning, 100)
+	s.set(one.VMActive, one.LCMRunning, 100)
 	s.state = flow.Lead(flow.Lead(s.state, 1, s.now), 2, s.now.Add(time.Second))
 	s.planAfter(2 * time.Second)
 	s.awaitsNewVMs("the same under another leader", false)
@@ -61,9 +63,9 @@ func TestNewVMsAreLookedAtInTime(t *testing.T) {
 	s.planAfter(10 * time.Second)
 	s.awaitsNewVMs("a VM whose boot may be late", false)
 
-	for what, set := range map[string]func(*flow.Deadlines){
-		"pending":   func(d *flow.Deadlines) { d.Pending = 50 * time.Second },
-		"deploying": func(d *flow.Deadlines) { d.Deploying = 50 * time.Second },
+	for what, set := range map[string]func(*policy.Deadlines){
+		"pending":   func(d *policy.Deadlines) { d.Pending = 50 * time.Second },
+		"deploying": func(d *policy.Deadlines) { d.Deploying = 50 * time.Second },
 	} {
 		s := newStage(t, oneRole(1))
 		set(&s.settings.Deadlines)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // What a virtual router's transition says.
@@ -48,7 +50,7 @@ func networkChange(was, is Network) (Change, bool) {
 	switch {
 	case is.ID == noNetwork && was.ID == noNetwork, is.ID == was.ID && is.State == was.State:
 		return Change{}, false
-	case was.ID == noNetwork && is.State == NetworkInit:
+	case was.ID == noNetwork && is.State == one.NetworkInit:
 		return Change{}, false // known by its id, not looked at yet
 	case is.ID == noNetwork:
 		change.New = NetworkDeleted

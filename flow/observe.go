@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // observe brings the state up to the facts: VMs that were decided on become
@@ -18,7 +22,7 @@ func (o observer) observe() {
 	for _, id := range ids {
 		vm := o.facts[id]
 		if node := o.node(vm.ID); node != nil {
-			node.show(vm)
+			node.Show(vm)
 			o.settleIntent(vm)
 		} else {
 			o.adopt(vm)
@@ -34,7 +38,7 @@ func (o observer) observe() {
 
 // settleIntent forgets an intent whose VM is a node already: the record may be older than the
 // document.
-func (o observer) settleIntent(vm VM) {
+func (o observer) settleIntent(vm one.VM) {
 	if vm.Key != "" {
 		o.Intents = slices.DeleteFunc(o.Intents, func(i Intent) bool { return i.Key == vm.Key })
 	}
@@ -45,7 +49,7 @@ func (o observer) settleIntent(vm VM) {
 // key, or one that no role has room for, is a call that took effect after it had been
 // given up: it is ended before anybody uses it. Of two that are seen together the
 // younger is ended, since VMs are looked at in the order of their ids.
-func (o observer) adopt(vm VM) {
+func (o observer) adopt(vm one.VM) {
 	if vm.Key == "" || vm.Service != o.Service.ID {
 		return
 	}
@@ -70,20 +74,20 @@ func (o observer) adopt(vm VM) {
 }
 
 // keyTaken reports whether one of the role's nodes has the key.
-func (o observer) keyTaken(role *Role, key string) bool {
-	return slices.ContainsFunc(role.Nodes, func(n Node) bool { return o.facts[n.DeployID].Key == key })
+func (o observer) keyTaken(role *spec.Role, key string) bool {
+	return slices.ContainsFunc(role.Nodes, func(n spec.Node) bool { return o.facts[n.DeployID].Key == key })
 }
 
 // everyNodeKnown reports whether the keys of all the role's nodes are known; before
 // that nobody can tell a VM that the role lacks from one that it has twice.
-func (o observer) everyNodeKnown(role *Role) bool {
-	return !slices.ContainsFunc(role.Nodes, func(n Node) bool {
+func (o observer) everyNodeKnown(role *spec.Role) bool {
+	return !slices.ContainsFunc(role.Nodes, func(n spec.Node) bool {
 		_, known := o.facts[n.DeployID]
 		return !known
 	})
 }
 
-func (o observer) endStray(vm VM) {
+func (o observer) endStray(vm one.VM) {
 	if vm.Ending() || o.recoverer.beingRetried(vm) {
 		return
 	}
@@ -96,20 +100,20 @@ func (o observer) endStray(vm VM) {
 		Reason: "the VM was created twice or too late: no role has a place for it"})
 }
 
-func (o observer) addNode(role *Role, vm VM) {
+func (o observer) addNode(role *spec.Role, vm one.VM) {
 	if role == nil {
 		o.endStray(vm)
 		return
 	}
-	role.Nodes = append(role.Nodes, NewNode(vm))
-	slices.SortStableFunc(role.Nodes, func(a, b Node) int { return a.DeployID - b.DeployID })
+	role.Nodes = append(role.Nodes, spec.NewNode(vm))
+	slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
 	o.changes = append(o.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
 }
 
 // dropGone removes the nodes whose VMs are DONE. It says how many there were.
-func (o observer) dropGone(role *Role) int {
+func (o observer) dropGone(role *spec.Role) int {
 	before := len(role.Nodes)
-	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool {
+	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
 		vm, known := o.facts[n.DeployID]
 		gone := known && vm.Gone()
 		if gone {
@@ -124,12 +128,12 @@ func (o observer) dropGone(role *Role) int {
 // followLoss: where fewer VMs are left than the role should have, somebody else
 // ended them, and the cardinality follows. A role that is being healed may lack
 // more than were lost just now.
-func (o observer) followLoss(role *Role, lost int) {
+func (o observer) followLoss(role *spec.Role, lost int) {
 	if o.leaving(role) {
 		return
 	}
 	have := len(role.Nodes) + o.intended(role) + len(o.strangers[role.Name])
-	if _, heals := healRuleOf(role); heals {
+	if _, heals := policy.HealRuleOf(role); heals {
 		have = max(have, role.Cardinality-lost)
 	}
 	if have < role.Cardinality {
@@ -140,32 +144,32 @@ func (o observer) followLoss(role *Role, lost int) {
 
 // leaving reports whether the role's VMs are meant to end, or failed to come: their
 // end does not change how many the role should have.
-func (o observer) leaving(role *Role) bool {
-	switch role.state() {
-	case RoleUndeploying, RoleFailedUndeploying, RoleDone, RoleFailedDeploying:
+func (o observer) leaving(role *spec.Role) bool {
+	switch role.CurrentState() {
+	case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedDeploying:
 		return true
-	case RoleFailedScaling:
-		return !role.shrinking()
+	case spec.RoleFailedScaling:
+		return !role.Shrinking()
 	}
 	return o.remover.ending()
 }
 
 // growing reports whether the role may be given VMs.
-func (o observer) growing(role *Role) bool {
-	switch role.state() {
-	case RoleDeploying, RoleFailedDeploying, RoleHold:
-		return !role.shrinking()
-	case RoleScaling, RoleFailedScaling:
-		return !role.shrinking()
-	case RoleRunning, RoleWarning:
-		_, heals := healRuleOf(role)
+func (o observer) growing(role *spec.Role) bool {
+	switch role.CurrentState() {
+	case spec.RoleDeploying, spec.RoleFailedDeploying, spec.RoleHold:
+		return !role.Shrinking()
+	case spec.RoleScaling, spec.RoleFailedScaling:
+		return !role.Shrinking()
+	case spec.RoleRunning, spec.RoleWarning:
+		_, heals := policy.HealRuleOf(role)
 		return heals
 	}
 	return false
 }
 
 // intended counts the role's VMs that are decided on but not there.
-func (o observer) intended(role *Role) int {
+func (o observer) intended(role *spec.Role) int {
 	count := 0
 	for _, intent := range o.Intents {
 		if intent.Role == role.Name {
@@ -176,11 +180,11 @@ func (o observer) intended(role *Role) int {
 }
 
 // missing is how many VMs the role lacks that are not decided on either.
-func (o observer) missing(role *Role) int {
+func (o observer) missing(role *spec.Role) int {
 	return role.Cardinality - len(role.Nodes) - o.intended(role) - len(o.strangers[role.Name])
 }
 
-func (o observer) node(vm int) *Node {
+func (o observer) node(vm int) *spec.Node {
 	for i := range o.roles() {
 		for j := range o.roles()[i].Nodes {
 			if o.roles()[i].Nodes[j].DeployID == vm {

@@ -2,6 +2,8 @@ package flow
 
 import (
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Whose is what. Flowjet acts with the rights of a server user, and what it finds in a
@@ -18,7 +20,7 @@ import (
 // That a VM is gone is taken from whoever it was.
 
 // owned are the facts about VMs that can be the service's, or are gone.
-func owned(service Service, facts Facts) Facts {
+func owned(service spec.Service, facts Facts) Facts {
 	foreign := 0
 	for _, vm := range facts {
 		if !vm.Gone() && !service.Owns(vm) {
@@ -67,14 +69,14 @@ func (f owners) hideStrangers() {
 	if len(strangers) == 0 {
 		return
 	}
-	f.strangers = map[string][]Node{}
+	f.strangers = map[string][]spec.Node{}
 	for _, id := range strangers {
 		delete(f.Asked, id)
 		delete(f.Stays, id)
 	}
 	for i := range f.roles() {
 		role := &f.roles()[i]
-		isForeign := func(n Node) bool { return slices.Contains(strangers, n.DeployID) }
+		isForeign := func(n spec.Node) bool { return slices.Contains(strangers, n.DeployID) }
 		for _, node := range role.Nodes {
 			if isForeign(node) {
 				f.strangers[role.Name] = append(f.strangers[role.Name], node)
@@ -90,10 +92,10 @@ func (f owners) showStrangers() {
 	for i := range f.roles() {
 		role := &f.roles()[i]
 		foreign := f.strangers[role.Name]
-		if len(foreign) == 0 || f.remover.ending() || role.state() == RoleUndeploying || role.state() == RoleDone {
+		if len(foreign) == 0 || f.remover.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
 			continue
 		}
 		role.Nodes = append(role.Nodes, foreign...)
-		slices.SortStableFunc(role.Nodes, func(a, b Node) int { return a.DeployID - b.DeployID })
+		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
 	}
 }

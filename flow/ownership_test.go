@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // stranger is a VM that somebody else has made to look like the service's.
-func stranger(random *rand.Rand, s *stage, id int) flow.VM {
+func stranger(random *rand.Rand, s *stage, id int) one.VM {
 	keys := []string{"", "made-up", "27-a-0-zzzzzzzz", "28-a-0-zzzzzzzz", "27--", "27-a-0-"}
 	for _, intent := range s.state.Intents {
 		keys = append(keys, intent.Key)
@@ -21,16 +23,16 @@ func stranger(random *rand.Rand, s *stage, id int) flow.VM {
 	for _, id := range slices.Sorted(maps.Keys(s.facts)) {
 		keys = append(keys, s.facts[id].Key)
 	}
-	vm := flow.VM{
-		ID: id, Owner: flow.Identity{UID: 3, GID: 1, UName: "mallory", GName: "users"}, Name: "a_0_(service_27)",
-		State: flow.VMState(random.IntN(12)), LCMState: flow.LCMState(random.IntN(72)), Ready: random.IntN(2) == 0,
+	vm := one.VM{
+		ID: id, Owner: one.Identity{UID: 3, GID: 1, UName: "mallory", GName: "users"}, Name: "a_0_(service_27)",
+		State: one.VMState(random.IntN(12)), LCMState: one.LCMState(random.IntN(72)), Ready: random.IntN(2) == 0,
 		Service: 27, Role: []string{"a", "b", "gone", ""}[random.IntN(4)], Key: keys[random.IntN(len(keys))],
 	}
 	if random.IntN(4) == 0 { // the owner's own VM, of another service or of none
 		vm.Owner, vm.Service = stageOwner, 26+2*random.IntN(2)
 	}
-	if vm.State == flow.VMDone {
-		vm.State = flow.VMPoweroff
+	if vm.State == one.VMDone {
+		vm.State = one.VMPoweroff
 	}
 	return vm
 }
@@ -60,7 +62,7 @@ func TestStrangersVMsChangeNothing(t *testing.T) {
 					_ = s.tryCommand(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1 + step%4})
 				case 4:
 					for _, node := range s.state.Service.Body.Roles[0].Nodes {
-						s.set(flow.VMPoweroff, flow.LCMInit, node.DeployID)
+						s.set(one.VMPoweroff, one.LCMInit, node.DeployID)
 					}
 				default:
 					s.plan()
@@ -90,7 +92,7 @@ func TestStrangersNodesAreLeftAlone(t *testing.T) {
 			vm := stranger(random, s, 900+id)
 			s.facts[vm.ID] = vm
 			role := &s.state.Service.Body.Roles[0]
-			role.Nodes = append(role.Nodes, flow.NewNode(flow.VM{ID: vm.ID}))
+			role.Nodes = append(role.Nodes, spec.NewNode(one.VM{ID: vm.ID}))
 		}
 		for step := range 15 {
 			switch random.IntN(7) {
@@ -103,7 +105,7 @@ func TestStrangersNodesAreLeftAlone(t *testing.T) {
 			case 3:
 				for id, vm := range s.facts {
 					if id < 900 && random.IntN(2) == 0 {
-						vm.State, vm.LCMState = flow.VMDone, flow.LCMInit
+						vm.State, vm.LCMState = one.VMDone, one.LCMInit
 						s.facts[id] = vm
 					}
 				}
@@ -138,16 +140,16 @@ func TestStrangersNodesHoldUpNoEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, oneRole(1))
-			bobs := flow.VM{ID: 900, Owner: flow.Identity{UID: 3, UName: "bob"}, State: flow.VMActive, LCMState: flow.LCMRunning, Service: -1}
+			bobs := one.VM{ID: 900, Owner: one.Identity{UID: 3, UName: "bob"}, State: one.VMActive, LCMState: one.LCMRunning, Service: -1}
 			s.facts[900] = bobs
 			role := &s.state.Service.Body.Roles[0]
-			role.Nodes = append(role.Nodes, flow.NewNode(bobs))
+			role.Nodes = append(role.Nodes, spec.NewNode(bobs))
 			end(s)
 			s.end(100)
 			for range 5 {
 				s.planAfter(time.Second)
 			}
-			if got := s.state.Service.State(); got != flow.ServiceDone && got != flow.ServiceUndeployingNets {
+			if got := s.state.Service.State(); got != spec.ServiceDone && got != spec.ServiceUndeployingNets {
 				t.Errorf("the service is %s: %s", got, fmt.Sprint(s.state.Asked))
 			}
 		})
@@ -158,7 +160,7 @@ func TestStrangersNodesHoldUpNoEnd(t *testing.T) {
 // former owner's VMs are nobody's a while later.
 func TestAServiceThatIsGivenAway(t *testing.T) {
 	s := runningStage(t, oneRole(2))
-	bob := flow.Identity{UID: 3, GID: 1, UName: "bob", GName: "users"}
+	bob := one.Identity{UID: 3, GID: 1, UName: "bob", GName: "users"}
 	s.state.Service = s.state.Service.OwnedBy(bob, s.now)
 	s.planAfter(time.Second)
 	s.wantActions()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // maxSteps bounds how many transitions one decision can make; the longest way
@@ -27,7 +29,7 @@ type planner struct {
 	actions  []Action
 	changes  []Change
 	// strangers are the nodes of each role whose VMs are not the service's.
-	strangers map[string][]Node
+	strangers map[string][]spec.Node
 	// mended are VMs in trouble whose healing is under way or to come.
 	mended map[int]bool
 	// gated are the VMs whose role waits for READY=YES, if there is a deadline for that.
@@ -98,32 +100,32 @@ func (p *planner) settle() {
 // step does what the service's state asks for.
 func (p *planner) step() {
 	switch p.state() {
-	case ServicePending:
+	case spec.ServicePending:
 		p.deployer.prepare()
-		p.to(ServiceDeployingNets)
-	case ServiceDeployingNets:
+		p.to(spec.ServiceDeployingNets)
+	case spec.ServiceDeployingNets:
 		p.networker.deployNetworks()
-	case ServiceFailedDeployingNets:
+	case spec.ServiceFailedDeployingNets:
 		p.networker.removeNetworks()
-	case ServiceDeploying, ServiceHold:
+	case spec.ServiceDeploying, spec.ServiceHold:
 		p.deployer.deploy()
-	case ServiceRunning, ServiceWarning:
+	case spec.ServiceRunning, spec.ServiceWarning:
 		p.watcher.watch()
-	case ServiceScaling:
+	case spec.ServiceScaling:
 		p.scaler.scale()
-	case ServiceCooldown:
+	case spec.ServiceCooldown:
 		p.scaler.cool()
-	case ServiceUndeploying:
+	case spec.ServiceUndeploying:
 		p.undeployer.undeploy()
-	case ServiceUndeployingNets:
+	case spec.ServiceUndeployingNets:
 		p.networker.undeployNetworks()
-	case ServiceDone:
+	case spec.ServiceDone:
 		p.retrier.act(Action{Kind: ActionDeleteDocument})
 	}
 }
 
 // to takes the service along its table of transitions.
-func (p *planner) to(next ServiceState) {
+func (p *planner) to(next spec.ServiceState) {
 	old := p.state()
 	if !old.CanBecome(next) {
 		panic(fmt.Sprintf("flow: service %d cannot go from %s to %s", p.Service.ID, old, next))
@@ -134,18 +136,18 @@ func (p *planner) to(next ServiceState) {
 	if next.Failed() {
 		p.requester.forgetAskedOfNodes()
 	}
-	p.log("I", stateLogged+next.String())
+	p.log("I", spec.StateLogged+next.String())
 	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
 }
 
 // roleTo takes a role along its table of transitions.
-func (p *planner) roleTo(role *Role, next RoleState, reason string) {
-	old := role.state()
+func (p *planner) roleTo(role *spec.Role, next spec.RoleState, reason string) {
+	old := role.CurrentState()
 	if !old.CanBecome(next) {
 		panic(fmt.Sprintf("flow: service %d: role %s cannot go from %s to %s", p.Service.ID, role.Name, old, next))
 	}
 	role.State = &next
-	if next == RoleRunning {
+	if next == spec.RoleRunning {
 		p.Released = slices.DeleteFunc(p.Released, func(name string) bool { return name == role.Name })
 	}
 	p.changes = append(p.changes, Change{Kind: "role", Role: role.Name, Old: old.String(), New: next.String(), Reason: reason})
@@ -155,20 +157,20 @@ func (p *planner) log(severity, message string) {
 	if severity == "E" {
 		p.errors = append(p.errors, message)
 	}
-	p.Service.Body.Log = logged(p.Service.Body.Log, LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message})
+	p.Service.Body.Log = spec.Logged(p.Service.Body.Log, spec.LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message})
 }
 
 // state is the service's; a document without one is PENDING.
-func (p *planner) state() ServiceState { return p.Service.State() }
+func (p *planner) state() spec.ServiceState { return p.Service.State() }
 
-func (p *planner) roles() []Role { return p.Service.Body.Roles }
+func (p *planner) roles() []spec.Role { return p.Service.Body.Roles }
 
-func (p *planner) role(name string) *Role { return p.Service.role(name) }
+func (p *planner) role(name string) *spec.Role { return p.Service.Role(name) }
 
 // everyRole reports whether all roles are in one of the states.
-func (p *planner) everyRole(states ...RoleState) bool {
+func (p *planner) everyRole(states ...spec.RoleState) bool {
 	for i := range p.roles() {
-		if !slices.Contains(states, p.roles()[i].state()) {
+		if !slices.Contains(states, p.roles()[i].CurrentState()) {
 			return false
 		}
 	}
@@ -176,8 +178,8 @@ func (p *planner) everyRole(states ...RoleState) bool {
 }
 
 // anyRole reports whether a role is in the state.
-func (p *planner) anyRole(state RoleState) bool {
-	return slices.ContainsFunc(p.roles(), func(r Role) bool { return r.state() == state })
+func (p *planner) anyRole(state spec.RoleState) bool {
+	return slices.ContainsFunc(p.roles(), func(r spec.Role) bool { return r.CurrentState() == state })
 }
 
 // flag reads an optional boolean.

@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"pgregory.net/rapid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // TestAnyHistoryKeepsTheInvariants lets a service live through anything: every
@@ -50,7 +53,7 @@ func TestHealthyServiceReachesRunning(t *testing.T) {
 			role := p.drawRole()
 			wanted := rapid.IntRange(0, 5).Draw(t, "to")
 			done := p.order(flow.VerbScale, flow.ScaleArguments{Role: role.Name, Cardinality: wanted})
-			if role.Type == flow.RoleTypeVR && !done {
+			if role.Type == spec.RoleTypeVR && !done {
 				continue
 			}
 			if done == (role.Cardinality == wanted) {
@@ -83,26 +86,26 @@ func TestHealthyServiceReachesRunning(t *testing.T) {
 }
 
 func (p *player) wantRunning() {
-	if p.state.Service.State() == flow.ServiceHold {
+	if p.state.Service.State() == spec.ServiceHold {
 		p.order(flow.VerbRelease, nil)
 		p.quieten()
 	}
-	if got := p.state.Service.State(); got != flow.ServiceRunning {
+	if got := p.state.Service.State(); got != spec.ServiceRunning {
 		p.Fatalf("a healthy service rests in %s; log: %+v", got, p.state.Service.Body.Log)
 	}
 }
 
-func (p *player) drawRole() flow.Role {
+func (p *player) drawRole() spec.Role {
 	return rapid.SampledFrom(p.state.Service.Body.Roles).Draw(p.T, "role")
 }
 
-func (p *player) findRole(name string) flow.Role {
+func (p *player) findRole(name string) spec.Role {
 	for _, role := range p.state.Service.Body.Roles {
 		if role.Name == name {
 			return role
 		}
 	}
-	return flow.Role{}
+	return spec.Role{}
 }
 
 // happen is one thing that happens: to the VMs, to the messages about them, to
@@ -248,7 +251,7 @@ func (p *player) startUnready() {
 	}
 	for _, id := range p.live() {
 		if vm := p.vms[id]; vm.Arrived() && !vm.Ready {
-			p.become(id, flow.VMActive, flow.LCMBootPoweroff)
+			p.become(id, one.VMActive, one.LCMBootPoweroff)
 		}
 	}
 }
@@ -260,7 +263,7 @@ func (p *player) stirs() bool {
 		if p.stuck[id] {
 			continue
 		}
-		if vm.State == flow.VMPending || vm.State == flow.VMActive && onward[vm.LCMState] != 0 || vm.Ending() {
+		if vm.State == one.VMPending || vm.State == one.VMActive && onward[vm.LCMState] != 0 || vm.Ending() {
 			return true
 		}
 	}
@@ -271,12 +274,12 @@ func (p *player) stirs() bool {
 // nothing. In WARNING it goes on looking for the warning's end.
 func (p *player) rests(waits bool) bool {
 	state := p.state.Service.State()
-	if state == flow.ServiceWarning || state == flow.ServiceHold {
+	if state == spec.ServiceWarning || state == spec.ServiceHold {
 		comes := slices.ContainsFunc([]string{flow.DeadlineHeal, flow.DeadlineSchedule, flow.DeadlineRefill}, func(name string) bool {
 			_, set := p.state.Deadlines[name]
 			return set
 		})
 		return len(p.state.Asked) == 0 && !p.stirs() && !comes
 	}
-	return (state == flow.ServiceRunning || state.Failed()) && len(p.state.Asked) == 0 && !waits
+	return (state == spec.ServiceRunning || state.Failed()) && len(p.state.Asked) == 0 && !waits
 }

@@ -3,6 +3,8 @@ package flow
 import (
 	"fmt"
 	"strings"
+
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 func (p *planner) giveReasons() {
 	for i := range p.changes {
 		change := &p.changes[i]
-		if change.Kind == "service" && change.Reason == "" && (troubled(change.New) || change.New == ServiceUndeploying.String()) {
+		if change.Kind == "service" && change.Reason == "" && (troubled(change.New) || change.New == spec.ServiceUndeploying.String()) {
 			change.Reason = p.reasons() // nothing, where somebody asked for the end
 		}
 	}
@@ -25,7 +27,7 @@ func (p *planner) giveReasons() {
 
 // troubled reports whether a service in the state needs somebody to look.
 func troubled(state string) bool {
-	return state == ServiceWarning.String() || strings.HasPrefix(state, "FAILED_")
+	return state == spec.ServiceWarning.String() || strings.HasPrefix(state, "FAILED_")
 }
 
 // reasons are those of the roles that came into trouble in this decision, or

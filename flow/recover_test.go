@@ -5,13 +5,15 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // stagesInEveryState has a service with a role "a" in each of the states.
-func stagesInEveryState(t *testing.T) map[flow.ServiceState]*stage {
+func stagesInEveryState(t *testing.T) map[spec.ServiceState]*stage {
 	t.Helper()
-	stages := map[flow.ServiceState]*stage{flow.ServicePending: newStage(t, oneRole(2))}
-	add := func(state flow.ServiceState, s *stage) {
+	stages := map[spec.ServiceState]*stage{spec.ServicePending: newStage(t, oneRole(2))}
+	add := func(state spec.ServiceState, s *stage) {
 		t.Helper()
 		s.wantState(state)
 		stages[state] = s
@@ -24,38 +26,38 @@ func stagesInEveryState(t *testing.T) map[flow.ServiceState]*stage {
 	}
 	deploying := newStage(t, oneRole(2))
 	deploying.plan()
-	add(flow.ServiceDeploying, deploying)
+	add(spec.ServiceDeploying, deploying)
 	failed := newStage(t, oneRole(2))
 	failed.plan()
 	failed.create()
-	failed.set(flow.VMActive, flow.LCMPrologFailure, 100)
+	failed.set(one.VMActive, one.LCMPrologFailure, 100)
 	failed.plan()
-	add(flow.ServiceFailedDeploying, failed)
-	add(flow.ServiceRunning, from(func(*stage) {}))
-	add(flow.ServiceWarning, from(func(s *stage) { s.set(flow.VMPoweroff, flow.LCMInit, 100); s.plan() }))
-	add(flow.ServiceScaling, from(func(s *stage) { s.scale("a", 3) }))
-	add(flow.ServiceCooldown, from(func(s *stage) { s.scale("a", 1); s.end(100) }))
-	add(flow.ServiceFailedScaling, from(func(s *stage) {
+	add(spec.ServiceFailedDeploying, failed)
+	add(spec.ServiceRunning, from(func(*stage) {}))
+	add(spec.ServiceWarning, from(func(s *stage) { s.set(one.VMPoweroff, one.LCMInit, 100); s.plan() }))
+	add(spec.ServiceScaling, from(func(s *stage) { s.scale("a", 3) }))
+	add(spec.ServiceCooldown, from(func(s *stage) { s.scale("a", 1); s.end(100) }))
+	add(spec.ServiceFailedScaling, from(func(s *stage) {
 		s.scale("a", 3)
 		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no quota")))
 	}))
-	add(flow.ServiceUndeploying, from(func(s *stage) { s.command(flow.VerbUndeploy, nil) }))
-	add(flow.ServiceFailedUndeploying, from(func(s *stage) {
+	add(spec.ServiceUndeploying, from(func(s *stage) { s.command(flow.VerbUndeploy, nil) }))
+	add(spec.ServiceFailedUndeploying, from(func(s *stage) {
 		s.command(flow.VerbUndeploy, nil)
 		s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionVM, VM: 100}, "no")))
 	}))
-	add(flow.ServiceDone, from(func(s *stage) { s.command(flow.VerbUndeploy, nil); s.end(100, 101) }))
+	add(spec.ServiceDone, from(func(s *stage) { s.command(flow.VerbUndeploy, nil); s.end(100, 101) }))
 	// These states are entered by what deploys networks and holds VMs.
-	for state, role := range map[flow.ServiceState]string{
-		flow.ServiceDeployingNets: "0", flow.ServiceFailedDeployingNets: "0", flow.ServiceHold: "11",
-		flow.ServiceUndeployingNets: "5", flow.ServiceFailedUndeployingNets: "5",
+	for state, role := range map[spec.ServiceState]string{
+		spec.ServiceDeployingNets: "0", spec.ServiceFailedDeployingNets: "0", spec.ServiceHold: "11",
+		spec.ServiceUndeployingNets: "5", spec.ServiceFailedUndeployingNets: "5",
 	} {
 		s := newStage(t, strings.Replace(oneRole(2), `"type"`, `"nodes":[],"on_hold":false,"state":`+role+`,"type"`, 1))
 		s.state.Service.Body.State = &state
 		add(state, s)
 	}
-	if len(stages) != len(flow.ServiceStates()) {
-		t.Fatalf("%d of %d states", len(stages), len(flow.ServiceStates()))
+	if len(stages) != len(spec.ServiceStates()) {
+		t.Fatalf("%d of %d states", len(stages), len(spec.ServiceStates()))
 	}
 	return stages
 }
@@ -66,11 +68,11 @@ func TestRecoverDeleteEndsAServiceFromEveryState(t *testing.T) {
 			s.recoverDelete()
 			for range 3 {
 				for id := range s.facts {
-					s.set(flow.VMDone, flow.LCMInit, id)
+					s.set(one.VMDone, one.LCMInit, id)
 				}
 				s.plan()
 			}
-			s.wantState(flow.ServiceDone)
+			s.wantState(spec.ServiceDone)
 			s.wantActions("delete document")
 			if len(s.state.Intents) > 0 || len(s.state.Asked) > 0 {
 				t.Fatalf("left over: intents %+v, asked %+v", s.state.Intents, s.state.Asked)
@@ -103,7 +105,7 @@ func TestRecoverDeleteAsksEveryVMToEnd(t *testing.T) {
 func TestNothingToRecover(t *testing.T) {
 	for state, s := range stagesInEveryState(t) {
 		switch state {
-		case flow.ServiceRunning, flow.ServiceDone, flow.ServiceHold:
+		case spec.ServiceRunning, spec.ServiceDone, spec.ServiceHold:
 			s.wantRefusal(flow.RefusedState, state.String(), flow.VerbRecover, flow.RecoverArguments{})
 		default:
 			s.recover()
@@ -112,13 +114,13 @@ func TestNothingToRecover(t *testing.T) {
 }
 
 func TestRecoverLeavesEveryFailure(t *testing.T) {
-	for state, want := range map[flow.ServiceState]flow.ServiceState{
-		flow.ServiceFailedDeploying:       flow.ServiceDeploying,
-		flow.ServiceFailedScaling:         flow.ServiceScaling,
-		flow.ServiceFailedUndeploying:     flow.ServiceUndeploying,
-		flow.ServiceFailedDeployingNets:   flow.ServiceDeploying,
-		flow.ServiceFailedUndeployingNets: flow.ServiceDone,
-		flow.ServiceCooldown:              flow.ServiceRunning,
+	for state, want := range map[spec.ServiceState]spec.ServiceState{
+		spec.ServiceFailedDeploying:       spec.ServiceDeploying,
+		spec.ServiceFailedScaling:         spec.ServiceScaling,
+		spec.ServiceFailedUndeploying:     spec.ServiceUndeploying,
+		spec.ServiceFailedDeployingNets:   spec.ServiceDeploying,
+		spec.ServiceFailedUndeployingNets: spec.ServiceDone,
+		spec.ServiceCooldown:              spec.ServiceRunning,
 	} {
 		s := stagesInEveryState(t)[state]
 		s.recover()
@@ -132,20 +134,20 @@ func TestFailedVMFailsTheDeploy(t *testing.T) {
 	s := newStage(t, masterSlave)
 	s.plan()
 	s.create()
-	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.set(one.VMActive, one.LCMBootFailure, 100)
 	s.plan()
-	s.wantState(flow.ServiceFailedDeploying)
-	s.wantRole("Master", flow.RoleFailedDeploying)
-	s.wantRole("Slave", flow.RolePending)
+	s.wantState(spec.ServiceFailedDeploying)
+	s.wantRole("Master", spec.RoleFailedDeploying)
+	s.wantRole("Slave", spec.RolePending)
 	s.wantActions()
 	s.wantLog("E Role Master : VM 100 is in BOOT_FAILURE", "I New state: FAILED_DEPLOYING")
 	wantReason(t, s, "role", "VM 100 is in BOOT_FAILURE")
 
 	s.recover()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("recover 100")
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions()
 	s.run(100)
 	s.wantActions("create Slave/0")
@@ -156,18 +158,18 @@ func TestRecoveredVMThatFailsAgain(t *testing.T) {
 	s := newStage(t, oneRole(1))
 	s.plan()
 	s.create()
-	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.set(one.VMActive, one.LCMBootFailure, 100)
 	s.plan()
 	s.recover()
-	s.set(flow.VMActive, flow.LCMBoot, 100)
+	s.set(one.VMActive, one.LCMBoot, 100)
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
-	s.set(flow.VMActive, flow.LCMBootFailure, 100)
+	s.wantState(spec.ServiceDeploying)
+	s.set(one.VMActive, one.LCMBootFailure, 100)
 	s.plan()
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
 	s.planAfter(s.settings.Look)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 }
 
 func TestRecoverCreatesWhatWasRefusedOrLost(t *testing.T) {
@@ -175,29 +177,29 @@ func TestRecoverCreatesWhatWasRefusedOrLost(t *testing.T) {
 	s.plan()
 	refused := s.state.Intents[0]
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: refused.Key}}, "no such template")))
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.wantLog("E Role a : VM 0 could not be created from template 0: no such template", "I New state: FAILED_DEPLOYING")
 	s.wantActions()
 	s.recover()
 	s.wantActions("create a/3", "create a/4", "create a/5")
 	s.create()
-	s.set(flow.VMFailed, flow.LCMInit, 100)
+	s.set(one.VMFailed, one.LCMInit, 100)
 	s.run(101, 102)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.end(100)
 	s.wantNodes("a", 3, 101, 102)
 	s.recover()
 	s.wantActions("create a/6")
 	s.bringUp()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestOtherRolesGoOnAfterARefusal(t *testing.T) {
 	s := newStage(t, strings.Replace(masterSlave, "straight", "none", 1))
 	s.plan()
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[0].Key}}, "no")))
-	s.wantRole("Master", flow.RoleFailedDeploying)
-	s.wantRole("Slave", flow.RoleDeploying)
+	s.wantRole("Master", spec.RoleFailedDeploying)
+	s.wantRole("Slave", spec.RoleDeploying)
 	if len(s.state.Intents) != 1 || s.state.Intents[0].Role != "Slave" {
 		t.Fatalf("intents %+v, want the other role's", s.state.Intents)
 	}
@@ -207,14 +209,14 @@ func TestOtherRolesGoOnAfterARefusal(t *testing.T) {
 
 func TestRecoverInWarningResumesAndRetries(t *testing.T) {
 	s := runningStage(t, oneRole(3))
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
-	s.set(flow.VMActive, flow.LCMBootFailure, 102)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
+	s.set(one.VMActive, one.LCMBootFailure, 102)
 	s.plan()
 	s.recover()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.wantActions("resume 100", "recover 102")
 	s.run(100, 102)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	if len(s.state.Asked) > 0 {
 		t.Fatalf("still asked: %+v", s.state.Asked)
 	}
@@ -225,10 +227,10 @@ func TestRecoverOfADeployResumesNothing(t *testing.T) {
 	s := newStage(t, strings.Replace(masterSlave, "straight", "none", 1))
 	s.plan()
 	s.create()
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
-	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
+	s.set(one.VMActive, one.LCMBootFailure, 101)
 	s.plan()
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("recover 101")
 }
@@ -242,12 +244,12 @@ func TestDeployWithParentsInACircleFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, body)
 			s.bringUp()
-			s.wantState(flow.ServiceFailedDeploying)
+			s.wantState(spec.ServiceFailedDeploying)
 			if !strings.Contains(s.messages(), "Slave") {
 				t.Fatalf("the log does not name the role: %s", s.messages())
 			}
 			s.recover()
-			s.wantState(flow.ServiceFailedDeploying)
+			s.wantState(spec.ServiceFailedDeploying)
 		})
 	}
 }
@@ -258,13 +260,13 @@ func TestRecoverOutlivesWhoDecidedOnIt(t *testing.T) {
 	s := newStage(t, oneRole(2))
 	s.plan()
 	s.create()
-	s.set(flow.VMActive, flow.LCMPrologFailure, 100)
+	s.set(one.VMActive, one.LCMPrologFailure, 100)
 	s.plan()
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.command(flow.VerbRecover, nil)
 	s.state = flow.DoubtRequests(s.state)
 	s.plan()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	if len(s.actions) != 1 || s.actions[0].Kind != flow.ActionRecoverVM || s.actions[0].VM != 100 {
 		t.Errorf("the heir does %+v, want it to recover VM 100", s.actions)
 	}
@@ -273,7 +275,7 @@ func TestRecoverOutlivesWhoDecidedOnIt(t *testing.T) {
 		t.Errorf("it does so again: %+v", s.actions)
 	}
 	s.state = flow.DoubtRequests(s.state)
-	s.set(flow.VMActive, flow.LCMBoot, 100)
+	s.set(one.VMActive, one.LCMBoot, 100)
 	s.plan()
 	if len(s.actions) != 0 {
 		t.Errorf("although oned has done so: %+v", s.actions)

@@ -3,11 +3,14 @@ package flow
 import (
 	"fmt"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // ask adds a request to a VM to the actions, once: until its effect is seen, or
 // it has had as long as a look, it is not repeated.
-func (r requester) ask(vm VM, call, role string) {
+func (r requester) ask(vm one.VM, call, role string) {
 	asked, pending := r.Asked[vm.ID]
 	if pending && asked.Action == call && (!r.unanswered(asked, vm) || !asked.moved(vm) && r.retrier.held(requestName(call, vm.ID))) {
 		return
@@ -25,13 +28,13 @@ func (r requester) ask(vm VM, call, role string) {
 
 // unanswered reports whether a request may be made again: it was refused, the VM has
 // moved on without ending, or has not moved for as long as a look.
-func (r requester) unanswered(asked Asked, vm VM) bool {
+func (r requester) unanswered(asked Asked, vm one.VM) bool {
 	return asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
 }
 
 // settleAsked forgets a request whose effect is seen, and one that was only meant
 // to help once it has had its time: whoever asked may ask again.
-func (r requester) settleAsked(vm VM) {
+func (r requester) settleAsked(vm one.VM) {
 	asked, pending := r.Asked[vm.ID]
 	if !pending || r.askAgain(asked, vm) {
 		return
@@ -45,7 +48,7 @@ func (r requester) settleAsked(vm VM) {
 // askAgain repeats a request that was to help the VM and may not have been made:
 // the VM stands where it stood. Otherwise somebody who was told that his recover
 // had begun would wait for nothing.
-func (r requester) askAgain(asked Asked, vm VM) bool {
+func (r requester) askAgain(asked Asked, vm one.VM) bool {
 	unmade := asked.Doubt || asked.Refused && asked.helps()
 	if !unmade || asked.moved(vm) {
 		return false
@@ -61,7 +64,7 @@ func (r requester) askAgain(asked Asked, vm VM) bool {
 // refuseVM fails the role whose VM will not end. A VM that is between states is
 // asked again when it has moved on; a request that was only meant to help is
 // forgotten.
-func (r requester) refuseVM(vm VM, message string) {
+func (r requester) refuseVM(vm one.VM, message string) {
 	asked, pending := r.Asked[vm.ID]
 	if asked.helps() {
 		delete(r.Asked, vm.ID)
@@ -79,39 +82,39 @@ func (r requester) refuseVM(vm VM, message string) {
 	}
 	for i := range r.roles() {
 		role := &r.roles()[i]
-		if !role.has(vm.ID) {
+		if !role.Has(vm.ID) {
 			continue
 		}
 		reason := fmt.Sprintf("VM %d does not end: %s", vm.ID, message)
 		switch {
-		case role.state() == RoleUndeploying:
-			r.deployer.failRole(role, RoleFailedUndeploying, reason)
-		case role.state() == RoleScaling && role.shrinking():
-			r.deployer.failRole(role, RoleFailedScaling, reason)
+		case role.CurrentState() == spec.RoleUndeploying:
+			r.deployer.failRole(role, spec.RoleFailedUndeploying, reason)
+		case role.CurrentState() == spec.RoleScaling && role.Shrinking():
+			r.deployer.failRole(role, spec.RoleFailedScaling, reason)
 		}
 	}
-	if r.state() == ServiceUndeploying && r.observer.node(vm.ID) == nil {
+	if r.state() == spec.ServiceUndeploying && r.observer.node(vm.ID) == nil {
 		r.log("E", fmt.Sprintf("VM %d, which no role has a place for, does not end: %s", vm.ID, message))
-		r.to(ServiceFailedUndeploying)
+		r.to(spec.ServiceFailedUndeploying)
 	}
 }
 
 // failRelease fails the role whose VM cannot be started.
-func (r requester) failRelease(vm VM, message string) {
+func (r requester) failRelease(vm one.VM, message string) {
 	for i := range r.roles() {
 		role := &r.roles()[i]
-		if role.has(vm.ID) && role.state() == RoleDeploying && vm.State == VMHold {
-			r.deployer.failRole(role, RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
+		if role.Has(vm.ID) && role.CurrentState() == spec.RoleDeploying && vm.State == one.VMHold {
+			r.deployer.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
 		}
 	}
 }
 
 // between reports whether oned is at work on the VM.
-func (r requester) between(vm VM) bool {
-	if vm.State == VMInit || vm.State == VMCloning {
+func (r requester) between(vm one.VM) bool {
+	if vm.State == one.VMInit || vm.State == one.VMCloning {
 		return true
 	}
-	return vm.State == VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
+	return vm.State == one.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
 }
 
 // forgetAsked lets every request be made again.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // DeadlineRetry is the timer after which a call is made again that oned did not carry
@@ -145,7 +147,7 @@ func (r retrier) giveUp(action Action, message string) {
 			r.requester.refuseVM(vm, message)
 		}
 	case ActionCreateNetwork:
-		if network != nil && r.state() == ServiceDeployingNets {
+		if network != nil && r.state() == spec.ServiceDeployingNets {
 			r.networker.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", network.Name, network.Source, network.From, message))
 		}
 	case ActionFindNetwork:
@@ -157,17 +159,17 @@ func (r retrier) giveUp(action Action, message string) {
 			r.networker.refuseNetworkEnd(fmt.Sprintf("Network %s (%d) cannot be deleted: %s", network.Name, network.ID, message))
 		}
 	case ActionCreateRouter:
-		if role != nil && (role.state() == RoleDeploying || role.state() == RoleHold) {
-			r.deployer.failRole(role, RoleFailedDeploying, "the virtual router could not be made: "+message)
+		if role != nil && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleHold) {
+			r.deployer.failRole(role, spec.RoleFailedDeploying, "the virtual router could not be made: "+message)
 		}
 	case ActionFindRouter, ActionDeleteRouter:
 		r.failToEnd(role, "the virtual router cannot be deleted: "+message)
 	}
 }
 
-func (r retrier) failToEnd(role *Role, reason string) {
-	if role != nil && role.state() == RoleUndeploying {
-		r.deployer.failRole(role, RoleFailedUndeploying, reason)
+func (r retrier) failToEnd(role *spec.Role, reason string) {
+	if role != nil && role.CurrentState() == spec.RoleUndeploying {
+		r.deployer.failRole(role, spec.RoleFailedUndeploying, reason)
 	}
 }
 
@@ -182,7 +184,7 @@ func (r retrier) held(name string) bool {
 
 // creationHeld reports whether oned has just not made a VM of the role: the others wait
 // with it.
-func (r retrier) creationHeld(role *Role) bool {
+func (r retrier) creationHeld(role *spec.Role) bool {
 	for _, retry := range r.Retries {
 		if retry.Kind == ActionCreateVM && retry.Role == role.Name && r.now.Before(retry.Next) {
 			return true

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // postpone has oned leave open what became of the only action, again and again for so
@@ -41,14 +43,14 @@ func TestOpenCreationIsTriedForAWhile(t *testing.T) {
 	if attempts := s.postpone(time.Hour); attempts < 10 || attempts > 30 {
 		t.Errorf("it was tried %d times", attempts)
 	}
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	if took := s.now.Sub(stageStart); took < 2*time.Minute || took > 3*time.Minute {
 		t.Errorf("it was tried for %s", took)
 	}
 	s.recover()
 	s.wantActions("create a/1")
 	s.bringUp()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // What an outage or an election takes does not count.
@@ -59,12 +61,12 @@ func TestOutagesDoNotCount(t *testing.T) {
 	s.planAfter(time.Hour)
 	s.wantActions("create a/0")
 	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	for term := range 60 {
 		s.state = flow.Lead(s.state, term+1, s.now)
 		s.planAfter(10 * time.Second)
 		s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "inside"}))
-		s.wantState(flow.ServiceDeploying)
+		s.wantState(spec.ServiceDeploying)
 	}
 }
 
@@ -97,15 +99,15 @@ func TestStoppedBeforeReadyIsWaitedFor(t *testing.T) {
 	s.plan()
 	s.create()
 	s.run(100)
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
-	s.wantRole("db", flow.RoleDeploying)
-	s.wantRole("app", flow.RolePending)
+	s.wantRole("db", spec.RoleDeploying)
+	s.wantRole("app", spec.RolePending)
 	vm := s.facts[100]
 	vm.Ready = true
 	s.facts[100] = vm
 	s.run(100)
-	s.wantRole("db", flow.RoleRunning)
+	s.wantRole("db", spec.RoleRunning)
 }
 
 // What oned refuses because of the VM's state is asked again when the VM has left that state,
@@ -122,7 +124,7 @@ func TestRequestIsMadeAgainWhenTheVMHasMovedOn(t *testing.T) {
 		"remove_role": {oneRole(1), func(s *stage) { s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}) }, "terminate 100"},
 		"scale down":  {oneRole(1), func(s *stage) { s.scale("a", 0) }, "terminate 100"},
 		"heal": {strings.Replace(oneRole(1), `"type"`, `"heal":{"action":"recreate","after":"1s"},"type"`, 1), func(s *stage) {
-			s.set(flow.VMActive, flow.LCMUnknown, 100)
+			s.set(one.VMActive, one.LCMUnknown, 100)
 			s.plan()
 			s.planAfter(time.Second)
 			s.actions = s.actions[:1]
@@ -133,7 +135,7 @@ func TestRequestIsMadeAgainWhenTheVMHasMovedOn(t *testing.T) {
 			test.begin(s)
 			s.wantActions(test.call)
 			action := s.actions[0]
-			s.set(flow.VMActive, hotplug, 100)
+			s.set(one.VMActive, hotplug, 100)
 			for range 2 { // and seen to be in that state, it is refused once more
 				s.take(flow.Decide(s.in(), flow.Postponed{Action: action, Message: "not available for state HOTPLUG"}))
 			}

@@ -3,17 +3,20 @@ package flow
 import (
 	"errors"
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // removeRole follows the end of the role that is to be removed; the others run on.
-func (r remover) removeRole(role *Role) {
-	if role.state() == RoleUndeploying {
+func (r remover) removeRole(role *spec.Role) {
+	if role.CurrentState() == spec.RoleUndeploying {
 		r.undeployer.endRole(role)
 	}
-	switch role.state() {
-	case RoleFailedUndeploying:
-		r.to(ServiceFailedUndeploying)
-	case RoleDone:
+	switch role.CurrentState() {
+	case spec.RoleFailedUndeploying:
+		r.to(spec.ServiceFailedUndeploying)
+	case spec.RoleDone:
 		r.dropRole(role.Name)
 		r.to(r.afterRemoval())
 	}
@@ -25,7 +28,7 @@ func (r remover) dropRole(name string) {
 	r.Removing = ""
 	delete(r.Heals, name)
 	delete(r.Ordinals, name)
-	r.Service.Body.Roles = slices.DeleteFunc(r.roles(), func(r Role) bool { return r.Name == name })
+	r.Service.Body.Roles = slices.DeleteFunc(r.roles(), func(r spec.Role) bool { return r.Name == name })
 	for i := range r.roles() {
 		role := &r.roles()[i]
 		role.Parents = slices.DeleteFunc(slices.Clone(role.Parents), func(parent string) bool { return parent == name })
@@ -34,7 +37,7 @@ func (r remover) dropRole(name string) {
 
 // removing is the role that is to be removed while the others run on, nil if
 // the whole service ends.
-func (r remover) removing() *Role {
+func (r remover) removing() *spec.Role {
 	if r.Removing == "" {
 		return nil
 	}
@@ -44,12 +47,12 @@ func (r remover) removing() *Role {
 // ending reports whether all roles are to end.
 func (r remover) ending() bool {
 	state := r.state()
-	return (state == ServiceUndeploying || state == ServiceFailedUndeploying) && r.removing() == nil
+	return (state == spec.ServiceUndeploying || state == spec.ServiceFailedUndeploying) && r.removing() == nil
 }
 
 // asRefusal is what an unusable input is refused with.
 func asRefusal(err error, format string, arguments ...any) error {
-	var immutable *ImmutableError
+	var immutable *template.ImmutableError
 	if errors.As(err, &immutable) {
 		return refuse(RefusedState, format, arguments...)
 	}

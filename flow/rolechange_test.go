@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // adding are add_role's arguments.
@@ -17,11 +19,11 @@ const extraRole = `{"name":"Extra","type":"vm","cardinality":"1","template_id":0
 func TestRoleIsAddedAndDeployed(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbAddRole, adding(extraRole))
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("create Extra/0")
 	s.create()
 	s.run(102)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("Extra", 1, 102)
 	s.wantLog("I New state: RUNNING", "I New state: DEPLOYING", "I New state: RUNNING")
 	extra := s.role("Extra")
@@ -65,11 +67,11 @@ func TestRolesThatCannotBeAdded(t *testing.T) {
 func TestRoleIsRemovedAndTheOthersRunOn(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Master"})
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions("terminate 100")
-	s.wantRole("Slave", flow.RoleRunning)
+	s.wantRole("Slave", spec.RoleRunning)
 	s.end(100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantActions()
 	s.wantNodes("Slave", 1, 101)
 	if roles := s.state.Service.Body.Roles; len(roles) != 1 || len(roles[0].Parents) != 0 {
@@ -84,19 +86,19 @@ func TestLossWhileARoleIsRemoved(t *testing.T) {
 	s.end(100)
 	s.wantNodes("Master", 0)
 	s.end(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestRemovalFailsAndIsRecovered(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Slave"})
-	s.set(flow.VMActive, flow.LCMEpilogFailure, 101)
+	s.set(one.VMActive, one.LCMEpilogFailure, 101)
 	s.plan()
-	s.wantState(flow.ServiceFailedUndeploying)
+	s.wantState(spec.ServiceFailedUndeploying)
 	s.recover()
 	s.wantActions("terminate 101")
 	s.end(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("Master", 1, 100)
 }
 

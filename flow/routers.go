@@ -7,6 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Router is what was decided about the virtual router of a role of type vr. Its
@@ -39,8 +44,8 @@ func (r routing) forgetRouter(role string) {
 
 // lacksRouter reports whether the role's virtual router has to come before its VMs,
 // and has it made.
-func (r routing) lacksRouter(role *Role) bool {
-	if !role.isRouter() || role.VRouterID != nil {
+func (r routing) lacksRouter(role *spec.Role) bool {
+	if !role.IsRouter() || role.VRouterID != nil {
 		return false
 	}
 	r.actOnRouter(ActionCreateRouter, *r.router(role.Name))
@@ -56,8 +61,8 @@ func (r routing) actOnRouter(kind ActionKind, router Router) {
 
 // endRouter ends the role's virtual router, which ends its VMs: oned does not
 // let them be ended one by one. It reports whether it is there, or may be.
-func (r routing) endRouter(role *Role) bool {
-	if !role.isRouter() {
+func (r routing) endRouter(role *spec.Role) bool {
+	if !role.IsRouter() {
 		return false
 	}
 	router := r.router(role.Name)
@@ -77,14 +82,14 @@ func (r routing) endRouter(role *Role) bool {
 
 // nameRouter writes the router's name into the role's template_contents, after
 // everything else, as recorded.
-func (r routing) nameRouter(role *Role) {
-	if !role.isRouter() {
+func (r routing) nameRouter(role *spec.Role) {
+	if !role.IsRouter() {
 		return
 	}
-	if _, named := attributesOf(role.TemplateContents)["NAME"]; named {
+	if _, named := raw.Attributes(role.TemplateContents)["NAME"]; named {
 		return
 	}
-	member := `"NAME":` + string(mustMarshal(r.routerName(role))) + "}"
+	member := `"NAME":` + string(raw.Marshal(r.routerName(role))) + "}"
 	rest := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(role.TemplateContents)), "}"))
 	if rest != "{" {
 		rest += ","
@@ -92,7 +97,7 @@ func (r routing) nameRouter(role *Role) {
 	role.TemplateContents = json.RawMessage(rest + member)
 }
 
-func (r routing) routerName(role *Role) string {
+func (r routing) routerName(role *spec.Role) string {
 	return strings.NewReplacer(
 		"$SERVICE_ID", strconv.Itoa(r.Service.ID),
 		"$SERVICE_NAME", r.Service.Body.Name,
@@ -101,14 +106,14 @@ func (r routing) routerName(role *Role) string {
 }
 
 // SeeRouter is the state with the role's virtual router as oned shows it.
-func SeeRouter(state State, role string, id int, addresses []FloatingIP) State {
+func SeeRouter(state State, role string, id int, addresses []one.FloatingIP) State {
 	p := draftOf(state)
 	held := p.role(role)
 	if held == nil {
 		return state
 	}
 	held.VRouterID = &id
-	held.VRouterIPs = mustMarshal(append([]FloatingIP{}, addresses...))
+	held.VRouterIPs = raw.Marshal(append([]one.FloatingIP{}, addresses...))
 	return p.State
 }
 
@@ -137,4 +142,6 @@ func RouterGone(state State, role string) State {
 }
 
 // Instance is the router as its template is made for it.
-func (r Router) Instance() Instance { return Instance{Role: r.Role, Key: r.Key, Ordinal: NoOrdinal} }
+func (r Router) Instance() render.Instance {
+	return render.Instance{Role: r.Role, Key: r.Key, Ordinal: render.NoOrdinal}
+}

@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 )
 
@@ -28,7 +31,7 @@ func routed(t *testing.T) *stage {
 	s := newStage(t, routerService)
 	s.plan()
 	s.wantActions("create_router vr")
-	s.state = flow.SeeRouter(s.state, "vr", 0, []flow.FloatingIP{{NetworkID: 0, Address: "10.0.0.40"}})
+	s.state = flow.SeeRouter(s.state, "vr", 0, []one.FloatingIP{{NetworkID: 0, Address: "10.0.0.40"}})
 	s.plan()
 	s.wantActions("create vr/0", "create vr/1")
 	return s
@@ -38,7 +41,7 @@ func TestRouterComesBeforeItsVMs(t *testing.T) {
 	s := routed(t)
 	s.create()
 	s.run(100, 101)
-	s.wantRole("vr", flow.RoleRunning)
+	s.wantRole("vr", spec.RoleRunning)
 	s.wantActions("create app/0")
 	role := s.role("vr")
 	if *role.VRouterID != 0 || string(role.VRouterIPs) != `[{"NETWORK_ID":0,"VROUTER_IP":"10.0.0.40"}]` || role.Cooldown != nil {
@@ -46,7 +49,7 @@ func TestRouterComesBeforeItsVMs(t *testing.T) {
 	}
 	s.create()
 	s.run(102)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantRefusal(flow.RefusedState, "virtual router", flow.VerbScale, flow.ScaleArguments{Role: "vr", Cardinality: 1})
 
 	s.command(flow.VerbUndeploy, nil)
@@ -54,10 +57,10 @@ func TestRouterComesBeforeItsVMs(t *testing.T) {
 	s.end(102)
 	s.wantActions("delete_router vr")
 	s.state = flow.RouterGone(s.state, "vr")
-	s.set(flow.VMActive, flow.LCMEpilog, 100)
-	s.set(flow.VMActive, flow.LCMEpilogFailure, 101)
+	s.set(one.VMActive, one.LCMEpilog, 100)
+	s.set(one.VMActive, one.LCMEpilogFailure, 101)
 	s.plan()
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions("terminate 101")
 	s.end(100, 101)
 	s.wantActions("delete document")
@@ -67,7 +70,7 @@ func TestRefusedRouterIsRecovered(t *testing.T) {
 	s := newStage(t, routerService)
 	s.plan()
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateRouter, Role: "vr"}, "no address")))
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("create_router vr")
 	s.state = flow.DoubtRouter(s.state, "vr")
@@ -84,7 +87,7 @@ func TestRouterThatCannotEnd(t *testing.T) {
 	s.recoverDelete()
 	s.wantActions("delete_router vr")
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionDeleteRouter, Role: "vr"}, "locked")))
-	s.wantState(flow.ServiceFailedUndeploying)
+	s.wantState(spec.ServiceFailedUndeploying)
 	s.recover()
 	s.wantActions("delete_router vr")
 }
@@ -92,7 +95,7 @@ func TestRouterThatCannotEnd(t *testing.T) {
 func TestRouterOnHold(t *testing.T) {
 	s := newStage(t, `{"name":"vr","on_hold":true,"roles":[{"name":"vr","type":"vr","cardinality":1,"template_id":3}]}`)
 	s.plan()
-	s.wantState(flow.ServiceHold)
+	s.wantState(spec.ServiceHold)
 	s.wantActions("create_router vr")
 	s.state = flow.SeeRouter(s.state, "vr", 4, nil)
 	s.plan()
@@ -102,7 +105,7 @@ func TestRouterOnHold(t *testing.T) {
 }
 
 func TestRouterTemplateAsRecorded(t *testing.T) {
-	base := flow.Template{{Name: "CPU", Value: "0.01"}, {Name: "MEMORY", Value: "16"}, {Name: "VROUTER", Value: "YES"}}
+	base := one.Template{{Name: "CPU", Value: "0.01"}, {Name: "MEMORY", Value: "16"}, {Name: "VROUTER", Value: "YES"}}
 	seen := false
 	for _, call := range fixtures.Lines[call](t, "xmlrpc.jsonl") {
 		if call.Method != "one.vrouter.allocate" {
@@ -112,7 +115,7 @@ func TestRouterTemplateAsRecorded(t *testing.T) {
 		s := newStage(t, routerService)
 		s.state.Service.ID = 41
 		s.plan()
-		got, err := flow.ExtraTemplate(s.state.Service, flow.Router{Role: "vr", Key: "k"}.Instance(), base, nil)
+		got, err := render.ExtraTemplate(s.state.Service, flow.Router{Role: "vr", Key: "k"}.Instance(), base, nil)
 		if want := call.texts(t)[1]; err != nil || strings.TrimSuffix(got, "FLOWJET_KEY = \"k\"\n") != want {
 			t.Errorf("got %q, %v, want %q", got, err, want)
 		}

@@ -3,6 +3,9 @@ package flow
 import (
 	"fmt"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // scale takes the scaling roles on.
@@ -11,40 +14,40 @@ func (s scaler) scale() {
 		s.scaleRole(&s.roles()[i])
 	}
 	switch {
-	case s.anyRole(RoleFailedScaling):
-		s.to(ServiceFailedScaling)
-	case !s.anyRole(RoleScaling):
-		s.to(ServiceCooldown)
+	case s.anyRole(spec.RoleFailedScaling):
+		s.to(spec.ServiceFailedScaling)
+	case !s.anyRole(spec.RoleScaling):
+		s.to(spec.ServiceCooldown)
 	}
 }
 
 // scaleRole takes a scaling role on.
-func (s scaler) scaleRole(role *Role) {
+func (s scaler) scaleRole(role *spec.Role) {
 	switch {
-	case role.state() != RoleScaling:
+	case role.CurrentState() != spec.RoleScaling:
 		return
-	case role.shrinking():
+	case role.Shrinking():
 		s.shrink(role)
 	default:
 		s.healer.healRole(role)
-		if s.recoverer.unstickRole(role, role.Nodes, false, RoleFailedScaling) {
+		if s.recoverer.unstickRole(role, role.Nodes, false, spec.RoleFailedScaling) {
 			s.filler.fill(role)
-			s.deployer.arrive(role, RoleCooldown, RoleFailedScaling)
+			s.deployer.arrive(role, spec.RoleCooldown, spec.RoleFailedScaling)
 		}
 	}
-	if role.state() == RoleCooldown {
+	if role.CurrentState() == spec.RoleCooldown {
 		s.startCooldown(role)
 	}
 }
 
 // shrink ends VMs of the role until its cardinality is reached.
-func (s scaler) shrink(role *Role) {
-	if s.reduce(role, RoleFailedScaling) {
-		s.roleTo(role, RoleCooldown, "")
+func (s scaler) shrink(role *spec.Role) {
+	if s.reduce(role, spec.RoleFailedScaling) {
+		s.roleTo(role, spec.RoleCooldown, "")
 	}
 }
 
-func (s scaler) startCooldown(role *Role) {
+func (s scaler) startCooldown(role *spec.Role) {
 	role.ScaleWay = nil
 	wait := s.settings.Cooldown
 	if role.Cooldown != nil {
@@ -72,7 +75,7 @@ func (s scaler) setRoleCooldown(role string, wait time.Duration) {
 func (s scaler) cool() {
 	if s.CooldownUntil.IsZero() {
 		for i := range s.roles() {
-			if s.roles()[i].state() == RoleCooldown {
+			if s.roles()[i].CurrentState() == spec.RoleCooldown {
 				s.startCooldown(&s.roles()[i])
 			}
 		}
@@ -85,22 +88,22 @@ func (s scaler) cool() {
 
 func (s scaler) endCooldown() {
 	for i := range s.roles() {
-		if s.roles()[i].state() == RoleCooldown {
-			s.roleTo(&s.roles()[i], RoleRunning, "")
+		if s.roles()[i].CurrentState() == spec.RoleCooldown {
+			s.roleTo(&s.roles()[i], spec.RoleRunning, "")
 		}
 	}
 	s.CooldownUntil = time.Time{}
-	s.to(ServiceRunning)
+	s.to(spec.ServiceRunning)
 }
 
 // mayAdjust reports whether policies can scale the role now.
-func (s scaler) mayAdjust(role *Role) bool {
-	return !role.isRouter() && s.observer.intended(role) == 0 && (role.state() == RoleRunning || role.state() == RoleWarning)
+func (s scaler) mayAdjust(role *spec.Role) bool {
+	return !role.IsRouter() && s.observer.intended(role) == 0 && (role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning)
 }
 
 // adjust scales the role to what a policy wants of it; it reports whether the role
 // scales. The service follows when all roles have been looked at.
-func (s scaler) adjust(role *Role, wanted int, cooldown *int, reason string) bool {
+func (s scaler) adjust(role *spec.Role, wanted int, cooldown *int, reason string) bool {
 	if wanted < role.Cardinality {
 		wanted = max(wanted, min(len(s.protected(role)), role.Cardinality))
 	}
@@ -115,35 +118,35 @@ func (s scaler) adjust(role *Role, wanted int, cooldown *int, reason string) boo
 }
 
 // beginScale has the role scale; the service is to follow.
-func (s scaler) beginScale(role *Role, cardinality int, reason string) {
-	way, direction := ScaleUp, "up"
+func (s scaler) beginScale(role *spec.Role, cardinality int, reason string) {
+	way, direction := spec.ScaleUp, "up"
 	if cardinality < role.Cardinality {
-		way, direction = ScaleDown, "down"
+		way, direction = spec.ScaleDown, "down"
 	}
 	s.log("I", fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, cardinality))
 	role.Cardinality = cardinality
 	role.ScaleWay = &way
-	forgetTrueEvals(role)
+	policy.ForgetTrueEvals(role)
 	delete(s.PolicyCooldowns, role.Name)
-	s.roleTo(role, RoleScaling, reason)
+	s.roleTo(role, spec.RoleScaling, reason)
 }
 
-func (s scaler) mayScale(role *Role, arguments ScaleArguments) error {
+func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 	wanted, state, back := arguments.Cardinality, s.state(), s.mayScaleBack(role)
 	switch {
 	case wanted < 0:
 		return refuse(RefusedInput, "role %s cannot have %d VMs: the cardinality must be 0 or more", role.Name, wanted)
-	case wanted > MaxVMs:
-		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible", role.Name, wanted, MaxVMs)
-	case role.isRouter():
+	case wanted > spec.MaxVMs:
+		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible", role.Name, wanted, spec.MaxVMs)
+	case role.IsRouter():
 		return refuse(RefusedState, "role %s is a virtual router, which cannot be scaled", role.Name)
-	case !back && (!state.CanBecome(ServiceScaling) || state.Failed()):
+	case !back && (!state.CanBecome(spec.ServiceScaling) || state.Failed()):
 		return refuse(RefusedState, "service %d cannot be scaled in %s: wait until it is RUNNING", s.Service.ID, state)
-	case !back && (!role.state().CanBecome(RoleScaling) || role.state() == RoleFailedScaling):
-		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.state())
+	case !back && (!role.CurrentState().CanBecome(spec.RoleScaling) || role.CurrentState() == spec.RoleFailedScaling):
+		return refuse(RefusedState, "role %s cannot be scaled in %s", role.Name, role.CurrentState())
 	case !back && s.observer.intended(role) > 0:
 		return refuse(RefusedState, "role %s cannot be scaled while a VM of it is being replaced", role.Name)
-	case wanted == role.Cardinality && (!back || role.state() == RoleRunning || role.state() == RoleWarning):
+	case wanted == role.Cardinality && (!back || role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning):
 		return refuse(RefusedState, "role %s has %d VMs already", role.Name, wanted)
 	case wanted < len(s.protected(role)):
 		return refuse(RefusedState, "role %s cannot be scaled to %d: %s", role.Name, wanted, protectedText(s.protected(role)))

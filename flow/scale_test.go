@@ -8,30 +8,32 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func TestScaleUpCreatesCoolsDownAndRuns(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.scale("Master", 3)
-	s.wantState(flow.ServiceScaling)
-	s.wantRole("Master", flow.RoleScaling)
-	s.wantRole("Slave", flow.RoleRunning)
+	s.wantState(spec.ServiceScaling)
+	s.wantRole("Master", spec.RoleScaling)
+	s.wantRole("Slave", spec.RoleRunning)
 	s.wantActions("create Master/1", "create Master/2")
 	s.wantLog("I Role Master scaling up from 1 to 3 nodes", "I New state: SCALING")
 	wantScaleWay(t, s, `0`)
 
 	s.create()
 	s.run(102)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.run(103)
-	s.wantState(flow.ServiceCooldown)
-	s.wantRole("Master", flow.RoleCooldown)
+	s.wantState(spec.ServiceCooldown)
+	s.wantRole("Master", spec.RoleCooldown)
 	wantScaleWay(t, s, ``)
 	s.planAfter(2999 * time.Millisecond)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.planAfter(time.Millisecond)
-	s.wantState(flow.ServiceRunning)
-	s.wantRole("Master", flow.RoleRunning)
+	s.wantState(spec.ServiceRunning)
+	s.wantRole("Master", spec.RoleRunning)
 	s.wantNodes("Master", 3, 100, 102, 103)
 	s.wantLog("I New state: SCALING", "I New state: COOLDOWN", "I New state: RUNNING")
 }
@@ -42,14 +44,14 @@ func TestScaleDownEndsTheOldestFirst(t *testing.T) {
 	s.wantActions("terminate 100", "terminate 101")
 	s.wantLog("I Role a scaling down from 4 to 2 nodes", "I New state: SCALING")
 	wantScaleWay(t, s, `1`)
-	s.set(flow.VMActive, flow.LCMShutdown, 100)
+	s.set(one.VMActive, one.LCMShutdown, 100)
 	s.plan()
 	s.wantActions()
 	s.end(101)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.wantActions()
 	s.end(100)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 2, 102, 103)
 	s.wantLog("I Role a scaling down from 4 to 2 nodes", "I New state: SCALING", "I New state: COOLDOWN")
 	wantScaleWay(t, s, ``)
@@ -59,7 +61,7 @@ func TestUndeployEndsTheScaling(t *testing.T) {
 	s := runningStage(t, oneRole(2))
 	s.scale("a", 3)
 	s.recoverDelete()
-	s.wantRole("a", flow.RoleUndeploying)
+	s.wantRole("a", spec.RoleUndeploying)
 	wantScaleWay(t, s, ``)
 }
 
@@ -67,9 +69,9 @@ func TestScaleDownToNothing(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.scale("a", 0)
 	s.end(100)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.planAfter(300 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 0)
 }
 
@@ -93,14 +95,14 @@ func TestCooldownIsTheRolesOrTheSettings(t *testing.T) {
 			s.create()
 			s.run(101)
 			if c.want == 0 {
-				s.wantState(flow.ServiceRunning)
+				s.wantState(spec.ServiceRunning)
 				s.wantLog("I New state: COOLDOWN", "I New state: RUNNING")
 				return
 			}
 			s.planAfter(c.want - 1)
-			s.wantState(flow.ServiceCooldown)
+			s.wantState(spec.ServiceCooldown)
 			s.planAfter(1)
-			s.wantState(flow.ServiceRunning)
+			s.wantState(spec.ServiceRunning)
 		})
 	}
 }
@@ -112,9 +114,9 @@ func TestCooldownWithoutItsTimeStartsAgain(t *testing.T) {
 		{"name":"b","type":"vm","cardinality":0,"template_id":0,"cooldown":3,"state":10,"nodes":[]}]}`)
 	s.plan()
 	s.planAfter(9*time.Second - 1)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.planAfter(1)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // A cooldown that was cut short says nothing about the next one.
@@ -124,11 +126,11 @@ func TestCooldownsAreApart(t *testing.T) {
 	s.create()
 	s.run(102)
 	s.recover()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.scale("Slave", 0)
 	s.end(101)
 	s.planAfter(3 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestScaleRefusals(t *testing.T) {
@@ -158,7 +160,7 @@ func TestForceLeavesTheLimitsOutOfAccount(t *testing.T) {
 	for _, cardinality := range []int{0, 6} {
 		s := runningStage(t, strings.Replace(oneRole(2), `"type"`, `"min_vms":1,"max_vms":4,"type"`, 1))
 		s.command(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: cardinality, Force: true})
-		s.wantState(flow.ServiceScaling)
+		s.wantState(spec.ServiceScaling)
 	}
 }
 
@@ -175,15 +177,15 @@ func TestScaleIsRefusedWhereTheServiceIsOnItsWay(t *testing.T) {
 
 func TestScaleInWarningReplacesNothingAndWarnsAgain(t *testing.T) {
 	s := runningStage(t, oneRole(2))
-	s.set(flow.VMActive, flow.LCMUnknown, 100)
+	s.set(one.VMActive, one.LCMUnknown, 100)
 	s.plan()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.scale("a", 3)
 	s.create()
 	s.run(102)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.planAfter(300 * time.Second)
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.wantNodes("a", 3, 100, 101, 102)
 }
 
@@ -193,7 +195,7 @@ func TestVMLostWhileScalingUp(t *testing.T) {
 	s.create()
 	s.run(101)
 	s.end(102)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 2, 100, 101)
 	s.wantLog("I Role a scaling down from 3 to 2 nodes", "I New state: COOLDOWN")
 }
@@ -205,7 +207,7 @@ func TestVMLostWhileScalingDown(t *testing.T) {
 	s.scale("a", 2)
 	s.wantActions("terminate 100")
 	s.end(100, 101)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 1, 102)
 }
 
@@ -213,30 +215,30 @@ func TestFailedScaleUpIsRecovered(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.scale("a", 2)
 	s.create()
-	s.set(flow.VMActive, flow.LCMBootFailure, 101)
+	s.set(one.VMActive, one.LCMBootFailure, 101)
 	s.plan()
-	s.wantState(flow.ServiceFailedScaling)
-	s.wantRole("a", flow.RoleFailedScaling)
+	s.wantState(spec.ServiceFailedScaling)
+	s.wantRole("a", spec.RoleFailedScaling)
 	s.wantLog("E Role a : VM 101 is in BOOT_FAILURE", "I New state: FAILED_SCALING")
 	s.recover()
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.wantActions("recover 101")
 	s.run(101)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 2, 100, 101)
 }
 
 func TestFailedScaleDownIsRecovered(t *testing.T) {
 	s := runningStage(t, oneRole(2))
 	s.scale("a", 1)
-	s.set(flow.VMActive, flow.LCMEpilogFailure, 100)
+	s.set(one.VMActive, one.LCMEpilogFailure, 100)
 	s.plan()
-	s.wantState(flow.ServiceFailedScaling)
+	s.wantState(spec.ServiceFailedScaling)
 	s.wantLog("E Role a : VM 100 does not end: it is in EPILOG_FAILURE", "I New state: FAILED_SCALING")
 	s.recover()
 	s.wantActions("terminate 100")
 	s.end(100)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 1, 101)
 }
 
@@ -245,12 +247,12 @@ func TestFailedScaleDownIsRecovered(t *testing.T) {
 func TestVMsLostInAFailedScaleDownLowerTheCardinality(t *testing.T) {
 	s := runningStage(t, oneRole(3))
 	s.scale("a", 2)
-	s.set(flow.VMActive, flow.LCMEpilogFailure, 100)
+	s.set(one.VMActive, one.LCMEpilogFailure, 100)
 	s.plan()
-	s.wantState(flow.ServiceFailedScaling)
+	s.wantState(spec.ServiceFailedScaling)
 	s.end(101, 102)
 	s.recover()
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 1, 100)
 }
 

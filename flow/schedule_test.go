@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // scheduled is a body of one role of two VMs, 0 to 9, with scheduled policies.
@@ -19,7 +23,7 @@ func (s *stage) arrived() {
 	s.create()
 	for id, vm := range s.facts {
 		if !vm.Gone() {
-			s.set(flow.VMActive, flow.LCMRunning, id)
+			s.set(one.VMActive, one.LCMRunning, id)
 		}
 	}
 	s.plan()
@@ -58,7 +62,7 @@ func TestScheduleThatWasMissedFiresOnce(t *testing.T) {
 	s := newStage(t, scheduled(`{"type":"CHANGE","adjust":1,"recurrence":"0 12 * * *"},{"type":"CARDINALITY","adjust":7,"start_time":"2026-05-05 08:00:00"}`))
 	s.bringUp()
 	s.now = s.now.AddDate(0, 0, 3)
-	if !flow.Overdue(s.state.Service, s.now) {
+	if !policy.Overdue(s.state.Service, s.now) {
 		t.Errorf("nobody would notice that schedules were missed")
 	}
 	for range 4 {
@@ -66,9 +70,9 @@ func TestScheduleThatWasMissedFiresOnce(t *testing.T) {
 		s.arrived()
 	}
 	s.wantCardinality(7)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantDue(time.Date(2026, 5, 7, 12, 0, 0, 0, time.UTC))
-	if flow.Overdue(s.state.Service, s.now) {
+	if policy.Overdue(s.state.Service, s.now) {
 		t.Errorf("schedules that have fired count as missed")
 	}
 }
@@ -114,11 +118,11 @@ func TestScheduleIsInTheServersZone(t *testing.T) {
 }
 
 func TestScheduleThatNeverComesDueIsRefused(t *testing.T) {
-	body, err := flow.ParseBody([]byte(scheduled(`{"type":"CHANGE","adjust":1,"recurrence":"0 0 31 2 *"}`)))
+	body, err := spec.ParseBody([]byte(scheduled(`{"type":"CHANGE","adjust":1,"recurrence":"0 0 31 2 *"}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := flow.Validate(body)
+	found := template.Validate(body)
 	if len(found) != 1 || found[0].Path != "roles[0].scheduled_policies[0].recurrence" {
 		t.Errorf("found %v", found)
 	}

@@ -1,6 +1,10 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"github.com/flowjet/flowjet/flow/policy"
+)
 
 // Settings are the parts of the configuration that decisions depend on.
 type Settings struct {
@@ -27,7 +31,7 @@ type Settings struct {
 	// may pass, while it answers others; default 2 minutes.
 	RetryFor time.Duration
 	// Deadlines are those of services that do not say.
-	Deadlines Deadlines
+	Deadlines policy.Deadlines
 	// VMDeadlines are for how long a VM may stay in a state that it should leave by itself.
 	VMDeadlines VMDeadlines
 }

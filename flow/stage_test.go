@@ -14,13 +14,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // stageStart is when every stage opens; the time moves only when a test says so.
 var stageStart = time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)
 
 // stageOwner owns the services and VMs of every stage.
-var stageOwner = flow.Identity{UID: 2, GID: 1, UName: "alice", GName: "users"}
+var stageOwner = one.Identity{UID: 2, GID: 1, UName: "alice", GName: "users"}
 
 // masterSlave is the body that most stages play: a parent and its child.
 const masterSlave = `{"name":"web","deployment":"straight","roles":[
@@ -48,11 +50,11 @@ type stage struct {
 // newStage opens with service 27, PENDING, and nothing planned.
 func newStage(t *testing.T, body string) *stage {
 	t.Helper()
-	parsed, err := flow.ParseBody([]byte(body))
+	parsed, err := spec.ParseBody([]byte(body))
 	if err != nil {
 		t.Fatalf("the test's body: %v", err)
 	}
-	service := flow.Service{ID: 27, Owner: stageOwner, Body: parsed}
+	service := spec.Service{ID: 27, Owner: stageOwner, Body: parsed}
 	return &stage{
 		t: t, state: flow.State{Service: service}, facts: flow.Facts{}, now: stageStart,
 		settings: flow.DefaultSettings(), created: 100,
@@ -64,7 +66,7 @@ func runningStage(t *testing.T, body string) *stage {
 	t.Helper()
 	s := newStage(t, body)
 	s.bringUp()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	return s
 }
 
@@ -129,9 +131,9 @@ func (s *stage) recoverDelete() {
 }
 
 // vmOf is the VM that carrying out an intent gives, in BOOT.
-func (s *stage) vmOf(intent flow.Intent) flow.VM {
-	vm := flow.VM{
-		ID: s.created, Name: intent.Name, Owner: stageOwner, State: flow.VMActive, LCMState: flow.LCMBoot,
+func (s *stage) vmOf(intent flow.Intent) one.VM {
+	vm := one.VM{
+		ID: s.created, Name: intent.Name, Owner: stageOwner, State: one.VMActive, LCMState: one.LCMBoot,
 		Service: 27, Role: intent.Role, Key: intent.Key,
 	}
 	s.created++
@@ -150,7 +152,7 @@ func (s *stage) create() {
 }
 
 // set moves VMs to a state of oned's and does not plan.
-func (s *stage) set(state flow.VMState, lcm flow.LCMState, ids ...int) {
+func (s *stage) set(state one.VMState, lcm one.LCMState, ids ...int) {
 	for _, id := range ids {
 		vm := s.facts[id]
 		vm.ID, vm.State, vm.LCMState = id, state, lcm
@@ -160,13 +162,13 @@ func (s *stage) set(state flow.VMState, lcm flow.LCMState, ids ...int) {
 
 // run brings VMs to RUNNING and plans.
 func (s *stage) run(ids ...int) {
-	s.set(flow.VMActive, flow.LCMRunning, ids...)
+	s.set(one.VMActive, one.LCMRunning, ids...)
 	s.plan()
 }
 
 // end brings VMs to DONE and plans.
 func (s *stage) end(ids ...int) {
-	s.set(flow.VMDone, flow.LCMInit, ids...)
+	s.set(one.VMDone, one.LCMInit, ids...)
 	s.plan()
 }
 
@@ -180,8 +182,8 @@ func (s *stage) bringUp() {
 		}
 		s.create()
 		for id, vm := range s.facts {
-			if vm.LCMState == flow.LCMBoot {
-				s.set(flow.VMActive, flow.LCMRunning, id)
+			if vm.LCMState == one.LCMBoot {
+				s.set(one.VMActive, one.LCMRunning, id)
 			}
 		}
 		s.plan()
@@ -189,7 +191,7 @@ func (s *stage) bringUp() {
 	s.t.Fatalf("the service still creates VMs after 50 rounds, in %s", s.state.Service.State())
 }
 
-func (s *stage) role(name string) *flow.Role {
+func (s *stage) role(name string) *spec.Role {
 	s.t.Helper()
 	for i := range s.state.Service.Body.Roles {
 		if s.state.Service.Body.Roles[i].Name == name {
@@ -200,14 +202,14 @@ func (s *stage) role(name string) *flow.Role {
 	return nil
 }
 
-func (s *stage) wantState(want flow.ServiceState) {
+func (s *stage) wantState(want spec.ServiceState) {
 	s.t.Helper()
 	if got := s.state.Service.State(); got != want {
 		s.t.Fatalf("service is %s, want %s; log: %s", got, want, s.messages())
 	}
 }
 
-func (s *stage) wantRole(name string, want flow.RoleState) {
+func (s *stage) wantRole(name string, want spec.RoleState) {
 	s.t.Helper()
 	role := s.role(name)
 	if role.State == nil || *role.State != want {

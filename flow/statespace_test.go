@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // input is one thing that can come to a service.
@@ -47,20 +49,20 @@ func inputs() []input {
 	} {
 		all = append(all, input{name, func(p *player) { p.order(command.verb, command.arguments) }})
 	}
-	for state := flow.VMState(0); state <= flow.VMCloningFailure; state++ {
-		if state == flow.VMActive {
+	for state := one.VMState(0); state <= one.VMCloningFailure; state++ {
+		if state == one.VMActive {
 			continue
 		}
-		all = append(all, become(state, flow.LCMInit))
+		all = append(all, become(state, one.LCMInit))
 	}
-	for _, lcm := range []flow.LCMState{
-		flow.LCMProlog, flow.LCMBoot, flow.LCMRunning, flow.LCMUnknown, flow.LCMEpilog, flow.LCMShutdown, flow.LCMBootPoweroff,
-		flow.LCMBootFailure, flow.LCMPrologFailure, flow.LCMEpilogFailure,
+	for _, lcm := range []one.LCMState{
+		one.LCMProlog, one.LCMBoot, one.LCMRunning, one.LCMUnknown, one.LCMEpilog, one.LCMShutdown, one.LCMBootPoweroff,
+		one.LCMBootFailure, one.LCMPrologFailure, one.LCMEpilogFailure,
 	} {
-		all = append(all, become(flow.VMActive, lcm))
+		all = append(all, become(one.VMActive, lcm))
 	}
-	for _, lcm := range append(interrupted, flow.LCMInit, flow.LCMProlog, flow.LCMBoot, flow.LCMBootPoweroff, flow.LCMShutdown, flow.LCMEpilog,
-		flow.LCMCleanupDelete, lcmRevert) {
+	for _, lcm := range append(interrupted, one.LCMInit, one.LCMProlog, one.LCMBoot, one.LCMBootPoweroff, one.LCMShutdown, one.LCMEpilog,
+		one.LCMCleanupDelete, lcmRevert) {
 		all = append(all, stick(lcm))
 	}
 	slices.SortFunc(all, func(a, b input) int { return compare(a.name, b.name) })
@@ -75,7 +77,7 @@ func compare(a, b string) int {
 }
 
 // become is the event that the first VM has come to a state.
-func become(state flow.VMState, lcm flow.LCMState) input {
+func become(state one.VMState, lcm one.LCMState) input {
 	return input{fmt.Sprintf("vm %s/%s", state, lcm), func(p *player) {
 		if ids := p.live(); len(ids) > 0 {
 			p.become(ids[0], state, lcm)
@@ -87,11 +89,11 @@ func become(state flow.VMState, lcm flow.LCMState) input {
 
 // stick is the event that the first VM has come to a state which it does not leave by
 // itself, and a change of the leader after it.
-func stick(lcm flow.LCMState) input {
+func stick(lcm one.LCMState) input {
 	return input{"stuck vm " + lcm.String(), func(p *player) {
 		p.state = flow.Lead(p.state, 1, p.now)
 		if ids := p.live(); len(ids) > 0 {
-			p.become(ids[0], flow.VMActive, lcm)
+			p.become(ids[0], one.VMActive, lcm)
 			p.stuck[ids[0]] = true
 			p.hear(p.vms[ids[0]])
 		}
@@ -113,7 +115,7 @@ var kinds = map[string]string{
 
 // placed is a service whose document says the pair of states; role a has two VMs
 // that run, or none where its state says so, role b runs.
-func placed(t fataler, kind string, service flow.ServiceState, role flow.RoleState, networks bool) *player {
+func placed(t fataler, kind string, service spec.ServiceState, role spec.RoleState, networks bool) *player {
 	network := ""
 	if networks {
 		network = `"networks_values":[{"Priv":{"template_id":"0","extra":"","id":7}}],`
@@ -125,21 +127,21 @@ func placed(t fataler, kind string, service flow.ServiceState, role flow.RoleSta
 	p.trouble = false
 	roles := p.state.Service.Body.Roles
 	// Nobody writes these before the last VM is gone.
-	gone := service == flow.ServiceDone || service == flow.ServiceUndeployingNets || service == flow.ServiceFailedUndeployingNets
+	gone := service == spec.ServiceDone || service == spec.ServiceUndeployingNets || service == spec.ServiceFailedUndeployingNets
 	if !gone {
 		p.house(&roles[1], 1)
 	}
-	if !gone && role != flow.RolePending && role != flow.RoleDone {
+	if !gone && role != spec.RolePending && role != spec.RoleDone {
 		p.house(&roles[0], 2)
 	} else {
 		roles[0].VRouterID, roles[0].VRouterIPs = nil, nil
 	}
-	if role == flow.RoleScaling || role == flow.RoleFailedScaling {
-		up := flow.ScaleUp
+	if role == spec.RoleScaling || role == spec.RoleFailedScaling {
+		up := spec.ScaleUp
 		roles[0].ScaleWay = &up
 	}
-	if networks && service != flow.ServiceDone {
-		p.networks[7] = flow.Network{Name: "Priv", Source: flow.FromTemplate, Called: "Priv-27", ID: 7, State: flow.NetworkReady}
+	if networks && service != spec.ServiceDone {
+		p.networks[7] = flow.Network{Name: "Priv", Source: spec.FromTemplate, Called: "Priv-27", ID: 7, State: one.NetworkReady}
 	}
 	if roles[0].VRouterID != nil {
 		p.routers[20000] = flow.Router{Role: "a"}
@@ -149,11 +151,11 @@ func placed(t fataler, kind string, service flow.ServiceState, role flow.RoleSta
 }
 
 // house gives a role so many VMs that run.
-func (p *player) house(role *flow.Role, count int) {
+func (p *player) house(role *spec.Role, count int) {
 	for i := range count {
 		id := p.create(flow.Intent{Key: fmt.Sprintf("27-%s-%d-x", role.Name, i), Role: role.Name, Name: fmt.Sprintf("%s_%d", role.Name, i)})
-		p.become(id, flow.VMActive, flow.LCMRunning)
-		role.Nodes = append(role.Nodes, flow.NewNode(p.vms[id]))
+		p.become(id, one.VMActive, one.LCMRunning)
+		role.Nodes = append(role.Nodes, spec.NewNode(p.vms[id]))
 	}
 }
 
@@ -168,8 +170,8 @@ func TestEveryPairOfStatesHasAWayOut(t *testing.T) {
 	seen, turn := map[[2]int]int{}, 0
 	all := inputs()
 	names := []string{"plain", "rich", "router"}
-	for _, service := range flow.ServiceStates() {
-		for _, role := range flow.RoleStates() {
+	for _, service := range spec.ServiceStates() {
+		for _, role := range spec.RoleStates() {
 			for _, given := range all {
 				turn++
 				for i, kind := range names {
@@ -182,8 +184,8 @@ func TestEveryPairOfStatesHasAWayOut(t *testing.T) {
 			}
 		}
 	}
-	for _, service := range flow.ServiceStates() {
-		for _, role := range flow.RoleStates() {
+	for _, service := range spec.ServiceStates() {
+		for _, role := range spec.RoleStates() {
 			if count := seen[[2]int{int(service), int(role)}]; count != len(all) {
 				t.Errorf("service %s with role %s: %d of %d inputs were given", service, role, count, len(all))
 			}
@@ -204,7 +206,7 @@ func (f failing) Fatalf(format string, arguments ...any) {
 	f.t.Fatalf(f.what+": "+format, arguments...)
 }
 
-func live(t *testing.T, kind string, service flow.ServiceState, role flow.RoleState, given input, networks bool) {
+func live(t *testing.T, kind string, service spec.ServiceState, role spec.RoleState, given input, networks bool) {
 	f := failing{t, fmt.Sprintf("%s service %s with role %s, networks %v, on %q", kind, service, role, networks, given.name)}
 	p := placed(f, kind, service, role, networks)
 	if !p.ended {

@@ -4,6 +4,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // DeadlineStay is the timer after which a VM is looked at that does not leave a state
@@ -35,8 +38,8 @@ func Lead(state State, term int, since time.Time) State {
 
 // Stay is a VM's stay in a state that it should leave by itself.
 type Stay struct {
-	State    VMState  `json:"state"`
-	LCMState LCMState `json:"lcm_state,omitempty"`
+	State    one.VMState  `json:"state"`
+	LCMState one.LCMState `json:"lcm_state,omitempty"`
 	// First is when the VM was first seen on its way, and Since when it was first seen in
 	// the state; Sure reports whether oned's history was asked since when.
 	First time.Time `json:"first"`
@@ -79,7 +82,7 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 	awaited := p.tracker.awaitedVMs()
 	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
 		stay, vm := p.Stays[id], p.facts[id]
-		waits := vm.stage() == stagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.tracker.doubtful(stay))
+		waits := vm.Stage() == one.StagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.tracker.doubtful(stay))
 		pending[vm.Role] = pending[vm.Role] || waits
 		if vm.Seen == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay, vm)) {
 			found = append(found, Uninspected{VM: id, Overdue: late[id] || p.tracker.overdue(stay)})
@@ -95,7 +98,7 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 
 // unsure reports whether the VM may have been left behind by the last leader, and may not.
 // One that has been up may have left that long before it was seen to.
-func (t tracker) unsure(stay Stay, vm VM) bool {
+func (t tracker) unsure(stay Stay, vm one.VM) bool {
 	if stay.Sure || t.Leader.Since.IsZero() || stay.Since.Before(t.Leader.Since) {
 		return false
 	}
@@ -119,7 +122,7 @@ func (t tracker) followStays() {
 	t.gated = map[int]bool{}
 	for i := range t.roles() {
 		role := &t.roles()[i]
-		gated := gate && (role.state() == RoleDeploying || role.state() == RoleScaling && !role.shrinking())
+		gated := gate && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling && !role.Shrinking())
 		for _, node := range role.Nodes {
 			known[node.DeployID] = true
 			if gated {
@@ -138,11 +141,11 @@ func (t tracker) followStays() {
 }
 
 // stageOf is a VM's stage, as its role sees it.
-func (t tracker) stageOf(vm VM) stage {
+func (t tracker) stageOf(vm one.VM) one.Stage {
 	if t.gated[vm.ID] && !vm.Ready && (vm.Running() || vm.Arrived()) {
-		return stageReady
+		return one.StageReady
 	}
-	return vm.stage()
+	return vm.Stage()
 }
 
 func (t tracker) followStay(id int) {
@@ -154,7 +157,7 @@ func (t tracker) followStay(id int) {
 	switch {
 	case vm.Failed() && stay.Failing:
 		stay.State, stay.LCMState, stay.Due = vm.State, vm.LCMState, time.Time{}
-	case t.stageOf(vm) == stageNone:
+	case t.stageOf(vm) == one.StageNone:
 		delete(t.Stays, id)
 		return
 	case !had || stay.First.IsZero():
@@ -180,18 +183,18 @@ func (t tracker) followStay(id int) {
 }
 
 // stayDue is when something is done about a VM. What was done has its time first.
-func (t tracker) stayDue(stay Stay, vm VM) time.Time {
+func (t tracker) stayDue(stay Stay, vm one.VM) time.Time {
 	limits := t.settings.VMDeadlines
 	limit := limits.of(t.stageOf(vm))
 	switch {
 	case stay.undeployable(vm):
 		limit = limits.Boot
-	case vm.stage() == stagePending && !t.AskedToEnd(vm.ID):
+	case vm.Stage() == one.StagePending && !t.AskedToEnd(vm.ID):
 		limit = t.limiter.pendingLimit(vm.Role)
 	}
 	var due time.Time
 	switch {
-	case t.stageOf(vm) == stageNone:
+	case t.stageOf(vm) == one.StageNone:
 		return due
 	case !stay.Acted.IsZero():
 		return stay.Acted.Add(t.settings.Look)
@@ -212,22 +215,22 @@ func (t tracker) stayDue(stay Stay, vm VM) time.Time {
 
 // undeployable reports whether the VM is PENDING because its deployment fails, and not
 // because no host takes it: its history was half written when oned died.
-func (s Stay) undeployable(vm VM) bool {
-	return vm.stage() == stagePending && s.Scheduler == "" && s.Error != ""
+func (s Stay) undeployable(vm one.VM) bool {
+	return vm.Stage() == one.StagePending && s.Scheduler == "" && s.Error != ""
 }
 
 // leftBehind reports whether the VM was on its way when the leader changed. A PENDING one
 // waits for the scheduler, unless it cannot be deployed; the end of a guest is noticed by
 // its host's monitoring, whoever leads, and has its time.
 // Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
-func (t tracker) leftBehind(stay Stay, vm VM) bool {
+func (t tracker) leftBehind(stay Stay, vm one.VM) bool {
 	switch t.stageOf(vm) {
-	case stageNone, stageReady, stageShutdown:
+	case one.StageNone, one.StageReady, one.StageShutdown:
 		return false
-	case stagePending:
+	case one.StagePending:
 		return stay.Since.Before(t.Leader.Since) && stay.undeployable(vm)
 	}
-	if vm.LCMState == LCMInit && vm.State == VMActive {
+	if vm.LCMState == one.LCMInit && vm.State == one.VMActive {
 		return stay.First.Before(t.Leader.Since)
 	}
 	return stay.Since.Before(t.Leader.Since)
@@ -251,16 +254,16 @@ func (t tracker) awaitedVMs() map[int]bool {
 
 // awaits reports whether a role is on its way, and its VM is a part of that; or it runs, and
 // the VM may be where the last leader left it, and there is something to do about that.
-func (t tracker) awaits(role *Role, vm int) bool {
+func (t tracker) awaits(role *spec.Role, vm int) bool {
 	stay, seen := t.Stays[vm], t.facts[vm]
-	switch role.state() {
-	case RoleDeploying, RoleUndeploying:
+	switch role.CurrentState() {
+	case spec.RoleDeploying, spec.RoleUndeploying:
 		return true
-	case RoleScaling:
-		return !role.shrinking() || t.AskedToEnd(vm) || seen.Ending()
-	case RoleRunning:
+	case spec.RoleScaling:
+		return !role.Shrinking() || t.AskedToEnd(vm) || seen.Ending()
+	case spec.RoleRunning:
 		return stay.Failing && seen.Failed() || t.unsure(stay, seen) || t.leftBehind(stay, seen)
-	case RoleWarning:
+	case spec.RoleWarning:
 		mends := mending(seen) != "" && !t.tried(stay) || t.recoverer.remakes(role, seen, stay)
 		return stay.Failing && seen.Failed() || mends && (t.unsure(stay, seen) || t.leftBehind(stay, seen))
 	}

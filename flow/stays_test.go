@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // deploying opens with a service whose VM 100 is in a state.
-func deploying(t *testing.T, state flow.VMState, lcm flow.LCMState) *stage {
+func deploying(t *testing.T, state one.VMState, lcm one.LCMState) *stage {
 	t.Helper()
 	s := newStage(t, oneRole(1))
 	s.plan()
@@ -25,23 +27,23 @@ func (s *stage) inspectAfter(wait time.Duration) {
 	s.now = s.now.Add(wait)
 	for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
 		vm := s.facts[wanted.VM]
-		vm.Seen = &flow.Inspection{}
+		vm.Seen = &one.Inspection{}
 		s.facts[wanted.VM] = vm
 	}
 	s.plan()
 }
 
 // move brings a VM to a state, seen by an event.
-func (s *stage) move(lcm flow.LCMState, id int) {
+func (s *stage) move(lcm one.LCMState, id int) {
 	vm := s.facts[id]
 	vm.Seen = nil
 	s.facts[id] = vm
-	s.set(flow.VMActive, lcm, id)
+	s.set(one.VMActive, lcm, id)
 	s.plan()
 }
 
 func TestStuckBootIsLetFailAndRetried(t *testing.T) {
-	s := deploying(t, flow.VMActive, flow.LCMBoot)
+	s := deploying(t, one.VMActive, one.LCMBoot)
 	s.inspectAfter(9*time.Minute + 40*time.Second)
 	s.wantActions()
 	s.wantDeadline(flow.DeadlineStay, stageStart.Add(10*time.Minute))
@@ -49,17 +51,17 @@ func TestStuckBootIsLetFailAndRetried(t *testing.T) {
 	s.wantActions() // nothing is done on what was only heard
 	s.inspectAfter(0)
 	s.wantActions("recover-failure 100")
-	s.move(flow.LCMBootFailure, 100)
+	s.move(one.LCMBootFailure, 100)
 	s.wantActions("recover 100")
-	s.wantRole("a", flow.RoleDeploying)
-	s.move(flow.LCMBoot, 100)
+	s.wantRole("a", spec.RoleDeploying)
+	s.move(one.LCMBoot, 100)
 	s.run(100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 1, 100)
 }
 
 func TestStuckDeploymentIsMadeAnewAndFails(t *testing.T) {
-	s := deploying(t, flow.VMActive, flow.LCMInit)
+	s := deploying(t, one.VMActive, one.LCMInit)
 	for made := range 2 {
 		id := 100 + made
 		s.inspectAfter(10 * time.Minute)
@@ -67,11 +69,11 @@ func TestStuckDeploymentIsMadeAnewAndFails(t *testing.T) {
 		s.end(id)
 		s.create()
 		s.wantNodes("a", 1, id+1)
-		s.set(flow.VMActive, flow.LCMInit, id+1)
+		s.set(one.VMActive, one.LCMInit, id+1)
 		s.plan()
 	}
 	s.inspectAfter(10 * time.Minute)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	if log := s.messages(); !strings.Contains(log, "E Role a : VM 102 has been in LCM_INIT since") || !strings.Contains(log, "made anew 2 times before") {
 		t.Errorf("the log does not say why: %s", log)
 	}
@@ -82,7 +84,7 @@ func TestStuckDeploymentIsMadeAnewAndFails(t *testing.T) {
 
 // A change of the leader shortens the wait of VMs that were on their way, and of no other.
 func TestVMsOfADeadLeaderWaitShortly(t *testing.T) {
-	s := deploying(t, flow.VMActive, flow.LCMProlog)
+	s := deploying(t, one.VMActive, one.LCMProlog)
 	s.state = flow.Lead(s.state, 3, s.now)
 	s.inspectAfter(5 * time.Second)
 	s.state = flow.Lead(s.state, 4, s.now)
@@ -94,7 +96,7 @@ func TestVMsOfADeadLeaderWaitShortly(t *testing.T) {
 	s.inspectAfter(20 * time.Second)
 	s.wantActions("recover-failure 100")
 
-	fresh := deploying(t, flow.VMActive, flow.LCMProlog)
+	fresh := deploying(t, one.VMActive, one.LCMProlog)
 	fresh.state = flow.Lead(flow.Lead(fresh.state, 3, fresh.now), 4, fresh.now.Add(-time.Second))
 	fresh.inspectAfter(50 * time.Minute)
 	fresh.wantActions()
@@ -110,15 +112,15 @@ func TestHistoryTellsWhoseAVMIs(t *testing.T) {
 		"after it":          {15 * time.Second, []string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := deploying(t, flow.VMPending, flow.LCMInit)
+			s := deploying(t, one.VMPending, one.LCMInit)
 			s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(10*time.Second))
 			s.now = s.now.Add(90 * time.Second)
-			s.set(flow.VMActive, flow.LCMBoot, 100)
+			s.set(one.VMActive, one.LCMBoot, 100)
 			if wanted := flow.Inspections(s.state, s.facts, s.now, s.settings); len(wanted) != 1 || wanted[0].VM != 100 {
 				t.Fatalf("to be looked at closer: %+v", wanted)
 			}
 			vm := s.facts[100]
-			vm.Seen = &flow.Inspection{Since: stageStart.Add(test.entered)}
+			vm.Seen = &one.Inspection{Since: stageStart.Add(test.entered)}
 			s.facts[100] = vm
 			s.plan()
 			s.wantActions(test.actions...)
@@ -129,22 +131,22 @@ func TestHistoryTellsWhoseAVMIs(t *testing.T) {
 // In LCM_INIT oned notes no time; a VM that is PENDING and cannot be deployed it notes.
 func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
 	for name, test := range map[string]struct {
-		state   flow.VMState
+		state   one.VMState
 		failure string
 		wait    time.Duration
 	}{
-		"LCM_INIT": {flow.VMActive, "", 23 * time.Second},
-		"PENDING":  {flow.VMPending, "Cannot update virtual machine history", 45 * time.Second},
+		"LCM_INIT": {one.VMActive, "", 23 * time.Second},
+		"PENDING":  {one.VMPending, "Cannot update virtual machine history", 45 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := deploying(t, flow.VMPending, flow.LCMInit)
+			s := deploying(t, one.VMPending, one.LCMInit)
 			s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(10*time.Second))
-			s.set(test.state, flow.LCMInit, 100)
+			s.set(test.state, one.LCMInit, 100)
 			look := func(wait time.Duration) {
 				s.now = s.now.Add(wait)
 				for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
 					vm := s.facts[wanted.VM]
-					vm.Seen = &flow.Inspection{Error: test.failure}
+					vm.Seen = &one.Inspection{Error: test.failure}
 					s.facts[wanted.VM] = vm
 				}
 				s.plan()
@@ -159,11 +161,11 @@ func TestHalfWrittenVMsAreMadeAnew(t *testing.T) {
 
 // Who waits for the scheduler was not left behind.
 func TestVMWithoutAHostWaits(t *testing.T) {
-	s := deploying(t, flow.VMPending, flow.LCMInit)
+	s := deploying(t, one.VMPending, one.LCMInit)
 	s.state = flow.Lead(flow.Lead(s.state, 3, s.now), 4, s.now.Add(time.Second))
 	s.now = s.now.Add(time.Hour)
 	vm := s.facts[100]
-	vm.Seen = &flow.Inspection{Scheduler: "no host has enough capacity"}
+	vm.Seen = &one.Inspection{Scheduler: "no host has enough capacity"}
 	s.facts[100] = vm
 	s.plan()
 	s.wantActions()
@@ -173,7 +175,7 @@ func TestVMWithoutAHostWaits(t *testing.T) {
 	}
 	s.settings.Deadlines.Pending = 2 * time.Hour
 	s.lookFor("no host has enough capacity", time.Hour)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z (no host has enough capacity), longer than the deadline of 7200 s", "I New state: FAILED_DEPLOYING")
 }
 
@@ -182,7 +184,7 @@ func (s *stage) lookFor(scheduler string, wait time.Duration) {
 	s.now = s.now.Add(wait)
 	for _, wanted := range flow.Inspections(s.state, s.facts, s.now, s.settings) {
 		vm := s.facts[wanted.VM]
-		vm.Seen = &flow.Inspection{Scheduler: scheduler}
+		vm.Seen = &one.Inspection{Scheduler: scheduler}
 		s.facts[wanted.VM] = vm
 	}
 	s.plan()
@@ -196,73 +198,73 @@ func TestGateHasADeadline(t *testing.T) {
 	s.create()
 	s.run(100)
 	s.inspectAfter(4 * time.Minute)
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.inspectAfter(time.Minute)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	if log := s.messages(); !strings.Contains(log, "VM 100 has been in RUNNING since 2026-05-04T10:00:00Z and has not reported READY=YES") {
 		t.Errorf("the log does not say why: %s", log)
 	}
 	s.recover()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	vm := s.facts[100]
 	vm.Ready, vm.Seen = true, nil
 	s.facts[100] = vm
 	s.plan()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestStuckEndIsForced(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.command(flow.VerbUndeploy, nil)
 	s.wantActions("terminate 100")
-	s.move(flow.LCMShutdown, 100)
+	s.move(one.LCMShutdown, 100)
 	s.inspectAfter(10 * time.Minute)
 	s.wantActions("terminate-hard 100")
-	s.move(flow.LCMEpilog, 100)
+	s.move(one.LCMEpilog, 100)
 	s.inspectAfter(time.Hour)
 	s.wantActions("recover-failure 100")
-	s.move(flow.LCMEpilogFailure, 100)
+	s.move(one.LCMEpilogFailure, 100)
 	s.wantActions("recover 100")
-	s.move(flow.LCMEpilog, 100)
-	s.wantState(flow.ServiceUndeploying)
+	s.move(one.LCMEpilog, 100)
+	s.wantState(spec.ServiceUndeploying)
 	s.inspectAfter(time.Hour)
 	s.wantActions("recover-delete 100")
 	s.inspectAfter(time.Hour)
-	s.wantState(flow.ServiceFailedUndeploying)
+	s.wantState(spec.ServiceFailedUndeploying)
 	s.recover()
 	s.end(100)
 	s.wantActions("delete document")
 }
 
 func TestInspectionReadsTheHistory(t *testing.T) {
-	record := func(start string) flow.Attribute {
-		return flow.Attribute{Name: "HISTORY", Vector: flow.Template{{Name: "PSTIME", Value: start}, {Name: "RSTIME", Value: "0"}}}
+	record := func(start string) one.Attribute {
+		return one.Attribute{Name: "HISTORY", Vector: one.Template{{Name: "PSTIME", Value: start}, {Name: "RSTIME", Value: "0"}}}
 	}
-	tree := flow.Template{
+	tree := one.Template{
 		{Name: "STATE", Value: "3"}, {Name: "LCM_STATE", Value: "1"},
-		{Name: "USER_TEMPLATE", Vector: flow.Template{{Name: "SCHED_MESSAGE", Value: "no host"}}},
-		{Name: "HISTORY_RECORDS", Vector: flow.Template{record("1700000000"), record("1700000100")}},
+		{Name: "USER_TEMPLATE", Vector: one.Template{{Name: "SCHED_MESSAGE", Value: "no host"}}},
+		{Name: "HISTORY_RECORDS", Vector: one.Template{record("1700000000"), record("1700000100")}},
 	}
-	prolog := flow.VM{ID: 1, State: flow.VMActive, LCMState: flow.LCMProlog}
-	if got := flow.Inspect(prolog, tree); got == nil || got.Since.Unix() != 1700000100 || got.Scheduler != "no host" {
+	prolog := one.VM{ID: 1, State: one.VMActive, LCMState: one.LCMProlog}
+	if got := one.Inspect(prolog, tree); got == nil || got.Since.Unix() != 1700000100 || got.Scheduler != "no host" {
 		t.Errorf("in PROLOG: %+v", got)
 	}
-	if got := flow.Inspect(flow.VM{ID: 1, State: flow.VMPending}, tree); got != nil {
+	if got := one.Inspect(one.VM{ID: 1, State: one.VMPending}, tree); got != nil {
 		t.Errorf("of a VM that has moved on: %+v", got)
 	}
 }
 
 // interruptedStage opens with a service that runs, whose VM 100 was on its way in a state
 // when the leader changed, 10 s ago.
-func interruptedStage(t *testing.T, lcm flow.LCMState) *stage {
+func interruptedStage(t *testing.T, lcm one.LCMState) *stage {
 	t.Helper()
 	s := runningStage(t, oneRole(1))
 	s.state = flow.Lead(s.state, 3, time.Time{})
-	s.set(flow.VMActive, lcm, 100)
+	s.set(one.VMActive, lcm, 100)
 	s.plan()
 	s.state = flow.Lead(s.state, 4, s.now.Add(10*time.Second))
 	s.inspectAfter(20 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantActions()
 	return s
 }
@@ -284,7 +286,7 @@ func TestLeaderLeavesVMsOfARunningService(t *testing.T) {
 		{"DISK_SNAPSHOT_REVERT", ""}, {"DISK_SNAPSHOT_REVERT_SUSPENDED", ""}, {"LCM_INIT", ""},
 	} {
 		t.Run(test.state, func(t *testing.T) {
-			lcm, known := flow.ParseLCMState(test.state)
+			lcm, known := one.ParseLCMState(test.state)
 			if !known {
 				t.Fatal("no such state")
 			}
@@ -292,7 +294,7 @@ func TestLeaderLeavesVMsOfARunningService(t *testing.T) {
 			s.inspectAfter(s.settings.VMDeadlines.LeaderChange)
 			if test.call == "" {
 				s.wantActions()
-				s.wantState(flow.ServiceWarning)
+				s.wantState(spec.ServiceWarning)
 				if why := explained(flow.Explain(s.state, s.facts, s.now)); !strings.Contains(why, test.state) {
 					t.Errorf("the explanation does not name the VM's state:\n%s", why)
 				}
@@ -300,7 +302,7 @@ func TestLeaderLeavesVMsOfARunningService(t *testing.T) {
 			}
 			s.wantActions(test.call + " 100")
 			s.run(100)
-			s.wantState(flow.ServiceRunning)
+			s.wantState(spec.ServiceRunning)
 			s.wantActions()
 		})
 	}
@@ -308,12 +310,12 @@ func TestLeaderLeavesVMsOfARunningService(t *testing.T) {
 
 // Where that changes nothing the service is in WARNING, and goes on asking no more.
 func TestVMThatNothingGetsOutOfItsStateIsAWarning(t *testing.T) {
-	s := interruptedStage(t, flow.LCMShutdownPoweroff)
+	s := interruptedStage(t, one.LCMShutdownPoweroff)
 	s.inspectAfter(s.settings.VMDeadlines.LeaderChange)
 	s.wantActions("recover-failure 100")
 	s.inspectAfter(s.settings.Look)
 	s.wantActions()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	if log := s.changes; len(log) == 0 || !strings.Contains(log[0].Reason, "VM 100 has been in SHUTDOWN_POWEROFF since") || !strings.Contains(log[0].Reason, "it was retried") {
 		t.Errorf("the history does not say why: %+v", log)
 	}
@@ -326,7 +328,7 @@ func TestVMThatNothingGetsOutOfItsStateIsAWarning(t *testing.T) {
 	s.inspectAfter(s.settings.VMDeadlines.LeaderChange)
 	s.wantActions("recover-failure 100")
 	s.run(100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // What somebody has done to a VM since the leader changed is left alone.
@@ -334,17 +336,17 @@ func TestNewLeadersVMsAreLeftAlone(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.state = flow.Lead(flow.Lead(s.state, 3, time.Time{}), 4, s.now.Add(time.Second))
 	s.now = s.now.Add(time.Minute)
-	s.set(flow.VMActive, flow.LCMShutdownPoweroff, 100)
+	s.set(one.VMActive, one.LCMShutdownPoweroff, 100)
 	s.plan()
 	if wanted := flow.Inspections(s.state, s.facts, s.now, s.settings); len(wanted) != 1 || wanted[0].Overdue {
 		t.Fatalf("to be looked at closer: %+v", wanted)
 	}
 	vm := s.facts[100]
-	vm.Seen = &flow.Inspection{Since: s.now.Add(-10 * time.Second)}
+	vm.Seen = &one.Inspection{Since: s.now.Add(-10 * time.Second)}
 	s.facts[100] = vm
 	s.planAfter(time.Hour)
 	s.wantActions()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 // A VM that has been up has data: none is made in its place.
@@ -352,11 +354,11 @@ func TestVMThatWasUpIsNotMadeAnew(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.scale("a", 2)
 	s.create()
-	s.set(flow.VMActive, flow.LCMBootPoweroff, 100)
+	s.set(one.VMActive, one.LCMBootPoweroff, 100)
 	s.run(101)
 	s.inspectAfter(s.settings.VMDeadlines.Boot)
 	s.wantActions("recover 100")
 	s.inspectAfter(s.settings.Look)
 	s.wantActions()
-	s.wantState(flow.ServiceFailedScaling)
+	s.wantState(spec.ServiceFailedScaling)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Every way that a service may go, by the names of the states; what is not here
@@ -46,12 +48,12 @@ var roleWays = map[string]string{
 }
 
 func TestEveryPairOfServiceStates(t *testing.T) {
-	for _, from := range flow.ServiceStates() {
+	for _, from := range spec.ServiceStates() {
 		allowed, listed := serviceWays[from.String()]
 		if !listed {
 			t.Errorf("%s is in no table", from)
 		}
-		for _, to := range flow.ServiceStates() {
+		for _, to := range spec.ServiceStates() {
 			want := slices.Contains(strings.Fields(allowed), to.String())
 			if got := from.CanBecome(to); got != want {
 				t.Errorf("%s to %s: %v, want %v", from, to, got, want)
@@ -61,12 +63,12 @@ func TestEveryPairOfServiceStates(t *testing.T) {
 }
 
 func TestEveryPairOfRoleStates(t *testing.T) {
-	for _, from := range flow.RoleStates() {
+	for _, from := range spec.RoleStates() {
 		allowed, listed := roleWays[from.String()]
 		if !listed {
 			t.Errorf("%s is in no table", from)
 		}
-		for _, to := range flow.RoleStates() {
+		for _, to := range spec.RoleStates() {
 			want := slices.Contains(strings.Fields(allowed), to.String())
 			if got := from.CanBecome(to); got != want {
 				t.Errorf("%s to %s: %v, want %v", from, to, got, want)
@@ -81,17 +83,17 @@ func TestStateNumbers(t *testing.T) {
 		"PENDING", "DEPLOYING", "RUNNING", "UNDEPLOYING", "WARNING", "DONE", "FAILED_UNDEPLOYING", "FAILED_DEPLOYING", "SCALING",
 		"FAILED_SCALING", "COOLDOWN", "DEPLOYING_NETS", "UNDEPLOYING_NETS", "FAILED_DEPLOYING_NETS", "FAILED_UNDEPLOYING_NETS", "HOLD",
 	} {
-		if got := flow.ServiceState(n).String(); got != name {
+		if got := spec.ServiceState(n).String(); got != name {
 			t.Errorf("service state %d is %s, want %s", n, got, name)
 		}
-		if role := flow.RoleState(n).String(); n <= 10 && role != name {
+		if role := spec.RoleState(n).String(); n <= 10 && role != name {
 			t.Errorf("role state %d is %s, want %s", n, role, name)
 		}
 	}
-	if got := flow.RoleState(11).String(); got != "HOLD" {
+	if got := spec.RoleState(11).String(); got != "HOLD" {
 		t.Errorf("role state 11 is %s, want HOLD", got)
 	}
-	if got := flow.ServiceState(16).String(); got != "UNKNOWN_16" {
+	if got := spec.ServiceState(16).String(); got != "UNKNOWN_16" {
 		t.Errorf("service state 16 is %s", got)
 	}
 }
@@ -99,11 +101,11 @@ func TestStateNumbers(t *testing.T) {
 // A command leads out of every state but DONE, or an event will.
 func TestEveryStateHasAWayOutByACommand(t *testing.T) {
 	for state, s := range stagesInEveryState(t) {
-		if state == flow.ServiceDone {
+		if state == spec.ServiceDone {
 			continue
 		}
 		s.recoverDelete()
-		if got := s.state.Service.State(); got == state && state != flow.ServiceUndeploying {
+		if got := s.state.Service.State(); got == state && state != spec.ServiceUndeploying {
 			t.Errorf("recover with delete leaves the service in %s", got)
 		}
 	}
@@ -119,12 +121,12 @@ func TestUnknownStatesCanBeUndeployed(t *testing.T) {
 		t.Fatal("a service in an unknown state was scaled")
 	}
 	s.recoverDelete()
-	s.wantState(flow.ServiceDone)
+	s.wantState(spec.ServiceDone)
 }
 
 func TestVMStateNames(t *testing.T) {
 	for name, want := range map[string]int{"INIT": 0, "PENDING": 1, "ACTIVE": 3, "DONE": 6, "POWEROFF": 8, "CLONING_FAILURE": 11} {
-		got, ok := flow.ParseVMState(name)
+		got, ok := one.ParseVMState(name)
 		if !ok || int(got) != want || got.String() != name {
 			t.Errorf("%s is %d (%v), want %d", name, got, ok, want)
 		}
@@ -133,12 +135,12 @@ func TestVMStateNames(t *testing.T) {
 		"LCM_INIT": 0, "RUNNING": 3, "EPILOG": 11, "UNKNOWN": 16, "BOOT_FAILURE": 36, "PROLOG_UNDEPLOY_FAILURE": 50,
 		"PROLOG_MIGRATE_UNKNOWN_FAILURE": 61, "BACKUP": 69, "RESTORE": 71,
 	} {
-		got, ok := flow.ParseLCMState(name)
+		got, ok := one.ParseLCMState(name)
 		if !ok || int(got) != want || got.String() != name {
 			t.Errorf("%s is %d (%v), want %d", name, got, ok, want)
 		}
 	}
-	if _, ok := flow.ParseVMState("running"); ok {
+	if _, ok := one.ParseVMState("running"); ok {
 		t.Error("a name that oned does not have was read")
 	}
 }
@@ -146,14 +148,14 @@ func TestVMStateNames(t *testing.T) {
 // The failed states are those whose names say so.
 func TestFailedLifeCycleStates(t *testing.T) {
 	for n := range 72 {
-		vm := flow.VM{State: flow.VMActive, LCMState: flow.LCMState(n)}
+		vm := one.VM{State: one.VMActive, LCMState: one.LCMState(n)}
 		if want := strings.HasSuffix(vm.LCMState.String(), "_FAILURE"); vm.Failed() != want {
 			t.Errorf("%s failed: %v, want %v", vm.LCMState, vm.Failed(), want)
 		}
 		if vm.Failed() && vm.Running() || vm.Ending() && vm.Failed() {
 			t.Errorf("%s is two things at once", vm.LCMState)
 		}
-		stopped := flow.VM{State: flow.VMPoweroff, LCMState: flow.LCMState(n)}
+		stopped := one.VM{State: one.VMPoweroff, LCMState: one.LCMState(n)}
 		if stopped.Failed() || stopped.Running() || stopped.Ending() {
 			t.Errorf("the LCM_STATE %s counts outside ACTIVE", vm.LCMState)
 		}

@@ -3,6 +3,9 @@ package flow
 import (
 	"fmt"
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // undeploy ends the roles, children first with the strategy straight.
@@ -20,13 +23,13 @@ func (u undeployer) undeploy() {
 		progressed = progressed || u.breakCircle()
 	}
 	switch {
-	case u.anyRole(RoleFailedUndeploying):
-		u.to(ServiceFailedUndeploying)
-	case !u.everyRole(RoleDone) || u.straysLeft():
+	case u.anyRole(spec.RoleFailedUndeploying):
+		u.to(spec.ServiceFailedUndeploying)
+	case !u.everyRole(spec.RoleDone) || u.straysLeft():
 	case u.networker.networksLeft():
-		u.to(ServiceUndeployingNets)
+		u.to(spec.ServiceUndeployingNets)
 	default:
-		u.to(ServiceDone)
+		u.to(spec.ServiceDone)
 	}
 }
 
@@ -63,11 +66,11 @@ func (u undeployer) finding(key string) bool {
 }
 
 // undeployRole takes the role on, and reports whether its state changed.
-func (u undeployer) undeployRole(role *Role) bool {
-	switch role.state() {
-	case RoleDone, RoleFailedUndeploying:
+func (u undeployer) undeployRole(role *spec.Role) bool {
+	switch role.CurrentState() {
+	case spec.RoleDone, spec.RoleFailedUndeploying:
 		return false
-	case RoleUndeploying:
+	case spec.RoleUndeploying:
 		return u.endRole(role)
 	}
 	if !u.mayEnd(role) {
@@ -81,11 +84,11 @@ func (u undeployer) undeployRole(role *Role) bool {
 // Parents that wait for each other cannot be deployed, but other servers took
 // them. It reports whether a role changed its state.
 func (u undeployer) breakCircle() bool {
-	if u.anyRole(RoleUndeploying) || u.anyRole(RoleFailedUndeploying) || u.everyRole(RoleDone) {
+	if u.anyRole(spec.RoleUndeploying) || u.anyRole(spec.RoleFailedUndeploying) || u.everyRole(spec.RoleDone) {
 		return false
 	}
 	for i := len(u.roles()) - 1; i >= 0; i-- {
-		if role := &u.roles()[i]; role.state() != RoleDone {
+		if role := &u.roles()[i]; role.CurrentState() != spec.RoleDone {
 			u.beginEnd(role)
 			return true
 		}
@@ -93,19 +96,19 @@ func (u undeployer) breakCircle() bool {
 	return false
 }
 
-func (u undeployer) beginEnd(role *Role) {
+func (u undeployer) beginEnd(role *spec.Role) {
 	role.ScaleWay = nil
-	u.roleTo(role, RoleUndeploying, "")
+	u.roleTo(role, spec.RoleUndeploying, "")
 }
 
 // mayEnd: with the strategy straight, a role waits for the roles that have it
 // as a parent.
-func (u undeployer) mayEnd(role *Role) bool {
-	if u.Service.Body.Deployment != DeploymentStraight {
+func (u undeployer) mayEnd(role *spec.Role) bool {
+	if u.Service.Body.Deployment != spec.DeploymentStraight {
 		return true
 	}
 	for _, other := range u.roles() {
-		if slices.Contains(other.Parents, role.Name) && other.state() != RoleDone {
+		if slices.Contains(other.Parents, role.Name) && other.CurrentState() != spec.RoleDone {
 			return false
 		}
 	}
@@ -113,16 +116,16 @@ func (u undeployer) mayEnd(role *Role) bool {
 }
 
 // endRole asks the role's VMs to end, and is done when none is left.
-func (u undeployer) endRole(role *Role) bool {
+func (u undeployer) endRole(role *spec.Role) bool {
 	routed := u.routing.endRouter(role)
 	if len(role.Nodes) == 0 && u.observer.intended(role) == 0 && !routed {
-		u.roleTo(role, RoleDone, "")
+		u.roleTo(role, spec.RoleDone, "")
 		return true
 	}
 	if routed {
 		return false // the VMs end with their router, and only what that leaves is asked to
 	}
-	if !u.recoverer.unstickRole(role, role.Nodes, true, RoleFailedUndeploying) {
+	if !u.recoverer.unstickRole(role, role.Nodes, true, spec.RoleFailedUndeploying) {
 		return true
 	}
 	for _, node := range role.Nodes {
@@ -131,7 +134,7 @@ func (u undeployer) endRole(role *Role) bool {
 			continue
 		}
 		if u.failedToEnd(vm) {
-			u.deployer.failRole(role, RoleFailedUndeploying, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
+			u.deployer.failRole(role, spec.RoleFailedUndeploying, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
 			return true
 		}
 		u.requester.ask(vm, u.recoverer.endCall(vm, u.shutdownAction(role)), role.Name)
@@ -140,7 +143,7 @@ func (u undeployer) endRole(role *Role) bool {
 }
 
 // failedToEnd: the VM was asked to end, and failed on the way.
-func (u undeployer) failedToEnd(vm VM) bool {
+func (u undeployer) failedToEnd(vm one.VM) bool {
 	asked, pending := u.Asked[vm.ID]
 	if !pending || asked.helps() || !vm.Failed() || u.recoverer.beingRetried(vm) {
 		return false
@@ -150,7 +153,7 @@ func (u undeployer) failedToEnd(vm VM) bool {
 
 // shutdownAction is the role's, the service's or the configuration's. OneFlow's
 // old names mean what oned now calls terminate.
-func (u undeployer) shutdownAction(role *Role) string {
+func (u undeployer) shutdownAction(role *spec.Role) string {
 	action := u.settings.ShutdownAction
 	if u.Service.Body.ShutdownAction != "" {
 		action = u.Service.Body.ShutdownAction

@@ -6,24 +6,26 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func TestUndeployStraightEndsChildrenFirst(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbUndeploy, nil)
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions("terminate 101")
-	s.wantRole("Slave", flow.RoleUndeploying)
-	s.wantRole("Master", flow.RoleRunning)
-	s.set(flow.VMActive, flow.LCMEpilog, 101)
+	s.wantRole("Slave", spec.RoleUndeploying)
+	s.wantRole("Master", spec.RoleRunning)
+	s.set(one.VMActive, one.LCMEpilog, 101)
 	s.plan()
 	s.wantActions()
 	s.end(101)
 	s.wantActions("terminate 100")
-	s.wantRole("Slave", flow.RoleDone)
+	s.wantRole("Slave", spec.RoleDone)
 	s.wantNodes("Slave", 1)
 	s.end(100)
-	s.wantState(flow.ServiceDone)
+	s.wantState(spec.ServiceDone)
 	s.wantActions("delete document")
 	s.wantLog("I New state: UNDEPLOYING", "I New state: DONE")
 }
@@ -37,7 +39,7 @@ func TestUndeployNoneEndsAllAtOnce(t *testing.T) {
 func TestUndeployWithoutVMs(t *testing.T) {
 	s := runningStage(t, `{"name":"web","deployment":"straight","roles":[]}`)
 	s.command(flow.VerbUndeploy, nil)
-	s.wantState(flow.ServiceDone)
+	s.wantState(spec.ServiceDone)
 }
 
 func TestShutdownActionIsTheRolesTheServicesOrTheSettings(t *testing.T) {
@@ -66,9 +68,9 @@ func TestShutdownActionIsTheRolesTheServicesOrTheSettings(t *testing.T) {
 }
 
 func TestUndeployRefusals(t *testing.T) {
-	refused := map[flow.ServiceState]bool{
-		flow.ServicePending: true, flow.ServiceDeployingNets: true, flow.ServiceDeploying: true, flow.ServiceScaling: true,
-		flow.ServiceCooldown: true,
+	refused := map[spec.ServiceState]bool{
+		spec.ServicePending: true, spec.ServiceDeployingNets: true, spec.ServiceDeploying: true, spec.ServiceScaling: true,
+		spec.ServiceCooldown: true,
 	}
 	for state, s := range stagesInEveryState(t) {
 		t.Run(state.String(), func(t *testing.T) {
@@ -87,24 +89,24 @@ func TestUndeployTwiceAsksTwiceForNothing(t *testing.T) {
 	s.command(flow.VerbUndeploy, nil)
 	s.wantActions("terminate 100")
 	s.command(flow.VerbUndeploy, nil)
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions()
 }
 
 func TestVMThatDoesNotEndFailsTheUndeploy(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbUndeploy, nil)
-	s.set(flow.VMActive, flow.LCMEpilogFailure, 101)
+	s.set(one.VMActive, one.LCMEpilogFailure, 101)
 	s.plan()
-	s.wantState(flow.ServiceFailedUndeploying)
-	s.wantRole("Slave", flow.RoleFailedUndeploying)
+	s.wantState(spec.ServiceFailedUndeploying)
+	s.wantRole("Slave", spec.RoleFailedUndeploying)
 	s.wantLog("E Role Slave : VM 101 does not end: it is in EPILOG_FAILURE", "I New state: FAILED_UNDEPLOYING")
 	s.recover()
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions("terminate 101")
 	s.end(101)
 	s.end(100)
-	s.wantState(flow.ServiceDone)
+	s.wantState(spec.ServiceDone)
 }
 
 // Parents that wait for each other were accepted by other servers; their
@@ -118,17 +120,17 @@ func TestUndeployWithParentsInACircle(t *testing.T) {
 				{"name":"a","type":"vm","cardinality":1,"template_id":0,"state":2,"parents":[%q],"nodes":[{"deploy_id":1,"vm_info":{}}]},
 				{"name":"b","type":"vm","cardinality":1,"template_id":0,"state":2,"parents":[%q],"nodes":[{"deploy_id":2,"vm_info":{}}]}]}`,
 				parents[0], parents[1]))
-			s.set(flow.VMActive, flow.LCMRunning, 1, 2)
+			s.set(one.VMActive, one.LCMRunning, 1, 2)
 			s.command(flow.VerbUndeploy, nil)
 			for range 3 {
 				for _, action := range s.actions {
 					if action.Kind == flow.ActionVM {
-						s.set(flow.VMDone, flow.LCMInit, action.VM)
+						s.set(one.VMDone, one.LCMInit, action.VM)
 					}
 				}
 				s.plan()
 			}
-			s.wantState(flow.ServiceDone)
+			s.wantState(spec.ServiceDone)
 		})
 	}
 }

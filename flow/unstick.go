@@ -7,6 +7,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 const (
@@ -42,12 +46,12 @@ func (r recoverer) retryFailing() {
 
 // unstick does the next thing about a VM that has overstayed. It returns why its role has
 // to fail when there is nothing left to do, else nothing.
-func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
+func (r recoverer) unstick(role *spec.Role, vm one.VM, ends bool) (failure string) {
 	stay, stays := r.Stays[vm.ID]
 	if !stays || vm.Seen == nil || !r.tracker.overdue(stay) {
 		return ""
 	}
-	if vm.stage() == stagePending && !stay.undeployable(vm) { // the limiter's
+	if vm.Stage() == one.StagePending && !stay.undeployable(vm) { // the limiter's
 		return ""
 	}
 	reason := stay.text(vm)
@@ -55,12 +59,12 @@ func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
 	asked, tried := r.Asked[vm.ID].Action, r.tracker.tried(stay)
 	stay.Acted = r.now
 	switch {
-	case r.tracker.stageOf(vm) == stageReady:
+	case r.tracker.stageOf(vm) == one.StageReady:
 		return reason + " and has not reported READY=YES"
-	case ends && vm.stage() == stageShutdown && asked == "terminate":
+	case ends && vm.Stage() == one.StageShutdown && asked == "terminate":
 		r.requester.ask(vm, "terminate-hard", role.Name)
 		r.tellStay(role, vm, "terminated", reason+" and is ended the hard way")
-	case mending(vm) != "" && !tried && (!ends || vm.stage() == stageEpilog || vm.stage() == stageOther):
+	case mending(vm) != "" && !tried && (!ends || vm.Stage() == one.StageEpilog || vm.Stage() == one.StageOther):
 		stay.Retried, stay.Failing, stay.Retries = true, mending(vm) == callFail, 0
 		r.retrier.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: mending(vm), Role: role.Name})
 		r.tellStay(role, vm, "retried", reason+" and is retried")
@@ -80,29 +84,29 @@ func (r recoverer) unstick(role *Role, vm VM, ends bool) (failure string) {
 
 // remakes reports whether another VM may be made in the place of one that does not come:
 // it has never been up, and its role is to grow or replaces what fails.
-func (r recoverer) remakes(role *Role, vm VM, stay Stay) bool {
-	rule, heals := healRuleOf(role)
-	grows := role.state() == RoleDeploying || role.state() == RoleScaling || heals && rule.action == healRecreate
-	return grows && vm.isNew() && !role.isRouter() && stay.Remade < maxRemade
+func (r recoverer) remakes(role *spec.Role, vm one.VM, stay Stay) bool {
+	rule, heals := policy.HealRuleOf(role)
+	grows := role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling || heals && rule.Action == policy.HealRecreate
+	return grows && vm.IsNew() && !role.IsRouter() && stay.Remade < maxRemade
 }
 
 // remake decides on another VM in the place of one that does not come.
-func (r recoverer) remake(role *Role, vm VM, stay Stay) {
-	role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool { return n.DeployID == vm.ID })
+func (r recoverer) remake(role *spec.Role, vm one.VM, stay Stay) {
+	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
 	r.requester.ask(vm, callDelete, role.Name)
 	intent := r.filler.newIntent(role)
 	intent.Remade = stay.Remade + 1
 	r.Intents = append(r.Intents, intent)
 }
 
-func (r recoverer) tellStay(role *Role, vm VM, what, reason string) {
+func (r recoverer) tellStay(role *spec.Role, vm one.VM, what, reason string) {
 	r.log("I", fmt.Sprintf("Role %s : %s", role.Name, reason))
 	r.changes = append(r.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: what, Reason: reason})
 }
 
 // text says since when the VM stays in its state.
-func (s Stay) text(vm VM) string {
-	said := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.stateText(), s.Since.UTC().Format(time.RFC3339))
+func (s Stay) text(vm one.VM) string {
+	said := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.StateText(), s.Since.UTC().Format(time.RFC3339))
 	if quoted := s.said(); quoted != "" {
 		said += " (" + quoted + ")"
 	}
@@ -136,7 +140,7 @@ func (s Stay) history() string {
 }
 
 // inherit notes of a VM how many were made before it.
-func (r recoverer) inherit(intent Intent, vm VM) {
+func (r recoverer) inherit(intent Intent, vm one.VM) {
 	if intent.Remade == 0 {
 		return
 	}
@@ -148,7 +152,7 @@ func (r recoverer) inherit(intent Intent, vm VM) {
 
 // endCall is how a VM is asked to end that otherwise is asked so: one that had to be
 // deleted goes on being.
-func (r recoverer) endCall(vm VM, otherwise string) string {
+func (r recoverer) endCall(vm one.VM, otherwise string) string {
 	if r.Asked[vm.ID].Action == callDelete {
 		return callDelete
 	}
@@ -157,14 +161,14 @@ func (r recoverer) endCall(vm VM, otherwise string) string {
 
 // beingRetried reports whether oned was told to let fail what it does with the VM, and is
 // to retry it.
-func (r recoverer) beingRetried(vm VM) bool {
+func (r recoverer) beingRetried(vm one.VM) bool {
 	stay, stays := r.Stays[vm.ID]
 	return stays && stay.Failing
 }
 
 // unstickRole does what is due about the role's VMs. It returns false when the role has
 // failed.
-func (r recoverer) unstickRole(role *Role, nodes []Node, ends bool, failed RoleState) bool {
+func (r recoverer) unstickRole(role *spec.Role, nodes []spec.Node, ends bool, failed spec.RoleState) bool {
 	for _, node := range slices.Clone(nodes) {
 		vm, known := r.facts[node.DeployID]
 		if !known {
@@ -181,7 +185,7 @@ func (r recoverer) unstickRole(role *Role, nodes []Node, ends bool, failed RoleS
 // unstickRunning does what is due about VMs of a role that runs which the last leader left
 // behind. It returns what is wrong with the first of those that nothing gets out of their
 // state.
-func (r recoverer) unstickRunning(role *Role) (trouble string) {
+func (r recoverer) unstickRunning(role *spec.Role) (trouble string) {
 	for _, node := range slices.Clone(role.Nodes) {
 		if vm, known := r.facts[node.DeployID]; known && r.tracker.awaits(role, vm.ID) {
 			trouble = cmp.Or(trouble, r.unstick(role, vm, false))
@@ -194,7 +198,7 @@ func (r recoverer) unstickRunning(role *Role) (trouble string) {
 func (r recoverer) unstickStrays() {
 	for _, id := range slices.Sorted(maps.Keys(r.Stays)) {
 		if vm, known := r.facts[id]; known && r.AskedToEnd(id) && r.tracker.overdue(r.Stays[id]) && r.observer.node(id) == nil {
-			r.unstick(&Role{Name: vm.Role}, vm, true)
+			r.unstick(&spec.Role{Name: vm.Role}, vm, true)
 		}
 	}
 }
@@ -212,13 +216,13 @@ func (r recoverer) forgetStays() {
 // One that boots again is retried where it is: let fail, it would be powered off. All
 // others are let fail: that leads to a failure that can be retried, or back to where the
 // VM was before it was powered off, saved, changed or backed up.
-func mending(vm VM) string {
+func mending(vm one.VM) string {
 	switch {
-	case vm.stage() == stageNone || vm.State != VMActive || vm.stage() == stageShutdown:
+	case vm.Stage() == one.StageNone || vm.State != one.VMActive || vm.Stage() == one.StageShutdown:
 		return ""
-	case vm.LCMState == LCMInit || vm.LCMState == lcmRevert || vm.LCMState == lcmRevertSuspended:
+	case vm.LCMState == one.LCMInit || vm.LCMState == one.LCMDiskSnapshotRevert || vm.LCMState == one.LCMDiskSnapshotRevertSuspended:
 		return ""
-	case vm.LCMState == LCMBootUnknown || vm.LCMState == LCMBootPoweroff || vm.LCMState == LCMBootSuspended:
+	case vm.LCMState == one.LCMBootUnknown || vm.LCMState == one.LCMBootPoweroff || vm.LCMState == one.LCMBootSuspended:
 		return callRetry
 	}
 	return callFail

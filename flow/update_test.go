@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func updating(appendTo bool, template string) flow.UpdateArguments {
@@ -21,7 +22,7 @@ func TestUpdateAppends(t *testing.T) {
 	if *s.role("Master").MinVMs != 1 || *s.role("Master").Cooldown != 3 {
 		t.Errorf("the role lost what it had: %s", asJSON(t, s.role("Master")))
 	}
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("Master", 1, 100)
 	s.command(flow.VerbUpdate, updating(true, asJSON(t, `{"description":"text"}`)))
 	if *s.state.Service.Body.Description != "text" {
@@ -37,7 +38,7 @@ func TestUpdateReplaces(t *testing.T) {
 		t.Errorf("the body is %s", asJSON(t, body))
 	}
 	s.wantNodes("a", 1, 100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestUpdatesThatAreRefused(t *testing.T) {
@@ -72,5 +73,5 @@ func TestUpdateOfAServiceBeyondItsLimits(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbScale, flow.ScaleArguments{Role: "Master", Cardinality: 6, Force: true})
 	s.command(flow.VerbUpdate, updating(true, `{"description":"d"}`))
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 }

@@ -6,14 +6,18 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // deployed is the service that a template becomes when it is instantiated, as its first VM is made.
-func deployed(t *testing.T, template, given string) *stage {
+func deployed(t *testing.T, held, given string) *stage {
 	t.Helper()
-	body, err := flow.InstantiateTemplate([]byte(template), json.RawMessage(given), stageStart)
+	body, err := template.Instantiate([]byte(held), json.RawMessage(given), stageStart)
 	if err != nil {
-		t.Fatalf("%s: %v", template, err)
+		t.Fatalf("%s: %v", held, err)
 	}
 	s := newStage(t, asJSON(t, body))
 	s.plan()
@@ -21,13 +25,13 @@ func deployed(t *testing.T, template, given string) *stage {
 }
 
 // extra is the text that the VM of the first intent of a role is made with.
-func (s *stage) extra(role string, base flow.Template) string {
+func (s *stage) extra(role string, base one.Template) string {
 	s.t.Helper()
 	for _, intent := range s.state.Intents {
 		if intent.Role != role {
 			continue
 		}
-		text, err := flow.ExtraTemplate(s.state.Service, intent.Instance(), base, nil)
+		text, err := render.ExtraTemplate(s.state.Service, intent.Instance(), base, nil)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -102,7 +106,7 @@ func TestInputsOfOneFlow6AreReplaced(t *testing.T) {
 func TestOptionalInputsThatAreLeftOut(t *testing.T) {
 	template := `{"name":"s","user_inputs":{"RAM":"O|number|ram| |","TAG":"O|text|t| |"},"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0,
 		"template_contents":{"MEMORY":"$RAM","DESCRIPTION":"tag $TAG.","NIC":[{"NETWORK_ID":"1","MODEL":"$TAG"}],"CONTEXT":{"TAG":"$TAG"}}}]}`
-	got := deployed(t, template, ``).extra("a", flow.Template{{Name: "MEMORY", Value: "16"}})
+	got := deployed(t, template, ``).extra("a", one.Template{{Name: "MEMORY", Value: "16"}})
 	if want := "MEMORY = \"16\"\nDESCRIPTION = \"tag .\"\nNIC = [\nNETWORK_ID = \"1\"\n]\nCONTEXT = [\nTAG = \"$TAG\"\n]\n"; !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -168,23 +172,23 @@ func TestExpand(t *testing.T) {
 			}
 		})
 	}
-	if _, err := flow.ReadTemplate([]byte(`{"name":"s","expand":"yes","roles":[]}`), stageStart); err == nil || !strings.Contains(err.Error(), `expand: is "yes"; it must be true or false`) {
+	if _, err := template.Read([]byte(`{"name":"s","expand":"yes","roles":[]}`), stageStart); err == nil || !strings.Contains(err.Error(), `expand: is "yes"; it must be true or false`) {
 		t.Errorf("got %v", err)
 	}
 }
 
 // A virtual router has no number; its VMs have.
 func TestExpandOfVirtualRouters(t *testing.T) {
-	body, err := flow.ParseBody([]byte(`{"name":"web","expand":true,"roles":[{"name":"r","type":"vr","template_id":3,"template_contents":{"DESCRIPTION":"$ROLE_NAME $VM_NUMBER"}}]}`))
+	body, err := spec.ParseBody([]byte(`{"name":"web","expand":true,"roles":[{"name":"r","type":"vr","template_id":3,"template_contents":{"DESCRIPTION":"$ROLE_NAME $VM_NUMBER"}}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := flow.Service{ID: 27, Body: body}
-	router, err := flow.ExtraTemplate(service, flow.Router{Role: "r", Key: "k"}.Instance(), nil, nil)
+	service := spec.Service{ID: 27, Body: body}
+	router, err := render.ExtraTemplate(service, flow.Router{Role: "r", Key: "k"}.Instance(), nil, nil)
 	if err != nil || !strings.Contains(router, `DESCRIPTION = "r $VM_NUMBER"`) {
 		t.Errorf("the router is made with %s, %v", router, err)
 	}
-	vm, err := flow.ExtraTemplate(service, flow.Instance{Role: "r", Ordinal: 1}, nil, nil)
+	vm, err := render.ExtraTemplate(service, render.Instance{Role: "r", Ordinal: 1}, nil, nil)
 	if err != nil || !strings.Contains(vm, `DESCRIPTION = "r 1"`) {
 		t.Errorf("its VM is made with %s, %v", vm, err)
 	}
@@ -202,7 +206,7 @@ func TestRefusalsWithoutSecrets(t *testing.T) {
 	} {
 		s := deployed(t, template, given)
 		s.take(flow.Decide(s.in(), flow.Refused{Action: s.actions[0], Message: said}))
-		s.wantState(flow.ServiceFailedDeploying)
+		s.wantState(spec.ServiceFailedDeploying)
 		s.wantLog("E Role a : VM 0 could not be created from template 0: "+want, "I New state: FAILED_DEPLOYING")
 		s = deployed(t, template, given)
 		s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: said}))

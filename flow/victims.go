@@ -5,14 +5,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // victims are the nodes that a shrinking role is to lose: those that end or were asked to
 // already, and of the others as many as are too many, in the role's order. Protected ones
 // are none.
-func (s scaler) victims(role *Role) []Node {
+func (s scaler) victims(role *spec.Role) []spec.Node {
 	surplus := len(role.Nodes) - role.Cardinality
-	var chosen, others []Node
+	var chosen, others []spec.Node
 	for _, node := range role.Nodes {
 		vm, known := s.facts[node.DeployID]
 		switch {
@@ -22,9 +26,9 @@ func (s scaler) victims(role *Role) []Node {
 			others = append(others, node)
 		}
 	}
-	order := victimOrder(role)
-	slices.SortStableFunc(others, func(a, b Node) int {
-		if first := s.standing(order, a) - s.standing(order, b); first != 0 || order != victimsNewest {
+	order := policy.VictimOrder(role)
+	slices.SortStableFunc(others, func(a, b spec.Node) int {
+		if first := s.standing(order, a) - s.standing(order, b); first != 0 || order != policy.VictimsNewest {
 			return first
 		}
 		return b.DeployID - a.DeployID
@@ -36,23 +40,23 @@ func (s scaler) victims(role *Role) []Node {
 }
 
 // standing is how much a VM is to be kept.
-func (s scaler) standing(order string, node Node) int {
+func (s scaler) standing(order string, node spec.Node) int {
 	vm, known := s.facts[node.DeployID]
 	switch {
 	case !known:
 		return 3 // nothing is known against it
 	case vm.Troubled():
 		return 0
-	case vm.underway() || vm.State == VMInit || vm.State == VMHold || vm.State == VMCloning:
+	case vm.Underway() || vm.State == one.VMInit || vm.State == one.VMHold || vm.State == one.VMCloning:
 		return 1
-	case order == victimsNotReady && (!vm.Running() || !vm.Ready):
+	case order == policy.VictimsNotReady && (!vm.Running() || !vm.Ready):
 		return 2
 	}
 	return 3
 }
 
 // protected are the role's VMs that no scaling ends.
-func (s scaler) protected(role *Role) []int {
+func (s scaler) protected(role *spec.Role) []int {
 	var found []int
 	for _, node := range role.Nodes {
 		if s.facts[node.DeployID].Protected {
@@ -73,14 +77,14 @@ func protectedText(vms []int) string {
 	}
 	last := len(names) - 1
 	if last == 0 {
-		return "VM " + names[0] + " is protected (" + ProtectAttribute + "=YES)"
+		return "VM " + names[0] + " is protected (" + one.ProtectAttribute + "=YES)"
 	}
-	return "VMs " + strings.Join(names[:last], ", ") + " and " + names[last] + " are protected (" + ProtectAttribute + "=YES)"
+	return "VMs " + strings.Join(names[:last], ", ") + " and " + names[last] + " are protected (" + one.ProtectAttribute + "=YES)"
 }
 
 // endAtProtected ends a scaling down where only protected VMs are left to end: the role
 // keeps them.
-func (s scaler) endAtProtected(role *Role, leaving []Node) {
+func (s scaler) endAtProtected(role *spec.Role, leaving []spec.Node) {
 	least := len(role.Nodes) - len(leaving)
 	if least <= role.Cardinality {
 		return

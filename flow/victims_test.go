@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 func withVictims(cardinality int, order string) string {
@@ -23,14 +27,14 @@ func (s *stage) protect(ids ...int) {
 
 func TestVMInTroubleGoesFirst(t *testing.T) {
 	s := runningStage(t, oneRole(3))
-	s.set(flow.VMPoweroff, flow.LCMInit, 102)
+	s.set(one.VMPoweroff, one.LCMInit, 102)
 	s.plan()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.scale("a", 2)
 	s.wantActions("terminate 102")
 	s.end(102)
 	s.planAfter(300 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 2, 100, 101)
 }
 
@@ -43,13 +47,13 @@ func TestOrderOfVictims(t *testing.T) {
 		"oldest":                      {"oldest", func(*stage) {}, []string{"terminate 100", "terminate 101"}},
 		"newest":                      {"newest", func(*stage) {}, []string{"terminate 103", "terminate 102"}},
 		"not ready":                   {"not_ready", func(s *stage) { s.ready(100, 101, 103) }, []string{"terminate 102", "terminate 100"}},
-		"lost":                        {"newest", func(s *stage) { s.set(flow.VMActive, flow.LCMUnknown, 101) }, []string{"terminate 101", "terminate 103"}},
-		"failed":                      {"not_ready", func(s *stage) { s.ready(100, 101, 102); s.set(flow.VMActive, flow.LCMBootFailure, 101) }, []string{"terminate 101", "terminate 103"}},
-		"booting":                     {"oldest", func(s *stage) { s.set(flow.VMActive, flow.LCMBootPoweroff, 103) }, []string{"terminate 103", "terminate 100"}},
-		"stopped on purpose":          {"oldest", func(s *stage) { s.set(flow.VMSuspended, flow.LCMInit, 103) }, []string{"terminate 100", "terminate 101"}},
+		"lost":                        {"newest", func(s *stage) { s.set(one.VMActive, one.LCMUnknown, 101) }, []string{"terminate 101", "terminate 103"}},
+		"failed":                      {"not_ready", func(s *stage) { s.ready(100, 101, 102); s.set(one.VMActive, one.LCMBootFailure, 101) }, []string{"terminate 101", "terminate 103"}},
+		"booting":                     {"oldest", func(s *stage) { s.set(one.VMActive, one.LCMBootPoweroff, 103) }, []string{"terminate 103", "terminate 100"}},
+		"stopped on purpose":          {"oldest", func(s *stage) { s.set(one.VMSuspended, one.LCMInit, 103) }, []string{"terminate 100", "terminate 101"}},
 		"an unknown order":            {"youngest", func(*stage) {}, []string{"terminate 100", "terminate 101"}},
 		"protected":                   {"oldest", func(s *stage) { s.protect(100, 102) }, []string{"terminate 101", "terminate 103"}},
-		"protected though in trouble": {"oldest", func(s *stage) { s.set(flow.VMPoweroff, flow.LCMInit, 100); s.protect(100) }, []string{"terminate 101", "terminate 102"}},
+		"protected though in trouble": {"oldest", func(s *stage) { s.set(one.VMPoweroff, one.LCMInit, 100); s.protect(100) }, []string{"terminate 101", "terminate 102"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, withVictims(4, test.order))
@@ -91,7 +95,7 @@ func TestScalingEndsAtProtectedVMs(t *testing.T) {
 	s.take(flow.Decide(s.in(), flow.Spared{Action: s.actions[0]}))
 	s.wantLog("I New state: SCALING", "E Role a : the scaling down to 1 ends at 2 nodes: VMs 100 and 102 are protected (FLOWJET_PROTECT=YES)")
 	s.end(101)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 2, 100, 102)
 }
 
@@ -103,7 +107,7 @@ func TestPoliciesKeepProtectedVMs(t *testing.T) {
 		for id := range protected {
 			s.protect(100 + id)
 		}
-		measures := flow.Measures{At: s.now, Until: s.now.Add(time.Minute), Roles: map[string]map[string]float64{"a": {"CPU": 1}}}
+		measures := policy.Measures{At: s.now, Until: s.now.Add(time.Minute), Roles: map[string]map[string]float64{"a": {"CPU": 1}}}
 		s.take(flow.Decide(s.in(), flow.Measured{Measures: measures}))
 		s.wantActions(want...)
 	}
@@ -126,7 +130,7 @@ func TestVictimsAreChecked(t *testing.T) {
 		`"youngest"`: `roles[0].victims (role "a"): is "youngest"; it can be oldest, newest or not_ready`,
 		`5`:          `roles[0].victims (role "a"): is 5; it must be a text`,
 	} {
-		_, err := flow.ReadTemplate([]byte(`{"name":"web","roles":[{"name":"a","type":"vm","template_id":0,"victims":`+text+`}]}`), stageStart)
+		_, err := template.Read([]byte(`{"name":"web","roles":[{"name":"a","type":"vm","template_id":0,"victims":`+text+`}]}`), stageStart)
 		if got := errorText(err); got != want {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}

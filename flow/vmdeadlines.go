@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // VMDeadlines are for how long a VM that a service waits for may stay in a state which
@@ -63,19 +65,19 @@ func ParseVMDeadlines(list []string) (VMDeadlines, error) {
 }
 
 // of is the deadline for a VM's state.
-func (d VMDeadlines) of(stage stage) time.Duration {
+func (d VMDeadlines) of(stage one.Stage) time.Duration {
 	switch stage {
-	case stagePending: // Deadlines has it
+	case one.StagePending: // Deadlines has it
 		return 0
-	case stageReady:
+	case one.StageReady:
 		return d.Ready
-	case stageProlog:
+	case one.StageProlog:
 		return d.Prolog
-	case stageBoot:
+	case one.StageBoot:
 		return d.Boot
-	case stageShutdown:
+	case one.StageShutdown:
 		return d.Shutdown
-	case stageEpilog:
+	case one.StageEpilog:
 		return d.Epilog
 	}
 	return d.Other

@@ -8,6 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Wait is the time that a service or role has been in a state which has a deadline.
@@ -38,18 +42,18 @@ func (l limiter) followWaits() {
 		wait.Due, wait.Then = wait.Since.Add(limit), then
 		waits[key] = wait
 	}
-	body := deadlineRuleOf(l.Service.Body.Deadlines)
+	body := policy.DeadlineRuleOf(l.Service.Body.Deadlines)
 	state := serviceWaits[l.state()]
-	limit, own := body.limits[state]
+	limit, own := body.Limits[state]
 	if !own {
-		limit = l.settings.Deadlines.of(state)
+		limit = l.settings.Deadlines.For(state)
 	}
-	note(ofService, state, limit, l.then(deadlineRule{}))
+	note(ofService, state, limit, l.then(policy.DeadlineRule{}))
 	for i := range l.roles() {
 		role := &l.roles()[i]
-		if rule := deadlineRuleOf(role.Deadlines); len(rule.limits) > 0 {
+		if rule := policy.DeadlineRuleOf(role.Deadlines); len(rule.Limits) > 0 {
 			waitsFor := l.waitsFor(role)
-			note(role.Name, waitsFor, rule.limits[waitsFor], l.then(rule))
+			note(role.Name, waitsFor, rule.Limits[waitsFor], l.then(rule))
 		}
 	}
 	l.Waits = nil
@@ -59,31 +63,31 @@ func (l limiter) followWaits() {
 }
 
 // serviceWaits are the names of the deadlines that a service's states have.
-var serviceWaits = map[ServiceState]string{
-	ServiceDeploying: waitDeploying, ServiceScaling: waitScaling, ServiceUndeploying: waitUndeploying,
+var serviceWaits = map[spec.ServiceState]string{
+	spec.ServiceDeploying: policy.WaitDeploying, spec.ServiceScaling: policy.WaitScaling, spec.ServiceUndeploying: policy.WaitUndeploying,
 }
 
 // waitsFor is the name of the deadline that the role's state has, if any: nothing goes on
 // in a service that has failed, and nothing but the end in one that removes a role.
-func (l limiter) waitsFor(role *Role) string {
-	if l.state().Failed() || (l.state() == ServiceUndeploying) != (role.state() == RoleUndeploying) {
+func (l limiter) waitsFor(role *spec.Role) string {
+	if l.state().Failed() || (l.state() == spec.ServiceUndeploying) != (role.CurrentState() == spec.RoleUndeploying) {
 		return ""
 	}
-	switch role.state() {
-	case RoleDeploying:
-		return waitDeploying
-	case RoleScaling:
-		return waitScaling
-	case RoleUndeploying:
-		return waitUndeploying
+	switch role.CurrentState() {
+	case spec.RoleDeploying:
+		return policy.WaitDeploying
+	case spec.RoleScaling:
+		return policy.WaitScaling
+	case spec.RoleUndeploying:
+		return policy.WaitUndeploying
 	}
 	return ""
 }
 
 // then is what happens when a deadline has passed: as the role says, or the service, or
 // the configuration.
-func (l limiter) then(rule deadlineRule) string {
-	return cmp.Or(rule.then, deadlineRuleOf(l.Service.Body.Deadlines).then, l.settings.Deadlines.Then, ThenFail)
+func (l limiter) then(rule policy.DeadlineRule) string {
+	return cmp.Or(rule.Then, policy.DeadlineRuleOf(l.Service.Body.Deadlines).Then, l.settings.Deadlines.Then, policy.ThenFail)
 }
 
 // pendingLimit is for how long a VM of the role may wait for a host. Thousands may.
@@ -97,12 +101,12 @@ func (l limiter) pendingLimit(role string) time.Duration {
 }
 
 func (l limiter) readPendingLimit(role string) time.Duration {
-	var own deadlineRule
+	var own policy.DeadlineRule
 	if role := l.role(role); role != nil {
-		own = deadlineRuleOf(role.Deadlines)
+		own = policy.DeadlineRuleOf(role.Deadlines)
 	}
-	for _, rule := range []deadlineRule{own, deadlineRuleOf(l.Service.Body.Deadlines)} {
-		if limit, has := rule.limits[waitPending]; has {
+	for _, rule := range []policy.DeadlineRule{own, policy.DeadlineRuleOf(l.Service.Body.Deadlines)} {
+		if limit, has := rule.Limits[policy.WaitPending]; has {
 			return limit
 		}
 	}
@@ -132,9 +136,9 @@ func (l limiter) next() time.Time {
 
 // overdue is what one role waits for beyond its deadline.
 type overdue struct {
-	role *Role
+	role *spec.Role
 	// vms are those that have not come or not ended.
-	vms []VM
+	vms []one.VM
 	// since is when the wait began that has lasted for too long, zero where it is the VMs'.
 	since time.Time
 	what  string
@@ -144,7 +148,7 @@ type overdue struct {
 
 // overdueOf is what the role waits for beyond its own deadline, its service's, or its VMs'.
 // Nothing is where it is not late, or where its VMs have not been looked at closer yet.
-func (l limiter) overdueOf(role *Role) (overdue, bool) {
+func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
 	late := overdue{role: role, what: l.waitsFor(role)}
 	for _, key := range []string{role.Name, ofService} {
 		if wait, is := l.due(key); is && wait.For == late.what {
@@ -153,7 +157,7 @@ func (l limiter) overdueOf(role *Role) (overdue, bool) {
 			return late, l.inspected(role, late.vms) && (!l.takesBack(late) || !l.doubtful(role))
 		}
 	}
-	if late.what == "" || late.what == waitUndeploying || role.shrinking() {
+	if late.what == "" || late.what == policy.WaitUndeploying || role.Shrinking() {
 		return late, false
 	}
 	if l.pendingLimit(role.Name) <= 0 {
@@ -162,24 +166,24 @@ func (l limiter) overdueOf(role *Role) (overdue, bool) {
 	for _, node := range role.Nodes {
 		vm, known := l.facts[node.DeployID]
 		stay, stays := l.Stays[node.DeployID]
-		if known && stays && vm.stage() == stagePending && !stay.undeployable(vm) && vm.Seen != nil && l.tracker.overdue(stay) {
+		if known && stays && vm.Stage() == one.StagePending && !stay.undeployable(vm) && vm.Seen != nil && l.tracker.overdue(stay) {
 			late.vms = append(late.vms, vm)
 		}
 	}
 	if len(late.vms) == 0 {
 		return late, false
 	}
-	late.then = l.then(deadlineRuleOf(role.Deadlines))
+	late.then = l.then(policy.DeadlineRuleOf(role.Deadlines))
 	return late, true
 }
 
 // behind are the VMs of the role that keep it in its state.
-func (l limiter) behind(role *Role) []VM {
-	nodes, ends := role.Nodes, role.state() == RoleUndeploying
-	if role.shrinking() {
+func (l limiter) behind(role *spec.Role) []one.VM {
+	nodes, ends := role.Nodes, role.CurrentState() == spec.RoleUndeploying
+	if role.Shrinking() {
 		nodes, ends = l.scaler.victims(role), true
 	}
-	var behind []VM
+	var behind []one.VM
 	for _, node := range nodes {
 		vm, known := l.facts[node.DeployID]
 		if !known {
@@ -194,7 +198,7 @@ func (l limiter) behind(role *Role) []VM {
 
 // inspected reports whether all of the VMs are known by what oned's leader says of each: on
 // less nothing is ended and nothing fails.
-func (l limiter) inspected(role *Role, vms []VM) bool {
+func (l limiter) inspected(role *spec.Role, vms []one.VM) bool {
 	for _, vm := range vms {
 		if _, known := l.facts[vm.ID]; !known || vm.Seen == nil {
 			return false
@@ -204,8 +208,8 @@ func (l limiter) inspected(role *Role, vms []VM) bool {
 }
 
 // routerLacks reports whether the role waits for its virtual router to be made or deleted.
-func (l limiter) routerLacks(role *Role) bool {
-	return role.isRouter() && (role.VRouterID == nil) != (role.state() == RoleUndeploying)
+func (l limiter) routerLacks(role *spec.Role) bool {
+	return role.IsRouter() && (role.VRouterID == nil) != (role.CurrentState() == spec.RoleUndeploying)
 }
 
 // uninspected are the VMs that have to be looked at before something is done about a wait
@@ -247,13 +251,13 @@ func (l limiter) hold() bool {
 // end does with a role that is late what its deadline says.
 func (l limiter) end(late overdue) {
 	role, reason := late.role, l.reason(late)
-	failed := map[string]RoleState{
-		waitDeploying: RoleFailedDeploying, waitScaling: RoleFailedScaling, waitUndeploying: RoleFailedUndeploying,
+	failed := map[string]spec.RoleState{
+		policy.WaitDeploying: spec.RoleFailedDeploying, policy.WaitScaling: spec.RoleFailedScaling, policy.WaitUndeploying: spec.RoleFailedUndeploying,
 	}[late.what]
 	switch {
-	case late.then == ThenUndeploy && late.what != waitUndeploying:
+	case late.then == policy.ThenUndeploy && late.what != policy.WaitUndeploying:
 		l.log("E", fmt.Sprintf("Role %s : %s; the service is undeployed", role.Name, reason))
-		l.to(ServiceUndeploying)
+		l.to(spec.ServiceUndeploying)
 	case l.takesBack(late):
 		l.takeBack(late, reason)
 	default:
@@ -264,8 +268,8 @@ func (l limiter) end(late overdue) {
 // takesBack reports whether what has not come is taken back: in a scaling up, unless
 // somebody protects it.
 func (l limiter) takesBack(late overdue) bool {
-	return late.then == ThenShrink && late.what == waitScaling && !late.role.shrinking() &&
-		!slices.ContainsFunc(late.vms, func(vm VM) bool { return vm.Protected })
+	return late.then == policy.ThenShrink && late.what == policy.WaitScaling && !late.role.Shrinking() &&
+		!slices.ContainsFunc(late.vms, func(vm one.VM) bool { return vm.Protected })
 }
 
 // late reports whether there is something to be done about a role by now.
@@ -280,7 +284,7 @@ func (l limiter) late() bool {
 
 // doubtful reports whether VMs of the role may have been made by calls that nobody knows
 // the outcome of: that is found out first.
-func (l limiter) doubtful(role *Role) bool {
+func (l limiter) doubtful(role *spec.Role) bool {
 	return slices.ContainsFunc(l.Intents, func(intent Intent) bool { return intent.Role == role.Name && intent.Attempts > 0 })
 }
 
@@ -289,7 +293,7 @@ func (l limiter) takeBack(late overdue, reason string) {
 	role := late.role
 	wanted := role.Cardinality
 	for _, vm := range late.vms {
-		role.Nodes = slices.DeleteFunc(role.Nodes, func(n Node) bool { return n.DeployID == vm.ID })
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
 		if !vm.Gone() {
 			l.requester.ask(vm, l.recoverer.endCall(vm, "terminate-hard"), role.Name)
 		}
@@ -308,25 +312,25 @@ func (l limiter) takeBack(late overdue, reason string) {
 // wait for others.
 func (l limiter) holdService() bool {
 	wait, is := l.due(ofService)
-	failed := map[ServiceState]ServiceState{ServiceDeploying: ServiceFailedDeploying, ServiceUndeploying: ServiceFailedUndeploying}[l.state()]
-	if !is || wait.For != serviceWaits[l.state()] || failed == ServicePending || slices.ContainsFunc(l.roles(), func(r Role) bool {
-		return l.waitsFor(&r) != "" || r.state() == RoleFailedDeploying || r.state() == RoleFailedUndeploying
+	failed := map[spec.ServiceState]spec.ServiceState{spec.ServiceDeploying: spec.ServiceFailedDeploying, spec.ServiceUndeploying: spec.ServiceFailedUndeploying}[l.state()]
+	if !is || wait.For != serviceWaits[l.state()] || failed == spec.ServicePending || slices.ContainsFunc(l.roles(), func(r spec.Role) bool {
+		return l.waitsFor(&r) != "" || r.CurrentState() == spec.RoleFailedDeploying || r.CurrentState() == spec.RoleFailedUndeploying
 	}) {
 		return false
 	}
-	if l.everyRole(RoleRunning, RoleWarning) || l.everyRole(RoleDone) && !l.undeployer.straysLeft() {
+	if l.everyRole(spec.RoleRunning, spec.RoleWarning) || l.everyRole(spec.RoleDone) && !l.undeployer.straysLeft() {
 		return false
 	}
 	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", l.state(), wait.Since.UTC().Format(time.RFC3339), secondsText(wait.Due.Sub(wait.Since)))
 	if names := l.deployer.pendingRoles(); names != "" {
 		reason += ": roles that wait for their parents: " + names
 	}
-	if left := slices.Sorted(maps.Keys(l.Asked)); l.everyRole(RoleDone) && len(left) > 0 {
+	if left := slices.Sorted(maps.Keys(l.Asked)); l.everyRole(spec.RoleDone) && len(left) > 0 {
 		reason += fmt.Sprintf(": VM %d, which no role has a place for, does not end", left[0])
 	}
 	l.log("E", reason)
-	if wait.Then == ThenUndeploy && l.state() != ServiceUndeploying {
-		failed = ServiceUndeploying
+	if wait.Then == policy.ThenUndeploy && l.state() != spec.ServiceUndeploying {
+		failed = spec.ServiceUndeploying
 	}
 	l.to(failed)
 	return true
@@ -342,20 +346,20 @@ func (l limiter) reason(late overdue) string {
 		stay, stays := l.Stays[vm.ID]
 		switch {
 		case stays && !late.since.IsZero() && stay.said() != "":
-			said = append(said, fmt.Sprintf("VM %d is in %s (%s)", vm.ID, vm.stateText(), stay.said()))
+			said = append(said, fmt.Sprintf("VM %d is in %s (%s)", vm.ID, vm.StateText(), stay.said()))
 		case stays && late.since.IsZero():
 			said = append(said, stay.text(vm))
-		case vm.Running() && late.what != waitUndeploying && !late.role.shrinking():
+		case vm.Running() && late.what != policy.WaitUndeploying && !late.role.Shrinking():
 			said = append(said, fmt.Sprintf("VM %d has not reported READY=YES", vm.ID))
 		default:
-			said = append(said, fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText()))
+			said = append(said, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 		}
 	}
 	if missing := l.observer.intended(late.role); missing > 0 && !late.since.IsZero() {
 		said = append(said, fmt.Sprintf("VMs that have not been made: %d", missing))
 	}
 	if l.routerLacks(late.role) {
-		said = append(said, map[bool]string{true: "its virtual router has not been made", false: "its virtual router is not deleted"}[late.what == waitDeploying])
+		said = append(said, map[bool]string{true: "its virtual router has not been made", false: "its virtual router is not deleted"}[late.what == policy.WaitDeploying])
 	}
 	text := strings.Join(shortened(said, maxLate), ", ")
 	if late.since.IsZero() {
@@ -395,7 +399,7 @@ func (s State) RunningDeadlines(now time.Time) []RunningDeadline {
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Stays)) {
 		if stay := s.Stays[id]; !stay.Due.IsZero() {
-			state := VM{State: stay.State, LCMState: stay.LCMState}.stateText()
+			state := one.VM{State: stay.State, LCMState: stay.LCMState}.StateText()
 			running = append(running, RunningDeadline{Role: roles[id], VM: new(id), For: state, Since: stay.Since, Due: stay.Due})
 		}
 	}

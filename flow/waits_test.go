@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // withDeadlines is a service with a role of so many VMs; either has deadlines.
@@ -28,7 +32,7 @@ func pendingIn(t *testing.T, body string) *stage {
 	s := newStage(t, body)
 	s.plan()
 	s.create()
-	s.set(flow.VMPending, flow.LCMInit, 100)
+	s.set(one.VMPending, one.LCMInit, 100)
 	s.plan()
 	return s
 }
@@ -43,16 +47,16 @@ func TestVMThatNoHostTakesFailsItsRole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := pendingIn(t, body)
 			s.lookFor(noHost, 59*time.Second)
-			s.wantState(flow.ServiceDeploying)
+			s.wantState(spec.ServiceDeploying)
 			s.lookFor(noHost, time.Second)
-			s.wantState(flow.ServiceFailedDeploying)
+			s.wantState(spec.ServiceFailedDeploying)
 			s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z ("+noHost+"), longer than the deadline of 60 s", "I New state: FAILED_DEPLOYING")
 			s.recover()
-			s.wantState(flow.ServiceDeploying)
+			s.wantState(spec.ServiceDeploying)
 			s.lookFor(noHost, 59*time.Second)
-			s.wantState(flow.ServiceDeploying)
+			s.wantState(spec.ServiceDeploying)
 			s.run(100)
-			s.wantState(flow.ServiceRunning)
+			s.wantState(spec.ServiceRunning)
 		})
 	}
 }
@@ -60,7 +64,7 @@ func TestVMThatNoHostTakesFailsItsRole(t *testing.T) {
 func TestVMThatNoHostTakesEndsItsService(t *testing.T) {
 	s := pendingIn(t, withDeadlines(1, `{"pending":60,"then":"undeploy"}`, ""))
 	s.lookFor(noHost, time.Minute)
-	s.wantState(flow.ServiceUndeploying)
+	s.wantState(spec.ServiceUndeploying)
 	s.wantActions("terminate 100")
 	s.wantLog("E Role a : VM 100 has been in PENDING since 2026-05-04T10:00:00Z ("+noHost+"), longer than the deadline of 60 s; the service is undeployed", "I New state: UNDEPLOYING")
 }
@@ -70,7 +74,7 @@ func TestNoDeadlineIsAny(t *testing.T) {
 	s := pendingIn(t, withDeadlines(1, "", `{"pending":0}`))
 	s.settings.Deadlines.Pending = time.Minute
 	s.lookFor(noHost, time.Hour)
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 }
 
 // What no host takes in a scaling is taken back; what else is on its way is waited for.
@@ -78,30 +82,30 @@ func TestVMThatNoHostTakesIsTakenBack(t *testing.T) {
 	s := runningStage(t, withDeadlines(1, "", `{"pending":60,"then":"shrink"}`))
 	s.scale("a", 4)
 	s.create()
-	s.set(flow.VMPending, flow.LCMInit, 101, 102)
+	s.set(one.VMPending, one.LCMInit, 101, 102)
 	s.plan()
 	s.lookFor(noHost, time.Minute)
 	s.lookFor(noHost, 0)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.wantNodes("a", 2, 100, 103)
 	if log := s.messages(); !strings.Contains(log, "("+noHost+"), longer than the deadline of 60 s; what has not come is taken back: ") || !strings.Contains(log, "2 of 4 VMs stay") {
 		t.Errorf("the log does not say so: %s", log)
 	}
 	s.run(103)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 }
 
 func TestScalingThatTakesTooLong(t *testing.T) {
 	for name, test := range map[string]struct {
 		service, role string
-		state         flow.ServiceState
+		state         spec.ServiceState
 		cardinality   int
 	}{
-		"fails":                  {"", `{"scaling":90}`, flow.ServiceFailedScaling, 3},
-		"is taken back":          {"", `{"scaling":90,"then":"shrink"}`, flow.ServiceCooldown, 2},
-		"ends the service":       {`{"scaling":90,"then":"undeploy"}`, "", flow.ServiceUndeploying, 3},
-		"by the service's limit": {`{"scaling":90}`, `{"then":"shrink"}`, flow.ServiceFailedScaling, 3},
-		"the sooner counts":      {`{"scaling":900}`, `{"scaling":90,"then":"shrink"}`, flow.ServiceCooldown, 2},
+		"fails":                  {"", `{"scaling":90}`, spec.ServiceFailedScaling, 3},
+		"is taken back":          {"", `{"scaling":90,"then":"shrink"}`, spec.ServiceCooldown, 2},
+		"ends the service":       {`{"scaling":90,"then":"undeploy"}`, "", spec.ServiceUndeploying, 3},
+		"by the service's limit": {`{"scaling":90}`, `{"then":"shrink"}`, spec.ServiceFailedScaling, 3},
+		"the sooner counts":      {`{"scaling":900}`, `{"scaling":90,"then":"shrink"}`, spec.ServiceCooldown, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, withDeadlines(1, test.service, test.role))
@@ -109,9 +113,9 @@ func TestScalingThatTakesTooLong(t *testing.T) {
 			s.create()
 			s.run(101)
 			s.lookFor("", 89*time.Second)
-			s.wantState(flow.ServiceScaling)
+			s.wantState(spec.ServiceScaling)
 			s.planAfter(time.Second)
-			s.wantState(flow.ServiceScaling) // nothing is done on what was only heard
+			s.wantState(spec.ServiceScaling) // nothing is done on what was only heard
 			s.lookFor("", 0)
 			s.wantState(test.state)
 			if role := s.role("a"); role.Cardinality != test.cardinality {
@@ -121,7 +125,7 @@ func TestScalingThatTakesTooLong(t *testing.T) {
 				t.Errorf("the log does not say why: %s", log)
 			}
 			for _, change := range s.changes {
-				if change.Kind == "service" && test.state != flow.ServiceCooldown && !strings.Contains(change.Reason, "longer than its deadline of 90 s") {
+				if change.Kind == "service" && test.state != spec.ServiceCooldown && !strings.Contains(change.Reason, "longer than its deadline of 90 s") {
 					t.Errorf("the history does not say why: %+v", change)
 				}
 			}
@@ -136,13 +140,13 @@ func TestWhatIsTakenBackEnds(t *testing.T) {
 	s.create()
 	s.lookFor("", 90*time.Second)
 	s.wantActions("terminate-hard 101")
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantNodes("a", 1, 100)
 	s.run(101)
 	s.wantActions("terminate-hard 101")
 	s.end(101)
 	s.planAfter(300 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 1, 100)
 }
 
@@ -152,7 +156,7 @@ func TestProtectedVMIsNotTakenBack(t *testing.T) {
 	s.create()
 	s.protect(101)
 	s.lookFor("", 90*time.Second)
-	s.wantState(flow.ServiceFailedScaling)
+	s.wantState(spec.ServiceFailedScaling)
 }
 
 func TestDeploymentThatTakesTooLong(t *testing.T) {
@@ -166,7 +170,7 @@ func TestDeploymentThatTakesTooLong(t *testing.T) {
 	s.create()
 	s.run(101)
 	s.lookFor("", time.Minute) // it is the service's time, and not each role's
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.wantLog("E Role Slave : it has been DEPLOYING since 2026-05-04T10:00:00Z, longer than its deadline of 120 s: VM 101 has not reported READY=YES",
 		"I New state: FAILED_DEPLOYING")
 }
@@ -175,16 +179,16 @@ func TestEndThatTakesTooLong(t *testing.T) {
 	for name, test := range map[string]struct {
 		body  string
 		begin func(s *stage)
-		want  flow.ServiceState
+		want  spec.ServiceState
 	}{
-		"undeploying":          {withDeadlines(2, `{"undeploying":90,"then":"undeploy"}`, ""), func(s *stage) { s.command(flow.VerbUndeploy, nil) }, flow.ServiceFailedUndeploying},
-		"undeploying the role": {withDeadlines(2, "", `{"undeploying":90}`), func(s *stage) { s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}) }, flow.ServiceFailedUndeploying},
-		"scaling down":         {withDeadlines(2, "", `{"scaling":90,"then":"shrink"}`), func(s *stage) { s.scale("a", 1) }, flow.ServiceFailedScaling},
+		"undeploying":          {withDeadlines(2, `{"undeploying":90,"then":"undeploy"}`, ""), func(s *stage) { s.command(flow.VerbUndeploy, nil) }, spec.ServiceFailedUndeploying},
+		"undeploying the role": {withDeadlines(2, "", `{"undeploying":90}`), func(s *stage) { s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "a"}) }, spec.ServiceFailedUndeploying},
+		"scaling down":         {withDeadlines(2, "", `{"scaling":90,"then":"shrink"}`), func(s *stage) { s.scale("a", 1) }, spec.ServiceFailedScaling},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runningStage(t, test.body)
 			test.begin(s)
-			s.move(flow.LCMShutdown, 100)
+			s.move(one.LCMShutdown, 100)
 			s.lookFor("", 90*time.Second)
 			s.wantState(test.want)
 			if log := s.messages(); !strings.Contains(log, "longer than its deadline of 90 s: VM 100 is in SHUTDOWN") {
@@ -196,7 +200,7 @@ func TestEndThatTakesTooLong(t *testing.T) {
 
 // The configuration's deadlines are those of services that do not say.
 func TestDeadlinesOfTheConfiguration(t *testing.T) {
-	deadlines, err := flow.ParseDeadlines([]string{"scaling=90", " then = shrink"})
+	deadlines, err := policy.ParseDeadlines([]string{"scaling=90", " then = shrink"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,9 +209,9 @@ func TestDeadlinesOfTheConfiguration(t *testing.T) {
 	s.scale("a", 2)
 	s.create()
 	s.lookFor("", 90*time.Second)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	for _, wrong := range []string{"scaling", "scaling=1m", "deploy=5", "then=stop", "pending=-1", "pending=99999999"} {
-		if _, err := flow.ParseDeadlines([]string{wrong}); err == nil {
+		if _, err := policy.ParseDeadlines([]string{wrong}); err == nil {
 			t.Errorf("%q is a deadline", wrong)
 		}
 	}
@@ -221,9 +225,9 @@ func TestDeadlinesAreSetWhileTheServiceWaits(t *testing.T) {
 	s.planAfter(time.Hour)
 	s.command(flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{"deadlines": map[string]any{"scaling": 60, "then": "shrink"}}})
 	s.lookFor("", 59*time.Second)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	running := s.state.RunningDeadlines(s.now)
-	if len(running) == 0 || running[0].For != "scaling" || running[0].Left != time.Second || running[0].Then != flow.ThenShrink {
+	if len(running) == 0 || running[0].For != "scaling" || running[0].Left != time.Second || running[0].Then != policy.ThenShrink {
 		t.Errorf("the deadlines that run are %+v", running)
 	}
 	s.wantDeadline(flow.DeadlineStay, s.now.Add(time.Second))
@@ -232,7 +236,7 @@ func TestDeadlinesAreSetWhileTheServiceWaits(t *testing.T) {
 		t.Errorf("why notes %+v", notes)
 	}
 	s.lookFor("", time.Second)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 }
 
 // A call that may have made a VM is settled before that VM is taken back.
@@ -242,12 +246,12 @@ func TestDoubtfulVMIsFoundBeforeItIsTakenBack(t *testing.T) {
 	intent := s.state.Intents[0]
 	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "no answer"}))
 	s.lookFor("", 90*time.Second)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	vm := s.vmOf(intent)
 	s.facts[vm.ID] = vm
 	s.plan()
 	s.lookFor("", 0)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 	s.wantActions("terminate-hard 101")
 }
 
@@ -267,7 +271,7 @@ func TestDeadlinesAreChecked(t *testing.T) {
 			"deadlines":          `{"name":"web","deadlines":` + text + `,"roles":[]}`,
 			"roles[0].deadlines": `{"name":"web","roles":[{"name":"a","type":"vm","template_id":0,"deadlines":` + text + `}]}`,
 		} {
-			_, err := flow.ReadTemplate([]byte(body), stageStart)
+			_, err := template.Read([]byte(body), stageStart)
 			if got := errorText(err); (want == "") != (got == "") || !strings.Contains(got, want) || want != "" && !strings.HasPrefix(got, path) {
 				t.Errorf("%s: %q, want %q", body, got, want)
 			}

@@ -3,6 +3,9 @@ package flow
 import (
 	"cmp"
 	"fmt"
+
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // watch follows the VMs of a running service: trouble is a WARNING, and its
@@ -15,53 +18,53 @@ func (w watcher) watch() {
 		w.watchRole(&w.roles()[i])
 	}
 	if flag(w.Service.Body.AutomaticDeletion) && w.empty() {
-		w.to(ServiceUndeploying)
+		w.to(spec.ServiceUndeploying)
 		w.changes[len(w.changes)-1].Reason = "no VM is left, and automatic_deletion is set"
 		return
 	}
-	if w.autoscaler.runSchedules(); !w.anyRole(RoleScaling) {
+	if w.autoscaler.runSchedules(); !w.anyRole(spec.RoleScaling) {
 		w.filler.refill()
 	}
-	if w.anyRole(RoleScaling) {
+	if w.anyRole(spec.RoleScaling) {
 		w.autoscaler.followRoles()
 		return
 	}
-	warned := w.anyRole(RoleWarning)
-	if warned && w.state() == ServiceRunning {
-		w.to(ServiceWarning)
+	warned := w.anyRole(spec.RoleWarning)
+	if warned && w.state() == spec.ServiceRunning {
+		w.to(spec.ServiceWarning)
 	}
-	if !warned && w.state() == ServiceWarning {
-		w.to(ServiceRunning)
+	if !warned && w.state() == spec.ServiceWarning {
+		w.to(spec.ServiceRunning)
 	}
 }
 
-func (w watcher) watchRole(role *Role) {
+func (w watcher) watchRole(role *spec.Role) {
 	w.healer.healRole(role)
 	w.healer.refillHealed(role)
 	trouble := cmp.Or(w.recoverer.unstickRunning(role), w.trouble(role))
 	switch {
-	case trouble != "" && role.state() == RoleRunning:
-		w.roleTo(role, RoleWarning, trouble)
-	case trouble == "" && role.state() == RoleWarning:
-		w.roleTo(role, RoleRunning, "")
+	case trouble != "" && role.CurrentState() == spec.RoleRunning:
+		w.roleTo(role, spec.RoleWarning, trouble)
+	case trouble == "" && role.CurrentState() == spec.RoleWarning:
+		w.roleTo(role, spec.RoleRunning, "")
 	}
 }
 
 // trouble names the first of the role's VMs that is in trouble.
-func (w watcher) trouble(role *Role) string {
-	_, heals := healRuleOf(role)
+func (w watcher) trouble(role *spec.Role) string {
+	_, heals := policy.HealRuleOf(role)
 	if have := len(role.Nodes) + len(w.strangers[role.Name]); heals && have < role.Cardinality {
 		return fmt.Sprintf("the role has %d of %d VMs", have, role.Cardinality)
 	}
 	for _, node := range role.Nodes {
 		vm, known := w.facts[node.DeployID]
-		if heals && known && role.state() == RoleWarning && vm.Running() && !w.deployer.come(role, vm) {
+		if heals && known && role.CurrentState() == spec.RoleWarning && vm.Running() && !w.deployer.come(role, vm) {
 			return fmt.Sprintf("VM %d has not reported READY", vm.ID)
 		}
-		if known && (vm.Troubled() || role.state() == RoleWarning && vm.underway()) {
-			return fmt.Sprintf("VM %d is in %s", vm.ID, vm.stateText())
+		if known && (vm.Troubled() || role.CurrentState() == spec.RoleWarning && vm.Underway()) {
+			return fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText())
 		}
-		if !known && role.state() == RoleWarning {
+		if !known && role.CurrentState() == spec.RoleWarning {
 			return "not all VMs are known"
 		}
 	}

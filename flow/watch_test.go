@@ -6,32 +6,34 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 func TestTroubledVMWarnsAndItsEndEndsTheWarning(t *testing.T) {
 	for _, c := range []struct {
-		state flow.VMState
-		lcm   flow.LCMState
+		state one.VMState
+		lcm   one.LCMState
 		says  string
 	}{
-		{flow.VMPoweroff, flow.LCMInit, "POWEROFF"},
-		{flow.VMActive, flow.LCMUnknown, "UNKNOWN"},
-		{flow.VMActive, flow.LCMBootFailure, "BOOT_FAILURE"},
-		{flow.VMFailed, flow.LCMInit, "FAILED"},
-		{flow.VMCloningFailure, flow.LCMInit, "CLONING_FAILURE"},
+		{one.VMPoweroff, one.LCMInit, "POWEROFF"},
+		{one.VMActive, one.LCMUnknown, "UNKNOWN"},
+		{one.VMActive, one.LCMBootFailure, "BOOT_FAILURE"},
+		{one.VMFailed, one.LCMInit, "FAILED"},
+		{one.VMCloningFailure, one.LCMInit, "CLONING_FAILURE"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			s := runningStage(t, masterSlave)
 			s.set(c.state, c.lcm, 101)
 			s.plan()
-			s.wantState(flow.ServiceWarning)
-			s.wantRole("Slave", flow.RoleWarning)
-			s.wantRole("Master", flow.RoleRunning)
+			s.wantState(spec.ServiceWarning)
+			s.wantRole("Slave", spec.RoleWarning)
+			s.wantRole("Master", spec.RoleRunning)
 			s.wantActions()
 			wantReason(t, s, "role", "VM 101 is in "+c.says)
 			s.run(101)
-			s.wantState(flow.ServiceRunning)
-			s.wantRole("Slave", flow.RoleRunning)
+			s.wantState(spec.ServiceRunning)
+			s.wantRole("Slave", spec.RoleRunning)
 			s.wantLog("I New state: WARNING", "I New state: RUNNING")
 		})
 	}
@@ -39,59 +41,59 @@ func TestTroubledVMWarnsAndItsEndEndsTheWarning(t *testing.T) {
 
 func TestWarningLastsUntilTheLastTroubleEnds(t *testing.T) {
 	s := runningStage(t, masterSlave)
-	s.set(flow.VMPoweroff, flow.LCMInit, 100, 101)
+	s.set(one.VMPoweroff, one.LCMInit, 100, 101)
 	s.plan()
 	s.run(100)
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.run(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 }
 
 func TestWarningEndsWhenTheVMIsDeleted(t *testing.T) {
 	s := runningStage(t, oneRole(2))
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 	s.end(100)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 1, 101)
 }
 
 // Facts that say nothing of a VM end no warning: the VM may be as it was.
 func TestWarningOutlastsMissingFacts(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	s.set(flow.VMPoweroff, flow.LCMInit, 100)
+	s.set(one.VMPoweroff, one.LCMInit, 100)
 	s.plan()
 	s.facts = flow.Facts{}
 	s.plan()
-	s.wantState(flow.ServiceWarning)
+	s.wantState(spec.ServiceWarning)
 }
 
 func TestMissingFactsAreNoTrouble(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.facts = flow.Facts{}
 	s.plan()
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 1, 100)
 }
 
 // VMs between states, or stopped on purpose, are no trouble.
 func TestOtherStatesAreNoTrouble(t *testing.T) {
 	s := runningStage(t, oneRole(1))
-	for _, vm := range []flow.VM{
-		{State: flow.VMActive, LCMState: flow.LCMShutdownPoweroff}, {State: flow.VMActive, LCMState: flow.LCMEpilog},
-		{State: flow.VMSuspended}, {State: flow.VMStopped}, {State: flow.VMUndeployed}, {State: flow.VMPending},
+	for _, vm := range []one.VM{
+		{State: one.VMActive, LCMState: one.LCMShutdownPoweroff}, {State: one.VMActive, LCMState: one.LCMEpilog},
+		{State: one.VMSuspended}, {State: one.VMStopped}, {State: one.VMUndeployed}, {State: one.VMPending},
 	} {
 		s.set(vm.State, vm.LCMState, 100)
 		s.plan()
-		s.wantState(flow.ServiceRunning)
+		s.wantState(spec.ServiceRunning)
 	}
 }
 
 func TestLostNodeLowersTheCardinality(t *testing.T) {
 	s := runningStage(t, oneRole(3))
 	s.end(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 2, 100, 102)
 	s.wantLog("I Role a scaling down from 3 to 2 nodes")
 	s.wantActions()
@@ -122,29 +124,29 @@ func TestAutomaticDeletion(t *testing.T) {
 	t.Run("after the last VM", func(t *testing.T) {
 		s := runningStage(t, deleting(2))
 		s.end(100)
-		s.wantState(flow.ServiceRunning)
+		s.wantState(spec.ServiceRunning)
 		s.end(101)
-		s.wantState(flow.ServiceDone)
+		s.wantState(spec.ServiceDone)
 		s.wantActions("delete document")
 		s.wantLog("I New state: UNDEPLOYING", "I New state: DONE")
 	})
 	t.Run("in WARNING", func(t *testing.T) {
 		s := runningStage(t, deleting(1))
-		s.set(flow.VMActive, flow.LCMUnknown, 100)
+		s.set(one.VMActive, one.LCMUnknown, 100)
 		s.plan()
-		s.wantState(flow.ServiceWarning)
+		s.wantState(spec.ServiceWarning)
 		s.end(100)
-		s.wantState(flow.ServiceDone)
+		s.wantState(spec.ServiceDone)
 	})
 	t.Run("not before there was a VM", func(t *testing.T) {
 		s := runningStage(t, deleting(0))
 		s.planAfter(time.Hour)
-		s.wantState(flow.ServiceRunning)
+		s.wantState(spec.ServiceRunning)
 	})
 	t.Run("not unless asked for", func(t *testing.T) {
 		s := runningStage(t, oneRole(1))
 		s.end(100)
-		s.wantState(flow.ServiceRunning)
+		s.wantState(spec.ServiceRunning)
 	})
 }
 

@@ -3,16 +3,19 @@ package flow
 import (
 	"fmt"
 	"slices"
+
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // mayScaleBack reports whether a role of a failed service can be given another
 // cardinality: what deployed or scaled goes on with that.
-func (s scaler) mayScaleBack(role *Role) bool {
-	if state := s.state(); state != ServiceFailedDeploying && state != ServiceFailedScaling {
+func (s scaler) mayScaleBack(role *spec.Role) bool {
+	if state := s.state(); state != spec.ServiceFailedDeploying && state != spec.ServiceFailedScaling {
 		return false
 	}
-	switch role.state() {
-	case RoleUndeploying, RoleFailedUndeploying, RoleDone:
+	switch role.CurrentState() {
+	case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone:
 		return false
 	}
 	return true
@@ -20,11 +23,11 @@ func (s scaler) mayScaleBack(role *Role) bool {
 
 // scaleBack gives a role of a failed service the cardinality that it is to go on with. It
 // counts from the VMs that there are: what was wanted before has not come.
-func (s scaler) scaleBack(role *Role, wanted int) {
+func (s scaler) scaleBack(role *spec.Role, wanted int) {
 	have := len(role.Nodes) + len(s.strangers[role.Name]) + s.trimIntents(role, wanted)
-	way, direction := ScaleUp, "up"
+	way, direction := spec.ScaleUp, "up"
 	if wanted < have {
-		way, direction = ScaleDown, "down"
+		way, direction = spec.ScaleDown, "down"
 	}
 	text := fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, have, wanted)
 	if wanted == have {
@@ -32,17 +35,17 @@ func (s scaler) scaleBack(role *Role, wanted int) {
 	}
 	s.log("I", text)
 	role.Cardinality, role.ScaleWay = wanted, &way
-	forgetTrueEvals(role)
+	policy.ForgetTrueEvals(role)
 	delete(s.PolicyCooldowns, role.Name)
-	switch role.state() {
-	case RoleScaling, RoleFailedScaling:
-	case RoleCooldown:
-		s.roleTo(role, RoleRunning, "")
-		s.roleTo(role, RoleScaling, "")
-	case RoleRunning, RoleWarning:
-		s.roleTo(role, RoleScaling, "")
+	switch role.CurrentState() {
+	case spec.RoleScaling, spec.RoleFailedScaling:
+	case spec.RoleCooldown:
+		s.roleTo(role, spec.RoleRunning, "")
+		s.roleTo(role, spec.RoleScaling, "")
+	case spec.RoleRunning, spec.RoleWarning:
+		s.roleTo(role, spec.RoleScaling, "")
 	default: // it is deployed with as many
-		if way == ScaleUp {
+		if way == spec.ScaleUp {
 			role.ScaleWay = nil
 		}
 	}
@@ -50,7 +53,7 @@ func (s scaler) scaleBack(role *Role, wanted int) {
 
 // trimIntents gives up the VMs of the role that no call was made for, as far as they are
 // beyond its cardinality to be. It returns how many there may be already.
-func (s scaler) trimIntents(role *Role, wanted int) (doubtful int) {
+func (s scaler) trimIntents(role *spec.Role, wanted int) (doubtful int) {
 	for _, intent := range s.Intents {
 		if intent.Role == role.Name && intent.Attempts > 0 {
 			doubtful++
@@ -69,7 +72,7 @@ func (s scaler) trimIntents(role *Role, wanted int) (doubtful int) {
 
 // reduce ends what a role has beyond its cardinality. It reports whether nothing is left of
 // that; the role may have failed at it.
-func (s scaler) reduce(role *Role, failed RoleState) bool {
+func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
 	s.undeployer.dropIntents(role.Name)
 	leaving := s.victims(role)
 	s.endAtProtected(role, leaving)
@@ -82,7 +85,7 @@ func (s scaler) reduce(role *Role, failed RoleState) bool {
 			continue
 		}
 		if s.undeployer.failedToEnd(vm) {
-			s.deployer.failRole(role, failed, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.stateText()))
+			s.deployer.failRole(role, failed, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
 			return false
 		}
 		before := len(s.actions)
@@ -96,14 +99,14 @@ func (s scaler) reduce(role *Role, failed RoleState) bool {
 
 // afterRemoval is where a service goes whose role has been removed: on with what the
 // others were at.
-func (r remover) afterRemoval() ServiceState {
-	next := ServiceRunning
+func (r remover) afterRemoval() spec.ServiceState {
+	next := spec.ServiceRunning
 	for i := range r.roles() {
-		switch r.roles()[i].state() {
-		case RolePending, RoleDeploying, RoleHold, RoleFailedDeploying:
-			return ServiceDeploying
-		case RoleScaling, RoleFailedScaling:
-			next = ServiceScaling
+		switch r.roles()[i].CurrentState() {
+		case spec.RolePending, spec.RoleDeploying, spec.RoleHold, spec.RoleFailedDeploying:
+			return spec.ServiceDeploying
+		case spec.RoleScaling, spec.RoleFailedScaling:
+			next = spec.ServiceScaling
 		}
 	}
 	return next

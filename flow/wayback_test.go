@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // refuse has oned refuse every VM that is to be made.
@@ -23,11 +25,11 @@ func TestRefusedScalingIsTakenBack(t *testing.T) {
 	s := runningStage(t, oneRole(1))
 	s.scale("a", 3)
 	s.refuse("no quota")
-	s.wantState(flow.ServiceFailedScaling)
+	s.wantState(spec.ServiceFailedScaling)
 	s.scale("a", 1)
 	s.wantLog("I Role a goes on with the nodes that it has: 1", "I New state: SCALING", "I New state: COOLDOWN")
 	s.planAfter(300 * time.Second)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 1, 100)
 }
 
@@ -53,11 +55,11 @@ func TestRefusedScalingGoesOnWithAnotherCardinality(t *testing.T) {
 			}
 			s.plan()
 			s.refuse("no quota")
-			s.wantState(flow.ServiceFailedScaling)
+			s.wantState(spec.ServiceFailedScaling)
 			s.wantNodes("a", 5, 100, 101, 102)
 			s.command(flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: test.to})
 			s.wantActions(test.actions...)
-			s.wantState(flow.ServiceScaling)
+			s.wantState(spec.ServiceScaling)
 		})
 	}
 }
@@ -69,7 +71,7 @@ func TestLimitsHoldOnTheWayBack(t *testing.T) {
 	s.wantRefusal(flow.RefusedState, "min_vms is 2", flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 1})
 	s.wantRefusal(flow.RefusedState, "max_vms is 4", flow.VerbScale, flow.ScaleArguments{Role: "a", Cardinality: 5})
 	s.scale("a", 2)
-	s.wantState(flow.ServiceCooldown)
+	s.wantState(spec.ServiceCooldown)
 }
 
 // A role that was refused VMs while it was deployed goes on with those that there are, and a
@@ -81,17 +83,17 @@ func TestDeploymentGoesOnWithWhatThereIs(t *testing.T) {
 	s.facts[vm.ID] = vm
 	s.run(100)
 	s.refuse("no quota")
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	if ways := s.state.WaysOut(s.facts); !slices.Contains(ways, flow.WayOut{Verb: flow.VerbScale, Role: "Master", Cardinality: 1, Keeps: true}) ||
 		!slices.Contains(ways, flow.WayOut{Verb: flow.VerbRemoveRole, Role: "Master", Cardinality: 1, Keeps: true}) {
 		t.Errorf("the ways out are %+v", ways)
 	}
 	s.scale("Master", 1)
-	s.wantRole("Master", flow.RoleRunning)
+	s.wantRole("Master", spec.RoleRunning)
 	s.wantActions("create Slave/0")
 	s.create()
 	s.run(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("Master", 1, 100)
 }
 
@@ -100,14 +102,14 @@ func TestDeploymentGoesOnWithLess(t *testing.T) {
 	s := newStage(t, oneRole(3))
 	s.plan()
 	s.create()
-	s.set(flow.VMActive, flow.LCMBootFailure, 102)
+	s.set(one.VMActive, one.LCMBootFailure, 102)
 	s.run(100)
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.scale("a", 1)
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.end(102)
 	s.end(101)
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 1, 100)
 	if role := s.role("a"); role.ScaleWay != nil {
 		t.Errorf("the role still scales: %s", asJSON(t, role))
@@ -121,13 +123,13 @@ func TestLateVMIsEndedOnTheWayBack(t *testing.T) {
 	s.take(flow.Decide(s.in(), flow.Postponed{Action: s.actions[0], Message: "no answer"}))
 	doubtful := s.state.Intents[0]
 	s.take(flow.Decide(s.in(), refusal(flow.Action{Kind: flow.ActionCreateVM, Intent: flow.Intent{Key: s.state.Intents[1].Key}}, "no quota")))
-	s.wantState(flow.ServiceFailedScaling)
+	s.wantState(spec.ServiceFailedScaling)
 	s.scale("a", 1)
 	s.wantActions("find a/1")
 	vm := s.vmOf(doubtful)
 	s.facts[vm.ID] = vm
 	s.run(vm.ID)
-	s.wantState(flow.ServiceScaling)
+	s.wantState(spec.ServiceScaling)
 	s.wantActions("terminate 100")
 }
 
@@ -135,9 +137,9 @@ func TestRoleThatCannotBeMadeIsRemoved(t *testing.T) {
 	s := runningStage(t, masterSlave)
 	s.command(flow.VerbAddRole, adding(extraRole))
 	s.refuse("[one.template.instantiate] Error getting template [7].")
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Extra"})
-	s.wantState(flow.ServiceRunning)
+	s.wantState(spec.ServiceRunning)
 	s.wantActions()
 	s.wantNodes("Master", 1, 100)
 	s.wantNodes("Slave", 1, 101)
@@ -149,7 +151,7 @@ func TestChildOfARemovedRoleIsDeployed(t *testing.T) {
 	s.plan()
 	s.refuse("no quota")
 	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Master"})
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 	s.wantActions("create Slave/0")
 }
 
@@ -158,11 +160,11 @@ func TestOtherFailureOutlivesARemoval(t *testing.T) {
 	s := newStage(t, strings.Replace(masterSlave, "straight", "none", 1))
 	s.plan()
 	s.refuse("no quota")
-	s.wantRole("Slave", flow.RoleFailedDeploying)
+	s.wantRole("Slave", spec.RoleFailedDeploying)
 	s.command(flow.VerbRemoveRole, flow.RemoveRoleArguments{Role: "Master"})
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
-	s.wantState(flow.ServiceDeploying)
+	s.wantState(spec.ServiceDeploying)
 }
 
 func TestCorrectedRoleIsRecovered(t *testing.T) {
@@ -171,7 +173,7 @@ func TestCorrectedRoleIsRecovered(t *testing.T) {
 	s.refuse("no such template")
 	s.command(flow.VerbUpdate, map[string]any{"append": true, "template": map[string]any{
 		"roles": []any{map[string]any{"name": "Extra", "template_id": 9}}}})
-	s.wantState(flow.ServiceFailedDeploying)
+	s.wantState(spec.ServiceFailedDeploying)
 	s.recover()
 	s.wantActions("create Extra/1")
 	if id := s.actions[0].Intent.TemplateID; id != 9 {
@@ -202,11 +204,11 @@ func TestEveryFailureIsUndeployed(t *testing.T) {
 			s.command(flow.VerbUndeploy, nil)
 			for range 3 {
 				for id := range s.facts {
-					s.set(flow.VMDone, flow.LCMInit, id)
+					s.set(one.VMDone, one.LCMInit, id)
 				}
 				s.plan()
 			}
-			s.wantState(flow.ServiceDone)
+			s.wantState(spec.ServiceDone)
 		})
 	}
 }
@@ -239,7 +241,7 @@ func wayNamed(way flow.WayOut) string {
 // others are refused; and where a state is left for by itself, the documentation tells.
 func TestTableOfStates(t *testing.T) {
 	documented := documentedStates(t)
-	for _, state := range flow.ServiceStates() {
+	for _, state := range spec.ServiceStates() {
 		t.Run(state.String(), func(t *testing.T) {
 			row, has := documented[state.String()]
 			if !has {
@@ -257,7 +259,7 @@ func TestTableOfStates(t *testing.T) {
 				s := stagesInEveryState(t)[state]
 				s.t = t
 				err := s.tryCommand(attempt.way.Verb, attempt.arguments)
-				if wanted := slices.Contains(ways, name); wanted != (err == nil) && state != flow.ServiceDone {
+				if wanted := slices.Contains(ways, name); wanted != (err == nil) && state != spec.ServiceDone {
 					t.Errorf("%s gives %v; the documentation names it: %v", name, err, wanted)
 				}
 				if err == nil {

@@ -1,6 +1,10 @@
 package flow
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/flowjet/flowjet/flow/spec"
+)
 
 // WayOut is a command by which a service leaves its state.
 type WayOut struct {
@@ -26,28 +30,28 @@ var (
 )
 
 // waysOut are the commands that lead out of a state, those that keep most first.
-var waysOut = map[ServiceState][]WayOut{
-	ServicePending:               {byRecover, byDelete},
-	ServiceDeployingNets:         {byRecover, byDelete},
-	ServiceDeploying:             {byRecover, byDelete},
-	ServiceHold:                  {byReleasing, byUndeploy, byDelete},
-	ServiceRunning:               {byScale, byAddRole, byRemoving, byUndeploy, byDelete},
-	ServiceWarning:               {byRecover, byScale, byRemoving, byUndeploy, byDelete},
-	ServiceScaling:               {byRecover, byDelete},
-	ServiceCooldown:              {byRecover, byDelete},
-	ServiceUndeploying:           {byRecover, byUndeploy, byDelete},
-	ServiceUndeployingNets:       {byRecover, byUndeploy, byDelete},
-	ServiceFailedDeploying:       {byRecover, byScale, byRemoving, byUndeploy, byDelete},
-	ServiceFailedScaling:         {byRecover, byScale, byRemoving, byUndeploy, byDelete},
-	ServiceFailedUndeploying:     {byRecover, byUndeploy, byDelete},
-	ServiceFailedDeployingNets:   {byRecover, byUndeploy, byDelete},
-	ServiceFailedUndeployingNets: {byRecover, byUndeploy, byDelete},
-	ServiceDone:                  {},
+var waysOut = map[spec.ServiceState][]WayOut{
+	spec.ServicePending:               {byRecover, byDelete},
+	spec.ServiceDeployingNets:         {byRecover, byDelete},
+	spec.ServiceDeploying:             {byRecover, byDelete},
+	spec.ServiceHold:                  {byReleasing, byUndeploy, byDelete},
+	spec.ServiceRunning:               {byScale, byAddRole, byRemoving, byUndeploy, byDelete},
+	spec.ServiceWarning:               {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	spec.ServiceScaling:               {byRecover, byDelete},
+	spec.ServiceCooldown:              {byRecover, byDelete},
+	spec.ServiceUndeploying:           {byRecover, byUndeploy, byDelete},
+	spec.ServiceUndeployingNets:       {byRecover, byUndeploy, byDelete},
+	spec.ServiceFailedDeploying:       {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	spec.ServiceFailedScaling:         {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	spec.ServiceFailedUndeploying:     {byRecover, byUndeploy, byDelete},
+	spec.ServiceFailedDeployingNets:   {byRecover, byUndeploy, byDelete},
+	spec.ServiceFailedUndeployingNets: {byRecover, byUndeploy, byDelete},
+	spec.ServiceDone:                  {},
 }
 
 // WaysOut are the commands that lead out of a state, those that keep most first. What
 // the state is left for without a command, its transitions tell.
-func WaysOut(state ServiceState) []WayOut { return slices.Clone(waysOut[state]) }
+func WaysOut(state spec.ServiceState) []WayOut { return slices.Clone(waysOut[state]) }
 
 // WaysOut are the commands that lead this service out of its state. In a state of failure
 // each role that failed has ways of its own: to be scaled to the VMs that it has, and that
@@ -62,10 +66,10 @@ func (s State) WaysOut(facts Facts) []WayOut {
 		}
 		for i := range s.Service.Body.Roles {
 			role := &s.Service.Body.Roles[i]
-			if role.state() != RoleFailedDeploying && role.state() != RoleFailedScaling {
+			if role.CurrentState() != spec.RoleFailedDeploying && role.CurrentState() != spec.RoleFailedScaling {
 				continue
 			}
-			if way.Verb == VerbRemoveRole || !role.isRouter() {
+			if way.Verb == VerbRemoveRole || !role.IsRouter() {
 				ways = append(ways, WayOut{Verb: way.Verb, Role: role.Name, Cardinality: sound(role, facts), Keeps: true})
 			}
 		}
@@ -74,10 +78,10 @@ func (s State) WaysOut(facts Facts) []WayOut {
 }
 
 // sound counts the role's VMs that have come and are not in trouble.
-func sound(role *Role, facts Facts) int {
+func sound(role *spec.Role, facts Facts) int {
 	count := 0
 	for _, node := range role.Nodes {
-		if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.isNew() {
+		if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.IsNew() {
 			count++
 		}
 	}

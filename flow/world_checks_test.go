@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // checkDecision holds a decision against everything that is always true.
@@ -53,9 +56,9 @@ func (p *player) checkWays(before flow.State, decision flow.Decision) {
 	}
 }
 
-func roleState(role flow.Role) flow.RoleState {
+func roleState(role spec.Role) spec.RoleState {
 	if role.State == nil {
-		return flow.RolePending
+		return spec.RolePending
 	}
 	return *role.State
 }
@@ -65,12 +68,12 @@ func roleState(role flow.Role) flow.RoleState {
 func (p *player) checkCounts(state flow.State) {
 	seen := map[int]bool{}
 	at := state.Service.State()
-	rests := at == flow.ServiceRunning || at == flow.ServiceWarning || at == flow.ServiceCooldown
+	rests := at == spec.ServiceRunning || at == spec.ServiceWarning || at == spec.ServiceCooldown
 	for _, role := range state.Service.Body.Roles {
 		if role.Cardinality < 0 {
 			p.Fatalf("role %s has cardinality %d", role.Name, role.Cardinality)
 		}
-		healed := len(role.Heal) > 0 && at == flow.ServiceWarning && len(role.Nodes) < role.Cardinality
+		healed := len(role.Heal) > 0 && at == spec.ServiceWarning && len(role.Nodes) < role.Cardinality
 		if rests && len(role.Nodes) != role.Cardinality && !healed {
 			p.Fatalf("role %s has %d VMs of %d in %s", role.Name, len(role.Nodes), role.Cardinality, at)
 		}
@@ -82,8 +85,8 @@ func (p *player) checkCounts(state flow.State) {
 		}
 	}
 	replaced := func(i flow.Intent) bool {
-		role := state.Service.Body.Roles[slices.IndexFunc(state.Service.Body.Roles, func(r flow.Role) bool { return r.Name == i.Role })]
-		return at == flow.ServiceWarning && len(role.Heal) > 0
+		role := state.Service.Body.Roles[slices.IndexFunc(state.Service.Body.Roles, func(r spec.Role) bool { return r.Name == i.Role })]
+		return at == spec.ServiceWarning && len(role.Heal) > 0
 	}
 	if rests && slices.ContainsFunc(state.Intents, func(i flow.Intent) bool { return !replaced(i) }) {
 		p.Fatalf("%d VMs are decided on in %s", len(state.Intents), at)
@@ -121,10 +124,10 @@ func (p *player) checkEndings(before flow.State, decision flow.Decision) {
 			role = holder(decision.State, action.VM)
 		}
 		switch {
-		case role == nil || roleState(*role) == flow.RoleUndeploying:
+		case role == nil || roleState(*role) == spec.RoleUndeploying:
 		case p.mayReplace(*role, before, decision.State, action.VM):
 		case p.mayTakeBack(*role, before, decision.State, action.VM):
-		case decision.State.Service.State() == flow.ServiceUndeploying || decision.State.Service.State() == flow.ServiceFailedUndeploying:
+		case decision.State.Service.State() == spec.ServiceUndeploying || decision.State.Service.State() == spec.ServiceFailedUndeploying:
 		default:
 			p.checkVictim(before, decision.State, action.VM)
 		}
@@ -141,7 +144,7 @@ func (p *player) checkDeletion(before flow.State, vm int) {
 
 // mayReplace: the role's VM is in trouble, has been for long enough, and the
 // role has not been healed too often.
-func (p *player) mayReplace(role flow.Role, before, after flow.State, vm int) bool {
+func (p *player) mayReplace(role spec.Role, before, after flow.State, vm int) bool {
 	seen := p.facts[vm]
 	since, known := before.Heals[role.Name].Since[vm]
 	return len(role.Heal) > 0 && (seen.Failed() || seen.Lost()) && holder(after, vm) == nil &&
@@ -150,7 +153,7 @@ func (p *player) mayReplace(role flow.Role, before, after flow.State, vm int) bo
 
 func (p *player) checkVictim(before, after flow.State, vm int) {
 	role := holder(after, vm)
-	if role == nil || role.ScaleWay == nil || *role.ScaleWay != flow.ScaleDown {
+	if role == nil || role.ScaleWay == nil || *role.ScaleWay != spec.ScaleDown {
 		p.Fatalf("VM %d of a role that does not shrink is asked to end in %s", vm, after.Service.State())
 	}
 	if before.Asked[vm].Action != "" {
@@ -173,19 +176,19 @@ func (p *player) checkVictim(before, after flow.State, vm int) {
 
 // mayTakeBack reports whether the VM has not come in a scaling whose deadline has passed, and
 // was looked at.
-func (p *player) mayTakeBack(role flow.Role, before, after flow.State, vm int) bool {
+func (p *player) mayTakeBack(role spec.Role, before, after flow.State, vm int) bool {
 	seen, late := p.facts[vm], !before.Stays[vm].Due.IsZero() && !before.Stays[vm].Due.After(p.now)
 	for _, key := range []string{role.Name, ""} {
 		if wait, waits := before.Waits[key]; waits && !wait.Due.After(p.now) {
-			late = late || wait.Then == flow.ThenShrink
+			late = late || wait.Then == policy.ThenShrink
 		}
 	}
-	return late && seen.Seen != nil && !seen.Protected && (!seen.Running() || !seen.Ready) && roleState(role) == flow.RoleScaling && holder(after, vm) == nil
+	return late && seen.Seen != nil && !seen.Protected && (!seen.Running() || !seen.Ready) && roleState(role) == spec.RoleScaling && holder(after, vm) == nil
 }
 
 // endsBefore reports whether a role that scales down is to lose one VM before the other.
-func (p *player) endsBefore(role flow.Role, one, other flow.VM) bool {
-	place := func(vm flow.VM) int {
+func (p *player) endsBefore(role spec.Role, each, other one.VM) bool {
+	place := func(vm one.VM) int {
 		switch {
 		case vm.Troubled():
 			return 0
@@ -196,17 +199,17 @@ func (p *player) endsBefore(role flow.Role, one, other flow.VM) bool {
 		}
 		return 3
 	}
-	if a, b := place(one), place(other); a != b {
+	if a, b := place(each), place(other); a != b {
 		return a < b
 	}
 	if string(role.Victims) == `"newest"` {
-		return one.ID > other.ID
+		return each.ID > other.ID
 	}
-	return one.ID < other.ID
+	return each.ID < other.ID
 }
 
 // holder is the role that has the VM, nil if none.
-func holder(state flow.State, vm int) *flow.Role {
+func holder(state flow.State, vm int) *spec.Role {
 	for i, role := range state.Service.Body.Roles {
 		for _, node := range role.Nodes {
 			if node.DeployID == vm {
@@ -270,10 +273,10 @@ func (p *player) checkRest() {
 				p.Fatalf("VM %d of role %s has ended", node.DeployID, role.Name)
 			}
 			// A guest that shuts down has any time: its host notices its end.
-			troubled = troubled || vm.Troubled() || p.stuck[vm.ID] && vm.LCMState != flow.LCMShutdown
+			troubled = troubled || vm.Troubled() || p.stuck[vm.ID] && vm.LCMState != one.LCMShutdown
 		}
 	}
-	if state := p.state.Service.State(); state == flow.ServiceRunning && troubled || state == flow.ServiceWarning && !troubled {
+	if state := p.state.Service.State(); state == spec.ServiceRunning && troubled || state == spec.ServiceWarning && !troubled {
 		p.Fatalf("the service rests in %s, troubled: %v", state, troubled)
 	}
 }

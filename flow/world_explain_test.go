@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // checkExplanation holds every sentence that an explanation says of the state against the
@@ -88,7 +90,7 @@ func (p *player) contradict(state flow.State, found flow.Finding) string {
 	case flow.FoundParent:
 		return contradictParent(state, role, found)
 	case flow.FoundHold:
-		if roleState(*role) != flow.RoleHold || slices.Contains(state.Released, role.Name) {
+		if roleState(*role) != spec.RoleHold || slices.Contains(state.Released, role.Name) {
 			return "the role is not on hold, or is released"
 		}
 	case flow.FoundNetworkFailed, flow.FoundNetworkNotReady, flow.FoundNetworkToDelete, flow.FoundNetworkToMake:
@@ -109,11 +111,11 @@ func (p *player) contradict(state flow.State, found flow.Finding) string {
 			return "the service or role is not in that state"
 		}
 	case flow.FoundCooldown:
-		if state.Service.State() != flow.ServiceCooldown || !found.Due.After(p.now) {
+		if state.Service.State() != spec.ServiceCooldown || !found.Due.After(p.now) {
 			return "there is no cooldown"
 		}
 	case flow.FoundLogged:
-		logged := slices.ContainsFunc(state.Service.Body.Log, func(entry flow.LogEntry) bool {
+		logged := slices.ContainsFunc(state.Service.Body.Log, func(entry spec.LogEntry) bool {
 			return entry.Message == found.Said && entry.Severity == "E"
 		})
 		if !logged || !state.Service.State().Failed() {
@@ -135,7 +137,7 @@ func (p *player) contradictVM(state flow.State, found flow.Finding) string {
 		return "" // nobody has asked about it
 	}
 	now := vm.State.String()
-	if vm.State == flow.VMActive {
+	if vm.State == one.VMActive {
 		now = vm.LCMState.String()
 	}
 	if found.State != "" && found.State != now {
@@ -184,30 +186,30 @@ func (p *player) contradictIntent(state flow.State, found flow.Finding) string {
 	return ""
 }
 
-func (p *player) contradictEnds(role *flow.Role, found flow.Finding) string {
+func (p *player) contradictEnds(role *spec.Role, found flow.Finding) string {
 	there := 0
 	for _, node := range role.Nodes {
 		if !p.vms[node.DeployID].Gone() {
 			there++
 		}
 	}
-	shrinks := role.ScaleWay != nil && *role.ScaleWay == flow.ScaleDown
-	if found.Count > there || !shrinks && roleState(*role) != flow.RoleUndeploying {
+	shrinks := role.ScaleWay != nil && *role.ScaleWay == spec.ScaleDown
+	if found.Count > there || !shrinks && roleState(*role) != spec.RoleUndeploying {
 		return "so many are not there, or are not to end"
 	}
 	return ""
 }
 
-func contradictParent(state flow.State, role *flow.Role, found flow.Finding) string {
+func contradictParent(state flow.State, role *spec.Role, found flow.Finding) string {
 	parent := findRole(state, found.Parent)
 	switch {
-	case !slices.Contains(role.Parents, found.Parent) || state.Service.Body.Deployment != flow.DeploymentStraight:
+	case !slices.Contains(role.Parents, found.Parent) || state.Service.Body.Deployment != spec.DeploymentStraight:
 		return "nobody waits for that role"
 	case parent == nil && found.State == "":
 		return ""
 	case parent == nil || roleState(*parent).String() != found.State:
 		return "the parent is in another state"
-	case roleState(*parent) == flow.RoleRunning || roleState(*parent) == flow.RoleWarning:
+	case roleState(*parent) == spec.RoleRunning || roleState(*parent) == spec.RoleWarning:
 		return "the parent runs"
 	}
 	return ""
@@ -222,14 +224,14 @@ func (p *player) contradictNetwork(state flow.State, found flow.Finding) string 
 	if there && found.State != network.State.String() {
 		return "the network is in " + network.State.String()
 	}
-	if ready := there && network.State == flow.NetworkReady; ready && found.Kind == flow.FoundNetworkNotReady {
+	if ready := there && network.State == one.NetworkReady; ready && found.Kind == flow.FoundNetworkNotReady {
 		return "it is"
 	}
 	return ""
 }
 
-func findRole(state flow.State, name string) *flow.Role {
-	at := slices.IndexFunc(state.Service.Body.Roles, func(r flow.Role) bool { return r.Name == name })
+func findRole(state flow.State, name string) *spec.Role {
+	at := slices.IndexFunc(state.Service.Body.Roles, func(r spec.Role) bool { return r.Name == name })
 	if at < 0 {
 		return nil
 	}
@@ -244,11 +246,11 @@ func (p *player) checkNothingWaitsInVain(state flow.State, explained flow.Explan
 		if state.Service.State().Failed() && !kept {
 			p.Fatalf("a service in %s is said to wait: %q", state.Service.State(), found.Message)
 		}
-		if state.Service.State() == flow.ServiceRunning && !kept && found.Kind != flow.FoundToCreate {
+		if state.Service.State() == spec.ServiceRunning && !kept && found.Kind != flow.FoundToCreate {
 			p.Fatalf("a running service is said to wait: %q", found.Message)
 		}
 	}
-	if state.Service.State() == flow.ServiceRunning && len(explained.Failed) > 0 {
+	if state.Service.State() == spec.ServiceRunning && len(explained.Failed) > 0 {
 		p.Fatalf("a running service is said to have failed: %q", explained.Failed[0].Message)
 	}
 }
@@ -258,13 +260,13 @@ func (p *player) checkNothingWaitsInVain(state flow.State, explained flow.Explan
 func (p *player) checkNothingIsMissing(state flow.State, explained flow.Explanation) {
 	at := state.Service.State()
 	said := slices.Concat(explained.Failed, explained.Waits)
-	if (at.Waiting() || at == flow.ServiceWarning) && len(said) == 0 {
+	if (at.Waiting() || at == spec.ServiceWarning) && len(said) == 0 {
 		p.Fatalf("nothing is said of a service in %s: %s", at, asJSON(p, state))
 	}
 	for _, role := range state.Service.Body.Roles {
-		waits := roleState(role) == flow.RoleDeploying || roleState(role) == flow.RoleScaling
+		waits := roleState(role) == spec.RoleDeploying || roleState(role) == spec.RoleScaling
 		named := func(f flow.Finding) bool { return f.Role == role.Name || f.Kind == flow.FoundMore }
-		if waits && (at == flow.ServiceDeploying || at == flow.ServiceScaling) && !slices.ContainsFunc(said, named) {
+		if waits && (at == spec.ServiceDeploying || at == spec.ServiceScaling) && !slices.ContainsFunc(said, named) {
 			p.Fatalf("nothing is said of role %s in %s: %s", role.Name, roleState(role), asJSON(p, state))
 		}
 	}
@@ -285,7 +287,7 @@ func (p *player) checkAdvice(state flow.State, explained flow.Explanation) {
 			}
 		}
 	}
-	if failed := state.Service.State().Failed() || state.Service.State() == flow.ServiceWarning; failed && len(explained.Next) == 0 {
+	if failed := state.Service.State().Failed() || state.Service.State() == spec.ServiceWarning; failed && len(explained.Next) == 0 {
 		p.Fatalf("there is no advice in %s", state.Service.State())
 	}
 }

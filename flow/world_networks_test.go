@@ -4,8 +4,11 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/flowjet/flowjet/flow"
 	"pgregory.net/rapid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // drawNetworks is what a service asks for: nothing, or up to two networks of its own.
@@ -25,14 +28,14 @@ func drawNetworks(t *rapid.T) []any {
 func (w *world) advanceNetwork(id int, well bool) {
 	network := w.networks[id]
 	switch {
-	case network.State == flow.NetworkLockDelete:
+	case network.State == one.NetworkLockDelete:
 		delete(w.networks, id)
 		return
-	case network.State != flow.NetworkLockCreate:
+	case network.State != one.NetworkLockCreate:
 	case well:
-		network.State = flow.NetworkReady
+		network.State = one.NetworkReady
 	default:
-		network.State = flow.NetworkError
+		network.State = one.NetworkError
 	}
 	w.networks[id] = network
 }
@@ -62,7 +65,7 @@ func (p *player) carryOutNetwork(wanted flow.Network) (*flow.Decision, bool) {
 func (w *world) createNetwork(wanted flow.Network) int {
 	id := 10_000 + w.next
 	w.next++
-	wanted.ID, wanted.State = id, flow.NetworkLockCreate
+	wanted.ID, wanted.State = id, one.NetworkLockCreate
 	w.networks[id] = wanted
 	return id
 }
@@ -97,7 +100,7 @@ func (p *player) carryOutDeleteNetwork(network flow.Network) *flow.Decision {
 		return &decision
 	}
 	if there {
-		held.State = flow.NetworkLockDelete
+		held.State = one.NetworkLockDelete
 		p.networks[network.ID] = held
 	}
 	p.seeNetwork(network)
@@ -105,7 +108,7 @@ func (p *player) carryOutDeleteNetwork(network flow.Network) *flow.Decision {
 }
 
 func (p *player) seeNetwork(network flow.Network) {
-	state := flow.NetworkDone
+	state := one.NetworkDone
 	if held, there := p.networks[network.ID]; there {
 		state = held.State
 	}
@@ -130,10 +133,10 @@ func (p *player) checkNetworks() {
 	state := p.state.Service.State()
 	for _, id := range slices.Sorted(maps.Keys(p.networks)) {
 		known := slices.ContainsFunc(p.state.Networks, func(n flow.Network) bool {
-			looked := state == flow.ServiceFailedUndeployingNets && n.Attempted && n.Called == p.networks[id].Called
+			looked := state == spec.ServiceFailedUndeployingNets && n.Attempted && n.Called == p.networks[id].Called
 			return n.ID == id || looked // what may have been made is looked for when the service goes on
 		})
-		if p.ended || !known || state == flow.ServiceFailedDeployingNets {
+		if p.ended || !known || state == spec.ServiceFailedDeployingNets {
 			p.Fatalf("network %s (%d) is left in %s", p.networks[id].Called, id, state)
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/flowjet/flowjet/flow"
 	"pgregory.net/rapid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // carryOutRouter makes a role's router, or finds it where an earlier call may
@@ -66,7 +68,7 @@ func (p *player) carryOutDeleteRouter(role string) *flow.Decision {
 	delete(p.routers, id)
 	for _, vm := range p.live() {
 		if p.vms[vm].Role == role && !p.vms[vm].Ending() {
-			p.become(vm, flow.VMActive, flow.LCMEpilog)
+			p.become(vm, one.VMActive, one.LCMEpilog)
 		}
 	}
 	p.state = flow.RouterGone(p.state, role)

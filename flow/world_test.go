@@ -5,15 +5,17 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/flowjet/flowjet/flow"
 	"pgregory.net/rapid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // world is oned as the property tests need it: the VMs as they really are, and
 // every state that one has been in, since any of them may be told late.
 type world struct {
-	vms     map[int]flow.VM
-	history []flow.VM
+	vms     map[int]one.VM
+	history []one.VM
 	next    int
 	// wire are the calls to create a VM that have been sent and may yet take effect.
 	wire []flow.Intent
@@ -28,29 +30,29 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{stuck: map[int]bool{}, vms: map[int]flow.VM{}, late: map[int]bool{}, networks: map[int]flow.Network{}, routers: map[int]flow.Router{}}
+	return &world{stuck: map[int]bool{}, vms: map[int]one.VM{}, late: map[int]bool{}, networks: map[int]flow.Network{}, routers: map[int]flow.Router{}}
 }
 
 func (w *world) create(intent flow.Intent) int {
 	id := w.next
 	w.next++
-	state := flow.VMPending
+	state := one.VMPending
 	if intent.Hold {
-		state = flow.VMHold
+		state = one.VMHold
 	}
-	w.put(flow.VM{
+	w.put(one.VM{
 		ID: id, Name: intent.Name, Owner: stageOwner, State: state, Host: fmt.Sprintf("h%d", id%2),
 		Service: 27, Role: intent.Role, Key: intent.Key,
 	})
 	return id
 }
 
-func (w *world) put(vm flow.VM) {
+func (w *world) put(vm one.VM) {
 	w.vms[vm.ID] = vm
 	w.history = append(w.history, vm)
 }
 
-func (w *world) become(id int, state flow.VMState, lcm flow.LCMState) {
+func (w *world) become(id int, state one.VMState, lcm one.LCMState) {
 	vm := w.vms[id]
 	vm.State, vm.LCMState = state, lcm
 	vm.Ready = vm.Ready && vm.Running()
@@ -64,14 +66,14 @@ func (w *world) live() []int {
 }
 
 // onward is what a VM that is between states becomes when nothing goes wrong.
-var onward = map[flow.LCMState]flow.LCMState{
-	flow.LCMProlog: flow.LCMBoot, flow.LCMBoot: flow.LCMRunning, flow.LCMBootPoweroff: flow.LCMRunning,
-	flow.LCMShutdown: flow.LCMEpilog,
+var onward = map[one.LCMState]one.LCMState{
+	one.LCMProlog: one.LCMBoot, one.LCMBoot: one.LCMRunning, one.LCMBootPoweroff: one.LCMRunning,
+	one.LCMShutdown: one.LCMEpilog,
 }
 
 // amiss is what it becomes otherwise.
-var amiss = map[flow.LCMState]flow.LCMState{
-	flow.LCMProlog: flow.LCMPrologFailure, flow.LCMBoot: flow.LCMBootFailure, flow.LCMEpilog: flow.LCMEpilogFailure,
+var amiss = map[one.LCMState]one.LCMState{
+	one.LCMProlog: one.LCMPrologFailure, one.LCMBoot: one.LCMBootFailure, one.LCMEpilog: one.LCMEpilogFailure,
 }
 
 // advance takes a VM one step on; it reports whether there was one.
@@ -80,22 +82,22 @@ func (w *world) advance(id int, well bool) bool {
 	switch {
 	case w.stuck[id]:
 		return false
-	case vm.State == flow.VMPending && !well:
-		w.become(id, flow.VMActive, flow.LCMInit)
+	case vm.State == one.VMPending && !well:
+		w.become(id, one.VMActive, one.LCMInit)
 		w.stuck[id] = true
-	case vm.State == flow.VMPending:
-		w.become(id, flow.VMActive, flow.LCMProlog)
-	case vm.State != flow.VMActive:
+	case vm.State == one.VMPending:
+		w.become(id, one.VMActive, one.LCMProlog)
+	case vm.State != one.VMActive:
 		return false
 	case vm.Running() && !vm.Ready && well:
 		vm.Ready = true
 		w.put(vm)
 	case !well && amiss[vm.LCMState] != 0:
-		w.become(id, flow.VMActive, amiss[vm.LCMState])
-	case vm.LCMState == flow.LCMEpilog || vm.LCMState == flow.LCMCleanupDelete:
-		w.become(id, flow.VMDone, flow.LCMInit)
+		w.become(id, one.VMActive, amiss[vm.LCMState])
+	case vm.LCMState == one.LCMEpilog || vm.LCMState == one.LCMCleanupDelete:
+		w.become(id, one.VMDone, one.LCMInit)
 	case onward[vm.LCMState] != 0:
-		w.become(id, flow.VMActive, onward[vm.LCMState])
+		w.become(id, one.VMActive, onward[vm.LCMState])
 	default:
 		return false
 	}
@@ -107,41 +109,41 @@ func (w *world) meddle(t *rapid.T, id int) {
 	vm := w.vms[id]
 	switch rapid.SampledFrom([]string{"delete", "poweroff", "lose", "find", "resume", "fail", "suspend", "release", "stick", "stick", "protect"}).Draw(t, "meddle") {
 	case "stick":
-		if between := vm.State == flow.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost(); between || vm.State == flow.VMPending {
+		if between := vm.State == one.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost(); between || vm.State == one.VMPending {
 			w.stuck[id] = true
 		}
 	case "protect":
 		vm.Protected = !vm.Protected
 		w.put(vm)
 	case "delete":
-		w.become(id, flow.VMDone, flow.LCMInit)
+		w.become(id, one.VMDone, one.LCMInit)
 	case "poweroff":
 		if vm.Running() {
-			w.become(id, flow.VMPoweroff, flow.LCMInit)
+			w.become(id, one.VMPoweroff, one.LCMInit)
 		}
 	case "lose":
 		if vm.Running() {
-			w.become(id, flow.VMActive, flow.LCMUnknown)
+			w.become(id, one.VMActive, one.LCMUnknown)
 		}
 	case "release":
-		if vm.State == flow.VMHold {
-			w.become(id, flow.VMPending, flow.LCMInit)
+		if vm.State == one.VMHold {
+			w.become(id, one.VMPending, one.LCMInit)
 		}
 	case "find":
 		if vm.Lost() {
-			w.become(id, flow.VMActive, flow.LCMRunning)
+			w.become(id, one.VMActive, one.LCMRunning)
 		}
 	case "resume":
 		if vm.Arrived() {
-			w.become(id, flow.VMActive, flow.LCMBootPoweroff)
+			w.become(id, one.VMActive, one.LCMBootPoweroff)
 		}
 	case "fail":
-		if vm.State == flow.VMPending {
-			w.become(id, flow.VMCloningFailure, flow.LCMInit)
+		if vm.State == one.VMPending {
+			w.become(id, one.VMCloningFailure, one.LCMInit)
 		}
 	case "suspend":
 		if vm.Running() {
-			w.become(id, flow.VMSuspended, flow.LCMInit)
+			w.become(id, one.VMSuspended, one.LCMInit)
 		}
 	}
 }
@@ -153,85 +155,85 @@ func (w *world) ask(id int, call string) bool {
 	case "recover-failure":
 		return w.letFail(id)
 	case "recover-delete":
-		next := flow.VMActive
-		if vm.State != flow.VMActive {
-			next = flow.VMDone
+		next := one.VMActive
+		if vm.State != one.VMActive {
+			next = one.VMDone
 		}
 		if !vm.Gone() {
-			w.become(id, next, map[flow.VMState]flow.LCMState{flow.VMActive: flow.LCMCleanupDelete}[next])
+			w.become(id, next, map[one.VMState]one.LCMState{one.VMActive: one.LCMCleanupDelete}[next])
 		}
 		return !vm.Gone()
 	case "recover":
-		if vm.State == flow.VMActive && vm.LCMState == flow.LCMBootPoweroff {
+		if vm.State == one.VMActive && vm.LCMState == one.LCMBootPoweroff {
 			delete(w.stuck, id) // the driver is told again
 			return true
 		}
 		if !vm.Failed() {
 			return false
 		}
-		next := flow.LCMBoot
+		next := one.LCMBoot
 		switch vm.LCMState {
-		case flow.LCMEpilogFailure:
-			next = flow.LCMEpilog
-		case flow.LCMPrologFailure:
-			next = flow.LCMProlog
+		case one.LCMEpilogFailure:
+			next = one.LCMEpilog
+		case one.LCMPrologFailure:
+			next = one.LCMProlog
 		}
-		w.become(id, flow.VMActive, next)
+		w.become(id, one.VMActive, next)
 		return true
 	case "release":
-		if vm.State != flow.VMHold {
+		if vm.State != one.VMHold {
 			return false
 		}
-		w.become(id, flow.VMPending, flow.LCMInit)
+		w.become(id, one.VMPending, one.LCMInit)
 		return true
 	case "resume":
-		if vm.State != flow.VMPoweroff {
+		if vm.State != one.VMPoweroff {
 			return false
 		}
-		w.become(id, flow.VMActive, flow.LCMBootPoweroff)
+		w.become(id, one.VMActive, one.LCMBootPoweroff)
 		return true
 	}
-	if vm.LCMState == flow.LCMShutdown && call == "terminate-hard" {
-		w.become(id, flow.VMActive, flow.LCMEpilog)
+	if vm.LCMState == one.LCMShutdown && call == "terminate-hard" {
+		w.become(id, one.VMActive, one.LCMEpilog)
 		return true
 	}
-	between := vm.State == flow.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
+	between := vm.State == one.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
 	switch {
 	case vm.Gone() || between:
 		return false
 	case vm.Running() && call == "terminate":
-		w.become(id, flow.VMActive, flow.LCMShutdown)
+		w.become(id, one.VMActive, one.LCMShutdown)
 	default:
-		w.become(id, flow.VMActive, flow.LCMEpilog)
+		w.become(id, one.VMActive, one.LCMEpilog)
 	}
 	return true
 }
 
 // interrupted are states of a VM that was up, and is again when what is done to it fails.
-var interrupted = []flow.LCMState{flow.LCMShutdownPoweroff, lcmSaveSuspend, lcmHotplug}
+var interrupted = []one.LCMState{one.LCMShutdownPoweroff, lcmSaveSuspend, lcmHotplug}
 
 const (
-	lcmSaveSuspend flow.LCMState = 6
-	lcmHotplug     flow.LCMState = 17
-	lcmRevert      flow.LCMState = 58
+	lcmSaveSuspend one.LCMState = 6
+	lcmHotplug     one.LCMState = 17
+	lcmRevert      one.LCMState = 58
 )
 
 // letFail has what is done to a VM fail, as one.vm.recover does: in LCM_INIT, and while a
 // disk is reverted to a snapshot, it changes nothing.
 func (w *world) letFail(id int) bool {
 	vm := w.vms[id]
-	if vm.State != flow.VMActive {
+	if vm.State != one.VMActive {
 		return false
 	}
 	switch next, fails := amiss[vm.LCMState]; {
 	case fails:
-		w.become(id, flow.VMActive, next)
-	case vm.LCMState == flow.LCMCleanupDelete:
-		w.become(id, flow.VMDone, flow.LCMInit)
-	case vm.LCMState == flow.LCMBootPoweroff:
-		w.become(id, flow.VMPoweroff, flow.LCMInit)
+		w.become(id, one.VMActive, next)
+	case vm.LCMState == one.LCMCleanupDelete:
+		w.become(id, one.VMDone, one.LCMInit)
+	case vm.LCMState == one.LCMBootPoweroff:
+		w.become(id, one.VMPoweroff, one.LCMInit)
 	case slices.Contains(interrupted, vm.LCMState):
-		w.become(id, flow.VMActive, flow.LCMRunning)
+		w.become(id, one.VMActive, one.LCMRunning)
 	}
 	return true
 }
@@ -243,7 +245,7 @@ func (w *world) heal() {
 	}
 	for _, id := range w.live() {
 		if w.vms[id].Lost() {
-			w.become(id, flow.VMActive, flow.LCMRunning)
+			w.become(id, one.VMActive, one.LCMRunning)
 		}
 		for w.advance(id, true) {
 			continue

@@ -6,8 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
 	"pgregory.net/rapid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // player does with the engine's decisions what a worker does: it stores the
@@ -36,7 +40,7 @@ func newRichPlayer(t *rapid.T) *player { return playerOf(t, t, drawRich(t)) }
 
 // playerOf plays a body; who only watches needs no draws.
 func playerOf(t fataler, draw *rapid.T, text string) *player {
-	body, err := flow.ParseBody([]byte(text))
+	body, err := spec.ParseBody([]byte(text))
 	if err != nil {
 		t.Fatalf("the drawn body: %v", err)
 	}
@@ -45,10 +49,10 @@ func playerOf(t fataler, draw *rapid.T, text string) *player {
 		Ready: 5 * time.Minute, Prolog: time.Minute, Boot: 50 * time.Second, Shutdown: 40 * time.Second, Epilog: time.Minute,
 		Other: time.Minute, Network: 2 * time.Minute, LeaderChange: 20 * time.Second,
 	}
-	settings.Deadlines = flow.Deadlines{Pending: 3 * time.Minute}
+	settings.Deadlines = policy.Deadlines{Pending: 3 * time.Minute}
 	return &player{
 		fataler: t, T: draw, world: newWorld(), now: stageStart, settings: settings, facts: flow.Facts{}, keys: map[string]bool{}, trouble: true,
-		state: flow.State{Service: flow.Service{ID: 27, Owner: stageOwner, Body: body}},
+		state: flow.State{Service: spec.Service{ID: 27, Owner: stageOwner, Body: body}},
 	}
 }
 
@@ -324,7 +328,7 @@ func (p *player) carryOutRequest(action flow.Action) *flow.Decision {
 
 // hear takes over what an event tells; what may be old news of the bad kind is
 // asked about, and an end is final.
-func (p *player) hear(vm flow.VM) {
+func (p *player) hear(vm one.VM) {
 	before, known := p.facts[vm.ID]
 	if known && before.Gone() {
 		return
@@ -355,7 +359,7 @@ func (p *player) refresh() {
 func (p *player) inspect() {
 	for _, wanted := range flow.Inspections(p.state, p.facts, p.now, p.settings) {
 		vm := p.facts[wanted.VM]
-		vm.Seen = &flow.Inspection{}
+		vm.Seen = &one.Inspection{}
 		p.facts[wanted.VM] = vm
 	}
 }
@@ -380,13 +384,13 @@ func (p *player) pass(wait time.Duration) {
 
 // measure lets a pass of the autoscaler come to its end.
 func (p *player) measure(cpu float64) {
-	samples := map[int]flow.Sample{}
+	samples := map[int]policy.Sample{}
 	for id, vm := range p.vms {
 		if vm.Running() {
-			samples[id] = flow.Sample{"CPU": cpu}
+			samples[id] = policy.Sample{"CPU": cpu}
 		}
 	}
-	measures := flow.Measure(p.state.Service, samples, p.now, p.now.Add(time.Minute))
+	measures := policy.Measure(p.state.Service, samples, p.now, p.now.Add(time.Minute))
 	p.pursue(p.checked("evaluate", func() flow.Decision {
 		return flow.Decide(p.in(), flow.Measured{Measures: measures})
 	}))

@@ -7,7 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -29,7 +30,7 @@ type Return struct {
 // finds the VMs that were created and not yet noted. Flowjet should have stopped:
 // what it decides later is not in the plan.
 func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline) ([]Return, error) {
-	documents, err := oned.Server().Documents(ctx, flow.DocumentTypeService, everybody, all, all)
+	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, everybody, all, all)
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
@@ -56,15 +57,15 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 	return returns, nil
 }
 
-func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, vms []flow.VM) (Return, error) {
+func giveBack(document opennebula.Document, record pipeline.Record, revision uint64, vms []one.VM) (Return, error) {
 	one := Return{ID: document.ID}
-	body, repairs, err := flow.ReadService(document.Body)
+	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
 		one.State, one.What = "unreadable", "left as it is: its document cannot be read"
 		return one, nil //nolint:nilerr // it is told in What
 	}
-	one.found = flow.FoundDigest(document.Body, body, repairs)
-	one.State = flow.Service{Body: body}.State().String()
+	one.found = spec.FoundDigest(document.Body, body, repairs)
+	one.State = spec.Service{Body: body}.State().String()
 	switch ours := record.Saved == one.found || slices.Contains(record.Digests, one.found) || record.State.Service.Body.Digest() == one.found; {
 	case revision == 0:
 		one.What = "left as it is: Flowjet has never touched it"
@@ -79,7 +80,7 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	decided := record.State.Service.Body
 	decided.Roles = slices.Clone(decided.Roles)
 	noted := noteVMs(&decided, document.ID, vms)
-	one.State = flow.Service{Body: decided}.State().String()
+	one.State = spec.Service{Body: decided}.State().String()
 	if decided.Digest() == one.found {
 		one.What = "as decided" + remark(one.State)
 		return one, nil
@@ -98,9 +99,9 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 // remark: OneFlow goes on with what is in transition when it starts, and asks for
 // a recover where something has failed.
 func remark(state string) string {
-	for _, transient := range []flow.ServiceState{
-		flow.ServicePending, flow.ServiceDeploying, flow.ServiceDeployingNets, flow.ServiceUndeploying, flow.ServiceUndeployingNets,
-		flow.ServiceScaling, flow.ServiceHold,
+	for _, transient := range []spec.ServiceState{
+		spec.ServicePending, spec.ServiceDeploying, spec.ServiceDeployingNets, spec.ServiceUndeploying, spec.ServiceUndeployingNets,
+		spec.ServiceScaling, spec.ServiceHold,
 	} {
 		if transient.String() == state {
 			return "; it is in transition: start Flowjet again and let it finish, or recover it when OneFlow runs"
@@ -111,7 +112,7 @@ func remark(state string) string {
 
 // noteVMs puts into the roles the VMs that carry a key of the service's and
 // stand nowhere: their worker died between the call and the note.
-func noteVMs(body *flow.Body, service int, vms []flow.VM) (noted int) {
+func noteVMs(body *spec.Body, service int, vms []one.VM) (noted int) {
 	known := map[int]bool{}
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {
@@ -127,7 +128,7 @@ func noteVMs(body *flow.Body, service int, vms []flow.VM) (noted int) {
 			if role.Name != vm.Role || len(role.Nodes) >= role.Cardinality {
 				continue
 			}
-			role.Nodes = append(slices.Clone(role.Nodes), flow.NewNode(vm))
+			role.Nodes = append(slices.Clone(role.Nodes), spec.NewNode(vm))
 			noted++
 		}
 	}
@@ -148,8 +149,8 @@ func Flush(ctx context.Context, oned *opennebula.Client, returns []Return) (writ
 		if err != nil {
 			return written, fmt.Errorf("give service %d back: %w", one.ID, err)
 		}
-		body, repairs, err := flow.ReadService(document.Body)
-		if err != nil || flow.FoundDigest(document.Body, body, repairs) != one.found {
+		body, repairs, err := spec.ReadService(document.Body)
+		if err != nil || spec.FoundDigest(document.Body, body, repairs) != one.found {
 			return written, fmt.Errorf("give service %d back: its document has changed since the plan was made: stop Flowjet on every front-end, and try again", one.ID)
 		}
 		if err := oned.Server().UpdateDocument(ctx, one.ID, one.Body); err != nil {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/migrate"
@@ -61,16 +62,16 @@ func must(t *testing.T, err error) {
 // document puts a service's document to oned, as OneFlow has left it.
 func (z *zone) document(body string) int {
 	z.t.Helper()
-	id, err := z.oned.For("oneadmin").AllocateDocument(z.t.Context(), flow.DocumentTypeService, "service", []byte(body))
+	id, err := z.oned.For("oneadmin").AllocateDocument(z.t.Context(), spec.DocumentTypeService, "service", []byte(body))
 	must(z.t, err)
 	return id
 }
 
-func (z *zone) body(id int) flow.Body {
+func (z *zone) body(id int) spec.Body {
 	z.t.Helper()
 	document, err := z.oned.Server().Document(z.t.Context(), id)
 	must(z.t, err)
-	body, err := flow.ParseBody(document.Body)
+	body, err := spec.ParseBody(document.Body)
 	must(z.t, err)
 	return body
 }
@@ -99,7 +100,7 @@ func recordedServices(t *testing.T) []string {
 		}
 		for _, found := range append(answer.Pool.Document, answer.Document) {
 			text := string(found.Template.Body)
-			body, err := flow.ParseBody([]byte(text))
+			body, err := spec.ParseBody([]byte(text))
 			if text == "" || seen[text] || err != nil || body.State == nil {
 				continue
 			}
@@ -120,9 +121,9 @@ func TestEveryRecordedServiceHasAPlan(t *testing.T) {
 	bodies := recordedServices(t)
 	want := map[int]string{}
 	for _, body := range bodies {
-		parsed, err := flow.ParseBody([]byte(body))
+		parsed, err := spec.ParseBody([]byte(body))
 		must(t, err)
-		want[z.document(body)] = flow.Service{Body: parsed}.State().String()
+		want[z.document(body)] = spec.Service{Body: parsed}.State().String()
 	}
 	services, err := migrate.Plan(t.Context(), z.oned, flow.DefaultSettings(), time.Now())
 	must(t, err)
@@ -180,7 +181,7 @@ func TestEveryRecordedServiceIsGivenBack(t *testing.T) {
 		id := z.document(text)
 		before := z.body(id)
 		decision := flow.Decide(flow.Input{
-			State: flow.State{Service: flow.Service{ID: id, Body: before}}, Facts: flow.Facts{}, Now: time.Now(), Settings: flow.DefaultSettings(),
+			State: flow.State{Service: spec.Service{ID: id, Body: before}}, Facts: flow.Facts{}, Now: time.Now(), Settings: flow.DefaultSettings(),
 		}, nil)
 		record := pipeline.Record{State: decision.State, Saved: before.Digest()}
 		_, err := work.NewRecords(z.pipe).SaveRecord(t.Context(), id, record, 0)
@@ -260,7 +261,7 @@ func TestAVMThatWasCreatedAndNotNotedIsGivenBack(t *testing.T) {
 		fmt.Sprintf("SERVICE_ID = \"%d\"\nROLE_NAME = \"r\"\nFLOWJET_KEY = \"%d-r-0-1\"\n", id, id))
 	must(t, err)
 	body := z.body(id)
-	record := pipeline.Record{Saved: body.Digest(), State: flow.State{Service: flow.Service{ID: id, Body: body}}}
+	record := pipeline.Record{Saved: body.Digest(), State: flow.State{Service: spec.Service{ID: id, Body: body}}}
 	_, err = work.NewRecords(z.pipe).SaveRecord(t.Context(), id, record, 0)
 	must(t, err)
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
@@ -282,7 +283,7 @@ func TestWhatOthersHaveChangedIsLeftAlone(t *testing.T) {
 	decided := z.body(foreign)
 	description := "decided"
 	decided.Description = &description
-	record := pipeline.Record{Saved: "something else", State: flow.State{Service: flow.Service{ID: foreign, Body: decided}}}
+	record := pipeline.Record{Saved: "something else", State: flow.State{Service: spec.Service{ID: foreign, Body: decided}}}
 	_, err := work.NewRecords(z.pipe).SaveRecord(t.Context(), foreign, record, 0)
 	must(t, err)
 	_, err = work.NewRecords(z.pipe).SaveRecord(t.Context(), ended, pipeline.Record{Deleted: true}, 0)
@@ -316,9 +317,9 @@ func TestAnOddDocumentIsGivenBack(t *testing.T) {
 	z := newZone(t)
 	const text = `{"name": "a", "deployment": "none", "state": "2", "roles": [null, {"name": "r", "type": "vm", "cardinality": "0", "template_id": "0", "state": 2, "nodes": null}]}`
 	odd, broken := z.document(text), z.document(`{"name": "b", "state": 2, "roles": "none"}`)
-	body, repairs, err := flow.ReadService([]byte(text))
+	body, repairs, err := spec.ReadService([]byte(text))
 	must(t, err)
-	record := pipeline.Record{Saved: flow.FoundDigest([]byte(text), body, repairs), State: flow.State{Service: flow.Service{ID: odd, Body: body}}}
+	record := pipeline.Record{Saved: spec.FoundDigest([]byte(text), body, repairs), State: flow.State{Service: spec.Service{ID: odd, Body: body}}}
 	_, err = work.NewRecords(z.pipe).SaveRecord(t.Context(), odd, record, 0)
 	must(t, err)
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)

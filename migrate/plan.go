@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
@@ -35,7 +37,7 @@ const (
 // Plan looks at every service and foresees what its worker will do with it: the
 // same decision, from the same documents and VMs.
 func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, now time.Time) ([]Service, error) {
-	documents, err := oned.Server().Documents(ctx, flow.DocumentTypeService, everybody, all, all)
+	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, everybody, all, all)
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
@@ -56,13 +58,13 @@ func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, 
 func nodesOf(ctx context.Context, oned *opennebula.Client, documents []opennebula.Document) (flow.Facts, error) {
 	facts := flow.Facts{}
 	for _, document := range documents {
-		body, _, err := flow.ReadService(document.Body)
+		body, _, err := spec.ReadService(document.Body)
 		if err != nil {
 			continue
 		}
 		for _, role := range body.Roles {
 			for _, node := range role.Nodes {
-				facts[node.DeployID] = flow.VM{ID: node.DeployID, State: flow.VMDone, Service: -1}
+				facts[node.DeployID] = one.VM{ID: node.DeployID, State: one.VMDone, Service: -1}
 			}
 		}
 	}
@@ -83,12 +85,12 @@ func nodesOf(ctx context.Context, oned *opennebula.Client, documents []opennebul
 
 func foresee(document opennebula.Document, facts flow.Facts, settings flow.Settings, now time.Time) Service {
 	service := Service{ID: document.ID, Name: document.Name, Owner: document.Owner.UName}
-	body, repairs, err := flow.ReadService(document.Body)
+	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
 		service.State, service.Unreadable = "unreadable", err.Error()
 		return service
 	}
-	state := flow.State{Service: flow.Service{ID: document.ID, Owner: document.Owner, Body: body}}
+	state := flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}
 	service.State = state.Service.State().String()
 	own := flow.Facts{}
 	for _, role := range body.Roles {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -179,7 +179,7 @@ func readPool[T any](method string, text []byte, name string, of func(r *onexml.
 }
 
 // readOwner reads one of the elements that say whose an object is, if it is one.
-func readOwner(r *onexml.Reader, name []byte, owner *flow.Identity) {
+func readOwner(r *onexml.Reader, name []byte, owner *one.Identity) {
 	switch string(name) {
 	case "UID":
 		owner.UID = r.Int()

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -19,7 +19,7 @@ import (
 // type 100 and service templates as type 101.
 type Document struct {
 	ID          int
-	Owner       flow.Identity
+	Owner       one.Identity
 	Name        string
 	Type        int
 	Permissions Permissions

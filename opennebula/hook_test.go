@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/fixtures"
 )
 
@@ -85,7 +85,7 @@ func TestDecodeVMEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := flow.VM{ID: 7, Name: "thing", Owner: headOwner, State: flow.VMActive, LCMState: flow.LCMRunning, Ready: true, Service: 42, Role: "web"}
+	want := one.VM{ID: 7, Name: "thing", Owner: headOwner, State: one.VMActive, LCMState: one.LCMRunning, Ready: true, Service: 42, Role: "web"}
 	if *event.VM != want {
 		t.Errorf("VM %+v", *event.VM)
 	}

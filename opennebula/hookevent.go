@@ -9,7 +9,7 @@ import (
 
 	fastbase64 "github.com/segmentio/asm/base64"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -22,7 +22,7 @@ type HookEvent struct {
 	ID              int
 	State, LCMState string
 	// VM is set for object vm.
-	VM *flow.VM
+	VM *one.VM
 	// Host is a VM's REMOTE_HOST.
 	Host string
 	// Call and OK are set for object api.
@@ -164,7 +164,7 @@ func (e *HookEvent) readVM(text []byte) (Reason, error) {
 
 // decodeVM reads a VM's state event. The event says where the VM is, and not the
 // VM's history, to which it has not been added yet.
-func decodeVM(text []byte) (host string, vm flow.VM, err error) {
+func decodeVM(text []byte) (host string, vm one.VM, err error) {
 	has := false
 	r := onexml.New(text)
 	r.Root()
@@ -177,10 +177,10 @@ func decodeVM(text []byte) (host string, vm flow.VM, err error) {
 		}
 	})
 	if err := r.Err(); err != nil {
-		return "", flow.VM{}, err
+		return "", one.VM{}, err
 	}
 	if !has {
-		return "", flow.VM{}, errors.New("it has no VM")
+		return "", one.VM{}, errors.New("it has no VM")
 	}
 	vm.Host = ""
 	return host, vm, nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 const (
@@ -28,7 +29,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 			return state, nil, fmt.Errorf("look at the VMs of service %d: %w", state.Service.ID, err)
 		}
 		for _, id := range span {
-			facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: state.Service.ID}
+			facts[id] = one.VM{ID: id, State: one.VMDone, Service: state.Service.ID}
 		}
 		for _, vm := range vms {
 			if slices.Contains(span, vm.ID) {
@@ -45,7 +46,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 		}
 		found, err := leader.Network(ctx, network.ID)
 		if IsCode(err, CodeNoExists) {
-			found, err = Network{State: flow.NetworkDone}, nil
+			found, err = Network{State: one.NetworkDone}, nil
 		}
 		if err != nil {
 			return state, nil, fmt.Errorf("look at network %d of service %d: %w", network.ID, state.Service.ID, err)

@@ -5,16 +5,16 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Network is a virtual network.
 type Network struct {
 	ID    int
-	Owner flow.Identity
+	Owner one.Identity
 	Name  string
-	State flow.NetworkState
+	State one.NetworkState
 	// Parent is the network that the addresses are reserved from, Template the
 	// network template that it was made from; -1 for none.
 	Parent   int
@@ -30,7 +30,7 @@ func readNetwork(r *onexml.Reader) Network {
 		case "NAME":
 			n.Name = r.String()
 		case "STATE":
-			n.State = flow.NetworkState(r.Int())
+			n.State = one.NetworkState(r.Int())
 		case "PARENT_NETWORK_ID":
 			n.Parent = idOrNone(r.String())
 		case "TEMPLATE_ID":

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
@@ -47,7 +47,7 @@ func TestRecordedNetworks(t *testing.T) {
 	}
 	for _, got := range recordedObjects(t, "one.vn.info", readNetwork) {
 		known := want[got.Name]
-		if got.ID != known.ID || got.Parent != known.Parent || got.Template != known.Template || got.State != flow.NetworkReady {
+		if got.ID != known.ID || got.Parent != known.Parent || got.Template != known.Template || got.State != one.NetworkReady {
 			t.Errorf("got %+v, want %+v", got, known)
 		}
 	}
@@ -60,7 +60,7 @@ func TestNetworksOfAnyFormAreRead(t *testing.T) {
 		oned.accepts(pool)
 		networks, err := session.Networks(t.Context(), FilterAll)
 		want := []Network{
-			{ID: 7, Owner: flow.Identity{UID: 2, GID: 1, UName: "a&b", GName: "users"}, Name: "x<y", State: flow.NetworkReady, Parent: -1, Template: 3},
+			{ID: 7, Owner: one.Identity{UID: 2, GID: 1, UName: "a&b", GName: "users"}, Name: "x<y", State: one.NetworkReady, Parent: -1, Template: 3},
 			{ID: 8, Parent: -1, Template: -1},
 		}
 		if err != nil || !reflect.DeepEqual(networks, want) {
@@ -75,7 +75,7 @@ func TestNetworksOfAnyFormAreRead(t *testing.T) {
 
 func TestRecordedRouters(t *testing.T) {
 	for _, got := range recordedObjects(t, "one.vrouter.info", readRouter) {
-		if got.Name != "vr(service_41)" || len(got.VMs) != 2 || len(got.Addresses) != 1 || got.Addresses[0] != (flow.FloatingIP{NetworkID: 0, Address: "10.0.0.40"}) {
+		if got.Name != "vr(service_41)" || len(got.VMs) != 2 || len(got.Addresses) != 1 || got.Addresses[0] != (one.FloatingIP{NetworkID: 0, Address: "10.0.0.40"}) {
 			t.Errorf("got %+v", got)
 		}
 	}

@@ -8,14 +8,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 const head = "<UID>5</UID><GID>101</GID><UNAME>ada</UNAME><GNAME>lab</GNAME><NAME>thing</NAME>" +
 	"<PERMISSIONS><OWNER_U>1</OWNER_U><OWNER_M>1</OWNER_M><OWNER_A>0</OWNER_A><GROUP_U>1</GROUP_U><GROUP_M>0</GROUP_M>" +
 	"<GROUP_A>0</GROUP_A><OTHER_U>0</OTHER_U><OTHER_M>0</OTHER_M><OTHER_A>1</OTHER_A></PERMISSIONS>"
 
-var headOwner = flow.Identity{UID: 5, GID: 101, UName: "ada", GName: "lab"}
+var headOwner = one.Identity{UID: 5, GID: 101, UName: "ada", GName: "lab"}
 
 func documentText(id int, body string) string {
 	return fmt.Sprintf("<DOCUMENT><ID>%d</ID>%s<TYPE>100</TYPE><TEMPLATE><BODY><![CDATA[%s]]></BODY></TEMPLATE></DOCUMENT>", id, head, body)
@@ -120,7 +120,7 @@ func TestVM(t *testing.T) {
 	oned := newFakeOned(t)
 	session := newTestClient(t, oned.URL).Server()
 	const tail = "<STATE>3</STATE><LCM_STATE>3</LCM_STATE><TEMPLATE><CONTEXT><READY>NO</READY><SERVICE_ID>99</SERVICE_ID></CONTEXT></TEMPLATE>"
-	texts := map[string]flow.VM{
+	texts := map[string]one.VM{
 		"<USER_TEMPLATE><READY><![CDATA[ yes ]]></READY><SERVICE_ID><![CDATA[42]]></SERVICE_ID><ROLE_NAME><![CDATA[web <1>]]></ROLE_NAME><FLOWJET_KEY>k-1</FLOWJET_KEY></USER_TEMPLATE>": {Ready: true, Service: 42, Role: "web <1>", Key: "k-1"},
 		"<USER_TEMPLATE></USER_TEMPLATE>": {Service: -1},
 		"":                                {Service: -1},
@@ -129,7 +129,7 @@ func TestVM(t *testing.T) {
 		"<USER_TEMPLATE><NOTE>a & b \x01\xff</NOTE></USER_TEMPLATE>":                  {Service: -1},
 	}
 	for user, want := range texts {
-		want.ID, want.Name, want.Owner, want.State, want.LCMState = 7, "thing", headOwner, flow.VMActive, flow.LCMRunning
+		want.ID, want.Name, want.Owner, want.State, want.LCMState = 7, "thing", headOwner, one.VMActive, one.LCMRunning
 		oned.accepts("<VM><ID>7</ID>" + head + tail + user + "</VM>")
 		vm, err := session.VM(t.Context(), 7)
 		if err != nil || vm != want {

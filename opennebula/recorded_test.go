@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/fixtures"
 )
 
@@ -172,7 +172,7 @@ func TestRecordedVMs(t *testing.T) {
 }
 
 // checkRecordedVM uses that OneFlow writes role and service into a VM's name.
-func checkRecordedVM(t *testing.T, vm flow.VM) {
+func checkRecordedVM(t *testing.T, vm one.VM) {
 	t.Helper()
 	if vm.ID == 0 || vm.Name == "" || vm.Owner.UName == "" {
 		t.Errorf("VM %+v lacks its head", vm)

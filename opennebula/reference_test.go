@@ -11,7 +11,7 @@ import (
 
 	"github.com/kolo/xmlrpc"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
@@ -27,8 +27,8 @@ type ownerXML struct {
 	Name  string `xml:"NAME"`
 }
 
-func (o ownerXML) identity() flow.Identity {
-	return flow.Identity{UID: o.UID, GID: o.GID, UName: o.UName, GName: o.GName}
+func (o ownerXML) identity() one.Identity {
+	return one.Identity{UID: o.UID, GID: o.GID, UName: o.UName, GName: o.GName}
 }
 
 type documentXML struct {
@@ -70,13 +70,13 @@ type vmXML struct {
 	} `xml:"USER_TEMPLATE"`
 }
 
-func (v vmXML) vm() flow.VM {
+func (v vmXML) vm() one.VM {
 	service, err := strconv.Atoi(strings.TrimSpace(v.User.Service))
 	if err != nil || service < 0 {
 		service = -1
 	}
-	vm := flow.VM{
-		ID: v.ID, Name: v.Name, Owner: v.identity(), State: flow.VMState(v.State), LCMState: flow.LCMState(v.LCMState),
+	vm := one.VM{
+		ID: v.ID, Name: v.Name, Owner: v.identity(), State: one.VMState(v.State), LCMState: one.LCMState(v.LCMState),
 		Ready: isYes(v.User.Ready), Protected: isYes(v.User.Protect), Service: service, Role: bounded(v.User.Role), Key: bounded(v.User.Key),
 	}
 	if len(v.Hosts) > 0 {
@@ -94,7 +94,7 @@ type networkXML struct {
 
 func (n networkXML) network() Network {
 	return Network{
-		ID: n.ID, Owner: n.identity(), Name: n.Name, State: flow.NetworkState(n.State),
+		ID: n.ID, Owner: n.identity(), Name: n.Name, State: one.NetworkState(n.State),
 		Parent: idOrNone(n.Parent), Template: idOrNone(n.Template),
 	}
 }

@@ -3,20 +3,20 @@ package opennebula
 import (
 	"context"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Router is a virtual router.
 type Router struct {
 	ID    int
-	Owner flow.Identity
+	Owner one.Identity
 	Name  string
 	// Key is its FLOWJET_KEY: what it was made for.
 	Key string
 	VMs []int
 	// Addresses are those that its VMs share.
-	Addresses []flow.FloatingIP
+	Addresses []one.FloatingIP
 }
 
 func readRouter(r *onexml.Reader) (router Router) {
@@ -43,7 +43,7 @@ func readRouterTemplate(r *onexml.Reader, router *Router) {
 		case "FLOWJET_KEY":
 			router.Key = r.String()
 		case "NIC":
-			nic := flow.FloatingIP{NetworkID: -1}
+			nic := one.FloatingIP{NetworkID: -1}
 			r.Each(func(name []byte) {
 				switch string(name) {
 				case "NETWORK_ID":

@@ -7,13 +7,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Wanted returns the names, in upper case, of the attributes that are to be read of a VM. Of
 // the VM it gets the id, and whose it is and what for.
-type Wanted func(vm flow.VM) []string
+type Wanted func(vm one.VM) []string
 
 // Samples reads attributes of VMs that run, as far as they are wanted. Spans are ascending
 // ids that one call is to cover each.
@@ -22,7 +23,7 @@ type Wanted func(vm flow.VM) []string
 //
 // However many services there are, it makes one call of one.vmpool.monitoring
 // and one of one.vmpool.infoextended for each span.
-func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map[int]flow.Sample, error) {
+func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map[int]policy.Sample, error) {
 	const lastOnly = 0
 	asked := map[int]bool{}
 	for _, span := range spans {
@@ -30,15 +31,15 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 			asked[id] = true
 		}
 	}
-	monitored, err := readAs(ctx, s.caller, func(text []byte) (map[int]flow.Template, error) {
+	monitored, err := readAs(ctx, s.caller, func(text []byte) (map[int]one.Template, error) {
 		return monitoringOf(text, asked), nil
 	}, "one.vmpool.monitoring", FilterAll, lastOnly)
 	if err != nil {
 		return nil, err
 	}
-	samples := map[int]flow.Sample{}
+	samples := map[int]policy.Sample{}
 	for _, span := range spans {
-		found, err := readAs(ctx, s.caller, func(text []byte) (map[int]flow.Sample, error) {
+		found, err := readAs(ctx, s.caller, func(text []byte) (map[int]policy.Sample, error) {
 			return samplesOf(text, asked, wanted, monitored), nil
 		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
 		if err != nil {
@@ -50,8 +51,8 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 }
 
 // samplesOf reads those of a pool's VMs that are asked for and run.
-func samplesOf(text []byte, asked map[int]bool, wanted Wanted, monitored map[int]flow.Template) map[int]flow.Sample {
-	samples := map[int]flow.Sample{}
+func samplesOf(text []byte, asked map[int]bool, wanted Wanted, monitored map[int]one.Template) map[int]policy.Sample {
+	samples := map[int]policy.Sample{}
 	eachElement(text, "VM", func(element []byte) {
 		id := idOf(element)
 		if !asked[id] {
@@ -66,8 +67,8 @@ func samplesOf(text []byte, asked map[int]bool, wanted Wanted, monitored map[int
 
 // monitoringOf reads the last figures of the VMs asked for; of several of one VM the
 // last one counts.
-func monitoringOf(text []byte, asked map[int]bool) map[int]flow.Template {
-	figures := map[int]flow.Template{}
+func monitoringOf(text []byte, asked map[int]bool) map[int]one.Template {
+	figures := map[int]one.Template{}
 	eachElement(text, "MONITORING", func(element []byte) {
 		id := idOf(element)
 		if !asked[id] {
@@ -81,7 +82,7 @@ func monitoringOf(text []byte, asked map[int]bool) map[int]flow.Template {
 }
 
 // sampleOf reads one VM's element; nil if the VM does not run, or nothing of it is wanted.
-func sampleOf(id int, element []byte, wanted Wanted, monitoring flow.Template) flow.Sample {
+func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) policy.Sample {
 	tree, err := readTree(element)
 	if err != nil || plain(tree, "STATE") != "3" || plain(tree, "LCM_STATE") != "3" {
 		return nil
@@ -90,9 +91,9 @@ func sampleOf(id int, element []byte, wanted Wanted, monitoring flow.Template) f
 	if names == nil {
 		return nil
 	}
-	sample := flow.Sample{}
+	sample := policy.Sample{}
 	for _, name := range names {
-		for _, place := range []flow.Template{inside(tree, "USER_TEMPLATE"), monitoring, inside(tree, "TEMPLATE"), tree} {
+		for _, place := range []one.Template{inside(tree, "USER_TEMPLATE"), monitoring, inside(tree, "TEMPLATE"), tree} {
 			if value, has := numberIn(place, name); has {
 				sample[name] = value
 				break
@@ -103,10 +104,10 @@ func sampleOf(id int, element []byte, wanted Wanted, monitoring flow.Template) f
 }
 
 // vmOf is what a VM's tree says of whose it is.
-func vmOf(id int, tree flow.Template) flow.VM {
+func vmOf(id int, tree one.Template) one.VM {
 	user := inside(tree, "USER_TEMPLATE")
-	return flow.VM{
-		ID: id, Owner: flow.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
+	return one.VM{
+		ID: id, Owner: one.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
 		Role: bounded(plain(user, "ROLE_NAME")), Key: bounded(plain(user, "FLOWJET_KEY")),
 	}
 }
@@ -132,7 +133,7 @@ func idOf(element []byte) int {
 	return id
 }
 
-func plain(tree flow.Template, name string) string {
+func plain(tree one.Template, name string) string {
 	for _, attribute := range tree {
 		if attribute.Name == name && attribute.Vector == nil {
 			return attribute.Value
@@ -141,7 +142,7 @@ func plain(tree flow.Template, name string) string {
 	return ""
 }
 
-func inside(tree flow.Template, name string) flow.Template {
+func inside(tree one.Template, name string) one.Template {
 	for _, attribute := range tree {
 		if attribute.Name == name {
 			return attribute.Vector
@@ -150,7 +151,7 @@ func inside(tree flow.Template, name string) flow.Template {
 	return nil
 }
 
-func numberIn(tree flow.Template, name string) (float64, bool) {
+func numberIn(tree one.Template, name string) (float64, bool) {
 	for _, attribute := range tree {
 		if !strings.EqualFold(attribute.Name, name) || attribute.Vector != nil {
 			continue

@@ -5,7 +5,8 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -29,8 +30,8 @@ func TestSamplesComeFromTheFirstPlace(t *testing.T) {
 	must(t, oned.SetMonitoring(ids[0], map[string]string{"CPU": "85.5", "LOAD": "7"}))
 	must(t, oned.SetMonitoring(ids[1], map[string]string{"CPU": "not a number", "GUEST": " 3 "}))
 	names := []string{"LOAD", "CPU", "GUEST", "UID", "VMID", "NOTHING", "NIC"}
-	vms := map[int]flow.VM{}
-	samples, err := server.Samples(t.Context(), [][]int{ids}, func(vm flow.VM) []string {
+	vms := map[int]one.VM{}
+	samples, err := server.Samples(t.Context(), [][]int{ids}, func(vm one.VM) []string {
 		vms[vm.ID] = vm
 		return names
 	})
@@ -46,7 +47,7 @@ func TestSamplesComeFromTheFirstPlace(t *testing.T) {
 		return map[string]float64{"UID": float64(vm.Owner.UID), "VMID": float64(id)}[name]
 	}
 	cpu := samples[ids[1]]["CPU"]
-	want := map[int]flow.Sample{
+	want := map[int]policy.Sample{
 		ids[0]: {"LOAD": 0, "CPU": 85.5, "UID": number("UID", ids[0]), "VMID": float64(ids[0])},
 		ids[1]: {"LOAD": 1, "CPU": cpu, "GUEST": 3, "UID": number("UID", ids[1]), "VMID": float64(ids[1])},
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
@@ -63,7 +63,7 @@ func TestAWholeConversation(t *testing.T) {
 func documents(t *testing.T, session *opennebula.Session) {
 	t.Helper()
 	ctx := t.Context()
-	id, err := session.AllocateDocument(ctx, flow.DocumentTypeService, "first", []byte(`{"name":"]]> <&"}`))
+	id, err := session.AllocateDocument(ctx, spec.DocumentTypeService, "first", []byte(`{"name":"]]> <&"}`))
 	must(t, err)
 	must(t, session.UpdateDocument(ctx, id, []byte(`{"name":"two ]]>"}`)))
 	must(t, session.RenameDocument(ctx, id, "second"))
@@ -74,13 +74,13 @@ func documents(t *testing.T, session *opennebula.Session) {
 	must(t, err)
 	var body struct{ Name string }
 	must(t, json.Unmarshal(document.Body, &body))
-	if body.Name != "two ]]>" || document.Name != "second" || document.Owner.UName != "alice" || document.Type != flow.DocumentTypeService {
+	if body.Name != "two ]]>" || document.Name != "second" || document.Owner.UName != "alice" || document.Type != spec.DocumentTypeService {
 		t.Errorf("document %+v with body %s", document, document.Body)
 	}
 	if want := (opennebula.Permissions{OwnerU: 1, OwnerM: 1, GroupU: 1}); document.Permissions != want {
 		t.Errorf("permissions %+v", document.Permissions)
 	}
-	list, err := session.Documents(ctx, flow.DocumentTypeService, opennebula.FilterAll, -1, -1)
+	list, err := session.Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
 	must(t, err)
 	if len(list) != 2 {
 		t.Errorf("%d documents", len(list))

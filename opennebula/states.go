@@ -3,25 +3,25 @@ package opennebula
 import (
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // VMState is oned's STATE of a VM. The domain defines it; it is repeated here
 // for code that speaks oned's wire and knows no services.
-type VMState = flow.VMState
+type VMState = one.VMState
 
 // LCMState is oned's LCM_STATE of a VM, for the same readers.
-type LCMState = flow.LCMState
+type LCMState = one.LCMState
 
 // NetworkState is oned's STATE of a virtual network, for the same readers.
-type NetworkState = flow.NetworkState
+type NetworkState = one.NetworkState
 
 // The states of a virtual network without a fault.
 const (
-	NetworkReady      = flow.NetworkReady
-	NetworkLockCreate = flow.NetworkLockCreate
-	NetworkLockDelete = flow.NetworkLockDelete
-	NetworkDone       = flow.NetworkDone
+	NetworkReady      = one.NetworkReady
+	NetworkLockCreate = one.NetworkLockCreate
+	NetworkLockDelete = one.NetworkLockDelete
+	NetworkDone       = one.NetworkDone
 )
 
 // WriteTime is for how long after an event oned may answer with a state of before: it sends
@@ -30,7 +30,7 @@ const (
 const WriteTime = 2 * time.Second
 
 // ParseLCMState reads a name that stands in hook events.
-var ParseLCMState = flow.ParseLCMState
+var ParseLCMState = one.ParseLCMState
 
 // Code is oned's error number, the third element of a refusal.
 type Code int

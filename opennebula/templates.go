@@ -5,14 +5,14 @@ import (
 	"context"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // VMTemplate is a template that VMs are made from.
 type VMTemplate struct {
 	ID          int
-	Owner       flow.Identity
+	Owner       one.Identity
 	Name        string
 	Permissions Permissions
 	// Template is the XML inside TEMPLATE, as oned sent it.

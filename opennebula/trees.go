@@ -3,12 +3,12 @@ package opennebula
 import (
 	"fmt"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // Tree is the VM template's attributes.
-func (t VMTemplate) Tree() (flow.Template, error) {
+func (t VMTemplate) Tree() (one.Template, error) {
 	tree, err := readTree([]byte("<TEMPLATE>" + string(t.Template) + "</TEMPLATE>"))
 	if err != nil {
 		return nil, fmt.Errorf("read VM template %d: %w", t.ID, err)
@@ -17,7 +17,7 @@ func (t VMTemplate) Tree() (flow.Template, error) {
 }
 
 // readTree reads what is inside an XML element.
-func readTree(text []byte) (flow.Template, error) {
+func readTree(text []byte) (one.Template, error) {
 	r := onexml.New(text)
 	r.Root()
 	tree, _ := readInside(r)
@@ -29,9 +29,9 @@ func readTree(text []byte) (flow.Template, error) {
 
 // readInside reads the element that was begun last: the elements in it, nil for
 // none, and the text.
-func readInside(r *onexml.Reader) (tree flow.Template, text string) {
+func readInside(r *onexml.Reader) (tree one.Template, text string) {
 	text = r.Content(func(name []byte) {
-		attribute := flow.Attribute{Name: string(name)}
+		attribute := one.Attribute{Name: string(name)}
 		if attribute.Vector, attribute.Value = readInside(r); attribute.Vector != nil {
 			attribute.Value = ""
 		}

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // User is a user of OpenNebula.
 type User struct {
-	Identity flow.Identity
+	Identity one.Identity
 	// Groups are the ids of all groups that the user is in.
 	Groups []int
 	// EffectiveGID is the group in which this session's calls act: the scoped

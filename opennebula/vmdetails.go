@@ -5,13 +5,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
 // VMDetails is what people want to know of a VM.
 type VMDetails struct {
-	flow.VM
+	one.VM
 	// Started is when the VM was created.
 	Started time.Time
 	// IPs are the addresses of its interfaces, and Error is USER_TEMPLATE/ERROR.
@@ -38,7 +38,7 @@ func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, err
 				if _, asked := slices.BinarySearch(wanted[:end], idOf(element)); !asked {
 					return
 				}
-				vm := VMDetails{VM: flow.VM{Service: -1}}
+				vm := VMDetails{VM: one.VM{Service: -1}}
 				r := onexml.New(element)
 				r.Root()
 				readVMInto(r, &vm.VM) // what is broken further down does not hide the rest
@@ -57,7 +57,7 @@ func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, err
 	return found, nil
 }
 
-// read reads what flow.VM does not have.
+// read reads what one.VM does not have.
 func (v *VMDetails) read(r *onexml.Reader) {
 	r.Each(func(name []byte) {
 		switch string(name) {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -25,13 +25,13 @@ const (
 
 // readVM reads a VM; oned sends the same in one.vm.info, one.vmpool.infoextended
 // and hook events.
-func readVM(r *onexml.Reader) flow.VM {
-	vm := flow.VM{Service: -1}
+func readVM(r *onexml.Reader) one.VM {
+	vm := one.VM{Service: -1}
 	readVMInto(r, &vm)
 	return vm
 }
 
-func readVMInto(r *onexml.Reader, vm *flow.VM) {
+func readVMInto(r *onexml.Reader, vm *one.VM) {
 	r.Each(func(name []byte) {
 		switch string(name) {
 		case "ID":
@@ -39,9 +39,9 @@ func readVMInto(r *onexml.Reader, vm *flow.VM) {
 		case "NAME":
 			vm.Name = r.String()
 		case "STATE":
-			vm.State = flow.VMState(r.Int())
+			vm.State = one.VMState(r.Int())
 		case "LCM_STATE":
-			vm.LCMState = flow.LCMState(r.Int())
+			vm.LCMState = one.LCMState(r.Int())
 		case "HISTORY_RECORDS":
 			vm.Host = bounded(lastHost(r.Inner()))
 		case "USER_TEMPLATE":
@@ -52,7 +52,7 @@ func readVMInto(r *onexml.Reader, vm *flow.VM) {
 	})
 }
 
-func readUserTemplate(r *onexml.Reader, vm *flow.VM) {
+func readUserTemplate(r *onexml.Reader, vm *one.VM) {
 	r.Each(func(name []byte) {
 		switch string(name) {
 		case "READY":
@@ -93,9 +93,9 @@ func bounded(text string) string {
 }
 
 // VM reads a VM (one.vm.info).
-func (s vmCalls) VM(ctx context.Context, id int) (flow.VM, error) {
+func (s vmCalls) VM(ctx context.Context, id int) (one.VM, error) {
 	const method = "one.vm.info"
-	return readAs(ctx, s.caller, func(text []byte) (flow.VM, error) {
+	return readAs(ctx, s.caller, func(text []byte) (one.VM, error) {
 		vm, err := readObject(method, text, readVM)
 		if err != nil {
 			if vms := salvageVMs(string(text)); len(vms) == 1 && vms[0].ID == id {
@@ -109,8 +109,8 @@ func (s vmCalls) VM(ctx context.Context, id int) (flow.VM, error) {
 // VMTree reads the whole of a VM as one.vm.info sends it: its attributes, with
 // TEMPLATE and USER_TEMPLATE among them. XML that cannot be read is not worth
 // another call: it is no TransportError.
-func (s vmCalls) VMTree(ctx context.Context, id int) (flow.Template, error) {
-	return readAs(ctx, s.caller, func(text []byte) (flow.Template, error) {
+func (s vmCalls) VMTree(ctx context.Context, id int) (one.Template, error) {
+	return readAs(ctx, s.caller, func(text []byte) (one.Template, error) {
 		tree, err := readTree(text)
 		if err != nil {
 			return nil, fmt.Errorf("read VM %d: %w", id, err)
@@ -122,11 +122,11 @@ func (s vmCalls) VMTree(ctx context.Context, id int) (flow.Template, error) {
 // VMs lists VMs with their whole user templates (one.vmpool.infoextended; the
 // plain vmpool.info leaves SERVICE_ID out). Start and end are ids, -1 and -1
 // for no bound; state is StateAny, StateNotDone or one of oned's.
-func (s vmCalls) VMs(ctx context.Context, filter, start, end, state int) ([]flow.VM, error) {
+func (s vmCalls) VMs(ctx context.Context, filter, start, end, state int) ([]one.VM, error) {
 	return readAs(ctx, s.caller, readVMs, "one.vmpool.infoextended", filter, start, end, state, "")
 }
 
-func readVMs(text []byte) ([]flow.VM, error) {
+func readVMs(text []byte) ([]one.VM, error) {
 	const method = "one.vmpool.infoextended"
 	if !bytes.Contains(text, []byte("VM_POOL")) {
 		return nil, unexpected(method, text)
@@ -141,11 +141,11 @@ func readVMs(text []byte) ([]flow.VM, error) {
 // user's strange template does not hide everybody's VMs. Of a broken VM the
 // head, with its states, is read, and of its user template what comes before
 // the break.
-func salvageVMs(text string) []flow.VM {
+func salvageVMs(text string) []one.VM {
 	const start = "<VM><ID>"
-	vms := []flow.VM{}
+	vms := []one.VM{}
 	for _, piece := range strings.Split(text, start)[1:] {
-		vm := flow.VM{ID: -1, Service: -1}
+		vm := one.VM{ID: -1, Service: -1}
 		r := onexml.New([]byte(start + piece))
 		r.Root()
 		if readVMInto(r, &vm); r.Err() == nil || vm.ID >= 0 {

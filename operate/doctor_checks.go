@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -203,7 +203,7 @@ func (d *diagnosis) checkServices(ctx context.Context, pipe clients) {
 		row := rowOf(id, record.State.Service)
 		state := record.State.Service.State()
 		switch {
-		case state.Failed() || state == flow.ServiceWarning:
+		case state.Failed() || state == spec.ServiceWarning:
 			failed = append(failed, fmt.Sprintf("%d (%s)", id, row.State))
 		case inspect.Stuck(record.State.Service, d.now):
 			stuck = append(stuck, fmt.Sprintf("%d (%s for %s)", id, row.State, terminal.Span(d.now.Sub(*row.Since))))

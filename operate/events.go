@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -61,15 +61,15 @@ func eventsCommand(t tool) *cobra.Command {
 	flags.DurationVar(&filter.since, "since", 0, "only entries of this last period, such as 30m or 24h")
 	flags.IntVarP(&filter.last, "last", "n", 50, "show at most this many; 0 for all")
 	flags.BoolVarP(&filter.follow, "follow", "f", false, "keep following, until Ctrl-C")
-	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(flow.WebhookKinds, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(spec.WebhookKinds, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("with", cobra.FixedCompletions(slices.Sorted(maps.Keys(more)), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 func (f eventFilter) check() error {
 	for _, kind := range f.kinds {
-		if !slices.Contains(flow.WebhookKinds, kind) {
-			return oneOf("kind", kind, flow.WebhookKinds)
+		if !slices.Contains(spec.WebhookKinds, kind) {
+			return oneOf("kind", kind, spec.WebhookKinds)
 		}
 	}
 	for _, name := range f.with {

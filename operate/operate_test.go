@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
@@ -88,16 +90,16 @@ func (d *desk) refuses(want terminal.Exit, line string) {
 }
 
 // keep stores the record of a service with a role and its history.
-func (d *desk) keep(id int, name, owner string, state flow.ServiceState, nodes ...int) {
+func (d *desk) keep(id int, name, owner string, state spec.ServiceState, nodes ...int) {
 	d.t.Helper()
-	role := flow.RoleRunning
-	body := flow.Body{Name: name, Deployment: flow.DeploymentStraight, State: &state, Roles: []flow.Role{{Name: "web", Cardinality: 2, State: &role}}}
+	role := spec.RoleRunning
+	body := spec.Body{Name: name, Deployment: spec.DeploymentStraight, State: &state, Roles: []spec.Role{{Name: "web", Cardinality: 2, State: &role}}}
 	for _, node := range nodes {
-		body.Roles[0].Nodes = append(body.Roles[0].Nodes, flow.Node{DeployID: node})
+		body.Roles[0].Nodes = append(body.Roles[0].Nodes, spec.Node{DeployID: node})
 	}
-	body.Log = []flow.LogEntry{{Timestamp: time.Now().Add(-time.Hour).Unix(), Severity: "I", Message: "New state: " + state.String()}}
-	record := pipeline.Record{Version: pipeline.Version, State: flow.State{Service: flow.Service{ID: id, Owner: flow.Identity{UName: owner}, Body: body}}}
-	record.State.Networks = []flow.Network{{Name: "Priv", ID: 70 + id, State: flow.NetworkReady}}
+	body.Log = []spec.LogEntry{{Timestamp: time.Now().Add(-time.Hour).Unix(), Severity: "I", Message: "New state: " + state.String()}}
+	record := pipeline.Record{Version: pipeline.Version, State: flow.State{Service: spec.Service{ID: id, Owner: one.Identity{UName: owner}, Body: body}}}
+	record.State.Networks = []flow.Network{{Name: "Priv", ID: 70 + id, State: one.NetworkReady}}
 	record.Timers = map[string]pipeline.TimerState{flow.DeadlineCooldown: {Due: time.Now().Add(time.Hour)}}
 	_, err := d.pipe.SaveRecord(d.t.Context(), id, record, 0)
 	d.must(err)
@@ -108,8 +110,8 @@ func (d *desk) keep(id int, name, owner string, state flow.ServiceState, nodes .
 
 func TestServicesAreListedAndShown(t *testing.T) {
 	d := newDesk(t)
-	d.keep(3, "shop", "alice", flow.ServiceRunning, 11, 12)
-	d.keep(4, "mail", "bob", flow.ServiceFailedDeploying)
+	d.keep(3, "shop", "alice", spec.ServiceRunning, 11, 12)
+	d.keep(4, "mail", "bob", spec.ServiceFailedDeploying)
 	d.shows("service records", "ID", "shop", "alice", "RUNNING", "2/2", "mail", "FAILED_DEPLOYING", "0/2")
 	if out := d.shows("service records --state failed -o name"); out != "4\n" {
 		t.Errorf("failed services are %q", out)
@@ -131,7 +133,7 @@ func TestServicesAreListedAndShown(t *testing.T) {
 // A service that has ended has no record's contents, and its history stays.
 func TestAServiceThatHasEnded(t *testing.T) {
 	d := newDesk(t)
-	d.keep(3, "shop", "alice", flow.ServiceRunning)
+	d.keep(3, "shop", "alice", spec.ServiceRunning)
 	_, revision, err := d.pipe.LoadRecord(t.Context(), 3)
 	d.must(err)
 	_, err = d.pipe.SaveRecord(t.Context(), 3, pipeline.Record{Version: pipeline.Version, Deleted: true}, revision)
@@ -145,7 +147,7 @@ func TestAServiceThatHasEnded(t *testing.T) {
 
 func TestAServiceIsLookedAt(t *testing.T) {
 	d := newDesk(t)
-	d.keep(3, "shop", "alice", flow.ServiceRunning)
+	d.keep(3, "shop", "alice", spec.ServiceRunning)
 	if out := d.shows("service look 3 -o json"); !strings.Contains(out, `"asked": true`) {
 		t.Errorf("it writes %s", out)
 	}
@@ -166,8 +168,8 @@ func hasWaiting(readers []inspect.ReaderStatus) bool {
 
 func TestEventsAreFiltered(t *testing.T) {
 	d := newDesk(t)
-	d.keep(3, "shop", "alice", flow.ServiceRunning)
-	d.keep(4, "mail", "bob", flow.ServiceRunning)
+	d.keep(3, "shop", "alice", spec.ServiceRunning)
+	d.keep(4, "mail", "bob", spec.ServiceRunning)
 	d.must(d.pipe.PublishTransitions(t.Context(), []pipeline.Transition{
 		{Service: 3, Change: flow.Change{Kind: "role", Role: "web", Old: "RUNNING", New: "WARNING", Reason: "VM 11 is in POWEROFF"}, Cause: pipeline.Cause{Kind: "wake"}, Time: time.Now().UTC()},
 	}, 2))
@@ -211,7 +213,7 @@ func TestNATSThatIsNotFlowjets(t *testing.T) {
 
 func TestStatusOfNothing(t *testing.T) {
 	d := newDesk(t)
-	d.keep(3, "shop", "alice", flow.ServiceRunning)
+	d.keep(3, "shop", "alice", spec.ServiceRunning)
 	var overview inspect.Overview
 	d.must(json.Unmarshal([]byte(d.shows("status -o json")), &overview))
 	if len(overview.Workers) != 0 || len(overview.Unowned) != len(pipeline.Keys()) || overview.Services["RUNNING"] != 1 || overview.Timers.Set != 1 {
@@ -316,15 +318,15 @@ func TestDoctorLooksThroughServices(t *testing.T) {
 		}
 		return strings.Join(weights, ", ")
 	}
-	d.keep(1, "shop", "alice", flow.ServiceRunning)
+	d.keep(1, "shop", "alice", spec.ServiceRunning)
 	if got := look(); got != "ok services" {
 		t.Errorf("with a service that runs: %s", got)
 	}
-	d.keep(2, "mail", "bob", flow.ServiceFailedDeploying)
+	d.keep(2, "mail", "bob", spec.ServiceFailedDeploying)
 	if got := look(); got != "warning services" {
 		t.Errorf("with one that failed: %s", got)
 	}
-	d.keep(3, "slow", "bob", flow.ServiceDeploying) // for an hour
+	d.keep(3, "slow", "bob", spec.ServiceDeploying) // for an hour
 	if got := look(); got != "warning services, warning services" {
 		t.Errorf("with one that is on its way for long, too: %s", got)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -55,16 +55,16 @@ func serviceRecords(t tool) *cobra.Command {
 		})
 	cmd.Flags().StringVar(&state, "state", "", "only services in this state; FAILED matches all failed states")
 	cmd.Flags().StringVar(&owner, "owner", "", "only services of this user")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(spec.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 // checkStatePrefix refuses what no state begins with.
 func checkStatePrefix(prefix string) error {
-	if slices.ContainsFunc(flow.ServiceStateNames(), func(name string) bool { return matches(name, prefix) }) {
+	if slices.ContainsFunc(spec.ServiceStateNames(), func(name string) bool { return matches(name, prefix) }) {
 		return nil
 	}
-	return oneOf("state", prefix, flow.ServiceStateNames())
+	return oneOf("state", prefix, spec.ServiceStateNames())
 }
 
 // matches reports whether a value is, or begins with, what is looked for, if anything is.
@@ -72,8 +72,8 @@ func matches(value, wanted string) bool {
 	return wanted == "" || strings.HasPrefix(strings.ToUpper(value), strings.ToUpper(wanted))
 }
 
-func rowOf(id int, service flow.Service) serviceRow {
-	row := serviceRow{ID: id, Name: service.Body.Name, Owner: service.Owner.UName, State: service.State().String(), Since: flow.Since(service), Roles: len(service.Body.Roles)}
+func rowOf(id int, service spec.Service) serviceRow {
+	row := serviceRow{ID: id, Name: service.Body.Name, Owner: service.Owner.UName, State: service.State().String(), Since: spec.Since(service), Roles: len(service.Body.Roles)}
 	for _, role := range service.Body.Roles {
 		row.VMs += len(role.Nodes)
 		row.Wanted += role.Cardinality

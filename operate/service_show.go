@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -65,10 +66,10 @@ func (v serviceView) service(id int, record pipeline.Record) {
 	v.log(service.Body.Log)
 }
 
-func (v serviceView) roles(roles []flow.Role) {
+func (v serviceView) roles(roles []spec.Role) {
 	var cells [][]string
 	for _, role := range roles {
-		state := flow.RolePending
+		state := spec.RolePending
 		if role.State != nil {
 			state = *role.State
 		}
@@ -127,7 +128,7 @@ func due(c *console, at time.Time) string {
 // shownLog is how many of the log's last entries are shown.
 const shownLog = 8
 
-func (v serviceView) log(log []flow.LogEntry) {
+func (v serviceView) log(log []spec.LogEntry) {
 	if len(log) == 0 {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -31,8 +31,8 @@ func serviceWatch(t tool) *cobra.Command {
 			}
 			for i := range until {
 				until[i] = strings.ToUpper(until[i])
-				if until[i] != pipeline.Deleted && !slices.Contains(flow.ServiceStateNames(), until[i]) {
-					return oneOf("until", until[i], append(flow.ServiceStateNames(), pipeline.Deleted))
+				if until[i] != pipeline.Deleted && !slices.Contains(spec.ServiceStateNames(), until[i]) {
+					return oneOf("until", until[i], append(spec.ServiceStateNames(), pipeline.Deleted))
 				}
 			}
 			if within > 0 {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -96,7 +96,7 @@ func (v topView) frame(ctx context.Context) (string, error) {
 	}
 	var rows []serviceRow
 	err = v.pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
-		if row := rowOf(id, record.State.Service); !record.Deleted && row.State != flow.ServiceRunning.String() {
+		if row := rowOf(id, record.State.Service); !record.Deleted && row.State != spec.ServiceRunning.String() {
 			rows = append(rows, row)
 		}
 	})
@@ -132,7 +132,7 @@ func writeUnsettled(c *console, rows []serviceRow) {
 		switch {
 		case strings.HasPrefix(row.State, "FAILED_"):
 			return 0
-		case row.State == flow.ServiceWarning.String():
+		case row.State == spec.ServiceWarning.String():
 			return 1
 		}
 		return 2

@@ -5,21 +5,23 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // usualRecord is that of a running service of ten VMs, one of which has come into
 // trouble.
 func usualRecord() Record {
-	state, running := flow.ServiceRunning, flow.RoleRunning
-	role := flow.Role{Name: "web", Type: flow.RoleTypeVM, Cardinality: 10, State: &running}
+	state, running := spec.ServiceRunning, spec.RoleRunning
+	role := spec.Role{Name: "web", Type: spec.RoleTypeVM, Cardinality: 10, State: &running}
 	for i := range 10 {
-		role.Nodes = append(role.Nodes, flow.NewNode(flow.VM{ID: i, Name: "web_0_(service_7)", Owner: flow.Identity{UName: "oneadmin", GName: "oneadmin"}}))
+		role.Nodes = append(role.Nodes, spec.NewNode(one.VM{ID: i, Name: "web_0_(service_7)", Owner: one.Identity{UName: "oneadmin", GName: "oneadmin"}}))
 	}
 	now := time.Now()
 	return Record{
 		Applied: 7, Saved: "0123456789abcdef0123456789abcdef", Digests: []string{"0123456789abcdef0123456789abcdef"},
 		State: flow.State{
-			Service:   flow.Service{ID: 7, Body: flow.Body{Name: "bench", State: &state, Roles: []flow.Role{role}}},
+			Service:   spec.Service{ID: 7, Body: spec.Body{Name: "bench", State: &state, Roles: []spec.Role{role}}},
 			Deadlines: map[string]time.Time{flow.DeadlineLook: now},
 		},
 		Timers: map[string]TimerState{flow.DeadlineLook: {Generation: 1, Due: now}},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // filled sets every field of a struct to something that is not its zero value, so
@@ -51,7 +52,7 @@ func TestMessagesAreWrittenAsBefore(t *testing.T) {
 	record := usualRecord()
 	record.Outbox.Transitions[0].Time = time.Date(2030, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))
 	for _, message := range []any{
-		Event{}, full, Event{Host: "\u2028", State: "A\\B", VM: &flow.VM{}}, Work{Version: 1, Service: 7, Event: &full},
+		Event{}, full, Event{Host: "\u2028", State: "A\\B", VM: &one.VM{}}, Work{Version: 1, Service: 7, Event: &full},
 		Work{Trouble: []Trouble{{21, 3, 14}}, Reason: "vm 21"}, Work{Command: &flow.Command{Arguments: []byte(`{"a": "<"}`)}},
 		record, Record{}, Reply{}, Transition{}, CommandStatus{}, Process{}, Lease{}, FeedBeat{}, WorkerBeat{},
 	} {

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 )
 
@@ -77,7 +78,7 @@ func transitionOf(kind, name string, vm *int) Transition {
 
 func TestTransitionsComeBackAsTheyWere(t *testing.T) {
 	want := transitionOf("service", "", nil)
-	want.Webhooks = []flow.Webhook{{URL: "https://ops.example"}}
+	want.Webhooks = []spec.Webhook{{URL: "https://ops.example"}}
 	got, err := ReadTransition(stored(want, 7))
 	must(t, err)
 	if got.MessageID != "42-7" || got.Version != Version || len(got.Webhooks) != 1 || got.Webhooks[0].URL != want.Webhooks[0].URL || got.Service != 42 || got.New != want.New {

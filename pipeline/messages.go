@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Version is the schema version of every message and record that this
@@ -26,7 +29,7 @@ type Event struct {
 	State    string `json:"state,omitempty"`
 	LCMState string `json:"lcm_state,omitempty"`
 	// VM is set for object vm.
-	VM *flow.VM `json:"vm,omitempty"`
+	VM *one.VM `json:"vm,omitempty"`
 	// Host is the REMOTE_HOST of a VM event.
 	Host string `json:"host,omitempty"`
 	// Call and OK are set for object api; ID is then the object's that was called for.
@@ -67,7 +70,7 @@ type Work struct {
 	Command *flow.Command `json:"command,omitempty"`
 	Timer   *Timer        `json:"timer,omitempty"`
 	// Measures are what the autoscaler found for the service's policies.
-	Measures *flow.Measures `json:"measures,omitempty"`
+	Measures *policy.Measures `json:"measures,omitempty"`
 	// Reason says why a wake-up without an event was sent.
 	Reason string `json:"reason,omitempty"`
 	// Newer reports whether a newer Flowjet wrote the work: all that is known here is
@@ -77,9 +80,9 @@ type Work struct {
 
 // Trouble is the state that an event gave of a VM.
 type Trouble struct {
-	VM       int           `json:"vm"`
-	State    flow.VMState  `json:"state"`
-	LCMState flow.LCMState `json:"lcm_state"`
+	VM       int          `json:"vm"`
+	State    one.VMState  `json:"state"`
+	LCMState one.LCMState `json:"lcm_state"`
 }
 
 // Timer is a scheduled wake-up that has come due.
@@ -119,7 +122,7 @@ type Transition struct {
 	// MessageID is the message's id, "<service>-<number>", and Webhooks are the receivers
 	// that the service named. They stand in headers.
 	MessageID string         `json:"-"`
-	Webhooks  []flow.Webhook `json:"-"`
+	Webhooks  []spec.Webhook `json:"-"`
 }
 
 // Reply is a worker's answer to a command, sent to its HeaderReplyTo inbox and
@@ -201,7 +204,7 @@ type Outbox struct {
 	// it makes the message ids.
 	First uint64 `json:"first,omitempty"`
 	// Webhooks are the receivers that the service names; kept when it ends.
-	Webhooks []flow.Webhook `json:"webhooks,omitempty"`
+	Webhooks []spec.Webhook `json:"webhooks,omitempty"`
 }
 
 // Input is one message of a partition's work, as a worker reads it.

@@ -7,13 +7,14 @@ import (
 	"net/http"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
 // kindNames are the names of the types of documents in messages.
 var kindNames = map[int]string{
-	flow.DocumentTypeService:         "service",
-	flow.DocumentTypeServiceTemplate: "service template",
+	spec.DocumentTypeService:         "service",
+	spec.DocumentTypeServiceTemplate: "service template",
 }
 
 // document reads the document that the path names, as the caller, and holds it

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -47,7 +47,7 @@ const recordsAtOnce = 16
 // are written before anybody is told of a change.
 func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error) {
 	documents, err := s.session.Documents(ctx, documentType, filter, start, end)
-	if err != nil || documentType != flow.DocumentTypeService {
+	if err != nil || documentType != spec.DocumentTypeService {
 		return documents, err
 	}
 	var reads errgroup.Group
@@ -69,7 +69,7 @@ func mayWait(text []byte) bool {
 		}
 		text = bytes.TrimLeft(after, " ")
 		digits := len(text) - len(bytes.TrimLeft(text, "0123456789"))
-		if state, err := strconv.Atoi(string(text[:digits])); err == nil && flow.ServiceState(state).Waiting() {
+		if state, err := strconv.Atoi(string(text[:digits])); err == nil && spec.ServiceState(state).Waiting() {
 			return true
 		}
 	}
@@ -81,7 +81,7 @@ const readRecord = time.Second
 
 // bringUp gives a service's document what was decided since it was written.
 func (a ahead) bringUp(ctx context.Context, document *opennebula.Document) {
-	if document.Type != flow.DocumentTypeService || !a.queue.State().Connected {
+	if document.Type != spec.DocumentTypeService || !a.queue.State().Connected {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, readRecord)
@@ -91,9 +91,9 @@ func (a ahead) bringUp(ctx context.Context, document *opennebula.Document) {
 		return
 	}
 	ours := func(digest string) bool { return digest == record.Saved || slices.Contains(record.Digests, digest) }
-	if !ours(flow.DigestOf(document.Body)) {
-		written, repairs, err := flow.ReadService(document.Body)
-		if err != nil || !ours(flow.FoundDigest(document.Body, written, repairs)) {
+	if !ours(spec.DigestOf(document.Body)) {
+		written, repairs, err := spec.ReadService(document.Body)
+		if err != nil || !ours(spec.FoundDigest(document.Body, written, repairs)) {
 			return // somebody else has changed it
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
@@ -20,14 +20,14 @@ func TestServicesAreReadAsDecided(t *testing.T) {
 	}))
 	service := w.service(alice)
 	poll.Until(t, "the service to be read as RUNNING", func() bool {
-		return stateIn(w.call(alice, "GET", service, "").body) == flow.ServiceRunning
+		return stateIn(w.call(alice, "GET", service, "").body) == spec.ServiceRunning
 	})
 	if list := w.call(alice, "GET", "/service", "").body; !strings.Contains(list, "New state: RUNNING") {
 		t.Errorf("the list shows\n%s", list)
 	}
-	documents, err := w.oned.Server().Documents(t.Context(), flow.DocumentTypeService, allVisible, -1, -1)
+	documents, err := w.oned.Server().Documents(t.Context(), spec.DocumentTypeService, allVisible, -1, -1)
 	w.must(err)
-	if written, err := flow.ParseBody(documents[0].Body); err != nil || (flow.Service{Body: written}).State() != flow.ServicePending {
+	if written, err := spec.ParseBody(documents[0].Body); err != nil || (spec.Service{Body: written}).State() != spec.ServicePending {
 		t.Fatalf("oned's document says %s, %v", documents[0].Body, err)
 	}
 	w.sim.ClearFaults()

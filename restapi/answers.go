@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 const (
@@ -33,7 +33,7 @@ type answer struct {
 	body    []byte
 	cookie  *http.Cookie
 	// violations are of the request's body, for a problem.
-	violations flow.Violations
+	violations template.Violations
 }
 
 // done is the answer without a body.
@@ -46,7 +46,7 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	// Violations are of a body that was refused.
-	Violations flow.Violations `json:"violations,omitempty"`
+	Violations template.Violations `json:"violations,omitempty"`
 }
 
 // write writes an answer to r. OneFlow's clients expect errors as texts and documents

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/servertoken"
 	"github.com/flowjet/flowjet/opennebula"
@@ -48,7 +48,7 @@ func (f *fakeOned) authenticate(_ context.Context, _, secret string) (opennebula
 	if secret != "right" {
 		return opennebula.User{}, time.Time{}, &opennebula.Error{Method: "one.user.info", Code: opennebula.CodeAuthentication, Message: "no"}
 	}
-	bob := opennebula.User{Identity: flow.Identity{UID: 7, GID: 1, UName: "bob"}, EffectiveGID: max(f.scoped, 1), Scoped: f.scoped > 0}
+	bob := opennebula.User{Identity: one.Identity{UID: 7, GID: 1, UName: "bob"}, EffectiveGID: max(f.scoped, 1), Scoped: f.scoped > 0}
 	return bob, f.ends, nil
 }
 
@@ -243,7 +243,7 @@ func TestAScopedTokenKeepsItsGroup(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", who.target(), err, want)
 		}
 	}
-	if plain := (caller{opennebula.User{Identity: flow.Identity{GID: 1, UName: "bob"}, EffectiveGID: 1}}); plain.target() != "bob" {
+	if plain := (caller{opennebula.User{Identity: one.Identity{GID: 1, UName: "bob"}, EffectiveGID: 1}}); plain.target() != "bob" {
 		t.Errorf("got %q", plain.target())
 	}
 }

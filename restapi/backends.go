@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/command"
@@ -24,7 +25,7 @@ type session interface {
 	RenameDocument(ctx context.Context, id int, name string) error
 	ChownDocument(ctx context.Context, id, uid, gid int) error
 	ChmodDocument(ctx context.Context, id int, octet string) error
-	VM(ctx context.Context, id int) (flow.VM, error)
+	VM(ctx context.Context, id int) (one.VM, error)
 	Details(ctx context.Context, ids []int) (map[int]opennebula.VMDetails, error)
 	Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error)
 	ChownVM(ctx context.Context, id, uid, gid int) error

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/servertoken"
@@ -173,7 +173,7 @@ func (r *clientReplay) rest(recorded string) {
 	}
 	poll.Until(r.t, "service "+recorded+" to rest", func() bool {
 		body, found := r.service(recorded)
-		return !found || body.State == nil || !body.State.Waiting() || *body.State == flow.ServiceHold
+		return !found || body.State == nil || !body.State.Waiting() || *body.State == spec.ServiceHold
 	})
 }
 
@@ -288,7 +288,7 @@ func (r *clientReplay) instantiated(recorded int, user string, line int) {
 	body := read.Document.Template.Body
 	for i := range body.Roles {
 		role := &body.Roles[i]
-		if role.Type == flow.RoleTypeVR {
+		if role.Type == spec.RoleTypeVR {
 			role.TemplateID = 1
 		}
 	}
@@ -325,7 +325,7 @@ func (r *clientReplay) before(line int) {
 func (r *clientReplay) trouble(service, role string) {
 	r.rest(service)
 	r.act(service, role, "poweroff")
-	r.until(service, flow.ServiceWarning)
+	r.until(service, spec.ServiceWarning)
 }
 
 // undeploy ends services whose end was not recorded.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -45,7 +46,7 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 	}
 	command := r.newCommand(service.ID, verb)
 	command.Arguments = encoded
-	command.Seen = &flow.SeenDocument{Digest: flow.DigestOf(service.Body), Owner: service.Owner}
+	command.Seen = &flow.SeenDocument{Digest: spec.DigestOf(service.Body), Owner: service.Owner}
 	if command.IfMatch, err = r.ifMatch(); err != nil {
 		return answer{}, err
 	}

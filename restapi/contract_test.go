@@ -18,6 +18,7 @@ import (
 	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -215,7 +216,7 @@ func (r *replay) settled(line int, call exchange, status int, got reply) reply {
 }
 
 // stateIn is the state of the service in an answer, -1 without one.
-func stateIn(text string) flow.ServiceState {
+func stateIn(text string) spec.ServiceState {
 	var read shown
 	if json.Unmarshal([]byte(text), &read) != nil || read.Document.Template.Body.State == nil {
 		return -1
@@ -223,8 +224,8 @@ func stateIn(text string) flow.ServiceState {
 	return *read.Document.Template.Body.State
 }
 
-func passing(state flow.ServiceState) bool {
-	return state == flow.ServicePending || state.Waiting() && state != flow.ServiceCooldown && state != flow.ServiceHold
+func passing(state spec.ServiceState) bool {
+	return state == spec.ServicePending || state.Waiting() && state != spec.ServiceCooldown && state != spec.ServiceHold
 }
 
 // compare holds bodies: documents by their content, errors only that there is
@@ -392,7 +393,7 @@ func (r *replay) hands() map[int][]func() {
 	}
 	return map[int][]func(){
 		120: {func() { r.resumeAll("27") }},
-		129: {func() { r.until("27", flow.ServiceRunning) }, func() { r.act("27", "Slave", "poweroff") }},
+		129: {func() { r.until("27", spec.ServiceRunning) }, func() { r.act("27", "Slave", "poweroff") }},
 		132: {func() { r.resumeAll("27") }},
 		133: {func() { r.act("27", "Slave", "terminate-hard") }, func() { r.untilEmpty("27", "Slave") }},
 		140: {func() { r.ready("29") }},
@@ -400,21 +401,21 @@ func (r *replay) hands() map[int][]func() {
 	}
 }
 
-func (r *replay) service(recorded string) (flow.Body, bool) {
+func (r *replay) service(recorded string) (spec.Body, bool) {
 	id, known := r.documents[recorded]
 	if !known {
-		return flow.Body{}, false
+		return spec.Body{}, false
 	}
 	got := r.send(exchange{Method: http.MethodGet, Path: "/service/" + recorded, Auth: admin})
 	var read shown
 	if err := json.Unmarshal([]byte(got.body), &read); err != nil {
 		r.t.Logf("service %s cannot be read: %d %s", id, got.status, got.body)
-		return flow.Body{}, false
+		return spec.Body{}, false
 	}
 	return read.Document.Template.Body, true
 }
 
-func (r *replay) until(service string, state flow.ServiceState) {
+func (r *replay) until(service string, state spec.ServiceState) {
 	poll.Until(r.t, fmt.Sprintf("service %s to be %s", service, state), func() bool {
 		body, found := r.service(service)
 		return found && *body.State == state
@@ -425,7 +426,7 @@ func (r *replay) untilEmpty(service, role string) {
 	poll.Until(r.t, "role "+role+" to lose its VMs", func() bool { return len(r.nodes(service, role)) == 0 })
 }
 
-func (r *replay) nodes(service, role string) []flow.Node {
+func (r *replay) nodes(service, role string) []spec.Node {
 	body, _ := r.service(service)
 	for _, known := range body.Roles {
 		if known.Name == role {
@@ -447,7 +448,7 @@ func (r *replay) act(service, role, action string) {
 func (r *replay) resumeAll(service string) {
 	poll.Until(r.t, "service "+service+" to run again", func() bool {
 		body, found := r.service(service)
-		running := found && *body.State == flow.ServiceRunning
+		running := found && *body.State == spec.ServiceRunning
 		for _, role := range body.Roles {
 			for _, node := range role.Nodes {
 				if vm, err := r.oned.VM(r.t.Context(), node.DeployID); err == nil && !vm.Running() {
@@ -469,6 +470,6 @@ func (r *replay) ready(service string) {
 				_ = r.oned.UpdateVM(r.t.Context(), node.DeployID, "READY=YES", true)
 			}
 		}
-		return found && *body.State == flow.ServiceRunning
+		return found && *body.State == spec.ServiceRunning
 	})
 }

@@ -11,7 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -158,7 +159,7 @@ func (p *printer) body(level int, document opennebula.Document) {
 		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
 	}
 	prefix := strings.Repeat(indent, level)
-	if len(text) > 0 && text[0] == '{' && flow.CheckNesting(text) == nil &&
+	if len(text) > 0 && text[0] == '{' && template.CheckNesting(text) == nil &&
 		json.Indent(&p.out, readable(text), prefix, indent) == nil {
 		return
 	}
@@ -166,22 +167,22 @@ func (p *printer) body(level int, document opennebula.Document) {
 }
 
 func unreadable(document opennebula.Document, now time.Time) json.RawMessage {
-	body := flow.Body{
-		Name: document.Name, Roles: []flow.Role{},
-		Log: []flow.LogEntry{{
+	body := spec.Body{
+		Name: document.Name, Roles: []spec.Role{},
+		Log: []spec.LogEntry{{
 			Timestamp: now.Unix(), Severity: "E",
 			Message: fmt.Sprintf("the body of document %d in OpenNebula cannot be read as JSON; mend it with onedb or delete the document", document.ID),
 		}},
 	}
-	if document.Type == flow.DocumentTypeService {
-		state := flow.ServiceWarning
+	if document.Type == spec.DocumentTypeService {
+		state := spec.ServiceWarning
 		body.State = &state
 	}
 	return encodeBody(body)
 }
 
 // encodeBody writes a body as it is kept in oned.
-func encodeBody(body flow.Body) []byte {
+func encodeBody(body spec.Body) []byte {
 	text, err := json.Marshal(body)
 	if err != nil {
 		// A Body holds plain values and JSON that was read before.

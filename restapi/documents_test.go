@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -13,7 +13,7 @@ import (
 // clients are not to tell.
 func TestAListIsLaidOutAsIfIndentedAsAWhole(t *testing.T) {
 	odd := opennebula.Document{
-		ID: 3, Owner: flow.Identity{UID: 1, GID: 2, UName: `a "quoted" <name>`, GName: "g\n"}, Name: "na\xffme", Type: 100,
+		ID: 3, Owner: one.Identity{UID: 1, GID: 2, UName: `a "quoted" <name>`, GName: "g\n"}, Name: "na\xffme", Type: 100,
 		Permissions: opennebula.Permissions{OwnerU: 1, OtherA: 1}, Body: []byte(` {"a":[1,{"b":"x<y"}],"c":{},"d":[]}` + "\n"),
 	}
 	broken := opennebula.Document{ID: 4, Type: 100, Body: []byte(`{"a":`)}

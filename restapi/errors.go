@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -107,9 +107,9 @@ func statusOf(err error) int {
 }
 
 func isBadInput(err error) bool {
-	var wrong flow.Violations
-	var syntax *flow.SyntaxError
-	var immutable *flow.ImmutableError
+	var wrong template.Violations
+	var syntax *template.SyntaxError
+	var immutable *template.ImmutableError
 	return errors.As(err, &wrong) || errors.As(err, &syntax) || errors.As(err, &immutable)
 }
 

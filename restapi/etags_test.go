@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -42,7 +42,7 @@ func (w *world) running(user string) string {
 	w.t.Helper()
 	service := w.service(user)
 	poll.Until(w.t, service+" to run", func() bool {
-		return stateIn(w.call(user, "GET", service, "").body) == flow.ServiceRunning
+		return stateIn(w.call(user, "GET", service, "").body) == spec.ServiceRunning
 	})
 	return service
 }

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/history"
 )
@@ -131,7 +131,7 @@ func (f *follower) mayFollow(ctx context.Context, service int) error {
 	if f.mayUse(ctx, service) {
 		return nil
 	}
-	_, err := f.read(ctx, flow.DocumentTypeService, service)
+	_, err := f.read(ctx, spec.DocumentTypeService, service)
 	return err
 }
 
@@ -168,7 +168,7 @@ func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if time.Now().Before(known.until) {
 		return known.granted
 	}
-	_, err := f.read(ctx, flow.DocumentTypeService, service)
+	_, err := f.read(ctx, spec.DocumentTypeService, service)
 	granted := err == nil || statusOf(err) == http.StatusNotFound && (known.granted || f.owned(ctx, service))
 	if len(f.rights) >= maxRights {
 		clear(f.rights)

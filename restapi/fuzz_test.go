@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -19,7 +21,7 @@ func (c calmOned) server() session   { return c }
 func (c calmOned) as(string) session { return c }
 
 func (calmOned) authenticate(context.Context, string, string) (opennebula.User, time.Time, error) {
-	return opennebula.User{Identity: flow.Identity{UName: "oneadmin"}}, time.Time{}, nil
+	return opennebula.User{Identity: one.Identity{UName: "oneadmin"}}, time.Time{}, nil
 }
 
 // templateID is a template; any other document is a service.
@@ -27,14 +29,14 @@ const templateID = 1
 
 func (calmOned) Document(_ context.Context, id int) (opennebula.Document, error) {
 	if id == templateID {
-		return opennebula.Document{ID: id, Type: flow.DocumentTypeServiceTemplate, Body: []byte(twoRoles)}, nil
+		return opennebula.Document{ID: id, Type: spec.DocumentTypeServiceTemplate, Body: []byte(twoRoles)}, nil
 	}
 	body := `{"name":"svc","state":2,"roles":[{"name":"Master","type":"vm","template_id":0,"cardinality":1,"state":2,"nodes":[{"deploy_id":5}]}]}`
-	return opennebula.Document{ID: id, Type: flow.DocumentTypeService, Body: []byte(body)}, nil
+	return opennebula.Document{ID: id, Type: spec.DocumentTypeService, Body: []byte(body)}, nil
 }
 
-func (calmOned) VM(_ context.Context, id int) (flow.VM, error) {
-	return flow.VM{ID: id, State: flow.VMActive, LCMState: flow.LCMRunning, Service: 2, Role: "Master"}, nil
+func (calmOned) VM(_ context.Context, id int) (one.VM, error) {
+	return one.VM{ID: id, State: one.VMActive, LCMState: one.LCMRunning, Service: 2, Role: "Master"}, nil
 }
 
 func (calmOned) Router(_ context.Context, id int) (opennebula.Router, error) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -29,7 +30,7 @@ const (
 	maxKeptBody = 16 << 10
 	// madeBy is the attribute by which what a request with a key has made is
 	// found again.
-	madeBy = flow.CommandAttribute
+	madeBy = spec.CommandAttribute
 	// ownOnly is the pool filter for the caller's own documents.
 	ownOnly = -3
 )
@@ -223,7 +224,7 @@ func (s *idempotency) replayed(held pipeline.Reservation, err error) (answer, er
 }
 
 // allocate makes a document in the caller's session, once for a request with a key.
-func (k *keyed) allocate(ctx context.Context, oned session, documentType int, name string, body flow.Body) (int, error) {
+func (k *keyed) allocate(ctx context.Context, oned session, documentType int, name string, body spec.Body) (int, error) {
 	if k == nil {
 		delete(body.Extra, madeBy)
 		return oned.AllocateDocument(ctx, documentType, name, encodeBody(body))

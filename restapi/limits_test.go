@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -63,7 +63,7 @@ func TestALongAnswerIsNotKept(t *testing.T) {
 	if first.status != http.StatusCreated || again.status != http.StatusCreated || first.body != again.body {
 		t.Errorf("the first answer is %d %.300s, and the second %d %.300s", first.status, first.body, again.status, again.body)
 	}
-	who := caller{User: opennebula.User{Identity: flow.Identity{UID: 2}}}
+	who := caller{User: opennebula.User{Identity: one.Identity{UID: 2}}}
 	held, _, err := w.api.queue.Reservation(t.Context(), keyName(who, "long"))
 	if err != nil || held.Answer != nil {
 		t.Errorf("the reservation is %+v (%v)", held, err)

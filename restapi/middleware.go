@@ -20,7 +20,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // note holds what is logged of a request.
@@ -130,8 +130,8 @@ func (m *middleware) logRequest(r *http.Request, recorded *recorder, about *note
 // loggable is an error's text for the log. Errors of a body go to the client alone:
 // they may quote it.
 func loggable(err error) string {
-	var wrong flow.Violations
-	var syntax *flow.SyntaxError
+	var wrong template.Violations
+	var syntax *template.SyntaxError
 	switch {
 	case errors.As(err, &wrong) && len(wrong) > 0:
 		return fmt.Sprintf("the body was refused: %d mistakes, the first at %q", len(wrong), wrong[0].Path)

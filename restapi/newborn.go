@@ -4,7 +4,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -18,7 +19,7 @@ type newborn struct {
 
 // added is what oned added to a user's last service.
 type added struct {
-	owner       flow.Identity
+	owner       one.Identity
 	permissions opennebula.Permissions
 	until       time.Time
 }
@@ -29,7 +30,7 @@ const (
 )
 
 // document returns the service that the caller has just made; false where it has to be read.
-func (n *newborn) document(who caller, id int, body flow.Body) (opennebula.Document, bool) {
+func (n *newborn) document(who caller, id int, body spec.Body) (opennebula.Document, bool) {
 	n.mutex.Lock()
 	last, known := n.known[who.target()]
 	n.mutex.Unlock()
@@ -37,7 +38,7 @@ func (n *newborn) document(who caller, id int, body flow.Body) (opennebula.Docum
 		return opennebula.Document{}, false
 	}
 	return opennebula.Document{
-		ID: id, Owner: last.owner, Name: body.Name, Type: flow.DocumentTypeService, Permissions: last.permissions, Body: encodeBody(body),
+		ID: id, Owner: last.owner, Name: body.Name, Type: spec.DocumentTypeService, Permissions: last.permissions, Body: encodeBody(body),
 	}, true
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/restapi/internal/dryrun"
@@ -124,7 +125,7 @@ func TestTheDocumentNamesTheAttributesOfAnswers(t *testing.T) {
 		"VMView": schema.VM{}, "PolicyView": schema.Policy{}, "LogView": schema.Entry{}, "InputView": schema.Input{}, "NetworkView": schema.Network{},
 		"Graph": view.Graph{}, "Edge": layout.Edge{}, "Point": layout.Point{}, "TemplateView": schema.Template{}, "TemplateRoleView": schema.TemplateRole{},
 		"Login":       loginView{},
-		"ServiceBody": flow.Body{}, "ServiceRole": flow.Role{}, "LogEntry": flow.LogEntry{},
+		"ServiceBody": spec.Body{}, "ServiceRole": spec.Role{}, "LogEntry": spec.LogEntry{},
 	} {
 		var schema struct {
 			Properties map[string]any `json:"properties"`

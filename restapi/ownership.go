@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -45,7 +47,7 @@ func (o *ownership) chgrp(ctx context.Context, r *request, service opennebula.Do
 // by then, and what it makes afterwards is the new owner's. So all VMs of a service that is being deployed are moved.
 func (o *ownership) change(ctx context.Context, r *request, service opennebula.Document, uid, gid int) error {
 	var undo []func(context.Context) error
-	move := func(do func(ctx context.Context, uid, gid int) error, was flow.Identity) error {
+	move := func(do func(ctx context.Context, uid, gid int) error, was one.Identity) error {
 		if err := do(ctx, uid, gid); err != nil {
 			return together(err, putBack(ctx, undo))
 		}
@@ -90,7 +92,7 @@ func (o *ownership) possessions(ctx context.Context, r *request, service openneb
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
-	given := flow.Service{ID: moved.ID, Owner: moved.Owner, Former: &service.Owner}
+	given := spec.Service{ID: moved.ID, Owner: moved.Owner, Former: &service.Owner}
 	return possessions(ctx, r.oned, moved, given)
 }
 
@@ -134,7 +136,7 @@ func putBack(ctx context.Context, undo []func(context.Context) error) error {
 // possession is something of a service that has an owner of its own.
 type possession struct {
 	name  string
-	owner flow.Identity
+	owner one.Identity
 	chown func(ctx context.Context, uid, gid int) error
 }
 
@@ -143,8 +145,8 @@ type possession struct {
 //
 // A VM or router that somebody has written into the document and that is not the
 // service's keeps its owner.
-func possessions(ctx context.Context, oned session, service opennebula.Document, given flow.Service) ([]possession, error) {
-	body, _, err := flow.ReadService(service.Body)
+func possessions(ctx context.Context, oned session, service opennebula.Document, given spec.Service) ([]possession, error) {
+	body, _, err := spec.ReadService(service.Body)
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
@@ -164,7 +166,7 @@ func possessions(ctx context.Context, oned session, service opennebula.Document,
 	return all, nil
 }
 
-func ownRouter(ctx context.Context, oned session, id int, service flow.Service) ([]possession, error) {
+func ownRouter(ctx context.Context, oned session, id int, service spec.Service) ([]possession, error) {
 	router, err := oned.Router(ctx, id)
 	if opennebula.IsCode(err, opennebula.CodeNoExists) {
 		return nil, nil
@@ -180,7 +182,7 @@ func ownRouter(ctx context.Context, oned session, id int, service flow.Service) 
 	}
 	before := service
 	before.Owner = *service.Former
-	owns := func(s flow.Service) bool {
+	owns := func(s spec.Service) bool {
 		return s.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, facts)
 	}
 	if !owns(service) && !owns(before) {
@@ -190,7 +192,7 @@ func ownRouter(ctx context.Context, oned session, id int, service flow.Service) 
 	return []possession{{fmt.Sprintf("virtual router %d", id), router.Owner, move}}, nil
 }
 
-func ownVMs(ctx context.Context, oned session, role flow.Role, service flow.Service) ([]possession, error) {
+func ownVMs(ctx context.Context, oned session, role spec.Role, service spec.Service) ([]possession, error) {
 	var vms []possession
 	for _, node := range role.Nodes {
 		vm, err := oned.VM(ctx, node.DeployID)

@@ -17,7 +17,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 )
 
@@ -130,7 +130,7 @@ func (w *world) deployed(user, template string) string {
 	w.t.Helper()
 	made, _ := w.document(w.expect(user, "POST", "/service_template", template, 201, ""))
 	id, _ := w.document(w.expect(user, "POST", "/service_template/"+made+"/action", perform("instantiate", `{}`), 201, ""))
-	poll.Until(w.t, "service "+id+" to run", func() bool { return stateIn(w.call(user, "GET", "/service/"+id, "").body) == flow.ServiceRunning })
+	poll.Until(w.t, "service "+id+" to run", func() bool { return stateIn(w.call(user, "GET", "/service/"+id, "").body) == spec.ServiceRunning })
 	return id
 }
 
@@ -431,7 +431,7 @@ func TestPageOfManyServices(t *testing.T) {
 		for i := range nodes {
 			list = append(list, fmt.Sprintf(`{"deploy_id":%d}`, 1000+i))
 		}
-		id, err := w.oned.For("alice").AllocateDocument(t.Context(), flow.DocumentTypeService, name, fmt.Appendf(nil,
+		id, err := w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeService, name, fmt.Appendf(nil,
 			`{"name":%q,"state":2,"roles":[{"name":"many","type":"vm","cardinality":%d,"template_id":0,"state":2,"nodes":[%s]}]}`, name, nodes, strings.Join(list, ",")))
 		w.must(err)
 		return id
@@ -464,7 +464,7 @@ func TestPageOfManyServices(t *testing.T) {
 	for i := range 300 {
 		roles = append(roles, fmt.Sprintf(`{"name":"r%d","type":"vm","cardinality":0,"template_id":0,"state":2}`, i))
 	}
-	id, err := w.oned.For("alice").AllocateDocument(t.Context(), flow.DocumentTypeService, "wide", fmt.Appendf(nil, `{"name":"wide","state":2,"roles":[%s]}`, strings.Join(roles, ",")))
+	id, err := w.oned.For("alice").AllocateDocument(t.Context(), spec.DocumentTypeService, "wide", fmt.Appendf(nil, `{"name":"wide","state":2,"roles":[%s]}`, strings.Join(roles, ",")))
 	w.must(err)
 	b.visit(fmt.Sprintf("#/service/%d", id))
 	b.shows("#graph", "300 roles")

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/restapi/internal/dryrun"
@@ -26,7 +28,7 @@ type planner struct {
 
 // plan answers what a command would do, and changes nothing.
 func (p *planner) plan(ctx context.Context, r *request, service opennebula.Document, command flow.Command) (answer, error) {
-	body, _, err := flow.ReadService(service.Body)
+	body, _, err := spec.ReadService(service.Body)
 	if err != nil {
 		return answer{}, fmt.Errorf("plan for service %d: %w", service.ID, err)
 	}
@@ -52,7 +54,7 @@ func (p *planner) plan(ctx context.Context, r *request, service opennebula.Docum
 }
 
 // input is what a decision about a service as it is now depends on.
-func (p *planner) input(ctx context.Context, service opennebula.Document, body flow.Body, facts flow.Facts) (flow.Input, error) {
+func (p *planner) input(ctx context.Context, service opennebula.Document, body spec.Body, facts flow.Facts) (flow.Input, error) {
 	var record pipeline.Record
 	if service.ID > 0 {
 		var err error
@@ -61,21 +63,21 @@ func (p *planner) input(ctx context.Context, service opennebula.Document, body f
 		}
 	}
 	state := record.State
-	state.Service = flow.Service{ID: service.ID, Owner: service.Owner, Body: body}
+	state.Service = spec.Service{ID: service.ID, Owner: service.Owner, Body: body}
 	return flow.Input{State: state, Facts: facts, Now: time.Now(), Settings: p.settings}, nil
 }
 
 // readFacts reads the VMs of a service as the caller sees them.
-func readFacts(ctx context.Context, oned session, body flow.Body) (flow.Facts, error) {
+func readFacts(ctx context.Context, oned session, body spec.Body) (flow.Facts, error) {
 	ids := vmIDs(body)
-	vms := make([]flow.VM, len(ids))
+	vms := make([]one.VM, len(ids))
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(planReads)
 	for i, id := range ids {
 		reads.Go(func() (err error) {
 			vms[i], err = oned.VM(ctx, id)
 			if opennebula.IsCode(err, opennebula.CodeNoExists) {
-				vms[i], err = flow.VM{ID: id, State: flow.VMDone, Service: -1}, nil
+				vms[i], err = one.VM{ID: id, State: one.VMDone, Service: -1}, nil
 			}
 			if err != nil {
 				return fmt.Errorf("read VM %d: %w", id, err)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -22,7 +22,7 @@ const (
 
 // cloneVMTemplates copies each VM template once and points the roles to the
 // copies. It returns the functions that undo it.
-func cloneVMTemplates(ctx context.Context, r *request, body *flow.Body, name string, far reach) ([]func(context.Context) error, error) {
+func cloneVMTemplates(ctx context.Context, r *request, body *spec.Body, name string, far reach) ([]func(context.Context) error, error) {
 	if far == reachNone {
 		return nil, nil
 	}
@@ -95,7 +95,7 @@ func deleteVMTemplates(ctx context.Context, oned session, template opennebula.Do
 	if far == reachNone {
 		return nil
 	}
-	body, err := flow.ParseBody(template.Body)
+	body, err := spec.ParseBody(template.Body)
 	if err != nil {
 		return fmt.Errorf("find its VM templates: %w", err)
 	}

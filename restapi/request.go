@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // request is an authenticated user's request, as an endpoint gets it.
@@ -75,7 +76,7 @@ func (r *request) object() (attributes, error) {
 }
 
 func readAttributes(what string, text []byte) (attributes, error) {
-	if err := flow.CheckNesting(text); err != nil {
+	if err := template.CheckNesting(text); err != nil {
 		return nil, err
 	}
 	var read attributes

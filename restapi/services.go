@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -34,11 +35,11 @@ func (s *services) calls() map[string]endpoint {
 }
 
 func (s *services) list(ctx context.Context, r *request) (answer, error) {
-	return listDocuments(ctx, r, flow.DocumentTypeService)
+	return listDocuments(ctx, r, spec.DocumentTypeService)
 }
 
 func (s *services) show(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -46,7 +47,7 @@ func (s *services) show(ctx context.Context, r *request) (answer, error) {
 }
 
 func (s *services) undeploy(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -62,7 +63,7 @@ func (s *services) scale(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -117,7 +118,7 @@ func (s *services) act(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -149,7 +150,7 @@ func (s *services) update(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -183,7 +184,7 @@ func (s *services) changeRoles(ctx context.Context, r *request) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -205,13 +206,13 @@ func roleChange(asked action) (flow.Verb, any, error) {
 // purgeDone deletes the documents of services that have ended, as far as the
 // caller may. Flowjet leaves none behind; OneFlow did.
 func (s *services) purgeDone(ctx context.Context, r *request) (answer, error) {
-	services, err := r.oned.Documents(ctx, flow.DocumentTypeService, allVisible, -1, -1)
+	services, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible, -1, -1)
 	if err != nil {
 		return answer{}, fmt.Errorf("list services: %w", err)
 	}
 	var failures []error
 	for _, service := range services {
-		if body, _, err := flow.ReadService(service.Body); err != nil || body.State == nil || *body.State != flow.ServiceDone {
+		if body, _, err := spec.ReadService(service.Body); err != nil || body.State == nil || *body.State != spec.ServiceDone {
 			continue
 		}
 		err := r.oned.DeleteDocument(ctx, service.ID)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
@@ -19,7 +20,7 @@ func TestInstantiateQueuesAndAnswersPending(t *testing.T) {
 	action := w.template(alice) + "/action"
 	got := w.expect(alice, "POST", action, perform("instantiate", `{"merge_template":{"name":"mine","roles":[{"name":"Master","cardinality":2}]}}`), 201, `"TYPE": "100"`)
 	_, body := w.document(got)
-	if body.Name != "mine" || *body.State != flow.ServicePending || body.Roles[0].Cardinality != 2 || body.StartTime == 0 {
+	if body.Name != "mine" || *body.State != spec.ServicePending || body.Roles[0].Cardinality != 2 || body.StartTime == 0 {
 		t.Errorf("got %+v", body)
 	}
 	// Nobody worked so far: the command is there for whoever comes.
@@ -32,7 +33,7 @@ func TestInstantiateQueuesAndAnswersPending(t *testing.T) {
 	w.must(err)
 	var made flow.DeployArguments
 	w.must(json.Unmarshal(opened, &made))
-	if carried, err := flow.ParseBody(made.Body); err != nil || carried.Name != "mine" || made.Owner.UName != "alice" {
+	if carried, err := spec.ParseBody(made.Body); err != nil || carried.Name != "mine" || made.Owner.UName != "alice" {
 		t.Errorf("the command carries %s, %v", opened, err)
 	}
 	if got.header.Get("Content-Type") != "text/html;charset=utf-8" {
@@ -46,7 +47,7 @@ func TestCommandsReachTheirWorker(t *testing.T) {
 	service := w.service(alice)
 	<-seen
 	_, body := w.document(w.expect(alice, "GET", service, "", 200, ""))
-	held := flow.RoleHold
+	held := spec.RoleHold
 	body.Roles[1].State = &held
 	text, err := body.Text()
 	w.must(err)
@@ -255,10 +256,10 @@ func TestChownWhileVMsAreMade(t *testing.T) {
 	<-underWay
 	w.expect(admin, "POST", service+"/action", perform("chown", `{"owner_id":"2","group_id":"-1"}`), 204, "")
 	w.expect(admin, "POST", service+"/action", perform("chown", `{"owner_id":"-1","group_id":"1"}`), 204, "")
-	var body flow.Body
+	var body spec.Body
 	poll.Until(t, "the service to run", func() bool {
 		_, body = w.document(w.expect(admin, "GET", service, "", 200, ""))
-		return *body.State == flow.ServiceRunning
+		return *body.State == spec.ServiceRunning
 	})
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -34,7 +36,7 @@ func (t *templates) act(ctx context.Context, r *request) (answer, error) {
 	if !known {
 		return answer{}, unsupported(http.StatusBadRequest, "service template", asked.perform, actions)
 	}
-	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
 	}
@@ -55,25 +57,25 @@ const maxCarried = 16 << 10
 // deployment. The answer waits until the command is stored, not until it is
 // carried out. Should the command get lost on the way, the service is PENDING
 // in oned, where the workers' scan finds it.
-func (t *templates) instantiate(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+func (t *templates) instantiate(ctx context.Context, r *request, held opennebula.Document, params attributes) (answer, error) {
 	var given json.RawMessage
 	if params.has("merge_template") {
 		given = params["merge_template"]
 	}
-	body, err := flow.InstantiateTemplate(template.Body, given, time.Now())
+	body, err := template.Instantiate(held.Body, given, time.Now())
 	if err != nil {
-		return answer{}, fmt.Errorf("instantiate service template %d: %w", template.ID, err)
+		return answer{}, fmt.Errorf("instantiate service template %d: %w", held.ID, err)
 	}
 	if err := t.commands.available(); err != nil {
 		return answer{}, err
 	}
 	if r.dryRun() {
-		imagined := opennebula.Document{Owner: r.caller.Identity, Type: flow.DocumentTypeService, Name: body.Name, Body: encodeBody(body)}
+		imagined := opennebula.Document{Owner: r.caller.Identity, Type: spec.DocumentTypeService, Name: body.Name, Body: encodeBody(body)}
 		return t.commands.planner.plan(ctx, r, imagined, r.newCommand(0, flow.VerbDeploy))
 	}
-	id, err := r.keyed.allocate(ctx, r.oned, flow.DocumentTypeService, body.Name, body)
+	id, err := r.keyed.allocate(ctx, r.oned, spec.DocumentTypeService, body.Name, body)
 	if err != nil {
-		return answer{}, fmt.Errorf("create the service of service template %d: %w", template.ID, err)
+		return answer{}, fmt.Errorf("create the service of service template %d: %w", held.ID, err)
 	}
 	// A client that goes away now must not leave a service without its command.
 	ctx = context.WithoutCancel(ctx)
@@ -92,13 +94,13 @@ func (t *templates) instantiate(ctx context.Context, r *request, template openne
 
 // began returns a service that was just made. One that an earlier attempt of the same request
 // may have made is read.
-func (t *templates) began(ctx context.Context, r *request, id int, body flow.Body) (opennebula.Document, error) {
+func (t *templates) began(ctx context.Context, r *request, id int, body spec.Body) (opennebula.Document, error) {
 	if r.keyed == nil {
 		if service, known := t.newborn.document(r.caller, id, body); known {
 			return service, nil
 		}
 	}
-	service, err := r.read(ctx, flow.DocumentTypeService, id)
+	service, err := r.read(ctx, spec.DocumentTypeService, id)
 	if err == nil {
 		t.newborn.remember(r.caller, service)
 	}
@@ -113,12 +115,12 @@ func (t *templates) clone(ctx context.Context, r *request, template opennebula.D
 		return answer{}, err
 	}
 	far := params.recursive("recursive")
-	parsed, err := flow.ParseBody(template.Body)
+	parsed, err := spec.ParseBody(template.Body)
 	if err != nil {
 		return answer{}, fmt.Errorf("clone service template %d: %w", template.ID, err)
 	}
 	parsed.RegistrationTime = time.Now().Unix()
-	if id, found, err := r.keyed.made(ctx, r.oned, flow.DocumentTypeServiceTemplate); err != nil {
+	if id, found, err := r.keyed.made(ctx, r.oned, spec.DocumentTypeServiceTemplate); err != nil {
 		return answer{}, err
 	} else if found {
 		return showNew(ctx, r, id, http.StatusCreated)
@@ -135,7 +137,7 @@ func (t *templates) clone(ctx context.Context, r *request, template opennebula.D
 }
 
 // update sets attributes (append) or replaces the whole body.
-func (t *templates) update(ctx context.Context, r *request, template opennebula.Document, params attributes) (answer, error) {
+func (t *templates) update(ctx context.Context, r *request, held opennebula.Document, params attributes) (answer, error) {
 	text, err := updateText(params)
 	if err != nil {
 		return answer{}, err
@@ -144,19 +146,19 @@ func (t *templates) update(ctx context.Context, r *request, template opennebula.
 	if err != nil {
 		return answer{}, err
 	}
-	change := flow.ReplaceTemplate
+	change := template.Replace
 	if appendTo {
-		change = flow.AppendTemplate
+		change = template.Append
 	}
-	body, err := change(template.Body, text, time.Now())
+	body, err := change(held.Body, text, time.Now())
 	if err != nil {
-		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
+		return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
 	}
-	if err := r.oned.UpdateDocument(ctx, template.ID, encodeBody(body)); err != nil {
-		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
+	if err := r.oned.UpdateDocument(ctx, held.ID, encodeBody(body)); err != nil {
+		return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
 	}
 	reply := done
-	reply.warning = t.dropped(template, body)
+	reply.warning = t.dropped(held, body)
 	return reply, nil
 }
 

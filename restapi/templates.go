@@ -10,7 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -37,7 +38,7 @@ func (t *templates) calls() map[string]endpoint {
 }
 
 func (t *templates) list(ctx context.Context, r *request) (answer, error) {
-	return listDocuments(ctx, r, flow.DocumentTypeServiceTemplate)
+	return listDocuments(ctx, r, spec.DocumentTypeServiceTemplate)
 }
 
 func listDocuments(ctx context.Context, r *request, documentType int) (answer, error) {
@@ -49,7 +50,7 @@ func listDocuments(ctx context.Context, r *request, documentType int) (answer, e
 }
 
 func (t *templates) show(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
 	}
@@ -61,7 +62,7 @@ func (t *templates) create(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := flow.ReadTemplate(text, time.Now())
+	body, err := template.Read(text, time.Now())
 	if err != nil {
 		return answer{}, err
 	}
@@ -69,8 +70,8 @@ func (t *templates) create(ctx context.Context, r *request) (answer, error) {
 }
 
 // newTemplate makes a template's document and shows it.
-func newTemplate(ctx context.Context, r *request, name string, body flow.Body) (answer, error) {
-	id, err := r.keyed.allocate(ctx, r.oned, flow.DocumentTypeServiceTemplate, name, body)
+func newTemplate(ctx context.Context, r *request, name string, body spec.Body) (answer, error) {
+	id, err := r.keyed.allocate(ctx, r.oned, spec.DocumentTypeServiceTemplate, name, body)
 	if err != nil {
 		return answer{}, fmt.Errorf("create service template %q: %w", name, err)
 	}
@@ -78,7 +79,7 @@ func newTemplate(ctx context.Context, r *request, name string, body flow.Body) (
 }
 
 func showNew(ctx context.Context, r *request, id, status int) (answer, error) {
-	document, err := r.read(ctx, flow.DocumentTypeServiceTemplate, id)
+	document, err := r.read(ctx, spec.DocumentTypeServiceTemplate, id)
 	if err != nil {
 		return answer{}, err
 	}
@@ -90,7 +91,7 @@ func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
 	}
@@ -99,9 +100,9 @@ func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
 	})(ctx, r, document, nil)
 }
 
-func (t *templates) replaceBody(ctx context.Context, r *request, template opennebula.Document, text []byte) (answer, error) {
-	body, err := flow.ReplaceTemplate(template.Body, text, time.Now())
-	var immutable *flow.ImmutableError
+func (t *templates) replaceBody(ctx context.Context, r *request, held opennebula.Document, text []byte) (answer, error) {
+	body, err := template.Replace(held.Body, text, time.Now())
+	var immutable *template.ImmutableError
 	if errors.As(err, &immutable) {
 		// OneFlow answers this one with 500, and clients know it.
 		return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
@@ -109,21 +110,21 @@ func (t *templates) replaceBody(ctx context.Context, r *request, template openne
 	if err != nil {
 		return answer{}, err
 	}
-	if err := r.oned.UpdateDocument(ctx, template.ID, encodeBody(body)); err != nil {
-		return answer{}, fmt.Errorf("update service template %d: %w", template.ID, err)
+	if err := r.oned.UpdateDocument(ctx, held.ID, encodeBody(body)); err != nil {
+		return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
 	}
-	reply, err := showNew(ctx, r, template.ID, http.StatusOK)
-	reply.warning = t.dropped(template, body)
+	reply, err := showNew(ctx, r, held.ID, http.StatusOK)
+	reply.warning = t.dropped(held, body)
 	return reply, err
 }
 
 // dropped logs the attributes of Flowjet's own that a template has lost, and returns the warning for the client.
-func (t *templates) dropped(template opennebula.Document, body flow.Body) string {
-	names := strings.Join(flow.DroppedExtensions(template.Body, body), ", ")
+func (t *templates) dropped(held opennebula.Document, body spec.Body) string {
+	names := strings.Join(template.DroppedExtensions(held.Body, body), ", ")
 	if names == "" {
 		return ""
 	}
-	t.logger.Warn("a service template was replaced by a client that left out attributes of Flowjet's", "template", template.ID, "dropped", names)
+	t.logger.Warn("a service template was replaced by a client that left out attributes of Flowjet's", "template", held.ID, "dropped", names)
 	return "the template has lost " + names + ": use append, or send them along"
 }
 
@@ -134,7 +135,7 @@ func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	document, err := r.document(ctx, flow.DocumentTypeServiceTemplate)
+	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
 	if err != nil {
 		return answer{}, err
 	}
@@ -152,7 +153,7 @@ func deleteReach(r *request) (reach, error) {
 	if err != nil {
 		return reachNone, err
 	}
-	if err := flow.CheckNesting(text); err != nil {
+	if err := template.CheckNesting(text); err != nil {
 		return reachNone, err
 	}
 	var body attributes

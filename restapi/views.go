@@ -13,6 +13,8 @@ import (
 
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/restapi/internal/view"
 )
@@ -71,7 +73,7 @@ func (v *views) rows(ctx context.Context, r *request) ([]view.Row, error) {
 		return slices.Clone(mine.rows), nil
 	}
 	asked := time.Now()
-	documents, err := r.oned.Documents(ctx, flow.DocumentTypeService, allVisible, -1, -1)
+	documents, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible, -1, -1)
 	if err != nil {
 		return nil, fmt.Errorf("list services: %w", err)
 	}
@@ -108,7 +110,7 @@ func readQuery(values url.Values) (view.Query, error) {
 	if view.Columns[strings.TrimPrefix(query.Sort, "-")] == nil {
 		return query, badRequest("sort must be id, name, owner, state, vms or started, with a minus in front for the other order")
 	}
-	known := flow.ServiceStateNames()
+	known := spec.ServiceStateNames()
 	if text := values.Get("state"); text != "" {
 		query.States = strings.Split(text, ",")
 	}
@@ -149,7 +151,7 @@ func count(ctx context.Context, oned session, rows []view.Row) error {
 
 // service shows one service: ?columns=4 for a graph with so many roles beside each other.
 func (v *views) service(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -157,7 +159,7 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		columns = defaultColumns
 	}
-	body, _, err := flow.ReadService(document.Body)
+	body, _, err := spec.ReadService(document.Body)
 	if err != nil {
 		return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
 	}
@@ -180,10 +182,10 @@ func (v *views) service(ctx context.Context, r *request) (answer, error) {
 
 // allow fills in what the service's worker would not refuse now, and what it has healed:
 // nothing while NATS is away, without which nothing can be changed.
-func (v *views) allow(ctx context.Context, r *request, shown *view.Service, document opennebula.Document, body flow.Body, vms map[int]opennebula.VMDetails) {
+func (v *views) allow(ctx context.Context, r *request, shown *view.Service, document opennebula.Document, body spec.Body, vms map[int]opennebula.VMDetails) {
 	facts := flow.Facts{}
 	for _, id := range vmIDs(body) {
-		facts[id] = flow.VM{ID: id, State: flow.VMDone, Service: -1}
+		facts[id] = one.VM{ID: id, State: one.VMDone, Service: -1}
 		if vm, found := vms[id]; found {
 			facts[id] = vm.VM
 		}
@@ -218,14 +220,14 @@ func (v *views) allow(ctx context.Context, r *request, shown *view.Service, docu
 
 // templates lists service templates, by name.
 func (v *views) templates(ctx context.Context, r *request) (answer, error) {
-	documents, err := r.oned.Documents(ctx, flow.DocumentTypeServiceTemplate, allVisible, -1, -1)
+	documents, err := r.oned.Documents(ctx, spec.DocumentTypeServiceTemplate, allVisible, -1, -1)
 	if err != nil {
 		return answer{}, fmt.Errorf("list service templates: %w", err)
 	}
 	list := make([]schema.Template, 0, len(documents))
 	for _, document := range documents {
 		// One that cannot be read is listed with its name.
-		body, _ := flow.ParseBody(document.Body)
+		body, _ := spec.ParseBody(document.Body)
 		list = append(list, view.OfTemplate(document.ID, document.Name, document.Owner, body))
 	}
 	slices.SortStableFunc(list, func(a, b schema.Template) int {
@@ -235,7 +237,7 @@ func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 }
 
 // vmIDs are the ids of all VMs of a service.
-func vmIDs(body flow.Body) []int {
+func vmIDs(body spec.Body) []int {
 	var ids []int
 	for _, role := range body.Roles {
 		for _, node := range role.Nodes {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/client/schema"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/restapi/internal/view"
 )
@@ -22,9 +22,9 @@ func (w *world) listed(user, query string) view.List {
 func TestServicesAreListedPageByPage(t *testing.T) {
 	w := newWorld(t, Config{})
 	for i := range 7 {
-		state := []flow.ServiceState{flow.ServiceRunning, flow.ServiceWarning}[i%2]
+		state := []spec.ServiceState{spec.ServiceRunning, spec.ServiceWarning}[i%2]
 		user := []string{"alice", "oneadmin"}[i%3%2]
-		_, err := w.oned.For(user).AllocateDocument(t.Context(), flow.DocumentTypeService, fmt.Sprintf("Shop %d", i),
+		_, err := w.oned.For(user).AllocateDocument(t.Context(), spec.DocumentTypeService, fmt.Sprintf("Shop %d", i),
 			fmt.Appendf(nil, `{"name":"x","state":%d,"start_time":%d,"roles":[{"name":"r","cardinality":%d,"template_id":0,"state":2}]}`, state, 1_800_000_000+i, 10-i))
 		w.must(err)
 	}
@@ -88,7 +88,7 @@ func TestAServiceIsShownAsAWhole(t *testing.T) {
 	made, _ := w.document(w.expect(alice, "POST", "/service_template", inputs, 201, ""))
 	values := `{"merge_template":{"user_inputs_values":{"SIZE":"4","SECRET":"s3cret","NOTE":"n"},"roles":[{"name":"db","user_inputs_values":{"PORT":"1"}}]}}`
 	id, _ := w.document(w.expect(alice, "POST", "/service_template/"+made+"/action", perform("instantiate", values), 201, ""))
-	poll.Until(t, "the service to run", func() bool { return stateIn(w.call(alice, "GET", "/service/"+id, "").body) == flow.ServiceRunning })
+	poll.Until(t, "the service to run", func() bool { return stateIn(w.call(alice, "GET", "/service/"+id, "").body) == spec.ServiceRunning })
 	shown, got := w.inspect(alice, id)
 	if shown.State != "RUNNING" || *shown.Running != 3 || shown.Wanted != 3 || len(shown.Roles) != 2 || len(shown.Graph.Boxes) != 2 || len(shown.Graph.Edges) != 1 || got.header.Get("ETag") == "" {
 		t.Errorf("got %s", got.body)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -94,7 +95,7 @@ func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula
 	var failures []error
 	for _, role := range roles {
 		switch {
-		case role.Type != flow.RoleTypeVR:
+		case role.Type != spec.RoleTypeVR:
 		case only != nil:
 			// The VMs of a virtual router carry networks of others.
 			refused := fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", role.Name)
@@ -138,8 +139,8 @@ func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time
 }
 
 // rolesOf are the roles of a service, or the one of a name.
-func rolesOf(service opennebula.Document, only *string) ([]flow.Role, error) {
-	body, _, err := flow.ReadService(service.Body)
+func rolesOf(service opennebula.Document, only *string) ([]spec.Role, error) {
+	body, _, err := spec.ReadService(service.Body)
 	if err != nil {
 		return nil, fmt.Errorf("find the VMs of service %d: %w", service.ID, err)
 	}
@@ -148,10 +149,10 @@ func rolesOf(service opennebula.Document, only *string) ([]flow.Role, error) {
 	}
 	for _, role := range body.Roles {
 		if role.Name == *only {
-			return []flow.Role{role}, nil
+			return []spec.Role{role}, nil
 		}
 	}
-	return nil, &statusError{http.StatusInternalServerError, flow.Service{ID: service.ID, Body: body}.NoRole(*only)}
+	return nil, &statusError{http.StatusInternalServerError, spec.Service{ID: service.ID, Body: body}.NoRole(*only)}
 }
 
 // actOnRole acts on one role of a service.
@@ -160,7 +161,7 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	service, err := r.document(ctx, flow.DocumentTypeService)
+	service, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -179,14 +180,14 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 
 // roleActions are a role's. To release one that is on hold is the worker's to do, in the order of the roles; the VMs
 // of another are scheduled to be released like for every other action.
-func (a *vmActions) roleActions(role flow.Role) map[string]documentAction {
+func (a *vmActions) roleActions(role spec.Role) map[string]documentAction {
 	actions := map[string]documentAction{}
 	for _, perform := range append([]string{release}, schema.VMActions...) {
 		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
 			return a.schedule(ctx, r, service, perform, params, &role.Name)
 		}
 	}
-	if role.State != nil && *role.State == flow.RoleHold {
+	if role.State != nil && *role.State == spec.RoleHold {
 		actions[release] = func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
 			return a.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role.Name})
 		}
@@ -204,7 +205,7 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 	if err != nil || id < 0 {
 		return answer{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no scheduled action %q: ids are whole numbers from 0 on", text)}
 	}
-	service, err := r.document(ctx, flow.DocumentTypeService)
+	service, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
 		return answer{}, err
 	}
@@ -218,7 +219,7 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 	}
 	var failures []error
 	for _, role := range roles {
-		if role.Type == flow.RoleTypeVR {
+		if role.Type == spec.RoleTypeVR {
 			continue // none was scheduled there
 		}
 		nodes, err := ownNodes(ctx, r, service, role)
@@ -245,12 +246,12 @@ func notThere(err error) bool {
 // ownNodes are the role's nodes that are the service's VMs. What others may have written into
 // the document must not be done with the caller's rights; the owner has no more than he could
 // do himself.
-func ownNodes(ctx context.Context, r *request, document opennebula.Document, role flow.Role) ([]flow.Node, error) {
+func ownNodes(ctx context.Context, r *request, document opennebula.Document, role spec.Role) ([]spec.Node, error) {
 	if r.caller.Identity.UID == document.Owner.UID {
 		return role.Nodes, nil
 	}
-	service := flow.Service{ID: document.ID, Owner: document.Owner}
-	var own []flow.Node
+	service := spec.Service{ID: document.ID, Owner: document.Owner}
+	var own []spec.Node
 	for _, node := range role.Nodes {
 		vm, err := r.oned.VM(ctx, node.DeployID)
 		switch {

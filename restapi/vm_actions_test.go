@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
@@ -295,7 +296,7 @@ func TestVirtualRoutersTakeNoActions(t *testing.T) {
 	w := newWorld(t, Config{})
 	service, vms := w.serviceOf(admin, 1, 1)
 	_, body := w.document(w.expect(admin, "GET", service, "", 200, ""))
-	body.Roles[1].Type = flow.RoleTypeVR
+	body.Roles[1].Type = spec.RoleTypeVR
 	text, err := body.Text()
 	w.must(err)
 	w.must(w.oned.For("oneadmin").UpdateDocument(t.Context(), idOf(t, service), text))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -22,14 +23,14 @@ type diagnosis struct {
 // why explains a service's state to users who may see the service. While oned is away its
 // owner and administrators are told what NATS has.
 func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, flow.DocumentTypeService)
+	document, err := r.document(ctx, spec.DocumentTypeService)
 	if opennebula.Temporary(err) {
 		return d.whileAway(ctx, r, err)
 	}
 	if err != nil {
 		return answer{}, err
 	}
-	body, _, unreadable := flow.ReadService(document.Body)
+	body, _, unreadable := spec.ReadService(document.Body)
 	why, err := d.queue.Why(ctx, document.ID, d.oned.Look)
 	unhandled := errors.Is(err, pipeline.ErrNotFound)
 	switch {
@@ -49,7 +50,7 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 // whileAway explains a service by what NATS has of it: reason is why oned was not asked. The
 // record tells whose it is, and not what its permissions grant.
 func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (answer, error) {
-	id, err := r.id(kindNames[flow.DocumentTypeService])
+	id, err := r.id(kindNames[spec.DocumentTypeService])
 	if err != nil {
 		return answer{}, err
 	}
@@ -70,7 +71,7 @@ func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (an
 }
 
 // explainUnhandled explains a service that no worker has handled yet, by its document.
-func explainUnhandled(document opennebula.Document, body flow.Body) inspect.Why {
-	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
+func explainUnhandled(document opennebula.Document, body spec.Body) inspect.Why {
+	record := pipeline.Record{State: flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
 	return inspect.Explain(document.ID, record, nil, nil, time.Now())
 }

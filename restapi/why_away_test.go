@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -16,7 +17,7 @@ func TestWhyOfADocumentThatCannotBeRead(t *testing.T) {
 	if len(said.Failed) != 1 || said.Failed[0].Kind != flow.FoundUnreadable || !strings.Contains(strings.Join(said.Next, " "), "one.document.update") {
 		t.Errorf("it says %+v", said)
 	}
-	_, err := w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Body: flow.Body{Name: "a"}}}}, 0)
+	_, err := w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: spec.Service{ID: id, Body: spec.Body{Name: "a"}}}}, 0)
 	w.must(err)
 	if said = w.why(alice, id, 200); len(said.Failed) != 1 || said.Failed[0].Kind != flow.FoundUnreadable {
 		t.Errorf("with a record it says %+v", said)
@@ -28,14 +29,14 @@ func TestWhyWhileOnedIsAway(t *testing.T) {
 	w := newWorld(t, Config{})
 	text := `{"name":"a","state":1,"roles":[{"name":"S","cardinality":1,"state":1,"nodes":[{"deploy_id":5}]}]}`
 	id := w.bareService("alice", text)
-	body, err := flow.ParseBody([]byte(text))
+	body, err := spec.ParseBody([]byte(text))
 	w.must(err)
 	user, err := w.oned.For("alice").User(t.Context(), -1)
 	w.must(err)
-	_, err = w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Owner: user.Identity, Body: body}}}, 0)
+	_, err = w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: spec.Service{ID: id, Owner: user.Identity, Body: body}}}, 0)
 	w.must(err)
 	admins := w.bareService("oneadmin", text)
-	_, err = w.pipe.SaveRecord(t.Context(), admins, pipeline.Record{State: flow.State{Service: flow.Service{ID: admins, Body: body}}}, 0)
+	_, err = w.pipe.SaveRecord(t.Context(), admins, pipeline.Record{State: flow.State{Service: spec.Service{ID: admins, Body: body}}}, 0)
 	w.must(err)
 	w.why(alice, admins, 403)
 	w.why(alice, id, 200) // who alice is, is known from here on

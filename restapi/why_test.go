@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
@@ -15,9 +16,9 @@ import (
 func TestWhyNamesWhatFailedAndTheCause(t *testing.T) {
 	w := newWorld(t, Config{})
 	id := w.bareService("alice", `{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":1,"state":4,"nodes":[{"deploy_id":6}]}]}`)
-	body, err := flow.ParseBody([]byte(`{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":1,"state":4,"nodes":[{"deploy_id":6}]}]}`))
+	body, err := spec.ParseBody([]byte(`{"name":"a","state":4,"roles":[{"name":"Slave","cardinality":1,"state":4,"nodes":[{"deploy_id":6}]}]}`))
 	w.must(err)
-	_, err = w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Body: body}}}, 0)
+	_, err = w.pipe.SaveRecord(t.Context(), id, pipeline.Record{State: flow.State{Service: spec.Service{ID: id, Body: body}}}, 0)
 	w.must(err)
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	w.must(w.pipe.PublishTransitions(t.Context(), []pipeline.Transition{{
@@ -43,7 +44,7 @@ func TestWhyOfAServiceThatNoWorkerHasSeen(t *testing.T) {
 
 func (w *world) bareService(user, body string) int {
 	w.t.Helper()
-	id, err := w.oned.For(user).AllocateDocument(w.t.Context(), flow.DocumentTypeService, "a", []byte(body))
+	id, err := w.oned.For(user).AllocateDocument(w.t.Context(), spec.DocumentTypeService, "a", []byte(body))
 	w.must(err)
 	return id
 }

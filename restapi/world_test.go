@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/seal"
@@ -139,11 +140,11 @@ func (w *world) expect(user, method, path, body string, status int, part string)
 type shown struct {
 	Document struct {
 		ID, UID, GID, NAME, TYPE string
-		Template                 struct{ Body flow.Body } `json:"TEMPLATE"`
+		Template                 struct{ Body spec.Body } `json:"TEMPLATE"`
 	} `json:"DOCUMENT"`
 }
 
-func (w *world) document(r reply) (id string, body flow.Body) {
+func (w *world) document(r reply) (id string, body spec.Body) {
 	w.t.Helper()
 	var read shown
 	w.must(json.Unmarshal([]byte(r.body), &read))

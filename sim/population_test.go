@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim"
@@ -39,7 +39,7 @@ func TestPopulation(t *testing.T) {
 		t.Fatal(err)
 	}
 	oned := session(t, s)
-	documents, err := oned.Documents(t.Context(), flow.DocumentTypeService, -2, -1, -1)
+	documents, err := oned.Documents(t.Context(), spec.DocumentTypeService, -2, -1, -1)
 	if err != nil || len(documents) != 60 {
 		t.Fatalf("there are %d services (%v), want 60", len(documents), err)
 	}
@@ -51,12 +51,12 @@ func TestPopulation(t *testing.T) {
 // checkPopulated makes sure that a service runs, with all its nodes.
 func checkPopulated(t *testing.T, oned *opennebula.Session, document opennebula.Document) {
 	t.Helper()
-	body, err := flow.ParseBody(document.Body)
+	body, err := spec.ParseBody(document.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := flow.Service{ID: document.ID, Body: body}
-	if service.State() != flow.ServiceRunning || len(body.Roles) != 2 || len(body.Roles[1].Nodes) != 3 {
+	service := spec.Service{ID: document.ID, Body: body}
+	if service.State() != spec.ServiceRunning || len(body.Roles) != 2 || len(body.Roles[1].Nodes) != 3 {
 		t.Fatalf("service %d is %s with the roles %+v", document.ID, service.State(), body.Roles)
 	}
 	for _, role := range body.Roles {

@@ -1,59 +1,59 @@
 package sim
 
-import "github.com/flowjet/flowjet/flow"
+import "github.com/flowjet/flowjet/flow/one"
 
 // The states of a VM that the simulator goes through.
 const (
-	vmPending    = flow.VMPending
-	vmHold       = flow.VMHold
-	vmActive     = flow.VMActive
-	vmStopped    = flow.VMStopped
-	vmSuspended  = flow.VMSuspended
-	vmDone       = flow.VMDone
-	vmPoweroff   = flow.VMPoweroff
-	vmUndeployed = flow.VMUndeployed
+	vmPending    = one.VMPending
+	vmHold       = one.VMHold
+	vmActive     = one.VMActive
+	vmStopped    = one.VMStopped
+	vmSuspended  = one.VMSuspended
+	vmDone       = one.VMDone
+	vmPoweroff   = one.VMPoweroff
+	vmUndeployed = one.VMUndeployed
 )
 
 // The life-cycle states that the simulator goes through.
 const (
-	lcmInit             = flow.LCMInit
-	lcmProlog           = flow.LCMProlog
-	lcmBoot             = flow.LCMBoot
-	lcmRunning          = flow.LCMRunning
-	lcmSaveStop         = flow.LCMSaveStop
-	lcmSaveSuspend      = flow.LCMSaveSuspend
-	lcmPrologResume     = flow.LCMPrologResume
-	lcmEpilogStop       = flow.LCMEpilogStop
-	lcmEpilog           = flow.LCMEpilog
-	lcmShutdown         = flow.LCMShutdown
-	lcmCleanupResubmit  = flow.LCMCleanupResubmit
-	lcmUnknown          = flow.LCMUnknown
-	lcmShutdownPoweroff = flow.LCMShutdownPoweroff
-	lcmBootUnknown      = flow.LCMBootUnknown
-	lcmBootPoweroff     = flow.LCMBootPoweroff
-	lcmBootSuspended    = flow.LCMBootSuspended
-	lcmBootStopped      = flow.LCMBootStopped
-	lcmCleanupDelete    = flow.LCMCleanupDelete
-	lcmShutdownUndeploy = flow.LCMShutdownUndeploy
-	lcmEpilogUndeploy   = flow.LCMEpilogUndeploy
-	lcmPrologUndeploy   = flow.LCMPrologUndeploy
-	lcmBootUndeploy     = flow.LCMBootUndeploy
-	lcmBootFailure      = flow.LCMBootFailure
-	lcmPrologFailure    = flow.LCMPrologFailure
-	lcmEpilogFailure    = flow.LCMEpilogFailure
+	lcmInit             = one.LCMInit
+	lcmProlog           = one.LCMProlog
+	lcmBoot             = one.LCMBoot
+	lcmRunning          = one.LCMRunning
+	lcmSaveStop         = one.LCMSaveStop
+	lcmSaveSuspend      = one.LCMSaveSuspend
+	lcmPrologResume     = one.LCMPrologResume
+	lcmEpilogStop       = one.LCMEpilogStop
+	lcmEpilog           = one.LCMEpilog
+	lcmShutdown         = one.LCMShutdown
+	lcmCleanupResubmit  = one.LCMCleanupResubmit
+	lcmUnknown          = one.LCMUnknown
+	lcmShutdownPoweroff = one.LCMShutdownPoweroff
+	lcmBootUnknown      = one.LCMBootUnknown
+	lcmBootPoweroff     = one.LCMBootPoweroff
+	lcmBootSuspended    = one.LCMBootSuspended
+	lcmBootStopped      = one.LCMBootStopped
+	lcmCleanupDelete    = one.LCMCleanupDelete
+	lcmShutdownUndeploy = one.LCMShutdownUndeploy
+	lcmEpilogUndeploy   = one.LCMEpilogUndeploy
+	lcmPrologUndeploy   = one.LCMPrologUndeploy
+	lcmBootUndeploy     = one.LCMBootUndeploy
+	lcmBootFailure      = one.LCMBootFailure
+	lcmPrologFailure    = one.LCMPrologFailure
+	lcmEpilogFailure    = one.LCMEpilogFailure
 )
 
 // status is a VM's place in its life.
 type status struct {
-	state flow.VMState
-	lcm   flow.LCMState
+	state one.VMState
+	lcm   one.LCMState
 }
 
-func active(lcm flow.LCMState) status { return status{vmActive, lcm} }
+func active(lcm one.LCMState) status { return status{vmActive, lcm} }
 
 // followUps is where a VM goes by itself, one step later. What is not in it
 // stays where it is. (PENDING waits for a host and is not in it either.)
-var followUps = map[flow.LCMState]status{
+var followUps = map[one.LCMState]status{
 	lcmProlog:           active(lcmBoot),
 	lcmPrologResume:     active(lcmBootStopped),
 	lcmPrologUndeploy:   active(lcmBootUndeploy),
@@ -76,22 +76,22 @@ var followUps = map[flow.LCMState]status{
 }
 
 // bootStates are those that a pause of the boots holds.
-var bootStates = map[flow.LCMState]bool{
+var bootStates = map[one.LCMState]bool{
 	lcmBoot: true, lcmBootUnknown: true, lcmBootPoweroff: true,
 	lcmBootSuspended: true, lcmBootStopped: true, lcmBootUndeploy: true,
 }
 
 // failures is where a step ends that fails, as `recover --failure` has it.
-var failures = map[flow.LCMState]status{
+var failures = map[one.LCMState]status{
 	lcmProlog:           active(lcmPrologFailure),
 	lcmBoot:             active(lcmBootFailure),
 	lcmEpilog:           active(lcmEpilogFailure),
-	lcmEpilogStop:       active(flow.LCMEpilogStopFailure),
-	lcmEpilogUndeploy:   active(flow.LCMEpilogUndeployFailure),
-	lcmBootUndeploy:     active(flow.LCMBootUndeployFailure),
-	lcmBootStopped:      active(flow.LCMBootStoppedFailure),
-	lcmPrologResume:     active(flow.LCMPrologResumeFailure),
-	lcmPrologUndeploy:   active(flow.LCMPrologUndeployFailure),
+	lcmEpilogStop:       active(one.LCMEpilogStopFailure),
+	lcmEpilogUndeploy:   active(one.LCMEpilogUndeployFailure),
+	lcmBootUndeploy:     active(one.LCMBootUndeployFailure),
+	lcmBootStopped:      active(one.LCMBootStoppedFailure),
+	lcmPrologResume:     active(one.LCMPrologResumeFailure),
+	lcmPrologUndeploy:   active(one.LCMPrologUndeployFailure),
 	lcmShutdown:         active(lcmRunning),
 	lcmShutdownPoweroff: active(lcmRunning),
 	lcmShutdownUndeploy: active(lcmRunning),
@@ -105,8 +105,8 @@ var failures = map[flow.LCMState]status{
 // retries is the step that a failed VM takes again.
 var retries = reversedFailures()
 
-func reversedFailures() map[flow.LCMState]flow.LCMState {
-	reversed := map[flow.LCMState]flow.LCMState{}
+func reversedFailures() map[one.LCMState]one.LCMState {
+	reversed := map[one.LCMState]one.LCMState{}
 	for step, end := range failures {
 		if end.state == vmActive && end.lcm > lcmBootUndeploy {
 			reversed[end.lcm] = step

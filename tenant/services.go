@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/client"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
@@ -190,7 +190,7 @@ func newServiceList(t tool) *cobra.Command {
 	flags.StringSliceVar(&states, "state", nil, "only services in these `STATES`; FAILED matches all failed states")
 	flags.StringVar(&owner, "owner", "", "only services of this `USER`")
 	flags.BoolVar(&watch, "watch", false, "keep showing changes until Ctrl-C")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(flow.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(spec.ServiceStateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -199,13 +199,13 @@ func statesOf(words []string) ([]string, error) {
 	var chosen []string
 	for _, word := range words {
 		before := len(chosen)
-		for _, name := range flow.ServiceStateNames() {
+		for _, name := range spec.ServiceStateNames() {
 			if strings.HasPrefix(name, strings.ToUpper(word)) {
 				chosen = append(chosen, name)
 			}
 		}
 		if len(chosen) == before {
-			return nil, terminal.ExitUsage.Because(fmt.Errorf("--state is %q: there are %s", word, strings.Join(flow.ServiceStateNames(), ", ")))
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("--state is %q: there are %s", word, strings.Join(spec.ServiceStateNames(), ", ")))
 		}
 	}
 	return chosen, nil

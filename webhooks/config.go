@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Settings are what the webhooks file says.
@@ -135,14 +136,14 @@ func (r Receiver) check() error {
 }
 
 func knownState(name string) bool {
-	known := append(flow.ServiceStateNames(), "DELETED")
-	for _, state := range flow.RoleStates() {
+	known := append(spec.ServiceStateNames(), "DELETED")
+	for _, state := range spec.RoleStates() {
 		known = append(known, state.String())
 	}
 	return slices.Contains(known, name)
 }
 
-func (r Receiver) webhook() flow.Webhook { return flow.Webhook{URL: r.URL, Kinds: r.Kinds} }
+func (r Receiver) webhook() spec.Webhook { return spec.Webhook{URL: r.URL, Kinds: r.Kinds} }
 
 // wants reports whether the receiver is to be told of a change.
 func (r Receiver) wants(change flow.Change) bool {

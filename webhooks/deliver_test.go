@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
@@ -103,15 +105,15 @@ func TestAUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
 	quick := newReceiver(t, nil)
 	const atOnce, bobs = 4, 1000 // receivers that a service names at most
 	owned := func(service int, owner string) {
-		record := pipeline.Record{State: flow.State{Service: flow.Service{ID: service, Owner: flow.Identity{UName: owner}}}}
+		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: service, Owner: one.Identity{UName: owner}}}}
 		_, err := w.pipe.SaveRecord(t.Context(), service, record, 0)
 		w.must(err)
 	}
 	for service := range maxPosts / atOnce {
 		owned(service, "alice")
-		var named []flow.Webhook
+		var named []spec.Webhook
 		for i := range atOnce {
-			named = append(named, flow.Webhook{URL: fmt.Sprintf("%s/%d/%d", slow.URL, service, i)})
+			named = append(named, spec.Webhook{URL: fmt.Sprintf("%s/%d/%d", slow.URL, service, i)})
 		}
 		w.tell(service, "RUNNING", named...)
 	}
@@ -125,24 +127,24 @@ func TestAUsersHangingReceiversHoldUpNobodyElse(t *testing.T) {
 	})
 	poll.Until(t, "as many to hang as there are connections to a host", func() bool { return slow.total() == maxConnsPerHost })
 	owned(bobs, "bob")
-	w.tell(bobs, "RUNNING", flow.Webhook{URL: quick.URL + "/bob"})
+	w.tell(bobs, "RUNNING", spec.Webhook{URL: quick.URL + "/bob"})
 	quick.inOrder(t, bobs, 1)
 }
 
 func TestReceiversThatServicesName(t *testing.T) {
 	w, r := newWorld(t), newReceiver(t, nil)
-	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: 7, Owner: flow.Identity{UName: "alice"}}}}
+	record := pipeline.Record{State: flow.State{Service: spec.Service{ID: 7, Owner: one.Identity{UName: "alice"}}}}
 	_, err := w.pipe.SaveRecord(t.Context(), 7, record, 0)
 	w.must(err)
 	allowed := settings()
 	allowed.Secrets = []Secret{{Name: "team", File: w.secret(), Users: []string{"alice"}}, {Name: "others", File: w.secret(), Users: []string{"bob"}}}
 	allowed.GiveUpAfter = time.Nanosecond
 	w.start(allowed)
-	w.tell(7, "RUNNING", flow.Webhook{URL: r.URL + "/a", Secret: "team"}, flow.Webhook{URL: r.URL + "/b", Kinds: []string{"vm"}})
+	w.tell(7, "RUNNING", spec.Webhook{URL: r.URL + "/a", Secret: "team"}, spec.Webhook{URL: r.URL + "/b", Kinds: []string{"vm"}})
 	if came := r.next(t); came.signature != Sign([]byte(secretText), "7-1", came.at, []byte(came.body)) {
 		t.Errorf("it is signed %q", came.signature)
 	}
-	w.tell(7, "WARNING", flow.Webhook{URL: r.URL + "/c", Secret: "others"})
+	w.tell(7, "WARNING", spec.Webhook{URL: r.URL + "/c", Secret: "others"})
 	if letter := w.letter(); !strings.Contains(letter.Reason, "the secret others is not for services of alice") || letter.Service() != 7 {
 		t.Errorf("the dead letter says %q", letter.Reason)
 	}

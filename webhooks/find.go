@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/history"
 )
@@ -140,7 +140,7 @@ func (d *Deliverer) queueNamed(ctx context.Context, transition pipeline.Transiti
 
 // nameOf tells a service's receivers apart, in a subject. A prefix that
 // no configured receiver can have keeps both kinds apart.
-func nameOf(webhook flow.Webhook) string {
+func nameOf(webhook spec.Webhook) string {
 	sum := sha256.Sum256([]byte(webhook.URL + "\x00" + webhook.Secret))
 	return "=" + hex.EncodeToString(sum[:8])
 }

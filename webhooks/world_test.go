@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
@@ -57,7 +58,7 @@ func (w *world) must(err error) {
 }
 
 // tell tells the next transition of a service.
-func (w *world) tell(service int, state string, named ...flow.Webhook) {
+func (w *world) tell(service int, state string, named ...spec.Webhook) {
 	w.t.Helper()
 	w.told[service]++
 	w.must(w.pipe.PublishTransitions(w.t.Context(), []pipeline.Transition{{

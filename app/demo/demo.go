@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/client"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -120,12 +120,12 @@ func (t *tour) call(ctx context.Context, method, path string, body any) (client.
 }
 
 // body is what the document of the service says.
-func (t *tour) body(ctx context.Context) (flow.Body, error) {
+func (t *tour) body(ctx context.Context) (spec.Body, error) {
 	text, _, err := t.api.Body(ctx, t.path())
 	if err != nil {
-		return flow.Body{}, err
+		return spec.Body{}, err
 	}
-	return flow.ParseBody(text)
+	return spec.ParseBody(text)
 }
 
 func (t *tour) createTemplate(ctx context.Context) error {
@@ -150,7 +150,7 @@ func (t *tour) instantiate(ctx context.Context) error {
 	if t.service, _, err = answer.Made(); err != nil {
 		return err
 	}
-	return t.waitFor(ctx, flow.ServiceRunning)
+	return t.waitFor(ctx, spec.ServiceRunning)
 }
 
 func (t *tour) path() string { return fmt.Sprintf("/service/%d", t.service) }
@@ -160,7 +160,7 @@ func (t *tour) scale(ctx context.Context, cardinality int) error {
 	if _, err := t.call(ctx, http.MethodPost, t.path()+"/scale", json.RawMessage(body)); err != nil {
 		return err
 	}
-	if err := t.waitFor(ctx, flow.ServiceRunning); err != nil {
+	if err := t.waitFor(ctx, spec.ServiceRunning); err != nil {
 		return err
 	}
 	service, err := t.body(ctx)
@@ -193,7 +193,7 @@ func (t *tour) powerOff(ctx context.Context) error {
 	if err := t.session.ActOnVM(ctx, "poweroff", vm); err != nil {
 		return err
 	}
-	return t.waitFor(ctx, flow.ServiceWarning)
+	return t.waitFor(ctx, spec.ServiceWarning)
 }
 
 func (t *tour) resume(ctx context.Context) error {
@@ -204,7 +204,7 @@ func (t *tour) resume(ctx context.Context) error {
 	if err := t.session.ActOnVM(ctx, "resume", vm); err != nil {
 		return err
 	}
-	return t.waitFor(ctx, flow.ServiceRunning)
+	return t.waitFor(ctx, spec.ServiceRunning)
 }
 
 func (t *tour) undeploy(ctx context.Context) error {
@@ -220,7 +220,7 @@ func (t *tour) undeploy(ctx context.Context) error {
 
 // waitFor waits until the service's history has come to the state, and makes
 // sure that its document says the same.
-func (t *tour) waitFor(ctx context.Context, state flow.ServiceState) error {
+func (t *tour) waitFor(ctx context.Context, state spec.ServiceState) error {
 	if err := t.timeline.waitFor(ctx, t.service, state.String()); err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (t *tour) waitFor(ctx context.Context, state flow.ServiceState) error {
 	if err != nil {
 		return err
 	}
-	found := flow.Service{Body: service}.State()
+	found := spec.Service{Body: service}.State()
 	if found != state {
 		return fmt.Errorf("the document of service %d says %s where its history says %s", t.service, found, state)
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -139,7 +140,7 @@ func (v vm) rests() bool { return v.State == "RUNNING" || v.State == "DONE" }
 
 // recoverable reports whether a service in the state is one that an operator recovers.
 func recoverable(state int) bool {
-	return flow.ServiceState(state) == flow.ServiceWarning || flow.ServiceState(state).Failed()
+	return spec.ServiceState(state) == spec.ServiceWarning || spec.ServiceState(state).Failed()
 }
 
 // checkService: every role has as many nodes as its cardinality says, no VM is
@@ -206,7 +207,7 @@ func (c *chaos) checkNetworks(documents []serviceDocument) {
 		switch {
 		case !known:
 			c.note("network %d (%s) is nobody's, or there twice: an orphan", network.ID, network.Name)
-		case network.State != flow.NetworkReady:
+		case network.State != one.NetworkReady:
 			c.note("network %d of service %d is in state %d", network.ID, service, network.State)
 		}
 		delete(wanted, network.Name)

@@ -7,7 +7,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/flow/template"
 )
 
 // templateShown is a service template in a command to be pasted: in curl's, or in that of
@@ -21,16 +22,16 @@ func TestTemplatesOnPagesAreValid(t *testing.T) {
 		for _, match := range templateShown.FindAllStringSubmatch(text, -1) {
 			count++
 			shown := match[1] + match[2]
-			var template any
-			if err := yaml.Unmarshal([]byte(shown), &template); err != nil { // JSON is YAML
+			var held any
+			if err := yaml.Unmarshal([]byte(shown), &held); err != nil { // JSON is YAML
 				t.Errorf("%s shows a template that cannot be read: %v\n%s", path, err, shown)
 			}
-			asJSON, err := json.Marshal(template)
+			asJSON, err := json.Marshal(held)
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, err := flow.ParseBody(asJSON)
-			if wrong := flow.Validate(body); err != nil || len(wrong) > 0 {
+			body, err := spec.ParseBody(asJSON)
+			if wrong := template.Validate(body); err != nil || len(wrong) > 0 {
 				t.Errorf("%s shows a template that is refused: %v %v\n%s", path, err, wrong, shown)
 			}
 		}

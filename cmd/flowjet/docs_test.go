@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -163,9 +165,9 @@ func TestInspectPageExplainsEveryName(t *testing.T) {
 		pipeline.HeaderReplyTo, pipeline.HeaderFeed, pipeline.HeaderResync, pipeline.HeaderNonce, pipeline.HeaderReason, pipeline.HeaderOrigin, pipeline.HeaderWebhooks,
 	}
 	for _, message := range []any{
-		pipeline.Event{}, pipeline.Work{}, pipeline.Timer{}, pipeline.Cause{}, pipeline.Transition{}, flow.Change{}, flow.Command{}, flow.VM{},
+		pipeline.Event{}, pipeline.Work{}, pipeline.Timer{}, pipeline.Cause{}, pipeline.Transition{}, flow.Change{}, flow.Command{}, one.VM{},
 		pipeline.Reply{}, pipeline.CommandStatus{}, pipeline.Record{}, pipeline.TimerState{}, pipeline.Outbox{}, pipeline.Lease{}, pipeline.FeedBeat{},
-		pipeline.Delivery{}, pipeline.Attempts{}, flow.Webhook{},
+		pipeline.Delivery{}, pipeline.Attempts{}, spec.Webhook{},
 	} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(message)) {
 			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {

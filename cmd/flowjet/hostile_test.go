@@ -15,7 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -83,7 +83,7 @@ func (b *besieged) serves(after string) {
 		return status == http.StatusOK
 	})
 	service := b.instantiate(b.t, `{"name":"customer","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
-	poll.Until(b.t, "the customer's service to run after "+after, func() bool { return b.state(b.t, service) == int(flow.ServiceRunning) })
+	poll.Until(b.t, "the customer's service to run after "+after, func() bool { return b.state(b.t, service) == int(spec.ServiceRunning) })
 	b.request(b.t, "DELETE", fmt.Sprintf("/service/%d", service), "", http.StatusNoContent)
 	poll.Until(b.t, "the customer's service to be gone after "+after, func() bool { return b.state(b.t, service) < 0 })
 	if took := time.Since(began); took > time.Minute {
@@ -110,7 +110,7 @@ var attacks = []attack{
 			`{"name":"x","deployment":"none","state":0,"roles":[{"name":"` + long + `","type":"vm","cardinality":1,"template_id":0,"state":0}]}`,
 			`{"name":"x","deployment":"none","state":0,"roles":[],"networks":{"` + long + `":"M|network|n| |template_id:0"},"networks_values":[{"` + long + `":{"template_id":"0"}}]}`,
 		} {
-			service, err := b.oned.With("alice", "alice").AllocateDocument(b.t.Context(), flow.DocumentTypeService, "x", []byte(body))
+			service, err := b.oned.With("alice", "alice").AllocateDocument(b.t.Context(), spec.DocumentTypeService, "x", []byte(body))
 			if err != nil {
 				b.t.Error(err)
 			}
@@ -125,7 +125,7 @@ var attacks = []attack{
 			`{"name":"x","state":0,"roles":[{"name":"*.>","type":"vm","cardinality":1,"template_id":0,"state":0,"scheduled_policies":[` +
 				strings.Repeat(`{"type":"CHANGE","adjust":1,"recurrence":"0 0 29 2 *"},`, 8000) + `{}]}]}`,
 		} {
-			service, err := b.oned.With("alice", "alice").AllocateDocument(b.t.Context(), flow.DocumentTypeService, "x", []byte(body))
+			service, err := b.oned.With("alice", "alice").AllocateDocument(b.t.Context(), spec.DocumentTypeService, "x", []byte(body))
 			if err != nil {
 				continue // oned refuses it
 			}
@@ -229,7 +229,7 @@ var attacks = []attack{
 	{"another's services", func(b *besieged) {
 		service := b.instantiate(b.t, `{"name":"private","roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`)
 		at := fmt.Sprintf("/service/%d", service)
-		poll.Until(b.t, "the private service to run", func() bool { return b.state(b.t, service) == int(flow.ServiceRunning) })
+		poll.Until(b.t, "the private service to run", func() bool { return b.state(b.t, service) == int(spec.ServiceRunning) })
 		for _, call := range [][3]string{
 			{"GET", at, ""}, {"DELETE", at, ""}, {"PUT", at, `{"name":"x"}`}, {"POST", at + "/scale", `{"role_name":"a","cardinality":0,"force":true}`},
 			{"POST", at + "/action", `{"action":{"perform":"recover","params":{"delete":true}}}`}, {"POST", at + "/action", `{"action":{"perform":"chown","params":{"owner_id":2}}}`},
@@ -240,7 +240,7 @@ var attacks = []attack{
 				b.t.Errorf("%s %s of another's service: %d", call[0], call[1], status)
 			}
 		}
-		if state := b.state(b.t, service); state != int(flow.ServiceRunning) {
+		if state := b.state(b.t, service); state != int(spec.ServiceRunning) {
 			b.t.Errorf("the private service is in state %d", state)
 		}
 		b.request(b.t, "DELETE", at, "", http.StatusNoContent)
@@ -256,7 +256,7 @@ var attacks = []attack{
 			}
 			forged = append(forged, id)
 		}
-		poll.Until(b.t, "the target to run", func() bool { return b.state(b.t, service) == int(flow.ServiceRunning) })
+		poll.Until(b.t, "the target to run", func() bool { return b.state(b.t, service) == int(spec.ServiceRunning) })
 		b.request(b.t, "DELETE", fmt.Sprintf("/service/%d", service), "", http.StatusNoContent)
 		poll.Until(b.t, "the target to be gone", func() bool { return b.state(b.t, service) < 0 })
 		for _, id := range forged {
@@ -295,7 +295,7 @@ var attacks = []attack{
 		b.up = b.cloud.up(b.t)
 		poll.Until(b.t, "the survivor to run or to be gone with the simulator's last moments", func() bool {
 			state := b.state(b.t, service)
-			return state == int(flow.ServiceRunning) || state < 0
+			return state == int(spec.ServiceRunning) || state < 0
 		})
 	}},
 }

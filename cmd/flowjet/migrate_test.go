@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -28,7 +28,7 @@ func TestThereAndBack(t *testing.T) {
 	}
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: "http://" + c.xmlrpc + "/RPC2", Credentials: credentials})
 	t.Cleanup(oned.Close)
-	service, err := oned.For("oneadmin").AllocateDocument(t.Context(), flow.DocumentTypeService, "left", []byte(
+	service, err := oned.For("oneadmin").AllocateDocument(t.Context(), spec.DocumentTypeService, "left", []byte(
 		`{"name": "left", "deployment": "none", "state": 0, "roles": [{"name": "r", "type": "vm", "cardinality": 2, "template_id": 0}]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -68,8 +68,8 @@ func TestThereAndBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := flow.ParseBody(document.Body)
-	if err != nil || (flow.Service{Body: body}).State() != flow.ServiceRunning || len(body.Roles[0].Nodes) != 2 {
+	body, err := spec.ParseBody(document.Body)
+	if err != nil || (spec.Service{Body: body}).State() != spec.ServiceRunning || len(body.Roles[0].Nodes) != 2 {
 		t.Errorf("OneFlow finds %s %v", document.Body, err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
 )
@@ -39,7 +39,7 @@ const oneflowConf = `---
   :system: file
 `
 
-const running = int(flow.ServiceRunning)
+const running = int(spec.ServiceRunning)
 
 func TestWalk(t *testing.T) {
 	packaged, newer := os.Getenv("WALK_PACKAGE"), os.Getenv("WALK_NEWER")
@@ -116,7 +116,7 @@ func (g *guide) onOneFrontEnd(page map[string]section) {
 // leave is a service as OneFlow leaves it that was stopped at once.
 func (s *site) leave(t *testing.T, name string) int {
 	t.Helper()
-	id, err := s.oned(t).For("oneadmin").AllocateDocument(t.Context(), flow.DocumentTypeService, name, []byte(fmt.Sprintf(
+	id, err := s.oned(t).For("oneadmin").AllocateDocument(t.Context(), spec.DocumentTypeService, name, []byte(fmt.Sprintf(
 		`{"name": %q, "deployment": "none", "state": 0, "roles": [{"name": "r", "type": "vm", "cardinality": 2, "template_id": 0}]}`, name)))
 	must(t, err)
 	return id
@@ -138,12 +138,12 @@ func (s *site) isOneFlows(t *testing.T, service, vms int) {
 	t.Helper()
 	found, err := s.oned(t).Server().Document(t.Context(), service)
 	must(t, err)
-	body, err := flow.ParseBody(found.Body)
+	body, err := spec.ParseBody(found.Body)
 	must(t, err)
 	count := 0
 	for _, role := range body.Roles {
 		count += len(role.Nodes)
-		if role.State == nil || *role.State != flow.RoleRunning || len(role.Nodes) != role.Cardinality {
+		if role.State == nil || *role.State != spec.RoleRunning || len(role.Nodes) != role.Cardinality {
 			t.Errorf("service %d, role %s: OneFlow finds %s", service, role.Name, found.Body)
 		}
 		for _, node := range role.Nodes {
@@ -152,7 +152,7 @@ func (s *site) isOneFlows(t *testing.T, service, vms int) {
 			}
 		}
 	}
-	if state := (flow.Service{Body: body}).State(); state != flow.ServiceRunning || count != vms {
+	if state := (spec.Service{Body: body}).State(); state != spec.ServiceRunning || count != vms {
 		t.Errorf("service %d is %s with %d VMs for OneFlow, want RUNNING with %d: %s", service, state, count, vms, found.Body)
 	}
 }

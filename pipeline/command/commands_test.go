@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
@@ -14,7 +15,7 @@ import (
 )
 
 func command(id string) flow.Command {
-	return flow.Command{ID: id, Verb: flow.VerbScale, Service: 42, User: flow.Identity{UID: 3, UName: "alice"}}
+	return flow.Command{ID: id, Verb: flow.VerbScale, Service: 42, User: one.Identity{UID: 3, UName: "alice"}}
 }
 
 // answer reads one command and finishes it so many times.

@@ -6,7 +6,7 @@ import (
 	"hash/maphash"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -65,7 +65,7 @@ func (x *Index) add(message js.Message) {
 	x.last = message.Sequence
 	if event, err := pipeline.DecodeEvent(message.Data); err == nil {
 		x.objects[event.ID] = StoredObject{
-			Sequence: x.last, Heard: event.Heard, Done: event.State == flow.VMDone.String(), digest: x.digest(event),
+			Sequence: x.last, Heard: event.Heard, Done: event.State == one.VMDone.String(), digest: x.digest(event),
 		}
 	}
 }

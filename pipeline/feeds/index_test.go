@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -36,7 +36,7 @@ func TestTheIndexKnowsTheNewestEventOfEachVM(t *testing.T) {
 			if err != nil || !found || event.VM.Service < upTo-7 || !index.Same(stored, event) || !event.Heard.Equal(stored.Heard) {
 				t.Errorf("VM %d has %+v (%+v, %v)", vm, stored, event.VM, err)
 			}
-			if index.Same(stored, pipeline.Event{VM: &flow.VM{ID: vm}}) {
+			if index.Same(stored, pipeline.Event{VM: &one.VM{ID: vm}}) {
 				t.Errorf("VM %d is the same as any", vm)
 			}
 		})

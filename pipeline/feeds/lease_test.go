@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -17,7 +17,7 @@ import (
 func vmEvent(vm, number int) Event {
 	event := pipeline.Event{
 		Object: "vm", ID: vm, State: "ACTIVE", LCMState: fmt.Sprintf("S%d", number%3), Heard: time.Now().UTC(),
-		VM: &flow.VM{ID: vm, Service: number},
+		VM: &one.VM{ID: vm, Service: number},
 	}
 	return Event{
 		Subject: pipeline.VMSubject(0, vm, event.State, event.LCMState), MessageID: fmt.Sprintf("%d-%d", vm, number),
@@ -181,7 +181,7 @@ func TestVMsInAState(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	lease, err := p.acquire(ctx, "fe1", "bridge-a")
 	must(t, err)
-	changes := func(vm, number int, state flow.VMState, lcm flow.LCMState) Event {
+	changes := func(vm, number int, state one.VMState, lcm one.LCMState) Event {
 		event := vmEvent(vm, number)
 		event.Event.State, event.Event.LCMState = state.String(), lcm.String()
 		event.Event.VM.State, event.Event.VM.LCMState = state, lcm
@@ -189,20 +189,20 @@ func TestVMsInAState(t *testing.T) {
 		return event
 	}
 	must(t, lease.Publish(ctx, []Event{
-		changes(1, 0, flow.VMActive, flow.LCMShutdownPoweroff), changes(2, 1, flow.VMActive, flow.LCMShutdownPoweroff),
-		changes(1, 2, flow.VMPoweroff, flow.LCMInit), changes(3, 3, flow.VMActive, flow.LCMRunning),
+		changes(1, 0, one.VMActive, one.LCMShutdownPoweroff), changes(2, 1, one.VMActive, one.LCMShutdownPoweroff),
+		changes(1, 2, one.VMPoweroff, one.LCMInit), changes(3, 3, one.VMActive, one.LCMRunning),
 	}))
-	found, err := p.VMsThat(ctx, flow.VM.Changing)
+	found, err := p.VMsThat(ctx, one.VM.Changing)
 	must(t, err)
 	if event, has := found[2]; len(found) != 1 || !has || event.VM.Service != 1 {
 		t.Errorf("at work on: %+v", found)
 	}
-	event, known, err := p.VMEntered(ctx, flow.VM{ID: 1, State: flow.VMActive, LCMState: flow.LCMShutdownPoweroff})
+	event, known, err := p.VMEntered(ctx, one.VM{ID: 1, State: one.VMActive, LCMState: one.LCMShutdownPoweroff})
 	must(t, err)
 	if !known || event.VM.Service != 0 {
 		t.Errorf("VM 1 began to be powered off with %+v, %v", event, known)
 	}
-	if _, known, err := p.VMEntered(ctx, flow.VM{ID: 9, State: flow.VMActive}); known || err != nil {
+	if _, known, err := p.VMEntered(ctx, one.VM{ID: 9, State: one.VMActive}); known || err != nil {
 		t.Errorf("a VM that was never heard of: %v, %v", known, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/pipeline"
@@ -38,8 +39,8 @@ func TestAttachMakesNothing(t *testing.T) {
 
 func TestOverviewAndWhyShowWhatWaits(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	state := flow.ServiceWarning
-	record := pipeline.Record{State: flow.State{Service: flow.Service{ID: 42, Body: flow.Body{Name: "a", State: &state}}}}
+	state := spec.ServiceWarning
+	record := pipeline.Record{State: flow.State{Service: spec.Service{ID: 42, Body: spec.Body{Name: "a", State: &state}}}}
 	_, err := p.SaveRecord(ctx, 42, record, 0)
 	must(t, err)
 	_, err = p.PublishWork(ctx, pipeline.Work{Service: 42, Reason: "a test"}, nuid.Next())

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -13,25 +14,25 @@ func TestServicesAreCountedByState(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	now := time.Now()
 	for id, service := range []struct {
-		state flow.ServiceState
+		state spec.ServiceState
 		age   time.Duration
 		ended bool
 	}{
-		{flow.ServiceRunning, 24 * time.Hour, false},
-		{flow.ServiceRunning, time.Minute, false},
-		{flow.ServiceFailedDeploying, time.Hour, false},
-		{flow.ServiceDeploying, time.Minute, false},
-		{flow.ServiceDeploying, 31 * time.Minute, false},
-		{flow.ServiceCooldown, time.Hour, false},
-		{flow.ServiceHold, time.Hour, false},
-		{flow.ServiceDone, time.Hour, true},
-		{flow.ServiceState(4711), time.Hour, false},
+		{spec.ServiceRunning, 24 * time.Hour, false},
+		{spec.ServiceRunning, time.Minute, false},
+		{spec.ServiceFailedDeploying, time.Hour, false},
+		{spec.ServiceDeploying, time.Minute, false},
+		{spec.ServiceDeploying, 31 * time.Minute, false},
+		{spec.ServiceCooldown, time.Hour, false},
+		{spec.ServiceHold, time.Hour, false},
+		{spec.ServiceDone, time.Hour, true},
+		{spec.ServiceState(4711), time.Hour, false},
 	} {
-		body := flow.Body{State: &service.state, Log: []flow.LogEntry{
+		body := spec.Body{State: &service.state, Log: []spec.LogEntry{
 			{Timestamp: now.Add(-service.age).Unix(), Severity: "I", Message: "New state: " + service.state.String()},
 			{Timestamp: now.Unix(), Severity: "I", Message: "another entry"},
 		}}
-		record := pipeline.Record{State: flow.State{Service: flow.Service{ID: id, Body: body}}, Deleted: service.ended}
+		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: id, Body: body}}, Deleted: service.ended}
 		_, err := p.SaveRecord(ctx, id, record, 0)
 		must(t, err)
 	}
@@ -40,12 +41,12 @@ func TestServicesAreCountedByState(t *testing.T) {
 	if counts.Stuck != 1 {
 		t.Errorf("%d are stuck, of which one has been DEPLOYING for 31 minutes", counts.Stuck)
 	}
-	wanted := map[flow.ServiceState]int{}
-	for _, state := range flow.ServiceStates() {
+	wanted := map[spec.ServiceState]int{}
+	for _, state := range spec.ServiceStates() {
 		wanted[state] = 0
 	}
-	wanted[flow.ServiceRunning], wanted[flow.ServiceFailedDeploying], wanted[flow.ServiceDeploying] = 2, 1, 2
-	wanted[flow.ServiceCooldown], wanted[flow.ServiceHold] = 1, 1
+	wanted[spec.ServiceRunning], wanted[spec.ServiceFailedDeploying], wanted[spec.ServiceDeploying] = 2, 1, 2
+	wanted[spec.ServiceCooldown], wanted[spec.ServiceHold] = 1, 1
 	if fmt.Sprint(counts.States) != fmt.Sprint(wanted) {
 		t.Errorf("by state they are %v, not %v", counts.States, wanted)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -17,7 +18,7 @@ import (
 func vmEvent(vm, service int, resync bool) feeds.Event {
 	event := pipeline.Event{
 		Object: "vm", ID: vm, State: "ACTIVE", LCMState: "RUNNING", Heard: time.Now().UTC(), Resync: resync,
-		VM: &flow.VM{ID: vm, Service: service, State: flow.VMActive, LCMState: flow.LCMRunning},
+		VM: &one.VM{ID: vm, Service: service, State: one.VMActive, LCMState: one.LCMRunning},
 	}
 	return feeds.Event{Subject: pipeline.VMSubject(0, vm, event.State, event.LCMState), MessageID: fmt.Sprint("vm-", vm), Event: event}
 }

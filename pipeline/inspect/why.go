@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -212,10 +214,10 @@ func Unreadable(service int, name, owner string, reason error) Why {
 	return why
 }
 
-func roleStatuses(service flow.Service) []RoleStatus {
+func roleStatuses(service spec.Service) []RoleStatus {
 	roles := []RoleStatus{}
 	for _, role := range service.Body.Roles {
-		state := flow.RolePending
+		state := spec.RolePending
 		if role.State != nil {
 			state = *role.State
 		}
@@ -226,7 +228,7 @@ func roleStatuses(service flow.Service) []RoleStatus {
 
 // blame finds what led to the state: the service's last transition, or, where
 // history has none, its log. A service that has ended was brought there by what had it undeployed.
-func (w *Why) blame(path []pipeline.Transition, log []flow.LogEntry) {
+func (w *Why) blame(path []pipeline.Transition, log []spec.LogEntry) {
 	for _, last := range slices.Backward(path) {
 		switch {
 		case last.Kind != "service":
@@ -235,7 +237,7 @@ func (w *Why) blame(path []pipeline.Transition, log []flow.LogEntry) {
 			return
 		case w.Since == nil:
 			w.Since, w.Cause, w.Reason = &last.Time, &last.Cause, last.Reason
-		case last.New == flow.ServiceUndeploying.String():
+		case last.New == spec.ServiceUndeploying.String():
 			w.Cause, w.Reason = &last.Cause, last.Reason
 			return
 		}
@@ -299,7 +301,7 @@ func (e explainer) lastTransitions(ctx context.Context, service int) ([]pipeline
 func (e explainer) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
 	facts := flow.Facts{}
 	for _, role := range state.Service.Body.Roles {
-		if role.State == nil || *role.State == flow.RoleRunning {
+		if role.State == nil || *role.State == spec.RoleRunning {
 			continue
 		}
 		for _, node := range role.Nodes {
@@ -318,15 +320,15 @@ func (e explainer) heardVMs(ctx context.Context, state flow.State) (flow.Facts, 
 	return facts, nil
 }
 
-func (e explainer) heardVM(ctx context.Context, id int) (flow.VM, bool, error) {
+func (e explainer) heardVM(ctx context.Context, id int) (one.VM, bool, error) {
 	message, err := e.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.ObjectSubjects(e.pipe.Zone(), "vm", id))
 	if message == nil || err != nil {
-		return flow.VM{}, false, err
+		return one.VM{}, false, err
 	}
 	if event, err := pipeline.DecodeEvent(message.Data); err == nil && event.VM != nil {
 		return *event.VM, true, nil
 	}
-	return flow.VM{}, false, nil // what cannot be understood tells nothing
+	return one.VM{}, false, nil // what cannot be understood tells nothing
 }
 
 // backlogOf is what has woken the service and is not handled. An input that changed nothing

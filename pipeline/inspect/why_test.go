@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
 	"github.com/flowjet/flowjet/pipeline/history"
@@ -14,15 +16,15 @@ import (
 
 // deploying is the record of a service whose only role waits for a VM.
 func deploying(service, vm int) pipeline.Record {
-	state, role := flow.ServiceDeploying, flow.RoleDeploying
+	state, role := spec.ServiceDeploying, spec.RoleDeploying
 	return pipeline.Record{
-		State: flow.State{Service: flow.Service{ID: service, Owner: flow.Identity{UName: "anna"}, Body: flow.Body{
+		State: flow.State{Service: spec.Service{ID: service, Owner: one.Identity{UName: "anna"}, Body: spec.Body{
 			Name: "web", State: &state,
-			Roles: []flow.Role{
-				{Name: "Master", Cardinality: 1, State: &role, Nodes: []flow.Node{flow.NewNode(flow.VM{ID: vm})}},
+			Roles: []spec.Role{
+				{Name: "Master", Cardinality: 1, State: &role, Nodes: []spec.Node{spec.NewNode(one.VM{ID: vm})}},
 				{Name: "Slave", Cardinality: 2},
 			},
-			Log: []flow.LogEntry{{Timestamp: 1_900_000_000, Message: "New state: DEPLOYING"}},
+			Log: []spec.LogEntry{{Timestamp: 1_900_000_000, Message: "New state: DEPLOYING"}},
 		}}},
 		Timers: map[string]pipeline.TimerState{"look": {Generation: 1, Due: time.Unix(1_900_000_060, 0)}},
 	}
@@ -45,7 +47,7 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
 	must(t, err)
 	failed := vmEvent(21, 42, false)
-	failed.Event.VM.LCMState, failed.Event.LCMState = flow.LCMBootFailure, "BOOT_FAILURE"
+	failed.Event.VM.LCMState, failed.Event.LCMState = one.LCMBootFailure, "BOOT_FAILURE"
 	must(t, lease.Publish(ctx, []feeds.Event{failed}))
 	all := history.New(p.Pipeline)
 	var path []pipeline.Transition
@@ -97,7 +99,7 @@ func TestWhyBelievesEventsOfItsOwnVMsOnly(t *testing.T) {
 	lease, err := feeds.New(p.Pipeline).Take(ctx, "fe1", "bridge", 0)
 	must(t, err)
 	other := vmEvent(21, 7, false)
-	other.Event.VM.LCMState = flow.LCMBootFailure
+	other.Event.VM.LCMState = one.LCMBootFailure
 	must(t, lease.Publish(ctx, []feeds.Event{other}))
 	_, err = p.JetStream().Publish(ctx, pipeline.VMSubject(0, 21, "X", "Y"), []byte("<xml>"))
 	must(t, err)

@@ -6,9 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/pipeline"
 	"github.com/nats-io/nuid"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // twinOf is another service of the same partition.
@@ -24,9 +27,9 @@ func twinOf(service int) int {
 // It waits only if the partition's cursor stands before it, and before no other service's.
 func TestWhyCountsOnlyWhatWaits(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	state := flow.ServiceRunning
+	state := spec.ServiceRunning
 	record := func(applied uint64) pipeline.Record {
-		return pipeline.Record{Applied: applied, State: flow.State{Service: flow.Service{Body: flow.Body{Name: "a", State: &state}}}}
+		return pipeline.Record{Applied: applied, State: flow.State{Service: spec.Service{Body: spec.Body{Name: "a", State: &state}}}}
 	}
 	work := func(service int) uint64 {
 		sequence, err := p.PublishWork(ctx, pipeline.Work{Service: service, Reason: "a test"}, nuid.Next())
@@ -61,12 +64,12 @@ func TestWhyCountsOnlyWhatWaits(t *testing.T) {
 // TestWhyTellsWhatOnedShowsNow, and, while oned is away, that it does not.
 func TestWhyTellsWhatOnedShowsNow(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	body, err := flow.ParseBody([]byte(`{"name":"a","state":1,"roles":[{"name":"S","cardinality":1,"state":1,"nodes":[{"deploy_id":5}]}]}`))
+	body, err := spec.ParseBody([]byte(`{"name":"a","state":1,"roles":[{"name":"S","cardinality":1,"state":1,"nodes":[{"deploy_id":5}]}]}`))
 	must(t, err)
-	_, err = p.SaveRecord(ctx, 42, pipeline.Record{State: flow.State{Service: flow.Service{ID: 42, Body: body}}}, 0)
+	_, err = p.SaveRecord(ctx, 42, pipeline.Record{State: flow.State{Service: spec.Service{ID: 42, Body: body}}}, 0)
 	must(t, err)
 	now := func(context.Context, flow.State) (flow.State, flow.Facts, error) {
-		return flow.State{Service: flow.Service{ID: 42, Body: body}}, flow.Facts{5: {ID: 5, Service: 42, State: flow.VMPending}}, nil
+		return flow.State{Service: spec.Service{ID: 42, Body: body}}, flow.Facts{5: {ID: 5, Service: 42, State: one.VMPending}}, nil
 	}
 	why, err := p.Why(ctx, 42, now)
 	must(t, err)

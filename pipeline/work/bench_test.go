@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
 	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
@@ -81,7 +81,7 @@ func BenchmarkLoadRecord(b *testing.B) {
 func vmEvent(number int) feeds.Event {
 	event := pipeline.Event{
 		Object: "vm", ID: 21, State: "ACTIVE", LCMState: fmt.Sprintf("S%d", number%3), Heard: time.Now().UTC(),
-		VM: &flow.VM{ID: 21, Service: number},
+		VM: &one.VM{ID: 21, Service: number},
 	}
 	return feeds.Event{
 		Subject: pipeline.VMSubject(0, 21, event.State, event.LCMState), MessageID: fmt.Sprint("21-", number), Event: event,

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
@@ -54,7 +54,7 @@ func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) 
 
 // VMsThat returns the newest stored event of each VM of the pipeline's zone whose state, as
 // that says, is one that holds. An event that cannot be understood counts as missing.
-func (q *Queue) VMsThat(ctx context.Context, holds func(flow.VM) bool) (map[int]pipeline.Event, error) {
+func (q *Queue) VMsThat(ctx context.Context, holds func(one.VM) bool) (map[int]pipeline.Event, error) {
 	newest := map[int]pipeline.Event{}
 	// A VM has a newest event for each state it was in, of which the one stored last
 	// counts. They come in order.
@@ -75,7 +75,7 @@ func (q *Queue) VMsThat(ctx context.Context, holds func(flow.VM) bool) (map[int]
 }
 
 // VMEntered returns the newest stored event of a VM's coming to a state; false for none.
-func (q *Queue) VMEntered(ctx context.Context, vm flow.VM) (pipeline.Event, bool, error) {
+func (q *Queue) VMEntered(ctx context.Context, vm one.VM) (pipeline.Event, bool, error) {
 	subject := pipeline.VMSubject(q.zone, vm.ID, vm.State.String(), vm.LCMState.String())
 	message, err := q.core.Stream(pipeline.StreamONE).Last(ctx, subject)
 	var event pipeline.Event

@@ -8,13 +8,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 func recordOf(service int, applied uint64) pipeline.Record {
-	return pipeline.Record{Applied: applied, State: flow.State{Service: flow.Service{ID: service}}}
+	return pipeline.Record{Applied: applied, State: flow.State{Service: spec.Service{ID: service}}}
 }
 
 func TestARecordIsSavedByCompareAndSet(t *testing.T) {

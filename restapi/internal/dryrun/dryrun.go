@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // View is what a command would do, in its order, if everything goes well.
@@ -87,7 +89,7 @@ func (w *simulation) run(decision flow.Decision) View {
 		}
 		view.EndsIn = decision.State.Service.State().String()
 		ended := slices.ContainsFunc(decision.Actions, func(a flow.Action) bool { return a.Kind == flow.ActionDeleteDocument })
-		cooling := decision.State.Service.State() == flow.ServiceCooldown && decision.State.CooldownUntil.After(w.now)
+		cooling := decision.State.Service.State() == spec.ServiceCooldown && decision.State.CooldownUntil.After(w.now)
 		switch {
 		case ended || certain && len(decision.Actions) == 0 && !cooling:
 			view.Complete = true
@@ -137,27 +139,27 @@ func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bo
 	service := state.Service
 	switch action.Kind {
 	case flow.ActionCreateVM:
-		vm := flow.VM{
+		vm := one.VM{
 			ID: w.next, Name: action.Intent.Name, Owner: service.Owner, Ready: true, Service: service.ID,
-			Role: action.Intent.Role, Key: action.Intent.Key, State: flow.VMActive, LCMState: flow.LCMRunning,
+			Role: action.Intent.Role, Key: action.Intent.Key, State: one.VMActive, LCMState: one.LCMRunning,
 		}
 		if action.Intent.Hold {
-			vm.State, vm.LCMState = flow.VMHold, 0
+			vm.State, vm.LCMState = one.VMHold, 0
 		}
 		w.facts[vm.ID] = vm
 		w.next++
 	case flow.ActionVM, flow.ActionRecoverVM:
 		vm := w.facts[action.VM]
-		vm.State, vm.LCMState, vm.Ready = flow.VMActive, flow.LCMRunning, true
+		vm.State, vm.LCMState, vm.Ready = one.VMActive, one.LCMRunning, true
 		if strings.HasPrefix(action.Call, "terminate") {
-			vm.State, vm.LCMState = flow.VMDone, 0
+			vm.State, vm.LCMState = one.VMDone, 0
 		}
 		w.facts[action.VM] = vm
 	case flow.ActionCreateNetwork:
 		w.next++
-		return flow.SeeNetwork(state, action.Network.Name, w.next-1, flow.NetworkReady), true
+		return flow.SeeNetwork(state, action.Network.Name, w.next-1, one.NetworkReady), true
 	case flow.ActionDeleteNetwork:
-		return flow.SeeNetwork(state, action.Network.Name, action.Network.ID, flow.NetworkDone), true
+		return flow.SeeNetwork(state, action.Network.Name, action.Network.ID, one.NetworkDone), true
 	case flow.ActionCreateRouter:
 		w.next++
 		return flow.SeeRouter(state, action.Router.Role, w.next-1, nil), true
@@ -175,7 +177,7 @@ func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bo
 func (w *simulation) endRole(role string) {
 	for id, vm := range w.facts {
 		if vm.Role == role {
-			vm.State, vm.LCMState = flow.VMDone, 0
+			vm.State, vm.LCMState = one.VMDone, 0
 			w.facts[id] = vm
 		}
 	}

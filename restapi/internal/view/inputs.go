@@ -7,7 +7,8 @@ import (
 	"strings"
 
 	"github.com/flowjet/flowjet/client/schema"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // inputs reads descriptions such as "M|list|Size|1,2,4|2" and their values, by name. A
@@ -76,7 +77,7 @@ func networks(descriptions, values json.RawMessage) []schema.Network {
 }
 
 // OfTemplate shows a service template.
-func OfTemplate(id int, name string, owner flow.Identity, body flow.Body) schema.Template {
+func OfTemplate(id int, name string, owner one.Identity, body spec.Body) schema.Template {
 	shown := schema.Template{
 		ID: id, Name: name, Owner: owner.UName, Group: owner.GName, Roles: []schema.TemplateRole{},
 		Inputs: inputs(body.UserInputs, body.UserInputsValues), Networks: networks(body.Networks, body.NetworksValues),

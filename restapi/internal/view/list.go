@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/client/schema"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Row is a service in a list.
@@ -22,9 +23,9 @@ type Row struct {
 }
 
 // OfService returns a service's row. A body that cannot be read is a service in WARNING.
-func OfService(id int, name string, owner flow.Identity, text []byte) Row {
-	row := Row{Row: schema.Row{ID: id, Name: name, Owner: owner.UName, Group: owner.GName, State: flow.ServiceWarning.String()}}
-	body, _, err := flow.ReadService(text)
+func OfService(id int, name string, owner one.Identity, text []byte) Row {
+	row := Row{Row: schema.Row{ID: id, Name: name, Owner: owner.UName, Group: owner.GName, State: spec.ServiceWarning.String()}}
+	body, _, err := spec.ReadService(text)
 	if err != nil {
 		return row
 	}
@@ -37,7 +38,7 @@ func OfService(id int, name string, owner flow.Identity, text []byte) Row {
 	}
 	for _, role := range body.Roles {
 		row.Wanted += role.Cardinality
-		if role.State != nil && *role.State == flow.RoleRunning {
+		if role.State != nil && *role.State == spec.RoleRunning {
 			row.settled += len(role.Nodes)
 			continue
 		}

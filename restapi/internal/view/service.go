@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/client/schema"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/restapi/internal/layout"
 )
@@ -37,7 +39,7 @@ type Graph struct {
 }
 
 // Whole shows a service with its VMs, and its graph with so many roles in a row.
-func Whole(row Row, body flow.Body, vms map[int]opennebula.VMDetails, columns int) Service {
+func Whole(row Row, body spec.Body, vms map[int]opennebula.VMDetails, columns int) Service {
 	shown := Service{
 		Row: row, Deployment: body.Deployment, Roles: []schema.Role{}, Log: []schema.Entry{}, Allowed: schema.Allowed{Scale: []string{}},
 		Networks: networks(body.Networks, body.NetworksValues), Inputs: inputs(body.UserInputs, body.UserInputsValues),
@@ -63,7 +65,7 @@ func Whole(row Row, body flow.Body, vms map[int]opennebula.VMDetails, columns in
 }
 
 // edges are the roles that wait for others, parents first; none unless parents count.
-func edges(body flow.Body) [][2]int {
+func edges(body spec.Body) [][2]int {
 	var found [][2]int
 	if body.Deployment != "straight" {
 		return nil
@@ -82,12 +84,12 @@ func edges(body flow.Body) [][2]int {
 	return found
 }
 
-func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) schema.Role {
+func ofRole(role spec.Role, vms map[int]opennebula.VMDetails) schema.Role {
 	made := schema.Role{
-		Name: role.Name, Type: role.Type, State: flow.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
+		Name: role.Name, Type: role.Type, State: spec.RolePending.String(), Wanted: role.Cardinality, Min: role.MinVMs, Max: role.MaxVMs,
 		Cooldown: role.Cooldown, Template: role.TemplateID, Parents: append([]string{}, role.Parents...), VMs: []schema.VM{},
 		Policies: append(elasticity(role.ElasticityPolicies), scheduled(role.ScheduledPolicies)...), Inputs: inputs(role.UserInputs, role.UserInputsValues),
-		Heal: flow.HealText(&role),
+		Heal: policy.HealText(&role),
 	}
 	if role.State != nil {
 		made.State = role.State.String()
@@ -108,7 +110,7 @@ func ofRole(role flow.Role, vms map[int]opennebula.VMDetails) schema.Role {
 
 func ofVM(vm opennebula.VMDetails) schema.VM {
 	shown := schema.VM{ID: vm.ID, Name: vm.Name, State: vm.State.String(), Kind: "working", Host: vm.Host, IPs: vm.IPs, Started: vm.Started, Error: vm.Error}
-	if vm.State == flow.VMActive {
+	if vm.State == one.VMActive {
 		shown.State = vm.LCMState.String()
 	}
 	switch {

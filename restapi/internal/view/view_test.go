@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/client/schema"
-	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -60,18 +60,18 @@ func TestPolicies(t *testing.T) {
 
 func TestVMs(t *testing.T) {
 	for _, test := range []struct {
-		state       flow.VMState
-		lcm         flow.LCMState
+		state       one.VMState
+		lcm         one.LCMState
 		shown, kind string
 	}{
-		{flow.VMActive, flow.LCMRunning, "RUNNING", "running"},
-		{flow.VMActive, flow.LCMUnknown, "UNKNOWN", "warning"},
-		{flow.VMPoweroff, 0, "POWEROFF", "warning"},
-		{flow.VMFailed, 0, "FAILED", "failed"},
-		{flow.VMPending, 0, "PENDING", "working"},
-		{flow.VMDone, 0, "DONE", "done"},
+		{one.VMActive, one.LCMRunning, "RUNNING", "running"},
+		{one.VMActive, one.LCMUnknown, "UNKNOWN", "warning"},
+		{one.VMPoweroff, 0, "POWEROFF", "warning"},
+		{one.VMFailed, 0, "FAILED", "failed"},
+		{one.VMPending, 0, "PENDING", "working"},
+		{one.VMDone, 0, "DONE", "done"},
 	} {
-		got := ofVM(opennebula.VMDetails{VM: flow.VM{State: test.state, LCMState: test.lcm}})
+		got := ofVM(opennebula.VMDetails{VM: one.VM{State: test.state, LCMState: test.lcm}})
 		if got.State != test.shown || got.Kind != test.kind {
 			t.Errorf("%v/%v: got %s, %s", test.state, test.lcm, got.State, got.Kind)
 		}
@@ -80,17 +80,17 @@ func TestVMs(t *testing.T) {
 
 // A body that cannot be read is a row, too, and a role without its VMs is counted.
 func TestRows(t *testing.T) {
-	if row := OfService(1, "x", flow.Identity{}, []byte("{")); row.State != "WARNING" || row.Name != "x" {
+	if row := OfService(1, "x", one.Identity{}, []byte("{")); row.State != "WARNING" || row.Name != "x" {
 		t.Errorf("got %+v", row)
 	}
-	row := OfService(2, "y", flow.Identity{}, []byte(`{"name":"y","state":1,"roles":[
+	row := OfService(2, "y", one.Identity{}, []byte(`{"name":"y","state":1,"roles":[
 		{"name":"a","cardinality":3,"template_id":0,"state":2,"nodes":[{"deploy_id":1},{"deploy_id":2}]},
 		{"name":"b","cardinality":2,"template_id":0,"state":1,"nodes":[{"deploy_id":3},{"deploy_id":4}]}]}`))
 	row.Count(func(vm int) bool { return vm == 3 })
 	if *row.Running != 3 || row.Wanted != 5 || !slices.Equal(row.Unsettled, []int{3, 4}) {
 		t.Errorf("got %+v, %d run", row, *row.Running)
 	}
-	row = OfService(3, "z", flow.Identity{}, []byte(`{"name":"z","state":"2","roles":[null,
+	row = OfService(3, "z", one.Identity{}, []byte(`{"name":"z","state":"2","roles":[null,
 		{"name":"a","cardinality":"2","template_id":"0","state":"2","nodes":[{"deploy_id":"5","vm_info":null},{"deploy_id":6}]}]}`))
 	if row.State != "RUNNING" || row.Wanted != 2 || row.RoleCount != 1 || row.settled != 2 {
 		t.Errorf("a document of somebody else's: got %+v", row)

@@ -1,0 +1,21 @@
+package names
+
+import "fmt"
+
+// Of is a state's name; that of a state which has none shows its number.
+func Of(n int, names []string) string {
+	if n < 0 || n >= len(names) {
+		return fmt.Sprintf("UNKNOWN_%d", n)
+	}
+	return names[n]
+}
+
+// Number is the reverse of Of; false for a name that is none of them.
+func Number(name string, names []string) (int, bool) {
+	for n, known := range names {
+		if known == name {
+			return n, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,190 @@
+package raw
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strconv"
+)
+
+// Object is a JSON object whose values have not been read.
+type Object map[string]json.RawMessage
+
+// JSON is the object as JSON.
+func (o Object) JSON() json.RawMessage { return Marshal(o) }
+
+// HasOne reports whether the object has exactly one of the attributes.
+func (o Object) HasOne(attributes ...string) bool {
+	count := 0
+	for _, attribute := range attributes {
+		if _, has := o[attribute]; has {
+			count++
+		}
+	}
+	return count == 1
+}
+
+// Tree is the object as a tree whose leaves are JSON that has not been read.
+func (o Object) Tree() any {
+	if o == nil {
+		return nil
+	}
+	tree := make(map[string]any, len(o))
+	for name, value := range o {
+		tree[name] = value
+	}
+	return tree
+}
+
+// SetDefault sets an attribute that the object does not have.
+func SetDefault(o Object, attribute, value string) {
+	if _, has := o[attribute]; !has {
+		o[attribute] = json.RawMessage(value)
+	}
+}
+
+// Kind is a kind of JSON value, as it is named to people.
+type Kind string
+
+// The kinds of JSON value.
+const (
+	KindObject  Kind = "an object"
+	KindArray   Kind = "an array"
+	KindText    Kind = "a text"
+	KindBoolean Kind = "a boolean"
+	KindNull    Kind = "null"
+	KindNumber  Kind = "a number"
+)
+
+// KindOf tells a valid JSON value's kind by its first byte.
+func KindOf(value []byte) Kind {
+	value = bytes.TrimLeft(value, " \t\r\n")
+	if len(value) == 0 {
+		return KindNull
+	}
+	switch value[0] {
+	case '{':
+		return KindObject
+	case '[':
+		return KindArray
+	case '"':
+		return KindText
+	case 't', 'f':
+		return KindBoolean
+	case 'n':
+		return KindNull
+	}
+	return KindNumber
+}
+
+// Text is a JSON text's value; empty if it is something else.
+func Text(value json.RawMessage) string {
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// Plain is a text itself, and of any other value its JSON.
+func Plain(value json.RawMessage) string {
+	switch KindOf(value) {
+	case KindText:
+		return Text(value)
+	case KindNull:
+		return ""
+	}
+	return string(value)
+}
+
+// Whole reads a whole number, which clients write as a text too.
+func Whole(value json.RawMessage) (int, bool) {
+	number, err := strconv.Atoi(Plain(value))
+	return number, err == nil
+}
+
+// Filled reports whether a value is an array that is not empty.
+func Filled(value json.RawMessage) bool {
+	if len(value) == 0 {
+		return false // most roles have no policies
+	}
+	var elements []json.RawMessage
+	return json.Unmarshal(value, &elements) == nil && len(elements) > 0
+}
+
+// Elements are the elements of an array; nil if it is something else.
+func Elements(array json.RawMessage) []json.RawMessage {
+	elements := []json.RawMessage{}
+	if json.Unmarshal(array, &elements) != nil {
+		return nil
+	}
+	return elements
+}
+
+// Objects are the elements of an array of objects; nil if it is something else.
+func Objects(array json.RawMessage) []Object {
+	var elements []Object
+	if len(array) == 0 || json.Unmarshal(array, &elements) != nil {
+		return nil
+	}
+	return elements
+}
+
+// Attributes are the attributes of an object; nil if it is something else.
+func Attributes(value json.RawMessage) Object {
+	var attributes Object
+	if json.Unmarshal(value, &attributes) != nil {
+		return nil
+	}
+	return attributes
+}
+
+// Count is how many elements or attributes a valid array or object has, without reading
+// them.
+func Count(value json.RawMessage) int {
+	depth, commas, empty := 0, 0, true
+	for i := 0; i < len(value); i++ {
+		switch value[i] {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '"':
+			for i++; i < len(value) && value[i] != '"'; i++ {
+				if value[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			if depth++; depth == 1 {
+				continue
+			}
+		case '}', ']':
+			if depth--; depth == 0 {
+				continue
+			}
+		case ',':
+			if depth == 1 {
+				commas++
+			}
+		}
+		empty = false
+	}
+	if empty {
+		return 0
+	}
+	return commas + 1
+}
+
+// Equal reports whether two values mean the same.
+func Equal(a, b json.RawMessage) bool {
+	var first, second any
+	return json.Unmarshal(a, &first) == nil && json.Unmarshal(b, &second) == nil && reflect.DeepEqual(first, second)
+}
+
+// Marshal writes what was read from JSON before, which cannot fail.
+func Marshal(value any) json.RawMessage {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic("flow: write what was read as JSON: " + err.Error())
+	}
+	return text
+}

@@ -1,0 +1,213 @@
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+)
+
+// readContents reads template_contents in its order, which the template text
+// keeps, and puts the values of variables in. Anything but an object is an error.
+func readContents(text json.RawMessage, variables variables) ([]contentsEntry, error) {
+	var entries []contentsEntry
+	err := eachMember(text, func(name string, value json.RawMessage) error {
+		attributes, err := attributesFrom(name, value, variables)
+		if err == nil && variables.tooLong() {
+			err = errContentsTooLong
+		}
+		if err != nil {
+			return err
+		}
+		if attributes == nil && raw.KindOf(value) == raw.KindText {
+			return nil // an input that was left out: the VM template's value stays
+		}
+		entries = append(entries, contentsEntry{name: name, object: raw.KindOf(value) == raw.KindObject, attributes: attributes})
+		return nil
+	})
+	return entries, err
+}
+
+// attributesFrom are the attributes that one value of template_contents makes.
+func attributesFrom(name string, value json.RawMessage, variables variables) ([]one.Attribute, error) {
+	switch raw.KindOf(value) {
+	case raw.KindNull:
+		return nil, nil
+	case raw.KindArray:
+		var attributes []one.Attribute
+		for _, element := range raw.Elements(value) {
+			more, err := attributesFrom(name, element, variables)
+			if err != nil {
+				return nil, err
+			}
+			attributes = append(attributes, more...)
+		}
+		return attributes, nil
+	case raw.KindObject:
+		vector, context := one.Template{}, strings.EqualFold(name, contextAttribute)
+		err := eachMember(value, func(key string, inner json.RawMessage) error {
+			if text, left := variables.fill(key, inner, context); left {
+				vector = append(vector, one.Attribute{Name: key, Value: text})
+			}
+			return nil
+		})
+		return []one.Attribute{{Name: name, Vector: vector}}, err
+	}
+	text, left := variables.fill(name, value, false)
+	if !left {
+		return nil, nil
+	}
+	return []one.Attribute{{Name: name, Value: text}}, nil
+}
+
+// contextAttribute is the attribute of a VM template in which oned itself puts in what $NAME
+// stands for.
+const contextAttribute = "CONTEXT"
+
+// eachMember visits the members of a JSON object in their order. No text is an
+// object without members.
+func eachMember(text json.RawMessage, visit func(name string, value json.RawMessage) error) error {
+	if len(text) == 0 {
+		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	opening, err := decoder.Token()
+	if err != nil {
+		return fmt.Errorf("read template_contents: %w", err)
+	}
+	if opening != json.Delim('{') {
+		return fmt.Errorf("read template_contents: it is %s and must be an object", raw.KindOf(text))
+	}
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return fmt.Errorf("read template_contents: %w", err)
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return fmt.Errorf("read template_contents: %v: %w", name, err)
+		}
+		if err := visit(fmt.Sprint(name), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldInputs writes the values of user inputs into a role's template_contents:
+// as attributes, and into the context as a reference to them, so that the guest
+// is told. The role's values win over the service's, both over what the
+// contents say already; a context that names the input itself stays.
+func foldInputs(body *spec.Body, role *spec.Role) {
+	values := raw.Object{}
+	for _, given := range append(spec.InputValues(body.Extra, body.UserInputsValues), spec.InputValues(role.Extra, role.UserInputsValues)...) {
+		for name, value := range raw.Attributes(given) {
+			values[name] = value
+		}
+	}
+	if len(values) == 0 {
+		return
+	}
+	contents := raw.Attributes(role.TemplateContents)
+	if contents == nil {
+		contents = raw.Object{}
+	}
+	context := raw.Attributes(contents[contextAttribute])
+	if context == nil {
+		context = raw.Object{}
+	}
+	for name, value := range values {
+		contents[name] = value
+		raw.SetDefault(context, name, string(raw.Marshal("$"+name)))
+	}
+	contents[contextAttribute] = context.JSON()
+	role.TemplateContents = contents.JSON()
+}
+
+// FillContents gives a role's template_contents what is known of inputs and networks when
+// deploying begins.
+func FillContents(body *spec.Body, role *spec.Role) {
+	if role.TemplateContents == nil {
+		role.TemplateContents = json.RawMessage("{}") // as OneFlow writes it
+	}
+	foldInputs(body, role)
+	fillNetworks(body, role)
+}
+
+// fillNetworks replaces $Name in a role's NICs by the id of the service's
+// network of that name, in the document too, as recorded.
+func fillNetworks(body *spec.Body, role *spec.Role) {
+	if !bytes.Contains(role.TemplateContents, []byte(`"$`)) {
+		return
+	}
+	ids := spec.NetworkIDs(body.NetworksValues)
+	contents := raw.Attributes(role.TemplateContents)
+	changed := false
+	for name, value := range contents {
+		if !IsNetworkUser(name) {
+			continue
+		}
+		filled, changes := fillNICs(value, ids)
+		contents[name] = filled
+		changed = changed || changes
+	}
+	if changed {
+		role.TemplateContents = contents.JSON()
+	}
+}
+
+// NeedsTemplate reports whether something is merged into a role's VM template, which
+// has to be read for that, and which it is.
+func NeedsTemplate(service spec.Service, role string) (id int, needed bool) {
+	held := service.Role(role)
+	if held == nil || len(raw.Attributes(held.TemplateContents)) == 0 {
+		return 0, false
+	}
+	return held.TemplateID, true
+}
+
+// ExtraTemplate is the template text that a VM or a virtual router is instantiated with, over its
+// role's VM template. Base is that template, needed only where NeedsTemplate says so;
+// values are what the references to parents' VMs stand for, by their texts.
+func ExtraTemplate(service spec.Service, instance Instance, base one.Template, values map[string]string) (string, error) {
+	text := one.Template{}
+	if _, needed := NeedsTemplate(service, instance.Role); needed {
+		role := service.Role(instance.Role)
+		contents, err := readContents(role.TemplateContents, variablesOf(service, role, instance, values))
+		if err != nil {
+			return "", fmt.Errorf("role %s: %w", instance.Role, err)
+		}
+		text = merged(base.Without("NAME"), contents)
+	}
+	return append(text.Without("SERVICE_ID", "ROLE_NAME", one.KeyAttribute),
+		one.Attribute{Name: "SERVICE_ID", Value: strconv.Itoa(service.ID)},
+		one.Attribute{Name: "ROLE_NAME", Value: instance.Role},
+		one.Attribute{Name: one.KeyAttribute, Value: instance.Key},
+	).Text(), nil
+}
+
+// fillNICs fills one NIC or several; it reports whether anything was replaced.
+func fillNICs(value json.RawMessage, ids map[string]json.RawMessage) (json.RawMessage, bool) {
+	switch raw.KindOf(value) {
+	case raw.KindArray:
+		elements, changed := raw.Elements(value), false
+		for i := range elements {
+			filled, changes := fillNICs(elements[i], ids)
+			elements[i], changed = filled, changed || changes
+		}
+		return raw.Marshal(elements), changed
+	case raw.KindObject:
+		nic := raw.Attributes(value)
+		name, isReference := strings.CutPrefix(strings.TrimSpace(raw.Text(nic["NETWORK_ID"])), "$")
+		if id, known := ids[name]; isReference && known {
+			nic["NETWORK_ID"] = id
+			return nic.JSON(), true
+		}
+	}
+	return value, false
+}

@@ -1,0 +1,300 @@
+package render
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/spec"
+)
+
+// variablePattern finds ${Parent.path} and $NAME.
+var variablePattern = regexp.MustCompile(referencePattern.String() + `|\$(\w+)`)
+
+// Instance is a VM or virtual router that is to be made for a role.
+type Instance struct {
+	Role string
+	// Key is that of the intent.
+	Key string
+	// Ordinal is the VM's number in its role, or NoOrdinal.
+	Ordinal int
+}
+
+// NoOrdinal is a virtual router's, which has none.
+const NoOrdinal = -1
+
+// variables are what a role's template_contents may refer to. They are put in when a VM is
+// made and stand nowhere else: values of user inputs may be secrets.
+type variables struct {
+	// references are the values of parents' VMs, by their texts: ${db.NAME}.
+	references map[string]string
+	// values are those of user inputs, of networks and of the service itself, by name.
+	values map[string]string
+	// unset are user inputs without a value.
+	unset map[string]bool
+	// left is how many more bytes values may have together.
+	left *int
+}
+
+// errContentsTooLong is returned where values make a role's contents too long.
+var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; refer to long values less often", spec.MaxContents)
+
+// variablesOf are those of a role, for one of its VMs. A name that is declared more than once
+// stands for the role's input, the service's, the network, and then for what the service says
+// of itself.
+func variablesOf(service spec.Service, role *spec.Role, instance Instance, references map[string]string) variables {
+	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(int)}
+	*v.left = spec.MaxContents
+	if expands(service.Body, role) {
+		v.setSelf(service, instance)
+	}
+	v.setNetworks(service.Body.NetworksValues)
+	v.setInputs(service.Body.Extra, service.Body.UserInputs, service.Body.UserInputsValues)
+	v.setInputs(role.Extra, role.UserInputs, role.UserInputsValues)
+	return v
+}
+
+// expands reports whether the role may refer to the service and itself: as it says, or the
+// service for it.
+func expands(body spec.Body, role *spec.Role) bool {
+	if own, says := role.Extra[spec.ExpandAttribute]; says {
+		return string(own) == "true"
+	}
+	return string(body.Extra[spec.ExpandAttribute]) == "true"
+}
+
+// tooLong reports whether the values that were put in have become too long.
+func (v variables) tooLong() bool { return *v.left < 0 }
+
+func (v variables) setSelf(service spec.Service, instance Instance) {
+	v.values["SERVICE_ID"] = strconv.Itoa(service.ID)
+	v.values["SERVICE_NAME"] = service.Body.Name
+	v.values["ROLE_NAME"] = instance.Role
+	if instance.Ordinal != NoOrdinal {
+		v.values["VM_NUMBER"] = strconv.Itoa(instance.Ordinal)
+	}
+}
+
+// setNetworks lets $NAME stand for a network's id, as OneFlow 6 did.
+func (v variables) setNetworks(chosen json.RawMessage) {
+	for name, id := range spec.NetworkIDs(chosen) {
+		v.values[name] = raw.Plain(id)
+	}
+}
+
+func (v variables) setInputs(extra map[string]json.RawMessage, declared, given json.RawMessage) {
+	for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared} {
+		for name := range raw.Attributes(inputs) {
+			if _, has := v.values[name]; !has {
+				v.unset[name] = true
+			}
+		}
+	}
+	for _, values := range spec.InputValues(extra, given) {
+		for name, value := range raw.Attributes(values) {
+			if raw.KindOf(value) != raw.KindNull {
+				v.values[name] = raw.Plain(value)
+				delete(v.unset, name)
+			}
+		}
+	}
+}
+
+// fill puts the values into an attribute's value, which belongs to CONTEXT or not. It reports
+// whether anything is left: a value that is nothing but an input which was left out is none, so
+// that the VM template's counts.
+func (v variables) fill(name string, value json.RawMessage, context bool) (text string, left bool) {
+	switch raw.KindOf(value) {
+	case raw.KindText:
+		text = raw.Text(value)
+		if !context && v.unset[strings.TrimPrefix(text, "$")] && strings.HasPrefix(text, "$") {
+			return "", false
+		}
+		if context && text == "$"+name {
+			return text, true // as OneFlow writes it for every input; oned puts the value in
+		}
+		return v.replace(text, context, func(value string) string { return value }), true
+	case raw.KindObject, raw.KindArray:
+		return v.replace(string(value), context, func(value string) string {
+			quoted := raw.Marshal(value)
+			return string(quoted[1 : len(quoted)-1])
+		}), true
+	}
+	return raw.Plain(value), true
+}
+
+// replace puts the values into a text, each once: what is put in is not looked at again. It
+// stops when they have become too long.
+func (v variables) replace(text string, context bool, write func(string) string) string {
+	var filled strings.Builder
+	end := 0
+	for _, at := range variablePattern.FindAllStringSubmatchIndex(text, -1) {
+		value, known := v.references[text[at[0]:at[1]]]
+		if name := at[len(at)-2]; name >= 0 {
+			value, known = v.named(text[name:at[1]])
+			known = known && !oneds(text, at[0], at[1], value, context)
+		}
+		if *v.left -= len(value); v.tooLong() {
+			break
+		}
+		if known {
+			filled.WriteString(text[end:at[0]])
+			filled.WriteString(write(value))
+			end = at[1]
+		}
+	}
+	filled.WriteString(text[end:])
+	return filled.String()
+}
+
+func (v variables) named(name string) (value string, known bool) {
+	if v.unset[name] {
+		return "", true
+	}
+	value, known = v.values[name]
+	return value, known
+}
+
+// oneds reports whether a $NAME is left to oned: $NETWORK[...] is its own, and so is in
+// CONTEXT what is escaped, and a value with a $, in which oned would look for variables again.
+// Such a value it finds in the VM's template by the name.
+func oneds(text string, start, end int, value string, context bool) bool {
+	return strings.HasPrefix(text[end:], "[") ||
+		context && (strings.Contains(value, "$") || escaped(text[:start]))
+}
+
+// Reference is a text such as ${Master.TEMPLATE.CONTEXT.ETH0_IP} in a role's
+// template_contents: a value of a VM of one of its parents.
+type Reference struct {
+	// Text is the reference as it stands there.
+	Text string
+	// Parent is the parent role's name.
+	Parent string
+	// Path leads to the value in the VM's XML.
+	Path []string
+}
+
+var referencePattern = regexp.MustCompile(`\$\{([^${}.]+)\.([^${}]+)\}`)
+
+// References are those in a role's template_contents, each once. ${X.path}
+// where X is no parent of the role stays what it is: it may be meant for the
+// guest. So do those beyond MaxReferences, in a document that was written past the API.
+func References(service spec.Service, role string) []Reference {
+	held := service.Role(role)
+	if held == nil {
+		return nil
+	}
+	found := referencesOf(held)
+	return found[:min(len(found), spec.MaxReferences)]
+}
+
+// referencesOf are those of a role, in their order, up to one more than there may be.
+func referencesOf(role *spec.Role) []Reference {
+	var found []Reference
+	parents, known := parentNames(role), map[string]bool{}
+	for rest := []byte(role.TemplateContents); len(found) <= spec.MaxReferences; {
+		at := referencePattern.FindSubmatchIndex(rest)
+		if at == nil {
+			break
+		}
+		text, name, path := string(rest[at[0]:at[1]]), string(rest[at[2]:at[3]]), string(rest[at[4]:at[5]])
+		rest = rest[at[1]:]
+		if parent := parents[strings.ToLower(name)]; parent != "" && !known[text] {
+			known[text] = true
+			found = append(found, Reference{Text: text, Parent: parent, Path: strings.Split(path, ".")})
+		}
+	}
+	return found
+}
+
+// parentNames are the names of a role's parents by how they are looked for.
+func parentNames(role *spec.Role) map[string]string {
+	names := map[string]string{}
+	for _, parent := range slices.Backward(role.Parents) {
+		names[strings.ToLower(parent)] = parent
+	}
+	return names
+}
+
+// Value is what the reference stands for in a VM's XML: its path is looked for
+// from the VM's root, then in its TEMPLATE and USER_TEMPLATE.
+func (r Reference) Value(vm one.Template) (string, bool) {
+	for _, root := range [][]string{nil, {"TEMPLATE"}, {"USER_TEMPLATE"}} {
+		if value, found := vm.Lookup(append(root, r.Path...)...); found {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// Check returns what is wrong with the variables and references in a role's
+// template_contents, empty if nothing is. oned looks for variables in CONTEXT and
+// SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
+func Check(contents raw.Object, role *spec.Role) string {
+	parents := parentNames(role)
+	for _, name := range slices.Sorted(maps.Keys(contents)) {
+		value := contents[name]
+		switch strings.ToUpper(name) {
+		case contextAttribute:
+			inner := raw.Attributes(value)
+			for _, key := range slices.Sorted(maps.Keys(inner)) {
+				if strays(raw.Plain(inner[key]), parents) {
+					return fmt.Sprintf("the attribute %s in %s has a $ that oned cannot read: $NAME is a variable; "+
+						"write \\$ for any other, or use START_SCRIPT_BASE64 for a script", key, name)
+				}
+			}
+		case "SCHED_REQUIREMENTS":
+			if strays(raw.Plain(value), parents) {
+				return fmt.Sprintf("the attribute %s has a $ that oned cannot read: $NAME is a variable", name)
+			}
+		}
+	}
+	if len(referencesOf(role)) > spec.MaxReferences {
+		return fmt.Sprintf("refer to more than %d values of parents' VMs; at most so many are possible", spec.MaxReferences)
+	}
+	return ""
+}
+
+// strays reports whether a text has a $ that is neither escaped nor before a name, nor of a
+// reference to one of the parents.
+func strays(text string, parents map[string]string) bool {
+	text = referencePattern.ReplaceAllStringFunc(text, func(reference string) string {
+		name, _, _ := strings.Cut(strings.TrimPrefix(reference, "${"), ".")
+		if parents[strings.ToLower(name)] != "" {
+			return ""
+		}
+		return reference
+	})
+	for at, c := range text {
+		if c == '$' && !escaped(text[:at]) && !variableName.MatchString(text[at+1:]) {
+			return true
+		}
+	}
+	return false
+}
+
+var variableName = regexp.MustCompile(`^\w`)
+
+// escaped reports whether what follows the text is: behind an odd number of backslashes.
+func escaped(before string) bool {
+	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
+}
+
+// networkUsers are the attributes of a VM template whose NETWORK_ID may name one
+// of the service's networks.
+var networkUsers = []string{"NIC", "NIC_ALIAS", "PCI"}
+
+func IsNetworkUser(name string) bool {
+	for _, user := range networkUsers {
+		if strings.EqualFold(user, name) {
+			return true
+		}
+	}
+	return false
+}

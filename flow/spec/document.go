@@ -1,0 +1,329 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+)
+
+// Document types of oned under which services and their templates are kept.
+const (
+	DocumentTypeService         = 100
+	DocumentTypeServiceTemplate = 101
+)
+
+// The two orders in which roles can be deployed.
+const (
+	DeploymentNone     = "none"
+	DeploymentStraight = "straight"
+)
+
+// The two types of role.
+const (
+	RoleTypeVM = "vm"
+	RoleTypeVR = "vr"
+)
+
+// Body is the JSON text in a document's TEMPLATE/BODY: a service template's,
+// or, with State set, a service's. Attributes that Flowjet does not know are
+// kept as they are.
+type Body struct {
+	Name              string          `json:"name"`
+	Deployment        string          `json:"deployment,omitempty"`
+	Roles             []Role          `json:"roles"`
+	ShutdownAction    string          `json:"shutdown_action,omitempty"`
+	ReadyStatusGate   *bool           `json:"ready_status_gate,omitempty"`
+	AutomaticDeletion *bool           `json:"automatic_deletion,omitempty"`
+	OnHold            *bool           `json:"on_hold,omitempty"`
+	UserInputs        json.RawMessage `json:"user_inputs,omitempty"`
+	UserInputsValues  json.RawMessage `json:"user_inputs_values,omitempty"`
+	Networks          json.RawMessage `json:"networks,omitempty"`
+	NetworksValues    json.RawMessage `json:"networks_values,omitempty"`
+	Description       *string         `json:"description,omitempty"`
+	// RegistrationTime is in unix seconds; it cannot be changed.
+	RegistrationTime int64 `json:"registration_time,omitempty"`
+	// Deadlines says how long the service may wait; OneFlow ignores it.
+	Deadlines json.RawMessage `json:"deadlines,omitempty"`
+	// State is nil in a template.
+	State *ServiceState `json:"state,omitempty"`
+	// StartTime is when the service was instantiated, in unix seconds.
+	StartTime int64      `json:"start_time,omitempty"`
+	Log       []LogEntry `json:"log,omitempty"`
+
+	Extra map[string]json.RawMessage `json:",embed"`
+}
+
+// Role is one role of a Body.
+type Role struct {
+	Name               string          `json:"name"`
+	Type               string          `json:"type,omitempty"`
+	Cardinality        int             `json:"cardinality"`
+	TemplateID         int             `json:"template_id"`
+	Parents            []string        `json:"parents,omitempty"`
+	ShutdownAction     string          `json:"shutdown_action,omitempty"`
+	MinVMs             *int            `json:"min_vms,omitempty"`
+	MaxVMs             *int            `json:"max_vms,omitempty"`
+	UserInputs         json.RawMessage `json:"user_inputs,omitempty"`
+	UserInputsValues   json.RawMessage `json:"user_inputs_values,omitempty"`
+	ElasticityPolicies json.RawMessage `json:"elasticity_policies,omitempty"`
+	ScheduledPolicies  json.RawMessage `json:"scheduled_policies,omitempty"`
+	// Heal says how the role is kept whole; OneFlow ignores it.
+	Heal json.RawMessage `json:"heal,omitempty"`
+	// Deadlines says how long the role may wait; OneFlow ignores it.
+	Deadlines json.RawMessage `json:"deadlines,omitempty"`
+	// Victims names the order in which the role loses VMs; OneFlow ignores it.
+	Victims json.RawMessage `json:"victims,omitempty"`
+	// Cooldown is in seconds; nil means the configuration's.
+	Cooldown *int `json:"cooldown,omitempty"`
+	// State is nil in a template.
+	State *RoleState `json:"state,omitempty"`
+	// Nodes is nil until the service has been looked at for the first time.
+	Nodes            []Node          `json:"nodes,omitempty"`
+	OnHold           *bool           `json:"on_hold,omitempty"`
+	TemplateContents json.RawMessage `json:"template_contents,omitempty"`
+	// LastVMName is the ordinal that the role's next VM gets; it never goes back.
+	// A virtual router's role keeps 0, as with OneFlow: see State.Ordinals.
+	LastVMName *int `json:"last_vmname,omitempty"`
+	// VRouterID is the virtual router of a role of type vr, VRouterIPs the addresses
+	// that its VMs share.
+	VRouterID  *int            `json:"vrouter_id,omitempty"`
+	VRouterIPs json.RawMessage `json:"vrouter_ips,omitempty"`
+	// ScaleWay is set while the role scales.
+	ScaleWay *ScaleWay `json:"scale_way,omitempty"`
+
+	Extra map[string]json.RawMessage `json:",embed"`
+
+	// old is set for a role in the form of OneFlow 6 or 5, in which it is written again.
+	old *oldRole
+}
+
+// ScaleWay is the direction in which a role scales, as OneFlow writes it.
+type ScaleWay int
+
+// The two directions.
+const (
+	ScaleUp   ScaleWay = 0
+	ScaleDown ScaleWay = 1
+)
+
+// Node is one VM of a role.
+type Node struct {
+	DeployID int      `json:"deploy_id"`
+	VMInfo   NodeInfo `json:"vm_info"`
+
+	Extra map[string]json.RawMessage `json:",embed"`
+}
+
+// NodeInfo is what clients are shown of a node's VM.
+type NodeInfo struct {
+	VM NodeVM `json:"VM"`
+
+	Extra map[string]json.RawMessage `json:",embed"`
+}
+
+// NodeVM carries oned's attributes as text, as OneFlow keeps them.
+type NodeVM struct {
+	ID    string `json:"ID"`
+	UID   string `json:"UID"`
+	GID   string `json:"GID"`
+	UName string `json:"UNAME"`
+	GName string `json:"GNAME"`
+	Name  string `json:"NAME"`
+
+	Extra map[string]json.RawMessage `json:",embed"`
+}
+
+// Started is when the service was instantiated.
+func (b Body) Started() time.Time { return time.Unix(b.StartTime, 0) }
+
+// LastLogged is when the newest line of the service's log was written.
+func (b Body) LastLogged() time.Time {
+	var last int64
+	for _, entry := range b.Log {
+		last = max(last, entry.Timestamp)
+	}
+	return time.Unix(last, 0)
+}
+
+// LogEntry is one line of a service's log.
+type LogEntry struct {
+	// Timestamp is in unix seconds.
+	Timestamp int64  `json:"timestamp"`
+	Severity  string `json:"severity"`
+	Message   string `json:"message"`
+
+	Extra map[string]json.RawMessage `json:",embed"`
+}
+
+// Service is a service as Plan sees it: its document.
+type Service struct {
+	ID    int          `json:"id"`
+	Owner one.Identity `json:"owner"`
+	// Former is who owned it before, until a while after it was given away: its VMs are
+	// moved one by one.
+	Former      *one.Identity `json:"former,omitempty"`
+	FormerUntil time.Time     `json:"former_until,omitzero"`
+	Body        Body          `json:"body"`
+}
+
+// formerFor is for how long the VMs of a former owner are the service's.
+const formerFor = 10 * time.Minute
+
+// OwnedBy is the service with the owner that its document has.
+func (s Service) OwnedBy(owner one.Identity, now time.Time) Service {
+	if known := s.Owner; known.UName != "" && known.UID != owner.UID {
+		s.Former, s.FormerUntil = &known, now.Add(formerFor)
+	}
+	if s.Former != nil && now.After(s.FormerUntil) {
+		s.Former, s.FormerUntil = nil, time.Time{}
+	}
+	s.Owner = owner
+	return s
+}
+
+// ParseBody reads a document's body. A missing deployment means none.
+func ParseBody(text []byte) (Body, error) {
+	var body Body
+	if err := unmarshal(text, &body); err != nil {
+		return Body{}, fmt.Errorf("read the document's body: %w", err)
+	}
+	return body, nil
+}
+
+// State is the service's state; a document without one is PENDING.
+func (s Service) State() ServiceState {
+	if s.Body.State == nil {
+		return ServicePending
+	}
+	return *s.Body.State
+}
+
+// Since returns when a service came to its state, by its log; nil where the log does not have it.
+func Since(s Service) *time.Time {
+	for _, entry := range slices.Backward(s.Body.Log) {
+		if entry.Message == StateLogged+s.State().String() {
+			since := time.Unix(entry.Timestamp, 0).UTC()
+			return &since
+		}
+	}
+	return nil
+}
+
+// StateLogged is what the log's entry of a state begins with; OneFlow writes the same.
+const StateLogged = "New state: "
+
+// Router is the id of the role's virtual router, false if it has none.
+func (s Service) Router(role string) (int, bool) {
+	held := s.Role(role)
+	if held == nil || held.VRouterID == nil {
+		return 0, false
+	}
+	return *held.VRouterID, true
+}
+
+// Role finds a role by its name, nil if the service has none of it.
+func (s Service) Role(name string) *Role {
+	for i := range s.Body.Roles {
+		if s.Body.Roles[i].Name == name {
+			return &s.Body.Roles[i]
+		}
+	}
+	return nil
+}
+
+// NoRole reports whether the service has no role of a name, and which it has.
+func (s Service) NoRole(name string) string {
+	text := fmt.Sprintf("service %d has no role %q", s.ID, name)
+	names := RoleNames(s.Body.Roles)
+	if len(names) == 0 {
+		return text + "; it has none at all"
+	}
+	return text + "; it has " + raw.Listed(names)
+}
+
+// RoleNodes are the ids of a role's VMs, oldest first.
+func (s Service) RoleNodes(name string) []int {
+	role := s.Role(name)
+	if role == nil {
+		return nil
+	}
+	ids := make([]int, len(role.Nodes))
+	for i, node := range role.Nodes {
+		ids[i] = node.DeployID
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Unasked says, of a service document's text and at a tenth of what reading it
+// costs, that the service runs and that time alone will never make it do
+// anything: it has no policies and no role with a minimum. Where it is not sure
+// it says false.
+func Unasked(body []byte) bool {
+	for _, hint := range []string{"_policies", "min_vms", `\u`} {
+		if bytes.Contains(body, []byte(hint)) {
+			return false
+		}
+	}
+	var seen struct {
+		State *ServiceState `json:"state"`
+	}
+	return json.Unmarshal(body, &seen) == nil && seen.State != nil && *seen.State == ServiceRunning
+}
+
+// Logged is a log with one more entry, and without its oldest where it has become too long.
+func Logged(log []LogEntry, entry LogEntry) []LogEntry {
+	log = append(log, entry)
+	return log[max(0, len(log)-maxLog):]
+}
+
+// CommandAttribute names the command by which the API has made a service, so that a
+// repeated request finds it.
+const CommandAttribute = "flowjet_command"
+
+// ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
+// $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER. OneFlow ignores it and keeps it.
+const ExpandAttribute = "expand"
+
+// maxLog is how many log entries a document keeps, as OneFlow does.
+const maxLog = 50
+
+func RoleNames(roles []Role) []string {
+	names := make([]string, len(roles))
+	for i, role := range roles {
+		names[i] = role.Name
+	}
+	return names
+}
+
+// NewNode is how a VM stands in a role's nodes.
+func NewNode(vm one.VM) Node {
+	return Node{DeployID: vm.ID, VMInfo: NodeInfo{VM: NodeVM{
+		ID:    strconv.Itoa(vm.ID),
+		UID:   strconv.Itoa(vm.Owner.UID),
+		GID:   strconv.Itoa(vm.Owner.GID),
+		UName: vm.Owner.UName,
+		GName: vm.Owner.GName,
+		Name:  vm.Name,
+	}}}
+}
+
+// Show writes into a VM's node whose it is, which chown may have changed, and its name where
+// whoever made the node did not know it.
+func (n *Node) Show(vm one.VM) {
+	shown := &n.VMInfo.VM
+	if shown.Name == "" {
+		shown.Name = vm.Name
+	}
+	if vm.Owner.UName == "" || vm.Owner.GName == "" {
+		return // not all is known
+	}
+	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
+	shown.UName, shown.GName = vm.Owner.UName, vm.Owner.GName
+}

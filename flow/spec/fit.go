@@ -1,0 +1,202 @@
+package spec
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// fit puts right what does not fit together in a service's body.
+func (r *repair) fit(body *Body) {
+	if body.Roles == nil {
+		body.Roles = []Role{}
+	}
+	r.fitNames(body.Roles)
+	r.fitState(body)
+	r.fitEnd(body)
+	for i := range body.Roles {
+		r.fitRole(body, &body.Roles[i])
+	}
+}
+
+// fitNames gives every role a name of its own. The first of a name keeps it: parents are
+// meant by their names.
+func (r *repair) fitNames(roles []Role) {
+	taken := map[string]bool{}
+	for _, role := range roles {
+		taken[role.Name] = true
+	}
+	met, next := map[string]bool{}, map[string]int{}
+	for i := range roles {
+		role := &roles[i]
+		if role.Name != "" && !met[role.Name] {
+			met[role.Name] = true
+			continue
+		}
+		name := role.Name
+		if name == "" {
+			name = "role"
+		}
+		for n := max(2, next[name]); ; n++ {
+			if role.Name = fmt.Sprintf("%s_%d", name, n); !taken[role.Name] {
+				next[name] = n + 1
+				break
+			}
+		}
+		taken[role.Name], met[role.Name] = true, true
+		r.note("roles[%d].name was missing or another role's and is %q", i, role.Name)
+	}
+}
+
+// fitState gives a service whose state nobody knows one in which it is seen to: with VMs it is
+// watched, without any somebody has to say what is meant. One without a state is PENDING
+// unless it has got further.
+func (r *repair) fitState(body *Body) {
+	state, begun := ServicePending, false
+	for _, role := range body.Roles {
+		begun = begun || role.State != nil && *role.State > RolePending
+		if len(role.Nodes) > 0 {
+			state = ServiceRunning
+		}
+	}
+	switch {
+	case body.State != nil && *body.State >= 0 && int(*body.State) < len(serviceStateNames):
+		return
+	case body.State == nil && !begun && state == ServicePending:
+		return
+	case state == ServicePending:
+		state = ServiceFailedDeploying
+	}
+	r.note("the service's state was missing or is none, and is %s", state)
+	body.State = &state
+}
+
+// fitEnd has VMs end that stand in a service or a role that has ended.
+func (r *repair) fitEnd(body *Body) {
+	left := false
+	for i := range body.Roles {
+		role := &body.Roles[i]
+		if left = left || len(role.Nodes) > 0; len(role.Nodes) > 0 && role.State != nil && *role.State == RoleDone {
+			r.note("role %s was DONE, has VMs, and is UNDEPLOYING", role.Name)
+			role.State = new(RoleUndeploying)
+		}
+	}
+	if body.State == nil || !left {
+		return
+	}
+	switch *body.State {
+	case ServiceDone, ServiceUndeployingNets, ServiceFailedUndeployingNets:
+		r.note("the service was %s, has VMs, and is UNDEPLOYING", *body.State)
+		body.State = new(ServiceUndeploying)
+	}
+}
+
+func (r *repair) fitRole(body *Body, role *Role) {
+	service := ServicePending
+	if body.State != nil {
+		service = *body.State
+	}
+	if role.Type == "" && role.old == nil {
+		if role.Type = RoleTypeVM; role.VRouterID != nil {
+			role.Type = RoleTypeVR
+		}
+		r.note("the type of role %s was missing and is %s", role.Name, role.Type)
+	}
+	if role.State != nil && (*role.State < 0 || int(*role.State) >= len(roleStateNames)) {
+		state := roleStateIn(service, role)
+		r.note("the state of role %s was %d, which is none, and is %s", role.Name, *role.State, state)
+		role.State = &state
+	} else if role.State == nil && service != ServicePending {
+		state := roleStateIn(service, role)
+		r.note("the state of role %s was missing and is %s", role.Name, state)
+		role.State = &state
+	}
+	if role.Nodes == nil && service != ServicePending && service != ServiceDeployingNets {
+		role.Nodes = []Node{}
+	}
+	for i := range role.Nodes {
+		role.Nodes[i].VMInfo.VM.ID = strconv.Itoa(role.Nodes[i].DeployID)
+	}
+	r.fitNumbers(role)
+}
+
+// roleStateIn is the state of a role about which only its service's is known.
+func roleStateIn(service ServiceState, role *Role) RoleState {
+	switch service {
+	case ServicePending, ServiceDeployingNets, ServiceFailedDeployingNets:
+		return RolePending
+	case ServiceRunning, ServiceWarning, ServiceCooldown:
+		return RoleRunning
+	case ServiceScaling, ServiceFailedScaling:
+		if role.ScaleWay == nil {
+			return RoleRunning
+		}
+	case ServiceUndeployingNets, ServiceFailedUndeployingNets, ServiceDone:
+		return RoleDone
+	case ServiceHold:
+		return RoleHold
+	case ServiceFailedDeploying, ServiceFailedUndeploying, ServiceDeploying, ServiceUndeploying:
+	}
+	return RoleState(service) // up to COOLDOWN the numbers mean the same
+}
+
+func (r *repair) fitNumbers(role *Role) {
+	if wrong := role.Cardinality; wrong < 0 || wrong > MaxVMs {
+		role.Cardinality = min(len(role.Nodes), MaxVMs)
+		r.note("the cardinality of role %s was %d or unreadable and is %d, which it has", role.Name, wrong, role.Cardinality)
+	}
+	for _, limit := range []**int{&role.MinVMs, &role.MaxVMs, &role.Cooldown} {
+		if *limit != nil && **limit < 0 {
+			r.note("a limit of role %s was %d and is left out", role.Name, **limit)
+			*limit = nil
+		}
+	}
+	r.fitOrdinal(role)
+	r.fitScaleWay(role)
+}
+
+// fitOrdinal keeps the number of the role's next VM above those of its VMs.
+func (r *repair) fitOrdinal(role *Role) {
+	used := nextOrdinal(role)
+	if role.IsRouter() || role.LastVMName == nil && len(role.Nodes) == 0 || role.LastVMName != nil && *role.LastVMName >= used {
+		return
+	}
+	if role.LastVMName == nil {
+		used = max(used, len(role.Nodes))
+	}
+	r.note("the last_vmname of role %s was missing or less than its VMs have, and is %d", role.Name, used)
+	role.LastVMName = &used
+}
+
+// fitScaleWay says in which direction a role scales.
+func (r *repair) fitScaleWay(role *Role) {
+	scaling := role.CurrentState() == RoleScaling || role.CurrentState() == RoleFailedScaling
+	known := role.ScaleWay != nil && (*role.ScaleWay == ScaleUp || *role.ScaleWay == ScaleDown)
+	if known || role.ScaleWay == nil && !scaling {
+		return
+	}
+	if role.ScaleWay = nil; scaling {
+		way := ScaleUp
+		if len(role.Nodes) > role.Cardinality {
+			way = ScaleDown
+		}
+		role.ScaleWay = &way
+	}
+	r.note("the scale_way of role %s was missing or is none, and follows from its VMs", role.Name)
+}
+
+// numberedName is a VM's name as OneFlow makes it unless it is told otherwise.
+var numberedName = regexp.MustCompile(`_(\d{1,6})_\(service_\d+\)$`)
+
+// nextOrdinal is more than the number of any of the role's VMs, as far as their names tell.
+func nextOrdinal(role *Role) int {
+	next := 0
+	for _, node := range role.Nodes {
+		if found := numberedName.FindStringSubmatch(node.VMInfo.VM.Name); found != nil {
+			if number, err := strconv.Atoi(found[1]); err == nil {
+				next = max(next, number+1)
+			}
+		}
+	}
+	return next
+}

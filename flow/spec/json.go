@@ -1,0 +1,159 @@
+package spec
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	stdjson "encoding/json"
+	"maps"
+	"math"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+)
+
+var (
+	// asBefore has bodies written as encoding/json writes them: records hold digests of them.
+	asBefore = jsonv1.DefaultOptionsV1()
+	// exactly has an attribute whose name differs in case only be another one, and null be nothing.
+	exactly = json.JoinOptions(json.MatchCaseInsensitiveNames(false), jsonv1.MergeWithLegacySemantics(false))
+)
+
+func unmarshal(text []byte, into any) error { return json.Unmarshal(text, into, asBefore, exactly) }
+
+// Text is the body as it is written into a document.
+func (b Body) Text() ([]byte, error) { return json.Marshal(b, asBefore) }
+
+// MarshalJSON is Text for encoding/json, which knows no embedded attributes.
+func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
+
+// UnmarshalJSON is ParseBody for encoding/json.
+func (b *Body) UnmarshalJSON(text []byte) error { return unmarshal(text, b) }
+
+// bodyFields and roleFields have the fields but not the methods, so that these do not call themselves.
+type (
+	bodyFields Body
+	roleFields Role
+	// oldRoleFields are those of a role in the form of OneFlow 6 or 5, which has no template_id.
+	oldRoleFields struct {
+		roleFields
+		TemplateID struct{} `json:"template_id,omitzero"`
+	}
+)
+
+// MarshalJSONTo writes the known attributes first, then the others by name.
+func (b Body) MarshalJSONTo(out *jsontext.Encoder) error {
+	return json.MarshalEncode(out, (*bodyFields)(&b))
+}
+
+// UnmarshalJSONFrom reads the known attributes and keeps the others in Extra.
+func (b *Body) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	return json.UnmarshalDecode(in, (*bodyFields)(b), exactly)
+}
+
+// MarshalJSONTo writes the known attributes first, then the others by name. A role that has been
+// looked at shows its nodes even when there are none: among the others, where older versions wrote them.
+func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
+	written := roleFields(r)
+	written.Extra = r.extra()
+	if r.Nodes != nil && len(r.Nodes) == 0 {
+		written.Extra = maps.Clone(written.Extra)
+		if written.Extra == nil {
+			written.Extra = map[string]stdjson.RawMessage{}
+		}
+		written.Extra["nodes"] = stdjson.RawMessage("[]")
+	}
+	if r.old == nil {
+		return json.MarshalEncode(out, &written)
+	}
+	if !r.old.typed {
+		written.Type = ""
+	}
+	if !r.writeContents() {
+		written.TemplateContents = nil
+	}
+	return json.MarshalEncode(out, &oldRoleFields{roleFields: written})
+}
+
+// noTemplate is the template_id of a role that names none.
+const noTemplate = math.MinInt
+
+// UnmarshalJSONFrom reads the known attributes and keeps the others in Extra.
+func (r *Role) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	r.TemplateID = noTemplate
+	if err := json.UnmarshalDecode(in, (*roleFields)(r), exactly); err != nil {
+		return err
+	}
+	if r.TemplateID == noTemplate {
+		r.TemplateID = 0
+		r.readOld()
+	}
+	return nil
+}
+
+// oldRole is what a role of OneFlow 6 or 5 said in attributes that have other names today. The role is planned with today's,
+// and written with its own, so that a document stays in the form in which it came.
+type oldRole struct {
+	typed bool
+	// contents are vm_template_contents as template_contents would have them.
+	contents stdjson.RawMessage
+}
+
+// readOld fills today's fields of a role that has no template_id, if it is in the old form.
+func (r *Role) readOld() {
+	id, isID := raw.Whole(r.Extra["vm_template"])
+	if !isID {
+		return
+	}
+	old := &oldRole{typed: r.Type != ""}
+	if !old.typed {
+		r.Type = RoleTypeVM
+	}
+	r.TemplateID = id
+	if attributes, err := one.ParseTemplate(raw.Text(r.Extra["vm_template_contents"])); err == nil && len(attributes) > 0 {
+		old.contents = raw.Marshal(attributes)
+	}
+	if r.TemplateContents == nil {
+		r.TemplateContents = old.contents
+	}
+	r.old = old
+}
+
+// extra is the role's other attributes, with vm_template as it is now.
+func (r *Role) extra() map[string]stdjson.RawMessage {
+	if r.old == nil {
+		return r.Extra
+	}
+	if id, isID := raw.Whole(r.Extra["vm_template"]); isID && id == r.TemplateID {
+		return r.Extra
+	}
+	changed := maps.Clone(r.Extra)
+	changed["vm_template"] = stdjson.RawMessage(strconv.Itoa(r.TemplateID))
+	return changed
+}
+
+// writeContents reports whether template_contents have to be written: not where they only say what the
+// old form says.
+func (r *Role) writeContents() bool {
+	return r.old == nil || !bytes.Equal(r.TemplateContents, r.old.contents)
+}
+
+// Digest tells bodies apart by what they mean, not by how they are spelled.
+func (b Body) Digest() string {
+	sum := sha256.New()
+	if json.MarshalWrite(sum, b, asBefore) != nil {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// DigestOf is the Digest of a body of which the Text is at hand.
+func DigestOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}

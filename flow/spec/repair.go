@@ -1,0 +1,354 @@
+package spec
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/internal/names"
+	"github.com/flowjet/flowjet/flow/internal/raw"
+)
+
+// ReadService reads the body of a service's document whoever has written it: OneFlow 5.12 to
+// 7.4, an editor, or a server that was ended in between. What has the wrong type or does not
+// fit together is put right, and told in repairs; attributes that nobody knows stay. The error
+// is of a text that is no JSON object, of roles or nodes that cannot be told (what VMs they
+// stand for is not to be forgotten), or of more of them than there can be.
+func ReadService(text []byte) (body Body, repairs []string, err error) {
+	var whole raw.Object
+	if err := json.Unmarshal(text, new(any)); err != nil {
+		return Body{}, nil, fmt.Errorf("read the document's body: %w", err)
+	}
+	if json.Unmarshal(text, &whole) != nil || whole == nil {
+		return Body{}, nil, fmt.Errorf("read the document's body: it is %s and must be an object", raw.KindOf(text))
+	}
+	r := &repair{nodes: map[int]bool{}}
+	r.checkState(whole["state"])
+	r.coerce("", whole, serviceForms)
+	r.log(whole)
+	r.roles(whole)
+	if r.unreadable != "" {
+		return Body{}, nil, fmt.Errorf("read the document's body: %s", r.unreadable)
+	}
+	if body, err = ParseBody(whole.JSON()); err != nil {
+		return Body{}, nil, err
+	}
+	r.fit(&body)
+	return body, r.made, nil
+}
+
+// FoundDigest is by which digest a document's text is known, whose body ReadService has read: the body's,
+// or, where something was put right in it, the text's own.
+func FoundDigest(text []byte, body Body, repairs []string) string {
+	if len(repairs) > 0 {
+		return DigestOf(text)
+	}
+	return body.Digest()
+}
+
+// Noted is the body with a line in its log on each repair.
+func (b Body) Noted(repairs []string, now time.Time) Body {
+	b.Log = slices.Clone(b.Log)
+	for _, one := range repairs {
+		b.Log = Logged(b.Log, LogEntry{Timestamp: now.Unix(), Severity: "I", Message: "The document was put right: " + one})
+	}
+	return b
+}
+
+// repair puts a document right.
+type repair struct {
+	made []string
+	// nodes are the VMs that have been met as nodes.
+	nodes map[int]bool
+	// unreadable is what cannot be told.
+	unreadable string
+}
+
+// maxNodes bounds the nodes of a service: of each that is not known oned is asked. There can be
+// more than a service may have VMs, for those that end are nodes, too.
+const maxNodes = 2 * MaxVMs
+
+// maxRepairs bounds how many repairs are told.
+const maxRepairs = 20
+
+// note tells what was put right.
+func (r *repair) note(format string, arguments ...any) {
+	if len(r.made) < maxRepairs {
+		r.made = append(r.made, fmt.Sprintf(format, arguments...))
+	}
+}
+
+// form brings a value into the form that an attribute has, nil where none can be made of it.
+type form func(value json.RawMessage) json.RawMessage
+
+var (
+	serviceForms = map[string]form{
+		"name": textForm, "deployment": textForm, "shutdown_action": textForm, "description": textForm,
+		"ready_status_gate": flagForm, "automatic_deletion": flagForm, "on_hold": flagForm,
+		"registration_time": wholeForm, "start_time": wholeForm, "state": stateForm(serviceStateNames[:]),
+		"log": listForm,
+	}
+	serviceRoleForms = map[string]form{
+		"name": textForm, "type": textForm, "shutdown_action": textForm, "parents": textsForm, "on_hold": flagForm,
+		"cardinality": wholeForm, "template_id": wholeForm, "min_vms": wholeForm, "max_vms": wholeForm, "cooldown": wholeForm,
+		"last_vmname": wholeForm, "vrouter_id": wholeForm,
+		"state": stateForm(roleStateNames[:]), "scale_way": stateForm([]string{"UP", "DOWN"}),
+	}
+	logForms  = map[string]form{"timestamp": wholeForm, "severity": textForm, "message": textForm}
+	nodeForms = map[string]form{"deploy_id": wholeForm, "vm_info": objectForm}
+	infoForms = map[string]form{"VM": objectForm}
+	vmForms   = map[string]form{"ID": textForm, "UID": textForm, "GID": textForm, "UNAME": textForm, "GNAME": textForm, "NAME": textForm}
+)
+
+// coerce brings the attributes of an object into their forms. What cannot be is left out, as is
+// null, which says nothing.
+func (r *repair) coerce(path string, o raw.Object, forms map[string]form) {
+	for _, name := range slices.Sorted(maps.Keys(forms)) {
+		value, has := o[name]
+		if !has {
+			continue
+		}
+		made := forms[name](value)
+		switch {
+		case raw.KindOf(value) == raw.KindNull, made == nil && string(value) == `""`:
+			delete(o, name) // as forms send what was not filled in
+		case made == nil:
+			r.note("%s%s was %s and is left out", path, name, raw.Shown(string(value)))
+			delete(o, name)
+		case string(made) != string(value):
+			if !raw.Equal(made, value) && raw.Plain(made) != raw.Plain(value) {
+				r.note("%s%s was %s and is %s", path, name, raw.Shown(string(value)), raw.Shown(string(made)))
+			}
+			o[name] = made
+		}
+	}
+}
+
+// elements are the objects of a list. Null is left out; of others, wrap makes an object.
+func (r *repair) elements(path string, list json.RawMessage, wrap func(json.RawMessage) raw.Object) []raw.Object {
+	objects := []raw.Object{}
+	for i, element := range raw.Elements(list) {
+		one := raw.Attributes(element)
+		if one == nil && wrap != nil && raw.KindOf(element) != raw.KindNull {
+			if one = wrap(element); one == nil && r.unreadable == "" {
+				r.unreadable = fmt.Sprintf("%s[%d] is %s and must be an object", path, i, raw.KindOf(element))
+			}
+		}
+		if one == nil {
+			r.note("%s[%d] was %s and is left out", path, i, raw.Shown(string(element)))
+			continue
+		}
+		objects = append(objects, one)
+	}
+	return objects
+}
+
+// list is an attribute that has to be a list of objects, or one of them by itself.
+func (r *repair) list(path string, o raw.Object, attribute, one string) json.RawMessage {
+	value, has := o[attribute]
+	if !has || raw.KindOf(value) == raw.KindNull {
+		return nil
+	}
+	list := listForm(value)
+	if alone := raw.Attributes(value); list == nil || alone != nil && len(alone[one]) == 0 {
+		if r.unreadable == "" {
+			r.unreadable = fmt.Sprintf("%s%s is %s and must be an array of objects", path, attribute, raw.KindOf(value))
+		}
+		return nil
+	}
+	if raw.KindOf(value) == raw.KindObject {
+		r.note("%s%s was an object and is an array of it", path, attribute)
+	}
+	return list
+}
+
+// checkState finds a state that is no number, and no state's name.
+func (r *repair) checkState(state json.RawMessage) {
+	switch raw.KindOf(state) {
+	case raw.KindNull, raw.KindNumber:
+		return
+	}
+	if made := serviceForms["state"](state); string(made) == "-1" {
+		r.unreadable = fmt.Sprintf("state is %s and must be a state's number", raw.Shown(string(state)))
+	}
+}
+
+// noObject is of what cannot stand for one.
+func noObject(json.RawMessage) raw.Object { return nil }
+
+func (r *repair) log(whole raw.Object) {
+	if _, has := whole["log"]; !has {
+		return
+	}
+	entries := r.elements("log", whole["log"], nil)
+	for i, entry := range entries {
+		r.coerce(fmt.Sprintf("log[%d].", i), entry, logForms)
+	}
+	whole["log"] = raw.Marshal(entries)
+}
+
+func (r *repair) roles(whole raw.Object) {
+	if raw.KindOf(whole["roles"]) == raw.KindNull {
+		r.note("roles was missing")
+	}
+	list := r.list("", whole, "roles", "name")
+	if raw.KindOf(list) == raw.KindArray && raw.Count(list) > MaxRoles {
+		r.unreadable = fmt.Sprintf("roles has %d elements; at most %d are possible", raw.Count(list), MaxRoles)
+		return
+	}
+	roles := r.elements("roles", list, noObject)
+	for i, role := range roles {
+		path := fmt.Sprintf("roles[%d].", i)
+		_, counted := role["cardinality"]
+		r.coerce(path, role, serviceRoleForms)
+		if nodes := r.list(path, role, "nodes", "deploy_id"); nodes != nil {
+			role["nodes"] = r.roleNodes(path+"nodes", nodes)
+		} else {
+			delete(role, "nodes")
+		}
+		if _, still := role["cardinality"]; counted && !still {
+			role["cardinality"] = json.RawMessage("-1") // what it is, is decided when the nodes are known
+		}
+		_, isOld := role["vm_template"]
+		if _, has := role["template_id"]; !has && !isOld {
+			r.note("%stemplate_id was missing: no VM can be made", path)
+			role["template_id"] = json.RawMessage("-1")
+		}
+	}
+	whole["roles"] = raw.Marshal(roles)
+}
+
+// roleNodes are a role's nodes, each VM once in the service.
+func (r *repair) roleNodes(path string, list json.RawMessage) json.RawMessage {
+	kept := []raw.Object{}
+	for i, node := range r.elements(path, list, nodeOf) {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		r.coerce(at+".", node, nodeForms)
+		info := raw.Attributes(node["vm_info"])
+		if info != nil {
+			r.coerce(at+".vm_info.", info, infoForms)
+		}
+		vm := raw.Attributes(info["VM"])
+		if vm != nil {
+			r.coerce(at+".vm_info.VM.", vm, vmForms)
+			info["VM"] = vm.JSON()
+		}
+		if info != nil {
+			node["vm_info"] = info.JSON()
+		}
+		id, has := raw.Whole(node["deploy_id"])
+		if !has {
+			id, has = raw.Whole(vm["ID"])
+			node["deploy_id"] = json.RawMessage(strconv.Itoa(id))
+		}
+		switch {
+		case !has || id < 0:
+			r.note("%s has no VM and is left out", at)
+		case r.nodes[id]:
+			r.note("%s is VM %d, which is a node already, and is left out", at, id)
+		default:
+			r.nodes[id] = true
+			kept = append(kept, node)
+		}
+	}
+	if len(r.nodes) > maxNodes {
+		r.unreadable = fmt.Sprintf("the roles have more than %d nodes", maxNodes)
+	}
+	return raw.Marshal(kept)
+}
+
+// nodeOf makes a node of a VM's id alone.
+func nodeOf(element json.RawMessage) raw.Object {
+	id := wholeForm(element)
+	if id == nil {
+		return nil
+	}
+	return raw.Object{"deploy_id": id}
+}
+
+func textForm(value json.RawMessage) json.RawMessage {
+	switch raw.KindOf(value) {
+	case raw.KindText:
+		return value
+	case raw.KindNumber, raw.KindBoolean:
+		return raw.Marshal(string(value))
+	}
+	return nil
+}
+
+func wholeForm(value json.RawMessage) json.RawMessage {
+	text := string(value)
+	if raw.KindOf(value) == raw.KindText {
+		text = strings.TrimSpace(raw.Text(value))
+	}
+	if whole, err := strconv.ParseInt(text, 10, 64); err == nil && whole >= math.MinInt32 && whole <= math.MaxUint32 {
+		return json.RawMessage(strconv.FormatInt(whole, 10))
+	}
+	if number, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(number) <= math.MaxInt32 {
+		return json.RawMessage(strconv.FormatInt(int64(number), 10))
+	}
+	return nil
+}
+
+func flagForm(value json.RawMessage) json.RawMessage {
+	switch strings.ToLower(raw.Plain(value)) {
+	case "true", "yes", "1":
+		return json.RawMessage("true")
+	case "false", "no", "0":
+		return json.RawMessage("false")
+	}
+	return nil
+}
+
+// listForm makes a list of a single object too.
+func listForm(value json.RawMessage) json.RawMessage {
+	switch raw.KindOf(value) {
+	case raw.KindArray:
+		return value
+	case raw.KindObject:
+		return raw.Marshal([]json.RawMessage{value})
+	}
+	return nil
+}
+
+func objectForm(value json.RawMessage) json.RawMessage {
+	if raw.KindOf(value) == raw.KindObject {
+		return value
+	}
+	return nil
+}
+
+func textsForm(value json.RawMessage) json.RawMessage {
+	texts := []json.RawMessage{}
+	elements := raw.Elements(value)
+	if raw.KindOf(value) == raw.KindText {
+		elements = []json.RawMessage{value}
+	}
+	for _, element := range elements {
+		if text := textForm(element); text != nil {
+			texts = append(texts, text)
+		}
+	}
+	if elements == nil {
+		return nil
+	}
+	return raw.Marshal(texts)
+}
+
+// stateForm is the number that stands for one of the names, or the name; -1 for what is none.
+func stateForm(states []string) form {
+	return func(value json.RawMessage) json.RawMessage {
+		if number, known := names.Number(strings.ToUpper(strings.TrimSpace(raw.Text(value))), states); known {
+			return json.RawMessage(strconv.Itoa(number))
+		}
+		if number := wholeForm(value); number != nil {
+			return number
+		}
+		return json.RawMessage("-1") // what it is, is decided when the rest is known
+	}
+}

@@ -1,0 +1,118 @@
+package spec
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+)
+
+// sealedExtra are the attributes of OneFlow 6 that hold user inputs and their values.
+var sealedExtra = []string{"custom_attrs", "custom_attrs_values"}
+
+// Sealed is the body with everything that a user may have put a secret into, or that was made
+// of it, replaced by what seal makes of it: user inputs, which may have a password as default,
+// their values, and the roles' template_contents.
+func (b Body) Sealed(seal func([]byte) string) Body {
+	sealed, _ := b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
+		if len(value) <= len(`{}`) || raw.KindOf(value) == raw.KindText {
+			return value, nil
+		}
+		return raw.Marshal(seal(value)), nil
+	})
+	return sealed
+}
+
+// Opened is the body that was sealed. The error is open's.
+func (b Body) Opened(open func(string) ([]byte, error)) (Body, error) {
+	return b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
+		if raw.KindOf(value) != raw.KindText {
+			return value, nil
+		}
+		return open(raw.Text(value))
+	})
+}
+
+func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error)) (Body, error) {
+	var err error
+	changed := func(value json.RawMessage) json.RawMessage {
+		if len(value) == 0 || err != nil {
+			return value
+		}
+		var into json.RawMessage
+		if into, err = change(value); err != nil {
+			return value
+		}
+		return into
+	}
+	extra := func(attributes map[string]json.RawMessage) map[string]json.RawMessage {
+		for _, name := range sealedExtra {
+			if value, has := attributes[name]; has {
+				attributes = cloneExtra(attributes)
+				attributes[name] = changed(value)
+			}
+		}
+		return attributes
+	}
+	b.UserInputs = changed(b.UserInputs)
+	b.UserInputsValues = changed(b.UserInputsValues)
+	b.Extra = extra(b.Extra)
+	b.Roles = slices.Clone(b.Roles)
+	for i := range b.Roles {
+		role := &b.Roles[i]
+		role.UserInputs = changed(role.UserInputs)
+		role.UserInputsValues = changed(role.UserInputsValues)
+		role.TemplateContents = changed(role.TemplateContents)
+		role.Extra = extra(role.Extra)
+	}
+	return b, err
+}
+
+func cloneExtra(attributes map[string]json.RawMessage) map[string]json.RawMessage {
+	copied := make(map[string]json.RawMessage, len(attributes))
+	for name, value := range attributes {
+		copied[name] = value
+	}
+	return copied
+}
+
+// quotedContext is a CONTEXT that oned cannot read, as it repeats it in its refusal.
+var quotedContext = regexp.MustCompile(`(?s)(Error parsing): .*(syntax error)`)
+
+// WithoutSecrets is what oned said of what was made for a role, without the values of the role's
+// inputs of type password: it repeats what it does not understand, and what it says is logged.
+func (s Service) WithoutSecrets(role, message string) string {
+	message = quotedContext.ReplaceAllString(message, "$1 CONTEXT: $2")
+	for _, secret := range s.secrets(role) {
+		message = strings.ReplaceAll(message, secret, "***")
+	}
+	return message
+}
+
+// secrets are the values of the inputs of type password that a role has, longest first.
+func (s Service) secrets(role string) []string {
+	var found []string
+	add := func(extra map[string]json.RawMessage, declared, given json.RawMessage) {
+		for _, inputs := range []json.RawMessage{extra["custom_attrs"], declared} {
+			for name, declaration := range raw.Attributes(inputs) {
+				if ParseInput(declaration).kind != "password" {
+					continue
+				}
+				for _, values := range InputValues(extra, given) {
+					if value := raw.Plain(raw.Attributes(values)[name]); value != "" {
+						found = append(found, value)
+					}
+				}
+			}
+		}
+	}
+	body := s.Body
+	add(body.Extra, body.UserInputs, body.UserInputsValues)
+	if held := s.Role(role); held != nil {
+		add(held.Extra, held.UserInputs, held.UserInputsValues)
+	}
+	slices.SortFunc(found, func(a, b string) int { return len(b) - len(a) })
+	return found
+}

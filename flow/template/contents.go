@@ -1,0 +1,190 @@
+package template
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/render"
+	"github.com/flowjet/flowjet/flow/spec"
+)
+
+// What oned 7.4 reads as the name of an attribute: letters, digits and _; what else stands
+// before or behind them it drops. Within an attribute a name cannot begin with a digit.
+var (
+	attributeName = regexp.MustCompile(`^[^\w\s="\[\],#]*\w+[^\w\s="\[\],#]*$`)
+	innerName     = regexp.MustCompile(`^[^\w\s="\[\],#]*[A-Za-z_]\w*[^\w\s="\[\],#]*$`)
+	// inputName is of a user input, which becomes an attribute, one of CONTEXT, and $NAME.
+	inputName = regexp.MustCompile(`^[A-Za-z_]\w*$`)
+)
+
+// contentsRule finds what oned would refuse in the template_contents of roles.
+type contentsRule struct {
+	*findings
+	// declared are the names that all roles may refer to, and networks those of networks.
+	declared map[string]bool
+	networks []string
+	open     bool
+}
+
+// newContentsRule reads what a body declares beside what is declared elsewhere.
+func newContentsRule(f *findings, body spec.Body, elsewhere declarations) contentsRule {
+	rule := contentsRule{findings: f, declared: map[string]bool{}, networks: networkNames(body), open: elsewhere.open}
+	for _, name := range slices.Concat(elsewhere.names, rule.networks, spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)) {
+		rule.declared[name] = true
+	}
+	return rule
+}
+
+// networkNames are the names of a body's networks, sorted.
+func networkNames(body spec.Body) []string {
+	names := slices.Collect(maps.Keys(raw.Attributes(body.Networks)))
+	for _, element := range raw.Elements(body.NetworksValues) {
+		names = slices.AppendSeq(names, maps.Keys(raw.Attributes(element)))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// check holds one role.
+func (c contentsRule) check(path string, role spec.Role) {
+	contents := raw.Attributes(role.TemplateContents)
+	for _, name := range slices.Sorted(maps.Keys(contents)) {
+		if wrong := wrongAttribute(name, contents[name]); wrong != "" {
+			c.add(path+".template_contents", "%s", wrong)
+			return
+		}
+	}
+	if wrong := render.Check(contents, &role); wrong != "" {
+		c.add(path+".template_contents", "%s", wrong)
+		return
+	}
+	own := spec.InputNames(role.Extra, role.UserInputs, role.UserInputsValues)
+	for _, used := range usedNetworks(contents) {
+		if name, isReference := used.reference(); isReference && !c.open && !c.declared[name] && !slices.Contains(own, name) {
+			c.add(path+".template_contents", "%s refers to the network %s, which is not declared%s", used.attribute, raw.Shown(used.id), c.known())
+		} else if !isReference && !networkIDPattern.MatchString(used.id) {
+			c.add(path+".template_contents", "the NETWORK_ID of %s must be a network's id, or $NAME of one of \"networks\"", used.attribute)
+		}
+	}
+}
+
+// known names the networks that there are, for a message.
+func (c contentsRule) known() string {
+	if len(c.networks) == 0 {
+		return `: there are no "networks"`
+	}
+	return `; "networks" has ` + raw.Shown(raw.Listed(c.networks))
+}
+
+// networkIDPattern is what oned reads as an id, and a value of a parent's VM.
+var networkIDPattern = regexp.MustCompile(`^(\+?\d|\$\{|$)`)
+
+// networkUse is a network that a NIC asks for, by its id or as $NAME.
+type networkUse struct{ attribute, id string }
+
+// reference is the name in $NAME. ${Parent.path} is a value of a parent's VM.
+func (u networkUse) reference() (name string, isReference bool) {
+	name, isReference = strings.CutPrefix(u.id, "$")
+	return name, isReference && !strings.HasPrefix(name, "{")
+}
+
+// usedNetworks are the networks that template_contents ask for by id.
+func usedNetworks(contents raw.Object) []networkUse {
+	var uses []networkUse
+	for _, name := range slices.Sorted(maps.Keys(contents)) {
+		if !render.IsNetworkUser(name) {
+			continue
+		}
+		nics := []json.RawMessage{contents[name]}
+		if raw.KindOf(contents[name]) == raw.KindArray {
+			nics = raw.Elements(contents[name])
+		}
+		for _, nic := range nics {
+			if id, has := raw.Attributes(nic)["NETWORK_ID"]; has {
+				uses = append(uses, networkUse{attribute: name, id: strings.TrimSpace(raw.Plain(id))})
+			}
+		}
+	}
+	return uses
+}
+
+// wrongAttribute is what oned would not read, empty if it reads all. Nothing is shown of the
+// value, which may be a secret.
+func wrongAttribute(name string, value json.RawMessage) string {
+	if !attributeName.MatchString(name) {
+		return fmt.Sprintf("the attribute %q cannot be one of OpenNebula's: a name has letters, digits and _ only", raw.Shown(name))
+	}
+	values := []json.RawMessage{value}
+	if raw.KindOf(value) == raw.KindArray {
+		values = raw.Elements(value)
+	}
+	for _, one := range values {
+		inner := raw.Attributes(one)
+		for _, key := range slices.Sorted(maps.Keys(inner)) {
+			if !innerName.MatchString(key) {
+				return fmt.Sprintf("the attribute %q in %s cannot be one of OpenNebula's: a name has letters, digits and _ only, and does not begin with a digit", raw.Shown(key), name)
+			}
+			if wrong := wrongText(inner[key]); wrong != "" {
+				return fmt.Sprintf("the attribute %s in %s %s", key, name, wrong)
+			}
+		}
+		if wrong := wrongText(one); inner == nil && wrong != "" {
+			return fmt.Sprintf("the attribute %s %s", name, wrong)
+		}
+	}
+	return ""
+}
+
+// wrongText is what oned cannot keep of a value, for XML cannot say it.
+func wrongText(value json.RawMessage) string {
+	text := raw.Plain(value)
+	switch {
+	case strings.Contains(text, "]]>"):
+		return `holds "]]>", which oned cannot keep`
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF }):
+		return "holds a control character, which oned cannot keep"
+	}
+	return ""
+}
+
+// checkInputs holds the names and values of user inputs, which become attributes of VMs.
+func checkInputs(f *findings, path string, declared, values json.RawMessage) {
+	inputs, given := raw.Attributes(declared), raw.Attributes(values)
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		if !inputName.MatchString(name) {
+			f.add(path+"user_inputs", "has the name %q; a user input's has letters, digits and _ only, and does not begin with a digit", raw.Shown(name))
+			return
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !inputName.MatchString(name) {
+			f.add(path+"user_inputs_values", "has the name %q; a user input's has letters, digits and _ only, and does not begin with a digit", raw.Shown(name))
+			return
+		}
+		if wrong := wrongText(given[name]); wrong != "" {
+			f.add(path+"user_inputs_values", "the value of %s %s", name, wrong)
+			return
+		}
+	}
+}
+
+// checkUnchosen holds that no role uses a network that nobody has chosen.
+func checkUnchosen(f *findings, body spec.Body, unchosen []string) {
+	if len(unchosen) == 0 {
+		return
+	}
+	inputs := spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)
+	for i, role := range body.Roles {
+		own := slices.Concat(inputs, spec.InputNames(role.Extra, role.UserInputs, role.UserInputsValues))
+		for _, used := range usedNetworks(raw.Attributes(role.TemplateContents)) {
+			if name, isReference := used.reference(); isReference && slices.Contains(unchosen, name) && !slices.Contains(own, name) {
+				f.add(rolePathOf(i, "template_contents"), "%s needs the network %s, for which none was chosen; choose one in networks_values", used.attribute, raw.Shown(used.id))
+			}
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package template
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+)
+
+// Violation is one thing wrong with a template.
+type Violation struct {
+	// Path is where, as in "roles[1].elasticity_policies[0].expression"; empty
+	// for the whole.
+	Path string `json:"path"`
+	// Message says what is wrong and where: it begins with the path and the
+	// role's name, and can be read by itself.
+	Message string `json:"message"`
+}
+
+// Violations are everything that is wrong with a template.
+type Violations []Violation
+
+// Error is one line a violation; the first line says how many follow.
+func (v Violations) Error() string {
+	if len(v) == 0 {
+		return "nothing is wrong"
+	}
+	var text strings.Builder
+	text.WriteString(v[0].Message)
+	if more := len(v) - 1; more > 0 {
+		fmt.Fprintf(&text, " (and %d more)", more)
+	}
+	for _, violation := range v[1:] {
+		text.WriteString("\n" + violation.Message)
+	}
+	return text.String()
+}
+
+// maxViolations is how many mistakes are reported at a time.
+const maxViolations = 100
+
+// findings collects violations, one for each path.
+type findings struct {
+	roles      []string
+	violations Violations
+	seen       map[string]bool
+}
+
+func newFindings(roles []string) *findings {
+	return &findings{roles: roles, seen: map[string]bool{}}
+}
+
+// add notes what is wrong at a path ("is missing"); the message begins with it. The first violation of a path hides the later ones,
+// which are mostly its consequences.
+func (f *findings) add(path, format string, arguments ...any) {
+	if f.full() {
+		return
+	}
+	message := f.describe(path) + ": " + fmt.Sprintf(format, arguments...)
+	f.addOthers(Violations{{Path: path, Message: message}})
+}
+
+// addWrong notes what is wrong at a path, if anything is.
+func (f *findings) addWrong(path, wrong string) {
+	if wrong != "" {
+		f.add(path, "%s", wrong)
+	}
+}
+
+func (f *findings) addOthers(others Violations) {
+	for _, violation := range others {
+		if !f.full() && !f.hides(violation.Path) {
+			f.seen[violation.Path] = true
+			f.violations = append(f.violations, violation)
+		}
+	}
+}
+
+// full reports whether so much is wrong that no more needs to be found.
+func (f *findings) full() bool { return len(f.violations) >= maxViolations }
+
+// hides reports whether the path, or what it is in, has a violation.
+func (f *findings) hides(path string) bool {
+	for end := len(path); end > 0; end = strings.LastIndexAny(path[:end], ".[") {
+		if f.seen[path[:end]] {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *findings) err() error {
+	if len(f.violations) == 0 {
+		return nil
+	}
+	return f.violations
+}
+
+var rolePath = regexp.MustCompile(`^roles\[(\d+)\](\..+)?$`)
+
+// describe is a path for people, who know roles by their names and not by their
+// places: roles[1].cardinality (role "Slave").
+func (f *findings) describe(path string) string {
+	if path == "" {
+		return "the body"
+	}
+	parts := rolePath.FindStringSubmatch(path)
+	if parts == nil {
+		return path
+	}
+	if name := f.roleName(parts[1]); name != "" {
+		return path + " (role " + name + ")"
+	}
+	return path
+}
+
+// roleName is a role's name in quotes; empty if it has none.
+func (f *findings) roleName(index string) string {
+	i, err := strconv.Atoi(index)
+	if err != nil || i >= len(f.roles) || f.roles[i] == "" {
+		return ""
+	}
+	return strconv.Quote(raw.Shown(f.roles[i]))
+}
+
+// rolePathOf is the path of a role's attribute.
+func rolePathOf(role int, attribute string) string {
+	return fmt.Sprintf("roles[%d].%s", role, attribute)
+}

@@ -1,0 +1,155 @@
+package template
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/spec"
+)
+
+const twoRoles = `{"name":"svc","deployment":"straight","roles":[
+	{"name":"Master","type":"vm","cardinality":1,"template_id":0,"min_vms":1,"max_vms":4,"cooldown":3},
+	{"name":"Slave","type":"vm","cardinality":1,"template_id":0,"parents":["Master"]}],
+	"description":"dd","registration_time":1795382501}`
+
+// started is the body of a service made from a template's text.
+func started(t *testing.T, template, given string) string {
+	t.Helper()
+	body, err := Instantiate([]byte(template), json.RawMessage(given), time.Unix(1_900_000_000, 0))
+	if err != nil {
+		t.Fatalf("%s: %v", given, err)
+	}
+	written, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(written)
+}
+
+func TestNewServiceIsPending(t *testing.T) {
+	body, err := Instantiate([]byte(twoRoles), nil, time.Unix(1_900_000_000, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *body.State != spec.ServicePending || body.StartTime != 1_900_000_000 || body.RegistrationTime != 1795382501 {
+		t.Errorf("got state %v, start_time %d, registration_time %d", *body.State, body.StartTime, body.RegistrationTime)
+	}
+	for _, role := range body.Roles {
+		if *role.State != spec.RolePending || role.Nodes != nil {
+			t.Errorf("role %s: state %v, nodes %v", role.Name, *role.State, role.Nodes)
+		}
+	}
+}
+
+func TestInstantiateMerges(t *testing.T) {
+	const roles = `{"name":"Master","type":"vm","cardinality":2,"template_id":0,"min_vms":1,"max_vms":4,"cooldown":3,"state":0},{"name":"Slave","type":"vm","cardinality":1,"template_id":0,"parents":["Master"],"state":0}`
+	got := started(t, twoRoles, `{"name":"merged","roles":[{"name":"Master","cardinality":"2"}],"registration_time":5,"state":2}`)
+	want := `{"name":"merged","deployment":"straight","roles":[` + roles + `],"description":"dd","registration_time":1795382501,"state":0,"start_time":1900000000}`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestInstantiateMergesDeeply(t *testing.T) {
+	template := `{"name":"s","registration_time":1,"roles":[{"name":"a","type":"vm","template_id":0,"template_contents":{"CPU":"1","CONTEXT":{"A":"1"},"NIC":[{"NAME":"N0"}]}}],
+		"networks_values":[{"Pub":{"id":"0"}}],"x":[1,{"a":1}]}`
+	given := `{"roles":[{"name":"a","template_contents":{"CPU":"2","CONTEXT":{"B":"2"},"NIC":[{"NAME":"N0"},{"NAME":"N1"}]}},{"name":"b","vm_template":1}],
+		"networks_values":[{"Pub":{"extra":"SIZE=1"}},{"Priv":{"reserve_from":"3","extra":"SIZE=2"}}],"x":[1,{"a":1},{"a":2}]}`
+	got := started(t, template, given)
+	for _, want := range []string{
+		`"template_contents":{"CONTEXT":{"A":"1","B":"2"},"CPU":"2","NIC":[{"NAME":"N0"},{"NAME":"N1"}]}`,
+		`{"name":"b","type":"vm","cardinality":0,"template_id":1,"state":0}`,
+		`"networks_values":[{"Pub":{"extra":"SIZE=1","id":"0"}},{"Priv":{"reserve_from":"3","extra":"SIZE=2"}}]`,
+		`"x":[1,{"a":1},1,{"a":2}]`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
+		}
+	}
+}
+
+func TestInstantiateChoosesNetworks(t *testing.T) {
+	template := `{"name":"s","registration_time":1,"roles":[],"networks":{"Public":"M|network|Public| |id:0","Res":"M|network| | |reserve_from:7:SIZE=5","Free":"O|network| | |id:"}}`
+	got := started(t, template, `{"networks_values":[{"Res":{"reserve_from":"9","extra":"IP=10.0.0.7\nsize=\"3\""}},{"Public":{"id":"0"}},{"Free":{"id":1}}]}`)
+	if want := `"networks_values":[{"Res":{"extra":"IP=10.0.0.7\nsize=\"3\"","reserve_from":"9"}},{"Public":{"id":"0"}},{"Free":{"id":1}}]`; !strings.Contains(got, want) {
+		t.Errorf("%s is not in %s", want, got)
+	}
+	got = started(t, template, ``)
+	if want := `"networks_values":[{"Public":{"id":"0"}},{"Res":{"extra":"SIZE=5","reserve_from":"7"}}]`; !strings.Contains(got, want) {
+		t.Errorf("%s is not in %s", want, got)
+	}
+}
+
+func TestInstantiateRefuses(t *testing.T) {
+	inputs := `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"user_inputs":{"R":"M|text"}}],"user_inputs":{"B":"M|text","A":"M|text"}}`
+	for name, test := range map[string]struct{ template, given, message string }{
+		"inputs without values": {inputs, `{"user_inputs_values":{}}`, `user_inputs_values: lacks a value for A, B`},
+		"role's inputs":         {inputs, `{"user_inputs_values":{"A":"1","B":"2"}}`, `roles[0].user_inputs_values (role "a"): lacks a value for R`},
+		"some networks only":    {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:0","Q":"M|network|x| |id:0"}}`, `{"networks_values":[{"Q":{"id":1}}]}`, `networks_values: lacks P`},
+		"no networks":           {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:0"}}`, `{"networks_values":[]}`, `networks_values: lacks P`},
+		"open network":          {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |id:"}}`, ``, `networks.P: is mandatory`},
+		"reserves nothing":      {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |reserve_from:1"}}`, ``, `networks_values: reserves no addresses for network "P": its "extra" must have a SIZE such as SIZE=2`},
+		"reserves none":         {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"SIZE=0"}}]}`, `networks_values: reserves no addresses for network "P"`},
+		"reserves an address":   {`{"name":"s","roles":[],"networks":{"P":"M|network|x| |"}}`, `{"networks_values":[{"P":{"reserve_from":"1","extra":"IP=10.0.0.7"}}]}`, `networks_values: reserves no addresses for network "P"`},
+		"odd cardinality":       {twoRoles, `{"roles":[{"name":"Master","cardinality":9}]}`, `is 9, more than max_vms 4`},
+		"new circle":            {twoRoles, `{"roles":[{"name":"Master","parents":["Slave"]}]}`, `wait for each other`},
+		"not an object":         {twoRoles, `[]`, `read merge_template: the body is an array`},
+		"roles broken":          {twoRoles, `{"roles":[null]}`, `merge_template.roles[0]: is null; it must be an object`},
+		"more roles by place":   {twoRoles, `{"roles":[{},{},{"cardinality":3}]}`, `merge_template.roles[2]: has no name, so it is meant by its place; the template has the roles Master, Slave only`},
+		"a role meant twice":    {twoRoles, `{"roles":[{"name":"Slave","cardinality":3},{"cardinality":2}]}`, `merge_template.roles[1]: has no name, so it is meant for role "Slave" by its place, which roles[0] names`},
+		"a role's name wrong":   {twoRoles, `{"roles":[{"name":"Mastr","cardinality":3}]}`, `merge_template.roles[0]: names "Mastr"; the template has the roles Master, Slave`},
+		"no role":               {twoRoles, `{"roles":["Master",2]}`, `merge_template.roles[0]: is "Master"; it must be an object`},
+		"template broken":       {`{`, ``, `read the template`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Instantiate([]byte(test.template), json.RawMessage(test.given), registered)
+			if err == nil || !strings.Contains(err.Error(), test.message) {
+				t.Errorf("got %v, want %s", err, test.message)
+			}
+		})
+	}
+}
+
+// The Terraform provider documents that roles are overlaid by their places.
+func TestRolesWithoutANameAreMergedByTheirPlace(t *testing.T) {
+	for _, given := range []string{
+		`{"roles":[{"cardinality":2},{"cardinality":3}]}`,
+		`{"roles":[{"name":"","cardinality":2},{"name":"Slave","cardinality":3}]}`,
+		`{"roles":[{"name":"Slave","cardinality":3},{"name":"Master","cardinality":2}]}`,
+		`{"roles":[{"name":"Master","cardinality":2},{"cardinality":3}]}`,
+		`{"roles":[{},{"cardinality":3},{"name":"Master","cardinality":2}]}`,
+	} {
+		got := started(t, twoRoles, given)
+		if !strings.Contains(got, `"Master","type":"vm","cardinality":2`) || !strings.Contains(got, `"Slave","type":"vm","cardinality":3`) {
+			t.Errorf("%s: got %s", given, got)
+		}
+	}
+}
+
+func TestReplaceAndAppend(t *testing.T) {
+	body, err := Append([]byte(twoRoles), []byte(`{"description":"new","foo":1}`), registered)
+	if err != nil || *body.Description != "new" || len(body.Roles) != 2 || body.RegistrationTime != 1795382501 {
+		t.Errorf("got %+v, %v", body, err)
+	}
+	body, err = Replace([]byte(twoRoles), []byte(`{"name":"n","roles":[],"registration_time":1795382501}`), registered)
+	if err != nil || body.Name != "n" || body.RegistrationTime != 1795382501 {
+		t.Errorf("got %+v, %v", body, err)
+	}
+	if body, err = Replace([]byte(`broken`), []byte(`{"name":"n","roles":[]}`), registered); err != nil || body.RegistrationTime != registered.Unix() {
+		t.Errorf("got %+v, %v", body, err)
+	}
+	var immutable *ImmutableError
+	if _, err = Append([]byte(twoRoles), []byte(`{"registration_time":5}`), registered); !errors.As(err, &immutable) {
+		t.Errorf("append: got %v", err)
+	}
+	if _, err = Replace([]byte(twoRoles), []byte(`{"name":"n","roles":[],"registration_time":1}`), registered); !errors.As(err, &immutable) {
+		t.Errorf("replace: got %v", err)
+	}
+	var found Violations
+	if _, err = Replace([]byte(twoRoles), []byte(`{"name":"z"}`), registered); !errors.As(err, &found) {
+		t.Errorf("replace without roles: got %v", err)
+	}
+}

@@ -1,0 +1,96 @@
+package template
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
+)
+
+// normalised is a body as it is kept, without registration_time.
+func normalised(t *testing.T, text string) string {
+	t.Helper()
+	whole, err := readObject([]byte(text))
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	body, found := normalise(whole, registered)
+	if err := found.err(); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if body.RegistrationTime != registered.Unix() {
+		t.Errorf("registered at %d", body.RegistrationTime)
+	}
+	body.RegistrationTime = 0
+	written, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(written)
+}
+
+func TestNormalise(t *testing.T) {
+	const before, after = `{"name":"s","deployment":"none","roles":[`, `],"description":""}`
+	for name, test := range map[string]struct{ body, want string }{
+		"defaults": {`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0}]}`,
+			before + `{"name":"a","type":"vm","cardinality":0,"template_id":0}` + after},
+		"numbers as texts": {`{"name":"s","roles":[{"name":"a","type":"vm","template_id":"7","cardinality":" 2 ","min_vms":"1","max_vms":3.0,"cooldown":"5"}]}`,
+			before + `{"name":"a","type":"vm","cardinality":2,"template_id":7,"min_vms":1,"max_vms":3,"cooldown":5}` + after},
+		"numbers in policies": {`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"elasticity_policies":[{"adjust":"-1","period":"5","mine":"5"}]}]}`,
+			before + `{"name":"a","type":"vm","cardinality":0,"template_id":0,"elasticity_policies":[{"adjust":-1,"mine":"5","period":5}]}` + after},
+		"unknown stays": {`{"name":"s","foo":{"b":1,"a":[2]},"roles":[{"name":"a","type":"vm","template_id":0,"bar":"x"}]}`,
+			before + `{"name":"a","type":"vm","cardinality":0,"template_id":0,"bar":"x"}],"description":"","foo":{"b":1,"a":[2]}}`},
+		"inputs keep their order": {`{"name":"s","roles":[],"user_inputs":{"Z":"M|text|z| |","A":"M|text|a| |"}}`,
+			before + `],"user_inputs":{"Z":"M|text|z| |","A":"M|text|a| |"},"description":""}`},
+		"a service's state is left out": {`{"name":"s","state":2,"start_time":"x","log":[],"roles":[{"name":"a","type":"vm","template_id":0,"state":"x","nodes":[{"deploy_id":1}],"last_vmname":3,"scale_way":1}]}`,
+			before + `{"name":"a","type":"vm","cardinality":0,"template_id":0}` + after},
+		"version 6": {`{"name":"s","custom_attrs":{"A":"M|text"},"custom_attrs_values":{"A":"1"},"roles":[{"name":"a","cardinality":"1","vm_template":"3","vm_template_contents":"NIC=[NAME=\"N0\",NETWORK_ID=\"$Public\"]\n","custom_attrs":{"B":"O|text"}}]}`,
+			before + `{"name":"a","type":"vm","cardinality":1,"template_id":3,"user_inputs":{"B":"O|text"},"template_contents":{"NIC":[{"NAME":"N0","NETWORK_ID":"$Public"}]}}],"user_inputs":{"A":"M|text"},"user_inputs_values":{"A":"1"},"description":""}`},
+		"version 6, nothing to add": {`{"name":"s","roles":[{"name":"a","vm_template":3,"vm_template_contents":""},{"name":"b","vm_template":3,"vm_template_contents":null}]}`,
+			before + `{"name":"a","type":"vm","cardinality":0,"template_id":3},{"name":"b","type":"vm","cardinality":0,"template_id":3}` + after},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := normalised(t, test.body); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseTemplateText(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                        `{}`,
+		"A = 1":                   `{"A":"1"}`,
+		"a=\"x y\"\nB = z w # no": `{"A":"x y","B":"z w # no"}`,
+		"# nothing\nA=1":          `{"A":"1"}`,
+		`A="say \"hi\" \n"`:       `{"A":"say \"hi\" \\n"}`,
+		"A=\"two\nlines\"":        `{"A":"two\nlines"}`,
+		"CONTEXT=[A=\"1\", B=$X ,\n C = \"[,]\" ]\nX=1":     `{"CONTEXT":{"A":"1","B":"$X","C":"[,]"},"X":"1"}`,
+		"NIC=[NETWORK_ID=0]":                                `{"NIC":[{"NETWORK_ID":"0"}]}`,
+		"NIC=[NETWORK_ID=0]\nNIC=[NETWORK_ID=1]\nNIC = [ ]": `{"NIC":[{"NETWORK_ID":"0"},{"NETWORK_ID":"1"},{}]}`,
+		"A=1\nA=2\nA=3":                                     `{"A":["1","2","3"]}`,
+		"A=":                                                `{"A":""}`,
+	} {
+		got, err := one.ParseTemplate(text)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if written := string(raw.Marshal(got)); written != want {
+			t.Errorf("%q: got %s, want %s", text, written, want)
+		}
+	}
+	for _, text := range []string{"A", "=1", "A=[B=1", "A=\"x", "A B=1", "A=[B]"} {
+		if got, err := one.ParseTemplate(text); err == nil {
+			t.Errorf("%q is read as %v", text, got)
+		}
+	}
+}
+
+func FuzzParseTemplateText(f *testing.F) {
+	f.Add("NIC=[NAME=\"N0\",\nNETWORK_ID=$x]\nA=b # c")
+	f.Fuzz(func(_ *testing.T, text string) {
+		_, _ = one.ParseTemplate(text)
+	})
+}

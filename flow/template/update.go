@@ -1,0 +1,138 @@
+package template
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/spec"
+)
+
+// fixedAttributes cannot be changed while a service lives: what they say has
+// been carried out, or is the engine's to say.
+var fixedAttributes = []string{
+	"name", "deployment", "ready_status_gate", "networks", "networks_values", "user_inputs", "user_inputs_values",
+	"custom_attrs", "custom_attrs_values", "state", "log", "start_time", "registration_time",
+}
+
+// fixedRoleAttributes are the same of a role; cardinality is changed by scaling.
+var fixedRoleAttributes = []string{
+	"type", "cardinality", "parents", "state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips",
+}
+
+// Update is a service's body with what an update sets. Where it replaces,
+// attributes that can be changed and are not in it go; the others stay.
+func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, error) {
+	if raw.KindOf(text) == raw.KindText {
+		text = json.RawMessage(raw.Text(text))
+	}
+	given, err := readObject(text)
+	if err != nil {
+		return spec.Body{}, err
+	}
+	if found := checkCounts(given); found != nil {
+		return spec.Body{}, found
+	}
+	old := raw.Attributes(raw.Marshal(held))
+	changed, err := overlay(old, given, fixedAttributes, appendTo)
+	if err != nil {
+		return spec.Body{}, err
+	}
+	if changed["roles"], err = updatedRoles(old["roles"], given["roles"], appendTo); err != nil {
+		return spec.Body{}, err
+	}
+	return checkUpdated(held, changed)
+}
+
+// overlay lays given over old: attributes that are fixed may be repeated but
+// not changed.
+func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, error) {
+	result := raw.Object{}
+	for name, value := range old {
+		if _, again := given[name]; appendTo || again || slices.Contains(fixed, name) {
+			result[name] = value
+		}
+	}
+	for name, value := range given {
+		if slices.Contains(fixed, name) {
+			if !sameValue(old[name], value) {
+				return nil, &ImmutableError{Attribute: name, Live: true}
+			}
+			continue
+		}
+		result[name] = value
+	}
+	return result, nil
+}
+
+// sameValue compares values, numbers with numbers written as texts too.
+func sameValue(old, given json.RawMessage) bool {
+	return len(old) > 0 && (raw.Equal(old, given) || raw.Plain(old) == raw.Plain(given))
+}
+
+// updatedRoles updates each role by its name. The roles stay the same: they are
+// added and removed by commands of their own.
+func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, error) {
+	if len(given) == 0 {
+		return old, nil
+	}
+	if raw.KindOf(given) != raw.KindArray {
+		return nil, fmt.Errorf("\"roles\" is %s; it must be an array", raw.KindOf(given))
+	}
+	changes := map[string]raw.Object{}
+	for _, element := range raw.Elements(given) {
+		change := raw.Attributes(element)
+		changes[roleKey(change)] = change
+	}
+	roles := raw.Elements(old)
+	for i := range roles {
+		held := raw.Attributes(roles[i])
+		name := roleKey(held)
+		change, has := changes[name]
+		if !has && !appendTo {
+			return nil, &ImmutableError{Attribute: "roles", Live: true, Instead: fmt.Sprintf("role %s is missing: roles are removed with remove_role", name)}
+		}
+		delete(changes, name)
+		role, err := overlay(held, change, fixedRoleAttributes, appendTo)
+		if err != nil {
+			return nil, fmt.Errorf("role %s: %w", name, err)
+		}
+		if has {
+			roles[i] = role.JSON()
+		}
+	}
+	if len(changes) > 0 {
+		unknown := strings.Join(slices.Sorted(maps.Keys(changes)), ", ")
+		return nil, &ImmutableError{Attribute: "roles", Live: true, Instead: fmt.Sprintf("the service has no role %q: roles are added with add_role", unknown)}
+	}
+	return raw.Marshal(roles), nil
+}
+
+// checkUpdated reads the result. What was wrong before the update is no reason
+// to refuse it.
+func checkUpdated(held spec.Body, changed raw.Object) (spec.Body, error) {
+	found := newFindings(spec.RoleNames(held.Roles))
+	convert(found, "", changed, bodyRules)
+	roles := raw.Elements(changed["roles"])
+	for i := range roles {
+		role, path := raw.Attributes(roles[i]), fmt.Sprintf("roles[%d].", i)
+		convert(found, path, role, roleRules)
+		convertPolicies(found, path, "elasticity_policies", role, elasticityRules)
+		convertPolicies(found, path, "scheduled_policies", role, scheduledRules)
+		roles[i] = role.JSON()
+	}
+	changed["roles"] = raw.Marshal(roles)
+	if err := found.err(); err != nil {
+		return spec.Body{}, err
+	}
+	body, err := spec.ParseBody(changed.JSON())
+	if err != nil {
+		return spec.Body{}, err
+	}
+	before := Validate(held)
+	found.addOthers(slices.DeleteFunc(Validate(body), func(v Violation) bool { return slices.Contains(before, v) }))
+	return body, found.err()
+}
