@@ -87,7 +87,7 @@ HOSTILE_TESTS := Hostile|OutlivesAKill|OnedIsRestored|OlderCopy|NoOtherDatabase|
 
 .PHONY: hostile
 hostile: ## Test what tenants and faults must not be able to do
-	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 30m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow ./pipeline/... ./consumers ./restapi ./app ./webhooks ./internal/seal
+	FLOWJET_HOSTILE=1 $(GO) test -count 1 -p 1 -timeout 30m -run '$(HOSTILE_TESTS)' ./cmd/flowjet ./flow/... ./pipeline/... ./consumers ./restapi ./app ./webhooks ./internal/seal
 
 .PHONY: man
 man: build ## Write man pages into man/

@@ -3,10 +3,11 @@ package one
 // Stage is what oned does with a VM in a state that it should leave by itself.
 type Stage int
 
+// The stages. StageReady is that of a VM which is up, while its role waits for READY=YES.
 const (
 	StageNone Stage = iota // it stays
 	StagePending
-	StageReady // it is up, and its role waits for READY=YES
+	StageReady
 	StageProlog
 	StageBoot
 	StageShutdown
@@ -23,6 +24,7 @@ var stages = map[LCMState]Stage{
 	LCMEpilog: StageEpilog, 10: StageEpilog, LCMFailure: StageEpilog, 15: StageEpilog, LCMCleanupDelete: StageEpilog, 30: StageEpilog,
 }
 
+// Stage is what oned does with the VM.
 func (v VM) Stage() Stage {
 	switch v.State {
 	case VMInit, VMPending:

@@ -290,6 +290,7 @@ func escaped(before string) bool {
 // of the service's networks.
 var networkUsers = []string{"NIC", "NIC_ALIAS", "PCI"}
 
+// IsNetworkUser reports whether an attribute of a VM template names a network.
 func IsNetworkUser(name string) bool {
 	for _, user := range networkUsers {
 		if strings.EqualFold(user, name) {

@@ -161,7 +161,7 @@ type LogEntry struct {
 	Extra map[string]json.RawMessage `json:",embed"`
 }
 
-// Service is a service as Plan sees it: its document.
+// Service is a service: its document, and whose it is.
 type Service struct {
 	ID    int          `json:"id"`
 	Owner one.Identity `json:"owner"`
@@ -294,6 +294,7 @@ const ExpandAttribute = "expand"
 // maxLog is how many log entries a document keeps, as OneFlow does.
 const maxLog = 50
 
+// RoleNames are the roles' names, in their order.
 func RoleNames(roles []Role) []string {
 	names := make([]string, len(roles))
 	for i, role := range roles {

@@ -3,7 +3,6 @@ package spec
 import (
 	"encoding/base64"
 	"encoding/json"
-	stdjson "encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -42,8 +41,8 @@ func (u userInput) Value() string {
 }
 
 // InputValues are the values of a body's or a role's user inputs, those that OneFlow 6 called custom_attrs first.
-func InputValues(extra map[string]stdjson.RawMessage, values stdjson.RawMessage) []stdjson.RawMessage {
-	return []stdjson.RawMessage{extra["custom_attrs_values"], values}
+func InputValues(extra map[string]json.RawMessage, values json.RawMessage) []json.RawMessage {
+	return []json.RawMessage{extra["custom_attrs_values"], values}
 }
 
 // InputNames are the names of user inputs that are declared or have values.

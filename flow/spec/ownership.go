@@ -8,6 +8,19 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 )
 
+// Whose is what. Flowjet acts with the rights of a server user, and what it finds in a
+// document, in a VM's user template or in an event can be written by others than the
+// service's owner. So a VM is a service's only if it belongs to the service's owner, names the
+// service, and
+//   - has the key of one of its intents, or
+//   - has no key and is a node in its document, as those that OneFlow made.
+//
+// After a service was given to another owner the VMs of the former one are its own for a
+// while, for they are moved one by one.
+//
+// Nothing else is adopted, acted on, waited for, measured, referred to or explained by.
+// That a VM is gone is taken from whoever it was.
+
 // Owns reports whether the VM can be the service's; one without a key is only if it is a node.
 func (s Service) Owns(vm one.VM) bool {
 	former := s.Former != nil && vm.Owner.UID == s.Former.UID

@@ -1,5 +1,6 @@
 package spec
 
+// Has reports whether the VM is one of the role's nodes.
 func (r *Role) Has(vm int) bool {
 	for _, node := range r.Nodes {
 		if node.DeployID == vm {

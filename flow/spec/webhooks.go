@@ -13,6 +13,7 @@ import (
 // of the service's events. OneFlow keeps it and makes nothing of it.
 const WebhooksAttribute = "flowjet_webhooks"
 
+// The limits of a service's receivers: their number, and the length of their URLs in bytes.
 const (
 	MaxWebhooks   = 4
 	MaxWebhookURL = 1024
@@ -75,6 +76,7 @@ func Webhooks(body Body) []Webhook {
 	return webhooks
 }
 
+// ReadWebhooks reads the attribute; the error tells what is wrong with it.
 func ReadWebhooks(text json.RawMessage) ([]Webhook, error) {
 	if len(text) == 0 {
 		return nil, nil

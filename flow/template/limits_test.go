@@ -219,11 +219,11 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"characters of a receiver's URL":                                       spec.MaxWebhookURL,
 		"levels of nested JSON":                                                MaxNesting,
 	}
-	page, err := os.ReadFile("../docs/security.md")
+	page, err := os.ReadFile("../../docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile("../restapi/openapi.json")
+	text, err := os.ReadFile("../../restapi/openapi.json")
 	if err != nil {
 		t.Fatal(err)
 	}

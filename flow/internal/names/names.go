@@ -1,3 +1,4 @@
+// Package names turns states into their names, and back.
 package names
 
 import "fmt"

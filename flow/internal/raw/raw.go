@@ -1,3 +1,5 @@
+// Package raw reads JSON values that documents keep as they came, and has texts
+// about them for messages.
 package raw
 
 import (
