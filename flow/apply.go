@@ -146,9 +146,9 @@ func (a applier) leaveFailure() {
 }
 
 func (a applier) retryRoles(from, to spec.RoleState) {
-	for i := range a.roles() {
-		if a.roles()[i].CurrentState() == from {
-			a.roleTo(&a.roles()[i], to, "")
+	for role := range a.eachRole() {
+		if role.CurrentState() == from {
+			a.roleTo(role, to, "")
 		}
 	}
 }
@@ -159,8 +159,7 @@ func (a applier) retryVMs() {
 	if a.state() == spec.ServiceUndeploying || a.state() == spec.ServiceFailedUndeploying {
 		return
 	}
-	for i := range a.roles() {
-		role := &a.roles()[i]
+	for role := range a.eachRole() {
 		var leaving []spec.Node
 		if role.Shrinking() {
 			leaving = a.scaler.victims(role)
@@ -181,8 +180,7 @@ func (a applier) retryVMs() {
 // applyRelease marks what is to be released; the steps do it in order.
 func (a applier) applyRelease(arguments ReleaseArguments) error {
 	var names []string
-	for i := range a.roles() {
-		role := &a.roles()[i]
+	for role := range a.eachRole() {
 		if role.CurrentState() == spec.RoleHold && (arguments.Role == "" || arguments.Role == role.Name) {
 			names = append(names, role.Name)
 		}

@@ -17,8 +17,8 @@ func (a autoscaler) evaluate(measures policy.Measures) {
 		return
 	}
 	a.runSchedules()
-	for i := range a.roles() {
-		if role := &a.roles()[i]; a.scaler.mayAdjust(role) {
+	for role := range a.eachRole() {
+		if a.scaler.mayAdjust(role) {
 			a.evaluateRole(role, measures)
 		}
 	}
@@ -71,8 +71,7 @@ func (a autoscaler) evaluateRole(role *spec.Role, measures policy.Measures) {
 // for the first time, what lies behind is none of its business.
 func (a autoscaler) runSchedules() {
 	left := spec.MaxSchedules // others than the API may have written more
-	for i := range a.roles() {
-		role := &a.roles()[i]
+	for role := range a.eachRole() {
 		a.noticeSchedules(role)
 		for j, each := range policy.Adjustments(role.ScheduledPolicies) {
 			if left--; left < 0 {

@@ -72,9 +72,4 @@ func (d deadliner) patience() time.Duration {
 	return look
 }
 
-func (p *planner) setDeadline(name string, due time.Time) {
-	if p.Deadlines == nil {
-		p.Deadlines = map[string]time.Time{}
-	}
-	p.Deadlines[name] = due
-}
+func (p *planner) setDeadline(name string, due time.Time) { set(&p.Deadlines, name, due) }

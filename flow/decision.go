@@ -241,8 +241,7 @@ func (s State) ScalesDown(command Command) bool {
 // roles that do not simply run, and those that something was asked of.
 func (s State) Doubtful() []int {
 	ids := slices.Collect(maps.Keys(s.Asked))
-	for i := range s.Service.Body.Roles {
-		role := &s.Service.Body.Roles[i]
+	for role := range s.Service.Body.EachRole() {
 		if role.CurrentState() == spec.RoleRunning && s.Service.State() != spec.ServiceUndeploying {
 			continue
 		}

@@ -16,8 +16,8 @@ import (
 func (d deployer) deploy() {
 	for progressed := true; progressed; {
 		progressed = false
-		for i := range d.roles() {
-			progressed = d.deployRole(&d.roles()[i]) || progressed
+		for role := range d.eachRole() {
+			progressed = d.deployRole(role) || progressed
 		}
 	}
 	switch {
@@ -225,8 +225,7 @@ func (d deployer) failRole(role *spec.Role, state spec.RoleState, reason string)
 
 // prepare gives every role the attributes that a looked-at role has.
 func (d deployer) prepare() {
-	for i := range d.roles() {
-		role := &d.roles()[i]
+	for role := range d.eachRole() {
 		if role.Nodes == nil {
 			role.Nodes = []spec.Node{}
 		}
@@ -253,8 +252,8 @@ func (d deployer) fillContents(role *spec.Role) {
 
 // beginDeploying gives every role what its VMs are made with.
 func (d deployer) beginDeploying() {
-	for i := range d.roles() {
-		d.fillContents(&d.roles()[i])
+	for role := range d.eachRole() {
+		d.fillContents(role)
 	}
 	if d.holder.everyRoleHolds() {
 		d.to(spec.ServiceHold)
@@ -265,8 +264,7 @@ func (d deployer) beginDeploying() {
 
 // retryDeploying takes the roles that failed to deploy back to what they did.
 func (d deployer) retryDeploying() {
-	for i := range d.roles() {
-		role := &d.roles()[i]
+	for role := range d.eachRole() {
 		switch {
 		case role.CurrentState() != spec.RoleFailedDeploying:
 			continue
@@ -284,8 +282,7 @@ func (d deployer) retryDeploying() {
 // changed.
 func (d deployer) putRight() bool {
 	next := d.state()
-	for i := range d.roles() {
-		role := &d.roles()[i]
+	for role := range d.eachRole() {
 		switch role.CurrentState() {
 		case spec.RoleCooldown:
 			d.roleTo(role, spec.RoleRunning, "")
@@ -309,8 +306,7 @@ func (d deployer) putRight() bool {
 // misfit reports whether a service that is deployed has a role that is on its way out,
 // or failed at something else: whoever wrote that has to say what is meant.
 func (d deployer) misfit() bool {
-	for i := range d.roles() {
-		role := &d.roles()[i]
+	for role := range d.eachRole() {
 		switch role.CurrentState() {
 		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling:
 			d.log("E", fmt.Sprintf("Role %s : it is %s, which has no place in a service that is deployed", role.Name, role.CurrentState()))

@@ -66,15 +66,15 @@ func (e *explainer) explain() {
 	case spec.ServiceDeployingNets:
 		e.explainNetworks()
 	case spec.ServiceDeploying, spec.ServiceHold, spec.ServiceScaling:
-		e.eachRole(e.explainArrival)
+		e.each(e.explainArrival)
 	case spec.ServiceRunning, spec.ServiceWarning:
-		e.eachRole(e.explainTrouble)
+		e.each(e.explainTrouble)
 	case spec.ServiceCooldown:
 		if e.CooldownUntil.After(e.now) {
 			e.wait(Finding{Kind: FoundCooldown, Due: timeOf(e.CooldownUntil)})
 		}
 	case spec.ServiceUndeploying:
-		e.eachRole(e.explainEnd)
+		e.each(e.explainEnd)
 	case spec.ServiceUndeployingNets:
 		e.explainNetworkEnds()
 	case spec.ServiceDone:
@@ -90,21 +90,21 @@ func (e *explainer) explain() {
 	}
 }
 
-// explainDeadlines tells of deadlines that run; those of VMs are told with the VMs.
+// explainDeadlines tells of deadlines that run, the next one first; those of VMs are told with the VMs.
 func (e *explainer) explainDeadlines() {
-	for _, running := range e.RunningDeadlines(e.now) {
-		if running.VM == nil {
-			e.note(Finding{
-				Kind: FoundDeadline, Role: running.Role, State: strings.ToUpper(running.For), Action: running.Then,
-				Since: timeOf(running.Since), Due: timeOf(running.Due),
-			})
-		}
+	whose := slices.Sorted(maps.Keys(e.Waits))
+	slices.SortStableFunc(whose, func(a, b string) int { return e.Waits[a].Due.Compare(e.Waits[b].Due) })
+	for _, role := range whose {
+		wait := e.Waits[role]
+		e.note(Finding{
+			Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: timeOf(wait.Since), Due: timeOf(wait.Due),
+		})
 	}
 }
 
-func (e *explainer) eachRole(explain func(*spec.Role)) {
-	for i := range e.roles() {
-		explain(&e.roles()[i])
+func (e *explainer) each(explain func(*spec.Role)) {
+	for role := range e.eachRole() {
+		explain(role)
 	}
 }
 
@@ -124,7 +124,7 @@ func (e *explainer) explainFailure() {
 		}
 		return
 	}
-	e.eachRole(func(role *spec.Role) {
+	e.each(func(role *spec.Role) {
 		switch role.CurrentState() {
 		case spec.RoleFailedDeploying, spec.RoleFailedScaling:
 			e.explainTroubledVMs(role)
@@ -268,6 +268,11 @@ func (e *explainer) explainCreation(role *spec.Role) {
 	if role.IsRouter() && role.VRouterID == nil {
 		e.wait(Finding{Kind: FoundRouterToMake, Role: role.Name})
 	}
+	e.explainIntents(role)
+}
+
+// explainIntents names the VMs that are to be made for the role.
+func (e *explainer) explainIntents(role *spec.Role) {
 	for _, intent := range e.Intents {
 		if intent.Role == role.Name {
 			e.wait(Finding{Kind: FoundToCreate, Role: role.Name, Name: intent.Name, Attempts: intent.Attempts})
@@ -381,11 +386,7 @@ func (e *explainer) explainTrouble(role *spec.Role) {
 			e.explainLack(role)
 		}
 	}
-	for _, intent := range e.Intents {
-		if intent.Role == role.Name {
-			e.wait(Finding{Kind: FoundToCreate, Role: role.Name, Name: intent.Name, Attempts: intent.Attempts})
-		}
-	}
+	e.explainIntents(role)
 }
 
 // explainTroubledVMs names the role's VMs that are in trouble. What the log says already

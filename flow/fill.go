@@ -1,8 +1,8 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -26,16 +26,10 @@ func (f filler) fill(role *spec.Role) {
 			continue
 		}
 		action := Action{Kind: ActionCreateVM, Intent: intent, Role: role.Name}
-		if !f.retrier.held(action.Name()) && !held && !f.creating(intent.Key) {
+		if !f.retrier.held(action.Name()) && !held && !f.isTaken(action) {
 			f.actions = append(f.actions, action)
 		}
 	}
-}
-
-func (f filler) creating(key string) bool {
-	return slices.ContainsFunc(f.actions, func(a Action) bool {
-		return a.Kind == ActionCreateVM && a.Intent.Key == key
-	})
 }
 
 // newIntent takes the role's next ordinal. The time makes the key unique even
@@ -73,10 +67,7 @@ func (f filler) setOrdinal(role *spec.Role, next int) {
 		role.LastVMName = &next
 		return
 	}
-	if f.Ordinals == nil {
-		f.Ordinals = map[string]int{}
-	}
-	f.Ordinals[role.Name] = next
+	set(&f.Ordinals, role.Name, next)
 }
 
 func (f filler) vmName(role *spec.Role, ordinal int) string {
@@ -93,8 +84,7 @@ func (f filler) vmName(role *spec.Role, ordinal int) string {
 // VMs on purpose has the time to say so.
 func (f filler) refill() {
 	below := false
-	for i := range f.roles() {
-		role := &f.roles()[i]
+	for role := range f.eachRole() {
 		below = below || role.BelowMinimum() && f.scaler.mayAdjust(role)
 	}
 	due, set := f.Deadlines[DeadlineRefill]
@@ -103,15 +93,15 @@ func (f filler) refill() {
 		delete(f.Deadlines, DeadlineRefill)
 		return
 	case !set:
-		f.setDeadline(DeadlineRefill, f.now.Add(f.settings.autoscalerInterval()))
+		f.setDeadline(DeadlineRefill, f.now.Add(cmp.Or(f.settings.AutoscalerInterval, defaultAutoscalerInterval)))
 		return
 	case due.After(f.now):
 		return
 	}
 	delete(f.Deadlines, DeadlineRefill)
 	none := 0
-	for i := range f.roles() {
-		if role := &f.roles()[i]; role.BelowMinimum() && f.scaler.mayAdjust(role) {
+	for role := range f.eachRole() {
+		if role.BelowMinimum() && f.scaler.mayAdjust(role) {
 			f.scaler.adjust(role, *role.MinVMs, &none, fmt.Sprintf("the role has %d VMs and its min_vms is %d", role.Cardinality, *role.MinVMs))
 		}
 	}

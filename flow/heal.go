@@ -198,10 +198,7 @@ func (h healer) delayReplacement(role *spec.Role, reason string) {
 	h.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
 	heal := h.Heals[role.Name]
 	heal.Since = maps.Clone(heal.Since)
-	if heal.Since == nil {
-		heal.Since = map[int]time.Time{}
-	}
-	heal.Since[refusedVM] = h.now
+	set(&heal.Since, refusedVM, h.now)
 	h.keepHeal(role.Name, heal)
 }
 
@@ -210,10 +207,7 @@ func (h healer) keepHeal(role string, heal Heal) {
 		delete(h.Heals, role)
 		return
 	}
-	if h.Heals == nil {
-		h.Heals = map[string]Heal{}
-	}
-	h.Heals[role] = heal
+	set(&h.Heals, role, heal)
 }
 
 // tellOnce writes into the log what has not been said about the role's healing yet.
@@ -225,12 +219,7 @@ func (h healer) tellOnce(heal *Heal, role *spec.Role, message string) {
 }
 
 // mending notes that a VM's trouble is seen to.
-func (h healer) mending(vm int) {
-	if h.mended == nil {
-		h.mended = map[int]bool{}
-	}
-	h.mended[vm] = true
-}
+func (h healer) mending(vm int) { set(&h.mended, vm, true) }
 
 // wakeToHeal sets the deadline for healing, unless an earlier one stands.
 func (h healer) wakeToHeal(due time.Time) {

@@ -31,8 +31,8 @@ func (h holder) holdsWithin(role *spec.Role, generations int) bool {
 
 // everyRoleHolds reports whether no role will run before it is released.
 func (h holder) everyRoleHolds() bool {
-	for i := range h.roles() {
-		if !h.holds(&h.roles()[i]) {
+	for role := range h.eachRole() {
+		if !h.holds(role) {
 			return false
 		}
 	}

@@ -185,10 +185,10 @@ func (o observer) missing(role *spec.Role) int {
 }
 
 func (o observer) node(vm int) *spec.Node {
-	for i := range o.roles() {
-		for j := range o.roles()[i].Nodes {
-			if o.roles()[i].Nodes[j].DeployID == vm {
-				return &o.roles()[i].Nodes[j]
+	for role := range o.eachRole() {
+		for j := range role.Nodes {
+			if role.Nodes[j].DeployID == vm {
+				return &role.Nodes[j]
 			}
 		}
 	}

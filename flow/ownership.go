@@ -61,8 +61,7 @@ func (f owners) hideStrangers() {
 		delete(f.Asked, id)
 		delete(f.Stays, id)
 	}
-	for i := range f.roles() {
-		role := &f.roles()[i]
+	for role := range f.eachRole() {
 		isForeign := func(n spec.Node) bool { return slices.Contains(strangers, n.DeployID) }
 		for _, node := range role.Nodes {
 			if isForeign(node) {
@@ -76,8 +75,7 @@ func (f owners) hideStrangers() {
 // showStrangers puts the nodes back, but for those of roles that end: their VMs are left
 // alone.
 func (f owners) showStrangers() {
-	for i := range f.roles() {
-		role := &f.roles()[i]
+	for role := range f.eachRole() {
 		foreign := f.strangers[role.Name]
 		if len(foreign) == 0 || f.remover.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
 			continue

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -58,6 +59,11 @@ func (p *planner) decision() Decision {
 	p.owners.showStrangers()
 	p.actions = slices.DeleteFunc(p.actions, p.isDropped)
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
+}
+
+// isTaken reports whether a step of the decision has taken the action already.
+func (p *planner) isTaken(action Action) bool {
+	return slices.ContainsFunc(p.actions, func(a Action) bool { return a.Kind == action.Kind && a.Name() == action.Name() })
 }
 
 // isDropped reports whether an action is for an intent, or a virtual router, that a later step of the decision has dropped.
@@ -165,12 +171,14 @@ func (p *planner) state() spec.ServiceState { return p.Service.State() }
 
 func (p *planner) roles() []spec.Role { return p.Service.Body.Roles }
 
+func (p *planner) eachRole() iter.Seq[*spec.Role] { return p.Service.Body.EachRole() }
+
 func (p *planner) role(name string) *spec.Role { return p.Service.Role(name) }
 
 // everyRole reports whether all roles are in one of the states.
 func (p *planner) everyRole(states ...spec.RoleState) bool {
-	for i := range p.roles() {
-		if !slices.Contains(states, p.roles()[i].CurrentState()) {
+	for role := range p.eachRole() {
+		if !slices.Contains(states, role.CurrentState()) {
 			return false
 		}
 	}
@@ -180,6 +188,14 @@ func (p *planner) everyRole(states ...spec.RoleState) bool {
 // anyRole reports whether a role is in the state.
 func (p *planner) anyRole(state spec.RoleState) bool {
 	return slices.ContainsFunc(p.roles(), func(r spec.Role) bool { return r.CurrentState() == state })
+}
+
+// set sets an entry of a map, which is made where it is nil.
+func set[K comparable, V any](entries *map[K]V, key K, value V) {
+	if *entries == nil {
+		*entries = map[K]V{}
+	}
+	(*entries)[key] = value
 }
 
 // flag reads an optional boolean.

@@ -15,10 +15,7 @@ func (r requester) ask(vm one.VM, call, role string) {
 	if pending && asked.Action == call && (!r.unanswered(asked, vm) || !asked.moved(vm) && r.retrier.held(requestName(call, vm.ID))) {
 		return
 	}
-	if r.Asked == nil {
-		r.Asked = map[int]Asked{}
-	}
-	r.Asked[vm.ID] = Asked{Action: call, At: r.now, State: vm.State, LCMState: vm.LCMState}
+	set(&r.Asked, vm.ID, Asked{Action: call, At: r.now, State: vm.State, LCMState: vm.LCMState})
 	kind := ActionVM
 	if call == callRetry || call == callDelete {
 		kind = ActionRecoverVM
@@ -80,8 +77,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 	if vm.Ending() || r.between(vm) {
 		return
 	}
-	for i := range r.roles() {
-		role := &r.roles()[i]
+	for role := range r.eachRole() {
 		if !role.Has(vm.ID) {
 			continue
 		}
@@ -101,8 +97,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 
 // failRelease fails the role whose VM cannot be started.
 func (r requester) failRelease(vm one.VM, message string) {
-	for i := range r.roles() {
-		role := &r.roles()[i]
+	for role := range r.eachRole() {
 		if role.Has(vm.ID) && role.CurrentState() == spec.RoleDeploying && vm.State == one.VMHold {
 			r.deployer.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
 		}

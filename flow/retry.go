@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -77,7 +78,7 @@ func (r retrier) postpone(action Action, message string) {
 	retry.Last, retry.Message, retry.Term = r.now, message, r.Leader.Term
 	r.doubtAction(action)
 	pause := min(firstRetry<<min(retry.Attempts-1, 10), longestRetry)
-	if retry.Spent >= r.settings.retryFor() {
+	if retry.Spent >= cmp.Or(r.settings.RetryFor, defaultRetryFor) {
 		if action.Kind != ActionDeleteDocument {
 			delete(r.Retries, name)
 			r.giveUp(action, fmt.Sprintf("%s (tried %d times since %s)", message, retry.Attempts, retry.Since.UTC().Format(time.RFC3339)))
@@ -86,10 +87,7 @@ func (r retrier) postpone(action Action, message string) {
 		pause = rarestRetry
 	}
 	retry.Next = r.now.Add(pause)
-	if r.Retries == nil {
-		r.Retries = map[string]Retry{}
-	}
-	r.Retries[name] = retry
+	set(&r.Retries, name, retry)
 }
 
 // PassingRefusal reports whether a refusal of the action because of its VM's state is
@@ -175,10 +173,7 @@ func (r retrier) failToEnd(role *spec.Role, reason string) {
 
 // held reports whether an action that is wanted waits for its next attempt.
 func (r retrier) held(name string) bool {
-	if r.wanted == nil {
-		r.wanted = map[string]bool{}
-	}
-	r.wanted[name] = true
+	set(&r.wanted, name, true)
 	return r.now.Before(r.Retries[name].Next)
 }
 

@@ -29,8 +29,7 @@ func (r remover) dropRole(name string) {
 	delete(r.Heals, name)
 	delete(r.Ordinals, name)
 	r.Service.Body.Roles = slices.DeleteFunc(r.roles(), func(r spec.Role) bool { return r.Name == name })
-	for i := range r.roles() {
-		role := &r.roles()[i]
+	for role := range r.eachRole() {
 		role.Parents = slices.DeleteFunc(slices.Clone(role.Parents), func(parent string) bool { return parent == name })
 	}
 }

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -54,8 +55,8 @@ func (r routing) lacksRouter(role *spec.Role) bool {
 
 // actOnRouter adds an action on a router once.
 func (r routing) actOnRouter(kind ActionKind, router Router) {
-	if !slices.ContainsFunc(r.actions, func(a Action) bool { return a.Kind == kind && a.Role == router.Role }) {
-		r.retrier.act(Action{Kind: kind, Role: router.Role, Router: router})
+	if action := (Action{Kind: kind, Role: router.Role, Router: router}); !r.isTaken(action) {
+		r.retrier.act(action)
 	}
 }
 
@@ -102,7 +103,7 @@ func (r routing) routerName(role *spec.Role) string {
 		"$SERVICE_ID", strconv.Itoa(r.Service.ID),
 		"$SERVICE_NAME", r.Service.Body.Name,
 		"$ROLE_NAME", role.Name,
-	).Replace(r.settings.routerNameTemplate())
+	).Replace(cmp.Or(r.settings.VRNameTemplate, defaultRouterName))
 }
 
 // SeeRouter is the state with the role's virtual router as oned shows it.

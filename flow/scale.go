@@ -10,8 +10,8 @@ import (
 
 // scale takes the scaling roles on.
 func (s scaler) scale() {
-	for i := range s.roles() {
-		s.scaleRole(&s.roles()[i])
+	for role := range s.eachRole() {
+		s.scaleRole(role)
 	}
 	switch {
 	case s.anyRole(spec.RoleFailedScaling):
@@ -27,7 +27,9 @@ func (s scaler) scaleRole(role *spec.Role) {
 	case role.CurrentState() != spec.RoleScaling:
 		return
 	case role.Shrinking():
-		s.shrink(role)
+		if s.reduce(role, spec.RoleFailedScaling) {
+			s.roleTo(role, spec.RoleCooldown, "")
+		}
 	default:
 		s.healer.healRole(role)
 		if s.recoverer.unstickRole(role, role.Nodes, false, spec.RoleFailedScaling) {
@@ -37,13 +39,6 @@ func (s scaler) scaleRole(role *spec.Role) {
 	}
 	if role.CurrentState() == spec.RoleCooldown {
 		s.startCooldown(role)
-	}
-}
-
-// shrink ends VMs of the role until its cardinality is reached.
-func (s scaler) shrink(role *spec.Role) {
-	if s.reduce(role, spec.RoleFailedScaling) {
-		s.roleTo(role, spec.RoleCooldown, "")
 	}
 }
 
@@ -62,34 +57,25 @@ func (s scaler) startCooldown(role *spec.Role) {
 	}
 }
 
-// setRoleCooldown notes how long the cooldown of the scaling that begins is to be.
-func (s scaler) setRoleCooldown(role string, wait time.Duration) {
-	if s.PolicyCooldowns == nil {
-		s.PolicyCooldowns = map[string]time.Duration{}
-	}
-	s.PolicyCooldowns[role] = wait
-}
-
 // cool ends the cooldown when its time has come. A service found in COOLDOWN
 // without a time (another server started it) gets its whole cooldown again.
 func (s scaler) cool() {
 	if s.CooldownUntil.IsZero() {
-		for i := range s.roles() {
-			if s.roles()[i].CurrentState() == spec.RoleCooldown {
-				s.startCooldown(&s.roles()[i])
+		for role := range s.eachRole() {
+			if role.CurrentState() == spec.RoleCooldown {
+				s.startCooldown(role)
 			}
 		}
 	}
-	if s.now.Before(s.CooldownUntil) {
-		return
+	if !s.now.Before(s.CooldownUntil) {
+		s.endCooldown()
 	}
-	s.endCooldown()
 }
 
 func (s scaler) endCooldown() {
-	for i := range s.roles() {
-		if s.roles()[i].CurrentState() == spec.RoleCooldown {
-			s.roleTo(&s.roles()[i], spec.RoleRunning, "")
+	for role := range s.eachRole() {
+		if role.CurrentState() == spec.RoleCooldown {
+			s.roleTo(role, spec.RoleRunning, "")
 		}
 	}
 	s.CooldownUntil = time.Time{}
@@ -112,7 +98,7 @@ func (s scaler) adjust(role *spec.Role, wanted int, cooldown *int, reason string
 	}
 	s.beginScale(role, wanted, reason)
 	if cooldown != nil {
-		s.setRoleCooldown(role.Name, time.Duration(*cooldown)*time.Second)
+		set(&s.PolicyCooldowns, role.Name, time.Duration(*cooldown)*time.Second)
 	}
 	return true
 }

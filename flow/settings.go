@@ -36,24 +36,12 @@ type Settings struct {
 	VMDeadlines VMDeadlines
 }
 
+// The defaults of settings that need not be set.
 const (
 	defaultAutoscalerInterval = 90 * time.Second
 	defaultRetryFor           = 2 * time.Minute
+	defaultRouterName         = "$ROLE_NAME(service_$SERVICE_ID)"
 )
-
-func (s Settings) retryFor() time.Duration {
-	if s.RetryFor <= 0 {
-		return defaultRetryFor
-	}
-	return s.RetryFor
-}
-
-func (s Settings) autoscalerInterval() time.Duration {
-	if s.AutoscalerInterval <= 0 {
-		return defaultAutoscalerInterval
-	}
-	return s.AutoscalerInterval
-}
 
 // DefaultSettings are those of a configuration that says nothing.
 func DefaultSettings() Settings {
@@ -68,14 +56,4 @@ func DefaultSettings() Settings {
 		RetryFor:           defaultRetryFor,
 		VMDeadlines:        DefaultVMDeadlines(),
 	}
-}
-
-const defaultRouterName = "$ROLE_NAME(service_$SERVICE_ID)"
-
-// routerNameTemplate is VRNameTemplate or its default.
-func (s Settings) routerNameTemplate() string {
-	if s.VRNameTemplate == "" {
-		return defaultRouterName
-	}
-	return s.VRNameTemplate
 }

@@ -120,8 +120,7 @@ func (t tracker) followStays() {
 		known[id] = true
 	}
 	t.gated = map[int]bool{}
-	for i := range t.roles() {
-		role := &t.roles()[i]
+	for role := range t.eachRole() {
 		gated := gate && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling && !role.Shrinking())
 		for _, node := range role.Nodes {
 			known[node.DeployID] = true
@@ -176,10 +175,7 @@ func (t tracker) followStay(id int) {
 		}
 	}
 	stay.Due = t.stayDue(stay, vm)
-	if t.Stays == nil {
-		t.Stays = map[int]Stay{}
-	}
-	t.Stays[id] = stay
+	set(&t.Stays, id, stay)
 }
 
 // stayDue is when something is done about a VM. What was done has its time first.
@@ -243,8 +239,7 @@ func (t tracker) awaitedVMs() map[int]bool {
 	for id := range t.Asked {
 		awaited[id] = t.AskedToEnd(id)
 	}
-	for i := range t.roles() {
-		role := &t.roles()[i]
+	for role := range t.eachRole() {
 		for _, node := range role.Nodes {
 			awaited[node.DeployID] = !t.state().Failed() && t.awaits(role, node.DeployID)
 		}

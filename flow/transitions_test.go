@@ -126,9 +126,8 @@ func TestUnknownStatesCanBeUndeployed(t *testing.T) {
 
 func TestVMStateNames(t *testing.T) {
 	for name, want := range map[string]int{"INIT": 0, "PENDING": 1, "ACTIVE": 3, "DONE": 6, "POWEROFF": 8, "CLONING_FAILURE": 11} {
-		got, ok := one.ParseVMState(name)
-		if !ok || int(got) != want || got.String() != name {
-			t.Errorf("%s is %d (%v), want %d", name, got, ok, want)
+		if got := one.VMState(want).String(); got != name {
+			t.Errorf("%d is %s, want %s", want, got, name)
 		}
 	}
 	for name, want := range map[string]int{
@@ -140,7 +139,7 @@ func TestVMStateNames(t *testing.T) {
 			t.Errorf("%s is %d (%v), want %d", name, got, ok, want)
 		}
 	}
-	if _, ok := one.ParseVMState("running"); ok {
+	if _, ok := one.ParseLCMState("running"); ok {
 		t.Error("a name that oned does not have was read")
 	}
 }

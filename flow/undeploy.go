@@ -53,16 +53,10 @@ func (u undeployer) dropIntents(role string) {
 	of := func(i Intent) bool { return role == "" || i.Role == role }
 	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return of(i) && i.Attempts == 0 })
 	for _, intent := range u.Intents {
-		if of(intent) && !u.finding(intent.Key) {
-			u.retrier.act(Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role})
+		if find := (Action{Kind: ActionFindVM, Intent: intent, Role: intent.Role}); of(intent) && !u.isTaken(find) {
+			u.retrier.act(find)
 		}
 	}
-}
-
-func (u undeployer) finding(key string) bool {
-	return slices.ContainsFunc(u.actions, func(a Action) bool {
-		return a.Kind == ActionFindVM && a.Intent.Key == key
-	})
 }
 
 // undeployRole takes the role on, and reports whether its state changed.

@@ -141,13 +141,9 @@ func (s Stay) history() string {
 
 // inherit notes of a VM how many were made before it.
 func (r recoverer) inherit(intent Intent, vm one.VM) {
-	if intent.Remade == 0 {
-		return
+	if intent.Remade > 0 {
+		set(&r.Stays, vm.ID, Stay{Remade: intent.Remade})
 	}
-	if r.Stays == nil {
-		r.Stays = map[int]Stay{}
-	}
-	r.Stays[vm.ID] = Stay{Remade: intent.Remade}
 }
 
 // endCall is how a VM is asked to end that otherwise is asked so: one that had to be

@@ -49,8 +49,7 @@ func (l limiter) followWaits() {
 		limit = l.settings.Deadlines.For(state)
 	}
 	note(ofService, state, limit, l.then(policy.DeadlineRule{}))
-	for i := range l.roles() {
-		role := &l.roles()[i]
+	for role := range l.eachRole() {
 		if rule := policy.DeadlineRuleOf(role.Deadlines); len(rule.Limits) > 0 {
 			waitsFor := l.waitsFor(role)
 			note(role.Name, waitsFor, rule.Limits[waitsFor], l.then(rule))
@@ -216,8 +215,7 @@ func (l limiter) routerLacks(role *spec.Role) bool {
 // that has lasted for too long.
 func (l limiter) uninspected() map[int]bool {
 	wanted := map[int]bool{}
-	for i := range l.roles() {
-		role := &l.roles()[i]
+	for role := range l.eachRole() {
 		if l.waitsFor(role) == "" {
 			continue
 		}
@@ -238,8 +236,8 @@ func (l limiter) uninspected() map[int]bool {
 // service changed its state.
 func (l limiter) hold() bool {
 	before := l.state()
-	for i := range l.roles() {
-		if late, is := l.overdueOf(&l.roles()[i]); is {
+	for role := range l.eachRole() {
+		if late, is := l.overdueOf(role); is {
 			if l.end(late); l.state() != before {
 				return true
 			}
@@ -274,8 +272,8 @@ func (l limiter) takesBack(late overdue) bool {
 
 // late reports whether there is something to be done about a role by now.
 func (l limiter) late() bool {
-	for i := range l.roles() {
-		if _, is := l.overdueOf(&l.roles()[i]); is {
+	for role := range l.eachRole() {
+		if _, is := l.overdueOf(role); is {
 			return true
 		}
 	}
@@ -367,47 +365,6 @@ func (l limiter) reason(late overdue) string {
 	}
 	return fmt.Sprintf("it has been %s since %s, longer than its deadline of %s: %s",
 		strings.ToUpper(late.what), late.since.UTC().Format(time.RFC3339), secondsText(late.limit), text)
-}
-
-// RunningDeadline is a deadline that a service, a role or a VM has now.
-type RunningDeadline struct {
-	// Role and VM tell whose it is; neither is set for the service's own.
-	Role string `json:"role,omitempty"`
-	VM   *int   `json:"vm,omitempty"`
-	// For is "deploying", "scaling", "undeploying", or for a VM the state that it is in.
-	For   string    `json:"for"`
-	Since time.Time `json:"since"`
-	Due   time.Time `json:"due"`
-	// Left is how much of it is left; nothing of one that has passed.
-	Left time.Duration `json:"-"`
-	// Then is what happens, for a service or role.
-	Then string `json:"then,omitempty"`
-}
-
-// RunningDeadlines are the deadlines that run, the next one first.
-func (s State) RunningDeadlines(now time.Time) []RunningDeadline {
-	var running []RunningDeadline
-	for _, key := range slices.Sorted(maps.Keys(s.Waits)) {
-		wait := s.Waits[key]
-		running = append(running, RunningDeadline{Role: key, For: wait.For, Since: wait.Since, Due: wait.Due, Then: wait.Then})
-	}
-	roles := map[int]string{}
-	for _, role := range s.Service.Body.Roles {
-		for _, node := range role.Nodes {
-			roles[node.DeployID] = role.Name
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(s.Stays)) {
-		if stay := s.Stays[id]; !stay.Due.IsZero() {
-			state := one.VM{State: stay.State, LCMState: stay.LCMState}.StateText()
-			running = append(running, RunningDeadline{Role: roles[id], VM: new(id), For: state, Since: stay.Since, Due: stay.Due})
-		}
-	}
-	for i := range running {
-		running[i].Left = max(0, running[i].Due.Sub(now))
-	}
-	slices.SortStableFunc(running, func(a, b RunningDeadline) int { return a.Due.Compare(b.Due) })
-	return running
 }
 
 // secondsText is a length of time for people: "600 s".

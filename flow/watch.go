@@ -14,8 +14,8 @@ func (w watcher) watch() {
 	if w.deployer.putRight() {
 		return
 	}
-	for i := range w.roles() {
-		w.watchRole(&w.roles()[i])
+	for role := range w.eachRole() {
+		w.watchRole(role)
 	}
 	if flag(w.Service.Body.AutomaticDeletion) && w.empty() {
 		w.to(spec.ServiceUndeploying)

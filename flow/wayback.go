@@ -101,8 +101,8 @@ func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
 // others were at.
 func (r remover) afterRemoval() spec.ServiceState {
 	next := spec.ServiceRunning
-	for i := range r.roles() {
-		switch r.roles()[i].CurrentState() {
+	for role := range r.eachRole() {
+		switch role.CurrentState() {
 		case spec.RolePending, spec.RoleDeploying, spec.RoleHold, spec.RoleFailedDeploying:
 			return spec.ServiceDeploying
 		case spec.RoleScaling, spec.RoleFailedScaling:

@@ -1,8 +1,6 @@
 package flow
 
 import (
-	"slices"
-
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -29,7 +27,8 @@ var (
 	byReleasing = WayOut{Verb: VerbRelease, Keeps: true}
 )
 
-// waysOut are the commands that lead out of a state, those that keep most first.
+// waysOut are the commands that lead out of a state, those that keep most first. What
+// the state is left for without a command, its transitions tell.
 var waysOut = map[spec.ServiceState][]WayOut{
 	spec.ServicePending:               {byRecover, byDelete},
 	spec.ServiceDeployingNets:         {byRecover, byDelete},
@@ -49,10 +48,6 @@ var waysOut = map[spec.ServiceState][]WayOut{
 	spec.ServiceDone:                  {},
 }
 
-// WaysOut are the commands that lead out of a state, those that keep most first. What
-// the state is left for without a command, its transitions tell.
-func WaysOut(state spec.ServiceState) []WayOut { return slices.Clone(waysOut[state]) }
-
 // WaysOut are the commands that lead this service out of its state. In a state of failure
 // each role that failed has ways of its own: to be scaled to the VMs that it has, and that
 // have come and are not in trouble as far as the facts tell, and to be removed.
@@ -64,8 +59,7 @@ func (s State) WaysOut(facts Facts) []WayOut {
 			ways = append(ways, way)
 			continue
 		}
-		for i := range s.Service.Body.Roles {
-			role := &s.Service.Body.Roles[i]
+		for role := range s.Service.Body.EachRole() {
 			if role.CurrentState() != spec.RoleFailedDeploying && role.CurrentState() != spec.RoleFailedScaling {
 				continue
 			}

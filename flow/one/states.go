@@ -30,12 +30,6 @@ var vmStateNames = [...]string{
 // String is the state's name as it stands in hook events.
 func (s VMState) String() string { return names.Of(int(s), vmStateNames[:]) }
 
-// ParseVMState is the reverse of String; false for a name that oned 7.4 does not have.
-func ParseVMState(name string) (VMState, bool) {
-	n, ok := names.Number(name, vmStateNames[:])
-	return VMState(n), ok
-}
-
 // LCMState is oned's LCM_STATE of a VM; it means something only in ACTIVE.
 type LCMState int
 

@@ -53,9 +53,6 @@ type DeadlineRule struct {
 
 // DeadlineRuleOf reads an attribute; what cannot be used says nothing.
 func DeadlineRuleOf(text json.RawMessage) DeadlineRule {
-	if raw.KindOf(text) != raw.KindObject {
-		return DeadlineRule{}
-	}
 	rule, wrong := readDeadlines(raw.Attributes(text))
 	if wrong != "" {
 		return DeadlineRule{}

@@ -52,8 +52,7 @@ func Overdue(service spec.Service, now time.Time) bool {
 	if state := service.State(); state != spec.ServiceRunning && state != spec.ServiceWarning {
 		return false
 	}
-	for i := range service.Body.Roles {
-		role := &service.Body.Roles[i]
+	for role := range service.Body.EachRole() {
 		if role.BelowMinimum() {
 			return true
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -106,9 +107,7 @@ func eachMember(text json.RawMessage, visit func(name string, value json.RawMess
 func foldInputs(body *spec.Body, role *spec.Role) {
 	values := raw.Object{}
 	for _, given := range append(spec.InputValues(body.Extra, body.UserInputsValues), spec.InputValues(role.Extra, role.UserInputsValues)...) {
-		for name, value := range raw.Attributes(given) {
-			values[name] = value
-		}
+		maps.Copy(values, raw.Attributes(given))
 	}
 	if len(values) == 0 {
 		return

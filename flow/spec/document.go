@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -151,6 +152,17 @@ func (b Body) LastLogged() time.Time {
 	return time.Unix(last, 0)
 }
 
+// EachRole iterates over the roles, which may be changed.
+func (b *Body) EachRole() iter.Seq[*Role] {
+	return func(yield func(*Role) bool) {
+		for i := range b.Roles {
+			if !yield(&b.Roles[i]) {
+				return
+			}
+		}
+	}
+}
+
 // LogEntry is one line of a service's log.
 type LogEntry struct {
 	// Timestamp is in unix seconds.
@@ -229,9 +241,9 @@ func (s Service) Router(role string) (int, bool) {
 
 // Role finds a role by its name, nil if the service has none of it.
 func (s Service) Role(name string) *Role {
-	for i := range s.Body.Roles {
-		if s.Body.Roles[i].Name == name {
-			return &s.Body.Roles[i]
+	for role := range s.Body.EachRole() {
+		if role.Name == name {
+			return role
 		}
 	}
 	return nil

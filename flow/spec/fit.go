@@ -14,8 +14,8 @@ func (r *repair) fit(body *Body) {
 	r.fitNames(body.Roles)
 	r.fitState(body)
 	r.fitEnd(body)
-	for i := range body.Roles {
-		r.fitRole(body, &body.Roles[i])
+	for role := range body.EachRole() {
+		r.fitRole(body, role)
 	}
 }
 
@@ -74,8 +74,7 @@ func (r *repair) fitState(body *Body) {
 // fitEnd has VMs end that stand in a service or a role that has ended.
 func (r *repair) fitEnd(body *Body) {
 	left := false
-	for i := range body.Roles {
-		role := &body.Roles[i]
+	for role := range body.EachRole() {
 		if left = left || len(role.Nodes) > 0; len(role.Nodes) > 0 && role.State != nil && *role.State == RoleDone {
 			r.note("role %s was DONE, has VMs, and is UNDEPLOYING", role.Name)
 			role.State = new(RoleUndeploying)

@@ -178,9 +178,6 @@ func (r *repair) checkState(state json.RawMessage) {
 	}
 }
 
-// noObject is of what cannot stand for one.
-func noObject(json.RawMessage) raw.Object { return nil }
-
 func (r *repair) log(whole raw.Object) {
 	if _, has := whole["log"]; !has {
 		return
@@ -201,7 +198,7 @@ func (r *repair) roles(whole raw.Object) {
 		r.unreadable = fmt.Sprintf("roles has %d elements; at most %d are possible", raw.Count(list), MaxRoles)
 		return
 	}
-	roles := r.elements("roles", list, noObject)
+	roles := r.elements("roles", list, func(json.RawMessage) raw.Object { return nil })
 	for i, role := range roles {
 		path := fmt.Sprintf("roles[%d].", i)
 		_, counted := role["cardinality"]

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error))
 	extra := func(attributes map[string]json.RawMessage) map[string]json.RawMessage {
 		for _, name := range sealedExtra {
 			if value, has := attributes[name]; has {
-				attributes = cloneExtra(attributes)
+				attributes = maps.Clone(attributes)
 				attributes[name] = changed(value)
 			}
 		}
@@ -60,22 +61,13 @@ func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error))
 	b.UserInputsValues = changed(b.UserInputsValues)
 	b.Extra = extra(b.Extra)
 	b.Roles = slices.Clone(b.Roles)
-	for i := range b.Roles {
-		role := &b.Roles[i]
+	for role := range b.EachRole() {
 		role.UserInputs = changed(role.UserInputs)
 		role.UserInputsValues = changed(role.UserInputsValues)
 		role.TemplateContents = changed(role.TemplateContents)
 		role.Extra = extra(role.Extra)
 	}
 	return b, err
-}
-
-func cloneExtra(attributes map[string]json.RawMessage) map[string]json.RawMessage {
-	copied := make(map[string]json.RawMessage, len(attributes))
-	for name, value := range attributes {
-		copied[name] = value
-	}
-	return copied
 }
 
 // quotedContext is a CONTEXT that oned cannot read, as it repeats it in its refusal.

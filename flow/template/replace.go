@@ -3,6 +3,7 @@ package template
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
@@ -56,13 +57,8 @@ func Append(held, text []byte, now time.Time) (spec.Body, error) {
 	if err != nil {
 		return spec.Body{}, fmt.Errorf("read the template as it is: %w", err)
 	}
-	merged := raw.Object{}
-	for name, value := range old {
-		merged[name] = value
-	}
-	for name, value := range addition {
-		merged[name] = value
-	}
+	merged := maps.Clone(old)
+	maps.Copy(merged, addition)
 	return change(old, merged, now)
 }
 
