@@ -63,18 +63,20 @@ type App struct {
 	out     io.Writer
 	metrics *prometheus.Registry
 
-	server   *embedded.Server
-	sim      *sim.Sim
-	oned     *opennebula.Client
-	contact  *contact
-	reads    *onedReads
-	pipe     *pipeline.Pipeline
-	bridge   atomic.Pointer[bridge.Bridge]
-	hearing  func() bool
-	worker   *consumers.Worker
-	webhooks *webhooks.Deliverer
-	api      *restapi.Server
-	release  []func(context.Context) error // in the order of acquiring
+	server  *embedded.Server
+	sim     *sim.Sim
+	oned    *opennebula.Client
+	contact *contact
+	reads   *onedReads
+	pipe    *pipeline.Pipeline
+	bridge  atomic.Pointer[bridge.Bridge]
+	hearing func() bool
+	// hearingCalls identifies what bridges hear calls on; empty while none does.
+	hearingCalls func() string
+	worker       *consumers.Worker
+	webhooks     *webhooks.Deliverer
+	api          *restapi.Server
+	release      []func(context.Context) error // in the order of acquiring
 
 	statusAddress string
 }
@@ -403,6 +405,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		Registerer:      a.metrics,
 		NotReady:        a.notReady,
 		Feeds:           bridging{a}.feeds,
+		HearingCalls:    a.hearingCalls,
 		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)
 	if err != nil {

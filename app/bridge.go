@@ -16,7 +16,7 @@ import (
 
 // bridgeOptions are those of the bridge.
 var bridgeOptions = []option{
-	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, with the object's id and READY but no other argument. Services need vm, net and one.vm.update", []string{"vm", "net", "host", "image", "one.vm.update"}},
+	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}},
 	{"bridge-spill-mib", "bridge.spill_mib", "disk space in MiB, under the data folder, for events that do not fit into memory while JetStream is unreachable; 0 for none", 1024},
 }
 
@@ -141,4 +141,13 @@ type bridging struct{ *App }
 func (a bridging) hears() bool {
 	b := a.bridge.Load()
 	return b != nil && b.Hears()
+}
+
+// hearsCalls identifies what the bridge of this process hears calls on; empty where it does not.
+func (a bridging) hearsCalls() string {
+	b := a.bridge.Load()
+	if b == nil {
+		return ""
+	}
+	return b.HearsCalls()
 }

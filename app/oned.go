@@ -137,7 +137,7 @@ const (
 // one.connections, and tells them of the zone's servers.
 func (a *App) shareOned(ctx context.Context) error {
 	self := identityOf(a)
-	share := &onedShare{oned: a.oned, reads: a.reads, hears: bridging{a}.hears, id: self.ID, self: self, total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
+	share := &onedShare{oned: a.oned, reads: a.reads, hears: bridging{a}.hears, hearsCalls: bridging{a}.hearsCalls, id: self.ID, self: self, total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
 	others, err := presence.Announce(a.pipe, share.announce)
 	if err != nil {
 		return err
@@ -147,6 +147,13 @@ func (a *App) shareOned(ctx context.Context) error {
 	}, share.current))
 	a.hearing = func() bool {
 		return share.hears() || slices.ContainsFunc(others.Others(), func(p pipeline.Process) bool { return p.Hearing })
+	}
+	a.hearingCalls = func() string {
+		heard := share.hearsCalls()
+		for _, process := range others.Others() {
+			heard = max(heard, process.Calls) // of two bridges in the moment of a take-over always the same
+		}
+		return heard
 	}
 	a.onStop(func(ctx context.Context) error { others.Leave(ctx); return nil })
 	a.background(ctx, func(ctx context.Context) { share.run(ctx, others) })
@@ -162,7 +169,8 @@ type onedShare struct {
 	total int
 	log   *slog.Logger
 	// hears reports whether this process's bridge hears everything.
-	hears func() bool
+	hears      func() bool
+	hearsCalls func() string
 
 	mutex sync.Mutex
 	// began and called are when the process began to call oned, and when it did so last.
@@ -174,7 +182,7 @@ func (s *onedShare) announce() pipeline.Process {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	said := s.self
-	said.Hearing = s.hears()
+	said.Hearing, said.Calls = s.hears(), s.hearsCalls()
 	said.Calling, said.Servers, said.OnedReads = time.Since(s.called) < callingFor, s.oned.Servers(), s.reads.lastMinute(time.Now())
 	return said
 }

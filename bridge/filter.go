@@ -38,7 +38,7 @@ func newFilter(c Config) (filter, error) {
 	}
 	for _, call := range c.Calls {
 		if words := strings.Split(call, "."); len(words) != 3 || words[0] != "one" || strings.ContainsAny(call, " \t") {
-			return filter{}, fmt.Errorf("the bridge is to pass the call %q: a call has the form one.vm.update", call)
+			return filter{}, fmt.Errorf("the bridge is to pass the call %q: a call has the form one.vm.update, or one.vm.* for all calls about VMs", call)
 		}
 	}
 	for _, pattern := range c.States {
@@ -57,10 +57,19 @@ func (f filter) passes(key opennebula.HookKey) bool {
 	case opennebula.KeyState:
 		return f.passesState(key.Object, key.State, key.LCMState)
 	case opennebula.KeyAPI:
-		return slices.Contains(f.calls, key.Call)
+		return f.passesCall(key.Call)
 	}
 	return false // another form of the same event
 }
+
+// passesCall reports whether a call is wanted, by its name or as one of all about an object.
+func (f filter) passesCall(call string) bool {
+	about := call[:strings.LastIndexByte(call, '.')+1]
+	return slices.Contains(f.calls, call) || slices.Contains(f.calls, about+"*")
+}
+
+// callsOfLists are the calls without which a list of documents that was kept may be outdated.
+var callsOfLists = []string{"one.document.*", "one.acl.*", "one.user.*", "one.group.*"}
 
 func (f filter) passesState(object, state, lcmState string) bool {
 	if !slices.Contains(f.objects, object) {
@@ -78,7 +87,7 @@ func (f filter) warn(log *slog.Logger) {
 			missing = append(missing, object)
 		}
 	}
-	if !slices.Contains(f.calls, callReady) {
+	if !f.passesCall(callReady) {
 		missing = append(missing, callReady)
 	}
 	if len(missing) > 0 {

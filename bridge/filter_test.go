@@ -28,6 +28,9 @@ func TestFilter(t *testing.T) {
 		{"a state that is not named", Config{States: []string{"vm/DONE"}}, "EVENT STATE VM/ACTIVE/BOOT/1 ", false},
 		{"an object without named states", Config{States: []string{"vm/DONE"}}, "EVENT STATE NET/READY//1 ", true},
 		{"a call that is named", Config{Calls: []string{"one.vm.chown"}}, "EVENT API one.vm.chown 0", true},
+		{"a call about an object of which all pass", Config{Calls: []string{"one.document.*"}}, "EVENT API one.document.chmod 1", true},
+		{"a call about another one", Config{Calls: []string{"one.document.*"}}, "EVENT API one.documentpool.info 1", false},
+		{"READY among all calls about VMs", Config{Calls: []string{"one.vm.*"}}, "EVENT API one.vm.update 1", true},
 		{"READY when another call is named", Config{Calls: []string{"one.vm.chown"}}, "EVENT API one.vm.update 1", false},
 	}
 	for _, c := range cases {

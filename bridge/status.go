@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -120,10 +121,29 @@ func (b *Bridge) Status() []FeedStatus {
 
 // Hears reports whether this bridge passes on what the oned that leads publishes, and has
 // compared since the connection was made: what was lost before is made up for.
-func (b *Bridge) Hears() bool {
-	return slices.ContainsFunc(b.Status(), func(s FeedStatus) bool {
-		return s.Holding && s.Connected && s.Leads() && s.StoreError == "" && s.ResyncError == "" && s.LastResync.After(s.Since)
-	})
+func (b *Bridge) Hears() bool { return slices.ContainsFunc(b.Status(), FeedStatus.complete) }
+
+// complete reports whether the feed passes on what the leading oned publishes, and everything
+// that was lost before is made up for.
+func (s FeedStatus) complete() bool {
+	return s.Holding && s.Connected && s.Leads() && s.StoreError == "" && s.ResyncError == "" && s.LastResync.After(s.Since)
+}
+
+// HearsCalls identifies the connection on which this bridge passes on all calls that change
+// documents or who may see them; empty while it does not. No comparison makes up for a call
+// that was lost: behind another connection, or a gap, something may have changed unheard.
+func (b *Bridge) HearsCalls() string {
+	for _, call := range callsOfLists {
+		if !slices.Contains(b.config.Calls, call) {
+			return ""
+		}
+	}
+	for _, s := range b.Status() {
+		if s.complete() {
+			return fmt.Sprintf("%s %d %d", s.Feed, s.Since.UnixNano(), s.Gaps)
+		}
+	}
+	return ""
 }
 
 func (f *feed) status() FeedStatus {

@@ -210,6 +210,26 @@ func TestOtherCallsAreOnlyNamed(t *testing.T) {
 	}
 }
 
+// A new document is known by what its call returned, whatever its text looks like.
+func TestNewDocumentsAreNamedByTheirCalls(t *testing.T) {
+	fake := "<PARAMETER><POSITION>2</POSITION><TYPE>OUT</TYPE><VALUE>7</VALUE></PARAMETER>"
+	message := updateMessage("29", fake, "1")
+	for body, want := range map[string]int{
+		message: 29,
+		strings.Replace(message, "<EXTRA>", "<EXTRA>"+fake, 1):    29,
+		updateMessage("29", "</PARAMETERS><EXTRA>", "1"):          -1,
+		updateMessage("2x", "", "1"):                              -1,
+		strings.ReplaceAll(message, "<TYPE>OUT", "<TYPE>NOWHERE"): -1,
+	} {
+		for _, call := range []string{"one.document.allocate", "one.document.clone"} {
+			event, err := decodeEvent("EVENT API "+call+" 1", encoded(strings.ReplaceAll(body, "one.vm.update", call)))
+			if err != nil || event != (HookEvent{Object: "api", ID: want, Call: call, OK: true}) {
+				t.Errorf("%s: got %+v, %v; want %d", body, event, err, want)
+			}
+		}
+	}
+}
+
 type recordedEvent struct {
 	Key  string `json:"key"`
 	Body string `json:"body_b64"`

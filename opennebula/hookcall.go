@@ -7,7 +7,13 @@ import (
 	"strings"
 )
 
-const callUpdateVM = "one.vm.update"
+const (
+	callUpdateVM         = "one.vm.update"
+	callAllocateDocument = "one.document.allocate"
+	callCloneDocument    = "one.document.clone"
+	// returnedID is how the second OUT parameter begins.
+	returnedID = "<POSITION>2</POSITION><TYPE>OUT</TYPE><VALUE>"
+)
 
 // readCall takes what is needed out of an API event's body. oned does not
 // escape the values, so a template with "<" or "&" in it makes the body no XML
@@ -31,10 +37,29 @@ func (e *HookEvent) readCall(text []byte) (Reason, error) {
 		return ReasonMismatch, errors.New("its RESULT is not the key's")
 	}
 	e.ID = objectOf(text)
-	if e.Call == callUpdateVM {
+	switch e.Call {
+	case callUpdateVM:
 		return e.readUpdate(text)
+	case callAllocateDocument, callCloneDocument:
+		e.ID = createdBy(text)
 	}
 	return "", nil
+}
+
+// createdBy is the id that a call returned. oned writes it behind all that the caller has
+// chosen, and before the object itself, in which a text can look like it.
+func createdBy(text []byte) int {
+	returned, _, _ := bytes.Cut(text, []byte("<EXTRA>"))
+	begin := bytes.LastIndex(returned, []byte(returnedID))
+	if begin < 0 {
+		return -1
+	}
+	value, _ := between(returned[begin:], returnedID, parameterEnd)
+	id, err := parseID(value)
+	if err != nil {
+		return -1
+	}
+	return id
 }
 
 // objectOf is the second argument, where it is an id.

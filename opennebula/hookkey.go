@@ -34,8 +34,14 @@ type HookKey struct {
 // understands.
 const StateSubscription = "EVENT STATE "
 
-// CallSubscription is the ZeroMQ subscription for one API call.
-func CallSubscription(call string) string { return "EVENT API " + call + " " }
+// CallSubscription is the ZeroMQ subscription for one API call, or with one.vm.* for all
+// about VMs.
+func CallSubscription(call string) string {
+	if about, all := strings.CutSuffix(call, "*"); all {
+		return "EVENT API " + about
+	}
+	return "EVENT API " + call + " "
+}
 
 var hookObjects = map[string]string{"VM": "vm", "NET": "net", "HOST": "host", "IMAGE": "image"}
 

@@ -267,6 +267,9 @@ type Process struct {
 	// Hearing reports whether it passes on hook events of the zone's leader, and nothing that
 	// was lost before is left to be made up for.
 	Hearing bool `json:"hearing,omitempty"`
+	// Calls identifies the connection on which it hears all calls that change documents or who
+	// may see them; empty while it does not.
+	Calls string `json:"calls,omitempty"`
 	// Servers are the XML-RPC addresses of the zone's servers that it knows.
 	Servers []string `json:"servers,omitempty"`
 	OnedReads

@@ -147,6 +147,11 @@ func CallSubject(zone int, call string, ok bool) string {
 	return fmt.Sprintf("one.%d.api.%s.%s.%s", zone, Token(object), Token(action), outcome)
 }
 
+// CallSubjects are the calls for objects of a kind, such as "document".
+func CallSubjects(zone int, object string) string {
+	return fmt.Sprintf("one.%d.api.%s.>", zone, Token(object))
+}
+
 // LeaseSubject is where the bridge that publishes a feed holds its lease.
 func LeaseSubject(feed string) string { return "one.lease." + Token(feed) }
 

@@ -19,16 +19,17 @@ import (
 // within a second: what is read is never older than what was decided. Whether the caller
 // may see a service, and a document that somebody else has changed, are oned's.
 type ahead struct {
-	sessions
+	*lists
 	queue queue
 	box   *seal.Box
 }
 
-func (a ahead) as(user string) session { return aheadSession{a.sessions.as(user), a} }
+func (a ahead) as(user string) session { return aheadSession{a.lists.as(user), a, user} }
 
 type aheadSession struct {
 	session
 	ahead ahead
+	user  string
 }
 
 // Document reads one document.
@@ -44,16 +45,23 @@ func (s aheadSession) Document(ctx context.Context, id int) (opennebula.Document
 const recordsAtOnce = 16
 
 // Documents lists documents. The records of services at rest are not read: their documents
-// are written before anybody is told of a change.
-func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error) {
-	documents, err := s.session.Documents(ctx, documentType, filter, start, end)
+// are written before anybody is told of a change. All that the user may see may have been
+// listed before: then the records that have changed since are read, too.
+func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
+	var decided map[int]bool
+	if filter == allVisible && start == -1 && end == -1 {
+		documents, decided, err = s.ahead.lists.documents(ctx, listKey{s.user, documentType})
+	} else {
+		documents, err = s.session.Documents(ctx, documentType, filter, start, end)
+	}
 	if err != nil || documentType != spec.DocumentTypeService {
 		return documents, err
 	}
+	documents = slices.Clone(documents)
 	var reads errgroup.Group
 	reads.SetLimit(recordsAtOnce)
 	for i := range documents {
-		if mayWait(documents[i].Body) {
+		if decided[documents[i].ID] || mayWait(documents[i].Body) {
 			reads.Go(func() error { s.ahead.bringUp(ctx, &documents[i]); return nil })
 		}
 	}

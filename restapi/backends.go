@@ -8,6 +8,7 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/changes"
 	"github.com/flowjet/flowjet/pipeline/command"
 	"github.com/flowjet/flowjet/pipeline/history"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -46,6 +47,8 @@ type sessions interface {
 	server() session
 	// as acts for a user with the server's credentials.
 	as(user string) session
+	// confirmed is as, and believes only the server that certainly leads the zone.
+	confirmed(user string) session
 	// authenticate returns the user for whom a name and a secret stand, and when they end; zero if that is not known.
 	authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error)
 }
@@ -66,14 +69,17 @@ type queue interface {
 	ReadTransitions(ctx context.Context, service int, after uint64) (*history.Reader, error)
 	LastTransitionSequence(ctx context.Context) (uint64, error)
 	Observe() (*inspect.WorkObserver, error)
+	LastChange(ctx context.Context) (changes.Point, error)
+	ChangedBetween(ctx context.Context, from, to changes.Point, most int) (changed changes.Changed, known bool, err error)
 	State() pipeline.ConnectionState
 }
 
 // oned hands out sessions of the real client.
 type oned struct{ client *opennebula.Client }
 
-func (o oned) server() session        { return o.client.Server() }
-func (o oned) as(user string) session { return o.client.For(user) }
+func (o oned) server() session               { return o.client.Server() }
+func (o oned) as(user string) session        { return o.client.For(user) }
+func (o oned) confirmed(user string) session { return o.client.For(user).Confirmed() }
 func (o oned) authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error) {
 	return o.client.Authenticate(ctx, name, secret)
 }

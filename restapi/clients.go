@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/changes"
 	"github.com/flowjet/flowjet/pipeline/command"
 	"github.com/flowjet/flowjet/pipeline/history"
 	"github.com/flowjet/flowjet/pipeline/inspect"
@@ -16,8 +17,9 @@ type clients struct {
 	*work.Records
 	*history.History
 	*inspect.Inspector
+	*changes.Changes
 }
 
 func newClients(p *pipeline.Pipeline) clients {
-	return clients{p, command.New(p), work.NewQueue(p), work.NewRecords(p), history.New(p), inspect.New(p)}
+	return clients{p, command.New(p), work.NewQueue(p), work.NewRecords(p), history.New(p), inspect.New(p), changes.New(p)}
 }

@@ -48,9 +48,12 @@ type Config struct {
 	// NotReady adds reasons why this process is not ready; nil for none.
 	NotReady func() []string
 	// Feeds returns the state of this process's feeds of hook events; nil for none.
-	Feeds  func() []FeedHealth
-	Limits Limits
-	Logger *slog.Logger
+	Feeds func() []FeedHealth
+	// HearingCalls identifies the connection on which a bridge hears all calls that change
+	// documents or who may see them; it returns an empty text, as nil does, while none does.
+	HearingCalls func() string
+	Limits       Limits
+	Logger       *slog.Logger
 
 	// now is the clock of scheduled actions.
 	now func() time.Time
@@ -109,6 +112,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Settings == (flow.Settings{}) {
 		c.Settings = flow.DefaultSettings()
+	}
+	if c.HearingCalls == nil {
+		c.HearingCalls = func() string { return "" }
 	}
 	if c.Feeds == nil {
 		c.Feeds = func() []FeedHealth { return nil }

@@ -26,27 +26,44 @@ func show(status int, document opennebula.Document) (answer, error) {
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
 }
 
+// newRendered keeps how documents are written in a list.
+func newRendered() *memo[[]byte] {
+	return &memo[[]byte]{
+		make: func(document opennebula.Document) []byte {
+			p := printer{now: time.Now()}
+			p.out.Grow(2*len(document.Body) + documentFrame)
+			p.document(listLevel, document)
+			return p.out.Bytes()
+		},
+		size: func(document opennebula.Document, text []byte) int { return len(document.Body) + cap(text) },
+	}
+}
+
+// listLevel is the indentation of a document in a list.
+const listLevel = 3
+
 // showAll is the answer with a list of documents.
-func showAll(status int, documents []opennebula.Document) (answer, error) {
+func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]) (answer, error) {
 	if len(documents) == 0 {
 		return answer{status: status, contentType: textType, body: []byte("{\n  \"DOCUMENT_POOL\": {}\n}")}, nil
 	}
-	p := printer{now: time.Now()}
-	size := 0
-	for _, document := range documents {
-		size += 2*len(document.Body) + documentFrame
+	texts, size := make([][]byte, len(documents)), documentFrame
+	for i, document := range documents {
+		texts[i] = rendered.of(document)
+		size += len(texts[i]) + len(",\n") + listLevel*len(indent)
 	}
+	var p printer
 	p.out.Grow(size)
 	p.line(0, `{`)
 	p.line(1, `"DOCUMENT_POOL": {`)
 	p.text(2, `"DOCUMENT": [`)
-	for i, document := range documents {
+	for i, text := range texts {
 		if i > 0 {
 			p.text(0, `,`)
 		}
 		p.text(0, "\n")
-		p.text(3, ``)
-		p.document(3, document)
+		p.text(listLevel, ``)
+		p.out.Write(text)
 	}
 	p.text(0, "\n")
 	p.line(2, `]`)

@@ -17,18 +17,19 @@ const ownPrefix = "/flowjet/v1"
 // routes returns all paths of both APIs with their handlers.
 func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[string]http.Handler {
 	shared := &reservations{queue: s.queue, wait: s.config.ReplyWait, logger: s.logger}
-	serve := &dispatcher{authenticator: users, admission: s.admission, oned: ahead{oned, s.queue, box}, idempotency: &idempotency{reservations: shared, box: box, now: s.config.now}}
+	serve := &dispatcher{authenticator: users, admission: s.admission, oned: ahead{newLists(oned, s.queue, s.config.HearingCalls), s.queue, box}, idempotency: &idempotency{reservations: shared, box: box, now: s.config.now}}
 	queued := &commands{
 		queue: s.queue, backlog: s.backlog, box: box, wait: s.config.ReplyWait,
 		planner: &planner{queue: s.queue, settings: s.config.Settings},
 	}
 	vms := &vmActions{number: s.config.ActionNumber, period: s.config.ActionPeriod, now: s.config.now, commands: queued}
 	owners := &ownership{oned: oned, commands: queued, logger: s.logger}
+	rendered := newRendered()
 	all := map[string]http.Handler{}
 	// OneFlow's calls are there twice: below ownPrefix with statuses that say what they mean.
 	for _, calls := range []map[string]endpoint{
-		(&services{commands: queued, locks: locks{shared}, ownership: owners, vms: vms}).calls(),
-		(&templates{commands: queued, locks: locks{shared}, logger: s.logger}).calls(),
+		(&services{commands: queued, locks: locks{shared}, ownership: owners, vms: vms, rendered: rendered}).calls(),
+		(&templates{commands: queued, locks: locks{shared}, logger: s.logger, rendered: rendered}).calls(),
 		vms.calls(),
 	} {
 		for pattern, call := range calls {
@@ -134,7 +135,11 @@ func (d *dispatcher) handler(serve endpoint) http.Handler {
 		if asked.dryRun() {
 			asked.oned = readOnly{asked.oned}
 		}
-		reply, err := serve(r.Context(), asked)
+		ctx := r.Context()
+		if r.Header.Get("Cache-Control") == "no-cache" {
+			ctx = context.WithValue(ctx, uncached{}, true)
+		}
+		reply, err := serve(ctx, asked)
 		if err != nil {
 			fail(w, r, err)
 			return

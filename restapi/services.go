@@ -19,6 +19,7 @@ type services struct {
 	locks     locks
 	ownership *ownership
 	vms       *vmActions
+	rendered  *memo[[]byte]
 }
 
 func (s *services) calls() map[string]endpoint {
@@ -35,7 +36,7 @@ func (s *services) calls() map[string]endpoint {
 }
 
 func (s *services) list(ctx context.Context, r *request) (answer, error) {
-	return listDocuments(ctx, r, spec.DocumentTypeService)
+	return listDocuments(ctx, r, spec.DocumentTypeService, s.rendered)
 }
 
 func (s *services) show(ctx context.Context, r *request) (answer, error) {

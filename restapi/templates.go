@@ -24,6 +24,7 @@ type templates struct {
 	locks    locks
 	logger   *slog.Logger
 	newborn  newborn
+	rendered *memo[[]byte]
 }
 
 func (t *templates) calls() map[string]endpoint {
@@ -38,15 +39,15 @@ func (t *templates) calls() map[string]endpoint {
 }
 
 func (t *templates) list(ctx context.Context, r *request) (answer, error) {
-	return listDocuments(ctx, r, spec.DocumentTypeServiceTemplate)
+	return listDocuments(ctx, r, spec.DocumentTypeServiceTemplate, t.rendered)
 }
 
-func listDocuments(ctx context.Context, r *request, documentType int) (answer, error) {
+func listDocuments(ctx context.Context, r *request, documentType int, rendered *memo[[]byte]) (answer, error) {
 	documents, err := r.oned.Documents(ctx, documentType, allVisible, -1, -1)
 	if err != nil {
 		return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
 	}
-	return showAll(http.StatusOK, documents)
+	return showAll(http.StatusOK, documents, rendered)
 }
 
 func (t *templates) show(ctx context.Context, r *request) (answer, error) {

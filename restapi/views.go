@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/flow"
@@ -20,12 +18,6 @@ import (
 )
 
 const (
-	// rowsTTL is for how long a user's list is good: an open page reads it again
-	// whenever something happens, and each time oned would send all documents. Who asks
-	// with Cache-Control: no-cache gets what is there now.
-	rowsTTL = time.Second
-	// maxCachedUsers bounds whose lists are kept.
-	maxCachedUsers = 500
 	// maxPage and defaultPage are services on one page, and maxCounted the VMs that are
 	// read to count those that run.
 	maxPage, defaultPage = 200, 50
@@ -40,49 +32,23 @@ type views struct {
 	// vmLink is the address of a VM elsewhere, with {id} in the place of its number.
 	vmLink string
 
-	mu    sync.Mutex
-	users map[string]*userRows
-}
-
-// userRows is the list of one user.
-type userRows struct {
-	mu   sync.Mutex
-	rows []view.Row
-	at   time.Time
+	rows  memo[view.Row]
+	forms memo[schema.Template]
 }
 
 func newViews(p *planner, vmLink string) *views {
-	return &views{planner: p, vmLink: vmLink, users: map[string]*userRows{}}
+	return &views{planner: p, vmLink: vmLink, rows: memo[view.Row]{make: rowOf, size: sizeOf[view.Row]}, forms: memo[schema.Template]{make: formOf, size: sizeOf[schema.Template]}}
 }
 
-// rows returns all services that the user may see.
-func (v *views) rows(ctx context.Context, r *request) ([]view.Row, error) {
-	v.mu.Lock()
-	if len(v.users) >= maxCachedUsers {
-		clear(v.users)
-	}
-	mine := v.users[r.caller.target()]
-	if mine == nil {
-		mine = &userRows{}
-		v.users[r.caller.target()] = mine
-	}
-	v.mu.Unlock()
-	mine.mu.Lock()
-	defer mine.mu.Unlock()
-	if time.Since(mine.at) < rowsTTL && r.Header.Get("Cache-Control") != "no-cache" {
-		return slices.Clone(mine.rows), nil
-	}
-	asked := time.Now()
-	documents, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible, -1, -1)
-	if err != nil {
-		return nil, fmt.Errorf("list services: %w", err)
-	}
-	mine.rows = make([]view.Row, len(documents))
-	for i, document := range documents {
-		mine.rows[i] = view.OfService(document.ID, document.Name, document.Owner, document.Body)
-	}
-	mine.at = asked
-	return slices.Clone(mine.rows), nil
+// sizeOf is about how many bytes is kept of a document with some of its texts.
+func sizeOf[T any](document opennebula.Document, _ T) int { return 2*len(document.Body) + documentFrame }
+
+func rowOf(d opennebula.Document) view.Row { return view.OfService(d.ID, d.Name, d.Owner, d.Body) }
+
+// formOf shows a template. One that cannot be read is listed with its name.
+func formOf(document opennebula.Document) schema.Template {
+	body, _ := spec.ParseBody(document.Body)
+	return view.OfTemplate(document.ID, document.Name, document.Owner, body)
 }
 
 // services lists services: ?q=words&state=RUNNING,WARNING&sort=-name&offset=0&limit=50.
@@ -91,9 +57,13 @@ func (v *views) services(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	rows, err := v.rows(ctx, r)
+	documents, err := r.oned.Documents(ctx, spec.DocumentTypeService, allVisible, -1, -1)
 	if err != nil {
-		return answer{}, err
+		return answer{}, fmt.Errorf("list services: %w", err)
+	}
+	rows := make([]view.Row, len(documents))
+	for i, document := range documents {
+		rows[i] = v.rows.of(document)
 	}
 	list := view.Choose(rows, query)
 	if err := count(ctx, r.oned, list.Rows); err != nil {
@@ -226,9 +196,7 @@ func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 	}
 	list := make([]schema.Template, 0, len(documents))
 	for _, document := range documents {
-		// One that cannot be read is listed with its name.
-		body, _ := spec.ParseBody(document.Body)
-		list = append(list, view.OfTemplate(document.ID, document.Name, document.Owner, body))
+		list = append(list, v.forms.of(document))
 	}
 	slices.SortStableFunc(list, func(a, b schema.Template) int {
 		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))

@@ -12,12 +12,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/natstest"
@@ -49,11 +51,15 @@ type world struct {
 	url     string
 	log     *lockedBuffer
 	metrics *prometheus.Registry
+	// bridge is that of a whole world, which passes those calls on.
+	bridge  *atomic.Pointer[bridge.Bridge]
+	bridged []string
 }
 
 func newWorld(t testing.TB, config Config) *world {
 	t.Helper()
-	w := &world{t: t, log: &lockedBuffer{}, metrics: prometheus.NewRegistry(), nats: natstest.NewNode(t)}
+	w := &world{t: t, log: &lockedBuffer{}, bridge: new(atomic.Pointer[bridge.Bridge]),
+		bridged: []string{"one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, metrics: prometheus.NewRegistry(), nats: natstest.NewNode(t)}
 	var err error
 	w.sim, err = sim.New(sim.Config{BootDelay: sim.NoDelay})
 	w.must(err)
@@ -70,6 +76,14 @@ func newWorld(t testing.TB, config Config) *world {
 	config.ReplyWait = cmp.Or(config.ReplyWait, 30*time.Second) // a busy machine's worker may need more than a customer waits
 	config.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	config.Registerer, config.Metrics = w.metrics, w.metrics
+	if config.HearingCalls == nil {
+		config.HearingCalls = func() string {
+			if heard := w.bridge.Load(); heard != nil {
+				return heard.HearsCalls()
+			}
+			return ""
+		}
+	}
 	w.api, err = New(config, w.pipe.Pipeline, w.oned)
 	w.must(err)
 	w.api.begin()

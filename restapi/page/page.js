@@ -63,7 +63,7 @@ function begin(user) {
   const state = (open) => {
     tell(open ? "Live" : "The connection is lost; trying again …", !open);
     if (open && before) refresh(); // services may have ended unheard
-    else if (open) soon("list", pause, list.refresh); // the API's list may be a second old
+    else if (open) soon("list", pause, list.refresh); // what changed before the stream began
     before ||= open;
   };
   part("login").hidden = true;

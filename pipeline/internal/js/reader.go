@@ -93,6 +93,21 @@ func (s *Stream) EachNewest(ctx context.Context, filter string, visit func(Messa
 	return r.drain(ctx, visit)
 }
 
+// Between visits the messages behind a sequence up to another, and reports whether it has: not
+// where there are more than most, or where the replica that is read lags behind.
+func (s *Stream) Between(ctx context.Context, filter string, after, last uint64, most int, visit func(Message)) (bool, error) {
+	r, err := s.Read(ctx, filter, after)
+	if err != nil {
+		return false, err
+	}
+	if r.pending > uint64(most) { //nolint:gosec // a bound
+		r.Stop()
+		return false, nil
+	}
+	err = r.drain(ctx, visit)
+	return err == nil && r.last >= last, err
+}
+
 // Backlog is how many messages there are behind a sequence, and when the first of them was
 // stored.
 func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (count uint64, oldest time.Time, err error) {

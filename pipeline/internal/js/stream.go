@@ -95,15 +95,26 @@ func (s *Stream) Last(ctx context.Context, subject string) (message *Message, er
 // LastHeader is the header of the newest message on any of the subjects that a filter
 // matches, nil if there is none. The stream's leader is asked: another replica may
 // lag behind. nats.go asks for one subject only, and any replica.
-func (s *Stream) LastHeader(ctx context.Context, filter string) (header nats.Header, err error) {
+func (s *Stream) LastHeader(ctx context.Context, filter string) (nats.Header, error) {
+	_, header, err := s.lastOf(ctx, filter)
+	return header, err
+}
+
+// LastSequence is that message's sequence, 0 if there is none.
+func (s *Stream) LastSequence(ctx context.Context, filter string) (uint64, error) {
+	sequence, _, err := s.lastOf(ctx, filter)
+	return sequence, err
+}
+
+func (s *Stream) lastOf(ctx context.Context, filter string) (sequence uint64, header nats.Header, err error) {
 	err = Retry(ctx, func(ctx context.Context) (err error) {
-		header, err = s.lastHeader(ctx, filter)
+		sequence, header, err = s.askLast(ctx, filter)
 		return err
 	})
 	if Code(err) == jetstream.JSErrCodeMessageNotFound {
-		return nil, nil
+		return 0, nil, nil
 	}
-	return header, err
+	return sequence, header, err
 }
 
 // Delete deletes a message. One that is gone is no error.
@@ -120,23 +131,28 @@ func (s *Stream) Purge(ctx context.Context, which ...jetstream.StreamPurgeOpt) e
 	return s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) error { return stream.Purge(ctx, which...) })
 }
 
-func (s *Stream) lastHeader(ctx context.Context, filter string) (nats.Header, error) {
+func (s *Stream) askLast(ctx context.Context, filter string) (uint64, nats.Header, error) {
 	request := []byte(`{"last_by_subj":` + strconv.Quote(filter) + `}`)
 	answer, err := s.client.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.name, request)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	var found struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Header []byte `json:"hdrs"`
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &found); err != nil {
-		return nil, fmt.Errorf("read the answer of stream %s: %w", s.name, err)
+		return 0, nil, fmt.Errorf("read the answer of stream %s: %w", s.name, err)
 	}
 	if found.Error != nil {
-		return nil, &serverError{found.Error}
+		return 0, nil, &serverError{found.Error}
 	}
-	return nats.DecodeHeadersMsg(found.Message.Header)
+	if len(found.Message.Header) == 0 {
+		return found.Message.Sequence, nil, nil
+	}
+	header, err := nats.DecodeHeadersMsg(found.Message.Header)
+	return found.Message.Sequence, header, err
 }

@@ -1,0 +1,154 @@
+// Package changes finds out which documents have changed at oned since they were listed, or
+// that anybody may see others now: from the services' records, which are stored before
+// anything else is done, and from the calls that bridges hear of.
+package changes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/internal/js"
+)
+
+// The sources of changes.
+const (
+	fromRecords = iota
+	fromDocuments
+	// Those of who may see what.
+	fromRules
+	fromUsers
+	fromGroups
+	sources
+)
+
+// Point is a point in what all sources have stored.
+type Point [sources]uint64
+
+// Changed are the documents that have changed between two points.
+type Changed struct {
+	// Decided are services whose records have changed: their documents may be behind.
+	Decided []int
+	// Written are documents that oned has for whom it had them before, changed or no more.
+	Written []int
+	// Granted are documents that others may see now: new ones, and of other owners or rights.
+	Granted []int
+}
+
+// Changes reads what has changed.
+type Changes struct {
+	core    *js.Client
+	filters [sources]string
+}
+
+// New returns what changes in the zone of a pipeline.
+func New(p *pipeline.Pipeline) *Changes {
+	c := &Changes{core: p.Core()}
+	c.filters[fromRecords] = pipeline.KeySubject(pipeline.BucketState, ">")
+	for source, object := range map[int]string{fromDocuments: "document", fromRules: "acl", fromUsers: "user", fromGroups: "group"} {
+		c.filters[source] = pipeline.CallSubjects(p.Zone(), object)
+	}
+	return c
+}
+
+func (c *Changes) stream(source int) *js.Stream {
+	if source == fromRecords {
+		return c.core.Stream(pipeline.StreamOf(pipeline.BucketState))
+	}
+	return c.core.Stream(pipeline.StreamONE)
+}
+
+// LastChange is the point behind all that is stored: the streams' leaders are asked.
+func (c *Changes) LastChange(ctx context.Context) (Point, error) {
+	var point Point
+	group, ctx := errgroup.WithContext(ctx)
+	for source, filter := range c.filters {
+		group.Go(func() (err error) {
+			point[source], err = c.stream(source).LastSequence(ctx, filter)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Point{}, fmt.Errorf("find out whether documents have changed: %w", err)
+	}
+	return point, nil
+}
+
+// mostCalls bounds the calls about users and groups that are read to find out that they
+// changed nothing.
+const mostCalls = 100
+
+// ChangedBetween returns what has changed between two points. False is returned where any
+// document may have: who may see what has changed, or more has than most.
+func (c *Changes) ChangedBetween(ctx context.Context, from, to Point, most int) (changed Changed, known bool, err error) {
+	known = true
+	read := func(source, most int, visit func(js.Message)) {
+		if err != nil || !known || from[source] == to[source] {
+			return
+		}
+		var whole bool
+		whole, err = c.stream(source).Between(ctx, c.filters[source], from[source], to[source], most, visit)
+		known = known && whole
+	}
+	for _, source := range []int{fromRules, fromUsers, fromGroups} {
+		read(source, mostCalls, func(message js.Message) { known = known && harmless(message.Subject) })
+	}
+	read(fromRecords, most, changed.addRecord)
+	read(fromDocuments, most, func(message js.Message) { known = changed.addCall(message) && known })
+	if err != nil {
+		return Changed{}, false, fmt.Errorf("find out which documents have changed: %w", err)
+	}
+	return changed, known, nil
+}
+
+// addRecord adds the service of a record. Records of services that have ended expire.
+func (c *Changed) addRecord(message js.Message) {
+	id, err := strconv.Atoi(message.Subject[strings.LastIndexByte(message.Subject, '.')+1:])
+	switch {
+	case err != nil:
+	case len(message.Data) == 0 || message.Header.Get(jetstream.MsgTTLHeader) != "":
+		c.Written = append(c.Written, id)
+	default:
+		c.Decided = append(c.Decided, id)
+	}
+}
+
+// addCall adds the document of a call, and reports whether it is known.
+func (c *Changed) addCall(message js.Message) bool {
+	if strings.HasSuffix(message.Subject, failed) {
+		return true
+	}
+	event, err := pipeline.DecodeEvent(message.Data)
+	if err != nil || event.ID < 0 {
+		return false
+	}
+	switch event.Call {
+	case "one.document.update", "one.document.rename", "one.document.delete", "one.document.lock", "one.document.unlock":
+		c.Written = append(c.Written, event.ID)
+	default:
+		c.Granted = append(c.Granted, event.ID)
+	}
+	return true
+}
+
+// failed ends the subjects of calls that oned refused.
+const failed = ".failed"
+
+// withoutRights are calls about users and groups after which everybody sees what they saw.
+var withoutRights = []string{
+	"user.allocate", "user.login", "user.passwd", "user.chauth", "user.enable", "user.update", "user.quota",
+	"group.allocate", "group.update", "group.quota",
+}
+
+// harmless reports whether a call has changed nothing of what anybody may see.
+func harmless(subject string) bool {
+	call, refused := strings.CutSuffix(subject, failed)
+	call = strings.TrimSuffix(call, ".ok")
+	return refused || slices.ContainsFunc(withoutRights, func(one string) bool { return strings.HasSuffix(call, ".api."+one) })
+}

@@ -1,0 +1,333 @@
+package restapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline/changes"
+)
+
+const (
+	// listLife is for how long a list is kept. It bounds for how long somebody is shown what
+	// oned would not show any more, where no event told: a publisher of events may drop some,
+	// and a oned of another zone changes users without telling. oned itself reads the rules
+	// of a federation anew that often (MANAGER_TIMER).
+	listLife = 15 * time.Second
+	// maxKeptBytes bounds the texts that are kept, maxKeptLists the lists.
+	maxKeptBytes = 64 << 20
+	maxKeptLists = 500
+	// mostChanges bounds the changes that are read of a list, and mostRefreshed the documents
+	// that are read one by one: beyond that, oned's list costs less.
+	mostChanges, mostRefreshed = 100, 10
+	refreshedAtOnce            = 4
+)
+
+// lists keeps what oned has listed for users, as long as bridges hear everything that could
+// change it: what has changed since is read anew. Who may see what is oned's decision alone:
+// each user's list is what oned answered to that user.
+type lists struct {
+	sessions
+	queue   queue
+	hearing func() string
+	// own are what this API has written, of which its next answer has to know.
+	own writes
+
+	mu   sync.Mutex
+	kept map[listKey]*list
+	// sizes are the bytes that each list takes, and bytes their sum.
+	sizes map[listKey]int
+	bytes int
+}
+
+type listKey struct {
+	user         string
+	documentType int
+}
+
+func newLists(oned sessions, q queue, hearing func() string) *lists {
+	return &lists{sessions: oned, queue: q, hearing: hearing, kept: map[listKey]*list{}, sizes: map[listKey]int{}}
+}
+
+// list is what a user may see of a type of documents.
+type list struct {
+	// turn is taken by whoever reads or replaces what is listed.
+	turn chan struct{}
+	listed
+}
+
+type listed struct {
+	// asked is when oned listed it, heard what bridges heard calls on; point and wrote are up
+	// to where it is up to date.
+	asked time.Time
+	heard string
+	point changes.Point
+	wrote int
+	// documents and decided are replaced, never changed: others may be reading them. decided
+	// are services whose records have changed since oned listed them.
+	documents []opennebula.Document
+	decided   map[int]bool
+}
+
+// documents lists all documents of a type that a user may see. Those of services that are
+// decided may be behind their records.
+func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.Document, decided map[int]bool, err error) {
+	if heard := l.hearing(); heard != "" && l.queue.State().Connected && ctx.Value(uncached{}) == nil {
+		kept := l.of(key)
+		select {
+		case kept.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+		found, decided, err = l.keep(ctx, key, kept, heard)
+		if <-kept.turn; !errors.Is(err, errNotKept) {
+			return found, decided, err
+		}
+	}
+	found, err = l.as(key.user).Documents(ctx, key.documentType, allVisible, -1, -1)
+	return found, nil, err
+}
+
+// uncached is in the context of requests that ask for what oned lists now.
+type uncached struct{}
+
+// errNotKept is returned where oned has to be asked as if nothing was kept: NATS does not
+// answer, or it is not certain who leads the zone.
+var errNotKept = errors.New("lists are not kept now")
+
+func (l *lists) of(key listKey) *list {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kept[key] == nil {
+		if len(l.kept) >= maxKeptLists {
+			l.forget()
+		}
+		l.kept[key] = &list{turn: make(chan struct{}, 1)}
+	}
+	return l.kept[key]
+}
+
+func (l *lists) forget() {
+	clear(l.kept)
+	clear(l.sizes)
+	l.bytes = 0
+}
+
+// keep brings a list up to date, or replaces it.
+func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string) ([]opennebula.Document, map[int]bool, error) {
+	wrote := l.own.position()
+	limited, cancel := context.WithTimeout(ctx, readRecord)
+	defer cancel()
+	point, err := l.queue.LastChange(limited)
+	if err != nil {
+		return nil, nil, errNotKept
+	}
+	oned := l.confirmed(key.user)
+	if kept.heard == heard && time.Since(kept.asked) < listLife && l.follow(limited, oned, key.documentType, &kept.listed, point) {
+		kept.point, kept.wrote = point, wrote
+		return kept.documents, kept.decided, nil
+	}
+	asked := time.Now()
+	documents, err := oned.Documents(ctx, key.documentType, allVisible, -1, -1)
+	switch {
+	case errors.Is(err, opennebula.ErrUnconfirmed):
+		return nil, nil, errNotKept
+	case err != nil:
+		return nil, nil, err
+	}
+	size := 0
+	for i := range documents {
+		size += len(documents[i].Body) + documentFrame
+	}
+	if kept.listed = (listed{}); l.admit(key, kept, size) {
+		kept.listed = listed{asked: asked, heard: heard, point: point, wrote: wrote, documents: documents}
+	}
+	return documents, nil, nil
+}
+
+// admit makes room for a list of so many bytes, and reports whether there is any.
+func (l *lists) admit(key listKey, kept *list, size int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bytes -= l.sizes[key]
+	delete(l.sizes, key)
+	if size > maxKeptBytes {
+		delete(l.kept, key)
+		return false
+	}
+	if l.bytes+size > maxKeptBytes {
+		l.forget()
+	}
+	l.kept[key], l.sizes[key] = kept, size
+	l.bytes += size
+	return true
+}
+
+// follow brings a list up to date with what has changed up to a point, and reports whether
+// it has: not where anything may have changed, or so much that oned's list costs less.
+func (l *lists) follow(ctx context.Context, oned session, documentType int, kept *listed, point changes.Point) bool {
+	changed, known, err := l.queue.ChangedBetween(ctx, kept.point, point, mostChanges)
+	own, complete := l.own.since(kept.wrote)
+	if err != nil || !known || !complete {
+		return false
+	}
+	isListed := make(map[int]bool, len(kept.documents))
+	if len(changed.Written)+len(changed.Decided) > 0 {
+		for i := range kept.documents {
+			isListed[kept.documents[i].ID] = true
+		}
+	}
+	others := func(id int) bool { return !isListed[id] }
+	read := slices.Concat(slices.DeleteFunc(changed.Written, others), changed.Granted, own)
+	slices.Sort(read)
+	if read = slices.Compact(read); len(read) > mostRefreshed || !kept.refresh(ctx, oned, documentType, read) {
+		return false
+	}
+	if decided := slices.DeleteFunc(changed.Decided, others); len(decided) > 0 {
+		all := maps.Clone(kept.decided)
+		if all == nil {
+			all = map[int]bool{}
+		}
+		for _, id := range decided {
+			all[id] = true
+		}
+		kept.decided = all
+	}
+	return len(kept.decided) <= mostChanges
+}
+
+// refresh reads some documents as the list's user, and reports whether the list is as oned
+// would list them now.
+func (k *listed) refresh(ctx context.Context, oned session, documentType int, ids []int) bool {
+	if len(ids) == 0 {
+		return true
+	}
+	var reads errgroup.Group
+	reads.SetLimit(refreshedAtOnce)
+	found, failures := make([]opennebula.Document, len(ids)), make([]error, len(ids))
+	for i, id := range ids {
+		reads.Go(func() error { found[i], failures[i] = oned.Document(ctx, id); return nil })
+	}
+	_ = reads.Wait() // each has its own error
+	documents := slices.Clone(k.documents)
+	for i, id := range ids {
+		at := slices.IndexFunc(documents, func(d opennebula.Document) bool { return d.ID == id })
+		switch err := failures[i]; {
+		case err == nil && found[i].Type != documentType:
+		case err == nil && at >= 0:
+			documents[at] = found[i]
+		case err == nil:
+			if len(documents) < 2 {
+				return false // in which order oned lists them is not known
+			}
+			documents = slices.Insert(documents, placeOf(documents, id), found[i])
+		case opennebula.IsCode(err, opennebula.CodeNoExists) && at >= 0:
+			documents = slices.Delete(documents, at, at+1)
+		case opennebula.IsCode(err, opennebula.CodeNoExists), opennebula.IsCode(err, opennebula.CodeAuthorization) && at < 0:
+		default:
+			return false
+		}
+	}
+	k.documents = documents
+	return true
+}
+
+// placeOf is where a list, in the order of ids or against it, has a new document.
+func placeOf(documents []opennebula.Document, id int) int {
+	descending := documents[0].ID > documents[1].ID
+	at, _ := slices.BinarySearchFunc(documents, id, func(d opennebula.Document, id int) int {
+		if descending {
+			return cmp.Compare(id, d.ID)
+		}
+		return cmp.Compare(d.ID, id)
+	})
+	return at
+}
+
+// mostWrites bounds the documents of which it is remembered that they were written.
+const mostWrites = 1000
+
+// writes are the documents that this API has written lately.
+type writes struct {
+	mu sync.Mutex
+	// first is how many are forgotten already.
+	first int
+	ids   []int
+}
+
+func (w *writes) add(id int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.ids) == mostWrites {
+		w.ids = slices.Clone(w.ids[mostWrites/2:])
+		w.first += mostWrites / 2
+	}
+	w.ids = append(w.ids, id)
+}
+
+// position is how many there were so far.
+func (w *writes) position() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.first + len(w.ids)
+}
+
+// since returns what was written behind a position; false where that is no longer known.
+func (w *writes) since(position int) (ids []int, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if position < w.first {
+		return nil, false
+	}
+	return slices.Clone(w.ids[position-w.first:]), true
+}
+
+// as hands out a session that remembers which documents it writes.
+func (l *lists) as(user string) session { return listsSession{l.sessions.as(user), &l.own} }
+
+type listsSession struct {
+	session
+	own *writes
+}
+
+func (s listsSession) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
+	id, err := s.session.AllocateDocument(ctx, documentType, name, body)
+	if err == nil {
+		s.own.add(id)
+	}
+	return id, err
+}
+
+// What fails may have been done all the same.
+
+func (s listsSession) UpdateDocument(ctx context.Context, id int, body []byte) error {
+	defer s.own.add(id)
+	return s.session.UpdateDocument(ctx, id, body)
+}
+
+func (s listsSession) DeleteDocument(ctx context.Context, id int) error {
+	defer s.own.add(id)
+	return s.session.DeleteDocument(ctx, id)
+}
+
+func (s listsSession) RenameDocument(ctx context.Context, id int, name string) error {
+	defer s.own.add(id)
+	return s.session.RenameDocument(ctx, id, name)
+}
+
+func (s listsSession) ChownDocument(ctx context.Context, id, uid, gid int) error {
+	defer s.own.add(id)
+	return s.session.ChownDocument(ctx, id, uid, gid)
+}
+
+func (s listsSession) ChmodDocument(ctx context.Context, id int, octet string) error {
+	defer s.own.add(id)
+	return s.session.ChmodDocument(ctx, id, octet)
+}
