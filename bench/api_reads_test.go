@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,8 +106,9 @@ func BenchmarkListServices(b *testing.B) {
 // manyServices is how many services, and templates, the lists are measured with.
 const manyServices = 2000
 
-// BenchmarkManyServices is the time of GET /service and GET /service_template with 2,000 of
-// each, on a real oned where one is named. The floor is the one call to oned.
+// BenchmarkManyServices is the time of lists of 2,000 services and templates, and of services
+// of which another program changes one before each read, on a real oned where one is named.
+// The floor is the one call to oned.
 func BenchmarkManyServices(b *testing.B) {
 	var s *stand
 	if isReal() {
@@ -115,28 +117,48 @@ func BenchmarkManyServices(b *testing.B) {
 		s = newStand(b)
 	}
 	session := s.oned.For("oneadmin")
+	var changed atomic.Int64 // a service
 	for kind, body := range map[int]string{spec.DocumentTypeService: string(poolBody), spec.DocumentTypeServiceTemplate: twoRoles} {
 		share(manyServices, func(n int) {
-			if _, err := session.AllocateDocument(b.Context(), kind, fmt.Sprintf("many-%d", n), []byte(body)); err != nil {
+			id, err := session.AllocateDocument(b.Context(), kind, fmt.Sprintf("many-%d", n), []byte(body))
+			if err != nil {
 				b.Error(err)
+			}
+			if kind == spec.DocumentTypeService {
+				changed.Store(int64(id))
 			}
 		})
 	}
 	for b.Loop() {
-		for path, kind := range map[string]int{"/service": spec.DocumentTypeService, "/service_template": spec.DocumentTypeServiceTemplate} {
+		for _, list := range []struct {
+			path   string
+			kind   int
+			change bool
+		}{
+			{"/service", spec.DocumentTypeService, false},
+			{"/service", spec.DocumentTypeService, true},
+			{"/service_template", spec.DocumentTypeServiceTemplate, false},
+			{"/flowjet/v1/services?limit=50", spec.DocumentTypeService, false},
+			{"/flowjet/v1/templates", spec.DocumentTypeServiceTemplate, false},
+		} {
+			what := ""
 			var ours, floor []time.Duration
-			for range rounds / 5 {
+			for i := range rounds / 5 {
+				if list.change {
+					what = ", one of them changed before each read"
+					must(b, session.RenameDocument(b.Context(), int(changed.Load()), fmt.Sprintf("changed-%d", i)))
+				}
 				began := time.Now()
-				_, err := s.get(s.http, path)
+				_, err := s.get(s.http, list.path)
 				ours = append(ours, time.Since(began))
 				must(b, err)
 
 				began = time.Now()
-				_, err = session.Documents(b.Context(), kind, opennebula.FilterAll, -1, -1)
+				_, err = session.Documents(b.Context(), list.kind, opennebula.FilterAll, -1, -1)
 				floor = append(floor, time.Since(began))
 				must(b, err)
 			}
-			report(b, fmt.Sprintf("GET %s, %d of them %s", path, manyServices, load()), ours, floor)
+			report(b, fmt.Sprintf("GET %s, %d of them%s %s", list.path, manyServices, what, load()), ours, floor)
 		}
 	}
 }

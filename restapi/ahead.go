@@ -50,7 +50,7 @@ const recordsAtOnce = 16
 func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
 	var decided map[int]bool
 	if filter == allVisible && start == -1 && end == -1 {
-		documents, decided, err = s.ahead.lists.documents(ctx, listKey{s.user, documentType})
+		documents, decided, err = s.ahead.documents(ctx, listKey{s.user, documentType})
 	} else {
 		documents, err = s.session.Documents(ctx, documentType, filter, start, end)
 	}
