@@ -41,7 +41,9 @@ func newViews(p *planner, vmLink string) *views {
 }
 
 // sizeOf is about how many bytes is kept of a document with some of its texts.
-func sizeOf[T any](document opennebula.Document, _ T) int { return 2*len(document.Body) + documentFrame }
+func sizeOf[T any](document opennebula.Document, _ T) int {
+	return 2*len(document.Body) + documentFrame
+}
 
 func rowOf(d opennebula.Document) view.Row { return view.OfService(d.ID, d.Name, d.Owner, d.Body) }
 
