@@ -31,7 +31,7 @@ func (d deployer) deploy() {
 		if d.state() != spec.ServiceHold {
 			d.to(spec.ServiceHold)
 		}
-	case d.held():
+	case slices.ContainsFunc(d.roles(), func(role spec.Role) bool { return d.holdsBack(&role) }): // it waits for its parents to be ready again
 	case d.everyRole(spec.RolePending, spec.RoleRunning, spec.RoleWarning, spec.RoleHold):
 		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+d.pendingRoles())
 		d.to(spec.ServiceFailedDeploying)
@@ -53,12 +53,17 @@ func (d deployer) pendingRoles() string {
 func (d deployer) deployRole(role *spec.Role) bool {
 	switch role.CurrentState() {
 	case spec.RolePending:
-		if !d.mayStart(role) {
+		states, holds := []spec.RoleState{spec.RoleRunning, spec.RoleWarning}, d.holder.holds(role)
+		if holds {
+			states = append(states, spec.RoleHold)
+		}
+		if !d.parentsAre(role, states...) {
 			return false
 		}
 		d.start(role)
-		if d.holder.holds(role) {
-			d.holder.beginHold(role)
+		if holds {
+			role.OnHold = new(true)
+			d.roleTo(role, spec.RoleHold, "")
 		} else {
 			d.roleTo(role, spec.RoleDeploying, "")
 		}
@@ -105,14 +110,6 @@ func (d deployer) reduced(role *spec.Role) bool {
 	return true
 }
 
-// mayStart: with the strategy straight, a role waits for its parents.
-func (d deployer) mayStart(role *spec.Role) bool {
-	if d.holder.holds(role) {
-		return d.parentsAre(role, spec.RoleRunning, spec.RoleWarning, spec.RoleHold)
-	}
-	return d.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
-}
-
 // parentsAre reports whether all the roles that the role waits for are in one of the
 // states.
 func (d deployer) parentsAre(role *spec.Role, states ...spec.RoleState) bool {
@@ -153,11 +150,6 @@ func (d deployer) holdsBack(parent *spec.Role) bool {
 		waits := role.CurrentState() == spec.RolePending && !d.holder.holds(&role) || role.CurrentState() == spec.RoleHold && slices.Contains(d.Released, role.Name)
 		return waits && slices.Contains(role.Parents, parent.Name)
 	})
-}
-
-// held reports whether a role waits for its parents to be ready again.
-func (d deployer) held() bool {
-	return slices.ContainsFunc(d.roles(), func(role spec.Role) bool { return d.holdsBack(&role) })
 }
 
 // start gives a role the attributes that it has from its first VM on.
@@ -233,12 +225,10 @@ func (d deployer) prepare() {
 			role.OnHold = new(bool)
 		}
 		if role.Cooldown == nil && !role.IsRouter() {
-			seconds := int(d.settings.Cooldown / time.Second)
-			role.Cooldown = &seconds
+			role.Cooldown = new(int(d.settings.Cooldown / time.Second))
 		}
 		if role.State == nil {
-			pending := spec.RolePending
-			role.State = &pending
+			role.State = new(spec.RolePending)
 		}
 		d.autoscaler.noticeSchedules(role)
 	}

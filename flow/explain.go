@@ -201,7 +201,8 @@ func (e *explainer) explainArrival(role *spec.Role) {
 	switch role.CurrentState() {
 	case spec.RoleHold, spec.RoleDeploying, spec.RoleScaling:
 		if role.Shrinking() {
-			e.explainSurplus(role)
+			e.explainSearches(role)
+			e.explainVMsEnd(role, e.scaler.victims(role))
 			return
 		}
 	}
@@ -334,12 +335,6 @@ func (e *explainer) explainEnd(role *spec.Role) {
 	}
 	e.explainSearches(role)
 	e.explainVMsEnd(role, role.Nodes)
-}
-
-// explainSurplus names what a role has beyond its cardinality.
-func (e *explainer) explainSurplus(role *spec.Role) {
-	e.explainSearches(role)
-	e.explainVMsEnd(role, e.scaler.victims(role))
 }
 
 // explainSearches names the VMs of the role that are looked for, because an earlier call may

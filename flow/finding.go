@@ -169,7 +169,10 @@ func (f Finding) text(now time.Time) string {
 	case FoundRetry:
 		return f.retryText(now)
 	case FoundParent:
-		return fmt.Sprintf("role %s waits for its parent %s, which %s", f.Role, f.Parent, f.parentText())
+		if f.State == "" {
+			return fmt.Sprintf("role %s waits for its parent %s, which does not exist", f.Role, f.Parent)
+		}
+		return fmt.Sprintf("role %s waits for its parent %s, which is %s", f.Role, f.Parent, f.State)
 	case FoundHold:
 		return "role " + f.Role + " is on hold until it is released"
 	case FoundRouterToMake:
@@ -199,13 +202,6 @@ func (f Finding) deadlineText(now time.Time) string {
 		then = "the service is undeployed"
 	}
 	return fmt.Sprintf("the deadline of %s for %s is %s, in %s; then %s", whose, f.State, utc(*f.Due), left, then)
-}
-
-func (f Finding) parentText() string {
-	if f.State == "" {
-		return "does not exist"
-	}
-	return "is " + f.State
 }
 
 func (f Finding) networkText() string {

@@ -39,13 +39,6 @@ func (h holder) everyRoleHolds() bool {
 	return len(h.roles()) > 0
 }
 
-// beginHold takes a role whose VMs are created on hold out of PENDING.
-func (h holder) beginHold(role *spec.Role) {
-	held := true
-	role.OnHold = &held
-	h.roleTo(role, spec.RoleHold, "")
-}
-
 // hold waits for a role's release: by a command, in the order of the parents,
 // or by hand, VM by VM. It reports whether the role changed its state.
 func (h holder) hold(role *spec.Role) bool {
@@ -65,16 +58,12 @@ func (h holder) hold(role *spec.Role) bool {
 		}
 		held = held || !known || vm.State == one.VMHold
 	}
-	if held && !h.mayRelease(role) {
+	released := slices.Contains(h.Released, role.Name) && h.deployer.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
+	if held && !released {
 		return false
 	}
 	h.roleTo(role, spec.RoleDeploying, "")
 	return true
-}
-
-// mayRelease: the role was released, and the roles that it waits for run.
-func (h holder) mayRelease(role *spec.Role) bool {
-	return slices.Contains(h.Released, role.Name) && h.deployer.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
 }
 
 // releaseHeld has the VMs of a role that is released start.

@@ -61,17 +61,11 @@ func (n Network) stay() string {
 // syncNetworks brings the list of the service's own networks up to what its
 // document says. Networks that were there before the service are not its own.
 func (n networker) syncNetworks() {
-	if n.state() == spec.ServiceDone || len(n.Service.Body.NetworksValues) == 0 {
+	if n.state() == spec.ServiceDone {
 		return
 	}
-	values, err := spec.ReadNetworkValues(n.Service.Body.NetworksValues, true)
-	if err != nil {
-		return // it was refused when the service was instantiated, or is another server's
-	}
-	for _, value := range values {
-		for name, choice := range value {
-			n.syncNetwork(name, choice)
-		}
+	for name, choice := range spec.ChosenNetworks(n.Service.Body.NetworksValues) {
+		n.syncNetwork(name, choice)
 	}
 }
 

@@ -38,9 +38,12 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 	for _, role := range state.Service.Body.Roles {
 		for _, node := range role.Nodes {
 			vm, known := facts[node.DeployID]
-			switch stay := state.Stays[node.DeployID]; {
+			stay := state.Stays[node.DeployID]
+			isNew := !stay.First.IsZero() && now.Before(stay.First.Add(patience)) && stay.First.After(state.Leader.Since)
+			untroubled := stay.Error == "" && (stay.Due.IsZero() || now.Before(stay.Due))
+			switch {
 			case known && vm.Running() && (vm.Ready || !flag(state.Service.Body.ReadyStatusGate)):
-			case known && vm.State == one.VMPending && stay.isNew(state.Leader, now, patience):
+			case known && vm.State == one.VMPending && isNew && untroubled:
 				awaits = true
 			default:
 				return false
@@ -48,11 +51,4 @@ func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bo
 		}
 	}
 	return awaits
-}
-
-// isNew reports whether a VM's stay began not longer ago than that, under the leader of today,
-// and oned has noted no trouble.
-func (s Stay) isNew(leader Leader, now time.Time, ago time.Duration) bool {
-	return !s.First.IsZero() && now.Before(s.First.Add(ago)) && s.First.After(leader.Since) &&
-		s.Error == "" && (s.Due.IsZero() || now.Before(s.Due))
 }

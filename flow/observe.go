@@ -23,7 +23,9 @@ func (o observer) observe() {
 		vm := o.facts[id]
 		if node := o.node(vm.ID); node != nil {
 			node.Show(vm)
-			o.settleIntent(vm)
+			if vm.Key != "" { // the record may be older than the document
+				o.Intents = slices.DeleteFunc(o.Intents, func(i Intent) bool { return i.Key == vm.Key })
+			}
 		} else {
 			o.adopt(vm)
 		}
@@ -33,14 +35,6 @@ func (o observer) observe() {
 		if count > 0 {
 			o.followLoss(&o.roles()[i], count)
 		}
-	}
-}
-
-// settleIntent forgets an intent whose VM is a node already: the record may be older than the
-// document.
-func (o observer) settleIntent(vm one.VM) {
-	if vm.Key != "" {
-		o.Intents = slices.DeleteFunc(o.Intents, func(i Intent) bool { return i.Key == vm.Key })
 	}
 }
 

@@ -70,9 +70,7 @@ func (a Action) describe() string {
 		return "create VM " + a.Intent.Name
 	case ActionFindVM:
 		return "look for VM " + a.Intent.Name
-	case ActionVM:
-		return fmt.Sprintf("%s VM %d", a.Call, a.VM)
-	case ActionRecoverVM:
+	case ActionVM, ActionRecoverVM:
 		return fmt.Sprintf("%s VM %d", a.Call, a.VM)
 	case ActionCreateNetwork:
 		return "make network " + a.Network.Called

@@ -12,7 +12,8 @@ import (
 // it has had as long as a look, it is not repeated.
 func (r requester) ask(vm one.VM, call, role string) {
 	asked, pending := r.Asked[vm.ID]
-	if pending && asked.Action == call && (!r.unanswered(asked, vm) || !asked.moved(vm) && r.retrier.held(requestName(call, vm.ID))) {
+	unanswered := asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
+	if pending && asked.Action == call && (!unanswered || !asked.moved(vm) && r.retrier.held(requestName(call, vm.ID))) {
 		return
 	}
 	set(&r.Asked, vm.ID, Asked{Action: call, At: r.now, State: vm.State, LCMState: vm.LCMState})
@@ -21,12 +22,6 @@ func (r requester) ask(vm one.VM, call, role string) {
 		kind = ActionRecoverVM
 	}
 	r.actions = append(r.actions, Action{Kind: kind, VM: vm.ID, Call: call, Role: role})
-}
-
-// unanswered reports whether a request may be made again: it was refused, the VM has
-// moved on without ending, or has not moved for as long as a look.
-func (r requester) unanswered(asked Asked, vm one.VM) bool {
-	return asked.Refused || asked.moved(vm) || !r.now.Before(asked.At.Add(r.settings.Look))
 }
 
 // settleAsked forgets a request whose effect is seen, and one that was only meant

@@ -63,8 +63,9 @@ func retryName(kind ActionKind, of string) string { return string(kind) + " " + 
 func requestName(call string, vm int) string { return fmt.Sprintf("%s vm %d", call, vm) }
 
 func (r retrier) postpone(action Action, message string) {
-	if r.moving(action) {
-		return
+	vm, known := r.facts[action.VM]
+	if (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || r.requester.between(vm)) {
+		return // oned is at work on the VM: it is asked again when it has moved on, and by the next look at the latest
 	}
 	name := action.Name()
 	retry, again := r.Retries[name]
@@ -96,13 +97,6 @@ func (r retrier) postpone(action Action, message string) {
 func PassingRefusal(action Action) bool {
 	asked := Asked{Action: action.Call}
 	return !asked.helps() || action.Call == callRelease
-}
-
-// moving reports whether the action is a request to a VM that oned is at work on: it is
-// asked again when the VM has moved on, and by the next look at the latest.
-func (r retrier) moving(action Action) bool {
-	vm, known := r.facts[action.VM]
-	return (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || r.requester.between(vm))
 }
 
 // doubtAction notes that nobody knows whether the action was carried out.

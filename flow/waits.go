@@ -153,7 +153,8 @@ func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
 		if wait, is := l.due(key); is && wait.For == late.what {
 			late.since, late.limit, late.then = wait.Since, wait.Due.Sub(wait.Since), wait.Then
 			late.vms = l.behind(role)
-			return late, l.inspected(role, late.vms) && (!l.takesBack(late) || !l.doubtful(role))
+			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // found out first
+			return late, l.inspected(role, late.vms) && (!l.takesBack(late) || !slices.ContainsFunc(l.Intents, doubtful))
 		}
 	}
 	if late.what == "" || late.what == policy.WaitUndeploying || role.Shrinking() {
@@ -278,12 +279,6 @@ func (l limiter) late() bool {
 		}
 	}
 	return false
-}
-
-// doubtful reports whether VMs of the role may have been made by calls that nobody knows
-// the outcome of: that is found out first.
-func (l limiter) doubtful(role *spec.Role) bool {
-	return slices.ContainsFunc(l.Intents, func(intent Intent) bool { return intent.Role == role.Name && intent.Attempts > 0 })
 }
 
 // takeBack has a role that scales up go on with the VMs that have come.

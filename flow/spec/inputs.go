@@ -10,19 +10,19 @@ import (
 	"github.com/flowjet/flowjet/flow/internal/raw"
 )
 
-// userInput is what a template says of a value that is asked for when it is instantiated:
+// UserInput is what a template says of a value that is asked for when it is instantiated:
 // "O|number|memory in MB| |512".
-type userInput struct {
+type UserInput struct {
 	Optional bool
 	kind     string
 	Initial  string
 }
 
 // ParseInput reads a declaration. One that cannot be read is mandatory, as with OneFlow.
-func ParseInput(declaration json.RawMessage) userInput {
+func ParseInput(declaration json.RawMessage) UserInput {
 	const kind, initial = 1, 4
 	parts := strings.SplitN(raw.Text(declaration), "|", initial+1)
-	input := userInput{Optional: strings.TrimSpace(parts[0]) == "O"}
+	input := UserInput{Optional: strings.TrimSpace(parts[0]) == "O"}
 	if len(parts) > kind {
 		input.kind = strings.TrimSpace(parts[kind])
 	}
@@ -33,7 +33,7 @@ func ParseInput(declaration json.RawMessage) userInput {
 }
 
 // Value is the default as the commands of OpenNebula send it, empty if there is none.
-func (u userInput) Value() string {
+func (u UserInput) Value() string {
 	if u.kind == "text64" {
 		return base64.StdEncoding.EncodeToString([]byte(u.Initial))
 	}

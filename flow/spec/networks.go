@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"regexp"
 	"strconv"
 	"strings"
@@ -94,19 +95,31 @@ func AsksForAddresses(text string) bool {
 	return false
 }
 
+// ChosenNetworks iterates over the networks in networks_values by name; there are none where
+// it cannot be understood.
+func ChosenNetworks(values json.RawMessage) iter.Seq2[string, raw.Object] {
+	return func(yield func(string, raw.Object) bool) {
+		chosen, err := ReadNetworkValues(values, true)
+		if err != nil {
+			return
+		}
+		for _, value := range chosen {
+			for name, choice := range value {
+				if !yield(name, choice) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // NetworkIDs are the ids of all networks in networks_values, by name and as they stand there: as a text where a
 // user gave it so, as OneFlow answers.
 func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
 	ids := map[string]json.RawMessage{}
-	values, err := ReadNetworkValues(chosen, true)
-	if err != nil {
-		return ids
-	}
-	for _, value := range values {
-		for name, choice := range value {
-			if _, known := raw.Whole(choice["id"]); known {
-				ids[name] = choice["id"]
-			}
+	for name, choice := range ChosenNetworks(chosen) {
+		if _, known := raw.Whole(choice["id"]); known {
+			ids[name] = choice["id"]
 		}
 	}
 	return ids
@@ -115,16 +128,10 @@ func NetworkIDs(chosen json.RawMessage) map[string]json.RawMessage {
 // OwnNetworks are the ids of the networks that a service has made for itself, as
 // its document says; none where it cannot be understood.
 func OwnNetworks(body Body) []int {
-	values, err := ReadNetworkValues(body.NetworksValues, true)
-	if err != nil {
-		return nil
-	}
 	var ids []int
-	for _, value := range values {
-		for _, choice := range value {
-			if id, made := raw.Whole(choice["id"]); made && choice.HasOne(string(FromTemplate), string(FromReservation)) {
-				ids = append(ids, id)
-			}
+	for _, choice := range ChosenNetworks(body.NetworksValues) {
+		if id, made := raw.Whole(choice["id"]); made && choice.HasOne(string(FromTemplate), string(FromReservation)) {
+			ids = append(ids, id)
 		}
 	}
 	return ids

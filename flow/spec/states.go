@@ -40,13 +40,7 @@ var serviceStateNames = [...]string{
 func (s ServiceState) String() string { return names.Of(int(s), serviceStateNames[:]) }
 
 // ServiceStates lists every state of a service, in the order of their numbers.
-func ServiceStates() []ServiceState {
-	states := make([]ServiceState, len(serviceStateNames))
-	for i := range states {
-		states[i] = ServiceState(i)
-	}
-	return states
-}
+func ServiceStates() []ServiceState { return names.All[ServiceState](serviceStateNames[:]) }
 
 // ServiceStateNames lists the names of every state of a service, in the order of their numbers.
 func ServiceStateNames() []string { return slices.Clone(serviceStateNames[:]) }
@@ -80,10 +74,4 @@ var roleStateNames = [...]string{
 func (s RoleState) String() string { return names.Of(int(s), roleStateNames[:]) }
 
 // RoleStates lists every state of a role, in the order of their numbers.
-func RoleStates() []RoleState {
-	states := make([]RoleState, len(roleStateNames))
-	for i := range states {
-		states[i] = RoleState(i)
-	}
-	return states
-}
+func RoleStates() []RoleState { return names.All[RoleState](roleStateNames[:]) }

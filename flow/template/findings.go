@@ -106,23 +106,12 @@ func (f *findings) describe(path string) string {
 	if path == "" {
 		return "the body"
 	}
-	parts := rolePath.FindStringSubmatch(path)
-	if parts == nil {
-		return path
-	}
-	if name := f.roleName(parts[1]); name != "" {
-		return path + " (role " + name + ")"
+	if parts := rolePath.FindStringSubmatch(path); parts != nil {
+		if i, err := strconv.Atoi(parts[1]); err == nil && i < len(f.roles) && f.roles[i] != "" {
+			return path + " (role " + strconv.Quote(raw.Shown(f.roles[i])) + ")"
+		}
 	}
 	return path
-}
-
-// roleName is a role's name in quotes; empty if it has none.
-func (f *findings) roleName(index string) string {
-	i, err := strconv.Atoi(index)
-	if err != nil || i >= len(f.roles) || f.roles[i] == "" {
-		return ""
-	}
-	return strconv.Quote(raw.Shown(f.roles[i]))
 }
 
 // rolePathOf is the path of a role's attribute.

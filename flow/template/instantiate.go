@@ -59,12 +59,10 @@ func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Bo
 
 // start gives the body what makes it a service's.
 func start(body *spec.Body, now time.Time) {
-	pending := spec.ServicePending
-	body.State = &pending
+	body.State = new(spec.ServicePending)
 	body.StartTime = now.Unix()
 	for i := range body.Roles {
-		role := spec.RolePending
-		body.Roles[i].State = &role
+		body.Roles[i].State = new(spec.RolePending)
 	}
 }
 
@@ -116,18 +114,8 @@ func checkChosen(f *findings, networks, chosen json.RawMessage) {
 	if raw.KindOf(chosen) != raw.KindArray {
 		return
 	}
-	names := map[string]bool{}
-	for _, element := range raw.Elements(chosen) {
-		for name := range raw.Attributes(element) {
-			names[name] = true
-		}
-	}
-	var missing []string
-	for _, name := range slices.Sorted(maps.Keys(raw.Attributes(networks))) {
-		if !names[name] {
-			missing = append(missing, name)
-		}
-	}
+	names := networkNames(spec.Body{NetworksValues: chosen})
+	missing := slices.DeleteFunc(networkNames(spec.Body{Networks: networks}), func(name string) bool { return slices.Contains(names, name) })
 	if len(missing) > 0 {
 		f.add("networks_values", "lacks %s; name every network, or leave networks_values out to get those that the template proposes", strings.Join(missing, ", "))
 	}
@@ -144,15 +132,10 @@ func chooseNetworks(f *findings, body *spec.Body) {
 	if err != nil {
 		return
 	}
-	chosen := map[string]bool{}
-	for _, value := range values {
-		for name := range value {
-			chosen[name] = true
-		}
-	}
+	chosen := networkNames(spec.Body{NetworksValues: body.NetworksValues})
 	var unchosen []string
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
-		if chosen[name] {
+		if slices.Contains(chosen, name) {
 			continue
 		}
 		value, mandatory := proposal(networks[name])

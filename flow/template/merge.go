@@ -247,24 +247,20 @@ func (g givenRoles) check(i int, role raw.Object) {
 	name := roleKey(role)
 	_, known := g.places[name]
 	other, taken := g.named[i]
+	_, named := role["name"]
+	empty := len(role) == 0 || named && len(role) == 1 // it changes nothing
 	switch {
 	case name != "" && !known && len(role["template_id"]) == 0 && len(role["vm_template"]) == 0:
 		g.add(givenRolePath(i), "names %q; the template has %s", raw.Shown(name), g.list())
 	case name == "" && i >= len(g.names):
 		g.add(givenRolePath(i), "has no name, so it is meant by its place; the template has %s only", g.list())
-	case name == "" && taken && !isEmptyRole(role):
+	case name == "" && taken && !empty:
 		g.add(givenRolePath(i), "has no name, so it is meant for role %q by its place, which roles[%d] names: give it the name of the role that it is for",
 			raw.Shown(g.names[i]), other)
 	}
 }
 
 func givenRolePath(i int) string { return fmt.Sprintf("merge_template.roles[%d]", i) }
-
-// isEmptyRole reports whether a role without a name changes nothing.
-func isEmptyRole(role raw.Object) bool {
-	_, named := role["name"]
-	return len(role) == 0 || named && len(role) == 1
-}
 
 // list names the template's roles for a message.
 func (g givenRoles) list() string {

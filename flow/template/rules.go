@@ -38,17 +38,13 @@ var scheduledRules = map[string]rule{
 	"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "recurrence": textRule,
 }
 
-func textRule(value json.RawMessage) (json.RawMessage, string) {
-	return ofKind(value, raw.KindText, "a text")
-}
-
-func booleanRule(value json.RawMessage) (json.RawMessage, string) {
-	return ofKind(value, raw.KindBoolean, "true or false")
-}
-
-func objectRule(value json.RawMessage) (json.RawMessage, string) {
-	return ofKind(value, raw.KindObject, "an object")
-}
+var (
+	textRule    = ofKind(raw.KindText, "a text")
+	booleanRule = ofKind(raw.KindBoolean, "true or false")
+	objectRule  = ofKind(raw.KindObject, "an object")
+	objectsRule = arrayOf(raw.KindObject, "an array of objects")
+	textsRule   = arrayOf(raw.KindText, "an array of texts")
+)
 
 // secretRule is objectRule for what can hold secrets: the refusal shows nothing of it.
 func secretRule(value json.RawMessage) (json.RawMessage, string) {
@@ -58,34 +54,28 @@ func secretRule(value json.RawMessage) (json.RawMessage, string) {
 	return nil, fmt.Sprintf("is %s; it must be an object", raw.KindOf(value))
 }
 
-func ofKind(value json.RawMessage, want raw.Kind, name string) (json.RawMessage, string) {
-	if raw.KindOf(value) == want {
-		return value, ""
-	}
-	return nil, fmt.Sprintf("is %s; it must be %s", raw.Short(value), name)
-}
-
-// objectsRule is an array of objects.
-func objectsRule(value json.RawMessage) (json.RawMessage, string) {
-	return arrayOf(value, raw.KindObject, "an array of objects")
-}
-
-// textsRule is an array of texts.
-func textsRule(value json.RawMessage) (json.RawMessage, string) {
-	return arrayOf(value, raw.KindText, "an array of texts")
-}
-
-func arrayOf(value json.RawMessage, want raw.Kind, name string) (json.RawMessage, string) {
-	var elements []json.RawMessage
-	if raw.KindOf(value) != raw.KindArray || json.Unmarshal(value, &elements) != nil {
+func ofKind(want raw.Kind, name string) rule {
+	return func(value json.RawMessage) (json.RawMessage, string) {
+		if raw.KindOf(value) == want {
+			return value, ""
+		}
 		return nil, fmt.Sprintf("is %s; it must be %s", raw.Short(value), name)
 	}
-	for i, element := range elements {
-		if raw.KindOf(element) != want {
-			return nil, fmt.Sprintf("must be %s; element %d is %s", name, i, raw.Short(element))
+}
+
+func arrayOf(want raw.Kind, name string) rule {
+	return func(value json.RawMessage) (json.RawMessage, string) {
+		var elements []json.RawMessage
+		if raw.KindOf(value) != raw.KindArray || json.Unmarshal(value, &elements) != nil {
+			return nil, fmt.Sprintf("is %s; it must be %s", raw.Short(value), name)
 		}
+		for i, element := range elements {
+			if raw.KindOf(element) != want {
+				return nil, fmt.Sprintf("must be %s; element %d is %s", name, i, raw.Short(element))
+			}
+		}
+		return value, ""
 	}
-	return value, ""
 }
 
 // wholeRule is a whole number. Clients write numbers as texts too, and 2.0.

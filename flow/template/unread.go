@@ -25,20 +25,20 @@ var (
 	}
 )
 
-// unreadAttribute is one of a document that nobody reads.
-type unreadAttribute struct {
-	// Path is where it stands, as roles[web].shutdown, and meant what was perhaps meant.
+// UnreadAttribute is an attribute of a document that nobody reads.
+type UnreadAttribute struct {
+	// Path is where it stands, as roles[web].shutdown, and Meant what was perhaps meant.
 	Role, Path, Meant string
 }
 
 // Unread returns the attributes of a body that neither Flowjet nor OneFlow reads. They are
 // kept; most likely somebody has misspelt them, or a client writes them for itself.
-func Unread(body spec.Body) []unreadAttribute {
-	var found []unreadAttribute
+func Unread(body spec.Body) []UnreadAttribute {
+	var found []UnreadAttribute
 	add := func(role, where string, given map[string]json.RawMessage, known []string) {
 		for _, name := range slices.Sorted(maps.Keys(given)) {
 			if !slices.Contains(known, name) {
-				found = append(found, unreadAttribute{Role: role, Path: where + name, Meant: nearest(name, known)})
+				found = append(found, UnreadAttribute{Role: role, Path: where + name, Meant: nearest(name, known)})
 			}
 		}
 	}
@@ -92,30 +92,22 @@ func DroppedExtensions(held []byte, replacement spec.Body) []string {
 		return nil
 	}
 	var dropped []string
-	for _, name := range []string{spec.ExpandAttribute, spec.WebhooksAttribute} {
-		if len(old.Extra[name]) > 0 && len(replacement.Extra[name]) == 0 {
+	note := func(name string, was, now []byte) {
+		if len(was) > 0 && len(now) == 0 {
 			dropped = append(dropped, name)
 		}
 	}
-	if len(old.Deadlines) > 0 && len(replacement.Deadlines) == 0 {
-		dropped = append(dropped, "deadlines")
+	for _, name := range []string{spec.ExpandAttribute, spec.WebhooksAttribute} {
+		note(name, old.Extra[name], replacement.Extra[name])
 	}
+	note("deadlines", old.Deadlines, replacement.Deadlines)
+	service := spec.Service{Body: replacement}
 	for _, role := range old.Roles {
-		at := slices.IndexFunc(replacement.Roles, func(other spec.Role) bool { return other.Name == role.Name })
-		if at < 0 {
-			continue
-		}
-		now := replacement.Roles[at]
-		for _, each := range []struct {
-			name     string
-			was, now []byte
-		}{
-			{"heal", role.Heal, now.Heal}, {"deadlines", role.Deadlines, now.Deadlines}, {"victims", role.Victims, now.Victims},
-			{spec.ExpandAttribute, role.Extra[spec.ExpandAttribute], now.Extra[spec.ExpandAttribute]},
-		} {
-			if len(each.was) > 0 && len(each.now) == 0 {
-				dropped = append(dropped, each.name+" of role "+role.Name)
-			}
+		if now := service.Role(role.Name); now != nil {
+			note("heal of role "+role.Name, role.Heal, now.Heal)
+			note("deadlines of role "+role.Name, role.Deadlines, now.Deadlines)
+			note("victims of role "+role.Name, role.Victims, now.Victims)
+			note(spec.ExpandAttribute+" of role "+role.Name, role.Extra[spec.ExpandAttribute], now.Extra[spec.ExpandAttribute])
 		}
 	}
 	return dropped

@@ -20,3 +20,12 @@ func Number(name string, names []string) (int, bool) {
 	}
 	return 0, false
 }
+
+// All are the states that have the names, in their order.
+func All[S ~int](names []string) []S {
+	states := make([]S, len(names))
+	for i := range states {
+		states[i] = S(i)
+	}
+	return states
+}
