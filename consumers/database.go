@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowjet/flowjet/consumers/routing"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -21,7 +22,7 @@ type database struct {
 	pipe     *pipeline.Pipeline
 	oned     *opennebula.Client
 	logger   *slog.Logger
-	services *services
+	services *routing.Services
 	// highest is the newest VM that oned has told of, 0 for none, so that a lost VM is looked for
 	// only among those created since.
 	highest atomic.Int64
@@ -169,7 +170,7 @@ func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, n
 // newest is the id of the newest VM, -1 without one.
 func (d *database) newest(ctx context.Context) (int, error) {
 	const pageOfTwo = -2 // a negative end is a page size, the newest first
-	vms, err := d.oned.Server().Confirmed().VMs(ctx, allUsers, 0, pageOfTwo, anyState)
+	vms, err := d.oned.Server().Confirmed().VMs(ctx, opennebula.FilterAll, 0, pageOfTwo, opennebula.StateAny)
 	if err != nil {
 		return 0, fmt.Errorf("ask for the newest VM: %w", err)
 	}
@@ -200,7 +201,7 @@ func (d *database) enter(ctx context.Context, newest int) error {
 	if err := d.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
 		return err
 	}
-	return d.services.wakeAll(ctx, "oned's database is another one")
+	return d.services.WakeAll(ctx, "oned's database is another one")
 }
 
 // raise raises the highest VM id known, which oned has told: an event may be invented.

@@ -20,6 +20,8 @@
 //	responder    answers commands                                    answer.go
 //	orphans      ends what came after its service had ended          orphans.go
 //
+// What wakes services is in the package routing.
+//
 // Safety: no call is made for what is not committed, so a worker that has lost
 // its services without knowing fails at its next commit and changes nothing
 // more; a call whose answer was lost is looked up by its key before it is made

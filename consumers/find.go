@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/opennebula"
 )
 
 // find looks for the VM of an intent among those created since it was decided on.
@@ -16,7 +17,7 @@ func (f *finder) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	if look.next = look.floor; f.searched.covers(look.floor) {
 		look.floor, look.next, look.keys = f.searched.floor, f.searched.next, f.searched.keys
 	}
-	vms, err := f.actor.server().Confirmed().VMs(ctx, allUsers, look.next, -1, anyState)
+	vms, err := f.actor.server().Confirmed().VMs(ctx, opennebula.FilterAll, look.next, -1, opennebula.StateAny)
 	if err != nil {
 		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, f.service, err)
 	}

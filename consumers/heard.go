@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -46,14 +47,9 @@ func (h heardStates) ahead(seen one.VM) bool {
 // statesTold are the states of VMs that work tells.
 func statesTold(work pipeline.Work) []pipeline.Trouble {
 	if event := work.Event; event != nil && event.VM != nil {
-		return []pipeline.Trouble{stateOf(*event.VM)}
+		return []pipeline.Trouble{pipeline.TroubleOf(*event.VM)}
 	}
 	return work.Trouble
-}
-
-// stateOf is the state that an event tells of a VM.
-func stateOf(vm one.VM) pipeline.Trouble {
-	return pipeline.Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
 }
 
 // noteTold remembers what the input tells, whatever becomes of it: a look that it leads to, or
@@ -75,7 +71,7 @@ func published(input pipeline.Input, came time.Time) time.Time {
 // what was heard of it, and nothing newer about it waits. For VMs that only say they are the
 // service's nobody waits: they are in others' hands.
 func (i *ingester) awaitWritten(ctx context.Context, vms []int, facts flow.Facts, look func() error) error {
-	for wait := newBackoff(); ; i.slot.backOff(ctx, wait) {
+	for wait := idle.NewBackoff(); ; i.slot.backOff(ctx, wait) {
 		if err := look(); err != nil {
 			return err
 		}

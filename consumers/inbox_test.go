@@ -1,7 +1,6 @@
 package consumers
 
 import (
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -90,32 +89,6 @@ func TestInboxGathersTrouble(t *testing.T) {
 		if !reflect.DeepEqual(got, c.want) || len(sequences) != len(c.put) {
 			t.Errorf("%s: %v for the inputs %v", name, got, sequences)
 		}
-	}
-}
-
-// TestRouterGathersTrouble: several VMs in trouble of one service are one wake-up,
-// at the place of the first; other events stay what they are.
-func TestRouterGathersTrouble(t *testing.T) {
-	event := func(sequence uint64, vm, service int, state one.LCMState) heard {
-		known := one.VM{ID: vm, Service: service, State: one.VMActive, LCMState: state}
-		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: vm, State: known.State.String(), LCMState: state.String(), VM: &known}}
-	}
-	batch := []heard{
-		event(10, 1, 3, one.LCMRunning), event(11, 2, 3, one.LCMUnknown), event(12, 5, 4, one.LCMUnknown),
-		event(13, 3, 3, one.LCMUnknown), event(14, 1, 3, one.LCMUnknown), event(15, 6, -1, one.LCMUnknown), event(16, 2, 3, one.LCMRunning),
-		event(17, 4, 3, one.LCMUnknown),
-	}
-	wakes, routed, err := (&router{}).wakesOf(t.Context(), newestOfEach(batch))
-	if err != nil || routed != 5 {
-		t.Errorf("%d events were routed: %v", routed, err)
-	}
-	var got []string
-	for _, wake := range wakes {
-		got = append(got, fmt.Sprintf("%s service %d %v event %t", wake.MessageID, wake.Work.Service, vmsOfNews(wake.Work), wake.Work.Event != nil))
-	}
-	want := []string{"one-12 service 4 [5] event true", "one-13-17 service 3 [3 1 4] event false", "one-16 service 3 [2] event true"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q\nwant\n%q", got, want)
 	}
 }
 

@@ -7,16 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/consumers/routing"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
-)
-
-// anyState and allUsers are the filters of one.vmpool.infoextended.
-const (
-	anyState = -2
-	allUsers = -2
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // ingest takes over what the input tells and, where a decision will rest on
@@ -69,7 +65,7 @@ func (i *ingester) healingDue() bool {
 // is newer, unless oned had not written yet what the event tells.
 func (i *ingester) ingestEvent(ctx context.Context, input pipeline.Input, fresh bool) error {
 	event := input.Work.Event
-	if event.Object == ownedNetwork {
+	if event.Object == work.OwnedNetwork {
 		return i.networks.ingestNetwork(ctx, input)
 	}
 	if _, known := i.facts[event.ID]; known && fresh && !i.mayBeAhead(input, i.at) {
@@ -178,7 +174,7 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 		_, err := i.fetchVM(ctx, session, span[0], facts)
 		return err
 	}
-	vms, err := session.VMs(ctx, allUsers, span[0], span[len(span)-1], anyState)
+	vms, err := session.VMs(ctx, opennebula.FilterAll, span[0], span[len(span)-1], opennebula.StateAny)
 	if err != nil {
 		return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
 	}
@@ -328,7 +324,7 @@ func (i *ingester) inspect(ctx context.Context) error {
 				return err
 			}
 			if stored {
-				vm.Seen.Since = enteredAt(event, i.record.State.Leader.Since)
+				vm.Seen.Since = routing.EnteredAt(event, i.record.State.Leader.Since)
 			}
 		}
 		i.facts[wanted.VM] = vm

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -187,7 +188,7 @@ func (l *serviceLoop) awaitNext(ctx context.Context) {
 // for no longer than Settings.RetryFor, and, where it may be left to the next input, not
 // while a command waits.
 func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave bool, step func() error) outcome {
-	wait := newBackoff()
+	wait := idle.NewBackoff()
 	var refused time.Time
 	for ctx.Err() == nil {
 		err := l.guarded(input, step)

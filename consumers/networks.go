@@ -8,12 +8,11 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
-
-// ownedNetwork is what events and notes of owners call a virtual network.
-const ownedNetwork = "net"
 
 // createNetwork makes a network, once: oned gives a name to one network of a
 // user only, so where it refuses, or an earlier answer was lost, the network may
@@ -120,7 +119,7 @@ func (n *networks) strangersNetwork(ctx context.Context, action flow.Action) (fl
 // then looks at it, and commits what it found: an event that comes before the
 // note is seen by the look.
 func (n *networks) adoptNetwork(ctx context.Context, name string, id int) error {
-	if err := n.worker.pipe.PutOwner(ctx, ownedNetwork, id, n.service); err != nil {
+	if err := n.worker.pipe.PutOwner(ctx, work.OwnedNetwork, id, n.service); err != nil {
 		return err
 	}
 	if _, err := n.fetchNetwork(ctx, name, id); err != nil {
@@ -145,7 +144,7 @@ func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (one.N
 	}
 	n.record.State = flow.SeeNetwork(n.record.State, name, id, network.State)
 	if network.State == one.NetworkDone {
-		return network.State, n.worker.pipe.ForgetOwner(ctx, ownedNetwork, id)
+		return network.State, n.worker.pipe.ForgetOwner(ctx, work.OwnedNetwork, id)
 	}
 	return network.State, nil
 }
@@ -159,7 +158,7 @@ func (n *networks) ingestNetwork(ctx context.Context, input pipeline.Input) erro
 			continue
 		}
 		told := input.Work.Event.State
-		for wait := newBackoff(); ; n.slot.backOff(ctx, wait) {
+		for wait := idle.NewBackoff(); ; n.slot.backOff(ctx, wait) {
 			state, err := n.fetchNetwork(ctx, network.Name, network.ID)
 			if err != nil || state == one.NetworkDone || state.String() == told || told == one.NetworkLockCreate.String() ||
 				time.Since(published(input, n.came)) > opennebula.WriteTime || ctx.Err() != nil {

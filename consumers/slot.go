@@ -3,6 +3,8 @@ package consumers
 import (
 	"context"
 	"errors"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 // A service loop works in a slot (the scheduler has the count of them), so that oned and NATS get
@@ -28,13 +30,13 @@ func (p *slot) acquire(ctx context.Context, as priority) error {
 
 // backOff waits without keeping others from working. In the middle of a call it keeps what
 // slot it has, for the reason in whileOthersWork.
-func (p *slot) backOff(ctx context.Context, wait *backoff) {
+func (p *slot) backOff(ctx context.Context, wait *idle.Backoff) {
 	if p.calling {
-		wait.wait(ctx)
+		wait.Wait(ctx)
 		return
 	}
 	p.release()
-	wait.wait(ctx)
+	wait.Wait(ctx)
 	_ = p.acquire(ctx, ordinary)
 }
 

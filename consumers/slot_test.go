@@ -3,11 +3,11 @@ package consumers
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -133,7 +133,7 @@ func TestALaneThatBacksOffInACallKeepsItsPlace(t *testing.T) {
 	l, another := placed(semaphore.NewWeighted(1))
 	l.slot.calling = true
 	second := another()
-	l.slot.backOff(t.Context(), &backoff{next: time.Millisecond})
+	l.slot.backOff(t.Context(), idle.NewBackoff())
 	if !l.slot.placed || *second {
 		t.Errorf("it has its place: %t; another one got it: %t", l.slot.placed, *second)
 	}

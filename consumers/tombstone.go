@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/flowjet/flowjet/consumers/routing"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -18,7 +19,7 @@ func (l *loader) checkTombstone(ctx context.Context) error {
 	if err != nil || !found.exists {
 		return err
 	}
-	l.forgetRecord("the record says that the service has ended, and there is a document of its id", found.body.Started().Add(-clockSkew))
+	l.forgetRecord("the record says that the service has ended, and there is a document of its id", found.body.Started().Add(-routing.ClockSkew))
 	return nil
 }
 
@@ -28,10 +29,10 @@ func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.T
 	known, started, logged := l.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
 	switch {
 	case known != 0 && started != 0 && known != started: // it cannot be changed
-		return "the document is another service's than the record", found.body.Started().Add(-clockSkew)
+		return "the document is another service's than the record", found.body.Started().Add(-routing.ClockSkew)
 	case l.predates(found.digest):
 		return "oned's database is another one than that of the record", l.worker.database.restoredAt()
-	case logged.After(l.record.Written.Add(clockSkew)):
+	case logged.After(l.record.Written.Add(routing.ClockSkew)):
 		since = logged.Add(time.Second)
 		if now := time.Now(); since.After(now) {
 			since = now

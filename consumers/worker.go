@@ -9,13 +9,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/flowjet/flowjet/consumers/routing"
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -101,13 +102,12 @@ type Worker struct {
 	outside   *semaphore.Weighted // service loops that tell what happened, without a place
 	metrics   *metrics
 	health    health
-	services  *services
+	services  *routing.Services
+	router    *routing.Router
 	reach     *reach
 	database  *database
-	// written is when the last record was stored before the start, and saidAge whether it was
-	// said that services are newer than that.
+	// written is when the last record was stored before the start.
 	written time.Time
-	saidAge atomic.Bool
 
 	mutex   sync.Mutex
 	running map[string]*task // by ownership key
@@ -139,7 +139,11 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		running:   map[string]*task{},
 		ending:    map[string]*task{},
 	}
-	w.services = &services{oned, w.pipe.Queue, config.Logger}
+	w.services = routing.NewServices(oned, w.pipe.Queue, config.Logger)
+	w.router = routing.NewRouter(routing.Config{
+		Oned: oned, Services: w.services, ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
+		ConfirmDamage: config.ConfirmDamage, Logger: config.Logger, Routed: w.metrics.routed,
+	}, pipe)
 	w.database = &database{pipe: pipe, oned: oned, logger: config.Logger, services: w.services}
 	return w
 }
@@ -263,14 +267,14 @@ func (w *Worker) stopTasks(ctx context.Context) {
 // key is no longer ours.
 func (w *Worker) run(ctx context.Context, key string) {
 	job := w.jobOf(key)
-	retry := newBackoff()
+	retry := idle.NewBackoff()
 	for ctx.Err() == nil {
 		err := w.guarded(ctx, job)
 		if ctx.Err() != nil {
 			return
 		}
 		w.config.Logger.Warn("the worker's task stopped and starts again", "task", key, "error", err)
-		retry.wait(ctx)
+		retry.Wait(ctx)
 	}
 }
 
@@ -289,9 +293,9 @@ func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (
 func (w *Worker) jobOf(key string) func(context.Context) error {
 	switch key {
 	case pipeline.RouterKey:
-		return newRouter(w).route
+		return func(ctx context.Context) error { return w.router.Run(ctx, w.written) }
 	case pipeline.AutoscalerKey:
-		return (&autoscaler{w.services, w.config.Settings.AutoscalerInterval, w.metrics.measured}).run
+		return (&routing.Autoscaler{Services: w.services, Interval: w.config.Settings.AutoscalerInterval, Measured: w.metrics.measured}).Run
 	}
 	number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
 	return func(ctx context.Context) error { return w.runPartition(ctx, number) }

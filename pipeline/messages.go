@@ -85,6 +85,11 @@ type Trouble struct {
 	LCMState one.LCMState `json:"lcm_state"`
 }
 
+// TroubleOf is the state that an event gave of a VM.
+func TroubleOf(vm one.VM) Trouble {
+	return Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
+}
+
 // Timer is a scheduled wake-up that has come due.
 type Timer struct {
 	Name string `json:"name"`

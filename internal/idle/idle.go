@@ -1,4 +1,4 @@
-// Package idle waits for a time that an ending context cuts short.
+// Package idle waits for a time that an ending context cuts short, once or again and again.
 package idle
 
 import (

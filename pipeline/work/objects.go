@@ -29,6 +29,12 @@ func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) er
 	return nil
 }
 
+// What owners call virtual machines and networks, as hook events do.
+const (
+	OwnedVM      = "vm"
+	OwnedNetwork = "net"
+)
+
 // Owner is an object with the service that it belongs to.
 type Owner struct {
 	Kind        string

@@ -1,4 +1,4 @@
-package consumers
+package routing
 
 import (
 	"context"
@@ -27,7 +27,7 @@ const (
 
 // scanner finds services that nothing wakes.
 type scanner struct {
-	services *services
+	services *Services
 	records  *work.Records
 	interval time.Duration
 }
@@ -71,12 +71,12 @@ func scanPause(interval, took time.Duration) time.Duration {
 }
 
 func (s *scanner) scan(ctx context.Context) error {
-	err := s.services.each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+	err := s.services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
 		state := spec.Service{Body: body}.State()
 		if !state.Watched() && !policy.Overdue(spec.Service{ID: document.ID, Body: body}, time.Now()) {
 			return nil
 		}
-		return s.services.wake(ctx, document.ID, "found in "+state.String())
+		return s.services.Wake(ctx, document.ID, "found in "+state.String())
 	})
 	return errors.Join(err, s.wakeOverdue(ctx))
 }
@@ -96,7 +96,7 @@ func (s *scanner) wakeOverdue(ctx context.Context) error {
 		}
 	})
 	for _, service := range overdue {
-		err = errors.Join(err, s.services.wake(ctx, service, "its timer is overdue"))
+		err = errors.Join(err, s.services.Wake(ctx, service, "its timer is overdue"))
 	}
 	return err
 }

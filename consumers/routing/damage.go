@@ -1,4 +1,4 @@
-package consumers
+package routing
 
 import (
 	"context"
@@ -13,18 +13,18 @@ import (
 // watchDamage repairs the stream of work, and has every service look at oned, where a damage
 // has cut it off. It returns an error where the stream of events was cut off: the router has
 // to begin anew then.
-func (r *router) watchDamage(ctx context.Context, routed func() uint64) error {
+func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 	var unread, events persistent
-	for ; ctx.Err() == nil; _ = idle.For(ctx, r.worker.config.ConfirmDamage/2) {
-		_, _, early, err := work.EndsEarly(ctx, r.worker.pipe.Pipeline)
-		if unread.lasts(early && err == nil, r.worker.config.ConfirmDamage) {
+	for ; ctx.Err() == nil; _ = idle.For(ctx, r.config.ConfirmDamage/2) {
+		_, _, early, err := work.EndsEarly(ctx, r.pipe.Pipeline)
+		if unread.lasts(early && err == nil, r.config.ConfirmDamage) {
 			err = r.repairWork(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			r.worker.config.Logger.Warn("the stream of work could not be held against what was read of it; it is tried again", "error", err)
+			r.config.Logger.Warn("the stream of work could not be held against what was read of it; it is tried again", "error", err)
 		}
-		last, err := r.worker.pipe.EndOfEvents(ctx)
-		if events.lasts(err == nil && last < routed(), r.worker.config.ConfirmDamage) {
+		last, err := r.pipe.EndOfEvents(ctx)
+		if events.lasts(err == nil && last < routed(), r.config.ConfirmDamage) {
 			return fmt.Errorf("stream %s was damaged: it ends at %d, before what has been read of it", pipeline.StreamONE, last)
 		}
 	}
@@ -46,30 +46,30 @@ func (p *persistent) lasts(suspected bool, long time.Duration) bool {
 	return suspected && time.Since(p.since) >= long
 }
 
-func (r *router) repairWork(ctx context.Context) error {
-	repaired, err := work.Repair(ctx, r.worker.pipe.Pipeline, r.worker.pipe.Queued)
+func (r *Router) repairWork(ctx context.Context) error {
+	repaired, err := work.Repair(ctx, r.pipe.Pipeline, r.pipe.Queued)
 	if err != nil || !repaired {
 		return err
 	}
-	if err := r.worker.services.wakeAll(ctx, "the stream of work was damaged"); err != nil {
+	if err := r.services.WakeAll(ctx, "the stream of work was damaged"); err != nil {
 		return err
 	}
-	r.worker.config.Logger.Warn("after the damage every service looks at oned")
+	r.config.Logger.Warn("after the damage every service looks at oned")
 	return nil
 }
 
 // startOfEvents is where the router goes on: behind its cursor, or at the end of a stream
 // that was cut off before it. What was lost the bridges find by comparing with oned, and what
 // came since and is passed over, every service by looking at oned.
-func (r *router) startOfEvents(ctx context.Context) (uint64, error) {
-	after, err := r.worker.pipe.LoadCursor(ctx, pipeline.RouterKey)
+func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
+	after, err := r.pipe.LoadCursor(ctx, pipeline.RouterKey)
 	if err != nil {
 		return 0, fmt.Errorf("load the router's cursor: %w", err)
 	}
-	last, err := r.worker.pipe.EndOfEvents(ctx)
+	last, err := r.pipe.EndOfEvents(ctx)
 	if err != nil || last >= after {
 		return after, err
 	}
-	r.worker.config.Logger.Error("stream ONE was damaged: it ends before what has been read of it, and is read on from its end", "ends_at", last, "read_up_to", after)
-	return last, r.worker.services.wakeAll(ctx, "the stream of events was damaged")
+	r.config.Logger.Error("stream ONE was damaged: it ends before what has been read of it, and is read on from its end", "ends_at", last, "read_up_to", after)
+	return last, r.services.WakeAll(ctx, "the stream of events was damaged")
 }

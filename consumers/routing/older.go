@@ -1,4 +1,4 @@
-package consumers
+package routing
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// clockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
-const clockSkew = time.Minute
+// ClockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
+const ClockSkew = time.Minute
 
 // olderData finds services that went on after the data was written: it is an older copy,
 // or OneFlow or another Flowjet drove them meanwhile.
@@ -22,7 +22,7 @@ type olderData struct {
 
 // note notes a service that went on since the worker started, which may have been by its hand.
 func (o *olderData) note(service int, body spec.Body) {
-	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(clockSkew)) {
+	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(ClockSkew)) {
 		o.logged[service] = logged
 	}
 }
@@ -33,7 +33,7 @@ func (o *olderData) note(service int, body spec.Body) {
 func (o *olderData) services(ctx context.Context, records *work.Records) (older []int) {
 	for service, logged := range o.logged {
 		record, revision, err := records.LoadRecord(ctx, service)
-		if err == nil && revision > 0 && logged.After(record.Written.Add(clockSkew)) {
+		if err == nil && revision > 0 && logged.After(record.Written.Add(ClockSkew)) {
 			older = append(older, service)
 		}
 	}
@@ -42,20 +42,20 @@ func (o *olderData) services(ctx context.Context, records *work.Records) (older 
 }
 
 // tell tells of services that are newer than the data, and wakes them.
-func (o *olderData) tell(ctx context.Context, w *Worker) error {
-	services := o.services(ctx, w.pipe.Records)
-	if len(services) == 0 || w.saidAge.Swap(true) {
+func (o *olderData) tell(ctx context.Context, r *Router) error {
+	services := o.services(ctx, r.pipe.Records)
+	if len(services) == 0 || r.saidAge.Swap(true) {
 		return nil
 	}
 	reason := fmt.Sprintf("%d services, such as %d, have gone on since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet drove them",
 		len(services), services[0], o.written.UTC().Format(time.RFC3339))
-	w.config.Logger.Error("NATS's data is older than the services. They are taken as oned has them, commands from before are refused, "+
+	r.config.Logger.Error("NATS's data is older than the services. They are taken as oned has them, commands from before are refused, "+
 		"and no VM is ended because of what NATS holds", "reason", reason)
-	if err := w.pipe.NoteMismatch(ctx, reason); err != nil {
+	if err := r.pipe.NoteMismatch(ctx, reason); err != nil {
 		return err
 	}
 	for _, service := range services {
-		if err := w.services.wake(ctx, service, "the data is older than the service"); err != nil {
+		if err := r.services.Wake(ctx, service, "the data is older than the service"); err != nil {
 			return err
 		}
 	}

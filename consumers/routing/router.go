@@ -1,9 +1,10 @@
-package consumers
+package routing
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -11,40 +12,81 @@ import (
 
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/command"
 	"github.com/flowjet/flowjet/pipeline/work"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // routerBatch bounds how many events are passed on at a time.
 const routerBatch = 1000
 
-// router gives each event to the service that it concerns. Two routers at once
+// saveCursorEvery bounds how much is read again after a crash.
+const saveCursorEvery = 250 * time.Millisecond
+
+// Config is what a router needs to know.
+type Config struct {
+	Oned     *opennebula.Client
+	Services *Services
+	// ScanInterval is how often all service documents are looked through for services that
+	// nothing wakes.
+	ScanInterval time.Duration
+	// LeaderChange is how long after a change of the zone's leader a VM that does not move counts
+	// as left behind.
+	LeaderChange time.Duration
+	// ConfirmDamage is for how long a stream has to end before what was read of it until it
+	// counts as damaged.
+	ConfirmDamage time.Duration
+	Logger        *slog.Logger
+	// Routed counts the events that were given to a service.
+	Routed prometheus.Counter
+}
+
+// Router gives each event to the service that it concerns. Two routers at once
 // do no harm: their messages have the same ids, and what comes twice or late
 // only makes a service look again.
-type router struct {
-	worker *Worker
-	owners *owners
+type Router struct {
+	config   Config
+	pipe     clients
+	services *Services
+	owners   *owners
+	// written is when the last record was stored before the worker started, and saidAge whether
+	// it was said that services are newer than that.
+	written time.Time
+	saidAge atomic.Bool
 }
 
-func newRouter(w *Worker) *router {
-	return &router{worker: w, owners: newOwners(w.pipe, w.config.Logger)}
+// clients are those of JetStream that a router uses.
+type clients struct {
+	*pipeline.Pipeline // cursors
+	*work.Queue
+	*work.Records
+	*work.Objects
+	*command.Commands
 }
 
-// route reads the events from the saved cursor on until ctx ends.
-func (r *router) route(ctx context.Context) error {
+// NewRouter returns a router that does not run.
+func NewRouter(config Config, p *pipeline.Pipeline) *Router {
+	pipe := clients{p, work.NewQueue(p), work.NewRecords(p), work.NewObjects(p), command.New(p)}
+	return &Router{config: config, pipe: pipe, services: config.Services}
+}
+
+// Run reads the events from the saved cursor on until ctx ends. The last record before the
+// worker's start was written at that time.
+func (r *Router) Run(ctx context.Context, written time.Time) error {
+	r.written, r.owners = written, newOwners(r.pipe, r.config.Logger)
 	after, err := r.startOfEvents(ctx)
 	if err != nil {
 		return err
 	}
-	reader, err := r.worker.pipe.ReadEvents(ctx, after)
+	reader, err := r.pipe.ReadEvents(ctx, after)
 	if err != nil {
 		return fmt.Errorf("read the events after %d: %w", after, err)
 	}
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	config := r.worker.config
-	go (&scanner{r.worker.services, r.worker.pipe.Records, config.ScanInterval}).run(life)
-	go (&leftBehind{r.worker.pipe, r.worker.oned, config.Settings.VMDeadlines.LeaderChange, config.Logger}).run(life)
+	go (&scanner{r.services, r.pipe.Records, r.config.ScanInterval}).run(life)
+	go (&leftBehind{r.pipe, r.config.Oned, r.config.LeaderChange, r.config.Logger}).run(life)
 	go r.rebuildOwners(life)
 	go r.owners.run(life)
 	return r.run(life, reader, after)
@@ -60,7 +102,7 @@ type heard struct {
 
 // run passes on what has come, as much at a time as there is: while the router
 // was busy with one burst, the next has been waiting.
-func (r *router) run(ctx context.Context, reader *work.EventReader, saved uint64) error {
+func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64) error {
 	incoming := make(chan heard, routerBatch)
 	failed := make(chan error, 2)
 	go func() { failed <- read(ctx, reader, incoming) }()
@@ -75,7 +117,7 @@ func (r *router) run(ctx context.Context, reader *work.EventReader, saved uint64
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 		defer cancel()
-		_ = r.worker.pipe.SaveCursor(last, pipeline.RouterKey, position)
+		_ = r.pipe.SaveCursor(last, pipeline.RouterKey, position)
 	}()
 	ticker := time.NewTicker(saveCursorEvery)
 	defer ticker.Stop()
@@ -93,7 +135,7 @@ func (r *router) run(ctx context.Context, reader *work.EventReader, saved uint64
 			if position == saved {
 				continue
 			}
-			if err := r.worker.pipe.SaveCursor(ctx, pipeline.RouterKey, position); err != nil {
+			if err := r.pipe.SaveCursor(ctx, pipeline.RouterKey, position); err != nil {
 				return fmt.Errorf("save the router's cursor at %d: %w", position, err)
 			}
 			saved = position
@@ -136,7 +178,7 @@ func waiting(first heard, incoming <-chan heard) []heard {
 // is: a service is woken to look at how things are, not at how they were. Where it
 // tells trouble of several VMs of a service, one wake-up has it look at all of them:
 // that is not believed without asking oned anyway.
-func (r *router) passAll(ctx context.Context, batch []heard) error {
+func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -144,16 +186,16 @@ func (r *router) passAll(ctx context.Context, batch []heard) error {
 	if err != nil {
 		return err
 	}
-	if err := r.worker.pipe.PublishWakes(ctx, wakes); err != nil {
+	if err := r.pipe.PublishWakes(ctx, wakes); err != nil {
 		return fmt.Errorf("route the events %d to %d: %w", batch[0].sequence, batch[len(batch)-1].sequence, err)
 	}
-	r.worker.metrics.routed.Add(float64(routed))
+	r.config.Routed.Add(float64(routed))
 	r.owners.note(batch)
 	return nil
 }
 
 // wakesOf are the wake-ups for events, and how many of these they stand for.
-func (r *router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.Wake, routed int, err error) {
+func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.Wake, routed int, err error) {
 	troubled := troubledOf(events)
 	for _, one := range events {
 		service, err := r.serviceOf(ctx, one.event)
@@ -218,7 +260,7 @@ func wakeOf(service int, one heard) pipeline.Wake {
 func lookOf(service int, troubled []heard) pipeline.Wake {
 	trouble := make([]pipeline.Trouble, len(troubled))
 	for i, one := range troubled {
-		trouble[i] = stateOf(*one.event.VM)
+		trouble[i] = pipeline.TroubleOf(*one.event.VM)
 	}
 	first, last := troubled[0], troubled[len(troubled)-1]
 	return pipeline.Wake{
@@ -234,11 +276,11 @@ func lookOf(service int, troubled []heard) pipeline.Wake {
 // serviceOf is the service that an event concerns, -1 for none. A VM's event
 // says it itself; READY is written by a call that names the VM only. A state
 // that a VM only passes through concerns nobody.
-func (r *router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
+func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
 	switch {
 	case event.VM != nil && event.VM.Decisive():
 		return event.VM.Service, nil
-	case event.Object == ownedNetwork:
+	case event.Object == work.OwnedNetwork:
 		return r.owners.ofNetwork(ctx, event.ID)
 	case event.Ready == nil || !event.OK:
 		return -1, nil
@@ -253,15 +295,15 @@ func (r *router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 // askWhose asks oned for the service of a VM that was heard of for the first
 // time, and notes it. What oned does not tell now and will not tell later
 // holds nobody up: the service looks again by itself.
-func (r *router) askWhose(ctx context.Context, id int) (int, error) {
-	vm, err := r.worker.oned.Server().VM(ctx, id)
+func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
+	vm, err := r.config.Oned.Server().VM(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return -1, nil
 	case err != nil && (ctx.Err() != nil || opennebula.Temporary(err)):
 		return -1, fmt.Errorf("find the service of VM %d: %w", id, err)
 	case err != nil:
-		r.worker.config.Logger.Warn("oned does not tell whose VM this is; its service looks again by itself", "vm", id, "error", err)
+		r.config.Logger.Warn("oned does not tell whose VM this is; its service looks again by itself", "vm", id, "error", err)
 		return -1, nil
 	}
 	if !vm.Gone() {

@@ -1,4 +1,4 @@
-package consumers
+package routing
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
@@ -88,12 +89,12 @@ func (o *owners) of(ctx context.Context, vm int) (int, bool, error) {
 	if service, known := o.known[vm]; known {
 		return service, true, nil
 	}
-	return o.pipe.Owner(ctx, ownedVM, vm)
+	return o.pipe.Owner(ctx, work.OwnedVM, vm)
 }
 
 // ofNetwork is the service that made a network for itself, -1 for none.
 func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
-	service, known, err := o.pipe.Owner(ctx, ownedNetwork, network)
+	service, known, err := o.pipe.Owner(ctx, work.OwnedNetwork, network)
 	if err != nil || !known {
 		return -1, err
 	}
@@ -103,32 +104,32 @@ func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
 // rebuildOwners puts back the notes that are missing, out of the services'
 // documents: the bucket may have been lost, and events were not heard while
 // nobody routed. It is tried until it succeeds.
-func (r *router) rebuildOwners(ctx context.Context) {
-	pause, level := newBackoff(), slog.LevelWarn
+func (r *Router) rebuildOwners(ctx context.Context) {
+	pause, level := idle.NewBackoff(), slog.LevelWarn
 	for ctx.Err() == nil {
 		count, err := r.tryToRebuildOwners(ctx)
 		if err == nil {
-			r.worker.config.Logger.Debug("the notes of whose each VM and network is are complete", "put_back", count)
+			r.config.Logger.Debug("the notes of whose each VM and network is are complete", "put_back", count)
 			return
 		}
 		if ctx.Err() == nil {
-			r.worker.config.Logger.Log(ctx, level, "the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
+			r.config.Logger.Log(ctx, level, "the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
 			level = slog.LevelDebug
 		}
-		pause.wait(ctx)
+		pause.Wait(ctx)
 	}
 }
 
-func (r *router) tryToRebuildOwners(ctx context.Context) (count int, err error) {
-	noted, err := r.worker.pipe.Owners(ctx)
+func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) {
+	noted, err := r.pipe.Owners(ctx)
 	if err != nil {
 		return 0, err
 	}
 	var missing []work.Owner
-	older := olderData{written: r.worker.written, logged: map[int]time.Time{}}
-	err = r.worker.services.each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
+	older := olderData{written: r.written, logged: map[int]time.Time{}}
+	err = r.services.Each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
 		older.note(document.ID, body)
-		for kind, ids := range map[string][]int{ownedVM: vmsOf(body), ownedNetwork: spec.OwnNetworks(body)} {
+		for kind, ids := range map[string][]int{work.OwnedVM: vmsOf(body), work.OwnedNetwork: spec.OwnNetworks(body)} {
 			for _, id := range ids {
 				if service, known := noted[kind][id]; !known || service != document.ID {
 					missing = append(missing, work.Owner{Kind: kind, ID: id, Service: document.ID})
@@ -140,10 +141,10 @@ func (r *router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	if err := older.tell(ctx, r.worker); err != nil {
+	if err := older.tell(ctx, r); err != nil {
 		return 0, err
 	}
-	return len(missing), r.worker.pipe.PutOwners(ctx, missing)
+	return len(missing), r.pipe.PutOwners(ctx, missing)
 }
 
 // vmsOf are the VMs that a service's document names.
@@ -156,9 +157,6 @@ func vmsOf(body spec.Body) []int {
 	}
 	return ids
 }
-
-// ownedVM is what notes of owners call a VM.
-const ownedVM = "vm"
 
 // run stores the notes until ctx ends, as many at a time as there are: each by
 // itself would keep the disk from the events that are being routed.
@@ -191,10 +189,10 @@ func (o *owners) store(ctx context.Context, notes map[int]ownerNote) {
 	var owned []work.Owner
 	for _, note := range notes {
 		if !note.gone {
-			owned = append(owned, work.Owner{Kind: ownedVM, ID: note.vm, Service: note.service})
+			owned = append(owned, work.Owner{Kind: work.OwnedVM, ID: note.vm, Service: note.service})
 			continue
 		}
-		if err := o.pipe.ForgetOwner(ctx, ownedVM, note.vm); err != nil {
+		if err := o.pipe.ForgetOwner(ctx, work.OwnedVM, note.vm); err != nil {
 			o.logger.Debug("it is still noted whose a VM was that is gone", "vm", note.vm, "error", err)
 		}
 	}

@@ -1,4 +1,4 @@
-package consumers
+package routing
 
 import (
 	"context"
@@ -20,26 +20,27 @@ import (
 // sampledAtOnce bounds the VMs that one call of the autoscaler is to cover.
 const sampledAtOnce = 1000
 
-// autoscaler measures what elasticity policies need. It decides nothing: that is for the
+// Autoscaler measures what elasticity policies need. It decides nothing: that is for the
 // service's worker.
-type autoscaler struct {
-	services *services
-	interval time.Duration
-	measured prometheus.Counter
+type Autoscaler struct {
+	Services *Services
+	Interval time.Duration
+	// Measured counts the services that were measured.
+	Measured prometheus.Counter
 }
 
-// run measures, once an interval, the VMs of all services that have
+// Run measures, once an interval, the VMs of all services that have
 // elasticity policies, and passes each service its own figures.
 //
 // A pass belongs to a round, which is a multiple of the interval since 1970. A
 // worker that takes over goes through the current round again: what was passed
 // on in it already is recognised, by the message's id and by the policies.
-func (a *autoscaler) run(ctx context.Context) error {
-	interval := a.interval
+func (a *Autoscaler) Run(ctx context.Context) error {
+	interval := a.Interval
 	for {
 		round := time.Now().Truncate(interval)
 		if err := a.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
-			a.services.logger.Warn("the services could not be measured; it is tried again", "error", err)
+			a.Services.logger.Warn("the services could not be measured; it is tried again", "error", err)
 		}
 		if err := idle.For(ctx, time.Until(round.Add(interval))); err != nil {
 			return err
@@ -48,7 +49,7 @@ func (a *autoscaler) run(ctx context.Context) error {
 }
 
 // measure makes one pass over all services.
-func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
+func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	services, err := a.measuredServices(ctx)
 	if err != nil || len(services) == 0 {
 		return err
@@ -68,7 +69,7 @@ func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
 	}
 	owners := map[int]int{} // the services of the VMs that are sampled
-	samples, err := a.services.oned.Server().Samples(ctx, calls, func(vm one.VM) []string {
+	samples, err := a.Services.oned.Server().Samples(ctx, calls, func(vm one.VM) []string {
 		owners[vm.ID] = vm.Service
 		return measured[vm.Service].wanted(vm)
 	})
@@ -82,10 +83,10 @@ func (a *autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		measures := policy.Measure(service, measured[service.ID].samples, at, until)
 		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
 		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
-		if _, err := a.services.queue.PublishWork(ctx, work, id); err != nil {
+		if _, err := a.Services.queue.PublishWork(ctx, work, id); err != nil {
 			return fmt.Errorf("pass service %d what was measured: %w", service.ID, err)
 		}
-		a.measured.Inc()
+		a.Measured.Inc()
 	}
 	return nil
 }
@@ -108,9 +109,9 @@ func (m measuredService) wanted(vm one.VM) []string {
 }
 
 // measuredServices are those that have elasticity policies and run.
-func (a *autoscaler) measuredServices(ctx context.Context) ([]spec.Service, error) {
+func (a *Autoscaler) measuredServices(ctx context.Context) ([]spec.Service, error) {
 	var services []spec.Service
-	err := a.services.each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+	err := a.Services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
 		service := spec.Service{ID: document.ID, Owner: document.Owner, Body: body}
 		if policy.MeasuredAttributes(service) != nil {
 			services = append(services, service)

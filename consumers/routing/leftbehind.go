@@ -1,4 +1,4 @@
-package consumers
+package routing
 
 import (
 	"context"
@@ -53,7 +53,7 @@ func (l *leftBehind) wake(ctx context.Context, term int, since time.Time) error 
 	woken := map[int]bool{}
 	for id, event := range left {
 		service := event.VM.Service
-		if service < 0 || woken[service] || enteredAt(event, since).After(since) {
+		if service < 0 || woken[service] || EnteredAt(event, since).After(since) {
 			continue
 		}
 		woken[service] = true
@@ -68,9 +68,9 @@ func (l *leftBehind) wake(ctx context.Context, term int, since time.Time) error 
 	return nil
 }
 
-// enteredAt is when a VM came to the state that an event tells of. Of one that was found
+// EnteredAt is when a VM came to the state that an event tells of. Of one that was found
 // right after the leader had changed, the old leader's event is lost.
-func enteredAt(event pipeline.Event, leader time.Time) time.Time {
+func EnteredAt(event pipeline.Event, leader time.Time) time.Time {
 	if event.Resync && event.Heard.After(leader) && event.Heard.Before(leader.Add(lostWithLeader)) {
 		return leader.Add(-time.Second)
 	}

@@ -1,4 +1,4 @@
-package consumers
+package routing
 
 import (
 	"slices"
@@ -29,7 +29,7 @@ func TestWhatAFlowjetDroveSinceItsStartIsNotOlderData(t *testing.T) {
 	}
 	older := olderData{written: time.Now().Add(-time.Hour), logged: map[int]time.Time{
 		1: time.Now(),                    // by this Flowjet, after it had written the record
-		2: time.Now().Add(2 * clockSkew), // by somebody else
+		2: time.Now().Add(2 * ClockSkew), // by somebody else
 		3: time.Now(),                    // without a record
 	}}
 	if got := older.services(t.Context(), records); !slices.Equal(got, []int{2}) {
