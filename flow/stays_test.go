@@ -236,24 +236,6 @@ func TestStuckEndIsForced(t *testing.T) {
 	s.wantActions("delete document")
 }
 
-func TestInspectionReadsTheHistory(t *testing.T) {
-	record := func(start string) one.Attribute {
-		return one.Attribute{Name: "HISTORY", Vector: one.Template{{Name: "PSTIME", Value: start}, {Name: "RSTIME", Value: "0"}}}
-	}
-	tree := one.Template{
-		{Name: "STATE", Value: "3"}, {Name: "LCM_STATE", Value: "1"},
-		{Name: "USER_TEMPLATE", Vector: one.Template{{Name: "SCHED_MESSAGE", Value: "no host"}}},
-		{Name: "HISTORY_RECORDS", Vector: one.Template{record("1700000000"), record("1700000100")}},
-	}
-	prolog := one.VM{ID: 1, State: one.VMActive, LCMState: one.LCMProlog}
-	if got := one.Inspect(prolog, tree); got == nil || got.Since.Unix() != 1700000100 || got.Scheduler != "no host" {
-		t.Errorf("in PROLOG: %+v", got)
-	}
-	if got := one.Inspect(one.VM{ID: 1, State: one.VMPending}, tree); got != nil {
-		t.Errorf("of a VM that has moved on: %+v", got)
-	}
-}
-
 // interruptedStage opens with a service that runs, whose VM 100 was on its way in a state
 // when the leader changed, 10 s ago.
 func interruptedStage(t *testing.T, lcm one.LCMState) *stage {

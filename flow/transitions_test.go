@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -77,27 +76,6 @@ func TestEveryPairOfRoleStates(t *testing.T) {
 	}
 }
 
-// The numbers are what OneFlow writes into documents.
-func TestStateNumbers(t *testing.T) {
-	for n, name := range []string{
-		"PENDING", "DEPLOYING", "RUNNING", "UNDEPLOYING", "WARNING", "DONE", "FAILED_UNDEPLOYING", "FAILED_DEPLOYING", "SCALING",
-		"FAILED_SCALING", "COOLDOWN", "DEPLOYING_NETS", "UNDEPLOYING_NETS", "FAILED_DEPLOYING_NETS", "FAILED_UNDEPLOYING_NETS", "HOLD",
-	} {
-		if got := spec.ServiceState(n).String(); got != name {
-			t.Errorf("service state %d is %s, want %s", n, got, name)
-		}
-		if role := spec.RoleState(n).String(); n <= 10 && role != name {
-			t.Errorf("role state %d is %s, want %s", n, role, name)
-		}
-	}
-	if got := spec.RoleState(11).String(); got != "HOLD" {
-		t.Errorf("role state 11 is %s, want HOLD", got)
-	}
-	if got := spec.ServiceState(16).String(); got != "UNKNOWN_16" {
-		t.Errorf("service state 16 is %s", got)
-	}
-}
-
 // A command leads out of every state but DONE, or an event will.
 func TestEveryStateHasAWayOutByACommand(t *testing.T) {
 	for state, s := range stagesInEveryState(t) {
@@ -122,43 +100,6 @@ func TestUnknownStatesCanBeUndeployed(t *testing.T) {
 	}
 	s.recoverDelete()
 	s.wantState(spec.ServiceDone)
-}
-
-func TestVMStateNames(t *testing.T) {
-	for name, want := range map[string]int{"INIT": 0, "PENDING": 1, "ACTIVE": 3, "DONE": 6, "POWEROFF": 8, "CLONING_FAILURE": 11} {
-		if got := one.VMState(want).String(); got != name {
-			t.Errorf("%d is %s, want %s", want, got, name)
-		}
-	}
-	for name, want := range map[string]int{
-		"LCM_INIT": 0, "RUNNING": 3, "EPILOG": 11, "UNKNOWN": 16, "BOOT_FAILURE": 36, "PROLOG_UNDEPLOY_FAILURE": 50,
-		"PROLOG_MIGRATE_UNKNOWN_FAILURE": 61, "BACKUP": 69, "RESTORE": 71,
-	} {
-		got, ok := one.ParseLCMState(name)
-		if !ok || int(got) != want || got.String() != name {
-			t.Errorf("%s is %d (%v), want %d", name, got, ok, want)
-		}
-	}
-	if _, ok := one.ParseLCMState("running"); ok {
-		t.Error("a name that oned does not have was read")
-	}
-}
-
-// The failed states are those whose names say so.
-func TestFailedLifeCycleStates(t *testing.T) {
-	for n := range 72 {
-		vm := one.VM{State: one.VMActive, LCMState: one.LCMState(n)}
-		if want := strings.HasSuffix(vm.LCMState.String(), "_FAILURE"); vm.Failed() != want {
-			t.Errorf("%s failed: %v, want %v", vm.LCMState, vm.Failed(), want)
-		}
-		if vm.Failed() && vm.Running() || vm.Ending() && vm.Failed() {
-			t.Errorf("%s is two things at once", vm.LCMState)
-		}
-		stopped := one.VM{State: one.VMPoweroff, LCMState: one.LCMState(n)}
-		if stopped.Failed() || stopped.Running() || stopped.Ending() {
-			t.Errorf("the LCM_STATE %s counts outside ACTIVE", vm.LCMState)
-		}
-	}
 }
 
 func TestCommandsThatMakeNoSense(t *testing.T) {
