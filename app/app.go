@@ -144,7 +144,7 @@ func (a *App) Stop(ctx context.Context) error {
 
 // ErrConnectionLost is why a process ends that NATS has shut out: the next start connects
 // anew.
-var ErrConnectionLost = errors.New("NATS has closed the connection for good; the process ends so that it is started anew")
+var ErrConnectionLost = errors.New("NATS has closed the connection permanently; the process exits so that it is restarted")
 
 // Lost is closed when the app cannot go on, for ErrConnectionLost; valid after Start.
 func (a *App) Lost() <-chan struct{} {
@@ -214,7 +214,7 @@ func (a *App) startServer(context.Context) error {
 
 func (a *App) makeDataDir() error {
 	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
-		return fmt.Errorf("make the data folder %s: %w: choose another with --data-dir", a.config.DataDir, err)
+		return fmt.Errorf("create the data folder %s: %w: choose another with --data-dir", a.config.DataDir, err)
 	}
 	return nil
 }
@@ -286,7 +286,7 @@ func (a *App) simulatedPassword() (string, error) {
 	}
 	made := rand.Text()
 	if err := writeWhole(path, []byte(made), ownSecret); err != nil {
-		return "", fmt.Errorf("keep the simulator's credentials: %w: choose another folder with --data-dir", err)
+		return "", fmt.Errorf("store the simulator's credentials: %w: choose another folder with --data-dir", err)
 	}
 	return made, nil
 }
@@ -321,7 +321,7 @@ func (a *App) credentials() (opennebula.Credentials, error) {
 	}
 	credentials, err := opennebula.ReadCredentials(a.config.One.AuthFile)
 	if err != nil {
-		return opennebula.Credentials{}, fmt.Errorf("%w: name the right file with --one-auth-file", err)
+		return opennebula.Credentials{}, fmt.Errorf("%w: set the right file with --one-auth-file", err)
 	}
 	return credentials, nil
 }
@@ -346,7 +346,7 @@ func (a *App) openPipeline(ctx context.Context) error {
 		Logger:  a.logger.With("part", "nats"),
 	})
 	if err != nil {
-		return fmt.Errorf("%w (the address is --nats-url's)", err)
+		return fmt.Errorf("%w (check --nats-url)", err)
 	}
 	a.pipe = pipe
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })
@@ -431,7 +431,7 @@ func (a *App) notReady() []string {
 		return nil
 	}
 	if reason, since := a.worker.Degraded(); reason != "" {
-		return []string{fmt.Sprintf("the worker is held up since %s: %s", since.UTC().Format(time.RFC3339), reason)}
+		return []string{fmt.Sprintf("the worker has been blocked since %s: %s", since.UTC().Format(time.RFC3339), reason)}
 	}
 	return nil
 }
@@ -466,7 +466,7 @@ func (a *App) startWebhooks(ctx context.Context) error {
 	}
 	settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
 	if err != nil {
-		return fmt.Errorf("%w (its path is --webhooks-file's)", err)
+		return fmt.Errorf("%w (check --webhooks-file)", err)
 	}
 	a.webhooks = webhooks.New(webhooks.Config{
 		Settings: settings, Owns: a.worker.Owns, Version: a.version,

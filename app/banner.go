@@ -24,7 +24,7 @@ func (a *App) PrintWelcome() {
 	}
 	fmt.Fprintln(a.out)
 	if a.has(PartNarrator) {
-		fmt.Fprint(a.out, "What happens follows, a line each. ")
+		fmt.Fprint(a.out, "Events follow, one per line. ")
 	}
 	fmt.Fprintln(a.out, "Ctrl-C stops.")
 }
@@ -108,7 +108,7 @@ Paste this into another terminal to start a service:
 	if w.server != nil {
 		fmt.Fprintf(w.out, "How everything is doing:     %s status%s\n", os.Args[0], w.lookFlags())
 		fmt.Fprintf(w.out, "The services in a browser:   http://%s%s\n", w.api.Addr(), pagePath)
-		fmt.Fprintf(w.out, "What NATS carries:           nats%s%s sub 'flow.event.>'\n", unless(w.server.URL(), "nats://127.0.0.1:4222", "-s"), w.nkeyFlag())
+		fmt.Fprintf(w.out, "Messages on NATS:            nats%s%s sub 'flow.event.>'\n", unless(w.server.URL(), "nats://127.0.0.1:4222", "-s"), w.nkeyFlag())
 	}
 }
 

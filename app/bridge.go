@@ -79,7 +79,7 @@ func (a bridging) startBridge(ctx context.Context) error {
 // startBridgeLater starts a bridge that has to ask oned which servers the zone has,
 // when oned answers.
 func (a bridging) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error) {
-	a.logger.Warn("the bridge waits for oned to say where hook events come from; it goes on by itself", "reason", why)
+	a.logger.Warn("cannot get the endpoints of hook events from oned, retrying", "reason", why)
 	a.background(ctx, func(ctx context.Context) {
 		for idle.For(ctx, time.Second) == nil {
 			switch err := b.Start(ctx); {

@@ -173,7 +173,7 @@ func checkURL(text, said string, schemes []string) string {
 	case err != nil || parsed.Host == "" || !slices.Contains(schemes, parsed.Scheme):
 		return fmt.Sprintf("it must be %s://host:port", strings.ReplaceAll(said, " or ", ":// or "))
 	case parsed.User != nil:
-		return "it holds a user or password: take it out and name a file that holds it (one.auth_file, nats.nkey_file, nats.credentials_file)"
+		return "it contains a user or password: remove it and set a file that contains it (one.auth_file, nats.nkey_file, nats.credentials_file)"
 	}
 	return ""
 }
@@ -224,13 +224,13 @@ func (c Config) checkTogether() problems {
 		found = append(found, problem{c.origins[key], fmt.Sprintf(format, arguments...)})
 	}
 	if c.NATS.Replicas > 1 && c.NATS.URL == "" && c.NATS.Cluster == "" {
-		add("nats.replicas", "nats.replicas is %d, but the embedded server is alone: set nats.url or nats.cluster to a cluster's", c.NATS.Replicas)
+		add("nats.replicas", "nats.replicas is %d, but the embedded server is not part of a cluster: set nats.url or nats.cluster to a cluster's", c.NATS.Replicas)
 	}
 	if len(c.One.XMLRPC) == 0 {
 		add("one.xmlrpc", "one.xmlrpc is empty: give at least one http://host:2633/RPC2")
 	}
 	if len(c.Sim.Others)%2 != 0 {
-		add("sim.others", "sim.others names an odd number of addresses: each server has two, XML-RPC's and that of the hook events")
+		add("sim.others", "sim.others has an odd number of addresses: each server needs two, for XML-RPC and for hook events")
 	}
 	pairs := []struct{ key, certificate, certificateFile, keyFile string }{
 		{"api.key_file", "api.certificate_file", c.API.CertificateFile, c.API.KeyFile},
@@ -242,13 +242,13 @@ func (c Config) checkTogether() problems {
 		}
 	}
 	if c.NATS.CredentialsFile != "" && c.NATS.NkeyFile != "" {
-		add("nats.nkey_file", "nats.credentials_file and nats.nkey_file are both set: NATS knows a process by one of them")
+		add("nats.nkey_file", "nats.credentials_file and nats.nkey_file are both set: set one of them")
 	}
 	if c.NATS.Cluster != "" && c.NATS.ServerFile == "" && len(c.NATS.Routes) > 0 {
-		add("nats.server_file", "nats.server_file is not set, and the servers of cluster %q have to know the same users: name the cluster.conf that `flowjet nats keys` makes, or a file with TLS between them", c.NATS.Cluster)
+		add("nats.server_file", "nats.server_file is not set, and the servers of cluster %q need the same users: set it to the cluster.conf that `flowjet nats keys` creates, or to a file with TLS between the servers", c.NATS.Cluster)
 	}
 	if c.NATS.Cluster != "" && len(c.NATS.Routes) == 0 {
-		add("nats.cluster", "nats.cluster is %q, but nats.routes names no other server of it", c.NATS.Cluster)
+		add("nats.cluster", "nats.cluster is %q, but nats.routes has no other server of this cluster", c.NATS.Cluster)
 	}
 	return found
 }
@@ -260,11 +260,11 @@ func (c Config) checkFiles() problems {
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names the file %s, which does not exist: create it or name another", key, path)})
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s, which does not exist: create it or set another file", key, path)})
 		case err != nil:
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names the file %s: %v", key, path, err)})
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s, which cannot be used: %v", key, path, err)})
 		case info.IsDir():
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s names %s, which is a folder: name a file in it", key, path)})
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s, which is a folder: set a file", key, path)})
 		}
 	}
 	found.sort()
@@ -321,7 +321,7 @@ func (c Config) doubts() problems {
 			continue
 		}
 		if listen != "" && !loopback(listen) {
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s: whoever reaches it needs no password there; use a loopback address, or a firewall", key, listen)})
+			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s: it is accessible without a password; use a loopback address, or a firewall", key, listen)})
 		}
 	}
 	found.sort()

@@ -56,7 +56,7 @@ var formerOptions = []formerOption{
 }
 
 func (o formerOption) refusal(name string) string {
-	return fmt.Sprintf("%s cannot be set any more: %s; take it out", name, o.instead)
+	return fmt.Sprintf("%s can no longer be set: %s; remove it", name, o.instead)
 }
 
 // formerKey returns why the key of a configuration file is refused; empty where it never was one.

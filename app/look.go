@@ -189,7 +189,7 @@ func (c Config) apiClient() (*http.Client, string, error) {
 func (c Config) Oned(logger *slog.Logger) (*opennebula.Client, error) {
 	credentials, err := opennebula.ReadCredentials(c.authFile())
 	if err != nil {
-		return nil, fmt.Errorf("%w: name the right file with --one-auth-file", err)
+		return nil, fmt.Errorf("%w: set the right file with --one-auth-file", err)
 	}
 	return opennebula.NewClient(opennebula.Config{
 		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials, Logger: logger,
@@ -231,7 +231,7 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 	if c.NATS.URL != "" {
 		pipe, err = c.Open(ctx, asked)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w (the address is --nats-url's)", err)
+			return nil, nil, fmt.Errorf("%w (check --nats-url)", err)
 		}
 		return pipe, pipe.Close, nil
 	}

@@ -58,7 +58,7 @@ func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 	if c.NATS.NkeyFile != "" {
 		seed, err := nats.NkeyOptionFromSeed(c.NATS.NkeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("read the nkey seed %s: %w: it should hold one line that begins with SU, as `flowjet nats keys` makes it", c.NATS.NkeyFile, err)
+			return nil, fmt.Errorf("read the nkey seed %s: %w: it must have one line that begins with SU, as `flowjet nats keys` writes it", c.NATS.NkeyFile, err)
 		}
 		options = append(options, seed)
 	}
@@ -136,7 +136,7 @@ func moveToAccount(store string) error {
 		return nil //nolint:nilerr // what is there is the account's, and what cannot be read the server reports
 	}
 	if err := os.Rename(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("give the streams in %s to the account %s: %w", from, account, err)
+		return fmt.Errorf("move the streams in %s to the account %s: %w", from, account, err)
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func (c Config) localKey(role pipeline.Role) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the NATS key: %w: run the command as the owner of the data folder, or name another key with --nats-nkey-file", err)
+		return "", fmt.Errorf("read the NATS key: %w: run the command as the owner of the data folder, or set another key with --nats-nkey-file", err)
 	}
 	return path, file.Close()
 }

@@ -35,7 +35,7 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`)
 func CheckHosts(hosts []string) error {
 	for _, host := range hosts {
 		if !hostName.MatchString(host) {
-			return fmt.Errorf("%q is no host's name: name hosts as the others reach them, such as front-end-1", host)
+			return fmt.Errorf("%q is not a host name: use names by which the other hosts can reach them, such as front-end-1", host)
 		}
 	}
 	return nil
@@ -56,7 +56,7 @@ func MakeHosts(folder string, hosts []string) error {
 	}
 	for _, host := range hosts {
 		if err := authority.equip(folder, host); err != nil {
-			return fmt.Errorf("make the files of host %s: %w", host, err)
+			return fmt.Errorf("create the files of host %s: %w", host, err)
 		}
 	}
 	return nil
@@ -84,11 +84,11 @@ func authorityIn(folder string) (authority, error) {
 	path := filepath.Join(folder, authorityKeyFile)
 	key, err := os.ReadFile(path)
 	if err != nil {
-		return authority{}, fmt.Errorf("read the key of the authority in %s: %w: make certificates where it is, or with your own authority", authorityFile, err)
+		return authority{}, fmt.Errorf("read the key of the authority in %s: %w: create certificates on the host that has it, or with your own authority", authorityFile, err)
 	}
 	made, err := parseAuthority(certificate, key)
 	if err != nil {
-		return authority{}, fmt.Errorf("read the authority's key %s: %w: remove it and %s to have a new one made", path, err, authorityFile)
+		return authority{}, fmt.Errorf("read the authority's key %s: %w: remove it and %s to create a new one", path, err, authorityFile)
 	}
 	return made, nil
 }
@@ -97,7 +97,7 @@ func parseAuthority(certificate, key []byte) (authority, error) {
 	block, _ := pem.Decode(certificate)
 	keyBlock, _ := pem.Decode(key)
 	if block == nil || keyBlock == nil {
-		return authority{}, errors.New("it is no PEM file")
+		return authority{}, errors.New("it is not a PEM file")
 	}
 	parsed, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
@@ -113,7 +113,7 @@ func parseAuthority(certificate, key []byte) (authority, error) {
 func newAuthority(folder string) (authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return authority{}, fmt.Errorf("make the authority's key: %w", err)
+		return authority{}, fmt.Errorf("create the authority's key: %w", err)
 	}
 	asked := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Flowjet's NATS servers"},
@@ -122,11 +122,11 @@ func newAuthority(folder string) (authority, error) {
 	}
 	signed, err := x509.CreateCertificate(rand.Reader, asked, asked, &key.PublicKey, key)
 	if err != nil {
-		return authority{}, fmt.Errorf("make the authority's certificate: %w", err)
+		return authority{}, fmt.Errorf("create the authority's certificate: %w", err)
 	}
 	certificate, err := x509.ParseCertificate(signed)
 	if err != nil {
-		return authority{}, fmt.Errorf("make the authority's certificate: %w", err)
+		return authority{}, fmt.Errorf("create the authority's certificate: %w", err)
 	}
 	// The key first: an authority without its key is of no use.
 	if err := writeKey(filepath.Join(folder, authorityKeyFile), key, 0o600); err != nil {

@@ -64,10 +64,10 @@ func makeClusterFile(folder string) error {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	text := fmt.Sprintf("# Made by `flowjet nats keys`: %s, and what the servers of a cluster tell each other to be let in.\ninclude %s\n\n"+
+	text := fmt.Sprintf("# Created by `flowjet nats keys`: %s, and the password by which the servers of a cluster authenticate to each other.\ninclude %s\n\n"+
 		"cluster { authorization { user: server, password: %q, timeout: 5 } }\n", AccountsFile, AccountsFile, rand.Text())
 	if err := writeWhole(path, []byte(text), modeOf(folder, "server")); err != nil {
-		return fmt.Errorf("keep the password of the NATS servers: %w", err)
+		return fmt.Errorf("store the password of the NATS servers: %w", err)
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func seedIn(path string, mode os.FileMode) (string, error) {
 	}
 	pair, err := nkeys.ParseDecoratedNKey(seed)
 	if err != nil {
-		return "", fmt.Errorf("read the NATS key %s: it holds no seed: remove it to have a new one made", path)
+		return "", fmt.Errorf("read the NATS key %s: it does not contain a seed: remove it to create a new one", path)
 	}
 	defer pair.Wipe()
 	return pair.PublicKey()
@@ -110,15 +110,15 @@ func seedIn(path string, mode os.FileMode) (string, error) {
 func newSeed(path string, mode os.FileMode) (string, error) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
-		return "", fmt.Errorf("make a NATS key: %w", err)
+		return "", fmt.Errorf("create a NATS key: %w", err)
 	}
 	defer pair.Wipe()
 	seed, err := pair.Seed()
 	if err != nil {
-		return "", fmt.Errorf("make a NATS key: %w", err)
+		return "", fmt.Errorf("create a NATS key: %w", err)
 	}
 	if err := writeWhole(path, append(seed, '\n'), mode); err != nil {
-		return "", fmt.Errorf("keep a NATS key: %w", err)
+		return "", fmt.Errorf("store a NATS key: %w", err)
 	}
 	return pair.PublicKey()
 }
@@ -127,7 +127,7 @@ func newSeed(path string, mode os.FileMode) (string, error) {
 // role and of the user system, who sees how the servers are.
 func Accounts(public map[string]string) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "# Made by `flowjet nats keys`: the users of Flowjet and what each may do. Run it again after\n"+
+	fmt.Fprintf(&text, "# Created by `flowjet nats keys`: the users of Flowjet and their permissions. Run it again after\n"+
 		"# an upgrade, and then reload the servers. docs/security.md explains each role.\n\naccounts {\n  %s {\n    jetstream: enabled\n    users: [\n", account)
 	for _, role := range pipeline.Roles {
 		if role != pipeline.RoleReader {

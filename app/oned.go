@@ -75,7 +75,7 @@ func (c *contact) begin(ctx context.Context, a *App) error {
 		return err
 	}
 	c.set(err.Error())
-	a.logger.Warn("oned does not answer: Flowjet waits for it and goes on by itself", "reason", err)
+	a.logger.Warn("oned does not answer, retrying", "reason", err)
 	a.background(ctx, func(ctx context.Context) { c.goOn(ctx, a) })
 	return nil
 }
@@ -110,9 +110,9 @@ func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 		case err == nil:
 			return nil, false
 		case !opennebula.IsCode(err, opennebula.CodeAuthentication):
-			return fmt.Errorf("ask oned at %s who we are: %w: start oned, or set its endpoint with --one-xmlrpc", endpoints, err), false
+			return fmt.Errorf("check the server user at oned at %s: %w: start oned, or set its endpoint with --one-xmlrpc", endpoints, err), false
 		case refused == refusedTimes || idle.For(asking, time.Second) != nil:
-			return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or name another file with --one-auth-file", endpoints, a.config.One.AuthFile), true
+			return fmt.Errorf("oned at %s refuses the server user of %s: put serveradmin's name and password there, or set another file with --one-auth-file", endpoints, a.config.One.AuthFile), true
 		}
 	}
 }

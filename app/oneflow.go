@@ -39,13 +39,13 @@ var oneflowKeys = map[string]imported{
 	"autoscaler_interval": {key: "worker.autoscaler_interval", convert: seconds},
 	"action_number":       {key: "api.action_number"},
 	"action_period":       {key: "api.action_period", convert: seconds},
-	"page_size":           {why: "no use: Flowjet chooses the page size"},
-	"retries":             {why: "no use: temporary errors are retried automatically"},
-	"force_deletion":      {why: "no use: a service that cannot be undeployed is deleted with `recover --delete`"},
-	"core_auth":           {why: "no use: Flowjet always acts for users with the server's cipher"},
+	"page_size":           {why: "ignored: Flowjet chooses the page size"},
+	"retries":             {why: "ignored: temporary errors are retried automatically"},
+	"force_deletion":      {why: "ignored: a service that cannot be undeployed is deleted with `recover --delete`"},
+	"core_auth":           {why: "ignored: Flowjet always acts for users with the server's cipher"},
 	"log":                 {why: "see log.level"},
-	"log.system":          {why: "no use: the log goes to standard error, and under systemd to the journal"},
-	"lcm_interval":        {why: "no use: services are driven by events"},
+	"log.system":          {why: "ignored: the log goes to standard error, and under systemd to the journal"},
+	"lcm_interval":        {why: "ignored: services are driven by events"},
 	"tmpdir":              {why: "no use"},
 	"debug_level":         {key: "log.level", convert: logLevel},
 }
@@ -61,7 +61,7 @@ func Import(conf io.Reader, base []byte, out, report io.Writer) error {
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
-		return fmt.Errorf("read OneFlow's configuration: %w: it has to be YAML whose keys begin with a colon", err)
+		return fmt.Errorf("read OneFlow's configuration: %w: it must be YAML whose keys begin with a colon", err)
 	}
 	given := map[string]string{}
 	var order []string
@@ -69,10 +69,10 @@ func Import(conf io.Reader, base []byte, out, report io.Writer) error {
 		order = symbols(document.Content[0], "", given)
 	}
 	if len(order) == 0 {
-		return errors.New("read OneFlow's configuration: it sets nothing: is it oneflow-server.conf?")
+		return errors.New("read OneFlow's configuration: it has no keys: is it oneflow-server.conf?")
 	}
 	if !slices.ContainsFunc(order, func(name string) bool { _, known := oneflowKeys[name]; return known && name != "log" }) {
-		return fmt.Errorf("read OneFlow's configuration: none of its keys (%s) is OneFlow's: is it oneflow-server.conf?", strings.Join(order[:min(len(order), 3)], ", "))
+		return fmt.Errorf("read OneFlow's configuration: none of its keys (%s) is a key of OneFlow: is it oneflow-server.conf?", strings.Join(order[:min(len(order), 3)], ", "))
 	}
 	values, err := translate(order, given, report)
 	if err != nil {
@@ -106,11 +106,11 @@ func translate(order []string, given map[string]string, report io.Writer) (map[s
 		_, exists := optionOf(rule.key)
 		switch {
 		case !known:
-			fmt.Fprintf(report, ":%s  unknown here, left out: OneFlow 7.4 has no such key\n", name)
+			fmt.Fprintf(report, ":%s  ignored: OneFlow 7.4 has no such key\n", name)
 		case rule.key == "":
 			fmt.Fprintf(report, ":%s  %s\n", name, rule.why)
 		case !exists:
-			fmt.Fprintf(report, ":%s  no use: Flowjet has nothing like it\n", name)
+			fmt.Fprintf(report, ":%s  ignored: Flowjet has no such option\n", name)
 		default:
 			value, err := converted(rule, given[name])
 			if err != nil {

@@ -63,14 +63,14 @@ func TestOneFlowsConfigurationIsTakenOver(t *testing.T) {
 
 func TestWhatCannotBeTakenOverIsNamed(t *testing.T) {
 	cases := map[string]struct{ text, fails, says string }{
-		"an unknown key":  {":colour: blue\n:retries: 5\n", "", ":colour  unknown here, left out"},
+		"an unknown key":  {":colour: blue\n:retries: 5\n", "", ":colour  ignored: OneFlow 7.4 has no such key"},
 		"no number":       {":default_cooldown: long\n", `key :default_cooldown: of OneFlow's configuration is "long": it must be a whole number of seconds`, ""},
 		"a strange level": {":log:\n  :level: 9\n", "it must be 0 (errors) to 3 (debug)", ""},
 		"an action":       {":shutdown_action: explode\n", "it must be terminate or terminate-hard", ""},
-		"no YAML":         {"a: [\n", "it has to be YAML", ""},
+		"no YAML":         {"a: [\n", "it must be YAML", ""},
 		"a bad port":      {":port: many\n", "api.listen", ""},
-		"another file":    {"log: {levl: info}\n", "none of its keys (log.levl) is OneFlow's", ""},
-		"nothing":         {"", "it sets nothing: is it oneflow-server.conf?", ""},
+		"another file":    {"log: {levl: info}\n", "none of its keys (log.levl) is a key of OneFlow", ""},
+		"nothing":         {"", "it has no keys: is it oneflow-server.conf?", ""},
 	}
 	for name, c := range cases {
 		var made, report bytes.Buffer

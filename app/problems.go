@@ -73,7 +73,7 @@ func Nearest(given string, known []string) string {
 func suggestion(given string, known []string) string {
 	nearest := Nearest(given, known)
 	if nearest == "" {
-		return "; `flowjet up --help` lists what there is"
+		return "; `flowjet help options` lists all options"
 	}
 	return fmt.Sprintf("; did you mean %s?", nearest)
 }

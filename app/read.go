@@ -139,7 +139,7 @@ func unknownVariables() problems {
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
 		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(known, name) && !fromKubernetes.MatchString(name) {
-			found = append(found, problem{where: name, what: "no option has this variable" + suggestion(name, names)})
+			found = append(found, problem{where: name, what: "no option has this environment variable" + suggestion(name, names)})
 		}
 	}
 	return found

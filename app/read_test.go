@@ -68,7 +68,7 @@ func TestBridgeEventsAreDivided(t *testing.T) {
 func TestAVariableThatSetsNothingAnyMoreIsRefused(t *testing.T) {
 	t.Setenv("FLOWJET_BRIDGE_STANDBY", "2s")
 	_, err := ReadConfig("", flagsOf(t))
-	if want := "FLOWJET_BRIDGE_STANDBY cannot be set any more: it is 1s"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "FLOWJET_BRIDGE_STANDBY can no longer be set: it is 1s"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	if left := UnknownVariables(); len(left) > 0 {
@@ -82,23 +82,23 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"a mistyped section":  {"zone: 0\n\nwroker:\n  look_again: 3s\n", `flowjet.yaml:3: "wroker" does not exist; did you mean worker?`},
 		"no section":          {"look_again: 3s\n", `flowjet.yaml:1: "look_again" does not exist; did you mean worker.look_again?`},
 		"nothing like it":     {"colour_of_the_sky: blue\n", `"colour_of_the_sky" does not exist; `},
-		"no time":             {"api:\n\n  action_period: 5 sec\n", `flowjet.yaml:3: api.action_period is "5 sec": it must be a length of time such as 300ms, 30s or 5m`},
+		"no time":             {"api:\n\n  action_period: 5 sec\n", `flowjet.yaml:3: api.action_period is "5 sec": it must be a duration such as 300ms, 30s or 5m`},
 		"no number":           {"zone: first\n", `flowjet.yaml:1: zone is "first": it must be a whole number`},
 		"no yes or no":        {"sim:\n  enabled: maybe\n", `flowjet.yaml:2: sim.enabled is "maybe": it must be true or false`},
 		"too many":            {"nats:\n  url: nats://a:1\n  replicas: 9\n", "flowjet.yaml:3: nats.replicas is 9: it must be 1 to 5"},
 		"a list for one":      {"api:\n  listen: [a, b]\n", "flowjet.yaml:2: api.listen has keys or a list below it"},
-		"a value for keys":    {"api: 127.0.0.1:2474\n", "flowjet.yaml:1: api holds keys of its own"},
-		"no mapping":          {"- a\n- b\n", "a configuration file holds keys of its own"},
+		"a value for keys":    {"api: 127.0.0.1:2474\n", "flowjet.yaml:1: api must be a mapping of keys"},
+		"no mapping":          {"- a\n- b\n", "a configuration file must be a mapping of keys"},
 		"a password":          {"nats:\n  password: hunter2\n", `flowjet.yaml:2: "nats.password" looks like a secret`},
-		"a password in a URL": {"nats:\n  url: nats://joe:hunter2@h:4222\n", "flowjet.yaml:2: nats.url is an address with a user: it holds a user or password: take it out"},
+		"a password in a URL": {"nats:\n  url: nats://joe:hunter2@h:4222\n", "flowjet.yaml:2: nats.url is an address with a user: it contains a user or password: remove it"},
 		"one of oned's":       {"one:\n  xmlrpc: http://joe:hunter2@h:2633/RPC2\n", "flowjet.yaml:2: one.xmlrpc is a list with a user in an address"},
 		"no port":             {"api:\n  listen: localhost\n", "flowjet.yaml:2: api.listen is \"localhost\": it must be host:port"},
 		"another scheme":      {"one:\n  hooks: [http://h:2101]\n", "it must be tcp://host:port"},
-		"no option any more":  {"api:\n  max_body: 5\n", "flowjet.yaml:2: api.max_body cannot be set any more: a body has at most 1 MiB; take it out"},
+		"no option any more":  {"api:\n  max_body: 5\n", "flowjet.yaml:2: api.max_body can no longer be set: a body has at most 1 MiB; remove it"},
 		"a script for a link": {"api:\n  vm_link: javascript:alert({id})\n", "it must be an http or https address with {id}"},
 		"a link to nothing":   {"api:\n  vm_link: https://sunstone/vm\n", "it must be an http or https address with {id}"},
 		"a level":             {"log:\n  level: warning\n", `flowjet.yaml:2: log.level is "warning": it must be one of debug, info, warn, error; did you mean warn?`},
-		"alone":               {"nats:\n  replicas: 3\n", "flowjet.yaml:2: nats.replicas is 3, but the embedded server is alone"},
+		"alone":               {"nats:\n  replicas: 3\n", "flowjet.yaml:2: nats.replicas is 3, but the embedded server is not part of a cluster"},
 		"half a pair":         {"api:\n  certificate_file: a.pem\n", "api.certificate_file and api.key_file belong together"},
 		"two names":           {"nats:\n  nkey_file: a\n  credentials_file: b\n", "nats.credentials_file and nats.nkey_file are both set"},
 		"twice":               {"zone: 0\nzone: 1\n", "flowjet.yaml:2: zone is set a second time, after line 1"},
@@ -129,7 +129,7 @@ func TestFaultsOfVariablesAndFlagsAreNamed(t *testing.T) {
 
 func TestAFileThatIsNotThereIsNamed(t *testing.T) {
 	_, err := ReadConfig(filepath.Join(t.TempDir(), "none.yaml"), flagsOf(t))
-	if err == nil || !strings.Contains(err.Error(), "none.yaml does not exist: create it or leave --config out") {
+	if err == nil || !strings.Contains(err.Error(), "none.yaml does not exist: create it or omit --config") {
 		t.Error(err)
 	}
 }
@@ -141,11 +141,11 @@ func TestCheckLooksAtTheFilesThatAreNamed(t *testing.T) {
 	}
 	t.Setenv("FLOWJET_ZOEN", "0")
 	wrong, doubtful := CheckConfig("", flagsOf(t, "--nats-nkey-file", seed, "--one-auth-file", auth, "--nats-ca-file", auth+".pem", "--status-listen", "0.0.0.0:0"))
-	if len(wrong) != 1 || !strings.Contains(wrong[0], "--nats-ca-file: nats.ca_file names the file "+auth+".pem, which does not exist") {
+	if len(wrong) != 1 || !strings.Contains(wrong[0], "--nats-ca-file: nats.ca_file is "+auth+".pem, which does not exist") {
 		t.Errorf("wrong: %q", wrong)
 	}
 	all := strings.Join(doubtful, "\n")
-	for _, want := range []string{"nats.nkey_file: everybody on this host can read", "FLOWJET_ZOEN: no option has this variable; did you mean FLOWJET_ZONE?", "--status-listen: status.listen is 0.0.0.0:0: whoever reaches it"} {
+	for _, want := range []string{"nats.nkey_file: everybody on this host can read", "FLOWJET_ZOEN: no option has this environment variable; did you mean FLOWJET_ZONE?", "--status-listen: status.listen is 0.0.0.0:0: it is accessible without a password"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("got %s\nwant %s", all, want)
 		}

@@ -28,10 +28,10 @@ func (a *App) Reload(config Config, log Log) error {
 			return fmt.Errorf("reload %s: %w", o.key, err)
 		}
 		a.config.values[o.key] = is
-		a.logger.Warn("a changed option was taken over", "option", o.key, "was", was, "is", is)
+		a.logger.Warn("a changed option was applied", "option", o.key, "was", was, "is", is)
 	}
 	if len(waiting) > 0 {
-		a.logger.Warn("changed options wait for a restart", "options", strings.Join(waiting, ", "))
+		a.logger.Warn("changed options take effect after a restart", "options", strings.Join(waiting, ", "))
 	}
 	err := reloader{a}.reloadWebhooks()
 	if err != nil {
@@ -61,7 +61,7 @@ func (r reloader) reloadCredentials() error {
 		return fmt.Errorf("reload %s: %w", r.config.One.AuthFile, err)
 	}
 	if changed {
-		r.logger.Warn("the server user's changed password was taken over", "file", r.config.One.AuthFile)
+		r.logger.Warn("the server user's changed password was applied", "file", r.config.One.AuthFile)
 	}
 	return nil
 }
@@ -78,7 +78,7 @@ func (a *App) Alive(ctx context.Context) error {
 	case <-answered:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("the process does not answer its own question: %w", ctx.Err())
+		return fmt.Errorf("the process does not respond to its own check: %w", ctx.Err())
 	}
 }
 

@@ -413,7 +413,7 @@ func TestKeysAreKept(t *testing.T) {
 		t.Errorf("others can read a seed: %s", info.Mode())
 	}
 	must(t, os.WriteFile(filepath.Join(folder, "api.nk"), []byte("garbage"), 0o600))
-	if err := MakeKeys(folder); err == nil || !strings.Contains(err.Error(), "api.nk: it holds no seed") {
+	if err := MakeKeys(folder); err == nil || !strings.Contains(err.Error(), "api.nk: it does not contain a seed") {
 		t.Error(err)
 	}
 }

@@ -25,7 +25,7 @@ type serviceLogs struct {
 // startServiceLogs begins with what happens from now on, and goes on until release.
 func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipeline, logger *slog.Logger) (release func(context.Context) error, err error) {
 	if err := os.MkdirAll(folder, 0o750); err != nil {
-		return nil, fmt.Errorf("make the folder for the services' logs: %w (--api-service-log-dir names it)", err)
+		return nil, fmt.Errorf("create the folder for the services' logs: %w (--api-service-log-dir names it)", err)
 	}
 	happened := history.New(pipe)
 	last, err := happened.LastTransitionSequence(ctx)
@@ -36,7 +36,7 @@ func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipelin
 	reader, err := happened.ReadTransitions(life, -1, last)
 	if err != nil {
 		stop()
-		return nil, fmt.Errorf("follow what happens to services for their logs: %w", err)
+		return nil, fmt.Errorf("subscribe to the transitions of services for their logs: %w", err)
 	}
 	l := &serviceLogs{folder: folder, logger: logger}
 	l.done.Go(func() {

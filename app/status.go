@@ -44,7 +44,7 @@ func (s statusPage) startStatus(ctx context.Context) error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			s.logger.Error("metrics are served no longer", "error", err)
+			s.logger.Error("the metrics endpoint has stopped", "error", err)
 		}
 	}()
 	s.onStop(server.Shutdown)
@@ -78,11 +78,11 @@ func (s statusPage) showStatus(w http.ResponseWriter, _ *http.Request) {
 func (s statusPage) heldUp() []string {
 	reasons := append([]string{}, s.notReady()...)
 	if s.server != nil && !s.server.Ready() {
-		reasons = append(reasons, "the NATS server here has no JetStream that can be used: it starts, or its cluster has no leader")
+		reasons = append(reasons, "JetStream is not available on the local NATS server: it is starting, or its cluster has no leader")
 	}
 	if s.pipe != nil {
 		if state := s.pipe.State(); !state.Connected {
-			reasons = append(reasons, "NATS is out of reach since "+state.Since.UTC().Format(time.RFC3339))
+			reasons = append(reasons, "NATS has been unreachable since "+state.Since.UTC().Format(time.RFC3339))
 		}
 	}
 	feeds, connected := bridging(s).feeds(), false

@@ -37,6 +37,6 @@ func startTracing(ctx context.Context, version, instance string, logger *slog.Lo
 		)),
 	)
 	otel.SetTracerProvider(provider)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Debug("traces were not sent", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Debug("traces could not be sent", "error", err) }))
 	return provider.Shutdown, nil
 }

@@ -22,19 +22,19 @@ const maxFileSize = 1 << 20
 func (l *layers) readFile(path string) problems {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return problems{{what: fmt.Sprintf("the configuration file %s does not exist: create it or leave --config out", path)}}
+		return problems{{what: fmt.Sprintf("the configuration file %s does not exist: create it or omit --config", path)}}
 	}
 	if err != nil {
-		return problems{{what: fmt.Sprintf("read the configuration file: %v: run as a user who may, or name another with --config", err)}}
+		return problems{{what: fmt.Sprintf("read the configuration file: %v: run as a user who may, or set another with --config", err)}}
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
 	if err != nil || len(text) > maxFileSize {
-		return problems{{what: fmt.Sprintf("read the configuration file %s: it is no file of at most %d bytes", path, maxFileSize)}}
+		return problems{{what: fmt.Sprintf("read the configuration file %s: it is not a regular file of at most %d bytes", path, maxFileSize)}}
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
-		return problems{{where: path, what: strings.TrimPrefix(err.Error(), "yaml: ") + ": it has to be YAML, with blanks before the keys and no tabs"}}
+		return problems{{where: path, what: strings.TrimPrefix(err.Error(), "yaml: ") + ": it must be YAML, indented with spaces, not tabs"}}
 	}
 	if len(document.Content) == 0 {
 		return nil // an empty file sets nothing
@@ -61,7 +61,7 @@ func (r *fileReader) mapping(node *yaml.Node, prefix string) {
 		node = node.Alias
 	}
 	if node.Kind != yaml.MappingNode {
-		r.complain(node, "%s holds keys of its own: write them below it, as in docs/configuration.md", section(prefix))
+		r.complain(node, "%s must be a mapping of keys to values, as in docs/configuration.md", section(prefix))
 		return
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -92,7 +92,7 @@ func (r *fileReader) entry(key, value *yaml.Node, name string) {
 		return
 	}
 	if secret(name) {
-		r.complain(key, "%q looks like a secret, and those are read from files only: write it into a file for one user and name that (one.auth_file, nats.nkey_file, nats.credentials_file)", name)
+		r.complain(key, "%q looks like a secret, which is only read from a file: write it into a file that only one user can read, and set its path (one.auth_file, nats.nkey_file, nats.credentials_file)", name)
 		return
 	}
 	r.complain(key, "%q does not exist%s", name, suggestion(name, keys()))
@@ -188,11 +188,11 @@ func form(standard any) string {
 	case bool:
 		return "true or false"
 	case time.Duration:
-		return "a length of time such as 300ms, 30s or 5m"
+		return "a duration such as 300ms, 30s or 5m"
 	case []string:
 		return "a list such as [a, b]"
 	}
-	return "a text"
+	return "a string"
 }
 
 func optionOf(key string) (option, bool) {

@@ -58,7 +58,7 @@ func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 // for those of its zone.
 func (b *Bridge) Start(ctx context.Context) error {
 	if b.ended != nil {
-		return errors.New("the bridge is started already")
+		return errors.New("the bridge is already running")
 	}
 	var err error
 	if b.filter, err = newFilter(b.config); err != nil {
@@ -83,7 +83,7 @@ func (b *Bridge) Start(ctx context.Context) error {
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
 	b.ended = make(chan struct{})
 	if err := b.config.Registerer.Register(b.collector()); err != nil {
-		b.log.Debug("another bridge of this process tells how its feeds are", "error", err)
+		b.log.Debug("register the bridge's metrics: another bridge of this process has registered them", "error", err)
 	}
 	go b.run()
 	return nil
@@ -106,11 +106,11 @@ func (b *Bridge) endpoints(ctx context.Context) ([]string, error) {
 		return b.config.Endpoints, nil
 	}
 	if b.zone == nil {
-		return nil, errors.New("the bridge has no hook endpoint to listen to: give one, tcp://host:2101")
+		return nil, errors.New("the bridge has no hook endpoint: set one, tcp://host:2101")
 	}
 	found, err := b.zone.hookEndpoints(ctx, b.config.Zone)
 	if err != nil {
-		return nil, fmt.Errorf("find out which hook endpoints zone %d has: %w; name them, tcp://host:2101", b.config.Zone, err)
+		return nil, fmt.Errorf("get the hook endpoints of zone %d: %w; set them, tcp://host:2101", b.config.Zone, err)
 	}
 	return found, nil
 }

@@ -110,7 +110,7 @@ func TestEventsWaitInOrderWhileJetStreamIsAway(t *testing.T) {
 	store.set(func(f *fakeStore) { f.fail = nil })
 	storesSoon(t, store, want...)
 	poll.Until(t, "the queue to be empty", func() bool { return b.Status()[0].QueueBytes == 0 })
-	if told := strings.Count(log.String(), "JetStream does not take events"); told != 1 {
+	if told := strings.Count(log.String(), "JetStream does not accept events"); told != 1 {
 		t.Errorf("the outage was told %d times", told)
 	}
 }
@@ -186,7 +186,7 @@ func TestPublisherRestart(t *testing.T) {
 	poll.Until(t, "what was lost", func() bool { return slices.Contains(store.stored(), "2 BOOT resync") })
 	second.send(vmFrames(running(2)))
 	poll.Until(t, "live events to go on", func() bool { return slices.Contains(store.stored(), "2 RUNNING") })
-	if told := strings.Count(log.String(), "cannot hear hook events"); told != 1 {
+	if told := strings.Count(log.String(), "cannot connect to the hook events"); told != 1 {
 		t.Errorf("the loss was told %d times", told)
 	}
 }

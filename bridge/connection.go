@@ -51,7 +51,7 @@ func subscribe(ctx context.Context, address string, topics []string) (*connectio
 	c := &connection{net: raw, stop: context.AfterFunc(ctx, func() { raw.Close() })}
 	if err := c.greet(topics); err != nil {
 		c.close()
-		return nil, fmt.Errorf("speak ZeroMQ with %s: %w", address, err)
+		return nil, fmt.Errorf("perform the ZeroMQ handshake with %s: %w", address, err)
 	}
 	return c, nil
 }
@@ -155,7 +155,7 @@ func openZMTP(conn net.Conn, kind zmq4.SocketType, server bool) (zmtp *zmq4.Conn
 // without looking at their lengths.
 func recoverTo(err *error) {
 	if cause := recover(); cause != nil {
-		*err = fmt.Errorf("the peer does not follow the protocol: %v", cause)
+		*err = fmt.Errorf("the peer violates the protocol: %v", cause)
 	}
 }
 
@@ -175,7 +175,7 @@ const (
 	flagCommand = 4
 )
 
-var errFrame = errors.New("a frame has an impossible size")
+var errFrame = errors.New("a frame has an invalid size")
 
 // boundedConn reads ahead, and cuts off what a message has above
 // maxMessageSize: its reader never sees a larger one.

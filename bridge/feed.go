@@ -72,8 +72,8 @@ func (f *feed) run(hearing, publishing context.Context) {
 // pass takes over what became of so many messages.
 func (f *feed) pass(entries []entry, messages int) {
 	if lost, err := f.buffer.add(entries, messages); lost {
-		f.log.Error("there is no room left for hook events: they are dropped until JetStream has taken those that wait, and looked up then",
-			"error", err, "mend", "is JetStream slow or away?")
+		f.log.Error("the buffer for hook events is full: events are dropped until JetStream has stored the buffered ones; a comparison with oned then replaces them",
+			"error", err, "hint", "is JetStream slow or unreachable?")
 	}
 }
 
@@ -94,7 +94,7 @@ func (f *feed) hold(hearing, heardAll, publishing context.Context) {
 		f.holding(false)
 		f.buffer.standBy()
 		if errors.Is(err, pipeline.ErrSuperseded) {
-			f.log.Warn("another bridge publishes this feed now; this one stands by", "holder", f.config.Holder)
+			f.log.Warn("another bridge now publishes this feed; this bridge is on standby", "holder", f.config.Holder)
 		}
 	}
 }
@@ -113,7 +113,7 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 	}
 	// In this order: who does not hold a feed leaves comparing to the holder.
 	f.holding(true)
-	f.requestResync("the feed was taken")
+	f.requestResync("the feed was acquired")
 	err := f.publish(ctx, heardAll, l)
 	if err != nil {
 		return cause(ctx, err)
@@ -139,7 +139,7 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 		tail, err := l.Tail(ctx, tailLength)
 		if err == nil {
 			exact := f.buffer.hold(tail)
-			f.log.Info("this bridge publishes the feed", "holder", f.config.Holder, "without_a_gap", exact)
+			f.log.Info("this bridge now publishes the feed", "holder", f.config.Holder, "without_a_gap", exact)
 			return nil
 		}
 		if ctx.Err() != nil {

@@ -33,18 +33,18 @@ func newFilter(c Config) (filter, error) {
 	f := filter{objects: c.Objects, calls: c.Calls, states: map[string][]string{}}
 	for _, object := range c.Objects {
 		if !slices.Contains(knownObjects, object) {
-			return filter{}, fmt.Errorf("the bridge is to pass events of %q: there are %s", object, strings.Join(knownObjects, ", "))
+			return filter{}, fmt.Errorf("bridge.events has the object %q: it must be one of %s", object, strings.Join(knownObjects, ", "))
 		}
 	}
 	for _, call := range c.Calls {
 		if words := strings.Split(call, "."); len(words) != 3 || words[0] != "one" || strings.ContainsAny(call, " \t") {
-			return filter{}, fmt.Errorf("the bridge is to pass the call %q: a call has the form one.vm.update, or one.vm.* for all calls about VMs", call)
+			return filter{}, fmt.Errorf("bridge.events has the call %q: a call has the form one.vm.update, or one.vm.* for all calls about VMs", call)
 		}
 	}
 	for _, pattern := range c.States {
 		object, state, whole := strings.Cut(pattern, "/")
 		if !whole || state == "" || !slices.Contains(knownObjects, object) {
-			return filter{}, fmt.Errorf("the bridge is to pass the state %q: write vm/DONE, vm/ACTIVE/RUNNING or net/READY", pattern)
+			return filter{}, fmt.Errorf("bridge.events has the state %q: a state has the form vm/DONE, vm/ACTIVE/RUNNING or net/READY", pattern)
 		}
 		f.states[object] = append(f.states[object], strings.ToUpper(state))
 	}
@@ -91,6 +91,6 @@ func (f filter) warn(log *slog.Logger) {
 		missing = append(missing, callReady)
 	}
 	if len(missing) > 0 {
-		log.Warn("the bridge's filter holds back events that services are woken by: they look again from time to time only", "filtered", missing)
+		log.Warn("the bridge's filter drops events that services need: they are only checked at intervals", "filtered", missing)
 	}
 }

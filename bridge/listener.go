@@ -127,7 +127,7 @@ func (l *listener) overflowed(now time.Time) {
 	l.metrics.overflows.Inc()
 	l.requestResync("the queue was full")
 	if !again {
-		l.log.Warn("the queue of hook events was full: oned may have dropped some, they are looked up", "endpoint", l.endpoint)
+		l.log.Warn("the queue of hook events was full: oned may have dropped some, comparing with oned", "endpoint", l.endpoint)
 	}
 }
 
@@ -141,9 +141,9 @@ func (l *listener) connected() {
 	l.status.Connected, l.status.Since, l.status.Error = true, time.Now(), ""
 	l.mu.Unlock()
 	if again {
-		l.log.Info("hearing hook events again; what happened in between is looked up", "endpoint", l.endpoint, "gap", gap.Round(time.Millisecond))
+		l.log.Info("connected to the hook events again, comparing with oned", "endpoint", l.endpoint, "gap", gap.Round(time.Millisecond))
 	} else {
-		l.log.Info("hearing hook events", "endpoint", l.endpoint)
+		l.log.Info("connected to the hook events", "endpoint", l.endpoint)
 	}
 	l.requestResync("connected to " + l.endpoint)
 }
@@ -159,8 +159,8 @@ func (l *listener) disconnected(ctx context.Context, err error) {
 	}
 	l.mu.Unlock()
 	if first && ctx.Err() == nil {
-		l.log.Warn("cannot hear hook events, trying again until it works", "endpoint", l.endpoint, "error", err,
-			"mend", "is oned's hook manager running, and bound to this address (HM_MAD's -b)?")
+		l.log.Warn("cannot connect to the hook events, retrying", "endpoint", l.endpoint, "error", err,
+			"hint", "is oned's hook manager running, and bound to this address (HM_MAD's -b)?")
 	}
 }
 

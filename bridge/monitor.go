@@ -53,7 +53,7 @@ func (m *monitor) run(ctx context.Context) {
 	interval := m.feed.config.Quiet / checksPerQuiet
 	for {
 		if err := m.check(ctx); err != nil && ctx.Err() == nil {
-			m.feed.log.Debug("the oned beside an endpoint does not answer", "endpoint", m.feed.listener.endpoint, "error", err)
+			m.feed.log.Debug("the oned of an endpoint does not answer", "endpoint", m.feed.listener.endpoint, "error", err)
 			m.disconnect()
 			m.feed.setRole("")
 		}
@@ -84,8 +84,8 @@ func (m *monitor) check(ctx context.Context) error {
 	}
 	m.feed.setRole(status.State.String())
 	if m.asked && status.State.Leads() && (status.Term != m.last.Term || !m.last.State.Leads()) {
-		m.feed.log.Info("another oned leads the zone", "endpoint", m.feed.listener.endpoint, "term", status.Term)
-		m.feed.requestResync("another oned leads")
+		m.feed.log.Info("the zone has a new leader", "endpoint", m.feed.listener.endpoint, "term", status.Term)
+		m.feed.requestResync("the zone has a new leader")
 	}
 	m.last, m.asked = status, true
 	if status.State.Leads() {
@@ -122,8 +122,8 @@ func (m *monitor) probe(ctx context.Context) error {
 		return ctx.Err()
 	}
 	m.unanswered++
-	f.log.Warn("a publisher is connected and says nothing, not even of a call just made: connecting anew",
-		"endpoint", f.listener.endpoint, "silent_for", silence.Round(time.Second), "mend", "is oned's hook manager alive?")
+	f.log.Warn("a publisher is connected but sends nothing, not even the event of a call just made: reconnecting",
+		"endpoint", f.listener.endpoint, "silent_for", silence.Round(time.Second), "hint", "is oned's hook manager running?")
 	f.listener.reconnect()
 	return nil
 }

@@ -137,18 +137,18 @@ func (f *feed) storing(err error) {
 	f.mu.Unlock()
 	switch {
 	case err != nil && before == "":
-		f.log.Warn("JetStream does not take events; they wait, in order", "error", err)
+		f.log.Warn("JetStream does not accept events; they are buffered in order", "error", err)
 	case err == nil && before != "":
-		f.log.Info("JetStream takes events again")
+		f.log.Info("JetStream accepts events again")
 		// What two feeds told of one VM meanwhile may be stored in either order.
-		f.requestResync("JetStream was away")
+		f.requestResync("JetStream was unreachable")
 	}
 }
 
 func (f *feed) published(entries []entry, events int) {
 	relieved, err := f.buffer.stored(len(entries))
 	if err != nil {
-		f.log.Error("hook events that were put aside are lost, and are looked up", "error", err)
+		f.log.Error("hook events in the spill file were lost, comparing with oned", "error", err)
 	}
 	if relieved {
 		f.requestResync("events were dropped")
@@ -175,10 +175,10 @@ func (f *feed) deadLetterAll(ctx context.Context, deadLetters []entry) {
 	f.state.deadLetters += uint64(len(deadLetters))
 	f.mu.Unlock()
 	for i, letter := range deadLetters {
-		f.log.Warn("a hook event cannot be understood; see the dead letters",
+		f.log.Warn("a hook event could not be parsed; see the dead letters",
 			"reason", letter.subject, "subject", pipeline.DeadSubject(deadLetterSource))
 		if err := f.store.DeadLetter(ctx, deadLetterSource, letter.subject, letter.data); err != nil {
-			f.log.Error("dead letters could not be kept", "letters", len(deadLetters)-i, "error", err)
+			f.log.Error("dead letters could not be stored", "letters", len(deadLetters)-i, "error", err)
 			return
 		}
 	}

@@ -78,7 +78,7 @@ func Replay(ctx context.Context, config ReplayConfig) error {
 	sent, wanted, err := replay(ctx, file, publisher, config.Speed)
 	fmt.Fprintf(config.Out, "published %d events, of which %d had a subscriber\n", sent, wanted)
 	if err != nil {
-		return fmt.Errorf("replay %s behind event %d: %w", config.File, sent, err)
+		return fmt.Errorf("replay %s after event %d: %w", config.File, sent, err)
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func (c *comparison) fetchOne(ctx context.Context, k kind, id int) error {
 		c.log.Warn("the server user may not see an object that is in the stored events", "object", k.object, "id", id, "error", err)
 		return nil
 	default:
-		return fmt.Errorf("look up %s %d, which is not listed, or not as stored: %w", k.object, id, err)
+		return fmt.Errorf("read %s %d, which is not listed or differs from the stored events: %w", k.object, id, err)
 	}
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func newResyncer(config Config, pass filter, s store, oned cloud, m *metrics) *r
 
 // request has a comparison made soon.
 func (r *resyncer) request(cause string) {
-	r.log.Debug("a comparison with oned is asked for", "cause", cause)
+	r.log.Debug("a comparison with oned was requested", "cause", cause)
 	signal(r.requests)
 }
 
@@ -107,7 +107,7 @@ func (r *resyncer) requestLater() {
 		ended := r.ended
 		r.mu.Unlock()
 		if !ended {
-			r.request("news was on its way")
+			r.request("events were pending")
 		}
 	})
 }
@@ -156,12 +156,12 @@ func (r *resyncer) note(err error) {
 	if err == nil {
 		r.metrics.resyncs.WithLabelValues("done").Inc()
 		if before != "" {
-			r.log.Info("oned could be compared with the stored events again")
+			r.log.Info("oned was compared with the stored events again")
 		}
 		return
 	}
 	r.metrics.resyncs.WithLabelValues("failed").Inc()
 	if before == "" {
-		r.log.Warn("cannot compare oned with the stored events, trying again until it works", "error", err)
+		r.log.Warn("cannot compare oned with the stored events, retrying", "error", err)
 	}
 }

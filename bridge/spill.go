@@ -89,15 +89,15 @@ func (s *spill) write(e entry) error {
 // removes it too.
 func (s *spill) open() error {
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
-		return fmt.Errorf("make the folder for the spill file: %w", err)
+		return fmt.Errorf("create the folder for the spill file: %w", err)
 	}
 	file, err := os.CreateTemp(s.folder, "bridge-*.spill")
 	if err != nil {
-		return fmt.Errorf("make the spill file: %w", err)
+		return fmt.Errorf("create the spill file: %w", err)
 	}
 	if err := os.Remove(file.Name()); err != nil {
 		file.Close()
-		return fmt.Errorf("keep the spill file %s out of sight: %w", filepath.Base(file.Name()), err)
+		return fmt.Errorf("unlink the spill file %s: %w", filepath.Base(file.Name()), err)
 	}
 	s.file, s.writer = file, bufio.NewWriterSize(file, 256<<10)
 	s.reader = bufio.NewReaderSize(&following{file: file}, 256<<10)

@@ -91,7 +91,7 @@ func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over co
 	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
 	for confirmed := time.Now(); ; {
 		if err := l.Beat(false); err != nil {
-			f.log.Debug("the other bridges were not told that this one lives", "error", err)
+			f.log.Debug("the heartbeat to the other bridges could not be sent", "error", err)
 		}
 		if err := waitFor(ctx, watch.Changed(), interval); err != nil {
 			return
@@ -124,10 +124,10 @@ func (f *feed) isReplaced(ctx context.Context, l lease) bool {
 // release lets another bridge take the feed at once.
 func (f *feed) release(ctx context.Context, l lease) {
 	if err := l.Release(ctx); err != nil {
-		f.log.Debug("the feed was not given up; others take it when this bridge is silent", "error", err)
+		f.log.Debug("the lease of the feed was not released; another bridge takes over when it expires", "error", err)
 		return
 	}
 	if err := l.Beat(true); err != nil {
-		f.log.Debug("the other bridges were not told that this one leaves", "error", err)
+		f.log.Debug("the other bridges could not be told that this bridge stops", "error", err)
 	}
 }

@@ -40,7 +40,7 @@ type Client struct {
 func New(credentials Credentials) (*Client, error) {
 	at, err := url.Parse(credentials.Endpoint)
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return nil, fmt.Errorf("%q is no address of an API: it should look like http://127.0.0.1:2474", credentials.Endpoint)
+		return nil, fmt.Errorf("%q is not the address of an API: it must look like http://127.0.0.1:2474", credentials.Endpoint)
 	}
 	credentials.Endpoint = strings.TrimSuffix(credentials.Endpoint, "/")
 	return &Client{credentials, &http.Client{}}, nil
@@ -96,7 +96,7 @@ type UnreachableError struct {
 
 // Error names the address, which may be the wrong one.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("the API at %s does not answer (%v): --endpoint or ONEFLOW_URL names another", e.Endpoint, e.Err)
+	return fmt.Sprintf("the API at %s does not answer (%v): set another with --endpoint or ONEFLOW_URL", e.Endpoint, e.Err)
 }
 
 // Unwrap returns why it could not be asked.
@@ -201,7 +201,7 @@ func (c *Client) refusal(status int, body []byte) error {
 		Detail string `json:"detail"`
 	}
 	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
-		problem.Detail = fmt.Sprintf("the server at %s answers %d and not as Flowjet's API does", c.Endpoint(), status)
+		problem.Detail = fmt.Sprintf("the server at %s is not a Flowjet API: it answers with status %d", c.Endpoint(), status)
 	}
 	return &Error{Status: status, Detail: strings.TrimSpace(problem.Detail), User: c.credentials.User}
 }
@@ -213,7 +213,7 @@ func (c *Client) read(ctx context.Context, path string, query url.Values, into a
 		return answer, err
 	}
 	if err := json.Unmarshal(answer.Body, into); err != nil {
-		return answer, fmt.Errorf("the server at %s does not answer as Flowjet's API does: GET %s: %w", c.Endpoint(), path, err)
+		return answer, fmt.Errorf("the server at %s is not a Flowjet API: GET %s: %w", c.Endpoint(), path, err)
 	}
 	return answer, nil
 }

@@ -47,12 +47,12 @@ func TestAChangeIsSentAgainWithItsKey(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		default:
 			w.Header().Set("Idempotent-Replayed", "true")
-			w.Header().Set("Warning", `299 flowjet "the template has lost heal"`)
+			w.Header().Set("Warning", `299 flowjet "the template no longer has heal"`)
 			w.WriteHeader(http.StatusNoContent)
 		}
 	})
 	answer, err := c.Do(t.Context(), Request{Method: http.MethodPost, Path: "/service/3/scale", Body: map[string]int{"cardinality": 2}, IfMatch: `"tag"`})
-	if err != nil || !answer.Replayed || answer.Warn != "the template has lost heal" {
+	if err != nil || !answer.Replayed || answer.Warn != "the template no longer has heal" {
 		t.Fatalf("%+v %v", answer, err)
 	}
 	first := <-keys
@@ -82,14 +82,14 @@ func TestRefusals(t *testing.T) {
 			fmt.Fprint(w, `<html>`)
 		}
 	})
-	for path, want := range map[string]string{"/service/3": "service 3 is UNDEPLOYING", "/service/4": "answers 404 and not as Flowjet's API does", "/service/5": `credentials of user "alice": Invalid`} {
+	for path, want := range map[string]string{"/service/3": "service 3 is UNDEPLOYING", "/service/4": "is not a Flowjet API: it answers with status 404", "/service/5": `credentials of user "alice": Invalid`} {
 		_, err := c.Do(t.Context(), Request{Method: http.MethodDelete, Path: path})
 		var refused *Error
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
-	if _, err := c.Templates(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer as Flowjet's API does") {
+	if _, err := c.Templates(t.Context()); err == nil || !strings.Contains(err.Error(), "is not a Flowjet API: GET ") {
 		t.Errorf("a page of HTML is %v", err)
 	}
 }

@@ -37,13 +37,13 @@ func (s Sources) Find() (Credentials, error) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return found, fmt.Errorf("read your credentials: %w: ONE_AUTH and --auth-file name another file", err)
+		return found, fmt.Errorf("read your credentials: %w: set another file with ONE_AUTH or --auth-file", err)
 	}
 	line := strings.TrimSpace(string(text))
 	var isPair bool
 	found.User, found.Password, isPair = strings.Cut(line, ":")
 	if !isPair || found.User == "" || strings.Contains(line, "\n") {
-		return found, fmt.Errorf("%s does not hold credentials: it should be one line, user:password", path)
+		return found, fmt.Errorf("%s does not contain credentials: it must be one line, user:password", path)
 	}
 	return found, nil
 }
@@ -82,7 +82,7 @@ func (s Sources) file() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("you have no credentials of OpenNebula here: put user:password into %s, or name such a file with ONE_AUTH or --auth-file", candidates[0])
+	return "", fmt.Errorf("there are no OpenNebula credentials: write user:password into %s, or set another file with ONE_AUTH or --auth-file", candidates[0])
 }
 
 // folders are OpenNebula's for the credentials of users.

@@ -220,7 +220,7 @@ func (e *executor) request(ctx context.Context, action flow.Action, err error) (
 		return nil, nil
 	}
 	if opennebula.Temporary(err) {
-		return nil, fmt.Errorf("ask VM %d of service %d: %w", vm, e.service, err)
+		return nil, fmt.Errorf("act on VM %d of service %d: %w", vm, e.service, err)
 	}
 	if lookErr := e.ingester.fetchSpan(ctx, e.actor.server().Confirmed(), []int{vm}, e.facts); lookErr != nil {
 		return nil, lookErr
@@ -247,9 +247,9 @@ func (e *executor) tolerate(vm int, err error) error {
 		return nil
 	}
 	if opennebula.Temporary(err) {
-		return fmt.Errorf("ask VM %d of service %d: %w", vm, e.service, err)
+		return fmt.Errorf("act on VM %d of service %d: %w", vm, e.service, err)
 	}
-	e.worker.config.Logger.Warn("oned refused a request to a VM", "service", e.service, "vm", vm, "error", err)
+	e.worker.config.Logger.Warn("oned refused a call for a VM", "service", e.service, "vm", vm, "error", err)
 	return nil
 }
 
@@ -288,7 +288,7 @@ func (e *executor) instantiate(ctx context.Context, intent flow.Intent, extra st
 	}
 	found, err := e.finder.find(ctx, intent)
 	if err == nil && !found {
-		err = errors.New("oned made it and does not show it")
+		err = errors.New("oned created it but does not list it")
 	}
 	if err != nil {
 		return &opennebula.TransportError{Method: "one.vrouter.instantiate", Sent: true, Err: err}

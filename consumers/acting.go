@@ -91,7 +91,7 @@ func (a *actor) regroup(ctx context.Context, vm int) {
 		return
 	}
 	if err := a.server().ChownVM(ctx, vm, -1, a.record.State.Service.Owner.GID); err != nil {
-		a.worker.config.Logger.Warn("a VM could not be given to its service's group", "service", a.service, "vm", vm, "error", err)
+		a.worker.config.Logger.Warn("the group of a VM could not be set to its service's group", "service", a.service, "vm", vm, "error", err)
 	}
 }
 

@@ -182,7 +182,7 @@ func TestStrangersNetworksAndRouters(t *testing.T) {
 			poll.Until(t, "the service to say that it cannot", func() bool {
 				body, exists := w.body(service)
 				text := string(encode(t, body))
-				return !exists || strings.Contains(text, "is not the service's own")
+				return !exists || strings.Contains(text, "does not belong to the service")
 			})
 		})
 	}

@@ -137,10 +137,10 @@ func (s *saver) stillOurs(ctx context.Context) error {
 	}
 	revision, err := s.worker.pipe.RecordRevision(ctx, s.service)
 	if err != nil {
-		return fmt.Errorf("make sure that service %d is still ours: %w", s.service, err)
+		return fmt.Errorf("check that service %d is still owned: %w", s.service, err)
 	}
 	if revision != s.revision {
-		return fmt.Errorf("service %d was taken over: %w", s.service, pipeline.ErrConflict)
+		return fmt.Errorf("service %d was taken over by another worker: %w", s.service, pipeline.ErrConflict)
 	}
 	s.confirmed = time.Now()
 	return nil
@@ -291,7 +291,7 @@ func (s *saver) storeOrUndo(ctx context.Context, what string, id int, undo func(
 	if loadErr != nil || !record.Deleted {
 		return errors.Join(err, loadErr)
 	}
-	s.worker.config.Logger.Warn("made after its service had ended, and deleted", "service", s.service, "kind", what, "id", id)
+	s.worker.config.Logger.Warn("created after its service had ended, and deleted", "service", s.service, "kind", what, "id", id)
 	return errors.Join(err, undo(s.loader.withinLife(ctx), id))
 }
 
@@ -318,7 +318,7 @@ func (s *saver) sealedRecord() pipeline.Record {
 func (s *saver) openRecord() {
 	body, err := s.record.State.Service.Body.Opened(s.worker.box.Open)
 	if err != nil {
-		s.worker.config.Logger.Warn("the service's record was sealed with another password of the server user: the document is taken instead",
+		s.worker.config.Logger.Warn("the service's record was sealed with another password of the server user: the document is used instead",
 			"service", s.service, "error", err)
 		body = spec.Body{StartTime: s.record.State.Service.Body.StartTime}
 		s.record.Saved, s.record.Digests = "", nil

@@ -85,7 +85,7 @@ func (d *database) watch(ctx context.Context, every time.Duration) {
 		}
 		d.mutex.Unlock()
 		if err != nil && ctx.Err() == nil {
-			d.logger.Debug("it is not known whether oned has the database of before; it is asked again", "error", err)
+			d.logger.Debug("cannot check whether oned still has the same database, retrying", "error", err)
 		}
 	}
 }
@@ -129,8 +129,8 @@ func (d *database) check(ctx context.Context) error {
 		}
 	}
 	if reason != "" {
-		d.logger.Error("oned's database is not the one that NATS's data was made with. Services are taken as oned has them, "+
-			"and no VM is ended because of what NATS holds", "reason", reason)
+		d.logger.Error("oned's database is not the one that NATS's data belongs to. The services' documents at oned are used, "+
+			"and no VM is terminated because of NATS's data", "reason", reason)
 		mark.Restored = time.Now().UTC()
 		d.restored = mark.Restored
 		if err := errors.Join(d.pipe.NoteMismatch(ctx, reason), d.enter(ctx, newest)); err != nil {
@@ -151,7 +151,7 @@ func (d *database) check(ctx context.Context) error {
 // that was known before.
 func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, newest int, made string) (string, error) {
 	if newest < known {
-		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, is another one, or ended VMs were purged",
+		return fmt.Sprintf("oned's newest VM is %d, and there was a VM %d: oned was restored from a backup, was replaced, or ended VMs were purged",
 			newest, known), nil
 	}
 	if newest > mark.VM {
@@ -163,7 +163,7 @@ func (d *database) differs(ctx context.Context, mark pipeline.OnedMark, known, n
 	if made == "" || mark.Made == "" || made == mark.Made {
 		return "", nil // a VM that is not there was purged
 	}
-	return fmt.Sprintf("VM %d is another one than the VM %d that NATS knows of (its STIME is %s, and was %s): oned was restored from a backup, or is another one",
+	return fmt.Sprintf("VM %d is not the VM %d in NATS's data (its STIME is %s, not %s): oned was restored from a backup or was replaced",
 		mark.VM, mark.VM, made, mark.Made), nil
 }
 
@@ -172,7 +172,7 @@ func (d *database) newest(ctx context.Context) (int, error) {
 	const pageOfTwo = -2 // a negative end is a page size, the newest first
 	vms, err := d.oned.Server().Confirmed().VMs(ctx, opennebula.FilterAll, 0, pageOfTwo, opennebula.StateAny)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the newest VM: %w", err)
+		return 0, fmt.Errorf("read the id of the newest VM: %w", err)
 	}
 	newest := -1
 	for _, vm := range vms {
@@ -188,7 +188,7 @@ func (d *database) made(ctx context.Context, vm int) (string, error) {
 	}
 	tree, err := d.oned.Server().Confirmed().VMTree(ctx, vm)
 	if err != nil && opennebula.Temporary(err) {
-		return "", fmt.Errorf("ask when VM %d was made: %w", vm, err)
+		return "", fmt.Errorf("read the start time of VM %d: %w", vm, err)
 	}
 	made, _ := tree.Lookup("STIME")
 	return made, nil
@@ -201,7 +201,7 @@ func (d *database) enter(ctx context.Context, newest int) error {
 	if err := d.pipe.SaveCursor(ctx, pipeline.ComparedKey, 1); err != nil {
 		return err
 	}
-	return d.services.WakeAll(ctx, "oned's database is another one")
+	return d.services.WakeAll(ctx, "oned's database was replaced")
 }
 
 // raise raises the highest VM id known, which oned has told: an event may be invented.
@@ -225,6 +225,6 @@ func (d *database) begin(ctx context.Context) {
 		_, _, err = d.since(ask)
 	}
 	if err != nil && ctx.Err() == nil {
-		d.logger.Warn("oned did not say which VM is the newest: lost VMs are looked for among all", "error", err)
+		d.logger.Warn("cannot read the id of the newest VM from oned: lost VMs are looked for among all", "error", err)
 	}
 }

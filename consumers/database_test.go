@@ -235,7 +235,7 @@ func TestWhatIsNoOtherDatabase(t *testing.T) {
 	}
 	must(t, w.pipe.SaveOnedMark(t.Context(), pipeline.OnedMark{VM: 1, Made: "1000"}))
 	w.startWorker("other", quick())
-	w.mismatch("VM 1 is another one")
+	w.mismatch("VM 1 is not the VM 1")
 	w.deployed(masterSlave, 1, 1)
 }
 

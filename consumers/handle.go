@@ -127,7 +127,7 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early bool) (flow.Decision, *flow.Refusal, error) {
 	if early {
 		return flow.Decision{}, &flow.Refusal{Kind: flow.RefusedState, Message: fmt.Sprintf(
-			"the command is from before %s, when oned was restored or Flowjet's data was put back: look at service %d and send it again if it is still wanted",
+			"the command is from before %s, when oned or Flowjet's data was restored from a backup: check service %d and send the command again if it is still needed",
 			l.record.Since.UTC().Format(time.RFC3339), l.service)}, nil
 	}
 	refusal, err := l.precondition(ctx, command)
@@ -234,11 +234,11 @@ func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*
 		document, err = l.actor.server().Confirmed().Document(ctx, l.service)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("hold service %d against what was seen of it: %w", l.service, err)
+		return nil, fmt.Errorf("check the ETag of service %d: %w", l.service, err)
 	}
 	if document.Matches(command.IfMatch) {
 		return nil, nil
 	}
 	return &flow.Refusal{Kind: flow.RefusedChanged, Message: fmt.Sprintf(
-		"service %d has changed since it was read (its ETag is %s now): read it again and decide again", l.service, document.ETag())}, nil
+		"service %d has changed since it was read (its ETag is now %s): read it again before you change it", l.service, document.ETag())}, nil
 }

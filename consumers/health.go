@@ -43,7 +43,7 @@ func (h *health) hold(logger *slog.Logger, service int, reason string) {
 	h.held[service] = reason
 	if h.reason == "" {
 		h.reason, h.changed = reason, time.Now()
-		logger.Warn("the worker is held up and tries again; nothing is lost", "reason", reason)
+		logger.Warn("the worker is blocked, retrying; nothing is lost", "reason", reason)
 	}
 }
 

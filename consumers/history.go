@@ -93,7 +93,7 @@ func (s *saver) publishNext(ctx context.Context) error {
 		return s.replaceUnpublishable(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("tell what happened to service %d: %w", s.service, err)
+		return fmt.Errorf("publish the transitions of service %d: %w", s.service, err)
 	}
 	outbox.First += uint64(count) //nolint:gosec // a length
 	outbox.Transitions = outbox.Transitions[count:]
@@ -111,11 +111,11 @@ func (s *saver) replaceUnpublishable(ctx context.Context) error {
 			continue
 		}
 		number := outbox.First + uint64(i)
-		s.worker.config.Logger.Error("a transition can never be published and becomes a dead letter", "service", s.service, "number", number, "error", cause)
+		s.worker.config.Logger.Error("a transition cannot be published and is dead-lettered", "service", s.service, "number", number, "error", cause)
 		s.worker.metrics.dead.Inc()
 		short := pipeline.Transition{
 			Version: transition.Version, Service: s.service, Time: transition.Time,
-			Change: flow.Change{Kind: transition.Kind, New: transition.New, Reason: "NATS never takes what is to be told of it: see the dead letters"},
+			Change: flow.Change{Kind: transition.Kind, New: transition.New, Reason: "NATS refuses a transition of the service: see the dead letters"},
 		}
 		err := s.worker.pipe.DeadLetter(ctx, pipeline.DeadLetter{
 			Where: "worker", Reason: fmt.Sprintf("transition %d of service %d: %v", number, s.service, cause), Data: pipeline.Encode(short),
@@ -135,7 +135,7 @@ func (s *saver) resend(ctx context.Context) error {
 	if len(outbox.Transitions) > 0 {
 		told, err := s.worker.pipe.LastTransition(ctx, s.service)
 		if err != nil {
-			return fmt.Errorf("find the last told transition of service %d: %w", s.service, err)
+			return fmt.Errorf("find the last published transition of service %d: %w", s.service, err)
 		}
 		for len(outbox.Transitions) > 0 && outbox.First <= told {
 			outbox.Transitions = outbox.Transitions[1:]

@@ -90,7 +90,7 @@ func TestHistoryTellsOfNetworks(t *testing.T) {
 		t.Errorf("the networks' end is told as %+v", ended)
 	}
 	begun, _ := find(told, "service", "DEPLOYING_NETS")
-	if len(begun.Did) != 2 || !strings.HasPrefix(begun.Did[0], "make network ") {
+	if len(begun.Did) != 2 || !strings.HasPrefix(begun.Did[0], "create network ") {
 		t.Errorf("with DEPLOYING_NETS it was told that this was done: %q", begun.Did)
 	}
 }

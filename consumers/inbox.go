@@ -121,7 +121,7 @@ func (b *inbox) condense(first int) {
 		}
 	}
 	last := b.waiting[len(b.waiting)-1]
-	last.Work = pipeline.Work{Version: pipeline.Version, Service: last.Work.Service, Reason: "more events than can wait"}
+	last.Work = pipeline.Work{Version: pipeline.Version, Service: last.Work.Service, Reason: "more events than can be queued"}
 	last.sequences, last.told = all, slices.Collect(maps.Values(told))
 	b.waiting = append(b.waiting[:first], last)
 }

@@ -176,7 +176,7 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 	}
 	vms, err := session.VMs(ctx, opennebula.FilterAll, span[0], span[len(span)-1], opennebula.StateAny)
 	if err != nil {
-		return fmt.Errorf("look at VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
+		return fmt.Errorf("read VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
 	}
 	for _, id := range span {
 		facts[id] = one.VM{ID: id, State: one.VMDone, Service: i.service}
@@ -234,7 +234,7 @@ func (i *ingester) fetchVM(ctx context.Context, session *opennebula.Session, id 
 		vm, err = one.VM{ID: id, State: one.VMDone, Service: i.service}, nil
 	}
 	if err != nil {
-		return one.VM{}, fmt.Errorf("look at VM %d of service %d: %w", id, i.service, err)
+		return one.VM{}, fmt.Errorf("read VM %d of service %d: %w", id, i.service, err)
 	}
 	facts[id] = vm
 	return vm, nil
@@ -291,7 +291,7 @@ func (i *ingester) doubtfulVMs(ctx context.Context) ([]int, flow.Facts, error) {
 	}
 	newest, err := i.worker.database.newest(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("look at the VMs of service %d: %w", i.service, err)
+		return nil, nil, fmt.Errorf("read the VMs of service %d: %w", i.service, err)
 	}
 	ids = slices.DeleteFunc(ids, func(id int) bool {
 		if id > newest {
@@ -312,7 +312,7 @@ func (i *ingester) inspect(ctx context.Context) error {
 		}
 		tree, err := session.VMTree(ctx, wanted.VM)
 		if err != nil && opennebula.Temporary(err) {
-			return fmt.Errorf("look closer at VM %d of service %d: %w", wanted.VM, i.service, err)
+			return fmt.Errorf("read VM %d of service %d in full: %w", wanted.VM, i.service, err)
 		}
 		vm := i.facts[wanted.VM]
 		if vm.Seen = one.Inspect(vm, tree); err != nil {

@@ -36,7 +36,7 @@ func (l *loader) sureOfDatabase(ctx context.Context) error {
 		return err
 	}
 	if l.worker.database.restoredAt().After(l.at) {
-		return fmt.Errorf("service %d was planned with what is known of another database of oned's: %w", l.service, pipeline.ErrConflict)
+		return fmt.Errorf("service %d was planned with data of another database of oned: %w", l.service, pipeline.ErrConflict)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 		return err
 	}
 	if found.digest != l.record.Saved && len(found.repairs) > 0 {
-		l.worker.config.Logger.Warn("the service's document does not fit together and is put right", "service", l.service, "repairs", found.repairs)
+		l.worker.config.Logger.Warn("the service's document is inconsistent and is repaired", "service", l.service, "repairs", found.repairs)
 		found.body = found.body.Noted(found.repairs, time.Now())
 	}
 	switch {
@@ -148,7 +148,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 			l.record.Saved = found.digest
 			return nil
 		}
-		l.worker.config.Logger.Info("the document was changed by somebody else: it is taken as it is", "service", l.service)
+		l.worker.config.Logger.Info("the document was changed by another program and is used as it is", "service", l.service)
 		state.Service.Body = found.body
 		l.record.Saved = found.digest
 	}

@@ -109,10 +109,10 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 }
 
 // errPoison marks an input that no repetition will help.
-var errPoison = errors.New("the input cannot be handled")
+var errPoison = errors.New("the input cannot be processed")
 
 // errNoDocument marks a command for a service whose document is not there yet.
-var errNoDocument = errors.New("its document is not there")
+var errNoDocument = errors.New("its document is missing")
 
 // maxUnflushed bounds how many inputs share one saving of the document.
 const maxUnflushed = 32
@@ -122,7 +122,7 @@ const maxUnflushed = 32
 // that come close together share that, because oned is the bottleneck.
 func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	if next.writes {
-		l.flush(ctx, pipeline.Input{Work: pipeline.Work{Version: pipeline.Version, Service: l.service, Reason: "its document is behind"}})
+		l.flush(ctx, pipeline.Input{Work: pipeline.Work{Version: pipeline.Version, Service: l.service, Reason: "its document is outdated"}})
 		return
 	}
 	input := next.Input

@@ -28,7 +28,7 @@ func (n *networks) createNetwork(ctx context.Context, action flow.Action) (flow.
 		return nil, n.adoptNetwork(ctx, network.Name, id)
 	}
 	if opennebula.Temporary(err) {
-		return nil, fmt.Errorf("make network %s of service %d: %w", network.Called, n.service, err)
+		return nil, fmt.Errorf("create network %s of service %d: %w", network.Called, n.service, err)
 	}
 	id, found, lookErr := n.findNetwork(ctx, network)
 	if lookErr != nil {
@@ -107,11 +107,11 @@ func (n *networks) strangersNetwork(ctx context.Context, action flow.Action) (fl
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("look whose network %d of service %d is: %w", network.ID, n.service, err)
+		return nil, fmt.Errorf("check the owner of network %d of service %d: %w", network.ID, n.service, err)
 	case found.Owner.UID == n.record.State.Service.Owner.UID && found.Name == network.Called:
 		return nil, nil
 	}
-	reason := fmt.Sprintf("network %d (%s of %s) is not the service's own and is left alone: take it out of networks_values", network.ID, found.Name, found.Owner.UName)
+	reason := fmt.Sprintf("network %d (%s of %s) does not belong to the service and is left unchanged: remove it from networks_values", network.ID, found.Name, found.Owner.UName)
 	return flow.Refused{Action: action, Message: reason}, nil
 }
 
@@ -140,7 +140,7 @@ func (n *networks) fetchNetwork(ctx context.Context, name string, id int) (one.N
 		network, err = opennebula.Network{ID: id, State: one.NetworkDone}, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look at network %d of service %d: %w", id, n.service, err)
+		return 0, fmt.Errorf("read network %d of service %d: %w", id, n.service, err)
 	}
 	n.record.State = flow.SeeNetwork(n.record.State, name, id, network.State)
 	if network.State == one.NetworkDone {

@@ -106,6 +106,6 @@ func (o *orphans) terminate(ctx context.Context, vm int) error {
 		o.loaded = false // the tombstone is no longer believed
 		return err
 	}
-	o.worker.config.Logger.Warn("a VM came after its service had ended and is terminated", "service", o.service, "vm", vm)
+	o.worker.config.Logger.Warn("a VM was created after its service had ended and is terminated", "service", o.service, "vm", vm)
 	return o.executor.tolerate(vm, o.actor.session().ActOnVM(ctx, "terminate-hard", vm))
 }

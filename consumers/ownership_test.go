@@ -53,7 +53,7 @@ func (w *world) observe(id string, wakes *wakes) *observed {
 
 // Write is told what the worker's pipeline logs, line by line.
 func (o *observed) Write(line []byte) (int, error) {
-	if text := string(line); strings.Contains(text, "share has changed") && strings.Contains(text, "keys=0") {
+	if text := string(line); strings.Contains(text, "partitions of this worker have changed") && strings.Contains(text, "keys=0") {
 		o.lost.Add(1)
 	}
 	return len(line), nil

@@ -32,7 +32,7 @@ func (r *routers) createRouter(ctx context.Context, action flow.Action) (flow.Ou
 	case err == nil:
 		return nil, r.adoptRouter(ctx, router.Role, id)
 	case opennebula.Temporary(err):
-		return nil, fmt.Errorf("make the virtual router of role %s of service %d: %w", router.Role, r.service, err)
+		return nil, fmt.Errorf("create the virtual router of role %s of service %d: %w", router.Role, r.service, err)
 	}
 	return refusal(action, err), nil
 }
@@ -58,7 +58,7 @@ func (r *routers) adoptRouter(ctx context.Context, role string, id int) error {
 	router, err := r.actor.server().Router(ctx, id)
 	if err != nil {
 		r.record.State = flow.DoubtRouter(r.record.State, role)
-		return errors.Join(fmt.Errorf("look at virtual router %d of service %d: %w", id, r.service, err), r.saver.store(ctx))
+		return errors.Join(fmt.Errorf("read virtual router %d of service %d: %w", id, r.service, err), r.saver.store(ctx))
 	}
 	r.record.State = flow.SeeRouter(r.record.State, role, id, router.Addresses)
 	return r.saver.storeOrUndo(ctx, "virtual router", id, r.actor.session().DeleteRouter)
@@ -121,10 +121,10 @@ func (r *routers) strangersRouter(ctx context.Context, action flow.Action, id in
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("look whose virtual router %d of service %d is: %w", id, r.service, err)
+		return nil, fmt.Errorf("check the owner of virtual router %d of service %d: %w", id, r.service, err)
 	case r.record.State.Service.OwnsRouter(router.Owner, router.Key, router.Name, router.VMs, r.facts):
 		return nil, nil
 	}
-	reason := fmt.Sprintf("virtual router %d (%s of %s) is not the service's own and is left alone", id, router.Name, router.Owner.UName)
+	reason := fmt.Sprintf("virtual router %d (%s of %s) does not belong to the service and is left unchanged", id, router.Name, router.Owner.UName)
 	return flow.Refused{Action: action, Message: reason}, nil
 }

@@ -90,7 +90,7 @@ func TestWhatNeverComesFailsItsRole(t *testing.T) {
 	w.accepted(service, flow.VerbDeploy, nil)
 	w.await(service, spec.ServiceFailedDeploying)
 	log := w.logged(service)
-	for _, said := range []string{"has been in", "and is retried", "and is replaced", "it was made anew 2 times before"} {
+	for _, said := range []string{"has been in", "and is retried", "and is replaced", "it was replaced 2 times before"} {
 		if !strings.Contains(log, said) {
 			t.Errorf("the log does not say %q:\n%s", said, log)
 		}

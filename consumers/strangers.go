@@ -25,7 +25,7 @@ func (i *ingester) confirmStrangers(ctx context.Context) error {
 	}
 	i.strangers, i.strangersOf, i.strangersAt = i.record.State.Strangers(i.facts), owner, time.Now()
 	for _, id := range i.strangers {
-		i.worker.config.Logger.Warn("a node of the service is not its VM: another's, or without the service's id; it is left alone",
+		i.worker.config.Logger.Warn("a node of the service is not a VM of the service: it belongs to another or lacks the service's id; it is left unchanged",
 			"service", i.service, "vm", id, "owner", i.facts[id].Owner.UName)
 	}
 	return nil

@@ -19,7 +19,7 @@ func (l *loader) checkTombstone(ctx context.Context) error {
 	if err != nil || !found.exists {
 		return err
 	}
-	l.forgetRecord("the record says that the service has ended, and there is a document of its id", found.body.Started().Add(-routing.ClockSkew))
+	l.forgetRecord("the service has ended according to its record, but has a document", found.body.Started().Add(-routing.ClockSkew))
 	return nil
 }
 
@@ -29,15 +29,15 @@ func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.T
 	known, started, logged := l.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
 	switch {
 	case known != 0 && started != 0 && known != started: // it cannot be changed
-		return "the document is another service's than the record", found.body.Started().Add(-routing.ClockSkew)
+		return "the document and the record belong to different services", found.body.Started().Add(-routing.ClockSkew)
 	case l.predates(found.digest):
-		return "oned's database is another one than that of the record", l.worker.database.restoredAt()
+		return "the record belongs to another database of oned", l.worker.database.restoredAt()
 	case logged.After(l.record.Written.Add(routing.ClockSkew)):
 		since = logged.Add(time.Second)
 		if now := time.Now(); since.After(now) {
 			since = now
 		}
-		return "the service went on after the record was written", since
+		return "the service has changed since the record was written", since
 	}
 	return "", time.Time{}
 }
@@ -51,7 +51,7 @@ func (l *loader) predates(digest string) bool {
 // forgetRecord begins with a record as of a new service. What numbers inputs, timers and
 // transitions goes on. Commands from before since are refused.
 func (l *loader) forgetRecord(reason string, since time.Time) {
-	l.worker.config.Logger.Warn("the service's record is not believed, and the document is taken: was oned restored, or the data folder another's?",
+	l.worker.config.Logger.Warn("the service's record does not match its document, which is used instead: was oned or the data folder restored from a backup?",
 		"service", l.service, "reason", reason)
 	before := l.record
 	l.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}

@@ -64,7 +64,7 @@ func (r *reach) answers(ctx context.Context) bool {
 func (r *reach) note(members *work.Membership, blind bool) {
 	if r.blind != blind {
 		r.blind = blind
-		r.logger.Warn("whether this worker reaches oned has changed; while it does not, others that do take over its services", "reaches", !blind)
+		r.logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services", "reaches", !blind)
 	}
 	members.SetOnedUnreachable(blind)
 }

@@ -157,7 +157,7 @@ func (p *partition) writeAll() {
 		writes.Go(func() error {
 			l.saver.confirmed = time.Time{}
 			if err := l.saver.saveDocument(ctx); err != nil {
-				p.worker.config.Logger.Info("a document could not be written before its service was given up; whoever takes it over writes it",
+				p.worker.config.Logger.Info("a document could not be written before its service was released; the next owner writes it",
 					"service", l.service, "error", err)
 			}
 			return nil

@@ -56,9 +56,9 @@ func accepts(t *testing.T, what string, variables map[string]string, arguments [
 	}
 	said, _ := check.CombinedOutput()
 	for line := range strings.Lines(string(said)) {
-		missing := strings.Contains(line, "names the file") && strings.Contains(line, "does not exist")
+		missing := strings.Contains(line, ", which does not exist")
 		if strings.HasPrefix(line, "wrong:") && !missing || strings.HasPrefix(line, "flowjet:") && !strings.Contains(line, "the configuration cannot be used") ||
-			strings.Contains(line, "no option has this variable") {
+			strings.Contains(line, "no option has this environment variable") {
 			t.Errorf("%s: flowjet %s says %s", what, strings.Join(arguments, " "), line)
 		}
 	}

@@ -13,21 +13,21 @@ import (
 func Advice(state spec.ServiceState, service int) string {
 	switch state {
 	case spec.ServiceWarning:
-		return fmt.Sprintf("repair or end the VMs that are in trouble, and the service returns to RUNNING by itself; `oneflow recover %d` makes OpenNebula retry them", service)
+		return fmt.Sprintf("repair or terminate the VMs that are in trouble, and the service returns to RUNNING automatically; `oneflow recover %d` makes OpenNebula retry them", service)
 	case spec.ServiceFailedDeploying, spec.ServiceFailedScaling:
-		return fmt.Sprintf("remove the cause, then `oneflow recover %d` goes on where it stopped; `oneflow recover --delete %d` ends the service", service, service)
+		return fmt.Sprintf("remove the cause, then `oneflow recover %d` continues where it stopped; `oneflow recover --delete %d` ends the service", service, service)
 	case spec.ServiceFailedUndeploying:
-		return fmt.Sprintf("end the VMs that do not end, then `oneflow recover %d`; `oneflow recover --delete %d` asks all of them again", service, service)
+		return fmt.Sprintf("terminate the VMs that do not end, then `oneflow recover %d`; `oneflow recover --delete %d` terminates all of them again", service, service)
 	case spec.ServiceFailedDeployingNets:
 		return fmt.Sprintf("correct the network template or the reservation, then `oneflow recover %d`; `oneflow recover --delete %d` ends the service", service, service)
 	case spec.ServiceFailedUndeployingNets:
 		return fmt.Sprintf("free the network (its leases are in use), then `oneflow recover %d`", service)
 	case spec.ServiceCooldown:
-		return fmt.Sprintf("nothing: it ends by itself; `oneflow recover %d` ends it now", service)
+		return fmt.Sprintf("nothing: it ends automatically; `oneflow recover %d` ends it now", service)
 	case spec.ServiceHold:
 		return fmt.Sprintf("`oneflow release %d` lets the VMs on hold start", service)
 	case spec.ServicePending:
-		return "a worker picks the service up by itself; if it does not, `flowjet doctor` says why"
+		return "a worker starts with the service automatically; if not, `flowjet doctor` shows why"
 	}
 	return ""
 }
@@ -39,7 +39,7 @@ const maxAdvised = 3
 func (e *explainer) advice() []string {
 	var next []string
 	if due, set := e.Deadlines[DeadlineHeal]; set && due.After(e.now) {
-		next = append(next, "wait: what is in trouble is healed by itself at "+utc(due))
+		next = append(next, "wait: failed VMs are healed automatically at "+utc(due))
 	}
 	for _, found := range e.failed {
 		if found.VM == nil || len(next) >= maxAdvised {
@@ -71,7 +71,7 @@ func (e *explainer) waysBack() []string {
 				ways = append(ways, text)
 			}
 		case way.Verb == VerbRemoveRole:
-			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` takes role %s out of the service", e.Service.ID, quoted(way.Role), way.Role))
+			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` removes role %s from the service", e.Service.ID, quoted(way.Role), way.Role))
 		}
 	}
 	return ways
@@ -89,9 +89,9 @@ func (e *explainer) scaleBackAdvice(way WayOut) string {
 	}
 	text := fmt.Sprintf("`oneflow scale %d %s %d%s` ", e.Service.ID, quoted(way.Role), way.Cardinality, force)
 	if way.Cardinality == 0 {
-		return text + "has role " + way.Role + " go on without a VM"
+		return text + "lets role " + way.Role + " continue without a VM"
 	}
-	return text + fmt.Sprintf("keeps what role %s has: %s", way.Role, plural(way.Cardinality, "VM"))
+	return text + fmt.Sprintf("lets role %s continue with %s", way.Role, plural(way.Cardinality, "VM"))
 }
 
 // quoted is a word as a shell takes it.
@@ -109,11 +109,11 @@ func quoted(word string) string {
 func adviceOn(vm one.VM, state spec.ServiceState) string {
 	switch {
 	case state == spec.ServiceFailedUndeploying:
-		return fmt.Sprintf("`onevm recover --delete %d` ends VM %d for good", vm.ID, vm.ID)
+		return fmt.Sprintf("`onevm recover --delete %d` deletes VM %d", vm.ID, vm.ID)
 	case vm.Failed():
 		return fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", vm.ID, vm.ID)
 	case vm.Lost():
-		return fmt.Sprintf("`onevm show %d` names the host of VM %d, which does not answer", vm.ID, vm.ID)
+		return fmt.Sprintf("`onevm show %d` shows the host of VM %d, which does not answer", vm.ID, vm.ID)
 	case vm.State == one.VMPoweroff:
 		return fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID)
 	}

@@ -36,7 +36,7 @@ func (a applier) apply(command Command) error {
 			return a.applyRecover()
 		})
 	}
-	return refuse(RefusedInput, "service %d: %q is not a command that this worker knows", a.Service.ID, command.Verb)
+	return refuse(RefusedInput, "service %d: %q is not a command", a.Service.ID, command.Verb)
 }
 
 // applyWith reads a command's arguments and carries it out with them.
@@ -212,7 +212,7 @@ func (a applier) applyAddRole(arguments AddRoleArguments) error {
 		return refuse(RefusedInput, "the role cannot be added to service %d: %v", a.Service.ID, err)
 	}
 	if a.role(role.Name) != nil {
-		return refuse(RefusedState, "service %d has a role %s already", a.Service.ID, role.Name)
+		return refuse(RefusedState, "service %d already has a role %s", a.Service.ID, role.Name)
 	}
 	a.Service.Body.Roles = append(a.roles(), role)
 	a.deployer.prepare()

@@ -299,7 +299,7 @@ func (d deployer) misfit() bool {
 	for role := range d.eachRole() {
 		switch role.CurrentState() {
 		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling:
-			d.log("E", fmt.Sprintf("Role %s : it is %s, which has no place in a service that is deployed", role.Name, role.CurrentState()))
+			d.log("E", fmt.Sprintf("Role %s : it is %s, which is not possible in a service that is being deployed", role.Name, role.CurrentState()))
 			return true
 		}
 	}

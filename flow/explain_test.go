@@ -57,14 +57,14 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 		"the ready gate": {
 			body:  `{"name":"a","state":1,"ready_status_gate":true,"roles":[{"name":"Slave","cardinality":1,"state":1,"nodes":[{"deploy_id":5}]}]}`,
 			facts: flow.Facts{5: running},
-			want:  []string{"waits: VM 5 runs and has not reported READY=YES"},
+			want:  []string{"waits: VM 5 is RUNNING but has not reported READY=YES"},
 		},
 		"parents": {
 			body: `{"name":"a","state":1,"deployment":"straight","roles":[{"name":"M","cardinality":1,"state":1},{"name":"S","cardinality":1,"state":0,"parents":["M"]}]}`,
 			more: func(s *flow.State) {
 				s.Intents = []flow.Intent{{Role: "M", Name: "M_0", Attempts: 1}}
 			},
-			want: []string{"waits: a VM named M_0 is to be created; an earlier call may have created it", "waits: role S waits for its parent M, which is DEPLOYING"},
+			want: []string{"waits: a VM named M_0 is to be created, unless an earlier call has created it", "waits: role S waits for its parent M, which is DEPLOYING"},
 		},
 		"networks": {
 			body: `{"name":"a","state":11,"roles":[]}`,
@@ -84,7 +84,7 @@ func TestExplanationNamesWhatFailedAndWhatIsWaitedFor(t *testing.T) {
 				s.Asked = map[int]flow.Asked{5: {Action: "terminate", At: now}}
 			},
 			facts: flow.Facts{5: {ID: 5, State: one.VMActive, LCMState: one.LCMEpilog}},
-			want:  []string{"waits: VM 5 was asked to terminate at 2026-11-23T12:00:00Z and is in EPILOG", "waits: 1 VM of role S is to end"},
+			want:  []string{"waits: VM 5 was asked to terminate at 2026-11-23T12:00:00Z and is in EPILOG", "waits: 1 VM of role S is to be terminated"},
 		},
 		"undeploying, refused for now": {
 			body:  `{"name":"a","state":3,"roles":[{"name":"S","cardinality":1,"state":3,"nodes":[{"deploy_id":5}]}]}`,

@@ -143,7 +143,7 @@ func (f Finding) text(now time.Time) string {
 	case FoundLogged:
 		return f.Said
 	case FoundUnseen:
-		return "no worker has looked at the service yet"
+		return "no worker has processed the service yet"
 	case FoundMore:
 		return fmt.Sprintf("and %d more", f.Count)
 	case FoundCooldown:
@@ -151,17 +151,17 @@ func (f Finding) text(now time.Time) string {
 	case FoundDeadline:
 		return f.deadlineText(now)
 	case FoundUnread:
-		text := "nobody reads the attribute " + f.Name
+		text := "the attribute " + f.Name + " is unknown and ignored"
 		if f.Said != "" {
 			text += "; was " + f.Said + " meant?"
 		}
 		return text
 	case FoundInputs:
-		return fmt.Sprintf("%s %s not handled yet, the first came at %s", plural(f.Count, "input"), isOrAre(f.Count), utc(*f.Since))
+		return fmt.Sprintf("%s %s not processed yet, the oldest from %s", plural(f.Count, "input"), isOrAre(f.Count), utc(*f.Since))
 	case FoundNoWorker:
-		return "no worker is alive: nothing is done until one is started"
+		return "no worker is running: the service makes no progress until one is started"
 	case FoundDead:
-		return fmt.Sprintf("%s could not be handled: %s", plural(f.Count, "input"), f.Said)
+		return fmt.Sprintf("%s could not be processed: %s", plural(f.Count, "input"), f.Said)
 	case FoundUnreadable:
 		return "the service's document cannot be read: " + f.Said
 	case FoundDocument:
@@ -176,7 +176,7 @@ func (f Finding) text(now time.Time) string {
 	case FoundHold:
 		return "role " + f.Role + " is on hold until it is released"
 	case FoundRouterToMake:
-		return "the virtual router of role " + f.Role + " is to be made"
+		return "the virtual router of role " + f.Role + " is to be created"
 	case FoundRouterToDelete:
 		return "the virtual router of role " + f.Role + " is to be deleted"
 	case FoundNetworkToMake, FoundNetworkNotReady, FoundNetworkToDelete, FoundNetworkFailed:
@@ -192,12 +192,12 @@ func (f Finding) deadlineText(now time.Time) string {
 	}
 	left := f.Due.Sub(now).Round(time.Second)
 	if left <= 0 {
-		return fmt.Sprintf("the deadline of %s for %s passed at %s; it is looked at now", whose, f.State, utc(*f.Due))
+		return fmt.Sprintf("the deadline of %s for %s passed at %s; it takes effect now", whose, f.State, utc(*f.Due))
 	}
 	then := "it fails"
 	switch {
 	case f.Action == policy.ThenShrink && f.State == spec.ServiceScaling.String():
-		then = "what has not come is taken back"
+		then = "the scaling is reverted to the VMs that run"
 	case f.Action == policy.ThenUndeploy && f.State != spec.ServiceUndeploying.String():
 		then = "the service is undeployed"
 	}
@@ -207,9 +207,9 @@ func (f Finding) deadlineText(now time.Time) string {
 func (f Finding) networkText() string {
 	switch {
 	case f.Kind == FoundNetworkToMake:
-		return fmt.Sprintf("network %s is to be made", f.Name)
+		return fmt.Sprintf("network %s is to be created", f.Name)
 	case f.Kind == FoundNetworkToDelete && f.State == "":
-		return fmt.Sprintf("network %s may have been made; it is looked for and deleted", f.Name)
+		return fmt.Sprintf("network %s may have been created; if it exists, it is deleted", f.Name)
 	case f.Kind == FoundNetworkToDelete:
 		return fmt.Sprintf("network %s is in %s and is to be deleted", f.Name, f.State)
 	case f.Kind == FoundNetworkNotReady:
@@ -227,31 +227,31 @@ func (f Finding) retryText(now time.Time) string {
 	if f.Due.After(now) {
 		next = "at " + utc(*f.Due)
 	}
-	return fmt.Sprintf("oned did not %s (%s): %s; it is tried again %s", f.Action, times, f.Said, next)
+	return fmt.Sprintf("oned did not %s (%s): %s; next attempt %s", f.Action, times, f.Said, next)
 }
 
 func (f Finding) vmText(now time.Time) string {
 	switch f.Kind {
 	case FoundToCreate:
 		if f.Attempts > 0 {
-			return "a VM named " + f.Name + " is to be created; an earlier call may have created it, so it is looked for first"
+			return "a VM named " + f.Name + " is to be created, unless an earlier call has created it"
 		}
 		return "a VM named " + f.Name + " is to be created"
 	case FoundToFind:
-		return "a VM named " + f.Name + " may have been created; it is looked for, to be ended"
+		return "a VM named " + f.Name + " may have been created; if it exists, it is terminated"
 	case FoundLacking:
 		return fmt.Sprintf("role %s has %s and should have %d", f.Role, plural(f.Count, "VM"), f.Wanted)
 	case FoundToEnd:
-		return fmt.Sprintf("%s of role %s %s to end", plural(f.Count, "VM"), f.Role, isOrAre(f.Count))
+		return fmt.Sprintf("%s of role %s %s to be terminated", plural(f.Count, "VM"), f.Role, isOrAre(f.Count))
 	case FoundNotRunning:
 		return fmt.Sprintf("VM %d is in %s and has to become RUNNING%s", *f.VM, f.State, f.stayText(now))
 	case FoundNotReady:
 		if f.State == one.LCMRunning.String() {
-			return fmt.Sprintf("VM %d runs and has not reported READY=YES%s", *f.VM, f.stayText(now))
+			return fmt.Sprintf("VM %d is RUNNING but has not reported READY=YES%s", *f.VM, f.stayText(now))
 		}
 		return fmt.Sprintf("VM %d is in %s and has to run and report READY=YES%s", *f.VM, f.State, f.stayText(now))
 	case FoundUnknown:
-		return fmt.Sprintf("it is not known what VM %d does", *f.VM)
+		return fmt.Sprintf("the state of VM %d is unknown", *f.VM)
 	case FoundRetried:
 		return fmt.Sprintf("VM %d is in %s and is retried", *f.VM, f.State)
 	case FoundEnding, FoundOrphan:
@@ -263,7 +263,7 @@ func (f Finding) vmText(now time.Time) string {
 func (f Finding) endText(now time.Time) string {
 	text := fmt.Sprintf("VM %d", *f.VM)
 	if f.Kind == FoundOrphan {
-		text += ", which is no role's any more,"
+		text += ", which no longer belongs to a role,"
 	}
 	switch {
 	case f.Action != "" && f.AskedAt != nil:

@@ -159,32 +159,32 @@ func TestDocumentsThatDoNotFitTogether(t *testing.T) {
 		"a node that is an id":            {role(`"cardinality":1,"nodes":[403]`), `"deploy_id":403`, ``},
 		"null nodes":                      {role(`"cardinality":0,"nodes":null`), `"nodes":[]`, ``},
 		"no nodes":                        {role(`"cardinality":0`), `"nodes":[]`, ``},
-		"a null node":                     {role(`"cardinality":1,"nodes":[null,` + node + `]`), `"nodes":[{"deploy_id":400`, `roles[0].nodes[0] was null and is left out`},
-		"nodes of no VM":                  {role(`"cardinality":1,"nodes":[{"deploy_id":-1},{"deploy_id":null,"vm_info":{}},{},` + node + `]`), `"nodes":[{"deploy_id":400`, `has no VM and is left out`},
-		"a doubled node":                  {role(`"cardinality":1,"nodes":[` + node + `,` + node + `]`), `"cardinality":1|"nodes":[{"deploy_id":400`, `is VM 400, which is a node already`},
+		"a null node":                     {role(`"cardinality":1,"nodes":[null,` + node + `]`), `"nodes":[{"deploy_id":400`, `roles[0].nodes[0] was null and is removed`},
+		"nodes of no VM":                  {role(`"cardinality":1,"nodes":[{"deploy_id":-1},{"deploy_id":null,"vm_info":{}},{},` + node + `]`), `"nodes":[{"deploy_id":400`, `has no VM and is removed`},
+		"a doubled node":                  {role(`"cardinality":1,"nodes":[` + node + `,` + node + `]`), `"cardinality":1|"nodes":[{"deploy_id":400`, `is VM 400, which is already a node`},
 		"nodes as an object":              {role(`"cardinality":1,"nodes":` + node), `"nodes":[{"deploy_id":400`, `roles[0].nodes was`},
-		"cardinality below 0":             {role(`"cardinality":-1,"nodes":[]`), `"cardinality":0`, `the cardinality of role a was -1 or unreadable and is 0`},
+		"cardinality below 0":             {role(`"cardinality":-1,"nodes":[]`), `"cardinality":0`, `the cardinality of role a was -1 or unreadable and is now 0`},
 		"below 0, with a VM":              {role(`"cardinality":-1,"nodes":[` + node + `]`), `"cardinality":1`, `the cardinality of role a`},
 		"cardinality as a text":           {role(`"cardinality":"1","nodes":[` + node + `]`), `"cardinality":1`, ``},
-		"cardinality no number":           {role(`"cardinality":"two","nodes":[` + node + `]`), `"cardinality":1`, `roles[0].cardinality was "two" and is left out`},
+		"cardinality no number":           {role(`"cardinality":"two","nodes":[` + node + `]`), `"cardinality":1`, `roles[0].cardinality was "two" and is removed`},
 		"cardinality null":                {role(`"cardinality":null,"nodes":[` + node + `]`), `"cardinality":1`, `the cardinality of role a`},
 		"far too many":                    {role(`"cardinality":2000000000,"nodes":[` + node + `]`), `"cardinality":1`, `the cardinality of role a`},
 		"no template":                     {`{"name":"s","state":2,"roles":[{"name":"a","state":2,"type":"vm","cardinality":0,"unknown":{}}]}`, `"template_id":-1`, `template_id was missing`},
-		"no type":                         {`{"name":"s","state":2,"roles":[{"name":"a","state":2,"cardinality":0,"template_id":0,"unknown":{}}]}`, `"type":"vm"`, `the type of role a was missing and is vm`},
+		"no type":                         {`{"name":"s","state":2,"roles":[{"name":"a","state":2,"cardinality":0,"template_id":0,"unknown":{}}]}`, `"type":"vm"`, `the type of role a was missing and is now vm`},
 		"null roles":                      {`{"name":"s","state":2,"roles":null,"unknown":1}`, `"roles":[]`, `roles was missing`},
 		"no roles":                        {`{"name":"s","state":2,"unknown":1}`, `"roles":[]`, `roles was missing`},
-		"a null role":                     {`{"name":"s","state":2,"roles":[null,{"name":"a","type":"vm","state":2,"cardinality":0,"template_id":0}],"unknown":1}`, `"roles":[{"name":"a"`, `roles[0] was null and is left out`},
+		"a null role":                     {`{"name":"s","state":2,"roles":[null,{"name":"a","type":"vm","state":2,"cardinality":0,"template_id":0}],"unknown":1}`, `"roles":[{"name":"a"`, `roles[0] was null and is removed`},
 		"roles as an object":              {`{"name":"s","state":2,"roles":{"name":"a","type":"vm","state":2,"cardinality":0,"template_id":0}}`, `"roles":[{"name":"a"`, `roles was`},
-		"doubled roles":                   {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":0,"last_vmname":7,"nodes":[` + node + `]},{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":1,"last_vmname":1,"nodes":[{"deploy_id":401}],"unknown":1}]}`, `{"name":"a","type"|{"name":"a_2","type"|"deploy_id":401|"unknown":1`, `roles[1].name was missing or another role's and is "a_2"`},
+		"doubled roles":                   {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":0,"last_vmname":7,"nodes":[` + node + `]},{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":1,"last_vmname":1,"nodes":[{"deploy_id":401}],"unknown":1}]}`, `{"name":"a","type"|{"name":"a_2","type"|"deploy_id":401|"unknown":1`, `roles[1].name was missing or not unique and is now "a_2"`},
 		"a role without a name":           {`{"name":"s","state":2,"roles":[{"type":"vm","state":2,"cardinality":0,"template_id":0}]}`, `"name":"role_2"`, `roles[0].name`},
-		"a VM in two roles":               {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":0,"last_vmname":7,"nodes":[` + node + `]},{"name":"b","type":"vm","state":2,"cardinality":0,"template_id":0,"nodes":[` + node + `]}]}`, `"deploy_id":400`, `is VM 400, which is a node already`},
-		"an unknown state":                {service(`"state":99`), `"state":2,"unknown":1`, `the service's state was missing or is none, and is RUNNING`},
-		"a state's name":                  {service(`"state":"RUNNING"`), `"state":2`, `state was "RUNNING" and is 2`},
+		"a VM in two roles":               {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":0,"last_vmname":7,"nodes":[` + node + `]},{"name":"b","type":"vm","state":2,"cardinality":0,"template_id":0,"nodes":[` + node + `]}]}`, `"deploy_id":400`, `is VM 400, which is already a node`},
+		"an unknown state":                {service(`"state":99`), `"state":2,"unknown":1`, `the service's state was missing or invalid and is now RUNNING`},
+		"a state's name":                  {service(`"state":"RUNNING"`), `"state":2`, `state was "RUNNING" and is now 2`},
 		"no state, with VMs":              {service(`"state":null`), `"state":2,"unknown":1`, `the service's state`},
-		"an unknown state, no VMs":        {`{"name":"s","state":-5,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`, `"state":7`, `the service's state was missing or is none, and is FAILED_DEPLOYING`},
-		"a role's unknown state":          {role(`"cardinality":1,"state":44,"nodes":[` + node + `]`), `"cardinality":1,"template_id":0,"state":2`, `the state of role a was 44, which is none, and is RUNNING`},
-		"a role's state missing":          {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0}]}`, `"template_id":0,"state":2`, `the state of role a was missing and is RUNNING`},
-		"last_vmname missing":             {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":0,"nodes":[` + node + `]}]}`, `"last_vmname":7`, `the last_vmname of role a was missing or less than its VMs have, and is 7`},
+		"an unknown state, no VMs":        {`{"name":"s","state":-5,"roles":[{"name":"a","type":"vm","cardinality":1,"template_id":0}]}`, `"state":7`, `the service's state was missing or invalid and is now FAILED_DEPLOYING`},
+		"a role's unknown state":          {role(`"cardinality":1,"state":44,"nodes":[` + node + `]`), `"cardinality":1,"template_id":0,"state":2`, `the state of role a was 44, which is invalid, and is now RUNNING`},
+		"a role's state missing":          {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","cardinality":0,"template_id":0}]}`, `"template_id":0,"state":2`, `the state of role a was missing and is now RUNNING`},
+		"last_vmname missing":             {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":0,"nodes":[` + node + `]}]}`, `"last_vmname":7`, `the last_vmname of role a was missing or too small for its VMs and is now 7`},
 		"last_vmname too small":           {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":1,"template_id":0,"last_vmname":0,"nodes":[` + node + `]}]}`, `"last_vmname":7`, `the last_vmname`},
 		"other names, last missing":       {`{"name":"s","state":2,"roles":[{"name":"a","type":"vm","state":2,"cardinality":2,"template_id":0,"nodes":[{"deploy_id":1},{"deploy_id":2}]}]}`, `"last_vmname":2`, `the last_vmname`},
 		"policies with nulls":             {role(`"cardinality":1,"min_vms":1,"max_vms":2,"elasticity_policies":[null,{"type":"CHANGE","adjust":null,"expression":null,"unknown":1}],"scheduled_policies":[{"recurrence":null,"start_time":null}],"nodes":[` + node + `]`), `"elasticity_policies":[null,{|"scheduled_policies":[{|"unknown":1`, ``},
@@ -192,8 +192,8 @@ func TestDocumentsThatDoNotFitTogether(t *testing.T) {
 		"flags and limits":                {role(`"cardinality":1,"on_hold":"no","min_vms":"","max_vms":-3,"cooldown":"5","parents":"b","nodes":[` + node + `]`), `"on_hold":false|"cooldown":5|"parents":["b"]`, `a limit of role a was -3`},
 		"a log of another kind":           {service(`"state":2,"log":[null,{"timestamp":"5","severity":"I","message":7,"unknown":1}]`), `"log":[{"timestamp":5,"severity":"I","message":"7","unknown":1}`, `log[0] was null`},
 		"networks of another kind":        {service(`"state":2,"networks":[],"networks_values":{"a":null},"deployment":7`), `"networks":[]|"networks_values":{"a":null}`, ``},
-		"VMs in a role that has ended":    {`{"name":"s","state":3,"roles":[{"name":"a","type":"vm","state":5,"cardinality":1,"template_id":0,"last_vmname":7,"nodes":[` + node + `]}]}`, `"deploy_id":400`, `role a was DONE, has VMs, and is UNDEPLOYING`},
-		"VMs in a service that has ended": {service(`"state":5`), `"deploy_id":400`, `the service was DONE, has VMs, and is UNDEPLOYING`},
+		"VMs in a role that has ended":    {`{"name":"s","state":3,"roles":[{"name":"a","type":"vm","state":5,"cardinality":1,"template_id":0,"last_vmname":7,"nodes":[` + node + `]}]}`, `"deploy_id":400`, `role a was DONE but has VMs and is now UNDEPLOYING`},
+		"VMs in a service that has ended": {service(`"state":5`), `"deploy_id":400`, `the service was DONE but has VMs and is now UNDEPLOYING`},
 		"a direction that is missing":     {`{"name":"s","state":8,"roles":[{"name":"a","type":"vm","state":8,"cardinality":0,"template_id":0,"last_vmname":7,"nodes":[` + node + `]}]}`, `"scale_way":1`, `the scale_way of role a`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestDocumentsThatDoNotFitTogether(t *testing.T) {
 			}
 			wantKept(t, test.text, text)
 			if again, repairs, err := spec.ReadService([]byte(text)); err != nil || len(repairs) > 0 || asJSON(t, again) != text {
-				t.Errorf("read again it is put right once more: %v, %v", repairs, err)
+				t.Errorf("read again it is repaired once more: %v, %v", repairs, err)
 			}
 			s.ends()
 		})

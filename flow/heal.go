@@ -43,7 +43,7 @@ func (h healer) healRole(role *spec.Role) {
 	heal := h.seeTroubles(rule, role)
 	for _, id := range h.healOrder(rule, heal) {
 		if id != refusedVM && !h.heal(rule, &heal, role, id) {
-			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s; VM %d is left to the operator", rule.Max, healWindow, id))
+			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s, its maximum; VM %d is not healed", rule.Max, healWindow, id))
 			break
 		}
 	}
@@ -63,7 +63,7 @@ func (h healer) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) 
 	}
 	h.mending(id)
 	if h.hostFailed(vm.Host) {
-		h.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed as a whole: they are given more time to come back", vm.Host))
+		h.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed: they are given more time to return", vm.Host))
 	}
 	if due := h.healDue(rule, *heal, vm); due.After(h.now) {
 		h.wakeToHeal(due)

@@ -36,7 +36,7 @@ func TestFailedVMIsReplaced(t *testing.T) {
 	if due := s.state.Deadlines[flow.DeadlineHeal]; !due.Equal(s.now.Add(time.Minute)) {
 		t.Fatalf("the VM is replaced at %s", due)
 	}
-	if next := flow.Explain(s.state, s.facts, s.now).Next; next[0] != "wait: what is in trouble is healed by itself at "+s.now.Add(time.Minute).UTC().Format(time.RFC3339) {
+	if next := flow.Explain(s.state, s.facts, s.now).Next; next[0] != "wait: failed VMs are healed automatically at "+s.now.Add(time.Minute).UTC().Format(time.RFC3339) {
 		t.Errorf("what to do begins with %q", next[0])
 	}
 	s.planAfter(time.Minute)
@@ -121,7 +121,7 @@ func TestHealingIsLimited(t *testing.T) {
 	s.wantState(spec.ServiceWarning)
 	told := 0
 	for _, entry := range s.state.Service.Body.Log {
-		if strings.Contains(entry.Message, "left to the operator") {
+		if strings.Contains(entry.Message, "is not healed") {
 			told++
 		}
 	}

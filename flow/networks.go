@@ -134,7 +134,7 @@ func (n networker) deployNetworks() {
 			n.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
 			return
 		case n.networkOverdue(network):
-			n.failNetworks(network.stay() + ": `onevnet recover` ends that")
+			n.failNetworks(network.stay() + ": `onevnet recover` resolves this")
 			return
 		}
 		waiting = true
@@ -189,7 +189,7 @@ func (n networker) undeployNetworks() {
 	for i := range n.Networks {
 		network := &n.Networks[i]
 		if network.ID != noNetwork && network.State == one.NetworkLockDelete && n.networkOverdue(network) {
-			n.refuseNetworkEnd(network.stay() + ": `onevnet recover` ends that")
+			n.refuseNetworkEnd(network.stay() + ": `onevnet recover` resolves this")
 			return
 		}
 	}

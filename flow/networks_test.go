@@ -118,7 +118,7 @@ func TestRefusedReservationLeavesNothing(t *testing.T) {
 	s.refuseNetwork("Res")
 	s.wantState(spec.ServiceFailedDeployingNets)
 	s.wantActions("delete_network Priv")
-	s.wantLog("E Network Res could not be made from reserve_from 0: no addresses", "I New state: FAILED_DEPLOYING_NETS")
+	s.wantLog("E Network Res could not be created from reserve_from 0: no addresses", "I New state: FAILED_DEPLOYING_NETS")
 	s.see("Priv", 1, one.NetworkDone)
 	s.wantActions()
 	if strings.Contains(string(s.state.Service.Body.NetworksValues), `"id":1`) {

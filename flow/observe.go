@@ -91,7 +91,7 @@ func (o observer) endStray(vm one.VM) {
 		return
 	}
 	o.changes = append(o.changes, Change{Kind: "vm", VM: &vm.ID, Role: vm.Role, New: "terminated",
-		Reason: "the VM was created twice or too late: no role has a place for it"})
+		Reason: "the VM was created twice or too late: no role needs it"})
 }
 
 func (o observer) addNode(role *spec.Role, vm one.VM) {

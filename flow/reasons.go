@@ -73,13 +73,13 @@ func (a Action) describe() string {
 	case ActionVM, ActionRecoverVM:
 		return fmt.Sprintf("%s VM %d", a.Call, a.VM)
 	case ActionCreateNetwork:
-		return "make network " + a.Network.Called
+		return "create network " + a.Network.Called
 	case ActionFindNetwork:
 		return "look for network " + a.Network.Called
 	case ActionDeleteNetwork:
 		return fmt.Sprintf("delete network %s (%d)", a.Network.Called, a.Network.ID)
 	case ActionCreateRouter:
-		return "make the virtual router of role " + a.Role
+		return "create the virtual router of role " + a.Role
 	case ActionFindRouter:
 		return "look for the virtual router of role " + a.Role
 	case ActionDeleteRouter:

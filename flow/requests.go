@@ -85,7 +85,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 		}
 	}
 	if r.state() == spec.ServiceUndeploying && r.observer.node(vm.ID) == nil {
-		r.log("E", fmt.Sprintf("VM %d, which no role has a place for, does not end: %s", vm.ID, message))
+		r.log("E", fmt.Sprintf("VM %d, which no role needs, does not end: %s", vm.ID, message))
 		r.to(spec.ServiceFailedUndeploying)
 	}
 }

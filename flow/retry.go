@@ -133,14 +133,14 @@ func (r retrier) giveUp(action Action, message string) {
 			r.filler.refuseIntent(r.Intents[at], message)
 		}
 	case ActionFindVM:
-		r.failToEnd(role, fmt.Sprintf("it cannot be found out whether VM %s exists: %s", action.Intent.Name, message))
+		r.failToEnd(role, fmt.Sprintf("cannot check whether VM %s exists: %s", action.Intent.Name, message))
 	case ActionVM, ActionRecoverVM:
 		if vm, known := r.facts[action.VM]; known {
 			r.requester.refuseVM(vm, message)
 		}
 	case ActionCreateNetwork:
 		if network != nil && r.state() == spec.ServiceDeployingNets {
-			r.networker.failNetworks(fmt.Sprintf("Network %s could not be made from %s %d: %s", network.Name, network.Source, network.From, message))
+			r.networker.failNetworks(fmt.Sprintf("Network %s could not be created from %s %d: %s", network.Name, network.Source, network.From, message))
 		}
 	case ActionFindNetwork:
 		if network != nil {
@@ -152,7 +152,7 @@ func (r retrier) giveUp(action Action, message string) {
 		}
 	case ActionCreateRouter:
 		if role != nil && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleHold) {
-			r.deployer.failRole(role, spec.RoleFailedDeploying, "the virtual router could not be made: "+message)
+			r.deployer.failRole(role, spec.RoleFailedDeploying, "the virtual router could not be created: "+message)
 		}
 	case ActionFindRouter, ActionDeleteRouter:
 		r.failToEnd(role, "the virtual router cannot be deleted: "+message)

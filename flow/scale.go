@@ -133,7 +133,7 @@ func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 	case !back && s.observer.intended(role) > 0:
 		return refuse(RefusedState, "role %s cannot be scaled while a VM of it is being replaced", role.Name)
 	case wanted == role.Cardinality && (!back || role.CurrentState() == spec.RoleRunning || role.CurrentState() == spec.RoleWarning):
-		return refuse(RefusedState, "role %s has %d VMs already", role.Name, wanted)
+		return refuse(RefusedState, "role %s already has %d VMs", role.Name, wanted)
 	case wanted < len(s.protected(role)):
 		return refuse(RefusedState, "role %s cannot be scaled to %d: %s", role.Name, wanted, protectedText(s.protected(role)))
 	case arguments.Force:

@@ -74,7 +74,7 @@ func TestStuckDeploymentIsMadeAnewAndFails(t *testing.T) {
 	}
 	s.inspectAfter(10 * time.Minute)
 	s.wantState(spec.ServiceFailedDeploying)
-	if log := s.messages(); !strings.Contains(log, "E Role a : VM 102 has been in LCM_INIT since") || !strings.Contains(log, "made anew 2 times before") {
+	if log := s.messages(); !strings.Contains(log, "E Role a : VM 102 has been in LCM_INIT since") || !strings.Contains(log, "replaced 2 times before") {
 		t.Errorf("the log does not say why: %s", log)
 	}
 	s.recover()

@@ -19,11 +19,11 @@ func TestUnreadAttributesAreNamed(t *testing.T) {
 		said.WriteString(note.Message + "\n")
 	}
 	for _, want := range []string{
-		"nobody reads the attribute Deployment; was deployment meant?",
-		"nobody reads the attribute ready_gate",
-		"nobody reads the attribute roles[S].shutdown; was shutdown_action meant?",
-		"nobody reads the attribute roles[S].cooldwn; was cooldown meant?",
-		"nobody reads the attribute roles[S].elasticity_policies[0].min",
+		"the attribute Deployment is unknown and ignored; was deployment meant?",
+		"the attribute ready_gate is unknown and ignored",
+		"the attribute roles[S].shutdown is unknown and ignored; was shutdown_action meant?",
+		"the attribute roles[S].cooldwn is unknown and ignored; was cooldown meant?",
+		"the attribute roles[S].elasticity_policies[0].min is unknown and ignored",
 	} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, said.String())

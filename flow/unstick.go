@@ -63,7 +63,7 @@ func (r recoverer) unstick(role *spec.Role, vm one.VM, ends bool) (failure strin
 		return reason + " and has not reported READY=YES"
 	case ends && vm.Stage() == one.StageShutdown && asked == "terminate":
 		r.requester.ask(vm, "terminate-hard", role.Name)
-		r.tellStay(role, vm, "terminated", reason+" and is ended the hard way")
+		r.tellStay(role, vm, "terminated", reason+" and is terminated with terminate-hard")
 	case mending(vm) != "" && !tried && (!ends || vm.Stage() == one.StageEpilog || vm.Stage() == one.StageOther):
 		stay.Retried, stay.Failing, stay.Retries = true, mending(vm) == callFail, 0
 		r.retrier.act(Action{Kind: ActionRecoverVM, VM: vm.ID, Call: mending(vm), Role: role.Name})
@@ -129,9 +129,9 @@ func (s Stay) history() string {
 	}
 	switch {
 	case s.Remade == 1:
-		done = append(done, "it was made anew once before")
+		done = append(done, "it was replaced once before")
 	case s.Remade > 1:
-		done = append(done, fmt.Sprintf("it was made anew %d times before", s.Remade))
+		done = append(done, fmt.Sprintf("it was replaced %d times before", s.Remade))
 	}
 	if len(done) == 0 {
 		return ""

@@ -37,7 +37,7 @@ func (s *stage) extra(role string, base one.Template) string {
 		}
 		return text
 	}
-	s.t.Fatalf("no VM of role %s is to be made", role)
+	s.t.Fatalf("no VM of role %s is to be created", role)
 	return ""
 }
 

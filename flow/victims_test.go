@@ -128,7 +128,7 @@ func TestVictimsAreChecked(t *testing.T) {
 	for text, want := range map[string]string{
 		`"oldest"`: "", `"newest"`: "", `"not_ready"`: "",
 		`"youngest"`: `roles[0].victims (role "a"): is "youngest"; it can be oldest, newest or not_ready`,
-		`5`:          `roles[0].victims (role "a"): is 5; it must be a text`,
+		`5`:          `roles[0].victims (role "a"): is 5; it must be a string`,
 	} {
 		_, err := template.Read([]byte(`{"name":"web","roles":[{"name":"a","type":"vm","template_id":0,"victims":`+text+`}]}`), stageStart)
 		if got := errorText(err); got != want {

@@ -57,7 +57,7 @@ func ParseVMDeadlines(list []string) (VMDeadlines, error) {
 		}
 		length, err := time.ParseDuration(strings.TrimSpace(text))
 		if err != nil || length < 0 {
-			return parsed, fmt.Errorf("has %q; it must be a length of time such as %s=10m", one, strings.TrimSpace(name))
+			return parsed, fmt.Errorf("has %q; it must be a duration such as %s=10m", one, strings.TrimSpace(name))
 		}
 		*deadline = length
 	}

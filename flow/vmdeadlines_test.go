@@ -17,7 +17,7 @@ func TestVMDeadlinesOfAConfiguration(t *testing.T) {
 	if got, err := flow.ParseVMDeadlines([]string{"boot=5m", " ready = 0s", "leader-change=2s"}); got != want || err != nil {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	for text, wrong := range map[string]string{"boots=5m": "it can have boot, epilog", "boot": "length of time", "boot=600": "length of time", "prolog=-1s": "length of time", "": "it can have"} {
+	for text, wrong := range map[string]string{"boots=5m": "it can have boot, epilog", "boot": "must be a duration", "boot=600": "must be a duration", "prolog=-1s": "must be a duration", "": "it can have"} {
 		if _, err := flow.ParseVMDeadlines([]string{text}); err == nil || !strings.Contains(err.Error(), wrong) {
 			t.Errorf("%q: %v", text, err)
 		}

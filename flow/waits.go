@@ -298,7 +298,7 @@ func (l limiter) takeBack(late overdue, reason string) {
 		l.undeployer.dropIntents(role.Name)
 		role.Cardinality = len(role.Nodes) + len(l.strangers[role.Name])
 	}
-	l.log("E", fmt.Sprintf("Role %s : %s; what has not come is taken back: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted))
+	l.log("E", fmt.Sprintf("Role %s : %s; the scaling is reverted: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted))
 }
 
 // holdService fails a service that is late although none of its roles can be blamed: they
@@ -319,7 +319,7 @@ func (l limiter) holdService() bool {
 		reason += ": roles that wait for their parents: " + names
 	}
 	if left := slices.Sorted(maps.Keys(l.Asked)); l.everyRole(spec.RoleDone) && len(left) > 0 {
-		reason += fmt.Sprintf(": VM %d, which no role has a place for, does not end", left[0])
+		reason += fmt.Sprintf(": VM %d, which no role needs, does not end", left[0])
 	}
 	l.log("E", reason)
 	if wait.Then == policy.ThenUndeploy && l.state() != spec.ServiceUndeploying {
@@ -349,10 +349,10 @@ func (l limiter) reason(late overdue) string {
 		}
 	}
 	if missing := l.observer.intended(late.role); missing > 0 && !late.since.IsZero() {
-		said = append(said, fmt.Sprintf("VMs that have not been made: %d", missing))
+		said = append(said, fmt.Sprintf("VMs that have not been created: %d", missing))
 	}
 	if l.routerLacks(late.role) {
-		said = append(said, map[bool]string{true: "its virtual router has not been made", false: "its virtual router is not deleted"}[late.what == policy.WaitDeploying])
+		said = append(said, map[bool]string{true: "its virtual router has not been created", false: "its virtual router is not deleted"}[late.what == policy.WaitDeploying])
 	}
 	text := strings.Join(shortened(said, maxLate), ", ")
 	if late.since.IsZero() {

@@ -88,7 +88,7 @@ func TestVMThatNoHostTakesIsTakenBack(t *testing.T) {
 	s.lookFor(noHost, 0)
 	s.wantState(spec.ServiceScaling)
 	s.wantNodes("a", 2, 100, 103)
-	if log := s.messages(); !strings.Contains(log, "("+noHost+"), longer than the deadline of 60 s; what has not come is taken back: ") || !strings.Contains(log, "2 of 4 VMs stay") {
+	if log := s.messages(); !strings.Contains(log, "("+noHost+"), longer than the deadline of 60 s; the scaling is reverted to the VMs that run: ") || !strings.Contains(log, "2 of 4 VMs stay") {
 		t.Errorf("the log does not say so: %s", log)
 	}
 	s.run(103)
@@ -228,7 +228,7 @@ func TestDeadlinesAreSetWhileTheServiceWaits(t *testing.T) {
 	s.wantState(spec.ServiceScaling)
 	s.wantDeadline(flow.DeadlineStay, s.now.Add(time.Second))
 	if notes := flow.Explain(s.state, s.facts, s.now).Notes; len(notes) != 1 || notes[0].Message !=
-		"the deadline of the service for SCALING is 2026-05-04T11:01:00Z, in 1s; then what has not come is taken back" {
+		"the deadline of the service for SCALING is 2026-05-04T11:01:00Z, in 1s; then the scaling is reverted to the VMs that run" {
 		t.Errorf("why notes %+v", notes)
 	}
 	s.lookFor("", time.Second)

@@ -65,7 +65,7 @@ func (w watcher) trouble(role *spec.Role) string {
 			return fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText())
 		}
 		if !known && role.CurrentState() == spec.RoleWarning {
-			return "not all VMs are known"
+			return "the state of some VMs is unknown"
 		}
 	}
 	return ""

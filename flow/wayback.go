@@ -31,7 +31,7 @@ func (s scaler) scaleBack(role *spec.Role, wanted int) {
 	}
 	text := fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, have, wanted)
 	if wanted == have {
-		text = fmt.Sprintf("Role %s goes on with the nodes that it has: %d", role.Name, have)
+		text = fmt.Sprintf("Role %s continues with %s", role.Name, plural(have, "node"))
 	}
 	s.log("I", text)
 	role.Cardinality, role.ScaleWay = wanted, &way

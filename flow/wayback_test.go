@@ -27,7 +27,7 @@ func TestRefusedScalingIsTakenBack(t *testing.T) {
 	s.refuse("no quota")
 	s.wantState(spec.ServiceFailedScaling)
 	s.scale("a", 1)
-	s.wantLog("I Role a goes on with the nodes that it has: 1", "I New state: SCALING", "I New state: COOLDOWN")
+	s.wantLog("I Role a continues with 1 node", "I New state: SCALING", "I New state: COOLDOWN")
 	s.planAfter(300 * time.Second)
 	s.wantState(spec.ServiceRunning)
 	s.wantNodes("a", 1, 100)

@@ -45,7 +45,7 @@ func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipel
 			return nil, fmt.Errorf("give service %d back: %w", document.ID, err)
 		}
 		if record.State.Service.Body, err = record.State.Service.Body.Opened(oned.Box().Open); err != nil {
-			return nil, fmt.Errorf("give service %d back: %w; it takes the server user's password of before", document.ID, err)
+			return nil, fmt.Errorf("give service %d back: %w; this needs the previous password of the server user", document.ID, err)
 		}
 		one, err := giveBack(document, record, revision, vms)
 		if err != nil {
@@ -61,20 +61,20 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	one := Return{ID: document.ID}
 	body, repairs, err := spec.ReadService(document.Body)
 	if err != nil {
-		one.State, one.What = "unreadable", "left as it is: its document cannot be read"
+		one.State, one.What = "unreadable", "unchanged: its document cannot be read"
 		return one, nil //nolint:nilerr // it is told in What
 	}
 	one.found = spec.FoundDigest(document.Body, body, repairs)
 	one.State = spec.Service{Body: body}.State().String()
 	switch ours := record.Saved == one.found || slices.Contains(record.Digests, one.found) || record.State.Service.Body.Digest() == one.found; {
 	case revision == 0:
-		one.What = "left as it is: Flowjet has never touched it"
+		one.What = "unchanged: Flowjet has never processed it"
 		return one, nil
 	case record.Deleted:
-		one.What = "left as it is: it has ended"
+		one.What = "unchanged: it has ended"
 		return one, nil
 	case !ours:
-		one.What = "left as it is: somebody else has changed it since"
+		one.What = "unchanged: another program has changed it since"
 		return one, nil
 	}
 	decided := record.State.Service.Body
@@ -88,9 +88,9 @@ func giveBack(document opennebula.Document, record pipeline.Record, revision uin
 	if one.Body, err = json.Marshal(decided); err != nil {
 		return one, fmt.Errorf("write the document of service %d: %w", document.ID, err)
 	}
-	one.What = "is written as decided"
+	one.What = "its document is updated with pending changes"
 	if noted > 0 {
-		one.What = fmt.Sprintf("%s, with %d VMs that were created and not yet noted", one.What, noted)
+		one.What = fmt.Sprintf("%s, including %d created VMs that it does not list yet", one.What, noted)
 	}
 	one.What += remark(one.State)
 	return one, nil

@@ -266,7 +266,7 @@ func TestAVMThatWasCreatedAndNotNotedIsGivenBack(t *testing.T) {
 	must(t, err)
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)
-	if !strings.Contains(returns[0].What, "with 1 VMs that were created") || !strings.Contains(returns[0].What, "in transition") {
+	if !strings.Contains(returns[0].What, "including 1 created VMs") || !strings.Contains(returns[0].What, "in transition") {
 		t.Errorf("%+v", returns[0])
 	}
 	_, err = migrate.Flush(t.Context(), z.oned, returns)
@@ -290,7 +290,7 @@ func TestWhatOthersHaveChangedIsLeftAlone(t *testing.T) {
 	must(t, err)
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)
-	for i, want := range []string{"somebody else has changed it", "never touched", "has ended"} {
+	for i, want := range []string{"another program has changed it", "never processed", "has ended"} {
 		if returns[i].Body != nil || !strings.Contains(returns[i].What, want) {
 			t.Errorf("%d of %v: %+v", i, []int{foreign, untouched, ended}, returns[i])
 		}
@@ -324,7 +324,7 @@ func TestAnOddDocumentIsGivenBack(t *testing.T) {
 	must(t, err)
 	returns, err := migrate.PlanBack(t.Context(), z.oned, z.pipe)
 	must(t, err)
-	if returns[0].ID != odd || returns[0].What != "is written as decided" || returns[0].State != "RUNNING" {
+	if returns[0].ID != odd || returns[0].What != "its document is updated with pending changes" || returns[0].State != "RUNNING" {
 		t.Errorf("%+v", returns[0])
 	}
 	if returns[1].ID != broken || returns[1].State != "unreadable" || returns[1].Body != nil {
@@ -365,7 +365,7 @@ func TestPreflight(t *testing.T) {
 		change func(*migrate.Preflight)
 		want   string
 	}{
-		"another publisher":    {func(p *migrate.Preflight) { p.Hooks = []string{"tcp://" + listener.Addr().String()} }, "does not speak ZeroMQ"},
+		"another publisher":    {func(p *migrate.Preflight) { p.Hooks = []string{"tcp://" + listener.Addr().String()} }, "not a ZeroMQ publisher"},
 		"no publisher":         {func(p *migrate.Preflight) { p.Hooks = []string{"tcp://127.0.0.1:1"} }, "connection refused"},
 		"OneFlow runs":         {func(p *migrate.Preflight) { p.OneFlow = oneflow.URL }, "stop it on every front-end"},
 		"a wrong password":     {func(p *migrate.Preflight) { p.Oned = refused }, "oneflow_auth"},

@@ -99,7 +99,7 @@ func foresee(document opennebula.Document, facts flow.Facts, settings flow.Setti
 		}
 	}
 	for _, repair := range repairs {
-		service.Next = append(service.Next, "its document is put right: "+repair)
+		service.Next = append(service.Next, "its document is repaired: "+repair)
 	}
 	service.Next = append(service.Next, inWords(flow.Decide(flow.Input{State: state, Facts: own, Now: now, Settings: settings}, nil))...)
 	return service
@@ -132,7 +132,7 @@ func inWords(decision flow.Decision) []string {
 		}
 	}
 	if len(said) == 0 {
-		return []string{"watched on, nothing to do"}
+		return []string{"no change, it continues"}
 	}
 	return said
 }

@@ -77,7 +77,7 @@ func (p Preflight) checkOned(ctx context.Context) []Check {
 	case opennebula.IsCode(err, opennebula.CodeAuthentication):
 		check.Found, check.Mend = "refuses the server user", "put serveradmin's name and password into the file of --one-auth-file (OneFlow's is /var/lib/one/.one/oneflow_auth)"
 	case err != nil:
-		check.Found, check.Mend = err.Error(), "start oned, or name its endpoint with --one-xmlrpc"
+		check.Found, check.Mend = err.Error(), "start oned, or set its endpoint with --one-xmlrpc"
 	default:
 		check.Found = "OpenNebula " + version
 		check.Mend, check.Doubt = judge(version)
@@ -95,7 +95,7 @@ func judge(version string) (mend string, doubt bool) {
 	_, _ = fmt.Sscanf(Oldest, "%d.%d", &oldestMajor, &oldestMinor)
 	switch {
 	case major < oldestMajor || (major == oldestMajor && minor < oldestMinor):
-		return "upgrade OpenNebula: " + Oldest + " is the oldest that Flowjet knows", false
+		return "upgrade OpenNebula: " + Oldest + " is the oldest supported version", false
 	case fmt.Sprintf("%d.%d", major, minor) != Tested:
 		return tested, true
 	}
@@ -111,7 +111,7 @@ func (p Preflight) checkActing(ctx context.Context) []Check {
 	case err != nil:
 		check.Found, check.Mend = fmt.Sprintf("cannot act for oneadmin: %v", err), "give serveradmin the driver server_cipher (oneuser chauth) and its password in --one-auth-file"
 	case user.Identity.UID != oneadmin:
-		check.Found, check.Mend = fmt.Sprintf("acts as user %d in the place of oneadmin", user.Identity.UID), "give serveradmin the driver server_cipher (oneuser chauth)"
+		check.Found, check.Mend = fmt.Sprintf("acts as user %d instead of oneadmin", user.Identity.UID), "give serveradmin the driver server_cipher (oneuser chauth)"
 	default:
 		check.Found = "acts for oneadmin"
 	}
@@ -130,7 +130,7 @@ func (p Preflight) checkClock(ctx context.Context) []Check {
 	skew := theirs.Sub(began.Add(p.Now().Sub(began) / 2)).Round(time.Second).Abs()
 	check.Found = fmt.Sprintf("%s apart from oned's", skew)
 	if skew > maxSkew {
-		check.Mend = "set both by NTP: sessions are valid for a while that both must agree on"
+		check.Mend = "set both by NTP: sessions have an expiry time that both must agree on"
 	}
 	return []Check{check}
 }
@@ -186,7 +186,7 @@ func greeted(ctx context.Context, endpoint string) error {
 	}
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(conn, first); err != nil || first[0] != greeting {
-		return fmt.Errorf("what listens there does not speak ZeroMQ")
+		return fmt.Errorf("the listener is not a ZeroMQ publisher")
 	}
 	return nil
 }
@@ -197,9 +197,9 @@ func (p Preflight) checkOneFlow(ctx context.Context) []Check {
 	switch who := answering(ctx, p.OneFlow); who {
 	case "":
 	case "Flowjet":
-		check.What, check.Found = "the API at "+p.OneFlow, "is Flowjet's already"
+		check.What, check.Found = "the API at "+p.OneFlow, "is already Flowjet"
 	default:
-		check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not drive the same services"
+		check.Found, check.Mend = "still answers", "stop it on every front-end (systemctl disable --now opennebula-flow): two servers must not run the same services"
 	}
 	return []Check{check}
 }

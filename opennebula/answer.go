@@ -154,7 +154,7 @@ func refusal(method string, elements []any) error {
 }
 
 func unexpected(method string, value any) error {
-	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("the answer has an unexpected shape (%T)", value)}
+	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("the answer has an unexpected type (%T)", value)}
 }
 
 // readObject reads an object's XML that came as the value of a call.

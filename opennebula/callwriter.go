@@ -59,7 +59,7 @@ func appendArgument(to []byte, argument any) ([]byte, error) {
 		}
 		return append(to, "<param><value><boolean>"+digit+"</boolean></value></param>"...), nil
 	}
-	return nil, fmt.Errorf("no call has an argument of the type %T", argument)
+	return nil, fmt.Errorf("arguments of type %T are not supported", argument)
 }
 
 func appendText(to, text []byte) []byte {

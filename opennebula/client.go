@@ -116,7 +116,7 @@ func (c *Client) Ping(ctx context.Context) bool {
 
 // ErrOtherUser is returned when credentials are another server user's: every session in
 // use is the first one's.
-var ErrOtherUser = errors.New("the server user has another name: that takes a restart")
+var ErrOtherUser = errors.New("the server user has another name: restart the process")
 
 // Renew takes over a changed password of the server user for every call from now
 // on, those of sessions in use too, and reports whether it had changed.

@@ -146,7 +146,7 @@ func TestReadsAreConfirmedByThoseThatCanBeReached(t *testing.T) {
 	}
 	mutex.Lock()
 	defer mutex.Unlock()
-	if told := strings.Count(logged.String(), "does not answer; calls go to the others"); told != 2 {
+	if told := strings.Count(logged.String(), "does not answer; calls go to the other servers"); told != 2 {
 		t.Errorf("%d lines name the two servers that cannot be reached:\n%s", told, logged.String())
 	}
 }

@@ -34,7 +34,7 @@ func ReadCredentials(path string) (Credentials, error) {
 		return Credentials{}, fmt.Errorf("read the server user's credentials from %s: %w", path, err)
 	}
 	if len(text) > maxCredentialsSize {
-		return Credentials{}, fmt.Errorf("credentials file %s is larger than %d bytes: it should hold one line, user:password", path, maxCredentialsSize)
+		return Credentials{}, fmt.Errorf("credentials file %s is larger than %d bytes: it must have one line, user:password", path, maxCredentialsSize)
 	}
 	credentials, err := ParseCredentials(string(text))
 	if err != nil {
@@ -48,14 +48,14 @@ func ReadCredentials(path string) (Credentials, error) {
 func ParseCredentials(text string) (Credentials, error) {
 	line := strings.TrimSpace(text)
 	if line == "" {
-		return Credentials{}, errors.New("it is empty, but should hold one line, user:password")
+		return Credentials{}, errors.New("it is empty, but must have one line, user:password")
 	}
 	if strings.ContainsAny(line, "\r\n") {
-		return Credentials{}, errors.New("it has more than one line, but should hold one, user:password")
+		return Credentials{}, errors.New("it has more than one line, but must have one, user:password")
 	}
 	user, password, found := strings.Cut(line, ":")
 	if !found || user == "" || password == "" {
-		return Credentials{}, errors.New("it should hold one line, user:password, and one of the two is missing")
+		return Credentials{}, errors.New("it must have one line, user:password, and one of them is missing")
 	}
 	return Credentials{User: user, Password: password}, nil
 }

@@ -10,11 +10,11 @@ import (
 
 // ErrTooLarge is the cause of a TransportError when an answer was larger than
 // the client reads; asking for a smaller range helps.
-var ErrTooLarge = errors.New("the answer is larger than is read")
+var ErrTooLarge = errors.New("the answer is too large")
 
 // ErrUnconfirmed is the cause of an error of a confirmed read whose server is not
 // certain to have led the zone while it answered.
-var ErrUnconfirmed = errors.New("it is not certain who leads the zone")
+var ErrUnconfirmed = errors.New("the zone's leader is not known for certain")
 
 // codeNames are what OpenNebula's documentation calls the error numbers.
 var codeNames = map[Code]string{
@@ -102,9 +102,9 @@ type TransportError struct {
 // Error says what is known of the call's fate.
 func (e *TransportError) Error() string {
 	if e.Sent {
-		return fmt.Sprintf("%s: no usable answer from oned, which may have carried the call out: %v", e.Method, e.Err)
+		return fmt.Sprintf("%s: no usable answer from oned, which may have executed the call: %v", e.Method, e.Err)
 	}
-	return fmt.Sprintf("%s: oned was not reached: %v (is it running, and is the endpoint right?)", e.Method, e.Err)
+	return fmt.Sprintf("%s: oned is unreachable: %v (is it running, and is the endpoint right?)", e.Method, e.Err)
 }
 
 // Unwrap is the cause: a context's error, a network error, a decoding error.

@@ -210,7 +210,7 @@ func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method stri
 	return e.watched(ctx, endpoint, method, body)
 }
 
-var errMoved = errors.New("another oned leads the zone by now")
+var errMoved = errors.New("the zone has a new leader by now")
 
 // accepted reports whether oned accepted the session of a call that ended with err.
 func accepted(err error) bool {

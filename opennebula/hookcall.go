@@ -27,14 +27,14 @@ func (e *HookEvent) readCall(text []byte) (Reason, error) {
 		return ReasonXML, errors.New("it has no CALL")
 	}
 	if call != e.Call {
-		return ReasonMismatch, errors.New("its CALL is another one")
+		return ReasonMismatch, errors.New("its CALL does not match the key")
 	}
 	result, found := between(text, "<RESULT>", "</RESULT>")
 	if !found {
 		return ReasonXML, errors.New("it has no RESULT")
 	}
 	if (result == "1") != e.OK {
-		return ReasonMismatch, errors.New("its RESULT is not the key's")
+		return ReasonMismatch, errors.New("its RESULT does not match the key")
 	}
 	e.ID = objectOf(text)
 	switch e.Call {
@@ -87,7 +87,7 @@ func (e *HookEvent) readUpdate(text []byte) (Reason, error) {
 	}
 	how, found := between(rest, parameterStart(4), parameterEnd)
 	if !found {
-		return ReasonXML, errors.New("it does not say whether to append or to replace")
+		return ReasonXML, errors.New("it lacks the parameter for append or replace")
 	}
 	if !e.OK {
 		return "", nil

@@ -44,13 +44,13 @@ type Reason string
 
 // The reasons of a DecodeError.
 const (
-	ReasonKey        Reason = "the key is not one that oned publishes"
-	ReasonObject     Reason = "the key names an object that is not known"
-	ReasonNotCarried Reason = "this form of key is not carried on"
+	ReasonKey        Reason = "the key is not known"
+	ReasonObject     Reason = "the key has an unknown object"
+	ReasonNotCarried Reason = "this form of the event is not used"
 	ReasonSize       Reason = "the body is too large"
 	ReasonBase64     Reason = "the body is not base64"
-	ReasonXML        Reason = "the body is not the XML that was expected"
-	ReasonMismatch   Reason = "the body is about something else than the key"
+	ReasonXML        Reason = "the body is not the expected XML"
+	ReasonMismatch   Reason = "the body does not match the key"
 )
 
 // DecodeError is a hook event that could not be understood. It names the key

@@ -95,10 +95,10 @@ func parseEventKey(kind string, words []string) (HookKey, error) {
 
 func parseCallKey(words []string) (HookKey, error) {
 	if len(words) != 2 || words[1] != "0" && words[1] != "1" {
-		return HookKey{}, fmt.Errorf("a call and 0 or 1 should follow EVENT API")
+		return HookKey{}, fmt.Errorf("a call and 0 or 1 must follow EVENT API")
 	}
 	if !strings.HasPrefix(words[0], "one.") {
-		return HookKey{}, fmt.Errorf("the name of a call should begin with \"one.\"")
+		return HookKey{}, fmt.Errorf("the name of a call must begin with \"one.\"")
 	}
 	return HookKey{Kind: KeyAPI, Call: words[0], OK: words[1] == "1"}, nil
 }
@@ -107,7 +107,7 @@ func parseCallKey(words []string) (HookKey, error) {
 // not known leaves the kind empty.
 func parseStateKey(parts []string) (HookKey, error) {
 	if len(parts) < 3 || len(parts) > 4 {
-		return HookKey{}, fmt.Errorf("OBJECT/STATE/LCM_STATE/id should follow EVENT STATE")
+		return HookKey{}, fmt.Errorf("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
 	}
 	object, known := hookObjects[parts[0]]
 	if !known {
@@ -131,7 +131,7 @@ func parseShortKey(kind string, parts []string) (HookKey, error) {
 		return HookKey{}, nil
 	}
 	if len(parts) < 2 || len(parts) > 3 {
-		return HookKey{}, fmt.Errorf("id/STATE/LCM_STATE should follow EVENT %s", kind)
+		return HookKey{}, fmt.Errorf("id/STATE/LCM_STATE must follow EVENT %s", kind)
 	}
 	id, err := parseID(parts[0])
 	if err != nil {
@@ -147,10 +147,10 @@ func parseShortKey(kind string, parts []string) (HookKey, error) {
 // checkStates lets only names through: they become parts of subjects.
 func checkStates(key HookKey) (HookKey, error) {
 	if !stateLike(key.State) || key.LCMState != "" && !stateLike(key.LCMState) {
-		return HookKey{}, fmt.Errorf("%q and %q are not names of states", key.State, key.LCMState)
+		return HookKey{}, fmt.Errorf("%q and %q are not state names", key.State, key.LCMState)
 	}
 	if key.Object == "vm" && key.LCMState == "" {
-		return HookKey{}, fmt.Errorf("a VM's key should have an LCM_STATE")
+		return HookKey{}, fmt.Errorf("a VM's key must have an LCM_STATE")
 	}
 	return key, nil
 }

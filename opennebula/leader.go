@@ -201,7 +201,7 @@ func (l *leader) choose(found []raftAnswer) {
 		l.running.leading, l.running.term = best.endpoint, best.status.Term
 	}
 	if best.endpoint != l.current {
-		l.logger.Info("calls go to another oned", "leader", best.endpoint, "before", l.current, "term", best.status.Term)
+		l.logger.Info("calls now go to another oned", "leader", best.endpoint, "before", l.current, "term", best.status.Term)
 	}
 	if best.status.Term != l.term && l.term > 0 {
 		l.since = time.Now()

@@ -23,7 +23,7 @@ func (e *exchange) Life() Life {
 
 // ErrOtherLife is the cause of an error of a call that was bound to a life of oned that has
 // ended. The call has not left.
-var ErrOtherLife = errors.New("oned was restarted, or another server leads the zone, since the call was decided on")
+var ErrOtherLife = errors.New("oned was restarted, or another server leads the zone, since the call was planned")
 
 type lifeKey struct{}
 

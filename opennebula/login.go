@@ -25,7 +25,7 @@ func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, t
 	if user, matches := c.matchesHash(ctx, name, secret); matches {
 		return user, time.Time{}, nil
 	}
-	refused := error(&Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the credentials cannot be a session"})
+	refused := error(&Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the credentials are not valid"})
 	for _, attempt := range sessionForms(name, secret) {
 		user, err := attempt.with(c).User(ctx, -1)
 		if err == nil {

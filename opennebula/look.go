@@ -26,7 +26,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 	for _, span := range Spans(wanted[:min(len(wanted), maxLookedAt)]) {
 		vms, err := leader.VMs(ctx, FilterAll, span[0], span[len(span)-1], StateNotDone)
 		if err != nil {
-			return state, nil, fmt.Errorf("look at the VMs of service %d: %w", state.Service.ID, err)
+			return state, nil, fmt.Errorf("read the VMs of service %d: %w", state.Service.ID, err)
 		}
 		for _, id := range span {
 			facts[id] = one.VM{ID: id, State: one.VMDone, Service: state.Service.ID}
@@ -49,7 +49,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 			found, err = Network{State: one.NetworkDone}, nil
 		}
 		if err != nil {
-			return state, nil, fmt.Errorf("look at network %d of service %d: %w", network.ID, state.Service.ID, err)
+			return state, nil, fmt.Errorf("read network %d of service %d: %w", network.ID, state.Service.ID, err)
 		}
 		state = flow.SeeNetwork(state, network.Name, network.ID, found.State)
 	}

@@ -129,7 +129,7 @@ func (p *raftPoll) note(answer raftAnswer, servers int) {
 	switch {
 	case answer.err == nil:
 		if p.silent[answer.endpoint] >= givenUp {
-			p.logger.Info("a server of the zone is reached again", "endpoint", answer.endpoint)
+			p.logger.Info("a server of the zone is reachable again", "endpoint", answer.endpoint)
 		}
 		p.heard[answer.endpoint], p.silent[answer.endpoint] = true, 0
 		return
@@ -140,11 +140,11 @@ func (p *raftPoll) note(answer raftAnswer, servers int) {
 	if p.silent[answer.endpoint] != givenUp || servers == 1 {
 		return
 	}
-	mend := "is oned running there, and can it be reached from here? If not from here, name only reachable servers in one.xmlrpc"
+	mend := "is oned running there and reachable from here? If it is never reachable from here, list only reachable servers in one.xmlrpc"
 	if refused && refusal.Code == CodeAuthentication {
-		mend = "it refuses the server user: is it of another zone? Then take it out of one.xmlrpc"
+		mend = "it refuses the server user: does it belong to another zone? Then remove it from one.xmlrpc"
 	}
-	p.logger.Warn("a server of the zone does not answer; calls go to the others", "endpoint", answer.endpoint, "error", answer.err, "mend", mend)
+	p.logger.Warn("a server of the zone does not answer; calls go to the other servers", "endpoint", answer.endpoint, "error", answer.err, "hint", mend)
 }
 
 // leading returns the leader of the newest term among the answers. It is certain when

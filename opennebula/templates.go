@@ -50,15 +50,15 @@ func (s templateCalls) InstantiateTemplate(ctx context.Context, id int, name str
 	return s.callID(ctx, "one.template.instantiate", id, name, hold, extra, persistent)
 }
 
-// TemplateEntry is a VM template as a list shows it.
-type TemplateEntry struct {
+// PoolEntry is an object as a list shows it.
+type PoolEntry struct {
 	ID   int
 	Name string
-	// Registered is when it was made, by oned's clock, in whole seconds.
+	// Registered is when a VM template was created, by oned's clock, in whole seconds.
 	Registered time.Time
 }
 
-func readEntry(r *onexml.Reader) (e TemplateEntry) {
+func readEntry(r *onexml.Reader) (e PoolEntry) {
 	r.Each(func(name []byte) {
 		switch string(name) {
 		case "ID":
@@ -74,7 +74,7 @@ func readEntry(r *onexml.Reader) (e TemplateEntry) {
 
 // VMTemplates lists VM templates (one.templatepool.info). Filter is as for
 // Documents.
-func (s templateCalls) VMTemplates(ctx context.Context, filter int) ([]TemplateEntry, error) {
+func (s templateCalls) VMTemplates(ctx context.Context, filter int) ([]PoolEntry, error) {
 	return pool(ctx, s.caller, "VMTEMPLATE", readEntry, "one.templatepool.info", filter, -1, -1)
 }
 

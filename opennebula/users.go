@@ -120,6 +120,16 @@ func (c *caller) User(ctx context.Context, id int) (User, error) {
 	return c.user(found), nil
 }
 
+// Users lists the users that the session may see (one.userpool.info).
+func (c *caller) Users(ctx context.Context) ([]PoolEntry, error) {
+	return pool(ctx, c, "USER", readEntry, "one.userpool.info")
+}
+
+// Groups lists the groups that the session may see (one.grouppool.info).
+func (c *caller) Groups(ctx context.Context) ([]PoolEntry, error) {
+	return pool(ctx, c, "GROUP", readEntry, "one.grouppool.info")
+}
+
 // user returns a user with the group in which the session acts.
 func (c *caller) user(found userObject) User {
 	found.EffectiveGID, found.Scoped = c.effectiveGroup(found)

@@ -181,7 +181,7 @@ func (z *zoneServers) compare(lists map[string][]string) {
 	defer z.mutex.Unlock()
 	for endpoint, zone := range zoneOf {
 		if zone != ours && !z.foreign[endpoint] {
-			z.logger.Warn("a server is of another zone than the others and is not used: take it out of one.xmlrpc",
+			z.logger.Warn("a server belongs to another zone and is not used: remove it from one.xmlrpc",
 				"endpoint", endpoint, "its_zone", zone, "zone", ours)
 		}
 		z.foreign[endpoint] = zone != ours

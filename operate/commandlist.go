@@ -57,7 +57,7 @@ func writeCommands(c *console, found []pipeline.CommandStatus) error {
 		})
 	}
 	return c.List(terminal.Listing{
-		Value: found, Names: ids, None: "There are no such commands: they are kept for 24 hours.",
+		Value: found, Names: ids, None: "There are no such commands. Commands are kept for 24 hours.",
 		Head: []string{"QUEUED", "VERB", "SERVICE", "UID", "STATE", "TOOK", "ID", "MESSAGE"}, Rows: rows,
 	})
 }

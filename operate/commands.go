@@ -96,7 +96,7 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 func serviceID(text string) (int, error) {
 	id, err := strconv.Atoi(text)
 	if err != nil || id < 0 {
-		return 0, terminal.ExitUsage.Because(fmt.Errorf("%q is no service's id: `flowjet service records` lists them", text))
+		return 0, terminal.ExitUsage.Because(fmt.Errorf("%q is not the id of a service: `flowjet service records` lists them", text))
 	}
 	return id, nil
 }
@@ -104,7 +104,7 @@ func serviceID(text string) (int, error) {
 // unknownService is the error for a service that NATS does not know.
 func unknownService(id int, err error) error {
 	if errors.Is(err, pipeline.ErrNotFound) {
-		return terminal.ExitNotFound.Because(fmt.Errorf("there is no service %d, or no worker has looked at it yet: `flowjet service records` lists those known", id))
+		return terminal.ExitNotFound.Because(fmt.Errorf("there is no service %d, or no worker has processed it yet: `flowjet service records` lists those known", id))
 	}
 	return err
 }

@@ -75,12 +75,12 @@ func (d *diagnosis) checkMembers(survey inspect.Overview) {
 		members := gone[host]
 		if !there[host] && len(members) > 1 {
 			d.add("front-end "+host, problem, "start it, or check the network to it. If it was removed for good, run `flowjet status --forget NAME` for each of its processes",
-				"none of its processes has been heard for %s: %s", terminal.Span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
+				"none of its processes has reported for %s: %s", terminal.Span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
 			continue
 		}
 		for _, member := range members {
 			d.add("process "+member.Name, problem, fmt.Sprintf("start it on %s: `systemctl start 'flowjet*'`. If it was removed for good: `flowjet status --forget '%s'`", host, member.Name),
-				"it has not been heard for %s", terminal.Span(d.now.Sub(*member.Missing)))
+				"it has not reported for %s", terminal.Span(d.now.Sub(*member.Missing)))
 		}
 	}
 	if len(gone) == 0 && len(survey.Members) > 0 {

@@ -34,17 +34,17 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 		},
 		Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true, Streams: 7}},
 		Streams: []inspect.StreamStatus{
-			{Name: "ONE", Trouble: "its copy on n2 is away", Away: []string{"n2"}},
-			{Name: "FLOW", Trouble: "it has no leader: most of its servers are away", Leaderless: true},
+			{Name: "ONE", Trouble: "its replica on n2 is away", Away: []string{"n2"}},
+			{Name: "FLOW", Trouble: "it has no leader: most of its servers are unreachable", Leaderless: true},
 		},
 	}
 	d.checkMembers(overview)
 	d.checkServers(overview)
 	d.checkStreams(overview)
-	if got, want := d.said(), "problem process fe1 api: it has not been heard for 1m0s\n"+
-		"problem front-end fe2: none of its processes has been heard for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"+
+	if got, want := d.said(), "problem process fe1 api: it has not reported for 1m0s\n"+
+		"problem front-end fe2: none of its processes has reported for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"+
 		"problem NATS server n2: it does not answer: streams lack its copies, and the failure of one more server stops everything\n"+
-		"problem stream FLOW: it has no leader: most of its servers are away\n"; got != want {
+		"problem stream FLOW: it has no leader: most of its servers are unreachable\n"; got != want {
 		t.Errorf("it says\n%swant\n%s", got, want)
 	}
 	if !unsettled(overview) || unsettled(inspect.Overview{Members: overview.Members[:1], Servers: overview.Servers[:1], Workers: []inspect.WorkerShare{{}}}) {

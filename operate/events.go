@@ -235,7 +235,7 @@ func writeEntry(c *console, seen inspect.Entry) error {
 	case seen.Delivery != nil:
 		return writeOther(c, seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiverOf(*seen.Delivery)))
 	}
-	return writeOther(c, seen, "dead_letter", viewOf(*seen.DeadLetter), fmt.Sprintf("number %d, given up by %s: %s", seen.DeadLetter.Sequence, seen.DeadLetter.Where, seen.DeadLetter.Reason))
+	return writeOther(c, seen, "dead_letter", viewOf(*seen.DeadLetter), fmt.Sprintf("number %d, from %s: %s", seen.DeadLetter.Sequence, seen.DeadLetter.Where, seen.DeadLetter.Reason))
 }
 
 // writeOther writes what is no transition.

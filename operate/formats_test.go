@@ -39,7 +39,7 @@ func TestAListInEveryFormat(t *testing.T) {
 // TestNothingInEveryFormat: scripts get an empty list, people a sentence.
 func TestNothingInEveryFormat(t *testing.T) {
 	for format, want := range map[terminal.Format]string{
-		terminal.Table: "There are no dead letters.\nThere are no such commands: they are kept for 24 hours.\n",
+		terminal.Table: "There are no dead letters.\nThere are no such commands. Commands are kept for 24 hours.\n",
 		terminal.Name:  "", terminal.JSON: "[]\n[]\n", terminal.YAML: "[]\n[]\n",
 	} {
 		var out strings.Builder

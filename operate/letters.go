@@ -92,13 +92,13 @@ func letterShow(t tool) *cobra.Command {
 				return c.Show(view)
 			}
 			c.Title("Dead letter %d", view.Sequence)
-			c.Say("given up by  %s, %s ago", view.Where, c.Ago(view.Time))
-			c.Say("because      %s", view.Reason)
-			c.Say("it was on    %s", orDash(view.Origin))
+			c.Say("from         %s, %s ago", view.Where, c.Ago(view.Time))
+			c.Say("reason       %s", view.Reason)
+			c.Say("subject      %s", orDash(view.Origin))
 			if view.Retry {
 				c.Say("what to do   remove the cause, then `flowjet dlq retry %d`, or `flowjet dlq drop %d`", view.Sequence, view.Sequence)
 			} else {
-				c.Say("what to do   it cannot be sent again; `flowjet dlq drop %d` when its cause is known", view.Sequence)
+				c.Say("what to do   it cannot be sent again; use `flowjet dlq drop %d` when its cause is known", view.Sequence)
 			}
 			c.Say("")
 			c.Say("%s", compact(letter.Data))
@@ -111,7 +111,7 @@ func letterShow(t tool) *cobra.Command {
 func findLetter(ctx context.Context, pipe clients, text string) (pipeline.DeadLetter, error) {
 	number, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || number == 0 {
-		return pipeline.DeadLetter{}, terminal.ExitUsage.Because(fmt.Errorf("%q is no dead letter's number: `flowjet dlq ls` lists them", text))
+		return pipeline.DeadLetter{}, terminal.ExitUsage.Because(fmt.Errorf("%q is not the number of a dead letter: `flowjet dlq ls` lists them", text))
 	}
 	letter, err := pipe.DeadLetterAt(ctx, number)
 	if errors.Is(err, pipeline.ErrNotFound) {
@@ -147,7 +147,7 @@ func letterChange(t tool, verb, short, long, done string, change func(context.Co
 	var all bool
 	cmd := t.command(help{verb + " NUMBER...", short, long, "flowjet dlq " + verb + " 1 2\nflowjet dlq " + verb + " --all"}, terminal.ShowFormats, func(_ *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
-			return terminal.ExitUsage.Because(fmt.Errorf("name the numbers of dead letters, as `flowjet dlq ls` lists them, or --all"))
+			return terminal.ExitUsage.Because(fmt.Errorf("give the numbers of dead letters, as `flowjet dlq ls` lists them, or --all"))
 		}
 		return nil
 	}, func(ctx context.Context, c *console, pipe clients, args []string) error {

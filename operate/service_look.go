@@ -25,7 +25,7 @@ func serviceLook(t tool) *cobra.Command {
 			if err := serviceFlag(id).check(ctx, pipe); err != nil {
 				return err
 			}
-			asked := pipeline.Work{Version: pipeline.Version, Service: id, Reason: "an operator asked"}
+			asked := pipeline.Work{Version: pipeline.Version, Service: id, Reason: "requested by an operator"}
 			if _, err := work.NewQueue(pipe.Pipeline).PublishWork(ctx, asked, ""); err != nil {
 				return err
 			}

@@ -51,7 +51,7 @@ func (v serviceView) service(id int, record pipeline.Record) {
 	service := record.State.Service
 	if record.Deleted {
 		v.Title("Service %d has ended", id)
-		v.Say("`flowjet events --service %d` tells its history.", id)
+		v.Say("`flowjet events --service %d` shows its history.", id)
 		return
 	}
 	row := rowOf(id, service)
@@ -99,7 +99,7 @@ func (v serviceView) nodes(state flow.State) {
 		}
 	}
 	for _, intent := range state.Intents {
-		cells = append(cells, []string{"VM to come", intent.Name, "-", fmt.Sprintf("%d attempts without an answer", intent.Attempts)})
+		cells = append(cells, []string{"VM planned", intent.Name, "-", fmt.Sprintf("%d attempts without an answer", intent.Attempts)})
 	}
 	if len(cells) > 0 {
 		v.Say("")

@@ -37,7 +37,7 @@ func serviceWatch(t tool) *cobra.Command {
 			}
 			if within > 0 {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d was in none of the states %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
+				ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
 				defer cancel()
 			}
 			err = watcher{c, pipe, id, until}.watch(ctx)

@@ -18,13 +18,13 @@ func (c Cause) Title() string {
 
 // timerTexts are what it was time for, by timer.
 var timerTexts = map[string]string{
-	flow.DeadlineLook:     "it was looked at again",
+	flow.DeadlineLook:     "a periodic check was due",
 	flow.DeadlineStay:     "a deadline passed",
 	flow.DeadlineCooldown: "the cooldown was over",
 	flow.DeadlineSchedule: "a scheduled policy was due",
-	flow.DeadlineRefill:   "its roles were held against their min_vms",
-	flow.DeadlineHeal:     "a VM in trouble was to be healed",
-	flow.DeadlineRetry:    "a call that oned had refused was made again",
+	flow.DeadlineRefill:   "its roles were compared with their min_vms",
+	flow.DeadlineHeal:     "a failed VM was due to be healed",
+	flow.DeadlineRetry:    "a call that oned had refused was retried",
 }
 
 // Text tells in plain words what happened: "VM 21 became RUNNING".
@@ -34,9 +34,9 @@ func (c Cause) Text() string {
 	case "command":
 		user := c.User
 		if user == "" {
-			user = "somebody"
+			user = "a user"
 		}
-		return fmt.Sprintf("%s asked for %s", user, verb)
+		return fmt.Sprintf("%s requested %s", user, verb)
 	case "timer":
 		if text := timerTexts[verb]; text != "" {
 			return text
@@ -47,9 +47,9 @@ func (c Cause) Text() string {
 		return c.eventText()
 	case "wake":
 		if c.ID == "" {
-			return "it was looked at"
+			return "it was checked"
 		}
-		return "it was looked at: " + c.ID
+		return "it was checked: " + c.ID
 	}
 	return c.Title()
 }

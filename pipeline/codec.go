@@ -31,7 +31,7 @@ func DecodeEvent(data []byte) (Event, error) {
 		return Event{}, err
 	}
 	if event.Version < 1 || event.Version > Version {
-		return Event{}, fmt.Errorf("schema version %d is not known here", event.Version)
+		return Event{}, fmt.Errorf("schema version %d is not supported", event.Version)
 	}
 	return event, nil
 }
@@ -52,7 +52,7 @@ func DecodeWork(data []byte, schema int) (Work, error) {
 	case malformed != nil:
 		return Work{}, malformed
 	case head.Version < 1:
-		return Work{}, fmt.Errorf("schema version %d is not known here", head.Version)
+		return Work{}, fmt.Errorf("schema version %d is not supported", head.Version)
 	case head.Version > schema:
 		return Work{Version: head.Version, Service: head.Service, Newer: true}, nil
 	}

@@ -119,13 +119,13 @@ func TestCausesAreToldInPlainWords(t *testing.T) {
 		"network 3 became READY":                {Kind: "event", ID: Event{Object: "net", ID: 3, State: "READY"}.Title()},
 		"the user template of VM 7 was changed": {Kind: "event", ID: Event{Object: "api", ID: 7, Call: "one.vm.update"}.Title()},
 		"event host 3 ERROR":                    {Kind: "event", ID: "host 3 ERROR"},
-		"an asked for scale":                    {Kind: "command", ID: "scale c1", User: "an"},
-		"somebody asked for deploy":             {Kind: "command", ID: "deploy c1"},
+		"an requested scale":                    {Kind: "command", ID: "scale c1", User: "an"},
+		"a user requested deploy":               {Kind: "command", ID: "deploy c1"},
 		"a deadline passed":                     {Kind: "timer", ID: "stay"},
 		"timer of-a-newer-one":                  {Kind: "timer", ID: "of-a-newer-one"},
 		"its VMs were measured":                 {Kind: "measures", ID: "2030-03-17T17:46:40Z"},
-		"it was looked at":                      {Kind: "wake"},
-		"it was looked at: found in RUNNING":    {Kind: "wake", ID: "found in RUNNING"},
+		"it was checked":                        {Kind: "wake"},
+		"it was checked: found in RUNNING":      {Kind: "wake", ID: "found in RUNNING"},
 		"new 1":                                 {Kind: "new", ID: "1"},
 	} {
 		if got := cause.Text(); got != want {

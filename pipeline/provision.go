@@ -242,7 +242,7 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 		return err
 	}
 	if read > 0 {
-		p.core.Log().Warn("a stream was lost and is made anew", "stream", wanted.Name, "read_up_to", read)
+		p.core.Log().Warn("a stream was lost and is recreated", "stream", wanted.Name, "read_up_to", read)
 		wanted.FirstSeq = read + BeyondCursors
 	}
 	for {
@@ -254,7 +254,7 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 			return err
 		}
 		wanted.MaxBytes /= 4 // and not half: the streams that follow need room too
-		p.core.Log().Warn("little room for a stream: it keeps less", "stream", wanted.Name, "bytes", wanted.MaxBytes)
+		p.core.Log().Warn("too little disk space for a stream: its limit is smaller", "stream", wanted.Name, "bytes", wanted.MaxBytes)
 	}
 }
 

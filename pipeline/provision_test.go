@@ -173,7 +173,7 @@ func TestARefusedPasswordIsNamedAndNotShown(t *testing.T) {
 	ctx, cancel := context.WithCancel(limited(t))
 	defer cancel()
 	refused := writer(func(line []byte) {
-		if strings.Contains(string(line), "cannot reach NATS") {
+		if strings.Contains(string(line), "cannot connect to NATS") {
 			cancel()
 		}
 	})

@@ -35,17 +35,17 @@ func (p *Pipeline) checkZone(ctx context.Context, role Role) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("ask which zone the data belongs to: %w", err)
+		return fmt.Errorf("read the zone of the data: %w", err)
 	}
 	if len(text) == 0 {
 		return nil
 	}
 	var held stamp
 	if err := json.Unmarshal(text, &held); err != nil {
-		return fmt.Errorf("ask which zone the data belongs to: the stamp cannot be read: %w; delete the key %s of %s to have it made anew", err, stampKey, BucketCheckpoint)
+		return fmt.Errorf("read the zone of the data: the stamp cannot be read: %w; delete the key %s of %s to recreate it", err, stampKey, BucketCheckpoint)
 	}
 	if held.Zone != p.zone {
-		return fmt.Errorf("%w: it is zone %d's, and --zone is %d; name the right zone, or another data folder or NATS account", ErrOtherZone, held.Zone, p.zone)
+		return fmt.Errorf("%w: it belongs to zone %d, but --zone is %d; set the right zone, or another data folder or NATS account", ErrOtherZone, held.Zone, p.zone)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func ReadTransition(message jetstream.RawStreamMsg) (Transition, error) {
 		}
 	}
 	if transition.Version < 1 || transition.Version > Version {
-		return Transition{}, errors.New("its schema version is not known here")
+		return Transition{}, errors.New("its schema version is not supported")
 	}
 	return transition, nil
 }

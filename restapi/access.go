@@ -44,7 +44,7 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 	}
 	if found.Type != documentType {
 		// OneFlow's commands go on with the next id of a range at 500, and stop at 404.
-		other := &statusError{http.StatusInternalServerError, fmt.Sprintf("there is no %s %d: the document of that id is something else", kind, id)}
+		other := &statusError{http.StatusInternalServerError, fmt.Sprintf("there is no %s %d: the document with this id is of another type", kind, id)}
 		return opennebula.Document{}, r.conflicting(other, http.StatusNotFound)
 	}
 	return found, nil
@@ -111,7 +111,7 @@ func (r *request) unchanged(document opennebula.Document) error {
 }
 
 func changed(document opennebula.Document) error {
-	return &statusError{http.StatusPreconditionFailed, fmt.Sprintf("%s %d has changed since it was read (its ETag is %s now): read it again and decide again",
+	return &statusError{http.StatusPreconditionFailed, fmt.Sprintf("%s %d has changed since it was read (its ETag is now %s): read it again before you change it",
 		kindNames[document.Type], document.ID, document.ETag())}
 }
 

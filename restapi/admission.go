@@ -35,7 +35,7 @@ func (a *admission) rate(who caller, method string) error {
 		rate = a.limits.Changes
 	}
 	if wait, ok := a.throttle.Take(key, rate); !ok {
-		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; ask again in a moment", rate)}
+		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; try again in a moment", rate)}
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (a *admission) admit(w http.ResponseWriter, r *http.Request, uid int) (rele
 	}
 	release, ok := a.working.Take(uid)
 	if !ok {
-		return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being worked on already, of yours or of all users; try again"}
+		return nil, &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are in progress, of this user or of all users; try again"}
 	}
 	return release, nil
 }
@@ -60,7 +60,7 @@ func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) err
 	}
 	release, ok := a.receiving.Take(uid)
 	if !ok {
-		return &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being received already, of yours or of all users; try again"}
+		return &busyError{http.StatusServiceUnavailable, time.Second, "too many requests are being received, of this user or of all users; try again"}
 	}
 	defer release()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.Body))
@@ -73,7 +73,7 @@ func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) err
 func (a *admission) volume(uid, size int) error {
 	wait, ok := a.throttle.TakeMany(limit.Key{UID: uid, Bytes: true}, float64(size), float64(a.limits.Bytes), float64(a.limits.BytesAtOnce))
 	if !ok {
-		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; ask again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
+		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (a *admission) admitFollower(uid int) (release func(), err error) {
 	release, ok := a.streams.Take(uid)
 	if !ok {
 		return nil, &busyError{http.StatusTooManyRequests, 5 * time.Second,
-			fmt.Sprintf("too many clients follow events already: at most %d do, and %d of one user", a.limits.Streams, a.limits.StreamsOfUser)}
+			fmt.Sprintf("too many clients follow events: the maximum is %d, and %d of one user", a.limits.Streams, a.limits.StreamsOfUser)}
 	}
 	return release, nil
 }

@@ -86,7 +86,7 @@ type verdict struct {
 func newAuthenticator(users sessions, box *seal.Box, ttl time.Duration, most int, counts *metrics) (*authenticator, error) {
 	key := make([]byte, sha256.Size)
 	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("make a key for the cache of credentials: %w", err)
+		return nil, fmt.Errorf("create a key for the cache of credentials: %w", err)
 	}
 	return &authenticator{
 		oned: users, logins: &logins{oned: users, box: box, sameOrigin: http.NewCrossOriginProtection()}, ttl: ttl, max: most, key: key, metrics: counts, now: time.Now,
@@ -197,7 +197,7 @@ func (a *authenticator) ask(ctx context.Context, print fingerprint, check creden
 }
 
 // errManyChecks turns away a request whose credentials cannot be checked now.
-var errManyChecks = &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked already; try again"}
+var errManyChecks = &busyError{http.StatusServiceUnavailable, time.Second, "too many credentials are being checked; try again"}
 
 // judge makes a verdict of oned's answer, and keeps it no longer than the credentials are valid.
 func (a *authenticator) judge(print fingerprint, user opennebula.User, ends time.Time, err error) (verdict, error) {

@@ -18,6 +18,8 @@ import (
 type session interface {
 	Version(ctx context.Context) (string, error)
 	User(ctx context.Context, id int) (opennebula.User, error)
+	Users(ctx context.Context) ([]opennebula.PoolEntry, error)
+	Groups(ctx context.Context) ([]opennebula.PoolEntry, error)
 	AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error)
 	Document(ctx context.Context, id int) (opennebula.Document, error)
 	Documents(ctx context.Context, documentType, filter, start, end int) ([]opennebula.Document, error)
@@ -36,7 +38,7 @@ type session interface {
 	ScheduledActions(ctx context.Context, vm int) ([]opennebula.ScheduledAction, error)
 	UnscheduleAction(ctx context.Context, vm, action int) error
 	VMTemplate(ctx context.Context, id int) (opennebula.VMTemplate, error)
-	VMTemplates(ctx context.Context, filter int) ([]opennebula.TemplateEntry, error)
+	VMTemplates(ctx context.Context, filter int) ([]opennebula.PoolEntry, error)
 	CloneVMTemplate(ctx context.Context, id int, name string, images bool) (int, error)
 	DeleteVMTemplate(ctx context.Context, id int, images bool) error
 }

@@ -52,9 +52,9 @@ func (b *backlog) enter(id string, uid int) error {
 	}
 	switch {
 	case b.users[uid] >= b.ofUser:
-		return waitingError("%d of your commands wait for their workers already; ask again when some have been carried out", b.ofUser)
+		return waitingError("%d of your commands are already queued; try again when some have been executed", b.ofUser)
 	case len(b.waiting) >= b.all:
-		return waitingError("%d commands wait for their workers already; ask again when some have been carried out", b.all)
+		return waitingError("%d commands are already queued; try again when some have been executed", b.all)
 	}
 	b.note(id, uid)
 	return nil
@@ -114,7 +114,7 @@ func (b *backlog) follow(ctx context.Context, commands queue, logger *slog.Logge
 		if ctx.Err() != nil || errors.Is(err, pipeline.ErrClosed) {
 			return
 		}
-		logger.Warn("the commands of other APIs cannot be counted; this API counts its own and tries again", "error", err)
+		logger.Warn("the commands of other APIs cannot be counted, retrying; this API counts only its own", "error", err)
 		select {
 		case <-time.After(followPause):
 		case <-ctx.Done():

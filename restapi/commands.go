@@ -122,7 +122,7 @@ func (c *commands) enqueue(ctx context.Context, r *request, service int, verb fl
 // the client the wait.
 func (c *commands) available() error {
 	if state := c.queue.State(); !state.Connected {
-		return &queueError{fmt.Errorf("NATS has been out of reach since %s, so nothing can be changed; try again when it is back", state.Since.UTC().Format(time.RFC3339))}
+		return &queueError{fmt.Errorf("NATS has been unreachable since %s, so nothing can be changed; try again when it is reachable", state.Since.UTC().Format(time.RFC3339))}
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (c *commands) available() error {
 // queued is the answer for a command whose worker has not answered yet.
 func queued(r *request, command flow.Command) (answer, error) {
 	where := ownPrefix + "/commands/" + command.ID
-	text := fmt.Sprintf("%s of service %d is queued and will be carried out; ask %s\n", command.Verb, command.Service, where)
+	text := fmt.Sprintf("%s of service %d is queued and will be executed; the result will be at %s\n", command.Verb, command.Service, where)
 	if !r.own {
 		return answer{status: http.StatusAccepted, location: where, body: []byte(text)}, nil
 	}
@@ -149,7 +149,7 @@ func (c *commands) show(ctx context.Context, r *request) (answer, error) {
 	status, err := c.queue.CommandStatus(ctx, id)
 	hidden := err == nil && status.UID != r.caller.Identity.UID && !r.caller.isAdmin()
 	if hidden || errors.Is(err, pipeline.ErrNotFound) {
-		return answer{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no command %q, or none any more: they are kept for 24 hours", id)}
+		return answer{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no command %q, or it has expired: commands are kept for 24 hours", id)}
 	}
 	if err != nil {
 		return answer{}, &queueError{err}

@@ -188,7 +188,7 @@ func unreadable(document opennebula.Document, now time.Time) json.RawMessage {
 		Name: document.Name, Roles: []spec.Role{},
 		Log: []spec.LogEntry{{
 			Timestamp: now.Unix(), Severity: "E",
-			Message: fmt.Sprintf("the body of document %d in OpenNebula cannot be read as JSON; mend it with onedb or delete the document", document.ID),
+			Message: fmt.Sprintf("the body of document %d in OpenNebula is not valid JSON; repair it with onedb or delete the document", document.ID),
 		}},
 	}
 	if document.Type == spec.DocumentTypeService {

@@ -109,10 +109,10 @@ func TestADryRunRefusesAsTheRealOne(t *testing.T) {
 	} {
 		parts := strings.SplitN(call, " ", 4)
 		got := w.call(admin, parts[0], "/flowjet/v1"+parts[1]+"?dry_run=true", perform(parts[2], parts[3]))
-		if got.status != 400 || !strings.Contains(got.body, "dry_run is for") {
+		if got.status != 400 || !strings.Contains(got.body, "this call has no dry_run") {
 			t.Errorf("%s: %+v", call, got)
 		}
 	}
-	w.expect(admin, "DELETE", template+"?dry_run=true", "", 400, "dry_run is for")
+	w.expect(admin, "DELETE", template+"?dry_run=true", "", 400, "this call has no dry_run")
 	w.expect(admin, "GET", template, "", 200, "")
 }

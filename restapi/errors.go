@@ -53,7 +53,7 @@ type pendingError struct {
 }
 
 func (e *pendingError) Error() string {
-	return fmt.Sprintf("service %d is made and PENDING, and will be deployed when a worker finds it, so do not instantiate again: %v", e.service, e.err)
+	return fmt.Sprintf("service %d was created and is PENDING, and will be deployed when a worker finds it, so do not instantiate again: %v", e.service, e.err)
 }
 
 func (e *pendingError) Unwrap() error { return e.err }

@@ -107,7 +107,7 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 	if text := query.Get("service"); text != "" {
 		id, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || id < 0 {
-			return 0, 0, badRequest("service must be a service's id")
+			return 0, 0, badRequest("service must be the id of a service")
 		}
 		service = int(id)
 		if err := f.mayFollow(ctx, service); err != nil {

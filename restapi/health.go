@@ -74,7 +74,7 @@ func (h *health) show(w http.ResponseWriter, r *http.Request) {
 func (h *health) reasons(ctx context.Context) []string {
 	reasons := []string{}
 	if state := h.queue.State(); !state.Connected {
-		reasons = append(reasons, fmt.Sprintf("NATS is out of reach since %s: %s", state.Since.UTC().Format(time.RFC3339), cmp.Or(state.Error, "the connection was lost")))
+		reasons = append(reasons, fmt.Sprintf("NATS has been unreachable since %s: %s", state.Since.UTC().Format(time.RFC3339), cmp.Or(state.Error, "the connection was lost")))
 	}
 	if err := h.probe.check(ctx); err != nil {
 		reasons = append(reasons, fmt.Sprintf("oned does not answer: %v", err))

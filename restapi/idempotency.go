@@ -124,7 +124,7 @@ func keyName(who caller, key string) string {
 // digestOf returns a hash of all that makes up a request.
 func digestOf(r *request, key string) (string, error) {
 	if len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return "", badRequest("Idempotency-Key must be 1 to %d printable ASCII characters without blanks", maxKey)
+		return "", badRequest("Idempotency-Key must be 1 to %d printable ASCII characters without spaces", maxKey)
 	}
 	text, err := r.body()
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *idempotency) take(ctx context.Context, r *request, name, digest string)
 		return held, 0, &queueError{err}
 	}
 	if held.Request != digest {
-		return pipeline.Reservation{}, 0, &statusError{http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request; take a new one for each"}
+		return pipeline.Reservation{}, 0, &statusError{http.StatusUnprocessableEntity, "this Idempotency-Key was used for another request; use a new key for each request"}
 	}
 	if held.Command == mine.Command {
 		r.keyed = &keyed{command: held.Command, began: held.Began}
@@ -155,7 +155,7 @@ func (s *idempotency) take(ctx context.Context, r *request, name, digest string)
 }
 
 // errKeyBusy asks to come again for the answer of another request with the same key.
-var errKeyBusy = &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still being worked on; ask again"}
+var errKeyBusy = &busyError{http.StatusConflict, time.Second, "the first request with this Idempotency-Key is still in progress; try again"}
 
 func asQueueError(err error) error {
 	if err == nil {
@@ -217,7 +217,7 @@ func (s *idempotency) replayed(held pipeline.Reservation, err error) (answer, er
 	kept, body := held.Answer, held.Answer.Body
 	if bytes.HasPrefix(body, []byte(seal.Prefix)) {
 		if body, err = s.box.Open(string(body)); err != nil {
-			return answer{}, &statusError{http.StatusConflict, "the request was carried out, and its answer cannot be read any more: the server user's password was changed since"}
+			return answer{}, &statusError{http.StatusConflict, "the request was executed, but its answer can no longer be read: the server user's password was changed since"}
 		}
 	}
 	return answer{status: kept.Status, contentType: kept.ContentType, location: kept.Location, body: body, replayed: true}, nil
@@ -249,7 +249,7 @@ func (k *keyed) made(ctx context.Context, oned session, documentType int) (id in
 	}
 	documents, err := oned.Documents(ctx, documentType, ownOnly, -1, -1)
 	if err != nil {
-		return 0, false, fmt.Errorf("look for what the first request made: %w", err)
+		return 0, false, fmt.Errorf("look for the result of the first request: %w", err)
 	}
 	for _, document := range documents {
 		if !bytes.Contains(document.Body, []byte(k.command)) {

@@ -108,7 +108,7 @@ func TestWaitingCommandsAreBoundedAcrossAPIs(t *testing.T) {
 	late := w.second(limits)
 	for name, other := range map[string]*world{"early": early, "late": late} {
 		poll.Until(t, name+" to know of the commands", func() bool { return other.api.backlog.size() == 3 })
-		if got := other.call(admin, "POST", service+"/scale", scale); got.status != 429 || !strings.Contains(got.body, "3 commands wait") {
+		if got := other.call(admin, "POST", service+"/scale", scale); got.status != 429 || !strings.Contains(got.body, "3 commands are already queued") {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

@@ -54,7 +54,7 @@ func (l locks) lock(ctx context.Context, document opennebula.Document, lost cont
 		return nil, &queueError{err}
 	}
 	if held.Command != mine.Command {
-		busy := &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; ask again", kindNames[document.Type], document.ID)}
+		busy := &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; try again", kindNames[document.Type], document.ID)}
 		heir := func(pipeline.Reservation) pipeline.Reservation { return mine }
 		if mine, revision, err = l.takeOver(ctx, name, held, revision, heir, busy); err != nil {
 			return nil, err

@@ -37,7 +37,7 @@ type logins struct {
 // check returns the user of a cookie, and when the login ends. Like refused credentials a
 // login that has ended gives an error with CodeAuthentication.
 func (l *logins) check(ctx context.Context, cookie string) (opennebula.User, time.Time, error) {
-	ended := &opennebula.Error{Method: "login", Code: opennebula.CodeAuthentication, Message: "the login has ended"}
+	ended := &opennebula.Error{Method: "login", Code: opennebula.CodeAuthentication, Message: "the session has ended"}
 	var held login
 	text, err := l.box.Open(cookie)
 	if err != nil || json.Unmarshal(text, &held) != nil || !time.Now().Before(held.Ends) {
@@ -73,7 +73,7 @@ func showLogin(_ context.Context, r *request) (answer, error) {
 func (l *logins) begin(ctx context.Context, r *request) (answer, error) {
 	name, secret, given := r.BasicAuth()
 	if !given || name != r.caller.Identity.UName {
-		return answer{}, &statusError{http.StatusForbidden, "a session needs the user's own name and password or token"}
+		return answer{}, &statusError{http.StatusForbidden, "a session needs the name and the password or token of the user, not of a server user"}
 	}
 	user, err := r.oned.User(ctx, -1)
 	if err != nil {

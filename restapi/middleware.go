@@ -136,7 +136,7 @@ func loggable(err error) string {
 	case errors.As(err, &wrong) && len(wrong) > 0:
 		return fmt.Sprintf("the body was refused: %d mistakes, the first at %q", len(wrong), wrong[0].Path)
 	case errors.As(err, &syntax):
-		return "the body was refused: it is not the JSON object that it must be"
+		return "the body was refused: it is not a valid JSON object"
 	}
 	return err.Error()
 }
@@ -153,7 +153,7 @@ func (m *middleware) recovered(next http.Handler) http.Handler {
 			id := noteOf(r.Context()).id
 			m.logger.Error("a request handler panicked", "request", id, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 			if recorded, ok := w.(*recorder); !ok || recorded.status == 0 {
-				fail(w, r, fmt.Errorf("something went wrong inside Flowjet; its log tells what under request %s", id))
+				fail(w, r, fmt.Errorf("internal error; Flowjet's log has the details under request %s", id))
 			}
 		}()
 		next.ServeHTTP(w, r)

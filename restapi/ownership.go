@@ -25,7 +25,7 @@ type ownership struct {
 }
 
 func (o *ownership) chown(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-	uid, gid, err := chownParams(params)
+	uid, gid, err := chownParams(ctx, r.oned, params)
 	if err != nil {
 		return answer{}, err
 	}
@@ -33,7 +33,7 @@ func (o *ownership) chown(ctx context.Context, r *request, service opennebula.Do
 }
 
 func (o *ownership) chgrp(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-	gid, err := params.owner("group_id")
+	gid, err := ownerID(ctx, params, "group_id", r.oned.Groups)
 	if err != nil {
 		return answer{}, err
 	}
@@ -64,7 +64,7 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 	}
 	for _, each := range owned {
 		if err := move(each.chown, each.owner); err != nil {
-			return fmt.Errorf("move %s: %w", each.name, err)
+			return fmt.Errorf("change the owner of %s: %w", each.name, err)
 		}
 	}
 	const reason = "its owner was changed"
@@ -113,7 +113,7 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 	_, err = o.commands.submit(ctx, r, command, wait)
 	switch {
 	case errors.Is(err, pipeline.ErrNoReply):
-		o.logger.Warn("no worker has answered that a service's owner was changed: VMs that are made now may be the former owner's; repeat the change when it rests", "service", service)
+		o.logger.Warn("no worker has confirmed the change of a service's owner: new VMs may belong to the former owner; repeat the change when the service is RUNNING", "service", service)
 	case err != nil:
 		return submitError(command, err)
 	}
@@ -127,7 +127,7 @@ func putBack(ctx context.Context, undo []func(context.Context) error) error {
 	var failures []error
 	for i := len(undo) - 1; i >= 0; i-- {
 		if err := undo[i](ctx); err != nil {
-			failures = append(failures, fmt.Errorf("and it could not be put back: %w", err))
+			failures = append(failures, fmt.Errorf("and it could not be reverted: %w", err))
 		}
 	}
 	return together(failures...)

@@ -44,13 +44,13 @@ func wholeNumber(text string) (number int, ok bool) {
 func (a attributes) text(name string) (string, error) {
 	var value string
 	if !a.has(name) {
-		return "", badRequest("%q is missing; it must be a text", name)
+		return "", badRequest("%q is missing; it must be a string", name)
 	}
 	if json.Unmarshal(a[name], &value) != nil {
-		return "", badRequest("%q must be a text", name)
+		return "", badRequest("%q must be a string", name)
 	}
 	if strings.TrimSpace(value) == "" {
-		return "", badRequest("%q is empty; it must be a text", name)
+		return "", badRequest("%q is empty; it must be a string", name)
 	}
 	return value, nil
 }
@@ -59,7 +59,7 @@ func (a attributes) text(name string) (string, error) {
 func (a attributes) note(name string) (string, error) {
 	text, ok := a.scalar(name)
 	if !ok && a.has(name) {
-		return "", badRequest("%q must be a text", name)
+		return "", badRequest("%q must be a string", name)
 	}
 	return text, nil
 }
@@ -68,11 +68,11 @@ func (a attributes) note(name string) (string, error) {
 func (a attributes) whole(name string) (int, error) {
 	text, ok := a.scalar(name)
 	if !ok && !a.has(name) {
-		return 0, badRequest("%q is missing; it must be a whole number from 0 on", name)
+		return 0, badRequest("%q is missing; it must be a whole number, 0 or more", name)
 	}
 	number, isNumber := wholeNumber(text)
 	if !ok || !isNumber || number < 0 {
-		return 0, badRequest("%q must be a whole number from 0 on", name)
+		return 0, badRequest("%q must be a whole number, 0 or more", name)
 	}
 	return number, nil
 }
@@ -84,14 +84,14 @@ const unchanged = -1
 func (a attributes) owner(name string) (int, error) {
 	text, ok := a.scalar(name)
 	if !ok && !a.has(name) {
-		return 0, badRequest("%q is missing; it must be an id, or -1 to leave it as it is", name)
+		return 0, badRequest("%q is missing; it must be an id, or -1 to leave it unchanged", name)
 	}
 	if ok && strings.TrimSpace(text) == "" {
 		return unchanged, nil
 	}
 	id, isNumber := wholeNumber(text)
 	if !ok || !isNumber || id < unchanged {
-		return 0, badRequest("%q must be an id, or -1 to leave it as it is", name)
+		return 0, badRequest("%q must be an id, or -1 to leave it unchanged", name)
 	}
 	return id, nil
 }
@@ -108,7 +108,7 @@ func (a attributes) spacing(name string, configured int) (int, error) {
 	}
 	number, isNumber := wholeNumber(text)
 	if !ok || !isNumber {
-		return 0, badRequest("%q must be a whole number; 0 or an empty text for all VMs at once", name)
+		return 0, badRequest("%q must be a whole number; 0 or an empty string for all VMs at once", name)
 	}
 	return max(number, 0), nil
 }
@@ -172,7 +172,7 @@ func (a attributes) deletes(name string) (reach, error) {
 // objectOrText is an attribute that has to be an object, or a text of one.
 func (a attributes) objectOrText(name string) (json.RawMessage, error) {
 	if !a.has(name) {
-		return nil, badRequest("%q is missing; it must be a JSON object, or a text of one", name)
+		return nil, badRequest("%q is missing; it must be a JSON object, or a string with one", name)
 	}
 	value := bytes.TrimSpace(a[name])
 	var text string

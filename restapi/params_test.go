@@ -82,6 +82,9 @@ func TestOwnersThatStay(t *testing.T) {
 			{"chgrp", `{"group_id":"1"}`, "2", "1"},
 			{"chgrp", `{"group_id":-1}`, "2", "1"},
 			{"chown", `{"owner_id":"-1","group_id":"-1"}`, "2", "1"},
+			{"chown", `{"owner_id":"oneadmin","group_id":"oneadmin"}`, "0", "0"},
+			{"chown", `{"owner_id":"alice","group_id":-1}`, "2", "0"},
+			{"chgrp", `{"group_id":"users"}`, "2", "1"},
 		} {
 			w.expect(admin, "POST", path+"/action", perform(step.action, step.params), 204, "")
 			var got shown
@@ -91,6 +94,12 @@ func TestOwnersThatStay(t *testing.T) {
 			}
 		}
 	}
+	w.expect(admin, "POST", w.template(admin)+"/action", perform("chown", `{"owner_id":"nobody"}`), 400, `"owner_id" is "nobody", which is not the name of one that you may see; give the id`)
+	w.expect(admin, "POST", w.template(admin)+"/action", perform("chgrp", `{"group_id":"alice"}`), 400, `"group_id" is "alice"`)
+	// oned shows alice neither other users nor groups that she is not in.
+	w.expect(alice, "POST", w.template(alice)+"/action", perform("chown", `{"owner_id":"oneadmin"}`), 400, `"owner_id" is "oneadmin"`)
+	w.expect(alice, "POST", w.template(alice)+"/action", perform("chgrp", `{"group_id":"oneadmin"}`), 400, `"group_id" is "oneadmin"`)
+	w.expect(alice, "POST", w.template(alice)+"/action", perform("chgrp", `{"group_id":"users"}`), 204, "")
 	// Who may not change the owner may not ask for no change either.
 	w.expect(alice, "POST", w.template(admin)+"/action", perform("chown", `{"owner_id":-1,"group_id":-1}`), 401, "")
 }

@@ -99,7 +99,7 @@ func readFacts(ctx context.Context, oned session, body spec.Body) (flow.Facts, e
 // call it was asked for.
 type readOnly struct{ session }
 
-var errNoDryRun = &statusError{http.StatusBadRequest, "dry_run is for instantiate, scale, update, add_role, remove_role, release, recover and undeploy; this call has no plan"}
+var errNoDryRun = &statusError{http.StatusBadRequest, "this call has no dry_run; instantiate, scale, update, add_role, remove_role, release, recover and undeploy have"}
 
 func (readOnly) AllocateDocument(context.Context, int, string, []byte) (int, error) {
 	return 0, errNoDryRun

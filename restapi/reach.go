@@ -61,7 +61,7 @@ func copiedBefore(ctx context.Context, r *request) (map[string]int, error) {
 	}
 	own, err := r.oned.VMTemplates(ctx, ownOnly)
 	if err != nil {
-		return nil, fmt.Errorf("look for what the first request copied: %w", err)
+		return nil, fmt.Errorf("look for the copies of the first request: %w", err)
 	}
 	before := map[string]int{}
 	for _, template := range own {

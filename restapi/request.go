@@ -40,7 +40,7 @@ func (r *request) id(what string) (int, error) {
 	text := r.PathValue("id")
 	id, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || id < 0 {
-		return 0, &statusError{http.StatusNotFound, "there is no " + what + " " + strconv.Quote(text) + ": ids are whole numbers from 0 on"}
+		return 0, &statusError{http.StatusNotFound, "there is no " + what + " " + strconv.Quote(text) + ": ids are whole numbers, 0 or more"}
 	}
 	return int(id), nil
 }
@@ -134,7 +134,7 @@ func (r *request) ifMatch() ([]string, error) {
 	}
 	tags := entityTags(r.Header.Values("If-Match"))
 	if len(tags) > maxTags {
-		return nil, badRequest("If-Match names %d entity tags; name at most %d", len(tags), maxTags)
+		return nil, badRequest("If-Match has %d entity tags; the maximum is %d", len(tags), maxTags)
 	}
 	return tags, nil
 }

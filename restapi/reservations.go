@@ -72,7 +72,7 @@ func (s *reservations) release(ctx context.Context, name string, held pipeline.R
 	defer cancel()
 	held.Taken = time.Time{}
 	if _, err := s.queue.UpdateReservation(ctx, name, held, revision); err != nil && !errors.Is(err, pipeline.ErrConflict) {
-		s.logger.Warn("a reservation was not released; others have to wait until its lease ends", "reservation", name, "error", err)
+		s.logger.Warn("a reservation was not released; it is released when its lease expires", "reservation", name, "error", err)
 	}
 }
 

@@ -176,7 +176,7 @@ func TestAServiceWithoutItsCommandIsNotMadeTwice(t *testing.T) {
 func TestADroppedAnswerIsNotToBeRepeated(t *testing.T) {
 	w := newWorld(t, Config{})
 	w.must(w.sim.DropAnswer("one.document.allocate", 1))
-	if got := w.call(admin, "POST", "/service_template", twoRoles); got.status != 503 || got.header.Get("Retry-After") != "" || !strings.Contains(got.body, "may have carried") {
+	if got := w.call(admin, "POST", "/service_template", twoRoles); got.status != 503 || got.header.Get("Retry-After") != "" || !strings.Contains(got.body, "may have executed") {
 		t.Errorf("got %+v", got)
 	}
 	// The service's command goes out even if it cannot be shown.

@@ -129,7 +129,7 @@ func (s *Server) serve(server *http.Server, listener net.Listener, served chan<-
 // listenError names the address and the remedy.
 func listenError(address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("the API cannot listen on %s: the port is taken; stop what is using it or choose another address with --api-listen", address)
+		return fmt.Errorf("the API cannot listen on %s: the port is taken; stop the program that uses it or choose another address with --api-listen", address)
 	}
 	return fmt.Errorf("the API cannot listen on %s: %w; choose another address with --api-listen", address, err)
 }
@@ -155,7 +155,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.end()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
-		err = fmt.Errorf("stop the API: %w; requests under way were cut off", errors.Join(err, s.http.Close()))
+		err = fmt.Errorf("stop the API: %w; requests in progress were aborted", errors.Join(err, s.http.Close()))
 	}
 	<-s.served
 	s.http = nil

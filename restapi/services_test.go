@@ -189,7 +189,7 @@ func TestServiceInputIsHeldUpFirst(t *testing.T) {
 		{"/role_action", perform("bogus", `{}`), 400, `supported are add_role, remove_role`},
 		{"/role_action", perform("add_role", `{}`), 400, `"role" is missing`},
 		{"/role_action", perform("add_role", `{"role":"{bad"}`), 400, `"role" must be a JSON object`},
-		{"/role_action", perform("remove_role", `{"role":{}}`), 400, `"role" must be a text`},
+		{"/role_action", perform("remove_role", `{"role":{}}`), 400, `"role" must be a string`},
 		{"/action", perform("rename", `{}`), 500, `"name" is missing`},
 		{"/action", strings.Repeat(`{"a":`, 100), 400, `nested deeper`},
 	} {

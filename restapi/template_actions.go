@@ -174,7 +174,7 @@ func updateText(params attributes) ([]byte, error) {
 		}
 		return params[name], nil
 	}
-	return nil, badRequest(`"template_json" is missing; it must be the attributes to set, as a JSON object in a text`)
+	return nil, badRequest(`"template_json" is missing; it must be the attributes to set, as a JSON object in a string`)
 }
 
 func rename(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
@@ -197,7 +197,7 @@ func chmod(ctx context.Context, r *request, document opennebula.Document, params
 }
 
 func chownTemplate(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-	uid, gid, err := chownParams(params)
+	uid, gid, err := chownParams(ctx, r.oned, params)
 	if err != nil {
 		return answer{}, err
 	}
@@ -205,7 +205,7 @@ func chownTemplate(ctx context.Context, r *request, document opennebula.Document
 }
 
 func chgrpTemplate(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-	gid, err := params.owner("group_id")
+	gid, err := ownerID(ctx, params, "group_id", r.oned.Groups)
 	if err != nil {
 		return answer{}, err
 	}
@@ -213,12 +213,31 @@ func chgrpTemplate(ctx context.Context, r *request, document opennebula.Document
 }
 
 // chownParams are owner_id and, if it is there, group_id.
-func chownParams(params attributes) (uid, gid int, err error) {
-	if uid, err = params.owner("owner_id"); err != nil || !params.has("group_id") {
+func chownParams(ctx context.Context, oned session, params attributes) (uid, gid int, err error) {
+	if uid, err = ownerID(ctx, params, "owner_id", oned.Users); err != nil || !params.has("group_id") {
 		return uid, unchanged, err
 	}
-	gid, err = params.owner("group_id")
+	gid, err = ownerID(ctx, params, "group_id", oned.Groups)
 	return uid, gid, err
+}
+
+// ownerID is the id of a user or a group, which may be given by its name in a list of oned's: the user only finds
+// whom he may see there.
+func ownerID(ctx context.Context, params attributes, parameter string, list func(context.Context) ([]opennebula.PoolEntry, error)) (int, error) {
+	id, err := params.owner(parameter)
+	var name string
+	if err == nil || json.Unmarshal(params[parameter], &name) != nil || name == "" {
+		return id, err
+	}
+	entries, err := list(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look up %q: %w", name, err)
+	}
+	at := slices.IndexFunc(entries, func(e opennebula.PoolEntry) bool { return e.Name == name })
+	if at < 0 {
+		return 0, badRequest("%q is %q, which is not the name of one that you may see; give the id", parameter, name)
+	}
+	return entries[at].ID, nil
 }
 
 // finished is the answer after a call that has nothing to say.

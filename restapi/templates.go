@@ -125,8 +125,8 @@ func (t *templates) dropped(held opennebula.Document, body spec.Body) string {
 	if names == "" {
 		return ""
 	}
-	t.logger.Warn("a service template was replaced by a client that left out attributes of Flowjet's", "template", held.ID, "dropped", names)
-	return "the template has lost " + names + ": use append, or send them along"
+	t.logger.Warn("a service template was replaced by a client that omitted attributes of Flowjet", "template", held.ID, "dropped", names)
+	return "the template no longer has " + names + ": use append, or include them"
 }
 
 // delete removes a template and, if asked to, what its roles are made

@@ -80,7 +80,7 @@ func readQuery(values url.Values) (view.Query, error) {
 		query.Sort = "-id"
 	}
 	if view.Columns[strings.TrimPrefix(query.Sort, "-")] == nil {
-		return query, badRequest("sort must be id, name, owner, state, vms or started, with a minus in front for the other order")
+		return query, badRequest("sort must be id, name, owner, state, vms or started, with a leading minus for the reverse order")
 	}
 	known := spec.ServiceStateNames()
 	if text := values.Get("state"); text != "" {
@@ -88,14 +88,14 @@ func readQuery(values url.Values) (view.Query, error) {
 	}
 	for _, state := range query.States {
 		if !slices.Contains(known, state) {
-			return query, badRequest("state must be states of a service such as RUNNING, with commas between them; %q is none", state)
+			return query, badRequest("state must be states of a service such as RUNNING, separated by commas; %q is not a state", state)
 		}
 	}
 	for name, into := range map[string]*int{"offset": &query.Offset, "limit": &query.Limit} {
 		if text := values.Get(name); text != "" {
 			number, err := strconv.Atoi(text)
 			if err != nil || number < 0 {
-				return query, badRequest("%s must be a whole number from 0 on", name)
+				return query, badRequest("%s must be a whole number, 0 or more", name)
 			}
 			*into = number
 		}

@@ -142,7 +142,7 @@ func scheduleOnce(ctx context.Context, r *request, vm int, wanted batch, at time
 func rolesOf(service opennebula.Document, only *string) ([]spec.Role, error) {
 	body, _, err := spec.ReadService(service.Body)
 	if err != nil {
-		return nil, fmt.Errorf("find the VMs of service %d: %w", service.ID, err)
+		return nil, fmt.Errorf("read the VMs of service %d: %w", service.ID, err)
 	}
 	if only == nil {
 		return body.Roles, nil
@@ -203,7 +203,7 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 	text := r.PathValue("sid")
 	id, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || id < 0 {
-		return answer{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no scheduled action %q: ids are whole numbers from 0 on", text)}
+		return answer{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no scheduled action %q: ids are whole numbers, 0 or more", text)}
 	}
 	service, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
@@ -228,7 +228,7 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 		}
 		for _, node := range nodes {
 			if err := r.oned.UnscheduleAction(ctx, node.DeployID, int(id)); err != nil && !notThere(err) {
-				failures = append(failures, fmt.Errorf("take scheduled action %d back from VM %d: %w", id, node.DeployID, err))
+				failures = append(failures, fmt.Errorf("remove scheduled action %d from VM %d: %w", id, node.DeployID, err))
 			}
 		}
 	}
@@ -257,7 +257,7 @@ func ownNodes(ctx context.Context, r *request, document opennebula.Document, rol
 		switch {
 		case opennebula.IsCode(err, opennebula.CodeNoExists):
 		case err != nil:
-			return nil, fmt.Errorf("look whose VM %d of role %s is: %w", node.DeployID, role.Name, err)
+			return nil, fmt.Errorf("check the service of VM %d of role %s: %w", node.DeployID, role.Name, err)
 		case service.Owns(vm):
 			own = append(own, node)
 		}

@@ -159,7 +159,7 @@ func TestScheduledActionsNeedTheCallersRights(t *testing.T) {
 	w := newWorld(t, Config{})
 	service, _ := w.serviceOf(alice, 1)
 	w.expect(alice, "POST", service+"/action", perform("reboot", `{}`), 401, "schedule reboot of VM")
-	w.expect(alice, "DELETE", service+"/sched_action/0", "", 401, "take scheduled action 0 back")
+	w.expect(alice, "DELETE", service+"/sched_action/0", "", 401, "remove scheduled action 0")
 }
 
 func TestScheduledActionsAreTakenBack(t *testing.T) {

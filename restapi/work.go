@@ -35,7 +35,7 @@ type overview struct {
 // show answers administrators only: it names machines, and counts what all users do.
 func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 	if !r.caller.isAdmin() {
-		return answer{}, &statusError{http.StatusForbidden, "only oneadmin and members of its group may see who does the work"}
+		return answer{}, &statusError{http.StatusForbidden, "only oneadmin and members of its group may see workers and feeds"}
 	}
 	fetched, err := o.fetch(ctx)
 	if err != nil {

@@ -35,6 +35,7 @@ var methods = map[string]method{
 	"one.documentpool.info":   reads("iiii", documentPoolInfo),
 	"one.user.info":           reads("i|b", userInfo),
 	"one.userpool.info":       reads("", userPoolInfo),
+	"one.grouppool.info":      reads("", groupPoolInfo),
 	"one.template.info":       reads("i|bb", templates.info),
 	"one.templatepool.info":   reads("iii", templates.list),
 	"one.vm.info":             reads("i|b", vms.info),

@@ -57,6 +57,23 @@ func userPoolInfo(r *request) answer {
 	})
 }
 
+// groupPoolInfo lists the groups that the user is in, all of them for administrators.
+func groupPoolInfo(r *request) answer {
+	return xmlAnswer(func(b *xmlWriter) {
+		open(b, "GROUP_POOL")
+		for _, id := range r.cloud.groups.ids() {
+			if r.who.isAdmin() || r.who.inGroup(id) {
+				open(b, "GROUP")
+				number(b, "ID", id)
+				element(b, "NAME", r.cloud.groups[id].Name)
+				shut(b, "GROUP")
+			}
+		}
+		markup(b, defaultQuotas)
+		shut(b, "GROUP_POOL")
+	})
+}
+
 func (r *request) keepUser(u *user) {
 	r.cloud.users[u.ID] = u
 	r.tx.save(kindUser, u.ID, u)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,8 @@ type change struct {
 	makes bool
 	// until is the state that --wait waits for; gone for none that is left.
 	until string
+	// times is how often it is made, once if it is 0, and nth counts.
+	times, nth int
 }
 
 // gone is the state of a service that is no more.
@@ -45,21 +48,34 @@ type changeFlags struct {
 }
 
 // can are what not every change can do.
-type can struct{ plan, wait, match bool }
+type can struct{ plan, wait, match, several bool }
 
 // changing makes a command that changes something.
 func (t tool) changing(help help, args cobra.PositionalArgs, able can, build builder) *cobra.Command {
 	var flags changeFlags
+	if able.several {
+		help.long = strings.TrimSpace(help.long + "\n\n" + strings.Fields(help.use)[1] + " can also be a list of ids, such as 1,4..6.")
+	}
 	cmd := t.command(help, terminal.ChangeFormats, args, func(ctx context.Context, c *console, api *client.Client, args []string) error {
-		asked, err := build(ctx, c, api, args)
-		if errors.Is(err, errUnchanged) {
-			c.note("nothing was changed")
-			return nil
-		}
-		if err != nil {
+		one := func(args []string) error {
+			asked, err := build(ctx, c, api, args)
+			if errors.Is(err, errUnchanged) {
+				c.note("nothing was changed")
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			c.several = c.several || asked.times > 1
+			for ; err == nil && asked.nth < max(1, asked.times); asked.nth++ {
+				err = flags.make(ctx, c, api, asked)
+			}
 			return err
 		}
-		return flags.make(ctx, c, api, asked)
+		if able.several {
+			return forEach(ctx, c, args, one)
+		}
+		return one(args)
 	})
 	set := cmd.Flags()
 	set.StringVar(&flags.key, "idempotency-key", "", "requests with the same `KEY` within 24 hours make the change only once")
@@ -102,7 +118,7 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 	if waiting && !asked.makes {
 		w.follow(limited, false)
 	}
-	answer, err := api.Do(ctx, f.request(asked))
+	answer, err := api.Do(ctx, f.request(c, asked))
 	if err != nil {
 		return refused(asked, err)
 	}
@@ -124,8 +140,11 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 	return c.result(asked, made)
 }
 
-func (f *changeFlags) request(asked change) client.Request {
+func (f *changeFlags) request(c *console, asked change) client.Request {
 	request := client.Request{Method: asked.method, Path: asked.path, Body: asked.body, Key: f.key, IfMatch: f.ifMatch}
+	if c.several && f.key != "" { // a key stands for one request
+		request.Key = fmt.Sprintf("%s-%d-%d", f.key, asked.id, asked.nth)
+	}
 	if asked.etag != "" && request.IfMatch == "" {
 		request.IfMatch = asked.etag
 	}
@@ -136,7 +155,7 @@ func (f *changeFlags) request(asked change) client.Request {
 func refused(asked change, err error) error {
 	var refusal *client.Error
 	if asked.etag != "" && errors.As(err, &refusal) && refusal.Status == http.StatusPreconditionFailed {
-		return fmt.Errorf("%s %d was changed by somebody else meanwhile, and nothing was changed: do it again", asked.kind.name, asked.id)
+		return fmt.Errorf("%s %d was changed by another user meanwhile, and nothing was changed: try again", asked.kind.name, asked.id)
 	}
 	return err
 }
@@ -145,9 +164,9 @@ func refused(asked change, err error) error {
 func (f *changeFlags) overdue(ctx, limited context.Context, id int, asked change, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("not waited for any longer: what was asked of service %d goes on", id)
+		return fmt.Errorf("waiting was interrupted: the change of service %d continues", id)
 	case limited.Err() != nil:
-		return terminal.ExitTimeout.Because(fmt.Errorf("service %d did not come to %s within %s and goes on: `flowjet service show %d` shows what it waits for", id, asked.until, f.timeout, id))
+		return terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s and continues: `flowjet service show %d` shows what it waits for", id, asked.until, f.timeout, id))
 	}
 	return err
 }
@@ -156,9 +175,13 @@ func (f *changeFlags) overdue(ctx, limited context.Context, id int, asked change
 func (c *console) result(asked change, made result) error {
 	switch {
 	case c.Structured():
-		return c.Show(made)
+		return c.value(made)
 	case c.Format == terminal.Name:
 		c.Say("%d", made.ID)
+		return nil
+	}
+	if made.ID < 0 {
+		c.Say("%s", asked.done)
 		return nil
 	}
 	what := fmt.Sprintf("%s %d", made.Kind, made.ID)
@@ -168,14 +191,14 @@ func (c *console) result(asked change, made result) error {
 	done := asked.done
 	switch {
 	case made.Queued:
-		done = "it is queued: no worker has carried it out yet (--wait waits for it)"
+		done = "it is queued: no worker has executed it yet (--wait waits for it)"
 	case made.State == gone:
 		done = "it is gone"
 	case made.State != "":
 		done = "it is " + c.State(made.State)
 	}
 	if made.Replayed {
-		done += " (asked for before with the same key)"
+		done += " (requested before with the same key)"
 	}
 	c.Say("%s: %s", what, done)
 	return nil
@@ -183,7 +206,7 @@ func (c *console) result(asked change, made result) error {
 
 // plan shows what a change would do.
 func (f *changeFlags) plan(ctx context.Context, c *console, api *client.Client, asked change) error {
-	request := f.request(asked)
+	request := f.request(c, asked)
 	request.Query = url.Values{"dry_run": {"true"}}
 	answer, err := api.Do(ctx, request)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +19,7 @@ func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 	simple := func(verb, arguments, short, long, sample string, count cobra.PositionalArgs, build func(id int, args []string) (change, error)) *cobra.Command {
 		cmd := t.changing(help{
 			verb + " " + argument + " " + arguments, short, long, fmt.Sprintf("flowjet %s %s %s %s", word, verb, example, sample),
-		}, count, can{match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+		}, count, can{match: true, several: verb != "rename"}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 			id, err := k.find(ctx, api, args[0])
 			if err != nil {
 				return change{}, err
@@ -39,34 +38,23 @@ func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 			func(id int, args []string) (change, error) {
 				return k.act(id, "chmod", map[string]any{"octet": args[0]}, "its permissions are "+terminal.Printable(args[0])), nil
 			}),
-		simple("chown", "USER-ID [GROUP-ID]", "Give a "+k.name+" to another user", "The VMs of a service change with it. Users and groups are given by id: `oneuser list`, `onegroup list`.", "2", cobra.RangeArgs(2, 3),
+		simple("chown", "USER [GROUP]", "Give a "+k.name+" to another user", owners, "alice", cobra.RangeArgs(2, 3),
 			func(id int, args []string) (change, error) {
-				params, err := ids(map[string]string{"owner_id": args[0]})
+				params := map[string]any{"owner_id": args[0]}
 				if len(args) == 2 {
-					params, err = ids(map[string]string{"owner_id": args[0], "group_id": args[1]})
+					params["group_id"] = args[1]
 				}
-				return k.act(id, "chown", params, "its owner is user "+args[0]), err
+				return k.act(id, "chown", params, "its owner is user "+terminal.Printable(args[0])), nil
 			}),
-		simple("chgrp", "GROUP-ID", "Give a "+k.name+" to another group", "The VMs of a service change with it. Groups are given by id: `onegroup list`.", "1", cobra.ExactArgs(2),
+		simple("chgrp", "GROUP", "Give a "+k.name+" to another group", owners, "users", cobra.ExactArgs(2),
 			func(id int, args []string) (change, error) {
-				params, err := ids(map[string]string{"group_id": args[0]})
-				return k.act(id, "chgrp", params, "its group is group "+args[0]), err
+				return k.act(id, "chgrp", map[string]any{"group_id": args[0]}, "its group is "+terminal.Printable(args[0])), nil
 			}),
 	}
 }
 
-// ids reads ids of users and groups.
-func ids(words map[string]string) (map[string]any, error) {
-	params := map[string]any{}
-	for name, word := range words {
-		id, err := strconv.Atoi(word)
-		if err != nil || id < 0 {
-			return nil, terminal.ExitUsage.Because(fmt.Errorf("%q is no id: `oneuser list` and `onegroup list` tell the ids of users and groups", word))
-		}
-		params[name] = id
-	}
-	return params, nil
-}
+// owners is the help of commands that change the owner or group.
+const owners = "The VMs of a service change with it. Users and groups are given by id, or by name if OpenNebula shows them to you (`oneuser list`, `onegroup list`)."
 
 // errUnchanged ends an edit that has changed nothing.
 var errUnchanged = errors.New("nothing was changed")

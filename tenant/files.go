@@ -37,7 +37,7 @@ func readFile(path string) (json.RawMessage, error) {
 	}
 	body, err := asJSON(text)
 	if err != nil {
-		return nil, terminal.ExitUsage.Because(fmt.Errorf("%s is neither YAML nor JSON of an object: %w", path, err))
+		return nil, terminal.ExitUsage.Because(fmt.Errorf("%s is not an object in YAML or JSON: %w", path, err))
 	}
 	return body, nil
 }
@@ -51,7 +51,7 @@ func asJSON(text []byte) (json.RawMessage, error) {
 	var wrong *yaml.TypeError
 	err := yaml.Unmarshal(text, &object)
 	if errors.As(err, &wrong) {
-		return nil, errors.New("it holds something else") // the error would show what
+		return nil, errors.New("it is something else") // the error would show what
 	}
 	if err != nil {
 		return nil, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
@@ -70,7 +70,7 @@ func edit(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
 	}
 	file, err := os.CreateTemp("", "flowjet-*.yaml")
 	if err != nil {
-		return nil, fmt.Errorf("make a file to edit: %w", err)
+		return nil, fmt.Errorf("create a file to edit: %w", err)
 	}
 	defer os.Remove(file.Name())
 	_, err = file.Write(before)
@@ -87,18 +87,18 @@ func edit(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
 	command := exec.CommandContext(ctx, "sh", "-c", editor+` "$@"`, editor, file.Name())
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {
-		return nil, fmt.Errorf("edit with %s: %w: EDITOR names another editor, or give a FILE", editor, err)
+		return nil, fmt.Errorf("edit with %s: %w: set another editor with EDITOR, or give a FILE", editor, err)
 	}
 	after, err := os.ReadFile(file.Name())
 	if err != nil {
-		return nil, fmt.Errorf("read what was edited: %w", err)
+		return nil, fmt.Errorf("read the edited file: %w", err)
 	}
 	if bytes.Equal(before, after) {
 		return nil, nil
 	}
 	changed, err := asJSON(after)
 	if err != nil {
-		return nil, terminal.ExitUsage.Because(fmt.Errorf("what was edited is no YAML of an object, and nothing was changed: %w", err))
+		return nil, terminal.ExitUsage.Because(fmt.Errorf("the edited file is not an object in YAML, and nothing was changed: %w", err))
 	}
 	return changed, nil
 }

@@ -21,6 +21,7 @@ import (
 // wishes are what a command line says about a new service.
 type wishes struct {
 	name                               string
+	times                              int
 	inputs, files, networks, cardinals []string
 }
 
@@ -34,6 +35,9 @@ func newInstantiate(t tool, under string) *cobra.Command {
 		"flowjet " + under + " instantiate web --input SIZE=4 --wait\nflowjet " + under + " instantiate 7 --name shop --cardinality worker=3 --network public=id:5 --dry-run\n" +
 			"flowjet " + under + " instantiate web --input-file ADMIN_PASSWORD=password.txt",
 	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+		if w.times < 1 || w.times > maxSeveral {
+			return change{}, terminal.ExitUsage.Because(fmt.Errorf("--multiple is %d: it must be 1 to %d", w.times, maxSeveral))
+		}
 		from, err := oneTemplate(ctx, api, args[0])
 		if err != nil {
 			return change{}, err
@@ -46,10 +50,11 @@ func newInstantiate(t tool, under string) *cobra.Command {
 		}
 		merged, err := t.merge(from, w, file)
 		asked := template.act(from.ID, "instantiate", map[string]any{"merge_template": merged}, "it is being deployed")
-		asked.kind, asked.makes, asked.until = service, true, running
+		asked.kind, asked.makes, asked.until, asked.times = service, true, running, w.times
 		return asked, err
 	})
 	flags := cmd.Flags()
+	flags.IntVar(&w.times, "multiple", 1, "create this many services")
 	flags.StringVar(&w.name, "name", "", "the service's `NAME` (default the template's)")
 	flags.StringArrayVar(&w.inputs, "input", nil, "the value of a user input, `NAME=VALUE`; can be repeated")
 	flags.StringArrayVar(&w.files, "input-file", nil, "a file with the value of a user input, `NAME=PATH`")
@@ -138,7 +143,7 @@ func (w wishes) addNetworks(merged map[string]any, from schema.Template) error {
 		name, wanted, isPair := strings.Cut(text, "=")
 		how, id, hasID := strings.Cut(wanted, ":")
 		if _, err := strconv.Atoi(id); !isPair || !hasID || err != nil || how != "id" && how != "template_id" && how != "reserve_from" {
-			return fmt.Errorf("--network is %q: it should look like NAME=id:5, NAME=template_id:5 or NAME=reserve_from:5", text)
+			return fmt.Errorf("--network is %q: it must look like NAME=id:5, NAME=template_id:5 or NAME=reserve_from:5", text)
 		}
 		values = append(values, map[string]any{name: map[string]any{how: id}})
 	}
@@ -175,14 +180,14 @@ func (f *form) read(w wishes) error {
 	for _, text := range w.inputs {
 		name, value, isPair := strings.Cut(text, "=")
 		if !isPair {
-			return fmt.Errorf("--input is %q: it should look like NAME=VALUE", text)
+			return fmt.Errorf("--input is %q: it must look like NAME=VALUE", text)
 		}
 		f.given[name] = value
 	}
 	for _, text := range w.files {
 		name, path, isPair := strings.Cut(text, "=")
 		if !isPair {
-			return fmt.Errorf("--input-file is %q: it should look like NAME=PATH", text)
+			return fmt.Errorf("--input-file is %q: it must look like NAME=PATH", text)
 		}
 		value, err := os.ReadFile(path)
 		if err != nil {
@@ -204,7 +209,7 @@ func (f *form) values(prefix string, inputs []schema.Input, before any) (map[str
 		value, given := f.given[name]
 		f.used[name] = given
 		if given && input.Type == "password" && !f.secret[name] {
-			return nil, terminal.ExitUsage.Because(fmt.Errorf("%s is a password, which others could see on a command line: leave it out to be asked for it, or use --input-file %s=PATH", name, name))
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("%s is a password, which others could see on a command line: omit it to be asked for it, or use --input-file %s=PATH", name, name))
 		}
 		if _, inFile := values[input.Name]; inFile && !given {
 			continue
@@ -247,7 +252,7 @@ func (f *form) ask(name string, input schema.Input) (string, error) {
 		if input.Type == "password" {
 			how = "--input-file " + name + "=PATH"
 		}
-		return "", terminal.ExitUsage.Because(fmt.Errorf("user input %s (%s) is needed: give it with %s", name, input.Type, how))
+		return "", terminal.ExitUsage.Because(fmt.Errorf("user input %s (%s) is mandatory: set it with %s", name, input.Type, how))
 	}
 	return value, err
 }
@@ -259,7 +264,7 @@ func (f *form) roles(merged map[string]any, from schema.Template, w wishes) erro
 		role, number, _ := strings.Cut(text, "=")
 		count, err := strconv.Atoi(number)
 		if err != nil || count < 0 {
-			return terminal.ExitUsage.Because(fmt.Errorf("--cardinality is %q: it should look like ROLE=3", text))
+			return terminal.ExitUsage.Because(fmt.Errorf("--cardinality is %q: it must look like ROLE=3", text))
 		}
 		cardinals[role] = count
 	}
@@ -314,7 +319,7 @@ func (f *form) unused() error {
 	return nil
 }
 
-var errNoTerminal = errors.New("there is nobody to ask")
+var errNoTerminal = errors.New("standard input is not a terminal")
 
 // onTerminal asks on the terminal.
 func onTerminal(question string, secret bool) (string, error) {

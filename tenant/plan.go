@@ -33,7 +33,7 @@ type plannedAction struct {
 // showPlan writes a plan.
 func showPlan(c *console, text []byte) error {
 	if c.Structured() {
-		return c.Show(json.RawMessage(text))
+		return c.value(json.RawMessage(text))
 	}
 	var plan planned
 	if err := json.Unmarshal(text, &plan); err != nil {
@@ -57,7 +57,7 @@ func showPlan(c *console, text []byte) error {
 		}
 	}
 	if !plan.Complete {
-		c.Say("What follows depends on how that goes.")
+		c.Say("Further steps depend on the outcome.")
 		return nil
 	}
 	end := "it is " + c.State(plan.EndsIn)
@@ -84,11 +84,11 @@ func (a plannedAction) String() string {
 	case flow.ActionRecoverVM:
 		return "recover " + vm
 	case flow.ActionCreateNetwork:
-		return "make network " + a.Network
+		return "create network " + a.Network
 	case flow.ActionDeleteNetwork:
 		return "delete network " + a.Network
 	case flow.ActionCreateRouter:
-		return "make the virtual router of role " + a.Role
+		return "create the virtual router of role " + a.Role
 	case flow.ActionDeleteRouter:
 		return "delete the virtual router of role " + a.Role
 	case flow.ActionDeleteDocument:

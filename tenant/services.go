@@ -19,7 +19,7 @@ const running = "RUNNING"
 func serviceCommands(t tool) []*cobra.Command {
 	return append([]*cobra.Command{
 		newServiceList(t), newServiceShow(t), newInstantiate(t, "service"), newScale(t), newRecover(t), newRelease(t), newUndeploy(t), newAddRole(t), newRemoveRole(t),
-		newVMAction(t), newSchedDelete(t),
+		newVMAction(t), newSchedDelete(t), newPurgeDone(t),
 	}, documentCommands(t, service, "service", "3")...)
 }
 
@@ -41,7 +41,7 @@ func newScale(t tool) *cobra.Command {
 	}, cobra.ExactArgs(3), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		number, err := strconv.Atoi(args[2])
 		if err != nil || number < 0 {
-			return change{}, terminal.ExitUsage.Because(fmt.Errorf("NUMBER is %q: it must be a whole number from 0 on", args[2]))
+			return change{}, terminal.ExitUsage.Because(fmt.Errorf("NUMBER is %q: it must be a whole number, 0 or more", args[2]))
 		}
 		id, err := service.find(ctx, api, args[0])
 		return change{
@@ -79,7 +79,7 @@ func newRecover(t tool) *cobra.Command {
 		"A service that failed to deploy, scale or undeploy continues where it failed. For a service in WARNING, OpenNebula retries the failed VMs. With --delete\n" +
 			"the service is undeployed instead, in any state.",
 		"flowjet service recover web --wait\nflowjet service recover 3 --delete --dry-run",
-	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true, several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
 		asked := service.act(id, "recover", map[string]any{"delete": remove}, "it recovers")
 		asked.until = running
@@ -117,13 +117,21 @@ func newUndeploy(t tool) *cobra.Command {
 		"undeploy SERVICE", "Undeploy a service: terminate its VMs, delete its networks and the service",
 		"VMs are terminated role by role, children first with the strategy straight. If undeploying fails, use recover --delete.",
 		"flowjet service undeploy web --wait\nflowjet service undeploy 3 --dry-run",
-	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true, several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
 		return change{kind: service, id: id, method: http.MethodDelete, path: service.at(id), until: gone, done: "it is being undeployed"}, err
 	})
 	cmd.Aliases = []string{"delete"}
 	cmd.ValidArgsFunction = t.arguments(service.names)
 	return cmd
+}
+
+func newPurgeDone(t tool) *cobra.Command {
+	return t.changing(help{
+		"purge-done", "Remove the documents of services in DONE that OneFlow has left", "Flowjet itself leaves none.", "flowjet service purge-done",
+	}, cobra.NoArgs, can{}, func(context.Context, *console, *client.Client, []string) (change, error) {
+		return change{kind: service, id: -1, method: http.MethodPost, path: "/service_pool/purge_done", done: "documents of services in DONE are removed"}, nil
+	})
 }
 
 // changeRoles is a change by one of the two actions on a service's roles.

@@ -81,7 +81,7 @@ func (v serviceView) show(ctx context.Context, api *client.Client) {
 	v.reasons(ctx, api)
 	v.Say("deployment  %s", v.Deployment)
 	if v.Description != "" {
-		v.Say("is for      %s", terminal.Printable(v.Description))
+		v.Say("description %s", terminal.Printable(v.Description))
 	}
 	if v.Format == terminal.Wide {
 		v.Say("ETag        %s", v.ETag)
@@ -199,7 +199,7 @@ func (v serviceView) settings() {
 			if !policy.Last.IsZero() {
 				last = v.At(policy.Last)
 			}
-			rows = append(rows, []string{"policy", role.Name, policy.Type + " " + policy.Adjust, fmt.Sprintf("%s (last looked at: %s)", policy.When, last)})
+			rows = append(rows, []string{"policy", role.Name, policy.Type + " " + policy.Adjust, fmt.Sprintf("%s (last evaluated: %s)", policy.When, last)})
 		}
 	}
 	for _, input := range inputs {

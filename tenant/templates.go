@@ -183,7 +183,7 @@ func newTemplateDelete(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"delete TEMPLATE", "Delete a service template", "Services created from it stay. With --vm-templates the VM templates of its roles are deleted too, with --images their images as well.",
 		"flowjet template delete web\nflowjet template delete 7 --vm-templates",
-	}, cobra.ExactArgs(1), can{match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{match: true, several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := template.find(ctx, api, args[0])
 		return change{
 			kind: template, id: id, method: http.MethodDelete, path: template.at(id), body: map[string]any{"delete_type": along.word()}, done: "it is deleted",

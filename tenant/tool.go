@@ -44,6 +44,16 @@ type job func(ctx context.Context, c *console, api *client.Client, args []string
 type console struct {
 	*terminal.Console
 	notes io.Writer
+	// several is true if more than one value is written.
+	several bool
+}
+
+// value writes a value, which takes one line of JSON if there are several.
+func (c *console) value(v any) error {
+	if c.several {
+		return c.Line(v)
+	}
+	return c.Show(v)
 }
 
 // note writes what must not disturb a script.
@@ -63,7 +73,7 @@ func (t tool) command(help help, formats []terminal.Format, args cobra.Positiona
 				return terminal.ExitUsage.Because(err)
 			}
 			defer api.Close()
-			c := &console{terminal.New(cmd.OutOrStdout(), *format), cmd.ErrOrStderr()}
+			c := &console{Console: terminal.New(cmd.OutOrStdout(), *format), notes: cmd.ErrOrStderr()}
 			return coded(run(cmd.Context(), c, api, args))
 		},
 	}
@@ -159,7 +169,7 @@ func (k kind) find(ctx context.Context, api *client.Client, word string) (int, e
 	for _, each := range all {
 		ids = append(ids, strconv.Itoa(each.id))
 	}
-	return 0, terminal.ExitUsage.Because(fmt.Errorf("%q is the name of several (%s): give the id of the one that is meant", word, strings.Join(ids, ", ")))
+	return 0, terminal.ExitUsage.Because(fmt.Errorf("%q is the name of several (%s): use the id", word, strings.Join(ids, ", ")))
 }
 
 // at is the path of one of the kind.

@@ -25,7 +25,7 @@ func newVMAction(t tool) *cobra.Command {
 		"All VMs at once, or with --number in batches, --period apart, for a rolling reboot. Virtual routers are excluded. ACTION is one of " +
 			strings.Join(schema.VMActions, ", ") + ".",
 		"flowjet service action web reboot\nflowjet service action web worker reboot --number 1 --period 5m\nflowjet service action 3 worker snapshot-create --args before-upgrade",
-	}, cobra.RangeArgs(2, 3), can{}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(2, 3), can{several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		action := args[len(args)-1]
 		if !slices.Contains(schema.VMActions, action) {
 			return change{}, terminal.ExitUsage.Because(fmt.Errorf("ACTION is %q: there are %s", action, strings.Join(schema.VMActions, ", ")))

@@ -131,7 +131,7 @@ func (w *waiter) look(ctx context.Context) (state string, over bool, err error) 
 	case found.State == w.until:
 		return found.State, true, nil
 	case strings.HasPrefix(found.State, "FAILED_"), found.State == "WARNING" && w.until != gone:
-		return found.State, true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service show %d` tells why", w.service, found.State, w.service))
+		return found.State, true, terminal.ExitTrouble.Because(fmt.Errorf("service %d is %s: `flowjet service show %d` shows why", w.service, found.State, w.service))
 	}
 	return found.State, false, nil
 }

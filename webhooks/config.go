@@ -97,7 +97,7 @@ func (s Settings) check() error {
 			return fmt.Errorf("receivers[%d]: %w", i, err)
 		}
 		if seen[receiver.Name] {
-			return fmt.Errorf("receivers[%d]: there is another receiver %q: give each its own name", i, receiver.Name)
+			return fmt.Errorf("receivers[%d]: there is another receiver %q: names must be unique", i, receiver.Name)
 		}
 		seen[receiver.Name] = true
 	}
@@ -129,7 +129,7 @@ func (r Receiver) check() error {
 	}
 	for _, state := range r.States {
 		if !knownState(state) {
-			return fmt.Errorf("%s: states names %q, which is no state of a service or role", r.Name, state)
+			return fmt.Errorf("%s: states has %q, which is not a state of a service or role", r.Name, state)
 		}
 	}
 	return nil

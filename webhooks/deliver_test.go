@@ -264,7 +264,7 @@ func TestABacklogIsBounded(t *testing.T) {
 		delivery := pipeline.Delivery{ID: fmt.Sprintf("7-%d", number), Service: 7, Receiver: "ops", Body: []byte(`{}`)}
 		w.must(d.queueOne(t.Context(), subject, delivery))
 	}
-	if letter := w.letter(); !strings.Contains(letter.Reason, "7-1000 for receiver ops: too much waits") {
+	if letter := w.letter(); !strings.Contains(letter.Reason, "7-1000 for receiver ops: too many deliveries are pending") {
 		t.Errorf("the letter says %q", letter.Reason)
 	}
 	if waiting, err := w.pipe.PendingDeliveries(t.Context()); err != nil || waiting != 1000 {

@@ -153,7 +153,7 @@ func (d *Deliverer) queueOne(ctx context.Context, subject string, delivery pipel
 		return err
 	}
 	d.metrics.outcome(delivery, "dead")
-	reason := fmt.Sprintf("%s for %s: too much waits for the receiver already; see that it answers, then retry", delivery.ID, title(delivery))
+	reason := fmt.Sprintf("%s for %s: too many deliveries are pending for the receiver; make sure that it answers, then retry", delivery.ID, title(delivery))
 	return d.pipe.DeadLetterDelivery(ctx, subject, reason, delivery)
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // errDenied is returned when an address must not be posted to.
-var errDenied = errors.New("the address is denied: allow_addresses in the webhooks file lets it through")
+var errDenied = errors.New("the address is denied: allow it with allow_addresses in the webhooks file")
 
 // metadata are the addresses at which clouds tell machines their secrets, beside
 // the link-local 169.254.169.254, and the shared range of carriers, where some are.
@@ -43,10 +43,10 @@ func (s Settings) checkAddress(address netip.Addr) error {
 	// They are asked for each time: addresses come and go while the process runs.
 	interfaces, err := net.InterfaceAddrs()
 	if err != nil {
-		return fmt.Errorf("%s: the host's own addresses are not known: %w: %w", address, err, errDenied)
+		return fmt.Errorf("%s: the host's addresses cannot be read: %w: %w", address, err, errDenied)
 	}
 	if isOwn(address, interfaces) {
-		return fmt.Errorf("%s is this host's own: %w", address, errDenied)
+		return fmt.Errorf("%s is an address of this host: %w", address, errDenied)
 	}
 	return nil
 }

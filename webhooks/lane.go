@@ -143,7 +143,7 @@ func (l *lane) failed(ctx context.Context, delivery pipeline.Delivery, attempts 
 		return l.giveUp(ctx, delivery, fmt.Sprintf("after %d attempts: %s", attempts.Count, failure.text))
 	}
 	attempts.Next = now.Add(max(pauseAfter(attempts.Count, settings), min(failure.after, settings.LongestPause)))
-	l.logger.Info("a webhook failed and is tried again", "receiver", title(delivery), "id", delivery.ID,
+	l.logger.Info("a webhook delivery failed, retrying", "receiver", title(delivery), "id", delivery.ID,
 		"attempt", attempts.Count, "next", attempts.Next, "error", failure.text)
 	return l.pipe.SaveAttempts(ctx, l.subject, attempts)
 }
@@ -161,7 +161,7 @@ func pauseAfter(failures int, settings Settings) time.Duration {
 // giveUp makes a dead letter of a delivery.
 func (l *lane) giveUp(ctx context.Context, delivery pipeline.Delivery, reason string) error {
 	l.metrics.outcome(delivery, "dead")
-	l.logger.Warn("a webhook is given up and becomes a dead letter", "receiver", title(delivery), "id", delivery.ID, "reason", reason)
+	l.logger.Warn("a webhook delivery failed permanently and is dead-lettered", "receiver", title(delivery), "id", delivery.ID, "reason", reason)
 	if err := l.pipe.DeadLetterDelivery(ctx, l.subject, fmt.Sprintf("%s for %s, %s", delivery.ID, title(delivery), reason), delivery); err != nil {
 		return err
 	}

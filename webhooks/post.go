@@ -72,12 +72,12 @@ func (s Settings) targetOf(delivery pipeline.Delivery) (target, *failure) {
 	if delivery.Receiver != "" {
 		receiver, has := s.receiver(delivery.Receiver)
 		if !has {
-			return target{}, &failure{text: "the configuration has no such receiver any more", final: true}
+			return target{}, &failure{text: "the configuration no longer has this receiver", final: true}
 		}
 		return target{receiver.URL, receiver.SecretFile}, nil
 	}
 	if !s.Services {
-		return target{}, &failure{text: "services may not name receivers: `services: true` in the webhooks file lets them", final: true}
+		return target{}, &failure{text: "services may not have receivers: `services: true` in the webhooks file allows it", final: true}
 	}
 	if delivery.Secret == "" {
 		return target{url: delivery.URL}, nil
@@ -135,7 +135,7 @@ func withoutURL(err error) string {
 	var failed *url.Error
 	if errors.As(err, &failed) {
 		if failed.Timeout() {
-			return "no answer in time"
+			return "no answer before the timeout"
 		}
 		return failed.Err.Error()
 	}

@@ -59,11 +59,11 @@ func readSecret(path string) ([]byte, error) {
 	secret := bytes.TrimRight(text, "\r\n")
 	if encoded, coded := strings.CutPrefix(string(secret), secretPrefix); coded {
 		if secret, err = base64.StdEncoding.DecodeString(encoded); err != nil {
-			return nil, fmt.Errorf("read the secret %s: what is behind %s is not base64", path, secretPrefix)
+			return nil, fmt.Errorf("read the secret %s: the part after %s is not base64", path, secretPrefix)
 		}
 	}
 	if len(secret) < leastSecret || len(secret) > maxSecret {
-		return nil, fmt.Errorf("the secret %s has %d bytes: it must have %d to %d, as `openssl rand -base64 32` makes them", path, len(secret), leastSecret, maxSecret)
+		return nil, fmt.Errorf("the secret %s has %d bytes: it must have %d to %d: `openssl rand -base64 32` creates one", path, len(secret), leastSecret, maxSecret)
 	}
 	return secret, nil
 }
@@ -71,7 +71,7 @@ func readSecret(path string) ([]byte, error) {
 // checkSecretFile finds at the start what would fail at a delivery.
 func checkSecretFile(path string) error {
 	if path == "" {
-		return errors.New("it has no file")
+		return errors.New("no file is set")
 	}
 	if _, err := readSecret(path); err != nil {
 		return err
@@ -81,7 +81,7 @@ func checkSecretFile(path string) error {
 		return fmt.Errorf("read the secret: %w", err)
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("everybody may read the secret %s: `chmod 640 %s`", path, path)
+		return fmt.Errorf("the secret %s is readable by everybody: `chmod 640 %s`", path, path)
 	}
 	return nil
 }

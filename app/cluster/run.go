@@ -68,7 +68,7 @@ type line struct {
 // one kind at once.
 func (r *runner) startAll(ctx context.Context) error {
 	if err := os.MkdirAll(r.logs(), 0o700); err != nil {
-		return fmt.Errorf("make the folder for the cluster's data: %w: choose another with --data-dir", err)
+		return fmt.Errorf("create the folder for the cluster's data: %w: choose another with --data-dir", err)
 	}
 	if err := os.WriteFile(r.config.Plan.OperatorFile(), []byte(r.config.Plan.operatorConfig()), 0o600); err != nil {
 		return fmt.Errorf("write the configuration for flowjet's commands: %w", err)
@@ -104,7 +104,7 @@ func (r *runner) provision(ctx context.Context) error {
 		command = exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", network.Namespace(0), r.config.Binary}, r.config.Plan.Provision()...)...) //nolint:gosec // our own binary
 	}
 	if said, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("make the streams: %w: %s", err, said)
+		return fmt.Errorf("create the streams: %w: %s", err, said)
 	}
 	return nil
 }
@@ -145,16 +145,16 @@ func (r *runner) keep(ctx context.Context, member Member, ready chan<- error) {
 		if ready != nil {
 			// Nothing waits for a part that was ready once: the channel has room for one.
 			select {
-			case ready <- fmt.Errorf("start %s: it ended: %w: see %s", member.Name, err, r.logOf(member)):
+			case ready <- fmt.Errorf("start %s: it exited: %w: see %s", member.Name, err, r.logOf(member)):
 			default:
 			}
 		}
 		ready = nil
 		if r.config.RestartAfter == 0 {
-			r.say("%s has ended: %v", member.Name, err)
+			r.say("%s has exited: %v", member.Name, err)
 			return
 		}
-		r.say("%s has ended (%v) and starts again in %s", member.Name, err, r.config.RestartAfter)
+		r.say("%s has exited (%v) and is restarted in %s", member.Name, err, r.config.RestartAfter)
 		timer := time.NewTimer(r.config.RestartAfter)
 		select {
 		case <-timer.C:
@@ -194,7 +194,7 @@ func (r *runner) command(ctx context.Context, member Member) *exec.Cmd {
 // isReady notes a part that works, and says so if it had been working before.
 func (r *runner) isReady(member Member, pid int, ready chan<- error) {
 	if ready == nil {
-		r.say("%s works again as process %d", member.Name, pid)
+		r.say("%s runs again as process %d", member.Name, pid)
 		return
 	}
 	r.mutex.Lock()

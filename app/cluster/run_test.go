@@ -135,7 +135,7 @@ exec tail -f /dev/null
 func TestAStartThatFails(t *testing.T) {
 	for program, want := range map[string]string{
 		"exit 3\n": "start sim: it ended: exit status 3: see ",
-		"if [ \"$2\" = provision ]; then echo no leader; exit 1; fi\necho 'Ctrl-C stops.'\nexec tail -f /dev/null\n": "make the streams: exit status 1: no leader",
+		"if [ \"$2\" = provision ]; then echo no leader; exit 1; fi\necho 'Ctrl-C stops.'\nexec tail -f /dev/null\n": "create the streams: exit status 1: no leader",
 	} {
 		plan := Plan{FrontEnds: Loopback(1), Oneds: Loopback(1), Ports: StandardPorts, DataDir: t.TempDir()}
 		var out output

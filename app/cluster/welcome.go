@@ -37,7 +37,7 @@ func (r *runner) printWelcome() {
 
 func (r *runner) printExample() {
 	fmt.Fprintf(r.config.Out, `
-Start a service (any front-end will do):
+Start a service (on any front-end):
   export ONEFLOW_URL=%[2]s ONEFLOW_USER=oneadmin ONEFLOW_PASSWORD=opennebula
   echo '{"name": "hello", "deployment": "straight", "roles": [
     {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
@@ -49,9 +49,9 @@ Start a service (any front-end will do):
 
 func (r *runner) printBreaking(pids map[string]int) {
 	plan, out := r.config.Plan, r.config.Out
-	again := "it stays so"
+	again := "it is not restarted"
 	if r.config.RestartAfter > 0 {
-		again = "it starts again after " + r.config.RestartAfter.String()
+		again = "it is restarted after " + r.config.RestartAfter.String()
 	}
 	fmt.Fprintf(out, "\nBreak something:\n")
 	fmt.Fprintf(out, "  %-64s a worker dies; %s\n", fmt.Sprintf("kill -9 %d", pids["worker-1"]), again)

@@ -230,7 +230,7 @@ func (t *tour) waitFor(ctx context.Context, state spec.ServiceState) error {
 	}
 	found := spec.Service{Body: service}.State()
 	if found != state {
-		return fmt.Errorf("the document of service %d says %s where its history says %s", t.service, found, state)
+		return fmt.Errorf("the document of service %d has state %s, but its history %s", t.service, found, state)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func (t *timeline) waitFor(ctx context.Context, service int, state string) error
 		select {
 		case <-t.changed:
 		case <-ctx.Done():
-			return fmt.Errorf("service %d did not come to %s: %w", service, state, ctx.Err())
+			return fmt.Errorf("service %d did not reach %s: %w", service, state, ctx.Err())
 		}
 	}
 }

@@ -44,18 +44,18 @@ func newCluster() *cobra.Command {
 
 func runCluster(ctx context.Context, options clusterOptions) error {
 	if options.frontEnds != 1 && options.frontEnds != 3 && options.frontEnds != 5 {
-		return fmt.Errorf("--front-ends is %d: it must be 1, 3 or 5, so that a majority is one", options.frontEnds)
+		return fmt.Errorf("--front-ends is %d: it must be 1, 3 or 5, so that there can be a majority", options.frontEnds)
 	}
 	binary, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find flowjet's own file: %w", err)
+		return fmt.Errorf("find the flowjet executable: %w", err)
 	}
 	folder, err := filepath.Abs(options.dataDir)
 	if err != nil {
 		return fmt.Errorf("find the data folder: %w", err)
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return fmt.Errorf("make the folder for the cluster's data: %w: choose another with --data-dir", err)
+		return fmt.Errorf("create the folder for the cluster's data: %w: choose another with --data-dir", err)
 	}
 	if err := app.MakeKeys(cluster.Plan{DataDir: folder}.Keys()); err != nil {
 		return err

@@ -106,7 +106,7 @@ func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet
 	for _, member := range plan.Members() {
 		if len(f.nats) == len(plan.FrontEnds) && !provisioned {
 			provisioned = true
-			f.start(t, cluster.Member{FrontEnd: 1, Arguments: plan.Provision()}).says("The streams are as they should be")
+			f.start(t, cluster.Member{FrontEnd: 1, Arguments: plan.Provision()}).says("All streams exist and are configured correctly")
 		}
 		part := f.start(t, member)
 		switch kind := member.Arguments[0]; kind {

@@ -27,7 +27,7 @@ func newConfigCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Check a configuration file, the FLOWJET_ variables and flags",
 		Long: "Check a configuration file, the FLOWJET_ variables and flags together, as at a start:\n" +
-			"unknown keys, invalid values, contradictions and missing files.\n" +
+			"unknown keys, invalid values, conflicting settings and missing files.\n" +
 			"The exit status is 2 if something is wrong; each message has the line and a fix.",
 		Example: terminal.Example("flowjet config check --config /etc/flowjet/flowjet.yaml"),
 		Args:    cobra.NoArgs,
@@ -42,7 +42,7 @@ func newConfigCheck() *cobra.Command {
 			if len(wrong) > 0 {
 				return terminal.ExitUsage.Because(fmt.Errorf("the configuration cannot be used; wrong settings: %d", len(wrong)))
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is good.")
+			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is valid.")
 			return nil
 		},
 	}
@@ -62,11 +62,11 @@ func newConfigImport() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out != "" && into != "" {
-				return errors.New("--out makes a file and --into changes one: give one of the two")
+				return errors.New("--out creates a file and --into changes one: use one of them")
 			}
 			file, err := os.Open(args[0])
 			if err != nil {
-				return fmt.Errorf("read OneFlow's configuration: %w: OneFlow's own is /etc/one/oneflow-server.conf", err)
+				return fmt.Errorf("read OneFlow's configuration: %w: the default of OneFlow is /etc/one/oneflow-server.conf", err)
 			}
 			defer file.Close()
 			switch {
@@ -88,17 +88,17 @@ func newConfigImport() *cobra.Command {
 func importInto(path string, conf io.Reader, report io.Writer) error {
 	was, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read the configuration to change: %w: with --out one is made", err)
+		return fmt.Errorf("read the configuration to change: %w: --out creates one", err)
 	}
 	var text bytes.Buffer
 	if err := app.Import(conf, was, &text, report); err != nil {
 		return err
 	}
 	if err := os.WriteFile(path+".before", was, 0o600); err != nil {
-		return fmt.Errorf("keep %s as it was: %w", path, err)
+		return fmt.Errorf("save %s: %w", path, err)
 	}
 	if err := os.WriteFile(path, text.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("write the configuration: %w: as it was it is in %s.before", err, path)
+		return fmt.Errorf("write the configuration: %w: the old file is %s.before", err, path)
 	}
 	return nil
 }

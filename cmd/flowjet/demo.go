@@ -15,7 +15,7 @@ func newDemo() *cobra.Command {
 	var folder string
 	cmd := &cobra.Command{
 		Use:     "demo",
-		Short:   "Drive a running `flowjet up --sim` through a service's whole life",
+		Short:   "Run a service through its whole life on a running `flowjet up --sim`",
 		Example: terminal.Example("flowjet demo"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

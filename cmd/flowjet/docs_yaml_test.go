@@ -36,7 +36,7 @@ func TestConfigurationsOnPagesAreGood(t *testing.T) {
 			app.AddFlags(flags)
 			wrong, _ := app.CheckConfig(file, flags)
 			for _, line := range wrong {
-				if !strings.Contains(line, "names the file") {
+				if !strings.Contains(line, "which does not exist") {
 					t.Errorf("%s shows a configuration with a fault: %s\n%s", path, line, block)
 				}
 			}

@@ -61,7 +61,7 @@ func helpful(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknownFlag):
 		return terminal.ExitUsage.Because(fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName())))
 	case wrongCount.MatchString(err.Error()):
-		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; `%s --help` tells more", useOf(cmd), cmd.CommandPath()))
+		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; see `%s --help`", useOf(cmd), cmd.CommandPath()))
 	case errors.As(err, &badValue):
 		return terminal.ExitUsage.Because(wrongValue(err, badValue))
 	case errors.As(err, &noValue):
@@ -91,7 +91,7 @@ func unknown(cmd *cobra.Command, word string) error {
 		cmd = cmd.Parent()
 	}
 	if !cmd.HasAvailableSubCommands() {
-		return fmt.Errorf("`%s` does not know what to do with %q: it takes flags only, which `%s --help` lists", cmd.CommandPath(), word, cmd.CommandPath())
+		return fmt.Errorf("`%s` takes no argument %q, only flags: see `%s --help`", cmd.CommandPath(), word, cmd.CommandPath())
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	if meant := cmd.SuggestionsFor(word); len(meant) > 0 {

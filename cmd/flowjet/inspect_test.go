@@ -60,7 +60,7 @@ var promises = map[string][]string{
 	"nats sub 'flow.dlq.>' --stream DLQ --all --wait=1s": {
 		"subject: flow.dlq.work", "Flowjet-Reason: ", "on flow.work.2.3 cannot be read", "not a wake-up",
 	},
-	`nats pub flow.work.3 '{"v":1,"service":3,"reason":"an operator asked"}'`: {`to "flow.work.3"`},
+	`nats pub flow.work.3 '{"v":1,"service":3,"reason":"requested by an operator"}'`: {`to "flow.work.3"`},
 }
 
 // TestInspectPage runs every nats command of docs/inspect.md, in the page's

@@ -18,7 +18,7 @@ func newMan() *cobra.Command {
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
-				return fmt.Errorf("make the folder for man pages: %w: choose another", err)
+				return fmt.Errorf("create the folder for man pages: %w: choose another", err)
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true

@@ -88,7 +88,7 @@ func (m *migration) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(m.out, "%d services are taken over; workers go on with them as soon as they run (systemctl enable --now flowjet).\n", count)
+	fmt.Fprintf(m.out, "%d services are taken over; workers continue with them as soon as they run (systemctl enable --now flowjet).\n", count)
 	return nil
 }
 
@@ -106,7 +106,7 @@ func (m *migration) preflight(ctx context.Context) error {
 	for _, check := range checks {
 		mark, mend := "ok", ""
 		if check.Mend != "" {
-			mark, mend = "MEND", ": "+check.Mend
+			mark, mend = "FIX", ": "+check.Mend
 		}
 		if check.Doubt {
 			mark = "note"
@@ -115,7 +115,7 @@ func (m *migration) preflight(ctx context.Context) error {
 	}
 	fmt.Fprintln(m.out)
 	if migrate.Failed(checks) {
-		return errors.New("something has to be mended first: see MEND above; nothing was changed")
+		return errors.New("fix the items marked FIX above first; nothing was changed")
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (m *migration) showPlan(services []migrate.Service) {
 	for _, service := range services {
 		next := strings.Join(service.Next, "; ")
 		if service.Unreadable != "" {
-			next = "left alone: " + service.Unreadable
+			next = "left unchanged: " + service.Unreadable
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", service.ID, service.Name, service.Owner, service.State, next)
 	}

@@ -57,7 +57,7 @@ func TestThereAndBack(t *testing.T) {
 	up := start(t, append([]string{"up", "--api-listen", c.api}, flags...)...)
 	up.says("Ctrl-C stops")
 	poll.Until(t, "the service to run", func() bool { return c.state(t, service) == 2 })
-	expect(migrate(), false, "is Flowjet's already")
+	expect(migrate(), false, "is already Flowjet")
 	expect(migrate("--back", "--yes"), true, "workers still run")
 	if _, err := up.interrupt(); err != nil {
 		t.Fatal(err)

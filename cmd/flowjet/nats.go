@@ -47,7 +47,7 @@ func newProvision() *cobra.Command {
 				return err
 			}
 			pipe.Close()
-			fmt.Fprintln(cmd.OutOrStdout(), "The streams are as they should be.")
+			fmt.Fprintln(cmd.OutOrStdout(), "All streams exist and are configured correctly.")
 			return nil
 		},
 	}
@@ -80,14 +80,14 @@ func newKeys() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Keys and %s are in %s. Each process gets its own .nk file and no other.\n", app.AccountsFile, folder)
-			fmt.Fprintf(cmd.OutOrStdout(), "%s there is a context of the nats command: copy it to ~/.config/nats/context, and `nats --context flowjet` is an operator.\n", app.ContextFile)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is a context for the nats command: copy it to ~/.config/nats/context, and `nats --context flowjet` is an operator.\n", app.ContextFile)
 			if len(hosts) == 0 {
 				return nil
 			}
 			if err := app.MakeHosts(folder, hosts); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "What belongs on each host is in %s/hosts/HOST; operator.nk, system.nk and ca.key do not.\n", folder)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s/hosts/HOST has the files for each host. Do not copy operator.nk, system.nk and ca.key to the hosts.\n", folder)
 			return nil
 		},
 	}

@@ -83,7 +83,7 @@ func TestUnderAServiceManager(t *testing.T) {
 	}
 	systemd.hears("READY=1")
 	process.says(`option=log.level was=warn is=debug`)
-	process.says(`<4>msg="changed options wait for a restart" options=api.action_number`)
+	process.says(`<4>msg="changed options take effect after a restart" options=api.action_number`)
 	process.says("<7>")
 
 	set("log:\n  level: loud\n")

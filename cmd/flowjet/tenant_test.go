@@ -132,6 +132,7 @@ func TestTenant(t *testing.T) {
 	alice.checkStatuses(web, password)
 	alice.checkOthers(newTenant(t, c, "oneadmin:opennebula"))
 	alice.checkShapes(c)
+	alice.checkLists(file("plain.yaml", "{name: plain, deployment: none, roles: [{name: a, type: vm, cardinality: 1, template_id: 0}]}"))
 	has(t, "undeploy", alice.does("service", "undeploy", "shop", "--wait"), "RUNNING -> UNDEPLOYING", "is gone")
 	alice.fails(terminal.ExitNotFound, "there is no service", "service", "show", "shop")
 	has(t, "delete", alice.does("template", "delete", "web"), "it is deleted")
@@ -173,7 +174,7 @@ func (u user) checkTemplates(web string) {
 
 func (u user) checkInstantiate(password string) {
 	u.t.Helper()
-	u.fails(terminal.ExitUsage, "user input ADMIN (password) is needed: give it with --input-file ADMIN=PATH", "template", "instantiate", "web")
+	u.fails(terminal.ExitUsage, "user input ADMIN (password) is mandatory: set it with --input-file ADMIN=PATH", "template", "instantiate", "web")
 	u.fails(terminal.ExitUsage, "others could see", "template", "instantiate", "web", "--input", "ADMIN=x")
 	u.fails(terminal.ExitUsage, "no user input \"COLOUR\"", "template", "instantiate", "web", "--input-file", "ADMIN="+password, "--input", "COLOUR=red")
 	given := []string{"--input-file", "ADMIN=" + password, "--input", "NOTE=hello", "--name", "shop"}
@@ -185,7 +186,7 @@ func (u user) checkInstantiate(password string) {
 	// Safe to press twice.
 	first := append([]string{"service", "instantiate", "web", "--wait", "--idempotency-key", "shop-1"}, given...)
 	has(u.t, "instantiate", u.does(first...), "role worker: PENDING -> DEPLOYING", "service 3 (shop): it is RUNNING\n")
-	has(u.t, "instantiate again", u.does(first...), "service 3 (shop): it is RUNNING (asked for before with the same key)")
+	has(u.t, "instantiate again", u.does(first...), "service 3 (shop): it is RUNNING (requested before with the same key)")
 	has(u.t, "list", u.does("service", "list"), "3   shop  alice  RUNNING  3/3      2")
 	shown := u.does("service", "show", "shop", "-o", "wide") + u.does("service", "show", "3", "-o", "json")
 	has(u.t, "show", shown, "front   RUNNING  1/1", "worker_0", "(set)", "aGVsbG8=", "ETag  ")
@@ -307,18 +308,18 @@ func (u user) checkStatuses(web, password string) {
 	u.fails(terminal.ExitUsage, "`flowjet template --help` lists all", "template", "nonsense")
 	u.fails(terminal.ExitUsage, "whole number", "service", "scale", "shop", "front", "many")
 	u.fails(terminal.ExitUsage, "--state is \"foo\": there are PENDING, ", "service", "list", "--state", "foo")
-	u.fails(terminal.ExitUsage, "\"xml\" is none of table, wide, name, json, yaml", "service", "list", "-o", "xml")
+	u.fails(terminal.ExitUsage, "\"xml\" is not one of table, wide, name, json, yaml", "service", "list", "-o", "xml")
 	u.fails(terminal.ExitUsage, "it is `flowjet service scale SERVICE ROLE NUMBER", "service", "scale", "shop")
 	u.fails(terminal.ExitUsage, "no such file", "template", "create", "/nowhere.yaml")
-	u.fails(terminal.ExitUsage, "neither YAML nor JSON", "template", "create", password)
-	u.fails(terminal.ExitUsage, "is no id", "service", "chown", "shop", "alice")
+	u.fails(terminal.ExitUsage, "is not an object in YAML or JSON", "template", "create", password)
+	u.fails(terminal.ExitUsage, `"owner_id" is "oneadmin", which is not the name of one that you may see`, "service", "chown", "shop", "oneadmin")
 	u.fails(terminal.ExitUsage, "NAME=id:5", "template", "instantiate", "web", "--network", "public=5", "--input-file", "ADMIN="+password)
 	u.fails(terminal.ExitUsage, "no role \"nobody\"", "template", "instantiate", "web", "--cardinality", "nobody=5", "--input-file", "ADMIN="+password)
 	u.fails(terminal.ExitUnreachable, "the API at http://127.0.0.1:1 does not answer", "service", "list", "--endpoint", "http://127.0.0.1:1")
-	u.fails(terminal.ExitUsage, "is no address of an API", "service", "list", "--endpoint", "nonsense")
-	u.fails(terminal.ExitUsage, "--auth-file name another", "service", "list", "--auth-file", "/nowhere")
+	u.fails(terminal.ExitUsage, "is not the address of an API", "service", "list", "--endpoint", "nonsense")
+	u.fails(terminal.ExitUsage, "set another file with ONE_AUTH or --auth-file", "service", "list", "--auth-file", "/nowhere")
 	u.fails(terminal.ExitUsage, "user:password", "service", "list", "--auth-file", web)
-	u.fails(terminal.ExitTimeout, "did not come to RUNNING within 1ns and goes on", "service", "scale", "shop", "front", "2", "--wait", "--timeout", "1ns", "-o", "json")
+	u.fails(terminal.ExitTimeout, "did not reach RUNNING within 1ns and continues", "service", "scale", "shop", "front", "2", "--wait", "--timeout", "1ns", "-o", "json")
 	poll.Until(u.t, "the cooldown to end", func() bool { return strings.Contains(u.does("service", "list", "--state", "RUNNING"), "shop") })
 	wrong := filepath.Join(filepath.Dir(web), "wrong")
 	if err := os.WriteFile(wrong, []byte("alice:wrong"), 0o600); err != nil {
@@ -327,13 +328,35 @@ func (u user) checkStatuses(web, password string) {
 	u.fails(terminal.ExitFailed, "does not accept the credentials of user \"alice\"", "service", "list", "--auth-file", wrong)
 }
 
+// checkLists: as with oneflow, a list of ids stands for each of them.
+func (u user) checkLists(plain string) {
+	u.t.Helper()
+	u.does("template", "create", plain)
+	out := u.does("service", "instantiate", "plain", "--multiple", "3", "--wait", "--idempotency-key", "three", "-o", "name")
+	made := strings.Fields(out)
+	if len(made) != 3 || made[0] == made[1] || u.does("service", "instantiate", "plain", "--multiple", "3", "--idempotency-key", "three", "-o", "name") != out {
+		u.t.Fatalf("three services are %q", out)
+	}
+	list := made[0] + "," + made[1] + ".." + made[2]
+	has(u.t, "chmod", u.does("service", "chmod", list, "640"), "service "+made[0]+": its permissions are 640", "service "+made[2]+": its permissions are 640")
+	if lines := strings.Split(strings.TrimSpace(u.does("service", "chgrp", list, "users", "-o", "json")), "\n"); len(lines) != 3 || !json.Valid([]byte(lines[2])) {
+		u.t.Errorf("in JSON three changes are %q", lines)
+	}
+	u.fails(terminal.ExitFailed, "1 of 2 changes failed: 99999", "service", "undeploy", made[0]+",99999", "--wait")
+	has(u.t, "undeploy", u.does("service", "delete", made[1]+".."+made[2], "--wait"), "service "+made[1]+": it is gone", "service "+made[2]+": it is gone")
+	u.fails(terminal.ExitUsage, "must be a list of at most 1000 ids", "service", "undeploy", "5..3")
+	u.fails(terminal.ExitUsage, "must be a list of at most 1000 ids", "service", "undeploy", "1,0..999")
+	u.fails(terminal.ExitUsage, "--multiple is 0: it must be 1 to 1000", "service", "instantiate", "plain", "--multiple", "0")
+	has(u.t, "purge-done", u.does("service", "purge-done"), "documents of services in DONE are removed")
+}
+
 // checkOthers: what is not his, a user may not change.
 func (u user) checkOthers(admin user) {
 	u.t.Helper()
 	u.fails(terminal.ExitFailed, "flowjet: change the owner of service 3: oned refused", "service", "chown", "shop", "0")
 	has(u.t, "chown", admin.does("service", "chown", "shop", "0", "0"), "its owner is user 0")
 	u.fails(terminal.ExitFailed, "", "service", "scale", "3", "worker", "1")
-	has(u.t, "chown", admin.does("service", "chown", "3", "2", "1"), "its owner is user 2")
+	has(u.t, "chown", admin.does("service", "chown", "3", "alice", "users"), "its owner is user alice")
 	poll.Until(u.t, "the service to be alice's again", func() bool {
 		_, _, status := u.types("service", "scale", "shop", "worker", "2", "--wait")
 		return status == 0

@@ -127,8 +127,8 @@ func reload(flowjet *app.App, read func() (app.Config, error), log app.Log) {
 		err = flowjet.Reload(config, log)
 	}
 	if err != nil {
-		log.Error("the configuration was not taken over: everything stays as it is", "error", err)
+		log.Error("the configuration was not applied: nothing was changed", "error", err)
 		return
 	}
-	log.Warn("the configuration was read again")
+	log.Warn("the configuration was reloaded")
 }

@@ -201,8 +201,8 @@ func TestAStartWaitsForOned(t *testing.T) {
 			"--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2", "--one-hooks", "tcp://127.0.0.1:1", "--log-level", "info")
 	}
 	good, bad := up(c.api, auth), up("127.0.0.1:0", wrong)
-	good.says("oned does not answer: Flowjet waits for it")
-	bad.says("oned does not answer: Flowjet waits for it")
+	good.says("oned does not answer, retrying")
+	bad.says("oned does not answer, retrying")
 	poll.Until(t, "its API to say that it waits for oned", func() bool {
 		ready, reasons := health(t, c.api)
 		return !ready && strings.Contains(reasons, c.xmlrpc)

@@ -40,7 +40,7 @@ func (a *Autoscaler) Run(ctx context.Context) error {
 	for {
 		round := time.Now().Truncate(interval)
 		if err := a.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
-			a.Services.logger.Warn("the services could not be measured; it is tried again", "error", err)
+			a.Services.logger.Warn("the services could not be measured, retrying", "error", err)
 		}
 		if err := idle.For(ctx, time.Until(round.Add(interval))); err != nil {
 			return err
@@ -84,7 +84,7 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
 		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
 		if _, err := a.Services.queue.PublishWork(ctx, work, id); err != nil {
-			return fmt.Errorf("pass service %d what was measured: %w", service.ID, err)
+			return fmt.Errorf("send service %d its measurements: %w", service.ID, err)
 		}
 		a.Measured.Inc()
 	}

@@ -21,11 +21,11 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 			err = r.repairWork(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			r.config.Logger.Warn("the stream of work could not be held against what was read of it; it is tried again", "error", err)
+			r.config.Logger.Warn("stream WORK could not be checked for damage, retrying", "error", err)
 		}
 		last, err := r.pipe.EndOfEvents(ctx)
 		if events.lasts(err == nil && last < routed(), r.config.ConfirmDamage) {
-			return fmt.Errorf("stream %s was damaged: it ends at %d, before what has been read of it", pipeline.StreamONE, last)
+			return fmt.Errorf("stream %s was damaged: it ends at %d, before messages that have been read", pipeline.StreamONE, last)
 		}
 	}
 	return ctx.Err()
@@ -51,10 +51,10 @@ func (r *Router) repairWork(ctx context.Context) error {
 	if err != nil || !repaired {
 		return err
 	}
-	if err := r.services.WakeAll(ctx, "the stream of work was damaged"); err != nil {
+	if err := r.services.WakeAll(ctx, "stream WORK was damaged"); err != nil {
 		return err
 	}
-	r.config.Logger.Warn("after the damage every service looks at oned")
+	r.config.Logger.Warn("every service is checked against oned after the damage")
 	return nil
 }
 
@@ -70,6 +70,6 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	if err != nil || last >= after {
 		return after, err
 	}
-	r.config.Logger.Error("stream ONE was damaged: it ends before what has been read of it, and is read on from its end", "ends_at", last, "read_up_to", after)
-	return last, r.services.WakeAll(ctx, "the stream of events was damaged")
+	r.config.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
+	return last, r.services.WakeAll(ctx, "stream ONE was damaged")
 }

@@ -38,7 +38,7 @@ func (l *leftBehind) run(ctx context.Context) {
 		case err == nil:
 			searched = term
 		case ctx.Err() == nil && logged != term:
-			l.logger.Warn("the VMs that the last leader left behind could not be looked for; it is tried again", "error", err)
+			l.logger.Warn("cannot look for VMs that stopped at a change of leader, retrying", "error", err)
 			logged = term
 		}
 	}
@@ -58,7 +58,7 @@ func (l *leftBehind) wake(ctx context.Context, term int, since time.Time) error 
 		}
 		woken[service] = true
 		wakes = append(wakes, pipeline.Wake{
-			Work:      pipeline.Work{Service: service, Reason: fmt.Sprintf("%s since before the leader changed", event.Title())},
+			Work:      pipeline.Work{Service: service, Reason: fmt.Sprintf("%s since before the last change of leader", event.Title())},
 			MessageID: fmt.Sprintf("left-%d-%d", term, id),
 		})
 	}

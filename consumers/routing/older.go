@@ -47,10 +47,10 @@ func (o *olderData) tell(ctx context.Context, r *Router) error {
 	if len(services) == 0 || r.saidAge.Swap(true) {
 		return nil
 	}
-	reason := fmt.Sprintf("%d services, such as %d, have gone on since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet drove them",
+	reason := fmt.Sprintf("%d services, such as %d, have changed since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet ran them",
 		len(services), services[0], o.written.UTC().Format(time.RFC3339))
-	r.config.Logger.Error("NATS's data is older than the services. They are taken as oned has them, commands from before are refused, "+
-		"and no VM is ended because of what NATS holds", "reason", reason)
+	r.config.Logger.Error("NATS's data is older than the services. Their documents at oned are used, earlier commands are refused, "+
+		"and no VM is terminated because of NATS's data", "reason", reason)
 	if err := r.pipe.NoteMismatch(ctx, reason); err != nil {
 		return err
 	}

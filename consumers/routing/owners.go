@@ -109,11 +109,11 @@ func (r *Router) rebuildOwners(ctx context.Context) {
 	for ctx.Err() == nil {
 		count, err := r.tryToRebuildOwners(ctx)
 		if err == nil {
-			r.config.Logger.Debug("the notes of whose each VM and network is are complete", "put_back", count)
+			r.config.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", count)
 			return
 		}
 		if ctx.Err() == nil {
-			r.config.Logger.Log(ctx, level, "the notes of whose each VM and network is could not be completed; it is tried again", "error", err)
+			r.config.Logger.Log(ctx, level, "bucket FLOW_OWNERS could not be completed, retrying", "error", err)
 			level = slog.LevelDebug
 		}
 		pause.Wait(ctx)
@@ -193,10 +193,10 @@ func (o *owners) store(ctx context.Context, notes map[int]ownerNote) {
 			continue
 		}
 		if err := o.pipe.ForgetOwner(ctx, work.OwnedVM, note.vm); err != nil {
-			o.logger.Debug("it is still noted whose a VM was that is gone", "vm", note.vm, "error", err)
+			o.logger.Debug("the owner of a VM that is gone could not be removed from FLOW_OWNERS", "vm", note.vm, "error", err)
 		}
 	}
 	if err := o.pipe.PutOwners(ctx, owned); err != nil {
-		o.logger.Debug("it was not noted whose some VMs are; oned will be asked", "vms", len(owned), "error", err)
+		o.logger.Debug("the owners of some VMs could not be stored in FLOW_OWNERS; they are read from oned when needed", "vms", len(owned), "error", err)
 	}
 }

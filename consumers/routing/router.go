@@ -303,7 +303,7 @@ func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
 	case err != nil && (ctx.Err() != nil || opennebula.Temporary(err)):
 		return -1, fmt.Errorf("find the service of VM %d: %w", id, err)
 	case err != nil:
-		r.config.Logger.Warn("oned does not tell whose VM this is; its service looks again by itself", "vm", id, "error", err)
+		r.config.Logger.Warn("cannot read the service of a VM from oned; the service is checked again later", "vm", id, "error", err)
 		return -1, nil
 	}
 	if !vm.Gone() {

@@ -41,7 +41,7 @@ func (s *scanner) run(ctx context.Context) {
 		began := time.Now()
 		err := s.scan(ctx)
 		if err != nil && !failed && ctx.Err() == nil {
-			s.services.logger.Warn("the services could not be looked through; it is tried again", "error", err)
+			s.services.logger.Warn("the services could not be checked, retrying", "error", err)
 		}
 		pause = scanPause(s.interval, time.Since(began))
 		if failed = err != nil; failed {

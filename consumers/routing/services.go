@@ -43,7 +43,7 @@ func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit 
 			}
 			body, _, err := spec.ReadService(document.Body)
 			if err != nil {
-				s.logger.Warn("a service's document cannot be read and is left alone", "service", document.ID, "error", err)
+				s.logger.Warn("a service's document cannot be read and is left unchanged", "service", document.ID, "error", err)
 				continue
 			}
 			if err := visit(document, body); err != nil {
@@ -60,7 +60,7 @@ func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit 
 func (s *Services) WakeAll(ctx context.Context, reason string) error {
 	err := s.Each(ctx, nil, func(document opennebula.Document, _ spec.Body) error { return s.Wake(ctx, document.ID, reason) })
 	if err != nil {
-		return fmt.Errorf("have every service look at oned: %w", err)
+		return fmt.Errorf("wake all services: %w", err)
 	}
 	return nil
 }

@@ -89,13 +89,13 @@ func (g *guide) onOneFrontEnd(page map[string]section) {
 	left := g.leave(t, "left")
 	g.shows = map[string][]string{
 		"flowjet config import /etc/one/oneflow-server.conf --into /etc/flowjet/flowjet.yaml": {":default_cooldown  -> worker.default_cooldown: 2m0s", ":page_size  no use"},
-		"flowjet config check --config /etc/flowjet/flowjet.yaml":                             {"The configuration is good."},
+		"flowjet config check --config /etc/flowjet/flowjet.yaml":                             {"The configuration is valid."},
 		"flowjet migrate":       {"ok    oned at http://127.0.0.1:2633/RPC2", "OneFlow at http://127.0.0.1:2474: is stopped", "goes from PENDING", "Nothing was changed"},
 		"flowjet migrate --yes": {"1 services are taken over"},
 		"flowjet doctor":        {"ok      workers: 1 running", "ok      API: http"},
 	}
 	g.after = map[string]func(){"dpkg -i dist/flowjet_0.1.0_amd64.deb": func() {
-		if said, err := m.try("flowjet migrate --yes --one-auth-file /var/lib/one/.one/oneflow_auth"); err == nil || !strings.Contains(said, "MEND  OneFlow at http://127.0.0.1:2474: still answers") {
+		if said, err := m.try("flowjet migrate --yes --one-auth-file /var/lib/one/.one/oneflow_auth"); err == nil || !strings.Contains(said, "FIX   OneFlow at http://127.0.0.1:2474: still answers") {
 			t.Errorf("services are taken over from a OneFlow that runs: %v\n%s", err, said)
 		}
 	}}
@@ -162,8 +162,8 @@ func (s *site) isOneFlows(t *testing.T, service, vms int) {
 func (g *guide) onThree(page map[string]section) {
 	t := g.t
 	g.shows = map[string][]string{
-		"flowjet config check --config /etc/flowjet/flowjet.yaml": {"The configuration is good."},
-		"flowjet nats provision":                                  {"The streams are as they should be."},
+		"flowjet config check --config /etc/flowjet/flowjet.yaml": {"The configuration is valid."},
+		"flowjet nats provision":                                  {"All streams exist and are configured correctly."},
 		"flowjet migrate":                                         {"NATS: answers", "Nothing was changed"},
 		"flowjet migrate --yes":                                   {"1 services are taken over"},
 		"flowjet status":                                          {"services      1 RUNNING"},

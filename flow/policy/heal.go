@@ -50,7 +50,7 @@ func readHeal(text json.RawMessage) (rule HealRule, wrong string) {
 	if after, has := given["after"]; has {
 		var known bool
 		if rule.After, known = lengthOf(after); !known || rule.After < time.Second || rule.After > 24*time.Hour {
-			return rule, fmt.Sprintf("has after %s; it must be a time from \"1s\" to \"24h\", or a number of seconds", raw.Short(after))
+			return rule, fmt.Sprintf("has after %s; it must be a duration from \"1s\" to \"24h\", or a number of seconds", raw.Short(after))
 		}
 	}
 	if most, has := given["max"]; has {

@@ -43,7 +43,7 @@ type variables struct {
 }
 
 // errContentsTooLong is returned where values make a role's contents too long.
-var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; refer to long values less often", spec.MaxContents)
+var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; use long values in fewer places", spec.MaxContents)
 
 // variablesOf are those of a role, for one of its VMs. A name that is declared more than once
 // stands for the role's input, the service's, the network, and then for what the service says
@@ -256,7 +256,7 @@ func Check(contents raw.Object, role *spec.Role) string {
 		}
 	}
 	if len(referencesOf(role)) > spec.MaxReferences {
-		return fmt.Sprintf("refer to more than %d values of parents' VMs; at most so many are possible", spec.MaxReferences)
+		return fmt.Sprintf("refer to more than %d values of parents' VMs; that is the maximum", spec.MaxReferences)
 	}
 	return ""
 }

@@ -44,7 +44,7 @@ func (r *repair) fitNames(roles []Role) {
 			}
 		}
 		taken[role.Name], met[role.Name] = true, true
-		r.note("roles[%d].name was missing or another role's and is %q", i, role.Name)
+		r.note("roles[%d].name was missing or not unique and is now %q", i, role.Name)
 	}
 }
 
@@ -67,7 +67,7 @@ func (r *repair) fitState(body *Body) {
 	case state == ServicePending:
 		state = ServiceFailedDeploying
 	}
-	r.note("the service's state was missing or is none, and is %s", state)
+	r.note("the service's state was missing or invalid and is now %s", state)
 	body.State = &state
 }
 
@@ -76,7 +76,7 @@ func (r *repair) fitEnd(body *Body) {
 	left := false
 	for role := range body.EachRole() {
 		if left = left || len(role.Nodes) > 0; len(role.Nodes) > 0 && role.State != nil && *role.State == RoleDone {
-			r.note("role %s was DONE, has VMs, and is UNDEPLOYING", role.Name)
+			r.note("role %s was DONE but has VMs and is now UNDEPLOYING", role.Name)
 			role.State = new(RoleUndeploying)
 		}
 	}
@@ -85,7 +85,7 @@ func (r *repair) fitEnd(body *Body) {
 	}
 	switch *body.State {
 	case ServiceDone, ServiceUndeployingNets, ServiceFailedUndeployingNets:
-		r.note("the service was %s, has VMs, and is UNDEPLOYING", *body.State)
+		r.note("the service was %s but has VMs and is now UNDEPLOYING", *body.State)
 		body.State = new(ServiceUndeploying)
 	}
 }
@@ -99,15 +99,15 @@ func (r *repair) fitRole(body *Body, role *Role) {
 		if role.Type = RoleTypeVM; role.VRouterID != nil {
 			role.Type = RoleTypeVR
 		}
-		r.note("the type of role %s was missing and is %s", role.Name, role.Type)
+		r.note("the type of role %s was missing and is now %s", role.Name, role.Type)
 	}
 	if role.State != nil && (*role.State < 0 || int(*role.State) >= len(roleStateNames)) {
 		state := roleStateIn(service, role)
-		r.note("the state of role %s was %d, which is none, and is %s", role.Name, *role.State, state)
+		r.note("the state of role %s was %d, which is invalid, and is now %s", role.Name, *role.State, state)
 		role.State = &state
 	} else if role.State == nil && service != ServicePending {
 		state := roleStateIn(service, role)
-		r.note("the state of role %s was missing and is %s", role.Name, state)
+		r.note("the state of role %s was missing and is now %s", role.Name, state)
 		role.State = &state
 	}
 	if role.Nodes == nil && service != ServicePending && service != ServiceDeployingNets {
@@ -142,11 +142,11 @@ func roleStateIn(service ServiceState, role *Role) RoleState {
 func (r *repair) fitNumbers(role *Role) {
 	if wrong := role.Cardinality; wrong < 0 || wrong > MaxVMs {
 		role.Cardinality = min(len(role.Nodes), MaxVMs)
-		r.note("the cardinality of role %s was %d or unreadable and is %d, which it has", role.Name, wrong, role.Cardinality)
+		r.note("the cardinality of role %s was %d or unreadable and is now %d, the number of its VMs", role.Name, wrong, role.Cardinality)
 	}
 	for _, limit := range []**int{&role.MinVMs, &role.MaxVMs, &role.Cooldown} {
 		if *limit != nil && **limit < 0 {
-			r.note("a limit of role %s was %d and is left out", role.Name, **limit)
+			r.note("a limit of role %s was %d and is removed", role.Name, **limit)
 			*limit = nil
 		}
 	}
@@ -163,7 +163,7 @@ func (r *repair) fitOrdinal(role *Role) {
 	if role.LastVMName == nil {
 		used = max(used, len(role.Nodes))
 	}
-	r.note("the last_vmname of role %s was missing or less than its VMs have, and is %d", role.Name, used)
+	r.note("the last_vmname of role %s was missing or too small for its VMs and is now %d", role.Name, used)
 	role.LastVMName = &used
 }
 
@@ -181,7 +181,7 @@ func (r *repair) fitScaleWay(role *Role) {
 		}
 		role.ScaleWay = &way
 	}
-	r.note("the scale_way of role %s was missing or is none, and follows from its VMs", role.Name)
+	r.note("the scale_way of role %s was missing or invalid and is derived from its VMs", role.Name)
 }
 
 // numberedName is a VM's name as OneFlow makes it unless it is told otherwise.

@@ -56,7 +56,7 @@ func ReadNetworkValues(text json.RawMessage, running bool) ([]NetworkValue, erro
 			_, made := choice["id"]
 			fromOne := choice.HasOne("template_id", "reserve_from")
 			if !choice.HasOne("id", "template_id", "reserve_from") && (!running || !made || !fromOne) {
-				return nil, fmt.Errorf("must say one of id, template_id and reserve_from for network %q", name)
+				return nil, fmt.Errorf("must have one of id, template_id and reserve_from for network %q", name)
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func WrongNetworkName(name string, choice raw.Object) string {
 	if !choice.HasOne(string(FromTemplate), string(FromReservation)) || !strings.ContainsAny(name, "&|:\\\";/'#{}$<>\n\r") {
 		return ""
 	}
-	return fmt.Sprintf("has the name %q: oned makes no network whose name has one of & | : \\ \" ; / ' # { } $ < >", raw.Shown(name))
+	return fmt.Sprintf("has the name %q: oned refuses network names with any of & | : \\ \" ; / ' # { } $ < >", raw.Shown(name))
 }
 
 // sizePattern is how a template's text asks for a number of addresses.

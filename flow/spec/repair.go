@@ -55,7 +55,7 @@ func FoundDigest(text []byte, body Body, repairs []string) string {
 func (b Body) Noted(repairs []string, now time.Time) Body {
 	b.Log = slices.Clone(b.Log)
 	for _, one := range repairs {
-		b.Log = Logged(b.Log, LogEntry{Timestamp: now.Unix(), Severity: "I", Message: "The document was put right: " + one})
+		b.Log = Logged(b.Log, LogEntry{Timestamp: now.Unix(), Severity: "I", Message: "The document was repaired: " + one})
 	}
 	return b
 }
@@ -118,11 +118,11 @@ func (r *repair) coerce(path string, o raw.Object, forms map[string]form) {
 		case raw.KindOf(value) == raw.KindNull, made == nil && string(value) == `""`:
 			delete(o, name) // as forms send what was not filled in
 		case made == nil:
-			r.note("%s%s was %s and is left out", path, name, raw.Shown(string(value)))
+			r.note("%s%s was %s and is removed", path, name, raw.Shown(string(value)))
 			delete(o, name)
 		case string(made) != string(value):
 			if !raw.Equal(made, value) && raw.Plain(made) != raw.Plain(value) {
-				r.note("%s%s was %s and is %s", path, name, raw.Shown(string(value)), raw.Shown(string(made)))
+				r.note("%s%s was %s and is now %s", path, name, raw.Shown(string(value)), raw.Shown(string(made)))
 			}
 			o[name] = made
 		}
@@ -140,7 +140,7 @@ func (r *repair) elements(path string, list json.RawMessage, wrap func(json.RawM
 			}
 		}
 		if one == nil {
-			r.note("%s[%d] was %s and is left out", path, i, raw.Shown(string(element)))
+			r.note("%s[%d] was %s and is removed", path, i, raw.Shown(string(element)))
 			continue
 		}
 		objects = append(objects, one)
@@ -162,7 +162,7 @@ func (r *repair) list(path string, o raw.Object, attribute, one string) json.Raw
 		return nil
 	}
 	if raw.KindOf(value) == raw.KindObject {
-		r.note("%s%s was an object and is an array of it", path, attribute)
+		r.note("%s%s was an object and is now an array with it", path, attribute)
 	}
 	return list
 }
@@ -174,7 +174,7 @@ func (r *repair) checkState(state json.RawMessage) {
 		return
 	}
 	if made := serviceForms["state"](state); string(made) == "-1" {
-		r.unreadable = fmt.Sprintf("state is %s and must be a state's number", raw.Shown(string(state)))
+		r.unreadable = fmt.Sprintf("state is %s and must be the number of a state", raw.Shown(string(state)))
 	}
 }
 
@@ -213,7 +213,7 @@ func (r *repair) roles(whole raw.Object) {
 		}
 		_, isOld := role["vm_template"]
 		if _, has := role["template_id"]; !has && !isOld {
-			r.note("%stemplate_id was missing: no VM can be made", path)
+			r.note("%stemplate_id was missing: no VM can be created", path)
 			role["template_id"] = json.RawMessage("-1")
 		}
 	}
@@ -245,9 +245,9 @@ func (r *repair) roleNodes(path string, list json.RawMessage) json.RawMessage {
 		}
 		switch {
 		case !has || id < 0:
-			r.note("%s has no VM and is left out", at)
+			r.note("%s has no VM and is removed", at)
 		case r.nodes[id]:
-			r.note("%s is VM %d, which is a node already, and is left out", at, id)
+			r.note("%s is VM %d, which is already a node, and is removed", at, id)
 		default:
 			r.nodes[id] = true
 			kept = append(kept, node)

@@ -38,24 +38,24 @@ var secretName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // Check says what is wrong with the receiver, nil if nothing is.
 func (w Webhook) Check() error {
 	if len(w.URL) > MaxWebhookURL {
-		return fmt.Errorf("url has %d characters: at most %d are taken", len(w.URL), MaxWebhookURL)
+		return fmt.Errorf("url has %d characters: the maximum is %d", len(w.URL), MaxWebhookURL)
 	}
 	parsed, err := url.Parse(w.URL)
 	switch {
 	case err != nil:
-		return fmt.Errorf("url cannot be read: it must be like https://host/path")
+		return fmt.Errorf("url is not valid: it must look like https://host/path")
 	case parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "":
-		return fmt.Errorf("url %q must be like https://host/path", parsed.Redacted())
+		return fmt.Errorf("url %q must look like https://host/path", parsed.Redacted())
 	case parsed.User != nil:
-		return fmt.Errorf("url %q must not hold a user or password: sign with a secret instead", parsed.Redacted())
+		return fmt.Errorf("url %q must not contain a user or password: sign with a secret instead", parsed.Redacted())
 	case parsed.Fragment != "":
-		return fmt.Errorf("url %q must not have a part behind #", parsed.Redacted())
+		return fmt.Errorf("url %q must not have a fragment (#)", parsed.Redacted())
 	case w.Secret != "" && !secretName.MatchString(w.Secret):
 		return fmt.Errorf("secret must be the name of a secret of the configuration: letters, digits, _ and -, not the secret itself")
 	}
 	for _, kind := range w.Kinds {
 		if !slices.Contains(WebhookKinds, kind) {
-			return fmt.Errorf("kinds names %q: there are %v", kind, WebhookKinds)
+			return fmt.Errorf("kinds has %q: the kinds are %v", kind, WebhookKinds)
 		}
 	}
 	return nil
@@ -88,7 +88,7 @@ func ReadWebhooks(text json.RawMessage) ([]Webhook, error) {
 		return nil, fmt.Errorf(`must be a list like [{"url": "https://host/path", "secret": "name", "kinds": ["service"]}]`)
 	}
 	if len(webhooks) > MaxWebhooks {
-		return nil, fmt.Errorf("names %d receivers: at most %d are taken", len(webhooks), MaxWebhooks)
+		return nil, fmt.Errorf("has %d receivers: the maximum is %d", len(webhooks), MaxWebhooks)
 	}
 	for i, webhook := range webhooks {
 		if err := webhook.Check(); err != nil {

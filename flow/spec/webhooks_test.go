@@ -18,14 +18,14 @@ func TestWebhooksOfATemplate(t *testing.T) {
 		`[]`:                                                                           "",
 		`{"url":"https://host"}`:                                                       "must be a list like",
 		`[{"url":"https://host","password":"x"}]`:                                      "must be a list like",
-		`[{"url":"ftp://host/"}]`:                                                      "must be like https://host/path",
-		`[{"url":"https:///path"}]`:                                                    "must be like https://host/path",
-		`[{"url":"https://user:verysecret@host/"}]`:                                    "must not hold a user or password",
-		`[{"url":"https://host/#a"}]`:                                                  "behind #",
+		`[{"url":"ftp://host/"}]`:                                                      "must look like https://host/path",
+		`[{"url":"https:///path"}]`:                                                    "must look like https://host/path",
+		`[{"url":"https://user:verysecret@host/"}]`:                                    "must not contain a user or password",
+		`[{"url":"https://host/#a"}]`:                                                  "fragment (#)",
 		`[{"url":"https://host/","secret":"a secret with blanks"}]`:                    "must be the name of a secret",
-		`[{"url":"https://host/","kinds":["all"]}]`:                                    "there are [service role",
-		`[{"url":"https://host/` + strings.Repeat("a", 1024) + `"}]`:                   "at most 1024",
-		`[{"url":"https://a/"},{"url":"https://a/"},{"url":"https://a/"},{"url":"https://a/"},{"url":"https://a/"}]`: "at most 4",
+		`[{"url":"https://host/","kinds":["all"]}]`:                                    "the kinds are [service role",
+		`[{"url":"https://host/` + strings.Repeat("a", 1024) + `"}]`:                   "the maximum is 1024",
+		`[{"url":"https://a/"},{"url":"https://a/"},{"url":"https://a/"},{"url":"https://a/"},{"url":"https://a/"}]`: "the maximum is 4",
 	} {
 		body, err := template.Read(fmt.Appendf(nil, held, value), time.Now())
 		switch {

@@ -117,7 +117,7 @@ func usedNetworks(contents raw.Object) []networkUse {
 // value, which may be a secret.
 func wrongAttribute(name string, value json.RawMessage) string {
 	if !attributeName.MatchString(name) {
-		return fmt.Sprintf("the attribute %q cannot be one of OpenNebula's: a name has letters, digits and _ only", raw.Shown(name))
+		return fmt.Sprintf("the attribute %q is not possible in OpenNebula: a name can have letters, digits and _", raw.Shown(name))
 	}
 	values := []json.RawMessage{value}
 	if raw.KindOf(value) == raw.KindArray {
@@ -127,7 +127,7 @@ func wrongAttribute(name string, value json.RawMessage) string {
 		inner := raw.Attributes(one)
 		for _, key := range slices.Sorted(maps.Keys(inner)) {
 			if !innerName.MatchString(key) {
-				return fmt.Sprintf("the attribute %q in %s cannot be one of OpenNebula's: a name has letters, digits and _ only, and does not begin with a digit", raw.Shown(key), name)
+				return fmt.Sprintf("the attribute %q in %s is not possible in OpenNebula: a name can have letters, digits and _, and cannot begin with a digit", raw.Shown(key), name)
 			}
 			if wrong := wrongText(inner[key]); wrong != "" {
 				return fmt.Sprintf("the attribute %s in %s %s", key, name, wrong)
@@ -145,9 +145,9 @@ func wrongText(value json.RawMessage) string {
 	text := raw.Plain(value)
 	switch {
 	case strings.Contains(text, "]]>"):
-		return `holds "]]>", which oned cannot keep`
+		return `contains "]]>", which oned cannot store`
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF }):
-		return "holds a control character, which oned cannot keep"
+		return "contains a control character, which oned cannot store"
 	}
 	return ""
 }
@@ -183,7 +183,7 @@ func checkUnchosen(f *findings, body spec.Body, unchosen []string) {
 		own := slices.Concat(inputs, spec.InputNames(role.Extra, role.UserInputs, role.UserInputsValues))
 		for _, used := range usedNetworks(raw.Attributes(role.TemplateContents)) {
 			if name, isReference := used.reference(); isReference && slices.Contains(unchosen, name) && !slices.Contains(own, name) {
-				f.add(rolePathOf(i, "template_contents"), "%s needs the network %s, for which none was chosen; choose one in networks_values", used.attribute, raw.Shown(used.id))
+				f.add(rolePathOf(i, "template_contents"), "%s needs the network %s, which is not chosen: choose it in networks_values", used.attribute, raw.Shown(used.id))
 			}
 		}
 	}

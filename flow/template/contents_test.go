@@ -85,7 +85,7 @@ func TestOptionalNetworksThatAreNotChosen(t *testing.T) {
 	const template = `{"name":"s","networks":{"A":"O|network|a| |id:","B":"O|network|b| |id:"},"roles":[
 		{"name":"web","type":"vm","template_id":0,"template_contents":{"NIC":[{"NETWORK_ID":"$A"}]}}]}`
 	_, err := Instantiate([]byte(template), nil, registered)
-	if err == nil || !strings.Contains(err.Error(), `roles[0].template_contents (role "web"): NIC needs the network $A, for which none was chosen`) || strings.Contains(err.Error(), "$B") {
+	if err == nil || !strings.Contains(err.Error(), `roles[0].template_contents (role "web"): NIC needs the network $A, which is not chosen`) || strings.Contains(err.Error(), "$B") {
 		t.Errorf("got %v", err)
 	}
 	if _, err = Instantiate([]byte(template), json.RawMessage(`{"networks_values":[{"A":{"id":1}},{"B":{"id":1}}]}`), registered); err != nil {
@@ -97,20 +97,20 @@ func TestOptionalNetworksThatAreNotChosen(t *testing.T) {
 func TestContentsThatOnedCannotRead(t *testing.T) {
 	const where = `roles[0].template_contents (role "web"): `
 	for contents, message := range map[string]string{
-		`{"A B":"1"}`:                      where + `the attribute "A B" cannot be one of OpenNebula's`,
-		`{"CONTEXT":{"A B":"1"}}`:          where + `the attribute "A B" in CONTEXT cannot be one`,
+		`{"A B":"1"}`:                      where + `the attribute "A B" is not possible in OpenNebula`,
+		`{"CONTEXT":{"A B":"1"}}`:          where + `the attribute "A B" in CONTEXT is not possible`,
 		`{"A-B":"1"}`:                      `"A-B"`,
 		`{"A.B":"1"}`:                      `"A.B"`,
 		`{"":"1"}`:                         `the attribute ""`,
 		`{"É":"1"}`:                        `"É"`,
-		`{"A=\"x\"\nVROUTER":"YES"}`:       `cannot be one`,
+		`{"A=\"x\"\nVROUTER":"YES"}`:       `is not possible`,
 		`{"DISK":[{"SIZE":1},{"a b":1}]}`:  `"a b" in DISK`,
 		`{"CONTEXT":{"2ND_DNS":"1"}}`:      `"2ND_DNS" in CONTEXT`,
 		`{"CONTEXT":{"":"1"}}`:             `"" in CONTEXT`,
-		`{"RAW":{"DATA":"<![CDATA[s]]>"}}`: `the attribute DATA in RAW holds "]]>"`,
-		`{"SECRET":"s]]>"}`:                `the attribute SECRET holds "]]>", which oned cannot keep`,
-		`{"CONTEXT":{"SECRET":"s\u0001"}}`: `the attribute SECRET in CONTEXT holds a control character`,
-		`{"LABELS":["a","s\u001b"]}`:       `the attribute LABELS holds a control character`,
+		`{"RAW":{"DATA":"<![CDATA[s]]>"}}`: `the attribute DATA in RAW contains "]]>"`,
+		`{"SECRET":"s]]>"}`:                `the attribute SECRET contains "]]>", which oned cannot store`,
+		`{"CONTEXT":{"SECRET":"s\u0001"}}`: `the attribute SECRET in CONTEXT contains a control character`,
+		`{"LABELS":["a","s\u001b"]}`:       `the attribute LABELS contains a control character`,
 
 		`{"CONTEXT":{"START_SCRIPT":"host=$(hostname)"}}`: where + `the attribute START_SCRIPT in CONTEXT has a $ that oned cannot read: $NAME is a variable; write \$ for any other`,
 		`{"CONTEXT":{"A":"${HOME}"}}`:                     `the attribute A in CONTEXT has a $`,
@@ -137,7 +137,7 @@ func TestInputsThatOnedCannotRead(t *testing.T) {
 		`"user_inputs":{"A B":"M|text"},"roles":[]`:                                    `user_inputs: has the name "A B"`,
 		`"user_inputs":{"2ND_DNS":"O|text"},"roles":[]`:                                `user_inputs: has the name "2ND_DNS"`,
 		`"user_inputs_values":{"A=B":"x"},"roles":[]`:                                  `user_inputs_values: has the name "A=B"`,
-		`"user_inputs_values":{"A":"x]]>"},"roles":[]`:                                 `user_inputs_values: the value of A holds "]]>"`,
+		`"user_inputs_values":{"A":"x]]>"},"roles":[]`:                                 `user_inputs_values: the value of A contains "]]>"`,
 		`"roles":[{"name":"web","type":"vm","template_id":0,"user_inputs":{"É":"M"}}]`: `roles[0].user_inputs (role "web"): has the name "É"`,
 	} {
 		_, err := Read([]byte(`{"name":"s",`+body+`}`), registered)
@@ -152,7 +152,7 @@ func TestNetworksThatOnedCannotRead(t *testing.T) {
 	for body, message := range map[string]string{
 		`"networks_values":[{"N":{"template_id":"0","extra":"AR=[TYPE=IP4,IP"}}]`: `networks_values: has an "extra" for network "N" that cannot be read: line 1`,
 		`"networks_values":[{"N":{"reserve_from":0,"extra":"A B=1"}}]`:            `networks_values: has an "extra" for network "N" that cannot be read`,
-		`"networks":{"L<>&":"M|network|n| |template_id:0"}`:                       `networks: has the name "L<>&": oned makes no network`,
+		`"networks":{"L<>&":"M|network|n| |template_id:0"}`:                       `networks: has the name "L<>&": oned refuses network names`,
 		`"networks_values":[{"a/b":{"reserve_from":0,"extra":"SIZE=1"}}]`:         `networks_values: has the name "a/b"`,
 		`"networks":{"a/b":"M|network|n| |id:0"}`:                                 ``,
 		`"networks":{"N":"M|network|n| |template_id:0:AR=[SIZE=1]]"}`:             `networks.N: cannot be read`,

@@ -82,7 +82,7 @@ func checkSize(f *findings, roles []spec.Role) {
 			return
 		}
 		if total += role.Cardinality; total > spec.MaxVMs {
-			f.add("roles", "have more than %d VMs together; at most so many are possible", spec.MaxVMs)
+			f.add("roles", "have more than %d VMs together; that is the maximum", spec.MaxVMs)
 			return
 		}
 	}

@@ -117,7 +117,7 @@ func checkChosen(f *findings, networks, chosen json.RawMessage) {
 	names := networkNames(spec.Body{NetworksValues: chosen})
 	missing := slices.DeleteFunc(networkNames(spec.Body{Networks: networks}), func(name string) bool { return slices.Contains(names, name) })
 	if len(missing) > 0 {
-		f.add("networks_values", "lacks %s; name every network, or leave networks_values out to get those that the template proposes", strings.Join(missing, ", "))
+		f.add("networks_values", "lacks %s; name every network, or omit networks_values to use those that the template proposes", strings.Join(missing, ", "))
 	}
 }
 

@@ -65,7 +65,7 @@ func upgradeContents(role raw.Object, contents json.RawMessage) error {
 		return nil
 	}
 	if raw.KindOf(contents) != raw.KindText {
-		return fmt.Errorf("is %s; it must be a text in OpenNebula's template language", raw.Short(contents))
+		return fmt.Errorf("is %s; it must be a string in OpenNebula's template language", raw.Short(contents))
 	}
 	attributes, err := one.ParseTemplate(raw.Text(contents))
 	if err != nil {

@@ -156,7 +156,7 @@ func TestCountsAndLengthsAreBounded(t *testing.T) {
 		"old contents":         {`{"name":"s","roles":[{"name":"a","vm_template":0,"vm_template_contents":"` + strings.Repeat(`A=1\n`, one.MaxAttributes+1) + `"}]}`, "has more than 10000 attributes"},
 		"old vectors":          {`{"name":"s","roles":[{"name":"a","vm_template":0,"vm_template_contents":"NIC=[` + strings.Repeat(`A=1,`, one.MaxAttributes+1) + `]"}]}`, "has more than 10000 attributes"},
 		"a wrong, long value":  {`{"name":"s","deployment":"` + strings.Repeat("y", 5000) + `","roles":[]}`, `deployment: is "yyy`},
-		"a wrong, long parent": {role0 + `"parents":["` + strings.Repeat("y", 5000) + `"]}]}`, `names "yyy`},
+		"a wrong, long parent": {role0 + `"parents":["` + strings.Repeat("y", 5000) + `"]}]}`, `has "yyy`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Read([]byte(test.body), time.Unix(1_900_000_000, 0))

@@ -253,9 +253,9 @@ func (g givenRoles) check(i int, role raw.Object) {
 	case name != "" && !known && len(role["template_id"]) == 0 && len(role["vm_template"]) == 0:
 		g.add(givenRolePath(i), "names %q; the template has %s", raw.Shown(name), g.list())
 	case name == "" && i >= len(g.names):
-		g.add(givenRolePath(i), "has no name, so it is meant by its place; the template has %s only", g.list())
+		g.add(givenRolePath(i), "has no name and is matched by its index; the template has only %s", g.list())
 	case name == "" && taken && !empty:
-		g.add(givenRolePath(i), "has no name, so it is meant for role %q by its place, which roles[%d] names: give it the name of the role that it is for",
+		g.add(givenRolePath(i), "has no name and is matched by its index to role %q, which roles[%d] has too: give it the name of its role",
 			raw.Shown(g.names[i]), other)
 	}
 }

@@ -21,7 +21,7 @@ var networkPattern = regexp.MustCompile(`^[MO]\|network\|[^|]*\|[^|]*\|\s*(?:(id
 func checkNetworks(f *findings, body spec.Body) {
 	var networks map[string]string
 	if len(body.Networks) > 0 && json.Unmarshal(body.Networks, &networks) != nil {
-		f.add("networks", "must be an object of texts such as {\"Public\": \"M|network|Public| |id:0\"}")
+		f.add("networks", "must be an object of strings such as {\"Public\": \"M|network|Public| |id:0\"}")
 	}
 	for _, name := range slices.Sorted(maps.Keys(networks)) {
 		if !networkPattern.MatchString(strings.TrimSpace(networks[name])) {

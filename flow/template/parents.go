@@ -18,14 +18,14 @@ func checkParents(f *findings, roles []spec.Role) {
 	for i, role := range roles {
 		for _, parent := range role.Parents {
 			if parent == role.Name {
-				f.add(rolePathOf(i, "parents"), "names the role itself, which would wait for itself for ever")
+				f.add(rolePathOf(i, "parents"), "is the role itself: a role cannot be its own parent")
 			} else if _, exists := byName[parent]; !exists {
-				f.add(rolePathOf(i, "parents"), "names %q, which is not a role of this service", raw.Shown(parent))
+				f.add(rolePathOf(i, "parents"), "has %q, which is not a role of this service", raw.Shown(parent))
 			}
 		}
 	}
 	for _, circle := range circles(roles, byName) {
-		f.add(rolePathOf(circle[0], "parents"), "closes a circle: %s wait for each other for ever", circleText(roles, circle))
+		f.add(rolePathOf(circle[0], "parents"), "is part of a cycle: %s wait for each other", circleText(roles, circle))
 	}
 }
 

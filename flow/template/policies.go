@@ -96,6 +96,6 @@ func checkRecurrence(f *findings, path, recurrence string) {
 	}
 	reference := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	if _, err := gronx.NextTickAfter(recurrence, reference, false); err != nil {
-		f.add(path, "is %q, which never comes due: there is no such date", recurrence)
+		f.add(path, "is %q, which never occurs: there is no such date", recurrence)
 	}
 }

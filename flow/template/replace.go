@@ -25,9 +25,9 @@ func (e *ImmutableError) Error() string {
 		return fmt.Sprintf("%q cannot be changed by an update; %s", e.Attribute, e.Instead)
 	}
 	if e.Live {
-		return fmt.Sprintf("%q cannot be changed in a running service; leave it out", e.Attribute)
+		return fmt.Sprintf("%q cannot be changed in a running service; omit it", e.Attribute)
 	}
-	return fmt.Sprintf("%q cannot be changed after the template was made; leave it out", e.Attribute)
+	return fmt.Sprintf("%q cannot be changed after the template was created; omit it", e.Attribute)
 }
 
 // Replace reads a body that is to take the place of a template's body
@@ -55,7 +55,7 @@ func Append(held, text []byte, now time.Time) (spec.Body, error) {
 	}
 	old, err := readObject(held)
 	if err != nil {
-		return spec.Body{}, fmt.Errorf("read the template as it is: %w", err)
+		return spec.Body{}, fmt.Errorf("read the template: %w", err)
 	}
 	merged := maps.Clone(old)
 	maps.Copy(merged, addition)

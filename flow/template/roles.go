@@ -16,7 +16,7 @@ func checkRoleNames(f *findings, roles []spec.Role) {
 			continue
 		}
 		if earlier, taken := first[role.Name]; taken {
-			f.add(rolePathOf(i, "name"), "is the name of role number %d too; every role needs a name of its own", earlier)
+			f.add(rolePathOf(i, "name"), "is also the name of role number %d; every role needs a unique name", earlier)
 			continue
 		}
 		first[role.Name] = i

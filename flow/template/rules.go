@@ -39,11 +39,11 @@ var scheduledRules = map[string]rule{
 }
 
 var (
-	textRule    = ofKind(raw.KindText, "a text")
+	textRule    = ofKind(raw.KindText, "a string")
 	booleanRule = ofKind(raw.KindBoolean, "true or false")
 	objectRule  = ofKind(raw.KindObject, "an object")
 	objectsRule = arrayOf(raw.KindObject, "an array of objects")
-	textsRule   = arrayOf(raw.KindText, "an array of texts")
+	textsRule   = arrayOf(raw.KindText, "an array of strings")
 )
 
 // secretRule is objectRule for what can hold secrets: the refusal shows nothing of it.

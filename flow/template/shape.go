@@ -128,15 +128,15 @@ func complaint(field validator.FieldError) string {
 	case "gte":
 		return fmt.Sprintf("is %v; it must be %s or more", number(field.Value()), field.Param())
 	case "rolename":
-		return fmt.Sprintf("is %q; only letters, digits and _ can be in a role's name", valueOf(field))
+		return fmt.Sprintf("is %q; only letters, digits and _ are possible in a role's name", valueOf(field))
 	case "plain":
-		return fmt.Sprintf("is %q; control characters, <, & and ]]> cannot be in a name", valueOf(field))
+		return fmt.Sprintf("is %q; control characters, <, & and ]]> are not possible in a name", valueOf(field))
 	case "fivefields":
 		return cronComplaint(valueOf(field))
 	case "max":
 		return fmt.Sprintf("is too long; at most %s are possible", field.Param())
 	}
-	return "is not as it should be"
+	return "is not valid"
 }
 
 // valueOf is a field's value for a message.
@@ -144,7 +144,7 @@ func valueOf(field validator.FieldError) string { return raw.Shown(fmt.Sprint(fi
 
 // required says what to write where an attribute is missing.
 var required = map[string]string{
-	"name":       "; it must be a text",
+	"name":       "; it must be a string",
 	"roles":      "; it must be an array, which may be empty",
 	"adjust":     "; it must be a whole number",
 	"expression": "; give a condition such as \"CPU > 80\"",

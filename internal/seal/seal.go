@@ -19,7 +19,7 @@ import (
 const Prefix = "sealed:1:"
 
 // ErrKey is returned for a text that was sealed with another key, or changed since.
-var ErrKey = errors.New("it was sealed with another key")
+var ErrKey = errors.New("it was encrypted with another key")
 
 // Box seals with the newest of its keys, and opens with any of them.
 type Box struct {
@@ -40,7 +40,7 @@ func (b *Box) Open(sealed string) ([]byte, error) {
 	encoded, found := strings.CutPrefix(sealed, Prefix)
 	data, err := base64.RawStdEncoding.DecodeString(encoded)
 	if !found || err != nil {
-		return nil, errors.New("open a sealed text: it is none")
+		return nil, errors.New("decrypt a value: it is not encrypted")
 	}
 	for _, key := range b.Keys() {
 		opening := aead(key)
@@ -51,7 +51,7 @@ func (b *Box) Open(sealed string) ([]byte, error) {
 			return text, nil
 		}
 	}
-	return nil, fmt.Errorf("open a sealed text: %w", ErrKey)
+	return nil, fmt.Errorf("decrypt a value: %w", ErrKey)
 }
 
 // aead is AES-256-GCM with a key made of the secret.

@@ -42,7 +42,7 @@ func Watch(ctx context.Context, alive func(context.Context) error, failed func(e
 	for {
 		asking, cancel := context.WithTimeout(ctx, period/4)
 		if err := alive(asking); err != nil && ctx.Err() == nil {
-			failed(fmt.Errorf("the watchdog is not fed: %w", err))
+			failed(fmt.Errorf("notify systemd's watchdog: %w", err))
 		} else {
 			notify(daemon.SdNotifyWatchdog)
 		}

@@ -42,7 +42,7 @@ func (f formatFlag) String() string { return string(*f.Format) }
 // Set is pflag.Value's.
 func (f formatFlag) Set(text string) error {
 	if !slices.Contains(f.known, Format(text)) {
-		return fmt.Errorf("%q is none of %s", text, join(f.known))
+		return fmt.Errorf("%q is not one of %s", text, join(f.known))
 	}
 	*f.Format = Format(text)
 	return nil
@@ -59,7 +59,7 @@ func join(formats []Format) string {
 // AddFormat gives a command the flag -o and returns where its value is.
 func AddFormat(cmd *cobra.Command, known []Format) *Format {
 	format := Table
-	cmd.Flags().VarP(formatFlag{&format, known}, "output", "o", "how to write: "+join(known))
+	cmd.Flags().VarP(formatFlag{&format, known}, "output", "o", "output format: "+join(known))
 	var names []cobra.Completion
 	for _, each := range known {
 		names = append(names, string(each))

@@ -70,7 +70,7 @@ func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait
 		unanswered = fmt.Errorf("%w: %w", pipeline.ErrNoReply, ctx.Err())
 	}
 	if <-registered; registration != nil && ctx.Err() == nil {
-		return pipeline.Reply{}, fmt.Errorf("%w; the command is queued all the same", registration)
+		return pipeline.Reply{}, fmt.Errorf("%w; the command is queued nevertheless", registration)
 	}
 	return pipeline.Reply{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, unanswered)
 }

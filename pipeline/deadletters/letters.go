@@ -23,7 +23,7 @@ const (
 
 // ErrNoOrigin is returned for a dead letter that does not say where it came from, or
 // that does not hold the whole message.
-var ErrNoOrigin = errors.New("it cannot be sent again: it does not hold the message as it was")
+var ErrNoOrigin = errors.New("it cannot be sent again: it does not have the original message")
 
 // Letters are the dead letters.
 type Letters struct{ core *js.Client }
@@ -42,7 +42,7 @@ func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) er
 		message.Header.Set(pipeline.HeaderOrigin, letter.Origin)
 	}
 	if _, err := l.core.Publish(ctx, message); err != nil {
-		return fmt.Errorf("keep a dead letter of %s: %w", letter.Where, err)
+		return fmt.Errorf("store a dead letter of %s: %w", letter.Where, err)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) er
 // missing server as long as ctx allows.
 func (l *Letters) Unreadable(ctx context.Context, where string, message js.Message, why error) error {
 	reason := fmt.Sprintf("message %d on %s cannot be read: %v", message.Sequence, message.Subject, why)
-	l.core.Log().Warn("a message goes to the dead letters", "where", where, "subject", message.Subject,
+	l.core.Log().Warn("a message was dead-lettered", "where", where, "subject", message.Subject,
 		"sequence", message.Sequence, "reason", why)
 	for {
 		err := l.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: message.Data, Origin: publishedOn(message.Subject)})
@@ -120,7 +120,7 @@ func (l *Letters) Retry(ctx context.Context, letter pipeline.DeadLetter) error {
 	keepHeaders(message, letter)
 	message.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("retry-%d", letter.Sequence))
 	if _, err := l.core.Publish(ctx, message); err != nil {
-		return fmt.Errorf("send dead letter %d again on %s: %w", letter.Sequence, letter.Origin, err)
+		return fmt.Errorf("republish dead letter %d on %s: %w", letter.Sequence, letter.Origin, err)
 	}
 	return l.Drop(ctx, letter.Sequence)
 }

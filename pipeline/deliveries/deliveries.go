@@ -79,7 +79,7 @@ func (r *Reader) Next(ctx context.Context) (subject string, service int, err err
 func (d *Deliveries) NextDelivery(ctx context.Context, subject string) (pipeline.Delivery, bool, error) {
 	message, err := d.core.Stream(pipeline.StreamHook).Get(ctx, 1, jetstream.WithGetMsgSubject(subject))
 	if err != nil {
-		return pipeline.Delivery{}, false, fmt.Errorf("find what waits on %s: %w", subject, err)
+		return pipeline.Delivery{}, false, fmt.Errorf("read the pending deliveries on %s: %w", subject, err)
 	}
 	if message == nil {
 		return pipeline.Delivery{}, false, nil
@@ -109,7 +109,7 @@ func (d *Deliveries) DeadLetterDelivery(ctx context.Context, subject, reason str
 func (d *Deliveries) PendingDeliveries(ctx context.Context) (uint64, error) {
 	info, err := d.core.Stream(pipeline.StreamHook).Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("count what waits for webhooks: %w", err)
+		return 0, fmt.Errorf("count the pending webhook deliveries: %w", err)
 	}
 	return info.State.Msgs, nil
 }
@@ -120,12 +120,12 @@ func (d *Deliveries) attempts() *js.Bucket { return d.core.Bucket(pipeline.Bucke
 func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (pipeline.Attempts, error) {
 	text, revision, err := d.attempts().Get(ctx, attemptsKey(subject))
 	if err != nil {
-		return pipeline.Attempts{}, fmt.Errorf("load the attempts to deliver %s: %w", subject, err)
+		return pipeline.Attempts{}, fmt.Errorf("load the delivery attempts of %s: %w", subject, err)
 	}
 	var attempts pipeline.Attempts
 	if revision > 0 {
 		if err := json.Unmarshal(text, &attempts); err != nil {
-			d.core.Log().Warn("the attempts to deliver cannot be read and begin anew", "subject", subject, "error", err)
+			d.core.Log().Warn("the delivery attempts cannot be read and are counted from zero", "subject", subject, "error", err)
 			return pipeline.Attempts{}, nil
 		}
 	}
@@ -136,7 +136,7 @@ func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (pipeline
 func (d *Deliveries) SaveAttempts(ctx context.Context, subject string, attempts pipeline.Attempts) error {
 	attempts.Version = pipeline.Version
 	if err := d.attempts().Put(ctx, attemptsKey(subject), pipeline.Encode(attempts)); err != nil {
-		return fmt.Errorf("save the attempts to deliver %s: %w", subject, err)
+		return fmt.Errorf("save the delivery attempts of %s: %w", subject, err)
 	}
 	return nil
 }
@@ -144,7 +144,7 @@ func (d *Deliveries) SaveAttempts(ctx context.Context, subject string, attempts 
 // ForgetAttempts removes what SaveAttempts kept.
 func (d *Deliveries) ForgetAttempts(ctx context.Context, subject string) error {
 	if err := d.attempts().Purge(ctx, attemptsKey(subject)); err != nil {
-		return fmt.Errorf("forget the attempts to deliver %s: %w", subject, err)
+		return fmt.Errorf("delete the delivery attempts of %s: %w", subject, err)
 	}
 	return nil
 }

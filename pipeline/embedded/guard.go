@@ -41,13 +41,13 @@ func (s *Server) guard(broken <-chan failure) {
 			continue
 		}
 		if rebuild {
-			log.Error("a block of a stream is damaged; the NATS server is restarted and reads what is left of it", "folder", s.config.StoreDir)
+			log.Error("a block of a stream is damaged; the NATS server is restarted to recover the rest", "folder", s.config.StoreDir)
 			if idle.For(s.life, rebuildInterval-time.Since(rebuilt)) != nil {
 				return
 			}
 			rebuilt = time.Now()
 		} else {
-			log.Error("the NATS server cannot write to its folder; it is restarted as soon as it can", "folder", s.config.StoreDir)
+			log.Error("the NATS server cannot write to its folder; it is restarted when it can", "folder", s.config.StoreDir)
 		}
 		for !s.writable() {
 			if idle.For(s.life, roomInterval) != nil {
@@ -63,7 +63,7 @@ func (s *Server) guard(broken <-chan failure) {
 			again, err = s.restart(rebuild)
 		}
 		broken = again
-		log.Warn("the NATS server was restarted and can write")
+		log.Warn("the NATS server was restarted and can write again")
 	}
 }
 

@@ -290,10 +290,10 @@ func splitListen(listen string) (string, int, error) {
 // nothing is left to clean up after a kill.
 func lockStore(dir string) (*flock.Flock, error) {
 	if dir == "" {
-		return nil, errors.New("start the embedded NATS server: no data folder given")
+		return nil, errors.New("start the embedded NATS server: no data folder is set")
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("start the embedded NATS server: cannot make the data folder %s: %w", dir, err)
+		return nil, fmt.Errorf("start the embedded NATS server: cannot create the data folder %s: %w", dir, err)
 	}
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o640))
 	locked, err := lock.TryLock()

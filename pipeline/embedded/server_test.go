@@ -162,7 +162,7 @@ func TestATakenPortIsNamed(t *testing.T) {
 func TestAFolderThatCannotBeUsedIsNamed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(file, nil, 0o600))
-	refused(t, Config{StoreDir: filepath.Join(file, "below")}, file, "cannot make the data folder")
+	refused(t, Config{StoreDir: filepath.Join(file, "below")}, file, "cannot create the data folder")
 	refused(t, Config{}, "no data folder")
 	taken := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(taken, "jetstream"), nil, 0o600))

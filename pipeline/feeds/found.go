@@ -33,7 +33,7 @@ func (f *Feeds) PublishFound(ctx context.Context, found []FoundEvent) (stored in
 		case result.Err == nil:
 			stored++
 		case err == nil && !js.Conflict(result.Err):
-			err = fmt.Errorf("store what a comparison with oned found: %w", result.Err)
+			err = fmt.Errorf("store the events found by comparing with oned: %w", result.Err)
 		}
 	}
 	return stored, err

@@ -72,7 +72,7 @@ func (f *Feeds) Take(ctx context.Context, feed, holder string, expected uint64) 
 		err = pipeline.ErrConflict
 	}
 	if err != nil {
-		return nil, fmt.Errorf("take feed %s over: %w", feed, err)
+		return nil, fmt.Errorf("take over feed %s: %w", feed, err)
 	}
 	return lease, nil
 }

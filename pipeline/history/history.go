@@ -30,7 +30,7 @@ func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline
 		messages[i] = pipeline.TransitionMessage(transition, first+uint64(i))
 	}
 	if _, err := h.core.Stream(pipeline.StreamFlow).Commit(ctx, messages...); err != nil {
-		return fmt.Errorf("publish what happened to service %d: %w", transitions[0].Service, err)
+		return fmt.Errorf("publish the transitions of service %d: %w", transitions[0].Service, err)
 	}
 	return nil
 }

@@ -266,7 +266,7 @@ func (c *collector) readers(ctx context.Context) error {
 		}
 		lag, oldest, err := c.core.Stream(one.stream).Backlog(ctx, one.filter, cursor)
 		if err != nil {
-			return fmt.Errorf("see how far %s is: %w", one.cursor, err)
+			return fmt.Errorf("read the position of %s: %w", one.cursor, err)
 		}
 		c.overview.Readers = append(c.overview.Readers, ReaderStatus{Reader: one.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(oldest)})
 	}

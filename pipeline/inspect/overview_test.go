@@ -161,10 +161,10 @@ func TestTroubleOfStreams(t *testing.T) {
 		{jetstream.StreamInfo{Config: wanted}, ""},
 		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2"}}}}, ""},
 		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{}}, "no leader"},
-		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2", Offline: true}}}}, "its copy on n2 is away"},
-		{jetstream.StreamInfo{Config: small}, "it keeps 1024 MiB where 2048 are meant"},
-		{jetstream.StreamInfo{Config: short}, "it keeps 1h0m0s where 72h0m0s are meant"},
-		{jetstream.StreamInfo{Config: full, State: jetstream.StreamState{Bytes: 2 << 30}}, "full to nine tenths"},
+		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2", Offline: true}}}}, "its replica on n2 is away"},
+		{jetstream.StreamInfo{Config: small}, "its limit is 1024 MiB instead of 2048"},
+		{jetstream.StreamInfo{Config: short}, "its max age is 1h0m0s instead of 72h0m0s"},
+		{jetstream.StreamInfo{Config: full, State: jetstream.StreamState{Bytes: 2 << 30}}, "more than 90 % full"},
 		{jetstream.StreamInfo{Config: wanted, State: jetstream.StreamState{Bytes: 2 << 30}}, ""},
 	} {
 		if got := troubleOf(&test.info, wanted); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {

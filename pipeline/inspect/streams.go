@@ -104,23 +104,23 @@ func copiesOf(info *jetstream.StreamInfo) (leaderless bool, away []string) {
 func troubleOf(info *jetstream.StreamInfo, wanted jetstream.StreamConfig) string {
 	if cluster := info.Cluster; cluster != nil && info.Config.Replicas > 1 {
 		if cluster.Leader == "" {
-			return "it has no leader: most of its servers are away"
+			return "it has no leader: most of its servers are unreachable"
 		}
 		for _, peer := range cluster.Replicas {
 			if isAway(peer) {
-				return "its copy on " + peer.Name + " is away"
+				return "its replica on " + peer.Name + " is unreachable"
 			}
 		}
 	}
 	has := info.Config
 	switch {
 	case wanted.MaxBytes > 0 && has.MaxBytes > 0 && has.MaxBytes < wanted.MaxBytes:
-		return fmt.Sprintf("it keeps %d MiB where %d are meant: the disk had no room when it was made; `nats stream edit %s --max-bytes %d` gives it more once every server's disk has the room",
+		return fmt.Sprintf("its limit is %d MiB instead of %d: the disk was too small when it was created; when every server's disk has enough space: `nats stream edit %s --max-bytes %d`",
 			has.MaxBytes>>20, wanted.MaxBytes>>20, has.Name, wanted.MaxBytes)
 	case wanted.MaxAge > 0 && has.MaxAge > 0 && has.MaxAge < wanted.MaxAge:
-		return fmt.Sprintf("it keeps %s where %s are meant", has.MaxAge, wanted.MaxAge)
+		return fmt.Sprintf("its max age is %s instead of %s", has.MaxAge, wanted.MaxAge)
 	case has.MaxBytes > 0 && info.State.Bytes > uint64(has.MaxBytes)/10*9 && has.Discard == jetstream.DiscardNew:
-		return "it is full to nine tenths, and refuses more when it is full"
+		return "it is more than 90 % full and refuses messages when it is full"
 	}
 	return ""
 }

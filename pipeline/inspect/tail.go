@@ -60,7 +60,7 @@ func readDelivery(message js.Message) (Entry, error) {
 	var delivery pipeline.Delivery
 	err := json.Unmarshal(message.Data, &delivery)
 	if err == nil && delivery.Version > pipeline.Version {
-		err = errors.New("a newer Flowjet wrote it")
+		err = errors.New("it was written by a newer Flowjet")
 	}
 	return Entry{Time: message.Time, Delivery: &delivery}, err
 }

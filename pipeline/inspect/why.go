@@ -101,7 +101,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	e := explainer{i}
 	path, err := e.lastTransitions(ctx, service)
 	if err != nil {
-		return Why{}, fmt.Errorf("read what happened to service %d: %w", service, err)
+		return Why{}, fmt.Errorf("read the transitions of service %d: %w", service, err)
 	}
 	if revision == 0 && len(path) == 0 {
 		return Why{}, fmt.Errorf("service %d: %w", service, pipeline.ErrNotFound)
@@ -109,7 +109,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	record.State.Service.ID = service
 	state, facts, away, err := e.factsFor(ctx, record.State, look)
 	if err != nil {
-		return Why{}, fmt.Errorf("read what was heard of the VMs of service %d: %w", service, err)
+		return Why{}, fmt.Errorf("read the last events of the VMs of service %d: %w", service, err)
 	}
 	record.State = state
 	why := Explain(service, record, facts, path, time.Now())
@@ -125,7 +125,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 
 // factsFor asks oned, or else takes what was heard; away is why oned was not asked.
 func (e explainer) factsFor(ctx context.Context, state flow.State, look Look) (_ flow.State, facts flow.Facts, away, err error) {
-	away = errors.New("oned is not asked from here")
+	away = errors.New("oned is not configured here")
 	if look != nil {
 		asking, cancel := context.WithTimeout(ctx, lookWithin)
 		defer cancel()
@@ -143,7 +143,7 @@ func (e explainer) factsFor(ctx context.Context, state flow.State, look Look) (_
 func (e explainer) addInputs(ctx context.Context, why *Why, applied uint64) (err error) {
 	now := time.Now()
 	if why.Backlog, err = e.backlogOf(ctx, why.Service, applied); err != nil {
-		return fmt.Errorf("read what waits for service %d: %w", why.Service, err)
+		return fmt.Errorf("read the pending inputs of service %d: %w", why.Service, err)
 	}
 	if oldest := why.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
 		why.wait(flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}, now)
@@ -154,7 +154,7 @@ func (e explainer) addInputs(ctx context.Context, why *Why, applied uint64) (err
 		if len(heard.Workers) == 0 {
 			why.wait(flow.Finding{Kind: flow.FoundNoWorker}, now)
 		}
-		why.Next = append(why.Next, "`flowjet doctor` names what holds the worker up")
+		why.Next = append(why.Next, "`flowjet doctor` shows why the worker is blocked")
 	}
 	letters, err := e.lettersOf(ctx, why.Service)
 	if err != nil {
@@ -163,7 +163,7 @@ func (e explainer) addInputs(ctx context.Context, why *Why, applied uint64) (err
 	if why.DeadLetters = len(letters); len(letters) > 0 {
 		last := letters[len(letters)-1]
 		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(letters), Said: last.Reason, Since: &last.Time}.Written(now))
-		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists what could not be handled", why.Service))
+		why.Next = append(why.Next, fmt.Sprintf("`flowjet dlq ls --service %d` lists inputs that could not be processed", why.Service))
 	}
 	return nil
 }
@@ -266,7 +266,7 @@ func (w *Why) summary() string {
 	case len(w.Failed) > 0:
 		text.WriteString(" because " + w.Failed[0].Message)
 	case len(w.Waits) > 0:
-		text.WriteString(" and waits: " + w.Waits[0].Message)
+		text.WriteString(" and waits for: " + w.Waits[0].Message)
 	}
 	if w.Cause != nil {
 		text.WriteString("; cause: " + w.Cause.Text())

@@ -103,7 +103,7 @@ func (o *WorkObserver) Status(ctx context.Context) (WorkStatus, error) {
 		return err
 	})
 	if err := reads.Wait(); err != nil {
-		return WorkStatus{}, fmt.Errorf("read what waits: %w", err)
+		return WorkStatus{}, fmt.Errorf("read the pending messages: %w", err)
 	}
 	return status, nil
 }

@@ -45,7 +45,7 @@ func Members(ctx context.Context, p *pipeline.Pipeline) ([]Member, error) {
 func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision uint64, err error) {
 	text, revision, err := p.Core().Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read which processes are expected: %w", err)
+		return nil, 0, fmt.Errorf("read the expected processes: %w", err)
 	}
 	if revision == 0 {
 		return nil, 0, nil
@@ -65,7 +65,7 @@ func save(ctx context.Context, p *pipeline.Pipeline, members []Member, revision 
 		_, err = bucket.Update(ctx, pipeline.MembersKey, text, revision)
 	}
 	if err != nil {
-		return fmt.Errorf("keep which processes are expected: %w", err)
+		return fmt.Errorf("store the expected processes: %w", err)
 	}
 	return nil
 }

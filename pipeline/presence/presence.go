@@ -94,7 +94,7 @@ func (p *Presence) announce(leaving bool) {
 	said := p.self()
 	said.Version, said.Leaving = p.schema, leaving
 	if err := p.core.Announce(pipeline.ProcessSubject(said.ID), pipeline.Encode(said)); err != nil {
-		p.core.Log().Debug("a process was not announced", "error", err)
+		p.core.Log().Debug("the presence of this process could not be announced", "error", err)
 	}
 }
 

@@ -83,7 +83,7 @@ func (q *Queue) VMEntered(ctx context.Context, vm one.VM) (pipeline.Event, bool,
 		event, err = pipeline.DecodeEvent(message.Data)
 	}
 	if err != nil {
-		return pipeline.Event{}, false, fmt.Errorf("find out when VM %d came to %s/%s: %w", vm.ID, vm.State, vm.LCMState, err)
+		return pipeline.Event{}, false, fmt.Errorf("read when VM %d entered %s/%s: %w", vm.ID, vm.State, vm.LCMState, err)
 	}
 	return event, message != nil, nil
 }

@@ -188,7 +188,7 @@ func (m *Membership) warnTwin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.twin {
-		m.core.Log().Error("another worker has the same id; give each its own", "worker", m.worker)
+		m.core.Log().Error("another worker has the same id; ids must be unique", "worker", m.worker)
 	}
 	m.twin = true
 }
@@ -215,7 +215,7 @@ func (m *Membership) apply(owned map[string]bool) {
 		return
 	}
 	m.owned = owned
-	m.core.Log().Debug("this worker's share has changed", "worker", m.worker, "keys", len(owned))
+	m.core.Log().Debug("the partitions of this worker have changed", "worker", m.worker, "keys", len(owned))
 	select {
 	case m.changes <- struct{}{}:
 	default:
@@ -239,7 +239,7 @@ func Observe(p *pipeline.Pipeline) (*Observer, error) {
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listen to the workers: %w", err)
+		return nil, fmt.Errorf("subscribe to the workers' heartbeats: %w", err)
 	}
 	return o, nil
 }

@@ -24,7 +24,7 @@ func (o *Objects) bucket() *js.Bucket { return o.core.Bucket(pipeline.BucketOwne
 // PutOwner notes which service an object belongs to.
 func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) error {
 	if err := o.bucket().Put(ctx, ownerKey(kind, id), fmt.Append(nil, service)); err != nil {
-		return fmt.Errorf("note that %s %d belongs to service %d: %w", kind, id, service, err)
+		return fmt.Errorf("store that %s %d belongs to service %d: %w", kind, id, service, err)
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
 	}
 	for _, result := range o.core.Stream(pipeline.StreamOf(pipeline.BucketOwners)).AppendEach(ctx, messages) {
 		if result.Err != nil {
-			return fmt.Errorf("note whose %d objects are: %w", len(owners), result.Err)
+			return fmt.Errorf("store the services of %d objects: %w", len(owners), result.Err)
 		}
 	}
 	return nil
@@ -60,14 +60,14 @@ func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
 func (o *Objects) Owner(ctx context.Context, kind string, id int) (int, bool, error) {
 	text, revision, err := o.bucket().Get(ctx, ownerKey(kind, id))
 	if err != nil {
-		return 0, false, fmt.Errorf("look up whose %s %d is: %w", kind, id, err)
+		return 0, false, fmt.Errorf("look up the service of %s %d: %w", kind, id, err)
 	}
 	if revision == 0 {
 		return 0, false, nil
 	}
 	service, err := strconv.Atoi(string(text))
 	if err != nil {
-		return 0, false, fmt.Errorf("look up whose %s %d is: %q is not a service's id", kind, id, text)
+		return 0, false, fmt.Errorf("look up the service of %s %d: %q is not the id of a service", kind, id, text)
 	}
 	return service, true, nil
 }
@@ -75,7 +75,7 @@ func (o *Objects) Owner(ctx context.Context, kind string, id int) (int, bool, er
 // ForgetOwner removes what PutOwner noted, once the object is gone.
 func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) error {
 	if err := o.bucket().Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(pipeline.MarkerTTL)); err != nil {
-		return fmt.Errorf("forget whose %s %d was: %w", kind, id, err)
+		return fmt.Errorf("delete the service of %s %d: %w", kind, id, err)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func (o *Objects) Owners(ctx context.Context) (map[string]map[int]int, error) {
 		all[kind][id] = service
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read whose each VM and network is: %w", err)
+		return nil, fmt.Errorf("read the services of VMs and networks: %w", err)
 	}
 	return all, nil
 }

@@ -36,7 +36,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 		return false, err
 	}
 	core := p.Core()
-	core.Log().Error("stream WORK was damaged: it ends before what has been read of it, and is numbered anew", "ends_at", last, "read_up_to", read)
+	core.Log().Error("stream WORK was damaged: it ends before messages that have been read; it is renumbered", "ends_at", last, "read_up_to", read)
 	var kept []*nats.Msg
 	err = core.Stream(pipeline.StreamWork).Each(ctx, "", 0, func(message js.Message) {
 		if again := unfinished(message, func(command string) bool { return queued(ctx, command) }); again != nil {
@@ -44,15 +44,15 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 		}
 	})
 	if err != nil {
-		return false, fmt.Errorf("read what is left of stream %s: %w", pipeline.StreamWork, err)
+		return false, fmt.Errorf("read the rest of stream %s: %w", pipeline.StreamWork, err)
 	}
 	next := read + pipeline.BeyondCursors
 	if err := core.Stream(pipeline.StreamWork).Purge(ctx, jetstream.WithPurgeSequence(next)); err != nil {
-		return false, fmt.Errorf("number stream %s on from %d: %w", pipeline.StreamWork, next, err)
+		return false, fmt.Errorf("renumber stream %s from %d: %w", pipeline.StreamWork, next, err)
 	}
 	for _, message := range kept {
 		if _, err := core.Publish(ctx, message); err != nil {
-			return false, fmt.Errorf("publish again what was left of stream %s: %w", pipeline.StreamWork, err)
+			return false, fmt.Errorf("republish the rest of stream %s: %w", pipeline.StreamWork, err)
 		}
 	}
 	return true, nil

@@ -20,7 +20,7 @@ export function buttons(service) {
     allowed.scale.length && ["Scale …", "", { ...common, title: `Scale ${service.name}`, verb: "Scale", fields: scaling(service), request: (data) => ({ method: "POST", path: `${path}/scale`, body: { role_name: data.get("role"), cardinality: Number(data.get("cardinality")), force: data.has("force") } }) }],
     allowed.release && ["Release …", "", { ...common, title: `Release ${service.name}`, verb: "Release", request: () => act("release", {}) }],
     allowed.recover && ["Recover …", "", { ...common, title: `Recover ${service.name}`, verb: "Recover", request: () => act("recover", {}) }],
-    allowed.chown && ["Owner …", "", { ...common, title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs and virtual routers go with it.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
+    allowed.chown && ["Owner …", "", { ...common, title: `Give ${service.name} to another owner`, verb: "Change the owner", fields: owning(), unplanned: "The service's VMs and virtual routers change their owner too.", request: (data) => act("chown", { owner_id: data.get("owner") || -1, group_id: data.get("group") || -1 }) }],
     allowed.undeploy ? ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => ({ method: "DELETE", path }) }]
       : allowed.delete && ["Undeploy …", "danger", { ...common, title: `Undeploy ${service.name}`, verb: "Undeploy", danger: true, request: () => act("recover", { delete: true }) }],
   ];
@@ -37,12 +37,12 @@ function scaling(service) {
   const choose = el("select", { name: "role", id: "role", onchange: (event) => { number.value = roles[event.target.selectedIndex].wanted; } },
     roles.map((role) => el("option", { value: role.name }, `${role.name} (${role.wanted} now)`)));
   return [el("label", { for: "role" }, "Role"), choose, el("label", { for: "cardinality" }, "Number of VMs"), number,
-    el("label", { class: "check" }, el("input", { name: "force", type: "checkbox" }), " beyond the role's limits")];
+    el("label", { class: "check" }, el("input", { name: "force", type: "checkbox" }), " ignore the role's limits")];
 }
 
 function owning() {
-  const number = (id, text) => [el("label", { for: id }, text), el("input", { name: id, id, type: "number", min: 0, placeholder: "unchanged" })];
-  return [...number("owner", "Number of the user"), ...number("group", "Number of the group")];
+  const named = (id, text) => [el("label", { for: id }, text), el("input", { name: id, id, placeholder: "unchanged", autocomplete: "off", autocapitalize: "none", spellcheck: "false" })];
+  return [...named("owner", "User (name or ID)"), ...named("group", "Group (name or ID)")];
 }
 
 // dialog asks: {title, verb, danger, fields, request(FormData), etag, done(answer), unplanned}.
@@ -63,7 +63,7 @@ export function dialog(ask) {
   }
   async function preview() {
     if (!form.reportValidity()) return;
-    plan.replaceChildren(el("p", { class: "quiet" }, "Asking what would happen …"));
+    plan.replaceChildren(el("p", { class: "quiet" }, "Planning the change …"));
     try {
       plan.replaceChildren(...steps(await api.change(ask.request(new FormData(form)), { etag: ask.etag, dryRun: true })));
       go.disabled = false;
@@ -88,7 +88,7 @@ export function dialog(ask) {
     }
   }
   function complain(error) {
-    const changed = error.status === 412 ? " Close this and look again." : "";
+    const changed = error.status === 412 ? " Close this and try again." : "";
     plan.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message + changed),
       error.violations?.length > 1 ? el("ul", {}, error.violations.map((each) => el("li", {}, each.message))) : "");
   }
@@ -104,7 +104,7 @@ function steps(plan) {
   const items = plan.steps.filter((step) => step.actions.length > 0).map((step) => el("li", {}, step.waits_for ? `When ${shortened(step.waits_for)}: ` : "", shortened(step.actions.map(did).join(", "))));
   const ends = plan.ends_in === "DONE" ? "the service is gone" : `the service is ${words(plan.ends_in)}`;
   return [items.length ? el("ol", {}, items) : el("p", {}, "Nothing has to be done in OpenNebula."),
-    el("p", {}, plan.complete ? `Then ${ends}.` : "What follows depends on how that goes.")];
+    el("p", {}, plan.complete ? `Then ${ends}.` : "Further steps depend on the outcome.")];
 }
 
 function did(action) {
@@ -113,9 +113,9 @@ function did(action) {
     case "create_vm": return `create ${vm}${action.on_hold ? " on hold" : ""}`;
     case "vm": return `${action.call} ${vm}`;
     case "recover_vm": return `recover ${vm}`;
-    case "create_network": return `make network ${action.network}`;
+    case "create_network": return `create network ${action.network}`;
     case "delete_network": return `delete network ${action.network}`;
-    case "create_router": return `make the virtual router of ${action.role}`;
+    case "create_router": return `create the virtual router of ${action.role}`;
     case "delete_router": return `delete the virtual router of ${action.role}`;
     case "delete_document": return "remove the service";
   }

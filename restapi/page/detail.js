@@ -94,11 +94,11 @@ function drawAll(service) {
   part("facts").replaceChildren(`#${service.id} · owner ${service.owner}, group ${service.group} · ${service.running} of ${service.wanted} VMs run`,
     ...(service.started ? [" · started ", when(service.started)] : []), service.description ? ` · ${service.description}` : "");
   part("actions").replaceChildren(...actions.buttons(service));
-  part("graph").replaceChildren(service.roles.length > drawable ? el("p", { class: "quiet" }, `A graph of ${service.roles.length} roles would show nothing; they are listed below.`) : graph(service));
+  part("graph").replaceChildren(service.roles.length > drawable ? el("p", { class: "quiet" }, `There is no graph for ${service.roles.length} roles; they are listed below.`) : graph(service));
   const next = roles + step;
   part("roles").replaceChildren(...service.roles.slice(0, roles).map(role), more(service.roles.length - roles, "roles", () => { roles = next; }));
   section("networks", service.networks.length && table("Networks of the service", [{ title: "Network" }, { title: "Is" }, { title: "Made from" }, { title: "Description" }],
-    service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : "not there yet", network.from ? `${network.from} ${network.of}` : "–", network.description || "–"])));
+    service.networks.map((network) => [network.name, network.id ? `network ${network.id}` : "not created yet", network.from ? `${network.from} ${network.of}` : "–", network.description || "–"])));
   const inputs = [...service.inputs, ...service.roles.flatMap((each) => each.inputs.map((input) => ({ ...input, name: `${each.name}: ${input.name}` })))];
   section("inputs", inputs.length && table("Values that were given; passwords are not shown", [{ title: "Input" }, { title: "Value" }, { title: "Description" }],
     inputs.map((input) => [input.name, input.type === "password" ? (input.set ? "set, not shown" : "not set") : input.value || "–", input.description || "–"])));
@@ -158,12 +158,12 @@ function reasons(service, why) {
     return left.length ? [el("h4", {}, title), el("ul", {}, left.map((text) => el("li", {}, text)))] : [];
   };
   if (!why) return part("reasons").replaceChildren();
-  const dead = why.dead_letters ? [`${why.dead_letters} messages for this service could not be handled: ask an administrator, who sees them with flowjet dlq ls`] : [];
+  const dead = why.dead_letters ? [`${why.dead_letters} messages for this service could not be processed: ask an administrator, who can list them with flowjet dlq ls`] : [];
   const caused = timeline.because(why.cause);
-  part("reasons").replaceChildren(...list("What led to it", caused ? [caused] : []),
+  part("reasons").replaceChildren(...list("Cause", caused ? [caused] : []),
     ...list("What failed", why.failed.map((trouble) => trouble.message)),
-    ...list("What it waits for", why.waits.map((trouble) => trouble.message)),
-    ...list("Besides", [...(why.notes ?? []).map((note) => note.message), why.oned_away ? `OpenNebula does not answer: ${why.oned_away}` : ""].filter(Boolean)),
+    ...list("Waits for", why.waits.map((trouble) => trouble.message)),
+    ...list("Notes", [...(why.notes ?? []).map((note) => note.message), why.oned_away ? `OpenNebula does not answer: ${why.oned_away}` : ""].filter(Boolean)),
     ...list("What to do", [...why.next, ...dead]));
 }
 

@@ -36,7 +36,7 @@ function box(role, at, size) {
 export function graph(service) {
   const drawn = service.graph;
   const order = service.deployment === "straight" ? "each role starts when those above that point to it are running" : "all roles start at once";
-  return svg("svg", { viewBox: `0 0 ${drawn.width} ${drawn.height}`, width: drawn.width, height: drawn.height, role: "group", "aria-label": `Graph of the roles: ${order}. The table below says the same.` },
+  return svg("svg", { viewBox: `0 0 ${drawn.width} ${drawn.height}`, width: drawn.width, height: drawn.height, role: "group", "aria-label": `Graph of the roles: ${order}. The table below has the same information.` },
     svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 1, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
       svg("path", { class: "arrow", d: "M0 0L8 4L0 8z" }))),
     drawn.edges.map(edge), service.roles.map((role, i) => box(role, drawn.boxes[i], drawn)));

@@ -32,7 +32,7 @@ function login(refusal = "") {
 // lost shows what went wrong. A service that is not the user's to see is no reason to log out.
 function lost(error) {
   if (error.status === 401) login("You are logged out: your session has ended, or your password was changed.");
-  else if (error.status === 403) detail.missing("This service is not yours to see: its owner or an administrator can grant the right.");
+  else if (error.status === 403) detail.missing("You may not see this service: its owner or an administrator can grant the right.");
   else if (error.status === 404) detail.missing(error.message);
   else tell(error.message, true);
 }
@@ -61,7 +61,7 @@ function begin(user) {
   session = new AbortController();
   let before = false; // whether the stream has been open
   const state = (open) => {
-    tell(open ? "Live" : "The connection is lost; trying again …", !open);
+    tell(open ? "Live" : "Connection lost, reconnecting …", !open);
     if (open && before) refresh(); // services may have ended unheard
     else if (open) soon("list", pause, list.refresh); // what changed before the stream began
     before ||= open;

@@ -13,10 +13,10 @@ function showHealth(health) {
     : el("ul", {}, health.reasons.map((reason) => el("li", { class: "problem" }, reason))));
   const feeds = health.feeds ?? [];
   part("feeds").replaceChildren(feeds.length === 0
-    ? el("p", { class: "quiet" }, "The process that answers here listens to no feed itself.")
-    : table("Endpoints of hook events, as the process that answers here hears them",
-      [{ title: "Endpoint" }, { title: "Is" }, { title: "Stores events" }, { title: "Events/s", number: true }, { title: "Silent, s", number: true }, { title: "Wait", number: true }, { title: "Gaps", number: true }],
-      feeds.map((feed) => [feed.endpoint, sign(feed.connected, feed.connected ? "connected" : `broken${feed.error ? `: ${feed.error}` : ""}`),
+    ? el("p", { class: "quiet" }, "The process that serves this page has no bridge.")
+    : table("Endpoints of hook events, as the process that serves this page sees them",
+      [{ title: "Endpoint" }, { title: "State" }, { title: "Stores events" }, { title: "Events/s", number: true }, { title: "Silent, s", number: true }, { title: "Wait", number: true }, { title: "Gaps", number: true }],
+      feeds.map((feed) => [feed.endpoint, sign(feed.connected, feed.connected ? "connected" : `disconnected${feed.error ? `: ${feed.error}` : ""}`),
         feed.publishes ? "yes" : "no, another bridge does", feed.events_per_second.toFixed(1), `${feed.silent_seconds}`, `${feed.waiting}`, `${feed.gaps}`])));
 }
 
@@ -32,18 +32,18 @@ function showWork(work) {
       orphaned += waiting;
     }
   }
-  const also = (name) => [name === work.router && "shares events out", name === work.autoscaler && "scales roles"].filter(Boolean).join(", ") || "–";
+  const also = (name) => [name === work.router && "routes events", name === work.autoscaler && "autoscaler"].filter(Boolean).join(", ") || "–";
   const gone = [
-    ...(work.members ?? []).filter((member) => member.missing).map((member) => [member.name, `is not heard since ${new Date(member.missing).toLocaleString()}`]),
-    ...(work.servers ?? []).filter((server) => server.away).map((server) => [`NATS server ${server.name}`, "is away"]),
+    ...(work.members ?? []).filter((member) => member.missing).map((member) => [member.name, `has not reported since ${new Date(member.missing).toLocaleString()}`]),
+    ...(work.servers ?? []).filter((server) => server.away).map((server) => [`NATS server ${server.name}`, "is unreachable"]),
   ];
   part("workers").replaceChildren(
     ...gone.map(([name, what]) => el("p", { class: "problem" }, sign(false, name), ` ${what}.`)),
     shares.size === 0
-      ? el("p", { class: "problem" }, sign(false, "no worker"), ` No worker is alive: ${orphaned} wake-ups wait. Start one with \`flowjet up\`.`)
-      : table(`${work.events_waiting} events are not shared out yet, ${work.commands_waiting} commands wait, ${work.dead_letters} messages were given up`,
-        [{ title: "Worker" }, { title: "Is" }, { title: "Owns partitions" }, { title: "Also" }, { title: "Wake-ups wait", number: true }],
-        [...shares.values()].map(({ worker, parts, waiting }) => [worker.name, sign(!worker.blind, worker.blind ? "cut off from oned" : "alive"),
+      ? el("p", { class: "problem" }, sign(false, "no worker"), ` No worker is running: ${orphaned} wake-ups are pending. Start one with \`flowjet up\`.`)
+      : table(`${work.events_waiting} events are not routed yet, ${work.commands_waiting} commands are pending, ${work.dead_letters} dead letters`,
+        [{ title: "Worker" }, { title: "State" }, { title: "Partitions" }, { title: "Tasks" }, { title: "Pending wake-ups", number: true }],
+        [...shares.values()].map(({ worker, parts, waiting }) => [worker.name, sign(!worker.blind, worker.blind ? "cannot reach oned" : "running"),
           parts.join(", ") || "none", also(worker.name), `${waiting}`])));
 }
 

@@ -46,6 +46,11 @@ function what(event) {
   return [`VM ${event.vm}: ${words(event.new)}${event.role ? ` (role ${event.role})` : ""}`];
 }
 
+const timers = {
+  look: "a periodic check was due", stay: "a deadline passed", cooldown: "the cooldown was over", schedule: "a scheduled policy was due",
+  refill: "its roles were compared with their min_vms", heal: "a failed VM was due to be healed", retry: "a call that oned had refused was retried",
+};
+
 // cause says in a tenant's words what led to a change.
 export function cause(event) {
   return [event.reason, because(event.cause)].filter(Boolean).join(" · ");
@@ -54,8 +59,9 @@ export function cause(event) {
 export function because(cause) {
   const id = cause?.id ?? "";
   switch (cause?.kind) {
-    case "command": return `${cause.user ?? "somebody"} asked for ${words(id.split(" ")[0])}`;
-    case "timer": return `it was time: ${words(id)}`;
+    case "measures": return "its VMs were measured";
+    case "command": return `${cause.user ?? "a user"} requested ${words(id.split(" ")[0])}`;
+    case "timer": return timers[id] ?? `a timer was due: ${words(id)}`;
     case "event": {
       const [, kind, number, first, second] = id.match(/^(\w+) (\d+) (\w+)(?:\/(\w+))?/) ?? [];
       if (!kind) return "OpenNebula reported a change";

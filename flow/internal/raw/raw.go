@@ -52,7 +52,7 @@ type Kind string
 const (
 	KindObject  Kind = "an object"
 	KindArray   Kind = "an array"
-	KindText    Kind = "a text"
+	KindText    Kind = "a string"
 	KindBoolean Kind = "a boolean"
 	KindNull    Kind = "null"
 	KindNumber  Kind = "a number"

@@ -123,7 +123,7 @@ func batchOutcome(answer []byte) (last uint64, err error) {
 		return 0, &serverError{outcome.Error}
 	}
 	if outcome.Count == 0 {
-		return 0, errors.New("the server does not know atomic batches; nats-server 2.12 or newer is needed")
+		return 0, errors.New("the server does not support atomic batches; nats-server 2.12 or newer is needed")
 	}
 	return outcome.Sequence, nil
 }

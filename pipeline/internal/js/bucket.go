@@ -84,7 +84,7 @@ func (b *Bucket) Purge(ctx context.Context, key string, options ...jetstream.KVD
 // watch whose NATS server has died may never come to its end.
 const stalledAfter = 10 * time.Second
 
-var errStalled = errors.New("nothing more of the bucket has come for " + stalledAfter.String())
+var errStalled = errors.New("the bucket's watch has sent nothing for " + stalledAfter.String())
 
 // Each visits what the bucket holds now. It reads through a watch: the direct
 // multi-get ends at 1024 keys.

@@ -14,7 +14,7 @@ const MaxBurst = 16
 
 // errOvertaken is returned for a message that was stored before the one in front of it: by
 // an earlier attempt, in which that one was not.
-var errOvertaken = errors.New("a later message was stored before")
+var errOvertaken = errors.New("a later message was stored first")
 
 // worthABurst reports whether the messages are few, and the stream has one replica: several
 // replicas refuse conditions on what is still on its way with 10164. Several callers' messages
@@ -28,7 +28,7 @@ func (a *appender) worthABurst(replicated bool) bool {
 }
 
 // errNotSent is returned for a message behind one that could not be sent.
-var errNotSent = errors.New("a message in front of it could not be sent")
+var errNotSent = errors.New("an earlier message could not be sent")
 
 // burst sends messages one right behind the other and returns what became of each; if they
 // are ordered, it stops at the first that cannot be sent. One without an acknowledgement may

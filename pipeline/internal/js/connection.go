@@ -137,7 +137,7 @@ func (w *connectionWatch) closed() {
 	if w.stopped {
 		return
 	}
-	w.log.Error("NATS has closed the connection for good", "server", w.current.Server, "error", w.conn.LastError())
+	w.log.Error("NATS has closed the connection permanently", "server", w.current.Server, "error", w.conn.LastError())
 	close(w.lost)
 }
 
@@ -170,7 +170,7 @@ func (w *connectionWatch) note(connected bool) {
 		return
 	}
 	if !w.conn.IsClosed() {
-		w.log.Warn("lost the connection to NATS, trying again until it is back", "server", w.current.Server)
+		w.log.Warn("lost the connection to NATS, reconnecting", "server", w.current.Server)
 	}
 }
 
@@ -179,7 +179,7 @@ func (w *connectionWatch) failed(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.current.Error == "" {
-		w.log.Warn("cannot reach NATS, trying again until it answers", "error", err)
+		w.log.Warn("cannot connect to NATS, retrying", "error", err)
 	}
 	w.current.Error = err.Error()
 }

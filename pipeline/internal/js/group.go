@@ -14,7 +14,7 @@ import (
 const staleAfter = 5 * time.Second
 
 // errStale is returned when a message was not stored because it had waited too long.
-var errStale = errors.New("it had waited too long to be stored: whether it still holds has to be made sure of again")
+var errStale = errors.New("it waited too long to be stored: ownership has to be checked again")
 
 // group is a stream's group commit: it stores together what several callers want stored
 // at the same time: on a stream of one replica each message by itself is an fsync. While

@@ -39,7 +39,7 @@ const maxSubject = 1 << 10
 
 // ErrUnpublishable is returned for a message that NATS will never take, because of its
 // subject or its size: trying again is of no use.
-var ErrUnpublishable = errors.New("NATS can never take this message")
+var ErrUnpublishable = errors.New("NATS cannot store this message")
 
 // Publishable returns an error that wraps ErrUnpublishable for a message that the
 // server refuses whenever it is sent, or whose sending ends the connection.

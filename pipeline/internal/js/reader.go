@@ -225,7 +225,7 @@ func (r *Reader) take(ctx context.Context) (Message, error) {
 		return Message{}, err
 	}
 	if metadata.Sequence.Consumer != r.delivered+1 {
-		return Message{}, errors.New("a message was lost on the way")
+		return Message{}, errors.New("a message was lost in transit")
 	}
 	r.delivered, r.last, r.pending = metadata.Sequence.Consumer, metadata.Sequence.Stream, metadata.NumPending
 	return Message{
@@ -322,7 +322,7 @@ func (r *Reader) forget(name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
 	if err := r.stream.client.js.DeleteConsumer(ctx, r.stream.name, name); err != nil {
-		r.stream.client.log.Debug("a reader's consumer is left to expire", "consumer", name, "error", err)
+		r.stream.client.log.Debug("a consumer could not be deleted and will expire", "consumer", name, "error", err)
 	}
 }
 

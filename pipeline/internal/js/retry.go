@@ -17,7 +17,7 @@ import (
 var ErrClosed = errors.New("closed")
 
 // ErrUnsettled is returned while another process is making the same thing just now.
-var ErrUnsettled = errors.New("another process is making it and has not finished")
+var ErrUnsettled = errors.New("another process is creating it")
 
 // JetStream's error codes that nats.go has no names for.
 const (
@@ -87,9 +87,9 @@ func Explain(err error) error {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("%w; enable JetStream on the server and for the account", err)
 	case NoRoom(err):
-		return fmt.Errorf("%w; give JetStream more room on the disk", err)
+		return fmt.Errorf("%w; give JetStream more disk space", err)
 	case Code(err) == codeNoPeers:
-		return fmt.Errorf("%w; fewer servers are up than replicas are asked for", err)
+		return fmt.Errorf("%w; fewer servers are running than replicas are configured", err)
 	}
 	return err
 }

@@ -26,9 +26,9 @@ func TestErrorsAreSorted(t *testing.T) {
 		mend                        string
 	}{
 		{refused(codeNoPeers, "no suitable peers for placement, peer offline"), true, false, false, "fewer servers"},
-		{refused(codeNoPeers, "no suitable peers for placement, insufficient storage"), false, false, true, "more room"},
-		{refused(codeNoStorage, "insufficient storage"), false, false, true, "more room"},
-		{refused(codeNoResources, "insufficient resources"), false, false, true, "more room"},
+		{refused(codeNoPeers, "no suitable peers for placement, insufficient storage"), false, false, true, "more disk space"},
+		{refused(codeNoStorage, "insufficient storage"), false, false, true, "more disk space"},
+		{refused(codeNoResources, "insufficient resources"), false, false, true, "more disk space"},
 		{refused(codeWrongSequence, "wrong last sequence: 3"), false, true, false, ""},
 		{refused(codeSequenceInFlight, "wrong last sequence"), true, true, false, ""},
 		{jetstream.ErrKeyExists, false, true, false, ""},

@@ -32,7 +32,7 @@ func Read(certificateFile, keyFile string, logger *slog.Logger) (*Certificate, e
 	c.checked, c.version = c.now(), c.onDisk()
 	loaded, err := tls.LoadX509KeyPair(certificateFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the API's certificate %q and key %q: %w (both must be PEM files that belong together)", certificateFile, keyFile, err)
+		return nil, fmt.Errorf("read the API's certificate %q and key %q: %w (both must be PEM files, and the key must match the certificate)", certificateFile, keyFile, err)
 	}
 	c.current = &loaded
 	return c, nil
@@ -57,11 +57,11 @@ func (c *Certificate) reload() {
 	c.version = version
 	loaded, err := tls.LoadX509KeyPair(c.certificateFile, c.keyFile)
 	if err != nil {
-		c.logger.Error("the API's new certificate cannot be used and the one before stays", "certificate", c.certificateFile, "key", c.keyFile, "error", err)
+		c.logger.Error("the API's new certificate cannot be used; the previous one stays in use", "certificate", c.certificateFile, "key", c.keyFile, "error", err)
 		return
 	}
 	c.current = &loaded
-	c.logger.Info("the API's certificate was read anew", "certificate", c.certificateFile)
+	c.logger.Info("the API's certificate was reloaded", "certificate", c.certificateFile)
 }
 
 // onDisk identifies the version of the two files.
