@@ -88,7 +88,7 @@ func TestVMThatNoHostTakesIsTakenBack(t *testing.T) {
 	s.lookFor(noHost, 0)
 	s.wantState(spec.ServiceScaling)
 	s.wantNodes("a", 2, 100, 103)
-	if log := s.messages(); !strings.Contains(log, "("+noHost+"), longer than the deadline of 60 s; the scaling is reverted to the VMs that run: ") || !strings.Contains(log, "2 of 4 VMs stay") {
+	if log := s.messages(); !strings.Contains(log, "("+noHost+"), longer than the deadline of 60 s; the scaling is reverted: ") || !strings.Contains(log, "2 of 4 VMs stay") {
 		t.Errorf("the log does not say so: %s", log)
 	}
 	s.run(103)

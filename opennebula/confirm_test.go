@@ -164,7 +164,7 @@ func TestServerOfAnotherZoneIsNotUsed(t *testing.T) {
 	}
 	mutex.Lock()
 	defer mutex.Unlock()
-	if told := strings.Count(logged.String(), "of another zone"); told != 1 || !strings.Contains(logged.String(), theirs.servers[0].URL) {
+	if told := strings.Count(logged.String(), "belongs to another zone"); told != 1 || !strings.Contains(logged.String(), theirs.servers[0].URL) {
 		t.Errorf("%d lines name it:\n%s", told, logged.String())
 	}
 }

@@ -34,7 +34,7 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 		},
 		Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true, Streams: 7}},
 		Streams: []inspect.StreamStatus{
-			{Name: "ONE", Trouble: "its replica on n2 is away", Away: []string{"n2"}},
+			{Name: "ONE", Trouble: "its replica on n2 is unreachable", Away: []string{"n2"}},
 			{Name: "FLOW", Trouble: "it has no leader: most of its servers are unreachable", Leaderless: true},
 		},
 	}

@@ -195,7 +195,7 @@ func TestStateFollowsTheConnection(t *testing.T) {
 	poll.Until(t, "the loss of the connection", func() bool { return !p.State().Connected && p.State().Error != "" })
 	node.Start()
 	poll.Until(t, "the connection", func() bool { return p.State().Connected && p.State().Error == "" })
-	for text, want := range map[string]int{"lost the connection": 1, "cannot reach": 1, "msg=\"connected to NATS": 2} {
+	for text, want := range map[string]int{"lost the connection": 1, "cannot connect": 1, "msg=\"connected to NATS": 2} {
 		if count := log.count(text); count != want {
 			t.Errorf("%q is logged %d times", text, count)
 		}

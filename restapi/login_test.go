@@ -115,7 +115,7 @@ func TestASessionEndsWithItsToken(t *testing.T) {
 func TestServerUsersHaveNoSessions(t *testing.T) {
 	w := newWorld(t, Config{})
 	name, password, _ := strings.Cut(w.sim.ServerCredentials(), ":")
-	w.expect(servertoken.Session(name, password, "alice", time.Now().Add(time.Minute)), "POST", "/flowjet/v1/session", "", 403, "own name")
+	w.expect(servertoken.Session(name, password, "alice", time.Now().Add(time.Minute)), "POST", "/flowjet/v1/session", "", 403, "the name and the password")
 }
 
 func TestWhatThePageReadsIsCompressed(t *testing.T) {

@@ -170,7 +170,7 @@ func TestPage(t *testing.T) {
 	b.shows("#roles", "healed: recreate after 1m30s, at most 3 an hour")
 	b.shows("#log", "New state: RUNNING")
 	b.leadToSunstone(id)
-	b.shows("#beginning", "This is where it begins")
+	b.shows("#beginning", "This is the beginning")
 	var nodes, edges int
 	b.do(chromedp.Evaluate(`document.querySelectorAll("#graph a.running").length`, &nodes),
 		chromedp.Evaluate(`document.querySelectorAll("#graph .edge").length`, &edges))
@@ -188,7 +188,7 @@ func TestPage(t *testing.T) {
 	b.checkNarrow()
 	b.visit("#/system")
 	b.shows("#feeds", heard.Endpoint)
-	b.shows("#workers", "alive")
+	b.shows("#workers", "running")
 	b.accessible("the system")
 	b.picture("page-system.png", 1360, 760)
 	b.checkChanges(id)

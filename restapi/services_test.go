@@ -228,7 +228,7 @@ func TestChownMovesAllOrNothing(t *testing.T) {
 	chown := perform("chown", `{"owner_id":`+itoa(aliceID)+`,"group_id":1}`)
 
 	w.must(w.sim.FailCall(sim.CallFailure{Method: "one.vm.chown", Nth: 2}))
-	w.expect(admin, "POST", service+"/action", chown, 500, "move VM "+itoa(second))
+	w.expect(admin, "POST", service+"/action", chown, 500, "change the owner of VM "+itoa(second))
 	if uids := w.owners(service, first, second); uids != [3]int{0, 0, 0} {
 		t.Errorf("after a failure the owners are %v", uids)
 	}

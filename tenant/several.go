@@ -4,14 +4,19 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// maxSeveral bounds how many ids a list can have.
-const maxSeveral = 1000
+const (
+	// maxSeveral bounds how many ids a list can have.
+	maxSeveral = 1000
+	// maxRefused is how many errors are shown.
+	maxRefused = 5
+)
 
 // listText is a list of ids and ranges as OpenNebula's commands take it.
 var listText = regexp.MustCompile(`^\d{1,9}(\.\.\d{1,9})?(,\d{1,9}(\.\.\d{1,9})?)*$`)
@@ -56,12 +61,15 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 		case ctx.Err() != nil:
 			return err
 		case err != nil:
-			c.note("%v", err)
-			refused = append(refused, id)
+			refused = append(refused, err.Error())
 		}
 	}
 	if len(refused) > 0 {
-		return fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), strings.Join(refused, ", "))
+		shown := refused[:min(len(refused), maxRefused)]
+		if more := len(refused) - len(shown); more > 0 {
+			shown = append(slices.Clip(shown), fmt.Sprintf("and %d more", more))
+		}
+		return fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), strings.Join(shown, "; "))
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ exec tail -f /dev/null
 	if err != nil {
 		t.Fatal(err)
 	}
-	poll.Until(t, "worker-1 to work again", func() bool { return strings.Contains(out.String(), "worker-1 works again") })
+	poll.Until(t, "worker-1 to work again", func() bool { return strings.Contains(out.String(), "worker-1 runs again") })
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -134,7 +134,7 @@ exec tail -f /dev/null
 // A part that ends before it is ready, and streams that cannot be made, end the start.
 func TestAStartThatFails(t *testing.T) {
 	for program, want := range map[string]string{
-		"exit 3\n": "start sim: it ended: exit status 3: see ",
+		"exit 3\n": "start sim: it exited: exit status 3: see ",
 		"if [ \"$2\" = provision ]; then echo no leader; exit 1; fi\necho 'Ctrl-C stops.'\nexec tail -f /dev/null\n": "create the streams: exit status 1: no leader",
 	} {
 		plan := Plan{FrontEnds: Loopback(1), Oneds: Loopback(1), Ports: StandardPorts, DataDir: t.TempDir()}

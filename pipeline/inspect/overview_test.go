@@ -161,7 +161,7 @@ func TestTroubleOfStreams(t *testing.T) {
 		{jetstream.StreamInfo{Config: wanted}, ""},
 		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2"}}}}, ""},
 		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{}}, "no leader"},
-		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2", Offline: true}}}}, "its replica on n2 is away"},
+		{jetstream.StreamInfo{Config: replicated, Cluster: &jetstream.ClusterInfo{Leader: "n1", Replicas: []*jetstream.PeerInfo{{Name: "n2", Offline: true}}}}, "its replica on n2 is unreachable"},
 		{jetstream.StreamInfo{Config: small}, "its limit is 1024 MiB instead of 2048"},
 		{jetstream.StreamInfo{Config: short}, "its max age is 1h0m0s instead of 72h0m0s"},
 		{jetstream.StreamInfo{Config: full, State: jetstream.StreamState{Bytes: 2 << 30}}, "more than 90 % full"},

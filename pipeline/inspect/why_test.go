@@ -60,7 +60,7 @@ func TestWhyTellsHowAServiceCameToItsState(t *testing.T) {
 	must(t, all.PublishTransitions(ctx, []pipeline.Transition{transition(7, "RUNNING")}, 1))
 	why, err = p.Why(ctx, 42, nil)
 	must(t, err)
-	if len(why.Path) != keptPath || why.Cause == nil || why.Cause.User != "anna" || !strings.Contains(why.Summary, "anna asked for deploy") {
+	if len(why.Path) != keptPath || why.Cause == nil || why.Cause.User != "anna" || !strings.Contains(why.Summary, "anna requested deploy") {
 		t.Errorf("with its history: %+v", why)
 	}
 	if why.Summary == before || !strings.Contains(why.Summary+strings.Join(messagesOf(why), " "), "BOOT_FAILURE") {
