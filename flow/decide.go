@@ -64,7 +64,11 @@ func Decide(in Input, outcome Outcome) Decision {
 func Apply(in Input, command Command) (Decision, error) {
 	p := newPlanner(in)
 	p.observer.observe()
-	if err := p.applier.apply(command); err != nil {
+	err := p.applier.apply(command)
+	if err == nil && (command.Verb == VerbAddRole || command.Verb == VerbUpdate) {
+		err = bulkOf(p.Service.Body).check(bulkOf(in.State.Service.Body))
+	}
+	if err != nil {
 		return Decision{State: in.State}, err
 	}
 	p.settle()

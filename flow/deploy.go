@@ -116,12 +116,11 @@ func (d deployer) parentsAre(role *spec.Role, states ...spec.RoleState) bool {
 	if d.Service.Body.Deployment != spec.DeploymentStraight {
 		return true
 	}
-	for _, name := range role.Parents {
-		parent := d.role(name)
-		if parent == nil || !slices.Contains(states, parent.CurrentState()) {
+	for _, at := range d.dependencies().parents[role.Name] {
+		if at < 0 || !slices.Contains(states, d.roles()[at].CurrentState()) {
 			return false
 		}
-		if !slices.Contains(states, spec.RoleHold) && !d.ready(parent) {
+		if !slices.Contains(states, spec.RoleHold) && !d.ready(&d.roles()[at]) {
 			return false
 		}
 	}
@@ -146,9 +145,9 @@ func (d deployer) holdsBack(parent *spec.Role) bool {
 	if d.Service.Body.Deployment != spec.DeploymentStraight || d.ready(parent) || parent.CurrentState() != spec.RoleRunning && parent.CurrentState() != spec.RoleWarning {
 		return false
 	}
-	return slices.ContainsFunc(d.roles(), func(role spec.Role) bool {
-		waits := role.CurrentState() == spec.RolePending && !d.holder.holds(&role) || role.CurrentState() == spec.RoleHold && slices.Contains(d.Released, role.Name)
-		return waits && slices.Contains(role.Parents, parent.Name)
+	return slices.ContainsFunc(d.dependencies().children[parent.Name], func(at int) bool {
+		role := &d.roles()[at]
+		return role.CurrentState() == spec.RolePending && !d.holder.holds(role) || role.CurrentState() == spec.RoleHold && slices.Contains(d.Released, role.Name)
 	})
 }
 
@@ -242,8 +241,9 @@ func (d deployer) fillContents(role *spec.Role) {
 
 // beginDeploying gives every role what its VMs are made with.
 func (d deployer) beginDeploying() {
-	for role := range d.eachRole() {
-		d.fillContents(role)
+	if !render.FillAll(&d.Service.Body, d.routing.nameRouter) {
+		d.networker.failNetworks(fmt.Sprintf("The values of user inputs are put into each role's template_contents, which then have more than %d bytes together", spec.MaxBody))
+		return
 	}
 	if d.holder.everyRoleHolds() {
 		d.to(spec.ServiceHold)

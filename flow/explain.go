@@ -141,14 +141,15 @@ func (e *explainer) explainFailure() {
 // since it came to the state before, and after.
 func (e *explainer) explainLog() {
 	var found []string
-	states := 0
+	known, states := map[string]bool{}, 0
 	for _, entry := range slices.Backward(e.Service.Body.Log) {
 		if strings.HasPrefix(entry.Message, spec.StateLogged) {
 			if states++; states == 2 {
 				break
 			}
 		}
-		if entry.Severity == "E" && !slices.Contains(found, entry.Message) {
+		if entry.Severity == "E" && !known[entry.Message] {
+			known[entry.Message] = true
 			found = append(found, entry.Message)
 		}
 	}

@@ -10,23 +10,8 @@ import (
 
 // holds reports whether the role's VMs are created on hold: because of the role, of
 // its service or, with the strategy straight, of a role that it waits for.
-func (h holder) holds(role *spec.Role) bool { return h.holdsWithin(role, len(h.roles())) }
-
-// holdsWithin looks so many generations of parents back; more there are not,
-// unless they wait for each other.
-func (h holder) holdsWithin(role *spec.Role, generations int) bool {
-	if flag(h.Service.Body.OnHold) || flag(role.OnHold) {
-		return true
-	}
-	if h.Service.Body.Deployment != spec.DeploymentStraight || generations == 0 {
-		return false
-	}
-	for _, name := range role.Parents {
-		if parent := h.role(name); parent != nil && h.holdsWithin(parent, generations-1) {
-			return true
-		}
-	}
-	return false
+func (h holder) holds(role *spec.Role) bool {
+	return flag(h.Service.Body.OnHold) || flag(role.OnHold) || h.dependencies().holding[role.Name]
 }
 
 // everyRoleHolds reports whether no role will run before it is released.

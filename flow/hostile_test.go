@@ -1,6 +1,8 @@
 package flow_test
 
 import (
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/expression"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -107,4 +110,237 @@ func numbered(text string, count int) string {
 		all.WriteString(strings.ReplaceAll(text, "#", fmt.Sprint(i)))
 	}
 	return all.String()
+}
+
+// decided has a service decided on until nothing changes, with no VM, and returns what it has become.
+func decided(t *testing.T, text string) flow.State {
+	t.Helper()
+	body, _, err := spec.ReadService([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return flow.Decide(flow.Input{State: flow.State{Service: spec.Service{ID: 27, Body: body}}, Now: stageStart, Settings: flow.DefaultSettings()}, nil).State
+}
+
+// Roles that wait for each other are deployed and ended with work in proportion to what is
+// written of them, in whatever order and however often they are joined.
+func TestHostileGraphsOfRoles(t *testing.T) {
+	role := func(name string, parents ...string) string {
+		text, _ := json.Marshal(parents)
+		return fmt.Sprintf(`{"name":%q,"type":"vm","template_id":0,"cardinality":0,"parents":%s}`, name, text)
+	}
+	var layers, forwards, backwards, dense []string
+	for i := range 200 {
+		above := []string{fmt.Sprintf("a%d", i-1), fmt.Sprintf("b%d", i-1)}
+		if i == 0 {
+			above = nil
+		}
+		layers = append(layers, role(fmt.Sprintf("a%d", i), above...), role(fmt.Sprintf("b%d", i), above...))
+	}
+	var all []string
+	for i := range 1000 {
+		name := fmt.Sprintf("r%d", i)
+		forwards, backwards = append(forwards, role(name, all[max(0, i-1):]...)), append([]string{role(name, all[max(0, i-1):]...)}, backwards...)
+		if i < 500 {
+			dense = append([]string{role(name, all...)}, dense...)
+		}
+		all = append(all, name)
+	}
+	for name, roles := range map[string][]string{"layers": layers, "a chain": forwards, "a chain from its end": backwards, "all for all": dense} {
+		t.Run(name, func(t *testing.T) {
+			text := `{"name":"s","deployment":"straight","roles":[` + strings.Join(roles, ",") + `]}`
+			effort.Bounded(t, len(text), func() {
+				if _, err := template.Read([]byte(text), stageStart); err != nil {
+					t.Error(err)
+				}
+				running := decided(t, text)
+				ended, err := flow.Apply(flow.Input{State: running, Now: stageStart, Settings: flow.DefaultSettings()}, flow.Command{Verb: flow.VerbUndeploy})
+				if err != nil || running.Service.State() != spec.ServiceRunning || ended.State.Service.State() != spec.ServiceDone {
+					t.Errorf("it became %s and %s: %v", running.Service.State(), ended.State.Service.State(), err)
+				}
+			})
+		})
+	}
+}
+
+// Values of inputs are not put into so many roles that the service becomes too large.
+func TestHostileInputsInManyRoles(t *testing.T) {
+	var roles []string
+	for i := range 1000 {
+		roles = append(roles, fmt.Sprintf(`{"name":"r%d","type":"vm","template_id":0,"cardinality":0}`, i))
+	}
+	for _, attribute := range []string{"user_inputs_values", "custom_attrs_values"} {
+		text := fmt.Sprintf(`{"name":"s",%q:{"V":%q},"roles":[%s]}`, attribute, strings.Repeat("v", 500_000), strings.Join(roles, ","))
+		effort.Bounded(t, len(text), func() {
+			if _, err := template.Instantiate([]byte(text), nil, stageStart); err == nil || !strings.Contains(err.Error(), "more than 4194304 bytes together") {
+				t.Errorf("%s: %v", attribute, err)
+			}
+			made := decided(t, text)
+			if body, err := made.Service.Body.Text(); made.Service.State() != spec.ServiceFailedDeployingNets || len(body) > 2*len(text) {
+				t.Errorf("%s: a document is %s with %d bytes (%v)", attribute, made.Service.State(), len(body), err)
+			}
+		})
+	}
+}
+
+// However many passwords stand for each other, what oned said does not grow.
+func TestHostilePasswords(t *testing.T) {
+	var inputs, values strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&inputs, `"P%d":"M|password|p",`, i)
+		fmt.Fprintf(&values, `"P%d":"*",`, i)
+	}
+	s := decided(t, fmt.Sprintf(`{"name":"s","user_inputs":{%s"Q":"M|password|q"},"user_inputs_values":{%s"Q":"secret"},"roles":[{"name":"a","type":"vm","template_id":0,"cardinality":1}]}`, &inputs, &values))
+	action := flow.Action{Kind: flow.ActionCreateVM, Intent: s.Intents[0], Role: "a"}
+	failed := flow.Decide(flow.Input{State: s, Now: stageStart, Settings: flow.DefaultSettings()}, flow.Refused{Action: action, Message: "no * for secret"})
+	said := failed.State.Service.Body.Log[len(failed.State.Service.Body.Log)-2].Message
+	if !strings.HasSuffix(said, "no *** for ***") {
+		t.Errorf("it says %q", said)
+	}
+}
+
+// What is explained of a document with many attributes and a long log is in proportion.
+func TestHostileExplanations(t *testing.T) {
+	for name, text := range map[string]string{
+		"attributes": `{"name":"s","state":2,` + numbered(`"a#":1,`, 80_000) + `"roles":[]}`,
+		"one name":   `{"name":"s","state":2,"` + strings.Repeat("a", 900_000) + `":1,"roles":[]}`,
+		"the log":    `{"name":"s","state":7,"roles":[],"log":[` + numbered(`{"severity":"E","message":"Role r : a long line of the log, number #"},`, 15_000) + `{}]}`,
+	} {
+		body, _, err := spec.ReadService([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		effort.Bounded(t, len(text), func() {
+			explained := flow.Explain(flow.State{Service: spec.Service{ID: 27, Body: body}}, nil, stageStart)
+			if told, _ := json.Marshal(explained); len(told) > 20_000 {
+				t.Errorf("%s: it is told with %d bytes", name, len(told))
+			}
+		})
+	}
+}
+
+// Schedules that never come due, and those of far times, cost no decision, and their timers
+// can be written.
+func TestHostileSchedules(t *testing.T) {
+	for name, schedule := range map[string]string{
+		"a sixth Friday":       `"recurrence":"0 0 * * 5#6"`,
+		"a date there is not":  `"recurrence":"0 0 31 2 *"`,
+		"a long one":           `"recurrence":"59 23 29 2 ` + strings.Repeat("1,", 2000) + `1"`,
+		"the end of time":      `"start_time":9223372036854775807`,
+		"the year 10000":       `"start_time":"253402300800"`,
+		"there, in some zones": `"start_time":"9999-12-31 23:59:59"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			policies := strings.TrimSuffix(strings.Repeat(`{"type":"CHANGE","adjust":1,`+schedule+`},`, spec.MaxPolicies), ",")
+			written := `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"min_vms":0,"max_vms":9,"scheduled_policies":[` + policies + `]}]}`
+			if _, err := template.Read([]byte(written), stageStart); err == nil {
+				t.Error("it is taken")
+			}
+			document := strings.Replace(written, `"name":"s"`, `"name":"s","state":2`, 1)
+			var state flow.State
+			effort.Bounded(t, len(document), func() { state = decided(t, document) })
+			if _, set := state.Deadlines[flow.DeadlineSchedule]; set {
+				t.Error("it has a timer")
+			}
+			_ = pipeline.Encode(pipeline.Record{State: state})
+		})
+	}
+}
+
+// Contents of any form make no document that cannot be written, and none that oned takes for
+// what tells whose a VM is.
+func TestHostileContents(t *testing.T) {
+	for _, contents := range []string{`[1]`, `"x"`, `7`, `[]`, `true`, `{"NAME":{}}`} {
+		for _, kind := range []string{"vm", "vr"} {
+			state := decided(t, `{"name":"s","roles":[{"name":"a","type":"`+kind+`","template_id":0,"cardinality":1,"template_contents":`+contents+`}]}`)
+			if _, err := state.Service.Body.Text(); err != nil {
+				t.Errorf("%s of %s: %v", contents, kind, err)
+			}
+		}
+	}
+	for _, name := range []string{"-SERVICE_ID", "service_id.", "+FLOWJET_KEY", "Role_Name!", "é.SERVICE_ID"} {
+		state := decided(t, `{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"cardinality":1,"template_contents":{"`+name+`":"99"}}]}`)
+		text, err := render.ExtraTemplate(state.Service, render.Instance{Role: "a", Key: state.Intents[0].Key}, one.Template{{Name: name, Value: "99"}}, nil)
+		if err != nil || strings.Contains(text, "99") {
+			t.Errorf("%s: %q (%v)", name, text, err)
+		}
+	}
+}
+
+// What is added to a service bit by bit is held to the limits of the whole.
+func TestHostileGrowth(t *testing.T) {
+	long := strings.Repeat("d", 900_000)
+	schedules := strings.TrimSuffix(strings.Repeat(`{"type":"CHANGE","adjust":1,"recurrence":"0 9 * * *"},`, spec.MaxPolicies), ",")
+	added := func(i int, more string) flow.AddRoleArguments {
+		return flow.AddRoleArguments{Role: json.RawMessage(fmt.Sprintf(`{"name":"r%d","type":"vm","template_id":0%s}`, i, more))}
+	}
+	for name, test := range map[string]struct {
+		verb flow.Verb
+		more func(i int) any
+		want string
+	}{
+		"VMs of added roles":     {flow.VerbAddRole, func(i int) any { return added(i, `,"cardinality":4000`) }, "12000 VMs"},
+		"schedules":              {flow.VerbAddRole, func(i int) any { return added(i, `,"min_vms":0,"max_vms":9,"scheduled_policies":[`+schedules+`]`) }, "320 scheduled policies"},
+		"contents of added ones": {flow.VerbAddRole, func(i int) any { return added(i, `,"template_contents":{"A":"`+long+`"}`) }, "bytes in its document"},
+		"attributes": {flow.VerbUpdate, func(i int) any {
+			return flow.UpdateArguments{Append: true, Template: json.RawMessage(fmt.Sprintf(`{"x%d":%q}`, i, long))}
+		}, "bytes in its document"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := decided(t, `{"name":"s","state":2,"roles":[]}`)
+			for i := range 10 {
+				arguments, err := json.Marshal(test.more(i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				next, err := flow.Apply(flow.Input{State: state, Now: stageStart, Settings: flow.DefaultSettings()}, flow.Command{Verb: test.verb, Arguments: arguments})
+				if err != nil {
+					if !strings.Contains(err.Error(), test.want) {
+						t.Errorf("it is refused with %v", err)
+					}
+					return
+				}
+				state = next.State
+				running := spec.ServiceRunning
+				state.Service.Body.State = &running
+			}
+			t.Error("nothing is refused")
+		})
+	}
+	state := decided(t, `{"name":"s","state":2,"roles":[{"name":"a","type":"vm","template_id":0,"state":2,"cardinality":6000,"nodes":[]},{"name":"b","type":"vm","template_id":0,"state":2,"cardinality":1,"nodes":[]}]}`)
+	for i := range state.Service.Body.Roles {
+		state.Service.Body.Roles[i].Cardinality = []int{6000, 1}[i]
+	}
+	_, err := flow.Apply(flow.Input{State: state, Now: stageStart, Settings: flow.DefaultSettings()}, flow.Command{Verb: flow.VerbScale, Arguments: json.RawMessage(`{"role_name":"b","cardinality":5000,"force":true}`)})
+	if err == nil || !strings.Contains(err.Error(), "in all roles together") {
+		t.Errorf("a scaling beyond the limit: %v", err)
+	}
+}
+
+// All that OneFlow 6 and others have written secrets into is sealed, of whatever form it is,
+// and comes back as it was.
+func TestHostileFormsAreSealed(t *testing.T) {
+	const mark = "PLANTED"
+	for _, text := range []string{
+		`{"name":"s","roles":[{"name":"a","vm_template":0,"cardinality":1,"vm_template_contents":"CONTEXT=[PASS=\"` + mark + `\"]\n"}]}`,
+		`{"name":"s","custom_attrs":"` + mark + `","custom_attrs_values":["` + mark + `"],"user_inputs":"` + mark + `","roles":[{"name":"a","type":"vm","template_id":0,"template_contents":"` + mark + `"}]}`,
+		`{"name":"s","roles":[{"name":"a","type":"vm","template_id":0,"template_contents":"sealed:` + mark + `","custom_attrs":"","user_inputs":""}]}`,
+	} {
+		body, _, err := spec.ReadService([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := body.Sealed(func(text []byte) string { return "sealed:" + hex.EncodeToString(text) }).Text()
+		if err != nil || strings.Contains(string(sealed), mark) {
+			t.Errorf("it is stored as %s (%v)", sealed, err)
+		}
+		stored, err := spec.ParseBody(sealed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := stored.Opened(func(text string) ([]byte, error) { return hex.DecodeString(strings.TrimPrefix(text, "sealed:")) })
+		if err != nil || opened.Digest() != body.Digest() {
+			t.Errorf("%s comes back as another (%v)", text, err)
+		}
+	}
 }

@@ -37,6 +37,8 @@ type planner struct {
 	gated map[int]bool
 	// wanted are the actions, by name, that the last step asked for or waits with.
 	wanted map[string]bool
+	// waiting is what dependencies returns until the next step.
+	waiting *dependencies
 	phases
 }
 
@@ -88,7 +90,7 @@ func (p *planner) settle() {
 	for range maxSteps {
 		before := p.state()
 		delete(p.Deadlines, DeadlineHeal)
-		p.wanted = nil
+		p.wanted, p.waiting = nil, nil
 		if !p.limiter.hold() {
 			p.step()
 		}

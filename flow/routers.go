@@ -84,7 +84,7 @@ func (r routing) endRouter(role *spec.Role) bool {
 // nameRouter writes the router's name into the role's template_contents, after
 // everything else, as recorded.
 func (r routing) nameRouter(role *spec.Role) {
-	if !role.IsRouter() {
+	if !role.IsRouter() || raw.KindOf(role.TemplateContents) != raw.KindObject { // else making it is refused
 		return
 	}
 	if _, named := raw.Attributes(role.TemplateContents)["NAME"]; named {

@@ -90,6 +90,7 @@ func (s scaler) mayAdjust(role *spec.Role) bool {
 // adjust scales the role to what a policy wants of it; it reports whether the role
 // scales. The service follows when all roles have been looked at.
 func (s scaler) adjust(role *spec.Role, wanted int, cooldown *int, reason string) bool {
+	wanted = min(wanted, role.Cardinality+s.room())
 	if wanted < role.Cardinality {
 		wanted = max(wanted, min(len(s.protected(role)), role.Cardinality))
 	}
@@ -101,6 +102,15 @@ func (s scaler) adjust(role *spec.Role, wanted int, cooldown *int, reason string
 		set(&s.PolicyCooldowns, role.Name, time.Duration(*cooldown)*time.Second)
 	}
 	return true
+}
+
+// room is how many VMs more the service may have.
+func (s scaler) room() int {
+	room := spec.MaxVMs
+	for _, role := range s.roles() {
+		room -= role.Cardinality
+	}
+	return max(0, room)
 }
 
 // beginScale has the role scale; the service is to follow.
@@ -124,6 +134,8 @@ func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 		return refuse(RefusedInput, "role %s cannot have %d VMs: the cardinality must be 0 or more", role.Name, wanted)
 	case wanted > spec.MaxVMs:
 		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible", role.Name, wanted, spec.MaxVMs)
+	case wanted > role.Cardinality+s.room():
+		return refuse(RefusedInput, "role %s cannot have %d VMs: at most %d are possible in all roles together", role.Name, wanted, spec.MaxVMs)
 	case role.IsRouter():
 		return refuse(RefusedState, "role %s is a virtual router, which cannot be scaled", role.Name)
 	case !back && (!state.CanBecome(spec.ServiceScaling) || state.Failed()):

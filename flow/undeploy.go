@@ -101,12 +101,7 @@ func (u undeployer) mayEnd(role *spec.Role) bool {
 	if u.Service.Body.Deployment != spec.DeploymentStraight {
 		return true
 	}
-	for _, other := range u.roles() {
-		if slices.Contains(other.Parents, role.Name) && other.CurrentState() != spec.RoleDone {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(u.dependencies().children[role.Name], func(at int) bool { return u.roles()[at].CurrentState() != spec.RoleDone })
 }
 
 // endRole asks the role's VMs to end, and is done when none is left.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Template is a template of OpenNebula's: attributes in their order, the same
@@ -39,10 +40,14 @@ func (t Template) Lookup(path ...string) (string, bool) {
 	return "", false
 }
 
-// Without is the template without the attributes of the names.
+// Without is the template without the attributes that oned takes for those of the names: it
+// drops what else than letters, digits and _ stands before or behind a name.
 func (t Template) Without(names ...string) Template {
 	return slices.DeleteFunc(slices.Clone(t), func(a Attribute) bool {
-		return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(a.Name, name) })
+		known := strings.TrimFunc(a.Name, func(r rune) bool {
+			return r > unicode.MaxASCII || r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		})
+		return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(known, name) })
 	})
 }
 

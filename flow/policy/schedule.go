@@ -3,8 +3,10 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/adhocore/gronx"
@@ -13,17 +15,59 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
+// MaxRecurrence is in characters: at each decision a recurrence is held against every minute,
+// day and month up to its next one.
+const MaxRecurrence = 256
+
+// noWeekday is in a recurrence for a weekday that no month has so many of. gronx looks through
+// hundreds of years for one.
+var noWeekday = regexp.MustCompile(`#[^1-5]`)
+
 // NextStart is the policy's first start behind the time that it was last looked
 // at; false if there is none. Times without a zone are the server's, as are
 // cron's: now carries it.
 func (by Adjustment) NextStart(now time.Time) (time.Time, bool) {
 	last := time.Unix(by.LastEval, 0).In(now.Location())
+	if len(by.Recurrence) > MaxRecurrence || noWeekday.MatchString(by.Recurrence) {
+		return time.Time{}, false
+	}
 	if by.Recurrence != "" {
-		start, err := gronx.NextTickAfter(by.Recurrence, last, false)
-		return start, err == nil
+		return nextTick(by.Recurrence, last)
 	}
 	start, err := ParseStartTime(by.StartTime, now.Location())
 	return start, err == nil && start.After(last)
+}
+
+// ticks remembers when recurrences come next, and that some never do: to find that out takes
+// gronx milliseconds, and the same is asked at each decision.
+var ticks = struct {
+	sync.Mutex
+	known map[string]tick
+}{known: map[string]tick{}}
+
+type tick struct {
+	next  time.Time
+	comes bool
+}
+
+const maxTicks = 4096
+
+func nextTick(recurrence string, after time.Time) (time.Time, bool) {
+	key := recurrence + after.Format(time.RFC3339) + after.Location().String()
+	ticks.Lock()
+	found, known := ticks.known[key]
+	ticks.Unlock()
+	if known {
+		return found.next, found.comes
+	}
+	next, err := gronx.NextTickAfter(recurrence, after, false)
+	ticks.Lock()
+	defer ticks.Unlock()
+	if len(ticks.known) >= maxTicks {
+		clear(ticks.known)
+	}
+	ticks.known[key] = tick{next, err == nil}
+	return next, err == nil
 }
 
 // NextSchedule is when the next scheduled policy of the service is due.
@@ -73,6 +117,9 @@ var startTimeLayouts = []string{
 	"2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC,
 }
 
+// latestStart bounds a start_time: later ones cannot be written in RFC 3339 in every zone.
+var latestStart = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // ParseStartTime reads a scheduled policy's start_time: unix seconds as a
 // number or a text, or a date with time such as "2030-01-31 09:00:00", which
 // without a zone of its own is in the one given.
@@ -82,11 +129,11 @@ func ParseStartTime(value json.RawMessage, zone *time.Location) (time.Time, erro
 		text = string(value)
 	}
 	text = strings.TrimSpace(text)
-	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && seconds >= 0 {
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil && seconds >= 0 && seconds < latestStart.Unix() {
 		return time.Unix(seconds, 0).In(zone), nil
 	}
 	for _, layout := range startTimeLayouts {
-		if start, err := time.ParseInLocation(layout, text, zone); err == nil {
+		if start, err := time.ParseInLocation(layout, text, zone); err == nil && start.Before(latestStart) {
 			return start, nil
 		}
 	}

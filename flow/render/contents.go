@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -126,6 +127,21 @@ func foldInputs(body *spec.Body, role *spec.Role) {
 	}
 	contents[contextAttribute] = context.JSON()
 	role.TemplateContents = contents.JSON()
+}
+
+// FillAll gives all roles FillContents, and what more gives them. Where their contents become too
+// long together it changes none, and returns false.
+func FillAll(body *spec.Body, more func(*spec.Role)) bool {
+	filled, left := slices.Clone(body.Roles), spec.MaxBody
+	for i := range filled {
+		FillContents(body, &filled[i])
+		more(&filled[i])
+		if left -= len(filled[i].TemplateContents); left < 0 {
+			return false
+		}
+	}
+	copy(body.Roles, filled)
+	return true
 }
 
 // FillContents gives a role's template_contents what is known of inputs and networks when

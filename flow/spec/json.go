@@ -110,18 +110,24 @@ func (r *Role) readOld() {
 	if !isID {
 		return
 	}
-	old := &oldRole{typed: r.Type != ""}
+	old := &oldRole{typed: r.Type != "", contents: oldContents(r.Extra)}
 	if !old.typed {
 		r.Type = RoleTypeVM
 	}
 	r.TemplateID = id
-	if attributes, err := one.ParseTemplate(raw.Text(r.Extra["vm_template_contents"])); err == nil && len(attributes) > 0 {
-		old.contents = raw.Marshal(attributes)
-	}
 	if r.TemplateContents == nil {
 		r.TemplateContents = old.contents
 	}
 	r.old = old
+}
+
+// oldContents are vm_template_contents as template_contents would have them.
+func oldContents(extra map[string]stdjson.RawMessage) stdjson.RawMessage {
+	attributes, err := one.ParseTemplate(raw.Text(extra["vm_template_contents"]))
+	if err != nil || len(attributes) == 0 {
+		return nil
+	}
+	return raw.Marshal(attributes)
 }
 
 // extra is the role's other attributes, with vm_template as it is now.

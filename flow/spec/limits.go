@@ -26,6 +26,10 @@ const (
 	// MaxContents is for a role's template_contents with all values put in, in bytes: a long
 	// value that is referred to often makes gigabytes of one body.
 	MaxContents = 1 << 20
+	// MaxBody is for a service's document as a whole, in bytes: the values of user inputs are put
+	// into each role's contents, and roles and attributes are added to it. NATS takes twice as
+	// much in one message.
+	MaxBody = 4 << 20
 	// MaxReferences is for the values of parents' VMs that a role refers to: each is looked
 	// for in all of them whenever a VM is made.
 	MaxReferences = 256

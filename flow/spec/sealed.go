@@ -10,15 +10,18 @@ import (
 	"github.com/flowjet/flowjet/flow/internal/raw"
 )
 
-// sealedExtra are the attributes of OneFlow 6 that hold user inputs and their values.
-var sealedExtra = []string{"custom_attrs", "custom_attrs_values"}
+// sealedExtra are the attributes of OneFlow 6 that hold user inputs, their values, and contents.
+var sealedExtra = []string{"custom_attrs", "custom_attrs_values", "vm_template_contents"}
+
+// sealPrefix is what all that internal/seal has sealed begins with.
+const sealPrefix = "sealed:"
 
 // Sealed is the body with everything that a user may have put a secret into, or that was made
 // of it, replaced by what seal makes of it: user inputs, which may have a password as default,
 // their values, and the roles' template_contents.
 func (b Body) Sealed(seal func([]byte) string) Body {
 	sealed, _ := b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
-		if len(value) <= len(`{}`) || raw.KindOf(value) == raw.KindText {
+		if len(value) <= len(`{}`) {
 			return value, nil
 		}
 		return raw.Marshal(seal(value)), nil
@@ -29,10 +32,10 @@ func (b Body) Sealed(seal func([]byte) string) Body {
 // Opened is the body that was sealed. The error is open's.
 func (b Body) Opened(open func(string) ([]byte, error)) (Body, error) {
 	return b.withSecrets(func(value json.RawMessage) (json.RawMessage, error) {
-		if raw.KindOf(value) != raw.KindText {
-			return value, nil
+		if text := raw.Text(value); strings.HasPrefix(text, sealPrefix) {
+			return open(text)
 		}
-		return open(raw.Text(value))
+		return value, nil // too short, or stored by a version that sealed no texts
 	})
 }
 
@@ -66,6 +69,9 @@ func (b Body) withSecrets(change func(json.RawMessage) (json.RawMessage, error))
 		role.UserInputsValues = changed(role.UserInputsValues)
 		role.TemplateContents = changed(role.TemplateContents)
 		role.Extra = extra(role.Extra)
+		if role.old != nil {
+			role.old = &oldRole{typed: role.old.typed, contents: oldContents(role.Extra)}
+		}
 	}
 	return b, err
 }
@@ -77,10 +83,11 @@ var quotedContext = regexp.MustCompile(`(?s)(Error parsing): .*(syntax error)`)
 // inputs of type password: it repeats what it does not understand, and what it says is logged.
 func (s Service) WithoutSecrets(role, message string) string {
 	message = quotedContext.ReplaceAllString(message, "$1 CONTEXT: $2")
+	var hidden []string
 	for _, secret := range s.secrets(role) {
-		message = strings.ReplaceAll(message, secret, "***")
+		hidden = append(hidden, secret, "***")
 	}
-	return message
+	return strings.NewReplacer(hidden...).Replace(message) // once: *** may be a secret too
 }
 
 // secrets are the values of the inputs of type password that a role has, longest first.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -50,6 +51,11 @@ func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Bo
 	}
 	checkChosen(found, networks, chosen)
 	chooseNetworks(found, &body)
+	imagined := body
+	imagined.Roles = slices.Clone(body.Roles)
+	if len(found.violations) == 0 && !render.FillAll(&imagined, func(*spec.Role) {}) {
+		found.add("user_inputs_values", "are put into each role's template_contents, which then have more than %d bytes together; use shorter values, or fewer roles", spec.MaxBody)
+	}
 	if err := found.err(); err != nil {
 		return spec.Body{}, err
 	}

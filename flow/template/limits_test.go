@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -208,6 +209,8 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"elasticity policies of a role":                                        spec.MaxPolicies,
 		"scheduled policies of a role":                                         spec.MaxPolicies,
 		"scheduled policies of a service":                                      spec.MaxSchedules,
+		"bytes of a service's document":                                        spec.MaxBody,
+		"characters of a recurrence":                                           policy.MaxRecurrence,
 		"attributes in a role's `vm_template_contents`":                        one.MaxAttributes,
 		"bytes of a role's `template_contents` with all values put in":         spec.MaxContents,
 		"values of parents' VMs (`${Parent.PATH}`) that a role refers to":      spec.MaxReferences,

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/adhocore/gronx"
-
 	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/policy"
@@ -95,7 +93,8 @@ func checkRecurrence(f *findings, path, recurrence string) {
 		return
 	}
 	reference := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
-	if _, err := gronx.NextTickAfter(recurrence, reference, false); err != nil {
+	by := policy.Adjustment{Recurrence: recurrence, LastEval: reference.Unix()}
+	if _, comes := by.NextStart(reference); !comes {
 		f.add(path, "is %q, which never occurs: there is no such date", recurrence)
 	}
 }

@@ -50,7 +50,7 @@ type scheduledShape struct {
 	Type          string          `json:"type" validate:"required,oneof=CHANGE CARDINALITY PERCENTAGE_CHANGE"`
 	Adjust        *int            `json:"adjust" validate:"required"`
 	MinAdjustStep *int            `json:"min_adjust_step" validate:"omitempty,gte=0"`
-	Recurrence    string          `json:"recurrence" validate:"omitempty,fivefields"`
+	Recurrence    string          `json:"recurrence" validate:"omitempty,max=256,fivefields"`
 	StartTime     json.RawMessage `json:"start_time"`
 }
 

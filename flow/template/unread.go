@@ -25,6 +25,10 @@ var (
 	}
 )
 
+// maxMeant bounds for how many attributes it is looked which was meant, and the length of their
+// names.
+const maxMeant = 100
+
 // UnreadAttribute is an attribute of a document that nobody reads.
 type UnreadAttribute struct {
 	// Path is where it stands, as roles[web].shutdown, and Meant what was perhaps meant.
@@ -37,9 +41,14 @@ func Unread(body spec.Body) []UnreadAttribute {
 	var found []UnreadAttribute
 	add := func(role, where string, given map[string]json.RawMessage, known []string) {
 		for _, name := range slices.Sorted(maps.Keys(given)) {
-			if !slices.Contains(known, name) {
-				found = append(found, UnreadAttribute{Role: role, Path: where + name, Meant: nearest(name, known)})
+			if slices.Contains(known, name) {
+				continue
 			}
+			one := UnreadAttribute{Role: role, Path: where + raw.Shown(name)}
+			if len(found) < maxMeant { // others are only counted
+				one.Meant = nearest(name, known)
+			}
+			found = append(found, one)
 		}
 	}
 	add("", "", body.Extra, append(bodyExtras, namesOf(body)...))
@@ -71,6 +80,9 @@ func namesOf(known any) []string {
 
 // nearest is the attribute that was perhaps meant; empty if none is near.
 func nearest(given string, known []string) string {
+	if len(given) > maxMeant {
+		return ""
+	}
 	best, least := "", len(given)/3+1
 	for _, name := range slices.Sorted(slices.Values(known)) {
 		distance := levenshtein.ComputeDistance(strings.ToLower(given), name)
