@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -17,7 +18,7 @@ func (f *finder) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	if look.next = look.floor; f.searched.covers(look.floor) {
 		look.floor, look.next, look.keys = f.searched.floor, f.searched.next, f.searched.keys
 	}
-	vms, err := f.actor.server().Confirmed().VMs(ctx, opennebula.FilterAll, look.next, -1, opennebula.StateAny)
+	vms, err := f.newVMs(ctx, look.next)
 	if err != nil {
 		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, f.service, err)
 	}
@@ -30,6 +31,18 @@ func (f *finder) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	}
 	f.searched = look
 	return look.keys[intent.Key], nil
+}
+
+// newVMs are those from an id on of the users whose VMs the service's can be: what others have
+// put into theirs is not read.
+func (f *finder) newVMs(ctx context.Context, from int) ([]one.VM, error) {
+	service := f.record.State.Service
+	vms, err := f.actor.server().Confirmed().VMs(ctx, service.Owner.UID, from, -1, opennebula.StateAny)
+	if err != nil || service.Former == nil {
+		return vms, err
+	}
+	former, err := f.actor.server().Confirmed().VMs(ctx, service.Former.UID, from, -1, opennebula.StateAny)
+	return append(vms, former...), err
 }
 
 // search is what was looked through for the VMs of a service's intents: all VMs

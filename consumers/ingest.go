@@ -174,7 +174,7 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 		_, err := i.fetchVM(ctx, session, span[0], facts)
 		return err
 	}
-	vms, err := session.VMs(ctx, opennebula.FilterAll, span[0], span[len(span)-1], opennebula.StateAny)
+	vms, err := session.VMsAt(ctx, span, opennebula.StateAny)
 	if err != nil {
 		return fmt.Errorf("read VMs %d to %d of service %d: %w", span[0], span[len(span)-1], i.service, err)
 	}
@@ -182,7 +182,7 @@ func (i *ingester) fetchSpan(ctx context.Context, session *opennebula.Session, s
 		facts[id] = one.VM{ID: id, State: one.VMDone, Service: i.service}
 	}
 	for _, vm := range vms {
-		if vm.Service == i.service || slices.Contains(span, vm.ID) {
+		if _, wanted := slices.BinarySearch(span, vm.ID); wanted || vm.Service == i.service {
 			facts[vm.ID] = vm
 		}
 	}

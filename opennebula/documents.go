@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,8 +107,61 @@ func (s documentCalls) Document(ctx context.Context, id int) (Document, error) {
 // Documents lists documents of a type (one.documentpool.info). Filter is -2 for
 // all that the user may see, -3 for the user's own, -1 for those of the user's
 // groups too; start and end are ids, -1 and -1 for no bound. A document whose
-// XML is broken is returned with as much as could be read.
+// XML is broken is returned with as much as could be read. Where users have made all together
+// more than is read, the long ones have no bodies.
 func (s documentCalls) Documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
+	documents, err := s.documents(ctx, documentType, filter, start, end)
+	if start != -1 || end != -1 || !errors.Is(err, ErrTooLarge) {
+		return documents, err
+	}
+	documents, left := nil, maxAnswerSize
+	err = s.DocumentPages(ctx, documentType, filter, listPage, func(page []Document) error {
+		for i := range page {
+			if left -= len(page[i].Body); left < 0 || len(page[i].Body) > longBody {
+				left += len(page[i].Body)
+				page[i].Body = nil
+			}
+		}
+		documents = append(documents, page...)
+		return nil
+	})
+	slices.SortFunc(documents, func(a, b Document) int { return a.ID - b.ID })
+	return documents, err
+}
+
+const (
+	// listPage is how many documents of a long list are read at once, and longBody what is not
+	// shown in one, in bytes.
+	listPage = 256
+	longBody = 64 << 10
+	// smallestPage is the least that oned takes for a page: -1 stands for all.
+	smallestPage = 2
+)
+
+// DocumentPages lists all documents of a type a page at a time, the newest first. Where users
+// have made theirs so long that a page is more than is read, pages become smaller; those that
+// even then are too long are left out.
+func (s documentCalls) DocumentPages(ctx context.Context, documentType, filter, size int, visit func([]Document) error) error {
+	for offset, page := 0, size; ; page = min(2*page, size) {
+		documents, err := s.documents(ctx, documentType, filter, offset, -page)
+		for errors.Is(err, ErrTooLarge) && page > smallestPage {
+			page = max(page/2, smallestPage)
+			documents, err = s.documents(ctx, documentType, filter, offset, -page)
+		}
+		switch {
+		case err != nil && !errors.Is(err, ErrTooLarge):
+			return err
+		case err == nil && len(documents) == 0:
+			return nil
+		}
+		if err := visit(documents); err != nil {
+			return err
+		}
+		offset += page
+	}
+}
+
+func (s documentCalls) documents(ctx context.Context, documentType, filter, start, end int) ([]Document, error) {
 	return readAs(ctx, s.caller, func(text []byte) ([]Document, error) {
 		return readDocuments(text), nil
 	}, "one.documentpool.info", filter, start, end, documentType)

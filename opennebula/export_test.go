@@ -6,3 +6,6 @@ import "context"
 func Call(ctx context.Context, s *Session, method string, arguments ...any) error {
 	return s.do(ctx, method, arguments...)
 }
+
+// Limit sets how large an answer may be, in bytes.
+func (c *Client) Limit(size int64) { c.limit = size }

@@ -24,7 +24,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 	facts := flow.Facts{}
 	wanted := state.Doubtful()
 	for _, span := range Spans(wanted[:min(len(wanted), maxLookedAt)]) {
-		vms, err := leader.VMs(ctx, FilterAll, span[0], span[len(span)-1], StateNotDone)
+		vms, err := leader.VMsAt(ctx, span, StateNotDone)
 		if err != nil {
 			return state, nil, fmt.Errorf("read the VMs of service %d: %w", state.Service.ID, err)
 		}
@@ -32,7 +32,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 			facts[id] = one.VM{ID: id, State: one.VMDone, Service: state.Service.ID}
 		}
 		for _, vm := range vms {
-			if slices.Contains(span, vm.ID) {
+			if _, wanted := slices.BinarySearch(span, vm.ID); wanted {
 				facts[vm.ID] = vm
 			}
 		}

@@ -2,6 +2,7 @@ package opennebula
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math"
 	"strconv"
@@ -21,8 +22,9 @@ type Wanted func(vm one.VM) []string
 // A value is taken from the first place that has it (the user template, the
 // last monitoring, the template, the VM itself) and left out if it is no number.
 //
-// However many services there are, it makes one call of one.vmpool.monitoring
-// and one of one.vmpool.infoextended for each span.
+// However many services there are, it makes one call of one.vmpool.monitoring and one of
+// one.vmpool.infoextended for each span, or more where users have made their VMs so large that
+// that is more than is read. A VM that is so by itself is left out.
 func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map[int]policy.Sample, error) {
 	const lastOnly = 0
 	asked := map[int]bool{}
@@ -38,10 +40,18 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 		return nil, err
 	}
 	samples := map[int]policy.Sample{}
-	for _, span := range spans {
+	for len(spans) > 0 {
+		span := spans[0]
+		spans = spans[1:]
 		found, err := readAs(ctx, s.caller, func(text []byte) (map[int]policy.Sample, error) {
 			return samplesOf(text, asked, wanted, monitored), nil
 		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
+		if half := len(span) / 2; errors.Is(err, ErrTooLarge) {
+			if half > 0 { // else the VM is so large: it is left out
+				spans = append(spans, span[:half], span[half:])
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

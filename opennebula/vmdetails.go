@@ -2,6 +2,7 @@ package opennebula
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -24,13 +25,14 @@ type VMDetails struct {
 const spanGap = 50
 
 // Details reads those of the VMs that the user may see and that have not ended, with one
-// call of one.vmpool.infoextended for ids that are close together.
+// call of one.vmpool.infoextended for ids that are close together. Where that is more than is
+// read it makes more calls, and leaves out a VM that is so large by itself.
 func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, error) {
 	found := map[int]VMDetails{}
 	wanted := slices.Compact(slices.Sorted(slices.Values(ids)))
-	for len(wanted) > 0 {
+	for most := len(wanted); len(wanted) > 0; {
 		end := 1
-		for end < len(wanted) && wanted[end]-wanted[end-1] <= spanGap {
+		for end < min(most, len(wanted)) && wanted[end]-wanted[end-1] <= spanGap {
 			end++
 		}
 		_, err := readAs(ctx, s.caller, func(text []byte) (struct{}, error) {
@@ -49,7 +51,10 @@ func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, err
 			})
 			return struct{}{}, nil
 		}, "one.vmpool.infoextended", FilterAll, wanted[0], wanted[end-1], StateNotDone, "")
-		if err != nil {
+		if large := errors.Is(err, ErrTooLarge); large && end > 1 {
+			most = end / 2
+			continue
+		} else if err != nil && !large {
 			return nil, err
 		}
 		wanted = wanted[end:]

@@ -184,12 +184,13 @@ func (p *printer) body(level int, document opennebula.Document) {
 }
 
 func unreadable(document opennebula.Document, now time.Time) json.RawMessage {
+	message := "the body of document %d in OpenNebula is not valid JSON; repair it with onedb or delete the document"
+	if len(document.Body) == 0 {
+		message = "the list is too long to show the body of document %d, which is empty or long; read it by itself"
+	}
 	body := spec.Body{
 		Name: document.Name, Roles: []spec.Role{},
-		Log: []spec.LogEntry{{
-			Timestamp: now.Unix(), Severity: "E",
-			Message: fmt.Sprintf("the body of document %d in OpenNebula is not valid JSON; repair it with onedb or delete the document", document.ID),
-		}},
+		Log: []spec.LogEntry{{Timestamp: now.Unix(), Severity: "E", Message: fmt.Sprintf(message, document.ID)}},
 	}
 	if document.Type == spec.DocumentTypeService {
 		state := spec.ServiceWarning

@@ -252,6 +252,11 @@ func (k *keyed) made(ctx context.Context, oned session, documentType int) (id in
 		return 0, false, fmt.Errorf("look for the result of the first request: %w", err)
 	}
 	for _, document := range documents {
+		if document.Body == nil { // it was left out of a list that is too long
+			if document, err = oned.Document(ctx, document.ID); err != nil && !opennebula.IsCode(err, opennebula.CodeNoExists) {
+				return 0, false, fmt.Errorf("look for what the first request made: %w", err)
+			}
+		}
 		if !bytes.Contains(document.Body, []byte(k.command)) {
 			continue
 		}

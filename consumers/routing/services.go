@@ -32,11 +32,7 @@ const servicesPage = 500
 // One that is made or deleted meanwhile may be visited twice or left out. One
 // that cannot be read is left out, and so is one whose text skip knows.
 func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, spec.Body) error) error {
-	for offset := 0; ; offset += servicesPage {
-		documents, err := s.oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, offset, -servicesPage)
-		if err != nil {
-			return fmt.Errorf("list the services: %w", err)
-		}
+	return s.oned.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, servicesPage, func(documents []opennebula.Document) error {
 		for _, document := range documents {
 			if skip != nil && skip(document.Body) {
 				continue
@@ -50,10 +46,8 @@ func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit 
 				return err
 			}
 		}
-		if len(documents) == 0 {
-			return nil
-		}
-	}
+		return nil
+	})
 }
 
 // WakeAll has every service look at oned.
