@@ -137,6 +137,9 @@ func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early boo
 	if command.Arguments, refusal = l.openArguments(command); refusal != nil {
 		return flow.Decision{}, refusal, nil
 	}
+	if l.loader.rewritten {
+		return l.plan(), nil, nil // that is what was asked for
+	}
 	decision, err := flow.Apply(l.known(), command)
 	if errors.As(err, &refusal) {
 		return flow.Decision{}, refusal, nil

@@ -2,6 +2,8 @@ package consumers
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -110,6 +112,12 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	} else {
 		found, err = l.readDocument(ctx, l.actor.server())
 	}
+	if errors.Is(err, errUnreadable) {
+		found, err = l.readDocument(ctx, l.actor.server().Confirmed())
+	}
+	if errors.Is(err, errUnreadable) && l.rewrites {
+		found, err = l.rewrite(ctx, err)
+	}
 	if err == nil && found.exists && l.revision != 0 && (found.digest != l.record.Saved || l.predates(found.digest)) {
 		if err := l.worker.database.doubt(ctx); err != nil {
 			return err
@@ -181,7 +189,7 @@ func (l *loader) readDocument(ctx context.Context, session *opennebula.Session) 
 		return found, nil
 	}
 	if found.body, found.repairs, err = spec.ReadService(document.Body); err != nil {
-		return found, fmt.Errorf("%w: service %d: %w", errPoison, l.service, err)
+		return found, l.unreadable(err)
 	}
 	if len(found.repairs) == 0 { // else what oned holds is not what the body is written as
 		found.digest = found.body.Digest()
@@ -205,4 +213,46 @@ func (l *loader) followLeader() {
 	}
 	l.record.State = flow.Lead(l.record.State, term, since)
 	l.led = l.led || l.record.State.Leader != before && waits
+}
+
+// A document that another program has made unreadable is left alone, and so are its service's
+// VMs, until somebody corrects it, or recovers the service: then it is written as the record
+// has it.
+
+// errUnreadable marks an input for a service whose document cannot be read.
+var errUnreadable = fmt.Errorf("%w", errPoison)
+
+// unreadable is the error of a document that cannot be read, with what corrects it.
+func (l *loader) unreadable(err error) error {
+	way := "correct it at oned: docs/troubleshooting.md"
+	if l.isRecorded() {
+		way = fmt.Sprintf("`oneflow recover %d` writes it as Flowjet has it", l.service)
+	}
+	return fmt.Errorf("%w: service %d: %w; %s", errUnreadable, l.service, err, way)
+}
+
+// isRecorded reports whether the record has the service's body, of the database that oned has.
+func (l *loader) isRecorded() bool {
+	return l.revision != 0 && !l.record.Deleted && l.record.State.Service.Body.State != nil && !l.record.Written.Before(l.worker.database.restoredAt())
+}
+
+// asksToRewrite reports whether the command asks for an unreadable document to be written.
+func asksToRewrite(command flow.Command) bool {
+	var arguments flow.RecoverArguments
+	return command.Verb == flow.VerbRecover && (len(command.Arguments) == 0 || json.Unmarshal(command.Arguments, &arguments) == nil) && !arguments.Delete
+}
+
+// rewrite writes the document as the record has it, if the zone's leader cannot read it either,
+// and reads it again.
+func (l *loader) rewrite(ctx context.Context, reason error) (foundDocument, error) {
+	text, err := l.record.State.Service.Body.Text()
+	if err != nil || !l.isRecorded() {
+		return foundDocument{}, reason
+	}
+	l.worker.config.Logger.Warn("the service's document cannot be read and is written as the record has it", "service", l.service, "error", reason)
+	if err := l.actor.server().UpdateDocument(l.withinLife(ctx), l.service, text); err != nil {
+		return foundDocument{}, fmt.Errorf("write the document of service %d again: %w", l.service, err)
+	}
+	l.rewritten = true
+	return l.readDocument(ctx, l.actor.server().Confirmed())
 }

@@ -18,8 +18,9 @@ const trustSeen = 30 * time.Second
 
 // noteSeen keeps what an input carries of the service's document.
 func (l *loader) noteSeen(input pipeline.Input) {
-	l.seen, l.made = nil, nil
+	l.seen, l.made, l.rewritten = nil, nil, false
 	command := input.Work.Command
+	l.rewrites = command != nil && asksToRewrite(*command)
 	if command == nil || time.Since(input.Published) > trustSeen {
 		return
 	}

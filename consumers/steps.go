@@ -56,6 +56,9 @@ type loader struct {
 	// seen and made are what the input carries of the document, of one that was just made.
 	seen *flow.SeenDocument
 	made *foundDocument
+	// rewrites reports whether the input asks for a document that cannot be read to be written
+	// again, and rewritten whether that was done.
+	rewrites, rewritten bool
 	// read is when the document was asked for last.
 	read time.Time
 	// life is that of oned in which the input is handled.

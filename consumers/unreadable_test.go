@@ -2,6 +2,8 @@ package consumers_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +76,48 @@ func TestDocumentBrokenWhileTheServiceRuns(t *testing.T) {
 	w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
 	w.await(service, spec.ServiceRunning)
 	w.exactly(service, 3)
+}
+
+// Who recovers a service whose document was made unreadable has it back as it was, and nothing
+// is done to its VMs; where Flowjet has never read it, he is told what corrects it.
+func TestRecoverWritesADocumentThatCannotBeRead(t *testing.T) {
+	for name, garbage := range map[string]string{
+		"no JSON": `{"name":"svc","roles":[`, "no object": `null`, "no roles": `{"name":"svc","state":2,"roles":"none"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			stop := w.startWorker("one", quick())
+			w.hear()
+			service := w.deployed(masterSlave, 1, 1)
+			must(t, w.oned.For("alice").UpdateDocument(t.Context(), service, []byte(garbage)))
+			stop()
+			w.startWorker("two", quick()) // which has to read it
+			for verb, arguments := range map[flow.Verb]any{flow.VerbUndeploy: nil, flow.VerbRecover: flow.RecoverArguments{Delete: true}} {
+				if reply := w.command(service, verb, arguments); reply.Refused != flow.RefusedFailed || !strings.Contains(reply.Message, fmt.Sprintf("`oneflow recover %d`", service)) {
+					t.Errorf("%s is answered %+v", verb, reply)
+				}
+			}
+			why, err := w.pipe.Why(t.Context(), service, w.oned.Server().Look)
+			must(t, err)
+			why.Unreadable(errors.New("it cannot be read"))
+			if !strings.Contains(strings.Join(why.Next, "\n"), fmt.Sprintf("`oneflow recover %d`", service)) {
+				t.Errorf("why says %q", why.Next)
+			}
+			w.accepted(service, flow.VerbRecover, nil)
+			w.await(service, spec.ServiceRunning)
+			w.exactly(service, 2)
+			w.accepted(service, flow.VerbScale, flow.ScaleArguments{Role: "Slave", Cardinality: 2})
+			w.await(service, spec.ServiceRunning)
+			w.exactly(service, 3)
+			w.undeployed(service)
+		})
+	}
+	w := newWorld(t)
+	w.startWorker("one", quick())
+	never := w.service(`[1]`)
+	if reply := w.command(never, flow.VerbRecover, nil); reply.Refused == "" || !strings.Contains(reply.Message, "docs/troubleshooting.md") {
+		t.Errorf("one that was never read is answered %+v", reply)
+	}
 }
 
 // TestACursorPassesWhatCannotBeRead also where nothing comes behind it: what is a dead letter

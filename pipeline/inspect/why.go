@@ -173,6 +173,9 @@ func (w *Why) wait(found flow.Finding, now time.Time) { w.Waits = append(w.Waits
 // Unreadable adds that the service's document cannot be read.
 func (w *Why) Unreadable(reason error) {
 	w.Failed = append(w.Failed, flow.Finding{Kind: flow.FoundUnreadable, Said: reason.Error()}.Written(time.Now()))
+	if w.State != unreadable {
+		w.Next = append(w.Next, fmt.Sprintf("`oneflow recover %d` writes the document as Flowjet has it", w.Service))
+	}
 	w.Next = append(w.Next, "an administrator corrects the document's body (one.document.update): docs/troubleshooting.md, \"A document that cannot be read\"")
 	w.Summary = w.summary()
 }
@@ -202,11 +205,14 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 	return why
 }
 
+// unreadable stands for the state of a service of which nothing is known but its document.
+const unreadable = "UNREADABLE"
+
 // Unreadable explains a service whose document cannot be read: nothing can be done for it
 // until it has been mended.
 func Unreadable(service int, name, owner string, reason error) Why {
 	why := Why{
-		Version: pipeline.Version, Service: service, Name: name, Owner: owner, State: "UNREADABLE",
+		Version: pipeline.Version, Service: service, Name: name, Owner: owner, State: unreadable,
 		Failed: []flow.Finding{}, Waits: []flow.Finding{}, Notes: []flow.Finding{}, Next: []string{},
 		Roles: []RoleStatus{}, Path: []pipeline.Transition{},
 	}
