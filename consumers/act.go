@@ -160,6 +160,11 @@ func (e *executor) create(ctx context.Context, action flow.Action) (flow.Outcome
 			return nil, err
 		}
 	}
+	if router, has := e.record.State.Service.Router(intent.Role); has {
+		if refused, err := e.routers.strangersRouter(ctx, action, router); refused != nil || err != nil {
+			return refused, err
+		}
+	}
 	extra, outcome, err := e.extraTemplate(ctx, action)
 	if err != nil || outcome != nil {
 		return outcome, err

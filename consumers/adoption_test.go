@@ -186,11 +186,13 @@ func TestStrangersNetworksAndRouters(t *testing.T) {
 			})
 		})
 	}
+	grows := w.service(`{"name":"svc","deployment":"none","state":1,"roles":[{"name":"r","type":"vr","cardinality":2,"template_id":1,"state":1,"vrouter_id":%d,"nodes":[]}]}`, router)
+	w.await(grows, spec.ServiceFailedDeploying)
 	if _, err := w.oned.Server().Network(t.Context(), foreign); err != nil {
 		t.Errorf("the network: %v", err)
 	}
-	if _, err := w.oned.Server().Router(t.Context(), router); err != nil {
-		t.Errorf("the router: %v", err)
+	if found, err := w.oned.Server().Router(t.Context(), router); err != nil || len(found.VMs) > 0 {
+		t.Errorf("the router is %+v (%v)", found, err)
 	}
 }
 

@@ -113,7 +113,7 @@ func (r *routers) deleteRouter(ctx context.Context, action flow.Action) (flow.Ou
 	return refusal(action, err), nil
 }
 
-// strangersRouter refuses to delete a virtual router that is not the service's: its id stands
+// strangersRouter refuses to act on a virtual router that is not the service's: its id stands
 // in a document that others may write.
 func (r *routers) strangersRouter(ctx context.Context, action flow.Action, id int) (flow.Outcome, error) {
 	router, err := r.actor.server().Confirmed().Router(ctx, id)

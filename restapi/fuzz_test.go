@@ -41,6 +41,10 @@ func (calmOned) VM(_ context.Context, id int) (one.VM, error) {
 	return one.VM{ID: id, State: one.VMActive, LCMState: one.LCMRunning, Service: 2, Role: "Master"}, nil
 }
 
+func (calmOned) Details(context.Context, []int) (map[int]opennebula.VMDetails, error) {
+	return nil, nil
+}
+
 func (calmOned) Router(_ context.Context, id int) (opennebula.Router, error) {
 	return opennebula.Router{ID: id}, nil
 }

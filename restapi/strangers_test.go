@@ -43,6 +43,28 @@ func TestAdministratorsActOnNoStrangersNodes(t *testing.T) {
 	}
 }
 
+// Nor are they when the administrator owns the service, and somebody who may manage it has written
+// into its document.
+func TestOwnersActOnNoStrangersNodes(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.whole()
+	service := w.service(admin)
+	stranger, err := w.oned.For("alice").InstantiateTemplate(t.Context(), 0, "production", false, "")
+	w.must(err)
+	w.must(w.oned.Server().UpdateDocument(t.Context(), idOf(t, service), fmt.Appendf(nil,
+		`{"name":"svc","state":2,"roles":[{"name":"r0","type":"vm","template_id":0,"cardinality":1,"state":2,"nodes":[{"deploy_id":%d},{"deploy_id":4711}]}]}`, stranger)))
+	for _, call := range [][3]string{
+		{"POST", "/action", perform("terminate-hard", `{}`)}, {"POST", "/role/r0/action", perform("poweroff", `{}`)}, {"DELETE", "/sched_action/0", ""},
+	} {
+		w.expect(admin, call[0], service+call[1], call[2], 204, "")
+	}
+	scheduled, err := w.oned.Server().ScheduledActions(t.Context(), stranger)
+	w.must(err)
+	if len(scheduled) > 0 {
+		t.Errorf("scheduled for it: %+v", scheduled)
+	}
+}
+
 // An administrator who gives a service away does not give strangers' virtual routers away that
 // a tenant has written into its document.
 func TestAdministratorsGiveNoStrangersRoutersAway(t *testing.T) {

@@ -244,21 +244,29 @@ func notThere(err error) bool {
 }
 
 // ownNodes are the role's nodes that are the service's VMs. What others may have written into
-// the document must not be done with the caller's rights; the owner has no more than he could
-// do himself.
+// the document must not be done with the caller's rights, whether he owns the service or not.
 func ownNodes(ctx context.Context, r *request, document opennebula.Document, role spec.Role) ([]spec.Node, error) {
-	if r.caller.Identity.UID == document.Owner.UID {
-		return role.Nodes, nil
+	ids := make([]int, len(role.Nodes))
+	for i, node := range role.Nodes {
+		ids[i] = node.DeployID
+	}
+	vms, err := r.oned.Details(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("check the service of the VMs of role %s: %w", role.Name, err)
 	}
 	service := spec.Service{ID: document.ID, Owner: document.Owner}
 	var own []spec.Node
 	for _, node := range role.Nodes {
-		vm, err := r.oned.VM(ctx, node.DeployID)
+		vm, known := vms[node.DeployID]
+		if !known { // it has ended, or the caller may not see it
+			vm.VM, err = r.oned.VM(ctx, node.DeployID)
+		}
 		switch {
 		case opennebula.IsCode(err, opennebula.CodeNoExists):
+			err = nil
 		case err != nil:
 			return nil, fmt.Errorf("check the service of VM %d of role %s: %w", node.DeployID, role.Name, err)
-		case service.Owns(vm):
+		case service.Owns(vm.VM):
 			own = append(own, node)
 		}
 	}

@@ -158,8 +158,8 @@ func unquoted(text string) string {
 func TestScheduledActionsNeedTheCallersRights(t *testing.T) {
 	w := newWorld(t, Config{})
 	service, _ := w.serviceOf(alice, 1)
-	w.expect(alice, "POST", service+"/action", perform("reboot", `{}`), 401, "schedule reboot of VM")
-	w.expect(alice, "DELETE", service+"/sched_action/0", "", 401, "remove scheduled action 0")
+	w.expect(alice, "POST", service+"/action", perform("reboot", `{}`), 401, "check the service of VM")
+	w.expect(alice, "DELETE", service+"/sched_action/0", "", 401, "check the service of VM")
 }
 
 func TestScheduledActionsAreTakenBack(t *testing.T) {
