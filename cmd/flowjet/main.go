@@ -5,13 +5,13 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/operate"
 )
 
@@ -26,7 +26,7 @@ func run() int {
 	root := newRoot()
 	cmd, err := root.ExecuteContextC(ctx)
 	if err = helpful(cmd, err); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "flowjet:", err)
+		terminal.Error(os.Stderr, err)
 		return int(operate.ExitOf(err))
 	}
 	return 0

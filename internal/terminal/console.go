@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -92,14 +94,21 @@ func asBlocks(node *yaml.Node) {
 	}
 }
 
-// Say writes a line.
+// Say writes a line. The texts in it may be somebody else's: of what a terminal would obey
+// only Paint's codes are left, and line ends where the line is one text.
 func (c *Console) Say(format string, arguments ...any) {
+	arguments = slices.Clone(arguments)
+	for i := range arguments {
+		if text, isText := arguments[i].(string); isText {
+			arguments[i] = harmless(text, format == "%s")
+		}
+	}
 	fmt.Fprintf(c.out, format+"\n", arguments...)
 }
 
 // Title is a heading.
 func (c *Console) Title(format string, arguments ...any) {
-	c.Say("%s", c.Paint("1", fmt.Sprintf(format, arguments...)))
+	c.Say("%s", c.Paint("1", Printable(fmt.Sprintf(format, arguments...))))
 }
 
 // Table writes rows in columns under a head. What is a state is coloured.
@@ -234,11 +243,35 @@ func (c *Console) List(found Listing) error {
 }
 
 // Printable is a text of somebody else's without what a terminal would obey.
-func Printable(text string) string {
+func Printable(text string) string { return without(text, false) }
+
+// without is Printable, which may keep line ends.
+func without(text string, lines bool) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) && !(lines && (r == '\n' || r == '\t')) || unicode.Is(unicode.Bidi_Control, r) {
 			return '\uFFFD'
 		}
 		return r
 	}, text)
+}
+
+// paint are the codes that Paint sets.
+var paint = regexp.MustCompile("\x1b\\[(?:0|1|2|3[1-6])m")
+
+// harmless is Printable for a text that may be painted.
+func harmless(text string, lines bool) string {
+	var kept strings.Builder
+	end := 0
+	for _, code := range paint.FindAllStringIndex(text, -1) {
+		kept.WriteString(without(text[end:code[0]], lines))
+		kept.WriteString(text[code[0]:code[1]])
+		end = code[1]
+	}
+	kept.WriteString(without(text[end:], lines))
+	return kept.String()
+}
+
+// Error writes an error, which may quote what is somebody else's.
+func Error(out io.Writer, err error) {
+	fmt.Fprintln(out, "flowjet:", without(err.Error(), true))
 }
