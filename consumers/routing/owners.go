@@ -103,7 +103,9 @@ func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
 
 // rebuildOwners puts back the notes that are missing, out of the services'
 // documents: the bucket may have been lost, and events were not heard while
-// nobody routed. It is tried until it succeeds.
+// nobody routed. It is tried until it succeeds. What is noted stays, for VMs' own events tell
+// more than what somebody has written into a document, and what two documents have is asked of
+// oned.
 func (r *Router) rebuildOwners(ctx context.Context) {
 	pause, level := idle.NewBackoff(), slog.LevelWarn
 	for ctx.Err() == nil {
@@ -125,14 +127,16 @@ func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	var missing []work.Owner
+	claims := map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}
 	older := olderData{written: r.written, logged: map[int]time.Time{}}
 	err = r.services.Each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
 		older.note(document.ID, body)
 		for kind, ids := range map[string][]int{work.OwnedVM: vmsOf(body), work.OwnedNetwork: spec.OwnNetworks(body)} {
 			for _, id := range ids {
-				if service, known := noted[kind][id]; !known || service != document.ID {
-					missing = append(missing, work.Owner{Kind: kind, ID: id, Service: document.ID})
+				if other, claimed := claims[kind][id]; claimed && other != document.ID {
+					claims[kind][id] = -1
+				} else {
+					claims[kind][id] = document.ID
 				}
 			}
 		}
@@ -143,6 +147,14 @@ func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	}
 	if err := older.tell(ctx, r); err != nil {
 		return 0, err
+	}
+	var missing []work.Owner
+	for kind, ids := range claims {
+		for id, service := range ids {
+			if _, known := noted[kind][id]; !known && service >= 0 {
+				missing = append(missing, work.Owner{Kind: kind, ID: id, Service: service})
+			}
+		}
 	}
 	return len(missing), r.pipe.PutOwners(ctx, missing)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -250,9 +249,15 @@ func troubledOf(events []heard) map[int][]heard {
 func wakeOf(service int, one heard) pipeline.Wake {
 	return pipeline.Wake{
 		Work:      pipeline.Work{Service: service, Event: &one.event},
-		MessageID: "one-" + strconv.FormatUint(one.sequence, 10),
+		MessageID: messageID(one, one.sequence),
 		Trace:     one.event.Trace,
 	}
+}
+
+// messageID is the same for all that route the events from first to last. A sequence is used
+// again where the stream was damaged.
+func messageID(first heard, last uint64) string {
+	return fmt.Sprintf("one-%d-%d-%d", first.sequence, last, first.event.Heard.UnixMicro())
 }
 
 // lookOf has a service look at all VMs of which events told trouble. Two routers may
@@ -268,7 +273,7 @@ func lookOf(service int, troubled []heard) pipeline.Wake {
 			Service: service, Trouble: trouble,
 			Reason: fmt.Sprintf("%s and %d more", first.event.Title(), len(troubled)-1),
 		},
-		MessageID: fmt.Sprintf("one-%d-%d", first.sequence, last.sequence),
+		MessageID: messageID(first, last.sequence),
 		Trace:     first.event.Trace,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/pipeline"
@@ -14,7 +15,7 @@ import (
 func TestRouterGathersTrouble(t *testing.T) {
 	event := func(sequence uint64, vm, service int, state one.LCMState) heard {
 		known := one.VM{ID: vm, Service: service, State: one.VMActive, LCMState: state}
-		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: vm, State: known.State.String(), LCMState: state.String(), VM: &known}}
+		return heard{sequence: sequence, event: pipeline.Event{Object: "vm", ID: vm, State: known.State.String(), LCMState: state.String(), VM: &known, Heard: time.UnixMicro(7)}}
 	}
 	batch := []heard{
 		event(10, 1, 3, one.LCMRunning), event(11, 2, 3, one.LCMUnknown), event(12, 5, 4, one.LCMUnknown),
@@ -29,7 +30,7 @@ func TestRouterGathersTrouble(t *testing.T) {
 	for _, wake := range wakes {
 		got = append(got, fmt.Sprintf("%s service %d %v event %t", wake.MessageID, wake.Work.Service, vmsIn(wake.Work), wake.Work.Event != nil))
 	}
-	want := []string{"one-12 service 4 [5] event true", "one-13-17 service 3 [3 1 4] event false", "one-16 service 3 [2] event true"}
+	want := []string{"one-12-12-7 service 4 [5] event true", "one-13-17-7 service 3 [3 1 4] event false", "one-16-16-7 service 3 [2] event true"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant\n%q", got, want)
 	}
@@ -45,4 +46,12 @@ func vmsIn(work pipeline.Work) []int {
 		vms = append(vms, told.VM)
 	}
 	return vms
+}
+
+// Events that are numbered as others were before their stream was damaged are others.
+func TestNumbersThatAreUsedAgain(t *testing.T) {
+	before, after := heard{sequence: 5}, heard{sequence: 5, event: pipeline.Event{Heard: time.Now()}}
+	if messageID(before, 5) == messageID(after, 5) {
+		t.Error("NATS takes one for a repetition of the other")
+	}
 }
