@@ -25,6 +25,8 @@ type desk struct {
 	t    *testing.T
 	url  string
 	pipe clients
+	// around is what doctor looks at beside NATS.
+	around Surroundings
 }
 
 func newDesk(t *testing.T) *desk {
@@ -52,7 +54,8 @@ func (d *desk) run(line ...string) (string, error) {
 		Attach: func(ctx context.Context, _ *cobra.Command) (*pipeline.Pipeline, []string, error) {
 			return pipeline.Attach(ctx, pipeline.Config{URL: d.url})
 		},
-		Look: func(*cobra.Command) inspect.Look { return nil },
+		Look:         func(*cobra.Command) inspect.Look { return nil },
+		Surroundings: func(*cobra.Command) (Surroundings, error) { return d.around, nil },
 	})
 	root := &cobra.Command{Use: "flowjet", SilenceErrors: true, SilenceUsage: true}
 	service := terminal.Group("service", "Services")
@@ -116,8 +119,10 @@ func TestServicesAreListedAndShown(t *testing.T) {
 	if out := d.shows("service records --state failed -o name"); out != "4\n" {
 		t.Errorf("failed services are %q", out)
 	}
-	if out := d.shows("service records --owner ali -o name"); out != "3\n" {
-		t.Errorf("alice's services are %q", out)
+	for owner, want := range map[string]string{"alice": "3\n", "bob": "4\n", "ali": ""} { // a user whose name only begins so is another
+		if out := d.shows("service records -o name --owner " + owner); out != want {
+			t.Errorf("%s's services are %q", owner, out)
+		}
 	}
 	d.shows("service record 3", "shop", "straight", "web", "11 12", "Priv", "73", "READY", flow.DeadlineCooldown)
 	var record pipeline.Record
@@ -278,12 +283,14 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 			d.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "ONE", Trouble: "small"}}})
 		}, "warning stream ONE"},
 		"a reader that is late": {func(d *diagnosis) {
-			d.checkReaders(inspect.Overview{Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &old}}})
+			d.checkReaders(inspect.Overview{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &old}}})
 		}, "problem reader router"},
 		"a reader that has to do": {func(d *diagnosis) {
-			d.checkReaders(inspect.Overview{Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &due}}})
+			d.checkReaders(inspect.Overview{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &due}}})
 		}, "ok readers"},
-		"overdue timers":        {func(d *diagnosis) { d.checkTimers(inspect.Overview{Timers: inspect.TimerCount{Set: 2, Overdue: 1}}) }, "problem timers"},
+		"overdue timers": {func(d *diagnosis) {
+			d.checkTimers(inspect.Overview{Workers: []inspect.WorkerShare{worker}, Timers: inspect.TimerCount{Set: 2, Overdue: 1}})
+		}, "problem timers"},
 		"timers":                {func(d *diagnosis) { d.checkTimers(inspect.Overview{Timers: inspect.TimerCount{Set: 2}}) }, "ok timers"},
 		"dead letters":          {func(d *diagnosis) { d.checkLetters(inspect.Overview{DeadLetters: map[string]uint64{"bridge": 1}}) }, "warning dead letters"},
 		"no dead letters":       {func(d *diagnosis) { d.checkLetters(inspect.Overview{}) }, "ok dead letters"},

@@ -43,7 +43,7 @@ func serviceRecords(t tool) *cobra.Command {
 			rows := []serviceRow{}
 			err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
 				row := rowOf(id, record.State.Service)
-				if !record.Deleted && matches(row.State, state) && matches(row.Owner, owner) {
+				if !record.Deleted && matches(row.State, state) && (owner == "" || row.Owner == owner) {
 					rows = append(rows, row)
 				}
 			})
