@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/internal/terminal"
-
 	"github.com/spf13/cobra"
 
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
@@ -143,18 +143,15 @@ const (
 
 // settled returns an overview in which what is wrong has been wrong for some looks.
 func settled(ctx context.Context, pipe clients, missing []string) (overview inspect.Overview, err error) {
-	for look := range settleLooks {
+	for look := 1; ; look++ {
 		overview, err = pipe.Overview(ctx, missing)
-		if err == nil && !unsettled(overview) || look == settleLooks-1 {
+		if err == nil && !unsettled(overview) || look == settleLooks {
 			return overview, err
 		}
-		select {
-		case <-time.After(settlePause):
-		case <-ctx.Done():
-			return overview, ctx.Err()
+		if err := idle.For(ctx, settlePause); err != nil {
+			return overview, err
 		}
 	}
-	return overview, err
 }
 
 // unsettled reports whether something is wrong that may mend itself within seconds.
@@ -194,7 +191,7 @@ func writeDiagnosis(c *console, findings []finding) error {
 		}
 	} else {
 		for _, found := range findings {
-			c.Say("%s%s %s: %s", c.State(found.Weight), strings.Repeat(" ", len(warning)-len(found.Weight)), found.Check, found.Message)
+			c.Say("%s%s %s: %s", c.State(found.Weight), strings.Repeat(" ", len(warning)-len(found.Weight)), found.Check, terminal.Printable(found.Message))
 			if found.Mend != "" {
 				c.Say("        %s", c.Paint("1", "fix: ")+found.Mend)
 			}
@@ -269,8 +266,7 @@ func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {
 
 // names lists what there is of, shortened.
 func names(all []string) string {
-	all = slices.Clone(all)
-	slices.Sort(all)
+	all = slices.Sorted(slices.Values(all))
 	if len(all) > 5 {
 		return fmt.Sprintf("%s and %d more", strings.Join(all[:5], ", "), len(all)-5)
 	}

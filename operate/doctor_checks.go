@@ -73,9 +73,10 @@ func (d *diagnosis) checkMembers(survey inspect.Overview) {
 	}
 	for _, host := range slices.Sorted(maps.Keys(gone)) {
 		members := gone[host]
+		last := slices.MaxFunc(members, func(a, b presence.Member) int { return a.Missing.Compare(*b.Missing) })
 		if !there[host] && len(members) > 1 {
 			d.add("front-end "+host, problem, "start it, or check the network to it. If it was removed for good, run `flowjet status --forget NAME` for each of its processes",
-				"none of its processes has reported for %s: %s", terminal.Span(d.now.Sub(*members[0].Missing)), names(namesOf(members)))
+				"none of its processes has reported for %s: %s", terminal.Span(d.now.Sub(*last.Missing)), names(namesOf(members)))
 			continue
 		}
 		for _, member := range members {
@@ -113,6 +114,12 @@ func (d *diagnosis) checkWorkers(survey inspect.Overview) {
 	default:
 		d.add("workers", fine, "", "%d running, every partition has an owner", len(survey.Workers))
 	}
+}
+
+// working reports whether a worker does something: without one everything waits, which
+// checkWorkers tells once.
+func working(survey inspect.Overview) bool {
+	return slices.ContainsFunc(survey.Workers, func(w inspect.WorkerShare) bool { return !w.OnedUnreachable })
 }
 
 // checkReads has enough reads to go by where a few that are slow by chance do not count.
@@ -168,8 +175,11 @@ func (d *diagnosis) checkEvents(ctx context.Context, pipe clients) {
 }
 
 func (d *diagnosis) checkReaders(survey inspect.Overview) {
+	if len(survey.Readers) == 0 || !working(survey) {
+		return
+	}
 	late := 0
-	for _, reader := range survey.Readers {
+	for _, reader := range readersOf(survey) {
 		if reader.Oldest == nil || d.now.Sub(*reader.Oldest) < slowAfter {
 			continue
 		}
@@ -177,18 +187,19 @@ func (d *diagnosis) checkReaders(survey inspect.Overview) {
 		d.add("reader "+reader.Reader, problem, "its worker waits for oned or NATS: its log and /flowjet/v1/health have the reason",
 			"%d messages wait, the oldest for %s", reader.Lag, terminal.Span(d.now.Sub(*reader.Oldest)))
 	}
-	if late == 0 && len(survey.Readers) > 0 {
+	if late == 0 {
 		d.add("readers", fine, "", "no message waits longer than %s", slowAfter)
 	}
 }
 
 func (d *diagnosis) checkTimers(survey inspect.Overview) {
-	if survey.Timers.Overdue > 0 {
+	switch {
+	case survey.Timers.Overdue == 0:
+		d.add("timers", fine, "", "%d set, none overdue", survey.Timers.Set)
+	case working(survey):
 		d.add("timers", problem, "see the workers and readers above; `flowjet service why ID` explains a single service",
 			"%d of %d are overdue", survey.Timers.Overdue, survey.Timers.Set)
-		return
 	}
-	d.add("timers", fine, "", "%d set, none overdue", survey.Timers.Set)
 }
 
 // checkServices names services that failed, and those on their way for too long.

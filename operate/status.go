@@ -156,14 +156,12 @@ func (v overviewView) feeds(survey inspect.Overview) {
 	v.Table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
 }
 
-// readers are added up for the partitions: sixteen lines say no more than one.
-func (v overviewView) readers(survey inspect.Overview) {
-	v.Say("")
-	var rows [][]string
-	var work inspect.ReaderStatus
+// readersOf returns the readers, and those of the partitions as one: sixteen say no more.
+func readersOf(survey inspect.Overview) (readers []inspect.ReaderStatus) {
+	work := inspect.ReaderStatus{Reader: "workers"}
 	for _, reader := range survey.Readers {
 		if !strings.HasPrefix(reader.Reader, pipeline.PartitionKeyPrefix) {
-			rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), v.AgoOf(reader.Oldest)})
+			readers = append(readers, reader)
 			continue
 		}
 		work.Lag += reader.Lag
@@ -171,7 +169,15 @@ func (v overviewView) readers(survey inspect.Overview) {
 			work.Oldest = reader.Oldest
 		}
 	}
-	rows = append(rows, []string{"workers", strconv.FormatUint(work.Lag, 10), v.AgoOf(work.Oldest)})
+	return append(readers, work)
+}
+
+func (v overviewView) readers(survey inspect.Overview) {
+	v.Say("")
+	var rows [][]string
+	for _, reader := range readersOf(survey) {
+		rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), v.AgoOf(reader.Oldest)})
+	}
 	v.Table([]string{"READER", "WAITING", "OLDEST"}, rows)
 }
 

@@ -1,0 +1,439 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/internal/natstest"
+	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/terminal"
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
+	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/presence"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// patient is a context for a whole test, which has to end before the test binary's limit.
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// works has a worker run until the test ends.
+func (d *desk) works(name string) *work.Membership {
+	d.t.Helper()
+	ctx := patient(d.t)
+	pipe, err := pipeline.Open(ctx, pipeline.Config{URL: d.url})
+	d.must(err)
+	joined, err := work.Join(ctx, pipe, name)
+	d.must(err)
+	d.t.Cleanup(func() { joined.Leave(ctx); pipe.Close() })
+	return joined
+}
+
+// bridges has a bridge run that holds a feed and has published an event.
+func (d *desk) bridges(feed string) {
+	d.t.Helper()
+	ctx, cancel := context.WithCancel(patient(d.t))
+	d.t.Cleanup(cancel)
+	lease, err := feeds.New(d.pipe.Pipeline).Take(ctx, feed, "bridge-"+feed, 0)
+	d.must(err)
+	d.must(lease.Publish(ctx, []feeds.Event{eventOf(21, false)}))
+	end, err := d.pipe.Ends(ctx, []string{pipeline.StreamONE})
+	d.must(err)
+	d.must(d.pipe.SaveCursor(ctx, pipeline.RouterKey, end[pipeline.StreamONE]))
+	go func() {
+		for ctx.Err() == nil {
+			_ = lease.Beat(false) // the next is soon
+			_ = idle.For(ctx, 100*time.Millisecond)
+		}
+	}()
+}
+
+// eventOf is an event of a VM, heard or found by comparing.
+func eventOf(vm int, resync bool) feeds.Event {
+	event := pipeline.Event{Version: 1, Object: "vm", ID: vm, State: "ACTIVE", LCMState: "RUNNING", Resync: resync, Heard: time.Now()}
+	return feeds.Event{Subject: fmt.Sprintf("one.0.vm.%d.ACTIVE.RUNNING", vm), MessageID: fmt.Sprintf("%d-1", vm), Event: event}
+}
+
+// well is what surrounds a system without problems.
+func well() Surroundings {
+	return Surroundings{
+		Oned:     func(context.Context) error { return nil },
+		OnedTime: func(context.Context) (time.Time, error) { return time.Now().Truncate(time.Second), nil },
+		API:      func(context.Context) ([]string, error) { return nil, nil },
+		OnedAt:   "http://oned:2633/RPC2", APIAt: "http://127.0.0.1:2474",
+	}
+}
+
+// doctor runs the command and returns what it finds by weight and check, and its exit status.
+func (d *desk) doctor() (found map[string]finding, status terminal.Exit) {
+	d.t.Helper()
+	out, err := d.run("doctor", "-o", "json")
+	if err != nil {
+		status = ExitOf(err)
+	}
+	var findings []finding
+	d.must(json.Unmarshal([]byte(out), &findings))
+	found = map[string]finding{}
+	for _, f := range findings {
+		if _, twice := found[f.Check]; twice && f.Check != "services" {
+			d.t.Errorf("%s is found twice:\n%s", f.Check, out)
+		}
+		found[f.Check] = f
+	}
+	return found, status
+}
+
+// wrong returns what is not well, by check.
+func wrong(found map[string]finding) (checks []string) {
+	for _, check := range slices.Sorted(maps.Keys(found)) {
+		if f := found[check]; f.Weight != fine {
+			checks = append(checks, f.Weight+" "+check)
+		}
+	}
+	return checks
+}
+
+// A system without problems has none, and doctor names every part that it has looked at.
+func TestDoctorOfASystemThatIsWell(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.around = well()
+	d.works("fe1")
+	d.bridges("fe1")
+	d.keep(3, "shop", "alice", spec.ServiceRunning, 11, 12)
+	found, status := d.doctor()
+	if bad := wrong(found); status != 0 || len(bad) > 0 {
+		t.Errorf("a system that is well has %v, exit %d: %+v", bad, status, found)
+	}
+	for _, check := range []string{"NATS", "streams", "workers", "bridges", "events", "readers", "timers", "services", "dead letters", "NATS's clock", "oned", "oned's clock", "API"} {
+		if found[check].Weight != fine || found[check].Mend != "" {
+			t.Errorf("%s: %+v", check, found[check])
+		}
+	}
+}
+
+// What only warns ends with 0: scripts alarm for problems alone.
+func TestDoctorWarnsWithoutAnAlarm(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.around = well()
+	d.around.API = func(context.Context) ([]string, error) { return nil, errors.New("connection refused") }
+	d.works("fe1")
+	d.bridges("fe1")
+	d.keep(4, "mail", "bob", spec.ServiceFailedDeploying)
+	d.must(d.pipe.DeadLetter(t.Context(), pipeline.DeadLetter{Where: "bridge", Reason: "it is no JSON"}))
+	found, status := d.doctor()
+	if got, want := strings.Join(wrong(found), ", "), "warning API, warning dead letters, warning services"; status != 0 || got != want {
+		t.Errorf("found %s, exit %d, want %s", got, status, want)
+	}
+	if !strings.Contains(found["services"].Message, "4 (FAILED_DEPLOYING)") {
+		t.Errorf("the service that failed is not named: %+v", found["services"])
+	}
+}
+
+// Each problem in the surroundings is one finding, ends with 6 and says what mends it.
+func TestDoctorOfTheSurroundings(t *testing.T) {
+	fails := func(text string) func(context.Context) error {
+		return func(context.Context) error { return errors.New(text) }
+	}
+	for name, test := range map[string]struct {
+		change           func(*Surroundings)
+		check, say, mend string
+	}{
+		"oned is away":       {func(s *Surroundings) { s.Oned = fails("connection refused") }, "oned", "connection refused", "start oned"},
+		"oned refuses us":    {func(s *Surroundings) { s.Oned = fails("oned refuses the server user") }, "oned", "refuses", "--one-auth-file"},
+		"oned's clock":       {func(s *Surroundings) { s.OnedTime = clockAhead(time.Hour) }, "oned's clock", "off this host's", "NTP"},
+		"the API waits":      {func(s *Surroundings) { s.API = reasons("oned does not answer", "NATS is away") }, "API", "oned does not answer; NATS is away", "other problems first"},
+		"the disk is unread": {func(s *Surroundings) { s.DataDir = "/nowhere" }, "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			around := well()
+			test.change(&around)
+			var d diagnosis
+			d.checkOned(t.Context(), around)
+			d.checkAPI(t.Context(), around)
+			d.checkDisk(around.DataDir)
+			var bad []finding
+			for _, f := range d.findings {
+				if f.Weight != fine {
+					bad = append(bad, f)
+				}
+			}
+			switch {
+			case test.check == "" && len(bad) == 0:
+			case len(bad) != 1 || bad[0].Check != test.check || bad[0].Weight != problem || !strings.Contains(bad[0].Message, test.say) || !strings.Contains(bad[0].Mend, test.mend):
+				t.Errorf("found %+v, want a problem of %q with %q, mended by %q", bad, test.check, test.say, test.mend)
+			}
+		})
+	}
+}
+
+func clockAhead(by time.Duration) func(context.Context) (time.Time, error) {
+	return func(context.Context) (time.Time, error) { return time.Now().Add(by), nil }
+}
+
+func reasons(all ...string) func(context.Context) ([]string, error) {
+	return func(context.Context) ([]string, error) { return all, nil }
+}
+
+// A clock that cannot be asked, and what is not looked at from this host, are no findings.
+func TestDoctorLeavesOutWhatIsNotThere(t *testing.T) {
+	var d diagnosis
+	d.checkOned(t.Context(), Surroundings{})
+	d.checkAPI(t.Context(), Surroundings{})
+	if len(d.findings) > 0 {
+		t.Errorf("of nothing it finds %s", d.said())
+	}
+	around := well()
+	around.OnedTime = func(context.Context) (time.Time, error) { return time.Time{}, errors.New("it has no Date") }
+	d.checkOned(t.Context(), around)
+	if d.said() != "ok oned: http://oned:2633/RPC2 answers and accepts the server user\n" {
+		t.Errorf("without oned's clock it finds %s", d.said())
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	ended := diagnosis{}
+	around.API = func(ctx context.Context) ([]string, error) { return nil, ctx.Err() }
+	ended.checkAPI(ctx, around)
+	if len(ended.findings) > 0 {
+		t.Errorf("Ctrl-C is no finding: %s", ended.said())
+	}
+}
+
+// NATS that cannot be used is one problem, whatever stands in it.
+func TestDoctorOfNATSThatIsAway(t *testing.T) {
+	t.Parallel()
+	d := &desk{t: t, url: "nats://127.0.0.1:1", around: well()}
+	found, status := d.doctor()
+	if got := strings.Join(wrong(found), ", "); status != terminal.ExitTrouble || got != "problem NATS" {
+		t.Errorf("found %s, exit %d", got, status)
+	}
+}
+
+func TestDoctorSaysWhatMendsNATS(t *testing.T) {
+	for text, want := range map[string]string{
+		"nats: Authorization Violation":                          "--nats-nkey-file",
+		"nats: Permissions Violation for Publish":                "--nats-nkey-file",
+		"tls: failed to verify certificate: x509: unknown":       "--nats-ca-file",
+		"nats: secure connection required: TLS":                  "--nats-ca-file",
+		"nats: JetStream not enabled for account":                "enable JetStream",
+		"dial tcp 127.0.0.1:4222: connect: connection refused":   "--nats-url",
+		"nats: no servers available for connection":              "--nats-url",
+		"context deadline exceeded while looking for the server": "--nats-url",
+	} {
+		if mend := mendNATS(errors.New(text)); !strings.Contains(mend, want) {
+			t.Errorf("%q is mended by %q, want %q", text, mend, want)
+		}
+	}
+}
+
+// Streams that are missing are one problem, and what is left is still looked at.
+func TestDoctorOfNATSOnWhichFlowjetNeverRan(t *testing.T) {
+	t.Parallel()
+	d := &desk{t: t, url: natstest.Server(t), around: well()}
+	found, status := d.doctor()
+	if status != terminal.ExitTrouble || found["streams"].Weight != problem || found["workers"].Weight != problem || found["oned"].Weight != fine {
+		t.Errorf("found %v, exit %d", wrong(found), status)
+	}
+	if !strings.Contains(found["streams"].Message, pipeline.StreamWork) || !strings.Contains(found["streams"].Mend, "flowjet nats provision") {
+		t.Errorf("the streams: %+v", found["streams"])
+	}
+}
+
+// Without a worker everything that workers read waits: that is one problem, not one of each reader.
+func TestDoctorNamesMissingWorkersOnce(t *testing.T) {
+	now := time.Now()
+	old := now.Add(-time.Hour)
+	overview := inspect.Overview{Timers: inspect.TimerCount{Set: 3, Overdue: 2}}
+	for _, key := range []string{pipeline.RouterKey, pipeline.WebhooksCursor, pipeline.PartitionKey(0), pipeline.PartitionKey(1), pipeline.PartitionKey(15)} {
+		overview.Readers = append(overview.Readers, inspect.ReaderStatus{Reader: key, Lag: 7, Oldest: &old})
+	}
+	diagnose := func(workers ...inspect.WorkerShare) string {
+		d := diagnosis{now: now}
+		overview.Workers = workers
+		d.checkWorkers(overview)
+		d.checkReaders(overview)
+		d.checkTimers(overview)
+		return strings.Join(wrongOf(d.findings), ", ")
+	}
+	if got, want := diagnose(), "problem workers"; got != want {
+		t.Errorf("without a worker: %s, want %s", got, want)
+	}
+	if got, want := diagnose(inspect.WorkerShare{Worker: "fe1", OnedUnreachable: true}), "problem workers"; got != want {
+		t.Errorf("with a worker that cannot reach oned: %s, want %s", got, want)
+	}
+	// A worker that hangs owns many partitions: the reader of work is late once.
+	if got, want := diagnose(inspect.WorkerShare{Worker: "fe1"}), "problem reader router, problem reader webhooks, problem reader workers, problem timers"; got != want {
+		t.Errorf("with a worker that hangs: %s, want %s", got, want)
+	}
+}
+
+func wrongOf(findings []finding) (bad []string) {
+	for _, f := range findings {
+		if f.Weight != fine {
+			bad = append(bad, f.Weight+" "+f.Check)
+		}
+	}
+	slices.Sort(bad)
+	return bad
+}
+
+// A front-end is gone since the last of its processes was heard.
+func TestDoctorTellsSinceWhenAFrontEndIsGone(t *testing.T) {
+	now := time.Now()
+	hour, minute := now.Add(-time.Hour), now.Add(-time.Minute)
+	d := diagnosis{now: now}
+	d.checkMembers(inspect.Overview{Members: []presence.Member{
+		{Name: "fe2 api", Host: "fe2", Missing: &hour}, {Name: "fe2 bridge", Host: "fe2", Missing: &minute}, {Name: "fe2 worker", Host: "fe2", Missing: &hour},
+	}})
+	if want := "problem front-end fe2: none of its processes has reported for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"; d.said() != want {
+		t.Errorf("it says %swant %s", d.said(), want)
+	}
+}
+
+// While another worker takes over nothing is wrong for long enough to be told.
+func TestDoctorWaitsForATakeOver(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.bridges("fe1")
+	looked, conn := make(chan struct{}), d.pipe.Conn()
+	before := conn.NumSubscriptions()
+	type result struct {
+		overview inspect.Overview
+		err      error
+	}
+	settles := make(chan result, 1)
+	go func() {
+		overview, err := settled(patient(t), d.pipe, nil)
+		settles <- result{overview, err}
+	}()
+	go func() {
+		defer close(looked)
+		poll.Until(t, "the first look", func() bool { return conn.NumSubscriptions() > before+1 })
+		poll.Until(t, "its end", func() bool { return conn.NumSubscriptions() <= before+1 })
+	}()
+	<-looked
+	d.works("fe2")
+	got := <-settles
+	if got.err != nil || len(got.overview.Workers) != 1 || unsettled(got.overview) {
+		t.Errorf("after the take-over: %+v, %v", got.overview.Workers, got.err)
+	}
+}
+
+// Doctor's own checks of what NATS holds: each once with its finding, and once without.
+func TestDoctorOfWhatNATSHolds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		harm  func(*desk)
+		check func(*diagnosis, context.Context, clients)
+		want  string
+		say   []string
+	}{
+		"work whose end is lost": {
+			func(d *desk) { d.must(d.pipe.SaveCursor(d.t.Context(), pipeline.PartitionKey(3), 900)) },
+			(*diagnosis).checkDamage, "problem damage", []string{"ends at 0", "up to 900"},
+		},
+		"data that did not match oned": {
+			func(d *desk) { d.must(d.pipe.NoteMismatch(d.t.Context(), "VM 21 is another")) },
+			(*diagnosis).checkDamage, "warning data", []string{"VM 21 is another"},
+		},
+		"a receiver that fails": {
+			func(d *desk) {
+				d.must(d.pipe.SaveAttempts(d.t.Context(), pipeline.HookSubject("ops", 42), pipeline.Attempts{Count: 3, Error: "502 Bad Gateway"}))
+			},
+			(*diagnosis).checkWebhooks, "warning webhooks", []string{"ops", "3 times: 502 Bad Gateway"},
+		},
+		"a receiver that failed once": {
+			func(d *desk) {
+				d.must(d.pipe.SaveAttempts(d.t.Context(), pipeline.HookSubject("ops", 42), pipeline.Attempts{Count: 1, Error: "502"}))
+			},
+			(*diagnosis).checkWebhooks, "", nil,
+		},
+		"no event ever": {func(*desk) {}, (*diagnosis).checkEvents, "warning events", []string{"none has ever been received"}},
+		"an event":      {func(d *desk) { d.bridges("fe1") }, (*diagnosis).checkEvents, "", nil},
+		"many events that ZeroMQ lost": {
+			func(d *desk) { d.resyncs(resyncsTolerated + 1) },
+			(*diagnosis).checkEvents, "warning events", []string{"101 of the last 101 were missed"},
+		},
+		"as many as a start finds": {func(d *desk) { d.resyncs(resyncsTolerated) }, (*diagnosis).checkEvents, "", nil},
+		"a stream that cannot be read": {
+			func(d *desk) { d.must(d.pipe.JetStream().DeleteStream(d.t.Context(), pipeline.StreamONE)) },
+			(*diagnosis).checkEvents, "warning events", []string{"they cannot be read"},
+		},
+		"records that cannot be read": {
+			func(d *desk) {
+				d.must(d.pipe.JetStream().DeleteStream(d.t.Context(), pipeline.StreamOf(pipeline.BucketState)))
+			},
+			(*diagnosis).checkServices, "warning services", []string{"they cannot be read"},
+		},
+		"services in a failover": {
+			func(d *desk) { d.keep(1, "a", "alice", spec.ServiceCooldown) }, // for an hour, as its policy has it
+			(*diagnosis).checkServices, "", nil,
+		},
+		"a service that has ended": {
+			func(d *desk) {
+				_, err := d.pipe.SaveRecord(d.t.Context(), 1, pipeline.Record{Version: pipeline.Version, Deleted: true}, 0)
+				d.must(err)
+			},
+			(*diagnosis).checkServices, "", nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			found := diagnosis{now: time.Now()}
+			test.harm(d)
+			test.check(&found, t.Context(), d.pipe)
+			if got := strings.Join(wrongOf(found.findings), ", "); got != test.want {
+				t.Fatalf("found %q, want %q: %s", got, test.want, found.said())
+			}
+			for _, say := range test.say {
+				if !strings.Contains(found.said(), say) {
+					t.Errorf("%q is not said: %s", say, found.said())
+				}
+			}
+		})
+	}
+}
+
+// resyncs stores events that a comparison with oned has found.
+func (d *desk) resyncs(count int) {
+	d.t.Helper()
+	lease, err := feeds.New(d.pipe.Pipeline).Take(d.t.Context(), "fe1", "bridge", 0)
+	d.must(err)
+	events := make([]feeds.Event, count)
+	for i := range events {
+		events[i] = eventOf(i, true)
+	}
+	d.must(lease.Publish(d.t.Context(), events))
+}
+
+// A limit of the account is told before it is reached.
+func TestDoctorOfJetStreamsStorage(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	without := diagnosis{}
+	without.checkStorage(t.Context(), d.pipe)
+	if len(without.findings) > 0 {
+		t.Errorf("an account without a limit has %s", without.said())
+	}
+	found := diagnosis{}
+	found.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "DLQ", Trouble: "it is full to nine tenths"}}})
+	if got := strings.Join(wrongOf(found.findings), ", "); got != "warning stream DLQ" {
+		t.Errorf("a stream that is nearly full is %s", got)
+	}
+}
