@@ -93,7 +93,7 @@ func letterShow(t tool) *cobra.Command {
 			}
 			c.Title("Dead letter %d", view.Sequence)
 			c.Say("from         %s, %s ago", view.Where, c.Ago(view.Time))
-			c.Say("reason       %s", view.Reason)
+			c.Say("reason       %s", c.Timed(view.Reason))
 			c.Say("subject      %s", orDash(view.Origin))
 			if view.Retry {
 				c.Say("what to do   remove the cause, then `flowjet dlq retry %d`, or `flowjet dlq drop %d`", view.Sequence, view.Sequence)
@@ -101,7 +101,7 @@ func letterShow(t tool) *cobra.Command {
 				c.Say("what to do   it cannot be sent again; use `flowjet dlq drop %d` when its cause is known", view.Sequence)
 			}
 			c.Say("")
-			c.Say("%s", compact(letter.Data))
+			c.Say("%s", terminal.Printable(compact(letter.Data)))
 			return nil
 		})
 	cmd.ValidArgsFunction = t.letterNumbers

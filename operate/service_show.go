@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -56,9 +57,9 @@ func (v serviceView) service(id int, record pipeline.Record) {
 	}
 	row := rowOf(id, service)
 	v.Title("Service %d  %s", id, row.Name)
-	v.Say("owner       %s", row.Owner)
+	v.Say("owner       %s", v.Timed(row.Owner))
 	v.Say("state       %s for %s", v.State(row.State), v.AgoOf(row.Since))
-	v.Say("deployment  %s", service.Body.Deployment)
+	v.Say("deployment  %s", v.Timed(service.Body.Deployment))
 	v.Say("")
 	v.roles(service.Body.Roles)
 	v.nodes(record.State)
@@ -160,13 +161,11 @@ func abridged(text string, most int) string {
 
 // compact is a JSON text without the blanks in it.
 func compact(data []byte) string {
-	if !json.Valid(data) {
+	var text bytes.Buffer
+	if json.Compact(&text, data) != nil {
 		return string(data)
 	}
-	var value any
-	_ = json.Unmarshal(data, &value)
-	text, _ := json.Marshal(value)
-	return string(text)
+	return text.String()
 }
 
 // serviceView prints a service.

@@ -70,7 +70,7 @@ func (w watcher) watch(ctx context.Context) error {
 		return unknownService(w.service, err)
 	}
 	if !w.Structured() {
-		w.Say("Service %d  %s  %s", w.service, why.Name, w.State(why.State))
+		w.Say("Service %d  %s  %s", w.service, w.Timed(why.Name), w.State(why.State))
 	}
 	if over, err := w.over(why.State); over {
 		return err
@@ -124,6 +124,6 @@ func writeTransition(c *console, transition pipeline.Transition) error {
 	if c.Structured() {
 		return c.Line(transition)
 	}
-	c.Say("%s  %-5d %s  [%s]", c.Exactly(transition.Time), transition.Service, c.Change(transition.Change), transition.Cause.Title())
+	c.Say("%s  %-5d %s  [%s]", c.Exactly(transition.Time), transition.Service, c.Change(transition.Change), c.Timed(transition.Cause.Title()))
 	return nil
 }

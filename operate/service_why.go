@@ -51,7 +51,7 @@ func writeWhy(c *console, why inspect.Why) {
 	}
 	c.Say("state        %s%s", c.State(why.State), since)
 	if why.Cause != nil {
-		c.Say("cause        %s", why.Cause.Text())
+		c.Say("cause        %s", c.Timed(why.Cause.Text()))
 	}
 	if why.Reason != "" {
 		c.Say("reason       %s", c.Timed(why.Reason))
@@ -95,11 +95,11 @@ var timerPurposes = map[string]string{
 // writeTroubles lists them under a label that stands before the first.
 func writeTroubles(c *console, label string, troubles []flow.Finding) {
 	for _, trouble := range troubles {
-		text := c.Timed(trouble.Message)
+		text := trouble.Message
 		if trouble.Role != "" && trouble.VM != nil {
 			text += " (role " + trouble.Role + ")"
 		}
-		c.Say("%-12s %s", label, text)
+		c.Say("%-12s %s", label, c.Timed(text))
 		label = ""
 	}
 }

@@ -75,7 +75,7 @@ type serviceView struct {
 }
 
 func (v serviceView) show(ctx context.Context, api *client.Client) {
-	v.Title("Service %d  %s", v.ID, terminal.Printable(v.Name))
+	v.Title("Service %d  %s", v.ID, v.Name)
 	v.Say("owner       %s (group %s)", terminal.Printable(v.Owner), terminal.Printable(v.Group))
 	v.Say("permissions %s", permissions(v.Permissions))
 	v.reasons(ctx, api)
@@ -151,7 +151,7 @@ func findings(found []flow.Finding) []string {
 // lines writes lines under a label that stands before the first.
 func (v serviceView) lines(label string, lines []string) {
 	for _, line := range lines {
-		v.Say("%-11s %s", label, v.Timed(terminal.Printable(line)))
+		v.Say("%-11s %s", label, v.Timed(line))
 		label = ""
 	}
 }

@@ -93,7 +93,7 @@ func newTemplateShow(t tool) *cobra.Command {
 }
 
 func showTemplate(c *console, shown schema.Template) {
-	c.Title("Service template %d  %s", shown.ID, terminal.Printable(shown.Name))
+	c.Title("Service template %d  %s", shown.ID, shown.Name)
 	c.Say("owner  %s (group %s)", terminal.Printable(shown.Owner), terminal.Printable(shown.Group))
 	if shown.Description != "" {
 		c.Say("%s", terminal.Printable(shown.Description))

@@ -23,9 +23,9 @@ func form(when, now time.Time, layout string) string {
 // stamp is a time in UTC as messages have it.
 var stamp = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
-// Timed writes the times in a message in the form of all others.
+// Timed writes the times in a message of somebody else's in the form of all others.
 func (c *Console) Timed(message string) string {
-	return stamp.ReplaceAllStringFunc(message, func(text string) string {
+	return stamp.ReplaceAllStringFunc(Printable(message), func(text string) string {
 		when, err := time.Parse(time.RFC3339, text)
 		if err != nil {
 			return text
