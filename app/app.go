@@ -91,7 +91,7 @@ func New(config Config, parts []Part, version string, out io.Writer, logger *slo
 
 // Start starts the parts in the order in which they need each other.
 func (a *App) Start(ctx context.Context) error {
-	working := a.working()
+	working := a.has(PartWorker) || a.has(PartBridge) || a.has(PartAPI) // it uses NATS
 	steps := []struct {
 		wanted bool
 		start  func(context.Context) error
@@ -124,9 +124,6 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	return nil
 }
-
-// working reports whether the process runs a part that uses NATS.
-func (a *App) working() bool { return a.has(PartWorker) || a.has(PartBridge) || a.has(PartAPI) }
 
 func (a *App) has(part Part) bool { return slices.Contains(a.parts, part) }
 
@@ -196,13 +193,12 @@ func (a *App) startServer(context.Context) error {
 		return err
 	}
 	server, err := embedded.Start(embedded.Config{
-		StoreDir:   a.config.streamsFolder(),
-		Listen:     a.config.NATS.Listen,
-		SyncAlways: a.config.NATS.Sync,
-		Name:       a.config.NATS.Name,
-		Cluster:    a.cluster(),
-		File:       file,
-		Logger:     a.logger.With("part", "nats"),
+		StoreDir: a.config.streamsFolder(),
+		Listen:   a.config.NATS.Listen,
+		Name:     a.config.NATS.Name,
+		Cluster:  a.cluster(),
+		File:     file,
+		Logger:   a.logger.With("part", "nats"),
 	})
 	if err != nil {
 		return err
@@ -235,15 +231,15 @@ func (a *App) startSim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	addresses := a.config.Sim.Listen
 	simulated, err := sim.New(sim.Config{
 		ServerPassword: password,
 		StateFile:      filepath.Join(a.config.DataDir, "simulated-opennebula.db"),
-		XMLRPCListen:   a.config.Sim.XMLRPCListen,
-		HooksListen:    a.config.Sim.HooksListen,
-		ControlListen:  a.config.Sim.ControlListen,
-		Others:         otherServers(a.config.Sim.Others),
+		XMLRPCListen:   addresses[0],
+		HooksListen:    addresses[1],
+		ControlListen:  addresses[2],
+		Others:         otherServers(addresses[3:]),
 		BootDelay:      simulatedDelay(a.config.Sim.BootDelay),
-		CallDelay:      a.config.Sim.CallDelay,
 		TimeFactor:     float64(a.config.Sim.TimePercent) / 100,
 		Logger:         a.logger.With("part", "sim"),
 	})
@@ -260,18 +256,11 @@ func (a *App) startSim(ctx context.Context) error {
 		a.config.One.XMLRPC = append(a.config.One.XMLRPC, server.Endpoint)
 		a.config.One.Hooks = append(a.config.One.Hooks, server.Hooks)
 	}
-	file, credentials := a.config.Sim.AuthFile, []byte(simulated.ServerCredentials()+"\n")
-	// Commands find them by the data folder.
-	for name, pair := range map[string][]byte{simulatedAuthFile: credentials, simulatedUserFile: []byte(simulatedUser + "\n")} {
-		if err := os.WriteFile(filepath.Join(a.config.DataDir, name), pair, 0o600); err != nil {
+	// Commands and other processes find them in the data folder.
+	for name, pair := range map[string]string{SimulatedAuthFile: simulated.ServerCredentials(), simulatedUserFile: simulatedUser} {
+		if err := os.WriteFile(filepath.Join(a.config.DataDir, name), []byte(pair+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write the simulator's credentials: %w: choose another folder with --data-dir", err)
 		}
-	}
-	if file == "" {
-		return nil
-	}
-	if err := os.WriteFile(file, credentials, 0o600); err != nil {
-		return fmt.Errorf("write the simulator's credentials: %w: choose another file with --sim-auth-file", err)
 	}
 	return nil
 }
@@ -374,7 +363,6 @@ func (a *App) startWorker(ctx context.Context) error {
 	a.worker = consumers.New(consumers.Config{
 		ID:           name("worker"),
 		Settings:     a.config.Settings(),
-		MaxCalls:     a.config.Worker.MaxCalls,
 		ScanInterval: scanEvery * a.config.Worker.Look,
 		Hearing:      a.hearing,
 		Logger:       a.logger.With("part", "worker"),

@@ -106,7 +106,8 @@ Paste this into another terminal to start a service:
 `, os.Args[0], w.userFlags())
 	fmt.Fprintf(w.out, "\nSee a service's whole life:  %s demo%s\n", os.Args[0], w.demoFlags())
 	if w.server != nil {
-		fmt.Fprintf(w.out, "How everything is doing:     %s status%s\n", os.Args[0], w.lookFlags())
+		fmt.Fprintf(w.out, "How everything is doing:     %s status%s\n", os.Args[0],
+			unless(w.server.URL(), "nats://127.0.0.1:4222", "--nats-url")+unless(filepath.Clean(w.config.DataDir), filepath.Clean(standardDataDir), "--data-dir"))
 		fmt.Fprintf(w.out, "The services in a browser:   http://%s%s\n", w.api.Addr(), pagePath)
 		fmt.Fprintf(w.out, "Messages on NATS:            nats%s%s sub 'flow.event.>'\n", unless(w.server.URL(), "nats://127.0.0.1:4222", "-s"), w.nkeyFlag())
 	}
@@ -130,11 +131,6 @@ func (w welcome) demoFlags() string {
 		flags += unless(first, "nats://127.0.0.1:4222", "--nats")
 	}
 	return flags + unless(w.config.One.XMLRPC[0], "http://127.0.0.1:2633/RPC2", "--one-xmlrpc")
-}
-
-// lookFlags are what an operator's command has to be told.
-func (w welcome) lookFlags() string {
-	return unless(w.server.URL(), "nats://127.0.0.1:4222", "--nats-url") + unless(filepath.Clean(w.config.DataDir), filepath.Clean(standardDataDir), "--data-dir")
 }
 
 // userFlags are what a user's command has to be told of where it finds the API and its credentials.

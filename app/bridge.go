@@ -16,14 +16,7 @@ import (
 
 // bridgeOptions are those of the bridge.
 var bridgeOptions = []option{
-	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}},
-	{"bridge-spill-mib", "bridge.spill_mib", "disk space in MiB, under the data folder, for events that do not fit into memory while JetStream is unreachable; 0 for none", 1024},
-}
-
-// BridgeConfig is the bridge's part of Config.
-type BridgeConfig struct {
-	Events   []string `koanf:"events"`
-	SpillMiB int      `koanf:"spill_mib"`
+	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", "other systems read OpenNebula's events from NATS, or none but services do", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, nil},
 }
 
 // events divides bridge.events into objects of which all states pass, or some, and calls.
@@ -44,24 +37,18 @@ func events(names []string) (objects, states, calls []string) {
 }
 
 func (a bridging) startBridge(ctx context.Context) error {
-	c := a.config.Bridge
-	spill := int64(c.SpillMiB) << 20
-	if spill == 0 {
-		spill = -1
-	}
-	objects, states, calls := events(c.Events)
+	objects, states, calls := events(a.config.Bridge.Events)
 	b := bridge.New(bridge.Config{
-		Zone:          a.config.Zone,
-		Endpoints:     a.config.One.Hooks,
-		XMLRPC:        a.config.One.XMLRPC[0],
-		Objects:       objects,
-		States:        states,
-		Calls:         calls,
-		Holder:        name("bridge"),
-		SpillDir:      filepath.Join(a.config.DataDir, "bridge"),
-		MaxSpillBytes: spill,
-		Logger:        a.logger.With("part", "bridge"),
-		Registerer:    a.metrics,
+		Zone:       a.config.Zone,
+		Endpoints:  a.config.One.Hooks,
+		XMLRPC:     a.config.One.XMLRPC[0],
+		Objects:    objects,
+		States:     states,
+		Calls:      calls,
+		Holder:     name("bridge"),
+		SpillDir:   filepath.Join(a.config.DataDir, "bridge"),
+		Logger:     a.logger.With("part", "bridge"),
+		Registerer: a.metrics,
 	}, a.pipe, a.oned)
 	a.onStop(b.Stop)
 	err := b.Start(ctx)

@@ -13,45 +13,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// check says what is wrong with a value, with what mends it; empty for nothing.
+// check says what is wrong with a value of an option, with what mends it; empty for nothing. What
+// several options have to agree on is in Config.check.
 type check func(value any) string
 
-// checks are those of single options; what several have to agree on is in
-// Config.check.
-var checks = map[string]check{
-	"zone":                       atLeast(0),
-	"api.listen":                 address,
-	"api.action_number":          atLeast(1),
-	"api.action_period":          atLeastASecond,
-	"api.vm_link":                orEmpty(linkOfVM),
-	"nats.listen":                address,
-	"nats.url":                   each("nats, tls, ws or wss", "nats", "tls", "ws", "wss"),
-	"nats.replicas":              between(1, 5),
-	"nats.name":                  notEmpty,
-	"nats.cluster_listen":        address,
-	"nats.routes":                each("nats", "nats", "nats-route", "tls"),
-	"one.xmlrpc":                 each("http or https", "http", "https"),
-	"one.hooks":                  each("tcp", "tcp"),
-	"one.auth_file":              notEmpty,
-	"worker.shutdown_action":     oneOf("terminate", "terminate-hard"),
-	"worker.look_again":          atLeastASecond,
-	"worker.deadlines":           listOf(policy.ParseDeadlines),
-	"worker.vm_deadlines":        listOf(flow.ParseVMDeadlines),
-	"worker.autoscaler_interval": atLeastASecond,
-	"worker.max_calls":           between(1, 1000),
-	"sim.xmlrpc_listen":          address,
-	"sim.hooks_listen":           address,
-	"sim.control_listen":         address,
-	"sim.time_percent":           between(1, 100),
-	"log.level":                  oneOf("debug", "info", "warn", "error"),
-	"log.format":                 oneOf("auto", "text", "json", "journal"),
-	"status.listen":              orEmpty(address),
-	"bridge.spill_mib":           atLeast(0),
+// complaint is what is wrong with a value; empty for nothing.
+func (o option) complaint(value any) string {
+	if o.check == nil {
+		return ""
+	}
+	return o.check(value)
 }
 
 func atLeast(least int) check {
@@ -147,6 +121,20 @@ func address(value any) string {
 	return ""
 }
 
+// addressesOfZone wants three addresses for the first server, and two for each further one.
+func addressesOfZone(value any) string {
+	list, _ := listIn(value)
+	if len(list) < 3 || len(list)%2 == 0 {
+		return "it must name XML-RPC, hook events and control API, then XML-RPC and hook events of each further server"
+	}
+	for _, one := range list {
+		if complaint := address(one); complaint != "" {
+			return complaint
+		}
+	}
+	return ""
+}
+
 // each checks one URL, several with commas, or a list of them. Passwords have
 // no place in them: they would stand in process lists and logs.
 func each(said string, schemes ...string) check {
@@ -173,7 +161,7 @@ func checkURL(text, said string, schemes []string) string {
 	case err != nil || parsed.Host == "" || !slices.Contains(schemes, parsed.Scheme):
 		return fmt.Sprintf("it must be %s://host:port", strings.ReplaceAll(said, " or ", ":// or "))
 	case parsed.User != nil:
-		return "it contains a user or password: remove it and set a file that contains it (one.auth_file, nats.nkey_file, nats.credentials_file)"
+		return "it contains a user or password: remove it and set a file that contains it (one.auth_file, nats.nkey_file)"
 	}
 	return ""
 }
@@ -192,10 +180,8 @@ func loopback(listen string) bool {
 func (c Config) check(all *layers) problems {
 	var found problems
 	for _, o := range options {
-		if checked := checks[o.key]; checked != nil {
-			if complaint := checked(all.values[o.key]); complaint != "" {
-				found = append(found, problem{all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(all.values[o.key]), complaint)})
-			}
+		if complaint := o.complaint(all.values[o.key]); complaint != "" {
+			found = append(found, problem{all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(all.values[o.key]), complaint)})
 		}
 	}
 	return append(found, c.checkTogether()...)
@@ -229,20 +215,8 @@ func (c Config) checkTogether() problems {
 	if len(c.One.XMLRPC) == 0 {
 		add("one.xmlrpc", "one.xmlrpc is empty: give at least one http://host:2633/RPC2")
 	}
-	if len(c.Sim.Others)%2 != 0 {
-		add("sim.others", "sim.others has an odd number of addresses: each server needs two, for XML-RPC and for hook events")
-	}
-	pairs := []struct{ key, certificate, certificateFile, keyFile string }{
-		{"api.key_file", "api.certificate_file", c.API.CertificateFile, c.API.KeyFile},
-		{"nats.key_file", "nats.certificate_file", c.NATS.CertificateFile, c.NATS.KeyFile},
-	}
-	for _, pair := range pairs {
-		if (pair.certificateFile == "") != (pair.keyFile == "") {
-			add(pair.key, "%s and %s belong together: set both or none", pair.certificate, pair.key)
-		}
-	}
-	if c.NATS.CredentialsFile != "" && c.NATS.NkeyFile != "" {
-		add("nats.nkey_file", "nats.credentials_file and nats.nkey_file are both set: set one of them")
+	if (c.API.CertificateFile == "") != (c.API.KeyFile == "") {
+		add("api.key_file", "api.certificate_file and api.key_file belong together: set both or none")
 	}
 	if c.NATS.Cluster != "" && c.NATS.ServerFile == "" && len(c.NATS.Routes) > 0 {
 		add("nats.server_file", "nats.server_file is not set, and the servers of cluster %q need the same users: set it to the cluster.conf that `flowjet nats keys` creates, or to a file with TLS between the servers", c.NATS.Cluster)
@@ -275,14 +249,11 @@ func (c Config) checkFiles() problems {
 func (c Config) files() map[string]string {
 	named := map[string]string{
 		"api.certificate_file": c.API.CertificateFile, "api.key_file": c.API.KeyFile,
-		"nats.server_file": c.NATS.ServerFile, "nats.credentials_file": c.NATS.CredentialsFile, "nats.nkey_file": c.NATS.NkeyFile,
-		"nats.ca_file": c.NATS.CAFile, "nats.certificate_file": c.NATS.CertificateFile, "nats.key_file": c.NATS.KeyFile,
+		"nats.server_file": c.NATS.ServerFile, "nats.nkey_file": anyRole(c.NATS.NkeyFile),
+		"nats.ca_file": c.NATS.CAFile, "nats.certificate_file": c.NATS.CertificateFile,
 	}
 	if !c.Sim.Enabled {
 		named["one.auth_file"] = c.One.AuthFile
-	}
-	for _, key := range []string{"nats.credentials_file", "nats.nkey_file"} {
-		named[key] = anyRole(named[key])
 	}
 	maps.DeleteFunc(named, func(_, path string) bool { return path == "" })
 	return named
@@ -304,7 +275,7 @@ func anyRole(path string) string {
 }
 
 // secretFiles are the keys of those files that hold a secret.
-var secretFiles = []string{"api.key_file", "nats.credentials_file", "nats.nkey_file", "nats.key_file", "one.auth_file"}
+var secretFiles = []string{"api.key_file", "nats.nkey_file", "nats.certificate_file", "one.auth_file"}
 
 // doubts are what works and may yet be a mistake.
 func (c Config) doubts() problems {

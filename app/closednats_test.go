@@ -28,7 +28,7 @@ func startNATS(t *testing.T, data string, more ...string) (*App, Config) {
 	must(t, err)
 	address := port.Addr().String()
 	must(t, port.Close())
-	flags := append([]string{"--data-dir", data, "--nats-listen", address, "--nats-sync-always=false"}, more...)
+	flags := append([]string{"--data-dir", data, "--nats-listen", address}, more...)
 	config, err := ReadConfig("", flagsOf(t, flags...))
 	must(t, err)
 	started := New(config, []Part{PartNATS}, "test", io.Discard, slog.New(slog.DiscardHandler))

@@ -1,6 +1,10 @@
 package app
 
 import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -34,7 +38,6 @@ type Config struct {
 		Listen   string `koanf:"listen"`
 		URL      string `koanf:"url"`
 		Replicas int    `koanf:"replicas"`
-		Sync     bool   `koanf:"sync_always"`
 		// Name, Cluster, ClusterListen and Routes make the embedded server one of several.
 		Name          string   `koanf:"name"`
 		Cluster       string   `koanf:"cluster"`
@@ -43,13 +46,11 @@ type Config struct {
 		// ServerFile gives the embedded server what has no option of its own:
 		// accounts, users, TLS.
 		ServerFile string `koanf:"server_file"`
-		// CredentialsFile or NkeyFile say who this process is to NATS.
-		CredentialsFile string `koanf:"credentials_file"`
-		NkeyFile        string `koanf:"nkey_file"`
-		// CAFile, CertificateFile and KeyFile are for TLS to NATS.
+		// NkeyFile, an nkey seed or credentials, is who this process is to NATS.
+		NkeyFile string `koanf:"nkey_file"`
+		// CAFile and CertificateFile, with the key in it, are for TLS to NATS.
 		CAFile          string `koanf:"ca_file"`
 		CertificateFile string `koanf:"certificate_file"`
-		KeyFile         string `koanf:"key_file"`
 		// Provision has a start make the streams that are missing.
 		Provision bool `koanf:"provision"`
 	} `koanf:"nats"`
@@ -66,28 +67,22 @@ type Config struct {
 		VMNameTemplate string        `koanf:"vm_name_template"`
 		VRNameTemplate string        `koanf:"vr_name_template"`
 		Look           time.Duration `koanf:"look_again"`
-		MaxCalls       int64         `koanf:"max_calls"`
 		Autoscaler     time.Duration `koanf:"autoscaler_interval"`
 		Deadlines      []string      `koanf:"deadlines"`
-		// VMDeadlines are for how long a VM may stay in a state that it should leave by itself.
-		VMDeadlines []string `koanf:"vm_deadlines"`
 	} `koanf:"worker"`
 	Webhooks struct {
 		File string `koanf:"file"`
 	} `koanf:"webhooks"`
 	Sim struct {
-		Enabled       bool          `koanf:"enabled"`
-		XMLRPCListen  string        `koanf:"xmlrpc_listen"`
-		HooksListen   string        `koanf:"hooks_listen"`
-		Others        []string      `koanf:"others"`
-		ControlListen string        `koanf:"control_listen"`
-		BootDelay     time.Duration `koanf:"boot_delay"`
-		CallDelay     time.Duration `koanf:"call_delay"`
+		Enabled   bool          `koanf:"enabled"`
+		Listen    []string      `koanf:"listen"`
+		BootDelay time.Duration `koanf:"boot_delay"`
 		// TimePercent is how long all else takes beside a real oned.
-		TimePercent int    `koanf:"time_percent"`
-		AuthFile    string `koanf:"auth_file"`
+		TimePercent int `koanf:"time_percent"`
 	} `koanf:"sim"`
-	Bridge BridgeConfig `koanf:"bridge"`
+	Bridge struct {
+		Events []string `koanf:"events"`
+	} `koanf:"bridge"`
 	Status struct {
 		Listen string `koanf:"listen"`
 	} `koanf:"status"`
@@ -100,8 +95,7 @@ type Config struct {
 // Settings are the domain's part of the configuration.
 func (c Config) Settings() flow.Settings {
 	// The check of the configuration has refused what cannot be read.
-	deadlines, _ := policy.ParseDeadlines(c.Worker.Deadlines)
-	vmDeadlines, _ := flow.ParseVMDeadlines(c.Worker.VMDeadlines)
+	limits, _ := parseDeadlines(c.Worker.Deadlines)
 	return flow.Settings{
 		Cooldown:       c.Worker.Cooldown,
 		ShutdownAction: c.Worker.ShutdownAction,
@@ -110,7 +104,39 @@ func (c Config) Settings() flow.Settings {
 		Look:           c.Worker.Look,
 
 		AutoscalerInterval: c.Worker.Autoscaler,
-		Deadlines:          deadlines,
-		VMDeadlines:        vmDeadlines,
+		Deadlines:          limits.services,
+		VMDeadlines:        limits.vms,
 	}
+}
+
+// deadlines are worker.deadlines, read.
+type deadlines struct {
+	services policy.Deadlines
+	vms      flow.VMDeadlines
+}
+
+// parseDeadlines reads deadlines of services and of VMs, each known by its name.
+func parseDeadlines(list []string) (deadlines, error) {
+	var services, vms []string
+	for _, one := range list {
+		name, value, _ := strings.Cut(one, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		_, notOfVMs := flow.ParseVMDeadlines([]string{name + "=0s"})
+		_, notOfServices := policy.ParseDeadlines([]string{name + "=0"})
+		switch length, err := time.ParseDuration(value); {
+		case notOfVMs == nil:
+			vms = append(vms, one)
+			continue
+		case notOfServices != nil && name != "then":
+			return deadlines{}, fmt.Errorf("%w, or of VMs: it %w", notOfServices, notOfVMs)
+		case err == nil:
+			value = strconv.FormatFloat(length.Seconds(), 'f', -1, 64) // as a template has it
+		}
+		services = append(services, name+"="+value)
+	}
+	var limits deadlines
+	var ofServices, ofVMs error
+	limits.services, ofServices = policy.ParseDeadlines(services)
+	limits.vms, ofVMs = flow.ParseVMDeadlines(vms)
+	return limits, cmp.Or(ofServices, ofVMs)
 }

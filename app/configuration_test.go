@@ -45,7 +45,8 @@ func TestConfigurationPageNamesEveryOption(t *testing.T) {
 	}
 }
 
-// TestEveryOptionHasOneFlagAndOneKey: a second one would silently win.
+// TestEveryOptionHasOneFlagAndOneKey: a second one would silently win. Each has a reason, and none
+// is refused as a former one.
 func TestEveryOptionHasOneFlagAndOneKey(t *testing.T) {
 	flags, keys := map[string]bool{}, map[string]bool{}
 	for _, o := range options {
@@ -53,14 +54,20 @@ func TestEveryOptionHasOneFlagAndOneKey(t *testing.T) {
 			t.Errorf("the flag %q or the key %q is there twice", o.flag, o.key)
 		}
 		flags[o.flag], keys[o.key] = true, true
+		if o.reason == "" {
+			t.Errorf("--%s has no reason to be set", o.flag)
+		}
+		if FormerFlag(o.flag) != "" || formerKey(o.key) != "" {
+			t.Errorf("--%s can be set and is refused", o.flag)
+		}
 	}
 }
 
 func optionTable() string {
 	var table strings.Builder
-	table.WriteString("| flag | variable | key in the file | default | what it is |\n|---|---|---|---|---|\n")
+	table.WriteString("| flag | variable | key in the file | default | what it is | set it if |\n|---|---|---|---|---|---|\n")
 	for _, o := range options {
-		fmt.Fprintf(&table, "| `--%s` | `%s` | `%s` | %s | %s |\n", o.flag, envName(o.flag), o.key, shown(o.standard), o.usage)
+		fmt.Fprintf(&table, "| `--%s` | `%s` | `%s` | %s | %s | %s |\n", o.flag, envName(o.flag), o.key, shown(o.standard), o.usage, o.reason)
 	}
 	return table.String()
 }

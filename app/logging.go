@@ -56,19 +56,13 @@ func format(asked string) string {
 // journal writes lines that begin with a priority as sd-daemon(3) defines it,
 // by which `journalctl -p warning` finds them.
 type journal struct {
-	level slog.Leveler
-	// byLevel are the same handler behind different prefixes.
-	debug, info, warning, failure slog.Handler
+	slog.Handler
+	out *prefixed
 }
 
 func newJournal(out io.Writer, level slog.Leveler) *journal {
-	var together sync.Mutex
-	with := func(priority string) slog.Handler {
-		return slog.NewTextHandler(&prefixed{prefix: priority, out: out, together: &together}, &slog.HandlerOptions{
-			Level: level, ReplaceAttr: withoutTimeAndLevel,
-		})
-	}
-	return &journal{level: level, debug: with("<7>"), info: with("<6>"), warning: with("<4>"), failure: with("<3>")}
+	lines := &prefixed{out: out}
+	return &journal{slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTimeAndLevel}), lines}
 }
 
 func withoutTimeAndLevel(groups []string, attribute slog.Attr) slog.Attr {
@@ -78,46 +72,42 @@ func withoutTimeAndLevel(groups []string, attribute slog.Attr) slog.Attr {
 	return attribute
 }
 
-// Enabled is slog.Handler's.
-func (j *journal) Enabled(_ context.Context, level slog.Level) bool { return level >= j.level.Level() }
-
 // Handle is slog.Handler's.
 func (j *journal) Handle(ctx context.Context, record slog.Record) error {
+	j.out.mutex.Lock()
+	defer j.out.mutex.Unlock()
 	switch {
 	case record.Level >= slog.LevelError:
-		return j.failure.Handle(ctx, record)
+		j.out.prefix = "<3>"
 	case record.Level >= slog.LevelWarn:
-		return j.warning.Handle(ctx, record)
+		j.out.prefix = "<4>"
 	case record.Level >= slog.LevelInfo:
-		return j.info.Handle(ctx, record)
+		j.out.prefix = "<6>"
+	default:
+		j.out.prefix = "<7>"
 	}
-	return j.debug.Handle(ctx, record)
+	return j.Handler.Handle(ctx, record)
 }
 
 // WithAttrs is slog.Handler's.
 func (j *journal) WithAttrs(attributes []slog.Attr) slog.Handler {
-	return j.each(func(h slog.Handler) slog.Handler { return h.WithAttrs(attributes) })
+	return &journal{j.Handler.WithAttrs(attributes), j.out}
 }
 
 // WithGroup is slog.Handler's.
 func (j *journal) WithGroup(name string) slog.Handler {
-	return j.each(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
-}
-
-func (j *journal) each(change func(slog.Handler) slog.Handler) *journal {
-	return &journal{level: j.level, debug: change(j.debug), info: change(j.info), warning: change(j.warning), failure: change(j.failure)}
+	return &journal{j.Handler.WithGroup(name), j.out}
 }
 
 // prefixed puts the priority before each line; slog writes a line at a time.
 type prefixed struct {
-	prefix   string
-	out      io.Writer
-	together *sync.Mutex
+	out io.Writer
+
+	mutex  sync.Mutex
+	prefix string
 }
 
 func (p *prefixed) Write(line []byte) (int, error) {
-	p.together.Lock()
-	defer p.together.Unlock()
 	if _, err := p.out.Write(append([]byte(p.prefix), line...)); err != nil {
 		return 0, err
 	}

@@ -61,7 +61,7 @@ func (c Config) authFile() string {
 		file.Close()
 		return c.One.AuthFile
 	}
-	simulated := filepath.Join(c.DataDir, simulatedAuthFile)
+	simulated := filepath.Join(c.DataDir, SimulatedAuthFile)
 	if _, err := os.Stat(simulated); err != nil {
 		return c.One.AuthFile
 	}
@@ -69,9 +69,9 @@ func (c Config) authFile() string {
 }
 
 const (
-	// simulatedAuthFile and simulatedUserFile are the names, in the data folder, of the files with the
+	// SimulatedAuthFile and simulatedUserFile are the names, in the data folder, of the files with the
 	// credentials of the simulator's server user and of its administrator, simulatedUser.
-	simulatedAuthFile = "simulated-oneflow_auth"
+	SimulatedAuthFile = "simulated-oneflow_auth"
 	simulatedUserFile = "simulated-one_auth"
 	simulatedUser     = "oneadmin:opennebula"
 )
@@ -240,7 +240,7 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 		return nil, nil, err
 	}
 	server, err := embedded.Start(embedded.Config{
-		StoreDir: c.streamsFolder(), SyncAlways: c.NATS.Sync, File: file, Name: c.NATS.Name, Logger: logger,
+		StoreDir: c.streamsFolder(), File: file, Name: c.NATS.Name, Logger: logger,
 	})
 	if errors.Is(err, embedded.ErrInUse) {
 		asked.URL = "nats://" + c.NATS.Listen

@@ -45,12 +45,12 @@ const (
 
 // standing tells of the whole of Flowjet what any API sees on NATS.
 type standing struct {
-	observer *inspect.WorkObserver
+	observer *inspect.Observer
 	workers, blind, events, dead, missing, away,
 	wakeups *prometheus.Desc
 
 	mutex sync.Mutex
-	last  inspect.WorkStatus
+	last  inspect.Work
 	asked time.Time
 }
 
@@ -117,7 +117,7 @@ func (s *standing) Collect(into chan<- prometheus.Metric) {
 	}
 }
 
-func (s *standing) now() (inspect.WorkStatus, bool) {
+func (s *standing) now() (inspect.Work, bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if time.Since(s.asked) < standingTTL {
@@ -127,8 +127,8 @@ func (s *standing) now() (inspect.WorkStatus, bool) {
 	defer cancel()
 	seen, err := s.observer.Status(ctx)
 	if err != nil {
-		return inspect.WorkStatus{}, false
+		return inspect.Work{}, false
 	}
-	s.last, s.asked = seen, time.Now()
-	return seen, true
+	s.last, s.asked = seen.Work(), time.Now()
+	return s.last, true
 }

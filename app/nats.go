@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,33 +37,41 @@ const roleMark = "{role}"
 // natsOptions are how NATS knows a process of the role: by what is configured, else by the
 // role's key in the data folder, if there is one.
 func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
-	c.NATS.CredentialsFile = strings.ReplaceAll(c.NATS.CredentialsFile, roleMark, string(role))
-	c.NATS.NkeyFile = strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
-	if c.NATS.NkeyFile == "" && c.NATS.CredentialsFile == "" {
+	file := strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
+	if file == "" {
 		key, err := c.localKey(role)
 		if err != nil {
 			return nil, err
 		}
-		c.NATS.NkeyFile = key
+		file = key
 	}
 	var options []nats.Option
 	if c.NATS.CAFile != "" {
 		options = append(options, nats.RootCAs(c.NATS.CAFile))
 	}
 	if c.NATS.CertificateFile != "" {
-		options = append(options, nats.ClientCert(c.NATS.CertificateFile, c.NATS.KeyFile))
+		options = append(options, nats.ClientCert(c.NATS.CertificateFile, c.NATS.CertificateFile))
 	}
-	if c.NATS.CredentialsFile != "" {
-		options = append(options, nats.UserCredentials(c.NATS.CredentialsFile))
+	if file == "" {
+		return options, nil
 	}
-	if c.NATS.NkeyFile != "" {
-		seed, err := nats.NkeyOptionFromSeed(c.NATS.NkeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the nkey seed %s: %w: it must have one line that begins with SU, as `flowjet nats keys` writes it", c.NATS.NkeyFile, err)
-		}
-		options = append(options, seed)
+	user, err := userOption(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the key for NATS %s: %w: it must have a line that begins with SU, as `flowjet nats keys` writes it, or credentials with a JWT and a seed", file, err)
 	}
-	return options, nil
+	return append(options, user), nil
+}
+
+// userOption is who a process is to NATS: by credentials, or by the seed of an nkey.
+func userOption(file string) (nats.Option, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Contains(text, []byte("BEGIN NATS USER JWT")) {
+		return nats.UserCredentials(file), nil
+	}
+	return nats.NkeyOptionFromSeed(file)
 }
 
 // Reach tries whether the NATS servers of the configuration let this process in.

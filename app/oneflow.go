@@ -33,7 +33,7 @@ var oneflowKeys = map[string]imported{
 	"shutdown_action":     {key: "worker.shutdown_action", convert: shutdownAction},
 	"vm_name_template":    {key: "worker.vm_name_template"},
 	"vr_name_template":    {key: "worker.vr_name_template"},
-	"concurrency":         {key: "worker.max_calls", why: "it limits calls to oned, not VMs"},
+	"concurrency":         {why: "no use: one.connections limits the load on oned"},
 	"log.level":           {key: "log.level", convert: logLevel},
 	"wait_timeout":        {key: "worker.look_again", convert: seconds, why: "it only limits the delay when an event is lost"},
 	"autoscaler_interval": {key: "worker.autoscaler_interval", convert: seconds},
@@ -103,14 +103,11 @@ func translate(order []string, given map[string]string, report io.Writer) (map[s
 	values := map[string]string{}
 	for _, name := range order {
 		rule, known := oneflowKeys[name]
-		_, exists := optionOf(rule.key)
 		switch {
 		case !known:
 			fmt.Fprintf(report, ":%s  ignored: OneFlow 7.4 has no such key\n", name)
 		case rule.key == "":
 			fmt.Fprintf(report, ":%s  %s\n", name, rule.why)
-		case !exists:
-			fmt.Fprintf(report, ":%s  ignored: Flowjet has no such option\n", name)
 		default:
 			value, err := converted(rule, given[name])
 			if err != nil {
@@ -232,8 +229,8 @@ func entry(mapping *yaml.Node, key string) *yaml.Node {
 // node is an option's value as it stands in a configuration file.
 func (o option) node(text string) (*yaml.Node, error) {
 	parsed, complaint := parse(o.standard, text)
-	if complaint == "" && checks[o.key] != nil {
-		if wrong := checks[o.key](parsed); wrong != "" {
+	if complaint == "" {
+		if wrong := o.complaint(parsed); wrong != "" {
 			complaint = fmt.Sprintf("is %q: %s", text, wrong)
 		}
 	}

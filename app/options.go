@@ -13,7 +13,10 @@ import (
 // environment over the file.
 type option struct {
 	flag, key, usage string
-	standard         any
+	// reason is when to set it.
+	reason   string
+	standard any
+	check    check
 }
 
 // standardDataDir is the data folder unless another one is set.
@@ -22,62 +25,52 @@ const standardDataDir = "./flowjet-data"
 var options = slices.Concat(commonOptions, bridgeOptions)
 
 var commonOptions = []option{
-	{"data-dir", "data_dir", "folder for JetStream's files and the simulator's state", standardDataDir},
-	{"zone", "zone", "id of the OpenNebula zone", 0},
-	{"api-listen", "api.listen", "host:port of the OneFlow API", "127.0.0.1:2474"},
-	{"api-certificate-file", "api.certificate_file", "PEM certificate of the OneFlow API; enables TLS", ""},
-	{"api-key-file", "api.key_file", "PEM key of that certificate", ""},
-	{"api-action-number", "api.action_number", "VMs in each batch of a role or service action, if the request does not say", 1},
-	{"api-action-period", "api.action_period", "time between two batches", time.Minute},
-	{"api-vm-link", "api.vm_link", "URL of a VM in Sunstone for links on the live page, with {id} for the VM's id: https://sunstone.example.com/fireedge/sunstone/vm/{id}; empty for none", ""},
-	{"api-service-log-dir", "api.service_log_dir", "folder for a log file per service, <id>.log, in the format of OneFlow's /var/log/one/oneflow, for onelog; empty for none", ""},
-	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "127.0.0.1:4222"},
-	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", ""},
-	{"nats-replicas", "nats.replicas", "replicas of each stream; more than 1 needs an external cluster", 1},
-	{"nats-sync-always", "nats.sync_always", "the embedded server writes each message to disk before it acknowledges it", true},
-	{"nats-name", "nats.name", "name of the embedded server, unique in its cluster", "flowjet"},
-	{"nats-cluster", "nats.cluster", "name of the cluster that the embedded server joins; empty for a single server", ""},
-	{"nats-cluster-listen", "nats.cluster_listen", "host:port of the embedded server for the other servers of its cluster", "127.0.0.1:6222"},
-	{"nats-routes", "nats.routes", "cluster addresses of the other servers, nats://host:port, comma separated", []string(nil)},
-	{"nats-server-file", "nats.server_file", "nats-server configuration file with further settings of the embedded server: accounts, users, TLS", ""},
-	{"nats-credentials-file", "nats.credentials_file", "credentials file (JWT and seed) for the connection to NATS; {role} is replaced by bridge, worker, api, flowjet (up) or operator", ""},
-	{"nats-nkey-file", "nats.nkey_file", "file with the nkey seed for the connection to NATS; {role} is replaced by bridge, worker, api, flowjet (up) or operator", ""},
-	{"nats-ca-file", "nats.ca_file", "PEM certificates of the authorities that sign the NATS servers' certificates; enables TLS", ""},
-	{"nats-certificate-file", "nats.certificate_file", "PEM client certificate for the connection to NATS", ""},
-	{"nats-key-file", "nats.key_file", "PEM key of that certificate", ""},
-	{"nats-provision", "nats.provision", "create missing streams at startup; false if only an operator may, with `flowjet nats provision`", true},
-	{"one-xmlrpc", "one.xmlrpc", "oned's XML-RPC endpoint; in a zone of several servers, any one of them (the zone lists the others) or all that Flowjet should use", []string{"http://127.0.0.1:2633/RPC2"}},
-	{"one-hooks", "one.hooks", "oned's hook-event endpoints, tcp://host:2101, one per front-end; if empty, port 2101 of each server of the zone", []string(nil)},
-	{"one-auth-file", "one.auth_file", "file with serveradmin:password", "/var/lib/one/.one/oneflow_auth"},
-	{"one-connections", "one.connections", "maximum number of connections to each oned, shared by all Flowjet processes; oned serves 15 to all clients and the other servers of its zone", 8},
-	{"default-cooldown", "worker.default_cooldown", "cooldown after scaling, if the role does not set one", 300 * time.Second},
-	{"shutdown-action", "worker.shutdown_action", "how VMs are terminated, if neither the role nor the service says: terminate or terminate-hard", "terminate"},
-	{"vm-name-template", "worker.vm_name_template", "names of VMs; $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER are replaced", "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)"},
-	{"vr-name-template", "worker.vr_name_template", "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are replaced", "$ROLE_NAME(service_$SERVICE_ID)"},
-	{"look-again", "worker.look_again", "time without events after which a waiting service is checked again", 30 * time.Second},
-	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; also the time after which roles below their min_vms are filled up", 90 * time.Second},
-	{"deadlines", "worker.deadlines", "default deadlines of services, in seconds: pending=600 (no host for a VM), deploying=, scaling=, undeploying=; then=fail, shrink or undeploy. Without a value there is no deadline", []string(nil)},
-	{"vm-deadlines", "worker.vm_deadlines", "how long a VM may stay in a state that it should leave by itself: ready= (default none), prolog= (1h), boot= (10m), shutdown= (10m), epilog= (1h), leader-change= (45s); docs/services.md has the consequences", []string(nil)},
-	{"max-calls", "worker.max_calls", "maximum concurrent calls of a worker to oned", 10},
-	{"webhooks-file", "webhooks.file", "YAML file that configures webhooks; empty for none", ""},
-	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", false},
-	{"sim-xmlrpc-listen", "sim.xmlrpc_listen", "host:port of the simulated oned", "127.0.0.1:2633"},
-	{"sim-hooks-listen", "sim.hooks_listen", "host:port of the simulated hook events", "127.0.0.1:2101"},
-	{"sim-others", "sim.others", "host:port,host:port of XML-RPC and hook events, alternating, for each further server of the simulated zone", []string(nil)},
-	{"sim-control-listen", "sim.control_listen", "host:port of the simulator's control API", "127.0.0.1:2634"},
-	{"sim-boot-delay", "sim.boot_delay", "duration of each step of a simulated VM", 2 * time.Millisecond},
-	{"sim-call-delay", "sim.call_delay", "duration of each call to the simulated oned", time.Duration(0)},
-	{"sim-time-percent", "sim.time_percent", "duration of slow operations of the simulated OpenNebula, in percent of a real one's: a run of the authentication driver (300ms), an election (5s), the wait for the scheduler (10s, or seven VMs), the recovery after a restart (10s)", 5},
-	{"sim-auth-file", "sim.auth_file", "file to which the simulator writes serveradmin's name and password, for other processes", ""},
-	{"status-listen", "status.listen", "host:port for /metrics and /health without a password, and for /debug/pprof over loopback only; empty for none", ""},
-	{"log-level", "log.level", "debug, info (with every request), warn or error", "warn"},
-	{"log-format", "log.format", "text, json, journal (text without times, with journald's priorities) or auto: journal under systemd, else text", "auto"},
+	{"data-dir", "data_dir", "folder for JetStream's files and the simulator's state", "the data belongs in another folder or on another disk", standardDataDir, nil},
+	{"zone", "zone", "id of the OpenNebula zone", "oned serves another zone of a federation", 0, atLeast(0)},
+	{"api-listen", "api.listen", "host:port of the OneFlow API", "clients are on other hosts, or another API has the port", "127.0.0.1:2474", address},
+	{"api-certificate-file", "api.certificate_file", "PEM certificate of the OneFlow API; enables TLS", "passwords cross a network and no load balancer encrypts them", "", nil},
+	{"api-key-file", "api.key_file", "PEM key of that certificate", "with the certificate", "", nil},
+	{"api-action-number", "api.action_number", "VMs in each batch of a role or service action, if the request does not say", "clients that name no number should act on more VMs at a time", 1, atLeast(1)},
+	{"api-action-period", "api.action_period", "time between two batches", "clients that name no period should act faster or slower", time.Minute, atLeastASecond},
+	{"api-vm-link", "api.vm_link", "URL of a VM in Sunstone for links on the live page, with {id} for the VM's id: https://sunstone.example.com/fireedge/sunstone/vm/{id}; empty for none", "users of the live page also use Sunstone", "", orEmpty(linkOfVM)},
+	{"api-service-log-dir", "api.service_log_dir", "folder for a log file per service, <id>.log, in the format of OneFlow's /var/log/one/oneflow, for onelog; empty for none", "users read logs with `onelog`", "", nil},
+	{"nats-listen", "nats.listen", "host:port of the embedded NATS server", "parts on other hosts use this server, or another one has the port", "127.0.0.1:4222", address},
+	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", "NATS runs elsewhere, as with several front-ends", "", each("nats, tls, ws or wss", "nats", "tls", "ws", "wss")},
+	{"nats-replicas", "nats.replicas", "replicas of each stream; more than 1 needs an external cluster", "the NATS cluster has three or five servers", 1, between(1, 5)},
+	{"nats-name", "nats.name", "name of the embedded server, unique in its cluster", "the server is in a cluster", "flowjet", notEmpty},
+	{"nats-cluster", "nats.cluster", "name of the cluster that the embedded server joins; empty for a single server", "the server is in a cluster", "", nil},
+	{"nats-cluster-listen", "nats.cluster_listen", "host:port of the embedded server for the other servers of its cluster", "the server is in a cluster", "127.0.0.1:6222", address},
+	{"nats-routes", "nats.routes", "cluster addresses of the other servers, nats://host:port, comma separated", "the server is in a cluster", []string(nil), each("nats", "nats", "nats-route", "tls")},
+	{"nats-server-file", "nats.server_file", "nats-server configuration file with further settings of the embedded server: accounts, users, TLS", "other hosts use the server, which then needs users and TLS", "", nil},
+	{"nats-nkey-file", "nats.nkey_file", "file with the nkey seed, or the credentials (JWT and seed), for the connection to NATS; {role} is replaced by bridge, worker, api, flowjet (up) or operator", "NATS has users, and the key is not in the data folder", "", nil},
+	{"nats-ca-file", "nats.ca_file", "PEM certificates of the authorities that sign the NATS servers' certificates; enables TLS", "the connection to NATS uses TLS", "", nil},
+	{"nats-certificate-file", "nats.certificate_file", "PEM file with the client certificate for the connection to NATS, and its key", "a NATS of others asks clients for a certificate", "", nil},
+	{"nats-provision", "nats.provision", "create missing streams at startup; false if only an operator may, with `flowjet nats provision`", "the parts may not create streams", true, nil},
+	{"one-xmlrpc", "one.xmlrpc", "oned's XML-RPC endpoint; in a zone of several servers, any one of them (the zone lists the others) or all that Flowjet should use", "oned is on another host, or only some of its zone should be called", []string{"http://127.0.0.1:2633/RPC2"}, each("http or https", "http", "https")},
+	{"one-hooks", "one.hooks", "oned's hook-event endpoints, tcp://host:2101, one per front-end; if empty, port 2101 of each server of the zone", "hook events are on another port, or come through a proxy", []string(nil), each("tcp", "tcp")},
+	{"one-auth-file", "one.auth_file", "file with serveradmin:password", "the server user's file is elsewhere", "/var/lib/one/.one/oneflow_auth", notEmpty},
+	{"one-connections", "one.connections", "maximum number of connections to each oned, shared by all Flowjet processes; oned serves 15 to all clients and the other servers of its zone", "other clients of oned need more, or it serves more (`MAX_CONN`)", 8, nil},
+	{"default-cooldown", "worker.default_cooldown", "cooldown after scaling, if the role does not set one", "templates rely on the default that OneFlow had here", 300 * time.Second, nil},
+	{"shutdown-action", "worker.shutdown_action", "how VMs are terminated, if neither the role nor the service says: terminate or terminate-hard", "guests ignore ACPI", "terminate", oneOf("terminate", "terminate-hard")},
+	{"vm-name-template", "worker.vm_name_template", "names of VMs; $SERVICE_ID, $SERVICE_NAME, $ROLE_NAME and $VM_NUMBER are replaced", "names follow a rule of the site", "$ROLE_NAME_$VM_NUMBER_(service_$SERVICE_ID)", nil},
+	{"vr-name-template", "worker.vr_name_template", "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are replaced", "names follow a rule of the site", "$ROLE_NAME(service_$SERVICE_ID)", nil},
+	{"look-again", "worker.look_again", "time without events after which a waiting service is checked again", "lost events should cost less time, or oned fewer reads", 30 * time.Second, atLeastASecond},
+	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; also the time after which roles below their min_vms are filled up", "monitoring is more or less frequent", 90 * time.Second, atLeastASecond},
+	{"deadlines", "worker.deadlines", "default deadlines of services: pending=10m (no host for a VM), deploying=, scaling=, undeploying=, none without a value; then=fail, shrink or undeploy. How long a VM may stay in a state that it should leave by itself: ready= (none), prolog= (1h), boot= (10m), shutdown= (10m), epilog= (1h), leader-change= (45s); docs/services.md has the consequences", "services should not wait forever, or hosts need more time for images, boots and shutdowns", []string(nil), listOf(parseDeadlines)},
+	{"webhooks-file", "webhooks.file", "YAML file that configures webhooks; empty for none", "other systems are to be notified", "", nil},
+	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", "there is no OpenNebula, to try, test or rehearse", false, nil},
+	{"sim-listen", "sim.listen", "host:port of the simulated XML-RPC API, hook events and control API, comma separated; then of XML-RPC and hook events of each further server of the zone", "other hosts use the simulator, or a port is taken", []string{"127.0.0.1:2633", "127.0.0.1:2101", "127.0.0.1:2634"}, addressesOfZone},
+	{"sim-boot-delay", "sim.boot_delay", "duration of each step of a simulated VM", "states of VMs should be seen", 2 * time.Millisecond, nil},
+	{"sim-time-percent", "sim.time_percent", "duration of slow operations of the simulated OpenNebula, in percent of a real one's: a run of the authentication driver (300ms), an election (5s), the wait for the scheduler (10s, or seven VMs), the recovery after a restart (10s)", "waits should be as long as a real OpenNebula's", 5, between(1, 100)},
+	{"status-listen", "status.listen", "host:port for /metrics and /health without a password, and for /debug/pprof over loopback only; empty for none", "Prometheus or probes ask a process without an API, or from another host", "", orEmpty(address)},
+	{"log-level", "log.level", "debug, info (with every request), warn or error", "a problem needs more detail, or an access log is wanted", "warn", oneOf("debug", "info", "warn", "error")},
+	{"log-format", "log.format", "text, json, journal (text without times, with journald's priorities) or auto: journal under systemd, else text", "a collector reads JSON", "auto", oneOf("auto", "text", "json", "journal")},
 }
 
 // looking are the options by which those who only look find everything, and running those
 // that most who run Flowjet set. Help shows no more of them with a command.
 var (
-	looking = []string{"data-dir", "zone", "api-listen", "nats-url", "nats-nkey-file", "nats-credentials-file", "nats-ca-file", "one-xmlrpc", "one-auth-file"}
+	looking = []string{"data-dir", "zone", "api-listen", "nats-url", "nats-nkey-file", "nats-ca-file", "one-xmlrpc", "one-auth-file"}
 	running = append([]string{"api-certificate-file", "api-key-file", "nats-listen", "one-hooks", "webhooks-file", "sim", "status-listen", "log-level"}, looking...)
 )
 

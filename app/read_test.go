@@ -8,7 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 	"github.com/spf13/pflag"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 // write puts a text into a file of the test's.
@@ -65,6 +71,61 @@ func TestBridgeEventsAreDivided(t *testing.T) {
 	}
 }
 
+func TestDeadlinesAreOfServicesOrOfVMs(t *testing.T) {
+	config, err := ReadConfig("", flagsOf(t, "--deadlines", "pending=10m,scaling=90, then=shrink,boot=5m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := config.Settings()
+	if want := (policy.Deadlines{Pending: 10 * time.Minute, Scaling: 90 * time.Second, Then: policy.ThenShrink}); got.Deadlines != want {
+		t.Errorf("services have %+v, want %+v", got.Deadlines, want)
+	}
+	want := flow.DefaultVMDeadlines()
+	want.Boot = 5 * time.Minute
+	if got.VMDeadlines != want {
+		t.Errorf("VMs have %+v, want %+v", got.VMDeadlines, want)
+	}
+}
+
+// A process is known to NATS by a seed or by credentials, whatever the file is called.
+func TestTheKeyForNATSIsASeedOrCredentials(t *testing.T) {
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := user.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const credentials = "-----BEGIN NATS USER JWT-----\nx.y.z\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n%s\n------END USER NKEY SEED------\n"
+	for name, text := range map[string]string{"seed": string(seed), "credentials": fmt.Sprintf(credentials, seed)} {
+		config := Config{}
+		config.NATS.NkeyFile = write(t, "{role}.key", text)
+		path := strings.ReplaceAll(config.NATS.NkeyFile, roleMark, "worker")
+		if err := os.Rename(config.NATS.NkeyFile, path); err != nil {
+			t.Fatal(err)
+		}
+		options, err := config.natsOptions(pipeline.RoleWorker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var made nats.Options
+		for _, option := range options {
+			if err := option(&made); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if (made.UserJWT != nil) != (name == "credentials") || (made.Nkey != "") != (name == "seed") {
+			t.Errorf("%s: JWT %t, nkey %q", name, made.UserJWT != nil, made.Nkey)
+		}
+	}
+	config := Config{}
+	config.NATS.NkeyFile = write(t, "key", "neither\n")
+	if _, err := config.natsOptions(pipeline.RoleWorker); err == nil || !strings.Contains(err.Error(), "a line that begins with SU") {
+		t.Error(err)
+	}
+}
+
 func TestAVariableThatSetsNothingAnyMoreIsRefused(t *testing.T) {
 	t.Setenv("FLOWJET_BRIDGE_STANDBY", "2s")
 	_, err := ReadConfig("", flagsOf(t))
@@ -100,7 +161,10 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"a level":             {"log:\n  level: warning\n", `flowjet.yaml:2: log.level is "warning": it must be one of debug, info, warn, error; did you mean warn?`},
 		"alone":               {"nats:\n  replicas: 3\n", "flowjet.yaml:2: nats.replicas is 3, but the embedded server is not part of a cluster"},
 		"half a pair":         {"api:\n  certificate_file: a.pem\n", "api.certificate_file and api.key_file belong together"},
-		"two names":           {"nats:\n  nkey_file: a\n  credentials_file: b\n", "nats.credentials_file and nats.nkey_file are both set"},
+		"half a server":       {"sim:\n  listen: [127.0.0.1:1, 127.0.0.1:2]\n", "sim.listen is [127.0.0.1:1 127.0.0.1:2]: it must name XML-RPC, hook events and control API"},
+		"no such deadline":    {"worker:\n  deadlines: lunch=1h\n", `it has "lunch"; it can have pending, deploying, scaling, undeploying or then, or of VMs: it has "lunch"; it can have boot`},
+		"half a second":       {"worker:\n  deadlines: pending=1500ms\n", "it must be a whole number of seconds"},
+		"a VM's for too long": {"worker:\n  deadlines: [pending=60, boot=long]\n", "it must be a length of time such as boot=10m"},
 		"twice":               {"zone: 0\nzone: 1\n", "flowjet.yaml:2: zone is set a second time, after line 1"},
 		"a tab":               {"api:\n\tlisten: x\n", "line 2"},
 	}
@@ -155,16 +219,11 @@ func TestCheckLooksAtTheFilesThatAreNamed(t *testing.T) {
 	}
 }
 
-// TestEveryCheckIsOfAnOption and lets the default pass.
-func TestEveryCheckIsOfAnOption(t *testing.T) {
-	for key, checked := range checks {
-		o, known := optionOf(key)
-		if !known {
-			t.Errorf("there is a check of %s, which is no option", key)
-			continue
-		}
-		if complaint := checked(o.standard); complaint != "" {
-			t.Errorf("the default of %s is refused: %s", key, complaint)
+// Every option's default is allowed.
+func TestDefaultsAreAllowed(t *testing.T) {
+	for _, o := range options {
+		if complaint := o.complaint(o.standard); complaint != "" {
+			t.Errorf("the default of %s is refused: %s", o.key, complaint)
 		}
 	}
 }

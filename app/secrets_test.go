@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -155,8 +155,8 @@ func (c customer) refused(at string) {
 // Whatever a tenant plants, none of it is in a stream, a bucket, a log, a metric, a trace or
 // a file, but for oned's own.
 func TestNoSecretIsKept(t *testing.T) {
-	folder, log := t.TempDir(), &lockedText{}
-	var traces lockedText
+	folder, log := t.TempDir(), &testlog.Log{}
+	var traces testlog.Log
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(&traces, r.Body)
 		w.Header().Set("Content-Type", "application/x-protobuf")
@@ -169,11 +169,11 @@ func TestNoSecretIsKept(t *testing.T) {
 	data := filepath.Join(folder, "data")
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	config, err := ReadConfig("", flagsOf(t, "--sim", "--data-dir", data, "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
-		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+		"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
 		"--default-cooldown", "1ms", "--status-listen", "127.0.0.1:0", "--webhooks-file", receivers))
 	must(t, err)
-	var told lockedText
-	running := New(config, Everything(config), "test", &told, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	var told testlog.Log
+	running := New(config, Everything(config), "test", &told, log.Logger())
 	must(t, running.Start(t.Context()))
 	stopped := false
 	defer func() {

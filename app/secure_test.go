@@ -14,14 +14,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +27,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
@@ -39,35 +38,17 @@ type secured struct {
 	t      *testing.T
 	folder string
 	server *App
-	log    *lockedText
-}
-
-// lockedText is written by loggers of several goroutines.
-type lockedText struct {
-	mutex sync.Mutex
-	text  bytes.Buffer
-}
-
-func (l *lockedText) Write(text []byte) (int, error) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.text.Write(text)
-}
-
-func (l *lockedText) String() string {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.text.String()
+	log    *testlog.Log
 }
 
 func newSecured(t *testing.T) *secured {
 	t.Helper()
-	s := &secured{t: t, folder: t.TempDir(), log: &lockedText{}}
+	s := &secured{t: t, folder: t.TempDir(), log: &testlog.Log{}}
 	must(t, MakeKeys(s.folder))
 	makeCertificate(t, s.folder)
 	must(t, os.WriteFile(s.file("server.conf"), []byte(fmt.Sprintf(
 		"include %q\ntls { cert_file: %q, key_file: %q, timeout: 10 }\n", AccountsFile, s.file("server.pem"), s.file("server.key"))), 0o600))
-	s.server = s.start([]Part{PartNATS}, "--data-dir", t.TempDir(), "--nats-listen", "127.0.0.1:0", "--nats-server-file", s.file("server.conf"), "--nats-sync-always=false")
+	s.server = s.start([]Part{PartNATS}, "--data-dir", t.TempDir(), "--nats-listen", "127.0.0.1:0", "--nats-server-file", s.file("server.conf"))
 	return s
 }
 
@@ -91,7 +72,7 @@ func (s *secured) try(parts []Part, flags ...string) (*App, error) {
 	s.t.Helper()
 	config, err := ReadConfig("", flagsOf(s.t, flags...))
 	must(s.t, err)
-	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	logger := s.log.Logger()
 	started := New(config, parts, "test", io.Discard, logger)
 	if err := started.Start(s.t.Context()); err != nil {
 		return nil, err
@@ -120,11 +101,11 @@ func (s *secured) provision() {
 func TestEachPartLivesWithItsOwnUser(t *testing.T) {
 	s := newSecured(t)
 	s.provision()
-	auth := filepath.Join(t.TempDir(), "auth")
-	cloud := s.start([]Part{PartSim}, "--sim", "--data-dir", t.TempDir(), "--sim-auth-file", auth,
-		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0")
+	zone := t.TempDir()
+	cloud := s.start([]Part{PartSim}, "--sim", "--data-dir", zone,
+		"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0")
 	oned := []string{
-		"--one-xmlrpc", cloud.Sim().Endpoint(), "--one-hooks", cloud.Sim().HooksEndpoint(), "--one-auth-file", auth,
+		"--one-xmlrpc", cloud.Sim().Endpoint(), "--one-hooks", cloud.Sim().HooksEndpoint(), "--one-auth-file", filepath.Join(zone, SimulatedAuthFile),
 		"--default-cooldown", "1ms", "--data-dir", t.TempDir(),
 	}
 	s.start([]Part{PartWorker}, s.as(pipeline.RoleWorker, oned...)...)
@@ -306,8 +287,8 @@ func TestARoleReadsMoreThanIsDeliveredAtOnce(t *testing.T) {
 	for _, role := range []pipeline.Role{pipeline.RoleWorker, pipeline.RoleAPI, pipeline.RoleOperator} {
 		config, err := ReadConfig("", flagsOf(t, s.as(role)...))
 		must(t, err)
-		var denied lockedText
-		pipe, err := config.Open(t.Context(), pipeline.Config{Role: role, Logger: slog.New(slog.NewTextHandler(&denied, nil))})
+		var denied testlog.Log
+		pipe, err := config.Open(t.Context(), pipeline.Config{Role: role, Logger: denied.Logger()})
 		must(t, err)
 		t.Cleanup(pipe.Close)
 		visited := 0

@@ -21,7 +21,7 @@ func TestStatusOfABridgeAlone(t *testing.T) {
 	AddFlags(flags)
 	must(t, flags.Parse([]string{
 		"--sim", "--data-dir", t.TempDir(), "--nats-listen", "127.0.0.1:0", "--status-listen", "127.0.0.1:0",
-		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+		"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
 	}))
 	config, err := ReadConfig("", flags)
 	must(t, err)

@@ -23,8 +23,8 @@ import (
 func simulated(t *testing.T, more ...string) []string {
 	t.Helper()
 	return append([]string{
-		"--sim", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--nats-sync-always=false",
-		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+		"--sim", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+		"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
 	}, more...)
 }
 

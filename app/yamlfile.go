@@ -92,7 +92,7 @@ func (r *fileReader) entry(key, value *yaml.Node, name string) {
 		return
 	}
 	if secret(name) {
-		r.complain(key, "%q looks like a secret, which is only read from a file: write it into a file that only one user can read, and set its path (one.auth_file, nats.nkey_file, nats.credentials_file)", name)
+		r.complain(key, "%q looks like a secret, which is only read from a file: write it into a file that only one user can read, and set its path (one.auth_file, nats.nkey_file)", name)
 		return
 	}
 	r.complain(key, "%q does not exist%s", name, suggestion(name, keys()))

@@ -27,7 +27,7 @@ type line struct {
 // newLine keeps JetStream's files in folder.
 func newLine(b *testing.B, folder string) *line {
 	b.Helper()
-	server, err := embedded.Start(embedded.Config{StoreDir: folder, Listen: "127.0.0.1:0", SyncAlways: true})
+	server, err := embedded.Start(embedded.Config{StoreDir: folder, Listen: "127.0.0.1:0"})
 	must(b, err)
 	b.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)

@@ -99,11 +99,11 @@ func BenchmarkFailover(b *testing.B) {
 	}
 	for b.Loop() {
 		folder := b.TempDir()
-		auth := filepath.Join(folder, "auth")
+		auth := filepath.Join(folder, app.SimulatedAuthFile)
 		at := ports.Free(b, 1)[0]
 		base := startApp(b, []app.Part{app.PartNATS, app.PartSim, app.PartBridge},
-			"--sim", "--data-dir", folder, "--nats-listen", at, "--sim-auth-file", auth,
-			"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0")
+			"--sim", "--data-dir", folder, "--nats-listen", at,
+			"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0")
 		base.Sim().SetCallDelay("one.template.instantiate", failoverCall)
 		seen := &actions{at: map[int][]time.Time{}}
 		base.Sim().OnCall(seen.note)

@@ -73,15 +73,15 @@ func newZone(b *testing.B, s size) *zone {
 	b.Helper()
 	at := ports.Free(b, 5)
 	folder := b.TempDir()
-	auth := filepath.Join(folder, "auth")
+	auth := filepath.Join(folder, app.SimulatedAuthFile)
 	z := &zone{size: s, control: "http://" + at[4], api: "http://" + at[0], http: &http.Client{Timeout: 10 * time.Minute}}
 	z.common = []string{
 		"--data-dir", folder, "--api-listen", at[0], "--nats-listen", at[1], "--one-auth-file", auth,
-		"--sim-xmlrpc-listen", at[2], "--sim-hooks-listen", at[3], "--sim-control-listen", at[4],
+		"--sim-listen", strings.Join(at[2:], ","),
 		"--one-xmlrpc", "http://" + at[2] + "/RPC2", "--one-hooks", "tcp://" + at[3],
 	}
 	z.sim = launch(b, nil, []app.Part{app.PartSim},
-		append(z.common, "--sim", "--sim-auth-file", auth, "--sim-boot-delay", "0s")...)
+		append(z.common, "--sim", "--sim-boot-delay", "0s")...)
 	z.tell(b, "/population", fmt.Sprintf(`{"services":%d,"roles":%d,"vms":%d}`, s.services, s.roles, s.vms))
 	credentials, err := opennebula.ReadCredentials(auth)
 	must(b, err)

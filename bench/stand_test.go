@@ -32,8 +32,8 @@ func newStand(b *testing.B, arguments ...string) *stand {
 	metrics := ports.Free(b, 1)[0]
 	parts := []app.Part{app.PartNATS, app.PartSim, app.PartNarrator, app.PartWorker, app.PartBridge, app.PartAPI}
 	flowjet := startApp(b, parts, append([]string{"--sim", "--data-dir", b.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
-		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
-		"--status-listen", metrics, "--sim-boot-delay", "0s", "--sim-call-delay", "0s"}, arguments...)...)
+		"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
+		"--status-listen", metrics, "--sim-boot-delay", "0s"}, arguments...)...)
 	credentials, err := opennebula.ParseCredentials(flowjet.Sim().ServerCredentials())
 	must(b, err)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: flowjet.Sim().Endpoint(), Credentials: credentials})

@@ -1,19 +1,21 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
+	"github.com/flowjet/flowjet/consumers"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/ports"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
@@ -31,6 +33,8 @@ const (
 	// takes about 10 ms of one processor, and 4 workers with 10 calls each would
 	// deploy 150 a second if they could.
 	callsAtOnce = 3
+	// memoryDisk is a folder in memory, as Linux has it.
+	memoryDisk = "/dev/shm"
 	// growthTarget is how much faster twice as many workers have to be.
 	growthTarget = 1.8
 )
@@ -39,7 +43,7 @@ const (
 // take their time. The floor of each is the one before it. Each partition has
 // as many services as the others: how evenly a few services fall to the workers by
 // their ids is not what is asked. Nor is it how fast the disk is: deploying a service
-// stores some 30 messages, so NATS does not wait for the disk here.
+// stores some 30 messages, so NATS has its files in memory here.
 func BenchmarkWorkers(b *testing.B) {
 	services := 6 * pipeline.Partitions
 	if os.Getenv(scaleVariable) != "" {
@@ -67,20 +71,25 @@ func BenchmarkWorkers(b *testing.B) {
 // to fall to the workers.
 func deployWith(b *testing.B, workers, services int) float64 {
 	b.Helper()
-	folder := b.TempDir()
-	auth := filepath.Join(folder, "auth")
+	folder, err := os.MkdirTemp(memoryDisk, "flowjet")
+	must(b, err)
+	b.Cleanup(func() { _ = os.RemoveAll(folder) })
+	auth := filepath.Join(folder, app.SimulatedAuthFile)
 	at := ports.Free(b, 1)[0]
 	base := startApp(b, []app.Part{app.PartNATS, app.PartSim, app.PartBridge},
-		"--sim", "--data-dir", folder, "--nats-listen", at, "--sim-auth-file", auth,
-		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
-		"--sim-boot-delay", "0s", "--nats-sync-always=false")
-	for range workers {
-		startApp(b, []app.Part{app.PartWorker}, "--nats-url", "nats://"+at, "--one-xmlrpc", base.Sim().Endpoint(),
-			"--one-auth-file", auth, "--data-dir", folder, "--nats-provision=false", "--max-calls", strconv.Itoa(callsAtOnce))
+		"--sim", "--data-dir", folder, "--nats-listen", at,
+		"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
+		"--sim-boot-delay", "0s")
+	open := func() *pipeline.Pipeline {
+		pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: "nats://" + at, Options: keyOf(b, folder), Name: "bench"})
+		must(b, err)
+		b.Cleanup(pipe.Close)
+		return pipe
 	}
-	pipe, err := pipeline.Open(b.Context(), pipeline.Config{URL: "nats://" + at, Options: keyOf(b, folder), Name: "bench"})
-	must(b, err)
-	b.Cleanup(pipe.Close)
+	for i := range workers {
+		startWorker(b, fmt.Sprintf("worker-%d", i+1), open(), newClient(b, base, auth))
+	}
+	pipe := open()
 	wakes := pendingServices(b, base, auth, services)
 	reader, err := history.New(pipe).ReadTransitions(b.Context(), -1, 0)
 	must(b, err)
@@ -100,14 +109,36 @@ func deployWith(b *testing.B, workers, services int) float64 {
 	return float64(wanted) / time.Since(began).Seconds()
 }
 
-// pendingServices makes services that nobody has been told of, equally many in each
-// partition, and what tells.
-func pendingServices(b *testing.B, base *app.App, auth string, services int) []pipeline.Wake {
+// startWorker starts a worker until the benchmark's end.
+func startWorker(b *testing.B, id string, pipe *pipeline.Pipeline, oned *opennebula.Client) {
+	b.Helper()
+	config, err := app.ReadConfig("", pflag.NewFlagSet(id, pflag.ContinueOnError))
+	must(b, err)
+	worker := consumers.New(consumers.Config{
+		ID: id, Settings: config.Settings(), MaxCalls: callsAtOnce, Logger: slog.New(slog.DiscardHandler),
+	}, pipe, oned)
+	must(b, worker.Start(b.Context()))
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), poll.Limit)
+		defer cancel()
+		_ = worker.Stop(ctx)
+	})
+}
+
+func newClient(b *testing.B, base *app.App, auth string) *opennebula.Client {
 	b.Helper()
 	credentials, err := opennebula.ReadCredentials(auth)
 	must(b, err)
 	oned := opennebula.NewClient(opennebula.Config{Endpoint: base.Sim().Endpoint(), Credentials: credentials})
 	b.Cleanup(oned.Close)
+	return oned
+}
+
+// pendingServices makes services that nobody has been told of, equally many in each
+// partition, and what tells.
+func pendingServices(b *testing.B, base *app.App, auth string, services int) []pipeline.Wake {
+	b.Helper()
+	oned := newClient(b, base, auth)
 	const body = `{"name":"bench","deployment":"straight","state":0,"roles":[
 		{"name":"Master","type":"vm","cardinality":1,"template_id":0,"state":0},
 		{"name":"Slave","type":"vm","cardinality":1,"template_id":0,"parents":["Master"],"state":0}]}`

@@ -18,6 +18,7 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
@@ -94,8 +95,8 @@ func TestRepetitionsAreEventsAndRetriesAreNot(t *testing.T) {
 }
 
 func TestEventsWaitInOrderWhileJetStreamIsAway(t *testing.T) {
-	var log lockedBuffer
-	b, store, publisher := hearing(t, func(c *Config) { c.Logger = log.logger() })
+	var log testlog.Log
+	b, store, publisher := hearing(t, func(c *Config) { c.Logger = log.Logger() })
 	store.set(func(f *fakeStore) { f.fail = errors.New("no JetStream today") })
 	var want []string
 	for id := range 40 {
@@ -166,11 +167,11 @@ func TestSpillFileKeepsOrder(t *testing.T) {
 }
 
 func TestPublisherRestart(t *testing.T) {
-	var log lockedBuffer
+	var log testlog.Log
 	store, first := newFakeStore(), newTestPublisher(t, "127.0.0.1:0")
 	cloud := &fakeCloud{vms: map[int]one.VM{1: running(1)}}
 	config := quietly("tcp://" + first.address())
-	config.Logger = log.logger()
+	config.Logger = log.Logger()
 	b := newBridge(config, store, cloud, nil)
 	startBridge(t, b)
 	must(t, first.waitForSubscriber(limited(t), b.config.topics()))

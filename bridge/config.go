@@ -45,8 +45,7 @@ type Config struct {
 	MaxQueueBytes int64
 	// SpillDir is a folder for the events of a feed that find no room in memory
 	// while JetStream is away, MaxSpillBytes their bound; 1 GiB. Without a
-	// folder, with a negative bound, and beyond the bound, events are dropped,
-	// and made up for by comparing oned with what is stored.
+	// folder, and beyond the bound, events are dropped, and made up for by comparing oned with what is stored.
 	SpillDir      string
 	MaxSpillBytes int64
 	Resync        ResyncConfig
@@ -77,9 +76,7 @@ type ResyncConfig struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxQueueBytes, 48<<20)
-	if c.MaxSpillBytes == 0 {
-		c.MaxSpillBytes = 1 << 30
-	}
+	setDefault(&c.MaxSpillBytes, 1<<30)
 	setDefault(&c.Standby, time.Second)
 	setDefault(&c.Keep, 30*time.Second)
 	setDefault(&c.Quiet, 30*time.Second)

@@ -61,7 +61,7 @@ func (c *connection) greet(topics []string) error {
 		return err
 	}
 	c.from = &boundedConn{Conn: c.net, reader: bufio.NewReaderSize(c.net, readAhead)}
-	zmtp, err := openZMTP(c.from, zmq4.Sub, false)
+	zmtp, err := openZMTP(c.from)
 	if err != nil {
 		return err
 	}
@@ -77,20 +77,6 @@ func (c *connection) greet(topics []string) error {
 func (c *connection) close() {
 	c.stop()
 	c.net.Close()
-}
-
-// receive waits for the next message and returns its frames.
-func (c *connection) receive() (frames [][]byte, err error) {
-	defer recoverTo(&err)
-	for {
-		message, err := c.zmtp.RecvMsg()
-		if err != nil {
-			return nil, err
-		}
-		if message.Type == zmq4.UsrMsg {
-			return message.Frames, nil
-		}
-	}
 }
 
 // read waits for the next message. Commands, which are rare, are left to zmq4;
@@ -145,10 +131,10 @@ func (c *connection) readMessage() (item, error) {
 	return i, nil
 }
 
-// openZMTP shakes hands as a socket of that kind.
-func openZMTP(conn net.Conn, kind zmq4.SocketType, server bool) (zmtp *zmq4.Conn, err error) {
+// openZMTP shakes hands as a SUB socket.
+func openZMTP(conn net.Conn) (zmtp *zmq4.Conn, err error) {
 	defer recoverTo(&err)
-	return zmq4.Open(conn, null.Security(), kind, zmq4.SocketIdentity("flowjet"), server, nil)
+	return zmq4.Open(conn, null.Security(), zmq4.Sub, zmq4.SocketIdentity("flowjet"), false, nil)
 }
 
 // recoverTo turns a panic into an error: zmq4 reads properties and commands

@@ -4,15 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/zmqpub"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
@@ -39,28 +38,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// lockedBuffer is a log that may be read while it is written.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(data)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *lockedBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
 func newPipeline(t testing.TB) *pipeline.Pipeline {
 	t.Helper()
 	return openPipeline(t, natstest.Server(t))
@@ -78,25 +55,26 @@ func newTestPublisher(t testing.TB, listen string) *publisher {
 	t.Helper()
 	p, err := newPublisher(context.Background(), listen)
 	must(t, err)
-	t.Cleanup(p.close)
-	return p
+	t.Cleanup(p.Close)
+	return &publisher{p}
+}
+
+// publisher publishes as oned does, and waits for slow subscribers.
+type publisher struct{ *zmqpub.Publisher }
+
+func (p *publisher) address() string { return p.Addr() }
+
+func (p *publisher) close() { p.Close() }
+
+func (p *publisher) send(frames [][]byte) int { return p.Send(frames...) }
+
+func (p *publisher) waitForSubscriber(ctx context.Context, keys []string) error {
+	return p.Wait(ctx, 1, 0, keys...)
 }
 
 // waitForSubscribers returns when so many have subscribed to something.
 func (p *publisher) waitForSubscribers(ctx context.Context, count int) error {
-	for {
-		p.mu.Lock()
-		changed, has := p.changed, len(p.subscribers)
-		p.mu.Unlock()
-		if has >= count {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return p.Wait(ctx, count, 0)
 }
 
 // startBridge starts a bridge that is stopped with the test.

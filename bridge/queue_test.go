@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/internal/testlog"
 )
 
 // sized is an item of so many bytes.
@@ -61,9 +62,9 @@ func TestFullQueueWaits(t *testing.T) {
 }
 
 func TestOneOverflowIsToldOnce(t *testing.T) {
-	var log lockedBuffer
+	var log testlog.Log
 	asked := 0
-	l := &listener{endpoint: "tcp://127.0.0.1:1", log: log.logger(), requestResync: func(string) { asked++ }, metrics: newMetrics(prometheus.NewRegistry())}
+	l := &listener{endpoint: "tcp://127.0.0.1:1", log: log.Logger(), requestResync: func(string) { asked++ }, metrics: newMetrics(prometheus.NewRegistry())}
 	began := time.Now()
 	for n := range 5 {
 		l.overflowed(began.Add(time.Duration(n) * steady / 2))

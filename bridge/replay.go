@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"os"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/internal/zmqpub"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
@@ -66,13 +69,13 @@ func Replay(ctx context.Context, config ReplayConfig) error {
 	if err != nil {
 		return err
 	}
-	defer publisher.close()
+	defer publisher.Close()
 	if config.Out == nil {
 		config.Out = io.Discard
 	}
-	fmt.Fprintf(config.Out, "publishing on tcp://%s when somebody has subscribed\n", publisher.address())
+	fmt.Fprintf(config.Out, "publishing on tcp://%s when somebody has subscribed\n", publisher.Addr())
 	keys := []string{opennebula.StateSubscription, opennebula.CallSubscription("one.vm.update")}
-	if err := publisher.waitForSubscriber(ctx, keys); err != nil {
+	if err := publisher.Wait(ctx, 1, settled, keys...); err != nil {
 		return fmt.Errorf("wait for a subscriber to replay %s to: %w", config.File, err)
 	}
 	sent, wanted, err := replay(ctx, file, publisher, config.Speed)
@@ -83,9 +86,29 @@ func Replay(ctx context.Context, config ReplayConfig) error {
 	return nil
 }
 
+const (
+	// writeTimeout is how long a subscriber may take no data before it is cut off.
+	writeTimeout = 30 * time.Second
+	// settled is how long subscriptions must not have changed when not all topics
+	// that were hoped for are subscribed to.
+	settled = time.Second
+	// ahead is how many events wait for a subscriber that reads more slowly than they are sent.
+	ahead = 64
+)
+
+// newPublisher waits for slow subscribers, where oned drops what it has for them.
+func newPublisher(ctx context.Context, listen string) (*zmqpub.Publisher, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("publish hook events on %s: %w (is oned, or another replay, using the port?)", listen, err)
+	}
+	return zmqpub.New(listener, zmqpub.Config{HighWater: ahead, Patience: writeTimeout, Logger: slog.New(slog.DiscardHandler)}), nil
+}
+
 // replay sends a recording's events and counts them, and those that somebody
 // had subscribed to.
-func replay(ctx context.Context, from io.Reader, to *publisher, speed float64) (sent, wanted int, err error) {
+func replay(ctx context.Context, from io.Reader, to *zmqpub.Publisher, speed float64) (sent, wanted int, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxLine)
 	pace := pacer{speed: speed}
@@ -101,7 +124,7 @@ func replay(ctx context.Context, from io.Reader, to *publisher, speed float64) (
 			return sent, wanted, err
 		}
 		sent++
-		if to.send(event.frames()) > 0 {
+		if to.Send(event.frames()...) > 0 {
 			wanted++
 		}
 	}

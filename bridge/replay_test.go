@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/fixtures"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -31,16 +32,16 @@ type carried struct {
 // carry replays a recording over ZeroMQ through a bridge into JetStream.
 func carry(t *testing.T, file string) carried {
 	t.Helper()
-	var log lockedBuffer
+	var log testlog.Log
 	p := newPipeline(t)
 	publisher := newTestPublisher(t, "127.0.0.1:0")
-	b := New(Config{Zone: 4, Endpoints: []string{"tcp://" + publisher.address()}, Logger: log.logger()}, p, nil)
+	b := New(Config{Zone: 4, Endpoints: []string{"tcp://" + publisher.address()}, Logger: log.Logger()}, p, nil)
 	startBridge(t, b)
 	must(t, publisher.waitForSubscriber(limited(t), b.config.topics()))
 	recording, err := os.Open(file)
 	must(t, err)
 	defer recording.Close()
-	_, wanted, err := replay(limited(t), recording, publisher, 0)
+	_, wanted, err := replay(limited(t), recording, publisher.Publisher, 0)
 	must(t, err)
 	poll.Until(t, "everything to be stored", func() bool {
 		status := b.Status()[0]
@@ -182,7 +183,7 @@ func checkNoSecrets(t *testing.T, got carried) {
 
 func TestReplayCommand(t *testing.T) {
 	p := newPipeline(t)
-	out := &lockedBuffer{}
+	out := &testlog.Log{}
 	done := make(chan error, 1)
 	go func() {
 		done <- Replay(limited(t), ReplayConfig{File: filepath.Join("testdata", "events.jsonl"), Listen: "127.0.0.1:0", Speed: 1000, Out: out})
@@ -215,7 +216,7 @@ func TestReplayErrors(t *testing.T) {
 	file, err := os.Open(broken)
 	must(t, err)
 	defer file.Close()
-	if sent, _, err := replay(limited(t), file, publisher, 0); err == nil || !strings.Contains(err.Error(), "line 3") || sent != 1 {
+	if sent, _, err := replay(limited(t), file, publisher.Publisher, 0); err == nil || !strings.Contains(err.Error(), "line 3") || sent != 1 {
 		t.Errorf("%d sent, %v", sent, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -52,10 +53,10 @@ func tellingEverything() [][][]byte {
 // Whatever the filter lets through, nothing that a user has put into a template, a
 // document or an argument is stored, logged or told in an error.
 func TestNoSecretPassesTheWidestFilter(t *testing.T) {
-	var log lockedBuffer
+	var log testlog.Log
 	p, publisher := newPipeline(t), newTestPublisher(t, "127.0.0.1:0")
 	config := quietly("tcp://" + publisher.address())
-	config.Logger, config.MaxQueueBytes, config.SpillDir = log.logger(), 1, t.TempDir()
+	config.Logger, config.MaxQueueBytes, config.SpillDir = log.Logger(), 1, t.TempDir()
 	config.Calls = []string{"one.vm.update", "one.user.passwd", "one.user.allocate", "one.document.update", "one.document.allocate", "one.template.instantiate"}
 	b := New(config, p, nil)
 	startBridge(t, b)

@@ -164,7 +164,7 @@ func TestComposeFile(t *testing.T) {
 		}
 		for _, port := range one.Ports {
 			inside := port[strings.LastIndexByte(port, ':'):]
-			if !strings.HasPrefix(port, "127.0.0.1:") || !slices.ContainsFunc(one.Command, func(word string) bool { return strings.HasSuffix(word, inside) }) {
+			if !strings.HasPrefix(port, "127.0.0.1:") || !slices.ContainsFunc(strings.Split(strings.Join(one.Command, ","), ","), func(word string) bool { return strings.HasSuffix(word, inside) }) {
 				t.Errorf("%s publishes %s, and its command listens nowhere there", name, port)
 			}
 		}

@@ -59,8 +59,8 @@ func scrapeALife(t *testing.T) map[string]*dto.MetricFamily {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	app.AddFlags(flags)
 	if err := flags.Parse([]string{
-		"--sim", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--nats-sync-always=false",
-		"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+		"--sim", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+		"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,8 @@
 package opennebula
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 )
 
 // TestOneAddressOfThreeIsEnough also where the first question waits for an auth driver.
@@ -136,17 +135,14 @@ func TestReadsAreConfirmedByThoseThatCanBeReached(t *testing.T) {
 	zone := newFakeZone(t, 1)
 	leader := zone.servers[0]
 	leader.set(func() { leader.lists = []string{leader.URL, closedAddress(t), closedAddress(t)} })
-	var logged bytes.Buffer
-	var mutex sync.Mutex
-	client := zone.client(t, Config{Logger: slog.New(slog.NewTextHandler(lockedWriter{&mutex, &logged}, nil))}, 0)
+	var logged testlog.Log
+	client := zone.client(t, Config{Logger: logged.Logger()}, 0)
 	for range 2 * givenUp {
 		if _, err := client.Server().Confirmed().Document(t.Context(), 42); err != nil {
 			t.Fatal(err)
 		}
 	}
-	mutex.Lock()
-	defer mutex.Unlock()
-	if told := strings.Count(logged.String(), "does not answer; calls go to the other servers"); told != 2 {
+	if told := logged.Count("does not answer; calls go to the other servers"); told != 2 {
 		t.Errorf("%d lines name the two servers that cannot be reached:\n%s", told, logged.String())
 	}
 }
@@ -156,28 +152,14 @@ func TestServerOfAnotherZoneIsNotUsed(t *testing.T) {
 	ours, theirs := newFakeZone(t, 2), newFakeZone(t, 1)
 	theirs.lead(0, 75)
 	mixed := &fakeZone{servers: append(ours.servers, theirs.servers...)}
-	var logged bytes.Buffer
-	var mutex sync.Mutex
-	client := mixed.client(t, Config{Logger: slog.New(slog.NewTextHandler(lockedWriter{&mutex, &logged}, nil))}, 0, 1, 2)
+	var logged testlog.Log
+	client := mixed.client(t, Config{Logger: logged.Logger()}, 0, 1, 2)
 	if client.Endpoint() != ours.servers[0].URL {
 		t.Errorf("calls go to %s, the zone's leader is %s", client.Endpoint(), ours.servers[0].URL)
 	}
-	mutex.Lock()
-	defer mutex.Unlock()
-	if told := strings.Count(logged.String(), "belongs to another zone"); told != 1 || !strings.Contains(logged.String(), theirs.servers[0].URL) {
+	if told := logged.Count("belongs to another zone"); told != 1 || !strings.Contains(logged.String(), theirs.servers[0].URL) {
 		t.Errorf("%d lines name it:\n%s", told, logged.String())
 	}
-}
-
-type lockedWriter struct {
-	*sync.Mutex
-	to *bytes.Buffer
-}
-
-func (w lockedWriter) Write(data []byte) (int, error) {
-	w.Lock()
-	defer w.Unlock()
-	return w.to.Write(data)
 }
 
 // TestCallsWaitForALeader: the zone's words for it are different while it elects one.

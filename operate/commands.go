@@ -44,7 +44,7 @@ func Commands(environment Environment) (services, others []*cobra.Command) {
 
 type tool struct{ Environment }
 
-// help is what a command says about itself; example is a line each.
+// help is what a command says about itself, as terminal.Command takes it.
 type help struct{ use, short, long, example string }
 
 // job is what a command does once it is connected.
@@ -52,21 +52,31 @@ type job func(ctx context.Context, c *console, pipe clients, args []string) erro
 
 // command makes a command that looks at what NATS holds.
 func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
-	var format *terminal.Format
-	cmd := &cobra.Command{
-		Use: help.use, Short: help.short, Long: strings.TrimSpace(help.short + ".\n\n" + help.long), Example: terminal.Example(help.example), Args: args,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c := newConsole(cmd.OutOrStdout(), *format)
-			pipe, err := t.attach(cmd)
-			if err != nil {
-				return err
-			}
-			defer pipe.Close()
-			return run(cmd.Context(), c, pipe, args)
-		},
-	}
+	cmd := terminal.Command(help.use, help.short, help.long, help.example, args)
 	t.Flags(cmd)
-	format = terminal.AddFormat(cmd, formats)
+	format := terminal.AddFormat(cmd, formats)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c := newConsole(cmd.OutOrStdout(), *format)
+		pipe, err := t.attach(cmd)
+		if err != nil {
+			return err
+		}
+		defer pipe.Close()
+		return run(cmd.Context(), c, pipe, args)
+	}
+	return cmd
+}
+
+// aboutService makes a command about the one service whose id it takes.
+func (t tool) aboutService(help help, run func(ctx context.Context, c *console, pipe clients, id int) error) *cobra.Command {
+	cmd := t.command(help, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *console, pipe clients, args []string) error {
+		id, err := serviceID(args[0])
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, pipe, id)
+	})
+	cmd.ValidArgsFunction = t.serviceIDs
 	return cmd
 }
 

@@ -57,26 +57,19 @@ func (d *diagnosis) add(check, weight, mend, format string, arguments ...any) {
 }
 
 func doctorCommand(t tool) *cobra.Command {
-	var format *terminal.Format
-	cmd := &cobra.Command{
-		Use:   "doctor",
-		Short: "Diagnose problems and suggest fixes",
-		Long: "Diagnose problems and suggest fixes.\n\n" +
-			"It checks NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, oned and\n" +
+	cmd := terminal.Command("doctor", "Diagnose problems and suggest fixes",
+		"It checks NATS, its streams, the workers, bridges, feeds, cursors, services, timers, dead letters and webhooks, oned and\n"+
 			"the OneFlow API, clocks and disks. The exit status is 0 without a problem (there may be warnings), else 6.",
-		Example: terminal.Example("flowjet doctor\nflowjet doctor -o json"),
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c := newConsole(cmd.OutOrStdout(), *format)
-			d := diagnosis{now: time.Now()}
-			if err := examine(t, cmd, &d); err != nil {
-				return err
-			}
-			return writeDiagnosis(c, d.findings)
-		},
-	}
+		"flowjet doctor\nflowjet doctor -o json", cobra.NoArgs)
 	t.Flags(cmd)
-	format = terminal.AddFormat(cmd, terminal.ShowFormats)
+	format := terminal.AddFormat(cmd, terminal.ShowFormats)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		d := diagnosis{now: time.Now()}
+		if err := examine(t, cmd, &d); err != nil {
+			return err
+		}
+		return writeDiagnosis(newConsole(cmd.OutOrStdout(), *format), d.findings)
+	}
 	return cmd
 }
 
@@ -168,7 +161,7 @@ func mendNATS(err error) string {
 	text := strings.ToLower(err.Error())
 	switch {
 	case strings.Contains(text, "authorization"), strings.Contains(text, "permissions"):
-		return "use the operator's credentials: --nats-nkey-file or --nats-credentials-file"
+		return "use the operator's key or credentials: --nats-nkey-file"
 	case strings.Contains(text, "certificate"), strings.Contains(text, "tls"):
 		return "set the servers' certificate authority with --nats-ca-file"
 	case strings.Contains(text, "jetstream not enabled"):

@@ -28,11 +28,13 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 	}
 	d := diagnosis{now: now}
 	overview := inspect.Overview{
-		Members: []presence.Member{
-			member("fe1", "worker", nil), member("fe1", "api", &gone),
-			member("fe2", "worker", &gone), member("fe2", "api", &gone), member("fe2", "bridge", &gone),
+		Status: inspect.Status{
+			Members: []presence.Member{
+				member("fe1", "worker", nil), member("fe1", "api", &gone),
+				member("fe2", "worker", &gone), member("fe2", "api", &gone), member("fe2", "bridge", &gone),
+			},
+			Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true, Streams: 7}},
 		},
-		Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true, Streams: 7}},
 		Streams: []inspect.StreamStatus{
 			{Name: "ONE", Trouble: "its replica on n2 is unreachable", Away: []string{"n2"}},
 			{Name: "FLOW", Trouble: "it has no leader: most of its servers are unreachable", Leaderless: true},
@@ -47,11 +49,11 @@ func TestEachCauseIsNamedOnce(t *testing.T) {
 		"problem stream FLOW: it has no leader: most of its servers are unreachable\n"; got != want {
 		t.Errorf("it says\n%swant\n%s", got, want)
 	}
-	if !unsettled(overview) || unsettled(inspect.Overview{Members: overview.Members[:1], Servers: overview.Servers[:1], Workers: []inspect.WorkerShare{{}}}) {
+	if !unsettled(overview) || unsettled(inspect.Overview{Status: inspect.Status{Members: overview.Members[:1], Servers: overview.Servers[:1], Workers: []inspect.WorkerShare{{}}}}) {
 		t.Error("what may mend itself is looked at again, and nothing else")
 	}
 	well := diagnosis{now: now}
-	well.checkMembers(inspect.Overview{Members: overview.Members[:1]})
+	well.checkMembers(inspect.Overview{Status: inspect.Status{Members: overview.Members[:1]}})
 	if got := well.said(); got != "ok processes: all that are expected (1) are running\n" {
 		t.Errorf("it says %s", got)
 	}

@@ -234,16 +234,19 @@ func TestStatusTables(t *testing.T) {
 	overview := inspect.Overview{
 		Server:   "nats://fe1:4222",
 		Services: map[string]int{"RUNNING": 3, "WARNING": 1, "DONE": 0}, Timers: inspect.TimerCount{Set: 4, Overdue: 1},
-		DeadLetters: map[string]uint64{"worker": 2}, Webhooks: inspect.WebhookCount{Waiting: 7, Failing: 1},
-		Workers: []inspect.WorkerShare{
-			{Worker: "fe1", Router: true, Autoscaler: true, Partitions: []int{0, 1, 2}}, {Worker: "fe2", OnedUnreachable: true},
+		Webhooks: inspect.WebhookCount{Waiting: 7, Failing: 1},
+		Status: inspect.Status{
+			DeadLetters: map[string]uint64{"worker": 2},
+			Workers: []inspect.WorkerShare{
+				{Worker: "fe1", Router: true, Autoscaler: true, Partitions: []int{0, 1, 2}}, {Worker: "fe2", OnedUnreachable: true},
+			},
+			Readers: []inspect.ReaderStatus{
+				{Reader: "router", Lag: 5, Oldest: ago(2 * time.Second)}, {Reader: pipeline.PartitionKey(0), Lag: 2, Oldest: ago(time.Minute)}, {Reader: pipeline.PartitionKey(1), Lag: 3},
+			},
+			Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true}},
 		},
-		Feeds: []inspect.FeedStatus{{Feed: "0.fe1", Holder: "bridge@fe1", Alive: true, Since: *ago(time.Hour)}, {Feed: "0.fe2", Holder: "bridge@fe2", Since: *ago(time.Minute)}},
-		Readers: []inspect.ReaderStatus{
-			{Reader: "router", Lag: 5, Oldest: ago(2 * time.Second)}, {Reader: pipeline.PartitionKey(0), Lag: 2, Oldest: ago(time.Minute)}, {Reader: pipeline.PartitionKey(1), Lag: 3},
-		},
+		Feeds:   []inspect.FeedStatus{{Feed: "0.fe1", Holder: "bridge@fe1", Alive: true, Since: *ago(time.Hour)}, {Feed: "0.fe2", Holder: "bridge@fe2", Since: *ago(time.Minute)}},
 		Streams: []inspect.StreamStatus{{Name: "ONE", Messages: 10, Bytes: 2048, MaxBytes: 1 << 30, Replicas: 3, Last: &now}, {Name: "FLOW", Replicas: 1, Trouble: "it is smaller than it should be"}},
-		Servers: []inspect.ServerStatus{{Name: "n1"}, {Name: "n2", Away: true}},
 	}
 	var out strings.Builder
 	overviewView{newConsole(&out, terminal.Table)}.survey(overview)
@@ -270,29 +273,37 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 		check func(*diagnosis)
 		want  string
 	}{
-		"no worker":              {func(d *diagnosis) { d.checkWorkers(inspect.Overview{}) }, "problem workers"},
-		"no worker reaches oned": {func(d *diagnosis) { d.checkWorkers(inspect.Overview{Workers: []inspect.WorkerShare{blind}}) }, "problem workers"},
-		"one worker does not":    {func(d *diagnosis) { d.checkWorkers(inspect.Overview{Workers: []inspect.WorkerShare{worker, blind}}) }, "warning workers"},
-		"workers":                {func(d *diagnosis) { d.checkWorkers(inspect.Overview{Workers: []inspect.WorkerShare{worker}}) }, "ok workers"},
-		"slow reads":             {func(d *diagnosis) { d.checkReads(pipeline.OnedReads{Reads: 40, Slow: 10}) }, "warning oned"},
-		"few slow reads":         {func(d *diagnosis) { d.checkReads(pipeline.OnedReads{Reads: 4, Slow: 4}) }, ""},
-		"slow reads among many":  {func(d *diagnosis) { d.checkReads(pipeline.OnedReads{Reads: 1000, Slow: 20}) }, ""},
-		"missing streams":        {func(d *diagnosis) { d.checkStreams(inspect.Overview{Missing: []string{"WORK"}}) }, "problem streams"},
-		"streams":                {func(d *diagnosis) { d.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "ONE"}}}) }, "ok streams"},
+		"no worker": {func(d *diagnosis) { d.checkWorkers(inspect.Overview{}) }, "problem workers"},
+		"no worker reaches oned": {func(d *diagnosis) {
+			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{blind}}})
+		}, "problem workers"},
+		"one worker does not": {func(d *diagnosis) {
+			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker, blind}}})
+		}, "warning workers"},
+		"workers": {func(d *diagnosis) {
+			d.checkWorkers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}}})
+		}, "ok workers"},
+		"slow reads":            {func(d *diagnosis) { d.checkReads(pipeline.OnedReads{Reads: 40, Slow: 10}) }, "warning oned"},
+		"few slow reads":        {func(d *diagnosis) { d.checkReads(pipeline.OnedReads{Reads: 4, Slow: 4}) }, ""},
+		"slow reads among many": {func(d *diagnosis) { d.checkReads(pipeline.OnedReads{Reads: 1000, Slow: 20}) }, ""},
+		"missing streams":       {func(d *diagnosis) { d.checkStreams(inspect.Overview{Missing: []string{"WORK"}}) }, "problem streams"},
+		"streams":               {func(d *diagnosis) { d.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "ONE"}}}) }, "ok streams"},
 		"a stream that is small": {func(d *diagnosis) {
 			d.checkStreams(inspect.Overview{Streams: []inspect.StreamStatus{{Name: "ONE", Trouble: "small"}}})
 		}, "warning stream ONE"},
 		"a reader that is late": {func(d *diagnosis) {
-			d.checkReaders(inspect.Overview{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &old}}})
+			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &old}}}})
 		}, "problem reader router"},
 		"a reader that has to do": {func(d *diagnosis) {
-			d.checkReaders(inspect.Overview{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &due}}})
+			d.checkReaders(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}, Readers: []inspect.ReaderStatus{{Reader: "router", Lag: 3, Oldest: &due}}}})
 		}, "ok readers"},
 		"overdue timers": {func(d *diagnosis) {
-			d.checkTimers(inspect.Overview{Workers: []inspect.WorkerShare{worker}, Timers: inspect.TimerCount{Set: 2, Overdue: 1}})
+			d.checkTimers(inspect.Overview{Status: inspect.Status{Workers: []inspect.WorkerShare{worker}}, Timers: inspect.TimerCount{Set: 2, Overdue: 1}})
 		}, "problem timers"},
-		"timers":                {func(d *diagnosis) { d.checkTimers(inspect.Overview{Timers: inspect.TimerCount{Set: 2}}) }, "ok timers"},
-		"dead letters":          {func(d *diagnosis) { d.checkLetters(inspect.Overview{DeadLetters: map[string]uint64{"bridge": 1}}) }, "warning dead letters"},
+		"timers": {func(d *diagnosis) { d.checkTimers(inspect.Overview{Timers: inspect.TimerCount{Set: 2}}) }, "ok timers"},
+		"dead letters": {func(d *diagnosis) {
+			d.checkLetters(inspect.Overview{Status: inspect.Status{DeadLetters: map[string]uint64{"bridge": 1}}})
+		}, "warning dead letters"},
 		"no dead letters":       {func(d *diagnosis) { d.checkLetters(inspect.Overview{}) }, "ok dead letters"},
 		"a clock that is right": {func(d *diagnosis) { d.compareClocks("oned's clock", now, now.Add(time.Second), 2*time.Second) }, "ok oned's clock"},
 		"a clock that is wrong": {func(d *diagnosis) { d.compareClocks("oned's clock", now, old, 2*time.Second) }, "problem oned's clock"},

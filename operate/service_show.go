@@ -20,32 +20,25 @@ import (
 )
 
 func serviceRecord(t tool) *cobra.Command {
-	cmd := t.command(help{
+	return t.aboutService(help{
 		"record ID", "Show a service's record: what its worker has decided and waits for",
 		"Its roles, VMs, networks, timers and log as NATS has them, even while oned and every API are down. docs/inspect.md describes\n" +
 			"the fields of -o json.",
 		"flowjet service record 3\nflowjet service record 3 -o yaml",
-	}, terminal.ShowFormats, cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe clients, args []string) error {
-			id, err := serviceID(args[0])
-			if err != nil {
-				return err
-			}
-			record, revision, err := pipe.LoadRecord(ctx, id)
-			if err == nil && revision == 0 {
-				err = pipeline.ErrNotFound
-			}
-			if err != nil {
-				return unknownService(id, err)
-			}
-			if c.Structured() {
-				return c.Show(record)
-			}
-			serviceView{c}.service(id, record)
-			return nil
-		})
-	cmd.ValidArgsFunction = t.serviceIDs
-	return cmd
+	}, func(ctx context.Context, c *console, pipe clients, id int) error {
+		record, revision, err := pipe.LoadRecord(ctx, id)
+		if err == nil && revision == 0 {
+			err = pipeline.ErrNotFound
+		}
+		if err != nil {
+			return unknownService(id, err)
+		}
+		if c.Structured() {
+			return c.Show(record)
+		}
+		serviceView{c}.service(id, record)
+		return nil
+	})
 }
 
 func (v serviceView) service(id int, record pipeline.Record) {

@@ -18,37 +18,31 @@ import (
 func serviceWatch(t tool) *cobra.Command {
 	var until []string
 	var within time.Duration
-	cmd := t.command(help{
+	cmd := t.aboutService(help{
 		"watch ID", "Follow what happens to a service",
 		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n" +
 			"With --until it fails when the service enters a failed state that is not among them, or when --timeout has passed.",
 		"flowjet service watch 3\nflowjet service watch 3 --until RUNNING --timeout 5m",
-	}, terminal.ShowFormats, cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe clients, args []string) error {
-			id, err := serviceID(args[0])
-			if err != nil {
-				return err
+	}, func(ctx context.Context, c *console, pipe clients, id int) error {
+		for i := range until {
+			until[i] = strings.ToUpper(until[i])
+			if until[i] != pipeline.Deleted && !slices.Contains(spec.ServiceStateNames(), until[i]) {
+				return oneOf("until", until[i], append(spec.ServiceStateNames(), pipeline.Deleted))
 			}
-			for i := range until {
-				until[i] = strings.ToUpper(until[i])
-				if until[i] != pipeline.Deleted && !slices.Contains(spec.ServiceStateNames(), until[i]) {
-					return oneOf("until", until[i], append(spec.ServiceStateNames(), pipeline.Deleted))
-				}
-			}
-			if within > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
-				defer cancel()
-			}
-			err = watcher{c, pipe, id, until}.watch(ctx)
-			if cause := context.Cause(ctx); err != nil && ctx.Err() != nil && !errors.Is(cause, context.Canceled) {
-				return cause // the time is over, wherever that was noticed
-			}
-			return err
-		})
+		}
+		if within > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, within, terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s: `flowjet service why %d`", id, strings.Join(until, ", "), within, id)))
+			defer cancel()
+		}
+		err := watcher{c, pipe, id, until}.watch(ctx)
+		if cause := context.Cause(ctx); err != nil && ctx.Err() != nil && !errors.Is(cause, context.Canceled) {
+			return cause // the time is over, wherever that was noticed
+		}
+		return err
+	})
 	cmd.Flags().StringSliceVar(&until, "until", nil, "end when the service is in one of these states (RUNNING,DELETED)")
 	cmd.Flags().DurationVar(&within, "timeout", 0, "give up after this time; 0 for never")
-	cmd.ValidArgsFunction = t.serviceIDs
 	return cmd
 }
 

@@ -17,29 +17,23 @@ import (
 
 func serviceWhy(t tool) *cobra.Command {
 	var cmd *cobra.Command
-	cmd = t.command(help{
+	cmd = t.aboutService(help{
 		"why ID", "Explain a service's state",
 		"Since when the service is in its state, the cause, what failed (role, VM, oned's error), what the service waits for, and what to do.\n" +
 			"VM states are read from oned; while oned does not answer, the last known states are shown and marked.\n" +
 			"The API has the same at /flowjet/v1/services/ID/why.",
 		"flowjet service why 3\nflowjet service why 3 -o json",
-	}, terminal.ShowFormats, cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe clients, args []string) error {
-			id, err := serviceID(args[0])
-			if err != nil {
-				return err
-			}
-			why, err := pipe.Why(ctx, id, t.Look(cmd))
-			if err != nil {
-				return unknownService(id, err)
-			}
-			if c.Structured() {
-				return c.Show(why)
-			}
-			writeWhy(c, why)
-			return nil
-		})
-	cmd.ValidArgsFunction = t.serviceIDs
+	}, func(ctx context.Context, c *console, pipe clients, id int) error {
+		why, err := pipe.Why(ctx, id, t.Look(cmd))
+		if err != nil {
+			return unknownService(id, err)
+		}
+		if c.Structured() {
+			return c.Show(why)
+		}
+		writeWhy(c, why)
+		return nil
+	})
 	return cmd
 }
 

@@ -45,7 +45,8 @@ func (r Role) Permissions() Permissions {
 	case RoleAPI:
 		return own(r, apiSubjects(), processSubjects())
 	case RoleAll:
-		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), processSubjects(), provisionSubjects(), narratorSubjects())
+		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), processSubjects(), provisionSubjects(),
+			Permissions{Subscribe: []string{SubjectsONE, SubjectsFlow, SubjectsDead}}) // `flowjet up` prints a line for each thing that happens
 	case RoleOperator:
 		return Permissions{
 			Publish: []string{"one.>", "flow.>", "$KV.>", "$JS.>"},
@@ -61,23 +62,13 @@ func (r Role) Permissions() Permissions {
 // own puts together what parts may do, and the role's own inbox.
 func own(r Role, parts ...Permissions) Permissions {
 	all := Permissions{Subscribe: []string{r.InboxPrefix() + ".>"}}
-	for _, part := range append(parts, openSubjects()) {
+	for _, part := range append(parts, Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams()...)}) { // everybody looks the streams up once
 		all.Publish = append(all.Publish, part.Publish...)
 		all.Subscribe = append(all.Subscribe, part.Subscribe...)
 	}
 	slices.Sort(all.Publish)
 	slices.Sort(all.Subscribe)
 	return Permissions{Publish: slices.Compact(all.Publish), Subscribe: slices.Compact(all.Subscribe)}
-}
-
-// openSubjects: everybody looks the streams up once.
-func openSubjects() Permissions {
-	return Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams()...)}
-}
-
-// narratorSubjects: `flowjet up` prints a line for each thing that happens.
-func narratorSubjects() Permissions {
-	return Permissions{Subscribe: []string{SubjectsONE, SubjectsFlow, SubjectsDead}}
 }
 
 // processSubjects: processes share out what oned can bear.

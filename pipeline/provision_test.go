@@ -13,6 +13,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline/embedded"
 )
 
@@ -161,9 +162,9 @@ func TestWhatDecidesIsNotReadFromReplicas(t *testing.T) {
 func TestProvisioningAgainChangesNothing(t *testing.T) {
 	url := natstest.Server(t)
 	open(t, url)
-	var log lines
-	open(t, url, func(c *Config) { c.Logger = logTo(&log) })
-	if log.has("extended") {
+	var log testlog.Log
+	open(t, url, func(c *Config) { c.Logger = log.Logger() })
+	if log.Count("extended") > 0 {
 		t.Error("a second provisioning changed something")
 	}
 }
@@ -186,8 +187,8 @@ func TestARefusedPasswordIsNamedAndNotShown(t *testing.T) {
 
 func TestStateFollowsTheConnection(t *testing.T) {
 	node := natstest.NewNode(t)
-	var log lines
-	p := open(t, node.URL(), func(c *Config) { c.Logger = logTo(&log) })
+	var log testlog.Log
+	p := open(t, node.URL(), func(c *Config) { c.Logger = log.Logger() })
 	if state := p.State(); !state.Connected || state.Server == "" {
 		t.Fatalf("%+v", state)
 	}
@@ -196,7 +197,7 @@ func TestStateFollowsTheConnection(t *testing.T) {
 	node.Start()
 	poll.Until(t, "the connection", func() bool { return p.State().Connected && p.State().Error == "" })
 	for text, want := range map[string]int{"lost the connection": 1, "cannot connect": 1, "msg=\"connected to NATS": 2} {
-		if count := log.count(text); count != want {
+		if count := log.Count(text); count != want {
 			t.Errorf("%q is logged %d times", text, count)
 		}
 	}

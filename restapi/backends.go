@@ -70,7 +70,7 @@ type queue interface {
 	LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error)
 	ReadTransitions(ctx context.Context, service int, after uint64) (*history.Reader, error)
 	LastTransitionSequence(ctx context.Context) (uint64, error)
-	Observe() (*inspect.WorkObserver, error)
+	Observe() (*inspect.Observer, error)
 	LastChange(ctx context.Context) (changes.Point, error)
 	ChangedBetween(ctx context.Context, from, to changes.Point, most int) (changed changes.Changed, known bool, err error)
 	State() pipeline.ConnectionState

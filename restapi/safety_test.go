@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/testcert"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/command"
@@ -75,8 +75,8 @@ func ask(s *Server, method, path, body string) *httptest.ResponseRecorder {
 }
 
 func TestAPanicIsAnAnswer(t *testing.T) {
-	log := &lockedBuffer{}
-	s, _ := fakeServer(t, Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, &fakeQueue{})
+	log := &testlog.Log{}
+	s, _ := fakeServer(t, Config{Logger: log.Logger()}, &fakeQueue{})
 	w := ask(s, "GET", "/flowjet/v1/commands/boom", "")
 	id := w.Header().Get("X-Request-Id")
 	if w.Code != 500 || id == "" || !strings.Contains(w.Body.String(), id) || strings.Contains(w.Body.String(), "secret") {
@@ -91,9 +91,9 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 }
 
 func TestWhoHangsUpIsNoFailureOfOurs(t *testing.T) {
-	log := &lockedBuffer{}
+	log := &testlog.Log{}
 	q := &fakeQueue{err: errors.New("no answer from stream"), asked: make(chan struct{})}
-	s, _ := fakeServer(t, Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, q)
+	s, _ := fakeServer(t, Config{Logger: log.Logger()}, q)
 	server := httptest.NewServer(s.handler)
 	defer server.Close()
 	ctx, hangUp := context.WithCancel(t.Context())
@@ -113,7 +113,7 @@ func TestWhoHangsUpIsNoFailureOfOurs(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v %v", answer, err)
 	}
-	poll.Until(t, "the request to be logged", func() bool { return strings.Contains(log.String(), "path=/flowjet/v1/commands/x") })
+	log.Await(t, "path=/flowjet/v1/commands/x")
 	if text := log.String(); !strings.Contains(text, "status=499") || strings.Contains(text, "level=WARN") {
 		t.Errorf("the log says %s", text)
 	}

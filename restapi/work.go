@@ -15,7 +15,7 @@ const overviewTTL = 2 * time.Second
 
 // workView is the answer of /flowjet/v1/work.
 type workView struct {
-	inspect.WorkStatus
+	inspect.Work
 	// CommandsWaiting is how many commands wait for their workers.
 	CommandsWaiting int `json:"commands_waiting"`
 }
@@ -27,8 +27,8 @@ type overview struct {
 	backlog *backlog
 
 	mu       sync.Mutex
-	observer *inspect.WorkObserver
-	last     inspect.WorkStatus
+	observer *inspect.Observer
+	last     inspect.Work
 	at       time.Time
 }
 
@@ -48,20 +48,20 @@ func (o *overview) show(ctx context.Context, r *request) (answer, error) {
 // the time between two heartbeats.
 const introduction = 500 * time.Millisecond
 
-func (o *overview) fetch(ctx context.Context) (inspect.WorkStatus, error) {
+func (o *overview) fetch(ctx context.Context) (inspect.Work, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if time.Since(o.at) < overviewTTL {
 		return o.last, nil
 	}
 	if err := o.listen(ctx); err != nil {
-		return inspect.WorkStatus{}, err
+		return inspect.Work{}, err
 	}
 	fetched, err := o.observer.Status(ctx)
 	if err == nil {
-		o.last, o.at = fetched, time.Now()
+		o.last, o.at = fetched.Work(), time.Now()
 	}
-	return fetched, err
+	return o.last, err
 }
 
 func (o *overview) listen(ctx context.Context) error {

@@ -1,13 +1,11 @@
 package restapi
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,6 +23,7 @@ import (
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/seal"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/sim"
@@ -49,7 +48,7 @@ type world struct {
 	oned    *opennebula.Client
 	api     *Server
 	url     string
-	log     *lockedBuffer
+	log     *testlog.Log
 	metrics *prometheus.Registry
 	// bridge is that of a whole world, which passes those calls on.
 	bridge  *atomic.Pointer[bridge.Bridge]
@@ -58,7 +57,7 @@ type world struct {
 
 func newWorld(t testing.TB, config Config) *world {
 	t.Helper()
-	w := &world{t: t, log: &lockedBuffer{}, bridge: new(atomic.Pointer[bridge.Bridge]),
+	w := &world{t: t, log: &testlog.Log{}, bridge: new(atomic.Pointer[bridge.Bridge]),
 		bridged: []string{"one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, metrics: prometheus.NewRegistry(), nats: natstest.NewNode(t)}
 	var err error
 	w.sim, err = sim.New(sim.Config{BootDelay: sim.NoDelay})
@@ -74,7 +73,7 @@ func newWorld(t testing.TB, config Config) *world {
 	t.Cleanup(pipe.Close)
 	w.pipe = newClients(pipe)
 	config.ReplyWait = cmp.Or(config.ReplyWait, 30*time.Second) // a busy machine's worker may need more than a customer waits
-	config.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	config.Logger = w.log.Logger()
 	config.Registerer, config.Metrics = w.metrics, w.metrics
 	if config.HearingCalls == nil {
 		config.HearingCalls = func() string {
@@ -226,21 +225,3 @@ func (w *world) finish(ctx context.Context, input pipeline.Input, answer pipelin
 }
 
 func accept(flow.Command) pipeline.Reply { return pipeline.Reply{} }
-
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(text []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(text)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}

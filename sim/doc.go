@@ -26,7 +26,7 @@
 //	database       the cloud under its lock; changes (tx), timers      database.go, commit.go, timers.go
 //	store          the state file                                      store.go
 //	hooks          hook events and their faults                        hooks.go, events.go
-//	publisher      ZeroMQ                                              publisher.go
+//	publisher      ZeroMQ                                              internal/zmqpub
 //	faultInjector  breaks VMs and hosts                                vmfaults.go, hostfaults.go
 //	callFaults, delays, callLog                                        what becomes of calls
 //	controlAPI     the HTTP API below                                  control.go

@@ -3,6 +3,8 @@ package sim
 import (
 	"sync"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/zmqpub"
 )
 
 // hooks is the hook manager's publisher: it takes events in order, lets the
@@ -13,7 +15,7 @@ type hooks struct {
 	wake    chan struct{}
 	quit    chan struct{}
 	ended   chan struct{}
-	socket  *publisher
+	socket  *zmqpub.Publisher
 	faults  eventFaults
 	counted EventCounts
 	told    func(endpoint, key string, body []byte)
@@ -174,14 +176,14 @@ func (h *hooks) send(e event) {
 	}
 	for _, key := range e.keys {
 		if h.told != nil {
-			h.told("tcp://"+socket.listener.Addr().String(), key, e.body)
+			h.told("tcp://"+socket.Addr(), key, e.body)
 		}
-		socket.send(key, e.body)
+		socket.Send([]byte(key), e.body)
 	}
 }
 
 // attach has events go to a socket; nil loses them.
-func (h *hooks) attach(socket *publisher) {
+func (h *hooks) attach(socket *zmqpub.Publisher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.socket = socket

@@ -42,16 +42,16 @@ func (e *endpointServer) stop(ctx context.Context) {
 }
 
 // listen opens a TCP port; the error names what for, where, and the mend.
-func listen(ctx context.Context, what, flag, address string) (net.Listener, error) {
+func listen(ctx context.Context, what, address string) (net.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("listen for the simulator's %s on %s: the port is taken: "+
-			"stop what uses it or choose another with %s", what, address, flag)
+			"stop what uses it or choose another with --sim-listen", what, address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen for the simulator's %s on %s: %w: choose another address with %s",
-			what, address, err, flag)
+		return nil, fmt.Errorf("listen for the simulator's %s on %s: %w: choose another address with --sim-listen",
+			what, address, err)
 	}
 	return listener, nil
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/zmqpub"
 )
 
 // server is one oned of the zone: it takes calls (calls.go), lets clients in
@@ -27,7 +29,7 @@ type server struct {
 // serverSockets are what a oned listens on.
 type serverSockets struct {
 	rpc    *endpointServer
-	events *publisher
+	events *zmqpub.Publisher
 }
 
 func newServer(z *zone, index int, address ServerAddress) *server {
@@ -43,11 +45,11 @@ func (s *server) hooksEndpoint() string { return "tcp://" + s.hooksAddress }
 
 // open listens on the two addresses.
 func (s *server) open(ctx context.Context) error {
-	rpc, err := listen(ctx, "XML-RPC", "--sim-xmlrpc-listen", s.rpcAddress)
+	rpc, err := listen(ctx, "XML-RPC", s.rpcAddress)
 	if err != nil {
 		return err
 	}
-	events, err := listen(ctx, "hook events", "--sim-hooks-listen", s.hooksAddress)
+	events, err := listen(ctx, "hook events", s.hooksAddress)
 	if err != nil {
 		return errors.Join(err, rpc.Close())
 	}
@@ -56,7 +58,7 @@ func (s *server) open(ctx context.Context) error {
 	}
 	s.sockets = &serverSockets{
 		rpc:    serve(gated(rpc, s.gate), s.handler(), s.zone.config.Logger),
-		events: newPublisher(events, s.zone.config.HooksHighWater, s.zone.config.Logger),
+		events: zmqpub.New(events, zmqpub.Config{HighWater: s.zone.config.HooksHighWater, Logger: s.zone.config.Logger}),
 	}
 	return nil
 }
@@ -64,7 +66,7 @@ func (s *server) open(ctx context.Context) error {
 func closeSockets(ctx context.Context, all []*serverSockets) {
 	for _, one := range all {
 		one.rpc.stop(ctx)
-		one.events.close()
+		one.events.Close()
 	}
 }
 

@@ -70,7 +70,7 @@ func (s *Sim) Start(ctx context.Context) error {
 	if err := s.db.start(); err != nil {
 		return err
 	}
-	control, err := listen(ctx, "control API", "--sim-control-listen", orElse(s.controlAddress, s.config.ControlListen))
+	control, err := listen(ctx, "control API", orElse(s.controlAddress, s.config.ControlListen))
 	if err != nil {
 		s.db.stop()
 		return err

@@ -82,18 +82,18 @@ func TestTakenPort(t *testing.T) {
 	}
 	defer taken.Close()
 	address := taken.Addr().String()
-	for flag, config := range map[string]sim.Config{
-		"--sim-xmlrpc-listen":  {XMLRPCListen: address},
-		"--sim-hooks-listen":   {HooksListen: address},
-		"--sim-control-listen": {ControlListen: address},
+	for what, config := range map[string]sim.Config{
+		"XML-RPC":     {XMLRPCListen: address},
+		"hook events": {HooksListen: address},
+		"control API": {ControlListen: address},
 	} {
 		s, err := sim.New(config)
 		if err != nil {
 			t.Fatal(err)
 		}
 		err = s.Start(t.Context())
-		if err == nil || !strings.Contains(err.Error(), flag) || !strings.Contains(err.Error(), address) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("a taken port for %s: %v", flag, err)
+		if err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), address) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("a taken port for %s: %v", what, err)
 		}
 	}
 }

@@ -309,5 +309,5 @@ func (z *zone) WaitSubscribed(ctx context.Context, key string) error {
 	if sockets == nil {
 		return errors.New("wait for a subscriber: the simulator is not running")
 	}
-	return sockets.events.wait(ctx, key)
+	return sockets.events.Wait(ctx, 1, 0, key)
 }

@@ -91,25 +91,6 @@ func (n *Network) addresses(first int) []string {
 	return list
 }
 
-// CutOff pulls a front-end's cable, or puts it back.
-func (n *Network) CutOff(ctx context.Context, frontEnd int, cut bool) error {
-	state := "up"
-	if cut {
-		state = "down"
-	}
-	return ip(ctx, "link", "set", n.cable(frontEnd), state)
-}
-
-// CutBetween drops what a front-end sends to an address, so that no connection
-// between the two works, or ends that.
-func (n *Network) CutBetween(ctx context.Context, frontEnd int, address string, cut bool) error {
-	what := "del"
-	if cut {
-		what = "add"
-	}
-	return ip(ctx, "-n", n.Namespace(frontEnd), "route", what, "blackhole", address+"/32")
-}
-
 // Close removes the namespaces and the bridge. Processes in them lose their
 // network.
 func (n *Network) Close() error {

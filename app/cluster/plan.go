@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/flowjet/flowjet/app"
 )
 
 // Ports are those that every front-end uses, each on its own address.
@@ -94,7 +96,9 @@ func (p Plan) NATS() string {
 func (p Plan) Control() string { return "http://" + at(p.Oneds[0], p.Ports.Control) }
 
 // AuthFile is where the simulator puts its credentials.
-func (p Plan) AuthFile() string { return filepath.Join(p.DataDir, "one_auth") }
+func (p Plan) AuthFile() string { return filepath.Join(p.zone(), app.SimulatedAuthFile) }
+
+func (p Plan) zone() string { return filepath.Join(p.DataDir, "zone") }
 
 func (p Plan) all(addresses []string, form func(address string) string) string {
 	formed := make([]string, len(addresses))
@@ -119,17 +123,12 @@ func (p Plan) Members() []Member {
 }
 
 func (p Plan) simulator() Member {
-	arguments := []string{
-		"sim", "--data-dir", filepath.Join(p.DataDir, "zone"), "--sim-auth-file", p.AuthFile(),
-		"--sim-xmlrpc-listen", at(p.Oneds[0], p.Ports.XMLRPC), "--sim-hooks-listen", at(p.Oneds[0], p.Ports.Hooks),
-		"--sim-control-listen", at(p.Oneds[0], p.Ports.Control),
+	listen := []string{at(p.Oneds[0], p.Ports.XMLRPC), at(p.Oneds[0], p.Ports.Hooks), at(p.Oneds[0], p.Ports.Control)}
+	for _, other := range p.Oneds[1:] {
+		listen = append(listen, at(other, p.Ports.XMLRPC), at(other, p.Ports.Hooks))
 	}
-	if others := p.Oneds[1:]; len(others) > 0 {
-		arguments = append(arguments, "--sim-others", p.all(others, func(address string) string {
-			return at(address, p.Ports.XMLRPC) + "," + at(address, p.Ports.Hooks)
-		}))
-	}
-	return Member{Name: "sim", Listens: p.Control(), Arguments: append(arguments, p.Simulator...)}
+	arguments := append([]string{"sim", "--data-dir", p.zone(), "--sim-listen", strings.Join(listen, ",")}, p.Simulator...)
+	return Member{Name: "sim", Listens: p.Control(), Arguments: arguments}
 }
 
 func (p Plan) server(i int) Member {

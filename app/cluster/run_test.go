@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
-	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 )
 
 // Every member's arguments are flags that flowjet takes, and no two listen on one address.
@@ -39,7 +38,7 @@ func TestMembersHaveConfigurationsThatFit(t *testing.T) {
 		kind := member.Arguments[0]
 		kinds[kind]++
 		for _, address := range map[string][]string{
-			"sim": {config.Sim.XMLRPCListen, config.Sim.HooksListen, config.Sim.ControlListen}, "nats": {config.NATS.Listen, config.NATS.ClusterListen}, "api": {config.API.Listen},
+			"sim": config.Sim.Listen, "nats": {config.NATS.Listen, config.NATS.ClusterListen}, "api": {config.API.Listen},
 		}[kind] {
 			if other := listens[address]; other != "" {
 				t.Errorf("%s and %s listen on %s", other, member.Name, address)
@@ -62,24 +61,6 @@ func TestMembersHaveConfigurationsThatFit(t *testing.T) {
 	}
 }
 
-// output is written to by the cluster while the test reads.
-type output struct {
-	mutex sync.Mutex
-	text  strings.Builder
-}
-
-func (o *output) Write(text []byte) (int, error) {
-	o.mutex.Lock()
-	defer o.mutex.Unlock()
-	return o.text.Write(text)
-}
-
-func (o *output) String() string {
-	o.mutex.Lock()
-	defer o.mutex.Unlock()
-	return o.text.String()
-}
-
 // standIn is a program that takes flowjet's place: it provisions, or is ready and runs on.
 func standIn(t *testing.T, text string) string {
 	t.Helper()
@@ -93,7 +74,7 @@ func standIn(t *testing.T, text string) string {
 // TestAPartThatDiesStartsAgain: all parts start, one is killed and works again, and all end.
 func TestAPartThatDiesStartsAgain(t *testing.T) {
 	plan := Plan{FrontEnds: Loopback(3), Oneds: Loopback(3), Ports: StandardPorts, DataDir: t.TempDir()}
-	var out output
+	var out testlog.Log
 	binary := standIn(t, `[ "$2" = provision ] && exit
 echo "Ctrl-C stops."
 exec tail -f /dev/null
@@ -104,7 +85,7 @@ exec tail -f /dev/null
 	go func() {
 		ended <- Run(ctx, Config{Plan: plan, Binary: binary, RestartAfter: time.Millisecond, Out: &out})
 	}()
-	poll.Until(t, "the cluster to be up", func() bool { return strings.Contains(out.String(), "Ctrl-C stops everything.") })
+	out.Await(t, "Ctrl-C stops everything.")
 	for _, want := range []string{"Flowjet runs on 3 front-ends.", plan.API(0), plan.OperatorFile(), plan.Control() + "/state", filepath.Join(plan.DataDir, "log", "bridge-3.log")} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the welcome lacks %q:\n%s", want, out.String())
@@ -121,7 +102,7 @@ exec tail -f /dev/null
 	if err != nil {
 		t.Fatal(err)
 	}
-	poll.Until(t, "worker-1 to work again", func() bool { return strings.Contains(out.String(), "worker-1 runs again") })
+	out.Await(t, "worker-1 runs again")
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -138,7 +119,7 @@ func TestAStartThatFails(t *testing.T) {
 		"if [ \"$2\" = provision ]; then echo no leader; exit 1; fi\necho 'Ctrl-C stops.'\nexec tail -f /dev/null\n": "create the streams: exit status 1: no leader",
 	} {
 		plan := Plan{FrontEnds: Loopback(1), Oneds: Loopback(1), Ports: StandardPorts, DataDir: t.TempDir()}
-		var out output
+		var out testlog.Log
 		err := Run(t.Context(), Config{Plan: plan, Binary: standIn(t, program), Out: &out})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", program, err, want)

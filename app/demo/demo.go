@@ -61,7 +61,7 @@ func Run(ctx context.Context, config Config) error {
 	if t.timeline, err = watch(config.NATS, config.NkeyFile); err != nil {
 		return err
 	}
-	defer t.timeline.close()
+	defer t.timeline.conn.Close()
 	steps := []struct {
 		name string
 		run  func(context.Context) error

@@ -49,8 +49,6 @@ func watch(url, keyFile string) (*timeline, error) {
 	return t, nil
 }
 
-func (t *timeline) close() { t.conn.Close() }
-
 func (t *timeline) add(msg *nats.Msg) {
 	var transition pipeline.Transition
 	if json.Unmarshal(msg.Data, &transition) != nil {

@@ -22,9 +22,9 @@ func (c *chaos) doctor() (found []checked, said string) {
 	asked := c.cloud
 	asked.data, asked.nats = c.t.TempDir(), c.plan.FrontEnds[0]+":1" // not asked: the servers are named
 	asked.xmlrpc = fmt.Sprintf("%s:%d", c.plan.Oneds[0], c.plan.Ports.XMLRPC)
-	o := newOperator(c.t, asked, c.plan.AuthFile())
+	o := newOperator(c.t, asked)
 	out, failed, _ := o.types("doctor", "-o", "json", "--nats-url", c.urls, "--nats-nkey-file", filepath.Join(c.plan.Keys(), "operator.nk"),
-		"--one-xmlrpc", fmt.Sprintf("http://%s:%d/RPC2", c.plan.Oneds[0], c.plan.Ports.XMLRPC), "--data-dir", c.t.TempDir())
+		"--one-xmlrpc", fmt.Sprintf("http://%s:%d/RPC2", c.plan.Oneds[0], c.plan.Ports.XMLRPC), "--one-auth-file", c.plan.AuthFile(), "--data-dir", c.t.TempDir())
 	_ = json.Unmarshal([]byte(out), &found)
 	return found, out + failed
 }

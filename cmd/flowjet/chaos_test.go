@@ -218,7 +218,7 @@ func (c *chaos) moveLeader(context.Context) { c.tell("/leadership/move", "") }
 // cutOff cuts a front-end off from everything.
 func (c *chaos) cutOff(ctx context.Context) {
 	frontEnd := c.random.IntN(len(c.plan.FrontEnds))
-	c.cut(ctx, func(cut bool) error { return c.network.CutOff(context.Background(), frontEnd, cut) })
+	c.cut(ctx, func(cut bool) error { return cutOff(context.Background(), c.network, frontEnd, cut) })
 }
 
 // cutBetween cuts a front-end off from another one or from a oned.
@@ -226,7 +226,7 @@ func (c *chaos) cutBetween(ctx context.Context) {
 	frontEnd := c.random.IntN(len(c.plan.FrontEnds))
 	others := slices.Concat(c.plan.Oneds, slices.Delete(slices.Clone(c.plan.FrontEnds), frontEnd, frontEnd+1))
 	other := others[c.random.IntN(len(others))]
-	c.cut(ctx, func(cut bool) error { return c.network.CutBetween(context.Background(), frontEnd, other, cut) })
+	c.cut(ctx, func(cut bool) error { return cutBetween(context.Background(), c.network, frontEnd, other, cut) })
 }
 
 func (c *chaos) cut(ctx context.Context, cut func(bool) error) {

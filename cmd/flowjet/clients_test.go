@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowjet/flowjet/internal/clientsuite"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/servertoken"
 )
@@ -15,14 +14,14 @@ import (
 // TestClientSuite sends what each of OneFlow's clients sends to `up --sim`.
 func TestClientSuite(t *testing.T) {
 	c := newCloud(t)
-	auth, logs := filepath.Join(t.TempDir(), "auth"), filepath.Join(t.TempDir(), "oneflow")
-	c.up(t, "--sim-auth-file", auth, "--api-service-log-dir", logs)
-	text, err := os.ReadFile(auth)
+	logs := filepath.Join(t.TempDir(), "oneflow")
+	c.up(t, "--api-service-log-dir", logs)
+	text, err := os.ReadFile(c.auth())
 	if err != nil {
 		t.Fatal(err)
 	}
 	user, password, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
-	err = clientsuite.Run(t.Context(), clientsuite.Target{
+	err = runClients(t.Context(), suiteTarget{
 		URL: "http://" + c.api, Admin: "oneadmin:opennebula", User: "alice:alice", Patience: 20 * time.Second,
 		Server: func(target string) string {
 			return servertoken.Session(user, password, target, time.Now().Add(time.Hour))

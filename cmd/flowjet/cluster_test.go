@@ -7,12 +7,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -94,7 +94,7 @@ func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet
 	plan.DataDir = t.TempDir()
 	plan.Common = slices.Concat([]string{"--look-again", "1s"}, shortDeadlines)
 	plan.Simulator = []string{
-		"--sim-boot-delay", "10ms", "--sim-call-delay", "1ms", "--sim-time-percent", "10",
+		"--sim-boot-delay", "10ms", "--sim-time-percent", "10",
 	}
 	if err := app.MakeKeys(plan.Keys()); err != nil {
 		t.Fatal(err)
@@ -112,6 +112,7 @@ func startPlan(t *testing.T, plan cluster.Plan, network *cluster.Network) *fleet
 		switch kind := member.Arguments[0]; kind {
 		case "sim":
 			part.says("Ctrl-C stops")
+			f.slow(t, time.Millisecond)
 			continue
 		case "nats":
 			f.nats = append(f.nats, part)
@@ -264,11 +265,9 @@ func (c *fleet) anywhere(t *testing.T, template int) int {
 }
 
 func TestPartsOfACloudSayWhereTheyAre(t *testing.T) {
-	auth := filepath.Join(t.TempDir(), "auth")
 	c := newCloud(t)
-	start(t, "sim", "--data-dir", c.data, "--sim-auth-file", auth, "--sim-xmlrpc-listen", c.xmlrpc,
-		"--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control).says(c.xmlrpc)
-	if info, err := os.Stat(auth); err != nil || info.Mode().Perm() != 0o600 {
+	start(t, "sim", "--data-dir", c.data, "--sim-listen", c.simulator()).says(c.xmlrpc)
+	if info, err := os.Stat(c.auth()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the credentials are not in a file for their owner only: %v %v", info, err)
 	}
 }

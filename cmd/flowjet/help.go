@@ -61,7 +61,7 @@ func helpful(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknownFlag):
 		return terminal.ExitUsage.Because(fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName())))
 	case wrongCount.MatchString(err.Error()):
-		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; see `%s --help`", useOf(cmd), cmd.CommandPath()))
+		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; see `%s --help`", strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" "), cmd.CommandPath()))
 	case errors.As(err, &badValue):
 		return terminal.ExitUsage.Because(wrongValue(err, badValue))
 	case errors.As(err, &noValue):
@@ -98,11 +98,6 @@ func unknown(cmd *cobra.Command, word string) error {
 		return fmt.Errorf("unknown command %q; did you mean `%s %s`?", word, cmd.CommandPath(), meant[0])
 	}
 	return fmt.Errorf("unknown command %q; `%s --help` lists all", word, cmd.CommandPath())
-}
-
-// useOf is how a command is written, without the program's name.
-func useOf(cmd *cobra.Command) string {
-	return strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" ")
 }
 
 // flagMeant names the flag that was perhaps meant.

@@ -322,7 +322,7 @@ func TestHostile(t *testing.T) {
 			attack.do(b)
 			b.serves(attack.name)
 		}) {
-			t.Logf("Flowjet printed:\n%s", b.up.output.tail())
+			t.Logf("Flowjet printed:\n%s", b.up.tail())
 		}
 		b.t = t
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 )
 
 // inspectPage is what an operator reads; the commands in it are run here.
@@ -220,7 +221,7 @@ type watcher struct {
 	t       *testing.T
 	example example
 	command *exec.Cmd
-	output  *buffer
+	output  *testlog.Log
 	cancel  context.CancelFunc
 }
 
@@ -231,7 +232,7 @@ func (s shell) watch(examples []example) []*watcher {
 	for _, example := range examples {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 2*poll.Limit)
 		s.t.Cleanup(cancel)
-		w := &watcher{t: s.t, example: example, command: s.command(ctx, example.command), output: &buffer{}, cancel: cancel}
+		w := &watcher{t: s.t, example: example, command: s.command(ctx, example.command), output: &testlog.Log{}, cancel: cancel}
 		w.command.Stdout, w.command.Stderr = w.output, w.output
 		if err := w.command.Start(); err != nil {
 			s.t.Fatal(err)

@@ -11,10 +11,10 @@ import (
 
 // TestAProcessThatIsKilledIsNamedOnce by status and doctor, until it is back or forgotten.
 func TestAProcessThatIsKilledIsNamedOnce(t *testing.T) {
-	c, auth, folder := newCloud(t), filepath.Join(t.TempDir(), "auth"), filepath.Join(t.TempDir(), "second")
-	c.up(t, "--sim-auth-file", auth)
-	o := newOperator(t, c, auth)
-	second := start(t, "worker", "--nats-url", "nats://"+c.nats, "--nats-nkey-file", c.key("worker"), "--one-auth-file", auth,
+	c, folder := newCloud(t), filepath.Join(t.TempDir(), "second")
+	c.up(t)
+	o := newOperator(t, c)
+	second := start(t, "worker", "--nats-url", "nats://"+c.nats, "--nats-nkey-file", c.key("worker"), "--one-auth-file", c.auth(),
 		"--one-xmlrpc", "http://"+c.xmlrpc+"/RPC2", "--data-dir", folder)
 	state := func() string {
 		out, _, _ := o.types("status")

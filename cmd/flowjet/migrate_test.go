@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/opennebula"
@@ -15,9 +16,9 @@ import (
 // PENDING, and gives it back, with the one process of `flowjet up`.
 func TestThereAndBack(t *testing.T) {
 	c := newCloud(t)
-	auth := filepath.Join(t.TempDir(), "auth")
-	start(t, "sim", "--data-dir", t.TempDir(), "--sim-auth-file", auth, "--sim-xmlrpc-listen", c.xmlrpc,
-		"--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control).says("Ctrl-C stops")
+	zone := t.TempDir()
+	auth := filepath.Join(zone, app.SimulatedAuthFile)
+	start(t, "sim", "--data-dir", zone, "--sim-listen", c.simulator()).says("Ctrl-C stops")
 	text, err := os.ReadFile(auth)
 	if err != nil {
 		t.Fatal(err)

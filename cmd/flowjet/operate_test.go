@@ -52,11 +52,11 @@ type operator struct {
 	environment []string
 }
 
-func newOperator(t *testing.T, c cloud, auth string) operator {
+func newOperator(t *testing.T, c cloud) operator {
 	t.Helper()
 	clean := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "FLOWJET_") })
 	return operator{t: t, environment: append(clean, asCommand+"=1", "FLOWJET_DATA_DIR="+c.data, "FLOWJET_NATS_LISTEN="+c.nats, "FLOWJET_API_LISTEN="+c.api,
-		"FLOWJET_ONE_XMLRPC=http://"+c.xmlrpc+"/RPC2", "FLOWJET_ONE_AUTH_FILE="+auth)}
+		"FLOWJET_ONE_XMLRPC=http://"+c.xmlrpc+"/RPC2", "FLOWJET_ONE_AUTH_FILE="+c.auth())}
 }
 
 // types runs a command and returns what it wrote to both outputs.
@@ -104,13 +104,13 @@ func TestOperatePage(t *testing.T) {
 			t.Errorf("%s does not document: %s", operatePage, command)
 		}
 	}
-	c, auth := newCloud(t), filepath.Join(t.TempDir(), "auth")
-	c.up(t, "--sim-auth-file", auth)
+	c := newCloud(t)
+	c.up(t)
 	if demo := c.demo(t); demo.err != nil {
 		t.Fatalf("the demo failed: %v\n%s", demo.err, demo.output.String())
 	}
 	c.warn(t)
-	o := newOperator(t, c, auth)
+	o := newOperator(t, c)
 	for _, example := range examples {
 		if example.command == "flowjet dlq ls" {
 			c.publish(t, "flow.work.3", "not a wake-up")

@@ -1,20 +1,22 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/internal/ports"
+	"github.com/flowjet/flowjet/internal/testlog"
 )
 
 // process is a flowjet of its own.
@@ -24,7 +26,7 @@ type process struct {
 	under     []string // what runs it, empty for nothing
 	arguments []string
 	command   *exec.Cmd
-	output    *buffer
+	output    *testlog.Log
 	ended     chan struct{}
 	err       error // valid once ended is closed
 }
@@ -42,12 +44,12 @@ func startUnder(t *testing.T, under []string, arguments ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, self: self, under: under, arguments: arguments, output: &buffer{}}
+	p := &process{t: t, self: self, under: under, arguments: arguments, output: &testlog.Log{}}
 	p.again()
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("flowjet %s printed:\n%s", strings.Join(arguments, " "), p.output.tail())
+			t.Logf("flowjet %s printed:\n%s", strings.Join(arguments, " "), p.tail())
 		}
 	})
 	return p
@@ -90,7 +92,7 @@ func (p *process) wait() {
 	select {
 	case <-p.ended:
 	case <-limit.C:
-		p.t.Fatalf("flowjet does not end:\n%s", p.output.tail())
+		p.t.Fatalf("flowjet does not end:\n%s", p.tail())
 	}
 }
 
@@ -136,26 +138,9 @@ func (p *process) says(text string) {
 	})
 }
 
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mutex sync.Mutex
-	bytes bytes.Buffer
-}
-
-func (b *buffer) Write(text []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.bytes.Write(text)
-}
-
-func (b *buffer) String() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.bytes.String()
-}
-
-func (b *buffer) tail() string {
-	text := b.String()
+// tail is the end of what it printed.
+func (p *process) tail() string {
+	text := p.output.String()
 	return text[max(0, len(text)-8000):]
 }
 
@@ -174,14 +159,28 @@ func newCloud(t *testing.T) cloud {
 // key is the file of a role's key to the cloud's NATS server.
 func (c cloud) key(role string) string { return filepath.Join(c.data, "nats", role+".nk") }
 
+// auth is the file with the credentials of the server user of the cloud's simulator.
+func (c cloud) auth() string { return filepath.Join(c.data, app.SimulatedAuthFile) }
+
+// simulator are the addresses of the cloud's simulator.
+func (c cloud) simulator() string { return strings.Join([]string{c.xmlrpc, c.hooks, c.control}, ",") }
+
+// slow has every call to the simulated oned take so long.
+func (c cloud) slow(t *testing.T, call time.Duration) {
+	t.Helper()
+	if status, answer := c.try(t, "POST", "http://"+c.control+"/delays", fmt.Sprintf(`{"call":%q}`, call)); status != http.StatusOK {
+		t.Fatalf("POST /delays: %d: %s", status, answer)
+	}
+}
+
 // shortDeadlines have workers see soon to VMs whose driver died with its oned.
-var shortDeadlines = []string{"--vm-deadlines", "leader-change=2s,prolog=3s,boot=3s,shutdown=3s,epilog=3s"}
+var shortDeadlines = []string{"--deadlines", "leader-change=2s,prolog=3s,boot=3s,shutdown=3s,epilog=3s"}
 
 func (c cloud) up(t *testing.T, more ...string) *process {
 	t.Helper()
 	p := start(t, append([]string{
 		"up", "--sim", "--data-dir", c.data, "--api-listen", c.api, "--nats-listen", c.nats,
-		"--sim-xmlrpc-listen", c.xmlrpc, "--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control,
+		"--sim-listen", c.simulator(),
 	}, slices.Concat(shortDeadlines, more)...)...)
 	p.says("Ctrl-C stops")
 	return p

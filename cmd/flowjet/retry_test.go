@@ -43,14 +43,14 @@ func (c cloud) outcome(t *testing.T, key, method, path, body string, want int) [
 // outcome, and what it was for is done once.
 func TestAKeyOutlivesAKill(t *testing.T) {
 	c := newCloud(t)
-	slow := []string{"--sim-call-delay", "20ms"}
-	up := c.up(t, slow...)
+	up := c.up(t)
 	template := c.id(t, c.request(t, "POST", "/service_template", pair, http.StatusCreated))
 	action := fmt.Sprintf("/service_template/%d/action", template)
 	const instantiate = `{"action":{"perform":"instantiate"}}`
 	made := map[int]bool{}
 	for _, after := range []time.Duration{15, 45, 75, 150} {
 		key := fmt.Sprintf("made-%d", after)
+		c.slow(t, 20*time.Millisecond)
 		go c.keyedCall(t, key, "POST", action, instantiate) //nolint:errcheck // it is killed
 		<-time.After(after * time.Millisecond)
 		up.kill()

@@ -71,7 +71,7 @@ func TestUnderAServiceManager(t *testing.T) {
 	}
 	set("log:\n  level: warn\n")
 	process := start(t, "up", "--sim", "--config", config, "--data-dir", c.data, "--api-listen", c.api, "--nats-listen", c.nats,
-		"--sim-xmlrpc-listen", c.xmlrpc, "--sim-hooks-listen", c.hooks, "--sim-control-listen", c.control)
+		"--sim-listen", c.simulator())
 	systemd.hears("READY=1")
 	systemd.hears("WATCHDOG=1")
 	systemd.hears("WATCHDOG=1")

@@ -50,7 +50,7 @@ func only(parts ...app.Part) func(app.Config) []app.Part {
 // newSim is the command that runs the simulator by itself.
 func newSim() *cobra.Command {
 	return newRunner("sim", "Run the simulated OpenNebula", "Run the simulated OpenNebula alone, for other processes to use.",
-		"flowjet sim --sim-xmlrpc-listen 127.0.0.1:2633 --sim-auth-file oneflow_auth", only(app.PartSim))
+		"flowjet sim --data-dir sim-data --sim-boot-delay 1s", only(app.PartSim))
 }
 
 func newRunner(use, short, long, example string, parts func(app.Config) []app.Part) *cobra.Command {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/sim"
@@ -49,8 +50,9 @@ func TestKillInTheMiddleOfADeploy(t *testing.T) {
 			t.Parallel()
 			c := newCloud(t)
 			// Slow steps, so that the kill comes between them.
-			slow := []string{"--sim-boot-delay", "20ms", "--sim-call-delay", "5ms"}
+			slow := []string{"--sim-boot-delay", "20ms"}
 			up := c.up(t, slow...)
+			c.slow(t, 5*time.Millisecond)
 			service := c.instantiate(t, `{"name": "kill", "deployment": "straight", "roles": [
 				{"name": "Master", "type": "vm", "cardinality": 4, "template_id": 0},
 				{"name": "Slave", "type": "vm", "cardinality": 4, "template_id": 0, "parents": ["Master"]}]}`)
@@ -113,7 +115,7 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 	sim := func(more ...string) []string {
 		return append([]string{
 			"up", "--sim", "--data-dir", t.TempDir(), "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
-			"--sim-xmlrpc-listen", "127.0.0.1:0", "--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0",
+			"--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
 		}, more...)
 	}
 	for name, bad := range map[string]struct {
@@ -129,9 +131,9 @@ func TestBadStartsSayWhatToMend(t *testing.T) {
 		"a wrong number":          {sim("--zone", "x"), []string{"--zone", `"x"`, "whole number"}},
 		"a taken API port":        {sim("--api-listen", address), []string{address, "--api-listen"}},
 		"a taken NATS port":       {sim("--nats-listen", address), []string{address, "--nats-listen"}},
-		"a taken XML-RPC port":    {sim("--sim-xmlrpc-listen", address), []string{address, "--sim-xmlrpc-listen"}},
-		"a taken hooks port":      {sim("--sim-hooks-listen", address), []string{address, "--sim-hooks-listen"}},
-		"a taken control port":    {sim("--sim-control-listen", address), []string{address, "--sim-control-listen"}},
+		"a taken XML-RPC port":    {sim("--sim-listen", address+",127.0.0.1:0,127.0.0.1:0"), []string{address, "--sim-listen"}},
+		"a taken hooks port":      {sim("--sim-listen", "127.0.0.1:0,"+address+",127.0.0.1:0"), []string{address, "--sim-listen"}},
+		"a taken control port":    {sim("--sim-listen", "127.0.0.1:0,127.0.0.1:0,"+address), []string{address, "--sim-listen"}},
 		"a missing auth file": {
 			[]string{"up", "--data-dir", t.TempDir(), "--api-listen", c.api, "--nats-listen", "127.0.0.1:0", "--one-auth-file", "/nowhere"},
 			[]string{"/nowhere", "--one-auth-file"},

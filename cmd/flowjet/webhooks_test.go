@@ -18,12 +18,12 @@ import (
 // secured is a NATS server with users and TLS, and what a process needs for it.
 type secured struct {
 	cloud
-	keys, auth string
+	keys, zone string // the folder of keys, and the simulator's
 }
 
 func startSecured(t *testing.T) secured {
 	t.Helper()
-	s := secured{cloud: newCloud(t), keys: t.TempDir(), auth: filepath.Join(t.TempDir(), "auth")}
+	s := secured{cloud: newCloud(t), keys: t.TempDir(), zone: t.TempDir()}
 	if err := app.MakeKeys(s.keys); err != nil {
 		t.Fatal(err)
 	}
@@ -35,9 +35,8 @@ func startSecured(t *testing.T) secured {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, "nats", "--data-dir", s.data, "--nats-listen", s.nats, "--nats-server-file", file, "--nats-sync-always=false").says("Ctrl-C stops")
-	start(t, "sim", "--data-dir", t.TempDir(), "--sim-auth-file", s.auth, "--sim-xmlrpc-listen", s.xmlrpc,
-		"--sim-hooks-listen", s.hooks, "--sim-control-listen", s.control).says("Ctrl-C stops")
+	start(t, "nats", "--data-dir", s.data, "--nats-listen", s.nats, "--nats-server-file", file).says("Ctrl-C stops")
+	start(t, "sim", "--data-dir", s.zone, "--sim-listen", s.simulator()).says("Ctrl-C stops")
 	provision := start(t, append([]string{"nats", "provision"}, s.flags()...)...)
 	provision.wait()
 	if provision.err != nil {
@@ -50,7 +49,7 @@ func startSecured(t *testing.T) secured {
 func (s secured) flags() []string {
 	return []string{
 		"--nats-url", "tls://" + s.nats, "--nats-ca-file", filepath.Join(s.keys, "ca.pem"), "--nats-nkey-file", filepath.Join(s.keys, "{role}.nk"),
-		"--nats-provision=false", "--one-xmlrpc", "http://" + s.xmlrpc + "/RPC2", "--one-hooks", "tcp://" + s.hooks, "--one-auth-file", s.auth,
+		"--nats-provision=false", "--one-xmlrpc", "http://" + s.xmlrpc + "/RPC2", "--one-hooks", "tcp://" + s.hooks, "--one-auth-file", filepath.Join(s.zone, app.SimulatedAuthFile),
 		"--default-cooldown", "1ms",
 	}
 }

@@ -89,15 +89,14 @@ func possible(t *testing.T, err error) {
 // startOpenNebula starts a simulated zone of three on the network.
 func (s *site) startOpenNebula(t *testing.T, folder string) {
 	t.Helper()
-	oneds, auth := s.network.Oneds(), filepath.Join(folder, "auth")
+	oneds, zone := s.network.Oneds(), filepath.Join(folder, "opennebula")
 	s.program = filepath.Join(folder, "flowjet")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.program, "../../cmd/flowjet")
 	if said, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build flowjet: %v\n%s", err, said)
 	}
-	simulator := exec.Command(s.program, "sim", "--data-dir", filepath.Join(folder, "opennebula"), "--sim-auth-file", auth, //nolint:noctx // the cleanup ends it
-		"--sim-xmlrpc-listen", oneds[0]+":2633", "--sim-hooks-listen", oneds[0]+":2101", "--sim-control-listen", oneds[0]+":2634",
-		"--sim-others", fmt.Sprintf("%[1]s:2633,%[1]s:2101,%[2]s:2633,%[2]s:2101", oneds[1], oneds[2]))
+	simulator := exec.Command(s.program, "sim", "--data-dir", zone, //nolint:noctx // the cleanup ends it
+		"--sim-listen", fmt.Sprintf("%[1]s:2633,%[1]s:2101,%[1]s:2634,%[2]s:2633,%[2]s:2101,%[3]s:2633,%[3]s:2101", oneds[0], oneds[1], oneds[2]))
 	var said bytes.Buffer
 	simulator.Stdout, simulator.Stderr = &said, &said
 	must(t, simulator.Start())
@@ -109,7 +108,7 @@ func (s *site) startOpenNebula(t *testing.T, folder string) {
 		}
 	})
 	poll.Until(t, "the simulated OpenNebula", func() bool {
-		text, err := os.ReadFile(auth)
+		text, err := os.ReadFile(filepath.Join(zone, "simulated-oneflow_auth"))
 		s.serverUser = string(text)
 		return err == nil && strings.HasSuffix(s.serverUser, "\n")
 	})

@@ -68,6 +68,11 @@ func AddFormat(cmd *cobra.Command, known []Format) *Format {
 	return &format
 }
 
+// Command is a command with what it says about itself; long goes on behind short, example is a line each.
+func Command(use, short, long, example string, args cobra.PositionalArgs) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Long: strings.TrimSpace(short + ".\n\n" + long), Example: Example(example), Args: args}
+}
+
 // Example is a command's examples, given as lines, as its help has them.
 func Example(lines string) string {
 	return "  " + strings.ReplaceAll(lines, "\n", "\n  ")

@@ -29,7 +29,7 @@ func TestAFullDiskComesBack(t *testing.T) {
 				t.Skipf("a small disk needs root: %v", err)
 			}
 			t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
-			server := startServer(t, Config{StoreDir: filepath.Join(disk, "streams"), SyncAlways: true})
+			server := startServer(t, Config{StoreDir: filepath.Join(disk, "streams")})
 			conn, err := nats.Connect(server.URL(), append(options(server), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
 			must(t, err)
 			t.Cleanup(conn.Close)

@@ -3,6 +3,8 @@ package embedded
 import (
 	"bytes"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -41,7 +43,7 @@ func TestAServersOptionsComeFromItsConfigAndFile(t *testing.T) {
 		host string
 		port int
 	}{"": {"127.0.0.1", -1}, "0.0.0.0:0": {"0.0.0.0", -1}, "[::1]:4222": {"::1", 4222}} {
-		options, err := serverOptions(Config{StoreDir: t.TempDir(), Listen: listen, MaxStore: 7, SyncAlways: true})
+		options, err := serverOptions(Config{StoreDir: t.TempDir(), Listen: listen, MaxStore: 7})
 		must(t, err)
 		if options.Host != want.host || options.Port != want.port || options.JetStreamMaxStore != 7 || !options.SyncAlways || !options.NoSigs || options.MaxPayload != MaxPayload || options.ServerName != "flowjet" {
 			t.Errorf("listening on %q: %+v", listen, options)
@@ -52,6 +54,15 @@ func TestAServersOptionsComeFromItsConfigAndFile(t *testing.T) {
 	}
 	if _, err := serverOptions(Config{StoreDir: t.TempDir(), Cluster: &Cluster{Name: "c", Listen: "nowhere"}}); err == nil {
 		t.Error("a cluster that listens nowhere was configured")
+	}
+	file := filepath.Join(t.TempDir(), "server.conf")
+	for interval, always := range map[string]bool{"always": true, "1m": false} {
+		must(t, os.WriteFile(file, []byte("jetstream { sync_interval: "+interval+" }\n"), 0o600))
+		options, err := serverOptions(Config{StoreDir: t.TempDir(), File: file})
+		must(t, err)
+		if options.SyncAlways != always {
+			t.Errorf("with the interval %s in the file it writes at once: %t", interval, options.SyncAlways)
+		}
 	}
 	if shareOfDisk(t.TempDir()) <= 0 || shareOfDisk("/no/such/folder") != 0 {
 		t.Error("the share of the disk is not three quarters of it")

@@ -57,9 +57,6 @@ type Config struct {
 	// Listen is host:port; port 0 or an empty text means a port of the
 	// system's choice on 127.0.0.1.
 	Listen string
-	// SyncAlways puts every message on the disk before it is acknowledged.
-	// Without it up to two minutes are lost with the power, not with the process.
-	SyncAlways bool
 	// MaxStore is how many bytes the streams may take; 0 is what File says, or
 	// three quarters of the disk.
 	MaxStore int64
@@ -202,7 +199,10 @@ func serverOptions(config Config) (*server.Options, error) {
 	options.ServerName = cmp.Or(config.Name, options.ServerName, "flowjet")
 	options.Host, options.Port = host, port
 	options.NoSigs = true // Ctrl-C is the application's to handle.
-	options.JetStream, options.StoreDir, options.SyncAlways = true, config.StoreDir, config.SyncAlways
+	options.JetStream, options.StoreDir = true, config.StoreDir
+	// Every message is on the disk before it is acknowledged, unless the file has its own
+	// sync_interval: up to that much is lost with the power, nothing with the process.
+	options.SyncAlways = options.SyncAlways || options.SyncInterval == 0
 	options.MaxPayload = max(options.MaxPayload, MaxPayload)
 	options.JetStreamMaxStore = cmp.Or(config.MaxStore, options.JetStreamMaxStore, shareOfDisk(config.StoreDir))
 	options.WriteDeadline = cmp.Or(options.WriteDeadline, 10*time.Second)

@@ -77,7 +77,7 @@ func connect(t testing.TB, server *Server, options ...nats.Option) jetstream.Jet
 }
 
 func TestStreamsAndMessageIDsSurviveARestart(t *testing.T) {
-	config := Config{StoreDir: filepath.Join(t.TempDir(), "made", "anew"), SyncAlways: true}
+	config := Config{StoreDir: filepath.Join(t.TempDir(), "made", "anew")}
 	first, ctx := startServer(t, config), limited(t)
 	_, err := connect(t, first).Publish(ctx, "s", []byte("kept"), jetstream.WithMsgID("one"))
 	must(t, err)
@@ -105,7 +105,7 @@ func TestStreamsAndMessageIDsSurviveARestart(t *testing.T) {
 // restarted and goes on with what is left. nats-server warns of it, and 2.15 mostly goes on by itself.
 func TestADamagedBlockBehindItsIndex(t *testing.T) {
 	folder := t.TempDir()
-	server := startServer(t, Config{StoreDir: folder, SyncAlways: true})
+	server := startServer(t, Config{StoreDir: folder})
 	bucket := jetstream.StreamConfig{
 		Name: "KV_B", Subjects: []string{"b.*"}, MaxMsgsPerSubject: 1, AllowRollup: true, AllowDirect: true, Discard: jetstream.DiscardNew,
 	}
@@ -134,7 +134,7 @@ func TestADamagedBlockBehindItsIndex(t *testing.T) {
 		}
 		must(t, os.WriteFile(block, data, 0o600))
 	}
-	damaged := startServer(t, Config{StoreDir: folder, SyncAlways: true})
+	damaged := startServer(t, Config{StoreDir: folder})
 	before := damaged.current()
 	conn, err := nats.Connect(damaged.URL(), nats.Timeout(poll.Limit), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	must(t, err)

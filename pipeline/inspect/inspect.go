@@ -1,8 +1,8 @@
 // Package inspect reads how all of Flowjet is doing from what NATS holds and hears. It changes
 // nothing, and works while no worker, bridge, API or oned is there.
 //
-//	work.go      the live workers and what waits for them: /flowjet/v1/work and metrics
-//	overview.go  everything: `flowjet status` and `flowjet doctor`
+//	status.go    the live workers and what waits for them: what all views share
+//	overview.go  everything else: `flowjet status` and `flowjet doctor`
 //	services.go  services by state, for metrics
 //	streams.go   streams, and what is wrong with them
 //	why.go       why a service is in its state
@@ -38,7 +38,7 @@ func New(p *pipeline.Pipeline) *Inspector {
 
 // Observe begins to follow the workers and processes; all of them are known after a
 // heartbeat's time. Stop ends it.
-func (i *Inspector) Observe() (*WorkObserver, error) {
+func (i *Inspector) Observe() (*Observer, error) {
 	observer, err := work.Observe(i.pipe)
 	if err != nil {
 		return nil, err
@@ -48,16 +48,7 @@ func (i *Inspector) Observe() (*WorkObserver, error) {
 		observer.Stop()
 		return nil, err
 	}
-	return &WorkObserver{observer, i, processes}, nil
-}
-
-// waiting is how many messages a reader has before it.
-func (i *Inspector) waiting(ctx context.Context, of reader) (uint64, error) {
-	done, err := i.pipe.LoadCursor(ctx, of.cursor)
-	if err != nil {
-		return 0, err
-	}
-	return i.core.Stream(of.stream).Waiting(ctx, of.filter, done)
+	return &Observer{observer, i, processes}, nil
 }
 
 // ServerTime is the clock of the NATS server that answers.

@@ -63,7 +63,7 @@ func isAway(peer *jetstream.PeerInfo) bool {
 }
 
 func (c *collector) streams(ctx context.Context) error {
-	c.overview.Streams = []StreamStatus{}
+	c.overview.Streams, c.overview.Servers = []StreamStatus{}, []ServerStatus{}
 	for _, wanted := range pipeline.Streams(1) {
 		if !c.core.Stream(wanted.Name).Bound() {
 			continue

@@ -7,11 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/flowjet/flowjet/internal/natstest"
 	"github.com/flowjet/flowjet/internal/poll"
+	"github.com/flowjet/flowjet/internal/testlog"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
-	"github.com/nats-io/nats.go"
 )
 
 func join(t testing.TB, p clients, worker string) *Membership {
@@ -118,10 +119,10 @@ func TestAMembershipOutlivesTheContextOfJoinAndEndsWithThePipeline(t *testing.T)
 
 func TestTwoWorkersOfOneNameAreReported(t *testing.T) {
 	url := natstest.Server(t)
-	var log pipetest.Log
+	var log testlog.Log
 	a := join(t, open(t, url, func(c *pipeline.Config) { c.Logger = log.Logger() }), "twin")
 	join(t, open(t, url), "twin")
-	poll.Until(t, "the report", func() bool { return log.Has("another worker has the same id") })
+	log.Await(t, "another worker has the same id")
 	poll.Until(t, "one worker of the name to be counted", func() bool { return slices.Equal(a.Workers(), []string{"twin"}) })
 }
 

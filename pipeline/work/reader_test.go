@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,6 @@ import (
 	"github.com/flowjet/flowjet/internal/poll"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
-	"github.com/flowjet/flowjet/pipeline/internal/pipetest"
 )
 
 func wake(t testing.TB, p clients, service int, reason string) uint64 {
@@ -89,7 +89,7 @@ func TestAStreamMadeAnewGoesOnBehindTheCursors(t *testing.T) {
 	must(t, p.SaveCursor(ctx, pipeline.PartitionKey(pipeline.Partition(42)), 1000))
 	must(t, p.JetStream().DeleteStream(ctx, pipeline.StreamWork))
 
-	p = open(t, url, func(c *pipeline.Config) { c.Logger = pipetest.LoggerTo(t.Output()) })
+	p = open(t, url, func(c *pipeline.Config) { c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil)) })
 	if sequence := wake(t, p, 42, "b"); sequence <= 1000 {
 		t.Errorf("the work is numbered %d", sequence)
 	}

@@ -106,8 +106,7 @@ func newWay() (w *way, stop func()) {
 	flags := pflag.NewFlagSet("way", pflag.ContinueOnError)
 	app.AddFlags(flags)
 	must(flags.Parse([]string{
-		"--sim", "--data-dir", folder, "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--sim-xmlrpc-listen", "127.0.0.1:0",
-		"--sim-hooks-listen", "127.0.0.1:0", "--sim-control-listen", "127.0.0.1:0", "--nats-sync-always=false",
+		"--sim", "--data-dir", folder, "--api-listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--sim-listen", "127.0.0.1:0,127.0.0.1:0,127.0.0.1:0",
 	}))
 	config, err := app.ReadConfig("", flags)
 	must(err)

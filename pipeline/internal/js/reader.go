@@ -136,16 +136,6 @@ func (s *Stream) First(ctx context.Context, filter string, after uint64) (Messag
 	return r.take(ctx)
 }
 
-// Waiting is how many messages there are behind a sequence.
-func (s *Stream) Waiting(ctx context.Context, filter string, after uint64) (uint64, error) {
-	r, err := s.Read(ctx, filter, after)
-	if err != nil {
-		return 0, err
-	}
-	defer r.Stop()
-	return r.pending, nil
-}
-
 // drain reads what there is now, and stops.
 func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
 	defer r.Stop()

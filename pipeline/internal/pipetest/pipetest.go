@@ -3,11 +3,7 @@ package pipetest
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -73,7 +69,7 @@ func OnOneAndThree(t *testing.T, test func(t *testing.T, p *pipeline.Pipeline)) 
 // message on the disk before it is acknowledged.
 func Durable(b *testing.B) *pipeline.Pipeline {
 	b.Helper()
-	server, err := embedded.Start(embedded.Config{StoreDir: b.TempDir(), SyncAlways: true})
+	server, err := embedded.Start(embedded.Config{StoreDir: b.TempDir()})
 	Must(b, err)
 	b.Cleanup(func() { Must(b, server.Stop(Limited(b))) })
 	return Open(b, server.URL(), func(c *pipeline.Config) { c.Options = append(c.Options, server.InProcess()) })
@@ -86,34 +82,3 @@ func Spread(b *testing.B, took []time.Duration) {
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-p50")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "µs-p99")
 }
-
-// Log keeps what is logged.
-type Log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Logger logs to the log, everything.
-func (l *Log) Logger() *slog.Logger { return LoggerTo(l) }
-
-// LoggerTo logs to a writer, everything.
-func LoggerTo(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// Write is io.Writer's.
-func (l *Log) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-// Count is how many times a text was logged.
-func (l *Log) Count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
-
-// Has reports whether a text was logged.
-func (l *Log) Has(text string) bool { return l.Count(text) > 0 }

@@ -1,6 +1,4 @@
-// Package clientsuite sends what OneFlow's clients send, with their headers and bodies in their order, and holds the answers to what
-// they take for granted. It needs none of them, and nothing but net/http.
-package clientsuite
+package main
 
 import (
 	"context"
@@ -13,8 +11,8 @@ import (
 	"time"
 )
 
-// Target is the server that is tried, with three ways in.
-type Target struct {
+// suiteTarget is the server that is tried, with three ways in.
+type suiteTarget struct {
 	// URL is the API's, http://127.0.0.1:2474.
 	URL string
 	// Admin and User are "name:password"; the user may use VM template 0.
@@ -25,8 +23,8 @@ type Target struct {
 	Patience time.Duration
 }
 
-// Step is one call of a client.
-type Step struct {
+// clientStep is one call of a client.
+type clientStep struct {
 	Name, Method, Path, Body string
 	// Status is what the client gets.
 	Status int
@@ -40,20 +38,20 @@ type Step struct {
 	As string
 }
 
-// Client is one of OneFlow's clients.
-type Client struct {
+// oneflowClient is one of OneFlow's clients.
+type oneflowClient struct {
 	Name    string
 	Headers map[string]string
 	// As is who its steps are sent by.
 	As    string
-	Steps []Step
+	Steps []clientStep
 }
 
-// Run sends everything, and returns what was answered otherwise than the clients need.
-func Run(ctx context.Context, target Target) error {
+// runClients sends what OneFlow's clients send, with their headers and bodies in their order, and returns what was answered otherwise than the clients need.
+func runClients(ctx context.Context, target suiteTarget) error {
 	var failures []error
-	for _, client := range Clients() {
-		run := &run{target: target, client: client, ids: map[string]string{}, http: &http.Client{Timeout: time.Minute}}
+	for _, client := range oneflowClients() {
+		run := &clientRun{target: target, client: client, ids: map[string]string{}, http: &http.Client{Timeout: time.Minute}}
 		for _, step := range client.Steps {
 			if err := run.step(ctx, step); err != nil {
 				failures = append(failures, fmt.Errorf("%s: %s: %w", client.Name, step.Name, err))
@@ -64,14 +62,14 @@ func Run(ctx context.Context, target Target) error {
 	return errors.Join(failures...)
 }
 
-type run struct {
-	target Target
-	client Client
+type clientRun struct {
+	target suiteTarget
+	client oneflowClient
 	ids    map[string]string
 	http   *http.Client
 }
 
-func (r *run) step(ctx context.Context, step Step) error {
+func (r *clientRun) step(ctx context.Context, step clientStep) error {
 	ctx, cancel := context.WithTimeout(ctx, r.target.Patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -95,7 +93,7 @@ func (r *run) step(ctx context.Context, step Step) error {
 	}
 }
 
-func (r *run) send(ctx context.Context, step Step) (status int, text string, err error) {
+func (r *clientRun) send(ctx context.Context, step clientStep) (status int, text string, err error) {
 	request, err := http.NewRequestWithContext(ctx, step.Method, r.target.URL+r.filled(step.Path), strings.NewReader(r.filled(step.Body)))
 	if err != nil {
 		return 0, "", err
@@ -118,7 +116,7 @@ func (r *run) send(ctx context.Context, step Step) (status int, text string, err
 	return response.StatusCode, string(read), err
 }
 
-func (r *run) credentials(as string) string {
+func (r *clientRun) credentials(as string) string {
 	user, _, _ := strings.Cut(r.target.User, ":")
 	switch as {
 	case "user":
@@ -132,14 +130,14 @@ func (r *run) credentials(as string) string {
 }
 
 // filled puts kept ids in the place of their names.
-func (r *run) filled(text string) string {
+func (r *clientRun) filled(text string) string {
 	for name, id := range r.ids {
 		text = strings.ReplaceAll(text, "{"+name+"}", id)
 	}
 	return text
 }
 
-func (s Step) check(status int, text string) error {
+func (s clientStep) check(status int, text string) error {
 	if status != s.Status {
 		return fmt.Errorf("got %d, expected %d: %.300s", status, s.Status, text)
 	}
@@ -157,7 +155,7 @@ func (s Step) check(status int, text string) error {
 	return nil
 }
 
-func (r *run) keep(step Step, text string) error {
+func (r *clientRun) keep(step clientStep, text string) error {
 	if step.Keep == "" {
 		return nil
 	}

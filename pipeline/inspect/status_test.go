@@ -23,18 +23,18 @@ func join(t *testing.T, url, id string, change ...func(*pipeline.Config)) *work.
 }
 
 // status reads the work's status until it is as expected.
-func status(t *testing.T, observer *WorkObserver, what string, expected func(WorkStatus) bool) (found WorkStatus) {
+func status(t *testing.T, observer *Observer, what string, expected func(Work) bool) (found Work) {
 	t.Helper()
 	poll.Until(t, what, func() bool {
-		var err error
-		found, err = observer.Status(limited(t))
+		status, err := observer.Status(limited(t))
 		must(t, err)
+		found = status.Work()
 		return expected(found)
 	})
 	return found
 }
 
-func (s WorkStatus) owns(worker string) (partitions int) {
+func (s Work) owns(worker string) (partitions int) {
 	for _, partition := range s.Partitions {
 		if partition.Worker == worker {
 			partitions++
@@ -49,22 +49,22 @@ func TestWorkStatusShowsWhoDoesWhat(t *testing.T) {
 	observer, err := p.Observe()
 	must(t, err)
 	defer observer.Stop()
-	none := status(t, observer, "nobody to be there", func(s WorkStatus) bool { return len(s.Workers) == 0 })
+	none := status(t, observer, "nobody to be there", func(s Work) bool { return len(s.Workers) == 0 })
 	if none.Router != "" || none.Autoscaler != "" || none.owns("") != pipeline.Partitions {
 		t.Errorf("without workers: %+v", none)
 	}
 	a, b := join(t, url, "a"), join(t, url, "b")
-	both := status(t, observer, "a and b to share", func(s WorkStatus) bool { return s.owns("a") == 8 && s.owns("b") == 8 })
+	both := status(t, observer, "a and b to share", func(s Work) bool { return s.owns("a") == 8 && s.owns("b") == 8 })
 	if len(both.Workers) != 2 || both.Workers[0] != (WorkerStatus{Name: "a"}) || both.Router == "" || both.Autoscaler == "" {
 		t.Errorf("two workers: %+v", both)
 	}
 	a.SetOnedUnreachable(true)
-	one := status(t, observer, "b to own all", func(s WorkStatus) bool { return s.owns("b") == pipeline.Partitions })
+	one := status(t, observer, "b to own all", func(s Work) bool { return s.owns("b") == pipeline.Partitions })
 	if one.Workers[0] != (WorkerStatus{Name: "a", OnedUnreachable: true}) || one.Router != "b" {
 		t.Errorf("a worker that cannot reach oned: %+v", one)
 	}
 	b.Leave(ctx)
-	status(t, observer, "a to own all, as nobody else is there", func(s WorkStatus) bool { return s.owns("a") == pipeline.Partitions })
+	status(t, observer, "a to own all, as nobody else is there", func(s Work) bool { return s.owns("a") == pipeline.Partitions })
 }
 
 // What is shown is what the workers do: one of an older version leaves the work to a newer
@@ -78,7 +78,7 @@ func TestAnOlderWorkerIsShownToOwnNothing(t *testing.T) {
 	must(t, err)
 	defer observer.Stop()
 	join(t, url, "new")
-	status(t, observer, "the new one to own all", func(s WorkStatus) bool { return len(s.Workers) == 2 && s.owns("new") == pipeline.Partitions })
+	status(t, observer, "the new one to own all", func(s Work) bool { return len(s.Workers) == 2 && s.owns("new") == pipeline.Partitions })
 	poll.Until(t, "the old one to own nothing", func() bool { return len(old.Owned()) == 0 })
 	overview, err := p.Overview(limited(t), nil)
 	must(t, err)
@@ -111,8 +111,9 @@ func TestWorkStatusCountsWhatWaits(t *testing.T) {
 	must(t, err)
 	must(t, p.SaveCursor(ctx, pipeline.RouterKey, 1))
 	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "work"}))
-	found, err := observer.Status(ctx)
+	status, err := observer.Status(ctx)
 	must(t, err)
+	found := status.Work()
 	if waiting := found.Partitions[pipeline.Partition(42)]; waiting.Waiting != 2 || waiting.Partition != pipeline.Partition(42) {
 		t.Errorf("in the partition wait %+v", waiting)
 	}

@@ -1,4 +1,4 @@
-package clientsuite
+package main
 
 // act is the body of an action.
 func act(perform, params string) string {
@@ -13,15 +13,15 @@ const (
 	nothing = "null" // goca's body where there is none
 )
 
-// Clients are OneFlow's clients, each with what it sends.
-func Clients() []Client {
-	return []Client{goca(), terraform(), commands(), sunstone(), onegate()}
+// oneflowClients are OneFlow's clients, each with what it sends.
+func oneflowClients() []oneflowClient {
+	return []oneflowClient{goca(), terraform(), commands(), sunstone(), onegate()}
 }
 
-func goca() Client {
-	return Client{Name: "goca", As: "admin", Headers: map[string]string{
+func goca() oneflowClient {
+	return oneflowClient{Name: "goca", As: "admin", Headers: map[string]string{
 		"Content-Type": "application/json; charset=utf-8", "User-Agent": "Go-http-client/1.1",
-	}, Steps: []Step{
+	}, Steps: []clientStep{
 		{Name: "create", Method: "POST", Path: "/service_template", Body: twoRoles, Status: 201, Keep: "t"},
 		{Name: "info", Method: "GET", Path: "/service_template/{t}", Body: nothing, Status: 200, Has: []string{`"NAME": "suite"`, `"TYPE": "101"`}},
 		{Name: "chmod 044", Method: "POST", Path: "/service_template/{t}/action", Body: act("chmod", `{"octet":"44"}`), Status: 204},
@@ -54,10 +54,10 @@ func goca() Client {
 }
 
 // terraform is the provider, which is goca with documents of its own: it compares what it has sent with what it reads.
-func terraform() Client {
+func terraform() oneflowClient {
 	client := goca()
 	client.Name = "terraform"
-	client.Steps = []Step{
+	client.Steps = []clientStep{
 		{Name: "create", Method: "POST", Path: "/service_template", Body: `{"custom_attrs":{"OLD":"O|text|of 6.x| |"},"deployment":"straight","name":"tf","networks":{"Public":"M|network|Public| |id:0"},` +
 			`"roles":[{"cardinality":1,"name":"master","template_id":0,"type":"vm"},{"cardinality":1,"name":"slave","parents":["master"],"template_contents":{"NIC":[{"NAME":"N0","NETWORK_ID":"$Public"}]},"template_id":0,"type":"vm"}]}`, Status: 201, Keep: "t"},
 		{Name: "owner", Method: "POST", Path: "/service_template/{t}/action", Body: act("chown", `{"group_id":-1,"owner_id":2}`), Status: 204},
@@ -78,10 +78,10 @@ func terraform() Client {
 	return client
 }
 
-func commands() Client {
-	return Client{Name: "commands", As: "admin", Headers: map[string]string{
+func commands() oneflowClient {
+	return oneflowClient{Name: "commands", As: "admin", Headers: map[string]string{
 		"Accept": "*/*", "Content-Type": "application/json", "User-Agent": "OpenNebula 7.4.0 (CLI)",
-	}, Steps: []Step{
+	}, Steps: []clientStep{
 		{Name: "list, empty", Method: "GET", Path: "/service", Status: 200, Has: []string{`{"DOCUMENT_POOL":{}}`}},
 		{Name: "create", Method: "POST", Path: "/service_template", Body: twoRoles, Status: 201, Keep: "t"},
 		{Name: "chown", Method: "POST", Path: "/service_template/{t}/action", Body: "{\n  \"action\": {\n    \"perform\": \"chown\",\n    \"params\": {\n      \"owner_id\": 0\n    }\n  }\n}", Status: 204},
@@ -110,10 +110,10 @@ func commands() Client {
 	}}
 }
 
-func sunstone() Client {
-	return Client{Name: "sunstone", As: "server", Headers: map[string]string{
+func sunstone() oneflowClient {
+	return oneflowClient{Name: "sunstone", As: "server", Headers: map[string]string{
 		"Accept": "application/json, text/plain, */*", "Content-Type": "application/json", "User-Agent": "axios/0.25.0",
-	}, Steps: []Step{
+	}, Steps: []clientStep{
 		{Name: "create", Method: "POST", Path: "/service_template", Body: twoRoles, Status: 201, Keep: "t"},
 		{Name: "form", Method: "POST", Path: "/service_template/{t}/action", Body: act("update", `{"template_json":"{\"name\":\"suite\",\"deployment\":\"none\",\"roles\":[{\"name\":\"Master\",\"cardinality\":1,\"template_id\":0,\"type\":\"vm\",\"shutdown\":\"terminate\",\"template_contents\":{\"NIC\":[{\"NAME\":\"NIC_0\",\"NETWORK_ID\":\"0\",\"NIC_ALIAS\":[]}]}}]}","append":false}`), Status: 204},
 		{Name: "kept", Method: "GET", Path: "/service_template/{t}", Status: 200, Has: []string{`"shutdown": "terminate"`, `"NIC_ALIAS"`}},
@@ -139,8 +139,8 @@ func sunstone() Client {
 }
 
 // onegate is OneGate's server, which acts for the owners of VMs.
-func onegate() Client {
-	return Client{Name: "onegate", As: "server for user", Headers: map[string]string{"Accept": "*/*", "User-Agent": "OpenNebula 7.4.0 (GATE)"}, Steps: []Step{
+func onegate() oneflowClient {
+	return oneflowClient{Name: "onegate", As: "server for user", Headers: map[string]string{"Accept": "*/*", "User-Agent": "OpenNebula 7.4.0 (GATE)"}, Steps: []clientStep{
 		{Name: "alice's template", Method: "POST", Path: "/service_template", Body: twoRoles, As: "user", Status: 201, Keep: "t"},
 		{Name: "alice's service", Method: "POST", Path: "/service_template/{t}/action", Body: act("instantiate", `{}`), As: "user", Status: 201, Keep: "s"},
 		{Name: "service show", Method: "GET", Path: "/service/{s}", Status: 200, Has: []string{running, `"UNAME": "alice"`}, Wait: true},

@@ -1,0 +1,325 @@
+// Package zmqpub has a ZeroMQ PUB socket on zmq4's protocol connections, for the simulator and for
+// replays. zmq4's own PUB (v0.17) is not used as it stands: it writes to its subscribers one after
+// the other, so a stopped one holds all others up while the queue grows without bound; one that
+// never finishes its handshake keeps everybody else from connecting; and a goroutine outlives
+// Close.
+package zmqpub
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-zeromq/zmq4"
+	"github.com/go-zeromq/zmq4/security/null"
+)
+
+const (
+	// handshakeTime bounds a peer's ZMTP greeting.
+	handshakeTime = 5 * time.Second
+	// pause is the time after a connection that could not be accepted.
+	pause = 10 * time.Millisecond
+	// drainTime is how long Close waits for a subscriber to take what was sent.
+	drainTime = 5 * time.Second
+)
+
+// Config says how a Publisher treats its subscribers.
+type Config struct {
+	// HighWater is how many messages may wait for one subscriber.
+	HighWater int
+	// Patience is how long Send waits for a subscriber whose messages are that many before it is
+	// cut off. Without it Send drops the message in silence, as libzmq's PUB does, which oned has.
+	Patience time.Duration
+	Logger   *slog.Logger
+}
+
+// Publisher is a PUB socket with a queue for each subscriber.
+type Publisher struct {
+	listener net.Listener
+	config   Config
+	group    sync.WaitGroup
+
+	mu          sync.Mutex
+	subscribers map[*subscriber]bool
+	// changed is closed and replaced whenever a subscription changes.
+	changed chan struct{}
+	closed  bool
+}
+
+// New publishes to those who connect to a listener, which is the publisher's from now on.
+func New(listener net.Listener, config Config) *Publisher {
+	p := &Publisher{listener: listener, config: config, subscribers: map[*subscriber]bool{}, changed: make(chan struct{})}
+	p.group.Go(p.accept)
+	return p
+}
+
+// Addr is host:port of the listener.
+func (p *Publisher) Addr() string { return p.listener.Addr().String() }
+
+func (p *Publisher) accept() {
+	for {
+		conn, err := p.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			p.config.Logger.Warn("a subscriber of the hook events could not connect", "error", err)
+			<-time.After(pause)
+			continue
+		}
+		p.group.Go(func() { p.serve(conn) })
+	}
+}
+
+// serve takes a subscriber through its handshake and reads its subscriptions
+// until it leaves.
+func (p *Publisher) serve(raw net.Conn) {
+	s := &subscriber{
+		conn:  &bufferedConn{Conn: raw, writer: bufio.NewWriterSize(raw, 64<<10), direct: true},
+		queue: make(chan *zmq4.Msg, p.config.HighWater), gone: make(chan struct{}), written: make(chan struct{}), topics: map[string]int{},
+	}
+	if !p.add(s) {
+		_ = raw.Close()
+		return
+	}
+	defer p.remove(s)
+	defer func() {
+		// zmq4 reads properties and commands without looking at their lengths.
+		if reason := recover(); reason != nil {
+			p.config.Logger.Debug("a peer of the hook events speaks no ZeroMQ", "error", reason)
+		}
+	}()
+	_ = raw.SetDeadline(time.Now().Add(handshakeTime))
+	zmtp, err := zmq4.Open(s.conn, null.Security(), zmq4.Pub, nil, true, nil)
+	if err != nil {
+		p.config.Logger.Debug("a peer of the hook events is no ZeroMQ subscriber", "error", err)
+		return
+	}
+	_ = raw.SetDeadline(time.Time{})
+	s.conn.setDirect(false)
+	p.group.Go(func() { s.write(zmtp) })
+	for {
+		message, err := zmtp.RecvMsg()
+		if err != nil {
+			return
+		}
+		p.subscribe(s, message)
+	}
+}
+
+func (p *Publisher) add(s *subscriber) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.subscribers[s] = true
+	}
+	return !p.closed
+}
+
+func (p *Publisher) remove(s *subscriber) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.subscribers[s] {
+		delete(p.subscribers, s)
+		close(s.gone)
+		p.announce()
+	}
+	_ = s.conn.Close()
+}
+
+// announce wakes those who wait for a subscription. The caller holds the lock.
+func (p *Publisher) announce() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// subscribe reads a subscription: 1 and a prefix, or 0 and a prefix to end it.
+func (p *Publisher) subscribe(s *subscriber, message zmq4.Msg) {
+	if message.Type != zmq4.UsrMsg || len(message.Frames) != 1 || len(message.Frames[0]) == 0 {
+		return
+	}
+	prefix := string(message.Frames[0][1:])
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch message.Frames[0][0] {
+	case 1:
+		s.topics[prefix]++
+	case 0:
+		if s.topics[prefix]--; s.topics[prefix] <= 0 {
+			delete(s.topics, prefix)
+		}
+	}
+	p.announce()
+}
+
+// Send queues a message for everybody who wants its first frame, and returns how many that are.
+func (p *Publisher) Send(frames ...[]byte) (receivers int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.subscribers {
+		if !s.wants(string(frames[0])) {
+			continue
+		}
+		message := zmq4.NewMsgFrom(frames...)
+		receivers++
+		select {
+		case s.queue <- &message:
+		default:
+			if p.config.Patience > 0 && !s.put(&message, p.config.Patience) {
+				_ = s.conn.Close() // serve removes it
+			}
+		}
+	}
+	return receivers
+}
+
+// Wait blocks until so many have subscribed to all the keys. With settle it also returns when
+// somebody has subscribed to anything, and for that long to nothing else.
+func (p *Publisher) Wait(ctx context.Context, count int, settle time.Duration, keys ...string) error {
+	for {
+		p.mu.Lock()
+		changed, some := p.changed, false
+		all := count
+		for s := range p.subscribers {
+			some = some || len(s.topics) > 0
+			if s.wants(keys...) {
+				all--
+			}
+		}
+		p.mu.Unlock()
+		if all <= 0 {
+			return nil
+		}
+		var settled <-chan time.Time
+		if some && settle > 0 {
+			settled = time.After(settle)
+		}
+		select {
+		case <-changed:
+		case <-settled:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Close ends the socket and all connections: at once, or with Patience when what was sent
+// is written.
+func (p *Publisher) Close() {
+	p.mu.Lock()
+	p.closed = true
+	leaving := map[*subscriber]bool{}
+	for s := range p.subscribers {
+		leaving[s] = len(s.topics) > 0
+	}
+	p.mu.Unlock()
+	_ = p.listener.Close()
+	for s, subscribed := range leaving {
+		if subscribed && p.config.Patience > 0 {
+			s.drain()
+		}
+		p.remove(s)
+	}
+	p.group.Wait()
+}
+
+// subscriber is one connected SUB socket.
+type subscriber struct {
+	conn *bufferedConn
+	// queue has what is to be written, until nil or until it is gone; then written is closed.
+	queue         chan *zmq4.Msg
+	gone, written chan struct{}
+	topics        map[string]int // the publisher's lock guards them
+}
+
+// wants reports whether it has subscribed to something, and to all the keys.
+func (s *subscriber) wants(keys ...string) bool {
+	for _, key := range keys {
+		wanted := false
+		for prefix := range s.topics {
+			wanted = wanted || strings.HasPrefix(key, prefix)
+		}
+		if !wanted {
+			return false
+		}
+	}
+	return len(s.topics) > 0
+}
+
+// put queues a message as soon as there is room, within some time.
+func (s *subscriber) put(message *zmq4.Msg, within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case s.queue <- message:
+		return true
+	case <-s.written:
+		return false
+	case <-late.C:
+		return false
+	}
+}
+
+// drain returns when all that is queued has been written, or cannot be.
+func (s *subscriber) drain() {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(drainTime))
+	if s.put(nil, drainTime) {
+		<-s.written
+	}
+}
+
+// write sends what is queued, and flushes when nothing more is.
+func (s *subscriber) write(zmtp *zmq4.Conn) {
+	defer close(s.written)
+	for {
+		select {
+		case message := <-s.queue:
+			if message == nil {
+				_ = s.conn.flush()
+				return
+			}
+			if zmtp.SendMsg(*message) != nil || len(s.queue) == 0 && s.conn.flush() != nil {
+				return
+			}
+		case <-s.gone:
+			return
+		}
+	}
+}
+
+// bufferedConn gathers the small writes of zmq4, which sends each frame's head
+// and body on its own.
+type bufferedConn struct {
+	net.Conn
+	mu     sync.Mutex
+	writer *bufio.Writer
+	direct bool
+}
+
+func (c *bufferedConn) setDirect(direct bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.direct = direct
+}
+
+func (c *bufferedConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.writer.Write(p)
+	if err == nil && c.direct {
+		err = c.writer.Flush()
+	}
+	return n, err
+}
+
+func (c *bufferedConn) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writer.Flush()
+}

@@ -1,0 +1,231 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/presence"
+	"github.com/flowjet/flowjet/pipeline/work"
+)
+
+// Status is who does the work and how much of it waits. `flowjet status` and `flowjet doctor` show it
+// in an Overview; /flowjet/v1/work, the page and metrics show its Work.
+type Status struct {
+	// Workers are those alive, by name, each with what it owns.
+	Workers []WorkerShare `json:"workers"`
+	// Unowned are the partitions, and the router, that nobody owns: all where no worker
+	// is alive, else none.
+	Unowned []string `json:"unowned"`
+	// Members are the processes that are expected because they have been there.
+	Members []presence.Member `json:"members"`
+	// Servers are the NATS servers that hold copies of the dead letters, in an overview those of
+	// any stream; none where there is one.
+	Servers []ServerStatus `json:"servers"`
+	Readers []ReaderStatus `json:"readers"`
+	// DeadLetters counts them by who gave them up.
+	DeadLetters map[string]uint64 `json:"dead_letters"`
+}
+
+// WorkerShare is one live worker with what it owns.
+type WorkerShare struct {
+	Worker string `json:"worker"`
+	// Router and Autoscaler report whether it shares events out, and whether it scales.
+	Router          bool  `json:"router"`
+	Autoscaler      bool  `json:"autoscaler"`
+	OnedUnreachable bool  `json:"blind"`
+	Partitions      []int `json:"partitions"`
+}
+
+// Work is a status by partition.
+type Work struct {
+	Version int `json:"v"`
+	// Workers are the live ones, by name.
+	Workers []WorkerStatus `json:"workers"`
+	// Partitions are the parts of the work, each with who reads it and how many
+	// wake-ups wait in it.
+	Partitions []PartitionStatus `json:"partitions"`
+	// Router and Autoscaler are the workers that share events out and that scale;
+	// empty if there is no worker.
+	Router     string `json:"router"`
+	Autoscaler string `json:"autoscaler"`
+	// EventsWaiting is how many events the router has not read yet.
+	EventsWaiting uint64 `json:"events_waiting"`
+	// DeadLetters is how many messages were given up and are kept.
+	DeadLetters uint64            `json:"dead_letters"`
+	Members     []presence.Member `json:"members"`
+	Servers     []ServerStatus    `json:"servers"`
+}
+
+// WorkerStatus is one live worker.
+type WorkerStatus struct {
+	Name            string `json:"name"`
+	OnedUnreachable bool   `json:"blind"`
+}
+
+// PartitionStatus is one part of the work.
+type PartitionStatus struct {
+	Partition int `json:"partition"`
+	// Worker is who reads it; empty if there is no worker.
+	Worker string `json:"worker"`
+	// Waiting is how many wake-ups are not handled yet.
+	Waiting uint64 `json:"waiting"`
+}
+
+// Work is the status by partition.
+func (s Status) Work() Work {
+	w := Work{
+		Version: pipeline.Version, Workers: []WorkerStatus{}, Partitions: make([]PartitionStatus, pipeline.Partitions),
+		EventsWaiting: s.lag(router), Members: s.Members, Servers: s.Servers,
+	}
+	for partition := range w.Partitions {
+		w.Partitions[partition] = PartitionStatus{Partition: partition, Waiting: s.lag(partitionReader(partition))}
+	}
+	for _, share := range s.Workers {
+		w.Workers = append(w.Workers, WorkerStatus{share.Worker, share.OnedUnreachable})
+		if share.Router {
+			w.Router = share.Worker
+		}
+		if share.Autoscaler {
+			w.Autoscaler = share.Worker
+		}
+		for _, partition := range share.Partitions {
+			w.Partitions[partition].Worker = share.Worker
+		}
+	}
+	for _, count := range s.DeadLetters {
+		w.DeadLetters += count
+	}
+	return w
+}
+
+func (s Status) lag(of reader) uint64 {
+	at := slices.IndexFunc(s.Readers, func(r ReaderStatus) bool { return r.Reader == of.cursor })
+	if at < 0 {
+		return 0
+	}
+	return s.Readers[at].Lag
+}
+
+// Observer follows the workers and processes, to tell at any time how they are doing.
+type Observer struct {
+	*work.Observer
+	inspector *Inspector
+	processes *presence.Follower
+}
+
+// Stop ends the following.
+func (o *Observer) Stop() {
+	o.Observer.Stop()
+	o.processes.Stop()
+}
+
+// readsAtOnce is how many questions to NATS are under way at once.
+const readsAtOnce = 4
+
+// Status reads who does the work now and what waits. What needs a stream that is missing is
+// left out.
+func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error) {
+	status := Status{Members: []presence.Member{}, Servers: []ServerStatus{}}
+	status.Workers, status.Unowned = shares(o.Live())
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.SetLimit(readsAtOnce)
+	read := func(do func() error, needs ...string) {
+		if !slices.ContainsFunc(needs, func(name string) bool { return slices.Contains(missing, name) }) {
+			reads.Go(do)
+		}
+	}
+	checkpoints := pipeline.StreamOf(pipeline.BucketCheckpoint)
+	readers := []reader{router, webhooks}
+	for partition := range pipeline.Partitions {
+		readers = append(readers, partitionReader(partition))
+	}
+	found := make([]ReaderStatus, len(readers))
+	for i, of := range readers {
+		read(func() (err error) {
+			found[i], err = o.progress(ctx, of)
+			return err
+		}, checkpoints, of.stream)
+	}
+	read(func() (err error) {
+		status.DeadLetters, status.Servers, err = o.deadLetters(ctx)
+		return err
+	}, pipeline.StreamDead)
+	read(func() (err error) {
+		status.Members, err = o.processes.Members(ctx)
+		return err
+	}, checkpoints)
+	if err := reads.Wait(); err != nil {
+		return Status{}, fmt.Errorf("read the pending messages: %w", err)
+	}
+	// Where there are no webhooks their reader has no cursor.
+	status.Readers = slices.DeleteFunc(found, func(r ReaderStatus) bool { return r.Reader == "" || r.Reader == webhooks.cursor && r.Cursor == 0 })
+	return status, nil
+}
+
+func shares(live map[string]pipeline.WorkerBeat) (workers []WorkerShare, unowned []string) {
+	workers, unowned = []WorkerShare{}, []string{}
+	owner := work.Owners(live)
+	for _, name := range slices.Sorted(maps.Keys(live)) {
+		share := WorkerShare{
+			Worker: name, OnedUnreachable: live[name].OnedUnreachable, Partitions: []int{},
+			Router: owner[pipeline.RouterKey] == name, Autoscaler: owner[pipeline.AutoscalerKey] == name,
+		}
+		for partition := range pipeline.Partitions {
+			if owner[pipeline.PartitionKey(partition)] == name {
+				share.Partitions = append(share.Partitions, partition)
+			}
+		}
+		workers = append(workers, share)
+	}
+	for _, key := range pipeline.Keys() {
+		if owner[key] == "" {
+			unowned = append(unowned, key)
+		}
+	}
+	return workers, unowned
+}
+
+// deadLetters counts them by who gave them up; servers are those that hold them.
+func (o *Observer) deadLetters(ctx context.Context) (count map[string]uint64, servers []ServerStatus, err error) {
+	info, err := o.inspector.core.Stream(pipeline.StreamDead).Info(ctx, jetstream.WithSubjectFilter(pipeline.SubjectsDead))
+	if err != nil {
+		return nil, nil, fmt.Errorf("count the dead letters: %w", err)
+	}
+	count = map[string]uint64{}
+	for subject, letters := range info.State.Subjects {
+		count[strings.TrimPrefix(subject, pipeline.DeadPrefix)] = letters
+	}
+	return count, withServers([]ServerStatus{}, info.Cluster), nil
+}
+
+// reader is one that saves how far it has come in a stream.
+type reader struct{ cursor, stream, filter string }
+
+var (
+	router   = reader{pipeline.RouterKey, pipeline.StreamONE, pipeline.SubjectsEvents}
+	webhooks = reader{pipeline.WebhooksCursor, pipeline.StreamFlow, pipeline.SubjectsFlow}
+)
+
+func partitionReader(partition int) reader {
+	return reader{pipeline.PartitionKey(partition), pipeline.StreamWork, pipeline.PartitionSubjects(partition)}
+}
+
+// progress is how far a reader has come.
+func (o *Observer) progress(ctx context.Context, of reader) (ReaderStatus, error) {
+	cursor, err := o.inspector.pipe.LoadCursor(ctx, of.cursor)
+	if err != nil {
+		return ReaderStatus{}, err
+	}
+	lag, oldest, err := o.inspector.core.Stream(of.stream).Backlog(ctx, of.filter, cursor)
+	if err != nil {
+		return ReaderStatus{}, fmt.Errorf("read the position of %s: %w", of.cursor, err)
+	}
+	return ReaderStatus{Reader: of.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(oldest)}, nil
+}
