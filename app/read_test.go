@@ -164,7 +164,7 @@ func TestFaultsAreNamedWithTheirLineAndWhatMendsThem(t *testing.T) {
 		"half a server":       {"sim:\n  listen: [127.0.0.1:1, 127.0.0.1:2]\n", "sim.listen is [127.0.0.1:1 127.0.0.1:2]: it must name XML-RPC, hook events and control API"},
 		"no such deadline":    {"worker:\n  deadlines: lunch=1h\n", `it has "lunch"; it can have pending, deploying, scaling, undeploying or then, or of VMs: it has "lunch"; it can have boot`},
 		"half a second":       {"worker:\n  deadlines: pending=1500ms\n", "it must be a whole number of seconds"},
-		"a VM's for too long": {"worker:\n  deadlines: [pending=60, boot=long]\n", "it must be a length of time such as boot=10m"},
+		"a VM's for too long": {"worker:\n  deadlines: [pending=60, boot=long]\n", "it must be a duration such as boot=10m"},
 		"twice":               {"zone: 0\nzone: 1\n", "flowjet.yaml:2: zone is set a second time, after line 1"},
 		"a tab":               {"api:\n\tlisten: x\n", "line 2"},
 	}
