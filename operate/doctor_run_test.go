@@ -297,9 +297,9 @@ func TestDoctorTellsSinceWhenAFrontEndIsGone(t *testing.T) {
 	now := time.Now()
 	hour, minute := now.Add(-time.Hour), now.Add(-time.Minute)
 	d := diagnosis{now: now}
-	d.checkMembers(inspect.Overview{Members: []presence.Member{
+	d.checkMembers(inspect.Overview{Status: inspect.Status{Members: []presence.Member{
 		{Name: "fe2 api", Host: "fe2", Missing: &hour}, {Name: "fe2 bridge", Host: "fe2", Missing: &minute}, {Name: "fe2 worker", Host: "fe2", Missing: &hour},
-	}})
+	}}})
 	if want := "problem front-end fe2: none of its processes has reported for 1m0s: fe2 api, fe2 bridge, fe2 worker\n"; d.said() != want {
 		t.Errorf("it says %swant %s", d.said(), want)
 	}
