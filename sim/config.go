@@ -48,6 +48,10 @@ type Config struct {
 	// restart (10 s), and for how long the scheduler collects VMs before it
 	// places them (10 s, or seven VMs). 0 is a twentieth, and negative is no time.
 	TimeFactor float64
+	// ActionTimeout is for how long a deployment that hangs keeps the scheduler from placing
+	// other VMs: oned takes no plan while another one is carried out (ACTION_TIMEOUT, 300 s as
+	// shipped). 0 is not at all.
+	ActionTimeout time.Duration
 	// MaxConnections is how many connections a server has at a time; 0 is 15,
 	// as oned's, and negative any number.
 	MaxConnections int

@@ -20,6 +20,9 @@ func (t *tx) enter(v *vm, to status) {
 	v.PrevState, v.PrevLCM = v.State, v.LCM
 	t.keepVM(v)
 	t.db.scheduleStep(v)
+	if !deploys(to) {
+		t.finishAction(v)
+	}
 }
 
 // recordStay keeps the times of the VM's stay on its host.
@@ -141,12 +144,7 @@ func (t *tx) closeWindow(round int) {
 	if t.db.window.round != round || t.db.raft.leader() < 0 {
 		return
 	}
-	for _, id := range t.db.emptyWindow() {
-		if v := t.cloud.vms[id]; v != nil && v.State == vmPending {
-			v.placing = true
-			t.db.after(v)
-		}
-	}
+	t.carryOut(t.db.emptyWindow())
 }
 
 // place finds a host for a pending VM; without room the VM stays pending until
@@ -154,10 +152,12 @@ func (t *tx) closeWindow(round int) {
 func (t *tx) place(v *vm) {
 	if v.HalfWritten {
 		t.note(v, "ERROR", "[deploy] "+noHistory)
+		t.finishAction(v)
 		return
 	}
 	h := t.cloud.hosts.pick(v)
 	if h == nil {
+		t.finishAction(v)
 		t.cloud.waiting = append(t.cloud.waiting, v.ID)
 		t.note(v, "SCHED_MESSAGE", "Cannot dispatch VM: Not enough capacity.")
 		return

@@ -18,6 +18,21 @@ type window struct {
 	ids    []int
 	// round tells a window from the ones before, whose alarms are void.
 	round int
+	plan  plan
+}
+
+// plan is what the scheduler has decided and is being carried out: as long as it is, oned
+// refuses the next one, whose VMs stay pending.
+type plan struct {
+	// timeout is after how long a deployment is not waited for any more (ACTION_TIMEOUT); 0
+	// for plans that are in nobody's way.
+	timeout time.Duration
+	// deploying are the VMs whose deployments are not finished, refused those that a plan was
+	// refused for.
+	deploying map[int]bool
+	refused   []int
+	// number tells a plan from the ones before, whose timeouts are void.
+	number int
 }
 
 // newWindow makes the window of a zone. Where VMs take no time at all, they do not wait for
@@ -26,7 +41,10 @@ func newWindow(config Config) window {
 	if config.BootDelay < 0 {
 		return window{}
 	}
-	return window{length: time.Duration(config.TimeFactor * float64(windowTime))}
+	return window{
+		length: time.Duration(config.TimeFactor * float64(windowTime)),
+		plan:   plan{timeout: config.ActionTimeout, deploying: map[int]bool{}},
+	}
 }
 
 // collect has a pending VM wait for the scheduler; the first one opens the window. The caller
@@ -51,4 +69,62 @@ func (d *database) emptyWindow() []int {
 	d.window.ids = nil
 	d.window.round++
 	return ids
+}
+
+// carryOut has VMs deployed, unless the plan before is still being carried out.
+func (t *tx) carryOut(ids []int) {
+	p := &t.db.window.plan
+	if len(p.deploying) > 0 {
+		p.refused = append(p.refused, ids...)
+		return
+	}
+	ids, p.refused = append(p.refused, ids...), nil
+	slices.Sort(ids) // oned places the oldest first
+	for _, id := range slices.Compact(ids) {
+		v := t.cloud.vms[id]
+		if v == nil || v.State != vmPending {
+			continue
+		}
+		v.placing = true
+		t.db.after(v)
+		if p.timeout > 0 {
+			p.deploying[id] = true
+		}
+	}
+	if p.number++; len(p.deploying) > 0 {
+		number := p.number
+		t.db.clock.after(p.timeout, func() {
+			t.db.update(func(t *tx) {
+				if p.number == number {
+					clear(p.deploying)
+					t.nextPlan()
+				}
+			})
+		})
+	}
+}
+
+// finishAction is for a VM whose deployment has ended, or cannot begin.
+func (t *tx) finishAction(v *vm) {
+	p := &t.db.window.plan
+	if !p.deploying[v.ID] {
+		return
+	}
+	if delete(p.deploying, v.ID); len(p.deploying) == 0 {
+		t.nextPlan()
+	}
+}
+
+// nextPlan places what was refused. While VMs are collected their window does it.
+func (t *tx) nextPlan() {
+	t.db.window.plan.number++
+	if refused := t.db.window.plan.refused; len(refused) > 0 && len(t.db.window.ids) == 0 {
+		t.carryOut(nil)
+	}
+}
+
+// deploys reports whether a VM in a state is being deployed.
+func deploys(at status) bool {
+	_, boots := bootStates[at.lcm]
+	return at.state == vmActive && (boots || at.lcm == lcmInit || at.lcm == lcmProlog || at.lcm == lcmPrologResume || at.lcm == lcmPrologUndeploy)
 }

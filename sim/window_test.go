@@ -37,3 +37,41 @@ func TestFullWindow(t *testing.T) {
 		t.Errorf("a VM that came after the seventh is %s", at)
 	}
 }
+
+// TestOnePlanAtATime has a deployment that hangs keep others from being placed, until it is
+// not waited for any more.
+func TestOnePlanAtATime(t *testing.T) {
+	const timeout = 400 * time.Millisecond
+	s := start(t, sim.Config{BootDelay: time.Millisecond, TimeFactor: 0.001, ActionTimeout: timeout})
+	s.PauseBoots()
+	hangs := instantiate(t, s, "vm", "")
+	awaitState(t, s, hangs, "BOOT")
+	began := time.Now()
+	waits := []int{instantiate(t, s, "vm", ""), instantiate(t, s, "vm", "")}
+	for _, id := range waits {
+		awaitState(t, s, id, "BOOT")
+	}
+	if took := time.Since(began); took < timeout/2 {
+		t.Errorf("VMs were placed after %s while another one hung", took)
+	}
+	late := instantiate(t, s, "vm", "")
+	s.ResumeBoots()
+	awaitState(t, s, late, "RUNNING") // with the end of the plan, not its timeout
+	if stateOf(s, hangs) != "RUNNING" {
+		t.Error("the VM that hung does not run")
+	}
+}
+
+// TestPlansEnd with deployments that fail, and with VMs that go.
+func TestPlansEnd(t *testing.T) {
+	s := start(t, sim.Config{BootDelay: time.Millisecond, TimeFactor: 0.001, ActionTimeout: time.Hour})
+	s.PauseBoots()
+	hangs := instantiate(t, s, "vm", "")
+	awaitState(t, s, hangs, "BOOT")
+	next := instantiate(t, s, "vm", "")
+	must(t, s, "one.vm.recover", oneadmin, hangs, 0)
+	awaitState(t, s, next, "BOOT")
+	last := instantiate(t, s, "vm", "")
+	must(t, s, "one.vm.recover", oneadmin, next, 3)
+	awaitState(t, s, last, "BOOT")
+}
