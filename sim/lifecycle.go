@@ -21,7 +21,7 @@ func (t *tx) enter(v *vm, to status) {
 	t.keepVM(v)
 	t.db.scheduleStep(v)
 	if !deploys(to) {
-		t.finishAction(v)
+		t.db.window.plan.finish(t, v)
 	}
 }
 
@@ -144,7 +144,7 @@ func (t *tx) closeWindow(round int) {
 	if t.db.window.round != round || t.db.raft.leader() < 0 {
 		return
 	}
-	t.carryOut(t.db.emptyWindow())
+	t.db.window.plan.carryOut(t, t.db.emptyWindow())
 }
 
 // place finds a host for a pending VM; without room the VM stays pending until
@@ -152,12 +152,12 @@ func (t *tx) closeWindow(round int) {
 func (t *tx) place(v *vm) {
 	if v.HalfWritten {
 		t.note(v, "ERROR", "[deploy] "+noHistory)
-		t.finishAction(v)
+		t.db.window.plan.finish(t, v)
 		return
 	}
 	h := t.cloud.hosts.pick(v)
 	if h == nil {
-		t.finishAction(v)
+		t.db.window.plan.finish(t, v)
 		t.cloud.waiting = append(t.cloud.waiting, v.ID)
 		t.note(v, "SCHED_MESSAGE", "Cannot dispatch VM: Not enough capacity.")
 		return

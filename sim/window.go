@@ -72,8 +72,7 @@ func (d *database) emptyWindow() []int {
 }
 
 // carryOut has VMs deployed, unless the plan before is still being carried out.
-func (t *tx) carryOut(ids []int) {
-	p := &t.db.window.plan
+func (p *plan) carryOut(t *tx, ids []int) {
 	if len(p.deploying) > 0 {
 		p.refused = append(p.refused, ids...)
 		return
@@ -91,35 +90,31 @@ func (t *tx) carryOut(ids []int) {
 			p.deploying[id] = true
 		}
 	}
-	if p.number++; len(p.deploying) > 0 {
-		number := p.number
-		t.db.clock.after(p.timeout, func() {
-			t.db.update(func(t *tx) {
-				if p.number == number {
-					clear(p.deploying)
-					t.nextPlan()
-				}
-			})
-		})
+	p.number++
+	if number := p.number; len(p.deploying) > 0 {
+		t.db.clock.after(p.timeout, func() { t.db.update(func(t *tx) { p.end(t, number) }) })
 	}
 }
 
-// finishAction is for a VM whose deployment has ended, or cannot begin.
-func (t *tx) finishAction(v *vm) {
-	p := &t.db.window.plan
-	if !p.deploying[v.ID] {
+// finish is for a VM whose deployment has ended, or cannot begin.
+func (p *plan) finish(t *tx, v *vm) {
+	if p.deploying[v.ID] {
+		if delete(p.deploying, v.ID); len(p.deploying) == 0 {
+			p.end(t, p.number)
+		}
+	}
+}
+
+// end ends the plan of that number, and places what was refused. While VMs are collected their
+// window does it.
+func (p *plan) end(t *tx, number int) {
+	if p.number != number {
 		return
 	}
-	if delete(p.deploying, v.ID); len(p.deploying) == 0 {
-		t.nextPlan()
-	}
-}
-
-// nextPlan places what was refused. While VMs are collected their window does it.
-func (t *tx) nextPlan() {
-	t.db.window.plan.number++
-	if refused := t.db.window.plan.refused; len(refused) > 0 && len(t.db.window.ids) == 0 {
-		t.carryOut(nil)
+	p.number++
+	clear(p.deploying)
+	if len(p.refused) > 0 && len(t.db.window.ids) == 0 {
+		p.carryOut(t, nil)
 	}
 }
 
