@@ -46,9 +46,9 @@ func TestFilter(t *testing.T) {
 
 func TestFilterThatCannotBe(t *testing.T) {
 	for want, config := range map[string]Config{
-		"there are vm, net, host, image": {Objects: []string{"vms"}},
-		"has the form one.vm.update":     {Calls: []string{"vm.update"}},
-		"write vm/DONE":                  {States: []string{"DONE"}},
+		"one of vm, net, host, image": {Objects: []string{"vms"}},
+		"has the form one.vm.update":  {Calls: []string{"vm.update"}},
+		"the form vm/DONE":            {States: []string{"DONE"}},
 	} {
 		config.Endpoints = []string{"tcp://127.0.0.1:1"}
 		err := newBridge(config, newFakeStore(), nil, nil).Start(limited(t))
