@@ -163,3 +163,28 @@ func TestOwnersThatCannotBeRead(t *testing.T) {
 		t.Errorf("owners %v", owners)
 	}
 }
+
+// A VM that a stranger has written into his document stays noted as whose its events say it is, and
+// one that two documents name is noted for neither.
+func TestDocumentsThatNameOthersVMs(t *testing.T) {
+	w := newWorld(t)
+	stop := w.startWorker("one", quick())
+	w.hear()
+	victim := w.deployed(masterSlave, 1, 1)
+	vms := w.ids(victim)
+	w.awaitOwners(map[string][]int{"vm": {vms[0]}}, victim)
+	stop()
+	must(t, w.pipe.ForgetOwner(t.Context(), "vm", vms[1])) // as where the bucket was lost
+	w.service(`{"name":"theft","state":2,"roles":[{"name":"a","type":"vm","template_id":0,"cardinality":2,"state":2,"nodes":[{"deploy_id":%d},{"deploy_id":%d},{"deploy_id":4711}]}]}`, vms[0], vms[1])
+	w.startWorker("two", patient())
+	poll.Until(t, "the notes to be put back", func() bool {
+		_, known, err := w.pipe.Owner(t.Context(), "vm", 4711)
+		return err == nil && known
+	})
+	if service, known, err := w.pipe.Owner(t.Context(), "vm", vms[0]); err != nil || !known || service != victim {
+		t.Errorf("VM %d is noted for service %d (%t, %v)", vms[0], service, known, err)
+	}
+	if service, known, err := w.pipe.Owner(t.Context(), "vm", vms[1]); err != nil || known && service != victim {
+		t.Errorf("VM %d is noted for service %d (%v)", vms[1], service, err)
+	}
+}
