@@ -62,7 +62,7 @@ func (f owners) hideStrangers() {
 		delete(f.Stays, id)
 	}
 	for role := range f.eachRole() {
-		isForeign := func(n spec.Node) bool { return slices.Contains(strangers, n.DeployID) }
+		isForeign := func(n spec.Node) bool { _, found := slices.BinarySearch(strangers, n.DeployID); return found }
 		for _, node := range role.Nodes {
 			if isForeign(node) {
 				f.strangers[role.Name] = append(f.strangers[role.Name], node)
