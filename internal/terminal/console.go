@@ -248,7 +248,9 @@ func Printable(text string) string { return without(text, false) }
 // without is Printable, which may keep line ends.
 func without(text string, lines bool) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && !(lines && (r == '\n' || r == '\t')) || unicode.Is(unicode.Bidi_Control, r) {
+		switch {
+		case lines && (r == '\n' || r == '\t'):
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
 			return '\uFFFD'
 		}
 		return r
