@@ -58,12 +58,19 @@ func (f *Follower) Members(ctx context.Context) ([]Member, error) {
 		return nil, err
 	}
 	members, _ := Merge(known, f.Live(), time.Now())
-	if time.Since(f.since) < MissingAfter || !f.pipe.State().Connected {
+	if !f.settled() {
 		for i := range members {
 			members[i].Missing = missingOf(known, members[i].Name)
 		}
 	}
 	return append([]Member{}, members...), nil
+}
+
+// settled reports whether all live processes can have been heard since the follower, or the
+// connection after a failure, began.
+func (f *Follower) settled() bool {
+	state := f.pipe.State()
+	return state.Connected && min(time.Since(f.since), time.Since(state.Since)) >= MissingAfter
 }
 
 // missingOf is since when a member is missing by what is kept.
@@ -91,7 +98,7 @@ func (f *Follower) Keep(ctx context.Context, mine func() bool) {
 			return
 		case <-ticker.C:
 		}
-		if mine() && time.Since(f.since) >= MissingAfter && f.pipe.State().Connected {
+		if mine() && f.settled() {
 			f.keep(ctx)
 		}
 	}
