@@ -251,6 +251,7 @@ func (c Config) files() map[string]string {
 		"api.certificate_file": c.API.CertificateFile, "api.key_file": c.API.KeyFile,
 		"nats.server_file": c.NATS.ServerFile, "nats.nkey_file": anyRole(c.NATS.NkeyFile),
 		"nats.ca_file": c.NATS.CAFile, "nats.certificate_file": c.NATS.CertificateFile,
+		"webhooks.file": c.Webhooks.File,
 	}
 	if !c.Sim.Enabled {
 		named["one.auth_file"] = c.One.AuthFile
@@ -287,13 +288,8 @@ func (c Config) doubts() problems {
 			found = append(found, problem{c.origins[key], fmt.Sprintf("%s: everybody on this host can read %s: chmod o= it", key, filepath.Clean(named[key]))})
 		}
 	}
-	for key, listen := range map[string]string{"status.listen": c.Status.Listen, "nats.listen": c.NATS.Listen} {
-		if key == "nats.listen" && (c.NATS.ServerFile != "" || c.NATS.URL != "") {
-			continue
-		}
-		if listen != "" && !loopback(listen) {
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s: it is accessible without a password; use a loopback address, or a firewall", key, listen)})
-		}
+	if listen := c.Status.Listen; listen != "" && !loopback(listen) {
+		found = append(found, problem{c.origins["status.listen"], fmt.Sprintf("status.listen is %s: it is accessible without a password; use a loopback address, or a firewall", listen)})
 	}
 	found.sort()
 	return found

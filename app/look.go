@@ -30,23 +30,17 @@ import (
 
 // AskOned asks oned who we are, as a start does.
 func (c Config) AskOned(ctx context.Context) error {
-	credentials, err := opennebula.ReadCredentials(c.authFile())
+	client, err := c.Oned(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	if len(c.One.XMLRPC) == 0 {
-		return errors.New("no endpoint of oned is set")
-	}
-	client := opennebula.NewClient(opennebula.Config{
-		Endpoint: c.One.XMLRPC[0], Others: c.One.XMLRPC[1:], Credentials: credentials,
-	})
 	defer client.Close()
 	_, err = client.Server().User(ctx, -1)
 	switch {
 	case err == nil:
 		return nil
 	case opennebula.IsCode(err, opennebula.CodeAuthentication):
-		return fmt.Errorf("oned at %s refuses the server user of %s", strings.Join(c.One.XMLRPC, ", "), c.One.AuthFile)
+		return fmt.Errorf("oned at %s refuses the server user of %s", strings.Join(c.One.XMLRPC, ", "), c.authFile())
 	}
 	return fmt.Errorf("oned at %s does not answer: %w", strings.Join(c.One.XMLRPC, ", "), err)
 }
@@ -115,9 +109,6 @@ func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Fa
 
 // OnedTime is the time that oned's HTTP server tells, in whole seconds.
 func (c Config) OnedTime(ctx context.Context) (time.Time, error) {
-	if len(c.One.XMLRPC) == 0 {
-		return time.Time{}, errors.New("no endpoint of oned is set")
-	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.One.XMLRPC[0], http.NoBody)
 	if err != nil {
 		return time.Time{}, err
@@ -157,7 +148,8 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 		Ready   bool     `json:"ready"`
 		Reasons []string `json:"reasons"`
 	}
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxHealth)).Decode(&health); err != nil {
+	err = json.NewDecoder(io.LimitReader(answer.Body, maxHealth)).Decode(&health)
+	if err != nil || health.Ready == (len(health.Reasons) > 0) {
 		return nil, fmt.Errorf("what listens on %s is not Flowjet's API", c.API.Listen)
 	}
 	return health.Reasons, nil
