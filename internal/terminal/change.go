@@ -34,7 +34,7 @@ func What(change flow.Change) string {
 
 // Change is What with times in the form of all others and the new state coloured.
 func (c *Console) Change(change flow.Change) string {
-	text := c.Timed(Printable(What(change)))
+	text := c.Timed(What(change))
 	if change.Kind != "service" && change.Kind != "role" {
 		return text
 	}

@@ -274,6 +274,4 @@ func harmless(text string, lines bool) string {
 }
 
 // Error writes an error, which may quote what is somebody else's.
-func Error(out io.Writer, err error) {
-	fmt.Fprintln(out, "flowjet:", without(err.Error(), true))
-}
+func Error(out io.Writer, err error) { fmt.Fprintln(out, "flowjet:", without(err.Error(), true)) }
