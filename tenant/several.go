@@ -1,22 +1,18 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-const (
-	// maxSeveral bounds how many ids a list can have.
-	maxSeveral = 1000
-	// maxRefused is how many errors are shown.
-	maxRefused = 5
-)
+// maxSeveral bounds how many ids a list can have.
+const maxSeveral = 1000
 
 // listText is a list of ids and ranges as OpenNebula's commands take it.
 var listText = regexp.MustCompile(`^\d{1,9}(\.\.\d{1,9})?(,\d{1,9}(\.\.\d{1,9})?)*$`)
@@ -28,12 +24,9 @@ func idsOf(word string) ([]string, error) {
 	}
 	var ids []string
 	for _, part := range strings.Split(word, ",") {
-		first, last, isRange := strings.Cut(part, "..")
-		if !isRange {
-			last = first
-		}
+		first, last, _ := strings.Cut(part, "..")
 		from, _ := strconv.Atoi(first)
-		to, _ := strconv.Atoi(last)
+		to, _ := strconv.Atoi(cmp.Or(last, first))
 		if from > to || to-from >= maxSeveral-len(ids) {
 			return nil, terminal.ExitUsage.Because(fmt.Errorf("%q must be a list of at most %d ids, such as 1,4..6", word, maxSeveral))
 		}
@@ -56,20 +49,14 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 	c.several = true
 	var refused []string
 	for _, id := range ids {
-		err := one(append([]string{id}, args[1:]...))
-		switch {
-		case ctx.Err() != nil:
+		if err := one(append([]string{id}, args[1:]...)); ctx.Err() != nil {
 			return err
-		case err != nil:
+		} else if err != nil {
 			refused = append(refused, err.Error())
 		}
 	}
 	if len(refused) > 0 {
-		shown := refused[:min(len(refused), maxRefused)]
-		if more := len(refused) - len(shown); more > 0 {
-			shown = append(slices.Clip(shown), fmt.Sprintf("and %d more", more))
-		}
-		return fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), strings.Join(shown, "; "))
+		return fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), shortened(strings.Join(refused, "; ")))
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ function evaluation(policy) {
 // reasons shows why the service is as it is, each sentence once.
 function reasons(service, why) {
   part("why").className = kindOf(service.state);
-  part("summary").replaceChildren(`It is ${words(service.state)}`, ...(why?.since ? [" since ", when(why.since)] : []), why?.reason ? `: ${why.reason}` : "");
+  part("summary").replaceChildren(`In state ${words(service.state)}`, ...(why?.since ? [" since ", when(why.since)] : []), why?.reason ? `: ${why.reason}` : "");
   const told = new Set([why?.reason]);
   const list = (title, texts) => {
     const left = texts.filter((text) => !told.has(text) && told.add(text));
