@@ -50,8 +50,8 @@ type changeFlags struct {
 // can are what not every change can do.
 type can struct{ plan, wait, match, several bool }
 
-// changing makes a command that changes something.
-func (t tool) changing(help help, args cobra.PositionalArgs, able can, build builder) *cobra.Command {
+// changing makes a command that changes something. Offers are what a shell offers for its arguments.
+func (t tool) changing(help help, args cobra.PositionalArgs, able can, offers []completion, build builder) *cobra.Command {
 	var flags changeFlags
 	if able.several {
 		help.long = strings.TrimSpace(help.long + "\n\n" + strings.Fields(help.use)[1] + " can also be a list of ids, such as 1,4..6.")
@@ -77,6 +77,7 @@ func (t tool) changing(help help, args cobra.PositionalArgs, able can, build bui
 		}
 		return one(args)
 	})
+	cmd.ValidArgsFunction = t.arguments(offers...)
 	set := cmd.Flags()
 	set.StringVar(&flags.key, "idempotency-key", "", "requests with the same `KEY` within 24 hours make the change only once")
 	if able.plan {

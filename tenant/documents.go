@@ -17,17 +17,15 @@ import (
 func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 	argument := strings.ToUpper(word)
 	simple := func(verb, arguments, short, long, sample string, count cobra.PositionalArgs, build func(id int, args []string) (change, error)) *cobra.Command {
-		cmd := t.changing(help{
+		return t.changing(help{
 			verb + " " + argument + " " + arguments, short, long, fmt.Sprintf("flowjet %s %s %s %s", word, verb, example, sample),
-		}, count, can{match: true, several: verb != "rename"}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+		}, count, can{match: true, several: verb != "rename"}, []completion{k.names, noOffer, noOffer}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 			id, err := k.find(ctx, api, args[0])
 			if err != nil {
 				return change{}, err
 			}
 			return build(id, args[1:])
 		})
-		cmd.ValidArgsFunction = t.arguments(k.names, noOffer, noOffer)
-		return cmd
 	}
 	return []*cobra.Command{
 		newUpdate(t, k, word, example),
@@ -66,7 +64,7 @@ func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 		"FILE has all attributes as YAML or JSON, or with --append only those to set; - is standard input. Without FILE the attributes\n" +
 			"open in your EDITOR; changes that others make meanwhile are not overwritten.",
 		fmt.Sprintf("flowjet %s update %s\nflowjet %s update %s new.yaml --append", word, example, word, example),
-	}, cobra.RangeArgs(1, 2), can{plan: k.path == service.path, wait: k.path == service.path, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(1, 2), can{plan: k.path == service.path, wait: k.path == service.path, match: true}, []completion{k.names, nil}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := k.find(ctx, api, args[0])
 		if err != nil {
 			return change{}, err
@@ -86,7 +84,6 @@ func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 		return asked, err
 	})
 	cmd.Flags().BoolVar(&set, "append", false, "set only the attributes in FILE")
-	cmd.ValidArgsFunction = t.arguments(k.names, nil)
 	return cmd
 }
 

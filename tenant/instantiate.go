@@ -34,7 +34,7 @@ func newInstantiate(t tool, under string) *cobra.Command {
 			"the command line, where others could see it: it is prompted for, or read from a file with --input-file. FILE has more attributes to set, as YAML or JSON.",
 		"flowjet " + under + " instantiate web --input SIZE=4 --wait\nflowjet " + under + " instantiate 7 --name shop --cardinality worker=3 --network public=id:5 --dry-run\n" +
 			"flowjet " + under + " instantiate web --input-file ADMIN_PASSWORD=password.txt",
-	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true}, []completion{template.names, nil}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		if w.times < 1 || w.times > maxSeveral {
 			return change{}, terminal.ExitUsage.Because(fmt.Errorf("--multiple is %d: it must be 1 to %d", w.times, maxSeveral))
 		}
@@ -60,7 +60,6 @@ func newInstantiate(t tool, under string) *cobra.Command {
 	flags.StringArrayVar(&w.files, "input-file", nil, "a file with the value of a user input, `NAME=PATH`")
 	flags.StringArrayVar(&w.networks, "network", nil, "the network to use: `NAME=id:ID`, NAME=template_id:ID or NAME=reserve_from:ID")
 	flags.StringArrayVar(&w.cardinals, "cardinality", nil, "initial number of VMs of a role, `ROLE=NUMBER`")
-	cmd.ValidArgsFunction = t.arguments(template.names, nil)
 	for flag, list := range map[string]func(schema.Template) []cobra.Completion{"input": inputNames, "input-file": inputNames, "network": networkNames, "cardinality": roleNames} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, t.namesOf(list))
 	}

@@ -38,7 +38,7 @@ func newScale(t tool) *cobra.Command {
 		"VMs are created or terminated until the role has NUMBER VMs, within its min_vms and max_vms unless --force is given. After scaling, the service is in\n" +
 			"COOLDOWN, five minutes unless the role sets a cooldown, before it is RUNNING again; --wait also waits for that.",
 		"flowjet service scale web worker 5 --wait\nflowjet service scale 3 worker 5 --dry-run",
-	}, cobra.ExactArgs(3), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(3), can{plan: true, wait: true, match: true}, []completion{service.names, roles, noOffer}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		number, err := strconv.Atoi(args[2])
 		if err != nil || number < 0 {
 			return change{}, terminal.ExitUsage.Because(fmt.Errorf("NUMBER is %q: it must be a whole number, 0 or more", args[2]))
@@ -51,7 +51,6 @@ func newScale(t tool) *cobra.Command {
 		}, err
 	})
 	cmd.Flags().BoolVar(&force, "force", false, "ignore the role's min_vms and max_vms")
-	cmd.ValidArgsFunction = t.arguments(service.names, roles, noOffer)
 	return cmd
 }
 
@@ -79,7 +78,7 @@ func newRecover(t tool) *cobra.Command {
 		"A service that failed to deploy, scale or undeploy continues where it failed. For a service in WARNING, OpenNebula retries the failed VMs. With --delete\n" +
 			"the service is undeployed instead, in any state.",
 		"flowjet service recover web --wait\nflowjet service recover 3 --delete --dry-run",
-	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true, several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true, several: true}, []completion{service.names}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
 		asked := service.act(id, "recover", map[string]any{"delete": remove}, "it recovers")
 		asked.until = running
@@ -89,16 +88,15 @@ func newRecover(t tool) *cobra.Command {
 		return asked, err
 	})
 	cmd.Flags().BoolVar(&remove, "delete", false, "remove the service and its VMs")
-	cmd.ValidArgsFunction = t.arguments(service.names)
 	return cmd
 }
 
 func newRelease(t tool) *cobra.Command {
-	cmd := t.changing(help{
+	return t.changing(help{
 		"release SERVICE [ROLE]", "Release VMs that are on hold",
 		"All roles in HOLD, or only ROLE.",
 		"flowjet service release web --wait\nflowjet service release 3 worker",
-	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true, match: true}, []completion{service.names, roles}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
 		asked := service.act(id, "release", map[string]any{}, "its VMs are released")
 		asked.until = running
@@ -108,8 +106,6 @@ func newRelease(t tool) *cobra.Command {
 		}
 		return asked, err
 	})
-	cmd.ValidArgsFunction = t.arguments(service.names, roles)
-	return cmd
 }
 
 func newUndeploy(t tool) *cobra.Command {
@@ -117,19 +113,18 @@ func newUndeploy(t tool) *cobra.Command {
 		"undeploy SERVICE", "Undeploy a service: terminate its VMs, delete its networks and the service",
 		"VMs are terminated role by role, children first with the strategy straight. If undeploying fails, use recover --delete.",
 		"flowjet service undeploy web --wait\nflowjet service undeploy 3 --dry-run",
-	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true, several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{plan: true, wait: true, match: true, several: true}, []completion{service.names}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
 		return change{kind: service, id: id, method: http.MethodDelete, path: service.at(id), until: gone, done: "it is being undeployed"}, err
 	})
 	cmd.Aliases = []string{"delete"}
-	cmd.ValidArgsFunction = t.arguments(service.names)
 	return cmd
 }
 
 func newPurgeDone(t tool) *cobra.Command {
 	return t.changing(help{
 		"purge-done", "Remove the documents of services in DONE that OneFlow has left", "Flowjet itself leaves none.", "flowjet service purge-done",
-	}, cobra.NoArgs, can{}, func(context.Context, *console, *client.Client, []string) (change, error) {
+	}, cobra.NoArgs, can{}, []completion{service.names, nil}, func(context.Context, *console, *client.Client, []string) (change, error) {
 		return change{kind: service, id: -1, method: http.MethodPost, path: "/service_pool/purge_done", done: "documents of services in DONE are removed"}, nil
 	})
 }
@@ -142,11 +137,11 @@ func changeRoles(id int, perform string, role any, done string) change {
 }
 
 func newAddRole(t tool) *cobra.Command {
-	cmd := t.changing(help{
+	return t.changing(help{
 		"add-role SERVICE FILE", "Add a role to a service",
 		"FILE has the role as YAML or JSON, as a service template would; - is standard input.",
 		"flowjet service add-role web cache.yaml --wait",
-	}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, func(ctx context.Context, c *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, []completion{service.names, nil}, func(ctx context.Context, c *console, api *client.Client, args []string) (change, error) {
 		role, err := readFile(args[1])
 		if err != nil {
 			return change{}, err
@@ -154,20 +149,16 @@ func newAddRole(t tool) *cobra.Command {
 		id, err := service.find(ctx, api, args[0])
 		return changeRoles(id, "add_role", role, "the role is added"), err
 	})
-	cmd.ValidArgsFunction = t.arguments(service.names, nil)
-	return cmd
 }
 
 func newRemoveRole(t tool) *cobra.Command {
-	cmd := t.changing(help{
+	return t.changing(help{
 		"remove-role SERVICE ROLE", "Remove a role from a service, and terminate its VMs", "",
 		"flowjet service remove-role web cache --wait",
-	}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(2), can{plan: true, wait: true, match: true}, []completion{service.names, roles}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := service.find(ctx, api, args[0])
 		return changeRoles(id, "remove_role", args[1], "role "+terminal.Printable(args[1])+" is being removed"), err
 	})
-	cmd.ValidArgsFunction = t.arguments(service.names, roles)
-	return cmd
 }
 
 func newServiceList(t tool) *cobra.Command {

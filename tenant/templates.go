@@ -150,7 +150,7 @@ func newTemplateCreate(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"create FILE", "Create a service template", "FILE is YAML or JSON; - is standard input. docs/services.md describes the attributes.",
 		"flowjet template create web.yaml\nflowjet template show web -o yaml | flowjet template create - --name web2",
-	}, cobra.ExactArgs(1), can{}, func(_ context.Context, _ *console, _ *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{}, []completion{nil}, func(_ context.Context, _ *console, _ *client.Client, args []string) (change, error) {
 		body, err := readFile(args[0])
 		if err == nil && name != "" {
 			body, err = withName(body, name)
@@ -158,7 +158,6 @@ func newTemplateCreate(t tool) *cobra.Command {
 		return change{kind: template, method: http.MethodPost, path: template.path, body: body, makes: true, done: "it is created"}, err
 	})
 	cmd.Flags().StringVar(&name, "name", "", "`NAME` to use instead of that in FILE")
-	cmd.ValidArgsFunction = t.arguments(nil)
 	return cmd
 }
 
@@ -167,14 +166,13 @@ func newTemplateClone(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"clone TEMPLATE NAME", "Copy a service template under another name", "With --vm-templates the VM templates of its roles are copied too, with --images their images as well.",
 		"flowjet template clone web web2\nflowjet template clone 7 web2 --vm-templates",
-	}, cobra.ExactArgs(2), can{}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(2), can{}, []completion{template.names, noOffer}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := template.find(ctx, api, args[0])
 		asked := template.act(id, "clone", map[string]any{"name": args[1], "recursive": copies.word()}, "it is a copy of "+strconv.Itoa(id))
 		asked.makes = true
 		return asked, err
 	})
 	copies.addFlags(cmd, "copy")
-	cmd.ValidArgsFunction = t.arguments(template.names, noOffer)
 	return cmd
 }
 
@@ -183,14 +181,13 @@ func newTemplateDelete(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"delete TEMPLATE", "Delete a service template", "Services created from it stay. With --vm-templates the VM templates of its roles are deleted too, with --images their images as well.",
 		"flowjet template delete web\nflowjet template delete 7 --vm-templates",
-	}, cobra.ExactArgs(1), can{match: true, several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{match: true, several: true}, []completion{template.names}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		id, err := template.find(ctx, api, args[0])
 		return change{
 			kind: template, id: id, method: http.MethodDelete, path: template.at(id), body: map[string]any{"delete_type": along.word()}, done: "it is deleted",
 		}, err
 	})
 	along.addFlags(cmd, "delete")
-	cmd.ValidArgsFunction = t.arguments(template.names)
 	return cmd
 }
 

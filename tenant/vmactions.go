@@ -25,7 +25,7 @@ func newVMAction(t tool) *cobra.Command {
 		"All VMs at once, or with --number in batches, --period apart, for a rolling reboot. Virtual routers are excluded. ACTION is one of " +
 			strings.Join(schema.VMActions, ", ") + ".",
 		"flowjet service action web reboot\nflowjet service action web worker reboot --number 1 --period 5m\nflowjet service action 3 worker snapshot-create --args before-upgrade",
-	}, cobra.RangeArgs(2, 3), can{several: true}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(2, 3), can{several: true}, []completion{service.names, rolesAndActions, vmActions}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		action := args[len(args)-1]
 		if !slices.Contains(schema.VMActions, action) {
 			return change{}, terminal.ExitUsage.Because(fmt.Errorf("ACTION is %q: there are %s", action, strings.Join(schema.VMActions, ", ")))
@@ -59,11 +59,13 @@ func newVMAction(t tool) *cobra.Command {
 	flags.IntVar(&number, "number", 0, "VMs in each batch (default all at once)")
 	flags.StringVar(&period, "period", "", "`TIME` between two batches, such as 90s, 5m or in seconds")
 	flags.StringVar(&arguments, "args", "", "`ARGUMENTS` of the action, such as a snapshot's name, comma separated")
-	actions := func(context.Context, *client.Client, []string) []cobra.Completion { return schema.VMActions }
-	cmd.ValidArgsFunction = t.arguments(service.names, func(ctx context.Context, api *client.Client, args []string) []cobra.Completion {
-		return append(roles(ctx, api, args), schema.VMActions...)
-	}, actions)
 	return cmd
+}
+
+func vmActions(context.Context, *client.Client, []string) []cobra.Completion { return schema.VMActions }
+
+func rolesAndActions(ctx context.Context, api *client.Client, args []string) []cobra.Completion {
+	return append(roles(ctx, api, args), schema.VMActions...)
 }
 
 // secondsOf reads a time as a Go duration, or as OneFlow's client takes it, in seconds.
@@ -84,11 +86,11 @@ func rolePath(id int, role string) string {
 }
 
 func newSchedDelete(t tool) *cobra.Command {
-	cmd := t.changing(help{
+	return t.changing(help{
 		"sched-delete SERVICE [ROLE] ID", "Delete a scheduled action from the VMs of a service, or of one role",
 		"`onevm show VM` lists the scheduled actions of a VM with their IDs, which start at 0 for each VM.",
 		"flowjet service sched-delete web 0\nflowjet service sched-delete web worker 0",
-	}, cobra.RangeArgs(2, 3), can{}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(2, 3), can{}, []completion{service.names, roles, noOffer}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
 		scheduled, err := strconv.Atoi(args[len(args)-1])
 		if err != nil || scheduled < 0 {
 			return change{}, terminal.ExitUsage.Because(fmt.Errorf("ID is %q: it must be the whole number of a scheduled action, as `onevm show` lists it", args[len(args)-1]))
@@ -102,6 +104,4 @@ func newSchedDelete(t tool) *cobra.Command {
 		asked.path += fmt.Sprintf("/sched_action/%d", scheduled)
 		return asked, err
 	})
-	cmd.ValidArgsFunction = t.arguments(service.names, roles, noOffer)
-	return cmd
 }
