@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,9 +47,8 @@ func (d *desk) must(err error) {
 	}
 }
 
-// run types a command and returns what it writes.
-func (d *desk) run(line ...string) (string, error) {
-	d.t.Helper()
+// root is the program that the operator types commands of.
+func (d *desk) root(out io.Writer, line ...string) *cobra.Command {
 	services, others := Commands(Environment{
 		Flags: func(*cobra.Command) {},
 		Attach: func(ctx context.Context, _ *cobra.Command) (*pipeline.Pipeline, []string, error) {
@@ -61,11 +61,17 @@ func (d *desk) run(line ...string) (string, error) {
 	service := terminal.Group("service", "Services")
 	service.AddCommand(services...)
 	root.AddCommand(append(others, service)...)
-	var out bytes.Buffer
-	root.SetOut(&out)
-	root.SetErr(&out)
+	root.SetOut(out)
+	root.SetErr(out)
 	root.SetArgs(line)
-	err := root.ExecuteContext(d.t.Context())
+	return root
+}
+
+// run types a command and returns what it writes.
+func (d *desk) run(line ...string) (string, error) {
+	d.t.Helper()
+	var out bytes.Buffer
+	err := d.root(&out, line...).ExecuteContext(d.t.Context())
 	return out.String(), err
 }
 
