@@ -1,0 +1,53 @@
+package tenant
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/flowjet/flowjet/internal/terminal"
+)
+
+func TestListsOfIDs(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]string{
+		"5": "5", "1,4..6": "1 4 5 6", "7..7": "7", "web": "web", "web,shop": "web,shop", "1..": "1..", "-1": "-1", "1,,2": "1,,2", "0..2,9": "0 1 2 9", "007": "7",
+	} {
+		if ids, err := idsOf(word); err != nil || strings.Join(ids, " ") != want {
+			t.Errorf("%q is %q, %v, want %q", word, ids, err, want)
+		}
+	}
+	for _, word := range []string{"6..4", "1..1001", "0..999999999", "1..600,1..600"} {
+		if ids, err := idsOf(word); err == nil {
+			t.Errorf("%q is %d ids", word, len(ids))
+		} else if status, _ := terminal.ExitOf(err); status != terminal.ExitUsage {
+			t.Errorf("%q ends with %d: %v", word, status, err)
+		}
+	}
+}
+
+// A change of several goes on after one that is refused, each with a key of its own, and fails at the end.
+func TestAChangeOfSeveral(t *testing.T) {
+	t.Parallel()
+	done := answering(http.StatusNoContent, "")
+	c := newCloud(t, map[string]http.HandlerFunc{
+		"DELETE /service/3": done, "DELETE /service/4": refusing(http.StatusConflict, "service 4 is DEPLOYING"), "DELETE /service/5": done,
+	})
+	out, _, err := c.types("service", "undeploy", "3..5", "--idempotency-key", "once")
+	if err == nil || !strings.Contains(err.Error(), "1 of 3 changes failed: service 4 is DEPLOYING") {
+		t.Errorf("it ends with %v", err)
+	}
+	if out != "service 3: it is being undeployed\nservice 5: it is being undeployed\n" {
+		t.Errorf("it writes %q", out)
+	}
+	keys := map[string]bool{}
+	for _, sent := range c.changes() {
+		keys[sent.key] = true
+	}
+	if len(keys) != 3 || keys[""] {
+		t.Errorf("the keys are %v: a second request with one key would be taken for the first", keys)
+	}
+	if out := c.does("service", "undeploy", "3,5", "-o", "json"); strings.Count(out, "\n") != 2 || strings.Count(out, `"kind":"service"`) != 2 {
+		t.Errorf("for scripts it writes %q", out)
+	}
+}
