@@ -53,10 +53,6 @@ func (m *metrics) outcome(delivery pipeline.Delivery, outcome string) {
 	m.outcomes.WithLabelValues(labelOf(delivery), outcome).Inc()
 }
 
-func (m *metrics) took(delivery pipeline.Delivery, time time.Duration) {
-	m.seconds.WithLabelValues(labelOf(delivery)).Observe(time.Seconds())
-}
-
 // countEvery is how often it is counted what waits.
 const countEvery = 5 * time.Second
 

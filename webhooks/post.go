@@ -63,7 +63,7 @@ func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 	}
 	begun := time.Now()
 	failed = l.post(request)
-	l.metrics.took(delivery, time.Since(begun))
+	l.metrics.seconds.WithLabelValues(labelOf(delivery)).Observe(time.Since(begun).Seconds())
 	return failed, nil
 }
 

@@ -103,7 +103,7 @@ func Merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 		switch {
 		case at < 0 && len(members) < maxMembers:
 			members, changed = append(withoutReplaced(members, process.Parts), seen), true
-		case at >= 0 && !same(members[at], seen):
+		case at >= 0 && (members[at].Missing != nil || members[at].Host != seen.Host || members[at].Release != seen.Release || !slices.Equal(members[at].Parts, seen.Parts)):
 			members[at], changed = seen, true
 		}
 	}
@@ -131,8 +131,4 @@ func withoutReplaced(members []Member, parts []string) []Member {
 		return members
 	}
 	return slices.Delete(members, replaced, replaced+1)
-}
-
-func same(a, b Member) bool {
-	return a.Missing == nil && b.Missing == nil && a.Host == b.Host && a.Release == b.Release && slices.Equal(a.Parts, b.Parts)
 }
