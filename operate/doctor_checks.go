@@ -75,8 +75,12 @@ func (d *diagnosis) checkMembers(survey inspect.Overview) {
 		members := gone[host]
 		last := slices.MaxFunc(members, func(a, b presence.Member) int { return a.Missing.Compare(*b.Missing) })
 		if !there[host] && len(members) > 1 {
+			var all []string
+			for _, member := range members {
+				all = append(all, member.Name)
+			}
 			d.add("front-end "+host, problem, "start it, or check the network to it. If it was removed for good, run `flowjet status --forget NAME` for each of its processes",
-				"none of its processes has reported for %s: %s", terminal.Span(d.now.Sub(*last.Missing)), names(namesOf(members)))
+				"none of its processes has reported for %s: %s", terminal.Span(d.now.Sub(*last.Missing)), names(all))
 			continue
 		}
 		for _, member := range members {
@@ -87,13 +91,6 @@ func (d *diagnosis) checkMembers(survey inspect.Overview) {
 	if len(gone) == 0 && len(survey.Members) > 0 {
 		d.add("processes", fine, "", "all that are expected (%d) are running", len(survey.Members))
 	}
-}
-
-func namesOf(members []presence.Member) (all []string) {
-	for _, member := range members {
-		all = append(all, member.Name)
-	}
-	return all
 }
 
 func (d *diagnosis) checkWorkers(survey inspect.Overview) {
