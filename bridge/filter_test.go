@@ -68,3 +68,12 @@ func TestComparisonsAreFilteredToo(t *testing.T) {
 	poll.Until(t, "a comparison", func() bool { return !b.Status()[0].LastResync.IsZero() })
 	storesSoon(t, store, "2 RUNNING resync")
 }
+
+// TestNoCallIsMissedUnnoticed: what a call has changed that was dropped, or could not be read, is not known.
+func TestNoCallIsMissedUnnoticed(t *testing.T) {
+	for name, missed := range map[string]FeedStatus{"a gap": {Gaps: 1}, "a dropped event": {Dropped: 1}, "a dead letter": {DeadLetters: 1}} {
+		if missed.unbroken() == (FeedStatus{}).unbroken() {
+			t.Errorf("%s is not noticed", name)
+		}
+	}
+}

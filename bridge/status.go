@@ -140,10 +140,15 @@ func (b *Bridge) HearsCalls() string {
 	}
 	for _, s := range b.Status() {
 		if s.complete() {
-			return fmt.Sprintf("%s %d %d", s.Feed, s.Since.UnixNano(), s.Gaps)
+			return s.unbroken()
 		}
 	}
 	return ""
+}
+
+// unbroken identifies what was heard without a gap, for which no event was dropped or could not be read.
+func (s FeedStatus) unbroken() string {
+	return fmt.Sprintf("%s %d %d", s.Feed, s.Since.UnixNano(), s.Gaps+s.Dropped+s.DeadLetters)
 }
 
 func (f *feed) status() FeedStatus {

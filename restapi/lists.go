@@ -132,6 +132,7 @@ func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string)
 	oned := l.confirmed(key.user)
 	if kept.heard == heard && time.Since(kept.asked) < listLife && l.follow(limited, oned, key.documentType, &kept.listed, point) {
 		kept.point, kept.wrote = point, wrote
+		l.admit(key, kept, sizeOfAll(kept.documents))
 		return kept.documents, kept.decided, nil
 	}
 	asked := time.Now()
@@ -142,14 +143,18 @@ func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string)
 	case err != nil:
 		return nil, nil, err
 	}
-	size := 0
-	for i := range documents {
-		size += len(documents[i].Body) + documentFrame
-	}
-	if kept.listed = (listed{}); l.admit(key, kept, size) {
+	if kept.listed = (listed{}); l.admit(key, kept, sizeOfAll(documents)) {
 		kept.listed = listed{asked: asked, heard: heard, point: point, wrote: wrote, documents: documents}
 	}
 	return documents, nil, nil
+}
+
+// sizeOfAll is about how many bytes documents take.
+func sizeOfAll(documents []opennebula.Document) (size int) {
+	for i := range documents {
+		size += len(documents[i].Body) + documentFrame
+	}
+	return size
 }
 
 // admit makes room for a list of so many bytes, and reports whether there is any.

@@ -225,6 +225,24 @@ func TestNewDocumentsAreListedWhereOnedListsThem(t *testing.T) {
 	}
 }
 
+// TestListsAreCountedAsTheyGrow by what was made since oned listed them.
+func TestListsAreCountedAsTheyGrow(t *testing.T) {
+	w := newHeardWorld(t, Config{})
+	w.fill("alice", spec.DocumentTypeServiceTemplate, 3)
+	oned := oned{w.oned}
+	l := newLists(oned, w.api.queue, func() string { return "all" })
+	key := listKey{"alice", spec.DocumentTypeServiceTemplate}
+	for range 2 {
+		documents, _, err := l.documents(t.Context(), key)
+		w.must(err)
+		if want := sizeOfAll(documents); l.bytes != want || l.sizes[key] != want {
+			t.Errorf("%d bytes are counted of %d", l.bytes, want)
+		}
+		_, err = l.as("alice").AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
+		w.must(err)
+	}
+}
+
 // TestListsTakeNoMoreThanTheirRoom in all, whatever is asked for.
 func TestListsTakeNoMoreThanTheirRoom(t *testing.T) {
 	l := newLists(nil, nil, nil)

@@ -111,4 +111,9 @@ func TestAnythingMayHaveChanged(t *testing.T) {
 	if _, known, _ := z.changes.ChangedBetween(z.ctx, from, Point{fromDocuments: 1 << 40}, 100); known {
 		t.Error("what the replica that is read does not have yet is known")
 	}
+	later := from
+	later[fromDocuments] += 1000
+	if _, known, err := z.changes.ChangedBetween(z.ctx, later, from, 100); known || err != nil {
+		t.Errorf("what a stream has lost since is known: %v, %v", known, err)
+	}
 }

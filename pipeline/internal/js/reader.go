@@ -94,8 +94,12 @@ func (s *Stream) EachNewest(ctx context.Context, filter string, visit func(Messa
 }
 
 // Between visits the messages behind a sequence up to another, and reports whether it has: not
-// where there are more than most, or where the replica that is read lags behind.
+// where there are more than most, where the replica that is read lags behind, or where the
+// stream has lost messages since.
 func (s *Stream) Between(ctx context.Context, filter string, after, last uint64, most int, visit func(Message)) (bool, error) {
+	if last < after {
+		return false, nil
+	}
 	r, err := s.Read(ctx, filter, after)
 	if err != nil {
 		return false, err
