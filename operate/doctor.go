@@ -214,8 +214,9 @@ func (d *diagnosis) checkOned(ctx context.Context, around Surroundings) {
 	if around.OnedTime == nil {
 		return
 	}
+	before := time.Now()
 	if theirs, err := around.OnedTime(asking); err == nil {
-		d.compareClocks("oned's clock", theirs, time.Now(), 2*time.Second)
+		d.compareClocks("oned's clock", theirs, nearest(theirs, before, time.Now()), 2*time.Second)
 	}
 }
 
@@ -253,8 +254,19 @@ func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {
 	if err != nil || theirs.IsZero() {
 		return
 	}
-	ours := before.Add(time.Since(before) / 2)
-	d.compareClocks("NATS's clock", theirs, ours, time.Second)
+	d.compareClocks("NATS's clock", theirs, nearest(theirs, before, time.Now()), time.Second)
+}
+
+// nearest is the time nearest to another among those between two: where an answer was long on
+// its way, how much of that was before it was written is not known.
+func nearest(to, before, after time.Time) time.Time {
+	switch {
+	case to.Before(before):
+		return before
+	case to.After(after):
+		return after
+	}
+	return to
 }
 
 // names lists what there is of, shortened.

@@ -312,6 +312,12 @@ func TestDoctorWeighsWhatItFinds(t *testing.T) {
 		}, "warning dead letters"},
 		"no dead letters":       {func(d *diagnosis) { d.checkLetters(inspect.Overview{}) }, "ok dead letters"},
 		"a clock that is right": {func(d *diagnosis) { d.compareClocks("oned's clock", now, now.Add(time.Second), 2*time.Second) }, "ok oned's clock"},
+		"a clock told late": {func(d *diagnosis) {
+			d.compareClocks("NATS's clock", now, nearest(now, old, now.Add(time.Millisecond)), time.Second)
+		}, "ok NATS's clock"},
+		"a clock behind, told late": {func(d *diagnosis) {
+			d.compareClocks("NATS's clock", old, nearest(old, now, now.Add(time.Minute)), time.Second)
+		}, "problem NATS's clock"},
 		"a clock that is wrong": {func(d *diagnosis) { d.compareClocks("oned's clock", now, old, 2*time.Second) }, "problem oned's clock"},
 		"a folder on a disk":    {func(d *diagnosis) { d.checkDisk("") }, ""},
 	} {
