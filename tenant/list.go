@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/flowjet/flowjet/client"
 	"github.com/flowjet/flowjet/client/schema"
@@ -82,10 +84,16 @@ func (l lister) watch(ctx context.Context) error {
 		return nil
 	}
 	shown, err := l.first(ctx)
+	missed := map[int]bool{} // those that could not be read for a moment
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for err == nil {
 		select {
 		case id := <-changed:
-			err = l.again(ctx, id, shown)
+			missed[id] = true
+			err = l.catchUp(ctx, missed, shown)
+		case <-look.C:
+			err = l.catchUp(ctx, missed, shown)
 		case err = <-followed:
 		case <-ctx.Done():
 			return nil
@@ -116,6 +124,20 @@ func (l lister) first(ctx context.Context) (map[int]schema.Row, error) {
 		}
 	}
 	return shown, nil
+}
+
+// catchUp reads again what has changed, until the API is away.
+func (l lister) catchUp(ctx context.Context, missed map[int]bool, shown map[int]schema.Row) error {
+	for _, id := range slices.Sorted(maps.Keys(missed)) {
+		if err := l.again(ctx, id, shown); err != nil {
+			if isUnreachable(err) {
+				return nil // it may be there again
+			}
+			return err
+		}
+		delete(missed, id)
+	}
+	return nil
 }
 
 // again writes a service's row if it has changed. One that is gone is DONE.

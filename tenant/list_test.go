@@ -159,6 +159,20 @@ func TestWatchingServices(t *testing.T) {
 	}
 }
 
+// An API that is away for a moment does not end the watching, and what changed then is shown.
+func TestWatchingOutlastsAnAPIThatIsAway(t *testing.T) {
+	t.Parallel()
+	away := refusing(http.StatusServiceUnavailable, "it starts")
+	c := newCloud(t, map[string]http.HandlerFunc{
+		"GET /services":   list(row(3, "web", "alice", "RUNNING")),
+		"GET /services/3": inTurn(away, away, answering(http.StatusOK, row(3, "web", "alice", "WARNING"))),
+		"GET /events":     changing(3),
+	})
+	if err := c.watching(terminal.Name, "", "3\n3\n"); err != nil {
+		t.Errorf("the watching ends with %v", err)
+	}
+}
+
 // For scripts each row is an object of its own, and what fails ends the watching.
 func TestWatchingServicesAsJSON(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,8 @@ type waiter struct {
 	service int
 	until   string
 	events  chan client.Event
-	opened  chan struct{}
+	// opened is closed when events are heard, and ended when no more are.
+	opened, ended chan struct{}
 	// last is the state that the last event told.
 	last string
 }
@@ -36,9 +37,10 @@ const deleted = "DELETED"
 
 // follow begins to follow the service's events, from its beginning or from now on.
 func (w *waiter) follow(ctx context.Context, begin bool) {
-	w.events, w.opened = make(chan client.Event), make(chan struct{})
+	w.events, w.opened, w.ended = make(chan client.Event), make(chan struct{}), make(chan struct{})
 	service := w.service
 	go func() {
+		defer close(w.ended)
 		// Without events the state is read now and then.
 		_ = w.api.Follow(ctx, service, begin, func() { close(w.opened) }, func(event client.Event) {
 			select {
@@ -52,6 +54,7 @@ func (w *waiter) follow(ctx context.Context, begin bool) {
 	}
 	select { // what the change brings must not be missed
 	case <-w.opened:
+	case <-w.ended:
 	case <-time.After(eventsWithin):
 	case <-ctx.Done():
 	}
@@ -109,6 +112,8 @@ func (w *waiter) tellRest(state string) {
 		select {
 		case event := <-w.events:
 			w.tell(event)
+		case <-w.ended:
+			return
 		case <-limit:
 			return
 		}

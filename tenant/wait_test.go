@@ -72,6 +72,18 @@ func TestHowWaitingEnds(t *testing.T) {
 	}
 }
 
+// Events that are refused cost no time.
+func TestWaitingWithoutEvents(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, map[string]http.HandlerFunc{
+		"GET /events": refusing(http.StatusForbidden, "no events"), "GET /services/3": shown("RUNNING"),
+		"POST /service/3/scale": answering(http.StatusNoContent, ""),
+	})
+	if out := c.does("service", "scale", "3", "web", "2", "--wait", "--timeout", "4s"); !strings.Contains(out, "it is RUNNING") {
+		t.Errorf("it says %q", out)
+	}
+}
+
 // A change that is queued is waited for, and one that is refused at last fails with the reason.
 func TestWaitingForAQueuedChange(t *testing.T) {
 	t.Parallel()
