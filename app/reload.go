@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -33,18 +34,11 @@ func (a *App) Reload(config Config, log Log) error {
 	if len(waiting) > 0 {
 		a.logger.Warn("changed options take effect after a restart", "options", strings.Join(waiting, ", "))
 	}
-	err := reloader{a}.reloadWebhooks()
-	if err != nil {
-		return err
-	}
-	err = reloader{a}.reloadCredentials()
-	if err != nil {
-		return err
-	}
+	err := errors.Join(reloader{a}.reloadWebhooks(), reloader{a}.reloadCredentials())
 	if a.server != nil {
-		return a.server.Reload()
+		err = errors.Join(err, a.server.Reload())
 	}
-	return nil
+	return err
 }
 
 // reloadCredentials reads the server user's password again.

@@ -87,7 +87,7 @@ func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.
 			return nil, nil, ctx.Err()
 		}
 		found, decided, err = l.keep(ctx, key, kept, heard)
-		if <-kept.turn; !errors.Is(err, errNotKept) {
+		if !errors.Is(err, errNotKept) {
 			return found, decided, err
 		}
 	}
@@ -120,8 +120,9 @@ func (l *lists) forget() {
 	l.bytes = 0
 }
 
-// keep brings a list up to date, or replaces it.
+// keep brings a list up to date, or replaces it, and ends the caller's turn.
 func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string) ([]opennebula.Document, map[int]bool, error) {
+	defer func() { <-kept.turn }()
 	wrote := l.own.position()
 	limited, cancel := context.WithTimeout(ctx, readRecord)
 	defer cancel()
