@@ -3,6 +3,7 @@ package restapi
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -91,17 +92,25 @@ func readQuery(values url.Values) (view.Query, error) {
 			return query, badRequest("state must be states of a service such as RUNNING, separated by commas; %q is not a state", state)
 		}
 	}
+	if err := readPage(values, &query); err != nil {
+		return query, err
+	}
+	query.Limit = min(query.Limit, maxPage)
+	return query, nil
+}
+
+// readPage reads which part of a list is wanted.
+func readPage(values url.Values, query *view.Query) error {
 	for name, into := range map[string]*int{"offset": &query.Offset, "limit": &query.Limit} {
 		if text := values.Get(name); text != "" {
 			number, err := strconv.Atoi(text)
 			if err != nil || number < 0 {
-				return query, badRequest("%s must be a whole number, 0 or more", name)
+				return badRequest("%s must be a whole number, 0 or more", name)
 			}
 			*into = number
 		}
 	}
-	query.Limit = min(query.Limit, maxPage)
-	return query, nil
+	return nil
 }
 
 // count counts the VMs that run. Rows for which that would take too many reads go without.
@@ -191,19 +200,27 @@ func (v *views) allow(ctx context.Context, r *request, shown *view.Service, docu
 }
 
 // templates lists service templates, by name.
+// templates lists service templates by their names: ?q=words&offset=0&limit=50, else all.
 func (v *views) templates(ctx context.Context, r *request) (answer, error) {
+	values := r.URL.Query()
+	query := view.Query{Words: values.Get("q"), Limit: math.MaxInt}
+	if err := readPage(values, &query); err != nil {
+		return answer{}, err
+	}
 	documents, err := r.oned.Documents(ctx, spec.DocumentTypeServiceTemplate, allVisible, -1, -1)
 	if err != nil {
 		return answer{}, fmt.Errorf("list service templates: %w", err)
 	}
 	list := make([]schema.Template, 0, len(documents))
 	for _, document := range documents {
-		list = append(list, v.forms.of(document))
+		if view.Matches(query.Words, document.ID, document.Name, document.Owner.UName) {
+			list = append(list, v.forms.of(document))
+		}
 	}
 	slices.SortStableFunc(list, func(a, b schema.Template) int {
 		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
 	})
-	return pretty(http.StatusOK, map[string]any{"templates": list})
+	return pretty(http.StatusOK, map[string]any{"total": len(list), "templates": view.Page(list, query)})
 }
 
 // vmIDs are the ids of all VMs of a service.

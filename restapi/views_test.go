@@ -3,6 +3,7 @@ package restapi
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -125,6 +126,31 @@ func TestAServiceIsShownAsAWhole(t *testing.T) {
 	if shown, _ = w.inspect(admin, id); shown.Roles[0].VMs[0].Kind != "warning" || *shown.Running != 2 {
 		t.Errorf("got %+v", shown.Roles[0])
 	}
+}
+
+func TestTemplatesAreFoundPageByPage(t *testing.T) {
+	w := newWorld(t, Config{})
+	for _, name := range []string{"web b", "Web a", "mail", "web c"} {
+		w.expect(alice, "POST", "/service_template", strings.Replace(inputs, `"form"`, strconv.Quote(name), 1), 201, "")
+	}
+	for query, want := range map[string]string{
+		"": "4 mail Web a web b web c", "?q=web": "3 Web a web b web c", "?q=WEB+alice&limit=1": "3 Web a", "?q=web&offset=1&limit=1": "3 web b",
+		"?offset=9": "4", "?limit=0": "4", "?q=nothing": "0", "?q=web+mail": "0", "?offset=1": "4 Web a web b web c",
+	} {
+		var read struct {
+			Total     int
+			Templates []schema.Template
+		}
+		w.must(json.Unmarshal([]byte(w.expect(alice, "GET", "/flowjet/v1/templates"+query, "", 200, "").body), &read))
+		got := strconv.Itoa(read.Total)
+		for _, one := range read.Templates {
+			got += " " + one.Name
+		}
+		if got != want || read.Templates == nil {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+	}
+	w.expect(alice, "GET", "/flowjet/v1/templates?limit=-1", "", 400, "limit must be a whole number")
 }
 
 func TestTemplatesAreShownAsForms(t *testing.T) {

@@ -93,11 +93,10 @@ var Columns = map[string]func(a, b Row) int{
 
 // Choose returns the page that a query asks for.
 func Choose(rows []Row, query Query) List {
-	words := strings.Fields(strings.ToLower(query.Words))
 	list := List{Counts: map[string]int{}, Rows: []Row{}}
 	var chosen []Row
 	for _, row := range rows {
-		if !row.matches(words) {
+		if !Matches(query.Words, row.ID, row.Name, row.Owner) {
 			continue
 		}
 		list.Counts[row.State]++
@@ -115,17 +114,23 @@ func Choose(rows []Row, query Query) List {
 		})
 	}
 	list.Total = len(chosen)
-	from := min(query.Offset, len(chosen))
-	list.Rows = append(list.Rows, chosen[from:min(from+query.Limit, len(chosen))]...)
+	list.Rows = append(list.Rows, Page(chosen, query)...)
 	return list
 }
 
-func (r *Row) matches(words []string) bool {
-	text := strings.ToLower(r.Name + " " + r.Owner)
-	for _, word := range words {
-		if !strings.Contains(text, word) && word != strconv.Itoa(r.ID) {
+// Matches reports whether each word is in what is called and owned so, or is its id.
+func Matches(words string, id int, name, owner string) bool {
+	text := strings.ToLower(name + " " + owner)
+	for _, word := range strings.Fields(strings.ToLower(words)) {
+		if !strings.Contains(text, word) && word != strconv.Itoa(id) {
 			return false
 		}
 	}
 	return true
+}
+
+// Page returns those of all that a query asks for.
+func Page[T any](all []T, query Query) []T {
+	from := min(query.Offset, len(all))
+	return all[from : from+min(query.Limit, len(all)-from)]
 }
