@@ -58,10 +58,3 @@ func (h *health) release(logger *slog.Logger, service int) {
 	logger.Info("the worker works again", "held_up_for", time.Since(h.changed).Round(time.Millisecond))
 	h.reason, h.changed = "", time.Now()
 }
-
-// now returns since when and why services are held up; reason is empty while none is.
-func (h *health) now() (reason string, since time.Time) {
-	h.mutex.Lock()
-	defer h.mutex.Unlock()
-	return h.reason, h.changed
-}

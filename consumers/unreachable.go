@@ -21,7 +21,6 @@ const (
 type reach struct {
 	oned   *opennebula.Client
 	logger *slog.Logger
-	blind  bool // for watch only
 }
 
 // watch has the other workers take over while this one cannot reach oned and
@@ -30,7 +29,7 @@ type reach struct {
 func (r *reach) watch(ctx context.Context, members *work.Membership) {
 	ticker := time.NewTicker(lookAtOned)
 	defer ticker.Stop()
-	failures := 0
+	failures, blind := 0, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -45,9 +44,14 @@ func (r *reach) watch(ctx context.Context, members *work.Membership) {
 		case failures < blindAfter:
 			failures++
 		}
-		if ctx.Err() == nil {
-			r.note(members, failures >= blindAfter)
+		if ctx.Err() != nil {
+			return
 		}
+		if is := failures >= blindAfter; is != blind {
+			blind = is
+			r.logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services", "reaches", !blind)
+		}
+		members.SetOnedUnreachable(blind)
 	}
 }
 
@@ -59,12 +63,4 @@ func (r *reach) answers(ctx context.Context) bool {
 	asking, cancel := context.WithTimeout(ctx, lookAtOned)
 	defer cancel()
 	return r.oned.Ping(asking)
-}
-
-func (r *reach) note(members *work.Membership, blind bool) {
-	if r.blind != blind {
-		r.blind = blind
-		r.logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services", "reaches", !blind)
-	}
-	members.SetOnedUnreachable(blind)
 }

@@ -139,7 +139,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		running:   map[string]*task{},
 		ending:    map[string]*task{},
 	}
-	w.services = routing.NewServices(oned, w.pipe.Queue, config.Logger)
+	w.services = &routing.Services{Oned: oned, Queue: w.pipe.Queue, Logger: config.Logger}
 	w.router = routing.NewRouter(routing.Config{
 		Oned: oned, Services: w.services, ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
 		ConfirmDamage: config.ConfirmDamage, Logger: config.Logger, Routed: w.metrics.routed,
@@ -309,4 +309,8 @@ func (w *Worker) Owns(key string) bool {
 }
 
 // Degraded returns since when and why services are held up; reason is empty while none is.
-func (w *Worker) Degraded() (reason string, since time.Time) { return w.health.now() }
+func (w *Worker) Degraded() (reason string, since time.Time) {
+	w.health.mutex.Lock()
+	defer w.health.mutex.Unlock()
+	return w.health.reason, w.health.changed
+}

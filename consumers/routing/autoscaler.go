@@ -40,7 +40,7 @@ func (a *Autoscaler) Run(ctx context.Context) error {
 	for {
 		round := time.Now().Truncate(interval)
 		if err := a.measure(ctx, round, round.Add(2*interval)); err != nil && ctx.Err() == nil {
-			a.Services.logger.Warn("the services could not be measured, retrying", "error", err)
+			a.Services.Logger.Warn("the services could not be measured, retrying", "error", err)
 		}
 		if err := idle.For(ctx, time.Until(round.Add(interval))); err != nil {
 			return err
@@ -69,7 +69,7 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		calls = slices.AppendSeq(calls, slices.Chunk(span, sampledAtOnce))
 	}
 	owners := map[int]int{} // the services of the VMs that are sampled
-	samples, err := a.Services.oned.Server().Samples(ctx, calls, func(vm one.VM) []string {
+	samples, err := a.Services.Oned.Server().Samples(ctx, calls, func(vm one.VM) []string {
 		owners[vm.ID] = vm.Service
 		return measured[vm.Service].wanted(vm)
 	})
@@ -83,7 +83,7 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 		measures := policy.Measure(service, measured[service.ID].samples, at, until)
 		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
 		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
-		if _, err := a.Services.queue.PublishWork(ctx, work, id); err != nil {
+		if _, err := a.Services.Queue.PublishWork(ctx, work, id); err != nil {
 			return fmt.Errorf("send service %d its measurements: %w", service.ID, err)
 		}
 		a.Measured.Inc()

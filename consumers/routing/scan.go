@@ -41,7 +41,7 @@ func (s *scanner) run(ctx context.Context) {
 		began := time.Now()
 		err := s.scan(ctx)
 		if err != nil && !failed && ctx.Err() == nil {
-			s.services.logger.Warn("the services could not be checked, retrying", "error", err)
+			s.services.Logger.Warn("the services could not be checked, retrying", "error", err)
 		}
 		pause = scanPause(s.interval, time.Since(began))
 		if failed = err != nil; failed {
@@ -53,12 +53,12 @@ func (s *scanner) run(ctx context.Context) {
 // untilScan waits for so long, or until the zone's leader has changed: what was on its way
 // with the old one may have been left behind, and no event tells of that.
 func (s *scanner) untilScan(ctx context.Context, pause time.Duration) error {
-	term, _ := s.services.oned.Leadership()
+	term, _ := s.services.Oned.Leadership()
 	for end := time.Now().Add(pause); time.Until(end) > 0; {
 		if err := idle.For(ctx, min(time.Second, time.Until(end))); err != nil {
 			return err
 		}
-		if now, _ := s.services.oned.Leadership(); now != term && term > 0 {
+		if now, _ := s.services.Oned.Leadership(); now != term && term > 0 {
 			return nil
 		}
 	}

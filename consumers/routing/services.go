@@ -14,14 +14,9 @@ import (
 
 // Services are all services: those that oned has documents of.
 type Services struct {
-	oned   *opennebula.Client
-	queue  *work.Queue
-	logger *slog.Logger
-}
-
-// NewServices returns the services of oned's documents.
-func NewServices(oned *opennebula.Client, queue *work.Queue, logger *slog.Logger) *Services {
-	return &Services{oned, queue, logger}
+	Oned   *opennebula.Client
+	Queue  *work.Queue
+	Logger *slog.Logger
 }
 
 // servicesPage is how many services are listed by one call: oned puts an
@@ -32,14 +27,14 @@ const servicesPage = 500
 // One that is made or deleted meanwhile may be visited twice or left out. One
 // that cannot be read is left out, and so is one whose text skip knows.
 func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, spec.Body) error) error {
-	return s.oned.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, servicesPage, func(documents []opennebula.Document) error {
+	return s.Oned.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, servicesPage, func(documents []opennebula.Document) error {
 		for _, document := range documents {
 			if skip != nil && skip(document.Body) {
 				continue
 			}
 			body, _, err := spec.ReadService(document.Body)
 			if err != nil {
-				s.logger.Warn("a service's document cannot be read and is left unchanged", "service", document.ID, "error", err)
+				s.Logger.Warn("a service's document cannot be read and is left unchanged", "service", document.ID, "error", err)
 				continue
 			}
 			if err := visit(document, body); err != nil {
@@ -62,7 +57,7 @@ func (s *Services) WakeAll(ctx context.Context, reason string) error {
 // Wake has a service look at oned.
 func (s *Services) Wake(ctx context.Context, service int, reason string) error {
 	woken := pipeline.Work{Version: pipeline.Version, Service: service, Reason: reason}
-	if _, err := s.queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano())); err != nil {
+	if _, err := s.Queue.PublishWork(ctx, woken, fmt.Sprintf("wake-%d-%d", service, time.Now().UnixNano())); err != nil {
 		return fmt.Errorf("wake service %d: %w", service, err)
 	}
 	return nil
