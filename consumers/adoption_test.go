@@ -187,6 +187,8 @@ func TestStrangersNetworksAndRouters(t *testing.T) {
 		})
 	}
 	grows := w.service(`{"name":"svc","deployment":"none","state":1,"roles":[{"name":"r","type":"vr","cardinality":2,"template_id":1,"state":1,"vrouter_id":%d,"nodes":[]}]}`, router)
+	_, err = w.pipe.PublishWork(t.Context(), pipeline.Work{Service: grows, Reason: "it was made past Flowjet"}, "")
+	must(t, err)
 	w.await(grows, spec.ServiceFailedDeploying)
 	if _, err := w.oned.Server().Network(t.Context(), foreign); err != nil {
 		t.Errorf("the network: %v", err)
