@@ -31,6 +31,9 @@ func (w *world) givenUp(service int, verb flow.Verb, arguments any) {
 	}
 	poll.Until(w.t, "the status to say so", func() bool { // it is stored after the answer
 		status, err := w.pipe.CommandStatus(w.t.Context(), command.ID)
+		if errors.Is(err, pipeline.ErrNotFound) {
+			return false
+		}
 		must(w.t, err)
 		return status.State == pipeline.CommandRefused && status.Ended != nil && status.Message == reply.Message
 	})

@@ -88,7 +88,7 @@ func (g *guide) onOneFrontEnd(page map[string]section) {
 	t, m := g.t, g.frontEnds[0]
 	left := g.leave(t, "left")
 	g.shows = map[string][]string{
-		"flowjet config import /etc/one/oneflow-server.conf --into /etc/flowjet/flowjet.yaml": {":default_cooldown  -> worker.default_cooldown: 2m0s", ":page_size  no use"},
+		"flowjet config import /etc/one/oneflow-server.conf --into /etc/flowjet/flowjet.yaml": {":default_cooldown  -> worker.default_cooldown: 2m0s", ":page_size  ignored"},
 		"flowjet config check --config /etc/flowjet/flowjet.yaml":                             {"The configuration is valid."},
 		"flowjet migrate":       {"ok    oned at http://127.0.0.1:2633/RPC2", "OneFlow at http://127.0.0.1:2474: is stopped", "goes from PENDING", "Nothing was changed"},
 		"flowjet migrate --yes": {"1 services are taken over"},
