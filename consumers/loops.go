@@ -21,7 +21,7 @@ import (
 // happens to them, about 15 KB each with ten VMs.
 const maxResting = 512
 
-// put gives an input to its service's service loop and has the service loop work. Where there is
+// put gives an input to its service's loop and has the service loop work. Where there is
 // no room, it returns what closes when there may be.
 func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	p.mutex.Lock()
@@ -52,7 +52,7 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	return nil
 }
 
-// loop is the service's service loop.
+// loop is the service's loop.
 func (p *partition) loop(service int) *serviceLoop {
 	l, known := p.loops[service]
 	if !known {

@@ -14,9 +14,6 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// saveCursorEvery bounds how much is read again after a crash.
-const saveCursorEvery = 250 * time.Millisecond
-
 // partition hands the inputs of one partition to the service loops of its services. What
 // waits is bounded for each service, so that the reader hardly ever waits, and a
 // command is not held up by what came before it for other services.
@@ -26,10 +23,10 @@ type partition struct {
 	cursor *cursor
 	life   context.Context
 
-	// mutex guards what service loops.go does, in the service loops too.
+	// mutex guards what loops.go does, in the service loops too.
 	mutex   sync.Mutex
 	loops   map[int]*serviceLoop  // by service
-	resting list.List             // of *service loop, the longest at rest first
+	resting list.List             // of *serviceLoop, the longest at rest first
 	behind  map[*serviceLoop]bool // at rest, with documents that are behind
 	// reminder fires when the first of these is to be written, at reminds; nil without one.
 	reminder *time.Timer
@@ -87,8 +84,8 @@ func (p *partition) read(ctx context.Context, reader *work.PartitionReader) erro
 // rested for long. The partitions take turns: their cursors all at once would hold
 // up what else is to be put on the disk.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
-	pause := saveCursorEvery / pipeline.Partitions * time.Duration(p.number)
-	for ; idle.For(ctx, pause) == nil; pause = saveCursorEvery {
+	pause := pipeline.SaveCursorEvery / pipeline.Partitions * time.Duration(p.number)
+	for ; idle.For(ctx, pause) == nil; pause = pipeline.SaveCursorEvery {
 		p.forgetIdle()
 		if low := p.cursor.position(); low != saved {
 			if err := p.worker.pipe.SaveCursor(ctx, name, low); err == nil {

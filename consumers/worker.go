@@ -37,7 +37,7 @@ type Config struct {
 	// AwaitDocument is for how long a command waits for its service's document, which the
 	// API has made just before, default 15 s.
 	AwaitDocument time.Duration
-	// LaneIdle is after how long without work a service is forgotten, default
+	// LoopIdle is after how long without work a service is forgotten, default
 	// 5 minutes.
 	LoopIdle time.Duration
 	// ConfirmDamage is for how long a stream has to end before what was read of it until it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -24,6 +25,9 @@ func (p *Pipeline) LoadCursor(ctx context.Context, name string) (uint64, error) 
 	}
 	return cursor, nil
 }
+
+// SaveCursorEvery is how often a reader saves its cursor: what is read again after a crash.
+const SaveCursorEvery = 250 * time.Millisecond
 
 // SaveCursor keeps the sequence up to which the reader of that name is done.
 // Two readers of one name may both save: a cursor that went back only makes

@@ -19,9 +19,6 @@ import (
 // routerBatch bounds how many events are passed on at a time.
 const routerBatch = 1000
 
-// saveCursorEvery bounds how much is read again after a crash.
-const saveCursorEvery = 250 * time.Millisecond
-
 // Config is what a router needs to know.
 type Config struct {
 	Oned     *opennebula.Client
@@ -118,7 +115,7 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 		defer cancel()
 		_ = r.pipe.SaveCursor(last, pipeline.RouterKey, position)
 	}()
-	ticker := time.NewTicker(saveCursorEvery)
+	ticker := time.NewTicker(pipeline.SaveCursorEvery)
 	defer ticker.Stop()
 	for {
 		select {
