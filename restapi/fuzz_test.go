@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,10 +13,15 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/changes"
+	"github.com/flowjet/flowjet/pipeline/command"
+	"github.com/flowjet/flowjet/pipeline/history"
+	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
-// calmOned has one template and one service, and does whatever it is asked.
-type calmOned struct{ session }
+// calmOned has one template and one service, and does whatever it is asked. It has every method itself: one that an
+// embedded nil answered would be a call that fails inside, in the middle of a run.
+type calmOned struct{}
 
 func (c calmOned) server() session   { return c }
 func (c calmOned) as(string) session { return c }
@@ -39,6 +45,35 @@ func (calmOned) Document(_ context.Context, id int) (opennebula.Document, error)
 
 func (calmOned) VM(_ context.Context, id int) (one.VM, error) {
 	return one.VM{ID: id, State: one.VMActive, LCMState: one.LCMRunning, Service: 2, Role: "Master"}, nil
+}
+
+func (calmOned) Version(context.Context) (string, error) { return "7.4.0", nil }
+func (calmOned) User(_ context.Context, id int) (opennebula.User, error) {
+	return opennebula.User{Identity: one.Identity{UName: "oneadmin"}}, nil
+}
+
+func (calmOned) Users(context.Context) ([]opennebula.PoolEntry, error) {
+	return []opennebula.PoolEntry{{ID: 2, Name: "alice"}}, nil
+}
+
+func (calmOned) Groups(context.Context) ([]opennebula.PoolEntry, error) {
+	return []opennebula.PoolEntry{{ID: 100, Name: "staff"}}, nil
+}
+
+func (calmOned) VMTemplates(context.Context, int) ([]opennebula.PoolEntry, error) {
+	return []opennebula.PoolEntry{{ID: 0, Name: "alpine"}}, nil
+}
+
+func (calmOned) Documents(context.Context, int, int, int, int) ([]opennebula.Document, error) {
+	return nil, nil
+}
+
+func (calmOned) Look(_ context.Context, state flow.State) (flow.State, flow.Facts, error) {
+	return state, flow.Facts{}, nil
+}
+
+func (calmOned) ScheduledActions(context.Context, int) ([]opennebula.ScheduledAction, error) {
+	return nil, nil
 }
 
 func (calmOned) Details(context.Context, []int) (map[int]opennebula.VMDetails, error) {
@@ -69,8 +104,53 @@ func (calmOned) ScheduleAction(context.Context, int, string, string, time.Time) 
 	return 0, nil
 }
 
-// calmQueue accepts every command.
-type calmQueue struct{ queue }
+// calmQueue accepts every command, and knows of none before.
+type calmQueue struct{}
+
+// errNothingKept answers whoever wants to read a stream of calmQueue's.
+var errNothingKept = errors.New("nothing is kept")
+
+func (calmQueue) CommandStatus(context.Context, string) (pipeline.CommandStatus, error) {
+	return pipeline.CommandStatus{}, pipeline.ErrNotFound
+}
+
+func (calmQueue) ResumeCommand(context.Context, flow.Command, time.Duration) (pipeline.Reply, error) {
+	return pipeline.Reply{}, nil
+}
+
+func (calmQueue) CommandReply(context.Context, string) (pipeline.Reply, flow.Verb, bool, error) {
+	return pipeline.Reply{}, "", false, nil
+}
+
+func (calmQueue) ReadCommandChanges(context.Context) (*command.Reader, error) {
+	return nil, errNothingKept
+}
+
+func (calmQueue) Reserve(_ context.Context, _ string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error) {
+	return wanted, 1, nil
+}
+
+func (calmQueue) Reservation(context.Context, string) (pipeline.Reservation, uint64, error) {
+	return pipeline.Reservation{}, 0, pipeline.ErrNotFound
+}
+
+func (calmQueue) UpdateReservation(context.Context, string, pipeline.Reservation, uint64) (uint64, error) {
+	return 2, nil
+}
+
+func (calmQueue) Why(context.Context, int, inspect.Look) (inspect.Why, error) {
+	return inspect.Why{}, nil
+}
+
+func (calmQueue) ReadTransitions(context.Context, int, uint64) (*history.Reader, error) {
+	return nil, errNothingKept
+}
+func (calmQueue) LastTransitionSequence(context.Context) (uint64, error) { return 0, nil }
+func (calmQueue) Observe() (*inspect.Observer, error)                    { return nil, errNothingKept }
+func (calmQueue) LastChange(context.Context) (changes.Point, error)      { return changes.Point{}, nil }
+func (calmQueue) ChangedBetween(context.Context, changes.Point, changes.Point, int) (changes.Changed, bool, error) {
+	return changes.Changed{}, false, nil
+}
 
 func (calmQueue) PublishWork(context.Context, pipeline.Work, string) (uint64, error) { return 1, nil }
 
@@ -118,12 +198,14 @@ func FuzzTemplateAction(f *testing.F) {
 	fuzzBody(f, "POST", "/service_template/1/action",
 		perform("instantiate", `{"merge_template":{"roles":[{"name":"Master","cardinality":2}],"networks_values":[{"A":{"id":1}}]}}`),
 		perform("update", `{"append":true,"template_json":"{\"description\":\"d\"}"}`), perform("clone", `{"name":"c","recursive":"all"}`),
-		perform("chown", `{"owner_id":"1","group_id":1}`), perform("chmod", `{"octet":"640"}`))
+		perform("chown", `{"owner_id":"1","group_id":1}`), perform("chown", `{"owner_id":"alice","group_id":"nobody"}`),
+		perform("chgrp", `{"group_id":"staff"}`), perform("chmod", `{"octet":"640"}`))
 }
 
 func FuzzServiceAction(f *testing.F) {
 	fuzzBody(f, "POST", "/service/2/action", perform("recover", `{"delete":true}`), perform("release", `{}`),
-		perform("snapshot-create", `{"period":60,"number":"1","args":"x"}`), perform("rename", `{"name":"n"}`), perform("chown", `{"owner_id":0}`))
+		perform("snapshot-create", `{"period":60,"number":"1","args":"x"}`), perform("rename", `{"name":"n"}`), perform("chown", `{"owner_id":0}`),
+		perform("chown", `{"owner_id":"bob","group_id":"staff"}`))
 }
 
 func FuzzRoleAction(f *testing.F) {
