@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,6 +21,16 @@ import (
 // is of a text that is no JSON object, of roles or nodes that cannot be told (what VMs they
 // stand for is not to be forgotten), or of more of them than there can be.
 func ReadService(text []byte) (body Body, repairs []string, err error) {
+	if body, ok := readWritten(text); ok {
+		r := &repair{}
+		r.fit(&body)
+		return body, r.made, nil
+	}
+	return readForeign(text)
+}
+
+// readForeign reads a body that anybody may have written.
+func readForeign(text []byte) (body Body, repairs []string, err error) {
 	var whole raw.Object
 	if err := json.Unmarshal(text, new(any)); err != nil {
 		return Body{}, nil, fmt.Errorf("read the document's body: %w", err)
@@ -40,6 +51,42 @@ func ReadService(text []byte) (body Body, repairs []string, err error) {
 	}
 	r.fit(&body)
 	return body, r.made, nil
+}
+
+// readWritten reads a body that is to the letter as Text writes it, which most are, at a quarter of what it costs to
+// look at each attribute: all that is there has its type, and only the numbers are still to be looked at.
+func readWritten(text []byte) (Body, bool) {
+	body, err := ParseBody(text)
+	if err != nil || body.Roles == nil || len(body.Roles) > MaxRoles {
+		return Body{}, false
+	}
+	numbers, met := []int64{body.RegistrationTime, body.StartTime}, map[int]bool{}
+	if body.State != nil {
+		numbers = append(numbers, int64(*body.State))
+	}
+	for _, entry := range body.Log {
+		numbers = append(numbers, entry.Timestamp)
+	}
+	for _, role := range body.Roles {
+		numbers = append(numbers, int64(role.Cardinality), int64(role.TemplateID))
+		for _, number := range []*int{role.MinVMs, role.MaxVMs, role.Cooldown, role.LastVMName, role.VRouterID, (*int)(role.State), (*int)(role.ScaleWay)} {
+			if number != nil {
+				numbers = append(numbers, int64(*number))
+			}
+		}
+		for _, node := range role.Nodes {
+			if node.DeployID < 0 || met[node.DeployID] {
+				return Body{}, false
+			}
+			met[node.DeployID] = true
+			numbers = append(numbers, int64(node.DeployID))
+		}
+	}
+	if len(met) > maxNodes || slices.ContainsFunc(numbers, func(n int64) bool { return n < math.MinInt32 || n > math.MaxUint32 }) {
+		return Body{}, false
+	}
+	written, err := body.Text()
+	return body, err == nil && bytes.Equal(written, text)
 }
 
 // FoundDigest is by which digest a document's text is known, whose body ReadService has read: the body's,
