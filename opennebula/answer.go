@@ -20,16 +20,12 @@ type answer struct {
 	value any
 }
 
-// answers are those that were released. They are taken for what oned has begun to
-// answer, so that there are no more than there are connections and readers.
+// answers are those that were released: no more than there are connections and readers.
 var answers = sync.Pool{New: func() any { return new(answer) }}
 
-func newAnswer() *answer { return answers.Get().(*answer) }
-
-// released is told of memory that is let go of; tests spoil it.
+// released lets tests spoil memory that is let go of.
 var released = func([]byte) {}
 
-// release lets go of the memory.
 func (a *answer) release() {
 	a.clear()
 	answers.Put(a)
@@ -49,17 +45,9 @@ func (a *answer) clear() {
 	a.value = nil
 }
 
-// decoded is the answer taken apart; one that is of no use is released.
-func (a *answer) decoded(method string) (*answer, error) {
-	if err := a.decode(method); err != nil {
-		a.release()
-		return nil, err
-	}
-	return a, nil
-}
-
 // decode takes oned's answer apart: [true, value, errno, ...] or
-// [false, message, errno, ...].
+// [false, message, errno, ...]. An element is a []byte, an int64, a bool, or nil for
+// a type that oned does not use. The text of the second one is kept.
 func (a *answer) decode(method string) error {
 	var elements []any
 	fault := ""
@@ -70,7 +58,23 @@ func (a *answer) decode(method string) error {
 		case "fault":
 			fault = faultOf(r)
 		case "params":
-			r.At(func() { elements = append(elements, a.element(r, len(elements))) }, "param", "value", "array", "data", "value")
+			r.At(func() {
+				var value any
+				r.Each(func(kind []byte) {
+					switch string(kind) {
+					case "string":
+						if len(elements) == 1 {
+							a.text = r.AppendText(a.text[:0])
+							value = a.text
+						}
+					case "i4", "i8", "int":
+						value = int64(r.Int())
+					case "boolean":
+						value = r.Int() == 1
+					}
+				})
+				elements = append(elements, value)
+			}, "param", "value", "array", "data", "value")
 		}
 	})
 	switch err := r.Err(); {
@@ -81,36 +85,26 @@ func (a *answer) decode(method string) error {
 	case len(elements) < 2:
 		return unexpected(method, elements)
 	}
-	if accepted, isBool := elements[0].(bool); !isBool {
+	accepted, isBool := elements[0].(bool)
+	switch {
+	case !isBool:
 		return unexpected(method, elements[0])
-	} else if !accepted {
-		return refusal(method, elements)
+	case accepted:
+		a.value = elements[1]
+		return nil
 	}
-	a.value = elements[1]
-	return nil
-}
-
-// element reads a value of the answer: []byte, int64, bool, or nil for one of a
-// type that oned does not use. The text of the second one is kept.
-func (a *answer) element(r *onexml.Reader, position int) (value any) {
-	r.Each(func(kind []byte) {
-		switch string(kind) {
-		case "string":
-			if position == 1 {
-				a.text = r.AppendText(a.text[:0])
-				value = a.text
-			}
-		case "i4", "i8", "int":
-			value = int64(r.Int())
-		case "boolean":
-			value = r.Int() == 1
+	refusal := &Error{Method: method, Code: CodeInternal}
+	if len(elements) > 2 {
+		if code, isNumber := elements[2].(int64); isNumber {
+			refusal.Code = Code(code)
 		}
-	})
-	return value
+	}
+	message, _ := elements[1].([]byte)
+	refusal.Message = string(onexml.Clean(message))
+	return refusal
 }
 
-// faultOf is an XML-RPC fault: the server knows no such method, or could not read
-// the call.
+// faultOf is an XML-RPC fault: an unknown method, or a call that could not be read.
 func faultOf(r *onexml.Reader) string {
 	code, text := 0, ""
 	r.At(func() {
@@ -142,17 +136,6 @@ func (a *answer) textValue(method string) ([]byte, error) {
 	return nil, unexpected(method, a.value)
 }
 
-func refusal(method string, elements []any) error {
-	message, _ := elements[1].([]byte)
-	code := int64(CodeInternal)
-	if len(elements) > 2 {
-		if number, isNumber := elements[2].(int64); isNumber {
-			code = number
-		}
-	}
-	return &Error{Method: method, Code: Code(code), Message: string(onexml.Clean(message))}
-}
-
 func unexpected(method string, value any) error {
 	return &TransportError{Method: method, Sent: true, Err: fmt.Errorf("the answer has an unexpected type (%T)", value)}
 }
@@ -169,12 +152,21 @@ func readObject[T any](method string, text []byte, of func(r *onexml.Reader) T) 
 	return found, nil
 }
 
-// readPool reads the objects of a pool, which are elements of the name.
+// readPool reads a pool's objects, elements of the name.
 func readPool[T any](method string, text []byte, name string, of func(r *onexml.Reader) T) ([]T, error) {
 	return readObject(method, text, func(r *onexml.Reader) []T {
 		found := []T{}
 		r.At(func() { found = append(found, of(r)) }, name)
 		return found
+	})
+}
+
+// readInts reads the elements that are in a map, whole numbers.
+func readInts(r *onexml.Reader, into map[string]*int) {
+	r.Each(func(name []byte) {
+		if number := into[string(name)]; number != nil {
+			*number = r.Int()
+		}
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
-// drafts are what calls are written into first, to know how long they are.
+// drafts are for writing a call before its length is known.
 var drafts = sync.Pool{New: func() any { return new([]byte) }}
 
 // encodeCall writes a call to the byte as kolo/xmlrpc does, with the kinds of
@@ -20,10 +20,29 @@ var drafts = sync.Pool{New: func() any { return new([]byte) }}
 func encodeCall(method, session string, arguments []any) ([]byte, error) {
 	draft := drafts.Get().(*[]byte)
 	defer drafts.Put(draft)
-	call, err := appendCall((*draft)[:0], method, session, arguments)
-	if err != nil {
-		return nil, &TransportError{Method: method, Err: fmt.Errorf("encode the call: %w", err)}
+	call := append((*draft)[:0], `<?xml version="1.0" encoding="UTF-8"?><methodCall><methodName>`+method+"</methodName><params>"...)
+	call = appendText(call, []byte(session))
+	for _, argument := range arguments {
+		switch value := argument.(type) {
+		case string:
+			call = appendText(call, []byte(value))
+		case []byte:
+			call = appendText(call, value)
+		case int:
+			call = append(call, "<param><value><int>"...)
+			call = strconv.AppendInt(call, int64(value), 10)
+			call = append(call, "</int></value></param>"...)
+		case bool:
+			digit := "0"
+			if value {
+				digit = "1"
+			}
+			call = append(call, "<param><value><boolean>"+digit+"</boolean></value></param>"...)
+		default:
+			return nil, &TransportError{Method: method, Err: fmt.Errorf("encode the call: arguments of type %T are not supported", argument)}
+		}
 	}
+	call = append(call, "</params></methodCall>"...)
 	if cap(call) > maxKept {
 		return call, nil
 	}
@@ -31,62 +50,27 @@ func encodeCall(method, session string, arguments []any) ([]byte, error) {
 	return bytes.Clone(call), nil
 }
 
-func appendCall(to []byte, method, session string, arguments []any) (call []byte, err error) {
-	to = append(to, `<?xml version="1.0" encoding="UTF-8"?><methodCall><methodName>`+method+"</methodName><params>"...)
-	to = appendText(to, []byte(session))
-	for _, argument := range arguments {
-		if to, err = appendArgument(to, argument); err != nil {
-			return nil, err
-		}
-	}
-	return append(to, "</params></methodCall>"...), nil
-}
-
-func appendArgument(to []byte, argument any) ([]byte, error) {
-	switch value := argument.(type) {
-	case string:
-		return appendText(to, []byte(value)), nil
-	case []byte:
-		return appendText(to, value), nil
-	case int:
-		to = append(to, "<param><value><int>"...)
-		to = strconv.AppendInt(to, int64(value), 10)
-		return append(to, "</int></value></param>"...), nil
-	case bool:
-		digit := "0"
-		if value {
-			digit = "1"
-		}
-		return append(to, "<param><value><boolean>"+digit+"</boolean></value></param>"...), nil
-	}
-	return nil, fmt.Errorf("arguments of type %T are not supported", argument)
-}
-
-func appendText(to, text []byte) []byte {
-	to = append(to, "<param><value><string>"...)
-	to = appendEscaped(to, text)
-	return append(to, "</string></value></param>"...)
-}
-
 // escapes are encoding/xml's.
 var escapes = [256]string{
 	'"': "&#34;", '\'': "&#39;", '&': "&amp;", '<': "&lt;", '>': "&gt;", '\t': "&#x9;", '\n': "&#xA;", '\r': "&#xD;",
 }
 
-// appendEscaped goes by the table where a text is clean, and leaves the rest to
+// appendText goes by the table where a text is clean, and leaves the rest to
 // encoding/xml: a document is full of quotation marks.
-func appendEscaped(to, text []byte) []byte {
-	if !onexml.IsClean(text) {
+func appendText(to, text []byte) []byte {
+	to = append(to, "<param><value><string>"...)
+	if onexml.IsClean(text) {
+		for _, c := range text {
+			if escape := escapes[c]; escape != "" {
+				to = append(to, escape...)
+				continue
+			}
+			to = append(to, c)
+		}
+	} else {
 		rest := bytes.NewBuffer(to)
 		_ = xml.EscapeText(rest, text) // a buffer takes everything
-		return rest.Bytes()
+		to = rest.Bytes()
 	}
-	for _, c := range text {
-		if escape := escapes[c]; escape != "" {
-			to = append(to, escape...)
-			continue
-		}
-		to = append(to, c)
-	}
-	return to
+	return append(to, "</string></value></param>"...)
 }

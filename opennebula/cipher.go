@@ -7,7 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,19 +47,6 @@ func newServerTokens(credentials Credentials, now func() time.Time) *serverToken
 	}
 }
 
-// renew sets another password of the server user. It reports whether it was another.
-func (t *serverTokens) renew(password string) bool {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	key := cipherKey(password)
-	if bytes.Equal(key, t.key) {
-		return false
-	}
-	t.key, t.before = key, t.key
-	clear(t.made)
-	return true
-}
-
 // session returns the session string in which the server user acts for target, a
 // user's name or "name:gid". oned reads it as it is, without unescaping anything. The
 // group stands beside the token and not in it: oned compares tokens alone with the
@@ -64,27 +54,23 @@ func (t *serverTokens) renew(password string) bool {
 // evict each other.
 func (t *serverTokens) session(target string) string {
 	name, _ := splitTarget(target)
-	return t.user + ":" + target + ":" + t.token(name)
-}
-
-// currentPeriod numbers the period whose tokens are sent now.
-func (t *serverTokens) currentPeriod() int64 { return t.now().Unix() / int64(tokenPeriod/time.Second) }
-
-func (t *serverTokens) token(name string) string {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	length := int64(tokenPeriod / time.Second)
-	if period := t.now().Unix() / length; period != t.period || len(t.made) >= maxTokens {
+	period := t.currentPeriod()
+	if period != t.period || len(t.made) >= maxTokens {
 		t.period = period
 		clear(t.made)
 	}
 	token, found := t.made[name]
 	if !found {
-		token = encrypt(t.key, fmt.Sprintf("%s:%s:%d", t.user, name, (t.period+2)*length))
+		token = encrypt(t.key, fmt.Sprintf("%s:%s:%d", t.user, name, (period+2)*int64(tokenPeriod/time.Second)))
 		t.made[name] = token
 	}
-	return token
+	return t.user + ":" + target + ":" + token
 }
+
+// currentPeriod numbers the period of the tokens that are sent now.
+func (t *serverTokens) currentPeriod() int64 { return t.now().Unix() / int64(tokenPeriod/time.Second) }
 
 // cipherKey is the AES key that oned's server_cipher driver derives from a
 // password: 32 characters of its SHA-256 in hex.
@@ -117,11 +103,53 @@ func splitTarget(target string) (name string, group int) {
 	return target, -1
 }
 
-func (t *serverTokens) keys() [][]byte {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	if t.before == nil {
-		return [][]byte{t.key}
+// Credentials are the server user's: the user of oned (serveradmin) that may
+// act for every other one.
+type Credentials struct{ User, Password string }
+
+// String hides the password from anything that prints credentials.
+func (c Credentials) String() string { return c.User + ":***" }
+
+// GoString is String, for %#v.
+func (c Credentials) GoString() string { return c.String() }
+
+const maxCredentialsSize = 4096 // bytes
+
+// ReadCredentials reads a file that holds "serveradmin:password", such as
+// OneFlow's /var/lib/one/.one/oneflow_auth.
+func ReadCredentials(path string) (Credentials, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read the server user's credentials: %w (run as oneadmin or give another file)", err)
 	}
-	return [][]byte{t.key, t.before}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxCredentialsSize+1))
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read the server user's credentials from %s: %w", path, err)
+	}
+	if len(text) > maxCredentialsSize {
+		return Credentials{}, fmt.Errorf("credentials file %s is larger than %d bytes: it must have one line, user:password", path, maxCredentialsSize)
+	}
+	credentials, err := ParseCredentials(string(text))
+	if err != nil {
+		return Credentials{}, fmt.Errorf("credentials file %s: %w", path, err)
+	}
+	return credentials, nil
+}
+
+// ParseCredentials reads "user:password"; blanks and line ends around it are
+// left out. The error never repeats the text.
+func ParseCredentials(text string) (Credentials, error) {
+	line := strings.TrimSpace(text)
+	if line == "" {
+		return Credentials{}, errors.New("it is empty, but must have one line, user:password")
+	}
+	if strings.ContainsAny(line, "\r\n") {
+		return Credentials{}, errors.New("it has more than one line, but must have one, user:password")
+	}
+	user, password, found := strings.Cut(line, ":")
+	if !found || user == "" || password == "" {
+		return Credentials{}, errors.New("it must have one line, user:password, and one of them is missing")
+	}
+	return Credentials{User: user, Password: password}, nil
 }

@@ -1,9 +1,11 @@
 package opennebula
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/seal"
@@ -58,10 +60,11 @@ func NewClient(config Config) *Client {
 		transport: newTransport(config.MaxConnections),
 		logger:    config.Logger,
 	}
-	e.http = newHTTPClient(e.transport)
 	single := newTransport(config.MaxConnections)
 	single.DisableKeepAlives = true
-	e.probes = newHTTPClient(single)
+	asIs := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	e.http = &http.Client{Transport: e.transport, CheckRedirect: asIs}
+	e.probes = &http.Client{Transport: single, CheckRedirect: asIs}
 	e.leader = newLeader(e, append([]string{config.Endpoint}, config.Others...), config.Logger)
 	return &Client{e}
 }
@@ -69,14 +72,21 @@ func NewClient(config Config) *Client {
 // Follow has calls go to whichever oned of the zone leads it, as the zone itself
 // lists them (one.zone.info); with Config.Others, as they do. It asks once and
 // returns; who leads is asked again by itself.
-func (c *Client) Follow(ctx context.Context, zone int) { c.leader.follow(ctx, zone) }
+func (c *Client) Follow(ctx context.Context, zone int) {
+	c.leader.mutex.Lock()
+	c.leader.follows = true
+	c.leader.servers.ofZone(zone)
+	c.leader.mutex.Unlock()
+	c.leader.find(ctx)
+}
 
 // Leadership returns the term of the zone's leader and since when that leader is known
 // here; 0 while none was found. The first one may have led for any time, and since is
 // zero. A oned that has no others begins a new term when it was down and came back.
 func (c *Client) Leadership() (term int, since time.Time) {
 	if !c.leader.hasChoice() {
-		return c.restarts.term()
+		_, returned, since := c.restarts.counted()
+		return returned + 1, since
 	}
 	return c.leader.leadership()
 }
@@ -87,8 +97,7 @@ func (c *Client) Endpoint() string {
 	return endpoint
 }
 
-// Servers returns the XML-RPC addresses of the zone's servers as the zone lists them,
-// as far as that is known.
+// Servers returns the XML-RPC addresses that the zone lists for its servers, as far as known.
 func (c *Client) Servers() []string { return c.leader.servers.public() }
 
 // Introduce adds servers that the zone is known to have: where the one configured is
@@ -110,7 +119,7 @@ func (c *Client) Busy() bool { return c.slots.busy() }
 func (c *Client) Ping(ctx context.Context) bool {
 	endpoint, _ := c.leader.endpoint()
 	_, err := c.raftStatus(ctx, endpoint)
-	_, refused := asError(err)
+	_, refused := errors.AsType[*Error](err)
 	return err == nil || refused
 }
 
@@ -124,7 +133,15 @@ func (c *Client) Renew(credentials Credentials) (changed bool, err error) {
 	if credentials.User != c.tokens.user {
 		return false, ErrOtherUser
 	}
-	return c.tokens.renew(credentials.Password), nil
+	t := c.tokens
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	key := cipherKey(credentials.Password)
+	if changed = !bytes.Equal(key, t.key); changed {
+		t.key, t.before = key, t.key
+		clear(t.made)
+	}
+	return changed, nil
 }
 
 // Close lets go of the connections that are not in use.
@@ -143,4 +160,22 @@ func (c *Client) Silence() time.Duration {
 
 // Box seals with the server user's password: every process of Flowjet that acts for users can
 // open what another has sealed, and nobody who has not the password.
-func (c *Client) Box() *seal.Box { return &seal.Box{Keys: c.tokens.keys} }
+func (c *Client) Box() *seal.Box {
+	return &seal.Box{Keys: func() [][]byte {
+		c.tokens.mutex.Lock()
+		defer c.tokens.mutex.Unlock()
+		if c.tokens.before == nil {
+			return [][]byte{c.tokens.key}
+		}
+		return [][]byte{c.tokens.key, c.tokens.before}
+	}}
+}
+
+// ParseDate reads the Date header of an answer of oned, which ends in UTC where
+// HTTP, and so http.ParseTime, wants GMT.
+func ParseDate(text string) (time.Time, error) {
+	if at, err := time.Parse("Mon, 02 Jan 2006 15:04:05 UTC", text); err == nil {
+		return at, nil
+	}
+	return http.ParseTime(text)
+}

@@ -17,10 +17,11 @@
 //	  slots       bounds the calls at a time                   slots.go
 //	  warmups     lets one call of a new session go ahead      warmup.go
 //	  leader      finds which oned leads, and confirms it      leader.go, raftpoll.go, zoneservers.go
+//	  pulse, life whether oned answers, and was it down        life.go
 //	answer        takes the answer apart                       answer.go, errors.go
 //	onexml        reads all XML                                onexml/
 //
 // Beside it: Client has the settings and sessions (client.go, login.go,
-// cipher.go, credentials.go), EventDecoder reads hook events (hookevent.go,
+// cipher.go), EventDecoder reads hook events (hookevent.go,
 // hookkey.go, hookcall.go, ready.go).
 package opennebula

@@ -54,14 +54,9 @@ func (p Permissions) Octet() string {
 
 // readPermissions reads PERMISSIONS.
 func readPermissions(r *onexml.Reader) (p Permissions) {
-	bits := map[string]*int{
+	readInts(r, map[string]*int{
 		"OWNER_U": &p.OwnerU, "OWNER_M": &p.OwnerM, "OWNER_A": &p.OwnerA, "GROUP_U": &p.GroupU, "GROUP_M": &p.GroupM,
 		"GROUP_A": &p.GroupA, "OTHER_U": &p.OtherU, "OTHER_M": &p.OtherM, "OTHER_A": &p.OtherA,
-	}
-	r.Each(func(name []byte) {
-		if bit := bits[string(name)]; bit != nil {
-			*bit = r.Int()
-		}
 	})
 	return p
 }
@@ -167,39 +162,30 @@ func (s documentCalls) documents(ctx context.Context, documentType, filter, star
 	}, "one.documentpool.info", filter, start, end, documentType)
 }
 
+// readDocuments reads a pool. One that is not well-formed is read one document at a
+// time, and only those are left out of which not even the id can be read. oned
+// writes bodies into CDATA as they are, so one "]]>" in one breaks the whole.
 func readDocuments(text []byte) []Document {
 	documents, err := readPool("one.documentpool.info", text, "DOCUMENT", readDocument)
-	if err != nil {
-		return salvageDocuments(string(text))
+	if err == nil {
+		return documents
 	}
-	return documents
-}
-
-// salvageDocuments reads a pool that is not well-formed, one document at a
-// time, and leaves out only those of which not even the id can be read. oned
-// writes bodies into CDATA as they are, so one "]]>" in one breaks the whole.
-func salvageDocuments(text string) []Document {
 	const start = "<DOCUMENT><ID>"
-	var documents []Document
-	pieces := strings.Split(text, start)
-	for _, piece := range pieces[1:] {
+	documents = nil
+	for _, piece := range strings.Split(string(text), start)[1:] {
 		header, rest, _ := strings.Cut(piece, "<TEMPLATE>")
 		found, err := readObject("one.documentpool.info", []byte(start+header+"</DOCUMENT>"), readDocument)
 		if err != nil {
 			continue
 		}
-		found.Body = []byte(salvageBody(rest))
+		_, body, _ := strings.Cut(rest, "<BODY>")
+		if end := strings.LastIndex(body, "</BODY>"); end >= 0 {
+			body = body[:end]
+		}
+		found.Body = []byte(strings.TrimSuffix(strings.TrimPrefix(body, "<![CDATA["), "]]>"))
 		documents = append(documents, found)
 	}
 	return documents
-}
-
-func salvageBody(text string) string {
-	_, body, _ := strings.Cut(text, "<BODY>")
-	if end := strings.LastIndex(body, "</BODY>"); end >= 0 {
-		body = body[:end]
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(body, "<![CDATA["), "]]>")
 }
 
 // UpdateDocument replaces a document's body (one.document.update, 0).
@@ -207,23 +193,18 @@ func (s documentCalls) UpdateDocument(ctx context.Context, id int, body []byte) 
 	return s.do(ctx, "one.document.update", id, templateText("", body), 0)
 }
 
-// templateText is a document's template: elements, and its body in CDATA.
+// templateText is a document's template: elements, and its body in CDATA. oned repeats
+// values in CDATA without looking into them, so "]]>" must not be in one: in JSON it can
+// only stand in a string, where "\u003e" means the same.
 func templateText(elements string, body []byte) []byte {
-	return slices.Concat([]byte("<TEMPLATE>"+elements+"<BODY><![CDATA["), unclosed(body), []byte("]]></BODY></TEMPLATE>"))
-}
-
-// unclosed makes a body fit for CDATA. oned repeats values in CDATA without
-// looking into them, so "]]>" must not be in one: in JSON it can only stand in
-// a string, where "\u003e" means the same.
-func unclosed(body []byte) []byte {
-	switch end := []byte("]]>"); {
-	case !bytes.Contains(body, end):
-		return body
-	case json.Valid(body):
-		return bytes.ReplaceAll(body, end, []byte(`]]\u003e`))
-	default:
-		return bytes.ReplaceAll(body, end, []byte("]]]]><![CDATA[>"))
+	if end := []byte("]]>"); bytes.Contains(body, end) {
+		fit := "]]]]><![CDATA[>"
+		if json.Valid(body) {
+			fit = `]]\u003e`
+		}
+		body = bytes.ReplaceAll(body, end, []byte(fit))
 	}
+	return slices.Concat([]byte("<TEMPLATE>"+elements+"<BODY><![CDATA["), body, []byte("]]></BODY></TEMPLATE>"))
 }
 
 // DeleteDocument removes a document (one.document.delete).
@@ -245,25 +226,15 @@ func (s documentCalls) ChownDocument(ctx context.Context, id, uid, gid int) erro
 // ChmodDocument sets a document's permissions from three octal digits, "664"
 // (one.document.chmod).
 func (s documentCalls) ChmodDocument(ctx context.Context, id int, octet string) error {
-	bits, err := permissionBits(octet)
-	if err != nil {
-		return fmt.Errorf("change permissions of document %d: %w", id, err)
-	}
-	return s.do(ctx, "one.document.chmod", append([]any{id}, bits...)...)
-}
-
-// permissionBits are the nine of one.*.chmod: use, manage and admin for owner,
-// group and others.
-func permissionBits(octet string) ([]any, error) {
 	if len(octet) != 3 || strings.Trim(octet, "01234567") != "" {
-		return nil, fmt.Errorf("%q is not three octal digits such as 640", octet)
+		return fmt.Errorf("change permissions of document %d: %q is not three octal digits such as 640", id, octet)
 	}
-	var bits []any
+	arguments := []any{id}
 	for _, digit := range octet {
-		value := int(digit - '0')
-		bits = append(bits, value>>2&1, value>>1&1, value&1)
+		bits := int(digit - '0')
+		arguments = append(arguments, bits>>2&1, bits>>1&1, bits&1)
 	}
-	return bits, nil
+	return s.do(ctx, "one.document.chmod", arguments...)
 }
 
 // CloneDocument copies a document under a new name and returns the copy's id
@@ -275,10 +246,7 @@ func (s documentCalls) CloneDocument(ctx context.Context, id int, name string) (
 // ETag is the document's entity tag, as HTTP writes it: it changes with
 // everything that is shown of the document, and is the same for whoever reads it.
 func (d Document) ETag() string {
-	text, err := json.Marshal(d)
-	if err != nil {
-		return "" // plain values: it does not happen
-	}
+	text, _ := json.Marshal(d) // plain values
 	sum := sha256.Sum256(text)
 	return `"` + hex.EncodeToString(sum[:16]) + `"`
 }

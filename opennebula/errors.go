@@ -51,16 +51,6 @@ func (e *Error) Error() string {
 // takesTemplate are the calls that make or change something by a template's text.
 var takesTemplate = regexp.MustCompile(`\.(allocate|instantiate|reserve|update)$`)
 
-// withoutTemplate is an error as it may be logged and traced: what oned says of a template
-// repeats parts of it, which may be secrets. Who made the call is told all of it.
-func withoutTemplate(err error) error {
-	refusal, refused := asError(err)
-	if !refused || !takesTemplate.MatchString(refusal.Method) {
-		return err
-	}
-	return &Error{Method: refusal.Method, Code: refusal.Code}
-}
-
 // reason is oned's message without the name of the call that it puts in front.
 func (e *Error) reason() string {
 	if strings.HasPrefix(e.Message, "[one.") {
@@ -71,22 +61,9 @@ func (e *Error) reason() string {
 	return strings.TrimSpace(e.Message)
 }
 
-// asError is the refusal in err, if it is one.
-func asError(err error) (*Error, bool) {
-	var refusal *Error
-	refused := errors.As(err, &refusal)
-	return refusal, refused
-}
-
-// unsent reports whether not a byte of the call has left.
-func unsent(err error) bool {
-	var transport *TransportError
-	return errors.As(err, &transport) && !transport.Sent
-}
-
 // IsCode reports whether err is a refusal by oned with that code.
 func IsCode(err error, code Code) bool {
-	refusal, refused := asError(err)
+	refusal, refused := errors.AsType[*Error](err)
 	return refused && refusal.Code == code
 }
 
@@ -154,14 +131,15 @@ func final(reason string) bool {
 
 // internal reports whether err is a refusal with INTERNAL for a reason of a kind.
 func internal(err error, kind func(reason string) bool) bool {
-	refusal, refused := asError(err)
+	refusal, refused := errors.AsType[*Error](err)
 	return refused && refusal.Code == CodeInternal && kind(refusal.reason())
 }
 
 // NotBegun reports whether oned has certainly not begun the call: not a byte of it
 // has left, or the zone had no leader.
 func NotBegun(err error) bool {
-	return errors.Is(err, ErrUnconfirmed) || unsent(err) || internal(err, notBegun)
+	transport, lost := errors.AsType[*TransportError](err)
+	return errors.Is(err, ErrUnconfirmed) || lost && !transport.Sent || internal(err, notBegun)
 }
 
 // Ambiguous reports whether the call may or may not have been carried out, so that
@@ -169,30 +147,26 @@ func NotBegun(err error) bool {
 // answer, and for INTERNAL without a reason that is known: a leader that loses its
 // place refuses with its ordinary sentence what the next leader may still carry out.
 func Ambiguous(err error) bool {
-	var transport *TransportError
-	if errors.As(err, &transport) {
+	if transport, lost := errors.AsType[*TransportError](err); lost {
 		return transport.Sent
 	}
-	if IsCode(err, CodeInternal) {
-		return !internal(err, notBegun) && !internal(err, final)
+	refusal, refused := errors.AsType[*Error](err)
+	if !refused {
+		return false
 	}
-	if refusal, refused := asError(err); refused {
-		switch refusal.Code {
-		case CodeAllocate:
-			return bareAllocation.MatchString(refusal.reason())
-		case CodeAction:
-			return bareDeletion.MatchString(refusal.reason())
-		}
+	switch reason := refusal.reason(); refusal.Code {
+	case CodeInternal:
+		return !notBegun(reason) && !final(reason)
+	case CodeAllocate:
+		return bareAllocation.MatchString(reason)
+	case CodeAction:
+		return bareDeletion.MatchString(reason)
+	case CodeReplication:
+		return true
 	}
-	return IsCode(err, CodeReplication)
+	return false
 }
 
 // Temporary reports whether the same call may succeed later: it is NotBegun or
 // Ambiguous. What is neither is refused for good.
 func Temporary(err error) bool { return NotBegun(err) || Ambiguous(err) }
-
-// elsewhere reports whether another oned may know better than the one that was asked.
-func elsewhere(err error) bool {
-	_, refused := asError(err)
-	return err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
-}

@@ -45,13 +45,6 @@ type exchange struct {
 	logger *slog.Logger
 }
 
-func newHTTPClient(transport *http.Transport) *http.Client {
-	return &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
 // newTransport ignores the proxy settings of the environment: a session must
 // go to oned and nobody else.
 func newTransport(connections int) *http.Transport {
@@ -95,17 +88,6 @@ type departure struct {
 	reused atomic.Bool
 }
 
-func (d *departure) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		d.seen.Store(true)
-		d.reused.Store(info.Reused)
-		if conn, counted := info.Conn.(*countedConn); counted {
-			d.before.Store(conn.written.Load())
-			d.conn.Store(conn)
-		}
-	}}
-}
-
 // sent reports whether the call may have left. After a cancellation the
 // connection's writer may still be at work, so a count proves nothing then;
 // under TLS there is no countedConn to ask.
@@ -120,21 +102,22 @@ func (d *departure) sent(err error) bool {
 	return conn.written.Load() > d.before.Load()
 }
 
-// tracer is OpenTelemetry's for this package; without a provider it does nothing.
-// Spans hold a call's name and outcome, never its arguments.
-func tracer() trace.Tracer { return otel.Tracer("github.com/flowjet/flowjet/opennebula") }
-
 // call makes one XML-RPC call for a session and returns oned's answer, which the caller
-// releases. Arguments and session are never logged.
+// releases. Logs and spans have a call's name and outcome, never its arguments or session.
 func (e *exchange) call(ctx context.Context, s *caller, method string, arguments []any) (*answer, error) {
 	started := time.Now()
-	ctx, span := tracer().Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
+	ctx, span := otel.Tracer("github.com/flowjet/flowjet/opennebula").Start(ctx, "oned "+method, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	e.pulse.begin()
 	received, err := e.exchange(ctx, s, method, arguments)
-	_, refused := asError(err)
+	refusal, refused := errors.AsType[*Error](err)
 	e.pulse.end(err == nil || refused)
-	told := withoutTemplate(err)
+	told := err
+	if refused && takesTemplate.MatchString(method) {
+		// What oned says of a template repeats parts of it, which may be secrets. Who made
+		// the call is told all of it.
+		told = &Error{Method: method, Code: refusal.Code}
+	}
 	if told != nil {
 		span.SetStatus(codes.Error, told.Error())
 	}
@@ -155,12 +138,21 @@ func (e *exchange) exchange(ctx context.Context, s *caller, method string, argum
 	for patience := time.Now().Add(electionPatience); ; {
 		endpoint, term := e.leader.endpoint()
 		received, err := e.attempt(ctx, s, endpoint, method, body)
-		choice := e.leader.hasChoice()
-		if err = e.confirmed(ctx, s, method, endpoint, term, err); err != nil && received != nil {
-			received.release()
-			received = nil
+		if !e.leader.hasChoice() {
+			return received, err
 		}
-		if !choice || !elsewhere(err) || errors.Is(err, ErrOtherLife) || ctx.Err() != nil {
+		// Where a read is to be confirmed, or finds that something does not exist, only a
+		// server that led the zone before and after it is believed.
+		decides := reads(method) && (s.confirmed && err == nil || IsCode(err, CodeNoExists))
+		if decides && !e.leader.confirm(ctx, endpoint, term) {
+			if received != nil {
+				received.release()
+			}
+			received, err = nil, &TransportError{Method: method, Err: ErrUnconfirmed}
+		}
+		_, refused := errors.AsType[*Error](err)
+		knownElsewhere := err != nil && !refused || IsCode(err, CodeReplication) || NotBegun(err)
+		if !knownElsewhere || errors.Is(err, ErrOtherLife) || ctx.Err() != nil {
 			return received, err
 		}
 		if !NotBegun(err) && !reads(method) {
@@ -176,18 +168,10 @@ func (e *exchange) exchange(ctx context.Context, s *caller, method string, argum
 	}
 }
 
-// confirmed is what is to be believed of a read's outcome at a server: where it is to
-// be confirmed, or reports that something does not exist, only a server that led the
-// zone before and after it counts.
-func (e *exchange) confirmed(ctx context.Context, s *caller, method, endpoint string, term int, err error) error {
-	decides := s.confirmed && err == nil || IsCode(err, CodeNoExists)
-	if !decides || !reads(method) || !e.leader.hasChoice() || e.leader.confirm(ctx, endpoint, term) {
-		return err
-	}
-	return &TransportError{Method: method, Err: ErrUnconfirmed}
-}
+var errMoved = errors.New("the zone has a new leader by now")
 
-// attempt makes the call at one oned when there is a slot for it.
+// attempt makes the call at one oned when there is a slot for it, and gives it up when that
+// oned hangs and another leads.
 func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method string, body []byte) (received *answer, err error) {
 	if s.target != "" {
 		warmed := e.warmups.enter(ctx, warmupKey{endpoint, s.target}, e.tokens.currentPeriod())
@@ -207,28 +191,20 @@ func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method stri
 	if !e.leader.hasChoice() {
 		return e.exchangeAt(ctx, e.http, endpoint, method, body)
 	}
-	return e.watched(ctx, endpoint, method, body)
-}
-
-var errMoved = errors.New("the zone has a new leader by now")
-
-// accepted reports whether oned accepted the session of a call that ended with err.
-func accepted(err error) bool {
-	_, refused := asError(err)
-	return err == nil || refused && !IsCode(err, CodeAuthentication)
-}
-
-// watched gives a call up when its oned hangs and another leads.
-func (e *exchange) watched(ctx context.Context, endpoint, method string, body []byte) (*answer, error) {
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer e.leader.watch(endpoint, func() { cancel(errMoved) })()
-	received, err := e.exchangeAt(waiting, e.http, endpoint, method, body)
-	var transport *TransportError
-	if errors.Is(context.Cause(waiting), errMoved) && errors.As(err, &transport) {
+	received, err = e.exchangeAt(waiting, e.http, endpoint, method, body)
+	if transport, lost := errors.AsType[*TransportError](err); lost && errors.Is(context.Cause(waiting), errMoved) {
 		transport.Err = errMoved
 	}
 	return received, err
+}
+
+// accepted reports whether oned accepted the session of a call that ended with err.
+func accepted(err error) bool {
+	refusal, refused := errors.AsType[*Error](err)
+	return err == nil || refused && refusal.Code != CodeAuthentication
 }
 
 // exchangeAt makes the call at one oned.
@@ -239,7 +215,11 @@ func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, me
 		e.restarts.note(endpoint, err)
 		switch {
 		case err == nil:
-			return received.decoded(method)
+			if err = received.decode(method); err != nil {
+				received.release()
+				return nil, err
+			}
+			return received, nil
 		case sent || errors.Is(err, ErrOtherLife) || !leaving.reused.Load() || tries == maxStale || ctx.Err() != nil:
 			return nil, &TransportError{Method: method, Sent: sent, Err: err}
 		}
@@ -250,10 +230,21 @@ func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, me
 // maxStale is how many connections one call may find closed by oned.
 const maxStale = 4
 
-// post sends a call and reads the whole answer.
+// maxForeseen bounds the room that is made for an answer because of what it says of
+// its length.
+const maxForeseen = 1 << 20
+
+// post sends a call and reads the answer, no more than a byte beyond the limit.
 func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, body []byte, leaving *departure) (received *answer, sent bool, err error) {
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, leaving.trace()),
-		http.MethodPost, endpoint, bytes.NewReader(body))
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		leaving.seen.Store(true)
+		leaving.reused.Store(info.Reused)
+		if conn, counted := info.Conn.(*countedConn); counted {
+			leaving.before.Store(conn.written.Load())
+			leaving.conn.Store(conn)
+		}
+	}})
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, false, fmt.Errorf("oned's endpoint is not a valid address: %w", withoutURL(err))
 	}
@@ -267,36 +258,25 @@ func (e *exchange) post(ctx context.Context, by *http.Client, endpoint string, b
 	if response.StatusCode != http.StatusOK {
 		return nil, true, fmt.Errorf("oned answered with HTTP status %d", response.StatusCode)
 	}
-	received, err = e.receive(response)
-	return received, true, err
-}
-
-// maxForeseen bounds the room that is made for an answer because of what it says of
-// its length.
-const maxForeseen = 1 << 20
-
-// receive reads an answer, and no more than a byte beyond the limit.
-func (e *exchange) receive(response *http.Response) (*answer, error) {
-	received := newAnswer()
+	received = answers.Get().(*answer)
 	received.raw.Grow(int(min(max(0, response.ContentLength), maxForeseen)) + bytes.MinRead)
-	_, err := received.raw.ReadFrom(io.LimitReader(response.Body, e.limit+1))
+	_, err = received.raw.ReadFrom(io.LimitReader(response.Body, e.limit+1))
 	switch {
 	case err != nil:
 		err = fmt.Errorf("read the answer: %w", err)
 	case int64(received.raw.Len()) > e.limit:
 		err = fmt.Errorf("%w (%d MiB): ask for fewer objects", ErrTooLarge, e.limit>>20)
 	default:
-		return received, nil
+		return received, true, nil
 	}
 	received.release()
-	return nil, err
+	return nil, true, err
 }
 
 // withoutURL leaves out the address that net/http puts before its errors: it
 // may hold a password.
 func withoutURL(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, is := errors.AsType[*url.Error](err); is {
 		return wrapped.Err
 	}
 	return err

@@ -72,22 +72,19 @@ func (e *DecodeError) Error() string {
 // Unwrap is the cause, which may be nil.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
+// decodeError is a DecodeError with the key as it can be shown: short and printable.
 func decodeError(key string, reason Reason, err error) error {
-	return &DecodeError{Key: shortKey(key), Reason: reason, Err: err}
-}
-
-// shortKey is a key as it can be shown: short and printable.
-func shortKey(key string) string {
 	const longest = 120
 	if len(key) > longest {
 		key = key[:longest] + "..."
 	}
-	return strings.Map(func(r rune) rune {
+	key = strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
 	}, key)
+	return &DecodeError{Key: key, Reason: reason, Err: err}
 }
 
 // EventDecoder decodes one event after the other in the same memory. It is for
@@ -116,7 +113,12 @@ func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEven
 	case parsed.Kind == KeyAPI:
 		reason, err = event.readCall(text)
 	case parsed.Object == "vm":
-		reason, err = event.readVM(text)
+		event.VM = new(one.VM)
+		if event.Host, *event.VM, err = decodeVM(text); err != nil {
+			reason = ReasonXML
+		} else if event.VM.ID != event.ID {
+			reason, err = ReasonMismatch, fmt.Errorf("it is about VM %d", event.VM.ID)
+		}
 	default:
 		reason, err = event.checkObject(text)
 	}
@@ -147,19 +149,6 @@ func (d *EventDecoder) decodeBody(body []byte) ([]byte, Reason, error) {
 		return nil, ReasonBase64, err
 	}
 	return text[:n], "", nil
-}
-
-// readVM takes the VM out of a state event's body.
-func (e *HookEvent) readVM(text []byte) (Reason, error) {
-	host, vm, err := decodeVM(text)
-	switch {
-	case err != nil:
-		return ReasonXML, err
-	case vm.ID != e.ID:
-		return ReasonMismatch, fmt.Errorf("it is about VM %d", vm.ID)
-	}
-	e.Host, e.VM = host, &vm
-	return "", nil
 }
 
 // decodeVM reads a VM's state event. The event says where the VM is, and not the

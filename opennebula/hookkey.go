@@ -1,6 +1,7 @@
 package opennebula
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -75,7 +76,13 @@ func ParseKey(key string) (HookKey, error) {
 func parseEventKey(kind string, words []string) (HookKey, error) {
 	switch {
 	case kind == "API":
-		return parseCallKey(words)
+		if len(words) != 2 || words[1] != "0" && words[1] != "1" {
+			return HookKey{}, errors.New("a call and 0 or 1 must follow EVENT API")
+		}
+		if !strings.HasPrefix(words[0], "one.") {
+			return HookKey{}, errors.New("the name of a call must begin with \"one.\"")
+		}
+		return HookKey{Kind: KeyAPI, Call: words[0], OK: words[1] == "1"}, nil
 	case len(words) != 1:
 		return HookKey{}, fmt.Errorf("it has %d words", len(words)+2)
 	case kind == "SERVICE":
@@ -87,70 +94,38 @@ func parseEventKey(kind string, words []string) (HookKey, error) {
 	for part := range strings.SplitSeq(words[0], "/") {
 		parts = append(parts, part)
 	}
-	if kind == "STATE" {
-		return parseStateKey(parts)
-	}
-	return parseShortKey(kind, parts)
-}
-
-func parseCallKey(words []string) (HookKey, error) {
-	if len(words) != 2 || words[1] != "0" && words[1] != "1" {
-		return HookKey{}, fmt.Errorf("a call and 0 or 1 must follow EVENT API")
-	}
-	if !strings.HasPrefix(words[0], "one.") {
-		return HookKey{}, fmt.Errorf("the name of a call must begin with \"one.\"")
-	}
-	return HookKey{Kind: KeyAPI, Call: words[0], OK: words[1] == "1"}, nil
-}
-
-// parseStateKey reads VM/ACTIVE/RUNNING/21 and NET/READY//2. An object that is
-// not known leaves the kind empty.
-func parseStateKey(parts []string) (HookKey, error) {
-	if len(parts) < 3 || len(parts) > 4 {
-		return HookKey{}, fmt.Errorf("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
-	}
-	object, known := hookObjects[parts[0]]
-	if !known {
-		return HookKey{}, nil
-	}
-	id, err := parseID(parts[len(parts)-1])
-	if err != nil {
-		return HookKey{}, err
-	}
-	lcmState := ""
-	if len(parts) == 4 {
-		lcmState = parts[2]
-	}
-	return checkStates(HookKey{Kind: KeyState, Object: object, ID: id, State: parts[1], LCMState: lcmState})
-}
-
-// parseShortKey reads 21/ACTIVE/RUNNING and 2/READY/.
-func parseShortKey(kind string, parts []string) (HookKey, error) {
-	object, known := hookObjects[kind]
-	if !known {
-		return HookKey{}, nil
-	}
-	if len(parts) < 2 || len(parts) > 3 {
+	last := len(parts) - 1
+	switch object, known := hookObjects[kind]; {
+	case kind == "STATE" && (last < 2 || last > 3):
+		return HookKey{}, errors.New("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
+	case kind == "STATE": // VM/ACTIVE/RUNNING/21 and NET/READY//2
+		return parseStates(KeyState, hookObjects[parts[0]], parts[last], parts[1:last])
+	case known && (last < 1 || last > 2):
 		return HookKey{}, fmt.Errorf("id/STATE/LCM_STATE must follow EVENT %s", kind)
+	default: // 21/ACTIVE/RUNNING and 2/READY/
+		return parseStates(object, object, parts[0], parts[1:])
 	}
-	id, err := parseID(parts[0])
+}
+
+// parseStates reads a key of an object's state change. An object that is not known leaves
+// the kind empty. Only names are let through as states: they become parts of subjects.
+func parseStates(kind, object, idText string, states []string) (HookKey, error) {
+	if object == "" {
+		return HookKey{}, nil
+	}
+	id, err := parseID(idText)
 	if err != nil {
 		return HookKey{}, err
 	}
-	lcmState := ""
-	if len(parts) == 3 {
-		lcmState = parts[2]
+	key := HookKey{Kind: kind, Object: object, ID: id, State: states[0]}
+	if len(states) > 1 {
+		key.LCMState = states[1]
 	}
-	return checkStates(HookKey{Kind: object, Object: object, ID: id, State: parts[1], LCMState: lcmState})
-}
-
-// checkStates lets only names through: they become parts of subjects.
-func checkStates(key HookKey) (HookKey, error) {
 	if !stateLike(key.State) || key.LCMState != "" && !stateLike(key.LCMState) {
 		return HookKey{}, fmt.Errorf("%q and %q are not state names", key.State, key.LCMState)
 	}
 	if key.Object == "vm" && key.LCMState == "" {
-		return HookKey{}, fmt.Errorf("a VM's key must have an LCM_STATE")
+		return HookKey{}, errors.New("a VM's key must have an LCM_STATE")
 	}
 	return key, nil
 }

@@ -3,6 +3,7 @@ package opennebula
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -61,8 +62,9 @@ type asker interface {
 }
 
 func newLeader(ask asker, given []string, logger *slog.Logger) *leader {
+	servers := &zoneServers{ask: ask, logger: logger, given: given, known: slices.Clone(given), foreign: map[string]bool{}, ids: map[string]int{}}
 	return &leader{
-		poll: newRaftPoll(ask, logger), servers: newZoneServers(ask, given, logger), logger: logger,
+		poll: newRaftPoll(ask, logger), servers: servers, logger: logger,
 		current: given[0], follows: len(given) > 1, pause: firstPause,
 	}
 }
@@ -72,7 +74,7 @@ func newLeader(ask asker, given []string, logger *slog.Logger) *leader {
 func (l *leader) endpoint() (endpoint string, term int) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if l.follows && time.Since(l.confirmed) > trustLeader && (l.servers.several() || l.servers.due()) {
+	if l.follows && time.Since(l.confirmed) > trustLeader && (l.servers.several() || time.Since(l.servers.asked()) > relearn) {
 		l.round(false)
 	}
 	return l.current, l.term
@@ -88,15 +90,6 @@ func (l *leader) hasChoice() bool {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return l.follows && l.servers.several()
-}
-
-// follow has the zone's servers asked who leads from now on, and asks them.
-func (l *leader) follow(ctx context.Context, zone int) {
-	l.mutex.Lock()
-	l.follows = true
-	l.servers.ofZone(zone)
-	l.mutex.Unlock()
-	l.find(ctx)
 }
 
 // find waits for a round of questions and returns where calls go then.
@@ -176,7 +169,7 @@ func (l *leader) run() {
 		l.running, l.queued = l.queued, nil
 		l.mutex.Unlock()
 		known := l.servers.all()
-		found := l.servers.distinct(l.servers.complete(known, l.poll.round(known, l.servers.first()), l.poll))
+		found := l.servers.distinct(l.servers.complete(known, l.poll.round(known, l.servers.asked().IsZero()), l.poll))
 		l.mutex.Lock()
 		l.choose(found)
 		close(l.running.ended)
@@ -213,24 +206,22 @@ func (l *leader) choose(found []raftAnswer) {
 // call waits for. The returned function ends it.
 func (l *leader) watch(endpoint string, moved func()) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	timer := time.AfterFunc(slowCall, func() { l.awaitMove(ctx, endpoint, moved) })
+	timer := time.AfterFunc(slowCall, func() {
+		ticker := time.NewTicker(slowCall)
+		defer ticker.Stop()
+		for l.find(ctx) == endpoint {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if ctx.Err() == nil {
+			moved()
+		}
+	})
 	return func() {
 		timer.Stop()
 		cancel()
-	}
-}
-
-func (l *leader) awaitMove(ctx context.Context, endpoint string, moved func()) {
-	ticker := time.NewTicker(slowCall)
-	defer ticker.Stop()
-	for l.find(ctx) == endpoint {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-	if ctx.Err() == nil {
-		moved()
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
+	"syscall"
+	"time"
 )
 
 // Life is another one when whoever answers may have another database than before: oned was
@@ -14,7 +17,8 @@ type Life struct{ term, ends int }
 
 // Life returns the life of oned by what calls have found out until now.
 func (e *exchange) Life() Life {
-	life := Life{ends: e.restarts.ends()}
+	life := Life{}
+	life.ends, _, _ = e.restarts.counted()
 	if e.leader.hasChoice() {
 		life.term, _ = e.leader.leadership()
 	}
@@ -57,4 +61,73 @@ func (b *boundBody) Read(into []byte) (int, error) {
 		return 0, ErrOtherLife
 	}
 	return b.Reader.Read(into)
+}
+
+// restarts counts how often oneds were down and came back: whatever the drivers of one that
+// has no others were at is lost then, as when a leader dies.
+type restarts struct {
+	mutex sync.Mutex
+	down  map[string]bool // by endpoint
+	// ended counts those that were found down, and returned those that came back.
+	ended, returned int
+	since           time.Time
+}
+
+// note takes the end of a call into account: an error without one is an answer. Only a
+// refused connection proves that no oned runs.
+func (r *restarts) note(endpoint string, err error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED) && !r.down[endpoint]:
+		if r.down == nil {
+			r.down = map[string]bool{}
+		}
+		r.down[endpoint] = true
+		r.ended++
+	case err == nil && r.down[endpoint]:
+		delete(r.down, endpoint)
+		r.returned++
+		r.since = time.Now()
+	}
+}
+
+// counted returns how many lives of oneds are known to have ended, how many have begun
+// after that, and when the last one did.
+func (r *restarts) counted() (ended, returned int, since time.Time) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.ended, r.returned, r.since
+}
+
+// pulse is whether oned answers, as far as calls have found out.
+type pulse struct {
+	mutex   sync.Mutex
+	waiting int
+	// since is when the silence began: with the first call that has no answer
+	// yet, or got none. Zero is no silence.
+	since time.Time
+}
+
+func (p *pulse) begin() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.waiting++
+	if p.since.IsZero() {
+		p.since = time.Now()
+	}
+}
+
+// end takes a call's end into account. A refusal is an answer too.
+func (p *pulse) end(answered bool) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.waiting--
+	switch {
+	case !answered:
+	case p.waiting == 0:
+		p.since = time.Time{}
+	default:
+		p.since = time.Now()
+	}
 }

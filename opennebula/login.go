@@ -19,7 +19,7 @@ import (
 // not known. The secret is a user's password or login token, or a server user's "<target>:<token>". The error
 // of refused credentials has CodeAuthentication.
 func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, time.Time, error) {
-	if c.tokens.isServerUser(name) {
+	if name == c.tokens.user {
 		return c.authenticateServer(ctx, secret)
 	}
 	if user, matches := c.matchesHash(ctx, name, secret); matches {
@@ -27,7 +27,7 @@ func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, t
 	}
 	refused := error(&Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the credentials are not valid"})
 	for _, attempt := range sessionForms(name, secret) {
-		user, err := attempt.with(c).User(ctx, -1)
+		user, err := c.With(attempt.name, attempt.secret).User(ctx, -1)
 		if err == nil {
 			user, err = scopedByServer(user, attempt)
 			return user, time.Time{}, err
@@ -62,11 +62,23 @@ func (c *Client) matchesHash(ctx context.Context, name, secret string) (User, bo
 // authenticateServer checks a token of our own server user here, for its password is known: to have oned check
 // it would put another session in place of the one in which Flowjet acts for the user, and that one back at
 // the next call, each at the price of an auth driver. Unlike oned this holds the target in the token against
-// the one in the session.
+// the one in the session. A token for a user is good for the user in one group, too.
 func (c *Client) authenticateServer(ctx context.Context, secret string) (User, time.Time, error) {
-	target, expires, valid := c.tokens.verify(secret)
-	if !valid {
-		return User{}, time.Time{}, &Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the server user's token is not valid"}
+	refused := &Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the server user's token is not valid"}
+	cut := strings.LastIndexByte(secret, ':')
+	if cut <= 0 {
+		return User{}, time.Time{}, refused
+	}
+	t, target, token := c.tokens, secret[:cut], secret[cut+1:]
+	t.mutex.Lock()
+	key := t.key
+	t.mutex.Unlock()
+	expires, genuine := t.madeFor(key, target, token)
+	if name, group := splitTarget(target); group >= 0 && !genuine {
+		expires, genuine = t.madeFor(key, name, token)
+	}
+	if !genuine || !t.now().Round(0).Before(expires) {
+		return User{}, time.Time{}, refused
 	}
 	user, err := c.For(target).User(ctx, -1)
 	if err == nil && user.Scoped && !slices.Contains(user.Groups, user.EffectiveGID) {
@@ -82,8 +94,6 @@ const methodUserInfo = "one.user.info"
 
 // credentials are a name and a secret in the form in which oned is to see them.
 type credentials struct{ name, secret string }
-
-func (a credentials) with(c *Client) *Session { return c.With(a.name, a.secret) }
 
 // sessionForms are the forms in which credentials can be a session, in the order in which OneFlow tries them: oned
 // compares texts as they are, and refuses blanks; some of its drivers want what is special escaped.
@@ -132,43 +142,18 @@ func scopedByServer(user User, asked credentials) (User, error) {
 	return user, nil
 }
 
-func (t *serverTokens) isServerUser(name string) bool { return name == t.user }
-
-// verify reads "<target>:<token>", and reports whether the token was made with the server user's password, for that
-// target, and has not expired. A token for a user is good for the user in one group, too.
-func (t *serverTokens) verify(secret string) (target string, expires time.Time, valid bool) {
-	cut := strings.LastIndexByte(secret, ':')
-	if cut <= 0 {
-		return "", time.Time{}, false
-	}
-	target, token := secret[:cut], secret[cut+1:]
-	t.mutex.Lock()
-	key := t.key
-	t.mutex.Unlock()
-	expires, valid = t.madeFor(key, target, token)
-	if name, group := splitTarget(target); group >= 0 && !valid {
-		expires, valid = t.madeFor(key, name, token)
-	}
-	return target, expires, valid && t.now().Round(0).Before(expires)
-}
-
-// madeFor makes the token again and compares it as a whole, so that an answer tells nothing of how far a forged one
-// came.
+// madeFor reports whether a token was made with the key for a target, and until when it holds. It makes the token
+// again and compares it as a whole, so that an answer tells nothing of how far a forged one came.
 func (t *serverTokens) madeFor(key []byte, target, token string) (expires time.Time, genuine bool) {
 	prefix := t.user + ":" + target + ":"
-	seconds := expiryIn(decrypt(key, token), len(prefix))
-	again := encrypt(key, prefix+strconv.FormatInt(seconds, 10))
-	return time.Unix(seconds, 0), subtle.ConstantTimeCompare([]byte(again), []byte(token)) == 1
-}
-
-// expiryIn is the number that begins at a place of a text, 0 where none does.
-func expiryIn(text []byte, at int) int64 {
+	text := decrypt(key, token)
 	const maxDigits = 12
 	var seconds int64
-	for i := at; i < min(len(text), at+maxDigits) && text[i] >= '0' && text[i] <= '9'; i++ {
+	for i := len(prefix); i < min(len(text), len(prefix)+maxDigits) && text[i] >= '0' && text[i] <= '9'; i++ {
 		seconds = seconds*10 + int64(text[i]-'0')
 	}
-	return seconds
+	again := encrypt(key, prefix+strconv.FormatInt(seconds, 10))
+	return time.Unix(seconds, 0), subtle.ConstantTimeCompare([]byte(again), []byte(token)) == 1
 }
 
 // decrypt is encrypt's way back, with the padding, which nobody looks at. It is nil for what encrypt cannot

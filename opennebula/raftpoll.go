@@ -73,7 +73,9 @@ func (p *raftPoll) round(servers []string, all bool) (found []raftAnswer) {
 		certain, silent := p.certain(servers, found, missing)
 		switch enough := certain && !all; {
 		case enough && rollCall && !inGrace:
-			p.noteSilent(missing, len(servers))
+			for endpoint := range missing {
+				p.note(raftAnswer{endpoint: endpoint, err: context.DeadlineExceeded}, len(servers))
+			}
 			return found
 		case enough && !rollCall, silent && !rollCall && !inGrace && len(found) > 0:
 			return found
@@ -105,13 +107,6 @@ func (p *raftPoll) certain(servers []string, found []raftAnswer, missing map[str
 	return certain, silent
 }
 
-// noteSilent notes that those which are missing have not answered in time.
-func (p *raftPoll) noteSilent(missing map[string]bool, servers int) {
-	for endpoint := range missing {
-		p.note(raftAnswer{endpoint: endpoint, err: context.DeadlineExceeded}, servers)
-	}
-}
-
 // quorum is the majority of those servers that can be reached from here at all.
 func (p *raftPoll) quorum(servers []string) int {
 	count := 0
@@ -125,7 +120,6 @@ func (p *raftPoll) quorum(servers []string) int {
 
 // note keeps whether a server answered, and logs once when one of several does not.
 func (p *raftPoll) note(answer raftAnswer, servers int) {
-	refusal, refused := asError(answer.err)
 	switch {
 	case answer.err == nil:
 		if p.silent[answer.endpoint] >= givenUp {
@@ -141,7 +135,7 @@ func (p *raftPoll) note(answer raftAnswer, servers int) {
 		return
 	}
 	mend := "is oned running there and reachable from here? If it is never reachable from here, list only reachable servers in one.xmlrpc"
-	if refused && refusal.Code == CodeAuthentication {
+	if IsCode(answer.err, CodeAuthentication) {
 		mend = "it refuses the server user: does it belong to another zone? Then remove it from one.xmlrpc"
 	}
 	p.logger.Warn("a server of the zone does not answer; calls go to the other servers", "endpoint", answer.endpoint, "error", answer.err, "hint", mend)
@@ -158,5 +152,12 @@ func leading(found []raftAnswer, quorum int) (best *raftAnswer, certain bool) {
 			best = &found[i]
 		}
 	}
-	return best, best != nil && best.status.upToDate() && best.status.Term >= newest && len(found) >= quorum
+	if best == nil {
+		return nil, false
+	}
+	// A new leader begins with what it has not carried out of its predecessors', and until
+	// then answers reads from an older state. It accepts changes only afterwards, so an
+	// entry of its own term proves it.
+	upToDate := best.status.LogTerm == best.status.Term || best.status.Commit >= best.status.LogIndex
+	return best, upToDate && best.status.Term >= newest && len(found) >= quorum
 }

@@ -17,7 +17,14 @@ func readyIn(template string) *bool {
 	var value string
 	var found bool
 	if strings.HasPrefix(strings.TrimSpace(template), "<") {
-		value, found = readyInXML(template)
+		// It stands directly under the root; what comes before a break in the XML counts.
+		r := onexml.New([]byte(template))
+		r.Root()
+		r.Each(func(name []byte) {
+			if strings.EqualFold(string(name), "READY") {
+				value, found = r.String(), true
+			}
+		})
 	} else {
 		value, found = readyInText(template)
 	}
@@ -28,25 +35,17 @@ func readyIn(template string) *bool {
 	return &ready
 }
 
-// readyInXML looks for READY directly under the root, until the XML breaks.
-func readyInXML(template string) (value string, found bool) {
-	r := onexml.New([]byte(template))
-	r.Root()
-	r.Each(func(name []byte) {
-		if strings.EqualFold(string(name), "READY") {
-			value, found = r.String(), true
-		}
-	})
-	return value, found
-}
-
 // readyInText reads OpenNebula's own syntax: NAME = value, one a line, where a
 // value is a word, a text in quotes that may span lines, or a vector in
 // brackets. The last READY counts.
 func readyInText(template string) (value string, found bool) {
 	rest := template
 	for {
-		rest = skipBlank(rest)
+		rest = strings.TrimLeft(rest, " \t\r\n,")
+		if strings.HasPrefix(rest, "#") {
+			_, rest, _ = strings.Cut(rest, "\n")
+			continue
+		}
 		end := strings.IndexAny(rest, "=\n")
 		if end < 0 {
 			return value, found
@@ -65,24 +64,23 @@ func readyInText(template string) (value string, found bool) {
 	}
 }
 
-// skipBlank skips white space and comments.
-func skipBlank(text string) string {
-	for {
-		text = strings.TrimLeft(text, " \t\r\n,")
-		if !strings.HasPrefix(text, "#") {
-			return text
-		}
-		_, text, _ = strings.Cut(text, "\n")
-	}
-}
-
 // cutValue takes a value from the start of a text.
 func cutValue(text string) (value, rest string) {
 	switch {
 	case strings.HasPrefix(text, `"`):
 		return cutQuoted(text[1:])
 	case strings.HasPrefix(text, "["):
-		return "", skipVector(text[1:])
+		for rest = text[1:]; rest != ""; {
+			c := rest[0]
+			rest = rest[1:]
+			switch c {
+			case ']':
+				return "", rest
+			case '"':
+				_, rest = cutQuoted(rest)
+			}
+		}
+		return "", ""
 	}
 	value, rest, _ = strings.Cut(text, "\n")
 	return value, rest
@@ -98,18 +96,4 @@ func cutQuoted(text string) (value, rest string) {
 		}
 	}
 	return text, ""
-}
-
-func skipVector(text string) (rest string) {
-	for text != "" {
-		c := text[0]
-		text = text[1:]
-		switch c {
-		case ']':
-			return text
-		case '"':
-			_, text = cutQuoted(text)
-		}
-	}
-	return ""
 }

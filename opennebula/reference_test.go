@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"reflect"
 	"strconv"
 	"strings"
@@ -205,7 +206,7 @@ func TestAnswersAreReadAsByTheDecoder(t *testing.T) {
 				t.Errorf("line %d, %s: %d (%v), want %v", i+1, call.Method, value, err, elements)
 			}
 		default:
-			if _, refused := asError(err); !refused || elements[0] != false {
+			if _, refused := errors.AsType[*Error](err); !refused || elements[0] != false {
 				t.Errorf("line %d, %s: %v, want %v", i+1, call.Method, err, elements)
 			}
 		}

@@ -29,34 +29,30 @@ func readRouter(r *onexml.Reader) (router Router) {
 		case "VMS":
 			r.At(func() { router.VMs = append(router.VMs, r.Int()) }, "ID")
 		case "TEMPLATE":
-			readRouterTemplate(r, &router)
+			r.Each(func(name []byte) {
+				switch string(name) {
+				case "FLOWJET_KEY":
+					router.Key = r.String()
+				case "NIC":
+					nic := one.FloatingIP{NetworkID: -1}
+					r.Each(func(name []byte) {
+						switch string(name) {
+						case "NETWORK_ID":
+							nic.NetworkID = idOrNone(r.String())
+						case "VROUTER_IP":
+							nic.Address = r.String()
+						}
+					})
+					if nic.NetworkID >= 0 && nic.Address != "" {
+						router.Addresses = append(router.Addresses, nic)
+					}
+				}
+			})
 		default:
 			readOwner(r, name, &router.Owner)
 		}
 	})
 	return router
-}
-
-func readRouterTemplate(r *onexml.Reader, router *Router) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "FLOWJET_KEY":
-			router.Key = r.String()
-		case "NIC":
-			nic := one.FloatingIP{NetworkID: -1}
-			r.Each(func(name []byte) {
-				switch string(name) {
-				case "NETWORK_ID":
-					nic.NetworkID = idOrNone(r.String())
-				case "VROUTER_IP":
-					nic.Address = r.String()
-				}
-			})
-			if nic.NetworkID >= 0 && nic.Address != "" {
-				router.Addresses = append(router.Addresses, nic)
-			}
-		}
-	})
 }
 
 // Router reads a virtual router (one.vrouter.info).

@@ -34,7 +34,17 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 		}
 	}
 	monitored, err := readAs(ctx, s.caller, func(text []byte) (map[int]one.Template, error) {
-		return monitoringOf(text, asked), nil
+		figures := map[int]one.Template{}
+		eachElement(text, "MONITORING", func(element []byte) {
+			id := idOf(element)
+			if !asked[id] {
+				return
+			}
+			if tree, err := readTree(element); err == nil {
+				figures[id] = tree // of several of one VM the last one counts
+			}
+		})
+		return figures, nil
 	}, "one.vmpool.monitoring", FilterAll, lastOnly)
 	if err != nil {
 		return nil, err
@@ -44,7 +54,17 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 		span := spans[0]
 		spans = spans[1:]
 		found, err := readAs(ctx, s.caller, func(text []byte) (map[int]policy.Sample, error) {
-			return samplesOf(text, asked, wanted, monitored), nil
+			found := map[int]policy.Sample{}
+			eachElement(text, "VM", func(element []byte) {
+				id := idOf(element)
+				if !asked[id] {
+					return
+				}
+				if sample := sampleOf(id, element, wanted, monitored[id]); sample != nil {
+					found[id] = sample
+				}
+			})
+			return found, nil
 		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
 		if half := len(span) / 2; errors.Is(err, ErrTooLarge) {
 			if half > 0 { // else the VM is so large: it is left out
@@ -60,50 +80,23 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 	return samples, nil
 }
 
-// samplesOf reads those of a pool's VMs that are asked for and run.
-func samplesOf(text []byte, asked map[int]bool, wanted Wanted, monitored map[int]one.Template) map[int]policy.Sample {
-	samples := map[int]policy.Sample{}
-	eachElement(text, "VM", func(element []byte) {
-		id := idOf(element)
-		if !asked[id] {
-			return
-		}
-		if sample := sampleOf(id, element, wanted, monitored[id]); sample != nil {
-			samples[id] = sample
-		}
-	})
-	return samples
-}
-
-// monitoringOf reads the last figures of the VMs asked for; of several of one VM the
-// last one counts.
-func monitoringOf(text []byte, asked map[int]bool) map[int]one.Template {
-	figures := map[int]one.Template{}
-	eachElement(text, "MONITORING", func(element []byte) {
-		id := idOf(element)
-		if !asked[id] {
-			return
-		}
-		if tree, err := readTree(element); err == nil {
-			figures[id] = tree
-		}
-	})
-	return figures
-}
-
 // sampleOf reads one VM's element; nil if the VM does not run, or nothing of it is wanted.
 func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) policy.Sample {
 	tree, err := readTree(element)
 	if err != nil || plain(tree, "STATE") != "3" || plain(tree, "LCM_STATE") != "3" {
 		return nil
 	}
-	names := wanted(vmOf(id, tree))
+	user := inside(tree, "USER_TEMPLATE")
+	names := wanted(one.VM{
+		ID: id, Owner: one.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
+		Role: bounded(plain(user, "ROLE_NAME")), Key: bounded(plain(user, "FLOWJET_KEY")),
+	})
 	if names == nil {
 		return nil
 	}
 	sample := policy.Sample{}
 	for _, name := range names {
-		for _, place := range []one.Template{inside(tree, "USER_TEMPLATE"), monitoring, inside(tree, "TEMPLATE"), tree} {
+		for _, place := range []one.Template{user, monitoring, inside(tree, "TEMPLATE"), tree} {
 			if value, has := numberIn(place, name); has {
 				sample[name] = value
 				break
@@ -111,15 +104,6 @@ func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) po
 		}
 	}
 	return sample
-}
-
-// vmOf is what a VM's tree says of whose it is.
-func vmOf(id int, tree one.Template) one.VM {
-	user := inside(tree, "USER_TEMPLATE")
-	return one.VM{
-		ID: id, Owner: one.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
-		Role: bounded(plain(user, "ROLE_NAME")), Key: bounded(plain(user, "FLOWJET_KEY")),
-	}
 }
 
 // eachElement hands over the elements of a pool that have the name, as they are

@@ -105,9 +105,20 @@ func (s *slots) busy() bool {
 // grant gives free slots away; the mutex is held.
 func (s *slots) grant() {
 	for s.taken < s.size {
-		queue := s.first()
-		if queue == nil {
+		reader, writer := s.reading.Front(), s.writing.Front()
+		if s.writes >= maxWrites {
+			writer = nil
+		}
+		var queue *list.List
+		switch {
+		case s.urgent.Len() > 0:
+			queue = &s.urgent
+		case s.taken >= max(1, s.size-1) || reader == nil && writer == nil:
 			return
+		case writer == nil || reader != nil && reader.Value.(*slotRequest).number < writer.Value.(*slotRequest).number:
+			queue = &s.reading
+		default:
+			queue = &s.writing
 		}
 		request := queue.Remove(queue.Front()).(*slotRequest)
 		s.taken++
@@ -116,27 +127,6 @@ func (s *slots) grant() {
 		}
 		close(request.granted)
 	}
-}
-
-// first returns the queue whose first request may have a free slot; nil for none.
-func (s *slots) first() *list.List {
-	if s.urgent.Len() > 0 {
-		return &s.urgent
-	}
-	if s.taken >= max(1, s.size-1) {
-		return nil
-	}
-	reader, writer := s.reading.Front(), s.writing.Front()
-	if s.writes >= maxWrites {
-		writer = nil
-	}
-	switch {
-	case reader == nil && writer == nil:
-		return nil
-	case writer == nil || reader != nil && reader.Value.(*slotRequest).number < writer.Value.(*slotRequest).number:
-		return &s.reading
-	}
-	return &s.writing
 }
 
 type urgentKey struct{}

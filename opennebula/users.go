@@ -132,19 +132,15 @@ func (c *caller) Groups(ctx context.Context) ([]PoolEntry, error) {
 
 // user returns a user with the group in which the session acts.
 func (c *caller) user(found userObject) User {
-	found.EffectiveGID, found.Scoped = c.effectiveGroup(found)
-	return found.User
-}
-
-// effectiveGroup is the group in which the session acts, and whether it is the only one.
-func (c *caller) effectiveGroup(user userObject) (group int, scoped bool) {
-	if c.group >= 0 {
-		return c.group, true
-	}
-	for _, token := range user.tokens {
-		if c.secret != "" && token.Token == c.secret && token.EGID >= 0 {
-			return token.EGID, true
+	group := c.group
+	for _, token := range found.tokens {
+		if group < 0 && c.secret != "" && token.Token == c.secret {
+			group = token.EGID
 		}
 	}
-	return user.Identity.GID, false
+	found.EffectiveGID, found.Scoped = found.Identity.GID, group >= 0
+	if found.Scoped {
+		found.EffectiveGID = group
+	}
+	return found.User
 }

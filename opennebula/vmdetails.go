@@ -69,18 +69,18 @@ func (v *VMDetails) read(r *onexml.Reader) {
 		case "STIME":
 			v.Started = time.Unix(int64(r.Int()), 0).UTC()
 		case "TEMPLATE":
-			r.At(func() { r.Each(func(name []byte) { v.readAddress(r, name) }) }, "NIC")
+			r.At(func() {
+				r.Each(func(name []byte) {
+					switch string(name) {
+					case "IP", "IP6_GLOBAL", "IP6", "EXTERNAL_IP":
+						if address := bounded(r.String()); address != "" && !slices.Contains(v.IPs, address) {
+							v.IPs = append(v.IPs, address)
+						}
+					}
+				})
+			}, "NIC")
 		case "USER_TEMPLATE":
 			r.At(func() { v.Error = bounded(r.String()) }, "ERROR")
 		}
 	})
-}
-
-func (v *VMDetails) readAddress(r *onexml.Reader, name []byte) {
-	switch string(name) {
-	case "IP", "IP6_GLOBAL", "IP6", "EXTERNAL_IP":
-		if address := bounded(r.String()); address != "" && !slices.Contains(v.IPs, address) {
-			v.IPs = append(v.IPs, address)
-		}
-	}
 }

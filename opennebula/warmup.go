@@ -49,38 +49,36 @@ func newWarmups() *warmups {
 // its session. Calls that a client waits for do not wait here.
 func (w *warmups) enter(ctx context.Context, key warmupKey, period int64) (ended func(accepted bool)) {
 	hurries := isUrgent(ctx)
+	ended = func(accepted bool) { w.end(key, period, nil, accepted) }
 	waited := time.NewTimer(warmupWait)
 	defer waited.Stop()
-	for {
-		w.mutex.Lock()
-		one := w.entry(key)
-		if one.period == period {
-			w.mutex.Unlock()
-			return func(bool) {}
-		}
-		if under := one.under; under != nil && !hurries {
-			w.mutex.Unlock()
-			select {
-			case <-under:
-				continue
-			case <-waited.C:
-			case <-ctx.Done():
-			}
-			return func(accepted bool) { w.end(key, period, nil, accepted) }
-		}
-		if hurries {
-			w.mutex.Unlock()
-			return func(accepted bool) { w.end(key, period, nil, accepted) }
-		}
-		under := make(chan struct{})
-		one.under = under
-		changed := one.period >= 0
+	w.mutex.Lock()
+	one := w.entry(key)
+	for one.period != period && one.under != nil && !hurries {
+		ahead := one.under
 		w.mutex.Unlock()
-		if changed {
-			_ = idle.For(ctx, rand.N(w.spread))
+		select {
+		case <-ahead:
+		case <-waited.C:
+			return ended
+		case <-ctx.Done():
+			return ended
 		}
-		return func(accepted bool) { w.end(key, period, under, accepted) }
+		w.mutex.Lock()
+		one = w.entry(key)
 	}
+	if one.period == period || hurries {
+		w.mutex.Unlock()
+		return ended
+	}
+	under := make(chan struct{})
+	one.under = under
+	changed := one.period >= 0
+	w.mutex.Unlock()
+	if changed {
+		_ = idle.For(ctx, rand.N(w.spread))
+	}
+	return func(accepted bool) { w.end(key, period, under, accepted) }
 }
 
 // entry is called with the mutex held.

@@ -58,11 +58,6 @@ type RaftStatus struct {
 	Commit  int
 }
 
-// upToDate reports whether a leader has carried out all that its predecessors had: a new
-// one begins with what it has not, and until then answers reads from an older state. It
-// accepts changes only afterwards, so an entry of its own term proves it.
-func (r RaftStatus) upToDate() bool { return r.LogTerm == r.Term || r.Commit >= r.LogIndex }
-
 func readZone(r *onexml.Reader) (z Zone) {
 	r.Each(func(name []byte) {
 		switch string(name) {
@@ -73,42 +68,28 @@ func readZone(r *onexml.Reader) (z Zone) {
 		case "TEMPLATE":
 			r.At(func() { z.Endpoint = r.String() }, "ENDPOINT")
 		case "SERVER_POOL":
-			r.At(func() { z.Servers = append(z.Servers, readServer(r)) }, "SERVER")
+			r.At(func() {
+				var s ZoneServer
+				r.Each(func(name []byte) {
+					switch string(name) {
+					case "ID":
+						s.ID = r.Int()
+					case "NAME":
+						s.Name = r.String()
+					case "ENDPOINT":
+						s.Endpoint = r.String()
+					}
+				})
+				z.Servers = append(z.Servers, s)
+			}, "SERVER")
 		}
 	})
 	return z
 }
 
-func readServer(r *onexml.Reader) (s ZoneServer) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "ID":
-			s.ID = r.Int()
-		case "NAME":
-			s.Name = r.String()
-		case "ENDPOINT":
-			s.Endpoint = r.String()
-		}
-	})
-	return s
-}
-
 func readRaftStatus(r *onexml.Reader) (s RaftStatus) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "SERVER_ID":
-			s.ServerID = r.Int()
-		case "STATE":
-			s.State = RaftState(r.Int())
-		case "TERM":
-			s.Term = r.Int()
-		case "LOG_INDEX":
-			s.LogIndex = r.Int()
-		case "LOG_TERM":
-			s.LogTerm = r.Int()
-		case "COMMIT":
-			s.Commit = r.Int()
-		}
+	readInts(r, map[string]*int{
+		"SERVER_ID": &s.ServerID, "STATE": (*int)(&s.State), "TERM": &s.Term, "LOG_INDEX": &s.LogIndex, "LOG_TERM": &s.LogTerm, "COMMIT": &s.Commit,
 	})
 	return s
 }

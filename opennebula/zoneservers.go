@@ -35,10 +35,6 @@ type zoneServers struct {
 	ids map[string]int
 }
 
-func newZoneServers(ask asker, given []string, logger *slog.Logger) *zoneServers {
-	return &zoneServers{ask: ask, logger: logger, given: given, known: slices.Clone(given), foreign: map[string]bool{}, ids: map[string]int{}}
-}
-
 func (z *zoneServers) ofZone(id int) {
 	z.mutex.Lock()
 	defer z.mutex.Unlock()
@@ -85,18 +81,11 @@ func (z *zoneServers) distinct(found []raftAnswer) []raftAnswer {
 
 func (z *zoneServers) several() bool { return len(z.all()) > 1 }
 
-// first reports whether the zone was never asked.
-func (z *zoneServers) first() bool {
+// asked returns when the zone was asked which servers it has, zero for never.
+func (z *zoneServers) asked() time.Time {
 	z.mutex.Lock()
 	defer z.mutex.Unlock()
-	return z.learned.IsZero()
-}
-
-// due reports whether it is time to ask the zone which servers it has.
-func (z *zoneServers) due() bool {
-	z.mutex.Lock()
-	defer z.mutex.Unlock()
-	return time.Since(z.learned) > relearn
+	return z.learned
 }
 
 // add adds servers of the zone that were not known, and returns these.
@@ -114,8 +103,8 @@ func (z *zoneServers) add(endpoints ...string) (added []string) {
 
 // complete asks those that answered which servers the zone has, where it is time for
 // that, and returns the answers of all of them.
-func (z *zoneServers) complete(asked []string, found []raftAnswer, poll *raftPoll) []raftAnswer {
-	if !z.due() || len(found) == 0 {
+func (z *zoneServers) complete(known []string, found []raftAnswer, poll *raftPoll) []raftAnswer {
+	if time.Since(z.asked()) <= relearn || len(found) == 0 {
 		return found
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
@@ -126,7 +115,11 @@ func (z *zoneServers) complete(asked []string, found []raftAnswer, poll *raftPol
 		if err != nil {
 			continue
 		}
-		lists[one.endpoint] = endpointsOf(listed)
+		var endpoints []string
+		for _, server := range listed {
+			endpoints = append(endpoints, server.Endpoint)
+		}
+		lists[one.endpoint] = endpoints
 		if len(z.given) == 1 {
 			break
 		}
@@ -145,18 +138,10 @@ func (z *zoneServers) complete(asked []string, found []raftAnswer, poll *raftPol
 	}
 	for _, listed := range lists {
 		if added := z.add(listed...); len(added) > 0 {
-			return poll.round(append(asked, added...), true)
+			return poll.round(append(known, added...), true)
 		}
 	}
 	return found
-}
-
-func endpointsOf(servers []ZoneServer) []string {
-	var endpoints []string
-	for _, server := range servers {
-		endpoints = append(endpoints, server.Endpoint)
-	}
-	return endpoints
 }
 
 // compare leaves out given servers whose zone has other servers than that of most of

@@ -80,7 +80,8 @@ func (r *Reader) Content(do func(name []byte)) string {
 // content hands over the elements inside the one that was begun last, and
 // appends its text, not cleaned, if any is wanted.
 func (r *Reader) content(text *[]byte, do func(name []byte)) {
-	name, some := r.take()
+	name, some := r.name, r.open && !r.empty
+	r.open = false
 	if !some {
 		return
 	}
@@ -93,14 +94,6 @@ func (r *Reader) content(text *[]byte, do func(name []byte)) {
 		}
 	}
 	r.depth--
-}
-
-// take returns the name of the element that was begun last, which is about to be
-// read, and whether it has content.
-func (r *Reader) take() (name []byte, some bool) {
-	some = r.open && !r.empty
-	r.open = false
-	return r.name, some
 }
 
 // next begins the next element inside the parent. It returns false behind the
@@ -121,7 +114,10 @@ func (r *Reader) next(parent []byte, text *[]byte) bool {
 		}
 		switch r.rest[1] {
 		case '/':
-			r.end(parent)
+			rest, found := cutEnd(r.rest, parent)
+			if r.rest = rest; !found || len(parent) == 0 {
+				r.fail()
+			}
 			return false
 		case '!', '?':
 			r.markup(text)
@@ -156,16 +152,6 @@ func (r *Reader) start() {
 	}
 	r.open, r.empty = true, r.rest[end-1] == '/'
 	r.rest = r.rest[end+1:]
-}
-
-// end takes the end tag of an element.
-func (r *Reader) end(name []byte) {
-	rest, found := cutEnd(r.rest, name)
-	if !found || len(name) == 0 {
-		r.fail()
-		return
-	}
-	r.rest = rest
 }
 
 // cutEnd returns what follows an end tag at the start of a text.

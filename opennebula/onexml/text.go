@@ -29,7 +29,10 @@ func Clean(text []byte) []byte {
 
 // IsClean reports whether XML allows all that is in a text.
 func IsClean(text []byte) bool {
-	text = behindASCII(text)
+	const piece = 64 // of printable ASCII, which nearly all of a text is
+	for len(text) >= piece && ascii.ValidPrint(text[:piece]) {
+		text = text[piece:]
+	}
 	for i := 0; i < len(text); {
 		if b := text[i]; b < utf8.RuneSelf {
 			if b < ' ' && !isSpace(b) {
@@ -45,16 +48,6 @@ func IsClean(text []byte) bool {
 		i += size
 	}
 	return true
-}
-
-// behindASCII returns a text without the printable ASCII that it begins with, as
-// far as that goes in pieces.
-func behindASCII(text []byte) []byte {
-	const piece = 64
-	for len(text) >= piece && ascii.ValidPrint(text[:piece]) {
-		text = text[piece:]
-	}
-	return text
 }
 
 // allowed is XML 1.0's production Char.
@@ -144,4 +137,75 @@ func reference(name []byte) (r rune, known bool) {
 		r = utf8.RuneError
 	}
 	return r, err == nil
+}
+
+const openCDATA, closeCDATA = "<![CDATA[", "]]>"
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+
+// nameSize returns the length of the name at the start of a text.
+func nameSize(text []byte) int {
+	for i, c := range text {
+		if !partOfName(c) {
+			return i
+		}
+		if i == 0 && (c == '-' || c == '.' || '0' <= c && c <= '9') {
+			return 0
+		}
+	}
+	return len(text)
+}
+
+func partOfName(c byte) bool {
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '_' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == ':' || c >= 0x80
+}
+
+// tagEnd returns where the tag ends that a text begins with, past ">" in the
+// values of attributes; -1 if nowhere.
+func tagEnd(text []byte) int {
+	quote := byte(0)
+	for i, c := range text {
+		switch {
+		case quote == 0 && c == '>':
+			return i
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case c == quote:
+			quote = 0
+		}
+	}
+	return -1
+}
+
+// behindElement returns what follows the element whose content a text begins
+// with. It looks for the end by name. False is for where the name occurs inside
+// too, in an element or in CDATA: one has to go tag by tag.
+func behindElement(inside, name []byte) (rest []byte, found bool) {
+	for from := 0; ; {
+		at := bytes.Index(inside[from:], name)
+		if at < 0 {
+			return nil, false
+		}
+		before, after := inside[:from+at], inside[from+at+len(name):]
+		from = len(inside) - len(after)
+		switch {
+		case bytes.HasSuffix(before, []byte("</")) && bytes.HasPrefix(after, []byte(">")):
+			return after[1:], !inCDATA(before)
+		case bytes.HasSuffix(before, []byte("<")) && (len(after) == 0 || !partOfName(after[0])):
+			return nil, false
+		}
+	}
+}
+
+// inCDATA reports whether a text ends inside CDATA: the last that opens is not closed.
+func inCDATA(text []byte) bool {
+	for end := len(text); ; {
+		end = bytes.LastIndexByte(text[:end], openCDATA[len(openCDATA)-1])
+		if end < 0 {
+			return false
+		}
+		if opened := text[:end+1]; bytes.HasSuffix(opened, []byte(openCDATA)) {
+			return !bytes.Contains(text[end:], []byte(closeCDATA))
+		}
+	}
 }
