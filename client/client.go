@@ -134,8 +134,7 @@ func (c *Client) attempt(ctx context.Context, r Request, text []byte) (answer An
 	response, err := c.send(ctx, r, text)
 	if err != nil {
 		pause = time.Second
-		var dial *net.OpError
-		if ctx.Err() != nil || errors.As(err, &dial) && dial.Op == "dial" {
+		if dial, is := errors.AsType[*net.OpError](err); ctx.Err() != nil || is && dial.Op == "dial" {
 			pause = -1
 		}
 		return answer, pause, unreachable(c.Endpoint(), err)
@@ -179,8 +178,7 @@ func (c *Client) send(ctx context.Context, r Request, text []byte) (*http.Respon
 }
 
 func unreachable(endpoint string, err error) error {
-	var inner *url.Error
-	if errors.As(err, &inner) {
+	if inner, is := errors.AsType[*url.Error](err); is {
 		err = inner.Err // without the address, which may be long
 	}
 	return &UnreachableError{endpoint, err}

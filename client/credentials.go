@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,10 +50,8 @@ func (s Sources) Find() (Credentials, error) {
 }
 
 func (s Sources) endpoint() string {
-	for _, address := range []string{s.Endpoint, os.Getenv("ONEFLOW_URL")} {
-		if address != "" {
-			return address
-		}
+	if named := cmp.Or(s.Endpoint, os.Getenv("ONEFLOW_URL")); named != "" {
+		return named
 	}
 	for _, folder := range folders() {
 		if text, err := os.ReadFile(filepath.Join(folder, "oneflow_endpoint")); err == nil {
@@ -64,10 +63,7 @@ func (s Sources) endpoint() string {
 
 // file is the first that is there. One that is named has to be.
 func (s Sources) file() (string, error) {
-	if s.AuthFile != "" {
-		return s.AuthFile, nil
-	}
-	if named := os.Getenv("ONE_AUTH"); named != "" {
+	if named := cmp.Or(s.AuthFile, os.Getenv("ONE_AUTH")); named != "" {
 		return named, nil
 	}
 	var candidates []string

@@ -140,3 +140,14 @@ func (c *Client) Await(ctx context.Context, location string) error {
 		}
 	}
 }
+
+// Templates lists the service templates that the user may see, by name.
+func (c *Client) Templates(ctx context.Context) ([]schema.Template, error) {
+	var answer struct {
+		Templates []schema.Template `json:"templates"`
+	}
+	if _, err := c.read(ctx, "/templates", nil, &answer); err != nil {
+		return nil, fmt.Errorf("list service templates: %w", err)
+	}
+	return answer.Templates, nil
+}

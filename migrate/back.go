@@ -30,11 +30,11 @@ type Return struct {
 // finds the VMs that were created and not yet noted. Flowjet should have stopped:
 // what it decides later is not in the plan.
 func PlanBack(ctx context.Context, oned *opennebula.Client, pipe *pipeline.Pipeline) ([]Return, error) {
-	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, everybody, all, all)
+	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
-	vms, err := oned.Server().VMs(ctx, everybody, all, all, anyState)
+	vms, err := oned.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateAny)
 	if err != nil {
 		return nil, fmt.Errorf("list the VMs: %w", err)
 	}

@@ -1,3 +1,12 @@
+// Package migrate takes services over from a stopped OneFlow, and gives them
+// back to it.
+//
+// Both ways the services stay where they are: in oned's documents, which OneFlow
+// and Flowjet read alike. Taking over means to wake each of them once; giving back
+// means to write down what Flowjet has decided and not yet saved.
+//
+// Safety: nothing is changed before the plan was shown; a document that somebody
+// else has changed since is left alone. Liveness: neither way waits for VMs.
 package migrate
 
 import (
@@ -27,17 +36,10 @@ type Service struct {
 	Unreadable string
 }
 
-// everybody are the documents and VMs of all users, from the first to the last.
-const (
-	everybody = -2
-	all       = -1
-	anyState  = -2
-)
-
 // Plan looks at every service and foresees what its worker will do with it: the
 // same decision, from the same documents and VMs.
 func Plan(ctx context.Context, oned *opennebula.Client, settings flow.Settings, now time.Time) ([]Service, error) {
-	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, everybody, all, all)
+	documents, err := oned.Server().Documents(ctx, spec.DocumentTypeService, opennebula.FilterAll, -1, -1)
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
@@ -71,7 +73,7 @@ func nodesOf(ctx context.Context, oned *opennebula.Client, documents []opennebul
 	if len(facts) == 0 {
 		return facts, nil
 	}
-	vms, err := oned.Server().VMs(ctx, everybody, all, all, anyState)
+	vms, err := oned.Server().VMs(ctx, opennebula.FilterAll, -1, -1, opennebula.StateAny)
 	if err != nil {
 		return nil, fmt.Errorf("list the VMs: %w", err)
 	}

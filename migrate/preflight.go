@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
@@ -62,12 +63,7 @@ func (p Preflight) Run(ctx context.Context) []Check {
 
 // Failed reports whether something has to be mended first.
 func Failed(checks []Check) bool {
-	for _, check := range checks {
-		if check.Mend != "" && !check.Doubt {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(checks, func(c Check) bool { return c.Mend != "" && !c.Doubt })
 }
 
 func (p Preflight) checkOned(ctx context.Context) []Check {
