@@ -18,17 +18,23 @@ var kindNames = map[int]string{
 }
 
 // document reads the document that the path names, as the caller, and holds it
-// against If-Match. A document of another type is not found: its id must not
-// open it by the wrong path.
+// against a changing request's If-Match. A document of another type is not found: its id
+// must not open it by the wrong path.
 func (r *request) document(ctx context.Context, documentType int) (opennebula.Document, error) {
-	kind := kindNames[documentType]
-	id, err := r.id(kind)
+	id, err := r.id("id", kindNames[documentType])
 	if err != nil {
 		return opennebula.Document{}, err
 	}
 	found, err := r.read(ctx, documentType, id)
-	if err == nil {
-		err = r.unchanged(found)
+	if err != nil {
+		return found, err
+	}
+	// To refuse here spares others the wait. What counts is the second check: the worker's
+	// when it carries the command out, or that of reservations.alone. It is the only one
+	// where an earlier attempt at the request may have changed the document.
+	tags, err := r.ifMatch()
+	if err == nil && !found.Matches(tags) && !r.keyed.repeated() {
+		err = changed(found)
 	}
 	return found, err
 }
@@ -55,7 +61,8 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 // cannot check it any more.
 //
 // Where the permission bits grant it that is the answer, because OpenNebula's
-// ACL rules only ever add rights. Where they do not, an ACL rule may, and where the
+// ACL rules only ever add rights. Only the group that certainly counts is compared: a
+// scoped token takes all others away. Where they do not, an ACL rule may, and where the
 // document is locked, nobody may but the lock's owner and administrators: oned
 // is asked through one.document.chown with -1 for user and group: oned
 // demands MANAGE for it before it looks at anything else, and then sets
@@ -64,7 +71,12 @@ func (r *request) read(ctx context.Context, documentType, id int) (opennebula.Do
 // it looks at the caller's rights, and a rename by somebody else in between
 // would be undone.
 func (r *request) mayManage(ctx context.Context, document opennebula.Document) error {
-	if r.bitsGrantManage(document) && !document.Locked {
+	bits := document.Permissions
+	granted := r.caller.isAdmin() ||
+		bits.OwnerM == 1 && document.Owner.UID == r.caller.Identity.UID ||
+		bits.GroupM == 1 && document.Owner.GID == r.caller.EffectiveGID ||
+		bits.OtherM == 1
+	if granted && !document.Locked {
 		return nil
 	}
 	if err := r.oned.ChownDocument(ctx, document.ID, -1, -1); err != nil {
@@ -86,30 +98,6 @@ func (r *request) granting(err error) error {
 	return err
 }
 
-// bitsGrantManage reports whether the permission bits grant MANAGE. Only the
-// group that certainly counts is compared: a scoped token takes all others away.
-func (r *request) bitsGrantManage(document opennebula.Document) bool {
-	bits := document.Permissions
-	return r.caller.isAdmin() ||
-		bits.OwnerM == 1 && document.Owner.UID == r.caller.Identity.UID ||
-		bits.GroupM == 1 && document.Owner.GID == r.caller.EffectiveGID ||
-		bits.OtherM == 1
-}
-
-// unchanged holds a changing request's If-Match against the document as it was
-// just read: 412 if it has changed. This spares others the wait. What counts is
-// the second check: the worker's when it carries the command out, or that of locks.alone.
-func (r *request) unchanged(document opennebula.Document) error {
-	tags, err := r.ifMatch()
-	if err != nil || document.Matches(tags) {
-		return err
-	}
-	if r.keyed.repeated() {
-		return nil // an earlier attempt may have changed it: the second check tells
-	}
-	return changed(document)
-}
-
 func changed(document opennebula.Document) error {
 	return &statusError{http.StatusPreconditionFailed, fmt.Sprintf("%s %d has changed since it was read (its ETag is now %s): read it again before you change it",
 		kindNames[document.Type], document.ID, document.ETag())}
@@ -118,8 +106,7 @@ func changed(document opennebula.Document) error {
 // conflicting gives an error of OneFlow's API, where it is a 500 for clients
 // that know it so, its right status under /flowjet/v1.
 func (r *request) conflicting(err error, status int) error {
-	var known *statusError
-	if r.own && errors.As(err, &known) && known.status == http.StatusInternalServerError {
+	if known, is := errors.AsType[*statusError](err); is && r.own && known.status == http.StatusInternalServerError {
 		return &statusError{status, known.message}
 	}
 	return err

@@ -34,7 +34,7 @@ func (a *admission) rate(who caller, method string) error {
 	if key.Changes {
 		rate = a.limits.Changes
 	}
-	if wait, ok := a.throttle.Take(key, rate); !ok {
+	if wait, ok := a.throttle.Take(key, 1, rate, 2*rate); !ok {
 		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %g requests of this kind a second; try again in a moment", rate)}
 	}
 	return nil
@@ -53,7 +53,8 @@ func (a *admission) admit(w http.ResponseWriter, r *http.Request, uid int) (rele
 	return release, nil
 }
 
-// receive reads a request's body into memory, within the limit.
+// receive reads a request's body into memory, within the limit of a body and of what the
+// user may send: commands are kept in NATS for days, and answers for one.
 func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) error {
 	if r.ContentLength == 0 {
 		return nil
@@ -65,27 +66,11 @@ func (a *admission) receive(w http.ResponseWriter, r *http.Request, uid int) err
 	defer release()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.limits.Body))
 	r.Body = &received{Reader: bytes.NewReader(body), err: err}
-	return a.volume(uid, len(body))
-}
-
-// volume takes a change's bytes from what the user may send: commands are kept in NATS for
-// days, and answers for one.
-func (a *admission) volume(uid, size int) error {
-	wait, ok := a.throttle.TakeMany(limit.Key{UID: uid, Bytes: true}, float64(size), float64(a.limits.Bytes), float64(a.limits.BytesAtOnce))
+	wait, ok := a.throttle.Take(limit.Key{UID: uid, Bytes: true}, float64(len(body)), float64(a.limits.Bytes), float64(a.limits.BytesAtOnce))
 	if !ok {
 		return &busyError{http.StatusTooManyRequests, wait, fmt.Sprintf("more than %d bytes a second of changes, and %d at once; try again in a moment", a.limits.Bytes, a.limits.BytesAtOnce)}
 	}
 	return nil
-}
-
-// admitFollower gives a client a slot among those that follow events.
-func (a *admission) admitFollower(uid int) (release func(), err error) {
-	release, ok := a.streams.Take(uid)
-	if !ok {
-		return nil, &busyError{http.StatusTooManyRequests, 5 * time.Second,
-			fmt.Sprintf("too many clients follow events: the maximum is %d, and %d of one user", a.limits.Streams, a.limits.StreamsOfUser)}
-	}
-	return release, nil
 }
 
 // received is a body that was read. Its reader gets the error that ended it.

@@ -19,12 +19,13 @@ import (
 // within a second: what is read is never older than what was decided. Whether the caller
 // may see a service, and a document that somebody else has changed, are oned's.
 type ahead struct {
-	*lists
+	sessions
+	lists *lists
 	queue queue
 	box   *seal.Box
 }
 
-func (a ahead) as(user string) session { return aheadSession{a.lists.as(user), a, user} }
+func (a ahead) as(user string) session { return aheadSession{a.sessions.as(user), a, user} }
 
 type aheadSession struct {
 	session
@@ -50,7 +51,7 @@ const recordsAtOnce = 16
 func (s aheadSession) Documents(ctx context.Context, documentType, filter, start, end int) (documents []opennebula.Document, err error) {
 	var decided map[int]bool
 	if filter == allVisible && start == -1 && end == -1 {
-		documents, decided, err = s.ahead.documents(ctx, listKey{s.user, documentType})
+		documents, decided, err = s.ahead.lists.documents(ctx, listKey{s.user, documentType})
 	} else {
 		documents, err = s.session.Documents(ctx, documentType, filter, start, end)
 	}

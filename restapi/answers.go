@@ -105,35 +105,8 @@ func readable(text []byte) []byte {
 	if !bytes.Contains(text, []byte(`\u00`)) {
 		return text
 	}
-	var out bytes.Buffer
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' || i+1 == len(text) {
-			out.WriteByte(text[i])
-			continue
-		}
-		if plain, found := htmlEscape(text[i:]); found {
-			out.WriteByte(plain)
-			i += len(`\u003c`) - 1
-			continue
-		}
-		// An escaped character, \\ above all, is copied with its backslash.
-		out.Write(text[i : i+2])
-		i++
-	}
-	return out.Bytes()
+	return []byte(htmlEscapes.Replace(string(text)))
 }
 
-func htmlEscape(text []byte) (plain byte, found bool) {
-	if len(text) < len(`\u003c`) {
-		return 0, false
-	}
-	switch strings.ToLower(string(text[:len(`\u003c`)])) {
-	case `\u003c`:
-		return '<', true
-	case `\u003e`:
-		return '>', true
-	case `\u0026`:
-		return '&', true
-	}
-	return 0, false
-}
+// htmlEscapes takes \\ for itself: what follows it is no escape.
+var htmlEscapes = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003C`, "<", `\u003e`, ">", `\u003E`, ">", `\u0026`, "&")

@@ -120,12 +120,13 @@ type credentialCheck func(ctx context.Context) (opennebula.User, time.Time, erro
 
 // verified returns the user of a check's verdict, which may be remembered.
 func (a *authenticator) verified(ctx context.Context, print fingerprint, check credentialCheck) (caller, error) {
-	found, known := a.recall(print)
-	if known {
+	found, fresh := a.recall(print)
+	if fresh {
 		a.metrics.checks.WithLabelValues("cached").Inc()
 	} else {
+		accepted := !found.expires.IsZero() && !found.refused
 		var err error
-		if found, err = a.ask(ctx, print, check); err != nil {
+		if found, err = a.ask(ctx, print, check, accepted); err != nil {
 			return caller{}, err
 		}
 	}
@@ -142,29 +143,23 @@ func (a *authenticator) fingerprint(name, secret string) fingerprint {
 	return fingerprint(mac.Sum(nil))
 }
 
-func (a *authenticator) recall(print fingerprint) (verdict, bool) {
+// recall returns the last verdict, zero if there was none, and whether it still stands.
+func (a *authenticator) recall(print fingerprint) (found verdict, fresh bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	found, known := a.verdicts[print]
-	return found, known && !a.expired(found)
+	found = a.verdicts[print]
+	return found, !a.expired(found)
 }
 
 func (a *authenticator) expired(found verdict) bool { return !a.now().Before(found.expires) }
 
-// wasAccepted reports whether oned has accepted the credentials not long ago.
-func (a *authenticator) wasAccepted(print fingerprint) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	found, known := a.verdicts[print]
-	return known && !found.refused
-}
-
 // ask has oned check the credentials, once for all requests that wait for the
-// same verdict. It goes on when the client that asked first has gone.
-func (a *authenticator) ask(ctx context.Context, print fingerprint, check credentialCheck) (verdict, error) {
+// same verdict. It goes on when the client that asked first has gone. Credentials that were
+// accepted not long ago do not wait behind others.
+func (a *authenticator) ask(ctx context.Context, print fingerprint, check credentialCheck, accepted bool) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
-	waiting, accepted := a.asking, a.wasAccepted(print)
+	waiting := a.asking
 	if accepted {
 		waiting = a.renewing
 	}
@@ -176,7 +171,7 @@ func (a *authenticator) ask(ctx context.Context, print fingerprint, check creden
 	}
 	found, err, _ := a.checks.Do(string(print[:]), func() (any, error) {
 		// A verdict may have come in since it was looked for.
-		if found, known := a.recall(print); known {
+		if found, fresh := a.recall(print); fresh {
 			return found, nil
 		}
 		if !accepted {

@@ -12,6 +12,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/command"
 	"github.com/flowjet/flowjet/pipeline/history"
 	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // session is what the API asks of oned as one user.
@@ -84,4 +85,19 @@ func (o oned) as(user string) session        { return o.client.For(user) }
 func (o oned) confirmed(user string) session { return o.client.For(user).Confirmed() }
 func (o oned) authenticate(ctx context.Context, name, secret string) (opennebula.User, time.Time, error) {
 	return o.client.Authenticate(ctx, name, secret)
+}
+
+// clients are those of JetStream that the API needs: its queue outside of tests.
+type clients struct {
+	*pipeline.Pipeline // the connection's state
+	*command.Commands
+	*work.Queue
+	*work.Records
+	*history.History
+	*inspect.Inspector
+	*changes.Changes
+}
+
+func newClients(p *pipeline.Pipeline) clients {
+	return clients{p, command.New(p), work.NewQueue(p), work.NewRecords(p), history.New(p), inspect.New(p), changes.New(p)}
 }

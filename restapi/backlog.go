@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/pipeline/command"
 )
 
 const (
@@ -47,8 +47,12 @@ func newBacklog(all, ofUser int) *backlog {
 func (b *backlog) enter(id string, uid int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.full(uid) {
-		b.forgetOld()
+	if len(b.waiting) >= b.all || b.users[uid] >= b.ofUser {
+		for id, held := range b.waiting {
+			if b.now().Sub(held.since) > commandLife {
+				b.forget(id)
+			}
+		}
 	}
 	switch {
 	case b.users[uid] >= b.ofUser:
@@ -64,8 +68,6 @@ func waitingError(format string, bound int) error {
 	return &busyError{http.StatusTooManyRequests, 2 * time.Second, fmt.Sprintf(format, bound)}
 }
 
-func (b *backlog) full(uid int) bool { return len(b.waiting) >= b.all || b.users[uid] >= b.ofUser }
-
 func (b *backlog) note(id string, uid int) {
 	if _, known := b.waiting[id]; known {
 		return
@@ -74,7 +76,6 @@ func (b *backlog) note(id string, uid int) {
 	b.users[uid]++
 }
 
-// leave forgets a command that waits no longer.
 func (b *backlog) leave(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -92,15 +93,6 @@ func (b *backlog) forget(id string) {
 	}
 }
 
-func (b *backlog) forgetOld() {
-	for id, held := range b.waiting {
-		if b.now().Sub(held.since) > commandLife {
-			b.forget(id)
-		}
-	}
-}
-
-// size is how many commands wait.
 func (b *backlog) size() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,10 +107,7 @@ func (b *backlog) follow(ctx context.Context, commands queue, logger *slog.Logge
 			return
 		}
 		logger.Warn("the commands of other APIs cannot be counted, retrying; this API counts only its own", "error", err)
-		select {
-		case <-time.After(followPause):
-		case <-ctx.Done():
-		}
+		_ = idle.For(ctx, followPause) // it ends with ctx
 	}
 }
 
@@ -133,16 +122,12 @@ func (b *backlog) read(ctx context.Context, commands queue) error {
 		if err != nil {
 			return err
 		}
-		b.hear(change)
-	}
-}
-
-func (b *backlog) hear(change command.Change) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if change.Waiting {
-		b.note(change.ID, change.UID)
-	} else {
-		b.forget(change.ID)
+		b.mu.Lock()
+		if change.Waiting {
+			b.note(change.ID, change.UID)
+		} else {
+			b.forget(change.ID)
+		}
+		b.mu.Unlock()
 	}
 }

@@ -60,12 +60,11 @@ func (c *commands) run(ctx context.Context, r *request, service opennebula.Docum
 		return queued(r, command)
 	}
 	if err != nil {
-		return answer{}, submitError(command, err)
+		return answer{}, err
 	}
 	return outcome(r, verb, reply)
 }
 
-// outcome turns a worker's reply into an answer.
 func outcome(r *request, verb flow.Verb, reply pipeline.Reply) (answer, error) {
 	switch {
 	case reply.Refused == "":
@@ -77,7 +76,8 @@ func outcome(r *request, verb flow.Verb, reply pipeline.Reply) (answer, error) {
 }
 
 // submit queues a command, within the bounds of the backlog, or resumes the one
-// that an earlier request with the same key has queued.
+// that an earlier request with the same key has queued. Without the worker's answer in time
+// the error is pipeline.ErrNoReply.
 func (c *commands) submit(ctx context.Context, r *request, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
 	if err := c.backlog.enter(command.ID, command.User.UID); err != nil {
 		return pipeline.Reply{}, err
@@ -88,18 +88,14 @@ func (c *commands) submit(ctx context.Context, r *request, command flow.Command,
 		send = c.queue.ResumeCommand
 	}
 	reply, err := send(ctx, command, wait)
-	if !errors.Is(err, pipeline.ErrNoReply) {
-		c.backlog.leave(command.ID)
+	if errors.Is(err, pipeline.ErrNoReply) {
+		return reply, err
+	}
+	c.backlog.leave(command.ID)
+	if err != nil {
+		err = &queueError{fmt.Errorf("%s service %d: %w", command.Verb, command.Service, err)}
 	}
 	return reply, err
-}
-
-func submitError(command flow.Command, err error) error {
-	var busy *busyError
-	if errors.As(err, &busy) {
-		return err
-	}
-	return &queueError{fmt.Errorf("%s service %d: %w", command.Verb, command.Service, err)}
 }
 
 // enqueue stores a command without waiting for its worker.
@@ -111,11 +107,10 @@ func (c *commands) enqueue(ctx context.Context, r *request, service int, verb fl
 	if command.Arguments, err = encodeArguments(arguments); err != nil {
 		return fmt.Errorf("write the arguments of %s: %w", verb, err)
 	}
-	_, err = c.submit(ctx, r, command, 0)
-	if err != nil && !errors.Is(err, pipeline.ErrNoReply) {
-		return submitError(command, err)
+	if _, err = c.submit(ctx, r, command, 0); errors.Is(err, pipeline.ErrNoReply) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // available returns an error while NATS is known to be unreachable, which spares

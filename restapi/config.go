@@ -2,14 +2,12 @@ package restapi
 
 import (
 	"cmp"
-	"crypto/tls"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/restapi/internal/certificate"
 )
 
 // Config configures the API. The zero value works.
@@ -126,16 +124,4 @@ func (c Config) withDefaults() Config {
 		c.NotReady = func() []string { return nil }
 	}
 	return c
-}
-
-// tlsConfig reads the certificate, if there is to be TLS.
-func (c Config) tlsConfig() (*tls.Config, error) {
-	if c.CertificateFile == "" && c.KeyFile == "" {
-		return nil, nil
-	}
-	read, err := certificate.Read(c.CertificateFile, c.KeyFile, c.Logger)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: read.Get}, nil
 }

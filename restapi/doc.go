@@ -4,14 +4,16 @@
 // The way of a request:
 //
 //	Server         listens, starts and stops                            server.go, routes.go
-//	middleware     logs, counts, traces, recovers from panics           middleware.go, trace.go, metrics.go
-//	dispatcher     turns an endpoint into a handler:                    dispatch.go
+//	middleware     logs, counts, traces, recovers from panics           middleware.go, metrics.go
+//	dispatcher     turns an endpoint into a handler:                    routes.go
 //	  authenticator  has oned check the credentials, remembers verdicts auth.go
 //	  admission      bounds the user's rate, bodies and slots           admission.go, internal/limit
 //	  idempotency    carries a request with a key out once              idempotency.go, reservations.go
 //	request        is read: documents, attributes, actions              request.go, access.go, params.go
 //	endpoints      of services, service templates and VMs' actions      services.go, templates.go, vm_actions.go
-//	  locks          serialize direct changes with If-Match             locks.go
+//	  ahead          reads services as their records have them          ahead.go
+//	  lists          keep what oned has listed, and what was written    lists.go, writes.go
+//	  reservations   serialize direct changes with If-Match             reservations.go
 //	  ownership      gives a service with its VMs to another user       ownership.go
 //	  commands       queue what changes a service for its worker,       commands.go, backlog.go
 //	                 and turn the worker's reply into an answer

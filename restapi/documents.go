@@ -2,12 +2,14 @@ package restapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -72,15 +74,33 @@ func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
 }
 
-// showRead is the answer to a read of one document: 304 if the client has it already.
-func showRead(r *request, document opennebula.Document) (answer, error) {
-	etag := document.ETag()
-	if given := entityTags(r.Header.Values("If-None-Match")); slices.Contains(given, "*") || slices.Contains(given, etag) {
-		return answer{status: http.StatusNotModified, etag: etag}, nil
+// listDocuments answers with all documents of a type that the caller may see.
+func listDocuments(documentType int, rendered *memo[[]byte]) endpoint {
+	return func(ctx context.Context, r *request) (answer, error) {
+		documents, err := r.oned.Documents(ctx, documentType, allVisible, -1, -1)
+		if err != nil {
+			return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
+		}
+		return showAll(http.StatusOK, documents, rendered)
 	}
-	reply, err := show(http.StatusOK, document)
-	reply.etag = etag
-	return reply, err
+}
+
+// showDocument answers with the document that the path names: 304 if the client has it
+// already.
+func showDocument(documentType int) endpoint {
+	return func(ctx context.Context, r *request) (answer, error) {
+		document, err := r.document(ctx, documentType)
+		if err != nil {
+			return answer{}, err
+		}
+		etag := document.ETag()
+		if given := entityTags(r.Header.Values("If-None-Match")); slices.Contains(given, "*") || slices.Contains(given, etag) {
+			return answer{status: http.StatusNotModified, etag: etag}, nil
+		}
+		reply, err := show(http.StatusOK, document)
+		reply.etag = etag
+		return reply, err
+	}
 }
 
 // documentFrame is about what a document takes beside its body.
@@ -110,12 +130,15 @@ func (p *printer) line(level int, text string) {
 	p.out.WriteByte('\n')
 }
 
-// member writes one attribute whose value is a text.
+// member writes one attribute whose value is a text, with <, > and & as themselves.
 func (p *printer) member(level int, name, value, end string) {
 	p.text(level, `"`)
 	p.out.WriteString(name)
 	p.out.WriteString(`": `)
-	p.out.Write(quoted(value))
+	encoder := json.NewEncoder(&p.out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(value) // a text can always be encoded
+	p.out.Truncate(p.out.Len() - len("\n"))
 	p.out.WriteString(end)
 }
 
@@ -128,17 +151,8 @@ func (p *printer) document(level int, document opennebula.Document) {
 	} {
 		p.member(inner, attribute.name, attribute.value, ",\n")
 	}
-	p.permissions(inner, document.Permissions)
-	p.line(inner, `"TEMPLATE": {`)
-	p.text(inner+1, `"BODY": `)
-	p.body(inner+1, document)
-	p.text(0, "\n")
-	p.line(inner, `}`)
-	p.text(level, `}`)
-}
-
-func (p *printer) permissions(level int, bits opennebula.Permissions) {
-	p.line(level, `"PERMISSIONS": {`)
+	p.line(inner, `"PERMISSIONS": {`)
+	bits := document.Permissions
 	for i, bit := range []struct {
 		name  string
 		value int
@@ -150,21 +164,16 @@ func (p *printer) permissions(level int, bits opennebula.Permissions) {
 		if i > 0 {
 			p.out.WriteString(",\n")
 		}
-		p.member(level+1, bit.name, strconv.Itoa(bit.value), "")
+		p.member(inner+1, bit.name, strconv.Itoa(bit.value), "")
 	}
 	p.text(0, "\n")
-	p.line(level, `},`)
-}
-
-// quoted is a text in JSON, with <, > and & as themselves.
-func quoted(text string) []byte {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(text); err != nil {
-		return []byte(`""`) // a text can always be encoded
-	}
-	return bytes.TrimRight(out.Bytes(), "\n")
+	p.line(inner, `},`)
+	p.line(inner, `"TEMPLATE": {`)
+	p.text(inner+1, `"BODY": `)
+	p.body(inner+1, document)
+	p.text(0, "\n")
+	p.line(inner, `}`)
+	p.text(level, `}`)
 }
 
 // body writes a document's body, made readable. One that is not a JSON object is
@@ -180,23 +189,19 @@ func (p *printer) body(level int, document opennebula.Document) {
 		json.Indent(&p.out, readable(text), prefix, indent) == nil {
 		return
 	}
-	_ = json.Indent(&p.out, unreadable(document, p.now), prefix, indent) // it is our own
-}
-
-func unreadable(document opennebula.Document, now time.Time) json.RawMessage {
 	message := "the body of document %d in OpenNebula is not valid JSON; repair it with onedb or delete the document"
 	if len(document.Body) == 0 {
 		message = "the list is too long to show the body of document %d, which is empty or long; read it by itself"
 	}
 	body := spec.Body{
 		Name: document.Name, Roles: []spec.Role{},
-		Log: []spec.LogEntry{{Timestamp: now.Unix(), Severity: "E", Message: fmt.Sprintf(message, document.ID)}},
+		Log: []spec.LogEntry{{Timestamp: p.now.Unix(), Severity: "E", Message: fmt.Sprintf(message, document.ID)}},
 	}
 	if document.Type == spec.DocumentTypeService {
 		state := spec.ServiceWarning
 		body.State = &state
 	}
-	return encodeBody(body)
+	_ = json.Indent(&p.out, encodeBody(body), prefix, indent) // it is our own
 }
 
 // encodeBody writes a body as it is kept in oned.
@@ -207,4 +212,54 @@ func encodeBody(body spec.Body) []byte {
 		panic("restapi: write a body: " + err.Error())
 	}
 	return readable(text)
+}
+
+// maxMemoBytes bounds what one memo keeps.
+const maxMemoBytes = 64 << 20
+
+// memo keeps what was made of documents: of thousands in a list, few have changed since it was
+// read last. It gives back only what was made of the very same document.
+type memo[T any] struct {
+	make func(opennebula.Document) T
+	// size is about how many bytes a T takes, with its document.
+	size func(opennebula.Document, T) int
+
+	mu sync.Mutex
+	// made are by the document's id; when they take half of the room they become former, and
+	// what nobody has wanted since they became it is forgotten.
+	made, former map[int]madeOf[T]
+	bytes        int
+}
+
+type madeOf[T any] struct {
+	document opennebula.Document
+	value    T
+}
+
+// of returns what is made of a document.
+func (m *memo[T]) of(document opennebula.Document) T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, found := m.made[document.ID]
+	if found && same(known.document, document) {
+		return known.value
+	}
+	if found {
+		m.bytes -= m.size(known.document, known.value)
+	}
+	if known, found = m.former[document.ID]; !found || !same(known.document, document) {
+		known = madeOf[T]{document, m.make(document)}
+	}
+	if m.made == nil || m.bytes > maxMemoBytes/2 {
+		m.made, m.former, m.bytes = map[int]madeOf[T]{}, m.made, 0
+	}
+	m.made[document.ID] = known
+	m.bytes += m.size(known.document, known.value)
+	return known.value
+}
+
+// same reports whether nothing that is shown of two documents differs.
+func same(a, b opennebula.Document) bool {
+	return a.ID == b.ID && a.Type == b.Type && a.Owner == b.Owner && a.Name == b.Name &&
+		a.Permissions == b.Permissions && a.Locked == b.Locked && bytes.Equal(a.Body, b.Body)
 }

@@ -36,14 +36,10 @@ type busyError struct {
 
 func (e *busyError) Error() string { return e.message }
 
-// seconds is Retry-After's, at least one.
-func (e *busyError) seconds() int { return max(1, int(math.Ceil(e.after.Seconds()))) }
-
 // queueError is a failure of JetStream to store or return something.
-type queueError struct{ err error }
+type queueError struct{ error }
 
-func (e *queueError) Error() string { return e.err.Error() }
-func (e *queueError) Unwrap() error { return e.err }
+func (e *queueError) Unwrap() error { return e.error }
 
 // pendingError is a service that was made and whose command was not stored.
 // Unlike with other failures, trying again would make a second one.
@@ -58,27 +54,21 @@ func (e *pendingError) Error() string {
 
 func (e *pendingError) Unwrap() error { return e.err }
 
-// fail answers with an error.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
-	noteError(r.Context(), err)
-	if status == http.StatusServiceUnavailable && (r.Method == http.MethodGet || repeatable(err)) {
+	noteOf(r.Context()).err = err
+	_, pending := errors.AsType[*pendingError](err)
+	repeatable := r.Method == http.MethodGet || !pending && !opennebula.Ambiguous(err)
+	if status == http.StatusServiceUnavailable && repeatable {
 		w.Header().Set("Retry-After", "2")
 	}
-	var busy *busyError
-	if errors.As(err, &busy) {
-		w.Header().Set("Retry-After", strconv.Itoa(busy.seconds()))
+	if busy, is := errors.AsType[*busyError](err); is {
+		seconds := max(1, int(math.Ceil(busy.after.Seconds())))
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
 	reply := answer{status: status, body: []byte(err.Error())}
 	errors.As(err, &reply.violations)
 	reply.write(w, r)
-}
-
-// repeatable reports whether the same request can be sent again without doing
-// something twice.
-func repeatable(err error) bool {
-	var pending *pendingError
-	return !errors.As(err, &pending) && !opennebula.Ambiguous(err)
 }
 
 // statusOf maps errors to statuses as OneFlow does.
@@ -88,40 +78,30 @@ func statusOf(err error) int {
 	var transport *opennebula.TransportError
 	var queued *queueError
 	var busy *busyError
+	var wrong template.Violations
+	var syntax *template.SyntaxError
+	var immutable *template.ImmutableError
 	switch {
 	case errors.As(err, &busy):
 		return busy.status
 	case errors.As(err, &known):
 		return known.status
-	case isBadInput(err):
+	case errors.As(err, &wrong), errors.As(err, &syntax), errors.As(err, &immutable):
 		return http.StatusBadRequest
 	case opennebula.NotBegun(err), opennebula.IsCode(err, opennebula.CodeReplication):
 		// The zone has no leader, or oned is not reached: it will be there again.
 		return http.StatusServiceUnavailable
 	case errors.As(err, &refusal):
-		return statusOfCode(refusal.Code)
+		switch refusal.Code {
+		case opennebula.CodeAuthorization:
+			return http.StatusUnauthorized
+		case opennebula.CodeAuthentication:
+			return http.StatusForbidden
+		case opennebula.CodeNoExists:
+			return http.StatusNotFound
+		}
 	case errors.As(err, &transport), errors.As(err, &queued), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
-
-func isBadInput(err error) bool {
-	var wrong template.Violations
-	var syntax *template.SyntaxError
-	var immutable *template.ImmutableError
-	return errors.As(err, &wrong) || errors.As(err, &syntax) || errors.As(err, &immutable)
-}
-
-// statusOfCode is OneFlow's status for an error number of oned.
-func statusOfCode(code opennebula.Code) int {
-	switch code {
-	case opennebula.CodeAuthorization:
-		return http.StatusUnauthorized
-	case opennebula.CodeAuthentication:
-		return http.StatusForbidden
-	case opennebula.CodeNoExists:
-		return http.StatusNotFound
 	}
 	return http.StatusInternalServerError
 }

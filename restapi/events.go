@@ -1,7 +1,6 @@
 package restapi
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/spec"
-	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/history"
 )
 
@@ -64,9 +62,11 @@ func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, err)
 		return
 	}
-	release, err := e.admission.admitFollower(asked.caller.Identity.UID)
-	if err != nil {
-		fail(w, r, err)
+	release, ok := e.admission.streams.Take(asked.caller.Identity.UID)
+	if !ok {
+		limits := e.admission.limits
+		fail(w, r, &busyError{http.StatusTooManyRequests, 5 * time.Second,
+			fmt.Sprintf("too many clients follow events: the maximum is %d, and %d of one user", limits.Streams, limits.StreamsOfUser)})
 		return
 	}
 	defer release()
@@ -110,8 +110,10 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 			return 0, 0, badRequest("service must be the id of a service")
 		}
 		service = int(id)
-		if err := f.mayFollow(ctx, service); err != nil {
-			return 0, 0, err
+		if !f.mayUse(ctx, service) {
+			if _, err := f.read(ctx, spec.DocumentTypeService, service); err != nil {
+				return 0, 0, err
+			}
 		}
 	}
 	text := cmp.Or(f.Header.Get("Last-Event-ID"), query.Get("since"))
@@ -126,15 +128,6 @@ func (f *follower) from(ctx context.Context) (service int, after uint64, err err
 	return service, after, nil
 }
 
-// mayFollow refuses a service that the caller may not see.
-func (f *follower) mayFollow(ctx context.Context, service int) error {
-	if f.mayUse(ctx, service) {
-		return nil
-	}
-	_, err := f.read(ctx, spec.DocumentTypeService, service)
-	return err
-}
-
 // stream writes events until the client goes or the server stops.
 func (f *follower) stream(ctx context.Context, reader *history.Reader) {
 	for {
@@ -145,7 +138,8 @@ func (f *follower) stream(ctx context.Context, reader *history.Reader) {
 		case ctx.Err() != nil || !f.vouched():
 			return
 		case err == nil && f.mayUse(ctx, transition.Service):
-			err = f.write(eventText(sequence, transition))
+			data, _ := json.Marshal(transition) // plain values
+			err = f.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", sequence, transition.Kind, data))
 		case err == nil:
 			continue
 		case quiet.Err() != nil:
@@ -159,7 +153,7 @@ func (f *follower) stream(ctx context.Context, reader *history.Reader) {
 
 // mayUse reports whether the caller may see a service: oned's answer to
 // one.document.info is the right to USE. A service whose document has gone stays
-// visible to a client that saw it before, and to its owner.
+// visible to a client that saw it before, and to its owner, whom its record names.
 func (f *follower) mayUse(ctx context.Context, service int) bool {
 	if f.caller.isAdmin() {
 		return true
@@ -169,18 +163,19 @@ func (f *follower) mayUse(ctx context.Context, service int) bool {
 		return known.granted
 	}
 	_, err := f.read(ctx, spec.DocumentTypeService, service)
-	granted := err == nil || statusOf(err) == http.StatusNotFound && (known.granted || f.owned(ctx, service))
+	granted := err == nil
+	if err != nil && statusOf(err) == http.StatusNotFound {
+		if granted = known.granted; !granted {
+			record, _, err := f.queue.LoadRecord(ctx, service)
+			last := record.State.Service
+			granted = err == nil && record.Deleted && last.ID == service && last.Owner.UID == f.caller.Identity.UID
+		}
+	}
 	if len(f.rights) >= maxRights {
 		clear(f.rights)
 	}
 	f.rights[service] = right{granted, time.Now().Add(rightsTTL)}
 	return granted
-}
-
-// owned reports whether the service has ended and was the caller's, by its record.
-func (f *follower) owned(ctx context.Context, service int) bool {
-	record, _, err := f.queue.LoadRecord(ctx, service)
-	return err == nil && record.Deleted && record.State.Service.ID == service && record.State.Service.Owner.UID == f.caller.Identity.UID
 }
 
 // vouched reports whether the caller's credentials are still accepted: a stream may
@@ -195,16 +190,6 @@ func (f *follower) vouched() bool {
 		f.caller, f.recheck = who, now.Add(f.recheckAfter)
 	}
 	return !errors.Is(err, errBadCredentials)
-}
-
-func eventText(sequence uint64, transition pipeline.Transition) []byte {
-	var text bytes.Buffer
-	data, err := json.Marshal(transition)
-	if err != nil {
-		return nil // plain values: it does not happen
-	}
-	fmt.Fprintf(&text, "id: %d\nevent: %s\ndata: %s\n\n", sequence, transition.Kind, data)
-	return text.Bytes()
 }
 
 func (f *follower) write(text []byte) error {

@@ -54,15 +54,27 @@ type FeedHealth struct {
 // health answers requests for the state of this process, without credentials.
 type health struct {
 	queue    queue
-	probe    *probe
+	oned     session
 	feeds    func() []FeedHealth
 	notReady func() []string
 	version  string
+
+	mu sync.Mutex
+	// asked is when oned was asked for its version, and onedErr how that ended.
+	asked   time.Time
+	onedErr error
 }
 
 // show answers 200 if requests can be served and 503 if not.
 func (h *health) show(w http.ResponseWriter, r *http.Request) {
-	view := healthView{Live: true, Reasons: h.reasons(r.Context()), Feeds: append([]FeedHealth{}, h.feeds()...)}
+	reasons := []string{}
+	if state := h.queue.State(); !state.Connected {
+		reasons = append(reasons, fmt.Sprintf("NATS has been unreachable since %s: %s", state.Since.UTC().Format(time.RFC3339), cmp.Or(state.Error, "the connection was lost")))
+	}
+	if err := h.askOned(r.Context()); err != nil {
+		reasons = append(reasons, fmt.Sprintf("oned does not answer: %v", err))
+	}
+	view := healthView{Live: true, Reasons: append(reasons, h.notReady()...), Feeds: append([]FeedHealth{}, h.feeds()...)}
 	status := http.StatusServiceUnavailable
 	if view.Ready = len(view.Reasons) == 0; view.Ready {
 		status = http.StatusOK
@@ -70,16 +82,19 @@ func (h *health) show(w http.ResponseWriter, r *http.Request) {
 	writePretty(w, r, status, view)
 }
 
-// reasons are why requests cannot be served.
-func (h *health) reasons(ctx context.Context) []string {
-	reasons := []string{}
-	if state := h.queue.State(); !state.Connected {
-		reasons = append(reasons, fmt.Sprintf("NATS has been unreachable since %s: %s", state.Since.UTC().Format(time.RFC3339), cmp.Or(state.Error, "the connection was lost")))
+// askOned reports whether oned is there, and asks not more often than every probeTTL. It
+// holds the lock while it asks, so that concurrent requests share one answer.
+func (h *health) askOned(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.asked.IsZero() && time.Since(h.asked) < probeTTL {
+		return h.onedErr
 	}
-	if err := h.probe.check(ctx); err != nil {
-		reasons = append(reasons, fmt.Sprintf("oned does not answer: %v", err))
-	}
-	return append(reasons, h.notReady()...)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
+	_, h.onedErr = h.oned.Version(ctx)
+	h.asked = time.Now()
+	return h.onedErr
 }
 
 func (h *health) showVersion(w http.ResponseWriter, r *http.Request) {
@@ -93,27 +108,4 @@ func writePretty(w http.ResponseWriter, r *http.Request, status int, view any) {
 		return
 	}
 	reply.write(w, r)
-}
-
-// probe asks oned whether it is there, not more often than every probeTTL.
-type probe struct {
-	oned session
-
-	mu    sync.Mutex
-	asked time.Time
-	err   error
-}
-
-// check holds the lock while it asks, so that concurrent requests share one answer.
-func (p *probe) check(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.asked.IsZero() && time.Since(p.asked) < probeTTL {
-		return p.err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
-	defer cancel()
-	_, p.err = p.oned.Version(ctx)
-	p.asked = time.Now()
-	return p.err
 }

@@ -51,24 +51,6 @@ type keyed struct {
 // repeated reports whether an earlier attempt may have done a part of the request.
 func (k *keyed) repeated() bool { return k != nil && k.again }
 
-// commandID returns the id of the command that the request leads to: one that
-// cannot be guessed, and the same again for a request with a key.
-func (k *keyed) commandID() string {
-	if k == nil {
-		return rand.Text()
-	}
-	return k.command
-}
-
-// firstAttempt returns when the request was first taken up, which may have been
-// before now and by another API.
-func (k *keyed) firstAttempt(now time.Time) time.Time {
-	if k == nil || k.began.IsZero() {
-		return now
-	}
-	return k.began
-}
-
 // idempotency has requests with an Idempotency-Key act once.
 type idempotency struct {
 	*reservations
@@ -77,42 +59,46 @@ type idempotency struct {
 	now func() time.Time
 }
 
-// once has a request with an Idempotency-Key act once, whichever API it comes
+// once serves a request. One with an Idempotency-Key acts once, whichever API it comes
 // to and however often; all get the first one's answer, for 24 hours.
 //
 // The key is reserved before anything is done, with the id of the command that
 // the request will lead to. What a request makes carries that id. So an API
 // that finds a reservation without a live holder can go on from where it stopped.
 // Refusals are answers; failures that may pass are not, and free the key.
-func (s *idempotency) once(serve endpoint) endpoint {
-	return func(ctx context.Context, r *request) (answer, error) {
-		key := r.Header.Get("Idempotency-Key")
-		if key == "" || r.Method == http.MethodGet || r.dryRun() {
-			return serve(ctx, r)
-		}
-		digest, err := digestOf(r, key)
-		if err != nil {
-			return answer{}, err
-		}
-		// A client that goes away must not stop what it will ask for again.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyedTimeout)
-		defer cancel()
-		name := keyName(r.caller, key)
-		held, revision, err := s.take(ctx, r, name, digest)
-		if err != nil || held.Answer != nil {
-			return s.replayed(held, err)
-		}
-		r.keyed.lease = s.hold(name, held, revision, cancel)
-		reply, err := s.carryOut(ctx, r, serve)
-		revision, superseded := r.keyed.lease.end()
-		if superseded {
-			return answer{}, errKeyBusy
-		}
-		// Without an answer to keep the key is free again.
-		held.Answer = s.sealedAnswer(kept(reply, err))
-		s.release(ctx, name, held, revision)
-		return reply, err
+func (s *idempotency) once(ctx context.Context, r *request, serve endpoint) (answer, error) {
+	key := r.Header.Get("Idempotency-Key")
+	if key == "" || r.Method == http.MethodGet || r.dryRun() {
+		return serve(ctx, r)
 	}
+	digest, err := digestOf(r, key)
+	if err != nil {
+		return answer{}, err
+	}
+	// A client that goes away must not stop what it will ask for again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyedTimeout)
+	defer cancel()
+	name := keyName(r.caller, key)
+	held, revision, err := s.take(ctx, r, name, digest)
+	if err != nil {
+		return answer{}, err
+	}
+	if held.Answer != nil {
+		return s.replayed(held.Answer)
+	}
+	r.keyed.lease = s.hold(name, held, revision, cancel)
+	reply, err := s.carryOut(ctx, r, serve)
+	revision, superseded := r.keyed.lease.end()
+	if superseded {
+		return answer{}, errKeyBusy
+	}
+	// Without an answer to keep the key is free again. It is sealed: documents are in it,
+	// with what users have put into them.
+	if held.Answer = kept(reply, err); held.Answer != nil && len(held.Answer.Body) > 0 {
+		held.Answer.Body = []byte(s.box.Seal(held.Answer.Body))
+	}
+	s.release(ctx, name, held, revision)
+	return reply, err
 }
 
 // keyName hides the key, which is the client's, and keeps users apart.
@@ -200,22 +186,11 @@ func kept(reply answer, err error) *pipeline.KeptAnswer {
 	return &pipeline.KeptAnswer{Status: reply.status, ContentType: reply.contentType, Location: reply.location, Body: reply.body}
 }
 
-// sealedAnswer is an answer as it is stored: documents are in it, with what users have put
-// into them.
-func (s *idempotency) sealedAnswer(kept *pipeline.KeptAnswer) *pipeline.KeptAnswer {
-	if kept != nil && len(kept.Body) > 0 {
-		kept.Body = []byte(s.box.Seal(kept.Body))
-	}
-	return kept
-}
-
 // replayed is an answer that was given before.
-func (s *idempotency) replayed(held pipeline.Reservation, err error) (answer, error) {
-	if err != nil || held.Answer == nil {
-		return answer{}, err
-	}
-	kept, body := held.Answer, held.Answer.Body
+func (s *idempotency) replayed(kept *pipeline.KeptAnswer) (answer, error) {
+	body := kept.Body
 	if bytes.HasPrefix(body, []byte(seal.Prefix)) {
+		var err error
 		if body, err = s.box.Open(string(body)); err != nil {
 			return answer{}, &statusError{http.StatusConflict, "the request was executed, but its answer can no longer be read: the server user's password was changed since"}
 		}

@@ -34,11 +34,10 @@ const (
 // change it: what has changed since is read anew. Who may see what is oned's decision alone:
 // each user's list is what oned answered to that user.
 type lists struct {
-	sessions
+	// own is what this API has written, of which its next answer has to know.
+	own     *writes
 	queue   queue
 	hearing func() string
-	// own are what this API has written, of which its next answer has to know.
-	own writes
 
 	mu   sync.Mutex
 	kept map[listKey]*list
@@ -52,8 +51,8 @@ type listKey struct {
 	documentType int
 }
 
-func newLists(oned sessions, q queue, hearing func() string) *lists {
-	return &lists{sessions: oned, queue: q, hearing: hearing, kept: map[listKey]*list{}, sizes: map[listKey]int{}}
+func newLists(own *writes, q queue, hearing func() string) *lists {
+	return &lists{own: own, queue: q, hearing: hearing, kept: map[listKey]*list{}, sizes: map[listKey]int{}}
 }
 
 // list is what a user may see of a type of documents.
@@ -91,7 +90,7 @@ func (l *lists) documents(ctx context.Context, key listKey) (found []opennebula.
 			return found, decided, err
 		}
 	}
-	found, err = l.as(key.user).Documents(ctx, key.documentType, allVisible, -1, -1)
+	found, err = l.own.as(key.user).Documents(ctx, key.documentType, allVisible, -1, -1)
 	return found, nil, err
 }
 
@@ -130,7 +129,7 @@ func (l *lists) keep(ctx context.Context, key listKey, kept *list, heard string)
 	if err != nil {
 		return nil, nil, errNotKept
 	}
-	oned := l.confirmed(key.user)
+	oned := l.own.confirmed(key.user)
 	if kept.heard == heard && time.Since(kept.asked) < listLife && l.follow(limited, oned, key.documentType, &kept.listed, point) {
 		kept.point, kept.wrote = point, wrote
 		l.admit(key, kept, sizeOfAll(kept.documents))
@@ -255,85 +254,4 @@ func placeOf(documents []opennebula.Document, id int) int {
 		return cmp.Compare(d.ID, id)
 	})
 	return at
-}
-
-// mostWrites bounds the documents of which it is remembered that they were written.
-const mostWrites = 1000
-
-// writes are the documents that this API has written lately.
-type writes struct {
-	mu sync.Mutex
-	// first is how many are forgotten already.
-	first int
-	ids   []int
-}
-
-func (w *writes) add(id int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.ids) == mostWrites {
-		w.ids = slices.Clone(w.ids[mostWrites/2:])
-		w.first += mostWrites / 2
-	}
-	w.ids = append(w.ids, id)
-}
-
-// position is how many there were so far.
-func (w *writes) position() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.first + len(w.ids)
-}
-
-// since returns what was written behind a position; false where that is no longer known.
-func (w *writes) since(position int) (ids []int, known bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if position < w.first {
-		return nil, false
-	}
-	return slices.Clone(w.ids[position-w.first:]), true
-}
-
-// as hands out a session that remembers which documents it writes.
-func (l *lists) as(user string) session { return listsSession{l.sessions.as(user), &l.own} }
-
-type listsSession struct {
-	session
-	own *writes
-}
-
-func (s listsSession) AllocateDocument(ctx context.Context, documentType int, name string, body []byte) (int, error) {
-	id, err := s.session.AllocateDocument(ctx, documentType, name, body)
-	if err == nil {
-		s.own.add(id)
-	}
-	return id, err
-}
-
-// What fails may have been done all the same.
-
-func (s listsSession) UpdateDocument(ctx context.Context, id int, body []byte) error {
-	defer s.own.add(id)
-	return s.session.UpdateDocument(ctx, id, body)
-}
-
-func (s listsSession) DeleteDocument(ctx context.Context, id int) error {
-	defer s.own.add(id)
-	return s.session.DeleteDocument(ctx, id)
-}
-
-func (s listsSession) RenameDocument(ctx context.Context, id int, name string) error {
-	defer s.own.add(id)
-	return s.session.RenameDocument(ctx, id, name)
-}
-
-func (s listsSession) ChownDocument(ctx context.Context, id, uid, gid int) error {
-	defer s.own.add(id)
-	return s.session.ChownDocument(ctx, id, uid, gid)
-}
-
-func (s listsSession) ChmodDocument(ctx context.Context, id int, octet string) error {
-	defer s.own.add(id)
-	return s.session.ChmodDocument(ctx, id, octet)
 }

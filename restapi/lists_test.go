@@ -230,7 +230,7 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 	w := newHeardWorld(t, Config{})
 	w.fill("alice", spec.DocumentTypeServiceTemplate, 3)
 	oned := oned{w.oned}
-	l := newLists(oned, w.api.queue, func() string { return "all" })
+	l := newLists(&writes{sessions: oned}, w.api.queue, func() string { return "all" })
 	key := listKey{"alice", spec.DocumentTypeServiceTemplate}
 	for range 2 {
 		documents, _, err := l.documents(t.Context(), key)
@@ -238,7 +238,7 @@ func TestListsAreCountedAsTheyGrow(t *testing.T) {
 		if want := sizeOfAll(documents); l.bytes != want || l.sizes[key] != want {
 			t.Errorf("%d bytes are counted of %d", l.bytes, want)
 		}
-		_, err = l.as("alice").AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
+		_, err = l.own.as("alice").AllocateDocument(t.Context(), spec.DocumentTypeServiceTemplate, "grown", []byte(strings.Repeat(" ", 10_000)))
 		w.must(err)
 	}
 }

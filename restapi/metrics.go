@@ -1,20 +1,17 @@
 package restapi
 
 import (
-	"net/http"
-	"strconv"
-	"time"
+	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the API's own.
+// metrics are the API's own. Routes are patterns, never paths, which clients choose.
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	panics   prometheus.Counter
 	checks   *prometheus.CounterVec
-	backlog  prometheus.Collector
 }
 
 func newMetrics() *metrics {
@@ -35,32 +32,18 @@ func newMetrics() *metrics {
 	}
 }
 
-// waiting adds the gauge of commands that wait for their workers.
-func (m *metrics) waiting(count func() int) {
-	m.backlog = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "flowjet_api_commands_waiting", Help: "Commands of all APIs that wait for their workers, as seen by this API.",
-	}, func() float64 { return float64(count()) })
-}
-
-func (m *metrics) register(registerer prometheus.Registerer) error {
+// register adds the metrics, and a gauge of the commands that wait, to a registry; nil for none.
+func (m *metrics) register(registerer prometheus.Registerer, waiting func() int) error {
 	if registerer == nil {
 		return nil
 	}
-	for _, collector := range []prometheus.Collector{m.requests, m.seconds, m.panics, m.checks, m.backlog} {
+	backlog := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flowjet_api_commands_waiting", Help: "Commands of all APIs that wait for their workers, as seen by this API.",
+	}, func() float64 { return float64(waiting()) })
+	for _, collector := range []prometheus.Collector{m.requests, m.seconds, m.panics, m.checks, backlog} {
 		if err := registerer.Register(collector); err != nil {
-			return err
+			return fmt.Errorf("register the API's metrics: %w", err)
 		}
 	}
 	return nil
-}
-
-// served counts a request. The route is the pattern, never the path, which
-// clients choose.
-func (m *metrics) served(r *http.Request, status int, took time.Duration) {
-	route := r.Pattern
-	if route == "" || route == "/" {
-		route = "none"
-	}
-	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(route).Observe(took.Seconds())
 }

@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,10 +40,6 @@ func noteOf(ctx context.Context) *note {
 	return &note{}
 }
 
-func noteUser(ctx context.Context, name string) { noteOf(ctx).user = name }
-
-func noteError(ctx context.Context, err error) { noteOf(ctx).err = err }
-
 // middleware is around all paths: it logs, counts and traces requests, and
 // recovers from panics.
 type middleware struct {
@@ -50,26 +47,26 @@ type middleware struct {
 	logger  *slog.Logger
 }
 
+// wrap turns away paths that the mux would redirect, and compresses what is sent of the
+// page and of Flowjet's own API, but for event streams. OneFlow's paths answer as OneFlow
+// does.
 func (m *middleware) wrap(next http.Handler) http.Handler {
-	return m.logged(m.recovered(cleanPaths(compressed(next))))
-}
-
-// compressed compresses what is sent of the page and of Flowjet's own API, but for
-// event streams. OneFlow's paths answer as OneFlow does.
-func compressed(next http.Handler) http.Handler {
 	types := []string{jsonType, problemType, "text/html", "text/css", "text/javascript", "image/svg+xml"}
-	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.ContentTypes(types))
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.ContentTypes(types))
 	if err != nil {
 		panic("restapi: compression: " + err.Error()) // constants are wrong
 	}
-	packed := wrap(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, pageRoot) && r.URL.Path != ownPrefix+"/events" {
+	packed := compress(next)
+	return m.logged(m.recovered(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch asked := r.URL.Path; {
+		case path.Clean(asked) != asked && asked != pageRoot:
+			notFound(w, r)
+		case strings.HasPrefix(asked, pageRoot) && asked != ownPrefix+"/events":
 			packed.ServeHTTP(w, r)
-			return
+		default:
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
-	})
+	})))
 }
 
 // givenID matches the request ids that are taken from clients; anything else would
@@ -91,15 +88,22 @@ func (m *middleware) logged(next http.Handler) http.Handler {
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Cache-Control", "no-store")
 		recorded := &recorder{ResponseWriter: w}
-		ctx, span := traceRequest(r)
+		// The client's trace goes on, if it sends one. Without a provider the tracer does nothing.
+		ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx, span := otel.Tracer("github.com/flowjet/flowjet/restapi").Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 		r = r.WithContext(context.WithValue(ctx, noteKey{}, about))
 		next.ServeHTTP(recorded, r)
 		if recorded.status >= http.StatusInternalServerError && errors.Is(r.Context().Err(), context.Canceled) {
 			recorded.status = statusClientGone
 		}
-		endRequest(span, r, recorded.status, about)
-		m.metrics.served(r, recorded.status, time.Since(began))
-		m.logRequest(r, recorded, about, time.Since(began))
+		route, took := r.Pattern, time.Since(began)
+		if route == "" || route == "/" {
+			route = "none"
+		}
+		m.metrics.requests.WithLabelValues(route, strconv.Itoa(recorded.status)).Inc()
+		m.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
+		endSpan(span, r.Pattern, recorded.status, about.id)
+		m.logRequest(r, recorded, about, took)
 	})
 }
 
@@ -122,23 +126,16 @@ func (m *middleware) logRequest(r *http.Request, recorded *recorder, about *note
 		slog.String("from", r.RemoteAddr), slog.String("request", about.id),
 	}
 	if about.err != nil {
-		attributes = append(attributes, slog.String("error", loggable(about.err)))
+		text := about.err.Error()
+		// Errors of a body go to the client alone: they may quote it.
+		if wrong, is := errors.AsType[template.Violations](about.err); is && len(wrong) > 0 {
+			text = fmt.Sprintf("the body was refused: %d mistakes, the first at %q", len(wrong), wrong[0].Path)
+		} else if _, is := errors.AsType[*template.SyntaxError](about.err); is {
+			text = "the body was refused: it is not a valid JSON object"
+		}
+		attributes = append(attributes, slog.String("error", text))
 	}
 	m.logger.LogAttrs(r.Context(), level, "request", attributes...)
-}
-
-// loggable is an error's text for the log. Errors of a body go to the client alone:
-// they may quote it.
-func loggable(err error) string {
-	var wrong template.Violations
-	var syntax *template.SyntaxError
-	switch {
-	case errors.As(err, &wrong) && len(wrong) > 0:
-		return fmt.Sprintf("the body was refused: %d mistakes, the first at %q", len(wrong), wrong[0].Path)
-	case errors.As(err, &syntax):
-		return "the body was refused: it is not a valid JSON object"
-	}
-	return err.Error()
 }
 
 // recovered turns a panic into a 500 that names the request, not its innards.
@@ -156,17 +153,6 @@ func (m *middleware) recovered(next http.Handler) http.Handler {
 				fail(w, r, fmt.Errorf("internal error; Flowjet's log has the details under request %s", id))
 			}
 		}()
-		next.ServeHTTP(w, r)
-	})
-}
-
-// cleanPaths turns away paths that the mux would redirect.
-func cleanPaths(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path.Clean(r.URL.Path) != r.URL.Path && r.URL.Path != pageRoot {
-			notFound(w, r)
-			return
-		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -199,25 +185,16 @@ func (r *recorder) Write(text []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// tracer is OpenTelemetry's for this package; without a provider it does nothing.
-func tracer() trace.Tracer { return otel.Tracer("github.com/flowjet/flowjet/restapi") }
-
-// traceRequest goes on with the client's trace, if it sends one.
-func traceRequest(r *http.Request) (context.Context, trace.Span) {
-	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	return tracer().Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
-}
-
-// endRequest names the span by the route, never the path, which clients choose.
-func endRequest(span trace.Span, r *http.Request, status int, about *note) {
+// endSpan names a request's span by its route.
+func endSpan(span trace.Span, route string, status int, id string) {
 	defer span.End()
 	if !span.IsRecording() {
 		return
 	}
-	if r.Pattern != "" && r.Pattern != "/" {
-		span.SetName(r.Pattern)
+	if route != "" && route != "/" {
+		span.SetName(route)
 	}
-	span.SetAttributes(attribute.Int("http.response.status_code", status), attribute.String("request", about.id))
+	span.SetAttributes(attribute.Int("http.response.status_code", status), attribute.String("request", id))
 	if status >= http.StatusInternalServerError {
 		span.SetStatus(codes.Error, http.StatusText(status))
 	}

@@ -2,9 +2,11 @@ package restapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
@@ -24,20 +26,51 @@ type ownership struct {
 	logger   *slog.Logger
 }
 
-func (o *ownership) chown(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-	uid, gid, err := chownParams(ctx, r.oned, params)
-	if err != nil {
-		return answer{}, err
+// changeOwner gives a document to another user or group; unchanged leaves one as it is.
+type changeOwner func(ctx context.Context, r *request, document opennebula.Document, uid, gid int) error
+
+// chown reads owner_id and, if it is there, group_id.
+func chown(change changeOwner) documentAction {
+	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+		uid, err := ownerID(ctx, params, "owner_id", r.oned.Users)
+		gid := unchanged
+		if err == nil && params.has("group_id") {
+			gid, err = ownerID(ctx, params, "group_id", r.oned.Groups)
+		}
+		if err != nil {
+			return answer{}, err
+		}
+		return finished(change(ctx, r, document, uid, gid), "change the owner of", document)
 	}
-	return finished(o.change(ctx, r, service, uid, gid), "change the owner of", service)
 }
 
-func (o *ownership) chgrp(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-	gid, err := ownerID(ctx, params, "group_id", r.oned.Groups)
-	if err != nil {
-		return answer{}, err
+func chgrp(change changeOwner) documentAction {
+	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+		gid, err := ownerID(ctx, params, "group_id", r.oned.Groups)
+		if err != nil {
+			return answer{}, err
+		}
+		return finished(change(ctx, r, document, unchanged, gid), "change the group of", document)
 	}
-	return finished(o.change(ctx, r, service, unchanged, gid), "change the group of", service)
+}
+
+// ownerID is the id of a user or a group, which may be given by its name in a list of oned's: the user only finds
+// whom he may see there.
+func ownerID(ctx context.Context, params attributes, parameter string, list func(context.Context) ([]opennebula.PoolEntry, error)) (int, error) {
+	id, err := params.owner(parameter)
+	var name string
+	if err == nil || json.Unmarshal(params[parameter], &name) != nil || name == "" {
+		return id, err
+	}
+	entries, err := list(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look up %q: %w", name, err)
+	}
+	at := slices.IndexFunc(entries, func(e opennebula.PoolEntry) bool { return e.Name == name })
+	if at < 0 {
+		return 0, badRequest("%q is %q, which is not the name of one that you may see; give the id", parameter, name)
+	}
+	return entries[at].ID, nil
 }
 
 // change gives a service's document, its VMs and virtual routers to another user or group, as the caller. If one
@@ -79,7 +112,19 @@ func (o *ownership) change(ctx context.Context, r *request, service opennebula.D
 // longer than that for a command's answer: an instantiate takes its time.
 const ownerPatience = 6
 
-// possessions returns what a service has once its worker knows of the new owner.
+// possession is something of a service that has an owner of its own.
+type possession struct {
+	name  string
+	owner one.Identity
+	chown func(ctx context.Context, uid, gid int) error
+}
+
+// possessions returns what a service has once its worker knows of the new owner: its virtual
+// routers, which take their VMs along, and the VMs of its other roles, as far as they still
+// exist.
+//
+// A VM or router that somebody has written into the document and that is not the
+// service's keeps its owner.
 func (o *ownership) possessions(ctx context.Context, r *request, service opennebula.Document) ([]possession, error) {
 	if err := o.awaitWorker(ctx, r, service.ID); err != nil {
 		return nil, err
@@ -92,8 +137,25 @@ func (o *ownership) possessions(ctx context.Context, r *request, service openneb
 	if err != nil {
 		return nil, fmt.Errorf("find its VMs: %w", err)
 	}
+	body, _, err := spec.ReadService(moved.Body)
+	if err != nil {
+		return nil, fmt.Errorf("find its VMs: %w", err)
+	}
 	given := spec.Service{ID: moved.ID, Owner: moved.Owner, Former: &service.Owner}
-	return possessions(ctx, r.oned, moved, given)
+	var all []possession
+	for _, role := range body.Roles {
+		var found []possession
+		if role.VRouterID != nil {
+			found, err = ownRouter(ctx, r.oned, *role.VRouterID, given)
+		} else {
+			found, err = ownVMs(ctx, r.oned, role, given)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 // awaitWorker has the service's worker carry out an update that changes nothing: it does so after everything queued before, and
@@ -110,14 +172,11 @@ func (o *ownership) awaitWorker(ctx context.Context, r *request, service int) er
 	wait := ownerPatience * o.commands.wait
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout+wait)
 	defer cancel()
-	_, err = o.commands.submit(ctx, r, command, wait)
-	switch {
-	case errors.Is(err, pipeline.ErrNoReply):
+	if _, err = o.commands.submit(ctx, r, command, wait); errors.Is(err, pipeline.ErrNoReply) {
 		o.logger.Warn("no worker has confirmed the change of a service's owner: new VMs may belong to the former owner; repeat the change when the service is RUNNING", "service", service)
-	case err != nil:
-		return submitError(command, err)
+		return nil
 	}
-	return nil
+	return err
 }
 
 // putBack undoes in reverse order, even if the client has gone.
@@ -125,45 +184,12 @@ func putBack(ctx context.Context, undo []func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var failures []error
-	for i := len(undo) - 1; i >= 0; i-- {
-		if err := undo[i](ctx); err != nil {
+	for _, revert := range slices.Backward(undo) {
+		if err := revert(ctx); err != nil {
 			failures = append(failures, fmt.Errorf("and it could not be reverted: %w", err))
 		}
 	}
 	return together(failures...)
-}
-
-// possession is something of a service that has an owner of its own.
-type possession struct {
-	name  string
-	owner one.Identity
-	chown func(ctx context.Context, uid, gid int) error
-}
-
-// possessions returns a service's virtual routers, which take their VMs along, and
-// the VMs of its other roles, as far as they still exist.
-//
-// A VM or router that somebody has written into the document and that is not the
-// service's keeps its owner.
-func possessions(ctx context.Context, oned session, service opennebula.Document, given spec.Service) ([]possession, error) {
-	body, _, err := spec.ReadService(service.Body)
-	if err != nil {
-		return nil, fmt.Errorf("find its VMs: %w", err)
-	}
-	var all []possession
-	for _, role := range body.Roles {
-		var found []possession
-		if role.VRouterID != nil {
-			found, err = ownRouter(ctx, oned, *role.VRouterID, given)
-		} else {
-			found, err = ownVMs(ctx, oned, role, given)
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, found...)
-	}
-	return all, nil
 }
 
 func ownRouter(ctx context.Context, oned session, id int, service spec.Service) ([]possession, error) {

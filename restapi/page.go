@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"embed"
 	"net/http"
 	"path"
@@ -25,22 +26,9 @@ var pageTypes = map[string]string{
 	".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
 }
 
-// pages returns the live page's paths. They need no user: the page asks for one,
-// and reads the API as that user.
-func pages() map[string]http.HandlerFunc {
-	return map[string]http.HandlerFunc{
-		"GET /flowjet": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, pageRoot, http.StatusPermanentRedirect)
-		},
-		"GET /{$}": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, pageRoot, http.StatusTemporaryRedirect)
-		},
-		"GET /flowjet/{$}":         func(w http.ResponseWriter, r *http.Request) { servePage(w, r, "index.html") },
-		"GET /flowjet/page/{file}": func(w http.ResponseWriter, r *http.Request) { servePage(w, r, r.PathValue("file")) },
-	}
-}
-
-func servePage(w http.ResponseWriter, r *http.Request, name string) {
+// servePage serves one of the page's files.
+func servePage(w http.ResponseWriter, r *http.Request) {
+	name := cmp.Or(r.PathValue("file"), "index.html")
 	text, err := pageFiles.ReadFile("page/" + name)
 	if err != nil || strings.ContainsAny(name, `/\`) {
 		notFound(w, r)
@@ -52,4 +40,13 @@ func servePage(w http.ResponseWriter, r *http.Request, name string) {
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	_, _ = w.Write(text) // an error means that the client has gone
+}
+
+// openAPI describes both APIs; a test holds it against the routes.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+func describe(w http.ResponseWriter, r *http.Request) {
+	answer{status: http.StatusOK, contentType: jsonType, body: openAPI}.write(w, r)
 }

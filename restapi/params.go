@@ -19,6 +19,14 @@ func (a attributes) has(name string) bool {
 	return found && !bytes.Equal(bytes.TrimSpace(value), []byte("null"))
 }
 
+// wrong is the error of an attribute that is not what it must be.
+func (a attributes) wrong(name, must string) error {
+	if !a.has(name) {
+		return badRequest("%q is missing; it must be %s", name, must)
+	}
+	return badRequest("%q must be %s", name, must)
+}
+
 // scalar is the text of a text, number or boolean; not ok for an object or an array, and for what is not there.
 func (a attributes) scalar(name string) (text string, ok bool) {
 	value := bytes.TrimSpace(a[name])
@@ -43,11 +51,8 @@ func wholeNumber(text string) (number int, ok bool) {
 // text is an attribute that has to be a text, and not an empty one.
 func (a attributes) text(name string) (string, error) {
 	var value string
-	if !a.has(name) {
-		return "", badRequest("%q is missing; it must be a string", name)
-	}
-	if json.Unmarshal(a[name], &value) != nil {
-		return "", badRequest("%q must be a string", name)
+	if !a.has(name) || json.Unmarshal(a[name], &value) != nil {
+		return "", a.wrong(name, "a string")
 	}
 	if strings.TrimSpace(value) == "" {
 		return "", badRequest("%q is empty; it must be a string", name)
@@ -67,12 +72,9 @@ func (a attributes) note(name string) (string, error) {
 // whole is a whole number from 0 on, or a text of one.
 func (a attributes) whole(name string) (int, error) {
 	text, ok := a.scalar(name)
-	if !ok && !a.has(name) {
-		return 0, badRequest("%q is missing; it must be a whole number, 0 or more", name)
-	}
 	number, isNumber := wholeNumber(text)
 	if !ok || !isNumber || number < 0 {
-		return 0, badRequest("%q must be a whole number, 0 or more", name)
+		return 0, a.wrong(name, "a whole number, 0 or more")
 	}
 	return number, nil
 }
@@ -83,15 +85,12 @@ const unchanged = -1
 // owner is the id of a user or a group, or a text of one. -1 and an empty text leave it as it is.
 func (a attributes) owner(name string) (int, error) {
 	text, ok := a.scalar(name)
-	if !ok && !a.has(name) {
-		return 0, badRequest("%q is missing; it must be an id, or -1 to leave it unchanged", name)
-	}
 	if ok && strings.TrimSpace(text) == "" {
 		return unchanged, nil
 	}
 	id, isNumber := wholeNumber(text)
 	if !ok || !isNumber || id < unchanged {
-		return 0, badRequest("%q must be an id, or -1 to leave it unchanged", name)
+		return 0, a.wrong(name, "an id, or -1 to leave it unchanged")
 	}
 	return id, nil
 }

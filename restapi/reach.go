@@ -37,9 +37,15 @@ func cloneVMTemplates(ctx context.Context, r *request, body *spec.Body, name str
 		role := &body.Roles[i]
 		copied, known := copies[role.TemplateID]
 		if !known {
-			var err error
-			if copied, err = cloneVMTemplate(ctx, r.oned, role.TemplateID, name, images, before); err != nil {
-				return undo, fmt.Errorf("role %s: %w", role.Name, err)
+			original, err := r.oned.VMTemplate(ctx, role.TemplateID)
+			if err != nil {
+				return undo, fmt.Errorf("role %s: read VM template %d: %w", role.Name, role.TemplateID, err)
+			}
+			copyName := original.Name + "-" + name // as OneFlow calls it
+			if copied, known = before[copyName]; !known {
+				if copied, err = r.oned.CloneVMTemplate(ctx, role.TemplateID, copyName, images); err != nil {
+					return undo, fmt.Errorf("role %s: clone VM template %d: %w", role.Name, role.TemplateID, err)
+				}
 			}
 			copies[role.TemplateID] = copied
 			undo = append(undo, func(ctx context.Context) error { return r.oned.DeleteVMTemplate(ctx, copied, images) })
@@ -70,24 +76,6 @@ func copiedBefore(ctx context.Context, r *request) (map[string]int, error) {
 		}
 	}
 	return before, nil
-}
-
-// cloneVMTemplate names the copy as OneFlow does: the original's name, a dash
-// and the new service template's. One that was made before is taken.
-func cloneVMTemplate(ctx context.Context, oned session, id int, name string, images bool, before map[string]int) (int, error) {
-	original, err := oned.VMTemplate(ctx, id)
-	if err != nil {
-		return 0, fmt.Errorf("read VM template %d: %w", id, err)
-	}
-	name = original.Name + "-" + name
-	if copied, made := before[name]; made {
-		return copied, nil
-	}
-	copied, err := oned.CloneVMTemplate(ctx, id, name, images)
-	if err != nil {
-		return 0, fmt.Errorf("clone VM template %d: %w", id, err)
-	}
-	return copied, nil
 }
 
 // deleteVMTemplates removes each VM template once. One that is gone is no error.

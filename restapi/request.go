@@ -2,6 +2,7 @@ package restapi
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,9 +36,9 @@ func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownPrefi
 // dryRun reports whether the request is to change nothing.
 func (r *request) dryRun() bool { return r.URL.Query().Get("dry_run") == "true" }
 
-// id returns the document's id in the path. What is not a number is the id of nothing.
-func (r *request) id(what string) (int, error) {
-	text := r.PathValue("id")
+// id returns an id in the path. What is not a number is the id of nothing.
+func (r *request) id(wildcard, what string) (int, error) {
+	text := r.PathValue(wildcard)
 	id, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || id < 0 {
 		return 0, &statusError{http.StatusNotFound, "there is no " + what + " " + strconv.Quote(text) + ": ids are whole numbers, 0 or more"}
@@ -45,16 +46,20 @@ func (r *request) id(what string) (int, error) {
 	return int(id), nil
 }
 
-// newCommand returns a command of the request's caller.
+// newCommand returns a command of the request's caller. Its id cannot be guessed, and is the
+// same again for a request with a key.
 func (r *request) newCommand(service int, verb flow.Verb) flow.Command {
-	return flow.Command{ID: r.keyed.commandID(), Verb: verb, Service: service, User: r.caller.Identity}
+	id := rand.Text()
+	if r.keyed != nil {
+		id = r.keyed.command
+	}
+	return flow.Command{ID: id, Verb: verb, Service: service, User: r.caller.Identity}
 }
 
 // body reads the request's body, within the limit.
 func (r *request) body() ([]byte, error) {
 	text, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if tooLarge, is := errors.AsType[*http.MaxBytesError](err); is {
 		return nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
 	}
 	if err != nil {

@@ -2,12 +2,16 @@ package restapi
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/idle"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -73,6 +77,50 @@ func (s *reservations) release(ctx context.Context, name string, held pipeline.R
 	held.Taken = time.Time{}
 	if _, err := s.queue.UpdateReservation(ctx, name, held, revision); err != nil && !errors.Is(err, pipeline.ErrConflict) {
 		s.logger.Warn("a reservation was not released; it is released when its lease expires", "reservation", name, "error", err)
+	}
+}
+
+// alone makes a change that goes to oned directly, and not through a worker,
+// safe for requests with If-Match: oned has no compare-and-set on documents, so
+// of those requests, whichever API they come to, one is worked on at a time,
+// and the document is held against the tag in that time.
+func (s *reservations) alone(act documentAction) documentAction {
+	return func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
+		tags, err := r.ifMatch()
+		if err != nil {
+			return answer{}, err
+		}
+		if len(tags) == 0 || r.dryRun() {
+			return act(ctx, r, document, params)
+		}
+		ctx, cancel := context.WithTimeout(ctx, keyedTimeout)
+		defer cancel()
+		name := fmt.Sprintf("lock-%d", document.ID)
+		mine := pipeline.Reservation{Command: rand.Text(), Taken: time.Now().UTC()}
+		held, revision, err := s.queue.Reserve(ctx, name, mine)
+		if err != nil {
+			return answer{}, &queueError{err}
+		}
+		if held.Command != mine.Command {
+			busy := &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; try again", kindNames[document.Type], document.ID)}
+			heir := func(pipeline.Reservation) pipeline.Reservation { return mine }
+			if mine, revision, err = s.takeOver(ctx, name, held, revision, heir, busy); err != nil {
+				return answer{}, err
+			}
+		}
+		lease := s.hold(name, mine, revision, cancel)
+		defer func() {
+			if revision, superseded := lease.end(); !superseded {
+				s.release(ctx, name, mine, revision)
+			}
+		}()
+		if document, err = r.read(ctx, document.Type, document.ID); err != nil {
+			return answer{}, err
+		}
+		if !document.Matches(tags) {
+			return answer{}, changed(document)
+		}
+		return act(ctx, r, document, params)
 	}
 }
 

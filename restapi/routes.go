@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/seal"
 )
 
@@ -17,32 +18,47 @@ const ownPrefix = "/flowjet/v1"
 // routes returns all paths of both APIs with their handlers.
 func (s *Server) routes(users *authenticator, oned sessions, box *seal.Box) map[string]http.Handler {
 	shared := &reservations{queue: s.queue, wait: s.config.ReplyWait, logger: s.logger}
-	serve := &dispatcher{authenticator: users, admission: s.admission, oned: ahead{newLists(oned, s.queue, s.config.HearingCalls), s.queue, box}, idempotency: &idempotency{reservations: shared, box: box, now: s.config.now}}
+	written := &writes{sessions: oned}
+	serve := &dispatcher{
+		authenticator: users, admission: s.admission,
+		oned:        ahead{written, newLists(written, s.queue, s.config.HearingCalls), s.queue, box},
+		idempotency: &idempotency{reservations: shared, box: box, now: s.config.now},
+	}
 	queued := &commands{
 		queue: s.queue, backlog: s.backlog, box: box, wait: s.config.ReplyWait,
 		planner: &planner{queue: s.queue, settings: s.config.Settings},
 	}
 	vms := &vmActions{number: s.config.ActionNumber, period: s.config.ActionPeriod, now: s.config.now, commands: queued}
-	owners := &ownership{oned: oned, commands: queued, logger: s.logger}
+	services := &services{commands: queued, shared: shared, ownership: &ownership{oned: oned, commands: queued, logger: s.logger}, vms: vms}
+	templates := &templates{commands: queued, shared: shared, logger: s.logger}
 	rendered := newRendered()
 	all := map[string]http.Handler{}
 	// OneFlow's calls are there twice: below ownPrefix with statuses that say what they mean.
-	for _, calls := range []map[string]endpoint{
-		(&services{commands: queued, locks: locks{shared}, ownership: owners, vms: vms, rendered: rendered}).calls(),
-		(&templates{commands: queued, locks: locks{shared}, logger: s.logger, rendered: rendered}).calls(),
-		vms.calls(),
+	for pattern, call := range map[string]endpoint{
+		"GET /service":                                        listDocuments(spec.DocumentTypeService, rendered),
+		"GET /service/{id}":                                   showDocument(spec.DocumentTypeService),
+		"PUT /service/{id}":                                   services.update,
+		"DELETE /service/{id}":                                services.undeploy,
+		"POST /service/{id}/action":                           services.act,
+		"POST /service/{id}/scale":                            services.scale,
+		"POST /service/{id}/role_action":                      services.changeRoles,
+		"POST /service_pool/purge_done":                       services.purgeDone,
+		"POST /service/{id}/role/{role}/action":               vms.actOnRole,
+		"DELETE /service/{id}/sched_action/{sid}":             vms.unschedule,
+		"DELETE /service/{id}/role/{role}/sched_action/{sid}": vms.unschedule,
+		"GET /service_template":                               listDocuments(spec.DocumentTypeServiceTemplate, rendered),
+		"POST /service_template":                              templates.create,
+		"GET /service_template/{id}":                          showDocument(spec.DocumentTypeServiceTemplate),
+		"PUT /service_template/{id}":                          templates.replace,
+		"DELETE /service_template/{id}":                       templates.delete,
+		"POST /service_template/{id}/action":                  templates.act,
 	} {
-		for pattern, call := range calls {
-			method, path, _ := strings.Cut(pattern, " ")
-			all[pattern] = serve.handler(call)
-			all[method+" "+ownPrefix+path] = all[pattern]
-		}
+		method, path, _ := strings.Cut(pattern, " ")
+		all[pattern] = serve.handler(call)
+		all[method+" "+ownPrefix+path] = all[pattern]
 	}
 	people := newViews(queued.planner, s.config.VMLink)
-	state := &health{
-		queue: s.queue, probe: &probe{oned: oned.server()}, version: s.config.Version,
-		feeds: s.config.Feeds, notReady: s.config.NotReady,
-	}
+	state := &health{queue: s.queue, oned: oned.server(), version: s.config.Version, feeds: s.config.Feeds, notReady: s.config.NotReady}
 	maps.Copy(all, map[string]http.Handler{
 		"GET /flowjet/v1/services":          serve.handler(people.services),
 		"GET /flowjet/v1/services/{id}":     serve.handler(people.service),
@@ -71,9 +87,11 @@ func (s *Server) mux() http.Handler {
 	for pattern, handler := range s.patterns {
 		mux.Handle(pattern, handler)
 	}
-	for pattern, handler := range pages() {
-		mux.Handle(pattern, handler)
-	}
+	// The live page's paths need no user: the page asks for one, and reads the API as that user.
+	mux.Handle("GET /flowjet", http.RedirectHandler(pageRoot, http.StatusPermanentRedirect))
+	mux.Handle("GET /{$}", http.RedirectHandler(pageRoot, http.StatusTemporaryRedirect))
+	mux.HandleFunc("GET /flowjet/{$}", servePage)
+	mux.HandleFunc("GET /flowjet/page/{file}", servePage)
 	mux.HandleFunc("/", notFound)
 	return mux
 }
@@ -101,25 +119,20 @@ func (d *dispatcher) identify(r *http.Request) (*request, error) {
 	if err := d.admission.rate(who, r.Method); err != nil {
 		return nil, err
 	}
-	noteUser(r.Context(), who.Identity.UName)
+	noteOf(r.Context()).user = who.Identity.UName
 	return &request{Request: r, caller: who, oned: d.oned.as(who.target()), own: isOwn(r)}, nil
 }
 
-// forbidding answers a missing right with 403 under /flowjet/v1, where 401 is for credentials
-// that are not accepted. OneFlow's clients know it as 401.
-func forbidding(serve endpoint) endpoint {
-	return func(ctx context.Context, r *request) (answer, error) {
+// handler serves an endpoint. It answers a missing right with 403 under /flowjet/v1, where
+// 401 is for credentials that are not accepted. OneFlow's clients know it as 401.
+func (d *dispatcher) handler(serve endpoint) http.Handler {
+	forbidding := func(ctx context.Context, r *request) (answer, error) {
 		reply, err := serve(ctx, r)
 		if err != nil && r.own && statusOf(err) == http.StatusUnauthorized {
 			err = &statusError{http.StatusForbidden, err.Error()}
 		}
 		return reply, err
 	}
-}
-
-// handler serves an endpoint.
-func (d *dispatcher) handler(serve endpoint) http.Handler {
-	serve = d.idempotency.once(forbidding(serve))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, err := d.identify(r)
 		if err != nil {
@@ -139,7 +152,7 @@ func (d *dispatcher) handler(serve endpoint) http.Handler {
 		if r.Header.Get("Cache-Control") == "no-cache" {
 			ctx = context.WithValue(ctx, uncached{}, true)
 		}
-		reply, err := serve(ctx, asked)
+		reply, err := d.idempotency.once(ctx, asked, forbidding)
 		if err != nil {
 			fail(w, r, err)
 			return

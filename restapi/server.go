@@ -15,6 +15,7 @@ import (
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/restapi/internal/certificate"
 )
 
 const (
@@ -55,25 +56,26 @@ func New(config Config, p *pipeline.Pipeline, client *opennebula.Client) (*Serve
 // newServer makes an API that opens what others have sealed in the same way as box.
 func newServer(config Config, commands queue, users sessions, box *seal.Box) (*Server, error) {
 	config = config.withDefaults()
-	secure, err := config.tlsConfig()
-	if err != nil {
-		return nil, err
-	}
 	counts := newMetrics()
 	authenticator, err := newAuthenticator(users, box, config.CredentialTTL, config.Limits.Verdicts, counts)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		config: config, logger: config.Logger, queue: commands, tls: secure,
-		admission: newAdmission(config.Limits),
-		backlog:   newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),
+		config: config, logger: config.Logger, queue: commands, admission: newAdmission(config.Limits),
+		backlog: newBacklog(config.Limits.Queued, config.Limits.QueuedOfUser),
+	}
+	if config.CertificateFile != "" || config.KeyFile != "" {
+		read, err := certificate.Read(config.CertificateFile, config.KeyFile, config.Logger)
+		if err != nil {
+			return nil, err
+		}
+		s.tls = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: read.Get}
 	}
 	s.overview = &overview{queue: commands, backlog: s.backlog}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	counts.waiting(s.backlog.size)
-	if err := counts.register(config.Registerer); err != nil {
-		return nil, fmt.Errorf("register the API's metrics: %w", err)
+	if err := counts.register(config.Registerer, s.backlog.size); err != nil {
+		return nil, err
 	}
 	s.patterns = s.routes(authenticator, users, box)
 	s.handler = (&middleware{metrics: counts, logger: s.logger}).wrap(s.mux())
@@ -90,7 +92,10 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.Listen)
 	if err != nil {
-		return listenError(s.config.Listen, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("the API cannot listen on %s: the port is taken; stop the program that uses it or choose another address with --api-listen", s.config.Listen)
+		}
+		return fmt.Errorf("the API cannot listen on %s: %w; choose another address with --api-listen", s.config.Listen, err)
 	}
 	if s.tls != nil {
 		listener = tls.NewListener(listener, s.tls)
@@ -104,7 +109,12 @@ func (s *Server) Start(ctx context.Context) error {
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	s.begin()
-	go s.serve(s.http, listener, s.served)
+	go func(server *http.Server, served chan<- struct{}) {
+		defer close(served)
+		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.logger.Error("the API has stopped listening", "address", listener.Addr().String(), "error", err)
+		}
+	}(s.http, s.served)
 	return nil
 }
 
@@ -117,21 +127,6 @@ func (s *Server) end() {
 	s.stop()
 	s.following.Wait()
 	s.overview.stop()
-}
-
-func (s *Server) serve(server *http.Server, listener net.Listener, served chan<- struct{}) {
-	defer close(served)
-	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		s.logger.Error("the API has stopped listening", "address", listener.Addr().String(), "error", err)
-	}
-}
-
-// listenError names the address and the remedy.
-func listenError(address string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("the API cannot listen on %s: the port is taken; stop the program that uses it or choose another address with --api-listen", address)
-	}
-	return fmt.Errorf("the API cannot listen on %s: %w; choose another address with --api-listen", address, err)
 }
 
 // Addr is the address that is listened on, with the real port; empty before Start.

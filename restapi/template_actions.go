@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
@@ -19,19 +21,16 @@ import (
 // documentAction carries out an action on a document that the caller may see.
 type documentAction func(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error)
 
-func (t *templates) actions() map[string]documentAction {
-	return map[string]documentAction{
-		"instantiate": t.instantiate, "clone": t.clone, "update": t.locks.alone(t.update),
-		"rename": t.locks.alone(rename), "chmod": t.locks.alone(chmod), "chown": t.locks.alone(chownTemplate), "chgrp": t.locks.alone(chgrpTemplate),
-	}
-}
-
 func (t *templates) act(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if err != nil {
 		return answer{}, err
 	}
-	actions := t.actions()
+	actions := map[string]documentAction{
+		"instantiate": t.instantiate, "clone": t.clone, "update": t.shared.alone(t.update),
+		"rename": t.shared.alone(rename), "chmod": t.shared.alone(chmod),
+		"chown": t.shared.alone(chown(changeTemplate)), "chgrp": t.shared.alone(chgrp(changeTemplate)),
+	}
 	perform, known := actions[asked.perform]
 	if !known {
 		return answer{}, unsupported(http.StatusBadRequest, "service template", asked.perform, actions)
@@ -136,11 +135,19 @@ func (t *templates) clone(ctx context.Context, r *request, template opennebula.D
 	return reply, err
 }
 
-// update sets attributes (append) or replaces the whole body.
+// update sets attributes (append) or replaces the whole body. The JSON is in template_json or
+// template_raw, as a text or as it is.
 func (t *templates) update(ctx context.Context, r *request, held opennebula.Document, params attributes) (answer, error) {
-	text, err := updateText(params)
-	if err != nil {
-		return answer{}, err
+	text := params["template_json"]
+	if !params.has("template_json") {
+		text = params["template_raw"]
+	}
+	if !params.has("template_json") && !params.has("template_raw") {
+		return answer{}, badRequest(`"template_json" is missing; it must be the attributes to set, as a JSON object in a string`)
+	}
+	var inString string
+	if json.Unmarshal(text, &inString) == nil {
+		text = []byte(inString)
 	}
 	appendTo, err := params.flag("append")
 	if err != nil {
@@ -162,21 +169,6 @@ func (t *templates) update(ctx context.Context, r *request, held opennebula.Docu
 	return reply, nil
 }
 
-// updateText is the JSON in template_json or template_raw, as a text or as it is.
-func updateText(params attributes) ([]byte, error) {
-	for _, name := range []string{"template_json", "template_raw"} {
-		if !params.has(name) {
-			continue
-		}
-		var text string
-		if json.Unmarshal(params[name], &text) == nil {
-			return []byte(text), nil
-		}
-		return params[name], nil
-	}
-	return nil, badRequest(`"template_json" is missing; it must be the attributes to set, as a JSON object in a string`)
-}
-
 func rename(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
 	name, err := params.text("name")
 	if err != nil {
@@ -196,48 +188,9 @@ func chmod(ctx context.Context, r *request, document opennebula.Document, params
 	return finished(r.oned.ChmodDocument(ctx, document.ID, octet), "change the permissions of", document)
 }
 
-func chownTemplate(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-	uid, gid, err := chownParams(ctx, r.oned, params)
-	if err != nil {
-		return answer{}, err
-	}
-	return finished(r.oned.ChownDocument(ctx, document.ID, uid, gid), "change the owner of", document)
-}
-
-func chgrpTemplate(ctx context.Context, r *request, document opennebula.Document, params attributes) (answer, error) {
-	gid, err := ownerID(ctx, params, "group_id", r.oned.Groups)
-	if err != nil {
-		return answer{}, err
-	}
-	return finished(r.oned.ChownDocument(ctx, document.ID, unchanged, gid), "change the group of", document)
-}
-
-// chownParams are owner_id and, if it is there, group_id.
-func chownParams(ctx context.Context, oned session, params attributes) (uid, gid int, err error) {
-	if uid, err = ownerID(ctx, params, "owner_id", oned.Users); err != nil || !params.has("group_id") {
-		return uid, unchanged, err
-	}
-	gid, err = ownerID(ctx, params, "group_id", oned.Groups)
-	return uid, gid, err
-}
-
-// ownerID is the id of a user or a group, which may be given by its name in a list of oned's: the user only finds
-// whom he may see there.
-func ownerID(ctx context.Context, params attributes, parameter string, list func(context.Context) ([]opennebula.PoolEntry, error)) (int, error) {
-	id, err := params.owner(parameter)
-	var name string
-	if err == nil || json.Unmarshal(params[parameter], &name) != nil || name == "" {
-		return id, err
-	}
-	entries, err := list(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("look up %q: %w", name, err)
-	}
-	at := slices.IndexFunc(entries, func(e opennebula.PoolEntry) bool { return e.Name == name })
-	if at < 0 {
-		return 0, badRequest("%q is %q, which is not the name of one that you may see; give the id", parameter, name)
-	}
-	return entries[at].ID, nil
+// changeTemplate gives a service template to another user or group.
+func changeTemplate(ctx context.Context, r *request, document opennebula.Document, uid, gid int) error {
+	return r.oned.ChownDocument(ctx, document.ID, uid, gid)
 }
 
 // finished is the answer after a call that has nothing to say.
@@ -246,4 +199,47 @@ func finished(err error, what string, document opennebula.Document) (answer, err
 		return answer{}, fmt.Errorf("%s %s %d: %w", what, kindNames[document.Type], document.ID, err)
 	}
 	return done, nil
+}
+
+// newborn shows services that were just made without reading them back. All that oned adds
+// to what it was told is the caller and the permissions that the caller's umask leaves,
+// and these are as they were for the last service, which is remembered for a minute.
+type newborn struct {
+	mutex sync.Mutex
+	known map[string]added // by whom calls are made for
+}
+
+// added is what oned added to a user's last service.
+type added struct {
+	owner       one.Identity
+	permissions opennebula.Permissions
+	until       time.Time
+}
+
+const (
+	trustAdded = time.Minute
+	maxAdded   = 10_000
+)
+
+// document returns the service that the caller has just made; false where it has to be read.
+func (n *newborn) document(who caller, id int, body spec.Body) (opennebula.Document, bool) {
+	n.mutex.Lock()
+	last, known := n.known[who.target()]
+	n.mutex.Unlock()
+	if !known || time.Now().After(last.until) || last.owner.UID != who.Identity.UID || last.owner.GID != who.EffectiveGID {
+		return opennebula.Document{}, false
+	}
+	return opennebula.Document{
+		ID: id, Owner: last.owner, Name: body.Name, Type: spec.DocumentTypeService, Permissions: last.permissions, Body: encodeBody(body),
+	}, true
+}
+
+// remember notes what oned added to a service that the caller has just made.
+func (n *newborn) remember(who caller, service opennebula.Document) {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	if n.known == nil || len(n.known) >= maxAdded {
+		n.known = map[string]added{}
+	}
+	n.known[who.target()] = added{service.Owner, service.Permissions, time.Now().Add(trustAdded)}
 }

@@ -21,41 +21,9 @@ const allVisible = -2
 // templates are the calls on service templates.
 type templates struct {
 	commands *commands
-	locks    locks
+	shared   *reservations
 	logger   *slog.Logger
 	newborn  newborn
-	rendered *memo[[]byte]
-}
-
-func (t *templates) calls() map[string]endpoint {
-	return map[string]endpoint{
-		"GET /service_template":              t.list,
-		"POST /service_template":             t.create,
-		"GET /service_template/{id}":         t.show,
-		"PUT /service_template/{id}":         t.replace,
-		"DELETE /service_template/{id}":      t.delete,
-		"POST /service_template/{id}/action": t.act,
-	}
-}
-
-func (t *templates) list(ctx context.Context, r *request) (answer, error) {
-	return listDocuments(ctx, r, spec.DocumentTypeServiceTemplate, t.rendered)
-}
-
-func listDocuments(ctx context.Context, r *request, documentType int, rendered *memo[[]byte]) (answer, error) {
-	documents, err := r.oned.Documents(ctx, documentType, allVisible, -1, -1)
-	if err != nil {
-		return answer{}, fmt.Errorf("list %ss: %w", kindNames[documentType], err)
-	}
-	return showAll(http.StatusOK, documents, rendered)
-}
-
-func (t *templates) show(ctx context.Context, r *request) (answer, error) {
-	document, err := r.document(ctx, spec.DocumentTypeServiceTemplate)
-	if err != nil {
-		return answer{}, err
-	}
-	return showRead(r, document)
 }
 
 func (t *templates) create(ctx context.Context, r *request) (answer, error) {
@@ -96,27 +64,22 @@ func (t *templates) replace(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return t.locks.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
-		return t.replaceBody(ctx, r, document, text)
+	return t.shared.alone(func(ctx context.Context, r *request, held opennebula.Document, _ attributes) (answer, error) {
+		body, err := template.Replace(held.Body, text, time.Now())
+		if _, is := errors.AsType[*template.ImmutableError](err); is {
+			// OneFlow answers this one with 500, and clients know it.
+			return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
+		}
+		if err != nil {
+			return answer{}, err
+		}
+		if err := r.oned.UpdateDocument(ctx, held.ID, encodeBody(body)); err != nil {
+			return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
+		}
+		reply, err := showNew(ctx, r, held.ID, http.StatusOK)
+		reply.warning = t.dropped(held, body)
+		return reply, err
 	})(ctx, r, document, nil)
-}
-
-func (t *templates) replaceBody(ctx context.Context, r *request, held opennebula.Document, text []byte) (answer, error) {
-	body, err := template.Replace(held.Body, text, time.Now())
-	var immutable *template.ImmutableError
-	if errors.As(err, &immutable) {
-		// OneFlow answers this one with 500, and clients know it.
-		return answer{}, &statusError{http.StatusInternalServerError, err.Error()}
-	}
-	if err != nil {
-		return answer{}, err
-	}
-	if err := r.oned.UpdateDocument(ctx, held.ID, encodeBody(body)); err != nil {
-		return answer{}, fmt.Errorf("update service template %d: %w", held.ID, err)
-	}
-	reply, err := showNew(ctx, r, held.ID, http.StatusOK)
-	reply.warning = t.dropped(held, body)
-	return reply, err
 }
 
 // dropped logs the attributes of Flowjet's own that a template has lost, and returns the warning for the client.
@@ -131,8 +94,19 @@ func (t *templates) dropped(held opennebula.Document, body spec.Body) string {
 
 // delete removes a template and, if asked to, what its roles are made
 // from, which goes first: if that fails, the template is still there to try again.
+// {"delete_type": "none"} says how far it goes. A body that is something else, such as
+// goca's null, asks for nothing.
 func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
-	far, err := deleteReach(r)
+	text, err := r.body()
+	if err != nil {
+		return answer{}, err
+	}
+	if err := template.CheckNesting(text); err != nil {
+		return answer{}, err
+	}
+	var body attributes
+	_ = json.Unmarshal(text, &body) // what cannot be read names no attribute
+	far, err := body.deletes("delete_type")
 	if err != nil {
 		return answer{}, err
 	}
@@ -140,24 +114,10 @@ func (t *templates) delete(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return t.locks.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
+	return t.shared.alone(func(ctx context.Context, r *request, document opennebula.Document, _ attributes) (answer, error) {
 		if err := deleteVMTemplates(ctx, r.oned, document, far); err != nil {
 			return answer{}, fmt.Errorf("delete service template %d: %w", document.ID, err)
 		}
 		return finished(r.oned.DeleteDocument(ctx, document.ID), "delete", document)
 	})(ctx, r, document, nil)
-}
-
-// deleteReach reads {"delete_type": "none"}. A body that is something else, such as goca's null, asks for nothing.
-func deleteReach(r *request) (reach, error) {
-	text, err := r.body()
-	if err != nil {
-		return reachNone, err
-	}
-	if err := template.CheckNesting(text); err != nil {
-		return reachNone, err
-	}
-	var body attributes
-	_ = json.Unmarshal(text, &body) // what cannot be read names no attribute
-	return body.deletes("delete_type")
 }

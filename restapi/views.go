@@ -38,20 +38,21 @@ type views struct {
 }
 
 func newViews(p *planner, vmLink string) *views {
-	return &views{planner: p, vmLink: vmLink, rows: memo[view.Row]{make: rowOf, size: sizeOf[view.Row]}, forms: memo[schema.Template]{make: formOf, size: sizeOf[schema.Template]}}
+	return &views{
+		planner: p, vmLink: vmLink,
+		rows: memo[view.Row]{size: sizeOf[view.Row], make: func(d opennebula.Document) view.Row {
+			return view.OfService(d.ID, d.Name, d.Owner, d.Body)
+		}},
+		forms: memo[schema.Template]{size: sizeOf[schema.Template], make: func(d opennebula.Document) schema.Template {
+			body, _ := spec.ParseBody(d.Body) // a template that cannot be read is listed with its name
+			return view.OfTemplate(d.ID, d.Name, d.Owner, body)
+		}},
+	}
 }
 
 // sizeOf is about how many bytes is kept of a document with some of its texts.
 func sizeOf[T any](document opennebula.Document, _ T) int {
 	return 2*len(document.Body) + documentFrame
-}
-
-func rowOf(d opennebula.Document) view.Row { return view.OfService(d.ID, d.Name, d.Owner, d.Body) }
-
-// formOf shows a template. One that cannot be read is listed with its name.
-func formOf(document opennebula.Document) schema.Template {
-	body, _ := spec.ParseBody(document.Body)
-	return view.OfTemplate(document.ID, document.Name, document.Owner, body)
 }
 
 // services lists services: ?q=words&state=RUNNING,WARNING&sort=-name&offset=0&limit=50.
@@ -69,8 +70,18 @@ func (v *views) services(ctx context.Context, r *request) (answer, error) {
 		rows[i] = v.rows.of(document)
 	}
 	list := view.Choose(rows, query)
-	if err := count(ctx, r.oned, list.Rows); err != nil {
-		return answer{}, err
+	// The VMs that run are counted; rows for which that would take too many reads go without.
+	var ids []int
+	last := 0
+	for ; last < len(list.Rows) && len(ids)+len(list.Rows[last].Unsettled) <= maxCounted; last++ {
+		ids = append(ids, list.Rows[last].Unsettled...)
+	}
+	vms, err := r.oned.Details(ctx, ids)
+	if err != nil {
+		return answer{}, fmt.Errorf("read VMs: %w", err)
+	}
+	for i := range list.Rows[:last] {
+		list.Rows[i].Count(func(id int) bool { return vms[id].Running() })
 	}
 	return pretty(http.StatusOK, list)
 }
@@ -109,23 +120,6 @@ func readPage(values url.Values, query *view.Query) error {
 			}
 			*into = number
 		}
-	}
-	return nil
-}
-
-// count counts the VMs that run. Rows for which that would take too many reads go without.
-func count(ctx context.Context, oned session, rows []view.Row) error {
-	var ids []int
-	last := 0
-	for ; last < len(rows) && len(ids)+len(rows[last].Unsettled) <= maxCounted; last++ {
-		ids = append(ids, rows[last].Unsettled...)
-	}
-	vms, err := oned.Details(ctx, ids)
-	if err != nil {
-		return fmt.Errorf("read VMs: %w", err)
-	}
-	for i := range rows[:last] {
-		rows[i].Count(func(id int) bool { return vms[id].Running() })
 	}
 	return nil
 }
@@ -199,7 +193,6 @@ func (v *views) allow(ctx context.Context, r *request, shown *view.Service, docu
 	}
 }
 
-// templates lists service templates, by name.
 // templates lists service templates by their names: ?q=words&offset=0&limit=50, else all.
 func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 	values := r.URL.Query()

@@ -2,10 +2,10 @@ package restapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,14 +28,6 @@ type vmActions struct {
 	period   time.Duration
 	now      func() time.Time
 	commands *commands
-}
-
-func (a *vmActions) calls() map[string]endpoint {
-	return map[string]endpoint{
-		"POST /service/{id}/role/{role}/action":               a.actOnRole,
-		"DELETE /service/{id}/sched_action/{sid}":             a.unschedule,
-		"DELETE /service/{id}/role/{role}/sched_action/{sid}": a.unschedule,
-	}
 }
 
 // batch is a scheduled action for many VMs: number of them at a time, one
@@ -69,14 +61,6 @@ func (a *vmActions) readBatch(perform string, params attributes) (batch, error) 
 	return read, err
 }
 
-// at returns the time of the action for the VM at an index.
-func (b batch) at(now time.Time, index int) time.Time {
-	if b.number == 0 {
-		return now
-	}
-	return now.Add(time.Duration(index/b.number) * time.Duration(b.period) * time.Second)
-}
-
 // schedule schedules an action for each VM of one role, or of all roles if only is
 // nil. Each role counts its VMs from 0, so that roles go on side by side.
 //
@@ -91,16 +75,18 @@ func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula
 	if err != nil {
 		return answer{}, err
 	}
-	began := r.keyed.firstAttempt(a.now())
+	began := a.now()
+	if r.keyed != nil && !r.keyed.began.IsZero() {
+		began = r.keyed.began
+	}
 	var failures []error
 	for _, role := range roles {
-		switch {
-		case role.Type != spec.RoleTypeVR:
-		case only != nil:
-			// The VMs of a virtual router carry networks of others.
+		// The VMs of a virtual router carry networks of others.
+		if role.Type == spec.RoleTypeVR && only != nil {
 			refused := fmt.Sprintf("role %s is a virtual router, whose VMs take no actions; act on its VMs in OpenNebula", role.Name)
 			return answer{}, r.conflicting(&statusError{http.StatusInternalServerError, refused}, http.StatusConflict)
-		default:
+		}
+		if role.Type == spec.RoleTypeVR {
 			continue
 		}
 		nodes, err := ownNodes(ctx, r, service, role)
@@ -108,7 +94,11 @@ func (a *vmActions) schedule(ctx context.Context, r *request, service opennebula
 			failures = append(failures, err)
 		}
 		for index, node := range nodes {
-			if err := scheduleOnce(ctx, r, node.DeployID, wanted, wanted.at(began, index)); err != nil {
+			at := began
+			if wanted.number > 0 {
+				at = began.Add(time.Duration(index/wanted.number) * time.Duration(wanted.period) * time.Second)
+			}
+			if err := scheduleOnce(ctx, r, node.DeployID, wanted, at); err != nil {
 				failures = append(failures, fmt.Errorf("schedule %s of VM %d of role %s: %w", perform, node.DeployID, role.Name, err))
 			}
 		}
@@ -170,7 +160,19 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	if err != nil {
 		return answer{}, r.conflicting(err, http.StatusNotFound)
 	}
-	actions := a.roleActions(roles[0])
+	actions := map[string]documentAction{}
+	for _, perform := range append([]string{release}, schema.VMActions...) {
+		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
+			return a.schedule(ctx, r, service, perform, params, &name)
+		}
+	}
+	// To release a role that is on hold is the worker's to do, in the order of the roles. The VMs
+	// of another are scheduled to be released as for every other action.
+	if state := roles[0].State; state != nil && *state == spec.RoleHold {
+		actions[release] = func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
+			return a.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: name})
+		}
+	}
 	act, known := actions[asked.perform]
 	if !known {
 		return answer{}, unsupported(http.StatusBadRequest, "role", asked.perform, actions)
@@ -178,32 +180,19 @@ func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	return act(ctx, r, service, asked.params)
 }
 
-// roleActions are a role's. To release one that is on hold is the worker's to do, in the order of the roles; the VMs
-// of another are scheduled to be released like for every other action.
-func (a *vmActions) roleActions(role spec.Role) map[string]documentAction {
-	actions := map[string]documentAction{}
-	for _, perform := range append([]string{release}, schema.VMActions...) {
-		actions[perform] = func(ctx context.Context, r *request, service opennebula.Document, params attributes) (answer, error) {
-			return a.schedule(ctx, r, service, perform, params, &role.Name)
-		}
-	}
-	if role.State != nil && *role.State == spec.RoleHold {
-		actions[release] = func(ctx context.Context, r *request, service opennebula.Document, _ attributes) (answer, error) {
-			return a.commands.run(ctx, r, service, flow.VerbRelease, flow.ReleaseArguments{Role: role.Name})
-		}
-	}
-	return actions
-}
-
 const release = "release"
+
+// goneCodes are those with which oned refuses what is not there: its code for a scheduled
+// action depends on its version, so all are taken that are neither about rights nor about
+// oned's own state.
+var goneCodes = []opennebula.Code{opennebula.CodeNoExists, opennebula.CodeAction, opennebula.CodeXMLRPC, opennebula.CodeInternal}
 
 // unschedule takes a scheduled action back from whichever VM has it. That none
 // has it any more is what was asked for.
 func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) {
-	text := r.PathValue("sid")
-	id, err := strconv.ParseInt(text, 10, 32)
-	if err != nil || id < 0 {
-		return answer{}, &statusError{http.StatusNotFound, fmt.Sprintf("there is no scheduled action %q: ids are whole numbers, 0 or more", text)}
+	id, err := r.id("sid", "scheduled action")
+	if err != nil {
+		return answer{}, err
 	}
 	service, err := r.document(ctx, spec.DocumentTypeService)
 	if err != nil {
@@ -227,20 +216,16 @@ func (a *vmActions) unschedule(ctx context.Context, r *request) (answer, error) 
 			failures = append(failures, err)
 		}
 		for _, node := range nodes {
-			if err := r.oned.UnscheduleAction(ctx, node.DeployID, int(id)); err != nil && !notThere(err) {
+			err := r.oned.UnscheduleAction(ctx, node.DeployID, id)
+			if refusal, is := errors.AsType[*opennebula.Error](err); is && slices.Contains(goneCodes, refusal.Code) {
+				continue
+			}
+			if err != nil {
 				failures = append(failures, fmt.Errorf("remove scheduled action %d from VM %d: %w", id, node.DeployID, err))
 			}
 		}
 	}
 	return done, together(failures...)
-}
-
-// notThere reports whether the VM, or its action, does not exist. oned's code for
-// the latter depends on its version, so all are taken for it that are neither
-// about rights nor about oned's own state.
-func notThere(err error) bool {
-	return opennebula.IsCode(err, opennebula.CodeNoExists) || opennebula.IsCode(err, opennebula.CodeAction) ||
-		opennebula.IsCode(err, opennebula.CodeXMLRPC) || opennebula.IsCode(err, opennebula.CodeInternal)
 }
 
 // ownNodes are the role's nodes that are the service's VMs. What others may have written into

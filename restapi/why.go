@@ -36,8 +36,9 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 	switch {
 	case unhandled && unreadable != nil:
 		why, err = inspect.Unreadable(document.ID, document.Name, document.Owner.UName, unreadable), nil
-	case unhandled:
-		why, err = explainUnhandled(document, body), nil
+	case unhandled: // by a worker: it is explained by its document
+		record := pipeline.Record{State: flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
+		why, err = inspect.Explain(document.ID, record, nil, nil, time.Now()), nil
 	case unreadable != nil:
 		why.Unreadable(unreadable)
 	}
@@ -50,7 +51,7 @@ func (d *diagnosis) why(ctx context.Context, r *request) (answer, error) {
 // whileAway explains a service by what NATS has of it: reason is why oned was not asked. The
 // record tells whose it is, and not what its permissions grant.
 func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (answer, error) {
-	id, err := r.id(kindNames[spec.DocumentTypeService])
+	id, err := r.id("id", kindNames[spec.DocumentTypeService])
 	if err != nil {
 		return answer{}, err
 	}
@@ -68,10 +69,4 @@ func (d *diagnosis) whileAway(ctx context.Context, r *request, reason error) (an
 		return answer{}, asQueueError(err)
 	}
 	return pretty(http.StatusOK, why)
-}
-
-// explainUnhandled explains a service that no worker has handled yet, by its document.
-func explainUnhandled(document opennebula.Document, body spec.Body) inspect.Why {
-	record := pipeline.Record{State: flow.State{Service: spec.Service{ID: document.ID, Owner: document.Owner, Body: body}}}
-	return inspect.Explain(document.ID, record, nil, nil, time.Now())
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
@@ -54,34 +55,22 @@ func (o *overview) fetch(ctx context.Context) (inspect.Work, error) {
 	if time.Since(o.at) < overviewTTL {
 		return o.last, nil
 	}
-	if err := o.listen(ctx); err != nil {
-		return inspect.Work{}, err
+	if o.observer == nil {
+		observer, err := o.queue.Observe()
+		if err != nil {
+			return inspect.Work{}, err
+		}
+		if err := idle.For(ctx, introduction); err != nil {
+			observer.Stop()
+			return inspect.Work{}, err
+		}
+		o.observer = observer
 	}
 	fetched, err := o.observer.Status(ctx)
 	if err == nil {
 		o.last, o.at = fetched.Work(), time.Now()
 	}
 	return o.last, err
-}
-
-func (o *overview) listen(ctx context.Context) error {
-	if o.observer != nil {
-		return nil
-	}
-	observer, err := o.queue.Observe()
-	if err != nil {
-		return err
-	}
-	heard := time.NewTimer(introduction)
-	defer heard.Stop()
-	select {
-	case <-heard.C:
-		o.observer = observer
-		return nil
-	case <-ctx.Done():
-		observer.Stop()
-		return ctx.Err()
-	}
 }
 
 func (o *overview) stop() {

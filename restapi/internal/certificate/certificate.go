@@ -42,26 +42,24 @@ func Read(certificateFile, keyFile string, logger *slog.Logger) (*Certificate, e
 func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.now(); now.Sub(c.checked) >= reloadEvery {
-		c.checked = now
-		c.reload()
+	now := c.now()
+	if now.Sub(c.checked) < reloadEvery {
+		return c.current, nil
 	}
-	return c.current, nil
-}
-
-func (c *Certificate) reload() {
+	c.checked = now
 	version := c.onDisk()
 	if version == c.version {
-		return
+		return c.current, nil
 	}
 	c.version = version
 	loaded, err := tls.LoadX509KeyPair(c.certificateFile, c.keyFile)
-	if err != nil {
+	if err == nil {
+		c.current = &loaded
+		c.logger.Info("the API's certificate was reloaded", "certificate", c.certificateFile)
+	} else {
 		c.logger.Error("the API's new certificate cannot be used; the previous one stays in use", "certificate", c.certificateFile, "key", c.keyFile, "error", err)
-		return
 	}
-	c.current = &loaded
-	c.logger.Info("the API's certificate was reloaded", "certificate", c.certificateFile)
+	return c.current, nil
 }
 
 // onDisk identifies the version of the two files.

@@ -59,24 +59,22 @@ const (
 
 // simulation is a world in which everything goes well.
 type simulation struct {
-	facts    flow.Facts
-	now      time.Time
-	settings flow.Settings
-	next     int
+	facts flow.Facts
+	next  int
 }
 
 // Run returns what a decision leads to if everything goes well. It changes facts.
-func Run(first flow.Decision, facts flow.Facts, now time.Time, settings flow.Settings) View {
-	world := simulation{facts: facts, now: now, settings: settings, next: firstSimulated}
-	return world.run(first)
-}
-
-// run plays a decision and all that follow from it.
-func (w *simulation) run(decision flow.Decision) View {
+func Run(decision flow.Decision, facts flow.Facts, now time.Time, settings flow.Settings) View {
+	w := simulation{facts: facts, next: firstSimulated}
 	view := View{Steps: []Step{}}
 	waits := ""
 	for range maxSteps {
-		step := Step{WaitsFor: waits, Changes: presentable(decision.Changes), Actions: []Action{}}
+		step := Step{WaitsFor: waits, Changes: append([]flow.Change{}, decision.Changes...), Actions: []Action{}}
+		for i, change := range step.Changes {
+			if change.VM != nil && *change.VM >= firstSimulated {
+				step.Changes[i].VM = nil // the VM exists in the plan only
+			}
+		}
 		state, certain := decision.State, true
 		for _, action := range decision.Actions {
 			step.Actions = append(step.Actions, w.present(action))
@@ -89,7 +87,7 @@ func (w *simulation) run(decision flow.Decision) View {
 		}
 		view.EndsIn = decision.State.Service.State().String()
 		ended := slices.ContainsFunc(decision.Actions, func(a flow.Action) bool { return a.Kind == flow.ActionDeleteDocument })
-		cooling := decision.State.Service.State() == spec.ServiceCooldown && decision.State.CooldownUntil.After(w.now)
+		cooling := decision.State.Service.State() == spec.ServiceCooldown && decision.State.CooldownUntil.After(now)
 		switch {
 		case ended || certain && len(decision.Actions) == 0 && !cooling:
 			view.Complete = true
@@ -97,12 +95,12 @@ func (w *simulation) run(decision flow.Decision) View {
 		case !certain:
 			return view
 		case cooling && len(decision.Actions) == 0:
-			waits = fmt.Sprintf("cooldown of %s", decision.State.CooldownUntil.Sub(w.now).Round(time.Second))
-			w.now = decision.State.CooldownUntil
+			waits = fmt.Sprintf("cooldown of %s", decision.State.CooldownUntil.Sub(now).Round(time.Second))
+			now = decision.State.CooldownUntil
 		default:
 			waits = waitsFor(step)
 		}
-		decision = flow.Decide(flow.Input{State: state, Facts: w.facts, Now: w.now, Settings: w.settings}, nil)
+		decision = flow.Decide(flow.Input{State: state, Facts: facts, Now: now, Settings: settings}, nil)
 	}
 	return view
 }
@@ -118,11 +116,10 @@ func waitsFor(step Step) string {
 			part = "network " + action.Network + " is READY"
 		case action.Do == flow.ActionDeleteNetwork:
 			part = "network " + action.Network + " is DONE"
-		case action.Do == flow.ActionCreateRouter, action.Do == flow.ActionDeleteRouter:
+		case action.Do == flow.ActionCreateRouter:
 			part = "the virtual router of role " + action.Role + " is there"
-			if action.Do == flow.ActionDeleteRouter {
-				part = "the virtual router of role " + action.Role + " is gone"
-			}
+		case action.Do == flow.ActionDeleteRouter:
+			part = "the virtual router of role " + action.Role + " is gone"
 		case action.OnHold:
 			part = what + " is in HOLD"
 		case action.Do == flow.ActionVM && strings.HasPrefix(action.Call, "terminate"):
@@ -164,23 +161,18 @@ func (w *simulation) apply(state flow.State, action flow.Action) (flow.State, bo
 		w.next++
 		return flow.SeeRouter(state, action.Router.Role, w.next-1, nil), true
 	case flow.ActionDeleteRouter:
-		w.endRole(action.Role)
+		for id, vm := range w.facts { // oned ends a virtual router's VMs with it
+			if vm.Role == action.Role {
+				vm.State, vm.LCMState = one.VMDone, 0
+				w.facts[id] = vm
+			}
+		}
 		return flow.RouterGone(state, action.Role), true
 	case flow.ActionDeleteDocument:
 	default:
 		return state, false
 	}
 	return state, true
-}
-
-// endRole ends a role's VMs, as oned does with those of a virtual router.
-func (w *simulation) endRole(role string) {
-	for id, vm := range w.facts {
-		if vm.Role == role {
-			vm.State, vm.LCMState = one.VMDone, 0
-			w.facts[id] = vm
-		}
-	}
 }
 
 // present is an action as it is shown: VMs that exist in the plan only by their names.
@@ -197,15 +189,4 @@ func (w *simulation) present(action flow.Action) Action {
 		shown.Name = w.facts[action.VM].Name
 	}
 	return shown
-}
-
-// presentable leaves out the ids of VMs that exist in the plan only.
-func presentable(changes []flow.Change) []flow.Change {
-	shown := slices.Clone(changes)
-	for i := range shown {
-		if vm := shown[i].VM; vm != nil && *vm >= firstSimulated {
-			shown[i].VM = nil
-		}
-	}
-	return append([]flow.Change{}, shown...)
 }

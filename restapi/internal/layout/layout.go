@@ -65,7 +65,11 @@ func (s *slot) width() float64 {
 func Arrange(n int, edges [][2]int, columns int) Drawing {
 	edges = slices.DeleteFunc(slices.Clone(edges), func(e [2]int) bool { return min(e[0], e[1]) < 0 || max(e[0], e[1]) >= n })
 	edges, ranks := rank(n, edges)
-	rows := chunk(ranks, max(columns, 1))
+	var rows [][]int // of about the same length
+	for _, nodes := range ranks {
+		count := (len(nodes)-1)/max(columns, 1) + 1
+		rows = slices.AppendSeq(rows, slices.Chunk(nodes, (len(nodes)+count-1)/count))
+	}
 	nodes := make([]*slot, n)
 	at := make([]int, n)
 	table := make([][]*slot, len(rows))
@@ -126,16 +130,6 @@ func rank(n int, edges [][2]int) (acyclic [][2]int, ranks [][]int) {
 		ranks[rank] = append(ranks[rank], node)
 	}
 	return acyclic, ranks
-}
-
-// chunk divides ranks into rows of about the same length.
-func chunk(ranks [][]int, columns int) [][]int {
-	var rows [][]int
-	for _, nodes := range ranks {
-		count := (len(nodes) + columns - 1) / columns
-		rows = slices.AppendSeq(rows, slices.Chunk(nodes, (len(nodes)+count-1)/count))
-	}
-	return rows
 }
 
 // order improves the order within the rows, places the slots and returns the width.

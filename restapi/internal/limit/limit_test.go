@@ -5,7 +5,7 @@ import "testing"
 func TestTheThrottleIsBounded(t *testing.T) {
 	limit := NewThrottle(10)
 	for uid := range 100 {
-		if wait, ok := limit.Take(Key{UID: uid}, 1); !ok {
+		if wait, ok := limit.Take(Key{UID: uid}, 1, 1, 2); !ok {
 			t.Fatalf("user %d has to wait %v", uid, wait)
 		}
 	}
