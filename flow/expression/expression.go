@@ -10,96 +10,49 @@ import (
 )
 
 // Expression is an elasticity policy's condition as a tree.
-type Expression struct{ root node }
-
-// node is a part of a condition. Each appends itself to one text: joining the texts of
-// parts would copy a long condition once for each of its parts.
-type node interface {
-	// evaluate reports whether the condition holds, and appends it with its values.
-	evaluate(values map[string]float64, text *strings.Builder) bool
-	// names appends the attributes in upper case.
-	names(found []string) []string
+type Expression struct {
+	// operator is && or || between two parts, ! or ( before one, or one of == != >= > <= <
+	// between operands, whatever was written for it.
+	operator    string
+	parts       []Expression
+	left, right operand
 }
 
 // Evaluate reports whether the condition holds for the attributes' values, by name in
 // upper case, and writes it with them. One that lacks a value does not hold.
 func (e Expression) Evaluate(values map[string]float64) (holds bool, written string) {
 	var text strings.Builder
-	holds = e.root.evaluate(values, &text)
+	holds = e.evaluate(values, &text)
 	return holds, text.String()
 }
 
-// Attributes returns the names, in upper case and each once, of the attributes in the
-// condition.
-func (e Expression) Attributes() []string {
-	names := e.root.names(nil)
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// joined is two conditions with && or || between them.
-type joined struct {
-	left, right node
-	both        bool
-}
-
-func (j joined) operator() string {
-	if j.both {
-		return " && "
+// evaluate appends the condition to one text: joining the texts of parts would copy a long
+// condition once for each of its parts.
+func (e *Expression) evaluate(values map[string]float64, text *strings.Builder) bool {
+	switch e.operator {
+	case "&&", "||":
+		left := e.parts[0].evaluate(values, text)
+		text.WriteString(" " + e.operator + " ")
+		right := e.parts[1].evaluate(values, text)
+		if e.operator == "&&" {
+			return left && right
+		}
+		return left || right
+	case "!":
+		text.WriteByte('!')
+		return !e.parts[0].evaluate(values, text)
+	case "(":
+		text.WriteByte('(')
+		defer text.WriteByte(')')
+		return e.parts[0].evaluate(values, text)
 	}
-	return " || "
-}
-
-func (j joined) evaluate(values map[string]float64, text *strings.Builder) bool {
-	left := j.left.evaluate(values, text)
-	text.WriteString(j.operator())
-	right := j.right.evaluate(values, text)
-	if j.both {
-		return left && right
-	}
-	return left || right
-}
-
-func (j joined) names(found []string) []string { return j.right.names(j.left.names(found)) }
-
-// negated holds if what is in it does not.
-type negated struct{ of node }
-
-func (n negated) evaluate(values map[string]float64, text *strings.Builder) bool {
-	text.WriteByte('!')
-	return !n.of.evaluate(values, text)
-}
-
-func (n negated) names(found []string) []string { return n.of.names(found) }
-
-// group is what was written in parentheses.
-type group struct{ of node }
-
-func (g group) evaluate(values map[string]float64, text *strings.Builder) bool {
-	text.WriteByte('(')
-	defer text.WriteByte(')')
-	return g.of.evaluate(values, text)
-}
-
-func (g group) names(found []string) []string { return g.of.names(found) }
-
-// comparison compares two values.
-type comparison struct {
-	left operand
-	// operator is one of == != >= > <= <, whatever was written for it.
-	operator string
-	right    operand
-}
-
-// evaluate is false where an attribute has no value.
-func (c comparison) evaluate(values map[string]float64, text *strings.Builder) bool {
-	left, leftKnown, leftText := c.left.value(values)
-	right, rightKnown, rightText := c.right.value(values)
-	text.WriteString(leftText + " " + c.operator + " " + rightText)
+	left, leftKnown, leftText := e.left.value(values)
+	right, rightKnown, rightText := e.right.value(values)
+	text.WriteString(leftText + " " + e.operator + " " + rightText)
 	if !leftKnown || !rightKnown {
 		return false
 	}
-	switch c.operator {
+	switch e.operator {
 	case "==":
 		return left == right
 	case "!=":
@@ -114,13 +67,20 @@ func (c comparison) evaluate(values map[string]float64, text *strings.Builder) b
 	return left < right
 }
 
-func (c comparison) names(found []string) []string {
-	for _, side := range []operand{c.left, c.right} {
-		if side.attribute != "" {
-			found = append(found, strings.ToUpper(side.attribute))
+// Attributes returns the names, in upper case and each once, of the attributes in the condition.
+func (e Expression) Attributes() []string {
+	var names []string
+	for rest := []Expression{e}; len(rest) > 0; {
+		last := rest[len(rest)-1]
+		rest = append(rest[:len(rest)-1], last.parts...)
+		for _, side := range []operand{last.left, last.right} {
+			if side.attribute != "" {
+				names = append(names, strings.ToUpper(side.attribute))
+			}
 		}
 	}
-	return found
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // operand is a number, or an attribute's value.
@@ -130,18 +90,10 @@ type operand struct {
 	number    float64
 }
 
-// String is the attribute's name or the number.
-func (o operand) String() string {
-	if o.attribute != "" {
-		return o.attribute
-	}
-	return strconv.FormatFloat(o.number, 'f', -1, 64) // an exponent could not be read again
-}
-
 // value is written as OneFlow writes it: CPU[12.5], and CPU[--] without a value.
 func (o operand) value(means map[string]float64) (value float64, known bool, text string) {
 	if o.attribute == "" {
-		return o.number, true, o.String()
+		return o.number, true, strconv.FormatFloat(o.number, 'f', -1, 64) // an exponent could not be read again
 	}
 	name := strings.ToUpper(o.attribute)
 	mean, known := means[name]
@@ -161,9 +113,8 @@ const MaxLength = 4096
 // maxDepth bounds how deep parentheses and negations are nested.
 const maxDepth = 100
 
-// Parse reads a condition: comparisons of numbers and attribute
-// names, which may be quoted, with = == != <> >= > <= <, joined by && or & and by || or |, with ! and
-// parentheses; "and" binds stronger than "or". Errors name the character.
+// Parse reads a condition: comparisons of numbers and attribute names, which may be quoted, with = == != <> >= > <= <,
+// joined by && or & and by || or |, with ! and parentheses; "and" binds stronger than "or". Errors name the character.
 func Parse(text string) (Expression, error) {
 	if len(text) > MaxLength {
 		return Expression{}, fmt.Errorf("it has more than %d characters", MaxLength)
@@ -176,7 +127,7 @@ func Parse(text string) (Expression, error) {
 	if p.peek() != 0 {
 		return Expression{}, p.expected("&&, || or the end")
 	}
-	return Expression{root}, nil
+	return root, nil
 }
 
 type parser struct {
@@ -216,79 +167,81 @@ func (p *parser) expected(what string) error {
 	return fmt.Errorf("at character %d: %s was expected, not %s", 1+len([]rune(p.text[:p.position])), what, found)
 }
 
-func (p *parser) either() (node, error) {
-	left, err := p.both()
-	for err == nil && p.take("||", "|") != "" {
-		var right node
-		right, err = p.both()
-		left = joined{left: left, right: right}
-	}
-	return left, err
+// either reads conditions with || between them, each of them with && within.
+func (p *parser) either() (Expression, error) {
+	return p.joined("||", "|", func() (Expression, error) { return p.joined("&&", "&", p.single) })
 }
 
-func (p *parser) both() (node, error) {
-	left, err := p.single()
-	for err == nil && p.take("&&", "&") != "" {
-		var right node
-		right, err = p.single()
-		left = joined{left: left, right: right, both: true}
+func (p *parser) joined(operator, short string, next func() (Expression, error)) (Expression, error) {
+	left, err := next()
+	for err == nil && p.take(operator, short) != "" {
+		var right Expression
+		right, err = next()
+		left = Expression{operator: operator, parts: []Expression{left, right}}
 	}
 	return left, err
 }
 
 // single reads a comparison, a negation or what is in parentheses.
-func (p *parser) single() (node, error) {
+func (p *parser) single() (Expression, error) {
 	p.depth++
 	defer func() { p.depth-- }()
 	if p.depth > maxDepth {
-		return nil, fmt.Errorf("at character %d: nested deeper than %d levels", p.position+1, maxDepth)
+		return Expression{}, fmt.Errorf("at character %d: nested deeper than %d levels", p.position+1, maxDepth)
 	}
 	if p.take("!") != "" {
 		inner, err := p.single()
-		return negated{inner}, err
+		return Expression{operator: "!", parts: []Expression{inner}}, err
 	}
-	if p.take("(") == "" {
-		return p.comparison()
+	if p.take("(") != "" {
+		inner, err := p.either()
+		if err == nil && p.take(")") == "" {
+			err = p.expected("a closing parenthesis")
+		}
+		return Expression{operator: "(", parts: []Expression{inner}}, err
 	}
-	inner, err := p.either()
-	if err == nil && p.take(")") == "" {
-		err = p.expected("a closing parenthesis")
-	}
-	return group{inner}, err
-}
-
-func (p *parser) comparison() (node, error) {
 	left, err := p.operand()
 	if err != nil {
-		return nil, err
+		return Expression{}, err
 	}
 	operator := p.take("==", "!=", "<>", ">=", "<=", "=", ">", "<")
-	if operator == "" {
-		return nil, p.expected("a comparison such as > or ==")
+	switch operator {
+	case "":
+		return Expression{}, p.expected("a comparison such as > or ==")
+	case "=":
+		operator = "=="
+	case "<>":
+		operator = "!="
 	}
 	right, err := p.operand()
-	return comparison{left: left, operator: canonical(operator), right: right}, err
+	return Expression{left: left, operator: operator, right: right}, err
 }
 
-func canonical(operator string) string {
-	switch operator {
-	case "=":
-		return "=="
-	case "<>":
-		return "!="
-	}
-	return operator
-}
-
+// operand reads a number, or an attribute's name, which may be in quotes.
 func (p *parser) operand() (operand, error) {
-	switch c := p.peek(); {
+	c := p.peek()
+	start := p.position
+	switch {
 	case isLetter(c):
 		return operand{attribute: p.word()}, nil
 	case c == '"' || c == '\'':
-		return p.quotedWord(string(c))
+		p.position++
+		if p.position < len(p.text) && isLetter(p.text[p.position]) {
+			if word := p.word(); strings.HasPrefix(p.text[p.position:], string(c)) {
+				p.position++
+				return operand{attribute: word}, nil
+			}
+		}
 	case c == '-' || c == '.' || isDigit(c):
-		return p.number()
+		p.position++
+		for p.position < len(p.text) && (isDigit(p.text[p.position]) || p.text[p.position] == '.') {
+			p.position++
+		}
+		if value, err := strconv.ParseFloat(p.text[start:p.position], 64); err == nil {
+			return operand{number: value}, nil
+		}
 	}
+	p.position = start
 	return operand{}, p.expected("a number or an attribute's name")
 }
 
@@ -299,34 +252,6 @@ func (p *parser) word() string {
 		p.position++
 	}
 	return p.text[start:p.position]
-}
-
-// quotedWord reads a name in quotes, as OneFlow's grammar has them.
-func (p *parser) quotedWord(quote string) (operand, error) {
-	start := p.position
-	p.position++
-	if p.position < len(p.text) && isLetter(p.text[p.position]) {
-		if word := p.word(); strings.HasPrefix(p.text[p.position:], quote) {
-			p.position++
-			return operand{attribute: word}, nil
-		}
-	}
-	p.position = start
-	return operand{}, p.expected("a number or an attribute's name")
-}
-
-func (p *parser) number() (operand, error) {
-	start := p.position
-	p.position++
-	for p.position < len(p.text) && (isDigit(p.text[p.position]) || p.text[p.position] == '.') {
-		p.position++
-	}
-	value, err := strconv.ParseFloat(p.text[start:p.position], 64)
-	if err != nil {
-		p.position = start
-		return operand{}, p.expected("a number or an attribute's name")
-	}
-	return operand{number: value}, nil
 }
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' }

@@ -9,18 +9,23 @@ import (
 )
 
 // written is a condition in one form, with all parentheses.
-func written(n node) string {
-	switch n := n.(type) {
-	case joined:
-		return "(" + written(n.left) + n.operator() + written(n.right) + ")"
-	case negated:
-		return "!" + written(n.of)
-	case group:
-		return written(n.of)
-	case comparison:
-		return "(" + n.left.String() + " " + n.operator + " " + n.right.String() + ")"
+func written(e Expression) string {
+	side := func(o operand) string {
+		if o.attribute != "" {
+			return o.attribute
+		}
+		_, _, text := o.value(nil)
+		return text
 	}
-	return "?"
+	switch e.operator {
+	case "&&", "||":
+		return "(" + written(e.parts[0]) + " " + e.operator + " " + written(e.parts[1]) + ")"
+	case "!":
+		return "!" + written(e.parts[0])
+	case "(":
+		return written(e.parts[0])
+	}
+	return "(" + side(e.left) + " " + e.operator + " " + side(e.right) + ")"
 }
 
 func TestParse(t *testing.T) {
@@ -40,10 +45,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if got := written(expression.root); got != want {
+		if got := written(expression); got != want {
 			t.Errorf("%q: got %s, want %s", text, got, want)
 		}
-		if again, err := Parse(written(expression.root)); err != nil || written(again.root) != want {
+		if again, err := Parse(written(expression)); err != nil || written(again) != want {
 			t.Errorf("%s is not read as itself: %v, %v", want, again, err)
 		}
 	}
@@ -80,9 +85,9 @@ func FuzzParse(f *testing.F) {
 	f.Add("999999999999999999999999999999999999>'A'&")
 	f.Fuzz(func(t *testing.T, text string) {
 		expression, err := Parse(text)
-		if err == nil && len(written(expression.root)) <= MaxLength {
-			if again, err := Parse(written(expression.root)); err != nil || written(again.root) != written(expression.root) {
-				t.Fatalf("%q is read as %s, which is read as %v (%v)", text, written(expression.root), again, err)
+		if err == nil && len(written(expression)) <= MaxLength {
+			if again, err := Parse(written(expression)); err != nil || written(again) != written(expression) {
+				t.Fatalf("%q is read as %s, which is read as %v (%v)", text, written(expression), again, err)
 			}
 		}
 		if text == "" || len(text) > MaxLength {
@@ -94,7 +99,7 @@ func FuzzParse(f *testing.F) {
 			if expression, err := Parse(repeated); err == nil {
 				names := expression.Attributes()
 				_, _ = expression.Evaluate(map[string]float64{"A": math.MaxFloat64})
-				_, _ = written(expression.root), names
+				_, _ = written(expression), names
 			}
 		})
 	})
