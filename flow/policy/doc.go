@@ -3,10 +3,7 @@
 // VMs they lose. It reads leniently, because other servers write documents too;
 // the Check functions tell what is wrong for package template.
 //
-//	policy.go     elasticity and scheduled policies, and the cardinality that they ask for
-//	schedule.go   when scheduled policies are due
-//	measure.go    what elasticity policies measure
-//	heal.go       the attribute heal
-//	deadlines.go  the attribute deadlines
-//	victims.go    the attribute victims
+//	policy.go      elasticity and scheduled policies: what they measure, and the cardinality that they ask for
+//	schedule.go    when scheduled policies are due
+//	attributes.go  the attributes heal, deadlines and victims
 package policy

@@ -3,7 +3,10 @@ package policy
 import (
 	"encoding/json"
 	"math"
+	"slices"
+	"time"
 
+	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/spec"
 )
@@ -37,9 +40,8 @@ const (
 	changeByPercent = "PERCENTAGE_CHANGE"
 )
 
-// Adjustments reads a role's policies; what is none is an empty one, which never
-// asks for anything. Of more than MaxPolicies, which only another writer of the document
-// can have put there, those at the end are left out.
+// Adjustments reads a role's policies; what is none is an empty one, which never asks for anything. Of more than
+// MaxPolicies, which only another writer of the document can have put there, those at the end are left out.
 func Adjustments(text json.RawMessage) []Adjustment {
 	if !raw.Filled(text) {
 		return nil
@@ -48,26 +50,22 @@ func Adjustments(text json.RawMessage) []Adjustment {
 	elements = elements[:min(len(elements), spec.MaxPolicies)]
 	policies := make([]Adjustment, len(elements))
 	for i, element := range elements {
-		policies[i] = policyOf(raw.Attributes(element))
+		given := raw.Attributes(element)
+		whole := func(name string) int {
+			number, _ := raw.Whole(given[name])
+			return number
+		}
+		policies[i] = Adjustment{
+			Type: raw.Text(given["type"]), Adjust: whole("adjust"), MinAdjustStep: whole("min_adjust_step"),
+			LastEval: int64(whole("last_eval")), Expression: raw.Text(given["expression"]), Period: whole("period"),
+			PeriodNumber: whole("period_number"), TrueEvals: whole("true_evals"),
+			Recurrence: raw.Text(given["recurrence"]), StartTime: given["start_time"],
+		}
+		if cooldown, has := raw.Whole(given["cooldown"]); has {
+			policies[i].Cooldown = &cooldown
+		}
 	}
 	return policies
-}
-
-func policyOf(given raw.Object) Adjustment {
-	whole := func(name string) int {
-		number, _ := raw.Whole(given[name])
-		return number
-	}
-	read := Adjustment{
-		Type: raw.Text(given["type"]), Adjust: whole("adjust"), MinAdjustStep: whole("min_adjust_step"),
-		LastEval: int64(whole("last_eval")), Expression: raw.Text(given["expression"]), Period: whole("period"),
-		PeriodNumber: whole("period_number"), TrueEvals: whole("true_evals"),
-		Recurrence: raw.Text(given["recurrence"]), StartTime: given["start_time"],
-	}
-	if cooldown, has := raw.Whole(given["cooldown"]); has {
-		read.Cooldown = &cooldown
-	}
-	return read
 }
 
 // With is a role's policies with attributes of some of them set.
@@ -86,8 +84,7 @@ func With(text json.RawMessage, indexes []int, set map[string]any) json.RawMessa
 	return raw.Marshal(elements)
 }
 
-// ForgetTrueEvals has the role's elasticity policies start to count anew, as
-// OneFlow does when a role begins to scale.
+// ForgetTrueEvals has the role's elasticity policies start to count anew, as OneFlow does when a role begins to scale.
 func ForgetTrueEvals(role *spec.Role) {
 	elements := raw.Elements(role.ElasticityPolicies)
 	counted := false
@@ -103,23 +100,8 @@ func ForgetTrueEvals(role *spec.Role) {
 	}
 }
 
-// percentage is a part of the cardinality, rounded towards none but at least
-// one and the policy's step.
-func percentage(cardinality int, by Adjustment) int {
-	if by.Adjust == 0 {
-		return 0
-	}
-	part := int(math.Abs(float64(cardinality) * float64(by.Adjust) / 100))
-	change := max(1, part, by.MinAdjustStep)
-	if by.Adjust < 0 {
-		return -change
-	}
-	return change
-}
-
-// Cardinality is the cardinality that the policy asks of the role, within the
-// role's limits. A role that was forced beyond a limit is not taken further
-// out, and comes back by the policy's steps.
+// Cardinality is the cardinality that the policy asks of the role, within the role's limits. A role that was forced
+// beyond a limit is not taken further out, and comes back by the policy's steps.
 func (by Adjustment) Cardinality(role *spec.Role) int {
 	wanted := role.Cardinality
 	switch by.Type {
@@ -128,7 +110,13 @@ func (by Adjustment) Cardinality(role *spec.Role) int {
 	case changeTo:
 		wanted = by.Adjust
 	case changeByPercent:
-		wanted += percentage(role.Cardinality, by)
+		part := int(math.Abs(float64(role.Cardinality) * float64(by.Adjust) / 100)) // rounded towards none, but at least one
+		switch change := max(1, part, by.MinAdjustStep); {
+		case by.Adjust < 0:
+			wanted -= change
+		case by.Adjust > 0:
+			wanted += change
+		}
 	}
 	lowest, highest := 0, max(role.Cardinality, wanted)
 	if role.MinVMs != nil {
@@ -139,3 +127,74 @@ func (by Adjustment) Cardinality(role *spec.Role) int {
 	}
 	return max(0, lowest, min(wanted, highest, max(role.Cardinality, spec.MaxVMs)))
 }
+
+// Measures are what was measured of one service's VMs in one pass of the autoscaler.
+type Measures struct {
+	// At is the pass; policies that were evaluated at it, or later, are not again.
+	At time.Time `json:"at"`
+	// Until is when it is too late to decide by them.
+	Until time.Time `json:"until"`
+	// Roles holds, by role and attribute in upper case, the means over the role's
+	// running VMs. An attribute that no VM has is missing.
+	Roles map[string]map[string]float64 `json:"roles"`
+}
+
+// Sample is one running VM's attributes, by name in upper case, each taken from
+// the first place that has it: the user template, monitoring, the template, the VM.
+type Sample map[string]float64
+
+// MeasuredAttributes are the names, in upper case and each once, of what the elasticity policies of a service's roles
+// ask for, by role; nil if no policy can be evaluated in the service's state. A document that was written past the API
+// may ask for more than MaxMeasured: the rest is not measured.
+func MeasuredAttributes(service spec.Service) map[string][]string {
+	if state := service.State(); state != spec.ServiceRunning && state != spec.ServiceWarning {
+		return nil
+	}
+	var wanted map[string][]string
+	for _, role := range service.Body.Roles {
+		var names []string
+		for _, each := range Adjustments(role.ElasticityPolicies) {
+			if condition, err := expression.Parse(each.Expression); err == nil {
+				names = append(names, condition.Attributes()...)
+			}
+		}
+		if names == nil {
+			continue
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+		names = names[:min(len(names), spec.MaxMeasured)]
+		if wanted == nil {
+			wanted = map[string][]string{}
+		}
+		wanted[role.Name] = names
+	}
+	return wanted
+}
+
+// Measure takes the means of what the service's policies ask for over its VMs
+// for which there are samples: those that run. They are rounded to two digits.
+func Measure(service spec.Service, samples map[int]Sample, at, until time.Time) Measures {
+	measured := Measures{At: at, Until: until, Roles: map[string]map[string]float64{}}
+	for role, names := range MeasuredAttributes(service) {
+		means, vms := map[string]float64{}, service.RoleNodes(role)
+		for _, name := range names {
+			total, count := 0.0, 0.0
+			for _, vm := range vms {
+				if value, has := samples[vm][name]; has {
+					total += value
+					count++
+				}
+			}
+			if mean := math.Round(total/count*100) / 100; math.Abs(mean) <= maxMean { // and not NaN, as that of none
+				means[name] = mean
+			}
+		}
+		measured.Roles[role] = means
+	}
+	return measured
+}
+
+// maxMean bounds what is taken for a measurement. A VM's owner writes what he likes into its
+// user template: a sum of his figures may be infinite, which JSON does not have.
+const maxMean = 1e18

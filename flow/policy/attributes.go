@@ -9,7 +9,105 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/spec"
 )
+
+// The ways to heal.
+const (
+	HealRecreate = "recreate"
+	HealRecover  = "recover"
+)
+
+// HealRule is a role's attribute heal, read.
+type HealRule struct {
+	Action string
+	After  time.Duration
+	Max    int
+}
+
+// HealRuleOf reads a role's attribute heal; false where it has none that can be used.
+func HealRuleOf(role *spec.Role) (HealRule, bool) {
+	if len(role.Heal) == 0 {
+		return HealRule{}, false
+	}
+	rule, wrong := readHeal(role)
+	return rule, wrong == ""
+}
+
+// HealText describes the role's attribute heal for people; empty without one that can be used.
+func HealText(role *spec.Role) string {
+	rule, has := HealRuleOf(role)
+	if !has {
+		return ""
+	}
+	return fmt.Sprintf("%s after %s, at most %d an hour", rule.Action, rule.After, rule.Max)
+}
+
+// readHeal reads the attribute, or says what is wrong with it.
+func readHeal(role *spec.Role) (rule HealRule, wrong string) {
+	if raw.KindOf(role.Heal) != raw.KindObject {
+		return rule, fmt.Sprintf("is %s; it must be an object such as {\"action\": \"recreate\", \"after\": \"60s\", \"max\": 3}", raw.Short(role.Heal))
+	}
+	given := raw.Attributes(role.Heal)
+	rule = HealRule{Action: raw.Text(given["action"]), After: time.Minute, Max: 3}
+	if rule.Action != HealRecreate && rule.Action != HealRecover {
+		return rule, fmt.Sprintf("has the action %s; it can be %q or %q", raw.Short(given["action"]), HealRecreate, HealRecover)
+	}
+	if after, has := given["after"]; has {
+		length, err := time.ParseDuration(raw.Text(after))
+		if seconds, whole := raw.Whole(after); whole && seconds <= int(24*time.Hour/time.Second) {
+			length, err = time.Duration(seconds)*time.Second, nil
+		}
+		if rule.After = length; err != nil || length < time.Second || length > 24*time.Hour {
+			return rule, fmt.Sprintf("has after %s; it must be a duration from \"1s\" to \"24h\", or a number of seconds", raw.Short(after))
+		}
+	}
+	if most, has := given["max"]; has {
+		var known bool
+		if rule.Max, known = raw.Whole(most); !known || rule.Max < 1 || rule.Max > 1000 {
+			return rule, fmt.Sprintf("has max %s; it must be a whole number from 1 to 1000", raw.Short(most))
+		}
+	}
+	if rule.Action == HealRecreate && role.IsRouter() {
+		return rule, "cannot be \"recreate\": the VMs of a virtual router end with it; \"recover\" is possible"
+	}
+	return rule, ""
+}
+
+// CheckHeal returns what is wrong with a role's attribute heal, empty if nothing is.
+func CheckHeal(role *spec.Role) string {
+	if len(role.Heal) == 0 {
+		return ""
+	}
+	_, wrong := readHeal(role)
+	return wrong
+}
+
+// The orders in which a role that scales down loses VMs, which its attribute "victims"
+// names. In each of them VMs in trouble come first, then those that have not come up.
+const (
+	victimsOldest   = "oldest"
+	VictimsNewest   = "newest"
+	VictimsNotReady = "not_ready"
+)
+
+var victimOrders = []string{victimsOldest, VictimsNewest, VictimsNotReady}
+
+// VictimOrder is the role's order; the oldest first where it names none that can be used.
+func VictimOrder(role *spec.Role) string {
+	if order := raw.Text(role.Victims); slices.Contains(victimOrders, order) {
+		return order
+	}
+	return victimsOldest
+}
+
+// CheckVictims returns what is wrong with a role's attribute victims, empty if nothing is.
+func CheckVictims(text json.RawMessage) string {
+	if len(text) > 0 && !slices.Contains(victimOrders, raw.Text(text)) {
+		return fmt.Sprintf("is %s; it can be %s", raw.Short(text), raw.Choices(victimOrders))
+	}
+	return ""
+}
 
 // Deadlines are for how long a service or role may wait; 0 is for any length of time. In
 // a template they are the attribute "deadlines" of the service and of roles, in seconds.
@@ -18,8 +116,7 @@ type Deadlines struct {
 	Pending time.Duration
 	// Deploying, Scaling and Undeploying are for the state of that name.
 	Deploying, Scaling, Undeploying time.Duration
-	// Then is what happens then: ThenFail, which an empty text is too, ThenShrink or
-	// ThenUndeploy.
+	// Then is what happens then: ThenFail, which an empty text is too, ThenShrink or ThenUndeploy.
 	Then string
 }
 
@@ -103,19 +200,9 @@ func ParseDeadlines(list []string) (Deadlines, error) {
 	}, nil
 }
 
-// For is the deadline of a name.
+// For is the deadline of a state's name.
 func (d Deadlines) For(name string) time.Duration {
-	switch name {
-	case WaitPending:
-		return d.Pending
-	case WaitDeploying:
-		return d.Deploying
-	case WaitScaling:
-		return d.Scaling
-	case WaitUndeploying:
-		return d.Undeploying
-	}
-	return 0
+	return map[string]time.Duration{WaitDeploying: d.Deploying, WaitScaling: d.Scaling, WaitUndeploying: d.Undeploying}[name]
 }
 
 // CheckDeadlines returns what is wrong with the attribute of a service or role, empty if nothing is.
