@@ -14,27 +14,6 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// readContents reads template_contents in its order, which the template text
-// keeps, and puts the values of variables in. Anything but an object is an error.
-func readContents(text json.RawMessage, variables variables) ([]contentsEntry, error) {
-	var entries []contentsEntry
-	err := eachMember(text, func(name string, value json.RawMessage) error {
-		attributes, err := attributesFrom(name, value, variables)
-		if err == nil && variables.tooLong() {
-			err = errContentsTooLong
-		}
-		if err != nil {
-			return err
-		}
-		if attributes == nil && raw.KindOf(value) == raw.KindText {
-			return nil // an input that was left out: the VM template's value stays
-		}
-		entries = append(entries, contentsEntry{name: name, object: raw.KindOf(value) == raw.KindObject, attributes: attributes})
-		return nil
-	})
-	return entries, err
-}
-
 // attributesFrom are the attributes that one value of template_contents makes.
 func attributesFrom(name string, value json.RawMessage, variables variables) ([]one.Attribute, error) {
 	switch raw.KindOf(value) {
@@ -67,12 +46,10 @@ func attributesFrom(name string, value json.RawMessage, variables variables) ([]
 	return []one.Attribute{{Name: name, Value: text}}, nil
 }
 
-// contextAttribute is the attribute of a VM template in which oned itself puts in what $NAME
-// stands for.
+// contextAttribute is the attribute of a VM template in which oned itself puts in what $NAME stands for.
 const contextAttribute = "CONTEXT"
 
-// eachMember visits the members of a JSON object in their order. No text is an
-// object without members.
+// eachMember visits the members of a JSON object in their order. No text is an object without members.
 func eachMember(text json.RawMessage, visit func(name string, value json.RawMessage) error) error {
 	if len(text) == 0 {
 		return nil
@@ -101,34 +78,6 @@ func eachMember(text json.RawMessage, visit func(name string, value json.RawMess
 	return nil
 }
 
-// foldInputs writes the values of user inputs into a role's template_contents:
-// as attributes, and into the context as a reference to them, so that the guest
-// is told. The role's values win over the service's, both over what the
-// contents say already; a context that names the input itself stays.
-func foldInputs(body *spec.Body, role *spec.Role) {
-	values := raw.Object{}
-	for _, given := range append(spec.InputValues(body.Extra, body.UserInputsValues), spec.InputValues(role.Extra, role.UserInputsValues)...) {
-		maps.Copy(values, raw.Attributes(given))
-	}
-	if len(values) == 0 {
-		return
-	}
-	contents := raw.Attributes(role.TemplateContents)
-	if contents == nil {
-		contents = raw.Object{}
-	}
-	context := raw.Attributes(contents[contextAttribute])
-	if context == nil {
-		context = raw.Object{}
-	}
-	for name, value := range values {
-		contents[name] = value
-		raw.SetDefault(context, name, string(raw.Marshal("$"+name)))
-	}
-	contents[contextAttribute] = context.JSON()
-	role.TemplateContents = contents.JSON()
-}
-
 // FillAll gives all roles FillContents, and what more gives them. Where their contents become too
 // long together it changes none, and returns false.
 func FillAll(body *spec.Body, more func(*spec.Role)) bool {
@@ -144,19 +93,29 @@ func FillAll(body *spec.Body, more func(*spec.Role)) bool {
 	return true
 }
 
-// FillContents gives a role's template_contents what is known of inputs and networks when
-// deploying begins.
+// FillContents gives a role's template_contents what is known when deploying begins. The values of user inputs become
+// attributes, and a reference to them in the context, so that the guest is told. The role's values win over the
+// service's, both over what the contents say already; a context that names the input itself stays. $Name in NICs is
+// replaced by the id of the service's network of that name, in the document too, as recorded.
 func FillContents(body *spec.Body, role *spec.Role) {
 	if role.TemplateContents == nil {
 		role.TemplateContents = json.RawMessage("{}") // as OneFlow writes it
 	}
-	foldInputs(body, role)
-	fillNetworks(body, role)
-}
-
-// fillNetworks replaces $Name in a role's NICs by the id of the service's
-// network of that name, in the document too, as recorded.
-func fillNetworks(body *spec.Body, role *spec.Role) {
+	values := raw.Object{}
+	for _, given := range append(spec.InputValues(body.Extra, body.UserInputsValues), spec.InputValues(role.Extra, role.UserInputsValues)...) {
+		maps.Copy(values, raw.Attributes(given))
+	}
+	if len(values) > 0 {
+		contents, context := raw.Object{}, raw.Object{}
+		maps.Copy(contents, raw.Attributes(role.TemplateContents))
+		maps.Copy(context, raw.Attributes(contents[contextAttribute]))
+		for name, value := range values {
+			contents[name] = value
+			raw.SetDefault(context, name, string(raw.Marshal("$"+name)))
+		}
+		contents[contextAttribute] = context.JSON()
+		role.TemplateContents = contents.JSON()
+	}
 	if !bytes.Contains(role.TemplateContents, []byte(`"$`)) {
 		return
 	}
@@ -164,12 +123,10 @@ func fillNetworks(body *spec.Body, role *spec.Role) {
 	contents := raw.Attributes(role.TemplateContents)
 	changed := false
 	for name, value := range contents {
-		if !IsNetworkUser(name) {
-			continue
+		if IsNetworkUser(name) {
+			filled, changes := fillNICs(value, ids)
+			contents[name], changed = filled, changed || changes
 		}
-		filled, changes := fillNICs(value, ids)
-		contents[name] = filled
-		changed = changed || changes
 	}
 	if changed {
 		role.TemplateContents = contents.JSON()
@@ -193,7 +150,21 @@ func ExtraTemplate(service spec.Service, instance Instance, base one.Template, v
 	text := one.Template{}
 	if _, needed := NeedsTemplate(service, instance.Role); needed {
 		role := service.Role(instance.Role)
-		contents, err := readContents(role.TemplateContents, variablesOf(service, role, instance, values))
+		variables := variablesOf(service, role, instance, values)
+		var contents []contentsEntry
+		err := eachMember(role.TemplateContents, func(name string, value json.RawMessage) error {
+			attributes, err := attributesFrom(name, value, variables)
+			switch {
+			case err != nil:
+				return err
+			case *variables.left < 0:
+				return errContentsTooLong
+			case attributes == nil && raw.KindOf(value) == raw.KindText: // an input that was left out: the VM template's value stays
+				return nil
+			}
+			contents = append(contents, contentsEntry{name: name, object: raw.KindOf(value) == raw.KindObject, attributes: attributes})
+			return nil
+		})
 		if err != nil {
 			return "", fmt.Errorf("role %s: %w", instance.Role, err)
 		}
@@ -225,4 +196,98 @@ func fillNICs(value json.RawMessage, ids map[string]json.RawMessage) (json.RawMe
 		}
 	}
 	return value, false
+}
+
+// contentsEntry is one attribute of template_contents: what an object, an array of objects or a text stands for.
+type contentsEntry struct {
+	name       string
+	object     bool
+	attributes []one.Attribute
+}
+
+// merged is the template with contents laid over it, as OneFlow 7.4 does: objects merge attribute by attribute,
+// everything else takes the place of all that had the name. What contents of OneFlow 6 name in APPEND (NIC,DISK) is
+// added to what the template has.
+func merged(template one.Template, contents []contentsEntry) one.Template {
+	const appendAttribute = "APPEND"
+	appended := map[string]bool{}
+	for _, entry := range contents {
+		if entry.name == appendAttribute && len(entry.attributes) == 1 {
+			for name := range strings.FieldsFuncSeq(entry.attributes[0].Value, func(r rune) bool { return r == ',' || r == ' ' }) {
+				appended[name] = true
+			}
+			break
+		}
+	}
+	merged := newLayers(template)
+	for _, entry := range contents {
+		held := merged.only(entry.name)
+		switch {
+		case entry.name == appendAttribute:
+		case appended[entry.name]:
+			merged.add(entry.name, entry.attributes)
+		case entry.object && held != nil && held.Vector != nil:
+			vector := newLayers(held.Vector)
+			for _, attribute := range entry.attributes[0].Vector {
+				vector.replace(attribute.Name, []one.Attribute{attribute})
+			}
+			held.Vector = slices.Concat(vector.places...)
+		default:
+			merged.replace(entry.name, entry.attributes)
+		}
+	}
+	return slices.Concat(merged.places...)
+}
+
+// layers are a template and the attributes that are laid over it. They know where those of a
+// name are, so that a long list takes time in proportion to its length.
+type layers struct {
+	// places hold the attributes in their order, those of one name at each place.
+	places [][]one.Attribute
+	// named are the places with attributes of a name, in lower case.
+	named map[string][]int
+}
+
+func newLayers(t one.Template) *layers {
+	o := &layers{named: map[string][]int{}}
+	for _, attribute := range t {
+		o.add(attribute.Name, []one.Attribute{attribute})
+	}
+	return o
+}
+
+// add puts attributes of a name at the end.
+func (o *layers) add(name string, attributes []one.Attribute) {
+	if len(attributes) == 0 {
+		return
+	}
+	name = strings.ToLower(name)
+	o.named[name] = append(o.named[name], len(o.places))
+	o.places = append(o.places, attributes)
+}
+
+// replace puts attributes of a name where the first one stood, and takes the others away.
+func (o *layers) replace(name string, attributes []one.Attribute) {
+	name = strings.ToLower(name)
+	at := o.named[name]
+	if len(at) == 0 {
+		o.add(name, attributes)
+		return
+	}
+	for _, place := range at {
+		o.places[place] = nil
+	}
+	delete(o.named, name)
+	if len(attributes) > 0 {
+		o.places[at[0]], o.named[name] = attributes, at[:1]
+	}
+}
+
+// only is the one attribute of the name, nil if there is none or several.
+func (o *layers) only(name string) *one.Attribute {
+	at := o.named[strings.ToLower(name)]
+	if len(at) != 1 || len(o.places[at[0]]) != 1 {
+		return nil
+	}
+	return &o.places[at[0]][0]
 }

@@ -2,7 +2,7 @@
 // are instantiated with: its template_contents, with the values of variables
 // put in, laid over its VM template.
 //
-//	contents.go   ExtraTemplate; what is known of inputs and networks when deploying begins
+//	contents.go   ExtraTemplate: contents laid over a VM template; what is known of inputs and
+//	              networks when deploying begins
 //	variables.go  $NAME and ${Parent.path}
-//	merge.go      how contents are laid over a VM template
 package render

@@ -46,46 +46,28 @@ type variables struct {
 var errContentsTooLong = fmt.Errorf("with the values of user inputs and parents' VMs put in, template_contents have more than %d bytes; use long values in fewer places", spec.MaxContents)
 
 // variablesOf are those of a role, for one of its VMs. A name that is declared more than once
-// stands for the role's input, the service's, the network, and then for what the service says
-// of itself.
+// stands for the role's input, the service's, the network, as OneFlow 6 had it, and then, if the
+// role or its service expands them, for what the service says of itself.
 func variablesOf(service spec.Service, role *spec.Role, instance Instance, references map[string]string) variables {
-	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(int)}
-	*v.left = spec.MaxContents
-	if expands(service.Body, role) {
-		v.setSelf(service, instance)
+	v := variables{references: references, values: map[string]string{}, unset: map[string]bool{}, left: new(spec.MaxContents)}
+	expands, says := role.Extra[spec.ExpandAttribute]
+	if !says {
+		expands = service.Body.Extra[spec.ExpandAttribute]
 	}
-	v.setNetworks(service.Body.NetworksValues)
+	if string(expands) == "true" {
+		v.values["SERVICE_ID"] = strconv.Itoa(service.ID)
+		v.values["SERVICE_NAME"] = service.Body.Name
+		v.values["ROLE_NAME"] = instance.Role
+		if instance.Ordinal != NoOrdinal {
+			v.values["VM_NUMBER"] = strconv.Itoa(instance.Ordinal)
+		}
+	}
+	for name, id := range spec.NetworkIDs(service.Body.NetworksValues) {
+		v.values[name] = raw.Plain(id)
+	}
 	v.setInputs(service.Body.Extra, service.Body.UserInputs, service.Body.UserInputsValues)
 	v.setInputs(role.Extra, role.UserInputs, role.UserInputsValues)
 	return v
-}
-
-// expands reports whether the role may refer to the service and itself: as it says, or the
-// service for it.
-func expands(body spec.Body, role *spec.Role) bool {
-	if own, says := role.Extra[spec.ExpandAttribute]; says {
-		return string(own) == "true"
-	}
-	return string(body.Extra[spec.ExpandAttribute]) == "true"
-}
-
-// tooLong reports whether the values that were put in have become too long.
-func (v variables) tooLong() bool { return *v.left < 0 }
-
-func (v variables) setSelf(service spec.Service, instance Instance) {
-	v.values["SERVICE_ID"] = strconv.Itoa(service.ID)
-	v.values["SERVICE_NAME"] = service.Body.Name
-	v.values["ROLE_NAME"] = instance.Role
-	if instance.Ordinal != NoOrdinal {
-		v.values["VM_NUMBER"] = strconv.Itoa(instance.Ordinal)
-	}
-}
-
-// setNetworks lets $NAME stand for a network's id, as OneFlow 6 did.
-func (v variables) setNetworks(chosen json.RawMessage) {
-	for name, id := range spec.NetworkIDs(chosen) {
-		v.values[name] = raw.Plain(id)
-	}
 }
 
 func (v variables) setInputs(extra map[string]json.RawMessage, declared, given json.RawMessage) {
@@ -106,9 +88,8 @@ func (v variables) setInputs(extra map[string]json.RawMessage, declared, given j
 	}
 }
 
-// fill puts the values into an attribute's value, which belongs to CONTEXT or not. It reports
-// whether anything is left: a value that is nothing but an input which was left out is none, so
-// that the VM template's counts.
+// fill puts the values into an attribute's value, which belongs to CONTEXT or not. It reports whether anything is left:
+// a value that is nothing but an input which was left out is none, so that the VM template's counts.
 func (v variables) fill(name string, value json.RawMessage, context bool) (text string, left bool) {
 	switch raw.KindOf(value) {
 	case raw.KindText:
@@ -129,18 +110,23 @@ func (v variables) fill(name string, value json.RawMessage, context bool) (text 
 	return raw.Plain(value), true
 }
 
-// replace puts the values into a text, each once: what is put in is not looked at again. It
-// stops when they have become too long.
+// replace puts the values into a text, each once: what is put in is not looked at again. It stops when they have become
+// too long. A $NAME is left to oned where it is $NETWORK[...], and in CONTEXT where it is escaped or its value has a $,
+// in which oned would look for variables again: such a value oned finds in the VM's template by the name.
 func (v variables) replace(text string, context bool, write func(string) string) string {
 	var filled strings.Builder
 	end := 0
 	for _, at := range variablePattern.FindAllStringSubmatchIndex(text, -1) {
 		value, known := v.references[text[at[0]:at[1]]]
-		if name := at[len(at)-2]; name >= 0 {
-			value, known = v.named(text[name:at[1]])
-			known = known && !oneds(text, at[0], at[1], value, context)
+		if start := at[len(at)-2]; start >= 0 {
+			name := text[start:at[1]]
+			if value, known = v.values[name]; v.unset[name] {
+				value, known = "", true
+			}
+			oneds := strings.HasPrefix(text[at[1]:], "[") || context && (strings.Contains(value, "$") || escaped(text[:at[0]]))
+			known = known && !oneds
 		}
-		if *v.left -= len(value); v.tooLong() {
+		if *v.left -= len(value); *v.left < 0 {
 			break
 		}
 		if known {
@@ -151,22 +137,6 @@ func (v variables) replace(text string, context bool, write func(string) string)
 	}
 	filled.WriteString(text[end:])
 	return filled.String()
-}
-
-func (v variables) named(name string) (value string, known bool) {
-	if v.unset[name] {
-		return "", true
-	}
-	value, known = v.values[name]
-	return value, known
-}
-
-// oneds reports whether a $NAME is left to oned: $NETWORK[...] is its own, and so is in
-// CONTEXT what is escaped, and a value with a $, in which oned would look for variables again.
-// Such a value it finds in the VM's template by the name.
-func oneds(text string, start, end int, value string, context bool) bool {
-	return strings.HasPrefix(text[end:], "[") ||
-		context && (strings.Contains(value, "$") || escaped(text[:start]))
 }
 
 // Reference is a text such as ${Master.TEMPLATE.CONTEXT.ETH0_IP} in a role's
@@ -182,9 +152,8 @@ type Reference struct {
 
 var referencePattern = regexp.MustCompile(`\$\{([^${}.]+)\.([^${}]+)\}`)
 
-// References are those in a role's template_contents, each once. ${X.path}
-// where X is no parent of the role stays what it is: it may be meant for the
-// guest. So do those beyond MaxReferences, in a document that was written past the API.
+// References are those in a role's template_contents, each once. ${X.path} where X is no parent of the role stays what
+// it is: it may be meant for the guest. So do those beyond MaxReferences, in a document that was written past the API.
 func References(service spec.Service, role string) []Reference {
 	held := service.Role(role)
 	if held == nil {
@@ -233,9 +202,8 @@ func (r Reference) Value(vm one.Template) (string, bool) {
 	return "", false
 }
 
-// Check returns what is wrong with the variables and references in a role's
-// template_contents, empty if nothing is. oned looks for variables in CONTEXT and
-// SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
+// Check returns what is wrong with the variables and references in a role's template_contents, empty if nothing is.
+// oned looks for variables in CONTEXT and SCHED_REQUIREMENTS, and knows $NAME and $NAME[...].
 func Check(contents raw.Object, role *spec.Role) string {
 	parents := parentNames(role)
 	for _, name := range slices.Sorted(maps.Keys(contents)) {
@@ -286,16 +254,8 @@ func escaped(before string) bool {
 	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
 }
 
-// networkUsers are the attributes of a VM template whose NETWORK_ID may name one
+// IsNetworkUser reports whether an attribute of a VM template has a NETWORK_ID that may name one
 // of the service's networks.
-var networkUsers = []string{"NIC", "NIC_ALIAS", "PCI"}
-
-// IsNetworkUser reports whether an attribute of a VM template names a network.
 func IsNetworkUser(name string) bool {
-	for _, user := range networkUsers {
-		if strings.EqualFold(user, name) {
-			return true
-		}
-	}
-	return false
+	return strings.EqualFold(name, "NIC") || strings.EqualFold(name, "NIC_ALIAS") || strings.EqualFold(name, "PCI")
 }
