@@ -31,15 +31,6 @@ type contentsRule struct {
 	open     bool
 }
 
-// newContentsRule reads what a body declares beside what is declared elsewhere.
-func newContentsRule(f *findings, body spec.Body, elsewhere declarations) contentsRule {
-	rule := contentsRule{findings: f, declared: map[string]bool{}, networks: networkNames(body), open: elsewhere.open}
-	for _, name := range slices.Concat(elsewhere.names, rule.networks, spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)) {
-		rule.declared[name] = true
-	}
-	return rule
-}
-
 // networkNames are the names of a body's networks, sorted.
 func networkNames(body spec.Body) []string {
 	names := slices.Collect(maps.Keys(raw.Attributes(body.Networks)))
@@ -52,33 +43,30 @@ func networkNames(body spec.Body) []string {
 
 // check holds one role.
 func (c contentsRule) check(path string, role spec.Role) {
+	path += ".template_contents"
 	contents := raw.Attributes(role.TemplateContents)
 	for _, name := range slices.Sorted(maps.Keys(contents)) {
 		if wrong := wrongAttribute(name, contents[name]); wrong != "" {
-			c.add(path+".template_contents", "%s", wrong)
+			c.addWrong(path, wrong)
 			return
 		}
 	}
 	if wrong := render.Check(contents, &role); wrong != "" {
-		c.add(path+".template_contents", "%s", wrong)
+		c.addWrong(path, wrong)
 		return
+	}
+	known := `: there are no "networks"`
+	if len(c.networks) > 0 {
+		known = `; "networks" has ` + raw.Shown(raw.Listed(c.networks))
 	}
 	own := spec.InputNames(role.Extra, role.UserInputs, role.UserInputsValues)
 	for _, used := range usedNetworks(contents) {
 		if name, isReference := used.reference(); isReference && !c.open && !c.declared[name] && !slices.Contains(own, name) {
-			c.add(path+".template_contents", "%s refers to the network %s, which is not declared%s", used.attribute, raw.Shown(used.id), c.known())
+			c.add(path, "%s refers to the network %s, which is not declared%s", used.attribute, raw.Shown(used.id), known)
 		} else if !isReference && !networkIDPattern.MatchString(used.id) {
-			c.add(path+".template_contents", "the NETWORK_ID of %s must be a network's id, or $NAME of one of \"networks\"", used.attribute)
+			c.add(path, "the NETWORK_ID of %s must be a network's id, or $NAME of one of \"networks\"", used.attribute)
 		}
 	}
-}
-
-// known names the networks that there are, for a message.
-func (c contentsRule) known() string {
-	if len(c.networks) == 0 {
-		return `: there are no "networks"`
-	}
-	return `; "networks" has ` + raw.Shown(raw.Listed(c.networks))
 }
 
 // networkIDPattern is what oned reads as an id, and a value of a parent's VM.
@@ -169,22 +157,6 @@ func checkInputs(f *findings, path string, declared, values json.RawMessage) {
 		if wrong := wrongText(given[name]); wrong != "" {
 			f.add(path+"user_inputs_values", "the value of %s %s", name, wrong)
 			return
-		}
-	}
-}
-
-// checkUnchosen holds that no role uses a network that nobody has chosen.
-func checkUnchosen(f *findings, body spec.Body, unchosen []string) {
-	if len(unchosen) == 0 {
-		return
-	}
-	inputs := spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)
-	for i, role := range body.Roles {
-		own := slices.Concat(inputs, spec.InputNames(role.Extra, role.UserInputs, role.UserInputsValues))
-		for _, used := range usedNetworks(raw.Attributes(role.TemplateContents)) {
-			if name, isReference := used.reference(); isReference && slices.Contains(unchosen, name) && !slices.Contains(own, name) {
-				f.add(rolePathOf(i, "template_contents"), "%s needs the network %s, which is not chosen: choose it in networks_values", used.attribute, raw.Shown(used.id))
-			}
 		}
 	}
 }

@@ -11,8 +11,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// checkCounts returns what is more, or longer, than the limits in a body that has not
-// been read yet.
+// checkCounts returns what is more, or longer, than the limits in a body that has not been read yet.
 func checkCounts(whole raw.Object) Violations {
 	f := newFindings(nil)
 	checkCount(f, "roles", whole["roles"], spec.MaxRoles)
@@ -55,8 +54,7 @@ func checkCount(f *findings, path string, value json.RawMessage, most int) {
 	}
 }
 
-// checkNames holds an object to so many attributes with names of at most MaxName
-// characters.
+// checkNames holds an object to so many attributes with names of at most MaxName characters.
 func checkNames(f *findings, path string, value json.RawMessage, most int) {
 	if raw.KindOf(value) != raw.KindObject {
 		return
@@ -68,21 +66,6 @@ func checkNames(f *findings, path string, value json.RawMessage, most int) {
 	for _, name := range slices.Sorted(maps.Keys(raw.Attributes(value))) {
 		if utf8.RuneCountInString(name) > spec.MaxName {
 			f.add(path, "has a name of more than %d characters", spec.MaxName)
-			return
-		}
-	}
-}
-
-// checkSize holds the number of VMs.
-func checkSize(f *findings, roles []spec.Role) {
-	total := 0
-	for i, role := range roles {
-		if role.Cardinality > spec.MaxVMs {
-			f.add(rolePathOf(i, "cardinality"), "is %d; at most %d VMs are possible", role.Cardinality, spec.MaxVMs)
-			return
-		}
-		if total += role.Cardinality; total > spec.MaxVMs {
-			f.add("roles", "have more than %d VMs together; that is the maximum", spec.MaxVMs)
 			return
 		}
 	}

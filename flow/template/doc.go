@@ -4,11 +4,11 @@
 // The errors are Violations, which name everything that is wrong, a
 // *SyntaxError, or an *ImmutableError.
 //
-//	read.go         Read and Validate; replace.go, update.go, role.go, instantiate.go: the other ways in
-//	syntax.go       JSON; counts.go: the limits
-//	normalise.go    into today's form; rules.go: each attribute's; legacy.go: from OneFlow 6 and 5
-//	shape.go        the values of attributes; roles.go, parents.go, policies.go, networks.go,
-//	                contents.go: what has to fit together
+//	read.go         Read, Validate, Replace and Append; update.go, instantiate.go: the other ways in
+//	counts.go       the limits
+//	normalise.go    into today's form, also from OneFlow 6 and 5
+//	shape.go        the values of attributes; roles.go, networks.go, contents.go: what has to fit
+//	                together
 //	merge.go        what is given for instantiating, merged over a template
 //	unread.go       attributes that nobody reads
 package template

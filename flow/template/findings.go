@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -11,11 +12,9 @@ import (
 
 // Violation is one thing wrong with a template.
 type Violation struct {
-	// Path is where, as in "roles[1].elasticity_policies[0].expression"; empty
-	// for the whole.
+	// Path is where, as in "roles[1].elasticity_policies[0].expression"; empty for the whole.
 	Path string `json:"path"`
-	// Message says what is wrong and where: it begins with the path and the
-	// role's name, and can be read by itself.
+	// Message says what is wrong and where: it begins with the path and the role's name, and can be read by itself.
 	Message string `json:"message"`
 }
 
@@ -52,14 +51,20 @@ func newFindings(roles []string) *findings {
 	return &findings{roles: roles, seen: map[string]bool{}}
 }
 
-// add notes what is wrong at a path ("is missing"); the message begins with it. The first violation of a path hides the later ones,
-// which are mostly its consequences.
+// add notes what is wrong at a path ("is missing"). The message begins with the path, for people
+// who know roles by their names and not by their places: roles[1].cardinality (role "Slave").
+// The first violation of a path hides the later ones, which are mostly its consequences.
 func (f *findings) add(path, format string, arguments ...any) {
-	if f.full() {
+	if len(f.violations) >= maxViolations {
 		return
 	}
-	message := f.describe(path) + ": " + fmt.Sprintf(format, arguments...)
-	f.addOthers(Violations{{Path: path, Message: message}})
+	where := cmp.Or(path, "the body")
+	if parts := rolePath.FindStringSubmatch(path); parts != nil {
+		if i, err := strconv.Atoi(parts[1]); err == nil && i < len(f.roles) && f.roles[i] != "" {
+			where += " (role " + strconv.Quote(raw.Shown(f.roles[i])) + ")"
+		}
+	}
+	f.addOthers(Violations{{Path: path, Message: where + ": " + fmt.Sprintf(format, arguments...)}})
 }
 
 // addWrong notes what is wrong at a path, if anything is.
@@ -71,15 +76,12 @@ func (f *findings) addWrong(path, wrong string) {
 
 func (f *findings) addOthers(others Violations) {
 	for _, violation := range others {
-		if !f.full() && !f.hides(violation.Path) {
+		if len(f.violations) < maxViolations && !f.hides(violation.Path) {
 			f.seen[violation.Path] = true
 			f.violations = append(f.violations, violation)
 		}
 	}
 }
-
-// full reports whether so much is wrong that no more needs to be found.
-func (f *findings) full() bool { return len(f.violations) >= maxViolations }
 
 // hides reports whether the path, or what it is in, has a violation.
 func (f *findings) hides(path string) bool {
@@ -99,20 +101,6 @@ func (f *findings) err() error {
 }
 
 var rolePath = regexp.MustCompile(`^roles\[(\d+)\](\..+)?$`)
-
-// describe is a path for people, who know roles by their names and not by their
-// places: roles[1].cardinality (role "Slave").
-func (f *findings) describe(path string) string {
-	if path == "" {
-		return "the body"
-	}
-	if parts := rolePath.FindStringSubmatch(path); parts != nil {
-		if i, err := strconv.Atoi(parts[1]); err == nil && i < len(f.roles) && f.roles[i] != "" {
-			return path + " (role " + strconv.Quote(raw.Shown(f.roles[i])) + ")"
-		}
-	}
-	return path
-}
 
 // rolePathOf is the path of a role's attribute.
 func rolePathOf(role int, attribute string) string {

@@ -14,10 +14,9 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Instantiate makes a service's body from a template's as oned holds it, which
-// may be in the form of OneFlow 6, and from what the user gave for instantiating it (a
-// JSON object merged over the template; empty for nothing). The service and its roles are
-// PENDING. The error is a Violations or a *SyntaxError.
+// Instantiate makes a service's body from a template's as oned holds it, which may be in the form of OneFlow 6, and
+// from what the user gave for instantiating it (a JSON object merged over the template; empty for nothing). The service
+// and its roles are PENDING. The error is a Violations or a *SyntaxError.
 func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Body, error) {
 	whole, err := readObject(template)
 	if err != nil {
@@ -49,8 +48,7 @@ func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Bo
 	if lacking := chooseInputs(&body); !old { // OneFlow 7 does not ask for what OneFlow 6 called custom_attrs
 		found.addOthers(lacking)
 	}
-	checkChosen(found, networks, chosen)
-	chooseNetworks(found, &body)
+	chooseNetworks(found, &body, networks, chosen)
 	imagined := body
 	imagined.Roles = slices.Clone(body.Roles)
 	if len(found.violations) == 0 && !render.FillAll(&imagined, func(*spec.Role) {}) {
@@ -59,23 +57,18 @@ func Instantiate(template []byte, given json.RawMessage, now time.Time) (spec.Bo
 	if err := found.err(); err != nil {
 		return spec.Body{}, err
 	}
-	start(&body, now)
-	return body, nil
-}
-
-// start gives the body what makes it a service's.
-func start(body *spec.Body, now time.Time) {
 	body.State = new(spec.ServicePending)
 	body.StartTime = now.Unix()
-	for i := range body.Roles {
-		body.Roles[i].State = new(spec.RolePending)
+	for role := range body.EachRole() {
+		role.State = new(spec.RolePending)
 	}
+	return body, nil
 }
 
 // upgradeForMerge brings both sides of a merge to the same names. What is wrong
 // with them is found when the result is read.
 func upgradeForMerge(whole raw.Object) {
-	if !mentionsOldRoles(whole) {
+	if !bytes.Contains(whole["roles"], []byte(`"vm_template`)) {
 		return
 	}
 	upgradeBody(whole)
@@ -94,12 +87,18 @@ func upgradeForMerge(whole raw.Object) {
 // upgradeGiven is upgradeForMerge for what is given for instantiating: values of custom_attrs are those of user inputs
 // whatever form the template has.
 func upgradeGiven(given raw.Object, old bool) {
-	foldInputsOf6(given, old)
+	foldInputs := func(given raw.Object) {
+		foldInto(given, "custom_attrs_values", "user_inputs_values")
+		if old {
+			foldInto(given, "custom_attrs", "user_inputs")
+		}
+	}
+	foldInputs(given)
 	if bytes.Contains(given["roles"], []byte(`"custom_attrs`)) && raw.KindOf(given["roles"]) == raw.KindArray {
 		roles := raw.Elements(given["roles"])
 		for i := range roles {
 			if role := raw.Attributes(roles[i]); role != nil {
-				foldInputsOf6(role, old)
+				foldInputs(role)
 				roles[i] = role.JSON()
 			}
 		}
@@ -108,71 +107,43 @@ func upgradeGiven(given raw.Object, old bool) {
 	upgradeForMerge(given)
 }
 
-func foldInputsOf6(given raw.Object, old bool) {
-	foldInto(given, "custom_attrs_values", "user_inputs_values")
-	if old {
-		foldInto(given, "custom_attrs", "user_inputs")
+// chooseInputs gives the optional inputs of a body and its roles that have no value their
+// defaults, and returns which others have none.
+func chooseInputs(body *spec.Body) Violations {
+	f := newFindings(spec.RoleNames(body.Roles))
+	body.UserInputsValues = chooseInputsOf(f, "", body.UserInputs, body.UserInputsValues)
+	for i := range body.Roles {
+		role := &body.Roles[i]
+		role.UserInputsValues = chooseInputsOf(f, fmt.Sprintf("roles[%d].", i), role.UserInputs, role.UserInputsValues)
 	}
+	return f.violations
 }
 
-// checkChosen holds that who chooses networks chooses all of the template's: who chooses none gets what it proposes.
-func checkChosen(f *findings, networks, chosen json.RawMessage) {
-	if raw.KindOf(chosen) != raw.KindArray {
-		return
-	}
-	names := networkNames(spec.Body{NetworksValues: chosen})
-	missing := slices.DeleteFunc(networkNames(spec.Body{Networks: networks}), func(name string) bool { return slices.Contains(names, name) })
-	if len(missing) > 0 {
-		f.add("networks_values", "lacks %s; name every network, or omit networks_values to use those that the template proposes", strings.Join(missing, ", "))
-	}
-}
-
-// chooseNetworks writes what the template proposes into networks_values for
-// each network for which the user chose nothing.
-func chooseNetworks(f *findings, body *spec.Body) {
-	var networks map[string]string
-	if json.Unmarshal(body.Networks, &networks) != nil {
-		return
-	}
-	values, err := spec.ReadNetworkValues(body.NetworksValues, false)
-	if err != nil {
-		return
-	}
-	chosen := networkNames(spec.Body{NetworksValues: body.NetworksValues})
-	var unchosen []string
-	for _, name := range slices.Sorted(maps.Keys(networks)) {
-		if slices.Contains(chosen, name) {
+// chooseInputsOf returns the values with the defaults among them.
+func chooseInputsOf(f *findings, path string, declared, values json.RawMessage) json.RawMessage {
+	inputs, given := raw.Attributes(declared), raw.Attributes(values)
+	var missing []string
+	changed := false
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		if raw.KindOf(given[name]) != raw.KindNull {
 			continue
 		}
-		value, mandatory := proposal(networks[name])
-		if value == nil {
-			if mandatory {
-				f.add("networks."+name, "is mandatory and proposes no network; choose one in networks_values")
-			} else {
-				unchosen = append(unchosen, name)
+		input := spec.ParseInput(inputs[name])
+		switch {
+		case !input.Optional:
+			missing = append(missing, name)
+		case input.Initial != "":
+			if given == nil {
+				given = raw.Object{}
 			}
-			continue
+			given[name], changed = raw.Marshal(input.Value()), true
 		}
-		values = append(values, spec.NetworkValue{name: value})
 	}
-	if len(values) > 0 {
-		body.NetworksValues = raw.Marshal(values)
+	if len(missing) > 0 {
+		f.add(path+"user_inputs_values", "lacks a value for %s", strings.Join(missing, ", "))
 	}
-	checkReservations(f, values)
-	checkUnchosen(f, *body, unchosen)
-}
-
-// proposal is what a network's description proposes, nil if it proposes
-// nothing, and whether a network has to be had.
-func proposal(description string) (value raw.Object, mandatory bool) {
-	parts := networkPattern.FindStringSubmatch(strings.TrimSpace(description))
-	mandatory = strings.HasPrefix(strings.TrimSpace(description), "M|")
-	if parts == nil || parts[2] == "" {
-		return nil, mandatory
+	if !changed {
+		return values
 	}
-	value = raw.Object{parts[1]: raw.Marshal(parts[2])}
-	if extra := strings.TrimPrefix(parts[3], ":"); strings.TrimSpace(extra) != "" {
-		value["extra"] = raw.Marshal(extra)
-	}
-	return value, mandatory
+	return given.JSON()
 }

@@ -1,27 +1,40 @@
 package template
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// normalise brings a service template's body as clients send it, with numbers as texts
-// and in the forms of OneFlow 6, into the form in which Flowjet keeps it, with OneFlow's
-// defaults. What belongs to running services only (state, nodes, log and the like) is left
-// out; every value of the wrong type is a finding. It changes whole.
+// normalise brings a service template's body as clients send it, with numbers as texts and in the forms of OneFlow 6,
+// into the form in which Flowjet keeps it, with OneFlow's defaults. What belongs to running services only (state,
+// nodes, log and the like) is left out; every value of the wrong type is a finding. It changes whole.
 func normalise(whole raw.Object, registered time.Time) (spec.Body, *findings) {
 	upgradeBody(whole)
-	dropAttributes(whole, "state", "start_time", "log", "registration_time")
+	for _, attribute := range []string{"state", "start_time", "log", "registration_time"} {
+		delete(whole, attribute)
+	}
 	found := newFindings(nil)
 	convert(found, "", whole, bodyRules)
-	if text, has := whole["roles"]; has {
-		whole["roles"] = convertRoles(found, text)
+	var roles []raw.Object
+	if text, has := whole["roles"]; has && json.Unmarshal(text, &roles) == nil {
+		for _, role := range roles {
+			found.roles = append(found.roles, raw.Text(role["name"]))
+		}
+		for i, role := range roles {
+			normaliseRole(found, fmt.Sprintf("roles[%d].", i), role)
+		}
+		whole["roles"] = raw.Marshal(roles)
 	}
 	raw.SetDefault(whole, "deployment", `"none"`)
 	raw.SetDefault(whole, "description", `""`)
@@ -33,50 +46,38 @@ func normalise(whole raw.Object, registered time.Time) (spec.Body, *findings) {
 	return body, found
 }
 
-func convertRoles(f *findings, text json.RawMessage) json.RawMessage {
-	var roles []raw.Object
-	if err := json.Unmarshal(text, &roles); err != nil {
-		return text
-	}
-	for _, role := range roles {
-		f.roles = append(f.roles, raw.Text(role["name"]))
-	}
-	for i, role := range roles {
-		convertRole(f, fmt.Sprintf("roles[%d].", i), role)
-	}
-	return raw.Marshal(roles)
-}
-
-// runtimeAttributes are what a worker writes into a service's roles.
-var runtimeAttributes = []string{"state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips"}
-
-func convertRole(f *findings, path string, role raw.Object) {
+func normaliseRole(f *findings, path string, role raw.Object) {
 	if err := upgradeRole(role); err != nil {
 		f.add(path+"vm_template_contents", "%v", err)
 	}
-	dropAttributes(role, runtimeAttributes...)
+	for _, attribute := range runtimeAttributes {
+		delete(role, attribute)
+	}
 	if raw.KindOf(role["template_id"]) == raw.KindNull {
 		f.add(path+"template_id", "is missing; it must be the id of a VM template")
 	}
 	convert(f, path, role, roleRules)
 	raw.SetDefault(role, "cardinality", "0")
-	convertPolicies(f, path, "elasticity_policies", role, elasticityRules)
-	convertPolicies(f, path, "scheduled_policies", role, scheduledRules)
+	convertPolicies(f, path, role)
 }
 
-func convertPolicies(f *findings, path, attribute string, role raw.Object, rules map[string]rule) {
-	var policies []raw.Object
-	if json.Unmarshal(role[attribute], &policies) != nil || policies == nil {
-		return
+// runtimeAttributes are what a worker writes into a service's roles.
+var runtimeAttributes = []string{"state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips"}
+
+func convertPolicies(f *findings, path string, role raw.Object) {
+	for _, attribute := range slices.Sorted(maps.Keys(policyRules)) {
+		var policies []raw.Object
+		if json.Unmarshal(role[attribute], &policies) != nil || policies == nil {
+			continue
+		}
+		for i, policy := range policies {
+			convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, policyRules[attribute])
+		}
+		role[attribute] = raw.Marshal(policies)
 	}
-	for i, policy := range policies {
-		convert(f, fmt.Sprintf("%s%s[%d].", path, attribute, i), policy, rules)
-	}
-	role[attribute] = raw.Marshal(policies)
 }
 
-// convert brings the attributes for which there is a rule into their form, and
-// takes out those that have none.
+// convert brings the attributes for which there is a rule into their form, and takes out those that have none.
 func convert(f *findings, path string, o raw.Object, rules map[string]rule) {
 	for _, attribute := range slices.Sorted(maps.Keys(rules)) {
 		value, has := o[attribute]
@@ -97,8 +98,143 @@ func convert(f *findings, path string, o raw.Object, rules map[string]rule) {
 	}
 }
 
-func dropAttributes(o raw.Object, attributes ...string) {
-	for _, attribute := range attributes {
-		delete(o, attribute)
+// rule brings a value into its form, or says what is wrong with it.
+type rule func(value json.RawMessage) (converted json.RawMessage, wrong string)
+
+var bodyRules = map[string]rule{
+	"name": textRule, "deployment": textRule, "description": textRule, "shutdown_action": textRule,
+	"ready_status_gate": booleanRule, "automatic_deletion": booleanRule, "on_hold": booleanRule, spec.ExpandAttribute: booleanRule,
+	"user_inputs": objectRule, "user_inputs_values": secretRule,
+	"deadlines": objectRule, "networks": objectRule, "networks_values": objectsRule, "roles": objectsRule,
+}
+
+var roleRules = map[string]rule{
+	"name": textRule, "type": textRule, "shutdown_action": textRule, "parents": textsRule,
+	"cardinality": wholeRule, "template_id": wholeRule, "min_vms": wholeRule, "max_vms": wholeRule,
+	"victims": textRule, "deadlines": objectRule, "cooldown": wholeRule, "on_hold": booleanRule, "template_contents": secretRule,
+	"user_inputs": objectRule, "user_inputs_values": secretRule, spec.ExpandAttribute: booleanRule,
+	"elasticity_policies": objectsRule, "scheduled_policies": objectsRule,
+}
+
+var policyRules = map[string]map[string]rule{
+	"elasticity_policies": {
+		"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "expression": textRule,
+		"period": wholeRule, "period_number": wholeRule, "cooldown": wholeRule,
+	},
+	"scheduled_policies": {"type": textRule, "adjust": wholeRule, "min_adjust_step": wholeRule, "recurrence": textRule},
+}
+
+var (
+	textRule    = ofKind(raw.KindText, "a string")
+	booleanRule = ofKind(raw.KindBoolean, "true or false")
+	objectRule  = ofKind(raw.KindObject, "an object")
+	objectsRule = arrayOf(raw.KindObject, "an array of objects")
+	textsRule   = arrayOf(raw.KindText, "an array of strings")
+)
+
+// secretRule is objectRule for what can hold secrets: the refusal shows nothing of it.
+func secretRule(value json.RawMessage) (json.RawMessage, string) {
+	if raw.KindOf(value) == raw.KindObject {
+		return value, ""
+	}
+	return nil, fmt.Sprintf("is %s; it must be an object", raw.KindOf(value))
+}
+
+func ofKind(want raw.Kind, name string) rule {
+	return func(value json.RawMessage) (json.RawMessage, string) {
+		if raw.KindOf(value) == want {
+			return value, ""
+		}
+		return nil, fmt.Sprintf("is %s; it must be %s", raw.Short(value), name)
+	}
+}
+
+func arrayOf(want raw.Kind, name string) rule {
+	return func(value json.RawMessage) (json.RawMessage, string) {
+		var elements []json.RawMessage
+		if raw.KindOf(value) != raw.KindArray || json.Unmarshal(value, &elements) != nil {
+			return nil, fmt.Sprintf("is %s; it must be %s", raw.Short(value), name)
+		}
+		for i, element := range elements {
+			if raw.KindOf(element) != want {
+				return nil, fmt.Sprintf("must be %s; element %d is %s", name, i, raw.Short(element))
+			}
+		}
+		return value, ""
+	}
+}
+
+// wholeRule is a whole number. Clients write numbers as texts too, and 2.0.
+func wholeRule(value json.RawMessage) (json.RawMessage, string) {
+	text := string(value)
+	if raw.KindOf(value) == raw.KindText {
+		text = strings.TrimSpace(raw.Text(value))
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {
+		return nil, fmt.Sprintf("is %s; it must be a whole number", raw.Short(value))
+	}
+	return json.RawMessage(strconv.Itoa(int(n))), ""
+}
+
+// isOld reports whether a body is in the form of OneFlow 6 or 5: all its roles are. OneFlow 7 converts such a body
+// and no other: custom_attrs beside roles of today's form stay what they are.
+func isOld(body raw.Object) bool {
+	if !bytes.Contains(body["roles"], []byte(`"vm_template`)) { // which they need not be read for
+		return false
+	}
+	roles := raw.Objects(body["roles"])
+	for _, role := range roles {
+		if len(role["vm_template"]) == 0 && len(role["vm_template_contents"]) == 0 {
+			return false
+		}
+	}
+	return len(roles) > 0
+}
+
+// upgradeBody renames the attributes of an old body in place.
+func upgradeBody(body raw.Object) {
+	if isOld(body) {
+		foldInto(body, "custom_attrs", "user_inputs")
+		foldInto(body, "custom_attrs_values", "user_inputs_values")
+	}
+}
+
+// upgradeRole brings a role of OneFlow 6 into today's form, in place. Only such a role may leave out its type. A text
+// in OpenNebula's template language becomes template_contents; what they have already stays.
+func upgradeRole(role raw.Object) error {
+	old, isOld := role["vm_template"]
+	if isOld {
+		delete(role, "vm_template")
+		raw.SetDefault(role, "template_id", string(old))
+		raw.SetDefault(role, "type", `"`+spec.RoleTypeVM+`"`)
+		foldInto(role, "custom_attrs", "user_inputs")
+		foldInto(role, "custom_attrs_values", "user_inputs_values")
+	}
+	contents, has := role["vm_template_contents"]
+	kind := raw.KindOf(contents)
+	if !has || !isOld && kind != raw.KindText && kind != raw.KindNull {
+		return nil
+	}
+	delete(role, "vm_template_contents")
+	switch kind {
+	case raw.KindNull:
+		return nil
+	case raw.KindText:
+		attributes, err := one.ParseTemplate(raw.Text(contents))
+		if len(attributes) > 0 {
+			role["template_contents"] = mergeValues(raw.Marshal(attributes), role["template_contents"])
+		}
+		return err
+	}
+	return fmt.Errorf("is %s; it must be a string in OpenNebula's template language", raw.Short(contents))
+}
+
+// foldInto renames an attribute. If the new name is there already, both are merged and the new name's values win.
+func foldInto(o raw.Object, old, current string) {
+	value := o[old]
+	delete(o, old)
+	if raw.KindOf(value) != raw.KindNull {
+		o[current] = mergeValues(value, o[current])
 	}
 }

@@ -2,26 +2,16 @@ package template
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/flowjet/flowjet/flow/expression"
 	"github.com/flowjet/flowjet/flow/internal/raw"
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
-
-// checkRoleNames finds names that two roles share.
-func checkRoleNames(f *findings, roles []spec.Role) {
-	first := map[string]int{}
-	for i, role := range roles {
-		if role.Name == "" {
-			continue
-		}
-		if earlier, taken := first[role.Name]; taken {
-			f.add(rolePathOf(i, "name"), "is also the name of role number %d; every role needs a unique name", earlier)
-			continue
-		}
-		first[role.Name] = i
-	}
-}
 
 // checkLimits holds min_vms <= cardinality <= max_vms.
 func checkLimits(f *findings, path string, role spec.Role) {
@@ -40,8 +30,7 @@ func checkLimits(f *findings, path string, role spec.Role) {
 	}
 }
 
-// checkRouter holds the rule for virtual routers of several VMs: they share
-// their networks through a floating IP.
+// checkRouter holds the rule for virtual routers of several VMs: they share their networks through a floating IP.
 func checkRouter(f *findings, path string, role spec.Role) {
 	if role.Type != spec.RoleTypeVR || role.Cardinality < 2 {
 		return
@@ -65,8 +54,7 @@ type nic struct {
 	FloatingIP string `json:"FLOATING_IP"`
 }
 
-// oneOrMore reads what OpenNebula writes as an object when there is one and as
-// an array when there are several.
+// oneOrMore reads what OpenNebula writes as an object when there is one and as an array when there are several.
 type oneOrMore []nic
 
 // UnmarshalJSON reads either form.
@@ -76,4 +64,135 @@ func (o *oneOrMore) UnmarshalJSON(text []byte) error {
 	}
 	*o = make([]nic, 1)
 	return json.Unmarshal(text, &(*o)[0])
+}
+
+// checkParents finds parents that do not exist, roles that are their own
+// parent, and circles of roles that would wait for each other for ever.
+func checkParents(f *findings, roles []spec.Role) {
+	byName := map[string]int{}
+	for i, role := range roles {
+		byName[role.Name] = i
+	}
+	for i, role := range roles {
+		for _, parent := range role.Parents {
+			if parent == role.Name {
+				f.add(rolePathOf(i, "parents"), "is the role itself: a role cannot be its own parent")
+			} else if _, exists := byName[parent]; !exists {
+				f.add(rolePathOf(i, "parents"), "has %q, which is not a role of this service", raw.Shown(parent))
+			}
+		}
+	}
+	for _, circle := range circles(roles, byName) {
+		var names []string
+		for _, role := range append(circle, circle[0]) {
+			names = append(names, roles[role].Name)
+		}
+		if len(names) > maxCircleNames {
+			names = append(names[:maxCircleNames:maxCircleNames], "...", roles[circle[0]].Name)
+		}
+		f.add(rolePathOf(circle[0], "parents"), "is part of a cycle: %s wait for each other", strings.Join(names, " -> "))
+	}
+}
+
+// maxCircles bounds how many circles are looked for: each can have every role, and names maxCircleNames.
+const (
+	maxCircles     = 10
+	maxCircleNames = 20
+)
+
+// circles finds circles of roles that wait for each other, as indexes of roles: at least
+// one if there is any, and at most maxCircles. Roles that are their own parent are left out.
+func circles(roles []spec.Role, byName map[string]int) [][]int {
+	const unseen, open, closed = 0, 1, 2
+	state := make([]int, len(roles))
+	var path []int
+	var found [][]int
+	var visit func(role int)
+	visit = func(role int) {
+		state[role] = open
+		path = append(path, role)
+		for _, name := range roles[role].Parents {
+			parent, exists := byName[name]
+			switch {
+			case !exists || parent == role:
+			case state[parent] == unseen:
+				visit(parent)
+			case state[parent] == open && len(found) < maxCircles:
+				found = append(found, slices.Clone(path[slices.Index(path, parent):]))
+			}
+		}
+		path = path[:len(path)-1]
+		state[role] = closed
+	}
+	for role := range roles {
+		if state[role] == unseen {
+			visit(role)
+		}
+	}
+	return found
+}
+
+// rolePolicies are a role's policies as far as the rules know them.
+type rolePolicies struct {
+	elasticity []elasticityShape
+	scheduled  []scheduledShape
+	// broken names the attribute that is not an array of policies.
+	broken map[string]string
+}
+
+// readPolicies reads every role's policies.
+func readPolicies(roles []spec.Role) []rolePolicies {
+	all := make([]rolePolicies, len(roles))
+	for i, role := range roles {
+		all[i].broken = map[string]string{}
+		read := func(attribute string, text json.RawMessage, into any) {
+			if err := json.Unmarshal(text, into); err != nil && len(text) > 0 {
+				all[i].broken[attribute] = "is not an array of policies: " + err.Error()
+			}
+		}
+		read("elasticity_policies", role.ElasticityPolicies, &all[i].elasticity)
+		read("scheduled_policies", role.ScheduledPolicies, &all[i].scheduled)
+	}
+	return all
+}
+
+// checkPolicies holds the rules that look at several attributes, and parses.
+func checkPolicies(f *findings, path string, policies rolePolicies) {
+	for attribute, message := range policies.broken {
+		f.addWrong(path+"."+attribute, message)
+	}
+	measured := map[string]bool{}
+	for i, given := range policies.elasticity {
+		condition, err := expression.Parse(given.Expression)
+		switch {
+		case given.Expression == "":
+			continue
+		case err != nil:
+			f.add(fmt.Sprintf("%s.elasticity_policies[%d].expression", path, i), "%q cannot be read: %v", raw.Shown(given.Expression), err)
+			continue
+		}
+		for _, name := range condition.Attributes() {
+			measured[name] = true
+		}
+	}
+	if len(measured) > spec.MaxMeasured {
+		f.add(path+".elasticity_policies", "have expressions with %d attributes; at most %d are possible", len(measured), spec.MaxMeasured)
+	}
+	for i, given := range policies.scheduled {
+		path := fmt.Sprintf("%s.scheduled_policies[%d]", path, i)
+		_, err := policy.ParseStartTime(given.StartTime, time.UTC)
+		reference := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+		by := policy.Adjustment{Recurrence: given.Recurrence, LastEval: reference.Unix()}
+		once, again := len(given.StartTime) > 0, given.Recurrence != ""
+		switch {
+		case once == again:
+			f.add(path, "needs either \"start_time\" or \"recurrence\", and not both")
+		case once && err != nil:
+			f.add(path+".start_time", "%v", err)
+		case again && !f.hides(path+".recurrence"):
+			if _, comes := by.NextStart(reference); !comes {
+				f.add(path+".recurrence", "is %q, which never occurs: there is no such date", given.Recurrence)
+			}
+		}
+	}
 }

@@ -59,8 +59,7 @@ var (
 	shapes          = newShapes()
 )
 
-// shutdownActions are the values of shutdown_action; the last two are what
-// OneFlow before 5.0 called the first two.
+// shutdownActions are the values of shutdown_action; the last two are what OneFlow before 5.0 called the first two.
 var shutdownActions = []string{"terminate", "terminate-hard", "shutdown", "shutdown-hard"}
 
 func newShapes() *validator.Validate {
@@ -90,18 +89,6 @@ func register(v *validator.Validate, name string, holds func(reflect.Value) bool
 
 // checkShape holds the body against the shapes.
 func checkShape(f *findings, body spec.Body, policies []rolePolicies) {
-	err := shapes.Struct(shapeOf(body, policies))
-	var wrong validator.ValidationErrors
-	if !errors.As(err, &wrong) {
-		return
-	}
-	for _, field := range wrong {
-		_, path, _ := strings.Cut(field.Namespace(), ".")
-		f.add(path, "%s", complaint(field))
-	}
-}
-
-func shapeOf(body spec.Body, policies []rolePolicies) bodyShape {
 	shape := bodyShape{Name: body.Name, Deployment: body.Deployment, ShutdownAction: body.ShutdownAction}
 	if body.Roles != nil {
 		shape.Roles = []roleShape{}
@@ -113,20 +100,28 @@ func shapeOf(body spec.Body, policies []rolePolicies) bodyShape {
 			Elasticity: policies[i].elasticity, Scheduled: policies[i].scheduled,
 		})
 	}
-	return shape
+	wrong, _ := errors.AsType[validator.ValidationErrors](shapes.Struct(shape))
+	for _, field := range wrong {
+		_, path, _ := strings.Cut(field.Namespace(), ".")
+		f.addWrong(path, complaint(field))
+	}
 }
 
 // complaint says in words which rule a value breaks.
 func complaint(field validator.FieldError) string {
 	switch field.Tag() {
 	case "required", "present":
-		return "is missing" + requirement(field)
+		missing := required[field.Field()]
+		if field.Field() == "type" && strings.Contains(field.Namespace(), "_policies[") {
+			missing = "; it can be CHANGE, CARDINALITY or PERCENTAGE_CHANGE"
+		}
+		return "is missing" + missing
 	case "oneof":
 		return fmt.Sprintf("is %q; it can be %s", valueOf(field), raw.Choices(strings.Fields(field.Param())))
 	case "shutdown":
 		return fmt.Sprintf("is %q; it can be %s", valueOf(field), raw.Choices(shutdownActions))
 	case "gte":
-		return fmt.Sprintf("is %v; it must be %s or more", number(field.Value()), field.Param())
+		return fmt.Sprintf("is %s; it must be %s or more", valueOf(field), field.Param())
 	case "rolename":
 		return fmt.Sprintf("is %q; only letters, digits and _ are possible in a role's name", valueOf(field))
 	case "plain":
@@ -140,26 +135,21 @@ func complaint(field validator.FieldError) string {
 }
 
 // valueOf is a field's value for a message.
-func valueOf(field validator.FieldError) string { return raw.Shown(fmt.Sprint(field.Value())) }
+func valueOf(field validator.FieldError) string {
+	value := field.Value()
+	if pointer, isPointer := value.(*int); isPointer && pointer != nil {
+		value = *pointer
+	}
+	return raw.Shown(fmt.Sprint(value))
+}
 
-// required says what to write where an attribute is missing.
+// required says what to write where an attribute is missing. A type is a role's.
 var required = map[string]string{
 	"name":       "; it must be a string",
+	"type":       "; it can be vm or vr",
 	"roles":      "; it must be an array, which may be empty",
 	"adjust":     "; it must be a whole number",
 	"expression": "; give a condition such as \"CPU > 80\"",
-}
-
-// requirement says what to write where an attribute is missing. A type is a
-// role's or a policy's.
-func requirement(field validator.FieldError) string {
-	switch {
-	case field.Field() != "type":
-		return required[field.Field()]
-	case strings.Contains(field.Namespace(), "_policies["):
-		return "; it can be CHANGE, CARDINALITY or PERCENTAGE_CHANGE"
-	}
-	return "; it can be vm or vr"
 }
 
 // cronFields are what the fields of a recurrence are called.
@@ -179,11 +169,4 @@ func cronComplaint(recurrence string) string {
 		}
 	}
 	return fmt.Sprintf("is %q, which cannot be read; %s", recurrence, example)
-}
-
-func number(value any) any {
-	if pointer, isPointer := value.(*int); isPointer && pointer != nil {
-		return *pointer
-	}
-	return value
 }

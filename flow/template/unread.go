@@ -14,8 +14,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Attributes that stand in no field, and are read all the same: Flowjet's own, and
-// OneFlow 6's.
+// Attributes that stand in no field, and are read all the same: Flowjet's own, and OneFlow 6's.
 var (
 	bodyExtras = []string{spec.WebhooksAttribute, spec.CommandAttribute, spec.ExpandAttribute, "custom_attrs", "custom_attrs_values"}
 	roleExtras = []string{spec.ExpandAttribute, "vm_template", "vm_template_contents", "custom_attrs", "custom_attrs_values"}
@@ -25,8 +24,7 @@ var (
 	}
 )
 
-// maxMeant bounds for how many attributes it is looked which was meant, and the length of their
-// names.
+// maxMeant bounds for how many attributes it is looked which was meant, and the length of their names.
 const maxMeant = 100
 
 // UnreadAttribute is an attribute of a document that nobody reads.

@@ -2,10 +2,12 @@ package template
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/spec"
@@ -23,8 +25,8 @@ var fixedRoleAttributes = []string{
 	"type", "cardinality", "parents", "state", "nodes", "last_vmname", "scale_way", "vrouter_id", "vrouter_ips",
 }
 
-// Update is a service's body with what an update sets. Where it replaces,
-// attributes that can be changed and are not in it go; the others stay.
+// Update is a service's body with what an update sets. Where it replaces, attributes that can be changed and are not in
+// it go; the others stay. What was wrong before the update is no reason to refuse it.
 func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, error) {
 	if raw.KindOf(text) == raw.KindText {
 		text = json.RawMessage(raw.Text(text))
@@ -44,11 +46,29 @@ func Update(held spec.Body, text json.RawMessage, appendTo bool) (spec.Body, err
 	if changed["roles"], err = updatedRoles(old["roles"], given["roles"], appendTo); err != nil {
 		return spec.Body{}, err
 	}
-	return checkUpdated(held, changed)
+	found := newFindings(spec.RoleNames(held.Roles))
+	convert(found, "", changed, bodyRules)
+	roles := raw.Elements(changed["roles"])
+	for i := range roles {
+		role, path := raw.Attributes(roles[i]), fmt.Sprintf("roles[%d].", i)
+		convert(found, path, role, roleRules)
+		convertPolicies(found, path, role)
+		roles[i] = role.JSON()
+	}
+	changed["roles"] = raw.Marshal(roles)
+	if err := found.err(); err != nil {
+		return spec.Body{}, err
+	}
+	body, err := spec.ParseBody(changed.JSON())
+	if err != nil {
+		return spec.Body{}, err
+	}
+	before := Validate(held)
+	found.addOthers(slices.DeleteFunc(Validate(body), func(v Violation) bool { return slices.Contains(before, v) }))
+	return body, found.err()
 }
 
-// overlay lays given over old: attributes that are fixed may be repeated but
-// not changed.
+// overlay lays given over old: attributes that are fixed may be repeated but not changed.
 func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, error) {
 	result := raw.Object{}
 	for name, value := range old {
@@ -58,7 +78,8 @@ func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, 
 	}
 	for name, value := range given {
 		if slices.Contains(fixed, name) {
-			if !sameValue(old[name], value) {
+			// Numbers are the same when they are written as texts, too.
+			if was := old[name]; len(was) == 0 || !raw.Equal(was, value) && raw.Plain(was) != raw.Plain(value) {
 				return nil, &ImmutableError{Attribute: name, Live: true}
 			}
 			continue
@@ -66,11 +87,6 @@ func overlay(old, given raw.Object, fixed []string, appendTo bool) (raw.Object, 
 		result[name] = value
 	}
 	return result, nil
-}
-
-// sameValue compares values, numbers with numbers written as texts too.
-func sameValue(old, given json.RawMessage) bool {
-	return len(old) > 0 && (raw.Equal(old, given) || raw.Plain(old) == raw.Plain(given))
 }
 
 // updatedRoles updates each role by its name. The roles stay the same: they are
@@ -111,28 +127,38 @@ func updatedRoles(old, given json.RawMessage, appendTo bool) (json.RawMessage, e
 	return raw.Marshal(roles), nil
 }
 
-// checkUpdated reads the result. What was wrong before the update is no reason
-// to refuse it.
-func checkUpdated(held spec.Body, changed raw.Object) (spec.Body, error) {
-	found := newFindings(spec.RoleNames(held.Roles))
-	convert(found, "", changed, bodyRules)
-	roles := raw.Elements(changed["roles"])
-	for i := range roles {
-		role, path := raw.Attributes(roles[i]), fmt.Sprintf("roles[%d].", i)
-		convert(found, path, role, roleRules)
-		convertPolicies(found, path, "elasticity_policies", role, elasticityRules)
-		convertPolicies(found, path, "scheduled_policies", role, scheduledRules)
-		roles[i] = role.JSON()
+// ReadRole reads a role as clients write it, as an object or as a text that
+// holds one, against the service that it comes to.
+func ReadRole(text json.RawMessage, held spec.Body, now time.Time) (spec.Role, error) {
+	if raw.KindOf(text) == raw.KindText {
+		text = json.RawMessage(raw.Text(text))
 	}
-	changed["roles"] = raw.Marshal(roles)
-	if err := found.err(); err != nil {
-		return spec.Body{}, err
-	}
-	body, err := spec.ParseBody(changed.JSON())
+	given, err := readObject(text)
 	if err != nil {
-		return spec.Body{}, err
+		return spec.Role{}, err
 	}
-	before := Validate(held)
-	found.addOthers(slices.DeleteFunc(Validate(body), func(v Violation) bool { return slices.Contains(before, v) }))
-	return body, found.err()
+	name := raw.Text(given["name"])
+	roles := []json.RawMessage{given.JSON()}
+	for _, other := range held.Roles {
+		if other.Name != name {
+			roles = append(roles, raw.Marshal(map[string]any{"name": other.Name, "type": spec.RoleTypeVM, "template_id": 0}))
+		}
+	}
+	declared := slices.Concat(networkNames(held), spec.InputNames(held.Extra, held.UserInputs, held.UserInputsValues))
+	body, err := readAgainst(raw.Object{"name": json.RawMessage(`"service"`), "roles": raw.Marshal(roles)}, declarations{names: declared}, now)
+	if wrong, is := errors.AsType[Violations](err); is { // of a role that came alone: role.type, and not roles[0].type
+		const alone, first = "role", "roles[0]"
+		told := slices.Clone(wrong)
+		for i, violation := range told {
+			if rest, found := strings.CutPrefix(violation.Path, first); found {
+				told[i] = Violation{Path: alone + rest, Message: strings.Replace(violation.Message, first, alone, 1)}
+			}
+		}
+		err = told
+	}
+	if err != nil {
+		return spec.Role{}, err
+	}
+	_ = chooseInputs(&body) // what has no value is not asked for here, as with OneFlow
+	return body.Roles[0], nil
 }

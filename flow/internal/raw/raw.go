@@ -1,12 +1,14 @@
-// Package raw reads JSON values that documents keep as they came, and has texts
-// about them for messages.
+// Package raw reads JSON values that documents keep as they came, and has texts about them for messages.
 package raw
 
 import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 )
 
 // Object is a JSON object whose values have not been read.
@@ -24,18 +26,6 @@ func (o Object) HasOne(attributes ...string) bool {
 		}
 	}
 	return count == 1
-}
-
-// Tree is the object as a tree whose leaves are JSON that has not been read.
-func (o Object) Tree() any {
-	if o == nil {
-		return nil
-	}
-	tree := make(map[string]any, len(o))
-	for name, value := range o {
-		tree[name] = value
-	}
-	return tree
 }
 
 // SetDefault sets an attribute that the object does not have.
@@ -106,13 +96,7 @@ func Whole(value json.RawMessage) (int, bool) {
 }
 
 // Filled reports whether a value is an array that is not empty.
-func Filled(value json.RawMessage) bool {
-	if len(value) == 0 {
-		return false // most roles have no policies
-	}
-	var elements []json.RawMessage
-	return json.Unmarshal(value, &elements) == nil && len(elements) > 0
-}
+func Filled(value json.RawMessage) bool { return KindOf(value) == KindArray && Count(value) > 0 }
 
 // Elements are the elements of an array; nil if it is something else.
 func Elements(array json.RawMessage) []json.RawMessage {
@@ -141,8 +125,7 @@ func Attributes(value json.RawMessage) Object {
 	return attributes
 }
 
-// Count is how many elements or attributes a valid array or object has, without reading
-// them.
+// Count is how many elements or attributes a valid array or object has, without reading them.
 func Count(value json.RawMessage) int {
 	depth, commas, empty := 0, 0, true
 	for i := 0; i < len(value); i++ {
@@ -189,4 +172,47 @@ func Marshal(value any) json.RawMessage {
 		panic("flow: write what was read as JSON: " + err.Error())
 	}
 	return text
+}
+
+// Short is a value for a message: as it is, or its kind if it is long.
+func Short(value json.RawMessage) string {
+	if len(value) <= 40 {
+		return string(value)
+	}
+	return string(KindOf(value))
+}
+
+// maxShown bounds a value in a message, in bytes.
+const maxShown = 80
+
+// Shown is a text for a message, cut where it is long: what is told of a mistake must not hold a whole body.
+func Shown(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	cut := maxShown
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + "..."
+}
+
+// MaxListed bounds how many names a message lists.
+const MaxListed = 20
+
+// Listed are names for a message, the first of them if they are many.
+func Listed(names []string) string {
+	if len(names) > MaxListed {
+		names = append(slices.Clone(names[:MaxListed]), "…")
+	}
+	return strings.Join(names, ", ")
+}
+
+// Choices writes a list for people: a, b or c.
+func Choices(values []string) string {
+	last := len(values) - 1
+	if last < 1 {
+		return strings.Join(values, "")
+	}
+	return strings.Join(values[:last], ", ") + " or " + values[last]
 }
