@@ -45,13 +45,20 @@ func (e *explainer) advice() []string {
 		if found.VM == nil || len(next) >= maxAdvised {
 			continue
 		}
-		if vm, known := e.facts[*found.VM]; known {
-			if text := adviceOn(vm, e.state()); text != "" {
-				next = append(next, text)
-			}
+		vm, known := e.facts[*found.VM]
+		switch {
+		case !known:
+		case e.Service.State() == spec.ServiceFailedUndeploying:
+			next = append(next, fmt.Sprintf("`onevm recover --delete %d` deletes VM %d", vm.ID, vm.ID))
+		case vm.Failed():
+			next = append(next, fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", vm.ID, vm.ID))
+		case vm.Lost():
+			next = append(next, fmt.Sprintf("`onevm show %d` shows the host of VM %d, which does not answer", vm.ID, vm.ID))
+		case vm.State == one.VMPoweroff:
+			next = append(next, fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID))
 		}
 	}
-	if text := Advice(e.state(), e.Service.ID); text != "" {
+	if text := Advice(e.Service.State(), e.Service.ID); text != "" {
 		next = append(next, text)
 	}
 	return append(next, e.waysBack()...)
@@ -59,39 +66,32 @@ func (e *explainer) advice() []string {
 
 // waysBack are the commands that take a failed service back to what it has, role by role.
 func (e *explainer) waysBack() []string {
-	if !e.state().Failed() {
+	if !e.Service.State().Failed() {
 		return nil
 	}
 	var ways []string
 	for _, way := range e.WaysOut(e.facts) {
-		switch {
-		case way.Role == "" || len(ways) == 2*maxAdvised:
-		case way.Verb == VerbScale:
-			if text := e.scaleBackAdvice(way); text != "" {
-				ways = append(ways, text)
-			}
-		case way.Verb == VerbRemoveRole:
+		if way.Role == "" || len(ways) == 2*maxAdvised {
+			continue
+		}
+		if way.Verb == VerbRemoveRole {
 			ways = append(ways, fmt.Sprintf("`oneflow remove-role %d %s` removes role %s from the service", e.Service.ID, quoted(way.Role), way.Role))
 		}
+		role := e.Service.Role(way.Role)
+		if way.Verb != VerbScale || way.Cardinality >= role.Cardinality { // it has all its VMs
+			continue
+		}
+		force, with := "", "with "+plural(way.Cardinality, "VM")
+		if role.MinVMs != nil && way.Cardinality < *role.MinVMs {
+			force = " --force"
+		}
+		if way.Cardinality == 0 {
+			with = "without a VM"
+		}
+		ways = append(ways, fmt.Sprintf("`oneflow scale %d %s %d%s` lets role %s continue %s",
+			e.Service.ID, quoted(way.Role), way.Cardinality, force, way.Role, with))
 	}
 	return ways
-}
-
-// scaleBackAdvice is how a role goes on with the VMs that it has; empty where it has all of them.
-func (e *explainer) scaleBackAdvice(way WayOut) string {
-	role := e.role(way.Role)
-	if way.Cardinality >= role.Cardinality {
-		return ""
-	}
-	force := ""
-	if role.MinVMs != nil && way.Cardinality < *role.MinVMs {
-		force = " --force"
-	}
-	text := fmt.Sprintf("`oneflow scale %d %s %d%s` ", e.Service.ID, quoted(way.Role), way.Cardinality, force)
-	if way.Cardinality == 0 {
-		return text + "lets role " + way.Role + " continue without a VM"
-	}
-	return text + fmt.Sprintf("lets role %s continue with %s", way.Role, plural(way.Cardinality, "VM"))
 }
 
 // quoted is a word as a shell takes it.
@@ -105,17 +105,74 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// adviceOn is what helps a VM in trouble of a service in the state.
-func adviceOn(vm one.VM, state spec.ServiceState) string {
-	switch {
-	case state == spec.ServiceFailedUndeploying:
-		return fmt.Sprintf("`onevm recover --delete %d` deletes VM %d", vm.ID, vm.ID)
-	case vm.Failed():
-		return fmt.Sprintf("`onevm recover --retry %d` makes OpenNebula retry VM %d", vm.ID, vm.ID)
-	case vm.Lost():
-		return fmt.Sprintf("`onevm show %d` shows the host of VM %d, which does not answer", vm.ID, vm.ID)
-	case vm.State == one.VMPoweroff:
-		return fmt.Sprintf("`onevm resume %d` starts VM %d", vm.ID, vm.ID)
+// WayOut is a command by which a service leaves its state.
+type WayOut struct {
+	Verb Verb
+	// Delete is recover's.
+	Delete bool
+	// Role and Cardinality are set where a service's own ways are told, and the way is for
+	// one of its roles: scaling it to the VMs that there are, or removing it.
+	Role        string
+	Cardinality int
+	// Keeps reports whether the VMs that run stay, but for those of a role that is removed.
+	Keeps bool
+}
+
+var (
+	byRecover   = WayOut{Verb: VerbRecover, Keeps: true}
+	byDelete    = WayOut{Verb: VerbRecover, Delete: true}
+	byUndeploy  = WayOut{Verb: VerbUndeploy}
+	byScale     = WayOut{Verb: VerbScale, Keeps: true}
+	byAddRole   = WayOut{Verb: VerbAddRole, Keeps: true}
+	byRemoving  = WayOut{Verb: VerbRemoveRole, Keeps: true}
+	byReleasing = WayOut{Verb: VerbRelease, Keeps: true}
+)
+
+// waysOut are the commands that lead out of a state, those that keep most first. What
+// the state is left for without a command, its transitions tell.
+var waysOut = map[spec.ServiceState][]WayOut{
+	spec.ServicePending:               {byRecover, byDelete},
+	spec.ServiceDeployingNets:         {byRecover, byDelete},
+	spec.ServiceDeploying:             {byRecover, byDelete},
+	spec.ServiceHold:                  {byReleasing, byUndeploy, byDelete},
+	spec.ServiceRunning:               {byScale, byAddRole, byRemoving, byUndeploy, byDelete},
+	spec.ServiceWarning:               {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	spec.ServiceScaling:               {byRecover, byDelete},
+	spec.ServiceCooldown:              {byRecover, byDelete},
+	spec.ServiceUndeploying:           {byRecover, byUndeploy, byDelete},
+	spec.ServiceUndeployingNets:       {byRecover, byUndeploy, byDelete},
+	spec.ServiceFailedDeploying:       {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	spec.ServiceFailedScaling:         {byRecover, byScale, byRemoving, byUndeploy, byDelete},
+	spec.ServiceFailedUndeploying:     {byRecover, byUndeploy, byDelete},
+	spec.ServiceFailedDeployingNets:   {byRecover, byUndeploy, byDelete},
+	spec.ServiceFailedUndeployingNets: {byRecover, byUndeploy, byDelete},
+	spec.ServiceDone:                  {},
+}
+
+// WaysOut are the commands that lead this service out of its state. In a state of failure
+// each role that failed has ways of its own: to be scaled to the VMs that it has, and that
+// have come and are not in trouble as far as the facts tell, and to be removed.
+func (s State) WaysOut(facts Facts) []WayOut {
+	state := s.Service.State()
+	var ways []WayOut
+	for _, way := range waysOut[state] {
+		if !state.Failed() || way.Verb != VerbScale && way.Verb != VerbRemoveRole {
+			ways = append(ways, way)
+			continue
+		}
+		for role := range s.Service.Body.EachRole() {
+			failed := role.CurrentState() == spec.RoleFailedDeploying || role.CurrentState() == spec.RoleFailedScaling
+			if !failed || way.Verb == VerbScale && role.IsRouter() {
+				continue
+			}
+			sound := 0
+			for _, node := range role.Nodes {
+				if vm, known := facts[node.DeployID]; !known || !vm.Troubled() && !vm.Gone() && !vm.IsNew() {
+					sound++
+				}
+			}
+			ways = append(ways, WayOut{Verb: way.Verb, Role: role.Name, Cardinality: sound, Keeps: true})
+		}
 	}
-	return ""
+	return ways
 }

@@ -2,16 +2,18 @@ package flow
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
 )
 
-// apply changes the state as the command asks; what follows from it is left to
-// the steps.
+// apply changes the state as the command asks; what follows from it is left to the steps.
 func (a applier) apply(command Command) error {
 	switch command.Verb {
 	case VerbDeploy:
@@ -29,12 +31,7 @@ func (a applier) apply(command Command) error {
 	case VerbUpdate:
 		return applyWith(command, a.applyUpdate)
 	case VerbRecover:
-		return applyWith(command, func(arguments RecoverArguments) error {
-			if arguments.Delete {
-				return a.applyDelete()
-			}
-			return a.applyRecover()
-		})
+		return applyWith(command, a.applyRecover)
 	}
 	return refuse(RefusedInput, "service %d: %q is not a command", a.Service.ID, command.Verb)
 }
@@ -57,7 +54,7 @@ func refuse(kind RefusalKind, format string, arguments ...any) error {
 // applyUndeploy: as in OneFlow, a service that is on its way somewhere has to be
 // recovered first; asking twice is fine. One that has failed is ended.
 func (a applier) applyUndeploy() error {
-	state := a.state()
+	state := a.Service.State()
 	switch {
 	case state == spec.ServiceUndeploying && a.Removing != "":
 		a.Removing = "" // from one role's end to the whole service's
@@ -78,10 +75,7 @@ func (a applier) applyDelete() error {
 	a.requester.forgetAsked()
 	a.recoverer.forgetStays()
 	a.Removing = ""
-	switch a.state() {
-	case spec.ServiceDone:
-	case spec.ServiceUndeploying, spec.ServiceUndeployingNets:
-	default:
+	if state := a.Service.State(); state != spec.ServiceDone && state != spec.ServiceUndeploying && state != spec.ServiceUndeployingNets {
 		a.to(spec.ServiceUndeploying)
 	}
 	a.retryRoles(spec.RoleFailedUndeploying, spec.RoleUndeploying)
@@ -89,7 +83,7 @@ func (a applier) applyDelete() error {
 }
 
 func (a applier) applyScale(arguments ScaleArguments) error {
-	role := a.role(arguments.Role)
+	role := a.Service.Role(arguments.Role)
 	if role == nil {
 		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
 	}
@@ -107,46 +101,57 @@ func (a applier) applyScale(arguments ScaleArguments) error {
 }
 
 // applyRecover goes on from where the service stands.
-func (a applier) applyRecover() error {
-	switch a.state() {
+func (a applier) applyRecover(arguments RecoverArguments) error {
+	if arguments.Delete {
+		return a.applyDelete()
+	}
+	switch a.Service.State() {
 	case spec.ServiceRunning, spec.ServiceDone, spec.ServiceHold:
-		return refuse(RefusedState, "service %d is %s: there is nothing to recover", a.Service.ID, a.state())
+		return refuse(RefusedState, "service %d is %s: there is nothing to recover", a.Service.ID, a.Service.State())
 	case spec.ServiceCooldown:
 		a.scaler.endCooldown()
-		return nil
+	default:
+		a.resume()
 	}
-	a.resume()
 	return nil
 }
 
-// resume has everything that failed tried again.
+// resume has everything that failed tried again, and takes a failed service back to what it was doing.
 func (a applier) resume() {
 	a.requester.forgetAsked()
 	a.recoverer.forgetStays()
 	a.Heals = nil
 	a.retryVMs()
-	a.deployer.retryDeploying()
+	for role := range a.Service.Body.EachRole() {
+		if role.CurrentState() != spec.RoleFailedDeploying {
+			continue
+		}
+		next := spec.RoleDeploying
+		if flag(role.OnHold) && !slices.Contains(a.Released, role.Name) {
+			next = spec.RoleHold
+		}
+		a.roleTo(role, next, "")
+		render.FillContents(&a.Service.Body, role) // they may have been corrected
+		a.routing.nameRouter(role)
+	}
 	a.retryRoles(spec.RoleFailedScaling, spec.RoleScaling)
 	a.retryRoles(spec.RoleFailedUndeploying, spec.RoleUndeploying)
-	a.leaveFailure()
-}
-
-// leaveFailure takes a failed service back to what it was doing.
-func (a applier) leaveFailure() {
-	back := map[spec.ServiceState]spec.ServiceState{
-		spec.ServiceFailedDeploying:       spec.ServiceDeploying,
-		spec.ServiceFailedScaling:         spec.ServiceScaling,
-		spec.ServiceFailedUndeploying:     spec.ServiceUndeploying,
-		spec.ServiceFailedDeployingNets:   spec.ServiceDeployingNets,
-		spec.ServiceFailedUndeployingNets: spec.ServiceUndeployingNets,
-	}
-	if next, failed := back[a.state()]; failed {
-		a.to(next)
+	switch a.Service.State() {
+	case spec.ServiceFailedDeploying:
+		a.to(spec.ServiceDeploying)
+	case spec.ServiceFailedScaling:
+		a.to(spec.ServiceScaling)
+	case spec.ServiceFailedUndeploying:
+		a.to(spec.ServiceUndeploying)
+	case spec.ServiceFailedDeployingNets:
+		a.to(spec.ServiceDeployingNets)
+	case spec.ServiceFailedUndeployingNets:
+		a.to(spec.ServiceUndeployingNets)
 	}
 }
 
 func (a applier) retryRoles(from, to spec.RoleState) {
-	for role := range a.eachRole() {
+	for role := range a.Service.Body.EachRole() {
 		if role.CurrentState() == from {
 			a.roleTo(role, to, "")
 		}
@@ -156,10 +161,10 @@ func (a applier) retryRoles(from, to spec.RoleState) {
 // retryVMs has oned retry what failed, and resumes what was powered off. What a role that
 // shrinks is to lose is left alone: it is asked to end again.
 func (a applier) retryVMs() {
-	if a.state() == spec.ServiceUndeploying || a.state() == spec.ServiceFailedUndeploying {
+	if a.Service.State() == spec.ServiceUndeploying || a.Service.State() == spec.ServiceFailedUndeploying {
 		return
 	}
-	for role := range a.eachRole() {
+	for role := range a.Service.Body.EachRole() {
 		var leaving []spec.Node
 		if role.Shrinking() {
 			leaving = a.scaler.victims(role)
@@ -180,7 +185,7 @@ func (a applier) retryVMs() {
 // applyRelease marks what is to be released; the steps do it in order.
 func (a applier) applyRelease(arguments ReleaseArguments) error {
 	var names []string
-	for role := range a.eachRole() {
+	for role := range a.Service.Body.EachRole() {
 		if role.CurrentState() == spec.RoleHold && (arguments.Role == "" || arguments.Role == role.Name) {
 			names = append(names, role.Name)
 		}
@@ -188,11 +193,11 @@ func (a applier) applyRelease(arguments ReleaseArguments) error {
 	switch {
 	case len(names) > 0:
 	case arguments.Role == "":
-		return refuse(RefusedState, "service %d is %s and has no roles in HOLD", a.Service.ID, a.state())
-	case a.role(arguments.Role) == nil:
+		return refuse(RefusedState, "service %d is %s and has no roles in HOLD", a.Service.ID, a.Service.State())
+	case a.Service.Role(arguments.Role) == nil:
 		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
 	default:
-		return refuse(RefusedState, "role %s is %s and not in HOLD", arguments.Role, a.role(arguments.Role).CurrentState())
+		return refuse(RefusedState, "role %s is %s and not in HOLD", arguments.Role, a.Service.Role(arguments.Role).CurrentState())
 	}
 	for _, name := range names {
 		if !slices.Contains(a.Released, name) {
@@ -204,26 +209,27 @@ func (a applier) applyRelease(arguments ReleaseArguments) error {
 
 // applyAddRole puts a new role into a running service; the steps deploy it.
 func (a applier) applyAddRole(arguments AddRoleArguments) error {
-	if state := a.state(); state != spec.ServiceRunning {
+	if state := a.Service.State(); state != spec.ServiceRunning {
 		return refuse(RefusedState, "service %d is %s: roles can be added when it is RUNNING", a.Service.ID, state)
 	}
 	role, err := template.ReadRole(arguments.Role, a.Service.Body, a.now)
 	if err != nil {
 		return refuse(RefusedInput, "the role cannot be added to service %d: %v", a.Service.ID, err)
 	}
-	if a.role(role.Name) != nil {
+	if a.Service.Role(role.Name) != nil {
 		return refuse(RefusedState, "service %d already has a role %s", a.Service.ID, role.Name)
 	}
-	a.Service.Body.Roles = append(a.roles(), role)
+	a.Service.Body.Roles = append(a.Service.Body.Roles, role)
 	a.deployer.prepare()
-	a.deployer.fillContents(a.role(role.Name))
+	render.FillContents(&a.Service.Body, a.Service.Role(role.Name))
+	a.routing.nameRouter(a.Service.Role(role.Name))
 	a.to(spec.ServiceDeploying)
 	return nil
 }
 
 // applyRemoveRole has a role end; once its VMs are DONE it is taken out.
 func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
-	role, state := a.role(arguments.Role), a.state()
+	role, state := a.Service.Role(arguments.Role), a.Service.State()
 	switch {
 	case role == nil:
 		return refuse(RefusedMissing, "%s", a.Service.NoRole(arguments.Role))
@@ -242,8 +248,42 @@ func (a applier) applyRemoveRole(arguments RemoveRoleArguments) error {
 func (a applier) applyUpdate(arguments UpdateArguments) error {
 	body, err := template.Update(a.Service.Body, arguments.Template, arguments.Append)
 	if err != nil {
-		return asRefusal(err, "service %d cannot be updated: %v", a.Service.ID, err)
+		kind := RefusedInput
+		if _, immutable := errors.AsType[*template.ImmutableError](err); immutable {
+			kind = RefusedState
+		}
+		return refuse(kind, "service %d cannot be updated: %v", a.Service.ID, err)
 	}
 	a.Service.Body = body
+	return nil
+}
+
+// checkBulk returns which of the limits for all roles of a service together is exceeded by what was added to it.
+func checkBulk(body, before spec.Body) error {
+	type bulk struct{ vms, schedules, bytes int }
+	bulkOf := func(body spec.Body) (b bulk) {
+		text, _ := body.Text() // what cannot be written is found when it is stored
+		b.bytes = len(text)
+		for _, role := range body.Roles {
+			b.vms += role.Cardinality
+			if raw.KindOf(role.ScheduledPolicies) == raw.KindArray {
+				b.schedules += raw.Count(role.ScheduledPolicies)
+			}
+		}
+		return b
+	}
+	now, was := bulkOf(body), bulkOf(before)
+	for _, each := range []struct {
+		what            string
+		now, was, limit int
+	}{
+		{"VMs in its roles together", now.vms, was.vms, spec.MaxVMs},
+		{"scheduled policies in its roles together", now.schedules, was.schedules, spec.MaxSchedules},
+		{"bytes in its document", now.bytes, was.bytes, spec.MaxBody},
+	} {
+		if each.now > each.limit && each.now > each.was {
+			return refuse(RefusedInput, "the service would have %d %s; at most %d are possible", each.now, each.what, each.limit)
+		}
+	}
 	return nil
 }

@@ -12,28 +12,7 @@ import (
 // DeadlineSchedule is the timer of the scheduled policy that is due next.
 const DeadlineSchedule = "schedule"
 
-func (a autoscaler) evaluate(measures policy.Measures) {
-	if a.state() != spec.ServiceRunning && a.state() != spec.ServiceWarning {
-		return
-	}
-	a.runSchedules()
-	for role := range a.eachRole() {
-		if a.scaler.mayAdjust(role) {
-			a.evaluateRole(role, measures)
-		}
-	}
-	a.followRoles()
-}
-
-// followRoles takes the service to SCALING if policies have roles scale.
-func (a autoscaler) followRoles() {
-	if a.anyRole(spec.RoleScaling) && a.state() != spec.ServiceScaling {
-		a.to(spec.ServiceScaling)
-	}
-}
-
-// evaluateRole evaluates the role's policies in their order, up to the first
-// that has it scale.
+// evaluateRole evaluates the role's policies in their order, up to the first that has it scale.
 func (a autoscaler) evaluateRole(role *spec.Role, measures policy.Measures) {
 	means, measured := measures.Roles[role.Name]
 	if !measured {
@@ -65,13 +44,12 @@ func (a autoscaler) evaluateRole(role *spec.Role, measures policy.Measures) {
 	}
 }
 
-// runSchedules has the roles scale whose scheduled policies have come due. A
-// policy is due when its start lies behind the time it was last looked at: so
-// it fires once, and also when nobody was there at the time. When it is seen
-// for the first time, what lies behind is none of its business.
+// runSchedules has the roles scale whose scheduled policies have come due. A policy is due when its start lies behind
+// the time it was last looked at: so it fires once, and also when nobody was there at the time. When it is seen for the
+// first time, what lies behind is none of its business.
 func (a autoscaler) runSchedules() {
 	left := spec.MaxSchedules // others than the API may have written more
-	for role := range a.eachRole() {
+	for role := range a.Service.Body.EachRole() {
 		a.noticeSchedules(role)
 		for j, each := range policy.Adjustments(role.ScheduledPolicies) {
 			if left--; left < 0 {
@@ -81,7 +59,7 @@ func (a autoscaler) runSchedules() {
 			if !has || start.After(a.now) || !a.scaler.mayAdjust(role) {
 				continue
 			}
-			a.lookedAt(role, j)
+			role.ScheduledPolicies = policy.With(role.ScheduledPolicies, []int{j}, map[string]any{"last_eval": a.now.Unix()})
 			reason := fmt.Sprintf("scheduled policy %d was due at %s", j, start.Format(time.RFC3339))
 			if a.scaler.adjust(role, each.Cardinality(role), each.Cooldown, reason) {
 				break
@@ -99,10 +77,6 @@ func (a autoscaler) noticeSchedules(role *spec.Role) {
 		}
 	}
 	if len(unseen) > 0 {
-		a.lookedAt(role, unseen...)
+		role.ScheduledPolicies = policy.With(role.ScheduledPolicies, unseen, map[string]any{"last_eval": a.now.Unix()})
 	}
-}
-
-func (a autoscaler) lookedAt(role *spec.Role, policies ...int) {
-	role.ScheduledPolicies = policy.With(role.ScheduledPolicies, policies, map[string]any{"last_eval": a.now.Unix()})
 }

@@ -52,8 +52,7 @@ type SeenDocument struct {
 	Owner  one.Identity `json:"owner"`
 }
 
-// DeployArguments are VerbDeploy's: the document as it was made, which spares the worker a
-// read.
+// DeployArguments are VerbDeploy's: the document as it was made, which spares the worker a read.
 type DeployArguments struct {
 	Owner one.Identity    `json:"owner"`
 	Body  json.RawMessage `json:"body"`

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Input is what a decision is made from.
@@ -15,8 +16,7 @@ type Input struct {
 	Settings Settings
 }
 
-// Outcome is what has come of an action, or of measuring: Refused, NotFound,
-// Postponed, Spared or Measured.
+// Outcome is what has come of an action, or of measuring: Refused, NotFound, Postponed, Spared or Measured.
 type Outcome interface{ note(p *planner) }
 
 // Refused is the outcome of an action that oned will not carry out. What it was for fails,
@@ -46,10 +46,9 @@ type Measured struct{ Measures policy.Measures }
 // say by now, is protected: another is ended instead, or the scaling ends.
 type Spared struct{ Action Action }
 
-// Decide returns what the service needs next, from its state, the VMs as observed, the
-// time, and an outcome if there is one (else nil). It carries every transition that is
-// due, and stops where something has to happen outside first: then there are actions, or
-// a deadline. Deciding again from the result and the same facts changes nothing.
+// Decide returns what the service needs next, from its state, the VMs as observed, the time, and an outcome if there is
+// one (else nil). It carries every transition that is due, and stops where something has to happen outside first: then
+// there are actions, or a deadline. Deciding again from the result and the same facts changes nothing.
 func Decide(in Input, outcome Outcome) Decision {
 	p := newPlanner(in)
 	if outcome != nil {
@@ -59,14 +58,13 @@ func Decide(in Input, outcome Outcome) Decision {
 	return p.decision()
 }
 
-// Apply carries out a command and decides what follows. A refused command gives
-// a *Refusal and changes nothing.
+// Apply carries out a command and decides what follows. A refused command gives a *Refusal and changes nothing.
 func Apply(in Input, command Command) (Decision, error) {
 	p := newPlanner(in)
 	p.observer.observe()
 	err := p.applier.apply(command)
 	if err == nil && (command.Verb == VerbAddRole || command.Verb == VerbUpdate) {
-		err = bulkOf(p.Service.Body).check(bulkOf(in.State.Service.Body))
+		err = checkBulk(p.Service.Body, in.State.Service.Body)
 	}
 	if err != nil {
 		return Decision{State: in.State}, err
@@ -108,7 +106,16 @@ func (o Spared) note(p *planner) { delete(p.Asked, o.Action.VM) }
 
 func (o Measured) note(p *planner) {
 	p.observer.observe()
-	if p.now.Before(o.Measures.Until) {
-		p.autoscaler.evaluate(o.Measures)
+	if state := p.Service.State(); !p.now.Before(o.Measures.Until) || state != spec.ServiceRunning && state != spec.ServiceWarning {
+		return
+	}
+	p.autoscaler.runSchedules()
+	for role := range p.Service.Body.EachRole() {
+		if p.scaler.mayAdjust(role) {
+			p.autoscaler.evaluateRole(role, o.Measures)
+		}
+	}
+	if p.anyRole(spec.RoleScaling) {
+		p.to(spec.ServiceScaling)
 	}
 }

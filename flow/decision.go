@@ -28,13 +28,11 @@ type State struct {
 	Asked map[int]Asked `json:"asked,omitempty"`
 	// Released are the roles that may leave HOLD as soon as their parents run.
 	Released []string `json:"released,omitempty"`
-	// Removing is the role that is to be taken out of the service in UNDEPLOYING;
-	// empty where the whole service ends.
+	// Removing is the role that is to be taken out of the service in UNDEPLOYING; empty where the whole service ends.
 	Removing string `json:"removing,omitempty"`
 	// CooldownUntil is when a service in COOLDOWN goes on.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
-	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that
-	// have roles scale just now.
+	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that have roles scale just now.
 	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
 	// Heals are what was done to keep roles whole, by role.
 	Heals map[string]Heal `json:"heals,omitempty"`
@@ -64,8 +62,7 @@ type Intent struct {
 	// Attempts counts the calls whose outcome is unknown: with more than none
 	// the VM is looked for by its key before it is created.
 	Attempts int `json:"attempts,omitempty"`
-	// Floor is a VM id that was in use when the intent was decided on: its VM
-	// has a higher one. The worker sets it.
+	// Floor is a VM id that was in use when the intent was decided on: its VM has a higher one. The worker sets it.
 	Floor int `json:"floor,omitempty"`
 	// Remade counts the VMs that did not come and in whose place this one is made.
 	Remade int `json:"remade,omitempty"`
@@ -85,8 +82,7 @@ type Asked struct {
 	// State and LCMState are the VM's when it was asked.
 	State    one.VMState  `json:"state"`
 	LCMState one.LCMState `json:"lcm_state"`
-	// Doubt reports whether the request may not have been made: whoever decided on it
-	// was not heard of again.
+	// Doubt reports whether the request may not have been made: whoever decided on it was not heard of again.
 	Doubt bool `json:"doubt,omitempty"`
 	// Refused reports whether the request has not been carried out, and is to be made again.
 	Refused bool `json:"refused,omitempty"`
@@ -96,7 +92,7 @@ type Asked struct {
 func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
 
 // AskedToEnd reports whether the VM was asked to end.
-func (s State) AskedToEnd(vm int) bool {
+func (s *State) AskedToEnd(vm int) bool {
 	asked, pending := s.Asked[vm]
 	return pending && !asked.helps()
 }
@@ -106,14 +102,6 @@ func (a Asked) helps() bool {
 	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
 }
 
-// answered reports whether what was meant to help the VM has done so.
-func (a Asked) answered(vm one.VM) bool {
-	if a.Action == callRelease {
-		return vm.State != one.VMHold
-	}
-	return !vm.Troubled()
-}
-
 // ActionKind is what an Action does.
 type ActionKind string
 
@@ -121,8 +109,7 @@ type ActionKind string
 const (
 	// ActionCreateVM creates the VM of Action.Intent.
 	ActionCreateVM ActionKind = "create_vm"
-	// ActionFindVM looks for the VM of Action.Intent: found, it becomes a fact;
-	// not found, the intent is given up.
+	// ActionFindVM looks for the VM of Action.Intent: found, it becomes a fact; not found, the intent is given up.
 	ActionFindVM ActionKind = "find_vm"
 	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume, release).
 	ActionVM ActionKind = "vm"
@@ -145,8 +132,7 @@ const (
 	ActionDeleteDocument ActionKind = "delete_document"
 )
 
-// Action is one call to oned that the worker is to carry out, in the order
-// given, as the service's owner.
+// Action is one call to oned that the worker is to carry out, in the order given, as the service's owner.
 type Action struct {
 	Kind   ActionKind
 	Intent Intent
@@ -158,8 +144,7 @@ type Action struct {
 	Router Router
 	// Role is the role the action is for.
 	Role string
-	// Scaling is set where a VM is to end because its role scales down: not if it is
-	// protected by now.
+	// Scaling is set where a VM is to end because its role scales down: not if it is protected by now.
 	Scaling bool
 }
 
@@ -168,8 +153,7 @@ type Change struct {
 	// Kind is "service", "role", "vm", "network" or "router".
 	Kind string `json:"kind"`
 	Role string `json:"role,omitempty"`
-	// Network is the service's name for a network, ID oned's id of a network or
-	// virtual router.
+	// Network is the service's name for a network, ID oned's id of a network or virtual router.
 	Network string `json:"network,omitempty"`
 	ID      *int   `json:"id,omitempty"`
 	// VM is the VM's id, nil unless Kind is "vm": the first VM of a cloud is number 0.

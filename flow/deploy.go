@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -8,7 +9,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
-	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -16,22 +16,32 @@ import (
 func (d deployer) deploy() {
 	for progressed := true; progressed; {
 		progressed = false
-		for role := range d.eachRole() {
+		for role := range d.Service.Body.EachRole() {
 			progressed = d.deployRole(role) || progressed
 		}
 	}
+	misfit := "" // whoever wrote that a role is on its way out, or failed at something else, has to say what is meant
+	for role := range d.Service.Body.EachRole() {
+		switch role.CurrentState() {
+		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling:
+			misfit = cmp.Or(misfit, fmt.Sprintf("Role %s : it is %s, which is not possible in a service that is being deployed", role.Name, role.CurrentState()))
+		}
+	}
 	switch {
-	case d.anyRole(spec.RoleFailedDeploying) || d.misfit():
+	case d.anyRole(spec.RoleFailedDeploying):
 		d.to(spec.ServiceFailedDeploying)
-	case d.state() == spec.ServiceHold && (d.anyRole(spec.RoleDeploying) || d.everyRole(spec.RoleRunning, spec.RoleWarning)):
+	case misfit != "":
+		d.log("E", misfit)
+		d.to(spec.ServiceFailedDeploying)
+	case d.Service.State() == spec.ServiceHold && (d.anyRole(spec.RoleDeploying) || d.everyRole(spec.RoleRunning, spec.RoleWarning)):
 		d.to(spec.ServiceDeploying)
 	case d.everyRole(spec.RoleRunning, spec.RoleWarning):
 		d.to(spec.ServiceRunning)
 	case d.everyRole(spec.RoleRunning, spec.RoleWarning, spec.RoleHold):
-		if d.state() != spec.ServiceHold {
+		if d.Service.State() != spec.ServiceHold {
 			d.to(spec.ServiceHold)
 		}
-	case slices.ContainsFunc(d.roles(), func(role spec.Role) bool { return d.holdsBack(&role) }): // it waits for its parents to be ready again
+	case slices.ContainsFunc(d.Service.Body.Roles, func(role spec.Role) bool { return d.holdsBack(&role) }): // it waits for its parents to be ready again
 	case d.everyRole(spec.RolePending, spec.RoleRunning, spec.RoleWarning, spec.RoleHold):
 		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+d.pendingRoles())
 		d.to(spec.ServiceFailedDeploying)
@@ -41,7 +51,7 @@ func (d deployer) deploy() {
 // pendingRoles names the roles that have not started.
 func (d deployer) pendingRoles() string {
 	var names []string
-	for _, role := range d.roles() {
+	for _, role := range d.Service.Body.Roles {
 		if role.CurrentState() == spec.RolePending {
 			names = append(names, role.Name)
 		}
@@ -53,7 +63,7 @@ func (d deployer) pendingRoles() string {
 func (d deployer) deployRole(role *spec.Role) bool {
 	switch role.CurrentState() {
 	case spec.RolePending:
-		states, holds := []spec.RoleState{spec.RoleRunning, spec.RoleWarning}, d.holder.holds(role)
+		states, holds := []spec.RoleState{spec.RoleRunning, spec.RoleWarning}, d.holds(role)
 		if holds {
 			states = append(states, spec.RoleHold)
 		}
@@ -69,7 +79,7 @@ func (d deployer) deployRole(role *spec.Role) bool {
 		}
 		return true
 	case spec.RoleHold:
-		return d.holder.hold(role)
+		return d.hold(role)
 	case spec.RoleDeploying:
 		if !d.reduced(role) {
 			return role.CurrentState() != spec.RoleDeploying
@@ -79,7 +89,11 @@ func (d deployer) deployRole(role *spec.Role) bool {
 			return true
 		}
 		d.filler.fill(role)
-		d.holder.releaseHeld(role)
+		for _, node := range role.Nodes {
+			if vm, known := d.facts[node.DeployID]; known && vm.State == one.VMHold && d.holds(role) {
+				d.requester.ask(vm, callRelease, role.Name)
+			}
+		}
 		return d.arrive(role, spec.RoleRunning, spec.RoleFailedDeploying)
 	case spec.RoleScaling:
 		d.scaler.scaleRole(role)
@@ -97,8 +111,7 @@ func (d deployer) deployRole(role *spec.Role) bool {
 	return false
 }
 
-// reduced reports whether the role has no VM beyond the cardinality that it was given
-// after a failure.
+// reduced reports whether the role has no VM beyond the cardinality that it was given after a failure.
 func (d deployer) reduced(role *spec.Role) bool {
 	if !role.Shrinking() {
 		return true
@@ -110,17 +123,16 @@ func (d deployer) reduced(role *spec.Role) bool {
 	return true
 }
 
-// parentsAre reports whether all the roles that the role waits for are in one of the
-// states.
+// parentsAre reports whether all the roles that the role waits for are in one of the states.
 func (d deployer) parentsAre(role *spec.Role, states ...spec.RoleState) bool {
 	if d.Service.Body.Deployment != spec.DeploymentStraight {
 		return true
 	}
 	for _, at := range d.dependencies().parents[role.Name] {
-		if at < 0 || !slices.Contains(states, d.roles()[at].CurrentState()) {
+		if at < 0 || !slices.Contains(states, d.Service.Body.Roles[at].CurrentState()) {
 			return false
 		}
-		if !slices.Contains(states, spec.RoleHold) && !d.ready(&d.roles()[at]) {
+		if !slices.Contains(states, spec.RoleHold) && !d.ready(&d.Service.Body.Roles[at]) {
 			return false
 		}
 	}
@@ -146,8 +158,8 @@ func (d deployer) holdsBack(parent *spec.Role) bool {
 		return false
 	}
 	return slices.ContainsFunc(d.dependencies().children[parent.Name], func(at int) bool {
-		role := &d.roles()[at]
-		return role.CurrentState() == spec.RolePending && !d.holder.holds(role) || role.CurrentState() == spec.RoleHold && slices.Contains(d.Released, role.Name)
+		role := &d.Service.Body.Roles[at]
+		return role.CurrentState() == spec.RolePending && !d.holds(role) || role.CurrentState() == spec.RoleHold && slices.Contains(d.Released, role.Name)
 	})
 }
 
@@ -161,9 +173,8 @@ func (d deployer) start(role *spec.Role) {
 	}
 }
 
-// maxIntents is how many VMs of a role are decided on at once. The others
-// follow as these come, so that the stored state stays small however large a
-// role is.
+// maxIntents is how many VMs of a role are decided on at once. The others follow as these come, so that the stored
+// state stays small however large a role is.
 const maxIntents = 100
 
 // arrive takes the role on when all its VMs have come, or one has failed. It
@@ -192,18 +203,16 @@ func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
 	return true
 }
 
-// come reports whether a role need not wait longer for the VM. Behind a ready gate one
-// that was stopped before it was ready has not come. A role that scales does not wait
-// for a host to come back: it has been running without it before.
+// come reports whether a role need not wait longer for the VM. Behind a ready gate one that was stopped before it was
+// ready has not come. A role that scales does not wait for a host to come back: it has been running without it before.
 func (d deployer) come(role *spec.Role, vm one.VM) bool {
-	if vm.Running() {
+	if vm.Running() || vm.Arrived() {
 		return vm.Ready || !flag(d.Service.Body.ReadyStatusGate)
 	}
-	return vm.Arrived() && (vm.Ready || !flag(d.Service.Body.ReadyStatusGate)) || role.CurrentState() == spec.RoleScaling && vm.Lost()
+	return role.CurrentState() == spec.RoleScaling && vm.Lost()
 }
 
-// retrying reports whether oned has been asked to retry what failed on the VM, and
-// has had no time to do so.
+// retrying reports whether oned has been asked to retry what failed on the VM, and has had no time to do so.
 func (d deployer) retrying(vm one.VM) bool {
 	asked, pending := d.Asked[vm.ID]
 	return pending && asked.Action == "recover" && (asked.Refused || d.now.Before(asked.At.Add(d.settings.Look)))
@@ -216,7 +225,7 @@ func (d deployer) failRole(role *spec.Role, state spec.RoleState, reason string)
 
 // prepare gives every role the attributes that a looked-at role has.
 func (d deployer) prepare() {
-	for role := range d.eachRole() {
+	for role := range d.Service.Body.EachRole() {
 		if role.Nodes == nil {
 			role.Nodes = []spec.Node{}
 		}
@@ -233,46 +242,11 @@ func (d deployer) prepare() {
 	}
 }
 
-// fillContents gives a role's template_contents everything that is known when deploying begins.
-func (d deployer) fillContents(role *spec.Role) {
-	render.FillContents(&d.Service.Body, role)
-	d.routing.nameRouter(role)
-}
-
-// beginDeploying gives every role what its VMs are made with.
-func (d deployer) beginDeploying() {
-	if !render.FillAll(&d.Service.Body, d.routing.nameRouter) {
-		d.networker.failNetworks(fmt.Sprintf("The values of user inputs are put into each role's template_contents, which then have more than %d bytes together", spec.MaxBody))
-		return
-	}
-	if d.holder.everyRoleHolds() {
-		d.to(spec.ServiceHold)
-		return
-	}
-	d.to(spec.ServiceDeploying)
-}
-
-// retryDeploying takes the roles that failed to deploy back to what they did.
-func (d deployer) retryDeploying() {
-	for role := range d.eachRole() {
-		switch {
-		case role.CurrentState() != spec.RoleFailedDeploying:
-			continue
-		case flag(role.OnHold) && !slices.Contains(d.Released, role.Name):
-			d.roleTo(role, spec.RoleHold, "")
-		default:
-			d.roleTo(role, spec.RoleDeploying, "")
-		}
-		d.fillContents(role) // they may have been corrected
-	}
-}
-
-// putRight takes a running service that another server has left with roles which
-// are not running to where they are seen to. It reports whether the service's state
-// changed.
+// putRight takes a running service that another server has left with roles which are not running to where they are seen
+// to. It reports whether the service's state changed.
 func (d deployer) putRight() bool {
-	next := d.state()
-	for role := range d.eachRole() {
+	next := d.Service.State()
+	for role := range d.Service.Body.EachRole() {
 		switch role.CurrentState() {
 		case spec.RoleCooldown:
 			d.roleTo(role, spec.RoleRunning, "")
@@ -286,22 +260,89 @@ func (d deployer) putRight() bool {
 			return true
 		}
 	}
-	if next == d.state() {
+	if next == d.Service.State() {
 		return false
 	}
 	d.to(next)
 	return true
 }
 
-// misfit reports whether a service that is deployed has a role that is on its way out,
-// or failed at something else: whoever wrote that has to say what is meant.
-func (d deployer) misfit() bool {
-	for role := range d.eachRole() {
-		switch role.CurrentState() {
-		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling:
-			d.log("E", fmt.Sprintf("Role %s : it is %s, which is not possible in a service that is being deployed", role.Name, role.CurrentState()))
+// holds reports whether the role's VMs are created on hold: because of the role, of
+// its service or, with the strategy straight, of a role that it waits for.
+func (d deployer) holds(role *spec.Role) bool {
+	return flag(d.Service.Body.OnHold) || flag(role.OnHold) || d.dependencies().holding[role.Name]
+}
+
+// hold waits for a role's release: by a command, in the order of the parents,
+// or by hand, VM by VM. It reports whether the role changed its state.
+func (d deployer) hold(role *spec.Role) bool {
+	if !d.reduced(role) {
+		return role.CurrentState() != spec.RoleHold
+	}
+	d.filler.fill(role)
+	if d.observer.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
+		return false
+	}
+	held := len(role.Nodes) == 0
+	for _, node := range role.Nodes {
+		vm, known := d.facts[node.DeployID]
+		if known && vm.Failed() && !d.retrying(vm) && !d.recoverer.beingRetried(vm) {
+			d.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText()))
 			return true
 		}
+		held = held || !known || vm.State == one.VMHold
 	}
-	return false
+	released := slices.Contains(d.Released, role.Name) && d.parentsAre(role, spec.RoleRunning, spec.RoleWarning)
+	if held && !released {
+		return false
+	}
+	d.roleTo(role, spec.RoleDeploying, "")
+	return true
+}
+
+// callRelease is oned's action that lets a VM on hold start.
+const callRelease = "release"
+
+// dependencies are which roles wait for which, by their names and places.
+type dependencies struct {
+	// parents are -1 for one that does not exist.
+	parents, children map[string][]int
+	// holding are the roles that are on hold, or wait for one that is.
+	holding map[string]bool
+}
+
+// dependencies are those of the roles in this step. A document may have hundreds of
+// thousands, so that they are looked up once.
+func (p *planner) dependencies() *dependencies {
+	if p.waiting != nil {
+		return p.waiting
+	}
+	d := &dependencies{parents: map[string][]int{}, children: map[string][]int{}, holding: map[string]bool{}}
+	p.waiting = d
+	places := map[string]int{}
+	for i, role := range p.Service.Body.Roles {
+		places[role.Name] = i
+	}
+	var holding []int // a role that is on hold, and with the strategy straight those that wait for it
+	for i, role := range p.Service.Body.Roles {
+		for _, parent := range role.Parents {
+			at, exists := places[parent]
+			if !exists {
+				at = -1
+			}
+			d.parents[role.Name] = append(d.parents[role.Name], at)
+			d.children[parent] = append(d.children[parent], i)
+		}
+		if flag(role.OnHold) {
+			holding = append(holding, i)
+		}
+	}
+	for ; len(holding) > 0; holding = holding[1:] {
+		name := p.Service.Body.Roles[holding[0]].Name
+		if !d.holding[name] && p.Service.Body.Deployment == spec.DeploymentStraight {
+			holding = append(holding, d.children[name]...)
+		}
+		d.holding[name] = true
+	}
+	return d
 }

@@ -4,7 +4,7 @@
 //
 // Safety: a VM is decided on only through an intent with a key of its own; a
 // cardinality is never negative; a state changes only along the tables in
-// spec/transitions.go. Liveness: every state that waits names the time at which
+// spec/states.go. Liveness: every state that waits names the time at which
 // to look again, and every state has a command that leads out of it.
 //
 // The packages below it import only those that stand above them in this list:
@@ -20,7 +20,8 @@
 //
 //	decide.go    Decide and Apply, and the outcomes of actions
 //	decision.go  State, Action, Change; command.go: commands and refusals
-//	plan.go      the planner, which makes one step after the other until none is due
-//	phases.go    the planner's parts; the file of each is named for what it does
-//	explain.go   why a service is in its state; finding.go: in words
+//	plan.go      the planner, which makes one step after the other until none is due, and its
+//	             parts; the file of each is named for what it does
+//	explain.go   why a service is in its state; finding.go: in words; advice.go: the ways out
+//	changes.go   what the history says
 package flow

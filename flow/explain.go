@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -27,12 +28,46 @@ type Explanation struct {
 	Next []string
 }
 
-// Explain says why the service is in its state: what has failed, what it waits for and
-// what to do. It tells what holds by the state and the facts, and nothing else: VMs that
-// are not among the facts are not judged.
+// Explain says why the service is in its state: what has failed, what it waits for and what to do. It tells what holds
+// by the state and the facts, and nothing else: VMs that are not among the facts are not judged.
 func Explain(state State, facts Facts, now time.Time) Explanation {
 	e := &explainer{planner: newPlanner(Input{State: state, Facts: facts, Now: now, Settings: DefaultSettings()})}
-	e.explain()
+	e.explainState()
+	whose := slices.Sorted(maps.Keys(e.Waits))
+	slices.SortStableFunc(whose, func(a, b string) int { return e.Waits[a].Due.Compare(e.Waits[b].Due) })
+	for _, role := range whose { // the deadlines of VMs are told with the VMs
+		wait := e.Waits[role]
+		e.note(Finding{
+			Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: timeOf(wait.Since), Due: timeOf(wait.Due),
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Retries)) {
+		retry := e.Retries[name]
+		e.wait(Finding{
+			Kind: FoundRetry, Role: retry.Role, Action: retry.Call, Attempts: retry.Attempts,
+			Since: timeOf(retry.Since), Due: timeOf(retry.Next), Said: retry.Message,
+		})
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
+		vm, known := e.facts[id]
+		if e.observer.node(id) != nil || !e.AskedToEnd(id) || known && vm.Gone() {
+			continue
+		}
+		found := Finding{Kind: FoundOrphan, VM: new(id)}
+		if known {
+			found = e.aboutVM(FoundOrphan, &spec.Role{}, vm)
+		}
+		found.Action, found.AskedAt = e.Asked[id].Action, askedAt(e.Asked[id])
+		// Only a service that ends waits for it, until it has begun to.
+		if e.Service.State() == spec.ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
+			e.wait(found)
+		} else {
+			e.note(found)
+		}
+	}
+	for _, attribute := range template.Unread(e.Service.Body) {
+		e.note(Finding{Kind: FoundUnread, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
+	}
 	out := Explanation{State: state.Service.State(), Failed: e.written(e.failed), Waits: e.written(e.waits), Notes: e.written(e.notes)}
 	out.Next = e.advice()
 	return out
@@ -59,22 +94,54 @@ func (e *explainer) fail(found Finding) { e.failed = append(e.failed, found) }
 func (e *explainer) wait(found Finding) { e.waits = append(e.waits, found) }
 func (e *explainer) note(found Finding) { e.notes = append(e.notes, found) }
 
-func (e *explainer) explain() {
-	switch state := e.state(); state {
+// explainState tells what belongs to the service's state.
+func (e *explainer) explainState() {
+	switch e.Service.State() {
 	case spec.ServicePending:
 		e.wait(Finding{Kind: FoundUnseen})
 	case spec.ServiceDeployingNets:
-		e.explainNetworks()
+		for _, network := range e.Networks {
+			switch {
+			case !network.Asked.IsZero():
+				e.wait(aboutNetwork(FoundNetworkToDelete, network))
+			case network.ID == noNetwork:
+				e.wait(aboutNetwork(FoundNetworkToMake, network))
+			case network.State.Failed():
+				e.fail(aboutNetwork(FoundNetworkFailed, network))
+			case network.State != one.NetworkReady:
+				e.wait(aboutNetwork(FoundNetworkNotReady, network))
+			}
+		}
 	case spec.ServiceDeploying, spec.ServiceHold, spec.ServiceScaling:
-		e.each(e.explainArrival)
+		for role := range e.Service.Body.EachRole() {
+			e.explainArrival(role)
+		}
 	case spec.ServiceRunning, spec.ServiceWarning:
-		e.each(e.explainTrouble)
+		for role := range e.Service.Body.EachRole() {
+			if role.CurrentState() == spec.RoleWarning {
+				e.explainTroubledVMs(role)
+				if _, heals := policy.HealRuleOf(role); heals {
+					e.explainLack(role)
+				}
+			}
+			e.explainIntents(role, FoundToCreate)
+		}
 	case spec.ServiceCooldown:
 		if e.CooldownUntil.After(e.now) {
 			e.wait(Finding{Kind: FoundCooldown, Due: timeOf(e.CooldownUntil)})
 		}
 	case spec.ServiceUndeploying:
-		e.each(e.explainEnd)
+		for role := range e.Service.Body.EachRole() {
+			if role.CurrentState() != spec.RoleUndeploying {
+				continue
+			}
+			mayBe := slices.ContainsFunc(e.Routers, func(r Router) bool { return r.Role == role.Name && r.Attempts > 0 })
+			if role.IsRouter() && (role.VRouterID != nil || mayBe) {
+				e.wait(Finding{Kind: FoundRouterToDelete, Role: role.Name})
+			}
+			e.explainIntents(role, FoundToFind)
+			e.explainVMsEnd(role, role.Nodes)
+		}
 	case spec.ServiceUndeployingNets:
 		e.explainNetworkEnds()
 	case spec.ServiceDone:
@@ -82,64 +149,11 @@ func (e *explainer) explain() {
 	case spec.ServiceFailedDeploying, spec.ServiceFailedScaling, spec.ServiceFailedUndeploying, spec.ServiceFailedDeployingNets, spec.ServiceFailedUndeployingNets:
 		e.explainFailure()
 	}
-	e.explainDeadlines()
-	e.explainRetries()
-	e.explainOrphans()
-	for _, attribute := range template.Unread(e.Service.Body) {
-		e.note(Finding{Kind: FoundUnread, Role: attribute.Role, Name: attribute.Path, Said: attribute.Meant})
-	}
 }
 
-// explainDeadlines tells of deadlines that run, the next one first; those of VMs are told with the VMs.
-func (e *explainer) explainDeadlines() {
-	whose := slices.Sorted(maps.Keys(e.Waits))
-	slices.SortStableFunc(whose, func(a, b string) int { return e.Waits[a].Due.Compare(e.Waits[b].Due) })
-	for _, role := range whose {
-		wait := e.Waits[role]
-		e.note(Finding{
-			Kind: FoundDeadline, Role: role, State: strings.ToUpper(wait.For), Action: wait.Then, Since: timeOf(wait.Since), Due: timeOf(wait.Due),
-		})
-	}
-}
-
-func (e *explainer) each(explain func(*spec.Role)) {
-	for role := range e.eachRole() {
-		explain(role)
-	}
-}
-
-// explainFailure: a service that has failed waits for somebody to recover it, and not for
-// its VMs.
+// explainFailure: a service that has failed waits for somebody to recover it, and not for its VMs. The errors that it
+// wrote into its log when it failed are quoted: those since it came to the state before, and after.
 func (e *explainer) explainFailure() {
-	e.explainLog()
-	switch e.state() {
-	case spec.ServiceFailedDeployingNets:
-		e.explainNetworkEnds()
-		return
-	case spec.ServiceFailedUndeployingNets:
-		for _, network := range e.Networks {
-			if network.ID != noNetwork {
-				e.fail(aboutNetwork(FoundNetworkFailed, network))
-			}
-		}
-		return
-	}
-	e.each(func(role *spec.Role) {
-		switch role.CurrentState() {
-		case spec.RoleFailedDeploying, spec.RoleFailedScaling:
-			e.explainTroubledVMs(role)
-			if !role.Shrinking() {
-				e.explainLack(role)
-			}
-		case spec.RoleWarning, spec.RoleFailedUndeploying:
-			e.explainTroubledVMs(role)
-		}
-	})
-}
-
-// explainLog quotes the errors that the service wrote into its log when it failed: those
-// since it came to the state before, and after.
-func (e *explainer) explainLog() {
 	var found []string
 	known, states := map[string]bool{}, 0
 	for _, entry := range slices.Backward(e.Service.Body.Log) {
@@ -153,28 +167,34 @@ func (e *explainer) explainLog() {
 			found = append(found, entry.Message)
 		}
 	}
-	slices.Reverse(found)
-	for _, message := range found {
+	for _, message := range slices.Backward(found) {
 		role, _, _ := strings.Cut(strings.TrimPrefix(message, "Role "), " : ")
-		if !strings.HasPrefix(message, "Role ") || e.role(role) == nil {
+		if !strings.HasPrefix(message, "Role ") || e.Service.Role(role) == nil {
 			role = ""
 		}
 		e.fail(Finding{Kind: FoundLogged, Role: role, Said: message})
 	}
-}
-
-// explainNetworks names the service's own networks that have to become READY.
-func (e *explainer) explainNetworks() {
-	for _, network := range e.Networks {
-		switch {
-		case !network.Asked.IsZero():
-			e.wait(aboutNetwork(FoundNetworkToDelete, network))
-		case network.ID == noNetwork:
-			e.wait(aboutNetwork(FoundNetworkToMake, network))
-		case network.State.Failed():
-			e.fail(aboutNetwork(FoundNetworkFailed, network))
-		case network.State != one.NetworkReady:
-			e.wait(aboutNetwork(FoundNetworkNotReady, network))
+	switch e.Service.State() {
+	case spec.ServiceFailedDeployingNets:
+		e.explainNetworkEnds()
+		return
+	case spec.ServiceFailedUndeployingNets:
+		for _, network := range e.Networks {
+			if network.ID != noNetwork {
+				e.fail(aboutNetwork(FoundNetworkFailed, network))
+			}
+		}
+		return
+	}
+	for role := range e.Service.Body.EachRole() {
+		switch role.CurrentState() {
+		case spec.RoleFailedDeploying, spec.RoleFailedScaling:
+			e.explainTroubledVMs(role)
+			if !role.Shrinking() {
+				e.explainLack(role)
+			}
+		case spec.RoleWarning, spec.RoleFailedUndeploying:
+			e.explainTroubledVMs(role)
 		}
 	}
 }
@@ -199,18 +219,14 @@ func aboutNetwork(kind FindingKind, network Network) Finding {
 
 // explainArrival names what a role that deploys or scales waits for.
 func (e *explainer) explainArrival(role *spec.Role) {
-	switch role.CurrentState() {
-	case spec.RoleHold, spec.RoleDeploying, spec.RoleScaling:
-		if role.Shrinking() {
-			e.explainSearches(role)
-			e.explainVMsEnd(role, e.scaler.victims(role))
-			return
-		}
-	}
-	switch role.CurrentState() {
-	case spec.RolePending:
-		e.explainParents(role, e.holder.holds(role))
-	case spec.RoleHold:
+	state := role.CurrentState()
+	switch {
+	case role.Shrinking() && (state == spec.RoleHold || state == spec.RoleDeploying || state == spec.RoleScaling):
+		e.explainIntents(role, FoundToFind)
+		e.explainVMsEnd(role, e.scaler.victims(role))
+	case state == spec.RolePending:
+		e.explainParents(role, e.deployer.holds(role))
+	case state == spec.RoleHold:
 		if !slices.Contains(e.Released, role.Name) {
 			e.wait(Finding{Kind: FoundHold, Role: role.Name})
 		} else {
@@ -218,33 +234,26 @@ func (e *explainer) explainArrival(role *spec.Role) {
 		}
 		e.explainCreation(role)
 		e.explainTroubledVMs(role)
-	case spec.RoleDeploying, spec.RoleScaling:
+	case state == spec.RoleDeploying || state == spec.RoleScaling:
 		e.explainCreation(role)
 		e.explainComing(role)
-	case spec.RoleRunning, spec.RoleWarning:
-		if e.deployer.holdsBack(role) {
-			e.explainUnready(role)
-		} else if role.CurrentState() == spec.RoleWarning {
-			e.explainTroubledVMs(role)
+	case e.deployer.holdsBack(role): // the roles behind it wait for its VMs
+		e.explainLack(role)
+		e.explainCreation(role)
+		for _, node := range role.Nodes {
+			vm, known := e.facts[node.DeployID]
+			switch {
+			case !known || vm.Gone() || vm.Running() && vm.Ready:
+			case vm.Failed():
+				e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.StateText()})
+			case vm.Running():
+				e.wait(e.aboutVM(FoundNotReady, role, vm))
+			default:
+				e.wait(e.aboutVM(FoundNotRunning, role, vm))
+			}
 		}
-	}
-}
-
-// explainUnready names the VMs of a role that is up for which the roles behind it wait.
-func (e *explainer) explainUnready(role *spec.Role) {
-	e.explainLack(role)
-	e.explainCreation(role)
-	for _, node := range role.Nodes {
-		vm, known := e.facts[node.DeployID]
-		switch {
-		case !known || vm.Gone() || vm.Running() && vm.Ready:
-		case vm.Failed():
-			e.failVM(Finding{Kind: FoundVM, Role: role.Name, VM: new(vm.ID), State: vm.StateText()})
-		case vm.Running():
-			e.wait(e.aboutVM(FoundNotReady, role, vm))
-		default:
-			e.wait(e.aboutVM(FoundNotRunning, role, vm))
-		}
+	case state == spec.RoleWarning:
+		e.explainTroubledVMs(role)
 	}
 }
 
@@ -255,7 +264,7 @@ func (e *explainer) explainParents(role *spec.Role, holds bool) {
 	}
 	for _, name := range role.Parents {
 		found := Finding{Kind: FoundParent, Role: role.Name, Parent: name}
-		if parent := e.role(name); parent != nil {
+		if parent := e.Service.Role(name); parent != nil {
 			if state := parent.CurrentState(); state == spec.RoleRunning || state == spec.RoleWarning || holds && state == spec.RoleHold {
 				continue
 			}
@@ -270,34 +279,35 @@ func (e *explainer) explainCreation(role *spec.Role) {
 	if role.IsRouter() && role.VRouterID == nil {
 		e.wait(Finding{Kind: FoundRouterToMake, Role: role.Name})
 	}
-	e.explainIntents(role)
+	e.explainIntents(role, FoundToCreate)
 }
 
-// explainIntents names the VMs that are to be made for the role.
-func (e *explainer) explainIntents(role *spec.Role) {
+// explainIntents names the VMs that are to be made for the role, or that are looked for because an
+// earlier call may have made them.
+func (e *explainer) explainIntents(role *spec.Role, kind FindingKind) {
 	for _, intent := range e.Intents {
+		found := Finding{Kind: kind, Role: role.Name, Name: intent.Name}
+		if kind == FoundToCreate {
+			found.Attempts = intent.Attempts
+		}
 		if intent.Role == role.Name {
-			e.wait(Finding{Kind: FoundToCreate, Role: role.Name, Name: intent.Name, Attempts: intent.Attempts})
+			e.wait(found)
 		}
 	}
 }
 
 // explainComing names the VMs that have not come.
 func (e *explainer) explainComing(role *spec.Role) {
+	_, heals := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {
 		vm, known := e.facts[node.DeployID]
-		if !known {
-			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)})
-			continue
-		}
-		if e.deployer.come(role, vm) {
-			continue
-		}
 		found := e.aboutVM(FoundNotRunning, role, vm)
 		switch {
-		case vm.Gone():
-			continue // it is forgotten as soon as the service is looked at
-		case vm.Failed() && e.seenTo(role, vm):
+		case !known:
+			found = Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)}
+		case e.deployer.come(role, vm) || vm.Gone(): // it is forgotten as soon as the service is looked at
+			continue
+		case vm.Failed() && (e.Asked[vm.ID].Action == callRetry || e.recoverer.beingRetried(vm) || heals):
 			found.Kind = FoundRetried
 		case vm.Failed():
 			found.Kind = FoundVM
@@ -310,42 +320,13 @@ func (e *explainer) explainComing(role *spec.Role) {
 	}
 }
 
-// seenTo reports whether something is done about a VM that has failed.
-func (e *explainer) seenTo(role *spec.Role, vm one.VM) bool {
-	asked := e.Asked[vm.ID]
-	_, heals := policy.HealRuleOf(role)
-	return asked.Action == callRetry || e.recoverer.beingRetried(vm) || heals
-}
-
 // aboutVM is a finding on a VM, with what is known of its stay in the state.
 func (e *explainer) aboutVM(kind FindingKind, role *spec.Role, vm one.VM) Finding {
 	found := Finding{Kind: kind, Role: role.Name, VM: new(vm.ID), State: vm.StateText()}
 	if stay, stays := e.Stays[vm.ID]; stays && stay.State == vm.State && stay.LCMState == vm.LCMState {
-		found.Since, found.Said, found.Due = timeOf(stay.Since), stay.said(), timeOf(stay.Due)
+		found.Since, found.Said, found.Due = timeOf(stay.Since), cmp.Or(stay.Scheduler, stay.Error), timeOf(stay.Due)
 	}
 	return found
-}
-
-// explainEnd names what has to end before the role is done.
-func (e *explainer) explainEnd(role *spec.Role) {
-	if role.CurrentState() != spec.RoleUndeploying {
-		return
-	}
-	if role.IsRouter() && (role.VRouterID != nil || slices.ContainsFunc(e.Routers, func(r Router) bool { return r.Role == role.Name && r.Attempts > 0 })) {
-		e.wait(Finding{Kind: FoundRouterToDelete, Role: role.Name})
-	}
-	e.explainSearches(role)
-	e.explainVMsEnd(role, role.Nodes)
-}
-
-// explainSearches names the VMs of the role that are looked for, because an earlier call may
-// have made them.
-func (e *explainer) explainSearches(role *spec.Role) {
-	for _, intent := range e.Intents {
-		if intent.Role == role.Name {
-			e.wait(Finding{Kind: FoundToFind, Role: role.Name, Name: intent.Name})
-		}
-	}
 }
 
 // explainVMsEnd names the VMs that have to end before the role goes on.
@@ -374,17 +355,6 @@ func (e *explainer) explainVMsEnd(role *spec.Role, nodes []spec.Node) {
 	}
 }
 
-// explainTrouble names what keeps a service that runs from being well.
-func (e *explainer) explainTrouble(role *spec.Role) {
-	if role.CurrentState() == spec.RoleWarning {
-		e.explainTroubledVMs(role)
-		if _, heals := policy.HealRuleOf(role); heals {
-			e.explainLack(role)
-		}
-	}
-	e.explainIntents(role)
-}
-
 // explainTroubledVMs names the role's VMs that are in trouble. What the log says already
 // is not said again, but made more precise.
 func (e *explainer) explainTroubledVMs(role *spec.Role) {
@@ -393,7 +363,7 @@ func (e *explainer) explainTroubledVMs(role *spec.Role) {
 		vm, known := e.facts[node.DeployID]
 		warns := role.CurrentState() == spec.RoleWarning
 		switch {
-		case !known && warns && e.state() == spec.ServiceWarning:
+		case !known && warns && e.Service.State() == spec.ServiceWarning:
 			e.wait(Finding{Kind: FoundUnknown, Role: role.Name, VM: new(node.DeployID)})
 		case !known || vm.Gone():
 		case vm.Troubled(), warns && vm.Underway(), role.CurrentState() == spec.RoleFailedUndeploying && !vm.Running():
@@ -420,39 +390,6 @@ func (e *explainer) explainLack(role *spec.Role) {
 	have := len(role.Nodes) + len(e.strangers[role.Name])
 	if have < role.Cardinality {
 		e.fail(Finding{Kind: FoundLacking, Role: role.Name, Count: have, Wanted: role.Cardinality})
-	}
-}
-
-// explainRetries names the calls that oned has refused and that are made again.
-func (e *explainer) explainRetries() {
-	for _, name := range slices.Sorted(maps.Keys(e.Retries)) {
-		retry := e.Retries[name]
-		e.wait(Finding{
-			Kind: FoundRetry, Role: retry.Role, Action: retry.Call, Attempts: retry.Attempts,
-			Since: timeOf(retry.Since), Due: timeOf(retry.Next), Said: retry.Message,
-		})
-	}
-}
-
-// explainOrphans names the VMs that no role has and that were asked to end. Only a service
-// that ends waits for them, until they have begun to.
-func (e *explainer) explainOrphans() {
-	for _, id := range slices.Sorted(maps.Keys(e.Asked)) {
-		vm, known := e.facts[id]
-		if e.observer.node(id) != nil || !e.AskedToEnd(id) || known && vm.Gone() {
-			continue
-		}
-		found := Finding{Kind: FoundOrphan, VM: new(id), Action: e.Asked[id].Action}
-		if known {
-			found = e.aboutVM(FoundOrphan, &spec.Role{}, vm)
-			found.Action = e.Asked[id].Action
-		}
-		found.AskedAt = askedAt(e.Asked[id])
-		if e.state() == spec.ServiceUndeploying && (!known || !vm.Ending() && !vm.Failed()) {
-			e.wait(found)
-			continue
-		}
-		e.note(found)
 	}
 }
 

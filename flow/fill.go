@@ -3,6 +3,8 @@ package flow
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,15 +14,20 @@ import (
 // DeadlineRefill is the timer after which roles below their minimum are filled up.
 const DeadlineRefill = "refill"
 
-// fill decides on the VMs that the role lacks and has those decided on created.
+// fill decides on the VMs that the role lacks and has those decided on created. The virtual
+// router of a role comes before its VMs.
 func (f filler) fill(role *spec.Role) {
-	if f.routing.lacksRouter(role) {
+	if role.IsRouter() && role.VRouterID == nil {
+		f.routing.actOnRouter(ActionCreateRouter, *f.routing.router(role.Name))
 		return
 	}
 	for range min(f.observer.missing(role), maxIntents-f.observer.intended(role)) {
 		f.Intents = append(f.Intents, f.newIntent(role))
 	}
-	held := f.retrier.creationHeld(role)
+	held := false // oned has just not made a VM of the role: the others wait with it
+	for _, retry := range f.Retries {
+		held = held || retry.Kind == ActionCreateVM && retry.Role == role.Name && f.now.Before(retry.Next)
+	}
 	for _, intent := range f.Intents {
 		if intent.Role != role.Name {
 			continue
@@ -37,13 +44,22 @@ func (f filler) fill(role *spec.Role) {
 func (f filler) newIntent(role *spec.Role) Intent {
 	f.deployer.start(role)
 	ordinal := f.ordinal(role)
-	f.setOrdinal(role, ordinal+1)
-	stamp := strconv.FormatInt(f.now.UnixMicro(), 36)
+	if role.IsRouter() {
+		set(&f.Ordinals, role.Name, ordinal+1)
+	} else {
+		role.LastVMName = new(ordinal + 1)
+	}
+	name := strings.NewReplacer(
+		"$SERVICE_ID", strconv.Itoa(f.Service.ID),
+		"$SERVICE_NAME", f.Service.Body.Name,
+		"$ROLE_NAME", role.Name,
+		"$VM_NUMBER", strconv.Itoa(ordinal),
+	).Replace(f.settings.VMNameTemplate)
 	return Intent{
-		Key:        fmt.Sprintf("%d-%s-%d-%s", f.Service.ID, role.Name, ordinal, stamp),
+		Key:        fmt.Sprintf("%d-%s-%d-%s", f.Service.ID, role.Name, ordinal, strconv.FormatInt(f.now.UnixMicro(), 36)),
 		Role:       role.Name,
 		Ordinal:    ordinal,
-		Name:       f.vmName(role, ordinal),
+		Name:       name,
 		TemplateID: role.TemplateID,
 		Hold:       role.CurrentState() == spec.RoleHold,
 	}
@@ -62,61 +78,35 @@ func (f filler) ordinal(role *spec.Role) int {
 	return ordinal
 }
 
-func (f filler) setOrdinal(role *spec.Role, next int) {
-	if !role.IsRouter() {
-		role.LastVMName = &next
-		return
-	}
-	set(&f.Ordinals, role.Name, next)
-}
-
-func (f filler) vmName(role *spec.Role, ordinal int) string {
-	return strings.NewReplacer(
-		"$SERVICE_ID", strconv.Itoa(f.Service.ID),
-		"$SERVICE_NAME", f.Service.Body.Name,
-		"$ROLE_NAME", role.Name,
-		"$VM_NUMBER", strconv.Itoa(ordinal),
-	).Replace(f.settings.VMNameTemplate)
-}
-
-// refill brings roles that have come below their minimum back to it, without a
-// cooldown, one interval of the autoscaler after it was seen: whoever removed
-// VMs on purpose has the time to say so.
+// refill brings roles that have come below their minimum back to it, without a cooldown, one interval of the autoscaler
+// after it was seen: whoever removed VMs on purpose has the time to say so.
 func (f filler) refill() {
-	below := false
-	for role := range f.eachRole() {
-		below = below || role.BelowMinimum() && f.scaler.mayAdjust(role)
+	var below []*spec.Role
+	for role := range f.Service.Body.EachRole() {
+		if role.BelowMinimum() && f.scaler.mayAdjust(role) {
+			below = append(below, role)
+		}
 	}
-	due, set := f.Deadlines[DeadlineRefill]
+	due, waits := f.Deadlines[DeadlineRefill]
 	switch {
-	case !below:
-		delete(f.Deadlines, DeadlineRefill)
+	case len(below) > 0 && !waits:
+		set(&f.Deadlines, DeadlineRefill, f.now.Add(cmp.Or(f.settings.AutoscalerInterval, defaultAutoscalerInterval)))
 		return
-	case !set:
-		f.setDeadline(DeadlineRefill, f.now.Add(cmp.Or(f.settings.AutoscalerInterval, defaultAutoscalerInterval)))
-		return
-	case due.After(f.now):
+	case len(below) > 0 && due.After(f.now):
 		return
 	}
 	delete(f.Deadlines, DeadlineRefill)
-	none := 0
-	for role := range f.eachRole() {
-		if role.BelowMinimum() && f.scaler.mayAdjust(role) {
-			f.scaler.adjust(role, *role.MinVMs, &none, fmt.Sprintf("the role has %d VMs and its min_vms is %d", role.Cardinality, *role.MinVMs))
-		}
+	for _, role := range below {
+		f.scaler.adjust(role, *role.MinVMs, new(0), fmt.Sprintf("the role has %d VMs and its min_vms is %d", role.Cardinality, *role.MinVMs))
 	}
 }
 
+// refuseIntent gives up an intent that oned refused, with those of its role that no call was made for.
 func (f filler) refuseIntent(refused Intent, message string) {
-	kept := f.Intents[:0]
-	for _, intent := range f.Intents {
-		sameRole := intent.Role == refused.Role
-		if intent.Key != refused.Key && (!sameRole || intent.Attempts > 0) {
-			kept = append(kept, intent)
-		}
-	}
-	f.Intents = kept
-	role := f.role(refused.Role)
+	f.Intents = slices.DeleteFunc(f.Intents, func(i Intent) bool {
+		return i.Key == refused.Key || i.Role == refused.Role && i.Attempts == 0
+	})
+	role := f.Service.Role(refused.Role)
 	if role == nil {
 		return
 	}
@@ -126,7 +116,11 @@ func (f filler) refuseIntent(refused Intent, message string) {
 		f.deployer.failRole(role, spec.RoleFailedDeploying, reason)
 	case spec.RoleScaling:
 		f.deployer.failRole(role, spec.RoleFailedScaling, reason)
-	case spec.RoleRunning, spec.RoleWarning:
-		f.healer.delayReplacement(role, reason)
+	case spec.RoleRunning, spec.RoleWarning: // it was to replace another
+		f.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
+		heal := f.Heals[role.Name]
+		heal.Since = maps.Clone(heal.Since)
+		set(&heal.Since, refusedVM, f.now)
+		set(&f.Heals, role.Name, heal)
 	}
 }

@@ -50,8 +50,7 @@ const (
 	// FoundRouterToMake and FoundRouterToDelete are virtual routers.
 	FoundRouterToMake   FindingKind = "router_to_make"
 	FoundRouterToDelete FindingKind = "router_to_delete"
-	// FoundCooldown is the time after a scaling, FoundRetry a call that oned has refused and
-	// that is made again.
+	// FoundCooldown is the time after a scaling, FoundRetry a call that oned has refused and that is made again.
 	FoundCooldown FindingKind = "cooldown"
 	FoundRetry    FindingKind = "retry"
 	// FoundDeadline is a deadline that runs of the service or of a role: State is the state
@@ -61,8 +60,7 @@ const (
 	FoundDocument FindingKind = "document_to_delete"
 	// FoundUnread is an attribute of the document that nobody reads: Name is its path.
 	FoundUnread FindingKind = "attribute_unread"
-	// FoundInputs are inputs that are not handled yet, and FoundNoWorker that there is nobody
-	// who could.
+	// FoundInputs are inputs that are not handled yet, and FoundNoWorker that there is nobody who could.
 	FoundInputs   FindingKind = "inputs_waiting"
 	FoundNoWorker FindingKind = "no_worker"
 	// FoundDead is an input of the service that could not be handled, and is kept.
@@ -167,7 +165,32 @@ func (f Finding) text(now time.Time) string {
 	case FoundDocument:
 		return "the service's document is to be deleted"
 	case FoundRetry:
-		return f.retryText(now)
+		times, next := "at "+utc(*f.Since), "now"
+		if f.Attempts > 1 {
+			times = fmt.Sprintf("%d times since %s", f.Attempts, utc(*f.Since))
+		}
+		if f.Due.After(now) {
+			next = "at " + utc(*f.Due)
+		}
+		return fmt.Sprintf("oned did not %s (%s): %s; next attempt %s", f.Action, times, f.Said, next)
+	case FoundNetworkToMake:
+		return fmt.Sprintf("network %s is to be created", f.Name)
+	case FoundNetworkToDelete:
+		if f.State == "" {
+			return fmt.Sprintf("network %s may have been created; if it exists, it is deleted", f.Name)
+		}
+		return fmt.Sprintf("network %s is in %s and is to be deleted", f.Name, f.State)
+	case FoundNetworkNotReady:
+		return fmt.Sprintf("network %s is in %s and has to become READY", f.Name, f.State)
+	case FoundNetworkFailed:
+		return fmt.Sprintf("network %s is in %s", f.Name, f.State)
+	}
+	return f.roleText(now)
+}
+
+// roleText makes the message about a role or its VMs.
+func (f Finding) roleText(now time.Time) string {
+	switch f.Kind {
 	case FoundParent:
 		if f.State == "" {
 			return fmt.Sprintf("role %s waits for its parent %s, which does not exist", f.Role, f.Parent)
@@ -179,59 +202,6 @@ func (f Finding) text(now time.Time) string {
 		return "the virtual router of role " + f.Role + " is to be created"
 	case FoundRouterToDelete:
 		return "the virtual router of role " + f.Role + " is to be deleted"
-	case FoundNetworkToMake, FoundNetworkNotReady, FoundNetworkToDelete, FoundNetworkFailed:
-		return f.networkText()
-	}
-	return f.vmText(now)
-}
-
-func (f Finding) deadlineText(now time.Time) string {
-	whose := "the service"
-	if f.Role != "" {
-		whose = "role " + f.Role
-	}
-	left := f.Due.Sub(now).Round(time.Second)
-	if left <= 0 {
-		return fmt.Sprintf("the deadline of %s for %s passed at %s; it takes effect now", whose, f.State, utc(*f.Due))
-	}
-	then := "it fails"
-	switch {
-	case f.Action == policy.ThenShrink && f.State == spec.ServiceScaling.String():
-		then = "the scaling is reverted to the VMs that run"
-	case f.Action == policy.ThenUndeploy && f.State != spec.ServiceUndeploying.String():
-		then = "the service is undeployed"
-	}
-	return fmt.Sprintf("the deadline of %s for %s is %s, in %s; then %s", whose, f.State, utc(*f.Due), left, then)
-}
-
-func (f Finding) networkText() string {
-	switch {
-	case f.Kind == FoundNetworkToMake:
-		return fmt.Sprintf("network %s is to be created", f.Name)
-	case f.Kind == FoundNetworkToDelete && f.State == "":
-		return fmt.Sprintf("network %s may have been created; if it exists, it is deleted", f.Name)
-	case f.Kind == FoundNetworkToDelete:
-		return fmt.Sprintf("network %s is in %s and is to be deleted", f.Name, f.State)
-	case f.Kind == FoundNetworkNotReady:
-		return fmt.Sprintf("network %s is in %s and has to become READY", f.Name, f.State)
-	}
-	return fmt.Sprintf("network %s is in %s", f.Name, f.State)
-}
-
-func (f Finding) retryText(now time.Time) string {
-	times := "at " + utc(*f.Since)
-	if f.Attempts > 1 {
-		times = fmt.Sprintf("%d times since %s", f.Attempts, utc(*f.Since))
-	}
-	next := "now"
-	if f.Due.After(now) {
-		next = "at " + utc(*f.Due)
-	}
-	return fmt.Sprintf("oned did not %s (%s): %s; next attempt %s", f.Action, times, f.Said, next)
-}
-
-func (f Finding) vmText(now time.Time) string {
-	switch f.Kind {
 	case FoundToCreate:
 		if f.Attempts > 0 {
 			return "a VM named " + f.Name + " is to be created, unless an earlier call has created it"
@@ -255,33 +225,47 @@ func (f Finding) vmText(now time.Time) string {
 	case FoundRetried:
 		return fmt.Sprintf("VM %d is in %s and is retried", *f.VM, f.State)
 	case FoundEnding, FoundOrphan:
-		return f.endText(now)
+		text := fmt.Sprintf("VM %d", *f.VM)
+		if f.Kind == FoundOrphan {
+			text += ", which no longer belongs to a role,"
+		}
+		switch {
+		case f.Action != "" && f.AskedAt != nil:
+			text += " was asked to " + f.Action + " at " + utc(*f.AskedAt)
+		case f.Action != "": // oned has refused it for now, or may not have heard it
+			text += " is to be asked to " + f.Action
+		}
+		if f.State == "" {
+			return text
+		}
+		if f.Action != "" {
+			text += " and"
+		}
+		return text + " is in " + f.State + f.stayText(now)
 	}
 	return fmt.Sprintf("VM %d is in %s", *f.VM, f.State)
 }
 
-func (f Finding) endText(now time.Time) string {
-	text := fmt.Sprintf("VM %d", *f.VM)
-	if f.Kind == FoundOrphan {
-		text += ", which no longer belongs to a role,"
+func (f Finding) deadlineText(now time.Time) string {
+	whose := "the service"
+	if f.Role != "" {
+		whose = "role " + f.Role
 	}
+	left := f.Due.Sub(now).Round(time.Second)
+	if left <= 0 {
+		return fmt.Sprintf("the deadline of %s for %s passed at %s; it takes effect now", whose, f.State, utc(*f.Due))
+	}
+	then := "it fails"
 	switch {
-	case f.Action != "" && f.AskedAt != nil:
-		text += " was asked to " + f.Action + " at " + utc(*f.AskedAt)
-	case f.Action != "": // oned has refused it for now, or may not have heard it
-		text += " is to be asked to " + f.Action
+	case f.Action == policy.ThenShrink && f.State == spec.ServiceScaling.String():
+		then = "the scaling is reverted to the VMs that run"
+	case f.Action == policy.ThenUndeploy && f.State != spec.ServiceUndeploying.String():
+		then = "the service is undeployed"
 	}
-	if f.State == "" {
-		return text
-	}
-	if f.Action != "" {
-		text += " and"
-	}
-	return text + " is in " + f.State + f.stayText(now)
+	return fmt.Sprintf("the deadline of %s for %s is %s, in %s; then %s", whose, f.State, utc(*f.Due), left, then)
 }
 
-// stayText tells since when a VM is in its state, what oned says of it, and when
-// something is done about it.
+// stayText tells since when a VM is in its state, what oned says of it, and when something is done about it.
 func (f Finding) stayText(now time.Time) string {
 	var known []string
 	if f.Since != nil {

@@ -8,15 +8,15 @@ import (
 
 	"github.com/flowjet/flowjet/flow/internal/raw"
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // noNetwork is the id of a network that is not there.
 const noNetwork = -1
 
-// Network is a virtual network that the service has made for itself, or is to.
-// Its name at oned holds the service's id, and oned gives a name to one network
-// of a user only: that makes creating it safe to repeat.
+// Network is a virtual network that the service has made for itself, or is to. Its name at oned holds the service's id,
+// and oned gives a name to one network of a user only: that makes creating it safe to repeat.
 type Network struct {
 	// Name is what the service calls it, in networks_values.
 	Name   string             `json:"name"`
@@ -55,35 +55,27 @@ func (n networker) networkOverdue(network *Network) bool {
 
 // stay says since when the service waits for the network.
 func (n Network) stay() string {
-	return fmt.Sprintf("Network %s (%d) has been in %s since %s", n.Name, n.ID, n.State, n.Since.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("Network %s (%d) has been in %s since %s: `onevnet recover` resolves this", n.Name, n.ID, n.State, utc(n.Since))
 }
 
 // syncNetworks brings the list of the service's own networks up to what its
 // document says. Networks that were there before the service are not its own.
 func (n networker) syncNetworks() {
-	if n.state() == spec.ServiceDone {
+	if n.Service.State() == spec.ServiceDone {
 		return
 	}
 	for name, choice := range spec.ChosenNetworks(n.Service.Body.NetworksValues) {
-		n.syncNetwork(name, choice)
-	}
-}
-
-func (n networker) syncNetwork(name string, choice raw.Object) {
-	network, own := n.wantedNetwork(name, choice)
-	if !own {
-		return
-	}
-	known := n.network(name)
-	if known == nil {
-		n.Networks = append(n.Networks, network)
-		return
-	}
-	switch {
-	case known.ID == noNetwork:
-		known.ID = network.ID
-	case network.ID == noNetwork: // somebody else wrote the document without it
-		n.writeNetwork(*known)
+		network, own := n.wantedNetwork(name, choice)
+		known := n.network(name)
+		switch {
+		case !own:
+		case known == nil:
+			n.Networks = append(n.Networks, network)
+		case known.ID == noNetwork:
+			known.ID = network.ID
+		case network.ID == noNetwork: // somebody else wrote the document without it
+			n.writeNetwork(*known)
+		}
 	}
 }
 
@@ -116,8 +108,8 @@ func (n networker) network(name string) *Network {
 	return &n.Networks[at]
 }
 
-// deployNetworks makes the service's own networks and waits until they are
-// READY. What an earlier failure left is removed first.
+// deployNetworks makes the service's own networks and waits until they are READY. What an earlier failure left is
+// removed first. Then every role is given what its VMs are made with.
 func (n networker) deployNetworks() {
 	waiting := false
 	for i := range n.Networks {
@@ -134,14 +126,23 @@ func (n networker) deployNetworks() {
 			n.failNetworks(fmt.Sprintf("Network %s (%d) is in %s", network.Name, network.ID, network.State))
 			return
 		case n.networkOverdue(network):
-			n.failNetworks(network.stay() + ": `onevnet recover` resolves this")
+			n.failNetworks(network.stay())
 			return
 		}
 		waiting = true
 	}
-	if !waiting {
-		n.deployer.beginDeploying()
+	if waiting {
+		return
 	}
+	if !render.FillAll(&n.Service.Body, n.routing.nameRouter) {
+		n.failNetworks(fmt.Sprintf("The values of user inputs are put into each role's template_contents, which then have more than %d bytes together", spec.MaxBody))
+		return
+	}
+	next := spec.ServiceHold
+	if slices.ContainsFunc(n.Service.Body.Roles, func(role spec.Role) bool { return !n.deployer.holds(&role) }) || len(n.Service.Body.Roles) == 0 {
+		next = spec.ServiceDeploying
+	}
+	n.to(next)
 }
 
 func (n networker) failNetworks(reason string) {
@@ -161,7 +162,7 @@ func (n networker) removeNetworks() bool {
 
 // removeNetwork asks for its deletion, and reports whether it is there, or may be.
 func (n networker) removeNetwork(network *Network) bool {
-	held := n.retrier.held(retryName(ActionDeleteNetwork, network.Name))
+	held := n.retrier.held(Action{Kind: ActionDeleteNetwork, Network: *network}.Name())
 	switch {
 	case network.ID == noNetwork && !network.Attempted:
 		network.Asked = time.Time{}
@@ -189,7 +190,7 @@ func (n networker) undeployNetworks() {
 	for i := range n.Networks {
 		network := &n.Networks[i]
 		if network.ID != noNetwork && network.State == one.NetworkLockDelete && n.networkOverdue(network) {
-			n.refuseNetworkEnd(network.stay() + ": `onevnet recover` resolves this")
+			n.refuseNetworkEnd(network.stay())
 			return
 		}
 	}
@@ -199,12 +200,13 @@ func (n networker) undeployNetworks() {
 // virtual routers is taken for done: after a crash it is looked for, or asked again.
 func DoubtRequests(state State) State {
 	p := draftOf(state)
-	for id, asked := range p.Asked {
+	doubted := p.Asked
+	for id, asked := range doubted {
 		asked.At, asked.Doubt = time.Time{}, asked.helps()
-		p.Asked[id] = asked
+		doubted[id] = asked
 	}
-	p.requester.forgetNetworksAsked()
-	p.requester.forgetRoutersAsked()
+	p.requester.forgetAsked()
+	p.Asked = doubted
 	for i := range p.Routers {
 		p.Routers[i].Attempts = max(1, p.Routers[i].Attempts)
 	}
@@ -228,12 +230,10 @@ func SeeNetwork(state State, name string, id int, seen one.NetworkState) State {
 	if network == nil {
 		return state
 	}
-	if seen != one.NetworkDone {
-		network.ID, network.State, network.Attempted = id, seen, true
-		p.networker.writeNetwork(*network)
-		return p.State
+	network.ID, network.State, network.Attempted = id, seen, true
+	if seen == one.NetworkDone {
+		network.ID, network.State, network.Attempted, network.Asked = noNetwork, one.NetworkInit, false, time.Time{}
 	}
-	network.ID, network.State, network.Attempted, network.Asked = noNetwork, one.NetworkInit, false, time.Time{}
 	p.networker.writeNetwork(*network)
 	return p.State
 }
@@ -262,7 +262,7 @@ func (n networker) writeNetwork(network Network) {
 }
 
 func (n networker) refuseNetworkEnd(reason string) {
-	switch n.state() {
+	switch n.Service.State() {
 	case spec.ServiceUndeployingNets:
 		n.log("E", reason)
 		n.to(spec.ServiceFailedUndeployingNets)

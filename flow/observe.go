@@ -13,9 +13,18 @@ import (
 // observe brings the state up to the facts: VMs that were decided on become
 // nodes, VMs that are gone cease to be, VMs that nobody wants are ended.
 func (o observer) observe() {
-	lost := make([]int, len(o.roles()))
-	for i := range o.roles() {
-		lost[i] = o.dropGone(&o.roles()[i])
+	lost := make([]int, len(o.Service.Body.Roles))
+	for i := range o.Service.Body.Roles {
+		role := &o.Service.Body.Roles[i]
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
+			if vm, known := o.facts[n.DeployID]; !known || !vm.Gone() {
+				return false
+			}
+			o.changes = append(o.changes, Change{Kind: "vm", VM: new(n.DeployID), Role: role.Name, New: "removed"})
+			delete(o.Asked, n.DeployID)
+			lost[i]++
+			return true
+		})
 	}
 	ids := slices.AppendSeq(make([]int, 0, len(o.facts)), maps.Keys(o.facts))
 	slices.Sort(ids)
@@ -33,16 +42,15 @@ func (o observer) observe() {
 	}
 	for i, count := range lost {
 		if count > 0 {
-			o.followLoss(&o.roles()[i], count)
+			o.followLoss(&o.Service.Body.Roles[i], count)
 		}
 	}
 }
 
-// adopt makes a node of a VM that is none: of one that an intent stands for, or,
-// where the intents were lost, of one that a role lacks. A second VM with the same
-// key, or one that no role has room for, is a call that took effect after it had been
-// given up: it is ended before anybody uses it. Of two that are seen together the
-// younger is ended, since VMs are looked at in the order of their ids.
+// adopt makes a node of a VM that is none: of one that an intent stands for, or, where the intents were lost, of one
+// that a role lacks. A second VM with the same key, or one that no role has room for, is a call that took effect after
+// it had been given up: it is ended before anybody uses it. Of two that are seen together the younger is ended, since
+// VMs are looked at in the order of their ids.
 func (o observer) adopt(vm one.VM) {
 	if vm.Key == "" || vm.Service != o.Service.ID {
 		return
@@ -52,33 +60,24 @@ func (o observer) adopt(vm one.VM) {
 		intent := o.Intents[at]
 		o.Intents = slices.Delete(o.Intents, at, at+1)
 		if !vm.Gone() {
-			o.addNode(o.role(intent.Role), vm)
-			o.recoverer.inherit(intent, vm)
+			o.addNode(o.Service.Role(intent.Role), vm)
+			if intent.Remade > 0 {
+				set(&o.Stays, vm.ID, Stay{Remade: intent.Remade})
+			}
 		}
 		return
 	}
-	role := o.role(vm.Role)
+	role := o.Service.Role(vm.Role)
+	hasKey := func(n spec.Node) bool { return o.facts[n.DeployID].Key == vm.Key }
+	// Before the keys of all nodes are known nobody can tell a VM that the role lacks from one that it has twice.
+	isUnknown := func(n spec.Node) bool { _, known := o.facts[n.DeployID]; return !known }
 	switch {
 	case vm.Ending():
-	case o.Asked[vm.ID].Action != "" || role == nil || !o.growing(role) || o.missing(role) <= 0 || o.keyTaken(role, vm.Key):
+	case o.Asked[vm.ID].Action != "" || role == nil || !o.growing(role) || o.missing(role) <= 0 || slices.ContainsFunc(role.Nodes, hasKey):
 		o.endStray(vm)
-	case o.everyNodeKnown(role):
+	case !slices.ContainsFunc(role.Nodes, isUnknown):
 		o.addNode(role, vm)
 	}
-}
-
-// keyTaken reports whether one of the role's nodes has the key.
-func (o observer) keyTaken(role *spec.Role, key string) bool {
-	return slices.ContainsFunc(role.Nodes, func(n spec.Node) bool { return o.facts[n.DeployID].Key == key })
-}
-
-// everyNodeKnown reports whether the keys of all the role's nodes are known; before
-// that nobody can tell a VM that the role lacks from one that it has twice.
-func (o observer) everyNodeKnown(role *spec.Role) bool {
-	return !slices.ContainsFunc(role.Nodes, func(n spec.Node) bool {
-		_, known := o.facts[n.DeployID]
-		return !known
-	})
 }
 
 func (o observer) endStray(vm one.VM) {
@@ -87,11 +86,10 @@ func (o observer) endStray(vm one.VM) {
 	}
 	known := o.Asked[vm.ID].Action != ""
 	o.requester.ask(vm, o.recoverer.endCall(vm, "terminate-hard"), vm.Role)
-	if known {
-		return
+	if !known {
+		o.changes = append(o.changes, Change{Kind: "vm", VM: &vm.ID, Role: vm.Role, New: "terminated",
+			Reason: "the VM was created twice or too late: no role needs it"})
 	}
-	o.changes = append(o.changes, Change{Kind: "vm", VM: &vm.ID, Role: vm.Role, New: "terminated",
-		Reason: "the VM was created twice or too late: no role needs it"})
 }
 
 func (o observer) addNode(role *spec.Role, vm one.VM) {
@@ -104,26 +102,18 @@ func (o observer) addNode(role *spec.Role, vm one.VM) {
 	o.changes = append(o.changes, Change{Kind: "vm", VM: &vm.ID, Role: role.Name, New: "created"})
 }
 
-// dropGone removes the nodes whose VMs are DONE. It says how many there were.
-func (o observer) dropGone(role *spec.Role) int {
-	before := len(role.Nodes)
-	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
-		vm, known := o.facts[n.DeployID]
-		gone := known && vm.Gone()
-		if gone {
-			o.changes = append(o.changes, Change{Kind: "vm", VM: new(n.DeployID), Role: role.Name, New: "removed"})
-			delete(o.Asked, n.DeployID)
-		}
-		return gone
-	})
-	return before - len(role.Nodes)
-}
-
-// followLoss: where fewer VMs are left than the role should have, somebody else
-// ended them, and the cardinality follows. A role that is being healed may lack
-// more than were lost just now.
+// followLoss: where fewer VMs are left than the role should have, somebody else ended them, and the cardinality
+// follows. A role that is being healed may lack more than were lost just now. The end of VMs that are meant to end, or
+// of those of a role that failed to come, changes nothing.
 func (o observer) followLoss(role *spec.Role, lost int) {
-	if o.leaving(role) {
+	leaving := o.undeployer.ending()
+	switch role.CurrentState() {
+	case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedDeploying:
+		leaving = true
+	case spec.RoleFailedScaling:
+		leaving = !role.Shrinking()
+	}
+	if leaving {
 		return
 	}
 	have := len(role.Nodes) + o.intended(role) + len(o.strangers[role.Name])
@@ -136,24 +126,10 @@ func (o observer) followLoss(role *spec.Role, lost int) {
 	}
 }
 
-// leaving reports whether the role's VMs are meant to end, or failed to come: their
-// end does not change how many the role should have.
-func (o observer) leaving(role *spec.Role) bool {
-	switch role.CurrentState() {
-	case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedDeploying:
-		return true
-	case spec.RoleFailedScaling:
-		return !role.Shrinking()
-	}
-	return o.remover.ending()
-}
-
 // growing reports whether the role may be given VMs.
 func (o observer) growing(role *spec.Role) bool {
 	switch role.CurrentState() {
-	case spec.RoleDeploying, spec.RoleFailedDeploying, spec.RoleHold:
-		return !role.Shrinking()
-	case spec.RoleScaling, spec.RoleFailedScaling:
+	case spec.RoleDeploying, spec.RoleFailedDeploying, spec.RoleHold, spec.RoleScaling, spec.RoleFailedScaling:
 		return !role.Shrinking()
 	case spec.RoleRunning, spec.RoleWarning:
 		_, heals := policy.HealRuleOf(role)
@@ -179,7 +155,7 @@ func (o observer) missing(role *spec.Role) int {
 }
 
 func (o observer) node(vm int) *spec.Node {
-	for role := range o.eachRole() {
+	for role := range o.Service.Body.EachRole() {
 		for j := range role.Nodes {
 			if role.Nodes[j].DeployID == vm {
 				return &role.Nodes[j]
@@ -187,4 +163,66 @@ func (o observer) node(vm int) *spec.Node {
 		}
 	}
 	return nil
+}
+
+// Strangers are the nodes, and the VMs that something was asked of, that are not the service's by the facts.
+func (s State) Strangers(facts Facts) []int {
+	var strangers []int
+	note := func(id int) {
+		if vm, known := facts[id]; known && !vm.Gone() && !s.Service.Owns(vm) {
+			strangers = append(strangers, id)
+		}
+	}
+	for _, role := range s.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			note(node.DeployID)
+		}
+	}
+	for id := range s.Asked {
+		note(id)
+	}
+	slices.Sort(strangers)
+	return slices.Compact(strangers)
+}
+
+// hideStrangers takes VMs that are not the service's out of what is planned with. Nodes of such VMs stay in the
+// document until their role ends, and nothing is made in their place: a service's VMs are chowned one by one.
+func (p *planner) hideStrangers() {
+	strangers := p.Strangers(p.facts)
+	for _, vm := range p.facts {
+		if !vm.Gone() && !p.Service.Owns(vm) {
+			p.facts = maps.Clone(p.facts)
+			maps.DeleteFunc(p.facts, func(_ int, vm one.VM) bool { return !vm.Gone() && !p.Service.Owns(vm) })
+			break
+		}
+	}
+	if len(strangers) == 0 {
+		return
+	}
+	p.strangers = map[string][]spec.Node{}
+	for _, id := range strangers {
+		delete(p.Asked, id)
+		delete(p.Stays, id)
+	}
+	for role := range p.Service.Body.EachRole() {
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
+			_, found := slices.BinarySearch(strangers, n.DeployID)
+			if found {
+				p.strangers[role.Name] = append(p.strangers[role.Name], n)
+			}
+			return found
+		})
+	}
+}
+
+// showStrangers puts the nodes back, but for those of roles that end: their VMs are left alone.
+func (p *planner) showStrangers() {
+	for role := range p.Service.Body.EachRole() {
+		foreign := p.strangers[role.Name]
+		if len(foreign) == 0 || p.undeployer.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
+			continue
+		}
+		role.Nodes = append(role.Nodes, foreign...)
+		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
+	}
 }

@@ -2,15 +2,15 @@ package flow
 
 import (
 	"fmt"
-	"iter"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// maxSteps bounds how many transitions one decision can make; the longest way
-// through the tables is far shorter.
+// maxSteps bounds how many transitions one decision can make; the longest way through the tables is far shorter.
 const maxSteps = 100
 
 // DeadlineLook and DeadlineCooldown are the names of a service's timers.
@@ -39,27 +39,81 @@ type planner struct {
 	wanted map[string]bool
 	// waiting is what dependencies returns until the next step.
 	waiting *dependencies
+	// pending are the deadlines of roles for VMs that no host takes, as far as they were read.
+	pending map[string]time.Duration
 	phases
 }
 
 func newPlanner(in Input) *planner {
 	p := draftOf(in.State)
 	p.facts, p.now, p.settings = in.Facts, in.Now, in.Settings
-	p.owners.hideStrangers()
+	p.hideStrangers()
 	return p
 }
 
 // draftOf returns a planner that nothing is known to but the state.
 func draftOf(state State) *planner {
 	p := &planner{State: state.clone()}
-	p.phases = phasesOf(p)
+	p.phases = phases{
+		applier{p}, requester{p}, deployer{p}, filler{p}, scaler{p}, autoscaler{p}, healer{p}, undeployer{p},
+		observer{p}, networker{p}, routing{p}, retrier{p}, tracker{p}, recoverer{p}, watcher{p}, limiter{p},
+	}
 	return p
 }
 
+// phases are the parts of a planner, one for each phase of a service's life and for each kind of thing that a service
+// has. They work on the planner's draft of the state and call each other through it.
+type phases struct {
+	applier    applier    // carries out what users ask for
+	requester  requester  // asks VMs to end, to run again or to be released, and follows whether they do
+	deployer   deployer   // brings roles to RUNNING, or keeps them on hold
+	filler     filler     // decides on the VMs that a role lacks
+	scaler     scaler     // brings roles to another cardinality
+	autoscaler autoscaler // scales roles by their policies
+	healer     healer     // keeps roles whole whose VMs fail
+	undeployer undeployer // ends roles, and takes one out of a service
+	observer   observer   // takes up what is seen of VMs: new nodes, lost ones
+	networker  networker  // makes and removes the service's own virtual networks
+	routing    routing    // makes and removes virtual routers
+	retrier    retrier    // takes calls again that oned has not carried out
+	tracker    tracker    // follows for how long VMs stay in passing states
+	recoverer  recoverer  // recovers VMs that do not leave a passing state
+	watcher    watcher    // looks after a service that runs
+	limiter    limiter    // holds services and roles to their deadlines
+}
+
+type (
+	applier    struct{ *planner }
+	requester  struct{ *planner }
+	deployer   struct{ *planner }
+	filler     struct{ *planner }
+	scaler     struct{ *planner }
+	autoscaler struct{ *planner }
+	healer     struct{ *planner }
+	undeployer struct{ *planner }
+	observer   struct{ *planner }
+	networker  struct{ *planner }
+	routing    struct{ *planner }
+	retrier    struct{ *planner }
+	tracker    struct{ *planner }
+	recoverer  struct{ *planner }
+	watcher    struct{ *planner }
+	limiter    struct{ *planner }
+)
+
+// decision is what has been decided, without actions for an intent or a virtual router that a later step has dropped.
 func (p *planner) decision() Decision {
 	p.giveReasons()
-	p.owners.showStrangers()
-	p.actions = slices.DeleteFunc(p.actions, p.isDropped)
+	p.showStrangers()
+	p.actions = slices.DeleteFunc(p.actions, func(action Action) bool {
+		switch action.Kind {
+		case ActionCreateVM:
+			return !slices.ContainsFunc(p.Intents, func(i Intent) bool { return i.Key == action.Intent.Key })
+		case ActionCreateRouter:
+			return !slices.ContainsFunc(p.Routers, func(r Router) bool { return r.Key == action.Router.Key })
+		}
+		return false
+	})
 	return Decision{State: p.State, Actions: p.actions, Changes: p.changes}
 }
 
@@ -68,46 +122,41 @@ func (p *planner) isTaken(action Action) bool {
 	return slices.ContainsFunc(p.actions, func(a Action) bool { return a.Kind == action.Kind && a.Name() == action.Name() })
 }
 
-// isDropped reports whether an action is for an intent, or a virtual router, that a later step of the decision has dropped.
-func (p *planner) isDropped(action Action) bool {
-	switch action.Kind {
-	case ActionCreateVM:
-		return !slices.ContainsFunc(p.Intents, func(i Intent) bool { return i.Key == action.Intent.Key })
-	case ActionCreateRouter:
-		return !slices.ContainsFunc(p.Routers, func(r Router) bool { return r.Key == action.Router.Key })
-	}
-	return false
-}
-
 // settle makes every step that is due, then sets the deadlines.
 func (p *planner) settle() {
 	p.observer.observe()
 	p.tracker.followStays()
 	p.limiter.followWaits()
-	p.recoverer.retryFailing()
-	p.recoverer.unstickStrays()
+	p.recoverer.recoverStays()
 	p.networker.syncNetworks()
 	for range maxSteps {
-		before := p.state()
+		before := p.Service.State()
 		delete(p.Deadlines, DeadlineHeal)
 		p.wanted, p.waiting = nil, nil
 		if !p.limiter.hold() {
 			p.step()
 		}
-		if p.state() == before && !p.limiter.late() {
+		if p.Service.State() != before {
+			continue
+		}
+		late := false // there is something to be done about a role by now
+		for role := range p.Service.Body.EachRole() {
+			_, is := p.limiter.overdueOf(role)
+			late = late || is
+		}
+		if !late {
 			p.tracker.followStays() // roles have changed their states
 			p.limiter.followWaits()
-			p.retrier.dropRetries()
-			p.deadliner.setDeadlines()
+			p.setDeadlines()
 			return
 		}
 	}
-	panic(fmt.Sprintf("flow: service %d does not settle in %s", p.Service.ID, p.state()))
+	panic(fmt.Sprintf("flow: service %d does not settle in %s", p.Service.ID, p.Service.State()))
 }
 
 // step does what the service's state asks for.
 func (p *planner) step() {
-	switch p.state() {
+	switch p.Service.State() {
 	case spec.ServicePending:
 		p.deployer.prepare()
 		p.to(spec.ServiceDeployingNets)
@@ -134,15 +183,19 @@ func (p *planner) step() {
 
 // to takes the service along its table of transitions.
 func (p *planner) to(next spec.ServiceState) {
-	old := p.state()
+	old := p.Service.State()
 	if !old.CanBecome(next) {
 		panic(fmt.Sprintf("flow: service %d cannot go from %s to %s", p.Service.ID, old, next))
 	}
 	p.Service.Body.State = &next
 	p.entered = true
 	delete(p.Deadlines, DeadlineLook)
-	if next.Failed() {
-		p.requester.forgetAskedOfNodes()
+	if next.Failed() { // it waits for somebody to recover it, and not for its VMs; others are still asked to end
+		for _, role := range p.Service.Body.Roles {
+			for _, node := range role.Nodes {
+				delete(p.Asked, node.DeployID)
+			}
+		}
 	}
 	p.log("I", spec.StateLogged+next.String())
 	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
@@ -168,18 +221,9 @@ func (p *planner) log(severity, message string) {
 	p.Service.Body.Log = spec.Logged(p.Service.Body.Log, spec.LogEntry{Timestamp: p.now.Unix(), Severity: severity, Message: message})
 }
 
-// state is the service's; a document without one is PENDING.
-func (p *planner) state() spec.ServiceState { return p.Service.State() }
-
-func (p *planner) roles() []spec.Role { return p.Service.Body.Roles }
-
-func (p *planner) eachRole() iter.Seq[*spec.Role] { return p.Service.Body.EachRole() }
-
-func (p *planner) role(name string) *spec.Role { return p.Service.Role(name) }
-
 // everyRole reports whether all roles are in one of the states.
 func (p *planner) everyRole(states ...spec.RoleState) bool {
-	for role := range p.eachRole() {
+	for role := range p.Service.Body.EachRole() {
 		if !slices.Contains(states, role.CurrentState()) {
 			return false
 		}
@@ -187,9 +231,9 @@ func (p *planner) everyRole(states ...spec.RoleState) bool {
 	return true
 }
 
-// anyRole reports whether a role is in the state.
-func (p *planner) anyRole(state spec.RoleState) bool {
-	return slices.ContainsFunc(p.roles(), func(r spec.Role) bool { return r.CurrentState() == state })
+// anyRole reports whether a role is in one of the states.
+func (p *planner) anyRole(states ...spec.RoleState) bool {
+	return slices.ContainsFunc(p.Service.Body.Roles, func(r spec.Role) bool { return slices.Contains(states, r.CurrentState()) })
 }
 
 // set sets an entry of a map, which is made where it is nil.
@@ -202,3 +246,47 @@ func set[K comparable, V any](entries *map[K]V, key K, value V) {
 
 // flag reads an optional boolean.
 func flag(b *bool) bool { return b != nil && *b }
+
+// setDeadlines names when to look again. A deadline that stands is kept, so
+// that a stream of events cannot put it off for ever.
+func (p *planner) setDeadlines() {
+	maps.DeleteFunc(p.Deadlines, func(_ string, due time.Time) bool { return !due.After(p.now) })
+	p.retrier.settleRetries()
+	state := p.Service.State()
+	delete(p.Deadlines, DeadlineCooldown)
+	if state == spec.ServiceCooldown {
+		set(&p.Deadlines, DeadlineCooldown, p.CooldownUntil)
+	}
+	runs := state == spec.ServiceRunning || state == spec.ServiceWarning
+	if !runs { // policies are for services that run
+		delete(p.Deadlines, DeadlineRefill)
+	}
+	delete(p.Deadlines, DeadlineSchedule)
+	if due, has := policy.NextSchedule(p.Service, p.now); has && runs {
+		set(&p.Deadlines, DeadlineSchedule, due)
+	}
+	// While waiting or in trouble, and once after coming to rest, in case the last event told an older truth.
+	looksAgain := state.Waiting() || state == spec.ServiceWarning || state == spec.ServiceHold || len(p.Asked) > 0 ||
+		state == spec.ServiceFailedDeployingNets && p.networker.networksLeft() || p.entered && !state.Failed()
+	_, looks := p.Deadlines[DeadlineLook]
+	switch {
+	case looksAgain && !looks:
+		set(&p.Deadlines, DeadlineLook, p.now.Add(p.patience()))
+	case !looksAgain && !p.entered && state != spec.ServiceRunning:
+		delete(p.Deadlines, DeadlineLook)
+	}
+	p.tracker.setStayDeadline()
+}
+
+// patience is for how long nothing is looked at. Services that wait for nothing which they have asked for take up to
+// twice as long, each its own time: when a host fails, thousands come into trouble at once, and are not to ask oned all
+// at once from then on. Multiples of the golden ratio lie evenly, also those of ids that follow each other.
+func (p *planner) patience() time.Duration {
+	look, state := p.settings.Look, p.Service.State()
+	if state != spec.ServiceRunning && state != spec.ServiceWarning && state != spec.ServiceHold || len(p.Asked) > 0 {
+		return look
+	}
+	const golden, fractions = 2654435769, 1 << 10
+	share := uint32(p.Service.ID) * golden >> 22 //nolint:gosec // any number will do
+	return look + look/fractions*time.Duration(share)
+}

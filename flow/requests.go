@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
@@ -24,78 +26,63 @@ func (r requester) ask(vm one.VM, call, role string) {
 	r.actions = append(r.actions, Action{Kind: kind, VM: vm.ID, Call: call, Role: role})
 }
 
-// settleAsked forgets a request whose effect is seen, and one that was only meant
-// to help once it has had its time: whoever asked may ask again.
+// settleAsked forgets a request whose effect is seen, and one that was only meant to help once it has had its time:
+// whoever asked may ask again. One that was to help and may not have been made is repeated while the VM stands where it
+// stood. Otherwise somebody who was told that his recover had begun would wait for nothing.
 func (r requester) settleAsked(vm one.VM) {
 	asked, pending := r.Asked[vm.ID]
-	if !pending || r.askAgain(asked, vm) {
+	if !pending {
 		return
 	}
-	timely := r.now.Before(asked.At.Add(r.settings.Look))
-	if vm.Gone() || asked.helps() && (asked.answered(vm) || !timely) {
-		delete(r.Asked, vm.ID)
-	}
-}
-
-// askAgain repeats a request that was to help the VM and may not have been made:
-// the VM stands where it stood. Otherwise somebody who was told that his recover
-// had begun would wait for nothing.
-func (r requester) askAgain(asked Asked, vm one.VM) bool {
-	unmade := asked.Doubt || asked.Refused && asked.helps()
-	if !unmade || asked.moved(vm) {
-		return false
-	}
-	if r.retrier.held(requestName(asked.Action, vm.ID)) {
-		return true
-	}
-	delete(r.Asked, vm.ID)
-	r.ask(vm, asked.Action, vm.Role)
-	return true
-}
-
-// refuseVM fails the role whose VM will not end. A VM that is between states is
-// asked again when it has moved on; a request that was only meant to help is
-// forgotten.
-func (r requester) refuseVM(vm one.VM, message string) {
-	asked, pending := r.Asked[vm.ID]
-	if asked.helps() {
-		delete(r.Asked, vm.ID)
-		if asked.Action == callRelease {
-			r.failRelease(vm, message)
+	if unmade := asked.Doubt || asked.Refused && asked.helps(); unmade && !asked.moved(vm) {
+		if !r.retrier.held(requestName(asked.Action, vm.ID)) {
+			delete(r.Asked, vm.ID)
+			r.ask(vm, asked.Action, vm.Role)
 		}
 		return
 	}
-	if pending {
+	helped := !vm.Troubled()
+	if asked.Action == callRelease {
+		helped = vm.State != one.VMHold
+	}
+	if vm.Gone() || asked.helps() && (helped || !r.now.Before(asked.At.Add(r.settings.Look))) {
+		delete(r.Asked, vm.ID)
+	}
+}
+
+// refuseVM fails the role whose VM will not end, or cannot be released. A VM that is between states is asked again when
+// it has moved on; any other request that was only meant to help is forgotten.
+func (r requester) refuseVM(vm one.VM, message string) {
+	asked, pending := r.Asked[vm.ID]
+	helps := asked.helps()
+	switch {
+	case helps:
+		delete(r.Asked, vm.ID)
+	case pending:
 		asked.Refused = false
 		r.Asked[vm.ID] = asked
 	}
-	if vm.Ending() || r.between(vm) {
+	if helps && asked.Action != callRelease || !helps && (vm.Ending() || r.between(vm)) {
 		return
 	}
-	for role := range r.eachRole() {
+	for role := range r.Service.Body.EachRole() {
 		if !role.Has(vm.ID) {
 			continue
 		}
 		reason := fmt.Sprintf("VM %d does not end: %s", vm.ID, message)
-		switch {
-		case role.CurrentState() == spec.RoleUndeploying:
+		switch state := role.CurrentState(); {
+		case helps && state == spec.RoleDeploying && vm.State == one.VMHold:
+			r.deployer.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
+		case helps:
+		case state == spec.RoleUndeploying:
 			r.deployer.failRole(role, spec.RoleFailedUndeploying, reason)
-		case role.CurrentState() == spec.RoleScaling && role.Shrinking():
+		case state == spec.RoleScaling && role.Shrinking():
 			r.deployer.failRole(role, spec.RoleFailedScaling, reason)
 		}
 	}
-	if r.state() == spec.ServiceUndeploying && r.observer.node(vm.ID) == nil {
+	if !helps && r.Service.State() == spec.ServiceUndeploying && r.observer.node(vm.ID) == nil {
 		r.log("E", fmt.Sprintf("VM %d, which no role needs, does not end: %s", vm.ID, message))
 		r.to(spec.ServiceFailedUndeploying)
-	}
-}
-
-// failRelease fails the role whose VM cannot be started.
-func (r requester) failRelease(vm one.VM, message string) {
-	for role := range r.eachRole() {
-		if role.Has(vm.ID) && role.CurrentState() == spec.RoleDeploying && vm.State == one.VMHold {
-			r.deployer.failRole(role, spec.RoleFailedDeploying, fmt.Sprintf("VM %d is on hold and cannot be released: %s", vm.ID, message))
-		}
 	}
 }
 
@@ -107,35 +94,189 @@ func (r requester) between(vm one.VM) bool {
 	return vm.State == one.VMActive && !vm.Running() && !vm.Failed() && !vm.Lost()
 }
 
-// forgetAsked lets every request be made again.
+// forgetAsked lets every request be made again, and every deletion.
 func (r requester) forgetAsked() {
 	r.Asked = nil
-	r.forgetNetworksAsked()
-	r.forgetRoutersAsked()
-}
-
-// forgetAskedOfNodes: a failed service waits for somebody to recover it, and
-// not for its VMs. Those that it does not want are still asked to end.
-func (r requester) forgetAskedOfNodes() {
-	for _, role := range r.roles() {
-		for _, node := range role.Nodes {
-			delete(r.Asked, node.DeployID)
-		}
-	}
-}
-
-// forgetNetworksAsked lets every deletion be asked for again.
-func (r requester) forgetNetworksAsked() {
 	for i := range r.Networks {
 		if !r.Networks[i].Asked.IsZero() {
 			r.Networks[i].Asked = time.Unix(0, 0)
 		}
 	}
-}
-
-// forgetRoutersAsked lets every deletion be asked for again.
-func (r requester) forgetRoutersAsked() {
 	for i := range r.Routers {
 		r.Routers[i].Asked = time.Time{}
+	}
+}
+
+// DeadlineRetry is the timer after which a call is made again that oned did not carry out.
+const DeadlineRetry = "retry"
+
+const (
+	// firstRetry and longestRetry are how long a call waits before it is made again: twice as long each time.
+	firstRetry   = 250 * time.Millisecond
+	longestRetry = 10 * time.Second
+	// rarestRetry is how often a document is tried to be deleted that oned goes on keeping:
+	// its service has nowhere else to go.
+	rarestRetry = 5 * time.Minute
+	// longestAttempt bounds what one attempt counts for: between two of them the worker or oned may have been away.
+	longestAttempt = time.Minute
+)
+
+// Retry is a call that oned has not carried out, for a reason that may pass.
+type Retry struct {
+	Kind ActionKind `json:"kind"`
+	// Role is the role that the call is for, and Call what it does, in a few words.
+	Role string `json:"role,omitempty"`
+	Call string `json:"call"`
+	// Since and Last are when it was refused first and last, Next is when it is made again.
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"`
+	Next  time.Time `json:"next"`
+	// Attempts counts the refusals, and Spent is how long oned has refused it under one
+	// leader while it answered otherwise. Term is the leader's at the last refusal.
+	Attempts int           `json:"attempts"`
+	Spent    time.Duration `json:"spent"`
+	Term     int           `json:"term,omitempty"`
+	// Message is oned's last.
+	Message string `json:"message"`
+}
+
+// Name is what an action is called among a state's retries.
+func (a Action) Name() string {
+	of := a.Role
+	switch a.Kind {
+	case ActionVM, ActionRecoverVM:
+		return requestName(a.Call, a.VM)
+	case ActionCreateVM, ActionFindVM:
+		of = a.Intent.Key
+	case ActionCreateNetwork, ActionFindNetwork, ActionDeleteNetwork:
+		of = a.Network.Name
+	}
+	return string(a.Kind) + " " + of
+}
+
+func requestName(call string, vm int) string { return fmt.Sprintf("%s vm %d", call, vm) }
+
+func (r retrier) postpone(action Action, message string) {
+	vm, known := r.facts[action.VM]
+	if (action.Kind == ActionVM || action.Kind == ActionRecoverVM) && known && (vm.Ending() || r.requester.between(vm)) {
+		return // oned is at work on the VM: it is asked again when it has moved on, and by the next look at the latest
+	}
+	name := action.Name()
+	retry, again := r.Retries[name]
+	switch {
+	case !again:
+		retry = Retry{Kind: action.Kind, Role: action.Role, Call: action.describe(), Since: r.now}
+	case retry.Term == r.Leader.Term: // a leader that loses its place refuses everything
+		retry.Spent += min(r.now.Sub(retry.Last), longestAttempt)
+	}
+	retry.Attempts++
+	retry.Last, retry.Message, retry.Term = r.now, message, r.Leader.Term
+	switch action.Kind { // nobody knows whether it was carried out
+	case ActionCreateVM:
+		for i := range r.Intents {
+			if r.Intents[i].Key == action.Intent.Key {
+				r.Intents[i].Attempts++
+			}
+		}
+	case ActionCreateRouter:
+		r.routing.router(action.Role).Attempts++
+	case ActionDeleteRouter:
+		r.routing.router(action.Role).Asked = time.Time{}
+	case ActionDeleteNetwork:
+		if network := r.networker.network(action.Network.Name); network != nil {
+			network.Asked = time.Unix(0, 0)
+		}
+	case ActionVM, ActionRecoverVM:
+		if asked, pending := r.Asked[action.VM]; pending {
+			asked.Refused = true
+			r.Asked[action.VM] = asked
+		}
+	}
+	pause := min(firstRetry<<min(retry.Attempts-1, 10), longestRetry)
+	if retry.Spent >= cmp.Or(r.settings.RetryFor, defaultRetryFor) {
+		if action.Kind != ActionDeleteDocument {
+			delete(r.Retries, name)
+			r.giveUp(action, fmt.Sprintf("%s (tried %d times since %s)", message, retry.Attempts, utc(retry.Since)))
+			return
+		}
+		pause = rarestRetry
+	}
+	retry.Next = r.now.Add(pause)
+	set(&r.Retries, name, retry)
+}
+
+// PassingRefusal reports whether a refusal of the action because of its VM's state is a reason to take it again: the VM
+// may have left that state since. What was only to help the VM is not asked again.
+func PassingRefusal(action Action) bool {
+	return action.Call == callRelease || !Asked{Action: action.Call}.helps()
+}
+
+// giveUp fails what the action was for.
+func (r retrier) giveUp(action Action, message string) {
+	role, network := r.Service.Role(action.Role), r.networker.network(action.Network.Name)
+	switch action.Kind {
+	case ActionCreateVM:
+		if at := slices.IndexFunc(r.Intents, func(i Intent) bool { return i.Key == action.Intent.Key }); at >= 0 {
+			r.filler.refuseIntent(r.Intents[at], message)
+		}
+	case ActionVM, ActionRecoverVM:
+		if vm, known := r.facts[action.VM]; known {
+			r.requester.refuseVM(vm, message)
+		}
+	case ActionCreateNetwork:
+		if network != nil && r.Service.State() == spec.ServiceDeployingNets {
+			r.networker.failNetworks(fmt.Sprintf("Network %s could not be created from %s %d: %s", network.Name, network.Source, network.From, message))
+		}
+	case ActionFindNetwork:
+		if network != nil {
+			r.networker.refuseNetworkEnd(fmt.Sprintf("Network %s cannot be found: %s", network.Called, message))
+		}
+	case ActionDeleteNetwork:
+		if network != nil && network.ID != noNetwork {
+			r.networker.refuseNetworkEnd(fmt.Sprintf("Network %s (%d) cannot be deleted: %s", network.Name, network.ID, message))
+		}
+	case ActionCreateRouter:
+		if role != nil && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleHold) {
+			r.deployer.failRole(role, spec.RoleFailedDeploying, "the virtual router could not be created: "+message)
+		}
+	case ActionFindVM, ActionFindRouter, ActionDeleteRouter:
+		reason := "the virtual router cannot be deleted: " + message
+		if action.Kind == ActionFindVM {
+			reason = fmt.Sprintf("cannot check whether VM %s exists: %s", action.Intent.Name, message)
+		}
+		if role != nil && role.CurrentState() == spec.RoleUndeploying {
+			r.deployer.failRole(role, spec.RoleFailedUndeploying, reason)
+		}
+	}
+}
+
+// held reports whether an action that is wanted waits for its next attempt.
+func (r retrier) held(name string) bool {
+	set(&r.wanted, name, true)
+	return r.now.Before(r.Retries[name].Next)
+}
+
+// act adds an action unless it waits for its next attempt.
+func (r retrier) act(action Action) {
+	if !r.held(action.Name()) {
+		r.actions = append(r.actions, action)
+	}
+}
+
+// settleRetries forgets the retries of what is not wanted any more, and wakes the service when
+// the next of the others is due.
+func (r retrier) settleRetries() {
+	for vm, asked := range r.Asked {
+		r.held(requestName(asked.Action, vm))
+	}
+	delete(r.Deadlines, DeadlineRetry)
+	for name, retry := range r.Retries {
+		next, stands := r.Deadlines[DeadlineRetry]
+		switch {
+		case !r.wanted[name]:
+			delete(r.Retries, name)
+		case retry.Next.After(r.now) && (!stands || retry.Next.Before(next)):
+			set(&r.Deadlines, DeadlineRetry, retry.Next)
+		}
 	}
 }

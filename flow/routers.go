@@ -43,16 +43,6 @@ func (r routing) forgetRouter(role string) {
 	r.Routers = slices.DeleteFunc(r.Routers, func(r Router) bool { return r.Role == role })
 }
 
-// lacksRouter reports whether the role's virtual router has to come before its VMs,
-// and has it made.
-func (r routing) lacksRouter(role *spec.Role) bool {
-	if !role.IsRouter() || role.VRouterID != nil {
-		return false
-	}
-	r.actOnRouter(ActionCreateRouter, *r.router(role.Name))
-	return true
-}
-
 // actOnRouter adds an action on a router once.
 func (r routing) actOnRouter(kind ActionKind, router Router) {
 	if action := (Action{Kind: kind, Role: router.Role, Router: router}); !r.isTaken(action) {
@@ -67,7 +57,7 @@ func (r routing) endRouter(role *spec.Role) bool {
 		return false
 	}
 	router := r.router(role.Name)
-	held := r.retrier.held(retryName(ActionDeleteRouter, role.Name))
+	held := r.retrier.held(Action{Kind: ActionDeleteRouter, Role: role.Name}.Name())
 	switch {
 	case role.VRouterID == nil && router.Attempts == 0:
 		r.forgetRouter(role.Name)
@@ -81,8 +71,7 @@ func (r routing) endRouter(role *spec.Role) bool {
 	return true
 }
 
-// nameRouter writes the router's name into the role's template_contents, after
-// everything else, as recorded.
+// nameRouter writes the router's name into the role's template_contents, after everything else, as recorded.
 func (r routing) nameRouter(role *spec.Role) {
 	if !role.IsRouter() || raw.KindOf(role.TemplateContents) != raw.KindObject { // else making it is refused
 		return
@@ -90,26 +79,22 @@ func (r routing) nameRouter(role *spec.Role) {
 	if _, named := raw.Attributes(role.TemplateContents)["NAME"]; named {
 		return
 	}
-	member := `"NAME":` + string(raw.Marshal(r.routerName(role))) + "}"
-	rest := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(role.TemplateContents)), "}"))
-	if rest != "{" {
-		rest += ","
-	}
-	role.TemplateContents = json.RawMessage(rest + member)
-}
-
-func (r routing) routerName(role *spec.Role) string {
-	return strings.NewReplacer(
+	name := strings.NewReplacer(
 		"$SERVICE_ID", strconv.Itoa(r.Service.ID),
 		"$SERVICE_NAME", r.Service.Body.Name,
 		"$ROLE_NAME", role.Name,
 	).Replace(cmp.Or(r.settings.VRNameTemplate, defaultRouterName))
+	rest := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(role.TemplateContents)), "}"))
+	if rest != "{" {
+		rest += ","
+	}
+	role.TemplateContents = json.RawMessage(rest + `"NAME":` + string(raw.Marshal(name)) + "}")
 }
 
 // SeeRouter is the state with the role's virtual router as oned shows it.
 func SeeRouter(state State, role string, id int, addresses []one.FloatingIP) State {
 	p := draftOf(state)
-	held := p.role(role)
+	held := p.Service.Role(role)
 	if held == nil {
 		return state
 	}
@@ -118,8 +103,7 @@ func SeeRouter(state State, role string, id int, addresses []one.FloatingIP) Sta
 	return p.State
 }
 
-// DoubtRouter is the state in which the role's virtual router may have been
-// made although no answer came.
+// DoubtRouter is the state in which the role's virtual router may have been made although no answer came.
 func DoubtRouter(state State, role string) State {
 	p := draftOf(state)
 	p.routing.router(role).Attempts++
@@ -128,14 +112,13 @@ func DoubtRouter(state State, role string) State {
 
 // gone forgets a virtual router that was deleted, or was not made after all.
 func (r routing) gone(role string) {
-	if held := r.role(role); held != nil {
+	if held := r.Service.Role(role); held != nil {
 		held.VRouterID, held.VRouterIPs = nil, nil
 	}
 	r.forgetRouter(role)
 }
 
-// RouterGone returns the state without the role's virtual router: it was deleted, or
-// was not made after all.
+// RouterGone returns the state without the role's virtual router: it was deleted, or was not made after all.
 func RouterGone(state State, role string) State {
 	p := draftOf(state)
 	p.routing.gone(role)

@@ -2,15 +2,19 @@ package flow
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // scale takes the scaling roles on.
 func (s scaler) scale() {
-	for role := range s.eachRole() {
+	for role := range s.Service.Body.EachRole() {
 		s.scaleRole(role)
 	}
 	switch {
@@ -61,7 +65,7 @@ func (s scaler) startCooldown(role *spec.Role) {
 // without a time (another server started it) gets its whole cooldown again.
 func (s scaler) cool() {
 	if s.CooldownUntil.IsZero() {
-		for role := range s.eachRole() {
+		for role := range s.Service.Body.EachRole() {
 			if role.CurrentState() == spec.RoleCooldown {
 				s.startCooldown(role)
 			}
@@ -73,7 +77,7 @@ func (s scaler) cool() {
 }
 
 func (s scaler) endCooldown() {
-	for role := range s.eachRole() {
+	for role := range s.Service.Body.EachRole() {
 		if role.CurrentState() == spec.RoleCooldown {
 			s.roleTo(role, spec.RoleRunning, "")
 		}
@@ -107,7 +111,7 @@ func (s scaler) adjust(role *spec.Role, wanted int, cooldown *int, reason string
 // room is how many VMs more the service may have.
 func (s scaler) room() int {
 	room := spec.MaxVMs
-	for _, role := range s.roles() {
+	for _, role := range s.Service.Body.Roles {
 		room -= role.Cardinality
 	}
 	return max(0, room)
@@ -128,7 +132,7 @@ func (s scaler) beginScale(role *spec.Role, cardinality int, reason string) {
 }
 
 func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
-	wanted, state, back := arguments.Cardinality, s.state(), s.mayScaleBack(role)
+	wanted, state, back := arguments.Cardinality, s.Service.State(), s.mayScaleBack(role)
 	switch {
 	case wanted < 0:
 		return refuse(RefusedInput, "role %s cannot have %d VMs: the cardinality must be 0 or more", role.Name, wanted)
@@ -156,4 +160,151 @@ func (s scaler) mayScale(role *spec.Role, arguments ScaleArguments) error {
 		return refuse(RefusedState, "role %s cannot be scaled to %d: its max_vms is %d (force overrides it)", role.Name, wanted, *role.MaxVMs)
 	}
 	return nil
+}
+
+// mayScaleBack reports whether a role of a failed service can be given another
+// cardinality: what deployed or scaled goes on with that.
+func (s scaler) mayScaleBack(role *spec.Role) bool {
+	if state := s.Service.State(); state != spec.ServiceFailedDeploying && state != spec.ServiceFailedScaling {
+		return false
+	}
+	switch role.CurrentState() {
+	case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone:
+		return false
+	}
+	return true
+}
+
+// scaleBack gives a role of a failed service the cardinality that it is to go on with. It
+// counts from the VMs that there are: what was wanted before has not come. The VMs that no call
+// was made for are given up as far as they are beyond the cardinality.
+func (s scaler) scaleBack(role *spec.Role, wanted int) {
+	have := len(role.Nodes) + len(s.strangers[role.Name])
+	for _, intent := range s.Intents {
+		if intent.Role == role.Name && intent.Attempts > 0 {
+			have++
+		}
+	}
+	room := wanted - have
+	s.Intents = slices.DeleteFunc(s.Intents, func(intent Intent) bool {
+		if intent.Role != role.Name || intent.Attempts > 0 {
+			return false
+		}
+		room--
+		return room < 0
+	})
+	way, direction := spec.ScaleUp, "up"
+	if wanted < have {
+		way, direction = spec.ScaleDown, "down"
+	}
+	text := fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, have, wanted)
+	if wanted == have {
+		text = fmt.Sprintf("Role %s continues with %s", role.Name, plural(have, "node"))
+	}
+	s.log("I", text)
+	role.Cardinality, role.ScaleWay = wanted, &way
+	policy.ForgetTrueEvals(role)
+	delete(s.PolicyCooldowns, role.Name)
+	switch role.CurrentState() {
+	case spec.RoleScaling, spec.RoleFailedScaling:
+	case spec.RoleCooldown:
+		s.roleTo(role, spec.RoleRunning, "")
+		s.roleTo(role, spec.RoleScaling, "")
+	case spec.RoleRunning, spec.RoleWarning:
+		s.roleTo(role, spec.RoleScaling, "")
+	default: // it is deployed with as many
+		if way == spec.ScaleUp {
+			role.ScaleWay = nil
+		}
+	}
+}
+
+// reduce ends what a role has beyond its cardinality. It reports whether nothing is left of that; the role may have
+// failed at it. A scaling down ends where only protected VMs are left to end: the role keeps them.
+func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
+	s.undeployer.dropIntents(role.Name)
+	leaving := s.victims(role)
+	if least := len(role.Nodes) - len(leaving); least > role.Cardinality {
+		s.log("E", fmt.Sprintf("Role %s : the scaling down to %d ends at %d nodes: %s", role.Name, role.Cardinality, least, protectedText(s.protected(role))))
+		role.Cardinality = least
+	}
+	if !s.recoverer.unstickRole(role, leaving, true, failed) {
+		return false
+	}
+	before := len(s.actions)
+	hasFailed := s.undeployer.endVMs(role, leaving, failed)
+	for i := range s.actions[before:] {
+		s.actions[before+i].Scaling = true
+	}
+	return !hasFailed && len(leaving) == 0 && s.observer.intended(role) == 0
+}
+
+// victims are the nodes that a shrinking role is to lose: those that end or were asked to already, and of the others as
+// many as are too many, in the role's order. Protected ones are none.
+func (s scaler) victims(role *spec.Role) []spec.Node {
+	surplus := len(role.Nodes) - role.Cardinality
+	var chosen, others []spec.Node
+	for _, node := range role.Nodes {
+		vm, known := s.facts[node.DeployID]
+		switch {
+		case s.AskedToEnd(node.DeployID) || known && vm.Ending():
+			chosen = append(chosen, node)
+		case !vm.Protected:
+			others = append(others, node)
+		}
+	}
+	order := policy.VictimOrder(role)
+	slices.SortStableFunc(others, func(a, b spec.Node) int {
+		if first := s.standing(order, a) - s.standing(order, b); first != 0 || order != policy.VictimsNewest {
+			return first
+		}
+		return b.DeployID - a.DeployID
+	})
+	if more := surplus - len(chosen); more > 0 {
+		chosen = append(chosen, others[:min(more, len(others))]...)
+	}
+	return chosen
+}
+
+// standing is how much a VM is to be kept.
+func (s scaler) standing(order string, node spec.Node) int {
+	vm, known := s.facts[node.DeployID]
+	switch {
+	case !known:
+		return 3 // nothing is known against it
+	case vm.Troubled():
+		return 0
+	case vm.Underway() || vm.State == one.VMInit || vm.State == one.VMHold || vm.State == one.VMCloning:
+		return 1
+	case order == policy.VictimsNotReady && (!vm.Running() || !vm.Ready):
+		return 2
+	}
+	return 3
+}
+
+// protected are the role's VMs that no scaling ends.
+func (s scaler) protected(role *spec.Role) []int {
+	var found []int
+	for _, node := range role.Nodes {
+		if s.facts[node.DeployID].Protected {
+			found = append(found, node.DeployID)
+		}
+	}
+	return found
+}
+
+// protectedText names VMs that no scaling ends.
+func protectedText(vms []int) string {
+	names := make([]string, 0, len(vms))
+	for _, vm := range vms[:min(len(vms), maxReasons)] {
+		names = append(names, strconv.Itoa(vm))
+	}
+	if more := len(vms) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return "VM " + names[0] + " is protected (" + one.ProtectAttribute + "=YES)"
+	}
+	return "VMs " + strings.Join(names[:last], ", ") + " and " + names[last] + " are protected (" + one.ProtectAttribute + "=YES)"
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// DeadlineStay is the timer after which a VM is looked at that does not leave a state
-// which it should leave by itself.
+// DeadlineStay is the timer after which a VM is looked at that does not leave a state which it should leave by itself.
 const DeadlineStay = "stay"
 
 // soon is when a VM is looked at that is overdue as far as is known.
@@ -62,8 +61,7 @@ type Stay struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// Uninspected is a VM whose Inspection matters. What is done about one that is overdue
-// depends on it.
+// Uninspected is a VM whose Inspection matters. What is done about one that is overdue depends on it.
 type Uninspected struct {
 	VM      int
 	Overdue bool
@@ -80,9 +78,12 @@ func Inspections(state State, facts Facts, now time.Time, settings Settings) []U
 	pending := map[string]bool{}
 	var found []Uninspected
 	awaited := p.tracker.awaitedVMs()
+	// Of a VM that waits for a host since before the leader changed, not long ago, oned may note by and by that it cannot be deployed.
+	changed := now.Before(p.Leader.Since.Add(4 * settings.VMDeadlines.LeaderChange))
 	for _, id := range slices.Sorted(maps.Keys(p.Stays)) {
 		stay, vm := p.Stays[id], p.facts[id]
-		waits := vm.Stage() == one.StagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || p.tracker.doubtful(stay))
+		doubtful := changed && stay.First.Before(p.Leader.Since)
+		waits := vm.Stage() == one.StagePending && !now.Before(stay.Since.Add(settings.Look)) && (!pending[vm.Role] || doubtful)
 		pending[vm.Role] = pending[vm.Role] || waits
 		if vm.Seen == nil && awaited[id] && (waits || p.tracker.overdue(stay) || p.tracker.unsure(stay, vm)) {
 			found = append(found, Uninspected{VM: id, Overdue: late[id] || p.tracker.overdue(stay)})
@@ -105,12 +106,6 @@ func (t tracker) unsure(stay Stay, vm one.VM) bool {
 	return stay.First.Before(t.Leader.Since) || vm.Changing()
 }
 
-// doubtful reports whether the VM waits for a host since before the leader changed, not
-// long ago: oned may note by and by that it cannot be deployed.
-func (t tracker) doubtful(stay Stay) bool {
-	return stay.First.Before(t.Leader.Since) && t.now.Before(t.Leader.Since.Add(4*t.settings.VMDeadlines.LeaderChange))
-}
-
 func (t tracker) overdue(stay Stay) bool { return !stay.Due.IsZero() && !t.now.Before(stay.Due) }
 
 // followStays brings the stays up to the facts.
@@ -120,7 +115,7 @@ func (t tracker) followStays() {
 		known[id] = true
 	}
 	t.gated = map[int]bool{}
-	for role := range t.eachRole() {
+	for role := range t.Service.Body.EachRole() {
 		gated := gate && (role.CurrentState() == spec.RoleDeploying || role.CurrentState() == spec.RoleScaling && !role.Shrinking())
 		for _, node := range role.Nodes {
 			known[node.DeployID] = true
@@ -129,13 +124,36 @@ func (t tracker) followStays() {
 			}
 		}
 	}
-	for id := range t.Stays {
-		if !known[id] {
-			delete(t.Stays, id)
-		}
-	}
+	maps.DeleteFunc(t.Stays, func(id int, _ Stay) bool { return !known[id] })
 	for id := range known {
-		t.followStay(id)
+		vm, seen := t.facts[id]
+		if !seen {
+			continue
+		}
+		stay, had := t.Stays[id]
+		switch {
+		case vm.Failed() && stay.Failing:
+			stay.State, stay.LCMState, stay.Due = vm.State, vm.LCMState, time.Time{}
+		case t.stageOf(vm) == one.StageNone:
+			delete(t.Stays, id)
+			continue
+		case !had || stay.First.IsZero():
+			stay.First = t.now.Truncate(time.Second) // a record may hold thousands
+			stay.Since = stay.First
+		case stay.State != vm.State || stay.LCMState != vm.LCMState:
+			failing := stay.Failing && stay.Retries == 0
+			stay.Since, stay.Sure, stay.Acted, stay.Failing = t.now.Truncate(time.Second), false, time.Time{}, failing
+			stay.Scheduler, stay.Error = "", ""
+		}
+		stay.State, stay.LCMState = vm.State, vm.LCMState
+		if seen := vm.Seen; seen != nil {
+			stay.Sure, stay.Scheduler, stay.Error = true, seen.Scheduler, seen.Error
+			if !stay.Retried && !seen.Since.IsZero() && seen.Since.Before(t.now) { // oned notes no retry
+				stay.Since = seen.Since
+			}
+		}
+		stay.Due = t.stayDue(stay, vm)
+		set(&t.Stays, id, stay)
 	}
 }
 
@@ -145,37 +163,6 @@ func (t tracker) stageOf(vm one.VM) one.Stage {
 		return one.StageReady
 	}
 	return vm.Stage()
-}
-
-func (t tracker) followStay(id int) {
-	vm, known := t.facts[id]
-	if !known {
-		return
-	}
-	stay, had := t.Stays[id]
-	switch {
-	case vm.Failed() && stay.Failing:
-		stay.State, stay.LCMState, stay.Due = vm.State, vm.LCMState, time.Time{}
-	case t.stageOf(vm) == one.StageNone:
-		delete(t.Stays, id)
-		return
-	case !had || stay.First.IsZero():
-		stay.First = t.now.Truncate(time.Second) // a record may hold thousands
-		stay.Since = stay.First
-	case stay.State != vm.State || stay.LCMState != vm.LCMState:
-		failing := stay.Failing && stay.Retries == 0
-		stay.Since, stay.Sure, stay.Acted, stay.Failing = t.now.Truncate(time.Second), false, time.Time{}, failing
-		stay.Scheduler, stay.Error = "", ""
-	}
-	stay.State, stay.LCMState = vm.State, vm.LCMState
-	if seen := vm.Seen; seen != nil {
-		stay.Sure, stay.Scheduler, stay.Error = true, seen.Scheduler, seen.Error
-		if !stay.Retried && !seen.Since.IsZero() && seen.Since.Before(t.now) { // oned notes no retry
-			stay.Since = seen.Since
-		}
-	}
-	stay.Due = t.stayDue(stay, vm)
-	set(&t.Stays, id, stay)
 }
 
 // stayDue is when something is done about a VM. What was done has its time first.
@@ -215,10 +202,9 @@ func (s Stay) undeployable(vm one.VM) bool {
 	return vm.Stage() == one.StagePending && s.Scheduler == "" && s.Error != ""
 }
 
-// leftBehind reports whether the VM was on its way when the leader changed. A PENDING one
-// waits for the scheduler, unless it cannot be deployed; the end of a guest is noticed by
-// its host's monitoring, whoever leads, and has its time.
-// Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
+// leftBehind reports whether the VM was on its way when the leader changed. A PENDING one waits for the scheduler,
+// unless it cannot be deployed; the end of a guest is noticed by its host's monitoring, whoever leads, and has its
+// time. Since when one is in LCM_INIT oned does not note; it should be there for a moment only.
 func (t tracker) leftBehind(stay Stay, vm one.VM) bool {
 	switch t.stageOf(vm) {
 	case one.StageNone, one.StageReady, one.StageShutdown:
@@ -239,9 +225,9 @@ func (t tracker) awaitedVMs() map[int]bool {
 	for id := range t.Asked {
 		awaited[id] = t.AskedToEnd(id)
 	}
-	for role := range t.eachRole() {
+	for role := range t.Service.Body.EachRole() {
 		for _, node := range role.Nodes {
-			awaited[node.DeployID] = !t.state().Failed() && t.awaits(role, node.DeployID)
+			awaited[node.DeployID] = !t.Service.State().Failed() && t.awaits(role, node.DeployID)
 		}
 	}
 	return awaited
@@ -265,23 +251,16 @@ func (t tracker) awaits(role *spec.Role, vm int) bool {
 	return false
 }
 
-// tried reports whether oned was asked to get the VM out of its state, by the leader that
-// there is.
+// tried reports whether oned was asked to get the VM out of its state, by the leader that there is.
 func (t tracker) tried(stay Stay) bool {
 	return stay.Retried && (stay.Acted.IsZero() || !stay.Acted.Before(t.Leader.Since))
 }
 
-// setStayDeadline has a VM looked at in time that is due before the next look. What stands
-// is kept, so that not every VM that comes sets the timer anew.
+// setStayDeadline has a VM, or a wait, looked at in time that is due before the next look. What
+// stands is kept, so that not every VM that comes sets the timer anew.
 func (t tracker) setStayDeadline() {
-	look, looks := t.Deadlines[DeadlineLook]
-	next := t.limiter.next()
-	awaited := t.awaitedVMs()
-	for id, stay := range t.Stays {
-		if _, known := t.facts[id]; stay.Due.IsZero() || !known || !awaited[id] {
-			continue
-		}
-		due := stay.Due
+	var next time.Time
+	note := func(due time.Time) {
 		if earliest := t.now.Add(soon); due.Before(earliest) {
 			due = earliest
 		}
@@ -289,11 +268,67 @@ func (t tracker) setStayDeadline() {
 			next = due
 		}
 	}
+	for _, wait := range t.Waits {
+		note(wait.Due)
+	}
+	awaited := t.awaitedVMs()
+	for id, stay := range t.Stays {
+		if _, known := t.facts[id]; known && awaited[id] && !stay.Due.IsZero() {
+			note(stay.Due)
+		}
+	}
+	look, looks := t.Deadlines[DeadlineLook]
 	standing, stands := t.Deadlines[DeadlineStay]
 	switch {
 	case next.IsZero() || looks && !next.Before(look):
 		delete(t.Deadlines, DeadlineStay)
 	case !stands || next.Before(standing):
-		t.setDeadline(DeadlineStay, next)
+		set(&t.Deadlines, DeadlineStay, next)
 	}
+}
+
+// unheard is how many looks VMs that have been made may take to come up before they are looked
+// at although all that happens to VMs is heard.
+const unheard = 4
+
+// AwaitsNewVMs reports whether all that the service waits for is that VMs come up which were
+// made not long ago by the zone's leader of today, and nothing is to be done about them by
+// now: oned's scheduler takes its time, and the end of that is heard.
+func AwaitsNewVMs(state State, facts Facts, now time.Time, settings Settings) bool {
+	if now.Before(state.Leader.Since) || len(state.Asked)+len(state.Intents) > 0 {
+		return false
+	}
+	switch state.Service.State() {
+	case spec.ServiceDeploying, spec.ServiceScaling:
+	default:
+		return false
+	}
+	for _, wait := range state.Waits {
+		if !now.Before(wait.Due) {
+			return false
+		}
+	}
+	patience := unheard * settings.Look
+	for _, limit := range []time.Duration{settings.VMDeadlines.Prolog, settings.VMDeadlines.Boot} {
+		if limit > 0 {
+			patience = min(patience, limit)
+		}
+	}
+	awaits := false
+	for _, role := range state.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			vm, known := facts[node.DeployID]
+			stay := state.Stays[node.DeployID]
+			isNew := !stay.First.IsZero() && now.Before(stay.First.Add(patience)) && stay.First.After(state.Leader.Since)
+			untroubled := stay.Error == "" && (stay.Due.IsZero() || now.Before(stay.Due))
+			switch {
+			case known && vm.Running() && (vm.Ready || !flag(state.Service.Body.ReadyStatusGate)):
+			case known && vm.State == one.VMPending && isNew && untroubled:
+				awaits = true
+			default:
+				return false
+			}
+		}
+	}
+	return awaits
 }

@@ -1,26 +1,36 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // undeploy ends the roles, children first with the strategy straight.
 func (u undeployer) undeploy() {
 	u.dropIntents("")
-	if role := u.remover.removing(); role != nil {
-		u.remover.removeRole(role)
+	if role := u.removing(); role != nil {
+		u.removeRole(role)
 		return
 	}
 	for progressed := true; progressed; {
 		progressed = false
-		for i := len(u.roles()) - 1; i >= 0; i-- {
-			progressed = u.undeployRole(&u.roles()[i]) || progressed
+		for i := len(u.Service.Body.Roles) - 1; i >= 0; i-- {
+			progressed = u.undeployRole(&u.Service.Body.Roles[i]) || progressed
 		}
-		progressed = progressed || u.breakCircle()
+		if progressed || u.anyRole(spec.RoleUndeploying, spec.RoleFailedUndeploying) || u.everyRole(spec.RoleDone) {
+			continue
+		}
+		// Every role waits for another, and the last one begins. Parents that wait for each other
+		// cannot be deployed, but other servers took them.
+		for i := len(u.Service.Body.Roles) - 1; !progressed; i-- {
+			if role := &u.Service.Body.Roles[i]; role.CurrentState() != spec.RoleDone {
+				u.beginEnd(role)
+				progressed = true
+			}
+		}
 	}
 	switch {
 	case u.anyRole(spec.RoleFailedUndeploying):
@@ -33,9 +43,52 @@ func (u undeployer) undeploy() {
 	}
 }
 
-// straysLeft reports whether a VM that no role has was asked to end and has not begun
-// to. Once the service is gone nobody asks again. One that failed on its way
-// would keep the service for ever, and is left to the operator.
+// removing is the role that is to be removed while the others run on, nil if the whole service ends.
+func (u undeployer) removing() *spec.Role {
+	if u.Removing == "" {
+		return nil
+	}
+	return u.Service.Role(u.Removing)
+}
+
+// ending reports whether all roles are to end.
+func (u undeployer) ending() bool {
+	state := u.Service.State()
+	return (state == spec.ServiceUndeploying || state == spec.ServiceFailedUndeploying) && u.removing() == nil
+}
+
+// removeRole follows the end of the role that is to be removed; the others run on. Those that
+// had it as a parent wait for it no longer, and the service goes on with what they were at.
+func (u undeployer) removeRole(role *spec.Role) {
+	if role.CurrentState() == spec.RoleUndeploying {
+		u.endRole(role)
+	}
+	if role.CurrentState() == spec.RoleFailedUndeploying {
+		u.to(spec.ServiceFailedUndeploying)
+	}
+	if role.CurrentState() != spec.RoleDone {
+		return
+	}
+	name := u.Removing
+	u.Removing = ""
+	delete(u.Heals, name)
+	delete(u.Ordinals, name)
+	u.Service.Body.Roles = slices.DeleteFunc(u.Service.Body.Roles, func(r spec.Role) bool { return r.Name == name })
+	for other := range u.Service.Body.EachRole() {
+		other.Parents = slices.DeleteFunc(slices.Clone(other.Parents), func(parent string) bool { return parent == name })
+	}
+	switch {
+	case u.anyRole(spec.RolePending, spec.RoleDeploying, spec.RoleHold, spec.RoleFailedDeploying):
+		u.to(spec.ServiceDeploying)
+	case u.anyRole(spec.RoleScaling, spec.RoleFailedScaling):
+		u.to(spec.ServiceScaling)
+	default:
+		u.to(spec.ServiceRunning)
+	}
+}
+
+// straysLeft reports whether a VM that no role has was asked to end and has not begun to. Once the service is gone
+// nobody asks again. One that failed on its way would keep the service for ever, and is left to the operator.
 func (u undeployer) straysLeft() bool {
 	for id := range u.Asked {
 		vm, known := u.facts[id]
@@ -46,9 +99,8 @@ func (u undeployer) straysLeft() bool {
 	return false
 }
 
-// dropIntents gives up the VMs of a role, or of all where it names none, that no call was
-// made for. One whose call may have been applied is looked for first: it is created or
-// given up by what the worker finds.
+// dropIntents gives up the VMs of a role, or of all where it names none, that no call was made for. One whose call may
+// have been applied is looked for first: it is created or given up by what the worker finds.
 func (u undeployer) dropIntents(role string) {
 	of := func(i Intent) bool { return role == "" || i.Role == role }
 	u.Intents = slices.DeleteFunc(u.Intents, func(i Intent) bool { return of(i) && i.Attempts == 0 })
@@ -59,7 +111,8 @@ func (u undeployer) dropIntents(role string) {
 	}
 }
 
-// undeployRole takes the role on, and reports whether its state changed.
+// undeployRole takes the role on, and reports whether its state changed. With the strategy
+// straight it waits for the roles that have it as a parent.
 func (u undeployer) undeployRole(role *spec.Role) bool {
 	switch role.CurrentState() {
 	case spec.RoleDone, spec.RoleFailedUndeploying:
@@ -67,27 +120,12 @@ func (u undeployer) undeployRole(role *spec.Role) bool {
 	case spec.RoleUndeploying:
 		return u.endRole(role)
 	}
-	if !u.mayEnd(role) {
+	isLeft := func(at int) bool { return u.Service.Body.Roles[at].CurrentState() != spec.RoleDone }
+	if u.Service.Body.Deployment == spec.DeploymentStraight && slices.ContainsFunc(u.dependencies().children[role.Name], isLeft) {
 		return false
 	}
 	u.beginEnd(role)
 	return true
-}
-
-// breakCircle begins with the last role where every role waits for another.
-// Parents that wait for each other cannot be deployed, but other servers took
-// them. It reports whether a role changed its state.
-func (u undeployer) breakCircle() bool {
-	if u.anyRole(spec.RoleUndeploying) || u.anyRole(spec.RoleFailedUndeploying) || u.everyRole(spec.RoleDone) {
-		return false
-	}
-	for i := len(u.roles()) - 1; i >= 0; i-- {
-		if role := &u.roles()[i]; role.CurrentState() != spec.RoleDone {
-			u.beginEnd(role)
-			return true
-		}
-	}
-	return false
 }
 
 func (u undeployer) beginEnd(role *spec.Role) {
@@ -95,35 +133,28 @@ func (u undeployer) beginEnd(role *spec.Role) {
 	u.roleTo(role, spec.RoleUndeploying, "")
 }
 
-// mayEnd: with the strategy straight, a role waits for the roles that have it
-// as a parent.
-func (u undeployer) mayEnd(role *spec.Role) bool {
-	if u.Service.Body.Deployment != spec.DeploymentStraight {
-		return true
-	}
-	return !slices.ContainsFunc(u.dependencies().children[role.Name], func(at int) bool { return u.roles()[at].CurrentState() != spec.RoleDone })
-}
-
 // endRole asks the role's VMs to end, and is done when none is left.
 func (u undeployer) endRole(role *spec.Role) bool {
-	routed := u.routing.endRouter(role)
-	if len(role.Nodes) == 0 && u.observer.intended(role) == 0 && !routed {
+	if u.routing.endRouter(role) {
+		return false // the VMs end with their router, and only what that leaves is asked to
+	}
+	if len(role.Nodes) == 0 && u.observer.intended(role) == 0 {
 		u.roleTo(role, spec.RoleDone, "")
 		return true
 	}
-	if routed {
-		return false // the VMs end with their router, and only what that leaves is asked to
-	}
-	if !u.recoverer.unstickRole(role, role.Nodes, true, spec.RoleFailedUndeploying) {
-		return true
-	}
-	for _, node := range role.Nodes {
+	return !u.recoverer.unstickRole(role, role.Nodes, true, spec.RoleFailedUndeploying) || u.endVMs(role, role.Nodes, spec.RoleFailedUndeploying)
+}
+
+// endVMs asks VMs of a role to end. It reports whether the role has failed: one was asked to
+// end, and failed on the way.
+func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node, failed spec.RoleState) bool {
+	for _, node := range nodes {
 		vm, known := u.facts[node.DeployID]
 		if !known || vm.Ending() || u.recoverer.beingRetried(vm) {
 			continue
 		}
-		if u.failedToEnd(vm) {
-			u.deployer.failRole(role, spec.RoleFailedUndeploying, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
+		if u.AskedToEnd(vm.ID) && vm.Failed() && u.Asked[vm.ID].moved(vm) {
+			u.deployer.failRole(role, failed, fmt.Sprintf("VM %d does not end: it is in %s", vm.ID, vm.StateText()))
 			return true
 		}
 		u.requester.ask(vm, u.recoverer.endCall(vm, u.shutdownAction(role)), role.Name)
@@ -131,30 +162,15 @@ func (u undeployer) endRole(role *spec.Role) bool {
 	return false
 }
 
-// failedToEnd: the VM was asked to end, and failed on the way.
-func (u undeployer) failedToEnd(vm one.VM) bool {
-	asked, pending := u.Asked[vm.ID]
-	if !pending || asked.helps() || !vm.Failed() || u.recoverer.beingRetried(vm) {
-		return false
-	}
-	return vm.State != asked.State || vm.LCMState != asked.LCMState
-}
-
 // shutdownAction is the role's, the service's or the configuration's. OneFlow's
 // old names mean what oned now calls terminate.
 func (u undeployer) shutdownAction(role *spec.Role) string {
-	action := u.settings.ShutdownAction
-	if u.Service.Body.ShutdownAction != "" {
-		action = u.Service.Body.ShutdownAction
-	}
-	if role.ShutdownAction != "" {
-		action = role.ShutdownAction
-	}
-	switch action {
+	switch action := cmp.Or(role.ShutdownAction, u.Service.Body.ShutdownAction, u.settings.ShutdownAction); action {
 	case "shutdown-hard":
 		return "terminate-hard"
 	case "shutdown", "":
 		return "terminate"
+	default:
+		return action
 	}
-	return action
 }

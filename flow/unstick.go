@@ -27,9 +27,11 @@ const (
 	callDelete = "recover-delete"
 )
 
-// retryFailing has oned retry what it was told to let fail, once it has.
-func (r recoverer) retryFailing() {
-	for _, id := range slices.Sorted(maps.Keys(r.Stays)) {
+// recoverStays has oned retry what it was told to let fail, once it has, and does what is due
+// about VMs that no role has and that were asked to end.
+func (r recoverer) recoverStays() {
+	ids := slices.Sorted(maps.Keys(r.Stays))
+	for _, id := range ids {
 		stay, vm := r.Stays[id], r.facts[id]
 		if !stay.Failing || !vm.Failed() || stay.Retries > 0 && r.now.Before(stay.Acted.Add(r.settings.Look)) {
 			continue
@@ -41,6 +43,11 @@ func (r recoverer) retryFailing() {
 		stay.Retries, stay.Acted = stay.Retries+1, r.now
 		r.Stays[id] = stay
 		r.retrier.act(Action{Kind: ActionRecoverVM, VM: id, Call: callRetry, Role: vm.Role})
+	}
+	for _, id := range ids {
+		if vm, known := r.facts[id]; known && r.AskedToEnd(id) && r.tracker.overdue(r.Stays[id]) && r.observer.node(id) == nil {
+			r.unstick(&spec.Role{Name: vm.Role}, vm, true)
+		}
 	}
 }
 
@@ -72,7 +79,11 @@ func (r recoverer) unstick(role *spec.Role, vm one.VM, ends bool) (failure strin
 		r.requester.ask(vm, callDelete, role.Name)
 		r.tellStay(role, vm, "terminated", reason+" and is deleted")
 	case !ends && r.remakes(role, vm, stay):
-		r.remake(role, vm, stay)
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
+		r.requester.ask(vm, callDelete, role.Name)
+		intent := r.filler.newIntent(role)
+		intent.Remade = stay.Remade + 1
+		r.Intents = append(r.Intents, intent)
 		r.tellStay(role, vm, "replaced", reason+" and is replaced")
 	default:
 		return reason + stay.history()
@@ -90,15 +101,6 @@ func (r recoverer) remakes(role *spec.Role, vm one.VM, stay Stay) bool {
 	return grows && vm.IsNew() && !role.IsRouter() && stay.Remade < maxRemade
 }
 
-// remake decides on another VM in the place of one that does not come.
-func (r recoverer) remake(role *spec.Role, vm one.VM, stay Stay) {
-	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
-	r.requester.ask(vm, callDelete, role.Name)
-	intent := r.filler.newIntent(role)
-	intent.Remade = stay.Remade + 1
-	r.Intents = append(r.Intents, intent)
-}
-
 func (r recoverer) tellStay(role *spec.Role, vm one.VM, what, reason string) {
 	r.log("I", fmt.Sprintf("Role %s : %s", role.Name, reason))
 	r.changes = append(r.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: what, Reason: reason})
@@ -106,19 +108,11 @@ func (r recoverer) tellStay(role *spec.Role, vm one.VM, what, reason string) {
 
 // text says since when the VM stays in its state.
 func (s Stay) text(vm one.VM) string {
-	said := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.StateText(), s.Since.UTC().Format(time.RFC3339))
-	if quoted := s.said(); quoted != "" {
-		said += " (" + quoted + ")"
+	text := fmt.Sprintf("VM %d has been in %s since %s", vm.ID, vm.StateText(), utc(s.Since))
+	if said := cmp.Or(s.Scheduler, s.Error); said != "" {
+		text += " (" + said + ")"
 	}
-	return said
-}
-
-// said is what oned's scheduler says of the VM, else what oned noted of its last failure.
-func (s Stay) said() string {
-	if s.Scheduler != "" {
-		return s.Scheduler
-	}
-	return s.Error
+	return text
 }
 
 // history says what was done about it.
@@ -139,15 +133,7 @@ func (s Stay) history() string {
 	return "; " + strings.Join(done, ", ")
 }
 
-// inherit notes of a VM how many were made before it.
-func (r recoverer) inherit(intent Intent, vm one.VM) {
-	if intent.Remade > 0 {
-		set(&r.Stays, vm.ID, Stay{Remade: intent.Remade})
-	}
-}
-
-// endCall is how a VM is asked to end that otherwise is asked so: one that had to be
-// deleted goes on being.
+// endCall is how a VM is asked to end that otherwise is asked so: one that had to be deleted goes on being.
 func (r recoverer) endCall(vm one.VM, otherwise string) string {
 	if r.Asked[vm.ID].Action == callDelete {
 		return callDelete
@@ -155,15 +141,10 @@ func (r recoverer) endCall(vm one.VM, otherwise string) string {
 	return otherwise
 }
 
-// beingRetried reports whether oned was told to let fail what it does with the VM, and is
-// to retry it.
-func (r recoverer) beingRetried(vm one.VM) bool {
-	stay, stays := r.Stays[vm.ID]
-	return stays && stay.Failing
-}
+// beingRetried reports whether oned was told to let fail what it does with the VM, and is to retry it.
+func (r recoverer) beingRetried(vm one.VM) bool { return r.Stays[vm.ID].Failing }
 
-// unstickRole does what is due about the role's VMs. It returns false when the role has
-// failed.
+// unstickRole does what is due about the role's VMs. It returns false when the role has failed.
 func (r recoverer) unstickRole(role *spec.Role, nodes []spec.Node, ends bool, failed spec.RoleState) bool {
 	for _, node := range slices.Clone(nodes) {
 		vm, known := r.facts[node.DeployID]
@@ -178,27 +159,6 @@ func (r recoverer) unstickRole(role *spec.Role, nodes []spec.Node, ends bool, fa
 	return true
 }
 
-// unstickRunning does what is due about VMs of a role that runs which the last leader left
-// behind. It returns what is wrong with the first of those that nothing gets out of their
-// state.
-func (r recoverer) unstickRunning(role *spec.Role) (trouble string) {
-	for _, node := range slices.Clone(role.Nodes) {
-		if vm, known := r.facts[node.DeployID]; known && r.tracker.awaits(role, vm.ID) {
-			trouble = cmp.Or(trouble, r.unstick(role, vm, false))
-		}
-	}
-	return trouble
-}
-
-// unstickStrays does what is due about VMs that no role has and that were asked to end.
-func (r recoverer) unstickStrays() {
-	for _, id := range slices.Sorted(maps.Keys(r.Stays)) {
-		if vm, known := r.facts[id]; known && r.AskedToEnd(id) && r.tracker.overdue(r.Stays[id]) && r.observer.node(id) == nil {
-			r.unstick(&spec.Role{Name: vm.Role}, vm, true)
-		}
-	}
-}
-
 // forgetStays lets everything be done anew about what does not move.
 func (r recoverer) forgetStays() {
 	r.Stays, r.Waits = nil, nil
@@ -207,11 +167,10 @@ func (r recoverer) forgetStays() {
 	}
 }
 
-// mending returns the call of one.vm.recover that gets the VM out of a state in which no
-// driver is at work on it; "" where oned has none, and where the guest ends by itself.
-// One that boots again is retried where it is: let fail, it would be powered off. All
-// others are let fail: that leads to a failure that can be retried, or back to where the
-// VM was before it was powered off, saved, changed or backed up.
+// mending returns the call of one.vm.recover that gets the VM out of a state in which no driver is at work on it; ""
+// where oned has none, and where the guest ends by itself. One that boots again is retried where it is: let fail, it
+// would be powered off. All others are let fail: that leads to a failure that can be retried, or back to where the VM
+// was before it was powered off, saved, changed or backed up.
 func mending(vm one.VM) string {
 	switch {
 	case vm.Stage() == one.StageNone || vm.State != one.VMActive || vm.Stage() == one.StageShutdown:

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,13 +44,13 @@ func (l limiter) followWaits() {
 		waits[key] = wait
 	}
 	body := policy.DeadlineRuleOf(l.Service.Body.Deadlines)
-	state := serviceWaits[l.state()]
+	state := serviceWaits[l.Service.State()]
 	limit, own := body.Limits[state]
 	if !own {
 		limit = l.settings.Deadlines.For(state)
 	}
 	note(ofService, state, limit, l.then(policy.DeadlineRule{}))
-	for role := range l.eachRole() {
+	for role := range l.Service.Body.EachRole() {
 		if rule := policy.DeadlineRuleOf(role.Deadlines); len(rule.Limits) > 0 {
 			waitsFor := l.waitsFor(role)
 			note(role.Name, waitsFor, rule.Limits[waitsFor], l.then(rule))
@@ -66,25 +67,26 @@ var serviceWaits = map[spec.ServiceState]string{
 	spec.ServiceDeploying: policy.WaitDeploying, spec.ServiceScaling: policy.WaitScaling, spec.ServiceUndeploying: policy.WaitUndeploying,
 }
 
+// roleWaits are the same for a role.
+var roleWaits = map[spec.RoleState]string{
+	spec.RoleDeploying: policy.WaitDeploying, spec.RoleScaling: policy.WaitScaling, spec.RoleUndeploying: policy.WaitUndeploying,
+}
+
+// failedWaits are the states of roles whose deadlines have passed.
+var failedWaits = map[string]spec.RoleState{
+	policy.WaitDeploying: spec.RoleFailedDeploying, policy.WaitScaling: spec.RoleFailedScaling, policy.WaitUndeploying: spec.RoleFailedUndeploying,
+}
+
 // waitsFor is the name of the deadline that the role's state has, if any: nothing goes on
 // in a service that has failed, and nothing but the end in one that removes a role.
 func (l limiter) waitsFor(role *spec.Role) string {
-	if l.state().Failed() || (l.state() == spec.ServiceUndeploying) != (role.CurrentState() == spec.RoleUndeploying) {
+	if l.Service.State().Failed() || (l.Service.State() == spec.ServiceUndeploying) != (role.CurrentState() == spec.RoleUndeploying) {
 		return ""
 	}
-	switch role.CurrentState() {
-	case spec.RoleDeploying:
-		return policy.WaitDeploying
-	case spec.RoleScaling:
-		return policy.WaitScaling
-	case spec.RoleUndeploying:
-		return policy.WaitUndeploying
-	}
-	return ""
+	return roleWaits[role.CurrentState()]
 }
 
-// then is what happens when a deadline has passed: as the role says, or the service, or
-// the configuration.
+// then is what happens when a deadline has passed: as the role says, or the service, or the configuration.
 func (l limiter) then(rule policy.DeadlineRule) string {
 	return cmp.Or(rule.Then, policy.DeadlineRuleOf(l.Service.Body.Deadlines).Then, l.settings.Deadlines.Then, policy.ThenFail)
 }
@@ -92,45 +94,27 @@ func (l limiter) then(rule policy.DeadlineRule) string {
 // pendingLimit is for how long a VM of the role may wait for a host. Thousands may.
 func (l limiter) pendingLimit(role string) time.Duration {
 	limit, known := l.pending[role]
-	if !known {
-		limit = l.readPendingLimit(role)
-		l.pending[role] = limit
+	if known {
+		return limit
 	}
-	return limit
-}
-
-func (l limiter) readPendingLimit(role string) time.Duration {
-	var own policy.DeadlineRule
-	if role := l.role(role); role != nil {
-		own = policy.DeadlineRuleOf(role.Deadlines)
+	limit = l.settings.Deadlines.Pending
+	attributes := []json.RawMessage{l.Service.Body.Deadlines}
+	if role := l.Service.Role(role); role != nil {
+		attributes = append(attributes, role.Deadlines)
 	}
-	for _, rule := range []policy.DeadlineRule{own, policy.DeadlineRuleOf(l.Service.Body.Deadlines)} {
-		if limit, has := rule.Limits[policy.WaitPending]; has {
-			return limit
+	for _, attribute := range attributes {
+		if own, has := policy.DeadlineRuleOf(attribute).Limits[policy.WaitPending]; has {
+			limit = own
 		}
 	}
-	return l.settings.Deadlines.Pending
+	set(&l.pending, role, limit)
+	return limit
 }
 
 // due reports whether a wait has lasted for too long.
 func (l limiter) due(key string) (Wait, bool) {
 	wait, waits := l.Waits[key]
 	return wait, waits && !wait.Due.After(l.now)
-}
-
-// next is when the next wait is due; zero where none is.
-func (l limiter) next() time.Time {
-	var next time.Time
-	for _, wait := range l.Waits {
-		due := wait.Due
-		if earliest := l.now.Add(soon); due.Before(earliest) {
-			due = earliest
-		}
-		if next.IsZero() || due.Before(next) {
-			next = due
-		}
-	}
-	return next
 }
 
 // overdue is what one role waits for beyond its deadline.
@@ -153,14 +137,14 @@ func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
 		if wait, is := l.due(key); is && wait.For == late.what {
 			late.since, late.limit, late.then = wait.Since, wait.Due.Sub(wait.Since), wait.Then
 			late.vms = l.behind(role)
+			// On less than what oned's leader says of each VM nothing is ended and nothing fails.
+			isUnknown := func(vm one.VM) bool { return l.facts[vm.ID].Seen == nil }
+			lacks := len(late.vms) > 0 || l.observer.intended(role) > 0 || l.routerLacks(role)
 			doubtful := func(i Intent) bool { return i.Role == role.Name && i.Attempts > 0 } // found out first
-			return late, l.inspected(role, late.vms) && (!l.takesBack(late) || !slices.ContainsFunc(l.Intents, doubtful))
+			return late, lacks && !slices.ContainsFunc(late.vms, isUnknown) && (!l.takesBack(late) || !slices.ContainsFunc(l.Intents, doubtful))
 		}
 	}
-	if late.what == "" || late.what == policy.WaitUndeploying || role.Shrinking() {
-		return late, false
-	}
-	if l.pendingLimit(role.Name) <= 0 {
+	if late.what == "" || late.what == policy.WaitUndeploying || role.Shrinking() || l.pendingLimit(role.Name) <= 0 {
 		return late, false
 	}
 	for _, node := range role.Nodes {
@@ -170,11 +154,10 @@ func (l limiter) overdueOf(role *spec.Role) (overdue, bool) {
 			late.vms = append(late.vms, vm)
 		}
 	}
-	if len(late.vms) == 0 {
-		return late, false
+	if len(late.vms) > 0 {
+		late.then = l.then(policy.DeadlineRuleOf(role.Deadlines))
 	}
-	late.then = l.then(policy.DeadlineRuleOf(role.Deadlines))
-	return late, true
+	return late, len(late.vms) > 0
 }
 
 // behind are the VMs of the role that keep it in its state.
@@ -196,27 +179,15 @@ func (l limiter) behind(role *spec.Role) []one.VM {
 	return behind
 }
 
-// inspected reports whether all of the VMs are known by what oned's leader says of each: on
-// less nothing is ended and nothing fails.
-func (l limiter) inspected(role *spec.Role, vms []one.VM) bool {
-	for _, vm := range vms {
-		if _, known := l.facts[vm.ID]; !known || vm.Seen == nil {
-			return false
-		}
-	}
-	return len(vms) > 0 || l.observer.intended(role) > 0 || l.routerLacks(role)
-}
-
 // routerLacks reports whether the role waits for its virtual router to be made or deleted.
 func (l limiter) routerLacks(role *spec.Role) bool {
 	return role.IsRouter() && (role.VRouterID == nil) != (role.CurrentState() == spec.RoleUndeploying)
 }
 
-// uninspected are the VMs that have to be looked at before something is done about a wait
-// that has lasted for too long.
+// uninspected are the VMs that have to be looked at before something is done about a wait that has lasted for too long.
 func (l limiter) uninspected() map[int]bool {
 	wanted := map[int]bool{}
-	for role := range l.eachRole() {
+	for role := range l.Service.Body.EachRole() {
 		if l.waitsFor(role) == "" {
 			continue
 		}
@@ -233,52 +204,36 @@ func (l limiter) uninspected() map[int]bool {
 	return wanted
 }
 
-// hold does what is due about waits that have lasted for too long. It reports whether the
-// service changed its state.
+// hold does what is due about waits that have lasted for too long, as the deadline of each
+// says. It reports whether the service changed its state.
 func (l limiter) hold() bool {
-	before := l.state()
-	for role := range l.eachRole() {
-		if late, is := l.overdueOf(role); is {
-			if l.end(late); l.state() != before {
-				return true
-			}
+	before := l.Service.State()
+	for role := range l.Service.Body.EachRole() {
+		late, is := l.overdueOf(role)
+		if !is {
+			continue
+		}
+		reason := l.reason(late)
+		switch {
+		case late.then == policy.ThenUndeploy && late.what != policy.WaitUndeploying:
+			l.log("E", fmt.Sprintf("Role %s : %s; the service is undeployed", role.Name, reason))
+			l.to(spec.ServiceUndeploying)
+		case l.takesBack(late):
+			l.takeBack(late, reason)
+		default:
+			l.deployer.failRole(role, failedWaits[late.what], reason)
+		}
+		if l.Service.State() != before {
+			return true
 		}
 	}
 	return l.holdService()
 }
 
-// end does with a role that is late what its deadline says.
-func (l limiter) end(late overdue) {
-	role, reason := late.role, l.reason(late)
-	failed := map[string]spec.RoleState{
-		policy.WaitDeploying: spec.RoleFailedDeploying, policy.WaitScaling: spec.RoleFailedScaling, policy.WaitUndeploying: spec.RoleFailedUndeploying,
-	}[late.what]
-	switch {
-	case late.then == policy.ThenUndeploy && late.what != policy.WaitUndeploying:
-		l.log("E", fmt.Sprintf("Role %s : %s; the service is undeployed", role.Name, reason))
-		l.to(spec.ServiceUndeploying)
-	case l.takesBack(late):
-		l.takeBack(late, reason)
-	default:
-		l.deployer.failRole(role, failed, reason)
-	}
-}
-
-// takesBack reports whether what has not come is taken back: in a scaling up, unless
-// somebody protects it.
+// takesBack reports whether what has not come is taken back: in a scaling up, unless somebody protects it.
 func (l limiter) takesBack(late overdue) bool {
 	return late.then == policy.ThenShrink && late.what == policy.WaitScaling && !late.role.Shrinking() &&
 		!slices.ContainsFunc(late.vms, func(vm one.VM) bool { return vm.Protected })
-}
-
-// late reports whether there is something to be done about a role by now.
-func (l limiter) late() bool {
-	for role := range l.eachRole() {
-		if _, is := l.overdueOf(role); is {
-			return true
-		}
-	}
-	return false
 }
 
 // takeBack has a role that scales up go on with the VMs that have come.
@@ -301,12 +256,11 @@ func (l limiter) takeBack(late overdue, reason string) {
 	l.log("E", fmt.Sprintf("Role %s : %s; the scaling is reverted: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted))
 }
 
-// holdService fails a service that is late although none of its roles can be blamed: they
-// wait for others.
+// holdService fails a service that is late although none of its roles can be blamed: they wait for others.
 func (l limiter) holdService() bool {
 	wait, is := l.due(ofService)
-	failed := map[spec.ServiceState]spec.ServiceState{spec.ServiceDeploying: spec.ServiceFailedDeploying, spec.ServiceUndeploying: spec.ServiceFailedUndeploying}[l.state()]
-	if !is || wait.For != serviceWaits[l.state()] || failed == spec.ServicePending || slices.ContainsFunc(l.roles(), func(r spec.Role) bool {
+	failed := map[spec.ServiceState]spec.ServiceState{spec.ServiceDeploying: spec.ServiceFailedDeploying, spec.ServiceUndeploying: spec.ServiceFailedUndeploying}[l.Service.State()]
+	if !is || wait.For != serviceWaits[l.Service.State()] || failed == spec.ServicePending || slices.ContainsFunc(l.Service.Body.Roles, func(r spec.Role) bool {
 		return l.waitsFor(&r) != "" || r.CurrentState() == spec.RoleFailedDeploying || r.CurrentState() == spec.RoleFailedUndeploying
 	}) {
 		return false
@@ -314,7 +268,7 @@ func (l limiter) holdService() bool {
 	if l.everyRole(spec.RoleRunning, spec.RoleWarning) || l.everyRole(spec.RoleDone) && !l.undeployer.straysLeft() {
 		return false
 	}
-	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", l.state(), wait.Since.UTC().Format(time.RFC3339), secondsText(wait.Due.Sub(wait.Since)))
+	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", l.Service.State(), utc(wait.Since), secondsText(wait.Due.Sub(wait.Since)))
 	if names := l.deployer.pendingRoles(); names != "" {
 		reason += ": roles that wait for their parents: " + names
 	}
@@ -322,7 +276,7 @@ func (l limiter) holdService() bool {
 		reason += fmt.Sprintf(": VM %d, which no role needs, does not end", left[0])
 	}
 	l.log("E", reason)
-	if wait.Then == policy.ThenUndeploy && l.state() != spec.ServiceUndeploying {
+	if wait.Then == policy.ThenUndeploy && l.Service.State() != spec.ServiceUndeploying {
 		failed = spec.ServiceUndeploying
 	}
 	l.to(failed)
@@ -338,8 +292,8 @@ func (l limiter) reason(late overdue) string {
 	for _, vm := range late.vms {
 		stay, stays := l.Stays[vm.ID]
 		switch {
-		case stays && !late.since.IsZero() && stay.said() != "":
-			said = append(said, fmt.Sprintf("VM %d is in %s (%s)", vm.ID, vm.StateText(), stay.said()))
+		case stays && !late.since.IsZero() && cmp.Or(stay.Scheduler, stay.Error) != "":
+			said = append(said, fmt.Sprintf("VM %d is in %s (%s)", vm.ID, vm.StateText(), cmp.Or(stay.Scheduler, stay.Error)))
 		case stays && late.since.IsZero():
 			said = append(said, stay.text(vm))
 		case vm.Running() && late.what != policy.WaitUndeploying && !late.role.Shrinking():
@@ -359,7 +313,7 @@ func (l limiter) reason(late overdue) string {
 		return fmt.Sprintf("%s, longer than the deadline of %s", text, secondsText(l.pendingLimit(late.role.Name)))
 	}
 	return fmt.Sprintf("it has been %s since %s, longer than its deadline of %s: %s",
-		strings.ToUpper(late.what), late.since.UTC().Format(time.RFC3339), secondsText(late.limit), text)
+		strings.ToUpper(late.what), utc(late.since), secondsText(late.limit), text)
 }
 
 // secondsText is a length of time for people: "600 s".

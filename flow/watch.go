@@ -3,21 +3,27 @@ package flow
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// watch follows the VMs of a running service: trouble is a WARNING, and its
-// end is the WARNING's end.
+// watch follows the VMs of a running service: trouble is a WARNING, and its end is the WARNING's end.
 func (w watcher) watch() {
 	if w.deployer.putRight() {
 		return
 	}
-	for role := range w.eachRole() {
+	vms, had := 0, false // whether it has had VMs, and none is left
+	for role := range w.Service.Body.EachRole() {
 		w.watchRole(role)
+		vms += len(role.Nodes) + len(w.strangers[role.Name])
+		had = had || w.filler.ordinal(role) > 0
 	}
-	if flag(w.Service.Body.AutomaticDeletion) && w.empty() {
+	if flag(w.Service.Body.AutomaticDeletion) && had && vms == 0 {
 		w.to(spec.ServiceUndeploying)
 		w.changes[len(w.changes)-1].Reason = "no VM is left, and automatic_deletion is set"
 		return
@@ -25,23 +31,38 @@ func (w watcher) watch() {
 	if w.autoscaler.runSchedules(); !w.anyRole(spec.RoleScaling) {
 		w.filler.refill()
 	}
-	if w.anyRole(spec.RoleScaling) {
-		w.autoscaler.followRoles()
-		return
-	}
 	warned := w.anyRole(spec.RoleWarning)
-	if warned && w.state() == spec.ServiceRunning {
+	switch {
+	case w.anyRole(spec.RoleScaling):
+		w.to(spec.ServiceScaling)
+	case warned && w.Service.State() == spec.ServiceRunning:
 		w.to(spec.ServiceWarning)
-	}
-	if !warned && w.state() == spec.ServiceWarning {
+	case !warned && w.Service.State() == spec.ServiceWarning:
 		w.to(spec.ServiceRunning)
 	}
 }
 
+// watchRole has VMs created for those that were replaced, where oned refused that after the role's
+// wait, and does what is due about VMs which the last leader left behind.
 func (w watcher) watchRole(role *spec.Role) {
 	w.healer.healRole(role)
-	w.healer.refillHealed(role)
-	trouble := cmp.Or(w.recoverer.unstickRunning(role), w.trouble(role))
+	rule, heals := policy.HealRuleOf(role)
+	due := w.Heals[role.Name].Since[refusedVM].Add(rule.After)
+	switch {
+	case !heals:
+		w.observer.followLoss(role, 0)
+	case w.observer.intended(role) == 0 && w.observer.missing(role) > 0 && due.After(w.now):
+		w.healer.wakeToHeal(due)
+	default:
+		w.filler.fill(role)
+	}
+	trouble := ""
+	for _, node := range slices.Clone(role.Nodes) {
+		if vm, known := w.facts[node.DeployID]; known && w.tracker.awaits(role, vm.ID) {
+			trouble = cmp.Or(trouble, w.recoverer.unstick(role, vm, false))
+		}
+	}
+	trouble = cmp.Or(trouble, w.trouble(role))
 	switch {
 	case trouble != "" && role.CurrentState() == spec.RoleRunning:
 		w.roleTo(role, spec.RoleWarning, trouble)
@@ -71,14 +92,172 @@ func (w watcher) trouble(role *spec.Role) string {
 	return ""
 }
 
-// empty reports whether the service has had VMs, and none is left.
-func (w watcher) empty() bool {
-	had := false
-	for _, role := range w.roles() {
-		if len(role.Nodes)+len(w.strangers[role.Name]) > 0 {
-			return false
-		}
-		had = had || w.filler.ordinal(&role) > 0
+// DeadlineHeal is the timer after which a VM that is in trouble is healed.
+const DeadlineHeal = "heal"
+
+const (
+	// healWindow is the time in which a role is healed so many times at most.
+	healWindow = time.Hour
+	// hostPatience is how much longer, in waits of the role, VMs wait whose host
+	// seems to have failed as a whole: it may come back with all of them.
+	hostPatience = 5
+	// refusedVM stands in Heal.Since for a replacement that oned refused.
+	refusedVM = -1
+)
+
+// Heal is what was done to keep a role whole.
+type Heal struct {
+	// Since is when each VM was first seen in trouble, or was last healed.
+	Since map[int]time.Time `json:"since,omitempty"`
+	// Done are the times at which VMs were healed lately.
+	Done []time.Time `json:"done,omitempty"`
+	// Told is the last thing that was said about it in the log, which is said once.
+	Told string `json:"told,omitempty"`
+}
+
+// healRole heals the role's VMs whose time has come, and notes which ones are
+// in good hands: a role does not fail because of those.
+func (h healer) healRole(role *spec.Role) {
+	rule, has := policy.HealRuleOf(role)
+	if !has {
+		delete(h.Heals, role.Name)
+		return
 	}
-	return had
+	heal := h.seeTroubles(rule, role)
+	var due, waiting []int // a VM that is healed has the others wait
+	for _, id := range slices.Sorted(maps.Keys(heal.Since)) {
+		if vm, known := h.facts[id]; known && !h.healDue(rule, heal, vm).After(h.now) {
+			due = append(due, id)
+		} else {
+			waiting = append(waiting, id)
+		}
+	}
+	for _, id := range append(due, waiting...) {
+		if id != refusedVM && !h.heal(rule, &heal, role, id) {
+			h.tellOnce(&heal, role, fmt.Sprintf("was healed %d times within %s, its maximum; VM %d is not healed", rule.Max, healWindow, id))
+			break
+		}
+	}
+	if len(heal.Since) == 0 && len(heal.Done) == 0 {
+		delete(h.Heals, role.Name)
+	} else {
+		set(&h.Heals, role.Name, heal)
+	}
+}
+
+// heal has a VM retried, or puts another in its place, when its time has come. The old one is asked to end and is no
+// longer the role's: a host that is dead may never let it. heal is false if the role has been healed too often.
+func (h healer) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) bool {
+	vm, known := h.facts[id]
+	asked, pending := h.Asked[id]
+	underway := !known || pending && asked.helps()
+	if !underway && len(heal.Done) >= rule.Max {
+		return false
+	}
+	set(&h.mended, id, true)
+	if underway {
+		return true
+	}
+	if h.hostFailed(vm.Host) {
+		h.tellOnce(heal, role, fmt.Sprintf("has VMs on host %s, which seems to have failed: they are given more time to return", vm.Host))
+	}
+	if due := h.healDue(rule, *heal, vm); due.After(h.now) {
+		h.wakeToHeal(due)
+		return true
+	}
+	heal.Done = append(heal.Done, h.now)
+	text := fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText())
+	if rule.Action == policy.HealRecover {
+		h.log("I", fmt.Sprintf("Role %s : %s and is recovered", role.Name, text))
+		heal.Since[vm.ID] = h.now
+		call := callRetry
+		if vm.Lost() {
+			call = "resume"
+		}
+		h.requester.ask(vm, call, role.Name)
+		return true
+	}
+	h.log("I", fmt.Sprintf("Role %s : %s and is replaced", role.Name, text))
+	delete(heal.Since, vm.ID)
+	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
+	h.requester.ask(vm, "terminate-hard", role.Name)
+	h.changes = append(h.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: "replaced", Reason: text})
+	return true
+}
+
+// seeTroubles is the role's Heal brought up to the facts.
+func (h healer) seeTroubles(rule policy.HealRule, role *spec.Role) Heal {
+	heal := h.Heals[role.Name]
+	before := heal.Since
+	heal.Since = map[int]time.Time{}
+	if refused, has := before[refusedVM]; has && h.now.Before(refused.Add(rule.After)) {
+		heal.Since[refusedVM] = refused
+	}
+	for _, node := range role.Nodes {
+		vm, known := h.facts[node.DeployID]
+		since, noticed := before[node.DeployID]
+		switch {
+		case known && !vm.NeedsHealing() || !known && !noticed:
+		case noticed:
+			heal.Since[node.DeployID] = since
+		default:
+			heal.Since[node.DeployID] = h.now
+		}
+	}
+	heal.Done = slices.DeleteFunc(slices.Clone(heal.Done), func(at time.Time) bool { return !h.now.Before(at.Add(healWindow)) })
+	if len(heal.Since) == 0 {
+		heal.Told = ""
+	}
+	return heal
+}
+
+// healDue is when the VM may be healed: after its wait, one VM of a role at a
+// time, and later if its whole host seems to have failed.
+func (h healer) healDue(rule policy.HealRule, heal Heal, vm one.VM) time.Time {
+	due := heal.Since[vm.ID].Add(rule.After)
+	if count := len(heal.Done); count > 0 {
+		if next := heal.Done[count-1].Add(rule.After); next.After(due) {
+			due = next
+		}
+	}
+	if h.hostFailed(vm.Host) {
+		due = due.Add(hostPatience * rule.After)
+	}
+	return due
+}
+
+// hostFailed reports whether several of the service's VMs are on the host and all of them are in trouble.
+func (h healer) hostFailed(host string) bool {
+	if host == "" {
+		return false
+	}
+	troubled := 0
+	for _, role := range h.Service.Body.Roles {
+		for _, node := range role.Nodes {
+			vm, known := h.facts[node.DeployID]
+			if !known || vm.Host != host {
+				continue
+			}
+			if !vm.NeedsHealing() {
+				return false
+			}
+			troubled++
+		}
+	}
+	return troubled > 1
+}
+
+// tellOnce writes into the log what has not been said about the role's healing yet.
+func (h healer) tellOnce(heal *Heal, role *spec.Role, message string) {
+	if heal.Told != message {
+		heal.Told = message
+		h.log("E", fmt.Sprintf("Role %s : it %s", role.Name, message))
+	}
+}
+
+// wakeToHeal sets the deadline for healing, unless an earlier one stands.
+func (h healer) wakeToHeal(due time.Time) {
+	if earlier, stands := h.Deadlines[DeadlineHeal]; !stands || due.Before(earlier) {
+		set(&h.Deadlines, DeadlineHeal, due)
+	}
 }

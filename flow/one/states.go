@@ -1,12 +1,15 @@
 package one
 
-import "github.com/flowjet/flowjet/flow/internal/names"
+import (
+	"slices"
+
+	"github.com/flowjet/flowjet/flow/internal/names"
+)
 
 // VMState is oned's STATE of a VM.
 type VMState int
 
-// The states of a VM that the domain tells apart; the others have numbers and
-// names only.
+// The states of a VM that the domain tells apart; the others have numbers and names only.
 const (
 	VMInit           VMState = 0
 	VMPending        VMState = 1
@@ -97,8 +100,8 @@ func (s LCMState) String() string { return names.Of(int(s), lcmStateNames[:]) }
 
 // ParseLCMState is the reverse of String; false for a name that oned 7.4 does not have.
 func ParseLCMState(name string) (LCMState, bool) {
-	n, ok := names.Number(name, lcmStateNames[:])
-	return LCMState(n), ok
+	n := slices.Index(lcmStateNames[:], name)
+	return LCMState(max(n, 0)), n >= 0
 }
 
 // failedLCMStates are the life-cycle states in which OneFlow calls a VM failed.

@@ -7,8 +7,7 @@ import (
 	"unicode"
 )
 
-// Template is a template of OpenNebula's: attributes in their order, the same
-// name possibly several times.
+// Template is a template of OpenNebula's: attributes in their order, the same name possibly several times.
 type Template []Attribute
 
 // Attribute is one entry of a Template: a text, or a vector of attributes.
@@ -19,9 +18,8 @@ type Attribute struct {
 	Vector Template
 }
 
-// Lookup finds a text by its path, TEMPLATE, CONTEXT, ETH0_IP. Names are
-// compared without regard to case; of several vectors of one name the first
-// that has what is looked for counts.
+// Lookup finds a text by its path, TEMPLATE, CONTEXT, ETH0_IP. Names are compared without regard to case; of several
+// vectors of one name the first that has what is looked for counts.
 func (t Template) Lookup(path ...string) (string, bool) {
 	if len(path) == 0 {
 		return "", false
@@ -70,9 +68,8 @@ func (t Template) Text() string {
 	return text.String()
 }
 
-// Escape escapes what would end a quoted value of a template. oned takes
-// a backslash for itself unless a quote follows it, so one at the end of a
-// value, which cannot be written, is kept apart from the closing quote.
+// Escape escapes what would end a quoted value of a template. oned takes a backslash for itself unless a quote follows
+// it, so one at the end of a value, which cannot be written, is kept apart from the closing quote.
 func Escape(value string) string {
 	value = strings.ReplaceAll(value, `"`, `\"`)
 	if strings.HasSuffix(value, `\`) {
@@ -80,3 +77,144 @@ func Escape(value string) string {
 	}
 	return value
 }
+
+// listAttributes are the attributes of a VM template that can be there several
+// times. They become arrays even if they are there once.
+var listAttributes = map[string]bool{
+	"DISK": true, "NIC": true, "NIC_ALIAS": true, "PCI": true, "INPUT": true, "SCHED_ACTION": true,
+}
+
+// ParseTemplate reads OpenNebula's template language, as far as templates of VMs go: NAME = value, NAME = "value", NAME
+// = [ KEY = "value", ... ], and comments. Vectors become objects; what is there several times becomes an array, in
+// order.
+func ParseTemplate(text string) (map[string]any, error) {
+	parser := templateParser{text: text}
+	attributes := map[string]any{}
+	const between = " \t\r\n;," // oned takes no comma there, but forms have written them
+	for parser.skip(between); !parser.done(); parser.skip(between) {
+		name, value, err := parser.attribute("\n")
+		if err != nil {
+			return nil, err
+		}
+		_, isVector := value.(map[string]any)
+		switch earlier := attributes[name].(type) {
+		case nil:
+			if isVector && listAttributes[name] {
+				value = []any{value}
+			}
+			attributes[name] = value
+		case []any:
+			attributes[name] = append(earlier, value)
+		default:
+			attributes[name] = []any{earlier, value}
+		}
+	}
+	return attributes, nil
+}
+
+type templateParser struct {
+	text     string
+	position int
+	read     int // attributes
+}
+
+func (p *templateParser) done() bool { return p.position >= len(p.text) }
+
+// skip moves past the characters given, and past comments.
+func (p *templateParser) skip(characters string) {
+	for !p.done() {
+		switch c := p.text[p.position]; {
+		case strings.IndexByte(characters, c) >= 0:
+			p.position++
+		case c == '#':
+			p.position += len(p.until("\n"))
+		default:
+			return
+		}
+	}
+}
+
+// until is the text from here to the first of the characters.
+func (p *templateParser) until(characters string) string {
+	rest := p.text[p.position:]
+	if end := strings.IndexAny(rest, characters); end >= 0 {
+		return rest[:end]
+	}
+	return rest
+}
+
+// attribute reads NAME = value; a bare value ends at one of the characters.
+func (p *templateParser) attribute(end string) (string, any, error) {
+	if p.read++; p.read > MaxAttributes {
+		return "", nil, fmt.Errorf("has more than %d attributes", MaxAttributes)
+	}
+	start := p.position
+	name := strings.TrimRight(p.until("=\n"), " \t\r")
+	p.position += len(p.until("=\n"))
+	if p.done() || p.text[p.position] != '=' || name == "" || strings.ContainsAny(name, " \t\"[],") {
+		return "", nil, p.wrong(start, "NAME = value")
+	}
+	p.position++
+	p.skip(" \t\r\n")
+	value, err := p.value(end)
+	return strings.ToUpper(name), value, err
+}
+
+// value reads a value: "text", 'text', or, unless it is a vector's, [ KEY = "value", ... ].
+func (p *templateParser) value(end string) (any, error) {
+	start := p.position
+	if p.done() {
+		return "", nil
+	}
+	switch first := p.text[start]; {
+	case first == '"' || first == '\'':
+		var value strings.Builder
+		for p.position++; !p.done(); p.position++ {
+			c := p.text[p.position]
+			if c == first {
+				p.position++
+				return value.String(), nil
+			}
+			if c == '\\' && p.position+1 < len(p.text) && strings.IndexByte(`"'\`, p.text[p.position+1]) >= 0 {
+				p.position++
+				c = p.text[p.position]
+			}
+			value.WriteByte(c)
+		}
+		return nil, p.wrong(start, "a closing quote")
+	case first == '[' && end == "\n":
+		p.position++
+		vector := map[string]any{}
+		for p.skip(" \t\r\n,"); !p.done() && p.text[p.position] != ']'; p.skip(" \t\r\n,") {
+			key, value, err := p.attribute(",]\n")
+			if err != nil {
+				return nil, err
+			}
+			vector[key] = value
+		}
+		if p.done() {
+			return nil, p.wrong(start, "a closing ]")
+		}
+		p.position++
+		return vector, nil
+	}
+	value := p.until(end)
+	p.position += len(value)
+	return strings.TrimSpace(value), nil
+}
+
+func (p *templateParser) wrong(position int, expected string) error {
+	line := 1 + strings.Count(p.text[:position], "\n")
+	return fmt.Errorf("cannot be read: line %d: %s was expected", line, expected)
+}
+
+// CheckTemplate returns an error where a text in OpenNebula's template language is not
+// one. What only oned can tell it leaves to oned, to which ' is a character like others.
+func CheckTemplate(text string) error {
+	_, err := ParseTemplate(strings.ReplaceAll(text, "'", ""))
+	return err
+}
+
+// MaxAttributes is for a text in OpenNebula's template language, those in vectors
+// included: it takes 4 bytes to write one.
+const MaxAttributes = 10_000

@@ -19,11 +19,8 @@ const (
 	DocumentTypeServiceTemplate = 101
 )
 
-// The two orders in which roles can be deployed.
-const (
-	DeploymentNone     = "none"
-	DeploymentStraight = "straight"
-)
+// DeploymentStraight is the order of deployment in which a role waits for its parents.
+const DeploymentStraight = "straight"
 
 // The two types of role.
 const (
@@ -31,9 +28,8 @@ const (
 	RoleTypeVR = "vr"
 )
 
-// Body is the JSON text in a document's TEMPLATE/BODY: a service template's,
-// or, with State set, a service's. Attributes that Flowjet does not know are
-// kept as they are.
+// Body is the JSON text in a document's TEMPLATE/BODY: a service template's, or, with State set, a service's.
+// Attributes that Flowjet does not know are kept as they are.
 type Body struct {
 	Name              string          `json:"name"`
 	Deployment        string          `json:"deployment,omitempty"`
@@ -91,8 +87,7 @@ type Role struct {
 	// LastVMName is the ordinal that the role's next VM gets; it never goes back.
 	// A virtual router's role keeps 0, as with OneFlow: see State.Ordinals.
 	LastVMName *int `json:"last_vmname,omitempty"`
-	// VRouterID is the virtual router of a role of type vr, VRouterIPs the addresses
-	// that its VMs share.
+	// VRouterID is the virtual router of a role of type vr, VRouterIPs the addresses that its VMs share.
 	VRouterID  *int            `json:"vrouter_id,omitempty"`
 	VRouterIPs json.RawMessage `json:"vrouter_ips,omitempty"`
 	// ScaleWay is set while the role scales.
@@ -177,8 +172,7 @@ type LogEntry struct {
 type Service struct {
 	ID    int          `json:"id"`
 	Owner one.Identity `json:"owner"`
-	// Former is who owned it before, until a while after it was given away: its VMs are
-	// moved one by one.
+	// Former is who owned it before, until a while after it was given away: its VMs are moved one by one.
 	Former      *one.Identity `json:"former,omitempty"`
 	FormerUntil time.Time     `json:"former_until,omitzero"`
 	Body        Body          `json:"body"`
@@ -202,7 +196,7 @@ func (s Service) OwnedBy(owner one.Identity, now time.Time) Service {
 // ParseBody reads a document's body. A missing deployment means none.
 func ParseBody(text []byte) (Body, error) {
 	var body Body
-	if err := unmarshal(text, &body); err != nil {
+	if err := body.UnmarshalJSON(text); err != nil {
 		return Body{}, fmt.Errorf("read the document's body: %w", err)
 	}
 	return body, nil
@@ -273,10 +267,9 @@ func (s Service) RoleNodes(name string) []int {
 	return ids
 }
 
-// Unasked says, of a service document's text and at a tenth of what reading it
-// costs, that the service runs and that time alone will never make it do
-// anything: it has no policies and no role with a minimum. Where it is not sure
-// it says false.
+// Unasked says, of a service document's text and at a tenth of what reading it costs, that the service runs and that
+// time alone will never make it do anything: it has no policies and no role with a minimum. Where it is not sure it
+// says false.
 func Unasked(body []byte) bool {
 	for _, hint := range []string{"_policies", "min_vms", `\u`} {
 		if bytes.Contains(body, []byte(hint)) {
@@ -295,8 +288,7 @@ func Logged(log []LogEntry, entry LogEntry) []LogEntry {
 	return log[max(0, len(log)-maxLog):]
 }
 
-// CommandAttribute names the command by which the API has made a service, so that a
-// repeated request finds it.
+// CommandAttribute names the command by which the API has made a service, so that a repeated request finds it.
 const CommandAttribute = "flowjet_command"
 
 // ExpandAttribute lets a body's or a role's template_contents refer to $SERVICE_ID,
@@ -339,4 +331,28 @@ func (n *Node) Show(vm one.VM) {
 	}
 	shown.UID, shown.GID = strconv.Itoa(vm.Owner.UID), strconv.Itoa(vm.Owner.GID)
 	shown.UName, shown.GName = vm.Owner.UName, vm.Owner.GName
+}
+
+// Has reports whether the VM is one of the role's nodes.
+func (r *Role) Has(vm int) bool {
+	return slices.ContainsFunc(r.Nodes, func(node Node) bool { return node.DeployID == vm })
+}
+
+// BelowMinimum reports whether the role has lost VMs, or was forced to fewer, than its minimum.
+func (r *Role) BelowMinimum() bool {
+	return !r.IsRouter() && r.MinVMs != nil && r.Cardinality < *r.MinVMs
+}
+
+// Shrinking reports whether the role scales down, or failed to.
+func (r *Role) Shrinking() bool { return r.ScaleWay != nil && *r.ScaleWay == ScaleDown }
+
+// IsRouter reports whether the role's VMs are those of a virtual router.
+func (r *Role) IsRouter() bool { return r.Type == RoleTypeVR }
+
+// CurrentState is the role's; a role without one is PENDING.
+func (r *Role) CurrentState() RoleState {
+	if r.State == nil {
+		return RolePending
+	}
+	return *r.State
 }

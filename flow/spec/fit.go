@@ -1,81 +1,62 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
 )
 
-// fit puts right what does not fit together in a service's body.
+// fit puts right what does not fit together in a service's body. It gives every role a name of
+// its own: the first of a name keeps it, for parents are meant by their names.
 func (r *repair) fit(body *Body) {
 	if body.Roles == nil {
 		body.Roles = []Role{}
 	}
-	r.fitNames(body.Roles)
+	taken, met, next := map[string]bool{}, map[string]bool{}, map[string]int{}
+	for _, role := range body.Roles {
+		taken[role.Name] = true
+	}
+	for i := range body.Roles {
+		role := &body.Roles[i]
+		if role.Name != "" && !met[role.Name] {
+			met[role.Name] = true
+			continue
+		}
+		name := cmp.Or(role.Name, "role")
+		n := max(2, next[name])
+		for taken[fmt.Sprintf("%s_%d", name, n)] {
+			n++
+		}
+		role.Name, next[name] = fmt.Sprintf("%s_%d", name, n), n+1
+		taken[role.Name], met[role.Name] = true, true
+		r.note("roles[%d].name was missing or not unique and is now %q", i, role.Name)
+	}
 	r.fitState(body)
-	r.fitEnd(body)
 	for role := range body.EachRole() {
 		r.fitRole(body, role)
 	}
 }
 
-// fitNames gives every role a name of its own. The first of a name keeps it: parents are
-// meant by their names.
-func (r *repair) fitNames(roles []Role) {
-	taken := map[string]bool{}
-	for _, role := range roles {
-		taken[role.Name] = true
-	}
-	met, next := map[string]bool{}, map[string]int{}
-	for i := range roles {
-		role := &roles[i]
-		if role.Name != "" && !met[role.Name] {
-			met[role.Name] = true
-			continue
-		}
-		name := role.Name
-		if name == "" {
-			name = "role"
-		}
-		for n := max(2, next[name]); ; n++ {
-			if role.Name = fmt.Sprintf("%s_%d", name, n); !taken[role.Name] {
-				next[name] = n + 1
-				break
-			}
-		}
-		taken[role.Name], met[role.Name] = true, true
-		r.note("roles[%d].name was missing or not unique and is now %q", i, role.Name)
-	}
-}
-
 // fitState gives a service whose state nobody knows one in which it is seen to: with VMs it is
 // watched, without any somebody has to say what is meant. One without a state is PENDING
-// unless it has got further.
+// unless it has got further. VMs that stand in a service or a role that has ended have to end.
 func (r *repair) fitState(body *Body) {
-	state, begun := ServicePending, false
+	left, begun := false, false
 	for _, role := range body.Roles {
+		left = left || len(role.Nodes) > 0
 		begun = begun || role.State != nil && *role.State > RolePending
-		if len(role.Nodes) > 0 {
-			state = ServiceRunning
+	}
+	isKnown := body.State != nil && *body.State >= 0 && int(*body.State) < len(serviceStateNames)
+	if !isKnown && (body.State != nil || begun || left) {
+		body.State = new(ServiceFailedDeploying)
+		if left {
+			body.State = new(ServiceRunning)
 		}
+		r.note("the service's state was missing or invalid and is now %s", *body.State)
 	}
-	switch {
-	case body.State != nil && *body.State >= 0 && int(*body.State) < len(serviceStateNames):
-		return
-	case body.State == nil && !begun && state == ServicePending:
-		return
-	case state == ServicePending:
-		state = ServiceFailedDeploying
-	}
-	r.note("the service's state was missing or invalid and is now %s", state)
-	body.State = &state
-}
-
-// fitEnd has VMs end that stand in a service or a role that has ended.
-func (r *repair) fitEnd(body *Body) {
-	left := false
 	for role := range body.EachRole() {
-		if left = left || len(role.Nodes) > 0; len(role.Nodes) > 0 && role.State != nil && *role.State == RoleDone {
+		if len(role.Nodes) > 0 && role.State != nil && *role.State == RoleDone {
 			r.note("role %s was DONE but has VMs and is now UNDEPLOYING", role.Name)
 			role.State = new(RoleUndeploying)
 		}
@@ -139,6 +120,8 @@ func roleStateIn(service ServiceState, role *Role) RoleState {
 	return RoleState(service) // up to COOLDOWN the numbers mean the same
 }
 
+// fitNumbers keeps the number of the role's next VM above those of its VMs, as far as their names
+// tell, and says in which direction a role scales.
 func (r *repair) fitNumbers(role *Role) {
 	if wrong := role.Cardinality; wrong < 0 || wrong > MaxVMs {
 		role.Cardinality = min(len(role.Nodes), MaxVMs)
@@ -150,52 +133,34 @@ func (r *repair) fitNumbers(role *Role) {
 			*limit = nil
 		}
 	}
-	r.fitOrdinal(role)
-	r.fitScaleWay(role)
-}
-
-// fitOrdinal keeps the number of the role's next VM above those of its VMs.
-func (r *repair) fitOrdinal(role *Role) {
-	used := nextOrdinal(role)
-	if role.IsRouter() || role.LastVMName == nil && len(role.Nodes) == 0 || role.LastVMName != nil && *role.LastVMName >= used {
-		return
+	next := 0
+	for _, node := range role.Nodes {
+		if found := numberedName.FindStringSubmatch(node.VMInfo.VM.Name); found != nil {
+			number, _ := strconv.Atoi(found[1]) // six digits
+			next = max(next, number+1)
+		}
 	}
 	if role.LastVMName == nil {
-		used = max(used, len(role.Nodes))
+		next = max(next, len(role.Nodes))
 	}
-	r.note("the last_vmname of role %s was missing or too small for its VMs and is now %d", role.Name, used)
-	role.LastVMName = &used
-}
-
-// fitScaleWay says in which direction a role scales.
-func (r *repair) fitScaleWay(role *Role) {
+	if !role.IsRouter() && (role.LastVMName == nil && next > 0 || role.LastVMName != nil && *role.LastVMName < next) {
+		r.note("the last_vmname of role %s was missing or too small for its VMs and is now %d", role.Name, next)
+		role.LastVMName = &next
+	}
 	scaling := role.CurrentState() == RoleScaling || role.CurrentState() == RoleFailedScaling
 	known := role.ScaleWay != nil && (*role.ScaleWay == ScaleUp || *role.ScaleWay == ScaleDown)
 	if known || role.ScaleWay == nil && !scaling {
 		return
 	}
-	if role.ScaleWay = nil; scaling {
-		way := ScaleUp
+	role.ScaleWay = nil
+	if scaling {
+		role.ScaleWay = new(ScaleUp)
 		if len(role.Nodes) > role.Cardinality {
-			way = ScaleDown
+			role.ScaleWay = new(ScaleDown)
 		}
-		role.ScaleWay = &way
 	}
 	r.note("the scale_way of role %s was missing or invalid and is derived from its VMs", role.Name)
 }
 
 // numberedName is a VM's name as OneFlow makes it unless it is told otherwise.
 var numberedName = regexp.MustCompile(`_(\d{1,6})_\(service_\d+\)$`)
-
-// nextOrdinal is more than the number of any of the role's VMs, as far as their names tell.
-func nextOrdinal(role *Role) int {
-	next := 0
-	for _, node := range role.Nodes {
-		if found := numberedName.FindStringSubmatch(node.VMInfo.VM.Name); found != nil {
-			if number, err := strconv.Atoi(found[1]); err == nil {
-				next = max(next, number+1)
-			}
-		}
-	}
-	return next
-}

@@ -24,8 +24,6 @@ var (
 	exactly = json.JoinOptions(json.MatchCaseInsensitiveNames(false), jsonv1.MergeWithLegacySemantics(false))
 )
 
-func unmarshal(text []byte, into any) error { return json.Unmarshal(text, into, asBefore, exactly) }
-
 // Text is the body as it is written into a document.
 func (b Body) Text() ([]byte, error) { return json.Marshal(b, asBefore) }
 
@@ -33,7 +31,7 @@ func (b Body) Text() ([]byte, error) { return json.Marshal(b, asBefore) }
 func (b Body) MarshalJSON() ([]byte, error) { return b.Text() }
 
 // UnmarshalJSON is ParseBody for encoding/json.
-func (b *Body) UnmarshalJSON(text []byte) error { return unmarshal(text, b) }
+func (b *Body) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, b, asBefore, exactly) }
 
 // bodyFields and roleFields have the fields but not the methods, so that these do not call themselves.
 type (
@@ -60,7 +58,6 @@ func (b *Body) UnmarshalJSONFrom(in *jsontext.Decoder) error {
 // looked at shows its nodes even when there are none: among the others, where older versions wrote them.
 func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
 	written := roleFields(r)
-	written.Extra = r.extra()
 	if r.Nodes != nil && len(r.Nodes) == 0 {
 		written.Extra = maps.Clone(written.Extra)
 		if written.Extra == nil {
@@ -71,10 +68,14 @@ func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
 	if r.old == nil {
 		return json.MarshalEncode(out, &written)
 	}
+	if id, isID := raw.Whole(r.Extra["vm_template"]); !isID || id != r.TemplateID {
+		written.Extra = maps.Clone(written.Extra)
+		written.Extra["vm_template"] = stdjson.RawMessage(strconv.Itoa(r.TemplateID))
+	}
 	if !r.old.typed {
 		written.Type = ""
 	}
-	if !r.writeContents() {
+	if bytes.Equal(r.TemplateContents, r.old.contents) { // they only say what the old form says
 		written.TemplateContents = nil
 	}
 	return json.MarshalEncode(out, &oldRoleFields{roleFields: written})
@@ -83,15 +84,28 @@ func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
 // noTemplate is the template_id of a role that names none.
 const noTemplate = math.MinInt
 
-// UnmarshalJSONFrom reads the known attributes and keeps the others in Extra.
+// UnmarshalJSONFrom reads the known attributes and keeps the others in Extra. Of a role that has
+// no template_id, and is in the old form, it fills today's fields.
 func (r *Role) UnmarshalJSONFrom(in *jsontext.Decoder) error {
 	r.TemplateID = noTemplate
 	if err := json.UnmarshalDecode(in, (*roleFields)(r), exactly); err != nil {
 		return err
 	}
-	if r.TemplateID == noTemplate {
+	if r.TemplateID != noTemplate {
+		return nil
+	}
+	id, isOld := raw.Whole(r.Extra["vm_template"])
+	r.TemplateID = id
+	if !isOld {
 		r.TemplateID = 0
-		r.readOld()
+		return nil
+	}
+	r.old = &oldRole{typed: r.Type != "", contents: oldContents(r.Extra)}
+	if !r.old.typed {
+		r.Type = RoleTypeVM
+	}
+	if r.TemplateContents == nil {
+		r.TemplateContents = r.old.contents
 	}
 	return nil
 }
@@ -104,23 +118,6 @@ type oldRole struct {
 	contents stdjson.RawMessage
 }
 
-// readOld fills today's fields of a role that has no template_id, if it is in the old form.
-func (r *Role) readOld() {
-	id, isID := raw.Whole(r.Extra["vm_template"])
-	if !isID {
-		return
-	}
-	old := &oldRole{typed: r.Type != "", contents: oldContents(r.Extra)}
-	if !old.typed {
-		r.Type = RoleTypeVM
-	}
-	r.TemplateID = id
-	if r.TemplateContents == nil {
-		r.TemplateContents = old.contents
-	}
-	r.old = old
-}
-
 // oldContents are vm_template_contents as template_contents would have them.
 func oldContents(extra map[string]stdjson.RawMessage) stdjson.RawMessage {
 	attributes, err := one.ParseTemplate(raw.Text(extra["vm_template_contents"]))
@@ -128,25 +125,6 @@ func oldContents(extra map[string]stdjson.RawMessage) stdjson.RawMessage {
 		return nil
 	}
 	return raw.Marshal(attributes)
-}
-
-// extra is the role's other attributes, with vm_template as it is now.
-func (r *Role) extra() map[string]stdjson.RawMessage {
-	if r.old == nil {
-		return r.Extra
-	}
-	if id, isID := raw.Whole(r.Extra["vm_template"]); isID && id == r.TemplateID {
-		return r.Extra
-	}
-	changed := maps.Clone(r.Extra)
-	changed["vm_template"] = stdjson.RawMessage(strconv.Itoa(r.TemplateID))
-	return changed
-}
-
-// writeContents reports whether template_contents have to be written: not where they only say what the
-// old form says.
-func (r *Role) writeContents() bool {
-	return r.old == nil || !bytes.Equal(r.TemplateContents, r.old.contents)
 }
 
 // Digest tells bodies apart by what they mean, not by how they are spelled.

@@ -6,8 +6,7 @@ package spec
 const (
 	// MaxName is in characters; oned has the same for the names of its objects.
 	MaxName = 128
-	// MaxRoles, MaxNetworks and MaxInputs are counts for a service; a role's own inputs
-	// are counted apart.
+	// MaxRoles, MaxNetworks and MaxInputs are counts for a service; a role's own inputs are counted apart.
 	MaxRoles    = 1024
 	MaxNetworks = 256
 	MaxInputs   = 512
@@ -19,16 +18,14 @@ const (
 	// MaxVMs is for a role and for all roles of a service together: a record of so many
 	// VMs is half of what NATS takes in one message.
 	MaxVMs = 10_000
-	// MaxAddresses is for a network that is reserved or made for a service. oned 7.4 looks
-	// for free addresses one by one: a million takes it 3.4 s, in which it does nothing
-	// else, and a hundred million end it.
+	// MaxAddresses is for a network that is reserved or made for a service. oned 7.4 looks for free addresses one by
+	// one: a million takes it 3.4 s, in which it does nothing else, and a hundred million end it.
 	MaxAddresses = 65_536
 	// MaxContents is for a role's template_contents with all values put in, in bytes: a long
 	// value that is referred to often makes gigabytes of one body.
 	MaxContents = 1 << 20
-	// MaxBody is for a service's document as a whole, in bytes: the values of user inputs are put
-	// into each role's contents, and roles and attributes are added to it. NATS takes twice as
-	// much in one message.
+	// MaxBody is for a service's document as a whole, in bytes: the values of user inputs are put into each role's
+	// contents, and roles and attributes are added to it. NATS takes twice as much in one message.
 	MaxBody = 4 << 20
 	// MaxReferences is for the values of parents' VMs that a role refers to: each is looked
 	// for in all of them whenever a VM is made.

@@ -24,8 +24,7 @@ const (
 	FromReservation NetworkSource = "reserve_from"
 )
 
-// NetworkValue is one element of networks_values: what is to be had for one
-// network.
+// NetworkValue is one element of networks_values: what is to be had for one network.
 type NetworkValue map[string]raw.Object
 
 // ReadNetworkValues reads networks_values and holds its shape. In a running
@@ -74,8 +73,7 @@ func WrongNetworkName(name string, choice raw.Object) string {
 // sizePattern is how a template's text asks for a number of addresses.
 var sizePattern = regexp.MustCompile(`(?i)\bSIZE\s*=\s*["']?\s*\+?(\d+)`)
 
-// CheckAddresses returns an error where the text from which a network is made asks for
-// more than MaxAddresses.
+// CheckAddresses returns an error where the text from which a network is made asks for more than MaxAddresses.
 func CheckAddresses(text string) error {
 	for _, found := range sizePattern.FindAllStringSubmatch(text, -1) {
 		if count, err := strconv.ParseUint(found[1], 10, 63); err != nil || count > MaxAddresses {
@@ -95,14 +93,10 @@ func AsksForAddresses(text string) bool {
 	return false
 }
 
-// ChosenNetworks iterates over the networks in networks_values by name; there are none where
-// it cannot be understood.
+// ChosenNetworks iterates over the networks in networks_values by name; there are none where it cannot be understood.
 func ChosenNetworks(values json.RawMessage) iter.Seq2[string, raw.Object] {
 	return func(yield func(string, raw.Object) bool) {
-		chosen, err := ReadNetworkValues(values, true)
-		if err != nil {
-			return
-		}
+		chosen, _ := ReadNetworkValues(values, true)
 		for _, value := range chosen {
 			for name, choice := range value {
 				if !yield(name, choice) {

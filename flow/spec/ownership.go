@@ -31,9 +31,8 @@ func (s Service) Owns(vm one.VM) bool {
 	return ours || vm.Key == ""
 }
 
-// OwnsRouter reports whether a virtual router is the service's: its owner's, with the key of
-// one of its intents. One that OneFlow made has none: its VMs are the service's, or it is
-// named for the service.
+// OwnsRouter reports whether a virtual router is the service's: its owner's, with the key of one of its intents. One
+// that OneFlow made has none: its VMs are the service's, or it is named for the service.
 func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, facts map[int]one.VM) bool {
 	if owner.UID != s.Owner.UID {
 		return false
@@ -50,8 +49,7 @@ func (s Service) OwnsRouter(owner one.Identity, key, name string, vms []int, fac
 	return len(vms) > 0 || strings.Contains(name, "service_"+strconv.Itoa(s.ID)+")")
 }
 
-// keyTime is when the key of an intent of the service was made. ok is false for a text that
-// is no such key.
+// keyTime is when the key of an intent of the service was made. ok is false for a text that is no such key.
 func keyTime(key string, service int) (at time.Time, ok bool) {
 	first, rest, found := strings.Cut(key, "-")
 	last := strings.LastIndexByte(rest, '-')

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/flow/internal/names"
 	"github.com/flowjet/flowjet/flow/internal/raw"
 )
 
@@ -39,9 +38,18 @@ func readForeign(text []byte) (body Body, repairs []string, err error) {
 		return Body{}, nil, fmt.Errorf("read the document's body: it is %s and must be an object", raw.KindOf(text))
 	}
 	r := &repair{nodes: map[int]bool{}}
-	r.checkState(whole["state"])
+	state := whole["state"]
+	if kind := raw.KindOf(state); kind != raw.KindNull && kind != raw.KindNumber && string(serviceForms["state"](state)) == "-1" {
+		r.unreadable = fmt.Sprintf("state is %s and must be the number of a state", raw.Shown(string(state)))
+	}
 	r.coerce("", whole, serviceForms)
-	r.log(whole)
+	if log, has := whole["log"]; has {
+		entries := r.elements("log", log, nil)
+		for i, entry := range entries {
+			r.coerce(fmt.Sprintf("log[%d].", i), entry, logForms)
+		}
+		whole["log"] = raw.Marshal(entries)
+	}
 	r.roles(whole)
 	if r.unreadable != "" {
 		return Body{}, nil, fmt.Errorf("read the document's body: %s", r.unreadable)
@@ -214,28 +222,6 @@ func (r *repair) list(path string, o raw.Object, attribute, one string) json.Raw
 	return list
 }
 
-// checkState finds a state that is no number, and no state's name.
-func (r *repair) checkState(state json.RawMessage) {
-	switch raw.KindOf(state) {
-	case raw.KindNull, raw.KindNumber:
-		return
-	}
-	if made := serviceForms["state"](state); string(made) == "-1" {
-		r.unreadable = fmt.Sprintf("state is %s and must be the number of a state", raw.Shown(string(state)))
-	}
-}
-
-func (r *repair) log(whole raw.Object) {
-	if _, has := whole["log"]; !has {
-		return
-	}
-	entries := r.elements("log", whole["log"], nil)
-	for i, entry := range entries {
-		r.coerce(fmt.Sprintf("log[%d].", i), entry, logForms)
-	}
-	whole["log"] = raw.Marshal(entries)
-}
-
 func (r *repair) roles(whole raw.Object) {
 	if raw.KindOf(whole["roles"]) == raw.KindNull {
 		r.note("roles was missing")
@@ -270,6 +256,12 @@ func (r *repair) roles(whole raw.Object) {
 // roleNodes are a role's nodes, each VM once in the service.
 func (r *repair) roleNodes(path string, list json.RawMessage) json.RawMessage {
 	kept := []raw.Object{}
+	nodeOf := func(element json.RawMessage) raw.Object { // of a VM's id alone
+		if id := wholeForm(element); id != nil {
+			return raw.Object{"deploy_id": id}
+		}
+		return nil
+	}
 	for i, node := range r.elements(path, list, nodeOf) {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		r.coerce(at+".", node, nodeForms)
@@ -304,15 +296,6 @@ func (r *repair) roleNodes(path string, list json.RawMessage) json.RawMessage {
 		r.unreadable = fmt.Sprintf("the roles have more than %d nodes", maxNodes)
 	}
 	return raw.Marshal(kept)
-}
-
-// nodeOf makes a node of a VM's id alone.
-func nodeOf(element json.RawMessage) raw.Object {
-	id := wholeForm(element)
-	if id == nil {
-		return nil
-	}
-	return raw.Object{"deploy_id": id}
 }
 
 func textForm(value json.RawMessage) json.RawMessage {
@@ -387,7 +370,7 @@ func textsForm(value json.RawMessage) json.RawMessage {
 // stateForm is the number that stands for one of the names, or the name; -1 for what is none.
 func stateForm(states []string) form {
 	return func(value json.RawMessage) json.RawMessage {
-		if number, known := names.Number(strings.ToUpper(strings.TrimSpace(raw.Text(value))), states); known {
+		if number := slices.Index(states, strings.ToUpper(strings.TrimSpace(raw.Text(value)))); number >= 0 {
 			return json.RawMessage(strconv.Itoa(number))
 		}
 		if number := wholeForm(value); number != nil {

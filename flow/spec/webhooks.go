@@ -25,8 +25,7 @@ type Webhook struct {
 	URL string `json:"url"`
 	// Secret names one of the configuration's secrets to sign with.
 	Secret string `json:"secret,omitempty"`
-	// Kinds are the kinds of transition to be told: service (if there are none),
-	// role, vm, network, router.
+	// Kinds are the kinds of transition to be told: service (if there are none), role, vm, network, router.
 	Kinds []string `json:"kinds,omitempty"`
 }
 
@@ -66,8 +65,7 @@ func (w Webhook) Wants(kind string) bool {
 	return len(w.Kinds) == 0 && kind == "service" || slices.Contains(w.Kinds, kind)
 }
 
-// Webhooks are the receivers that a service names; none where the attribute
-// cannot be used.
+// Webhooks are the receivers that a service names; none where the attribute cannot be used.
 func Webhooks(body Body) []Webhook {
 	webhooks, err := ReadWebhooks(body.Extra[WebhooksAttribute])
 	if err != nil {

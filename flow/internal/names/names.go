@@ -1,4 +1,4 @@
-// Package names turns states into their names, and back.
+// Package names turns states into their names.
 package names
 
 import "fmt"
@@ -9,16 +9,6 @@ func Of(n int, names []string) string {
 		return fmt.Sprintf("UNKNOWN_%d", n)
 	}
 	return names[n]
-}
-
-// Number is the reverse of Of; false for a name that is none of them.
-func Number(name string, names []string) (int, bool) {
-	for n, known := range names {
-		if known == name {
-			return n, true
-		}
-	}
-	return 0, false
 }
 
 // All are the states that have the names, in their order.
