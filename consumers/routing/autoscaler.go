@@ -29,12 +29,11 @@ type Autoscaler struct {
 	Measured prometheus.Counter
 }
 
-// Run measures, once an interval, the VMs of all services that have
-// elasticity policies, and passes each service its own figures.
+// Run measures, once an interval, the VMs of all services that have elasticity policies, and passes
+// each service its own figures.
 //
-// A pass belongs to a round, which is a multiple of the interval since 1970. A
-// worker that takes over goes through the current round again: what was passed
-// on in it already is recognised, by the message's id and by the policies.
+// A pass belongs to a round, which is a multiple of the interval since 1970. A worker that takes
+// over repeats the round: what was passed on already is recognised by the message's id.
 func (a *Autoscaler) Run(ctx context.Context) error {
 	interval := a.Interval
 	for {
@@ -48,21 +47,25 @@ func (a *Autoscaler) Run(ctx context.Context) error {
 	}
 }
 
-// measure makes one pass over all services.
+// measure makes one pass over all services that have elasticity policies and run.
 func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
-	services, err := a.measuredServices(ctx)
-	if err != nil || len(services) == 0 {
-		return err
-	}
-	measured, asked := map[int]measuredService{}, map[int]bool{}
-	for _, service := range services {
+	services, asked := map[int]measuredService{}, map[int]bool{}
+	err := a.Services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
+		service := spec.Service{ID: document.ID, Owner: document.Owner, Body: body}
 		names := policy.MeasuredAttributes(service)
-		measured[service.ID] = measuredService{service, names, map[int]policy.Sample{}}
+		if names == nil {
+			return nil
+		}
+		services[service.ID] = measuredService{service, names, map[int]policy.Sample{}}
 		for role := range names {
 			for _, vm := range service.RoleNodes(role) {
 				asked[vm] = true
 			}
 		}
+		return nil
+	})
+	if err != nil || len(services) == 0 {
+		return err
 	}
 	var calls [][]int
 	for _, span := range opennebula.Spans(slices.Sorted(maps.Keys(asked))) {
@@ -71,20 +74,23 @@ func (a *Autoscaler) measure(ctx context.Context, at, until time.Time) error {
 	owners := map[int]int{} // the services of the VMs that are sampled
 	samples, err := a.Services.Oned.Server().Samples(ctx, calls, func(vm one.VM) []string {
 		owners[vm.ID] = vm.Service
-		return measured[vm.Service].wanted(vm)
+		of := services[vm.Service]
+		if !of.service.Owns(vm) {
+			return nil // somebody has written it into the document
+		}
+		return of.names[vm.Role]
 	})
 	if err != nil {
 		return fmt.Errorf("measure the VMs of %d services: %w", len(services), err)
 	}
 	for vm, sample := range samples {
-		measured[owners[vm]].samples[vm] = sample
+		services[owners[vm]].samples[vm] = sample
 	}
-	for _, service := range services {
-		measures := policy.Measure(service, measured[service.ID].samples, at, until)
-		work := pipeline.Work{Version: pipeline.Version, Service: service.ID, Measures: &measures}
-		id := fmt.Sprintf("measures-%d-%d", service.ID, at.UnixMilli())
-		if _, err := a.Services.Queue.PublishWork(ctx, work, id); err != nil {
-			return fmt.Errorf("send service %d its measurements: %w", service.ID, err)
+	for id, of := range services {
+		measures := policy.Measure(of.service, of.samples, at, until)
+		work := pipeline.Work{Version: pipeline.Version, Service: id, Measures: &measures}
+		if _, err := a.Services.Queue.PublishWork(ctx, work, fmt.Sprintf("measures-%d-%d", id, at.UnixMilli())); err != nil {
+			return fmt.Errorf("send service %d its measurements: %w", id, err)
 		}
 		a.Measured.Inc()
 	}
@@ -97,26 +103,4 @@ type measuredService struct {
 	service spec.Service
 	names   map[string][]string
 	samples map[int]policy.Sample
-}
-
-// wanted is what is read of a VM: nothing of one that somebody has written into the
-// document and that is not the service's.
-func (m measuredService) wanted(vm one.VM) []string {
-	if !m.service.Owns(vm) {
-		return nil
-	}
-	return m.names[vm.Role]
-}
-
-// measuredServices are those that have elasticity policies and run.
-func (a *Autoscaler) measuredServices(ctx context.Context) ([]spec.Service, error) {
-	var services []spec.Service
-	err := a.Services.Each(ctx, spec.Unasked, func(document opennebula.Document, body spec.Body) error {
-		service := spec.Service{ID: document.ID, Owner: document.Owner, Body: body}
-		if policy.MeasuredAttributes(service) != nil {
-			services = append(services, service)
-		}
-		return nil
-	})
-	return services, err
 }

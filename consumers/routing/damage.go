@@ -3,16 +3,17 @@ package routing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// watchDamage repairs the stream of work, and has every service look at oned, where a damage
-// has cut it off. It returns an error where the stream of events was cut off: the router has
-// to begin anew then.
+// watchDamage repairs the stream of work where a damage has cut it off, and has every service look
+// at oned. It returns an error where the stream of events was cut off: the router begins anew.
 func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 	var unread, events persistent
 	for ; ctx.Err() == nil; _ = idle.For(ctx, r.config.ConfirmDamage/2) {
@@ -72,4 +73,55 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	}
 	r.config.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
 	return last, r.services.WakeAll(ctx, "stream ONE was damaged")
+}
+
+// ClockSkew is how far the clocks of hosts, of NATS and of oned may be apart.
+const ClockSkew = time.Minute
+
+// olderData finds services that went on after the data was written: it is an older copy,
+// or OneFlow or another Flowjet drove them meanwhile.
+type olderData struct {
+	written time.Time // when the last record was, as the worker started
+	logged  map[int]time.Time
+}
+
+// note notes a service that went on since the worker started, maybe by its hand.
+func (o *olderData) note(service int, body spec.Body) {
+	if logged := body.LastLogged(); !o.written.IsZero() && logged.After(o.written.Add(ClockSkew)) {
+		o.logged[service] = logged
+	}
+}
+
+// services returns those that went on after their own records were written, which are to be read
+// after the documents that follow them. One that cannot be read tells nothing.
+func (o *olderData) services(ctx context.Context, records *work.Records) (older []int) {
+	for service, logged := range o.logged {
+		record, revision, err := records.LoadRecord(ctx, service)
+		if err == nil && revision > 0 && logged.After(record.Written.Add(ClockSkew)) {
+			older = append(older, service)
+		}
+	}
+	slices.Sort(older)
+	return older
+}
+
+// tell tells of services that are newer than the data, and wakes them.
+func (o *olderData) tell(ctx context.Context, r *Router) error {
+	services := o.services(ctx, r.pipe.Records)
+	if len(services) == 0 || r.saidAge.Swap(true) {
+		return nil
+	}
+	reason := fmt.Sprintf("%d services, such as %d, have changed since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet ran them",
+		len(services), services[0], o.written.UTC().Format(time.RFC3339))
+	r.config.Logger.Error("NATS's data is older than the services. Their documents at oned are used, earlier commands are refused, "+
+		"and no VM is terminated because of NATS's data", "reason", reason)
+	if err := r.pipe.NoteMismatch(ctx, reason); err != nil {
+		return err
+	}
+	for _, service := range services {
+		if err := r.services.Wake(ctx, service, "the data is older than the service"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

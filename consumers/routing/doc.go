@@ -6,7 +6,7 @@
 //	scanner     finds services that nothing wakes                        scan.go
 //	leftBehind  finds VMs that a leader of the zone left in mid-change   leftbehind.go
 //	Autoscaler  measures the VMs that elasticity policies ask about      autoscaler.go
-//	olderData   finds services that went on since the data was written  older.go
+//	olderData   finds services that went on since the data was written   damage.go
 //	Services    lists all services, and wakes one or all                 services.go
 //
 // One worker at a time runs the router, and one the autoscaler. Two at once do no

@@ -33,12 +33,8 @@ type ownerNote struct {
 	gone        bool
 }
 
-func newOwners(pipe clients, logger *slog.Logger) *owners {
-	return &owners{pipe: pipe, logger: logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
-}
-
-// note takes over what a batch of events says. A VM that was found by comparing
-// is not noted: at a first start these are all VMs, and rebuildOwners has them.
+// note takes over what a batch of events says. A VM that was found by comparing is not noted: at a
+// first start these are all VMs, and rebuildOwners has them.
 func (o *owners) note(batch []heard) {
 	for _, one := range batch {
 		vm := one.event.VM
@@ -59,16 +55,6 @@ func (o *owners) note(batch []heard) {
 	}
 }
 
-// noteOwner remembers whose a VM is, and leaves a note of it; -1 is nobody's, and
-// not noted.
-func (o *owners) noteOwner(vm, service int) {
-	if service < 0 {
-		return
-	}
-	o.remember(vm, service)
-	o.later(ownerNote{vm: vm, service: service})
-}
-
 func (o *owners) remember(vm, service int) {
 	if len(o.known) >= maxKnownVMs {
 		clear(o.known)
@@ -84,28 +70,9 @@ func (o *owners) later(note ownerNote) {
 	}
 }
 
-// of is the service that a VM belongs to, as far as it was noted.
-func (o *owners) of(ctx context.Context, vm int) (int, bool, error) {
-	if service, known := o.known[vm]; known {
-		return service, true, nil
-	}
-	return o.pipe.Owner(ctx, work.OwnedVM, vm)
-}
-
-// ofNetwork is the service that made a network for itself, -1 for none.
-func (o *owners) ofNetwork(ctx context.Context, network int) (int, error) {
-	service, known, err := o.pipe.Owner(ctx, work.OwnedNetwork, network)
-	if err != nil || !known {
-		return -1, err
-	}
-	return service, nil
-}
-
-// rebuildOwners puts back the notes that are missing, out of the services'
-// documents: the bucket may have been lost, and events were not heard while
-// nobody routed. It is tried until it succeeds. What is noted stays, for VMs' own events tell
-// more than what somebody has written into a document, and what two documents have is asked of
-// oned.
+// rebuildOwners puts back the notes that are missing, out of the services' documents, until that
+// succeeds: the bucket may have been lost, and nobody routed for a while. What is noted stays, for
+// VMs' own events are worth more than a document, and what two documents have is asked of oned.
 func (r *Router) rebuildOwners(ctx context.Context) {
 	pause, level := idle.NewBackoff(), slog.LevelWarn
 	for ctx.Err() == nil {
@@ -128,17 +95,22 @@ func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 		return 0, err
 	}
 	claims := map[string]map[int]int{work.OwnedVM: {}, work.OwnedNetwork: {}}
+	claim := func(kind string, id, service int) {
+		if other, claimed := claims[kind][id]; claimed && other != service {
+			service = -1
+		}
+		claims[kind][id] = service
+	}
 	older := olderData{written: r.written, logged: map[int]time.Time{}}
 	err = r.services.Each(ctx, nil, func(document opennebula.Document, body spec.Body) error {
 		older.note(document.ID, body)
-		for kind, ids := range map[string][]int{work.OwnedVM: vmsOf(body), work.OwnedNetwork: spec.OwnNetworks(body)} {
-			for _, id := range ids {
-				if other, claimed := claims[kind][id]; claimed && other != document.ID {
-					claims[kind][id] = -1
-				} else {
-					claims[kind][id] = document.ID
-				}
+		for _, role := range body.Roles {
+			for _, node := range role.Nodes {
+				claim(work.OwnedVM, node.DeployID, document.ID)
 			}
+		}
+		for _, network := range spec.OwnNetworks(body) {
+			claim(work.OwnedNetwork, network, document.ID)
 		}
 		return nil
 	})
@@ -159,42 +131,20 @@ func (r *Router) tryToRebuildOwners(ctx context.Context) (count int, err error) 
 	return len(missing), r.pipe.PutOwners(ctx, missing)
 }
 
-// vmsOf are the VMs that a service's document names.
-func vmsOf(body spec.Body) []int {
-	var ids []int
-	for _, role := range body.Roles {
-		for _, node := range role.Nodes {
-			ids = append(ids, node.DeployID)
-		}
-	}
-	return ids
-}
-
-// run stores the notes until ctx ends, as many at a time as there are: each by
-// itself would keep the disk from the events that are being routed.
+// run stores the notes until ctx ends, as many at a time as there are, to spare the disk.
 func (o *owners) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case first := <-o.notes:
-			o.store(ctx, o.newest(first))
+			newest := map[int]ownerNote{} // of each VM
+			for _, note := range available(first, o.notes, maxNotes) {
+				newest[note.vm] = note
+			}
+			o.store(ctx, newest)
 		}
 	}
-}
-
-// newest is the first note and those that wait, of each VM the last.
-func (o *owners) newest(first ownerNote) map[int]ownerNote {
-	notes := map[int]ownerNote{first.vm: first}
-	for len(notes) < maxNotes {
-		select {
-		case note := <-o.notes:
-			notes[note.vm] = note
-		default:
-			return notes
-		}
-	}
-	return notes
 }
 
 func (o *owners) store(ctx context.Context, notes map[int]ownerNote) {

@@ -37,9 +37,8 @@ type Config struct {
 	Routed prometheus.Counter
 }
 
-// Router gives each event to the service that it concerns. Two routers at once
-// do no harm: their messages have the same ids, and what comes twice or late
-// only makes a service look again.
+// Router gives each event to the service that it concerns. Two routers at once do no harm: their
+// messages have the same ids, and what comes twice or late only makes a service look again.
 type Router struct {
 	config   Config
 	pipe     clients
@@ -69,7 +68,8 @@ func NewRouter(config Config, p *pipeline.Pipeline) *Router {
 // Run reads the events from the saved cursor on until ctx ends. The last record before the
 // worker's start was written at that time.
 func (r *Router) Run(ctx context.Context, written time.Time) error {
-	r.written, r.owners = written, newOwners(r.pipe, r.config.Logger)
+	r.written = written
+	r.owners = &owners{pipe: r.pipe, logger: r.config.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
 	after, err := r.startOfEvents(ctx)
 	if err != nil {
 		return err
@@ -96,8 +96,7 @@ type heard struct {
 	unreadable bool
 }
 
-// run passes on what has come, as much at a time as there is: while the router
-// was busy with one burst, the next has been waiting.
+// run passes on what has come, as much at a time as there is.
 func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64) error {
 	incoming := make(chan heard, routerBatch)
 	failed := make(chan error, 2)
@@ -120,7 +119,7 @@ func (r *Router) run(ctx context.Context, reader *work.EventReader, saved uint64
 	for {
 		select {
 		case first := <-incoming:
-			batch := waiting(first, incoming)
+			batch := available(first, incoming, routerBatch)
 			last := batch[len(batch)-1].sequence
 			if err := r.passAll(ctx, slices.DeleteFunc(batch, func(one heard) bool { return one.unreadable })); err != nil {
 				return err
@@ -156,12 +155,12 @@ func read(ctx context.Context, reader *work.EventReader, into chan<- heard) erro
 	}
 }
 
-// waiting is the first event and what can be had without waiting.
-func waiting(first heard, incoming <-chan heard) []heard {
-	batch := []heard{first}
-	for len(batch) < routerBatch {
+// available returns the first and what can be had without waiting, at most so many.
+func available[T any](first T, more <-chan T, most int) []T {
+	batch := []T{first}
+	for len(batch) < most {
 		select {
-		case next := <-incoming:
+		case next := <-more:
 			batch = append(batch, next)
 		default:
 			return batch
@@ -170,10 +169,9 @@ func waiting(first heard, incoming <-chan heard) []heard {
 	return batch
 }
 
-// passAll passes a batch on. Of the state changes of one VM in it only the last
-// is: a service is woken to look at how things are, not at how they were. Where it
-// tells trouble of several VMs of a service, one wake-up has it look at all of them:
-// that is not believed without asking oned anyway.
+// passAll passes a batch on: of the state changes of one VM in it only the last. Where it tells
+// trouble of several VMs of a service, one wake-up has it look at all of them: that is not believed
+// without asking oned anyway.
 func (r *Router) passAll(ctx context.Context, batch []heard) error {
 	if len(batch) == 0 {
 		return nil
@@ -192,7 +190,12 @@ func (r *Router) passAll(ctx context.Context, batch []heard) error {
 
 // wakesOf are the wake-ups for events, and how many of these they stand for.
 func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.Wake, routed int, err error) {
-	troubled := troubledOf(events)
+	troubled := map[int][]heard{} // the events that tell trouble, by service
+	for _, one := range events {
+		if isTrouble(one.event) {
+			troubled[one.event.VM.Service] = append(troubled[one.event.VM.Service], one)
+		}
+	}
 	for _, one := range events {
 		service, err := r.serviceOf(ctx, one.event)
 		if err != nil {
@@ -204,7 +207,12 @@ func (r *Router) wakesOf(ctx context.Context, events []heard) (wakes []pipeline.
 		routed++
 		switch others := troubled[service]; {
 		case !isTrouble(one.event) || len(others) == 1:
-			wakes = append(wakes, wakeOf(service, one))
+			event := one.event
+			wakes = append(wakes, pipeline.Wake{
+				Work:      pipeline.Work{Service: service, Event: &event},
+				MessageID: messageID(one, one.sequence),
+				Trace:     event.Trace,
+			})
 		case others[0].sequence == one.sequence:
 			wakes = append(wakes, lookOf(service, others))
 		}
@@ -231,34 +239,14 @@ func newestOfEach(batch []heard) []heard {
 
 func isTrouble(event pipeline.Event) bool { return event.VM != nil && event.VM.Troubled() }
 
-// troubledOf are the events that tell trouble, by service.
-func troubledOf(events []heard) map[int][]heard {
-	troubled := map[int][]heard{}
-	for _, one := range events {
-		if isTrouble(one.event) {
-			troubled[one.event.VM.Service] = append(troubled[one.event.VM.Service], one)
-		}
-	}
-	return troubled
-}
-
-// wakeOf is an event as work of a service.
-func wakeOf(service int, one heard) pipeline.Wake {
-	return pipeline.Wake{
-		Work:      pipeline.Work{Service: service, Event: &one.event},
-		MessageID: messageID(one, one.sequence),
-		Trace:     one.event.Trace,
-	}
-}
-
 // messageID is the same for all that route the events from first to last. A sequence is used
 // again where the stream was damaged.
 func messageID(first heard, last uint64) string {
 	return fmt.Sprintf("one-%d-%d-%d", first.sequence, last, first.event.Heard.UnixMicro())
 }
 
-// lookOf has a service look at all VMs of which events told trouble. Two routers may
-// cut the events differently: to look once more does no harm.
+// lookOf has a service look at all VMs of which events told trouble. Two routers may cut the events
+// differently: to look once more does no harm.
 func lookOf(service int, troubled []heard) pipeline.Wake {
 	trouble := make([]pipeline.Trouble, len(troubled))
 	for i, one := range troubled {
@@ -275,28 +263,33 @@ func lookOf(service int, troubled []heard) pipeline.Wake {
 	}
 }
 
-// serviceOf is the service that an event concerns, -1 for none. A VM's event
-// says it itself; READY is written by a call that names the VM only. A state
-// that a VM only passes through concerns nobody.
+// serviceOf is the service that an event concerns, -1 for none. A VM's event says it itself; READY
+// is written by a call that names the VM only. A state that a VM only passes through concerns nobody.
 func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, error) {
 	switch {
 	case event.VM != nil && event.VM.Decisive():
 		return event.VM.Service, nil
 	case event.Object == work.OwnedNetwork:
-		return r.owners.ofNetwork(ctx, event.ID)
+		service, known, err := r.pipe.Owner(ctx, work.OwnedNetwork, event.ID)
+		if err != nil || !known {
+			return -1, err
+		}
+		return service, nil
 	case event.Ready == nil || !event.OK:
 		return -1, nil
 	}
-	service, known, err := r.owners.of(ctx, event.ID)
+	if service, known := r.owners.known[event.ID]; known {
+		return service, nil
+	}
+	service, known, err := r.pipe.Owner(ctx, work.OwnedVM, event.ID)
 	if err != nil || known {
 		return service, err
 	}
 	return r.askWhose(ctx, event.ID)
 }
 
-// askWhose asks oned for the service of a VM that was heard of for the first
-// time, and notes it. What oned does not tell now and will not tell later
-// holds nobody up: the service looks again by itself.
+// askWhose asks oned for the service of a VM that was heard of for the first time, and notes it.
+// What oned will not tell later either holds nobody up: the service looks again by itself.
 func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
 	vm, err := r.config.Oned.Server().VM(ctx, id)
 	switch {
@@ -308,8 +301,9 @@ func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
 		r.config.Logger.Warn("cannot read the service of a VM from oned; the service is checked again later", "vm", id, "error", err)
 		return -1, nil
 	}
-	if !vm.Gone() {
-		r.owners.noteOwner(vm.ID, vm.Service)
+	if !vm.Gone() && vm.Service >= 0 { // -1 is nobody's
+		r.owners.remember(vm.ID, vm.Service)
+		r.owners.later(ownerNote{vm: vm.ID, service: vm.Service})
 	}
 	return vm.Service, nil
 }

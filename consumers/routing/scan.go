@@ -16,13 +16,15 @@ import (
 )
 
 const (
-	// scanShare bounds what scanning takes of the time: after a scan there is a
-	// pause so many times as long, if that is within longestPause intervals. A
-	// scan that hung while oned was away says nothing about its cost.
+	// scanShare bounds what scanning takes of the time: after a scan there is a pause so many times
+	// as long, within longestPause intervals: a scan that hung says nothing about its cost.
 	scanShare    = 100
 	longestPause = 4
 	// scanAgain is when a scan that failed is made again, at the latest.
 	scanAgain = 10 * time.Second
+	// lateTimer is how late a timer is that has been lost. JetStream fires it within 0.3 s, or
+	// as soon as its stream has a leader again.
+	lateTimer = 10 * time.Second
 )
 
 // scanner finds services that nothing wakes.
@@ -32,9 +34,8 @@ type scanner struct {
 	interval time.Duration
 }
 
-// run wakes the services that wait, or are overdue, although nothing is
-// set to wake them: left behind by another server, by a lost stream, or by an API
-// that died between creating a document and queueing its command.
+// run wakes the services that wait, or are overdue, although nothing is set to wake them: left
+// behind by a lost stream, or an API that died between creating a document and queueing its command.
 func (s *scanner) run(ctx context.Context) {
 	pause, failed := time.Duration(0), false
 	for s.untilScan(ctx, pause) == nil {
@@ -78,23 +79,14 @@ func (s *scanner) scan(ctx context.Context) error {
 		}
 		return s.services.Wake(ctx, document.ID, "found in "+state.String())
 	})
-	return errors.Join(err, s.wakeOverdue(ctx))
-}
-
-// lateTimer is how late a timer is that has been lost. JetStream fires it within 0.3 s, or
-// as soon as its stream has a leader again.
-const lateTimer = 10 * time.Second
-
-// wakeOverdue wakes the services whose timers should have fired: JetStream may have lost one,
-// or never get to send it.
-func (s *scanner) wakeOverdue(ctx context.Context) error {
-	var overdue []int
-	err := s.records.EachRecord(ctx, func(service int, record pipeline.Record) {
+	var overdue []int // JetStream may have lost a timer, or never get to send it
+	recordsErr := s.records.EachRecord(ctx, func(service int, record pipeline.Record) {
 		late := func(timer pipeline.TimerState) bool { return time.Since(timer.Due) > lateTimer }
 		if !record.Deleted && slices.ContainsFunc(slices.Collect(maps.Values(record.Timers)), late) {
 			overdue = append(overdue, service)
 		}
 	})
+	err = errors.Join(err, recordsErr)
 	for _, service := range overdue {
 		err = errors.Join(err, s.services.Wake(ctx, service, "its timer is overdue"))
 	}

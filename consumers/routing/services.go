@@ -23,9 +23,9 @@ type Services struct {
 // answer together as a whole, and with ten VMs a service has 4 KB.
 const servicesPage = 500
 
-// Each goes through all services, a page at a time and the newest first.
-// One that is made or deleted meanwhile may be visited twice or left out. One
-// that cannot be read is left out, and so is one whose text skip knows.
+// Each goes through all services, a page at a time and the newest first. One that is made or
+// deleted meanwhile may be visited twice or left out. One that cannot be read, or that skip knows
+// by its text, is left out.
 func (s *Services) Each(ctx context.Context, skip func(body []byte) bool, visit func(opennebula.Document, spec.Body) error) error {
 	return s.Oned.Server().DocumentPages(ctx, spec.DocumentTypeService, opennebula.FilterAll, servicesPage, func(documents []opennebula.Document) error {
 		for _, document := range documents {
