@@ -63,6 +63,15 @@ func (g *usersGroups) of(ctx context.Context, uid int) (userGroups, error) {
 	return held, nil
 }
 
+// actor is as whom calls are made.
+type actor struct {
+	*serviceLoop
+	// acts is as whom calls are made for the owner actsFor.
+	acts     string
+	actsFor  one.Identity
+	regroups bool // what is made is given to the service's group afterwards
+}
+
 // actAs finds out as whom calls for a service are made: its owner, and in the service's group
 // alone where that is not the owner's primary one.
 func (a *actor) actAs(ctx context.Context, owner one.Identity) error {
@@ -84,26 +93,12 @@ func (a *actor) actAs(ctx context.Context, owner one.Identity) error {
 	return nil
 }
 
-// regroup gives a VM that was made to the service's group, where its owner is not in that. A
-// VM that it fails for stays in the owner's.
-func (a *actor) regroup(ctx context.Context, vm int) {
-	if !a.regroups {
-		return
-	}
-	if err := a.server().ChownVM(ctx, vm, -1, a.record.State.Service.Owner.GID); err != nil {
-		a.worker.config.Logger.Warn("the group of a VM could not be set to its service's group", "service", a.service, "vm", vm, "error", err)
-	}
-}
-
 // session is oned's for the service's owner: everything done to VMs is done as
 // the owner, with the owner's rights and no more.
 func (a *actor) session() *opennebula.Session {
-	if a.acts != "" && a.actsFor == a.record.State.Service.Owner {
+	owner := a.record.State.Service.Owner
+	if a.acts != "" && a.actsFor == owner {
 		return a.worker.oned.For(a.acts)
 	}
-	return a.worker.oned.For(a.record.State.Service.Owner.UName)
+	return a.worker.oned.For(owner.UName)
 }
-
-// server is oned's session for Flowjet's own bookkeeping: reading, and the
-// service's document, which the owner may have closed to himself.
-func (a *actor) server() *opennebula.Session { return a.worker.oned.Server() }

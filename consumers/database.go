@@ -15,9 +15,9 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// database recognises oned's database by a VM: one that was restored from a backup, or is
-// another oned's, gives out ids again that NATS knows of. It is asked at the start, whenever
-// oned came back or another server leads, and regularly. oned's documents decide then.
+// database recognises oned's database by a VM: one that was restored from a backup, or is another
+// oned's, gives out ids again that NATS knows of; oned's documents decide then. It is asked at the
+// start, whenever oned came back or another server leads, and regularly.
 type database struct {
 	pipe     *pipeline.Pipeline
 	oned     *opennebula.Client
@@ -50,9 +50,8 @@ func (d *database) since(ctx context.Context) (time.Time, opennebula.Life, error
 	return d.restored, life, nil
 }
 
-// doubtedFor is for how long what was asked last stands where there is a reason for doubt. A
-// oned that is stopped, restored and started again within it is noticed only by a call that
-// it refuses.
+// doubtedFor is for how long what was asked last stands in spite of doubt. A oned that is restored
+// within it is noticed only by a call that it refuses.
 const doubtedFor = time.Second
 
 // doubt asks, unless that was done just now: a document is not as it was saved last.
@@ -214,8 +213,7 @@ func (d *database) raise(id int) {
 	}
 }
 
-// begin asks oned for the newest VM, so that a VM whose creation got lost
-// right after the start need not be looked for among all.
+// begin asks oned for the newest VM: one whose creation got lost need not be looked for among all.
 func (d *database) begin(ctx context.Context) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -10,17 +10,32 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// find looks for the VM of an intent among those created since it was decided on.
-// What an earlier look went through is not read again: oned numbers VMs in the
-// order in which it makes them.
+// finder looks for VMs that an earlier call may have made.
+type finder struct {
+	*serviceLoop
+	searched search // the last look
+}
+
+// find looks for the VM of an intent among those created since it was decided on, by the users
+// whose VMs the service's can be: others may have forged theirs. oned numbers VMs in the order in
+// which it makes them, so what an earlier look went through is not read again.
 func (f *finder) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	look := search{at: time.Now(), floor: f.floor(intent.Key), keys: map[string]bool{}}
 	if look.next = look.floor; f.searched.covers(look.floor) {
 		look.floor, look.next, look.keys = f.searched.floor, f.searched.next, f.searched.keys
 	}
-	vms, err := f.newVMs(ctx, look.next)
-	if err != nil {
-		return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, f.service, err)
+	service := f.record.State.Service
+	owners := []int{service.Owner.UID}
+	if service.Former != nil {
+		owners = append(owners, service.Former.UID)
+	}
+	var vms []one.VM
+	for _, owner := range owners {
+		theirs, err := f.worker.oned.Server().Confirmed().VMs(ctx, owner, look.next, -1, opennebula.StateAny)
+		if err != nil {
+			return false, fmt.Errorf("look for the VM %s of service %d: %w", intent.Name, f.service, err)
+		}
+		vms = append(vms, theirs...)
 	}
 	for _, vm := range vms {
 		look.next = max(look.next, vm.ID+1)
@@ -31,18 +46,6 @@ func (f *finder) find(ctx context.Context, intent flow.Intent) (bool, error) {
 	}
 	f.searched = look
 	return look.keys[intent.Key], nil
-}
-
-// newVMs are those from an id on of the users whose VMs the service's can be: what others have
-// put into theirs is not read.
-func (f *finder) newVMs(ctx context.Context, from int) ([]one.VM, error) {
-	service := f.record.State.Service
-	vms, err := f.actor.server().Confirmed().VMs(ctx, service.Owner.UID, from, -1, opennebula.StateAny)
-	if err != nil || service.Former == nil {
-		return vms, err
-	}
-	former, err := f.actor.server().Confirmed().VMs(ctx, service.Former.UID, from, -1, opennebula.StateAny)
-	return append(vms, former...), err
 }
 
 // search is what was looked through for the VMs of a service's intents: all VMs

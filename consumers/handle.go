@@ -2,7 +2,6 @@ package consumers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -13,7 +12,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// handleOnce handles one input: learn, decide, commit, answer, act.
+// handleOnce handles one input: load, ingest, decide, commit, answer, act.
 func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) error {
 	if err := l.loader.checkDatabase(ctx); err != nil {
 		return err
@@ -21,8 +20,12 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	fresh := !l.loaded
 	l.cause = causeOf(input)
 	l.loader.noteSeen(input)
-	if err := l.ingester.loadAhead(ctx); err != nil {
-		return err
+	if fresh {
+		at, waiting := time.Now(), l.awaited()
+		if err := l.loader.load(ctx); err != nil {
+			return err
+		}
+		l.ingester.noteRefresh(at, waiting) // what is found is newer than the events that wait
 	}
 	l.loader.followLeader()
 	if input.Sequence <= l.record.Applied {
@@ -34,10 +37,9 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	if !l.exists {
 		return l.orphans.absent(ctx, input)
 	}
-	if l.outdated(input) {
-		// Its firing may have removed the one that counts (Timers.SetTimer).
-		name := input.Work.Timer.Name
-		return l.saver.setTimer(ctx, name, l.record.Timers[name])
+	if timer := input.Work.Timer; timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation {
+		// It has been set anew, and its firing may have removed the one that counts (Timers.SetTimer).
+		return l.saver.syncTimer(ctx, timer.Name)
 	}
 	l.ingester.noteTold(input)
 	if l.ingester.isOldNews(input) {
@@ -61,13 +63,11 @@ func (l *serviceLoop) handleOnce(ctx context.Context, input pipeline.Input) erro
 	return l.decide(ctx, input)
 }
 
-// repeat meets an input that is part of the record already: a reader that
-// starts over sees the last ones again. Its answer is given again, and what the
-// record left unfinished is finished.
+// repeat meets an input that is part of the record already: a reader that starts over sees the
+// last ones again. Its answer is given again, and what was left unfinished is finished.
 func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bool) error {
 	if fresh && l.exists {
-		// As with a first answer: who is told that a change has begun must not
-		// read the document of before.
+		// As with a first answer: who is told that a change has begun must not read the old document.
 		if err := l.saver.saveDocument(ctx); err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 	if command := input.Work.Command; command != nil {
 		for _, reply := range l.record.Replies {
 			if reply.Command == command.ID {
-				if err := l.responder.answer(ctx, input, reply); err != nil {
+				if err := l.answer(ctx, input, reply); err != nil {
 					return err
 				}
 			}
@@ -88,24 +88,27 @@ func (l *serviceLoop) repeat(ctx context.Context, input pipeline.Input, fresh bo
 		return nil
 	}
 	l.cause.Kind, l.cause.ID, l.cause.User = "wake", "take-over", ""
-	return l.proceed(ctx, l.plan(), false, nil)
+	return l.proceed(ctx, input, flow.Decide(l.known(), nil), nil)
 }
 
-// outdated reports whether the input is a timer that has been set anew.
-func (l *serviceLoop) outdated(input pipeline.Input) bool {
-	timer := input.Work.Timer
-	return timer != nil && l.record.Timers[timer.Name].Generation > timer.Generation
-}
+// keptReplies bounds the replies in a record.
+const keptReplies = 8
 
-// decide plans what the input leads to and sees it through.
+// decide plans what the input leads to and sees it through. A timer that has come is no longer
+// set: where NATS's clock is ahead of ours, and its time has not come, it is set again.
 func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	command, early := input.Work.Command, input.Published.Before(l.record.Since)
 	if command == nil {
 		l.record.Applied = input.Sequence
-		if early {
-			return l.proceed(ctx, l.plan(), false, nil)
+		var outcome flow.Outcome
+		switch work := input.Work; {
+		case early:
+		case work.Timer != nil:
+			delete(l.record.Timers, work.Timer.Name)
+		case work.Measures != nil:
+			outcome = flow.Measured{Measures: *work.Measures}
 		}
-		return l.proceed(ctx, l.planFor(input), false, nil)
+		return l.proceed(ctx, input, flow.Decide(l.known(), outcome), nil)
 	}
 	reply := pipeline.Reply{Version: pipeline.Version, Command: command.ID, Time: time.Now().UTC()}
 	decision, refusal, err := l.apply(ctx, *command, early)
@@ -114,12 +117,12 @@ func (l *serviceLoop) decide(ctx context.Context, input pipeline.Input) error {
 	}
 	if refusal != nil {
 		reply.Refused, reply.Message = refusal.Kind, refusal.Message
-		decision = l.plan()
+		decision = flow.Decide(l.known(), nil)
 	}
 	l.record.Applied = input.Sequence
-	l.responder.keepReply(reply)
-	told := command.Verb != flow.VerbDeploy // which was answered when it was queued
-	return l.proceed(ctx, decision, told, func() error { return l.responder.answer(ctx, input, reply) })
+	l.record.Replies = append(l.record.Replies, reply)
+	l.record.Replies = l.record.Replies[max(0, len(l.record.Replies)-keptReplies):]
+	return l.proceed(ctx, input, decision, &reply)
 }
 
 // apply decides what a command leads to, or why it is refused: one that came before the
@@ -134,11 +137,16 @@ func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early boo
 	if refusal != nil || err != nil {
 		return flow.Decision{}, refusal, err
 	}
-	if command.Arguments, refusal = l.openArguments(command); refusal != nil {
-		return flow.Decision{}, refusal, nil
+	switch arguments, err := command.OpenedArguments(l.worker.box.Open); {
+	case errors.Is(err, seal.ErrKey):
+		return flow.Decision{}, &flow.Refusal{
+			Kind: flow.RefusedState, Message: "the server user's password was changed while the command waited: send it again",
+		}, nil
+	case err == nil: // else it is no sealed text: what is wrong with it is found when it is read
+		command.Arguments = arguments
 	}
 	if l.loader.rewritten {
-		return l.plan(), nil, nil // that is what was asked for
+		return flow.Decide(l.known(), nil), nil, nil // that is what was asked for
 	}
 	decision, err := flow.Apply(l.known(), command)
 	if errors.As(err, &refusal) {
@@ -150,49 +158,37 @@ func (l *serviceLoop) apply(ctx context.Context, command flow.Command, early boo
 	return decision, nil, nil
 }
 
-// planFor decides on an input that is no command. A timer that has come is no
-// longer set: it is set again if its time has not come after all, because NATS's
-// clock is ahead of ours.
-func (l *serviceLoop) planFor(input pipeline.Input) flow.Decision {
-	if timer := input.Work.Timer; timer != nil {
-		delete(l.record.Timers, timer.Name)
-	}
-	if measures := input.Work.Measures; measures != nil {
-		return flow.Decide(l.known(), flow.Measured{Measures: *measures})
-	}
-	return l.plan()
-}
-
-// plan decides with what is known now.
-func (l *serviceLoop) plan() flow.Decision {
-	return flow.Decide(l.known(), nil)
-}
-
 // known returns what decisions are made from.
 func (l *serviceLoop) known() flow.Input {
 	return flow.Input{State: l.record.State, Facts: l.facts, Now: time.Now(), Settings: l.worker.config.Settings}
 }
 
-// keptReplies bounds the replies in a record.
-const keptReplies = 8
-
 // proceed sees a decision through: commit, act, and plan again until nothing is
-// left to do. Told reports whether somebody waits for the answer.
-func (l *serviceLoop) proceed(ctx context.Context, decision flow.Decision, told bool, answer func() error) error {
+// left to do. The reply is the answer to a command.
+func (l *serviceLoop) proceed(ctx context.Context, input pipeline.Input, decision flow.Decision, reply *pipeline.Reply) error {
 	for {
-		if err := l.saver.commit(ctx, decision, answer != nil); err != nil {
+		if err := l.saver.commit(ctx, decision, reply != nil); err != nil {
 			return err
 		}
-		if err := l.saver.saveEarly(ctx, told); err != nil {
+		save := l.saver.writeIfDue
+		if reply != nil && input.Work.Command.Verb != flow.VerbDeploy {
+			// Who is told that something was changed reads it changed, in oned too. A deployment
+			// was answered when it was queued.
+			save = l.saver.saveDocument
+		}
+		if err := save(ctx); err != nil {
 			return err
 		}
-		if answer != nil {
-			if err := answer(); err != nil {
+		if reply != nil {
+			if err := l.answer(ctx, input, *reply); err != nil {
 				return err
 			}
-			answer, told = nil, false
+			reply = nil
 			ctx = opennebula.Unhurried(ctx)
-			l.partition.answered(l)
+			// What a command leads to may take long, and nobody waits for that.
+			l.partition.mutex.Lock()
+			l.urgent.Store(l.inbox.hasCommand())
+			l.partition.mutex.Unlock()
 		}
 		if len(decision.Actions) == 0 {
 			return nil
@@ -208,23 +204,9 @@ func (l *serviceLoop) proceed(ctx context.Context, decision flow.Decision, told 
 	}
 }
 
-// openArguments opens a command's arguments; the refusal says why that cannot be.
-func (l *serviceLoop) openArguments(command flow.Command) (arguments json.RawMessage, refusal *flow.Refusal) {
-	arguments, err := command.OpenedArguments(l.worker.box.Open)
-	switch {
-	case errors.Is(err, seal.ErrKey):
-		return nil, &flow.Refusal{Kind: flow.RefusedState, Message: "the server user's password was changed while the command waited: send it again"}
-	case err != nil:
-		return command.Arguments, nil //nolint:nilerr // no sealed text: what is wrong with it is found when it is read
-	}
-	return arguments, nil
-}
-
-// precondition holds a command's If-Match against the service as it is when
-// the command's turn has come. What was decided and is not in the document yet is
-// written first: the client that read the document of before has not seen it. A
-// service has one writer at a time, so nothing comes between this look and the
-// decision but what is done to the document past Flowjet.
+// precondition holds a command's If-Match against the service as it is when the command's turn
+// has come. What was decided and is not in the document yet is written first. A service has one
+// writer at a time: only what is done past Flowjet comes between this look and the decision.
 func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*flow.Refusal, error) {
 	if len(command.IfMatch) == 0 {
 		return nil, nil
@@ -232,9 +214,9 @@ func (l *serviceLoop) precondition(ctx context.Context, command flow.Command) (*
 	if err := l.saver.saveDocument(ctx); err != nil {
 		return nil, err
 	}
-	document, err := l.actor.server().Document(ctx, l.service)
+	document, err := l.worker.oned.Server().Document(ctx, l.service)
 	if err == nil && !document.Matches(command.IfMatch) {
-		document, err = l.actor.server().Confirmed().Document(ctx, l.service)
+		document, err = l.worker.oned.Server().Confirmed().Document(ctx, l.service)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("check the ETag of service %d: %w", l.service, err)

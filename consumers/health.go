@@ -1,12 +1,16 @@
 package consumers
 
 import (
-	"errors"
+	"context"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/flowjet/flowjet/pipeline"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // health is whether the worker can do its work, told once at each change.
@@ -17,44 +21,109 @@ type health struct {
 	changed time.Time
 }
 
-// note takes the end of a service's turn into account. What holds up one service alone
-// does not count.
-func (h *health) note(logger *slog.Logger, service int, end outcome, err error) {
+// note notes what holds a service up, empty for nothing or where it is no longer driven here.
+func (h *health) note(logger *slog.Logger, service int, reason string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	if end == retry && !errors.Is(err, pipeline.ErrNewer) {
-		h.hold(logger, service, err.Error())
-		return
-	}
-	h.release(logger, service)
-}
-
-// forget leaves out a service that is no longer driven here.
-func (h *health) forget(logger *slog.Logger, service int) {
-	h.mutex.Lock()
-	defer h.mutex.Unlock()
-	h.release(logger, service)
-}
-
-func (h *health) hold(logger *slog.Logger, service int, reason string) {
-	if h.held == nil {
-		h.held = map[int]string{}
-	}
-	h.held[service] = reason
-	if h.reason == "" {
-		h.reason, h.changed = reason, time.Now()
-		logger.Warn("the worker is blocked, retrying; nothing is lost", "reason", reason)
+	_, held := h.held[service]
+	switch {
+	case reason != "":
+		h.held[service] = reason
+		if h.reason == "" {
+			h.reason, h.changed = reason, time.Now()
+			logger.Warn("the worker is blocked, retrying; nothing is lost", "reason", reason)
+		}
+	case held:
+		delete(h.held, service)
+		if len(h.held) == 0 {
+			logger.Info("the worker works again", "held_up_for", time.Since(h.changed).Round(time.Millisecond))
+			h.reason, h.changed = "", time.Now()
+		}
 	}
 }
 
-func (h *health) release(logger *slog.Logger, service int) {
-	if _, held := h.held[service]; !held {
-		return
+const (
+	// lookAtOned is how often it is looked whether oned answers, and how long it
+	// may take to say so.
+	lookAtOned = 500 * time.Millisecond
+	// longSilence is for how long oned may owe an answer before it is asked.
+	longSilence = time.Second
+	// unreachableAfter is how often in a row oned does not answer.
+	unreachableAfter = 2
+)
+
+// reach is whether this worker reaches oned.
+type reach struct {
+	oned   *opennebula.Client
+	logger *slog.Logger
+}
+
+// watch has the other workers take over while this one is cut off from oned, and not from NATS,
+// and they are not. It costs oned nothing while it answers.
+func (r *reach) watch(ctx context.Context, members *work.Membership) {
+	ticker := time.NewTicker(lookAtOned)
+	defer ticker.Stop()
+	failures, unreachable := 0, false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		switch {
+		case failures == 0 && r.oned.Silence() < longSilence:
+			continue
+		case r.answers(ctx):
+			failures = 0
+		case failures < unreachableAfter:
+			failures++
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if is := failures >= unreachableAfter; is != unreachable {
+			unreachable = is
+			r.logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services",
+				"reaches", !unreachable)
+		}
+		members.SetOnedUnreachable(unreachable)
 	}
-	delete(h.held, service)
-	if len(h.held) > 0 {
-		return
+}
+
+// answers reports whether oned answers now.
+func (r *reach) answers(ctx context.Context) bool {
+	asking, cancel := context.WithTimeout(ctx, lookAtOned)
+	defer cancel()
+	return r.oned.Ping(asking)
+}
+
+// metrics are the worker's figures; none has a label without bound.
+type metrics struct {
+	inputs, routed, commits, conflicts, retries, panics, dead, measured prometheus.Counter
+	actions                                                             *prometheus.CounterVec
+	owned                                                               prometheus.Gauge
+}
+
+// newMetrics registers the worker's figures, if there is a registerer.
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	made := promauto.With(registerer)
+	counter := func(name, help string) prometheus.Counter {
+		return made.NewCounter(prometheus.CounterOpts{Namespace: "flowjet", Subsystem: "worker", Name: name, Help: help})
 	}
-	logger.Info("the worker works again", "held_up_for", time.Since(h.changed).Round(time.Millisecond))
-	h.reason, h.changed = "", time.Now()
+	return &metrics{
+		inputs:    counter("inputs_total", "Inputs read from the work stream."),
+		routed:    counter("routed_total", "Events routed to their service."),
+		commits:   counter("commits_total", "Records committed."),
+		conflicts: counter("conflicts_total", "Commits refused because another worker had committed first."),
+		retries:   counter("retries_total", "Inputs postponed because oned or NATS was unreachable."),
+		panics:    counter("panics_total", "Decisions that panicked: a defect of Flowjet."),
+		measured:  counter("measured_total", "Services measured for their elasticity policies."),
+		dead:      counter("dead_letters_total", "Inputs moved to the dead letters."),
+		actions: made.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "flowjet", Subsystem: "worker", Name: "actions_total", Help: "Calls made to oned, by kind of action.",
+		}, []string{"kind"}),
+		owned: made.NewGauge(prometheus.GaugeOpts{
+			Namespace: "flowjet", Subsystem: "worker", Name: "owned_keys", Help: "Partitions, router and autoscaler that this worker runs.",
+		}),
+	}
 }

@@ -12,10 +12,9 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// History is exactly once and in order although workers die: what happened is
-// committed together with the state that it led to, and is published from the
-// record, under a number that a later worker finds in the stream. A worker that has been overtaken
-// finds that out before it publishes.
+// History is exactly once and in order although workers die: what happened is committed together
+// with the state that it led to, and is published from the record, under a number that a later
+// worker finds in the stream. A worker that has been overtaken finds that out before it publishes.
 
 func causeOf(input pipeline.Input) pipeline.Cause {
 	cause := pipeline.Cause{Kind: "wake", ID: input.Work.Reason, Sequence: input.Sequence}
@@ -34,16 +33,21 @@ func causeOf(input pipeline.Input) pipeline.Cause {
 	return cause
 }
 
-// addTransitions puts what happened into the outbox, for the next commit. The
-// last one says what the decision has done next.
+// addTransitions puts what happened into the outbox, for the next commit. The last one tells
+// what is done next.
 func (s *saver) addTransitions(changes []flow.Change, did []string) {
 	now := time.Now().UTC()
 	outbox := &s.record.Outbox
 	outbox.First = max(1, outbox.First)
 	for i, change := range changes {
-		transition := pipeline.Transition{
-			Version: pipeline.Version, Service: s.service, Change: change, Cause: s.cause,
-			Next: adviceFor(change, s.service), Time: now,
+		transition := pipeline.Transition{Version: pipeline.Version, Service: s.service, Change: change, Cause: s.cause, Time: now}
+		if change.Kind == "service" {
+			for _, state := range spec.ServiceStates() {
+				trouble := state.Failed() || state == spec.ServiceWarning || state == spec.ServiceHold
+				if trouble && change.New == state.String() {
+					transition.Next = flow.Advice(state, s.service)
+				}
+			}
 		}
 		if i == len(changes)-1 {
 			transition.Did = did
@@ -52,29 +56,8 @@ func (s *saver) addTransitions(changes []flow.Change, did []string) {
 	}
 }
 
-// adviceFor is what to do about a service that has come into trouble.
-func adviceFor(change flow.Change, service int) string {
-	if change.Kind != "service" {
-		return ""
-	}
-	for _, state := range spec.ServiceStates() {
-		if state.String() == change.New && (state.Failed() || state == spec.ServiceWarning || state == spec.ServiceHold) {
-			return flow.Advice(state, service)
-		}
-	}
-	return ""
-}
-
-// addNodeTransitions tells what became of networks and virtual routers since the
-// last commit. They are found by comparing, since each is seen in another place.
-func (s *saver) addNodeTransitions() {
-	s.addTransitions(flow.NodeChanges(s.published, s.record.State), nil)
-	s.published = s.record.State
-}
-
-// publishNext publishes what is committed but not told: the first transition only,
-// so that an input which comes meanwhile need not wait, or all of them where
-// other services wait to work and one batch serves several.
+// publishNext publishes what is committed: the first transition only, so that an input which
+// comes meanwhile need not wait, or all where others wait to work and one batch serves several.
 func (s *saver) publishNext(ctx context.Context) error {
 	if err := s.stillOurs(ctx); err != nil {
 		return err
@@ -128,8 +111,8 @@ func (s *saver) replaceUnpublishable(ctx context.Context) error {
 	return nil
 }
 
-// resend finds out what of the last commit was not told, and has its timers set
-// again: the next flush does both.
+// resend finds out what of the last commit was not published; the next flush publishes it, and
+// sets all timers again.
 func (s *saver) resend(ctx context.Context) error {
 	outbox := &s.record.Outbox
 	if len(outbox.Transitions) > 0 {
@@ -148,6 +131,43 @@ func (s *saver) resend(ctx context.Context) error {
 	s.dirtyTimers = map[string]bool{}
 	for name := range s.record.Timers {
 		s.dirtyTimers[name] = true
+	}
+	return nil
+}
+
+// setDueTimers brings the record's timers up to the state's deadlines. The generation tells a
+// timer that was replaced from the one that counts, and never repeats for a service.
+func (s *saver) setDueTimers() {
+	timers := make(map[string]pipeline.TimerState, len(s.record.State.Deadlines))
+	for name, due := range s.record.State.Deadlines {
+		timer := s.record.Timers[name]
+		if !timer.Due.Equal(due) {
+			s.record.Generation++
+			timer = pipeline.TimerState{Generation: s.record.Generation, Due: due}
+			s.dirtyTimers[name] = true
+		}
+		timers[name] = timer
+	}
+	for name := range s.record.Timers {
+		if _, kept := timers[name]; !kept {
+			s.dirtyTimers[name] = true
+		}
+	}
+	s.record.Timers = timers
+}
+
+// syncTimer sets or cancels a timer on NATS, as the record has it.
+func (s *saver) syncTimer(ctx context.Context, name string) error {
+	timer, set := s.record.Timers[name]
+	if !set {
+		if err := s.worker.pipe.CancelTimer(ctx, s.service, name); err != nil {
+			return fmt.Errorf("cancel the timer %s of service %d: %w", name, s.service, err)
+		}
+		return nil
+	}
+	err := s.worker.pipe.SetTimer(ctx, s.service, pipeline.Timer{Name: name, Generation: timer.Generation, Due: timer.Due})
+	if err != nil {
+		return fmt.Errorf("set the timer %s of service %d: %w", name, s.service, err)
 	}
 	return nil
 }

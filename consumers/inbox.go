@@ -11,18 +11,16 @@ import (
 // maxWaiting bounds the inputs that wait for one service.
 const maxWaiting = 256
 
-// inbox holds what waits for one service, in order. Of events about the same
-// thing between two commands only the newest is kept: a service is woken to
-// look at how things are, not at how they were. Where there still are too many,
-// a look at everything takes their place.
+// inbox holds what waits for one service, in order. Of events about the same thing between two
+// commands only the newest is kept: a service is woken to look at how things are. Where there
+// still are too many, a look at everything takes their place.
 type inbox struct {
 	waiting []delivery
 	// write asks for the service's document to be written, when nothing else waits.
 	write bool
 }
 
-// delivery is an input, and the sequences of those that it stands for, its own
-// last.
+// delivery is an input, and the sequences of those that it stands for, its own last.
 type delivery struct {
 	pipeline.Input
 	sequences []uint64
@@ -41,13 +39,16 @@ func (d delivery) states() []pipeline.Trouble {
 // put adds an input; false means that there is no room.
 func (b *inbox) put(input pipeline.Input) bool {
 	added := delivery{Input: input, sequences: []uint64{input.Sequence}, came: time.Now()}
-	first := b.mergeable(input)
-	if first < 0 {
+	if !isNews(input.Work) {
 		if len(b.waiting) >= maxWaiting {
 			return false
 		}
 		b.waiting = append(b.waiting, added)
 		return true
+	}
+	first := len(b.waiting) // of the news that nothing but news follows
+	for first > 0 && isNews(b.waiting[first-1].Work) {
+		first--
 	}
 	for i := first; i < len(b.waiting); i++ {
 		if sameSubject(b.waiting[i].Work, input.Work) {
@@ -66,26 +67,12 @@ func (b *inbox) put(input pipeline.Input) bool {
 	return true
 }
 
-// mergeable is the place from which on there are only inputs that carry nothing
-// but news; -1 for an input that carries more.
-func (b *inbox) mergeable(input pipeline.Input) int {
-	if !isNews(input.Work) {
-		return -1
-	}
-	first := len(b.waiting)
-	for first > 0 && isNews(b.waiting[first-1].Work) {
-		first--
-	}
-	return first
-}
-
 // isNews reports whether the work only makes the service look.
 func isNews(work pipeline.Work) bool {
 	return work.Command == nil && work.Timer == nil && work.Measures == nil && !work.Newer
 }
 
-// sameSubject reports whether the later of two pieces of news, with what union keeps of
-// the earlier, makes the earlier superfluous.
+// sameSubject reports whether a later piece of news, with union's, makes an earlier superfluous.
 func sameSubject(earlier, later pipeline.Work) bool {
 	a, b := earlier.Event, later.Event
 	if a == nil || b == nil {
@@ -95,9 +82,8 @@ func sameSubject(earlier, later pipeline.Work) bool {
 	return a.Object == b.Object && a.ID == b.ID
 }
 
-// union is the trouble that a later piece of news tells once it stands for an earlier
-// one too: of each VM the later. News without trouble makes a service look at
-// everything, or tells by itself how things are.
+// union is the trouble that a later piece of news tells once it stands for an earlier one too: of
+// each VM the later. News without trouble has a service look at everything, or is an event.
 func union(earlier, later []pipeline.Trouble) []pipeline.Trouble {
 	if later == nil {
 		return nil

@@ -8,12 +8,26 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/consumers/routing"
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
+
+// loader reads the record and the document, and decides which of them is believed.
+type loader struct {
+	*serviceLoop
+	// seen and made are what the input carries of the document, of one that was just made.
+	seen *flow.SeenDocument
+	made *foundDocument
+	// rewrites reports whether the input asks for a document that cannot be read to be written
+	// again, and rewritten whether that was done.
+	rewrites, rewritten bool
+	// read is when the document was asked for last.
+	read time.Time
+}
 
 // checkDatabase has all be loaded anew that is known from another database of oned's.
 func (l *loader) checkDatabase(ctx context.Context) error {
@@ -23,12 +37,6 @@ func (l *loader) checkDatabase(ctx context.Context) error {
 	}
 	l.life = life
 	return err
-}
-
-// withinLife binds what may end something, and what is written, to the life of oned in which
-// it was decided on: by the next call oned may have another database.
-func (l *loader) withinLife(ctx context.Context) context.Context {
-	return opennebula.Within(ctx, l.life)
 }
 
 // sureOfDatabase asks oned whether its database is the one of what is known; if it is not, all
@@ -62,13 +70,16 @@ func (l *loader) load(ctx context.Context) error {
 	l.saver.published = l.record.State
 	l.finder.searched = search{}
 	if record.Deleted {
-		if err := l.checkTombstone(ctx); err != nil {
+		// That is believed only while the zone's leader has no document of the service's id.
+		found, err := l.readDocument(ctx, l.worker.oned.Server().Confirmed())
+		if err != nil {
 			return err
 		}
-	}
-	if l.record.Deleted {
-		l.exists, l.loaded = false, true
-		return nil
+		if !found.exists {
+			l.exists, l.loaded = false, true
+			return nil
+		}
+		l.forgetRecord("the service has ended according to its record, but has a document", found.body.Started().Add(-routing.ClockSkew))
 	}
 	if err := l.refreshDocument(ctx); err != nil {
 		return err
@@ -77,7 +88,12 @@ func (l *loader) load(ctx context.Context) error {
 		l.loaded = true
 		return nil
 	}
-	l.doubtCalls()
+	// The former owner may have made any call that it had committed to, or none. Each VM is looked
+	// for before it is created, and one that was to end is asked again.
+	for i := range l.record.State.Intents {
+		l.record.State.Intents[i].Attempts = max(1, l.record.State.Intents[i].Attempts)
+	}
+	l.record.State = flow.DoubtRequests(l.record.State)
 	if err := l.ingester.refreshFacts(ctx); err != nil {
 		return err
 	}
@@ -88,21 +104,9 @@ func (l *loader) load(ctx context.Context) error {
 	return nil
 }
 
-// doubtCalls: the former owner may have made any call that it had committed to,
-// or none. Each VM is looked for before it is created, and one that was to end
-// is asked again.
-func (l *loader) doubtCalls() {
-	state := &l.record.State
-	for i := range state.Intents {
-		state.Intents[i].Attempts = max(1, state.Intents[i].Attempts)
-	}
-	*state = flow.DoubtRequests(*state)
-}
-
-// refreshDocument reads the document and holds it against the record. Whose
-// text it is decides: ours as last saved or decided, one of ours that a former
-// owner saved too late, or somebody else's, which then is the truth. That it is
-// somebody else's only the zone's leader is believed.
+// refreshDocument reads the document and holds it against the record. Its text is ours as last
+// saved or decided, or as a former owner saved it too late, or somebody else's, which then is the
+// truth. That it is somebody else's only the zone's leader is believed.
 func (l *loader) refreshDocument(ctx context.Context) error {
 	l.read = time.Now()
 	var found foundDocument
@@ -110,10 +114,10 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	if l.revision == 0 && l.made != nil {
 		found = *l.made
 	} else {
-		found, err = l.readDocument(ctx, l.actor.server())
+		found, err = l.readDocument(ctx, l.worker.oned.Server())
 	}
 	if errors.Is(err, errUnreadable) {
-		found, err = l.readDocument(ctx, l.actor.server().Confirmed())
+		found, err = l.readDocument(ctx, l.worker.oned.Server().Confirmed())
 	}
 	if errors.Is(err, errUnreadable) && l.rewrites {
 		found, err = l.rewrite(ctx, err)
@@ -123,7 +127,7 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 			return err
 		}
 		if !l.isOurs(found.digest) {
-			found, err = l.readDocument(ctx, l.actor.server().Confirmed())
+			found, err = l.readDocument(ctx, l.worker.oned.Server().Confirmed())
 		}
 	}
 	if err != nil {
@@ -145,21 +149,18 @@ func (l *loader) refreshDocument(ctx context.Context) error {
 	switch {
 	case l.revision == 0:
 		state.Service.Body = found.body
-		l.record.Saved = found.digest
 	case l.isOurs(found.digest):
 		// Where an earlier owner saved late what it had decided, ours is saved again.
-		l.record.Saved = found.digest
 	case found.digest != l.record.Saved, l.predates(found.digest):
 		if reason, since := l.ofAnotherTime(found); reason != "" {
 			l.forgetRecord(reason, since)
-			l.record.State.Service = spec.Service{ID: l.service, Owner: found.owner, Body: found.body}
-			l.record.Saved = found.digest
-			return nil
+			state.Service = spec.Service{ID: l.service, Owner: found.owner, Body: found.body}
+		} else {
+			l.worker.config.Logger.Info("the document was changed by another program and is used as it is", "service", l.service)
+			state.Service.Body = found.body
 		}
-		l.worker.config.Logger.Info("the document was changed by another program and is used as it is", "service", l.service)
-		state.Service.Body = found.body
-		l.record.Saved = found.digest
 	}
+	l.record.Saved = found.digest
 	return nil
 }
 
@@ -189,7 +190,11 @@ func (l *loader) readDocument(ctx context.Context, session *opennebula.Session) 
 		return found, nil
 	}
 	if found.body, found.repairs, err = spec.ReadService(document.Body); err != nil {
-		return found, l.unreadable(err)
+		way := "correct it at oned: docs/troubleshooting.md"
+		if l.isRecorded() {
+			way = fmt.Sprintf("`oneflow recover %d` writes it as Flowjet has it", l.service)
+		}
+		return found, fmt.Errorf("%w: service %d: %w; %s", errUnreadable, l.service, err, way)
 	}
 	if len(found.repairs) == 0 { // else what oned holds is not what the body is written as
 		found.digest = found.body.Digest()
@@ -202,9 +207,9 @@ func (l *loader) isOurs(digest string) bool {
 	return l.revision != 0 && !l.predates(digest) && (slices.Contains(l.record.Digests, digest) || digest == l.record.State.Service.Body.Digest())
 }
 
-// followLeader notes who leads the zone. A change is committed while the service waits:
-// which of its VMs may have been left behind depends on when it was. A service that waits
-// was looked at not long ago: where this process has not seen the change, it was since then.
+// followLeader notes who leads the zone. A change is committed while the service waits: when it
+// was decides which VMs may have been left behind. A service that waits was looked at not long
+// ago: a change that this process has not seen was since then.
 func (l *loader) followLeader() {
 	term, since := l.worker.oned.Leadership()
 	before, waits := l.record.State.Leader, l.record.State.Service.State().Waiting()
@@ -215,31 +220,14 @@ func (l *loader) followLeader() {
 	l.led = l.led || l.record.State.Leader != before && waits
 }
 
-// A document that another program has made unreadable is left alone, and so are its service's
-// VMs, until somebody corrects it, or recovers the service: then it is written as the record
-// has it.
-
-// errUnreadable marks an input for a service whose document cannot be read.
+// errUnreadable marks an input for a service whose document another program has made unreadable.
+// It is left alone, and so are its VMs, until somebody corrects it, or recovers the service: then
+// it is written as the record has it.
 var errUnreadable = fmt.Errorf("%w", errPoison)
-
-// unreadable is the error of a document that cannot be read, with what corrects it.
-func (l *loader) unreadable(err error) error {
-	way := "correct it at oned: docs/troubleshooting.md"
-	if l.isRecorded() {
-		way = fmt.Sprintf("`oneflow recover %d` writes it as Flowjet has it", l.service)
-	}
-	return fmt.Errorf("%w: service %d: %w; %s", errUnreadable, l.service, err, way)
-}
 
 // isRecorded reports whether the record has the service's body, of the database that oned has.
 func (l *loader) isRecorded() bool {
 	return l.revision != 0 && !l.record.Deleted && l.record.State.Service.Body.State != nil && !l.record.Written.Before(l.worker.database.restoredAt())
-}
-
-// asksToRewrite reports whether the command asks for an unreadable document to be written.
-func asksToRewrite(command flow.Command) bool {
-	var arguments flow.RecoverArguments
-	return command.Verb == flow.VerbRecover && (len(command.Arguments) == 0 || json.Unmarshal(command.Arguments, &arguments) == nil) && !arguments.Delete
 }
 
 // rewrite writes the document as the record has it, if the zone's leader cannot read it either,
@@ -250,9 +238,93 @@ func (l *loader) rewrite(ctx context.Context, reason error) (foundDocument, erro
 		return foundDocument{}, reason
 	}
 	l.worker.config.Logger.Warn("the service's document cannot be read and is written as the record has it", "service", l.service, "error", reason)
-	if err := l.actor.server().UpdateDocument(l.withinLife(ctx), l.service, text); err != nil {
+	if err := l.worker.oned.Server().UpdateDocument(opennebula.Within(ctx, l.life), l.service, text); err != nil {
 		return foundDocument{}, fmt.Errorf("write the document of service %d again: %w", l.service, err)
 	}
 	l.rewritten = true
-	return l.readDocument(ctx, l.actor.server().Confirmed())
+	return l.readDocument(ctx, l.worker.oned.Server().Confirmed())
+}
+
+// What NATS holds can belong to another time or another zone than oned: oned was restored from
+// a backup and uses ids again, or the data folder was. oned's document decides then, and no VM
+// is ended because of what NATS holds.
+
+// ofAnotherTime returns why the record does not belong to a document that it does not know,
+// and from when on commands are the document's service's; no reason if it does.
+func (l *loader) ofAnotherTime(found foundDocument) (reason string, since time.Time) {
+	known, started, logged := l.record.State.Service.Body.StartTime, found.body.StartTime, found.body.LastLogged()
+	switch {
+	case known != 0 && started != 0 && known != started: // it cannot be changed
+		return "the document and the record belong to different services", found.body.Started().Add(-routing.ClockSkew)
+	case l.predates(found.digest):
+		return "the record belongs to another database of oned", l.worker.database.restoredAt()
+	case logged.After(l.record.Written.Add(routing.ClockSkew)):
+		since = logged.Add(time.Second)
+		if now := time.Now(); since.After(now) {
+			since = now
+		}
+		return "the service has changed since the record was written", since
+	}
+	return "", time.Time{}
+}
+
+// predates reports whether the record is of another database of oned's than a document that is
+// not as was decided.
+func (l *loader) predates(digest string) bool {
+	return l.record.Written.Before(l.worker.database.restoredAt()) && digest != l.record.State.Service.Body.Digest()
+}
+
+// forgetRecord begins with a record as of a new service. What numbers inputs, timers and
+// transitions goes on. Commands from before since are refused.
+func (l *loader) forgetRecord(reason string, since time.Time) {
+	l.worker.config.Logger.Warn("the service's record does not match its document, which is used instead: was oned or the data folder restored from a backup?",
+		"service", l.service, "reason", reason)
+	before := l.record
+	l.record = pipeline.Record{Version: pipeline.Version, Applied: before.Applied, Generation: before.Generation, Since: since, Written: before.Written}
+	l.record.Outbox.First = before.Outbox.First + uint64(len(before.Outbox.Transitions))
+	l.record.State.Service.ID = l.service
+	l.saver.published, l.led = l.record.State, true // it is to be stored
+	l.saver.dirtyTimers = map[string]bool{}
+	for name := range before.Timers {
+		l.saver.dirtyTimers[name] = true // none of them is set any more
+	}
+}
+
+// trustSeen is for how long the document that the API has read for a command counts, and need not
+// be read again: it may be changed, or deleted, while the command waits.
+const trustSeen = 30 * time.Second
+
+// noteSeen keeps what an input carries of the service's document, and with a deploy the document
+// itself, if that can be read.
+func (l *loader) noteSeen(input pipeline.Input) {
+	l.seen, l.made, l.rewrites, l.rewritten = nil, nil, false, false
+	command := input.Work.Command
+	if command == nil {
+		return
+	}
+	if command.Verb == flow.VerbRecover {
+		var arguments flow.RecoverArguments
+		l.rewrites = (len(command.Arguments) == 0 || json.Unmarshal(command.Arguments, &arguments) == nil) && !arguments.Delete
+	}
+	if time.Since(input.Published) > trustSeen {
+		return
+	}
+	l.seen = command.Seen
+	if command.Verb != flow.VerbDeploy || len(command.Arguments) == 0 {
+		return
+	}
+	var made flow.DeployArguments
+	opened, err := command.OpenedArguments(l.worker.box.Open)
+	if err != nil || json.Unmarshal(opened, &made) != nil {
+		return
+	}
+	if body, err := spec.ParseBody(made.Body); err == nil {
+		l.made = &foundDocument{exists: true, owner: made.Owner, digest: body.Digest(), body: body}
+	}
+}
+
+// isAsSeen reports whether the document, as the API has just read it, is what is known here.
+func (l *loader) isAsSeen() bool {
+	return l.seen != nil && l.seen.Owner == l.record.State.Service.Owner && !l.predates(l.seen.Digest) &&
+		(l.seen.Digest == l.record.Saved || l.isOurs(l.seen.Digest))
 }

@@ -6,7 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/idle"
@@ -14,8 +20,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// serviceLoop carries the inputs of one service, one after the other. Its goroutine is
-// there only while there is work, and has a slot.
+// serviceLoop handles the inputs of one service, one after the other. Its goroutine is there only
+// while there is work, and has a slot.
 type serviceLoop struct {
 	worker    *Worker
 	partition *partition
@@ -24,13 +30,14 @@ type serviceLoop struct {
 	wake chan struct{}
 
 	// The partition's mutex guards these.
-	inbox  inbox
-	turn   *slotRequest  // asked for or granted; nil while the service loop rests
-	back   *slotRequest  // asked for by the service loop in its turn, for a slot that it has given away
-	urgent bool          // somebody waits for an answer
-	room   chan struct{} // closed when a full inbox has room again
-	rests  *list.Element // among the service loops that rest
-	since  time.Time     // when it came to rest
+	inbox inbox
+	turn  *slotRequest  // asked for or granted; nil while the service loop rests
+	back  *slotRequest  // asked for by the service loop in its turn, for a slot that it has given away
+	room  chan struct{} // closed when a full inbox has room again
+	rests *list.Element // among the service loops that rest
+	since time.Time     // when it came to rest
+	// urgent reports whether somebody waits for an answer. It changes under the mutex.
+	urgent atomic.Bool
 
 	// The rest is the running goroutine's. What is known of the service is valid
 	// while loaded, which was at that time.
@@ -40,6 +47,9 @@ type serviceLoop struct {
 	revision uint64
 	exists   bool // the service has a document
 	facts    flow.Facts
+	// life is that of oned in which the input is handled. What may end something, and what is
+	// written, is bound to it (opennebula.Within): by the next call oned may have another database.
+	life opennebula.Life
 	// led reports whether the record is to be stored whatever is decided: the zone's leader has
 	// changed since, or it began anew.
 	led bool
@@ -48,28 +58,50 @@ type serviceLoop struct {
 	cause pipeline.Cause
 	came  time.Time
 	told  []pipeline.Trouble
-	steps
+
+	// The parts of a service loop, each with what only it has to know. They share what is known of
+	// the service, and call each other through the loop.
+	slot     *slot
+	loader   *loader
+	ingester *ingester
+	finder   *finder
+	actor    *actor
+	executor *executor
+	networks *networks
+	routers  *routers
+	saver    *saver
+	orphans  *orphans
+}
+
+func newServiceLoop(w *Worker, p *partition, service int) *serviceLoop {
+	l := &serviceLoop{worker: w, partition: p, service: service, wake: make(chan struct{}, 1)}
+	l.slot = &slot{serviceLoop: l}
+	l.loader = &loader{serviceLoop: l}
+	l.ingester = &ingester{serviceLoop: l, heard: heardStates{}}
+	l.finder = &finder{serviceLoop: l}
+	l.actor = &actor{serviceLoop: l}
+	l.executor = &executor{l}
+	l.networks = &networks{l}
+	l.routers = &routers{l}
+	l.saver = &saver{serviceLoop: l, dirtyTimers: map[string]bool{}}
+	l.orphans = &orphans{l}
+	return l
 }
 
 // turnLength bounds how many inputs a service loop handles before it lets others work.
 const turnLength = 32
 
-// run handles what waits; then the service loop rests, or asks for another turn. Once it
-// has said so, another goroutine may run it.
+// run handles what waits; then the service loop rests, or asks for another turn, in which another
+// goroutine may run it.
 func (l *serviceLoop) run(ctx context.Context) {
 	l.slot.placed = true
-	for handled := 0; l.slot.placed && handled < turnLength; handled++ {
+	for handled := 0; l.slot.placed && handled < turnLength && ctx.Err() == nil; handled++ {
 		next, waits := l.partition.take(l)
 		if !waits {
 			l.worker.scheduler.release()
 			return
 		}
 		l.handle(ctx, next)
-		if ctx.Err() != nil {
-			l.slot.release()
-			l.partition.end(l)
-			return
-		}
 	}
 	l.slot.release()
 	l.partition.again(l)
@@ -86,8 +118,7 @@ const (
 	reject                // it can never be handled: dead letter
 )
 
-// outcomeOf sorts an error. Without an answer it is oned that is asked whether it
-// answers others.
+// outcomeOf sorts an error. Where an answer is missing, oned is asked whether it answers others.
 func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 	var refusal *opennebula.Error
 	var silence *opennebula.TransportError
@@ -117,9 +148,8 @@ var errNoDocument = errors.New("its document is missing")
 // maxUnflushed bounds how many inputs share one saving of the document.
 const maxUnflushed = 32
 
-// handle brings one input to an end, or leaves it open when ctx ends first. An
-// input counts as ended when the document is saved and the history told: inputs
-// that come close together share that, because oned is the bottleneck.
+// handle brings one input to an end, or leaves it open when ctx ends first. It has ended when the
+// document is saved and the history published, which inputs that come close together share.
 func (l *serviceLoop) handle(ctx context.Context, next delivery) {
 	if next.writes {
 		l.flush(ctx, pipeline.Input{Work: pipeline.Work{Version: pipeline.Version, Service: l.service, Reason: "its document is outdated"}})
@@ -160,12 +190,8 @@ func (l *serviceLoop) flush(ctx context.Context, input pipeline.Input) {
 // lullLength is how long history and timers wait for an input to come first.
 const lullLength = 3 * time.Millisecond
 
-// waiting reports whether an input is there to be handled.
-func (l *serviceLoop) waiting() bool { return l.partition.waiting(l) }
-
-// awaitNext waits a moment for the next input. Every message that is published is
-// written to the disk, and in a burst the telling of the last step would hold up
-// the events of the next. Where others wait to work there is no time for that.
+// awaitNext waits a moment for the next input, unless others wait to work. Each message is
+// written to the disk: in a burst the history of the last step would hold up the next events.
 func (l *serviceLoop) awaitNext(ctx context.Context) {
 	select {
 	case <-l.wake:
@@ -183,10 +209,9 @@ func (l *serviceLoop) awaitNext(ctx context.Context) {
 	}
 }
 
-// retry repeats a step until it is done, or ends in the dead letters. It is
-// retry only when ctx ended first. What oned refuses to this service alone is repeated
-// for no longer than Settings.RetryFor, and, where it may be left to the next input, not
-// while a command waits.
+// retry repeats a step until it is done, or ends in the dead letters; it returns retry only when
+// ctx ended first. What oned refuses to this service alone is repeated for no longer than
+// Settings.RetryFor, and, where it may be left to the next input, not while a command waits.
 func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave bool, step func() error) outcome {
 	wait := idle.NewBackoff()
 	var refused time.Time
@@ -196,7 +221,11 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 			return retry
 		}
 		end := l.outcomeOf(ctx, err)
-		l.worker.health.note(l.worker.config.Logger, l.service, end, err)
+		reason := ""
+		if end == retry && !errors.Is(err, pipeline.ErrNewer) { // what holds up one service alone does not count
+			reason = err.Error()
+		}
+		l.worker.health.note(l.worker.config.Logger, l.service, reason)
 		switch {
 		case end != again:
 			refused = time.Time{}
@@ -219,7 +248,7 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 			l.worker.metrics.retries.Inc()
 		}
 		l.loaded = false
-		if end == again && mayLeave && l.partition.commandWaits(l) {
+		if end == again && mayLeave && l.commandWaits() {
 			return done
 		}
 		l.slot.backOff(ctx, wait)
@@ -240,14 +269,57 @@ func (l *serviceLoop) guarded(input pipeline.Input, step func() error) (err erro
 	return step()
 }
 
-// deadLetter puts the input into the dead letters, and answers a command that has no answer.
+// deadLetter puts the input into the dead letters, and answers a command: where only its document
+// could not be saved, with the answer that was stored.
 func (l *serviceLoop) deadLetter(ctx context.Context, input pipeline.Input, cause error) bool {
-	if l.responder.answerFailure(ctx, input, cause) != nil {
-		return false
+	if command := input.Work.Command; command != nil {
+		reply := pipeline.Reply{
+			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedFailed, Message: cause.Error(), Time: time.Now().UTC(),
+		}
+		if stored, _, err := l.worker.pipe.LoadRecord(ctx, l.service); err == nil {
+			if at := slices.IndexFunc(stored.Replies, func(r pipeline.Reply) bool { return r.Command == command.ID }); at >= 0 {
+				reply = stored.Replies[at]
+			}
+		}
+		if l.answer(ctx, input, reply) != nil {
+			return false
+		}
 	}
 	l.worker.metrics.dead.Inc()
 	err := l.worker.pipe.DeadLetter(ctx, pipeline.DeadLetter{
 		Where: "worker", Reason: cause.Error(), Data: pipeline.Encode(input.Work), Origin: pipeline.WorkSubject(l.service),
 	})
 	return err == nil
+}
+
+// answer gives a command's result to whoever waits for it.
+func (l *serviceLoop) answer(ctx context.Context, input pipeline.Input, reply pipeline.Reply) error {
+	command := input.Work.Command
+	ended := reply.Time
+	status := pipeline.CommandStatus{
+		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandDone, Verb: command.Verb,
+		Service: command.Service, UID: command.User.UID, Message: reply.Message,
+		Queued: input.Published, Ended: &ended,
+	}
+	if reply.Refused != "" {
+		status.State = pipeline.CommandRefused
+	}
+	if err := l.worker.pipe.FinishCommand(ctx, input.ReplyTo, status, reply); err != nil {
+		return fmt.Errorf("answer command %s to service %d: %w", command.ID, l.service, err)
+	}
+	return nil
+}
+
+// traceInput goes on with the trace of the event or request that an input came from: the calls to
+// oned that follow are part of it.
+func traceInput(ctx context.Context, service int, input pipeline.Input) (context.Context, trace.Span) {
+	tracer := otel.Tracer("github.com/flowjet/flowjet/consumers")
+	ctx, span := tracer.Start(pipeline.WithTrace(ctx, input.Trace), "service turn", trace.WithSpanKind(trace.SpanKindConsumer))
+	if !span.IsRecording() {
+		return ctx, span
+	}
+	cause := causeOf(input)
+	span.SetAttributes(attribute.Int("service", service), attribute.Int64("sequence", int64(input.Sequence)), //nolint:gosec // sequences fit
+		attribute.String("cause.kind", cause.Kind), attribute.String("cause.id", cause.ID))
+	return ctx, span
 }

@@ -8,17 +8,16 @@ import (
 
 // A partition's service loop is in one of four conditions:
 //
-//	asks    its ticket waits among the worker's turns; inputs wait for it
-//	works   its ticket was granted: run, in a goroutine of its own, handles inputs
+//	asks    its request waits at the worker's scheduler; inputs wait for it
+//	works   its request was granted: run, in a goroutine of its own, handles inputs
 //	rests   nothing waits; what it knows of its service is kept for a while
 //	gone    forgotten: the next input makes a new one
 //
-// put has a service loop that rests, or is gone, ask. A service loop that works takes its inputs one
-// by one until none waits and it comes to rest, or its turn is over and it asks
-// again. All of it happens under the partition's mutex.
+// put has a service loop that rests, or is gone, ask. One that works takes its inputs one by one
+// until it comes to rest, or asks for another turn. All happens under the partition's mutex.
 
-// maxResting is how many services of a partition are remembered while nothing
-// happens to them, about 15 KB each with ten VMs.
+// maxResting is how many services of a partition are remembered while nothing happens to them,
+// about 15 KB each with ten VMs.
 const maxResting = 512
 
 // put gives an input to its service's loop and has the service loop work. Where there is
@@ -26,7 +25,17 @@ const maxResting = 512
 func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	l := p.loop(input.Work.Service)
+	service := input.Work.Service
+	l, known := p.loops[service]
+	if !known {
+		l = newServiceLoop(p.worker, p, service)
+		p.loops[service] = l
+	}
+	if l.rests != nil {
+		p.resting.Remove(l.rests)
+		l.rests = nil
+	}
+	delete(p.behind, l)
 	if !l.inbox.put(input) {
 		if l.room == nil {
 			l.room = make(chan struct{})
@@ -37,8 +46,7 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	case l.wake <- struct{}{}:
 	default:
 	}
-	if input.Work.Command != nil && !l.urgent {
-		l.urgent = true
+	if input.Work.Command != nil && !l.urgent.Swap(true) {
 		for _, asked := range []*slotRequest{l.turn, l.back} {
 			if asked != nil {
 				p.worker.scheduler.boost(asked)
@@ -52,41 +60,22 @@ func (p *partition) put(input pipeline.Input) (room <-chan struct{}) {
 	return nil
 }
 
-// loop is the service's loop.
-func (p *partition) loop(service int) *serviceLoop {
-	l, known := p.loops[service]
-	if !known {
-		l = newServiceLoop(p.worker, p, service)
-		p.loops[service] = l
-	}
-	if l.rests != nil {
-		p.resting.Remove(l.rests)
-		l.rests = nil
-	}
-	delete(p.behind, l)
-	return l
-}
-
 // ask asks for a turn of the service loop; the caller holds the mutex.
 func (p *partition) ask(l *serviceLoop) {
-	l.turn, l.back = &slotRequest{priority: l.priority(ordinary), grant: func() { go l.run(p.life) }}, nil
-	p.worker.scheduler.submit(l.turn)
-}
-
-// priority is how a service loop asks for a slot, which it would ask for by itself as a lower
-// one; the caller holds the mutex.
-func (l *serviceLoop) priority(otherwise priority) priority {
-	if l.urgent {
-		return urgent
+	l.turn, l.back = &slotRequest{grant: func() { go l.run(p.life) }}, nil
+	if l.urgent.Load() {
+		l.turn.priority = urgent
 	}
-	return otherwise
+	p.worker.scheduler.submit(l.turn)
 }
 
 // askAgain asks for a slot for a service loop that has given its own away.
 func (p *partition) askAgain(l *serviceLoop, request *slotRequest) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	request.priority = l.priority(request.priority)
+	if l.urgent.Load() {
+		request.priority = urgent
+	}
 	l.back = request
 	p.worker.scheduler.submit(request)
 }
@@ -106,34 +95,13 @@ func (p *partition) take(l *serviceLoop) (delivery, bool) {
 	return next, waits
 }
 
-// rest keeps what a service loop knows for a while, and at least until its document is
-// written; the caller holds the mutex.
-func (p *partition) rest(l *serviceLoop) {
-	defer p.wait.Done()
-	l.turn, l.urgent, l.since = nil, false, time.Now()
-	if l.saver.behind.is() {
-		p.restBehind(l)
-		return
-	}
-	l.rests = p.resting.PushBack(l)
-	if p.resting.Len() > maxResting {
-		p.forgetOldest()
-	}
-}
-
-// forgetOldest drops the service loop that has rested longest.
-func (p *partition) forgetOldest() {
-	oldest := p.resting.Remove(p.resting.Front()).(*serviceLoop)
-	delete(p.loops, oldest.service)
-	p.worker.health.forget(p.worker.config.Logger, oldest.service)
-}
-
-// again asks for the next turn of a service loop that has had one, if anything waits.
+// again asks for the next turn of a service loop that has had one, if anything waits and the
+// partition is not given up.
 func (p *partition) again(l *serviceLoop) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	switch {
-	case p.closed:
+	case p.closed || p.life.Err() != nil:
 		p.stop(l)
 	case len(l.inbox.waiting) == 0 && !l.inbox.write:
 		p.rest(l)
@@ -142,54 +110,37 @@ func (p *partition) again(l *serviceLoop) {
 	}
 }
 
-// end stops a service loop whose partition is given up.
-func (p *partition) end(l *serviceLoop) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	p.stop(l)
+// rest keeps what a service loop knows for a while, and at least until its document is
+// written; the caller holds the mutex.
+func (p *partition) rest(l *serviceLoop) {
+	defer p.stop(l)
+	l.urgent.Store(false)
+	l.since = time.Now()
+	if due := l.saver.behind.due; !due.IsZero() {
+		p.behind[l] = true
+		p.remindAt(due)
+		return
+	}
+	l.rests = p.resting.PushBack(l)
+	if p.resting.Len() > maxResting {
+		p.forgetOldest()
+	}
 }
 
-// stop is called with the mutex held.
+// stop ends a service loop's turn; the caller holds the mutex.
 func (p *partition) stop(l *serviceLoop) {
 	l.turn = nil
 	p.wait.Done()
 }
 
-// waiting reports whether something waits for the service loop.
-func (p *partition) waiting(l *serviceLoop) bool {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return len(l.inbox.waiting) > 0
+// forgetOldest drops the service loop that has rested longest.
+func (p *partition) forgetOldest() {
+	oldest := p.resting.Remove(p.resting.Front()).(*serviceLoop)
+	delete(p.loops, oldest.service)
+	p.worker.health.note(p.worker.config.Logger, oldest.service, "")
 }
 
-// commandWaits reports whether a command waits for the service loop.
-func (p *partition) commandWaits(l *serviceLoop) bool {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return l.inbox.hasCommand()
-}
-
-// awaited returns the VMs of which news waits for the service loop.
-func (p *partition) awaited(l *serviceLoop) map[int]waitingNews {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return l.inbox.vms()
-}
-
-func (p *partition) isUrgent(l *serviceLoop) bool {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return l.urgent
-}
-
-// answered ends the service loop's precedence, unless another command waits for it: what
-// a command leads to may take long, and nobody waits for that.
-func (p *partition) answered(l *serviceLoop) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	l.urgent = l.inbox.hasCommand()
-}
-
+// forgetIdle drops the service loops that have rested for long.
 func (p *partition) forgetIdle() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -201,15 +152,23 @@ func (p *partition) forgetIdle() {
 	}
 }
 
-// closeLoops keeps the service loops that ask from working; those that work find out by
-// themselves.
-func (p *partition) closeLoops() {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	p.closed = true
-	for _, l := range p.loops {
-		if l.turn != nil && p.worker.scheduler.withdraw(l.turn) {
-			p.stop(l)
-		}
-	}
+// waiting reports whether something waits for the service loop.
+func (l *serviceLoop) waiting() bool {
+	l.partition.mutex.Lock()
+	defer l.partition.mutex.Unlock()
+	return len(l.inbox.waiting) > 0
+}
+
+// commandWaits reports whether a command waits for the service loop.
+func (l *serviceLoop) commandWaits() bool {
+	l.partition.mutex.Lock()
+	defer l.partition.mutex.Unlock()
+	return l.inbox.hasCommand()
+}
+
+// awaited returns the VMs of which news waits for the service loop.
+func (l *serviceLoop) awaited() map[int]waitingNews {
+	l.partition.mutex.Lock()
+	defer l.partition.mutex.Unlock()
+	return l.inbox.vms()
 }

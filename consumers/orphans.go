@@ -6,19 +6,27 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
+	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
+// orphans ends what came after its service had ended, or for one that is gone.
+type orphans struct{ *serviceLoop }
+
 // absent meets an input for a service that has no document.
 func (o *orphans) absent(ctx context.Context, input pipeline.Input) error {
-	if again, err := o.isUsedAgain(ctx, input); again || err != nil {
-		o.loaded = false
+	if o.record.Deleted && input.Work.Event == nil && input.Work.Trouble == nil {
+		// After oned was restored ids are given out again. Events tell nothing of that, and are many.
+		found, err := o.loader.readDocument(ctx, o.worker.oned.Server().Confirmed())
 		if err != nil {
+			o.loaded = false
 			return err
 		}
-		return o.handleOnce(ctx, input)
+		if found.exists {
+			o.loaded = false
+			return o.handleOnce(ctx, input)
+		}
 	}
 	if command := input.Work.Command; command != nil {
 		if o.revision == 0 && time.Since(o.came) < o.worker.config.AwaitDocument {
@@ -28,27 +36,14 @@ func (o *orphans) absent(ctx context.Context, input pipeline.Input) error {
 			Version: pipeline.Version, Command: command.ID, Refused: flow.RefusedMissing,
 			Message: fmt.Sprintf("service %d does not exist", o.service), Time: time.Now().UTC(),
 		}
-		if err := o.responder.answer(ctx, input, reply); err != nil {
+		if err := o.answer(ctx, input, reply); err != nil {
 			return err
 		}
 	}
-	if o.revision != 0 && !o.record.Deleted {
-		return o.finalize(ctx)
+	if o.record.Deleted {
+		return o.endOrphans(ctx, input.Work)
 	}
-	if event := input.Work.Event; event != nil && event.VM != nil {
-		return o.endOrphan(ctx, *event.VM)
-	}
-	return o.endOrphans(ctx, input.Work.Trouble)
-}
-
-// isUsedAgain reports whether there is a document of the id of a service that has ended: after
-// oned was restored ids are given out again. Events tell nothing of that, and are many.
-func (o *orphans) isUsedAgain(ctx context.Context, input pipeline.Input) (bool, error) {
-	if !o.record.Deleted || input.Work.Event != nil || input.Work.Trouble != nil {
-		return false, nil
-	}
-	found, err := o.loader.readDocument(ctx, o.actor.server().Confirmed())
-	return found.exists, err
+	return o.finalize(ctx)
 }
 
 // finalize commits that a service has ended whose document is gone: a worker may
@@ -61,51 +56,38 @@ func (o *orphans) finalize(ctx context.Context) error {
 	return o.saver.tombstone(ctx)
 }
 
-// isOrphan reports whether a VM was created for a service that has ended since: a call
-// that took effect after it had been given up.
-func (o *orphans) isOrphan(vm one.VM) bool {
-	return o.record.Deleted && spec.IsOrphan(vm, o.service, o.record.State.Service.Owner, o.record.Ended)
-}
-
-// endOrphan ends the VM that an event told of, if it is one.
-func (o *orphans) endOrphan(ctx context.Context, vm one.VM) error {
-	if !o.record.Deleted || vm.Key == "" || vm.Ending() {
-		return nil
+// endOrphans ends the VMs that news is about and that were created for a service that has ended
+// since: by a call that took effect after it had been given up.
+func (o *orphans) endOrphans(ctx context.Context, work pipeline.Work) error {
+	var suspects []int
+	if event := work.Event; event != nil && event.VM != nil && event.VM.Key != "" && !event.VM.Ending() {
+		suspects = append(suspects, event.VM.ID)
 	}
-	// The event may be forged, or of another time: oned says whose the VM is, and what for.
-	known, err := o.ingester.fetchVM(ctx, o.actor.server().Confirmed(), vm.ID, o.facts)
-	if err != nil || !o.isOrphan(known) {
-		return err
+	for _, told := range work.Trouble {
+		suspects = append(suspects, told.VM)
 	}
-	return o.terminate(ctx, vm.ID)
-}
-
-// endOrphans ends those of the VMs in trouble that are orphan VMs.
-func (o *orphans) endOrphans(ctx context.Context, trouble []pipeline.Trouble) error {
-	if !o.record.Deleted {
-		return nil
-	}
-	for _, told := range trouble {
-		vm, err := o.ingester.fetchVM(ctx, o.actor.server().Confirmed(), told.VM, o.facts)
+	for _, id := range suspects {
+		// The news may be forged, or of another time: oned says whose the VM is, and what for.
+		vm, err := o.ingester.fetchVM(ctx, o.worker.oned.Server().Confirmed(), id, o.facts)
 		if err != nil {
 			return err
 		}
-		if !o.isOrphan(vm) {
+		if !spec.IsOrphan(vm, o.service, o.record.State.Service.Owner, o.record.Ended) {
 			continue
 		}
-		if err := o.terminate(ctx, vm.ID); err != nil {
+		within := opennebula.Within(ctx, o.life)
+		if found, err := o.loader.readDocument(within, o.worker.oned.Server().Confirmed()); err != nil || found.exists {
+			o.loaded = false // the tombstone is no longer believed
 			return err
+		}
+		o.worker.config.Logger.Warn("a VM was created after its service had ended and is terminated", "service", o.service, "vm", id)
+		err = o.actor.session().ActOnVM(within, "terminate-hard", id)
+		if opennebula.Temporary(err) {
+			return fmt.Errorf("act on VM %d of service %d: %w", id, o.service, err)
+		}
+		if err != nil { // no decision depends on it
+			o.worker.config.Logger.Warn("oned refused a call for a VM", "service", o.service, "vm", id, "error", err)
 		}
 	}
 	return nil
-}
-
-func (o *orphans) terminate(ctx context.Context, vm int) error {
-	ctx = o.loader.withinLife(ctx)
-	if found, err := o.loader.readDocument(ctx, o.actor.server().Confirmed()); err != nil || found.exists {
-		o.loaded = false // the tombstone is no longer believed
-		return err
-	}
-	o.worker.config.Logger.Warn("a VM was created after its service had ended and is terminated", "service", o.service, "vm", vm)
-	return o.executor.tolerate(vm, o.actor.session().ActOnVM(ctx, "terminate-hard", vm))
 }

@@ -14,13 +14,12 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// partition hands the inputs of one partition to the service loops of its services. What
-// waits is bounded for each service, so that the reader hardly ever waits, and a
-// command is not held up by what came before it for other services.
+// partition hands its inputs to the service loops. What waits is bounded for each service, so that
+// a command is not held up by what came before it for other services.
 type partition struct {
 	worker *Worker
 	number int
-	cursor *cursor
+	cursor cursor
 	life   context.Context
 
 	// mutex guards what loops.go does, in the service loops too.
@@ -52,7 +51,10 @@ func (w *Worker) runPartition(ctx context.Context, number string) error {
 	}
 	defer reader.Stop()
 	life, cancel := context.WithCancel(ctx)
-	p := &partition{worker: w, number: n, cursor: newCursor(after), life: life, loops: map[int]*serviceLoop{}, behind: map[*serviceLoop]bool{}}
+	p := &partition{
+		worker: w, number: n, cursor: cursor{low: after, finished: map[uint64]bool{}}, life: life,
+		loops: map[int]*serviceLoop{}, behind: map[*serviceLoop]bool{},
+	}
 	defer p.close(cancel, name)
 	p.wait.Go(func() { p.tend(life, name, after) })
 	return p.read(life, reader)
@@ -80,9 +82,8 @@ func (p *partition) read(ctx context.Context, reader *work.PartitionReader) erro
 	}
 }
 
-// tend stores the cursor whenever it has moved, and forgets the service loops that have
-// rested for long. The partitions take turns: their cursors all at once would hold
-// up what else is to be put on the disk.
+// tend stores the cursor whenever it has moved, and forgets the service loops that have rested for
+// long. The partitions take turns: all cursors at once would hold up what else is to be stored.
 func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	pause := pipeline.SaveCursorEvery / pipeline.Partitions * time.Duration(p.number)
 	for ; idle.For(ctx, pause) == nil; pause = pipeline.SaveCursorEvery {
@@ -95,17 +96,59 @@ func (p *partition) tend(ctx context.Context, name string, saved uint64) {
 	}
 }
 
-// close waits for the service loops and saves the cursor a last time: what is not saved
-// is only read again.
+// close keeps the service loops that ask from working, waits for the others, and saves the cursor
+// a last time: what is not saved is only read again.
 func (p *partition) close(cancel context.CancelFunc, name string) {
 	cancel()
-	p.closeLoops()
+	p.mutex.Lock()
+	p.closed = true
+	for _, l := range p.loops {
+		if l.turn != nil && p.worker.scheduler.withdraw(l.turn) {
+			p.stop(l)
+		}
+	}
+	p.mutex.Unlock()
 	p.wait.Wait()
 	p.writeAll()
 	for service := range p.loops {
-		p.worker.health.forget(p.worker.config.Logger, service)
+		p.worker.health.note(p.worker.config.Logger, service, "")
 	}
 	last, stop := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer stop()
 	_ = p.worker.pipe.SaveCursor(last, name, p.cursor.position())
+}
+
+// cursor follows which inputs of a partition are finished although the service loops
+// finish them out of order: it stands before the oldest unfinished one.
+type cursor struct {
+	mutex    sync.Mutex
+	open     []uint64 // unfinished or finished but not yet passed, ascending
+	finished map[uint64]bool
+	low      uint64 // everything up to here is finished
+}
+
+// started notes an input that has been read.
+func (c *cursor) started(sequence uint64) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.open = append(c.open, sequence)
+}
+
+// ended notes an input that is committed or needs no commit.
+func (c *cursor) ended(sequence uint64) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.finished[sequence] = true
+	for len(c.open) > 0 && c.finished[c.open[0]] {
+		c.low = c.open[0]
+		delete(c.finished, c.open[0])
+		c.open = c.open[1:]
+	}
+}
+
+// position is the sequence up to which everything is finished.
+func (c *cursor) position() uint64 {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.low
 }

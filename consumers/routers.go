@@ -6,67 +6,45 @@ import (
 	"fmt"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// createRouter makes a role's virtual router, once: where an earlier call may
-// have made it, it is looked for by its key first.
-func (r *routers) createRouter(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+// routers makes, finds and deletes virtual routers.
+type routers struct{ *serviceLoop }
+
+// create makes a role's virtual router, once: where an earlier call may have made it, it is looked
+// for by its key, until it is committed as oned shows it.
+func (r *routers) create(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	router := action.Router
 	if router.Attempts > 0 {
-		found, err := r.findRouter(ctx, router)
+		found, err := r.find(ctx, router)
 		if err != nil || found {
 			return nil, err
 		}
 	}
-	text, refused, err := r.routerTemplate(ctx, router)
-	if err != nil {
-		return nil, err
-	}
-	if refused != nil {
-		return refusal(action, refused), nil
+	text, refused, err := r.executor.extraTemplate(ctx, action, router.Instance())
+	if err != nil || refused != nil {
+		return refused, err
 	}
 	id, err := r.actor.session().AllocateRouter(ctx, text)
 	switch {
-	case err == nil:
-		return nil, r.adoptRouter(ctx, router.Role, id)
 	case opennebula.Temporary(err):
 		return nil, fmt.Errorf("create the virtual router of role %s of service %d: %w", router.Role, r.service, err)
+	case err != nil:
+		return refusal(action, err), nil
 	}
-	return refusal(action, err), nil
-}
-
-// routerTemplate is what the router is made with; refused says why it cannot be.
-func (r *routers) routerTemplate(ctx context.Context, router flow.Router) (text string, refused, err error) {
-	service := r.record.State.Service
-	base, refused, err := r.executor.baseTemplate(ctx, service, router.Role)
-	if err != nil || refused != nil {
-		return "", refused, err
-	}
-	values, err := r.executor.referenceValues(ctx, router.Role)
+	made, err := r.worker.oned.Server().Router(ctx, id)
 	if err != nil {
-		return "", nil, err
+		r.record.State = flow.DoubtRouter(r.record.State, router.Role)
+		return nil, errors.Join(fmt.Errorf("read virtual router %d of service %d: %w", id, r.service, err), r.saver.store(ctx))
 	}
-	text, refused = render.ExtraTemplate(service, router.Instance(), base, values)
-	return text, refused, nil
+	r.record.State = flow.SeeRouter(r.record.State, router.Role, id, made.Addresses)
+	return nil, r.saver.storeOrUndo(ctx, "virtual router", id, r.actor.session().DeleteRouter)
 }
 
-// adoptRouter takes over a router as oned shows it, and commits that: its key is
-// not looked for again.
-func (r *routers) adoptRouter(ctx context.Context, role string, id int) error {
-	router, err := r.actor.server().Router(ctx, id)
-	if err != nil {
-		r.record.State = flow.DoubtRouter(r.record.State, role)
-		return errors.Join(fmt.Errorf("read virtual router %d of service %d: %w", id, r.service, err), r.saver.store(ctx))
-	}
-	r.record.State = flow.SeeRouter(r.record.State, role, id, router.Addresses)
-	return r.saver.storeOrUndo(ctx, "virtual router", id, r.actor.session().DeleteRouter)
-}
-
-// findRouter looks for a role's router among its owner's.
-func (r *routers) findRouter(ctx context.Context, wanted flow.Router) (bool, error) {
-	routers, err := r.actor.server().Confirmed().Routers(ctx, r.record.State.Service.Owner.UID)
+// find looks for a role's router among its owner's.
+func (r *routers) find(ctx context.Context, wanted flow.Router) (bool, error) {
+	routers, err := r.worker.oned.Server().Confirmed().Routers(ctx, r.record.State.Service.Owner.UID)
 	if err != nil {
 		return false, fmt.Errorf("look for the virtual router of role %s of service %d: %w", wanted.Role, r.service, err)
 	}
@@ -79,18 +57,8 @@ func (r *routers) findRouter(ctx context.Context, wanted flow.Router) (bool, err
 	return false, nil
 }
 
-// findOrGiveUpRouter settles a router that is no longer wanted.
-func (r *routers) findOrGiveUpRouter(ctx context.Context, action flow.Action) (flow.Outcome, error) {
-	found, err := r.findRouter(ctx, action.Router)
-	if err != nil || found {
-		return nil, err
-	}
-	return flow.NotFound{Action: action}, nil
-}
-
-// deleteRouter deletes a role's router, and with it its VMs, which then are
-// looked at: nobody asked for each one's end.
-func (r *routers) deleteRouter(ctx context.Context, action flow.Action) (flow.Outcome, error) {
+// delete deletes a role's router, and with it its VMs, which then are read.
+func (r *routers) delete(ctx context.Context, action flow.Action) (flow.Outcome, error) {
 	role := action.Role
 	id, has := r.record.State.Service.Router(role)
 	if !has {
@@ -116,7 +84,7 @@ func (r *routers) deleteRouter(ctx context.Context, action flow.Action) (flow.Ou
 // strangersRouter refuses to act on a virtual router that is not the service's: its id stands
 // in a document that others may write.
 func (r *routers) strangersRouter(ctx context.Context, action flow.Action, id int) (flow.Outcome, error) {
-	router, err := r.actor.server().Confirmed().Router(ctx, id)
+	router, err := r.worker.oned.Server().Confirmed().Router(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return nil, nil

@@ -3,19 +3,21 @@ package consumers
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sync"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
-// scheduler shares out the right to work: so many service loops at once, in the order in
-// which they ask. Those that somebody waits for go before the others and have
-// some slots of their own, so that a command does not queue behind a storm of
-// events.
+// scheduler shares out the right to work: so many service loops at once, in the order in which
+// they ask. Those that somebody waits for go first and have some slots of their own, so that a
+// command does not queue behind a storm of events.
 type scheduler struct {
 	places, reserved int
 
 	mutex   sync.Mutex
 	taken   int
-	waiting [ranks]list.List // of *request, by rank
+	waiting [ranks]list.List // of *slotRequest, by priority
 }
 
 // priority says who goes before whom: the closed set.
@@ -32,8 +34,7 @@ const (
 type slotRequest struct {
 	grant    func()
 	priority priority
-	queue    *list.List // where it waits; nil while it does not
-	waits    *list.Element
+	waits    *list.Element // its place among those that wait; nil while it does not
 }
 
 func newScheduler(places, reserved int) *scheduler {
@@ -44,7 +45,7 @@ func newScheduler(places, reserved int) *scheduler {
 func (t *scheduler) submit(request *slotRequest) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	t.enqueue(request)
+	request.waits = t.waiting[request.priority].PushBack(request)
 	t.share()
 }
 
@@ -52,10 +53,10 @@ func (t *scheduler) submit(request *slotRequest) {
 func (t *scheduler) boost(request *slotRequest) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if request.queue != nil && request.priority != urgent {
-		t.dequeue(request)
+	if request.waits != nil && request.priority != urgent {
+		t.waiting[request.priority].Remove(request.waits)
 		request.priority = urgent
-		t.enqueue(request)
+		request.waits = t.waiting[urgent].PushBack(request)
 		t.share()
 	}
 }
@@ -64,10 +65,11 @@ func (t *scheduler) boost(request *slotRequest) {
 func (t *scheduler) withdraw(request *slotRequest) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if request.queue == nil {
+	if request.waits == nil {
 		return false
 	}
-	t.dequeue(request)
+	t.waiting[request.priority].Remove(request.waits)
+	request.waits = nil
 	return true
 }
 
@@ -91,56 +93,95 @@ func (t *scheduler) crowded() bool {
 	return false
 }
 
-// awaited is a request whose holder waits for what closes when it is granted.
-func awaited(rank priority) (request *slotRequest, granted <-chan struct{}) {
-	closes := make(chan struct{})
-	return &slotRequest{priority: rank, grant: func() { close(closes) }}, closes
+// share gives free slots away, the reserved ones only to who is urgent.
+func (t *scheduler) share() {
+	slots := t.places + t.reserved
+	for rank := urgent; rank >= ordinary; rank-- {
+		queue := &t.waiting[rank]
+		for t.taken < slots && queue.Len() > 0 {
+			granted := queue.Remove(queue.Front()).(*slotRequest)
+			granted.waits = nil
+			t.taken++
+			granted.grant()
+		}
+		slots = t.places
+	}
 }
 
-// await waits until a request that was submitted is granted; when ctx ends before, it
-// takes the request back and returns ctx's error.
-func (t *scheduler) await(ctx context.Context, request *slotRequest, granted <-chan struct{}) error {
+// slot is a service loop's slot among those that may work at once, so that oned and NATS get
+// no more at a time than they can do. The loop gives it away wherever it would only wait.
+type slot struct {
+	*serviceLoop
+	// placed reports whether the loop has one of the slots, and calling
+	// whether it makes one of the calls that may be made at once.
+	placed, calling bool
+}
+
+// release lets another service loop work, unless this one has done so already.
+func (p *slot) release() {
+	if p.placed {
+		p.placed = false
+		p.worker.scheduler.release()
+	}
+}
+
+// acquire waits for a slot; without one it returns ctx's error.
+func (p *slot) acquire(ctx context.Context, as priority) error {
+	granted := make(chan struct{})
+	request := &slotRequest{priority: as, grant: func() { close(granted) }}
+	p.partition.askAgain(p.serviceLoop, request)
 	select {
 	case <-granted:
+		p.placed = true
 		return nil
 	case <-ctx.Done():
 	}
-	if !t.withdraw(request) {
-		t.release()
+	if !p.worker.scheduler.withdraw(request) {
+		p.worker.scheduler.release()
 	}
+	p.placed = false
 	return ctx.Err()
 }
 
-func (t *scheduler) enqueue(request *slotRequest) {
-	request.queue = &t.waiting[request.priority]
-	request.waits = request.queue.PushBack(request)
+// backOff waits without keeping others from working, but for the middle of a call.
+func (p *slot) backOff(ctx context.Context, wait *idle.Backoff) {
+	if p.calling {
+		wait.Wait(ctx)
+		return
+	}
+	p.release()
+	wait.Wait(ctx)
+	_ = p.acquire(ctx, ordinary)
 }
 
-func (t *scheduler) dequeue(request *slotRequest) {
-	request.queue.Remove(request.waits)
-	request.queue, request.waits = nil, nil
+// whileOthersWork waits, in the middle of a turn, for NATS or oned, and lets another service loop
+// work meanwhile. It goes on before those that have not begun. A loop keeps its slot while a
+// command waits for it, and while it makes a call: who got the slot might wait for the call.
+func (p *slot) whileOthersWork(ctx context.Context, wait func() error) error {
+	if !p.placed || p.calling || p.urgent.Load() {
+		return wait()
+	}
+	waited := p.lend()
+	err := func() error {
+		defer waited()
+		return wait()
+	}()
+	if p.placed {
+		return err
+	}
+	return errors.Join(err, p.acquire(ctx, returning))
 }
 
-// share gives free slots away.
-func (t *scheduler) share() {
-	for next := t.nextWaiting(); next != nil; next = t.nextWaiting() {
-		granted := next.Value.(*slotRequest)
-		t.dequeue(granted)
-		t.taken++
-		granted.grant()
-	}
-}
+// maxOutside bounds how many service loops wait without a slot; any more keep others from working.
+const maxOutside = 512
 
-// nextWaiting is who may have a slot now.
-func (t *scheduler) nextWaiting() *list.Element {
-	if first := t.waiting[urgent].Front(); first != nil && t.taken < t.places+t.reserved {
-		return first
+// lend lets another service loop work, where one waits for that, while this one waits, as for
+// NATS's disk: what many store at a time costs as much as what a few do. A loop that publishes its
+// history goes on in another turn. What it returns is to be called when the wait is over.
+func (p *slot) lend() (waited func()) {
+	if !p.placed || !p.worker.scheduler.crowded() || !p.worker.outside.TryAcquire(1) {
+		return func() {}
 	}
-	if t.taken >= t.places {
-		return nil
-	}
-	if first := t.waiting[returning].Front(); first != nil {
-		return first
-	}
-	return t.waiting[ordinary].Front()
+	p.release()
+	return func() { p.worker.outside.Release(1) }
 }

@@ -44,22 +44,18 @@ func TestTurnsLetTheUrgentGoFirst(t *testing.T) {
 
 // TestTurnsAreNotLost: who gives up waiting takes no slot with him.
 func TestTurnsAreNotLost(t *testing.T) {
-	shared := newScheduler(1, 0)
-	enter := func(ctx context.Context, as priority) error {
-		request, granted := awaited(as)
-		shared.submit(request)
-		return shared.await(ctx, request, granted)
-	}
-	if err := enter(t.Context(), ordinary); err != nil {
-		t.Fatal(err)
+	w := &Worker{scheduler: newScheduler(1, 0)}
+	first, second := newServiceLoop(w, &partition{worker: w}, 7), newServiceLoop(w, &partition{worker: w}, 8)
+	if err := first.slot.acquire(t.Context(), ordinary); err != nil || !first.slot.placed {
+		t.Fatalf("the only place was not given: %v", err)
 	}
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	if enter(given, urgent) == nil {
+	if second.slot.acquire(given, urgent) == nil || second.slot.placed {
 		t.Fatal("a place was given that there is not")
 	}
-	shared.release()
-	if err := enter(t.Context(), ordinary); err != nil || shared.crowded() {
+	first.slot.release()
+	if err := second.slot.acquire(t.Context(), ordinary); err != nil || w.scheduler.crowded() {
 		t.Errorf("the place is not free: %v", err)
 	}
 }

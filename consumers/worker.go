@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,9 @@ import (
 	"github.com/flowjet/flowjet/internal/seal"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/command"
+	"github.com/flowjet/flowjet/pipeline/deadletters"
+	"github.com/flowjet/flowjet/pipeline/history"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
@@ -54,32 +58,17 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.MaxCalls <= 0 {
-		c.MaxCalls = 10
-	}
-	if c.ScanInterval <= 0 {
-		c.ScanInterval = 2 * time.Minute
-	}
+	defaults := flow.DefaultSettings()
+	c.MaxCalls = cmp.Or(max(c.MaxCalls, 0), 10)
+	c.ScanInterval = cmp.Or(max(c.ScanInterval, 0), 2*time.Minute)
+	c.AwaitDocument = cmp.Or(max(c.AwaitDocument, 0), 15*time.Second)
+	c.ConfirmDamage = cmp.Or(max(c.ConfirmDamage, 0), 10*time.Second)
+	c.LoopIdle = cmp.Or(max(c.LoopIdle, 0), 5*time.Minute)
+	c.Settings = cmp.Or(c.Settings, defaults)
+	c.Settings.AutoscalerInterval = cmp.Or(max(c.Settings.AutoscalerInterval, 0), defaults.AutoscalerInterval)
+	c.Settings.RetryFor = cmp.Or(max(c.Settings.RetryFor, 0), defaults.RetryFor)
 	if c.Hearing == nil {
 		c.Hearing = func() bool { return false }
-	}
-	if c.AwaitDocument <= 0 {
-		c.AwaitDocument = 15 * time.Second
-	}
-	if c.ConfirmDamage <= 0 {
-		c.ConfirmDamage = 10 * time.Second
-	}
-	if c.LoopIdle <= 0 {
-		c.LoopIdle = 5 * time.Minute
-	}
-	if c.Settings == (flow.Settings{}) {
-		c.Settings = flow.DefaultSettings()
-	}
-	if c.Settings.AutoscalerInterval <= 0 {
-		c.Settings.AutoscalerInterval = flow.DefaultSettings().AutoscalerInterval
-	}
-	if c.Settings.RetryFor <= 0 {
-		c.Settings.RetryFor = flow.DefaultSettings().RetryFor
 	}
 	if c.Handling == nil {
 		c.Handling = func(pipeline.Work) {}
@@ -88,6 +77,18 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// clients are those of JetStream that a worker uses.
+type clients struct {
+	*pipeline.Pipeline // cursors
+	*work.Queue
+	*work.Records
+	*work.Objects
+	*work.Timers
+	*history.History
+	*command.Commands
+	*deadletters.Letters
 }
 
 // Worker drives the services that it owns.
@@ -126,8 +127,11 @@ type task struct {
 func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worker {
 	config = config.withDefaults()
 	w := &Worker{
-		config:    config,
-		pipe:      newClients(pipe),
+		config: config,
+		pipe: clients{
+			pipe, work.NewQueue(pipe), work.NewRecords(pipe), work.NewObjects(pipe), work.NewTimers(pipe),
+			history.New(pipe), command.New(pipe), deadletters.New(pipe),
+		},
 		oned:      oned,
 		box:       oned.Box(),
 		groups:    usersGroups{oned: oned},
@@ -135,6 +139,7 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		scheduler: newScheduler(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside:   semaphore.NewWeighted(maxOutside),
 		metrics:   newMetrics(config.Registerer),
+		health:    health{held: map[int]string{}},
 		reach:     &reach{oned: oned, logger: config.Logger},
 		running:   map[string]*task{},
 		ending:    map[string]*task{},
@@ -192,33 +197,32 @@ func (w *Worker) Stop(ctx context.Context) error {
 // follow runs a task for every key that is ours, for as long as it is.
 func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan struct{}) {
 	defer close(done)
-	defer w.stopTasks(ctx)
 	w.database.begin(ctx)
-	watching := make(chan struct{})
-	defer func() { <-watching; <-watching }()
-	go func() {
-		w.reach.watch(ctx, members)
-		watching <- struct{}{}
-	}()
-	go func() {
-		w.database.watch(ctx, w.config.ScanInterval)
-		watching <- struct{}{}
-	}()
-	for {
+	var watches sync.WaitGroup
+	watches.Go(func() { w.reach.watch(ctx, members) })
+	watches.Go(func() { w.database.watch(ctx, w.config.ScanInterval) })
+	for ctx.Err() == nil {
 		w.adjust(ctx, members.Owned())
 		select {
 		case <-ctx.Done():
-			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			members.Leave(leave)
-			return
 		case <-members.Changes():
 		}
 	}
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	members.Leave(leave)
+	watches.Wait()
+	w.adjust(ctx, nil)
+	w.mutex.Lock()
+	ending := slices.Collect(maps.Values(w.ending))
+	w.mutex.Unlock()
+	for _, stopping := range ending {
+		<-stopping.done
+	}
 }
 
-// adjust stops what is no longer ours and starts what has become ours. Neither
-// waits for the other: a service whose call does not end holds up only itself.
+// adjust stops what is no longer ours, without waiting for it, and starts what has become ours, once
+// the last task of the same key has ended.
 func (w *Worker) adjust(ctx context.Context, owned map[string]bool) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -230,43 +234,36 @@ func (w *Worker) adjust(ctx context.Context, owned map[string]bool) {
 		}
 	}
 	for key := range owned {
-		if w.running[key] == nil {
-			w.running[key] = w.begin(ctx, key, w.ending[key])
-			delete(w.ending, key)
+		if w.running[key] != nil {
+			continue
 		}
+		life, cancel := context.WithCancel(ctx)
+		before, started := w.ending[key], &task{cancel: cancel, done: make(chan struct{})}
+		delete(w.ending, key)
+		w.running[key] = started
+		go func() {
+			defer close(started.done)
+			if before != nil {
+				<-before.done
+			}
+			w.run(life, key)
+		}()
 	}
 	w.metrics.owned.Set(float64(len(owned)))
 }
 
-// begin runs a key's task, once the one before it has ended.
-func (w *Worker) begin(ctx context.Context, key string, before *task) *task {
-	life, cancel := context.WithCancel(ctx)
-	started := &task{cancel: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(started.done)
-		if before != nil {
-			<-before.done
-		}
-		w.run(life, key)
-	}()
-	return started
-}
-
-// stopTasks ends all tasks and waits for them.
-func (w *Worker) stopTasks(ctx context.Context) {
-	w.adjust(ctx, nil)
-	w.mutex.Lock()
-	ending := slices.Collect(maps.Values(w.ending))
-	w.mutex.Unlock()
-	for _, stopping := range ending {
-		<-stopping.done
-	}
-}
-
-// run does what owning the key means, again and again with back-off until the
-// key is no longer ours.
+// run does what owning the key means, again and again until it is no longer ours.
 func (w *Worker) run(ctx context.Context, key string) {
-	job := w.jobOf(key)
+	var job func(context.Context) error
+	switch key {
+	case pipeline.RouterKey:
+		job = func(ctx context.Context) error { return w.router.Run(ctx, w.written) }
+	case pipeline.AutoscalerKey:
+		job = (&routing.Autoscaler{Services: w.services, Interval: w.config.Settings.AutoscalerInterval, Measured: w.metrics.measured}).Run
+	default:
+		number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
+		job = func(ctx context.Context) error { return w.runPartition(ctx, number) }
+	}
 	retry := idle.NewBackoff()
 	for ctx.Err() == nil {
 		err := w.guarded(ctx, job)
@@ -278,8 +275,7 @@ func (w *Worker) run(ctx context.Context, key string) {
 	}
 }
 
-// guarded turns a panic into an error: what one tenant has written must not end the process
-// that the services of all are in.
+// guarded turns a panic into an error: what one tenant wrote must not end the process for all.
 func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -288,17 +284,6 @@ func (w *Worker) guarded(ctx context.Context, job func(context.Context) error) (
 		}
 	}()
 	return job(ctx)
-}
-
-func (w *Worker) jobOf(key string) func(context.Context) error {
-	switch key {
-	case pipeline.RouterKey:
-		return func(ctx context.Context) error { return w.router.Run(ctx, w.written) }
-	case pipeline.AutoscalerKey:
-		return (&routing.Autoscaler{Services: w.services, Interval: w.config.Settings.AutoscalerInterval, Measured: w.metrics.measured}).Run
-	}
-	number := strings.TrimPrefix(key, pipeline.PartitionKeyPrefix)
-	return func(ctx context.Context) error { return w.runPartition(ctx, number) }
 }
 
 // Owns reports whether this worker does now what the key stands for.

@@ -10,11 +10,10 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// A document follows its record: it is written when its service has come to rest, and when
-// somebody is told of a change. Of a service that is on its way the state is written within
-// a second, so that what happens close together costs one write, and what else changes not
-// more often than once a minute. For that second its inputs have not ended: whoever takes
-// the service over reads them again, and writes; later its next look does.
+// A document follows its record: it is written when its service has come to rest, and when a
+// client is answered. Of a service that is on its way the state is written within a second, so that
+// what happens close together costs one write, and what else changes once a minute. For that second
+// its inputs have not ended: whoever takes the service over reads them again, and writes.
 
 const (
 	// writeWithin is for how long a document may name another state than its record until it
@@ -45,21 +44,16 @@ func (w *writeBehind) begin(state spec.ServiceState) {
 	}
 }
 
-func (w *writeBehind) end() { w.due = time.Time{} }
-
 // wrote notes that the document was written with the state.
 func (w *writeBehind) wrote(state spec.ServiceState) {
 	*w = writeBehind{written: time.Now(), shows: state}
 }
 
-// is reports whether the document is behind.
-func (w *writeBehind) is() bool { return !w.due.IsZero() }
-
 // isDue reports whether the document is to be written now.
-func (w *writeBehind) isDue() bool { return w.is() && !time.Now().Before(w.due) }
+func (w *writeBehind) isDue() bool { return !w.due.IsZero() && !time.Now().Before(w.due) }
 
 // isSoon reports whether the document is to be written within a second.
-func (w *writeBehind) isSoon() bool { return w.is() && time.Until(w.due) <= writeWithin }
+func (w *writeBehind) isSoon() bool { return !w.due.IsZero() && time.Until(w.due) <= writeWithin }
 
 // writeIfDue writes the document while calls for the service are made, unless the next one
 // deletes it.
@@ -73,29 +67,18 @@ func (s *saver) writeIfDue(ctx context.Context) error {
 // writeInTime writes the document unless there is time for that. It reports whether the
 // inputs may end: the document says what the record does, or will in a while.
 func (s *saver) writeInTime(ctx context.Context, all bool) (mayEnd bool, err error) {
+	if !s.exists {
+		s.behind.due = time.Time{}
+		return true, nil
+	}
 	state := s.record.State.Service.State()
-	switch {
-	case !s.exists:
-		s.behind.end()
-	case state.Waiting() && !s.behind.isDue() && s.isBehind():
+	if state.Waiting() && !s.behind.isDue() && s.record.State.Service.Body.Digest() != s.record.Saved {
 		if s.behind.begin(state); !all || !s.behind.isSoon() {
 			return !s.behind.isSoon(), nil
 		}
-		err = s.saveDocument(ctx)
-	default:
-		err = s.saveDocument(ctx)
 	}
+	err = s.saveDocument(ctx)
 	return err == nil, err
-}
-
-// isBehind reports whether the document does not say what was decided.
-func (s *saver) isBehind() bool { return s.record.State.Service.Body.Digest() != s.record.Saved }
-
-// restBehind keeps a service loop whose document is behind until that is written; the
-// caller holds the mutex.
-func (p *partition) restBehind(l *serviceLoop) {
-	p.behind[l] = true
-	p.remindAt(l.saver.behind.due)
 }
 
 // remindAt has remind called then, or before; the caller holds the mutex.
@@ -151,7 +134,8 @@ func (p *partition) writeAll() {
 	var writes errgroup.Group
 	writes.SetLimit(writesAtOnce)
 	for _, l := range p.loops {
-		if committed := l.saver.stored == l.record.State.Service.Body.Digest(); !committed || !l.exists || !l.saver.isBehind() {
+		decided := l.record.State.Service.Body.Digest()
+		if committed := l.saver.stored == decided; !committed || !l.exists || decided == l.record.Saved {
 			continue
 		}
 		writes.Go(func() error {
