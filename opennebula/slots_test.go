@@ -54,3 +54,42 @@ func TestReadsPassWrites(t *testing.T) {
 		t.Errorf("%d slots are taken, want all", s.taken)
 	}
 }
+
+// TestReadsGoFirst: a read waits for no change but the one under way, and a change for eight
+// reads at most.
+func TestReadsGoFirst(t *testing.T) {
+	s := newSlots(2) // of which one is for what a client waits for
+	if err := s.acquire(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	order := make(chan bool)
+	wait := func(writes bool) {
+		queue := &s.reading
+		if writes {
+			queue = &s.writing
+		}
+		s.mutex.Lock()
+		before := queue.Len()
+		s.mutex.Unlock()
+		go func() {
+			if s.acquire(t.Context(), writes) == nil {
+				order <- writes
+			}
+		}()
+		poll.Until(t, "it to wait", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return queue.Len() > before })
+	}
+	for range 2 {
+		wait(true)
+	}
+	for range readsBefore + 1 {
+		wait(false)
+	}
+	before := true // what held the slot before: a change
+	for n := range readsBefore + 3 {
+		s.release(before)
+		before = <-order
+		if want := n == readsBefore || n == readsBefore+2; before != want {
+			t.Errorf("call %d: a change goes: %t, want %t", n, before, want)
+		}
+	}
+}
