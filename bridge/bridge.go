@@ -31,8 +31,7 @@ type Bridge struct {
 	ended                       chan struct{}
 }
 
-// New makes a bridge that is not running. Without oned there is no resync, and
-// what ZeroMQ loses stays lost.
+// New makes a bridge that is not running. Without oned nothing is compared, and what ZeroMQ loses stays lost.
 func New(config Config, p *pipeline.Pipeline, oned *opennebula.Client) *Bridge {
 	var asked cloud
 	var z zone
@@ -47,15 +46,16 @@ func newBridge(config Config, s store, oned cloud, z zone) *Bridge {
 	pass, _ := newFilter(config) // Start tells what is wrong with it
 	m := newMetrics(config.Registerer)
 	return &Bridge{
-		filter: pass, config: config, store: s, zone: z, log: config.Logger, metrics: m, resyncer: newResyncer(config, pass, s, oned, m),
+		filter: pass, config: config, store: s, zone: z, log: config.Logger, metrics: m,
+		resyncer: &resyncer{
+			zone: config.Zone, config: config.Resync, filter: pass, cloud: oned, store: s, log: config.Logger, metrics: m, requests: make(chan struct{}, 1),
+		},
 	}
 }
 
-// Start begins to hear and to publish, and returns at once: the publishers need
-// not be there yet. ctx bounds nothing but the start. The error is that of an
-// endpoint which is no address, of a filter that names what does not exist, or that
-// nobody is to be listened to: without endpoints in the configuration oned is asked
-// for those of its zone.
+// Start begins to hear and to publish, and returns at once: the publishers need not be there yet.
+// ctx bounds only the start. Without endpoints in the configuration oned is asked for those of its
+// zone. The error is that of an address or a filter that is wrong, or that there is no endpoint.
 func (b *Bridge) Start(ctx context.Context) error {
 	if b.ended != nil {
 		return errors.New("the bridge is already running")
@@ -64,71 +64,50 @@ func (b *Bridge) Start(ctx context.Context) error {
 	if b.filter, err = newFilter(b.config); err != nil {
 		return err
 	}
-	endpoints, err := b.endpoints(ctx)
-	if err != nil {
-		return err
+	endpoints := b.config.Endpoints
+	if len(endpoints) == 0 {
+		if b.zone == nil {
+			return errors.New("the bridge has no hook endpoint: set one, tcp://host:2101")
+		}
+		if endpoints, err = b.zone.hookEndpoints(ctx, b.config.Zone); err != nil {
+			return fmt.Errorf("get the hook endpoints of zone %d: %w; set them, tcp://host:2101", b.config.Zone, err)
+		}
 	}
 	b.filter.warn(b.log)
 	b.feeds = nil
-	for _, endpoint := range distinct(endpoints) {
-		address, err := address(endpoint)
+	for _, endpoint := range endpoints {
+		if slices.ContainsFunc(b.feeds, func(f *feed) bool { return f.listener.endpoint == endpoint }) {
+			continue // two servers of one host
+		}
+		f, err := newFeed(b, endpoint)
 		if err != nil {
 			return err
 		}
-		b.feeds = append(b.feeds, newFeed(b, endpoint, address))
+		b.feeds = append(b.feeds, f)
 	}
 	b.resyncer.filter, b.resyncer.feeds = b.filter, b.feeds
 	detached := context.WithoutCancel(ctx)
 	b.publishing, b.stopPublishing = context.WithCancel(detached)
 	b.hearing, b.stopHearing = context.WithCancel(b.publishing)
 	b.ended = make(chan struct{})
-	if err := b.config.Registerer.Register(b.collector()); err != nil {
+	if err := b.config.Registerer.Register(&statusCollector{b}); err != nil {
 		b.log.Debug("register the bridge's metrics: another bridge of this process has registered them", "error", err)
 	}
 	go b.run()
 	return nil
 }
 
-// distinct leaves out what is there twice: two servers of one host.
-func distinct(list []string) []string {
-	var kept []string
-	for _, one := range list {
-		if !slices.Contains(kept, one) {
-			kept = append(kept, one)
-		}
-	}
-	return kept
-}
-
-// endpoints are the configured ones, or else those of the zone's servers.
-func (b *Bridge) endpoints(ctx context.Context) ([]string, error) {
-	if len(b.config.Endpoints) > 0 {
-		return b.config.Endpoints, nil
-	}
-	if b.zone == nil {
-		return nil, errors.New("the bridge has no hook endpoint: set one, tcp://host:2101")
-	}
-	found, err := b.zone.hookEndpoints(ctx, b.config.Zone)
-	if err != nil {
-		return nil, fmt.Errorf("get the hook endpoints of zone %d: %w; set them, tcp://host:2101", b.config.Zone, err)
-	}
-	return found, nil
-}
-
-func (b *Bridge) collector() *statusCollector { return &statusCollector{b} }
-
 // drainTime bounds how long Stop waits for JetStream to take what was heard.
 const drainTime = time.Second
 
-// Stop ends hearing at once, stores what was heard as far as JetStream takes it
-// within a second and ctx, gives the feeds up and returns when everything has
-// ended. What was not stored the next bridge has heard, or finds by comparing.
+// Stop ends hearing at once, stores what was heard as far as JetStream takes it within a second and
+// ctx, and gives the feeds up. What was not stored the next bridge has heard, or finds by comparing.
 func (b *Bridge) Stop(ctx context.Context) error {
 	if b.ended == nil {
 		return nil
 	}
 	b.stopHearing()
-	b.config.Registerer.Unregister(b.collector())
+	b.config.Registerer.Unregister(&statusCollector{b})
 	drain, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
 	select {
@@ -147,10 +126,13 @@ func (b *Bridge) Stop(ctx context.Context) error {
 func (b *Bridge) run() {
 	defer close(b.ended)
 	var group sync.WaitGroup
+	ofHost := map[string]int{}
 	for _, f := range b.feeds {
 		group.Go(func() { f.run(b.hearing, b.publishing) })
 		if b.zone != nil {
-			m := &monitor{zone: b.zone, zoneID: b.config.Zone, feed: f, before: b.before(f)}
+			host, _ := hostOf(f.listener.endpoint)
+			m := &monitor{zone: b.zone, zoneID: b.config.Zone, feed: f, before: ofHost[host]}
+			ofHost[host]++
 			group.Go(func() { m.run(b.hearing) })
 		}
 	}
@@ -158,18 +140,4 @@ func (b *Bridge) run() {
 		group.Go(func() { b.resyncer.run(b.hearing) })
 	}
 	group.Wait()
-}
-
-// before counts the endpoints of the same host that come before a feed's.
-func (b *Bridge) before(f *feed) (count int) {
-	host, _ := hostOf(f.listener.endpoint)
-	for _, other := range b.feeds {
-		if other == f {
-			return count
-		}
-		if same, err := hostOf(other.listener.endpoint); err == nil && same == host {
-			count++
-		}
-	}
-	return count
 }

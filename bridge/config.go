@@ -14,49 +14,40 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// Config says what to hear and how to pass it on. Zero values mean the
-// defaults named at each field.
+// Config says what to hear and how to pass it on. Zero values mean the defaults named at each field.
 type Config struct {
 	// Zone is the OpenNebula zone's id; it stands in every subject.
 	Zone int
-	// Endpoints are the hook managers' addresses, tcp://host:2101, one for
-	// each oned of the zone. Without any, oned is asked for the zone's servers,
-	// and the usual port of each is taken.
+	// Endpoints are the hook managers' addresses, tcp://host:2101, one for each oned of the zone.
+	// Without any, oned is asked for the zone's servers, and the usual port of each is taken.
 	Endpoints []string
-	// XMLRPC is the address at which oned answers. A zone that lists no servers
-	// has its hook manager there.
+	// XMLRPC is the address at which oned answers. A zone that lists no servers has its hook manager there.
 	XMLRPC string
-	// Objects are the kinds of object whose state changes pass; nil is vm, net,
-	// host and image.
+	// Objects are the kinds of object whose state changes pass; nil is vm, net, host and image.
 	Objects []string
 	// States are the states that pass, as vm/DONE, vm/ACTIVE/RUNNING or
 	// host/ERROR. Of an object that none is given for all pass.
 	States []string
-	// Calls are the API calls that pass; nil is one.vm.update only. The bodies of
-	// API events hold what users sent, but no more than the id and READY is ever
-	// taken from one.
+	// Calls are the API calls that pass; nil is one.vm.update only. The bodies of API events hold
+	// what users sent, but no more than the id and READY is ever taken from one.
 	Calls []string
-	// Holder names this bridge to people who look at a feed's lease; the
-	// host's name by default.
+	// Holder names this bridge to people who look at a feed's lease; the host's name by default.
 	Holder string
-	// MaxQueueBytes bounds the events of a feed in memory; 48 MiB, about 60,000
-	// events. Messages not decoded yet take up to 16 MiB more, and 12 MiB of what
-	// these do not need.
+	// MaxQueueBytes bounds the events of a feed in memory; 48 MiB, about 60,000 events. Messages
+	// not decoded yet take up to 16 MiB more, and 12 MiB of what these do not need.
 	MaxQueueBytes int64
-	// SpillDir is a folder for the events of a feed that find no room in memory
-	// while JetStream is away, MaxSpillBytes their bound; 1 GiB. Without a
-	// folder, and beyond the bound, events are dropped, and made up for by comparing oned with what is stored.
+	// SpillDir is a folder for the events of a feed that find no room in memory while JetStream is
+	// away, MaxSpillBytes their bound; 1 GiB. Without a folder, and beyond the bound, events are
+	// dropped, and replaced by comparing oned with what is stored.
 	SpillDir      string
 	MaxSpillBytes int64
 	Resync        ResyncConfig
-	// Standby is the silence after which a bridge takes a feed over from the
-	// one that publishes it; 1 s. Five times as often the latter announces that it
-	// is alive.
+	// Standby is the silence after which a bridge takes a feed over from the one that publishes it,
+	// which announces itself five times as often; 1 s.
 	Standby time.Duration
 	// Keep is how long a bridge on standby keeps what it hears; 30 s.
 	Keep time.Duration
-	// Quiet is the silence of a publisher after which it is made to say
-	// something (see probe); 30 s.
+	// Quiet is the silence of a publisher after which it is probed (see monitor); 30 s.
 	Quiet      time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -66,9 +57,8 @@ type Config struct {
 type ResyncConfig struct {
 	// Every is the time between two comparisons; 5 min.
 	Every time.Duration
-	// Settle is the time after which the comparison that a connect or an
-	// overflow has caused is made once more, because a publisher may hear of a
-	// subscription late; 2 s.
+	// Settle is the time after which the comparison that a connect or an overflow has caused is
+	// repeated, because a publisher may hear of a subscription late; 2 s.
 	Settle time.Duration
 	// PageSize is the number of ids asked for at a time; 1000.
 	PageSize int
@@ -107,19 +97,14 @@ func setDefault[T int | int64 | time.Duration](value *T, standard T) {
 	}
 }
 
-// feedName is the same for bridges that hear the same. A loopback address is
-// another one on each host.
+// feedName is the same for bridges that hear the same. A loopback address is another one on each host.
 func feedName(zone int, endpoint string) string {
 	name := strings.TrimPrefix(endpoint, "tcp://")
-	if host, _, err := net.SplitHostPort(name); err == nil && isLoopback(host) {
+	host, _, err := net.SplitHostPort(name)
+	if address := net.ParseIP(host); err == nil && (host == "localhost" || address != nil && address.IsLoopback()) {
 		name += "@" + hostname()
 	}
 	return fmt.Sprintf("zone%d-%s", zone, name)
-}
-
-func isLoopback(host string) bool {
-	address := net.ParseIP(host)
-	return host == "localhost" || address != nil && address.IsLoopback()
 }
 
 func hostname() string {
@@ -140,14 +125,4 @@ func (c Config) topics() []string {
 		}
 	}
 	return topics
-}
-
-// address is the host:port of a ZeroMQ endpoint.
-func address(endpoint string) (string, error) {
-	address, isTCP := strings.CutPrefix(endpoint, "tcp://")
-	host, port, err := net.SplitHostPort(address)
-	if !isTCP || err != nil || host == "" || port == "" {
-		return "", fmt.Errorf("hook endpoint %q is not of the form tcp://host:2101", endpoint)
-	}
-	return address, nil
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-zeromq/zmq4"
@@ -21,11 +23,9 @@ const (
 	handshakeTimeout = 10 * time.Second
 )
 
-// connection is a SUB's to one publisher, one level below zmq4's sockets. Those
-// tell of a lost connection only after it has been made again, stop for good
-// when a publisher accepts and then fails the handshake, and allocate whatever
-// size a frame claims to have. Here a loss is known at once, every wait has an
-// end, and frames are bounded.
+// connection is a SUB's to one publisher, one level below zmq4's sockets. Those report a lost
+// connection only after it has been made again, stop for good when a publisher accepts and then
+// fails the handshake, and allocate whatever size a frame claims to have.
 type connection struct {
 	net  net.Conn
 	zmtp *zmq4.Conn
@@ -35,13 +35,11 @@ type connection struct {
 	stop func() bool
 }
 
-// subscribe connects to a publisher and sends the subscriptions. The end of
-// ctx closes the connection.
+// subscribe connects to a publisher and sends the subscriptions. The end of ctx closes the connection.
 func subscribe(ctx context.Context, address string, topics []string) (*connection, error) {
 	dialer := net.Dialer{
 		Timeout: dialTimeout,
-		// A publisher says nothing while nothing happens: only this finds out
-		// that its host has gone.
+		// A publisher says nothing while nothing happens: only this finds out that its host has gone.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 	raw, err := dialer.DialContext(ctx, "tcp", address)
@@ -56,18 +54,18 @@ func subscribe(ctx context.Context, address string, topics []string) (*connectio
 	return c, nil
 }
 
-func (c *connection) greet(topics []string) error {
+func (c *connection) greet(topics []string) (err error) {
+	defer recoverTo(&err)
 	if err := c.net.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return err
 	}
-	c.from = &boundedConn{Conn: c.net, reader: bufio.NewReaderSize(c.net, readAhead)}
-	zmtp, err := openZMTP(c.from)
+	c.from, c.slab = &boundedConn{Conn: c.net, reader: bufio.NewReaderSize(c.net, readAhead)}, newSlab()
+	c.zmtp, err = zmq4.Open(c.from, null.Security(), zmq4.Sub, zmq4.SocketIdentity("flowjet"), false, nil)
 	if err != nil {
 		return err
 	}
-	c.zmtp, c.slab = zmtp, newSlab()
 	for _, topic := range topics {
-		if err := zmtp.SendMsg(zmq4.NewMsg(append([]byte{1}, topic...))); err != nil {
+		if err := c.zmtp.SendMsg(zmq4.NewMsg(append([]byte{1}, topic...))); err != nil {
 			return err
 		}
 	}
@@ -88,12 +86,33 @@ func (c *connection) read() (item, error) {
 			return item{}, err
 		}
 		if !command {
-			return c.readMessage()
+			break
 		}
 		if err := c.obey(); err != nil {
 			return item{}, err
 		}
 	}
+	if c.slab.left() < slabSize/16 {
+		c.slab.release()
+		c.slab = newSlab()
+	}
+	i := item{frames: make([][]byte, 0, 2), slab: c.slab}
+	c.slab.users.Add(1)
+	for more := true; more; more = c.from.frames > 0 {
+		if command, err := c.from.atCommand(); err != nil || command {
+			return item{}, errors.Join(err, errFrame)
+		}
+		if err := c.from.nextFrame(); err != nil {
+			return item{}, err
+		}
+		frame := c.slab.take(int(c.from.body))
+		if _, err := io.ReadFull(c.from.reader, frame); err != nil {
+			return item{}, err
+		}
+		c.from.header, c.from.body = nil, 0
+		i.frames = append(i.frames, frame)
+	}
+	return i, nil
 }
 
 // obey has zmq4 answer a command.
@@ -106,39 +125,7 @@ func (c *connection) obey() (err error) {
 	return err
 }
 
-func (c *connection) readMessage() (item, error) {
-	if c.slab.left() < slabSize/16 {
-		c.slab.release()
-		c.slab = newSlab()
-	}
-	i := item{frames: make([][]byte, 0, 2), slab: c.slab}
-	c.slab.share()
-	for more := true; more; {
-		var err error
-		if more, err = c.from.message(); err != nil {
-			return item{}, err
-		}
-		frame, fits := c.slab.take(int(c.from.body))
-		if !fits {
-			frame = make([]byte, c.from.body)
-		}
-		if _, err := io.ReadFull(c.from.reader, frame); err != nil {
-			return item{}, err
-		}
-		c.from.body = 0
-		i.frames = append(i.frames, frame)
-	}
-	return i, nil
-}
-
-// openZMTP shakes hands as a SUB socket.
-func openZMTP(conn net.Conn) (zmtp *zmq4.Conn, err error) {
-	defer recoverTo(&err)
-	return zmq4.Open(conn, null.Security(), zmq4.Sub, zmq4.SocketIdentity("flowjet"), false, nil)
-}
-
-// recoverTo turns a panic into an error: zmq4 reads properties and commands
-// without looking at their lengths.
+// recoverTo turns a panic into an error: zmq4 reads properties and commands without looking at their lengths.
 func recoverTo(err *error) {
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("the peer violates the protocol: %v", cause)
@@ -147,8 +134,7 @@ func recoverTo(err *error) {
 
 const (
 	greetingSize = 64
-	// maxMessageSize leaves a body that is too large just large enough to be
-	// told from one that is not.
+	// maxMessageSize leaves a body that is too large just large enough to be told from one that is not.
 	maxMessageSize = opennebula.MaxEventSize/3*4 + 1024
 	// maxDiscard is the size of a frame that is not worth reading past.
 	maxDiscard = 1 << 30
@@ -209,10 +195,21 @@ func (b *boundedConn) nextFrame() error {
 	if err := b.skip(); err != nil {
 		return err
 	}
-	flags, size, err := b.readHeader()
+	flags, err := b.reader.ReadByte()
 	if err != nil {
 		return err
 	}
+	length := 1
+	if flags&flagLong != 0 {
+		length = 8
+	}
+	var digits [8]byte
+	for i := 8 - length; i < 8; i++ {
+		if digits[i], err = b.reader.ReadByte(); err != nil {
+			return err
+		}
+	}
+	size := int64(binary.BigEndian.Uint64(digits[:]))
 	if b.frames == 0 {
 		b.room = maxMessageSize
 	}
@@ -243,36 +240,6 @@ func (b *boundedConn) atCommand() (bool, error) {
 	return flags[0]&flagCommand != 0, nil
 }
 
-// message goes to the next frame of a message, whose body is then b.body, and
-// reports whether more follow.
-func (b *boundedConn) message() (more bool, err error) {
-	if command, err := b.atCommand(); err != nil || command {
-		return false, errors.Join(err, errFrame)
-	}
-	if err := b.nextFrame(); err != nil {
-		return false, err
-	}
-	b.header = nil
-	return b.frames > 0, nil
-}
-
-func (b *boundedConn) readHeader() (flags byte, size int64, err error) {
-	if flags, err = b.reader.ReadByte(); err != nil {
-		return 0, 0, err
-	}
-	length := 1
-	if flags&flagLong != 0 {
-		length = 8
-	}
-	var digits [8]byte
-	for i := 8 - length; i < 8; i++ {
-		if digits[i], err = b.reader.ReadByte(); err != nil {
-			return 0, 0, err
-		}
-	}
-	return flags, int64(binary.BigEndian.Uint64(digits[:])), nil
-}
-
 func (b *boundedConn) skip() error {
 	for b.discard > 0 {
 		n, err := b.reader.Discard(int(min(b.discard, 1<<20)))
@@ -282,4 +249,44 @@ func (b *boundedConn) skip() error {
 		}
 	}
 	return nil
+}
+
+// slabSize is the memory that messages are read into together: at full rate a
+// message each is what the garbage collector would spend most of its time on.
+const slabSize = 256 << 10
+
+// slab is the memory of some messages. It is used again when all of them have been decoded.
+type slab struct {
+	data []byte
+	used int
+	// users are the messages in it, and the listener that fills it.
+	users atomic.Int32
+}
+
+var slabs = sync.Pool{New: func() any { return &slab{data: make([]byte, slabSize)} }}
+
+func newSlab() *slab {
+	s := slabs.Get().(*slab) //nolint:forcetypeassert // the pool has nothing else
+	s.used = 0
+	s.users.Store(1)
+	return s
+}
+
+// take is so many bytes of the slab, or of their own where they do not fit.
+func (s *slab) take(size int) []byte {
+	if size > s.left() {
+		return make([]byte, size)
+	}
+	part := s.data[s.used : s.used+size : s.used+size]
+	s.used += size
+	return part
+}
+
+func (s *slab) left() int { return len(s.data) - s.used }
+
+// release lets go of a slab. Who does not loses nothing but the memory's being used again.
+func (s *slab) release() {
+	if s != nil && s.users.Add(-1) == 0 {
+		slabs.Put(s)
+	}
 }

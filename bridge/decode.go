@@ -2,8 +2,19 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/pipeline"
 )
 
 const (
@@ -17,24 +28,14 @@ const (
 // was heard. After ctx it finishes what is there. Half of the processors are left to
 // JetStream, which takes longer for an event and would only have to catch up.
 func decodeQueue(ctx context.Context, q *queue, t *translator, pass func(entries []entry, messages int)) {
-	if decoders := min(runtime.GOMAXPROCS(0)/2, maxDecoders); decoders > 1 {
-		decodeInParallel(ctx, q, t, decoders, pass)
+	decoders := min(runtime.GOMAXPROCS(0)/2, maxDecoders)
+	if decoders <= 1 {
+		d := t.decoder()
+		for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
+			pass(d.decode(items), len(items))
+		}
 		return
 	}
-	d := t.decoder()
-	for items := q.next(ctx); len(items) > 0; items = q.next(ctx) {
-		pass(d.decode(items), len(items))
-	}
-}
-
-// job is some messages on their way through a decoder.
-type job struct {
-	items   []item
-	entries []entry
-	done    chan struct{}
-}
-
-func decodeInParallel(ctx context.Context, q *queue, t *translator, decoders int, pass func(entries []entry, messages int)) {
 	todo, ordered := make(chan *job, decoders), make(chan *job, decoders)
 	var group sync.WaitGroup
 	for range decoders {
@@ -62,27 +63,117 @@ func decodeInParallel(ctx context.Context, q *queue, t *translator, decoders int
 	group.Wait()
 }
 
+type job struct {
+	items   []item
+	entries []entry
+	done    chan struct{}
+}
+
 func (t *decoder) decode(items []item) []entry {
 	entries := make([]entry, 0, len(items))
 	for _, i := range items {
-		if m := t.translated(i); m.passes {
+		if m := t.translate(i); m.passes {
 			entries = append(entries, m.entry)
 		}
 	}
 	return entries
 }
 
-// decodeEarly decodes a message before its turn. What is left takes a tenth of the room.
-func (t *decoder) decodeEarly(i item) item {
-	m := t.translated(i)
-	return item{heard: i.heard, translation: &m}
+// translator makes events of what was heard at an endpoint.
+type translator struct {
+	zone     int
+	filter   filter
+	endpoint string
 }
 
-func (t *decoder) translated(i item) translation {
+// deadLetter is what is kept of a message that could not be understood. The
+// body may hold secrets: only its length and hash are told.
+type deadLetter struct {
+	Endpoint string    `json:"endpoint"`
+	Key      string    `json:"key"`
+	Frames   int       `json:"frames"`
+	Bytes    int       `json:"bytes"`
+	SHA256   string    `json:"sha256"`
+	Heard    time.Time `json:"heard"`
+}
+
+// decoder is a translator at work, in memory of its own.
+type decoder struct {
+	*translator
+	events opennebula.EventDecoder
+	digest *xxhash.Digest
+}
+
+func (t *translator) decoder() *decoder { return &decoder{translator: t, digest: xxhash.New()} }
+
+// translate makes an event, or a dead letter, of a message, which passes unless it is
+// neither, because nobody wants it. One that was decoded before its turn stays as it is.
+func (t *decoder) translate(i item) translation {
 	if i.translation != nil {
 		return *i.translation
 	}
-	e, passes := t.translate(i)
-	i.slab.release()
-	return translation{e, passes}
+	defer i.slab.release()
+	if len(i.frames) != 2 {
+		return t.dead(i, fmt.Errorf("a hook event has two frames, this has %d", len(i.frames)))
+	}
+	text := string(i.frames[0])
+	key, err := opennebula.ParseKey(text)
+	if err != nil {
+		return t.dead(i, err)
+	}
+	if !t.filter.passes(key) {
+		return translation{}
+	}
+	hook, err := t.events.Decode(text, key, i.frames[1])
+	if err != nil {
+		return t.dead(i, err)
+	}
+	if hook.Call == probeCall && hook.ID == probeID && !hook.OK {
+		return translation{} // a bridge has provoked it
+	}
+	event := pipeline.Event{
+		Version: pipeline.Version, Zone: t.zone, Object: hook.Object, ID: hook.ID, State: hook.State, LCMState: hook.LCMState,
+		VM: hook.VM, Host: hook.Host, Call: hook.Call, OK: hook.OK, Ready: hook.Ready, Heard: i.heard,
+	}
+	return translation{passes: true, entry: entry{
+		subject: subject(event), hash: hashOf(t.digest, i.frames), objectID: objectID{event.Object, event.ID}, data: pipeline.Encode(&event), heard: i.heard,
+	}}
+}
+
+func subject(event pipeline.Event) string {
+	switch event.Object {
+	case "vm":
+		return pipeline.VMSubject(event.Zone, event.ID, event.State, event.LCMState)
+	case "api":
+		return pipeline.CallSubject(event.Zone, event.Call, event.OK)
+	}
+	return pipeline.ObjectSubject(event.Zone, event.Object, event.ID, event.State)
+}
+
+const hashLength = 16
+
+// hashOf is the frames' XXH64, in hex. It has to be the same in every bridge, and
+// nobody gains by two equal ones: each event has a number as well.
+func hashOf(digest *xxhash.Digest, frames [][]byte) string {
+	digest.Reset()
+	var space [hashLength]byte
+	for _, frame := range frames {
+		_, _ = digest.Write(append(strconv.AppendInt(space[:0], int64(len(frame)), 10), ':')) // never fails
+		_, _ = digest.Write(frame)
+	}
+	return hex.EncodeToString(digest.Sum(space[:0]))
+}
+
+// dead is a dead letter's place among the events. It has no hash.
+func (t *translator) dead(i item, reason error) translation {
+	letter := deadLetter{Endpoint: t.endpoint, Frames: len(i.frames), Heard: i.heard}
+	if len(i.frames) > 0 {
+		const longest = 120
+		letter.Key = strings.ToValidUTF8(string(i.frames[0][:min(len(i.frames[0]), longest)]), "?")
+	}
+	if len(i.frames) > 1 {
+		digest := sha256.Sum256(i.frames[1])
+		letter.Bytes, letter.SHA256 = len(i.frames[1]), hex.EncodeToString(digest[:])
+	}
+	return translation{passes: true, entry: entry{subject: reason.Error(), data: pipeline.Encode(letter), heard: i.heard}}
 }

@@ -3,8 +3,12 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nuid"
 
@@ -28,19 +32,30 @@ type feed struct {
 	// requestResync is called when events may be missing in what is stored.
 	requestResync func(cause string)
 
+	// holding reports whether this bridge publishes the feed.
+	holding atomic.Bool
+
 	mu    sync.Mutex
 	state feedState
 }
 
-// rawBytes bounds the messages that are heard and not yet decoded, besides what the
-// buffer can spare.
+// rawBytes bounds the messages that are heard and not yet decoded, besides what the buffer can spare.
 const rawBytes = 16 << 20
 
-func newFeed(b *Bridge, endpoint, address string) *feed {
+func newFeed(b *Bridge, endpoint string) (*feed, error) {
+	address, isTCP := strings.CutPrefix(endpoint, "tcp://")
+	host, port, err := net.SplitHostPort(address)
+	if !isTCP || err != nil || host == "" || port == "" {
+		return nil, fmt.Errorf("hook endpoint %q is not of the form tcp://host:2101", endpoint)
+	}
 	c := &b.config
 	name := feedName(c.Zone, endpoint)
 	log := b.log.With("feed", name)
-	buffer := newReplayBuffer(c.MaxQueueBytes, c.Keep, newSpill(c.SpillDir, c.MaxSpillBytes))
+	var room *spill
+	if c.SpillDir != "" && c.MaxSpillBytes > 0 {
+		room = &spill{folder: c.SpillDir, limit: c.MaxSpillBytes}
+	}
+	buffer := newReplayBuffer(c.MaxQueueBytes, c.Keep, room)
 	translator := &translator{zone: c.Zone, filter: b.filter, endpoint: endpoint}
 	f := &feed{
 		name: name, config: c, store: b.store, log: log, metrics: b.metrics, epoch: nuid.Next(), requestResync: b.resyncer.request,
@@ -51,7 +66,7 @@ func newFeed(b *Bridge, endpoint, address string) *feed {
 	f.listener = &listener{
 		endpoint: endpoint, address: address, topics: c.topics(), decoder: translator.decoder(), log: log, requestResync: b.resyncer.request, metrics: b.metrics,
 	}
-	return f
+	return f, nil
 }
 
 // run hears until hearing ends, and publishes whenever it holds the feed until
@@ -77,12 +92,15 @@ func (f *feed) pass(entries []entry, messages int) {
 	}
 }
 
-// hold publishes the feed whenever it is this bridge's turn. heardAll ends when
-// nothing more will be heard.
+// hold publishes the feed whenever it is this bridge's turn. heardAll ends when nothing more will be heard.
 func (f *feed) hold(hearing, heardAll, publishing context.Context) {
-	watch := f.watchUntilDone(hearing)
-	if watch == nil {
-		return
+	watch, err := f.store.watch(f.name)
+	for err != nil {
+		f.storing(err)
+		if idle.For(hearing, longestPause) != nil {
+			return
+		}
+		watch, err = f.store.watch(f.name)
 	}
 	defer watch.Close()
 	for hearing.Err() == nil {
@@ -91,7 +109,7 @@ func (f *feed) hold(hearing, heardAll, publishing context.Context) {
 			return // hearing has ended
 		}
 		err = f.serve(heardAll, publishing, watch, l)
-		f.holding(false)
+		f.holding.Store(false)
 		f.buffer.standBy()
 		if errors.Is(err, pipeline.ErrSuperseded) {
 			f.log.Warn("another bridge now publishes this feed; this bridge is on standby", "holder", f.config.Holder)
@@ -100,7 +118,7 @@ func (f *feed) hold(hearing, heardAll, publishing context.Context) {
 }
 
 // serve goes on where the stream ends and publishes for as long as the lease
-// lasts.
+// lasts. A bridge that stops lets another take the feed at once.
 func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease) error {
 	ctx, cancel := context.WithCancelCause(publishing)
 	defer cancel(nil)
@@ -108,28 +126,27 @@ func (f *feed) serve(heardAll, publishing context.Context, watch watch, l lease)
 	heartbeats.Go(func() { f.sendHeartbeats(ctx, watch, l, cancel) })
 	defer heartbeats.Wait()
 	defer cancel(nil)
-	if err := f.resume(ctx, l); err != nil {
-		return cause(ctx, err)
+	err := f.resume(ctx, l)
+	if err == nil {
+		// In this order: who does not hold a feed leaves comparing to the holder.
+		f.holding.Store(true)
+		f.requestResync("the feed was acquired")
+		err = f.publish(ctx, heardAll, l)
 	}
-	// In this order: who does not hold a feed leaves comparing to the holder.
-	f.holding(true)
-	f.requestResync("the feed was acquired")
-	err := f.publish(ctx, heardAll, l)
 	if err != nil {
-		return cause(ctx, err)
+		if reason := context.Cause(ctx); reason != nil && !errors.Is(err, pipeline.ErrSuperseded) {
+			return reason
+		}
+		return err
 	}
 	cancel(nil)
 	heartbeats.Wait()
-	f.release(publishing, l)
-	return nil
-}
-
-// cause is why ctx ended, or else err.
-func cause(ctx context.Context, err error) error {
-	if reason := context.Cause(ctx); reason != nil && !errors.Is(err, pipeline.ErrSuperseded) {
-		return reason
+	if err := l.Release(publishing); err != nil {
+		f.log.Debug("the lease of the feed was not released; another bridge takes over when it expires", "error", err)
+	} else if err := l.Beat(true); err != nil {
+		f.log.Debug("the other bridges could not be told that this bridge stops", "error", err)
 	}
-	return err
+	return nil
 }
 
 // resume finds the place behind the last stored event in what was heard.
@@ -151,18 +168,6 @@ func (f *feed) resume(ctx context.Context, l lease) error {
 		}
 		pause = min(2*pause, longestPause)
 	}
-}
-
-func (f *feed) holding(holds bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.holding = holds
-}
-
-func (f *feed) holds() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.state.holding
 }
 
 // setRole notes what the endpoint's oned is in its zone.

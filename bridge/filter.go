@@ -9,8 +9,7 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// The kinds of object whose state changes can pass, and the call without which
-// nobody hears of READY.
+// The kinds of object whose state changes can pass, and the call without which nobody hears of READY.
 const (
 	objectVM  = "vm"
 	objectNet = "net"

@@ -61,13 +61,13 @@ func FuzzTranslate(f *testing.F) {
 		for range min(more, 3) {
 			frames = append(frames, []byte("more"))
 		}
-		e, passes := translator.translate(item{heard: time.Now(), frames: frames})
+		m := translator.translate(item{heard: time.Now(), frames: frames})
 		switch {
-		case !passes:
-		case e.isDeadLetter():
-			checkLetter(t, e)
+		case !m.passes:
+		case m.entry.isDeadLetter():
+			checkLetter(t, m.entry)
 		default:
-			checkEvent(t, e)
+			checkEvent(t, m.entry)
 		}
 	})
 }

@@ -2,8 +2,11 @@ package bridge
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -17,13 +20,6 @@ type kind struct {
 	one  func(ctx context.Context, id int) (pipeline.Event, error)
 	// gone is the event of an object that no longer exists; last may be empty.
 	gone func(id int, last pipeline.Event) pipeline.Event
-}
-
-func (r *resyncer) kinds() []kind {
-	return []kind{
-		{object: objectVM, list: r.listVMs, one: r.fetchVM, gone: goneVM},
-		{object: objectNet, list: r.listNetworks, one: r.fetchNetwork, gone: goneNetwork},
-	}
 }
 
 // listVMs lists the VMs that are not DONE, and those that came and went since
@@ -59,45 +55,116 @@ func (r *resyncer) listVMs(ctx context.Context, hand func([]pipeline.Event) erro
 	return r.store.SaveCursor(ctx, pipeline.ComparedKey, next)
 }
 
-func (r *resyncer) fetchVM(ctx context.Context, id int) (pipeline.Event, error) {
-	vm, err := r.cloud.VM(ctx, id)
-	return foundVM(vm, ""), err
+func (r *resyncer) vms() kind {
+	return kind{
+		object: objectVM,
+		list:   r.listVMs,
+		one: func(ctx context.Context, id int) (pipeline.Event, error) {
+			vm, err := r.cloud.VM(ctx, id)
+			return foundVM(vm, ""), err
+		},
+		// It is DONE, and otherwise what it was: its service learns of it.
+		gone: func(id int, last pipeline.Event) pipeline.Event {
+			vm := one.VM{ID: id, Service: -1}
+			if last.VM != nil {
+				vm = *last.VM
+			}
+			vm.State, vm.LCMState = one.VMDone, 0
+			return foundVM(vm, last.Host)
+		},
+	}
 }
 
 func foundVM(vm one.VM, host string) pipeline.Event {
 	return pipeline.Event{Object: objectVM, ID: vm.ID, State: vm.State.String(), LCMState: vm.LCMState.String(), VM: &vm, Host: host}
 }
 
-// goneVM is DONE, and otherwise what it was: its service learns of it.
-func goneVM(id int, last pipeline.Event) pipeline.Event {
-	vm := one.VM{ID: id, Service: -1}
-	if last.VM != nil {
-		vm = *last.VM
+func (r *resyncer) networks() kind {
+	return kind{
+		object: objectNet,
+		// All at once: a zone has many fewer networks than VMs.
+		list: func(ctx context.Context, hand func([]pipeline.Event) error) error {
+			networks, err := r.cloud.Networks(ctx, opennebula.FilterAll)
+			if err != nil {
+				return err
+			}
+			var events []pipeline.Event
+			for _, network := range networks {
+				events = append(events, foundNetwork(network.ID, network.State))
+			}
+			return hand(events)
+		},
+		one: func(ctx context.Context, id int) (pipeline.Event, error) {
+			network, err := r.cloud.Network(ctx, id)
+			return foundNetwork(id, network.State), err
+		},
+		gone: func(id int, _ pipeline.Event) pipeline.Event { return foundNetwork(id, one.NetworkDone) },
 	}
-	vm.State, vm.LCMState = one.VMDone, 0
-	return foundVM(vm, last.Host)
-}
-
-// listNetworks lists all networks at once: a zone has many fewer than VMs.
-func (r *resyncer) listNetworks(ctx context.Context, hand func([]pipeline.Event) error) error {
-	networks, err := r.cloud.Networks(ctx, opennebula.FilterAll)
-	if err != nil {
-		return err
-	}
-	var events []pipeline.Event
-	for _, network := range networks {
-		events = append(events, foundNetwork(network.ID, network.State))
-	}
-	return hand(events)
-}
-
-func (r *resyncer) fetchNetwork(ctx context.Context, id int) (pipeline.Event, error) {
-	network, err := r.cloud.Network(ctx, id)
-	return foundNetwork(id, network.State), err
 }
 
 func foundNetwork(id int, state one.NetworkState) pipeline.Event {
 	return pipeline.Event{Object: objectNet, ID: id, State: state.String()}
 }
 
-func goneNetwork(id int, _ pipeline.Event) pipeline.Event { return foundNetwork(id, one.NetworkDone) }
+// lastID is the largest id that oned can give.
+const lastID = 1<<31 - 1
+
+// newestTwo is an end that asks for a page of the newest two: to oned an end below -1 is a page's size.
+const newestTwo = -2
+
+// longestThrottle bounds the pause after a call, which is as long as the call: a comparison
+// takes at most half of oned's time.
+const longestThrottle = 2 * time.Second
+
+// newestVM is the highest id of a VM in a state, -1 for none.
+func newestVM(ctx context.Context, oned cloud, state int) (int, error) {
+	newest, err := oned.VMs(ctx, opennebula.FilterAll, 0, newestTwo, state)
+	last := -1
+	for _, vm := range newest {
+		last = max(last, vm.ID)
+	}
+	return last, err
+}
+
+// pages lists all VMs in a state with ids from start on, in ranges of ids that
+// hold about size VMs each, and hands over one range after the other.
+func pages(ctx context.Context, oned cloud, start, state, size int, hand func([]one.VM) error) error {
+	last, err := newestVM(ctx, oned, state)
+	if err != nil {
+		return err
+	}
+	width := size
+	for start <= last {
+		end := min(start+width-1, last)
+		asked := time.Now()
+		bound := end
+		if end == last {
+			bound = -1 // and whatever came since
+		}
+		vms, err := oned.VMs(ctx, opennebula.FilterAll, start, bound, state)
+		switch {
+		case errors.Is(err, opennebula.ErrTooLarge) && width > 1:
+			width /= 2
+			continue
+		case err != nil:
+			return err
+		}
+		took := time.Since(asked)
+		if err := hand(vms); err != nil {
+			return err
+		}
+		start = end + 1
+		switch held := len(vms); {
+		case held > size:
+			width = max(width/2, 1)
+		case held <= size/2:
+			width = min(2*width, lastID/2)
+		}
+		if start <= last {
+			if err := idle.For(ctx, min(took, longestThrottle)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

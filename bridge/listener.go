@@ -17,7 +17,6 @@ const (
 	steady = time.Second
 )
 
-// listener hears one publisher.
 type listener struct {
 	endpoint, address string
 	topics            []string
@@ -32,7 +31,6 @@ type listener struct {
 	conn   *connection
 }
 
-// run hears the publisher until ctx ends.
 func (l *listener) run(ctx context.Context, q *queue) {
 	pause := firstPause
 	for ctx.Err() == nil {
@@ -56,8 +54,7 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 		return err
 	}
 	defer conn.close()
-	l.connected()
-	defer l.using(conn)()
+	l.connected(conn)
 	for {
 		message, err := conn.read()
 		if err != nil {
@@ -66,18 +63,6 @@ func (l *listener) hear(ctx context.Context, q *queue) error {
 		if err := l.pass(ctx, q, message); err != nil {
 			return err
 		}
-	}
-}
-
-// using notes the connection for reconnect, until the result is called.
-func (l *listener) using(conn *connection) (end func()) {
-	l.mu.Lock()
-	l.conn = conn
-	l.mu.Unlock()
-	return func() {
-		l.mu.Lock()
-		l.conn = nil
-		l.mu.Unlock()
 	}
 }
 
@@ -90,14 +75,16 @@ func (l *listener) reconnect() {
 	}
 }
 
-// pass queues a message. Waiting for room leaves the publisher to its
-// high-water mark, above which it drops without a word: where room gets scarce, because
-// nobody has the processor time to decode what was heard, the listener does it.
+// pass queues a message. While it waits for room the publisher drops without a word what is above
+// its high-water mark: where room gets scarce, because nobody has the processor time to decode what
+// was heard, the listener does it.
 func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	now := time.Now().UTC()
 	message.heard = now
 	if q.almostFull() {
-		message = l.decoder.decodeEarly(message)
+		// What is left takes a tenth of the room.
+		early := l.decoder.translate(message)
+		message = item{heard: now, translation: &early}
 	}
 	waited, err := q.push(ctx, message)
 	if err != nil {
@@ -113,8 +100,7 @@ func (l *listener) pass(ctx context.Context, q *queue, message item) error {
 	return nil
 }
 
-// overflowed notes that a message had to wait for room. What follows within a second
-// is the same overflow.
+// overflowed notes that a message had to wait for room. What follows within a second is the same overflow.
 func (l *listener) overflowed(now time.Time) {
 	l.mu.Lock()
 	again := now.Sub(l.status.overflowed) < steady
@@ -131,8 +117,9 @@ func (l *listener) overflowed(now time.Time) {
 	}
 }
 
-func (l *listener) connected() {
+func (l *listener) connected(conn *connection) {
 	l.mu.Lock()
+	l.conn = conn
 	again := !l.status.Since.IsZero()
 	gap := time.Since(l.status.Since)
 	if again {
@@ -150,6 +137,7 @@ func (l *listener) connected() {
 
 func (l *listener) disconnected(ctx context.Context, err error) {
 	l.mu.Lock()
+	l.conn = nil
 	first := l.status.Error == ""
 	if l.status.Connected || l.status.Since.IsZero() {
 		l.status.Connected, l.status.Since = false, time.Now()
@@ -169,9 +157,5 @@ func (l *listener) disconnected(ctx context.Context, err error) {
 func (l *listener) silence() (silence time.Duration, heard uint64, connected bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	since := l.status.Since
-	if l.status.LastHeard.After(since) {
-		since = l.status.LastHeard
-	}
-	return time.Since(since), l.status.Heard, l.status.Connected
+	return l.status.SilentFor(time.Now()), l.status.Heard, l.status.Connected
 }

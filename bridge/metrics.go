@@ -37,8 +37,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 }
 
-// register gives back the collector that an earlier bridge of this process has
-// registered.
+// register gives back the collector that an earlier bridge of this process has registered.
 func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) C {
 	err := registerer.Register(collector)
 	if known, is := err.(prometheus.AlreadyRegisteredError); is { //nolint:errorlint // returned as it is
@@ -52,7 +51,6 @@ func register[C prometheus.Collector](registerer prometheus.Registerer, collecto
 // statusCollector tells Prometheus what Status tells, one series a feed.
 type statusCollector struct{ bridge *Bridge }
 
-// feedGauge is one of its series.
 type feedGauge struct {
 	description *prometheus.Desc
 	kind        prometheus.ValueType
@@ -68,7 +66,12 @@ var feedGauges = []feedGauge{
 	gaugeOf("waiting_events", "Events that are not stored yet.", func(s FeedStatus, _ time.Time) float64 { return float64(s.QueueLength) }),
 	gaugeOf("spilled_events", "Events in the spill file.", func(s FeedStatus, _ time.Time) float64 { return float64(s.Spilled) }),
 	gaugeOf("last_resync_timestamp_seconds", "Time of the last comparison of oned with the stored events, in unix seconds; 0 for never.",
-		func(s FeedStatus, _ time.Time) float64 { return unixSeconds(s.LastResync) }),
+		func(s FeedStatus, _ time.Time) float64 {
+			if s.LastResync.IsZero() {
+				return 0
+			}
+			return float64(s.LastResync.UnixMicro()) / 1e6
+		}),
 	counterOf("heard_total", "Messages received.", func(s FeedStatus) uint64 { return s.Heard }),
 	counterOf("published_total", "Events stored by this bridge.", func(s FeedStatus) uint64 { return s.Published }),
 	counterOf("gaps_total", "Interruptions in which events may have been lost: a lost connection, a full queue.", func(s FeedStatus) uint64 { return s.Gaps }),
@@ -91,13 +94,6 @@ func boolean(is bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-func unixSeconds(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return float64(t.UnixMicro()) / 1e6
 }
 
 // Describe is part of prometheus.Collector.

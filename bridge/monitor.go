@@ -1,7 +1,12 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
 	"time"
 
 	"github.com/flowjet/flowjet/internal/idle"
@@ -18,19 +23,13 @@ const (
 	checksPerQuiet = 6
 )
 
-// isProbe reports whether an event was provoked by a bridge.
-func isProbe(event opennebula.HookEvent) bool {
-	return event.Call == probeCall && event.ID == probeID && !event.OK
-}
-
-// monitor watches the oned beside a feed's endpoint: whether it leads, and whether
-// its publisher says anything.
+// monitor watches the oned beside a feed's endpoint: whether it leads, and whether its publisher
+// sends anything.
 //
-// A publisher that is silent may have nothing to say. It is then given
-// something: an update of a VM that cannot exist. oned refuses that to everybody
-// with "no such VM" before it looks at rights, changes nothing, and tells of the
-// refusal on the feed, where bridges leave it out. A publisher that does not is
-// connected to anew.
+// A publisher that is silent may have nothing to send. It is then probed by an update of a VM that
+// cannot exist: oned refuses that to everybody with "no such VM" before it looks at rights, changes
+// nothing, and publishes the refusal, which bridges leave out. If that does not come either, the
+// connection is made anew.
 type monitor struct {
 	zone   zone
 	zoneID int
@@ -41,13 +40,11 @@ type monitor struct {
 	server server
 	last   opennebula.RaftStatus
 	asked  bool
-	// answered reports whether a probe was heard on the feed; unanswered counts
-	// those that were not.
+	// answered reports whether a probe was heard on the feed; unanswered counts those that were not.
 	answered   bool
 	unanswered int
 }
 
-// run watches until ctx ends.
 func (m *monitor) run(ctx context.Context) {
 	defer m.disconnect()
 	interval := m.feed.config.Quiet / checksPerQuiet
@@ -126,4 +123,91 @@ func (m *monitor) probe(ctx context.Context) error {
 		"endpoint", f.listener.endpoint, "silent_for", silence.Round(time.Second), "hint", "is oned's hook manager running?")
 	f.listener.reconnect()
 	return nil
+}
+
+// hookPort is where oned publishes unless it was told otherwise.
+const hookPort = "2101"
+
+// zone is what the bridge asks about the zone's oneds.
+type zone interface {
+	// hookEndpoints are where the zone's oneds publish, if at the usual port.
+	hookEndpoints(ctx context.Context, zone int) ([]string, error)
+	// beside is the oned that publishes on an endpoint; before is how many
+	// endpoints of the same host come before it.
+	beside(ctx context.Context, zone int, endpoint string, before int) (server, error)
+}
+
+type server interface {
+	RaftStatus(ctx context.Context) (opennebula.RaftStatus, error)
+	UpdateVM(ctx context.Context, id int, template string, appendTo bool) error
+	close()
+}
+
+// onedZone asks the oned that the bridge knows, at xmlrpc.
+type onedZone struct {
+	client *opennebula.Client
+	xmlrpc string
+}
+
+func (z onedZone) hookEndpoints(ctx context.Context, id int) ([]string, error) {
+	zone, err := z.client.Server().Zone(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	servers := zone.Servers
+	if len(servers) == 0 {
+		// The zone's own endpoint is what users are told; oned was reached here.
+		servers = []opennebula.ZoneServer{{Endpoint: cmp.Or(z.xmlrpc, zone.Endpoint)}}
+	}
+	var endpoints []string
+	for _, server := range servers {
+		host, err := hostOf(server.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		endpoints = append(endpoints, "tcp://"+net.JoinHostPort(host, hookPort))
+	}
+	return endpoints, nil
+}
+
+// beside goes by the host. Servers of one host belong to its endpoints in the order of both lists.
+func (z onedZone) beside(ctx context.Context, id int, endpoint string, before int) (server, error) {
+	zone, err := z.client.Server().Zone(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(zone.Servers) <= 1 {
+		return onedServer{z.client.Server(), func() {}}, nil
+	}
+	wanted, err := hostOf(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	for _, candidate := range zone.Servers {
+		if host, err := hostOf(candidate.Endpoint); err != nil || host != wanted {
+			continue
+		}
+		if before > 0 {
+			before--
+			continue
+		}
+		client := z.client.At(candidate.Endpoint)
+		return onedServer{client.Server(), client.Close}, nil
+	}
+	return nil, fmt.Errorf("no server of zone %d has the address %s", id, wanted)
+}
+
+type onedServer struct {
+	*opennebula.Session
+	end func()
+}
+
+func (s onedServer) close() { s.end() }
+
+func hostOf(address string) (string, error) {
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Hostname() == "" {
+		return "", errors.New("an endpoint of the zone is not an address")
+	}
+	return parsed.Hostname(), nil
 }

@@ -3,13 +3,13 @@ package bridge
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// deadLetterSource is the name under which dead letters are kept.
 const deadLetterSource = "bridge"
 
 const (
@@ -25,31 +25,32 @@ const worthPreparing = 16
 type batch struct {
 	entries     []entry
 	deadLetters []entry
-	events      int
-	// store stores the events.
-	store func(context.Context) error
+	events      []feeds.Event
+	// commit stores the events, which have been sent ahead.
+	commit func(context.Context) error
 }
 
-// newBatch begins to store entries, of which the first has a number.
+// newBatch begins to store entries, of which the first has a number. A message id is of the
+// hash, which tells what happened, and the number, which tells which time: storing it again
+// changes nothing, and the same thing happening again is stored.
 func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
-	b := &batch{entries: entries}
-	events := make([]feeds.Event, 0, len(entries))
+	b := &batch{entries: entries, events: make([]feeds.Event, 0, len(entries))}
 	for i, e := range entries {
 		if e.isDeadLetter() {
 			b.deadLetters = append(b.deadLetters, e)
 			continue
 		}
-		events = append(events, e.message(f.epoch, number+uint64(i)))
+		var space [80]byte
+		id := append(append(append(append(space[:0], e.hash...), '-'), f.epoch...), '-')
+		id = strconv.AppendUint(id, number+uint64(i), 10)
+		b.events = append(b.events, feeds.Event{Subject: e.subject, MessageID: string(id), Data: e.data})
 	}
-	b.events = len(events)
-	commit := l.Stage(events)
-	b.store = func(ctx context.Context) error { return f.storeAll(ctx, l, events, commit) }
+	b.commit = l.Stage(b.events)
 	return b
 }
 
-// publish stores what is in the buffer until ctx ends, another bridge takes the
-// feed over, or heardAll has ended and nothing is left (nil). While one batch is
-// being stored the next is sent.
+// publish stores what is in the buffer until ctx ends, another bridge takes the feed over, or
+// heardAll has ended and nothing is left (nil). While one batch is being stored the next is sent.
 func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 	waiting, end := context.WithCancel(heardAll)
 	defer end()
@@ -58,11 +59,9 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 	for {
 		current := next
 		if current == nil {
-			entries, number, err := f.buffer.take(waiting, maxBatch, maxBatchBytes)
-			if err != nil {
-				if entries, number = f.buffer.takeNow(0, maxBatch, maxBatchBytes); len(entries) == 0 {
-					return ctx.Err()
-				}
+			entries, number := f.buffer.take(waiting)
+			if len(entries) == 0 {
+				return ctx.Err()
 			}
 			current = f.newBatch(l, entries, number)
 		}
@@ -70,28 +69,20 @@ func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
 		if next, err = f.storeAndPrepare(ctx, l, current); err != nil {
 			return err
 		}
-		f.deadLetterAll(ctx, current.deadLetters)
-		f.published(current.entries, current.events)
+		f.published(ctx, current)
 	}
 }
 
-// storeAndPrepare stores a batch. Where it is one that takes a while, the next is sent
-// ahead meanwhile, if it is there.
+// storeAndPrepare stores a batch. Where that takes a while, and a whole further batch has
+// been heard before it is done, that one is sent ahead.
 func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (next *batch, err error) {
-	if current.events < worthPreparing {
-		return nil, current.store(ctx)
+	if len(current.events) < worthPreparing {
+		return nil, f.storeAll(ctx, l, current)
 	}
-	stored := make(chan error, 1)
-	go func() { stored <- current.store(ctx) }()
-	return f.prepare(l, len(current.entries), stored)
-}
-
-// prepare waits for a batch to be stored. When a whole further batch has been
-// heard before that, it is sent ahead.
-func (f *feed) prepare(l lease, behind int, stored <-chan error) (next *batch, err error) {
+	stored, behind := make(chan error, 1), len(current.entries)
+	go func() { stored <- f.storeAll(ctx, l, current) }()
 	for {
-		if f.buffer.waitingBehind(behind) >= maxBatch {
-			entries, number := f.buffer.takeNow(behind, maxBatch, maxBatchBytes)
+		if entries, number := f.buffer.takeNow(behind, maxBatch); len(entries) > 0 {
 			next = f.newBatch(l, entries, number)
 			return next, <-stored
 		}
@@ -105,14 +96,12 @@ func (f *feed) prepare(l lease, behind int, stored <-chan error) (next *batch, e
 
 // storeAll tries until all events are stored. Only a lost feed or the end of
 // ctx make it give up: everything else passes, and order must be kept.
-func (f *feed) storeAll(ctx context.Context, l lease, events []feeds.Event, commit func(context.Context) error) error {
-	pause := firstPause
-	for len(events) > 0 {
-		err := commit(ctx)
-		if err == nil {
-			f.storing(nil)
-			return nil
-		}
+func (f *feed) storeAll(ctx context.Context, l lease, b *batch) error {
+	if len(b.events) == 0 {
+		return nil
+	}
+	err := b.commit(ctx)
+	for pause := firstPause; err != nil; pause = min(2*pause, longestPause) {
 		if errors.Is(err, pipeline.ErrSuperseded) || ctx.Err() != nil {
 			return err
 		}
@@ -120,9 +109,9 @@ func (f *feed) storeAll(ctx context.Context, l lease, events []feeds.Event, comm
 		if idle.For(ctx, pause) != nil {
 			return err
 		}
-		pause = min(2*pause, longestPause)
-		commit = func(ctx context.Context) error { return l.Publish(ctx, events) }
+		err = l.Publish(ctx, b.events)
 	}
+	f.storing(nil)
 	return nil
 }
 
@@ -145,41 +134,37 @@ func (f *feed) storing(err error) {
 	}
 }
 
-func (f *feed) published(entries []entry, events int) {
-	relieved, err := f.buffer.stored(len(entries))
+// published lets go of a batch that is stored, and keeps what could not be understood.
+// Losing dead letters is logged and holds nothing up.
+func (f *feed) published(ctx context.Context, b *batch) {
+	f.metrics.deadLetters.Add(float64(len(b.deadLetters)))
+	f.mu.Lock()
+	f.state.deadLetters += uint64(len(b.deadLetters))
+	f.mu.Unlock()
+	for i, letter := range b.deadLetters {
+		f.log.Warn("a hook event could not be parsed; see the dead letters",
+			"reason", letter.subject, "subject", pipeline.DeadSubject(deadLetterSource))
+		if err := f.store.DeadLetter(ctx, deadLetterSource, letter.subject, letter.data); err != nil {
+			f.log.Error("dead letters could not be stored", "letters", len(b.deadLetters)-i, "error", err)
+			break
+		}
+	}
+	relieved, err := f.buffer.stored(len(b.entries))
 	if err != nil {
 		f.log.Error("hook events in the spill file were lost, comparing with oned", "error", err)
 	}
 	if relieved {
 		f.requestResync("events were dropped")
 	}
-	for _, e := range entries {
+	for _, e := range b.entries {
 		if !e.isDeadLetter() {
 			f.metrics.events.WithLabelValues(e.object).Inc()
 		}
 	}
-	newest := entries[len(entries)-1].heard
+	newest := b.entries[len(b.entries)-1].heard
 	f.metrics.lastEvent.Set(float64(newest.UnixMicro()) / 1e6)
 	f.metrics.queueBytes.Set(float64(f.buffer.state().bytes))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.published += uint64(events)
-	f.state.lastPublished = newest
-}
-
-// deadLetterAll keeps what could not be understood. Losing dead letters is logged and
-// holds nothing up.
-func (f *feed) deadLetterAll(ctx context.Context, deadLetters []entry) {
-	f.metrics.deadLetters.Add(float64(len(deadLetters)))
-	f.mu.Lock()
-	f.state.deadLetters += uint64(len(deadLetters))
-	f.mu.Unlock()
-	for i, letter := range deadLetters {
-		f.log.Warn("a hook event could not be parsed; see the dead letters",
-			"reason", letter.subject, "subject", pipeline.DeadSubject(deadLetterSource))
-		if err := f.store.DeadLetter(ctx, deadLetterSource, letter.subject, letter.data); err != nil {
-			f.log.Error("dead letters could not be stored", "letters", len(deadLetters)-i, "error", err)
-			return
-		}
-	}
+	f.state.published += uint64(len(b.events))
 }

@@ -12,8 +12,7 @@ type item struct {
 	frames [][]byte
 	// slab has the frames, if not nil.
 	slab *slab
-	// translation is there instead of the frames where the message was decoded before
-	// its turn.
+	// translation is there instead of the frames where the message was decoded before its turn.
 	translation *translation
 }
 
@@ -92,29 +91,19 @@ func (q *queue) almostFull() bool {
 	return q.bytes > q.limit && 2*q.bytes > q.limit+q.spare()
 }
 
-// take removes what has arrived, up to a number of messages, and waits for the
-// first.
-func (q *queue) take(ctx context.Context, most int) ([]item, error) {
+// next removes what goes to a decoder next and waits for the first of it. After ctx it
+// removes what is left; nothing is returned only when that was all.
+func (q *queue) next(ctx context.Context) []item {
 	for {
-		if items := q.takeNow(most); len(items) > 0 {
-			return items, nil
+		ended := ctx.Err() != nil
+		if items := q.takeNow(decodeAtOnce); len(items) > 0 || ended {
+			return items
 		}
 		select {
 		case <-q.ready:
 		case <-ctx.Done():
-			return nil, ctx.Err()
 		}
 	}
-}
-
-// next is what goes to a decoder next, and after ctx what is left; nothing only when
-// that was all.
-func (q *queue) next(ctx context.Context) []item {
-	items, err := q.take(ctx, decodeAtOnce)
-	if err != nil {
-		items = q.takeNow(decodeAtOnce)
-	}
-	return items
 }
 
 func (q *queue) takeNow(most int) []item {

@@ -19,36 +19,22 @@ import (
 
 // ReplayConfig says what to replay, where and how fast.
 type ReplayConfig struct {
-	// File has one hook event a line, as JSON: t in unix seconds, key, body_b64
-	// (the second frame as it was) and, for messages that are not as they
-	// should be, more, a list of further frames.
+	// File has one hook event a line, as JSON: t in unix seconds, key, body_b64 (the second frame
+	// as it was) and, for messages that are not as they should be, more, a list of further frames.
 	File string
 	// Listen is host:port; port 0 is one of the system's choice.
 	Listen string
-	// Speed is 1 for the recorded pace, 10 for ten times that, and 0 for as
-	// fast as the subscribers read.
+	// Speed is 1 for the recorded pace, 10 for ten times that, and 0 for as fast as the subscribers read.
 	Speed float64
 	// Out is told what happens, in lines for people; nil tells nobody.
 	Out io.Writer
 }
 
-// recorded is one line of a recording.
 type recorded struct {
 	Time float64  `json:"t"`
 	Key  string   `json:"key"`
 	Body *string  `json:"body_b64"`
 	More []string `json:"more"`
-}
-
-func (r recorded) frames() [][]byte {
-	frames := [][]byte{[]byte(r.Key)}
-	if r.Body != nil {
-		frames = append(frames, []byte(*r.Body))
-	}
-	for _, more := range r.More {
-		frames = append(frames, []byte(more))
-	}
-	return frames
 }
 
 // maxLine bounds a recording's lines, in bytes.
@@ -106,12 +92,11 @@ func newPublisher(ctx context.Context, listen string) (*zmqpub.Publisher, error)
 	return zmqpub.New(listener, zmqpub.Config{HighWater: ahead, Patience: writeTimeout, Logger: slog.New(slog.DiscardHandler)}), nil
 }
 
-// replay sends a recording's events and counts them, and those that somebody
-// had subscribed to.
+// replay sends a recording's events and counts them, and those that somebody had subscribed to.
 func replay(ctx context.Context, from io.Reader, to *zmqpub.Publisher, speed float64) (sent, wanted int, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxLine)
-	pace := pacer{speed: speed}
+	last := 0.0
 	for number := 1; lines.Scan(); number++ {
 		if len(lines.Bytes()) == 0 {
 			continue
@@ -120,11 +105,23 @@ func replay(ctx context.Context, from io.Reader, to *zmqpub.Publisher, speed flo
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			return sent, wanted, fmt.Errorf("line %d is not a recorded event: %w", number, err)
 		}
-		if err := pace.wait(ctx, event.Time); err != nil {
+		var pause time.Duration
+		if speed > 0 && last != 0 {
+			pause = time.Duration((event.Time - last) / speed * float64(time.Second))
+		}
+		last = event.Time
+		if err := idle.For(ctx, pause); err != nil {
 			return sent, wanted, err
 		}
+		frames := [][]byte{[]byte(event.Key)}
+		if event.Body != nil {
+			frames = append(frames, []byte(*event.Body))
+		}
+		for _, more := range event.More {
+			frames = append(frames, []byte(more))
+		}
 		sent++
-		if to.Send(event.frames()...) > 0 {
+		if to.Send(frames...) > 0 {
 			wanted++
 		}
 	}
@@ -135,20 +132,4 @@ func replay(ctx context.Context, from io.Reader, to *zmqpub.Publisher, speed flo
 		return sent, wanted, err
 	}
 	return sent, wanted, nil
-}
-
-// pacer keeps the distances in time between events.
-type pacer struct {
-	speed float64
-	last  float64
-}
-
-func (p *pacer) wait(ctx context.Context, t float64) error {
-	gap := t - p.last
-	first := p.last == 0
-	p.last = t
-	if p.speed == 0 || first || gap <= 0 {
-		return ctx.Err()
-	}
-	return idle.For(ctx, time.Duration(gap/p.speed*float64(time.Second)))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// entry is an event of a feed as it will be stored.
+// entry is an event of a feed as it will be stored, or a dead letter with its reason for a subject.
 type entry struct {
 	subject, hash string
 	objectID
@@ -26,11 +26,6 @@ type objectID struct {
 // compared reports whether objects of this kind are compared with oned.
 func (o objectID) compared() bool { return o.object == objectVM || o.object == objectNet }
 
-// letter is a dead letter's place among the events. It has no hash.
-func deadLetterEntry(l *deadLetter) entry {
-	return entry{subject: l.reason, data: l.encode(), heard: l.Heard}
-}
-
 func (e entry) isDeadLetter() bool { return e.hash == "" }
 
 // entryOverhead is about what an entry takes besides its texts, in bytes.
@@ -40,14 +35,12 @@ func (e entry) size() int64 {
 	return int64(entryOverhead + len(e.subject) + len(e.hash) + len(e.data))
 }
 
-// tailLength is how many stored events are kept, and asked for at a take-over,
-// to find the place to go on from: a longer run of equal events is needed to be
-// mistaken for another.
+// tailLength is how many stored events are kept, and asked for at a take-over, to find the place to
+// go on from: a longer run of equal events is needed to be mistaken for another.
 const tailLength = 256
 
-// replayBuffer is a feed's events in order, between hearing and storing. With the
-// feed held, an entry goes once it is stored, the last tailLength excepted; on
-// standby the oldest go by age and size.
+// replayBuffer is a feed's events in order, between hearing and storing. With the feed held, an
+// entry goes once it is stored, the last tailLength excepted; on standby the oldest go by age and size.
 type replayBuffer struct {
 	limit int64
 	keep  time.Duration
@@ -196,8 +189,7 @@ func (b *replayBuffer) hold(tail []feeds.StoredEvent) (exact bool) {
 	return exact
 }
 
-// standBy ends holding. What is in the spill file is given up: the next holder
-// has heard it too, or compares.
+// standBy ends holding. What is in the spill file is given up: the next holder has heard it too, or compares.
 func (b *replayBuffer) standBy() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -207,48 +199,41 @@ func (b *replayBuffer) standBy() {
 	b.move()
 }
 
-// take waits for entries that are not stored and returns them with the number of
-// the first. They stay until stored is called.
-func (b *replayBuffer) take(ctx context.Context, most int, mostBytes int64) ([]entry, uint64, error) {
+// take waits for entries that are not stored and returns them with the number of the
+// first: none only when ctx has ended and nothing is left. They stay until stored is called.
+func (b *replayBuffer) take(ctx context.Context) ([]entry, uint64) {
 	for {
-		if entries, number := b.takeNow(0, most, mostBytes); len(entries) > 0 {
-			return entries, number, nil
+		ended := ctx.Err() != nil
+		if entries, number := b.takeNow(0, 1); len(entries) > 0 || ended {
+			return entries, number
 		}
 		select {
 		case <-b.ready:
 		case <-ctx.Done():
-			return nil, 0, ctx.Err()
 		}
 	}
 }
 
 // takeNow is take without waiting, of the entries behind so many that are on
-// their way already.
-func (b *replayBuffer) takeNow(behind, most int, mostBytes int64) ([]entry, uint64) {
+// their way already, if there are at least some.
+func (b *replayBuffer) takeNow(behind, least int) ([]entry, uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	first := int(b.next-b.first) + behind //nolint:gosec // an index
-	if first >= len(b.entries) {
+	if len(b.entries) < first+least {
 		return nil, 0
 	}
 	waiting := b.entries[first:]
 	count, size := 0, int64(0)
-	for count < min(most, len(waiting)) && (count == 0 || size < mostBytes) {
+	for count < min(maxBatch, len(waiting)) && (count == 0 || size < maxBatchBytes) {
 		size += waiting[count].size()
 		count++
 	}
 	return append([]entry(nil), waiting[:count]...), b.next + uint64(behind) //nolint:gosec // not negative
 }
 
-// waitingBehind counts the entries behind so many that are on their way.
-func (b *replayBuffer) waitingBehind(behind int) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.unstored() - behind
-}
-
-// stored lets go of the next entries: they are in JetStream. relieved reports whether
-// dropping has ended with it.
+// stored lets go of the next entries, which are in JetStream, and takes back from the spill
+// file what there is room for. relieved reports whether dropping has ended with it.
 func (b *replayBuffer) stored(count int) (relieved bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -258,7 +243,15 @@ func (b *replayBuffer) stored(count int) (relieved bool, err error) {
 	}
 	b.next += uint64(count)
 	b.trim()
-	err = b.refill()
+	for b.spill.length() > 0 && (b.bytes < b.limit/2 || b.unstored() == 0) {
+		e, failure := b.spill.read()
+		if failure != nil {
+			b.spill.reset()
+			b.full, err = true, failure // until what is here is stored; then it is compared
+			break
+		}
+		b.append(e)
+	}
 	if b.full && b.unstored() == 0 && b.spill.length() == 0 {
 		b.full, relieved = false, true
 	}
@@ -280,32 +273,12 @@ func (b *replayBuffer) trim() {
 	b.drop(count)
 }
 
-// refill takes back from the spill file what there is room for.
-func (b *replayBuffer) refill() error {
-	for b.spill.length() > 0 && (b.bytes < b.limit/2 || b.unstored() == 0) {
-		e, err := b.spill.read()
-		if err != nil {
-			b.spill.reset()
-			b.full = true // until what is here is stored; then it is compared
-			return err
-		}
-		b.append(e)
-	}
-	return nil
-}
-
-// allStored waits until everything heard before is stored, or the feed is no
-// longer held.
+// allStored waits until everything heard before is stored, or the feed is no longer held.
 func (b *replayBuffer) allStored(ctx context.Context) error {
 	b.mu.Lock()
 	end := b.first + uint64(len(b.entries)) + uint64(b.spill.length())
 	b.mu.Unlock()
 	return b.waitUntil(ctx, func() bool { return b.next >= end || !b.holding })
-}
-
-// allDecoded waits until so many messages went through the decoders.
-func (b *replayBuffer) allDecoded(ctx context.Context, messages uint64) error {
-	return b.waitUntil(ctx, func() bool { return b.decoded >= messages })
 }
 
 // waitUntil waits for a condition, which is asked under the lock.

@@ -42,7 +42,7 @@ type comparison struct {
 
 func (r *resyncer) newComparison() *comparison {
 	c := &comparison{resyncer: r}
-	for _, k := range r.kinds() {
+	for _, k := range []kind{r.vms(), r.networks()} {
 		if slices.Contains(r.filter.objects, k.object) {
 			k.index = r.store.index(k.object)
 			c.kinds = append(c.kinds, k)
@@ -51,9 +51,8 @@ func (r *resyncer) newComparison() *comparison {
 	return c
 }
 
-// run compares once and publishes the differences. Everything heard before is
-// stored first; the list is asked for next, and what is stored after it, so that
-// whatever was heard meanwhile, by any bridge, is seen to be newer.
+// run compares once and publishes the differences. Everything heard before is stored first, the list
+// is asked for next, and then what is stored, so that whatever was heard meanwhile is seen to be newer.
 func (c *comparison) run(ctx context.Context) error {
 	c.stored = 0
 	for _, k := range c.kinds {
@@ -67,7 +66,6 @@ func (c *comparison) run(ctx context.Context) error {
 	return nil
 }
 
-// compare compares the objects of one kind.
 func (c *comparison) compare(ctx context.Context, k kind) error {
 	if err := c.awaitDecoded(ctx); err != nil {
 		return err
@@ -101,7 +99,7 @@ func (c *comparison) compare(ctx context.Context, k kind) error {
 func (c *comparison) awaitDecoded(ctx context.Context) error {
 	for _, f := range c.feeds {
 		_, heard, _ := f.listener.silence()
-		if err := f.buffer.allDecoded(ctx, heard); err != nil {
+		if err := f.buffer.waitUntil(ctx, func() bool { return f.buffer.decoded >= heard }); err != nil {
 			return err
 		}
 	}
@@ -133,9 +131,8 @@ func (c *comparison) page(ctx context.Context, k kind, page []pipeline.Event) er
 	return c.flush(ctx)
 }
 
-// fetchMissing asks for objects that are stored and not in the list of those that are
-// not DONE. They should be DONE, but absence alone is no proof: the server user
-// may be kept from seeing them.
+// fetchMissing asks for objects that are stored and not listed. They should be DONE, but absence
+// alone is no proof: the server user may be kept from seeing them.
 func (c *comparison) fetchMissing(ctx context.Context, k kind) error {
 	if err := k.index.CatchUp(ctx); err != nil {
 		return err
@@ -191,7 +188,11 @@ func (c *comparison) fetchOne(ctx context.Context, k kind, id int) error {
 	case err == nil:
 		err = c.differs(ctx, event, stored.Sequence)
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
-		err = c.gone(ctx, k, id, stored)
+		// What was known of an object that is gone without a trace is kept.
+		var last pipeline.Event
+		if last, _, err = k.index.Event(ctx, id); err == nil {
+			err = c.differs(ctx, k.gone(id, last), stored.Sequence)
+		}
 	case opennebula.IsCode(err, opennebula.CodeAuthorization):
 		c.log.Warn("the server user may not see an object that is in the stored events", "object", k.object, "id", id, "error", err)
 		return nil
@@ -201,16 +202,7 @@ func (c *comparison) fetchOne(ctx context.Context, k kind, id int) error {
 	if err != nil {
 		return err
 	}
-	return idle.For(ctx, throttle(time.Since(asked)))
-}
-
-// gone keeps of an object that is gone without a trace what was known of it.
-func (c *comparison) gone(ctx context.Context, k kind, id int, stored feeds.StoredObject) error {
-	last, _, err := k.index.Event(ctx, id)
-	if err != nil {
-		return err
-	}
-	return c.differs(ctx, k.gone(id, last), stored.Sequence)
+	return idle.For(ctx, min(time.Since(asked), longestThrottle))
 }
 
 // differs notes a difference, marked as found and not heard, unless news of the
@@ -222,7 +214,11 @@ func (c *comparison) differs(ctx context.Context, event pipeline.Event, after ui
 	for _, f := range c.feeds {
 		if f.buffer.awaits(objectID{event.Object, event.ID}) {
 			c.overtaken = true
-			c.requestLater()
+			time.AfterFunc(c.config.Settle, func() {
+				if ctx.Err() == nil {
+					c.request("events were pending")
+				}
+			})
 			return nil
 		}
 	}
@@ -246,6 +242,9 @@ func (c *comparison) flush(ctx context.Context) error {
 	c.overtaken = c.overtaken || stored < len(c.differences)
 	c.stored += stored
 	c.differences = c.differences[:0]
-	c.found(stored)
+	c.metrics.resyncDifferences.Add(float64(stored))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.differences += uint64(stored) //nolint:gosec // not negative
 	return err
 }

@@ -33,7 +33,6 @@ type resyncer struct {
 
 	mu    sync.Mutex
 	state resyncState
-	ended bool
 }
 
 // resyncState is what changes with comparisons.
@@ -41,12 +40,6 @@ type resyncState struct {
 	last        time.Time
 	failed      string
 	differences uint64
-}
-
-func newResyncer(config Config, pass filter, s store, oned cloud, m *metrics) *resyncer {
-	return &resyncer{
-		zone: config.Zone, config: config.Resync, filter: pass, cloud: oned, store: s, log: config.Logger, metrics: m, requests: make(chan struct{}, 1),
-	}
 }
 
 // request has a comparison made soon.
@@ -57,7 +50,6 @@ func (r *resyncer) request(cause string) {
 
 // run compares, when asked to and from time to time, until ctx ends.
 func (r *resyncer) run(ctx context.Context) {
-	defer r.end()
 	timer := time.NewTimer(r.config.Every)
 	defer timer.Stop()
 	comparison := r.newComparison()
@@ -70,7 +62,8 @@ func (r *resyncer) run(ctx context.Context) {
 		case <-r.requests:
 			next, wanted = r.config.Settle, r.holdsAny()
 		case <-timer.C:
-			wanted = r.holdsFirst()
+			// The bridge that publishes the first feed by name compares from time to time for all.
+			wanted = slices.MinFunc(r.feeds, func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holding.Load()
 		}
 		if wanted && r.compareUntilDone(ctx, comparison) != nil {
 			return
@@ -79,8 +72,7 @@ func (r *resyncer) run(ctx context.Context) {
 	}
 }
 
-// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge
-// publishes no more.
+// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge publishes no more.
 func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
 	pause := firstResyncPause
 	for r.holdsAny() {
@@ -98,48 +90,6 @@ func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
 		pause = min(2*pause, longestResyncPause)
 	}
 	return nil
-}
-
-// requestLater has another comparison made when the present one has settled.
-func (r *resyncer) requestLater() {
-	time.AfterFunc(r.config.Settle, func() {
-		r.mu.Lock()
-		ended := r.ended
-		r.mu.Unlock()
-		if !ended {
-			r.request("events were pending")
-		}
-	})
-}
-
-func (r *resyncer) end() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ended = true
-}
-
-// found counts differences that were stored.
-func (r *resyncer) found(count int) {
-	r.metrics.resyncDifferences.Add(float64(count))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state.differences += uint64(count) //nolint:gosec // not negative
-}
-
-func (r *resyncer) status() resyncState {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.state
-}
-
-// holdsAny reports whether this bridge publishes a feed; holdsFirst whether it publishes
-// the first by name, and compares from time to time for all.
-func (r *resyncer) holdsAny() bool {
-	return slices.ContainsFunc(r.feeds, (*feed).holds)
-}
-
-func (r *resyncer) holdsFirst() bool {
-	return slices.MinFunc(r.feeds, func(a, b *feed) int { return strings.Compare(a.name, b.name) }).holds()
 }
 
 // note keeps a comparison's outcome, and logs when that changes.
@@ -164,4 +114,9 @@ func (r *resyncer) note(err error) {
 	if before == "" {
 		r.log.Warn("cannot compare oned with the stored events, retrying", "error", err)
 	}
+}
+
+// holdsAny reports whether this bridge publishes a feed.
+func (r *resyncer) holdsAny() bool {
+	return slices.ContainsFunc(r.feeds, func(f *feed) bool { return f.holding.Load() })
 }

@@ -30,14 +30,6 @@ type spill struct {
 
 var errSpillFull = errors.New("memory and the spill file are full")
 
-// newSpill makes a spill in a folder; an empty one, or no limit, means none.
-func newSpill(folder string, limit int64) *spill {
-	if folder == "" || limit <= 0 {
-		return nil
-	}
-	return &spill{folder: folder, limit: limit}
-}
-
 func (s *spill) length() int {
 	if s == nil {
 		return 0
@@ -85,8 +77,7 @@ func (s *spill) write(e entry) error {
 	return nil
 }
 
-// open makes the file. It has no name from then on: whatever ends the process
-// removes it too.
+// open makes the file. It has no name from then on: whatever ends the process removes it too.
 func (s *spill) open() error {
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
 		return fmt.Errorf("create the folder for the spill file: %w", err)

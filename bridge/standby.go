@@ -6,30 +6,14 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 // heartbeatsPerStandby is how many times within Config.Standby a holder announces itself.
 const heartbeatsPerStandby = 5
 
-// watchUntilDone listens for the feed's holder; nil when ctx ends first.
-func (f *feed) watchUntilDone(ctx context.Context) watch {
-	for {
-		w, err := f.store.watch(f.name)
-		if err == nil {
-			return w
-		}
-		f.storing(err)
-		if idle.For(ctx, longestPause) != nil {
-			return nil
-		}
-	}
-}
-
-// acquire stands by until the feed is this bridge's: nobody had it, or the one
-// who had it gave it up or fell silent. Of several that take it at once
-// JetStream lets one. An error is ctx's.
+// acquire stands by until the feed is this bridge's: nobody had it, or its holder gave it up or fell
+// silent. Of several that take it at once JetStream lets one. An error is ctx's.
 func (f *feed) acquire(ctx context.Context, watch watch) (lease, error) {
 	// Not all bridges find the silence in the same instant.
 	patience := f.config.Standby + rand.N(f.config.Standby/heartbeatsPerStandby+1)
@@ -37,10 +21,17 @@ func (f *feed) acquire(ctx context.Context, watch watch) (lease, error) {
 	silent := true // at first, the lease itself is asked
 	for {
 		if silent {
-			l, err := f.tryAcquire(ctx, watch.Silence() > patience)
-			if l != nil {
-				f.storing(nil)
-				return l, nil
+			dead := watch.Silence() > patience
+			last, sequence, err := f.store.LastLease(ctx, f.name)
+			if err == nil && (sequence == 0 || last.Released || dead) {
+				var l lease
+				if l, err = f.store.take(ctx, f.name, f.config.Holder, sequence); err == nil {
+					f.storing(nil)
+					return l, nil
+				}
+			}
+			if errors.Is(err, pipeline.ErrConflict) {
+				err = nil // another bridge has it
 			}
 			f.storing(err)
 		}
@@ -49,23 +40,6 @@ func (f *feed) acquire(ctx context.Context, watch watch) (lease, error) {
 		}
 		silent = watch.Silence() > patience || watch.Last().Leaving
 	}
-}
-
-// tryAcquire takes the feed if nobody has it, or whoever has it is dead. nil
-// without an error means that somebody has.
-func (f *feed) tryAcquire(ctx context.Context, dead bool) (lease, error) {
-	last, sequence, err := f.store.LastLease(ctx, f.name)
-	if err != nil || sequence > 0 && !last.Released && !dead {
-		return nil, err
-	}
-	l, err := f.store.take(ctx, f.name, f.config.Holder, sequence)
-	switch {
-	case errors.Is(err, pipeline.ErrConflict):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return l, nil
 }
 
 func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
@@ -83,10 +57,9 @@ func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) e
 // confirmLease is how often a holder looks whether the feed still is its own.
 const confirmLease = 5 * time.Second
 
-// sendHeartbeats announces that the holder lives, until ctx ends or there is a newer holder:
-// that one has been let in by JetStream, and this one is over. One that was not heard, because it
-// ended at once, is found in the stream: in a feed without events this one would announce
-// itself for ever and keep all others from taking over.
+// sendHeartbeats announces that the holder lives, until ctx ends or there is a newer holder, which
+// JetStream has let in. One that was not heard, because it ended at once, is found in the stream: in
+// a feed without events this one would announce itself for ever and keep all others from taking over.
 func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over context.CancelCauseFunc) {
 	interval := max(f.config.Standby/heartbeatsPerStandby, time.Millisecond)
 	for confirmed := time.Now(); ; {
@@ -104,30 +77,13 @@ func (f *feed) sendHeartbeats(ctx context.Context, watch watch, l lease, over co
 			continue
 		}
 		confirmed = time.Now()
-		if f.isReplaced(ctx, l) {
+		// While JetStream does not answer, as in an election, the holder still has to be heard.
+		asking, cancel := context.WithTimeout(ctx, f.config.Standby/2)
+		last, sequence, err := f.store.LastLease(asking, f.name)
+		cancel()
+		if err == nil && last.Token != l.Token() && sequence > l.Sequence() {
 			over(pipeline.ErrSuperseded)
 			return
 		}
-	}
-}
-
-// isReplaced reports whether the stream has a lease that is newer than the holder's. While
-// JetStream does not answer, as in an election, it does not wait for long: the holder has to be
-// heard.
-func (f *feed) isReplaced(ctx context.Context, l lease) bool {
-	ctx, cancel := context.WithTimeout(ctx, f.config.Standby/2)
-	defer cancel()
-	last, sequence, err := f.store.LastLease(ctx, f.name)
-	return err == nil && last.Token != l.Token() && sequence > l.Sequence()
-}
-
-// release lets another bridge take the feed at once.
-func (f *feed) release(ctx context.Context, l lease) {
-	if err := l.Release(ctx); err != nil {
-		f.log.Debug("the lease of the feed was not released; another bridge takes over when it expires", "error", err)
-		return
-	}
-	if err := l.Beat(true); err != nil {
-		f.log.Debug("the other bridges could not be told that this bridge stops", "error", err)
 	}
 }

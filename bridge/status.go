@@ -9,8 +9,7 @@ import (
 // Leads reports whether the endpoint's oned is the one that publishes.
 func (s FeedStatus) Leads() bool { return s.Role == "leader" || s.Role == "solo" }
 
-// SilentFor is how long nothing was heard: since the last message, or since the
-// connection was made or lost.
+// SilentFor is how long nothing was heard: since the last message, or since the connection was made or lost.
 func (s FeedStatus) SilentFor(now time.Time) time.Duration {
 	since := s.Since
 	if s.LastHeard.After(since) {
@@ -26,8 +25,7 @@ func (s FeedStatus) SilentFor(now time.Time) time.Duration {
 type FeedStatus struct {
 	// Endpoint is the publisher's address, Feed the name of its lease.
 	Endpoint, Feed string
-	// Connected reports whether the publisher is connected, Since when that has
-	// been so, Error why it is not.
+	// Connected reports whether the publisher is connected, Since when that has been so, Error why it is not.
 	Connected bool
 	Since     time.Time
 	Error     string
@@ -39,18 +37,14 @@ type FeedStatus struct {
 	LastHeard time.Time
 	// Rate is the number of messages a second, over the last seconds.
 	Rate float64
-	// Gaps counts the times in which events may have been lost: the connection
-	// was lost, or the queue full.
+	// Gaps counts the times in which events may have been lost: the connection was lost, or the queue full.
 	Gaps uint64
-	// Overflows counts the messages that found the queue full: oned may have
-	// dropped others meanwhile.
+	// Overflows counts the messages that found the queue full: oned may have dropped others meanwhile.
 	Overflows uint64
 	// Holding reports whether this bridge has the feed's lease.
 	Holding bool
-	// Published counts the stored events; LastPublished is when the newest of
-	// them was heard.
-	Published     uint64
-	LastPublished time.Time
+	// Published counts the stored events.
+	Published uint64
 	// StoreError says why JetStream takes no events; empty when it does.
 	StoreError string
 	// QueueLength and QueueBytes are what waits to be stored, of which Spilled
@@ -66,8 +60,7 @@ type FeedStatus struct {
 
 	// The rest is the bridge's, the same for all its feeds.
 
-	// LastResync is when the last comparison with oned succeeded, and
-	// ResyncError why the latest did not.
+	// LastResync is when the last comparison with oned succeeded, and ResyncError why the latest did not.
 	LastResync        time.Time
 	ResyncError       string
 	ResyncDifferences uint64
@@ -77,13 +70,11 @@ type FeedStatus struct {
 
 // feedState is what changes of a feed besides its connection.
 type feedState struct {
-	holding       bool
-	published     uint64
-	lastPublished time.Time
-	storeError    string
-	deadLetters   uint64
-	role          string
-	meter         meter
+	published   uint64
+	storeError  string
+	deadLetters uint64
+	role        string
+	meter       meter
 }
 
 // meter measures a rate over the seconds between two looks, or longer.
@@ -107,10 +98,11 @@ func (m *meter) measure(now time.Time, count uint64) float64 {
 	return m.rate
 }
 
-// Status tells how each feed is doing. It is safe to call at any time after
-// Start.
+// Status tells how each feed is doing. It is safe to call at any time after Start.
 func (b *Bridge) Status() []FeedStatus {
-	compared := b.resyncer.status()
+	b.resyncer.mu.Lock()
+	compared := b.resyncer.state
+	b.resyncer.mu.Unlock()
 	all := make([]FeedStatus, len(b.feeds))
 	for i, f := range b.feeds {
 		all[i] = f.status()
@@ -160,7 +152,7 @@ func (f *feed) status() FeedStatus {
 	defer f.mu.Unlock()
 	status.Endpoint, status.Feed, status.Role = f.listener.endpoint, f.name, f.state.role
 	status.Rate = f.state.meter.measure(time.Now(), status.Heard)
-	status.Holding, status.Published, status.LastPublished = f.state.holding, f.state.published, f.state.lastPublished
+	status.Holding, status.Published = f.holding.Load(), f.state.published
 	status.StoreError, status.DeadLetters = f.state.storeError, f.state.deadLetters
 	status.QueueLength, status.QueueBytes = buffer.waiting, buffer.bytes
 	status.QueueLength += int(status.Heard - min(status.Heard, buffer.decoded))

@@ -7,16 +7,18 @@ import (
 	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
-// placeBehind is where in what was heard the events begin that are not stored.
-// Equal events are told apart by what was stored before them, and where even
-// that is equal by when they were heard. When the newest stored event is not
-// among those heard, the newest that is counts; without any, all that was heard
-// is new. Bodies of VM events hold times, so equal ones are few: READY, mostly. What
-// an earlier version stored tells nothing but its time. exact means that nothing of
-// that had to be assumed.
+// placeBehind is where in what was heard the events begin that are not stored. Equal events (READY,
+// mostly: bodies of VM events hold times) are told apart by what was stored before them, and where
+// even that is equal by when they were heard. When the newest stored event is not among those heard,
+// the newest that is counts; without any, all that was heard is new. Of what an earlier version
+// stored only the time is known. exact means that nothing of that had to be assumed.
 func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bool) {
 	if last := len(stored) - 1; last >= 0 && stored[last].Hash == "" {
-		return firstAfter(heard, stored[last].Heard), false
+		place := slices.IndexFunc(heard, func(e entry) bool { return e.heard.After(stored[last].Heard) })
+		if place < 0 {
+			place = len(heard)
+		}
+		return place, false
 	}
 	places := map[string][]int{}
 	for i, e := range heard {
@@ -26,8 +28,9 @@ func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bo
 	}
 	least := earliest(heard, places, stored)
 	for last := len(stored) - 1; last >= 0; last-- {
-		candidates := notBefore(places[stored[last].Hash], least[last])
-		if len(candidates) == 0 {
+		candidates := places[stored[last].Hash]
+		first, _ := slices.BinarySearch(candidates, least[last])
+		if candidates = candidates[first:]; len(candidates) == 0 {
 			continue
 		}
 		best := candidates[0]
@@ -41,23 +44,12 @@ func placeBehind(heard []entry, stored []feeds.StoredEvent) (place int, exact bo
 	return 0, len(stored) == 0
 }
 
-// firstAfter is the place of the first that was heard after a time.
-func firstAfter(heard []entry, at time.Time) int {
-	place := slices.IndexFunc(heard, func(e entry) bool { return e.heard.After(at) })
-	if place < 0 {
-		return len(heard)
-	}
-	return place
-}
-
 // sameMoment is how far apart two bridges may have heard one event for it to be
 // told by that, too, from an equal one.
 const sameMoment = time.Second
 
-// earliest is for each stored event the place before which it cannot have been
-// heard: behind those that were stored before it and are not to be mistaken. An
-// equal event that lies before that is another one, and what this one was has not
-// been heard here.
+// earliest is for each stored event the place before which it cannot have been heard: behind those
+// that were stored before it and are not to be mistaken. An equal event before that is another one.
 func earliest(heard []entry, places map[string][]int, stored []feeds.StoredEvent) []int {
 	times := map[string]int{}
 	for _, event := range stored {
@@ -67,21 +59,11 @@ func earliest(heard []entry, places map[string][]int, stored []feeds.StoredEvent
 	for i, event := range stored {
 		least[i] = reached
 		at := places[event.Hash]
-		if len(at) == 1 && times[event.Hash] == 1 && apart(heard[at[0]].heard, event.Heard) < sameMoment {
+		if len(at) == 1 && times[event.Hash] == 1 && heard[at[0]].heard.Sub(event.Heard).Abs() < sameMoment {
 			reached = max(reached, at[0])
 		}
 	}
 	return least
-}
-
-// notBefore are those of the ascending places that are not before a place.
-func notBefore(places []int, least int) []int {
-	for i, place := range places {
-		if place >= least {
-			return places[i:]
-		}
-	}
-	return nil
 }
 
 // closer reports whether the stored event is rather the one heard at a than at b.
@@ -94,12 +76,11 @@ func closer(heard []entry, stored []feeds.StoredEvent, last, a, b int) bool {
 	case !fitsA && runA != runB:
 		return runA > runB
 	}
-	return apart(heard[a].heard, stored[last].Heard) < apart(heard[b].heard, stored[last].Heard)
+	return heard[a].heard.Sub(stored[last].Heard).Abs() < heard[b].heard.Sub(stored[last].Heard).Abs()
 }
 
-// commonRun is how many events at the end of both are the same. They fit when
-// that is all there is of one of them: what was heard begins somewhere, and so
-// does what was read of the stream.
+// commonRun is how many events at the end of both are the same. They fit when that is all there is
+// of one of them: what was heard begins somewhere, and so does what was read of the stream.
 func commonRun(heard []entry, stored []feeds.StoredEvent) (run int, fits bool) {
 	for i := len(heard) - 1; i >= 0 && run < len(stored); i-- {
 		if heard[i].isDeadLetter() {
@@ -112,5 +93,3 @@ func commonRun(heard []entry, stored []feeds.StoredEvent) (run int, fits bool) {
 	}
 	return run, true
 }
-
-func apart(a, b time.Time) time.Duration { return a.Sub(b).Abs() }
