@@ -18,15 +18,13 @@ const (
 	// computed in the time.
 	hashes = 20_000
 	alike  = 4 << 10
-	// attempts are made before work is found too long: another process may have had the
-	// processor.
+	// attempts are made before work is found too long: another process may have had the processor.
 	attempts = 5
 	// measures is how often the hash is measured, the shortest of which counts.
 	measures = 9
 )
 
-// Bounded fails the test where work allocates or takes much more than an input of so many
-// bytes is worth.
+// Bounded fails the test where work allocates or takes much more than an input of so many bytes is worth.
 func Bounded(t testing.TB, size int, work func()) {
 	t.Helper()
 	var before, after runtime.MemStats

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -33,8 +34,7 @@ type Node struct {
 	running *server.Server
 }
 
-// NewNode starts one server that can be stopped and started again. Changes are
-// made to its options first.
+// NewNode starts one server that can be stopped and started again. Changes are made to its options first.
 func NewNode(t testing.TB, changes ...func(*server.Options)) *Node {
 	t.Helper()
 	node := &Node{t: t, options: baseOptions(t, "node")}
@@ -108,7 +108,14 @@ func Cluster(t testing.TB, size int) Nodes {
 	for _, node := range nodes {
 		node.Start()
 	}
-	nodes.waitForLeader(t)
+	poll.Until(t, "the cluster's leader and all its peers", func() bool {
+		for _, node := range nodes {
+			if node.running.JetStreamIsLeader() {
+				return len(node.running.JetStreamClusterPeers()) == size
+			}
+		}
+		return false
+	})
 	return nodes
 }
 
@@ -121,8 +128,7 @@ func (n Nodes) URL() string {
 	return strings.Join(urls, ",")
 }
 
-// Leader is the node that leads the stream of the global account, nil while
-// none does.
+// Leader is the node that leads the stream of the global account, nil while none does.
 func (n Nodes) Leader(stream string) *Node {
 	for _, node := range n {
 		if node.running != nil && node.running.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) {
@@ -130,18 +136,6 @@ func (n Nodes) Leader(stream string) *Node {
 		}
 	}
 	return nil
-}
-
-func (n Nodes) waitForLeader(t testing.TB) {
-	t.Helper()
-	poll.Until(t, "the cluster's leader and all its peers", func() bool {
-		for _, node := range n {
-			if node.running.JetStreamIsLeader() {
-				return len(node.running.JetStreamClusterPeers()) == len(n)
-			}
-		}
-		return false
-	})
 }
 
 func baseOptions(t testing.TB, name string) server.Options {
@@ -158,4 +152,32 @@ func baseOptions(t testing.TB, name string) server.Options {
 		JetStreamMaxStore:  64 << 30,
 		JetStreamMaxMemory: 256 << 20,
 	}
+}
+
+// faults keeps what a server reports of why it does not start, which it tells its logger alone.
+type faults struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (*faults) Noticef(string, ...any) {}
+func (*faults) Warnf(string, ...any)   {}
+func (*faults) Debugf(string, ...any)  {}
+func (*faults) Tracef(string, ...any)  {}
+
+func (f *faults) Errorf(format string, values ...any) { f.keep(format, values) }
+func (f *faults) Fatalf(format string, values ...any) { f.keep(format, values) }
+
+func (f *faults) keep(format string, values []any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.lines) < 10 {
+		f.lines = append(f.lines, fmt.Sprintf(format, values...))
+	}
+}
+
+func (f *faults) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.lines, "; ")
 }

@@ -1,6 +1,5 @@
-// Package ports finds ports on 127.0.0.1 for servers which a test starts,
-// kills and starts again at the same address. A server that starts once listens
-// on port 0 instead and says where it is.
+// Package ports finds ports on 127.0.0.1 for servers which a test starts, kills and starts again at
+// the same address. A server that starts once listens on port 0 instead and says where it is.
 package ports
 
 import (
@@ -11,18 +10,16 @@ import (
 	"testing"
 )
 
-// The range lies below the ports which systems give to outgoing connections
-// (from 32768 on Linux, 49152 elsewhere): one of those could take the port
-// between a kill and the restart.
+// The range lies below the ports which systems give to outgoing connections (from 32768 on Linux,
+// 49152 elsewhere): one of those could take the port between a kill and the restart.
 const (
 	lowest = 10000
 	beyond = 32768
 	tries  = 1000
 )
 
-// A port is given once in a process: between its drawing and the start of its
-// server, and while that is stopped, nobody listens on it, and another test would
-// find it free.
+// A port is given once in a process: between its drawing and the start of its server, and while
+// that is stopped, nobody listens on it, and another test would find it free.
 var (
 	mu    sync.Mutex
 	given = map[int]bool{}

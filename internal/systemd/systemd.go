@@ -1,9 +1,8 @@
-// Package systemd tells the service manager how a process is doing, by the
-// notification protocol of sd_notify(3). Outside of systemd (without
-// NOTIFY_SOCKET) it does nothing.
+// Package systemd tells the service manager how a process is doing, by the notification protocol of
+// sd_notify(3). Outside of systemd (without NOTIFY_SOCKET) it does nothing.
 //
-// Safety: the watchdog is fed only when the process has just proved to be
-// alive. Liveness: it is fed twice in each of its periods.
+// Safety: the watchdog is fed only when the process has just proved to be alive. Liveness: it is
+// fed twice in each of its periods.
 package systemd
 
 import (
@@ -14,8 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready tells that the start is done, and status what a person reads in
-// `systemctl status`.
+// Ready tells that the start is done, and status what a person reads in `systemctl status`.
 func Ready(status string) { notify(daemon.SdNotifyReady + "\nSTATUS=" + status) }
 
 // Stopping tells that the end has begun.
@@ -29,9 +27,8 @@ func Reloading() {
 // notify: nobody can be told that telling has failed.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// Watch feeds the watchdog until ctx ends, as long as alive returns no error;
-// failed is told of each time that it does. It returns at once where systemd
-// expects nothing.
+// Watch feeds the watchdog until ctx ends, as long as alive returns no error; failed is told of
+// each time that it does. It returns at once where systemd expects nothing.
 func Watch(ctx context.Context, alive func(context.Context) error, failed func(error)) {
 	period, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || period == 0 {

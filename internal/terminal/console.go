@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -92,18 +89,6 @@ func asBlocks(node *yaml.Node) {
 	for _, inner := range node.Content {
 		asBlocks(inner)
 	}
-}
-
-// Say writes a line. The texts in it may be somebody else's: of what a terminal would obey
-// only Paint's codes are left, and line ends where the line is one text.
-func (c *Console) Say(format string, arguments ...any) {
-	arguments = slices.Clone(arguments)
-	for i := range arguments {
-		if text, isText := arguments[i].(string); isText {
-			arguments[i] = harmless(text, format == "%s")
-		}
-	}
-	fmt.Fprintf(c.out, format+"\n", arguments...)
 }
 
 // Title is a heading.
@@ -241,37 +226,3 @@ func (c *Console) List(found Listing) error {
 	}
 	return nil
 }
-
-// Printable is a text of somebody else's without what a terminal would obey.
-func Printable(text string) string { return without(text, false) }
-
-// without is Printable, which may keep line ends.
-func without(text string, lines bool) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case lines && (r == '\n' || r == '\t'):
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
-			return '\uFFFD'
-		}
-		return r
-	}, text)
-}
-
-// paint are the codes that Paint sets.
-var paint = regexp.MustCompile("\x1b\\[(?:0|1|2|3[1-6])m")
-
-// harmless is Printable for a text that may be painted.
-func harmless(text string, lines bool) string {
-	var kept strings.Builder
-	end := 0
-	for _, code := range paint.FindAllStringIndex(text, -1) {
-		kept.WriteString(without(text[end:code[0]], lines))
-		kept.WriteString(text[code[0]:code[1]])
-		end = code[1]
-	}
-	kept.WriteString(without(text[end:], lines))
-	return kept.String()
-}
-
-// Error writes an error, which may quote what is somebody else's.
-func Error(out io.Writer, err error) { fmt.Fprintln(out, "flowjet:", without(err.Error(), true)) }

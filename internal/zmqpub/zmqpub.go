@@ -76,14 +76,19 @@ func (p *Publisher) accept() {
 	}
 }
 
-// serve takes a subscriber through its handshake and reads its subscriptions
-// until it leaves.
+// serve takes a subscriber through its handshake and reads its subscriptions until it leaves.
 func (p *Publisher) serve(raw net.Conn) {
 	s := &subscriber{
 		conn:  &bufferedConn{Conn: raw, writer: bufio.NewWriterSize(raw, 64<<10), direct: true},
 		queue: make(chan *zmq4.Msg, p.config.HighWater), gone: make(chan struct{}), written: make(chan struct{}), topics: map[string]int{},
 	}
-	if !p.add(s) {
+	p.mu.Lock()
+	closed := p.closed
+	if !closed {
+		p.subscribers[s] = true
+	}
+	p.mu.Unlock()
+	if closed {
 		_ = raw.Close()
 		return
 	}
@@ -101,7 +106,9 @@ func (p *Publisher) serve(raw net.Conn) {
 		return
 	}
 	_ = raw.SetDeadline(time.Time{})
-	s.conn.setDirect(false)
+	s.conn.mu.Lock()
+	s.conn.direct = false
+	s.conn.mu.Unlock()
 	p.group.Go(func() { s.write(zmtp) })
 	for {
 		message, err := zmtp.RecvMsg()
@@ -110,15 +117,6 @@ func (p *Publisher) serve(raw net.Conn) {
 		}
 		p.subscribe(s, message)
 	}
-}
-
-func (p *Publisher) add(s *subscriber) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.subscribers[s] = true
-	}
-	return !p.closed
 }
 
 func (p *Publisher) remove(s *subscriber) {
@@ -209,8 +207,7 @@ func (p *Publisher) Wait(ctx context.Context, count int, settle time.Duration, k
 	}
 }
 
-// Close ends the socket and all connections: at once, or with Patience when what was sent
-// is written.
+// Close ends the socket and all connections: at once, or with Patience when what was sent is written.
 func (p *Publisher) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -222,14 +219,16 @@ func (p *Publisher) Close() {
 	_ = p.listener.Close()
 	for s, subscribed := range leaving {
 		if subscribed && p.config.Patience > 0 {
-			s.drain()
+			_ = s.conn.SetWriteDeadline(time.Now().Add(drainTime))
+			if s.put(nil, drainTime) {
+				<-s.written
+			}
 		}
 		p.remove(s)
 	}
 	p.group.Wait()
 }
 
-// subscriber is one connected SUB socket.
 type subscriber struct {
 	conn *bufferedConn
 	// queue has what is to be written, until nil or until it is gone; then written is closed.
@@ -266,14 +265,6 @@ func (s *subscriber) put(message *zmq4.Msg, within time.Duration) bool {
 	}
 }
 
-// drain returns when all that is queued has been written, or cannot be.
-func (s *subscriber) drain() {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(drainTime))
-	if s.put(nil, drainTime) {
-		<-s.written
-	}
-}
-
 // write sends what is queued, and flushes when nothing more is.
 func (s *subscriber) write(zmtp *zmq4.Conn) {
 	defer close(s.written)
@@ -293,19 +284,12 @@ func (s *subscriber) write(zmtp *zmq4.Conn) {
 	}
 }
 
-// bufferedConn gathers the small writes of zmq4, which sends each frame's head
-// and body on its own.
+// bufferedConn gathers the small writes of zmq4, which sends each frame's head and body on its own.
 type bufferedConn struct {
 	net.Conn
 	mu     sync.Mutex
 	writer *bufio.Writer
 	direct bool
-}
-
-func (c *bufferedConn) setDirect(direct bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.direct = direct
 }
 
 func (c *bufferedConn) Write(p []byte) (int, error) {

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ var (
 // formatFlag is -o: one of those that the command has.
 type formatFlag struct {
 	*Format
-	known []Format
+	known []string
 }
 
 // Type is pflag.Value's.
@@ -41,29 +42,21 @@ func (f formatFlag) String() string { return string(*f.Format) }
 
 // Set is pflag.Value's.
 func (f formatFlag) Set(text string) error {
-	if !slices.Contains(f.known, Format(text)) {
-		return fmt.Errorf("%q is not one of %s", text, join(f.known))
+	if !slices.Contains(f.known, text) {
+		return fmt.Errorf("%q is not one of %s", text, strings.Join(f.known, ", "))
 	}
 	*f.Format = Format(text)
 	return nil
 }
 
-func join(formats []Format) string {
-	var names []string
-	for _, format := range formats {
-		names = append(names, string(format))
-	}
-	return strings.Join(names, ", ")
-}
-
 // AddFormat gives a command the flag -o and returns where its value is.
 func AddFormat(cmd *cobra.Command, known []Format) *Format {
-	format := Table
-	cmd.Flags().VarP(formatFlag{&format, known}, "output", "o", "output format: "+join(known))
 	var names []cobra.Completion
 	for _, each := range known {
 		names = append(names, string(each))
 	}
+	format := Table
+	cmd.Flags().VarP(formatFlag{&format, names}, "output", "o", "output format: "+strings.Join(names, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	return &format
 }
@@ -94,4 +87,47 @@ func Group(use, short string) *cobra.Command {
 			return ExitUsage.Because(fmt.Errorf("%s has no command %q; `%s --help` lists all", cmd.CommandPath(), args[0], cmd.CommandPath()))
 		},
 	}
+}
+
+// Exit is the status with which a command ends that has failed: scripts tell by it what to do next.
+type Exit int
+
+// The statuses. 0 is success.
+const (
+	// ExitFailed is for everything that has no status of its own.
+	ExitFailed Exit = iota + 1
+	// ExitUsage is for a wrong command line, configuration or file.
+	ExitUsage
+	// ExitNotFound is for a service, template, command or dead letter that is not there.
+	ExitNotFound
+	// ExitUnreachable is for NATS, oned or an API that does not answer.
+	ExitUnreachable
+	// ExitTimeout is for something that has not come within the time given.
+	ExitTimeout
+	// ExitTrouble is for trouble that was looked for and found.
+	ExitTrouble
+)
+
+type exitError struct {
+	error
+	status Exit
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
+// Because is err with the status.
+func (e Exit) Because(err error) error {
+	if err == nil {
+		return nil
+	}
+	return exitError{err, e}
+}
+
+// ExitOf returns the status that an error was given; false for an error without one.
+func ExitOf(err error) (Exit, bool) {
+	var known exitError
+	if errors.As(err, &known) {
+		return known.status, true
+	}
+	return ExitFailed, false
 }
