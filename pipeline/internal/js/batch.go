@@ -74,34 +74,12 @@ func (b *Batch) Commit(ctx context.Context) (uint64, error) {
 	return batchOutcome(answer.Data)
 }
 
-// batch stores all messages or none, in their order and next to each other, and returns
-// the last one's sequence.
-func (a *appender) batch(ctx context.Context, messages []*nats.Msg) (last uint64, err error) {
-	err = Retry(ctx, func(ctx context.Context) error {
-		staged, err := a.Stage(len(messages), func(i int) *nats.Msg { return messages[i] })
-		if err != nil {
-			return err
-		}
-		last, err = staged.Commit(ctx)
-		return err
-	})
-	return last, err
-}
-
 // inBatch makes a message a member of the batch with one id, and of no other.
 func inBatch(message *nats.Msg, ids []string, sequence int) *nats.Msg {
 	message.Header[headerBatchID] = ids
 	message.Header[headerBatchSequence] = []string{strconv.Itoa(sequence)}
 	delete(message.Header, headerBatchCommit)
 	return message
-}
-
-// unbatched takes a message out of its batch, or from behind another.
-func unbatched(message *nats.Msg) {
-	delete(message.Header, jetstream.ExpectedLastMsgIDHeader)
-	delete(message.Header, headerBatchID)
-	delete(message.Header, headerBatchSequence)
-	delete(message.Header, headerBatchCommit)
 }
 
 // serverError is JetStream's refusal, in the form that codeOf reads.

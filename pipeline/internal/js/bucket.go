@@ -55,8 +55,7 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
 	})
 }
 
-// Create writes the value of a key that has none; an error that Conflict knows
-// otherwise.
+// Create writes the value of a key that has none; an error that Conflict knows otherwise.
 func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
 	err = b.retry(ctx, func(ctx context.Context) (err error) {
 		revision, err = b.kv.Create(ctx, key, value)
@@ -65,8 +64,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision
 	return revision, err
 }
 
-// Update writes a key's value if its revision is still the one given; an error that
-// Conflict knows otherwise.
+// Update writes a key's value if its revision is still the one given; an error that Conflict knows otherwise.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (now uint64, err error) {
 	err = b.retry(ctx, func(ctx context.Context) (err error) {
 		now, err = b.kv.Update(ctx, key, value, revision)
@@ -86,8 +84,7 @@ const stalledAfter = 10 * time.Second
 
 var errStalled = errors.New("the bucket's watch has sent nothing for " + stalledAfter.String())
 
-// Each visits what the bucket holds now. It reads through a watch: the direct
-// multi-get ends at 1024 keys.
+// Each visits what the bucket holds now. It reads through a watch: the direct multi-get ends at 1024 keys.
 func (b *Bucket) Each(ctx context.Context, visit func(key string, value []byte)) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -107,8 +104,7 @@ func (b *Bucket) Await(ctx context.Context, key string, visit func(value []byte)
 	return b.watch(ctx, key, func(entry jetstream.KeyValueEntry) bool { return entry == nil || visit(entry.Value()) })
 }
 
-// watch visits the values of keys, then nil, then what changes, until visit returns
-// false.
+// watch visits the values of keys, then nil, then what changes, until visit returns false.
 func (b *Bucket) watch(ctx context.Context, keys string, visit func(jetstream.KeyValueEntry) (goOn bool)) error {
 	if b.kv == nil {
 		return jetstream.ErrBucketNotFound

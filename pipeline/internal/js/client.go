@@ -3,9 +3,12 @@ package js
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,8 +18,6 @@ import (
 type Config struct {
 	// URL is nats://host:port, or several separated by commas.
 	URL string
-	// Conn is used instead of URL, and not closed by Close.
-	Conn *nats.Conn
 	// Options are added to the connection's own: credentials, TLS, in-process.
 	Options []nats.Option
 	// InboxPrefix is what the connection's inboxes begin with; empty for nats.go's.
@@ -30,7 +31,6 @@ type Config struct {
 // once its streams and buckets are bound.
 type Client struct {
 	conn  *nats.Conn
-	owned bool
 	js    jetstream.JetStream
 	log   *slog.Logger
 	watch *connectionWatch
@@ -45,25 +45,33 @@ type Client struct {
 
 // Connect connects to NATS and waits for it until ctx ends.
 func Connect(ctx context.Context, config Config) (*Client, error) {
-	log := cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
-	conn, watch, err := connect(ctx, config, log)
-	if err != nil {
-		return nil, err
+	c := &Client{log: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)), streams: map[string]*Stream{}, buckets: map[string]*Bucket{}}
+	watch := &connectionWatch{log: c.log, done: make(chan struct{}), lost: make(chan struct{}), current: ConnectionState{Since: time.Now()}}
+	watch.epoch, watch.endEpoch = context.WithCancel(context.Background())
+	var err error
+	if c.conn, err = nats.Connect(config.URL, connectOptions(config, watch)...); err != nil {
+		if quoted := new(url.Error); errors.As(err, &quoted) {
+			err = quoted.Err // without the URL, in which a password may stand
+		}
+		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(config.URL), err)
 	}
-	c := &Client{
-		conn: conn, owned: config.Conn == nil, log: log, watch: watch,
-		streams: map[string]*Stream{}, buckets: map[string]*Bucket{},
-	}
+	watch.follow(c.conn)
+	c.watch = watch
 	c.life, c.end = context.WithCancel(context.Background())
-	if c.js, err = jetstream.New(conn, jetstream.WithPublishAsyncTimeout(Attempt)); err != nil {
+	err = watch.wait(ctx, redact(config.URL))
+	if err == nil {
+		if c.js, err = jetstream.New(c.conn, jetstream.WithPublishAsyncTimeout(Attempt)); err != nil {
+			err = fmt.Errorf("use JetStream on %s: %w", c.Server(), err)
+		}
+	}
+	if err != nil {
 		c.Close()
-		return nil, fmt.Errorf("use JetStream on %s: %w", c.Server(), err)
+		return nil, err
 	}
 	return c, nil
 }
 
-// Close ends the connection and everything that was opened on it. A Conn that
-// Connect was given stays open.
+// Close ends the connection and everything that was opened on it.
 func (c *Client) Close() {
 	c.once.Do(func() {
 		c.end()
@@ -71,11 +79,12 @@ func (c *Client) Close() {
 			c.js.CleanupPublisher()
 		}
 		c.watch.stop()
-		if c.owned {
-			c.conn.Close()
-		}
+		c.conn.Close()
 		for _, stream := range c.streams {
-			stream.group.close()
+			stream.group.mutex.Lock()
+			stream.group.closed = true
+			stream.group.mutex.Unlock()
+			stream.group.wait.Wait() // for what is under way; the client's life has ended
 		}
 	})
 }
@@ -108,7 +117,7 @@ func (c *Client) Stream(name string) *Stream {
 		return stream
 	}
 	stream := &Stream{client: c, name: name}
-	stream.group = &group{store: stream.storeGroup}
+	stream.group = &group{store: func(entries []*entry) { stream.append(c.life, entries, Rules{}) }}
 	return stream
 }
 

@@ -46,9 +46,9 @@ func TestAStreamIsReadAndDeletedByMessage(t *testing.T) {
 		must(t, c.Stream("S").Delete(ctx, 99))
 		last, err := c.Stream("S").Last(ctx, "s.a")
 		must(t, err)
-		header, err := c.Stream("S").LastHeader(ctx, "s.>")
+		sequence, header, err := c.Stream("S").LastOf(ctx, "s.>")
 		must(t, err)
-		if string(last.Data) != "3" || header.Get(jetstream.MsgIDHeader) != "a-3" {
+		if string(last.Data) != "3" || sequence != last.Sequence || header.Get(jetstream.MsgIDHeader) != "a-3" {
 			t.Errorf("the last is %q, with the header %v", last.Data, header)
 		}
 		first, err := c.Stream("S").Get(ctx, 1, jetstream.WithGetMsgSubject("s.a"))
@@ -57,9 +57,9 @@ func TestAStreamIsReadAndDeletedByMessage(t *testing.T) {
 		}
 		must(t, c.Stream("S").Purge(ctx, jetstream.WithPurgeSubject("s.a")))
 		none, err := c.Stream("S").Last(ctx, "s.a")
-		noHeader, headerErr := c.Stream("S").LastHeader(ctx, "s.>")
+		noSequence, noHeader, headerErr := c.Stream("S").LastOf(ctx, "s.>")
 		missing, getErr := c.Stream("S").Get(ctx, 2)
-		if err := errors.Join(err, headerErr, getErr); none != nil || noHeader != nil || missing != nil || err != nil {
+		if err := errors.Join(err, headerErr, getErr); none != nil || noSequence != 0 || noHeader != nil || missing != nil || err != nil {
 			t.Errorf("an empty stream has %v, %v, %v (%v)", none, noHeader, missing, err)
 		}
 		if end, err := c.Stream("S").End(ctx); end != 5 || err != nil {
@@ -90,7 +90,7 @@ func TestAMessageCarriesItsTrace(t *testing.T) {
 	}))
 	_, err = c.Publish(context.WithoutCancel(limited(t)), message("untraced", 0))
 	must(t, err)
-	if header, err := c.Stream("S").LastHeader(ctx, "s.untraced"); header.Get("traceparent") != "" || err != nil {
+	if _, header, err := c.Stream("S").LastOf(ctx, "s.untraced"); header.Get("traceparent") != "" || err != nil {
 		t.Errorf("a message without a trace carries %v (%v)", header, err)
 	}
 }

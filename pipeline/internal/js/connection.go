@@ -44,43 +44,10 @@ type connectionWatch struct {
 	mu      sync.Mutex
 	current ConnectionState
 	stopped bool
-	// epoch ends at the next reconnect.
+	// epoch ends at the next reconnect: what the server kept in memory for this connection may be
+	// gone then.
 	epoch    context.Context
 	endEpoch context.CancelFunc
-}
-
-func connect(ctx context.Context, config Config, log *slog.Logger) (*nats.Conn, *connectionWatch, error) {
-	watch := newConnectionWatch(log)
-	conn := config.Conn
-	if conn == nil {
-		var err error
-		if conn, err = nats.Connect(config.URL, connectOptions(config, watch)...); err != nil {
-			return nil, nil, fmt.Errorf("connect to NATS at %s: %w", redact(config.URL), err)
-		}
-	}
-	watch.follow(conn)
-	if err := watch.wait(ctx, redact(config.URL)); err != nil {
-		watch.stop()
-		if config.Conn == nil {
-			conn.Close()
-		}
-		return nil, nil, err
-	}
-	return conn, watch, nil
-}
-
-func newConnectionWatch(log *slog.Logger) *connectionWatch {
-	watch := &connectionWatch{log: log, done: make(chan struct{}), lost: make(chan struct{}), current: ConnectionState{Since: time.Now()}}
-	watch.epoch, watch.endEpoch = context.WithCancel(context.Background())
-	return watch
-}
-
-// currentEpoch is a context that ends with the next reconnect: what the server
-// kept in memory for this connection may be gone then.
-func (w *connectionWatch) currentEpoch() context.Context {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.epoch
 }
 
 func connectOptions(config Config, watch *connectionWatch) []nats.Option {
@@ -93,9 +60,27 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 		nats.RetryOnFailedConnect(true),
 		// Whoever changes a password on the server first must not stop us for ever.
 		nats.IgnoreAuthErrorAbort(),
-		nats.CustomReconnectDelay(reconnectDelay),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { watch.failed(err) }),
-		nats.ErrorHandler(watch.report),
+		// It grows with the rounds through the servers, spread so that not all of Flowjet
+		// comes back in the same instant.
+		nats.CustomReconnectDelay(func(round int) time.Duration {
+			delay := min(firstReconnect<<min(max(round-1, 0), 10), slowestReconnect)
+			return delay/2 + rand.N(delay/2+1)
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { // of attempts in vain the first of a row is logged
+			watch.mu.Lock()
+			defer watch.mu.Unlock()
+			if watch.current.Error == "" {
+				watch.log.Warn("cannot connect to NATS, retrying", "error", err)
+			}
+			watch.current.Error = err.Error()
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, subscription *nats.Subscription, err error) { // of subscriptions and permissions
+			subject := ""
+			if subscription != nil {
+				subject = subscription.Subject
+			}
+			watch.log.Warn("NATS reports an error", "subject", subject, "error", err)
+		}),
 	}
 	if config.InboxPrefix != "" {
 		options = append(options, nats.CustomInboxPrefix(config.InboxPrefix))
@@ -103,14 +88,8 @@ func connectOptions(config Config, watch *connectionWatch) []nats.Option {
 	return append(options, config.Options...)
 }
 
-// reconnectDelay grows with the rounds through the servers, spread so that
-// not all of Flowjet comes back in the same instant.
-func reconnectDelay(round int) time.Duration {
-	delay := firstReconnect << min(max(round-1, 0), 10)
-	delay = min(delay, slowestReconnect)
-	return delay/2 + rand.N(delay/2+1)
-}
-
+// follow notes each change of the connection, and that it is closed for good: NATS does so with
+// a client whose line it cannot read, and nats.go does not connect again.
 func (w *connectionWatch) follow(conn *nats.Conn) {
 	w.conn = conn
 	w.changes = conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
@@ -121,30 +100,21 @@ func (w *connectionWatch) follow(conn *nats.Conn) {
 			// The state is asked for and not taken from the message: a full
 			// channel drops messages, never the newest state.
 			w.note(conn.IsConnected())
-			if conn.IsClosed() {
-				w.closed()
-				return
+			if !conn.IsClosed() {
+				continue
 			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !w.stopped {
+				w.log.Error("NATS has closed the connection permanently", "server", w.current.Server, "error", conn.LastError())
+				close(w.lost)
+			}
+			return
 		}
 	}()
 }
 
-// closed notes that the connection is closed for good: NATS does so with a client whose
-// line it cannot read, and nats.go does not connect again.
-func (w *connectionWatch) closed() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stopped {
-		return
-	}
-	w.log.Error("NATS has closed the connection permanently", "server", w.current.Server, "error", w.conn.LastError())
-	close(w.lost)
-}
-
 func (w *connectionWatch) stop() {
-	if w == nil {
-		return
-	}
 	w.mu.Lock()
 	w.stopped = true
 	w.mu.Unlock()
@@ -174,25 +144,6 @@ func (w *connectionWatch) note(connected bool) {
 	}
 }
 
-// failed is called for each attempt in vain. The first of a row is logged.
-func (w *connectionWatch) failed(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.current.Error == "" {
-		w.log.Warn("cannot connect to NATS, retrying", "error", err)
-	}
-	w.current.Error = err.Error()
-}
-
-// report logs what NATS says about subscriptions and permissions.
-func (w *connectionWatch) report(_ *nats.Conn, subscription *nats.Subscription, err error) {
-	subject := ""
-	if subscription != nil {
-		subject = subscription.Subject
-	}
-	w.log.Warn("NATS reports an error", "subject", subject, "error", err)
-}
-
 func (w *connectionWatch) state() ConnectionState {
 	w.note(w.conn.IsConnected())
 	w.mu.Lock()
@@ -200,8 +151,7 @@ func (w *connectionWatch) state() ConnectionState {
 	return w.current
 }
 
-// wait returns when the connection stands, or when ctx ends, with the reason
-// of the last attempt.
+// wait returns when the connection stands, or when ctx ends, with the reason of the last attempt.
 func (w *connectionWatch) wait(ctx context.Context, where string) error {
 	ticker := time.NewTicker(firstReconnect)
 	defer ticker.Stop()
@@ -218,14 +168,16 @@ func (w *connectionWatch) wait(ctx context.Context, where string) error {
 	}
 }
 
-// redact takes the credentials out of a list of URLs.
 func redact(urls string) string {
 	list := strings.Split(urls, ",")
 	for i, text := range list {
-		if parsed, err := url.Parse(strings.TrimSpace(text)); err == nil {
-			parsed.User = nil
-			list[i] = parsed.String()
+		parsed, err := url.Parse(strings.TrimSpace(text))
+		if err != nil { // of what is no URL only what stands behind credentials is left
+			list[i] = text[strings.LastIndexByte(text, '@')+1:]
+			continue
 		}
+		parsed.User = nil
+		list[i] = parsed.String()
 	}
 	return strings.Join(list, ",")
 }

@@ -3,6 +3,7 @@ package js
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,6 @@ type group struct {
 	wait    sync.WaitGroup
 }
 
-// request is one caller's entry.
 type request struct {
 	entry
 	since     time.Time
@@ -38,9 +38,8 @@ type request struct {
 	done      chan struct{}
 }
 
-// Commit is Append together with what other callers commit to the stream at the same
-// time. It returns the sequence of the last message. After ctx's error the
-// messages may be stored.
+// Commit is Append together with what other callers commit to the stream at the same time. It
+// returns the sequence of the last message. After ctx's error the messages may be stored.
 func (s *Stream) Commit(ctx context.Context, messages ...*nats.Msg) (uint64, error) {
 	if len(messages) == 0 || ctx.Err() != nil {
 		return 0, ctx.Err()
@@ -57,8 +56,6 @@ func (s *Stream) Commit(ctx context.Context, messages ...*nats.Msg) (uint64, err
 		return 0, ctx.Err()
 	}
 }
-
-func (s *Stream) storeGroup(entries []*entry) { s.append(s.client.life, entries, Rules{}) }
 
 func (r *request) finish(err error) {
 	if err != nil {
@@ -81,22 +78,24 @@ func (g *group) add(own *request) {
 	}
 }
 
-// close waits for what is under way; the client's life has ended.
-func (g *group) close() {
-	g.mutex.Lock()
-	g.closed = true
-	g.mutex.Unlock()
-	g.wait.Wait()
-}
-
-// run stores what waits until nothing does.
+// run stores what waits until nothing does. It leaves out what nobody waits for any more, and
+// what has waited too long: the process may have been suspended.
 func (g *group) run() {
 	for requests := g.take(); requests != nil; requests = g.take() {
-		requests = current(requests)
-		entries := make([]*entry, len(requests))
-		for i, one := range requests {
-			entries[i] = &one.entry
-		}
+		var entries []*entry
+		requests = slices.DeleteFunc(requests, func(one *request) bool {
+			select {
+			case <-one.abandoned:
+				return true
+			default:
+			}
+			if time.Since(one.since) > staleAfter {
+				one.finish(errStale)
+				return true
+			}
+			entries = append(entries, &one.entry)
+			return false
+		})
 		g.store(entries)
 		for _, one := range requests {
 			one.finish(nil)
@@ -120,23 +119,4 @@ func (g *group) take() []*request {
 		g.running, g.waiting, taken = false, nil, nil
 	}
 	return taken
-}
-
-// current leaves out what nobody waits for any more, and what has waited too long: the
-// process may have been suspended.
-func current(requests []*request) []*request {
-	kept := []*request{}
-	for _, one := range requests {
-		select {
-		case <-one.abandoned:
-			continue
-		default:
-		}
-		if time.Since(one.since) > staleAfter {
-			one.finish(errStale)
-			continue
-		}
-		kept = append(kept, one)
-	}
-	return kept
 }

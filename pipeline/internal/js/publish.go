@@ -54,8 +54,7 @@ func (c *Client) Publishable(message *nats.Msg) error {
 	return nil
 }
 
-// CheckSubject returns an error that wraps ErrUnpublishable for what is no subject, or one
-// that is too long.
+// CheckSubject returns an error that wraps ErrUnpublishable for what is no subject, or one that is too long.
 func CheckSubject(subject string) error {
 	switch {
 	case len(subject) > maxSubject:
@@ -66,21 +65,16 @@ func CheckSubject(subject string) error {
 	return nil
 }
 
-var traceContext propagation.TraceContext
-
-// traceCarrier is a message's header, whose fields have the names that the W3C gave them:
-// nats.Header changes no letter of them.
-type traceCarrier nats.Header
-
-func (c traceCarrier) Get(key string) string { return nats.Header(c).Get(key) }
-
-func (c traceCarrier) Set(key, value string) { nats.Header(c).Set(key, value) }
-
-func (c traceCarrier) Keys() []string { return nil }
+// HeaderTrace is where a message carries its trace, by the name that the W3C gave it.
+const HeaderTrace = "traceparent"
 
 // InjectTrace notes the context's trace on a message.
 func InjectTrace(ctx context.Context, message *nats.Msg) {
-	traceContext.Inject(ctx, traceCarrier(message.Header))
+	carried := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carried)
+	for name, value := range carried {
+		message.Header.Set(name, value)
+	}
 }
 
 // carryTrace is InjectTrace for a message that belongs to no trace yet.
@@ -88,7 +82,8 @@ func carryTrace(ctx context.Context, message *nats.Msg) {
 	if message.Header == nil || !trace.SpanContextFromContext(ctx).IsValid() {
 		return
 	}
-	if !trace.SpanContextFromContext(traceContext.Extract(context.Background(), traceCarrier(message.Header))).IsValid() {
+	own := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{HeaderTrace: message.Header.Get(HeaderTrace)})
+	if !trace.SpanContextFromContext(own).IsValid() {
 		InjectTrace(ctx, message)
 	}
 }

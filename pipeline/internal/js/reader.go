@@ -21,9 +21,8 @@ const (
 	pullExpiry = 30 * time.Second
 	// prefetch is how many messages a reader holds at most.
 	prefetch = 128
-	// forgetConsumer is how long the server keeps a reader that asks no more. A
-	// stream has 1,000 consumers at most (nats-server 2.15), and a worker that
-	// dies leaves 17.
+	// forgetConsumer is how long the server keeps a reader that asks no more. A stream has 1,000
+	// consumers at most (nats-server 2.15), and a worker that dies leaves 17.
 	forgetConsumer = 10 * time.Second
 	stopPatience   = time.Second
 	// consumerPrefix begins the names of readers' consumers.
@@ -33,14 +32,12 @@ const (
 // Message is a stored message.
 type Message = jetstream.RawStreamMsg
 
-// Reader reads a stream's messages in order, from a sequence on, each once. It
-// is an ordered consumer: in memory, on one server, nothing acknowledged, made
-// anew under a fresh name, behind the last message returned, whenever it is
-// lost, silent or skips a number. Next is for one goroutine at a time.
+// Reader reads a stream's messages in order, from a sequence on, each once. It is an ordered
+// consumer: in memory, on one server, nothing acknowledged, made anew behind the last message
+// returned whenever it is lost, silent or skips a number. Next is for one goroutine at a time.
 //
-// nats.go's own ordered consumer does the same with requests of 10 s that no
-// context ends; after the kill of a server that is up to 11 s of silence. Here each
-// request ends with the caller's context or after one attempt's time.
+// nats.go's own does the same with requests of 10 s that no context ends: after the kill of a server
+// up to 11 s of silence. Here each ends with the caller's context or after one attempt's time.
 type Reader struct {
 	stream *Stream
 	filter string
@@ -112,35 +109,20 @@ func (s *Stream) Between(ctx context.Context, filter string, after, last uint64,
 	return err == nil && r.last >= last, err
 }
 
-// Backlog is how many messages there are behind a sequence, and when the first of them was
-// stored.
-func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (count uint64, oldest time.Time, err error) {
+// Backlog is how many messages there are behind a sequence, and the first of them, an empty one
+// where there is none.
+func (s *Stream) Backlog(ctx context.Context, filter string, after uint64) (count uint64, first Message, err error) {
 	r, err := s.Read(ctx, filter, after)
 	if err != nil {
-		return 0, time.Time{}, err
+		return 0, Message{}, err
 	}
 	defer r.Stop()
-	if count = r.pending; count == 0 {
-		return 0, time.Time{}, nil
+	if count = r.pending; count > 0 {
+		first, err = r.take(ctx)
 	}
-	first, err := r.take(ctx)
-	return count, first.Time.UTC(), err
+	return count, first, err
 }
 
-// First returns the first message behind a sequence, an empty one where there is none.
-func (s *Stream) First(ctx context.Context, filter string, after uint64) (Message, error) {
-	r, err := s.Read(ctx, filter, after)
-	if err != nil {
-		return Message{}, err
-	}
-	defer r.Stop()
-	if r.pending == 0 {
-		return Message{}, nil
-	}
-	return r.take(ctx)
-}
-
-// drain reads what there is now, and stops.
 func (r *Reader) drain(ctx context.Context, visit func(Message)) error {
 	defer r.Stop()
 	for open := false; ; {
@@ -205,8 +187,7 @@ func (r *Reader) take(ctx context.Context) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	// A server that came back has forgotten the consumer: do not wait for its
-	// silence.
+	// A server that came back has forgotten the consumer: do not wait for its silence.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.epoch, cancel)()
@@ -238,41 +219,12 @@ func (r *Reader) current(ctx context.Context) (jetstream.MessagesContext, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, Attempt)
 	defer cancel()
-	r.epoch = r.stream.client.watch.currentEpoch()
-	name := consumerPrefix + nuid.Next()
-	consumer, err := r.stream.client.js.CreateConsumer(ctx, r.stream.name, r.config(name))
-	if err != nil {
-		return nil, err
-	}
-	messages, err = consumer.Messages(
-		jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(pullExpiry),
-		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
-	if err != nil {
-		return nil, err
-	}
-	r.delivered, r.pending = 0, consumer.CachedInfo().NumPending
-	if !r.adopt(name, messages) {
-		messages.Stop()
-		r.forget(name)
-		return nil, ErrClosed
-	}
-	return messages, nil
-}
-
-// adopt keeps the consumer, unless Stop came first.
-func (r *Reader) adopt(name string, messages jetstream.MessagesContext) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stopped.Err() != nil {
-		return false
-	}
-	r.consumer, r.messages = name, messages
-	return true
-}
-
-func (r *Reader) config(name string) jetstream.ConsumerConfig {
+	watch := r.stream.client.watch
+	watch.mu.Lock()
+	r.epoch = watch.epoch
+	watch.mu.Unlock()
 	config := jetstream.ConsumerConfig{
-		Name:              name,
+		Name:              consumerPrefix + nuid.Next(),
 		FilterSubject:     r.filter,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.last + 1,
@@ -284,7 +236,29 @@ func (r *Reader) config(name string) jetstream.ConsumerConfig {
 	if r.newest && r.last == 0 {
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0
 	}
-	return config
+	consumer, err := r.stream.client.js.CreateConsumer(ctx, r.stream.name, config)
+	if err != nil {
+		return nil, err
+	}
+	messages, err = consumer.Messages(
+		jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(pullExpiry),
+		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return nil, err
+	}
+	r.delivered, r.pending = 0, consumer.CachedInfo().NumPending
+	r.mu.Lock()
+	stopped := r.stopped.Err() != nil
+	if !stopped {
+		r.consumer, r.messages = config.Name, messages
+	}
+	r.mu.Unlock()
+	if stopped {
+		messages.Stop()
+		r.forget(config.Name)
+		return nil, ErrClosed
+	}
+	return messages, nil
 }
 
 // drop gives the consumer up. The server forgets it by itself.
@@ -320,7 +294,6 @@ func (r *Reader) forget(name string) {
 	}
 }
 
-// open makes the consumer if there is none.
 func (r *Reader) open(ctx context.Context) error {
 	err := Retry(ctx, func(ctx context.Context) error {
 		_, err := r.current(ctx)

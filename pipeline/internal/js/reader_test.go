@@ -51,10 +51,10 @@ func TestEachReadsOnlyWhatIsThere(t *testing.T) {
 				t.Errorf("read %+v behind %d", message, after)
 			}
 		}))
-		count, oldest, err := c.Stream("S").Backlog(ctx, "s.a", after)
+		count, first, err := c.Stream("S").Backlog(ctx, "s.a", after)
 		must(t, err)
-		if read != want || count != uint64(want) || oldest.IsZero() != (want == 0) {
-			t.Errorf("behind %d there are %d, %d since %v", after, read, count, oldest)
+		if read != want || count != uint64(want) || first.Time.IsZero() != (want == 0) {
+			t.Errorf("behind %d there are %d, %d since %v", after, read, count, first.Time)
 		}
 	}
 	if err := c.Stream("NONE").Each(ctx, "", 0, func(Message) {}); err == nil {

@@ -39,13 +39,11 @@ const (
 const Attempt = 3 * time.Second
 
 const (
-	// patience is how long a call goes on trying by itself when nothing but
-	// time is missing: a leader's election, a reconnect. The server's own
-	// election after a kill takes 5 to 8 seconds.
+	// patience is how long a call goes on trying by itself when nothing but time is missing: a
+	// leader's election, a reconnect. The server's own election after a kill takes 5 to 8 seconds.
 	patience = 15 * time.Second
-	// firstAttempt is how long the first request waits for its answer; later ones
-	// wait for Attempt. A leader that steps down answers nothing to
-	// what it had not finished: found on three servers.
+	// firstAttempt is how long the first request waits for its answer; later ones wait for Attempt.
+	// A leader that steps down answers nothing to what it had not finished: found on three servers.
 	firstAttempt = 600 * time.Millisecond
 	firstBackoff = 5 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
@@ -129,7 +127,9 @@ func Retry(ctx context.Context, try func(context.Context) error) error {
 	defer cancel()
 	wait, limit := firstBackoff, firstAttempt
 	for {
-		err := once(ctx, limit, try)
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		err := try(attempt)
+		cancel()
 		if err == nil || !Transient(err) || ctx.Err() != nil {
 			return err
 		}
@@ -138,10 +138,4 @@ func Retry(ctx context.Context, try func(context.Context) error) error {
 		}
 		wait, limit = min(2*wait, maxBackoff), Attempt
 	}
-}
-
-func once(ctx context.Context, limit time.Duration, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	return try(ctx)
 }

@@ -37,7 +37,6 @@ func (s *Stream) Config() jetstream.StreamConfig {
 // Replicated reports whether the stream is kept by more than one server.
 func (s *Stream) Replicated() bool { return s.Config().Replicas > 1 }
 
-// retry calls try until it succeeds, as Retry does.
 func (s *Stream) retry(ctx context.Context, try func(context.Context, jetstream.Stream) error) error {
 	if s.handle == nil {
 		return jetstream.ErrStreamNotFound
@@ -57,8 +56,7 @@ func (s *Stream) Info(ctx context.Context, options ...jetstream.StreamInfoOpt) (
 	return info, nil
 }
 
-// End is the sequence of the last message that the stream has had: what is read behind
-// it is new.
+// End is the sequence of the last message that the stream has had: what is read behind it is new.
 func (s *Stream) End(ctx context.Context) (uint64, error) {
 	info, err := s.Info(ctx)
 	if err != nil {
@@ -92,23 +90,32 @@ func (s *Stream) Last(ctx context.Context, subject string) (message *Message, er
 	return message, err
 }
 
-// LastHeader is the header of the newest message on any of the subjects that a filter
-// matches, nil if there is none. The stream's leader is asked: another replica may
-// lag behind. nats.go asks for one subject only, and any replica.
-func (s *Stream) LastHeader(ctx context.Context, filter string) (nats.Header, error) {
-	_, header, err := s.lastOf(ctx, filter)
-	return header, err
-}
-
-// LastSequence is that message's sequence, 0 if there is none.
-func (s *Stream) LastSequence(ctx context.Context, filter string) (uint64, error) {
-	sequence, _, err := s.lastOf(ctx, filter)
-	return sequence, err
-}
-
-func (s *Stream) lastOf(ctx context.Context, filter string) (sequence uint64, header nats.Header, err error) {
-	err = Retry(ctx, func(ctx context.Context) (err error) {
-		sequence, header, err = s.askLast(ctx, filter)
+// LastOf returns the sequence and the header of the newest message on any of the subjects that
+// a filter matches, 0 and nil if there is none. The stream's leader is asked: another replica
+// may lag behind. nats.go asks for one subject only, and any replica.
+func (s *Stream) LastOf(ctx context.Context, filter string) (sequence uint64, header nats.Header, err error) {
+	request := []byte(`{"last_by_subj":` + strconv.Quote(filter) + `}`)
+	err = Retry(ctx, func(ctx context.Context) error {
+		answer, err := s.client.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.name, request)
+		if err != nil {
+			return err
+		}
+		var found struct {
+			Error   *jetstream.APIError `json:"error"`
+			Message struct {
+				Sequence uint64 `json:"seq"`
+				Header   []byte `json:"hdrs"`
+			} `json:"message"`
+		}
+		if err := json.Unmarshal(answer.Data, &found); err != nil {
+			return fmt.Errorf("read the answer of stream %s: %w", s.name, err)
+		}
+		if found.Error != nil {
+			return &serverError{found.Error}
+		}
+		if sequence = found.Message.Sequence; len(found.Message.Header) > 0 {
+			header, err = nats.DecodeHeadersMsg(found.Message.Header)
+		}
 		return err
 	})
 	if Code(err) == jetstream.JSErrCodeMessageNotFound {
@@ -129,30 +136,4 @@ func (s *Stream) Delete(ctx context.Context, sequence uint64) error {
 // Purge removes messages.
 func (s *Stream) Purge(ctx context.Context, which ...jetstream.StreamPurgeOpt) error {
 	return s.retry(ctx, func(ctx context.Context, stream jetstream.Stream) error { return stream.Purge(ctx, which...) })
-}
-
-func (s *Stream) askLast(ctx context.Context, filter string) (uint64, nats.Header, error) {
-	request := []byte(`{"last_by_subj":` + strconv.Quote(filter) + `}`)
-	answer, err := s.client.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.name, request)
-	if err != nil {
-		return 0, nil, err
-	}
-	var found struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Sequence uint64 `json:"seq"`
-			Header   []byte `json:"hdrs"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(answer.Data, &found); err != nil {
-		return 0, nil, fmt.Errorf("read the answer of stream %s: %w", s.name, err)
-	}
-	if found.Error != nil {
-		return 0, nil, &serverError{found.Error}
-	}
-	if len(found.Message.Header) == 0 {
-		return found.Message.Sequence, nil, nil
-	}
-	header, err := nats.DecodeHeadersMsg(found.Message.Header)
-	return found.Message.Sequence, header, err
 }
