@@ -22,7 +22,7 @@ func (w *world) history(service int) (told []pipeline.Transition, ids []string) 
 	w.t.Helper()
 	stream, err := w.pipe.JetStream().Stream(w.t.Context(), pipeline.StreamFlow)
 	must(w.t, err)
-	deleted := pipeline.ServiceEventSubject(service, "DELETED")
+	deleted := pipeline.TransitionSubject(pipeline.Transition{Service: service, Change: flow.Change{New: pipeline.Deleted}})
 	poll.Until(w.t, "the service's end to be told", func() bool {
 		_, err := stream.GetLastMsgForSubject(context.Background(), deleted)
 		return err == nil

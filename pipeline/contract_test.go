@@ -181,7 +181,7 @@ func TestCursorsAreKept(t *testing.T) {
 	if at, err := p.BeginCursor(ctx, "one", 7); at != 9 || err != nil {
 		t.Errorf("begun again at %d (%v)", at, err)
 	}
-	must(t, p.core.Bucket(BucketCheckpoint).Put(ctx, "one", []byte("none")))
+	must(t, p.Bucket(BucketCheckpoint).Put(ctx, "one", []byte("none")))
 	if _, err := p.LoadCursor(ctx, "one"); err == nil || !strings.Contains(err.Error(), "delete the key") {
 		t.Errorf("what is no cursor: %v", err)
 	}

@@ -17,8 +17,7 @@ type DeadLetter struct {
 	Where    string    `json:"where"`
 	Reason   string    `json:"reason"`
 	Time     time.Time `json:"time"`
-	// Origin is the subject that it was on, empty where that is not known: then
-	// it cannot be sent again.
+	// Origin is the subject that it was on, empty where that is not known: then it cannot be sent again.
 	Origin string `json:"origin,omitempty"`
 	Data   []byte `json:"-"`
 	// Header are the message's own headers.
@@ -50,8 +49,7 @@ func (l DeadLetter) Service() int {
 	return service
 }
 
-// KeepsHeader reports whether a header belongs to a message, and not to the dead letter
-// that was made of it.
+// KeepsHeader reports whether a header belongs to a message, and not to the dead letter that was made of it.
 func KeepsHeader(name string) bool {
 	return strings.HasPrefix(name, "Flowjet-") && name != HeaderReason && name != HeaderOrigin && name != HeaderReplyTo
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -16,9 +17,8 @@ import (
 // or lose by writing a record again: a new field of a record is one.
 const Version = 2
 
-// Event is a message on StreamONE: a hook event, reduced to what services and
-// people who watch need. No template text but READY, SERVICE_ID, ROLE_NAME and
-// FLOWJET_KEY passes.
+// Event is a message on StreamONE: a hook event, reduced to what services and people who watch
+// need. No template text but READY, SERVICE_ID, ROLE_NAME and FLOWJET_KEY passes.
 type Event struct {
 	Version int `json:"v"`
 	Zone    int `json:"zone"`
@@ -56,9 +56,8 @@ func (e Event) Title() string {
 	return fmt.Sprintf("%s %d %s", e.Object, e.ID, e.State)
 }
 
-// Work is a message on StreamWork: something that wakes one service. Exactly
-// one of Event, Trouble, Command, Timer and Measures is set, or none for a bare
-// wake-up.
+// Work is a message on StreamWork: something that wakes one service. Exactly one of Event, Trouble,
+// Command, Timer and Measures is set, or none for a bare wake-up.
 type Work struct {
 	Version int    `json:"v"`
 	Service int    `json:"service"`
@@ -99,39 +98,7 @@ type Timer struct {
 	Due time.Time `json:"due"`
 }
 
-// Cause is why something happened.
-type Cause struct {
-	// Kind is event, command, timer, measures or wake.
-	Kind string `json:"kind"`
-	// ID is the command's verb and id, the timer's name, the event's
-	// subject-like name ("vm 21 ACTIVE/RUNNING"), or why the service was woken.
-	ID string `json:"id,omitempty"`
-	// Sequence is the input's in StreamWork.
-	Sequence uint64 `json:"sequence"`
-	// User is who sent the command.
-	User string `json:"user,omitempty"`
-}
-
-// Transition is a message on StreamFlow.
-type Transition struct {
-	Version int `json:"v"`
-	Service int `json:"service"`
-	flow.Change
-	Cause Cause `json:"cause"`
-	// Did is what the decision had done next, a few words each: "create VM
-	// Slave_0_(service_42)". Only the decision's last transition has it.
-	Did []string `json:"did,omitempty"`
-	// Next is what an operator can do about a service in trouble.
-	Next string    `json:"next,omitempty"`
-	Time time.Time `json:"time"`
-	// MessageID is the message's id, "<service>-<number>", and Webhooks are the receivers
-	// that the service named. They stand in headers.
-	MessageID string         `json:"-"`
-	Webhooks  []spec.Webhook `json:"-"`
-}
-
-// Reply is a worker's answer to a command, sent to its HeaderReplyTo inbox and
-// kept in BucketCommands.
+// Reply is a worker's answer to a command, sent to its HeaderReplyTo inbox and kept in BucketCommands.
 type Reply struct {
 	Version int    `json:"v"`
 	Command string `json:"command"`
@@ -205,8 +172,7 @@ type TimerState struct {
 // Outbox is what a commit has to tell.
 type Outbox struct {
 	Transitions []Transition `json:"transitions,omitempty"`
-	// First is the number of the first transition, counted per service from 1:
-	// it makes the message ids.
+	// First is the number of the first transition, counted per service from 1: it makes the message ids.
 	First uint64 `json:"first,omitempty"`
 	// Webhooks are the receivers that the service names; kept when it ends.
 	Webhooks []spec.Webhook `json:"webhooks,omitempty"`
@@ -288,8 +254,7 @@ type OnedReads struct {
 	Slow  int `json:"slow"`
 }
 
-// WorkerBeat is what a worker announces of itself on its WorkerSubject, a few times a
-// second.
+// WorkerBeat is what a worker announces of itself on its WorkerSubject, a few times a second.
 type WorkerBeat struct {
 	Version int    `json:"v"`
 	Worker  string `json:"worker"`
@@ -307,3 +272,63 @@ const (
 	WorkerAlive   = "alive"
 	WorkerLeaving = "leaving"
 )
+
+// Delivery is a message on StreamHook: what is to be posted to one receiver.
+type Delivery struct {
+	Version int `json:"v"`
+	// ID is the transition's, "<service>-<number>": the same at every attempt.
+	ID      string `json:"id"`
+	Service int    `json:"service"`
+	// Receiver is the name of one of the configuration, empty for one of the
+	// service, of which URL and Secret (a name) then say what it is.
+	Receiver string `json:"receiver,omitempty"`
+	URL      string `json:"url,omitempty"`
+	Secret   string `json:"secret,omitempty"`
+	// Owner is the name of the service's owner, whose secrets may be used and whose share of
+	// the attempts it is.
+	Owner string `json:"owner,omitempty"`
+	// Body is what is posted, byte by byte.
+	Body json.RawMessage `json:"body"`
+
+	// Sequence is the message's number in StreamHook, Queued when it came there.
+	Sequence uint64    `json:"-"`
+	Queued   time.Time `json:"-"`
+}
+
+// Attempts are what came of a delivery so far; BucketHooks holds them.
+type Attempts struct {
+	Version int `json:"v"`
+	// Sequence is the delivery's.
+	Sequence uint64 `json:"sequence"`
+	Count    int    `json:"count"`
+	// First is when the first attempt failed, Next when the next one is due.
+	First time.Time `json:"first"`
+	Next  time.Time `json:"next"`
+	// Error is what the last one failed with.
+	Error string `json:"error"`
+}
+
+// Reservation is what BucketCommands holds under the name of a key with which
+// a client marks a request, so that repeating it acts once.
+type Reservation struct {
+	Version int `json:"v"`
+	// Command is the id of the command that the request leads to. Whatever the request makes carries it, too.
+	Command string `json:"command"`
+	// Request is a digest: the same key with another request is a mistake.
+	Request string `json:"request"`
+	// Taken is since when the request is being worked on; zero when nobody is.
+	Taken time.Time `json:"taken,omitzero"`
+	// Began is when the first attempt was taken: what a request does at a time
+	// counts from then, in every attempt.
+	Began time.Time `json:"began,omitzero"`
+	// Answer is the request's, once there is one.
+	Answer *KeptAnswer `json:"answer,omitempty"`
+}
+
+// KeptAnswer is an HTTP answer that is given again.
+type KeptAnswer struct {
+	Status      int    `json:"status"`
+	ContentType string `json:"content_type,omitempty"`
+	Location    string `json:"location,omitempty"`
+	Body        []byte `json:"body,omitempty"`
+}

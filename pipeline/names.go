@@ -51,8 +51,7 @@ const (
 	// HeaderReplyTo is the inbox that a command's reply is sent to. (A core
 	// NATS reply subject would be answered by the stream's own ack.)
 	HeaderReplyTo = "Flowjet-Reply-To"
-	// HeaderEarlierHash was, in an earlier version, another hash than that in the
-	// message id.
+	// HeaderEarlierHash was, in an earlier version, another hash than that in the message id.
 	HeaderEarlierHash = "Flowjet-Hash"
 	// HeaderFeed is the feed that an event was heard on.
 	HeaderFeed = "Flowjet-Feed"
@@ -60,16 +59,14 @@ const (
 	HeaderResync = "Flowjet-Resync"
 	// HeaderNonce identifies one write of a service's record.
 	HeaderNonce = "Flowjet-Nonce"
-	// HeaderWebhooks holds the receivers that a service named when a transition
-	// was published, in JSON.
+	// HeaderWebhooks holds the receivers that a service named when a transition was published, in JSON.
 	HeaderWebhooks = "Flowjet-Webhooks"
 	// HeaderTrace is the trace that a message belongs to, as the W3C's Trace
 	// Context defines it. Only with tracing.
-	HeaderTrace = "traceparent"
+	HeaderTrace = js.HeaderTrace
 	// HeaderReason says why a message is in the dead-letter stream.
 	HeaderReason = "Flowjet-Reason"
-	// HeaderOrigin is the subject that a dead letter was on, where it can be sent
-	// there again.
+	// HeaderOrigin is the subject that a dead letter was on, where it can be sent there again.
 	HeaderOrigin = "Flowjet-Origin"
 )
 
@@ -108,8 +105,7 @@ func Keys() []string {
 // Subject filters, one for each stream and kind.
 const (
 	SubjectsONE = "one.>"
-	// SubjectsEvents are all events of all zones: four tokens and more, which
-	// leaves the leases out.
+	// SubjectsEvents are all events of all zones: four tokens and more, which leaves the leases out.
 	SubjectsEvents = "one.*.*.>"
 	SubjectsWork   = "flow.work.*"
 	SubjectsTimer  = "flow.timer.>"
@@ -159,8 +155,7 @@ func LeaseSubject(feed string) string { return "one.lease." + Token(feed) }
 // alive. It is core NATS: no stream stores it.
 func BridgeSubject(feed string) string { return "flow.bridge." + Token(feed) }
 
-// WorkSubject is where a service is woken. The stream stores it under
-// StoredWorkSubject.
+// WorkSubject is where a service is woken. The stream stores it under StoredWorkSubject.
 func WorkSubject(service int) string { return "flow.work." + strconv.Itoa(service) }
 
 // StoredWorkSubject is a service's work subject as it stands in the stream.
@@ -184,30 +179,21 @@ func TimerSubject(service int, name string) string {
 	return fmt.Sprintf("flow.timer.%d.%s", service, Token(name))
 }
 
-// ServiceEventSubject is where a service's change of state is published.
-func ServiceEventSubject(service int, state string) string {
-	return fmt.Sprintf("flow.event.%d.service.%s", service, Token(state))
-}
-
-// RoleEventSubject is where a role's change of state is published.
-func RoleEventSubject(service int, role, state string) string {
-	return fmt.Sprintf("flow.event.%d.role.%s.%s", service, Token(role), Token(state))
-}
-
-// VMEventSubject is where what happened to a service's VM is published.
-func VMEventSubject(service, vm int, what string) string {
-	return fmt.Sprintf("flow.event.%d.vm.%d.%s", service, vm, Token(what))
-}
-
-// NetworkEventSubject is where the state of a network that the service made for itself is
-// published; network is the service's name for it.
-func NetworkEventSubject(service int, network, state string) string {
-	return fmt.Sprintf("flow.event.%d.network.%s.%s", service, Token(network), Token(state))
-}
-
-// RouterEventSubject is where the state of a role's virtual router is published.
-func RouterEventSubject(service int, role, what string) string {
-	return fmt.Sprintf("flow.event.%d.router.%s.%s", service, Token(role), Token(what))
+// TransitionSubject is where what happened to a service, or to its role, VM, network or virtual
+// router, is published: flow.event.42.role.web.RUNNING.
+func TransitionSubject(transition Transition) string {
+	about := "service"
+	switch transition.Kind {
+	case "role", "router":
+		about = transition.Kind + "." + Token(transition.Role)
+	case "network": // by the service's own name for it
+		about = "network." + Token(transition.Network)
+	case "vm":
+		if transition.VM != nil {
+			about = fmt.Sprintf("vm.%d", *transition.VM)
+		}
+	}
+	return fmt.Sprintf("flow.event.%d.%s.%s", transition.Service, about, Token(transition.New))
 }
 
 // HookSubject is where deliveries about a service wait for a receiver.

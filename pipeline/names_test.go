@@ -16,7 +16,7 @@ func TestLongNamesBecomeShortTokens(t *testing.T) {
 		"a role":    {{Service: 2, Change: flow.Change{Kind: "role", Role: long, New: "RUNNING"}}},
 		"a router":  {{Service: 3, Change: flow.Change{Kind: "router", Role: strings.Repeat("é", 3000), New: "CREATED"}}},
 	} {
-		if _, err := p.core.Publish(ctx, TransitionMessage(transitions[0], 1)); err != nil {
+		if _, err := p.Publish(ctx, TransitionMessage(transitions[0], 1)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if subject := TransitionSubject(transitions[0]); len(subject) > 2*maxToken || strings.ContainsFunc(subject, structuralInToken) {

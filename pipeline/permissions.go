@@ -26,8 +26,7 @@ const (
 // Roles are all of them.
 var Roles = []Role{RoleBridge, RoleWorker, RoleAPI, RoleAll, RoleOperator, RoleReader}
 
-// Permissions are the subjects that a role may publish to and subscribe to. All
-// others are denied.
+// Permissions are the subjects that a role may publish to and subscribe to. All others are denied.
 type Permissions struct{ Publish, Subscribe []string }
 
 // InboxPrefix is what the role's inboxes begin with: nobody else may listen
@@ -39,13 +38,14 @@ func (r Role) InboxPrefix() string { return "_INBOX." + string(r) }
 func (r Role) Permissions() Permissions {
 	switch r {
 	case RoleBridge:
-		return own(r, bridgeSubjects(), processSubjects())
+		return own(r, bridgeSubjects, processSubjects)
 	case RoleWorker:
-		return own(r, workerSubjects(), processSubjects())
+		return own(r, workerSubjects, processSubjects)
 	case RoleAPI:
-		return own(r, apiSubjects(), processSubjects())
+		return own(r, apiSubjects, processSubjects)
 	case RoleAll:
-		return own(r, bridgeSubjects(), workerSubjects(), apiSubjects(), processSubjects(), provisionSubjects(),
+		return own(r, bridgeSubjects, workerSubjects, apiSubjects, processSubjects,
+			Permissions{Publish: onStreams("STREAM.CREATE.%s", allStreams...)}, Permissions{Publish: onStreams("STREAM.UPDATE.%s", allStreams...)},
 			Permissions{Subscribe: []string{SubjectsONE, SubjectsFlow, SubjectsDead}}) // `flowjet up` prints a line for each thing that happens
 	case RoleOperator:
 		return Permissions{
@@ -62,7 +62,7 @@ func (r Role) Permissions() Permissions {
 // own puts together what parts may do, and the role's own inbox.
 func own(r Role, parts ...Permissions) Permissions {
 	all := Permissions{Subscribe: []string{r.InboxPrefix() + ".>"}}
-	for _, part := range append(parts, Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams()...)}) { // everybody looks the streams up once
+	for _, part := range append(parts, Permissions{Publish: onStreams("STREAM.INFO.%s", allStreams...)}) { // everybody looks the streams up once
 		all.Publish = append(all.Publish, part.Publish...)
 		all.Subscribe = append(all.Subscribe, part.Subscribe...)
 	}
@@ -72,54 +72,46 @@ func own(r Role, parts ...Permissions) Permissions {
 }
 
 // processSubjects: processes share out what oned can bear.
-func processSubjects() Permissions {
-	return Permissions{Publish: []string{SubjectsProcess}, Subscribe: []string{SubjectsProcess}}
-}
+var processSubjects = Permissions{Publish: []string{SubjectsProcess}, Subscribe: []string{SubjectsProcess}}
 
 // bridgeSubjects: events and leases, its dead letters, reading ONE, and one cursor.
-func bridgeSubjects() Permissions {
-	return Permissions{
-		Publish: slices.Concat(
-			[]string{SubjectsONE, SubjectsBridge, DeadSubject("bridge"), "$KV." + BucketCheckpoint + "." + ComparedKey},
-			readings(StreamONE), readings(StreamOf(BucketCheckpoint)),
-		),
-		Subscribe: []string{SubjectsBridge},
-	}
+var bridgeSubjects = Permissions{
+	Publish: slices.Concat(
+		[]string{SubjectsONE, SubjectsBridge, DeadSubject("bridge"), "$KV." + BucketCheckpoint + "." + ComparedKey},
+		readings(StreamONE), readings(StreamOf(BucketCheckpoint)),
+	),
+	Subscribe: []string{SubjectsBridge},
 }
 
 // workerSubjects: wake-ups, timers, history and records, and the API's inboxes.
-func workerSubjects() Permissions {
-	return Permissions{
-		Publish: slices.Concat(
-			[]string{
-				SubjectsWork, SubjectsTimer, SubjectsFlow, DeadSubject("worker"), DeadSubject("work"), DeadSubject("events"), SubjectsWorker,
-				keys(BucketState), keys(BucketCheckpoint), keys(BucketOwners), keys(BucketCommands),
-				RoleAPI.InboxPrefix() + ".>", RoleAll.InboxPrefix() + ".>",
-				SubjectsHook, keys(BucketHooks), DeadSubject("webhook"),
-			},
-			// A timer is cancelled by purging its subject.
-			onStreams("STREAM.PURGE.%s", StreamWork),
-			readings(StreamONE), readings(StreamWork), readings(StreamFlow),
-			readings(StreamOf(BucketState)), readings(StreamOf(BucketCheckpoint)),
-			readings(StreamOf(BucketOwners)), readings(StreamOf(BucketCommands)),
-			// What is delivered to a webhook is deleted.
-			readings(StreamHook), readings(StreamOf(BucketHooks)), onStreams("STREAM.MSG.DELETE.%s", StreamHook),
-		),
-		Subscribe: []string{SubjectsWorker},
-	}
+var workerSubjects = Permissions{
+	Publish: slices.Concat(
+		[]string{
+			SubjectsWork, SubjectsTimer, SubjectsFlow, DeadSubject("worker"), DeadSubject("work"), DeadSubject("events"), SubjectsWorker,
+			keys(BucketState), keys(BucketCheckpoint), keys(BucketOwners), keys(BucketCommands),
+			RoleAPI.InboxPrefix() + ".>", RoleAll.InboxPrefix() + ".>",
+			SubjectsHook, keys(BucketHooks), DeadSubject("webhook"),
+		},
+		// A timer is cancelled by purging its subject.
+		onStreams("STREAM.PURGE.%s", StreamWork),
+		readings(StreamONE), readings(StreamWork), readings(StreamFlow),
+		readings(StreamOf(BucketState)), readings(StreamOf(BucketCheckpoint)),
+		readings(StreamOf(BucketOwners)), readings(StreamOf(BucketCommands)),
+		// What is delivered to a webhook is deleted.
+		readings(StreamHook), readings(StreamOf(BucketHooks)), onStreams("STREAM.MSG.DELETE.%s", StreamHook),
+	),
+	Subscribe: []string{SubjectsWorker},
 }
 
 // apiSubjects: commands, which wake a service, and reading what became of them,
 // and why a service and the work stand as they do.
-func apiSubjects() Permissions {
-	return Permissions{
-		Publish: slices.Concat(
-			[]string{SubjectsWork, keys(BucketCommands)},
-			readings(StreamFlow), readings(StreamWork), readings(StreamONE), readings(StreamDead),
-			readings(StreamOf(BucketState)), readings(StreamOf(BucketCommands)), readings(StreamOf(BucketCheckpoint)),
-		),
-		Subscribe: []string{SubjectsFlow, SubjectsWorker, SubjectsBridge},
-	}
+var apiSubjects = Permissions{
+	Publish: slices.Concat(
+		[]string{SubjectsWork, keys(BucketCommands)},
+		readings(StreamFlow), readings(StreamWork), readings(StreamONE), readings(StreamDead),
+		readings(StreamOf(BucketState)), readings(StreamOf(BucketCommands)), readings(StreamOf(BucketCheckpoint)),
+	),
+	Subscribe: []string{SubjectsFlow, SubjectsWorker, SubjectsBridge},
 }
 
 // readerSubjects: everything that is stored, message by message, and what is published.
@@ -128,10 +120,10 @@ func apiSubjects() Permissions {
 // it delivers: NATS holds neither against what the user may publish.
 func readerSubjects() Permissions {
 	all := Permissions{
-		Publish:   apiCalls("INFO", "STREAM.LIST", "STREAM.NAMES"),
+		Publish:   []string{"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES"},
 		Subscribe: []string{SubjectsONE, "flow.>"},
 	}
-	for _, stream := range allStreams() {
+	for _, stream := range allStreams {
 		for _, call := range []string{"STREAM.INFO.%s", "STREAM.MSG.GET.%s", "DIRECT.GET.%s", "DIRECT.GET.%s.>"} {
 			all.Publish = append(all.Publish, onStreams(call, stream)...)
 		}
@@ -142,17 +134,9 @@ func readerSubjects() Permissions {
 	return all
 }
 
-// provisionSubjects: making and extending our streams, no others.
-func provisionSubjects() Permissions {
-	return Permissions{Publish: slices.Concat(
-		onStreams("STREAM.CREATE.%s", allStreams()...), onStreams("STREAM.UPDATE.%s", allStreams()...),
-	)}
-}
-
-// readings are the calls to read a stream: message by message, and by an
-// ordered consumer of one's own, whose flow control the reader answers: the server
-// delivers some 2 MB and no more until then. The second form of its subjects has the
-// domain and the account in front.
+// readings are the calls to read a stream: message by message, and by an ordered consumer of one's
+// own, whose flow control the reader answers: the server delivers some 2 MB and no more until then.
+// The second form of its subjects has the domain and the account in front.
 func readings(stream string) []string {
 	subjects := []string{"$JS.FC." + stream + ".*.*", "$JS.FC.*.*." + stream + ".*.*"}
 	for _, call := range []string{
@@ -172,21 +156,11 @@ func onStreams(call string, streams ...string) []string {
 	return subjects
 }
 
-func apiCalls(calls ...string) []string {
-	var subjects []string
-	for _, call := range calls {
-		subjects = append(subjects, "$JS.API."+call)
-	}
-	return subjects
-}
-
 func keys(bucket string) string { return "$KV." + bucket + ".>" }
 
 // allStreams are the streams, and those under the buckets.
-func allStreams() []string {
-	return []string{
-		StreamONE, StreamWork, StreamFlow, StreamHook, StreamDead,
-		js.BucketPrefix + BucketState, js.BucketPrefix + BucketCheckpoint, js.BucketPrefix + BucketOwners, js.BucketPrefix + BucketCommands,
-		js.BucketPrefix + BucketHooks,
-	}
+var allStreams = []string{
+	StreamONE, StreamWork, StreamFlow, StreamHook, StreamDead,
+	js.BucketPrefix + BucketState, js.BucketPrefix + BucketCheckpoint, js.BucketPrefix + BucketOwners, js.BucketPrefix + BucketCommands,
+	js.BucketPrefix + BucketHooks,
 }

@@ -3,12 +3,12 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
@@ -17,8 +17,6 @@ import (
 type Config struct {
 	// URL is nats://host:port, or several separated by commas.
 	URL string
-	// Conn is used instead of URL, and not closed by Close.
-	Conn *nats.Conn
 	// Options are added to the connection's own: credentials, TLS, in-process.
 	Options []nats.Option
 	// Replicas is how many servers keep each stream: 1 (or 0), 3 or 5. Streams
@@ -39,11 +37,11 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Pipeline is a connection to JetStream with Flowjet's streams and buckets in
-// place, over which the clients in this package's folders work. It is safe for use
-// by several goroutines.
+// Pipeline is a connection to JetStream with Flowjet's streams and buckets in place, over which the
+// clients in this package's folders work. It is safe for use by several goroutines.
 type Pipeline struct {
-	core *js.Client
+	// Client is the connection, which Close ends, and what the clients store and read with.
+	*js.Client
 	zone int
 	// schema is Version, or what a test has set.
 	schema int
@@ -59,7 +57,17 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.prepare(ctx, config); err != nil {
+	if config.Bound {
+		if _, err = (provisioner{p}).find(ctx, awaitMaking, nil); err != nil {
+			err = fmt.Errorf("find the streams on %s: %w", p.Server(), err)
+		}
+	} else if err = (provisioner{p}).provision(ctx, max(config.Replicas, 1)); err != nil {
+		err = fmt.Errorf("prepare the streams on %s: %w", p.Server(), js.Explain(err))
+	}
+	if err == nil {
+		err = p.checkZone(ctx, config.Role)
+	}
+	if err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -67,7 +75,7 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 }
 
 func connect(ctx context.Context, config Config) (*Pipeline, error) {
-	wanted := js.Config{URL: config.URL, Conn: config.Conn, Options: config.Options, Name: config.Name, Logger: config.Logger}
+	wanted := js.Config{URL: config.URL, Options: config.Options, Name: config.Name, Logger: config.Logger}
 	if config.Role != "" {
 		wanted.InboxPrefix = config.Role.InboxPrefix()
 	}
@@ -75,18 +83,7 @@ func connect(ctx context.Context, config Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pipeline{core: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version)}, nil
-}
-
-func (p *Pipeline) prepare(ctx context.Context, config Config) error {
-	if !config.Bound {
-		if err := (provisioner{p}).provision(ctx, max(config.Replicas, 1)); err != nil {
-			return fmt.Errorf("prepare the streams on %s: %w", p.core.Server(), js.Explain(err))
-		}
-	} else if _, err := (provisioner{p}).find(ctx, awaitMaking, nil); err != nil {
-		return fmt.Errorf("find the streams on %s: %w", p.core.Server(), err)
-	}
-	return p.checkZone(ctx, config.Role)
+	return &Pipeline{Client: core, zone: config.Zone, schema: cmp.Or(config.Schema, Version)}, nil
 }
 
 // Attach connects as Open does, but makes and changes nothing: it is for those
@@ -100,35 +97,43 @@ func Attach(ctx context.Context, config Config) (p *Pipeline, missing []string, 
 	}
 	missing = []string{}
 	if missing, err = (provisioner{p}).find(ctx, js.Retry, missing); err != nil {
-		err = fmt.Errorf("find the streams on %s: %w", p.core.Server(), js.Explain(err))
+		err = fmt.Errorf("find the streams on %s: %w", p.Server(), js.Explain(err))
 		p.Close()
 		return nil, nil, err
 	}
 	return p, missing, nil
 }
 
-// Close ends the connection and everything that was opened on it. A Conn that
-// Open was given stays open.
-func (p *Pipeline) Close() { p.core.Close() }
-
-// Lost is closed when NATS has closed the connection for good: nothing can be read or
-// published any more, and whoever needs the pipeline has to open another one.
-func (p *Pipeline) Lost() <-chan struct{} { return p.core.Lost() }
-
-// State is that of the connection to NATS.
-func (p *Pipeline) State() ConnectionState { return p.core.State() }
-
-// Conn is the connection, for core NATS.
-func (p *Pipeline) Conn() *nats.Conn { return p.core.Conn() }
-
-// JetStream is nats.go's view of all streams.
-func (p *Pipeline) JetStream() jetstream.JetStream { return p.core.JetStream() }
-
-// Core is what the clients in this package's folders store and read with.
-func (p *Pipeline) Core() *js.Client { return p.core }
-
 // Zone is the OpenNebula zone's id.
 func (p *Pipeline) Zone() int { return p.zone }
 
 // Schema is the schema version that is written, and the newest that is read.
 func (p *Pipeline) Schema() int { return p.schema }
+
+var (
+	// ErrConflict is returned when somebody else wrote first: load again and decide again.
+	ErrConflict = errors.New("changed by another writer")
+	// ErrNotFound is returned when there is no such thing.
+	ErrNotFound = errors.New("not found")
+	// ErrNoReply is returned when no worker answered in time; the command stays queued.
+	ErrNoReply = errors.New("no worker answered in time, the command stays queued")
+	// ErrSuperseded is returned when another bridge has taken the feed over.
+	ErrSuperseded = errors.New("another bridge has taken over the feed")
+	// ErrNotProvisioned is returned when a stream is missing and it is not ours to make.
+	ErrNotProvisioned = errors.New("it does not exist; an operator must create it: `flowjet nats provision`")
+	// ErrNewer is returned when a newer Flowjet wrote it: it is left as it is, for a worker of that version.
+	ErrNewer = errors.New("it was written by a newer Flowjet: only a worker of that version can process it")
+	// ErrFull is returned when there is no room for more that waits for the same receiver.
+	ErrFull = errors.New("too many deliveries are pending for the receiver")
+	// ErrOtherZone is returned where the data is another zone's: what it holds would be taken for
+	// this zone's services and VMs, whose ids are the same numbers.
+	ErrOtherZone = errors.New("the data belongs to another zone")
+	// ErrUnpublishable is returned for a message that NATS will never take, because of
+	// its subject or its size: trying again is of no use.
+	ErrUnpublishable = js.ErrUnpublishable
+	// ErrUnreadable is returned for a message that is in the dead letters because it
+	// cannot be understood: there is nothing else to be done for it.
+	ErrUnreadable = errors.New("the message cannot be read and is a dead letter")
+	// ErrClosed is returned when the reader was stopped or the pipeline closed.
+	ErrClosed = js.ErrClosed
+)

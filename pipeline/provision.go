@@ -25,19 +25,17 @@ const (
 	keepHooks    = 7 * day
 	keepCommands = day
 
-	// Each bounded stream loses its oldest messages when it is full. An event
-	// takes about 700 bytes: 2 GiB are three days of 12 a second. JetStream
-	// sets the bytes aside and refuses a stream that it has no room for; then
-	// a quarter of it will do, down to leastBytes.
+	// Each bounded stream loses its oldest messages when it is full. An event takes about 700
+	// bytes: 2 GiB are three days of 12 a second. JetStream sets the bytes aside and refuses a
+	// stream that it has no room for; then a quarter of it will do, down to leastBytes.
 	eventBytes   = 2 << 30
 	historyBytes = 1 << 30
 	deadBytes    = 128 << 20
 	hookBytes    = 256 << 20
 	leastBytes   = 16 << 20
 
-	// Windows of de-duplication cost 134 bytes of memory a message id. Events
-	// come at 10,000/s in bursts; transitions may be published again only after a
-	// take-over.
+	// Windows of de-duplication cost 134 bytes of memory a message id. Events come at 10,000/s in
+	// bursts; transitions may be published again only after a take-over.
 	eventWindow   = time.Minute
 	workWindow    = 2 * time.Minute
 	historyWindow = 10 * time.Minute
@@ -68,18 +66,16 @@ func Streams(replicas int) []jetstream.StreamConfig {
 func streams(replicas int) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
-			// No direct reads: a bridge that asks for its lease must hear of a
-			// newer one, from the leader.
+			// No direct reads: a bridge that asks for its lease must hear of a newer one, from the leader.
 			Name: StreamONE, Description: "OpenNebula's events, in the order of each feed",
 			Subjects: []string{SubjectsONE}, MaxAge: keepEvents, MaxBytes: eventBytes, Duplicates: eventWindow,
 			Replicas: replicas, AllowAtomicPublish: true,
 		},
 		{
-			// No MaxBytes: it would evict timers. No transform of flow.timer.>:
-			// the source pattern below does not match it, and what a transform
-			// does not match is stored as it is. A schedule's target is
-			// transformed when it fires, as any message is (nats-server
-			// 2.15: the fired message goes through processJetStreamMsg).
+			// No MaxBytes: it would evict timers. No transform of flow.timer.>: the source pattern
+			// below does not match it, and what a transform does not match is stored as it is. A
+			// schedule's target is transformed when it fires, as any message is (nats-server 2.15:
+			// the fired message goes through processJetStreamMsg).
 			Name: StreamWork, Description: "what wakes services, and their timers",
 			Subjects: []string{SubjectsWork, SubjectsTimer}, MaxAge: keepWork, MaxBytes: -1, Duplicates: workWindow,
 			Replicas: replicas, AllowDirect: true, AllowMsgSchedules: true, AllowMsgTTL: true, AllowRollup: true,
@@ -138,9 +134,8 @@ func buckets(replicas int) []jetstream.StreamConfig {
 // provisioner makes and finds the streams and buckets.
 type provisioner struct{ *Pipeline }
 
-// provision makes what is missing and extends what is smaller. Several
-// processes may do so at once. The buckets come first: a stream made anew is
-// numbered by the cursors in them.
+// provision makes what is missing and extends what is smaller. Several processes may do so at once.
+// The buckets come first: a stream made anew is numbered by the cursors in them.
 func (p provisioner) provision(ctx context.Context, replicas int) error {
 	if err := p.ensureStreams(ctx, buckets(replicas)); err != nil {
 		return err
@@ -160,8 +155,8 @@ type retry func(ctx context.Context, try func(context.Context) error) error
 // find takes the streams and buckets that are there. Those that are not it appends to
 // missing; where that is nil, it returns ErrNotProvisioned.
 func (p provisioner) find(ctx context.Context, retry retry, missing []string) ([]string, error) {
-	for _, name := range allStreams() {
-		err := retry(ctx, func(ctx context.Context) error { return p.core.Bind(ctx, name) })
+	for _, name := range allStreams {
+		err := retry(ctx, func(ctx context.Context) error { return p.Bind(ctx, name) })
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, js.ErrUnsettled) {
 			if missing != nil {
 				missing = append(missing, name)
@@ -178,12 +173,12 @@ func (p provisioner) find(ctx context.Context, retry retry, missing []string) ([
 
 // bindBuckets binds the buckets whose streams are there.
 func (p provisioner) bindBuckets(ctx context.Context, retry retry) error {
-	for _, stream := range allStreams() {
+	for _, stream := range allStreams {
 		bucket, isBucket := strings.CutPrefix(stream, js.BucketPrefix)
-		if !isBucket || !p.core.Stream(stream).Bound() {
+		if !isBucket || !p.Stream(stream).Bound() {
 			continue
 		}
-		if err := retry(ctx, func(ctx context.Context) error { return p.core.BindBucket(ctx, bucket) }); err != nil {
+		if err := retry(ctx, func(ctx context.Context) error { return p.BindBucket(ctx, bucket) }); err != nil {
 			return fmt.Errorf("bucket %s: %w", bucket, err)
 		}
 	}
@@ -192,7 +187,20 @@ func (p provisioner) bindBuckets(ctx context.Context, retry retry) error {
 
 func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamConfig) error {
 	for _, wanted := range all {
-		err := awaitMaking(ctx, func(ctx context.Context) error { return p.ensureStream(ctx, wanted) })
+		err := awaitMaking(ctx, func(ctx context.Context) error {
+			err := p.Bind(ctx, wanted.Name)
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				err = p.createStream(ctx, wanted)
+				// An earlier request of ours, whose answer was late, may have taken the room.
+				if bound := p.Bind(ctx, wanted.Name); err == nil || js.NoRoom(err) && bound == nil {
+					err = bound
+				}
+			}
+			if err != nil {
+				return err
+			}
+			return p.extendStream(ctx, wanted)
+		})
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", wanted.Name, err)
 		}
@@ -200,9 +208,8 @@ func (p provisioner) ensureStreams(ctx context.Context, all []jetstream.StreamCo
 	return nil
 }
 
-// awaitMaking is js.Retry for what several processes make at once: on a
-// cluster a stream that another process is just making is in use and not
-// found at the same time.
+// awaitMaking is js.Retry for what several processes make at once: on a cluster a stream that
+// another process is just making is in use and not found at the same time.
 func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 	missing := false
 	err := js.Retry(ctx, func(ctx context.Context) error {
@@ -219,21 +226,6 @@ func awaitMaking(ctx context.Context, try func(context.Context) error) error {
 	return err
 }
 
-func (p provisioner) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
-	err := p.core.Bind(ctx, wanted.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = p.createStream(ctx, wanted)
-		// An earlier request of ours, whose answer was late, may have taken the room.
-		if bound := p.core.Bind(ctx, wanted.Name); err == nil || js.NoRoom(err) && bound == nil {
-			err = bound
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return p.extendStream(ctx, wanted)
-}
-
 // createStream makes a stream. Making one that is there with the same
 // configuration succeeds; another process may be making it now.
 func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamConfig) error {
@@ -242,7 +234,7 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 		return err
 	}
 	if read > 0 {
-		p.core.Log().Warn("a stream was lost and is recreated", "stream", wanted.Name, "read_up_to", read)
+		p.Log().Warn("a stream was lost and is recreated", "stream", wanted.Name, "read_up_to", read)
 		wanted.FirstSeq = read + BeyondCursors
 	}
 	for {
@@ -254,30 +246,16 @@ func (p provisioner) createStream(ctx context.Context, wanted jetstream.StreamCo
 			return err
 		}
 		wanted.MaxBytes /= 4 // and not half: the streams that follow need room too
-		p.core.Log().Warn("too little disk space for a stream: its limit is smaller", "stream", wanted.Name, "bytes", wanted.MaxBytes)
+		p.Log().Warn("too little disk space for a stream: its limit is smaller", "stream", wanted.Name, "bytes", wanted.MaxBytes)
 	}
 }
 
-// extendStream gives a bound stream what it lacks of what is wanted.
+// extendStream gives a bound stream what it lacks of what is wanted. What an operator has made
+// larger stays; nothing that is stored is lost by it. How many bytes it keeps stays as it is: in
+// a cluster the servers agree on a change before each looks at its disk, and one without the
+// room then has no copy of the stream any more (nats-server 2.15).
 func (p provisioner) extendStream(ctx context.Context, wanted jetstream.StreamConfig) error {
-	has := p.core.Stream(wanted.Name).Config()
-	merged := extend(has, wanted)
-	if reflect.DeepEqual(merged, has) {
-		return nil
-	}
-	if _, err := p.JetStream().UpdateStream(ctx, merged); err != nil {
-		return err
-	}
-	p.core.Log().Info("extended a stream", "stream", wanted.Name)
-	return p.core.Bind(ctx, wanted.Name)
-}
-
-// extend is the configuration that a stream has with what it lacks of the one
-// wanted. What an operator has made larger stays; nothing that is stored is
-// lost by it. How many bytes it keeps stays as it is: in a cluster the servers
-// agree on a change before each looks at its disk, and one without the room
-// then has no copy of the stream any more (nats-server 2.15).
-func extend(has, wanted jetstream.StreamConfig) jetstream.StreamConfig {
+	has := p.Stream(wanted.Name).Config()
 	merged := has
 	merged.Subjects = slices.Clone(has.Subjects)
 	for _, subject := range wanted.Subjects {
@@ -285,7 +263,9 @@ func extend(has, wanted jetstream.StreamConfig) jetstream.StreamConfig {
 			merged.Subjects = append(merged.Subjects, subject)
 		}
 	}
-	merged.MaxAge = larger(has.MaxAge, wanted.MaxAge)
+	if merged.MaxAge = max(has.MaxAge, wanted.MaxAge); min(has.MaxAge, wanted.MaxAge) <= 0 {
+		merged.MaxAge = min(has.MaxAge, wanted.MaxAge) // 0 and less mean no limit
+	}
 	merged.Duplicates = max(has.Duplicates, wanted.Duplicates)
 	merged.Replicas = max(has.Replicas, wanted.Replicas)
 	merged.AllowDirect = wanted.AllowDirect
@@ -296,13 +276,12 @@ func extend(has, wanted jetstream.StreamConfig) jetstream.StreamConfig {
 	if wanted.SubjectTransform != nil {
 		merged.SubjectTransform = wanted.SubjectTransform
 	}
-	return merged
-}
-
-// larger is the larger of two limits, of which 0 and less mean none.
-func larger[T ~int64](has, wanted T) T {
-	if has <= 0 || wanted <= 0 {
-		return min(has, wanted)
+	if reflect.DeepEqual(merged, has) {
+		return nil
 	}
-	return max(has, wanted)
+	if _, err := p.JetStream().UpdateStream(ctx, merged); err != nil {
+		return err
+	}
+	p.Log().Info("extended a stream", "stream", wanted.Name)
+	return p.Bind(ctx, wanted.Name)
 }

@@ -2,13 +2,11 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flowjet/flowjet/internal/natstest"
@@ -33,7 +31,7 @@ func TestSeveralProcessesProvisionAtOnce(t *testing.T) {
 	}
 	p := open(t, url)
 	for _, wanted := range streams(1) {
-		info, err := p.core.Stream(wanted.Name).Info(ctx)
+		info, err := p.Stream(wanted.Name).Info(ctx)
 		must(t, err)
 		if info.Config.MaxAge != wanted.MaxAge || info.Config.MaxBytes != wanted.MaxBytes || info.Config.Duplicates != wanted.Duplicates {
 			t.Errorf("stream %s is %+v", wanted.Name, info.Config)
@@ -55,8 +53,8 @@ func TestSeveralProcessesProvisionAClusterAtOnce(t *testing.T) {
 	}
 	must(t, group.Wait())
 	p := open(t, url) // Asks for one replica: nothing shrinks.
-	for _, name := range allStreams() {
-		info, err := p.core.Stream(name).Info(ctx)
+	for _, name := range allStreams {
+		info, err := p.Stream(name).Info(ctx)
 		must(t, err)
 		if info.Config.Replicas != 3 {
 			t.Errorf("%s has %d replicas", name, info.Config.Replicas)
@@ -67,14 +65,14 @@ func TestSeveralProcessesProvisionAClusterAtOnce(t *testing.T) {
 func TestProvisioningExtendsAndNeverShrinks(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
 	p := open(t, url)
-	config := p.core.Stream(StreamFlow).Config()
+	config := p.Stream(StreamFlow).Config()
 	config.MaxAge, config.MaxBytes, config.Description = 365*day, -1, "kept longer here"
 	config.Subjects = append(config.Subjects, "somebody.elses")
 	config.AllowAtomicPublish, config.AllowDirect = false, false
 	_, err := p.JetStream().UpdateStream(ctx, config)
 	must(t, err)
 
-	got := open(t, url).core.Stream(StreamFlow).Config()
+	got := open(t, url).Stream(StreamFlow).Config()
 	if got.MaxAge != 365*day || got.MaxBytes != -1 || len(got.Subjects) != 2 || got.Description != "kept longer here" {
 		t.Errorf("the operator's changes are gone: %+v", got)
 	}
@@ -93,14 +91,14 @@ func smallServer(t testing.TB, bytes int64) *embedded.Server {
 
 func TestALittleDiskHoldsLess(t *testing.T) {
 	small := smallServer(t, 700<<20)
-	kept := open(t, small.URL()).core.Stream(StreamONE).Config().MaxBytes
+	kept := open(t, small.URL()).Stream(StreamONE).Config().MaxBytes
 	if kept >= 700<<20 || kept < leastBytes {
 		t.Errorf("ONE keeps %d bytes", kept)
 	}
 	for _, size := range []int64{300 << 20, 1 << 30, 2 << 30, 3 << 30} {
 		open(t, smallServer(t, size).URL())
 	}
-	if again := open(t, small.URL()).core.Stream(StreamONE).Config().MaxBytes; again != kept {
+	if again := open(t, small.URL()).Stream(StreamONE).Config().MaxBytes; again != kept {
 		t.Errorf("ONE keeps %d bytes, and %d from the next start on", kept, again)
 	}
 }
@@ -108,11 +106,11 @@ func TestALittleDiskHoldsLess(t *testing.T) {
 // TestWhatIsKeptIsNeverRaised: a server without the room would lose its copy.
 func TestWhatIsKeptIsNeverRaised(t *testing.T) {
 	url, ctx := natstest.Server(t), limited(t)
-	config := open(t, url).core.Stream(StreamFlow).Config()
+	config := open(t, url).Stream(StreamFlow).Config()
 	config.MaxBytes = leastBytes
 	_, err := open(t, url).JetStream().UpdateStream(ctx, config)
 	must(t, err)
-	if got := open(t, url).core.Stream(StreamFlow).Config().MaxBytes; got != leastBytes {
+	if got := open(t, url).Stream(StreamFlow).Config().MaxBytes; got != leastBytes {
 		t.Errorf("FLOW keeps %d bytes", got)
 	}
 }
@@ -153,7 +151,7 @@ func TestOpenWaitsForAServerThatComesLate(t *testing.T) {
 func TestWhatDecidesIsNotReadFromReplicas(t *testing.T) {
 	p := single(t)
 	for _, name := range []string{StreamONE, StreamOf(BucketState), StreamOf(BucketCheckpoint), StreamOf(BucketOwners), StreamOf(BucketCommands)} {
-		if p.core.Stream(name).Config().AllowDirect {
+		if p.Stream(name).Config().AllowDirect {
 			t.Errorf("%s allows direct reads", name)
 		}
 	}
@@ -200,19 +198,5 @@ func TestStateFollowsTheConnection(t *testing.T) {
 		if count := log.Count(text); count != want {
 			t.Errorf("%q is logged %d times", text, count)
 		}
-	}
-}
-
-func TestAGivenConnectionStaysOpen(t *testing.T) {
-	first := single(t)
-	second, err := Open(limited(t), Config{Conn: first.Conn()})
-	must(t, err)
-	second.Close()
-	second.Close()
-	if first.Conn().IsClosed() {
-		t.Error("closing the second pipeline closed the first's connection")
-	}
-	if _, err := first.JetStream().Stream(limited(t), StreamWork); errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Error(err)
 	}
 }

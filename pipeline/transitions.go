@@ -1,16 +1,53 @@
 package pipeline
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/flowjet/flowjet/flow"
+	"github.com/flowjet/flowjet/flow/spec"
 )
 
 // Deleted is what stands for the state of a service that has ended.
 const Deleted = "DELETED"
+
+// Cause is why something happened.
+type Cause struct {
+	// Kind is event, command, timer, measures or wake.
+	Kind string `json:"kind"`
+	// ID is the command's verb and id, the timer's name, the event's
+	// subject-like name ("vm 21 ACTIVE/RUNNING"), or why the service was woken.
+	ID string `json:"id,omitempty"`
+	// Sequence is the input's in StreamWork.
+	Sequence uint64 `json:"sequence"`
+	// User is who sent the command.
+	User string `json:"user,omitempty"`
+}
+
+// Transition is a message on StreamFlow.
+type Transition struct {
+	Version int `json:"v"`
+	Service int `json:"service"`
+	flow.Change
+	Cause Cause `json:"cause"`
+	// Did is what the decision had done next, a few words each: "create VM
+	// Slave_0_(service_42)". Only the decision's last transition has it.
+	Did []string `json:"did,omitempty"`
+	// Next is what an operator can do about a service in trouble.
+	Next string    `json:"next,omitempty"`
+	Time time.Time `json:"time"`
+	// MessageID is the message's id, "<service>-<number>", and Webhooks are the receivers
+	// that the service named. They stand in headers.
+	MessageID string         `json:"-"`
+	Webhooks  []spec.Webhook `json:"-"`
+}
 
 // TransitionMessage is the message of a transition. number counts a service's transitions
 // and makes the message id.
@@ -43,19 +80,72 @@ func ReadTransition(message jetstream.RawStreamMsg) (Transition, error) {
 	return transition, nil
 }
 
-// TransitionSubject is where a transition is published.
-func TransitionSubject(transition Transition) string {
-	switch transition.Kind {
-	case "role":
-		return RoleEventSubject(transition.Service, transition.Role, transition.New)
-	case "vm":
-		if transition.VM != nil {
-			return VMEventSubject(transition.Service, *transition.VM, transition.New)
-		}
-	case "network":
-		return NetworkEventSubject(transition.Service, transition.Network, transition.New)
-	case "router":
-		return RouterEventSubject(transition.Service, transition.Role, transition.New)
+// Title names the cause in a few words, with its id: "command scale 4C5R of anna".
+func (c Cause) Title() string {
+	title := strings.TrimSpace(c.Kind + " " + c.ID)
+	if c.User != "" {
+		title += " of " + c.User
 	}
-	return ServiceEventSubject(transition.Service, transition.New)
+	return title
+}
+
+// timerTexts are what it was time for, by timer.
+var timerTexts = map[string]string{
+	flow.DeadlineLook:     "a periodic check was due",
+	flow.DeadlineStay:     "a deadline passed",
+	flow.DeadlineCooldown: "the cooldown was over",
+	flow.DeadlineSchedule: "a scheduled policy was due",
+	flow.DeadlineRefill:   "its roles were compared with their min_vms",
+	flow.DeadlineHeal:     "a failed VM was due to be healed",
+	flow.DeadlineRetry:    "a call that oned had refused was retried",
+}
+
+// Text tells in plain words what happened: "VM 21 became RUNNING".
+func (c Cause) Text() string {
+	verb, _, _ := strings.Cut(c.ID, " ")
+	switch c.Kind {
+	case "command":
+		return fmt.Sprintf("%s requested %s", cmp.Or(c.User, "a user"), verb)
+	case "timer":
+		if text := timerTexts[verb]; text != "" {
+			return text
+		}
+	case "measures":
+		return "its VMs were measured"
+	case "event":
+		return c.eventText()
+	case "wake":
+		if c.ID == "" {
+			return "it was checked"
+		}
+		return "it was checked: " + c.ID
+	}
+	return c.Title()
+}
+
+// eventText reads what Event.Title has written, and how many more VMs there were.
+func (c Cause) eventText() string {
+	words := strings.Fields(c.ID)
+	if len(words) < 2 {
+		return "several VMs changed at once"
+	}
+	id, rest := words[1], ""
+	if words[0] == "one.vm.update" { // READY is written into the user template
+		return "the user template of VM " + id + " was changed"
+	}
+	object, known := map[string]string{"vm": "VM", "net": "network"}[words[0]]
+	if !known || len(words) < 3 {
+		return c.Title()
+	}
+	if len(words) > 3 {
+		rest = " " + strings.Join(words[3:], " ")
+	}
+	state, stage, _ := strings.Cut(words[2], "/")
+	switch {
+	case state == "DONE":
+		return object + " " + id + " ended" + rest
+	case state == "ACTIVE" && stage != "":
+		state = stage
+	}
+	return object + " " + id + " became " + state + rest
 }

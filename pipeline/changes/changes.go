@@ -43,25 +43,18 @@ type Changed struct {
 
 // Changes reads what has changed.
 type Changes struct {
-	core    *js.Client
+	streams [sources]*js.Stream
 	filters [sources]string
 }
 
 // New returns what changes in the zone of a pipeline.
 func New(p *pipeline.Pipeline) *Changes {
-	c := &Changes{core: p.Core()}
-	c.filters[fromRecords] = pipeline.KeySubject(pipeline.BucketState, ">")
+	c := &Changes{}
+	c.streams[fromRecords], c.filters[fromRecords] = p.Stream(pipeline.StreamOf(pipeline.BucketState)), pipeline.KeySubject(pipeline.BucketState, ">")
 	for source, object := range map[int]string{fromDocuments: "document", fromRules: "acl", fromUsers: "user", fromGroups: "group"} {
-		c.filters[source] = pipeline.CallSubjects(p.Zone(), object)
+		c.streams[source], c.filters[source] = p.Stream(pipeline.StreamONE), pipeline.CallSubjects(p.Zone(), object)
 	}
 	return c
-}
-
-func (c *Changes) stream(source int) *js.Stream {
-	if source == fromRecords {
-		return c.core.Stream(pipeline.StreamOf(pipeline.BucketState))
-	}
-	return c.core.Stream(pipeline.StreamONE)
 }
 
 // LastChange is the point behind all that is stored: the streams' leaders are asked.
@@ -70,7 +63,7 @@ func (c *Changes) LastChange(ctx context.Context) (Point, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	for source, filter := range c.filters {
 		group.Go(func() (err error) {
-			point[source], err = c.stream(source).LastSequence(ctx, filter)
+			point[source], _, err = c.streams[source].LastOf(ctx, filter)
 			return err
 		})
 	}
@@ -80,8 +73,7 @@ func (c *Changes) LastChange(ctx context.Context) (Point, error) {
 	return point, nil
 }
 
-// mostCalls bounds the calls about users and groups that are read to find out that they
-// changed nothing.
+// mostCalls bounds the calls about users and groups that are read to find out that they changed nothing.
 const mostCalls = 100
 
 // ChangedBetween returns what has changed between two points. False is returned where any
@@ -93,11 +85,16 @@ func (c *Changes) ChangedBetween(ctx context.Context, from, to Point, most int) 
 			return
 		}
 		var whole bool
-		whole, err = c.stream(source).Between(ctx, c.filters[source], from[source], to[source], most, visit)
+		whole, err = c.streams[source].Between(ctx, c.filters[source], from[source], to[source], most, visit)
 		known = known && whole
 	}
 	for _, source := range []int{fromRules, fromUsers, fromGroups} {
-		read(source, mostCalls, func(message js.Message) { known = known && harmless(message.Subject) })
+		read(source, mostCalls, func(message js.Message) {
+			call, refused := strings.CutSuffix(message.Subject, failed)
+			call = strings.TrimSuffix(call, ".ok")
+			harmless := refused || slices.ContainsFunc(withoutRights, func(one string) bool { return strings.HasSuffix(call, ".api."+one) })
+			known = known && harmless
+		})
 	}
 	read(fromRecords, most, changed.addRecord)
 	read(fromDocuments, most, func(message js.Message) { known = changed.addCall(message) && known })
@@ -144,11 +141,4 @@ const failed = ".failed"
 var withoutRights = []string{
 	"user.allocate", "user.login", "user.passwd", "user.chauth", "user.enable", "user.update", "user.quota",
 	"group.allocate", "group.update", "group.quota",
-}
-
-// harmless reports whether a call has changed nothing of what anybody may see.
-func harmless(subject string) bool {
-	call, refused := strings.CutSuffix(subject, failed)
-	call = strings.TrimSuffix(call, ".ok")
-	return refused || slices.ContainsFunc(withoutRights, func(one string) bool { return strings.HasSuffix(call, ".api."+one) })
 }

@@ -42,23 +42,17 @@ func (r *Reader) Next(ctx context.Context) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
-		if change, ok := decodeChange(message); ok {
-			return change, nil
+		id := strings.TrimPrefix(message.Subject, keyPrefix)
+		if len(message.Data) == 0 {
+			return Change{ID: id}, nil // it was withdrawn
+		}
+		var status pipeline.CommandStatus
+		switch {
+		case json.Unmarshal(message.Data, &status) != nil || status.ID != id: // a request's key
+		case status.State != pipeline.CommandQueued:
+			return Change{ID: id}, nil
+		default:
+			return Change{ID: id, UID: status.UID, Waiting: true}, nil
 		}
 	}
-}
-
-func decodeChange(message js.Message) (Change, bool) {
-	id := strings.TrimPrefix(message.Subject, keyPrefix)
-	if len(message.Data) == 0 {
-		return Change{ID: id}, true // it was withdrawn
-	}
-	var status pipeline.CommandStatus
-	if json.Unmarshal(message.Data, &status) != nil || status.ID != id {
-		return Change{}, false // a request's key
-	}
-	if status.State != pipeline.CommandQueued {
-		return Change{ID: id}, true
-	}
-	return Change{ID: id, UID: status.UID, Waiting: true}, true
 }

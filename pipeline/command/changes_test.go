@@ -91,9 +91,9 @@ func TestCommandsAreListed(t *testing.T) {
 // A reply goes to the inbox of the command's sender, once, and nowhere else.
 func TestRepliesReachTheirInbox(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	address, replies, forget, err := p.replies.expect()
+	address, replies, err := p.replies.expect()
 	must(t, err)
-	defer forget()
+	defer p.replies.take(address)
 	for _, to := range []string{strings.Repeat("x", 5000), "_INBOX.a b", "_INBOX.a\r\nPUB flow.work.1 0", "flow.work.1", "_INBOX.>"} {
 		finish(t, p, "c1", to)
 	}
@@ -114,7 +114,7 @@ func TestRepliesReachTheirInbox(t *testing.T) {
 		t.Errorf("a second reply came: %+v", reply)
 	default:
 	}
-	if info, err := p.Core().Stream(pipeline.StreamWork).Info(ctx); !p.State().Connected || err != nil || info.State.Msgs != 0 {
+	if info, err := p.Client.Stream(pipeline.StreamWork).Info(ctx); !p.State().Connected || err != nil || info.State.Msgs != 0 {
 		t.Errorf("a reply became work, or ended the connection: %v", err)
 	}
 }

@@ -1,9 +1,7 @@
 // Package command queues users' commands for workers, and keeps what became of them and of
 // the keys under which requests are repeated.
 //
-//	commands.go      submitting a command, and its status
-//	inbox.go         the replies that this process waits for
-//	resume.go        submitting one again that may have been submitted before
+//	commands.go      submitting a command, once or again, its reply and its status
 //	reservations.go  requests that are marked with a key, so that they act once
 //	changes.go       which commands wait, whichever API has queued them
 package command
@@ -14,9 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/pipeline"
@@ -33,7 +34,7 @@ type Commands struct {
 
 // New returns the commands of a pipeline.
 func New(p *pipeline.Pipeline) *Commands {
-	return &Commands{p.Core(), work.NewQueue(p), &inbox{core: p.Core(), waiting: map[string]chan pipeline.Reply{}}}
+	return &Commands{p.Client, work.NewQueue(p), &inbox{core: p.Client, waiting: map[string]chan pipeline.Reply{}}}
 }
 
 func (c *Commands) bucket() *js.Bucket { return c.core.Bucket(pipeline.BucketCommands) }
@@ -50,14 +51,20 @@ func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait
 		defer close(registered)
 		registration = c.register(ctx, command)
 	}()
-	replyTo, replies, forget, err := c.replies.expect()
+	replyTo, replies, err := c.replies.expect()
 	if err == nil {
-		defer forget()
-		_, err = c.queue.PublishCommand(ctx, workOf(command), messageID(command), replyTo)
+		defer c.replies.take(replyTo)
+		err = c.enqueue(ctx, command, replyTo)
 	}
 	if err != nil {
 		<-registered
-		return pipeline.Reply{}, c.withdraw(command, err)
+		err = fmt.Errorf("queue command %s: %w", command.ID, err)
+		if js.Transient(err) || errors.Is(err, context.Canceled) {
+			return pipeline.Reply{}, err // it may be queued, and stays registered
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), js.Attempt)
+		defer cancel()
+		return pipeline.Reply{}, errors.Join(err, c.bucket().Purge(ctx, command.ID))
 	}
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
@@ -75,12 +82,12 @@ func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait
 	return pipeline.Reply{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, unanswered)
 }
 
-func workOf(command flow.Command) pipeline.Work {
-	return pipeline.Work{Service: command.Service, Command: &command}
+// enqueue publishes a command whose reply goes to an inbox, if one is given. The message's id
+// is the command's: two who do so at once publish one message.
+func (c *Commands) enqueue(ctx context.Context, command flow.Command, replyTo string) error {
+	_, err := c.queue.PublishCommand(ctx, pipeline.Work{Service: command.Service, Command: &command}, "command-"+command.ID, replyTo)
+	return err
 }
-
-// messageID is that under which a command is queued.
-func messageID(command flow.Command) string { return "command-" + command.ID }
 
 // storedStatus is a CommandStatus as it is kept: with the kind of a refusal, so
 // that its reply can be given again.
@@ -111,18 +118,6 @@ func (c *Commands) register(ctx context.Context, command flow.Command) error {
 		return fmt.Errorf("register command %s for service %d: %w", command.ID, command.Service, err)
 	}
 	return nil
-}
-
-// withdraw takes back the registration of a command that was certainly not
-// queued. After a lost answer it may be, and the registration stays.
-func (c *Commands) withdraw(command flow.Command, failure error) error {
-	failure = fmt.Errorf("queue command %s: %w", command.ID, failure)
-	if js.Transient(failure) || errors.Is(failure, context.Canceled) {
-		return failure
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), js.Attempt)
-	defer cancel()
-	return errors.Join(failure, c.bucket().Purge(ctx, command.ID))
 }
 
 // CommandStatus is what became of a command in the last 24 hours; pipeline.ErrNotFound
@@ -166,8 +161,7 @@ func (c *Commands) storedStatus(ctx context.Context, id string) (storedStatus, e
 	return status, nil
 }
 
-// EachCommand visits every command of the last 24 hours, in the order in which
-// they last changed.
+// EachCommand visits every command of the last 24 hours, in the order in which they last changed.
 func (c *Commands) EachCommand(ctx context.Context, visit func(pipeline.CommandStatus)) error {
 	err := c.bucket().Each(ctx, func(key string, value []byte) {
 		var status pipeline.CommandStatus
@@ -199,8 +193,7 @@ func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pip
 	return nil
 }
 
-// isInbox keeps replies away from our own streams and the server's, whatever
-// stands in a message's header.
+// isInbox keeps replies away from our own streams and the server's, whatever stands in a message's header.
 func isInbox(subject string) bool {
 	if js.CheckSubject(subject) != nil || strings.ContainsAny(subject, "*>") {
 		return false
@@ -211,4 +204,109 @@ func isInbox(subject string) bool {
 		}
 	}
 	return true
+}
+
+// ResumeCommand is SubmitCommand for a command that may have been submitted
+// before, by a process that has gone since: it is carried out once whatever
+// became of the first attempt. The errors are SubmitCommand's.
+func (c *Commands) ResumeCommand(ctx context.Context, command flow.Command, wait time.Duration) (pipeline.Reply, error) {
+	if err := c.register(ctx, command); err != nil {
+		return pipeline.Reply{}, err
+	}
+	status, err := c.storedStatus(ctx, command.ID)
+	if err != nil {
+		return pipeline.Reply{}, err
+	}
+	if status.State == pipeline.CommandQueued {
+		if err := c.requeue(ctx, command); err != nil {
+			return pipeline.Reply{}, err
+		}
+		if status, err = c.awaitEnd(ctx, command, wait); err != nil {
+			return pipeline.Reply{}, err
+		}
+	}
+	return status.reply(), nil
+}
+
+// requeue publishes a registered command unless it is in the stream.
+func (c *Commands) requeue(ctx context.Context, command flow.Command) error {
+	stored := false
+	err := c.core.Stream(pipeline.StreamWork).Each(ctx, pipeline.StoredWorkSubject(command.Service), 0, func(message js.Message) {
+		var work pipeline.Work
+		stored = stored || json.Unmarshal(message.Data, &work) == nil && work.Command != nil && work.Command.ID == command.ID
+	})
+	if err != nil {
+		return fmt.Errorf("look for command %s in the work of service %d: %w", command.ID, command.Service, err)
+	}
+	if stored {
+		return nil
+	}
+	if err := c.enqueue(ctx, command, ""); err != nil {
+		return fmt.Errorf("queue command %s again: %w", command.ID, err)
+	}
+	return nil
+}
+
+// awaitEnd waits until the command has ended; pipeline.ErrNoReply after wait.
+func (c *Commands) awaitEnd(ctx context.Context, command flow.Command, wait time.Duration) (status storedStatus, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	err = c.bucket().Await(ctx, command.ID, func(value []byte) (goOn bool) {
+		status = storedStatus{}
+		return json.Unmarshal(value, &status) != nil || status.State == pipeline.CommandQueued
+	})
+	switch {
+	case err == nil:
+		return status, nil
+	case ctx.Err() != nil, errors.Is(err, js.ErrClosed):
+		return storedStatus{}, fmt.Errorf("command %s for service %d: %w", command.ID, command.Service, pipeline.ErrNoReply)
+	}
+	return storedStatus{}, fmt.Errorf("wait for command %s: %w", command.ID, err)
+}
+
+// inbox is one subscription for all replies that this process waits for, made when the
+// first one is. It ends with the client.
+type inbox struct {
+	core *js.Client
+
+	mu           sync.Mutex
+	prefix       string
+	subscription *nats.Subscription
+	waiting      map[string]chan pipeline.Reply
+}
+
+// expect opens an address for one reply. The reply comes on the channel at
+// most once; take closes the address.
+func (i *inbox) expect() (address string, replies <-chan pipeline.Reply, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.subscription == nil {
+		prefix := i.core.Conn().NewInbox() + "."
+		subscription, err := i.core.Conn().Subscribe(prefix+"*", func(message *nats.Msg) {
+			var reply pipeline.Reply
+			if json.Unmarshal(message.Data, &reply) != nil {
+				return
+			}
+			if channel := i.take(message.Subject); channel != nil {
+				channel <- reply
+			}
+		})
+		if err != nil {
+			return "", nil, fmt.Errorf("listen for command replies on %s: %w", i.core.Server(), err)
+		}
+		i.prefix, i.subscription = prefix, subscription
+		context.AfterFunc(i.core.Life(), func() { _ = subscription.Unsubscribe() })
+	}
+	address, channel := i.prefix+nuid.Next(), make(chan pipeline.Reply, 1)
+	i.waiting[address] = channel
+	return address, channel, nil
+}
+
+// take removes the channel that waits at the address.
+func (i *inbox) take(address string) chan pipeline.Reply {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	channel := i.waiting[address]
+	delete(i.waiting, address)
+	return channel
 }

@@ -104,9 +104,9 @@ func TestACommandWithoutAnAnswerStaysQueued(t *testing.T) {
 
 func TestWhoWaitsIsAnsweredBeforeTheOutcomeIsStored(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	address, replies, forget, err := p.replies.expect()
+	address, replies, err := p.replies.expect()
 	must(t, err)
-	defer forget()
+	defer p.replies.take(address)
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	status := pipeline.CommandStatus{ID: "c1", State: pipeline.CommandDone, Verb: flow.VerbScale, Service: 42}

@@ -29,15 +29,15 @@ var ErrNoOrigin = errors.New("it cannot be sent again: it does not have the orig
 type Letters struct{ core *js.Client }
 
 // New returns the dead letters of a pipeline.
-func New(p *pipeline.Pipeline) *Letters { return &Letters{p.Core()} }
+func New(p *pipeline.Pipeline) *Letters { return &Letters{p.Client} }
 
-// DeadLetter keeps a dead letter. One with an origin can be sent there again. Data
-// beyond 256 KiB is cut off.
+// DeadLetter keeps a dead letter. One with an origin can be sent there again. Data beyond 256 KiB is cut off.
 func (l *Letters) DeadLetter(ctx context.Context, letter pipeline.DeadLetter) error {
 	message := nats.NewMsg(pipeline.DeadSubject(letter.Where))
 	keepHeaders(message, letter)
 	message.Data = letter.Data[:min(len(letter.Data), maxData)]
-	message.Header.Set(pipeline.HeaderReason, oneLine(letter.Reason))
+	reason := strings.ToValidUTF8(letter.Reason[:min(len(letter.Reason), maxReason)], "")
+	message.Header.Set(pipeline.HeaderReason, strings.Join(strings.Fields(reason), " ")) // one line
 	if letter.Origin != "" && len(letter.Data) < maxData {
 		message.Header.Set(pipeline.HeaderOrigin, letter.Origin)
 	}
@@ -53,8 +53,12 @@ func (l *Letters) Unreadable(ctx context.Context, where string, message js.Messa
 	reason := fmt.Sprintf("message %d on %s cannot be read: %v", message.Sequence, message.Subject, why)
 	l.core.Log().Warn("a message was dead-lettered", "where", where, "subject", message.Subject,
 		"sequence", message.Sequence, "reason", why)
+	origin := message.Subject
+	if strings.HasPrefix(origin, "flow.work.") { // StreamWork has put the partition into it
+		origin = "flow.work." + origin[strings.LastIndexByte(origin, '.')+1:]
+	}
 	for {
-		err := l.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: message.Data, Origin: publishedOn(message.Subject)})
+		err := l.DeadLetter(ctx, pipeline.DeadLetter{Where: where, Reason: reason, Data: message.Data, Origin: origin})
 		switch {
 		case err == nil || ctx.Err() != nil || l.core.Conn().IsClosed():
 			return err
@@ -64,21 +68,6 @@ func (l *Letters) Unreadable(ctx context.Context, where string, message js.Messa
 			return nil
 		}
 	}
-}
-
-// publishedOn is the subject that a stored message was published on: StreamWork has put
-// the partition into its messages' subjects.
-func publishedOn(stored string) string {
-	if !strings.HasPrefix(stored, "flow.work.") {
-		return stored
-	}
-	return "flow.work." + stored[strings.LastIndexByte(stored, '.')+1:]
-}
-
-// oneLine makes a text fit for a header.
-func oneLine(text string) string {
-	text = strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
-	return strings.Join(strings.Fields(text), " ")
 }
 
 // DeadLetters are the last dead letters, at most so many, oldest first.
@@ -108,9 +97,8 @@ func (l *Letters) DeadLetterAt(ctx context.Context, sequence uint64) (pipeline.D
 	return pipeline.ReadDeadLetter(*message), nil
 }
 
-// Retry publishes a dead letter's message again where it came from and
-// then drops the dead letter. A crash in between leaves both: what a message asks for
-// is harmless to repeat.
+// Retry publishes a dead letter's message again where it came from and then drops the dead letter.
+// A crash in between leaves both: what a message asks for is harmless to repeat.
 func (l *Letters) Retry(ctx context.Context, letter pipeline.DeadLetter) error {
 	if letter.Origin == "" {
 		return fmt.Errorf("dead letter %d: %w", letter.Sequence, ErrNoOrigin)

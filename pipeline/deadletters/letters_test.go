@@ -15,7 +15,7 @@ import (
 func TestADeadLettersReasonIsOneLine(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	must(t, p.DeadLetter(ctx, pipeline.DeadLetter{Where: "bridge", Reason: "first\r\nNats-Rollup: all\nthird", Data: make([]byte, maxData+1)}))
-	message, err := p.Core().Stream(pipeline.StreamDead).Last(ctx, pipeline.DeadSubject("bridge"))
+	message, err := p.Client.Stream(pipeline.StreamDead).Last(ctx, pipeline.DeadSubject("bridge"))
 	must(t, err)
 	if reason := message.Header.Get(pipeline.HeaderReason); reason != "first Nats-Rollup: all third" {
 		t.Errorf("the reason is %q", reason)
@@ -67,7 +67,7 @@ func TestADeadLetterIsSentAgain(t *testing.T) {
 	one.Header.Set(pipeline.HeaderReplyTo, "_INBOX.gone")
 	one.Header.Set(pipeline.HeaderFeed, "fe1")
 	must(t, p.Retry(ctx, one))
-	again, err := p.Core().Stream(pipeline.StreamWork).Last(ctx, pipeline.StoredWorkSubject(42))
+	again, err := p.Client.Stream(pipeline.StreamWork).Last(ctx, pipeline.StoredWorkSubject(42))
 	must(t, err)
 	if string(again.Data) != "{" || again.Header.Get(pipeline.HeaderFeed) != "fe1" || again.Header.Get(pipeline.HeaderReason)+again.Header.Get(pipeline.HeaderReplyTo) != "" {
 		t.Errorf("it was sent as %q with %v", again.Data, again.Header)
@@ -76,7 +76,7 @@ func TestADeadLetterIsSentAgain(t *testing.T) {
 		t.Errorf("%d are left (%v)", len(left), err)
 	}
 	must(t, p.Retry(ctx, one)) // as after a crash in between
-	if info, err := p.Core().Stream(pipeline.StreamWork).Info(ctx); err != nil || info.State.Msgs != 1 {
+	if info, err := p.Client.Stream(pipeline.StreamWork).Info(ctx); err != nil || info.State.Msgs != 1 {
 		t.Errorf("it was stored twice: %+v (%v)", info, err)
 	}
 }

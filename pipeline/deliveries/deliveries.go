@@ -26,11 +26,10 @@ type Deliveries struct {
 }
 
 // New returns the deliveries of a pipeline.
-func New(p *pipeline.Pipeline) *Deliveries { return &Deliveries{p.Core(), deadletters.New(p)} }
+func New(p *pipeline.Pipeline) *Deliveries { return &Deliveries{p.Client, deadletters.New(p)} }
 
-// QueueDelivery stores a delivery on its subject. The same transition for the
-// same receiver within ten minutes is stored once. pipeline.ErrFull is returned if too
-// many wait on the subject.
+// QueueDelivery stores a delivery on its subject. The same transition for the same receiver within
+// ten minutes is stored once. pipeline.ErrFull is returned if too many wait on the subject.
 func (d *Deliveries) QueueDelivery(ctx context.Context, subject string, delivery pipeline.Delivery) error {
 	delivery.Version = pipeline.Version
 	message := nats.NewMsg(subject)

@@ -45,7 +45,7 @@ func TestDeliveriesWaitInOrderAndOnce(t *testing.T) {
 // A receiver that is away for long takes only its own room.
 func TestOneReceiverIsFullForItself(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	config := p.Core().Stream(pipeline.StreamHook).Config()
+	config := p.Client.Stream(pipeline.StreamHook).Config()
 	config.MaxMsgsPerSubject = 2
 	_, err := p.JetStream().UpdateStream(ctx, config)
 	must(t, err)
@@ -122,7 +122,7 @@ func TestAttemptsAreKept(t *testing.T) {
 	if got, err := p.LoadAttempts(ctx, subject); got != want || err != nil {
 		t.Errorf("loaded %+v (%v), want %+v", got, err, want)
 	}
-	must(t, p.Core().Bucket(pipeline.BucketHooks).Put(ctx, "ops.7", []byte("no JSON")))
+	must(t, p.Client.Bucket(pipeline.BucketHooks).Put(ctx, "ops.7", []byte("no JSON")))
 	failing, err := p.FailingDeliveries(ctx)
 	if must(t, err); len(failing) != 1 || failing["ops.42"].Count != 2 {
 		t.Errorf("failing are %+v", failing)

@@ -97,8 +97,12 @@ func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 	before.Shutdown()
 	before.WaitForShutdown()
 	if rebuild {
-		if err := s.removeIndexes(); err != nil {
-			return nil, err
+		indexes, err := filepath.Glob(filepath.Join(s.config.StoreDir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
+		for _, index := range indexes {
+			err = errors.Join(err, os.Remove(index))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("remove the indexes of streams: %w", err)
 		}
 	}
 	running, broken, err := runServer(options, s.config.Logger)
@@ -109,16 +113,4 @@ func (s *Server) restart(rebuild bool) (broken <-chan failure, err error) {
 	defer s.mu.Unlock()
 	s.nats = running
 	return broken, nil
-}
-
-// removeIndexes removes the indexes of all streams' messages.
-func (s *Server) removeIndexes() error {
-	indexes, err := filepath.Glob(filepath.Join(s.config.StoreDir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
-	for _, index := range indexes {
-		err = errors.Join(err, os.Remove(index))
-	}
-	if err != nil {
-		return fmt.Errorf("remove the indexes of streams: %w", err)
-	}
-	return nil
 }

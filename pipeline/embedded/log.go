@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// logger writes the server's lines to slog: its notices at level debug, its
-// warnings and errors at their own.
+// logger writes the server's lines to slog: its notices at level debug, its warnings and errors at their own.
 type logger struct {
 	log   *slog.Logger
 	fatal chan string

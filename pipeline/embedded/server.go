@@ -1,8 +1,7 @@
 // Package embedded runs a NATS server with JetStream inside this process, for
 // `flowjet up` and for tools that work on its data folder.
 //
-// It is a package of its own so that a process that connects to NATS servers
-// elsewhere does not link one.
+// It is a package of its own so that a process that connects to NATS servers elsewhere does not link one.
 //
 // Safety: a folder has one server at a time; two would destroy each other's
 // streams. Liveness: a server that stopped writing because the disk was full is
@@ -36,9 +35,8 @@ import (
 )
 
 const (
-	// MaxPayload is the largest message that the embedded server takes, in
-	// bytes: a service of 10,000 VMs has a record of about 3 MB. More than
-	// 8 MiB is what nats-server warns of.
+	// MaxPayload is the largest message that the embedded server takes, in bytes: a service of
+	// 10,000 VMs has a record of about 3 MB. More than 8 MiB is what nats-server warns of.
 	MaxPayload = 8 << 20
 
 	lockFile    = "flowjet.lock"
@@ -54,11 +52,9 @@ var ErrInUse = errors.New("in use by another Flowjet; stop it or choose another 
 type Config struct {
 	// StoreDir is the folder for the streams. It is made if it is missing.
 	StoreDir string
-	// Listen is host:port; port 0 or an empty text means a port of the
-	// system's choice on 127.0.0.1.
+	// Listen is host:port; port 0 or an empty text means a port of the system's choice on 127.0.0.1.
 	Listen string
-	// MaxStore is how many bytes the streams may take; 0 is what File says, or
-	// three quarters of the disk.
+	// MaxStore is how many bytes the streams may take; 0 is what File says, or three quarters of the disk.
 	MaxStore int64
 	// Name identifies the server in its cluster; default flowjet.
 	Name string
@@ -97,9 +93,8 @@ type Server struct {
 	nats *server.Server // another one after a disk was full
 }
 
-// Start starts the server and returns when clients can connect.
-// A folder that cannot be written or that another server uses, and a port that
-// is taken, are errors of one line that name it.
+// Start starts the server and returns when clients can connect. A folder that cannot be written or
+// that another server uses, and a port that is taken, are errors of one line that name it.
 func Start(config Config) (*Server, error) {
 	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	lock, err := lockStore(config.StoreDir)
@@ -126,9 +121,8 @@ func (s *Server) current() *server.Server {
 	return s.nats
 }
 
-// Reload reads the server's file again: users, permissions and certificates
-// change without a restart. What cannot change that way is an error, and then
-// nothing changes.
+// Reload reads the server's file again: users, permissions and certificates change without a
+// restart. What cannot change that way is an error, and then nothing changes.
 func (s *Server) Reload() error {
 	if s.config.File == "" {
 		return nil
@@ -164,11 +158,20 @@ func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
 // InProcessConn is a connection to the server that runs now.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.current().InProcessConn() }
 
-// Stop ends the server: it takes no more messages, writes what it has and
-// unlocks the folder. When ctx ends first Stop returns its error and the rest
-// is done in the background.
+// Stop ends the server: it takes no more messages, writes what it has and unlocks the folder. When
+// ctx ends first Stop returns its error and the rest is done in the background.
 func (s *Server) Stop(ctx context.Context) error {
-	s.stop.Do(func() { go s.shutdown() })
+	s.stop.Do(func() {
+		go func() {
+			defer close(s.done)
+			s.end()
+			s.guarding.Wait()
+			running := s.current()
+			running.Shutdown()
+			running.WaitForShutdown()
+			_ = s.lock.Close()
+		}()
+	})
 	select {
 	case <-s.done:
 		return nil
@@ -177,24 +180,16 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 }
 
-func (s *Server) shutdown() {
-	defer close(s.done)
-	s.end()
-	s.guarding.Wait()
-	running := s.current()
-	running.Shutdown()
-	running.WaitForShutdown()
-	_ = s.lock.Close()
-}
-
 func serverOptions(config Config) (*server.Options, error) {
 	host, port, err := splitListen(config.Listen)
 	if err != nil {
 		return nil, err
 	}
-	options, err := fileOptions(config.File)
-	if err != nil {
-		return nil, err
+	options := &server.Options{}
+	if config.File != "" {
+		if options, err = server.ProcessConfigFile(config.File); err != nil {
+			return nil, fmt.Errorf("read the NATS server's file: %w: it is a nats-server configuration; the packages have one in /usr/share/flowjet/nats/server.conf", err)
+		}
 	}
 	options.ServerName = cmp.Or(config.Name, options.ServerName, "flowjet")
 	options.Host, options.Port = host, port
@@ -209,43 +204,12 @@ func serverOptions(config Config) (*server.Options, error) {
 	if config.Cluster == nil {
 		return options, nil
 	}
-	if err := joinCluster(options, *config.Cluster); err != nil {
-		return nil, err
-	}
-	advertise(options)
-	return options, nil
+	return options, joinCluster(options, *config.Cluster)
 }
 
-// fileOptions are those of a nats-server configuration file; without one, none.
-func fileOptions(path string) (*server.Options, error) {
-	if path == "" {
-		return &server.Options{}, nil
-	}
-	options, err := server.ProcessConfigFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the NATS server's file: %w: it is a nats-server configuration; the packages have one in /usr/share/flowjet/nats/server.conf", err)
-	}
-	return options, nil
-}
-
-// advertise makes a server that its cluster knows by a name known to clients by
-// that name, too. Servers advertise their IP addresses by default, which their
+// joinCluster adds the cluster, and makes a server that its cluster knows by a name known to
+// clients by that name, too: servers advertise their IP addresses by default, which their
 // certificates do not name.
-func advertise(options *server.Options) {
-	for _, route := range options.Routes {
-		host := route.Hostname()
-		if host != options.ServerName && !strings.HasPrefix(host, options.ServerName+".") {
-			continue
-		}
-		if options.Cluster.Advertise == "" {
-			options.Cluster.Advertise = route.Host
-		}
-		if options.ClientAdvertise == "" && options.Port > 0 {
-			options.ClientAdvertise = net.JoinHostPort(host, strconv.Itoa(options.Port))
-		}
-	}
-}
-
 func joinCluster(options *server.Options, cluster Cluster) error {
 	host, port, err := splitListen(cluster.Listen)
 	if err != nil {
@@ -256,12 +220,17 @@ func joinCluster(options *server.Options, cluster Cluster) error {
 	if len(options.Routes) != len(cluster.Routes) || slices.Contains(options.Routes, nil) {
 		return fmt.Errorf("start the embedded NATS server: the cluster's routes %v are not all nats://host:port", cluster.Routes)
 	}
-	if options.Cluster.Username == "" {
-		return nil
-	}
-	for _, route := range options.Routes { // the others have the same file
-		if route.User == nil {
+	for _, route := range options.Routes {
+		if options.Cluster.Username != "" && route.User == nil { // the others have the same file
 			route.User = url.UserPassword(options.Cluster.Username, options.Cluster.Password)
+		}
+		name := route.Hostname()
+		if name != options.ServerName && !strings.HasPrefix(name, options.ServerName+".") {
+			continue
+		}
+		options.Cluster.Advertise = cmp.Or(options.Cluster.Advertise, route.Host)
+		if options.ClientAdvertise == "" && options.Port > 0 {
+			options.ClientAdvertise = net.JoinHostPort(name, strconv.Itoa(options.Port))
 		}
 	}
 	return nil
@@ -285,9 +254,8 @@ func splitListen(listen string) (string, int, error) {
 	return host, int(port), nil
 }
 
-// lockStore keeps a second server out of the folder: two on one store both
-// start, and destroy each other's streams. The lock goes with the process, so
-// nothing is left to clean up after a kill.
+// lockStore keeps a second server out of the folder: two on one store both start, and destroy each
+// other's streams. The lock goes with the process, so nothing is left to clean up after a kill.
 func lockStore(dir string) (*flock.Flock, error) {
 	if dir == "" {
 		return nil, errors.New("start the embedded NATS server: no data folder is set")
@@ -306,11 +274,10 @@ func lockStore(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-// shareOfDisk is three quarters of the disk that a folder is on, in bytes; 0 when
-// that is not known. It is not what is free, as nats-server would have it: that
-// shrinks when something else fills the disk, and a server that is started again
-// then has too little for its copies of streams and drops them (2.15), where
-// it could go on as soon as there is room.
+// shareOfDisk is three quarters of the disk that a folder is on, in bytes; 0 when that is not
+// known. It is not what is free, as nats-server would have it: that shrinks when something else
+// fills the disk, and a server that is started again then has too little for its copies of streams
+// and drops them (2.15), where it could go on as soon as there is room.
 func shareOfDisk(folder string) int64 {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(folder, &disk); err != nil {
@@ -323,8 +290,13 @@ func shareOfDisk(folder string) int64 {
 // logger's Fatalf only: the first such line becomes the error. broken has a value when
 // the server has given up writing.
 func runServer(options *server.Options, logger *slog.Logger) (running *server.Server, broken <-chan failure, err error) {
-	if err := checkPort(options); err != nil {
-		return nil, nil, err
+	if options.Port != server.RANDOM_PORT { // the server would log in three lines that the port is taken
+		address := net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
+		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+		if err != nil {
+			return nil, nil, fmt.Errorf("start the embedded NATS server: cannot listen on %s: %w; choose another address with --nats-listen", address, err)
+		}
+		_ = listener.Close()
 	}
 	running, err = server.NewServer(options)
 	if err != nil {
@@ -352,17 +324,4 @@ func awaitReady(running *server.Server, fatal <-chan string) error {
 		}
 	}
 	return fmt.Errorf("not ready after %v", serverReady)
-}
-
-// checkPort returns in one line the error that the server would log in three.
-func checkPort(options *server.Options) error {
-	if options.Port == server.RANDOM_PORT {
-		return nil
-	}
-	address := net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
-	if err != nil {
-		return fmt.Errorf("start the embedded NATS server: cannot listen on %s: %w; choose another address with --nats-listen", address, err)
-	}
-	return listener.Close()
 }

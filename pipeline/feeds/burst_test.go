@@ -15,7 +15,7 @@ import (
 // limitMessages has a stream refuse messages of more bytes; -1 is no limit.
 func limitMessages(t *testing.T, p clients, stream string, size int32) {
 	t.Helper()
-	info, err := p.Core().Stream(stream).Info(limited(t))
+	info, err := p.Client.Stream(stream).Info(limited(t))
 	must(t, err)
 	info.Config.MaxMsgSize = size
 	_, err = p.JetStream().UpdateStream(limited(t), info.Config)

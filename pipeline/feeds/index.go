@@ -6,14 +6,15 @@ import (
 	"hash/maphash"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// Index knows the newest stored event of each VM, or of each network, of the
-// pipeline's zone, in about 100 bytes each. Catching up reads only what is new.
-// It is for one goroutine at a time.
+// Index knows the newest stored event of each VM, or of each network, of the pipeline's zone, in
+// about 100 bytes each. Catching up reads only what is new. It is for one goroutine at a time.
 type Index struct {
 	feeds   *Feeds
 	object  string
@@ -32,33 +33,33 @@ type StoredObject struct {
 	digest   uint64
 }
 
-// Index is an index of the objects of a kind, vm or net, that knows nothing
-// before its first CatchUp.
+// Index is an index of the objects of a kind, vm or net, that knows nothing before its first CatchUp.
 func (f *Feeds) Index(object string) *Index {
 	return &Index{feeds: f, object: object, seed: maphash.MakeSeed(), objects: map[int]StoredObject{}}
 }
 
-// CatchUp reads what was stored since the last time. An event that cannot be
-// understood counts as missing.
+// CatchUp reads what was stored since the last time, or everything where the stream was made
+// anew. An event that cannot be understood counts as missing.
 func (x *Index) CatchUp(ctx context.Context) error {
-	err := x.checkStream(ctx)
-	if err == nil {
-		err = x.read(ctx)
+	stream, subjects := x.feeds.core.Stream(pipeline.StreamONE), pipeline.KindSubjects(x.feeds.zone, x.object)
+	info, err := stream.Info(ctx)
+	if err == nil && (info.State.LastSeq < x.last || !info.Created.Equal(x.made)) {
+		x.Forget()
+		x.made = info.Created
+	}
+	switch {
+	case err != nil:
+	case x.last > 0:
+		err = stream.Each(ctx, subjects, x.last, x.add)
+	default:
+		// An object has a last event for each state it was in, of which the one
+		// stored last counts. They come in order.
+		err = stream.EachNewest(ctx, subjects, x.add)
 	}
 	if err != nil {
 		return fmt.Errorf("read the last event of each %s: %w", x.object, err)
 	}
 	return nil
-}
-
-func (x *Index) read(ctx context.Context) error {
-	subjects := pipeline.KindSubjects(x.feeds.zone, x.object)
-	if x.last > 0 {
-		return x.feeds.core.Stream(pipeline.StreamONE).Each(ctx, subjects, x.last, x.add)
-	}
-	// An object has a last event for each state it was in, of which the one
-	// stored last counts. They come in order.
-	return x.feeds.core.Stream(pipeline.StreamONE).EachNewest(ctx, subjects, x.add)
 }
 
 func (x *Index) add(message js.Message) {
@@ -68,16 +69,6 @@ func (x *Index) add(message js.Message) {
 			Sequence: x.last, Heard: event.Heard, Done: event.State == one.VMDone.String(), digest: x.digest(event),
 		}
 	}
-}
-
-// checkStream forgets everything when the stream was made anew.
-func (x *Index) checkStream(ctx context.Context) error {
-	info, err := x.feeds.core.Stream(pipeline.StreamONE).Info(ctx)
-	if err == nil && (info.State.LastSeq < x.last || !info.Created.Equal(x.made)) {
-		x.Forget()
-		x.made = info.Created
-	}
-	return err
 }
 
 // Forget has the next CatchUp read everything again.
@@ -92,8 +83,7 @@ func (x *Index) Of(id int) (StoredObject, bool) {
 	return stored, known
 }
 
-// Same reports whether the stored event says the same as another one, but for when and
-// how it was heard.
+// Same reports whether the stored event says the same as another one, but for when and how it was heard.
 func (x *Index) Same(stored StoredObject, event pipeline.Event) bool {
 	return stored.digest == x.digest(event)
 }
@@ -115,8 +105,7 @@ func (x *Index) digest(event pipeline.Event) uint64 {
 	return maphash.String(x.seed, event.State)
 }
 
-// Event reads the newest stored event of an object as a whole; false when there
-// is none any more.
+// Event reads the newest stored event of an object as a whole; false when there is none any more.
 func (x *Index) Event(ctx context.Context, id int) (pipeline.Event, bool, error) {
 	stored, known := x.objects[id]
 	if !known {
@@ -134,4 +123,33 @@ func (x *Index) Event(ctx context.Context, id int) (pipeline.Event, bool, error)
 		return pipeline.Event{}, false, fmt.Errorf("read the last event of %s %d: %w", x.object, id, err)
 	}
 	return event, true, nil
+}
+
+// FoundEvent is an event that a comparison with oned found missing. After is the
+// sequence of its object's newest stored event, 0 without one.
+type FoundEvent struct {
+	Event
+	After uint64
+}
+
+// PublishFound stores found events, each only if nothing was stored of its
+// object since After: an older list never overrides newer news, and of two who find the
+// same one stores it. It returns how many it stored.
+func (f *Feeds) PublishFound(ctx context.Context, found []FoundEvent) (stored int, err error) {
+	messages := make([]*nats.Msg, len(found))
+	for i, one := range found {
+		messages[i] = new(nats.Msg)
+		one.write(messages[i])
+		event := one.Event.Event
+		js.Expect(messages[i], pipeline.ObjectSubjects(f.zone, event.Object, event.ID), one.After)
+	}
+	for _, result := range f.core.Stream(pipeline.StreamONE).AppendEach(ctx, messages) {
+		switch {
+		case result.Err == nil:
+			stored++
+		case err == nil && !js.Conflict(result.Err):
+			err = fmt.Errorf("store the events found by comparing with oned: %w", result.Err)
+		}
+	}
+	return stored, err
 }

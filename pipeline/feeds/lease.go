@@ -12,6 +12,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
@@ -54,7 +57,7 @@ type Feeds struct {
 }
 
 // New returns the feeds of a pipeline.
-func New(p *pipeline.Pipeline) *Feeds { return &Feeds{p.Core(), p.Zone()} }
+func New(p *pipeline.Pipeline) *Feeds { return &Feeds{p.Client, p.Zone()} }
 
 // Take takes a feed over, for as long as nobody else has taken it: expected is the
 // sequence of the last lease, as LastLease returned it, 0 for none. From then on only
@@ -112,16 +115,15 @@ func (l *Lease) wrote(sequence uint64) {
 	l.shown.Store(sequence)
 }
 
-// Publish stores the events in their order and returns when JetStream has
-// acknowledged all of them. ErrSuperseded is returned when the feed was taken over:
-// nothing more is stored. After any other error the first events may have been
-// stored and the caller gives the same events again: those are stored once.
+// Publish stores the events in their order and returns when JetStream has acknowledged all of them.
+// ErrSuperseded is returned when the feed was taken over: nothing more is stored. After any other
+// error the first events may have been stored and the caller gives the same events again: those are
+// stored once.
 //
-// A batch is fenced by its first message: all of it is stored or nothing.
-// Many events, and those to a replicated stream, go in atomic batches. A few go one
-// right behind the other, each fenced, and each stored only right behind the one
-// before it: a reconnect in between cannot store a later one first. Where another
-// feed's event came between them they are refused, and go one by one.
+// A batch is fenced by its first message: all of it is stored or nothing. Many events, and those to
+// a replicated stream, go in atomic batches. A few go one right behind the other, each fenced, and
+// each stored only right behind the one before it: a reconnect in between cannot store a later one
+// first. Where another feed's event came between them they are refused, and go one by one.
 func (l *Lease) Publish(ctx context.Context, events []Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,19 +150,7 @@ func (l *Lease) failed(err error) error {
 	return fmt.Errorf("publish feed %s as %s: %w", l.feed, l.holder, err)
 }
 
-func (l *Lease) publish(ctx context.Context, events []Event) (err error) {
-	messages := l.messages(events)
-	stored := traceEvents(ctx, events, messages)
-	defer func() { stored(err) }()
-	return l.feeds.core.Stream(pipeline.StreamONE).Append(ctx, messages, js.Rules{Fence: l.fence, Burst: js.Chained})
-}
-
-// fence makes the server refuse a message unless the lease is the feed's last.
-func (l *Lease) fence(message *nats.Msg) {
-	js.Expect(message, pipeline.LeaseSubject(l.feed), l.sequence)
-}
-
-func (l *Lease) messages(events []Event) []*nats.Msg {
+func (l *Lease) publish(ctx context.Context, events []Event) error {
 	messages, space := make([]*nats.Msg, len(events)), make([]nats.Msg, len(events))
 	feed := []string{l.feed}
 	for i := range events {
@@ -168,7 +158,33 @@ func (l *Lease) messages(events []Event) []*nats.Msg {
 		events[i].write(messages[i])
 		messages[i].Header[pipeline.HeaderFeed] = feed
 	}
-	return messages
+	spans := startSpans(ctx, events, messages)
+	// The server refuses them unless the lease is the feed's last.
+	fence := func(message *nats.Msg) { js.Expect(message, pipeline.LeaseSubject(l.feed), l.sequence) }
+	err := l.feeds.core.Stream(pipeline.StreamONE).Append(ctx, messages, js.Rules{Fence: fence, Burst: js.Chained})
+	for _, span := range spans {
+		if err != nil {
+			span.RecordError(err)
+		}
+		span.End()
+	}
+	return err
+}
+
+// startSpans begins a trace for each event that is stored: it is where everything that follows
+// from a hook event comes from. Where nobody traces there are no spans.
+func startSpans(ctx context.Context, events []Event, messages []*nats.Msg) (spans []trace.Span) {
+	tracer := otel.Tracer("github.com/flowjet/flowjet/pipeline") // without a provider it does nothing
+	for i, event := range events {
+		started, span := tracer.Start(ctx, "hook event", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindProducer))
+		if !span.SpanContext().IsValid() {
+			return nil
+		}
+		span.SetAttributes(attribute.String("subject", event.Subject), attribute.Int("id", event.Event.ID))
+		js.InjectTrace(started, messages[i])
+		spans = append(spans, span)
+	}
+	return spans
 }
 
 // write makes the message that of the event, as it is stored, without a fence.
@@ -233,36 +249,22 @@ func (l *Lease) write(ctx context.Context, expected uint64) error {
 	return nil
 }
 
-// Stage begins to store events that are to follow those of a Publish, or of the
-// commit of an earlier Stage, which may still be going on: they are sent while
-// the batch before is being written to the disk. Nothing is stored before commit
-// is called, and nothing happens if it never is. One batch should be staged at a
-// time; the caller bounds its bytes. Few events, or more than a batch takes, are left
-// to commit.
+// Stage begins to store events that are to follow those of a Publish, or of the commit of an
+// earlier Stage, which may still be going on: they are sent while the batch before is being written
+// to the disk. Nothing is stored before commit is called, and nothing happens if it never is. One
+// batch should be staged at a time; the caller bounds its bytes. Few events, or more than a batch
+// takes, are left to commit.
 //
-// Commit is Publish of these events, and what that says of errors holds here
-// too. Where the batch cannot be committed, because the connection was lost or the
-// lease was written anew meanwhile, it publishes the events from the beginning.
+// Commit is Publish of these events, and what that says of errors holds here too. Where the batch
+// cannot be committed, because the connection was lost or the lease was written anew meanwhile, it
+// publishes the events from the beginning.
 func (l *Lease) Stage(events []Event) (commit func(context.Context) error) {
-	batch, err := l.stage(events)
-	return func(ctx context.Context) error {
-		if err == nil && l.commit(ctx, batch) == nil {
-			return nil
-		}
-		return l.Publish(ctx, events)
-	}
-}
-
-// errFew is returned for events that are stored sooner without a batch.
-var errFew = errors.New("few events")
-
-// stage sends all but the last message, and has one serve for all.
-func (l *Lease) stage(events []Event) (*js.Batch, error) {
+	publish := func(ctx context.Context) error { return l.Publish(ctx, events) }
 	if len(events) <= js.MaxBurst {
-		return nil, errFew
+		return publish // which is sooner than a batch
 	}
-	message, feed := new(nats.Msg), []string{l.feed}
-	return l.feeds.core.Stage(len(events), func(i int) *nats.Msg {
+	message, feed := new(nats.Msg), []string{l.feed} // one message serves for all
+	batch, err := l.feeds.core.Stage(len(events), func(i int) *nats.Msg {
 		events[i].write(message)
 		message.Header[pipeline.HeaderFeed] = feed
 		if i == 0 {
@@ -270,6 +272,15 @@ func (l *Lease) stage(events []Event) (*js.Batch, error) {
 		}
 		return message
 	})
+	if err != nil {
+		return publish
+	}
+	return func(ctx context.Context) error {
+		if l.commit(ctx, batch) == nil {
+			return nil
+		}
+		return publish(ctx)
+	}
 }
 
 func (l *Lease) commit(ctx context.Context, batch *js.Batch) error {

@@ -60,7 +60,7 @@ func inOrder(t testing.TB, numbers []int) {
 
 func eventCount(t testing.TB, p clients) uint64 {
 	t.Helper()
-	info, err := p.Core().Stream(pipeline.StreamONE).Info(limited(t), jetstream.WithSubjectFilter("one.*.*.>"))
+	info, err := p.Client.Stream(pipeline.StreamONE).Info(limited(t), jetstream.WithSubjectFilter("one.*.*.>"))
 	must(t, err)
 	var count uint64
 	for _, messages := range info.State.Subjects {
@@ -115,7 +115,7 @@ func TestALeaseThatTheStreamForgotIsTakenAgain(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	lease, err := p.acquire(ctx, "fe1", "bridge-a")
 	must(t, err)
-	must(t, p.Core().Stream(pipeline.StreamONE).Purge(ctx, jetstream.WithPurgeSubject(pipeline.LeaseSubject("fe1"))))
+	must(t, p.Client.Stream(pipeline.StreamONE).Purge(ctx, jetstream.WithPurgeSubject(pipeline.LeaseSubject("fe1"))))
 	must(t, lease.Publish(ctx, feedEvents(0, 3)))
 
 	lease.renewed = time.Now().Add(-2 * renewLease)

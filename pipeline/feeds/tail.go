@@ -9,14 +9,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
 // StoredEvent identifies a stored event.
 type StoredEvent struct {
 	Sequence uint64
-	// Hash is the one in the message id; empty if a version that had another hash
-	// stored the event.
+	// Hash is the one in the message id; empty if a version that had another hash stored the event.
 	Hash  string
 	Heard time.Time
 }
@@ -59,23 +57,17 @@ func (l *Lease) eventsBetween(ctx context.Context, after, end uint64) ([]StoredE
 		if message.Sequence >= end {
 			return events, nil
 		}
-		if event, is := l.storedEvent(message); is {
-			events = append(events, event)
+		if message.Header.Get(pipeline.HeaderFeed) != l.feed || message.Header.Get(pipeline.HeaderResync) != "" {
+			continue
 		}
+		event, err := pipeline.DecodeEvent(message.Data)
+		if err != nil {
+			continue
+		}
+		hash, _, _ := strings.Cut(message.Header.Get(jetstream.MsgIDHeader), "-")
+		if message.Header.Get(pipeline.HeaderEarlierHash) != "" {
+			hash = ""
+		}
+		events = append(events, StoredEvent{Sequence: message.Sequence, Hash: hash, Heard: event.Heard})
 	}
-}
-
-func (l *Lease) storedEvent(message js.Message) (StoredEvent, bool) {
-	if message.Header.Get(pipeline.HeaderFeed) != l.feed || message.Header.Get(pipeline.HeaderResync) != "" {
-		return StoredEvent{}, false
-	}
-	event, err := pipeline.DecodeEvent(message.Data)
-	if err != nil {
-		return StoredEvent{}, false
-	}
-	hash, _, _ := strings.Cut(message.Header.Get(jetstream.MsgIDHeader), "-")
-	if message.Header.Get(pipeline.HeaderEarlierHash) != "" {
-		hash = ""
-	}
-	return StoredEvent{Sequence: message.Sequence, Hash: hash, Heard: event.Heard}, true
 }

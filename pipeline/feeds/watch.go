@@ -12,8 +12,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// Beat announces that the holder of the lease is alive. It is not stored, and lost
-// when nobody listens.
+// Beat announces that the holder of the lease is alive. It is not stored, and lost when nobody listens.
 func (l *Lease) Beat(leaving bool) error {
 	beat := pipeline.FeedBeat{
 		Version: pipeline.Version, Feed: l.feed, Holder: l.holder, Token: l.token, Lease: l.Sequence(), Leaving: leaving,
@@ -24,8 +23,7 @@ func (l *Lease) Beat(leaving bool) error {
 // Token identifies this lease.
 func (l *Lease) Token() string { return l.token }
 
-// outdated is the silence after which a beat of an older lease counts: the
-// stream may have been made anew.
+// outdated is the silence after which a beat of an older lease counts: the stream may have been made anew.
 const outdated = 10 * time.Second
 
 // Watch listens for the beats of a feed's holder.
@@ -43,32 +41,29 @@ type Watch struct {
 func (f *Feeds) Watch(feed string) (*Watch, error) {
 	w := &Watch{core: f.core, changed: make(chan struct{}, 1), at: time.Now()}
 	var err error
-	w.subscription, err = f.core.Conn().Subscribe(pipeline.BridgeSubject(feed), w.receive)
+	w.subscription, err = f.core.Conn().Subscribe(pipeline.BridgeSubject(feed), func(message *nats.Msg) {
+		var beat pipeline.FeedBeat
+		if json.Unmarshal(message.Data, &beat) != nil {
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if beat.Lease < w.last.Lease && time.Since(w.at) < outdated {
+			return // from a holder that does not know yet that it is superseded
+		}
+		changed := beat.Token != w.last.Token || beat.Leaving != w.last.Leaving
+		w.last, w.at = beat, time.Now()
+		if changed {
+			select {
+			case w.changed <- struct{}{}:
+			default:
+			}
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listen for the holder of feed %s: %w", feed, err)
 	}
 	return w, nil
-}
-
-func (w *Watch) receive(message *nats.Msg) {
-	var beat pipeline.FeedBeat
-	if json.Unmarshal(message.Data, &beat) != nil {
-		return
-	}
-	w.mu.Lock()
-	if beat.Lease < w.last.Lease && time.Since(w.at) < outdated {
-		w.mu.Unlock()
-		return // from a holder that does not know yet that it is superseded
-	}
-	changed := beat.Token != w.last.Token || beat.Leaving != w.last.Leaving
-	w.last, w.at = beat, time.Now()
-	w.mu.Unlock()
-	if changed {
-		select {
-		case w.changed <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // Changed is signalled when another holder is heard, or the holder leaves.

@@ -19,7 +19,7 @@ import (
 type History struct{ core *js.Client }
 
 // New returns the history in a pipeline.
-func New(p *pipeline.Pipeline) *History { return &History{p.Core()} }
+func New(p *pipeline.Pipeline) *History { return &History{p.Client} }
 
 // PublishTransitions publishes what happened to a service, in order. The first
 // transition has the number first; numbers are counted per service and make
@@ -35,8 +35,7 @@ func (h *History) PublishTransitions(ctx context.Context, transitions []pipeline
 	return nil
 }
 
-// Check returns an error that wraps pipeline.ErrUnpublishable for a transition that NATS never
-// takes.
+// Check returns an error that wraps pipeline.ErrUnpublishable for a transition that NATS never takes.
 func (h *History) Check(transition pipeline.Transition) error {
 	return h.core.Publishable(pipeline.TransitionMessage(transition, math.MaxUint64))
 }
@@ -45,7 +44,7 @@ func (h *History) Check(transition pipeline.Transition) error {
 // 0 for none: what a crash left unpublished comes after it. The stream's leader is
 // asked: another replica may lag behind.
 func (h *History) LastTransition(ctx context.Context, service int) (uint64, error) {
-	header, err := h.core.Stream(pipeline.StreamFlow).LastHeader(ctx, pipeline.TransitionSubjects(service))
+	_, header, err := h.core.Stream(pipeline.StreamFlow).LastOf(ctx, pipeline.TransitionSubjects(service))
 	if err != nil {
 		return 0, fmt.Errorf("read the last transition of service %d: %w", service, err)
 	}
@@ -76,9 +75,8 @@ func (h *History) ReadTransitions(ctx context.Context, service int, after uint64
 	return &Reader{r}, nil
 }
 
-// Next waits for the next transition and returns it with its sequence in
-// StreamFlow. What cannot be understood is skipped. It returns ctx's error, or
-// pipeline.ErrClosed after Stop.
+// Next waits for the next transition and returns it with its sequence in StreamFlow. What cannot be
+// understood is skipped. It returns ctx's error, or pipeline.ErrClosed after Stop.
 func (r *Reader) Next(ctx context.Context) (uint64, pipeline.Transition, error) {
 	for {
 		message, err := r.Reader.Next(ctx)

@@ -20,7 +20,7 @@ func TestTransitionsAreToldInOrderAndOnce(t *testing.T) {
 	must(t, p.PublishTransitions(ctx, transitions[:2], 1))
 	must(t, p.PublishTransitions(ctx, transitions, 1))
 	for i, subject := range []string{"flow.event.42.role.Master.DEPLOYING", "flow.event.42.vm.0.created", "flow.event.42.service.DEPLOYING"} {
-		message, err := p.Core().Stream(pipeline.StreamFlow).Get(ctx, uint64(i+1))
+		message, err := p.Client.Stream(pipeline.StreamFlow).Get(ctx, uint64(i+1))
 		must(t, err)
 		if message.Subject != subject {
 			t.Errorf("transition %d is on %s", i, message.Subject)
@@ -29,7 +29,7 @@ func TestTransitionsAreToldInOrderAndOnce(t *testing.T) {
 			t.Errorf("transition %d is %s", i, message.Data)
 		}
 	}
-	info, err := p.Core().Stream(pipeline.StreamFlow).Info(ctx)
+	info, err := p.Client.Stream(pipeline.StreamFlow).Info(ctx)
 	must(t, err)
 	if info.State.Msgs != 3 {
 		t.Errorf("%d messages", info.State.Msgs)

@@ -1,9 +1,9 @@
 // Package inspect reads how all of Flowjet is doing from what NATS holds and hears. It changes
 // nothing, and works while no worker, bridge, API or oned is there.
 //
+//	inspect.go   services by state for metrics, and NATS's clock and storage
 //	status.go    the live workers and what waits for them: what all views share
 //	overview.go  everything else: `flowjet status` and `flowjet doctor`
-//	services.go  services by state, for metrics
 //	streams.go   streams, and what is wrong with them
 //	why.go       why a service is in its state
 //	tail.go      the last messages of streams, and those that come
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/deadletters"
 	"github.com/flowjet/flowjet/pipeline/deliveries"
@@ -33,7 +34,7 @@ type Inspector struct {
 
 // New returns an inspector of a pipeline.
 func New(p *pipeline.Pipeline) *Inspector {
-	return &Inspector{p, p.Core(), work.NewRecords(p), deadletters.New(p), deliveries.New(p)}
+	return &Inspector{p, p.Client, work.NewRecords(p), deadletters.New(p), deliveries.New(p)}
 }
 
 // Observe begins to follow the workers and processes; all of them are known after a
@@ -80,4 +81,44 @@ func timeOf(at time.Time) *time.Time {
 	}
 	at = at.UTC()
 	return &at
+}
+
+// stuckAfter is how long a service may be on its way to another state.
+const stuckAfter = 30 * time.Minute
+
+// Stuck reports whether a service has been on its way to another state for too long.
+func Stuck(service spec.Service, now time.Time) bool {
+	state, since := service.State(), spec.Since(service)
+	return state.Waiting() && state != spec.ServiceCooldown && since != nil && now.Sub(*since) > stuckAfter
+}
+
+// ServiceCounts counts the services that have not ended.
+type ServiceCounts struct {
+	// States has every state there is, with 0 where no service is in it, and no other: what a
+	// document has for a state may be any number.
+	States map[spec.ServiceState]int
+	// Stuck is how many are stuck, as Stuck has it.
+	Stuck int
+}
+
+// CountServices reads the records of all services.
+func CountServices(ctx context.Context, p *pipeline.Pipeline) (ServiceCounts, error) {
+	counts := ServiceCounts{States: map[spec.ServiceState]int{}}
+	for _, state := range spec.ServiceStates() {
+		counts.States[state] = 0
+	}
+	now := time.Now()
+	err := work.NewRecords(p).EachRecord(ctx, func(_ int, record pipeline.Record) {
+		if record.Deleted {
+			return
+		}
+		state := record.State.Service.State()
+		if _, known := counts.States[state]; known {
+			counts.States[state]++
+		}
+		if Stuck(record.State.Service, now) {
+			counts.Stuck++
+		}
+	})
+	return counts, err
 }

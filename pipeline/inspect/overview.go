@@ -3,12 +3,9 @@ package inspect
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
@@ -49,8 +46,7 @@ type FeedStatus struct {
 type ReaderStatus struct {
 	Reader string `json:"reader"`
 	Cursor uint64 `json:"cursor"`
-	// Lag is how many messages are behind the cursor, Oldest since when the first
-	// of them waits.
+	// Lag is how many messages are behind the cursor, Oldest since when the first of them waits.
 	Lag    uint64     `json:"lag"`
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
@@ -100,7 +96,6 @@ func (i *Inspector) Overview(ctx context.Context, missing []string) (Overview, e
 	return overview, nil
 }
 
-// collector reads the parts of an overview.
 type collector struct {
 	*Inspector
 	overview *Overview
@@ -118,17 +113,13 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 		return nil, err
 	}
 	defer observer.Stop()
-	feeds := liveness.New[pipeline.FeedBeat](2 * presence.MissingAfter)
-	subscription, err := c.pipe.Conn().Subscribe(pipeline.SubjectsBridge, func(message *nats.Msg) {
-		var beat pipeline.FeedBeat
-		if json.Unmarshal(message.Data, &beat) == nil && !beat.Leaving {
-			feeds.Heard(beat.Feed, beat)
-		}
+	feeds, err := liveness.Listen(c.pipe.Conn(), pipeline.SubjectsBridge, 2*presence.MissingAfter, func(beat pipeline.FeedBeat) (string, bool) {
+		return beat.Feed, beat.Leaving
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listen to the bridges: %w", err)
+		return nil, err
 	}
-	defer subscription.Unsubscribe() //nolint:errcheck // the connection ends soon
+	defer feeds.Stop()
 	if err := c.hearAll(ctx, observer.processes); err != nil {
 		return nil, err
 	}
@@ -140,8 +131,7 @@ func (c *collector) listen(ctx context.Context) (map[string]pipeline.FeedBeat, e
 	return feeds.Live(), err
 }
 
-// hearAll waits until all have had the time to be heard, and longer where one that is
-// expected is not.
+// hearAll waits until all have had the time to be heard, and longer where one that is expected is not.
 func (c *collector) hearAll(ctx context.Context, processes *presence.Follower) error {
 	expected, err := presence.Members(ctx, c.pipe)
 	if err != nil {

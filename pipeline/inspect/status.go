@@ -20,8 +20,7 @@ import (
 type Status struct {
 	// Workers are those alive, by name, each with what it owns.
 	Workers []WorkerShare `json:"workers"`
-	// Unowned are the partitions, and the router, that nobody owns: all where no worker
-	// is alive, else none.
+	// Unowned are the partitions, and the router, that nobody owns: all where no worker is alive, else none.
 	Unowned []string `json:"unowned"`
 	// Members are the processes that are expected because they have been there.
 	Members []presence.Member `json:"members"`
@@ -48,8 +47,7 @@ type Work struct {
 	Version int `json:"v"`
 	// Workers are the live ones, by name.
 	Workers []WorkerStatus `json:"workers"`
-	// Partitions are the parts of the work, each with who reads it and how many
-	// wake-ups wait in it.
+	// Partitions are the parts of the work, each with who reads it and how many wake-ups wait in it.
 	Partitions []PartitionStatus `json:"partitions"`
 	// Router and Autoscaler are the workers that share events out and that scale;
 	// empty if there is no worker.
@@ -80,12 +78,16 @@ type PartitionStatus struct {
 
 // Work is the status by partition.
 func (s Status) Work() Work {
+	lags := map[string]uint64{}
+	for _, r := range s.Readers {
+		lags[r.Reader] = r.Lag
+	}
 	w := Work{
 		Version: pipeline.Version, Workers: []WorkerStatus{}, Partitions: make([]PartitionStatus, pipeline.Partitions),
-		EventsWaiting: s.lag(router), Members: s.Members, Servers: s.Servers,
+		EventsWaiting: lags[pipeline.RouterKey], Members: s.Members, Servers: s.Servers,
 	}
 	for partition := range w.Partitions {
-		w.Partitions[partition] = PartitionStatus{Partition: partition, Waiting: s.lag(partitionReader(partition))}
+		w.Partitions[partition] = PartitionStatus{Partition: partition, Waiting: lags[pipeline.PartitionKey(partition)]}
 	}
 	for _, share := range s.Workers {
 		w.Workers = append(w.Workers, WorkerStatus{share.Worker, share.OnedUnreachable})
@@ -105,14 +107,6 @@ func (s Status) Work() Work {
 	return w
 }
 
-func (s Status) lag(of reader) uint64 {
-	at := slices.IndexFunc(s.Readers, func(r ReaderStatus) bool { return r.Reader == of.cursor })
-	if at < 0 {
-		return 0
-	}
-	return s.Readers[at].Lag
-}
-
 // Observer follows the workers and processes, to tell at any time how they are doing.
 type Observer struct {
 	*work.Observer
@@ -129,8 +123,7 @@ func (o *Observer) Stop() {
 // readsAtOnce is how many questions to NATS are under way at once.
 const readsAtOnce = 4
 
-// Status reads who does the work now and what waits. What needs a stream that is missing is
-// left out.
+// Status reads who does the work now and what waits. What needs a stream that is missing is left out.
 func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error) {
 	status := Status{Members: []presence.Member{}, Servers: []ServerStatus{}}
 	status.Workers, status.Unowned = shares(o.Live())
@@ -148,9 +141,17 @@ func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error
 	}
 	found := make([]ReaderStatus, len(readers))
 	for i, of := range readers {
-		read(func() (err error) {
-			found[i], err = o.progress(ctx, of)
-			return err
+		read(func() error {
+			cursor, err := o.inspector.pipe.LoadCursor(ctx, of.cursor)
+			if err != nil {
+				return err
+			}
+			lag, first, err := o.inspector.core.Stream(of.stream).Backlog(ctx, of.filter, cursor)
+			if err != nil {
+				return fmt.Errorf("read the position of %s: %w", of.cursor, err)
+			}
+			found[i] = ReaderStatus{Reader: of.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(first.Time)}
+			return nil
 		}, checkpoints, of.stream)
 	}
 	read(func() (err error) {
@@ -215,17 +216,4 @@ var (
 
 func partitionReader(partition int) reader {
 	return reader{pipeline.PartitionKey(partition), pipeline.StreamWork, pipeline.PartitionSubjects(partition)}
-}
-
-// progress is how far a reader has come.
-func (o *Observer) progress(ctx context.Context, of reader) (ReaderStatus, error) {
-	cursor, err := o.inspector.pipe.LoadCursor(ctx, of.cursor)
-	if err != nil {
-		return ReaderStatus{}, err
-	}
-	lag, oldest, err := o.inspector.core.Stream(of.stream).Backlog(ctx, of.filter, cursor)
-	if err != nil {
-		return ReaderStatus{}, fmt.Errorf("read the position of %s: %w", of.cursor, err)
-	}
-	return ReaderStatus{Reader: of.cursor, Cursor: cursor, Lag: lag, Oldest: timeOf(oldest)}, nil
 }

@@ -77,26 +77,20 @@ func (c *collector) streams(ctx context.Context) error {
 			Name: wanted.Name, Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
 			Replicas: info.Config.Replicas, Trouble: troubleOf(info, wanted),
 		}
-		status.Leaderless, status.Away = copiesOf(info)
+		if info.Cluster != nil && info.Config.Replicas > 1 {
+			status.Leaderless = info.Cluster.Leader == ""
+			for _, peer := range info.Cluster.Replicas {
+				if isAway(peer) {
+					status.Away = append(status.Away, peer.Name)
+				}
+			}
+		}
 		if info.State.LastSeq > 0 {
 			status.Last = timeOf(info.State.LastTime)
 		}
 		c.overview.Streams = append(c.overview.Streams, status)
 	}
 	return nil
-}
-
-// copiesOf reports whether a stream has no leader, and which of its copies are away.
-func copiesOf(info *jetstream.StreamInfo) (leaderless bool, away []string) {
-	if info.Cluster == nil || info.Config.Replicas < 2 {
-		return false, nil
-	}
-	for _, peer := range info.Cluster.Replicas {
-		if isAway(peer) {
-			away = append(away, peer.Name)
-		}
-	}
-	return info.Cluster.Leader == "", away
 }
 
 // troubleOf says what is wrong with a stream: without a leader, with copies that

@@ -40,38 +40,29 @@ var tails = map[string]struct {
 	filter string
 	read   func(js.Message) (Entry, error)
 }{
-	pipeline.StreamFlow: {pipeline.SubjectsFlow, readTransition},
-	pipeline.StreamONE:  {pipeline.SubjectsEvents, readEvent},
-	pipeline.StreamHook: {pipeline.SubjectsHook, readDelivery},
-	pipeline.StreamDead: {pipeline.SubjectsDead, readDeadLetter},
+	pipeline.StreamFlow: {pipeline.SubjectsFlow, func(message js.Message) (Entry, error) {
+		transition, err := pipeline.ReadTransition(message)
+		return Entry{Time: transition.Time, Transition: &transition}, err
+	}},
+	pipeline.StreamONE: {pipeline.SubjectsEvents, func(message js.Message) (Entry, error) {
+		event, err := pipeline.DecodeEvent(message.Data)
+		return Entry{Time: message.Time, Event: &event}, err
+	}},
+	pipeline.StreamHook: {pipeline.SubjectsHook, func(message js.Message) (Entry, error) {
+		var delivery pipeline.Delivery
+		err := json.Unmarshal(message.Data, &delivery)
+		if err == nil && delivery.Version > pipeline.Version {
+			err = errors.New("it was written by a newer Flowjet")
+		}
+		return Entry{Time: message.Time, Delivery: &delivery}, err
+	}},
+	pipeline.StreamDead: {pipeline.SubjectsDead, func(message js.Message) (Entry, error) {
+		letter := pipeline.ReadDeadLetter(message)
+		return Entry{Time: message.Time, DeadLetter: &letter}, nil
+	}},
 }
 
-func readTransition(message js.Message) (Entry, error) {
-	transition, err := pipeline.ReadTransition(message)
-	return Entry{Time: transition.Time, Transition: &transition}, err
-}
-
-func readEvent(message js.Message) (Entry, error) {
-	event, err := pipeline.DecodeEvent(message.Data)
-	return Entry{Time: message.Time, Event: &event}, err
-}
-
-func readDelivery(message js.Message) (Entry, error) {
-	var delivery pipeline.Delivery
-	err := json.Unmarshal(message.Data, &delivery)
-	if err == nil && delivery.Version > pipeline.Version {
-		err = errors.New("it was written by a newer Flowjet")
-	}
-	return Entry{Time: message.Time, Delivery: &delivery}, err
-}
-
-func readDeadLetter(message js.Message) (Entry, error) {
-	letter := pipeline.ReadDeadLetter(message)
-	return Entry{Time: message.Time, DeadLetter: &letter}, nil
-}
-
-// Ends are the sequences of the last messages of streams: what is read behind
-// them is new.
+// Ends are the sequences of the last messages of streams: what is read behind them is new.
 func (i *Inspector) Ends(ctx context.Context, streams []string) (map[string]uint64, error) {
 	ends := map[string]uint64{}
 	for _, name := range streams {
@@ -95,8 +86,7 @@ func (i *Inspector) Tail(ctx context.Context, stream string, after uint64, visit
 	})
 }
 
-// Follow visits what comes to such a stream behind a sequence, until ctx ends,
-// whose error it returns.
+// Follow visits what comes to such a stream behind a sequence, until ctx ends, whose error it returns.
 func (i *Inspector) Follow(ctx context.Context, stream string, after uint64, visit func(Entry)) error {
 	tail := tails[stream]
 	r, err := i.core.Stream(stream).Read(ctx, tail.filter, after)

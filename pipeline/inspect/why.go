@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
@@ -42,9 +41,8 @@ type Why struct {
 	// Reason is what the transition to the state says, Cause what led to it.
 	Reason string          `json:"reason,omitempty"`
 	Cause  *pipeline.Cause `json:"cause,omitempty"`
-	// Failed is what went wrong, Waits what has to happen for the service to go
-	// on, Next what an operator can do.
-	// Notes go on beside it and hold nothing up.
+	// Failed is what went wrong, Waits what has to happen for the service to go on, Next what an
+	// operator can do. Notes go on beside it and hold nothing up.
 	Failed []flow.Finding `json:"failed"`
 	Waits  []flow.Finding `json:"waits"`
 	Notes  []flow.Finding `json:"notes"`
@@ -98,8 +96,7 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 	if err != nil {
 		return Why{}, err
 	}
-	e := explainer{i}
-	path, err := e.lastTransitions(ctx, service)
+	path, err := i.lastTransitions(ctx, service)
 	if err != nil {
 		return Why{}, fmt.Errorf("read the transitions of service %d: %w", service, err)
 	}
@@ -107,48 +104,43 @@ func (i *Inspector) Why(ctx context.Context, service int, look Look) (Why, error
 		return Why{}, fmt.Errorf("service %d: %w", service, pipeline.ErrNotFound)
 	}
 	record.State.Service.ID = service
-	state, facts, away, err := e.factsFor(ctx, record.State, look)
-	if err != nil {
-		return Why{}, fmt.Errorf("read the last events of the VMs of service %d: %w", service, err)
-	}
-	record.State = state
-	why := Explain(service, record, facts, path, time.Now())
+	var facts flow.Facts
 	var unreadable UnreadableError
-	switch {
-	case errors.As(away, &unreadable):
-		why.Unreadable(unreadable.Reason)
-	case away != nil:
-		why.OnedAway = away.Error()
-	}
-	return why, e.addInputs(ctx, &why, record.Applied)
-}
-
-// factsFor asks oned, or else takes what was heard; away is why oned was not asked.
-func (e explainer) factsFor(ctx context.Context, state flow.State, look Look) (_ flow.State, facts flow.Facts, away, err error) {
-	away = errors.New("oned is not configured here")
+	away, seen := errors.New("oned is not configured here"), false
 	if look != nil {
 		asking, cancel := context.WithTimeout(ctx, lookWithin)
 		defer cancel()
-		seen, facts, err := look(asking, state)
-		if err == nil || errors.As(err, new(UnreadableError)) {
-			return seen, facts, err, nil
+		var state flow.State
+		state, facts, away = look(asking, record.State)
+		if seen = away == nil || errors.As(away, &unreadable); seen {
+			record.State = state
 		}
-		away = err
 	}
-	facts, err = e.heardVMs(ctx, state)
-	return state, facts, away, err
+	if !seen {
+		if facts, err = i.heardVMs(ctx, record.State); err != nil {
+			return Why{}, fmt.Errorf("read the last events of the VMs of service %d: %w", service, err)
+		}
+	}
+	why := Explain(service, record, facts, path, time.Now())
+	switch {
+	case !seen:
+		why.OnedAway = away.Error()
+	case away != nil:
+		why.Unreadable(unreadable.Reason)
+	}
+	return why, i.addInputs(ctx, &why, record.Applied)
 }
 
 // addInputs adds what of the service's inputs is not handled, or could not be.
-func (e explainer) addInputs(ctx context.Context, why *Why, applied uint64) (err error) {
+func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (err error) {
 	now := time.Now()
-	if why.Backlog, err = e.backlogOf(ctx, why.Service, applied); err != nil {
+	if why.Backlog, err = i.backlogOf(ctx, why.Service, applied); err != nil {
 		return fmt.Errorf("read the pending inputs of service %d: %w", why.Service, err)
 	}
 	if oldest := why.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
 		why.wait(flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}, now)
 		var heard Overview
-		if _, err := (&collector{Inspector: e.Inspector, overview: &heard}).listen(ctx); err != nil {
+		if _, err := (&collector{Inspector: i, overview: &heard}).listen(ctx); err != nil {
 			return err
 		}
 		if len(heard.Workers) == 0 {
@@ -156,10 +148,11 @@ func (e explainer) addInputs(ctx context.Context, why *Why, applied uint64) (err
 		}
 		why.Next = append(why.Next, "`flowjet doctor` shows why the worker is blocked")
 	}
-	letters, err := e.lettersOf(ctx, why.Service)
+	letters, err := i.letters.DeadLetters(ctx, maxDeadLetters)
 	if err != nil {
 		return fmt.Errorf("look for dead letters of service %d: %w", why.Service, err)
 	}
+	letters = slices.DeleteFunc(letters, func(letter pipeline.DeadLetter) bool { return letter.Service() != why.Service })
 	if why.DeadLetters = len(letters); len(letters) > 0 {
 		last := letters[len(letters)-1]
 		why.Notes = append(why.Notes, flow.Finding{Kind: flow.FoundDead, Count: len(letters), Said: last.Reason, Since: &last.Time}.Written(now))
@@ -189,7 +182,14 @@ func Explain(service int, record pipeline.Record, facts flow.Facts, path []pipel
 	why := Why{
 		Version: pipeline.Version, Service: service, Name: state.Service.Body.Name, Owner: state.Service.Owner.UName,
 		State: explained.State.String(), Failed: list(explained.Failed), Waits: list(explained.Waits), Notes: list(explained.Notes),
-		Next: list(explained.Next), Roles: roleStatuses(state.Service), Path: list(path[max(0, len(path)-keptPath):]),
+		Next: list(explained.Next), Roles: []RoleStatus{}, Path: list(path[max(0, len(path)-keptPath):]),
+	}
+	for _, role := range state.Service.Body.Roles {
+		state := spec.RolePending
+		if role.State != nil {
+			state = *role.State
+		}
+		why.Roles = append(why.Roles, RoleStatus{Name: role.Name, State: state.String(), Cardinality: role.Cardinality, VMs: len(role.Nodes)})
 	}
 	if record.Deleted || len(path) > 0 && path[len(path)-1].New == pipeline.Deleted {
 		why.State, why.Failed, why.Waits, why.Notes, why.Next = pipeline.Deleted, []flow.Finding{}, []flow.Finding{}, []flow.Finding{}, []string{}
@@ -218,18 +218,6 @@ func Unreadable(service int, name, owner string, reason error) Why {
 	}
 	why.Unreadable(reason)
 	return why
-}
-
-func roleStatuses(service spec.Service) []RoleStatus {
-	roles := []RoleStatus{}
-	for _, role := range service.Body.Roles {
-		state := spec.RolePending
-		if role.State != nil {
-			state = *role.State
-		}
-		roles = append(roles, RoleStatus{Name: role.Name, State: state.String(), Cardinality: role.Cardinality, VMs: len(role.Nodes)})
-	}
-	return roles
 }
 
 // blame finds what led to the state: the service's last transition, or, where
@@ -283,18 +271,15 @@ func (w *Why) summary() string {
 // lateAfter is how long an input may take before that is worth a word.
 const lateAfter = 5 * time.Second
 
-// explainer reads what explains a service.
-type explainer struct{ *Inspector }
-
 // lastTransitions are the service's, oldest first, as far back as is looked.
-func (e explainer) lastTransitions(ctx context.Context, service int) ([]pipeline.Transition, error) {
+func (i *Inspector) lastTransitions(ctx context.Context, service int) ([]pipeline.Transition, error) {
 	subjects := pipeline.TransitionSubjects(service)
-	last, err := e.core.Stream(pipeline.StreamFlow).Last(ctx, subjects)
+	last, err := i.core.Stream(pipeline.StreamFlow).Last(ctx, subjects)
 	if last == nil || err != nil {
 		return nil, err
 	}
 	var path []pipeline.Transition
-	err = e.core.Stream(pipeline.StreamFlow).Each(ctx, subjects, last.Sequence-min(last.Sequence, searchedFor), func(message js.Message) {
+	err = i.core.Stream(pipeline.StreamFlow).Each(ctx, subjects, last.Sequence-min(last.Sequence, searchedFor), func(message js.Message) {
 		if transition, err := pipeline.ReadTransition(message); err == nil {
 			path = append(path, transition)
 		}
@@ -304,7 +289,7 @@ func (e explainer) lastTransitions(ctx context.Context, service int) ([]pipeline
 
 // heardVMs are the VMs of roles that are not simply running, as their last
 // events told. What was heard of a VM is kept for three days.
-func (e explainer) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
+func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts, error) {
 	facts := flow.Facts{}
 	for _, role := range state.Service.Body.Roles {
 		if role.State == nil || *role.State == spec.RoleRunning {
@@ -314,51 +299,38 @@ func (e explainer) heardVMs(ctx context.Context, state flow.State) (flow.Facts, 
 			if len(facts) >= maxVMs {
 				return facts, nil
 			}
-			vm, heard, err := e.heardVM(ctx, node.DeployID)
+			message, err := i.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.ObjectSubjects(i.pipe.Zone(), "vm", node.DeployID))
 			if err != nil {
 				return nil, err
 			}
-			if heard && state.Service.Owns(vm) {
-				facts[vm.ID] = vm
+			if message == nil {
+				continue
+			}
+			// What cannot be understood tells nothing.
+			if event, err := pipeline.DecodeEvent(message.Data); err == nil && event.VM != nil && state.Service.Owns(*event.VM) {
+				facts[event.VM.ID] = *event.VM
 			}
 		}
 	}
 	return facts, nil
 }
 
-func (e explainer) heardVM(ctx context.Context, id int) (one.VM, bool, error) {
-	message, err := e.core.Stream(pipeline.StreamONE).Last(ctx, pipeline.ObjectSubjects(e.pipe.Zone(), "vm", id))
-	if message == nil || err != nil {
-		return one.VM{}, false, err
-	}
-	if event, err := pipeline.DecodeEvent(message.Data); err == nil && event.VM != nil {
-		return *event.VM, true, nil
-	}
-	return one.VM{}, false, nil // what cannot be understood tells nothing
-}
-
 // backlogOf is what has woken the service and is not handled. An input that changed nothing
 // is in no record: it is handled if its partition's cursor has passed it, or if what the cursor
 // stands before is another service's.
-func (e explainer) backlogOf(ctx context.Context, service int, applied uint64) (Backlog, error) {
+func (i *Inspector) backlogOf(ctx context.Context, service int, applied uint64) (Backlog, error) {
 	of, subject := partitionReader(pipeline.Partition(service)), pipeline.StoredWorkSubject(service)
-	cursor, err := e.pipe.LoadCursor(ctx, of.cursor)
+	cursor, err := i.pipe.LoadCursor(ctx, of.cursor)
 	if err != nil {
 		return Backlog{}, err
 	}
-	count, oldest, err := e.core.Stream(of.stream).Backlog(ctx, subject, max(applied, cursor))
+	count, own, err := i.core.Stream(of.stream).Backlog(ctx, subject, max(applied, cursor))
 	if err != nil || count == 0 {
 		return Backlog{}, err
 	}
-	first, err := e.core.Stream(of.stream).First(ctx, of.filter, cursor)
+	_, first, err := i.core.Stream(of.stream).Backlog(ctx, of.filter, cursor)
 	if err != nil || first.Subject != subject {
 		return Backlog{}, err
 	}
-	return Backlog{count, timeOf(oldest)}, nil
-}
-
-// lettersOf are the dead letters of the service's inputs, among the last ones.
-func (e explainer) lettersOf(ctx context.Context, service int) ([]pipeline.DeadLetter, error) {
-	letters, err := e.letters.DeadLetters(ctx, maxDeadLetters)
-	return slices.DeleteFunc(letters, func(letter pipeline.DeadLetter) bool { return letter.Service() != service }), err
+	return Backlog{count, timeOf(own.Time)}, nil
 }

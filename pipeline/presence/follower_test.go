@@ -17,7 +17,7 @@ func followed(t *testing.T) (*natstest.Node, *pipeline.Pipeline, *Follower) {
 	t.Helper()
 	node := natstest.NewNode(t)
 	p := open(t, node.URL()).Pipeline
-	members, _ := Merge(nil, []pipeline.Process{process("fe1", "worker"), process("fe2", "worker")}, time.Now())
+	members, _ := merge(nil, []pipeline.Process{process("fe1", "worker"), process("fe2", "worker")}, time.Now())
 	must(t, save(limited(t), p, members, 0))
 	// Both are of before: what follows is not about a beginning.
 	poll.Until(t, "a connection of some age", func() bool { return time.Since(p.State().Since) >= MissingAfter })
@@ -125,16 +125,16 @@ func TestTheMembersAreKeptByOne(t *testing.T) {
 func TestAnUpgradeIsNoNewMember(t *testing.T) {
 	now := time.Now()
 	old := process("fe1", "worker", "api")
-	members, _ := Merge(nil, []pipeline.Process{old}, now)
+	members, _ := merge(nil, []pipeline.Process{old}, now)
 	upgraded := old
 	upgraded.Release = "2"
-	members, changed := Merge(members, []pipeline.Process{upgraded}, now)
+	members, changed := merge(members, []pipeline.Process{upgraded}, now)
 	if !changed || len(members) != 1 || members[0].Release != "2" || members[0].Missing != nil {
 		t.Errorf("after an upgrade there are %+v", members)
 	}
 	moved := upgraded
 	moved.Parts = []string{"worker"}
-	if members, changed = Merge(members, []pipeline.Process{moved}, now); !changed || len(members) != 1 || len(members[0].Parts) != 1 {
+	if members, changed = merge(members, []pipeline.Process{moved}, now); !changed || len(members) != 1 || len(members[0].Parts) != 1 {
 		t.Errorf("with fewer parts there are %+v", members)
 	}
 }
@@ -146,14 +146,14 @@ func TestMembersAreBounded(t *testing.T) {
 	for i := range maxMembers + 50 {
 		live = append(live, process("fe"+string(rune('a'+i%26))+string(rune('a'+i/26)), "worker"))
 	}
-	members, _ := Merge(nil, live, now)
+	members, _ := merge(nil, live, now)
 	if len(members) != maxMembers {
 		t.Errorf("%d members are kept", len(members))
 	}
-	if again, changed := Merge(members, live, now); changed || len(again) != maxMembers {
+	if again, changed := merge(members, live, now); changed || len(again) != maxMembers {
 		t.Errorf("with more than fit each look changes something: %d, %v", len(again), changed)
 	}
-	if later, _ := Merge(members, nil, now.Add(time.Minute)); len(later) != maxMembers || later[0].Missing == nil {
+	if later, _ := merge(members, nil, now.Add(time.Minute)); len(later) != maxMembers || later[0].Missing == nil {
 		t.Error("those that are gone are not missing")
 	}
 }
@@ -162,7 +162,7 @@ func TestMembersAreBounded(t *testing.T) {
 func TestForgettingBesideAnother(t *testing.T) {
 	t.Parallel()
 	p, ctx := pipetest.Single(t), pipetest.Limited(t)
-	members, _ := Merge(nil, []pipeline.Process{process("fe1", "api"), process("fe2", "api"), process("fe3", "api")}, time.Now())
+	members, _ := merge(nil, []pipeline.Process{process("fe1", "api"), process("fe2", "api"), process("fe3", "api")}, time.Now())
 	must(t, save(ctx, p, members, 0))
 	done := make(chan error, 2)
 	for _, name := range []string{"fe1 api", "fe2 api"} {
@@ -174,7 +174,7 @@ func TestForgettingBesideAnother(t *testing.T) {
 		t.Errorf("left are %s, %v", names(left), err)
 	}
 	// What cannot be read is written anew, and forgets nobody by mistake.
-	must(t, p.Core().Bucket(pipeline.BucketCheckpoint).Put(ctx, pipeline.MembersKey, []byte("no JSON")))
+	must(t, p.Client.Bucket(pipeline.BucketCheckpoint).Put(ctx, pipeline.MembersKey, []byte("no JSON")))
 	if left, err := Members(ctx, p); err != nil || len(left) > 0 {
 		t.Errorf("of what cannot be read there are %v, %v", left, err)
 	}

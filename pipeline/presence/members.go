@@ -43,7 +43,7 @@ func Members(ctx context.Context, p *pipeline.Pipeline) ([]Member, error) {
 }
 
 func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision uint64, err error) {
-	text, revision, err := p.Core().Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
+	text, revision, err := p.Client.Bucket(pipeline.BucketCheckpoint).Get(ctx, pipeline.MembersKey)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the expected processes: %w", err)
 	}
@@ -58,7 +58,7 @@ func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision
 
 // save keeps which processes are expected, unless somebody else has written that since.
 func save(ctx context.Context, p *pipeline.Pipeline, members []Member, revision uint64) (err error) {
-	bucket, text := p.Core().Bucket(pipeline.BucketCheckpoint), pipeline.Encode(members)
+	bucket, text := p.Client.Bucket(pipeline.BucketCheckpoint), pipeline.Encode(members)
 	if revision == 0 {
 		_, err = bucket.Create(ctx, pipeline.MembersKey, text)
 	} else {
@@ -87,10 +87,10 @@ func Forget(ctx context.Context, p *pipeline.Pipeline, name string) error {
 	}
 }
 
-// Merge returns the members by what is known of them and by who is alive now, and whether
+// merge returns the members by what is known of them and by who is alive now, and whether
 // that differs from what was known. A process that is new takes the place of one with the
 // same parts that is missing: a front-end was replaced.
-func Merge(known []Member, live []pipeline.Process, now time.Time) (members []Member, changed bool) {
+func merge(known []Member, live []pipeline.Process, now time.Time) (members []Member, changed bool) {
 	members = slices.Clone(known)
 	alive := map[string]bool{}
 	for _, process := range live {
@@ -102,7 +102,17 @@ func Merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 		at := slices.IndexFunc(members, func(m Member) bool { return m.Name == process.Name })
 		switch {
 		case at < 0 && len(members) < maxMembers:
-			members, changed = append(withoutReplaced(members, process.Parts), seen), true
+			// It takes the place of the one with the same parts that is missing for longest.
+			replaced := -1
+			for i, m := range members {
+				if m.Missing != nil && slices.Equal(m.Parts, process.Parts) && (replaced < 0 || m.Missing.Before(*members[replaced].Missing)) {
+					replaced = i
+				}
+			}
+			if replaced >= 0 {
+				members = slices.Delete(members, replaced, replaced+1)
+			}
+			members, changed = append(members, seen), true
 		case at >= 0 && (members[at].Missing != nil || members[at].Host != seen.Host || members[at].Release != seen.Release || !slices.Equal(members[at].Parts, seen.Parts)):
 			members[at], changed = seen, true
 		}
@@ -117,18 +127,4 @@ func Merge(known []Member, live []pipeline.Process, now time.Time) (members []Me
 	changed = changed || len(kept) < len(members)
 	slices.SortFunc(kept, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	return kept, changed
-}
-
-// withoutReplaced leaves out the member with the same parts that is missing for longest.
-func withoutReplaced(members []Member, parts []string) []Member {
-	replaced := -1
-	for i, m := range members {
-		if m.Missing != nil && slices.Equal(m.Parts, parts) && (replaced < 0 || m.Missing.Before(*members[replaced].Missing)) {
-			replaced = i
-		}
-	}
-	if replaced < 0 {
-		return members
-	}
-	return slices.Delete(members, replaced, replaced+1)
 }

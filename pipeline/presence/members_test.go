@@ -30,24 +30,24 @@ func names(members []Member) (all string) {
 func TestWhoWasThereIsExpected(t *testing.T) {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	one, two, three := process("fe1", "worker"), process("fe2", "worker"), process("fe3", "worker")
-	members, changed := Merge(nil, []pipeline.Process{one, two, {ID: "older"}}, now)
+	members, changed := merge(nil, []pipeline.Process{one, two, {ID: "older"}}, now)
 	if got := names(members); got != "fe1 worker fe2 worker " || !changed {
 		t.Errorf("there are %s, %v", got, changed)
 	}
-	if _, changed = Merge(members, []pipeline.Process{two, one}, now); changed {
+	if _, changed = merge(members, []pipeline.Process{two, one}, now); changed {
 		t.Error("nothing is new")
 	}
-	members, changed = Merge(members, []pipeline.Process{one}, now)
+	members, changed = merge(members, []pipeline.Process{one}, now)
 	if got := names(members); got != "fe1 worker fe2 worker! " || !changed || !members[1].Missing.Equal(now) {
 		t.Errorf("there are %s, %v", got, changed)
 	}
-	if again, changed := Merge(members, []pipeline.Process{one}, now.Add(time.Hour)); changed || !again[1].Missing.Equal(now) {
+	if again, changed := merge(members, []pipeline.Process{one}, now.Add(time.Hour)); changed || !again[1].Missing.Equal(now) {
 		t.Error("it is missing since it was")
 	}
-	back, _ := Merge(members, []pipeline.Process{one, two}, now)
-	replaced, _ := Merge(members, []pipeline.Process{one, three}, now)
-	other, _ := Merge(members, []pipeline.Process{one, process("fe4", "api")}, now)
-	late, _ := Merge(members, []pipeline.Process{one}, now.Add(8*24*time.Hour))
+	back, _ := merge(members, []pipeline.Process{one, two}, now)
+	replaced, _ := merge(members, []pipeline.Process{one, three}, now)
+	other, _ := merge(members, []pipeline.Process{one, process("fe4", "api")}, now)
+	late, _ := merge(members, []pipeline.Process{one}, now.Add(8*24*time.Hour))
 	for got, want := range map[string]string{
 		names(back): "fe1 worker fe2 worker ", names(replaced): "fe1 worker fe3 worker ",
 		names(other): "fe1 worker fe2 worker! fe4 api ", names(late): "fe1 worker ",
@@ -63,7 +63,7 @@ func TestMembersAreKeptAndForgotten(t *testing.T) {
 	if members, err := Members(ctx, p); err != nil || len(members) > 0 {
 		t.Fatalf("there are %v (%v)", members, err)
 	}
-	members, _ := Merge(nil, []pipeline.Process{process("fe1", "api"), process("fe2", "api")}, time.Now())
+	members, _ := merge(nil, []pipeline.Process{process("fe1", "api"), process("fe2", "api")}, time.Now())
 	pipetest.Must(t, save(ctx, p, members, 0))
 	if err := save(ctx, p, members, 0); !js.Conflict(err) {
 		t.Errorf("writing over what somebody else has written: %v", err)

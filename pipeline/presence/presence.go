@@ -4,13 +4,9 @@ package presence
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/internal/js"
@@ -18,8 +14,7 @@ import (
 )
 
 const (
-	// beat is how often a process announces itself, and deadAfter how
-	// long it may be silent.
+	// beat is how often a process announces itself, and deadAfter how long it may be silent.
 	beat      = 250 * time.Millisecond
 	deadAfter = 4 * beat
 )
@@ -29,29 +24,44 @@ const (
 // Safety: none; for a second two processes may count differently. Liveness: a process
 // that is gone is no longer counted after a second, one that leaves at once.
 type Presence struct {
-	core         *js.Client
-	schema       int
-	self         func() pipeline.Process
-	subscription *nats.Subscription
-	others       *liveness.Set[pipeline.Process]
-	end          context.CancelFunc
-	done         chan struct{}
+	core   *js.Client
+	schema int
+	self   func() pipeline.Process
+	others *liveness.Set[pipeline.Process]
+	end    context.CancelFunc
+	done   chan struct{}
 }
 
 // Announce announces a process, as self describes it each time, until Leave. self is
 // asked for all but the version.
 func Announce(p *pipeline.Pipeline, self func() pipeline.Process) (*Presence, error) {
-	presence := &Presence{
-		core: p.Core(), schema: p.Schema(), self: self, done: make(chan struct{}),
-		others: liveness.New[pipeline.Process](deadAfter),
+	others, err := liveness.Listen(p.Conn(), pipeline.SubjectsProcess, deadAfter, func(said pipeline.Process) (string, bool) {
+		if said.ID == self().ID {
+			return "", false
+		}
+		return said.ID, said.Leaving
+	})
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if presence.subscription, err = p.Conn().Subscribe(pipeline.SubjectsProcess, presence.receive); err != nil {
-		return nil, fmt.Errorf("listen for the other processes: %w", err)
-	}
+	presence := &Presence{core: p.Client, schema: p.Schema(), self: self, others: others, done: make(chan struct{})}
 	life, end := context.WithCancel(presence.core.Life())
 	presence.end = end
-	go presence.run(life)
+	go func() {
+		defer close(presence.done)
+		ticker := time.NewTicker(beat)
+		defer ticker.Stop()
+		for {
+			presence.announce(false)
+			select {
+			case <-ticker.C:
+			case <-life.Done():
+				others.Stop()
+				presence.announce(true)
+				return
+			}
+		}
+	}()
 	return presence, nil
 }
 
@@ -74,38 +84,11 @@ func (p *Presence) Leave(ctx context.Context) {
 	}
 }
 
-func (p *Presence) run(ctx context.Context) {
-	defer close(p.done)
-	ticker := time.NewTicker(beat)
-	defer ticker.Stop()
-	for {
-		p.announce(false)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			_ = p.subscription.Unsubscribe()
-			p.announce(true)
-			return
-		}
-	}
-}
-
 func (p *Presence) announce(leaving bool) {
 	said := p.self()
 	said.Version, said.Leaving = p.schema, leaving
 	if err := p.core.Announce(pipeline.ProcessSubject(said.ID), pipeline.Encode(said)); err != nil {
 		p.core.Log().Debug("the presence of this process could not be announced", "error", err)
-	}
-}
-
-func (p *Presence) receive(message *nats.Msg) {
-	var said pipeline.Process
-	switch {
-	case json.Unmarshal(message.Data, &said) != nil, said.ID == "", said.ID == p.self().ID:
-	case said.Leaving:
-		p.others.Left(said.ID)
-	default:
-		p.others.Heard(said.ID, said)
 	}
 }
 

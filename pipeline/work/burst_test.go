@@ -15,7 +15,7 @@ import (
 // limitMessages has a stream refuse messages of more bytes; -1 is no limit.
 func limitMessages(t *testing.T, p clients, stream string, size int32) {
 	t.Helper()
-	info, err := p.Core().Stream(stream).Info(limited(t))
+	info, err := p.Client.Stream(stream).Info(limited(t))
 	must(t, err)
 	info.Config.MaxMsgSize = size
 	_, err = p.JetStream().UpdateStream(limited(t), info.Config)
@@ -37,7 +37,7 @@ func wakesOf(service int, reasons ...string) []pipeline.Wake {
 func reasons(t *testing.T, p clients, service int) []string {
 	t.Helper()
 	var found []string
-	must(t, p.Core().Stream(pipeline.StreamWork).Each(limited(t), pipeline.PartitionSubjects(pipeline.Partition(service)), 0, func(message js.Message) {
+	must(t, p.Client.Stream(pipeline.StreamWork).Each(limited(t), pipeline.PartitionSubjects(pipeline.Partition(service)), 0, func(message js.Message) {
 		work, err := pipeline.DecodeWork(message.Data, pipeline.Version)
 		must(t, err)
 		if work.Service == service {

@@ -1,8 +1,7 @@
 // Package work is what workers use of JetStream: the work that wakes services, the records
 // of what was decided, whose each VM and network is, timers, and the workers themselves.
 //
-//	queue.go       waking services
-//	reader.go      reading one partition's work
+//	queue.go       waking services, and reading one partition's work
 //	events.go      reading OpenNebula's events, for the router
 //	records.go     services' records, by compare-and-set
 //	objects.go     which service a VM or network belongs to

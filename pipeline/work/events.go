@@ -31,10 +31,9 @@ func (q *Queue) EndOfEvents(ctx context.Context) (uint64, error) {
 	return q.core.Stream(pipeline.StreamONE).End(ctx)
 }
 
-// Next waits for the next event and returns it with its sequence in
-// StreamONE. What cannot be understood goes to the dead letters, and its sequence is
-// returned with pipeline.ErrUnreadable. It returns ctx's error, or pipeline.ErrClosed
-// after Stop.
+// Next waits for the next event and returns it with its sequence in StreamONE. What cannot be
+// understood goes to the dead letters, and its sequence is returned with pipeline.ErrUnreadable. It
+// returns ctx's error, or pipeline.ErrClosed after Stop.
 func (r *EventReader) Next(ctx context.Context) (uint64, pipeline.Event, error) {
 	message, err := r.Reader.Next(ctx)
 	if err != nil {

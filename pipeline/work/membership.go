@@ -22,20 +22,18 @@ const (
 	beat = 200 * time.Millisecond
 	// deadAfter is how long a worker may be silent.
 	deadAfter = 800 * time.Millisecond
-	// settle is how long a worker that joins waits for the others' answers
-	// before it takes anything.
+	// settle is how long a worker that joins waits for the others' answers before it takes anything.
 	settle = 100 * time.Millisecond
 )
 
 // Membership is a worker's place among the live ones.
 //
-// Safety: none; two workers may both believe to own a key for a second. That
-// costs wasted work, and the records' compare-and-set keeps it harmless.
-// Liveness: a worker that is gone, hangs or is cut off loses its keys to the
-// others after 800 ms, and a worker that leaves at once. A worker counts
-// itself by the same rule: what it owns depends on hearing its own heartbeat
-// come back from the server, so one that is cut off or was suspended owns
-// nothing. See Owners for how keys are shared out.
+// Safety: none; two workers may both believe to own a key for a second. That costs wasted work, and
+// the records' compare-and-set keeps it harmless. Liveness: a worker that is gone, hangs or is cut
+// off loses its keys to the others after 800 ms, and a worker that leaves at once. A worker counts
+// itself by the same rule: what it owns depends on hearing its own heartbeat come back from the
+// server, so one that is cut off or was suspended owns nothing. See Owners for how keys are shared
+// out.
 type Membership struct {
 	core         *js.Client
 	schema       int
@@ -59,7 +57,7 @@ type Membership struct {
 // pipeline closes; ctx is for joining only. The worker's id has to be its own.
 func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership, error) {
 	m := &Membership{
-		core: p.Core(), schema: p.Schema(), worker: pipeline.Token(worker), process: nuid.Next(), joined: time.Now(),
+		core: p.Client, schema: p.Schema(), worker: pipeline.Token(worker), process: nuid.Next(), joined: time.Now(),
 		changes: make(chan struct{}, 1), done: make(chan struct{}),
 		workers: liveness.New[pipeline.WorkerBeat](deadAfter), owned: map[string]bool{},
 	}
@@ -77,16 +75,14 @@ func Join(ctx context.Context, p *pipeline.Pipeline, worker string) (*Membership
 	return m, nil
 }
 
-// Owned is the set of keys that are this worker's now: "work-0" to "work-15",
-// "router" and "autoscaler".
+// Owned is the set of keys that are this worker's now: "work-0" to "work-15", "router" and "autoscaler".
 func (m *Membership) Owned() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.owned)
 }
 
-// Changes gets a signal when what Owned returns has changed. Signals that
-// nobody takes merge into one.
+// Changes gets a signal when what Owned returns has changed. Signals that nobody takes merge into one.
 func (m *Membership) Changes() <-chan struct{} { return m.changes }
 
 // Workers lists the live workers, sorted, this one among them.
@@ -123,7 +119,13 @@ func (m *Membership) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			m.end()
+			_ = m.subscription.Unsubscribe()
+			m.announce(pipeline.WorkerLeaving)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.left = true
+			m.workers.Clear()
+			m.apply(map[string]bool{})
 			return
 		case <-settled.C:
 			m.refresh()
@@ -132,16 +134,6 @@ func (m *Membership) run(ctx context.Context) {
 			m.refresh()
 		}
 	}
-}
-
-func (m *Membership) end() {
-	_ = m.subscription.Unsubscribe()
-	m.announce(pipeline.WorkerLeaving)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.left = true
-	m.workers.Clear()
-	m.apply(map[string]bool{})
 }
 
 func (m *Membership) announce(state string) {
@@ -155,42 +147,28 @@ func (m *Membership) announce(state string) {
 
 // receive is called with every worker's heartbeats, one after the other.
 func (m *Membership) receive(message *nats.Msg) {
-	heard, ok := readBeat(message)
-	if !ok {
+	var heard pipeline.WorkerBeat
+	if json.Unmarshal(message.Data, &heard) != nil || heard.Worker == "" {
 		return
 	}
 	own := heard.Process == m.process
 	if heard.State == pipeline.WorkerJoining && !own {
 		m.announce(pipeline.WorkerAlive) // now, so that the new one knows the others
 	}
-	if heard.Worker == m.worker && !own {
-		m.warnTwin()
-	} else {
-		note(m.workers, heard)
+	switch {
+	case heard.Worker == m.worker && !own:
+		m.mu.Lock()
+		if !m.twin {
+			m.core.Log().Error("another worker has the same id; ids must be unique", "worker", m.worker)
+		}
+		m.twin = true
+		m.mu.Unlock()
+	case heard.State == pipeline.WorkerLeaving:
+		m.workers.Left(heard.Worker)
+	default:
+		m.workers.Heard(heard.Worker, heard)
 	}
 	m.refresh()
-}
-
-func readBeat(message *nats.Msg) (heard pipeline.WorkerBeat, ok bool) {
-	err := json.Unmarshal(message.Data, &heard)
-	return heard, err == nil && heard.Worker != ""
-}
-
-func note(workers *liveness.Set[pipeline.WorkerBeat], heard pipeline.WorkerBeat) {
-	if heard.State == pipeline.WorkerLeaving {
-		workers.Left(heard.Worker)
-		return
-	}
-	workers.Heard(heard.Worker, heard)
-}
-
-func (m *Membership) warnTwin() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.twin {
-		m.core.Log().Error("another worker has the same id; ids must be unique", "worker", m.worker)
-	}
-	m.twin = true
 }
 
 // refresh works out again what is owned, and signals a change.
@@ -222,30 +200,13 @@ func (m *Membership) apply(owned map[string]bool) {
 	}
 }
 
-// Observer follows the workers' heartbeats without being a worker.
-type Observer struct {
-	subscription *nats.Subscription
-	workers      *liveness.Set[pipeline.WorkerBeat]
-}
+// Observer is what each live worker announced last, by its id.
+type Observer = liveness.Set[pipeline.WorkerBeat]
 
-// Observe begins to follow the workers; all of them are known after a
+// Observe begins to follow the workers without being one; all of them are known after a
 // heartbeat's time. Stop ends it.
 func Observe(p *pipeline.Pipeline) (*Observer, error) {
-	o := &Observer{workers: liveness.New[pipeline.WorkerBeat](deadAfter)}
-	var err error
-	o.subscription, err = p.Conn().Subscribe(pipeline.SubjectsWorker, func(message *nats.Msg) {
-		if heard, ok := readBeat(message); ok {
-			note(o.workers, heard)
-		}
+	return liveness.Listen(p.Conn(), pipeline.SubjectsWorker, deadAfter, func(heard pipeline.WorkerBeat) (string, bool) {
+		return heard.Worker, heard.State == pipeline.WorkerLeaving
 	})
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to the workers' heartbeats: %w", err)
-	}
-	return o, nil
 }
-
-// Live is what each live worker announced last, by its id.
-func (o *Observer) Live() map[string]pipeline.WorkerBeat { return o.workers.Live() }
-
-// Stop ends the listening.
-func (o *Observer) Stop() { _ = o.subscription.Unsubscribe() }

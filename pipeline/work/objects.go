@@ -17,7 +17,7 @@ import (
 type Objects struct{ core *js.Client }
 
 // NewObjects returns the objects that a pipeline knows.
-func NewObjects(p *pipeline.Pipeline) *Objects { return &Objects{p.Core()} }
+func NewObjects(p *pipeline.Pipeline) *Objects { return &Objects{p.Client} }
 
 func (o *Objects) bucket() *js.Bucket { return o.core.Bucket(pipeline.BucketOwners) }
 

@@ -27,16 +27,14 @@ func Owners(live map[string]pipeline.WorkerBeat) map[string]string {
 	return rendezvous(slices.DeleteFunc(able, func(worker string) bool { return live[worker].Version < newest }))
 }
 
-// claim is how much a worker weighs for a key.
 type claim struct {
 	key, worker string
 	weight      uint64
 }
 
-// rendezvous gives each key to the worker with the highest weight for it,
-// but nobody gets more than his part of the partitions. So every worker finds
-// the same without asking, one that comes or goes moves little but its own part,
-// and twice as many workers do twice as much.
+// rendezvous gives each key to the worker with the highest weight for it, but nobody gets more than
+// his part of the partitions. So every worker finds the same without asking, one that comes or goes
+// moves little but its own part, and twice as many workers do twice as much.
 func rendezvous(workers []string) map[string]string {
 	if len(workers) == 0 {
 		return nil
@@ -44,7 +42,8 @@ func rendezvous(workers []string) map[string]string {
 	var claims []claim
 	for _, key := range pipeline.Keys() {
 		for _, worker := range workers {
-			claims = append(claims, claim{key, worker, weigh(key, worker)})
+			sum := sha256.Sum256([]byte(key + "\x00" + worker))
+			claims = append(claims, claim{key, worker, binary.BigEndian.Uint64(sum[:8])})
 		}
 	}
 	slices.SortFunc(claims, func(a, b claim) int {
@@ -63,9 +62,4 @@ func rendezvous(workers []string) map[string]string {
 		}
 	}
 	return owner
-}
-
-func weigh(key, worker string) uint64 {
-	sum := sha256.Sum256([]byte(key + "\x00" + worker))
-	return binary.BigEndian.Uint64(sum[:8])
 }

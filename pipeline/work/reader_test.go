@@ -149,13 +149,13 @@ func TestWhatCannotBeReadIsADeadLetter(t *testing.T) {
 	}
 	wake(t, p, 42, "good")
 	nextReason(t, reader, "good")
-	dead, err := p.Core().Stream(pipeline.StreamDead).Get(ctx, 1)
+	dead, err := p.Client.Stream(pipeline.StreamDead).Get(ctx, 1)
 	must(t, err)
 	if dead.Subject != pipeline.DeadSubject("work") || string(dead.Data) != "not json" ||
 		!strings.Contains(dead.Header.Get(pipeline.HeaderReason), pipeline.StoredWorkSubject(42)) {
 		t.Errorf("the dead letter is %s %q %v", dead.Subject, dead.Data, dead.Header)
 	}
-	info, err := p.Core().Stream(pipeline.StreamDead).Info(ctx)
+	info, err := p.Client.Stream(pipeline.StreamDead).Info(ctx)
 	must(t, err)
 	if info.State.Msgs != 3 {
 		t.Errorf("%d dead letters", info.State.Msgs)
@@ -182,7 +182,7 @@ func TestAnEventThatCannotBeReadIsADeadLetter(t *testing.T) {
 		t.Errorf("read %+v, number %d of %d (%v)", event, sequence, end, err)
 	}
 	noMessage(t, p, pipeline.StreamDead, pipeline.DeadSubject("work"))
-	dead, err := p.Core().Stream(pipeline.StreamDead).Last(ctx, pipeline.DeadSubject("events"))
+	dead, err := p.Client.Stream(pipeline.StreamDead).Last(ctx, pipeline.DeadSubject("events"))
 	must(t, err)
 	if origin := dead.Header.Get(pipeline.HeaderOrigin); origin != unreadable || string(dead.Data) != "<xml>" {
 		t.Errorf("the dead letter is %q, to be sent again on %s", dead.Data, origin)
@@ -208,7 +208,7 @@ func TestNextEndsWithItsContextAndWithStop(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	poll.Until(t, "the server to forget the consumer", func() bool {
-		info, err := p.Core().Stream(pipeline.StreamWork).Info(limited(t))
+		info, err := p.Client.Stream(pipeline.StreamWork).Info(limited(t))
 		return err == nil && info.State.Consumers == 0
 	})
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/flowjet/flowjet/pipeline/internal/js"
 )
 
-// stateStream is the stream under BucketState.
 var stateStream = pipeline.StreamOf(pipeline.BucketState)
 
 // Records are the services' records.
@@ -24,7 +23,7 @@ type Records struct {
 }
 
 // NewRecords returns the records of a pipeline.
-func NewRecords(p *pipeline.Pipeline) *Records { return &Records{p.Core(), p.Schema()} }
+func NewRecords(p *pipeline.Pipeline) *Records { return &Records{p.Client, p.Schema()} }
 
 func (r *Records) bucket() *js.Bucket { return r.core.Bucket(pipeline.BucketState) }
 
@@ -58,15 +57,13 @@ func (r *Records) RecordRevision(ctx context.Context, service int) (uint64, erro
 	return revision, nil
 }
 
-// OwnerOf is the name of a service's owner as its record has it, empty if it is
-// not known.
+// OwnerOf is the name of a service's owner as its record has it, empty if it is not known.
 func (r *Records) OwnerOf(ctx context.Context, service int) (string, error) {
 	record, _, err := r.LoadRecord(ctx, service)
 	return record.State.Service.Owner.UName, err
 }
 
-// EachRecord visits every service's record, those of ended services too. What
-// cannot be read is skipped.
+// EachRecord visits every service's record, those of ended services too. What cannot be read is skipped.
 func (r *Records) EachRecord(ctx context.Context, visit func(service int, record pipeline.Record)) error {
 	err := r.bucket().Each(ctx, func(key string, value []byte) {
 		service, err := strconv.Atoi(key)
@@ -81,19 +78,18 @@ func (r *Records) EachRecord(ctx context.Context, visit func(service int, record
 	return nil
 }
 
-// SaveRecord writes a service's record if its revision is still the one given
-// (0: if there is none), and returns the new revision. pipeline.ErrConflict is returned
-// if somebody else wrote in between. After any other error the record may have
-// been written: load it again. On one replica many services' records are written by one
-// group commit.
+// SaveRecord writes a service's record if its revision is still the one given (0: if there is
+// none), and returns the new revision. pipeline.ErrConflict is returned if somebody else wrote in
+// between. After any other error the record may have been written: load it again. On one replica
+// many services' records are written by one group commit.
 func (r *Records) SaveRecord(ctx context.Context, service int, record pipeline.Record, revision uint64) (uint64, error) {
-	store := func(ctx context.Context, message *nats.Msg) (uint64, error) {
-		return r.core.Stream(stateStream).Commit(ctx, message)
+	stream := r.core.Stream(stateStream)
+	if stream.Replicated() { // several replicas wait for no disk
+		return r.SaveRecordNow(ctx, service, record, revision)
 	}
-	if r.core.Stream(stateStream).Replicated() { // several replicas wait for no disk
-		store = r.core.Publish
-	}
-	return r.save(ctx, r.newWrite(service, record), revision, store)
+	return r.save(ctx, r.newWrite(service, record), revision, func(ctx context.Context, message *nats.Msg) (uint64, error) {
+		return stream.Commit(ctx, message)
+	})
 }
 
 // SaveRecordNow is SaveRecord for a caller that cannot wait until what others save at the

@@ -54,7 +54,7 @@ func TestTheRecordOfAnEndedServiceExpires(t *testing.T) {
 	onOneAndThree(t, func(t *testing.T, p clients) {
 		ctx := limited(t)
 		ttl := func() string {
-			last, err := p.Core().Stream(stateStream).Last(ctx, recordSubject(42))
+			last, err := p.Client.Stream(stateStream).Last(ctx, recordSubject(42))
 			must(t, err)
 			return last.Header.Get(headerTTL)
 		}
@@ -122,7 +122,7 @@ func TestADeletedRecordCanBeMadeAgain(t *testing.T) {
 		ctx := limited(t)
 		revision, err := p.SaveRecord(ctx, 42, recordOf(42, 1), 0)
 		must(t, err)
-		must(t, p.Core().Bucket(pipeline.BucketState).Purge(ctx, "42"))
+		must(t, p.Client.Bucket(pipeline.BucketState).Purge(ctx, "42"))
 		if _, found, err := p.LoadRecord(ctx, 42); err != nil || found != 0 {
 			t.Fatalf("revision %d, %v", found, err)
 		}
@@ -171,7 +171,7 @@ func TestManyRecordsAreSavedAndRead(t *testing.T) {
 		})
 	}
 	must(t, group.Wait())
-	must(t, p.Core().Bucket(pipeline.BucketState).Purge(ctx, "3"))
+	must(t, p.Client.Bucket(pipeline.BucketState).Purge(ctx, "3"))
 	read := map[int]uint64{}
 	must(t, p.EachRecord(ctx, func(service int, record pipeline.Record) { read[service] = record.Applied }))
 	if _, found := read[3]; len(read) != count-1 || found {
@@ -182,7 +182,7 @@ func TestManyRecordsAreSavedAndRead(t *testing.T) {
 			t.Errorf("the record of service %d has revision %d (%v), want %d", service, found, err, want)
 		}
 	}
-	must(t, p.Core().Bucket(pipeline.BucketState).Put(ctx, "5", []byte("no record")))
+	must(t, p.Client.Bucket(pipeline.BucketState).Put(ctx, "5", []byte("no record")))
 	if _, _, err := p.LoadRecord(ctx, 5); err == nil {
 		t.Error("an unreadable record was loaded")
 	}
@@ -201,7 +201,7 @@ func pipelineOfSchema(t *testing.T, p clients, schema int) clients {
 // A bucket that an older Flowjet has made takes no batches until it is provisioned again.
 func TestRecordsAreSavedWhereNoBatchIsTaken(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	config := p.Core().Stream(stateStream).Config()
+	config := p.Client.Stream(stateStream).Config()
 	config.AllowAtomicPublish = false
 	_, err := p.JetStream().UpdateStream(ctx, config)
 	must(t, err)
@@ -223,9 +223,9 @@ func TestRecordsAreSavedWhereNoBatchIsTaken(t *testing.T) {
 func TestAWriteWhoseAnswerWasLostIsFound(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	write := p.newWrite(42, recordOf(42, 1))
-	saved, err := p.save(ctx, write, 0, p.Core().Publish)
+	saved, err := p.save(ctx, write, 0, p.Client.Publish)
 	must(t, err)
-	if again, err := p.save(ctx, write, 0, p.Core().Publish); err != nil || again != saved {
+	if again, err := p.save(ctx, write, 0, p.Client.Publish); err != nil || again != saved {
 		t.Errorf("the same write got revision %d (%v), want %d", again, err, saved)
 	}
 	if _, err := p.SaveRecordNow(ctx, 42, recordOf(42, 1), 0); !errors.Is(err, pipeline.ErrConflict) {

@@ -19,7 +19,7 @@ import (
 
 // EndsEarly reports whether StreamWork ends before its readers' cursors.
 func EndsEarly(ctx context.Context, p *pipeline.Pipeline) (read, last uint64, early bool, err error) {
-	if last, err = p.Core().Stream(pipeline.StreamWork).End(ctx); err != nil {
+	if last, err = p.Client.Stream(pipeline.StreamWork).End(ctx); err != nil {
 		return 0, 0, false, err
 	}
 	read, err = p.FurthestCursor(ctx, pipeline.StreamWork)
@@ -35,7 +35,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 	if err != nil || !early {
 		return false, err
 	}
-	core := p.Core()
+	core := p.Client
 	core.Log().Error("stream WORK was damaged: it ends before messages that have been read; it is renumbered", "ends_at", last, "read_up_to", read)
 	var kept []*nats.Msg
 	err = core.Stream(pipeline.StreamWork).Each(ctx, "", 0, func(message js.Message) {
@@ -58,8 +58,7 @@ func Repair(ctx context.Context, p *pipeline.Pipeline, queued func(ctx context.C
 	return true, nil
 }
 
-// unfinished is a message of StreamWork as it is to be published again, nil for one that is
-// not.
+// unfinished is a message of StreamWork as it is to be published again, nil for one that is not.
 func unfinished(message js.Message, queued func(command string) bool) *nats.Msg {
 	again := nats.NewMsg(message.Subject)
 	again.Data = message.Data

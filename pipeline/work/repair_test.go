@@ -53,7 +53,7 @@ func TestACutOffStreamIsNumberedOn(t *testing.T) {
 	if input.Work.Command == nil || input.Work.Command.ID != "waiting" || input.Sequence < read+pipeline.BeyondCursors {
 		t.Errorf("first comes %+v", input)
 	}
-	info, err := p.Core().Stream(pipeline.StreamWork).Info(ctx, jetstream.WithSubjectFilter("flow.>"))
+	info, err := p.Client.Stream(pipeline.StreamWork).Info(ctx, jetstream.WithSubjectFilter("flow.>"))
 	must(t, err)
 	if info.State.Msgs != 2 || info.State.Subjects[pipeline.TimerSubject(42, "look")] != 1 {
 		t.Errorf("the stream holds %v", info.State.Subjects)
@@ -79,7 +79,7 @@ func TestOwnersOfManyObjects(t *testing.T) {
 				return len(owners["vm"]) == count && owners["vm"][2] == 1000*count+2 && owners["net"][7] == count
 			})
 		}
-		bucket := p.Core().Bucket(pipeline.BucketOwners)
+		bucket := p.Client.Bucket(pipeline.BucketOwners)
 		must(t, bucket.Put(ctx, "vm-1", []byte("nobody")))
 		must(t, bucket.Put(ctx, "odd", []byte("1")))
 		if _, _, err := p.Owner(ctx, "vm", 1); err == nil {

@@ -27,18 +27,17 @@ type Timers struct {
 }
 
 // NewTimers returns the timers of a pipeline.
-func NewTimers(p *pipeline.Pipeline) *Timers { return &Timers{p.Core(), p.Schema()} }
+func NewTimers(p *pipeline.Pipeline) *Timers { return &Timers{p.Client, p.Schema()} }
 
-// SetTimer makes a service be woken at timer.Due with the timer as its work;
-// one of the same name is replaced. JetStream keeps it: it fires once, up to
-// 0.3 s late, after a restart as well, and at once when it is overdue.
+// SetTimer makes a service be woken at timer.Due with the timer as its work; one of the same name
+// is replaced. JetStream keeps it: it fires once, up to 0.3 s late, after a restart as well, and at
+// once when it is overdue.
 //
-// Found by trial on nats-server 2.15.2: publishing on a schedule's subject
-// replaces it (the server adds a rollup of the subject); the message that
-// fires carries the payload and our headers, passes the stream's transform
-// like any other, so the target is WorkSubject, and removes what is stored on the
-// schedule's subject. A timer that replaces one which fires at that moment is removed
-// with it: who receives one of an older generation sets the newer again.
+// Found by trial on nats-server 2.15.2: publishing on a schedule's subject replaces it (the server
+// adds a rollup of the subject); the message that fires carries the payload and our headers, passes
+// the stream's transform like any other, so the target is WorkSubject, and removes what is stored
+// on the schedule's subject. A timer that replaces one which fires at that moment is removed with
+// it: who receives one of an older generation sets the newer again.
 func (t *Timers) SetTimer(ctx context.Context, service int, timer pipeline.Timer) error {
 	message := nats.NewMsg(pipeline.TimerSubject(service, timer.Name))
 	message.Data = pipeline.Encode(pipeline.Work{Version: t.schema, Service: service, Timer: &timer})

@@ -30,7 +30,7 @@ func TestATimerWakesItsServiceOnItsPartition(t *testing.T) {
 	if early := time.Until(timer.Due); early > 0 {
 		t.Errorf("the timer fired %v early", early)
 	}
-	stored, err := p.Core().Stream(pipeline.StreamWork).Last(ctx, pipeline.StoredWorkSubject(service))
+	stored, err := p.Client.Stream(pipeline.StreamWork).Last(ctx, pipeline.StoredWorkSubject(service))
 	must(t, err)
 	if stored.Sequence != input.Sequence {
 		t.Errorf("stored as %d, read as %d", stored.Sequence, input.Sequence)
@@ -107,7 +107,7 @@ func TestPartitionIsWhatTheServerComputes(t *testing.T) {
 		wakes[service] = pipeline.Wake{Work: pipeline.Work{Service: service}, MessageID: fmt.Sprint(service)}
 	}
 	must(t, p.PublishWakes(ctx, wakes))
-	info, err := p.Core().Stream(pipeline.StreamWork).Info(ctx, jetstream.WithSubjectFilter("flow.>"))
+	info, err := p.Client.Stream(pipeline.StreamWork).Info(ctx, jetstream.WithSubjectFilter("flow.>"))
 	must(t, err)
 	if len(info.State.Subjects) != 5001 {
 		t.Fatalf("%d subjects", len(info.State.Subjects))
@@ -131,7 +131,7 @@ func readPartition(t testing.TB, p clients, partition int, after uint64) *Partit
 func noMessage(t testing.TB, p clients, stream, subject string) {
 	t.Helper()
 	poll.Until(t, fmt.Sprintf("no message on %s", subject), func() bool {
-		message, err := p.Core().Stream(stream).Last(context.Background(), subject)
+		message, err := p.Client.Stream(stream).Last(context.Background(), subject)
 		return err == nil && message == nil
 	})
 }

@@ -2,9 +2,13 @@
 package liveness
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // maxMembers bounds how many a set remembers.
@@ -12,7 +16,8 @@ const maxMembers = 1024
 
 // Set is what was last heard of each live member. It is safe for use by several goroutines.
 type Set[T any] struct {
-	silence time.Duration
+	silence      time.Duration
+	subscription *nats.Subscription
 
 	mu      sync.Mutex
 	members map[string]member[T]
@@ -27,6 +32,32 @@ type member[T any] struct {
 func New[T any](silence time.Duration) *Set[T] {
 	return &Set[T]{silence: silence, members: map[string]member[T]{}}
 }
+
+// Listen returns a set of those who announce themselves in JSON on a subject, until Stop. who
+// returns the id of one of them, empty for somebody else, and whether it leaves.
+func Listen[T any](conn *nats.Conn, subject string, silence time.Duration, who func(T) (id string, leaving bool)) (s *Set[T], err error) {
+	s = New[T](silence)
+	s.subscription, err = conn.Subscribe(subject, func(message *nats.Msg) {
+		var said T
+		if json.Unmarshal(message.Data, &said) != nil {
+			return
+		}
+		switch id, leaving := who(said); {
+		case id == "":
+		case leaving:
+			s.Left(id)
+		default:
+			s.Heard(id, said)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", subject, err)
+	}
+	return s, nil
+}
+
+// Stop ends the listening.
+func (s *Set[T]) Stop() { _ = s.subscription.Unsubscribe() }
 
 // Heard notes what a member said of itself.
 func (s *Set[T]) Heard(id string, said T) {

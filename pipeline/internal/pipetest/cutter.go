@@ -59,7 +59,6 @@ func (c *Cutter) run() {
 	}
 }
 
-// forward passes on what a client says, to the byte at which it is cut off.
 func (c *Cutter) forward(client, server net.Conn) {
 	data := make([]byte, 4096)
 	for {

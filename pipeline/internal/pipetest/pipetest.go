@@ -48,12 +48,6 @@ func Single(t testing.TB) *pipeline.Pipeline {
 	return Open(t, natstest.Server(t))
 }
 
-// Three is a pipeline on three servers of its own, with three replicas.
-func Three(t testing.TB) *pipeline.Pipeline {
-	t.Helper()
-	return Open(t, natstest.Cluster(t, 3).URL(), Replicas(3))
-}
-
 // Replicas sets how many servers keep each stream.
 func Replicas(count int) func(*pipeline.Config) {
 	return func(c *pipeline.Config) { c.Replicas = count }
@@ -62,7 +56,7 @@ func Replicas(count int) func(*pipeline.Config) {
 // OnOneAndThree runs a test on one server and on three with three replicas.
 func OnOneAndThree(t *testing.T, test func(t *testing.T, p *pipeline.Pipeline)) {
 	t.Run("one", func(t *testing.T) { test(t, Single(t)) })
-	t.Run("three", func(t *testing.T) { test(t, Three(t)) })
+	t.Run("three", func(t *testing.T) { test(t, Open(t, natstest.Cluster(t, 3).URL(), Replicas(3))) })
 }
 
 // Durable is a pipeline on an embedded server as `flowjet up` runs it: every
