@@ -13,7 +13,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -127,28 +126,19 @@ func (r Receiver) check() error {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 	}
+	known := append(spec.ServiceStateNames(), "DELETED")
+	for _, state := range spec.RoleStates() {
+		known = append(known, state.String())
+	}
 	for _, state := range r.States {
-		if !knownState(state) {
+		if !slices.Contains(known, state) {
 			return fmt.Errorf("%s: states has %q, which is not a state of a service or role", r.Name, state)
 		}
 	}
 	return nil
 }
 
-func knownState(name string) bool {
-	known := append(spec.ServiceStateNames(), "DELETED")
-	for _, state := range spec.RoleStates() {
-		known = append(known, state.String())
-	}
-	return slices.Contains(known, name)
-}
-
 func (r Receiver) webhook() spec.Webhook { return spec.Webhook{URL: r.URL, Kinds: r.Kinds} }
-
-// wants reports whether the receiver is to be told of a change.
-func (r Receiver) wants(change flow.Change) bool {
-	return r.webhook().Wants(change.Kind) && (len(r.States) == 0 || slices.Contains(r.States, change.New))
-}
 
 func (s Settings) withDefaults() Settings {
 	for place, standard := range map[*time.Duration]time.Duration{
@@ -159,27 +149,4 @@ func (s Settings) withDefaults() Settings {
 		}
 	}
 	return s
-}
-
-// receiver is the one of a name, false if the configuration has none any more.
-func (s Settings) receiver(name string) (Receiver, bool) {
-	at := slices.IndexFunc(s.Receivers, func(r Receiver) bool { return r.Name == name })
-	if at < 0 {
-		return Receiver{}, false
-	}
-	return s.Receivers[at], true
-}
-
-// secretFile is where the secret of a name is, for a service of the owner.
-func (s Settings) secretFile(name, owner string) (string, error) {
-	for _, secret := range s.Secrets {
-		if secret.Name != name {
-			continue
-		}
-		if len(secret.Users) > 0 && !slices.Contains(secret.Users, owner) {
-			return "", fmt.Errorf("the secret %s is not for services of %s", name, owner)
-		}
-		return secret.File, nil
-	}
-	return "", fmt.Errorf("the configuration has no secret %s", name)
 }

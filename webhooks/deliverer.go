@@ -1,3 +1,19 @@
+// Package webhooks delivers what happens to services to receivers outside, by
+// HTTP: those of the configuration, and those that services name.
+//
+// One worker, which also routes, finds the receivers of each transition and
+// queues a delivery for each in the stream HOOK; the worker that owns a service
+// delivers them, one after the other for each pair of receiver and service.
+//
+// Safety: a delivery is deleted only after a receiver has answered with a status
+// of 2xx, or after it became a dead letter, so each transition is delivered at
+// least once, and about one service in order. A worker that dies between the answer and the
+// deletion, or is overtaken, delivers one again: with the same id. What is posted
+// is signed with a secret that is read from a file and is in no stream. No request goes to an address
+// of this host or to a link-local one, whatever a name resolves to, and no
+// redirect is followed, unless the configuration allows it.
+// Liveness: a receiver that fails is tried again with growing pauses, which
+// outlive the worker, until the deliveries are too old. One that hangs holds up nobody else.
 package webhooks
 
 import (
@@ -14,6 +30,9 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
+	"github.com/flowjet/flowjet/pipeline/history"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 const (
@@ -70,9 +89,10 @@ func New(config Config, pipe *pipeline.Pipeline) *Deliverer {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := &Deliverer{
-		config: config, pipe: newClients(pipe), logger: config.Logger, metrics: newMetrics(config.Registerer),
-		posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLanes),
-		toReceiver: newKeyedSlots(maxPostsOfReceiver), forOwner: newKeyedSlots(maxPostsOfOwner), lanes: map[string]*lane{},
+		config: config, pipe: newClients(pipe), logger: config.Logger,
+		metrics: newMetrics(config.Registerer), posts: semaphore.NewWeighted(maxPosts), room: semaphore.NewWeighted(maxLanes), lanes: map[string]*lane{},
+		toReceiver: &keyedSlots{most: maxPostsOfReceiver, byKey: map[string]*usedSlots{}},
+		forOwner:   &keyedSlots{most: maxPostsOfOwner, byKey: map[string]*usedSlots{}},
 	}
 	d.Reload(config.Settings)
 	d.client = newClient(d.current)
@@ -127,7 +147,7 @@ func (d *Deliverer) Stop(ctx context.Context) error {
 // run keeps up two tasks, each for as long as this process owns what it is for.
 func (d *Deliverer) run(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
-	finding, delivering := newTask(d.find), newTask(d.deliver)
+	finding, delivering := &task{job: d.find}, &task{job: d.deliver}
 	defer finding.end()
 	defer delivering.end()
 	ticker := time.NewTicker(lookEvery)
@@ -135,7 +155,13 @@ func (d *Deliverer) run(ctx context.Context, done chan<- struct{}) {
 	owned := ""
 	for {
 		finding.follow(ctx, d.config.Owns(pipeline.RouterKey))
-		if now := d.ownedPartitions(); now != owned {
+		now := ""
+		for partition := range pipeline.Partitions {
+			if key := pipeline.PartitionKey(partition); d.config.Owns(key) {
+				now += key + " "
+			}
+		}
+		if now != owned {
 			// What was passed over because another process owned it is read again.
 			delivering.end()
 			owned = now
@@ -149,17 +175,6 @@ func (d *Deliverer) run(ctx context.Context, done chan<- struct{}) {
 	}
 }
 
-// ownedPartitions is which partitions are ours, as a text to compare.
-func (d *Deliverer) ownedPartitions() string {
-	owned := ""
-	for partition := range pipeline.Partitions {
-		if key := pipeline.PartitionKey(partition); d.config.Owns(key) {
-			owned += key + " "
-		}
-	}
-	return owned
-}
-
 func (d *Deliverer) owns(service int) bool {
 	return d.config.Owns(pipeline.PartitionKey(pipeline.Partition(service)))
 }
@@ -170,8 +185,6 @@ type task struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 }
-
-func newTask(job func(context.Context) error) *task { return &task{job: job} }
 
 // follow starts or ends the task.
 func (t *task) follow(ctx context.Context, wanted bool) {
@@ -234,4 +247,16 @@ func (d *Deliverer) logUnlessOver(ctx context.Context, what string, err error) {
 	if err != nil && ctx.Err() == nil && !errors.Is(err, pipeline.ErrClosed) {
 		d.logger.Warn(what+" stopped and starts again", "error", err)
 	}
+}
+
+// clients are those of JetStream that webhooks need.
+type clients struct {
+	*pipeline.Pipeline // cursors
+	*history.History
+	*deliveries.Deliveries
+	*work.Records
+}
+
+func newClients(p *pipeline.Pipeline) clients {
+	return clients{p, history.New(p), deliveries.New(p), work.NewRecords(p)}
 }

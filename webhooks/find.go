@@ -7,11 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
-	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 const (
@@ -19,6 +18,8 @@ const (
 	// stored how far the receivers were found.
 	saveEvery    = 200
 	saveWhenIdle = time.Second
+	// countEvery is how often it is counted what waits.
+	countEvery = 5 * time.Second
 )
 
 // begin is how far receivers were found; the first time, everything that has
@@ -43,67 +44,50 @@ func (d *Deliverer) find(ctx context.Context) (err error) {
 		return err
 	}
 	defer reader.Stop()
-	f := finder{Deliverer: d, saved: saved, at: saved}
-	for {
-		if err := f.step(ctx, reader); err != nil {
+	var counted time.Time
+	for at := saved; ; {
+		waiting, cancel := context.WithTimeout(ctx, saveWhenIdle)
+		sequence, transition, err := reader.Next(waiting)
+		idle := err != nil && waiting.Err() != nil && ctx.Err() == nil
+		cancel()
+		if time.Since(counted) >= countEvery {
+			counted = time.Now()
+			if waiting, err := d.pipe.PendingDeliveries(ctx); err == nil {
+				d.metrics.pending.Set(float64(waiting))
+			}
+		}
+		if err != nil && !idle {
 			return err
+		}
+		if !idle {
+			if err := d.queue(ctx, sequence, transition); err != nil {
+				return err
+			}
+			at = sequence
+		}
+		if at-saved >= saveEvery || idle && at > saved {
+			if err := d.pipe.SaveCursor(ctx, pipeline.WebhooksCursor, at); err != nil {
+				return err
+			}
+			saved = at
 		}
 	}
 }
 
-// finder is how far the finding has come.
-type finder struct {
-	*Deliverer
-	saved, at uint64
-}
-
-// step takes one transition, or stores the place when none comes.
-func (f *finder) step(ctx context.Context, reader *history.Reader) error {
-	waiting, cancel := context.WithTimeout(ctx, saveWhenIdle)
-	sequence, transition, err := reader.Next(waiting)
-	idle := waiting.Err() != nil && ctx.Err() == nil
-	cancel()
-	f.metrics.countPending(ctx, f.pipe)
-	if err != nil && idle {
-		return f.save(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	if err := f.queue(ctx, sequence, transition); err != nil {
-		return err
-	}
-	f.at = sequence
-	if f.at-f.saved >= saveEvery {
-		return f.save(ctx)
-	}
-	return nil
-}
-
-func (f *finder) save(ctx context.Context) error {
-	if f.at == f.saved {
-		return nil
-	}
-	if err := f.pipe.SaveCursor(ctx, pipeline.WebhooksCursor, f.at); err != nil {
-		return err
-	}
-	f.saved = f.at
-	return nil
-}
-
-// queue queues a transition for all its receivers.
+// queue queues a transition for all its receivers: those of the configuration, and those that its
+// service names.
 func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipeline.Transition) error {
 	settings := d.current()
 	id := transition.MessageID
 	if id == "" {
 		id = fmt.Sprintf("flow-%d", sequence)
 	}
-	body, err := payload(id, transition)
+	body, err := json.Marshal(event{Type: transition.Kind + "." + transition.New, Timestamp: transition.Time, ID: id, Data: transition})
 	if err != nil {
-		return err
+		return fmt.Errorf("write transition %s: %w", id, err)
 	}
 	for _, receiver := range settings.Receivers {
-		if !receiver.wants(transition.Change) {
+		if !receiver.webhook().Wants(transition.Kind) || len(receiver.States) > 0 && !slices.Contains(receiver.States, transition.New) {
 			continue
 		}
 		delivery := pipeline.Delivery{ID: id, Service: transition.Service, Receiver: receiver.Name, Body: body}
@@ -114,35 +98,24 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 	if !settings.Services {
 		return nil
 	}
-	return d.queueNamed(ctx, transition, id, body)
-}
-
-// queueNamed queues a transition for the receivers that its service names.
-func (d *Deliverer) queueNamed(ctx context.Context, transition pipeline.Transition, id string, body []byte) error {
 	owner := ""
 	for _, webhook := range transition.Webhooks {
 		if !webhook.Wants(transition.Kind) || webhook.Check() != nil {
 			continue
 		}
 		if owner == "" {
-			var err error
 			if owner, err = d.pipe.OwnerOf(ctx, transition.Service); err != nil {
 				return err
 			}
 		}
 		delivery := pipeline.Delivery{ID: id, Service: transition.Service, URL: webhook.URL, Secret: webhook.Secret, Owner: owner, Body: body}
-		if err := d.queueOne(ctx, pipeline.HookSubject(nameOf(webhook), transition.Service), delivery); err != nil {
+		// A prefix that no configured receiver can have keeps both kinds apart.
+		sum := sha256.Sum256([]byte(webhook.URL + "\x00" + webhook.Secret))
+		if err := d.queueOne(ctx, pipeline.HookSubject("="+hex.EncodeToString(sum[:8]), transition.Service), delivery); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// nameOf tells a service's receivers apart, in a subject. A prefix that
-// no configured receiver can have keeps both kinds apart.
-func nameOf(webhook spec.Webhook) string {
-	sum := sha256.Sum256([]byte(webhook.URL + "\x00" + webhook.Secret))
-	return "=" + hex.EncodeToString(sum[:8])
 }
 
 // queueOne queues a delivery; what finds no room becomes a dead letter, so that
@@ -164,14 +137,4 @@ type event struct {
 	Timestamp time.Time           `json:"timestamp"`
 	ID        string              `json:"id"`
 	Data      pipeline.Transition `json:"data"`
-}
-
-func payload(id string, transition pipeline.Transition) ([]byte, error) {
-	text, err := json.Marshal(event{
-		Type: transition.Kind + "." + transition.New, Timestamp: transition.Time, ID: id, Data: transition,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("write transition %s: %w", id, err)
-	}
-	return text, nil
 }

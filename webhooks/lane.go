@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
 )
@@ -34,29 +36,20 @@ func (d *Deliverer) wake(ctx context.Context, lanes *sync.WaitGroup, subject str
 	if err := d.room.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	l := d.open(subject, service)
-	lanes.Go(func() {
-		defer d.room.Release(1)
-		defer d.close(l)
-		l.run(ctx)
-	})
-	return nil
-}
-
-func (d *Deliverer) open(subject string, service int) *lane {
 	l := &lane{Deliverer: d, subject: subject, service: service, receiver: strings.Split(subject, ".")[2]}
 	d.mutex.Lock()
-	defer d.mutex.Unlock()
 	d.lanes[subject] = l
-	return l
-}
-
-func (d *Deliverer) close(l *lane) {
-	d.mutex.Lock()
-	defer d.mutex.Unlock()
-	if d.lanes[l.subject] == l {
-		delete(d.lanes, l.subject)
-	}
+	d.mutex.Unlock()
+	lanes.Go(func() {
+		defer d.room.Release(1)
+		l.run(ctx)
+		d.mutex.Lock()
+		defer d.mutex.Unlock()
+		if d.lanes[subject] == l {
+			delete(d.lanes, subject)
+		}
+	})
+	return nil
 }
 
 // retire ends a lane on whose subject nothing waits, unless something came just now.
@@ -142,20 +135,15 @@ func (l *lane) failed(ctx context.Context, delivery pipeline.Delivery, attempts 
 	if failure.final || now.Sub(delivery.Queued) > settings.GiveUpAfter {
 		return l.giveUp(ctx, delivery, fmt.Sprintf("after %d attempts: %s", attempts.Count, failure.text))
 	}
-	attempts.Next = now.Add(max(pauseAfter(attempts.Count, settings), min(failure.after, settings.LongestPause)))
+	pause := settings.LongestPause
+	if attempts.Count <= 30 { // it doubles with each failure
+		pause = min(pause, settings.FirstPause<<(attempts.Count-1))
+	}
+	pause = pause*4/5 + rand.N(pause*2/5+1) // spread, so that many services do not come back to a receiver at once
+	attempts.Next = now.Add(max(pause, min(failure.after, settings.LongestPause)))
 	l.logger.Info("a webhook delivery failed, retrying", "receiver", title(delivery), "id", delivery.ID,
 		"attempt", attempts.Count, "next", attempts.Next, "error", failure.text)
 	return l.pipe.SaveAttempts(ctx, l.subject, attempts)
-}
-
-// pauseAfter doubles with each failure, and is spread by a fifth so that many
-// services do not come back to a receiver at once.
-func pauseAfter(failures int, settings Settings) time.Duration {
-	pause := settings.LongestPause
-	if failures <= 30 {
-		pause = min(pause, settings.FirstPause<<(failures-1))
-	}
-	return pause*4/5 + rand.N(pause*2/5+1)
 }
 
 // giveUp makes a dead letter of a delivery.
@@ -169,4 +157,44 @@ func (l *lane) giveUp(ctx context.Context, delivery pipeline.Delivery, reason st
 		return err
 	}
 	return l.pipe.DropDelivery(ctx, delivery.Sequence)
+}
+
+// keyedSlots are a number of slots for each key that somebody uses.
+type keyedSlots struct {
+	most  int64
+	mutex sync.Mutex
+	byKey map[string]*usedSlots
+}
+
+type usedSlots struct {
+	*semaphore.Weighted
+	users int
+}
+
+// acquire waits for one of a key's slots until it is released; without one it returns ctx's
+// error.
+func (k *keyedSlots) acquire(ctx context.Context, key string) (release func(), err error) {
+	k.mutex.Lock()
+	slots := k.byKey[key]
+	if slots == nil {
+		slots = &usedSlots{Weighted: semaphore.NewWeighted(k.most)}
+		k.byKey[key] = slots
+	}
+	slots.users++
+	k.mutex.Unlock()
+	leave := func() {
+		k.mutex.Lock()
+		defer k.mutex.Unlock()
+		if slots.users--; slots.users == 0 {
+			delete(k.byKey, key)
+		}
+	}
+	if err := slots.Acquire(ctx, 1); err != nil {
+		leave()
+		return nil, err
+	}
+	return func() {
+		slots.Release(1)
+		leave()
+	}, nil
 }

@@ -1,9 +1,6 @@
 package webhooks
 
 import (
-	"context"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowjet/flowjet/pipeline"
@@ -17,7 +14,6 @@ type metrics struct {
 	outcomes *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	pending  prometheus.Gauge
-	lastLook time.Time // the finder's only
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -51,17 +47,4 @@ func labelOf(delivery pipeline.Delivery) string {
 
 func (m *metrics) outcome(delivery pipeline.Delivery, outcome string) {
 	m.outcomes.WithLabelValues(labelOf(delivery), outcome).Inc()
-}
-
-// countEvery is how often it is counted what waits.
-const countEvery = 5 * time.Second
-
-func (m *metrics) countPending(ctx context.Context, pipe clients) {
-	if time.Since(m.lastLook) < countEvery {
-		return
-	}
-	m.lastLook = time.Now()
-	if waiting, err := pipe.PendingDeliveries(ctx); err == nil {
-		m.pending.Set(float64(waiting))
-	}
 }

@@ -3,12 +3,18 @@ package webhooks
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/pipeline"
@@ -21,12 +27,6 @@ type failure struct {
 	after time.Duration
 	// final reports whether no repetition will help.
 	final bool
-}
-
-// target is where a delivery goes now, and what it is signed with.
-type target struct {
-	url        string
-	secretFile string
 }
 
 // attempt posts a delivery once. The error is that of this process: it was cut
@@ -51,13 +51,13 @@ func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 	}
 	defer l.posts.Release(1)
 	settings := l.current()
-	to, failed := settings.targetOf(delivery)
+	address, secretFile, failed := settings.targetOf(delivery)
 	if failed != nil {
 		return failed, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, settings.Timeout)
 	defer cancel()
-	request, err := l.request(ctx, to, delivery, count)
+	request, err := l.request(ctx, address, secretFile, delivery, count)
 	if err != nil {
 		return &failure{text: err.Error()}, nil
 	}
@@ -67,30 +67,37 @@ func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 	return failed, nil
 }
 
-// targetOf finds out where a delivery goes by the settings as they are now.
-func (s Settings) targetOf(delivery pipeline.Delivery) (target, *failure) {
+// targetOf returns where a delivery goes by the settings as they are now, and the file with what it
+// is signed with; empty for nothing.
+func (s Settings) targetOf(delivery pipeline.Delivery) (address, secretFile string, failed *failure) {
 	if delivery.Receiver != "" {
-		receiver, has := s.receiver(delivery.Receiver)
-		if !has {
-			return target{}, &failure{text: "the configuration no longer has this receiver", final: true}
+		for _, receiver := range s.Receivers {
+			if receiver.Name == delivery.Receiver {
+				return receiver.URL, receiver.SecretFile, nil
+			}
 		}
-		return target{receiver.URL, receiver.SecretFile}, nil
+		return "", "", &failure{text: "the configuration no longer has this receiver", final: true}
 	}
 	if !s.Services {
-		return target{}, &failure{text: "services may not have receivers: `services: true` in the webhooks file allows it", final: true}
+		return "", "", &failure{text: "services may not have receivers: `services: true` in the webhooks file allows it", final: true}
 	}
 	if delivery.Secret == "" {
-		return target{url: delivery.URL}, nil
+		return delivery.URL, "", nil
 	}
-	file, err := s.secretFile(delivery.Secret, delivery.Owner)
-	if err != nil {
-		return target{}, &failure{text: err.Error()}
+	for _, secret := range s.Secrets {
+		if secret.Name != delivery.Secret {
+			continue
+		}
+		if len(secret.Users) > 0 && !slices.Contains(secret.Users, delivery.Owner) {
+			return "", "", &failure{text: fmt.Sprintf("the secret %s is not for services of %s", delivery.Secret, delivery.Owner)}
+		}
+		return delivery.URL, secret.File, nil
 	}
-	return target{delivery.URL, file}, nil
+	return "", "", &failure{text: "the configuration has no secret " + delivery.Secret}
 }
 
-func (l *lane) request(ctx context.Context, to target, delivery pipeline.Delivery, count int) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.url, bytes.NewReader(delivery.Body))
+func (l *lane) request(ctx context.Context, address, secretFile string, delivery pipeline.Delivery, count int) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(delivery.Body))
 	if err != nil {
 		return nil, errors.New("the URL cannot be posted to")
 	}
@@ -100,8 +107,8 @@ func (l *lane) request(ctx context.Context, to target, delivery pipeline.Deliver
 	request.Header.Set(HeaderID, delivery.ID)
 	request.Header.Set(HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
 	request.Header.Set(HeaderAttempt, strconv.Itoa(count))
-	if to.secretFile != "" {
-		secret, err := readSecret(to.secretFile)
+	if secretFile != "" {
+		secret, err := readSecret(secretFile)
 		if err != nil {
 			return nil, err
 		}
@@ -115,8 +122,14 @@ const maxAnswer = 4 << 10
 
 func (l *lane) post(request *http.Request) *failure {
 	response, err := l.client.Do(request)
-	if err != nil {
-		return &failure{text: withoutURL(err)}
+	var failed *url.Error
+	switch {
+	case errors.As(err, &failed) && failed.Timeout():
+		return &failure{text: "no answer before the timeout"}
+	case failed != nil:
+		return &failure{text: failed.Err.Error()} // without the URL, which may hold what is secret
+	case err != nil:
+		return &failure{text: err.Error()}
 	}
 	defer response.Body.Close()
 	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
@@ -130,18 +143,6 @@ func (l *lane) post(request *http.Request) *failure {
 	return &failure{text: response.Status, after: time.Duration(max(seconds, 0)) * time.Second}
 }
 
-// withoutURL is an error's text without the URL, which may hold what is secret.
-func withoutURL(err error) string {
-	var failed *url.Error
-	if errors.As(err, &failed) {
-		if failed.Timeout() {
-			return "no answer before the timeout"
-		}
-		return failed.Err.Error()
-	}
-	return err.Error()
-}
-
 // title names a delivery's receiver in messages: by its name, or by its host.
 func title(delivery pipeline.Delivery) string {
 	if delivery.Receiver != "" {
@@ -152,4 +153,76 @@ func title(delivery pipeline.Delivery) string {
 		return fmt.Sprintf("a receiver of service %d", delivery.Service)
 	}
 	return fmt.Sprintf("the receiver at %s of service %d", parsed.Host, delivery.Service)
+}
+
+// The headers of a delivery are those of Standard Webhooks
+// (https://www.standardwebhooks.com), for which there are libraries in most
+// languages.
+const (
+	// HeaderID is the transition's id: the same at every attempt.
+	HeaderID = "Webhook-Id"
+	// HeaderTimestamp is when the attempt was made, in unix seconds.
+	HeaderTimestamp = "Webhook-Timestamp"
+	// HeaderSignature is "v1," and the base64 of HMAC-SHA256 over id, timestamp
+	// and body, with dots between.
+	HeaderSignature = "Webhook-Signature"
+	// HeaderAttempt counts from 1.
+	HeaderAttempt = "Flowjet-Attempt"
+)
+
+const (
+	leastSecret = 16
+	maxSecret   = 4096
+	// secretPrefix marks a secret that is written in base64.
+	secretPrefix = "whsec_"
+)
+
+// Sign is the signature of a delivery.
+func Sign(secret []byte, id string, at time.Time, body []byte) string {
+	code := hmac.New(sha256.New, secret)
+	fmt.Fprintf(code, "%s.%s.", id, strconv.FormatInt(at.Unix(), 10))
+	code.Write(body)
+	return "v1," + base64.StdEncoding.EncodeToString(code.Sum(nil))
+}
+
+// readSecret reads what to sign with: the file's text without the end of its
+// line, or what is behind whsec_ in base64.
+func readSecret(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the secret %s: %w", path, err)
+	}
+	secret := bytes.TrimRight(text, "\r\n")
+	if encoded, coded := strings.CutPrefix(string(secret), secretPrefix); coded {
+		if secret, err = base64.StdEncoding.DecodeString(encoded); err != nil {
+			return nil, fmt.Errorf("read the secret %s: the part after %s is not base64", path, secretPrefix)
+		}
+	}
+	if len(secret) < leastSecret || len(secret) > maxSecret {
+		return nil, fmt.Errorf("the secret %s has %d bytes: it must have %d to %d: `openssl rand -base64 32` creates one", path, len(secret), leastSecret, maxSecret)
+	}
+	return secret, nil
+}
+
+// checkSecretFile finds at the start what would fail at a delivery.
+func checkSecretFile(path string) error {
+	if path == "" {
+		return errors.New("no file is set")
+	}
+	if _, err := readSecret(path); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("read the secret: %w", err)
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return fmt.Errorf("the secret %s is readable by everybody: `chmod 640 %s`", path, path)
+	}
+	return nil
 }
