@@ -1,11 +1,14 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,9 +40,6 @@ type change struct {
 // gone is the state of a service that is no more.
 const gone = "DONE"
 
-// builder makes a change of a command's arguments.
-type builder func(ctx context.Context, c *console, api *client.Client, args []string) (change, error)
-
 // changeFlags are the flags of commands that change something.
 type changeFlags struct {
 	dryRun, wait bool
@@ -50,15 +50,32 @@ type changeFlags struct {
 // can are what not every change can do.
 type can struct{ plan, wait, match, several bool }
 
+// acting makes a command that changes the one of a kind that its first argument names, in a way that the others say: build's change is below
+// that one's path.
+func (t tool) acting(k kind, help help, args cobra.PositionalArgs, able can, offers []completion, build func(args []string) (change, error)) *cobra.Command {
+	return t.changing(help, args, able, append([]completion{k.names}, offers...), func(ctx context.Context, api *client.Client, args []string) (change, error) {
+		asked, err := build(args[1:])
+		if err != nil {
+			return change{}, err
+		}
+		asked.kind = k
+		asked.id, err = k.find(ctx, api, args[0])
+		asked.path = k.at(asked.id) + asked.path
+		return asked, err
+	})
+}
+
 // changing makes a command that changes something. Offers are what a shell offers for its arguments.
-func (t tool) changing(help help, args cobra.PositionalArgs, able can, offers []completion, build builder) *cobra.Command {
+func (t tool) changing(help help, args cobra.PositionalArgs, able can, offers []completion,
+	build func(ctx context.Context, api *client.Client, args []string) (change, error),
+) *cobra.Command {
 	var flags changeFlags
 	if able.several {
 		help.long = strings.TrimSpace(help.long + "\n\n" + strings.Fields(help.use)[1] + " can also be a list of ids, such as 1,4..6.")
 	}
 	cmd := t.command(help, terminal.ChangeFormats, args, func(ctx context.Context, c *console, api *client.Client, args []string) error {
 		one := func(args []string) error {
-			asked, err := build(ctx, c, api, args)
+			asked, err := build(ctx, api, args)
 			if errors.Is(err, errUnchanged) {
 				c.note("nothing was changed")
 				return nil
@@ -106,8 +123,17 @@ type result struct {
 }
 
 func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, asked change) error {
+	request := client.Request{Method: asked.method, Path: asked.path, Body: asked.body, Key: f.key, IfMatch: cmp.Or(f.ifMatch, asked.etag)}
+	if c.several && f.key != "" { // a key stands for one request
+		request.Key = fmt.Sprintf("%s-%d-%d", f.key, asked.id, asked.nth)
+	}
 	if f.dryRun {
-		return f.plan(ctx, c, api, asked)
+		request.Query = url.Values{"dry_run": {"true"}}
+		answer, err := api.Do(ctx, request)
+		if err != nil {
+			return refused(asked, err)
+		}
+		return showPlan(c, answer.Body)
 	}
 	waiting := f.wait && asked.until != ""
 	limited, cancel := ctx, context.CancelFunc(func() {})
@@ -119,7 +145,7 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 	if waiting && !asked.makes {
 		w.follow(limited, false)
 	}
-	answer, err := api.Do(ctx, f.request(c, asked))
+	answer, err := api.Do(ctx, request)
 	if err != nil {
 		return refused(asked, err)
 	}
@@ -139,17 +165,6 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 		made.Queued = false
 	}
 	return c.result(asked, made)
-}
-
-func (f *changeFlags) request(c *console, asked change) client.Request {
-	request := client.Request{Method: asked.method, Path: asked.path, Body: asked.body, Key: f.key, IfMatch: f.ifMatch}
-	if c.several && f.key != "" { // a key stands for one request
-		request.Key = fmt.Sprintf("%s-%d-%d", f.key, asked.id, asked.nth)
-	}
-	if asked.etag != "" && request.IfMatch == "" {
-		request.IfMatch = asked.etag
-	}
-	return request
 }
 
 // refused says what was asked for.
@@ -205,13 +220,52 @@ func (c *console) result(asked change, made result) error {
 	return nil
 }
 
-// plan shows what a change would do.
-func (f *changeFlags) plan(ctx context.Context, c *console, api *client.Client, asked change) error {
-	request := f.request(c, asked)
-	request.Query = url.Values{"dry_run": {"true"}}
-	answer, err := api.Do(ctx, request)
-	if err != nil {
-		return refused(asked, err)
+// maxSeveral bounds how many ids a list can have.
+const maxSeveral = 1000
+
+// listText is a list of ids and ranges as OpenNebula's commands take it.
+var listText = regexp.MustCompile(`^\d{1,9}(\.\.\d{1,9})?(,\d{1,9}(\.\.\d{1,9})?)*$`)
+
+// idsOf returns the ids of a list such as 1,4..6. Every other word is one name.
+func idsOf(word string) ([]string, error) {
+	if !listText.MatchString(word) {
+		return []string{word}, nil
 	}
-	return showPlan(c, answer.Body)
+	var ids []string
+	for _, part := range strings.Split(word, ",") {
+		first, last, _ := strings.Cut(part, "..")
+		from, _ := strconv.Atoi(first)
+		to, _ := strconv.Atoi(cmp.Or(last, first))
+		if from > to || to-from >= maxSeveral-len(ids) {
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("%q must be a list of at most %d ids, such as 1,4..6", word, maxSeveral))
+		}
+		for id := from; id <= to; id++ {
+			ids = append(ids, strconv.Itoa(id))
+		}
+	}
+	return ids, nil
+}
+
+// forEach changes each of a list of ids. It continues after one that is refused, and fails at the end.
+func forEach(ctx context.Context, c *console, args []string, one func(args []string) error) error {
+	ids, err := idsOf(args[0])
+	if err != nil {
+		return err
+	}
+	if len(ids) == 1 {
+		return one(append(ids, args[1:]...))
+	}
+	c.several = true
+	var refused []string
+	for _, id := range ids {
+		if err := one(append([]string{id}, args[1:]...)); ctx.Err() != nil {
+			return err
+		} else if err != nil {
+			refused = append(refused, err.Error())
+		}
+	}
+	if len(refused) > 0 {
+		return fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), shortened(strings.Join(refused, "; ")))
+	}
+	return nil
 }

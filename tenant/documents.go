@@ -1,13 +1,20 @@
 package tenant
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/flowjet/flowjet/client"
 	"github.com/flowjet/flowjet/internal/terminal"
@@ -16,38 +23,32 @@ import (
 // documentCommands are those that services and templates have in common; example is an id.
 func documentCommands(t tool, k kind, word, example string) []*cobra.Command {
 	argument := strings.ToUpper(word)
-	simple := func(verb, arguments, short, long, sample string, count cobra.PositionalArgs, build func(id int, args []string) (change, error)) *cobra.Command {
-		return t.changing(help{
+	simple := func(verb, arguments, short, long, sample string, count cobra.PositionalArgs, build func(args []string) change) *cobra.Command {
+		return t.acting(k, help{
 			verb + " " + argument + " " + arguments, short, long, fmt.Sprintf("flowjet %s %s %s %s", word, verb, example, sample),
-		}, count, can{match: true, several: verb != "rename"}, []completion{k.names, noOffer, noOffer}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
-			id, err := k.find(ctx, api, args[0])
-			if err != nil {
-				return change{}, err
-			}
-			return build(id, args[1:])
+		}, count, can{match: true, several: verb != "rename"}, []completion{noOffer, noOffer}, func(args []string) (change, error) {
+			return build(args), nil
 		})
 	}
 	return []*cobra.Command{
 		newUpdate(t, k, word, example),
-		simple("rename", "NAME", "Give a "+k.name+" another name", "", "shop", cobra.ExactArgs(2), func(id int, args []string) (change, error) {
-			return k.act(id, "rename", map[string]any{"name": args[0]}, "its name is "+terminal.Printable(args[0])), nil
+		simple("rename", "NAME", "Give a "+k.name+" another name", "", "shop", cobra.ExactArgs(2), func(args []string) change {
+			return act("rename", map[string]any{"name": args[0]}, "its name is "+terminal.Printable(args[0]))
 		}),
 		simple("chmod", "OCTET", "Set who may use, manage and administer a "+k.name, "One digit each for the owner, the group and all others: 4 use, 2 manage, 1 administer.", "640", cobra.ExactArgs(2),
-			func(id int, args []string) (change, error) {
-				return k.act(id, "chmod", map[string]any{"octet": args[0]}, "its permissions are "+terminal.Printable(args[0])), nil
+			func(args []string) change {
+				return act("chmod", map[string]any{"octet": args[0]}, "its permissions are "+terminal.Printable(args[0]))
 			}),
-		simple("chown", "USER [GROUP]", "Give a "+k.name+" to another user", owners, "alice", cobra.RangeArgs(2, 3),
-			func(id int, args []string) (change, error) {
-				params := map[string]any{"owner_id": args[0]}
-				if len(args) == 2 {
-					params["group_id"] = args[1]
-				}
-				return k.act(id, "chown", params, "its owner is user "+terminal.Printable(args[0])), nil
-			}),
-		simple("chgrp", "GROUP", "Give a "+k.name+" to another group", owners, "users", cobra.ExactArgs(2),
-			func(id int, args []string) (change, error) {
-				return k.act(id, "chgrp", map[string]any{"group_id": args[0]}, "its group is "+terminal.Printable(args[0])), nil
-			}),
+		simple("chown", "USER [GROUP]", "Give a "+k.name+" to another user", owners, "alice", cobra.RangeArgs(2, 3), func(args []string) change {
+			params := map[string]any{"owner_id": args[0]}
+			if len(args) == 2 {
+				params["group_id"] = args[1]
+			}
+			return act("chown", params, "its owner is user "+terminal.Printable(args[0]))
+		}),
+		simple("chgrp", "GROUP", "Give a "+k.name+" to another group", owners, "users", cobra.ExactArgs(2), func(args []string) change {
+			return act("chgrp", map[string]any{"group_id": args[0]}, "its group is "+terminal.Printable(args[0]))
+		}),
 	}
 }
 
@@ -64,7 +65,7 @@ func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 		"FILE has all attributes as YAML or JSON, or with --append only those to set; - is standard input. Without FILE the attributes\n" +
 			"open in your EDITOR; changes that others make meanwhile are not overwritten.",
 		fmt.Sprintf("flowjet %s update %s\nflowjet %s update %s new.yaml --append", word, example, word, example),
-	}, cobra.RangeArgs(1, 2), can{plan: k.path == service.path, wait: k.path == service.path, match: true}, []completion{k.names, nil}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(1, 2), can{plan: k.path == service.path, wait: k.path == service.path, match: true}, []completion{k.names, nil}, func(ctx context.Context, api *client.Client, args []string) (change, error) {
 		id, err := k.find(ctx, api, args[0])
 		if err != nil {
 			return change{}, err
@@ -73,13 +74,24 @@ func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 		if k.path == service.path {
 			asked.until = running
 		}
+		var body json.RawMessage
 		if len(args) == 2 {
-			asked.body, err = readFile(args[1])
+			body, err = readFile(args[1])
 		} else {
-			asked.body, asked.etag, err = edited(ctx, api, k.at(id))
+			if body, asked.etag, err = api.Body(ctx, asked.path); err != nil {
+				return change{}, err
+			}
+			if body, err = edit(ctx, body); err == nil && body == nil {
+				err = errUnchanged
+			}
 		}
-		if err == nil && set {
-			asked = appending(k, asked)
+		asked.body = body
+		switch {
+		case set && k.path == service.path:
+			asked.body = map[string]any{"append": true, "template": body}
+		case set:
+			update := act("update", map[string]any{"append": true, "template_json": body}, "")
+			asked.method, asked.path, asked.body = update.method, asked.path+update.path, update.body
 		}
 		return asked, err
 	})
@@ -87,26 +99,83 @@ func newUpdate(t tool, k kind, word, example string) *cobra.Command {
 	return cmd
 }
 
-// edited is what is there as a person has edited it, and the ETag that it had.
-func edited(ctx context.Context, api *client.Client, path string) (body any, etag string, err error) {
-	was, etag, err := api.Body(ctx, path)
+// maxFile bounds what is read of a file, in bytes: the API takes less.
+const maxFile = 16 << 20
+
+// readFile reads a file of YAML or JSON, - for standard input, and returns it as JSON.
+func readFile(path string) (json.RawMessage, error) {
+	var file io.Reader = os.Stdin
+	if path != "-" {
+		opened, err := os.Open(path)
+		if err != nil {
+			return nil, terminal.ExitUsage.Because(fmt.Errorf("read the file: %w", err))
+		}
+		defer opened.Close()
+		file = opened
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxFile))
 	if err != nil {
-		return nil, "", err
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	changed, err := edit(ctx, was)
-	if err == nil && changed == nil {
-		err = errUnchanged
+	body, err := asJSON(text)
+	if err != nil {
+		return nil, terminal.ExitUsage.Because(fmt.Errorf("%s is not an object in YAML or JSON: %w", path, err))
 	}
-	return changed, etag, err
+	return body, nil
 }
 
-// appending sets attributes instead of all.
-func appending(k kind, asked change) change {
-	if k.path == service.path {
-		asked.body = map[string]any{"append": true, "template": asked.body}
-		return asked
+// asJSON returns an object of YAML as JSON; what is JSON stays as it is.
+func asJSON(text []byte) (json.RawMessage, error) {
+	if trimmed := bytes.TrimSpace(text); json.Valid(text) && trimmed[0] == '{' {
+		return trimmed, nil
 	}
-	set := k.act(asked.id, "update", map[string]any{"append": true, "template_json": asked.body}, asked.done)
-	set.etag = asked.etag
-	return set
+	var object map[string]any
+	var wrong *yaml.TypeError
+	err := yaml.Unmarshal(text, &object)
+	if errors.As(err, &wrong) {
+		return nil, errors.New("it is something else") // the error would show what
+	}
+	if err != nil {
+		return nil, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
+	}
+	if object == nil {
+		return nil, errors.New("it is empty")
+	}
+	return json.Marshal(object)
+}
+
+// edit has a person edit a JSON object as YAML and returns it as JSON; nil where nothing was changed.
+func edit(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
+	before, err := terminal.YAMLOf(body)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp("", "flowjet-*.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("create a file to edit: %w", err)
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(before)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("write a file to edit: %w", err)
+	}
+	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
+	// As git does: the editor may have arguments.
+	command := exec.CommandContext(ctx, "sh", "-c", editor+` "$@"`, editor, file.Name())
+	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := command.Run(); err != nil {
+		return nil, fmt.Errorf("edit with %s: %w: set another editor with EDITOR, or give a FILE", editor, err)
+	}
+	after, err := os.ReadFile(file.Name())
+	if err != nil {
+		return nil, fmt.Errorf("read the edited file: %w", err)
+	}
+	if bytes.Equal(before, after) {
+		return nil, nil
+	}
+	changed, err := asJSON(after)
+	if err != nil {
+		return nil, terminal.ExitUsage.Because(fmt.Errorf("the edited file is not an object in YAML, and nothing was changed: %w", err))
+	}
+	return changed, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,7 @@ func newInstantiate(t tool, under string) *cobra.Command {
 			"the command line, where others could see it: it is prompted for, or read from a file with --input-file. FILE has more attributes to set, as YAML or JSON.",
 		"flowjet " + under + " instantiate web --input SIZE=4 --wait\nflowjet " + under + " instantiate 7 --name shop --cardinality worker=3 --network public=id:5 --dry-run\n" +
 			"flowjet " + under + " instantiate web --input-file ADMIN_PASSWORD=password.txt",
-	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true}, []completion{template.names, nil}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.RangeArgs(1, 2), can{plan: true, wait: true}, []completion{template.names, nil}, func(ctx context.Context, api *client.Client, args []string) (change, error) {
 		if w.times < 1 || w.times > maxSeveral {
 			return change{}, terminal.ExitUsage.Because(fmt.Errorf("--multiple is %d: it must be 1 to %d", w.times, maxSeveral))
 		}
@@ -49,8 +50,9 @@ func newInstantiate(t tool, under string) *cobra.Command {
 			}
 		}
 		merged, err := t.merge(from, w, file)
-		asked := template.act(from.ID, "instantiate", map[string]any{"merge_template": merged}, "it is being deployed")
-		asked.kind, asked.makes, asked.until, asked.times = service, true, running, w.times
+		asked := act("instantiate", map[string]any{"merge_template": merged}, "it is being deployed")
+		asked.kind, asked.id, asked.path = service, from.ID, template.at(from.ID)+asked.path
+		asked.makes, asked.until, asked.times = true, running, w.times
 		return asked, err
 	})
 	flags := cmd.Flags()
@@ -60,51 +62,45 @@ func newInstantiate(t tool, under string) *cobra.Command {
 	flags.StringArrayVar(&w.files, "input-file", nil, "a file with the value of a user input, `NAME=PATH`")
 	flags.StringArrayVar(&w.networks, "network", nil, "the network to use: `NAME=id:ID`, NAME=template_id:ID or NAME=reserve_from:ID")
 	flags.StringArrayVar(&w.cardinals, "cardinality", nil, "initial number of VMs of a role, `ROLE=NUMBER`")
-	for flag, list := range map[string]func(schema.Template) []cobra.Completion{"input": inputNames, "input-file": inputNames, "network": networkNames, "cardinality": roleNames} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, t.namesOf(list))
+	for _, flag := range []string{"input", "input-file", "network", "cardinality"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, t.namesFor(flag))
 	}
 	return cmd
 }
 
-// namesOf completes NAME= with what the template that was named has.
-func (t tool) namesOf(list func(schema.Template) []cobra.Completion) cobra.CompletionFunc {
-	offer := t.complete(func(ctx context.Context, api *client.Client, args []string) []cobra.Completion {
+// namesFor completes a flag's NAME= with what the template that was named has.
+func (t tool) namesFor(flag string) cobra.CompletionFunc {
+	offer := t.complete(func(ctx context.Context, api *client.Client, args []string) (names []cobra.Completion) {
 		if len(args) == 0 {
 			return nil
 		}
+		add := func(name, about string) { names = append(names, cobra.CompletionWithDesc(name+"=", about)) }
 		from, _ := oneTemplate(ctx, api, args[0]) // without an answer nothing is offered
-		return list(from)
+		switch flag {
+		case "network":
+			for _, network := range from.Networks {
+				add(network.Name, network.Description)
+			}
+		case "cardinality":
+			for _, role := range from.Roles {
+				add(role.Name, strconv.Itoa(role.Cardinality)+" VMs")
+			}
+		default:
+			for _, input := range from.Inputs {
+				add(input.Name, input.Description)
+			}
+			for _, role := range from.Roles {
+				for _, input := range role.Inputs {
+					add(role.Name+"."+input.Name, input.Description)
+				}
+			}
+		}
+		return names
 	})
 	return func(cmd *cobra.Command, args []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		offered, directive := offer(cmd, args, part)
 		return offered, directive | cobra.ShellCompDirectiveNoSpace
 	}
-}
-
-func inputNames(from schema.Template) (names []cobra.Completion) {
-	for _, input := range from.Inputs {
-		names = append(names, cobra.CompletionWithDesc(input.Name+"=", input.Description))
-	}
-	for _, role := range from.Roles {
-		for _, input := range role.Inputs {
-			names = append(names, cobra.CompletionWithDesc(role.Name+"."+input.Name+"=", input.Description))
-		}
-	}
-	return names
-}
-
-func networkNames(from schema.Template) (names []cobra.Completion) {
-	for _, network := range from.Networks {
-		names = append(names, cobra.CompletionWithDesc(network.Name+"=", network.Description))
-	}
-	return names
-}
-
-func roleNames(from schema.Template) (names []cobra.Completion) {
-	for _, role := range from.Roles {
-		names = append(names, cobra.CompletionWithDesc(role.Name+"=", strconv.Itoa(role.Cardinality)+" VMs"))
-	}
-	return names
 }
 
 // merge is what is asked for beside the template, as merge_template takes it.
@@ -118,7 +114,7 @@ func (t tool) merge(from schema.Template, w wishes, file json.RawMessage) (map[s
 	if w.name != "" {
 		merged["name"] = w.name
 	}
-	form := form{tool: t, fromFile: file != nil}
+	form := form{tool: t}
 	if err := errors.Join(form.read(w), w.addNetworks(merged, from)); err != nil {
 		return nil, terminal.ExitUsage.Because(err)
 	}
@@ -132,7 +128,12 @@ func (t tool) merge(from schema.Template, w wishes, file json.RawMessage) (map[s
 	if err := form.roles(merged, from, w); err != nil {
 		return nil, err
 	}
-	return merged, form.unused()
+	for name := range form.given {
+		if !form.used[name] {
+			return merged, terminal.ExitUsage.Because(fmt.Errorf("the template has no user input %q: `flowjet template show` lists them; a role's is ROLE.NAME", name))
+		}
+	}
+	return merged, nil
 }
 
 // addNetworks reads NAME=id:5.
@@ -169,9 +170,7 @@ type form struct {
 	given map[string]string
 	// secret are those that no command line has shown.
 	secret map[string]bool
-	// fromFile is true if a file may have values, too.
-	fromFile bool
-	used     map[string]bool
+	used   map[string]bool
 }
 
 func (f *form) read(w wishes) error {
@@ -269,10 +268,13 @@ func (f *form) roles(merged map[string]any, from schema.Template, w wishes) erro
 	}
 	list, _ := merged["roles"].([]any)
 	for _, role := range from.Roles {
-		entry := roleOf(list, role.Name)
-		known := entry != nil
-		if !known {
-			entry = map[string]any{"name": role.Name}
+		at := slices.IndexFunc(list, func(each any) bool { // what a file says of the role
+			given, isObject := each.(map[string]any)
+			return isObject && given["name"] == role.Name
+		})
+		entry := map[string]any{"name": role.Name}
+		if at >= 0 {
+			entry = list[at].(map[string]any)
 		}
 		values, err := f.values(role.Name+".", role.Inputs, entry["user_inputs_values"])
 		if err != nil {
@@ -285,7 +287,7 @@ func (f *form) roles(merged map[string]any, from schema.Template, w wishes) erro
 			entry["cardinality"] = count
 			delete(cardinals, role.Name)
 		}
-		if !known && len(entry) > 1 {
+		if at < 0 && len(entry) > 1 {
 			list = append(list, entry)
 		}
 	}
@@ -294,26 +296,6 @@ func (f *form) roles(merged map[string]any, from schema.Template, w wishes) erro
 	}
 	if len(list) > 0 {
 		merged["roles"] = list
-	}
-	return nil
-}
-
-// roleOf is what a file says of a role.
-func roleOf(list []any, name string) map[string]any {
-	for _, each := range list {
-		if role, isObject := each.(map[string]any); isObject && role["name"] == name {
-			return role
-		}
-	}
-	return nil
-}
-
-// unused refuses a value that no input takes.
-func (f *form) unused() error {
-	for name := range f.given {
-		if !f.used[name] {
-			return terminal.ExitUsage.Because(fmt.Errorf("the template has no user input %q: `flowjet template show` lists them; a role's is ROLE.NAME", name))
-		}
 	}
 	return nil
 }
@@ -347,17 +329,4 @@ func readLine(in *os.File) (string, error) {
 		}
 		line.WriteByte(letter[0])
 	}
-}
-
-// withName sets the name in a template.
-func withName(body json.RawMessage, name string) (json.RawMessage, error) {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(body, &object); err != nil {
-		return nil, err
-	}
-	var err error
-	if object["name"], err = json.Marshal(name); err != nil {
-		return nil, err
-	}
-	return json.Marshal(object)
 }

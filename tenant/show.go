@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -91,7 +92,16 @@ func (v serviceView) show(ctx context.Context, api *client.Client) {
 	if v.Format == terminal.Wide {
 		v.settings()
 	}
-	v.log()
+	if len(v.Log) > 0 {
+		v.Say("")
+	}
+	for _, entry := range slices.Backward(v.Log[:min(shownLog, len(v.Log))]) {
+		text := v.Timed(terminal.Printable(entry.Message))
+		if entry.Severity == "E" {
+			text = v.Paint("31", text)
+		}
+		v.Say("%s  %s", v.At(entry.Time), text)
+	}
 }
 
 // permissions writes an octet with what it allows: "640 (um- u-- ---)".
@@ -162,7 +172,7 @@ const mostVMs = 20
 func (v serviceView) roles() {
 	var roles, vms [][]string
 	for _, role := range v.Roles {
-		roles = append(roles, []string{role.Name, role.State, fmt.Sprintf("%d/%d", role.Running, role.Wanted), orDash(strings.Join(role.Parents, ","))})
+		roles = append(roles, []string{role.Name, role.State, fmt.Sprintf("%d/%d", role.Running, role.Wanted), cmp.Or(strings.Join(role.Parents, ","), "-")})
 		for i, vm := range role.VMs {
 			if i == mostVMs && v.Format != terminal.Wide {
 				vms = append(vms, []string{fmt.Sprintf("and %d more", len(role.VMs)-i), role.Name})
@@ -172,7 +182,7 @@ func (v serviceView) roles() {
 			if !vm.Started.IsZero() {
 				age = v.Ago(vm.Started)
 			}
-			vms = append(vms, []string{strconv.Itoa(vm.ID), role.Name, vm.State, orDash(vm.Host), orDash(strings.Join(vm.IPs, ",")), age, vm.Error})
+			vms = append(vms, []string{strconv.Itoa(vm.ID), role.Name, vm.State, cmp.Or(vm.Host, "-"), cmp.Or(strings.Join(vm.IPs, ","), "-"), age, vm.Error})
 		}
 	}
 	v.Table([]string{"ROLE", "STATE", "RUNNING", "PARENTS"}, roles)
@@ -186,7 +196,7 @@ func (v serviceView) roles() {
 func (v serviceView) settings() {
 	var rows [][]string
 	for _, network := range v.Networks {
-		rows = append(rows, []string{"network", network.Name, orDash(network.ID), strings.TrimSpace(network.From + " " + network.Of)})
+		rows = append(rows, []string{"network", network.Name, cmp.Or(network.ID, "-"), strings.TrimSpace(network.From + " " + network.Of)})
 	}
 	inputs := v.Inputs
 	for _, role := range v.Roles {
@@ -207,7 +217,7 @@ func (v serviceView) settings() {
 		if input.Type == "password" && input.Set {
 			value = "(set)"
 		}
-		rows = append(rows, []string{"input", input.Name, orDash(value), input.Description})
+		rows = append(rows, []string{"input", input.Name, cmp.Or(value, "-"), input.Description})
 	}
 	if len(rows) > 0 {
 		v.Say("")
@@ -217,24 +227,3 @@ func (v serviceView) settings() {
 
 // shownLog is how many of the log's last entries are shown.
 const shownLog = 8
-
-func (v serviceView) log() {
-	if len(v.Log) == 0 {
-		return
-	}
-	v.Say("")
-	for _, entry := range slices.Backward(v.Log[:min(shownLog, len(v.Log))]) {
-		text := v.Timed(terminal.Printable(entry.Message))
-		if entry.Severity == "E" {
-			text = v.Paint("31", text)
-		}
-		v.Say("%s  %s", v.At(entry.Time), text)
-	}
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
-}

@@ -1,7 +1,9 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -14,12 +16,6 @@ import (
 	"github.com/flowjet/flowjet/client/schema"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
-
-func templateCommands(t tool) []*cobra.Command {
-	return append([]*cobra.Command{
-		newTemplateList(t), newTemplateShow(t), newTemplateCreate(t), newInstantiate(t, "template"), newTemplateClone(t), newTemplateDelete(t),
-	}, documentCommands(t, template, "template", "7")...)
-}
 
 func newTemplateList(t tool) *cobra.Command {
 	cmd := t.command(help{
@@ -101,12 +97,12 @@ func showTemplate(c *console, shown schema.Template) {
 	var roles, asked [][]string
 	add := func(what string, inputs []schema.Input) {
 		for _, input := range inputs {
-			asked = append(asked, []string{what + input.Name, input.Type, must(input.Mandatory), orDash(input.Default), orDash(strings.Join(input.Options, ",")), input.Description})
+			asked = append(asked, []string{what + input.Name, input.Type, must(input.Mandatory), cmp.Or(input.Default, "-"), cmp.Or(strings.Join(input.Options, ","), "-"), input.Description})
 		}
 	}
 	add("", shown.Inputs)
 	for _, role := range shown.Roles {
-		roles = append(roles, []string{role.Name, strconv.Itoa(role.Cardinality), bounds(role.Min, role.Max), orDash(strings.Join(role.Parents, ","))})
+		roles = append(roles, []string{role.Name, strconv.Itoa(role.Cardinality), bound(role.Min) + "-" + bound(role.Max), cmp.Or(strings.Join(role.Parents, ","), "-")})
 		add(role.Name+".", role.Inputs)
 	}
 	c.Say("")
@@ -117,7 +113,7 @@ func showTemplate(c *console, shown schema.Template) {
 	}
 	var networks [][]string
 	for _, network := range shown.Networks {
-		networks = append(networks, []string{network.Name, must(network.Mandatory), orDash(strings.TrimSpace(network.From + " " + network.Of)), network.Description})
+		networks = append(networks, []string{network.Name, must(network.Mandatory), cmp.Or(strings.TrimSpace(network.From+" "+network.Of), "-"), network.Description})
 	}
 	if len(networks) > 0 {
 		c.Say("")
@@ -132,17 +128,11 @@ func must(mandatory bool) string {
 	return "no"
 }
 
-func bounds(least, most *int) string {
-	if least == nil && most == nil {
-		return "-"
+func bound(number *int) string {
+	if number == nil {
+		return ""
 	}
-	text := func(bound *int) string {
-		if bound == nil {
-			return ""
-		}
-		return strconv.Itoa(*bound)
-	}
-	return text(least) + "-" + text(most)
+	return strconv.Itoa(*number)
 }
 
 func newTemplateCreate(t tool) *cobra.Command {
@@ -150,12 +140,22 @@ func newTemplateCreate(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"create FILE", "Create a service template", "FILE is YAML or JSON; - is standard input. docs/services.md describes the attributes.",
 		"flowjet template create web.yaml\nflowjet template show web -o yaml | flowjet template create - --name web2",
-	}, cobra.ExactArgs(1), can{}, []completion{nil}, func(_ context.Context, _ *console, _ *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(1), can{}, []completion{nil}, func(_ context.Context, _ *client.Client, args []string) (change, error) {
 		body, err := readFile(args[0])
-		if err == nil && name != "" {
-			body, err = withName(body, name)
+		if err != nil {
+			return change{}, err
 		}
-		return change{kind: template, method: http.MethodPost, path: template.path, body: body, makes: true, done: "it is created"}, err
+		asked := change{kind: template, method: http.MethodPost, path: template.path, body: body, makes: true, done: "it is created"}
+		if name == "" {
+			return asked, nil
+		}
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(body, &object); err != nil {
+			return change{}, err
+		}
+		object["name"], err = json.Marshal(name)
+		asked.body = object
+		return asked, err
 	})
 	cmd.Flags().StringVar(&name, "name", "", "`NAME` to use instead of that in FILE")
 	return cmd
@@ -166,10 +166,10 @@ func newTemplateClone(t tool) *cobra.Command {
 	cmd := t.changing(help{
 		"clone TEMPLATE NAME", "Copy a service template under another name", "With --vm-templates the VM templates of its roles are copied too, with --images their images as well.",
 		"flowjet template clone web web2\nflowjet template clone 7 web2 --vm-templates",
-	}, cobra.ExactArgs(2), can{}, []completion{template.names, noOffer}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
+	}, cobra.ExactArgs(2), can{}, []completion{template.names, noOffer}, func(ctx context.Context, api *client.Client, args []string) (change, error) {
 		id, err := template.find(ctx, api, args[0])
-		asked := template.act(id, "clone", map[string]any{"name": args[1], "recursive": copies.word()}, "it is a copy of "+strconv.Itoa(id))
-		asked.makes = true
+		asked := act("clone", map[string]any{"name": args[1], "recursive": copies.word()}, "it is a copy of "+strconv.Itoa(id))
+		asked.kind, asked.id, asked.path, asked.makes = template, id, template.at(id)+asked.path, true
 		return asked, err
 	})
 	copies.addFlags(cmd, "copy")
@@ -178,14 +178,11 @@ func newTemplateClone(t tool) *cobra.Command {
 
 func newTemplateDelete(t tool) *cobra.Command {
 	var along farther
-	cmd := t.changing(help{
+	cmd := t.acting(template, help{
 		"delete TEMPLATE", "Delete a service template", "Services created from it stay. With --vm-templates the VM templates of its roles are deleted too, with --images their images as well.",
 		"flowjet template delete web\nflowjet template delete 7 --vm-templates",
-	}, cobra.ExactArgs(1), can{match: true, several: true}, []completion{template.names}, func(ctx context.Context, _ *console, api *client.Client, args []string) (change, error) {
-		id, err := template.find(ctx, api, args[0])
-		return change{
-			kind: template, id: id, method: http.MethodDelete, path: template.at(id), body: map[string]any{"delete_type": along.word()}, done: "it is deleted",
-		}, err
+	}, cobra.ExactArgs(1), can{match: true, several: true}, nil, func([]string) (change, error) {
+		return change{method: http.MethodDelete, body: map[string]any{"delete_type": along.word()}, done: "it is deleted"}, nil
 	})
 	along.addFlags(cmd, "delete")
 	return cmd

@@ -1,3 +1,8 @@
+// Package tenant is what a user of OpenNebula types: flowjet service and template, over
+// Flowjet's HTTP API, with OpenNebula's own credentials.
+//
+// A change can be tried without effect, is made once however often it is sent, and can be
+// waited for. People get tables and sentences; -o json, yaml and name are for scripts.
 package tenant
 
 import (
@@ -29,16 +34,19 @@ type Environment struct {
 // Commands returns the commands about services, and those about service templates.
 func Commands(environment Environment) (services, templates []*cobra.Command) {
 	t := tool{environment}
-	return serviceCommands(t), templateCommands(t)
+	return append([]*cobra.Command{
+			newServiceList(t), newServiceShow(t), newInstantiate(t, "service"), newScale(t), newRecover(t), newRelease(t), newUndeploy(t), newAddRole(t),
+			newRemoveRole(t), newVMAction(t), newSchedDelete(t), newPurgeDone(t),
+		}, documentCommands(t, service, "service", "3")...),
+		append([]*cobra.Command{
+			newTemplateList(t), newTemplateShow(t), newTemplateCreate(t), newInstantiate(t, "template"), newTemplateClone(t), newTemplateDelete(t),
+		}, documentCommands(t, template, "template", "7")...)
 }
 
 type tool struct{ Environment }
 
 // help is what a command says about itself; example is a line each.
 type help struct{ use, short, long, example string }
-
-// job is what a command does.
-type job func(ctx context.Context, c *console, api *client.Client, args []string) error
 
 // console is where a tenant's command writes: out, and what a person but no script needs to know to notes.
 type console struct {
@@ -62,7 +70,7 @@ func (c *console) note(format string, arguments ...any) {
 }
 
 // command makes a command that calls the API.
-func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
+func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run func(context.Context, *console, *client.Client, []string) error) *cobra.Command {
 	var format *terminal.Format
 	cmd := &cobra.Command{
 		Use: help.use, Short: help.short, Long: strings.TrimSpace(help.short + ".\n\n" + help.long), Example: terminal.Example(help.example), Args: args,
