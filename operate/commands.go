@@ -1,20 +1,33 @@
+// Package operate is what an operator types: flowjet status, service, events,
+// commands, dlq and doctor. Each reads what NATS holds, and so works while no
+// worker, no API and no oned is there; only `dlq retry` and `dlq drop` change
+// anything.
+//
+// People get tables, with colours on a terminal only; `-o json` gives scripts the
+// same in JSON, whose fields stay what they are: lists are arrays, what goes on
+// for ever is an object a line.
 package operate
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/internal/terminal"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/command"
+	"github.com/flowjet/flowjet/pipeline/deadletters"
+	"github.com/flowjet/flowjet/pipeline/deliveries"
+	"github.com/flowjet/flowjet/pipeline/history"
 	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // Environment is what the commands need of the program that they are part of.
@@ -37,7 +50,16 @@ const connectWithin = 5 * time.Second
 func Commands(environment Environment) (services, others []*cobra.Command) {
 	t := tool{environment}
 	letters := terminal.Group("dlq", "List, show, retry and drop dead letters")
-	letters.AddCommand(letterList(t), letterShow(t), letterRetry(t), letterDrop(t))
+	letters.AddCommand(letterList(t), letterShow(t),
+		letterChange(t, "retry", "Send dead letters to their origin again, and drop them",
+			"Repeating a message is harmless: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
+			func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
+				return pipe.Retry(ctx, letter)
+			}),
+		letterChange(t, "drop", "Delete dead letters", "They cannot be restored.", "dropped",
+			func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
+				return pipe.Drop(ctx, letter.Sequence)
+			}))
 	return []*cobra.Command{serviceRecords(t), serviceRecord(t), serviceWhy(t), serviceWatch(t), serviceLook(t)},
 		[]*cobra.Command{statusCommand(t), topCommand(t), eventsCommand(t), commandsCommand(t), letters, doctorCommand(t)}
 }
@@ -48,7 +70,7 @@ type tool struct{ Environment }
 type help struct{ use, short, long, example string }
 
 // job is what a command does once it is connected.
-type job func(ctx context.Context, c *console, pipe clients, args []string) error
+type job func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error
 
 // command makes a command that looks at what NATS holds.
 func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run job) *cobra.Command {
@@ -56,7 +78,7 @@ func (t tool) command(help help, formats []terminal.Format, args cobra.Positiona
 	t.Flags(cmd)
 	format := terminal.AddFormat(cmd, formats)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c := newConsole(cmd.OutOrStdout(), *format)
+		c := terminal.New(cmd.OutOrStdout(), *format)
 		pipe, err := t.attach(cmd)
 		if err != nil {
 			return err
@@ -68,8 +90,8 @@ func (t tool) command(help help, formats []terminal.Format, args cobra.Positiona
 }
 
 // aboutService makes a command about the one service whose id it takes.
-func (t tool) aboutService(help help, run func(ctx context.Context, c *console, pipe clients, id int) error) *cobra.Command {
-	cmd := t.command(help, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *console, pipe clients, args []string) error {
+func (t tool) aboutService(help help, run func(ctx context.Context, c *terminal.Console, pipe clients, id int) error) *cobra.Command {
+	cmd := t.command(help, terminal.ShowFormats, cobra.ExactArgs(1), func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error {
 		id, err := serviceID(args[0])
 		if err != nil {
 			return err
@@ -80,20 +102,17 @@ func (t tool) aboutService(help help, run func(ctx context.Context, c *console, 
 	return cmd
 }
 
-// console is where an operator's command writes.
-type console struct{ *terminal.Console }
-
-func newConsole(out io.Writer, format terminal.Format) *console {
-	return &console{terminal.New(out, format)}
-}
-
 // attach connects, and refuses a server on which Flowjet has never run.
 func (t tool) attach(cmd *cobra.Command) (clients, error) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), connectWithin)
 	defer cancel()
 	pipe, missing, err := t.Attach(ctx, cmd)
 	if err != nil {
-		return clients{}, unreachable(fmt.Errorf("%w; `flowjet doctor` has more", err))
+		err = fmt.Errorf("%w; `flowjet doctor` has more", err)
+		if ExitOf(err) != terminal.ExitUsage { // the command line or the configuration is wrong
+			err = terminal.ExitUnreachable.Because(err)
+		}
+		return clients{}, err
 	}
 	if len(missing) > 0 {
 		pipe.Close()
@@ -117,15 +136,6 @@ func unknownService(id int, err error) error {
 		return terminal.ExitNotFound.Because(fmt.Errorf("there is no service %d, or no worker has processed it yet: `flowjet service records` lists those known", id))
 	}
 	return err
-}
-
-// unreachable is the error for NATS where it does not answer, unless the command line or
-// the configuration is wrong.
-func unreachable(err error) error {
-	if ExitOf(err) == terminal.ExitUsage {
-		return err
-	}
-	return terminal.ExitUnreachable.Because(err)
 }
 
 // serviceFlag is the id of the one service that is wanted, -1 for all.
@@ -199,4 +209,35 @@ func (t tool) serviceIDs(cmd *cobra.Command, args []string, _ string) ([]cobra.C
 		}
 	})
 	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+// clients are those of JetStream that an operator's commands need.
+type clients struct {
+	*pipeline.Pipeline // whose data it is
+	*inspect.Inspector
+	*work.Records
+	*history.History
+	*command.Commands
+	*deadletters.Letters
+	*deliveries.Deliveries
+}
+
+func newClients(p *pipeline.Pipeline) clients {
+	return clients{p, inspect.New(p), work.NewRecords(p), history.New(p), command.New(p), deadletters.New(p), deliveries.New(p)}
+}
+
+// ExitOf returns the status for an error.
+func ExitOf(err error) terminal.Exit {
+	status, known := terminal.ExitOf(err)
+	switch {
+	case known:
+		return status
+	case errors.Is(err, pipeline.ErrNotFound):
+		return terminal.ExitNotFound
+	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrNoResponders):
+		return terminal.ExitUnreachable
+	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return terminal.ExitTimeout
+	}
+	return terminal.ExitFailed
 }

@@ -64,27 +64,21 @@ func doctorCommand(t tool) *cobra.Command {
 	t.Flags(cmd)
 	format := terminal.AddFormat(cmd, terminal.ShowFormats)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		d := diagnosis{now: time.Now()}
-		if err := examine(t, cmd, &d); err != nil {
+		surroundings, err := t.Surroundings(cmd)
+		if err != nil {
 			return err
 		}
-		return writeDiagnosis(newConsole(cmd.OutOrStdout(), *format), d.findings)
+		ctx, d := cmd.Context(), diagnosis{now: time.Now()}
+		d.checkNATS(ctx, cmd, t)
+		d.checkOned(ctx, surroundings)
+		d.checkAPI(ctx, surroundings)
+		d.checkDisk(surroundings.DataDir)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return writeDiagnosis(terminal.New(cmd.OutOrStdout(), *format), d.findings)
 	}
 	return cmd
-}
-
-// examine makes every check that can be made.
-func examine(t tool, cmd *cobra.Command, d *diagnosis) error {
-	surroundings, err := t.Surroundings(cmd)
-	if err != nil {
-		return err
-	}
-	ctx := cmd.Context()
-	d.checkNATS(ctx, cmd, t)
-	d.checkOned(ctx, surroundings)
-	d.checkAPI(ctx, surroundings)
-	d.checkDisk(surroundings.DataDir)
-	return ctx.Err()
 }
 
 func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
@@ -171,7 +165,7 @@ func mendNATS(err error) string {
 }
 
 // writeDiagnosis writes what was found, and fails if there is a problem.
-func writeDiagnosis(c *console, findings []finding) error {
+func writeDiagnosis(c *terminal.Console, findings []finding) error {
 	problems := 0
 	for _, found := range findings {
 		if found.Weight == problem {

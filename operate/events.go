@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,9 +46,16 @@ func eventsCommand(t tool) *cobra.Command {
 			"opennebula, webhook or dead_letter.",
 		"flowjet events --service 3 --since 24h\nflowjet events -f --with opennebula",
 	}, terminal.ShowFormats, cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe clients, _ []string) error {
-			if err := filter.check(); err != nil {
-				return err
+		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
+			for _, kind := range filter.kinds {
+				if err := oneOf("kind", kind, spec.WebhookKinds); err != nil {
+					return err
+				}
+			}
+			for _, name := range filter.with {
+				if err := oneOf("with", name, slices.Sorted(maps.Keys(more))); err != nil {
+					return err
+				}
 			}
 			if err := filter.service.check(ctx, pipe); err != nil {
 				return err
@@ -66,53 +74,6 @@ func eventsCommand(t tool) *cobra.Command {
 	return cmd
 }
 
-func (f eventFilter) check() error {
-	for _, kind := range f.kinds {
-		if !slices.Contains(spec.WebhookKinds, kind) {
-			return oneOf("kind", kind, spec.WebhookKinds)
-		}
-	}
-	for _, name := range f.with {
-		if err := oneOf("with", name, slices.Sorted(maps.Keys(more))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// streams are those to read.
-func (f eventFilter) streams() []string {
-	names := []string{pipeline.StreamFlow}
-	for _, name := range f.with {
-		if !slices.Contains(names, more[name]) {
-			names = append(names, more[name])
-		}
-	}
-	return names
-}
-
-// learn takes from the service's record what is its own: an event of OpenNebula
-// names a service only where a VM does.
-func (f *eventFilter) learn(ctx context.Context, pipe clients) error {
-	f.vms, f.networks = map[int]bool{}, map[int]bool{}
-	if f.service < 0 || !slices.Contains(f.with, "opennebula") {
-		return nil
-	}
-	record, _, err := pipe.LoadRecord(ctx, int(f.service))
-	if err != nil {
-		return err
-	}
-	for _, role := range record.State.Service.Body.Roles {
-		for _, node := range role.Nodes {
-			f.vms[node.DeployID] = true
-		}
-	}
-	for _, network := range record.State.Networks {
-		f.networks[network.ID] = true
-	}
-	return nil
-}
-
 func (f eventFilter) wants(seen inspect.Entry, now time.Time) bool {
 	if f.since != 0 && now.Sub(seen.Time) > f.since {
 		return false
@@ -120,30 +81,46 @@ func (f eventFilter) wants(seen inspect.Entry, now time.Time) bool {
 	if len(f.kinds) > 0 && seen.Transition != nil && !slices.Contains(f.kinds, seen.Transition.Kind) {
 		return false
 	}
-	return f.service.wants(seen.Service()) || seen.Event != nil && f.concerns(*seen.Event)
-}
-
-// concerns reports whether an event is about a VM or network of the service. Calls that
-// are bridged are made for VMs.
-func (f eventFilter) concerns(event pipeline.Event) bool {
-	switch event.Object {
-	case "vm", "api":
-		return f.vms[event.ID]
+	if f.service.wants(seen.Service()) || seen.Event == nil {
+		return f.service.wants(seen.Service())
+	}
+	switch seen.Event.Object {
+	case "vm", "api": // calls that are bridged are made for VMs
+		return f.vms[seen.Event.ID]
 	case "net":
-		return f.networks[event.ID]
+		return f.networks[seen.Event.ID]
 	}
 	return false
 }
 
-func writeEvents(ctx context.Context, c *console, pipe clients, filter eventFilter) error {
-	ends, err := pipe.Ends(ctx, filter.streams())
+func writeEvents(ctx context.Context, c *terminal.Console, pipe clients, filter eventFilter) error {
+	streams := []string{pipeline.StreamFlow}
+	for _, name := range filter.with {
+		if !slices.Contains(streams, more[name]) {
+			streams = append(streams, more[name])
+		}
+	}
+	ends, err := pipe.Ends(ctx, streams)
 	if err != nil {
 		return err
 	}
-	if err := filter.learn(ctx, pipe); err != nil {
-		return err
+	filter.vms, filter.networks = map[int]bool{}, map[int]bool{}
+	if filter.service >= 0 && slices.Contains(filter.with, "opennebula") {
+		// An event of OpenNebula names a service only where a VM does: the record has what is the service's.
+		record, _, err := pipe.LoadRecord(ctx, int(filter.service))
+		if err != nil {
+			return err
+		}
+		for _, role := range record.State.Service.Body.Roles {
+			for _, node := range role.Nodes {
+				filter.vms[node.DeployID] = true
+			}
+		}
+		for _, network := range record.State.Networks {
+			filter.networks[network.ID] = true
+		}
 	}
-	found, err := pastEvents(ctx, c, pipe, filter, ends)
+	found, err := pastEvents(ctx, c, pipe, filter, streams, ends)
 	if err != nil {
 		return err
 	}
@@ -158,16 +135,16 @@ func writeEvents(ctx context.Context, c *console, pipe clients, filter eventFilt
 		}
 		return nil
 	}
-	return followEvents(ctx, c, pipe, filter, ends)
+	return followEvents(ctx, c, pipe, filter, streams, ends)
 }
 
 // mostSeen bounds how many of OpenNebula's last events are looked at.
 const mostSeen = 100_000
 
 // pastEvents is what has happened: at most filter.last of it, oldest first.
-func pastEvents(ctx context.Context, c *console, pipe clients, filter eventFilter, ends map[string]uint64) ([]inspect.Entry, error) {
+func pastEvents(ctx context.Context, c *terminal.Console, pipe clients, filter eventFilter, streams []string, ends map[string]uint64) ([]inspect.Entry, error) {
 	var found []inspect.Entry
-	for _, stream := range filter.streams() {
+	for _, stream := range streams {
 		var after uint64
 		if stream == pipeline.StreamONE {
 			after = ends[stream] - min(ends[stream], mostSeen)
@@ -195,11 +172,10 @@ func pastEvents(ctx context.Context, c *console, pipe clients, filter eventFilte
 }
 
 // followEvents tells of what comes, from all streams as it comes.
-func followEvents(ctx context.Context, c *console, pipe clients, filter eventFilter, ends map[string]uint64) error {
+func followEvents(ctx context.Context, c *terminal.Console, pipe clients, filter eventFilter, streams []string, ends map[string]uint64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	news := make(chan inspect.Entry)
-	streams := filter.streams()
 	for _, stream := range streams {
 		go func() {
 			cancel(pipe.Follow(ctx, stream, ends[stream], func(seen inspect.Entry) {
@@ -226,20 +202,24 @@ func followEvents(ctx context.Context, c *console, pipe clients, filter eventFil
 }
 
 // writeEntry writes what was seen, on one line.
-func writeEntry(c *console, seen inspect.Entry) error {
+func writeEntry(c *terminal.Console, seen inspect.Entry) error {
 	switch {
 	case seen.Transition != nil:
 		return writeTransition(c, *seen.Transition)
 	case seen.Event != nil:
 		return writeOther(c, seen, "opennebula", seen.Event, describeEvent(*seen.Event))
 	case seen.Delivery != nil:
-		return writeOther(c, seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiverOf(*seen.Delivery)))
+		receiver := "a receiver that the service names"
+		if seen.Delivery.Receiver != "" {
+			receiver = "receiver " + seen.Delivery.Receiver
+		}
+		return writeOther(c, seen, "webhook", seen.Delivery, fmt.Sprintf("%s waits for %s", seen.Delivery.ID, receiver))
 	}
 	return writeOther(c, seen, "dead_letter", viewOf(*seen.DeadLetter), fmt.Sprintf("number %d, from %s: %s", seen.DeadLetter.Sequence, seen.DeadLetter.Where, seen.DeadLetter.Reason))
 }
 
 // writeOther writes what is no transition.
-func writeOther(c *console, seen inspect.Entry, kind string, value any, text string) error {
+func writeOther(c *terminal.Console, seen inspect.Entry, kind string, value any, text string) error {
 	if c.Structured() {
 		return c.Line(map[string]any{"kind": kind, "time": seen.Time.UTC(), "service": seen.Service(), kind: value})
 	}
@@ -271,9 +251,54 @@ func describeEvent(event pipeline.Event) string {
 	return text
 }
 
-func receiverOf(delivery pipeline.Delivery) string {
-	if delivery.Receiver != "" {
-		return "receiver " + delivery.Receiver
+func commandsCommand(t tool) *cobra.Command {
+	var service serviceFlag
+	var state string
+	states := []string{pipeline.CommandQueued, pipeline.CommandDone, pipeline.CommandRefused}
+	cmd := t.command(help{
+		"commands", "List the commands sent to services, and their results",
+		"The commands of the last 24 hours, oldest first. A command that stays queued waits for the worker of its service: see `flowjet doctor`.",
+		"flowjet commands --state refused\nflowjet commands --service 3 -o json",
+	}, terminal.ListFormats, cobra.NoArgs,
+		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
+			if err := oneOf("state", state, states); err != nil {
+				return err
+			}
+			if err := service.check(ctx, pipe); err != nil {
+				return err
+			}
+			found := []pipeline.CommandStatus{}
+			err := pipe.EachCommand(ctx, func(status pipeline.CommandStatus) {
+				if service.wants(status.Service) && (state == "" || status.State == state) {
+					found = append(found, status)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			return writeCommands(c, found)
+		})
+	t.addServiceFlag(cmd, &service, "only those to the service")
+	cmd.Flags().StringVar(&state, "state", "", "only commands in this state: queued, done or refused")
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func writeCommands(c *terminal.Console, found []pipeline.CommandStatus) error {
+	var ids []string
+	var rows [][]string
+	for _, status := range found {
+		took := "-"
+		if status.Ended != nil {
+			took = terminal.Span(status.Ended.Sub(status.Queued))
+		}
+		ids = append(ids, status.ID)
+		rows = append(rows, []string{
+			c.At(status.Queued), string(status.Verb), strconv.Itoa(status.Service), strconv.Itoa(status.UID), status.State, took, status.ID, status.Message,
+		})
 	}
-	return "a receiver that the service names"
+	return c.List(terminal.Listing{
+		Value: found, Names: ids, None: "There are no such commands. Commands are kept for 24 hours.",
+		Head: []string{"QUEUED", "VERB", "SERVICE", "UID", "STATE", "TOOK", "ID", "MESSAGE"}, Rows: rows,
+	})
 }

@@ -17,7 +17,7 @@ func TestExitStatusTellsWhatWentWrong(t *testing.T) {
 		terminal.ExitFailed:      {errors.New("else")},
 		terminal.ExitUsage:       {oneOf("state", "foo", []string{"bar"}), checkStatePrefix("foo"), fmt.Errorf("wrapped: %w", terminal.ExitUsage.Because(errors.New("x")))},
 		terminal.ExitNotFound:    {fmt.Errorf("service 9: %w", pipeline.ErrNotFound), unknownService(9, pipeline.ErrNotFound)},
-		terminal.ExitUnreachable: {fmt.Errorf("connect: %w", nats.ErrNoServers), unreachable(context.DeadlineExceeded)},
+		terminal.ExitUnreachable: {fmt.Errorf("connect: %w", nats.ErrNoServers), fmt.Errorf("ask: %w", nats.ErrNoResponders)},
 		terminal.ExitTimeout:     {context.DeadlineExceeded},
 	} {
 		for _, err := range errs {

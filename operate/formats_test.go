@@ -25,7 +25,7 @@ func TestAListInEveryFormat(t *testing.T) {
 		terminal.YAML:  "- id: 3\n  name: web\n  owner: alice\n  state: RUNNING\n  since: \"2026-11-28T11:59:00Z\"\n",
 	} {
 		var out strings.Builder
-		c := newConsole(&out, format)
+		c := terminal.New(&out, format)
 		c.Now = func() time.Time { return since.Add(24 * time.Hour) }
 		if err := writeServices(c, rows); err != nil {
 			t.Fatal(err)
@@ -43,7 +43,7 @@ func TestNothingInEveryFormat(t *testing.T) {
 		terminal.Name:  "", terminal.JSON: "[]\n[]\n", terminal.YAML: "[]\n[]\n",
 	} {
 		var out strings.Builder
-		c := newConsole(&out, format)
+		c := terminal.New(&out, format)
 		if err := writeLetters(c, []letterView{}); err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestTopShowsTroubleFirst(t *testing.T) {
 		rows = append(rows, serviceRow{ID: 100 + id, Name: "more", State: "PENDING", Since: since(time.Millisecond)})
 	}
 	var out strings.Builder
-	writeUnsettled(newConsole(&out, terminal.Table), rows)
+	writeUnsettled(terminal.New(&out, terminal.Table), rows)
 	lines := strings.Split(out.String(), "\n")
 	for i, want := range []string{"ID ", "4    failed", "3    warned", "2    old", "1    young", "100  more"} {
 		if !strings.HasPrefix(lines[i], want) {
@@ -79,7 +79,7 @@ func TestTopShowsTroubleFirst(t *testing.T) {
 		t.Errorf("the last line is %q, want %q", lines[topRows+1], want)
 	}
 	out.Reset()
-	writeUnsettled(newConsole(&out, terminal.Table), nil)
+	writeUnsettled(terminal.New(&out, terminal.Table), nil)
 	if out.String() != "Every service is RUNNING.\n" {
 		t.Errorf("without any it is %q", out.String())
 	}

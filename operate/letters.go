@@ -1,7 +1,10 @@
 package operate
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -35,7 +38,7 @@ func letterList(t tool) *cobra.Command {
 		"ls", "List the dead letters", "Messages that could not be processed, with the reason. They are kept for 30 days.",
 		"flowjet dlq ls --service 3",
 	}, terminal.ListFormats, cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe clients, _ []string) error {
+		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
 			letters, err := pipe.DeadLetters(ctx, maxLetters)
 			if err != nil {
 				return err
@@ -57,7 +60,7 @@ func letterList(t tool) *cobra.Command {
 	return cmd
 }
 
-func writeLetters(c *console, views []letterView) error {
+func writeLetters(c *terminal.Console, views []letterView) error {
 	var numbers []string
 	var rows [][]string
 	for _, view := range views {
@@ -81,7 +84,7 @@ func writeLetters(c *console, views []letterView) error {
 
 func letterShow(t tool) *cobra.Command {
 	cmd := t.command(help{"show NUMBER", "Show a dead letter: its reason and the message", "", "flowjet dlq show 1"}, terminal.ShowFormats, cobra.ExactArgs(1),
-		func(ctx context.Context, c *console, pipe clients, args []string) error {
+		func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error {
 			letter, err := findLetter(ctx, pipe, args[0])
 			if err != nil {
 				return err
@@ -94,14 +97,19 @@ func letterShow(t tool) *cobra.Command {
 			c.Title("Dead letter %d", view.Sequence)
 			c.Say("from         %s, %s ago", view.Where, c.Ago(view.Time))
 			c.Say("reason       %s", c.Timed(view.Reason))
-			c.Say("subject      %s", orDash(view.Origin))
+			c.Say("subject      %s", cmp.Or(view.Origin, "-"))
 			if view.Retry {
 				c.Say("what to do   remove the cause, then `flowjet dlq retry %d`, or `flowjet dlq drop %d`", view.Sequence, view.Sequence)
 			} else {
 				c.Say("what to do   it cannot be sent again; use `flowjet dlq drop %d` when its cause is known", view.Sequence)
 			}
 			c.Say("")
-			c.Say("%s", terminal.Printable(compact(letter.Data)))
+			text := view.Data
+			var compact bytes.Buffer
+			if json.Compact(&compact, letter.Data) == nil {
+				text = compact.String()
+			}
+			c.Say("%s", terminal.Printable(text))
 			return nil
 		})
 	cmd.ValidArgsFunction = t.letterNumbers
@@ -127,22 +135,7 @@ type outcome struct {
 	Error    string `json:"error,omitempty"`
 }
 
-func letterRetry(t tool) *cobra.Command {
-	return letterChange(t, "retry", "Send dead letters to their origin again, and drop them",
-		"Repeating a message is harmless: it wakes a service, or is delivered to a webhook again with the same id.", "sent again",
-		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
-			return pipe.Retry(ctx, letter)
-		})
-}
-
-func letterDrop(t tool) *cobra.Command {
-	return letterChange(t, "drop", "Delete dead letters", "They cannot be restored.", "dropped",
-		func(ctx context.Context, pipe clients, letter pipeline.DeadLetter) error {
-			return pipe.Drop(ctx, letter.Sequence)
-		})
-}
-
-// letterChange makes a command that changes single letters, or all.
+// letterChange makes a command that changes single letters, or all, and tells of each; it fails if one could not be changed.
 func letterChange(t tool, verb, short, long, done string, change func(context.Context, clients, pipeline.DeadLetter) error) *cobra.Command {
 	var all bool
 	cmd := t.command(help{verb + " NUMBER...", short, long, "flowjet dlq " + verb + " 1 2\nflowjet dlq " + verb + " --all"}, terminal.ShowFormats, func(_ *cobra.Command, args []string) error {
@@ -150,61 +143,51 @@ func letterChange(t tool, verb, short, long, done string, change func(context.Co
 			return terminal.ExitUsage.Because(fmt.Errorf("give the numbers of dead letters, as `flowjet dlq ls` lists them, or --all"))
 		}
 		return nil
-	}, func(ctx context.Context, c *console, pipe clients, args []string) error {
-		letters, err := chosen(ctx, pipe, args, all)
-		if err != nil {
-			return err
+	}, func(ctx context.Context, c *terminal.Console, pipe clients, args []string) error {
+		var letters []pipeline.DeadLetter
+		if all {
+			var err error
+			if letters, err = pipe.DeadLetters(ctx, maxLetters); err != nil {
+				return err
+			}
 		}
-		return writeChanged(c, letters, done, func(letter pipeline.DeadLetter) error { return change(ctx, pipe, letter) })
+		for _, text := range args {
+			letter, err := findLetter(ctx, pipe, text)
+			if err != nil {
+				return err
+			}
+			letters = append(letters, letter)
+		}
+		outcomes := []outcome{}
+		failed := 0
+		for _, letter := range letters {
+			result := outcome{Sequence: letter.Sequence, Done: true}
+			if err := change(ctx, pipe, letter); err != nil {
+				result.Done, result.Error = false, err.Error()
+				failed++
+			}
+			outcomes = append(outcomes, result)
+			switch {
+			case c.Structured():
+			case result.Done:
+				c.Say("dead letter %d: %s", letter.Sequence, done)
+			default:
+				c.Say("%s", result.Error)
+			}
+		}
+		if c.Structured() {
+			if err := c.Show(outcomes); err != nil {
+				return err
+			}
+		}
+		if failed > 0 {
+			return fmt.Errorf("%d of %d dead letters could not be %s", failed, len(letters), done)
+		}
+		return nil
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	cmd.ValidArgsFunction = t.letterNumbers
 	return cmd
-}
-
-func chosen(ctx context.Context, pipe clients, args []string, all bool) ([]pipeline.DeadLetter, error) {
-	if all {
-		return pipe.DeadLetters(ctx, maxLetters)
-	}
-	var letters []pipeline.DeadLetter
-	for _, text := range args {
-		letter, err := findLetter(ctx, pipe, text)
-		if err != nil {
-			return nil, err
-		}
-		letters = append(letters, letter)
-	}
-	return letters, nil
-}
-
-// writeChanged changes letters and tells of each; it fails if one could not be.
-func writeChanged(c *console, letters []pipeline.DeadLetter, done string, change func(pipeline.DeadLetter) error) error {
-	outcomes := []outcome{}
-	failed := 0
-	for _, letter := range letters {
-		result := outcome{Sequence: letter.Sequence, Done: true}
-		if err := change(letter); err != nil {
-			result.Done, result.Error = false, err.Error()
-			failed++
-		}
-		outcomes = append(outcomes, result)
-		switch {
-		case c.Structured():
-		case result.Done:
-			c.Say("dead letter %d: %s", letter.Sequence, done)
-		default:
-			c.Say("%s", result.Error)
-		}
-	}
-	if c.Structured() {
-		if err := c.Show(outcomes); err != nil {
-			return err
-		}
-	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d dead letters could not be %s", failed, len(letters), done)
-	}
-	return nil
 }
 
 // letterNumbers completes numbers of dead letters.

@@ -26,8 +26,9 @@ type desk struct {
 	t    *testing.T
 	url  string
 	pipe clients
-	// around is what doctor looks at beside NATS.
+	// around is what doctor looks at beside NATS, and look how oned shows a service; nil leaves it out.
 	around Surroundings
+	look   inspect.Look
 }
 
 func newDesk(t *testing.T) *desk {
@@ -54,7 +55,7 @@ func (d *desk) root(out io.Writer, line ...string) *cobra.Command {
 		Attach: func(ctx context.Context, _ *cobra.Command) (*pipeline.Pipeline, []string, error) {
 			return pipeline.Attach(ctx, pipeline.Config{URL: d.url})
 		},
-		Look:         func(*cobra.Command) inspect.Look { return nil },
+		Look:         func(*cobra.Command) inspect.Look { return d.look },
 		Surroundings: func(*cobra.Command) (Surroundings, error) { return d.around, nil },
 	})
 	root := &cobra.Command{Use: "flowjet", SilenceErrors: true, SilenceUsage: true}
@@ -255,7 +256,7 @@ func TestStatusTables(t *testing.T) {
 		Streams: []inspect.StreamStatus{{Name: "ONE", Messages: 10, Bytes: 2048, MaxBytes: 1 << 30, Replicas: 3, Last: &now}, {Name: "FLOW", Replicas: 1, Trouble: "it is smaller than it should be"}},
 	}
 	var out strings.Builder
-	overviewView{newConsole(&out, terminal.Table)}.survey(overview)
+	writeOverview(terminal.New(&out, terminal.Table), overview)
 	for _, want := range []string{
 		"3 RUNNING, 1 WARNING\n", "4 set, 1 overdue\n", "2 worker\n", "n2           AWAY\n", "fe1     3           routes, scales\n", "fe2     0           cannot reach oned\n",
 		"0.fe1  bridge@fe1  ok", "0.fe2  bridge@fe2  silent", "workers  5", "router   5", "2 KiB", "1.0 GiB", "it is smaller than it should be",
@@ -384,7 +385,7 @@ func TestCommandsAreListed(t *testing.T) {
 		{ID: "B", Verb: flow.VerbUndeploy, Service: 4, State: pipeline.CommandQueued, Queued: ended},
 	}
 	var out strings.Builder
-	if err := writeCommands(newConsole(&out, terminal.Table), found); err != nil {
+	if err := writeCommands(terminal.New(&out, terminal.Table), found); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"scale", strconv.Itoa(3), "done", "2s", "undeploy", "queued"} {

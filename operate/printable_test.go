@@ -51,7 +51,7 @@ func TestTextsOfOthersDoNotCommandTheTerminal(t *testing.T) {
 	var out strings.Builder
 	found := diagnosis{now: time.Now()}
 	found.checkWebhooks(t.Context(), d.pipe)
-	d.must(writeDiagnosis(newConsole(&out, terminal.Table), found.findings))
+	d.must(writeDiagnosis(terminal.New(&out, terminal.Table), found.findings))
 	if text := out.String(); strings.ContainsAny(text, "\x1b\x07\r") || !strings.Contains(text, "warning webhooks: failing: ops") {
 		t.Errorf("doctor writes %q", text)
 	}

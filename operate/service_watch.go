@@ -23,7 +23,7 @@ func serviceWatch(t tool) *cobra.Command {
 		"It ends with Ctrl-C, when the service has ended, or, with --until, when the service is in one of the states.\n" +
 			"With --until it fails when the service enters a failed state that is not among them, or when --timeout has passed.",
 		"flowjet service watch 3\nflowjet service watch 3 --until RUNNING --timeout 5m",
-	}, func(ctx context.Context, c *console, pipe clients, id int) error {
+	}, func(ctx context.Context, c *terminal.Console, pipe clients, id int) error {
 		for i := range until {
 			until[i] = strings.ToUpper(until[i])
 			if until[i] != pipeline.Deleted && !slices.Contains(spec.ServiceStateNames(), until[i]) {
@@ -47,10 +47,10 @@ func serviceWatch(t tool) *cobra.Command {
 }
 
 type watcher struct {
-	*console
-	pipe    clients
-	service int
-	until   []string
+	*terminal.Console // where it writes
+	pipe              clients
+	service           int
+	until             []string
 }
 
 func (w watcher) watch(ctx context.Context) error {
@@ -79,7 +79,7 @@ func (w watcher) watch(ctx context.Context) error {
 		if err != nil {
 			return stopped(ctx, err)
 		}
-		if err := writeTransition(w.console, transition); err != nil {
+		if err := writeTransition(w.Console, transition); err != nil {
 			return err
 		}
 		if transition.Kind == "service" {
@@ -114,7 +114,7 @@ func (w watcher) over(state string) (bool, error) {
 }
 
 // writeTransition writes what happened, on one line.
-func writeTransition(c *console, transition pipeline.Transition) error {
+func writeTransition(c *terminal.Console, transition pipeline.Transition) error {
 	if c.Structured() {
 		return c.Line(transition)
 	}

@@ -23,7 +23,7 @@ func serviceWhy(t tool) *cobra.Command {
 			"VM states are read from oned; while oned does not answer, the last known states are shown and marked.\n" +
 			"The API has the same at /flowjet/v1/services/ID/why.",
 		"flowjet service why 3\nflowjet service why 3 -o json",
-	}, func(ctx context.Context, c *console, pipe clients, id int) error {
+	}, func(ctx context.Context, c *terminal.Console, pipe clients, id int) error {
 		why, err := pipe.Why(ctx, id, t.Look(cmd))
 		if err != nil {
 			return unknownService(id, err)
@@ -37,7 +37,7 @@ func serviceWhy(t tool) *cobra.Command {
 	return cmd
 }
 
-func writeWhy(c *console, why inspect.Why) {
+func writeWhy(c *terminal.Console, why inspect.Why) {
 	c.Title("%s", strings.TrimSpace(fmt.Sprintf("Service %d  %s", why.Service, why.Name)))
 	since := ""
 	if why.Since != nil {
@@ -87,7 +87,7 @@ var timerPurposes = map[string]string{
 }
 
 // writeTroubles lists them under a label that stands before the first.
-func writeTroubles(c *console, label string, troubles []flow.Finding) {
+func writeTroubles(c *terminal.Console, label string, troubles []flow.Finding) {
 	for _, trouble := range troubles {
 		text := trouble.Message
 		if trouble.Role != "" && trouble.VM != nil {
@@ -98,7 +98,7 @@ func writeTroubles(c *console, label string, troubles []flow.Finding) {
 	}
 }
 
-func writeTransitions(c *console, path []pipeline.Transition) {
+func writeTransitions(c *terminal.Console, path []pipeline.Transition) {
 	var rows [][]string
 	for _, transition := range path {
 		rows = append(rows, []string{c.At(transition.Time), c.Timed(terminal.What(transition.Change)), transition.Cause.Text()})

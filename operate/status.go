@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,81 +27,94 @@ func statusCommand(t tool) *cobra.Command {
 			"`flowjet doctor` suggests fixes.",
 		"flowjet status\nflowjet status --forget 'fe-2 worker'",
 	}, terminal.ShowFormats, cobra.NoArgs,
-		func(ctx context.Context, c *console, pipe clients, _ []string) error {
-			if forget != "" {
-				return forgetMember(ctx, c, pipe, forget)
+		func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
+			if forget != "" { // it is not expected any more
+				err := presence.Forget(ctx, pipe.Pipeline, forget)
+				if errors.Is(err, presence.ErrUnknownMember) {
+					return terminal.ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", forget))
+				}
+				if err == nil {
+					c.Say("%s: removed from the expected processes", forget)
+				}
+				return err
 			}
-			survey, err := pipe.Overview(ctx, nil)
+			overview, err := pipe.Overview(ctx, nil)
 			if err != nil {
 				return err
 			}
 			if c.Structured() {
-				return c.Show(survey)
+				return c.Show(overview)
 			}
-			overviewView{c}.survey(survey)
+			writeOverview(c, overview)
 			return nil
 		})
 	cmd.Flags().StringVar(&forget, "forget", "", "do not expect the process `NAME` any more: it was removed for good")
 	return cmd
 }
 
-// forgetMember has a process not expected any more.
-func forgetMember(ctx context.Context, c *console, pipe clients, name string) error {
-	err := presence.Forget(ctx, pipe.Pipeline, name)
-	if errors.Is(err, presence.ErrUnknownMember) {
-		return terminal.ExitNotFound.Because(fmt.Errorf("no process %q is expected: `flowjet status` lists those that are", name))
+func writeOverview(c *terminal.Console, overview inspect.Overview) {
+	c.Title("Flowjet on %s", overview.Server)
+	c.Say("services      %s", counts(overview.Services, "none"))
+	c.Say("timers        %d set, %d overdue", overview.Timers.Set, overview.Timers.Overdue)
+	c.Say("webhooks      %d deliveries wait, %d receivers of services fail", overview.Webhooks.Waiting, overview.Webhooks.Failing)
+	c.Say("dead letters  %s", counts(overview.DeadLetters, "none"))
+	c.Say("")
+	writeProcesses(c, overview)
+	writeWorkers(c, overview.Workers)
+	c.Say("")
+	var feeds [][]string
+	for _, feed := range overview.Feeds {
+		alive := "silent"
+		if feed.Alive {
+			alive = "ok"
+		}
+		feeds = append(feeds, []string{feed.Feed, feed.Holder, alive, c.Ago(feed.Since)})
 	}
-	if err == nil {
-		c.Say("%s: removed from the expected processes", name)
+	if len(feeds) == 0 {
+		c.Say("%s", c.Paint("31", "No bridge has ever published: no events are received."))
+	} else {
+		c.Table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, feeds)
 	}
-	return err
+	writeReaders(c, overview)
+	c.Say("")
+	var streams [][]string
+	for _, stream := range overview.Streams {
+		limit := "-"
+		if stream.MaxBytes > 0 {
+			limit = bytesText(stream.MaxBytes)
+		}
+		streams = append(streams, []string{
+			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), c.AgoOf(stream.Last), stream.Trouble,
+		})
+	}
+	c.Table([]string{"STREAM", "MESSAGES", "SIZE", "LIMIT", "REPLICAS", "LAST", "PROBLEM"}, streams)
 }
 
-func (v overviewView) members(survey inspect.Overview) {
-	if len(survey.Members) == 0 {
-		return
-	}
-	var rows [][]string
-	for _, member := range survey.Members {
+// writeProcesses lists the processes that are expected, and the NATS servers of a cluster.
+func writeProcesses(c *terminal.Console, overview inspect.Overview) {
+	var members, servers [][]string
+	for _, member := range overview.Members {
 		state := "ok"
 		if member.Missing != nil {
-			state = "MISSING for " + v.Ago(*member.Missing)
+			state = "MISSING for " + c.Ago(*member.Missing)
 		}
-		rows = append(rows, []string{member.Name, strings.Join(member.Parts, ", "), orDash(member.Release), state})
+		members = append(members, []string{member.Name, strings.Join(member.Parts, ", "), cmp.Or(member.Release, "-"), state})
 	}
-	v.Table([]string{"PROCESS", "PARTS", "VERSION", "STATE"}, rows)
-	v.Say("")
-}
-
-func (v overviewView) servers(survey inspect.Overview) {
-	if len(survey.Servers) < 2 {
-		return
+	if len(members) > 0 {
+		c.Table([]string{"PROCESS", "PARTS", "VERSION", "STATE"}, members)
+		c.Say("")
 	}
-	var rows [][]string
-	for _, server := range survey.Servers {
+	for _, server := range overview.Servers {
 		state := "ok"
 		if server.Away {
 			state = "AWAY"
 		}
-		rows = append(rows, []string{server.Name, state})
+		servers = append(servers, []string{server.Name, state})
 	}
-	v.Table([]string{"NATS SERVER", "STATE"}, rows)
-	v.Say("")
-}
-
-func (v overviewView) survey(survey inspect.Overview) {
-	v.Title("Flowjet on %s", survey.Server)
-	v.Say("services      %s", counts(survey.Services, "none"))
-	v.Say("timers        %d set, %d overdue", survey.Timers.Set, survey.Timers.Overdue)
-	v.Say("webhooks      %d deliveries wait, %d receivers of services fail", survey.Webhooks.Waiting, survey.Webhooks.Failing)
-	v.Say("dead letters  %s", counts(survey.DeadLetters, "none"))
-	v.Say("")
-	v.members(survey)
-	v.servers(survey)
-	v.workers(survey)
-	v.feeds(survey)
-	v.readers(survey)
-	v.streams(survey)
+	if len(servers) > 1 {
+		c.Table([]string{"NATS SERVER", "STATE"}, servers)
+		c.Say("")
+	}
 }
 
 // counts lists how many there are of each.
@@ -117,9 +131,13 @@ func counts[N int | uint64](many map[string]N, none string) string {
 	return strings.Join(parts, ", ")
 }
 
-func (v overviewView) workers(survey inspect.Overview) {
+func writeWorkers(c *terminal.Console, workers []inspect.WorkerShare) {
+	if len(workers) == 0 {
+		c.Say("%s", c.Paint("31", "No worker is running: services make no progress."))
+		return
+	}
 	var rows [][]string
-	for _, worker := range survey.Workers {
+	for _, worker := range workers {
 		var does []string
 		if worker.Router {
 			does = append(does, "routes")
@@ -130,30 +148,9 @@ func (v overviewView) workers(survey inspect.Overview) {
 		if worker.OnedUnreachable {
 			does = append(does, "cannot reach oned")
 		}
-		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), orDash(strings.Join(does, ", "))})
+		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), cmp.Or(strings.Join(does, ", "), "-")})
 	}
-	if len(rows) == 0 {
-		v.Say("%s", v.Paint("31", "No worker is running: services make no progress."))
-		return
-	}
-	v.Table([]string{"WORKER", "PARTITIONS", "ALSO"}, rows)
-}
-
-func (v overviewView) feeds(survey inspect.Overview) {
-	v.Say("")
-	var rows [][]string
-	for _, feed := range survey.Feeds {
-		alive := "silent"
-		if feed.Alive {
-			alive = "ok"
-		}
-		rows = append(rows, []string{feed.Feed, feed.Holder, alive, v.Ago(feed.Since)})
-	}
-	if len(rows) == 0 {
-		v.Say("%s", v.Paint("31", "No bridge has ever published: no events are received."))
-		return
-	}
-	v.Table([]string{"FEED", "BRIDGE", "STATE", "LEASE AGE"}, rows)
+	c.Table([]string{"WORKER", "PARTITIONS", "ALSO"}, rows)
 }
 
 // readersOf returns the readers, and those of the partitions as one: sixteen say no more.
@@ -172,32 +169,14 @@ func readersOf(survey inspect.Overview) (readers []inspect.ReaderStatus) {
 	return append(readers, work)
 }
 
-func (v overviewView) readers(survey inspect.Overview) {
-	v.Say("")
+func writeReaders(c *terminal.Console, overview inspect.Overview) {
+	c.Say("")
 	var rows [][]string
-	for _, reader := range readersOf(survey) {
-		rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), v.AgoOf(reader.Oldest)})
+	for _, reader := range readersOf(overview) {
+		rows = append(rows, []string{reader.Reader, strconv.FormatUint(reader.Lag, 10), c.AgoOf(reader.Oldest)})
 	}
-	v.Table([]string{"READER", "WAITING", "OLDEST"}, rows)
+	c.Table([]string{"READER", "WAITING", "OLDEST"}, rows)
 }
-
-func (v overviewView) streams(survey inspect.Overview) {
-	v.Say("")
-	var rows [][]string
-	for _, stream := range survey.Streams {
-		limit := "-"
-		if stream.MaxBytes > 0 {
-			limit = bytesText(stream.MaxBytes)
-		}
-		rows = append(rows, []string{
-			stream.Name, strconv.FormatUint(stream.Messages, 10), bytesText(stream.Bytes), limit, strconv.Itoa(stream.Replicas), v.AgoOf(stream.Last), stream.Trouble,
-		})
-	}
-	v.Table([]string{"STREAM", "MESSAGES", "SIZE", "LIMIT", "REPLICAS", "LAST", "PROBLEM"}, rows)
-}
-
-// overviewView prints how everything is doing.
-type overviewView struct{ *console }
 
 // bytesText is a size in the unit that suits it.
 func bytesText[T int64 | uint64](size T) string {

@@ -30,11 +30,11 @@ func topCommand(t tool) *cobra.Command {
 		"Processes, waiting messages, services that are not RUNNING, and recent transitions, refreshed every two seconds. q or Ctrl-C ends it.\n" +
 			"Without a terminal it prints once.",
 		"flowjet top\nflowjet top --interval 10s",
-	}, []terminal.Format{terminal.Table}, cobra.NoArgs, func(ctx context.Context, c *console, pipe clients, _ []string) error {
+	}, []terminal.Format{terminal.Table}, cobra.NoArgs, func(ctx context.Context, c *terminal.Console, pipe clients, _ []string) error {
 		if every < 100*time.Millisecond {
 			return terminal.ExitUsage.Because(fmt.Errorf("--interval is %s: it must be 100ms or more", every))
 		}
-		return topView{console: c, pipe: pipe, latest: &latest{}}.run(ctx, every)
+		return topView{Console: c, pipe: pipe, latest: &latest{}}.run(ctx, every)
 	})
 	cmd.Flags().DurationVar(&every, "interval", 2*time.Second, "time between two refreshes")
 	return cmd
@@ -42,7 +42,7 @@ func topCommand(t tool) *cobra.Command {
 
 // topView draws how everything is doing.
 type topView struct {
-	*console
+	*terminal.Console
 	pipe   clients
 	latest *latest
 }
@@ -104,26 +104,26 @@ func (v topView) frame(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var text strings.Builder
-	c := &console{v.To(&text)}
+	c := v.To(&text)
 	c.Title("Flowjet on %s  %s", overview.Server, c.At(c.Now()))
 	c.Say("services      %s", counts(overview.Services, "none"))
 	c.Say("timers        %d set, %d overdue", overview.Timers.Set, overview.Timers.Overdue)
 	c.Say("dead letters  %s", counts(overview.DeadLetters, "none"))
 	c.Say("")
-	view := overviewView{c}
-	view.members(overview)
-	view.servers(overview)
-	view.readers(overview)
+	writeProcesses(c, overview)
+	writeReaders(c, overview)
 	c.Say("")
 	writeUnsettled(c, rows)
 	c.Say("")
-	writeTransitions(c, v.latest.all())
+	v.latest.mu.Lock()
+	defer v.latest.mu.Unlock()
+	writeTransitions(c, v.latest.transitions)
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
 }
 
 // writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that
 // have been so for the longest time.
-func writeUnsettled(c *console, rows []serviceRow) {
+func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 	if len(rows) == 0 {
 		c.Say("Every service is RUNNING.")
 		return
@@ -167,10 +167,4 @@ func (l *latest) add(seen inspect.Entry) {
 	defer l.mu.Unlock()
 	l.transitions = append(l.transitions, *seen.Transition)
 	l.transitions = l.transitions[max(0, len(l.transitions)-topEvents):]
-}
-
-func (l *latest) all() []pipeline.Transition {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.transitions)
 }
