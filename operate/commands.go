@@ -1,11 +1,8 @@
-// Package operate is what an operator types: flowjet status, service, events,
-// commands, dlq and doctor. Each reads what NATS holds, and so works while no
-// worker, no API and no oned is there; only `dlq retry` and `dlq drop` change
-// anything.
+// Package operate is what an operator types: flowjet status, service, events, commands, dlq and doctor. Each reads what NATS
+// holds, and so works while no worker, no API and no oned is there; only `dlq retry` and `dlq drop` change anything.
 //
-// People get tables, with colours on a terminal only; `-o json` gives scripts the
-// same in JSON, whose fields stay what they are: lists are arrays, what goes on
-// for ever is an object a line.
+// People get tables, with colours on a terminal only; `-o json` gives scripts the same in JSON, whose fields stay what they are:
+// lists are arrays, what goes on for ever is an object a line.
 package operate
 
 import (
@@ -34,8 +31,7 @@ import (
 type Environment struct {
 	// Flags adds the flags by which a command finds NATS and oned.
 	Flags func(*cobra.Command)
-	// Attach connects to NATS by these flags; missing names streams and buckets
-	// that are not there.
+	// Attach connects to NATS by these flags; missing names streams and buckets that are not there.
 	Attach func(context.Context, *cobra.Command) (pipe *pipeline.Pipeline, missing []string, err error)
 	// Look returns how what a service waits for is now, as oned shows it.
 	Look func(*cobra.Command) inspect.Look

@@ -117,13 +117,13 @@ func (d *diagnosis) checkNATS(ctx context.Context, cmd *cobra.Command, t tool) {
 	d.checkStorage(ctx, pipe)
 }
 
-// electWithin is how long doctor waits for NATS: streams whose leader was killed have
-// another within 8 s, and a passing failover is no finding.
+// electWithin is how long doctor waits for NATS: streams whose leader was killed have another within 8 s, and a passing failover
+// is no finding.
 const electWithin = 15 * time.Second
 
 const (
-	// settleLooks is how often doctor looks before it tells of trouble that may be passing, as
-	// while another takes over from who has died, and settlePause how long it waits between.
+	// settleLooks is how often doctor looks before it tells of trouble that may be passing, as while another takes over from who
+	// has died, and settlePause how long it waits between.
 	settleLooks = 4
 	settlePause = 1500 * time.Millisecond
 )
@@ -251,8 +251,8 @@ func (d *diagnosis) checkClock(ctx context.Context, pipe clients) {
 	d.compareClocks("NATS's clock", theirs, nearest(theirs, before, time.Now()), time.Second)
 }
 
-// nearest is the time nearest to another among those between two: where an answer was long on
-// its way, how much of that was before it was written is not known.
+// nearest is the time nearest to another among those between two: where an answer was long on its way, how much of that was
+// before it was written is not known.
 func nearest(to, before, after time.Time) time.Time {
 	switch {
 	case to.Before(before):

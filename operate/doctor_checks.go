@@ -22,8 +22,7 @@ const (
 	slowAfter = 30 * time.Second
 	// resyncsLookedAt is among how many of the last events lost ones are looked for.
 	resyncsLookedAt = 5000
-	// resyncsTolerated is how many of these may have been found by comparing: a
-	// bridge's start finds some.
+	// resyncsTolerated is how many of these may have been found by comparing: a bridge's start finds some.
 	resyncsTolerated = 100
 	// nearlyFull is which part of a disk may be used.
 	nearlyFull = 0.9
@@ -114,8 +113,7 @@ func (d *diagnosis) checkWorkers(survey inspect.Overview) {
 	}
 }
 
-// working reports whether a worker does something: without one everything waits, which
-// checkWorkers tells once.
+// working reports whether a worker does something: without one everything waits, which checkWorkers tells once.
 func working(survey inspect.Overview) bool {
 	return slices.ContainsFunc(survey.Workers, func(w inspect.WorkerShare) bool { return !w.OnedUnreachable })
 }

@@ -16,8 +16,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline/inspect"
 )
 
-// more is what can be told of beside services' transitions, by the name that
-// --with has for it.
+// more is what can be told of beside services' transitions, by the name that --with has for it.
 var more = map[string]string{
 	"opennebula":   pipeline.StreamONE,
 	"webhooks":     pipeline.StreamHook,

@@ -18,8 +18,7 @@ import (
 // maxLetters is how many dead letters a command looks at.
 const maxLetters = 10_000
 
-// letterView is a dead letter in JSON. Data is text: what is kept of a letter is
-// almost always JSON itself.
+// letterView is a dead letter in JSON. Data is text: what is kept of a letter is almost always JSON itself.
 type letterView struct {
 	pipeline.DeadLetter
 	Service int    `json:"service"`

@@ -60,7 +60,25 @@ func writeOverview(c *terminal.Console, overview inspect.Overview) {
 	c.Say("dead letters  %s", counts(overview.DeadLetters, "none"))
 	c.Say("")
 	writeProcesses(c, overview)
-	writeWorkers(c, overview.Workers)
+	var workers [][]string
+	for _, worker := range overview.Workers {
+		var does []string
+		if worker.Router {
+			does = append(does, "routes")
+		}
+		if worker.Autoscaler {
+			does = append(does, "scales")
+		}
+		if worker.OnedUnreachable {
+			does = append(does, "cannot reach oned")
+		}
+		workers = append(workers, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), cmp.Or(strings.Join(does, ", "), "-")})
+	}
+	if len(workers) == 0 {
+		c.Say("%s", c.Paint("31", "No worker is running: services make no progress."))
+	} else {
+		c.Table([]string{"WORKER", "PARTITIONS", "ALSO"}, workers)
+	}
 	c.Say("")
 	var feeds [][]string
 	for _, feed := range overview.Feeds {
@@ -129,28 +147,6 @@ func counts[N int | uint64](many map[string]N, none string) string {
 		return none
 	}
 	return strings.Join(parts, ", ")
-}
-
-func writeWorkers(c *terminal.Console, workers []inspect.WorkerShare) {
-	if len(workers) == 0 {
-		c.Say("%s", c.Paint("31", "No worker is running: services make no progress."))
-		return
-	}
-	var rows [][]string
-	for _, worker := range workers {
-		var does []string
-		if worker.Router {
-			does = append(does, "routes")
-		}
-		if worker.Autoscaler {
-			does = append(does, "scales")
-		}
-		if worker.OnedUnreachable {
-			does = append(does, "cannot reach oned")
-		}
-		rows = append(rows, []string{worker.Worker, strconv.Itoa(len(worker.Partitions)), cmp.Or(strings.Join(does, ", "), "-")})
-	}
-	c.Table([]string{"WORKER", "PARTITIONS", "ALSO"}, rows)
 }
 
 // readersOf returns the readers, and those of the partitions as one: sixteen say no more.

@@ -121,8 +121,8 @@ func (v topView) frame(ctx context.Context) (string, error) {
 	return strings.ReplaceAll(text.String(), "\n\n\n", "\n\n"), nil
 }
 
-// writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that
-// have been so for the longest time.
+// writeUnsettled lists the services that are not RUNNING: those in trouble first, then those that have been so for the longest
+// time.
 func writeUnsettled(c *terminal.Console, rows []serviceRow) {
 	if len(rows) == 0 {
 		c.Say("Every service is RUNNING.")

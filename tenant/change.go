@@ -3,6 +3,7 @@ package tenant
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowjet/flowjet/client"
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
@@ -50,8 +52,8 @@ type changeFlags struct {
 // can are what not every change can do.
 type can struct{ plan, wait, match, several bool }
 
-// acting makes a command that changes the one of a kind that its first argument names, in a way that the others say: build's change is below
-// that one's path.
+// acting makes a command that changes the one of a kind that its first argument names, in a way that the others say: build's
+// change is below that one's path.
 func (t tool) acting(k kind, help help, args cobra.PositionalArgs, able can, offers []completion, build func(args []string) (change, error)) *cobra.Command {
 	return t.changing(help, args, able, append([]completion{k.names}, offers...), func(ctx context.Context, api *client.Client, args []string) (change, error) {
 		asked, err := build(args[1:])
@@ -129,13 +131,8 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 	}
 	if f.dryRun {
 		request.Query = url.Values{"dry_run": {"true"}}
-		answer, err := api.Do(ctx, request)
-		if err != nil {
-			return refused(asked, err)
-		}
-		return showPlan(c, answer.Body)
 	}
-	waiting := f.wait && asked.until != ""
+	waiting := f.wait && asked.until != "" && !f.dryRun
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if waiting && f.timeout > 0 {
 		limited, cancel = context.WithTimeout(ctx, f.timeout)
@@ -146,8 +143,14 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 		w.follow(limited, false)
 	}
 	answer, err := api.Do(ctx, request)
-	if err != nil {
-		return refused(asked, err)
+	var refusal *client.Error
+	switch {
+	case asked.etag != "" && errors.As(err, &refusal) && refusal.Status == http.StatusPreconditionFailed:
+		return fmt.Errorf("%s %d was changed by another user meanwhile, and nothing was changed: try again", asked.kind.name, asked.id)
+	case err != nil:
+		return err
+	case f.dryRun:
+		return showPlan(c, answer.Body)
 	}
 	if answer.Warn != "" {
 		c.note("warning: %s", answer.Warn)
@@ -159,32 +162,18 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 		}
 	}
 	if waiting {
-		if made.State, err = w.await(limited, made.ID, answer, asked.makes); err != nil {
-			return f.overdue(ctx, limited, made.ID, asked, err)
+		made.State, err = w.await(limited, made.ID, answer, asked.makes)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return fmt.Errorf("waiting was interrupted: the change of service %d continues", made.ID)
+		case err != nil && limited.Err() != nil:
+			return terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s and continues: `flowjet service show %d` shows what it waits for", made.ID, asked.until, f.timeout, made.ID))
+		case err != nil:
+			return err
 		}
 		made.Queued = false
 	}
 	return c.result(asked, made)
-}
-
-// refused says what was asked for.
-func refused(asked change, err error) error {
-	var refusal *client.Error
-	if asked.etag != "" && errors.As(err, &refusal) && refusal.Status == http.StatusPreconditionFailed {
-		return fmt.Errorf("%s %d was changed by another user meanwhile, and nothing was changed: try again", asked.kind.name, asked.id)
-	}
-	return err
-}
-
-// overdue words why the waiting has ended.
-func (f *changeFlags) overdue(ctx, limited context.Context, id int, asked change, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("waiting was interrupted: the change of service %d continues", id)
-	case limited.Err() != nil:
-		return terminal.ExitTimeout.Because(fmt.Errorf("service %d did not reach %s within %s and continues: `flowjet service show %d` shows what it waits for", id, asked.until, f.timeout, id))
-	}
-	return err
 }
 
 // result writes what became of a change.
@@ -268,4 +257,102 @@ func forEach(ctx context.Context, c *console, args []string, one func(args []str
 		return fmt.Errorf("%d of %d changes failed: %s", len(refused), len(ids), shortened(strings.Join(refused, "; ")))
 	}
 	return nil
+}
+
+// planned is what a change would do, step by step, as the API foretells it.
+type planned struct {
+	Steps []struct {
+		WaitsFor string          `json:"waits_for"`
+		Changes  []flow.Change   `json:"changes"`
+		Actions  []plannedAction `json:"actions"`
+	} `json:"steps"`
+	EndsIn   string `json:"ends_in"`
+	Complete bool   `json:"complete"`
+}
+
+type plannedAction struct {
+	Do      flow.ActionKind `json:"do"`
+	Role    string          `json:"role"`
+	VM      int             `json:"vm"`
+	Call    string          `json:"call"`
+	Name    string          `json:"name"`
+	OnHold  bool            `json:"on_hold"`
+	Network string          `json:"network"`
+}
+
+// showPlan writes a plan.
+func showPlan(c *console, text []byte) error {
+	if c.Structured() {
+		return c.value(json.RawMessage(text))
+	}
+	var plan planned
+	if err := json.Unmarshal(text, &plan); err != nil {
+		return fmt.Errorf("read the plan: %w", err)
+	}
+	c.Say("Nothing was changed. This would be done:")
+	for i, step := range plan.Steps {
+		when := "at once"
+		if step.WaitsFor != "" {
+			when = "when " + shortened(step.WaitsFor)
+		}
+		c.Say("%2d  %s", i+1, terminal.Printable(when))
+		for _, change := range step.Changes {
+			if change.Kind == "vm" {
+				continue // the step before has created or ended it
+			}
+			c.Say("      %s", c.Change(change))
+		}
+		for _, action := range step.Actions {
+			c.Say("      %s", terminal.Printable(action.String()))
+		}
+	}
+	if !plan.Complete {
+		c.Say("Further steps depend on the outcome.")
+		return nil
+	}
+	end := "it is " + c.State(plan.EndsIn)
+	if plan.EndsIn == gone {
+		end = "the service is gone"
+	}
+	c.Say("Then %s.", end)
+	return nil
+}
+
+func (a plannedAction) String() string {
+	vm := a.Name
+	if vm == "" {
+		vm = fmt.Sprintf("VM %d", a.VM)
+	}
+	switch a.Do {
+	case flow.ActionCreateVM:
+		if a.OnHold {
+			return "create " + vm + " on hold"
+		}
+		return "create " + vm
+	case flow.ActionVM:
+		return a.Call + " " + vm
+	case flow.ActionRecoverVM:
+		return "recover " + vm
+	case flow.ActionCreateNetwork:
+		return "create network " + a.Network
+	case flow.ActionDeleteNetwork:
+		return "delete network " + a.Network
+	case flow.ActionCreateRouter:
+		return "create the virtual router of role " + a.Role
+	case flow.ActionDeleteRouter:
+		return "delete the virtual router of role " + a.Role
+	case flow.ActionDeleteDocument:
+		return "remove the service"
+	}
+	return strings.ReplaceAll(string(a.Do), "_", " ")
+}
+
+// mostWaited is how much of what a step waits for is shown.
+const mostWaited = 160
+
+func shortened(text string) string {
+	if runes := []rune(text); len(runes) > mostWaited {
+		return string(runes[:mostWaited]) + "…"
+	}
+	return text
 }

@@ -97,7 +97,7 @@ func showTemplate(c *console, shown schema.Template) {
 	var roles, asked [][]string
 	add := func(what string, inputs []schema.Input) {
 		for _, input := range inputs {
-			asked = append(asked, []string{what + input.Name, input.Type, must(input.Mandatory), cmp.Or(input.Default, "-"), cmp.Or(strings.Join(input.Options, ","), "-"), input.Description})
+			asked = append(asked, []string{what + input.Name, input.Type, yesOrNo[input.Mandatory], cmp.Or(input.Default, "-"), cmp.Or(strings.Join(input.Options, ","), "-"), input.Description})
 		}
 	}
 	add("", shown.Inputs)
@@ -113,7 +113,7 @@ func showTemplate(c *console, shown schema.Template) {
 	}
 	var networks [][]string
 	for _, network := range shown.Networks {
-		networks = append(networks, []string{network.Name, must(network.Mandatory), cmp.Or(strings.TrimSpace(network.From+" "+network.Of), "-"), network.Description})
+		networks = append(networks, []string{network.Name, yesOrNo[network.Mandatory], cmp.Or(strings.TrimSpace(network.From+" "+network.Of), "-"), network.Description})
 	}
 	if len(networks) > 0 {
 		c.Say("")
@@ -121,12 +121,7 @@ func showTemplate(c *console, shown schema.Template) {
 	}
 }
 
-func must(mandatory bool) string {
-	if mandatory {
-		return "yes"
-	}
-	return "no"
-}
+var yesOrNo = map[bool]string{true: "yes", false: "no"}
 
 func bound(number *int) string {
 	if number == nil {

@@ -1,8 +1,8 @@
-// Package tenant is what a user of OpenNebula types: flowjet service and template, over
-// Flowjet's HTTP API, with OpenNebula's own credentials.
+// Package tenant is what a user of OpenNebula types: flowjet service and template, over Flowjet's HTTP API, with OpenNebula's own
+// credentials.
 //
-// A change can be tried without effect, is made once however often it is sent, and can be
-// waited for. People get tables and sentences; -o json, yaml and name are for scripts.
+// A change can be tried without effect, is made once however often it is sent, and can be waited for. People get tables and
+// sentences; -o json, yaml and name are for scripts.
 package tenant
 
 import (
@@ -26,8 +26,8 @@ import (
 type Environment struct {
 	// Simulated is the file with the credentials of a simulator's user, for who has no others.
 	Simulated string
-	// Ask asks a person for a value, which is not shown while it is typed if it is a secret;
-	// nil asks on the terminal, if there is one.
+	// Ask asks a person for a value, which is not shown while it is typed if it is a secret; nil asks on the terminal, if there
+	// is one.
 	Ask func(question string, secret bool) (string, error)
 }
 

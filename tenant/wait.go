@@ -15,8 +15,8 @@ import (
 // lookEvery is how often a service is read while nothing is heard of it: events only hasten it.
 const lookEvery = 2 * time.Second
 
-// eventsWithin is how long events are waited for: until they can be heard, and in the end those
-// that tell of the state that was read.
+// eventsWithin is how long events are waited for: until they can be heard, and in the end those that tell of the state that was
+// read.
 const eventsWithin = 5 * time.Second
 
 // waiter waits for a service to come to a state, and tells what happens meanwhile.

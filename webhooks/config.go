@@ -20,20 +20,18 @@ import (
 type Settings struct {
 	// Receivers are told of the transitions of all services.
 	Receivers []Receiver `yaml:"receivers"`
-	// Services reports whether services may name receivers of their own, in the
-	// attribute flowjet_webhooks of their templates. It is off unless it is set:
-	// whoever may write a template could then have the workers post to any address that
-	// they reach and that is not denied.
+	// Services reports whether services may name receivers of their own, in the attribute flowjet_webhooks of their templates. It
+	// is off unless it is set: whoever may write a template could then have the workers post to any address that they reach and
+	// that is not denied.
 	Services bool `yaml:"services"`
 	// Secrets are those that services may name.
 	Secrets []Secret `yaml:"secrets"`
-	// AllowAddresses are networks (10.0.0.0/8) that may be posted to although they
-	// are of this host or link-local; DenyAddresses ones that may not.
+	// AllowAddresses are networks (10.0.0.0/8) that may be posted to although they are of this host or link-local; DenyAddresses
+	// ones that may not.
 	AllowAddresses []netip.Prefix `yaml:"allow_addresses"`
 	DenyAddresses  []netip.Prefix `yaml:"deny_addresses"`
-	// Timeout is how long one attempt may take, default 10 s; GiveUpAfter how old
-	// a delivery may become before it is a dead letter, default 24 h; FirstPause the pause
-	// after the first failure, default 1 s: each is twice the one before it, up to
+	// Timeout is how long one attempt may take, default 10 s; GiveUpAfter how old a delivery may become before it is a dead
+	// letter, default 24 h; FirstPause the pause after the first failure, default 1 s: each is twice the one before it, up to
 	// LongestPause, default 10 min.
 	Timeout      time.Duration `yaml:"timeout"`
 	GiveUpAfter  time.Duration `yaml:"give_up_after"`
@@ -118,7 +116,7 @@ func (r Receiver) check() error {
 	if !receiverName.MatchString(r.Name) {
 		return fmt.Errorf("the name %q must be letters, digits, _ and -", r.Name)
 	}
-	if err := r.webhook().Check(); err != nil {
+	if err := (spec.Webhook{URL: r.URL, Kinds: r.Kinds}).Check(); err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	if r.SecretFile != "" {
@@ -137,8 +135,6 @@ func (r Receiver) check() error {
 	}
 	return nil
 }
-
-func (r Receiver) webhook() spec.Webhook { return spec.Webhook{URL: r.URL, Kinds: r.Kinds} }
 
 func (s Settings) withDefaults() Settings {
 	for place, standard := range map[*time.Duration]time.Duration{

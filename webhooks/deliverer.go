@@ -1,19 +1,15 @@
-// Package webhooks delivers what happens to services to receivers outside, by
-// HTTP: those of the configuration, and those that services name.
+// Package webhooks delivers what happens to services to receivers outside, by HTTP: those of the configuration, and those that
+// services name.
 //
-// One worker, which also routes, finds the receivers of each transition and
-// queues a delivery for each in the stream HOOK; the worker that owns a service
-// delivers them, one after the other for each pair of receiver and service.
+// One worker, which also routes, finds the receivers of each transition and queues a delivery for each in the stream HOOK; the
+// worker that owns a service delivers them, one after the other for each pair of receiver and service.
 //
-// Safety: a delivery is deleted only after a receiver has answered with a status
-// of 2xx, or after it became a dead letter, so each transition is delivered at
-// least once, and about one service in order. A worker that dies between the answer and the
-// deletion, or is overtaken, delivers one again: with the same id. What is posted
-// is signed with a secret that is read from a file and is in no stream. No request goes to an address
-// of this host or to a link-local one, whatever a name resolves to, and no
-// redirect is followed, unless the configuration allows it.
-// Liveness: a receiver that fails is tried again with growing pauses, which
-// outlive the worker, until the deliveries are too old. One that hangs holds up nobody else.
+// Safety: a delivery is deleted only after a receiver has answered with a status of 2xx, or after it became a dead letter, so
+// each transition is delivered at least once, and about one service in order. A worker that dies between the answer and the
+// deletion, or is overtaken, delivers one again: with the same id. What is posted is signed with a secret that is read from a
+// file and is in no stream. No request goes to an address of this host or to a link-local one, whatever a name resolves to, and
+// no redirect is followed, unless the configuration allows it. Liveness: a receiver that fails is tried again with growing
+// pauses, which outlive the worker, until the deliveries are too old. One that hangs holds up nobody else.
 package webhooks
 
 import (
@@ -38,22 +34,20 @@ import (
 const (
 	// lookEvery is how often a deliverer looks what it owns.
 	lookEvery = 250 * time.Millisecond
-	// maxPosts bounds the attempts under way, maxPostsOfReceiver those to one
-	// receiver, and maxPostsOfOwner those for the services of one user, to receivers that
-	// they name: whose hang leave room for the others.
+	// maxPosts bounds the attempts under way, maxPostsOfReceiver those to one receiver, and maxPostsOfOwner those for the
+	// services of one user, to receivers that they name: whose hang leave room for the others.
 	maxPosts           = 256
 	maxPostsOfReceiver = 8
 	maxPostsOfOwner    = 64
-	// maxLanes bounds the pairs of receiver and service that have something
-	// waiting here; more wait in the stream.
+	// maxLanes bounds the pairs of receiver and service that have something waiting here; more wait in the stream.
 	maxLanes = 20_000
 )
 
 // Config is what a Deliverer needs to know.
 type Config struct {
 	Settings Settings
-	// Owns reports whether this process does now what an ownership key stands for:
-	// the router's finds receivers, a partition's delivers.
+	// Owns reports whether this process does now what an ownership key stands for: the router's finds receivers, a partition's
+	// delivers.
 	Owns func(key string) bool
 	// Version is what receivers are told as the user agent.
 	Version string
@@ -62,8 +56,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Deliverer delivers to webhooks what falls to its process. It is safe for use
-// by several goroutines.
+// Deliverer delivers to webhooks what falls to its process. It is safe for use by several goroutines.
 type Deliverer struct {
 	config   Config
 	pipe     clients
@@ -107,9 +100,8 @@ func (d *Deliverer) Reload(settings Settings) {
 
 func (d *Deliverer) current() Settings { return *d.settings.Load() }
 
-// Start begins to deliver what happens from now on, or goes on where the last one
-// ended. Start it before the worker: what that does is told then. Starting a running
-// deliverer does nothing.
+// Start begins to deliver what happens from now on, or goes on where the last one ended. Start it before the worker: what that
+// does is told then. Starting a running deliverer does nothing.
 func (d *Deliverer) Start(ctx context.Context) error {
 	if _, err := d.begin(ctx); err != nil {
 		return err

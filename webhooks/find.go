@@ -10,20 +10,19 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
 const (
-	// saveEvery is after how many transitions, or after how long a silence, it is
-	// stored how far the receivers were found.
+	// saveEvery is after how many transitions, or after how long a silence, it is stored how far the receivers were found.
 	saveEvery    = 200
 	saveWhenIdle = time.Second
 	// countEvery is how often it is counted what waits.
 	countEvery = 5 * time.Second
 )
 
-// begin is how far receivers were found; the first time, everything that has
-// happened until now.
+// begin is how far receivers were found; the first time, everything that has happened until now.
 func (d *Deliverer) begin(ctx context.Context) (uint64, error) {
 	last, err := d.pipe.LastTransitionSequence(ctx)
 	if err != nil {
@@ -74,8 +73,7 @@ func (d *Deliverer) find(ctx context.Context) (err error) {
 	}
 }
 
-// queue queues a transition for all its receivers: those of the configuration, and those that its
-// service names.
+// queue queues a transition for all its receivers: those of the configuration, and those that its service names.
 func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipeline.Transition) error {
 	settings := d.current()
 	id := transition.MessageID
@@ -87,7 +85,8 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 		return fmt.Errorf("write transition %s: %w", id, err)
 	}
 	for _, receiver := range settings.Receivers {
-		if !receiver.webhook().Wants(transition.Kind) || len(receiver.States) > 0 && !slices.Contains(receiver.States, transition.New) {
+		named := spec.Webhook{URL: receiver.URL, Kinds: receiver.Kinds}
+		if !named.Wants(transition.Kind) || len(receiver.States) > 0 && !slices.Contains(receiver.States, transition.New) {
 			continue
 		}
 		delivery := pipeline.Delivery{ID: id, Service: transition.Service, Receiver: receiver.Name, Body: body}
@@ -118,8 +117,7 @@ func (d *Deliverer) queue(ctx context.Context, sequence uint64, transition pipel
 	return nil
 }
 
-// queueOne queues a delivery; what finds no room becomes a dead letter, so that
-// one receiver's backlog holds up nobody else.
+// queueOne queues a delivery; what finds no room becomes a dead letter, so that one receiver's backlog holds up nobody else.
 func (d *Deliverer) queueOne(ctx context.Context, subject string, delivery pipeline.Delivery) error {
 	err := d.pipe.QueueDelivery(ctx, subject, delivery)
 	if !errors.Is(err, pipeline.ErrFull) {

@@ -14,8 +14,8 @@ import (
 // errDenied is returned when an address must not be posted to.
 var errDenied = errors.New("the address is denied: allow it with allow_addresses in the webhooks file")
 
-// metadata are the addresses at which clouds tell machines their secrets, beside
-// the link-local 169.254.169.254, and the shared range of carriers, where some are.
+// metadata are the addresses at which clouds tell machines their secrets, beside the link-local 169.254.169.254, and the shared
+// range of carriers, where some are.
 var metadata = []netip.Prefix{
 	netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("fd00:ec2::/32"),
@@ -27,8 +27,8 @@ var metadata = []netip.Prefix{
 // thisNetwork is what a host that has no address yet calls its own network.
 var thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 
-// checkAddress refuses addresses of this host, link-local and metadata ones, and
-// those that nobody has; the configuration has the last word.
+// checkAddress refuses addresses of this host, link-local and metadata ones, and those that nobody has; the configuration has the
+// last word.
 func (s Settings) checkAddress(address netip.Addr) error {
 	address = address.Unmap().WithZone("")
 	if within(s.AllowAddresses, address) {
@@ -62,8 +62,7 @@ func isOwn(address netip.Addr, interfaces []net.Addr) bool {
 	return false
 }
 
-// translated hold an IPv4 address inside an IPv6 one, by which a denied address
-// could be reached.
+// translated hold an IPv4 address inside an IPv6 one, by which a denied address could be reached.
 var translated = []netip.Prefix{
 	netip.MustParsePrefix("::/96"),
 	netip.MustParsePrefix("::ffff:0:0:0/96"),
@@ -85,8 +84,8 @@ func within(networks []netip.Prefix, address netip.Addr) bool {
 // maxConnsPerHost bounds the connections to one host, which can have many receivers.
 const maxConnsPerHost = 32
 
-// newClient posts without a proxy, follows no redirect, and looks at each address
-// when it connects: what a name resolved to earlier says nothing.
+// newClient posts without a proxy, follows no redirect, and looks at each address when it connects: what a name resolved to
+// earlier says nothing.
 func newClient(settings func() Settings) *http.Client {
 	dialer := &net.Dialer{
 		Timeout: 5 * time.Second,

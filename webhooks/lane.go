@@ -14,8 +14,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// lane delivers what waits on one subject, about one service for one receiver,
-// one after the other.
+// lane delivers what waits on one subject, about one service for one receiver, one after the other.
 type lane struct {
 	*Deliverer
 	subject  string
@@ -84,8 +83,7 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// handle makes one attempt at a delivery, when its time has come, and keeps what
-// came of it.
+// handle makes one attempt at a delivery, when its time has come, and keeps what came of it.
 func (l *lane) handle(ctx context.Context, delivery pipeline.Delivery) error {
 	if len(delivery.Body) == 0 {
 		return l.giveUp(ctx, delivery, "the delivery cannot be read")
@@ -171,8 +169,7 @@ type usedSlots struct {
 	users int
 }
 
-// acquire waits for one of a key's slots until it is released; without one it returns ctx's
-// error.
+// acquire waits for one of a key's slots until it is released; without one it returns ctx's error.
 func (k *keyedSlots) acquire(ctx context.Context, key string) (release func(), err error) {
 	k.mutex.Lock()
 	slots := k.byKey[key]

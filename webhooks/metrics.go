@@ -6,8 +6,7 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// servicesLabel stands for all receivers that services name: a label for each
-// would have no bound.
+// servicesLabel stands for all receivers that services name: a label for each would have no bound.
 const servicesLabel = "services"
 
 type metrics struct {

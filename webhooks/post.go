@@ -29,11 +29,9 @@ type failure struct {
 	final bool
 }
 
-// attempt posts a delivery once. The error is that of this process: it was cut
-// off before it had asked.
+// attempt posts a delivery once. The error is that of this process: it was cut off before it had asked.
 func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count int) (*failure, error) {
-	// The receiver's own bound comes first, then its owner's: who waits behind one that hangs
-	// must not take the others' room.
+	// The receiver's own bound comes first, then its owner's: who waits behind one that hangs must not take the others' room.
 	leave, err := l.toReceiver.acquire(ctx, l.receiver)
 	if err != nil {
 		return nil, err
@@ -67,8 +65,8 @@ func (l *lane) attempt(ctx context.Context, delivery pipeline.Delivery, count in
 	return failed, nil
 }
 
-// targetOf returns where a delivery goes by the settings as they are now, and the file with what it
-// is signed with; empty for nothing.
+// targetOf returns where a delivery goes by the settings as they are now, and the file with what it is signed with; empty for
+// nothing.
 func (s Settings) targetOf(delivery pipeline.Delivery) (address, secretFile string, failed *failure) {
 	if delivery.Receiver != "" {
 		for _, receiver := range s.Receivers {
@@ -155,16 +153,14 @@ func title(delivery pipeline.Delivery) string {
 	return fmt.Sprintf("the receiver at %s of service %d", parsed.Host, delivery.Service)
 }
 
-// The headers of a delivery are those of Standard Webhooks
-// (https://www.standardwebhooks.com), for which there are libraries in most
-// languages.
+// The headers of a delivery are those of Standard Webhooks (https://www.standardwebhooks.com), for which there are libraries in
+// most languages.
 const (
 	// HeaderID is the transition's id: the same at every attempt.
 	HeaderID = "Webhook-Id"
 	// HeaderTimestamp is when the attempt was made, in unix seconds.
 	HeaderTimestamp = "Webhook-Timestamp"
-	// HeaderSignature is "v1," and the base64 of HMAC-SHA256 over id, timestamp
-	// and body, with dots between.
+	// HeaderSignature is "v1," and the base64 of HMAC-SHA256 over id, timestamp and body, with dots between.
 	HeaderSignature = "Webhook-Signature"
 	// HeaderAttempt counts from 1.
 	HeaderAttempt = "Flowjet-Attempt"
@@ -185,8 +181,7 @@ func Sign(secret []byte, id string, at time.Time, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(code.Sum(nil))
 }
 
-// readSecret reads what to sign with: the file's text without the end of its
-// line, or what is behind whsec_ in base64.
+// readSecret reads what to sign with: the file's text without the end of its line, or what is behind whsec_ in base64.
 func readSecret(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
