@@ -1,6 +1,12 @@
+// Package app puts Flowjet together: an embedded NATS server or a connection to one, the simulated OpenNebula if asked for, the
+// bridge, a worker and the API.
+//
+// Everything that Start acquires, Stop releases in reverse, within the time that its context allows; a Start that fails releases
+// what it had acquired.
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -9,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -41,8 +48,7 @@ const (
 	PartAPI      Part = "api"
 )
 
-// Everything are the parts of `flowjet up`: NATS unless there is another, the
-// simulator if asked for, and all of Flowjet.
+// Everything are the parts of `flowjet up`: NATS unless there is another, the simulator if asked for, and all of Flowjet.
 func Everything(config Config) []Part {
 	parts := []Part{PartNarrator, PartWorker, PartBridge, PartAPI}
 	if config.NATS.URL == "" {
@@ -81,12 +87,14 @@ type App struct {
 	statusAddress string
 }
 
-// New makes an app of the parts that is not running; out receives what people
-// read, and version is what the API says it is.
+// New makes an app of the parts that is not running; out receives what people read, and version is what the API says it is.
 func New(config Config, parts []Part, version string, out io.Writer, logger *slog.Logger) *App {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &App{config: config, parts: parts, version: version, out: out, logger: logger, metrics: metrics, contact: newContact(), reads: &onedReads{}}
+	return &App{
+		config: config, parts: parts, version: version, out: out, logger: logger, metrics: metrics, reads: &onedReads{},
+		contact: &contact{failed: make(chan error, 2)},
+	}
 }
 
 // Start starts the parts in the order in which they need each other.
@@ -97,7 +105,7 @@ func (a *App) Start(ctx context.Context) error {
 		start  func(context.Context) error
 	}{
 		{working || a.has(PartNATS), func(context.Context) error { return a.keep(boundMemory(a.parts), nil) }},
-		{collectorNamed(), func(ctx context.Context) error {
+		{slices.ContainsFunc(collectorVariables, func(name string) bool { return os.Getenv(name) != "" }), func(ctx context.Context) error {
 			return a.keep(startTracing(ctx, a.version, name(string(a.role())), a.logger))
 		}},
 		{a.has(PartNATS), a.startServer},
@@ -105,12 +113,12 @@ func (a *App) Start(ctx context.Context) error {
 		{working, a.connectOned},
 		{working, a.openPipeline},
 		{working, a.shareOned},
-		{a.has(PartNarrator), a.startNarrator},
+		{a.has(PartNarrator), func(context.Context) error { return a.keep(startNarrator(a.pipe.Conn(), a.out)) }},
 		{a.has(PartWorker), a.startWorker},
-		{a.has(PartWorker), keepMembers(a)},
-		{a.has(PartBridge), bridging{a}.startBridge},
+		{a.has(PartWorker), a.keepMembers},
+		{a.has(PartBridge), func(ctx context.Context) error { return startBridge(ctx, a) }},
 		{a.has(PartAPI), a.startAPI},
-		{a.config.Status.Listen != "", statusPage{a}.startStatus},
+		{a.config.Status.Listen != "", func(ctx context.Context) error { return startStatus(ctx, a) }},
 	}
 	for _, step := range steps {
 		if !step.wanted {
@@ -139,8 +147,7 @@ func (a *App) Stop(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// ErrConnectionLost is why a process ends that NATS has shut out: the next start connects
-// anew.
+// ErrConnectionLost is why a process ends that NATS has shut out: the next start connects anew.
 var ErrConnectionLost = errors.New("NATS has closed the connection permanently; the process exits so that it is restarted")
 
 // Lost is closed when the app cannot go on, for ErrConnectionLost; valid after Start.
@@ -151,8 +158,7 @@ func (a *App) Lost() <-chan struct{} {
 	return a.pipe.Lost()
 }
 
-// APIAddress is where the API listens, host:port, empty without one; valid after
-// Start.
+// APIAddress is where the API listens, host:port, empty without one; valid after Start.
 func (a *App) APIAddress() string {
 	if a.api == nil {
 		return ""
@@ -192,11 +198,15 @@ func (a *App) startServer(context.Context) error {
 	if err != nil {
 		return err
 	}
+	var cluster *embedded.Cluster
+	if len(a.config.NATS.Routes) > 0 {
+		cluster = &embedded.Cluster{Listen: a.config.NATS.ClusterListen, Routes: a.config.NATS.Routes}
+	}
 	server, err := embedded.Start(embedded.Config{
 		StoreDir: a.config.streamsFolder(),
 		Listen:   a.config.NATS.Listen,
 		Name:     a.config.NATS.Name,
-		Cluster:  a.cluster(),
+		Cluster:  cluster,
 		File:     file,
 		Logger:   a.logger.With("part", "nats"),
 	})
@@ -215,31 +225,32 @@ func (a *App) makeDataDir() error {
 	return nil
 }
 
-// cluster is the embedded server's place among others, nil for a server alone.
-func (a *App) cluster() *embedded.Cluster {
-	if a.config.NATS.Cluster == "" {
-		return nil
-	}
-	return &embedded.Cluster{Name: a.config.NATS.Cluster, Listen: a.config.NATS.ClusterListen, Routes: a.config.NATS.Routes}
-}
-
 func (a *App) startSim(ctx context.Context) error {
 	if err := a.makeDataDir(); err != nil {
 		return err
 	}
-	password, err := a.simulatedPassword()
-	if err != nil {
-		return err
+	// The password of its server user stays over restarts: what is stored encrypted is opened with it.
+	path := filepath.Join(a.config.DataDir, "simulated-opennebula.password")
+	password, err := os.ReadFile(path)
+	if err != nil || len(password) == 0 {
+		password = []byte(rand.Text())
+		if err := writeWhole(path, password, ownSecret); err != nil {
+			return fmt.Errorf("store the simulator's credentials: %w: choose another folder with --data-dir", err)
+		}
 	}
 	addresses := a.config.Sim.Listen
+	var others []sim.ServerAddress
+	for pair := range slices.Chunk(addresses[3:], 2) {
+		others = append(others, sim.ServerAddress{XMLRPCListen: pair[0], HooksListen: pair[1]})
+	}
 	simulated, err := sim.New(sim.Config{
-		ServerPassword: password,
+		ServerPassword: string(password),
 		StateFile:      filepath.Join(a.config.DataDir, "simulated-opennebula.db"),
 		XMLRPCListen:   addresses[0],
 		HooksListen:    addresses[1],
 		ControlListen:  addresses[2],
-		Others:         otherServers(addresses[3:]),
-		BootDelay:      simulatedDelay(a.config.Sim.BootDelay),
+		Others:         others,
+		BootDelay:      cmp.Or(a.config.Sim.BootDelay, sim.NoDelay), // to the simulator 0 is "not set"
 		TimeFactor:     float64(a.config.Sim.TimePercent) / 100,
 		Logger:         a.logger.With("part", "sim"),
 	})
@@ -265,39 +276,7 @@ func (a *App) startSim(ctx context.Context) error {
 	return nil
 }
 
-// simulatedPassword is that of the simulator's server user, which stays over restarts: what
-// is stored encrypted is opened with it.
-func (a *App) simulatedPassword() (string, error) {
-	path := filepath.Join(a.config.DataDir, "simulated-opennebula.password")
-	kept, err := os.ReadFile(path)
-	if err == nil && len(kept) > 0 {
-		return string(kept), nil
-	}
-	made := rand.Text()
-	if err := writeWhole(path, []byte(made), ownSecret); err != nil {
-		return "", fmt.Errorf("store the simulator's credentials: %w: choose another folder with --data-dir", err)
-	}
-	return made, nil
-}
-
-// otherServers takes the addresses of further servers two by two.
-func otherServers(addresses []string) (others []sim.ServerAddress) {
-	for pair := range slices.Chunk(addresses, 2) {
-		others = append(others, sim.ServerAddress{XMLRPCListen: pair[0], HooksListen: pair[1]})
-	}
-	return others
-}
-
-// simulatedDelay: to the simulator 0 is "not set".
-func simulatedDelay(delay time.Duration) time.Duration {
-	if delay == 0 {
-		return sim.NoDelay
-	}
-	return delay
-}
-
-// startPatience is how long a start waits for what it needs before it says what
-// is missing.
+// startPatience is how long a start waits for what it needs before it says what is missing.
 const (
 	startPatience   = 5 * time.Second
 	clusterPatience = time.Minute
@@ -339,24 +318,25 @@ func (a *App) openPipeline(ctx context.Context) error {
 	}
 	a.pipe = pipe
 	a.onStop(func(context.Context) error { pipe.Close(); return nil })
-	measureProcess(a)
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "flowjet_build_info", Help: "1, with the version as a label."}, []string{"version", "go"})
+	build.WithLabelValues(a.version, runtime.Version()).Set(1)
+	a.metrics.MustRegister(build,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "flowjet_nats_connected", Help: "1 while the process is connected to NATS."}, func() float64 {
+			return oneIf(pipe.State().Connected)
+		}),
+	)
+	if a.has(PartWorker) {
+		a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "flowjet_worker_held_up", Help: "1 while services wait because oned or NATS is unreachable or refuses.",
+		}, func() float64 { return oneIf(len(a.notReady()) > 0) }))
+	}
 	if a.has(PartAPI) {
-		return errors.Join(a.keep(measureWhole(a.pipe, a.metrics)), a.metrics.Register(newServiceMetrics(pipe)))
+		return a.keep(measureWhole(pipe, a.metrics))
 	}
 	return nil
 }
 
-func (a *App) startNarrator(context.Context) error {
-	narrator, err := startNarrator(a.pipe.Conn(), a.out)
-	if err != nil {
-		return err
-	}
-	a.onStop(func(context.Context) error { return narrator.stop() })
-	return nil
-}
-
-// scanEvery is how many times as long as a waiting service rests all services do, before they
-// are looked through.
+// scanEvery is how many times as long as a waiting service rests all services do, before they are looked through.
 const scanEvery = 4
 
 func (a *App) startWorker(ctx context.Context) error {
@@ -368,9 +348,20 @@ func (a *App) startWorker(ctx context.Context) error {
 		Logger:       a.logger.With("part", "worker"),
 		Registerer:   a.metrics,
 	}, a.pipe, a.oned)
-	// First, so that everything that the worker does is delivered.
-	if err := a.startWebhooks(ctx); err != nil {
-		return err
+	if a.config.Webhooks.File != "" {
+		settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
+		if err != nil {
+			return fmt.Errorf("%w (check --webhooks-file)", err)
+		}
+		a.webhooks = webhooks.New(webhooks.Config{
+			Settings: settings, Owns: a.worker.Owns, Version: a.version,
+			Logger: a.logger.With("part", "webhooks"), Registerer: a.metrics,
+		}, a.pipe)
+		// First, so that everything that the worker does is delivered.
+		if err := a.webhooks.Start(ctx); err != nil {
+			return err
+		}
+		a.onStop(a.webhooks.Stop)
 	}
 	if err := a.worker.Start(ctx); err != nil {
 		return err
@@ -392,7 +383,7 @@ func (a *App) startAPI(ctx context.Context) error {
 		Metrics:         a.metrics,
 		Registerer:      a.metrics,
 		NotReady:        a.notReady,
-		Feeds:           bridging{a}.feeds,
+		Feeds:           func() []restapi.FeedHealth { return feedsOf(a.bridge.Load()) },
 		HearingCalls:    a.hearingCalls,
 		Logger:          a.logger.With("part", "api"),
 	}, a.pipe, a.oned)
@@ -412,8 +403,11 @@ func (a *App) startAPI(ctx context.Context) error {
 
 // notReady are the reasons why requests would wait.
 func (a *App) notReady() []string {
-	if reason := a.contact.waitsFor(); reason != "" {
-		return []string{reason}
+	a.contact.mutex.Lock()
+	waiting := a.contact.waiting
+	a.contact.mutex.Unlock()
+	if waiting != "" {
+		return []string{waiting}
 	}
 	if a.worker == nil {
 		return nil
@@ -444,25 +438,4 @@ func (a *App) role() pipeline.Role {
 	return map[Part]pipeline.Role{
 		PartWorker: pipeline.RoleWorker, PartBridge: pipeline.RoleBridge, PartAPI: pipeline.RoleAPI,
 	}[working[0]]
-}
-
-// startWebhooks delivers to webhooks what falls to this process's worker. Without
-// a webhooks file there are none.
-func (a *App) startWebhooks(ctx context.Context) error {
-	if a.config.Webhooks.File == "" {
-		return nil
-	}
-	settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
-	if err != nil {
-		return fmt.Errorf("%w (check --webhooks-file)", err)
-	}
-	a.webhooks = webhooks.New(webhooks.Config{
-		Settings: settings, Owns: a.worker.Owns, Version: a.version,
-		Logger: a.logger.With("part", "webhooks"), Registerer: a.metrics,
-	}, a.pipe)
-	if err := a.webhooks.Start(ctx); err != nil {
-		return err
-	}
-	a.onStop(a.webhooks.Stop)
-	return nil
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -14,13 +15,8 @@ import (
 	"github.com/flowjet/flowjet/restapi"
 )
 
-// bridgeOptions are those of the bridge.
-var bridgeOptions = []option{
-	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", "other systems read OpenNebula's events from NATS, or none but services do", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, nil},
-}
-
-// events divides bridge.events into objects of which all states pass, or some, and calls.
-// An object that is named with a state and without passes in all.
+// events divides bridge.events into objects of which all states pass, or some, and calls. An object that is named with a state
+// and without passes in all.
 func events(names []string) (objects, states, calls []string) {
 	objects, calls = []string{}, []string{} // none given is none, not the default
 	for _, name := range names {
@@ -36,7 +32,7 @@ func events(names []string) (objects, states, calls []string) {
 	return objects, states, calls
 }
 
-func (a bridging) startBridge(ctx context.Context) error {
+func startBridge(ctx context.Context, a *App) error {
 	objects, states, calls := events(a.config.Bridge.Events)
 	b := bridge.New(bridge.Config{
 		Zone:       a.config.Zone,
@@ -52,21 +48,15 @@ func (a bridging) startBridge(ctx context.Context) error {
 	}, a.pipe, a.oned)
 	a.onStop(b.Stop)
 	err := b.Start(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		a.bridge.Store(b)
-	case opennebula.Temporary(err):
-		a.startBridgeLater(ctx, b, err)
-	default:
+		return nil
+	}
+	if !opennebula.Temporary(err) {
 		return fmt.Errorf("%w (see --one-hooks and --bridge-…)", err)
 	}
-	return nil
-}
-
-// startBridgeLater starts a bridge that has to ask oned which servers the zone has,
-// when oned answers.
-func (a bridging) startBridgeLater(ctx context.Context, b *bridge.Bridge, why error) {
-	a.logger.Warn("cannot get the endpoints of hook events from oned, retrying", "reason", why)
+	// It has to ask oned which servers the zone has.
+	a.logger.Warn("cannot get the endpoints of hook events from oned, retrying", "reason", err)
 	a.background(ctx, func(ctx context.Context) {
 		for idle.For(ctx, time.Second) == nil {
 			switch err := b.Start(ctx); {
@@ -79,11 +69,11 @@ func (a bridging) startBridgeLater(ctx context.Context, b *bridge.Bridge, why er
 			}
 		}
 	})
+	return nil
 }
 
-// feeds tells how the bridge of this process hears each endpoint.
-func (a bridging) feeds() []restapi.FeedHealth {
-	b := a.bridge.Load()
+// feedsOf returns how a bridge hears each endpoint; nil stands for no bridge.
+func feedsOf(b *bridge.Bridge) []restapi.FeedHealth {
 	if b == nil {
 		return nil
 	}
@@ -93,48 +83,8 @@ func (a bridging) feeds() []restapi.FeedHealth {
 		feeds = append(feeds, restapi.FeedHealth{
 			Endpoint: status.Endpoint, Connected: status.Connected, SilentSeconds: int(status.SilentFor(now).Seconds()),
 			EventsPerSecond: status.Rate, Gaps: status.Gaps, LastResync: status.LastResync, Role: status.Role, Leads: status.Leads(),
-			Publishes: status.Holding, Waiting: status.QueueLength, Spilled: status.Spilled, Error: firstOf(status.Error, status.StoreError, status.ResyncError),
+			Publishes: status.Holding, Waiting: status.QueueLength, Spilled: status.Spilled, Error: cmp.Or(status.Error, status.StoreError, status.ResyncError),
 		})
 	}
 	return feeds
-}
-
-func firstOf(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
-}
-
-// feedEndpoints are the addresses at which hook events are heard.
-func (a bridging) feedEndpoints() []string {
-	b := a.bridge.Load()
-	if b == nil {
-		return a.config.One.Hooks
-	}
-	var endpoints []string
-	for _, status := range b.Status() {
-		endpoints = append(endpoints, status.Endpoint)
-	}
-	return endpoints
-}
-
-// bridging starts the bridge, now or as soon as it can.
-type bridging struct{ *App }
-
-// hears reports whether the bridge of this process passes on all that happens.
-func (a bridging) hears() bool {
-	b := a.bridge.Load()
-	return b != nil && b.Hears()
-}
-
-// hearsCalls identifies what the bridge of this process hears calls on; empty where it does not.
-func (a bridging) hearsCalls() string {
-	b := a.bridge.Load()
-	if b == nil {
-		return ""
-	}
-	return b.HearsCalls()
 }

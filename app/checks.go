@@ -13,11 +13,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agnivade/levenshtein"
+	"github.com/spf13/pflag"
+
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// check says what is wrong with a value of an option, with what mends it; empty for nothing. What
-// several options have to agree on is in Config.check.
+// check says what is wrong with a value of an option, with what mends it; empty for nothing. What several options have to agree
+// on is in Config.check.
 type check func(value any) string
 
 // complaint is what is wrong with a value; empty for nothing.
@@ -62,18 +65,13 @@ func listIn(value any) ([]string, bool) {
 	return list, is
 }
 
-// listOf has a list be one that can be parsed.
-func listOf[T any](parse func([]string) (T, error)) check {
-	return func(value any) string {
-		list, is := listIn(value)
-		if !is {
-			return ""
-		}
-		if _, err := parse(list); err != nil {
+func knownDeadlines(value any) string {
+	if list, is := listIn(value); is {
+		if _, err := parseDeadlines(list); err != nil {
 			return "it " + err.Error()
 		}
-		return ""
 	}
+	return ""
 }
 
 func oneOf(allowed ...string) check {
@@ -135,8 +133,8 @@ func addressesOfZone(value any) string {
 	return ""
 }
 
-// each checks one URL, several with commas, or a list of them. Passwords have
-// no place in them: they would stand in process lists and logs.
+// each checks one URL, several with commas, or a list of them. Passwords have no place in them: they would stand in process lists
+// and logs.
 func each(said string, schemes ...string) check {
 	return func(value any) string {
 		list, is := listIn(value)
@@ -144,47 +142,20 @@ func each(said string, schemes ...string) check {
 			return ""
 		}
 		for _, text := range list {
-			if complaint := checkURL(strings.TrimSpace(text), said, schemes); complaint != "" {
-				return complaint
+			text = strings.TrimSpace(text)
+			if !strings.Contains(text, "://") && slices.Contains(schemes, "nats") {
+				text = "nats://" + text // NATS servers may be named without it
+			}
+			parsed, err := url.Parse(text)
+			switch {
+			case err != nil || parsed.Host == "" || !slices.Contains(schemes, parsed.Scheme):
+				return fmt.Sprintf("it must be %s://host:port", strings.NewReplacer(", ", "://, ", " or ", ":// or ").Replace(said))
+			case parsed.User != nil:
+				return "it contains a user or password: remove it and set a file that contains it (one.auth_file, nats.nkey_file)"
 			}
 		}
 		return ""
 	}
-}
-
-func checkURL(text, said string, schemes []string) string {
-	if !strings.Contains(text, "://") && slices.Contains(schemes, "nats") {
-		text = "nats://" + text // NATS servers may be named without it
-	}
-	parsed, err := url.Parse(text)
-	switch {
-	case err != nil || parsed.Host == "" || !slices.Contains(schemes, parsed.Scheme):
-		return fmt.Sprintf("it must be %s://host:port", strings.ReplaceAll(said, " or ", ":// or "))
-	case parsed.User != nil:
-		return "it contains a user or password: remove it and set a file that contains it (one.auth_file, nats.nkey_file)"
-	}
-	return ""
-}
-
-// loopback reports whether only this host reaches the address.
-func loopback(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
-// check finds what would fail later in a less clear way.
-func (c Config) check(all *layers) problems {
-	var found problems
-	for _, o := range options {
-		if complaint := o.complaint(all.values[o.key]); complaint != "" {
-			found = append(found, problem{all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(all.values[o.key]), complaint)})
-		}
-	}
-	return append(found, c.checkTogether()...)
 }
 
 // quoted shows a value, unless it may hold a secret.
@@ -203,14 +174,14 @@ func quoted(value any) string {
 	return fmt.Sprint(value)
 }
 
-// checkTogether finds options that contradict each other.
-func (c Config) checkTogether() problems {
-	var found problems
+// check finds options that contradict each other.
+func (c Config) check() []string {
+	var found []string
 	add := func(key, format string, arguments ...any) {
-		found = append(found, problem{c.origins[key], fmt.Sprintf(format, arguments...)})
+		found = append(found, at(c.origins[key], fmt.Sprintf(format, arguments...)))
 	}
-	if c.NATS.Replicas > 1 && c.NATS.URL == "" && c.NATS.Cluster == "" {
-		add("nats.replicas", "nats.replicas is %d, but the embedded server is not part of a cluster: set nats.url or nats.cluster to a cluster's", c.NATS.Replicas)
+	if c.NATS.Replicas > 1 && c.NATS.URL == "" && len(c.NATS.Routes) == 0 {
+		add("nats.replicas", "nats.replicas is %d, but the embedded server is not part of a cluster: set nats.url to the servers of one, or nats.routes to its other servers", c.NATS.Replicas)
 	}
 	if len(c.One.XMLRPC) == 0 {
 		add("one.xmlrpc", "one.xmlrpc is empty: give at least one http://host:2633/RPC2")
@@ -218,30 +189,28 @@ func (c Config) checkTogether() problems {
 	if (c.API.CertificateFile == "") != (c.API.KeyFile == "") {
 		add("api.key_file", "api.certificate_file and api.key_file belong together: set both or none")
 	}
-	if c.NATS.Cluster != "" && c.NATS.ServerFile == "" && len(c.NATS.Routes) > 0 {
-		add("nats.server_file", "nats.server_file is not set, and the servers of cluster %q need the same users: set it to the cluster.conf that `flowjet nats keys` creates, or to a file with TLS between the servers", c.NATS.Cluster)
-	}
-	if c.NATS.Cluster != "" && len(c.NATS.Routes) == 0 {
-		add("nats.cluster", "nats.cluster is %q, but nats.routes has no other server of this cluster", c.NATS.Cluster)
+	if c.NATS.ServerFile == "" && len(c.NATS.Routes) > 0 {
+		add("nats.server_file", "nats.server_file is not set, and the servers of a cluster need the same users: set it to the cluster.conf that `flowjet nats keys` creates, or to a file with TLS between the servers")
 	}
 	return found
 }
 
 // checkFiles looks whether the files that are named are there.
-func (c Config) checkFiles() problems {
-	var found problems
-	for key, path := range c.files() {
+func (c Config) checkFiles() []string {
+	var found []string
+	files := c.files()
+	for _, key := range slices.Sorted(maps.Keys(files)) {
+		path := files[key]
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s, which does not exist: create it or set another file", key, path)})
+			found = append(found, at(c.origins[key], fmt.Sprintf("%s is %s, which does not exist: create it or set another file", key, path)))
 		case err != nil:
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s, which cannot be used: %v", key, path, err)})
+			found = append(found, at(c.origins[key], fmt.Sprintf("%s is %s, which cannot be used: %v", key, path, err)))
 		case info.IsDir():
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s is %s, which is a folder: set a file", key, path)})
+			found = append(found, at(c.origins[key], fmt.Sprintf("%s is %s, which is a folder: set a file", key, path)))
 		}
 	}
-	found.sort()
 	return found
 }
 
@@ -249,48 +218,81 @@ func (c Config) checkFiles() problems {
 func (c Config) files() map[string]string {
 	named := map[string]string{
 		"api.certificate_file": c.API.CertificateFile, "api.key_file": c.API.KeyFile,
-		"nats.server_file": c.NATS.ServerFile, "nats.nkey_file": anyRole(c.NATS.NkeyFile),
+		"nats.server_file": c.NATS.ServerFile, "nats.nkey_file": c.NATS.NkeyFile,
 		"nats.ca_file": c.NATS.CAFile, "nats.certificate_file": c.NATS.CertificateFile,
 		"webhooks.file": c.Webhooks.File,
 	}
 	if !c.Sim.Enabled {
 		named["one.auth_file"] = c.One.AuthFile
 	}
+	for _, role := range pipeline.Roles { // which of them a host needs is not known here: one is enough
+		file := strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
+		if _, err := os.Stat(file); err == nil {
+			named["nats.nkey_file"] = file
+			break
+		}
+	}
 	maps.DeleteFunc(named, func(_, path string) bool { return path == "" })
 	return named
 }
 
-// anyRole is one of the files that a path with a role in it stands for, or the
-// path itself: which roles a host needs is not known here.
-func anyRole(path string) string {
-	if !strings.Contains(path, roleMark) {
-		return path
-	}
-	for _, role := range pipeline.Roles {
-		file := strings.ReplaceAll(path, roleMark, string(role))
-		if _, err := os.Stat(file); err == nil {
-			return file
-		}
-	}
-	return path
-}
-
 // secretFiles are the keys of those files that hold a secret.
-var secretFiles = []string{"api.key_file", "nats.nkey_file", "nats.certificate_file", "one.auth_file"}
+var secretFiles = []string{"api.key_file", "nats.certificate_file", "nats.nkey_file", "one.auth_file"}
 
 // doubts are what works and may yet be a mistake.
-func (c Config) doubts() problems {
-	var found problems
+func (c Config) doubts() []string {
+	var found []string
 	named := c.files()
 	for _, key := range secretFiles {
 		info, err := os.Stat(named[key])
 		if err == nil && info.Mode().Perm()&0o007 != 0 {
-			found = append(found, problem{c.origins[key], fmt.Sprintf("%s: everybody on this host can read %s: chmod o= it", key, filepath.Clean(named[key]))})
+			found = append(found, at(c.origins[key], fmt.Sprintf("%s: everybody on this host can read %s: chmod o= it", key, filepath.Clean(named[key]))))
 		}
 	}
-	if listen := c.Status.Listen; listen != "" && !loopback(listen) {
-		found = append(found, problem{c.origins["status.listen"], fmt.Sprintf("status.listen is %s: it is accessible without a password; use a loopback address, or a firewall", listen)})
+	host, _, _ := net.SplitHostPort(c.Status.Listen) // the check of the option has refused what is none
+	if c.Status.Listen != "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		found = append(found, at(c.origins["status.listen"], fmt.Sprintf("status.listen is %s: it is accessible without a password; use a loopback address, or a firewall", c.Status.Listen)))
 	}
-	found.sort()
 	return found
+}
+
+// at is what is wrong with a configuration, and what mends it, behind where it was set: flowjet.yaml:7, FLOWJET_ZONE or --zone.
+func at(where, what string) string { return where + ": " + what }
+
+// FlagError words an error of the command line's for people.
+func FlagError(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	for _, o := range options {
+		if _, complaint := parse(o.standard, bad.GetValue()); o.flag == bad.GetFlag().Name && complaint != "" {
+			return fmt.Errorf("--%s %s", o.flag, complaint)
+		}
+	}
+	return err
+}
+
+// Nearest is the name that was perhaps meant; empty if none is near.
+func Nearest(given string, known []string) string {
+	nearest, least := "", len(given)/3+2
+	for _, name := range known {
+		distance := levenshtein.ComputeDistance(given, name)
+		if last := name[strings.LastIndexByte(name, '.')+1:]; last == given {
+			distance = 0 // the right name without its section
+		}
+		if distance < least {
+			nearest, least = name, distance
+		}
+	}
+	return nearest
+}
+
+// suggestion names the nearest of what there is, if one is near.
+func suggestion(given string, known []string) string {
+	nearest := Nearest(given, known)
+	if nearest == "" {
+		return "; `flowjet help options` lists all options"
+	}
+	return fmt.Sprintf("; did you mean %s?", nearest)
 }

@@ -2,17 +2,21 @@ package app
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/webhooks"
 )
 
-// Config is everything that can be set. The options table below gives each
-// field its flag, its environment variable and its meaning.
+// Config is everything that can be set. The options table below gives each field its flag, its environment variable and its
+// meaning.
 type Config struct {
 	// origins say where each key was set, for messages.
 	origins map[string]string
@@ -38,13 +42,11 @@ type Config struct {
 		Listen   string `koanf:"listen"`
 		URL      string `koanf:"url"`
 		Replicas int    `koanf:"replicas"`
-		// Name, Cluster, ClusterListen and Routes make the embedded server one of several.
+		// Name, ClusterListen and Routes make the embedded server one of several.
 		Name          string   `koanf:"name"`
-		Cluster       string   `koanf:"cluster"`
 		ClusterListen string   `koanf:"cluster_listen"`
 		Routes        []string `koanf:"routes"`
-		// ServerFile gives the embedded server what has no option of its own:
-		// accounts, users, TLS.
+		// ServerFile gives the embedded server what has no option of its own: accounts, users, TLS.
 		ServerFile string `koanf:"server_file"`
 		// NkeyFile, an nkey seed or credentials, is who this process is to NATS.
 		NkeyFile string `koanf:"nkey_file"`
@@ -139,4 +141,70 @@ func parseDeadlines(list []string) (deadlines, error) {
 	limits.services, ofServices = policy.ParseDeadlines(services)
 	limits.vms, ofVMs = flow.ParseVMDeadlines(vms)
 	return limits, cmp.Or(ofServices, ofVMs)
+}
+
+// Reload takes over a new configuration's log.level, which is all that a running process can, reads the NATS server's file, the
+// webhooks file and the server user's password again, and logs each change and each that waits for a restart. The files of
+// certificates, keys and credentials are read again by themselves.
+func (a *App) Reload(config Config, log Log) error {
+	var waiting []string
+	for _, o := range options {
+		was, is := a.config.values[o.key], config.values[o.key]
+		if reflect.DeepEqual(was, is) {
+			continue
+		}
+		if o.key != "log.level" {
+			waiting = append(waiting, o.key)
+			continue
+		}
+		if err := setLevel(log.level, config.Log.Level); err != nil {
+			return fmt.Errorf("reload %s: %w", o.key, err)
+		}
+		a.config.values[o.key] = is
+		a.logger.Warn("a changed option was applied", "option", o.key, "was", was, "is", is)
+	}
+	if len(waiting) > 0 {
+		a.logger.Warn("changed options take effect after a restart", "options", strings.Join(waiting, ", "))
+	}
+	var failed []error
+	if a.webhooks != nil {
+		settings, err := webhooks.ReadSettings(a.config.Webhooks.File)
+		if err == nil { // one that is wrong changes nothing
+			a.webhooks.Reload(settings)
+		}
+		failed = append(failed, err)
+	}
+	if a.oned != nil {
+		changed := false
+		credentials, err := a.credentials()
+		if err == nil {
+			if changed, err = a.oned.Renew(credentials); err != nil {
+				err = fmt.Errorf("reload %s: %w", a.config.One.AuthFile, err)
+			}
+		}
+		if changed {
+			a.logger.Warn("the server user's changed password was applied", "file", a.config.One.AuthFile)
+		}
+		failed = append(failed, err)
+	}
+	if a.server != nil {
+		failed = append(failed, a.server.Reload())
+	}
+	return errors.Join(failed...)
+}
+
+// Alive reports whether the process is not stuck: every part answers what only needs its own locks. It returns the first reason,
+// or ctx's end.
+func (a *App) Alive(ctx context.Context) error {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		_ = heldUp(a)
+	}()
+	select {
+	case <-answered:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the process does not respond to its own check: %w", ctx.Err())
+	}
 }

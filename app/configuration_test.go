@@ -57,7 +57,7 @@ func TestEveryOptionHasOneFlagAndOneKey(t *testing.T) {
 		if o.reason == "" {
 			t.Errorf("--%s has no reason to be set", o.flag)
 		}
-		if FormerFlag(o.flag) != "" || formerKey(o.key) != "" {
+		if Former(o.flag) != "" || Former(o.key) != "" {
 			t.Errorf("--%s can be set and is refused", o.flag)
 		}
 	}

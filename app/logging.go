@@ -1,12 +1,11 @@
 package app
 
 import (
-	"context"
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"sync"
 )
 
 // Log is where a process's log goes, and how much of it.
@@ -15,8 +14,8 @@ type Log struct {
 	level *slog.LevelVar
 }
 
-// NewLog makes the log that the configuration asks for: text, one JSON object a
-// line, or lines for journald, which has the time and the level for itself.
+// NewLog makes the log that the configuration asks for: text, one JSON object a line, or lines for journald, which has the time
+// and the level for itself.
 func NewLog(config Config, out io.Writer) (Log, error) {
 	level := new(slog.LevelVar)
 	if err := setLevel(level, config.Log.Level); err != nil {
@@ -28,7 +27,13 @@ func NewLog(config Config, out io.Writer) (Log, error) {
 	case "json":
 		handler = slog.NewJSONHandler(out, options)
 	case "journal":
-		handler = newJournal(out, level)
+		options.ReplaceAttr = func(groups []string, attribute slog.Attr) slog.Attr {
+			if len(groups) == 0 && attribute.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return attribute
+		}
+		handler = slog.NewTextHandler(journal{out}, options)
 	default:
 		handler = slog.NewTextHandler(out, options)
 	}
@@ -44,8 +49,7 @@ func setLevel(level *slog.LevelVar, text string) error {
 	return nil
 }
 
-// format is the one asked for; auto means journal where systemd has connected
-// the output to its journal.
+// format is the one asked for; auto means journal where systemd has connected the output to its journal.
 func format(asked string) string {
 	if asked == "auto" && os.Getenv("JOURNAL_STREAM") != "" {
 		return "journal"
@@ -53,62 +57,25 @@ func format(asked string) string {
 	return asked
 }
 
-// journal writes lines that begin with a priority as sd-daemon(3) defines it,
-// by which `journalctl -p warning` finds them.
-type journal struct {
-	slog.Handler
-	out *prefixed
-}
+// journal writes lines that begin with a priority as sd-daemon(3) defines it, by which `journalctl -p warning` finds them, in the
+// place of the level with which slog begins a line without a time.
+type journal struct{ out io.Writer }
 
-func newJournal(out io.Writer, level slog.Leveler) *journal {
-	lines := &prefixed{out: out}
-	return &journal{slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTimeAndLevel}), lines}
-}
-
-func withoutTimeAndLevel(groups []string, attribute slog.Attr) slog.Attr {
-	if len(groups) == 0 && (attribute.Key == slog.TimeKey || attribute.Key == slog.LevelKey) {
-		return slog.Attr{}
-	}
-	return attribute
-}
-
-// Handle is slog.Handler's.
-func (j *journal) Handle(ctx context.Context, record slog.Record) error {
-	j.out.mutex.Lock()
-	defer j.out.mutex.Unlock()
+// Write is io.Writer's; slog writes a line at a time.
+func (j journal) Write(line []byte) (int, error) {
+	first, rest, _ := bytes.Cut(line, []byte(" "))
+	var level slog.Level
+	_ = level.UnmarshalText(bytes.TrimPrefix(first, []byte("level="))) // slog has written it
+	priority := "<7>"
 	switch {
-	case record.Level >= slog.LevelError:
-		j.out.prefix = "<3>"
-	case record.Level >= slog.LevelWarn:
-		j.out.prefix = "<4>"
-	case record.Level >= slog.LevelInfo:
-		j.out.prefix = "<6>"
-	default:
-		j.out.prefix = "<7>"
+	case level >= slog.LevelError:
+		priority = "<3>"
+	case level >= slog.LevelWarn:
+		priority = "<4>"
+	case level >= slog.LevelInfo:
+		priority = "<6>"
 	}
-	return j.Handler.Handle(ctx, record)
-}
-
-// WithAttrs is slog.Handler's.
-func (j *journal) WithAttrs(attributes []slog.Attr) slog.Handler {
-	return &journal{j.Handler.WithAttrs(attributes), j.out}
-}
-
-// WithGroup is slog.Handler's.
-func (j *journal) WithGroup(name string) slog.Handler {
-	return &journal{j.Handler.WithGroup(name), j.out}
-}
-
-// prefixed puts the priority before each line; slog writes a line at a time.
-type prefixed struct {
-	out io.Writer
-
-	mutex  sync.Mutex
-	prefix string
-}
-
-func (p *prefixed) Write(line []byte) (int, error) {
-	if _, err := p.out.Write(append([]byte(p.prefix), line...)); err != nil {
+	if _, err := j.out.Write(append([]byte(priority), rest...)); err != nil {
 		return 0, err
 	}
 	return len(line), nil

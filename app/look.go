@@ -45,8 +45,8 @@ func (c Config) AskOned(ctx context.Context) error {
 	return fmt.Errorf("oned at %s does not answer: %w", strings.Join(c.One.XMLRPC, ", "), err)
 }
 
-// authFile is the file with the server user's credentials. Where the standard one cannot be
-// read, it is the one that a simulator has left in the same data folder.
+// authFile is the file with the server user's credentials. Where the standard one cannot be read, it is the one that a simulator
+// has left in the same data folder.
 func (c Config) authFile() string {
 	if c.origins["one.auth_file"] != "the default" {
 		return c.One.AuthFile
@@ -63,15 +63,15 @@ func (c Config) authFile() string {
 }
 
 const (
-	// SimulatedAuthFile and simulatedUserFile are the names, in the data folder, of the files with the
-	// credentials of the simulator's server user and of its administrator, simulatedUser.
+	// SimulatedAuthFile and simulatedUserFile are the names, in the data folder, of the files with the credentials of the
+	// simulator's server user and of its administrator, simulatedUser.
 	SimulatedAuthFile = "simulated-oneflow_auth"
 	simulatedUserFile = "simulated-one_auth"
 	simulatedUser     = "oneadmin:opennebula"
 )
 
-// SimulatedUser is the file with the credentials of a simulator's administrator, if one runs on the data
-// folder that the environment names.
+// SimulatedUser is the file with the credentials of a simulator's administrator, if one runs on the data folder that the
+// environment names.
 func SimulatedUser() string {
 	return filepath.Join(cmp.Or(os.Getenv(envName("data-dir")), standardDataDir), simulatedUserFile)
 }
@@ -84,8 +84,7 @@ func (c Config) APIAddress() string {
 	return "http://" + c.API.Listen
 }
 
-// Look returns how what a service waits for is now, as oned shows it, and whether its document
-// can be read.
+// Look returns how what a service waits for is now, as oned shows it, and whether its document can be read.
 func (c Config) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
 	client, err := c.Oned(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -126,16 +125,28 @@ const maxHealth = 64 << 10
 
 // AskAPI asks the API of this host why it is not ready; empty when it is.
 func (c Config) AskAPI(ctx context.Context) ([]string, error) {
-	client, scheme, err := c.apiClient()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	if c.API.CertificateFile != "" {
+		certificate, err := os.ReadFile(c.API.CertificateFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the API's certificate: %w", err)
+		}
+		trusted := x509.NewCertPool()
+		trusted.AppendCertsFromPEM(certificate)
+		// The address asked is where it listens, not the name in the certificate: it is this host's own file that is trusted.
+		transport.TLSClientConfig = &tls.Config{
+			MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, VerifyConnection: func(state tls.ConnectionState) error {
+				_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: trusted})
+				return err
+			},
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.APIAddress()+"/flowjet/v1/health", http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	defer client.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+c.API.Listen+"/flowjet/v1/health", http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := client.Do(request)
+	answer, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		var failed *url.Error
 		if errors.As(err, &failed) {
@@ -153,28 +164,6 @@ func (c Config) AskAPI(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("what listens on %s is not Flowjet's API", c.API.Listen)
 	}
 	return health.Reasons, nil
-}
-
-// apiClient trusts the certificate that the API on this host has.
-func (c Config) apiClient() (*http.Client, string, error) {
-	if c.API.CertificateFile == "" {
-		return &http.Client{Transport: &http.Transport{}}, "http", nil
-	}
-	certificate, err := os.ReadFile(c.API.CertificateFile)
-	if err != nil {
-		return nil, "", fmt.Errorf("read the API's certificate: %w", err)
-	}
-	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(certificate)
-	// The address asked is where it listens, not the name in the certificate: it is
-	// this host's own file that is trusted.
-	verify := func(state tls.ConnectionState) error {
-		_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: trusted})
-		return err
-	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, VerifyConnection: verify,
-	}}}, "https", nil
 }
 
 // Oned is a client for commands that work beside the running parts.
@@ -215,9 +204,8 @@ func (c Config) HookEndpoints(ctx context.Context, oned *opennebula.Client) ([]s
 	return endpoints, nil
 }
 
-// Store opens what Flowjet keeps, for commands that work beside the running
-// parts or in their place: the NATS servers of the configuration, or the embedded
-// one, which is started for it where Flowjet does not run. release ends it.
+// Store opens what Flowjet keeps, for commands that work beside the running parts or in their place: the NATS servers of the
+// configuration, or the embedded one, which is started for it where Flowjet does not run. release ends it.
 func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.Pipeline, release func(), err error) {
 	asked := pipeline.Config{Role: pipeline.RoleOperator, Name: "flowjet", Bound: !c.NATS.Provision, Logger: logger}
 	if c.NATS.URL != "" {
@@ -234,35 +222,29 @@ func (c Config) Store(ctx context.Context, logger *slog.Logger) (pipe *pipeline.
 	server, err := embedded.Start(embedded.Config{
 		StoreDir: c.streamsFolder(), File: file, Name: c.NATS.Name, Logger: logger,
 	})
-	if errors.Is(err, embedded.ErrInUse) {
+	stop := func() {}
+	switch {
+	case errors.Is(err, embedded.ErrInUse):
 		asked.URL = "nats://" + c.NATS.Listen
-		if pipe, err = c.Open(ctx, asked); err != nil {
-			return nil, nil, err
-		}
-		return pipe, pipe.Close, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, nil, err
-	}
-	asked.URL, asked.Options = server.URL(), append(asked.Options, server.InProcess())
-	stop := func() {
-		if pipe != nil {
-			pipe.Close()
+	default:
+		asked.URL, asked.Options = server.URL(), append(asked.Options, server.InProcess())
+		stop = func() {
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), clusterPatience)
+			defer cancel()
+			_ = server.Stop(stopping) // what was acknowledged is on the disk
+			keepOwner(c.DataDir, logger)
 		}
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), clusterPatience)
-		defer cancel()
-		_ = server.Stop(stopping) // what was acknowledged is on the disk
-		keepOwner(c.DataDir, logger)
 	}
 	if pipe, err = c.Open(ctx, asked); err != nil {
 		stop()
 		return nil, nil, err
 	}
-	return pipe, stop, nil
+	return pipe, func() { pipe.Close(); stop() }, nil
 }
 
-// keepOwner gives what root has written below a folder to the folder's owner: the
-// service runs as another user.
+// keepOwner gives what root has written below a folder to the folder's owner: the service runs as another user.
 func keepOwner(folder string, logger *slog.Logger) {
 	info, err := os.Stat(folder)
 	if err != nil || os.Geteuid() != 0 {

@@ -14,13 +14,11 @@ import (
 	"github.com/flowjet/flowjet/internal/idle"
 )
 
-// memoryAim is what a process is to stay below, in bytes: enough for 10,000 services
-// with 100,000 VMs, all parts together.
+// memoryAim is what a process is to stay below, in bytes: enough for 10,000 services with 100,000 VMs, all parts together.
 const memoryAim = 900 << 20
 
-// By how many per cent what is in use may grow, within memoryAim, before garbage is
-// collected. For a worker Go's own 100 collects twice as often, and a command that comes
-// meanwhile waits for it. What a bridge by itself has in use is messages that wait,
+// By how many per cent what is in use may grow, within memoryAim, before garbage is collected. For a worker Go's own 100 collects
+// twice as often, and a command that comes meanwhile waits for it. What a bridge by itself has in use is messages that wait,
 // which are quickly looked through.
 const (
 	WorkerGrowth = 200
@@ -30,18 +28,22 @@ const (
 // memoryPause is how often it is looked whether a process needs more.
 const memoryPause = time.Second
 
-// cgroupShare is the share of its control group's memory that a process may take: a
-// container is killed at its limit, which counts more than Go's memory.
+// cgroupShare is the share of its control group's memory that a process may take: a container is killed at its limit, which
+// counts more than Go's memory.
 const cgroupShare = 0.9
 
-// boundMemory has garbage collected before the process takes more than memoryAim, or
-// most of what its control group (a container, a unit's MemoryMax) allows.
-// By itself Go lets a process grow to twice what it has in use, on hosts where oned
-// and its database want memory too. Within the bound a worker may grow to three times as
-// much, and a bridge to half as much again. GOMEMLIMIT and GOGC go before. It goes on until
-// release, which restores what was.
+// boundMemory has garbage collected before the process takes more than memoryAim, or most of what its control group (a container,
+// a unit's MemoryMax) allows. By itself Go lets a process grow to twice what it has in use, on hosts where oned and its database
+// want memory too. Within the bound a worker may grow to three times as much, and a bridge to half as much again. GOMEMLIMIT and
+// GOGC go before. It goes on until release, which restores what was.
 func boundMemory(parts []Part) (release func(context.Context) error) {
-	growth, restore := growthOf(parts), func() {}
+	growth, restore := 0, func() {} // 0 is Go's own
+	switch {
+	case slices.Contains(parts, PartWorker):
+		growth = WorkerGrowth
+	case len(parts) == 1 && parts[0] == PartBridge:
+		growth = BridgeGrowth
+	}
 	if growth > 0 && os.Getenv("GOGC") == "" {
 		before := debug.SetGCPercent(growth)
 		restore = func() { debug.SetGCPercent(before) }
@@ -68,25 +70,13 @@ func boundMemory(parts []Part) (release func(context.Context) error) {
 	}
 }
 
-// growthOf is for the parts of a process; 0 means Go's own.
-func growthOf(parts []Part) int {
-	switch {
-	case slices.Contains(parts, PartWorker):
-		return WorkerGrowth
-	case len(parts) == 1 && parts[0] == PartBridge:
-		return BridgeGrowth
-	}
-	return 0
-}
-
-// memoryLimit leaves half as much again as is in use: with less, garbage would be
-// collected all the time. It never exceeds what is allowed.
+// memoryLimit leaves half as much again as is in use: with less, garbage would be collected all the time. It never exceeds what
+// is allowed.
 func memoryLimit(inUse, allowed int64) int64 {
 	return min(max(memoryAim, inUse+inUse/2), allowed)
 }
 
-// allowedMemory returns the process's share of its control group's limit in bytes, and
-// math.MaxInt64 without one.
+// allowedMemory returns the process's share of its control group's limit in bytes, and math.MaxInt64 without one.
 func allowedMemory(limit memlimit.Provider) int64 {
 	bytes, err := limit()
 	if err != nil || bytes == 0 || bytes > math.MaxInt64 {

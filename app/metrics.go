@@ -2,31 +2,106 @@ package app
 
 import (
 	"context"
-	"runtime"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/inspect"
+	"github.com/flowjet/flowjet/restapi"
 )
 
-// measureProcess registers what a process tells of itself.
-func measureProcess(a *App) {
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "flowjet_build_info", Help: "1, with the version as a label."}, []string{"version", "go"})
-	build.WithLabelValues(a.version, runtime.Version()).Set(1)
-	a.metrics.MustRegister(build,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "flowjet_nats_connected", Help: "1 while the process is connected to NATS."}, func() float64 {
-			return oneIf(a.pipe.State().Connected)
-		}),
-	)
-	if a.has(PartWorker) {
-		a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "flowjet_worker_held_up", Help: "1 while services wait because oned or NATS is unreachable or refuses.",
-		}, func() float64 { return oneIf(len(a.notReady()) > 0) }))
+// statusView is what GET /health of a process without an API says.
+type statusView struct {
+	Ready   bool                 `json:"ready"`
+	Reasons []string             `json:"reasons"`
+	Feeds   []restapi.FeedHealth `json:"feeds"`
+}
+
+// startStatus serves metrics, health and profiles, for processes that have no API and for administrators of this host. It asks
+// for no password, and gives profiles to this host only.
+func startStatus(ctx context.Context, a *App) error {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", a.config.Status.Listen)
+	if err != nil {
+		return fmt.Errorf("serve metrics on %s: %w: choose another address with --status-listen", a.config.Status.Listen, err)
 	}
+	a.statusAddress = listener.Addr().String()
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		view := statusView{Reasons: heldUp(a), Feeds: feedsOf(a.bridge.Load())}
+		view.Ready = len(view.Reasons) == 0
+		w.Header().Set("Content-Type", "application/json")
+		if !view.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(view) // the client has gone
+	})
+	// For those that restart what hangs: waiting for NATS or oned is no reason to.
+	mux.HandleFunc("GET /health/live", func(http.ResponseWriter, *http.Request) {})
+	for path, handler := range map[string]http.HandlerFunc{"": pprof.Index, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace} {
+		mux.HandleFunc("GET /debug/pprof/"+path, overLoopback(handler))
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			a.logger.Error("the metrics endpoint has stopped", "error", err)
+		}
+	}()
+	a.onStop(server.Shutdown)
+	return nil
+}
+
+// overLoopback refuses requests from other hosts: profiles tell a process's memory and cost processor time, while metrics and
+// health may be opened to a monitoring system.
+func overLoopback(handler http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !from.Addr().Unmap().IsLoopback() {
+			http.Error(w, "profiles are served on this host's loopback address only", http.StatusForbidden)
+			return
+		}
+		handler(w, r)
+	}
+}
+
+// heldUp are the reasons why this process does not do its work at the moment.
+func heldUp(a *App) []string {
+	reasons := append([]string{}, a.notReady()...)
+	if a.server != nil && !a.server.Ready() {
+		reasons = append(reasons, "JetStream is not available on the local NATS server: it is starting, or its cluster has no leader")
+	}
+	if a.pipe != nil {
+		if state := a.pipe.State(); !state.Connected {
+			reasons = append(reasons, "NATS has been unreachable since "+state.Since.UTC().Format(time.RFC3339))
+		}
+	}
+	feeds, connected := feedsOf(a.bridge.Load()), false
+	for _, feed := range feeds {
+		connected = connected || feed.Connected
+	}
+	if len(feeds) > 0 && !connected {
+		reasons = append(reasons, "no endpoint of hook events is connected: "+feeds[0].Error)
+	}
+	return reasons
 }
 
 func oneIf(condition bool) float64 {
@@ -37,8 +112,8 @@ func oneIf(condition bool) float64 {
 }
 
 const (
-	// standingTTL is for how long an answer about the whole stands: every API
-	// tells the same, and each answer costs about twenty questions to NATS.
+	// standingTTL is for how long an answer about the whole stands: every API tells the same, and each answer costs about twenty
+	// questions to NATS.
 	standingTTL      = 5 * time.Second
 	standingPatience = 3 * time.Second
 )
@@ -63,7 +138,12 @@ func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (relea
 	describe := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("flowjet_"+name, help, labels, nil)
 	}
-	return func(context.Context) error { observer.Stop(); return nil }, metrics.Register(&standing{
+	services := &serviceMetrics{
+		pipe:  pipe,
+		state: describe("services", "Services that have not ended, by state.", "state"),
+		stuck: describe("services_stuck", "Services that have been in a transient state for more than 30 minutes."),
+	}
+	return func(context.Context) error { observer.Stop(); return nil }, errors.Join(metrics.Register(services), metrics.Register(&standing{
 		observer: observer,
 		workers:  describe("workers", "Running workers."),
 		blind:    describe("workers_blind", "Workers that cannot reach oned."),
@@ -72,7 +152,7 @@ func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (relea
 		missing:  describe("members_missing", "1 while a process that ran before does not report; else 0.", "member"),
 		away:     describe("nats_servers_away", "NATS servers with replicas of streams that the other servers cannot reach."),
 		wakeups:  describe("wakeups_waiting", "Wake-ups of services that are not processed yet, by partition.", "partition"),
-	})
+	}))
 }
 
 // Describe is prometheus.Collector's.
@@ -82,13 +162,21 @@ func (s *standing) Describe(into chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect is prometheus.Collector's. While NATS does not answer there is nothing
-// to tell: an old figure would look like a good one.
+// Collect is prometheus.Collector's. While NATS does not answer there is nothing to tell: an old figure would look like a good
+// one.
 func (s *standing) Collect(into chan<- prometheus.Metric) {
-	seen, ok := s.now()
-	if !ok {
-		return
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if time.Since(s.asked) >= standingTTL {
+		ctx, cancel := context.WithTimeout(context.Background(), standingPatience)
+		defer cancel()
+		status, err := s.observer.Status(ctx)
+		if err != nil {
+			return
+		}
+		s.last, s.asked = status.Work(), time.Now()
 	}
+	seen := s.last
 	tell := func(description *prometheus.Desc, value float64, labels ...string) {
 		into <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
 	}
@@ -117,18 +205,74 @@ func (s *standing) Collect(into chan<- prometheus.Metric) {
 	}
 }
 
-func (s *standing) now() (inspect.Work, bool) {
+const (
+	// countEvery is the least time between two counts of all services. A count reads every record: it takes no more than one part
+	// in countShare of the time.
+	countEvery, countShare = 5 * time.Second, 50
+	// countPatience bounds a count; Prometheus waits 10 s for a scrape.
+	countPatience = 8 * time.Second
+	// countStale is the age at which a count is not shown any more.
+	countStale = 5 * time.Minute
+)
+
+// serviceMetrics counts all services by state, when it is asked.
+type serviceMetrics struct {
+	pipe         *pipeline.Pipeline
+	state, stuck *prometheus.Desc
+
+	mutex sync.Mutex
+	last  inspect.ServiceCounts
+	// counted is when last was counted, due when services are to be counted again.
+	counted, due time.Time
+}
+
+// Describe is prometheus.Collector's.
+func (s *serviceMetrics) Describe(into chan<- *prometheus.Desc) {
+	into <- s.state
+	into <- s.stuck
+}
+
+// Collect is prometheus.Collector's. Where the services cannot be counted it shows the count before, and none where that is old.
+func (s *serviceMetrics) Collect(into chan<- prometheus.Metric) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if time.Since(s.asked) < standingTTL {
-		return s.last, true
+	if began := time.Now(); began.After(s.due) {
+		ctx, cancel := context.WithTimeout(context.Background(), countPatience)
+		defer cancel()
+		counts, err := inspect.CountServices(ctx, s.pipe)
+		now := time.Now()
+		s.due = now.Add(max(countEvery, countShare*now.Sub(began)))
+		if err == nil {
+			s.last, s.counted = counts, now
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), standingPatience)
-	defer cancel()
-	seen, err := s.observer.Status(ctx)
+	if time.Since(s.counted) > countStale {
+		return
+	}
+	for state, count := range s.last.States {
+		into <- prometheus.MustNewConstMetric(s.state, prometheus.GaugeValue, float64(count), state.String())
+	}
+	into <- prometheus.MustNewConstMetric(s.stuck, prometheus.GaugeValue, float64(s.last.Stuck))
+}
+
+// OpenTelemetry's own variables, which its SDKs read, name the collector of traces.
+var collectorVariables = []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+
+// startTracing has traces of a process sent to the collector that OpenTelemetry's variables name, until release. A collector that
+// is away costs nothing but the traces.
+func startTracing(ctx context.Context, version, instance string, logger *slog.Logger) (release func(context.Context) error, err error) {
+	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
-		return inspect.Work{}, false
+		return nil, fmt.Errorf("send traces to the collector: %w: correct %s", err, strings.Join(collectorVariables, " or "))
 	}
-	s.last, s.asked = seen.Work(), time.Now()
-	return s.last, true
+	provider := sdktrace.NewTracerProvider(
+		sdktrace.WithBatcher(exporter),
+		sdktrace.WithResource(resource.NewSchemaless(
+			attribute.String("service.name", "flowjet"), attribute.String("service.version", version),
+			attribute.String("service.instance.id", instance),
+		)),
+	)
+	otel.SetTracerProvider(provider)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Debug("traces could not be sent", "error", err) }))
+	return provider.Shutdown, nil
 }

@@ -1,26 +1,32 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/history"
 )
 
 // narrator writes a line for each thing that happens, as it is published.
 type narrator struct {
 	mutex sync.Mutex
 	out   io.Writer
-	subs  []*nats.Subscription
 }
 
-func startNarrator(conn *nats.Conn, out io.Writer) (*narrator, error) {
-	n := &narrator{out: out}
+func startNarrator(conn *nats.Conn, out io.Writer) (release func(context.Context) error, err error) {
+	n, subs := &narrator{out: out}, []*nats.Subscription(nil)
 	handlers := map[string]nats.MsgHandler{
 		pipeline.SubjectsFlow: n.transition,
 		pipeline.SubjectsONE:  n.event,
@@ -31,18 +37,16 @@ func startNarrator(conn *nats.Conn, out io.Writer) (*narrator, error) {
 		if err != nil {
 			return nil, fmt.Errorf("watch %s: %w", subject, err)
 		}
-		n.subs = append(n.subs, sub)
+		subs = append(subs, sub)
 	}
-	return n, nil
-}
-
-func (n *narrator) stop() error {
-	for _, sub := range n.subs {
-		if err := sub.Unsubscribe(); err != nil {
-			return fmt.Errorf("stop watching %s: %w", sub.Subject, err)
+	return func(context.Context) error {
+		for _, sub := range subs {
+			if err := sub.Unsubscribe(); err != nil {
+				return fmt.Errorf("stop watching %s: %w", sub.Subject, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	}, nil
 }
 
 func (n *narrator) line(at time.Time, format string, arguments ...any) {
@@ -79,38 +83,87 @@ func (n *narrator) dead(msg *nats.Msg) {
 
 // Sentence says in one line what a transition is and what caused it.
 func Sentence(t pipeline.Transition) string {
-	what := subject(t)
-	switch {
-	case t.Old != "":
-		what += fmt.Sprintf("%s -> %s", t.Old, t.New)
-	default:
-		what += t.New
+	what, id := "", "" // the service itself needs no name, and networks and routers may have no id yet
+	if t.ID != nil {
+		id = fmt.Sprintf(" %d", *t.ID)
 	}
+	switch {
+	case t.Kind == "vm" && t.VM != nil:
+		what = fmt.Sprintf("role %s: VM %d ", t.Role, *t.VM)
+	case t.Kind == "role":
+		what = fmt.Sprintf("role %s: ", t.Role)
+	case t.Kind == "network":
+		what = fmt.Sprintf("network %s%s: ", t.Network, id)
+	case t.Kind == "router":
+		what = fmt.Sprintf("role %s: virtual router%s: ", t.Role, id)
+	}
+	if t.Old != "" {
+		what += t.Old + " -> "
+	}
+	what += t.New
 	if t.Reason != "" {
 		what += " (" + t.Reason + ")"
 	}
 	return fmt.Sprintf("%-52s [%s %s]", what, t.Cause.Kind, t.Cause.ID)
 }
 
-// subject names what a transition happened to; the service itself needs no name.
-func subject(t pipeline.Transition) string {
-	switch {
-	case t.Kind == "vm" && t.VM != nil:
-		return fmt.Sprintf("role %s: VM %d ", t.Role, *t.VM)
-	case t.Kind == "role":
-		return fmt.Sprintf("role %s: ", t.Role)
-	case t.Kind == "network":
-		return fmt.Sprintf("network %s%s: ", t.Network, numbered(t.ID))
-	case t.Kind == "router":
-		return fmt.Sprintf("role %s: virtual router%s: ", t.Role, numbered(t.ID))
-	}
-	return ""
+// serviceLogs writes what happens to each service into a file of its own, where OpenNebula's onelog looks for OneFlow's. What
+// happens while the process is down is in the history only.
+type serviceLogs struct {
+	folder string
+	logger *slog.Logger
 }
 
-// numbered is the id of what may not have one yet.
-func numbered(id *int) string {
-	if id == nil {
-		return ""
+// startServiceLogs begins with what happens from now on, and goes on until release.
+func startServiceLogs(ctx context.Context, folder string, pipe *pipeline.Pipeline, logger *slog.Logger) (release func(context.Context) error, err error) {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return nil, fmt.Errorf("create the folder for the services' logs: %w (--api-service-log-dir names it)", err)
 	}
-	return fmt.Sprintf(" %d", *id)
+	happened := history.New(pipe)
+	last, err := happened.LastTransitionSequence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	reader, err := happened.ReadTransitions(life, -1, last)
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("subscribe to the transitions of services for their logs: %w", err)
+	}
+	l := &serviceLogs{folder: folder, logger: logger}
+	var done sync.WaitGroup
+	done.Go(func() {
+		defer reader.Stop()
+		for {
+			_, transition, err := reader.Next(life)
+			if err != nil {
+				return
+			}
+			if err := l.write(transition); err != nil {
+				l.logger.Warn("a line of a service's log could not be written", "service", transition.Service, "error", err)
+			}
+		}
+	})
+	return func(context.Context) error { stop(); done.Wait(); return nil }, nil
+}
+
+// write appends a line as OneFlow lays it out: Mon Feb 27 06:02:30 2012 [I]: [SER] message.
+func (l *serviceLogs) write(t pipeline.Transition) error {
+	severity, component := "I", map[string]string{"service": "SER", "role": "ROL"}[t.Kind]
+	if strings.HasPrefix(t.New, "FAILED") || t.New == "WARNING" {
+		severity = "E"
+	}
+	if component == "" {
+		component = "LCM"
+	}
+	file, err := os.OpenFile(filepath.Join(l.folder, strconv.Itoa(t.Service)+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(file, "%s [%s]: [%s] %s\n", t.Time.Local().Format("Mon Jan 02 15:04:05 2006"), severity, component,
+		strings.Join(strings.Fields(Sentence(t)), " "))
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	return err
 }

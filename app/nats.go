@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,8 +16,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// Open connects to NATS as the configuration says. What changes in the files of
-// credentials and certificates is used from the next connection on.
+// Open connects to NATS as the configuration says. What changes in the files of credentials and certificates is used from the
+// next connection on.
 func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pipeline, error) {
 	options, err := c.natsOptions(config.Role)
 	if err != nil {
@@ -30,12 +31,12 @@ func (c Config) Open(ctx context.Context, config pipeline.Config) (*pipeline.Pip
 	return pipeline.Open(ctx, config)
 }
 
-// roleMark stands for the role in the names of key and credentials files, so that
-// one configuration serves every part and the operator.
+// roleMark stands for the role in the names of key and credentials files, so that one configuration serves every part and the
+// operator.
 const roleMark = "{role}"
 
-// natsOptions are how NATS knows a process of the role: by what is configured, else by the
-// role's key in the data folder, if there is one.
+// natsOptions are how NATS knows a process of the role: by what is configured, else by the role's key in the data folder, if
+// there is one.
 func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 	file := strings.ReplaceAll(c.NATS.NkeyFile, roleMark, string(role))
 	if file == "" {
@@ -55,23 +56,18 @@ func (c Config) natsOptions(role pipeline.Role) ([]nats.Option, error) {
 	if file == "" {
 		return options, nil
 	}
-	user, err := userOption(file)
+	text, err := os.ReadFile(file)
+	if err == nil && bytes.Contains(text, []byte("BEGIN NATS USER JWT")) {
+		return append(options, nats.UserCredentials(file)), nil
+	}
+	var user nats.Option
+	if err == nil {
+		user, err = nats.NkeyOptionFromSeed(file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the key for NATS %s: %w: it must have a line that begins with SU, as `flowjet nats keys` writes it, or credentials with a JWT and a seed", file, err)
 	}
 	return append(options, user), nil
-}
-
-// userOption is who a process is to NATS: by credentials, or by the seed of an nkey.
-func userOption(file string) (nats.Option, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	if bytes.Contains(text, []byte("BEGIN NATS USER JWT")) {
-		return nats.UserCredentials(file), nil
-	}
-	return nats.NkeyOptionFromSeed(file)
 }
 
 // Reach tries whether the NATS servers of the configuration let this process in.
@@ -92,8 +88,8 @@ func (c Config) Reach(ctx context.Context) error {
 	return nil
 }
 
-// Attach connects to NATS as the configuration says, to look: nothing is made or
-// changed. Missing names streams and buckets that are not there.
+// Attach connects to NATS as the configuration says, to look: nothing is made or changed. Missing names streams and buckets that
+// are not there.
 func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipeline.Pipeline, missing []string, err error) {
 	options, err := c.natsOptions(config.Role)
 	if err != nil {
@@ -107,17 +103,15 @@ func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipel
 	return pipeline.Attach(ctx, config)
 }
 
-// keysFolder is where a process with an embedded NATS server keeps the keys of those who
-// may connect to it.
+// keysFolder is where a process with an embedded NATS server keeps the keys of those who may connect to it.
 func (c Config) keysFolder() string { return filepath.Join(c.DataDir, "nats") }
 
-// closesNATS reports whether the embedded server is closed by keys of the data folder: where
-// no configuration file says who may do what. The servers of a cluster need one, for they
-// have to know the same keys.
+// closesNATS reports whether the embedded server is closed by keys of the data folder: where no configuration file says who may
+// do what. The servers of a cluster need one, for they have to know the same keys.
 func (c Config) closesNATS() bool { return c.NATS.ServerFile == "" }
 
-// serverFile is the embedded server's configuration file. Without one that is configured the
-// keys are made at the first start, and the file that lets their owners in.
+// serverFile is the embedded server's configuration file. Without one that is configured the keys are made at the first start,
+// and the file that lets their owners in.
 func (c Config) serverFile() (string, error) {
 	if !c.closesNATS() {
 		return c.NATS.ServerFile, nil
@@ -128,27 +122,20 @@ func (c Config) serverFile() (string, error) {
 	if err := MakeKeys(c.keysFolder()); err != nil {
 		return "", err
 	}
-	if err := moveToAccount(c.streamsFolder()); err != nil {
-		return "", err
+	// What a server without accounts has stored becomes the account's. Where that has streams already nothing is moved, and what
+	// cannot be read the server reports.
+	store := filepath.Join(c.streamsFolder(), "jetstream")
+	from, to := filepath.Join(store, "$G"), filepath.Join(store, account)
+	if _, err := os.Stat(to); errors.Is(err, os.ErrNotExist) {
+		if err := os.Rename(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("move the streams in %s to the account %s: %w", from, account, err)
+		}
 	}
 	return filepath.Join(c.keysFolder(), AccountsFile), nil
 }
 
 // streamsFolder is the embedded server's.
 func (c Config) streamsFolder() string { return filepath.Join(c.DataDir, "jetstream") }
-
-// moveToAccount gives what a server without accounts has stored to Flowjet's account.
-func moveToAccount(store string) error {
-	const global = "$G"
-	from, to := filepath.Join(store, "jetstream", global), filepath.Join(store, "jetstream", account)
-	if _, err := os.Stat(to); !errors.Is(err, os.ErrNotExist) {
-		return nil //nolint:nilerr // what is there is the account's, and what cannot be read the server reports
-	}
-	if err := os.Rename(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("move the streams in %s to the account %s: %w", from, account, err)
-	}
-	return nil
-}
 
 // localKey is the file of a role's key in the data folder, empty if there is none.
 func (c Config) localKey(role pipeline.Role) (string, error) {
@@ -166,4 +153,38 @@ func (c Config) localKey(role pipeline.Role) (string, error) {
 // OperatorKey is the file of the operator's key in a data folder, empty if there is none.
 func OperatorKey(dataDir string) (string, error) {
 	return Config{DataDir: dataDir}.localKey(pipeline.RoleOperator)
+}
+
+// ContextFile is what MakeContext writes: a context of the `nats` command.
+const ContextFile = "flowjet.json"
+
+// MakeContext writes, into the folder that MakeKeys has filled, a context by which the `nats` command reaches the servers as an
+// operator: those of the hosts by TLS, or this host's.
+func MakeContext(folder string, hosts []string) error {
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return fmt.Errorf("find the folder of NATS keys: %w", err)
+	}
+	urls := []string{"nats://127.0.0.1:4222"}
+	context := map[string]string{
+		"description":  "Flowjet, as an operator",
+		"nkey":         filepath.Join(folder, string(pipeline.RoleOperator)+".nk"),
+		"inbox_prefix": pipeline.RoleOperator.InboxPrefix(),
+	}
+	if len(hosts) > 0 {
+		urls = nil
+		context["ca"] = filepath.Join(folder, authorityFile)
+	}
+	for _, host := range hosts {
+		urls = append(urls, "tls://"+host+":4222")
+	}
+	context["url"] = strings.Join(urls, ",")
+	text, err := json.MarshalIndent(context, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, ContextFile), append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write the context of the nats command: %w", err)
+	}
+	return nil
 }

@@ -3,22 +3,25 @@ package app
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/flowjet/flowjet/bridge"
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 	"github.com/flowjet/flowjet/pipeline/presence"
 )
 
-// connectOned makes the client and has oned asked who we are. A oned that is away is
-// waited for, while the process is not ready; only refused credentials end it.
+// connectOned makes the client and has oned asked who we are. A oned that is away is waited for, while the process is not ready;
+// only refused credentials end it.
 func (a *App) connectOned(ctx context.Context) error {
 	credentials, err := a.credentials()
 	if err != nil {
@@ -33,26 +36,39 @@ func (a *App) connectOned(ctx context.Context) error {
 		Logger:         a.logger.With("part", "oned"),
 	})
 	a.onStop(func(context.Context) error { a.oned.Close(); return nil })
-	return a.contact.begin(ctx, a)
+	err, final := a.contact.ask(ctx, a)
+	if err == nil || final {
+		return err
+	}
+	a.contact.set(err.Error())
+	a.logger.Warn("oned does not answer, retrying", "reason", err)
+	a.background(ctx, func(ctx context.Context) {
+		began := time.Now()
+		for idle.For(ctx, time.Second) == nil {
+			err, final := a.contact.ask(ctx, a)
+			switch {
+			case err == nil:
+				a.contact.set("")
+				a.logger.Info("oned answers", "waited", time.Since(began).Round(time.Second))
+				return
+			case final:
+				a.contact.failed <- err
+				return
+			}
+			a.contact.set(err.Error())
+		}
+	})
+	return nil
 }
 
 // contact is the first contact with oned.
 type contact struct {
+	// failed has room for the failure of the contact itself and for the bridge's, so that neither waits for somebody who listens.
 	failed chan error
 
-	mutex   sync.Mutex
+	mutex sync.Mutex
+	// waiting is what is waited for before anything can be done; empty for nothing.
 	waiting string
-}
-
-// newContact has room for the failure of the contact itself and for the bridge's, so that
-// neither waits for somebody who listens.
-func newContact() *contact { return &contact{failed: make(chan error, 2)} }
-
-// waitsFor returns what is waited for before anything can be done; empty for nothing.
-func (c *contact) waitsFor() string {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	return c.waiting
 }
 
 func (c *contact) set(waiting string) {
@@ -61,42 +77,9 @@ func (c *contact) set(waiting string) {
 	c.waiting = waiting
 }
 
-// refusedTimes is how often oned has to refuse the credentials before that is final: a
-// oned that has just started may not have its auth drivers yet.
+// refusedTimes is how often oned has to refuse the credentials before that is final: a oned that has just started may not have
+// its auth drivers yet.
 const refusedTimes = 2
-
-// begin asks oned who we are. What has no answer yet is asked again in the background.
-func (c *contact) begin(ctx context.Context, a *App) error {
-	err, final := c.ask(ctx, a)
-	switch {
-	case err == nil:
-		return nil
-	case final:
-		return err
-	}
-	c.set(err.Error())
-	a.logger.Warn("oned does not answer, retrying", "reason", err)
-	a.background(ctx, func(ctx context.Context) { c.goOn(ctx, a) })
-	return nil
-}
-
-// goOn asks until oned answers, or refuses for good.
-func (c *contact) goOn(ctx context.Context, a *App) {
-	began := time.Now()
-	for idle.For(ctx, time.Second) == nil {
-		err, final := c.ask(ctx, a)
-		switch {
-		case err == nil:
-			c.set("")
-			a.logger.Info("oned answers", "waited", time.Since(began).Round(time.Second))
-			return
-		case final:
-			c.failed <- err
-			return
-		}
-		c.set(err.Error())
-	}
-}
 
 // ask reports why oned is of no use, and whether that is final.
 func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
@@ -117,8 +100,7 @@ func (c *contact) ask(ctx context.Context, a *App) (reason error, final bool) {
 	}
 }
 
-// Failed receives the error that ends a process that has started: credentials that
-// oned refuses when it answers at last.
+// Failed receives the error that ends a process that has started: credentials that oned refuses when it answers at last.
 func (a *App) Failed() <-chan error { return a.contact.failed }
 
 const (
@@ -126,51 +108,73 @@ const (
 	shareEvery = 250 * time.Millisecond
 	// callingFor is for how long a process counts as one that calls oned after it did.
 	callingFor = 2 * time.Second
-	// heardAfter is after how long the others know that a process calls oned, and have
-	// given back what is its share.
+	// heardAfter is after how long the others know that a process calls oned, and have given back what is its share.
 	heardAfter = 3 * shareEvery
 	// forQuestions is how many of the connections are left for asking who leads.
 	forQuestions = 1
 )
 
-// shareOned has all processes together hold no more connections to each oned than
-// one.connections, and tells them of the zone's servers.
+// shareOned has all processes together hold no more connections to each oned than one.connections, and tells them of the zone's
+// servers.
 func (a *App) shareOned(ctx context.Context) error {
 	self := identityOf(a)
-	share := &onedShare{oned: a.oned, reads: a.reads, hears: bridging{a}.hears, hearsCalls: bridging{a}.hearsCalls, id: self.ID, self: self, total: max(1, a.config.One.Connections-forQuestions), log: a.logger.With("part", "oned")}
+	share := &onedShare{oned: a.oned, reads: a.reads, bridge: &a.bridge, self: self, total: max(1, a.config.One.Connections-forQuestions)}
 	others, err := presence.Announce(a.pipe, share.announce)
 	if err != nil {
 		return err
 	}
 	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flowjet_oned_connections_allowed", Help: "Concurrent calls to oned that this process may make: its share of one.connections.",
-	}, share.current))
+	}, func() float64 {
+		share.mutex.Lock()
+		defer share.mutex.Unlock()
+		return float64(share.share)
+	}))
 	a.hearing = func() bool {
-		return share.hears() || slices.ContainsFunc(others.Others(), func(p pipeline.Process) bool { return p.Hearing })
+		b := a.bridge.Load()
+		return b != nil && b.Hears() || slices.ContainsFunc(others.Others(), func(p pipeline.Process) bool { return p.Hearing })
 	}
 	a.hearingCalls = func() string {
-		heard := share.hearsCalls()
+		heard := ""
+		if b := a.bridge.Load(); b != nil {
+			heard = b.HearsCalls()
+		}
 		for _, process := range others.Others() {
 			heard = max(heard, process.Calls) // of two bridges in the moment of a take-over always the same
 		}
 		return heard
 	}
 	a.onStop(func(ctx context.Context) error { others.Leave(ctx); return nil })
-	a.background(ctx, func(ctx context.Context) { share.run(ctx, others) })
+	logger := a.logger.With("part", "oned")
+	a.background(ctx, func(ctx context.Context) {
+		for {
+			processes := others.Others()
+			for _, other := range processes {
+				a.oned.Introduce(other.Servers)
+			}
+			now := share.workOut(processes, time.Now())
+			a.oned.SetConnections(now)
+			share.mutex.Lock()
+			if now != share.share {
+				logger.Debug("the share of oned's connections has changed", "connections", now, "processes", len(processes)+1)
+			}
+			share.share = now
+			share.mutex.Unlock()
+			if idle.For(ctx, shareEvery) != nil {
+				return
+			}
+		}
+	})
 	return nil
 }
 
 // onedShare is this process's share of the connections to oned.
 type onedShare struct {
-	oned  *opennebula.Client
-	reads *onedReads
-	id    string
-	self  pipeline.Process
-	total int
-	log   *slog.Logger
-	// hears reports whether this process's bridge hears everything.
-	hears      func() bool
-	hearsCalls func() string
+	oned   *opennebula.Client
+	reads  *onedReads
+	bridge *atomic.Pointer[bridge.Bridge]
+	self   pipeline.Process
+	total  int
 
 	mutex sync.Mutex
 	// began and called are when the process began to call oned, and when it did so last.
@@ -182,39 +186,15 @@ func (s *onedShare) announce() pipeline.Process {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	said := s.self
-	said.Hearing, said.Calls = s.hears(), s.hearsCalls()
+	if b := s.bridge.Load(); b != nil {
+		said.Hearing, said.Calls = b.Hears(), b.HearsCalls()
+	}
 	said.Calling, said.Servers, said.OnedReads = time.Since(s.called) < callingFor, s.oned.Servers(), s.reads.lastMinute(time.Now())
 	return said
 }
 
-func (s *onedShare) current() float64 {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return float64(s.share)
-}
-
-func (s *onedShare) run(ctx context.Context, live *presence.Presence) {
-	for {
-		others := live.Others()
-		for _, other := range others {
-			s.oned.Introduce(other.Servers)
-		}
-		share := s.workOut(others, time.Now())
-		s.oned.SetConnections(share)
-		s.mutex.Lock()
-		if share != s.share {
-			s.log.Debug("the share of oned's connections has changed", "connections", share, "processes", len(others)+1)
-		}
-		s.share = share
-		s.mutex.Unlock()
-		if idle.For(ctx, shareEvery) != nil {
-			return
-		}
-	}
-}
-
-// workOut returns the share for now. The others do not count a process that has not
-// called oned for a while: until they do it has what it would have if all of them called.
+// workOut returns the share for now. The others do not count a process that has not called oned for a while: until they do it has
+// what it would have if all of them called.
 func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -225,12 +205,125 @@ func (s *onedShare) workOut(others []pipeline.Process, now time.Time) int {
 	if !calling {
 		s.began = now
 	}
-	share := presence.ShareConnections(s.total, s.id, others, now)
+	share := presence.ShareConnections(s.total, s.self.ID, others, now)
 	if now.Sub(s.began) >= heardAfter {
 		return share
 	}
 	for i := range others {
 		others[i].Calling = true
 	}
-	return min(share, max(1, presence.ShareConnections(s.total, s.id, others, now)))
+	return min(share, max(1, presence.ShareConnections(s.total, s.self.ID, others, now)))
+}
+
+// slowRead is how long oned takes for a read of one object when it has to run an auth driver first, or cannot keep up; otherwise
+// it takes some 2 ms.
+const slowRead = 150 * time.Millisecond
+
+// readsOfOne are the calls that tell how quickly oned answers: they cost it the same whatever it holds.
+var readsOfOne = []string{"one.document.info", "one.vm.info", "one.user.info", "one.vn.info"}
+
+// onedReads counts reads of one object in the last minute, in pieces of ten seconds.
+type onedReads struct {
+	slow prometheus.Counter
+
+	mutex  sync.Mutex
+	pieces [6]readsPiece
+}
+
+type readsPiece struct {
+	number int64
+	pipeline.OnedReads
+}
+
+const pieceLength = 10 // seconds
+
+// measure registers what calls to oned take, and returns the function that notes each.
+func (r *onedReads) measure(metrics prometheus.Registerer) func(method string, took time.Duration) {
+	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "flowjet_oned_call_seconds",
+		Help:    "Duration of calls to oned, without the wait for a connection, by method.",
+		Buckets: []float64{0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30},
+	}, []string{"method"})
+	r.slow = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "flowjet_oned_slow_reads_total",
+		Help: "Reads of one object that took more than 150 ms instead of about 2 ms: sessions invalidate each other at oned, or oned is overloaded.",
+	})
+	metrics.MustRegister(calls, r.slow)
+	return func(method string, took time.Duration) {
+		calls.WithLabelValues(method).Observe(took.Seconds())
+		if slices.Contains(readsOfOne, method) {
+			r.note(took, time.Now())
+		}
+	}
+}
+
+func (r *onedReads) note(took time.Duration, now time.Time) {
+	if took > slowRead {
+		r.slow.Inc()
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	number := now.Unix() / pieceLength
+	piece := &r.pieces[number%int64(len(r.pieces))]
+	if piece.number != number {
+		*piece = readsPiece{number: number}
+	}
+	piece.Reads++
+	if took > slowRead {
+		piece.Slow++
+	}
+}
+
+func (r *onedReads) lastMinute(now time.Time) (sum pipeline.OnedReads) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	oldest := now.Unix()/pieceLength - int64(len(r.pieces)) + 1
+	for _, piece := range r.pieces {
+		if piece.number >= oldest {
+			sum.Reads += piece.Reads
+			sum.Slow += piece.Slow
+		}
+	}
+	return sum
+}
+
+// identityOf is what the process announces of itself that does not change. A pod is no member: it never comes back under its
+// name, and Kubernetes sees to how many there are.
+func identityOf(a *App) pipeline.Process {
+	self := pipeline.Process{ID: name("process"), Release: a.version}
+	for _, part := range []Part{PartBridge, PartWorker, PartAPI} {
+		if a.has(part) {
+			self.Parts = append(self.Parts, string(part))
+		}
+	}
+	host, err := os.Hostname()
+	if _, pod := os.LookupEnv("KUBERNETES_SERVICE_HOST"); err != nil || pod {
+		return self
+	}
+	self.Host, self.Name = host, host
+	what := "up"
+	if len(self.Parts) == 1 {
+		what = self.Parts[0]
+	}
+	self.Name += " " + what
+	if folder := filepath.Clean(a.config.DataDir); folder != filepath.Clean(standardDataDir) && folder != packagedDataDir && filepath.Dir(folder) != packagedDataDir {
+		self.Name += " " + filepath.Base(folder)
+	}
+	return self
+}
+
+// packagedDataDir is where the packages' units have their data folders: a host has one of each.
+const packagedDataDir = "/var/lib/flowjet"
+
+// keepMembers has one of the workers keep which processes are expected.
+func (a *App) keepMembers(ctx context.Context) error {
+	follower, err := presence.Follow(a.pipe)
+	if err != nil {
+		return err
+	}
+	a.onStop(func(context.Context) error { follower.Stop(); return nil })
+	a.background(ctx, func(ctx context.Context) {
+		follower.Keep(ctx, func() bool { return a.worker.Owns(pipeline.RouterKey) })
+	})
+	return nil
 }

@@ -21,7 +21,7 @@ func TestShareOfAProcessThatBegins(t *testing.T) {
 		{[]pipeline.Process{{ID: "a"}, {ID: "b"}}, 2, 7},
 		{[]pipeline.Process{{ID: "a", Calling: true}, {ID: "b"}}, 2, 3},
 	} {
-		s := &onedShare{oned: client, id: "self", total: 7}
+		s := &onedShare{oned: client, self: pipeline.Process{ID: "self"}, total: 7}
 		if first := s.workOut(c.others, now); first != c.first {
 			t.Errorf("beside %v it begins with %d, want %d", c.others, first, c.first)
 		}

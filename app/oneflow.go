@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -50,10 +51,8 @@ var oneflowKeys = map[string]imported{
 	"debug_level":         {key: "log.level", convert: logLevel},
 }
 
-// Import reads OneFlow's oneflow-server.conf and writes the same as a
-// configuration file of Flowjet's; report says of each key what became of it.
-// What else base, a configuration file of Flowjet's or nothing, says is kept, with
-// its comments.
+// Import reads OneFlow's oneflow-server.conf and writes the same as a configuration file of Flowjet's; report says of each key
+// what became of it. What else base, a configuration file of Flowjet's or nothing, says is kept, with its comments.
 func Import(conf io.Reader, base []byte, out, report io.Writer) error {
 	text, err := io.ReadAll(io.LimitReader(conf, maxFileSize))
 	if err != nil {
@@ -90,7 +89,10 @@ func symbols(node *yaml.Node, prefix string, into map[string]string) (order []st
 			order = append(order, symbols(value, name+".", into)...)
 			continue
 		}
-		into[name] = strings.TrimPrefix(value.Value, ":")
+		into[name] = value.Value
+		if symbol, is := strings.CutPrefix(value.Value, ":"); is && !strings.HasPrefix(symbol, ":") { // no IPv6 address
+			into[name] = symbol
+		}
 		if value.Kind == yaml.SequenceNode {
 			into[name] = "a list"
 		}
@@ -108,41 +110,28 @@ func translate(order []string, given map[string]string, report io.Writer) (map[s
 			fmt.Fprintf(report, ":%s  ignored: OneFlow 7.4 has no such key\n", name)
 		case rule.key == "":
 			fmt.Fprintf(report, ":%s  %s\n", name, rule.why)
+		case given[name] == "":
+			fmt.Fprintf(report, ":%s  ignored: it has no value\n", name)
 		default:
-			value, err := converted(rule, given[name])
-			if err != nil {
-				return nil, fmt.Errorf("key :%s: of OneFlow's configuration is %q: %w", name, given[name], err)
+			value, remark := given[name], ""
+			if rule.convert != nil {
+				var err error
+				if value, err = rule.convert(value); err != nil {
+					return nil, fmt.Errorf("key :%s: of OneFlow's configuration is %q: %w", name, given[name], err)
+				}
+			}
+			if rule.why != "" {
+				remark = " (" + rule.why + ")"
 			}
 			values[rule.key] = value
-			fmt.Fprintf(report, ":%s  -> %s: %s%s\n", name, rule.key, value, remark(rule.why))
+			fmt.Fprintf(report, ":%s  -> %s: %s%s\n", name, rule.key, value, remark)
 		}
 	}
 	if given["host"] != "" || given["port"] != "" {
-		values["api.listen"] = net.JoinHostPort(orText(given["host"], "127.0.0.1"), orText(given["port"], "2474"))
+		values["api.listen"] = net.JoinHostPort(cmp.Or(given["host"], "127.0.0.1"), cmp.Or(given["port"], "2474"))
 		fmt.Fprintf(report, ":host, :port  -> api.listen: %s\n", values["api.listen"])
 	}
 	return values, nil
-}
-
-func converted(rule imported, text string) (string, error) {
-	if rule.convert == nil {
-		return text, nil
-	}
-	return rule.convert(text)
-}
-
-func remark(why string) string {
-	if why == "" {
-		return ""
-	}
-	return " (" + why + ")"
-}
-
-func orText(text, standard string) string {
-	if text == "" {
-		return standard
-	}
-	return text
 }
 
 func seconds(text string) (string, error) {
@@ -176,8 +165,7 @@ func logLevel(text string) (string, error) {
 	return "", fmt.Errorf("it must be 0 (errors) to 3 (debug)")
 }
 
-// writeConfig sets values under their keys in a configuration file's text, new
-// ones in the order of the options.
+// writeConfig sets values under their keys in a configuration file's text, new ones in the order of the options.
 func writeConfig(out io.Writer, base []byte, values map[string]string) error {
 	var document yaml.Node
 	if err := yaml.Unmarshal(base, &document); err != nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -8,9 +9,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// option is one thing that can be set: by --flag, by FLOWJET_FLAG, or under its
-// key in the configuration file; the flag wins over the environment, the
-// environment over the file.
+// option is one thing that can be set: by --flag, by FLOWJET_FLAG, or under its key in the configuration file; the flag wins over
+// the environment, the environment over the file.
 type option struct {
 	flag, key, usage string
 	// reason is when to set it.
@@ -22,9 +22,7 @@ type option struct {
 // standardDataDir is the data folder unless another one is set.
 const standardDataDir = "./flowjet-data"
 
-var options = slices.Concat(commonOptions, bridgeOptions)
-
-var commonOptions = []option{
+var options = []option{
 	{"data-dir", "data_dir", "folder for JetStream's files and the simulator's state", "the data belongs in another folder or on another disk", standardDataDir, nil},
 	{"zone", "zone", "id of the OpenNebula zone", "oned serves another zone of a federation", 0, atLeast(0)},
 	{"api-listen", "api.listen", "host:port of the OneFlow API", "clients are on other hosts, or another API has the port", "127.0.0.1:2474", address},
@@ -38,9 +36,8 @@ var commonOptions = []option{
 	{"nats-url", "nats.url", "external NATS servers to use instead of the embedded one, comma separated", "NATS runs elsewhere, as with several front-ends", "", each("nats, tls, ws or wss", "nats", "tls", "ws", "wss")},
 	{"nats-replicas", "nats.replicas", "replicas of each stream; more than 1 needs an external cluster", "the NATS cluster has three or five servers", 1, between(1, 5)},
 	{"nats-name", "nats.name", "name of the embedded server, unique in its cluster", "the server is in a cluster", "flowjet", notEmpty},
-	{"nats-cluster", "nats.cluster", "name of the cluster that the embedded server joins; empty for a single server", "the server is in a cluster", "", nil},
 	{"nats-cluster-listen", "nats.cluster_listen", "host:port of the embedded server for the other servers of its cluster", "the server is in a cluster", "127.0.0.1:6222", address},
-	{"nats-routes", "nats.routes", "cluster addresses of the other servers, nats://host:port, comma separated", "the server is in a cluster", []string(nil), each("nats", "nats", "nats-route", "tls")},
+	{"nats-routes", "nats.routes", "cluster addresses of the servers with which the embedded one forms a cluster, nats://host:port, comma separated; none for a single server", "the server is in a cluster", []string(nil), each("nats", "nats", "nats-route", "tls")},
 	{"nats-server-file", "nats.server_file", "nats-server configuration file with further settings of the embedded server: accounts, users, TLS", "other hosts use the server, which then needs users and TLS", "", nil},
 	{"nats-nkey-file", "nats.nkey_file", "file with the nkey seed, or the credentials (JWT and seed), for the connection to NATS; {role} is replaced by bridge, worker, api, flowjet (up) or operator", "NATS has users, and the key is not in the data folder", "", nil},
 	{"nats-ca-file", "nats.ca_file", "PEM certificates of the authorities that sign the NATS servers' certificates; enables TLS", "the connection to NATS uses TLS", "", nil},
@@ -56,7 +53,7 @@ var commonOptions = []option{
 	{"vr-name-template", "worker.vr_name_template", "names of virtual routers; $SERVICE_ID, $SERVICE_NAME and $ROLE_NAME are replaced", "names follow a rule of the site", "$ROLE_NAME(service_$SERVICE_ID)", nil},
 	{"look-again", "worker.look_again", "time without events after which a waiting service is checked again", "lost events should cost less time, or oned fewer reads", 30 * time.Second, atLeastASecond},
 	{"autoscaler-interval", "worker.autoscaler_interval", "how often the VMs of services with elasticity policies are measured; also the time after which roles below their min_vms are filled up", "monitoring is more or less frequent", 90 * time.Second, atLeastASecond},
-	{"deadlines", "worker.deadlines", "default deadlines of services: pending=10m (no host for a VM), deploying=, scaling=, undeploying=, none without a value; then=fail, shrink or undeploy. How long a VM may stay in a state that it should leave by itself: ready= (none), prolog= (1h), boot= (10m), shutdown= (10m), epilog= (1h), leader-change= (45s); docs/services.md has the consequences", "services should not wait forever, or hosts need more time for images, boots and shutdowns", []string(nil), listOf(parseDeadlines)},
+	{"deadlines", "worker.deadlines", "default deadlines of services: pending=10m (no host for a VM), deploying=, scaling=, undeploying=, none without a value; then=fail, shrink or undeploy. How long a VM may stay in a state that it should leave by itself: ready= (none), prolog= (1h), boot= (10m), shutdown= (10m), epilog= (1h), leader-change= (45s); docs/services.md has the consequences", "services should not wait forever, or hosts need more time for images, boots and shutdowns", []string(nil), knownDeadlines},
 	{"webhooks-file", "webhooks.file", "YAML file that configures webhooks; empty for none", "other systems are to be notified", "", nil},
 	{"sim", "sim.enabled", "start a simulated OpenNebula and use it", "there is no OpenNebula, to try, test or rehearse", false, nil},
 	{"sim-listen", "sim.listen", "host:port of the simulated XML-RPC API, hook events and control API, comma separated; then of XML-RPC and hook events of each further server of the zone", "other hosts use the simulator, or a port is taken", []string{"127.0.0.1:2633", "127.0.0.1:2101", "127.0.0.1:2634"}, addressesOfZone},
@@ -65,10 +62,11 @@ var commonOptions = []option{
 	{"status-listen", "status.listen", "host:port for /metrics and /health without a password, and for /debug/pprof over loopback only; empty for none", "Prometheus or probes ask a process without an API, or from another host", "", orEmpty(address)},
 	{"log-level", "log.level", "debug, info (with every request), warn or error", "a problem needs more detail, or an access log is wanted", "warn", oneOf("debug", "info", "warn", "error")},
 	{"log-format", "log.format", "text, json, journal (text without times, with journald's priorities) or auto: journal under systemd, else text", "a collector reads JSON", "auto", oneOf("auto", "text", "json", "journal")},
+	{"bridge-events", "bridge.events", "events to store: all state changes of vm, net, host, image, or of one state, such as vm/DONE, vm/ACTIVE/RUNNING, host/ERROR; and API calls, such as one.vm.chown or one.vm.*, with the object's id and READY but no other argument. Services need vm, net and one.vm.update; lists are kept by the last four", "other systems read OpenNebula's events from NATS, or none but services do", []string{"vm", "net", "host", "image", "one.vm.update", "one.document.*", "one.acl.*", "one.user.*", "one.group.*"}, nil},
 }
 
-// looking are the options by which those who only look find everything, and running those
-// that most who run Flowjet set. Help shows no more of them with a command.
+// looking are the options by which those who only look find everything, and running those that most who run Flowjet set. Help
+// shows no more of them with a command.
 var (
 	looking = []string{"data-dir", "zone", "api-listen", "nats-url", "nats-nkey-file", "nats-ca-file", "one-xmlrpc", "one-auth-file"}
 	running = append([]string{"api-certificate-file", "api-key-file", "nats-listen", "one-hooks", "webhooks-file", "sim", "status-listen", "log-level"}, looking...)
@@ -138,4 +136,83 @@ func addOptions(flags *pflag.FlagSet, options []option) {
 
 func envName(flag string) string {
 	return "FLOWJET_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// formerOption is an option of an earlier version.
+type formerOption struct {
+	flag, key string
+	// instead is the fixed value, or the option that replaces it.
+	instead string
+}
+
+// formerOptions are refused with their replacement: ignoring them would hide that they have no effect.
+var formerOptions = []formerOption{
+	{"api-credential-ttl", "api.credential_ttl", "checked credentials are cached for 30s"},
+	{"api-reply-wait", "api.reply_wait", "a request waits 5s for its worker, then it is answered 202"},
+	{"api-max-body", "api.max_body", "a body has at most 1 MiB"},
+	{"api-max-requests", "api.max_requests", "512 requests are processed at once, shared among users"},
+	{"api-max-receiving", "api.max_receiving", "256 bodies are received at once, shared among users"},
+	{"api-max-commands", "api.max_commands", "2,000 commands may wait for their workers"},
+	{"api-max-commands-of-user", "api.max_commands_of_user", "500 commands of one user may wait for their workers"},
+	{"api-header-timeout", "api.header_timeout", "a client has 5s for a header"},
+	{"api-request-timeout", "api.request_timeout", "a client has 30s for a request"},
+	{"api-max-followers", "api.max_followers", "200 clients may follow events at once"},
+	{"api-max-followers-of-user", "api.max_followers_of_user", "20 clients of one user may follow events at once"},
+	{"api-max-credentials", "api.max_credentials", "10,000 checked credentials are cached"},
+	{"api-user-reads", "api.user_reads", "a user may make 5,000 reads a second, and twice as many at once"},
+	{"api-user-changes", "api.user_changes", "a user may make 200 changes a second, and twice as many at once"},
+	{"one-timeout", "one.timeout", "a call to oned may take 30s"},
+	{"retry-for", "worker.retry_for", "temporary errors of oned are retried for 2m"},
+	{"scan-interval", "worker.scan_interval", "all services are checked every four times worker.look_again"},
+	{"ready-deadline", "worker.ready_deadline", "worker.deadlines replaces it, as ready=10m"},
+	{"prolog-deadline", "worker.prolog_deadline", "worker.deadlines replaces it, as prolog=1h"},
+	{"boot-deadline", "worker.boot_deadline", "worker.deadlines replaces it, as boot=10m"},
+	{"shutdown-deadline", "worker.shutdown_deadline", "worker.deadlines replaces it, as shutdown=10m"},
+	{"epilog-deadline", "worker.epilog_deadline", "worker.deadlines replaces it, as epilog=1h"},
+	{"leader-change-deadline", "worker.leader_change_deadline", "worker.deadlines replaces it, as leader-change=45s"},
+	{"other-deadline", "worker.other_deadline", "it is 2h"},
+	{"network-deadline", "worker.network_deadline", "it is 10m"},
+	{"max-calls", "worker.max_calls", "it is 10; one.connections limits the load on oned"},
+	{"vm-deadlines", "worker.vm_deadlines", "worker.deadlines has those of VMs, too"},
+	{"nats-cluster", "nats.cluster", "a server with nats.routes is in the cluster flowjet, or in the one that nats.server_file names (cluster { name: ... })"},
+	{"nats-sync-always", "nats.sync_always", "the embedded server always does; a sync_interval in nats.server_file has it write later"},
+	{"nats-credentials-file", "nats.credentials_file", "nats.nkey_file takes credentials, too"},
+	{"nats-key-file", "nats.key_file", "nats.certificate_file has both the certificate and its key"},
+	{"sim-xmlrpc-listen", "sim.xmlrpc_listen", "sim.listen replaces it"},
+	{"sim-hooks-listen", "sim.hooks_listen", "sim.listen replaces it"},
+	{"sim-control-listen", "sim.control_listen", "sim.listen replaces it"},
+	{"sim-others", "sim.others", "sim.listen replaces it"},
+	{"sim-call-delay", "sim.call_delay", "the simulator's control API sets it: POST /delays"},
+	{"sim-auth-file", "sim.auth_file", "the credentials are in the data folder, in simulated-oneflow_auth"},
+	{"sim-auth-driver-time", "sim.auth_driver_time", "sim.time_percent replaces it"},
+	{"sim-election-time", "sim.election_time", "sim.time_percent replaces it"},
+	{"trace-sample-percent", "trace.sample_percent", "OpenTelemetry's own variables replace it: OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG"},
+	{"trace-otlp-endpoint", "trace.otlp_endpoint", "OpenTelemetry's own variable replaces it: OTEL_EXPORTER_OTLP_ENDPOINT"},
+	{"bridge-objects", "bridge.objects", "bridge.events replaces it"},
+	{"bridge-states", "bridge.states", "bridge.events replaces it"},
+	{"bridge-calls", "bridge.calls", "bridge.events replaces it"},
+	{"bridge-queue-mib", "bridge.queue_mib", "it is 48 MiB; further events go to disk"},
+	{"bridge-spill-mib", "bridge.spill_mib", "it is 1 GiB"},
+	{"bridge-standby", "bridge.standby", "it is 1s"},
+	{"bridge-keep", "bridge.keep", "it is 30s"},
+	{"bridge-quiet", "bridge.quiet", "it is 30s"},
+	{"bridge-resync-interval", "bridge.resync_interval", "it is 5m"},
+	{"bridge-resync-page", "bridge.resync_page", "it is 1,000 VMs"},
+}
+
+func (o formerOption) refusal(name string) string {
+	return fmt.Sprintf("%s can no longer be set: %s; remove it", name, o.instead)
+}
+
+// Former returns why a flag, or the key of a configuration file, is refused; empty where it never was one.
+func Former(name string) string {
+	for _, o := range formerOptions {
+		switch name {
+		case o.key:
+			return o.refusal(name)
+		case o.flag:
+			return o.refusal("--" + name)
+		}
+	}
+	return ""
 }

@@ -1,52 +1,44 @@
 package app
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 )
 
-// ReadConfig puts the configuration together: defaults, the file at path if one
-// is given, FLOWJET_… variables, and the flags that were set. The error names
-// everything that is wrong, a line each, with the line of the file and what
-// mends it.
+// ReadConfig puts the configuration together: defaults, the file at path if one is given, FLOWJET_… variables, and the flags that
+// were set. The error names everything that is wrong, a line each, with the line of the file and what mends it.
 func ReadConfig(path string, flags *pflag.FlagSet) (Config, error) {
-	config, problems := read(path, flags)
-	return config, problems.err()
+	config, found := read(path, flags)
+	if len(found) > 0 {
+		return config, errors.New(strings.Join(found, "\n"))
+	}
+	return config, nil
 }
 
-// CheckConfig is ReadConfig for who wants to know beforehand: it also looks at
-// the files that are named, and finds what is only doubtful.
+// CheckConfig is ReadConfig for who wants to know beforehand: it also looks at the files that are named, and finds what is only
+// doubtful.
 func CheckConfig(path string, flags *pflag.FlagSet) (wrong, doubtful []string) {
-	config, problems := read(path, flags)
-	for _, problem := range append(problems, config.checkFiles()...) {
-		wrong = append(wrong, problem.String())
-	}
-	for _, problem := range append(unknownVariables(), config.doubts()...) {
-		doubtful = append(doubtful, problem.String())
-	}
-	return wrong, doubtful
+	config, found := read(path, flags)
+	return append(found, config.checkFiles()...), append(UnknownVariables(), config.doubts()...)
 }
 
-// UnknownVariables are the FLOWJET_ variables that set nothing, a line each:
-// most likely one is misspelt.
-func UnknownVariables() (lines []string) {
-	for _, problem := range unknownVariables() {
-		lines = append(lines, problem.String())
-	}
-	return lines
-}
-
-// layers are the values of all sources, the stronger over the weaker, each with
-// where it was set.
+// layers are the values of all sources, the stronger over the weaker, each with where it was set.
 type layers struct {
 	values  map[string]any
 	origins map[string]string
@@ -56,47 +48,16 @@ func (l *layers) set(key string, value any, origin string) {
 	l.values[key], l.origins[key] = value, origin
 }
 
-func read(path string, flags *pflag.FlagSet) (Config, problems) {
+func read(path string, flags *pflag.FlagSet) (Config, []string) {
 	all := &layers{values: map[string]any{}, origins: map[string]string{}}
 	for _, o := range options {
 		all.set(o.key, o.standard, "the default")
 	}
-	var found problems
+	var found []string
 	if path != "" {
 		found = append(found, all.readFile(path)...)
 	}
 	found = append(found, all.readVariables()...)
-	found = append(found, formerVariables()...)
-	all.readFlags(flags)
-	config, err := decode(all.values)
-	if err != nil {
-		return Config{}, append(found, problem{what: fmt.Sprintf("the configuration cannot be used: %v", err)})
-	}
-	config.origins, config.values = all.origins, all.values
-	return config, append(found, config.check(all)...)
-}
-
-// readVariables takes what FLOWJET_ variables say. Unknown ones are left alone.
-func (l *layers) readVariables() problems {
-	var found problems
-	for _, o := range options {
-		text, is := os.LookupEnv(envName(o.flag))
-		if !is {
-			continue
-		}
-		value, complaint := parse(o.standard, text)
-		if complaint != "" {
-			found = append(found, problem{where: envName(o.flag), what: complaint})
-			continue
-		}
-		l.set(o.key, value, envName(o.flag))
-	}
-	return found
-}
-
-// readFlags takes the flags that were set; their form was checked when they
-// were parsed.
-func (l *layers) readFlags(flags *pflag.FlagSet) {
 	for _, o := range options {
 		given := flags.Lookup(o.flag)
 		if given == nil || !given.Changed {
@@ -106,27 +67,55 @@ func (l *layers) readFlags(flags *pflag.FlagSet) {
 		if list, is := given.Value.(pflag.SliceValue); is {
 			text = strings.Join(list.GetSlice(), ",")
 		}
-		value, _ := parse(o.standard, text)
-		l.set(o.key, value, "--"+o.flag)
+		value, _ := parse(o.standard, text) // its form was checked when the flag was parsed
+		all.set(o.key, value, "--"+o.flag)
 	}
-}
-
-func decode(flat map[string]any) (Config, error) {
-	values := koanf.New(".")
 	var config Config
-	if err := values.Load(confmap.Provider(maps.Clone(flat), "."), nil); err != nil {
-		return config, err
+	values := koanf.New(".")
+	err := values.Load(confmap.Provider(maps.Clone(all.values), "."), nil)
+	if err == nil {
+		err = values.UnmarshalWithConf("", &config, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{Result: &config, TagName: "koanf"}})
 	}
-	err := values.UnmarshalWithConf("", &config, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{Result: &config, TagName: "koanf"}})
-	return config, err
+	if err != nil {
+		return Config{}, append(found, fmt.Sprintf("the configuration cannot be used: %v", err))
+	}
+	config.origins, config.values = all.origins, all.values
+	for _, o := range options {
+		if complaint := o.complaint(all.values[o.key]); complaint != "" {
+			found = append(found, at(all.origins[o.key], fmt.Sprintf("%s is %s: %s", o.key, quoted(all.values[o.key]), complaint)))
+		}
+	}
+	return config, append(found, config.check()...)
 }
 
-// fromKubernetes are the variables that Kubernetes sets for services whose names
-// begin with flowjet.
+// readVariables takes what FLOWJET_ variables say, and refuses those that can no longer be set. Unknown ones are left alone.
+func (l *layers) readVariables() []string {
+	var found []string
+	for _, o := range options {
+		text, is := os.LookupEnv(envName(o.flag))
+		if !is {
+			continue
+		}
+		value, complaint := parse(o.standard, text)
+		if complaint != "" {
+			found = append(found, at(envName(o.flag), complaint))
+			continue
+		}
+		l.set(o.key, value, envName(o.flag))
+	}
+	for _, o := range formerOptions {
+		if _, is := os.LookupEnv(envName(o.flag)); is {
+			found = append(found, at(envName(o.flag), o.refusal(envName(o.flag))))
+		}
+	}
+	return found
+}
+
+// fromKubernetes are the variables that Kubernetes sets for services whose names begin with flowjet.
 var fromKubernetes = regexp.MustCompile(`^FLOWJET(_.*)?_(SERVICE_HOST|SERVICE_PORT|PORT)(_.*)?$`)
 
-// unknownVariables are FLOWJET_ variables that mean nothing, perhaps mistyped.
-func unknownVariables() problems {
+// UnknownVariables are the FLOWJET_ variables that set nothing, a line each: most likely one is misspelt.
+func UnknownVariables() []string {
 	var names []string
 	for _, o := range options {
 		names = append(names, envName(o.flag))
@@ -135,12 +124,182 @@ func unknownVariables() problems {
 	for _, o := range formerOptions {
 		known = append(known, envName(o.flag)) // refused already
 	}
-	var found problems
+	var found []string
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
 		if strings.HasPrefix(name, "FLOWJET_") && !slices.Contains(known, name) && !fromKubernetes.MatchString(name) {
-			found = append(found, problem{where: name, what: "no option has this environment variable" + suggestion(name, names)})
+			found = append(found, at(name, "no option has this environment variable"+suggestion(name, names)))
 		}
 	}
 	return found
+}
+
+// maxFileSize bounds a configuration file, in bytes.
+const maxFileSize = 1 << 20
+
+// readFile takes what the YAML file says, and names each key that does not exist and each value of the wrong form with its line.
+func (l *layers) readFile(path string) []string {
+	file, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return []string{fmt.Sprintf("the configuration file %s does not exist: create it or omit --config", path)}
+	}
+	if err != nil {
+		return []string{fmt.Sprintf("read the configuration file: %v: run as a user who may, or set another with --config", err)}
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
+	if err != nil || len(text) > maxFileSize {
+		return []string{fmt.Sprintf("read the configuration file %s: it is not a regular file of at most %d bytes", path, maxFileSize)}
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return []string{at(path, strings.TrimPrefix(err.Error(), "yaml: ")+": it must be YAML, indented with spaces, not tabs")}
+	}
+	if len(document.Content) == 0 || document.Content[0].Tag == "!!null" {
+		return nil // an empty file sets nothing
+	}
+	reader := fileReader{layers: l, name: filepath.Base(path), set: map[string]int{}}
+	reader.mapping(document.Content[0], "")
+	return reader.found
+}
+
+// fileReader walks through a file's nodes.
+type fileReader struct {
+	layers *layers
+	name   string
+	set    map[string]int // key -> the line where it was set
+	found  []string
+}
+
+func (r *fileReader) complain(node *yaml.Node, format string, arguments ...any) {
+	r.found = append(r.found, at(fmt.Sprintf("%s:%d", r.name, node.Line), fmt.Sprintf(format, arguments...)))
+}
+
+func (r *fileReader) mapping(node *yaml.Node, prefix string) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node.Kind != yaml.MappingNode {
+		r.complain(node, "%s must be a mapping of keys to values, as in docs/configuration.md", cmp.Or(strings.TrimSuffix(prefix, "."), "a configuration file"))
+		return
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		r.entry(node.Content[i], node.Content[i+1], prefix+node.Content[i].Value)
+	}
+}
+
+// secretWords are in names of keys that sound like secrets.
+var secretWords = regexp.MustCompile(`(?i)password|passwd|secret|token|seed`)
+
+func (r *fileReader) entry(key, value *yaml.Node, name string) {
+	var known []string // the keys, and the sections that they stand in
+	for _, o := range options {
+		if o.key == name {
+			r.option(o, key, value)
+			return
+		}
+		if section, _, _ := strings.Cut(o.key, "."); !slices.Contains(known, section) {
+			known = append(known, section)
+		}
+		known = append(known, o.key)
+	}
+	refusal := Former(name)
+	switch {
+	case slices.Contains(known, name), slices.ContainsFunc(formerOptions, func(o formerOption) bool { return strings.HasPrefix(o.key, name+".") }):
+		if value.Tag != "!!null" { // a section without keys sets nothing
+			r.mapping(value, name+".")
+		}
+	case refusal != "":
+		r.complain(key, "%s", refusal)
+	case secretWords.MatchString(name):
+		r.complain(key, "%q looks like a secret, which is only read from a file: write it into a file that only one user can read, and set its path (one.auth_file, nats.nkey_file)", name)
+	default:
+		r.complain(key, "%q does not exist%s", name, suggestion(name, known))
+	}
+}
+
+func (r *fileReader) option(o option, key, value *yaml.Node) {
+	if line, twice := r.set[o.key]; twice {
+		r.complain(key, "%s is set a second time, after line %d: keep one of them", o.key, line)
+		return
+	}
+	r.set[o.key] = key.Line
+	text, ok := scalar(o.standard, value)
+	if !ok {
+		r.complain(value, "%s has keys or a list below it, but takes one value: %s", o.key, form(o.standard))
+		return
+	}
+	parsed, complaint := parse(o.standard, text)
+	if complaint != "" {
+		r.complain(value, "%s %s", o.key, complaint)
+		return
+	}
+	r.layers.set(o.key, parsed, fmt.Sprintf("%s:%d", r.name, value.Line))
+}
+
+// scalar is a value as text; a list, where one is taken, with commas.
+func scalar(standard any, node *yaml.Node) (string, bool) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node.Kind == yaml.ScalarNode {
+		if node.Tag == "!!null" {
+			return "", true
+		}
+		return node.Value, true
+	}
+	if _, list := standard.([]string); !list || node.Kind != yaml.SequenceNode {
+		return "", false
+	}
+	parts := make([]string, len(node.Content))
+	for i, part := range node.Content {
+		if part.Kind != yaml.ScalarNode {
+			return "", false
+		}
+		parts[i] = part.Value
+	}
+	return strings.Join(parts, ","), true
+}
+
+// parse reads a text as a value of the default's type, or says what is wrong with it.
+func parse(standard any, text string) (any, string) {
+	var value any
+	var err error
+	switch standard.(type) {
+	case int:
+		value, err = strconv.Atoi(text)
+	case bool:
+		value, err = strconv.ParseBool(text)
+	case time.Duration:
+		value, err = time.ParseDuration(text)
+	case []string:
+		list := []string(nil)
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				list = append(list, part)
+			}
+		}
+		value = list
+	default:
+		value = text
+	}
+	if err != nil {
+		return nil, fmt.Sprintf("is %q: it must be %s", text, form(standard))
+	}
+	return value, ""
+}
+
+// form says how values of the default's type are written.
+func form(standard any) string {
+	switch standard.(type) {
+	case int:
+		return "a whole number"
+	case bool:
+		return "true or false"
+	case time.Duration:
+		return "a duration such as 300ms, 30s or 5m"
+	case []string:
+		return "a list such as [a, b]"
+	}
+	return "a string"
 }

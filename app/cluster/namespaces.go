@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// Network is a set of network namespaces, one a front-end, that are joined by a
-// bridge. Its addresses are of 198.18.0.0/15, which is for benchmarks and
-// reaches nobody.
+// Network is a set of network namespaces, one a front-end, that are joined by a bridge. Its addresses are of 198.18.0.0/15, which
+// is for benchmarks and reaches nobody.
 type Network struct {
 	number, frontEnds int
 }
@@ -22,8 +21,7 @@ const maxNetworks = 200
 // ErrNoNamespaces is returned when this process may make no network namespaces.
 var ErrNoNamespaces = errors.New("network namespaces need root and the command ip (Debian's package iproute2)")
 
-// NewNetwork makes namespaces for so many front-ends, up to ten. Close removes
-// them.
+// NewNetwork makes namespaces for so many front-ends, up to ten. Close removes them.
 func NewNetwork(ctx context.Context, frontEnds int) (*Network, error) {
 	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
 		return nil, ErrNoNamespaces
@@ -39,13 +37,6 @@ func NewNetwork(ctx context.Context, frontEnds int) (*Network, error) {
 	if n.number < 0 {
 		return nil, fmt.Errorf("%w: %w", ErrNoNamespaces, refused)
 	}
-	if err := n.build(ctx); err != nil {
-		return nil, errors.Join(err, n.Close())
-	}
-	return n, nil
-}
-
-func (n *Network) build(ctx context.Context) error {
 	steps := [][]string{{"link", "set", n.bridge(), "up"}, {"address", "add", n.address(254) + "/24", "dev", n.bridge()}}
 	for _, address := range n.Oneds() {
 		steps = append(steps, []string{"address", "add", address + "/24", "dev", n.bridge()})
@@ -62,10 +53,10 @@ func (n *Network) build(ctx context.Context) error {
 	}
 	for _, step := range steps {
 		if err := ip(ctx, step...); err != nil {
-			return err
+			return nil, errors.Join(err, n.Close())
 		}
 	}
-	return nil
+	return n, nil
 }
 
 func (n *Network) bridge() string            { return fmt.Sprintf("fj%d", n.number) }
@@ -91,8 +82,7 @@ func (n *Network) addresses(first int) []string {
 	return list
 }
 
-// Close removes the namespaces and the bridge. Processes in them lose their
-// network.
+// Close removes the namespaces and the bridge. Processes in them lose their network.
 func (n *Network) Close() error {
 	ctx := context.Background()
 	var failed []error

@@ -25,8 +25,7 @@ type Plan struct {
 	Ports Ports
 	// DataDir takes a folder for each front-end, and the logs.
 	DataDir string
-	// Common are flags for every worker, bridge and API, Simulator for the
-	// simulated zone.
+	// Common are flags for every worker, bridge and API, Simulator for the simulated zone.
 	Common, Simulator []string
 }
 
@@ -72,8 +71,8 @@ func (p Plan) Provision() []string {
 	}
 }
 
-// Loopback are so many addresses of the loopback interface. Linux has them all;
-// elsewhere those behind the first have to be added to the interface.
+// Loopback are so many addresses of the loopback interface. Linux has them all; elsewhere those behind the first have to be added
+// to the interface.
 func Loopback(count int) []string {
 	addresses := make([]string, count)
 	for i := range addresses {
@@ -110,9 +109,24 @@ func (p Plan) all(addresses []string, form func(address string) string) string {
 
 // Members are all processes, in the order in which they need each other.
 func (p Plan) Members() []Member {
-	members := []Member{p.simulator()}
-	for i := range p.FrontEnds {
-		members = append(members, p.server(i))
+	listen := []string{at(p.Oneds[0], p.Ports.XMLRPC), at(p.Oneds[0], p.Ports.Hooks), at(p.Oneds[0], p.Ports.Control)}
+	for _, other := range p.Oneds[1:] {
+		listen = append(listen, at(other, p.Ports.XMLRPC), at(other, p.Ports.Hooks))
+	}
+	members := []Member{{
+		Name: "sim", Listens: p.Control(),
+		Arguments: append([]string{"sim", "--data-dir", p.zone(), "--sim-listen", strings.Join(listen, ",")}, p.Simulator...),
+	}}
+	for i, address := range p.FrontEnds {
+		name := fmt.Sprintf("front-end-%d", i+1)
+		members = append(members, Member{
+			Name: fmt.Sprintf("nats-%d", i+1), FrontEnd: i + 1, Listens: "nats://" + at(address, p.Ports.NATS),
+			Arguments: []string{
+				"nats", "--data-dir", filepath.Join(p.DataDir, name), "--nats-listen", at(address, p.Ports.NATS), "--nats-name", name,
+				"--nats-server-file", filepath.Join(p.Keys(), "cluster.conf"), "--nats-cluster-listen", at(address, p.Ports.Route),
+				"--nats-routes", p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.Route) }),
+			},
+		})
 	}
 	for i := range p.FrontEnds {
 		members = append(members,
@@ -120,27 +134,6 @@ func (p Plan) Members() []Member {
 			p.part("api", i, "--api-listen", at(p.FrontEnds[i], p.Ports.API)))
 	}
 	return members
-}
-
-func (p Plan) simulator() Member {
-	listen := []string{at(p.Oneds[0], p.Ports.XMLRPC), at(p.Oneds[0], p.Ports.Hooks), at(p.Oneds[0], p.Ports.Control)}
-	for _, other := range p.Oneds[1:] {
-		listen = append(listen, at(other, p.Ports.XMLRPC), at(other, p.Ports.Hooks))
-	}
-	arguments := append([]string{"sim", "--data-dir", p.zone(), "--sim-listen", strings.Join(listen, ",")}, p.Simulator...)
-	return Member{Name: "sim", Listens: p.Control(), Arguments: arguments}
-}
-
-func (p Plan) server(i int) Member {
-	name := fmt.Sprintf("front-end-%d", i+1)
-	return Member{
-		Name: fmt.Sprintf("nats-%d", i+1), FrontEnd: i + 1, Listens: "nats://" + at(p.FrontEnds[i], p.Ports.NATS),
-		Arguments: []string{
-			"nats", "--data-dir", filepath.Join(p.DataDir, name), "--nats-listen", at(p.FrontEnds[i], p.Ports.NATS),
-			"--nats-name", name, "--nats-server-file", filepath.Join(p.Keys(), "cluster.conf"), "--nats-cluster", "flowjet", "--nats-cluster-listen", at(p.FrontEnds[i], p.Ports.Route),
-			"--nats-routes", p.all(p.FrontEnds, func(address string) string { return "nats://" + at(address, p.Ports.Route) }),
-		},
-	}
 }
 
 // part is a worker, bridge or API on a front-end.

@@ -1,13 +1,25 @@
+// Package cluster runs Flowjet on three front-ends on one machine, each part of each in a process of its own: a NATS server, a
+// worker, a bridge and an API a front-end, over a simulated zone of as many oneds with a leader. It is for trying out, and for
+// tests, what happens when parts die or are cut off.
+//
+// Each front-end has an address of its own: on the loopback interface, or in a network namespace, where it can be cut off from
+// the others.
+//
+// What is safe: a part that dies is started again, as systemd would, and a Run that ends leaves no process and no namespace
+// behind. A Run that is killed takes its processes along on Linux, but leaves its namespaces.
 package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -64,8 +76,7 @@ type line struct {
 	pid    int
 }
 
-// startAll starts the parts in the order in which they need each other: those of
-// one kind at once.
+// startAll starts the parts in the order in which they need each other: those of one kind at once.
 func (r *runner) startAll(ctx context.Context) error {
 	if err := os.MkdirAll(r.logs(), 0o700); err != nil {
 		return fmt.Errorf("create the folder for the cluster's data: %w: choose another with --data-dir", err)
@@ -88,23 +99,11 @@ func (r *runner) startAll(ctx context.Context) error {
 		if err := r.startWave(ctx, wave); err != nil {
 			return err
 		}
-		if i == 1 {
-			if err := r.provision(ctx); err != nil {
-				return err
+		if i == 1 { // no part has the right to make the streams
+			if said, err := r.command(ctx, Member{FrontEnd: 1, Arguments: r.config.Plan.Provision()}).CombinedOutput(); err != nil {
+				return fmt.Errorf("create the streams: %w: %s", err, said)
 			}
 		}
-	}
-	return nil
-}
-
-// provision makes the streams: no part has the right to.
-func (r *runner) provision(ctx context.Context) error {
-	command := exec.CommandContext(ctx, r.config.Binary, r.config.Plan.Provision()...) //nolint:gosec // our own binary
-	if network := r.config.Network; network != nil {
-		command = exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", network.Namespace(0), r.config.Binary}, r.config.Plan.Provision()...)...) //nolint:gosec // our own binary
-	}
-	if said, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("create the streams: %w: %s", err, said)
 	}
 	return nil
 }
@@ -173,7 +172,16 @@ func (r *runner) runOnce(ctx context.Context, member Member, ready chan<- error)
 	}
 	defer log.Close()
 	command := r.command(ctx, member)
-	output := &watcher{to: log, line: readyLine, seen: func() { r.isReady(member, command.Process.Pid, ready) }}
+	output := &watcher{to: log, seen: func() {
+		if ready == nil { // it had been working before
+			r.say("%s runs again as process %d", member.Name, command.Process.Pid)
+			return
+		}
+		r.mutex.Lock()
+		r.lines = append(r.lines, line{member, command.Process.Pid})
+		r.mutex.Unlock()
+		ready <- nil
+	}}
 	command.Stdout, command.Stderr = output, output
 	return command.Run()
 }
@@ -191,28 +199,15 @@ func (r *runner) command(ctx context.Context, member Member) *exec.Cmd {
 	return command
 }
 
-// isReady notes a part that works, and says so if it had been working before.
-func (r *runner) isReady(member Member, pid int, ready chan<- error) {
-	if ready == nil {
-		r.say("%s runs again as process %d", member.Name, pid)
-		return
-	}
-	r.mutex.Lock()
-	r.lines = append(r.lines, line{member, pid})
-	r.mutex.Unlock()
-	ready <- nil
-}
-
 func (r *runner) say(format string, arguments ...any) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	fmt.Fprintf(r.config.Out, time.Now().Format("15:04:05.000")+"  "+format+"\n", arguments...)
 }
 
-// watcher passes a part's output on and waits for a line in it.
+// watcher passes a part's output on and waits for readyLine in it.
 type watcher struct {
 	to   io.Writer
-	line string
 	seen func()
 	text bytes.Buffer
 	done bool
@@ -224,10 +219,63 @@ const maxWatched = 64 << 10
 func (w *watcher) Write(text []byte) (int, error) {
 	if !w.done && w.text.Len() < maxWatched {
 		w.text.Write(text)
-		if bytes.Contains(w.text.Bytes(), []byte(w.line)) {
+		if bytes.Contains(w.text.Bytes(), []byte(readyLine)) {
 			w.done = true
 			w.seen()
 		}
 	}
 	return w.to.Write(text)
+}
+
+// printWelcome says what is where, how to break it, and how to watch.
+func (r *runner) printWelcome() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	plan, out := r.config.Plan, r.config.Out
+	order := map[string]int{}
+	for i, member := range plan.Members() {
+		order[member.Name] = i
+	}
+	slices.SortFunc(r.lines, func(a, b line) int { return cmp.Compare(order[a.member.Name], order[b.member.Name]) })
+	fmt.Fprintf(out, "Flowjet runs on %d front-ends.\n\n  %-9s %-8s %-28s %s\n", len(plan.FrontEnds), "part", "process", "listens on", "log")
+	pids := map[string]int{}
+	for _, line := range r.lines {
+		pids[line.member.Name] = line.pid
+		fmt.Fprintf(out, "  %-9s %-8d %-28s %s\n", line.member.Name, line.pid, cmp.Or(line.member.Listens, "-"), r.logOf(line.member))
+	}
+	fmt.Fprintf(out, "  oneds: %s; server 0 leads.\n  page: %s/flowjet/; user oneadmin, password opennebula.\n", plan.all(plan.Oneds, func(address string) string {
+		return "http://" + at(address, plan.Ports.XMLRPC) + "/RPC2"
+	}), plan.API(0))
+	fmt.Fprintf(out, `
+Start a service (on any front-end):
+  export ONEFLOW_URL=%[2]s ONEFLOW_USER=oneadmin ONEFLOW_PASSWORD=opennebula
+  echo '{"name": "hello", "deployment": "straight", "roles": [
+    {"name": "Master", "type": "vm", "cardinality": 1, "template_id": 0},
+    {"name": "Slave", "type": "vm", "cardinality": 2, "template_id": 0, "parents": ["Master"]}
+  ]}' | %[1]s template create -
+  %[1]s template instantiate hello --wait
+`, os.Args[0], plan.API(0))
+	r.printBreaking(pids)
+	fmt.Fprintf(out, "\nWatch:\n  %[1]s status --config %[2]s\n  %[1]s doctor --config %[2]s\n", os.Args[0], plan.OperatorFile())
+	fmt.Fprintf(out, "  nats -s %s --nkey %s sub 'flow.event.>'\n  tail -f %s/*.log\n  curl -s %s/state\n\nCtrl-C stops everything.\n",
+		strings.Split(plan.NATS(), ",")[0], filepath.Join(plan.Keys(), "operator.nk"), r.logs(), plan.Control())
+}
+
+func (r *runner) printBreaking(pids map[string]int) {
+	plan, out := r.config.Plan, r.config.Out
+	again := "it is not restarted"
+	if r.config.RestartAfter > 0 {
+		again = "it is restarted after " + r.config.RestartAfter.String()
+	}
+	fmt.Fprintf(out, "\nBreak something:\n")
+	fmt.Fprintf(out, "  %-64s a worker dies; %s\n", fmt.Sprintf("kill -9 %d", pids["worker-1"]), again)
+	fmt.Fprintf(out, "  %-64s one is suspended for longer than its lease\n", fmt.Sprintf("kill -STOP %[1]d; sleep 3; kill -CONT %[1]d", pids["worker-2"]))
+	fmt.Fprintf(out, "  %-64s a NATS server dies\n", fmt.Sprintf("kill -9 %d", pids["nats-1"]))
+	fmt.Fprintf(out, "  %-64s another oned leads\n", fmt.Sprintf("curl -X POST %s/leadership/move", plan.Control()))
+	fmt.Fprintf(out, "  %-64s a oned stops; .../start starts it again\n", fmt.Sprintf("curl -X POST %s/servers/0/stop", plan.Control()))
+	if network := r.config.Network; network != nil {
+		fmt.Fprintf(out, "  %-64s front-end 2 is cut off; up reconnects it\n", fmt.Sprintf("ip link set %s down", network.cable(1)))
+		fmt.Fprintf(out, "  %-64s front-end 1 cannot reach the NATS server of 2; del restores it\n",
+			fmt.Sprintf("ip -n %s route add blackhole %s", network.Namespace(0), plan.FrontEnds[1]))
+	}
 }

@@ -47,8 +47,8 @@ func TestMembersHaveConfigurationsThatFit(t *testing.T) {
 		}
 		switch kind {
 		case "nats":
-			if len(config.NATS.Routes) != 3 || config.NATS.Cluster == "" {
-				t.Errorf("%s is in cluster %q with the routes %v", member.Name, config.NATS.Cluster, config.NATS.Routes)
+			if len(config.NATS.Routes) != 3 || config.NATS.ServerFile != filepath.Join(plan.Keys(), app.ClusterFile) {
+				t.Errorf("%s has the file %q and the routes %v", member.Name, config.NATS.ServerFile, config.NATS.Routes)
 			}
 		case "worker", "bridge", "api":
 			if strings.Count(config.NATS.URL, ",") != 2 || config.NATS.Replicas != 3 || len(config.One.XMLRPC) != 3 || len(config.One.Hooks) != 3 || config.Log.Level != "info" {

@@ -13,14 +13,6 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// newConfig is the command that helps to write a configuration.
-func newConfig() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check a configuration, or convert OneFlow's"}
-	holdsCommands(cmd)
-	cmd.AddCommand(newConfigCheck(), newConfigImport())
-	return cmd
-}
-
 func newConfigCheck() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{

@@ -3,18 +3,20 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
 
 	"github.com/flowjet/flowjet/app"
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// holdsCommands has a command that only holds others refuse what is none of them:
-// by itself it would show its help and succeed.
+// holdsCommands has a command that only holds others refuse what is none of them: by itself it would show its help and succeed.
 func holdsCommands(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
@@ -46,8 +48,7 @@ var (
 	wrongCount     = regexp.MustCompile(`^(accepts|requires) `)
 )
 
-// helpful words what cobra says of a wrong command line for people, with what was
-// perhaps meant, or where it is told.
+// helpful words what cobra says of a wrong command line for people, with what was perhaps meant, or where it is told.
 func helpful(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
@@ -59,7 +60,16 @@ func helpful(cmd *cobra.Command, err error) error {
 	case words != nil:
 		return terminal.ExitUsage.Because(unknown(cmd, words[1]))
 	case errors.As(err, &unknownFlag):
-		return terminal.ExitUsage.Because(fmt.Errorf("%w%s", err, flagMeant(cmd, unknownFlag.GetSpecifiedName())))
+		given := unknownFlag.GetSpecifiedName()
+		if refusal := app.Former(given); refusal != "" {
+			return terminal.ExitUsage.Because(fmt.Errorf("%w; %s", err, refusal))
+		}
+		var known []string
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, flag.Name) })
+		if meant := app.Nearest(given, known); meant != "" {
+			return terminal.ExitUsage.Because(fmt.Errorf("%w; did you mean --%s?", err, meant))
+		}
+		return terminal.ExitUsage.Because(fmt.Errorf("%w; `%s --help` lists all", err, cmd.CommandPath()))
 	case wrongCount.MatchString(err.Error()):
 		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; see `%s --help`", strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" "), cmd.CommandPath()))
 	case errors.As(err, &badValue):
@@ -100,15 +110,77 @@ func unknown(cmd *cobra.Command, word string) error {
 	return fmt.Errorf("unknown command %q; `%s --help` lists all", word, cmd.CommandPath())
 }
 
-// flagMeant names the flag that was perhaps meant.
-func flagMeant(cmd *cobra.Command, given string) string {
-	if refusal := app.FormerFlag(given); refusal != "" {
-		return "; " + refusal
+// helpWidth is how many columns help takes.
+const helpWidth = 100
+
+// moreOptions ends the help of commands that take the options of Flowjet.
+const moreOptions = "Each flag can also be set by the environment variable in parentheses, or in the file of --config. `flowjet help options` lists " +
+	"all options."
+
+// addGroup adds commands under a heading of their own.
+func addGroup(parent *cobra.Command, id, title string, commands ...*cobra.Command) {
+	parent.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, command := range commands {
+		command.GroupID = id
 	}
-	var known []string
-	cmd.Flags().VisitAll(func(flag *pflag.Flag) { known = append(known, flag.Name) })
-	if meant := app.Nearest(given, known); meant != "" {
-		return fmt.Sprintf("; did you mean --%s?", meant)
+	parent.AddCommand(commands...)
+}
+
+func eachCommand(cmd *cobra.Command, do func(*cobra.Command)) {
+	do(cmd)
+	for _, inner := range cmd.Commands() {
+		eachCommand(inner, do)
 	}
-	return fmt.Sprintf("; `%s --help` lists all", cmd.CommandPath())
+}
+
+// wrapped breaks the paragraphs of a text into lines of at most so many characters.
+func wrapped(text string, width int) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, paragraph := range paragraphs {
+		var lines []string
+		line := ""
+		for _, word := range strings.Fields(paragraph) {
+			if line != "" && len(line)+1+len(word) > width {
+				lines, line = append(lines, line), ""
+			}
+			line = strings.TrimPrefix(line+" "+word, " ")
+		}
+		paragraphs[i] = strings.Join(append(lines, line), "\n")
+	}
+	return strings.Join(paragraphs, "\n\n")
+}
+
+// newOptionsTopic is the help topic that lists all options.
+func newOptionsTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "options",
+		Short: "All options of the commands that run Flowjet and of those over NATS",
+		Long: "All options. Each is a flag, an environment variable, and a key in the file of --config: --nats-listen is\n" +
+			"FLOWJET_NATS_LISTEN and, under `nats:`, `listen:`. The flag overrides the variable, the variable overrides the file.\n" +
+			"docs/configuration.md has the keys.\n\n" + strings.TrimRight(app.DescribeOptions(helpWidth), "\n"),
+	}
+}
+
+// newMan is for packages: `make man` calls it.
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man FOLDER",
+		Short:  "Write a man page for each command",
+		Args:   cobra.ExactArgs(1),
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return fmt.Errorf("create the folder for man pages: %w: choose another", err)
+			}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			// The day is not today's, so that the same source gives the same pages.
+			day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+			header := doc.GenManHeader{Section: "1", Source: "Flowjet", Manual: "Flowjet", Date: &day}
+			if err := doc.GenManTree(root, &header, args[0]); err != nil {
+				return fmt.Errorf("write the man pages: %w", err)
+			}
+			return nil
+		},
+	}
 }

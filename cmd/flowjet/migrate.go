@@ -37,7 +37,23 @@ func newMigrate() *cobra.Command {
 			"Without --yes nothing is changed.",
 		Example: terminal.Example("flowjet migrate\nflowjet migrate --yes\nflowjet migrate --back --yes"),
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return m.run(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			m.out = cmd.OutOrStdout()
+			if m.config, err = readConfig(m.path, cmd); err != nil {
+				return err
+			}
+			if m.log, err = app.NewLog(m.config, cmd.ErrOrStderr()); err != nil {
+				return err
+			}
+			if m.oned, err = m.config.Oned(m.log.Logger); err != nil {
+				return err
+			}
+			defer m.oned.Close()
+			if m.back {
+				return m.giveBack(cmd.Context())
+			}
+			return m.takeOver(cmd.Context())
+		},
 	}
 	app.AddRunFlags(cmd.Flags())
 	addConfigFlag(cmd, &m.path, true)
@@ -45,25 +61,6 @@ func newMigrate() *cobra.Command {
 	cmd.Flags().BoolVar(&m.back, "back", false, "give the services back to OneFlow")
 	cmd.Flags().BoolVar(&m.yes, "yes", false, "apply the plan that is shown without it")
 	return cmd
-}
-
-func (m *migration) run(cmd *cobra.Command) (err error) {
-	ctx := cmd.Context()
-	m.out = cmd.OutOrStdout()
-	if m.config, err = readConfig(m.path, cmd); err != nil {
-		return err
-	}
-	if m.log, err = app.NewLog(m.config, cmd.ErrOrStderr()); err != nil {
-		return err
-	}
-	if m.oned, err = m.config.Oned(m.log.Logger); err != nil {
-		return err
-	}
-	defer m.oned.Close()
-	if m.back {
-		return m.giveBack(ctx)
-	}
-	return m.takeOver(ctx)
 }
 
 func (m *migration) takeOver(ctx context.Context) error {
@@ -74,7 +71,17 @@ func (m *migration) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.showPlan(services)
+	table := tabwriter.NewWriter(m.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SERVICE\tNAME\tOWNER\tSTATE\tFIRST")
+	for _, service := range services {
+		next := strings.Join(service.Next, "; ")
+		if service.Unreadable != "" {
+			next = "left unchanged: " + service.Unreadable
+		}
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", service.ID, service.Name, service.Owner, service.State, next)
+	}
+	_ = table.Flush() // an error of the output's shows on it
+	fmt.Fprintln(m.out)
 	if !m.yes {
 		fmt.Fprintln(m.out, "Nothing was changed. With --yes they are taken over.")
 		return nil
@@ -100,7 +107,7 @@ func (m *migration) preflight(ctx context.Context) error {
 	}
 	look := migrate.Preflight{Oned: m.oned, XMLRPC: m.config.One.XMLRPC[0], Hooks: hooks, OneFlow: strings.TrimSuffix(m.oneflow, "/"), Now: time.Now}
 	if m.config.NATS.URL != "" {
-		look.ConnectNATS = func(ctx context.Context) error { return m.config.Reach(ctx) }
+		look.ConnectNATS = m.config.Reach
 	}
 	checks := look.Run(ctx)
 	for _, check := range checks {
@@ -118,20 +125,6 @@ func (m *migration) preflight(ctx context.Context) error {
 		return errors.New("fix the items marked FIX above first; nothing was changed")
 	}
 	return nil
-}
-
-func (m *migration) showPlan(services []migrate.Service) {
-	table := tabwriter.NewWriter(m.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SERVICE\tNAME\tOWNER\tSTATE\tFIRST")
-	for _, service := range services {
-		next := strings.Join(service.Next, "; ")
-		if service.Unreadable != "" {
-			next = "left unchanged: " + service.Unreadable
-		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", service.ID, service.Name, service.Owner, service.State, next)
-	}
-	_ = table.Flush() // an error of the output's shows on it
-	fmt.Fprintln(m.out)
 }
 
 func (m *migration) giveBack(ctx context.Context) error {

@@ -52,7 +52,7 @@ func TestAServersOptionsComeFromItsConfigAndFile(t *testing.T) {
 	if _, err := serverOptions(Config{StoreDir: t.TempDir(), File: "/nowhere/server.conf"}); err == nil || !strings.Contains(err.Error(), "/nowhere/server.conf") {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := serverOptions(Config{StoreDir: t.TempDir(), Cluster: &Cluster{Name: "c", Listen: "nowhere"}}); err == nil {
+	if _, err := serverOptions(Config{StoreDir: t.TempDir(), Cluster: &Cluster{Listen: "nowhere"}}); err == nil {
 		t.Error("a cluster that listens nowhere was configured")
 	}
 	file := filepath.Join(t.TempDir(), "server.conf")

@@ -66,10 +66,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Cluster is a server's place in a cluster.
+// Cluster is a server's place in a cluster: the one that File names, or flowjet.
 type Cluster struct {
-	// Name is the cluster's, the same on every server.
-	Name string
 	// Listen is host:port for the other servers.
 	Listen string
 	// Routes are the other servers' cluster addresses, nats://host:port.
@@ -215,7 +213,7 @@ func joinCluster(options *server.Options, cluster Cluster) error {
 	if err != nil {
 		return err
 	}
-	options.Cluster.Name, options.Cluster.Host, options.Cluster.Port = cluster.Name, host, port
+	options.Cluster.Name, options.Cluster.Host, options.Cluster.Port = cmp.Or(options.Cluster.Name, "flowjet"), host, port
 	options.Routes = server.RoutesFromStr(strings.Join(cluster.Routes, ","))
 	if len(options.Routes) != len(cluster.Routes) || slices.Contains(options.Routes, nil) {
 		return fmt.Errorf("start the embedded NATS server: the cluster's routes %v are not all nats://host:port", cluster.Routes)

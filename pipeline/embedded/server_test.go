@@ -213,13 +213,28 @@ func TestAServerAdvertisesItsName(t *testing.T) {
 		"front-end":   {"", ""},
 	} {
 		options, err := serverOptions(Config{Name: name, Listen: "0.0.0.0:4222", StoreDir: t.TempDir(), Cluster: &Cluster{
-			Name: "c", Listen: "0.0.0.0:6222", Routes: []string{"nats://front-end-1:6222", "nats://front-end-2:6222", "nats://nats-0.nats.svc:6222"},
+			Listen: "0.0.0.0:6222", Routes: []string{"nats://front-end-1:6222", "nats://front-end-2:6222", "nats://nats-0.nats.svc:6222"},
 		}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := [2]string{options.Cluster.Advertise, options.ClientAdvertise}; got != want {
 			t.Errorf("%s advertises %v, want %v", name, got, want)
+		}
+	}
+}
+
+// The cluster has the name that the file has for it, so that one that was named otherwise goes on; without one it is flowjet.
+func TestTheNameOfACluster(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "flowjet", "cluster { authorization { user: server, password: x } }": "flowjet", "cluster { name: site }": "site",
+	} {
+		file := filepath.Join(t.TempDir(), "server.conf")
+		must(t, os.WriteFile(file, []byte(text+"\n"), 0o600))
+		options, err := serverOptions(Config{StoreDir: t.TempDir(), File: file, Cluster: &Cluster{Listen: "127.0.0.1:6222", Routes: []string{"nats://b:6222"}}})
+		must(t, err)
+		if options.Cluster.Name != want {
+			t.Errorf("with %q the cluster is %q, want %q", text, options.Cluster.Name, want)
 		}
 	}
 }
@@ -256,7 +271,7 @@ func TestServersThatAreRoutedFormACluster(t *testing.T) {
 	var servers []*Server
 	for i, address := range listen {
 		servers = append(servers, startServer(t, Config{
-			StoreDir: t.TempDir(), Name: fmt.Sprintf("n%d", i), Cluster: &Cluster{Name: "c", Listen: address, Routes: routes},
+			StoreDir: t.TempDir(), Name: fmt.Sprintf("n%d", i), Cluster: &Cluster{Listen: address, Routes: routes},
 		}))
 	}
 	conn, err := nats.Connect(servers[0].URL())
@@ -277,7 +292,7 @@ func TestServersThatAreRoutedFormACluster(t *testing.T) {
 		must(t, server.Stop(limited(t)))
 	}
 	poll.Until(t, "the last of three to be of no use", func() bool { return !servers[0].Ready() })
-	refused(t, Config{StoreDir: t.TempDir(), Cluster: &Cluster{Name: "c", Listen: "127.0.0.1:0", Routes: []string{"no url\x7f"}}}, "nats://host:port")
+	refused(t, Config{StoreDir: t.TempDir(), Cluster: &Cluster{Listen: "127.0.0.1:0", Routes: []string{"no url\x7f"}}}, "nats://host:port")
 }
 
 // Servers that have the password of the same file pass messages on to each other. One without
@@ -296,7 +311,7 @@ func TestDefaultNATSServersLetNoStrangerIn(t *testing.T) {
 	listen := ports.Free(t, 3)
 	routes := []string{"nats://" + listen[0], "nats://" + listen[1]}
 	start := func(i int, name, file string) *Server {
-		return startServer(t, Config{StoreDir: t.TempDir(), Name: name, File: file, Cluster: &Cluster{Name: "c", Listen: listen[i], Routes: routes}})
+		return startServer(t, Config{StoreDir: t.TempDir(), Name: name, File: file, Cluster: &Cluster{Listen: listen[i], Routes: routes}})
 	}
 	first, second := start(0, "first", file("one.conf", "right")), start(1, "second", file("two.conf", "right"))
 	heard := make(chan string, 100)
