@@ -26,8 +26,7 @@ type Config struct {
 	DataDir string `koanf:"data_dir"`
 	Zone    int    `koanf:"zone"`
 	API     struct {
-		Listen string `koanf:"listen"`
-		// CertificateFile and KeyFile turn TLS on.
+		Listen          string `koanf:"listen"`
 		CertificateFile string `koanf:"certificate_file"`
 		KeyFile         string `koanf:"key_file"`
 		// ActionNumber and ActionPeriod pace actions on many VMs that do not say.
@@ -111,7 +110,6 @@ func (c Config) Settings() flow.Settings {
 	}
 }
 
-// deadlines are worker.deadlines, read.
 type deadlines struct {
 	services policy.Deadlines
 	vms      flow.VMDeadlines

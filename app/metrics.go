@@ -155,7 +155,6 @@ func measureWhole(pipe *pipeline.Pipeline, metrics prometheus.Registerer) (relea
 	}))
 }
 
-// Describe is prometheus.Collector's.
 func (s *standing) Describe(into chan<- *prometheus.Desc) {
 	for _, description := range []*prometheus.Desc{s.workers, s.blind, s.events, s.dead, s.missing, s.away, s.wakeups} {
 		into <- description
@@ -226,7 +225,6 @@ type serviceMetrics struct {
 	counted, due time.Time
 }
 
-// Describe is prometheus.Collector's.
 func (s *serviceMetrics) Describe(into chan<- *prometheus.Desc) {
 	into <- s.state
 	into <- s.stuck

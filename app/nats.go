@@ -106,14 +106,10 @@ func (c Config) Attach(ctx context.Context, config pipeline.Config) (pipe *pipel
 // keysFolder is where a process with an embedded NATS server keeps the keys of those who may connect to it.
 func (c Config) keysFolder() string { return filepath.Join(c.DataDir, "nats") }
 
-// closesNATS reports whether the embedded server is closed by keys of the data folder: where no configuration file says who may
-// do what. The servers of a cluster need one, for they have to know the same keys.
-func (c Config) closesNATS() bool { return c.NATS.ServerFile == "" }
-
 // serverFile is the embedded server's configuration file. Without one that is configured the keys are made at the first start,
-// and the file that lets their owners in.
+// and the file that lets their owners in. The servers of a cluster need one that is configured, for they have to know the same keys.
 func (c Config) serverFile() (string, error) {
-	if !c.closesNATS() {
+	if c.NATS.ServerFile != "" {
 		return c.NATS.ServerFile, nil
 	}
 	if err := os.MkdirAll(c.keysFolder(), 0o700); err != nil {
@@ -134,7 +130,6 @@ func (c Config) serverFile() (string, error) {
 	return filepath.Join(c.keysFolder(), AccountsFile), nil
 }
 
-// streamsFolder is the embedded server's.
 func (c Config) streamsFolder() string { return filepath.Join(c.DataDir, "jetstream") }
 
 // localKey is the file of a role's key in the data folder, empty if there is none.

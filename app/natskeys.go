@@ -77,7 +77,6 @@ func MakeKeys(folder string) error {
 	return nil
 }
 
-// modeOf is that of a role's seed.
 func modeOf(folder, name string) os.FileMode {
 	info, err := os.Stat(folder)
 	isPart := name != string(pipeline.RoleOperator) && name != string(pipeline.RoleReader) && name != systemUser
@@ -210,7 +209,6 @@ func MakeHosts(folder string, hosts []string) error {
 	return nil
 }
 
-// authority signs certificates.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
@@ -284,7 +282,6 @@ func newAuthority(folder string) (authority, error) {
 	return authority{certificate, key}, writePEMFile(filepath.Join(folder, authorityFile), "CERTIFICATE", signed, 0o644)
 }
 
-// equip fills the folder of a host.
 func (a authority) equip(folder, host string) error {
 	theirs := filepath.Join(folder, "hosts", host)
 	if err := os.MkdirAll(theirs, 0o700); err != nil {

@@ -138,7 +138,6 @@ func envName(flag string) string {
 	return "FLOWJET_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// formerOption is an option of an earlier version.
 type formerOption struct {
 	flag, key string
 	// instead is the fixed value, or the option that replaces it.

@@ -163,7 +163,6 @@ func (l *layers) readFile(path string) []string {
 	return reader.found
 }
 
-// fileReader walks through a file's nodes.
 type fileReader struct {
 	layers *layers
 	name   string

@@ -69,7 +69,7 @@ func (a *App) printAddresses() {
 	if a.sim != nil {
 		add("simulator", a.sim.ControlURL()+" (breaks VMs and calls on demand)")
 	}
-	if a.server != nil && a.config.closesNATS() {
+	if a.server != nil && a.config.NATS.ServerFile == "" {
 		add("NATS keys", absolute(a.config.keysFolder()))
 	}
 	if a.server != nil || a.sim != nil {
@@ -113,7 +113,7 @@ Paste this into another terminal to start a service:
 	fmt.Fprintf(a.out, "\nSee a service's whole life:  %s demo%s\n", os.Args[0], demo)
 	if a.server != nil {
 		key := "" // that the `nats` command needs, if it needs one of the data folder's
-		if a.config.closesNATS() {
+		if a.config.NATS.ServerFile == "" {
 			key = " --nkey " + filepath.Join(absolute(a.config.keysFolder()), string(pipeline.RoleOperator)+".nk")
 		}
 		fmt.Fprintf(a.out, "How everything is doing:     %s status%s\n", os.Args[0], unless(a.server.URL(), natsURL, "--nats-url")+folder)

@@ -117,7 +117,6 @@ func (t tool) attach(cmd *cobra.Command) (clients, error) {
 	return newClients(pipe), nil
 }
 
-// serviceID reads a service's id.
 func serviceID(text string) (int, error) {
 	id, err := strconv.Atoi(text)
 	if err != nil || id < 0 {
@@ -146,7 +145,6 @@ func (f *serviceFlag) String() string {
 	return strconv.Itoa(int(*f))
 }
 
-// Set is pflag.Value's.
 func (f *serviceFlag) Set(text string) error {
 	id, err := serviceID(text)
 	*f = serviceFlag(id)
@@ -187,7 +185,6 @@ func oneOf(flag, value string, known []string) error {
 	return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: there are %s", flag, value, strings.Join(known, ", ")))
 }
 
-// serviceIDs completes ids of services.
 func (t tool) serviceIDs(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

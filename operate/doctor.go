@@ -29,14 +29,12 @@ type Surroundings struct {
 	DataDir string
 }
 
-// The weights of a finding.
 const (
 	fine    = "ok"
 	warning = "warning"
 	problem = "problem"
 )
 
-// finding is what a check found.
 type finding struct {
 	// Check is what was looked at, Weight ok, warning or problem.
 	Check   string `json:"check"`
@@ -46,7 +44,6 @@ type finding struct {
 	Mend string `json:"mend,omitempty"`
 }
 
-// diagnosis collects findings.
 type diagnosis struct {
 	findings []finding
 	now      time.Time

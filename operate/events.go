@@ -200,7 +200,6 @@ func followEvents(ctx context.Context, c *terminal.Console, pipe clients, filter
 	}
 }
 
-// writeEntry writes what was seen, on one line.
 func writeEntry(c *terminal.Console, seen inspect.Entry) error {
 	switch {
 	case seen.Transition != nil:

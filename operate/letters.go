@@ -189,7 +189,6 @@ func letterChange(t tool, verb, short, long, done string, change func(context.Co
 	return cmd
 }
 
-// letterNumbers completes numbers of dead letters.
 func (t tool) letterNumbers(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	pipe, err := t.attach(cmd)
 	if err != nil {

@@ -207,7 +207,6 @@ func (w watcher) over(state string) (bool, error) {
 	return state == pipeline.Deleted, nil
 }
 
-// writeTransition writes what happened, on one line.
 func writeTransition(c *terminal.Console, transition pipeline.Transition) error {
 	if c.Structured() {
 		return c.Line(transition)

@@ -19,7 +19,6 @@ import (
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
-// serviceRow is one service of the list.
 type serviceRow struct {
 	ID    int    `json:"id"`
 	Name  string `json:"name"`

@@ -40,7 +40,6 @@ func topCommand(t tool) *cobra.Command {
 	return cmd
 }
 
-// topView draws how everything is doing.
 type topView struct {
 	*terminal.Console
 	pipe   clients
@@ -88,7 +87,6 @@ func (v topView) run(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// frame is everything as it is now.
 func (v topView) frame(ctx context.Context) (string, error) {
 	overview, err := v.pipe.Overview(ctx, nil)
 	if err != nil {

@@ -79,7 +79,7 @@ func (t tool) changing(help help, args cobra.PositionalArgs, able can, offers []
 		one := func(args []string) error {
 			asked, err := build(ctx, api, args)
 			if errors.Is(err, errUnchanged) {
-				c.note("nothing was changed")
+				fmt.Fprintln(c.notes, "nothing was changed")
 				return nil
 			}
 			if err != nil {
@@ -153,7 +153,7 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 		return showPlan(c, answer.Body)
 	}
 	if answer.Warn != "" {
-		c.note("warning: %s", answer.Warn)
+		fmt.Fprintf(c.notes, "warning: %s\n", answer.Warn)
 	}
 	made := result{Kind: asked.kind.name, ID: asked.id, Replayed: answer.Replayed, Queued: answer.Status == http.StatusAccepted}
 	if asked.makes {
@@ -176,7 +176,6 @@ func (f *changeFlags) make(ctx context.Context, c *console, api *client.Client, 
 	return c.result(asked, made)
 }
 
-// result writes what became of a change.
 func (c *console) result(asked change, made result) error {
 	switch {
 	case c.Structured():
@@ -280,7 +279,6 @@ type plannedAction struct {
 	Network string          `json:"network"`
 }
 
-// showPlan writes a plan.
 func showPlan(c *console, text []byte) error {
 	if c.Structured() {
 		return c.value(json.RawMessage(text))

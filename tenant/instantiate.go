@@ -255,7 +255,6 @@ func (f *form) ask(name string, input schema.Input) (string, error) {
 	return value, err
 }
 
-// roles adds the roles' cardinalities and inputs.
 func (f *form) roles(merged map[string]any, from schema.Template, w wishes) error {
 	cardinals := map[string]int{}
 	for _, text := range w.cardinals {
@@ -302,7 +301,6 @@ func (f *form) roles(merged map[string]any, from schema.Template, w wishes) erro
 
 var errNoTerminal = errors.New("standard input is not a terminal")
 
-// onTerminal asks on the terminal.
 func onTerminal(question string, secret bool) (string, error) {
 	if !terminal.IsTerminal(os.Stdin) {
 		return "", errNoTerminal

@@ -15,7 +15,6 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// lister lists services.
 type lister struct {
 	*console
 	api    *client.Client

@@ -69,7 +69,6 @@ func follow(ctx context.Context, c *console, api *client.Client, id int) error {
 	return err
 }
 
-// serviceView writes a service for people.
 type serviceView struct {
 	*console
 	client.Service

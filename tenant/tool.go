@@ -64,11 +64,6 @@ func (c *console) value(v any) error {
 	return c.Show(v)
 }
 
-// note writes what must not disturb a script.
-func (c *console) note(format string, arguments ...any) {
-	fmt.Fprintf(c.notes, format+"\n", arguments...)
-}
-
 // command makes a command that calls the API.
 func (t tool) command(help help, formats []terminal.Format, args cobra.PositionalArgs, run func(context.Context, *console, *client.Client, []string) error) *cobra.Command {
 	var format *terminal.Format

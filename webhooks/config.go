@@ -59,7 +59,6 @@ type Secret struct {
 	Users []string `yaml:"users"`
 }
 
-// maxSettings bounds the file.
 const maxSettings = 1 << 20
 
 // ReadSettings reads a webhooks file.

@@ -144,7 +144,6 @@ func (l *lane) failed(ctx context.Context, delivery pipeline.Delivery, attempts 
 	return l.pipe.SaveAttempts(ctx, l.subject, attempts)
 }
 
-// giveUp makes a dead letter of a delivery.
 func (l *lane) giveUp(ctx context.Context, delivery pipeline.Delivery, reason string) error {
 	l.metrics.outcome(delivery, "dead")
 	l.logger.Warn("a webhook delivery failed permanently and is dead-lettered", "receiver", title(delivery), "id", delivery.ID, "reason", reason)

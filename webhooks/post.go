@@ -20,7 +20,6 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// failure is why an attempt failed.
 type failure struct {
 	text string
 	// after is how long the receiver asked to be left alone.

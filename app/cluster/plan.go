@@ -18,7 +18,6 @@ var StandardPorts = Ports{API: 2474, NATS: 4222, Route: 6222, XMLRPC: 2633, Hook
 
 // Plan says which processes there are and where each listens.
 type Plan struct {
-	// FrontEnds are the front-ends' addresses.
 	FrontEnds []string
 	// Oneds are the addresses of the simulated oneds, as many.
 	Oneds []string
@@ -36,8 +35,7 @@ type Member struct {
 	// FrontEnd is where it runs, counted from 1; 0 is nowhere in particular.
 	FrontEnd int
 	// Listens is the address that people use, empty without one.
-	Listens string
-	// Arguments are flowjet's.
+	Listens   string
 	Arguments []string
 }
 
@@ -95,9 +93,7 @@ func (p Plan) NATS() string {
 func (p Plan) Control() string { return "http://" + at(p.Oneds[0], p.Ports.Control) }
 
 // AuthFile is where the simulator puts its credentials.
-func (p Plan) AuthFile() string { return filepath.Join(p.zone(), app.SimulatedAuthFile) }
-
-func (p Plan) zone() string { return filepath.Join(p.DataDir, "zone") }
+func (p Plan) AuthFile() string { return filepath.Join(p.DataDir, "zone", app.SimulatedAuthFile) }
 
 func (p Plan) all(addresses []string, form func(address string) string) string {
 	formed := make([]string, len(addresses))
@@ -115,7 +111,7 @@ func (p Plan) Members() []Member {
 	}
 	members := []Member{{
 		Name: "sim", Listens: p.Control(),
-		Arguments: append([]string{"sim", "--data-dir", p.zone(), "--sim-listen", strings.Join(listen, ",")}, p.Simulator...),
+		Arguments: append([]string{"sim", "--data-dir", filepath.Join(p.DataDir, "zone"), "--sim-listen", strings.Join(listen, ",")}, p.Simulator...),
 	}}
 	for i, address := range p.FrontEnds {
 		name := fmt.Sprintf("front-end-%d", i+1)

@@ -23,6 +23,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 // Config says how a cluster is run.
@@ -30,8 +32,7 @@ type Config struct {
 	Plan Plan
 	// Network is nil where all front-ends are on the loopback interface.
 	Network *Network
-	// Binary is flowjet's.
-	Binary string
+	Binary  string
 	// RestartAfter is how long a part that has ended stays so; 0 is for ever.
 	RestartAfter time.Duration
 	// Out takes what people read.
@@ -40,11 +41,9 @@ type Config struct {
 
 const (
 	// readyLine is what a part prints when it works.
-	readyLine = "Ctrl-C stops"
-	// readyWithin bounds a part's start.
+	readyLine   = "Ctrl-C stops"
 	readyWithin = 90 * time.Second
-	// stopWithin bounds a part's end.
-	stopWithin = 5 * time.Second
+	stopWithin  = 5 * time.Second
 )
 
 // Run starts the cluster, prints what is where, and keeps it up until ctx ends.
@@ -154,17 +153,12 @@ func (r *runner) keep(ctx context.Context, member Member, ready chan<- error) {
 			return
 		}
 		r.say("%s has exited (%v) and is restarted in %s", member.Name, err, r.config.RestartAfter)
-		timer := time.NewTimer(r.config.RestartAfter)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if idle.For(ctx, r.config.RestartAfter) != nil {
 			return
 		}
 	}
 }
 
-// runOnce runs a part until it ends.
 func (r *runner) runOnce(ctx context.Context, member Member, ready chan<- error) error {
 	log, err := os.OpenFile(r.logOf(member), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

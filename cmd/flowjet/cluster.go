@@ -15,7 +15,6 @@ import (
 	"github.com/flowjet/flowjet/internal/terminal"
 )
 
-// clusterOptions are the flags of `flowjet cluster`.
 type clusterOptions struct {
 	dataDir, namespaces string
 	frontEnds           int

@@ -73,29 +73,24 @@ func helpful(cmd *cobra.Command, err error) error {
 	case wrongCount.MatchString(err.Error()):
 		return terminal.ExitUsage.Because(fmt.Errorf("it is `flowjet %s`; see `%s --help`", strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" "), cmd.CommandPath()))
 	case errors.As(err, &badValue):
-		return terminal.ExitUsage.Because(wrongValue(err, badValue))
+		if better := app.FlagError(err); better != err { //nolint:errorlint // it is the same one, or another
+			return terminal.ExitUsage.Because(better)
+		}
+		// Without the words of Go's parsers.
+		name, said := badValue.GetFlag().Name, map[string]string{
+			"int": "must be a whole number", "uint": "must be a whole number, 0 or more", "uint64": "must be a whole number, 0 or more",
+			"duration": "must be a time with its unit, such as 30s, 5m or 24h", "bool": "must be true or false", "float64": "must be a number",
+		}[badValue.GetFlag().Value.Type()]
+		if said == "" {
+			return terminal.ExitUsage.Because(fmt.Errorf("--%s: %w", name, errors.Unwrap(badValue)))
+		}
+		return terminal.ExitUsage.Because(fmt.Errorf("--%s is %q: it %s", name, badValue.GetValue(), said))
 	case errors.As(err, &noValue):
 		return terminal.ExitUsage.Because(err)
 	}
 	return err
 }
 
-// wrongValue words what is wrong with a flag's value without the words of Go's parsers.
-func wrongValue(err error, bad *pflag.InvalidValueError) error {
-	if better := app.FlagError(err); better != err { //nolint:errorlint // it is the same one, or another
-		return better
-	}
-	said := map[string]string{
-		"int": "must be a whole number", "uint": "must be a whole number, 0 or more", "uint64": "must be a whole number, 0 or more",
-		"duration": "must be a time with its unit, such as 30s, 5m or 24h", "bool": "must be true or false", "float64": "must be a number",
-	}[bad.GetFlag().Value.Type()]
-	if said == "" {
-		return fmt.Errorf("--%s: %w", bad.GetFlag().Name, errors.Unwrap(bad))
-	}
-	return fmt.Errorf("--%s is %q: it %s", bad.GetFlag().Name, bad.GetValue(), said)
-}
-
-// unknown says what a command does not know.
 func unknown(cmd *cobra.Command, word string) error {
 	for !cmd.HasAvailableSubCommands() && cmd.HasParent() && cmd.Name() == "help" {
 		cmd = cmd.Parent()
@@ -110,7 +105,6 @@ func unknown(cmd *cobra.Command, word string) error {
 	return fmt.Errorf("unknown command %q; `%s --help` lists all", word, cmd.CommandPath())
 }
 
-// helpWidth is how many columns help takes.
 const helpWidth = 100
 
 // moreOptions ends the help of commands that take the options of Flowjet.

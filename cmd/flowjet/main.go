@@ -149,5 +149,4 @@ func addConfigFlag(cmd *cobra.Command, path *string, looks bool) {
 	cmd.Flags().Lookup("config").DefValue = "" // the help is the same on every host
 }
 
-// packagedConfig is where the packages have the configuration.
 const packagedConfig = "/etc/flowjet/flowjet.yaml"

@@ -17,7 +17,6 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// migration is one run of the command.
 type migration struct {
 	path, oneflow string
 	back, yes     bool
