@@ -46,7 +46,7 @@ func serviceRecords(t tool) *cobra.Command {
 			rows := []serviceRow{}
 			err := pipe.EachRecord(ctx, func(id int, record pipeline.Record) {
 				row := rowOf(id, record.State.Service)
-				if !record.Deleted && matches(row.State, state) && (owner == "" || row.Owner == owner) {
+				if !record.Deleted && strings.HasPrefix(row.State, strings.ToUpper(state)) && (owner == "" || row.Owner == owner) {
 					rows = append(rows, row)
 				}
 			})
@@ -64,15 +64,10 @@ func serviceRecords(t tool) *cobra.Command {
 
 // checkStatePrefix refuses what no state begins with.
 func checkStatePrefix(prefix string) error {
-	if slices.ContainsFunc(spec.ServiceStateNames(), func(name string) bool { return matches(name, prefix) }) {
+	if slices.ContainsFunc(spec.ServiceStateNames(), func(name string) bool { return strings.HasPrefix(name, strings.ToUpper(prefix)) }) {
 		return nil
 	}
 	return oneOf("state", prefix, spec.ServiceStateNames())
-}
-
-// matches reports whether a value is, or begins with, what is looked for, if anything is.
-func matches(value, wanted string) bool {
-	return wanted == "" || strings.HasPrefix(strings.ToUpper(value), strings.ToUpper(wanted))
 }
 
 func rowOf(id int, service spec.Service) serviceRow {

@@ -51,24 +51,18 @@ func (d *Deliverer) wake(ctx context.Context, lanes *sync.WaitGroup, subject str
 	return nil
 }
 
-// retire ends a lane on whose subject nothing waits, unless something came just now.
-func (l *lane) retire() bool {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	if l.again {
-		l.again = false
-		return false
-	}
-	delete(l.lanes, l.subject)
-	return true
-}
-
 func (l *lane) run(ctx context.Context) {
 	pause := l.current().FirstPause
 	for ctx.Err() == nil && l.owns(l.service) {
 		delivery, found, err := l.pipe.NextDelivery(ctx, l.subject)
 		if err == nil && !found {
-			if l.retire() {
+			l.mutex.Lock()
+			again := l.again // something came just now
+			if l.again = false; !again {
+				delete(l.lanes, l.subject)
+			}
+			l.mutex.Unlock()
+			if !again {
 				return
 			}
 			continue
