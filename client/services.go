@@ -41,7 +41,6 @@ type Why struct {
 	OnedAway string         `json:"oned_away,omitempty"`
 }
 
-// pageSize is how many services are asked for at a time.
 const pageSize = 200
 
 // Services lists the services that the user may see, in these states (all, if there are none), which have

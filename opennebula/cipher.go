@@ -69,7 +69,6 @@ func (t *serverTokens) session(target string) string {
 	return t.user + ":" + target + ":" + token
 }
 
-// currentPeriod numbers the period of the tokens that are sent now.
 func (t *serverTokens) currentPeriod() int64 { return t.now().Unix() / int64(tokenPeriod/time.Second) }
 
 // cipherKey is the AES key that oned's server_cipher driver derives from a

@@ -52,7 +52,6 @@ func (p Permissions) Octet() string {
 	return fmt.Sprintf("%d%d%d", digit(p.OwnerU, p.OwnerM, p.OwnerA), digit(p.GroupU, p.GroupM, p.GroupA), digit(p.OtherU, p.OtherM, p.OtherA))
 }
 
-// readPermissions reads PERMISSIONS.
 func readPermissions(r *onexml.Reader) (p Permissions) {
 	readInts(r, map[string]*int{
 		"OWNER_U": &p.OwnerU, "OWNER_M": &p.OwnerM, "OWNER_A": &p.OwnerA, "GROUP_U": &p.GroupU, "GROUP_M": &p.GroupM,

@@ -123,7 +123,6 @@ func EndedVM(err error) bool {
 	})
 }
 
-// final reports whether a reason of oned's for INTERNAL does not pass.
 func final(reason string) bool {
 	return slices.ContainsFunc(finalReasons, func(beginning string) bool { return strings.HasPrefix(reason, beginning) }) ||
 		strings.HasPrefix(reason, "User ") && strings.Contains(reason, " does not own a network with name: ")

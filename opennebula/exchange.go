@@ -193,7 +193,12 @@ func (e *exchange) attempt(ctx context.Context, s *caller, endpoint, method stri
 	}
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer e.leader.watch(endpoint, func() { cancel(errMoved) })()
+	slow := time.AfterFunc(slowCall, func() {
+		if e.leader.awaitMove(waiting, endpoint) {
+			cancel(errMoved)
+		}
+	})
+	defer slow.Stop()
 	received, err = e.exchangeAt(waiting, e.http, endpoint, method, body)
 	if transport, lost := errors.AsType[*TransportError](err); lost && errors.Is(context.Cause(waiting), errMoved) {
 		transport.Err = errMoved
@@ -207,7 +212,6 @@ func accepted(err error) bool {
 	return err == nil || refused && refusal.Code != CodeAuthentication
 }
 
-// exchangeAt makes the call at one oned.
 func (e *exchange) exchangeAt(ctx context.Context, by *http.Client, endpoint, method string, body []byte) (*answer, error) {
 	for tries := 1; ; tries++ {
 		var leaving departure

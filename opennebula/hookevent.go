@@ -120,7 +120,17 @@ func (d *EventDecoder) Decode(key string, parsed HookKey, body []byte) (HookEven
 			reason, err = ReasonMismatch, fmt.Errorf("it is about VM %d", event.VM.ID)
 		}
 	default:
-		reason, err = event.checkObject(text)
+		// A network's, host's or image's event is to be whole; all that is passed on of it
+		// stands in the key.
+		id := -1
+		r := onexml.New(text)
+		r.Root()
+		r.At(func() { id = r.Int() }, "RESOURCE_ID")
+		if err = r.Err(); err != nil {
+			reason = ReasonXML
+		} else if id != event.ID {
+			reason, err = ReasonMismatch, fmt.Errorf("its RESOURCE_ID is not %d", event.ID)
+		}
 	}
 	if err != nil {
 		return HookEvent{}, decodeError(key, reason, err)
@@ -173,20 +183,4 @@ func decodeVM(text []byte) (host string, vm one.VM, err error) {
 	}
 	vm.Host = ""
 	return host, vm, nil
-}
-
-// checkObject makes sure that a network's, host's or image's event is whole;
-// everything that is passed on stands in the key.
-func (e *HookEvent) checkObject(text []byte) (Reason, error) {
-	id := -1
-	r := onexml.New(text)
-	r.Root()
-	r.At(func() { id = r.Int() }, "RESOURCE_ID")
-	switch {
-	case r.Err() != nil:
-		return ReasonXML, r.Err()
-	case id != e.ID:
-		return ReasonMismatch, fmt.Errorf("its RESOURCE_ID is not %d", e.ID)
-	}
-	return "", nil
 }

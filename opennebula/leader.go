@@ -202,26 +202,17 @@ func (l *leader) choose(found []raftAnswer) {
 	l.current, l.term, l.confirmed = best.endpoint, best.status.Term, time.Now()
 }
 
-// watch calls moved when the leader turns out to be another than the one that a
-// call waits for. The returned function ends it.
-func (l *leader) watch(endpoint string, moved func()) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	timer := time.AfterFunc(slowCall, func() {
-		ticker := time.NewTicker(slowCall)
-		defer ticker.Stop()
-		for l.find(ctx) == endpoint {
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
-			}
+// awaitMove asks for the leader again and again, and reports whether it was another than
+// the server at endpoint before ctx ended.
+func (l *leader) awaitMove(ctx context.Context, endpoint string) bool {
+	ticker := time.NewTicker(slowCall)
+	defer ticker.Stop()
+	for l.find(ctx) == endpoint {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return false
 		}
-		if ctx.Err() == nil {
-			moved()
-		}
-	})
-	return func() {
-		timer.Stop()
-		cancel()
 	}
+	return ctx.Err() == nil
 }

@@ -44,7 +44,7 @@ func (e *exchange) bind(request *http.Request, body []byte) {
 		return
 	}
 	request.GetBody = func() (io.ReadCloser, error) {
-		return io.NopCloser(&boundBody{bytes.NewReader(body), func() bool { return life == e.Life() }}), nil
+		return io.NopCloser(&boundBody{bytes.NewReader(body), e, life}), nil
 	}
 	request.Body, _ = request.GetBody()
 }
@@ -53,11 +53,12 @@ func (e *exchange) bind(request *http.Request, body []byte) {
 // closed, so nothing that leaves reaches the next life unless nobody has noticed the end.
 type boundBody struct {
 	io.Reader
-	lives func() bool
+	exchange *exchange
+	life     Life
 }
 
 func (b *boundBody) Read(into []byte) (int, error) {
-	if !b.lives() {
+	if b.life != b.exchange.Life() {
 		return 0, ErrOtherLife
 	}
 	return b.Reader.Read(into)

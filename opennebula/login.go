@@ -26,7 +26,16 @@ func (c *Client) Authenticate(ctx context.Context, name, secret string) (User, t
 		return user, time.Time{}, nil
 	}
 	refused := error(&Error{Method: methodUserInfo, Code: CodeAuthentication, Message: "the credentials are not valid"})
-	for _, attempt := range sessionForms(name, secret) {
+	// OneFlow tries these forms in this order: oned compares texts as they are, and refuses blanks; some of its drivers want
+	// what is special escaped.
+	forms := []credentials{{name, secret}, {escape(name), escape(secret)}}
+	switch {
+	case strings.ContainsAny(name+secret, " \t\n\v\f\r"):
+		forms = forms[1:]
+	case forms[0] == forms[1]:
+		forms = forms[:1]
+	}
+	for _, attempt := range forms {
 		user, err := c.With(attempt.name, attempt.secret).User(ctx, -1)
 		if err == nil {
 			user, err = scopedByServer(user, attempt)
@@ -94,20 +103,6 @@ const methodUserInfo = "one.user.info"
 
 // credentials are a name and a secret in the form in which oned is to see them.
 type credentials struct{ name, secret string }
-
-// sessionForms are the forms in which credentials can be a session, in the order in which OneFlow tries them: oned
-// compares texts as they are, and refuses blanks; some of its drivers want what is special escaped.
-func sessionForms(name, secret string) []credentials {
-	plain, escaped := credentials{name, secret}, credentials{escape(name), escape(secret)}
-	const blanks = " \t\n\v\f\r"
-	switch {
-	case strings.ContainsAny(name+secret, blanks):
-		return []credentials{escaped}
-	case plain == escaped:
-		return []credentials{plain}
-	}
-	return []credentials{plain, escaped}
-}
 
 // escape is what Ruby's URI escape does, which OneFlow uses.
 func escape(text string) string {

@@ -20,7 +20,6 @@ const (
 	rollCallEvery = 10 * time.Second
 )
 
-// raftAnswer is what a server said about itself.
 type raftAnswer struct {
 	endpoint string
 	status   RaftStatus

@@ -64,7 +64,6 @@ func readyInText(template string) (value string, found bool) {
 	}
 }
 
-// cutValue takes a value from the start of a text.
 func cutValue(text string) (value, rest string) {
 	switch {
 	case strings.HasPrefix(text, `"`):

@@ -114,7 +114,6 @@ func eachElement(text []byte, name string, take func(element []byte)) {
 	r.At(func() { take(r.Element()) }, name)
 }
 
-// idOf is the number in an object's first ID, -1 without one.
 func idOf(element []byte) int {
 	id := -1
 	r := onexml.New(element)

@@ -103,7 +103,6 @@ func pool[T any](ctx context.Context, c *caller, name string, of func(r *onexml.
 	return readAs(ctx, c, func(text []byte) ([]T, error) { return readPool(method, text, name, of) }, method, arguments...)
 }
 
-// callID makes a call whose answer is an object's id.
 func (c *caller) callID(ctx context.Context, method string, arguments ...any) (int, error) {
 	received, err := c.client.call(ctx, c, method, arguments)
 	if err != nil {
@@ -116,7 +115,6 @@ func (c *caller) callID(ctx context.Context, method string, arguments ...any) (i
 	return 0, unexpected(method, received.value)
 }
 
-// do makes a call whose answer does not matter.
 func (c *caller) do(ctx context.Context, method string, arguments ...any) error {
 	received, err := c.client.call(ctx, c, method, arguments)
 	if err == nil {

@@ -100,7 +100,6 @@ func (t VMTemplate) Tree() (one.Template, error) {
 	return tree, nil
 }
 
-// readTree reads what is inside an XML element.
 func readTree(text []byte) (one.Template, error) {
 	r := onexml.New(text)
 	r.Root()

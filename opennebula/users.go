@@ -65,7 +65,6 @@ func proof(kind, secret string) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// userObject is what is read of a user's XML.
 type userObject struct {
 	User
 	// driver is the authentication driver.

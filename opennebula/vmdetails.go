@@ -62,7 +62,6 @@ func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, err
 	return found, nil
 }
 
-// read reads what one.VM does not have.
 func (v *VMDetails) read(r *onexml.Reader) {
 	r.Each(func(name []byte) {
 		switch string(name) {

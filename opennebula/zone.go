@@ -115,12 +115,10 @@ func (c *Client) At(endpoint string) *Client {
 	return &Client{&other}
 }
 
-// raftStatus asks one oned for its own status.
 func (e *exchange) raftStatus(ctx context.Context, endpoint string) (RaftStatus, error) {
 	return objectAt(ctx, e, endpoint, readRaftStatus, "one.zone.raftstatus")
 }
 
-// zoneServers asks one oned for all of the zone.
 func (e *exchange) zoneServers(ctx context.Context, endpoint string, id int) ([]ZoneServer, error) {
 	zone, err := objectAt(ctx, e, endpoint, readZone, "one.zone.info", id, false)
 	return zone.Servers, err

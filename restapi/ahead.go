@@ -42,7 +42,6 @@ func (s aheadSession) Document(ctx context.Context, id int) (opennebula.Document
 	return document, err
 }
 
-// recordsAtOnce is how many records are read at once for a list.
 const recordsAtOnce = 16
 
 // Documents lists documents. The records of services at rest are not read: their documents

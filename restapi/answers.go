@@ -19,7 +19,6 @@ const (
 	problemType = "application/problem+json"
 )
 
-// answer is the answer of an endpoint.
 type answer struct {
 	status int
 	// contentType is jsonType, or textType for what OneFlow answers so.
@@ -36,7 +35,6 @@ type answer struct {
 	violations template.Violations
 }
 
-// done is the answer without a body.
 var done = answer{status: http.StatusNoContent}
 
 // problem is an error below ownPrefix.

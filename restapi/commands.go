@@ -16,10 +16,8 @@ import (
 	"github.com/flowjet/flowjet/pipeline"
 )
 
-// storeTimeout is how long JetStream may take to store a command.
 const storeTimeout = 10 * time.Second
 
-// commands are queued for the workers of services.
 type commands struct {
 	queue   queue
 	backlog *backlog
@@ -122,7 +120,6 @@ func (c *commands) available() error {
 	return nil
 }
 
-// queued is the answer for a command whose worker has not answered yet.
 func queued(r *request, command flow.Command) (answer, error) {
 	where := ownPrefix + "/commands/" + command.ID
 	text := fmt.Sprintf("%s of service %d is queued and will be executed; the result will be at %s\n", command.Verb, command.Service, where)
@@ -152,7 +149,6 @@ func (c *commands) show(ctx context.Context, r *request) (answer, error) {
 	return pretty(http.StatusOK, status)
 }
 
-// encodeArguments writes a command's arguments, none for nil.
 func encodeArguments(arguments any) (json.RawMessage, error) {
 	if arguments == nil {
 		return nil, nil

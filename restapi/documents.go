@@ -18,7 +18,6 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// show is the answer with one document.
 func show(status int, document opennebula.Document) (answer, error) {
 	p := printer{now: time.Now()}
 	p.line(0, `{`)
@@ -28,7 +27,6 @@ func show(status int, document opennebula.Document) (answer, error) {
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
 }
 
-// newRendered keeps how documents are written in a list.
 func newRendered() *memo[[]byte] {
 	return &memo[[]byte]{
 		make: func(document opennebula.Document) []byte {
@@ -41,10 +39,8 @@ func newRendered() *memo[[]byte] {
 	}
 }
 
-// listLevel is the indentation of a document in a list.
 const listLevel = 3
 
-// showAll is the answer with a list of documents.
 func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]) (answer, error) {
 	if len(documents) == 0 {
 		return answer{status: status, contentType: textType, body: []byte("{\n  \"DOCUMENT_POOL\": {}\n}")}, nil
@@ -204,7 +200,6 @@ func (p *printer) body(level int, document opennebula.Document) {
 	_ = json.Indent(&p.out, encodeBody(body), prefix, indent) // it is our own
 }
 
-// encodeBody writes a body as it is kept in oned.
 func encodeBody(body spec.Body) []byte {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -214,7 +209,6 @@ func encodeBody(body spec.Body) []byte {
 	return readable(text)
 }
 
-// maxMemoBytes bounds what one memo keeps.
 const maxMemoBytes = 64 << 20
 
 // memo keeps what was made of documents: of thousands in a list, few have changed since it was

@@ -15,7 +15,6 @@ import (
 	"github.com/flowjet/flowjet/opennebula"
 )
 
-// statusError is an error that knows its status.
 type statusError struct {
 	status  int
 	message string
@@ -118,10 +117,8 @@ func together(failures ...error) error {
 	return &joinedError{failures}
 }
 
-// maxListed bounds how many failures one answer lists.
 const maxListed = 10
 
-// joinedError are several failures in one line.
 type joinedError struct{ failures []error }
 
 func (e *joinedError) Error() string {

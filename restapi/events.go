@@ -35,7 +35,6 @@ type events struct {
 	stopping context.Context
 }
 
-// follower is one client that follows events.
 type follower struct {
 	*events
 	*request

@@ -186,7 +186,6 @@ func kept(reply answer, err error) *pipeline.KeptAnswer {
 	return &pipeline.KeptAnswer{Status: reply.status, ContentType: reply.contentType, Location: reply.location, Body: reply.body}
 }
 
-// replayed is an answer that was given before.
 func (s *idempotency) replayed(kept *pipeline.KeptAnswer) (answer, error) {
 	body := kept.Body
 	if bytes.HasPrefix(body, []byte(seal.Prefix)) {

@@ -88,7 +88,6 @@ func (l *logins) begin(ctx context.Context, r *request) (answer, error) {
 	return reply, err
 }
 
-// end has the browser forget the session.
 func (l *logins) end(w http.ResponseWriter, r *http.Request) {
 	if err := l.sameOrigin.Check(r); err != nil {
 		fail(w, r, &statusError{http.StatusForbidden, err.Error()})

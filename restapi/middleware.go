@@ -157,7 +157,6 @@ func (m *middleware) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// recorder remembers what was answered.
 type recorder struct {
 	http.ResponseWriter
 	status int

@@ -19,7 +19,6 @@ import (
 // undoTimeout bounds putting back what a failed change of owner had moved.
 const undoTimeout = 30 * time.Second
 
-// ownership changes the owners and groups of services.
 type ownership struct {
 	oned     sessions
 	commands *commands

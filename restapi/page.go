@@ -26,7 +26,6 @@ var pageTypes = map[string]string{
 	".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
 }
 
-// servePage serves one of the page's files.
 func servePage(w http.ResponseWriter, r *http.Request) {
 	name := cmp.Or(r.PathValue("file"), "index.html")
 	text, err := pageFiles.ReadFile("page/" + name)

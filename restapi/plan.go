@@ -17,7 +17,6 @@ import (
 	"github.com/flowjet/flowjet/restapi/internal/dryrun"
 )
 
-// planReads is how many VMs are read at once.
 const planReads = 8
 
 // planner answers dry runs.

@@ -30,10 +30,8 @@ type request struct {
 // endpoint answers a request of an authenticated user.
 type endpoint func(ctx context.Context, r *request) (answer, error)
 
-// isOwn reports whether a request is for Flowjet's own API.
 func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownPrefix+"/") }
 
-// dryRun reports whether the request is to change nothing.
 func (r *request) dryRun() bool { return r.URL.Query().Get("dry_run") == "true" }
 
 // id returns an id in the path. What is not a number is the id of nothing.
@@ -103,7 +101,6 @@ type action struct {
 
 var errNoPerform = badRequest(`"perform" is missing; it must be the name of an action`)
 
-// action reads the body as an action.
 func (r *request) action() (action, error) {
 	body, err := r.object()
 	if err != nil {

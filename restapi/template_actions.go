@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow"
-	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/spec"
 	"github.com/flowjet/flowjet/flow/template"
 	"github.com/flowjet/flowjet/opennebula"
@@ -80,30 +79,15 @@ func (t *templates) instantiate(ctx context.Context, r *request, held opennebula
 	ctx = context.WithoutCancel(ctx)
 	// It is shown as it began, before it is queued; a read that fails must not keep the
 	// command back.
-	service, err := t.began(ctx, r, id, body)
-	var made any
+	service, err := t.newborn.service(ctx, r, id, body)
+	var arguments any
 	if err == nil && len(service.Body) <= maxCarried {
-		made = flow.DeployArguments{Owner: service.Owner, Body: service.Body}
+		arguments = flow.DeployArguments{Owner: service.Owner, Body: service.Body}
 	}
-	if err = together(err, t.commands.enqueue(ctx, r, id, flow.VerbDeploy, made)); err != nil {
+	if err = together(err, t.commands.enqueue(ctx, r, id, flow.VerbDeploy, arguments)); err != nil {
 		return answer{}, &pendingError{service: id, err: err}
 	}
 	return show(http.StatusCreated, service)
-}
-
-// began returns a service that was just made. One that an earlier attempt of the same request
-// may have made is read.
-func (t *templates) began(ctx context.Context, r *request, id int, body spec.Body) (opennebula.Document, error) {
-	if r.keyed == nil {
-		if service, known := t.newborn.document(r.caller, id, body); known {
-			return service, nil
-		}
-	}
-	service, err := r.read(ctx, spec.DocumentTypeService, id)
-	if err == nil {
-		t.newborn.remember(r.caller, service)
-	}
-	return service, err
 }
 
 // clone copies a template under another name. The copy is registered now, which
@@ -188,7 +172,6 @@ func chmod(ctx context.Context, r *request, document opennebula.Document, params
 	return finished(r.oned.ChmodDocument(ctx, document.ID, octet), "change the permissions of", document)
 }
 
-// changeTemplate gives a service template to another user or group.
 func changeTemplate(ctx context.Context, r *request, document opennebula.Document, uid, gid int) error {
 	return r.oned.ChownDocument(ctx, document.ID, uid, gid)
 }
@@ -206,40 +189,43 @@ func finished(err error, what string, document opennebula.Document) (answer, err
 // and these are as they were for the last service, which is remembered for a minute.
 type newborn struct {
 	mutex sync.Mutex
-	known map[string]added // by whom calls are made for
+	last  map[string]made // by whom calls are made for
 }
 
-// added is what oned added to a user's last service.
-type added struct {
-	owner       one.Identity
-	permissions opennebula.Permissions
-	until       time.Time
+// made is a user's last service, without its body.
+type made struct {
+	service opennebula.Document
+	until   time.Time
 }
 
 const (
-	trustAdded = time.Minute
-	maxAdded   = 10_000
+	trustMade = time.Minute
+	maxMade   = 10_000
 )
 
-// document returns the service that the caller has just made; false where it has to be read.
-func (n *newborn) document(who caller, id int, body spec.Body) (opennebula.Document, bool) {
+// service returns a service that the request has just made. One that an earlier attempt of
+// the same request may have made is read.
+func (n *newborn) service(ctx context.Context, r *request, id int, body spec.Body) (opennebula.Document, error) {
+	who := r.caller.target()
 	n.mutex.Lock()
-	last, known := n.known[who.target()]
+	last := n.last[who]
 	n.mutex.Unlock()
-	if !known || time.Now().After(last.until) || last.owner.UID != who.Identity.UID || last.owner.GID != who.EffectiveGID {
-		return opennebula.Document{}, false
+	service, owner := last.service, last.service.Owner
+	if r.keyed == nil && time.Now().Before(last.until) && owner.UID == r.caller.Identity.UID && owner.GID == r.caller.EffectiveGID {
+		service.ID, service.Name, service.Body = id, body.Name, encodeBody(body)
+		return service, nil
 	}
-	return opennebula.Document{
-		ID: id, Owner: last.owner, Name: body.Name, Type: spec.DocumentTypeService, Permissions: last.permissions, Body: encodeBody(body),
-	}, true
-}
-
-// remember notes what oned added to a service that the caller has just made.
-func (n *newborn) remember(who caller, service opennebula.Document) {
+	service, err := r.read(ctx, spec.DocumentTypeService, id)
+	if err != nil {
+		return service, err
+	}
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
-	if n.known == nil || len(n.known) >= maxAdded {
-		n.known = map[string]added{}
+	if n.last == nil || len(n.last) >= maxMade {
+		n.last = map[string]made{}
 	}
-	n.known[who.target()] = added{service.Owner, service.Permissions, time.Now().Add(trustAdded)}
+	last = made{service, time.Now().Add(trustMade)}
+	last.service.Body = nil
+	n.last[who] = last
+	return service, nil
 }

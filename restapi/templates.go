@@ -38,7 +38,6 @@ func (t *templates) create(ctx context.Context, r *request) (answer, error) {
 	return newTemplate(ctx, r, body.Name, body)
 }
 
-// newTemplate makes a template's document and shows it.
 func newTemplate(ctx context.Context, r *request, name string, body spec.Body) (answer, error) {
 	id, err := r.keyed.allocate(ctx, r.oned, spec.DocumentTypeServiceTemplate, name, body)
 	if err != nil {

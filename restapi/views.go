@@ -110,7 +110,6 @@ func readQuery(values url.Values) (view.Query, error) {
 	return query, nil
 }
 
-// readPage reads which part of a list is wanted.
 func readPage(values url.Values, query *view.Query) error {
 	for name, into := range map[string]*int{"offset": &query.Offset, "limit": &query.Limit} {
 		if text := values.Get(name); text != "" {
@@ -216,7 +215,6 @@ func (v *views) templates(ctx context.Context, r *request) (answer, error) {
 	return pretty(http.StatusOK, map[string]any{"total": len(list), "templates": view.Page(list, query)})
 }
 
-// vmIDs are the ids of all VMs of a service.
 func vmIDs(body spec.Body) []int {
 	var ids []int
 	for _, role := range body.Roles {

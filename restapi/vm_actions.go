@@ -145,7 +145,6 @@ func rolesOf(service opennebula.Document, only *string) ([]spec.Role, error) {
 	return nil, &statusError{http.StatusInternalServerError, spec.Service{ID: service.ID, Body: body}.NoRole(*only)}
 }
 
-// actOnRole acts on one role of a service.
 func (a *vmActions) actOnRole(ctx context.Context, r *request) (answer, error) {
 	asked, err := r.action()
 	if err != nil {

@@ -20,7 +20,6 @@ import (
 // ErrMalformed is the error of what is not well-formed where it is read.
 var ErrMalformed = errors.New("it is not well-formed")
 
-// maxDepth bounds how deep elements are nested that are read.
 const maxDepth = 1000
 
 // A Reader reads one document. The element that Root, Each or Content has begun
@@ -130,7 +129,6 @@ func (r *Reader) next(parent []byte, text *[]byte) bool {
 	return false
 }
 
-// start takes a start tag.
 func (r *Reader) start() {
 	r.element = r.rest
 	end := bytes.IndexByte(r.rest, '>')

@@ -110,7 +110,6 @@ func unescape(to, text []byte) []byte {
 // maxReference bounds the length of what stands between "&" and ";".
 const maxReference = 10
 
-// reference returns the character that a reference stands for.
 func reference(name []byte) (r rune, known bool) {
 	switch string(name) {
 	case "lt":
@@ -143,7 +142,6 @@ const openCDATA, closeCDATA = "<![CDATA[", "]]>"
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// nameSize returns the length of the name at the start of a text.
 func nameSize(text []byte) int {
 	for i, c := range text {
 		if !partOfName(c) {

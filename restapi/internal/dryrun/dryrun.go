@@ -105,7 +105,6 @@ func Run(decision flow.Decision, facts flow.Facts, now time.Time, settings flow.
 	return view
 }
 
-// waitsFor names what has to come true after a step.
 func waitsFor(step Step) string {
 	var parts []string
 	for _, action := range step.Actions {

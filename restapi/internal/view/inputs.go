@@ -37,7 +37,6 @@ func inputs(descriptions, values json.RawMessage) []schema.Input {
 	return list
 }
 
-// scalar is the text of a JSON value.
 func scalar(value any) string {
 	switch value := value.(type) {
 	case nil:
