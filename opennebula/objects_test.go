@@ -172,7 +172,7 @@ func TestVMTemplate(t *testing.T) {
 	oned := newFakeOned(t)
 	oned.accepts("<VMTEMPLATE><ID>3</ID>" + head + "<TEMPLATE><CPU><![CDATA[1]]></CPU></TEMPLATE></VMTEMPLATE>")
 	template, err := newTestClient(t, oned.URL).Server().VMTemplate(t.Context(), 3)
-	if err != nil || template.ID != 3 || template.Owner != headOwner || string(template.Template) != "<CPU><![CDATA[1]]></CPU>" {
+	if err != nil || template.ID != 3 || string(template.Template) != "<CPU><![CDATA[1]]></CPU>" {
 		t.Fatalf("got %+v, %v", template, err)
 	}
 }

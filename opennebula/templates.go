@@ -12,10 +12,8 @@ import (
 
 // VMTemplate is a template that VMs are made from.
 type VMTemplate struct {
-	ID          int
-	Owner       one.Identity
-	Name        string
-	Permissions Permissions
+	ID   int
+	Name string
 	// Template is the XML inside TEMPLATE, as oned sent it.
 	Template []byte
 }
@@ -32,12 +30,8 @@ func readVMTemplate(r *onexml.Reader) (t VMTemplate) {
 			t.ID = r.Int()
 		case "NAME":
 			t.Name = r.String()
-		case "PERMISSIONS":
-			t.Permissions = readPermissions(r)
 		case "TEMPLATE":
 			t.Template = bytes.Clone(r.Inner())
-		default:
-			readOwner(r, name, &t.Owner)
 		}
 	})
 	return t

@@ -8,21 +8,14 @@ import (
 
 // Zone is an OpenNebula zone with its servers.
 type Zone struct {
-	ID   int
-	Name string
 	// Endpoint is the XML-RPC address that clients are to use.
 	Endpoint string
 	// Servers are the zone's oneds; none where there is only one.
 	Servers []ZoneServer
 }
 
-// ZoneServer is one oned of a zone.
-type ZoneServer struct {
-	ID   int
-	Name string
-	// Endpoint is its own XML-RPC address.
-	Endpoint string
-}
+// ZoneServer is one oned of a zone. Endpoint is its own XML-RPC address.
+type ZoneServer struct{ Endpoint string }
 
 // RaftState is what a oned is in its zone.
 type RaftState int
@@ -61,27 +54,10 @@ type RaftStatus struct {
 func readZone(r *onexml.Reader) (z Zone) {
 	r.Each(func(name []byte) {
 		switch string(name) {
-		case "ID":
-			z.ID = r.Int()
-		case "NAME":
-			z.Name = r.String()
 		case "TEMPLATE":
 			r.At(func() { z.Endpoint = r.String() }, "ENDPOINT")
 		case "SERVER_POOL":
-			r.At(func() {
-				var s ZoneServer
-				r.Each(func(name []byte) {
-					switch string(name) {
-					case "ID":
-						s.ID = r.Int()
-					case "NAME":
-						s.Name = r.String()
-					case "ENDPOINT":
-						s.Endpoint = r.String()
-					}
-				})
-				z.Servers = append(z.Servers, s)
-			}, "SERVER")
+			r.At(func() { z.Servers = append(z.Servers, ZoneServer{r.String()}) }, "SERVER", "ENDPOINT")
 		}
 	})
 	return z

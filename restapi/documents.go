@@ -20,8 +20,7 @@ import (
 
 func show(status int, document opennebula.Document) (answer, error) {
 	p := printer{now: time.Now()}
-	p.line(0, `{`)
-	p.text(1, `"DOCUMENT": `)
+	p.text(0, "{\n  \"DOCUMENT\": ")
 	p.document(1, document)
 	p.text(0, "\n}")
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
@@ -52,9 +51,7 @@ func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]
 	}
 	var p printer
 	p.out.Grow(size)
-	p.line(0, `{`)
-	p.line(1, `"DOCUMENT_POOL": {`)
-	p.text(2, `"DOCUMENT": [`)
+	p.text(0, "{\n  \"DOCUMENT_POOL\": {\n    \"DOCUMENT\": [")
 	for i, text := range texts {
 		if i > 0 {
 			p.text(0, `,`)
@@ -63,10 +60,7 @@ func showAll(status int, documents []opennebula.Document, rendered *memo[[]byte]
 		p.text(listLevel, ``)
 		p.out.Write(text)
 	}
-	p.text(0, "\n")
-	p.line(2, `]`)
-	p.line(1, `}`)
-	p.text(0, `}`)
+	p.text(0, "\n    ]\n  }\n}")
 	return answer{status: status, contentType: textType, body: p.out.Bytes()}, nil
 }
 

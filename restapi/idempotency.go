@@ -135,7 +135,7 @@ func (s *idempotency) take(ctx context.Context, r *request, name, digest string)
 		r.keyed = &keyed{command: held.Command, began: held.Began}
 		return held, revision, nil
 	}
-	held, revision, err = s.takeOver(ctx, name, held, revision, func(held pipeline.Reservation) pipeline.Reservation { return held }, errKeyBusy)
+	held, revision, err = s.takeOver(ctx, name, held, revision, nil, errKeyBusy)
 	r.keyed = &keyed{command: held.Command, again: true, began: held.Began}
 	return held, revision, err
 }

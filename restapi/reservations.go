@@ -1,6 +1,7 @@
 package restapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -38,9 +39,10 @@ type reservations struct {
 }
 
 // takeOver waits until a reservation of another request has an answer, or is held
-// by nobody any more. In the second case it stores what heir returns.
+// by nobody any more. In the second case it stores heir, or what was held before where that
+// is nil.
 func (s *reservations) takeOver(ctx context.Context, name string, held pipeline.Reservation, revision uint64,
-	heir func(pipeline.Reservation) pipeline.Reservation, busy error,
+	heir *pipeline.Reservation, busy error,
 ) (pipeline.Reservation, uint64, error) {
 	limit := time.NewTimer(s.wait)
 	defer limit.Stop()
@@ -49,7 +51,7 @@ func (s *reservations) takeOver(ctx context.Context, name string, held pipeline.
 	var holder watchedHolder
 	for held.Answer == nil {
 		if holder.dead(held, revision) {
-			mine := heir(held)
+			mine := *cmp.Or(heir, &held)
 			mine.Taken = time.Now().UTC()
 			taken, err := s.queue.UpdateReservation(ctx, name, mine, revision)
 			if !errors.Is(err, pipeline.ErrConflict) {
@@ -103,8 +105,7 @@ func (s *reservations) alone(act documentAction) documentAction {
 		}
 		if held.Command != mine.Command {
 			busy := &busyError{http.StatusConflict, time.Second, fmt.Sprintf("another request with If-Match is changing %s %d; try again", kindNames[document.Type], document.ID)}
-			heir := func(pipeline.Reservation) pipeline.Reservation { return mine }
-			if mine, revision, err = s.takeOver(ctx, name, held, revision, heir, busy); err != nil {
+			if mine, revision, err = s.takeOver(ctx, name, held, revision, &mine, busy); err != nil {
 				return answer{}, err
 			}
 		}
