@@ -20,7 +20,8 @@ var drafts = sync.Pool{New: func() any { return new([]byte) }}
 func encodeCall(method, session string, arguments []any) ([]byte, error) {
 	draft := drafts.Get().(*[]byte)
 	defer drafts.Put(draft)
-	call := append((*draft)[:0], `<?xml version="1.0" encoding="UTF-8"?><methodCall><methodName>`+method+"</methodName><params>"...)
+	call := (*draft)[:0]
+	call = append(call, `<?xml version="1.0" encoding="UTF-8"?><methodCall><methodName>`+method+"</methodName><params>"...)
 	call = appendText(call, []byte(session))
 	for _, argument := range arguments {
 		switch value := argument.(type) {
