@@ -92,7 +92,7 @@ func (c *connection) read() (item, error) {
 			return item{}, err
 		}
 	}
-	if c.slab.left() < slabSize/16 {
+	if slabSize-c.slab.used < slabSize/16 {
 		c.slab.release()
 		c.slab = newSlab()
 	}
@@ -105,7 +105,12 @@ func (c *connection) read() (item, error) {
 		if err := c.from.nextFrame(); err != nil {
 			return item{}, err
 		}
-		frame := c.slab.take(int(c.from.body))
+		var frame []byte
+		if start, end := c.slab.used, c.slab.used+int(c.from.body); end <= slabSize {
+			frame, c.slab.used = c.slab.data[start:end:end], end
+		} else {
+			frame = make([]byte, c.from.body)
+		}
 		if _, err := io.ReadFull(c.from.reader, frame); err != nil {
 			return item{}, err
 		}
@@ -271,18 +276,6 @@ func newSlab() *slab {
 	s.users.Store(1)
 	return s
 }
-
-// take is so many bytes of the slab, or of their own where they do not fit.
-func (s *slab) take(size int) []byte {
-	if size > s.left() {
-		return make([]byte, size)
-	}
-	part := s.data[s.used : s.used+size : s.used+size]
-	s.used += size
-	return part
-}
-
-func (s *slab) left() int { return len(s.data) - s.used }
 
 // release lets go of a slab. Who does not loses nothing but the memory's being used again.
 func (s *slab) release() {

@@ -72,48 +72,38 @@ func (r *resyncer) run(ctx context.Context) {
 	}
 }
 
-// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge publishes no more.
+// compareUntilDone tries a comparison until it succeeds, ctx ends or this bridge publishes no
+// more. It logs when the outcome changes.
 func (r *resyncer) compareUntilDone(ctx context.Context, c *comparison) error {
-	pause := firstResyncPause
-	for r.holdsAny() {
+	for pause := firstResyncPause; r.holdsAny(); pause = min(2*pause, longestResyncPause) {
 		err := c.run(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		r.note(err)
+		r.mu.Lock()
+		before := r.state.failed
 		if err == nil {
+			r.state.failed, r.state.last = "", time.Now()
+		} else {
+			r.state.failed = err.Error()
+		}
+		r.mu.Unlock()
+		if err == nil {
+			r.metrics.resyncs.WithLabelValues("done").Inc()
+			if before != "" {
+				r.log.Info("oned was compared with the stored events again")
+			}
 			return nil
+		}
+		r.metrics.resyncs.WithLabelValues("failed").Inc()
+		if before == "" {
+			r.log.Warn("cannot compare oned with the stored events, retrying", "error", err)
 		}
 		if err := idle.For(ctx, pause/2+rand.N(pause/2)); err != nil {
 			return err
 		}
-		pause = min(2*pause, longestResyncPause)
 	}
 	return nil
-}
-
-// note keeps a comparison's outcome, and logs when that changes.
-func (r *resyncer) note(err error) {
-	r.mu.Lock()
-	before := r.state.failed
-	r.state.failed = ""
-	if err != nil {
-		r.state.failed = err.Error()
-	} else {
-		r.state.last = time.Now()
-	}
-	r.mu.Unlock()
-	if err == nil {
-		r.metrics.resyncs.WithLabelValues("done").Inc()
-		if before != "" {
-			r.log.Info("oned was compared with the stored events again")
-		}
-		return
-	}
-	r.metrics.resyncs.WithLabelValues("failed").Inc()
-	if before == "" {
-		r.log.Warn("cannot compare oned with the stored events, retrying", "error", err)
-	}
 }
 
 // holdsAny reports whether this bridge publishes a feed.

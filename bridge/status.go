@@ -103,10 +103,22 @@ func (b *Bridge) Status() []FeedStatus {
 	b.resyncer.mu.Lock()
 	compared := b.resyncer.state
 	b.resyncer.mu.Unlock()
-	all := make([]FeedStatus, len(b.feeds))
-	for i, f := range b.feeds {
-		all[i] = f.status()
-		all[i].LastResync, all[i].ResyncError, all[i].ResyncDifferences = compared.last, compared.failed, compared.differences
+	all := make([]FeedStatus, 0, len(b.feeds))
+	for _, f := range b.feeds {
+		f.listener.mu.Lock()
+		status := f.listener.status
+		f.listener.mu.Unlock()
+		buffer := f.buffer.state()
+		status.Endpoint, status.Feed, status.Holding = f.listener.endpoint, f.name, f.holding.Load()
+		status.QueueLength, status.QueueBytes = buffer.waiting, buffer.bytes
+		status.QueueLength += int(status.Heard - min(status.Heard, buffer.decoded))
+		status.Spilled, status.Kept, status.Dropped = buffer.spilled, buffer.kept, buffer.dropped
+		status.LastResync, status.ResyncError, status.ResyncDifferences = compared.last, compared.failed, compared.differences
+		f.mu.Lock()
+		status.Role, status.Rate = f.state.role, f.state.meter.measure(time.Now(), status.Heard)
+		status.Published, status.StoreError, status.DeadLetters = f.state.published, f.state.storeError, f.state.deadLetters
+		f.mu.Unlock()
+		all = append(all, status)
 	}
 	return all
 }
@@ -141,21 +153,4 @@ func (b *Bridge) HearsCalls() string {
 // unbroken identifies what was heard without a gap, for which no event was dropped or could not be read.
 func (s FeedStatus) unbroken() string {
 	return fmt.Sprintf("%s %d %d", s.Feed, s.Since.UnixNano(), s.Gaps+s.Dropped+s.DeadLetters)
-}
-
-func (f *feed) status() FeedStatus {
-	f.listener.mu.Lock()
-	status := f.listener.status
-	f.listener.mu.Unlock()
-	buffer := f.buffer.state()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	status.Endpoint, status.Feed, status.Role = f.listener.endpoint, f.name, f.state.role
-	status.Rate = f.state.meter.measure(time.Now(), status.Heard)
-	status.Holding, status.Published = f.holding.Load(), f.state.published
-	status.StoreError, status.DeadLetters = f.state.storeError, f.state.deadLetters
-	status.QueueLength, status.QueueBytes = buffer.waiting, buffer.bytes
-	status.QueueLength += int(status.Heard - min(status.Heard, buffer.decoded))
-	status.Spilled, status.Kept, status.Dropped = buffer.spilled, buffer.kept, buffer.dropped
-	return status
 }

@@ -289,7 +289,7 @@ const mismatchFor = 7 * 24 * time.Hour
 
 // checkDamage holds the stream of work against what has been read of it.
 func (d *diagnosis) checkDamage(ctx context.Context, pipe clients) {
-	if err := pipe.CheckZone(ctx); err != nil {
+	if err := pipe.CheckZone(ctx, pipeline.RoleReader); err != nil {
 		d.add("zone", problem, "set the right zone with --zone or in the configuration; a data folder of another zone belongs there", "%v", err)
 	}
 	if found, has, err := pipe.LastMismatch(ctx); err != nil {

@@ -81,11 +81,9 @@ type stamp struct {
 	Since   time.Time `json:"since"`
 }
 
-// CheckZone returns ErrOtherZone where the data is not the configured zone's.
-func (p *Pipeline) CheckZone(ctx context.Context) error { return p.checkZone(ctx, RoleReader) }
-
-// checkZone holds the data against the zone, and stamps data that has no zone yet where the role may.
-func (p *Pipeline) checkZone(ctx context.Context, role Role) error {
+// CheckZone returns ErrOtherZone where the data is not the configured zone's, and stamps data that
+// has no zone yet where the role may.
+func (p *Pipeline) CheckZone(ctx context.Context, role Role) error {
 	mine := stamp{Version: Version, Zone: p.zone, Since: time.Now().UTC()}
 	mayStamp := role == "" || role == RoleAll || role == RoleWorker || role == RoleOperator
 	checkpoints := p.Bucket(BucketCheckpoint)

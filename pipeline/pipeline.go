@@ -65,7 +65,7 @@ func Open(ctx context.Context, config Config) (*Pipeline, error) {
 		err = fmt.Errorf("prepare the streams on %s: %w", p.Server(), js.Explain(err))
 	}
 	if err == nil {
-		err = p.checkZone(ctx, config.Role)
+		err = p.CheckZone(ctx, config.Role)
 	}
 	if err != nil {
 		p.Close()

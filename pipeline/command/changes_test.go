@@ -55,7 +55,7 @@ func TestChangesOfCommandsAreRead(t *testing.T) {
 		}
 		submit(t, p, "c3")
 		finish(t, p, "c2", "")
-		must(t, p.bucket().Purge(ctx, "c3")) // it was withdrawn
+		must(t, p.bucket.Purge(ctx, "c3")) // it was withdrawn
 		read(3)
 		if waiting["c2"] || waiting["c3"] || len(waiting) != 3 {
 			t.Errorf("waiting are %v", waiting)
@@ -74,7 +74,7 @@ func TestCommandsAreListed(t *testing.T) {
 	finish(t, p, "c1", "")
 	_, _, err := p.Reserve(ctx, "key-1", pipeline.Reservation{Command: "c9"})
 	must(t, err)
-	must(t, p.bucket().Put(ctx, "odd", []byte("no JSON")))
+	must(t, p.bucket.Put(ctx, "odd", []byte("no JSON")))
 	var listed []string
 	must(t, p.EachCommand(ctx, func(status pipeline.CommandStatus) { listed = append(listed, status.ID+" "+status.State) }))
 	if got := strings.Join(listed, ", "); got != "c2 queued, c1 done" {
@@ -143,7 +143,7 @@ func TestACommandThatCannotBeQueuedIsWithdrawn(t *testing.T) {
 // An older Flowjet kept no kind of a refusal.
 func TestARefusalOfAnOlderVersionHasAKind(t *testing.T) {
 	p, ctx := single(t), limited(t)
-	must(t, p.bucket().Put(ctx, "c1", []byte(`{"v":1,"id":"c1","state":"refused","verb":"scale","service":42,"message":"no"}`)))
+	must(t, p.bucket.Put(ctx, "c1", []byte(`{"v":1,"id":"c1","state":"refused","verb":"scale","service":42,"message":"no"}`)))
 	reply, verb, ended, err := p.CommandReply(ctx, "c1")
 	must(t, err)
 	if reply.Refused != flow.RefusedState || reply.Message != "no" || verb != flow.VerbScale || !ended {

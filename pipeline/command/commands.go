@@ -28,16 +28,15 @@ import (
 // Commands are the commands of the last 24 hours.
 type Commands struct {
 	core    *js.Client
+	bucket  *js.Bucket
 	queue   *work.Queue
 	replies *inbox
 }
 
 // New returns the commands of a pipeline.
 func New(p *pipeline.Pipeline) *Commands {
-	return &Commands{p.Client, work.NewQueue(p), &inbox{core: p.Client, waiting: map[string]chan pipeline.Reply{}}}
+	return &Commands{p.Client, p.Bucket(pipeline.BucketCommands), work.NewQueue(p), &inbox{core: p.Client, waiting: map[string]chan pipeline.Reply{}}}
 }
-
-func (c *Commands) bucket() *js.Bucket { return c.core.Bucket(pipeline.BucketCommands) }
 
 // SubmitCommand queues a command for the service's worker and waits so long for
 // its answer. pipeline.ErrNoReply is returned if there was none in time: the command stays
@@ -64,7 +63,7 @@ func (c *Commands) SubmitCommand(ctx context.Context, command flow.Command, wait
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), js.Attempt)
 		defer cancel()
-		return pipeline.Reply{}, errors.Join(err, c.bucket().Purge(ctx, command.ID))
+		return pipeline.Reply{}, errors.Join(err, c.bucket.Purge(ctx, command.ID))
 	}
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
@@ -114,7 +113,7 @@ func (c *Commands) register(ctx context.Context, command flow.Command) error {
 		Version: pipeline.Version, ID: command.ID, State: pipeline.CommandQueued, Verb: command.Verb,
 		Service: command.Service, UID: command.User.UID, Queued: time.Now().UTC(),
 	}
-	if _, err := c.bucket().Create(ctx, command.ID, pipeline.Encode(status)); err != nil && !js.Conflict(err) {
+	if _, err := c.bucket.Create(ctx, command.ID, pipeline.Encode(status)); err != nil && !js.Conflict(err) {
 		return fmt.Errorf("register command %s for service %d: %w", command.ID, command.Service, err)
 	}
 	return nil
@@ -144,7 +143,7 @@ func (c *Commands) Queued(ctx context.Context, id string) bool {
 }
 
 func (c *Commands) storedStatus(ctx context.Context, id string) (storedStatus, error) {
-	text, revision, err := c.bucket().Get(ctx, id)
+	text, revision, err := c.bucket.Get(ctx, id)
 	if errors.Is(err, jetstream.ErrInvalidKey) || err == nil && revision == 0 {
 		return storedStatus{}, fmt.Errorf("command %s: %w", id, pipeline.ErrNotFound)
 	}
@@ -163,7 +162,7 @@ func (c *Commands) storedStatus(ctx context.Context, id string) (storedStatus, e
 
 // EachCommand visits every command of the last 24 hours, in the order in which they last changed.
 func (c *Commands) EachCommand(ctx context.Context, visit func(pipeline.CommandStatus)) error {
-	err := c.bucket().Each(ctx, func(key string, value []byte) {
+	err := c.bucket.Each(ctx, func(key string, value []byte) {
 		var status pipeline.CommandStatus
 		if json.Unmarshal(value, &status) == nil && status.ID == key && status.Verb != "" {
 			visit(status)
@@ -187,7 +186,7 @@ func (c *Commands) FinishCommand(ctx context.Context, replyTo string, status pip
 			c.core.Log().Warn("a command's reply was not sent", "command", reply.Command, "error", err)
 		}
 	}
-	if err := c.bucket().Put(ctx, status.ID, pipeline.Encode(storedStatus{status, reply.Refused})); err != nil {
+	if err := c.bucket.Put(ctx, status.ID, pipeline.Encode(storedStatus{status, reply.Refused})); err != nil {
 		return fmt.Errorf("finish command %s: %w", status.ID, err)
 	}
 	return nil
@@ -251,7 +250,7 @@ func (c *Commands) requeue(ctx context.Context, command flow.Command) error {
 func (c *Commands) awaitEnd(ctx context.Context, command flow.Command, wait time.Duration) (status storedStatus, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	err = c.bucket().Await(ctx, command.ID, func(value []byte) (goOn bool) {
+	err = c.bucket.Await(ctx, command.ID, func(value []byte) (goOn bool) {
 		status = storedStatus{}
 		return json.Unmarshal(value, &status) != nil || status.State == pipeline.CommandQueued
 	})

@@ -14,7 +14,7 @@ import (
 // what is there then, with its revision. It is the caller's own if its Command is.
 func (c *Commands) Reserve(ctx context.Context, name string, wanted pipeline.Reservation) (pipeline.Reservation, uint64, error) {
 	wanted.Version = pipeline.Version
-	revision, err := c.bucket().Create(ctx, name, pipeline.Encode(wanted))
+	revision, err := c.bucket.Create(ctx, name, pipeline.Encode(wanted))
 	if js.Conflict(err) {
 		return c.Reservation(ctx, name)
 	}
@@ -26,7 +26,7 @@ func (c *Commands) Reserve(ctx context.Context, name string, wanted pipeline.Res
 
 // Reservation is what is stored under a name; pipeline.ErrNotFound if there is none.
 func (c *Commands) Reservation(ctx context.Context, name string) (pipeline.Reservation, uint64, error) {
-	text, revision, err := c.bucket().Get(ctx, name)
+	text, revision, err := c.bucket.Get(ctx, name)
 	var held pipeline.Reservation
 	switch {
 	case err == nil && revision == 0:
@@ -45,10 +45,10 @@ func (c *Commands) Reservation(ctx context.Context, name string) (pipeline.Reser
 func (c *Commands) UpdateReservation(ctx context.Context, name string, held pipeline.Reservation, revision uint64) (uint64, error) {
 	held.Version = pipeline.Version
 	data := pipeline.Encode(held)
-	updated, err := c.bucket().Update(ctx, name, data, revision)
+	updated, err := c.bucket.Update(ctx, name, data, revision)
 	if js.Conflict(err) {
 		// It may have been this very write, whose answer was lost.
-		now, current, lookErr := c.bucket().Get(ctx, name)
+		now, current, lookErr := c.bucket.Get(ctx, name)
 		if lookErr == nil && current > 0 && bytes.Equal(now, data) {
 			return current, nil
 		}

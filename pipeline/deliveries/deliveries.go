@@ -21,12 +21,15 @@ const codeStoreFailed jetstream.ErrorCode = 10077
 
 // Deliveries are those that wait.
 type Deliveries struct {
-	core    *js.Client
-	letters *deadletters.Letters
+	core     *js.Client
+	attempts *js.Bucket
+	letters  *deadletters.Letters
 }
 
 // New returns the deliveries of a pipeline.
-func New(p *pipeline.Pipeline) *Deliveries { return &Deliveries{p.Client, deadletters.New(p)} }
+func New(p *pipeline.Pipeline) *Deliveries {
+	return &Deliveries{p.Client, p.Bucket(pipeline.BucketHooks), deadletters.New(p)}
+}
 
 // QueueDelivery stores a delivery on its subject. The same transition for the same receiver within
 // ten minutes is stored once. pipeline.ErrFull is returned if too many wait on the subject.
@@ -113,11 +116,9 @@ func (d *Deliveries) PendingDeliveries(ctx context.Context) (uint64, error) {
 	return info.State.Msgs, nil
 }
 
-func (d *Deliveries) attempts() *js.Bucket { return d.core.Bucket(pipeline.BucketHooks) }
-
 // LoadAttempts are those of what waits on a subject; the zero value for none.
 func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (pipeline.Attempts, error) {
-	text, revision, err := d.attempts().Get(ctx, attemptsKey(subject))
+	text, revision, err := d.attempts.Get(ctx, attemptsKey(subject))
 	if err != nil {
 		return pipeline.Attempts{}, fmt.Errorf("load the delivery attempts of %s: %w", subject, err)
 	}
@@ -134,7 +135,7 @@ func (d *Deliveries) LoadAttempts(ctx context.Context, subject string) (pipeline
 // SaveAttempts keeps what came of a delivery.
 func (d *Deliveries) SaveAttempts(ctx context.Context, subject string, attempts pipeline.Attempts) error {
 	attempts.Version = pipeline.Version
-	if err := d.attempts().Put(ctx, attemptsKey(subject), pipeline.Encode(attempts)); err != nil {
+	if err := d.attempts.Put(ctx, attemptsKey(subject), pipeline.Encode(attempts)); err != nil {
 		return fmt.Errorf("save the delivery attempts of %s: %w", subject, err)
 	}
 	return nil
@@ -142,7 +143,7 @@ func (d *Deliveries) SaveAttempts(ctx context.Context, subject string, attempts 
 
 // ForgetAttempts removes what SaveAttempts kept.
 func (d *Deliveries) ForgetAttempts(ctx context.Context, subject string) error {
-	if err := d.attempts().Purge(ctx, attemptsKey(subject)); err != nil {
+	if err := d.attempts.Purge(ctx, attemptsKey(subject)); err != nil {
 		return fmt.Errorf("delete the delivery attempts of %s: %w", subject, err)
 	}
 	return nil
@@ -151,7 +152,7 @@ func (d *Deliveries) ForgetAttempts(ctx context.Context, subject string) error {
 // FailingDeliveries are the attempts to deliver that have failed last, by "<receiver>.<service>".
 func (d *Deliveries) FailingDeliveries(ctx context.Context) (map[string]pipeline.Attempts, error) {
 	failing := map[string]pipeline.Attempts{}
-	err := d.attempts().Each(ctx, func(key string, value []byte) {
+	err := d.attempts.Each(ctx, func(key string, value []byte) {
 		var attempts pipeline.Attempts
 		if json.Unmarshal(value, &attempts) == nil {
 			failing[key] = attempts

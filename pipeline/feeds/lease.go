@@ -150,15 +150,26 @@ func (l *Lease) failed(err error) error {
 	return fmt.Errorf("publish feed %s as %s: %w", l.feed, l.holder, err)
 }
 
+// publish also begins a trace for each event, where somebody traces: it is where everything that
+// follows from a hook event comes from.
 func (l *Lease) publish(ctx context.Context, events []Event) error {
 	messages, space := make([]*nats.Msg, len(events)), make([]nats.Msg, len(events))
-	feed := []string{l.feed}
+	feed, tracer := []string{l.feed}, otel.Tracer("github.com/flowjet/flowjet/pipeline") // without a provider it does nothing
+	var spans []trace.Span
 	for i := range events {
 		messages[i] = &space[i]
 		events[i].write(messages[i])
 		messages[i].Header[pipeline.HeaderFeed] = feed
+		if len(spans) < i {
+			continue // nobody traces
+		}
+		started, span := tracer.Start(ctx, "hook event", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindProducer))
+		if span.SpanContext().IsValid() {
+			span.SetAttributes(attribute.String("subject", events[i].Subject), attribute.Int("id", events[i].Event.ID))
+			js.InjectTrace(started, messages[i])
+			spans = append(spans, span)
+		}
 	}
-	spans := startSpans(ctx, events, messages)
 	// The server refuses them unless the lease is the feed's last.
 	fence := func(message *nats.Msg) { js.Expect(message, pipeline.LeaseSubject(l.feed), l.sequence) }
 	err := l.feeds.core.Stream(pipeline.StreamONE).Append(ctx, messages, js.Rules{Fence: fence, Burst: js.Chained})
@@ -169,22 +180,6 @@ func (l *Lease) publish(ctx context.Context, events []Event) error {
 		span.End()
 	}
 	return err
-}
-
-// startSpans begins a trace for each event that is stored: it is where everything that follows
-// from a hook event comes from. Where nobody traces there are no spans.
-func startSpans(ctx context.Context, events []Event, messages []*nats.Msg) (spans []trace.Span) {
-	tracer := otel.Tracer("github.com/flowjet/flowjet/pipeline") // without a provider it does nothing
-	for i, event := range events {
-		started, span := tracer.Start(ctx, "hook event", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindProducer))
-		if !span.SpanContext().IsValid() {
-			return nil
-		}
-		span.SetAttributes(attribute.String("subject", event.Subject), attribute.Int("id", event.Event.ID))
-		js.InjectTrace(started, messages[i])
-		spans = append(spans, span)
-	}
-	return spans
 }
 
 // write makes the message that of the event, as it is stored, without a fence.

@@ -14,16 +14,19 @@ import (
 )
 
 // Objects are VMs and networks with the services that they belong to. The kind of an object is vm or net.
-type Objects struct{ core *js.Client }
+type Objects struct {
+	core   *js.Client
+	bucket *js.Bucket
+}
 
 // NewObjects returns the objects that a pipeline knows.
-func NewObjects(p *pipeline.Pipeline) *Objects { return &Objects{p.Client} }
-
-func (o *Objects) bucket() *js.Bucket { return o.core.Bucket(pipeline.BucketOwners) }
+func NewObjects(p *pipeline.Pipeline) *Objects {
+	return &Objects{p.Client, p.Bucket(pipeline.BucketOwners)}
+}
 
 // PutOwner notes which service an object belongs to.
 func (o *Objects) PutOwner(ctx context.Context, kind string, id, service int) error {
-	if err := o.bucket().Put(ctx, ownerKey(kind, id), fmt.Append(nil, service)); err != nil {
+	if err := o.bucket.Put(ctx, ownerKey(kind, id), fmt.Append(nil, service)); err != nil {
 		return fmt.Errorf("store that %s %d belongs to service %d: %w", kind, id, service, err)
 	}
 	return nil
@@ -58,7 +61,7 @@ func (o *Objects) PutOwners(ctx context.Context, owners []Owner) error {
 
 // Owner is the service that an object belongs to; false when none is known.
 func (o *Objects) Owner(ctx context.Context, kind string, id int) (int, bool, error) {
-	text, revision, err := o.bucket().Get(ctx, ownerKey(kind, id))
+	text, revision, err := o.bucket.Get(ctx, ownerKey(kind, id))
 	if err != nil {
 		return 0, false, fmt.Errorf("look up the service of %s %d: %w", kind, id, err)
 	}
@@ -74,7 +77,7 @@ func (o *Objects) Owner(ctx context.Context, kind string, id int) (int, bool, er
 
 // ForgetOwner removes what PutOwner noted, once the object is gone.
 func (o *Objects) ForgetOwner(ctx context.Context, kind string, id int) error {
-	if err := o.bucket().Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(pipeline.MarkerTTL)); err != nil {
+	if err := o.bucket.Purge(ctx, ownerKey(kind, id), jetstream.PurgeTTL(pipeline.MarkerTTL)); err != nil {
 		return fmt.Errorf("delete the service of %s %d: %w", kind, id, err)
 	}
 	return nil
@@ -86,7 +89,7 @@ func ownerKey(kind string, id int) string { return fmt.Sprintf("%s-%d", kind, id
 // by kind: vm or net -> id -> service. What cannot be understood is left out.
 func (o *Objects) Owners(ctx context.Context) (map[string]map[int]int, error) {
 	all := map[string]map[int]int{}
-	err := o.bucket().Each(ctx, func(key string, value []byte) {
+	err := o.bucket.Each(ctx, func(key string, value []byte) {
 		kind, number, _ := strings.Cut(key, "-")
 		id, keyErr := strconv.Atoi(number)
 		service, valueErr := strconv.Atoi(string(value))

@@ -19,18 +19,19 @@ var stateStream = pipeline.StreamOf(pipeline.BucketState)
 // Records are the services' records.
 type Records struct {
 	core   *js.Client
+	bucket *js.Bucket
 	schema int
 }
 
 // NewRecords returns the records of a pipeline.
-func NewRecords(p *pipeline.Pipeline) *Records { return &Records{p.Client, p.Schema()} }
-
-func (r *Records) bucket() *js.Bucket { return r.core.Bucket(pipeline.BucketState) }
+func NewRecords(p *pipeline.Pipeline) *Records {
+	return &Records{p.Client, p.Bucket(pipeline.BucketState), p.Schema()}
+}
 
 // LoadRecord reads a service's record with its revision, which SaveRecord
 // wants back. Without a record it returns the zero Record and revision 0.
 func (r *Records) LoadRecord(ctx context.Context, service int) (pipeline.Record, uint64, error) {
-	text, revision, written, err := r.bucket().GetDated(ctx, strconv.Itoa(service))
+	text, revision, written, err := r.bucket.GetDated(ctx, strconv.Itoa(service))
 	if err != nil {
 		return pipeline.Record{}, 0, fmt.Errorf("load the record of service %d: %w", service, err)
 	}
@@ -50,7 +51,7 @@ func (r *Records) LoadRecord(ctx context.Context, service int) (pipeline.Record,
 
 // RecordRevision is the revision of a service's record, 0 without one.
 func (r *Records) RecordRevision(ctx context.Context, service int) (uint64, error) {
-	_, revision, err := r.bucket().Get(ctx, strconv.Itoa(service))
+	_, revision, err := r.bucket.Get(ctx, strconv.Itoa(service))
 	if err != nil {
 		return 0, fmt.Errorf("read the revision of the record of service %d: %w", service, err)
 	}
@@ -65,7 +66,7 @@ func (r *Records) OwnerOf(ctx context.Context, service int) (string, error) {
 
 // EachRecord visits every service's record, those of ended services too. What cannot be read is skipped.
 func (r *Records) EachRecord(ctx context.Context, visit func(service int, record pipeline.Record)) error {
-	err := r.bucket().Each(ctx, func(key string, value []byte) {
+	err := r.bucket.Each(ctx, func(key string, value []byte) {
 		service, err := strconv.Atoi(key)
 		var record pipeline.Record
 		if err == nil && pipeline.Decode(value, &record) == nil {
