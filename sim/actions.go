@@ -4,162 +4,128 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 )
 
 // action is something that one.vm.action can ask for.
 type action struct {
-	// number is the action's in a VM's history.
 	number int
 	// from says where a VM goes from a state; it may not from any other.
 	from map[status]status
 	// beforeAnswer: oned does it within the call, so its event comes before the
 	// call's. Everything else is left to the life-cycle manager.
 	beforeAnswer bool
-	// also is for what a table of states cannot say.
-	also func(t *tx, v *vm)
-	// newStay begins another stay on the same host.
+	// reschedules sets or clears the VM's mark for the scheduler; nil leaves it.
+	reschedules *bool
+	// newStay begins another stay, on the same host where the VM has one.
 	newStay bool
 	// end: a VM that has ended takes it, and stays as it is.
 	end bool
 }
 
-var (
-	running  = active(lcmRunning)
-	unknown  = active(lcmUnknown)
-	poweroff = status{vmPoweroff, lcmInit}
-	pending  = status{vmPending, lcmInit}
-	hold     = status{vmHold, lcmInit}
-	ended    = status{vmDone, lcmInit}
-)
-
 // terminations are terminate's; it also ends what failed.
 func terminations() map[status]status {
 	table := map[status]status{
-		running:                 active(lcmShutdown),
-		unknown:                 active(lcmShutdown),
-		pending:                 ended,
-		hold:                    ended,
-		{vmStopped, lcmInit}:    active(lcmEpilog),
-		{vmSuspended, lcmInit}:  active(lcmEpilog),
-		{vmUndeployed, lcmInit}: active(lcmEpilog),
-		poweroff:                active(lcmEpilog),
+		running:    active(one.LCMShutdown),
+		unknown:    active(one.LCMShutdown),
+		pending:    ended,
+		hold:       ended,
+		stopped:    active(one.LCMEpilog),
+		suspended:  active(one.LCMEpilog),
+		undeployed: active(one.LCMEpilog),
+		poweroff:   active(one.LCMEpilog),
 	}
 	for failed := range retries {
-		table[active(failed)] = active(lcmCleanupDelete)
+		table[active(failed)] = active(one.LCMCleanupDelete)
 	}
 	return table
 }
 
-// also is a table with one more entry: what the hard form of an action may
-// interrupt.
-func also(table map[status]status, from, to status) map[status]status {
+// hard is the table of an action's hard form, which may interrupt the other one.
+func hard(table map[status]status, other one.LCMState) map[status]status {
 	longer := maps.Clone(table)
-	longer[from] = to
+	longer[active(other)] = active(other)
 	return longer
 }
 
 var (
-	shutdownPoweroff = map[status]status{running: active(lcmShutdownPoweroff), unknown: active(lcmShutdownPoweroff)}
+	shutdownPoweroff = map[status]status{running: active(one.LCMShutdownPoweroff), unknown: active(one.LCMShutdownPoweroff)}
 	shutdownUndeploy = map[status]status{
-		running: active(lcmShutdownUndeploy), unknown: active(lcmShutdownUndeploy), poweroff: active(lcmEpilogUndeploy),
+		running: active(one.LCMShutdownUndeploy), unknown: active(one.LCMShutdownUndeploy), poweroff: active(one.LCMEpilogUndeploy),
 	}
-	reschedules = map[status]status{running: running, unknown: unknown, poweroff: poweroff}
+	stays = map[status]status{running: running, unknown: unknown, poweroff: poweroff}
 )
 
 // actions are the calls of one.vm.action, with their numbers in the history.
 var actions = map[string]action{
 	"terminate":      {number: 27, end: true, from: terminations()},
-	"terminate-hard": {number: 28, end: true, from: also(terminations(), active(lcmShutdown), active(lcmShutdown))},
+	"terminate-hard": {number: 28, end: true, from: hard(terminations(), one.LCMShutdown)},
 	"poweroff":       {number: 19, from: shutdownPoweroff},
-	"poweroff-hard":  {number: 20, from: also(shutdownPoweroff, active(lcmShutdownPoweroff), active(lcmShutdownPoweroff))},
-	"suspend":        {number: 10, from: map[status]status{running: active(lcmSaveSuspend)}},
-	"stop":           {number: 9, from: map[status]status{running: active(lcmSaveStop), {vmSuspended, lcmInit}: active(lcmEpilogStop)}},
+	"poweroff-hard":  {number: 20, from: hard(shutdownPoweroff, one.LCMShutdownPoweroff)},
+	"suspend":        {number: 10, from: map[status]status{running: active(one.LCMSaveSuspend)}},
+	"stop":           {number: 9, from: map[status]status{running: active(one.LCMSaveStop), suspended: active(one.LCMEpilogStop)}},
 	"undeploy":       {number: 5, from: shutdownUndeploy},
-	"undeploy-hard":  {number: 6, from: also(shutdownUndeploy, active(lcmShutdownUndeploy), active(lcmShutdownUndeploy))},
-	"reboot":         {number: 15, from: map[status]status{running: running}, also: rescheduled(false)},
-	"reboot-hard":    {number: 16, from: map[status]status{running: running}, also: rescheduled(false)},
+	"undeploy-hard":  {number: 6, from: hard(shutdownUndeploy, one.LCMShutdownUndeploy)},
+	"reboot":         {number: 15, from: map[status]status{running: running}, reschedules: new(false)},
+	"reboot-hard":    {number: 16, from: map[status]status{running: running}, reschedules: new(false)},
 	"hold":           {number: 7, beforeAnswer: true, from: map[status]status{pending: hold}},
 	"release":        {number: 8, beforeAnswer: true, from: map[status]status{hold: pending}},
 	"resume":         {number: 11, newStay: true, from: resumptions},
-	"resched":        {number: 17, from: reschedules, also: rescheduled(true)},
-	"unresched":      {number: 18, from: reschedules, also: rescheduled(false)},
+	"resched":        {number: 17, from: stays, reschedules: new(true)},
+	"unresched":      {number: 18, from: stays, reschedules: new(false)},
 }
 
 // resumptions are resume's: what was stopped or undeployed needs a host again.
 var resumptions = map[status]status{
-	poweroff:                active(lcmBootPoweroff),
-	unknown:                 active(lcmBootUnknown),
-	{vmSuspended, lcmInit}:  active(lcmBootSuspended),
-	{vmStopped, lcmInit}:    pending,
-	{vmUndeployed, lcmInit}: pending,
+	poweroff:   active(one.LCMBootPoweroff),
+	unknown:    active(one.LCMBootUnknown),
+	suspended:  active(one.LCMBootSuspended),
+	stopped:    pending,
+	undeployed: pending,
 }
 
-func rescheduled(yes bool) func(*tx, *vm) {
-	return func(_ *tx, v *vm) { v.Rescheduled = yes }
-}
-
-// act carries an action out on a VM.
 func (t *tx) act(who identity, name string, v *vm) *refusal {
 	wanted, known := actions[name]
 	if !known {
 		return refuse(opennebula.CodeAction, fmt.Sprintf("Action %q is not supported", name))
 	}
-	if wanted.end && v.State == vmDone {
+	if wanted.end && v.State == one.VMDone {
 		return nil
 	}
 	to, allowed := wanted.from[v.status()]
 	if !allowed {
-		return refuse(opennebula.CodeAction, fmt.Sprintf("Error performing action %q: %s", name, wanted.unavailable(v)))
+		reason := "This action is not available for state " + v.stateName()
+		if wanted.end {
+			reason = fmt.Sprintf("Could not terminate VM %d, wrong state %s.", v.ID, v.stateName())
+		}
+		return refuse(opennebula.CodeAction, fmt.Sprintf("Error performing action %q: %s", name, reason))
 	}
 	t.afterCall = !wanted.beforeAnswer
 	defer func() { t.afterCall = false }()
-	if wanted.also != nil {
-		wanted.also(t, v)
+	if wanted.reschedules != nil {
+		v.Rescheduled = *wanted.reschedules
 	}
 	if to == v.status() {
 		t.restartDriver(v)
 		return nil
 	}
-	t.prepareStay(v, wanted, to)
-	t.credit(who, v, wanted.number)
-	t.enter(v, to)
-	return nil
-}
-
-// unavailable is oned's reason why an action is not possible in a VM's state.
-func (a action) unavailable(v *vm) string {
-	if a.end {
-		return fmt.Sprintf("Could not terminate VM %d, wrong state %s.", v.ID, v.stateName())
-	}
-	return "This action is not available for state " + v.stateName()
-}
-
-// prepareStay begins another stay where the VM comes back to its host, and
-// remembers where one that needs a new host came from.
-func (t *tx) prepareStay(v *vm, wanted action, to status) {
-	if !wanted.newStay {
-		return
-	}
-	if to == pending {
+	switch stay := v.last(); {
+	case !wanted.newStay:
+	case to == pending: // it needs a new host
 		v.Origin = v.State
-		return
-	}
-	if stay := v.last(); stay != nil && v.Host >= 0 {
+	case stay != nil && v.Host >= 0:
 		stay.End = now()
 		next := newHistory(len(v.History), t.cloud.hosts.all[v.Host])
 		next.PlanID, next.ActionID = -1, 0
 		next.Start, next.RunningStart = now(), now()
 		v.History = append(v.History, next)
 	}
-}
-
-// credit notes in the history who asked for what.
-func (t *tx) credit(who identity, v *vm, number int) {
-	if stay := v.last(); stay != nil {
-		stay.Action, stay.ActionUID, stay.ActionGID = number, who.user.ID, who.gid
-		stay.ActionRequest = 0
+	if stay := v.last(); stay != nil { // the history has who asked for what
+		stay.Action, stay.ActionUID, stay.ActionGID, stay.ActionRequest = wanted.number, who.user.ID, who.gid, 0
 	}
+	t.enter(v, to)
+	return nil
 }
 
 // The operations of one.vm.recover.
@@ -175,7 +141,19 @@ const (
 // recoverVM carries a recovery out. What a recovery can do nothing about stays
 // as it is, and oned reports success.
 func (t *tx) recoverVM(v *vm, operation int) *refusal {
-	if reason := recoveryRefused(v, operation); reason != "" {
+	const wrongState = "Could not perform a %s on VM %d, wrong state %s."
+	reason := ""
+	switch {
+	case operation < recoverFailure || operation > recoverDeleteDB:
+		reason = "Wrong recovery operation code"
+	case operation <= recoverSuccess && v.State != one.VMActive:
+		reason = fmt.Sprintf(wrongState, "recover operation", v.ID, v.stateName())
+	case operation == recoverRetry && v.State != one.VMActive:
+		reason = fmt.Sprintf(wrongState, "retry", v.ID, v.stateName())
+	case operation == recoverRecreate && v.State == one.VMDone:
+		reason = "Cannot delete-recreate a VM already in DONE state"
+	}
+	if reason != "" {
 		return refuse(opennebula.CodeAction, reason)
 	}
 	to, moves := recoveryOf(v, operation)
@@ -186,7 +164,7 @@ func (t *tx) recoverVM(v *vm, operation int) *refusal {
 		t.restartDriver(v)
 		return nil
 	}
-	began := v.State != vmActive || v.LCM != lcmInit
+	began := v.State != one.VMActive || v.LCM != one.LCMInit
 	t.afterCall = true
 	defer func() { t.afterCall = false }()
 	t.enter(v, to)
@@ -196,34 +174,25 @@ func (t *tx) recoverVM(v *vm, operation int) *refusal {
 	return nil
 }
 
-// recoveryRefused is oned's reason against a recovery, "" where there is none.
-func recoveryRefused(v *vm, operation int) string {
-	const wrongState = "Could not perform a %s on VM %d, wrong state %s."
-	switch {
-	case operation < recoverFailure || operation > recoverDeleteDB:
-		return "Wrong recovery operation code"
-	case operation <= recoverSuccess && v.State != vmActive:
-		return fmt.Sprintf(wrongState, "recover operation", v.ID, v.stateName())
-	case operation == recoverRetry && v.State != vmActive:
-		return fmt.Sprintf(wrongState, "retry", v.ID, v.stateName())
-	case operation == recoverRecreate && v.State == vmDone:
-		return "Cannot delete-recreate a VM already in DONE state"
-	}
-	return ""
-}
-
 // recoveryOf is where a recovery takes a VM; false where it does nothing.
 func recoveryOf(v *vm, operation int) (status, bool) {
 	switch operation {
 	case recoverDelete:
-		if v.State == vmActive {
-			return active(lcmCleanupDelete), true
+		if v.State == one.VMActive {
+			return active(one.LCMCleanupDelete), true
 		}
-		return ended, v.State != vmDone
+		fallthrough
 	case recoverDeleteDB:
-		return ended, v.State != vmDone
+		return ended, v.State != one.VMDone
 	case recoverRecreate:
-		return recreationOf(v)
+		// What has a host is cleaned up first. The drivers do that, but for a VM they have not begun with.
+		switch {
+		case v.State == one.VMPending:
+			return status{}, false
+		case v.State == one.VMHold, v.State == one.VMStopped, v.State == one.VMUndeployed, v.status() == active(one.LCMCleanupResubmit):
+			return pending, true
+		}
+		return active(one.LCMCleanupResubmit), v.LCM != one.LCMCleanupDelete
 	case recoverRetry:
 		if step, failed := retries[v.LCM]; failed {
 			return active(step), true
@@ -233,11 +202,11 @@ func recoveryOf(v *vm, operation int) (status, bool) {
 	}
 	step, failed := retries[v.LCM]
 	switch {
-	case v.LCM == lcmCleanupDelete:
+	case v.LCM == one.LCMCleanupDelete:
 		return ended, true
-	case v.LCM == lcmCleanupResubmit:
+	case v.LCM == one.LCMCleanupResubmit:
 		return pending, true
-	case v.LCM == lcmUnknown:
+	case v.LCM == one.LCMUnknown:
 		return running, true
 	case operation == recoverFailure:
 		to, found := failures[v.LCM]
@@ -247,19 +216,4 @@ func recoveryOf(v *vm, operation int) (status, bool) {
 	}
 	to, found := followUps[step]
 	return to, found
-}
-
-// recreationOf is where a VM goes that is made anew: what has a host is cleaned
-// up first. The drivers do that, but for a VM they have not begun with.
-func recreationOf(v *vm) (status, bool) {
-	switch v.State {
-	case vmPending:
-		return status{}, false
-	case vmHold, vmStopped, vmUndeployed:
-		return pending, true
-	}
-	if v.LCM == lcmCleanupResubmit && v.State == vmActive {
-		return pending, true
-	}
-	return active(lcmCleanupResubmit), v.LCM != lcmCleanupDelete
 }

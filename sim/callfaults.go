@@ -1,10 +1,18 @@
 package sim
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
 // CallFailure has calls refused without being applied.
@@ -21,7 +29,6 @@ type CallFailure struct {
 	Message string `json:"message"`
 }
 
-// plannedFault is a fault that waits for its call.
 type plannedFault struct {
 	method      string
 	skip, count int
@@ -29,7 +36,6 @@ type plannedFault struct {
 	drop        bool
 }
 
-// callFaults are the planned faults of calls.
 type callFaults struct {
 	mu      sync.Mutex
 	planned []*plannedFault
@@ -73,16 +79,8 @@ func (f *callFaults) FailCall(failure CallFailure) error {
 	if err := knownMethod(failure.Method); err != nil {
 		return err
 	}
-	code, message := failure.Code, failure.Message
-	if code == 0 {
-		code = opennebula.CodeInternal
-	}
-	if message == "" {
-		message = "This call was told to fail."
-	}
-	f.add(&plannedFault{
-		method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: refuse(code, message),
-	})
+	code, message := cmp.Or(failure.Code, opennebula.CodeInternal), cmp.Or(failure.Message, "This call was told to fail.")
+	f.add(&plannedFault{method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: refuse(code, message)})
 	return nil
 }
 
@@ -108,4 +106,200 @@ func knownMethod(method string) error {
 		return fmt.Errorf("plan a fault of %q: the simulator has no such call", method)
 	}
 	return nil
+}
+
+// delays are how slow the simulator is on purpose.
+type delays struct {
+	mu       sync.Mutex
+	bootStep time.Duration
+	// calls are the methods' delays; that of "" is for those without one.
+	calls      map[string]time.Duration
+	serialised bool
+	// held is how many calls wait for their delay's end.
+	held atomic.Int64
+	// writing is held by a write where they are serialised.
+	writing chan struct{}
+}
+
+func (d *delays) locked(what func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	what()
+}
+
+func (d *delays) boot() (delay time.Duration) {
+	d.locked(func() { delay = d.bootStep })
+	return delay
+}
+
+// writeTime is how long oned takes to write to its database, behind the event.
+const writeTime = 15 * time.Millisecond
+
+// write is how long a step's change is written: no longer than until the next one.
+func (d *delays) write() time.Duration { return min(d.boot(), writeTime) }
+
+func (d *delays) of(method string) (delay time.Duration, serialised bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delay, own := d.calls[method]
+	if !own {
+		delay = d.calls[""]
+	}
+	return delay, d.serialised
+}
+
+// pass waits as long as the call takes; where writes are serialised only one
+// of them is on its way at a time, until it leaves.
+func (d *delays) pass(ctx context.Context, method string, writes bool) (leave func(), err error) {
+	delay, serialised := d.of(method)
+	leave = func() {}
+	if serialised && writes {
+		select {
+		case d.writing <- struct{}{}:
+			leave = func() { <-d.writing }
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if delay <= 0 {
+		return leave, nil
+	}
+	d.held.Add(1)
+	defer d.held.Add(-1)
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return leave, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// SetBootDelay sets how long each step of a VM or network takes from now on; 0 is at once.
+func (d *delays) SetBootDelay(delay time.Duration) { d.locked(func() { d.bootStep = max(delay, 0) }) }
+
+// SetCallDelay sets how long every call of a method takes from now on, or of
+// all that have no own delay where method is "".
+func (d *delays) SetCallDelay(method string, delay time.Duration) {
+	d.locked(func() { d.calls[method] = delay })
+}
+
+// SetSerialisedWrites makes writes wait for each other, as oned's database has them do.
+func (d *delays) SetSerialisedWrites(yes bool) { d.locked(func() { d.serialised = yes }) }
+
+// maxLoggedCalls and maxLoggedArgument bound the call log.
+const (
+	maxLoggedCalls    = 50_000
+	maxLoggedArgument = 512
+)
+
+// Call is one call that was answered (or would have been).
+type Call struct {
+	// Sequence counts calls from 1 in the order of their arrival.
+	Sequence uint64 `json:"sequence"`
+	Method   string `json:"method"`
+	// User is who the call acted for, "" where nobody was authenticated.
+	User string `json:"user"`
+	// Arguments are the parameters behind the session, long ones cut, secret ones masked.
+	Arguments []string `json:"arguments"`
+	// Received is when the call had been read; it carries the monotonic clock.
+	Received time.Time `json:"received"`
+	// Took is the time to its answer, delays included.
+	Took time.Duration `json:"took_ns"`
+	// Code is 0 or oned's refusal, whose text is Message.
+	Code    opennebula.Code `json:"code"`
+	Message string          `json:"message,omitempty"`
+	// ID is the number that a successful call answered with, -1 without one.
+	ID int `json:"id"`
+}
+
+// OK reports whether the call was not refused.
+func (c Call) OK() bool { return c.Code == 0 }
+
+// callLog keeps the last calls, and counts all.
+type callLog struct {
+	mu       sync.Mutex
+	sequence uint64
+	calls    []Call
+	counts   map[string]int
+	watchers []func(Call)
+}
+
+func (l *callLog) begin(method string, parameters []xmlrpc.Value, secrets []int) *Call {
+	call := &Call{Method: method, Received: time.Now(), ID: -1, Arguments: make([]string, 0, len(parameters))}
+	for i, parameter := range parameters[1:] {
+		text := parameter.Published()
+		if slices.Contains(secrets, i+1) {
+			text = hidden
+		}
+		if len(text) > maxLoggedArgument {
+			text = strings.Clone(text[:maxLoggedArgument])
+		}
+		call.Arguments = append(call.Arguments, text)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sequence++
+	call.Sequence = l.sequence
+	l.counts[method]++
+	return call
+}
+
+// finish notes a call's end and tells the watchers.
+func (l *callLog) finish(c *Call, who string, a answer) {
+	c.Took = time.Since(c.Received)
+	c.User = who
+	if a.refusal != nil {
+		c.Code, c.Message = a.refusal.code, a.refusal.message
+	} else if id, is := a.value.(int); is {
+		c.ID = id
+	}
+	l.mu.Lock()
+	if len(l.calls) == maxLoggedCalls {
+		l.calls = append(l.calls[:0], l.calls[maxLoggedCalls/2:]...)
+	}
+	l.calls = append(l.calls, *c)
+	watchers := l.watchers
+	l.mu.Unlock()
+	for _, watch := range watchers {
+		watch(*c)
+	}
+}
+
+// OnCall has a function told of every call once it has been carried out and
+// before it is answered. It must be quick and is called from many goroutines.
+func (l *callLog) OnCall(watch func(Call)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers = append(l.watchers[:len(l.watchers):len(l.watchers)], watch)
+}
+
+// Calls are the logged calls of a method ("" is all) behind a sequence number,
+// in the order of their ends. The log keeps the last 25,000 to 50,000.
+func (l *callLog) Calls(method string, after uint64) []Call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := []Call{}
+	for _, c := range l.calls {
+		if (method == "" || c.Method == method) && c.Sequence > after {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// CallCounts are how often each method was called since the start, or since ClearCalls.
+func (l *callLog) CallCounts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.counts)
+}
+
+// ClearCalls forgets the logged calls and their counts.
+func (l *callLog) ClearCalls() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls, l.counts = nil, map[string]int{}
 }

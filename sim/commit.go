@@ -4,35 +4,29 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
+
+	"github.com/flowjet/flowjet/sim/internal/statefile"
 )
 
 // maxCommitBatch bounds how many changes go into one write of the state file.
 const maxCommitBatch = 256
 
-// record is one object's new content; nil removes it.
-type record struct {
-	key     recordKey
-	content []byte
-}
-
 // commit is what one change of the cloud leaves to do: first its records are
 // stored, then its events are published, then done is closed.
 type commit struct {
-	records []record
+	records []statefile.Record
 	events  []event
 	done    chan struct{}
 	err     error
 }
 
-// tx collects what a change of the cloud touches. It lives while the lock is
-// held.
+// tx collects what a change of the cloud touches. It lives while the lock is held.
 type tx struct {
 	db     *database
 	cloud  *cloud
-	dirty  map[recordKey]any
-	order  []recordKey
+	dirty  map[statefile.Key]any
+	order  []statefile.Key
 	events []event
 	// later are events that come behind the call's own: what oned's life-cycle
 	// manager does once the call has been answered.
@@ -43,17 +37,18 @@ type tx struct {
 	written time.Time
 }
 
-// save marks an object as changed.
+// save marks an object as changed, or as gone where item is nil.
 func (t *tx) save(kind string, id int, item any) {
-	key := recordKey{kind, id}
+	key := statefile.Key{Kind: kind, ID: id}
 	if _, known := t.dirty[key]; !known {
 		t.order = append(t.order, key)
 	}
 	t.dirty[key] = item
+	if v, is := item.(*vm); is && v.unsaved {
+		v.unsaved = false
+		t.save(kindVMTexts, id, &v.vmTexts)
+	}
 }
-
-// remove marks an object as gone.
-func (t *tx) remove(kind string, id int) { t.save(kind, id, nil) }
 
 // nextID gives an id that was never given before.
 func (t *tx) nextID(kind string) int {
@@ -63,7 +58,6 @@ func (t *tx) nextID(kind string) int {
 	return id
 }
 
-// emit adds an event of the change.
 func (t *tx) emit(e event) {
 	if t.afterCall {
 		t.later = append(t.later, e)
@@ -72,90 +66,50 @@ func (t *tx) emit(e event) {
 	t.events = append(t.events, e)
 }
 
-// records encodes what was touched.
-func (t *tx) records() ([]record, error) {
-	records := make([]record, 0, len(t.order))
-	for _, key := range t.order {
-		item := t.dirty[key]
-		if item == nil {
-			records = append(records, record{key: key})
-			continue
+func (t *tx) records() ([]statefile.Record, error) {
+	records := make([]statefile.Record, len(t.order))
+	for i, key := range t.order {
+		records[i].Key = key
+		if item := t.dirty[key]; item != nil {
+			var err error
+			if records[i].Content, err = json.Marshal(item); err != nil {
+				return nil, fmt.Errorf("encode %s %d: %w", key.Kind, key.ID, err)
+			}
 		}
-		content, err := json.Marshal(item)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s %d: %w", key.kind, key.id, err)
-		}
-		records = append(records, record{key: key, content: content})
 	}
 	return records, nil
 }
 
 var errNotRunning = errors.New("the simulator is not running")
 
-// committer stores and publishes commits in order, in one goroutine.
-type committer struct {
-	store   *store
-	publish func([]event)
-	logger  *slog.Logger
-	queue   chan *commit
-	ended   chan struct{}
-}
-
-func newCommitter(s *store, publish func([]event), logger *slog.Logger) *committer {
-	c := &committer{
-		store: s, publish: publish, logger: logger,
-		queue: make(chan *commit, 4*maxCommitBatch), ended: make(chan struct{}),
-	}
-	go c.run()
-	return c
-}
-
-func (c *committer) persistent() bool { return c.store.db != nil }
-
-// add queues a commit; a full queue holds the caller back.
-func (c *committer) add(next *commit) { c.queue <- next }
-
-// stop carries out what is queued and ends; nothing may be added any longer.
-func (c *committer) stop() {
-	close(c.queue)
-	<-c.ended
-}
-
-func (c *committer) run() {
-	defer close(c.ended)
-	for first := range c.queue {
-		c.carryOut(c.collect(first))
-	}
-}
-
-// collect takes what has arrived meanwhile, so that a burst shares one write.
-func (c *committer) collect(first *commit) []*commit {
-	batch := []*commit{first}
-	for len(batch) < maxCommitBatch {
-		select {
-		case next, open := <-c.queue:
-			if !open {
-				return batch
-			}
-			batch = append(batch, next)
-		default:
-			return batch
+// carryOutCommits stores and publishes commits in order, until their queue is closed. What has
+// arrived meanwhile shares one write of the state file.
+func (d *database) carryOutCommits() {
+	defer close(d.ended)
+	for first := range d.queue {
+		batch := []*commit{first}
+		for range min(len(d.queue), maxCommitBatch-1) {
+			batch = append(batch, <-d.queue)
 		}
+		d.carryOut(batch)
 	}
-	return batch
 }
 
 // carryOut stores a batch and publishes its events. What could not be stored
 // is not published: a bridge must not learn what a restart would forget.
-func (c *committer) carryOut(batch []*commit) {
-	err := c.store.write(batch)
+func (d *database) carryOut(batch []*commit) {
+	var records []statefile.Record
+	for _, one := range batch {
+		records = append(records, one.records...)
+	}
+	err := d.file.Write(records)
 	if err != nil {
-		c.logger.Error("the simulator's state file cannot be written", "error", err)
+		d.config.Logger.Error("the simulator's state file cannot be written", "error", err)
 	}
 	for _, one := range batch {
 		one.err = errors.Join(one.err, err)
-		if one.err == nil {
-			c.publish(one.events)
+		if one.err == nil && d.raft.now().leader() >= 0 { // a zone without a leader publishes nothing
+			d.hooks.publish(one.events)
 		}
 		close(one.done)
 	}

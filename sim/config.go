@@ -1,8 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
+
+	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
 // Config says where the simulator listens and how fast it is. The zero value
@@ -10,8 +13,7 @@ import (
 type Config struct {
 	// StateFile keeps everything over restarts; "" is memory only.
 	StateFile string
-	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free
-	// port of 127.0.0.1.
+	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free port of 127.0.0.1.
 	XMLRPCListen, HooksListen, ControlListen string
 	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and
 	// anything negative (NoDelay) is at once.
@@ -22,9 +24,8 @@ type Config struct {
 	// SerialisedWrites has writes wait for each other, delays included, as
 	// oned's have to for its database.
 	SerialisedWrites bool
-	// OneadminPassword, ServerPassword and AlicePassword are those of a new
-	// zone; "" is opennebula, a random one, and alice. A state file keeps its
-	// own, but for the server's.
+	// OneadminPassword, ServerPassword and AlicePassword are those of a new zone; "" is opennebula,
+	// a random one, and alice. A state file keeps its own, but for the server's.
 	OneadminPassword, ServerPassword, AlicePassword string
 	// HostCPUs and HostMemory (MiB) are the capacity of each of the four hosts;
 	// 0 is 10,000 cores and 64 TiB.
@@ -71,32 +72,27 @@ type ServerAddress struct{ XMLRPCListen, HooksListen string }
 const NoDelay time.Duration = -1
 
 func (c Config) withDefaults() Config {
-	c.XMLRPCListen = orElse(c.XMLRPCListen, anyPort)
-	c.HooksListen = orElse(c.HooksListen, anyPort)
-	c.ControlListen = orElse(c.ControlListen, anyPort)
-	c.BootDelay = orElse(c.BootDelay, 2*time.Millisecond)
-	c.OneadminPassword = orElse(c.OneadminPassword, "opennebula")
-	c.AlicePassword = orElse(c.AlicePassword, "alice")
-	c.HostCPUs = orElse(c.HostCPUs, 10_000)
-	c.HostMemory = orElse(c.HostMemory, 64<<20)
-	c.KeepDone = orElse(c.KeepDone, 10_000)
-	c.FollowerLag = max(orElse(c.FollowerLag, 500*time.Millisecond), 0)
-	c.TimeFactor = max(orElse(c.TimeFactor, 0.05), 0)
-	c.ElectionTime = orElse(c.ElectionTime, time.Duration(c.TimeFactor*float64(electionTime)))
-	c.MaxConnections = orElse(c.MaxConnections, maxConnections)
-	c.HooksHighWater = orElse(c.HooksHighWater, 100_000)
+	c.ControlListen = cmp.Or(c.ControlListen, anyPort)
+	c.BootDelay = cmp.Or(c.BootDelay, 2*time.Millisecond)
+	c.OneadminPassword = cmp.Or(c.OneadminPassword, "opennebula")
+	c.AlicePassword = cmp.Or(c.AlicePassword, "alice")
+	c.HostCPUs = cmp.Or(c.HostCPUs, 10_000)
+	c.HostMemory = cmp.Or(c.HostMemory, 64<<20)
+	c.KeepDone = cmp.Or(c.KeepDone, 10_000)
+	c.FollowerLag = max(cmp.Or(c.FollowerLag, 500*time.Millisecond), 0)
+	c.TimeFactor = max(cmp.Or(c.TimeFactor, 0.05), 0)
+	c.ElectionTime = cmp.Or(c.ElectionTime, c.scaled(electionTime))
+	c.MaxConnections = cmp.Or(c.MaxConnections, gate.Limit)
+	c.HooksHighWater = cmp.Or(c.HooksHighWater, 100_000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-const anyPort = "127.0.0.1:0"
-
-func orElse[T comparable](given, fallback T) T {
-	var none T
-	if given == none {
-		return fallback
-	}
-	return given
+// scaled is the time that something takes here which takes oned so long.
+func (c Config) scaled(oned time.Duration) time.Duration {
+	return time.Duration(c.TimeFactor * float64(oned))
 }
+
+const anyPort = "127.0.0.1:0"

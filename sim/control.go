@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"time"
 )
 
-// maxControlBytes bounds a request of the control API.
 const maxControlBytes = 64 << 10
 
 // controlAPI is the control API, which docs/simulator.md describes.
@@ -22,32 +22,33 @@ type controlAPI struct{ *Sim }
 // routes are the control API's, by ServeMux pattern; docs/simulator.md explains each.
 func (s *controlAPI) routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
-		"GET /state":                s.showState,
-		"GET /vms":                  func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.VMs()) },
-		"GET /calls":                s.showCalls,
-		"DELETE /calls":             does(func(*http.Request) error { s.ClearCalls(); return nil }),
-		"POST /delays":              does(s.changeDelays),
-		"POST /faults/calls":        does(s.planCallFault),
-		"POST /faults/answers":      does(s.planAnswerFault),
+		"GET /state":         func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.State()) },
+		"GET /vms":           func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.VMs()) },
+		"GET /calls":         s.showCalls,
+		"DELETE /calls":      does(func(*http.Request) error { s.ClearCalls(); return nil }),
+		"POST /delays":       asks(delaysRequest{}, s.changeDelays),
+		"POST /faults/calls": asks(CallFailure{}, func(_ *http.Request, asked CallFailure) error { return s.FailCall(asked) }),
+		"POST /faults/answers": asks(answersRequest{}, func(_ *http.Request, asked answersRequest) error {
+			return s.DropAnswer(asked.Method, asked.Nth)
+		}),
 		"DELETE /faults":            does(func(*http.Request) error { s.ClearFaults(); return nil }),
-		"POST /vms/{id}/monitoring": does(s.changeMonitoring),
-		"POST /vms/{id}/{what}":     does(s.changeVM),
-		"POST /hosts/{id}/{what}":   does(s.changeHost),
-		"POST /population":          does(s.populate),
-		"POST /boots/{what}":        does(s.changeBoots),
-		"POST /events":              does(s.changeEvents),
-		"POST /leadership/{what}":   does(s.changeLeadership),
-		"POST /servers/{id}/{what}": does(s.changeServer),
-		"POST /restart":             does(s.restart),
+		"POST /vms/{id}/monitoring": asks(map[string]json.RawMessage(nil), s.changeMonitoring),
+		"POST /vms/{id}/{what}":     asks(vmRequest{State: "BOOT_FAILURE"}, s.changeVM),
+		"POST /hosts/{id}/{what}": does(choices{
+			"fail":    func(id int) error { _, err := s.FailHost(id); return err },
+			"recover": func(id int) error { _, err := s.RecoverHost(id); return err },
+		}.of("a host")),
+		"POST /population":   asks(Population{Roles: 1}, func(_ *http.Request, asked Population) error { return s.Populate(asked) }),
+		"POST /boots/{what}": asks(bootsRequest{Count: 1}, s.changeBoots),
+		"POST /events":       asks(eventsRequest{}, s.changeEvents),
+		"POST /leadership/{what}": does(choices{
+			"lose": always(s.LoseLeadership), "gain": always(s.GainLeadership), "move": func(int) error { return s.MoveLeadership() },
+		}.of("the leadership")),
+		"POST /servers/{id}/{what}": does(choices{"stop": s.StopServer, "start": s.StartServer, "lead": s.Lead}.of("a server")),
+		"POST /restart": asks(restartRequest{}, func(_ *http.Request, asked restartRequest) error {
+			return s.Restart(time.Duration(asked.Down))
+		}),
 	}
-}
-
-func (s *controlAPI) handler() http.Handler {
-	mux := http.NewServeMux()
-	for pattern, handler := range s.routes() {
-		mux.HandleFunc(pattern, handler)
-	}
-	return mux
 }
 
 // does turns something that may fail into a handler.
@@ -61,20 +62,59 @@ func does(what func(r *http.Request) error) http.HandlerFunc {
 	}
 }
 
+// asks turns something that reads the request's body into a handler. What the body does not
+// say, or where there is none, is as otherwise.
+func asks[T any](otherwise T, what func(r *http.Request, asked T) error) http.HandlerFunc {
+	return does(func(r *http.Request) error {
+		asked := otherwise
+		decoder := json.NewDecoder(io.LimitReader(r.Body, maxControlBytes))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&asked); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read the request: %w", err)
+		}
+		return what(r, asked)
+	})
+}
+
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// readJSON reads a request's body; none at all is an empty object.
-func readJSON(r *http.Request, into any) error {
-	decoder := json.NewDecoder(io.LimitReader(r.Body, maxControlBytes))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the request: %w", err)
+// choices are what can be done to something, by the last part of the path.
+type choices map[string]func(id int) error
+
+// of returns what carries out what the path asks for, on the object whose number is in it.
+func (c choices) of(object string) func(r *http.Request) error {
+	return func(r *http.Request) error {
+		id, err := 0, error(nil)
+		if r.PathValue("id") != "" {
+			id, err = pathID(r, object)
+		}
+		do, known := c[r.PathValue("what")]
+		switch {
+		case err != nil:
+			return err
+		case !known:
+			return fmt.Errorf("%q is nothing to do to %s: %s", r.PathValue("what"), object, strings.Join(slices.Sorted(maps.Keys(c)), ", "))
+		}
+		return do(id)
 	}
-	return nil
+}
+
+// always is a choice that cannot fail.
+func always(do func()) func(int) error {
+	return func(int) error { do(); return nil }
+}
+
+// pathID reads the number of something out of the path.
+func pathID(r *http.Request, object string) (int, error) {
+	id, err := strconv.Atoi(r.PathValue("id"))
+	if err != nil {
+		return 0, fmt.Errorf("%q is no id of %s", r.PathValue("id"), object)
+	}
+	return id, nil
 }
 
 // duration is a time.Duration written as a text such as "15ms".
@@ -89,16 +129,14 @@ func (d *duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-func (s *controlAPI) changeDelays(r *http.Request) error {
-	var asked struct {
-		Boot       *duration           `json:"boot"`
-		Call       *duration           `json:"call"`
-		Methods    map[string]duration `json:"methods"`
-		Serialised *bool               `json:"serialised"`
-	}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
+type delaysRequest struct {
+	Boot       *duration           `json:"boot"`
+	Call       *duration           `json:"call"`
+	Methods    map[string]duration `json:"methods"`
+	Serialised *bool               `json:"serialised"`
+}
+
+func (s *controlAPI) changeDelays(_ *http.Request, asked delaysRequest) error {
 	for method := range asked.Methods {
 		if err := knownMethod(method); err != nil {
 			return err
@@ -119,99 +157,15 @@ func (s *controlAPI) changeDelays(r *http.Request) error {
 	return nil
 }
 
-func (s *controlAPI) planCallFault(r *http.Request) error {
-	var asked CallFailure
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
-	return s.FailCall(asked)
-}
-
-func (s *controlAPI) planAnswerFault(r *http.Request) error {
-	var asked struct {
-		Method string `json:"method"`
-		Nth    int    `json:"nth"`
-	}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
-	return s.DropAnswer(asked.Method, asked.Nth)
-}
-
-// choices are what can be done to something, by the last part of the path.
-type choices map[string]func() error
-
-// choose carries out what the path asks for.
-func (c choices) choose(r *http.Request, object string) error {
-	do, known := c[r.PathValue("what")]
-	if !known {
-		return fmt.Errorf("%q is nothing to do to %s: %s", r.PathValue("what"), object, strings.Join(slices.Sorted(maps.Keys(c)), ", "))
-	}
-	return do()
-}
-
-// always is a choice that cannot fail.
-func always(do func()) func() error {
-	return func() error { do(); return nil }
-}
-
-// pathID reads the number of something out of the path.
-func pathID(r *http.Request, object string) (int, error) {
-	id, err := strconv.Atoi(r.PathValue("id"))
-	if err != nil {
-		return 0, fmt.Errorf("%q is no id of %s", r.PathValue("id"), object)
-	}
-	return id, nil
-}
-
-func (s *controlAPI) changeVM(r *http.Request) error {
-	id, err := pathID(r, "a VM")
-	if err != nil {
-		return err
-	}
-	asked := struct {
-		State string `json:"state"`
-	}{State: "BOOT_FAILURE"}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
-	return choices{
-		"break":    func() error { return s.BreakVM(id, strings.ToUpper(asked.State)) },
-		"lose":     func() error { return s.LoseVM(id) },
-		"delete":   func() error { return s.DeleteVM(id) },
-		"poweroff": func() error { return s.PoweroffVM(id) },
-		"resume":   func() error { return s.ResumeVM(id) },
-		"ready":    func() error { return s.ReadyVM(id) },
-	}.choose(r, "a VM")
-}
-
-func (s *controlAPI) changeHost(r *http.Request) error {
-	id, err := pathID(r, "a host")
-	if err != nil {
-		return err
-	}
-	return choices{
-		"fail":    func() error { _, err := s.FailHost(id); return err },
-		"recover": func() error { _, err := s.RecoverHost(id); return err },
-	}.choose(r, "a host")
-}
-
-func (s *controlAPI) populate(r *http.Request) error {
-	asked := Population{Roles: 1}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
-	return s.Populate(asked)
+type answersRequest struct {
+	Method string `json:"method"`
+	Nth    int    `json:"nth"`
 }
 
 // changeMonitoring takes figures as texts or as numbers.
-func (s *controlAPI) changeMonitoring(r *http.Request) error {
+func (s *controlAPI) changeMonitoring(r *http.Request, asked map[string]json.RawMessage) error {
 	id, err := pathID(r, "a VM")
 	if err != nil {
-		return err
-	}
-	var asked map[string]json.RawMessage
-	if err := readJSON(r, &asked); err != nil {
 		return err
 	}
 	figures := map[string]string{}
@@ -221,30 +175,35 @@ func (s *controlAPI) changeMonitoring(r *http.Request) error {
 	return s.SetMonitoring(id, figures)
 }
 
-func (s *controlAPI) changeBoots(r *http.Request) error {
-	asked := struct {
-		Count int `json:"count"`
-	}{Count: 1}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
-	return choices{
-		"pause":  always(s.PauseBoots),
-		"resume": always(s.ResumeBoots),
-		"fail":   always(func() { s.FailBoots(max(asked.Count, 0)) }),
-	}.choose(r, "boots")
+type vmRequest struct {
+	State string `json:"state"`
 }
 
-func (s *controlAPI) changeEvents(r *http.Request) error {
-	var asked struct {
-		Drop    *int      `json:"drop"`
-		Double  *int      `json:"double"`
-		Reorder *int      `json:"reorder"`
-		Delay   *duration `json:"delay"`
-	}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
+func (s *controlAPI) changeVM(r *http.Request, asked vmRequest) error {
+	return choices{
+		"break": func(id int) error { return s.BreakVM(id, strings.ToUpper(asked.State)) },
+		"lose":  s.LoseVM, "delete": s.DeleteVM, "poweroff": s.PoweroffVM, "resume": s.ResumeVM, "ready": s.ReadyVM,
+	}.of("a VM")(r)
+}
+
+type bootsRequest struct {
+	Count int `json:"count"`
+}
+
+func (s *controlAPI) changeBoots(r *http.Request, asked bootsRequest) error {
+	return choices{
+		"pause": always(s.PauseBoots), "resume": always(s.ResumeBoots), "fail": always(func() { s.FailBoots(max(asked.Count, 0)) }),
+	}.of("boots")(r)
+}
+
+type eventsRequest struct {
+	Drop    *int      `json:"drop"`
+	Double  *int      `json:"double"`
+	Reorder *int      `json:"reorder"`
+	Delay   *duration `json:"delay"`
+}
+
+func (s *controlAPI) changeEvents(_ *http.Request, asked eventsRequest) error {
 	for _, fault := range []struct {
 		count *int
 		apply func(int)
@@ -259,36 +218,12 @@ func (s *controlAPI) changeEvents(r *http.Request) error {
 	return nil
 }
 
-func (s *controlAPI) changeLeadership(r *http.Request) error {
-	return choices{
-		"lose": always(s.LoseLeadership), "gain": always(s.GainLeadership), "move": s.MoveLeadership,
-	}.choose(r, "the leadership")
-}
-
-func (s *controlAPI) changeServer(r *http.Request) error {
-	n, err := pathID(r, "a server")
-	if err != nil {
-		return err
-	}
-	return choices{
-		"stop":  func() error { return s.StopServer(n) },
-		"start": func() error { return s.StartServer(n) },
-		"lead":  func() error { return s.Lead(n) },
-	}.choose(r, "a server")
-}
-
-func (s *controlAPI) restart(r *http.Request) error {
-	var asked struct {
-		Down duration `json:"down"`
-	}
-	if err := readJSON(r, &asked); err != nil {
-		return err
-	}
-	return s.Restart(time.Duration(asked.Down))
+type restartRequest struct {
+	Down duration `json:"down"`
 }
 
 func (s *controlAPI) showCalls(w http.ResponseWriter, r *http.Request) {
-	after, err := strconv.ParseUint(orElse(r.URL.Query().Get("after"), "0"), 10, 64)
+	after, err := strconv.ParseUint(cmp.Or(r.URL.Query().Get("after"), "0"), 10, 64)
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "after is not a whole number"})
 		return
@@ -296,8 +231,4 @@ func (s *controlAPI) showCalls(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"counts": s.CallCounts(), "calls": s.Calls(r.URL.Query().Get("method"), after),
 	})
-}
-
-func (s *controlAPI) showState(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, s.State())
 }

@@ -3,7 +3,14 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/sim/internal/clock"
+	"github.com/flowjet/flowjet/sim/internal/statefile"
 )
 
 // database is what the zone's servers have in common: the cloud and all that
@@ -15,59 +22,84 @@ type database struct {
 	delays      *delays
 	hooks       *hooks
 
-	// mu guards the cloud, the faults of VMs, and whether changes are taken.
-	mu     sync.RWMutex
-	open   bool
-	cloud  *cloud
-	faults vmFaults
+	// mu guards the cloud, what boots are told to do, and whether changes are taken.
+	mu          sync.RWMutex
+	open        bool
+	cloud       *cloud
+	bootsPaused bool
+	failBoots   int
 
-	store     *store
-	committer *committer
-	clock     *clock
-	window    window
+	file *statefile.File
+	// queue are the commits to carry out; a full one holds the caller back.
+	queue  chan *commit
+	ended  chan struct{}
+	clock  *clock.Clock
+	window window
 }
 
 func newDatabase(config Config, raft *raft, delays *delays, hooks *hooks) *database {
-	return &database{
-		config: config, raft: raft, delays: delays, hooks: hooks,
-		cloud: newCloud(config), replication: newReplication(config), window: newWindow(config),
+	d := &database{
+		config: config, raft: raft, delays: delays, hooks: hooks, cloud: newCloud(config),
+		replication: &replication{lag: config.FollowerLag, catchUp: config.scaled(catchUpTime)},
 	}
+	if len(config.Others) > 0 {
+		for range 1 + len(config.Others) {
+			d.replication.replicas = append(d.replication.replicas, &replica{cloud: &cloud{pools: newPools(), hosts: &hosts{}}})
+		}
+	}
+	if config.BootDelay >= 0 { // VMs that take no time at all do not wait for the scheduler either
+		d.window = window{
+			length: config.scaled(windowTime),
+			plan:   plan{timeout: config.ActionTimeout, deploying: map[int]bool{}},
+		}
+	}
+	return d
 }
 
-// start reads the state file, or makes a new zone, and gives every server a
-// copy.
+// start reads the state file, or makes a new zone, and gives every server a copy.
 func (d *database) start() error {
 	if err := d.read(); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.replication.reset(d.cloud)
+	d.locked(func() { d.replication.reset(d.cloud) })
 	return nil
 }
 
 func (d *database) read() error {
 	if d.config.StateFile == "" && len(d.cloud.users) > 0 {
-		d.startInside(&store{})
+		d.startInside()
 		return nil
 	}
-	opened, err := openStore(d.config.StateFile)
+	file, err := statefile.Open(d.config.StateFile)
 	if err != nil {
 		return err
 	}
-	fresh := newCloud(d.config)
-	found, err := fresh.restore(opened)
+	fresh, found := newCloud(d.config), false
+	err = file.Load(func(kind, idText string, content []byte) error {
+		found = true
+		id, err := strconv.Atoi(idText)
+		if err == nil {
+			err = fresh.restoreRecord(kind, id, content)
+		}
+		if err != nil {
+			return fmt.Errorf("read %s %s of the state file: %w: remove the file to begin anew", kind, idText, err)
+		}
+		return nil
+	})
 	if err != nil {
-		return errors.Join(err, opened.close())
+		return errors.Join(err, file.Close())
 	}
 	fresh.rebuild()
-	d.mu.Lock()
-	d.cloud = fresh
-	d.mu.Unlock()
-	d.startInside(opened)
+	d.locked(func() { d.cloud, d.file = fresh, file })
+	d.startInside()
 	begin := func(t *tx) { seed(t, d.config) }
 	if found {
-		begin = func(t *tx) { setServerPassword(t, d.config.ServerPassword) }
+		begin = func(t *tx) {
+			if u := t.cloud.users[serverAdminID]; u != nil { // lets the server user in with another password
+				u.PasswordHash = hashPassword(d.config.ServerPassword)
+				t.save(kindUser, u.ID, u)
+			}
+		}
 	}
 	if err := d.update(begin)(); err != nil {
 		d.stop()
@@ -77,35 +109,29 @@ func (d *database) read() error {
 }
 
 // startInside starts what works behind the sockets.
-func (d *database) startInside(opened *store) {
-	d.store = opened
-	d.hooks.start()
-	d.committer = newCommitter(opened, d.publish, d.config.Logger)
-	d.clock = newClock()
-	d.setOpen(true)
+func (d *database) startInside() {
+	d.hooks.clock.Start()
+	d.queue, d.ended = make(chan *commit, 4*maxCommitBatch), make(chan struct{})
+	go d.carryOutCommits()
+	d.clock = clock.New()
+	d.clock.Start()
+	d.locked(func() { d.open = true })
 }
 
-// setOpen sets whether changes of the cloud are taken.
-func (d *database) setOpen(yes bool) {
+// locked runs what needs the lock and leaves nothing to store.
+func (d *database) locked(what func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.open = yes
+	what()
 }
 
-// publish hands events on; a zone without a leader publishes nothing.
-func (d *database) publish(events []event) {
-	if d.raft.leader() >= 0 {
-		d.hooks.publish(events)
-	}
-}
-
-// stop ends what start has started.
 func (d *database) stop() {
-	d.setOpen(false)
-	d.clock.stop()
-	d.committer.stop()
-	d.hooks.stop()
-	if err := d.store.close(); err != nil {
+	d.locked(func() { d.open = false })
+	d.clock.Stop()
+	close(d.queue)
+	<-d.ended
+	d.hooks.clock.Stop()
+	if err := d.file.Close(); err != nil {
 		d.config.Logger.Error("close the simulator's state file", "error", err)
 	}
 }
@@ -119,14 +145,14 @@ func (d *database) update(change func(t *tx)) (wait func() error) {
 	if !d.open {
 		return func() error { return errNotRunning }
 	}
-	t := &tx{db: d, cloud: d.cloud, dirty: map[recordKey]any{}}
+	t := &tx{db: d, cloud: d.cloud, dirty: map[statefile.Key]any{}}
 	change(t)
-	d.replication.commit(t, d.raft.leader())
+	d.replication.commit(t, d.raft.now().leader())
 	c := &commit{done: make(chan struct{}), events: append(t.events, t.later...)}
-	if d.committer.persistent() {
+	if d.file != nil {
 		c.records, c.err = t.records()
 	}
-	d.committer.add(c)
+	d.queue <- c
 	return func() error {
 		<-c.done
 		return c.err
@@ -134,17 +160,84 @@ func (d *database) update(change func(t *tx)) (wait func() error) {
 }
 
 // view hands the function what a server reads: the leader the cloud, another
-// one its own database, which is behind.
+// one its own database, which is behind. The caller holds the lock.
 func (d *database) view(server int, what func(c *cloud)) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	d.viewLocked(server, what)
-}
-
-func (d *database) viewLocked(server int, what func(c *cloud)) {
-	if len(d.replication.replicas) == 0 || d.raft.leads(server) {
+	if len(d.replication.replicas) == 0 || d.raft.now().leader() == server {
 		what(d.cloud)
 		return
 	}
 	d.replication.read(server, what)
+}
+
+// scheduleStep has a VM go on, unless it stays where it is: a pending one waits for the
+// scheduler. The caller holds the lock.
+func (d *database) scheduleStep(v *vm) {
+	_, moves := followUps[v.LCM]
+	switch {
+	case v.State == one.VMPending && d.window.length > 0:
+		d.collect(v)
+	case v.State == one.VMPending, v.State == one.VMActive && (moves || v.LCM == one.LCMInit):
+		v.placing = v.State == one.VMPending
+		d.after(v)
+	}
+}
+
+// after sets the timer of a VM's next step. The caller holds the lock.
+func (d *database) after(v *vm) {
+	id, generation := v.ID, v.generation
+	d.later(func(t *tx) { t.step(id, generation) })
+}
+
+// later has an object's next step happen after its delay; oned writes it behind its event.
+func (d *database) later(step func(t *tx)) {
+	d.clock.After(d.delays.boot(), func() {
+		d.update(func(t *tx) {
+			t.written = time.Now().Add(d.delays.write())
+			step(t)
+		})
+	})
+}
+
+// scheduleAction sets the timer of a VM's scheduled action, which is carried out where it still stands.
+func (d *database) scheduleAction(vmID int, a scheduledAction) {
+	if a.Done >= 0 {
+		return
+	}
+	run := func(t *tx) {
+		v := t.cloud.vms[vmID]
+		if v == nil || v.State == one.VMDone || d.raft.now().leader() < 0 {
+			return
+		}
+		i := slices.IndexFunc(v.Scheduled, func(other scheduledAction) bool { return other.ID == a.ID && other.Done < 0 })
+		if i < 0 {
+			return
+		}
+		v.Scheduled[i].Done = now()
+		if refused := t.act(t.cloud.oneadmin(), a.Action, v); refused != nil {
+			v.Scheduled[i].Message = refused.message
+		}
+		vms.save(t, v)
+	}
+	d.clock.At(time.Unix(a.Time, 0), func() { d.update(run) })
+}
+
+// takeOver sets the timers of what goes on by itself at a server that begins to
+// lead: pending VMs look for a host, networks change their state, and actions
+// fall due. What drivers were at is lost. The caller holds the lock.
+func (d *database) takeOver() {
+	d.cloud.waiting = nil
+	d.emptyWindow()
+	for _, id := range d.cloud.vms.ids() {
+		v := d.cloud.vms[id]
+		if v.State == one.VMPending {
+			v.generation++
+			d.scheduleStep(v)
+		}
+		for _, a := range v.Scheduled {
+			d.scheduleAction(id, a)
+		}
+	}
+	for _, id := range d.cloud.networks.ids() {
+		d.scheduleNetwork(d.cloud.networks[id])
+	}
 }

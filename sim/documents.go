@@ -5,15 +5,16 @@ import (
 	"slices"
 
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/template"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// document is a document: a service (type 100), a service template (101) or
-// anything else.
+// document is a document: a service (type 100), a service template (101) or anything else.
 type document struct {
 	object
-	Type     int           `json:"type"`
-	Template template      `json:"template"`
-	Lock     *documentLock `json:"lock,omitempty"`
+	Type     int               `json:"type"`
+	Template template.Template `json:"template"`
+	Lock     *documentLock     `json:"lock,omitempty"`
 }
 
 // documentLock is one.document.lock: from the level on, only the owner of the
@@ -24,26 +25,17 @@ type documentLock struct {
 	Time  int64 `json:"time"`
 }
 
-func (d *document) show(b *xmlWriter) {
-	open(b, "DOCUMENT")
-	d.head(b)
-	number(b, "TYPE", d.Type)
-	d.Permissions.write(b)
-	if d.Lock != nil {
-		open(b, "LOCK")
-		number(b, "LOCKED", d.Lock.Level)
-		number(b, "OWNER", d.Lock.Owner)
-		moment(b, "TIME", d.Lock.Time)
-		number(b, "REQ_ID", 0)
-		shut(b, "LOCK")
-	}
-	d.Template.write(b, "TEMPLATE")
-	shut(b, "DOCUMENT")
+var documents = class[document, *document]{
+	kind: kindDocument, words: "document", label: "DOCUMENT", element: "DOCUMENT",
+	pool: func(c *cloud) pool[document] { return c.documents },
 }
 
-var documents = class[document, *document]{
-	kind: kindDocument, words: "document", label: "DOCUMENT", root: "DOCUMENT_POOL",
-	pool: func(c *cloud) pool[document] { return c.documents },
+func (d *document) show(w *xmlrpc.Writer) {
+	d.headAndPermissions(w, "TYPE", d.Type)
+	if d.Lock != nil {
+		w.Group("LOCK", "LOCKED", d.Lock.Level, "OWNER", d.Lock.Owner, "TIME", d.Lock.Time, "REQ_ID", 0)
+	}
+	d.Template.Write(w, "TEMPLATE")
 }
 
 // locked is oned's refusal where the lock stops a right: at level 1 (USE) it
@@ -60,14 +52,14 @@ func (d *document) locked(who identity, needed right) *refusal {
 }
 
 func documentAllocate(r *request) answer {
-	parsed, err := parseTemplate(r.text(1))
+	parsed, err := template.Parse(r.text(1))
 	if err != nil {
-		return refusedAnswer(badTemplate(err))
+		return answer{refusal: badTemplate(err)}
 	}
-	if parsed.breaksXML() {
-		return refusedAnswer(refuse(opennebula.CodeInternal, "Error transforming the Document to XML."))
+	if parsed.BreaksXML() {
+		return answer{refusal: refuse(opennebula.CodeInternal, "Error transforming the Document to XML.")}
 	}
-	return documents.allocate(r, "document-", parsed, func(head object, content template) *document {
+	return documents.allocate(r, "document-", parsed, func(head object, content template.Template) *document {
 		return &document{object: head, Type: r.int(2), Template: content}
 	})
 }
@@ -83,31 +75,23 @@ func documentPoolInfo(r *request) answer {
 	}
 	slices.Sort(listed)
 	slices.Reverse(listed)
-	return xmlAnswer(func(b *xmlWriter) {
-		open(b, "DOCUMENT_POOL")
-		for _, id := range r.page(2).cut(listed) {
-			r.cloud.documents[id].show(b)
-		}
-		shut(b, "DOCUMENT_POOL")
-	})
+	return documents.listed(r.cloud.documents, r.page(2).cut(listed))
 }
 
 func documentUpdate(r *request, d *document) *refusal {
-	updated, refused := updatedTemplate(d.Template, r.text(2), r.int(3))
-	if refused == nil && !updated.breaksXML() { // else oned reports success, and keeps the old one
-		d.Template = updated.without("NAME")
+	updated := d.Template
+	refused := r.update(&updated)
+	if refused == nil && !updated.BreaksXML() { // else oned reports success, and keeps the old one
+		d.Template = updated.Without("NAME")
 	}
 	return refused
 }
 
-func documentClone(r *request) answer {
-	source, refused := documents.find(r, r.int(1), use)
-	if refused != nil {
-		return refusedAnswer(refused)
+func documentClone(r *request, source *document) answer {
+	made := &document{
+		object: r.cloud.owned(r.tx.nextID(kindDocument), r.text(2), r.who), Type: source.Type, Template: source.Template,
 	}
-	id := r.tx.nextID(kindDocument)
-	documents.save(r.tx, &document{object: r.cloud.owned(id, r.text(2), r.who), Type: source.Type, Template: source.Template})
-	return idAnswer(id)
+	return documents.changed(r, made, nil)
 }
 
 // documentLockCall is one.document.lock(id, level, test): level 1 USE, 2
@@ -123,7 +107,7 @@ func documentLockCall(r *request, d *document) *refusal {
 	if level == 4 {
 		level = 1
 	}
-	if r.flag(3) && d.Lock != nil {
+	if r.int(3) == 1 && d.Lock != nil {
 		return &refusal{code: opennebula.CodeLocked, object: d.ID, message: "The resource is locked"}
 	}
 	d.Lock = &documentLock{Level: level, Owner: r.who.user.ID, Time: now()}

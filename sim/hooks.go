@@ -1,30 +1,33 @@
 package sim
 
 import (
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	fastbase64 "github.com/segmentio/asm/base64"
+
 	"github.com/flowjet/flowjet/internal/zmqpub"
+	"github.com/flowjet/flowjet/sim/internal/clock"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
 // hooks is the hook manager's publisher: it takes events in order, lets the
 // asked-for faults at them, and hands them to the socket.
 type hooks struct {
-	mu      sync.Mutex
-	queue   []dueEvent
-	wake    chan struct{}
-	quit    chan struct{}
-	ended   chan struct{}
+	// clock has events go out once it is started.
+	clock *clock.Clock
+	told  func(endpoint, key string, body []byte)
+
+	mu sync.Mutex
+	// waiting is how many events are on their way, due when the last of them goes out: none
+	// overtakes it.
+	waiting int
+	due     time.Time
 	socket  *zmqpub.Publisher
 	faults  eventFaults
 	counted EventCounts
-	told    func(endpoint, key string, body []byte)
-}
-
-// dueEvent is an event and when it may go out.
-type dueEvent struct {
-	due   time.Time
-	event event
 }
 
 // eventFaults are what is to be done to the next events.
@@ -45,135 +48,63 @@ type EventCounts struct {
 // maxQueuedEvents bounds the events that wait for their delay.
 const maxQueuedEvents = 200_000
 
-func newHooks(told func(endpoint, key string, body []byte)) *hooks {
-	return &hooks{wake: make(chan struct{}, 1), told: told}
-}
-
-// start has events go out; what was asked for before it holds.
-func (h *hooks) start() {
-	h.quit, h.ended = make(chan struct{}), make(chan struct{})
-	go h.run(h.quit, h.ended)
-}
-
-// publish takes events in order.
+// publish takes events in order, and lets the faults at them.
 func (h *hooks) publish(events []event) {
-	if len(events) == 0 {
-		return
-	}
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, e := range events {
-		h.admit(e)
-	}
-	h.mu.Unlock()
-	h.signal()
-}
-
-func (h *hooks) signal() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
-}
-
-// admit lets the faults at one event.
-func (h *hooks) admit(e event) {
-	if h.faults.drop > 0 {
-		h.faults.drop--
-		h.counted.Lost++
-		return
-	}
-	if h.faults.reorder > 0 {
-		h.faults.reorder--
-		h.faults.held = append(h.faults.held, e)
-		if h.faults.reorder == 0 {
+		switch f := &h.faults; {
+		case f.drop > 0:
+			f.drop--
+			h.counted.Lost++
+		case f.reorder > 0:
+			f.reorder--
+			f.held = append(f.held, e)
 			h.releaseHeld()
+		default:
+			h.enqueue(e)
+			if f.double > 0 {
+				f.double--
+				h.enqueue(e)
+			}
 		}
-		return
-	}
-	h.enqueue(e)
-	if h.faults.double > 0 {
-		h.faults.double--
-		h.enqueue(e)
 	}
 }
 
-// releaseHeld puts held events on their way, the last first.
+// releaseHeld puts held events on their way, the last first, once no more are to be held.
 func (h *hooks) releaseHeld() {
-	for i := len(h.faults.held) - 1; i >= 0; i-- {
-		h.enqueue(h.faults.held[i])
+	if h.faults.reorder > 0 {
+		return
+	}
+	for _, e := range slices.Backward(h.faults.held) {
+		h.enqueue(e)
 	}
 	h.faults.held = nil
 }
 
 func (h *hooks) enqueue(e event) {
-	if len(h.queue) >= maxQueuedEvents {
+	if h.waiting >= maxQueuedEvents {
 		h.counted.Lost++
 		return
 	}
-	h.queue = append(h.queue, dueEvent{time.Now().Add(h.faults.delay), e})
-}
-
-func (h *hooks) stop() {
-	close(h.quit)
-	<-h.ended
-}
-
-// run publishes what is due, in order.
-func (h *hooks) run(quit, ended chan struct{}) {
-	defer close(ended)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		batch, wait := h.take()
-		for _, item := range batch {
-			h.send(item.event)
-		}
-		if len(batch) > 0 {
-			continue
-		}
-		timer.Reset(wait)
-		select {
-		case <-h.wake:
-		case <-timer.C:
-		case <-quit:
-			return
-		}
+	if due := time.Now().Add(h.faults.delay); due.After(h.due) {
+		h.due = due
 	}
+	h.waiting++
+	h.clock.At(h.due, func() { h.send(e) })
 }
 
-// take removes what is due from the queue, or says how long nothing will be.
-func (h *hooks) take() ([]dueEvent, time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	at := time.Now()
-	n := 0
-	for n < len(h.queue) && !h.queue[n].due.After(at) {
-		n++
-	}
-	if n == 0 {
-		if len(h.queue) == 0 {
-			return nil, time.Hour
-		}
-		return nil, h.queue[0].due.Sub(at)
-	}
-	batch := h.queue[:n:n]
-	h.queue = h.queue[n:]
-	return batch, 0
-}
-
-// send sends an event under each of its keys.
 func (h *hooks) send(e event) {
 	h.mu.Lock()
+	h.waiting--
 	socket := h.socket
 	if socket == nil {
 		h.counted.Lost++
-	} else {
-		h.counted.Published++
-	}
-	h.mu.Unlock()
-	if socket == nil {
+		h.mu.Unlock()
 		return
 	}
+	h.counted.Published++
+	h.mu.Unlock()
 	for _, key := range e.keys {
 		if h.told != nil {
 			h.told("tcp://"+socket.Addr(), key, e.body)
@@ -192,12 +123,9 @@ func (h *hooks) attach(socket *zmqpub.Publisher) {
 // change lets a function at the faults.
 func (h *hooks) change(what func(f *eventFaults)) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	what(&h.faults)
-	if h.faults.reorder == 0 {
-		h.releaseHeld()
-	}
-	h.mu.Unlock()
-	h.signal()
+	h.releaseHeld()
 }
 
 // DropEvents loses the next n events, each with all its copies.
@@ -220,4 +148,102 @@ func (h *hooks) Events() EventCounts {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.counted
+}
+
+// event is one thing that happened, to be published under each of its keys
+// with the same body, which is in base64.
+type event struct {
+	keys []string
+	body []byte
+}
+
+// newEvent takes the body from the writer, which it releases.
+func newEvent(w *xmlrpc.Writer, keys ...string) event {
+	body := make([]byte, fastbase64.StdEncoding.EncodedLen(w.Len()))
+	fastbase64.StdEncoding.Encode(body, w.Bytes())
+	w.Release()
+	return event{keys: keys, body: body}
+}
+
+// vmEvent is a VM's change of state: under the form by VM, the form by state,
+// and the service's where it has one. The trailing blanks are real.
+func vmEvent(v *vm) event {
+	state, lcm := v.State.String(), v.LCM.String()
+	id := itoa(v.ID)
+	keys := []string{
+		"EVENT VM " + id + "/" + state + "/" + lcm + " ",
+		"EVENT STATE VM/" + state + "/" + lcm + "/" + id + " ",
+	}
+	w := xmlrpc.NewWriter()
+	w.Open("HOOK_MESSAGE")
+	w.Fields("HOOK_TYPE", "STATE", "HOOK_OBJECT", "VM", "STATE", state, "LCM_STATE", lcm, "RESOURCE_ID", v.ID)
+	if service := v.UserTemplate.Text("SERVICE_ID"); service != "" {
+		keys = append(keys, "EVENT SERVICE "+service+" ")
+		w.Fields("SERVICE_ID", service)
+	}
+	if host := v.hostName(); host == "" {
+		w.Markup("<REMOTE_HOST/>")
+	} else {
+		w.Fields("REMOTE_HOST", host)
+	}
+	w.Within(vms.element, v.writeLong)
+	w.Shut("HOOK_MESSAGE")
+	return newEvent(w, keys...)
+}
+
+func networkEvent(n *network) event {
+	w := xmlrpc.NewWriter()
+	w.Open("HOOK_MESSAGE")
+	w.Fields("HOOK_TYPE", "STATE", "HOOK_OBJECT", "NET", "STATE", n.State.String(), "RESOURCE_ID", n.ID)
+	w.Open("VNET")
+	n.write(w, eventForm)
+	w.Shut("VNET")
+	w.Shut("HOOK_MESSAGE")
+	return newEvent(w,
+		fmt.Sprintf("EVENT NET %d/%s/ ", n.ID, n.State),
+		fmt.Sprintf("EVENT STATE NET/%s//%d ", n.State, n.ID))
+}
+
+// hidden stands where a session or a password stood.
+const hidden = "****"
+
+// apiEvent is an answered call. As oned does it, values are not escaped: a parameter with < or &
+// makes the body malformed. extra is the whole object where the call made or removed one.
+func apiEvent(method string, parameters []xmlrpc.Value, secrets []int, a answer, extra string) event {
+	w := xmlrpc.NewWriter()
+	parameter := func(i int, direction, text string) {
+		w.Open("PARAMETER")
+		w.Fields("POSITION", i+1, "TYPE", direction)
+		w.Open("VALUE")
+		w.Markup(text)
+		w.Shut("VALUE")
+		w.Shut("PARAMETER")
+	}
+	result, published := 1, []string{"true", fmt.Sprint(a.value), "0"}
+	if a.refusal != nil {
+		result = 0
+		published = []string{"false", "[" + method + "] " + a.refusal.message, itoa(int(a.refusal.code)), itoa(a.refusal.object)}
+	}
+	w.Open("HOOK_MESSAGE")
+	w.Fields("HOOK_TYPE", "API", "CALL", method)
+	w.Open("CALL_INFO")
+	w.Fields("RESULT", result)
+	w.Open("PARAMETERS")
+	for i, given := range parameters {
+		text := given.Published()
+		if i == 0 || slices.Contains(secrets, i) {
+			text = hidden
+		}
+		parameter(i, "IN", text)
+	}
+	for i, text := range published {
+		parameter(i, "OUT", text)
+	}
+	w.Shut("PARAMETERS")
+	w.Open("EXTRA")
+	w.Markup(extra)
+	w.Shut("EXTRA")
+	w.Shut("CALL_INFO")
+	w.Shut("HOOK_MESSAGE")
+	return newEvent(w, fmt.Sprintf("EVENT API %s %d", method, result))
 }

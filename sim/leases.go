@@ -2,9 +2,11 @@ package sim
 
 import (
 	"encoding/binary"
-	"fmt"
+	"maps"
 	"net"
-	"sort"
+	"slices"
+
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
 // addressRange is an address range of a network. Which addresses are used is
@@ -22,19 +24,22 @@ type addressRange struct {
 	lowest int
 }
 
-// holder is who has an address: VM, VNET or VROUTER and its id.
+// holder is who has an address: the kind as it stands in a LEASE, and the id.
 type holder struct {
 	kind string
 	id   int
 }
 
-func ipText(ip uint32) string {
-	return fmt.Sprintf("%d.%d.%d.%d", byte(ip>>24), byte(ip>>16), byte(ip>>8), byte(ip))
-}
+const (
+	holderVM      = "VM"
+	holderVNet    = "VNET"
+	holderVRouter = "VROUTER"
+)
+
+func ipText(ip uint32) string { return net.IP(binary.BigEndian.AppendUint32(nil, ip)).String() }
 
 func macText(mac uint64) string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x",
-		byte(mac>>40), byte(mac>>32), byte(mac>>24), byte(mac>>16), byte(mac>>8), byte(mac))
+	return net.HardwareAddr(binary.BigEndian.AppendUint64(nil, mac)[2:]).String()
 }
 
 // parseIP reads an IPv4 address; false for anything else.
@@ -49,26 +54,30 @@ func parseIP(text string) (uint32, bool) {
 // macPrefix is oned's default MAC_PREFIX; the address follows in the low bytes.
 const macPrefix = uint64(0x0200) << 32
 
-// take gives the first free address to a holder.
-func (r *addressRange) take(h holder) (index int, ok bool) {
-	for index = r.lowest; index < r.Size; index++ {
-		if _, taken := r.used[index]; !taken {
-			r.hold(index, h)
-			r.lowest = index + 1
-			return index, true
+// take gives the first free addresses in a row to a holder.
+func (r *addressRange) take(size int, h holder) (first int, ok bool) {
+	free := 0
+	for index := r.lowest; index < r.Size; index++ {
+		if _, taken := r.used[index]; taken {
+			free = 0
+			continue
 		}
+		if free++; free < size {
+			continue
+		}
+		first = index - size + 1
+		for i := first; i <= index; i++ {
+			r.hold(i, h)
+		}
+		if size == 1 {
+			r.lowest = index + 1
+		}
+		return first, true
 	}
-	r.lowest = r.Size
+	if size == 1 {
+		r.lowest = r.Size
+	}
 	return 0, false
-}
-
-// takeWanted gives the wanted address, or the first free one where it is "".
-func (r *addressRange) takeWanted(h holder, wanted string) (index int, ok bool) {
-	ip, isIP := parseIP(wanted)
-	if !isIP {
-		return r.take(h)
-	}
-	return int(ip) - int(r.IP), r.takeAddress(ip, h)
 }
 
 // takeAddress gives one particular address to a holder.
@@ -79,26 +88,6 @@ func (r *addressRange) takeAddress(ip uint32, h holder) bool {
 	}
 	r.hold(index, h)
 	return true
-}
-
-// takeBlock gives so many addresses in a row to a holder.
-func (r *addressRange) takeBlock(size int, h holder) (first int, ok bool) {
-	free := 0
-	for index := r.lowest; index < r.Size; index++ {
-		if _, taken := r.used[index]; taken {
-			free = 0
-			continue
-		}
-		free++
-		if free == size {
-			first = index - size + 1
-			for i := first; i <= index; i++ {
-				r.hold(i, h)
-			}
-			return first, true
-		}
-	}
-	return 0, false
 }
 
 func (r *addressRange) hold(index int, h holder) {
@@ -119,57 +108,34 @@ func (r *addressRange) release(ip uint32, size int, h holder) {
 	}
 }
 
-// nextIndex is the index behind the highest used one.
-func (r *addressRange) nextIndex() int {
-	next := 0
+// write writes the range's attributes, and its leases for one.vn.info.
+func (r *addressRange) write(w *xmlrpc.Writer, form networkForm) {
+	next := 0 // behind the highest that is used
 	for index := range r.used {
 		next = max(next, index+1)
 	}
-	return next
-}
-
-// write writes the range's attributes, and its leases for one.vn.info.
-func (r *addressRange) write(b *xmlWriter, form networkForm) {
-	open(b, "AR")
+	w.Open("AR")
 	if form == storedForm {
-		cdata(b, "ALLOCATED", "")
+		w.Fields("ALLOCATED", cdata(""))
 	}
-	cdata(b, "AR_ID", itoa(r.ID))
-	cdata(b, "IP", ipText(r.IP))
-	cdata(b, "MAC", macText(r.MAC))
-	cdata(b, "NEXT_INDEX", itoa(r.nextIndex()))
+	w.Fields("AR_ID", cdata(itoa(r.ID)), "IP", cdata(ipText(r.IP)), "MAC", cdata(macText(r.MAC)), "NEXT_INDEX", cdata(itoa(next)))
 	if r.Parent >= 0 {
-		cdata(b, "PARENT_NETWORK_AR_ID", itoa(r.Parent))
+		w.Fields("PARENT_NETWORK_AR_ID", cdata(itoa(r.Parent)))
 	}
-	cdata(b, "SHARED", "NO")
-	cdata(b, "SIZE", itoa(r.Size))
-	cdata(b, "TYPE", "IP4")
+	w.Fields("SHARED", cdata("NO"), "SIZE", cdata(itoa(r.Size)), "TYPE", cdata("IP4"))
 	if form == infoForm {
-		cdata(b, "MAC_END", macText(r.MAC+uint64(r.Size)-1))
-		cdata(b, "IP_END", ipText(r.IP+uint32(r.Size)-1))
-		number(b, "USED_LEASES", len(r.used))
-		r.writeLeases(b)
+		w.Fields("MAC_END", cdata(macText(r.MAC+uint64(r.Size)-1)), "IP_END", cdata(ipText(r.IP+uint32(r.Size)-1)),
+			"USED_LEASES", len(r.used))
+		if len(r.used) == 0 {
+			w.Markup("<LEASES/>")
+		} else {
+			w.Open("LEASES")
+			for _, index := range slices.Sorted(maps.Keys(r.used)) {
+				w.Group("LEASE", "IP", cdata(ipText(r.IP+uint32(index))), "MAC", cdata(macText(r.MAC+uint64(index))),
+					r.used[index].kind, cdata(itoa(r.used[index].id)))
+			}
+			w.Shut("LEASES")
+		}
 	}
-	shut(b, "AR")
-}
-
-func (r *addressRange) writeLeases(b *xmlWriter) {
-	if len(r.used) == 0 {
-		markup(b, "<LEASES/>")
-		return
-	}
-	indices := make([]int, 0, len(r.used))
-	for index := range r.used {
-		indices = append(indices, index)
-	}
-	sort.Ints(indices)
-	open(b, "LEASES")
-	for _, index := range indices {
-		open(b, "LEASE")
-		cdata(b, "IP", ipText(r.IP+uint32(index)))
-		cdata(b, "MAC", macText(r.MAC+uint64(index)))
-		cdata(b, r.used[index].kind, itoa(r.used[index].id))
-		shut(b, "LEASE")
-	}
-	shut(b, "LEASES")
+	w.Shut("AR")
 }

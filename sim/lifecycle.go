@@ -4,23 +4,106 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/flow/one"
 )
+
+// status is a VM's place in its life.
+type status struct {
+	state one.VMState
+	lcm   one.LCMState
+}
+
+func active(lcm one.LCMState) status { return status{one.VMActive, lcm} }
+
+var (
+	running    = active(one.LCMRunning)
+	unknown    = active(one.LCMUnknown)
+	poweroff   = status{state: one.VMPoweroff}
+	suspended  = status{state: one.VMSuspended}
+	stopped    = status{state: one.VMStopped}
+	undeployed = status{state: one.VMUndeployed}
+	pending    = status{state: one.VMPending}
+	hold       = status{state: one.VMHold}
+	ended      = status{state: one.VMDone}
+)
+
+// followUps is where a VM goes by itself, one step later. What is not in it
+// stays where it is. (PENDING waits for a host and is not in it either.)
+var followUps = map[one.LCMState]status{
+	one.LCMProlog:           active(one.LCMBoot),
+	one.LCMPrologResume:     active(one.LCMBootStopped),
+	one.LCMPrologUndeploy:   active(one.LCMBootUndeploy),
+	one.LCMBoot:             running,
+	one.LCMBootUnknown:      running,
+	one.LCMBootPoweroff:     running,
+	one.LCMBootSuspended:    running,
+	one.LCMBootStopped:      running,
+	one.LCMBootUndeploy:     running,
+	one.LCMSaveStop:         active(one.LCMEpilogStop),
+	one.LCMEpilogStop:       stopped,
+	one.LCMSaveSuspend:      suspended,
+	one.LCMShutdown:         active(one.LCMEpilog),
+	one.LCMEpilog:           ended,
+	one.LCMShutdownPoweroff: poweroff,
+	one.LCMShutdownUndeploy: active(one.LCMEpilogUndeploy),
+	one.LCMEpilogUndeploy:   undeployed,
+	one.LCMCleanupDelete:    ended,
+	one.LCMCleanupResubmit:  pending,
+}
+
+// deployments are the states of a deployment, true for those that a pause of the boots holds.
+var deployments = map[one.LCMState]bool{
+	one.LCMInit: false, one.LCMProlog: false, one.LCMPrologResume: false, one.LCMPrologUndeploy: false,
+	one.LCMBoot: true, one.LCMBootUnknown: true, one.LCMBootPoweroff: true,
+	one.LCMBootSuspended: true, one.LCMBootStopped: true, one.LCMBootUndeploy: true,
+}
+
+// failures is where a step ends that fails, as `recover --failure` has it.
+var failures = map[one.LCMState]status{
+	one.LCMProlog:           active(one.LCMPrologFailure),
+	one.LCMBoot:             active(one.LCMBootFailure),
+	one.LCMEpilog:           active(one.LCMEpilogFailure),
+	one.LCMEpilogStop:       active(one.LCMEpilogStopFailure),
+	one.LCMEpilogUndeploy:   active(one.LCMEpilogUndeployFailure),
+	one.LCMBootUndeploy:     active(one.LCMBootUndeployFailure),
+	one.LCMBootStopped:      active(one.LCMBootStoppedFailure),
+	one.LCMPrologResume:     active(one.LCMPrologResumeFailure),
+	one.LCMPrologUndeploy:   active(one.LCMPrologUndeployFailure),
+	one.LCMShutdown:         running,
+	one.LCMShutdownPoweroff: running,
+	one.LCMShutdownUndeploy: running,
+	one.LCMSaveStop:         running,
+	one.LCMSaveSuspend:      running,
+	one.LCMBootPoweroff:     poweroff,
+	one.LCMBootSuspended:    suspended,
+	one.LCMBootUnknown:      unknown,
+}
+
+// retries is the step that a failed VM takes again.
+var retries = func() map[one.LCMState]one.LCMState {
+	reversed := map[one.LCMState]one.LCMState{}
+	for step, end := range failures {
+		if end.state == one.VMActive && end.lcm > one.LCMBootUndeploy {
+			reversed[end.lcm] = step
+		}
+	}
+	return reversed
+}()
 
 // enter brings a VM into a state: its figures and history follow, the event is
 // emitted, and the next step is set where there is one.
 func (t *tx) enter(v *vm, to status) {
-	v.former = former{status: v.status(), before: status{v.PrevState, v.PrevLCM}, until: t.written}
+	v.former, v.formerPrev, v.unwritten = v.status(), status{v.PrevState, v.PrevLCM}, t.written
 	v.PrevState, v.PrevLCM = v.State, v.LCM
 	v.State, v.LCM = to.state, to.lcm
 	v.generation++
 	t.recordStay(v, to)
 	t.settleResources(v, to)
-	t.emit(vmEvent(v, v.hostName()))
+	t.emit(vmEvent(v))
 	v.PrevState, v.PrevLCM = v.State, v.LCM
-	t.keepVM(v)
+	vms.save(t, v)
 	t.db.scheduleStep(v)
-	if !deploys(to) {
+	if _, deploys := deployments[to.lcm]; !deploys || to.state != one.VMActive {
 		t.db.window.plan.finish(t, v)
 	}
 }
@@ -28,108 +111,97 @@ func (t *tx) enter(v *vm, to status) {
 // recordStay keeps the times of the VM's stay on its host.
 func (t *tx) recordStay(v *vm, to status) {
 	stay, at := v.last(), now()
-	if to.state == vmDone {
+	if to.state == one.VMDone {
 		v.End = at
 	}
 	if stay == nil {
 		return
 	}
 	switch to {
-	case active(lcmProlog), active(lcmPrologResume), active(lcmPrologUndeploy):
+	case active(one.LCMProlog), active(one.LCMPrologResume), active(one.LCMPrologUndeploy):
 		stay.PlanID, stay.ActionID = -1, 0
 		stay.Start, stay.PrologStart = at, at
-	case active(lcmBoot), active(lcmBootStopped), active(lcmBootUndeploy):
+	case active(one.LCMBoot), active(one.LCMBootStopped), active(one.LCMBootUndeploy):
 		stay.PrologEnd, stay.RunningStart = at, at
-	case active(lcmRunning):
+	case running:
 		v.DeployID = stay.Host + ":" + v.Name + ":" + dummyDriver
 		stay.Action, stay.ActionUID, stay.ActionGID, stay.ActionRequest = 0, -1, -1, -1
-	case active(lcmEpilog), active(lcmEpilogStop), active(lcmEpilogUndeploy):
+	case active(one.LCMEpilog), active(one.LCMEpilogStop), active(one.LCMEpilogUndeploy):
 		stay.RunningEnd, stay.EpilogStart = at, at
-	case status{vmPoweroff, lcmInit}, status{vmSuspended, lcmInit}:
+	case poweroff, suspended:
 		stay.RunningEnd = at
-	case status{vmDone, lcmInit}, status{vmStopped, lcmInit}, status{vmUndeployed, lcmInit}:
+	case ended, stopped, undeployed:
 		stay.End, stay.EpilogEnd = at, at
 	}
 }
 
 // settleResources gives back what the state no longer needs: the host's
-// capacity, and at the end the addresses.
+// capacity, for which pending VMs look again, and at the end the addresses.
 func (t *tx) settleResources(v *vm, to status) {
-	switch to.state {
-	case vmDone, vmStopped, vmUndeployed, vmPending:
+	switch to {
+	case ended, stopped, undeployed, pending:
 		t.cloud.hosts.free(v)
-		t.wakeWaiting()
+		waiting := t.cloud.waiting
+		t.cloud.waiting = nil
+		for _, id := range waiting {
+			if v := t.cloud.vms[id]; v != nil {
+				t.db.scheduleStep(v)
+			}
+		}
 	}
-	if to.state != vmDone {
+	if to != ended {
 		return
 	}
-	for _, nic := range v.Template.vectors("NIC") {
+	for _, nic := range v.Template.Vectors("NIC") {
 		t.cloud.releaseNIC(nic, holder{holderVM, v.ID})
 	}
 	t.cloud.done = append(t.cloud.done, v.ID)
-	t.forgetOldest()
-}
-
-// forgetOldest drops the VMs that ended longest ago, beyond the kept number.
-func (t *tx) forgetOldest() {
 	for len(t.cloud.done) > t.db.config.KeepDone {
 		oldest := t.cloud.done[0]
 		t.cloud.done = t.cloud.done[1:]
-		t.removeVM(oldest)
-	}
-}
-
-// wakeWaiting lets the pending VMs look for room again.
-func (t *tx) wakeWaiting() {
-	waiting := t.cloud.waiting
-	t.cloud.waiting = nil
-	for _, id := range waiting {
-		if v := t.cloud.vms[id]; v != nil {
-			t.db.scheduleStep(v)
-		}
+		delete(t.cloud.vms, oldest)
+		t.save(kindVM, oldest, nil)
+		t.save(kindVMTexts, oldest, nil)
 	}
 }
 
 // restartDriver has the drivers do again what a VM's state is about, if they
 // do anything. No event tells of it.
 func (t *tx) restartDriver(v *vm) {
-	t.keepVM(v)
+	vms.save(t, v)
 	v.generation++
 	t.db.scheduleStep(v)
-}
-
-// moves reports whether a VM does not stay where it is.
-func moves(v *vm) bool {
-	if v.State == vmPending {
-		return true
-	}
-	if v.State != vmActive {
-		return false
-	}
-	_, found := followUps[v.LCM]
-	return found || v.LCM == lcmInit
 }
 
 // step is a VM's next step, unless something else has happened to it, the
 // boots are paused, or the zone has no leader.
 func (t *tx) step(id int, generation uint64) {
 	v := t.cloud.vms[id]
-	if v == nil || v.generation != generation || t.db.raft.leader() < 0 {
+	if v == nil || v.generation != generation || t.db.raft.now().leader() < 0 {
 		return
 	}
-	if v.State == vmPending {
+	if v.State == one.VMPending {
 		t.place(v)
 		return
 	}
-	if v.LCM == lcmInit {
-		t.enter(v, active(prologOf(v)))
+	if v.LCM == one.LCMInit {
+		prolog := one.LCMProlog
+		switch v.Origin {
+		case one.VMStopped:
+			prolog = one.LCMPrologResume
+		case one.VMUndeployed:
+			prolog = one.LCMPrologUndeploy
+		}
+		v.Origin = 0
+		t.enter(v, active(prolog))
 		return
 	}
-	if bootStates[v.LCM] {
-		if v.paused = t.db.faults.bootsPaused; v.paused {
+	if deployments[v.LCM] {
+		if v.paused = t.db.bootsPaused; v.paused {
 			return
 		}
-		if end, ok := failures[v.LCM]; ok && t.db.faults.bootFails() {
+		if end, ok := failures[v.LCM]; ok && t.db.failBoots > 0 {
+			t.db.failBoots--
 			t.enter(v, end)
 			return
 		}
@@ -139,16 +211,7 @@ func (t *tx) step(id int, generation uint64) {
 	}
 }
 
-// closeWindow has the VMs that were collected look for a host.
-func (t *tx) closeWindow(round int) {
-	if t.db.window.round != round || t.db.raft.leader() < 0 {
-		return
-	}
-	t.db.window.plan.carryOut(t, t.db.emptyWindow())
-}
-
-// place finds a host for a pending VM; without room the VM stays pending until
-// another one leaves.
+// place finds a host for a pending VM; without room the VM stays pending until another one leaves.
 func (t *tx) place(v *vm) {
 	if v.HalfWritten {
 		t.note(v, "ERROR", "[deploy] "+noHistory)
@@ -162,8 +225,8 @@ func (t *tx) place(v *vm) {
 		t.note(v, "SCHED_MESSAGE", "Cannot dispatch VM: Not enough capacity.")
 		return
 	}
-	if v.UserTemplate.has("SCHED_MESSAGE") {
-		v.setUserTemplate(v.UserTemplate.without("SCHED_MESSAGE"))
+	if v.UserTemplate.Has("SCHED_MESSAGE") {
+		v.setUserTemplate(v.UserTemplate.Without("SCHED_MESSAGE"))
 	}
 	t.occupy(v, h)
 }
@@ -173,31 +236,17 @@ const noHistory = "Cannot update virtual machine history"
 
 // note leaves a message in a VM's user template, of which no event tells.
 func (t *tx) note(v *vm, name, message string) {
-	v.setUserTemplate(v.UserTemplate.set(name, time.Now().UTC().Format(time.ANSIC)+": "+message))
-	t.keepVM(v)
+	v.setUserTemplate(v.UserTemplate.Set(name, time.Now().UTC().Format(time.ANSIC)+": "+message))
+	vms.save(t, v)
 }
 
-// occupy puts a VM on a host.
 func (t *tx) occupy(v *vm, h *host) {
 	h.take(v)
-	v.Wanted = -1
 	v.History = append(v.History, newHistory(len(v.History), h))
-	if !v.Template.has("TM_MAD_SYSTEM") {
-		v.setTemplate(v.Template.with(single("TM_MAD_SYSTEM", dummyDriver)))
+	if !v.Template.Has("TM_MAD_SYSTEM") {
+		v.setTemplate(v.Template.Set("TM_MAD_SYSTEM", dummyDriver))
 	}
-	t.enter(v, active(lcmInit))
-}
-
-func prologOf(v *vm) opennebula.LCMState {
-	origin := v.Origin
-	v.Origin = 0
-	switch origin {
-	case vmStopped:
-		return lcmPrologResume
-	case vmUndeployed:
-		return lcmPrologUndeploy
-	}
-	return lcmProlog
+	t.enter(v, active(one.LCMInit))
 }
 
 // loseDrivers is the end of the process that leads, or of its leadership: what
@@ -209,25 +258,9 @@ func (t *tx) loseDrivers() {
 		v := t.cloud.vms[id]
 		v.generation++
 		v.paused = false
-		if v.State == vmPending && v.placing && !given && !v.HalfWritten && !slices.Contains(t.cloud.waiting, id) {
+		if v.State == one.VMPending && v.placing && !given && !v.HalfWritten && !slices.Contains(t.cloud.waiting, id) {
 			given, v.HalfWritten = true, true
-			t.keepVM(v)
+			vms.save(t, v)
 		}
 	}
-}
-
-// keepVM marks a VM as changed, and its texts where they are.
-func (t *tx) keepVM(v *vm) {
-	t.save(kindVM, v.ID, v)
-	if v.unsaved {
-		t.save(kindVMTexts, v.ID, &v.vmTexts)
-		v.unsaved = false
-	}
-}
-
-// removeVM forgets a VM.
-func (t *tx) removeVM(id int) {
-	delete(t.cloud.vms, id)
-	t.remove(kindVM, id)
-	t.remove(kindVMTexts, id)
 }

@@ -2,26 +2,32 @@ package sim
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/template"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// network is a virtual network.
 type network struct {
 	object
 	State     opennebula.NetworkState `json:"state"`
 	PrevState opennebula.NetworkState `json:"prev_state"`
 	Parent    int                     `json:"parent"`
 	FromID    int                     `json:"template_id"`
-	Template  template                `json:"template"`
+	Template  template.Template       `json:"template"`
 	Ranges    []addressRange          `json:"ranges"`
 
 	// unwritten is until when reads show it in LOCK_CREATE.
 	unwritten time.Time
+}
+
+var networks = class[network, *network]{
+	kind: kindNetwork, words: "virtual network", label: "NET", element: "VNET",
+	pool: func(c *cloud) pool[network] { return c.networks },
 }
 
 // networkForm says how much of a network is written.
@@ -38,11 +44,9 @@ const (
 )
 
 // networkDefaults is what a network's template says where nobody said more.
-func networkDefaults(bridge string) template {
-	return template{
-		single("BRIDGE", bridge), single("BRIDGE_TYPE", "linux"), single("OUTER_VLAN_ID", ""),
-		single("PHYDEV", ""), single("SECURITY_GROUPS", "0"), single("VLAN_ID", ""), single("VN_MAD", dummyDriver),
-	}
+func networkDefaults(bridge string) template.Template {
+	return template.Of("BRIDGE", bridge, "BRIDGE_TYPE", "linux", "OUTER_VLAN_ID", "",
+		"PHYDEV", "", "SECURITY_GROUPS", "0", "VLAN_ID", "", "VN_MAD", dummyDriver)
 }
 
 func (n *network) usedLeases() int {
@@ -67,14 +71,14 @@ func (n *network) holders(kind string) []int {
 }
 
 // show writes the network as oned reads it from its database: see vm.stored.
-func (n *network) show(b *xmlWriter) {
-	if !time.Now().Before(n.unwritten) {
-		n.write(b, infoForm)
-		return
+func (n *network) show(w *xmlrpc.Writer) {
+	shown := n
+	if time.Now().Before(n.unwritten) {
+		earlier := *n
+		earlier.State, earlier.PrevState = opennebula.NetworkLockCreate, 0
+		shown = &earlier
 	}
-	earlier := *n
-	earlier.State, earlier.PrevState = opennebula.NetworkLockCreate, 0
-	earlier.write(b, infoForm)
+	shown.write(w, infoForm)
 }
 
 // unshare gives a copy ranges of its own.
@@ -85,92 +89,71 @@ func (n *network) unshare() {
 	}
 }
 
-func (n *network) write(b *xmlWriter, form networkForm) {
-	open(b, "VNET")
-	n.headAndPermissions(b)
-	identifiers(b, "CLUSTERS", []int{0})
-	cdata(b, "BRIDGE", n.Template.text("BRIDGE"))
-	cdata(b, "BRIDGE_TYPE", "linux")
-	cdata(b, "STATE", itoa(int(n.State)))
-	cdata(b, "PREV_STATE", itoa(int(n.PrevState)))
-	optional(b, "PARENT_NETWORK_ID", n.Parent)
-	optional(b, "TEMPLATE_ID", n.FromID)
-	cdata(b, "VN_MAD", n.Template.text("VN_MAD"))
-	markup(b, "<PHYDEV/><VLAN_ID/><OUTER_VLAN_ID/>")
-	number(b, "VLAN_ID_AUTOMATIC", 0)
-	number(b, "OUTER_VLAN_ID_AUTOMATIC", 0)
-	number(b, "USED_LEASES", n.usedLeases())
-	identifiers(b, "VROUTERS", n.holders(holderVRouter))
-	identifiers(b, "UPDATED_VMS", n.holders(holderVM))
-	markup(b, "<OUTDATED_VMS></OUTDATED_VMS><UPDATING_VMS></UPDATING_VMS><ERROR_VMS></ERROR_VMS>")
-	n.Template.write(b, "TEMPLATE")
-	n.writeRanges(b, form)
-	shut(b, "VNET")
-}
-
-func (n *network) writeRanges(b *xmlWriter, form networkForm) {
-	open(b, "AR_POOL")
+func (n *network) write(w *xmlrpc.Writer, form networkForm) {
+	n.headAndPermissions(w)
+	w.Fields("CLUSTERS", []int{0}, "BRIDGE", cdata(n.Template.Text("BRIDGE")), "BRIDGE_TYPE", cdata("linux"),
+		"STATE", cdata(itoa(int(n.State))), "PREV_STATE", cdata(itoa(int(n.PrevState))),
+		"PARENT_NETWORK_ID", xmlrpc.Optional(n.Parent), "TEMPLATE_ID", xmlrpc.Optional(n.FromID),
+		"VN_MAD", cdata(n.Template.Text("VN_MAD")))
+	w.Markup("<PHYDEV/><VLAN_ID/><OUTER_VLAN_ID/>")
+	w.Fields("VLAN_ID_AUTOMATIC", 0, "OUTER_VLAN_ID_AUTOMATIC", 0, "USED_LEASES", n.usedLeases(),
+		"VROUTERS", n.holders(holderVRouter), "UPDATED_VMS", n.holders(holderVM))
+	w.Markup("<OUTDATED_VMS></OUTDATED_VMS><UPDATING_VMS></UPDATING_VMS><ERROR_VMS></ERROR_VMS>")
+	n.Template.Write(w, "TEMPLATE")
+	w.Open("AR_POOL")
 	if form != eventForm || n.State == opennebula.NetworkReady {
 		for i := range n.Ranges {
-			n.Ranges[i].write(b, form)
+			n.Ranges[i].write(w, form)
 		}
 	}
-	shut(b, "AR_POOL")
+	w.Shut("AR_POOL")
 }
 
-// The kinds of lease holders, as they stand in a LEASE.
-const (
-	holderVM      = "VM"
-	holderVNet    = "VNET"
-	holderVRouter = "VROUTER"
-)
-
-// lease is one address that was given.
-type lease struct {
-	network *network
-	rangeID int
-	ip      string
-	mac     string
-}
-
-// take gives a free address of a network; wanted is one address or "".
-func (n *network) take(h holder, wanted string) (given lease, reason string) {
+// take gives a free address of a network; wanted is one address or "". It returns the address
+// as attributes of a NIC, whose names have the prefix.
+func (n *network) take(h holder, wanted, prefix string) (given template.Template, reason string) {
+	ip, isIP := parseIP(wanted)
 	for i := range n.Ranges {
 		r := &n.Ranges[i]
-		if index, ok := r.takeWanted(h, wanted); ok {
-			return lease{n, r.ID, ipText(r.IP + uint32(index)), macText(r.MAC + uint64(index))}, ""
+		index, ok := int(ip)-int(r.IP), isIP && r.takeAddress(ip, h)
+		if !isIP {
+			index, ok = r.take(1, h)
+		}
+		if ok {
+			return template.Of("AR_ID", itoa(r.ID),
+				prefix+"IP", ipText(r.IP+uint32(index)), prefix+"MAC", macText(r.MAC+uint64(index))), ""
 		}
 	}
-	return lease{}, fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID)
+	return nil, fmt.Sprintf("Cannot get IP/MAC lease from virtual network %d.", n.ID)
 }
 
-// releaseNIC gives the addresses of a NIC back.
-func (c *cloud) releaseNIC(nic attribute, h holder) {
-	inner := nic.inner()
-	n := c.networks[inner.number("NETWORK_ID", -1)]
-	if n == nil {
-		return
-	}
-	for _, name := range []string{"IP", "VROUTER_IP"} {
-		if ip, ok := parseIP(inner.text(name)); ok {
-			for i := range n.Ranges {
-				n.Ranges[i].release(ip, 1, h)
-			}
-		}
+// hold takes one particular address where it is free.
+func (n *network) hold(ip uint32, h holder) {
+	for i := range n.Ranges {
+		n.Ranges[i].takeAddress(ip, h)
 	}
 }
 
-// holdNIC takes the addresses of a NIC that was read from the state file.
-func (c *cloud) holdNIC(nic attribute, h holder, names ...string) {
-	inner := nic.inner()
-	n := c.networks[inner.number("NETWORK_ID", -1)]
-	if n == nil {
-		return
+// release gives addresses back, where the holder has them.
+func (n *network) release(ip uint32, size int, h holder) {
+	for i := range n.Ranges {
+		n.Ranges[i].release(ip, size, h)
 	}
-	for _, name := range names {
-		if ip, ok := parseIP(inner.text(name)); ok {
-			for i := range n.Ranges {
-				n.Ranges[i].takeAddress(ip, h)
+}
+
+func (c *cloud) releaseNIC(nic template.Attribute, h holder) {
+	for n, ip := range c.addresses(nic, "IP", "VROUTER_IP") {
+		n.release(ip, 1, h)
+	}
+}
+
+// addresses are those of a NIC that stand under the names, with their network.
+func (c *cloud) addresses(nic template.Attribute, names ...string) iter.Seq2[*network, uint32] {
+	return func(yield func(*network, uint32) bool) {
+		n := c.networks[nic.Vector.Number("NETWORK_ID", -1)]
+		for _, name := range names {
+			if ip, ok := parseIP(nic.Vector.Text(name)); ok && n != nil && !yield(n, ip) {
+				return
 			}
 		}
 	}
@@ -178,25 +161,20 @@ func (c *cloud) holdNIC(nic attribute, h holder, names ...string) {
 
 // networkOf finds the network that a NIC names: by id, or by name among the
 // user's own first and then among all.
-func (c *cloud) networkOf(who identity, nic template) (n *network, reason string) {
-	if nic.has("NETWORK_ID") {
-		id := nic.number("NETWORK_ID", -1)
-		if n := c.networks[id]; n != nil {
-			return n, ""
+func (c *cloud) networkOf(who identity, nic template.Template) (found *network, reason string) {
+	if nic.Has("NETWORK_ID") {
+		if found = c.networks[nic.Number("NETWORK_ID", -1)]; found == nil {
+			reason = "Virtual network with ID: " + nic.Text("NETWORK_ID") + " does not exist"
 		}
-		return nil, "Virtual network with ID: " + nic.text("NETWORK_ID") + " does not exist"
+		return found, reason
 	}
-	name := nic.text("NETWORK")
-	var found *network
+	name := nic.Text("NETWORK")
 	for _, id := range c.networks.ids() {
 		n := c.networks[id]
-		if n.Name != name {
-			continue
-		}
-		if n.UID == who.user.ID {
+		if n.Name == name && n.UID == who.user.ID {
 			return n, ""
 		}
-		if found == nil {
+		if n.Name == name && found == nil {
 			found = n
 		}
 	}
@@ -207,22 +185,94 @@ func (c *cloud) networkOf(who identity, nic template) (n *network, reason string
 	return found, ""
 }
 
-// parseRange reads AR = [ TYPE = IP4, IP = ..., SIZE = ... ]; false where that is no range.
-func parseRange(id int, ar template) (addressRange, bool) {
-	ip, ok := parseIP(ar.text("IP"))
-	size := ar.number("SIZE", 0)
-	if !ok || size <= 0 || size > 1<<24 {
-		return addressRange{}, false
-	}
-	return addressRange{ID: id, IP: ip, MAC: macPrefix | uint64(ip), Size: size, Parent: -1}, true
+// addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
+func addNetwork(t *tx, n *network) {
+	n.State = opennebula.NetworkLockCreate
+	networks.save(t, n)
+	t.emit(networkEvent(n))
+	t.db.scheduleNetwork(n)
 }
 
-func itoa(n int) string { return strconv.Itoa(n) }
+// scheduleNetwork sets the timer of a network's next step, if it has one: LOCK_CREATE to READY, or
+// LOCK_DELETE to DONE and away.
+func (d *database) scheduleNetwork(n *network) {
+	if n.State != opennebula.NetworkLockCreate && n.State != opennebula.NetworkLockDelete {
+		return
+	}
+	id := n.ID
+	d.later(func(t *tx) {
+		n := t.cloud.networks[id]
+		if n == nil || d.raft.now().leader() < 0 {
+			return
+		}
+		switch n.State {
+		case opennebula.NetworkLockCreate:
+			n.State, n.unwritten = opennebula.NetworkReady, t.written
+			t.emit(networkEvent(n))
+			n.PrevState = opennebula.NetworkReady
+			networks.save(t, n)
+		case opennebula.NetworkLockDelete:
+			n.State, n.PrevState = opennebula.NetworkDone, opennebula.NetworkLockDelete
+			t.emit(networkEvent(n))
+			delete(t.cloud.networks, id)
+			t.save(kindNetwork, id, nil)
+		}
+	})
+}
 
-func (n *network) holdBlock(block addressRange, h holder) {
-	for i := range n.Ranges {
-		for offset := 0; offset < block.Size; offset++ {
-			n.Ranges[i].takeAddress(block.IP+uint32(offset), h)
+// networkReserve is one.vn.reserve(parent, template with SIZE and NAME): a
+// block of the parent's addresses becomes a network of its own.
+func networkReserve(r *request, parent *network) answer {
+	asked, err := template.Parse(r.text(2))
+	if err != nil {
+		return answer{refusal: refuse(opennebula.CodeAction, err.Error())}
+	}
+	size, name := asked.Number("SIZE", 0), asked.Text("NAME")
+	switch {
+	case name == "":
+		return answer{refusal: refuse(opennebula.CodeAction, "NAME for reservation has to be set")}
+	case size <= 0:
+		return answer{refusal: refuse(opennebula.CodeAction, "Reservation SIZE must be a greater than 0")}
+	}
+	if reason := networks.newName(r, name); reason != "" {
+		return answer{refusal: refuse(opennebula.CodeInternal, reason)}
+	}
+	id := r.cloud.next[kindNetwork]
+	for i := range parent.Ranges {
+		from := &parent.Ranges[i]
+		first, ok := from.take(size, holder{holderVNet, id})
+		if !ok {
+			continue
+		}
+		r.tx.nextID(kindNetwork)
+		block := addressRange{IP: from.IP + uint32(first), MAC: from.MAC + uint64(first), Size: size, Parent: from.ID}
+		addNetwork(r.tx, &network{
+			object: r.cloud.owned(id, name, r.who), Parent: parent.ID, FromID: -1,
+			Template: parent.Template, Ranges: []addressRange{block},
+		})
+		return answer{value: id}
+	}
+	return answer{refusal: refuse(opennebula.CodeAction,
+		fmt.Sprintf("Not enough free addresses in an address range of virtual network %d.", parent.ID))}
+}
+
+// networkDelete is one.vn.delete: refused while addresses are in use.
+func networkDelete(r *request, n *network) *refusal {
+	if n.State == opennebula.NetworkLockDelete {
+		return refuse(opennebula.CodeAction, "Virtual network is being deleted already.")
+	}
+	if used := n.usedLeases(); used > 0 {
+		return refuse(opennebula.CodeAction,
+			fmt.Sprintf("Cannot delete virtual network [%d]: %d leases are in use.", n.ID, used))
+	}
+	r.extra = xmlrpc.Text(networks.element, func(w *xmlrpc.Writer) { n.write(w, storedForm) })
+	if parent := r.cloud.networks[n.Parent]; parent != nil {
+		for _, block := range n.Ranges {
+			parent.release(block.IP, block.Size, holder{holderVNet, n.ID})
 		}
 	}
+	n.PrevState, n.State = n.State, opennebula.NetworkLockDelete
+	r.tx.emit(networkEvent(n))
+	r.tx.db.scheduleNetwork(n)
+	return nil
 }

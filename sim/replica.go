@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/flowjet/flowjet/sim/internal/statefile"
 )
 
 // catchUpTime is how long a server was behind that had been started again.
@@ -43,18 +45,8 @@ type replicated struct {
 
 // copied is an object at a commit; nil where it is gone.
 type copied struct {
-	key  recordKey
+	key  statefile.Key
 	item any
-}
-
-func newReplication(config Config) *replication {
-	r := &replication{lag: config.FollowerLag, catchUp: time.Duration(config.TimeFactor * float64(catchUpTime))}
-	if len(config.Others) > 0 {
-		for range 1 + len(config.Others) {
-			r.replicas = append(r.replicas, &replica{cloud: &cloud{pools: newPools(), hosts: &hosts{}}})
-		}
-	}
-	return r
 }
 
 // reset gives every replica all that the cloud has. The cloud's lock is held.
@@ -64,7 +56,12 @@ func (r *replication) reset(c *cloud) {
 	if len(r.replicas) == 0 {
 		return
 	}
-	all := c.copies()
+	var all []copied
+	for kind, items := range c.byKind {
+		for id, item := range items.copies() {
+			all = append(all, copied{statefile.Key{Kind: kind, ID: id}, item})
+		}
+	}
 	for _, one := range r.replicas {
 		one.cloud, one.pending, one.stopped = &cloud{pools: newPools(), hosts: c.hosts}, nil, false
 		one.apply(replicated{index: r.index.Load(), objects: all})
@@ -82,41 +79,30 @@ func (r *replication) commit(t *tx, leader int) {
 	}
 	objects := make([]copied, 0, len(t.order))
 	for _, key := range t.order {
-		if items := t.cloud.pool(key.kind); items != nil {
+		if items := t.cloud.byKind[key.Kind]; items != nil {
 			objects = append(objects, copied{key, items.copyOf(t.dirty[key])})
 		}
 	}
 	at := time.Now()
 	for i, one := range r.replicas {
 		due := at
-		if i != leader {
-			due = at.Add(r.delay())
+		// Nothing for one half of them, as measured, and for the other up to the lag, a quarter of it
+		// in the median.
+		if i != leader && rand.IntN(2) == 0 { //nolint:gosec // no secret depends on it
+			share := rand.Float64() //nolint:gosec // no secret depends on it
+			due = at.Add(time.Duration(share * share * float64(r.lag)))
 		}
 		one.pending = append(one.pending, replicated{due: due, index: index, objects: objects})
 		one.advance(at)
 	}
 }
 
-// delay is how long a commit takes to a follower's database: nothing for one
-// half of them, as measured, and for the other up to the lag, a quarter of it
-// in the median.
-func (r *replication) delay() time.Duration {
-	if rand.IntN(2) == 0 { //nolint:gosec // no secret depends on it
-		return 0
-	}
-	share := rand.Float64() //nolint:gosec // no secret depends on it
-	return time.Duration(share * share * float64(r.lag))
-}
-
 // read hands a follower's database to the function.
 func (r *replication) read(server int, what func(c *cloud)) {
-	r.mu.Lock()
-	one := r.replicas[server]
-	one.advance(time.Now())
-	r.mu.Unlock()
+	r.on(server, (*replica).advance)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	what(one.cloud)
+	what(r.replicas[server].cloud)
 }
 
 // applied is the index of the last commit in a server's database.
@@ -127,43 +113,42 @@ func (r *replication) applied(server int) int {
 	return int(r.replicas[server].index.Load())
 }
 
-// stop is for a server that is killed: its database stays as it is.
-func (r *replication) stop(server int) {
+// on changes a server's replica, if it has one.
+func (r *replication) on(server int, change func(one *replica, at time.Time)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.replicas) > 0 {
-		r.replicas[server].advance(time.Now())
-		r.replicas[server].stopped = true
+		change(r.replicas[server], time.Now())
 	}
+}
+
+// stop is for a server that is killed: its database stays as it is.
+func (r *replication) stop(server int) {
+	r.on(server, func(one *replica, at time.Time) {
+		one.advance(at)
+		one.stopped = true
+	})
 }
 
 // start has a killed server catch up: after half of its time little by little.
 func (r *replication) start(server int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.replicas) == 0 {
-		return
-	}
-	one, at := r.replicas[server], time.Now()
-	one.stopped = false
-	for i := range one.pending {
-		one.pending[i].due = at.Add(r.catchUp/2 + r.catchUp/2*time.Duration(i+1)/time.Duration(len(one.pending)))
-	}
+	r.on(server, func(one *replica, at time.Time) {
+		one.stopped = false
+		for i := range one.pending {
+			one.pending[i].due = at.Add(r.catchUp/2 + r.catchUp/2*time.Duration(i+1)/time.Duration(len(one.pending)))
+		}
+	})
 }
 
 // lead gives a server that leads from now on all that has been committed.
 func (r *replication) lead(server int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.replicas) == 0 {
-		return
-	}
-	one := r.replicas[server]
-	for i := range one.pending {
-		one.pending[i].due = time.Time{}
-	}
-	one.stopped = false
-	one.advance(time.Now())
+	r.on(server, func(one *replica, at time.Time) {
+		for i := range one.pending {
+			one.pending[i].due = time.Time{}
+		}
+		one.stopped = false
+		one.advance(at)
+	})
 }
 
 // advance applies what is due, in order.
@@ -179,6 +164,8 @@ func (r *replica) advance(at time.Time) {
 func (r *replica) apply(c replicated) {
 	r.index.Store(c.index)
 	for _, object := range c.objects {
-		r.cloud.put(object.key, object.item)
+		key := object.key
+		r.cloud.next[key.Kind] = max(r.cloud.next[key.Kind], key.ID+1)
+		r.cloud.byKind[key.Kind].put(key.ID, object.item)
 	}
 }

@@ -3,6 +3,8 @@ package sim
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/flowjet/flowjet/sim/internal/statefile"
 )
 
 // TestVMOfAnEarlierStateFile: where a VM's texts stand in its own record they
@@ -14,17 +16,17 @@ func TestVMOfAnEarlierStateFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := c.vms[7]
-	if v.Template.text("CPU") != "1" || v.service() != "4" {
+	if v.Template.Text("CPU") != "1" || v.UserTemplate.Text("SERVICE_ID") != "4" {
 		t.Fatalf("the VM was read as %+v", v)
 	}
-	change := &tx{cloud: c, dirty: map[recordKey]any{}}
-	change.keepVM(v)
+	change := &tx{cloud: c, dirty: map[statefile.Key]any{}}
+	vms.save(change, v)
 	records, err := change.records()
 	if err != nil || len(records) != 2 {
 		t.Fatalf("a change of it stores %v (%v), want the VM and its texts", records, err)
 	}
 	var stored vmTexts
-	if err := json.Unmarshal(records[1].content, &stored); err != nil || stored.Template.text("CPU") != "1" {
-		t.Errorf("its texts are stored as %s (%v)", records[1].content, err)
+	if err := json.Unmarshal(records[1].Content, &stored); err != nil || stored.Template.Text("CPU") != "1" {
+		t.Errorf("its texts are stored as %s (%v)", records[1].Content, err)
 	}
 }

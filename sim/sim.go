@@ -1,15 +1,22 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"sync"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/sim/internal/clock"
+	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
-// Sim is a simulated OpenNebula. Its methods, those of its parts too, may be
-// called from anywhere; what changes VMs and what returns addresses needs it to
-// have been started.
+// Sim is a simulated OpenNebula. Its methods, those of its parts too, may be called from anywhere;
+// what changes VMs and what returns addresses needs it to have been started.
 type Sim struct {
 	*zone
 	*faultInjector
@@ -38,8 +45,14 @@ func New(config Config) (*Sim, error) {
 	}
 	config = config.withDefaults()
 	s := &Sim{
-		config: config, hooks: newHooks(config.Published), delays: newDelays(config), callLog: newCallLog(), callFaults: &callFaults{},
+		config: config, hooks: &hooks{clock: clock.New(), told: config.Published},
+		delays: &delays{
+			bootStep: max(config.BootDelay, 0), calls: map[string]time.Duration{"": config.CallDelay},
+			serialised: config.SerialisedWrites, writing: make(chan struct{}, 1),
+		},
+		callLog: &callLog{counts: map[string]int{}}, callFaults: &callFaults{},
 	}
+	maps.Copy(s.delays.calls, config.CallDelays)
 	leadership := &raft{}
 	s.db = newDatabase(config, leadership, s.delays, s.hooks)
 	s.faultInjector = &faultInjector{db: s.db}
@@ -48,7 +61,11 @@ func New(config Config) (*Sim, error) {
 	}
 	first := ServerAddress{XMLRPCListen: config.XMLRPCListen, HooksListen: config.HooksListen}
 	for i, address := range append([]ServerAddress{first}, config.Others...) {
-		s.servers = append(s.servers, newServer(s.zone, i, address))
+		s.servers = append(s.servers, &server{
+			zone: s.zone, index: i, gate: gate.New(config.MaxConnections),
+			sessions:   sessions{processor: make(chan struct{}, 1), cost: config.scaled(authDriverTime)},
+			rpcAddress: cmp.Or(address.XMLRPCListen, anyPort), hooksAddress: cmp.Or(address.HooksListen, anyPort),
+		})
 	}
 	if len(s.servers) > 1 {
 		leadership.elected(0, 0)
@@ -70,17 +87,21 @@ func (s *Sim) Start(ctx context.Context) error {
 	if err := s.db.start(); err != nil {
 		return err
 	}
-	control, err := listen(ctx, "control API", orElse(s.controlAddress, s.config.ControlListen))
+	control, err := listen(ctx, "control API", cmp.Or(s.controlAddress, s.config.ControlListen))
 	if err != nil {
 		s.db.stop()
 		return err
 	}
-	if err := s.zone.start(ctx); err != nil {
+	if err := s.start(ctx); err != nil {
 		s.db.stop()
 		return errors.Join(err, control.Close())
 	}
 	s.controlAddress = control.Addr().String()
-	s.control = serve(control, (&controlAPI{s}).handler(), s.config.Logger)
+	mux := http.NewServeMux()
+	for pattern, handler := range (&controlAPI{s}).routes() {
+		mux.HandleFunc(pattern, handler)
+	}
+	s.control = serve(control, mux, s.config.Logger)
 	return nil
 }
 
@@ -92,7 +113,7 @@ func (s *Sim) Stop(ctx context.Context) error {
 	if s.control == nil {
 		return nil
 	}
-	s.zone.stop(ctx)
+	s.stop(ctx)
 	s.control.stop(ctx)
 	s.control = nil
 	s.db.stop()
@@ -106,3 +127,91 @@ func (s *Sim) ControlURL() string { return "http://" + s.controlAddress }
 // front-end's oneflow_auth. A configured password replaces the state file's;
 // without one there is a new random one after every New.
 func (s *Sim) ServerCredentials() string { return "serveradmin:" + s.config.ServerPassword }
+
+// Summary is what there is in the simulator.
+type Summary struct {
+	Version   string         `json:"version"`
+	Endpoint  string         `json:"endpoint"`
+	Hooks     string         `json:"hooks"`
+	Leader    bool           `json:"leader"`
+	Servers   []ServerState  `json:"servers"`
+	VMs       map[string]int `json:"vms"`
+	Documents map[string]int `json:"documents"`
+	Networks  int            `json:"networks"`
+	VRouters  int            `json:"vrouters"`
+	Users     []string       `json:"users"`
+	// Waiting are pending VMs that no host has room for.
+	Waiting     int            `json:"waiting"`
+	BootsPaused bool           `json:"boots_paused"`
+	BootDelay   string         `json:"boot_delay"`
+	CallDelay   string         `json:"call_delay"`
+	Calls       map[string]int `json:"calls"`
+	// AuthDriverRuns is how often all servers have run the authentication driver.
+	AuthDriverRuns int         `json:"auth_driver_runs"`
+	Events         EventCounts `json:"events"`
+}
+
+// State says what there is: VMs by state, documents by type, and so on.
+func (s *Sim) State() Summary {
+	boot := s.boot()
+	call, _ := s.of("")
+	summary := Summary{
+		Version: Version, Endpoint: s.Endpoint(), Hooks: s.HooksEndpoint(), Leader: s.db.raft.now().leader() >= 0,
+		Servers: s.Servers(),
+		VMs:     map[string]int{}, Documents: map[string]int{}, BootDelay: boot.String(), CallDelay: call.String(),
+		Calls: s.CallCounts(), AuthDriverRuns: s.AuthDriverRuns(), Events: s.Events(),
+	}
+	s.db.mu.RLock()
+	defer s.db.mu.RUnlock()
+	for _, v := range s.db.cloud.vms {
+		summary.VMs[v.stateName()]++
+	}
+	for _, d := range s.db.cloud.documents {
+		summary.Documents[itoa(d.Type)]++
+	}
+	for _, id := range s.db.cloud.users.ids() {
+		summary.Users = append(summary.Users, s.db.cloud.users[id].Name)
+	}
+	summary.Networks, summary.VRouters = len(s.db.cloud.networks), len(s.db.cloud.vrouters)
+	summary.Waiting, summary.BootsPaused = len(s.db.cloud.waiting), s.db.bootsPaused
+	return summary
+}
+
+// VM is a VM as tests and the control API see it.
+type VM struct {
+	ID       int          `json:"id"`
+	Name     string       `json:"name"`
+	UName    string       `json:"uname"`
+	State    one.VMState  `json:"-"`
+	LCMState one.LCMState `json:"-"`
+	// StateText is STATE, or the LCM_STATE of an active VM.
+	StateText string `json:"state"`
+	Host      string `json:"host,omitempty"`
+	IP        string `json:"ip,omitempty"`
+	// Service, Role, Key and Ready are SERVICE_ID, ROLE_NAME, FLOWJET_KEY and
+	// READY of the user template.
+	Service string `json:"service,omitempty"`
+	Role    string `json:"role,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Ready   string `json:"ready,omitempty"`
+}
+
+// VMs are all VMs that are remembered, ended ones included, oldest first.
+func (s *Sim) VMs() []VM {
+	s.db.mu.RLock()
+	defer s.db.mu.RUnlock()
+	seen := make([]VM, 0, len(s.db.cloud.vms))
+	for _, id := range s.db.cloud.vms.ids() {
+		v := s.db.cloud.vms[id]
+		ip := ""
+		if nics := v.Template.Vectors("NIC"); len(nics) > 0 {
+			ip = nics[0].Vector.Text("IP")
+		}
+		seen = append(seen, VM{
+			ID: id, Name: v.Name, UName: v.UName, State: v.State, LCMState: v.LCM, StateText: v.stateName(),
+			Host: v.hostName(), IP: ip, Service: v.UserTemplate.Text("SERVICE_ID"), Role: v.UserTemplate.Text("ROLE_NAME"),
+			Key: v.UserTemplate.Text("FLOWJET_KEY"), Ready: v.UserTemplate.Text("READY"),
+		})
+	}
+	return seen
+}

@@ -1,12 +1,18 @@
 package sim
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/template"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
 // The authentication drivers that are simulated.
@@ -17,15 +23,15 @@ const (
 
 // user is a user of the zone. Passwords are kept as oned does, hashed.
 type user struct {
-	ID           int          `json:"id"`
-	GID          int          `json:"gid"`
-	Groups       []int        `json:"groups"`
-	Name         string       `json:"name"`
-	PasswordHash string       `json:"password_hash"`
-	Driver       string       `json:"driver"`
-	Disabled     bool         `json:"disabled,omitempty"`
-	Tokens       []loginToken `json:"tokens,omitempty"`
-	Template     template     `json:"template"`
+	ID           int               `json:"id"`
+	GID          int               `json:"gid"`
+	Groups       []int             `json:"groups"`
+	Name         string            `json:"name"`
+	PasswordHash string            `json:"password_hash"`
+	Driver       string            `json:"driver"`
+	Disabled     bool              `json:"disabled,omitempty"`
+	Tokens       []loginToken      `json:"tokens,omitempty"`
+	Template     template.Template `json:"template"`
 }
 
 // loginToken is a token of one.user.login; GID -1 is not scoped to a group.
@@ -35,7 +41,6 @@ type loginToken struct {
 	GID     int    `json:"gid"`
 }
 
-// group is a group of users.
 type group struct {
 	ID   int    `json:"id"`
 	Name string `json:"name"`
@@ -51,72 +56,30 @@ func newUser(id, gid int, name, password, driver string) *user {
 	hash := hashPassword(password)
 	u := &user{ID: id, GID: gid, Groups: []int{gid}, Name: name, PasswordHash: hash, Driver: driver}
 	if driver == driverCore {
-		u.Template = template{single("TOKEN_PASSWORD", hashPassword(randomHex(32)))}
+		u.Template = template.Of("TOKEN_PASSWORD", hashPassword(randomHex(32)))
 	}
 	return u
 }
 
-// randomHex is n random bytes in hex.
 func randomHex(n int) string {
 	raw := make([]byte, n)
 	_, _ = rand.Read(raw) // never fails since Go 1.24
 	return hex.EncodeToString(raw)
 }
 
-// accepts reports whether a secret is the user's password.
-func (u *user) accepts(secret string) bool {
-	return u.Driver == driverCore &&
-		subtle.ConstantTimeCompare([]byte(hashPassword(secret)), []byte(u.PasswordHash)) == 1
-}
-
-// token finds a login token that has not expired.
-func (u *user) token(secret string) (loginToken, bool) {
-	for _, t := range u.Tokens {
-		alive := t.Expires == -1 || t.Expires > time.Now().Unix()
-		if alive && subtle.ConstantTimeCompare([]byte(t.Token), []byte(secret)) == 1 {
-			return t, true
-		}
-	}
-	return loginToken{}, false
-}
-
-func (u *user) joins(gid int) {
-	if !slices.Contains(u.Groups, gid) {
-		u.Groups = append(u.Groups, gid)
-		slices.Sort(u.Groups)
-	}
-}
-
-func (u *user) leaves(gid int) {
-	u.Groups = slices.DeleteFunc(slices.Clone(u.Groups), func(g int) bool { return g == gid })
-}
+// alive reports whether a token has not expired.
+func (t loginToken) alive() bool { return t.Expires == -1 || t.Expires > time.Now().Unix() }
 
 // unshare gives a copy groups and tokens of its own.
 func (u *user) unshare() { u.Groups, u.Tokens = slices.Clone(u.Groups), slices.Clone(u.Tokens) }
 
-// write writes the user up to its template, without the closing tag.
-func (u *user) write(b *xmlWriter, groupName string) {
-	open(b, "USER")
-	number(b, "ID", u.ID)
-	number(b, "GID", u.GID)
-	identifiers(b, "GROUPS", u.Groups)
-	element(b, "GNAME", groupName)
-	element(b, "NAME", u.Name)
-	cdata(b, "PASSWORD", u.PasswordHash)
-	cdata(b, "AUTH_DRIVER", u.Driver)
-	enabled := 1
-	if u.Disabled {
-		enabled = 0
-	}
-	number(b, "ENABLED", enabled)
+func (u *user) write(w *xmlrpc.Writer, c *cloud) {
+	w.Fields("ID", u.ID, "GID", u.GID, "GROUPS", u.Groups, "GNAME", c.groupName(u.GID), "NAME", u.Name,
+		"PASSWORD", cdata(u.PasswordHash), "AUTH_DRIVER", cdata(u.Driver), "ENABLED", !u.Disabled)
 	for _, t := range u.Tokens {
-		open(b, "LOGIN_TOKEN")
-		element(b, "TOKEN", t.Token)
-		moment(b, "EXPIRATION_TIME", t.Expires)
-		number(b, "EGID", t.GID)
-		shut(b, "LOGIN_TOKEN")
+		w.Group("LOGIN_TOKEN", "TOKEN", t.Token, "EXPIRATION_TIME", t.Expires, "EGID", t.GID)
 	}
-	u.Template.write(b, "TEMPLATE")
+	u.Template.Write(w, "TEMPLATE")
 }
 
 // quotaElements are the empty quota elements behind a user.
@@ -124,3 +87,241 @@ const quotaElements = "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWO
 	"<VM_QUOTA></VM_QUOTA><IMAGE_QUOTA></IMAGE_QUOTA>"
 
 const defaultQuotas = "<DEFAULT_USER_QUOTAS>" + quotaElements + "</DEFAULT_USER_QUOTAS>"
+
+// userFor finds the user of parameter 1; -1 is the caller. Others are for oneadmin only.
+func userFor(r *request) (*user, *refusal) {
+	id := r.int(1)
+	if id == -1 || id == r.who.user.ID {
+		return r.who.user, nil
+	}
+	found := r.cloud.users[id]
+	if found == nil {
+		return nil, notFound("user", id)
+	}
+	if !r.who.isAdmin() {
+		return nil, r.who.notAuthorized(fmt.Sprintf("MANAGE USER [%d]", id))
+	}
+	return found, nil
+}
+
+func userInfo(r *request) answer {
+	found, refused := userFor(r)
+	if refused != nil {
+		return answer{refusal: refused}
+	}
+	return xmlAnswer("USER", func(w *xmlrpc.Writer) {
+		found.write(w, r.cloud)
+		w.Markup(quotaElements + defaultQuotas)
+	})
+}
+
+func userPoolInfo(r *request) answer {
+	return xmlAnswer("USER_POOL", func(w *xmlrpc.Writer) {
+		for _, id := range r.cloud.users.ids() {
+			if r.who.isAdmin() || id == r.who.user.ID {
+				w.Open("USER")
+				r.cloud.users[id].write(w, r.cloud)
+				w.Shut("USER")
+				w.Open("QUOTAS")
+				w.Fields("ID", id)
+				w.Markup(quotaElements)
+				w.Shut("QUOTAS")
+			}
+		}
+		w.Markup(defaultQuotas)
+	})
+}
+
+// groupPoolInfo lists the groups that the user is in, all of them for administrators.
+func groupPoolInfo(r *request) answer {
+	return xmlAnswer("GROUP_POOL", func(w *xmlrpc.Writer) {
+		for _, id := range r.cloud.groups.ids() {
+			if r.who.isAdmin() || r.who.inGroup(id) {
+				w.Group("GROUP", "ID", id, "NAME", r.cloud.groups[id].Name)
+			}
+		}
+		w.Markup(defaultQuotas)
+	})
+}
+
+func (r *request) keepUser(u *user) {
+	r.cloud.users[u.ID] = u
+	r.tx.save(kindUser, u.ID, u)
+}
+
+// adminOnly refuses a call to everyone but oneadmin and its group.
+func adminOnly(r *request, asked string) *refusal {
+	if r.who.isAdmin() {
+		return nil
+	}
+	return r.who.notAuthorized(asked)
+}
+
+// userAllocate is one.user.allocate(name, password, driver). The optional
+// fourth parameter, an array of groups, is not simulated.
+func userAllocate(r *request) answer {
+	if refused := adminOnly(r, "CREATE USER"); refused != nil {
+		return answer{refusal: refused}
+	}
+	notAllocated := func(reason string) answer {
+		return answer{refusal: refuse(opennebula.CodeAllocate, "Error allocating a new user. "+reason)}
+	}
+	name, password, driver := r.text(1), r.text(2), cmp.Or(r.text(3), driverCore)
+	if name == "" || password == "" || driver != driverCore && driver != driverServer {
+		return notAllocated("It needs a name, a password and the driver core or server_cipher.")
+	}
+	const blanks = " \t\n\v\f\r"
+	if strings.ContainsAny(name, blanks+":") || strings.ContainsAny(password, blanks) {
+		return notAllocated("Its name or password has a character that is not allowed.")
+	}
+	if taken := r.cloud.userNamed(name); taken != nil {
+		return notAllocated(fmt.Sprintf("NAME is already taken by USER %d.", taken.ID))
+	}
+	made := newUser(r.tx.nextID(kindUser), usersGroup, name, password, driver)
+	r.extra = xmlrpc.Text("USER", func(w *xmlrpc.Writer) {
+		made.write(w, r.cloud)
+	})
+	return r.changedUser(made, nil)
+}
+
+func userDelete(r *request) answer {
+	if refused := adminOnly(r, fmt.Sprintf("ADMIN USER [%d]", r.int(1))); refused != nil {
+		return answer{refusal: refused}
+	}
+	found := r.cloud.users[r.int(1)]
+	if found == nil {
+		return answer{refusal: notFound("user", r.int(1))}
+	}
+	if found.ID <= serverAdminID {
+		return answer{refusal: refuse(opennebula.CodeAction, "oneadmin and serveradmin cannot be deleted.")}
+	}
+	delete(r.cloud.users, found.ID)
+	r.tx.save(kindUser, found.ID, nil)
+	return answer{value: found.ID}
+}
+
+// changedUser keeps a change, unless it was refused.
+func (r *request) changedUser(u *user, refused *refusal) answer {
+	if refused != nil {
+		return answer{refusal: refused}
+	}
+	r.keepUser(u)
+	return answer{value: u.ID}
+}
+
+func userPassword(r *request) answer {
+	found, refused := userFor(r)
+	if refused == nil && r.text(2) == "" {
+		refused = refuse(opennebula.CodeInternal, "Invalid password, it cannot be empty")
+	}
+	if refused == nil {
+		found.PasswordHash = hashPassword(r.text(2))
+		for _, one := range r.server.zone.servers {
+			one.sessions.cached.Delete(found.ID)
+		}
+	}
+	return r.changedUser(found, refused)
+}
+
+func userUpdate(r *request) answer {
+	found, refused := userFor(r)
+	if refused == nil {
+		refused = r.update(&found.Template)
+	}
+	return r.changedUser(found, refused)
+}
+
+// groupChange is chgrp, addgroup and delgroup: oneadmin's.
+func groupChange(change func(u *user, gid int) *refusal) func(r *request) answer {
+	return func(r *request) answer {
+		refused := adminOnly(r, fmt.Sprintf("MANAGE USER [%d]", r.int(1)))
+		found := r.cloud.users[r.int(1)]
+		switch {
+		case refused != nil:
+		case found == nil:
+			refused = notFound("user", r.int(1))
+		case r.cloud.groups[r.int(2)] == nil:
+			refused = notFound("group", r.int(2))
+		default:
+			refused = change(found, r.int(2))
+		}
+		return r.changedUser(found, refused)
+	}
+}
+
+func changeGroup(u *user, gid int) *refusal {
+	if len(u.Groups) == 1 {
+		u.Groups = nil
+	}
+	u.GID = gid
+	return addGroup(u, gid)
+}
+
+func addGroup(u *user, gid int) *refusal {
+	if !slices.Contains(u.Groups, gid) {
+		u.Groups = append(u.Groups, gid)
+		slices.Sort(u.Groups)
+	}
+	return nil
+}
+
+func deleteGroup(u *user, gid int) *refusal {
+	if gid == u.GID {
+		return refuse(opennebula.CodeInternal, "Cannot remove user from the primary group.")
+	}
+	u.Groups = slices.DeleteFunc(slices.Clone(u.Groups), func(g int) bool { return g == gid })
+	return nil
+}
+
+// maxTokens bounds the login tokens of a user.
+const maxTokens = 10
+
+// userLogin is one.user.login(name, token, seconds, gid): a new token, or the
+// end of one where seconds is 0; -1 seconds is for ever, gid -1 unscoped.
+func userLogin(r *request) answer {
+	found := r.cloud.userNamed(r.text(1))
+	if found == nil {
+		return answer{refusal: refuse(opennebula.CodeNoExists, "Error getting user "+r.text(1)+".")}
+	}
+	if found.ID != r.who.user.ID && !r.who.isAdmin() {
+		return answer{refusal: r.who.notAuthorized(fmt.Sprintf("MANAGE USER [%d]", found.ID))}
+	}
+	token, seconds, gid := r.text(2), r.int(3), r.intOr(4, -1)
+	if gid >= 0 && !(identity{user: found, groups: found.Groups}).inGroup(gid) {
+		return answer{refusal: refuse(opennebula.CodeXMLRPC, "EGID is not in user group list")}
+	}
+	if token == "" {
+		token = randomHex(32)
+	}
+	found.Tokens = slices.DeleteFunc(slices.Clone(found.Tokens), func(t loginToken) bool { return t.Token == token || !t.alive() })
+	if seconds == 0 {
+		r.keepUser(found)
+		return answer{value: ""}
+	}
+	if len(found.Tokens) >= maxTokens {
+		return answer{refusal: refuse(opennebula.CodeInternal, "Max number of tokens limit reached.")}
+	}
+	expires := int64(-1)
+	if seconds > 0 {
+		expires = time.Now().Unix() + int64(seconds)
+	}
+	found.Tokens = append(found.Tokens, loginToken{Token: token, Expires: expires, GID: gid})
+	r.keepUser(found)
+	return answer{value: token}
+}
+
+func groupAllocate(r *request) answer {
+	if refused := adminOnly(r, "CREATE GROUP"); refused != nil {
+		return answer{refusal: refused}
+	}
+	for _, g := range r.cloud.groups {
+		if g.Name == r.text(1) {
+			return answer{refusal: refuse(opennebula.CodeAllocate,
+				fmt.Sprintf("Error allocating a new group. NAME is already taken by GROUP %d.", g.ID))}
+		}
+	}
+	made := &group{ID: r.tx.nextID(kindGroup), Name: r.text(1)}
+	r.cloud.groups[made.ID] = made
+	r.tx.save(kindGroup, made.ID, made)
+	return answer{value: made.ID}
+}

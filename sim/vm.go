@@ -8,34 +8,32 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/sim/internal/template"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
 // vm is one virtual machine.
 type vm struct {
 	object
 	vmTexts     `json:"-"`
-	State       opennebula.VMState  `json:"state"`
-	LCM         opennebula.LCMState `json:"lcm"`
-	PrevState   opennebula.VMState  `json:"prev_state"`
-	PrevLCM     opennebula.LCMState `json:"prev_lcm"`
-	Rescheduled bool                `json:"resched,omitempty"`
-	Start       int64               `json:"start"`
-	End         int64               `json:"end"`
-	DeployID    string              `json:"deploy_id"`
-	History     []history           `json:"history,omitempty"`
-	Scheduled   []scheduledAction   `json:"scheduled,omitempty"`
+	State       one.VMState       `json:"state"`
+	LCM         one.LCMState      `json:"lcm"`
+	PrevState   one.VMState       `json:"prev_state"`
+	PrevLCM     one.LCMState      `json:"prev_lcm"`
+	Rescheduled bool              `json:"resched,omitempty"`
+	Start       int64             `json:"start"`
+	End         int64             `json:"end"`
+	DeployID    string            `json:"deploy_id"`
+	History     []history         `json:"history,omitempty"`
+	Scheduled   []scheduledAction `json:"scheduled,omitempty"`
 	// Monitoring are figures that were set by hand; they take the place of made-up ones.
 	Monitoring map[string]string `json:"monitoring,omitempty"`
 	// Origin is STOPPED or UNDEPLOYED while a VM comes back from there.
-	Origin opennebula.VMState `json:"origin,omitempty"`
+	Origin one.VMState `json:"origin,omitempty"`
 	// Host is the host whose capacity the VM holds, -1 without one.
 	Host int `json:"host"`
-	// Wanted is a host that one.vm.deploy asked for, -1 without one.
-	Wanted int `json:"wanted"`
-
-	// HalfWritten: the leader ended while it gave the VM a host, which no server
-	// can do since then.
+	// HalfWritten: the leader ended while it gave the VM a host, which no server can do since then.
 	HalfWritten bool `json:"half_written,omitempty"`
 
 	// placing: it is pending, and the scheduler has chosen it.
@@ -44,41 +42,36 @@ type vm struct {
 	paused bool
 	// generation makes timers of an earlier state void.
 	generation uint64
-	// former is what reads show of the VM until then: its last step is not written yet.
-	former former
-}
-
-// former is the state that an object had, and until when oned reads it from its database:
-// it sends the event of a change and writes the change then.
-type former struct {
-	status, before status
-	until          time.Time
+	// unwritten is until when reads show the state of before: oned sends the event of a change, and
+	// writes the change then.
+	unwritten          time.Time
+	former, formerPrev status
 }
 
 // stored is the VM as oned reads it from its database.
 func (v *vm) stored(at time.Time) *vm {
-	if !at.Before(v.former.until) {
+	if !at.Before(v.unwritten) {
 		return v
 	}
 	earlier := *v
-	earlier.State, earlier.LCM = v.former.status.state, v.former.status.lcm
-	earlier.PrevState, earlier.PrevLCM = v.former.before.state, v.former.before.lcm
+	earlier.State, earlier.LCM = v.former.state, v.former.lcm
+	earlier.PrevState, earlier.PrevLCM = v.formerPrev.state, v.formerPrev.lcm
 	return &earlier
 }
 
 // vmTexts are what seldom changes of a VM and is most of it. They are a record
 // of their own: a change of state does not write them again.
 type vmTexts struct {
-	Template     template `json:"template"`
-	UserTemplate template `json:"user_template"`
+	Template     template.Template `json:"template"`
+	UserTemplate template.Template `json:"user_template"`
 
 	// unsaved: they are not in the state file as they are here.
 	unsaved bool
 }
 
-func (v *vmTexts) setTemplate(t template) { v.Template, v.unsaved = t, true }
+func (v *vmTexts) setTemplate(t template.Template) { v.Template, v.unsaved = t, true }
 
-func (v *vmTexts) setUserTemplate(t template) { v.UserTemplate, v.unsaved = t, true }
+func (v *vmTexts) setUserTemplate(t template.Template) { v.UserTemplate, v.unsaved = t, true }
 
 // history is one stay of a VM on a host.
 type history struct {
@@ -111,17 +104,14 @@ func (v *vm) status() status { return status{v.State, v.LCM} }
 // stateName is the name that oned's refusals give: the life-cycle state of an
 // active VM, else the state.
 func (v *vm) stateName() string {
-	if v.State == vmActive {
+	if v.State == one.VMActive {
 		return v.LCM.String()
 	}
 	return v.State.String()
 }
 
-// service is USER_TEMPLATE/SERVICE_ID, "" without one.
-func (v *vm) service() string { return v.UserTemplate.text("SERVICE_ID") }
-
 func (v *vm) hostName() string {
-	if stay := v.last(); stay != nil && v.State != vmPending && v.State != vmHold {
+	if stay := v.last(); stay != nil && v.State != one.VMPending && v.State != one.VMHold {
 		return stay.Host
 	}
 	return ""
@@ -132,49 +122,104 @@ func (v *vm) unshare() {
 	v.History, v.Scheduled, v.Monitoring = slices.Clone(v.History), slices.Clone(v.Scheduled), maps.Clone(v.Monitoring)
 }
 
-// monitored reports whether the driver would report figures.
-func (v *vm) monitored() bool { return v.status() == active(lcmRunning) }
-
-// matches reports whether the VM is in the state that a pool call asks for.
-func (v *vm) matches(state int) bool {
-	return state == opennebula.StateAny || state == opennebula.StateNotDone && v.State != vmDone || state == int(v.State)
-}
-
 // size is what a VM takes of a host: hundredths of a CPU and MiB.
 func (v *vm) size() (cpu, memory int) {
-	cores, err := strconv.ParseFloat(strings.TrimSpace(v.Template.text("CPU")), 64)
+	cores, err := strconv.ParseFloat(strings.TrimSpace(v.Template.Text("CPU")), 64)
 	if err != nil {
 		cores = 1
 	}
-	return int(math.Ceil(cores * 100)), v.Template.number("MEMORY", 0)
+	return int(math.Ceil(cores * 100)), v.Template.Number("MEMORY", 0)
 }
 
-func (v *vm) scheduledIDs() []int {
-	ids := make([]int, 0, len(v.Scheduled))
-	for _, a := range v.Scheduled {
-		ids = append(ids, a.ID)
+// dummyDriver is the name of the drivers of the recorded cloud.
+const dummyDriver = "dummy"
+
+// show writes the VM as one.vm.info does.
+func (v *vm) show(w *xmlrpc.Writer) { v.stored(time.Now()).write(w, true) }
+
+// writeLong writes the VM as one.vmpool.infoextended and the hook events do.
+func (v *vm) writeLong(w *xmlrpc.Writer) { v.write(w, false) }
+
+// write writes the VM; monitored adds the driver's figures, which only one.vm.info has.
+func (v *vm) write(w *xmlrpc.Writer, monitored bool) {
+	v.headAndPermissions(w)
+	monitored = monitored && v.status() == running
+	lastPoll := int64(0)
+	if monitored {
+		lastPoll = now()
 	}
-	return ids
+	w.Fields("LAST_POLL", lastPoll, "STATE", int(v.State), "LCM_STATE", int(v.LCM), "PREV_STATE", int(v.PrevState),
+		"PREV_LCM_STATE", int(v.PrevLCM), "RESCHED", v.Rescheduled, "STIME", v.Start, "ETIME", v.End, "DEPLOY_ID", v.DeployID)
+	w.Open("MONITORING")
+	if monitored {
+		v.writeMonitoring(w, lastPoll)
+	}
+	w.Shut("MONITORING")
+	w.Open("SCHED_ACTIONS")
+	for _, action := range v.Scheduled {
+		w.Fields("ID", action.ID)
+	}
+	w.Shut("SCHED_ACTIONS")
+	w.Open("TEMPLATE")
+	v.Template.WriteContent(w)
+	for _, action := range v.Scheduled {
+		w.Group("SCHED_ACTION",
+			"ID", action.ID, "PARENT_ID", v.ID, "TYPE", "VM", "ACTION", action.Action, "ARGS", action.Args, "TIME", action.Time,
+			"REPEAT", -1, "DAYS", "", "END_TYPE", -1, "END_VALUE", -1, "DONE", action.Done, "MESSAGE", action.Message, "WARNING", 0)
+	}
+	w.Shut("TEMPLATE")
+	v.UserTemplate.Write(w, "USER_TEMPLATE")
+	v.writeHistory(w, v.History)
+	w.Markup("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
 }
 
-// variables are what $NAME in a context may stand for: the VM's head and its
-// own and the user's single attributes.
-func (v *vm) variables(own template) template {
-	return template{
-		single("NAME", v.Name), single("VMID", itoa(v.ID)), single("UID", itoa(v.UID)), single("UNAME", v.UName),
-		single("GID", itoa(v.GID)), single("GNAME", v.GName),
-	}.with(own...).with(v.UserTemplate...)
+// writeMonitoring makes figures up that depend on nothing but the VM's id, where
+// none were set by hand.
+func (v *vm) writeMonitoring(w *xmlrpc.Writer, at int64) {
+	for _, figure := range template.Of(
+		"CPU", "0", "DISKRDBYTES", itoa(v.ID*7%1000+1), "DISKRDIOPS", itoa(v.ID*3%1000+1),
+		"DISKWRBYTES", itoa(v.ID*5%1000+1), "DISKWRIOPS", itoa(v.ID*11%1000+1), "ID", itoa(v.ID), "MEMORY", itoa(4096+v.ID*13%16384),
+		"NETRX", itoa(2000+v.ID%100), "NETTX", itoa(3000+v.ID%100), "TIMESTAMP", itoa(int(at)),
+	) {
+		if _, byHand := v.Monitoring[figure.Name]; !byHand {
+			w.Fields(figure.Name, cdata(figure.Value))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.Monitoring)) {
+		w.Fields(name, cdata(v.Monitoring[name]))
+	}
 }
 
-func (v *vm) shortTemplate() template {
-	var short template
+func (v *vm) writeHistory(w *xmlrpc.Writer, stays []history) {
+	if len(stays) == 0 {
+		w.Markup("<HISTORY_RECORDS/>")
+		return
+	}
+	w.Open("HISTORY_RECORDS")
+	for i := range stays {
+		h := &stays[i]
+		w.Group("HISTORY", "OID", v.ID, "SEQ", h.Sequence, "HOSTNAME", h.Host, "HID", h.HostID, "CID", 0, "STIME", h.Start, "ETIME", h.End,
+			"VM_MAD", cdata(dummyDriver), "TM_MAD", cdata(dummyDriver), "DS_ID", 0, "PLAN_ID", h.PlanID, "ACTION_ID", h.ActionID,
+			"PSTIME", h.PrologStart, "PETIME", h.PrologEnd, "RSTIME", h.RunningStart, "RETIME", h.RunningEnd,
+			"ESTIME", h.EpilogStart, "EETIME", h.EpilogEnd,
+			"ACTION", h.Action, "UID", h.ActionUID, "GID", h.ActionGID, "REQUEST_ID", h.ActionRequest)
+	}
+	w.Shut("HISTORY_RECORDS")
+}
+
+// writeShort writes the VM as one.vmpool.info shows it: without the user
+// template, so without the service it belongs to.
+func (v *vm) writeShort(w *xmlrpc.Writer) {
+	v.head(w)
+	w.Fields("LAST_POLL", 0, "STATE", int(v.State), "LCM_STATE", int(v.LCM), "RESCHED", v.Rescheduled,
+		"STIME", v.Start, "ETIME", v.End, "DEPLOY_ID", v.DeployID)
+	var short template.Template
 	for _, a := range v.Template {
 		if slices.Contains([]string{"CPU", "MEMORY", "NIC", "GRAPHICS"}, a.Name) || strings.HasPrefix(a.Name, "AUTOMATIC_") {
 			short = append(short, a)
 		}
 	}
-	return short
+	short.Write(w, "TEMPLATE")
+	w.Markup("<MONITORING/><USER_TEMPLATE></USER_TEMPLATE>")
+	v.writeHistory(w, v.History[max(len(v.History)-1, 0):])
 }
-
-// dummyDriver is the name of the drivers of the recorded cloud.
-const dummyDriver = "dummy"

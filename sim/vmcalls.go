@@ -2,29 +2,40 @@ package sim
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/template"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
 var vms = class[vm, *vm]{
-	kind: kindVM, words: "virtual machine", label: "VM",
+	kind: kindVM, words: "virtual machine", label: "VM", element: "VM",
 	pool: func(c *cloud) pool[vm] { return c.vms },
 }
 
 // vmAction is one.vm.action(name, id).
 func vmAction(r *request) answer {
-	return vms.changed(r, r.int(2), manage, func(r *request, v *vm) *refusal { return r.tx.act(r.who, r.text(1), v) })
+	v, refused := vms.find(r, r.int(2), manage)
+	if refused != nil {
+		return answer{refusal: refused}
+	}
+	return vms.changed(r, v, r.tx.act(r.who, r.text(1), v))
 }
 
 func vmRecover(r *request, v *vm) *refusal { return r.tx.recoverVM(v, r.int(2)) }
 
 func vmUpdate(r *request, v *vm) *refusal {
-	if _, err := parseTemplate(r.text(2)); err != nil {
+	if _, err := template.Parse(r.text(2)); err != nil {
 		return refuse(opennebula.CodeAction, err.Error())
 	}
-	updated, refused := updatedTemplate(v.UserTemplate, r.text(2), r.int(3))
-	if refused == nil && !updated.breaksXML() { // else oned reports success, and keeps the old one
+	updated := v.UserTemplate
+	refused := r.update(&updated)
+	if refused == nil && !updated.BreaksXML() { // else oned reports success, and keeps the old one
 		v.setUserTemplate(updated)
 	}
 	return refused
@@ -32,7 +43,7 @@ func vmUpdate(r *request, v *vm) *refusal {
 
 // vmDeploy is one.vm.deploy(vm, host, ...): a pending VM gets a host at once.
 func vmDeploy(r *request, v *vm) *refusal {
-	if v.State != vmPending && v.State != vmHold && v.State != vmStopped && v.State != vmUndeployed {
+	if !slices.Contains([]status{pending, hold, stopped, undeployed}, v.status()) {
 		return refuse(opennebula.CodeAction, "Deploy action is not available for state "+v.stateName())
 	}
 	if r.int(2) < 0 || r.int(2) >= len(r.cloud.hosts.all) {
@@ -42,7 +53,7 @@ func vmDeploy(r *request, v *vm) *refusal {
 		return refuse(opennebula.CodeInternal, noHistory)
 	}
 	chosen := r.cloud.hosts.all[r.int(2)]
-	if !chosen.fits(v) && !r.flagOr(3, false) {
+	if !chosen.fits(v) && r.int(3) != 1 {
 		return refuse(opennebula.CodeAction, fmt.Sprintf("Not enough capacity in host %d.", chosen.ID))
 	}
 	r.tx.afterCall = true
@@ -51,35 +62,74 @@ func vmDeploy(r *request, v *vm) *refusal {
 	return nil
 }
 
+// scheduledAction is a SCHED_ACTION of a VM.
+type scheduledAction struct {
+	ID     int    `json:"id"`
+	Action string `json:"action"`
+	Args   string `json:"args,omitempty"`
+	Time   int64  `json:"time"`
+	// Done is when it was carried out, -1 before.
+	Done    int64  `json:"done"`
+	Message string `json:"message,omitempty"`
+}
+
+// schedulable are actions that oned can schedule beyond one.vm.action's.
+var schedulable = []string{
+	"snapshot-create", "snapshot-delete", "snapshot-revert", "disk-snapshot-create",
+	"disk-snapshot-delete", "disk-snapshot-revert", "backup",
+}
+
 // vmScheduleAdd is one.vm.schedadd; its answer is the action's id.
-func vmScheduleAdd(r *request) answer {
-	found, refused := vms.find(r, r.int(1), manage)
-	if refused != nil {
-		return refusedAnswer(refused)
+func vmScheduleAdd(r *request, v *vm) answer {
+	if v.State == one.VMDone {
+		return answer{refusal: refuse(opennebula.CodeInternal,
+			fmt.Sprintf("Unable to create Scheduled Action for Virtual Machine %d, it's in DONE state", v.ID))}
 	}
-	if found.State == vmDone {
-		return refusedAnswer(refuse(opennebula.CodeInternal,
-			fmt.Sprintf("Unable to create Scheduled Action for Virtual Machine %d, it's in DONE state", found.ID)))
-	}
-	added, refused := parseScheduled(r.text(2), found.Start)
+	added, refused := parseScheduled(r.text(2), v.Start)
 	if refused != nil {
-		return refusedAnswer(refused)
+		return answer{refusal: refused}
 	}
 	added.ID = r.tx.nextID("schedaction")
-	found.Scheduled = append(found.Scheduled, added)
-	r.tx.keepVM(found)
-	r.tx.db.scheduleAction(found.ID, added)
-	return idAnswer(added.ID)
+	v.Scheduled = append(v.Scheduled, added)
+	vms.save(r.tx, v)
+	r.tx.db.scheduleAction(v.ID, added)
+	return answer{value: added.ID}
+}
+
+// parseScheduled reads SCHED_ACTION = [ ACTION = ..., TIME = ... ]; a TIME with
+// a + counts from the VM's start.
+func parseScheduled(text string, start int64) (scheduledAction, *refusal) {
+	parsed, err := template.Parse(text)
+	if err != nil {
+		return scheduledAction{}, badTemplate(err)
+	}
+	vectors := parsed.Vectors("SCHED_ACTION")
+	if len(vectors) == 0 {
+		return scheduledAction{}, refuse(opennebula.CodeAction, "No SCHED_ACTION attribute in template")
+	}
+	entry := vectors[0].Vector
+	name := strings.ToLower(entry.Text("ACTION"))
+	if _, known := actions[name]; !known && !slices.Contains(schedulable, name) {
+		return scheduledAction{}, refuse(opennebula.CodeAction, name+" is not supported.")
+	}
+	timeText, relative := strings.CutPrefix(strings.TrimSpace(entry.Text("TIME")), "+")
+	at, err := strconv.ParseInt(timeText, 10, 64)
+	if err != nil {
+		return scheduledAction{}, refuse(opennebula.CodeAction, "Unable to parse the time value or value is empty: "+timeText)
+	}
+	if relative {
+		at += start
+	}
+	return scheduledAction{Action: name, Args: entry.Text("ARGS"), Time: at, Done: -1}, nil
 }
 
 func vmScheduleDelete(r *request, v *vm) *refusal {
-	for i, a := range v.Scheduled {
-		if a.ID == r.int(2) {
-			v.Scheduled = append(v.Scheduled[:i:i], v.Scheduled[i+1:]...)
-			return nil
-		}
+	i := slices.IndexFunc(v.Scheduled, func(a scheduledAction) bool { return a.ID == r.int(2) })
+	if i < 0 {
+		return notFound("scheduled action", r.int(2))
 	}
-	return notFound("scheduled action", r.int(2))
+	v.Scheduled = slices.Concat(v.Scheduled[:i], v.Scheduled[i+1:])
+	return nil
 }
 
 // poolVMs are the VMs of a pool call (filter, start, end, state), newest first.
@@ -97,10 +147,12 @@ func poolVMs(r *request) []*vm {
 	at := time.Now()
 	for id := last; id >= max(first, 0); id-- {
 		v := r.cloud.vms[id]
-		if v != nil {
-			v = v.stored(at)
+		if v == nil {
+			continue
 		}
-		if v != nil && v.matches(state) && r.who.listed(r.int(1), &v.object) {
+		v = v.stored(at)
+		matches := state == opennebula.StateAny || state == opennebula.StateNotDone && v.State != one.VMDone || state == int(v.State)
+		if matches && r.who.listed(r.int(1), &v.object) {
 			found = append(found, v)
 		}
 	}
@@ -111,43 +163,33 @@ func poolVMs(r *request) []*vm {
 	return found
 }
 
-func vmPoolInfo(r *request) answer {
-	return vmPool(r, func(b *xmlWriter, v *vm) { v.writeShort(b) })
-}
-
-func vmPoolInfoExtended(r *request) answer {
-	return vmPool(r, func(b *xmlWriter, v *vm) { v.write(b, false) })
-}
-
-func vmPool(r *request, write func(b *xmlWriter, v *vm)) answer {
-	return xmlAnswer(func(b *xmlWriter) {
-		open(b, "VM_POOL")
-		found := poolVMs(r)
-		for i, v := range found {
-			write(b, v)
-			if i == 0 { // the others are about as long
-				b.Grow(min(len(found)*b.Len(), maxKeptXML))
+// vmPool returns a pool call that writes each VM so.
+func vmPool(write func(v *vm, w *xmlrpc.Writer)) func(r *request) answer {
+	return func(r *request) answer {
+		return xmlAnswer("VM_POOL", func(w *xmlrpc.Writer) {
+			found := poolVMs(r)
+			for i, v := range found {
+				w.Open("VM")
+				write(v, w)
+				w.Shut("VM")
+				if i == 0 { // the others are about as long
+					w.Grow(min(len(found)*w.Len(), xmlrpc.MaxKept))
+				}
 			}
-		}
-		shut(b, "VM_POOL")
-	})
+		})
+	}
 }
 
 // vmPoolMonitoring is one.vmpool.monitoring(filter, seconds): the last figures
 // of every running VM, whatever the seconds. The call is published with its answer.
 func vmPoolMonitoring(r *request) answer {
-	b := newXML(plainForm)
-	defer b.release()
-	open(b, "MONITORING_DATA")
-	for _, id := range r.cloud.vms.ids() {
-		v := r.cloud.vms[id]
-		if !v.monitored() || !r.who.listed(r.int(1), &v.object) {
-			continue
+	return answer{value: xmlrpc.Text("MONITORING_DATA", func(w *xmlrpc.Writer) {
+		for _, id := range r.cloud.vms.ids() {
+			if v := r.cloud.vms[id]; v.status() == running && r.who.listed(r.int(1), &v.object) {
+				w.Open("MONITORING")
+				v.writeMonitoring(w, now())
+				w.Shut("MONITORING")
+			}
 		}
-		open(b, "MONITORING")
-		v.writeMonitoring(b, now())
-		shut(b, "MONITORING")
-	}
-	shut(b, "MONITORING_DATA")
-	return textAnswer(b.String())
+	})}
 }

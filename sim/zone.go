@@ -7,6 +7,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/flowjet/flowjet/internal/zmqpub"
+	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
 // zone is the servers of one zone, and which of them runs and leads. Its
@@ -38,13 +41,11 @@ func (z *zone) start(ctx context.Context) error {
 		return err
 	}
 	z.running = true
-	if z.raft.isZone() && z.raft.leader() < 0 {
-		z.lead(z.raft.lastLeader())
+	if raft := z.raft.now(); raft.phase != phaseLed {
+		z.lead(raft.last)
 	}
 	z.watchConnections()
-	z.db.mu.Lock()
-	defer z.db.mu.Unlock()
-	z.db.takeOver()
+	z.db.locked(z.db.takeOver)
 	return nil
 }
 
@@ -55,7 +56,7 @@ func (z *zone) stop(ctx context.Context) {
 	close(z.quit)
 	sockets := z.takeSockets()
 	z.mu.Unlock()
-	closeSockets(ctx, sockets)
+	closeSockets(ctx, sockets...)
 }
 
 // ServerState is what there is to know of one server of the zone.
@@ -69,7 +70,7 @@ type ServerState struct {
 	AuthDriverRuns int `json:"auth_driver_runs"`
 	// Connections are those of XML-RPC by the peer's address; those of the
 	// zone's own messages are under "zone".
-	Connections map[string]ConnectionCount `json:"connections"`
+	Connections map[string]gate.Count `json:"connections"`
 }
 
 // Servers are the zone's servers, the first first.
@@ -77,11 +78,12 @@ func (z *zone) Servers() []ServerState {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	states := make([]ServerState, len(z.servers))
+	raft := z.raft.now()
 	for i, one := range z.servers {
 		states[i] = ServerState{
 			Endpoint: one.endpoint(), Hooks: one.hooksEndpoint(),
-			Running: one.sockets != nil, Leader: z.raft.leads(i), Term: z.raft.status(i).term,
-			AuthDriverRuns: one.sessions.driverRuns(), Connections: one.gate.counts(),
+			Running: one.sockets != nil, Leader: raft.leader() == i, Term: raft.term,
+			AuthDriverRuns: int(one.sessions.runs.Load()), Connections: one.gate.Counts(),
 		}
 	}
 	return states
@@ -100,7 +102,7 @@ func (z *zone) open(ctx context.Context) error {
 			continue
 		}
 		if err := one.open(ctx); err != nil {
-			closeSockets(ctx, z.takeSockets())
+			closeSockets(ctx, z.takeSockets()...)
 			return err
 		}
 	}
@@ -110,11 +112,19 @@ func (z *zone) open(ctx context.Context) error {
 
 // attachLeader has the leader publish the events; z.mu is held.
 func (z *zone) attachLeader() {
-	if leader := z.raft.leader(); leader >= 0 && z.servers[leader].sockets != nil {
-		z.hooks.attach(z.servers[leader].sockets.events)
-		return
+	var publisher *zmqpub.Publisher
+	if sockets := z.leaderSockets(); sockets != nil {
+		publisher = sockets.events
 	}
-	z.hooks.attach(nil)
+	z.hooks.attach(publisher)
+}
+
+// leaderSockets are those of the server that leads, nil where none does; z.mu is held.
+func (z *zone) leaderSockets() *serverSockets {
+	if leader := z.raft.now().leader(); leader >= 0 {
+		return z.servers[leader].sockets
+	}
+	return nil
 }
 
 // takeSockets detaches all sockets so that they can be closed.
@@ -129,22 +139,29 @@ func (z *zone) takeSockets() (taken []*serverSockets) {
 	return taken
 }
 
-// Restart is a restart of oned, of all servers of the zone: their sockets close,
-// events are lost while they are down, and they come back on the same ports. It
-// returns once they are back.
+// Restart is a restart of oned, of all servers of the zone: their sockets close, events are lost
+// while they are down, and they come back on the same ports. It returns once they are back.
 func (z *zone) Restart(down time.Duration) error {
 	z.mu.Lock()
-	if !z.running {
-		z.mu.Unlock()
-		return errors.New("restart the simulator: it is not running")
+	var sockets []*serverSockets
+	if z.running {
+		sockets = z.takeSockets()
 	}
-	zone, quit := z.takeSockets(), z.quit
+	quit := z.quit
 	z.mu.Unlock()
-	if len(zone) == 0 {
+	if len(sockets) == 0 {
 		return errors.New("restart the simulator: it is not running")
 	}
-	z.killAll()
-	closeAtOnce(zone)
+	for _, one := range z.servers {
+		one.sessions.cached.Clear()
+	}
+	z.db.update(func(t *tx) {
+		if z.raft.now().zone {
+			z.raft.enter(phaseElection)
+		}
+		t.loseDrivers()
+	})
+	closeSockets(atOnce(), sockets...)
 	timer := time.NewTimer(down)
 	defer timer.Stop()
 	select {
@@ -159,33 +176,17 @@ func (z *zone) Restart(down time.Duration) error {
 	if err := z.open(context.Background()); err != nil {
 		return err
 	}
-	if z.raft.isZone() {
-		z.lead(z.raft.lastLeader())
+	if raft := z.raft.now(); raft.zone {
+		z.lead(raft.last)
 		return nil
 	}
-	z.db.mu.Lock()
-	defer z.db.mu.Unlock()
-	z.db.takeOver()
+	z.db.locked(z.db.takeOver)
 	return nil
 }
 
-// killAll ends what all processes of the zone know and do.
-func (z *zone) killAll() {
-	for _, one := range z.servers {
-		one.sessions.clear()
-	}
-	z.db.update(func(t *tx) {
-		if z.raft.isZone() {
-			z.raft.enter(phaseElection)
-		}
-		t.loseDrivers()
-	})
-}
-
-// StopServer is the kill of one oned: its connections are cut, whatever has
-// been carried out of the calls on them. If it was the leader the zone elects
-// another one, if one runs, which takes Config.ElectionTime, and what its
-// drivers were at has no end.
+// StopServer is the kill of one oned: its connections are cut, whatever has been carried out of the
+// calls on them. If it was the leader the zone elects another one, if one runs, which takes
+// Config.ElectionTime, and what its drivers were at has no end.
 func (z *zone) StopServer(n int) error {
 	z.mu.Lock()
 	one, err := z.serverNumbered(n)
@@ -196,12 +197,12 @@ func (z *zone) StopServer(n int) error {
 	sockets := one.sockets
 	one.sockets = nil
 	z.db.replication.stop(n)
-	one.sessions.clear()
-	if z.raft.leads(n) {
+	one.sessions.cached.Clear()
+	if z.raft.now().leader() == n {
 		z.depose(phaseUnnoticed)
 	}
 	z.mu.Unlock()
-	closeAtOnce([]*serverSockets{sockets})
+	closeSockets(atOnce(), sockets)
 	return nil
 }
 
@@ -258,7 +259,7 @@ func (z *zone) MoveLeadership() error {
 }
 
 func (z *zone) moveLeadership() error {
-	last := z.raft.lastLeader()
+	last := z.raft.now().last
 	for i := range z.servers {
 		next := (last + 1 + i) % len(z.servers)
 		if z.servers[next].sockets != nil {
@@ -284,15 +285,14 @@ func (z *zone) LoseLeadership() {
 func (z *zone) GainLeadership() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.lead(z.raft.lastLeader())
+	z.lead(z.raft.now().last)
 }
 
-// AuthDriverRuns is how often the zone's servers have run the authentication
-// driver.
+// AuthDriverRuns is how often the zone's servers have run the authentication driver.
 func (z *zone) AuthDriverRuns() int {
 	runs := 0
 	for _, one := range z.servers {
-		runs += one.sessions.driverRuns()
+		runs += int(one.sessions.runs.Load())
 	}
 	return runs
 }
@@ -301,10 +301,7 @@ func (z *zone) AuthDriverRuns() int {
 // get a message with the key; what was published before it is lost for it.
 func (z *zone) WaitSubscribed(ctx context.Context, key string) error {
 	z.mu.Lock()
-	var sockets *serverSockets
-	if leader := z.raft.leader(); leader >= 0 {
-		sockets = z.servers[leader].sockets
-	}
+	sockets := z.leaderSockets()
 	z.mu.Unlock()
 	if sockets == nil {
 		return errors.New("wait for a subscriber: the simulator is not running")

@@ -1,4 +1,4 @@
-package sim
+package xmlrpc
 
 import (
 	"strings"
@@ -15,20 +15,15 @@ func TestWireFormIsEscapedOnceMore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name, value := text.Draw(t, "element"), text.Draw(t, "CDATA")
 		n := rapid.IntRange(-1, 5).Draw(t, "number")
-		write := func(b *xmlWriter) {
-			open(b, "VM")
-			element(b, "NAME", name)
-			template{single("A", value), vector("V", single("X", value))}.write(b, "TEMPLATE")
-			optional(b, "PARENT", n)
-			identifiers(b, "IDS", []int{n})
-			markup(b, "<REMOTE_HOST/>")
-			shut(b, "VM")
+		write := func(w *Writer) {
+			w.Fields("NAME", name, "A", CDATA(value), "PARENT", Optional(n), "N", n, "LONG", int64(n), "YES", n > 0, "IDS", []int{n})
+			w.Markup("<REMOTE_HOST/>")
 		}
-		b := newXML(wireForm)
-		defer b.release()
-		write(b)
-		if plain := xmlText(write); b.String() != wire.Replace(plain) {
-			t.Errorf("%s\nstands in an answer as\n%s", plain, b.Bytes())
+		w := newWriter(wireForm)
+		defer w.Release()
+		w.Within("VM", write)
+		if plain := Text("VM", write); w.String() != wire.Replace(plain) {
+			t.Errorf("%s\nstands in an answer as\n%s", plain, w.Bytes())
 		}
 	})
 }

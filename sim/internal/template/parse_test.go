@@ -1,12 +1,14 @@
-package sim
+package template
 
 import (
 	"strings"
 	"testing"
+
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-func written(t template) string {
-	return strings.NewReplacer("<![CDATA[", "", "]]>", "").Replace(xmlText(t.writeContent))
+func written(t Template) string {
+	return strings.NewReplacer("<![CDATA[", "", "]]>", "", "<T>", "", "</T>", "").Replace(xmlrpc.Text("T", t.WriteContent))
 }
 
 func TestTemplateForms(t *testing.T) {
@@ -27,7 +29,7 @@ func TestTemplateForms(t *testing.T) {
 		"<TEMPLATE><B>2</B><N><X><![CDATA[<y>]]></X></N></TEMPLATE>": "<B>2</B><N><X><y></X></N>",
 		"<VM/>": "",
 	} {
-		parsed, err := parseTemplate(text)
+		parsed, err := Parse(text)
 		if err != nil || written(parsed) != want {
 			t.Errorf("%q became %q (%v), not %q", text, written(parsed), err, want)
 		}
@@ -39,7 +41,7 @@ func TestUnreadableTemplates(t *testing.T) {
 		"A", "= b", "N = [ X = 1", "N = [ = 1 ]", "A = 1 2", "<A><B>", "<A></B>", "<A><B><C><D>1</D></C></B></A>",
 		"<A>" + strings.Repeat("<B/>", maxAttributes+1) + "</A>", strings.Repeat("A=1\n", maxAttributes+1),
 	} {
-		if parsed, err := parseTemplate(text); err == nil {
+		if parsed, err := Parse(text); err == nil {
 			t.Errorf("%.60q became %q", text, written(parsed))
 		}
 	}
@@ -56,15 +58,15 @@ func TestTemplateErrorsAreOneds(t *testing.T) {
 		"A = 1\n= 2":                  "Parse error: syntax error, unexpected EQUAL, expecting $end at line 1, columns 7:9",
 		"A = [ X = \"1\"\n Y = 2 ]\n": "Parse error: syntax error, unexpected VARIABLE, expecting COMMA or CBRACKET at line 1, columns 16:17",
 	} {
-		if _, err := parseTemplate(text); err == nil || err.Error() != want {
+		if _, err := Parse(text); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, not %s", text, err, want)
 		}
 	}
 }
 
 func TestMergeReplacesAllOfAName(t *testing.T) {
-	old := template{single("A", "1"), single("B", "1"), single("B", "2")}
-	if got := written(old.merged(template{single("B", "3"), single("C", "4")})); got != "<A>1</A><B>3</B><C>4</C>" {
+	old := Of("A", "1", "B", "1", "B", "2")
+	if got := written(old.Merged(Of("B", "3", "C", "4"))); got != "<A>1</A><B>3</B><C>4</C>" {
 		t.Errorf("merged to %s", got)
 	}
 }
@@ -73,17 +75,8 @@ func FuzzTemplate(f *testing.F) {
 	f.Add("A = \"b\"\nN = [ X = 1 ]")
 	f.Add("<T><A>1</A></T>")
 	f.Fuzz(func(t *testing.T, text string) {
-		if parsed, err := parseTemplate(text); err == nil && len(parsed) > maxAttributes {
+		if parsed, err := Parse(text); err == nil && len(parsed) > maxAttributes {
 			t.Errorf("%d attributes were read", len(parsed))
-		}
-	})
-}
-
-func FuzzRequest(f *testing.F) {
-	f.Add([]byte("<methodCall><methodName>m</methodName><params><param><value><i4>1</i4></value></param></params></methodCall>"))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		if method, _, err := decodeRequest(body); err == nil && method == "" {
-			t.Errorf("%q was read as a call of nothing", body)
 		}
 	})
 }

@@ -1,0 +1,127 @@
+// Package template is oned's templates: their two syntaxes, text and XML, with oned's messages
+// about what it cannot read, and how oned merges, fills and shows them. It knows no object.
+package template
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
+)
+
+// Attribute is one entry of a template: a single value, or a vector of
+// single attributes (NIC = [ ... ]).
+type Attribute struct {
+	Name   string   `json:"n"`
+	Value  string   `json:"v,omitempty"`
+	Vector Template `json:"s,omitempty"`
+	// IsVector tells an empty vector from an empty value.
+	IsVector bool `json:"x,omitempty"`
+}
+
+// Template is an object's attributes in the order of their names, as oned
+// keeps and shows them; the same name may stand in it several times.
+type Template []Attribute
+
+// Of returns the single attributes of names, each with its value behind it.
+func Of(namesAndValues ...string) Template {
+	t := make(Template, len(namesAndValues)/2)
+	for i := range t {
+		t[i] = Attribute{Name: namesAndValues[2*i], Value: namesAndValues[2*i+1]}
+	}
+	return t
+}
+
+// Vector returns an attribute of several attributes, which it sorts.
+func Vector(name string, inner ...Attribute) Attribute {
+	Template(inner).Sort()
+	return Attribute{Name: name, Vector: inner, IsVector: true}
+}
+
+// Sort puts the attributes in the order of their names.
+func (t Template) Sort() {
+	slices.SortStableFunc(t, func(a, b Attribute) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// Text is the value of a single attribute, "" without one.
+func (t Template) Text(name string) string {
+	for _, a := range t {
+		if a.Name == name && !a.IsVector {
+			return a.Value
+		}
+	}
+	return ""
+}
+
+// Is reports whether a single attribute is YES.
+func (t Template) Is(name string) bool { return strings.EqualFold(t.Text(name), "YES") }
+
+// Has reports whether there is an attribute of the name.
+func (t Template) Has(name string) bool {
+	return slices.ContainsFunc(t, func(a Attribute) bool { return a.Name == name })
+}
+
+// Number is a single attribute as a whole number, or the fallback.
+func (t Template) Number(name string, fallback int) int {
+	n, err := strconv.Atoi(strings.TrimSpace(t.Text(name)))
+	if err != nil {
+		return fallback
+	}
+	return n
+}
+
+// Vectors are the vector attributes of a name.
+func (t Template) Vectors(name string) []Attribute {
+	var found []Attribute
+	for _, a := range t {
+		if a.Name == name && a.IsVector {
+			found = append(found, a)
+		}
+	}
+	return found
+}
+
+// Without is the template without every attribute of the names.
+func (t Template) Without(names ...string) Template {
+	return slices.DeleteFunc(slices.Clone(t), func(a Attribute) bool { return slices.Contains(names, a.Name) })
+}
+
+// With is the template with attributes added in their place.
+func (t Template) With(added ...Attribute) Template {
+	all := slices.Concat(t, Template(added))
+	all.Sort()
+	return all
+}
+
+// Set replaces a single attribute.
+func (t Template) Set(name, value string) Template {
+	return t.Without(name).With(Attribute{Name: name, Value: value})
+}
+
+// Merged is oned's merge: an attribute of the other one replaces all of that name.
+func (t Template) Merged(other Template) Template {
+	return slices.DeleteFunc(slices.Clone(t), func(a Attribute) bool { return other.Has(a.Name) }).With(other...)
+}
+
+// BreaksXML reports whether a value holds the end of a CDATA section, or a name
+// is none of an XML element: oned mends and escapes neither, and refuses its own XML.
+func (t Template) BreaksXML() bool {
+	return slices.ContainsFunc(t, func(a Attribute) bool {
+		return strings.Contains(a.Value, "]]>") || a.Name == "" || a.Name[0] >= '0' && a.Name[0] <= '9' || a.Vector.BreaksXML()
+	})
+}
+
+// WriteContent writes the attributes without the element around them.
+func (t Template) WriteContent(w *xmlrpc.Writer) {
+	for _, a := range t {
+		if a.IsVector {
+			a.Vector.Write(w, a.Name)
+		} else {
+			w.Fields(a.Name, xmlrpc.CDATA(a.Value))
+		}
+	}
+}
+
+// Write writes <name>attributes</name>.
+func (t Template) Write(w *xmlrpc.Writer, name string) { w.Within(name, t.WriteContent) }

@@ -1,0 +1,203 @@
+package sim
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
+)
+
+// host is a hypervisor of the simulated zone.
+type host struct {
+	ID   int
+	Name string
+	// Capacity and use, in hundredths of a CPU and in MiB.
+	cpu, memory         int
+	usedCPU, usedMemory int
+	vms                 map[int]bool
+}
+
+func (h *host) fits(v *vm) bool {
+	cpu, memory := v.size()
+	return h.usedCPU+cpu <= h.cpu && h.usedMemory+memory <= h.memory
+}
+
+func (h *host) take(v *vm) {
+	cpu, memory := v.size()
+	h.usedCPU += cpu
+	h.usedMemory += memory
+	h.vms[v.ID] = true
+	v.Host = h.ID
+}
+
+// hosts are all hosts, and which one is to be asked first for the next VM.
+type hosts struct {
+	all  []*host
+	next int
+}
+
+func newHosts(config Config) *hosts {
+	h := &hosts{}
+	for id := range 4 {
+		h.all = append(h.all, &host{
+			ID: id, Name: "host" + itoa(id+1), cpu: config.HostCPUs * 100, memory: config.HostMemory, vms: map[int]bool{},
+		})
+	}
+	return h
+}
+
+// pick finds room for a VM, host after host; nil when the cloud is full.
+func (h *hosts) pick(v *vm) *host {
+	for i := range h.all {
+		one := h.all[(h.next+i)%len(h.all)]
+		if one.fits(v) {
+			h.next = (one.ID + 1) % len(h.all)
+			return one
+		}
+	}
+	return nil
+}
+
+func (h *hosts) free(v *vm) {
+	if v.Host < 0 {
+		return
+	}
+	one := h.all[v.Host]
+	cpu, memory := v.size()
+	one.usedCPU -= cpu
+	one.usedMemory -= memory
+	delete(one.vms, v.ID)
+	v.Host = -1
+}
+
+func hostPoolInfo(r *request) answer {
+	if !r.who.isAdmin() {
+		return answer{refusal: r.who.notAuthorized("USE HOST POOL")}
+	}
+	return xmlAnswer("HOST_POOL", func(w *xmlrpc.Writer) {
+		for _, h := range r.cloud.hosts.all {
+			w.Open("HOST")
+			w.Fields("ID", h.ID, "NAME", h.Name, "STATE", 2, "PREV_STATE", 2, "IM_MAD", cdata(dummyDriver), "VM_MAD", cdata(dummyDriver),
+				"CLUSTER_ID", 0, "CLUSTER", "default")
+			w.Open("HOST_SHARE")
+			w.Fields("MEM_USAGE", h.usedMemory<<10, "CPU_USAGE", h.usedCPU, "TOTAL_MEM", h.memory<<10, "TOTAL_CPU", h.cpu,
+				"MAX_MEM", h.memory<<10, "MAX_CPU", h.cpu, "RUNNING_VMS", len(h.vms), "VMS_THREAD", 1)
+			w.Markup("<DATASTORES></DATASTORES><PCI_DEVICES></PCI_DEVICES>")
+			w.Shut("HOST_SHARE")
+			w.Fields("VMS", slices.Sorted(maps.Keys(h.vms)))
+			w.Markup("<TEMPLATE></TEMPLATE><MONITORING></MONITORING>")
+			w.Shut("HOST")
+		}
+	})
+}
+
+const (
+	// windowTime is for how long oned's scheduler collects VMs before it places them
+	// (SCHED_MAX_WND_TIME as shipped), and windowLength how many it collects at most.
+	windowTime   = 10 * time.Second
+	windowLength = 7
+)
+
+// window is the scheduler's: pending VMs wait until it closes. The database's lock guards it.
+type window struct {
+	length time.Duration
+	ids    []int
+	// round tells a window from the ones before, whose alarms are void.
+	round int
+	plan  plan
+}
+
+// plan is what the scheduler has decided and is being carried out: as long as it is, oned
+// refuses the next one, whose VMs stay pending.
+type plan struct {
+	// timeout is after how long a deployment is not waited for any more (ACTION_TIMEOUT); 0
+	// for plans that are in nobody's way.
+	timeout time.Duration
+	// deploying are the VMs whose deployments are not finished, refused those that a plan was
+	// refused for.
+	deploying map[int]bool
+	refused   []int
+	// number tells a plan from the ones before, whose timeouts are void.
+	number int
+}
+
+// collect has a pending VM wait for the scheduler; the first one opens the window. The caller
+// holds the lock.
+func (d *database) collect(v *vm) {
+	w := &d.window
+	if slices.Contains(w.ids, v.ID) {
+		return
+	}
+	w.ids = append(w.ids, v.ID)
+	round := w.round
+	shut := func() {
+		d.update(func(t *tx) {
+			if w.round == round && d.raft.now().leader() >= 0 {
+				w.plan.carryOut(t, d.emptyWindow())
+			}
+		})
+	}
+	switch len(w.ids) {
+	case 1:
+		d.clock.After(w.length, shut)
+	case windowLength:
+		d.clock.After(0, shut)
+	}
+}
+
+// emptyWindow ends the window and returns the VMs that waited in it. The caller holds the lock.
+func (d *database) emptyWindow() []int {
+	ids := d.window.ids
+	d.window.ids = nil
+	d.window.round++
+	return ids
+}
+
+// carryOut has VMs deployed, unless the plan before is still being carried out.
+func (p *plan) carryOut(t *tx, ids []int) {
+	if len(p.deploying) > 0 {
+		p.refused = append(p.refused, ids...)
+		return
+	}
+	ids, p.refused = append(p.refused, ids...), nil
+	slices.Sort(ids) // oned places the oldest first
+	for _, id := range slices.Compact(ids) {
+		v := t.cloud.vms[id]
+		if v == nil || v.State != one.VMPending {
+			continue
+		}
+		v.placing = true
+		t.db.after(v)
+		if p.timeout > 0 {
+			p.deploying[id] = true
+		}
+	}
+	p.number++
+	if number := p.number; len(p.deploying) > 0 {
+		t.db.clock.After(p.timeout, func() { t.db.update(func(t *tx) { p.end(t, number) }) })
+	}
+}
+
+// finish is for a VM whose deployment has ended, or cannot begin.
+func (p *plan) finish(t *tx, v *vm) {
+	if p.deploying[v.ID] {
+		if delete(p.deploying, v.ID); len(p.deploying) == 0 {
+			p.end(t, p.number)
+		}
+	}
+}
+
+// end ends the plan of that number, and places what was refused. While VMs are collected their
+// window does it.
+func (p *plan) end(t *tx, number int) {
+	if p.number != number {
+		return
+	}
+	p.number++
+	clear(p.deploying)
+	if len(p.refused) > 0 && len(t.db.window.ids) == 0 {
+		p.carryOut(t, nil)
+	}
+}
