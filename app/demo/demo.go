@@ -33,9 +33,7 @@ type Config struct {
 
 // tour is one run of the demo.
 type tour struct {
-	config   Config
 	api      *client.Client
-	oned     *opennebula.Client
 	session  *opennebula.Session
 	timeline *timeline
 	template int
@@ -45,19 +43,22 @@ type tour struct {
 // Run goes through every step and prints the timeline; the first step that does
 // not lead where it should is the error.
 func Run(ctx context.Context, config Config) error {
-	password, err := readPassword(config.PasswordFile)
-	if err != nil {
-		return err
+	password := "opennebula"
+	if config.PasswordFile != "" {
+		text, err := os.ReadFile(config.PasswordFile)
+		if err != nil {
+			return fmt.Errorf("read the password file: %w", err)
+		}
+		password = strings.TrimSpace(string(text))
 	}
 	api, err := client.New(client.Credentials{Endpoint: config.API, User: config.User, Password: password})
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	t := &tour{config: config, api: api}
-	t.oned = opennebula.NewClient(opennebula.Config{Endpoint: config.XMLRPC, Timeout: 10 * time.Second})
-	defer t.oned.Close()
-	t.session = t.oned.With(config.User, password)
+	oned := opennebula.NewClient(opennebula.Config{Endpoint: config.XMLRPC, Timeout: 10 * time.Second})
+	defer oned.Close()
+	t := &tour{api: api, session: oned.With(config.User, password)}
 	if t.timeline, err = watch(config.NATS, config.NkeyFile); err != nil {
 		return err
 	}
@@ -70,37 +71,23 @@ func Run(ctx context.Context, config Config) error {
 		{"instantiate it and wait for RUNNING", t.instantiate},
 		{"scale Master to 3", func(ctx context.Context) error { return t.scale(ctx, 3) }},
 		{"scale Master back to 1", func(ctx context.Context) error { return t.scale(ctx, 1) }},
-		{"power off a VM and wait for WARNING", t.powerOff},
-		{"resume it and wait for RUNNING", t.resume},
+		{"power off a VM and wait for WARNING", func(ctx context.Context) error { return t.actOnSlave(ctx, "poweroff", spec.ServiceWarning) }},
+		{"resume it and wait for RUNNING", func(ctx context.Context) error { return t.actOnSlave(ctx, "resume", spec.ServiceRunning) }},
 		{"undeploy", t.undeploy},
 	}
 	for i, step := range steps {
 		began := time.Now()
 		fmt.Fprintf(config.Out, "%d/%d %-62s ", i+1, len(steps), step.name)
-		if err := t.patiently(ctx, step.run); err != nil {
+		limited, cancel := context.WithTimeout(ctx, config.Patience)
+		err := step.run(limited)
+		cancel()
+		if err != nil {
 			fmt.Fprintln(config.Out, "failed")
 			return fmt.Errorf("demo: %s: %w", step.name, err)
 		}
 		fmt.Fprintf(config.Out, "%6d ms\n", time.Since(began).Milliseconds())
 	}
 	return t.timeline.print(config.Out, t.service)
-}
-
-func readPassword(path string) (string, error) {
-	if path == "" {
-		return "opennebula", nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("read the password file: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
-}
-
-func (t *tour) patiently(ctx context.Context, step func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, t.config.Patience)
-	defer cancel()
-	return step(limited)
 }
 
 const templateText = `{
@@ -173,38 +160,19 @@ func (t *tour) scale(ctx context.Context, cardinality int) error {
 	return nil
 }
 
-// slaveVM is the VM that the demo powers off.
-func (t *tour) slaveVM(ctx context.Context) (int, error) {
+// actOnSlave has oned do something to the Slave's VM, and waits until the service has come to the state.
+func (t *tour) actOnSlave(ctx context.Context, action string, state spec.ServiceState) error {
 	service, err := t.body(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if len(service.Roles) < 2 || len(service.Roles[1].Nodes) == 0 {
-		return 0, errors.New("role Slave has no VM")
+		return errors.New("role Slave has no VM")
 	}
-	return service.Roles[1].Nodes[0].DeployID, nil
-}
-
-func (t *tour) powerOff(ctx context.Context) error {
-	vm, err := t.slaveVM(ctx)
-	if err != nil {
+	if err := t.session.ActOnVM(ctx, action, service.Roles[1].Nodes[0].DeployID); err != nil {
 		return err
 	}
-	if err := t.session.ActOnVM(ctx, "poweroff", vm); err != nil {
-		return err
-	}
-	return t.waitFor(ctx, spec.ServiceWarning)
-}
-
-func (t *tour) resume(ctx context.Context) error {
-	vm, err := t.slaveVM(ctx)
-	if err != nil {
-		return err
-	}
-	if err := t.session.ActOnVM(ctx, "resume", vm); err != nil {
-		return err
-	}
-	return t.waitFor(ctx, spec.ServiceRunning)
+	return t.waitFor(ctx, state)
 }
 
 func (t *tour) undeploy(ctx context.Context) error {
