@@ -9,12 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline/work"
 )
 
 // health is whether the worker can do its work, told once at each change.
 type health struct {
+	logger *slog.Logger
+
 	mutex   sync.Mutex
 	held    map[int]string // what holds a service up, by service
 	reason  string         // the first thing that held one up
@@ -22,7 +23,7 @@ type health struct {
 }
 
 // note notes what holds a service up, empty for nothing or where it is no longer driven here.
-func (h *health) note(logger *slog.Logger, service int, reason string) {
+func (h *health) note(service int, reason string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	_, held := h.held[service]
@@ -31,12 +32,12 @@ func (h *health) note(logger *slog.Logger, service int, reason string) {
 		h.held[service] = reason
 		if h.reason == "" {
 			h.reason, h.changed = reason, time.Now()
-			logger.Warn("the worker is blocked, retrying; nothing is lost", "reason", reason)
+			h.logger.Warn("the worker is blocked, retrying; nothing is lost", "reason", reason)
 		}
 	case held:
 		delete(h.held, service)
 		if len(h.held) == 0 {
-			logger.Info("the worker works again", "held_up_for", time.Since(h.changed).Round(time.Millisecond))
+			h.logger.Info("the worker works again", "held_up_for", time.Since(h.changed).Round(time.Millisecond))
 			h.reason, h.changed = "", time.Now()
 		}
 	}
@@ -52,15 +53,9 @@ const (
 	unreachableAfter = 2
 )
 
-// reach is whether this worker reaches oned.
-type reach struct {
-	oned   *opennebula.Client
-	logger *slog.Logger
-}
-
-// watch has the other workers take over while this one is cut off from oned, and not from NATS,
+// watchOned has the other workers take over while this one is cut off from oned, and not from NATS,
 // and they are not. It costs oned nothing while it answers.
-func (r *reach) watch(ctx context.Context, members *work.Membership) {
+func (w *Worker) watchOned(ctx context.Context, members *work.Membership) {
 	ticker := time.NewTicker(lookAtOned)
 	defer ticker.Stop()
 	failures, unreachable := 0, false
@@ -71,9 +66,9 @@ func (r *reach) watch(ctx context.Context, members *work.Membership) {
 		case <-ticker.C:
 		}
 		switch {
-		case failures == 0 && r.oned.Silence() < longSilence:
+		case failures == 0 && w.oned.Silence() < longSilence:
 			continue
-		case r.answers(ctx):
+		case w.onedAnswers(ctx):
 			failures = 0
 		case failures < unreachableAfter:
 			failures++
@@ -83,18 +78,18 @@ func (r *reach) watch(ctx context.Context, members *work.Membership) {
 		}
 		if is := failures >= unreachableAfter; is != unreachable {
 			unreachable = is
-			r.logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services",
+			w.config.Logger.Warn("the connection of this worker to oned was lost or restored; while it is lost, other workers take over its services",
 				"reaches", !unreachable)
 		}
 		members.SetOnedUnreachable(unreachable)
 	}
 }
 
-// answers reports whether oned answers now.
-func (r *reach) answers(ctx context.Context) bool {
+// onedAnswers reports whether oned answers now.
+func (w *Worker) onedAnswers(ctx context.Context) bool {
 	asking, cancel := context.WithTimeout(ctx, lookAtOned)
 	defer cancel()
-	return r.oned.Ping(asking)
+	return w.oned.Ping(asking)
 }
 
 // metrics are the worker's figures; none has a label without bound.

@@ -133,7 +133,7 @@ func (l *serviceLoop) outcomeOf(ctx context.Context, err error) outcome {
 		return again
 	case opennebula.NotBegun(err):
 		return retry
-	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.reach.answers(ctx):
+	case errors.As(err, &refusal), errors.As(err, &silence) && l.worker.onedAnswers(ctx):
 		return again
 	}
 	return retry
@@ -225,7 +225,7 @@ func (l *serviceLoop) retry(ctx context.Context, input pipeline.Input, mayLeave 
 		if end == retry && !errors.Is(err, pipeline.ErrNewer) { // what holds up one service alone does not count
 			reason = err.Error()
 		}
-		l.worker.health.note(l.worker.config.Logger, l.service, reason)
+		l.worker.health.note(l.service, reason)
 		switch {
 		case end != again:
 			refused = time.Time{}

@@ -16,9 +16,12 @@ import (
 // put has a service loop that rests, or is gone, ask. One that works takes its inputs one by one
 // until it comes to rest, or asks for another turn. All happens under the partition's mutex.
 
-// maxResting is how many services of a partition are remembered while nothing happens to them,
-// about 15 KB each with ten VMs.
-const maxResting = 512
+const (
+	// maxResting is how many services of a partition are remembered while nothing happens to them,
+	// about 15 KB each with ten VMs, and loopIdle for how long.
+	maxResting = 512
+	loopIdle   = 5 * time.Minute
+)
 
 // put gives an input to its service's loop and has the service loop work. Where there is
 // no room, it returns what closes when there may be.
@@ -137,7 +140,7 @@ func (p *partition) stop(l *serviceLoop) {
 func (p *partition) forgetOldest() {
 	oldest := p.resting.Remove(p.resting.Front()).(*serviceLoop)
 	delete(p.loops, oldest.service)
-	p.worker.health.note(p.worker.config.Logger, oldest.service, "")
+	p.worker.health.note(oldest.service, "")
 }
 
 // forgetIdle drops the service loops that have rested for long.
@@ -145,7 +148,7 @@ func (p *partition) forgetIdle() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for oldest := p.resting.Front(); oldest != nil; oldest = p.resting.Front() {
-		if time.Since(oldest.Value.(*serviceLoop).since) < p.worker.config.LoopIdle {
+		if time.Since(oldest.Value.(*serviceLoop).since) < loopIdle {
 			return
 		}
 		p.forgetOldest()

@@ -111,7 +111,7 @@ func (p *partition) close(cancel context.CancelFunc, name string) {
 	p.wait.Wait()
 	p.writeAll()
 	for service := range p.loops {
-		p.worker.health.note(p.worker.config.Logger, service, "")
+		p.worker.health.note(service, "")
 	}
 	last, stop := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer stop()

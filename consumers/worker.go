@@ -41,9 +41,6 @@ type Config struct {
 	// AwaitDocument is for how long a command waits for its service's document, which the
 	// API has made just before, default 15 s.
 	AwaitDocument time.Duration
-	// LoopIdle is after how long without work a service is forgotten, default
-	// 5 minutes.
-	LoopIdle time.Duration
 	// ConfirmDamage is for how long a stream has to end before what was read of it until it
 	// counts as damaged and is repaired, default 10 s.
 	ConfirmDamage time.Duration
@@ -63,7 +60,6 @@ func (c Config) withDefaults() Config {
 	c.ScanInterval = cmp.Or(max(c.ScanInterval, 0), 2*time.Minute)
 	c.AwaitDocument = cmp.Or(max(c.AwaitDocument, 0), 15*time.Second)
 	c.ConfirmDamage = cmp.Or(max(c.ConfirmDamage, 0), 10*time.Second)
-	c.LoopIdle = cmp.Or(max(c.LoopIdle, 0), 5*time.Minute)
 	c.Settings = cmp.Or(c.Settings, defaults)
 	c.Settings.AutoscalerInterval = cmp.Or(max(c.Settings.AutoscalerInterval, 0), defaults.AutoscalerInterval)
 	c.Settings.RetryFor = cmp.Or(max(c.Settings.RetryFor, 0), defaults.RetryFor)
@@ -105,7 +101,6 @@ type Worker struct {
 	health    health
 	services  *routing.Services
 	router    *routing.Router
-	reach     *reach
 	database  *database
 	// written is when the last record was stored before the start.
 	written time.Time
@@ -139,15 +134,14 @@ func New(config Config, pipe *pipeline.Pipeline, oned *opennebula.Client) *Worke
 		scheduler: newScheduler(int(config.MaxCalls+1)/2, int(config.MaxCalls)),
 		outside:   semaphore.NewWeighted(maxOutside),
 		metrics:   newMetrics(config.Registerer),
-		health:    health{held: map[int]string{}},
-		reach:     &reach{oned: oned, logger: config.Logger},
+		health:    health{logger: config.Logger, held: map[int]string{}},
 		running:   map[string]*task{},
 		ending:    map[string]*task{},
 	}
 	w.services = &routing.Services{Oned: oned, Queue: w.pipe.Queue, Logger: config.Logger}
 	w.router = routing.NewRouter(routing.Config{
-		Oned: oned, Services: w.services, ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
-		ConfirmDamage: config.ConfirmDamage, Logger: config.Logger, Routed: w.metrics.routed,
+		Services: w.services, ScanInterval: config.ScanInterval, LeaderChange: config.Settings.VMDeadlines.LeaderChange,
+		ConfirmDamage: config.ConfirmDamage, Routed: w.metrics.routed,
 	}, pipe)
 	w.database = &database{pipe: pipe, oned: oned, logger: config.Logger, services: w.services}
 	return w
@@ -199,7 +193,7 @@ func (w *Worker) follow(ctx context.Context, members *work.Membership, done chan
 	defer close(done)
 	w.database.begin(ctx)
 	var watches sync.WaitGroup
-	watches.Go(func() { w.reach.watch(ctx, members) })
+	watches.Go(func() { w.watchOned(ctx, members) })
 	watches.Go(func() { w.database.watch(ctx, w.config.ScanInterval) })
 	for ctx.Err() == nil {
 		w.adjust(ctx, members.Owned())

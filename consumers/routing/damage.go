@@ -22,7 +22,7 @@ func (r *Router) watchDamage(ctx context.Context, routed func() uint64) error {
 			err = r.repairWork(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			r.config.Logger.Warn("stream WORK could not be checked for damage, retrying", "error", err)
+			r.services.Logger.Warn("stream WORK could not be checked for damage, retrying", "error", err)
 		}
 		last, err := r.pipe.EndOfEvents(ctx)
 		if events.lasts(err == nil && last < routed(), r.config.ConfirmDamage) {
@@ -55,7 +55,7 @@ func (r *Router) repairWork(ctx context.Context) error {
 	if err := r.services.WakeAll(ctx, "stream WORK was damaged"); err != nil {
 		return err
 	}
-	r.config.Logger.Warn("every service is checked against oned after the damage")
+	r.services.Logger.Warn("every service is checked against oned after the damage")
 	return nil
 }
 
@@ -71,7 +71,7 @@ func (r *Router) startOfEvents(ctx context.Context) (uint64, error) {
 	if err != nil || last >= after {
 		return after, err
 	}
-	r.config.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
+	r.services.Logger.Error("stream ONE was damaged: it ends before events that have been read; reading continues at its end", "ends_at", last, "read_up_to", after)
 	return last, r.services.WakeAll(ctx, "stream ONE was damaged")
 }
 
@@ -113,7 +113,7 @@ func (o *olderData) tell(ctx context.Context, r *Router) error {
 	}
 	reason := fmt.Sprintf("%d services, such as %d, have changed since the data was last written (%s): it is an older copy, or OneFlow or another Flowjet ran them",
 		len(services), services[0], o.written.UTC().Format(time.RFC3339))
-	r.config.Logger.Error("NATS's data is older than the services. Their documents at oned are used, earlier commands are refused, "+
+	r.services.Logger.Error("NATS's data is older than the services. Their documents at oned are used, earlier commands are refused, "+
 		"and no VM is terminated because of NATS's data", "reason", reason)
 	if err := r.pipe.NoteMismatch(ctx, reason); err != nil {
 		return err

@@ -1,10 +1,11 @@
 // Package routing brings work to the services: what has happened, and what would
 // otherwise wake nobody.
 //
-//	Router      gives each event to the service that it concerns         router.go
+//	Router      gives each event to the service that it concerns, finds
+//	            VMs that a leader of the zone left in mid-change, and
+//	            repairs streams that were damaged                        router.go, leftbehind.go, damage.go
 //	owners      knows which service a VM or network belongs to           owners.go
 //	scanner     finds services that nothing wakes                        scan.go
-//	leftBehind  finds VMs that a leader of the zone left in mid-change   leftbehind.go
 //	Autoscaler  measures the VMs that elasticity policies ask about      autoscaler.go
 //	olderData   finds services that went on since the data was written   damage.go
 //	Services    lists all services, and wakes one or all                 services.go

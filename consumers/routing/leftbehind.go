@@ -3,12 +3,10 @@ package routing
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/internal/idle"
-	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/pipeline"
 )
 
@@ -16,36 +14,29 @@ import (
 // not heard, counts as one that the old leader did not get published.
 const lostWithLeader = time.Minute
 
-// leftBehind finds the VMs that a leader of the zone has left in the middle of something.
-type leftBehind struct {
-	pipe   clients
-	oned   *opennebula.Client
-	after  time.Duration // behind a change of the leader
-	logger *slog.Logger
-}
-
-// run wakes the services of such VMs when their time is over, until ctx ends. Services that wait look by
-// themselves; one that runs would not.
-func (l *leftBehind) run(ctx context.Context) {
+// watchLeader wakes, some time after a change of the zone's leader, the services of the VMs that the
+// old one has left in the middle of something. Services that wait look by themselves; one that runs
+// would not.
+func (r *Router) watchLeader(ctx context.Context) {
 	searched, logged := 0, 0
 	for idle.For(ctx, time.Second) == nil {
-		term, since := l.oned.Leadership()
-		if term == searched || since.IsZero() || time.Since(since) < l.after {
+		term, since := r.services.Oned.Leadership()
+		if term == searched || since.IsZero() || time.Since(since) < r.config.LeaderChange {
 			continue
 		}
-		err := l.wake(ctx, term, since)
+		err := r.wakeLeftBehind(ctx, term, since)
 		switch {
 		case err == nil:
 			searched = term
 		case ctx.Err() == nil && logged != term:
-			l.logger.Warn("cannot look for VMs that stopped at a change of leader, retrying", "error", err)
+			r.services.Logger.Warn("cannot look for VMs that stopped at a change of leader, retrying", "error", err)
 			logged = term
 		}
 	}
 }
 
-func (l *leftBehind) wake(ctx context.Context, term int, since time.Time) error {
-	left, err := l.pipe.VMsThat(ctx, one.VM.Changing)
+func (r *Router) wakeLeftBehind(ctx context.Context, term int, since time.Time) error {
+	left, err := r.pipe.VMsThat(ctx, one.VM.Changing)
 	if err != nil {
 		return err
 	}
@@ -62,7 +53,7 @@ func (l *leftBehind) wake(ctx context.Context, term int, since time.Time) error 
 			MessageID: fmt.Sprintf("left-%d-%d", term, id),
 		})
 	}
-	if err := l.pipe.PublishWakes(ctx, wakes); err != nil {
+	if err := r.pipe.PublishWakes(ctx, wakes); err != nil {
 		return fmt.Errorf("wake %d services: %w", len(wakes), err)
 	}
 	return nil

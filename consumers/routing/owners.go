@@ -78,11 +78,11 @@ func (r *Router) rebuildOwners(ctx context.Context) {
 	for ctx.Err() == nil {
 		count, err := r.tryToRebuildOwners(ctx)
 		if err == nil {
-			r.config.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", count)
+			r.services.Logger.Debug("bucket FLOW_OWNERS is complete", "put_back", count)
 			return
 		}
 		if ctx.Err() == nil {
-			r.config.Logger.Log(ctx, level, "bucket FLOW_OWNERS could not be completed, retrying", "error", err)
+			r.services.Logger.Log(ctx, level, "bucket FLOW_OWNERS could not be completed, retrying", "error", err)
 			level = slog.LevelDebug
 		}
 		pause.Wait(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,6 @@ const routerBatch = 1000
 
 // Config is what a router needs to know.
 type Config struct {
-	Oned     *opennebula.Client
 	Services *Services
 	// ScanInterval is how often all service documents are looked through for services that
 	// nothing wakes.
@@ -32,7 +30,6 @@ type Config struct {
 	// ConfirmDamage is for how long a stream has to end before what was read of it until it
 	// counts as damaged.
 	ConfirmDamage time.Duration
-	Logger        *slog.Logger
 	// Routed counts the events that were given to a service.
 	Routed prometheus.Counter
 }
@@ -69,7 +66,7 @@ func NewRouter(config Config, p *pipeline.Pipeline) *Router {
 // worker's start was written at that time.
 func (r *Router) Run(ctx context.Context, written time.Time) error {
 	r.written = written
-	r.owners = &owners{pipe: r.pipe, logger: r.config.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
+	r.owners = &owners{pipe: r.pipe, logger: r.services.Logger, known: map[int]int{}, notes: make(chan ownerNote, maxNotes)}
 	after, err := r.startOfEvents(ctx)
 	if err != nil {
 		return err
@@ -82,7 +79,7 @@ func (r *Router) Run(ctx context.Context, written time.Time) error {
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go (&scanner{r.services, r.pipe.Records, r.config.ScanInterval}).run(life)
-	go (&leftBehind{r.pipe, r.config.Oned, r.config.LeaderChange, r.config.Logger}).run(life)
+	go r.watchLeader(life)
 	go r.rebuildOwners(life)
 	go r.owners.run(life)
 	return r.run(life, reader, after)
@@ -291,14 +288,14 @@ func (r *Router) serviceOf(ctx context.Context, event pipeline.Event) (int, erro
 // askWhose asks oned for the service of a VM that was heard of for the first time, and notes it.
 // What oned will not tell later either holds nobody up: the service looks again by itself.
 func (r *Router) askWhose(ctx context.Context, id int) (int, error) {
-	vm, err := r.config.Oned.Server().VM(ctx, id)
+	vm, err := r.services.Oned.Server().VM(ctx, id)
 	switch {
 	case opennebula.IsCode(err, opennebula.CodeNoExists):
 		return -1, nil
 	case err != nil && (ctx.Err() != nil || opennebula.Temporary(err)):
 		return -1, fmt.Errorf("find the service of VM %d: %w", id, err)
 	case err != nil:
-		r.config.Logger.Warn("cannot read the service of a VM from oned; the service is checked again later", "vm", id, "error", err)
+		r.services.Logger.Warn("cannot read the service of a VM from oned; the service is checked again later", "vm", id, "error", err)
 		return -1, nil
 	}
 	if !vm.Gone() && vm.Service >= 0 { // -1 is nobody's
