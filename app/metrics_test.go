@@ -55,7 +55,7 @@ func TestMetricsOfTheWhole(t *testing.T) {
 	must(t, deadletters.New(pipe).DeadLetter(t.Context(), pipeline.DeadLetter{Where: "bridge", Reason: "it is no XML"}))
 	_, err = work.NewQueue(pipe).PublishWork(t.Context(), pipeline.Work{Service: 1}, "")
 	must(t, err)
-	must(t, pipe.Client.Bucket(pipeline.BucketCheckpoint).Put(t.Context(), pipeline.MembersKey, []byte(`[{"name":"fe2 worker","host":"fe2","parts":["worker"],"release":"1"}]`)))
+	must(t, pipe.Bucket(pipeline.BucketCheckpoint).Put(t.Context(), pipeline.MembersKey, []byte(`[{"name":"fe2 worker","host":"fe2","parts":["worker"],"release":"1"}]`)))
 
 	registry := prometheus.NewRegistry()
 	release, err := measureWhole(pipe, registry)

@@ -28,7 +28,7 @@ func TestATimerThatItsPredecessorRemovedIsSetAgain(t *testing.T) {
 	_, err = w.pipe.PublishWork(t.Context(), fired, "")
 	must(t, err)
 	poll.Until(t, "the timer to be stored again", func() bool {
-		message, err := w.pipe.Client.Stream(pipeline.StreamWork).Last(t.Context(), pipeline.TimerSubject(service, flow.DeadlineLook))
+		message, err := w.pipe.Stream(pipeline.StreamWork).Last(t.Context(), pipeline.TimerSubject(service, flow.DeadlineLook))
 		return err == nil && message != nil
 	})
 }

@@ -210,7 +210,7 @@ func TestEventsOfAServicesVMs(t *testing.T) {
 func TestForgettingAProcess(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	d.must(d.pipe.Client.Bucket(pipeline.BucketCheckpoint).Put(t.Context(), pipeline.MembersKey, []byte(`[{"name":"fe1 up","host":"fe1","parts":["worker"],"release":"1"},{"name":"fe2 up","host":"fe2","parts":["worker"],"release":"1"}]`)))
+	d.must(d.pipe.Bucket(pipeline.BucketCheckpoint).Put(t.Context(), pipeline.MembersKey, []byte(`[{"name":"fe1 up","host":"fe1","parts":["worker"],"release":"1"},{"name":"fe2 up","host":"fe2","parts":["worker"],"release":"1"}]`)))
 	out, err := d.run("status", "--forget", "fe2 up")
 	if err != nil || !strings.Contains(out, "fe2 up: removed from the expected processes") {
 		t.Errorf("%q, %v", out, err)

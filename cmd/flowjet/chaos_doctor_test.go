@@ -69,7 +69,7 @@ func (c *chaos) logOverdue() {
 				continue
 			}
 			stored := "JetStream has no message for it"
-			if message, err := pipe.Client.Stream(pipeline.StreamWork).Last(c.t.Context(), pipeline.TimerSubject(service, name)); err != nil {
+			if message, err := pipe.Stream(pipeline.StreamWork).Last(c.t.Context(), pipeline.TimerSubject(service, name)); err != nil {
 				stored = err.Error()
 			} else if message != nil {
 				stored = fmt.Sprintf("JetStream has %d of %s: %v %s", message.Sequence, message.Time.UTC(), message.Header, message.Data)

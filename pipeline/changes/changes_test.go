@@ -27,7 +27,7 @@ func (z zone) call(name string, id int, ok bool) {
 	event := pipeline.Event{Version: pipeline.Version, Object: "api", Call: name, ID: id, OK: ok}
 	message := nats.NewMsg(pipeline.CallSubject(z.p.Zone(), name, ok))
 	message.Data = pipeline.Encode(&event)
-	_, err := z.p.Client.Publish(z.ctx, message)
+	_, err := z.p.Publish(z.ctx, message)
 	must(z.t, err)
 }
 

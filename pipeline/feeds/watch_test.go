@@ -82,7 +82,7 @@ func TestTheTailOfAFeed(t *testing.T) {
 		}
 		must(t, old.Publish(ctx, events))
 		must(t, other.Publish(ctx, feedEvents(100, 2300))) // more than the first window
-		_, err = p.Client.Publish(ctx, fromEarlierVersion(events[0], "fe1"))
+		_, err = p.Publish(ctx, fromEarlierVersion(events[0], "fe1"))
 		must(t, err)
 		lease, err := p.acquire(ctx, "fe1", "c")
 		must(t, err)

@@ -58,7 +58,7 @@ func load(ctx context.Context, p *pipeline.Pipeline) (members []Member, revision
 
 // save keeps which processes are expected, unless somebody else has written that since.
 func save(ctx context.Context, p *pipeline.Pipeline, members []Member, revision uint64) (err error) {
-	bucket, text := p.Client.Bucket(pipeline.BucketCheckpoint), pipeline.Encode(members)
+	bucket, text := p.Bucket(pipeline.BucketCheckpoint), pipeline.Encode(members)
 	if revision == 0 {
 		_, err = bucket.Create(ctx, pipeline.MembersKey, text)
 	} else {
