@@ -1,10 +1,14 @@
 package flow
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
+	"github.com/flowjet/flowjet/flow/render"
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
@@ -118,4 +122,230 @@ func (o Measured) note(p *planner) {
 	if p.anyRole(spec.RoleScaling) {
 		p.to(spec.ServiceScaling)
 	}
+}
+
+// State is what Plan decides on and hands back: the service's document, and
+// what was decided about it that oned does not know or has not confirmed.
+type State struct {
+	Service spec.Service `json:"service"`
+	// Intents are the VMs to be created, oldest first.
+	Intents []Intent `json:"intents,omitempty"`
+	// Networks are the virtual networks that the service makes for itself.
+	Networks []Network `json:"networks,omitempty"`
+	// Routers are the virtual routers that roles have, or are to have.
+	Routers []Router `json:"routers,omitempty"`
+	// Ordinals are those that the next VMs of virtual routers' roles get, by
+	// role. Other roles have them in last_vmname, which OneFlow leaves at 0 here.
+	Ordinals map[string]int `json:"ordinals,omitempty"`
+	// Asked are the requests to VMs whose effect has not been seen, by VM id.
+	Asked map[int]Asked `json:"asked,omitempty"`
+	// Released are the roles that may leave HOLD as soon as their parents run.
+	Released []string `json:"released,omitempty"`
+	// Removing is the role that is to be taken out of the service in UNDEPLOYING; empty where the whole service ends.
+	Removing string `json:"removing,omitempty"`
+	// CooldownUntil is when a service in COOLDOWN goes on.
+	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+	// PolicyCooldowns are the cooldowns, in nanoseconds and by role, of policies that have roles scale just now.
+	PolicyCooldowns map[string]time.Duration `json:"policy_cooldowns,omitempty"`
+	// Heals are what was done to keep roles whole, by role.
+	Heals map[string]Heal `json:"heals,omitempty"`
+	// Leader is who leads the zone, as far as was known when the service was looked at last.
+	Leader Leader `json:"leader,omitzero"`
+	// Stays are those of VMs in states that they should leave by themselves, by VM id.
+	Stays map[int]Stay `json:"stays,omitempty"`
+	// Waits are those of the service and its roles that have a deadline, by role and "".
+	Waits map[string]Wait `json:"waits,omitempty"`
+	// Retries are the calls that oned has not carried out, by what they are called.
+	Retries map[string]Retry `json:"retries,omitempty"`
+	// Deadlines are the times at which to look again, by timer name.
+	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
+}
+
+// Intent is a VM that was decided on. It is stored before the VM is created,
+// and removed when the VM is known or was refused.
+type Intent struct {
+	// Key is unique for all time; the VM carries it as FLOWJET_KEY.
+	Key     string `json:"key"`
+	Role    string `json:"role"`
+	Ordinal int    `json:"ordinal"`
+	Name    string `json:"name"`
+	// TemplateID is the VM template's.
+	TemplateID int  `json:"template_id"`
+	Hold       bool `json:"hold,omitempty"`
+	// Attempts counts the calls whose outcome is unknown: with more than none
+	// the VM is looked for by its key before it is created.
+	Attempts int `json:"attempts,omitempty"`
+	// Floor is a VM id that was in use when the intent was decided on: its VM has a higher one. The worker sets it.
+	Floor int `json:"floor,omitempty"`
+	// Remade counts the VMs that did not come and in whose place this one is made.
+	Remade int `json:"remade,omitempty"`
+}
+
+// Instance is the VM as its template is made for it.
+func (i Intent) Instance() render.Instance {
+	return render.Instance{Role: i.Role, Key: i.Key, Ordinal: i.Ordinal}
+}
+
+// Asked is a request to a VM.
+type Asked struct {
+	// Action is oned's name for what was asked ("terminate"), or "recover".
+	Action string `json:"action"`
+	// At is when it was asked.
+	At time.Time `json:"at"`
+	// State and LCMState are the VM's when it was asked.
+	State    one.VMState  `json:"state"`
+	LCMState one.LCMState `json:"lcm_state"`
+	// Doubt reports whether the request may not have been made: whoever decided on it was not heard of again.
+	Doubt bool `json:"doubt,omitempty"`
+	// Refused reports whether the request has not been carried out, and is to be made again.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// moved reports whether the VM has come to another state since it was asked.
+func (a Asked) moved(vm one.VM) bool { return vm.State != a.State || vm.LCMState != a.LCMState }
+
+// AskedToEnd reports whether the VM was asked to end.
+func (s *State) AskedToEnd(vm int) bool {
+	asked, pending := s.Asked[vm]
+	return pending && !asked.helps()
+}
+
+// helps reports whether the VM was asked to run again, and not to end.
+func (a Asked) helps() bool {
+	return a.Action == callRetry || a.Action == "resume" || a.Action == callRelease
+}
+
+// ActionKind is what an Action does.
+type ActionKind string
+
+// The kinds of action.
+const (
+	// ActionCreateVM creates the VM of Action.Intent.
+	ActionCreateVM ActionKind = "create_vm"
+	// ActionFindVM looks for the VM of Action.Intent: found, it becomes a fact; not found, the intent is given up.
+	ActionFindVM ActionKind = "find_vm"
+	// ActionVM asks Action.VM for Action.Call (terminate, terminate-hard, resume, release).
+	ActionVM ActionKind = "vm"
+	// ActionRecoverVM asks oned for Action.Call on Action.VM: to retry what failed (recover),
+	// to let fail what it does (recover-failure), or to delete the VM (recover-delete).
+	ActionRecoverVM ActionKind = "recover_vm"
+	// ActionCreateNetwork makes Action.Network, or finds that it is there.
+	ActionCreateNetwork ActionKind = "create_network"
+	// ActionFindNetwork looks whether Action.Network was made.
+	ActionFindNetwork ActionKind = "find_network"
+	// ActionDeleteNetwork deletes Action.Network.
+	ActionDeleteNetwork ActionKind = "delete_network"
+	// ActionCreateRouter makes Action.Router, the virtual router of Action.Role.
+	ActionCreateRouter ActionKind = "create_router"
+	// ActionFindRouter looks whether Action.Router was made.
+	ActionFindRouter ActionKind = "find_router"
+	// ActionDeleteRouter deletes the virtual router of Action.Role with its VMs.
+	ActionDeleteRouter ActionKind = "delete_router"
+	// ActionDeleteDocument removes the service's document: the last of its actions.
+	ActionDeleteDocument ActionKind = "delete_document"
+)
+
+// Action is one call to oned that the worker is to carry out, in the order given, as the service's owner.
+type Action struct {
+	Kind   ActionKind
+	Intent Intent
+	VM     int
+	Call   string
+	// Network is set for the actions on networks.
+	Network Network
+	// Router is set for the actions on virtual routers.
+	Router Router
+	// Role is the role the action is for.
+	Role string
+	// Scaling is set where a VM is to end because its role scales down: not if it is protected by now.
+	Scaling bool
+}
+
+// Change is one transition that happened, for the history.
+type Change struct {
+	// Kind is "service", "role", "vm", "network" or "router".
+	Kind string `json:"kind"`
+	Role string `json:"role,omitempty"`
+	// Network is the service's name for a network, ID oned's id of a network or virtual router.
+	Network string `json:"network,omitempty"`
+	ID      *int   `json:"id,omitempty"`
+	// VM is the VM's id, nil unless Kind is "vm": the first VM of a cloud is number 0.
+	VM *int `json:"vm,omitempty"`
+	// Old and New are state names; for a VM New is what happened to it (created,
+	// removed, terminated, retried, replaced), for a virtual router created or deleted.
+	Old string `json:"old,omitempty"`
+	New string `json:"new"`
+	// Reason is for the operator who asks why; empty where the cause says it all.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Decision is what Plan returns.
+type Decision struct {
+	State   State
+	Actions []Action
+	Changes []Change
+}
+
+// Facts are the VMs as last observed, by id. A VM that oned says it does not
+// have is there in state DONE; a VM that nobody asked about is missing.
+type Facts map[int]one.VM
+
+// clone copies what a planner may change.
+func (s State) clone() State {
+	s.Service.Body.Roles = slices.Clone(s.Service.Body.Roles)
+	for i := range s.Service.Body.Roles {
+		s.Service.Body.Roles[i].Nodes = slices.Clone(s.Service.Body.Roles[i].Nodes)
+	}
+	s.Service.Body.Log = slices.Clone(s.Service.Body.Log)
+	s.Intents = slices.Clone(s.Intents)
+	s.Networks = slices.Clone(s.Networks)
+	s.Routers = slices.Clone(s.Routers)
+	s.Released = slices.Clone(s.Released)
+	s.Ordinals = maps.Clone(s.Ordinals)
+	s.Asked = maps.Clone(s.Asked)
+	s.Deadlines = maps.Clone(s.Deadlines)
+	s.PolicyCooldowns = maps.Clone(s.PolicyCooldowns)
+	s.Heals = maps.Clone(s.Heals)
+	s.Retries = maps.Clone(s.Retries)
+	s.Stays = maps.Clone(s.Stays)
+	s.Waits = maps.Clone(s.Waits)
+	return s
+}
+
+// HealedLately returns how many of a role's VMs were healed within the last hour.
+func (s *State) HealedLately(role string, now time.Time) int {
+	count := 0
+	for _, at := range s.Heals[role].Done {
+		if now.Sub(at) < healWindow {
+			count++
+		}
+	}
+	return count
+}
+
+// ScalesDown reports whether a command to scale asks for less than its role has: which VMs
+// that costs depends on what oned says of them.
+func (s State) ScalesDown(command Command) bool {
+	var arguments ScaleArguments
+	if command.Verb != VerbScale || json.Unmarshal(command.Arguments, &arguments) != nil {
+		return false
+	}
+	role := s.Service.Role(arguments.Role)
+	return role != nil && (arguments.Cardinality < role.Cardinality || s.Service.State().Failed())
+}
+
+// Doubtful are the VMs of which an explanation has to know how they are, ascending: those of
+// roles that do not simply run, and those that something was asked of.
+func (s State) Doubtful() []int {
+	ids := slices.Collect(maps.Keys(s.Asked))
+	for role := range s.Service.Body.EachRole() {
+		if role.CurrentState() == spec.RoleRunning && s.Service.State() != spec.ServiceUndeploying {
+			continue
+		}
+		for _, node := range role.Nodes {
+			ids = append(ids, node.DeployID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }

@@ -20,18 +20,18 @@ func (d deployer) deploy() {
 			progressed = d.deployRole(role) || progressed
 		}
 	}
-	misfit := "" // whoever wrote that a role is on its way out, or failed at something else, has to say what is meant
+	var misfit *spec.Role // whoever wrote that it is on its way out, or failed at something else, has to say what is meant
 	for role := range d.Service.Body.EachRole() {
 		switch role.CurrentState() {
 		case spec.RoleUndeploying, spec.RoleFailedUndeploying, spec.RoleDone, spec.RoleFailedScaling:
-			misfit = cmp.Or(misfit, fmt.Sprintf("Role %s : it is %s, which is not possible in a service that is being deployed", role.Name, role.CurrentState()))
+			misfit = cmp.Or(misfit, role)
 		}
 	}
 	switch {
 	case d.anyRole(spec.RoleFailedDeploying):
 		d.to(spec.ServiceFailedDeploying)
-	case misfit != "":
-		d.log("E", misfit)
+	case misfit != nil:
+		d.log("E", "Role %s : it is %s, which is not possible in a service that is being deployed", misfit.Name, misfit.CurrentState())
 		d.to(spec.ServiceFailedDeploying)
 	case d.Service.State() == spec.ServiceHold && (d.anyRole(spec.RoleDeploying) || d.everyRole(spec.RoleRunning, spec.RoleWarning)):
 		d.to(spec.ServiceDeploying)
@@ -41,9 +41,10 @@ func (d deployer) deploy() {
 		if d.Service.State() != spec.ServiceHold {
 			d.to(spec.ServiceHold)
 		}
-	case slices.ContainsFunc(d.Service.Body.Roles, func(role spec.Role) bool { return d.holdsBack(&role) }): // it waits for its parents to be ready again
+	case slices.ContainsFunc(d.Service.Body.Roles, func(role spec.Role) bool { return d.holdsBack(&role) }):
+		// It waits for its parents to be ready again.
 	case d.everyRole(spec.RolePending, spec.RoleRunning, spec.RoleWarning, spec.RoleHold):
-		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: "+d.pendingRoles())
+		d.log("E", "Roles that wait for each other, or for parents that do not exist, cannot be deployed: %s", d.pendingRoles())
 		d.to(spec.ServiceFailedDeploying)
 	}
 }
@@ -158,8 +159,8 @@ func (d deployer) holdsBack(parent *spec.Role) bool {
 		return false
 	}
 	return slices.ContainsFunc(d.dependencies().children[parent.Name], func(at int) bool {
-		role := &d.Service.Body.Roles[at]
-		return role.CurrentState() == spec.RolePending && !d.holds(role) || role.CurrentState() == spec.RoleHold && slices.Contains(d.Released, role.Name)
+		role, state := &d.Service.Body.Roles[at], d.Service.Body.Roles[at].CurrentState()
+		return state == spec.RolePending && !d.holds(role) || state == spec.RoleHold && slices.Contains(d.Released, role.Name)
 	})
 }
 
@@ -219,7 +220,7 @@ func (d deployer) retrying(vm one.VM) bool {
 }
 
 func (d deployer) failRole(role *spec.Role, state spec.RoleState, reason string) {
-	d.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
+	d.log("E", "Role %s : %s", role.Name, reason)
 	d.roleTo(role, state, reason)
 }
 

@@ -18,10 +18,10 @@
 //
 // In this package:
 //
-//	decide.go    Decide and Apply, and the outcomes of actions
-//	decision.go  State, Action, Change; command.go: commands and refusals
-//	plan.go      the planner, which makes one step after the other until none is due, and its
-//	             parts; the file of each is named for what it does
-//	explain.go   why a service is in its state; finding.go: in words; advice.go: the ways out
-//	changes.go   what the history says
+//	decide.go   Decide and Apply, the outcomes of actions; State, Action, Change
+//	command.go  commands and refusals
+//	plan.go     the planner, which makes one step after the other until none is due, and its
+//	            parts; the file of each is named for what it does
+//	explain.go  why a service is in its state; finding.go: in words; advice.go: the ways out
+//	changes.go  what the history says
 package flow

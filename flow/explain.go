@@ -282,8 +282,7 @@ func (e *explainer) explainCreation(role *spec.Role) {
 	e.explainIntents(role, FoundToCreate)
 }
 
-// explainIntents names the VMs that are to be made for the role, or that are looked for because an
-// earlier call may have made them.
+// explainIntents names the VMs that are to be made for the role, or are looked for: an earlier call may have made them.
 func (e *explainer) explainIntents(role *spec.Role, kind FindingKind) {
 	for _, intent := range e.Intents {
 		found := Finding{Kind: kind, Role: role.Name, Name: intent.Name}
@@ -355,8 +354,7 @@ func (e *explainer) explainVMsEnd(role *spec.Role, nodes []spec.Node) {
 	}
 }
 
-// explainTroubledVMs names the role's VMs that are in trouble. What the log says already
-// is not said again, but made more precise.
+// explainTroubledVMs names the role's VMs in trouble. What the log says already is only made more precise.
 func (e *explainer) explainTroubledVMs(role *spec.Role) {
 	_, heals := policy.HealRuleOf(role)
 	for _, node := range role.Nodes {

@@ -14,8 +14,7 @@ import (
 // DeadlineRefill is the timer after which roles below their minimum are filled up.
 const DeadlineRefill = "refill"
 
-// fill decides on the VMs that the role lacks and has those decided on created. The virtual
-// router of a role comes before its VMs.
+// fill decides on the VMs that the role lacks and has them created. Its virtual router comes before them.
 func (f filler) fill(role *spec.Role) {
 	if role.IsRouter() && role.VRouterID == nil {
 		f.routing.actOnRouter(ActionCreateRouter, *f.routing.router(role.Name))
@@ -117,7 +116,7 @@ func (f filler) refuseIntent(refused Intent, message string) {
 	case spec.RoleScaling:
 		f.deployer.failRole(role, spec.RoleFailedScaling, reason)
 	case spec.RoleRunning, spec.RoleWarning: // it was to replace another
-		f.log("E", fmt.Sprintf("Role %s : %s", role.Name, reason))
+		f.log("E", "Role %s : %s", role.Name, reason)
 		heal := f.Heals[role.Name]
 		heal.Since = maps.Clone(heal.Since)
 		set(&heal.Since, refusedVM, f.now)

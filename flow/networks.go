@@ -135,18 +135,20 @@ func (n networker) deployNetworks() {
 		return
 	}
 	if !render.FillAll(&n.Service.Body, n.routing.nameRouter) {
-		n.failNetworks(fmt.Sprintf("The values of user inputs are put into each role's template_contents, which then have more than %d bytes together", spec.MaxBody))
+		const tooLong = "The values of user inputs are put into each role's template_contents, which then have more than %d bytes together"
+		n.failNetworks(fmt.Sprintf(tooLong, spec.MaxBody))
 		return
 	}
-	next := spec.ServiceHold
-	if slices.ContainsFunc(n.Service.Body.Roles, func(role spec.Role) bool { return !n.deployer.holds(&role) }) || len(n.Service.Body.Roles) == 0 {
-		next = spec.ServiceDeploying
+	runs := func(role spec.Role) bool { return !n.deployer.holds(&role) }
+	if len(n.Service.Body.Roles) == 0 || slices.ContainsFunc(n.Service.Body.Roles, runs) {
+		n.to(spec.ServiceDeploying)
+	} else {
+		n.to(spec.ServiceHold)
 	}
-	n.to(next)
 }
 
 func (n networker) failNetworks(reason string) {
-	n.log("E", reason)
+	n.log("E", "%s", reason)
 	n.actions = slices.DeleteFunc(n.actions, func(a Action) bool { return a.Kind == ActionCreateNetwork })
 	n.to(spec.ServiceFailedDeployingNets)
 }
@@ -264,14 +266,14 @@ func (n networker) writeNetwork(network Network) {
 func (n networker) refuseNetworkEnd(reason string) {
 	switch n.Service.State() {
 	case spec.ServiceUndeployingNets:
-		n.log("E", reason)
+		n.log("E", "%s", reason)
 		n.to(spec.ServiceFailedUndeployingNets)
 	case spec.ServiceDeployingNets:
 		n.failNetworks(reason)
 	case spec.ServiceFailedDeployingNets:
 		log := n.Service.Body.Log
 		if len(log) == 0 || log[len(log)-1].Message != reason {
-			n.log("E", reason)
+			n.log("E", "%s", reason)
 		}
 	}
 }

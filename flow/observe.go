@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -121,7 +120,7 @@ func (o observer) followLoss(role *spec.Role, lost int) {
 		have = max(have, role.Cardinality-lost)
 	}
 	if have < role.Cardinality {
-		o.log("I", fmt.Sprintf("Role %s scaling down from %d to %d nodes", role.Name, role.Cardinality, have))
+		o.log("I", "Role %s scaling down from %d to %d nodes", role.Name, role.Cardinality, have)
 		role.Cardinality = have
 	}
 }
@@ -183,46 +182,4 @@ func (s State) Strangers(facts Facts) []int {
 	}
 	slices.Sort(strangers)
 	return slices.Compact(strangers)
-}
-
-// hideStrangers takes VMs that are not the service's out of what is planned with. Nodes of such VMs stay in the
-// document until their role ends, and nothing is made in their place: a service's VMs are chowned one by one.
-func (p *planner) hideStrangers() {
-	strangers := p.Strangers(p.facts)
-	for _, vm := range p.facts {
-		if !vm.Gone() && !p.Service.Owns(vm) {
-			p.facts = maps.Clone(p.facts)
-			maps.DeleteFunc(p.facts, func(_ int, vm one.VM) bool { return !vm.Gone() && !p.Service.Owns(vm) })
-			break
-		}
-	}
-	if len(strangers) == 0 {
-		return
-	}
-	p.strangers = map[string][]spec.Node{}
-	for _, id := range strangers {
-		delete(p.Asked, id)
-		delete(p.Stays, id)
-	}
-	for role := range p.Service.Body.EachRole() {
-		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
-			_, found := slices.BinarySearch(strangers, n.DeployID)
-			if found {
-				p.strangers[role.Name] = append(p.strangers[role.Name], n)
-			}
-			return found
-		})
-	}
-}
-
-// showStrangers puts the nodes back, but for those of roles that end: their VMs are left alone.
-func (p *planner) showStrangers() {
-	for role := range p.Service.Body.EachRole() {
-		foreign := p.strangers[role.Name]
-		if len(foreign) == 0 || p.undeployer.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
-			continue
-		}
-		role.Nodes = append(role.Nodes, foreign...)
-		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/flow/spec"
 )
@@ -44,10 +45,36 @@ type planner struct {
 	phases
 }
 
+// newPlanner returns a planner that takes VMs which are not the service's out of what it plans with. Nodes of such VMs
+// stay in the document until their role ends, and nothing is made in their place: a service's VMs are chowned one by one.
 func newPlanner(in Input) *planner {
 	p := draftOf(in.State)
 	p.facts, p.now, p.settings = in.Facts, in.Now, in.Settings
-	p.hideStrangers()
+	strangers := p.Strangers(p.facts)
+	for _, vm := range p.facts {
+		if !vm.Gone() && !p.Service.Owns(vm) {
+			p.facts = maps.Clone(p.facts)
+			maps.DeleteFunc(p.facts, func(_ int, vm one.VM) bool { return !vm.Gone() && !p.Service.Owns(vm) })
+			break
+		}
+	}
+	if len(strangers) == 0 {
+		return p
+	}
+	p.strangers = map[string][]spec.Node{}
+	for _, id := range strangers {
+		delete(p.Asked, id)
+		delete(p.Stays, id)
+	}
+	for role := range p.Service.Body.EachRole() {
+		role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool {
+			_, found := slices.BinarySearch(strangers, n.DeployID)
+			if found {
+				p.strangers[role.Name] = append(p.strangers[role.Name], n)
+			}
+			return found
+		})
+	}
 	return p
 }
 
@@ -104,7 +131,14 @@ type (
 // decision is what has been decided, without actions for an intent or a virtual router that a later step has dropped.
 func (p *planner) decision() Decision {
 	p.giveReasons()
-	p.showStrangers()
+	for role := range p.Service.Body.EachRole() {
+		foreign := p.strangers[role.Name]
+		if len(foreign) == 0 || p.undeployer.ending() || role.CurrentState() == spec.RoleUndeploying || role.CurrentState() == spec.RoleDone {
+			continue // the VMs of roles that end are left alone
+		}
+		role.Nodes = append(role.Nodes, foreign...)
+		slices.SortStableFunc(role.Nodes, func(a, b spec.Node) int { return a.DeployID - b.DeployID })
+	}
 	p.actions = slices.DeleteFunc(p.actions, func(action Action) bool {
 		switch action.Kind {
 		case ActionCreateVM:
@@ -197,7 +231,7 @@ func (p *planner) to(next spec.ServiceState) {
 			}
 		}
 	}
-	p.log("I", spec.StateLogged+next.String())
+	p.log("I", "%s%s", spec.StateLogged, next)
 	p.changes = append(p.changes, Change{Kind: "service", Old: old.String(), New: next.String()})
 }
 
@@ -214,7 +248,8 @@ func (p *planner) roleTo(role *spec.Role, next spec.RoleState, reason string) {
 	p.changes = append(p.changes, Change{Kind: "role", Role: role.Name, Old: old.String(), New: next.String(), Reason: reason})
 }
 
-func (p *planner) log(severity, message string) {
+func (p *planner) log(severity, format string, arguments ...any) {
+	message := fmt.Sprintf(format, arguments...)
 	if severity == "E" {
 		p.errors = append(p.errors, message)
 	}
@@ -247,8 +282,7 @@ func set[K comparable, V any](entries *map[K]V, key K, value V) {
 // flag reads an optional boolean.
 func flag(b *bool) bool { return b != nil && *b }
 
-// setDeadlines names when to look again. A deadline that stands is kept, so
-// that a stream of events cannot put it off for ever.
+// setDeadlines names when to look again. One that stands is kept: a stream of events cannot put it off for ever.
 func (p *planner) setDeadlines() {
 	maps.DeleteFunc(p.Deadlines, func(_ string, due time.Time) bool { return !due.After(p.now) })
 	p.retrier.settleRetries()

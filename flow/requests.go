@@ -81,7 +81,7 @@ func (r requester) refuseVM(vm one.VM, message string) {
 		}
 	}
 	if !helps && r.Service.State() == spec.ServiceUndeploying && r.observer.node(vm.ID) == nil {
-		r.log("E", fmt.Sprintf("VM %d, which no role needs, does not end: %s", vm.ID, message))
+		r.log("E", "VM %d, which no role needs, does not end: %s", vm.ID, message)
 		r.to(spec.ServiceFailedUndeploying)
 	}
 }
@@ -263,8 +263,7 @@ func (r retrier) act(action Action) {
 	}
 }
 
-// settleRetries forgets the retries of what is not wanted any more, and wakes the service when
-// the next of the others is due.
+// settleRetries forgets the retries of what is not wanted any more, and sets the deadline for the next of the others.
 func (r retrier) settleRetries() {
 	for vm, asked := range r.Asked {
 		r.held(requestName(asked.Action, vm))

@@ -123,7 +123,7 @@ func (s scaler) beginScale(role *spec.Role, cardinality int, reason string) {
 	if cardinality < role.Cardinality {
 		way, direction = spec.ScaleDown, "down"
 	}
-	s.log("I", fmt.Sprintf("Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, cardinality))
+	s.log("I", "Role %s scaling %s from %d to %d nodes", role.Name, direction, role.Cardinality, cardinality)
 	role.Cardinality = cardinality
 	role.ScaleWay = &way
 	policy.ForgetTrueEvals(role)
@@ -201,7 +201,7 @@ func (s scaler) scaleBack(role *spec.Role, wanted int) {
 	if wanted == have {
 		text = fmt.Sprintf("Role %s continues with %s", role.Name, plural(have, "node"))
 	}
-	s.log("I", text)
+	s.log("I", "%s", text)
 	role.Cardinality, role.ScaleWay = wanted, &way
 	policy.ForgetTrueEvals(role)
 	delete(s.PolicyCooldowns, role.Name)
@@ -225,7 +225,7 @@ func (s scaler) reduce(role *spec.Role, failed spec.RoleState) bool {
 	s.undeployer.dropIntents(role.Name)
 	leaving := s.victims(role)
 	if least := len(role.Nodes) - len(leaving); least > role.Cardinality {
-		s.log("E", fmt.Sprintf("Role %s : the scaling down to %d ends at %d nodes: %s", role.Name, role.Cardinality, least, protectedText(s.protected(role))))
+		s.log("E", "Role %s : the scaling down to %d ends at %d nodes: %s", role.Name, role.Cardinality, least, protectedText(s.protected(role)))
 		role.Cardinality = least
 	}
 	if !s.recoverer.unstickRole(role, leaving, true, failed) {

@@ -23,8 +23,7 @@ func (u undeployer) undeploy() {
 		if progressed || u.anyRole(spec.RoleUndeploying, spec.RoleFailedUndeploying) || u.everyRole(spec.RoleDone) {
 			continue
 		}
-		// Every role waits for another, and the last one begins. Parents that wait for each other
-		// cannot be deployed, but other servers took them.
+		// Every role waits for another, which other servers took, and the last one begins.
 		for i := len(u.Service.Body.Roles) - 1; !progressed; i-- {
 			if role := &u.Service.Body.Roles[i]; role.CurrentState() != spec.RoleDone {
 				u.beginEnd(role)
@@ -142,11 +141,11 @@ func (u undeployer) endRole(role *spec.Role) bool {
 		u.roleTo(role, spec.RoleDone, "")
 		return true
 	}
-	return !u.recoverer.unstickRole(role, role.Nodes, true, spec.RoleFailedUndeploying) || u.endVMs(role, role.Nodes, spec.RoleFailedUndeploying)
+	const failed = spec.RoleFailedUndeploying
+	return !u.recoverer.unstickRole(role, role.Nodes, true, failed) || u.endVMs(role, role.Nodes, failed)
 }
 
-// endVMs asks VMs of a role to end. It reports whether the role has failed: one was asked to
-// end, and failed on the way.
+// endVMs asks VMs of a role to end. It reports whether the role has failed, because one failed on its way to the end.
 func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node, failed spec.RoleState) bool {
 	for _, node := range nodes {
 		vm, known := u.facts[node.DeployID]
@@ -162,8 +161,7 @@ func (u undeployer) endVMs(role *spec.Role, nodes []spec.Node, failed spec.RoleS
 	return false
 }
 
-// shutdownAction is the role's, the service's or the configuration's. OneFlow's
-// old names mean what oned now calls terminate.
+// shutdownAction is the role's, the service's or the configuration's. OneFlow's old names mean terminate.
 func (u undeployer) shutdownAction(role *spec.Role) string {
 	switch action := cmp.Or(role.ShutdownAction, u.Service.Body.ShutdownAction, u.settings.ShutdownAction); action {
 	case "shutdown-hard":

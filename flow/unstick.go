@@ -27,8 +27,7 @@ const (
 	callDelete = "recover-delete"
 )
 
-// recoverStays has oned retry what it was told to let fail, once it has, and does what is due
-// about VMs that no role has and that were asked to end.
+// recoverStays has oned retry what it let fail, and does what is due about VMs that no role has and that are to end.
 func (r recoverer) recoverStays() {
 	ids := slices.Sorted(maps.Keys(r.Stays))
 	for _, id := range ids {
@@ -102,7 +101,7 @@ func (r recoverer) remakes(role *spec.Role, vm one.VM, stay Stay) bool {
 }
 
 func (r recoverer) tellStay(role *spec.Role, vm one.VM, what, reason string) {
-	r.log("I", fmt.Sprintf("Role %s : %s", role.Name, reason))
+	r.log("I", "Role %s : %s", role.Name, reason)
 	r.changes = append(r.changes, Change{Kind: "vm", VM: new(vm.ID), Role: role.Name, New: what, Reason: reason})
 }
 

@@ -204,8 +204,7 @@ func (l limiter) uninspected() map[int]bool {
 	return wanted
 }
 
-// hold does what is due about waits that have lasted for too long, as the deadline of each
-// says. It reports whether the service changed its state.
+// hold does what the deadlines say that have passed. It reports whether the service changed its state.
 func (l limiter) hold() bool {
 	before := l.Service.State()
 	for role := range l.Service.Body.EachRole() {
@@ -216,7 +215,7 @@ func (l limiter) hold() bool {
 		reason := l.reason(late)
 		switch {
 		case late.then == policy.ThenUndeploy && late.what != policy.WaitUndeploying:
-			l.log("E", fmt.Sprintf("Role %s : %s; the service is undeployed", role.Name, reason))
+			l.log("E", "Role %s : %s; the service is undeployed", role.Name, reason)
 			l.to(spec.ServiceUndeploying)
 		case l.takesBack(late):
 			l.takeBack(late, reason)
@@ -253,30 +252,36 @@ func (l limiter) takeBack(late overdue, reason string) {
 		l.undeployer.dropIntents(role.Name)
 		role.Cardinality = len(role.Nodes) + len(l.strangers[role.Name])
 	}
-	l.log("E", fmt.Sprintf("Role %s : %s; the scaling is reverted: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted))
+	l.log("E", "Role %s : %s; the scaling is reverted: %d of %d VMs stay", role.Name, reason, role.Cardinality, wanted)
 }
 
 // holdService fails a service that is late although none of its roles can be blamed: they wait for others.
 func (l limiter) holdService() bool {
 	wait, is := l.due(ofService)
-	failed := map[spec.ServiceState]spec.ServiceState{spec.ServiceDeploying: spec.ServiceFailedDeploying, spec.ServiceUndeploying: spec.ServiceFailedUndeploying}[l.Service.State()]
-	if !is || wait.For != serviceWaits[l.Service.State()] || failed == spec.ServicePending || slices.ContainsFunc(l.Service.Body.Roles, func(r spec.Role) bool {
-		return l.waitsFor(&r) != "" || r.CurrentState() == spec.RoleFailedDeploying || r.CurrentState() == spec.RoleFailedUndeploying
-	}) {
+	state, failed := l.Service.State(), spec.ServiceFailedDeploying
+	if state == spec.ServiceUndeploying {
+		failed = spec.ServiceFailedUndeploying
+	}
+	if !is || wait.For != serviceWaits[state] || state != spec.ServiceDeploying && state != spec.ServiceUndeploying {
 		return false
+	}
+	for role := range l.Service.Body.EachRole() {
+		if l.waitsFor(role) != "" || role.CurrentState() == spec.RoleFailedDeploying || role.CurrentState() == spec.RoleFailedUndeploying {
+			return false
+		}
 	}
 	if l.everyRole(spec.RoleRunning, spec.RoleWarning) || l.everyRole(spec.RoleDone) && !l.undeployer.straysLeft() {
 		return false
 	}
-	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", l.Service.State(), utc(wait.Since), secondsText(wait.Due.Sub(wait.Since)))
+	reason := fmt.Sprintf("The service has been %s since %s, longer than its deadline of %s", state, utc(wait.Since), secondsText(wait.Due.Sub(wait.Since)))
 	if names := l.deployer.pendingRoles(); names != "" {
 		reason += ": roles that wait for their parents: " + names
 	}
 	if left := slices.Sorted(maps.Keys(l.Asked)); l.everyRole(spec.RoleDone) && len(left) > 0 {
 		reason += fmt.Sprintf(": VM %d, which no role needs, does not end", left[0])
 	}
-	l.log("E", reason)
-	if wait.Then == policy.ThenUndeploy && l.Service.State() != spec.ServiceUndeploying {
+	l.log("E", "%s", reason)
+	if wait.Then == policy.ThenUndeploy && state != spec.ServiceUndeploying {
 		failed = spec.ServiceUndeploying
 	}
 	l.to(failed)

@@ -42,8 +42,7 @@ func (w watcher) watch() {
 	}
 }
 
-// watchRole has VMs created for those that were replaced, where oned refused that after the role's
-// wait, and does what is due about VMs which the last leader left behind.
+// watchRole has VMs created for those that were replaced, and recovers VMs which the last leader left behind.
 func (w watcher) watchRole(role *spec.Role) {
 	w.healer.healRole(role)
 	rule, heals := policy.HealRuleOf(role)
@@ -51,7 +50,7 @@ func (w watcher) watchRole(role *spec.Role) {
 	switch {
 	case !heals:
 		w.observer.followLoss(role, 0)
-	case w.observer.intended(role) == 0 && w.observer.missing(role) > 0 && due.After(w.now):
+	case w.observer.intended(role) == 0 && w.observer.missing(role) > 0 && due.After(w.now): // oned has refused one
 		w.healer.wakeToHeal(due)
 	default:
 		w.filler.fill(role)
@@ -168,7 +167,7 @@ func (h healer) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) 
 	heal.Done = append(heal.Done, h.now)
 	text := fmt.Sprintf("VM %d is in %s", vm.ID, vm.StateText())
 	if rule.Action == policy.HealRecover {
-		h.log("I", fmt.Sprintf("Role %s : %s and is recovered", role.Name, text))
+		h.log("I", "Role %s : %s and is recovered", role.Name, text)
 		heal.Since[vm.ID] = h.now
 		call := callRetry
 		if vm.Lost() {
@@ -177,7 +176,7 @@ func (h healer) heal(rule policy.HealRule, heal *Heal, role *spec.Role, id int) 
 		h.requester.ask(vm, call, role.Name)
 		return true
 	}
-	h.log("I", fmt.Sprintf("Role %s : %s and is replaced", role.Name, text))
+	h.log("I", "Role %s : %s and is replaced", role.Name, text)
 	delete(heal.Since, vm.ID)
 	role.Nodes = slices.DeleteFunc(role.Nodes, func(n spec.Node) bool { return n.DeployID == vm.ID })
 	h.requester.ask(vm, "terminate-hard", role.Name)
@@ -251,7 +250,7 @@ func (h healer) hostFailed(host string) bool {
 func (h healer) tellOnce(heal *Heal, role *spec.Role, message string) {
 	if heal.Told != message {
 		heal.Told = message
-		h.log("E", fmt.Sprintf("Role %s : it %s", role.Name, message))
+		h.log("E", "Role %s : it %s", role.Name, message)
 	}
 }
 

@@ -1,9 +1,8 @@
 package one
 
 import (
+	"fmt"
 	"slices"
-
-	"github.com/flowjet/flowjet/flow/internal/names"
 )
 
 // VMState is oned's STATE of a VM.
@@ -31,7 +30,7 @@ var vmStateNames = [...]string{
 }
 
 // String is the state's name as it stands in hook events.
-func (s VMState) String() string { return names.Of(int(s), vmStateNames[:]) }
+func (s VMState) String() string { return NameOf(int(s), vmStateNames[:]) }
 
 // LCMState is oned's LCM_STATE of a VM; it means something only in ACTIVE.
 type LCMState int
@@ -96,7 +95,7 @@ var lcmStateNames = [...]string{
 }
 
 // String is the state's name as it stands in hook events.
-func (s LCMState) String() string { return names.Of(int(s), lcmStateNames[:]) }
+func (s LCMState) String() string { return NameOf(int(s), lcmStateNames[:]) }
 
 // ParseLCMState is the reverse of String; false for a name that oned 7.4 does not have.
 func ParseLCMState(name string) (LCMState, bool) {
@@ -137,4 +136,12 @@ var networkStateNames = [...]string{
 }
 
 // String is the state's name as it stands in hook events.
-func (s NetworkState) String() string { return names.Of(int(s), networkStateNames[:]) }
+func (s NetworkState) String() string { return NameOf(int(s), networkStateNames[:]) }
+
+// NameOf is the name of a state by its number; that of a state which has none shows the number.
+func NameOf(n int, names []string) string {
+	if n < 0 || n >= len(names) {
+		return fmt.Sprintf("UNKNOWN_%d", n)
+	}
+	return names[n]
+}

@@ -46,7 +46,7 @@ func HealText(role *spec.Role) string {
 // readHeal reads the attribute, or says what is wrong with it.
 func readHeal(role *spec.Role) (rule HealRule, wrong string) {
 	if raw.KindOf(role.Heal) != raw.KindObject {
-		return rule, fmt.Sprintf("is %s; it must be an object such as {\"action\": \"recreate\", \"after\": \"60s\", \"max\": 3}", raw.Short(role.Heal))
+		return rule, fmt.Sprintf(`is %s; it must be an object such as {"action": "recreate", "after": "60s", "max": 3}`, raw.Short(role.Heal))
 	}
 	given := raw.Attributes(role.Heal)
 	rule = HealRule{Action: raw.Text(given["action"]), After: time.Minute, Max: 3}

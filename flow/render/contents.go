@@ -78,8 +78,7 @@ func eachMember(text json.RawMessage, visit func(name string, value json.RawMess
 	return nil
 }
 
-// FillAll gives all roles FillContents, and what more gives them. Where their contents become too
-// long together it changes none, and returns false.
+// FillAll gives all roles FillContents, and then more. It returns false, and changes none, where they become too long.
 func FillAll(body *spec.Body, more func(*spec.Role)) bool {
 	filled, left := slices.Clone(body.Roles), spec.MaxBody
 	for i := range filled {

@@ -254,8 +254,7 @@ func escaped(before string) bool {
 	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
 }
 
-// IsNetworkUser reports whether an attribute of a VM template has a NETWORK_ID that may name one
-// of the service's networks.
+// IsNetworkUser reports whether an attribute of a VM template has a NETWORK_ID.
 func IsNetworkUser(name string) bool {
 	return strings.EqualFold(name, "NIC") || strings.EqualFold(name, "NIC_ALIAS") || strings.EqualFold(name, "PCI")
 }

@@ -120,8 +120,7 @@ func roleStateIn(service ServiceState, role *Role) RoleState {
 	return RoleState(service) // up to COOLDOWN the numbers mean the same
 }
 
-// fitNumbers keeps the number of the role's next VM above those of its VMs, as far as their names
-// tell, and says in which direction a role scales.
+// fitNumbers keeps the number of the role's next VM above those that its VMs' names tell, and says which way it scales.
 func (r *repair) fitNumbers(role *Role) {
 	if wrong := role.Cardinality; wrong < 0 || wrong > MaxVMs {
 		role.Cardinality = min(len(role.Nodes), MaxVMs)

@@ -84,8 +84,7 @@ func (r Role) MarshalJSONTo(out *jsontext.Encoder) error {
 // noTemplate is the template_id of a role that names none.
 const noTemplate = math.MinInt
 
-// UnmarshalJSONFrom reads the known attributes and keeps the others in Extra. Of a role that has
-// no template_id, and is in the old form, it fills today's fields.
+// UnmarshalJSONFrom reads the known attributes, also from the old form, and keeps the others in Extra.
 func (r *Role) UnmarshalJSONFrom(in *jsontext.Decoder) error {
 	r.TemplateID = noTemplate
 	if err := json.UnmarshalDecode(in, (*roleFields)(r), exactly); err != nil {

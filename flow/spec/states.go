@@ -3,7 +3,7 @@ package spec
 import (
 	"slices"
 
-	"github.com/flowjet/flowjet/flow/internal/names"
+	"github.com/flowjet/flowjet/flow/one"
 )
 
 // ServiceState is the number that stands in a service document's "state".
@@ -37,10 +37,10 @@ var serviceStateNames = [...]string{
 }
 
 // String is the state's name as OneFlow's clients show it.
-func (s ServiceState) String() string { return names.Of(int(s), serviceStateNames[:]) }
+func (s ServiceState) String() string { return one.NameOf(int(s), serviceStateNames[:]) }
 
 // ServiceStates lists every state of a service, in the order of their numbers.
-func ServiceStates() []ServiceState { return names.All[ServiceState](serviceStateNames[:]) }
+func ServiceStates() []ServiceState { return numbered[ServiceState](len(serviceStateNames)) }
 
 // ServiceStateNames lists the names of every state of a service, in the order of their numbers.
 func ServiceStateNames() []string { return slices.Clone(serviceStateNames[:]) }
@@ -70,10 +70,10 @@ var roleStateNames = [...]string{
 }
 
 // String is the state's name as OneFlow's clients show it.
-func (s RoleState) String() string { return names.Of(int(s), roleStateNames[:]) }
+func (s RoleState) String() string { return one.NameOf(int(s), roleStateNames[:]) }
 
 // RoleStates lists every state of a role, in the order of their numbers.
-func RoleStates() []RoleState { return names.All[RoleState](roleStateNames[:]) }
+func RoleStates() []RoleState { return numbered[RoleState](len(roleStateNames)) }
 
 // serviceTransitions are the only ways from one state of a service to another.
 var serviceTransitions = map[ServiceState][]ServiceState{
@@ -150,4 +150,12 @@ func (s ServiceState) Waiting() bool {
 		return true
 	}
 	return false
+}
+
+func numbered[S ~int](count int) []S {
+	states := make([]S, count)
+	for i := range states {
+		states[i] = S(i)
+	}
+	return states
 }

@@ -107,8 +107,7 @@ func upgradeGiven(given raw.Object, old bool) {
 	upgradeForMerge(given)
 }
 
-// chooseInputs gives the optional inputs of a body and its roles that have no value their
-// defaults, and returns which others have none.
+// chooseInputs gives optional inputs without a value their defaults, and returns which others have none.
 func chooseInputs(body *spec.Body) Violations {
 	f := newFindings(spec.RoleNames(body.Roles))
 	body.UserInputsValues = chooseInputsOf(f, "", body.UserInputs, body.UserInputsValues)

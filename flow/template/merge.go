@@ -239,7 +239,8 @@ func checkGivenRoles(template, given json.RawMessage) Violations {
 		case name == "" && i >= len(names):
 			found.add(path, "has no name and is matched by its index; the template has only %s", list)
 		case name == "" && taken && !empty:
-			found.add(path, "has no name and is matched by its index to role %q, which roles[%d] has too: give it the name of its role", raw.Shown(names[i]), other)
+			found.add(path, "has no name and is matched by its index to role %q, which roles[%d] has too: give it the name of its role",
+				raw.Shown(names[i]), other)
 		}
 	}
 	return found.violations

@@ -63,7 +63,8 @@ func validate(body spec.Body, declared declarations) Violations {
 	}
 	checkParents(found, body.Roles)
 	contents := contentsRule{findings: found, declared: map[string]bool{}, networks: networkNames(body), open: declared.open}
-	for _, name := range slices.Concat(declared.names, contents.networks, spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)) {
+	inputs := spec.InputNames(body.Extra, body.UserInputs, body.UserInputsValues)
+	for _, name := range slices.Concat(declared.names, contents.networks, inputs) {
 		contents.declared[name] = true
 	}
 	for i, role := range body.Roles {
