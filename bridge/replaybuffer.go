@@ -23,9 +23,6 @@ type objectID struct {
 	id     int
 }
 
-// compared reports whether objects of this kind are compared with oned.
-func (o objectID) compared() bool { return o.object == objectVM || o.object == objectNet }
-
 func (e entry) isDeadLetter() bool { return e.hash == "" }
 
 // entryOverhead is about what an entry takes besides its texts, in bytes.
@@ -121,7 +118,7 @@ func (b *replayBuffer) append(e entry) {
 
 func (b *replayBuffer) await(e entry) {
 	b.waiting += e.size()
-	if e.compared() {
+	if e.object == objectVM || e.object == objectNet { // which are compared with oned
 		b.pending[e.objectID]++
 	}
 }
@@ -162,9 +159,6 @@ func (b *replayBuffer) drop(count int) {
 
 func (b *replayBuffer) settle(e entry) {
 	b.waiting -= e.size()
-	if !e.compared() {
-		return
-	}
 	if b.pending[e.objectID]--; b.pending[e.objectID] <= 0 {
 		delete(b.pending, e.objectID)
 	}

@@ -103,6 +103,7 @@ func (r *Records) SaveRecordNow(ctx context.Context, service int, record pipelin
 // another worker's of the same content: only one of the two may go on.
 type recordWrite struct {
 	service int
+	subject string
 	data    []byte
 	nonce   string
 	ended   bool
@@ -110,7 +111,7 @@ type recordWrite struct {
 
 func (r *Records) newWrite(service int, record pipeline.Record) recordWrite {
 	record.Version = r.schema
-	return recordWrite{service, pipeline.Encode(&record), nuid.Next(), record.Deleted}
+	return recordWrite{service, pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service)), pipeline.Encode(&record), nuid.Next(), record.Deleted}
 }
 
 // save writes a record with a function that stores a message. It does not go through
@@ -131,7 +132,7 @@ func (r *Records) save(ctx context.Context, write recordWrite, revision uint64, 
 }
 
 func (w recordWrite) message(revision uint64) *nats.Msg {
-	message := nats.NewMsg(recordSubject(w.service))
+	message := nats.NewMsg(w.subject)
 	message.Data = w.data
 	message.Header.Set(pipeline.HeaderNonce, w.nonce)
 	if w.ended {
@@ -144,7 +145,7 @@ func (w recordWrite) message(revision uint64) *nats.Msg {
 // resolve finds out what a refusal means: our own write whose answer was lost,
 // the marker of a deleted record, or somebody else's write.
 func (r *Records) resolve(ctx context.Context, write recordWrite, revision uint64) (uint64, error) {
-	last, err := r.core.Stream(stateStream).Last(ctx, recordSubject(write.service))
+	last, err := r.core.Stream(stateStream).Last(ctx, write.subject)
 	switch {
 	case err != nil:
 		return 0, err
@@ -160,8 +161,4 @@ func (r *Records) resolve(ctx context.Context, write recordWrite, revision uint6
 		err = pipeline.ErrConflict
 	}
 	return saved, err
-}
-
-func recordSubject(service int) string {
-	return pipeline.KeySubject(pipeline.BucketState, strconv.Itoa(service))
 }

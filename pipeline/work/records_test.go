@@ -54,7 +54,7 @@ func TestTheRecordOfAnEndedServiceExpires(t *testing.T) {
 	onOneAndThree(t, func(t *testing.T, p clients) {
 		ctx := limited(t)
 		ttl := func() string {
-			last, err := p.Client.Stream(stateStream).Last(ctx, recordSubject(42))
+			last, err := p.Client.Stream(stateStream).Last(ctx, pipeline.KeySubject(pipeline.BucketState, "42"))
 			must(t, err)
 			return last.Header.Get(headerTTL)
 		}
@@ -69,7 +69,7 @@ func TestTheRecordOfAnEndedServiceExpires(t *testing.T) {
 				t.Errorf("ended %t: it is kept for %q", ended, got)
 			}
 		}
-		expiring := recordWrite{service: 42, data: []byte("{}"), nonce: "n"}.message(revision)
+		expiring := p.newWrite(42, pipeline.Record{}).message(revision)
 		expiring.Header.Set(headerTTL, "1s")
 		_, err := p.JetStream().PublishMsg(ctx, expiring)
 		must(t, err)
