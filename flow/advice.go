@@ -8,8 +8,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// Advice is what an operator can do about a service in the state, in one
-// sentence with the command that does it; empty where nothing has to be done.
+// Advice is the command that an operator can give about a service in the state, in a sentence; empty without need.
 func Advice(state spec.ServiceState, service int) string {
 	switch state {
 	case spec.ServiceWarning:
@@ -128,8 +127,7 @@ var (
 	byReleasing = WayOut{Verb: VerbRelease, Keeps: true}
 )
 
-// waysOut are the commands that lead out of a state, those that keep most first. What
-// the state is left for without a command, its transitions tell.
+// waysOut are the commands that lead out of a state, those that keep most first.
 var waysOut = map[spec.ServiceState][]WayOut{
 	spec.ServicePending:               {byRecover, byDelete},
 	spec.ServiceDeployingNets:         {byRecover, byDelete},

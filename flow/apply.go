@@ -158,8 +158,7 @@ func (a applier) retryRoles(from, to spec.RoleState) {
 	}
 }
 
-// retryVMs has oned retry what failed, and resumes what was powered off. What a role that
-// shrinks is to lose is left alone: it is asked to end again.
+// retryVMs has oned retry what failed, and resumes what was powered off, but for what a role that shrinks is to lose.
 func (a applier) retryVMs() {
 	if a.Service.State() == spec.ServiceUndeploying || a.Service.State() == spec.ServiceFailedUndeploying {
 		return

@@ -30,8 +30,7 @@ const (
 	VerbUpdate Verb = "update"
 )
 
-// Command is a validated and authorised request to change one service. It
-// names the user who asked, and carries no secret.
+// Command is a validated and authorised request of a user to change one service. It carries no secret.
 type Command struct {
 	ID        string          `json:"id"`
 	Verb      Verb            `json:"verb"`
@@ -124,8 +123,7 @@ type Refusal struct {
 // Error is the message for the person who asked.
 func (r *Refusal) Error() string { return r.Message }
 
-// SealedArguments are a command's arguments as they may be stored: those that hold parts of a
-// template or a service are sealed.
+// SealedArguments are the arguments as they may be stored: parts of a template or a service are sealed.
 func (c Command) SealedArguments(seal func([]byte) string) json.RawMessage {
 	if c.Verb != VerbAddRole && c.Verb != VerbUpdate && c.Verb != VerbDeploy || raw.KindOf(c.Arguments) == raw.KindText || len(c.Arguments) == 0 {
 		return c.Arguments

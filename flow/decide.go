@@ -23,8 +23,7 @@ type Input struct {
 // Outcome is what has come of an action, or of measuring: Refused, NotFound, Postponed, Spared or Measured.
 type Outcome interface{ note(p *planner) }
 
-// Refused is the outcome of an action that oned will not carry out. What it was for fails,
-// with oned's words as the reason.
+// Refused is the outcome of an action that oned will not carry out. What it was for fails for oned's reason.
 type Refused struct {
 	Action  Action
 	Message string
@@ -124,8 +123,7 @@ func (o Measured) note(p *planner) {
 	}
 }
 
-// State is what Plan decides on and hands back: the service's document, and
-// what was decided about it that oned does not know or has not confirmed.
+// State is the service's document, and what was decided about it that oned does not know or has not confirmed.
 type State struct {
 	Service spec.Service `json:"service"`
 	// Intents are the VMs to be created, oldest first.
@@ -161,8 +159,7 @@ type State struct {
 	Deadlines map[string]time.Time `json:"deadlines,omitempty"`
 }
 
-// Intent is a VM that was decided on. It is stored before the VM is created,
-// and removed when the VM is known or was refused.
+// Intent is a VM that was decided on, stored from before it is created until it is known or was refused.
 type Intent struct {
 	// Key is unique for all time; the VM carries it as FLOWJET_KEY.
 	Key     string `json:"key"`
@@ -172,8 +169,7 @@ type Intent struct {
 	// TemplateID is the VM template's.
 	TemplateID int  `json:"template_id"`
 	Hold       bool `json:"hold,omitempty"`
-	// Attempts counts the calls whose outcome is unknown: with more than none
-	// the VM is looked for by its key before it is created.
+	// Attempts counts the calls whose outcome is unknown: after any, the VM is looked for by its key first.
 	Attempts int `json:"attempts,omitempty"`
 	// Floor is a VM id that was in use when the intent was decided on: its VM has a higher one. The worker sets it.
 	Floor int `json:"floor,omitempty"`

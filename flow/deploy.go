@@ -174,12 +174,10 @@ func (d deployer) start(role *spec.Role) {
 	}
 }
 
-// maxIntents is how many VMs of a role are decided on at once. The others follow as these come, so that the stored
-// state stays small however large a role is.
+// maxIntents is how many VMs of a role are decided on at once, so that the stored state stays small.
 const maxIntents = 100
 
-// arrive takes the role on when all its VMs have come, or one has failed. It
-// reports whether the role changed its state.
+// arrive takes the role on when all its VMs have come, or one has failed. It reports whether its state changed.
 func (d deployer) arrive(role *spec.Role, arrived, failed spec.RoleState) bool {
 	if d.observer.intended(role) > 0 || role.IsRouter() && role.VRouterID == nil {
 		return false
@@ -312,8 +310,7 @@ type dependencies struct {
 	holding map[string]bool
 }
 
-// dependencies are those of the roles in this step. A document may have hundreds of
-// thousands, so that they are looked up once.
+// dependencies are those of the roles in this step, looked up once: there may be hundreds of thousands.
 func (p *planner) dependencies() *dependencies {
 	if p.waiting != nil {
 		return p.waiting

@@ -38,8 +38,7 @@ func (f filler) fill(role *spec.Role) {
 	}
 }
 
-// newIntent takes the role's next ordinal. The time makes the key unique even
-// where a role of the same name was removed and added again.
+// newIntent takes the role's next ordinal. The time makes the key unique also where a role was removed and added again.
 func (f filler) newIntent(role *spec.Role) Intent {
 	f.deployer.start(role)
 	ordinal := f.ordinal(role)

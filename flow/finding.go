@@ -41,8 +41,7 @@ const (
 	// FoundParent is a role that waits for another one, FoundHold one that waits for its release.
 	FoundParent FindingKind = "parent"
 	FoundHold   FindingKind = "hold"
-	// FoundNetworkToMake, FoundNetworkNotReady, FoundNetworkToDelete and FoundNetworkFailed
-	// are virtual networks of the service's own.
+	// FoundNetworkToMake and those that follow are virtual networks of the service's own.
 	FoundNetworkToMake   FindingKind = "network_to_make"
 	FoundNetworkNotReady FindingKind = "network_not_ready"
 	FoundNetworkToDelete FindingKind = "network_to_delete"
@@ -71,8 +70,7 @@ const (
 	FoundMore FindingKind = "more"
 )
 
-// Finding is one thing that a service waits for, that has failed, or that is worth
-// knowing. The fields say what it is about; Message is made from them.
+// Finding is one thing that a service waits for, that has failed, or that is worth knowing.
 type Finding struct {
 	Kind FindingKind `json:"kind"`
 	// Role, VM and Network say what it is about, as far as it is about one. Of a VM that is

@@ -26,8 +26,7 @@ func (e Expression) Evaluate(values map[string]float64) (holds bool, written str
 	return holds, text.String()
 }
 
-// evaluate appends the condition to one text: joining the texts of parts would copy a long
-// condition once for each of its parts.
+// evaluate appends the condition to one text: joining the parts' texts would copy a long one once for each part.
 func (e *Expression) evaluate(values map[string]float64, text *strings.Builder) bool {
 	switch e.operator {
 	case "&&", "||":

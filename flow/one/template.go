@@ -78,8 +78,7 @@ func Escape(value string) string {
 	return value
 }
 
-// listAttributes are the attributes of a VM template that can be there several
-// times. They become arrays even if they are there once.
+// listAttributes are the attributes of a VM template that become arrays even if they are there once.
 var listAttributes = map[string]bool{
 	"DISK": true, "NIC": true, "NIC_ALIAS": true, "PCI": true, "INPUT": true, "SCHED_ACTION": true,
 }
@@ -215,6 +214,5 @@ func CheckTemplate(text string) error {
 	return err
 }
 
-// MaxAttributes is for a text in OpenNebula's template language, those in vectors
-// included: it takes 4 bytes to write one.
+// MaxAttributes is for a text in OpenNebula's template language, those in vectors included: one takes 4 bytes.
 const MaxAttributes = 10_000

@@ -43,8 +43,7 @@ func (v VM) Running() bool { return v.State == VMActive && v.LCMState == LCMRunn
 // Gone reports whether the VM has ended for good.
 func (v VM) Gone() bool { return v.State == VMDone }
 
-// Failed reports whether the VM goes no further by itself: what OneFlow calls failed,
-// and CLONING_FAILURE, in which OneFlow waits for ever.
+// Failed reports whether the VM goes no further by itself, also in CLONING_FAILURE, in which OneFlow waits for ever.
 func (v VM) Failed() bool {
 	return v.State == VMFailed || v.State == VMCloningFailure || v.State == VMActive && failedLCMStates[v.LCMState]
 }
@@ -54,8 +53,7 @@ func (v VM) Ending() bool {
 	return v.Gone() || v.State == VMActive && endingLCMStates[v.LCMState]
 }
 
-// Arrived reports whether a role waiting for the VM need not wait longer although it
-// is not running: somebody stopped it on purpose.
+// Arrived reports whether somebody stopped the VM on purpose, so that a role need not wait for it to run.
 func (v VM) Arrived() bool {
 	return v.State == VMStopped || v.State == VMSuspended || v.State == VMPoweroff || v.State == VMUndeployed
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/flowjet/flowjet/flow/spec"
 )
 
-// MaxRecurrence is in characters: at each decision a recurrence is held against every minute,
-// day and month up to its next one.
+// MaxRecurrence is in characters: each decision holds a recurrence against every minute up to its next one.
 const MaxRecurrence = 256
 
 // noWeekday is in a recurrence for a weekday that no month has so many of. gronx looks through
