@@ -137,7 +137,7 @@ func (o *Observer) Status(ctx context.Context, missing ...string) (Status, error
 	checkpoints := pipeline.StreamOf(pipeline.BucketCheckpoint)
 	readers := []reader{router, webhooks}
 	for partition := range pipeline.Partitions {
-		readers = append(readers, partitionReader(partition))
+		readers = append(readers, reader{pipeline.PartitionKey(partition), pipeline.StreamWork, pipeline.PartitionSubjects(partition)})
 	}
 	found := make([]ReaderStatus, len(readers))
 	for i, of := range readers {
@@ -213,7 +213,3 @@ var (
 	router   = reader{pipeline.RouterKey, pipeline.StreamONE, pipeline.SubjectsEvents}
 	webhooks = reader{pipeline.WebhooksCursor, pipeline.StreamFlow, pipeline.SubjectsFlow}
 )
-
-func partitionReader(partition int) reader {
-	return reader{pipeline.PartitionKey(partition), pipeline.StreamWork, pipeline.PartitionSubjects(partition)}
-}

@@ -138,13 +138,13 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 		return fmt.Errorf("read the pending inputs of service %d: %w", why.Service, err)
 	}
 	if oldest := why.Backlog.Oldest; oldest != nil && now.Sub(*oldest) > lateAfter {
-		why.wait(flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}, now)
+		why.Waits = append(why.Waits, flow.Finding{Kind: flow.FoundInputs, Count: int(min(why.Backlog.Count, 1<<31)), Since: oldest}.Written(now))
 		var heard Overview
 		if _, err := (&collector{Inspector: i, overview: &heard}).listen(ctx); err != nil {
 			return err
 		}
 		if len(heard.Workers) == 0 {
-			why.wait(flow.Finding{Kind: flow.FoundNoWorker}, now)
+			why.Waits = append(why.Waits, flow.Finding{Kind: flow.FoundNoWorker}.Written(now))
 		}
 		why.Next = append(why.Next, "`flowjet doctor` shows why the worker is blocked")
 	}
@@ -160,8 +160,6 @@ func (i *Inspector) addInputs(ctx context.Context, why *Why, applied uint64) (er
 	}
 	return nil
 }
-
-func (w *Why) wait(found flow.Finding, now time.Time) { w.Waits = append(w.Waits, found.Written(now)) }
 
 // Unreadable adds that the service's document cannot be read.
 func (w *Why) Unreadable(reason error) {
@@ -319,16 +317,16 @@ func (i *Inspector) heardVMs(ctx context.Context, state flow.State) (flow.Facts,
 // is in no record: it is handled if its partition's cursor has passed it, or if what the cursor
 // stands before is another service's.
 func (i *Inspector) backlogOf(ctx context.Context, service int, applied uint64) (Backlog, error) {
-	of, subject := partitionReader(pipeline.Partition(service)), pipeline.StoredWorkSubject(service)
-	cursor, err := i.pipe.LoadCursor(ctx, of.cursor)
+	partition, subject, stream := pipeline.Partition(service), pipeline.StoredWorkSubject(service), i.core.Stream(pipeline.StreamWork)
+	cursor, err := i.pipe.LoadCursor(ctx, pipeline.PartitionKey(partition))
 	if err != nil {
 		return Backlog{}, err
 	}
-	count, own, err := i.core.Stream(of.stream).Backlog(ctx, subject, max(applied, cursor))
+	count, own, err := stream.Backlog(ctx, subject, max(applied, cursor))
 	if err != nil || count == 0 {
 		return Backlog{}, err
 	}
-	_, first, err := i.core.Stream(of.stream).Backlog(ctx, of.filter, cursor)
+	_, first, err := stream.Backlog(ctx, pipeline.PartitionSubjects(partition), cursor)
 	if err != nil || first.Subject != subject {
 		return Backlog{}, err
 	}

@@ -223,9 +223,9 @@ func TestRecordsAreSavedWhereNoBatchIsTaken(t *testing.T) {
 func TestAWriteWhoseAnswerWasLostIsFound(t *testing.T) {
 	p, ctx := single(t), limited(t)
 	write := p.newWrite(42, recordOf(42, 1))
-	saved, err := p.save(ctx, write, 0, p.Client.Publish)
+	saved, err := p.save(ctx, write, 0, p.Publish)
 	must(t, err)
-	if again, err := p.save(ctx, write, 0, p.Client.Publish); err != nil || again != saved {
+	if again, err := p.save(ctx, write, 0, p.Publish); err != nil || again != saved {
 		t.Errorf("the same write got revision %d (%v), want %d", again, err, saved)
 	}
 	if _, err := p.SaveRecordNow(ctx, 42, recordOf(42, 1), 0); !errors.Is(err, pipeline.ErrConflict) {

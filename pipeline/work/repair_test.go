@@ -79,7 +79,7 @@ func TestOwnersOfManyObjects(t *testing.T) {
 				return len(owners["vm"]) == count && owners["vm"][2] == 1000*count+2 && owners["net"][7] == count
 			})
 		}
-		bucket := p.Client.Bucket(pipeline.BucketOwners)
+		bucket := p.Bucket(pipeline.BucketOwners)
 		must(t, bucket.Put(ctx, "vm-1", []byte("nobody")))
 		must(t, bucket.Put(ctx, "odd", []byte("1")))
 		if _, _, err := p.Owner(ctx, "vm", 1); err == nil {
