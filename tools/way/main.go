@@ -30,8 +30,8 @@ import (
 
 // Bounds on the functions and on the files that they stand in.
 const (
-	eventFunctions, eventFiles     = 400, 110
-	commandFunctions, commandFiles = 540, 150
+	eventFunctions, eventFiles     = 270, 75
+	commandFunctions, commandFiles = 340, 95
 )
 
 func main() {
