@@ -118,7 +118,9 @@ func (s *slots) grant() {
 		case s.writing.Len() > 0 && s.writes < maxWrites && (s.reading.Len() == 0 || s.passed == readsBefore):
 			queue, s.passed = &s.writing, 0
 		case s.reading.Len() > 0:
-			queue, s.passed = &s.reading, min(s.passed+1, readsBefore)
+			if queue = &s.reading; s.writing.Len() > 0 {
+				s.passed = min(s.passed+1, readsBefore)
+			}
 		default:
 			return
 		}
