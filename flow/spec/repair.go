@@ -64,6 +64,9 @@ func readForeign(text []byte) (body Body, repairs []string, err error) {
 // readWritten reads a body that is to the letter as Text writes it, which most are, at a quarter of what it costs to
 // look at each attribute: all that is there has its type, and only the numbers are still to be looked at.
 func readWritten(text []byte) (Body, bool) {
+	if mayOverflow(text) {
+		return Body{}, false
+	}
 	body, err := ParseBody(text)
 	if err != nil || body.Roles == nil || len(body.Roles) > MaxRoles {
 		return Body{}, false
@@ -95,6 +98,25 @@ func readWritten(text []byte) (Body, bool) {
 	}
 	written, err := body.Text()
 	return body, err == nil && bytes.Equal(written, text)
+}
+
+// mayOverflow reports whether a number in the text may be more than a float64 holds: one with an exponent, or of
+// hundreds of digits. It may stand in an attribute that nobody reads, and is refused there, too.
+func mayOverflow(text []byte) bool {
+	digits := 0
+	for _, char := range text {
+		switch {
+		case '0' <= char && char <= '9':
+			if digits++; digits > 300 {
+				return true
+			}
+			continue
+		case digits > 0 && (char == 'e' || char == 'E'):
+			return true
+		}
+		digits = 0
+	}
+	return false
 }
 
 // FoundDigest is by which digest a document's text is known, whose body ReadService has read: the body's,

@@ -3,6 +3,7 @@ package spec
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -20,6 +21,7 @@ func FuzzReadWritten(f *testing.F) {
 		`{"name":"a","roles":[{"name":"db","type":"","cardinality":-1,"template_id":-1,"min_vms":-2,"state":-3,"nodes":[],"scale_way":4}],"state":-1,"x":{"y":[null]}}`,
 		`{"name":"<&>","roles":[{"name":"db","type":"vr","cardinality":0,"template_id":0,"parents":["a"],"vrouter_id":3},{"name":"db","type":"vm","cardinality":0,"template_id":0}]}`,
 		`{"name":"a","roles":[{"name":"db","type":"vm","cardinality":1,"vm_template":3}],"state":0}`,
+		`{"name":"a","roles":[],"state":2,"x":[1e999]}`, `{"name":"a","roles":[],"state":2,"x":` + strings.Repeat("9", 400) + `}`, `{"name":"a1e9","roles":[],"state":2}`,
 		`{"name":"a","roles":null}`, `{"name":"a","roles":[]}`, `{"name":"a","roles":[{}]}`, `{}`, `null`, `[]`, `{"name":"a","roles":[],"state":2,"state":3}`,
 	} {
 		f.Add([]byte(seed))

@@ -5,3 +5,7 @@ package effort
 // unpooled is how much more is allocated with the race detector: a sync.Pool drops at random
 // what is put into it then, as regexp's buffers.
 const unpooled = 4
+
+// slower is how much longer work takes than the hash with the race detector, which watches Go's memory and not the
+// assembly that hashes: five to ten times, of which two are allowed for.
+const slower = 2
