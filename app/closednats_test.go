@@ -151,7 +151,7 @@ func TestAReaderWritesNothing(t *testing.T) {
 	js, err := jetstream.New(watcher)
 	must(t, err)
 	count := func() (total uint64) {
-		for _, name := range []string{pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamDead, pipeline.StreamONE, "KV_" + pipeline.BucketState} {
+		for _, name := range []string{pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamDead, pipeline.StreamONE, pipeline.StreamOf(pipeline.BucketState)} {
 			stream, err := js.Stream(t.Context(), name)
 			must(t, err)
 			total += stream.CachedInfo().State.LastSeq

@@ -328,7 +328,7 @@ func TestAReaderSeesEverythingThatIsStored(t *testing.T) {
 	for name := range js.StreamNames(ctx).Name() {
 		names[name] = true
 	}
-	if !names[pipeline.StreamONE] || !names["KV_"+pipeline.BucketState] {
+	if !names[pipeline.StreamONE] || !names[pipeline.StreamOf(pipeline.BucketState)] {
 		t.Errorf("the reader sees %v", names)
 	}
 	for name := range names {

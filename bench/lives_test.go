@@ -99,7 +99,7 @@ func (z *zone) nights(b *testing.B) func(*testing.B) {
 	ends := map[string][]uint64{}
 	return func(b *testing.B) {
 		b.Helper()
-		for name, days := range map[string]int{pipeline.StreamONE: eventDays, "KV_" + pipeline.BucketCommands: 1} {
+		for name, days := range map[string]int{pipeline.StreamONE: eventDays, pipeline.StreamOf(pipeline.BucketCommands): 1} {
 			stream, err := js.Stream(b.Context(), name)
 			must(b, err)
 			ends[name] = append(ends[name], stream.CachedInfo().State.LastSeq)

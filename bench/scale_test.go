@@ -201,7 +201,7 @@ func (z *zone) last(b *testing.B, stream string) uint64 {
 func (z *zone) stored(b *testing.B) map[string]uint64 {
 	b.Helper()
 	sequences := map[string]uint64{}
-	for _, stream := range []string{pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, "KV_" + pipeline.BucketState, "KV_" + pipeline.BucketOwners} {
+	for _, stream := range []string{pipeline.StreamONE, pipeline.StreamWork, pipeline.StreamFlow, pipeline.StreamOf(pipeline.BucketState), pipeline.StreamOf(pipeline.BucketOwners)} {
 		sequences[stream] = z.last(b, stream)
 	}
 	return sequences

@@ -70,7 +70,7 @@ func (w *world) awaitRouted(service int, object string, id, count int) {
 // purgeOwners loses the bucket's content, and returns how much that was.
 func (w *world) purgeOwners() {
 	w.t.Helper()
-	stream, err := w.pipe.JetStream().Stream(w.t.Context(), "KV_"+pipeline.BucketOwners)
+	stream, err := w.pipe.JetStream().Stream(w.t.Context(), pipeline.StreamOf(pipeline.BucketOwners))
 	must(w.t, err)
 	must(w.t, stream.Purge(w.t.Context()))
 }

@@ -161,6 +161,6 @@ func keys(bucket string) string { return "$KV." + bucket + ".>" }
 // allStreams are the streams, and those under the buckets.
 var allStreams = []string{
 	StreamONE, StreamWork, StreamFlow, StreamHook, StreamDead,
-	js.BucketPrefix + BucketState, js.BucketPrefix + BucketCheckpoint, js.BucketPrefix + BucketOwners, js.BucketPrefix + BucketCommands,
-	js.BucketPrefix + BucketHooks,
+	StreamOf(BucketState), StreamOf(BucketCheckpoint), StreamOf(BucketOwners), StreamOf(BucketCommands),
+	StreamOf(BucketHooks),
 }

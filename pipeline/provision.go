@@ -120,8 +120,8 @@ func buckets(replicas int) []jetstream.StreamConfig {
 	}
 	for i := range layout {
 		bucket := &layout[i]
-		bucket.Subjects = []string{"$KV." + bucket.Name + ".>"}
-		bucket.Name = js.BucketPrefix + bucket.Name
+		bucket.Subjects = []string{keys(bucket.Name)}
+		bucket.Name = StreamOf(bucket.Name)
 		bucket.MaxMsgsPerSubject, bucket.MaxBytes, bucket.Discard = 1, -1, jetstream.DiscardNew
 		bucket.AllowRollup, bucket.DenyDelete = true, true
 		bucket.AllowMsgTTL = bucket.SubjectDeleteMarkerTTL > 0

@@ -292,7 +292,7 @@ func TestJetStreamFaults(t *testing.T) {
 // moveLeaders has every stream elect another leader.
 func (s *natsServers) moveLeaders(t *testing.T) {
 	t.Helper()
-	for _, stream := range []string{pipeline.StreamWork, pipeline.StreamONE, pipeline.StreamFlow, "KV_" + pipeline.BucketState} {
+	for _, stream := range []string{pipeline.StreamWork, pipeline.StreamONE, pipeline.StreamFlow, pipeline.StreamOf(pipeline.BucketState)} {
 		if _, err := s.writer.pipe.Conn().Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, 5*time.Second); err != nil {
 			t.Errorf("have stream %s elect another leader: %v", stream, err)
 		}
