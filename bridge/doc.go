@@ -3,17 +3,17 @@
 // The way of an event:
 //
 //	listener      reads one publisher, connects anew                  listener.go, connection.go
-//	queue         holds messages as heard, bounded                    queue.go
-//	decoder       makes entries of them, in parallel and in order     decode.go, filter.go
+//	queue         holds messages as heard, bounded                    listener.go
+//	decoder       makes entries of them, in parallel and in order     decode.go
 //	replayBuffer  holds entries until they are stored, and a tail     replaybuffer.go, spill.go
-//	feed          publishes them in batches while it holds the lease  feed.go, publish.go
-//	              takes the lease over, and finds its place           standby.go, takeover.go
+//	feed          publishes them in batches while it holds the lease  feed.go
+//	              takes the lease over, and finds its place           takeover.go
 //
 // Beside it:
 //
-//	resyncer      compares oned with what is stored                   resyncer.go, resync.go, kinds.go
+//	resyncer      compares oned with what is stored                   resync.go, kinds.go
 //	monitor       asks whether a feed's oned leads, probes silence    monitor.go
-//	Bridge        starts and stops all of it, and its status          bridge.go, status.go, metrics.go
+//	Bridge        starts and stops all of it, and its status          bridge.go, status.go
 //	Replay        publishes a recording, for `flowjet replay`         replay.go
 //
 // Safety: what each publisher says is a feed. Its events are stored in the order in which they were

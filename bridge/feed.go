@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/flowjet/flowjet/internal/idle"
 	"github.com/flowjet/flowjet/pipeline"
+	"github.com/flowjet/flowjet/pipeline/feeds"
 )
 
 // feed is what one publisher says. Every bridge hears it; one publishes it.
@@ -175,4 +177,163 @@ func (f *feed) setRole(role string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state.role = role
+}
+
+const deadLetterSource = "bridge"
+
+const (
+	maxBatch      = 1000
+	maxBatchBytes = 4 << 20
+)
+
+// worthPreparing is from how many events on a batch is stored by a goroutine of its
+// own: a few are stored sooner than that has begun.
+const worthPreparing = 16
+
+// batch is some entries of the buffer on their way into the stream.
+type batch struct {
+	entries     []entry
+	deadLetters []entry
+	events      []feeds.Event
+	// commit stores the events, which have been sent ahead.
+	commit func(context.Context) error
+}
+
+// newBatch begins to store entries, of which the first has a number. A message id is of the
+// hash, which tells what happened, and the number, which tells which time: storing it again
+// changes nothing, and the same thing happening again is stored.
+func (f *feed) newBatch(l lease, entries []entry, number uint64) *batch {
+	b := &batch{entries: entries, events: make([]feeds.Event, 0, len(entries))}
+	for i, e := range entries {
+		if e.isDeadLetter() {
+			b.deadLetters = append(b.deadLetters, e)
+			continue
+		}
+		var space [80]byte
+		id := append(append(append(append(space[:0], e.hash...), '-'), f.epoch...), '-')
+		id = strconv.AppendUint(id, number+uint64(i), 10)
+		b.events = append(b.events, feeds.Event{Subject: e.subject, MessageID: string(id), Data: e.data})
+	}
+	b.commit = l.Stage(b.events)
+	return b
+}
+
+// publish stores what is in the buffer until ctx ends, another bridge takes the feed over, or
+// heardAll has ended and nothing is left (nil). While one batch is being stored the next is sent.
+func (f *feed) publish(ctx, heardAll context.Context, l lease) error {
+	waiting, end := context.WithCancel(heardAll)
+	defer end()
+	defer context.AfterFunc(ctx, end)()
+	var next *batch
+	for {
+		current := next
+		if current == nil {
+			entries, number := f.buffer.take(waiting)
+			if len(entries) == 0 {
+				return ctx.Err()
+			}
+			current = f.newBatch(l, entries, number)
+		}
+		var err error
+		if next, err = f.storeAndPrepare(ctx, l, current); err != nil {
+			return err
+		}
+		f.published(ctx, current)
+	}
+}
+
+// storeAndPrepare stores a batch. Where that takes a while, and a whole further batch has
+// been heard before it is done, that one is sent ahead.
+func (f *feed) storeAndPrepare(ctx context.Context, l lease, current *batch) (next *batch, err error) {
+	if len(current.events) < worthPreparing {
+		return nil, f.storeAll(ctx, l, current)
+	}
+	stored, behind := make(chan error, 1), len(current.entries)
+	go func() { stored <- f.storeAll(ctx, l, current) }()
+	for {
+		if entries, number := f.buffer.takeNow(behind, maxBatch); len(entries) > 0 {
+			next = f.newBatch(l, entries, number)
+			return next, <-stored
+		}
+		select {
+		case err := <-stored:
+			return nil, err
+		case <-f.buffer.ready:
+		}
+	}
+}
+
+// storeAll tries until all events are stored. Only a lost feed or the end of
+// ctx make it give up: everything else passes, and order must be kept.
+func (f *feed) storeAll(ctx context.Context, l lease, b *batch) error {
+	if len(b.events) == 0 {
+		return nil
+	}
+	err := b.commit(ctx)
+	for pause := firstPause; err != nil; pause = min(2*pause, longestPause) {
+		if errors.Is(err, pipeline.ErrSuperseded) || ctx.Err() != nil {
+			return err
+		}
+		f.storing(err)
+		if idle.For(ctx, pause) != nil {
+			return err
+		}
+		err = l.Publish(ctx, b.events)
+	}
+	f.storing(nil)
+	return nil
+}
+
+// storing notes whether JetStream takes events, and logs when that changes.
+func (f *feed) storing(err error) {
+	f.mu.Lock()
+	before := f.state.storeError
+	f.state.storeError = ""
+	if err != nil {
+		f.state.storeError = err.Error()
+	}
+	f.mu.Unlock()
+	switch {
+	case err != nil && before == "":
+		f.log.Warn("JetStream does not accept events; they are buffered in order", "error", err)
+	case err == nil && before != "":
+		f.log.Info("JetStream accepts events again")
+		// What two feeds told of one VM meanwhile may be stored in either order.
+		f.requestResync("JetStream was unreachable")
+	}
+}
+
+// published lets go of a batch that is stored, and keeps what could not be understood.
+// Losing dead letters is logged and holds nothing up.
+func (f *feed) published(ctx context.Context, b *batch) {
+	f.metrics.deadLetters.Add(float64(len(b.deadLetters)))
+	f.mu.Lock()
+	f.state.deadLetters += uint64(len(b.deadLetters))
+	f.mu.Unlock()
+	for i, letter := range b.deadLetters {
+		f.log.Warn("a hook event could not be parsed; see the dead letters",
+			"reason", letter.subject, "subject", pipeline.DeadSubject(deadLetterSource))
+		if err := f.store.DeadLetter(ctx, deadLetterSource, letter.subject, letter.data); err != nil {
+			f.log.Error("dead letters could not be stored", "letters", len(b.deadLetters)-i, "error", err)
+			break
+		}
+	}
+	relieved, err := f.buffer.stored(len(b.entries))
+	if err != nil {
+		f.log.Error("hook events in the spill file were lost, comparing with oned", "error", err)
+	}
+	if relieved {
+		f.requestResync("events were dropped")
+	}
+	for _, e := range b.entries {
+		if !e.isDeadLetter() {
+			f.metrics.events.WithLabelValues(e.object).Inc()
+		}
+	}
+	newest := b.entries[len(b.entries)-1].heard
+	f.metrics.lastEvent.Set(float64(newest.UnixMicro()) / 1e6)
+	f.metrics.queueBytes.Set(float64(f.buffer.state().bytes))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state.published += uint64(len(b.events))
 }

@@ -276,3 +276,74 @@ func (s *saver) openRecord() {
 	}
 	s.record.State.Service.Body = body
 }
+
+// A document follows its record: it is written when its service has come to rest, and when a
+// client is answered. Of a service that is on its way the state is written within a second, so that
+// what happens close together costs one write, and what else changes once a minute. For that second
+// its inputs have not ended: whoever takes the service over reads them again, and writes.
+
+const (
+	// writeWithin is for how long a document may name another state than its record until it
+	// is written, which takes oned a while.
+	writeWithin = 850 * time.Millisecond
+	// writeEvery is how far apart writes are that do not change the state.
+	writeEvery = time.Minute
+)
+
+// writeBehind is when a document that is behind its record is to be written.
+type writeBehind struct {
+	// due is when; zero where the document is not behind.
+	due time.Time
+	// written is when the document was written last, as far as is known, and shows the
+	// service's state in it.
+	written time.Time
+	shows   spec.ServiceState
+}
+
+// begin notes that the document is behind a record with the state.
+func (w *writeBehind) begin(state spec.ServiceState) {
+	due := time.Now().Add(writeWithin)
+	if next := w.written.Add(writeEvery); state == w.shows && next.After(due) {
+		due = next
+	}
+	if w.due.IsZero() || due.Before(w.due) {
+		w.due = due
+	}
+}
+
+// wrote notes that the document was written with the state.
+func (w *writeBehind) wrote(state spec.ServiceState) {
+	*w = writeBehind{written: time.Now(), shows: state}
+}
+
+// isDue reports whether the document is to be written now.
+func (w *writeBehind) isDue() bool { return !w.due.IsZero() && !time.Now().Before(w.due) }
+
+// isSoon reports whether the document is to be written within a second.
+func (w *writeBehind) isSoon() bool { return !w.due.IsZero() && time.Until(w.due) <= writeWithin }
+
+// writeIfDue writes the document while calls for the service are made, unless the next one
+// deletes it.
+func (s *saver) writeIfDue(ctx context.Context) error {
+	if !s.behind.isDue() || s.record.State.Service.State() == spec.ServiceDone {
+		return nil
+	}
+	return s.saveDocument(ctx)
+}
+
+// writeInTime writes the document unless there is time for that. It reports whether the
+// inputs may end: the document says what the record does, or will in a while.
+func (s *saver) writeInTime(ctx context.Context, all bool) (mayEnd bool, err error) {
+	if !s.exists {
+		s.behind.due = time.Time{}
+		return true, nil
+	}
+	state := s.record.State.Service.State()
+	if state.Waiting() && !s.behind.isDue() && s.record.State.Service.Body.Digest() != s.record.Saved {
+		if s.behind.begin(state); !all || !s.behind.isSoon() {
+			return !s.behind.isSoon(), nil
+		}
+	}
+	err = s.saveDocument(ctx)
+	return err == nil, err
+}

@@ -9,15 +9,16 @@
 // The way of an input:
 //
 //	Worker       owns partitions, and follows who comes and goes     worker.go
-//	partition    reads inputs in order, saves how far all are done   partition.go, loops.go
+//	partition    reads inputs in order, saves how far all are done   partition.go
 //	inbox        keeps what waits for one service, merged            inbox.go
 //	scheduler    gives slots to service loops                        scheduler.go
 //	serviceLoop  handles one input after the other, and retries      loop.go, handle.go
 //	loader       reads record and document, and holds them together  load.go
-//	ingester     takes up how VMs are, from events or oned           ingest.go, refresh.go
-//	saver        commits, saves the document, publishes, sets timers commit.go, writebehind.go, history.go
-//	executor     makes the calls of a decision, each once            act.go, networks.go, routers.go
-//	orphans      ends what came after its service had ended          orphans.go
+//	ingester     takes up how VMs are, from events or oned           ingest.go
+//	saver        commits, saves the document, publishes, sets timers commit.go, history.go
+//	executor     makes the calls of a decision, each once            act.go, networks.go
+//	finder       finds VMs whose call was not answered               orphans.go
+//	orphans      ends VMs that came after their service had ended    orphans.go
 //
 // What wakes services is in the package routing.
 //

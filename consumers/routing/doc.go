@@ -3,7 +3,7 @@
 //
 //	Router      gives each event to the service that it concerns, finds
 //	            VMs that a leader of the zone left in mid-change, and
-//	            repairs streams that were damaged                        router.go, leftbehind.go, damage.go
+//	            repairs streams that were damaged                        router.go, scan.go, damage.go
 //	owners      knows which service a VM or network belongs to           owners.go
 //	scanner     finds services that nothing wakes                        scan.go
 //	Autoscaler  measures the VMs that elasticity policies ask about      autoscaler.go
