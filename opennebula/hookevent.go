@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -12,6 +13,138 @@ import (
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
+
+// The kinds of hook-event key. The short forms of an object's state change
+// ("EVENT VM 21/ACTIVE/RUNNING ", "EVENT NET 2/READY/ ") have the object as
+// their kind: vm, net, host, image.
+const (
+	KeyState   = "state"
+	KeyService = "service"
+	KeyAPI     = "api"
+	KeyRetry   = "retry"
+)
+
+// HookKey is the first frame of a hook event.
+type HookKey struct {
+	Kind string
+	// Object is vm, net, host or image in state changes of both forms.
+	Object string
+	// ID is the object's, or the service's for KeyService.
+	ID              int
+	State, LCMState string
+	// Call and OK are set for KeyAPI.
+	Call string
+	OK   bool
+}
+
+// StateSubscription is the ZeroMQ subscription for every object's state
+// changes, each once. With CallSubscription it covers all that Decode
+// understands.
+const StateSubscription = "EVENT STATE "
+
+// CallSubscription is the ZeroMQ subscription for one API call, or with one.vm.* for all
+// about VMs.
+func CallSubscription(call string) string {
+	if about, all := strings.CutSuffix(call, "*"); all {
+		return "EVENT API " + about
+	}
+	return "EVENT API " + call + " "
+}
+
+var hookObjects = map[string]string{"VM": "vm", "NET": "net", "HOST": "host", "IMAGE": "image"}
+
+// ParseKey reads any key that oned publishes; the error is a *DecodeError.
+// Real keys end with a blank, except those of API calls.
+func ParseKey(key string) (HookKey, error) {
+	if len(key) > maxKeySize {
+		return HookKey{}, decodeError(key, ReasonKey, fmt.Errorf("it has %d bytes", len(key)))
+	}
+	var space [5]string
+	words := space[:0]
+	for word := range strings.FieldsSeq(key) {
+		words = append(words, word)
+	}
+	switch {
+	case len(words) > 0 && words[0] == "RETRY":
+		return HookKey{Kind: KeyRetry}, nil
+	case len(words) < 3 || words[0] != "EVENT":
+		return HookKey{}, decodeError(key, ReasonKey, nil)
+	}
+	parsed, err := parseEventKey(words[1], words[2:])
+	switch {
+	case err != nil:
+		return HookKey{}, decodeError(key, ReasonKey, err)
+	case parsed.Kind == "":
+		return HookKey{}, decodeError(key, ReasonObject, nil)
+	}
+	return parsed, nil
+}
+
+// parseEventKey leaves the kind empty for an object that is not known.
+func parseEventKey(kind string, words []string) (key HookKey, err error) {
+	switch {
+	case kind == "API":
+		if len(words) != 2 || words[1] != "0" && words[1] != "1" {
+			return key, errors.New("a call and 0 or 1 must follow EVENT API")
+		}
+		if !strings.HasPrefix(words[0], "one.") {
+			return key, errors.New("the name of a call must begin with \"one.\"")
+		}
+		return HookKey{Kind: KeyAPI, Call: words[0], OK: words[1] == "1"}, nil
+	case len(words) != 1:
+		return key, fmt.Errorf("it has %d words", len(words)+2)
+	case kind == "SERVICE":
+		key.Kind = KeyService
+		key.ID, err = parseID(words[0])
+		return key, err
+	}
+	var space [5]string
+	parts := space[:0]
+	for part := range strings.SplitSeq(words[0], "/") {
+		parts = append(parts, part)
+	}
+	last := len(parts) - 1
+	id, states := parts[0], parts[1:] // 21/ACTIVE/RUNNING and 2/READY/
+	if key.Object = hookObjects[kind]; kind == "STATE" {
+		if last < 2 || last > 3 {
+			return key, errors.New("OBJECT/STATE/LCM_STATE/id must follow EVENT STATE")
+		}
+		key.Object, id, states = hookObjects[parts[0]], parts[last], parts[1:last] // VM/ACTIVE/RUNNING/21 and NET/READY//2
+	} else if key.Object != "" && (last < 1 || last > 2) {
+		return key, fmt.Errorf("id/STATE/LCM_STATE must follow EVENT %s", kind)
+	}
+	if key.Object == "" {
+		return key, nil
+	}
+	if key.Kind = key.Object; kind == "STATE" {
+		key.Kind = KeyState
+	}
+	if key.ID, err = parseID(id); err != nil {
+		return key, err
+	}
+	if key.State = states[0]; len(states) > 1 {
+		key.LCMState = states[1]
+	}
+	// Only names are let through as states: they become parts of subjects.
+	for _, state := range states {
+		foreign := strings.IndexFunc(state, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '_' && (c < '0' || c > '9') }) >= 0
+		if foreign || len(state) > 64 || key.State == "" {
+			return key, fmt.Errorf("%q and %q are not state names", key.State, key.LCMState)
+		}
+	}
+	if key.Object == "vm" && key.LCMState == "" {
+		return key, errors.New("a VM's key must have an LCM_STATE")
+	}
+	return key, nil
+}
+
+func parseID(text string) (int, error) {
+	id, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not an id", text)
+	}
+	return int(id), nil
+}
 
 // HookEvent is a hook event, reduced to what a service needs to know.
 type HookEvent struct {

@@ -3,11 +3,15 @@ package opennebula
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/flowjet/flowjet/flow"
 	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/flow/policy"
 	"github.com/flowjet/flowjet/opennebula/onexml"
@@ -153,4 +157,140 @@ func numberIn(tree one.Template, name string) (float64, bool) {
 		return value, err == nil && !math.IsInf(value, 0) && !math.IsNaN(value)
 	}
 	return 0, false
+}
+
+// VMDetails is what people want to know of a VM.
+type VMDetails struct {
+	one.VM
+	// Started is when the VM was created.
+	Started time.Time
+	// IPs are the addresses of its interfaces, and Error is USER_TEMPLATE/ERROR.
+	IPs   []string
+	Error string
+}
+
+// spanGap is the widest gap between two ids that one call covers: a call costs about as
+// much as so many VMs that nobody asked for.
+const spanGap = 50
+
+// Details reads those of the VMs that the user may see and that have not ended, with one
+// call of one.vmpool.infoextended for ids that are close together. Where that is more than is
+// read it makes more calls, and leaves out a VM that is so large by itself.
+func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, error) {
+	found := map[int]VMDetails{}
+	wanted := slices.Compact(slices.Sorted(slices.Values(ids)))
+	for most := len(wanted); len(wanted) > 0; {
+		end := 1
+		for end < min(most, len(wanted)) && wanted[end]-wanted[end-1] <= spanGap {
+			end++
+		}
+		_, err := readAs(ctx, s.caller, func(text []byte) (struct{}, error) {
+			eachElement(text, "VM", func(element []byte) {
+				if _, asked := slices.BinarySearch(wanted[:end], idOf(element)); !asked {
+					return
+				}
+				vm := VMDetails{VM: one.VM{Service: -1}}
+				r := onexml.New(element)
+				r.Root()
+				readVMInto(r, &vm.VM) // what is broken further down does not hide the rest
+				r = onexml.New(element)
+				r.Root()
+				vm.read(r)
+				found[idOf(element)] = vm
+			})
+			return struct{}{}, nil
+		}, "one.vmpool.infoextended", FilterAll, wanted[0], wanted[end-1], StateNotDone, "")
+		if large := errors.Is(err, ErrTooLarge); large && end > 1 {
+			most = end / 2
+			continue
+		} else if err != nil && !large {
+			return nil, err
+		}
+		wanted = wanted[end:]
+	}
+	return found, nil
+}
+
+func (v *VMDetails) read(r *onexml.Reader) {
+	r.Each(func(name []byte) {
+		switch string(name) {
+		case "STIME":
+			v.Started = time.Unix(int64(r.Int()), 0).UTC()
+		case "TEMPLATE":
+			r.At(func() {
+				r.Each(func(name []byte) {
+					switch string(name) {
+					case "IP", "IP6_GLOBAL", "IP6", "EXTERNAL_IP":
+						if address := bounded(r.String()); address != "" && !slices.Contains(v.IPs, address) {
+							v.IPs = append(v.IPs, address)
+						}
+					}
+				})
+			}, "NIC")
+		case "USER_TEMPLATE":
+			r.At(func() { v.Error = bounded(r.String()) }, "ERROR")
+		}
+	})
+}
+
+const (
+	// rangeGap is how many foreign VMs between two that are wanted make one call for both
+	// dearer than two calls.
+	rangeGap = 16
+	// maxLookedAt bounds how many VMs of a service are looked at for an explanation.
+	maxLookedAt = 1000
+)
+
+// Look returns the state with the networks, and the facts with the VMs, that decide what
+// the service waits for, as the zone's leader shows them now.
+func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
+	leader := s.Confirmed()
+	facts := flow.Facts{}
+	wanted := state.Doubtful()
+	for _, span := range Spans(wanted[:min(len(wanted), maxLookedAt)]) {
+		vms, err := leader.VMsAt(ctx, span, StateNotDone)
+		if err != nil {
+			return state, nil, fmt.Errorf("read the VMs of service %d: %w", state.Service.ID, err)
+		}
+		for _, id := range span {
+			facts[id] = one.VM{ID: id, State: one.VMDone, Service: state.Service.ID}
+		}
+		for _, vm := range vms {
+			if _, wanted := slices.BinarySearch(span, vm.ID); wanted {
+				facts[vm.ID] = vm
+			}
+		}
+	}
+	if !flow.WatchesNetworks(state) {
+		return state, facts, nil
+	}
+	for _, network := range state.Networks {
+		if network.ID < 0 {
+			continue
+		}
+		found, err := leader.Network(ctx, network.ID)
+		if IsCode(err, CodeNoExists) {
+			found, err = Network{State: one.NetworkDone}, nil
+		}
+		if err != nil {
+			return state, nil, fmt.Errorf("read network %d of service %d: %w", network.ID, state.Service.ID, err)
+		}
+		state = flow.SeeNetwork(state, network.Name, network.ID, found.State)
+	}
+	return state, facts, nil
+}
+
+// Spans cuts ascending VM ids where the gap between two is so wide that a call for each side
+// is cheaper than one for both.
+func Spans(ids []int) [][]int {
+	var out [][]int
+	for _, id := range ids {
+		last := len(out) - 1
+		if last >= 0 && id-out[last][len(out[last])-1] <= rangeGap {
+			out[last] = append(out[last], id)
+			continue
+		}
+		out = append(out, []int{id})
+	}
+	return out
 }

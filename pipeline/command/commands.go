@@ -1,9 +1,5 @@
 // Package command queues users' commands for workers, and keeps what became of them and of
 // the keys under which requests are repeated.
-//
-//	commands.go      submitting a command, once or again, its reply and its status
-//	reservations.go  requests that are marked with a key, so that they act once
-//	changes.go       which commands wait, whichever API has queued them
 package command
 
 import (

@@ -6,10 +6,6 @@
 // Safety: a folder has one server at a time; two would destroy each other's
 // streams. Liveness: a server that stopped writing because the disk was full is
 // started again, on the same address, once there is room.
-//
-//	server.go  configures, starts, reloads and stops the server
-//	guard.go   starts it again after the disk was full
-//	log.go     logs its lines with slog, and detects failed writes in them
 package embedded
 
 import (

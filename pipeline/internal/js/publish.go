@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/flowjet/flowjet/internal/idle"
 )
 
 // Publish stores one message and returns its sequence.
@@ -85,5 +89,132 @@ func carryTrace(ctx context.Context, message *nats.Msg) {
 	own := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{HeaderTrace: message.Header.Get(HeaderTrace)})
 	if !trace.SpanContextFromContext(own).IsValid() {
 		InjectTrace(ctx, message)
+	}
+}
+
+// ErrClosed is returned when the reader was stopped or the client closed.
+var ErrClosed = errors.New("closed")
+
+// ErrUnsettled is returned while another process is making the same thing just now.
+var ErrUnsettled = errors.New("another process is creating it")
+
+// JetStream's error codes that nats.go has no names for.
+const (
+	codeNotAvailable     jetstream.ErrorCode = 10008
+	codeNotLeader        jetstream.ErrorCode = 10009
+	codeBatchIncomplete  jetstream.ErrorCode = 10176
+	codeBatchDuplicate   jetstream.ErrorCode = 10201
+	codeBatchesInflight  jetstream.ErrorCode = 10210
+	codeDuplicateInAir   jetstream.ErrorCode = 10158
+	codeSequenceNotReady jetstream.ErrorCode = 10163
+	codeNoStorage        jetstream.ErrorCode = 10047
+	codeNoResources      jetstream.ErrorCode = 10023
+	codeNoPeers          jetstream.ErrorCode = 10005
+	codeWrongSequence                        = jetstream.JSErrCodeStreamWrongLastSequence
+	codeSequenceInFlight                     = jetstream.JSErrCodeStreamWrongLastSequenceConstant
+)
+
+// Attempt is how long one request waits for its answer.
+const Attempt = 3 * time.Second
+
+const (
+	// patience is how long a call goes on trying by itself when nothing but time is missing: a
+	// leader's election, a reconnect. The server's own election after a kill takes 5 to 8 seconds.
+	patience = 15 * time.Second
+	// firstAttempt is how long the first request waits for its answer; later ones wait for Attempt.
+	// A leader that steps down answers nothing to what it had not finished: found on three servers.
+	firstAttempt = 600 * time.Millisecond
+	firstBackoff = 5 * time.Millisecond
+	maxBackoff   = 500 * time.Millisecond
+)
+
+// Code is the JetStream error code in err, 0 without one.
+func Code(err error) jetstream.ErrorCode {
+	var refused jetstream.JetStreamError
+	if errors.As(err, &refused) && refused.APIError() != nil {
+		return refused.APIError().ErrorCode
+	}
+	return 0
+}
+
+// Conflict reports whether a condition on a message or a key did not hold: somebody else
+// wrote in between. On one replica, and of what is stored on several, JetStream says so
+// with 10071, which is final. With 10164 it says on several replicas that another write is
+// on its way: that is tried again, and is a conflict where the patience ends with it.
+func Conflict(err error) bool {
+	code := Code(err)
+	return code == codeWrongSequence || code == codeSequenceInFlight || errors.Is(err, jetstream.ErrKeyExists)
+}
+
+// NoRoom reports whether there is too little space for a stream's bytes: on this server, or
+// in a cluster on too few.
+func NoRoom(err error) bool {
+	switch Code(err) {
+	case codeNoStorage, codeNoResources:
+		return true
+	case codeNoPeers:
+		return strings.Contains(err.Error(), "insufficient storage")
+	}
+	return false
+}
+
+// Explain adds what mends an error that a person has to mend.
+func Explain(err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("%w; enable JetStream on the server and for the account", err)
+	case NoRoom(err):
+		return fmt.Errorf("%w; give JetStream more disk space", err)
+	case Code(err) == codeNoPeers:
+		return fmt.Errorf("%w; fewer servers are running than replicas are configured", err)
+	}
+	return err
+}
+
+// Transient reports whether the same request may succeed a little later. The
+// request may have been carried out all the same: only its answer was lost.
+func Transient(err error) bool {
+	switch Code(err) {
+	case codeSequenceInFlight, codeSequenceNotReady, codeNotAvailable, codeNotLeader,
+		codeBatchIncomplete, codeBatchesInflight, codeDuplicateInAir:
+		// 10164: on a replicated stream another write to the subject is on
+		// its way. Who wins is known a moment later.
+		return true
+	case codeNoPeers:
+		// Of servers that start together one comes last; but no wait makes a disk larger.
+		return !NoRoom(err)
+	case 0:
+	default:
+		return false
+	}
+	for _, passing := range []error{
+		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrReconnectBufExceeded,
+		nats.ErrConnectionReconnecting, nats.ErrStaleConnection, jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+		ErrUnsettled,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
+}
+
+// Retry calls try until it succeeds, fails for good, or ctx or the patience
+// ends. Each call gets a context of its own that ends after one attempt's time.
+func Retry(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	wait, limit := firstBackoff, firstAttempt
+	for {
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		err := try(attempt)
+		cancel()
+		if err == nil || !Transient(err) || ctx.Err() != nil {
+			return err
+		}
+		if idle.For(ctx, wait) != nil {
+			return err
+		}
+		wait, limit = min(2*wait, maxBackoff), Attempt
 	}
 }
