@@ -52,32 +52,18 @@ func (p Permissions) Octet() string {
 	return fmt.Sprintf("%d%d%d", digit(p.OwnerU, p.OwnerM, p.OwnerA), digit(p.GroupU, p.GroupM, p.GroupA), digit(p.OtherU, p.OtherM, p.OtherA))
 }
 
-func readPermissions(r *onexml.Reader) (p Permissions) {
-	readInts(r, map[string]*int{
-		"OWNER_U": &p.OwnerU, "OWNER_M": &p.OwnerM, "OWNER_A": &p.OwnerA, "GROUP_U": &p.GroupU, "GROUP_M": &p.GroupM,
-		"GROUP_A": &p.GroupA, "OTHER_U": &p.OtherU, "OTHER_M": &p.OtherM, "OTHER_A": &p.OtherA,
-	})
-	return p
-}
-
 func readDocument(r *onexml.Reader) (d Document) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "ID":
-			d.ID = r.Int()
-		case "NAME":
-			d.Name = r.String()
-		case "TYPE":
-			d.Type = r.Int()
-		case "PERMISSIONS":
-			d.Permissions = readPermissions(r)
-		case "LOCK":
-			d.Locked = true
-		case "TEMPLATE":
-			r.At(func() { d.Body = bytes.Clone(r.Text()) }, "BODY")
-		default:
-			readOwner(r, name, &d.Owner)
-		}
+	p := &d.Permissions
+	r.Fields(ownerFields(&d.Owner), onexml.Fields{
+		"ID": &d.ID, "NAME": &d.Name, "TYPE": &d.Type,
+		"PERMISSIONS": func() {
+			r.Fields(onexml.Fields{
+				"OWNER_U": &p.OwnerU, "OWNER_M": &p.OwnerM, "OWNER_A": &p.OwnerA, "GROUP_U": &p.GroupU, "GROUP_M": &p.GroupM,
+				"GROUP_A": &p.GroupA, "OTHER_U": &p.OtherU, "OTHER_M": &p.OtherM, "OTHER_A": &p.OtherA,
+			})
+		},
+		"LOCK":     func() { d.Locked = true },
+		"TEMPLATE": func() { r.At(func() { d.Body = bytes.Clone(r.Text()) }, "BODY") },
 	})
 	return d
 }

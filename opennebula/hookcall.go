@@ -105,9 +105,7 @@ func between(text []byte, start, end string) (string, bool) {
 }
 
 // isYes reads a template's yes: in any case, with blanks and quotes around it.
-func isYes(value string) bool {
-	return strings.EqualFold(strings.Trim(value, " \t\r\n\"'"), "YES")
-}
+func isYes(value string) bool { return strings.EqualFold(strings.Trim(value, " \t\r\n\"'"), "YES") }
 
 // readyIn is what a template text writes into READY: nil where it does not
 // mention it. Templates come as text (READY = "YES") and as XML.

@@ -23,21 +23,10 @@ type Network struct {
 
 func readNetwork(r *onexml.Reader) Network {
 	n := Network{Parent: -1, Template: -1}
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "ID":
-			n.ID = r.Int()
-		case "NAME":
-			n.Name = r.String()
-		case "STATE":
-			n.State = one.NetworkState(r.Int())
-		case "PARENT_NETWORK_ID":
-			n.Parent = idOrNone(r.String())
-		case "TEMPLATE_ID":
-			n.Template = idOrNone(r.String())
-		default:
-			readOwner(r, name, &n.Owner)
-		}
+	r.Fields(ownerFields(&n.Owner), onexml.Fields{
+		"ID": &n.ID, "NAME": &n.Name, "STATE": (*int)(&n.State),
+		"PARENT_NETWORK_ID": func() { n.Parent = idOrNone(r.String()) },
+		"TEMPLATE_ID":       func() { n.Template = idOrNone(r.String()) },
 	})
 	return n
 }
@@ -94,37 +83,17 @@ type Router struct {
 }
 
 func readRouter(r *onexml.Reader) (router Router) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "ID":
-			router.ID = r.Int()
-		case "NAME":
-			router.Name = r.String()
-		case "VMS":
-			r.At(func() { router.VMs = append(router.VMs, r.Int()) }, "ID")
-		case "TEMPLATE":
-			r.Each(func(name []byte) {
-				switch string(name) {
-				case "FLOWJET_KEY":
-					router.Key = r.String()
-				case "NIC":
-					nic := one.FloatingIP{NetworkID: -1}
-					r.Each(func(name []byte) {
-						switch string(name) {
-						case "NETWORK_ID":
-							nic.NetworkID = idOrNone(r.String())
-						case "VROUTER_IP":
-							nic.Address = r.String()
-						}
-					})
-					if nic.NetworkID >= 0 && nic.Address != "" {
-						router.Addresses = append(router.Addresses, nic)
-					}
-				}
-			})
-		default:
-			readOwner(r, name, &router.Owner)
+	addNIC := func() {
+		nic := one.FloatingIP{NetworkID: -1}
+		r.Fields(onexml.Fields{"NETWORK_ID": func() { nic.NetworkID = idOrNone(r.String()) }, "VROUTER_IP": &nic.Address})
+		if nic.NetworkID >= 0 && nic.Address != "" {
+			router.Addresses = append(router.Addresses, nic)
 		}
+	}
+	r.Fields(ownerFields(&router.Owner), onexml.Fields{
+		"ID": &router.ID, "NAME": &router.Name,
+		"VMS":      func() { r.At(func() { router.VMs = append(router.VMs, r.Int()) }, "ID") },
+		"TEMPLATE": func() { r.Fields(onexml.Fields{"FLOWJET_KEY": &router.Key, "NIC": addNIC}) },
 	})
 	return router
 }

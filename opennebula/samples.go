@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -37,49 +36,34 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 			asked[id] = true
 		}
 	}
-	monitored, err := readAs(ctx, s.caller, func(text []byte) (map[int]one.Template, error) {
-		figures := map[int]one.Template{}
-		eachElement(text, "MONITORING", func(element []byte) {
-			id := idOf(element)
+	monitored, samples := map[int]one.Template{}, map[int]policy.Sample{}
+	err := s.each(ctx, "MONITORING", func(id int, element []byte) {
+		if !asked[id] {
+			return
+		}
+		if tree, err := readTree(element); err == nil {
+			monitored[id] = tree // of several of one VM the last one counts
+		}
+	}, "one.vmpool.monitoring", FilterAll, lastOnly)
+	for ; err == nil && len(spans) > 0; spans = spans[1:] {
+		span := spans[0]
+		err = s.each(ctx, "VM", func(id int, element []byte) {
 			if !asked[id] {
 				return
 			}
-			if tree, err := readTree(element); err == nil {
-				figures[id] = tree // of several of one VM the last one counts
+			if sample := sampleOf(id, element, wanted, monitored[id]); sample != nil {
+				samples[id] = sample
 			}
-		})
-		return figures, nil
-	}, "one.vmpool.monitoring", FilterAll, lastOnly)
-	if err != nil {
-		return nil, err
-	}
-	samples := map[int]policy.Sample{}
-	for len(spans) > 0 {
-		span := spans[0]
-		spans = spans[1:]
-		found, err := readAs(ctx, s.caller, func(text []byte) (map[int]policy.Sample, error) {
-			found := map[int]policy.Sample{}
-			eachElement(text, "VM", func(element []byte) {
-				id := idOf(element)
-				if !asked[id] {
-					return
-				}
-				if sample := sampleOf(id, element, wanted, monitored[id]); sample != nil {
-					found[id] = sample
-				}
-			})
-			return found, nil
 		}, "one.vmpool.infoextended", FilterAll, span[0], span[len(span)-1], StateNotDone, "")
-		if half := len(span) / 2; errors.Is(err, ErrTooLarge) {
-			if half > 0 { // else the VM is so large: it is left out
+		if errors.Is(err, ErrTooLarge) {
+			if half := len(span) / 2; half > 0 { // else the VM is so large: it is left out
 				spans = append(spans, span[:half], span[half:])
 			}
-			continue
+			err = nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(samples, found)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return samples, nil
 }
@@ -87,76 +71,55 @@ func (s vmCalls) Samples(ctx context.Context, spans [][]int, wanted Wanted) (map
 // sampleOf reads one VM's element; nil if the VM does not run, or nothing of it is wanted.
 func sampleOf(id int, element []byte, wanted Wanted, monitoring one.Template) policy.Sample {
 	tree, err := readTree(element)
-	if err != nil || plain(tree, "STATE") != "3" || plain(tree, "LCM_STATE") != "3" {
+	text := func(path ...string) string {
+		value, _ := tree.Lookup(path...)
+		return value
+	}
+	if err != nil || text("STATE") != "3" || text("LCM_STATE") != "3" {
 		return nil
 	}
-	user := inside(tree, "USER_TEMPLATE")
 	names := wanted(one.VM{
-		ID: id, Owner: one.Identity{UID: idOrNone(plain(tree, "UID"))}, Service: idOrNone(plain(user, "SERVICE_ID")),
-		Role: bounded(plain(user, "ROLE_NAME")), Key: bounded(plain(user, "FLOWJET_KEY")),
+		ID: id, Owner: one.Identity{UID: idOrNone(text("UID"))}, Service: idOrNone(text("USER_TEMPLATE", "SERVICE_ID")),
+		Role: bounded(text("USER_TEMPLATE", "ROLE_NAME")), Key: bounded(text("USER_TEMPLATE", "FLOWJET_KEY")),
 	})
 	if names == nil {
 		return nil
 	}
 	sample := policy.Sample{}
 	for _, name := range names {
-		for _, place := range []one.Template{user, monitoring, inside(tree, "TEMPLATE"), tree} {
-			if value, has := numberIn(place, name); has {
+		take := func(from one.Template, path ...string) bool {
+			text, _ := from.Lookup(path...)
+			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			has := err == nil && !math.IsInf(value, 0) && !math.IsNaN(value)
+			if has {
 				sample[name] = value
-				break
 			}
+			return has
 		}
+		_ = take(tree, "USER_TEMPLATE", name) || take(monitoring, name) || take(tree, "TEMPLATE", name) || take(tree, name)
 	}
 	return sample
 }
 
-// eachElement hands over the elements of a pool that have the name, as they are
-// written.
-func eachElement(text []byte, name string, take func(element []byte)) {
-	r := onexml.New(text)
-	r.Root()
-	r.At(func() { take(r.Element()) }, name)
-}
-
-func idOf(element []byte) int {
-	id := -1
-	r := onexml.New(element)
-	r.Root()
-	r.At(func() {
-		if id < 0 {
-			id = idOrNone(r.String())
-		}
-	}, "ID")
-	return id
-}
-
-func plain(tree one.Template, name string) string {
-	for _, attribute := range tree {
-		if attribute.Name == name && attribute.Vector == nil {
-			return attribute.Value
-		}
-	}
-	return ""
-}
-
-func inside(tree one.Template, name string) one.Template {
-	for _, attribute := range tree {
-		if attribute.Name == name {
-			return attribute.Vector
-		}
-	}
-	return nil
-}
-
-func numberIn(tree one.Template, name string) (float64, bool) {
-	for _, attribute := range tree {
-		if !strings.EqualFold(attribute.Name, name) || attribute.Vector != nil {
-			continue
-		}
-		value, err := strconv.ParseFloat(strings.TrimSpace(attribute.Value), 64)
-		return value, err == nil && !math.IsInf(value, 0) && !math.IsNaN(value)
-	}
-	return 0, false
+// each makes a call whose answer is a pool, and hands over its elements of the name, as they are written.
+func (c *caller) each(ctx context.Context, name string, take func(id int, element []byte), method string, arguments ...any) error {
+	_, err := readAs(ctx, c, func(text []byte) (struct{}, error) {
+		r := onexml.New(text)
+		r.Root()
+		r.At(func() {
+			id, element := -1, r.Element()
+			inner := onexml.New(element)
+			inner.Root()
+			inner.At(func() {
+				if id < 0 {
+					id = idOrNone(inner.String())
+				}
+			}, "ID")
+			take(id, element)
+		}, name)
+		return struct{}{}, nil
+	}, method, arguments...)
+	return err
 }
 
 // VMDetails is what people want to know of a VM.
@@ -184,21 +147,17 @@ func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, err
 		for end < min(most, len(wanted)) && wanted[end]-wanted[end-1] <= spanGap {
 			end++
 		}
-		_, err := readAs(ctx, s.caller, func(text []byte) (struct{}, error) {
-			eachElement(text, "VM", func(element []byte) {
-				if _, asked := slices.BinarySearch(wanted[:end], idOf(element)); !asked {
-					return
-				}
-				vm := VMDetails{VM: one.VM{Service: -1}}
+		err := s.each(ctx, "VM", func(id int, element []byte) {
+			if _, asked := slices.BinarySearch(wanted[:end], id); !asked {
+				return
+			}
+			vm := VMDetails{VM: one.VM{Service: -1}}
+			for _, read := range []func(*onexml.Reader){func(r *onexml.Reader) { readVMInto(r, &vm.VM) }, vm.read} {
 				r := onexml.New(element)
 				r.Root()
-				readVMInto(r, &vm.VM) // what is broken further down does not hide the rest
-				r = onexml.New(element)
-				r.Root()
-				vm.read(r)
-				found[idOf(element)] = vm
-			})
-			return struct{}{}, nil
+				read(r) // what is broken further down does not hide the rest
+			}
+			found[id] = vm
 		}, "one.vmpool.infoextended", FilterAll, wanted[0], wanted[end-1], StateNotDone, "")
 		if large := errors.Is(err, ErrTooLarge); large && end > 1 {
 			most = end / 2
@@ -212,24 +171,17 @@ func (s vmCalls) Details(ctx context.Context, ids []int) (map[int]VMDetails, err
 }
 
 func (v *VMDetails) read(r *onexml.Reader) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "STIME":
-			v.Started = time.Unix(int64(r.Int()), 0).UTC()
-		case "TEMPLATE":
-			r.At(func() {
-				r.Each(func(name []byte) {
-					switch string(name) {
-					case "IP", "IP6_GLOBAL", "IP6", "EXTERNAL_IP":
-						if address := bounded(r.String()); address != "" && !slices.Contains(v.IPs, address) {
-							v.IPs = append(v.IPs, address)
-						}
-					}
-				})
-			}, "NIC")
-		case "USER_TEMPLATE":
-			r.At(func() { v.Error = bounded(r.String()) }, "ERROR")
+	addIP := func() {
+		if address := bounded(r.String()); address != "" && !slices.Contains(v.IPs, address) {
+			v.IPs = append(v.IPs, address)
 		}
+	}
+	r.Fields(onexml.Fields{
+		"STIME":         func() { v.Started = time.Unix(int64(r.Int()), 0).UTC() },
+		"USER_TEMPLATE": func() { r.At(func() { v.Error = bounded(r.String()) }, "ERROR") },
+		"TEMPLATE": func() {
+			r.At(func() { r.Fields(onexml.Fields{"IP": addIP, "IP6_GLOBAL": addIP, "IP6": addIP, "EXTERNAL_IP": addIP}) }, "NIC")
+		},
 	})
 }
 
@@ -244,16 +196,16 @@ const (
 // Look returns the state with the networks, and the facts with the VMs, that decide what
 // the service waits for, as the zone's leader shows them now.
 func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.Facts, error) {
-	leader := s.Confirmed()
+	leader, service := s.Confirmed(), state.Service.ID
 	facts := flow.Facts{}
 	wanted := state.Doubtful()
 	for _, span := range Spans(wanted[:min(len(wanted), maxLookedAt)]) {
 		vms, err := leader.VMsAt(ctx, span, StateNotDone)
 		if err != nil {
-			return state, nil, fmt.Errorf("read the VMs of service %d: %w", state.Service.ID, err)
+			return state, nil, fmt.Errorf("read the VMs of service %d: %w", service, err)
 		}
 		for _, id := range span {
-			facts[id] = one.VM{ID: id, State: one.VMDone, Service: state.Service.ID}
+			facts[id] = one.VM{ID: id, State: one.VMDone, Service: service}
 		}
 		for _, vm := range vms {
 			if _, wanted := slices.BinarySearch(span, vm.ID); wanted {
@@ -261,11 +213,9 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 			}
 		}
 	}
-	if !flow.WatchesNetworks(state) {
-		return state, facts, nil
-	}
+	watched := flow.WatchesNetworks(state)
 	for _, network := range state.Networks {
-		if network.ID < 0 {
+		if !watched || network.ID < 0 {
 			continue
 		}
 		found, err := leader.Network(ctx, network.ID)
@@ -273,7 +223,7 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 			found, err = Network{State: one.NetworkDone}, nil
 		}
 		if err != nil {
-			return state, nil, fmt.Errorf("read network %d of service %d: %w", network.ID, state.Service.ID, err)
+			return state, nil, fmt.Errorf("read network %d of service %d: %w", network.ID, service, err)
 		}
 		state = flow.SeeNetwork(state, network.Name, network.ID, found.State)
 	}
@@ -284,13 +234,11 @@ func (s *Session) Look(ctx context.Context, state flow.State) (flow.State, flow.
 // is cheaper than one for both.
 func Spans(ids []int) [][]int {
 	var out [][]int
-	for _, id := range ids {
-		last := len(out) - 1
-		if last >= 0 && id-out[last][len(out[last])-1] <= rangeGap {
-			out[last] = append(out[last], id)
-			continue
+	for i, id := range ids {
+		if i == 0 || id-ids[i-1] > rangeGap {
+			out = append(out, nil)
 		}
-		out = append(out, []int{id})
+		out[len(out)-1] = append(out[len(out)-1], id)
 	}
 	return out
 }

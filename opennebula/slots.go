@@ -187,9 +187,7 @@ type warmup struct {
 	under chan struct{}
 }
 
-func newWarmups() *warmups {
-	return &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}}
-}
+func newWarmups() *warmups { return &warmups{spread: warmupSpread, known: map[warmupKey]*warmup{}} }
 
 // enter returns when a call may be made, and what is to be told whether oned accepted
 // its session. Calls that a client waits for do not wait here.

@@ -33,7 +33,7 @@ type User struct {
 // loginToken is a token of one.user.login; Ends is in seconds since 1970, -1 for never.
 type loginToken struct {
 	Token string
-	Ends  int64
+	Ends  int
 	EGID  int
 }
 
@@ -54,7 +54,7 @@ func (u User) Proof(secret string) string {
 func (u User) Holds(digest string, now time.Time) bool {
 	for _, token := range u.tokens {
 		if digest == proof("token", token.Token) {
-			return u.Enabled && (token.Ends < 0 || now.Unix() < token.Ends)
+			return u.Enabled && (token.Ends < 0 || now.Unix() < int64(token.Ends))
 		}
 	}
 	return u.Enabled && digest == proof("password", u.password)
@@ -73,40 +73,18 @@ type userObject struct {
 
 func readUser(r *onexml.Reader) userObject {
 	u := userObject{User: User{Enabled: true}}
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "ID":
-			u.Identity.UID = r.Int()
-		case "GID":
-			u.Identity.GID = r.Int()
-		case "GROUPS":
-			r.At(func() { u.Groups = append(u.Groups, r.Int()) }, "ID")
-		case "GNAME":
-			u.Identity.GName = r.String()
-		case "NAME":
-			u.Identity.UName = r.String()
-		case "AUTH_DRIVER":
-			u.driver = r.String()
-			u.server = strings.HasPrefix(u.driver, "server")
-		case "ENABLED":
-			u.Enabled = r.String() != "0"
-		case "PASSWORD":
-			u.password = r.String()
-		case "LOGIN_TOKEN":
+	r.Fields(onexml.Fields{
+		"ID": &u.Identity.UID, "GID": &u.Identity.GID, "GNAME": &u.Identity.GName, "NAME": &u.Identity.UName,
+		"AUTH_DRIVER": &u.driver, "PASSWORD": &u.password,
+		"GROUPS":  func() { r.At(func() { u.Groups = append(u.Groups, r.Int()) }, "ID") },
+		"ENABLED": func() { u.Enabled = r.String() != "0" },
+		"LOGIN_TOKEN": func() {
 			token := loginToken{}
-			r.Each(func(name []byte) {
-				switch string(name) {
-				case "TOKEN":
-					token.Token = r.String()
-				case "EXPIRATION_TIME":
-					token.Ends = int64(r.Int())
-				case "EGID":
-					token.EGID = r.Int()
-				}
-			})
+			r.Fields(onexml.Fields{"TOKEN": &token.Token, "EXPIRATION_TIME": &token.Ends, "EGID": &token.EGID})
 			u.tokens = append(u.tokens, token)
-		}
+		},
 	})
+	u.server = strings.HasPrefix(u.driver, "server")
 	return u
 }
 

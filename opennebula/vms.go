@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/flow/one"
+	"github.com/flowjet/flowjet/internal/errs"
 	"github.com/flowjet/flowjet/opennebula/onexml"
 )
 
@@ -34,52 +35,48 @@ func readVM(r *onexml.Reader) one.VM {
 }
 
 func readVMInto(r *onexml.Reader, vm *one.VM) {
-	r.Each(func(name []byte) {
+	r.Each(func(name []byte) { // not by Fields: a pool has tens of thousands of VMs
 		switch string(name) {
 		case "ID":
 			vm.ID = r.Int()
 		case "NAME":
 			vm.Name = r.String()
+		case "UID":
+			vm.Owner.UID = r.Int()
+		case "GID":
+			vm.Owner.GID = r.Int()
+		case "UNAME":
+			vm.Owner.UName = r.String()
+		case "GNAME":
+			vm.Owner.GName = r.String()
 		case "STATE":
 			vm.State = one.VMState(r.Int())
 		case "LCM_STATE":
 			vm.LCMState = one.LCMState(r.Int())
-		case "HISTORY_RECORDS":
-			vm.Host = bounded(lastHost(r.Inner()))
+		case "HISTORY_RECORDS": // of which only the last host is read
+			history := r.Inner()
+			if at := bytes.LastIndex(history, []byte("<HOSTNAME>")); at >= 0 {
+				last := onexml.New(history[at:])
+				last.Root()
+				vm.Host = bounded(last.String())
+			}
 		case "USER_TEMPLATE":
-			readUserTemplate(r, vm)
-		default:
-			readOwner(r, name, &vm.Owner)
+			r.Each(func(name []byte) {
+				switch string(name) {
+				case "READY":
+					vm.Ready = isYes(r.String())
+				case "SERVICE_ID":
+					vm.Service = idOrNone(r.String())
+				case "ROLE_NAME":
+					vm.Role = bounded(r.String())
+				case "FLOWJET_KEY":
+					vm.Key = bounded(r.String())
+				case "FLOWJET_PROTECT":
+					vm.Protected = isYes(r.String())
+				}
+			})
 		}
 	})
-}
-
-func readUserTemplate(r *onexml.Reader, vm *one.VM) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "READY":
-			vm.Ready = isYes(r.String())
-		case "SERVICE_ID":
-			vm.Service = idOrNone(r.String())
-		case "ROLE_NAME":
-			vm.Role = bounded(r.String())
-		case "FLOWJET_KEY":
-			vm.Key = bounded(r.String())
-		case "FLOWJET_PROTECT":
-			vm.Protected = isYes(r.String())
-		}
-	})
-}
-
-// lastHost is the last host in a VM's history. Of the rest of it nothing is read.
-func lastHost(history []byte) string {
-	at := bytes.LastIndex(history, []byte("<HOSTNAME>"))
-	if at < 0 {
-		return ""
-	}
-	r := onexml.New(history[at:])
-	r.Root()
-	return r.String()
 }
 
 // maxAttribute bounds what is kept of an attribute that a VM's owner writes: no role's
@@ -100,7 +97,7 @@ func (s vmCalls) VM(ctx context.Context, id int) (one.VM, error) {
 	return readAs(ctx, s.caller, func(text []byte) (one.VM, error) {
 		vm, err := readObject(method, text, readVM)
 		if err != nil {
-			if vms := salvageVMs(string(text)); len(vms) == 1 && vms[0].ID == id {
+			if vms := salvageVMs(text); len(vms) == 1 && vms[0].ID == id {
 				return vms[0], nil
 			}
 		}
@@ -112,12 +109,9 @@ func (s vmCalls) VM(ctx context.Context, id int) (one.VM, error) {
 // TEMPLATE and USER_TEMPLATE among them. XML that cannot be read is not worth
 // another call: it is no TransportError.
 func (s vmCalls) VMTree(ctx context.Context, id int) (one.Template, error) {
-	return readAs(ctx, s.caller, func(text []byte) (one.Template, error) {
-		tree, err := readTree(text)
-		if err != nil {
-			return nil, fmt.Errorf("read VM %d: %w", id, err)
-		}
-		return tree, nil
+	return readAs(ctx, s.caller, func(text []byte) (tree one.Template, err error) {
+		defer errs.Wrap(&err, "read VM %d", id)
+		return readTree(text)
 	}, "one.vm.info", id, false)
 }
 
@@ -136,17 +130,17 @@ func readVMs(text []byte) ([]one.VM, error) {
 	if vms, err := readPool(method, text, "VM", readVM); err == nil {
 		return vms, nil
 	}
-	return salvageVMs(string(text)), nil
+	return salvageVMs(text), nil
 }
 
 // salvageVMs reads a pool that is not well-formed one VM at a time, so that one
 // user's strange template does not hide everybody's VMs. Of a broken VM the
 // head, with its states, is read, and of its user template what comes before
 // the break.
-func salvageVMs(text string) []one.VM {
+func salvageVMs(text []byte) []one.VM {
 	const start = "<VM><ID>"
 	vms := []one.VM{}
-	for _, piece := range strings.Split(text, start)[1:] {
+	for _, piece := range strings.Split(string(text), start)[1:] {
 		vm := one.VM{ID: -1, Service: -1}
 		r := onexml.New([]byte(start + piece))
 		r.Root()
@@ -212,16 +206,7 @@ func (s templateCalls) VMTemplate(ctx context.Context, id int) (VMTemplate, erro
 }
 
 func readVMTemplate(r *onexml.Reader) (t VMTemplate) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "ID":
-			t.ID = r.Int()
-		case "NAME":
-			t.Name = r.String()
-		case "TEMPLATE":
-			t.Template = bytes.Clone(r.Inner())
-		}
-	})
+	r.Fields(onexml.Fields{"ID": &t.ID, "NAME": &t.Name, "TEMPLATE": func() { t.Template = bytes.Clone(r.Inner()) }})
 	return t
 }
 
@@ -242,16 +227,7 @@ type PoolEntry struct {
 }
 
 func readEntry(r *onexml.Reader) (e PoolEntry) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "ID":
-			e.ID = r.Int()
-		case "NAME":
-			e.Name = r.String()
-		case "REGTIME":
-			e.Registered = time.Unix(int64(r.Int()), 0)
-		}
-	})
+	r.Fields(onexml.Fields{"ID": &e.ID, "NAME": &e.Name, "REGTIME": func() { e.Registered = time.Unix(int64(r.Int()), 0) }})
 	return e
 }
 
@@ -274,12 +250,9 @@ func (s templateCalls) DeleteVMTemplate(ctx context.Context, id int, images bool
 }
 
 // Tree is the VM template's attributes.
-func (t VMTemplate) Tree() (one.Template, error) {
-	tree, err := readTree([]byte("<TEMPLATE>" + string(t.Template) + "</TEMPLATE>"))
-	if err != nil {
-		return nil, fmt.Errorf("read VM template %d: %w", t.ID, err)
-	}
-	return tree, nil
+func (t VMTemplate) Tree() (tree one.Template, err error) {
+	defer errs.Wrap(&err, "read VM template %d", t.ID)
+	return readTree([]byte("<TEMPLATE>" + string(t.Template) + "</TEMPLATE>"))
 }
 
 func readTree(text []byte) (one.Template, error) {
@@ -342,18 +315,7 @@ func (s scheduledCalls) ScheduledActions(ctx context.Context, vm int) ([]Schedul
 func readScheduled(r *onexml.Reader) (actions []ScheduledAction) {
 	r.At(func() {
 		var a ScheduledAction
-		r.Each(func(name []byte) {
-			switch string(name) {
-			case "ID":
-				a.ID = r.Int()
-			case "ACTION":
-				a.Action = r.String()
-			case "ARGS":
-				a.Args = r.String()
-			case "TIME":
-				a.Time = int64(r.Int())
-			}
-		})
+		r.Fields(onexml.Fields{"ID": &a.ID, "ACTION": &a.Action, "ARGS": &a.Args, "TIME": func() { a.Time = int64(r.Int()) }})
 		actions = append(actions, a)
 	}, "TEMPLATE", "SCHED_ACTION")
 	return actions

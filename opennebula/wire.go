@@ -108,24 +108,18 @@ func (a *answer) decode(method string) error {
 
 // faultOf is an XML-RPC fault: an unknown method, or a call that could not be read.
 func faultOf(r *onexml.Reader) string {
-	code, text := 0, ""
+	name, code, text := "", 0, ""
 	r.At(func() {
-		name := ""
-		r.Each(func(part []byte) {
-			switch string(part) {
-			case "name":
-				name = r.String()
-			case "value":
-				r.Each(func([]byte) {
-					switch name {
-					case "faultCode":
-						code = r.Int()
-					case "faultString":
-						text = r.String()
-					}
-				})
-			}
-		})
+		r.Fields(onexml.Fields{"name": &name, "value": func() {
+			r.Each(func([]byte) {
+				switch name {
+				case "faultCode":
+					code = r.Int()
+				case "faultString":
+					text = r.String()
+				}
+			})
+		}})
 	}, "value", "struct", "member")
 	return fmt.Sprintf("fault %d: %s", code, text)
 }
@@ -163,27 +157,9 @@ func readPool[T any](method string, text []byte, name string, of func(r *onexml.
 	})
 }
 
-// readInts reads the elements that are in a map, whole numbers.
-func readInts(r *onexml.Reader, into map[string]*int) {
-	r.Each(func(name []byte) {
-		if number := into[string(name)]; number != nil {
-			*number = r.Int()
-		}
-	})
-}
-
-// readOwner reads one of the elements that say whose an object is, if it is one.
-func readOwner(r *onexml.Reader, name []byte, owner *one.Identity) {
-	switch string(name) {
-	case "UID":
-		owner.UID = r.Int()
-	case "GID":
-		owner.GID = r.Int()
-	case "UNAME":
-		owner.UName = r.String()
-	case "GNAME":
-		owner.GName = r.String()
-	}
+// ownerFields are the elements that say whose an object is.
+func ownerFields(owner *one.Identity) onexml.Fields {
+	return onexml.Fields{"UID": &owner.UID, "GID": &owner.GID, "UNAME": &owner.UName, "GNAME": &owner.GName}
 }
 
 // drafts are for writing a call before its length is known.

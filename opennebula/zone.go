@@ -57,19 +57,15 @@ type RaftStatus struct {
 }
 
 func readZone(r *onexml.Reader) (z Zone) {
-	r.Each(func(name []byte) {
-		switch string(name) {
-		case "TEMPLATE":
-			r.At(func() { z.Endpoint = r.String() }, "ENDPOINT")
-		case "SERVER_POOL":
-			r.At(func() { z.Servers = append(z.Servers, ZoneServer{r.String()}) }, "SERVER", "ENDPOINT")
-		}
+	r.Fields(onexml.Fields{
+		"TEMPLATE":    func() { r.At(func() { z.Endpoint = r.String() }, "ENDPOINT") },
+		"SERVER_POOL": func() { r.At(func() { z.Servers = append(z.Servers, ZoneServer{r.String()}) }, "SERVER", "ENDPOINT") },
 	})
 	return z
 }
 
 func readRaftStatus(r *onexml.Reader) (s RaftStatus) {
-	readInts(r, map[string]*int{
+	r.Fields(onexml.Fields{
 		"SERVER_ID": &s.ServerID, "STATE": (*int)(&s.State), "TERM": &s.Term, "LOG_INDEX": &s.LogIndex, "LOG_TERM": &s.LogTerm, "COMMIT": &s.Commit,
 	})
 	return s

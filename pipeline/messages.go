@@ -90,9 +90,7 @@ type Trouble struct {
 }
 
 // TroubleOf is the state that an event gave of a VM.
-func TroubleOf(vm one.VM) Trouble {
-	return Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState}
-}
+func TroubleOf(vm one.VM) Trouble { return Trouble{VM: vm.ID, State: vm.State, LCMState: vm.LCMState} }
 
 // Timer is a scheduled wake-up that has come due.
 type Timer struct {

@@ -109,9 +109,7 @@ func (l *Lease) Release(ctx context.Context) error {
 }
 
 // Sequence is the lease's own in StreamONE.
-func (l *Lease) Sequence() uint64 {
-	return l.shown.Load()
-}
+func (l *Lease) Sequence() uint64 { return l.shown.Load() }
 
 // wrote notes that the lease stands in the stream.
 func (l *Lease) wrote(sequence uint64) {

@@ -1,0 +1,13 @@
+// Package errs says what was being done when something failed.
+package errs
+
+import "fmt"
+
+// Wrap puts what was being done in front of a function's error, if there is one:
+//
+//	defer errs.Wrap(&err, "load the record of service %d", service)
+func Wrap(err *error, format string, arguments ...any) {
+	if *err != nil {
+		*err = fmt.Errorf("%s: %w", fmt.Sprintf(format, arguments...), *err)
+	}
+}
