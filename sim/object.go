@@ -1,12 +1,14 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/template"
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
@@ -149,4 +151,186 @@ func (i identity) listed(filter int, o *object) bool {
 		return false
 	}
 	return i.may(use, o)
+}
+
+// class is what oned's calls about one kind of object have in common.
+type class[T any, P pooled[T]] struct {
+	kind string
+	// words and label are the kind's names in oned's refusals, such as "virtual
+	// machine" and VM; element is the one around an object.
+	words, label, element string
+	pool                  func(c *cloud) pool[T]
+}
+
+// pooled is an object with an owner, a name and permissions.
+type pooled[T any] interface {
+	*T
+	base() *object
+	// show writes what stands in the object's element, as its info call does.
+	show(w *xmlrpc.Writer)
+}
+
+// find returns the object with the id, if the caller has the right on it.
+func (c *class[T, P]) find(r *request, id int, needed right) (P, *refusal) {
+	found := P(c.pool(r.cloud)[id])
+	if found == nil {
+		return nil, notFound(c.words, id)
+	}
+	if refused := r.who.authorize(needed, c.label, found.base()); refused != nil {
+		return nil, refused
+	}
+	if d, is := any(found).(*document); is {
+		return found, d.locked(r.who, needed)
+	}
+	return found, nil
+}
+
+// on returns the call about the object of parameter 1, on which it needs a right.
+func (c *class[T, P]) on(needed right, do func(r *request, item P) answer) func(r *request) answer {
+	return func(r *request) answer {
+		found, refused := c.find(r, r.int(1), needed)
+		if refused != nil {
+			return answer{refusal: refused}
+		}
+		return do(r, found)
+	}
+}
+
+// change returns the call that changes the object of parameter 1.
+func (c *class[T, P]) change(needed right, change func(r *request, item P) *refusal) func(r *request) answer {
+	return c.on(needed, func(r *request, item P) answer { return c.changed(r, item, change(r, item)) })
+}
+
+// changed keeps a change, unless it was refused.
+func (c *class[T, P]) changed(r *request, item P, refused *refusal) answer {
+	if refused != nil {
+		return answer{refusal: refused}
+	}
+	c.save(r.tx, item)
+	return answer{value: item.base().ID}
+}
+
+func (c *class[T, P]) info() func(r *request) answer {
+	return c.on(use, func(_ *request, item P) answer { return xmlAnswer(c.element, item.show) })
+}
+
+// list is the pool's call info(filter, start, end), the newest object first.
+func (c *class[T, P]) list(r *request) answer {
+	all := c.pool(r.cloud)
+	newestFirst := all.ids()
+	slices.Reverse(newestFirst)
+	listed := slices.DeleteFunc(r.page(2).cut(newestFirst), func(id int) bool { return !r.who.listed(r.int(1), P(all[id]).base()) })
+	return c.listed(all, listed)
+}
+
+func (c *class[T, P]) listed(all pool[T], ids []int) answer {
+	return xmlAnswer(c.element+"_POOL", func(w *xmlrpc.Writer) {
+		for _, id := range ids {
+			w.Within(c.element, P(all[id]).show)
+		}
+	})
+}
+
+// allocate answers the call allocate(template): prefix and the id name an object
+// whose template does not.
+func (c *class[T, P]) allocate(r *request, prefix string, parsed template.Template, build func(object, template.Template) P) answer {
+	id := r.tx.nextID(c.kind)
+	name := cmp.Or(parsed.Text("NAME"), prefix+itoa(id))
+	return c.made(r, build(r.cloud.owned(id, name, r.who), parsed.Without("NAME")))
+}
+
+// made adds a new object, which the call's event shows.
+func (c *class[T, P]) made(r *request, item P) answer {
+	c.save(r.tx, item)
+	r.extra = xmlrpc.Text(c.element, item.show)
+	return answer{value: item.base().ID}
+}
+
+// chmod is the call chmod(id, nine bits); whoever gives ADMIN away must have it.
+func (c *class[T, P]) chmod() func(r *request) answer {
+	return c.change(manage, func(r *request, item P) *refusal {
+		changed, needed := item.base().Permissions, manage
+		for i := range 9 {
+			mask := permissions(1) << (8 - i)
+			switch r.intOr(i+2, -1) {
+			case 1:
+				changed |= mask
+				if i%3 == 2 {
+					needed = admin
+				}
+			case 0:
+				changed &^= mask
+			}
+		}
+		refused := r.who.authorize(needed, c.label, item.base())
+		if refused == nil {
+			item.base().Permissions = changed
+		}
+		return refused
+	})
+}
+
+// chown is the call chown(id, uid, gid); -1 leaves either.
+func (c *class[T, P]) chown() func(r *request) answer {
+	return c.change(manage, func(r *request, item P) *refusal {
+		return r.cloud.chown(r.who, item.base(), r.int(2), r.int(3))
+	})
+}
+
+func (c *class[T, P]) rename() func(r *request) answer {
+	return c.change(manage, func(r *request, item P) *refusal {
+		if reason := badName(r.text(2)); reason != "" {
+			return refuse(opennebula.CodeAction, reason)
+		}
+		item.base().Name = r.text(2)
+		return nil
+	})
+}
+
+func (c *class[T, P]) delete() func(r *request) answer {
+	return c.on(manage, func(r *request, item P) answer {
+		c.remove(r, item)
+		return answer{value: item.base().ID}
+	})
+}
+
+// newName returns oned's reason against the name of a new object of the
+// caller's, of whom it has each once; "" where there is none.
+func (c *class[T, P]) newName(r *request, name string) (reason string) {
+	if reason := badName(name); reason != "" {
+		return reason
+	}
+	all := c.pool(r.cloud)
+	for _, id := range all.ids() {
+		if other := P(all[id]).base(); other.Name == name && other.UID == r.who.user.ID {
+			return "NAME is already taken by " + c.label + " " + itoa(id) + "."
+		}
+	}
+	return ""
+}
+
+// save adds an object to its pool, or marks one there as changed.
+func (c *class[T, P]) save(t *tx, item P) {
+	id := item.base().ID
+	c.pool(t.cloud)[id] = item
+	t.save(c.kind, id, item)
+}
+
+// remove takes an object out of its pool, which the call's event shows.
+func (c *class[T, P]) remove(r *request, item P) {
+	r.extra = xmlrpc.Text(c.element, item.show)
+	delete(c.pool(r.cloud), item.base().ID)
+	r.tx.save(c.kind, item.base().ID, nil)
+}
+
+// page cuts a listing as oned does: start and end are ids, -1 is open; an end
+// under -1 makes start an offset and -end the number of objects wanted.
+type page struct{ start, end int }
+
+func (p page) cut(ids []int) []int {
+	if p.end < -1 {
+		from := min(max(p.start, 0), len(ids))
+		return ids[from:min(from-p.end, len(ids))]
+	}
+	return slices.DeleteFunc(ids, func(id int) bool { return id < p.start || p.end >= 0 && id > p.end })
 }

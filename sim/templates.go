@@ -3,7 +3,11 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
+	"github.com/flowjet/flowjet/flow/one"
 	"github.com/flowjet/flowjet/opennebula"
 	"github.com/flowjet/flowjet/sim/internal/template"
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
@@ -102,4 +106,193 @@ func vnTemplateInstantiate(r *request, from *storedTemplate) answer {
 	}
 	addNetwork(r.tx, made)
 	return answer{value: id}
+}
+
+// order is what a new VM is made from.
+type order struct {
+	from   *storedTemplate
+	name   string
+	hold   bool
+	extra  template.Template
+	router *vrouter
+}
+
+// templateInstantiate is one.template.instantiate(id, name, hold, extra, persistent).
+func templateInstantiate(r *request, from *storedTemplate) answer {
+	if from.Template.Is("VROUTER") {
+		return answer{refusal: refuse(opennebula.CodeAction, "Virtual router templates cannot be instantiated")}
+	}
+	extra, err := template.Parse(r.text(4))
+	if err != nil {
+		return answer{refusal: badTemplate(err)}
+	}
+	made, refused := r.tx.makeVM(r.who, order{from: from, name: r.text(2), hold: r.int(3) == 1, extra: extra})
+	if refused != nil {
+		return answer{refusal: refused}
+	}
+	r.tx.enter(made, made.status())
+	return answer{value: made.ID}
+}
+
+// makeVM makes a VM with its addresses, which nobody has heard of yet: its first event is that of entering its state.
+func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
+	id := t.cloud.next[kindVM]
+	name := strings.ReplaceAll(o.name, "%i", itoa(id))
+	if name == "" {
+		name = fmt.Sprintf("%s-%d", o.from.Name, id)
+	}
+	merged := o.from.Template.Merged(o.extra)
+	if reason := unfit(name, merged); reason != "" {
+		return nil, o.notAllocated(reason)
+	}
+	var own, forUser template.Template
+	for _, a := range merged {
+		switch {
+		case slices.Contains(droppedAttributes, a.Name):
+		case slices.Contains(ownAttributes, a.Name):
+			own = append(own, a)
+		default:
+			forUser = append(forUser, a)
+		}
+	}
+	var nics []template.Attribute
+	for i, nic := range own.Vectors("NIC") {
+		full, refused := t.leaseNIC(who, id, i, nic.Vector, o)
+		if refused != nil {
+			for _, earlier := range nics {
+				t.cloud.releaseNIC(earlier, holder{holderVM, id})
+			}
+			return nil, refused
+		}
+		nics = append(nics, full)
+	}
+	t.nextID(kindVM)
+	v := &vm{object: t.cloud.owned(id, name, who), Start: now(), Host: -1, State: one.VMPending}
+	v.setUserTemplate(forUser)
+	if o.hold {
+		own = own.Set("SUBMIT_ON_HOLD", "YES")
+		v.State = one.VMHold
+	}
+	// What $NAME in a context may stand for: the VM's head and its own and the user's single attributes.
+	variables := template.Of(
+		"NAME", v.Name, "VMID", itoa(id), "UID", itoa(v.UID), "UNAME", v.UName, "GID", itoa(v.GID), "GNAME", v.GName,
+	).With(own...).With(forUser...)
+	v.setTemplate(completedTemplate(own, nics, id, o.from.ID, variables))
+	t.cloud.vms[id] = v
+	return v, nil
+}
+
+// notAllocated is oned's refusal of a new VM. It names the kind of object that was called.
+func (o order) notAllocated(reason string) *refusal {
+	what := templates.words
+	if o.router != nil {
+		what = vrouters.words
+	}
+	return refuse(opennebula.CodeAllocate, "Error allocating a new "+what+". "+reason)
+}
+
+// unfit is oned's reason against a new VM, "" where there is none.
+func unfit(name string, merged template.Template) string {
+	if reason := badName(name); reason != "" {
+		return reason
+	}
+	if merged.Number("MEMORY", 0) <= 0 {
+		return "MEMORY attribute must be a positive integer value."
+	}
+	if cores, err := strconv.ParseFloat(merged.Text("CPU"), 64); merged.Has("CPU") && (err != nil || cores <= 0) {
+		return "CPU attribute must be a positive float or integer value."
+	}
+	if merged.Has("VCPU") && merged.Number("VCPU", 0) <= 0 {
+		return "VCPU attribute must be a positive integer value."
+	}
+	if merged.BreaksXML() {
+		return "Error transforming the VM to XML."
+	}
+	return merged.Unreadable()
+}
+
+// ownAttributes are what oned itself reads in a VM's template. Everything else
+// is the user's and goes to USER_TEMPLATE.
+var ownAttributes = []string{
+	"CPU", "VCPU", "MEMORY", "MEMORY_MAX", "MEMORY_SLOTS", "VCPU_MAX", "OS", "DISK", "NIC", "NIC_ALIAS",
+	"NIC_DEFAULT", "PCI", "GRAPHICS", "VIDEO", "CONTEXT", "FEATURES", "RAW", "INPUT", "CPU_MODEL", "TOPOLOGY",
+	"NUMA_NODE", "VMGROUP", "SNAPSHOT", "BACKUP_CONFIG", "TPM", "SUBMIT_ON_HOLD", "VROUTER_ID", "CPU_COST",
+	"MEMORY_COST", "DISK_COST", "EMULATOR", "SECURITY_GROUP_RULE", "SPICE_OPTIONS",
+}
+
+// droppedAttributes belong to the template's object and not to its VMs.
+var droppedAttributes = []string{"NAME", "TEMPLATE_ID", "VMID", "SCHED_ACTION"}
+
+// leaseNIC turns a NIC of a template into one of a VM, with an address.
+func (t *tx) leaseNIC(who identity, vmID, index int, nic template.Template, o order) (template.Attribute, *refusal) {
+	n, reason := t.cloud.networkOf(who, nic)
+	if reason != "" {
+		return template.Attribute{}, o.notAllocated(reason)
+	}
+	if refused := who.authorize(use, networks.label, &n.object); refused != nil && o.router == nil {
+		return template.Attribute{}, refused
+	}
+	given, reason := n.take(holder{holderVM, vmID}, nic.Text("IP"), "")
+	if reason != "" {
+		return template.Attribute{}, o.notAllocated(reason)
+	}
+	return template.Vector("NIC", nic.Merged(given).Merged(template.Of(
+		"BRIDGE", n.Template.Text("BRIDGE"), "BRIDGE_TYPE", "linux", "CLUSTER_ID", "0", "NAME", "NIC"+itoa(index),
+		"NETWORK", n.Name, "NETWORK_ID", itoa(n.ID), "NIC_ID", itoa(index), "SECURITY_GROUPS", "0",
+		"TARGET", fmt.Sprintf("one-%d-%d", vmID, index), "VN_MAD", n.Template.Text("VN_MAD"),
+	))...), nil
+}
+
+// completedTemplate adds what oned adds to a VM's template.
+func completedTemplate(own template.Template, nics []template.Attribute, id, from int, variables template.Template) template.Template {
+	var osAttribute template.Template
+	if given := own.Vectors("OS"); len(given) > 0 {
+		osAttribute = given[0].Vector
+	}
+	raw := randomHex(16)
+	uuid := fmt.Sprintf("%s-%s-4%s-8%s-%s", raw[:8], raw[8:12], raw[13:16], raw[17:20], raw[20:32])
+	added := append(slices.Clone(nics), template.Vector("OS", osAttribute.Set("MACHINE", "q35").Set("UUID", uuid)...))
+	added = append(added, template.Of(
+		"AUTOMATIC_REQUIREMENTS", `(CLUSTER_ID = 0) & !(PIN_POLICY = PINNED)`, "TEMPLATE_ID", itoa(from), "VMID", itoa(id))...)
+	if len(nics) > 0 {
+		const cluster = `("CLUSTERS/ID" @> 0)`
+		added = append(added, template.Of("AUTOMATIC_DS_REQUIREMENTS", cluster, "AUTOMATIC_NIC_REQUIREMENTS", cluster)...)
+		for _, direction := range []string{"OUTBOUND", "INBOUND"} {
+			added = append(added, template.Vector("SECURITY_GROUP_RULE", template.Of(
+				"PROTOCOL", "ALL", "RULE_TYPE", direction, "SECURITY_GROUP_ID", "0", "SECURITY_GROUP_NAME", "default")...))
+		}
+	}
+	full, contexts := own.Without("NIC", "OS", "CONTEXT"), own.Vectors("CONTEXT")
+	if len(contexts) == 0 {
+		return full.With(added...)
+	}
+	var joined template.Template // of several CONTEXTs the later ones win
+	for _, one := range contexts {
+		joined = joined.Merged(one.Vector)
+	}
+	for i, a := range joined {
+		joined[i].Value, _ = template.Expand(a.Value, variables.Text)
+	}
+	context := joined.Set("DISK_ID", itoa(len(own.Vectors("DISK")))).Set("TARGET", "sda")
+	if !joined.Is("NETWORK") {
+		nics = nil
+	}
+	for i, nic := range nics {
+		for _, name := range contextVariables {
+			given := ""
+			if name == "IP" || name == "MAC" || name == "VROUTER_IP" {
+				given = nic.Vector.Text(name)
+			}
+			context = append(context, template.Attribute{Name: fmt.Sprintf("ETH%d_%s", i, name), Value: given})
+		}
+	}
+	return full.With(append(added, template.Vector("CONTEXT", context...))...)
+}
+
+// contextVariables are the ETHn_ variables of each NIC in the CONTEXT of a VM with NETWORK=YES; IP
+// and MAC have values here and the rest stay empty.
+var contextVariables = []string{
+	"DNS", "EXTERNAL", "GATEWAY", "IP", "IP6", "IP6_GATEWAY", "IP6_METHOD", "IP6_METRIC", "IP6_PREFIX_LENGTH",
+	"IP6_ULA", "MAC", "MASK", "METHOD", "METRIC", "MTU", "NETWORK", "ROUTES", "SEARCH_DOMAIN", "VLAN_ID",
+	"VROUTER_IP", "VROUTER_IP6", "VROUTER_MANAGEMENT",
 }
