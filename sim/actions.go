@@ -85,13 +85,12 @@ var resumptions = map[status]status{
 	undeployed: pending,
 }
 
-func (t *tx) act(who identity, name string, v *vm) *refusal {
+// act carries out what one.vm.action is asked for, or refuses it.
+func (t *tx) act(who identity, name string, v *vm) {
 	wanted, known := actions[name]
-	if !known {
-		return refuse(opennebula.CodeAction, fmt.Sprintf("Action %q is not supported", name))
-	}
+	refuseIf(!known, opennebula.CodeAction, fmt.Sprintf("Action %q is not supported", name))
 	if wanted.end && v.State == one.VMDone {
-		return nil
+		return
 	}
 	to, allowed := wanted.from[v.status()]
 	if !allowed {
@@ -99,7 +98,7 @@ func (t *tx) act(who identity, name string, v *vm) *refusal {
 		if wanted.end {
 			reason = fmt.Sprintf("Could not terminate VM %d, wrong state %s.", v.ID, v.stateName())
 		}
-		return refuse(opennebula.CodeAction, fmt.Sprintf("Error performing action %q: %s", name, reason))
+		refuse(opennebula.CodeAction, fmt.Sprintf("Error performing action %q: %s", name, reason))
 	}
 	t.afterCall = !wanted.beforeAnswer
 	defer func() { t.afterCall = false }()
@@ -108,7 +107,7 @@ func (t *tx) act(who identity, name string, v *vm) *refusal {
 	}
 	if to == v.status() {
 		t.restartDriver(v)
-		return nil
+		return
 	}
 	switch stay := v.last(); {
 	case !wanted.newStay:
@@ -125,7 +124,6 @@ func (t *tx) act(who identity, name string, v *vm) *refusal {
 		stay.Action, stay.ActionUID, stay.ActionGID, stay.ActionRequest = wanted.number, who.user.ID, who.gid, 0
 	}
 	t.enter(v, to)
-	return nil
 }
 
 // The operations of one.vm.recover.
@@ -140,29 +138,20 @@ const (
 
 // recoverVM carries a recovery out. What a recovery can do nothing about stays
 // as it is, and oned reports success.
-func (t *tx) recoverVM(v *vm, operation int) *refusal {
+func (t *tx) recoverVM(v *vm, operation int) {
 	const wrongState = "Could not perform a %s on VM %d, wrong state %s."
-	reason := ""
-	switch {
-	case operation < recoverFailure || operation > recoverDeleteDB:
-		reason = "Wrong recovery operation code"
-	case operation <= recoverSuccess && v.State != one.VMActive:
-		reason = fmt.Sprintf(wrongState, "recover operation", v.ID, v.stateName())
-	case operation == recoverRetry && v.State != one.VMActive:
-		reason = fmt.Sprintf(wrongState, "retry", v.ID, v.stateName())
-	case operation == recoverRecreate && v.State == one.VMDone:
-		reason = "Cannot delete-recreate a VM already in DONE state"
-	}
-	if reason != "" {
-		return refuse(opennebula.CodeAction, reason)
-	}
+	refuseIf(operation < recoverFailure || operation > recoverDeleteDB, opennebula.CodeAction, "Wrong recovery operation code")
+	refuseIf(operation <= recoverSuccess && v.State != one.VMActive,
+		opennebula.CodeAction, fmt.Sprintf(wrongState, "recover operation", v.ID, v.stateName()))
+	refuseIf(operation == recoverRetry && v.State != one.VMActive, opennebula.CodeAction, fmt.Sprintf(wrongState, "retry", v.ID, v.stateName()))
+	refuseIf(operation == recoverRecreate && v.State == one.VMDone, opennebula.CodeAction, "Cannot delete-recreate a VM already in DONE state")
 	to, moves := recoveryOf(v, operation)
-	if !moves {
-		return nil
-	}
-	if to == v.status() {
+	switch {
+	case !moves:
+		return
+	case to == v.status():
 		t.restartDriver(v)
-		return nil
+		return
 	}
 	began := v.State != one.VMActive || v.LCM != one.LCMInit
 	t.afterCall = true
@@ -171,7 +160,6 @@ func (t *tx) recoverVM(v *vm, operation int) *refusal {
 	if operation == recoverRecreate && !began {
 		v.generation++ // nothing is cleaned up where nothing was begun, and so nothing ends it
 	}
-	return nil
 }
 
 // recoveryOf is where a recovery takes a VM; false where it does nothing.

@@ -80,7 +80,7 @@ func (f *callFaults) FailCall(failure CallFailure) error {
 		return err
 	}
 	code, message := cmp.Or(failure.Code, opennebula.CodeInternal), cmp.Or(failure.Message, "This call was told to fail.")
-	f.add(&plannedFault{method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: refuse(code, message)})
+	f.add(&plannedFault{method: failure.Method, skip: failure.Nth, count: failure.Count, refusal: newRefusal(code, message)})
 	return nil
 }
 

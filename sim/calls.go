@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/flowjet/flowjet/opennebula"
+	"github.com/flowjet/flowjet/sim/internal/template"
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-var notAuthenticated = refuse(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
+var notAuthenticated = newRefusal(opennebula.CodeAuthentication, "User couldn't be authenticated, aborting call.")
 
 // view hands the function what this server reads.
 func (s *server) view(what func(c *cloud)) {
@@ -75,13 +76,12 @@ func (s *server) process(ctx context.Context, name string, m method, parameters 
 			done.answer.refusal = notAuthenticated
 			return done, nil
 		}
-		leader, leave, refused := s.route(ctx, parameters[0].Text)
+		var leave func()
+		at, leave, done.answer.refusal = s.route(ctx, parameters[0].Text)
 		defer leave()
-		if refused != nil {
-			done.answer.refusal = refused
+		if done.answer.refusal != nil {
 			return done, nil
 		}
-		at = leader
 	}
 	round := s.zone.raft.now().round
 	leave, err := s.zone.delays.pass(ctx, name, m.writes)
@@ -114,7 +114,7 @@ func (s *server) carryOut(name string, m method, parameters []xmlrpc.Value) (don
 			done.answer = lostPlace(name, parameters)
 			return
 		}
-		done.answer = m.run(r)
+		done.answer.refusal = attempt(func() { done.answer.value = m.run(r) })
 		if t != nil {
 			t.afterCall = false
 			t.emit(apiEvent(name, parameters, m.secrets, done.answer, r.extra))
@@ -132,7 +132,7 @@ func (s *server) carryOut(name string, m method, parameters []xmlrpc.Value) (don
 		s.zone.db.view(s.index, func(c *cloud) { run(t, c) })
 	})
 	if err := wait(); err != nil {
-		done.answer = answer{refusal: refuse(opennebula.CodeInternal, "The state file cannot be written: "+err.Error())}
+		done.answer = answer{refusal: newRefusal(opennebula.CodeInternal, "The state file cannot be written: "+err.Error())}
 	}
 	return done
 }
@@ -142,9 +142,9 @@ const forwarding = "libcurl failed to execute the HTTP POST transaction, explain
 
 // The refusals of a zone in an election. None of these calls has begun.
 var (
-	noLeaderFound = refuse(opennebula.CodeInternal, "Cannot process request, no leader found")
-	inElection    = refuse(opennebula.CodeInternal, "Cannot process request, oned cluster in election mode")
-	replicating   = refuse(opennebula.CodeInternal, "Cannot process request, oned cluster is replicating log")
+	noLeaderFound = newRefusal(opennebula.CodeInternal, "Cannot process request, no leader found")
+	inElection    = newRefusal(opennebula.CodeInternal, "Cannot process request, oned cluster in election mode")
+	replicating   = newRefusal(opennebula.CodeInternal, "Cannot process request, oned cluster is replicating log")
 )
 
 // lostPlace is the answer to a write that was under way when the leader lost its place. What makes
@@ -155,12 +155,12 @@ func lostPlace(method string, parameters []xmlrpc.Value) answer {
 	words, known := objectWords[object]
 	switch verb {
 	case "instantiate":
-		return answer{refusal: refuse(opennebula.CodeAllocate, "Error allocating a new "+words+".")}
+		return answer{refusal: newRefusal(opennebula.CodeAllocate, "Error allocating a new "+words+".")}
 	case "allocate", "clone", "reserve", "login":
-		return answer{refusal: refuse(opennebula.CodeInternal, "")}
+		return answer{refusal: newRefusal(opennebula.CodeInternal, "")}
 	case "delete":
 		if known {
-			return answer{refusal: refuse(opennebula.CodeAction, "Cannot delete "+words+". ")}
+			return answer{refusal: newRefusal(opennebula.CodeAction, "Cannot delete "+words+". ")}
 		}
 	}
 	at := 1
@@ -188,7 +188,7 @@ func (s *server) route(ctx context.Context, session string) (leader *server, lea
 	switch raft.phase {
 	case phaseUnnoticed:
 		host, port, _ := net.SplitHostPort(leader.rpcAddress)
-		return nil, leave, refuse(opennebula.CodeInternal, forwarding+fmt.Sprintf(
+		return nil, leave, newRefusal(opennebula.CodeInternal, forwarding+fmt.Sprintf(
 			"Failed to connect to %s port %s after 0 ms: Couldn't connect to server", host, port))
 	case phaseElection:
 		return nil, leave, inElection
@@ -200,7 +200,7 @@ func (s *server) route(ctx context.Context, session string) (leader *server, lea
 		timeout := max(s.zone.config.ElectionTime*2/5, minForwardTimeout)
 		enter, err := leader.gate.Enter(ctx, timeout)
 		if err != nil {
-			return nil, leave, refuse(opennebula.CodeInternal, forwarding+fmt.Sprintf(
+			return nil, leave, newRefusal(opennebula.CodeInternal, forwarding+fmt.Sprintf(
 				"Operation timed out after %d milliseconds with 0 bytes received", timeout.Milliseconds()))
 		}
 		leave = enter
@@ -228,21 +228,23 @@ type method struct {
 	writes bool
 	// silent: a read, which publishes nothing.
 	silent bool
-	run    func(r *request) answer
+	// run returns the answer's value: a text, a number, or what a read has written. It ends with a panic of a
+	// *refusal where oned refuses, as deep as that is found out; attempt recovers it.
+	run func(r *request) any
 }
 
-func reads(takes string, run func(r *request) answer) method {
+func reads(takes string, run func(r *request) any) method {
 	return method{takes: takes, silent: true, run: run}
 }
 
-func writes(takes string, run func(r *request) answer, secrets ...int) method {
+func writes(takes string, run func(r *request) any, secrets ...int) method {
 	return method{takes: takes, writes: true, run: run, secrets: secrets}
 }
 
 // methods are the calls that are simulated. What is published as the password
 // of one.user.allocate is what oned 7.4 publishes: in the clear.
 var methods = map[string]method{
-	"one.system.version":      reads("", func(*request) answer { return answer{value: Version} }),
+	"one.system.version":      reads("", func(*request) any { return Version }),
 	"one.zone.info":           reads("i|b", zoneInfo),
 	"one.zone.raftstatus":     reads("", zoneRaftStatus),
 	"one.hostpool.info":       reads("", hostPoolInfo),
@@ -361,12 +363,19 @@ func (r *request) text(i int) string {
 // page is the start and end of a pool call, at position i and behind.
 func (r *request) page(i int) page { return page{r.intOr(i, -1), r.intOr(i+1, -1)} }
 
+// template is the template of a parameter.
+func (r *request) template(i int) template.Template {
+	parsed, err := template.Parse(r.text(i))
+	if err != nil {
+		refuse(opennebula.CodeInternal, err.Error())
+	}
+	return parsed
+}
+
 // answer is what a call gives back: a value, or oned's refusal.
 type answer struct {
-	// value is a text or a number.
-	value any
-	// written is a read's answer up to the end of its text, as it will be sent.
-	written *xmlrpc.Writer
+	// value is a text, a number, or a read's answer up to the end of its text, as it will be sent.
+	value   any
 	refusal *refusal
 }
 
@@ -378,26 +387,48 @@ type refusal struct {
 	object  int
 }
 
-// refuse is a refusal about no particular object.
-func refuse(code opennebula.Code, message string) *refusal {
-	return &refusal{code: code, message: message, object: -1}
+func newRefusal(code opennebula.Code, message string) *refusal { return &refusal{code, message, -1} }
+
+// refuse ends the call that is carried out with a refusal about no particular object.
+func refuse(code opennebula.Code, message string) { panic(newRefusal(code, message)) }
+
+func refuseIf(condition bool, code opennebula.Code, message string) {
+	if condition {
+		refuse(code, message)
+	}
 }
 
-// badTemplate is the refusal of a template that cannot be read.
-func badTemplate(err error) *refusal { return refuse(opennebula.CodeInternal, err.Error()) }
+// notFound refuses in oned's text about a missing object, such as "document".
+func notFound(what string, id int) {
+	panic(&refusal{opennebula.CodeNoExists, fmt.Sprintf("Error getting %s [%d].", what, id), id})
+}
+
+// attempt returns the refusal that something ends with, nil where it is carried out.
+func attempt(do func()) (refused *refusal) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			var expected bool
+			if refused, expected = cause.(*refusal); !expected {
+				panic(cause)
+			}
+		}
+	}()
+	do()
+	return nil
+}
 
 // xmlAnswer answers a read with an element, in which stands what the function writes. Calls that are
 // published answer with a value, for their events show it as it is.
-func xmlAnswer(name string, write func(w *xmlrpc.Writer)) answer {
+func xmlAnswer(name string, write func(w *xmlrpc.Writer)) *xmlrpc.Writer {
 	w := xmlrpc.NewAnswer(true)
 	w.XMLValue(name, write)
-	return answer{written: w}
+	return w
 }
 
 // encode writes an answer byte for byte as oned does.
 func (a answer) encode(method string) *xmlrpc.Writer {
-	w := a.written
-	if w == nil {
+	w, written := a.value.(*xmlrpc.Writer)
+	if !written || a.refusal != nil {
 		w = xmlrpc.NewAnswer(a.refusal == nil)
 	}
 	if a.refusal != nil {

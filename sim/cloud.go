@@ -178,16 +178,16 @@ func (c *cloud) owned(id int, name string, who identity) object {
 }
 
 // chown gives an object another owner or group; -1 leaves either.
-func (c *cloud) chown(who identity, o *object, uid, gid int) *refusal {
+func (c *cloud) chown(who identity, o *object, uid, gid int) {
 	switch {
 	case uid >= 0 && c.users[uid] == nil:
-		return notFound("user", uid)
+		notFound("user", uid)
 	case uid >= 0 && !who.isAdmin() && uid != who.user.ID:
-		return who.notAuthorized("MANAGE USER [" + itoa(uid) + "]")
+		who.notAuthorized("MANAGE USER [" + itoa(uid) + "]")
 	case gid >= 0 && c.groups[gid] == nil:
-		return notFound("group", gid)
+		notFound("group", gid)
 	case gid >= 0 && !who.isAdmin() && !who.inGroup(gid):
-		return who.notAuthorized("USE GROUP [" + itoa(gid) + "]")
+		who.notAuthorized("USE GROUP [" + itoa(gid) + "]")
 	}
 	if uid >= 0 {
 		o.UID, o.UName = uid, c.users[uid].Name
@@ -195,7 +195,6 @@ func (c *cloud) chown(who identity, o *object, uid, gid int) *refusal {
 	if gid >= 0 {
 		o.GID, o.GName = gid, c.groupName(gid)
 	}
-	return nil
 }
 
 // rebuild finds out what is not stored: who holds which address and whose capacity is taken.
@@ -307,11 +306,11 @@ func (s *Sim) Populate(p Population) error {
 	for first := 0; first < p.Services; first += populationStep {
 		var refused *refusal
 		wait := s.db.update(func(t *tx) {
-			for range min(populationStep, p.Services-first) {
-				if refused = populateService(t, p); refused != nil {
-					return
+			refused = attempt(func() {
+				for range min(populationStep, p.Services-first) {
+					populateService(t, p)
 				}
-			}
+			})
 		})
 		if err := wait(); err != nil {
 			return fmt.Errorf("populate the zone: %w", err)
@@ -324,7 +323,7 @@ func (s *Sim) Populate(p Population) error {
 }
 
 // populateService adds one running service (type 100), whose roles and itself are RUNNING (2).
-func populateService(t *tx, p Population) *refusal {
+func populateService(t *tx, p Population) {
 	who := t.cloud.oneadmin()
 	id := t.nextID(kindDocument)
 	name := "service-" + itoa(id)
@@ -333,10 +332,7 @@ func populateService(t *tx, p Population) *refusal {
 		role := "role" + itoa(n)
 		nodes := []any{}
 		for i := range p.VMs {
-			v, refused := populateVM(t, who, id, role, i)
-			if refused != nil {
-				return refused
-			}
+			v := populateVM(t, who, id, role, i)
 			nodes = append(nodes, map[string]any{"deploy_id": v.ID, "vm_info": map[string]any{"VM": map[string]string{
 				"ID": itoa(v.ID), "UID": itoa(v.UID), "GID": itoa(v.GID), "UNAME": v.UName, "GNAME": v.GName, "NAME": v.Name,
 			}}})
@@ -350,31 +346,22 @@ func populateService(t *tx, p Population) *refusal {
 		}
 		roles = append(roles, made)
 	}
-	text, err := json.Marshal(map[string]any{
+	text, _ := json.Marshal(map[string]any{
 		"name": name, "deployment": "straight", "roles": roles, "state": 2, "start_time": now(),
-	})
-	if err != nil {
-		return badTemplate(err)
-	}
+	}) // of texts and numbers
 	documents.save(t, &document{
 		object: t.cloud.owned(id, name, who), Type: 100, Template: template.Of("BODY", string(text)),
 	})
-	return nil
 }
 
 // populateVM adds a VM of a service's role that runs.
-func populateVM(t *tx, who identity, service int, role string, number int) (*vm, *refusal) {
+func populateVM(t *tx, who identity, service int, role string, number int) *vm {
 	name := fmt.Sprintf("%s_%d_(service_%d)", role, number, service)
-	v, refused := t.makeVM(who, order{from: t.cloud.templates[0], name: name, extra: template.Of(
+	v := t.makeVM(who, order{from: t.cloud.templates[0], name: name, extra: template.Of(
 		"SERVICE_ID", itoa(service), "ROLE_NAME", role, "FLOWJET_KEY", fmt.Sprintf("%d-%s-%d-%d", service, role, number, now()),
 	)})
-	if refused != nil {
-		return nil, refused
-	}
 	h := t.cloud.hosts.pick(v)
-	if h == nil {
-		return nil, &refusal{message: "the hosts are full"}
-	}
+	refuseIf(h == nil, opennebula.CodeInternal, "the hosts are full")
 	h.take(v)
 	v.History = append(v.History, newHistory(0, h))
 	for _, step := range []status{active(one.LCMProlog), active(one.LCMBoot), running} {
@@ -382,5 +369,5 @@ func populateVM(t *tx, who identity, service int, role string, number int) (*vm,
 		t.recordStay(v, step)
 	}
 	vms.save(t, v)
-	return v, nil
+	return v
 }

@@ -316,7 +316,7 @@ func (f *faultInjector) actByHand(id int, name string) error {
 			t.enter(v, running)
 			return nil
 		}
-		if refused := t.act(t.cloud.oneadmin(), name, v); refused != nil {
+		if refused := attempt(func() { t.act(t.cloud.oneadmin(), name, v) }); refused != nil {
 			return fmt.Errorf("%s VM %d: %s", name, id, refused.message)
 		}
 		return nil

@@ -214,7 +214,7 @@ func (d *database) scheduleAction(vmID int, a scheduledAction) {
 			return
 		}
 		v.Scheduled[i].Done = now()
-		if refused := t.act(t.cloud.oneadmin(), a.Action, v); refused != nil {
+		if refused := attempt(func() { t.act(t.cloud.oneadmin(), a.Action, v) }); refused != nil {
 			v.Scheduled[i].Message = refused.message
 		}
 		vms.save(t, v)

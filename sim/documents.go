@@ -38,27 +38,22 @@ func (d *document) show(w *xmlrpc.Writer) {
 	d.Template.Write(w, "TEMPLATE")
 }
 
-// locked is oned's refusal where the lock stops a right: at level 1 (USE) it
+// checkLock refuses a right that the lock stops: at level 1 (USE) it
 // stops everything but reading, at 2 MANAGE and ADMIN, at 3 ADMIN. It keeps
 // everybody out, its owner and administrators too.
-func (d *document) locked(who identity, needed right) *refusal {
+func (d *document) checkLock(who identity, needed right) {
 	switch {
 	case needed == use || d.Lock == nil || int(needed)+1 < d.Lock.Level:
-		return nil
 	case who.isAdmin():
-		return refuse(opennebula.CodeAuthorization, fmt.Sprintf("User [%d] : DOCUMENT is locked. [%d].", who.user.ID, d.ID))
+		refuse(opennebula.CodeAuthorization, fmt.Sprintf("User [%d] : DOCUMENT is locked. [%d].", who.user.ID, d.ID))
+	default:
+		who.notAuthorized(fmt.Sprintf("%s DOCUMENT [%d]", needed, d.ID))
 	}
-	return who.notAuthorized(fmt.Sprintf("%s DOCUMENT [%d]", needed, d.ID))
 }
 
-func documentAllocate(r *request) answer {
-	parsed, err := template.Parse(r.text(1))
-	if err != nil {
-		return answer{refusal: badTemplate(err)}
-	}
-	if parsed.BreaksXML() {
-		return answer{refusal: refuse(opennebula.CodeInternal, "Error transforming the Document to XML.")}
-	}
+func documentAllocate(r *request) any {
+	parsed := r.template(1)
+	refuseIf(parsed.BreaksXML(), opennebula.CodeInternal, "Error transforming the Document to XML.")
 	return documents.allocate(r, "document-", parsed, func(head object, content template.Template) *document {
 		return &document{object: head, Type: r.int(2), Template: content}
 	})
@@ -66,61 +61,45 @@ func documentAllocate(r *request) answer {
 
 // documentPoolInfo is one.documentpool.info(filter, start, end, type), newest
 // first. A page is one of those documents that would be listed without it.
-func documentPoolInfo(r *request) answer {
-	var listed []int
-	for id, item := range r.cloud.documents {
-		if item.Type == r.int(4) && r.who.listed(r.int(1), &item.object) {
-			listed = append(listed, id)
-		}
-	}
-	slices.Sort(listed)
-	slices.Reverse(listed)
-	return documents.listed(r.cloud.documents, r.page(2).cut(listed))
+func documentPoolInfo(r *request) any {
+	all := r.cloud.documents
+	ids := slices.DeleteFunc(all.ids(), func(id int) bool { return all[id].Type != r.int(4) || !r.who.listed(r.int(1), &all[id].object) })
+	slices.Reverse(ids)
+	return documents.listed(all, r.page(2).cut(ids))
 }
 
-func documentUpdate(r *request, d *document) *refusal {
+func documentUpdate(r *request, d *document) {
 	updated := d.Template
-	refused := r.update(&updated)
-	if refused == nil && !updated.BreaksXML() { // else oned reports success, and keeps the old one
+	r.update(&updated)
+	if !updated.BreaksXML() { // else oned reports success, and keeps the old one
 		d.Template = updated.Without("NAME")
 	}
-	return refused
 }
 
-func documentClone(r *request, source *document) answer {
-	made := &document{
+func documentClone(r *request, source *document) any {
+	return documents.save(r.tx, &document{
 		object: r.cloud.owned(r.tx.nextID(kindDocument), r.text(2), r.who), Type: source.Type, Template: source.Template,
-	}
-	return documents.changed(r, made, nil)
+	})
 }
 
 // documentLockCall is one.document.lock(id, level, test): level 1 USE, 2
 // MANAGE, 3 ADMIN, 4 all of them. A lock does not keep it from changing.
-func documentLockCall(r *request, d *document) *refusal {
-	if refused := r.who.authorize(manage, documents.label, &d.object); refused != nil {
-		return refused
-	}
+func documentLockCall(r *request, d *document) {
+	r.who.authorize(manage, documents.label, &d.object)
 	level := r.int(2)
-	if level < 1 || level > 4 {
-		return refuse(opennebula.CodeAction, "Wrong lock level specified")
-	}
+	refuseIf(level < 1 || level > 4, opennebula.CodeAction, "Wrong lock level specified")
 	if level == 4 {
 		level = 1
 	}
 	if r.int(3) == 1 && d.Lock != nil {
-		return &refusal{code: opennebula.CodeLocked, object: d.ID, message: "The resource is locked"}
+		panic(&refusal{opennebula.CodeLocked, "The resource is locked", d.ID})
 	}
 	d.Lock = &documentLock{Level: level, Owner: r.who.user.ID, Time: now()}
-	return nil
 }
 
-func documentUnlock(r *request, d *document) *refusal {
-	if refused := r.who.authorize(manage, documents.label, &d.object); refused != nil {
-		return refused
-	}
-	if d.Lock != nil && d.Lock.Owner != r.who.user.ID && !r.who.isAdmin() {
-		return refuse(opennebula.CodeAction, "Cannot unlock: Lock is owned by another user")
-	}
+func documentUnlock(r *request, d *document) {
+	r.who.authorize(manage, documents.label, &d.object)
+	refuseIf(d.Lock != nil && d.Lock.Owner != r.who.user.ID && !r.who.isAdmin(),
+		opennebula.CodeAction, "Cannot unlock: Lock is owned by another user")
 	d.Lock = nil
-	return nil
 }

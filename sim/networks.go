@@ -188,11 +188,11 @@ func (c *cloud) networkOf(who identity, nic template.Template) (found *network, 
 }
 
 // addNetwork brings a new network into the zone: LOCK_CREATE, then READY.
-func addNetwork(t *tx, n *network) {
+func addNetwork(t *tx, n *network) (id int) {
 	n.State = opennebula.NetworkLockCreate
-	networks.save(t, n)
 	t.emit(networkEvent(n))
 	t.db.scheduleNetwork(n)
+	return networks.save(t, n)
 }
 
 // scheduleNetwork sets the timer of a network's next step, if it has one: LOCK_CREATE to READY, or
@@ -224,20 +224,16 @@ func (d *database) scheduleNetwork(n *network) {
 
 // networkReserve is one.vn.reserve(parent, template with SIZE and NAME): a
 // block of the parent's addresses becomes a network of its own.
-func networkReserve(r *request, parent *network) answer {
+func networkReserve(r *request, parent *network) any {
 	asked, err := template.Parse(r.text(2))
 	if err != nil {
-		return answer{refusal: refuse(opennebula.CodeAction, err.Error())}
+		refuse(opennebula.CodeAction, err.Error())
 	}
 	size, name := asked.Number("SIZE", 0), asked.Text("NAME")
-	switch {
-	case name == "":
-		return answer{refusal: refuse(opennebula.CodeAction, "NAME for reservation has to be set")}
-	case size <= 0:
-		return answer{refusal: refuse(opennebula.CodeAction, "Reservation SIZE must be a greater than 0")}
-	}
+	refuseIf(name == "", opennebula.CodeAction, "NAME for reservation has to be set")
+	refuseIf(size <= 0, opennebula.CodeAction, "Reservation SIZE must be a greater than 0")
 	if reason := networks.newName(r, name); reason != "" {
-		return answer{refusal: refuse(opennebula.CodeInternal, reason)}
+		refuse(opennebula.CodeInternal, reason)
 	}
 	id := r.cloud.next[kindNetwork]
 	for i := range parent.Ranges {
@@ -248,25 +244,19 @@ func networkReserve(r *request, parent *network) answer {
 		}
 		r.tx.nextID(kindNetwork)
 		block := addressRange{IP: from.IP + uint32(first), MAC: from.MAC + uint64(first), Size: size, Parent: from.ID}
-		addNetwork(r.tx, &network{
+		return addNetwork(r.tx, &network{
 			object: r.cloud.owned(id, name, r.who), Parent: parent.ID, FromID: -1,
 			Template: parent.Template, Ranges: []addressRange{block},
 		})
-		return answer{value: id}
 	}
-	return answer{refusal: refuse(opennebula.CodeAction,
-		fmt.Sprintf("Not enough free addresses in an address range of virtual network %d.", parent.ID))}
+	panic(newRefusal(opennebula.CodeAction, fmt.Sprintf("Not enough free addresses in an address range of virtual network %d.", parent.ID)))
 }
 
 // networkDelete is one.vn.delete: refused while addresses are in use.
-func networkDelete(r *request, n *network) *refusal {
-	if n.State == opennebula.NetworkLockDelete {
-		return refuse(opennebula.CodeAction, "Virtual network is being deleted already.")
-	}
-	if used := n.usedLeases(); used > 0 {
-		return refuse(opennebula.CodeAction,
-			fmt.Sprintf("Cannot delete virtual network [%d]: %d leases are in use.", n.ID, used))
-	}
+func networkDelete(r *request, n *network) {
+	refuseIf(n.State == opennebula.NetworkLockDelete, opennebula.CodeAction, "Virtual network is being deleted already.")
+	used := n.usedLeases()
+	refuseIf(used > 0, opennebula.CodeAction, fmt.Sprintf("Cannot delete virtual network [%d]: %d leases are in use.", n.ID, used))
 	r.extra = xmlrpc.Text(networks.element, func(w *xmlrpc.Writer) { n.write(w, storedForm) })
 	if parent := r.cloud.networks[n.Parent]; parent != nil {
 		for _, block := range n.Ranges {
@@ -276,7 +266,6 @@ func networkDelete(r *request, n *network) *refusal {
 	n.PrevState, n.State = n.State, opennebula.NetworkLockDelete
 	r.tx.emit(networkEvent(n))
 	r.tx.db.scheduleNetwork(n)
-	return nil
 }
 
 // addressRange is an address range of a network. Which addresses are used is

@@ -111,25 +111,22 @@ func (i identity) may(r right, o *object) bool {
 	return i.user.ID == o.UID && bit(0) || i.inGroup(o.GID) && bit(1) || bit(2)
 }
 
-// authorize is oned's refusal where the identity may not, else nil.
-func (i identity) authorize(r right, kind string, o *object) *refusal {
-	if i.may(r, o) {
-		return nil
+// authorize refuses what the identity may not.
+func (i identity) authorize(r right, kind string, o *object) {
+	if !i.may(r, o) {
+		i.notAuthorized(fmt.Sprintf("%s %s [%d]", r, kind, o.ID))
 	}
-	return i.notAuthorized(fmt.Sprintf("%s %s [%d]", r, kind, o.ID))
 }
 
-// notAuthorized is oned's text for a request such as "MANAGE DOCUMENT [3]".
-func (i identity) notAuthorized(request string) *refusal {
-	return refuse(opennebula.CodeAuthorization,
-		fmt.Sprintf("User [%d] : Not authorized to perform %s.", i.user.ID, request))
+// notAuthorized refuses a request such as "MANAGE DOCUMENT [3]".
+func (i identity) notAuthorized(request string) {
+	refuse(opennebula.CodeAuthorization, fmt.Sprintf("User [%d] : Not authorized to perform %s.", i.user.ID, request))
 }
 
-// notFound is oned's text for a missing object, such as "document".
-func notFound(what string, id int) *refusal {
-	return &refusal{
-		code: opennebula.CodeNoExists, object: id,
-		message: fmt.Sprintf("Error getting %s [%d].", what, id),
+// adminOnly refuses a request to everyone but oneadmin and its group.
+func (i identity) adminOnly(request string) {
+	if !i.isAdmin() {
+		i.notAuthorized(request)
 	}
 }
 
@@ -170,60 +167,45 @@ type pooled[T any] interface {
 	show(w *xmlrpc.Writer)
 }
 
-// find returns the object with the id, if the caller has the right on it.
-func (c *class[T, P]) find(r *request, id int, needed right) (P, *refusal) {
+// find returns the object with the id, on which the caller needs a right.
+func (c *class[T, P]) find(r *request, id int, needed right) P {
 	found := P(c.pool(r.cloud)[id])
 	if found == nil {
-		return nil, notFound(c.words, id)
+		notFound(c.words, id)
 	}
-	if refused := r.who.authorize(needed, c.label, found.base()); refused != nil {
-		return nil, refused
-	}
+	r.who.authorize(needed, c.label, found.base())
 	if d, is := any(found).(*document); is {
-		return found, d.locked(r.who, needed)
+		d.checkLock(r.who, needed)
 	}
-	return found, nil
+	return found
 }
 
 // on returns the call about the object of parameter 1, on which it needs a right.
-func (c *class[T, P]) on(needed right, do func(r *request, item P) answer) func(r *request) answer {
-	return func(r *request) answer {
-		found, refused := c.find(r, r.int(1), needed)
-		if refused != nil {
-			return answer{refusal: refused}
-		}
-		return do(r, found)
-	}
+func (c *class[T, P]) on(needed right, do func(r *request, item P) any) func(r *request) any {
+	return func(r *request) any { return do(r, c.find(r, r.int(1), needed)) }
 }
 
 // change returns the call that changes the object of parameter 1.
-func (c *class[T, P]) change(needed right, change func(r *request, item P) *refusal) func(r *request) answer {
-	return c.on(needed, func(r *request, item P) answer { return c.changed(r, item, change(r, item)) })
+func (c *class[T, P]) change(needed right, change func(r *request, item P)) func(r *request) any {
+	return c.on(needed, func(r *request, item P) any {
+		change(r, item)
+		return c.save(r.tx, item)
+	})
 }
 
-// changed keeps a change, unless it was refused.
-func (c *class[T, P]) changed(r *request, item P, refused *refusal) answer {
-	if refused != nil {
-		return answer{refusal: refused}
-	}
-	c.save(r.tx, item)
-	return answer{value: item.base().ID}
+func (c *class[T, P]) info() func(r *request) any {
+	return c.on(use, func(_ *request, item P) any { return xmlAnswer(c.element, item.show) })
 }
 
-func (c *class[T, P]) info() func(r *request) answer {
-	return c.on(use, func(_ *request, item P) answer { return xmlAnswer(c.element, item.show) })
-}
-
-// list is the pool's call info(filter, start, end), the newest object first.
-func (c *class[T, P]) list(r *request) answer {
+// list is the pool's call info(filter, start, end), the newest object first. A page counts what the caller may not see, too.
+func (c *class[T, P]) list(r *request) any {
 	all := c.pool(r.cloud)
-	newestFirst := all.ids()
-	slices.Reverse(newestFirst)
-	listed := slices.DeleteFunc(r.page(2).cut(newestFirst), func(id int) bool { return !r.who.listed(r.int(1), P(all[id]).base()) })
-	return c.listed(all, listed)
+	ids := all.ids()
+	slices.Reverse(ids)
+	return c.listed(all, slices.DeleteFunc(r.page(2).cut(ids), func(id int) bool { return !r.who.listed(r.int(1), P(all[id]).base()) }))
 }
 
-func (c *class[T, P]) listed(all pool[T], ids []int) answer {
+func (c *class[T, P]) listed(all pool[T], ids []int) any {
 	return xmlAnswer(c.element+"_POOL", func(w *xmlrpc.Writer) {
 		for _, id := range ids {
 			w.Within(c.element, P(all[id]).show)
@@ -233,22 +215,21 @@ func (c *class[T, P]) listed(all pool[T], ids []int) answer {
 
 // allocate answers the call allocate(template): prefix and the id name an object
 // whose template does not.
-func (c *class[T, P]) allocate(r *request, prefix string, parsed template.Template, build func(object, template.Template) P) answer {
+func (c *class[T, P]) allocate(r *request, prefix string, parsed template.Template, build func(object, template.Template) P) any {
 	id := r.tx.nextID(c.kind)
 	name := cmp.Or(parsed.Text("NAME"), prefix+itoa(id))
 	return c.made(r, build(r.cloud.owned(id, name, r.who), parsed.Without("NAME")))
 }
 
 // made adds a new object, which the call's event shows.
-func (c *class[T, P]) made(r *request, item P) answer {
-	c.save(r.tx, item)
+func (c *class[T, P]) made(r *request, item P) any {
 	r.extra = xmlrpc.Text(c.element, item.show)
-	return answer{value: item.base().ID}
+	return c.save(r.tx, item)
 }
 
 // chmod is the call chmod(id, nine bits); whoever gives ADMIN away must have it.
-func (c *class[T, P]) chmod() func(r *request) answer {
-	return c.change(manage, func(r *request, item P) *refusal {
+func (c *class[T, P]) chmod() func(r *request) any {
+	return c.change(manage, func(r *request, item P) {
 		changed, needed := item.base().Permissions, manage
 		for i := range 9 {
 			mask := permissions(1) << (8 - i)
@@ -262,36 +243,27 @@ func (c *class[T, P]) chmod() func(r *request) answer {
 				changed &^= mask
 			}
 		}
-		refused := r.who.authorize(needed, c.label, item.base())
-		if refused == nil {
-			item.base().Permissions = changed
-		}
-		return refused
+		r.who.authorize(needed, c.label, item.base())
+		item.base().Permissions = changed
 	})
 }
 
 // chown is the call chown(id, uid, gid); -1 leaves either.
-func (c *class[T, P]) chown() func(r *request) answer {
-	return c.change(manage, func(r *request, item P) *refusal {
-		return r.cloud.chown(r.who, item.base(), r.int(2), r.int(3))
-	})
+func (c *class[T, P]) chown() func(r *request) any {
+	return c.change(manage, func(r *request, item P) { r.cloud.chown(r.who, item.base(), r.int(2), r.int(3)) })
 }
 
-func (c *class[T, P]) rename() func(r *request) answer {
-	return c.change(manage, func(r *request, item P) *refusal {
+func (c *class[T, P]) rename() func(r *request) any {
+	return c.change(manage, func(r *request, item P) {
 		if reason := badName(r.text(2)); reason != "" {
-			return refuse(opennebula.CodeAction, reason)
+			refuse(opennebula.CodeAction, reason)
 		}
 		item.base().Name = r.text(2)
-		return nil
 	})
 }
 
-func (c *class[T, P]) delete() func(r *request) answer {
-	return c.on(manage, func(r *request, item P) answer {
-		c.remove(r, item)
-		return answer{value: item.base().ID}
-	})
+func (c *class[T, P]) delete() func(r *request) any {
+	return c.on(manage, func(r *request, item P) any { return c.remove(r, item) })
 }
 
 // newName returns oned's reason against the name of a new object of the
@@ -309,18 +281,21 @@ func (c *class[T, P]) newName(r *request, name string) (reason string) {
 	return ""
 }
 
-// save adds an object to its pool, or marks one there as changed.
-func (c *class[T, P]) save(t *tx, item P) {
-	id := item.base().ID
+// save adds an object to its pool, or marks one there as changed, and returns its id.
+func (c *class[T, P]) save(t *tx, item P) (id int) {
+	id = item.base().ID
 	c.pool(t.cloud)[id] = item
 	t.save(c.kind, id, item)
+	return id
 }
 
-// remove takes an object out of its pool, which the call's event shows.
-func (c *class[T, P]) remove(r *request, item P) {
+// remove takes an object, which the call's event shows, out of its pool.
+func (c *class[T, P]) remove(r *request, item P) (id int) {
+	id = item.base().ID
 	r.extra = xmlrpc.Text(c.element, item.show)
-	delete(c.pool(r.cloud), item.base().ID)
-	r.tx.save(c.kind, item.base().ID, nil)
+	delete(c.pool(r.cloud), id)
+	r.tx.save(c.kind, id, nil)
+	return id
 }
 
 // page cuts a listing as oned does: start and end are ids, -1 is open; an end

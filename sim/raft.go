@@ -155,9 +155,9 @@ func (z *zone) watchConnections() {
 }
 
 // zoneInfo is one.zone.info: one zone with its servers.
-func zoneInfo(r *request) answer {
+func zoneInfo(r *request) any {
 	if r.int(1) != 0 {
-		return answer{refusal: notFound("zone", r.int(1))}
+		notFound("zone", r.int(1))
 	}
 	return xmlAnswer("ZONE", func(w *xmlrpc.Writer) {
 		w.Fields("ID", 0, "NAME", "OpenNebula", "STATE", 0)
@@ -174,7 +174,7 @@ func zoneInfo(r *request) answer {
 }
 
 // zoneRaftStatus is one.zone.raftstatus, which each server answers for itself.
-func zoneRaftStatus(r *request) answer {
+func zoneRaftStatus(r *request) any {
 	raft, applied := r.server.zone.raft.now(), r.server.zone.db.replication.applied(r.server.index)
 	state, id, vote := opennebula.RaftFollower, r.server.index, -1
 	switch {

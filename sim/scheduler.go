@@ -72,10 +72,8 @@ func (h *hosts) free(v *vm) {
 	v.Host = -1
 }
 
-func hostPoolInfo(r *request) answer {
-	if !r.who.isAdmin() {
-		return answer{refusal: r.who.notAuthorized("USE HOST POOL")}
-	}
+func hostPoolInfo(r *request) any {
+	r.who.adminOnly("USE HOST POOL")
 	return xmlAnswer("HOST_POOL", func(w *xmlrpc.Writer) {
 		for _, h := range r.cloud.hosts.all {
 			w.Open("HOST")

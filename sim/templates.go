@@ -40,57 +40,45 @@ func (s *storedTemplate) show(w *xmlrpc.Writer) {
 }
 
 // allocateTemplate returns the call allocate(template).
-func allocateTemplate(c *templateClass, prefix string) func(r *request) answer {
-	return func(r *request) answer {
-		parsed, err := template.Parse(r.text(1))
-		if err != nil {
-			return answer{refusal: badTemplate(err)}
-		}
-		return c.allocate(r, prefix, parsed, func(head object, content template.Template) *storedTemplate {
+func allocateTemplate(c *templateClass, prefix string) func(r *request) any {
+	return func(r *request) any {
+		return c.allocate(r, prefix, r.template(1), func(head object, content template.Template) *storedTemplate {
 			return &storedTemplate{object: head, Registered: now(), Template: content}
 		})
 	}
 }
 
-func templateClone(r *request, source *storedTemplate) answer {
+func templateClone(r *request, source *storedTemplate) any {
 	if reason := templates.newName(r, r.text(2)); reason != "" {
-		return answer{refusal: refuse(opennebula.CodeInternal, reason)}
+		refuse(opennebula.CodeInternal, reason)
 	}
-	made := &storedTemplate{
+	return templates.save(r.tx, &storedTemplate{
 		object: r.cloud.owned(r.tx.nextID(kindTemplate), r.text(2), r.who), Registered: now(),
 		Template: source.Template.Set("NAME", r.text(2)),
-	}
-	return templates.changed(r, made, nil)
+	})
 }
 
-func templateUpdate(r *request, t *storedTemplate) *refusal { return r.update(&t.Template) }
+func templateUpdate(r *request, t *storedTemplate) { r.update(&t.Template) }
 
 // update is the call update(id, template, mode): 0 replaces it, 1 merges.
-func (r *request) update(t *template.Template) *refusal {
+func (r *request) update(t *template.Template) {
 	mode := r.int(3)
-	if mode < 0 || mode > 1 {
-		return refuse(opennebula.CodeXMLRPC, "Wrong update type")
-	}
+	refuseIf(mode < 0 || mode > 1, opennebula.CodeXMLRPC, "Wrong update type")
 	parsed, err := template.Parse(r.text(2))
 	if err != nil {
-		return refuse(opennebula.CodeInternal, "Cannot update template. "+err.Error())
+		refuse(opennebula.CodeInternal, "Cannot update template. "+err.Error())
 	}
 	if mode == 1 {
 		parsed = t.Merged(parsed)
 	}
 	*t = parsed
-	return nil
 }
 
 // vnTemplateInstantiate is one.vntemplate.instantiate(id, name, extra).
-func vnTemplateInstantiate(r *request, from *storedTemplate) answer {
-	extra, err := template.Parse(r.text(3))
-	if err != nil {
-		return answer{refusal: badTemplate(err)}
-	}
-	merged, name := from.Template.Merged(extra), cmp.Or(r.text(2), from.Name)
+func vnTemplateInstantiate(r *request, from *storedTemplate) any {
+	merged, name := from.Template.Merged(r.template(3)), cmp.Or(r.text(2), from.Name)
 	if reason := networks.newName(r, name); reason != "" {
-		return answer{refusal: refuse(opennebula.CodeAllocate, fmt.Sprintf("Error allocating a new %s. %s", vnTemplates.words, reason))}
+		refuse(opennebula.CodeAllocate, fmt.Sprintf("Error allocating a new %s. %s", vnTemplates.words, reason))
 	}
 	id := r.tx.nextID(kindNetwork)
 	made := &network{
@@ -104,8 +92,7 @@ func vnTemplateInstantiate(r *request, from *storedTemplate) answer {
 			made.Ranges = append(made.Ranges, addressRange{ID: i, IP: ip, MAC: macPrefix | uint64(ip), Size: size, Parent: -1})
 		}
 	}
-	addNetwork(r.tx, made)
-	return answer{value: id}
+	return addNetwork(r.tx, made)
 }
 
 // order is what a new VM is made from.
@@ -118,24 +105,15 @@ type order struct {
 }
 
 // templateInstantiate is one.template.instantiate(id, name, hold, extra, persistent).
-func templateInstantiate(r *request, from *storedTemplate) answer {
-	if from.Template.Is("VROUTER") {
-		return answer{refusal: refuse(opennebula.CodeAction, "Virtual router templates cannot be instantiated")}
-	}
-	extra, err := template.Parse(r.text(4))
-	if err != nil {
-		return answer{refusal: badTemplate(err)}
-	}
-	made, refused := r.tx.makeVM(r.who, order{from: from, name: r.text(2), hold: r.int(3) == 1, extra: extra})
-	if refused != nil {
-		return answer{refusal: refused}
-	}
+func templateInstantiate(r *request, from *storedTemplate) any {
+	refuseIf(from.Template.Is("VROUTER"), opennebula.CodeAction, "Virtual router templates cannot be instantiated")
+	made := r.tx.makeVM(r.who, order{from: from, name: r.text(2), hold: r.int(3) == 1, extra: r.template(4)})
 	r.tx.enter(made, made.status())
-	return answer{value: made.ID}
+	return made.ID
 }
 
 // makeVM makes a VM with its addresses, which nobody has heard of yet: its first event is that of entering its state.
-func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
+func (t *tx) makeVM(who identity, o order) *vm {
 	id := t.cloud.next[kindVM]
 	name := strings.ReplaceAll(o.name, "%i", itoa(id))
 	if name == "" {
@@ -143,7 +121,7 @@ func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
 	}
 	merged := o.from.Template.Merged(o.extra)
 	if reason := unfit(name, merged); reason != "" {
-		return nil, o.notAllocated(reason)
+		o.notAllocated(reason)
 	}
 	var own, forUser template.Template
 	for _, a := range merged {
@@ -155,17 +133,7 @@ func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
 			forUser = append(forUser, a)
 		}
 	}
-	var nics []template.Attribute
-	for i, nic := range own.Vectors("NIC") {
-		full, refused := t.leaseNIC(who, id, i, nic.Vector, o)
-		if refused != nil {
-			for _, earlier := range nics {
-				t.cloud.releaseNIC(earlier, holder{holderVM, id})
-			}
-			return nil, refused
-		}
-		nics = append(nics, full)
-	}
+	nics := t.cloud.eachNIC(own, holder{holderVM, id}, func(i int, nic template.Template) template.Attribute { return t.leaseNIC(who, id, i, nic, o) })
 	t.nextID(kindVM)
 	v := &vm{object: t.cloud.owned(id, name, who), Start: now(), Host: -1, State: one.VMPending}
 	v.setUserTemplate(forUser)
@@ -179,16 +147,32 @@ func (t *tx) makeVM(who identity, o order) (*vm, *refusal) {
 	).With(own...).With(forUser...)
 	v.setTemplate(completedTemplate(own, nics, id, o.from.ID, variables))
 	t.cloud.vms[id] = v
-	return v, nil
+	return v
 }
 
-// notAllocated is oned's refusal of a new VM. It names the kind of object that was called.
-func (o order) notAllocated(reason string) *refusal {
+// eachNIC returns what fill makes of each NIC of a template. Where one is refused, those before it give their addresses back.
+func (c *cloud) eachNIC(of template.Template, h holder, fill func(index int, nic template.Template) template.Attribute) (filled []template.Attribute) {
+	refused := attempt(func() {
+		for i, nic := range of.Vectors("NIC") {
+			filled = append(filled, fill(i, nic.Vector))
+		}
+	})
+	if refused != nil {
+		for _, nic := range filled {
+			c.releaseNIC(nic, h)
+		}
+		panic(refused)
+	}
+	return filled
+}
+
+// notAllocated refuses a new VM. It names the kind of object that was called.
+func (o order) notAllocated(reason string) {
 	what := templates.words
 	if o.router != nil {
 		what = vrouters.words
 	}
-	return refuse(opennebula.CodeAllocate, "Error allocating a new "+what+". "+reason)
+	refuse(opennebula.CodeAllocate, "Error allocating a new "+what+". "+reason)
 }
 
 // unfit is oned's reason against a new VM, "" where there is none.
@@ -224,23 +208,23 @@ var ownAttributes = []string{
 var droppedAttributes = []string{"NAME", "TEMPLATE_ID", "VMID", "SCHED_ACTION"}
 
 // leaseNIC turns a NIC of a template into one of a VM, with an address.
-func (t *tx) leaseNIC(who identity, vmID, index int, nic template.Template, o order) (template.Attribute, *refusal) {
+func (t *tx) leaseNIC(who identity, vmID, index int, nic template.Template, o order) template.Attribute {
 	n, reason := t.cloud.networkOf(who, nic)
 	if reason != "" {
-		return template.Attribute{}, o.notAllocated(reason)
+		o.notAllocated(reason)
 	}
-	if refused := who.authorize(use, networks.label, &n.object); refused != nil && o.router == nil {
-		return template.Attribute{}, refused
+	if o.router == nil {
+		who.authorize(use, networks.label, &n.object)
 	}
 	given, reason := n.take(holder{holderVM, vmID}, nic.Text("IP"), "")
 	if reason != "" {
-		return template.Attribute{}, o.notAllocated(reason)
+		o.notAllocated(reason)
 	}
 	return template.Vector("NIC", nic.Merged(given).Merged(template.Of(
 		"BRIDGE", n.Template.Text("BRIDGE"), "BRIDGE_TYPE", "linux", "CLUSTER_ID", "0", "NAME", "NIC"+itoa(index),
 		"NETWORK", n.Name, "NETWORK_ID", itoa(n.ID), "NIC_ID", itoa(index), "SECURITY_GROUPS", "0",
 		"TARGET", fmt.Sprintf("one-%d-%d", vmID, index), "VN_MAD", n.Template.Text("VN_MAD"),
-	))...), nil
+	))...)
 }
 
 // completedTemplate adds what oned adds to a VM's template.

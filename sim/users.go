@@ -89,33 +89,32 @@ const quotaElements = "<DATASTORE_QUOTA></DATASTORE_QUOTA><NETWORK_QUOTA></NETWO
 const defaultQuotas = "<DEFAULT_USER_QUOTAS>" + quotaElements + "</DEFAULT_USER_QUOTAS>"
 
 // userFor finds the user of parameter 1; -1 is the caller. Others are for oneadmin only.
-func userFor(r *request) (*user, *refusal) {
+func userFor(r *request) *user {
 	id := r.int(1)
 	if id == -1 || id == r.who.user.ID {
-		return r.who.user, nil
+		return r.who.user
 	}
-	found := r.cloud.users[id]
-	if found == nil {
-		return nil, notFound("user", id)
-	}
-	if !r.who.isAdmin() {
-		return nil, r.who.notAuthorized(fmt.Sprintf("MANAGE USER [%d]", id))
-	}
-	return found, nil
+	found := r.cloud.user(id)
+	r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", id))
+	return found
 }
 
-func userInfo(r *request) answer {
-	found, refused := userFor(r)
-	if refused != nil {
-		return answer{refusal: refused}
+func (c *cloud) user(id int) *user {
+	if c.users[id] == nil {
+		notFound("user", id)
 	}
+	return c.users[id]
+}
+
+func userInfo(r *request) any {
+	found := userFor(r)
 	return xmlAnswer("USER", func(w *xmlrpc.Writer) {
 		found.write(w, r.cloud)
 		w.Markup(quotaElements + defaultQuotas)
 	})
 }
 
-func userPoolInfo(r *request) answer {
+func userPoolInfo(r *request) any {
 	return xmlAnswer("USER_POOL", func(w *xmlrpc.Writer) {
 		for _, id := range r.cloud.users.ids() {
 			if r.who.isAdmin() || id == r.who.user.ID {
@@ -133,7 +132,7 @@ func userPoolInfo(r *request) answer {
 }
 
 // groupPoolInfo lists the groups that the user is in, all of them for administrators.
-func groupPoolInfo(r *request) answer {
+func groupPoolInfo(r *request) any {
 	return xmlAnswer("GROUP_POOL", func(w *xmlrpc.Writer) {
 		for _, id := range r.cloud.groups.ids() {
 			if r.who.isAdmin() || r.who.inGroup(id) {
@@ -144,133 +143,89 @@ func groupPoolInfo(r *request) answer {
 	})
 }
 
-func (r *request) keepUser(u *user) {
+func (r *request) keepUser(u *user) (id int) {
 	r.cloud.users[u.ID] = u
 	r.tx.save(kindUser, u.ID, u)
-}
-
-// adminOnly refuses a call to everyone but oneadmin and its group.
-func adminOnly(r *request, asked string) *refusal {
-	if r.who.isAdmin() {
-		return nil
-	}
-	return r.who.notAuthorized(asked)
+	return u.ID
 }
 
 // userAllocate is one.user.allocate(name, password, driver). The optional
 // fourth parameter, an array of groups, is not simulated.
-func userAllocate(r *request) answer {
-	if refused := adminOnly(r, "CREATE USER"); refused != nil {
-		return answer{refusal: refused}
-	}
-	notAllocated := func(reason string) answer {
-		return answer{refusal: refuse(opennebula.CodeAllocate, "Error allocating a new user. "+reason)}
+func userAllocate(r *request) any {
+	r.who.adminOnly("CREATE USER")
+	notAllocated := func(condition bool, reason string) {
+		refuseIf(condition, opennebula.CodeAllocate, "Error allocating a new user. "+reason)
 	}
 	name, password, driver := r.text(1), r.text(2), cmp.Or(r.text(3), driverCore)
-	if name == "" || password == "" || driver != driverCore && driver != driverServer {
-		return notAllocated("It needs a name, a password and the driver core or server_cipher.")
-	}
+	notAllocated(name == "" || password == "" || driver != driverCore && driver != driverServer,
+		"It needs a name, a password and the driver core or server_cipher.")
 	const blanks = " \t\n\v\f\r"
-	if strings.ContainsAny(name, blanks+":") || strings.ContainsAny(password, blanks) {
-		return notAllocated("Its name or password has a character that is not allowed.")
-	}
+	notAllocated(strings.ContainsAny(name, blanks+":") || strings.ContainsAny(password, blanks),
+		"Its name or password has a character that is not allowed.")
 	if taken := r.cloud.userNamed(name); taken != nil {
-		return notAllocated(fmt.Sprintf("NAME is already taken by USER %d.", taken.ID))
+		notAllocated(true, fmt.Sprintf("NAME is already taken by USER %d.", taken.ID))
 	}
 	made := newUser(r.tx.nextID(kindUser), usersGroup, name, password, driver)
-	r.extra = xmlrpc.Text("USER", func(w *xmlrpc.Writer) {
-		made.write(w, r.cloud)
-	})
-	return r.changedUser(made, nil)
+	r.extra = xmlrpc.Text("USER", func(w *xmlrpc.Writer) { made.write(w, r.cloud) })
+	return r.keepUser(made)
 }
 
-func userDelete(r *request) answer {
-	if refused := adminOnly(r, fmt.Sprintf("ADMIN USER [%d]", r.int(1))); refused != nil {
-		return answer{refusal: refused}
-	}
-	found := r.cloud.users[r.int(1)]
-	if found == nil {
-		return answer{refusal: notFound("user", r.int(1))}
-	}
-	if found.ID <= serverAdminID {
-		return answer{refusal: refuse(opennebula.CodeAction, "oneadmin and serveradmin cannot be deleted.")}
-	}
+func userDelete(r *request) any {
+	r.who.adminOnly(fmt.Sprintf("ADMIN USER [%d]", r.int(1)))
+	found := r.cloud.user(r.int(1))
+	refuseIf(found.ID <= serverAdminID, opennebula.CodeAction, "oneadmin and serveradmin cannot be deleted.")
 	delete(r.cloud.users, found.ID)
 	r.tx.save(kindUser, found.ID, nil)
-	return answer{value: found.ID}
+	return found.ID
 }
 
-// changedUser keeps a change, unless it was refused.
-func (r *request) changedUser(u *user, refused *refusal) answer {
-	if refused != nil {
-		return answer{refusal: refused}
+func userPassword(r *request) any {
+	found := userFor(r)
+	refuseIf(r.text(2) == "", opennebula.CodeInternal, "Invalid password, it cannot be empty")
+	found.PasswordHash = hashPassword(r.text(2))
+	for _, one := range r.server.zone.servers {
+		one.sessions.cached.Delete(found.ID)
 	}
-	r.keepUser(u)
-	return answer{value: u.ID}
+	return r.keepUser(found)
 }
 
-func userPassword(r *request) answer {
-	found, refused := userFor(r)
-	if refused == nil && r.text(2) == "" {
-		refused = refuse(opennebula.CodeInternal, "Invalid password, it cannot be empty")
-	}
-	if refused == nil {
-		found.PasswordHash = hashPassword(r.text(2))
-		for _, one := range r.server.zone.servers {
-			one.sessions.cached.Delete(found.ID)
-		}
-	}
-	return r.changedUser(found, refused)
-}
-
-func userUpdate(r *request) answer {
-	found, refused := userFor(r)
-	if refused == nil {
-		refused = r.update(&found.Template)
-	}
-	return r.changedUser(found, refused)
+func userUpdate(r *request) any {
+	found := userFor(r)
+	r.update(&found.Template)
+	return r.keepUser(found)
 }
 
 // groupChange is chgrp, addgroup and delgroup: oneadmin's.
-func groupChange(change func(u *user, gid int) *refusal) func(r *request) answer {
-	return func(r *request) answer {
-		refused := adminOnly(r, fmt.Sprintf("MANAGE USER [%d]", r.int(1)))
-		found := r.cloud.users[r.int(1)]
-		switch {
-		case refused != nil:
-		case found == nil:
-			refused = notFound("user", r.int(1))
-		case r.cloud.groups[r.int(2)] == nil:
-			refused = notFound("group", r.int(2))
-		default:
-			refused = change(found, r.int(2))
+func groupChange(change func(u *user, gid int)) func(r *request) any {
+	return func(r *request) any {
+		r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", r.int(1)))
+		found := r.cloud.user(r.int(1))
+		if r.cloud.groups[r.int(2)] == nil {
+			notFound("group", r.int(2))
 		}
-		return r.changedUser(found, refused)
+		change(found, r.int(2))
+		return r.keepUser(found)
 	}
 }
 
-func changeGroup(u *user, gid int) *refusal {
+func changeGroup(u *user, gid int) {
 	if len(u.Groups) == 1 {
 		u.Groups = nil
 	}
 	u.GID = gid
-	return addGroup(u, gid)
+	addGroup(u, gid)
 }
 
-func addGroup(u *user, gid int) *refusal {
+func addGroup(u *user, gid int) {
 	if !slices.Contains(u.Groups, gid) {
 		u.Groups = append(u.Groups, gid)
 		slices.Sort(u.Groups)
 	}
-	return nil
 }
 
-func deleteGroup(u *user, gid int) *refusal {
-	if gid == u.GID {
-		return refuse(opennebula.CodeInternal, "Cannot remove user from the primary group.")
-	}
+func deleteGroup(u *user, gid int) {
+	refuseIf(gid == u.GID, opennebula.CodeInternal, "Cannot remove user from the primary group.")
 	u.Groups = slices.DeleteFunc(slices.Clone(u.Groups), func(g int) bool { return g == gid })
-	return nil
 }
 
 // maxTokens bounds the login tokens of a user.
@@ -278,50 +233,36 @@ const maxTokens = 10
 
 // userLogin is one.user.login(name, token, seconds, gid): a new token, or the
 // end of one where seconds is 0; -1 seconds is for ever, gid -1 unscoped.
-func userLogin(r *request) answer {
+func userLogin(r *request) any {
 	found := r.cloud.userNamed(r.text(1))
-	if found == nil {
-		return answer{refusal: refuse(opennebula.CodeNoExists, "Error getting user "+r.text(1)+".")}
+	refuseIf(found == nil, opennebula.CodeNoExists, "Error getting user "+r.text(1)+".")
+	if found.ID != r.who.user.ID {
+		r.who.adminOnly(fmt.Sprintf("MANAGE USER [%d]", found.ID))
 	}
-	if found.ID != r.who.user.ID && !r.who.isAdmin() {
-		return answer{refusal: r.who.notAuthorized(fmt.Sprintf("MANAGE USER [%d]", found.ID))}
-	}
-	token, seconds, gid := r.text(2), r.int(3), r.intOr(4, -1)
-	if gid >= 0 && !(identity{user: found, groups: found.Groups}).inGroup(gid) {
-		return answer{refusal: refuse(opennebula.CodeXMLRPC, "EGID is not in user group list")}
-	}
-	if token == "" {
-		token = randomHex(32)
-	}
+	token, seconds, gid := cmp.Or(r.text(2), randomHex(32)), r.int(3), r.intOr(4, -1)
+	refuseIf(gid >= 0 && !(identity{user: found, groups: found.Groups}).inGroup(gid), opennebula.CodeXMLRPC, "EGID is not in user group list")
 	found.Tokens = slices.DeleteFunc(slices.Clone(found.Tokens), func(t loginToken) bool { return t.Token == token || !t.alive() })
 	if seconds == 0 {
 		r.keepUser(found)
-		return answer{value: ""}
+		return ""
 	}
-	if len(found.Tokens) >= maxTokens {
-		return answer{refusal: refuse(opennebula.CodeInternal, "Max number of tokens limit reached.")}
-	}
+	refuseIf(len(found.Tokens) >= maxTokens, opennebula.CodeInternal, "Max number of tokens limit reached.")
 	expires := int64(-1)
 	if seconds > 0 {
 		expires = time.Now().Unix() + int64(seconds)
 	}
 	found.Tokens = append(found.Tokens, loginToken{Token: token, Expires: expires, GID: gid})
 	r.keepUser(found)
-	return answer{value: token}
+	return token
 }
 
-func groupAllocate(r *request) answer {
-	if refused := adminOnly(r, "CREATE GROUP"); refused != nil {
-		return answer{refusal: refused}
-	}
+func groupAllocate(r *request) any {
+	r.who.adminOnly("CREATE GROUP")
 	for _, g := range r.cloud.groups {
-		if g.Name == r.text(1) {
-			return answer{refusal: refuse(opennebula.CodeAllocate,
-				fmt.Sprintf("Error allocating a new group. NAME is already taken by GROUP %d.", g.ID))}
-		}
+		refuseIf(g.Name == r.text(1), opennebula.CodeAllocate, fmt.Sprintf("Error allocating a new group. NAME is already taken by GROUP %d.", g.ID))
 	}
 	made := &group{ID: r.tx.nextID(kindGroup), Name: r.text(1)}
 	r.cloud.groups[made.ID] = made
 	r.tx.save(kindGroup, made.ID, made)
-	return answer{value: made.ID}
+	return made.ID
 }

@@ -33,49 +33,33 @@ var vrouters = class[vrouter, *vrouter]{
 }
 
 // vrouterAllocate is one.vrouter.allocate: NICs with FLOATING_IP get their addresses now.
-func vrouterAllocate(r *request) answer {
-	parsed, err := template.Parse(r.text(1))
-	if err != nil {
-		return answer{refusal: badTemplate(err)}
-	}
-	id := r.cloud.next[kindVRouter]
+func vrouterAllocate(r *request) any {
+	parsed, id := r.template(1), r.cloud.next[kindVRouter]
 	name := cmp.Or(parsed.Text("NAME"), "vr-"+itoa(id))
 	if reason := badName(name); reason != "" {
-		return answer{refusal: refuse(opennebula.CodeInternal, reason)}
+		refuse(opennebula.CodeInternal, reason)
 	}
-	var nics []template.Attribute
-	for i, nic := range parsed.Vectors("NIC") {
-		full, refused := r.floatingNIC(id, i, nic.Vector)
-		if refused != nil {
-			for _, earlier := range nics {
-				r.cloud.releaseNIC(earlier, holder{holderVRouter, id})
-			}
-			return answer{refusal: refused}
-		}
-		nics = append(nics, full)
-	}
+	nics := r.cloud.eachNIC(parsed, holder{holderVRouter, id}, func(i int, nic template.Template) template.Attribute { return r.floatingNIC(id, i, nic) })
 	r.tx.nextID(kindVRouter)
 	return vrouters.made(r, &vrouter{object: r.cloud.owned(id, name, r.who), Template: parsed.Without("NAME", "NIC").With(nics...)})
 }
 
 // floatingNIC is a router's NIC with its network and its floating address.
-func (r *request) floatingNIC(id, index int, nic template.Template) (template.Attribute, *refusal) {
+func (r *request) floatingNIC(id, index int, nic template.Template) template.Attribute {
 	n, reason := r.cloud.networkOf(r.who, nic)
 	if reason != "" {
-		return template.Attribute{}, refuse(opennebula.CodeInternal, reason)
+		refuse(opennebula.CodeInternal, reason)
 	}
-	if refused := r.who.authorize(use, networks.label, &n.object); refused != nil {
-		return template.Attribute{}, refused
-	}
+	r.who.authorize(use, networks.label, &n.object)
 	full := nic.Merged(template.Of("NETWORK", n.Name, "NETWORK_ID", itoa(n.ID), "NIC_ID", itoa(index)))
 	if nic.Is("FLOATING_IP") {
 		given, reason := n.take(holder{holderVRouter, id}, nic.Text("IP"), "VROUTER_")
 		if reason != "" {
-			return template.Attribute{}, refuse(opennebula.CodeInternal, reason)
+			refuse(opennebula.CodeInternal, reason)
 		}
 		full = full.Merged(given)
 	}
-	return template.Vector("NIC", full...), nil
+	return template.Vector("NIC", full...)
 }
 
 // maxRouterVMs bounds the VMs of one instantiation.
@@ -83,64 +67,47 @@ const maxRouterVMs = 64
 
 // vrouterInstantiate is one.vrouter.instantiate(router, VMs, VM template, name, hold, extra): the
 // router's NICs become those of its VMs. %i in the name is the number of the VM.
-func vrouterInstantiate(r *request, router *vrouter) answer {
-	from, refused := templates.find(r, r.int(3), use)
-	if refused != nil {
-		return answer{refusal: refused}
-	}
-	if !from.Template.Is("VROUTER") {
-		return answer{refusal: refuse(opennebula.CodeAction, "Only virtual router templates are allowed")}
-	}
-	extra, err := template.Parse(r.text(6))
-	if err != nil {
-		return answer{refusal: badTemplate(err)}
-	}
-	count := r.int(2)
-	if count > maxRouterVMs {
-		return answer{refusal: refuse(opennebula.CodeAction, "The simulator makes at most "+itoa(maxRouterVMs)+" VMs at a time.")}
-	}
+func vrouterInstantiate(r *request, router *vrouter) any {
+	from := templates.find(r, r.int(3), use)
+	refuseIf(!from.Template.Is("VROUTER"), opennebula.CodeAction, "Only virtual router templates are allowed")
+	extra, count := r.template(6), r.int(2)
+	refuseIf(count > maxRouterVMs, opennebula.CodeAction, "The simulator makes at most "+itoa(maxRouterVMs)+" VMs at a time.")
 	extra = extra.Without("NIC", "VROUTER").With(router.Template.Vectors("NIC")...).With(template.Of("VROUTER_ID", itoa(router.ID))...)
 	for i := range count {
 		name := strings.ReplaceAll(r.text(4), "%i", itoa(i))
-		made, refused := r.tx.makeVM(r.who, order{from: from, name: name, hold: r.int(5) == 1, extra: extra, router: router})
-		if refused != nil {
-			return answer{refusal: refused}
-		}
+		made := r.tx.makeVM(r.who, order{from: from, name: name, hold: r.int(5) == 1, extra: extra, router: router})
 		r.tx.enter(made, made.status())
 		router.VMs = append(router.VMs, made.ID)
 	}
 	router.Template = router.Template.Set("TEMPLATE_ID", itoa(from.ID))
-	return vrouters.changed(r, router, nil)
+	return vrouters.save(r.tx, router)
 }
 
 // vrouterChown gives the router's VMs to its new owner, too.
-func vrouterChown(r *request, router *vrouter) *refusal {
-	if refused := r.cloud.chown(r.who, &router.object, r.int(2), r.int(3)); refused != nil {
-		return refused
-	}
+func vrouterChown(r *request, router *vrouter) {
+	r.cloud.chown(r.who, &router.object, r.int(2), r.int(3))
 	for _, id := range router.VMs {
 		if v := r.cloud.vms[id]; v != nil {
 			v.UID, v.GID, v.UName, v.GName = router.UID, router.GID, router.UName, router.GName
 			vms.save(r.tx, v)
 		}
 	}
-	return nil
 }
 
 // vrouterDelete removes a router and terminates its VMs, in whatever state.
-func vrouterDelete(r *request, router *vrouter) answer {
+func vrouterDelete(r *request, router *vrouter) any {
 	vrouters.remove(r, router)
 	for _, id := range router.VMs {
 		v := r.cloud.vms[id]
 		if v == nil || v.State == one.VMDone {
 			continue
 		}
-		if refused := r.tx.act(r.who, "terminate-hard", v); refused != nil {
-			_ = r.tx.recoverVM(v, recoverDelete) // only a VM that is gone refuses it
+		if attempt(func() { r.tx.act(r.who, "terminate-hard", v) }) != nil {
+			_ = attempt(func() { r.tx.recoverVM(v, recoverDelete) }) // only a VM that is gone refuses it
 		}
 	}
 	for _, nic := range router.Template.Vectors("NIC") {
 		r.cloud.releaseNIC(nic, holder{holderVRouter, router.ID})
 	}
-	return answer{value: router.ID}
+	return router.ID
 }
