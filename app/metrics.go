@@ -161,8 +161,7 @@ func (s *standing) Describe(into chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect is prometheus.Collector's. While NATS does not answer there is nothing to tell: an old figure would look like a good
-// one.
+// Collect is prometheus.Collector's. While NATS does not answer there is nothing to tell: an old figure would look like a good one.
 func (s *standing) Collect(into chan<- prometheus.Metric) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

@@ -136,8 +136,7 @@ const (
 	recoverDeleteDB
 )
 
-// recoverVM carries a recovery out. What a recovery can do nothing about stays
-// as it is, and oned reports success.
+// recoverVM carries a recovery out. What a recovery can do nothing about stays as it is, and oned reports success.
 func (t *tx) recoverVM(v *vm, operation int) {
 	const wrongState = "Could not perform a %s on VM %d, wrong state %s."
 	refuseIf(operation < recoverFailure || operation > recoverDeleteDB, opennebula.CodeAction, "Wrong recovery operation code")
@@ -185,8 +184,7 @@ func recoveryOf(v *vm, operation int) (status, bool) {
 		if step, failed := retries[v.LCM]; failed {
 			return active(step), true
 		}
-		_, step := failures[v.LCM]
-		return v.status(), step
+		return v.status(), steps[v.LCM].failed != nowhere
 	}
 	step, failed := retries[v.LCM]
 	switch {
@@ -197,11 +195,9 @@ func recoveryOf(v *vm, operation int) (status, bool) {
 	case v.LCM == one.LCMUnknown:
 		return running, true
 	case operation == recoverFailure:
-		to, found := failures[v.LCM]
-		return to, found
+		return steps[v.LCM].failed, steps[v.LCM].failed != nowhere
 	case !failed:
 		step = v.LCM
 	}
-	to, found := followUps[step]
-	return to, found
+	return steps[step].next, steps[step].next != nowhere
 }

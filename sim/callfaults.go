@@ -148,8 +148,7 @@ func (d *delays) of(method string) (delay time.Duration, serialised bool) {
 	return delay, d.serialised
 }
 
-// pass waits as long as the call takes; where writes are serialised only one
-// of them is on its way at a time, until it leaves.
+// pass waits as long as the call takes; where writes are serialised only one of them is on its way at a time, until it leaves.
 func (d *delays) pass(ctx context.Context, method string, writes bool) (leave func(), err error) {
 	delay, serialised := d.of(method)
 	leave = func() {}
@@ -180,8 +179,7 @@ func (d *delays) pass(ctx context.Context, method string, writes bool) (leave fu
 // SetBootDelay sets how long each step of a VM or network takes from now on; 0 is at once.
 func (d *delays) SetBootDelay(delay time.Duration) { d.locked(func() { d.bootStep = max(delay, 0) }) }
 
-// SetCallDelay sets how long every call of a method takes from now on, or of
-// all that have no own delay where method is "".
+// SetCallDelay sets how long every call of a method takes from now on, or of all that have no own delay where method is "".
 func (d *delays) SetCallDelay(method string, delay time.Duration) {
 	d.locked(func() { d.calls[method] = delay })
 }

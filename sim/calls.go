@@ -62,8 +62,7 @@ type processed struct {
 	dropped bool
 }
 
-// process takes a call to the server that carries it out, and through the
-// delays and the planned faults.
+// process takes a call to the server that carries it out, and through the delays and the planned faults.
 func (s *server) process(ctx context.Context, name string, m method, parameters []xmlrpc.Value) (done processed, err error) {
 	at := s
 	if m.writes {
@@ -219,8 +218,7 @@ const minForwardTimeout = 200 * time.Millisecond
 
 // method is one call of oned.
 type method struct {
-	// takes are the types of the parameters behind the session, s i or b each;
-	// those behind a | may be missing.
+	// takes are the types of the parameters behind the session, s i or b each; those behind a | may be missing.
 	takes string
 	// secrets are positions (the session is 0) that events do not show.
 	secrets []int

@@ -139,8 +139,7 @@ func (p *pools) restoreRecord(kind string, id int, content []byte) error {
 	if err := all.restore(id, content); err != nil || kind != kindVM {
 		return err
 	}
-	// A VM's texts follow. State files of before have them in the same record,
-	// out of which they move with the VM's next change.
+	// A VM's texts follow. State files of before have them in the same record, out of which they move with the VM's next change.
 	texts := &p.vms[id].vmTexts
 	err := json.Unmarshal(content, texts)
 	texts.unsaved = texts.Template != nil
@@ -297,8 +296,7 @@ type Population struct {
 // populationStep is how many services are made under one hold of the lock.
 const populationStep = 50
 
-// Populate adds services of oneadmin's whose VMs run, as if they had been there
-// before anybody listened: no event tells of them.
+// Populate adds services of oneadmin's whose VMs run, as if they had been there before anybody listened: no event tells of them.
 func (s *Sim) Populate(p Population) error {
 	if p.Services < 0 || p.Roles < 1 || p.VMs < 0 {
 		return errors.New("populate the zone: there must be at least one role, and no negative number")

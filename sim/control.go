@@ -238,8 +238,7 @@ func (s *controlAPI) showCalls(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// faultInjector changes VMs and hosts from outside of oned's API, as failing
-// hosts, guests and administrators do.
+// faultInjector changes VMs and hosts from outside of oned's API, as failing hosts, guests and administrators do.
 type faultInjector struct{ db *database }
 
 // PauseBoots keeps booting VMs in BOOT (and its like) until ResumeBoots.
@@ -261,8 +260,7 @@ func (f *faultInjector) ResumeBoots() {
 // FailBoots has the next n boots end in their failure state.
 func (f *faultInjector) FailBoots(n int) { f.db.locked(func() { f.db.failBoots = n }) }
 
-// changeByHand changes a VM from outside of oned's API, and waits until that is published,
-// then stored.
+// changeByHand changes a VM from outside of oned's API, and waits until that is published, then stored.
 func (f *faultInjector) changeByHand(id int, what string, change func(t *tx, v *vm) error) error {
 	var failed error
 	written := time.Now().Add(f.db.delays.write())
@@ -306,8 +304,7 @@ func (f *faultInjector) DeleteVM(id int) error { return f.enterByHand(id, "delet
 // PoweroffVM powers a running VM off, as an administrator would.
 func (f *faultInjector) PoweroffVM(id int) error { return f.actByHand(id, "poweroff") }
 
-// ResumeVM brings a VM back: what was powered off, suspended, stopped or
-// undeployed boots, what was lost is found running.
+// ResumeVM brings a VM back: what was powered off, suspended, stopped or undeployed boots, what was lost is found running.
 func (f *faultInjector) ResumeVM(id int) error { return f.actByHand(id, "resume") }
 
 func (f *faultInjector) actByHand(id int, name string) error {
@@ -357,12 +354,10 @@ func (f *faultInjector) ReadyVM(id int) error {
 	})
 }
 
-// hostFaultStep is how many VMs change under one hold of the lock, so that
-// calls are answered meanwhile.
+// hostFaultStep is how many VMs change under one hold of the lock, so that calls are answered meanwhile.
 const hostFaultStep = 64
 
-// FailHost makes all running VMs of a host UNKNOWN, as when the host no longer
-// reports; it returns how many.
+// FailHost makes all running VMs of a host UNKNOWN, as when the host no longer reports; it returns how many.
 func (f *faultInjector) FailHost(id int) (int, error) {
 	return f.changeHost(id, "fail", running, unknown)
 }

@@ -137,9 +137,8 @@ func (d *database) stop() {
 	}
 }
 
-// update changes the cloud under its lock and queues the commit; the commits
-// are stored and published in the order of the changed. wait blocks until the
-// change is durable and its events are on their way.
+// update changes the cloud under its lock and queues the commit; the commits are stored and published in the order of the changed.
+// wait blocks until the change is durable and its events are on their way.
 func (d *database) update(change func(t *tx)) (wait func() error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -170,10 +169,9 @@ func (d *database) view(server int, what func(c *cloud)) {
 	d.replication.read(server, what)
 }
 
-// scheduleStep has a VM go on, unless it stays where it is: a pending one waits for the
-// scheduler. The caller holds the lock.
+// scheduleStep has a VM go on, unless it stays where it is: a pending one waits for the scheduler. The caller holds the lock.
 func (d *database) scheduleStep(v *vm) {
-	_, moves := followUps[v.LCM]
+	moves := steps[v.LCM].next != nowhere
 	switch {
 	case v.State == one.VMPending && d.window.length > 0:
 		d.collect(v)
@@ -222,9 +220,8 @@ func (d *database) scheduleAction(vmID int, a scheduledAction) {
 	d.clock.At(time.Unix(a.Time, 0), func() { d.update(run) })
 }
 
-// takeOver sets the timers of what goes on by itself at a server that begins to
-// lead: pending VMs look for a host, networks change their state, and actions
-// fall due. What drivers were at is lost. The caller holds the lock.
+// takeOver sets the timers of what goes on by itself at a server that begins to lead: pending VMs look for a host, networks change
+// their state, and actions fall due. What drivers were at is lost. The caller holds the lock.
 func (d *database) takeOver() {
 	d.cloud.waiting = nil
 	d.emptyWindow()
@@ -262,8 +259,7 @@ type tx struct {
 	dirty  map[statefile.Key]any
 	order  []statefile.Key
 	events []event
-	// later are events that come behind the call's own: what oned's life-cycle
-	// manager does once the call has been answered.
+	// later are events that come behind the call's own: what oned's life-cycle manager does once the call has been answered.
 	later     []event
 	afterCall bool
 	// written is until when reads show the objects of before, as long as a step's

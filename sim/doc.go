@@ -1,57 +1,42 @@
-// Package sim is a simulated OpenNebula: oned's XML-RPC interface, the hook
-// manager's ZeroMQ publisher, four hosts that boot VMs in milliseconds, and a
-// control API that breaks all of it on demand. It serves `up --sim`, the tests
-// and the benchmarks. The wire forms are those of OpenNebula 7.4.0.
+// Package sim is a simulated OpenNebula: oned's XML-RPC interface, the hook manager's ZeroMQ publisher, four hosts that boot VMs in
+// milliseconds, and a control API that breaks all of it on demand. It serves `up --sim`, the tests and the benchmarks. The wire forms
+// are those of OpenNebula 7.4.0.
 //
-// What is safe: a call's effect is in the state file before the call is answered and before its
-// events are published, ids are never given twice, and a process killed with -9 loses no answered
-// call. What will happen: a VM that is on its way (booting, shutting down) goes on after every
-// restart, and a subscriber that is connected and reads gets every event in order, unless a fault
-// was asked for.
+// What is safe: a call's effect is in the state file before the call is answered and before its events are published, ids are never
+// given twice, and a process killed with -9 loses no answered call. What will happen: a VM that is on its way (booting, shutting down)
+// goes on after every restart, and a subscriber that is connected and reads gets every event in order, unless a fault was asked for.
 //
 // # Map
 //
-//	Sim            starts and stops all of it; has its parts' methods  sim.go, seed.go
-//	zone, server   the zone's oneds: sockets, who runs                 zone.go, server.go
-//	raft           who leads; an election's terms and phases           election.go
-//	replication    followers' databases, which are behind              replica.go
-//	server         takes a call to its answer, or to the leader        calls.go
-//	               lets clients in                                     sessions.go
-//	gate           bounds connections                                  internal/gate
-//	methods        oned's calls and their parameters                   methods.go, vmcalls.go
-//	class, object  what all kinds of objects have in common            class.go, object.go
-//	vm             one machine: its life, actions, making              vm.go, lifecycle.go, actions.go, instantiate.go
-//	window, hosts  the scheduler                                       scheduler.go
-//	network, vrouter, document, user, templates                        a file each, with their calls
-//	database       the cloud under its lock; changes (tx), timers      database.go, cloud.go, commit.go, internal/clock
-//	File           the state file                                      internal/statefile
-//	hooks          hook events and their faults                        hooks.go
-//	publisher      ZeroMQ                                              internal/zmqpub of Flowjet
-//	faultInjector  breaks VMs and hosts                                faults.go
-//	callFaults, delays, callLog                                        callfaults.go
-//	controlAPI     the HTTP API below                                  control.go
-//	Template       oned's two syntaxes                                 internal/template
-//	Writer         oned's XML, plain and inside XML-RPC                internal/xmlrpc
+//	Sim                  starts and stops all of it; has its parts' methods       sim.go
+//	zone, server         the zone's oneds: sockets, sessions, who runs            zone.go, server.go
+//	raft, replication    who leads, by elections; followers' databases            raft.go
+//	methods, request     oned's calls, and the way of one to its answer           calls.go
+//	class, object        what all kinds of objects have in common                 object.go
+//	vm, window, hosts    VMs: their calls, life and actions; the scheduler        vm.go, lifecycle.go, actions.go, scheduler.go
+//	network, vrouter, document, user, templates (and making VMs of them)          a file each, with their calls
+//	database, cloud      all objects; changes (tx), their records and timers      database.go, cloud.go
+//	hooks                hook events and their faults                             hooks.go
+//	callFaults, delays, callLog                                                   callfaults.go
+//	controlAPI, faultInjector   the HTTP API below; breaks VMs and hosts          control.go
 //
-// The packages below internal import none of this one; only template knows another, xmlrpc.
+// Below internal are, each by itself, the clock, the gate of connections, the state file, and XML-RPC with oned's XML, which oned's
+// templates are written in.
 //
-// A call goes server.serve, answer, process (forwarded by route where a follower
-// got it), carryOut, which runs the method under the database's lock with a tx
-// that collects records and events; the committer stores and then publishes.
+// A call goes server.serve, answer, process (forwarded by route where a follower got it), carryOut, which runs the method under the
+// database's lock with a tx that collects records and events; the committer stores and then publishes.
 //
 // # Limits
 //
-// A server has what one oned has: 15 connections at a time, one call on each and 15 s for it to
-// come, with 15 more in the backlog; one session string that is remembered for each user, and an
-// authentication driver that takes 0.3 s for any other of the server user's (times
-// Config.TimeFactor). In a zone of several a follower passes writes on to the leader and reads from
-// a database that is behind (docs/adr/0090). The scheduler places what has come in 10 s (times
-// Config.TimeFactor), or seven VMs at once, unless VMs take no time at all. A leader that ends
-// takes its drivers with it: VMs stay where they were, until somebody recovers or deletes them. A
-// follower whose connections are all taken hears nothing from its leader, and the zone elects.
+// A server has what one oned has: 15 connections at a time, one call on each and 15 s for it to come, with 15 more in the backlog; one
+// session string that is remembered for each user, and an authentication driver that takes 0.3 s for any other of the server user's
+// (times Config.TimeFactor). In a zone of several a follower passes writes on to the leader and reads from a database that is behind
+// (docs/adr/0090). The scheduler places what has come in 10 s (times Config.TimeFactor), or seven VMs at once, unless VMs take no time
+// at all. A leader that ends takes its drivers with it: VMs stay where they were, until somebody recovers or deletes them. A follower
+// whose connections are all taken hears nothing from its leader, and the zone elects.
 //
 // # Control API
 //
-// JSON over HTTP on ControlURL, for loopback only: it asks nobody for a password. docs/simulator.md
-// lists its routes; each has a method of *Sim behind it.
+// JSON over HTTP on ControlURL, for loopback only: it asks nobody for a password. docs/simulator.md lists its routes; each has a
+// method of *Sim behind it.
 package sim

@@ -17,18 +17,14 @@ type document struct {
 	Lock     *documentLock     `json:"lock,omitempty"`
 }
 
-// documentLock is one.document.lock: from the level on, only the owner of the
-// lock and oneadmin may.
+// documentLock is one.document.lock: from the level on, only the owner of the lock and oneadmin may.
 type documentLock struct {
 	Level int   `json:"level"`
 	Owner int   `json:"owner"`
 	Time  int64 `json:"time"`
 }
 
-var documents = class[document, *document]{
-	kind: kindDocument, words: "document", label: "DOCUMENT", element: "DOCUMENT",
-	pool: func(c *cloud) pool[document] { return c.documents },
-}
+var documents = class[document, *document]{kind: kindDocument, words: "document", label: "DOCUMENT", element: "DOCUMENT"}
 
 func (d *document) show(w *xmlrpc.Writer) {
 	d.headAndPermissions(w, "TYPE", d.Type)
@@ -38,9 +34,8 @@ func (d *document) show(w *xmlrpc.Writer) {
 	d.Template.Write(w, "TEMPLATE")
 }
 
-// checkLock refuses a right that the lock stops: at level 1 (USE) it
-// stops everything but reading, at 2 MANAGE and ADMIN, at 3 ADMIN. It keeps
-// everybody out, its owner and administrators too.
+// checkLock refuses a right that the lock stops: at level 1 (USE) it stops everything but reading, at 2 MANAGE and ADMIN, at 3
+// ADMIN. It keeps everybody out, its owner and administrators too.
 func (d *document) checkLock(who identity, needed right) {
 	switch {
 	case needed == use || d.Lock == nil || int(needed)+1 < d.Lock.Level:

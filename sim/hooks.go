@@ -13,16 +13,14 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// hooks is the hook manager's publisher: it takes events in order, lets the
-// asked-for faults at them, and hands them to the socket.
+// hooks is the hook manager's publisher: it takes events in order, lets the asked-for faults at them, and hands them to the socket.
 type hooks struct {
 	// clock has events go out once it is started.
 	clock *clock.Clock
 	told  func(endpoint, key string, body []byte)
 
 	mu sync.Mutex
-	// waiting is how many events are on their way, due when the last of them goes out: none
-	// overtakes it.
+	// waiting is how many events are on their way, due when the last of them goes out: none overtakes it.
 	waiting int
 	due     time.Time
 	socket  *zmqpub.Publisher
@@ -134,8 +132,7 @@ func (h *hooks) DropEvents(n int) { h.change(func(f *eventFaults) { f.drop = n }
 // DoubleEvents publishes the next n events twice.
 func (h *hooks) DoubleEvents(n int) { h.change(func(f *eventFaults) { f.double = n }) }
 
-// ReorderEvents holds the next n events and publishes them in reverse, once
-// the last of them is there; 0 lets held ones go.
+// ReorderEvents holds the next n events and publishes them in reverse, once the last of them is there; 0 lets held ones go.
 func (h *hooks) ReorderEvents(n int) { h.change(func(f *eventFaults) { f.reorder = n }) }
 
 // DelayEvents holds every event back for so long from now on; 0 ends it.
@@ -150,8 +147,7 @@ func (h *hooks) Events() EventCounts {
 	return h.counted
 }
 
-// event is one thing that happened, to be published under each of its keys
-// with the same body, which is in base64.
+// event is one thing that happened, to be published under each of its keys with the same body, which is in base64.
 type event struct {
 	keys []string
 	body []byte

@@ -27,64 +27,47 @@ var (
 	ended      = status{state: one.VMDone}
 )
 
-// followUps is where a VM goes by itself, one step later. What is not in it
-// stays where it is. (PENDING waits for a host and is not in it either.)
-var followUps = map[one.LCMState]status{
-	one.LCMProlog:           active(one.LCMBoot),
-	one.LCMPrologResume:     active(one.LCMBootStopped),
-	one.LCMPrologUndeploy:   active(one.LCMBootUndeploy),
-	one.LCMBoot:             running,
-	one.LCMBootUnknown:      running,
-	one.LCMBootPoweroff:     running,
-	one.LCMBootSuspended:    running,
-	one.LCMBootStopped:      running,
-	one.LCMBootUndeploy:     running,
-	one.LCMSaveStop:         active(one.LCMEpilogStop),
-	one.LCMEpilogStop:       stopped,
-	one.LCMSaveSuspend:      suspended,
-	one.LCMShutdown:         active(one.LCMEpilog),
-	one.LCMEpilog:           ended,
-	one.LCMShutdownPoweroff: poweroff,
-	one.LCMShutdownUndeploy: active(one.LCMEpilogUndeploy),
-	one.LCMEpilogUndeploy:   undeployed,
-	one.LCMCleanupDelete:    ended,
-	one.LCMCleanupResubmit:  pending,
+// nowhere is the status of no VM.
+var nowhere status
+
+// step is what a VM does by itself in a life-cycle state.
+type step struct {
+	// next is where it goes, one step later, and failed where it goes if the step fails, as `recover --failure` has it.
+	next, failed status
+	// deploys: it is one of a deployment's steps, and boots: one that a pause of the boots holds.
+	deploys, boots bool
 }
 
-// deployments are the states of a deployment, true for those that a pause of the boots holds.
-var deployments = map[one.LCMState]bool{
-	one.LCMInit: false, one.LCMProlog: false, one.LCMPrologResume: false, one.LCMPrologUndeploy: false,
-	one.LCMBoot: true, one.LCMBootUnknown: true, one.LCMBootPoweroff: true,
-	one.LCMBootSuspended: true, one.LCMBootStopped: true, one.LCMBootUndeploy: true,
-}
-
-// failures is where a step ends that fails, as `recover --failure` has it.
-var failures = map[one.LCMState]status{
-	one.LCMProlog:           active(one.LCMPrologFailure),
-	one.LCMBoot:             active(one.LCMBootFailure),
-	one.LCMEpilog:           active(one.LCMEpilogFailure),
-	one.LCMEpilogStop:       active(one.LCMEpilogStopFailure),
-	one.LCMEpilogUndeploy:   active(one.LCMEpilogUndeployFailure),
-	one.LCMBootUndeploy:     active(one.LCMBootUndeployFailure),
-	one.LCMBootStopped:      active(one.LCMBootStoppedFailure),
-	one.LCMPrologResume:     active(one.LCMPrologResumeFailure),
-	one.LCMPrologUndeploy:   active(one.LCMPrologUndeployFailure),
-	one.LCMShutdown:         running,
-	one.LCMShutdownPoweroff: running,
-	one.LCMShutdownUndeploy: running,
-	one.LCMSaveStop:         running,
-	one.LCMSaveSuspend:      running,
-	one.LCMBootPoweroff:     poweroff,
-	one.LCMBootSuspended:    suspended,
-	one.LCMBootUnknown:      unknown,
+// steps are all such states: elsewhere a VM stays where it is. A PENDING one waits for a host.
+var steps = map[one.LCMState]step{
+	one.LCMInit:             {deploys: true},
+	one.LCMProlog:           {active(one.LCMBoot), active(one.LCMPrologFailure), true, false},
+	one.LCMPrologResume:     {active(one.LCMBootStopped), active(one.LCMPrologResumeFailure), true, false},
+	one.LCMPrologUndeploy:   {active(one.LCMBootUndeploy), active(one.LCMPrologUndeployFailure), true, false},
+	one.LCMBoot:             {running, active(one.LCMBootFailure), true, true},
+	one.LCMBootUnknown:      {running, unknown, true, true},
+	one.LCMBootPoweroff:     {running, poweroff, true, true},
+	one.LCMBootSuspended:    {running, suspended, true, true},
+	one.LCMBootStopped:      {running, active(one.LCMBootStoppedFailure), true, true},
+	one.LCMBootUndeploy:     {running, active(one.LCMBootUndeployFailure), true, true},
+	one.LCMSaveStop:         {next: active(one.LCMEpilogStop), failed: running},
+	one.LCMEpilogStop:       {next: stopped, failed: active(one.LCMEpilogStopFailure)},
+	one.LCMSaveSuspend:      {next: suspended, failed: running},
+	one.LCMShutdown:         {next: active(one.LCMEpilog), failed: running},
+	one.LCMEpilog:           {next: ended, failed: active(one.LCMEpilogFailure)},
+	one.LCMShutdownPoweroff: {next: poweroff, failed: running},
+	one.LCMShutdownUndeploy: {next: active(one.LCMEpilogUndeploy), failed: running},
+	one.LCMEpilogUndeploy:   {next: undeployed, failed: active(one.LCMEpilogUndeployFailure)},
+	one.LCMCleanupDelete:    {next: ended},
+	one.LCMCleanupResubmit:  {next: pending},
 }
 
 // retries is the step that a failed VM takes again.
 var retries = func() map[one.LCMState]one.LCMState {
 	reversed := map[one.LCMState]one.LCMState{}
-	for step, end := range failures {
-		if end.state == one.VMActive && end.lcm > one.LCMBootUndeploy {
-			reversed[end.lcm] = step
+	for lcm, step := range steps {
+		if step.failed.state == one.VMActive && step.failed.lcm > one.LCMBootUndeploy {
+			reversed[step.failed.lcm] = lcm
 		}
 	}
 	return reversed
@@ -103,7 +86,7 @@ func (t *tx) enter(v *vm, to status) {
 	v.PrevState, v.PrevLCM = v.State, v.LCM
 	vms.save(t, v)
 	t.db.scheduleStep(v)
-	if _, deploys := deployments[to.lcm]; !deploys || to.state != one.VMActive {
+	if !steps[to.lcm].deploys || to.state != one.VMActive {
 		t.db.window.plan.finish(t, v)
 	}
 }
@@ -165,16 +148,14 @@ func (t *tx) settleResources(v *vm, to status) {
 	}
 }
 
-// restartDriver has the drivers do again what a VM's state is about, if they
-// do anything. No event tells of it.
+// restartDriver has the drivers do again what a VM's state is about, if they do anything. No event tells of it.
 func (t *tx) restartDriver(v *vm) {
 	vms.save(t, v)
 	v.generation++
 	t.db.scheduleStep(v)
 }
 
-// step is a VM's next step, unless something else has happened to it, the
-// boots are paused, or the zone has no leader.
+// step is a VM's next step, unless something else has happened to it, the boots are paused, or the zone has no leader.
 func (t *tx) step(id int, generation uint64) {
 	v := t.cloud.vms[id]
 	if v == nil || v.generation != generation || t.db.raft.now().leader() < 0 {
@@ -196,18 +177,19 @@ func (t *tx) step(id int, generation uint64) {
 		t.enter(v, active(prolog))
 		return
 	}
-	if deployments[v.LCM] {
+	step := steps[v.LCM]
+	if step.boots {
 		if v.paused = t.db.bootsPaused; v.paused {
 			return
 		}
-		if end, ok := failures[v.LCM]; ok && t.db.failBoots > 0 {
+		if t.db.failBoots > 0 {
 			t.db.failBoots--
-			t.enter(v, end)
+			t.enter(v, step.failed)
 			return
 		}
 	}
-	if to, found := followUps[v.LCM]; found {
-		t.enter(v, to)
+	if step.next != nowhere {
+		t.enter(v, step.next)
 	}
 }
 
@@ -249,9 +231,8 @@ func (t *tx) occupy(v *vm, h *host) {
 	t.enter(v, active(one.LCMInit))
 }
 
-// loseDrivers is the end of the process that leads, or of its leadership: what
-// its drivers were at has no end any more, and the VM that was just given a
-// host has half a history, with which no host can be given to it.
+// loseDrivers is the end of the process that leads, or of its leadership: what its drivers were at has no end any more, and the VM
+// that was just given a host has half a history, with which no host can be given to it.
 func (t *tx) loseDrivers() {
 	given := false
 	for _, id := range t.cloud.vms.ids() {

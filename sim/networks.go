@@ -27,10 +27,7 @@ type network struct {
 	unwritten time.Time
 }
 
-var networks = class[network, *network]{
-	kind: kindNetwork, words: "virtual network", label: "NET", element: "VNET",
-	pool: func(c *cloud) pool[network] { return c.networks },
-}
+var networks = class[network, *network]{kind: kindNetwork, words: "virtual network", label: "NET", element: "VNET"}
 
 // networkForm says how much of a network is written.
 type networkForm int
@@ -38,8 +35,7 @@ type networkForm int
 const (
 	// infoForm is one.vn.info: with the leases.
 	infoForm networkForm = iota
-	// eventForm is a state event's: the ranges without leases, none while the
-	// network is made or removed.
+	// eventForm is a state event's: the ranges without leases, none while the network is made or removed.
 	eventForm
 	// storedForm is an API event's EXTRA.
 	storedForm
@@ -161,8 +157,7 @@ func (c *cloud) addresses(nic template.Attribute, names ...string) iter.Seq2[*ne
 	}
 }
 
-// networkOf finds the network that a NIC names: by id, or by name among the
-// user's own first and then among all.
+// networkOf finds the network that a NIC names: by id, or by name among the user's own first and then among all.
 func (c *cloud) networkOf(who identity, nic template.Template) (found *network, reason string) {
 	if nic.Has("NETWORK_ID") {
 		if found = c.networks[nic.Number("NETWORK_ID", -1)]; found == nil {
@@ -195,8 +190,7 @@ func addNetwork(t *tx, n *network) (id int) {
 	return networks.save(t, n)
 }
 
-// scheduleNetwork sets the timer of a network's next step, if it has one: LOCK_CREATE to READY, or
-// LOCK_DELETE to DONE and away.
+// scheduleNetwork sets the timer of a network's next step, if it has one: LOCK_CREATE to READY, or LOCK_DELETE to DONE and away.
 func (d *database) scheduleNetwork(n *network) {
 	if n.State != opennebula.NetworkLockCreate && n.State != opennebula.NetworkLockDelete {
 		return

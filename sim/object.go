@@ -89,8 +89,7 @@ const (
 
 func (r right) String() string { return [...]string{"USE", "MANAGE", "ADMIN"}[r] }
 
-// identity is who a call acts for: a user, with the groups that count for
-// this call (a scoped token narrows them to one).
+// identity is who a call acts for: a user, with the groups that count for this call (a scoped token narrows them to one).
 type identity struct {
 	user   *user
 	gid    int
@@ -156,8 +155,9 @@ type class[T any, P pooled[T]] struct {
 	// words and label are the kind's names in oned's refusals, such as "virtual
 	// machine" and VM; element is the one around an object.
 	words, label, element string
-	pool                  func(c *cloud) pool[T]
 }
+
+func (c *class[T, P]) pool(of *cloud) pool[T] { return of.byKind[c.kind].(pool[T]) }
 
 // pooled is an object with an owner, a name and permissions.
 type pooled[T any] interface {
@@ -213,8 +213,7 @@ func (c *class[T, P]) listed(all pool[T], ids []int) any {
 	})
 }
 
-// allocate answers the call allocate(template): prefix and the id name an object
-// whose template does not.
+// allocate answers the call allocate(template): prefix and the id name an object whose template does not.
 func (c *class[T, P]) allocate(r *request, prefix string, parsed template.Template, build func(object, template.Template) P) any {
 	id := r.tx.nextID(c.kind)
 	name := cmp.Or(parsed.Text("NAME"), prefix+itoa(id))
@@ -266,8 +265,7 @@ func (c *class[T, P]) delete() func(r *request) any {
 	return c.on(manage, func(r *request, item P) any { return c.remove(r, item) })
 }
 
-// newName returns oned's reason against the name of a new object of the
-// caller's, of whom it has each once; "" where there is none.
+// newName returns oned's reason against the name of a new object of the caller's, of whom it has each once; "" where there is none.
 func (c *class[T, P]) newName(r *request, name string) (reason string) {
 	if reason := badName(name); reason != "" {
 		return reason

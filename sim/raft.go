@@ -30,8 +30,7 @@ const (
 	phaseUndecided
 )
 
-// raft is who leads the zone. A committed write is in every server's log at
-// once and in its database later (see replica).
+// raft is who leads the zone. A committed write is in every server's log at once and in its database later (see replica).
 type raft struct {
 	mu    sync.Mutex
 	state raftState
@@ -47,8 +46,7 @@ type raftState struct {
 	term int
 	// round changes with every phase: what was begun in another one is void.
 	round uint64
-	// began is when the leader began to lead, reconciled when it has replicated
-	// its log and takes writes.
+	// began is when the leader began to lead, reconciled when it has replicated its log and takes writes.
 	began, reconciled time.Time
 }
 
@@ -66,8 +64,7 @@ func (s raftState) leader() int {
 	return s.last
 }
 
-// elected makes a server the leader, in a new term. It takes no writes for as
-// long as it replicates its log.
+// elected makes a server the leader, in a new term. It takes no writes for as long as it replicates its log.
 func (r *raft) elected(server int, replicating time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -194,9 +191,8 @@ func zoneRaftStatus(r *request) any {
 // catchUpTime is how long a server was behind that had been started again.
 const catchUpTime = 10 * time.Second
 
-// replication brings what the leader has committed into the databases of the
-// zone's servers. The leader itself has the cloud; the others have a replica
-// each, which is behind by up to the lag, and by more after a restart.
+// replication brings what the leader has committed into the databases of the zone's servers. The leader itself has the cloud; the
+// others have a replica each, which is behind by up to the lag, and by more after a restart.
 type replication struct {
 	lag, catchUp time.Duration
 
@@ -205,8 +201,7 @@ type replication struct {
 	replicas []*replica
 }
 
-// replica is a server's database: copies of objects as they were at a commit.
-// All replicas share the copies, which nobody changes.
+// replica is a server's database: copies of objects as they were at a commit. All replicas share the copies, which nobody changes.
 type replica struct {
 	cloud *cloud
 	// pending are commits that are in the log and not yet in the database.
@@ -249,8 +244,7 @@ func (r *replication) reset(c *cloud) {
 	}
 }
 
-// commit queues what a change of the cloud has touched for every replica; the
-// leader's has it at once. The cloud's lock is held.
+// commit queues what a change of the cloud has touched for every replica; the leader's has it at once. The cloud's lock is held.
 func (r *replication) commit(t *tx, leader int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -267,8 +261,7 @@ func (r *replication) commit(t *tx, leader int) {
 	at := time.Now()
 	for i, one := range r.replicas {
 		due := at
-		// Nothing for one half of them, as measured, and for the other up to the lag, a quarter of it
-		// in the median.
+		// Nothing for one half of them, as measured, and for the other up to the lag, a quarter of it in the median.
 		if i != leader && rand.IntN(2) == 0 { //nolint:gosec // no secret depends on it
 			share := rand.Float64() //nolint:gosec // no secret depends on it
 			due = at.Add(time.Duration(share * share * float64(r.lag)))

@@ -110,19 +110,16 @@ type window struct {
 // plan is what the scheduler has decided and is being carried out: as long as it is, oned
 // refuses the next one, whose VMs stay pending.
 type plan struct {
-	// timeout is after how long a deployment is not waited for any more (ACTION_TIMEOUT); 0
-	// for plans that are in nobody's way.
+	// timeout is after how long a deployment is not waited for any more (ACTION_TIMEOUT); 0 for plans that are in nobody's way.
 	timeout time.Duration
-	// deploying are the VMs whose deployments are not finished, refused those that a plan was
-	// refused for.
+	// deploying are the VMs whose deployments are not finished, refused those that a plan was refused for.
 	deploying map[int]bool
 	refused   []int
 	// number tells a plan from the ones before, whose timeouts are void.
 	number int
 }
 
-// collect has a pending VM wait for the scheduler; the first one opens the window. The caller
-// holds the lock.
+// collect has a pending VM wait for the scheduler; the first one opens the window. The caller holds the lock.
 func (d *database) collect(v *vm) {
 	w := &d.window
 	if slices.Contains(w.ids, v.ID) {
@@ -187,8 +184,7 @@ func (p *plan) finish(t *tx, v *vm) {
 	}
 }
 
-// end ends the plan of that number, and places what was refused. While VMs are collected their
-// window does it.
+// end ends the plan of that number, and places what was refused. While VMs are collected their window does it.
 func (p *plan) end(t *tx, number int) {
 	if p.number != number {
 		return

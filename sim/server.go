@@ -24,8 +24,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
-// server is one oned of the zone: it takes calls (calls.go), lets clients in
-// (sessions.go) and passes writes on to the leader.
+// server is one oned of the zone: it takes calls (calls.go), lets clients in (sessions.go) and passes writes on to the leader.
 type server struct {
 	zone  *zone
 	index int
@@ -257,8 +256,7 @@ func decryptServerToken(passwordHash, token string) (string, bool) {
 const (
 	// sessionLife is oned's SESSION_EXPIRATION_TIME.
 	sessionLife = 15 * time.Minute
-	// authDriverTime is what a run of oned's authentication driver, a process of
-	// its own, costs of a processor.
+	// authDriverTime is what a run of oned's authentication driver, a process of its own, costs of a processor.
 	authDriverTime = 300 * time.Millisecond
 )
 
@@ -284,8 +282,7 @@ func (s *sessions) has(c claim) bool {
 	return known && found.(cachedSession).proof == c.proof && time.Now().Before(found.(cachedSession).until)
 }
 
-// runDriver takes the time of a run, behind those that began before it. It
-// goes on when the client has left, as a process does.
+// runDriver takes the time of a run, behind those that began before it. It goes on when the client has left, as a process does.
 func (s *sessions) runDriver(quit <-chan struct{}) {
 	s.runs.Add(1)
 	select {
@@ -302,10 +299,9 @@ func (s *sessions) runDriver(quit <-chan struct{}) {
 	}
 }
 
-// admit is the time that it takes a server to find out whom a session string
-// stands for. Login tokens and passwords are compared in memory, a password in
-// the place of what was remembered of the user; a server user's token takes a
-// run of the driver unless it is the one that is remembered.
+// admit is the time that it takes a server to find out whom a session string stands for. Login tokens and passwords are compared in
+// memory, a password in the place of what was remembered of the user; a server user's token takes a run of the driver unless it is
+// the one that is remembered.
 func (s *server) admit(session string) {
 	var c claim
 	s.view(func(cloud *cloud) { c = cloud.claim(session) })

@@ -23,20 +23,17 @@ type Config struct {
 	StateFile string
 	// XMLRPCListen, HooksListen and ControlListen are host:port; "" is a free port of 127.0.0.1.
 	XMLRPCListen, HooksListen, ControlListen string
-	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and
-	// anything negative (NoDelay) is at once.
+	// BootDelay is the time of each step of a VM or network; 0 is 2 ms and anything negative (NoDelay) is at once.
 	BootDelay time.Duration
 	// CallDelay is added to every call, CallDelays to those of a method instead.
 	CallDelay  time.Duration
 	CallDelays map[string]time.Duration
-	// SerialisedWrites has writes wait for each other, delays included, as
-	// oned's have to for its database.
+	// SerialisedWrites has writes wait for each other, delays included, as oned's have to for its database.
 	SerialisedWrites bool
 	// OneadminPassword, ServerPassword and AlicePassword are those of a new zone; "" is opennebula,
 	// a random one, and alice. A state file keeps its own, but for the server's.
 	OneadminPassword, ServerPassword, AlicePassword string
-	// HostCPUs and HostMemory (MiB) are the capacity of each of the four hosts;
-	// 0 is 10,000 cores and 64 TiB.
+	// HostCPUs and HostMemory (MiB) are the capacity of each of the four hosts; 0 is 10,000 cores and 64 TiB.
 	HostCPUs, HostMemory int
 	// KeepDone is how many ended VMs are remembered; 0 is 10,000.
 	KeepDone int
@@ -49,31 +46,25 @@ type Config struct {
 	// ElectionTime is how long the zone has no leader after the leader's end,
 	// through all of an election's phases; 0 is 5 s times TimeFactor.
 	ElectionTime time.Duration
-	// FollowerLag is how far a follower's reads are behind at most; 0 is 500 ms,
-	// as measured, and negative is nothing.
+	// FollowerLag is how far a follower's reads are behind at most; 0 is 500 ms, as measured, and negative is nothing.
 	FollowerLag time.Duration
-	// TimeFactor shortens what takes oned long: a run of the authentication
-	// driver (0.3 s), an election (5 s), what a server has to catch up with after a
-	// restart (10 s), and for how long the scheduler collects VMs before it
-	// places them (10 s, or seven VMs). 0 is a twentieth, and negative is no time.
+	// TimeFactor shortens what takes oned long: a run of the authentication driver (0.3 s), an election (5 s), what a server has to
+	// catch up with after a restart (10 s), and for how long the scheduler collects VMs before it places them (10 s, or seven VMs).
+	// 0 is a twentieth, and negative is no time.
 	TimeFactor float64
-	// ActionTimeout is for how long a deployment that hangs keeps the scheduler from placing
-	// other VMs: oned takes no plan while another one is carried out (ACTION_TIMEOUT, 300 s as
-	// shipped). 0 is not at all.
+	// ActionTimeout is for how long a deployment that hangs keeps the scheduler from placing other VMs: oned takes no plan while
+	// another one is carried out (ACTION_TIMEOUT, 300 s as shipped). 0 is not at all.
 	ActionTimeout time.Duration
-	// MaxConnections is how many connections a server has at a time; 0 is 15,
-	// as oned's, and negative any number.
+	// MaxConnections is how many connections a server has at a time; 0 is 15, as oned's, and negative any number.
 	MaxConnections int
-	// Published is told of every hook event that has gone to a publisher, in
-	// order, whether or not anybody hears it: the publisher's address, one of the
-	// event's keys, and the second frame. It must not wait for the simulator.
+	// Published is told of every hook event that has gone to a publisher, in order, whether or not anybody hears it: the
+	// publisher's address, one of the event's keys, and the second frame. It must not wait for the simulator.
 	Published func(endpoint, key string, body []byte)
 	// Logger takes what goes wrong; nil is silent.
 	Logger *slog.Logger
 }
 
-// ServerAddress is where one server of the zone listens, host:port each; "" is
-// a free port of 127.0.0.1.
+// ServerAddress is where one server of the zone listens, host:port each; "" is a free port of 127.0.0.1.
 type ServerAddress struct{ XMLRPCListen, HooksListen string }
 
 // NoDelay is a BootDelay of nothing at all.
@@ -163,8 +154,7 @@ func New(config Config) (*Sim, error) {
 	return s, nil
 }
 
-// Start opens the state file and the sockets, and lets what was on its way go
-// on. It may be called again after Stop.
+// Start opens the state file and the sockets, and lets what was on its way go on. It may be called again after Stop.
 func (s *Sim) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,8 +185,7 @@ func (s *Sim) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop closes the sockets, ends what is going on and closes the state file; an
-// open call has until the context's end to finish.
+// Stop closes the sockets, ends what is going on and closes the state file; an open call has until the context's end to finish.
 func (s *Sim) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,9 +202,8 @@ func (s *Sim) Stop(ctx context.Context) error {
 // ControlURL is the root of the control API.
 func (s *Sim) ControlURL() string { return "http://" + s.controlAddress }
 
-// ServerCredentials are "serveradmin:password", as they stand in a real
-// front-end's oneflow_auth. A configured password replaces the state file's;
-// without one there is a new random one after every New.
+// ServerCredentials are "serveradmin:password", as they stand in a real front-end's oneflow_auth. A configured password replaces
+// the state file's; without one there is a new random one after every New.
 func (s *Sim) ServerCredentials() string { return "serveradmin:" + s.config.ServerPassword }
 
 // Summary is what there is in the simulator.
@@ -278,8 +266,7 @@ type VM struct {
 	StateText string `json:"state"`
 	Host      string `json:"host,omitempty"`
 	IP        string `json:"ip,omitempty"`
-	// Service, Role, Key and Ready are SERVICE_ID, ROLE_NAME, FLOWJET_KEY and
-	// READY of the user template.
+	// Service, Role, Key and Ready are SERVICE_ID, ROLE_NAME, FLOWJET_KEY and READY of the user template.
 	Service string `json:"service,omitempty"`
 	Role    string `json:"role,omitempty"`
 	Key     string `json:"key,omitempty"`

@@ -23,14 +23,8 @@ type storedTemplate struct {
 type templateClass = class[storedTemplate, *storedTemplate]
 
 var (
-	templates = templateClass{
-		kind: kindTemplate, words: "virtual machine template", label: "TEMPLATE", element: "VMTEMPLATE",
-		pool: func(c *cloud) pool[storedTemplate] { return c.templates },
-	}
-	vnTemplates = templateClass{
-		kind: kindVNTemplate, words: "virtual network template", label: "VNTEMPLATE", element: "VNTEMPLATE",
-		pool: func(c *cloud) pool[storedTemplate] { return c.vnTemplates },
-	}
+	templates   = templateClass{kind: kindTemplate, words: "virtual machine template", label: "TEMPLATE", element: "VMTEMPLATE"}
+	vnTemplates = templateClass{kind: kindVNTemplate, words: "virtual network template", label: "VNTEMPLATE", element: "VNTEMPLATE"}
 )
 
 func (s *storedTemplate) show(w *xmlrpc.Writer) {
@@ -195,8 +189,7 @@ func unfit(name string, merged template.Template) string {
 	return merged.Unreadable()
 }
 
-// ownAttributes are what oned itself reads in a VM's template. Everything else
-// is the user's and goes to USER_TEMPLATE.
+// ownAttributes are what oned itself reads in a VM's template. Everything else is the user's and goes to USER_TEMPLATE.
 var ownAttributes = []string{
 	"CPU", "VCPU", "MEMORY", "MEMORY_MAX", "MEMORY_SLOTS", "VCPU_MAX", "OS", "DISK", "NIC", "NIC_ALIAS",
 	"NIC_DEFAULT", "PCI", "GRAPHICS", "VIDEO", "CONTEXT", "FEATURES", "RAW", "INPUT", "CPU_MODEL", "TOPOLOGY",

@@ -149,8 +149,7 @@ func (r *request) keepUser(u *user) (id int) {
 	return u.ID
 }
 
-// userAllocate is one.user.allocate(name, password, driver). The optional
-// fourth parameter, an array of groups, is not simulated.
+// userAllocate is one.user.allocate(name, password, driver). The optional fourth parameter, an array of groups, is not simulated.
 func userAllocate(r *request) any {
 	r.who.adminOnly("CREATE USER")
 	notAllocated := func(condition bool, reason string) {

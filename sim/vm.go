@@ -44,8 +44,7 @@ type vm struct {
 	paused bool
 	// generation makes timers of an earlier state void.
 	generation uint64
-	// unwritten is until when reads show the state of before: oned sends the event of a change, and
-	// writes the change then.
+	// unwritten is until when reads show the state of before: oned sends the event of a change, and writes the change then.
 	unwritten          time.Time
 	former, formerPrev status
 }
@@ -103,8 +102,7 @@ func (v *vm) last() *history {
 
 func (v *vm) status() status { return status{v.State, v.LCM} }
 
-// stateName is the name that oned's refusals give: the life-cycle state of an
-// active VM, else the state.
+// stateName is the name that oned's refusals give: the life-cycle state of an active VM, else the state.
 func (v *vm) stateName() string {
 	if v.State == one.VMActive {
 		return v.LCM.String()
@@ -175,8 +173,7 @@ func (v *vm) write(w *xmlrpc.Writer, monitored bool) {
 	w.Markup("<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS></BACKUP_IDS></BACKUPS>")
 }
 
-// writeMonitoring makes figures up that depend on nothing but the VM's id, where
-// none were set by hand.
+// writeMonitoring makes figures up that depend on nothing but the VM's id, where none were set by hand.
 func (v *vm) writeMonitoring(w *xmlrpc.Writer, at int64) {
 	for _, figure := range template.Of(
 		"CPU", "0", "DISKRDBYTES", itoa(v.ID*7%1000+1), "DISKRDIOPS", itoa(v.ID*3%1000+1),
@@ -209,8 +206,7 @@ func (v *vm) writeHistory(w *xmlrpc.Writer, stays []history) {
 	w.Shut("HISTORY_RECORDS")
 }
 
-// writeShort writes the VM as one.vmpool.info shows it: without the user
-// template, so without the service it belongs to.
+// writeShort writes the VM as one.vmpool.info shows it: without the user template, so without the service it belongs to.
 func (v *vm) writeShort(w *xmlrpc.Writer) {
 	v.head(w)
 	w.Fields("LAST_POLL", 0, "STATE", int(v.State), "LCM_STATE", int(v.LCM), "RESCHED", v.Rescheduled,
@@ -226,10 +222,7 @@ func (v *vm) writeShort(w *xmlrpc.Writer) {
 	v.writeHistory(w, v.History[max(len(v.History)-1, 0):])
 }
 
-var vms = class[vm, *vm]{
-	kind: kindVM, words: "virtual machine", label: "VM", element: "VM",
-	pool: func(c *cloud) pool[vm] { return c.vms },
-}
+var vms = class[vm, *vm]{kind: kindVM, words: "virtual machine", label: "VM", element: "VM"}
 
 // vmAction is one.vm.action(name, id).
 func vmAction(r *request) any {

@@ -27,10 +27,7 @@ func (v *vrouter) show(w *xmlrpc.Writer) {
 // unshare gives a copy VMs of its own.
 func (v *vrouter) unshare() { v.VMs = slices.Clone(v.VMs) }
 
-var vrouters = class[vrouter, *vrouter]{
-	kind: kindVRouter, words: "virtual router", label: "VROUTER", element: "VROUTER",
-	pool: func(c *cloud) pool[vrouter] { return c.vrouters },
-}
+var vrouters = class[vrouter, *vrouter]{kind: kindVRouter, words: "virtual router", label: "VROUTER", element: "VROUTER"}
 
 // vrouterAllocate is one.vrouter.allocate: NICs with FLOATING_IP get their addresses now.
 func vrouterAllocate(r *request) any {

@@ -12,8 +12,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/gate"
 )
 
-// zone is the servers of one zone, and which of them runs and leads. Its
-// exported methods are the Sim's.
+// zone is the servers of one zone, and which of them runs and leads. Its exported methods are the Sim's.
 type zone struct {
 	config Config
 	db     *database
@@ -68,8 +67,7 @@ type ServerState struct {
 	Term     int    `json:"term"`
 	// AuthDriverRuns is how often it has run the authentication driver.
 	AuthDriverRuns int `json:"auth_driver_runs"`
-	// Connections are those of XML-RPC by the peer's address; those of the
-	// zone's own messages are under "zone".
+	// Connections are those of XML-RPC by the peer's address; those of the zone's own messages are under "zone".
 	Connections map[string]gate.Count `json:"connections"`
 }
 
@@ -184,9 +182,8 @@ func (z *zone) Restart(down time.Duration) error {
 	return nil
 }
 
-// StopServer is the kill of one oned: its connections are cut, whatever has been carried out of the
-// calls on them. If it was the leader the zone elects another one, if one runs, which takes
-// Config.ElectionTime, and what its drivers were at has no end.
+// StopServer is the kill of one oned: its connections are cut, whatever has been carried out of the calls on them. If it was the
+// leader the zone elects another one, if one runs, which takes Config.ElectionTime, and what its drivers were at has no end.
 func (z *zone) StopServer(n int) error {
 	z.mu.Lock()
 	one, err := z.serverNumbered(n)
@@ -206,8 +203,7 @@ func (z *zone) StopServer(n int) error {
 	return nil
 }
 
-// StartServer has a stopped server back. It answers from its old database and
-// catches up; it leads if no other server runs.
+// StartServer has a stopped server back. It answers from its old database and catches up; it leads if no other server runs.
 func (z *zone) StartServer(n int) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()

@@ -40,8 +40,7 @@ type tour struct {
 	service  int
 }
 
-// Run goes through every step and prints the timeline; the first step that does
-// not lead where it should is the error.
+// Run goes through every step and prints the timeline; the first step that does not lead where it should is the error.
 func Run(ctx context.Context, config Config) error {
 	password := "opennebula"
 	if config.PasswordFile != "" {
@@ -186,8 +185,7 @@ func (t *tour) undeploy(ctx context.Context) error {
 	return err
 }
 
-// waitFor waits until the service's history has come to the state, and makes
-// sure that its document says the same.
+// waitFor waits until the service's history has come to the state, and makes sure that its document says the same.
 func (t *tour) waitFor(ctx context.Context, state spec.ServiceState) error {
 	if err := t.timeline.waitFor(ctx, t.service, state.String()); err != nil {
 		return err

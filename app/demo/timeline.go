@@ -63,8 +63,7 @@ func (t *timeline) add(msg *nats.Msg) {
 	}
 }
 
-// waitFor returns when the service has come to the state, at a point of its
-// history that no earlier call has passed.
+// waitFor returns when the service has come to the state, at a point of its history that no earlier call has passed.
 func (t *timeline) waitFor(ctx context.Context, service int, state string) error {
 	for {
 		if t.pass(service, state) {

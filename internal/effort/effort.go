@@ -1,6 +1,5 @@
-// Package effort holds what tests do to the size of the input: work that grows faster than
-// its input is found, on a busy machine as on an idle one, because it is not compared with
-// a clock but with other work.
+// Package effort holds what tests do to the size of the input: work that grows faster than its input is found, on a busy machine as
+// on an idle one, because it is not compared with a clock but with other work.
 package effort
 
 import (
@@ -14,8 +13,7 @@ const (
 	// bytesPerByte and free are how much may be allocated for a byte of input, and besides.
 	bytesPerByte = 1 << 10
 	free         = 64 << 20
-	// hashes is how many hashes over the input, and over alike many bytes besides, may be
-	// computed in the time.
+	// hashes is how many hashes over the input, and over alike many bytes besides, may be computed in the time.
 	hashes = 20_000
 	alike  = 4 << 10
 	// attempts are made before work is found too long: another process may have had the processor.

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// For waits so long, or returns ctx's error when that ends first. Without a time
-// to wait it only reports whether ctx has ended.
+// For waits so long, or returns ctx's error when that ends first. Without a time to wait it only reports whether ctx has ended.
 func For(ctx context.Context, length time.Duration) error {
 	if length <= 0 {
 		return ctx.Err()

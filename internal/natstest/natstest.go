@@ -1,9 +1,8 @@
 // Package natstest runs NATS servers with JetStream inside tests: one, or a
 // cluster of several, that can be stopped and started again on their data.
 //
-// Everything listens on 127.0.0.1 with ports the system chose, stores in the
-// test's temporary folder and is gone when the test ends. Nothing is synced to
-// disk at once: that is for speed, and no test of power loss.
+// Everything listens on 127.0.0.1 with ports the system chose, stores in the test's temporary folder and is gone when the test
+// ends. Nothing is synced to disk at once: that is for speed, and no test of power loss.
 package natstest
 
 import (
@@ -88,8 +87,7 @@ func (n *Node) Stop() {
 // Nodes is a cluster.
 type Nodes []*Node
 
-// Cluster starts a cluster of so many servers and waits until it has elected
-// its leader, so that replicated streams can be made.
+// Cluster starts a cluster of so many servers and waits until it has elected its leader, so that replicated streams can be made.
 func Cluster(t testing.TB, size int) Nodes {
 	t.Helper()
 	routes := make([]*url.URL, size)

@@ -1,7 +1,6 @@
 // Package poll waits in tests for something that gives no signal of its own.
 //
-// Safety: a wait never outlives its limit. Liveness: a condition that holds is
-// noticed within a few milliseconds.
+// Safety: a wait never outlives its limit. Liveness: a condition that holds is noticed within a few milliseconds.
 package poll
 
 import (
@@ -9,15 +8,13 @@ import (
 	"time"
 )
 
-// Limit is how long Until waits before it fails the test: long enough for a
-// machine that is busy with other things and whose disk syncs slowly. It bounds also
-// what a test calls or stops, where the time that takes is not what is tested.
+// Limit is how long Until waits before it fails the test: long enough for a machine that is busy with other things and whose disk
+// syncs slowly. It bounds also what a test calls or stops, where the time that takes is not what is tested.
 const Limit = 2 * time.Minute
 
 const interval = 5 * time.Millisecond
 
-// Until waits for the condition and fails the test, naming what was waited
-// for, when it does not hold within Limit.
+// Until waits for the condition and fails the test, naming what was waited for, when it does not hold within Limit.
 func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	Within(t, Limit, what, condition)

@@ -1,8 +1,7 @@
 // Package systemd tells the service manager how a process is doing, by the notification protocol of
 // sd_notify(3). Outside of systemd (without NOTIFY_SOCKET) it does nothing.
 //
-// Safety: the watchdog is fed only when the process has just proved to be alive. Liveness: it is
-// fed twice in each of its periods.
+// Safety: the watchdog is fed only when the process has just proved to be alive. Liveness: it is fed twice in each of its periods.
 package systemd
 
 import (

@@ -71,8 +71,7 @@ func Example(lines string) string {
 	return "  " + strings.ReplaceAll(lines, "\n", "\n  ")
 }
 
-// Group is a command that only holds others. A wrong one is an error, and not a
-// reason to show the help and to succeed.
+// Group is a command that only holds others. A wrong one is an error, and not a reason to show the help and to succeed.
 func Group(use, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.ArbitraryArgs,

@@ -10,8 +10,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Screen is a terminal that is drawn again and again, on a page of its own: what was there
-// before comes back when it is closed.
+// Screen is a terminal that is drawn again and again, on a page of its own: what was there before comes back when it is closed.
 type Screen struct {
 	out     *os.File
 	restore func()

@@ -12,8 +12,7 @@ import (
 	"github.com/flowjet/flowjet/flow"
 )
 
-// At writes a time in the one form that all commands have: in this host's zone, and with
-// the date where it is not today's.
+// At writes a time in the one form that all commands have: in this host's zone, and with the date where it is not today's.
 func (c *Console) At(when time.Time) string { return form(when, c.Now(), "15:04:05 MST") }
 
 // Exactly is At with milliseconds, for what happens close together.

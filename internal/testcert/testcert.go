@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// SelfSigned writes a new certificate for flowjet.test and its key into files, and
-// returns them with a pool that trusts it.
+// SelfSigned writes a new certificate for flowjet.test and its key into files, and returns them with a pool that trusts it.
 func SelfSigned(t testing.TB) (certificate, key string, pool *x509.CertPool) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -1,6 +1,5 @@
-// Command promql holds alert rules and dashboards against data, with Prometheus's
-// own parser and engine, and without its server (promtool would bring every cloud's
-// library along).
+// Command promql holds alert rules and dashboards against data, with Prometheus's own parser and engine, and without its server
+// (promtool would bring every cloud's library along).
 //
 //	promql names           expressions on standard input, one a line: prints the metrics that each asks for
 //	promql query FOLDER    the same expressions, evaluated over what processes told: prints how many series each gives

@@ -46,8 +46,7 @@ type expectedAlert struct {
 	Annotations map[string]string `yaml:"exp_annotations"`
 }
 
-// test runs the unit tests of a file. Each rule has to have one in which it fires and
-// one in which it does not.
+// test runs the unit tests of a file. Each rule has to have one in which it fires and one in which it does not.
 func test(ctx context.Context, path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -125,8 +124,7 @@ func (t ruleTest) run(ctx context.Context, rules map[string]rulefmt.Rule, interv
 // start is when every test begins.
 var start = time.Unix(0, 0).UTC()
 
-// firing are the alerts of a rule at a time: what its expression has given for as
-// long as it asks for.
+// firing are the alerts of a rule at a time: what its expression has given for as long as it asks for.
 func (s *store) firing(ctx context.Context, rule rulefmt.Rule, at time.Time, interval time.Duration) ([]expectedAlert, error) {
 	since := map[string]time.Time{}
 	var found promql.Vector

@@ -21,8 +21,7 @@ const (
 	maxFiles   = 4
 )
 
-// saysThat is how a comment begins that describes a value in place of returning
-// or reporting it.
+// saysThat is how a comment begins that describes a value in place of returning or reporting it.
 var saysThat = regexp.MustCompile(`\bsays (that|whether)\b`)
 
 // The top-level folders whose tests are to catch up with those of flow.
@@ -160,8 +159,7 @@ func (c *code) measures(options int) []measure {
 	return measures
 }
 
-// testsALine returns the lines of tests for each line of code in a top-level
-// folder and those below it.
+// testsALine returns the lines of tests for each line of code in a top-level folder and those below it.
 func (c *code) testsALine(top string) float64 {
 	var sum lines
 	for folder, p := range c.packages {

@@ -1,6 +1,5 @@
-// Command structure measures how the code is divided and compares it with the
-// ceilings in tools/structure/ceilings: a number may fall, never rise. `make
-// structure` runs it in the repository's folder.
+// Command structure measures how the code is divided and compares it with the ceilings in tools/structure/ceilings: a number may
+// fall, never rise. `make structure` runs it in the repository's folder.
 //
 // Go is counted outside tools/. Types and functions are counted without tests;
 // a type stands in each file that declares it or a method of it.
@@ -50,8 +49,7 @@ type measure struct {
 	floor bool
 }
 
-// compare prints every measure beside its bound. It returns an error if one is
-// past it.
+// compare prints every measure beside its bound. It returns an error if one is past it.
 func compare(measures []measure, ceilings map[string]float64) error {
 	var past []string
 	fmt.Println()
@@ -93,8 +91,7 @@ func readCeilings(path string) (map[string]float64, error) {
 	})
 }
 
-// countOptions returns the number of rows in the page's table of options, which
-// a test of app holds against the options themselves.
+// countOptions returns the number of rows in the page's table of options, which a test of app holds against the options themselves.
 func countOptions(path string) (int, error) {
 	count, inTable := 0, false
 	err := eachLine(path, func(line string) error {

@@ -1,7 +1,6 @@
-// Command way counts the functions of ours that run from one input to what it leads to:
-// from the event of a VM that runs to the next VM's creation, and from a request to scale
-// to the saved document. Whoever follows an input has to read as many. `make structure`
-// runs it, built with -cover -covermode=atomic -coverpkg=./...; its bounds only fall.
+// Command way counts the functions of ours that run from one input to what it leads to: from the event of a VM that runs to the
+// next VM's creation, and from a request to scale to the saved document. Whoever follows an input has to read as many. `make
+// structure` runs it, built with -cover -covermode=atomic -coverpkg=./...; its bounds only fall.
 //
 // What runs without any input is left out, and so is the simulator.
 package main

@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// Limit and backlog are oned's limits on connections (MAX_CONN, MAX_CONN_BACKLOG).
-// Each is closed behind its answer.
+// Limit and backlog are oned's limits on connections (MAX_CONN, MAX_CONN_BACKLOG). Each is closed behind its answer.
 const (
 	Limit   = 15
 	backlog = 15
@@ -99,8 +98,7 @@ func (g *Gate) Starved() time.Duration {
 	return time.Since(g.moved)
 }
 
-// Counts returns the connections by the peers' addresses; those of the zone's own
-// messages are under "zone".
+// Counts returns the connections by the peers' addresses; those of the zone's own messages are under "zone".
 func (g *Gate) Counts() map[string]Count {
 	g.mu.Lock()
 	defer g.mu.Unlock()

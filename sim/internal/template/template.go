@@ -10,8 +10,7 @@ import (
 	"github.com/flowjet/flowjet/sim/internal/xmlrpc"
 )
 
-// Attribute is one entry of a template: a single value, or a vector of
-// single attributes (NIC = [ ... ]).
+// Attribute is one entry of a template: a single value, or a vector of single attributes (NIC = [ ... ]).
 type Attribute struct {
 	Name   string   `json:"n"`
 	Value  string   `json:"v,omitempty"`
@@ -160,8 +159,7 @@ func Expand(text string, value func(name string) string) (filled string, ok bool
 	return out.String(), true
 }
 
-// Unreadable is oned's reason against a variable in the template of a VM that it cannot read, ""
-// where there is none.
+// Unreadable is oned's reason against a variable in the template of a VM that it cannot read, "" where there is none.
 func (t Template) Unreadable() string {
 	var values []string
 	for _, context := range t.Vectors("CONTEXT") {

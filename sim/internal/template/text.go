@@ -21,14 +21,12 @@ func (e Error) Error() string { return string(e) }
 
 const (
 	malformedXML = Error("Parse error: XML Template malformed.")
-	// abandoned is oned's text about a value that holds the end of a CDATA
-	// section: it would break the XML that oned keeps.
+	// abandoned is oned's text about a value that holds the end of a CDATA section: it would break the XML that oned keeps.
 	abandoned = Error("Parse error.")
 	tooMany   = Error("Parse error: too many attributes.")
 )
 
-// Parse reads a template in either of oned's two forms: text
-// (A = "b" and NIC = [ X = "y", Z = "w" ]) or XML with any root element.
+// Parse reads a template in either of oned's two forms: text (A = "b" and NIC = [ X = "y", Z = "w" ]) or XML with any root element.
 func Parse(text string) (Template, error) {
 	if text == "" {
 		return nil, nil
@@ -81,8 +79,7 @@ func readAttribute(r *onexml.Reader, name string, depth int, fits *bool) Attribu
 	return result
 }
 
-// mendedName mends a name as oned does: capitals, and ONE_ before what is
-// no name of an XML element.
+// mendedName mends a name as oned does: capitals, and ONE_ before what is no name of an XML element.
 func mendedName(name string) string {
 	mended := strings.ToUpper(name)
 	c := name[0]
@@ -191,8 +188,7 @@ func matchValue(rest string) (length int, token string) {
 	return length, token
 }
 
-// quotedLength is the length of a quoted value, 0 without one. A quote behind
-// a backslash ends it only where no other quote does.
+// quotedLength is the length of a quoted value, 0 without one. A quote behind a backslash ends it only where no other quote does.
 func quotedLength(rest string) (length int) {
 	if !strings.HasPrefix(rest, `"`) {
 		return 0

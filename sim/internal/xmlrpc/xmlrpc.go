@@ -38,8 +38,7 @@ func (v Value) Published() string {
 	return strconv.Itoa(v.Number)
 }
 
-// DecodeCall reads one methodCall. Texts are copies: a VM's name must not keep
-// the call in memory that it came in.
+// DecodeCall reads one methodCall. Texts are copies: a VM's name must not keep the call in memory that it came in.
 func DecodeCall(body []byte) (method string, parameters []Value, err error) {
 	r := onexml.New(body)
 	if string(r.Root()) != "methodCall" || !onexml.IsClean(body) {
@@ -110,8 +109,7 @@ const (
 	arrayTail    = "</data></array></value></param>\r\n</params>\r\n</methodResponse>\r\n"
 )
 
-// NewAnswer begins an answer with the boolean of its outcome; its further
-// values and EndAnswer follow.
+// NewAnswer begins an answer with the boolean of its outcome; its further values and EndAnswer follow.
 func NewAnswer(ok bool) *Writer {
 	w := newWriter(wireForm)
 	w.WriteString(responseHead + arrayHead + "<value><boolean>")
@@ -168,10 +166,9 @@ func NewFault(code int, message string) *Writer {
 	return w
 }
 
-// Writer writes XML in one of two forms: as it is, or as it stands inside a
-// string of an XML-RPC answer, which is XML itself. A pool of VMs is megabytes;
-// writing it in the second form at once spares a pass over all of it. What is
-// written past the methods of this file stands as it is in either form.
+// Writer writes XML in one of two forms: as it is, or as it stands inside a string of an XML-RPC answer, which is XML itself. A
+// pool of VMs is megabytes; writing it in the second form at once spares a pass over all of it. What is written past the methods of
+// this file stands as it is in either form.
 type Writer struct {
 	bytes.Buffer
 	form *form
@@ -226,8 +223,7 @@ const MaxKept = 1 << 20
 // writers are kept for their memory.
 var writers = sync.Pool{New: func() any { return new(Writer) }}
 
-// NewWriter returns an empty writer of plain XML; whoever is done with what was
-// written releases it.
+// NewWriter returns an empty writer of plain XML; whoever is done with what was written releases it.
 func NewWriter() *Writer { return newWriter(plainForm) }
 
 func newWriter(form *form) *Writer {
